@@ -1,0 +1,71 @@
+import { existsSync, statSync } from 'node:fs'
+import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { nearest } from '../config/nearest.js'
+import { AdapterError } from '../native/errors.js'
+
+/** Every command ends with one of these. */
+export const exitStatus = { done: 0, failed: 1, wrongUse: 2, interrupted: 130 } as const
+
+type Options = NonNullable<ParseArgsConfig['options']>
+type Parsed<O extends Options> = ReturnType<typeof parseArgs<{ options: O; allowPositionals: boolean }>>['values']
+
+/** For mistakes on the command line: the dispatcher points to --help and ends with status 2. */
+export function usageError(problem: string): AdapterError {
+  return new AdapterError('ERR_PARSE_ARGS_VALUE', '', problem)
+}
+
+/** node:util's parseArgs, with the nearest spelling of an unknown option and a fixed number of operands. */
+export function parseCommand<const O extends Options>(
+  argv: readonly string[],
+  options: O,
+  operands: readonly string[] = []
+): { readonly values: Parsed<O>; readonly operands: readonly string[] } {
+  try {
+    const parsed = parseArgs({ args: [...argv], options, allowPositionals: operands.length > 0 })
+    const wantsHelp = (parsed.values as Record<string, unknown>)['help'] === true
+    if (!wantsHelp && parsed.positionals.length !== operands.length) {
+      throw usageError(`expected ${operands.join(' and ')}, got ${parsed.positionals.join(' ') || 'nothing'}`)
+    }
+    return { values: parsed.values, operands: parsed.positionals }
+  } catch (error) {
+    const { code, message } = error as Error & { code?: string }
+    const unknown = /Unknown option '--?([^']*)'/.exec(message)?.[1]
+    if (code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION' || unknown === undefined) throw error
+    const guess = nearest(unknown, Object.keys(options))
+    throw usageError(`unknown option '--${unknown}'${guess === undefined ? '' : ` (did you mean '--${guess}'?)`}`)
+  }
+}
+
+export function required(name: string, value: string | undefined): string {
+  if (value === undefined || value === '') throw usageError(`--${name} is missing`)
+  return value
+}
+
+export function numberOption(name: string, value: string | undefined): number | undefined {
+  if (value === undefined) return undefined
+  const number = value.trim() === '' ? Number.NaN : Number(value)
+  if (Number.isFinite(number)) return number
+  throw usageError(`--${name}: expected a number, got '${value}'`)
+}
+
+export function choiceOption<const T extends string>(name: string, value: string, choices: readonly T[]): T {
+  if ((choices as readonly string[]).includes(value)) return value as T
+  const guess = nearest(value, choices)
+  const help = guess === undefined ? '' : ` (did you mean '${guess}'?)`
+  throw usageError(`--${name}: expected one of ${choices.join(', ')}, got '${value}'${help}`)
+}
+
+/** A check of the library whose failure is a mistake on the command line. */
+export function fromOptions<T>(read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof RangeError) throw usageError(error.message)
+    throw error
+  }
+}
+
+export function inputFile(name: string, path: string): string {
+  if (existsSync(path) && statSync(path).isFile()) return path
+  throw usageError(`--${name}: ${path} ${existsSync(path) ? 'is not a file' : 'does not exist'}`)
+}

@@ -1,0 +1,179 @@
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import type { AdapterConfig } from '../config/adapter-config.js'
+import { BottleneckConfig } from '../config/bottleneck-config.js'
+import { adapterConfigHash } from '../config/config-hash.js'
+import { headConfigToJson, labelNames } from '../config/head-config.js'
+import { modelConfigFromJson, modelConfigToJson } from '../config/model-config.js'
+import { inFile, readJsonObject } from '../config/read-json.js'
+import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
+import { adapterConfigFile, headConfigFile, noAdapterHere } from '../exchange/folder-files.js'
+import { AdapterError } from '../native/errors.js'
+import { trainingFile } from '../training/checkpoint-folder.js'
+import { exitStatus, parseCommand } from './arguments.js'
+import { printJson } from './output.js'
+import { describeWeights, summarizeWeights, type WeightsSummary } from './weights-summary.js'
+
+export const summary = 'print what an adapter, a head, a checkpoint or a file of weights holds'
+
+const usage = `Usage: torch-adapters inspect FOLDER_OR_FILE [--tensors] [--json]
+
+Reads the configs and the index of the weights; loads no model. FOLDER is an adapter's, a head's, a model's or a
+checkpoint's; FILE is one of safetensors or PyTorch's (.bin, .pt).
+Exit status: 0 done, 1 the folder or file is not what it should be, 2 called in a wrong way.
+
+  --tensors  also the name, shape and type of every tensor
+  --json     one JSON object, tensors included
+  --help     this text
+`
+
+interface Inspection {
+  readonly path: string
+  readonly adapter?: Omit<AdapterFolder, 'folder' | 'head' | 'weightsFile'> & {
+    readonly hash: string
+    readonly weights: WeightsSummary
+  }
+  readonly head?: Omit<HeadFolder, 'weightsFile'> & { readonly weights: WeightsSummary }
+  readonly model?: Record<string, unknown>
+  readonly weights?: readonly WeightsSummary[]
+  /** Adapter folders inside, as a checkpoint has them. */
+  readonly inside?: readonly Inspection[]
+}
+
+export async function inspect(path: string): Promise<Inspection> {
+  if (!existsSync(path)) {
+    throw new AdapterError('ERR_FILE_NOT_FOUND', '', `${path} does not exist`, { hint: 'Check the path.' })
+  }
+  if (statSync(path).isFile()) return { path, weights: [await summarizeWeights(path)] }
+  const parts = {
+    ...(await adapterPart(path)),
+    ...(await headPart(path)),
+    ...(await modelPart(path)),
+    ...(await insidePart(path))
+  }
+  if (Object.keys(parts).length === 0) throw noAdapterHere(path)
+  return { path, ...parts }
+}
+
+async function adapterPart(path: string): Promise<Pick<Inspection, 'adapter'>> {
+  if (!existsSync(join(path, adapterConfigFile))) return {}
+  const { folder: _, head: __, weightsFile, ...adapter } = readAdapterFolder(path, false)
+  return {
+    adapter: { ...adapter, hash: adapterConfigHash(adapter.config), weights: await summarizeWeights(weightsFile) }
+  }
+}
+
+async function headPart(path: string): Promise<Pick<Inspection, 'head'>> {
+  const folder = existsSync(join(path, headConfigFile)) ? readHeadFolder(path) : null
+  if (folder === null) return {}
+  const { weightsFile, ...head } = folder
+  return { head: { ...head, weights: await summarizeWeights(weightsFile) } }
+}
+
+/** Models and checkpoints: files whose names are known. */
+async function modelPart(path: string): Promise<Pick<Inspection, 'model' | 'weights'>> {
+  const file = join(path, 'config.json')
+  const names = ['model.safetensors', 'pytorch_model.bin', trainingFile]
+  const weights = await Promise.all(
+    names
+      .map((name) => join(path, name))
+      .filter(existsSync)
+      .map(summarizeWeights)
+  )
+  const config = existsSync(file) ? readJsonObject(file, 'read the model') : undefined
+  const model = config && inFile(file, 'read the model', () => modelConfigToJson(modelConfigFromJson(config)))
+  return { ...(model === undefined ? {} : { model }), ...(weights.length === 0 ? {} : { weights }) }
+}
+
+async function insidePart(path: string): Promise<Pick<Inspection, 'inside'>> {
+  if (!existsSync(join(path, trainingFile))) return {}
+  const folders = readdirSync(path).map((name) => join(path, name))
+  const adapters = folders.filter((folder) => existsSync(join(folder, adapterConfigFile)))
+  return adapters.length === 0 ? {} : { inside: await Promise.all(adapters.map(inspect)) }
+}
+
+function text({ path, adapter, head, model, weights, inside }: Inspection, withTensors: boolean): string {
+  const lines = [path]
+  if (adapter !== undefined) {
+    lines.push('', `adapter '${adapter.name}'`, ...describeAdapter(adapter.config, adapter.hash))
+    const { type, name, hiddenSize } = adapter.model
+    lines.push(
+      `  trained on    ${[name || 'a model', type, hiddenSize && `hidden size ${hiddenSize}`].filter(Boolean).join(', ')}`
+    )
+    lines.push(
+      `  written by    ${adapter.version ?? 'adapter-transformers 1'}`,
+      ...describeWeights(adapter.weights, withTensors)
+    )
+  }
+  if (head !== undefined) {
+    const names = labelNames(head.config)
+    const shown = names.length > 12 ? `${names.slice(0, 12).join(', ')}, …` : names.join(', ')
+    lines.push('', head.name === null ? 'head of a model class' : `head '${head.name}'`)
+    lines.push(
+      `  type          ${head.config.headType}, ${head.config.layers} layer${head.config.layers > 1 ? 's' : ''}`
+    )
+    if (names.length > 0) lines.push(`  labels        ${names.length}: ${shown}`)
+    lines.push(...describeWeights(head.weights, withTensors))
+  }
+  if (model !== undefined) {
+    lines.push('', 'model', ...Object.entries(model).map(([key, value]) => `  ${key.padEnd(29)} ${value}`))
+  }
+  for (const part of weights ?? []) lines.push('', ...describeWeights(part, withTensors))
+  for (const part of inside ?? []) lines.push('', text(part, withTensors).trimEnd())
+  return `${lines.join('\n')}\n`
+}
+
+/** The fields that differ from the library's defaults say all about a config. */
+function describeAdapter(config: AdapterConfig, hash: string): string[] {
+  const parts = config.method === 'union' ? config.configs : [config]
+  const bare = new BottleneckConfig({
+    mhAdapter: true,
+    outputAdapter: true,
+    reductionFactor: 1,
+    nonLinearity: 'linear'
+  })
+  const plain = bare.toJSON()
+  const lines = parts.map((part) => {
+    const places = [part.mhAdapter && 'attention', part.outputAdapter && 'feed-forward'].filter(Boolean).join(' and ')
+    const told = ['mh_adapter', 'output_adapter']
+    const fields = Object.entries(part.toJSON()).filter(
+      ([key, value]) => !told.includes(key) && JSON.stringify(value) !== JSON.stringify(plain[key])
+    )
+    const list = fields.map(([key, value]) => `${key}=${JSON.stringify(value)}`).join(', ')
+    return `  config        bottleneck after ${places}: ${list}`
+  })
+  return [...lines, `  config hash   ${hash}`]
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const { values, operands } = parseCommand(
+    argv,
+    {
+      tensors: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false }
+    },
+    ['FOLDER_OR_FILE']
+  )
+  if (values.help) {
+    process.stdout.write(usage)
+    return exitStatus.done
+  }
+  const inspection = await inspect(operands[0] as string)
+  if (values.json) printJson(forPrograms(inspection))
+  else process.stdout.write(text(inspection, values.tensors))
+  return exitStatus.done
+}
+
+/** The head's config in the words of its file, as the adapter's config gives them by itself. */
+function forPrograms({ inside, ...inspection }: Inspection): object {
+  if (inside !== undefined) return { ...forPrograms(inspection), inside: inside.map(forPrograms) }
+  const { head } = inspection
+  if (head === undefined) return inspection
+  const {
+    vocab_size: _,
+    embedding_size: __,
+    ...config
+  } = headConfigToJson(head.config, { vocabSize: 0, hiddenSize: 0 })
+  return { ...inspection, head: { ...head, config } }
+}

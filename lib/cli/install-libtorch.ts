@@ -1,0 +1,90 @@
+import { parseArgs } from 'node:util'
+import { SingleBar } from 'cli-progress'
+import { type FetchReport, fetchLibTorch } from '../native/fetch-libtorch.js'
+import { findLibTorch, readLibTorchVersion } from '../native/libtorch.js'
+import { cacheFolder, packageJson } from '../native/platform.js'
+
+export const summary = 'fetch libtorch into the cache of this user'
+
+const usage = `Usage: torch-adapters install-libtorch [--cuda] [--file ARCHIVE [--sha256 HEX]] [--force] [--json]
+
+Fetches libtorch ${packageJson.libtorch.version} into ${cacheFolder()}
+(TORCH_ADAPTERS_CACHE names another folder): the official archive, its checksum verified, or where that site cannot be
+reached the wheel that "python3 -m pip" finds. Does nothing if a libtorch that fits is found already.
+
+  --cuda          the build for NVIDIA devices, with the libraries it needs (some GB)
+  --file ARCHIVE  take libtorch from this zip or wheel; nothing is downloaded
+  --sha256 HEX    the checksum that the file must have
+  --force         fetch although one is found elsewhere
+  --json          one JSON object: path, version, fetched
+  --help          this text
+`
+
+function terminalReport(): FetchReport & { end(): void } {
+  const format = '  [{bar}] {percentage} % | {megabytes} of {all} MB'
+  const bar = process.stderr.isTTY
+    ? new SingleBar({ format, stream: process.stderr, hideCursor: true, barsize: 30 })
+    : undefined
+  let active = false
+  const end = () => {
+    if (active) bar?.stop()
+    active = false
+  }
+  return {
+    end,
+    step(text) {
+      end()
+      process.stderr.write(`${text}\n`)
+    },
+    progress(done, total) {
+      if (!bar || total < 1e6) return
+      const megabytes = { megabytes: Math.round(done / 1e6), all: Math.round(total / 1e6) }
+      if (active) bar.update(done, megabytes)
+      else bar.start(total, done, megabytes)
+      active = true
+    }
+  }
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const { values } = parseArgs({
+    args: argv,
+    options: {
+      cuda: { type: 'boolean', default: false },
+      file: { type: 'string' },
+      sha256: { type: 'string' },
+      force: { type: 'boolean', default: false },
+      json: { type: 'boolean', default: false },
+      help: { type: 'boolean', short: 'h', default: false }
+    }
+  })
+  if (values.help) {
+    process.stdout.write(usage)
+    return 0
+  }
+  if (values.sha256 !== undefined && (values.file === undefined || !/^[0-9a-f]{64}$/i.test(values.sha256))) {
+    process.stderr.write('torch-adapters install-libtorch: --sha256 needs --file and 64 hexadecimal digits\n')
+    return 2
+  }
+  const { found } = findLibTorch()
+  const enough = found && (found.cuda || !values.cuda) && !values.force && values.file === undefined
+  const path = enough ? found.path : await fetch(values)
+  const version = readLibTorchVersion(path)
+  if (values.json) process.stdout.write(`${JSON.stringify({ path, version, fetched: !enough }, null, 2)}\n`)
+  else process.stdout.write(`libtorch ${version} ${enough ? 'is here already' : 'installed'}: ${path}\n`)
+  return 0
+}
+
+async function fetch(values: { cuda: boolean; file?: string; sha256?: string }): Promise<string> {
+  const report = terminalReport()
+  try {
+    return await fetchLibTorch({
+      cuda: values.cuda,
+      report,
+      ...(values.file === undefined ? {} : { file: values.file }),
+      ...(values.sha256 === undefined ? {} : { sha256: values.sha256 })
+    })
+  } finally {
+    report.end()
+  }
+}

@@ -1,0 +1,68 @@
+#!/usr/bin/env node
+import { nearest } from '../config/nearest.js'
+import { packageJson } from '../native/platform.js'
+
+/** What every command file exports. `run` gives the exit status: 0 done, 1 failed, 2 called in a wrong way. */
+interface Command {
+  readonly summary: string
+  run(argv: string[]): Promise<number>
+}
+
+const commands = ['train', 'evaluate', 'predict', 'inspect', 'convert', 'doctor', 'install-libtorch'] as const
+
+const load = async (name: string) => (await import(`./${name}.js`)) as Command
+
+async function help(): Promise<string> {
+  const width = Math.max(...commands.map((name) => name.length))
+  const lines = await Promise.all(
+    commands.map(async (name) => `  ${name.padEnd(width)}  ${(await load(name)).summary}`)
+  )
+  return [
+    'Usage: torch-adapters COMMAND [OPTIONS]',
+    '',
+    ...lines,
+    '',
+    'Each command explains itself with --help; --json gives output for programs.',
+    ''
+  ].join('\n')
+}
+
+async function main([name, ...argv]: string[]): Promise<number> {
+  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
+    process.stdout.write(await help())
+    return name === undefined ? 2 : 0
+  }
+  if (name === '--version' || name === '-v') {
+    process.stdout.write(`${packageJson.version}\n`)
+    return 0
+  }
+  if (!(commands as readonly string[]).includes(name)) {
+    const guess = nearest(name, commands)
+    process.stderr.write(
+      `torch-adapters: no command '${name}'.${guess ? ` Did you mean '${guess}'?` : ''} See torch-adapters --help\n`
+    )
+    return 2
+  }
+  try {
+    return await (await load(name)).run(argv)
+  } catch (error) {
+    return explain(name, error)
+  }
+}
+
+// Errors that carry a code are meant for people: one line, no stack. Anything else is a defect, shown in full.
+function explain(command: string, error: unknown): number {
+  const { code, message } = error as Error & { code?: unknown }
+  if (typeof code !== 'string') {
+    console.error(error)
+    return 1
+  }
+  const wrongUse = code.startsWith('ERR_PARSE_ARGS')
+  process.stderr.write(
+    `torch-adapters ${command}: ${message}${wrongUse ? `. See torch-adapters ${command} --help` : ''}\n`
+  )
+  return wrongUse ? 2 : 1
+}
+
+// exitCode instead of process.exit: output that is still in a pipe must arrive.
+process.exitCode = await main(process.argv.slice(2))

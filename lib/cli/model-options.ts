@@ -1,0 +1,69 @@
+import type { Model } from '../model/model.js'
+import { AdapterError } from '../native/errors.js'
+import { numberOption, required, usageError } from './arguments.js'
+
+/** What every command that loads a model takes. */
+export const modelOptions = {
+  model: { type: 'string', short: 'm' },
+  device: { type: 'string', default: 'cpu' },
+  threads: { type: 'string' },
+  offline: { type: 'boolean', default: false },
+  json: { type: 'boolean', default: false },
+  help: { type: 'boolean', short: 'h', default: false }
+} as const
+
+export const modelUsage = `  --device DEVICE         cpu, cuda, cuda:1, or auto. Default cpu
+  --threads N             threads for the CPU's work. Default: one a core
+  --offline               take what a hub id names from the cache alone`
+
+export interface ModelValues {
+  readonly model?: string | undefined
+  readonly device: string
+  readonly threads?: string | undefined
+  readonly offline: boolean
+}
+
+/** Commands load the library only when they have work: --help answers at once. */
+export async function loadModel(values: ModelValues, seed?: number): Promise<Model> {
+  const source = required('model', values.model)
+  const threads = numberOption('threads', values.threads)
+  if (threads !== undefined && !(Number.isInteger(threads) && threads > 0)) {
+    throw usageError(`--threads: expected a positive integer, got '${values.threads}'`)
+  }
+  const { AutoModel } = await import('../model/auto-model.js')
+  if (threads !== undefined) {
+    const { loadAddon } = await import('../native/addon.js')
+    loadAddon().setNumThreads(threads)
+  }
+  return await AutoModel.fromPretrained(source, {
+    device: values.device,
+    seed,
+    ...(values.offline && { offline: true })
+  })
+}
+
+/** Loads an adapter with its head; a head is what answers. */
+export async function loadWithHead(model: Model, source: string, as?: string): Promise<string> {
+  const name = await model.loadAdapter(source, { as })
+  if (model.heads.has(name)) return name
+  throw new AdapterError('ERR_NO_HEAD', 'load the adapter', `${source} has no head, so it cannot answer`, {
+    hint: 'Save it together with its head'
+  })
+}
+
+/** Ctrl-C ends the work in good order; the second one ends the process. */
+export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | 'interrupted'> {
+  const controller = new AbortController()
+  const interrupt = () => controller.abort()
+  process.once('SIGINT', interrupt)
+  process.once('SIGTERM', interrupt)
+  try {
+    return await work(controller.signal)
+  } catch (error) {
+    if (controller.signal.aborted) return 'interrupted'
+    throw error
+  } finally {
+    process.off('SIGINT', interrupt)
+    process.off('SIGTERM', interrupt)
+  }
+}

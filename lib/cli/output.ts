@@ -1,0 +1,58 @@
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { snakeCase } from '../config/case.js'
+import { isPlainObject } from '../config/check.js'
+import { fileError } from '../config/read-json.js'
+
+/** Values of these keys are the words of others: a label may be called anything. */
+const untouched = ['config', 'label2id']
+
+/** Objects with their keys in snake_case, as JSON spells them here; typed arrays as arrays. */
+export function forJson(value: unknown): unknown {
+  if (ArrayBuffer.isView(value) && 'length' in value) return Array.from(value as Float32Array)
+  if (Array.isArray(value)) return value.map(forJson)
+  if (!isPlainObject(value)) return value
+  return Object.fromEntries(
+    Object.entries(value).map(([key, field]) => [snakeCase(key), untouched.includes(key) ? field : forJson(field)])
+  )
+}
+
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(forJson(value), null, 2)}\n`)
+}
+
+/** One object on one line. */
+export function jsonLine(value: unknown): string {
+  return `${JSON.stringify(forJson(value))}\n`
+}
+
+/** Writes piece by piece under a temporary name; the file has its own only when it is whole. */
+export class FileOutput {
+  readonly #stage: string
+  readonly #handle: number
+
+  constructor(private readonly file: string) {
+    this.#stage = `${file}.${process.pid}.part`
+    try {
+      mkdirSync(dirname(file), { recursive: true })
+      this.#handle = openSync(this.#stage, 'w')
+    } catch (error) {
+      throw fileError(file, 'write', error)
+    }
+  }
+
+  write(text: string): void {
+    writeSync(this.#handle, text)
+  }
+
+  finish(): void {
+    fsyncSync(this.#handle)
+    closeSync(this.#handle)
+    renameSync(this.#stage, this.file)
+  }
+
+  discard(): void {
+    closeSync(this.#handle)
+    rmSync(this.#stage, { force: true })
+  }
+}

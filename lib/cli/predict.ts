@@ -1,0 +1,121 @@
+import type { Row } from '../data/dataset.js'
+import type { Model } from '../model/model.js'
+import type { Prediction } from '../model/predict.js'
+import { exitStatus, inputFile, numberOption, parseCommand, required, usageError } from './arguments.js'
+import { loadModel, loadWithHead, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
+import { FileOutput, jsonLine, printJson } from './output.js'
+
+export const summary = 'answer rows of text or ids with an adapter'
+
+const usage = `Usage: torch-adapters predict --model MODEL --adapter ADAPTER --input FILE [OPTIONS]
+
+Answers every row with a JSON object on a line, in the order of the rows: "logits", and by the kind of the head "label",
+"label_id" and "score", or "labels" and "scores", or "tokens". A row's "id" comes back with its answer.
+Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
+
+  --model MODEL           folder or hub id of the base model
+  --adapter ADAPTER       folder or hub id of an adapter with its head. More than one: a row's "adapter" names the one
+                          that answers it; rows without one get the first
+  --input FILE            rows as JSONL, CSV or TSV: text, text_pair or input_ids
+  --output FILE           where the answers go. Default: standard output
+  --batch-size N          rows in one pass. Default 32
+${modelUsage}
+  --json                  with --output: one JSON object about the run on standard output
+  --help                  this text
+`
+
+/** Rows in memory at a time, in batches. */
+const batchesAtOnce = 32
+
+interface Work {
+  readonly model: Model
+  readonly names: readonly string[]
+  readonly input: string
+  readonly batchSize: number
+  readonly write: (text: string) => void
+}
+
+async function answerAll({ model, names, input, batchSize, write }: Work, signal: AbortSignal): Promise<number> {
+  const { readRows } = await import('../data/read-rows.js')
+  let count = 0
+  let waiting: Row[] = []
+  const flush = async () => {
+    const adapters = waiting.map((row, i) => adapterOf(row, names, `row ${count + i + 1}`))
+    const answers = await model.predict(waiting, { adapters, batchSize, signal })
+    answers.forEach((answer, i) => {
+      write(jsonLine(withId(answer, waiting[i])))
+    })
+    count += waiting.length
+    waiting = []
+  }
+  for await (const row of readRows(input)) {
+    waiting.push(row)
+    if (waiting.length >= batchSize * batchesAtOnce) await flush()
+  }
+  if (waiting.length > 0) await flush()
+  return count
+}
+
+/** Other fields of a row are kept when it is read. */
+function field(row: Row | undefined, name: string): unknown {
+  return (row as Record<string, unknown> | undefined)?.[name]
+}
+
+function adapterOf(row: Row, names: readonly string[], where: string): string {
+  const wanted = field(row, 'adapter') ?? names[0]
+  if (typeof wanted === 'string' && names.includes(wanted)) return wanted
+  throw usageError(`${where}: no adapter '${String(wanted)}'; there are ${names.join(', ')}`)
+}
+
+/** Token heads answer with a list for each token. */
+function withId(answer: Prediction, row: Row | undefined): object {
+  const id = field(row, 'id')
+  const { tokens, logits } = answer
+  const width = tokens === undefined || tokens.length === 0 ? 0 : logits.length / tokens.length
+  const rows = tokens?.map((_, i) => logits.subarray(i * width, (i + 1) * width))
+  return { ...(id === undefined ? {} : { id }), ...answer, logits: rows ?? logits }
+}
+
+async function loadAdapters(model: Model, sources: readonly string[]): Promise<string[]> {
+  const names: string[] = []
+  for (const source of sources) names.push(await loadWithHead(model, source))
+  return names
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const { values } = parseCommand(argv, {
+    ...modelOptions,
+    adapter: { type: 'string', short: 'a', multiple: true },
+    input: { type: 'string', short: 'i' },
+    output: { type: 'string', short: 'o' },
+    'batch-size': { type: 'string', default: '32' }
+  })
+  if (values.help) {
+    process.stdout.write(usage)
+    return exitStatus.done
+  }
+  const sources = values.adapter ?? []
+  if (sources.length === 0) required('adapter', undefined)
+  const input = inputFile('input', required('input', values.input))
+  const batchSize = numberOption('batch-size', values['batch-size']) ?? 32
+  if (!(Number.isInteger(batchSize) && batchSize > 0)) throw usageError('--batch-size: expected a positive integer')
+  const model = await loadModel(values)
+  const output = values.output === undefined ? undefined : new FileOutput(values.output)
+  let finished = false
+  try {
+    const names = await loadAdapters(model, sources)
+    const write = (text: string) => (output === undefined ? process.stdout.write(text) : output.write(text))
+    const start = performance.now()
+    const rows = await untilInterrupted((signal) => answerAll({ model, names, input, batchSize, write }, signal))
+    if (rows === 'interrupted') return exitStatus.interrupted
+    output?.finish()
+    finished = true
+    const seconds = (performance.now() - start) / 1000
+    if (values.json && output !== undefined) printJson({ rows, seconds, output: values.output, adapters: names })
+    else process.stderr.write(`${rows} rows in ${seconds.toFixed(1)} s\n`)
+    return exitStatus.done
+  } finally {
+    if (!finished) output?.discard()
+    model.dispose()
+  }
+}

@@ -1,0 +1,69 @@
+import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import { choiceOption, fromOptions, numberOption, usageError } from './arguments.js'
+
+/** The training arguments that `--set` may name, for --help. */
+export const describeSettings = wrap(`Arguments: ${Object.keys(trainingArguments()).join(', ')}.`)
+
+function wrap(text: string): string {
+  const lines = ['']
+  for (const word of text.split(' ')) {
+    const line = lines.at(-1) ?? ''
+    if (line.length + word.length > 90) lines.push(word)
+    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`
+  }
+  return lines.map((line) => `                          ${line}`).join('\n')
+}
+
+interface Values {
+  readonly epochs?: string | undefined
+  readonly 'max-steps'?: string | undefined
+  readonly 'batch-size'?: string | undefined
+  readonly 'learning-rate'?: string | undefined
+  readonly 'warmup-ratio'?: string | undefined
+  readonly 'weight-decay'?: string | undefined
+  readonly save: string
+  readonly resume: boolean
+  readonly set: readonly string[]
+}
+
+interface Circumstances {
+  readonly seed: number
+  readonly outputDir: string
+  readonly hasEvaluation: boolean
+}
+
+/** Options as training arguments, checked before anything is loaded. */
+export function trainingSettings(
+  values: Values,
+  { seed, outputDir, hasEvaluation }: Circumstances
+): TrainingArgumentsInput {
+  const batchSize = numberOption('batch-size', values['batch-size']) ?? 16
+  const settings = {
+    outputDir,
+    seed,
+    numTrainEpochs: numberOption('epochs', values.epochs),
+    maxSteps: numberOption('max-steps', values['max-steps']),
+    perDeviceTrainBatchSize: batchSize,
+    perDeviceEvalBatchSize: batchSize,
+    learningRate: numberOption('learning-rate', values['learning-rate']) ?? 1e-4,
+    warmupRatio: numberOption('warmup-ratio', values['warmup-ratio']),
+    weightDecay: numberOption('weight-decay', values['weight-decay']),
+    saveStrategy: choiceOption('save', values.save, ['no', 'epoch', 'steps']),
+    evalStrategy: hasEvaluation ? ('epoch' as const) : ('no' as const),
+    loggingSteps: 50,
+    resumeFromCheckpoint: values.resume ? true : null,
+    ...Object.fromEntries(values.set.map(setting))
+  }
+  fromOptions(() => trainingArguments(settings))
+  return settings
+}
+
+/** `name=value`: numbers, true and false are what they look like, all else is text. */
+function setting(text: string): [string, unknown] {
+  const at = text.indexOf('=')
+  if (at < 1) throw usageError(`--set: expected NAME=VALUE, got '${text}'`)
+  const value = text.slice(at + 1)
+  const number = Number(value)
+  if (value.trim() !== '' && Number.isFinite(number)) return [text.slice(0, at), number]
+  return [text.slice(0, at), value === 'true' ? true : value === 'false' ? false : value]
+}

@@ -1,0 +1,199 @@
+import { existsSync } from 'node:fs'
+import { basename, join, resolve } from 'node:path'
+import type { HeadConfig } from '../config/head-config.js'
+import type { TrainingArgumentsInput } from '../config/training-arguments.js'
+import type { Row } from '../data/dataset.js'
+import type { LabelSummary } from '../data/labels.js'
+import type { Model } from '../model/model.js'
+import type { TrainingEvent } from '../training/events.js'
+import {
+  choiceOption,
+  exitStatus,
+  fromOptions,
+  inputFile,
+  numberOption,
+  parseCommand,
+  required,
+  usageError
+} from './arguments.js'
+import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
+import { FileOutput, jsonLine } from './output.js'
+import { describeSettings, trainingSettings } from './train-settings.js'
+
+export const summary = 'train an adapter and its head on labelled rows'
+
+const usage = `Usage: torch-adapters train --model MODEL --train FILE --output FOLDER [OPTIONS]
+
+Trains an adapter and a head for the labels that the rows have; the base model stays as it is. FOLDER then holds the
+adapter as AdapterHub folders do; Python's adapters loads it.
+Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
+
+  --model MODEL           folder or hub id of the base model
+  --train FILE            rows as JSONL, CSV or TSV: text, text_pair, words or input_ids, and label
+  --eval FILE             rows to measure on after each epoch
+  --output FOLDER         the adapter's folder; checkpoints lie in FOLDER/checkpoints
+  --name NAME             the adapter's name. Default: FOLDER's
+  --config CONFIG         preset or shorthand, such as 'seq_bn[reduction_factor=8]'. Default seq_bn
+  --head KIND             classification, regression, multilabel or tagging. Default: what the labels look like
+  --labels A,B,...        label names in the order of their ids. Default: those of the rows, sorted
+  --format FORMAT         safetensors, bin or pt. Default safetensors
+  --report FILE           write the learning curves as a page of HTML
+
+  --epochs N              default 3
+  --max-steps N           stop after N steps
+  --batch-size N          default 16
+  --learning-rate X       default 1e-4
+  --warmup-ratio X        share of the steps in which the learning rate climbs. Default 0
+  --weight-decay X        default 0
+  --seed N                default 42
+  --save STRATEGY         no, epoch or steps. Default no
+  --resume                go on from the newest checkpoint
+  --set NAME=VALUE        any other training argument, such as lrSchedulerType=cosine; may be repeated
+${describeSettings}
+
+${modelUsage}
+  --json                  one JSON object a line: every event but single steps, and last the result
+  --help                  this text
+`
+
+const kinds = ['classification', 'regression', 'multilabel', 'tagging'] as const
+
+async function readAll(file: string): Promise<readonly Row[]> {
+  const { readRows } = await import('../data/read-rows.js')
+  const rows: Row[] = []
+  for await (const row of readRows(file)) rows.push(row)
+  if (rows.length === 0) throw usageError(`${file} has no rows`)
+  return rows
+}
+
+/** The head that the labels of the training rows ask for, or the one that was asked for. */
+async function headFor(
+  rows: readonly Row[],
+  kind: string | undefined,
+  labels: string | undefined
+): Promise<HeadConfig> {
+  const { summarizeLabels } = await import('../data/labels.js')
+  const heads = await import('../config/head-config.js')
+  const found: LabelSummary = summarizeLabels(rows, 'training rows')
+  const wanted = kind === undefined ? found.kind : choiceOption('head', kind, kinds)
+  const names = labels?.split(',').map((name) => name.trim()) ?? found.labels ?? undefined
+  const options = names === undefined ? { numLabels: found.numLabels } : { labels: names }
+  return fromOptions(() => {
+    if (wanted === 'regression') return heads.regressionHead()
+    if (wanted === 'tagging') return heads.taggingHead(options)
+    return wanted === 'classification' ? heads.classificationHead(options) : heads.multiLabelHead(options)
+  })
+}
+
+interface Job {
+  readonly model: Model
+  readonly name: string
+  readonly train: readonly Row[]
+  readonly evaluation: readonly Row[] | undefined
+  readonly args: TrainingArgumentsInput
+  readonly report: string | undefined
+  readonly json: boolean
+}
+
+/** Runs the training and shows it; gives its last evaluation and end. */
+async function runTraining(job: Job, signal: AbortSignal): Promise<readonly TrainingEvent[]> {
+  const { AdapterTrainer } = await import('../training/trainer.js')
+  const { trainingProgress } = await import('../training/progress.js')
+  const { CurveRecorder } = await import('../training/report.js')
+  const trainer = new AdapterTrainer({
+    model: job.model,
+    trainDataset: job.train,
+    evalDataset: job.evaluation,
+    args: job.args
+  })
+  const recorder = new CurveRecorder(job.name)
+  const progress = trainingProgress()
+  const last = new Map<TrainingEvent['type'], TrainingEvent>()
+  try {
+    for await (const event of trainer.run({ signal })) {
+      recorder.record(event)
+      if (!job.json) progress.show(event)
+      else if (event.type !== 'step') process.stdout.write(jsonLine(event))
+      last.set(event.type, event)
+    }
+  } finally {
+    progress.stop()
+  }
+  if (job.report !== undefined) await writeReport(job.report, recorder.curves)
+  return [...last.values()].filter(({ type }) => type === 'evaluate' || type === 'end')
+}
+
+async function writeReport(file: string, curves: import('../training/report.js').RunCurves): Promise<void> {
+  const { reportHtml } = await import('../training/report.js')
+  const metric = curves.evaluations.some(({ pearson }) => pearson !== undefined) ? 'pearson' : 'accuracy'
+  const output = new FileOutput(file)
+  output.write(reportHtml({ title: `Training of '${curves.name}'`, runs: [curves], metric }))
+  output.finish()
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const { values } = parseCommand(argv, {
+    ...modelOptions,
+    train: { type: 'string' },
+    eval: { type: 'string' },
+    output: { type: 'string', short: 'o' },
+    name: { type: 'string' },
+    config: { type: 'string', default: 'seq_bn' },
+    head: { type: 'string' },
+    labels: { type: 'string' },
+    format: { type: 'string', default: 'safetensors' },
+    report: { type: 'string' },
+    epochs: { type: 'string' },
+    'max-steps': { type: 'string' },
+    'batch-size': { type: 'string' },
+    'learning-rate': { type: 'string' },
+    'warmup-ratio': { type: 'string' },
+    'weight-decay': { type: 'string' },
+    seed: { type: 'string' },
+    save: { type: 'string', default: 'no' },
+    resume: { type: 'boolean', default: false },
+    set: { type: 'string', multiple: true, default: [] }
+  })
+  if (values.help) {
+    process.stdout.write(usage)
+    return exitStatus.done
+  }
+  const trainFile = inputFile('train', required('train', values.train))
+  const evalFile = values.eval === undefined ? undefined : inputFile('eval', values.eval)
+  const folder = required('output', values.output)
+  const format = choiceOption('format', values.format, ['safetensors', 'bin', 'pt'])
+  const seed = numberOption('seed', values.seed) ?? 42
+  const { AdapterConfig } = await import('../config/adapter-config.js')
+  const { checkAdapterName } = await import('../exchange/write-folder.js')
+  const config = fromOptions(() => AdapterConfig.load(values.config))
+  const name = fromOptions(() => checkAdapterName(values.name ?? basename(resolve(folder))))
+  const outputDir = join(folder, 'checkpoints')
+  const args = trainingSettings(values, { seed, outputDir, hasEvaluation: evalFile !== undefined })
+  if (values.resume && !existsSync(outputDir)) throw usageError(`--resume: there are no checkpoints in ${outputDir}`)
+  const train = await readAll(trainFile)
+  const evaluation = evalFile === undefined ? undefined : await readAll(evalFile)
+  const head = await headFor(train, values.head, values.labels)
+  const model = await loadModel(values, seed)
+  try {
+    model.addAdapter(name, config)
+    model.addHead(name, head)
+    model.trainAdapter(name)
+    const { report, json } = values
+    const job = { model, name, train, evaluation, args, report, json }
+    const events = await untilInterrupted((signal) => runTraining(job, signal))
+    if (events === 'interrupted') {
+      process.stderr.write(`interrupted; checkpoints, where any were saved, lie in ${outputDir}\n`)
+      return exitStatus.interrupted
+    }
+    await model.saveAdapter(folder, name, { format })
+    const adapter = model.adapterSummary().adapters.find((entry) => entry.name === name)
+    if (json) process.stdout.write(jsonLine({ type: 'result', folder, adapter, events }))
+    else {
+      const size = `${adapter?.parameters.toLocaleString('en')} parameters, ${adapter?.percent.toFixed(2)} % of the base model`
+      process.stdout.write(`adapter '${name}' (${size}) is in ${folder}\n`)
+    }
+    return exitStatus.done
+  } finally {
+    model.dispose()
+  }
+}

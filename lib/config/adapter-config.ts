@@ -1,0 +1,144 @@
+import { existsSync, statSync } from 'node:fs'
+import { AdapterError } from '../native/errors.js'
+import { BottleneckConfig, type BottleneckOptions, type BottleneckOverrides } from './bottleneck-config.js'
+import * as check from './check.js'
+import { nearest } from './nearest.js'
+import { adapterPresets, isAdapterPreset } from './presets.js'
+import { inFile, readJsonObject } from './read-json.js'
+import { parseShorthand, type ShorthandPart } from './shorthand.js'
+import { isUnsupportedMethod, refuseMethod, unsupportedNames } from './unsupported-methods.js'
+
+/** Two bottleneck adapters of one name at different places of a layer: `attn_bn[reduction_factor=8]|seq_bn`. Frozen. */
+export class ConfigUnion {
+  readonly method = 'union' as const
+  readonly configs: readonly BottleneckConfig[]
+
+  constructor(configs: readonly BottleneckConfig[]) {
+    if (configs.length === 0) throw check.rangeError('union', 'at least one config', configs)
+    this.configs = Object.freeze([...configs])
+    checkUnion(this.configs)
+    Object.freeze(this)
+  }
+
+  /** The adapter library's dict. */
+  toJSON(): Record<string, unknown> {
+    return { architecture: 'union', configs: this.configs.map((config) => config.toJSON()) }
+  }
+}
+
+/** Told apart by `method`. */
+export type AdapterConfig = BottleneckConfig | ConfigUnion
+
+/** A preset or shorthand string, a JSON file's path, a config, or its fields (camelCase, or snake_case as in JSON). */
+export type AdapterConfigSource = string | AdapterConfig | BottleneckOptions | object
+
+export const AdapterConfig = Object.freeze({
+  /**
+   * @param source a preset ('seq_bn', 'pfeiffer', …), a JSON file, a shorthand ('seq_bn[reduction_factor=8]'), or fields
+   * @param overrides fields that replace the source's; undefined leaves them
+   */
+  load: loadAdapterConfig
+})
+
+const operation = 'read the adapter config'
+
+function loadAdapterConfig(source: AdapterConfigSource, overrides: BottleneckOverrides = {}): AdapterConfig {
+  check.checkObject('overrides', overrides)
+  const config = typeof source === 'string' ? fromString(source) : fromObject(source)
+  if (Object.values(overrides).every((value) => value === undefined)) return config
+  if (config.method === 'union') {
+    throw check.valueError('overrides', 'a union has several configs; write the fields in the brackets of each part')
+  }
+  return config.replace(overrides)
+}
+
+/** Same order as the library's: a preset's name, a file that exists, a shorthand. */
+function fromString(text: string): AdapterConfig {
+  if (text.trim() === '') throw check.rangeError('adapter config', 'a name, a file or a shorthand', text)
+  if (isAdapterPreset(text)) return adapterPresets[text]
+  if (isFile(text)) return inFile(text, operation, () => fromObject(readJsonObject(text, operation)))
+  if (text.endsWith('.json')) {
+    throw new AdapterError('ERR_FILE_NOT_FOUND', operation, `the file ${text} does not exist`, {
+      hint: `Check the path, or name a preset: ${Object.keys(adapterPresets).join(', ')}.`
+    })
+  }
+  const parts = parseShorthand(text).map((part) => fromPart(part, text))
+  return parts.length === 1 && parts[0] !== undefined ? parts[0] : new ConfigUnion(parts)
+}
+
+function isFile(path: string): boolean {
+  // A shorthand may hold any character; a path cannot hold a zero byte.
+  return !path.includes('\0') && existsSync(path) && statSync(path).isFile()
+}
+
+function fromPart(part: ShorthandPart, text: string): BottleneckConfig {
+  if (isAdapterPreset(part.name)) {
+    return adapterPresets[part.name].replace(part.values as BottleneckOverrides)
+  }
+  if (isUnsupportedMethod(part.name)) refuseMethod(part.name, part.values)
+  const names = [...Object.keys(adapterPresets), ...unsupportedNames]
+  const guess = nearest(part.name, names)
+  const help = guess === undefined ? `Known: ${Object.keys(adapterPresets).join(', ')}.` : `Did you mean '${guess}'?`
+  const where = text === part.name ? '' : ` at position ${part.position + 1} of "${text}"`
+  throw check.valueError('adapter config', `unknown name '${part.name}'${where}. ${help}`)
+}
+
+function fromObject(source: unknown): AdapterConfig {
+  if (source instanceof BottleneckConfig || source instanceof ConfigUnion) return source
+  const object = check.checkObject('adapter config', source)
+  // An adapter folder's file holds the config beside the model's name and version.
+  if (typeof object['config'] === 'object' && object['config'] !== null) return fromObject(object['config'])
+  if ('peft_type' in object) refusePeft(object['peft_type'])
+  const { architecture = null, ...fields } = object
+  if (architecture === null || architecture === 'bottleneck') return new BottleneckConfig(withoutLegacy(fields))
+  if (architecture === 'union') return unionFromObject(fields)
+  if (typeof architecture === 'string' && isUnsupportedMethod(architecture)) refuseMethod(architecture, fields)
+  throw check.valueError('adapter config', `unknown architecture ${check.describe(architecture)}`)
+}
+
+function unionFromObject(fields: Record<string, unknown>): ConfigUnion {
+  check.checkKeys('union', fields, ['configs'])
+  const configs = check.checkArray('union.configs', fields['configs']).map((config) => {
+    const loaded = fromObject(config)
+    if (loaded.method === 'union') throw check.valueError('union.configs', 'a union cannot hold a union')
+    return loaded
+  })
+  return new ConfigUnion(configs)
+}
+
+/**
+ * Fields of old folders: `invertible_adapter` is today's inv_adapter pair; attention_type and new_attention_norm were
+ * written by the first releases and never read.
+ */
+function withoutLegacy(fields: Record<string, unknown>): BottleneckOptions {
+  const { invertible_adapter: invertible, attention_type: _, new_attention_norm: __, ...rest } = fields
+  if (invertible === undefined || invertible === null) return rest as unknown as BottleneckOptions
+  const pair = check.checkObject('invertible_adapter', invertible)
+  return {
+    ...rest,
+    inv_adapter: pair['block_type'],
+    inv_adapter_reduction_factor: pair['reduction_factor']
+  } as unknown as BottleneckOptions
+}
+
+function refusePeft(type: unknown): never {
+  throw new AdapterError('ERR_UNSUPPORTED', operation, 'this is a PEFT config, not an AdapterHub one', {
+    expected: 'an AdapterHub config (mh_adapter, output_adapter, …)',
+    got: `peft_type ${check.describe(type)}`,
+    hint: 'PEFT methods are not supported; bottleneck adapters saved by the adapters library are.'
+  })
+}
+
+/** With leave_out only the model's depth can tell whether two parts meet in a layer, so the check waits for it. */
+function checkUnion(configs: readonly BottleneckConfig[]): void {
+  configs.forEach((config, i) => {
+    for (const other of configs.slice(0, i)) {
+      if (config.leaveOut.length > 0 || other.leaveOut.length > 0) continue
+      const apart = config.mhAdapter !== other.mhAdapter && config.outputAdapter !== other.outputAdapter
+      if (apart) continue
+      const message =
+        'two parts put an adapter at the same place of a layer; their mhAdapter and outputAdapter must differ'
+      throw check.valueError('union', message)
+    }
+  })
+}

@@ -1,0 +1,139 @@
+import { didYouMean } from './nearest.js'
+
+/** The `code` of an argument error is Node's own, so that callers can branch on it without reading the text. */
+type ArgumentErrorCode = 'ERR_INVALID_ARG_TYPE' | 'ERR_INVALID_ARG_VALUE' | 'ERR_OUT_OF_RANGE'
+
+function withCode<E extends Error>(error: E, code: ArgumentErrorCode): E & { code: ArgumentErrorCode } {
+  return Object.assign(error, { code })
+}
+
+/** A value as a message shows it: short, quoted, and with its type where the value alone could mislead. */
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) return String(value)
+  if (typeof value === 'string') return value.length > 80 ? `'${value.slice(0, 77)}...'` : `'${value}'`
+  if (typeof value === 'number' || typeof value === 'boolean') return `${value} (a ${typeof value})`
+  if (typeof value === 'bigint') return `${value}n (a bigint)`
+  if (typeof value === 'function') return 'a function'
+  if (typeof value === 'symbol') return 'a symbol'
+  if (Array.isArray(value)) return `an array of ${value.length}`
+  const name = (value as object).constructor?.name ?? 'Object'
+  return name === 'Object' ? 'an object' : `a ${name}`
+}
+
+export function typeError(name: string, expected: string, got: unknown): TypeError {
+  return withCode(new TypeError(`${name}: expected ${expected}, got ${describe(got)}`), 'ERR_INVALID_ARG_TYPE')
+}
+
+export function rangeError(name: string, expected: string, got: unknown): RangeError {
+  return withCode(new RangeError(`${name}: expected ${expected}, got ${describe(got)}`), 'ERR_OUT_OF_RANGE')
+}
+
+/** For values of the right type that mean nothing here; `hint` is a whole sentence. */
+export function valueError(name: string, message: string): TypeError {
+  return withCode(new TypeError(`${name}: ${message}`), 'ERR_INVALID_ARG_VALUE')
+}
+
+export function checkString(name: string, value: unknown): string {
+  if (typeof value !== 'string') throw typeError(name, 'a string', value)
+  return value
+}
+
+export function checkNonEmptyString(name: string, value: unknown): string {
+  if (checkString(name, value) === '') throw rangeError(name, 'a string that is not empty', value)
+  return value as string
+}
+
+export function checkBoolean(name: string, value: unknown): boolean {
+  if (typeof value !== 'boolean') throw typeError(name, 'true or false', value)
+  return value
+}
+
+export function checkInteger(
+  name: string,
+  value: unknown,
+  minimum = Number.MIN_SAFE_INTEGER,
+  maximum = Number.MAX_SAFE_INTEGER
+): number {
+  const expected = `${integerName(minimum)}${maximum < Number.MAX_SAFE_INTEGER ? ` up to ${maximum}` : ''}`
+  if (typeof value !== 'number') throw typeError(name, expected, value)
+  if (!Number.isSafeInteger(value) || value < minimum || value > maximum) throw rangeError(name, expected, value)
+  return value
+}
+
+function integerName(minimum: number): string {
+  if (minimum === 1) return 'a positive integer'
+  if (minimum === 0) return 'an integer from 0'
+  return minimum > Number.MIN_SAFE_INTEGER ? `an integer from ${minimum}` : 'an integer'
+}
+
+export function checkPositiveInteger(name: string, value: unknown): number {
+  return checkInteger(name, value, 1)
+}
+
+export interface NumberRange {
+  /** Smallest value allowed. */
+  readonly from?: number
+  /** Largest value allowed. */
+  readonly to?: number
+  /** The value must be greater than this. */
+  readonly above?: number
+  /** The value must be less than this. */
+  readonly below?: number
+}
+
+/** A finite number in a range; NaN and the infinities are never in it. */
+export function checkNumber(name: string, value: unknown, range: NumberRange = {}): number {
+  const limits = [
+    range.from === undefined ? '' : `at least ${range.from}`,
+    range.above === undefined ? '' : `above ${range.above}`,
+    range.to === undefined ? '' : `at most ${range.to}`,
+    range.below === undefined ? '' : `below ${range.below}`
+  ].filter((limit) => limit !== '')
+  const expected = limits.length === 0 ? 'a finite number' : `a number ${limits.join(' and ')}`
+  if (typeof value !== 'number') throw typeError(name, expected, value)
+  const inside =
+    Number.isFinite(value) &&
+    value >= (range.from ?? -Infinity) &&
+    value <= (range.to ?? Infinity) &&
+    value > (range.above ?? -Infinity) &&
+    value < (range.below ?? Infinity)
+  if (!inside) throw rangeError(name, expected, value)
+  return value
+}
+
+export function checkOneOf<const T extends string>(name: string, value: unknown, choices: readonly T[]): T {
+  const expected = `one of ${choices.map((choice) => `'${choice}'`).join(', ')}`
+  if (typeof value !== 'string') throw typeError(name, expected, value)
+  if (choices.includes(value as T)) return value as T
+  throw valueError(name, `expected ${expected}, got ${describe(value)}.${didYouMean(value, choices)}`)
+}
+
+export function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== 'object' || value === null) return false
+  const prototype = Object.getPrototypeOf(value)
+  return prototype === Object.prototype || prototype === null
+}
+
+export function checkObject(name: string, value: unknown): Record<string, unknown> {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw typeError(name, 'an object', value)
+  return value as Record<string, unknown>
+}
+
+export function checkArray(name: string, value: unknown): readonly unknown[] {
+  if (!Array.isArray(value)) throw typeError(name, 'an array', value)
+  return value
+}
+
+/** Refuses keys that nobody reads: a misspelled option must not pass in silence. */
+export function checkKeys(
+  name: string,
+  object: Record<string, unknown>,
+  allowed: readonly string[],
+  renamed: Readonly<Record<string, string>> = {}
+): void {
+  for (const key of Object.keys(object)) {
+    if (allowed.includes(key)) continue
+    if (Object.hasOwn(renamed, key)) throw valueError(name, `'${key}' is now called '${renamed[key]}'`)
+    throw valueError(name, `unknown option '${key}'.${didYouMean(key, allowed) || ` Known: ${allowed.join(', ')}.`}`)
+  }
+}

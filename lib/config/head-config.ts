@@ -1,0 +1,276 @@
+import { AdapterError } from '../native/errors.js'
+import type { NativeHeadConfig } from '../native/types.js'
+import { type NonLinearity, nonLinearities } from './activations.js'
+import { camelCase, snakeCase } from './case.js'
+import * as check from './check.js'
+
+/** Ids from 0 under their labels, as `label2id` in the head's file. */
+export type LabelIds = { readonly [label: string]: number }
+
+interface LabelledHead {
+  /** `num_labels`: outputs a row or token. */
+  readonly numLabels: number
+  /** `layers`: linear layers; between two of them stands the activation. */
+  readonly layers: number
+  /** `activation_function`. Default 'tanh'; null: none. */
+  readonly activationFunction: NonLinearity | null
+  /** `label2id`. Default null: labels are LABEL_0, LABEL_1, … */
+  readonly label2id: LabelIds | null
+  /** `dropout_prob`: before each linear layer. Default null: the model's own. */
+  readonly dropoutProb: number | null
+}
+
+interface RowHead extends LabelledHead {
+  /** `use_pooler`: read the model's pooler instead of the first token. Default false. */
+  readonly usePooler: boolean
+  /** `bias`: of the last layer. Default true. */
+  readonly bias: boolean
+}
+
+/** One label a row; with one output it is regression (mean squared error). */
+export interface ClassificationHeadConfig extends RowHead {
+  readonly headType: 'classification'
+}
+
+/** Any number of labels a row. */
+export interface MultiLabelHeadConfig extends RowHead {
+  readonly headType: 'multilabel_classification'
+}
+
+/** One label a token. */
+export interface TaggingHeadConfig extends LabelledHead {
+  readonly headType: 'tagging'
+}
+
+/** Masked language modelling; its last layer is the word embedding. */
+export interface MaskedLmHeadConfig {
+  readonly headType: 'masked_lm'
+  /** `layers`. Default 2. */
+  readonly layers: number
+  /** `activation_function`. Default 'gelu'. */
+  readonly activationFunction: NonLinearity | null
+}
+
+/** Told apart by `headType`. Frozen. */
+export type HeadConfig = ClassificationHeadConfig | MultiLabelHeadConfig | TaggingHeadConfig | MaskedLmHeadConfig
+export type HeadType = HeadConfig['headType']
+
+/** Labels three ways; the first that is given counts, and numLabels must agree with it. */
+interface LabelOptions {
+  /** Labels in the order of their ids. */
+  readonly labels?: readonly string[] | undefined
+  readonly id2label?: { readonly [id: number]: string } | undefined
+}
+
+type HeadOptions<T> = { readonly [K in Exclude<keyof T, 'headType'>]?: T[K] | undefined } & LabelOptions
+export type ClassificationHeadOptions = HeadOptions<ClassificationHeadConfig>
+export type RegressionHeadOptions = Omit<ClassificationHeadOptions, 'numLabels' | 'labels' | 'id2label' | 'label2id'>
+export type MultiLabelHeadOptions = HeadOptions<MultiLabelHeadConfig>
+export type TaggingHeadOptions = HeadOptions<TaggingHeadConfig>
+export type MaskedLmHeadOptions = Omit<HeadOptions<MaskedLmHeadConfig>, 'labels' | 'id2label'>
+
+const labelled = ['numLabels', 'layers', 'activationFunction', 'label2id', 'dropoutProb'] as const
+const row = [...labelled, 'usePooler', 'bias'] as const
+
+const fieldsOf: Readonly<Record<HeadType, readonly string[]>> = {
+  classification: row,
+  multilabel_classification: row,
+  tagging: labelled,
+  masked_lm: ['layers', 'activationFunction']
+}
+
+export function classificationHead(options: ClassificationHeadOptions = {}): ClassificationHeadConfig {
+  return rowHead('classification', options)
+}
+
+export function multiLabelHead(options: MultiLabelHeadOptions = {}): MultiLabelHeadConfig {
+  return rowHead('multilabel_classification', options)
+}
+
+/** A classification head with one output: the library has no other name for it. */
+export function regressionHead(options: RegressionHeadOptions = {}): ClassificationHeadConfig {
+  checkHeadKeys(
+    'regression',
+    options,
+    row.filter((field) => field !== 'numLabels' && field !== 'label2id')
+  )
+  return rowHead('classification', { ...options, numLabels: 1 })
+}
+
+export function taggingHead(options: TaggingHeadOptions = {}): TaggingHeadConfig {
+  checkHeadKeys('tagging', options, [...labelled, 'labels', 'id2label'])
+  return Object.freeze({ headType: 'tagging', ...labelledFields(options, 1) })
+}
+
+export function maskedLmHead(options: MaskedLmHeadOptions = {}): MaskedLmHeadConfig {
+  checkHeadKeys('masked_lm', options, fieldsOf.masked_lm)
+  return Object.freeze({ headType: 'masked_lm', ...layerFields(options, 2, 'gelu') })
+}
+
+function rowHead<T extends 'classification' | 'multilabel_classification'>(
+  headType: T,
+  options: HeadOptions<RowHead>
+): RowHead & { readonly headType: T } {
+  checkHeadKeys(headType, options, [...row, 'labels', 'id2label'])
+  return Object.freeze({
+    headType,
+    ...labelledFields(options, 2),
+    usePooler: check.checkBoolean('usePooler', options.usePooler ?? false),
+    bias: check.checkBoolean('bias', options.bias ?? true)
+  })
+}
+
+function checkHeadKeys(head: string, options: object, allowed: readonly string[]): void {
+  check.checkKeys(`${head} head`, check.checkObject(`${head} head`, options), allowed)
+}
+
+function labelledFields(options: HeadOptions<LabelledHead>, layers: number): LabelledHead {
+  const label2id = labelIds(options)
+  const numLabels = check.checkPositiveInteger(
+    'numLabels',
+    options.numLabels ?? (label2id === null ? 2 : Object.keys(label2id).length)
+  )
+  if (label2id !== null) checkIds(label2id, numLabels)
+  const { dropoutProb = null } = options
+  return {
+    numLabels,
+    ...layerFields(options, layers, 'tanh'),
+    label2id: withoutDefaultNames(label2id),
+    dropoutProb: dropoutProb === null ? null : check.checkNumber('dropoutProb', dropoutProb, { from: 0, to: 1 })
+  }
+}
+
+function layerFields(
+  options: { readonly layers?: unknown; readonly activationFunction?: unknown },
+  layers: number,
+  activation: NonLinearity
+): { readonly layers: number; readonly activationFunction: NonLinearity | null } {
+  const { activationFunction = activation } = options
+  const name = typeof activationFunction === 'string' ? activationFunction.toLowerCase() : activationFunction
+  return {
+    layers: check.checkInteger('layers', options.layers ?? layers, 1, 16),
+    activationFunction: name === null ? null : check.checkOneOf('activationFunction', name, nonLinearities)
+  }
+}
+
+function labelIds(options: HeadOptions<LabelledHead>): LabelIds | null {
+  if (options.labels !== undefined) {
+    const labels = check.checkArray('labels', options.labels)
+    return idsOf(labels.map((label, id): [string, number] => [check.checkString(`labels[${id}]`, label), id]))
+  }
+  if (options.id2label !== undefined && options.id2label !== null) {
+    const entries = Object.entries(check.checkObject('id2label', options.id2label))
+    return idsOf(entries.map(([id, label]) => [check.checkString(`id2label[${id}]`, label), Number(id)]))
+  }
+  if (options.label2id === undefined || options.label2id === null) return null
+  const entries = Object.entries(check.checkObject('label2id', options.label2id))
+  return idsOf(entries.map(([label, id]) => [label, check.checkInteger(`label2id['${label}']`, id, 0)]))
+}
+
+function idsOf(entries: readonly (readonly [string, number])[]): LabelIds {
+  const ids = Object.fromEntries(entries)
+  if (Object.keys(ids).length < entries.length) throw check.valueError('labels', 'the same label is there twice')
+  return Object.freeze(ids)
+}
+
+/** LABEL_0, LABEL_1, …: what a head without names answers. */
+function defaultIds(numLabels: number): LabelIds {
+  return Object.fromEntries(Array.from({ length: numLabels }, (_, id) => [`LABEL_${id}`, id]))
+}
+
+/** Names that say nothing are no names. */
+function withoutDefaultNames(label2id: LabelIds | null): LabelIds | null {
+  const entries = Object.entries(label2id ?? {})
+  return entries.every(([label, id]) => label === `LABEL_${id}`) ? null : label2id
+}
+
+function checkIds(label2id: LabelIds, numLabels: number): void {
+  const used = new Set<number>()
+  for (const [label, id] of Object.entries(label2id)) {
+    check.checkInteger(`the id of label '${label}'`, id, 0, numLabels - 1)
+    if (used.has(id)) throw check.valueError('labels', `two labels have the id ${id}`)
+    used.add(id)
+  }
+}
+
+/** The labels in the order of their ids: LABEL_0, … where the head has none. */
+export function labelNames(config: HeadConfig): readonly string[] {
+  if (config.headType === 'masked_lm') return []
+  const names = Array.from({ length: config.numLabels }, (_, id) => `LABEL_${id}`)
+  for (const [label, id] of Object.entries(config.label2id ?? {})) names[id] = label
+  return names
+}
+
+/** The library's dict for `head_config.json`, its key set exactly: it passes every key to the head's constructor. */
+export function headConfigToJson(
+  config: HeadConfig,
+  model: { readonly vocabSize: number; readonly hiddenSize: number }
+): Record<string, unknown> {
+  const fields = Object.entries(config).map(([key, value]) => [key === 'label2id' ? key : snakeCase(key), value])
+  if (config.headType !== 'masked_lm') {
+    // The library gives every head names when it is added, and they go into the file.
+    return { ...Object.fromEntries(fields), label2id: config.label2id ?? defaultIds(config.numLabels) }
+  }
+  return {
+    ...Object.fromEntries(fields),
+    vocab_size: model.vocabSize,
+    embedding_size: model.hiddenSize,
+    layer_norm: true,
+    bias: true,
+    shift_labels: false,
+    label2id: null
+  }
+}
+
+/** A head's config from the library's dict; the fields that old folders lack get their defaults. */
+export function headConfigFromJson(json: Readonly<Record<string, unknown>>): HeadConfig {
+  const { head_type: headType, id2label, ...rest } = json
+  const name = check.checkString('head_type', headType)
+  if (!Object.hasOwn(fieldsOf, name)) refuseHead(name)
+  const options = Object.fromEntries(
+    Object.entries(rest).map(([key, value]) => [key === 'label2id' ? key : camelCase(key), value])
+  ) as Record<string, unknown>
+  if (id2label !== undefined && id2label !== null) options['id2label'] = id2label
+  switch (name as HeadType) {
+    case 'classification':
+      return classificationHead(options)
+    case 'multilabel_classification':
+      return multiLabelHead(options)
+    case 'tagging':
+      return taggingHead(options)
+    case 'masked_lm':
+      return maskedLmFromJson(options)
+  }
+}
+
+/** The sizes are the model's; the rest has one value that works. */
+function maskedLmFromJson(options: Record<string, unknown>): MaskedLmHeadConfig {
+  const { vocabSize: _, embeddingSize: __, label2id: ___, id2label: ____, ...rest } = options
+  for (const [field, needed] of Object.entries({ layerNorm: true, bias: true, shiftLabels: false })) {
+    if ((rest[field] ?? needed) !== needed) refuseHead(`masked_lm with ${snakeCase(field)} ${rest[field]}`)
+    delete rest[field]
+  }
+  return maskedLmHead(rest)
+}
+
+function refuseHead(name: string): never {
+  throw new AdapterError('ERR_UNSUPPORTED', 'read the head config', `the head '${name}' is not supported`, {
+    expected: `one of ${Object.keys(fieldsOf).join(', ')}`,
+    hint: 'Load the adapter without its head (withHead: false) and add one of the heads that work.'
+  })
+}
+
+/** The head as the core takes it. */
+export function nativeHeadConfig(config: HeadConfig): NativeHeadConfig {
+  const isLm = config.headType === 'masked_lm'
+  const isRow = config.headType === 'classification' || config.headType === 'multilabel_classification'
+  return {
+    head_type: config.headType,
+    num_labels: isLm ? 0 : config.numLabels,
+    layers: config.layers,
+    activation_function: config.activationFunction,
+    use_pooler: isRow ? config.usePooler : false,
+    bias: isRow ? config.bias : true,
+    dropout_prob: isLm ? null : config.dropoutProb
+  }
+}

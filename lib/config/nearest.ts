@@ -1,0 +1,49 @@
+/** Cost to turn one word into another: insertions, deletions, substitutions and swapped neighbours, each 1. */
+export function editDistance(a: string, b: string): number {
+  let beforePrevious: number[] = []
+  let previous = Array.from({ length: b.length + 1 }, (_, column) => column)
+  for (let row = 1; row <= a.length; row++) {
+    const current = [row]
+    for (let column = 1; column <= b.length; column++) {
+      const substitution = (previous[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1)
+      let cost = Math.min((previous[column] ?? 0) + 1, (current[column - 1] ?? 0) + 1, substitution)
+      if (row > 1 && column > 1 && a[row - 1] === b[column - 2] && a[row - 2] === b[column - 1]) {
+        cost = Math.min(cost, (beforePrevious[column - 2] ?? 0) + 1)
+      }
+      current.push(cost)
+    }
+    beforePrevious = previous
+    previous = current
+  }
+  return previous[b.length] ?? 0
+}
+
+// A word far longer than any option is not a misspelling, and the distance table is quadratic.
+const longestWord = 64
+
+/** Case, `_` and `-` are the usual slips (`warmup_ratio` for `warmupRatio`), so they cost nothing. */
+function plain(word: string): string {
+  return word.toLowerCase().replace(/[_\-\s]/g, '')
+}
+
+/** The choice that a misspelled word most likely meant, if any is near enough to name. */
+export function nearest(word: string, choices: Iterable<string>): string | undefined {
+  if (word.length > longestWord) return undefined
+  const wanted = plain(word)
+  let best: string | undefined
+  let bestDistance = Math.max(1, Math.floor(wanted.length / 3)) + 1
+  for (const choice of choices) {
+    const distance = editDistance(wanted, plain(choice))
+    if (distance < bestDistance) {
+      best = choice
+      bestDistance = distance
+    }
+  }
+  return best
+}
+
+/** ` Did you mean 'x'?` or nothing: the tail of a message about an unknown name. */
+export function didYouMean(word: string, choices: Iterable<string>): string {
+  const guess = nearest(word, choices)
+  return guess === undefined ? '' : ` Did you mean '${guess}'?`
+}

@@ -1,0 +1,77 @@
+import { BottleneckConfig, type BottleneckOptions } from './bottleneck-config.js'
+
+const sequential: BottleneckOptions = {
+  originalLnBefore: true,
+  mhAdapter: false,
+  outputAdapter: true,
+  nonLinearity: 'relu',
+  reductionFactor: 16
+}
+
+const parallel: BottleneckOptions = {
+  isParallel: true,
+  initWeights: 'mam_adapter',
+  scaling: 4,
+  mhAdapter: false,
+  outputAdapter: true,
+  nonLinearity: 'relu',
+  reductionFactor: 2
+}
+
+/** Pfeiffer et al. 2020, https://arxiv.org/abs/2005.00247: one adapter a layer, after the feed-forward block. */
+const seqBn = new BottleneckConfig(sequential)
+
+/** The same adapter after the attention block instead. */
+const attnBn = seqBn.replace({ mhAdapter: true, outputAdapter: false })
+
+/** Houlsby et al. 2019, https://arxiv.org/abs/1902.00751: two adapters a layer. */
+const doubleSeqBn = new BottleneckConfig({
+  mhAdapter: true,
+  outputAdapter: true,
+  nonLinearity: 'swish',
+  reductionFactor: 16
+})
+
+/** He et al. 2021, https://arxiv.org/abs/2110.04366: beside the feed-forward block. */
+const parBn = new BottleneckConfig(parallel)
+const scaledParBn = parBn.replace({ scaling: 'learned' })
+
+/** Steitz and Roth 2024, https://arxiv.org/abs/2406.06820: Adapter+. */
+const adapterPlus = new BottleneckConfig({
+  originalLnBefore: true,
+  originalLnAfter: false,
+  residualBeforeLn: false,
+  stochasticDepth: 0.1,
+  initWeights: 'houlsby',
+  scaling: 'channel',
+  mhAdapter: false,
+  outputAdapter: true,
+  nonLinearity: 'gelu',
+  reductionFactor: 96
+})
+
+/**
+ * Named configs. The library's names and its old ones; `attn_bn` and `adapter_plus`, which it has no name for; and the
+ * four places by their plain names: after_ffn, after_attention, both, parallel.
+ */
+export const adapterPresets = Object.freeze({
+  seq_bn: seqBn,
+  double_seq_bn: doubleSeqBn,
+  par_bn: parBn,
+  scaled_par_bn: scaledParBn,
+  attn_bn: attnBn,
+  adapter_plus: adapterPlus,
+  pfeiffer: seqBn,
+  houlsby: doubleSeqBn,
+  parallel: parBn,
+  scaled_parallel: scaledParBn,
+  after_ffn: seqBn,
+  after_attention: attnBn,
+  both: doubleSeqBn
+})
+
+export type AdapterPreset = keyof typeof adapterPresets
+
+export function isAdapterPreset(name: string): name is AdapterPreset {
+  return Object.hasOwn(adapterPresets, name)
+}

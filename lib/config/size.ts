@@ -1,0 +1,90 @@
+import type { NativeBottleneckConfig } from '../native/types.js'
+import { activationParameters } from './activations.js'
+import type { AdapterConfig } from './adapter-config.js'
+import type { BottleneckConfig } from './bottleneck-config.js'
+import { checkOneOf, checkPositiveInteger, valueError } from './check.js'
+
+/** What of a model decides the sizes of an adapter. */
+export interface ModelShape {
+  readonly hiddenSize: number
+  readonly numHiddenLayers: number
+}
+
+/** Width of an adapter's inside in one layer: hidden size ÷ reduction factor, rounded down as Python's `//`, at least 1. */
+export function bottleneckSize(config: BottleneckConfig, hiddenSize: number, layer: number): number {
+  const factor = factorOf(config, layer)
+  // Python takes the remainder first; dividing and rounding down differs from it at factors such as 0.1.
+  return Math.max(1, Math.round((hiddenSize - (hiddenSize % factor)) / factor))
+}
+
+function factorOf({ reductionFactor }: BottleneckConfig, layer: number): number {
+  if (typeof reductionFactor === 'number') return reductionFactor
+  const factor = Object.hasOwn(reductionFactor, `${layer}`) ? reductionFactor[`${layer}`] : reductionFactor['default']
+  if (factor === undefined) {
+    const given = Object.keys(reductionFactor).join(', ')
+    throw valueError('reductionFactor', `no value for layer ${layer} and no 'default'; given: ${given}`)
+  }
+  return factor
+}
+
+/** The bottleneck of each layer, 0 where leaveOut leaves the layer without an adapter. */
+export function bottleneckSizes(config: BottleneckConfig, { hiddenSize, numHiddenLayers }: ModelShape): number[] {
+  return Array.from({ length: numHiddenLayers }, (_, layer) =>
+    config.leaveOut.includes(layer) ? 0 : bottleneckSize(config, hiddenSize, layer)
+  )
+}
+
+/** Numbers that an adapter adds to a model and trains. */
+export function countAdapterParameters(config: AdapterConfig, shape: ModelShape): number {
+  const configs = config.method === 'union' ? config.configs : [config]
+  return configs.reduce((total, part) => total + countBottleneck(part, shape), 0)
+}
+
+function countBottleneck(config: BottleneckConfig, shape: ModelShape): number {
+  const places = Number(config.mhAdapter) + Number(config.outputAdapter)
+  return bottleneckSizes(config, shape).reduce((total, size) => {
+    return size === 0 ? total : total + places * countOne(config, shape.hiddenSize, size)
+  }, 0)
+}
+
+function countOne(config: BottleneckConfig, hidden: number, size: number): number {
+  const projections = 2 * hidden * size + size + hidden
+  const norms = (Number(config.lnBefore) + Number(config.lnAfter)) * 2 * hidden
+  const gate = config.useGating ? hidden + 1 : 0
+  const scaling = config.scaling === 'learned' ? 1 : config.scaling === 'channel' ? hidden : 0
+  return projections + norms + gate + scaling + activationParameters(config.nonLinearity)
+}
+
+const shares = { simple: 1 / 16, medium: 1 / 8, complex: 1 / 4 } as const
+
+export type TaskComplexity = keyof typeof shares
+
+/** A bottleneck size to begin with: a 16th, an 8th or a quarter of the hidden size, at least 8. */
+export function chooseAdapterSize(hiddenSize: number, complexity: TaskComplexity = 'medium'): number {
+  checkPositiveInteger('hiddenSize', hiddenSize)
+  checkOneOf('complexity', complexity, Object.keys(shares) as TaskComplexity[])
+  return Math.max(8, Math.floor(hiddenSize * shares[complexity]))
+}
+
+/** The config as the core takes it: the sizes worked out for each layer of this model. */
+export function nativeBottleneckConfig(config: BottleneckConfig, shape: ModelShape): NativeBottleneckConfig {
+  return {
+    mh_adapter: config.mhAdapter,
+    output_adapter: config.outputAdapter,
+    bottleneck_sizes: bottleneckSizes(config, shape),
+    non_linearity: config.nonLinearity,
+    original_ln_before: config.originalLnBefore,
+    original_ln_after: config.originalLnAfter,
+    ln_before: config.lnBefore,
+    ln_after: config.lnAfter,
+    init_weights: config.initWeights,
+    init_weights_seed: config.initWeightsSeed,
+    is_parallel: config.isParallel,
+    scaling: config.scaling,
+    use_gating: config.useGating,
+    residual_before_ln: config.residualBeforeLn,
+    adapter_residual_before_ln: config.adapterResidualBeforeLn,
+    dropout: config.dropout,
+    stochastic_depth: config.stochasticDepth
+  }
+}

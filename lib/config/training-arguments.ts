@@ -1,0 +1,165 @@
+import { AdapterError } from '../native/errors.js'
+import * as check from './check.js'
+
+export type Strategy = 'no' | 'steps' | 'epoch'
+export type SchedulerType = 'linear' | 'cosine' | 'constant' | 'constant_with_warmup'
+
+/** Hugging Face's TrainingArguments in camelCase, with its defaults. Frozen. */
+export interface TrainingArguments {
+  /** Folder for checkpoints. Default 'trainer_output'. */
+  readonly outputDir: string
+  /** Passes over the training data; a fraction ends within one. Default 3. */
+  readonly numTrainEpochs: number
+  /** Optimizer steps; above 0 it overrides numTrainEpochs. Default -1. */
+  readonly maxSteps: number
+  /** Rows in one forward pass while training. Default 8. */
+  readonly perDeviceTrainBatchSize: number
+  /** Rows in one forward pass while evaluating. Default 8. */
+  readonly perDeviceEvalBatchSize: number
+  /** Batches whose gradients are averaged into one optimizer step. Default 1. */
+  readonly gradientAccumulationSteps: number
+  /** Highest learning rate of the schedule. Default 5e-5; adapters like 1e-4 to 1e-2. */
+  readonly learningRate: number
+  /** AdamW's decay, on weights only: never on biases or LayerNorm. Default 0. */
+  readonly weightDecay: number
+  /** Default 0.9. */
+  readonly adamBeta1: number
+  /** Default 0.999. */
+  readonly adamBeta2: number
+  /** Default 1e-8. */
+  readonly adamEpsilon: number
+  /** Gradients with a larger norm are scaled down to it; 0: never. Default 1. */
+  readonly maxGradNorm: number
+  /** How the learning rate goes on after warm-up. Default 'linear': down to 0. */
+  readonly lrSchedulerType: SchedulerType
+  /** Share of all steps during which the learning rate climbs from 0. Default 0. */
+  readonly warmupRatio: number
+  /** Steps of warm-up; above 0 it overrides warmupRatio. Default 0. */
+  readonly warmupSteps: number
+  /** Share of a label's weight that goes to all labels alike. Default 0. */
+  readonly labelSmoothingFactor: number
+  /** When log events come. Default 'steps'. */
+  readonly loggingStrategy: Strategy
+  /** Steps between log events. Default 500. */
+  readonly loggingSteps: number
+  /** Also log step 1. Default false. */
+  readonly loggingFirstStep: boolean
+  /** When checkpoints are written. Default 'steps'. */
+  readonly saveStrategy: Strategy
+  /** Steps between checkpoints. Default 500. */
+  readonly saveSteps: number
+  /** Checkpoints kept, the oldest go first; null: all. Default null. */
+  readonly saveTotalLimit: number | null
+  /** When the evaluation data is run. Default 'no'. */
+  readonly evalStrategy: Strategy
+  /** Steps between evaluations. Default: loggingSteps. */
+  readonly evalSteps: number
+  /** For shuffling and dropout. Default 42. */
+  readonly seed: number
+  /** A new order of the rows in each epoch. Default true. */
+  readonly shuffle: boolean
+  /** Leave out a last batch that is not full. Default false. */
+  readonly dataloaderDropLast: boolean
+  /** A checkpoint's folder, or true: the newest in outputDir. Default null. */
+  readonly resumeFromCheckpoint: string | boolean | null
+}
+
+export type TrainingArgumentsInput = { readonly [K in keyof TrainingArguments]?: TrainingArguments[K] | undefined }
+
+const defaults: TrainingArguments = Object.freeze({
+  outputDir: 'trainer_output',
+  numTrainEpochs: 3,
+  maxSteps: -1,
+  perDeviceTrainBatchSize: 8,
+  perDeviceEvalBatchSize: 8,
+  gradientAccumulationSteps: 1,
+  learningRate: 5e-5,
+  weightDecay: 0,
+  adamBeta1: 0.9,
+  adamBeta2: 0.999,
+  adamEpsilon: 1e-8,
+  maxGradNorm: 1,
+  lrSchedulerType: 'linear',
+  warmupRatio: 0,
+  warmupSteps: 0,
+  labelSmoothingFactor: 0,
+  loggingStrategy: 'steps',
+  loggingSteps: 500,
+  loggingFirstStep: false,
+  saveStrategy: 'steps',
+  saveSteps: 500,
+  saveTotalLimit: null,
+  evalStrategy: 'no',
+  evalSteps: 500,
+  seed: 42,
+  shuffle: true,
+  dataloaderDropLast: false,
+  resumeFromCheckpoint: null
+})
+
+const strategies = ['no', 'steps', 'epoch'] as const
+const schedulers = ['linear', 'cosine', 'constant', 'constant_with_warmup'] as const
+
+const rules: {
+  readonly [K in keyof TrainingArguments]: (name: string, value: unknown) => TrainingArguments[K]
+} = {
+  outputDir: check.checkNonEmptyString,
+  numTrainEpochs: (name, value) => check.checkNumber(name, value, { above: 0 }),
+  maxSteps: (name, value) => (value === -1 ? -1 : check.checkPositiveInteger(name, value)),
+  perDeviceTrainBatchSize: check.checkPositiveInteger,
+  perDeviceEvalBatchSize: check.checkPositiveInteger,
+  gradientAccumulationSteps: check.checkPositiveInteger,
+  learningRate: (name, value) => check.checkNumber(name, value, { from: 0 }),
+  weightDecay: (name, value) => check.checkNumber(name, value, { from: 0 }),
+  adamBeta1: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 }),
+  adamBeta2: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 }),
+  adamEpsilon: (name, value) => check.checkNumber(name, value, { from: 0 }),
+  maxGradNorm: (name, value) => check.checkNumber(name, value, { from: 0 }),
+  lrSchedulerType: (name, value) => check.checkOneOf(name, value, schedulers),
+  warmupRatio: (name, value) => check.checkNumber(name, value, { from: 0, to: 1 }),
+  warmupSteps: (name, value) => check.checkInteger(name, value, 0),
+  labelSmoothingFactor: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 }),
+  loggingStrategy: (name, value) => check.checkOneOf(name, value, strategies),
+  loggingSteps: check.checkPositiveInteger,
+  loggingFirstStep: check.checkBoolean,
+  saveStrategy: (name, value) => check.checkOneOf(name, value, strategies),
+  saveSteps: check.checkPositiveInteger,
+  saveTotalLimit: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
+  evalStrategy: (name, value) => check.checkOneOf(name, value, strategies),
+  evalSteps: check.checkPositiveInteger,
+  seed: (name, value) => check.checkInteger(name, value, 0),
+  shuffle: check.checkBoolean,
+  dataloaderDropLast: check.checkBoolean,
+  resumeFromCheckpoint: (name, value) => {
+    return value === null || typeof value === 'boolean' ? value : check.checkNonEmptyString(name, value)
+  }
+}
+
+const renamed = { evaluationStrategy: 'evalStrategy', perGpuTrainBatchSize: 'perDeviceTrainBatchSize' }
+
+/** Names that people bring from Hugging Face and that mean nothing here yet: an answer of their own. */
+const notBuilt = [
+  ...['bf16', 'fp16', 'tf32', 'optim', 'deepspeed', 'fsdp', 'gradientCheckpointing', 'groupByLength', 'pushToHub'],
+  ...['loadBestModelAtEnd', 'metricForBestModel', 'greaterIsBetter', 'reportTo', 'torchCompile', 'autoFindBatchSize']
+]
+
+/** Checks what is given and fills in the rest. */
+export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingArguments {
+  const given = check.checkObject('args', input)
+  for (const name of Object.keys(given)) {
+    if (notBuilt.includes(name)) refuse(name)
+  }
+  const names = Object.keys(rules) as (keyof TrainingArguments)[]
+  check.checkKeys('args', given, names, renamed)
+  const checked = names
+    .filter((name) => given[name] !== undefined)
+    .map((name) => [name, rules[name](`args.${name}`, given[name])])
+  const fields = { ...defaults, ...(Object.fromEntries(checked) as TrainingArgumentsInput) } as TrainingArguments
+  return Object.freeze({ ...fields, evalSteps: input.evalSteps ?? fields.loggingSteps })
+}
+
+function refuse(name: string): never {
+  throw new AdapterError('ERR_UNSUPPORTED', 'read the training arguments', `'${name}' is not supported`, {
+    hint: `These are: ${Object.keys(rules).join(', ')}.`
+  })
+}

@@ -1,0 +1,93 @@
+import { AdapterError } from '../native/errors.js'
+import { camelCase } from './case.js'
+import { checkKeys } from './check.js'
+import { adapterPresets } from './presets.js'
+
+/** What the adapter library has and this one does not: enough to tell a misspelling from a method that is missing. */
+interface Method {
+  readonly title: string
+  readonly fields: readonly string[]
+}
+
+const lora: Method = {
+  title: 'LoRA',
+  fields: [
+    ...['selfattn_lora', 'intermediate_lora', 'output_lora', 'leave_out', 'r', 'alpha', 'dropout', 'attn_matrices'],
+    ...['composition_mode', 'init_weights', 'init_weights_seed', 'use_gating', 'use_dora', 'vera_d', 'vera_b', 'dtype']
+  ]
+}
+
+const prefixTuning: Method = {
+  title: 'prefix tuning',
+  fields: [
+    ...['encoder_prefix', 'cross_prefix', 'leave_out', 'flat', 'prefix_length', 'bottleneck_size', 'non_linearity'],
+    ...['dropout', 'use_gating', 'shared_gating', 'init_weights_seed']
+  ]
+}
+
+const promptTuning: Method = {
+  title: 'prompt tuning',
+  fields: ['prompt_length', 'prompt_init', 'prompt_init_text', 'random_uniform_scale', 'combine', 'init_weights_seed']
+}
+
+const reft: Method = {
+  title: 'ReFT',
+  fields: [
+    ...['layers', 'prefix_positions', 'suffix_positions', 'r', 'orthogonality', 'tied_weights', 'subtract_projection'],
+    ...['dropout', 'non_linearity', 'dtype', 'output_reft', 'init_weights_seed']
+  ]
+}
+
+const mtlLora: Method = {
+  title: 'MTL-LoRA',
+  fields: [...lora.fields, 'n_up_projection', 'task_specific_matrix_type', 'weights_sharpness']
+}
+
+/** By preset name; the `architecture` values of saved configs are among them. No `fields`: any field is taken. */
+const methods: Readonly<Record<string, Method | string>> = {
+  lora,
+  ia3: lora,
+  vera: lora,
+  dora: lora,
+  dvora: lora,
+  mtl_lora: mtlLora,
+  prefix_tuning: prefixTuning,
+  prefix_tuning_flat: prefixTuning,
+  prompt_tuning: promptTuning,
+  reft,
+  loreft: reft,
+  noreft: reft,
+  direft: reft,
+  seq_bn_inv: 'invertible adapters',
+  double_seq_bn_inv: 'invertible adapters',
+  'pfeiffer+inv': 'invertible adapters',
+  'houlsby+inv': 'invertible adapters',
+  compacter: 'Compacter',
+  'compacter++': 'Compacter++',
+  mam: 'MAM, a union with prefix tuning',
+  unipelt: 'UniPELT, a union with prefix tuning and LoRA'
+}
+
+export const unsupportedNames: readonly string[] = Object.freeze(Object.keys(methods))
+
+export function isUnsupportedMethod(name: string): boolean {
+  return Object.hasOwn(methods, name)
+}
+
+/** Checks the field names as far as the method's are known, then refuses the method by name. */
+export function refuseMethod(name: string, values: Readonly<Record<string, unknown>>): never {
+  const method = methods[name]
+  if (typeof method === 'object') {
+    checkKeys(`adapter config '${name}'`, values, [...method.fields, ...method.fields.map(camelCase)])
+  }
+  const title = typeof method === 'object' ? method.title : (method ?? name)
+  throw new AdapterError(
+    'ERR_UNSUPPORTED',
+    'read the adapter config',
+    `the method '${name}' (${title}) is not supported`,
+    {
+      expected: 'a bottleneck adapter',
+      hint: `These work: ${Object.keys(adapterPresets).join(', ')}.`
+    }
+  )
+}

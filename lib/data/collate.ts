@@ -1,0 +1,130 @@
+import * as check from '../config/check.js'
+import type { HeadConfig } from '../config/head-config.js'
+import type { NativeBatch } from '../native/types.js'
+import { labelOf, type Row, type TextRow } from './dataset.js'
+import { encodeLabel, ignoredLabel, labelsTokens, spreadWordLabels } from './labels.js'
+import type { TextTokenizer } from './tokenizer.js'
+
+/** A row as numbers. */
+export interface EncodedRow {
+  readonly inputIds: Int32Array
+  readonly tokenTypeIds: Int32Array
+  /** One number for the row, one for each label or one for each token; undefined: the row has no label. */
+  readonly label: Float32Array | Int32Array | undefined
+}
+
+export interface EncodeRowOptions {
+  /** Needed for rows of text or words. */
+  readonly tokenizer?: TextTokenizer | undefined
+  /** Says what the labels mean; without it they are left out. */
+  readonly head?: HeadConfig | undefined
+  /** Longest row that the model has positions for. */
+  readonly maxLength: number
+}
+
+export function encodeRow(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
+  const { head, maxLength } = options
+  const given = head === undefined ? null : labelOf(row)
+  const label = head === undefined || given === null ? undefined : encodeLabel(head, given, `${name}.label`)
+  const perToken = head !== undefined && labelsTokens(head)
+  if ('inputIds' in row && row.inputIds != null) {
+    const inputIds = Int32Array.from(row.inputIds)
+    if (inputIds.length > maxLength) {
+      throw check.rangeError(`${name}.inputIds`, `at most ${maxLength} ids, the model's positions`, row.inputIds)
+    }
+    if (perToken && label !== undefined && label.length !== inputIds.length) {
+      throw check.valueError(`${name}.label`, `${label.length} labels for ${inputIds.length} tokens`)
+    }
+    const tokenTypeIds = row.tokenTypeIds == null ? new Int32Array(inputIds.length) : Int32Array.from(row.tokenTypeIds)
+    return { inputIds, tokenTypeIds, label }
+  }
+  const { tokenizer } = options
+  if (tokenizer === undefined) throw check.valueError(name, 'the model has no tokenizer, so rows must be inputIds')
+  const length = { maxLength: Math.min(maxLength, tokenizer.modelMaxLength) }
+  if ('words' in row && row.words != null) {
+    const { wordIds, ...ids } = tokenizer.encodeWords(row.words, length)
+    if (!perToken || !(label instanceof Int32Array)) return { ...ids, label }
+    return { ...ids, label: spreadWordLabels(label, wordIds, row.words.length, `${name}.label`) }
+  }
+  if (perToken && label !== undefined)
+    throw check.valueError(name, 'labels for tokens need words or inputIds, not text')
+  const { text, textPair } = row as TextRow
+  return { ...tokenizer.encode(text, textPair, length), label }
+}
+
+export interface CollatedBatch extends NativeBatch {
+  /** The batch's row i is the given row `order[i]`. */
+  readonly order: Uint32Array
+}
+
+/**
+ * Rows one after the other, without padding. They are sorted by length, because attention runs neighbours of equal
+ * length together; `order` leads back.
+ * @param groups one number a row: rows of one group stay side by side
+ */
+export function collate(rows: readonly EncodedRow[], groups?: readonly number[]): CollatedBatch {
+  if (rows.length === 0) throw check.valueError('batch', 'it has no rows')
+  const order = Uint32Array.from(rows.keys())
+  const group = (row: number) => groups?.[row] ?? 0
+  order.sort((a, b) => group(a) - group(b) || lengthOf(rows[a]) - lengthOf(rows[b]) || a - b)
+  const sorted = Array.from(order, (row) => rows[row] as EncodedRow)
+  sorted.forEach((row, i) => {
+    if (row.inputIds.length === 0) throw check.valueError(`batch[${order[i]}]`, 'this row has no tokens')
+  })
+  return {
+    inputIds: concatenate(sorted.map((row) => row.inputIds)),
+    rowLengths: Int32Array.from(sorted, (row) => row.inputIds.length),
+    tokenTypeIds: concatenate(sorted.map((row) => row.tokenTypeIds)),
+    labels: collateLabels(sorted),
+    order
+  }
+}
+
+function lengthOf(row: EncodedRow | undefined): number {
+  return row?.inputIds.length ?? 0
+}
+
+function collateLabels(rows: readonly EncodedRow[]): Int32Array | Float32Array | undefined {
+  const labels = rows.flatMap((row) => (row.label === undefined ? [] : [row.label]))
+  if (labels.length === 0) return undefined
+  if (labels.length < rows.length) throw check.valueError('batch', 'some rows have a label and some have none')
+  const integers = labels.filter((label) => label instanceof Int32Array)
+  if (integers.length === labels.length) return concatenate(integers)
+  return Float32Array.from(labels.flatMap((label) => Array.from(label)))
+}
+
+function concatenate(parts: readonly Int32Array[]): Int32Array {
+  const all = new Int32Array(parts.reduce((total, part) => total + part.length, 0))
+  let at = 0
+  for (const part of parts) {
+    all.set(part, at)
+    at += part.length
+  }
+  return all
+}
+
+/** Values of `width` a row, from the batch's order back to the given one. */
+export function restoreRows(values: Float32Array, width: number, order: Uint32Array): Float32Array {
+  const restored = new Float32Array(values.length)
+  order.forEach((row, i) => {
+    restored.set(values.subarray(i * width, (i + 1) * width), row * width)
+  })
+  return restored
+}
+
+/** Values of `width` a token, cut into the given rows. */
+export function restoreTokens(values: Float32Array, width: number, batch: CollatedBatch): Float32Array[] {
+  const rows: Float32Array[] = new Array(batch.order.length)
+  let at = 0
+  batch.order.forEach((row, i) => {
+    const end = at + (batch.rowLengths[i] ?? 0) * width
+    rows[row] = values.slice(at, end)
+    at = end
+  })
+  return rows
+}
+
+/** Tokens of a batch that have a label. */
+export function labelledTokens(labels: Int32Array): number {
+  return labels.reduce((count, label) => count + Number(label !== ignoredLabel), 0)
+}

@@ -1,0 +1,102 @@
+import { setImmediate } from 'node:timers/promises'
+import { camelCase } from '../config/case.js'
+import * as check from '../config/check.js'
+
+/** A class's name or number, a value, or several of them: for multi-label rows and for tokens or words. */
+export type Label = string | number | readonly string[] | ArrayLike<number>
+
+interface Labelled {
+  /** `label` and `labels` mean the same. */
+  readonly label?: Label | null | undefined
+  readonly labels?: Label | null | undefined
+}
+
+export interface TextRow extends Labelled {
+  readonly text: string
+  readonly textPair?: string | null | undefined
+}
+
+/** A text word by word; its labels are one a word. */
+export interface WordsRow extends Labelled {
+  readonly words: readonly string[]
+}
+
+/** Ids with their special tokens, as a tokenizer gave them. */
+export interface IdsRow extends Labelled {
+  readonly inputIds: ArrayLike<number>
+  readonly tokenTypeIds?: ArrayLike<number> | null | undefined
+}
+
+export type Row = TextRow | WordsRow | IdsRow
+
+/** Rows of a dataset, one after the other; read into memory once, because each epoch takes them in another order. */
+export type Dataset = readonly Row[] | Iterable<Row> | AsyncIterable<Row>
+
+const fields = ['text', 'textPair', 'words', 'inputIds', 'tokenTypeIds', 'label', 'labels']
+const largestId = 2 ** 31 - 1
+
+/** Every row of a dataset, checked. */
+export async function collectRows(dataset: Dataset, name = 'dataset'): Promise<readonly Row[]> {
+  const expected = 'an array, an iterable or an async iterable of rows'
+  if (typeof dataset !== 'object' || dataset === null) throw check.typeError(name, expected, dataset)
+  const rows: Row[] = []
+  if (Symbol.asyncIterator in dataset) {
+    for await (const row of dataset) rows.push(checkRow(row, `${name}[${rows.length}]`))
+  } else if (Symbol.iterator in dataset) {
+    for (const row of dataset) {
+      rows.push(checkRow(row, `${name}[${rows.length}]`))
+      // A long list must not keep timers and sockets waiting.
+      if (rows.length % 1024 === 0) await setImmediate()
+    }
+  } else {
+    throw check.typeError(name, expected, dataset)
+  }
+  if (rows.length === 0) throw check.valueError(name, 'it has no rows')
+  return rows
+}
+
+/** A row, or an error that names the field. Fields of no row (`id`, `source`) are left alone. */
+export function checkRow(row: unknown, name: string): Row {
+  const given = check.checkObject(name, row)
+  const contents = ['text', 'words', 'inputIds'].filter((field) => given[field] != null)
+  if (contents.length !== 1) {
+    const misspelled = Object.keys(given).find((key) => !fields.includes(key) && fields.includes(camelCase(key)))
+    const hint = misspelled === undefined ? '' : ` '${misspelled}' is written '${camelCase(misspelled)}' here.`
+    const got =
+      contents.length === 0 ? `got ${Object.keys(given).join(', ') || 'none'}` : `got ${contents.join(' and ')}`
+    throw check.valueError(name, `expected one of text, words or inputIds, ${got}.${hint}`)
+  }
+  if (given['text'] != null) {
+    check.checkString(`${name}.text`, given['text'])
+    if (given['textPair'] != null) check.checkString(`${name}.textPair`, given['textPair'])
+  }
+  if (given['words'] != null) {
+    check.checkArray(`${name}.words`, given['words']).forEach((word, i) => {
+      check.checkString(`${name}.words[${i}]`, word)
+    })
+  }
+  if (given['inputIds'] != null) {
+    const ids = checkIds(`${name}.inputIds`, given['inputIds'])
+    const types = given['tokenTypeIds'] == null ? null : checkIds(`${name}.tokenTypeIds`, given['tokenTypeIds'])
+    if (ids.length === 0) throw check.valueError(`${name}.inputIds`, 'a row needs at least one token')
+    if (types !== null && types.length !== ids.length) {
+      throw check.valueError(`${name}.tokenTypeIds`, `${types.length} types for ${ids.length} ids`)
+    }
+  }
+  if (given['label'] != null && given['labels'] != null) throw check.valueError(name, 'give label or labels, not both')
+  return row as Row
+}
+
+function checkIds(name: string, value: unknown): ArrayLike<number> {
+  if (value instanceof Int32Array) return value
+  const isList = Array.isArray(value) || (ArrayBuffer.isView(value) && 'length' in value)
+  if (!isList) throw check.typeError(name, 'an array of ids', value)
+  const ids = value as ArrayLike<number>
+  for (let i = 0; i < ids.length; i++) check.checkInteger(`${name}[${i}]`, ids[i], 0, largestId)
+  return ids
+}
+
+/** What stands under `label` or `labels`; null where the row has none. */
+export function labelOf(row: Row): Label | null {
+  return row.label ?? row.labels ?? null
+}

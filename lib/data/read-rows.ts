@@ -1,0 +1,136 @@
+import { createReadStream } from 'node:fs'
+import { extname } from 'node:path'
+import { parse } from 'csv-parse'
+import { camelCase } from '../config/case.js'
+import { isPlainObject } from '../config/check.js'
+import { nearest } from '../config/nearest.js'
+import { fileError } from '../config/read-json.js'
+import { AdapterError } from '../native/errors.js'
+import { checkRow, type Row } from './dataset.js'
+
+export type RowFormat = 'jsonl' | 'csv' | 'tsv'
+
+const operation = 'read rows'
+// Far more than a row of any model; a file without line ends must not fill the memory.
+const longestLine = 16 * 1024 * 1024
+
+const formats: Readonly<Record<string, RowFormat>> = {
+  '.jsonl': 'jsonl',
+  '.ndjson': 'jsonl',
+  '.json': 'jsonl',
+  '.csv': 'csv',
+  '.tsv': 'tsv'
+}
+
+export function rowFormat(file: string): RowFormat {
+  const format = formats[extname(file).toLowerCase()]
+  if (format !== undefined) return format
+  throw new AdapterError('ERR_INVALID_FILE', operation, `the format of ${file} is not known`, {
+    expected: `a name that ends in ${Object.keys(formats).join(', ')}`,
+    got: `'${extname(file)}'`,
+    hint: 'Rename the file.'
+  })
+}
+
+/**
+ * Rows from a file: JSONL with an object a line, or CSV or TSV with a header. Names are those of a row in camelCase or
+ * snake_case (`text`, `text_pair`, `input_ids`, `label`); other columns are left alone.
+ */
+export async function* readRows(file: string, format = rowFormat(file)): AsyncGenerator<Row, void, undefined> {
+  try {
+    for await (const { value, line } of format === 'jsonl' ? jsonLines(file) : csvRecords(file, format)) {
+      yield toRow(value, `${file}:${line}`)
+    }
+  } catch (error) {
+    throw isSystemError(error) ? fileError(file, operation, error) : error
+  }
+}
+
+interface Located {
+  readonly value: unknown
+  readonly line: number
+}
+
+async function* jsonLines(file: string): AsyncGenerator<Located, void, undefined> {
+  let line = 0
+  for await (const text of lines(file)) {
+    line++
+    if (text.trim() !== '') yield { value: parseLine(text, `${file}:${line}`), line }
+  }
+}
+
+/** Node's readline has no limit on a line's length. */
+async function* lines(file: string): AsyncGenerator<string, void, undefined> {
+  const decoder = new TextDecoder()
+  let rest = ''
+  for await (const chunk of createReadStream(file)) {
+    const parts = (rest + decoder.decode(chunk as Buffer, { stream: true })).split('\n')
+    rest = parts.pop() ?? ''
+    if (rest.length > longestLine) throw tooLong(file)
+    yield* parts
+  }
+  yield rest + decoder.decode()
+}
+
+function tooLong(file: string): AdapterError {
+  return new AdapterError('ERR_INVALID_FILE', operation, `${file} has a line of more than ${longestLine} characters`, {
+    hint: 'JSONL has one object on each line.'
+  })
+}
+
+function parseLine(text: string, where: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (cause) {
+    throw new AdapterError('ERR_INVALID_FILE', operation, `${where}: ${(cause as Error).message}`, {
+      expected: 'one JSON object on each line',
+      cause
+    })
+  }
+}
+
+async function* csvRecords(file: string, format: RowFormat): AsyncGenerator<Located, void, undefined> {
+  const parser = parse({
+    delimiter: format === 'tsv' ? '\t' : ',',
+    bom: true,
+    columns: true,
+    info: true,
+    skip_empty_lines: true,
+    max_record_size: longestLine
+  })
+  const input = createReadStream(file)
+  input.once('error', (error) => parser.destroy(error))
+  try {
+    for await (const { record, info } of input.pipe(parser)) yield { value: record, line: info.lines }
+  } catch (cause) {
+    if (isSystemError(cause)) throw cause
+    throw new AdapterError('ERR_INVALID_FILE', operation, `${file}: ${(cause as Error).message}`, { cause })
+  } finally {
+    input.destroy()
+  }
+}
+
+const known = ['text', 'textPair', 'words', 'inputIds', 'tokenTypeIds', 'label', 'labels']
+
+function toRow(value: unknown, where: string): Row {
+  if (!isPlainObject(value)) {
+    throw new AdapterError('ERR_INVALID_FILE', operation, `${where}: a row is an object with "text" or "input_ids"`)
+  }
+  // An empty cell of a CSV file is no label and no second text.
+  const fields = Object.entries(value).map(([key, field]) => {
+    const name = camelCase(key)
+    return [name, field === '' && name !== 'text' ? null : field]
+  })
+  try {
+    return checkRow(Object.fromEntries(fields), where)
+  } catch (cause) {
+    const stray = Object.keys(value).find((key) => !known.includes(camelCase(key)) && nearest(key, known) !== undefined)
+    const hint = stray === undefined ? undefined : `Did you mean '${nearest(stray, known)}' instead of '${stray}'?`
+    const message = (cause as Error).message
+    throw new AdapterError('ERR_INVALID_FILE', operation, message, { cause, ...(hint === undefined ? {} : { hint }) })
+  }
+}
+
+function isSystemError(error: unknown): boolean {
+  return error instanceof Error && 'syscall' in error
+}

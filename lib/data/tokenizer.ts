@@ -1,0 +1,203 @@
+import { Tokenizer } from '@huggingface/tokenizers'
+import * as check from '../config/check.js'
+import { AdapterError } from '../native/errors.js'
+import { readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.js'
+import { keep, longestFirst } from './truncate.js'
+
+/** One row as ids, special tokens included, without padding. */
+export interface EncodedText {
+  readonly inputIds: Int32Array
+  readonly tokenTypeIds: Int32Array
+}
+
+/** Also says from which word each token came: -1 for special tokens. */
+export interface EncodedWords extends EncodedText {
+  readonly wordIds: Int32Array
+}
+
+export interface EncodeOptions {
+  /** Most tokens of a row, special ones included; the rest is cut off. Default: the tokenizer's own limit. */
+  readonly maxLength?: number | undefined
+}
+
+interface Processed {
+  readonly tokens: readonly string[]
+  readonly token_type_ids?: readonly number[] | undefined
+}
+
+type PostProcess = (first: readonly string[], second: readonly string[] | null, special: boolean) => Processed
+
+/** Text to ids and back, as Hugging Face's fast tokenizers do it. */
+export class TextTokenizer {
+  /** Most tokens the tokenizer's own files allow; Infinity where they set no limit. */
+  readonly modelMaxLength: number
+  readonly vocabSize: number
+  readonly padId: number | undefined
+  readonly clsId: number | undefined
+  readonly sepId: number | undefined
+  readonly maskId: number | undefined
+  readonly unknownId: number | undefined
+  /** Ids that stand for no text. */
+  readonly specialIds: ReadonlySet<number>
+
+  readonly #tokenizer: Tokenizer
+  readonly #postProcess: PostProcess
+  readonly #truncationSide: 'left' | 'right'
+  readonly #wordPrefix: string
+
+  constructor(files: TokenizerFiles) {
+    const { model, config } = files
+    try {
+      this.#tokenizer = new Tokenizer(model, config)
+    } catch (cause) {
+      const problem = `tokenizer.json cannot be used: ${(cause as Error).message}`
+      throw new AdapterError('ERR_INVALID_FILE', 'read the tokenizer', problem, { cause })
+    }
+    const postProcess = postProcessor(this.#tokenizer, model['post_processor'])
+    this.#postProcess = (...parts) => whole(() => postProcess(...parts))
+    this.#truncationSide = config['truncation_side'] === 'left' ? 'left' : 'right'
+    this.#wordPrefix = needsSpace(model['pre_tokenizer']) ? ' ' : ''
+    const limit = config['model_max_length']
+    // Hugging Face writes 1e30 for "no limit".
+    this.modelMaxLength = typeof limit === 'number' && limit > 0 && limit < 1e9 ? Math.floor(limit) : Infinity
+    this.vocabSize = this.#tokenizer.get_vocab().size
+    this.padId = this.#special(config['pad_token'])
+    this.clsId = this.#special(config['cls_token'] ?? config['bos_token'])
+    this.sepId = this.#special(config['sep_token'] ?? config['eos_token'])
+    this.maskId = this.#special(config['mask_token'])
+    this.unknownId = this.#special(config['unk_token'])
+    this.specialIds = new Set(
+      [...this.#tokenizer.get_added_tokens_decoder().values()].filter((token) => token.special).map((token) => token.id)
+    )
+  }
+
+  /** From a folder with tokenizer.json, or with vocab.txt of a BERT model. */
+  static fromFolder(folder: string): TextTokenizer {
+    return new TextTokenizer(readTokenizerFiles(check.checkNonEmptyString('folder', folder)))
+  }
+
+  encode(text: string, textPair?: string | null, options: EncodeOptions = {}): EncodedText {
+    const first = this.#pieces(check.checkString('text', text))
+    // An empty second text is none, as in Python.
+    const second = textPair ? this.#pieces(check.checkString('textPair', textPair)) : null
+    const [tokens, pair] = this.#truncate(first, second, options)
+    return this.#toIds(tokens, pair)
+  }
+
+  /** A text that comes word by word, for labels that belong to words. */
+  encodeWords(words: readonly string[], options: EncodeOptions = {}): EncodedWords {
+    const pieces = words.flatMap((word, index) =>
+      this.#word(check.checkString(`words[${index}]`, word)).map((piece) => ({ piece, index }))
+    )
+    const [kept] = this.#truncate(pieces, null, options)
+    const encoded = this.#toIds(
+      kept.map(({ piece }) => piece),
+      null
+    )
+    const wordIds = new Int32Array(encoded.inputIds.length).fill(-1)
+    const before = this.#specialsBefore()
+    kept.forEach(({ index }, i) => {
+      wordIds[before + i] = index
+    })
+    return { ...encoded, wordIds }
+  }
+
+  decode(ids: ArrayLike<number>, skipSpecialTokens = true): string {
+    if (ids.length === 0) return ''
+    return this.#tokenizer.decode(Array.from(ids), { skip_special_tokens: skipSpecialTokens })
+  }
+
+  tokenToId(token: string): number | undefined {
+    return this.#tokenizer.token_to_id(token)
+  }
+
+  idToToken(id: number): string | undefined {
+    return this.#tokenizer.id_to_token(id)
+  }
+
+  /** Special tokens that a row (or a pair) gets around its text. */
+  specialTokenCount(isPair: boolean): number {
+    return this.#postProcess([], isPair ? [] : null, true).tokens.length
+  }
+
+  #special(token: unknown): number | undefined {
+    return typeof token === 'string' ? this.#tokenizer.token_to_id(token) : undefined
+  }
+
+  #pieces(text: string): string[] {
+    return whole(() => this.#tokenizer.tokenize(text))
+  }
+
+  #word(word: string): string[] {
+    return word === '' ? [] : this.#pieces(this.#wordPrefix + word)
+  }
+
+  #truncate<T>(
+    first: readonly T[],
+    second: readonly T[] | null,
+    options: EncodeOptions
+  ): [readonly T[], readonly T[] | null] {
+    const maxLength = options.maxLength ?? this.modelMaxLength
+    if (maxLength === Infinity) return [first, second]
+    const special = this.specialTokenCount(second !== null)
+    check.checkInteger('maxLength', maxLength, special + 1)
+    const [one, two] = longestFirst(first.length, second?.length ?? 0, maxLength - special)
+    const side = this.#truncationSide
+    return [keep(first, one, side), second === null ? null : keep(second, two, side)]
+  }
+
+  #toIds(first: readonly string[], second: readonly string[] | null): EncodedText {
+    const { tokens, token_type_ids: types } = this.#postProcess(first, second, true)
+    const inputIds = Int32Array.from(tokens, (token) => this.#id(token))
+    return { inputIds, tokenTypeIds: types === undefined ? new Int32Array(tokens.length) : Int32Array.from(types) }
+  }
+
+  #id(token: string): number {
+    const id = this.#tokenizer.token_to_id(token) ?? this.#tokenizer.model?.unk_token_id ?? this.unknownId
+    if (id !== undefined) return id
+    throw new AdapterError(
+      'ERR_TOKENIZER',
+      'encode text',
+      `the vocabulary has no token '${token}' and no unknown token`
+    )
+  }
+
+  #specialsBefore(): number {
+    const marker = '\u0000'
+    return this.#postProcess([marker], null, true).tokens.indexOf(marker)
+  }
+}
+
+/** A tokenizer.json may load and still make no sense; what the library stumbles over then is no error of the caller. */
+function whole<T>(run: () => T): T {
+  try {
+    return run()
+  } catch (cause) {
+    const problem = `tokenizer.json does not work: ${(cause as Error).message}`
+    throw new AdapterError('ERR_TOKENIZER', 'encode text', problem, { cause })
+  }
+}
+
+/**
+ * The library's RobertaProcessing gives the second text of a pair the type 1; Hugging Face gives all tokens the type 0,
+ * and the models have no second type.
+ */
+function postProcessor(tokenizer: Tokenizer, config: unknown): PostProcess {
+  const run = tokenizer.post_processor as unknown as PostProcess | null
+  if (run === null) return (first, second) => ({ tokens: [...first, ...(second ?? [])] })
+  const types = check.isPlainObject(config) ? [config, ...((config['processors'] as unknown[]) ?? [])] : []
+  const isRoberta = types.some((part) => check.isPlainObject(part) && part['type'] === 'RobertaProcessing')
+  return (first, second, special) => {
+    const { tokens, token_type_ids: typeIds } = run(first, second, special)
+    return { tokens, token_type_ids: isRoberta ? undefined : typeIds }
+  }
+}
+
+/** Byte-level vocabularies hold words with the space before them; a word alone must get one. */
+function needsSpace(preTokenizer: unknown): boolean {
+  return (
+    check.isPlainObject(preTokenizer) &&
+    preTokenizer['type'] === 'ByteLevel' &&
+    preTokenizer['add_prefix_space'] !== true
+  )
+}

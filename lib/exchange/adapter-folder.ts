@@ -1,0 +1,173 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { AdapterConfig } from '../config/adapter-config.js'
+import * as check from '../config/check.js'
+import { type HeadConfig, headConfigFromJson } from '../config/head-config.js'
+import type { ModelConfig } from '../config/model-config.js'
+import { inFile, readJsonObject } from '../config/read-json.js'
+import { AdapterError } from '../native/errors.js'
+import {
+  adapterConfigFile,
+  adapterWeightFiles,
+  type FolderFormat,
+  findWeights,
+  headConfigFile,
+  headWeightFiles,
+  noAdapterHere
+} from './folder-files.js'
+import { convertStaticHead } from './static-heads.js'
+
+/** Which model an adapter was trained on, as far as its folder says. */
+export interface BaseModelNote {
+  /** `model_type`, such as 'bert'. */
+  readonly type: string | null
+  /** `model_class`, such as 'BertAdapterModel'. */
+  readonly class: string | null
+  /** `model_name`: hub id or path; '' where nobody noted it. */
+  readonly name: string
+  readonly hiddenSize: number | null
+}
+
+/** What a folder says about its adapter; the weights are still on the disk. */
+export interface AdapterFolder {
+  readonly folder: string
+  /** Name inside the file's keys. */
+  readonly name: string
+  readonly config: AdapterConfig
+  readonly weightsFile: string
+  readonly format: FolderFormat
+  readonly model: BaseModelNote
+  /** 'adapters.1.2.0'; null in folders of adapter-transformers 1. */
+  readonly version: string | null
+  readonly head: HeadFolder | null
+}
+
+export interface HeadFolder {
+  /** Name inside the file's keys; null for the head of a class such as BertForSequenceClassification. */
+  readonly name: string | null
+  readonly config: HeadConfig
+  readonly weightsFile: string
+  readonly format: FolderFormat
+  /** Only where name is null: prefix of the file's keys → index of the layer. */
+  readonly layers: Readonly<Record<string, number>> | null
+}
+
+const operation = 'read the adapter folder'
+
+/** @param withHead false: leave the head alone, also one that this version does not know. */
+export function readAdapterFolder(folder: string, withHead = true): AdapterFolder {
+  const file = join(folder, adapterConfigFile)
+  if (!existsSync(file)) throw noAdapterHere(folder)
+  const json = withModernNames(readJsonObject(file, operation))
+  const fields = inFile(file, operation, () => adapterFields(json))
+  const weights = findWeights(folder, adapterWeightFiles)
+  if (weights === undefined) throw noAdapterHere(folder)
+  return {
+    folder,
+    ...fields,
+    weightsFile: weights.file,
+    format: weights.format,
+    head: withHead ? readHeadFolder(folder) : null
+  }
+}
+
+function adapterFields(json: Readonly<Record<string, unknown>>) {
+  if ('peft_type' in json) AdapterConfig.load(json)
+  const name = check.checkNonEmptyString('name', json['name'])
+  const config = AdapterConfig.load(withoutUnusedInvertible(json))
+  return { name, config, model: modelNote(json), version: optionalString('version', json['version']) }
+}
+
+/** The folder's head; null if there is none. */
+export function readHeadFolder(folder: string): HeadFolder | null {
+  const file = join(folder, headConfigFile)
+  const weights = findWeights(folder, headWeightFiles)
+  if (!existsSync(file) || weights === undefined) return null
+  const json = readJsonObject(file, operation)
+  return inFile(file, operation, () => {
+    const part = { weightsFile: weights.file, format: weights.format }
+    const { name = null, config } = json
+    if (config === null || config === undefined) return { name: null, ...staticHead(json), ...part }
+    const head = headConfigFromJson(check.checkObject('config', config))
+    return { name: check.checkNonEmptyString('name', name), config: head, layers: null, ...part }
+  })
+}
+
+function staticHead(json: Readonly<Record<string, unknown>>) {
+  const modelClass = check.checkString('model_class', json['model_class'])
+  const label2id = json['label2id'] == null ? null : check.checkObject('label2id', json['label2id'])
+  const converted = convertStaticHead(modelClass, label2id, json['num_labels'])
+  if (converted !== undefined) return converted
+  throw new AdapterError('ERR_UNSUPPORTED', operation, `the head of ${modelClass} is not supported`, {
+    hint: 'Load the adapter without its head (withHead: false) and add one of the heads that work.'
+  })
+}
+
+/** Before there was a version, `gelu` meant the tanh form and `gelu_orig` the exact one. */
+function withModernNames(json: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  const { config } = json
+  if ('version' in json || !check.isPlainObject(config)) return json
+  const renamed: Readonly<Record<string, string>> = { gelu: 'gelu_new', gelu_orig: 'gelu' }
+  const old = config['non_linearity']
+  if (typeof old !== 'string' || !Object.hasOwn(renamed, old)) return json
+  return { ...json, config: { ...config, non_linearity: renamed[old] } }
+}
+
+/**
+ * Task adapters of old releases name an invertible adapter that they never had: the config was shared with the language
+ * adapters. One that has the weights after all fails when they are loaded, as keys that nobody expects.
+ */
+function withoutUnusedInvertible(json: Readonly<Record<string, unknown>>): object {
+  const config = check.checkObject('config', json['config'])
+  const restored = withOwnInit(config, json)
+  if (json['type'] !== 'text_task') return restored
+  const { invertible_adapter: _, ...rest } = restored
+  return { ...rest, inv_adapter: null, inv_adapter_reduction_factor: null }
+}
+
+/** `zeros` is an init of ours: the folder names one that Python knows, and beside it the true one. */
+function withOwnInit(
+  config: Readonly<Record<string, unknown>>,
+  json: Readonly<Record<string, unknown>>
+): Readonly<Record<string, unknown>> {
+  const own = json['torch_adapters']
+  const init = check.isPlainObject(own) ? own['init_weights'] : undefined
+  if (init === undefined) return config
+  const { configs } = config
+  if (!Array.isArray(configs) || !Array.isArray(init)) return { ...config, init_weights: init }
+  return {
+    ...config,
+    configs: configs.map((part, i) => ({ ...check.checkObject('config', part), init_weights: init[i] }))
+  }
+}
+
+function modelNote(json: Readonly<Record<string, unknown>>): BaseModelNote {
+  const hiddenSize = json['hidden_size'] ?? null
+  return {
+    type: optionalString('model_type', json['model_type']),
+    class: optionalString('model_class', json['model_class']),
+    name: optionalString('model_name', json['model_name']) ?? '',
+    hiddenSize: hiddenSize === null ? null : check.checkPositiveInteger('hidden_size', hiddenSize)
+  }
+}
+
+function optionalString(name: string, value: unknown): string | null {
+  return value === null || value === undefined ? null : check.checkString(name, value)
+}
+
+/** Refuses an adapter that was trained on another kind of model, before any weight is read. */
+export function checkBaseModel({ folder, model }: AdapterFolder, config: ModelConfig): void {
+  const expected: [string, unknown, unknown][] = [
+    ['model type', config.modelType, model.type ?? config.modelType],
+    ['hidden size', config.hiddenSize, model.hiddenSize ?? config.hiddenSize]
+  ]
+  for (const [what, ours, theirs] of expected) {
+    if (ours === theirs) continue
+    const trainedOn = model.name === '' ? '' : ` It was trained on ${model.name}.`
+    throw new AdapterError('ERR_WRONG_MODEL', 'load the adapter', `${folder} belongs to another model`, {
+      expected: `${what} ${ours}`,
+      got: `${what} ${theirs}`,
+      hint: `Load it into the model that it was trained on.${trainedOn}`
+    })
+  }
+}

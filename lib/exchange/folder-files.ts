@@ -1,0 +1,62 @@
+import { existsSync, readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { AdapterError } from '../native/errors.js'
+
+/** safetensors; a PyTorch checkpoint under the adapter library's name; or the same under a name of one's own. */
+export const folderFormats = ['safetensors', 'bin', 'pt'] as const
+
+export type FolderFormat = (typeof folderFormats)[number]
+
+export const adapterConfigFile = 'adapter_config.json'
+export const headConfigFile = 'head_config.json'
+
+/** In the order in which they are looked for. `bin` is what Python writes unless told otherwise. */
+export const adapterWeightFiles: Readonly<Record<FolderFormat, string>> = {
+  safetensors: 'adapter.safetensors',
+  bin: 'pytorch_adapter.bin',
+  pt: 'adapter.pt'
+}
+
+export const headWeightFiles: Readonly<Record<FolderFormat, string>> = {
+  safetensors: 'model_head.safetensors',
+  bin: 'pytorch_model_head.bin',
+  pt: 'model_head.pt'
+}
+
+/** The first of the files that is there, with its format. */
+export function findWeights(
+  folder: string,
+  files: Readonly<Record<FolderFormat, string>>
+): { readonly file: string; readonly format: FolderFormat } | undefined {
+  for (const format of folderFormats) {
+    const file = join(folder, files[format])
+    if (existsSync(file)) return { file, format }
+  }
+  return undefined
+}
+
+/** What this is instead, for folders that people mistake for an adapter's. */
+const strangers: Readonly<Record<string, string>> = {
+  'adapter_model.safetensors': 'a PEFT adapter',
+  'adapter_model.bin': 'a PEFT adapter',
+  'adapter_fusion_config.json': 'an AdapterFusion',
+  'adapter_setup.json': 'a whole adapter setup; each of its sub-folders is an adapter',
+  'model.safetensors': 'a model',
+  'pytorch_model.bin': 'a model'
+}
+
+export function noAdapterHere(folder: string): AdapterError {
+  const operation = 'read the adapter folder'
+  if (!existsSync(folder) || !statSync(folder).isDirectory()) {
+    const what = existsSync(folder) ? 'is not a folder' : 'does not exist'
+    return new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} ${what}`, { hint: 'Check the path.' })
+  }
+  const names = readdirSync(folder)
+  const stranger = Object.keys(strangers).find((name) => names.includes(name))
+  const held = names.length === 0 ? 'nothing' : names.slice(0, 12).join(', ')
+  return new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} holds no adapter`, {
+    expected: `${adapterConfigFile} and one of ${Object.values(adapterWeightFiles).join(', ')}`,
+    got: held,
+    hint: stranger === undefined ? 'Check the path.' : `It looks like ${strangers[stranger]}.`
+  })
+}

@@ -1,0 +1,118 @@
+import { existsSync, statSync } from 'node:fs'
+import { listFiles, modelInfo } from '@huggingface/hub'
+import * as check from '../config/check.js'
+import { AdapterError } from '../native/errors.js'
+import { cachedSnapshot, type HubCache, hubCache, hubCacheFolder, rememberCommit, snapshotFolder } from './hub-cache.js'
+import { type Connection, type DownloadProgress, fetchIntoCache, type HubFile } from './hub-download.js'
+import { type HubPlace, hubError } from './hub-errors.js'
+import { type FolderKind, isComplete, selectFiles } from './hub-files.js'
+import { hubToken, isOffline } from './hub-settings.js'
+
+export interface HubOptions {
+  /** Branch, tag or commit. Default 'main'. */
+  readonly revision?: string | undefined
+  /** Where downloads are kept. Default: the cache that Hugging Face's own tools use. */
+  readonly cacheDir?: string | undefined
+  /** Use the cache alone. Default: HF_HUB_OFFLINE. */
+  readonly offline?: boolean | undefined
+  /** For what is private. Default: HF_TOKEN, or the file that `hf auth login` wrote. */
+  readonly token?: string | undefined
+  /** Default: HF_ENDPOINT, else https://huggingface.co. */
+  readonly endpoint?: string | undefined
+  readonly signal?: AbortSignal | undefined
+  readonly onProgress?: ((progress: DownloadProgress) => void) | undefined
+}
+
+/** A local folder for a folder's path or a hub id; what is not here yet is fetched, but only the files of this kind. */
+export async function resolveFolder(source: string, kind: FolderKind, options: HubOptions = {}): Promise<string> {
+  check.checkNonEmptyString('source', source)
+  if (existsSync(source) && statSync(source).isDirectory()) return source
+  if (existsSync(source) || !isHubId(source)) throw noFolder(source)
+  const revision = check.checkNonEmptyString('revision', options.revision ?? 'main')
+  // It becomes a part of a path in the cache.
+  if (!/^[\w.\-/]+$/.test(revision) || revision.split('/').includes('..')) {
+    throw check.rangeError('revision', 'a branch, a tag or a commit', revision)
+  }
+  const cache = hubCache(options.cacheDir ?? hubCacheFolder(), source)
+  if (options.offline ?? isOffline()) return fromCache(cache, source, revision, kind)
+  return fetchFolder(source, kind, revision, cache, options)
+}
+
+/** `name` or `organisation/name`, as the hub allows them. */
+function isHubId(source: string): boolean {
+  return /^[A-Za-z0-9][\w.-]{0,95}(\/[A-Za-z0-9][\w.-]{0,95})?$/.test(source) && !source.includes('..')
+}
+
+function noFolder(source: string): AdapterError {
+  const what = existsSync(source) ? 'is a file, not a folder' : 'does not exist'
+  return new AdapterError('ERR_FILE_NOT_FOUND', 'find the folder', `${source} ${what}`, {
+    expected: "a folder's path or a hub id such as 'organisation/name'",
+    hint: 'Check the path.'
+  })
+}
+
+function fromCache(cache: HubCache, source: string, revision: string, kind: FolderKind): string {
+  const folder = cachedSnapshot(cache, revision)
+  if (folder !== undefined && isComplete(folder, kind)) return folder
+  throw new AdapterError(
+    'ERR_OFFLINE',
+    'find the folder',
+    `'${source}' is neither a folder nor complete in the cache`,
+    {
+      expected: `revision '${revision}' below ${cache.root}`,
+      hint: 'Fetch it once without HF_HUB_OFFLINE, or copy it here and give its path.'
+    }
+  )
+}
+
+async function fetchFolder(
+  repository: string,
+  kind: FolderKind,
+  revision: string,
+  cache: HubCache,
+  options: HubOptions
+): Promise<string> {
+  const endpoint = (options.endpoint ?? process.env['HF_ENDPOINT'] ?? 'https://huggingface.co').replace(/\/+$/, '')
+  const token = options.token ?? hubToken()
+  const place: HubPlace = { repository, revision, endpoint, hasToken: token !== undefined }
+  const { signal, onProgress } = options
+  const fetchWithSignal: typeof fetch = (input, init) => fetch(input, signal === undefined ? init : { ...init, signal })
+  try {
+    const access = {
+      ...{ hubUrl: endpoint, fetch: fetchWithSignal },
+      ...(token === undefined ? {} : { accessToken: token })
+    }
+    const { sha: commit } = await modelInfo({ ...access, name: repository, revision, additionalFields: ['sha'] })
+    if (!/^[0-9a-f]{40}$/.test(commit)) throw strangeAnswer(endpoint, 'no commit')
+    const listed: HubFile[] = []
+    for await (const entry of listFiles({ ...access, repo: repository, revision: commit })) {
+      const hash = entry.lfs?.oid ?? entry.oid ?? ''
+      if (entry.type === 'file') listed.push({ path: entry.path, size: entry.size, hash })
+    }
+    const files = selectFiles(listed, kind)
+    const connection: Connection = { repository, commit, endpoint, token, fetch: fetchWithSignal, signal, onProgress }
+    for (const file of files) {
+      if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(file.hash)) throw strangeAnswer(endpoint, `no hash of ${file.path}`)
+      await fetchIntoCache(cache, file, connection)
+    }
+    rememberCommit(cache, revision, commit)
+    return snapshotFolder(cache, commit)
+  } catch (error) {
+    if (signal?.aborted) throw signal.reason
+    return fallBack(hubError(error, place), cache, revision, kind)
+  }
+}
+
+/** Without a network, what was fetched before is better than nothing, as in Python. */
+function fallBack(error: AdapterError, cache: HubCache, revision: string, kind: FolderKind): string {
+  const folder = error.code === 'ERR_NETWORK' ? cachedSnapshot(cache, revision) : undefined
+  if (folder === undefined || !isComplete(folder, kind)) throw error
+  process.emitWarning(`${error.message} Using the copy in ${folder}.`, { code: 'TORCH_ADAPTERS_CACHED' })
+  return folder
+}
+
+function strangeAnswer(endpoint: string, what: string): AdapterError {
+  return new AdapterError('ERR_HUB', 'fetch from the hub', `${endpoint} does not answer as a hub does: ${what}`, {
+    hint: 'Check HF_ENDPOINT.'
+  })
+}

@@ -1,0 +1,151 @@
+import { closeSync, fsyncSync, mkdirSync, mkdtempSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { AdapterConfig } from '../config/adapter-config.js'
+import { bottleneckFloatKeys } from '../config/bottleneck-config.js'
+import { checkNonEmptyString, valueError } from '../config/check.js'
+import { type HeadConfig, headConfigToJson } from '../config/head-config.js'
+import type { ModelConfig, ModelType } from '../config/model-config.js'
+import { pythonJson } from '../config/python-json.js'
+import { fileError } from '../config/read-json.js'
+import {
+  adapterConfigFile,
+  adapterWeightFiles,
+  type FolderFormat,
+  headConfigFile,
+  headWeightFiles
+} from './folder-files.js'
+
+/** The release of the adapter library whose files these are: Python compares the part after the first point. */
+const version = 'adapters.1.2.0'
+
+const modelClasses: Readonly<Record<ModelType, string>> = {
+  bert: 'BertAdapterModel',
+  roberta: 'RobertaAdapterModel',
+  'xlm-roberta': 'XLMRobertaAdapterModel'
+}
+
+const headFloatKeys: ReadonlySet<string> = new Set(['dropout_prob'])
+
+/** The name is a part of every key, and a point would split it. */
+export function checkAdapterName(name: unknown): string {
+  const text = checkNonEmptyString('name', name)
+  if (text.includes('.')) throw valueError('name', `a name cannot hold a point, got '${text}'`)
+  return text
+}
+
+export interface SavedPart<C> {
+  readonly name: string
+  readonly config: C
+  /** Writes the tensors into the file it is given. */
+  readonly writeWeights: (file: string) => Promise<void>
+}
+
+export interface SaveOptions {
+  readonly model: ModelConfig
+  readonly format: FolderFormat
+  readonly adapter: SavedPart<AdapterConfig>
+  readonly head?: SavedPart<HeadConfig> | undefined
+}
+
+/**
+ * Writes an adapter folder. All files are written beside the old ones first and then renamed, the weights before their
+ * config: whoever is interrupted keeps the old adapter or has the new one, never half a file.
+ */
+export async function saveAdapterFolder(folder: string, options: SaveOptions): Promise<void> {
+  const { model, format, adapter, head } = options
+  const operation = 'save the adapter'
+  checkAdapterName(adapter.name)
+  let stage: string
+  try {
+    mkdirSync(folder, { recursive: true })
+    stage = mkdtempSync(join(folder, '.saving-'))
+  } catch (error) {
+    throw fileError(folder, operation, error)
+  }
+  try {
+    const files = [adapterWeightFiles[format], adapterConfigFile]
+    await adapter.writeWeights(join(stage, adapterWeightFiles[format]))
+    writeSynced(join(stage, adapterConfigFile), adapterJson(adapter.name, adapter.config, model))
+    if (head !== undefined) {
+      files.push(headWeightFiles[format], headConfigFile)
+      await head.writeWeights(join(stage, headWeightFiles[format]))
+      writeSynced(join(stage, headConfigFile), headJson(head.name, head.config, model))
+    }
+    for (const file of files) renameSync(join(stage, file), join(folder, file))
+    removeStale(folder, files)
+    syncFolder(folder)
+  } catch (error) {
+    throw error instanceof Error && 'syscall' in error ? fileError(folder, operation, error) : error
+  } finally {
+    rmSync(stage, { recursive: true, force: true })
+  }
+}
+
+/** The content of adapter_config.json, as `json.dump(indent=2, sort_keys=True)` writes it. */
+export function adapterJson(name: string, config: AdapterConfig, model: ModelConfig): string {
+  const json = config.toJSON()
+  const fields = { config: withKnownInit(json), name, ...modelFields(model) }
+  const init = initWeights(json)
+  const ownInit = [init].flat().includes('zeros') ? { torch_adapters: { init_weights: init } } : {}
+  return pythonJson({ ...fields, ...ownInit }, { indent: 2, floatKeys: bottleneckFloatKeys })
+}
+
+/** Of a union: one for each of its configs. */
+function initWeights({ init_weights, configs }: Readonly<Record<string, unknown>>): unknown {
+  return Array.isArray(configs) ? configs.map(initWeights) : init_weights
+}
+
+/** Python knows no 'zeros'; what an adapter started from no longer matters once it is trained. */
+function withKnownInit(json: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const { configs } = json
+  if (Array.isArray(configs)) return { ...json, configs: configs.map(withKnownInit) }
+  return json['init_weights'] === 'zeros' ? { ...json, init_weights: 'mam_adapter' } : { ...json }
+}
+
+/** The content of head_config.json. */
+export function headJson(name: string, config: HeadConfig, model: ModelConfig): string {
+  const fields = { config: headConfigToJson(config, model), name, ...modelFields(model) }
+  return pythonJson(fields, { indent: 2, floatKeys: headFloatKeys })
+}
+
+function modelFields(model: ModelConfig): Record<string, unknown> {
+  return {
+    hidden_size: model.hiddenSize,
+    model_class: modelClasses[model.modelType],
+    model_name: model.nameOrPath,
+    model_type: model.modelType,
+    version
+  }
+}
+
+function writeSynced(file: string, text: string): void {
+  const handle = openSync(file, 'w')
+  try {
+    writeFileSync(handle, text)
+    fsyncSync(handle)
+  } finally {
+    closeSync(handle)
+  }
+}
+
+/** The same part in another format would be read instead of the new one, or beside it by Python. */
+function removeStale(folder: string, written: readonly string[]): void {
+  for (const files of [adapterWeightFiles, headWeightFiles]) {
+    const names = Object.values(files)
+    if (!names.some((name) => written.includes(name))) continue
+    for (const name of names) {
+      if (!written.includes(name)) rmSync(join(folder, name), { force: true })
+    }
+  }
+}
+
+/** Makes the renames last through a loss of power; Windows has no such call and does not need it. */
+export function syncFolder(folder: string): void {
+  if (process.platform === 'win32') return
+  const handle = openSync(folder, 'r')
+  try {
+    fsyncSync(handle)
+  } finally {
+    closeSync(handle)
+  }
+}

@@ -1,0 +1,51 @@
+export { AdapterConfig, type AdapterConfigSource, ConfigUnion } from './config/adapter-config.js'
+export type {
+  BottleneckConfig,
+  BottleneckOptions,
+  BottleneckOverrides,
+  InitWeights,
+  ReductionFactor,
+  ResidualBeforeLn,
+  Scaling
+} from './config/bottleneck-config.js'
+export { type Composition, Stack } from './config/composition.js'
+export type {
+  ClassificationHeadOptions,
+  HeadConfig,
+  HeadType,
+  MaskedLmHeadOptions,
+  MultiLabelHeadOptions,
+  RegressionHeadOptions,
+  TaggingHeadOptions
+} from './config/head-config.js'
+export type { ModelConfig } from './config/model-config.js'
+export { chooseAdapterSize, type TaskComplexity } from './config/size.js'
+export type {
+  SchedulerType,
+  Strategy,
+  TrainingArguments,
+  TrainingArgumentsInput
+} from './config/training-arguments.js'
+export type { Dataset, IdsRow, Label, Row, TextRow, WordsRow } from './data/dataset.js'
+export { type RowFormat, readRows } from './data/read-rows.js'
+export { TextTokenizer } from './data/tokenizer.js'
+export type { FolderFormat } from './exchange/folder-files.js'
+export { AutoModel } from './model/auto-model.js'
+export type { LoadAdapterOptions, SaveAdapterOptions } from './model/exchange.js'
+export type { AddOptions } from './model/heads.js'
+export type { ForwardInputs, Ids, Shaped } from './model/inputs.js'
+export { Model } from './model/model.js'
+export type { ForwardOptions, LoadOptions, PredictOptions } from './model/options.js'
+export type { ForwardOutputs, Tensor } from './model/outputs.js'
+export type { Prediction } from './model/predict.js'
+export type { AdapterSetup, RowAdapters } from './model/setup.js'
+export type { AdapterSummary, ModelSummary } from './model/summary.js'
+export { setNumThreads } from './model/threads.js'
+export { AdapterError } from './native/errors.js'
+export type { DType, KeyDialect, ParameterInfo } from './native/types.js'
+export { type EvaluateOptions, type Evaluation, evaluate } from './training/evaluate.js'
+export type { EndEvent, EvaluateEvent, LogEvent, SaveEvent, StepEvent, TrainingEvent } from './training/events.js'
+export type { Metrics } from './training/metrics.js'
+export { type Progress, type ProgressOptions, trainingProgress } from './training/progress.js'
+export { CurveRecorder, type ReportOptions, type ReportTable, type RunCurves, reportHtml } from './training/report.js'
+export { AdapterTrainer, type AdapterTrainerOptions, type RunOptions, type TrainResult } from './training/trainer.js'

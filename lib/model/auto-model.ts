@@ -1,0 +1,100 @@
+import { join } from 'node:path'
+import * as check from '../config/check.js'
+import { modelConfigFromJson, nativeModelConfig } from '../config/model-config.js'
+import { readJsonObject } from '../config/read-json.js'
+import { TextTokenizer } from '../data/tokenizer.js'
+import { hasTokenizer } from '../data/tokenizer-files.js'
+import { resolveFolder } from '../exchange/hub.js'
+import { loadAddon } from '../native/addon.js'
+import { AdapterError, nativeCall } from '../native/errors.js'
+import type { LoadReport } from '../native/types.js'
+import { Model } from './model.js'
+import type { LoadOptions } from './options.js'
+
+const loadKeys = ['device', 'seed', 'revision', 'cacheDir', 'offline']
+
+export const AutoModel = Object.freeze({
+  /**
+   * Loads a Hugging Face folder or hub id: config.json, the weights (memory-mapped), and the tokenizer if its files are
+   * there.
+   */
+  async fromPretrained(source: string, options: LoadOptions = {}): Promise<Model> {
+    check.checkKeys('options', check.checkObject('options', options), loadKeys)
+    const { device, seed, ...hub } = options
+    const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'model', hub)
+    const json = readJsonObject(join(folder, 'config.json'), 'load the model')
+    const tokenizer = hasTokenizer(folder) ? TextTokenizer.fromFolder(folder) : undefined
+    const model = make({ _name_or_path: source, ...json }, { device, seed }, tokenizer, folder)
+    try {
+      const report = await nativeCall(() => model.native.loadWeights(folder))
+      checkComplete(folder, report)
+      if (report.missing.length > 0)
+        await nativeCall(() => model.native.initWeights(check.checkInteger('seed', seed ?? 42, 0)))
+    } catch (error) {
+      model.dispose()
+      throw error
+    }
+    return model
+  },
+
+  /** Random weights, as Hugging Face initialises them. `config`: the fields of a config.json. */
+  async fromConfig(
+    config: object,
+    options: Pick<LoadOptions, 'device' | 'seed'> & { readonly tokenizer?: TextTokenizer | undefined } = {}
+  ): Promise<Model> {
+    check.checkKeys('options', check.checkObject('options', options), ['device', 'seed', 'tokenizer'])
+    const fields = check.checkObject('config', config)
+    const model = make(fields, options, options.tokenizer, undefined)
+    await nativeCall(() => model.native.initWeights(check.checkInteger('seed', options.seed ?? 42, 0)))
+    return model
+  }
+})
+
+function make(
+  json: Readonly<Record<string, unknown>>,
+  options: Pick<LoadOptions, 'device' | 'seed'>,
+  tokenizer: TextTokenizer | undefined,
+  source: string | undefined
+): Model {
+  const config = modelConfigFromJson(json)
+  const seed = check.checkInteger('seed', options.seed ?? 42, 0)
+  const addon = loadAddon()
+  const device = chooseDevice(options.device ?? 'cpu', () => nativeCall(() => addon.systemInfo()).devices)
+  const native = nativeCall(() => addon.createModel(nativeModelConfig(config), device))
+  return new Model({ native, config, tokenizer, source, device, seed })
+}
+
+/** @param seen the devices that libtorch can use, such as `['cpu', 'cuda:0']` */
+export function chooseDevice(device: string, seen: () => readonly string[]): string {
+  check.checkString('device', device)
+  if (device === 'cpu') return device
+  if (!/^(auto|cuda(:\d{1,3})?)$/.test(device))
+    throw check.rangeError('device', "'cpu', 'cuda', 'cuda:<number>' or 'auto'", device)
+  const devices = seen()
+  const first = devices.find((name) => name.startsWith('cuda'))
+  if (device === 'auto') return first ?? 'cpu'
+  const wanted = device === 'cuda' ? first : devices.find((name) => name === device)
+  if (wanted !== undefined) return wanted
+  throw new AdapterError('ERR_DEVICE', 'choose the device', `there is no ${device} here`, {
+    expected: `one of ${devices.join(', ')}`,
+    got: device,
+    hint: 'Run "npx torch-adapters doctor" to see why'
+  })
+}
+
+/** The pooler may be missing (checkpoints of masked language models have none), and an activation's own parameter. */
+function checkComplete(folder: string, { missing, unexpected }: LoadReport): void {
+  const needed = missing.filter((name) => !name.includes('.pooler.') && !name.includes('.intermediate_act_fn.'))
+  if (needed.length === 0) return
+  const list = (names: readonly string[]) =>
+    names.slice(0, 8).join(', ') + (names.length > 8 ? ` and ${names.length - 8} more` : '')
+  throw new AdapterError(
+    'ERR_STATE_DICT',
+    'load the model',
+    `${folder} lacks weights that its config.json asks for: ${list(needed)}`,
+    {
+      ...(unexpected.length > 0 && { got: `names that it does not ask for: ${list(unexpected)}` }),
+      hint: 'Weights and config.json must be of the same model'
+    }
+  )
+}

@@ -1,0 +1,138 @@
+import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import * as check from '../config/check.js'
+import { modelConfigToJson } from '../config/model-config.js'
+import { type AdapterFolder, checkBaseModel, readAdapterFolder } from '../exchange/adapter-folder.js'
+import { type FolderFormat, folderFormats } from '../exchange/folder-files.js'
+import { resolveFolder } from '../exchange/hub.js'
+import { saveAdapterFolder } from '../exchange/write-folder.js'
+import { nativeCall } from '../native/errors.js'
+import type { KeyDialect, WeightsFormat } from '../native/types.js'
+import type { Model } from './model.js'
+import { checkKnown } from './setup.js'
+
+export interface SaveAdapterOptions {
+  /** 'safetensors', or a PyTorch checkpoint as 'bin' (the adapter library's file name) or 'pt'. Default 'safetensors'. */
+  readonly format?: FolderFormat | undefined
+  /** Names inside the file: 'adapterhub' (adapter_down.0.weight) or 'plain' (down_project.weight). Default 'adapterhub'. */
+  readonly dialect?: KeyDialect | undefined
+  /** Also the head of the adapter's name, where there is one. Default true. */
+  readonly withHead?: boolean | undefined
+}
+
+export interface LoadAdapterOptions {
+  /** Name here. Default: the folder's. */
+  readonly as?: string | undefined
+  /** Also the folder's head, where there is one. Default true. */
+  readonly withHead?: boolean | undefined
+  /** Replace an adapter or head of this name. Default false: an error. */
+  readonly overwriteOk?: boolean | undefined
+  /** Make it the active adapter. Default false. */
+  readonly setActive?: boolean | undefined
+  readonly revision?: string | undefined
+  readonly cacheDir?: string | undefined
+  readonly offline?: boolean | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+const dialects = ['adapterhub', 'plain'] as const
+
+const nativeFormat = (format: FolderFormat): WeightsFormat => (format === 'safetensors' ? 'safetensors' : 'bin')
+
+export async function saveAdapter(
+  model: Model,
+  folder: string,
+  name: string,
+  options: SaveAdapterOptions
+): Promise<void> {
+  check.checkNonEmptyString('folder', folder)
+  check.checkKeys('options', check.checkObject('options', options), ['format', 'dialect', 'withHead'])
+  checkKnown('name', name, new Set(model.adapters.keys()))
+  const format = check.checkOneOf('format', options.format ?? 'safetensors', folderFormats)
+  const dialect = check.checkOneOf('dialect', options.dialect ?? 'adapterhub', dialects)
+  const config = model.adapters.get(name)
+  if (config === undefined) return
+  const head = (options.withHead ?? true) ? model.heads.get(name) : undefined
+  const { native } = model
+  await saveAdapterFolder(folder, {
+    model: model.config,
+    format,
+    adapter: {
+      name,
+      config,
+      writeWeights: (file) => nativeCall(() => native.saveAdapter(file, name, nativeFormat(format), dialect))
+    },
+    head: head && {
+      name,
+      config: head,
+      writeWeights: (file) => nativeCall(() => native.saveHead(file, name, nativeFormat(format)))
+    }
+  })
+}
+
+export async function loadAdapter(model: Model, source: string, options: LoadAdapterOptions): Promise<string> {
+  const { as, withHead = true, overwriteOk = false, setActive = false, ...hub } = options
+  const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'adapter', hub)
+  const found = readAdapterFolder(folder, withHead)
+  checkBaseModel(found, model.config)
+  const name = as ?? found.name
+  for (const [kind, known] of [
+    ['adapter', model.adapters],
+    ['head', found.head ? model.heads : new Map()]
+  ] as const) {
+    if (!overwriteOk && known.has(name)) {
+      throw check.valueError(
+        'loadAdapter',
+        `the ${kind} '${name}' exists already; pass overwriteOk: true to replace it, or another name with as`
+      )
+    }
+  }
+  // What is there already goes only when the new one has proved to fit.
+  if (model.adapters.has(name) || (found.head !== null && model.heads.has(name))) {
+    const trial = `${name} (loading)`
+    await place(model, trial, found)
+    remove(model, trial, found)
+  }
+  await place(model, name, found)
+  if (setActive) model.setActiveAdapters(name)
+  return name
+}
+
+async function place(model: Model, name: string, found: AdapterFolder): Promise<void> {
+  const { native } = model
+  try {
+    model.addAdapter(name, found.config, { overwriteOk: true })
+    await nativeCall(() => native.loadAdapter(found.weightsFile, name, found.name))
+    const { head } = found
+    if (head === null) return
+    model.addHead(name, head.config, { overwriteOk: true })
+    await nativeCall(() => native.loadHead(head.weightsFile, name, head.name ?? '', head.layers))
+  } catch (error) {
+    remove(model, name, found)
+    throw error
+  }
+}
+
+function remove(model: Model, name: string, found: AdapterFolder): void {
+  if (model.adapters.has(name)) model.deleteAdapter(name)
+  if (found.head !== null && model.heads.has(name)) model.deleteHead(name)
+}
+
+const tokenizerFiles = ['tokenizer.json', 'tokenizer_config.json', 'vocab.txt', 'special_tokens_map.json']
+
+export async function savePretrained(
+  model: Model,
+  folder: string,
+  dtype: 'float32' | 'float16' | 'bfloat16'
+): Promise<void> {
+  check.checkNonEmptyString('folder', folder)
+  check.checkOneOf('dtype', dtype, ['float32', 'float16', 'bfloat16'])
+  mkdirSync(folder, { recursive: true })
+  await nativeCall(() => model.native.saveBase(join(folder, 'model.safetensors'), dtype))
+  writeFileSync(join(folder, 'config.json'), `${JSON.stringify(modelConfigToJson(model.config), null, 2)}\n`)
+  const { source } = model
+  if (source === undefined || source === folder) return
+  for (const file of tokenizerFiles) {
+    if (existsSync(join(source, file))) copyFileSync(join(source, file), join(folder, file))
+  }
+}

@@ -1,0 +1,179 @@
+import * as check from '../config/check.js'
+import type { HeadConfig } from '../config/head-config.js'
+import type { ModelConfig } from '../config/model-config.js'
+import { labelsTokens } from '../data/labels.js'
+import type { NativeBatch } from '../native/types.js'
+
+/** Numbers with their shape, row-major: `{ data: Int32Array, shape: [2, 8] }`. */
+export interface Shaped<T extends ArrayLike<number | bigint> = ArrayLike<number | bigint>> {
+  readonly data: T
+  readonly shape: readonly number[]
+}
+
+/** Rows of any length, or a padded rectangle [rows, columns]. */
+export type Ids = readonly ArrayLike<number>[] | Shaped
+
+export interface ForwardInputs {
+  readonly inputIds: Ids
+  /** 1 where a token is real, 0 where it is padding. Masked tokens are left out of the computation altogether. */
+  readonly attentionMask?: Ids | undefined
+  readonly tokenTypeIds?: Ids | undefined
+  /** Default: the model's own rule, as Hugging Face counts them. */
+  readonly positionIds?: Ids | undefined
+  /**
+   * One for each row (class number, or a value for regression), [rows][labels] for multi-label, [rows][tokens] for
+   * tagging and masked language modelling, where -100 marks a token without a label.
+   */
+  readonly labels?: ArrayLike<number> | readonly ArrayLike<number>[] | Shaped | undefined
+}
+
+/** A batch for the core, and how to lay its tokens out again as the caller gave them. */
+export interface PackedInputs {
+  readonly batch: NativeBatch
+  readonly rows: number
+  /** Columns of the rectangle that token outputs are put back into: the longest row, or the given padded width. */
+  readonly columns: number
+  /** For each token its place (row · columns + column) in that rectangle. */
+  readonly places: Int32Array
+}
+
+interface Rows {
+  readonly values: readonly ArrayLike<number | bigint>[]
+  readonly columns: number
+}
+
+function rowsOf(name: string, ids: Ids): Rows {
+  if (Array.isArray(ids)) {
+    ids.forEach((row, i) => {
+      if (typeof row !== 'object' || row === null || typeof row.length !== 'number') {
+        throw check.typeError(`${name}[${i}]`, 'an array of numbers', row)
+      }
+    })
+    return { values: ids, columns: Math.max(0, ...ids.map((row) => row.length)) }
+  }
+  const { data, shape } = check.checkObject(name, ids) as unknown as Shaped
+  if (typeof data?.length !== 'number' || !Array.isArray(shape) || shape.length !== 2) {
+    throw check.typeError(name, 'rows of numbers, or { data, shape: [rows, columns] }', ids)
+  }
+  const [rows = 0, columns = 0] = shape as number[]
+  if (rows * columns !== data.length) {
+    throw check.valueError(
+      name,
+      `expected ${rows} × ${columns} = ${rows * columns} values for its shape, got ${data.length}`
+    )
+  }
+  const array = data as unknown as {
+    subarray?: (a: number, b: number) => ArrayLike<number>
+    slice: (a: number, b: number) => ArrayLike<number>
+  }
+  const cut = (a: number, b: number) => (array.subarray ? array.subarray(a, b) : array.slice(a, b))
+  return { values: Array.from({ length: rows }, (_, i) => cut(i * columns, (i + 1) * columns)), columns }
+}
+
+/** Another input over the same tokens: as many rows, each as long. */
+function alike(name: string, ids: Ids | undefined, like: Rows): Rows | undefined {
+  if (ids === undefined) return undefined
+  const rows = rowsOf(name, ids)
+  if (rows.values.length !== like.values.length) {
+    throw check.valueError(name, `expected ${like.values.length} rows as in inputIds, got ${rows.values.length}`)
+  }
+  rows.values.forEach((row, i) => {
+    const length = like.values[i]?.length ?? 0
+    if (row.length !== length)
+      throw check.valueError(`${name}[${i}]`, `expected ${length} values as in inputIds, got ${row.length}`)
+  })
+  return rows
+}
+
+/** Drops masked tokens and puts the rest one after the other. */
+export function packInputs(inputs: ForwardInputs, config: ModelConfig, head: HeadConfig | undefined): PackedInputs {
+  const given = check.checkObject('inputs', inputs)
+  check.checkKeys('inputs', given, ['inputIds', 'attentionMask', 'tokenTypeIds', 'positionIds', 'labels'])
+  if (inputs.inputIds === undefined) throw check.typeError('inputs.inputIds', 'rows of token ids', undefined)
+  const ids = rowsOf('inputIds', inputs.inputIds)
+  if (ids.values.length === 0) throw check.valueError('inputIds', 'expected at least one row, got an empty batch')
+  const mask = alike('attentionMask', inputs.attentionMask, ids)
+  const types = alike('tokenTypeIds', inputs.tokenTypeIds, ids)
+  const positions =
+    alike('positionIds', inputs.positionIds, ids) ??
+    (mask && { values: ids.values.map((row) => paddedPositions(row, config)) })
+  const tokenLabels =
+    head && labelsTokens(head) && inputs.labels !== undefined ? alike('labels', inputs.labels as Ids, ids) : undefined
+
+  const kept = ids.values.map((row, i) => {
+    const columns: number[] = []
+    for (let c = 0; c < row.length; c++) if (!mask || Number(mask.values[i]?.[c]) !== 0) columns.push(c)
+    if (columns.length === 0) {
+      throw check.valueError(
+        `inputIds[${i}]`,
+        mask ? 'the mask leaves this row without a token' : 'this row has no tokens'
+      )
+    }
+    return columns
+  })
+  const rowLengths = Int32Array.from(kept, (columns) => columns.length)
+  const places = flatten(kept, (i, c) => i * ids.columns + c)
+  const gather = (name: string, rows: { readonly values: readonly ArrayLike<number | bigint>[] }) =>
+    flatten(kept, (i, c) => integer(name, i, c, rows.values[i]?.[c]))
+  return {
+    batch: {
+      inputIds: gather('inputIds', ids),
+      rowLengths,
+      tokenTypeIds: types && gather('tokenTypeIds', types),
+      positionIds: positions && gather('positionIds', positions),
+      labels: tokenLabels ? gather('labels', tokenLabels) : rowLabels(inputs.labels, head)
+    },
+    rows: kept.length,
+    columns: ids.columns,
+    places
+  }
+}
+
+function flatten(kept: readonly number[][], value: (row: number, column: number) => number): Int32Array {
+  const all = new Int32Array(kept.reduce((sum, columns) => sum + columns.length, 0))
+  let at = 0
+  kept.forEach((columns, i) => {
+    for (const c of columns) all[at++] = value(i, c)
+  })
+  return all
+}
+
+function integer(name: string, row: number, column: number, value: number | bigint | undefined): number {
+  const number = Number(value)
+  if (!Number.isInteger(number) || Math.abs(number) > 0x7fffffff) {
+    throw check.typeError(`${name}[${row}][${column}]`, 'a whole number', value)
+  }
+  return number
+}
+
+/** With padding, Hugging Face counts BERT's positions by column and RoBERTa's by ids that are not padding. */
+function paddedPositions(row: ArrayLike<number | bigint>, config: ModelConfig): number[] {
+  let next = config.padTokenId + 1
+  return Array.from(row, (id, column) => {
+    if (config.modelType === 'bert') return column
+    return Number(id) === config.padTokenId ? config.padTokenId : next++
+  })
+}
+
+function rowLabels(
+  labels: ForwardInputs['labels'],
+  head: HeadConfig | undefined
+): Int32Array | Float32Array | undefined {
+  if (labels === undefined || head === undefined) return undefined
+  const flat = flatNumbers(labels)
+  const real =
+    head.headType === 'multilabel_classification' || (head.headType === 'classification' && head.numLabels === 1)
+  return real
+    ? Float32Array.from(flat, (label, i) => check.checkNumber(`labels[${i}]`, label))
+    : Int32Array.from(flat, (label, i) => integer('labels', i, 0, label))
+}
+
+function flatNumbers(labels: NonNullable<ForwardInputs['labels']>): number[] {
+  const list = (typeof (labels as Shaped).shape === 'object' ? (labels as Shaped).data : labels) as ArrayLike<unknown>
+  if (typeof list.length !== 'number') throw check.typeError('labels', 'numbers, or rows of numbers', labels)
+  return Array.from(list).flatMap((label) => {
+    return typeof label === 'object' && label !== null
+      ? Array.from(label as ArrayLike<number>, Number)
+      : [Number(label)]
+  })
+}

@@ -1,0 +1,33 @@
+import type { RowAdapters } from './setup.js'
+
+export interface LoadOptions {
+  /** 'cpu', 'cuda', 'cuda:1', or 'auto': CUDA where it works. Default 'cpu'. */
+  readonly device?: string | undefined
+  /** Seeds what starts at random: adapters, heads, missing weights. Default 42. */
+  readonly seed?: number | undefined
+  /** Branch, tag or commit on the hub. Default 'main'. */
+  readonly revision?: string | undefined
+  /** Folder for downloads. Default: Hugging Face's own cache. */
+  readonly cacheDir?: string | undefined
+  /** Never ask the network. Default: what HF_HUB_OFFLINE says. */
+  readonly offline?: boolean | undefined
+}
+
+export interface ForwardOptions {
+  /** Which adapters run; with an array each row has its own. Default: the active ones. */
+  readonly adapters?: RowAdapters | undefined
+  /** Head that answers; null: hidden states only. Default: the active head. */
+  readonly head?: string | null | undefined
+  /** Also the embeddings' output and every layer's. Default false. */
+  readonly outputHiddenStates?: boolean | undefined
+}
+
+export interface PredictOptions {
+  /** Which adapters run; with an array each row has its own, and its own head. Default: the active ones. */
+  readonly adapters?: RowAdapters | undefined
+  /** Head for all rows. Default: for each row the head of its last adapter, else the active one. */
+  readonly head?: string | undefined
+  /** Rows in one pass. Default 32. */
+  readonly batchSize?: number | undefined
+  readonly signal?: AbortSignal | undefined
+}

@@ -1,0 +1,147 @@
+import * as check from '../config/check.js'
+import { type HeadConfig, labelNames } from '../config/head-config.js'
+import { maxRowLength } from '../config/model-config.js'
+import { collate, encodeRow, restoreRows, restoreTokens } from '../data/collate.js'
+import { checkRow, type Row } from '../data/dataset.js'
+import { labelsTokens } from '../data/labels.js'
+import { nativeCall } from '../native/errors.js'
+import type { Model } from './model.js'
+import type { PredictOptions } from './options.js'
+import { type AdapterSetup, checkKnown, setupNames } from './setup.js'
+
+/** One row's answer. */
+export interface Prediction {
+  /** Classification: the label with the highest score. */
+  readonly label?: string
+  readonly labelId?: number
+  /** Classification: the label's probability. Regression: the value. */
+  readonly score?: number
+  /** Multi-label: every label with a probability of at least one half, and all probabilities. */
+  readonly labels?: readonly string[]
+  readonly scores?: Float32Array
+  /** Tagging: a label for each token, special tokens included; masked language modelling: a token's id for each. */
+  readonly tokens?: readonly { readonly label: string; readonly labelId: number; readonly score: number }[]
+  /** [labels], or [tokens × labels] row by row. */
+  readonly logits: Float32Array
+}
+
+interface Job {
+  readonly index: number
+  readonly row: Row
+  readonly setup: AdapterSetup
+  readonly head: string
+}
+
+const keys = ['adapters', 'head', 'batchSize', 'signal']
+
+export async function predict(
+  model: Model,
+  rows: readonly (Row | string)[],
+  options: PredictOptions
+): Promise<Prediction[]> {
+  check.checkKeys('options', check.checkObject('options', options), keys)
+  const batchSize = check.checkPositiveInteger('batchSize', options.batchSize ?? 32)
+  const jobs = check.checkArray('rows', rows).map((row, index): Job => {
+    const setup = setupOf(model, options, index, rows.length)
+    return {
+      index,
+      row: checkRow(typeof row === 'string' ? { text: row } : row, `rows[${index}]`),
+      setup,
+      head: headOf(model, options, setup, index)
+    }
+  })
+  const answers = new Array<Prediction>(jobs.length)
+  for (const head of new Set(jobs.map((job) => job.head))) {
+    const config = model.heads.get(head) as HeadConfig
+    const mine = jobs.filter((job) => job.head === head)
+    for (let from = 0; from < mine.length; from += batchSize) {
+      options.signal?.throwIfAborted()
+      await answer(model, mine.slice(from, from + batchSize), head, config, answers)
+    }
+  }
+  return answers
+}
+
+function setupOf(model: Model, { adapters }: PredictOptions, row: number, rows: number): AdapterSetup {
+  if (adapters === undefined) return model.activeAdapters
+  if (!Array.isArray(adapters)) return adapters as AdapterSetup
+  if (adapters.length !== rows)
+    throw check.valueError('adapters', `expected one entry for each of ${rows} rows, got ${adapters.length}`)
+  return (adapters as readonly AdapterSetup[])[row] ?? null
+}
+
+/** A row's head: the one asked for, else the one of its last adapter's name, else the active one. */
+function headOf(model: Model, { head }: PredictOptions, setup: AdapterSetup, row: number): string {
+  const heads = new Set(model.heads.keys())
+  if (head !== undefined) return checkKnown('head', head, heads)
+  const last = setupNames(setup, new Set(model.adapters.keys()), `adapters[${row}]`).at(-1)
+  if (last !== undefined && heads.has(last)) return last
+  if (model.activeHead !== null) return model.activeHead
+  throw check.valueError(
+    'predict',
+    'the model has no head to answer with; add one, load an adapter with its head, or use forward'
+  )
+}
+
+async function answer(
+  model: Model,
+  jobs: readonly Job[],
+  head: string,
+  config: HeadConfig,
+  answers: Prediction[]
+): Promise<void> {
+  const limits = { tokenizer: model.tokenizer, maxLength: maxRowLength(model.config) }
+  const encoded = jobs.map((job) => encodeRow(job.row, limits, `rows[${job.index}]`))
+  // Rows of one setup stay side by side: each run of them is one product in every adapter.
+  const groups = new Map<string, number>()
+  const groupOf = (job: Job) => {
+    const key = JSON.stringify(job.setup)
+    return groups.get(key) ?? groups.set(key, groups.size).size - 1
+  }
+  const batch = collate(encoded, jobs.map(groupOf))
+  const setups = Array.from(batch.order, (row) => jobs[row]?.setup ?? null)
+  const adapters = groups.size === 1 ? (setups[0] ?? null) : setups
+  const { native } = model
+  const pass = model.passOptions({ adapters, head }, setups.length)
+  const { logits } = await nativeCall(() => native.forward(batch, pass))
+  if (logits === undefined) return
+  const width = logits.shape[1] ?? 1
+  const rows = labelsTokens(config)
+    ? restoreTokens(logits.data, width, batch)
+    : split(restoreRows(logits.data, width, batch.order), width)
+  rows.forEach((values, i) => {
+    const job = jobs[i]
+    if (job) answers[job.index] = interpret(values, width, config)
+  })
+}
+
+function split(values: Float32Array, width: number): Float32Array[] {
+  return Array.from({ length: values.length / width }, (_, row) => values.slice(row * width, (row + 1) * width))
+}
+
+function interpret(logits: Float32Array, width: number, config: HeadConfig): Prediction {
+  if (config.headType === 'masked_lm') return { tokens: tokensOf(logits, width, []), logits }
+  const names = labelNames(config)
+  if (config.headType === 'tagging') return { tokens: tokensOf(logits, width, names), logits }
+  if (config.headType === 'multilabel_classification') {
+    const scores = logits.map((value) => 1 / (1 + Math.exp(-value)))
+    return { labels: names.filter((_, id) => (scores[id] ?? 0) >= 0.5), scores, logits }
+  }
+  if (config.numLabels === 1) return { score: logits[0] ?? Number.NaN, logits }
+  return { ...best(logits, names), logits }
+}
+
+function tokensOf(logits: Float32Array, width: number, names: readonly string[]) {
+  return split(logits, width).map((values) => best(values, names))
+}
+
+/** The highest logit with its softmax probability. */
+function best(logits: Float32Array, names: readonly string[]): { label: string; labelId: number; score: number } {
+  let labelId = 0
+  logits.forEach((value, id) => {
+    if (value > (logits[labelId] ?? Number.NEGATIVE_INFINITY)) labelId = id
+  })
+  const top = logits[labelId] ?? 0
+  const sum = logits.reduce((total, value) => total + Math.exp(value - top), 0)
+  return { label: names[labelId] ?? `${labelId}`, labelId, score: 1 / sum }
+}

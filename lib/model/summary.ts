@@ -1,0 +1,32 @@
+import type { ParameterInfo } from '../native/types.js'
+
+/** One line of adapterSummary(). */
+export interface AdapterSummary {
+  readonly name: string
+  readonly architecture: 'bottleneck' | 'union'
+  readonly parameters: number
+  /** Share of the base model's parameters, in percent. */
+  readonly percent: number
+  readonly active: boolean
+  readonly trains: boolean
+}
+
+export interface ModelSummary {
+  readonly adapters: readonly AdapterSummary[]
+  /** Parameters of the base model. */
+  readonly baseParameters: number
+  /** Parameters that gradients reach, heads included. */
+  readonly trainableParameters: number
+}
+
+export function countParameters(parameters: readonly ParameterInfo[]): number {
+  return parameters.reduce((total, { shape }) => total + shape.reduce((size, n) => size * n, 1), 0)
+}
+
+export const isAdapterParameter = (name: string, adapter?: string): boolean =>
+  adapter === undefined ? name.includes('.adapters.') : name.includes(`.adapters.${adapter}.`)
+
+export const isHeadParameter = (name: string, head?: string): boolean =>
+  name.startsWith(head === undefined ? 'heads.' : `heads.${head}.`)
+
+export const isBaseParameter = (name: string): boolean => !isAdapterParameter(name) && !isHeadParameter(name)

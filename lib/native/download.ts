@@ -1,0 +1,101 @@
+import { createHash } from 'node:crypto'
+import { createReadStream, createWriteStream } from 'node:fs'
+import { mkdir, rename, rm, stat } from 'node:fs/promises'
+import { basename, dirname } from 'node:path'
+import { Readable, Transform } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import type { ReadableStream } from 'node:stream/web'
+import { AdapterError } from './errors.js'
+
+export interface DownloadRequest {
+  readonly url: string
+  readonly sha256: string
+  readonly bytes: number
+}
+
+/** Seconds without a single byte after which a download is given up. */
+const stallSeconds = 30
+
+async function sizeOf(file: string): Promise<number> {
+  try {
+    return (await stat(file)).size
+  } catch {
+    return 0
+  }
+}
+
+export async function sha256Of(file: string): Promise<string> {
+  const hash = createHash('sha256')
+  await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), hash)
+  return hash.digest('hex')
+}
+
+/**
+ * Downloads to `file`. An interrupted download leaves `file.part`, which the next call continues; only a file with the
+ * right checksum gets the final name.
+ */
+export async function download(
+  { url, sha256, bytes }: DownloadRequest,
+  file: string,
+  progress: (done: number, total: number) => void = () => {}
+): Promise<void> {
+  if ((await sizeOf(file)) === bytes && (await sha256Of(file)) === sha256) return
+  await mkdir(dirname(file), { recursive: true })
+  const part = `${file}.part`
+  if ((await sizeOf(part)) > bytes) await rm(part)
+  if ((await sizeOf(part)) < bytes) await receive(url, part, bytes, progress)
+  const got = await sha256Of(part)
+  if (got !== sha256) {
+    await rm(part)
+    throw new AdapterError('ERR_CHECKSUM', `download ${basename(file)}`, 'the checksum is wrong', {
+      expected: sha256,
+      got,
+      hint: `${url} did not give the file that this package was made with; nothing of it was kept`
+    })
+  }
+  await rename(part, file)
+}
+
+async function receive(
+  url: string,
+  part: string,
+  bytes: number,
+  progress: (done: number, total: number) => void
+): Promise<void> {
+  const operation = `download ${url}`
+  const stall = new AbortController()
+  const seconds = Number(process.env['TORCH_ADAPTERS_TIMEOUT'] ?? stallSeconds)
+  let timer = setTimeout(() => stall.abort(), seconds * 1000)
+  const alive = () => {
+    clearTimeout(timer)
+    timer = setTimeout(() => stall.abort(), seconds * 1000)
+  }
+  try {
+    const have = await sizeOf(part)
+    const response = await fetch(url, { signal: stall.signal, headers: have > 0 ? { range: `bytes=${have}-` } : {} })
+    if (!response.ok || !response.body) {
+      throw new AdapterError('ERR_DOWNLOAD', operation, `the server answered ${response.status} ${response.statusText}`)
+    }
+    // A server that does not know ranges answers 200 with the whole file.
+    let done = response.status === 206 ? have : 0
+    const count = new Transform({
+      transform(chunk: Buffer, _encoding, next) {
+        alive()
+        done += chunk.length
+        progress(done, bytes)
+        next(done > bytes ? new AdapterError('ERR_DOWNLOAD', operation, `more than ${bytes} bytes came`) : null, chunk)
+      }
+    })
+    const body = Readable.fromWeb(response.body as ReadableStream)
+    await pipeline(body, count, createWriteStream(part, { flags: done > 0 ? 'a' : 'w' }))
+    if (done < bytes)
+      throw new AdapterError('ERR_DOWNLOAD', operation, `the connection closed after ${done} of ${bytes} bytes`)
+  } catch (cause) {
+    if (cause instanceof AdapterError) throw cause
+    const { message } = ((cause as Error).cause as Error | undefined) ?? (cause as Error)
+    const problem = stall.signal.aborted ? `nothing came for ${seconds} s` : message
+    throw new AdapterError('ERR_DOWNLOAD', operation, problem, { cause })
+  } finally {
+    clearTimeout(timer)
+  }
+}

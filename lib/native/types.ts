@@ -1,0 +1,227 @@
+/** The addon's face, and the only place that types it. Everything here is plain data; the public API stands on lib/model and lib/training. */
+
+export type DType =
+  | 'float32'
+  | 'float64'
+  | 'float16'
+  | 'bfloat16'
+  | 'int64'
+  | 'int32'
+  | 'int16'
+  | 'int8'
+  | 'uint8'
+  | 'bool'
+
+/** A tensor that crossed the boundary: row-major data, copied. */
+export interface TensorData {
+  readonly data: Float32Array
+  readonly shape: number[]
+  readonly dtype: DType
+}
+
+export interface TensorInfo {
+  readonly name: string
+  readonly shape: number[]
+  readonly dtype: DType
+}
+
+export interface ParameterInfo extends TensorInfo {
+  readonly trainable: boolean
+}
+
+export interface ModuleInfo {
+  readonly path: string
+  /** PyTorch's class name, such as `Linear`. */
+  readonly type: string
+}
+
+export interface NativeModelConfig {
+  readonly modelType: 'bert' | 'roberta' | 'xlm-roberta'
+  readonly vocabSize: number
+  readonly hiddenSize: number
+  readonly numHiddenLayers: number
+  readonly numAttentionHeads: number
+  readonly intermediateSize: number
+  readonly hiddenAct: string
+  readonly hiddenDropoutProb: number
+  readonly attentionProbsDropoutProb: number
+  readonly maxPositionEmbeddings: number
+  readonly typeVocabSize: number
+  readonly initializerRange: number
+  readonly layerNormEps: number
+  readonly padTokenId: number
+}
+
+/** Snake case, as AdapterHub's adapter_config.json spells it; every field is present. */
+export interface NativeBottleneckConfig {
+  readonly mh_adapter: boolean
+  readonly output_adapter: boolean
+  /** Bottleneck size for each layer, 0 where the layer has no adapter. Computed in TypeScript from reduction_factor and leave_out. */
+  readonly bottleneck_sizes: number[]
+  readonly non_linearity: string
+  readonly original_ln_before: boolean
+  readonly original_ln_after: boolean
+  readonly ln_before: boolean
+  readonly ln_after: boolean
+  readonly init_weights: 'bert' | 'mam_adapter' | 'houlsby' | 'zeros'
+  readonly init_weights_seed: number | null
+  readonly is_parallel: boolean
+  readonly scaling: number | 'learned' | 'channel'
+  readonly use_gating: boolean
+  readonly residual_before_ln: boolean | 'post_add'
+  readonly adapter_residual_before_ln: boolean
+  readonly dropout: number
+  readonly stochastic_depth: number
+}
+
+export interface NativeHeadConfig {
+  readonly head_type: 'classification' | 'multilabel_classification' | 'tagging' | 'masked_lm'
+  /** Outputs a row (or token). 1 with `classification` is a regression. Ignored by masked_lm. */
+  readonly num_labels: number
+  readonly layers: number
+  readonly activation_function: string | null
+  readonly use_pooler: boolean
+  readonly bias: boolean
+  /** Dropout before each linear layer; null: the model's hidden dropout. */
+  readonly dropout_prob: number | null
+}
+
+/**
+ * Rows without padding: all rows' ids one after the other.
+ * Labels: classification Int32Array [rows]; regression Float32Array [rows]; multi-label Float32Array [rows × labels];
+ * tagging and masked LM Int32Array [tokens], -100 where no label stands.
+ */
+export interface NativeBatch {
+  readonly inputIds: Int32Array
+  readonly rowLengths: Int32Array
+  readonly tokenTypeIds?: Int32Array | undefined
+  readonly positionIds?: Int32Array | undefined
+  readonly labels?: Int32Array | Float32Array | undefined
+}
+
+export interface NativeForwardOptions {
+  /** Adapters applied one after the other to every row; empty: the base model alone. */
+  readonly adapters: readonly string[]
+  /** Instead of `adapters`: the setups used in this batch, and for each row which of them (-1: none). Neighbours of one setup run together. */
+  readonly setups?: readonly (readonly string[])[] | undefined
+  readonly rowSetups?: Int32Array | undefined
+  /** Head's name, or null: hidden states only. */
+  readonly head: string | null
+  readonly outputHiddenStates?: boolean | undefined
+  readonly outputLastHiddenState?: boolean | undefined
+}
+
+/** Hidden states are [tokens, hidden], rows one after the other as in the batch. */
+export interface NativeForwardResult {
+  readonly logits?: TensorData
+  readonly loss?: number
+  readonly lastHiddenState?: TensorData
+  readonly hiddenStates?: TensorData[]
+}
+
+export interface NativeTrainable {
+  readonly adapters: readonly string[]
+  readonly heads: readonly string[]
+  /** Names of base parameters that train (full fine-tuning: all of them). */
+  readonly base: readonly string[]
+}
+
+export interface LoadReport {
+  readonly missing: string[]
+  readonly unexpected: string[]
+}
+
+export type WeightsFormat = 'safetensors' | 'bin'
+export type KeyDialect = 'adapterhub' | 'plain'
+
+export interface NativeModel {
+  /** Memory-maps the folder's weights (safetensors, sharded too, or pytorch_model.bin) as the base; strict about shapes. */
+  loadWeights(folder: string): Promise<LoadReport>
+  /** Random weights for every parameter that has none, as Hugging Face initialises them. */
+  initWeights(seed: number): Promise<void>
+  /** One config, or several that name different places (a union). */
+  addAdapter(name: string, configs: readonly NativeBottleneckConfig[], seed: number): void
+  deleteAdapter(name: string): void
+  addHead(name: string, config: NativeHeadConfig, seed: number): void
+  deleteHead(name: string): void
+  /** What trains is what gradients reach; everything else is frozen. */
+  setTrainable(what: NativeTrainable): void
+  namedParameters(): ParameterInfo[]
+  namedModules(): ModuleInfo[]
+  parameter(name: string): TensorData
+  /** Copies values into existing parameters; base parameters are first taken off the file's mapping. */
+  setParameters(values: ReadonlyMap<string, { data: Float32Array; shape: readonly number[] }>): void
+  forward(batch: NativeBatch, options: NativeForwardOptions): Promise<NativeForwardResult>
+  /** One backward pass, nothing updated; dropout off. For tests and tools. */
+  gradients(
+    batch: NativeBatch,
+    options: NativeForwardOptions
+  ): Promise<{ loss: number; gradients: Map<string, TensorData> }>
+  /** Writes the adapter's (or head's) tensors under PyTorch's names; written to a temporary name, then renamed. */
+  saveAdapter(file: string, name: string, format: WeightsFormat, dialect: KeyDialect): Promise<void>
+  saveHead(file: string, name: string, format: WeightsFormat): Promise<void>
+  /** Strict: missing, unexpected and mis-shaped keys are one error. `from` is the name inside the file. */
+  loadAdapter(file: string, name: string, from: string): Promise<void>
+  /** `layers`: for a file of a class with a head of its own, its modules and the index each has in our head. */
+  loadHead(file: string, name: string, from: string, layers: Readonly<Record<string, number>> | null): Promise<void>
+  saveBase(file: string, dtype: 'float32' | 'float16' | 'bfloat16'): Promise<void>
+  dispose(): void
+}
+
+export interface NativeTrainerOptions {
+  readonly learningRate: number
+  readonly betas: readonly [number, number]
+  readonly epsilon: number
+  readonly weightDecay: number
+  /** 0: no clipping. */
+  readonly maxGradNorm: number
+  readonly schedule: 'linear' | 'cosine' | 'constant' | 'constant_with_warmup'
+  readonly warmupSteps: number
+  readonly totalSteps: number
+  readonly labelSmoothing: number
+  /** Dropout's random numbers. */
+  readonly seed: number
+}
+
+export interface NativeStepResult {
+  /** Mean of the micro-batches' losses. */
+  readonly loss: number
+  readonly learningRate: number
+  /** Before clipping. */
+  readonly gradNorm: number
+  readonly tokens: number
+}
+
+export interface NativeTrainer {
+  /** One optimizer step over its micro-batches (gradient accumulation): forward, loss, backward, clip, AdamW, schedule. */
+  step(batches: readonly NativeBatch[], options: NativeForwardOptions): Promise<NativeStepResult>
+  /** Loss and logits without gradients, dropout off. */
+  readonly stepCount: number
+  /** Trained tensors, optimizer state and random state in one safetensors file with checksums; `user` is the caller's own JSON. */
+  saveCheckpoint(file: string, user: string): Promise<void>
+  /** Returns the caller's JSON. */
+  loadCheckpoint(file: string): Promise<string>
+  dispose(): void
+}
+
+export interface SystemInfo {
+  readonly torchVersion: string
+  readonly threads: number
+  /** The CPU capability libtorch chose, such as `AVX512`. */
+  readonly cpuCapability: string
+  readonly devices: string[]
+}
+
+export interface Addon {
+  version(): string
+  systemInfo(): SystemInfo
+  setNumThreads(count: number): void
+  createModel(config: NativeModelConfig, device: string): NativeModel
+  createTrainer(model: NativeModel, options: NativeTrainerOptions): NativeTrainer
+  /** Names, shapes and dtypes in a weights file; nothing is loaded. */
+  readWeights(file: string): Promise<TensorInfo[]>
+  /** Rewrites an adapter or head file into another format and dialect. */
+  convertWeights(source: string, target: string, format: WeightsFormat, dialect: KeyDialect): Promise<void>
+  /** Stops every engine of the process; called when the process exits. */
+  shutdownAll(): void
+}

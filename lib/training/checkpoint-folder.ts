@@ -1,0 +1,106 @@
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readSync,
+  renameSync,
+  rmSync
+} from 'node:fs'
+import { basename, dirname, join } from 'node:path'
+import { fileError } from '../config/read-json.js'
+import { syncFolder } from '../exchange/write-folder.js'
+import { AdapterError } from '../native/errors.js'
+
+/** Everything that a resumed run needs, one file inside a checkpoint's folder. */
+export const trainingFile = 'training.safetensors'
+
+const pattern = /^checkpoint-(\d+)$/
+
+/** Finished checkpoints of a run's folder, oldest first. What an interruption left half-written has another name. */
+export function listCheckpoints(outputDir: string): { readonly step: number; readonly folder: string }[] {
+  if (!existsSync(outputDir)) return []
+  return readdirSync(outputDir)
+    .flatMap((name) => {
+      const step = pattern.exec(name)?.[1]
+      return step === undefined ? [] : [{ step: Number(step), folder: join(outputDir, name) }]
+    })
+    .sort((a, b) => a.step - b.step)
+}
+
+/** Writes a checkpoint under a temporary name, syncs it and gives it its own: it is there whole or not at all. */
+export async function writeCheckpoint(
+  outputDir: string,
+  step: number,
+  fill: (folder: string) => Promise<void>
+): Promise<string> {
+  const folder = join(outputDir, `checkpoint-${step}`)
+  const stage = join(outputDir, `.checkpoint-${step}-${process.pid}`)
+  try {
+    rmSync(stage, { recursive: true, force: true })
+    mkdirSync(stage, { recursive: true })
+    await fill(stage)
+    syncFolder(stage)
+    if (existsSync(folder)) discard(folder)
+    renameSync(stage, folder)
+    syncFolder(outputDir)
+  } catch (error) {
+    rmSync(stage, { recursive: true, force: true })
+    throw error instanceof Error && 'syscall' in error ? fileError(folder, 'write the checkpoint', error) : error
+  }
+  return folder
+}
+
+export function removeOldest(outputDir: string, keep: number | null): void {
+  if (keep === null) return
+  for (const { folder } of listCheckpoints(outputDir).slice(0, -keep)) discard(folder)
+}
+
+/** It loses its name first: one that is half removed must not pass for a checkpoint. */
+function discard(folder: string): void {
+  const nameless = join(dirname(folder), `.${basename(folder)}-${process.pid}-old`)
+  rmSync(nameless, { recursive: true, force: true })
+  renameSync(folder, nameless)
+  rmSync(nameless, { recursive: true, force: true })
+}
+
+/** The checkpoint to resume from: a folder, or true for the newest. */
+export function findCheckpoint(outputDir: string, from: string | boolean): string {
+  const operation = 'resume the training'
+  if (typeof from === 'string') {
+    if (existsSync(join(from, trainingFile))) return from
+    throw new AdapterError('ERR_FILE_NOT_FOUND', operation, `${from} holds no checkpoint`, {
+      expected: trainingFile,
+      hint: 'Check the path.'
+    })
+  }
+  const newest = listCheckpoints(outputDir).at(-1)
+  if (newest !== undefined) return newest.folder
+  throw new AdapterError('ERR_FILE_NOT_FOUND', operation, `${outputDir} holds no checkpoint`, {
+    expected: 'a folder checkpoint-<step>',
+    hint: 'Start without resumeFromCheckpoint, or check outputDir.'
+  })
+}
+
+/**
+ * What a checkpoint says about its run, before anything is loaded from it; undefined where the file is no checkpoint, which
+ * loading it then explains.
+ */
+export function peekUser(file: string): unknown {
+  const handle = openSync(file, 'r')
+  try {
+    // safetensors: the header's length in 8 bytes, then the header as JSON.
+    const size = Buffer.alloc(8)
+    if (readSync(handle, size, 0, 8, 0) < 8 || size.readBigUInt64LE() > longestHeader) return undefined
+    const header = Buffer.alloc(Number(size.readBigUInt64LE()))
+    readSync(handle, header, 0, header.length, 8)
+    return JSON.parse(JSON.parse(header.toString()).__metadata__.user)
+  } catch {
+    return undefined
+  } finally {
+    closeSync(handle)
+  }
+}
+
+const longestHeader = 64 << 20

@@ -1,0 +1,67 @@
+import type { Metrics } from './metrics.js'
+
+/** After each optimizer step. */
+export interface StepEvent {
+  readonly type: 'step'
+  /** Optimizer steps done, from 1. */
+  readonly step: number
+  readonly totalSteps: number
+  /** Passes over the data, with the fraction of the one that is running. */
+  readonly epoch: number
+  readonly loss: number
+  readonly learningRate: number
+  /** Length of the whole gradient, before clipping. */
+  readonly gradNorm: number
+  readonly tokens: number
+}
+
+/** Every loggingSteps. */
+export interface LogEvent {
+  readonly type: 'log'
+  readonly step: number
+  readonly totalSteps: number
+  readonly epoch: number
+  /** Mean since the last log event. */
+  readonly loss: number
+  /** Of the last step. */
+  readonly learningRate: number
+  /** Of the last step. */
+  readonly gradNorm: number
+  /** Since the last log event. */
+  readonly tokensPerSecond: number
+}
+
+/** After each run over the evaluation data. */
+export interface EvaluateEvent {
+  readonly type: 'evaluate'
+  readonly step: number
+  readonly epoch: number
+  /** Mean over the evaluation data. */
+  readonly loss: number
+  readonly metrics: Metrics
+  readonly rows: number
+  readonly seconds: number
+}
+
+/** After each checkpoint. */
+export interface SaveEvent {
+  readonly type: 'save'
+  readonly step: number
+  readonly epoch: number
+  /** The checkpoint's folder. */
+  readonly folder: string
+}
+
+/** Once, last. */
+export interface EndEvent {
+  readonly type: 'end'
+  readonly step: number
+  readonly epoch: number
+  /** Mean of all steps of this run. */
+  readonly loss: number
+  readonly tokens: number
+  readonly seconds: number
+}
+
+/** Told apart by `type`. */
+export type TrainingEvent = StepEvent | LogEvent | EvaluateEvent | SaveEvent | EndEvent

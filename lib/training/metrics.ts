@@ -1,0 +1,199 @@
+import type { HeadConfig } from '../config/head-config.js'
+import { ignoredLabel, labelsTokens } from '../data/labels.js'
+
+/**
+ * By the kind of head:
+ * classification and tagging: accuracy, macroF1, matthews; multi-label: accuracy (all labels of a row right), macroF1;
+ * regression: mse, pearson; masked language modelling: accuracy.
+ */
+export type Metrics = Readonly<Partial<Record<'accuracy' | 'macroF1' | 'matthews' | 'mse' | 'pearson', number>>>
+
+/** Takes answers batch by batch; keeps counts, not answers. */
+export interface MetricCounter {
+  /** @param logits row-major, one row of outputs for each row, or each token of heads that answer for tokens */
+  add(logits: Float32Array, labels: Int32Array | Float32Array): void
+  result(): Metrics
+}
+
+export function metricCounter(head: HeadConfig): MetricCounter {
+  if (head.headType === 'masked_lm') return new HitCounter()
+  if (head.headType === 'multilabel_classification') return new MultiLabelCounter(head.numLabels)
+  if (head.numLabels === 1 && !labelsTokens(head)) return new RegressionCounter()
+  return new ClassCounter(head.numLabels)
+}
+
+/** The largest of `width` values from `start` on; of equal ones the first. */
+function argmax(values: Float32Array, start: number, width: number): number {
+  let best = 0
+  for (let i = 1; i < width; i++) {
+    if ((values[start + i] ?? 0) > (values[start + best] ?? 0)) best = i
+  }
+  return best
+}
+
+function checkSizes(logits: Float32Array, labels: ArrayLike<number>, width: number): void {
+  if (logits.length !== labels.length * width) {
+    throw new RangeError(`metrics: ${labels.length} labels need ${labels.length * width} outputs, got ${logits.length}`)
+  }
+}
+
+/** Vocabularies are too large for counts by class. */
+class HitCounter implements MetricCounter {
+  #hits = 0
+  #total = 0
+
+  add(logits: Float32Array, labels: Int32Array | Float32Array): void {
+    const width = labels.length === 0 ? 0 : logits.length / labels.length
+    labels.forEach((label, i) => {
+      if (label === ignoredLabel) return
+      this.#total++
+      this.#hits += Number(argmax(logits, i * width, width) === label)
+    })
+  }
+
+  result(): Metrics {
+    return { accuracy: share(this.#hits, this.#total) }
+  }
+}
+
+class ClassCounter implements MetricCounter {
+  readonly #labelled: Float64Array
+  readonly #predicted: Float64Array
+  readonly #hits: Float64Array
+
+  constructor(private readonly classes: number) {
+    this.#labelled = new Float64Array(classes)
+    this.#predicted = new Float64Array(classes)
+    this.#hits = new Float64Array(classes)
+  }
+
+  add(logits: Float32Array, labels: Int32Array | Float32Array): void {
+    checkSizes(logits, labels, this.classes)
+    labels.forEach((label, i) => {
+      if (label === ignoredLabel) return
+      const predicted = argmax(logits, i * this.classes, this.classes)
+      increment(this.#labelled, label)
+      increment(this.#predicted, predicted)
+      if (predicted === label) increment(this.#hits, label)
+    })
+  }
+
+  result(): Metrics {
+    return {
+      accuracy: share(sum(this.#hits), sum(this.#labelled)),
+      macroF1: this.#macroF1(),
+      matthews: this.#matthews()
+    }
+  }
+
+  /** Mean over the classes that occur, in the labels or in the answers. */
+  #macroF1(): number {
+    let total = 0
+    let classes = 0
+    this.#hits.forEach((hits, i) => {
+      const both = (this.#labelled[i] ?? 0) + (this.#predicted[i] ?? 0)
+      if (both === 0) return
+      classes++
+      total += (2 * hits) / both
+    })
+    return share(total, classes)
+  }
+
+  /** Gorodkin's form for any number of classes; 0 where all labels or all answers are one class. */
+  #matthews(): number {
+    const rows = sum(this.#labelled)
+    const agreement = sum(this.#hits) * rows - dot(this.#labelled, this.#predicted)
+    const answers = rows * rows - dot(this.#predicted, this.#predicted)
+    const truth = rows * rows - dot(this.#labelled, this.#labelled)
+    return answers === 0 || truth === 0 ? 0 : agreement / Math.sqrt(answers * truth)
+  }
+}
+
+class MultiLabelCounter implements MetricCounter {
+  readonly #labelled: Float64Array
+  readonly #predicted: Float64Array
+  readonly #hits: Float64Array
+  #rows = 0
+  #exact = 0
+
+  constructor(private readonly labels: number) {
+    this.#labelled = new Float64Array(labels)
+    this.#predicted = new Float64Array(labels)
+    this.#hits = new Float64Array(labels)
+  }
+
+  add(logits: Float32Array, labels: Int32Array | Float32Array): void {
+    checkSizes(logits, labels, 1)
+    for (let start = 0; start < labels.length; start += this.labels) {
+      let exact = 1
+      for (let i = 0; i < this.labels; i++) {
+        // A probability above one half.
+        const predicted = (logits[start + i] ?? 0) > 0
+        const labelled = (labels[start + i] ?? 0) > 0.5
+        if (predicted) increment(this.#predicted, i)
+        if (labelled) increment(this.#labelled, i)
+        if (predicted && labelled) increment(this.#hits, i)
+        if (predicted !== labelled) exact = 0
+      }
+      this.#rows++
+      this.#exact += exact
+    }
+  }
+
+  result(): Metrics {
+    let total = 0
+    this.#hits.forEach((hits, i) => {
+      total += share(2 * hits, (this.#labelled[i] ?? 0) + (this.#predicted[i] ?? 0))
+    })
+    return { accuracy: share(this.#exact, this.#rows), macroF1: share(total, this.labels) }
+  }
+}
+
+/** Welford's way: means and squares as they come, without the loss of digits that sums of squares have. */
+class RegressionCounter implements MetricCounter {
+  #count = 0
+  #squaredError = 0
+  #meanAnswer = 0
+  #meanLabel = 0
+  #answers = 0
+  #labels = 0
+  #both = 0
+
+  add(logits: Float32Array, labels: Int32Array | Float32Array): void {
+    checkSizes(logits, labels, 1)
+    labels.forEach((label, i) => {
+      const answer = logits[i] ?? 0
+      this.#count++
+      this.#squaredError += (answer - label) ** 2
+      const fromOldMean = answer - this.#meanAnswer
+      this.#meanAnswer += fromOldMean / this.#count
+      const labelFromOldMean = label - this.#meanLabel
+      this.#meanLabel += labelFromOldMean / this.#count
+      this.#answers += fromOldMean * (answer - this.#meanAnswer)
+      this.#labels += labelFromOldMean * (label - this.#meanLabel)
+      this.#both += fromOldMean * (label - this.#meanLabel)
+    })
+  }
+
+  /** The correlation is 0 where all labels or all answers are the same. */
+  result(): Metrics {
+    const spread = Math.sqrt(this.#answers * this.#labels)
+    return { mse: share(this.#squaredError, this.#count), pearson: spread === 0 ? 0 : this.#both / spread }
+  }
+}
+
+function increment(counts: Float64Array, index: number): void {
+  counts[index] = (counts[index] ?? 0) + 1
+}
+
+function share(part: number, whole: number): number {
+  return whole === 0 ? 0 : part / whole
+}
+
+function sum(values: Float64Array): number {
+  return values.reduce((total, value) => total + value, 0)
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  return a.reduce((total, value, i) => total + value * (b[i] ?? 0), 0)
+}

@@ -1,0 +1,100 @@
+import cliProgress from 'cli-progress'
+import type { EvaluateEvent, LogEvent, TrainingEvent } from './events.js'
+import type { Metrics } from './metrics.js'
+
+export interface ProgressOptions {
+  /** Default: process.stderr, so that output for programs stays clean. */
+  readonly stream?: NodeJS.WritableStream & { readonly isTTY?: boolean }
+}
+
+/** Shows a run: hand it every event. */
+export interface Progress {
+  show(event: TrainingEvent): void
+  /** Frees the terminal; also after an error. */
+  stop(): void
+}
+
+/** One line that moves in a terminal; one line for each event elsewhere. */
+export function trainingProgress(options: ProgressOptions = {}): Progress {
+  const stream = options.stream ?? process.stderr
+  return stream.isTTY === true ? new MovingLine(stream) : new PlainLines(stream)
+}
+
+const format =
+  '{bar} {percentage}% | step {value}/{total} | epoch {epoch} | loss {loss} | lr {rate} | {eta_formatted} left'
+
+class MovingLine implements Progress {
+  readonly #bars: cliProgress.MultiBar
+  #bar: cliProgress.SingleBar | undefined
+
+  constructor(stream: NodeJS.WritableStream) {
+    this.#bars = new cliProgress.MultiBar(
+      { format, stream, hideCursor: true, clearOnComplete: false, barsize: 24, etaBuffer: 50, gracefulExit: false },
+      cliProgress.Presets.shades_classic
+    )
+  }
+
+  show(event: TrainingEvent): void {
+    if (event.type === 'step') {
+      const payload = { epoch: event.epoch.toFixed(2), loss: event.loss.toFixed(4), rate: short(event.learningRate) }
+      this.#bar ??= this.#bars.create(event.totalSteps, 0, payload)
+      this.#bar.update(event.step, payload)
+      return
+    }
+    // The moving line shows what a log event says.
+    const line = event.type === 'log' ? undefined : describeEvent(event)
+    if (line !== undefined && event.type !== 'end') this.#bars.log(`${line}\n`)
+  }
+
+  stop(): void {
+    this.#bars.stop()
+  }
+}
+
+class PlainLines implements Progress {
+  constructor(private readonly stream: NodeJS.WritableStream) {}
+
+  show(event: TrainingEvent): void {
+    const line = describeEvent(event)
+    if (line !== undefined) this.stream.write(`${line}\n`)
+  }
+
+  stop(): void {}
+}
+
+/** An event as a line for people; a single step has none. */
+export function describeEvent(event: TrainingEvent): string | undefined {
+  switch (event.type) {
+    case 'step':
+      return undefined
+    case 'log':
+      return describeLog(event)
+    case 'evaluate':
+      return describeEvaluation(event)
+    case 'save':
+      return `step ${event.step}: saved ${event.folder}`
+    case 'end':
+      return `${event.step} steps in ${event.seconds.toFixed(1)} s, mean loss ${event.loss.toFixed(4)}`
+  }
+}
+
+function describeLog({ step, totalSteps, epoch, loss, learningRate, gradNorm, tokensPerSecond }: LogEvent): string {
+  const place = `step ${step}/${totalSteps}, epoch ${epoch.toFixed(2)}`
+  const speed = `${Math.round(tokensPerSecond).toLocaleString('en')} tokens/s`
+  return `${place}: loss ${loss.toFixed(4)}, lr ${short(learningRate)}, gradient ${short(gradNorm)}, ${speed}`
+}
+
+function describeEvaluation({ step, epoch, loss, metrics }: EvaluateEvent): string {
+  return `step ${step}, epoch ${epoch.toFixed(2)}: evaluation loss ${loss.toFixed(4)}, ${describeMetrics(metrics)}`
+}
+
+/** `accuracy 0.8123, macroF1 0.7911` */
+export function describeMetrics(metrics: Metrics): string {
+  return Object.entries(metrics)
+    .map(([name, value]) => `${name} ${value.toFixed(4)}`)
+    .join(', ')
+}
+
+function short(value: number): string {
+  return String(Number(value.toPrecision(3)))
+}

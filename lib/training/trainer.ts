@@ -1,0 +1,88 @@
+import * as check from '../config/check.js'
+import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import type { Dataset } from '../data/dataset.js'
+import { Model } from '../model/model.js'
+import { AdapterError } from '../native/errors.js'
+import { EncodedDataset, type Evaluation, evaluateEncoded, requireHead } from './evaluate.js'
+import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
+import { trainingRun } from './run.js'
+
+export interface AdapterTrainerOptions {
+  readonly model: Model
+  readonly trainDataset: Dataset
+  readonly evalDataset?: Dataset | undefined
+  readonly args?: TrainingArgumentsInput | undefined
+}
+
+export interface RunOptions {
+  /** Stops between two steps; the run then rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined
+}
+
+/** The end event's numbers, with the last evaluation where there was one. */
+export interface TrainResult extends Omit<EndEvent, 'type'> {
+  readonly evaluation?: Omit<EvaluateEvent, 'type'>
+}
+
+/**
+ * Trains what the model says trains (trainAdapter, trainHead, trainAll) on its active head. The same seed and thread count
+ * give the same bits; a resumed run continues as if it had never stopped.
+ */
+export class AdapterTrainer {
+  readonly model: Model
+  readonly args: TrainingArguments
+  readonly #trainDataset: Dataset
+  readonly #evalDataset: Dataset | undefined
+
+  constructor(options: AdapterTrainerOptions) {
+    const given = check.checkObject('options', options)
+    check.checkKeys('options', given, ['model', 'trainDataset', 'evalDataset', 'args'])
+    if (!(options.model instanceof Model)) throw check.typeError('model', 'a model made by AutoModel', options.model)
+    if (options.trainDataset === undefined) throw check.typeError('trainDataset', 'rows', undefined)
+    this.model = options.model
+    this.args = trainingArguments(options.args)
+    this.#trainDataset = options.trainDataset
+    this.#evalDataset = options.evalDataset
+    if (this.args.evalStrategy !== 'no' && options.evalDataset === undefined) {
+      throw check.valueError('args.evalStrategy', `'${this.args.evalStrategy}' needs an evalDataset`)
+    }
+  }
+
+  /** Runs to the end. */
+  async train(options: RunOptions = {}): Promise<TrainResult> {
+    let evaluation: Omit<EvaluateEvent, 'type'> | undefined
+    for await (const event of this.run(options)) {
+      const { type, ...rest } = event
+      if (type === 'evaluate') evaluation = rest as Omit<EvaluateEvent, 'type'>
+      if (type === 'end') return { ...(rest as Omit<EndEvent, 'type'>), ...(evaluation && { evaluation }) }
+    }
+    throw new AdapterError('ERR_ABORTED', 'train', 'the run ended early')
+  }
+
+  /** Loss and metrics over the evaluation data as the model is now. */
+  async evaluate(options: RunOptions = {}): Promise<Evaluation> {
+    if (this.#evalDataset === undefined) throw check.valueError('evalDataset', 'the trainer has none')
+    const head = requireHead(this.model, 'evaluate')
+    const dataset = await EncodedDataset.of(this.#evalDataset, this.model, head.config, 'evalDataset')
+    const batchSize = this.args.perDeviceEvalBatchSize
+    return await evaluateEncoded(this.model, dataset, { batchSize, signal: options.signal })
+  }
+
+  /**
+   * The run as events; the next step starts when the next event is asked for. Leaving the loop early, an abort or an error
+   * frees the model and keeps every checkpoint written so far.
+   */
+  async *run({ signal }: RunOptions = {}): AsyncGenerator<TrainingEvent, void, undefined> {
+    signal?.throwIfAborted()
+    const { config } = requireHead(this.model, 'train')
+    const release = this.model.hold('a training run')
+    try {
+      const train = await EncodedDataset.of(this.#trainDataset, this.model, config, 'trainDataset')
+      const evalDataset = this.#evalDataset
+      const evaluation = evalDataset && (await EncodedDataset.of(evalDataset, this.model, config, 'evalDataset'))
+      yield* trainingRun(this.model, this.args, { train, evaluation }, signal)
+    } finally {
+      release()
+    }
+  }
+}

@@ -1,0 +1,372 @@
+#include "binding/model_wrap.h"
+
+#include <ATen/ops/from_blob.h>
+#include <c10/core/GradMode.h>
+
+#include "core/error.h"
+#include "core/models/base_weights.h"
+#include "core/models/initialise.h"
+#include "core/models/registry.h"
+#include "core/state/weights_file.h"
+#include "core/surgery/state_io.h"
+
+namespace ta::binding {
+
+namespace {
+
+constexpr napi_type_tag kModelTag = {0x7d3fbb0c9a1e4f52, 0x9c64e1a7035b88d1};
+
+/// Nothing to give back but that it is done.
+struct Done {};
+Napi::Value to_js(Napi::Env env, const Done&) {
+  return env.Undefined();
+}
+
+Napi::Value to_js(Napi::Env env, const LoadReport& report) {
+  auto names = [&](const std::vector<std::string>& list) {
+    auto array = Napi::Array::New(env, list.size());
+    for (uint32_t i = 0; i < list.size(); ++i) array.Set(i, list[i]);
+    return array;
+  };
+  auto object = Napi::Object::New(env);
+  object.Set("missing", names(report.missing));
+  object.Set("unexpected", names(report.unexpected));
+  return object;
+}
+
+std::string text_of(const Napi::CallbackInfo& info, size_t i) {
+  return info[i].As<Napi::String>().Utf8Value();
+}
+
+struct Pass {
+  PackedBatch batch;
+  ForwardRequest request;
+};
+
+Pass prepare(ModelState& state, BatchInput input, const PassOptions& options) {
+  auto& model = state.model;
+  model.backbone().prepare(input);
+  auto batch = PackedBatch::pack(input, model.device());
+  auto request = to_request(options, model, batch.layout.rows());
+  return {std::move(batch), std::move(request)};
+}
+
+struct Outputs {
+  std::optional<HostTensor> logits, last_hidden_state;
+  std::vector<HostTensor> hidden_states;
+  std::optional<double> loss;
+};
+
+Napi::Value to_js(Napi::Env env, const Outputs& outputs) {
+  auto object = Napi::Object::New(env);
+  if (outputs.logits) object.Set("logits", to_js(env, *outputs.logits));
+  if (outputs.loss) object.Set("loss", *outputs.loss);
+  if (outputs.last_hidden_state) object.Set("lastHiddenState", to_js(env, *outputs.last_hidden_state));
+  if (!outputs.hidden_states.empty()) {
+    auto array = Napi::Array::New(env, outputs.hidden_states.size());
+    for (uint32_t i = 0; i < outputs.hidden_states.size(); ++i) array.Set(i, to_js(env, outputs.hidden_states[i]));
+    object.Set("hiddenStates", array);
+  }
+  return object;
+}
+
+Outputs run_forward(ModelState& state, BatchInput input, const PassOptions& options) {
+  c10::NoGradGuard guard;
+  auto [batch, request] = prepare(state, std::move(input), options);
+  auto result = ta::forward(state.model, batch, request, nullptr);
+  Outputs outputs;
+  if (result.logits.defined()) outputs.logits = to_host(result.logits);
+  if (result.loss.defined()) outputs.loss = result.loss.item<double>();
+  if (options.last_hidden_state || options.head.empty()) outputs.last_hidden_state = to_host(result.encoded.last);
+  for (const auto& hidden : result.encoded.hidden_states) outputs.hidden_states.push_back(to_host(hidden));
+  return outputs;
+}
+
+struct Gradients {
+  double loss;
+  std::vector<std::pair<std::string, HostTensor>> values;
+};
+
+Napi::Value to_js(Napi::Env env, const Gradients& gradients) {
+  auto map = env.Global().Get("Map").As<Napi::Function>().New({});
+  auto set = map.Get("set").As<Napi::Function>();
+  for (const auto& [name, value] : gradients.values) {
+    set.Call(map, {Napi::String::New(env, name), to_js(env, value)});
+  }
+  auto object = Napi::Object::New(env);
+  object.Set("loss", gradients.loss);
+  object.Set("gradients", map);
+  return object;
+}
+
+StateDict to_state_dict(const Napi::Value& value) {
+  auto env = value.Env();
+  auto entries =
+      env.Global().Get("Array").As<Napi::Object>().Get("from").As<Napi::Function>().Call({value}).As<Napi::Array>();
+  StateDict result;
+  for (uint32_t i = 0; i < entries.Length(); ++i) {
+    auto entry = entries.Get(i).As<Napi::Array>();
+    auto tensor = entry.Get(1u).As<Napi::Object>();
+    auto data = to_floats(tensor.Get("data"));
+    auto shape = to_shape(tensor.Get("shape"));
+    const auto name = entry.Get(0u).As<Napi::String>().Utf8Value();
+    if (c10::multiply_integers(shape) != static_cast<int64_t>(data.size())) {
+      fail(ErrorCode::invalid_argument, "setParameters", name + ": data and shape do not fit",
+           {.expected = text(c10::multiply_integers(shape), " values"), .got = text(data.size())});
+    }
+    result.add(name, at::from_blob(data.data(), shape, at::kFloat).clone());
+  }
+  return result;
+}
+
+}  // namespace
+
+Napi::Function ModelWrap::define(Napi::Env env) {
+  using W = ModelWrap;
+  return DefineClass(
+      env, "NativeModel",
+      {InstanceMethod<&W::load_weights>("loadWeights"), InstanceMethod<&W::init_weights>("initWeights"),
+       InstanceMethod<&W::add_adapter>("addAdapter"), InstanceMethod<&W::delete_adapter>("deleteAdapter"),
+       InstanceMethod<&W::add_head>("addHead"), InstanceMethod<&W::delete_head>("deleteHead"),
+       InstanceMethod<&W::set_trainable>("setTrainable"), InstanceMethod<&W::named_parameters>("namedParameters"),
+       InstanceMethod<&W::named_modules>("namedModules"), InstanceMethod<&W::parameter>("parameter"),
+       InstanceMethod<&W::set_parameters>("setParameters"), InstanceMethod<&W::forward>("forward"),
+       InstanceMethod<&W::gradients>("gradients"), InstanceMethod<&W::save_adapter>("saveAdapter"),
+       InstanceMethod<&W::save_head>("saveHead"), InstanceMethod<&W::load_adapter>("loadAdapter"),
+       InstanceMethod<&W::load_head>("loadHead"), InstanceMethod<&W::save_base>("saveBase"),
+       InstanceMethod<&W::dispose>("dispose")});
+}
+
+Napi::Value create_model(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    auto env = info.Env();
+    auto config = to_model_config(info[0].As<Napi::Object>());
+    auto state = std::make_shared<ModelState>(make_model(config), at::Device(text_of(info, 1)));
+    return Engine::model_class(env).New({Napi::External<std::shared_ptr<ModelState>>::New(env, &state)});
+  });
+}
+
+ModelWrap::ModelWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
+  if (info.Length() != 1 || !info[0].IsExternal()) {
+    throw Napi::TypeError::New(info.Env(), "NativeModel: made by createModel alone");
+  }
+  state_ = *info[0].As<Napi::External<std::shared_ptr<ModelState>>>().Data();
+  engine_ = &Engine::of(info.Env());
+  info.This().As<Napi::Object>().TypeTag(&kModelTag);
+}
+
+// Collected without dispose(): tensors are plain memory by now, and no job holds them.
+void ModelWrap::Finalize(Napi::BasicEnv) {
+  state_.reset();
+}
+
+std::shared_ptr<ModelState> ModelWrap::state_of(const Napi::Value& value) {
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&kModelTag)) {
+    throw Napi::TypeError::New(value.Env(), "expected a model of this library");
+  }
+  return Unwrap(value.As<Napi::Object>())->state();
+}
+
+std::shared_ptr<ModelState> ModelWrap::state() const {
+  if (!state_) fail(ErrorCode::disposed, "model", "it was disposed of", {.hint = "Load it again to go on"});
+  return state_;
+}
+
+template <class Work>
+Napi::Value ModelWrap::sync(const Napi::CallbackInfo& info, Work work) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    auto result = engine_->run([state = state(), work = std::move(work)]() mutable { return work(*state); });
+    return to_js(info.Env(), result);
+  });
+}
+
+template <class Work>
+Napi::Value ModelWrap::async(const Napi::CallbackInfo& info, Work work) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return engine_->submit(
+        info.Env(), [state = state(), work = std::move(work)]() mutable { return work(*state); },
+        [](Napi::Env env, auto& result) -> Napi::Value { return to_js(env, result); });
+  });
+}
+
+Napi::Value ModelWrap::load_weights(const Napi::CallbackInfo& info) {
+  return async(info, [folder = text_of(info, 0)](ModelState& s) {
+    return load_base_weights(s.model.backbone(), read_model_weights(folder), s.model.device());
+  });
+}
+
+Napi::Value ModelWrap::init_weights(const Napi::CallbackInfo& info) {
+  return async(info, [seed = info[0].As<Napi::Number>().Int64Value()](ModelState& s) {
+    auto& backbone = s.model.backbone();
+    Random random(static_cast<uint64_t>(seed), s.model.device());
+    initialise_missing(backbone, backbone.prefix(), backbone.config().initializer_range, random, s.model.device());
+    return Done{};
+  });
+}
+
+Napi::Value ModelWrap::add_adapter(const Napi::CallbackInfo& info) {
+  auto configs = guarded(info.Env(), [&] {
+    auto array = info[1].As<Napi::Array>();
+    std::vector<BottleneckConfig> result;
+    for (uint32_t i = 0; i < array.Length(); ++i)
+      result.push_back(to_bottleneck_config(array.Get(i).As<Napi::Object>()));
+    return result;
+  });
+  return sync(info, [name = text_of(info, 0), configs, seed = info[2].As<Napi::Number>().Int64Value()](ModelState& s) {
+    s.model.add_adapter(name, configs, static_cast<uint64_t>(seed));
+    return Done{};
+  });
+}
+
+Napi::Value ModelWrap::delete_adapter(const Napi::CallbackInfo& info) {
+  return sync(info, [name = text_of(info, 0)](ModelState& s) { return s.model.delete_adapter(name), Done{}; });
+}
+
+Napi::Value ModelWrap::add_head(const Napi::CallbackInfo& info) {
+  auto config = guarded(info.Env(), [&] { return to_head_config(info[1].As<Napi::Object>()); });
+  return sync(info, [name = text_of(info, 0), config, seed = info[2].As<Napi::Number>().Int64Value()](ModelState& s) {
+    s.model.add_head(name, config, static_cast<uint64_t>(seed));
+    return Done{};
+  });
+}
+
+Napi::Value ModelWrap::delete_head(const Napi::CallbackInfo& info) {
+  return sync(info, [name = text_of(info, 0)](ModelState& s) { return s.model.delete_head(name), Done{}; });
+}
+
+Napi::Value ModelWrap::set_trainable(const Napi::CallbackInfo& info) {
+  auto what = guarded(info.Env(), [&] { return to_trainable(info[0].As<Napi::Object>()); });
+  return sync(info, [what](ModelState& s) { return s.model.set_trainable(what), Done{}; });
+}
+
+namespace {
+struct ParameterList {
+  std::vector<NamedParameter> parameters;
+};
+Napi::Value to_js(Napi::Env env, const ParameterList& list) {
+  auto array = Napi::Array::New(env, list.parameters.size());
+  for (uint32_t i = 0; i < list.parameters.size(); ++i) {
+    const auto& [name, parameter] = list.parameters[i];
+    auto object = Napi::Object::New(env);
+    object.Set("name", name);
+    object.Set("shape", shape_to_js(env, parameter.shape));
+    object.Set("dtype", "float32");
+    object.Set("trainable", parameter.value->defined() && parameter.value->requires_grad());
+    array.Set(i, object);
+  }
+  return array;
+}
+struct ModuleList {
+  std::vector<std::pair<std::string, std::string>> modules;
+};
+Napi::Value to_js(Napi::Env env, const ModuleList& list) {
+  auto array = Napi::Array::New(env, list.modules.size());
+  for (uint32_t i = 0; i < list.modules.size(); ++i) {
+    auto object = Napi::Object::New(env);
+    object.Set("path", list.modules[i].first);
+    object.Set("type", list.modules[i].second);
+    array.Set(i, object);
+  }
+  return array;
+}
+}  // namespace
+
+Napi::Value ModelWrap::named_parameters(const Napi::CallbackInfo& info) {
+  return sync(info, [](ModelState& s) { return ParameterList{s.model.named_parameters()}; });
+}
+
+Napi::Value ModelWrap::named_modules(const Napi::CallbackInfo& info) {
+  return sync(info, [](ModelState& s) {
+    ModuleList list;
+    s.model.root().visit_modules(
+        "", [&](const std::string& path, const Module& m) { list.modules.emplace_back(path, m.type()); });
+    return list;
+  });
+}
+
+Napi::Value ModelWrap::parameter(const Napi::CallbackInfo& info) {
+  return sync(info, [name = text_of(info, 0)](ModelState& s) {
+    for (const auto& named : s.model.named_parameters())
+      if (named.name == name && named.parameter.value->defined()) return to_host(*named.parameter.value);
+    fail(ErrorCode::invalid_argument, "parameter", "no parameter '" + name + "' with values",
+         {.hint = "namedParameters() lists them"});
+  });
+}
+
+Napi::Value ModelWrap::set_parameters(const Napi::CallbackInfo& info) {
+  auto values = guarded(info.Env(), [&] { return to_state_dict(info[0]); });
+  return sync(info, [values](ModelState& s) { return ta::set_parameters(s.model, values), Done{}; });
+}
+
+Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return async(info,
+                 [batch = to_batch(info[0].As<Napi::Object>()), options = to_pass_options(info[1].As<Napi::Object>())](
+                     ModelState& s) { return run_forward(s, batch, options); });
+  });
+}
+
+Napi::Value ModelWrap::gradients(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return async(info, [batch = to_batch(info[0].As<Napi::Object>()),
+                        options = to_pass_options(info[1].As<Napi::Object>())](ModelState& s) {
+      auto pass = prepare(s, batch, options);
+      Gradients result{accumulate_gradients(s.model, pass.batch, pass.request), {}};
+      for (auto* flat : s.model.trainable())
+        for (size_t i = 0; i < flat->parameters().size(); ++i) {
+          result.values.emplace_back(flat->parameters()[i].name, to_host(flat->grad(i).clone()));
+        }
+      return result;
+    });
+  });
+}
+
+Napi::Value ModelWrap::save_adapter(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), format = text_of(info, 2),
+                      dialect = text_of(info, 3)](ModelState& s) {
+    ta::save_adapter(s.model, name, file, parse_weights_format(format), parse_key_dialect(dialect));
+    return Done{};
+  });
+}
+
+Napi::Value ModelWrap::save_head(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), format = text_of(info, 2)](ModelState& s) {
+    ta::save_head(s.model, name, file, parse_weights_format(format));
+    return Done{};
+  });
+}
+
+Napi::Value ModelWrap::load_adapter(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), from = text_of(info, 2)](ModelState& s) {
+    return ta::load_adapter(s.model, name, from, file), Done{};
+  });
+}
+
+Napi::Value ModelWrap::load_head(const Napi::CallbackInfo& info) {
+  HeadLayers layers;
+  if (info[3].IsObject()) {
+    auto object = info[3].As<Napi::Object>();
+    auto names = object.GetPropertyNames();
+    for (uint32_t i = 0; i < names.Length(); ++i) {
+      layers.emplace_back(names.Get(i).As<Napi::String>().Utf8Value(),
+                          object.Get(names.Get(i)).As<Napi::Number>().Int64Value());
+    }
+  }
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), from = text_of(info, 2),
+                      layers](ModelState& s) { return ta::load_head(s.model, name, from, file, layers), Done{}; });
+}
+
+Napi::Value ModelWrap::save_base(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), type = text_of(info, 1)](ModelState& s) {
+    const auto dtype = type == "float16" ? at::kHalf : type == "bfloat16" ? at::kBFloat16 : at::kFloat;
+    return ta::save_base(s.model, file, dtype), Done{};
+  });
+}
+
+Napi::Value ModelWrap::dispose(const Napi::CallbackInfo& info) {
+  if (state_) engine_->post([state = std::move(state_)]() mutable { state.reset(); });
+  state_.reset();
+  return info.Env().Undefined();
+}
+
+}  // namespace ta::binding

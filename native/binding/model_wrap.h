@@ -1,0 +1,59 @@
+#pragma once
+// A model handle. Its tensors are touched on the engine thread alone; jobs own the state, so a handle may be disposed
+// of or collected while work is queued.
+
+#include "binding/convert.h"
+#include "binding/engine.h"
+
+namespace ta::binding {
+
+/// What a model handle stands for.
+struct ModelState {
+  explicit ModelState(std::shared_ptr<Model> backbone, at::Device device) : model(std::move(backbone), device) {}
+  AdapterModel model;
+};
+
+class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  /// The state behind a handle from JavaScript; throws ERR_DISPOSED, or a TypeError for anything that is no model.
+  static std::shared_ptr<ModelState> state_of(const Napi::Value& value);
+
+  explicit ModelWrap(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;
+
+ private:
+  std::shared_ptr<ModelState> state() const;
+  template <class Work>
+  Napi::Value sync(const Napi::CallbackInfo& info, Work work);
+  template <class Work>
+  Napi::Value async(const Napi::CallbackInfo& info, Work work);
+
+  Napi::Value load_weights(const Napi::CallbackInfo& info);
+  Napi::Value init_weights(const Napi::CallbackInfo& info);
+  Napi::Value add_adapter(const Napi::CallbackInfo& info);
+  Napi::Value delete_adapter(const Napi::CallbackInfo& info);
+  Napi::Value add_head(const Napi::CallbackInfo& info);
+  Napi::Value delete_head(const Napi::CallbackInfo& info);
+  Napi::Value set_trainable(const Napi::CallbackInfo& info);
+  Napi::Value named_parameters(const Napi::CallbackInfo& info);
+  Napi::Value named_modules(const Napi::CallbackInfo& info);
+  Napi::Value parameter(const Napi::CallbackInfo& info);
+  Napi::Value set_parameters(const Napi::CallbackInfo& info);
+  Napi::Value forward(const Napi::CallbackInfo& info);
+  Napi::Value gradients(const Napi::CallbackInfo& info);
+  Napi::Value save_adapter(const Napi::CallbackInfo& info);
+  Napi::Value save_head(const Napi::CallbackInfo& info);
+  Napi::Value load_adapter(const Napi::CallbackInfo& info);
+  Napi::Value load_head(const Napi::CallbackInfo& info);
+  Napi::Value save_base(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<ModelState> state_;
+  Engine* engine_ = nullptr;
+};
+
+/// createModel(config, device)
+Napi::Value create_model(const Napi::CallbackInfo& info);
+
+}  // namespace ta::binding

@@ -1,0 +1,35 @@
+#pragma once
+// A trainer handle: one native call a step.
+
+#include "binding/model_wrap.h"
+
+namespace ta::binding {
+
+class TrainerWrap : public Napi::ObjectWrap<TrainerWrap> {
+ public:
+  static Napi::Function define(Napi::Env env);
+
+  explicit TrainerWrap(const Napi::CallbackInfo& info);
+  void Finalize(Napi::BasicEnv env) override;
+
+  struct State {
+    std::shared_ptr<ModelState> model;
+    std::unique_ptr<Trainer> trainer;
+  };
+
+ private:
+  std::shared_ptr<State> state() const;
+  Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value step_count(const Napi::CallbackInfo& info);
+  Napi::Value save_checkpoint(const Napi::CallbackInfo& info);
+  Napi::Value load_checkpoint(const Napi::CallbackInfo& info);
+  Napi::Value dispose(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<State> state_;
+  Engine* engine_ = nullptr;
+};
+
+/// createTrainer(model, options)
+Napi::Value create_trainer(const Napi::CallbackInfo& info);
+
+}  // namespace ta::binding

@@ -1,0 +1,69 @@
+#include "core/adapters/flat_parameters.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <unordered_set>
+
+namespace ta {
+
+namespace {
+
+int64_t count(const Parameter& parameter) {
+  int64_t n = 1;
+  for (int64_t size : parameter.shape) n *= size;
+  return n;
+}
+
+// A tensor over part of `flat` with a version counter of its own: the optimizer writes to the whole at once.
+at::Tensor view_of(const at::Tensor& flat, int64_t offset, const std::vector<int64_t>& shape) {
+  std::vector<int64_t> strides(shape.size(), 1);
+  for (size_t i = shape.size(); i-- > 1;) strides[i - 1] = strides[i] * shape[i];
+  return at::empty({0}, flat.options()).set_(flat.storage(), flat.storage_offset() + offset, shape, strides);
+}
+
+}  // namespace
+
+FlatParameters::FlatParameters(std::vector<NamedParameter> parameters, at::Device device) {
+  c10::NoGradGuard guard;
+  std::unordered_set<const at::Tensor*> seen;
+  for (auto& named : parameters)
+    if (seen.insert(named.parameter.value).second) parameters_.push_back(std::move(named));
+  std::stable_partition(parameters_.begin(), parameters_.end(), [](const auto& n) { return n.parameter.decay; });
+
+  int64_t total = 0;
+  for (const auto& named : parameters_) {
+    offsets_.push_back(total);
+    total += count(named.parameter);
+    if (named.parameter.decay) decayed_ = total;
+  }
+  values_ = at::empty({total}, at::TensorOptions(at::kFloat).device(device));
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    const auto& parameter = parameters_[i].parameter;
+    auto view = view_of(values_, offsets_[i], parameter.shape);
+    if (parameter.value->defined()) view.copy_(*parameter.value);
+    *parameter.value = view;
+  }
+}
+
+void FlatParameters::set_trainable(bool trainable) {
+  if (trainable == this->trainable()) return;
+  grads_ = trainable ? at::zeros_like(values_) : at::Tensor();
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    auto& value = *parameters_[i].parameter.value;
+    value.requires_grad_(trainable);
+    value.mutable_grad() = trainable ? grad(i) : at::Tensor();
+  }
+}
+
+void FlatParameters::zero_grads() {
+  if (grads_.defined()) grads_.zero_();
+}
+
+at::Tensor FlatParameters::grad(size_t i) const {
+  return view_of(grads_, offsets_[i], parameters_[i].parameter.shape);
+}
+
+}  // namespace ta

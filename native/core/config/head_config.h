@@ -1,0 +1,22 @@
+#pragma once
+// The fields of AdapterHub's head_config.json that change numbers (adapters.heads).
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace ta {
+
+enum class HeadType { classification, multilabel_classification, tagging, masked_lm };
+
+struct HeadConfig {
+  HeadType type = HeadType::classification;
+  int64_t num_labels = 2;  ///< classification with 1: regression
+  int64_t layers = 2;
+  std::optional<std::string> activation_function = "tanh";
+  bool use_pooler = false;
+  bool bias = true;
+  std::optional<double> dropout_prob;  ///< absent: the model's hidden dropout
+};
+
+}  // namespace ta

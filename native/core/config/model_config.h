@@ -1,0 +1,27 @@
+#pragma once
+// The fields of a Hugging Face config.json that change an encoder's numbers; lib/config/model-config.ts reads and
+// checks them.
+
+#include <cstdint>
+#include <string>
+
+namespace ta {
+
+struct ModelConfig {
+  std::string model_type = "bert";  ///< bert, roberta, xlm-roberta
+  int64_t vocab_size = 30522;
+  int64_t hidden_size = 768;
+  int64_t num_hidden_layers = 12;
+  int64_t num_attention_heads = 12;
+  int64_t intermediate_size = 3072;
+  std::string hidden_act = "gelu";
+  double hidden_dropout_prob = 0.1;
+  double attention_probs_dropout_prob = 0.1;
+  int64_t max_position_embeddings = 512;
+  int64_t type_vocab_size = 2;
+  double initializer_range = 0.02;
+  double layer_norm_eps = 1e-12;
+  int64_t pad_token_id = 0;
+};
+
+}  // namespace ta

@@ -1,0 +1,18 @@
+#pragma once
+// A backbone's weights from files: names with or without the base prefix, old LayerNorm names, tensors bound over the
+// mapped file where they already are float32 on the CPU, converted otherwise.
+
+#include "core/models/model.h"
+#include "core/state/state_dict.h"
+
+namespace ta {
+
+struct LoadReport {
+  std::vector<std::string> missing;     ///< parameters that stay without values
+  std::vector<std::string> unexpected;  ///< keys that no parameter wants (heads of other tasks, position_ids)
+};
+
+/// Throws ERR_STATE_DICT, listing every key whose shape does not fit; nothing is changed then.
+LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device device);
+
+}  // namespace ta

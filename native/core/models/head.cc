@@ -1,0 +1,97 @@
+#include "core/models/head.h"
+
+#include <ATen/ops/linear.h>
+
+namespace ta {
+
+namespace {
+
+/// hidden → vocabulary with the word embedding's weight and a bias of its own.
+class TiedDecoder : public Layer {
+ public:
+  explicit TiedDecoder(Embedding& embedding, bool with_bias) : embedding_(embedding) {
+    if (with_bias)
+      parameter({.name = "bias", .shape = {embedding.own_parameters()[0].shape[0]}, .init = Init::zeros}, bias_);
+  }
+  const char* type() const override { return "Linear"; }
+  at::Tensor forward(const at::Tensor& x) override { return at::linear(x, embedding_.weight, bias_); }
+
+ private:
+  Embedding& embedding_;
+  at::Tensor bias_;
+};
+
+}  // namespace
+
+Head::Head(const HeadConfig& config, Model& model)
+    : config_(config), dropout_(config.dropout_prob.value_or(model.config().hidden_dropout_prob)) {
+  config_.type == HeadType::masked_lm ? build_masked_lm(model) : build_layers(model);
+}
+
+void Head::step(std::shared_ptr<Layer> module, bool with_f) {
+  if (with_f) {
+    auto wrapper = std::make_shared<Container>("Activation_Function_Class");
+    wrapper->add("f", module);
+    child(std::to_string(next_), wrapper);
+  } else {
+    child(std::to_string(next_), module);
+  }
+  steps_.push_back({Step::layer, std::move(module)});
+  ++next_;
+}
+
+void Head::build_layers(Model& model) {
+  const int64_t hidden = model.config().hidden_size;
+  for (int64_t i = 0; i < config_.layers; ++i) {
+    steps_.push_back({Step::drop, nullptr});
+    ++next_;
+    if (i + 1 == config_.layers) {
+      step(std::make_shared<Linear>(hidden, config_.num_labels, config_.bias));
+    } else {
+      step(std::make_shared<Linear>(hidden, hidden));
+      if (config_.activation_function) step(std::make_shared<Activation>(*config_.activation_function), true);
+    }
+  }
+}
+
+void Head::build_masked_lm(Model& model) {
+  const auto& model_config = model.config();
+  const int64_t hidden = model_config.hidden_size;
+  for (int64_t i = 0; i + 1 < config_.layers; ++i) {
+    step(std::make_shared<Linear>(hidden, hidden));
+    if (config_.activation_function) step(std::make_shared<Activation>(*config_.activation_function), true);
+    step(std::make_shared<LayerNorm>(hidden, model_config.layer_norm_eps));
+  }
+  step(std::make_shared<TiedDecoder>(model.word_embeddings(), config_.bias));
+}
+
+const char* Head::type() const {
+  switch (config_.type) {
+    case HeadType::classification:
+      return "ClassificationHead";
+    case HeadType::multilabel_classification:
+      return "MultiLabelClassificationHead";
+    case HeadType::tagging:
+      return "TaggingHead";
+    case HeadType::masked_lm:
+      return "BertStyleMaskedLMHead";
+  }
+  return "PredictionHead";
+}
+
+bool Head::reads_first_tokens() const {
+  return config_.type == HeadType::classification || config_.type == HeadType::multilabel_classification;
+}
+
+at::Tensor Head::forward(const at::Tensor& x, Random* random) {
+  auto y = x;
+  for (const auto& step : steps_) y = step.kind == Step::drop ? dropout(y, dropout_, random) : step.module->forward(y);
+  return y;
+}
+
+std::optional<std::string> Head::tied_key() const {
+  if (config_.type != HeadType::masked_lm) return std::nullopt;
+  return std::to_string(next_ - 1) + ".weight";
+}
+
+}  // namespace ta

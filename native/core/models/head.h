@@ -1,0 +1,41 @@
+#pragma once
+// Prediction heads with AdapterHub's structure and keys (adapters.heads): a Sequential whose indices count Dropout,
+// Linear and activation alike, so a two-layer classification head has `heads.<name>.1.*` and `heads.<name>.4.*`.
+// masked_lm: 0 Linear, 1 activation, 2 LayerNorm, 3 Linear to the vocabulary whose weight is the word embedding.
+
+#include <optional>
+
+#include "core/config/head_config.h"
+#include "core/models/model.h"
+
+namespace ta {
+
+class Head : public Module {
+ public:
+  Head(const HeadConfig& config, Model& model);
+  const char* type() const override;
+
+  const HeadConfig& config() const { return config_; }
+  /// Reads each row's first token, not every token.
+  bool reads_first_tokens() const;
+  /// [rows or tokens, hidden] → [rows or tokens, labels]; random: dropout's.
+  at::Tensor forward(const at::Tensor& x, Random* random);
+  /// The decoder's name in a state dict where its weight is the word embedding's.
+  std::optional<std::string> tied_key() const;
+
+ private:
+  struct Step {
+    enum Kind { drop, layer } kind;
+    std::shared_ptr<Layer> module;
+  };
+  void build_layers(Model& model);
+  void build_masked_lm(Model& model);
+  void step(std::shared_ptr<Layer> module, bool with_f = false);
+
+  HeadConfig config_;
+  double dropout_;
+  std::vector<Step> steps_;
+  int next_ = 0;
+};
+
+}  // namespace ta

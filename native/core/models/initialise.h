@@ -1,0 +1,17 @@
+#pragma once
+// First values of parameters that no file provides, by Hugging Face's rules (PreTrainedModel._init_weights): weights
+// and embeddings N(0, initializer_range) with the padding row at zero, biases 0, LayerNorm weights 1.
+
+#include "core/nn/module.h"
+#include "core/nn/random.h"
+
+namespace ta {
+
+/// Gives every parameter below `module` that has no memory yet its first values, on `device`. Returns their names.
+std::vector<std::string> initialise_missing(Module& module, const std::string& prefix, double std, Random& random,
+                                            at::Device device);
+
+/// First values for one parameter, in place.
+void initialise(const Parameter& parameter, double std, Random& random);
+
+}  // namespace ta

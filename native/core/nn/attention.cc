@@ -1,0 +1,156 @@
+#include "core/nn/attention.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
+#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/scaled_dot_product_attention.h>
+#include <ATen/ops/softmax.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+
+namespace ta {
+
+namespace {
+
+using Group = RowLayout::Group;
+
+// [tokens, heads·d] → [rows, heads, length, d], a view.
+at::Tensor group_view(const at::Tensor& packed, const Group& group, int64_t heads) {
+  const int64_t head_size = packed.size(1) / heads;
+  return packed.narrow(0, group.start, group.count * group.length)
+      .view({group.count, group.length, heads, head_size})
+      .transpose(1, 2);
+}
+
+// [rows, heads, length, d] → [tokens, heads·d]; without a copy where the kernel wrote token by token.
+at::Tensor packed_rows(const at::Tensor& grouped) {
+  return grouped.transpose(1, 2).reshape({grouped.size(0) * grouped.size(2), grouped.size(1) * grouped.size(3)});
+}
+
+// Queries of a group: as many as keys, or one a row.
+struct Pair {
+  Group query;
+  Group key;
+};
+
+std::vector<Pair> pairs(const RowLayout& queries, const RowLayout& keys) {
+  std::vector<Pair> result;
+  result.reserve(keys.groups().size());
+  int64_t row = 0;
+  for (const auto& group : keys.groups()) {
+    result.push_back({{queries.starts()[row], group.count, queries.length(row)}, group});
+    row += group.count;
+  }
+  return result;
+}
+
+// Blocks of tokens, written one after the other into one packed tensor; a single block is taken as it is.
+class PackedWriter {
+ public:
+  explicit PackedWriter(const at::Tensor& like, size_t blocks) : single_(blocks == 1) {
+    if (!single_) out_ = at::empty_like(like, at::MemoryFormat::Contiguous);
+  }
+  void write(const Group& group, const at::Tensor& grouped) {
+    if (single_) {
+      out_ = packed_rows(grouped);
+    } else {
+      const int64_t heads = grouped.size(1);
+      group_view(out_, group, heads).copy_(grouped);
+    }
+  }
+  at::Tensor take() { return std::move(out_); }
+
+ private:
+  bool single_;
+  at::Tensor out_;
+};
+
+// The plain form, for attention dropout and for devices without the CPU kernel.
+at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
+                           const RowLayout& keys, int64_t heads, double dropout_p, Random* random) {
+  std::vector<at::Tensor> blocks;
+  for (const auto& [query, key] : pairs(queries, keys)) {
+    auto qg = group_view(q, query, heads), kg = group_view(k, key, heads), vg = group_view(v, key, heads);
+    if (dropout_p > 0 && random != nullptr) {
+      auto scores = at::matmul(qg / std::sqrt(static_cast<double>(qg.size(3))), kg.transpose(2, 3));
+      blocks.push_back(packed_rows(at::matmul(dropout(at::softmax(scores, -1), dropout_p, random), vg)));
+    } else {
+      blocks.push_back(packed_rows(at::scaled_dot_product_attention(qg, kg, vg)));
+    }
+  }
+  return blocks.size() == 1 ? blocks.front() : at::cat(blocks);
+}
+
+struct FlashFunction : torch::autograd::Function<FlashFunction> {
+  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
+                            const at::Tensor& v, const RowLayout* queries, const RowLayout* keys, int64_t heads) {
+    std::vector<at::Tensor> saved;
+    auto out = flash_attention(q, k, v, *queries, *keys, heads, &saved);
+    saved.insert(saved.end(), {q, k, v, out});
+    ctx->save_for_backward(std::move(saved));
+    ctx->saved_data["heads"] = heads;
+    // Layouts are copied: the batch may be gone when backward runs.
+    ctx->saved_data["queries"] = queries->lengths();
+    ctx->saved_data["keys"] = keys->lengths();
+    return out;
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
+                                                 torch::autograd::variable_list grads) {
+    auto saved = ctx->get_saved_variables();
+    const size_t groups = saved.size() - 4;
+    std::vector<at::Tensor> logsumexp(saved.begin(), saved.begin() + static_cast<int64_t>(groups));
+    RowLayout queries(ctx->saved_data["queries"].toIntVector()), keys(ctx->saved_data["keys"].toIntVector());
+    auto g = flash_attention_backward(grads[0], saved[groups], saved[groups + 1], saved[groups + 2], saved[groups + 3],
+                                      logsumexp, queries, keys, ctx->saved_data["heads"].toInt());
+    return {g.q, g.k, g.v, {}, {}, {}};
+  }
+};
+
+}  // namespace
+
+at::Tensor flash_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
+                           const RowLayout& keys, int64_t heads, std::vector<at::Tensor>* logsumexp) {
+  const auto groups = pairs(queries, keys);
+  PackedWriter out(q, groups.size());
+  for (const auto& [query, key] : groups) {
+    auto [block, lse] = at::_scaled_dot_product_flash_attention_for_cpu(
+        group_view(q, query, heads), group_view(k, key, heads), group_view(v, key, heads));
+    out.write(query, block);
+    if (logsumexp != nullptr) logsumexp->push_back(std::move(lse));
+  }
+  return out.take();
+}
+
+AttentionGrads flash_attention_backward(const at::Tensor& grad, const at::Tensor& q, const at::Tensor& k,
+                                        const at::Tensor& v, const at::Tensor& out,
+                                        const std::vector<at::Tensor>& logsumexp, const RowLayout& queries,
+                                        const RowLayout& keys, int64_t heads) {
+  const auto groups = pairs(queries, keys);
+  PackedWriter dq(q, groups.size()), dk(k, groups.size()), dv(v, groups.size());
+  const auto g = grad.contiguous();
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const auto& [query, key] = groups[i];
+    auto [gq, gk, gv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+        group_view(g, query, heads), group_view(q, query, heads), group_view(k, key, heads), group_view(v, key, heads),
+        group_view(out, query, heads), logsumexp[i], 0.0, false);
+    dq.write(query, gq);
+    dk.write(key, gk);
+    dv.write(key, gv);
+  }
+  return {dq.take(), dk.take(), dv.take()};
+}
+
+at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
+                            const RowLayout& keys, int64_t heads, double dropout_p, Random* random) {
+  if ((dropout_p > 0 && random != nullptr) || !q.device().is_cpu()) {
+    return plain_attention(q, k, v, queries, keys, heads, dropout_p, random);
+  }
+  return FlashFunction::apply(q, k, v, &queries, &keys, heads);
+}
+
+}  // namespace ta

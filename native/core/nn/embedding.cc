@@ -1,0 +1,20 @@
+#include "core/nn/embedding.h"
+
+#include <ATen/ops/embedding.h>
+
+namespace ta {
+
+Embedding::Embedding(int64_t rows, int64_t size, int64_t padding) : padding_(padding) {
+  parameter({.name = "weight",
+             .shape = {rows, size},
+             .init = Init::embedding,
+             .decay = true,
+             .constant = static_cast<double>(padding)},
+            weight);
+}
+
+at::Tensor Embedding::forward(const at::Tensor& ids) {
+  return at::embedding(weight, ids, padding_);
+}
+
+}  // namespace ta

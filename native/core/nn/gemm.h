@@ -1,0 +1,20 @@
+#pragma once
+// The two products that a linear layer spends its time in, without autograd. libtorch sends float32 products to MKL,
+// whose path for AMD processors is slow; oneDNN, which libtorch brings too, takes the same plain weights (nothing is
+// packed or copied) and reaches 10–25 % more there. Small products stay with MKL: building oneDNN's primitive costs 20
+// µs.
+
+#include <ATen/core/Tensor.h>
+
+namespace ta {
+
+/// x Wᵀ + b.  x [n, in], weight [out, in], bias [out] or undefined → [n, out].
+at::Tensor affine(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
+
+/// g W, the gradient of affine's input.  g [n, out], weight [out, in] → [n, in].
+at::Tensor times(const at::Tensor& g, const at::Tensor& weight);
+
+/// Whether a product of this size goes to oneDNN. Depends on sizes, type and device alone, so bits repeat.
+bool uses_onednn(const at::Tensor& x, const at::Tensor& weight);
+
+}  // namespace ta

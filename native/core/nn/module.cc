@@ -1,0 +1,49 @@
+#include "core/nn/module.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace ta {
+
+namespace {
+std::string join(const std::string& prefix, const std::string& name) {
+  return prefix.empty() ? name : prefix + "." + name;
+}
+}  // namespace
+
+at::Tensor Slot::operator()(const at::Tensor& x) const {
+  return layer->forward(x);
+}
+
+void Module::parameter(Parameter description, at::Tensor& value) {
+  description.value = &value;
+  parameters_.push_back(std::move(description));
+}
+
+void Module::child(std::string name, std::shared_ptr<Module> module) {
+  children_.push_back({std::move(name), std::move(module), nullptr});
+}
+
+void Module::child(std::string name, Slot& slot, std::shared_ptr<Layer> layer) {
+  slot.layer = layer;
+  children_.push_back({std::move(name), std::move(layer), &slot});
+}
+
+void Module::remove_child(const std::string& name) {
+  std::erase_if(children_, [&](const Child& child) { return child.name == name; });
+}
+
+void Module::visit_parameters(const std::string& prefix,
+                              const std::function<void(const std::string&, const Parameter&)>& visit) const {
+  for (const auto& parameter : parameters_) visit(join(prefix, parameter.name), parameter);
+  for (const auto& child : children_) child.module->visit_parameters(join(prefix, child.name), visit);
+}
+
+void Module::visit_modules(const std::string& prefix,
+                           const std::function<void(const std::string&, const Module&)>& visit) const {
+  visit(prefix, *this);
+  for (const auto& child : children_) child.module->visit_modules(join(prefix, child.name), visit);
+}
+
+}  // namespace ta

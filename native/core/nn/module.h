@@ -1,0 +1,93 @@
+#pragma once
+// The module tree. Names are PyTorch's: a path joins children's names with dots, and the parameters in order of
+// registration are the model's state dict. Why not torch::nn::Module: its header costs 13 s a file, its children are
+// copies that surgery cannot replace behind a parent's back, and it cannot hold a parameter that has a shape but no
+// memory yet, which is what a model waiting for memory-mapped weights is made of.
+
+#include <ATen/core/Tensor.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace ta {
+
+class Layer;
+
+/// How a parameter starts when no file provides it (Hugging Face's rules; std is the model's initializer_range).
+enum class Init { normal, zeros, ones, embedding, constant };
+
+/// A parameter as its module registered it. `value` points at the module's own tensor.
+struct Parameter {
+  std::string name;
+  std::vector<int64_t> shape;
+  Init init = Init::normal;
+  bool decay = false;     ///< weight decay applies: to all but biases and LayerNorms, as transformers' Trainer has it
+  double constant = 0.0;  ///< Init::constant: the value; Init::embedding: the row kept at zero (-1: none)
+  at::Tensor* value = nullptr;
+};
+
+/// A named child position that maps tokens to tokens and whose occupant surgery may replace.
+struct Slot {
+  std::shared_ptr<Layer> layer;
+  at::Tensor operator()(const at::Tensor& x) const;
+};
+
+class Module {
+ public:
+  struct Child {
+    std::string name;
+    std::shared_ptr<Module> module;
+    Slot* slot = nullptr;  ///< set where surgery may replace the child
+  };
+
+  Module() = default;
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+  virtual ~Module() = default;
+
+  /// PyTorch's class name.
+  virtual const char* type() const = 0;
+
+  const std::vector<Child>& children() const { return children_; }
+  const std::vector<Parameter>& own_parameters() const { return parameters_; }
+
+  /// Every parameter below, with its full name, in PyTorch's order; a tensor that stands in two places is visited
+  /// twice.
+  void visit_parameters(const std::string& prefix,
+                        const std::function<void(const std::string& name, const Parameter&)>& visit) const;
+  /// Every module below and this one (path = prefix), parents first.
+  void visit_modules(const std::string& prefix,
+                     const std::function<void(const std::string& path, const Module&)>& visit) const;
+
+ protected:
+  void parameter(Parameter description, at::Tensor& value);
+  void child(std::string name, std::shared_ptr<Module> module);
+  void child(std::string name, Slot& slot, std::shared_ptr<Layer> layer);
+  void remove_child(const std::string& name);
+
+ private:
+  std::vector<Parameter> parameters_;
+  std::vector<Child> children_;
+};
+
+/// A module that maps tokens to tokens: [tokens, in] → [tokens, out].
+class Layer : public Module {
+ public:
+  virtual at::Tensor forward(const at::Tensor& x) = 0;
+};
+
+/// Nothing but a name for its children, as PyTorch's ModuleList, ModuleDict and Sequential are in a state dict.
+class Container : public Module {
+ public:
+  explicit Container(const char* type) : type_(type) {}
+  const char* type() const override { return type_; }
+  void add(std::string name, std::shared_ptr<Module> module) { child(std::move(name), std::move(module)); }
+  void remove(const std::string& name) { remove_child(name); }
+
+ private:
+  const char* type_;
+};
+
+}  // namespace ta

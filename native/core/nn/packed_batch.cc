@@ -1,0 +1,92 @@
+#include "core/nn/packed_batch.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include <algorithm>
+#include <numeric>
+#include <string>
+
+#include "core/error.h"
+
+namespace ta {
+
+RowLayout::RowLayout(const std::vector<int64_t>& lengths) {
+  starts_.reserve(lengths.size() + 1);
+  for (int64_t length : lengths) {
+    if (!groups_.empty() && groups_.back().length == length) {
+      ++groups_.back().count;
+    } else {
+      groups_.push_back({starts_.back(), 1, length});
+    }
+    starts_.push_back(starts_.back() + length);
+  }
+}
+
+std::vector<int64_t> RowLayout::lengths() const {
+  std::vector<int64_t> result;
+  result.reserve(starts_.size() - 1);
+  for (int64_t row = 0; row < rows(); ++row) result.push_back(length(row));
+  return result;
+}
+
+RowLayout RowLayout::single(int64_t rows) {
+  return RowLayout(std::vector<int64_t>(rows, 1));
+}
+
+namespace {
+
+template <class From, class To>
+at::Tensor to_tensor(const std::vector<From>& values, at::ScalarType type, at::Device device) {
+  auto tensor = at::empty({static_cast<int64_t>(values.size())}, at::TensorOptions(type));
+  std::copy(values.begin(), values.end(), tensor.mutable_data_ptr<To>());
+  return device.is_cpu() ? tensor : tensor.to(device);
+}
+
+at::Tensor to_ids(const std::vector<int32_t>& values, at::Device device) {
+  return to_tensor<int32_t, int64_t>(values, at::kLong, device);
+}
+
+void check_same_length(const std::optional<std::vector<int32_t>>& values, size_t tokens, const char* what) {
+  if (values && values->size() != tokens) {
+    fail(ErrorCode::invalid_argument, "batch",
+         "expected " + std::to_string(tokens) + " " + what + ", one a token, got " + std::to_string(values->size()));
+  }
+}
+
+}  // namespace
+
+PackedBatch PackedBatch::pack(const BatchInput& input, at::Device device) {
+  if (input.row_lengths.empty()) {
+    fail(ErrorCode::invalid_argument, "batch", "expected at least one row, got an empty batch");
+  }
+  std::vector<int64_t> lengths(input.row_lengths.begin(), input.row_lengths.end());
+  for (size_t row = 0; row < lengths.size(); ++row) {
+    if (lengths[row] < 1) {
+      fail(ErrorCode::invalid_argument, "batch",
+           "expected at least one token in each row, row " + std::to_string(row) + " has " +
+               std::to_string(lengths[row]));
+    }
+  }
+  const auto tokens = static_cast<size_t>(std::accumulate(lengths.begin(), lengths.end(), int64_t{0}));
+  if (tokens != input.ids.size()) {
+    fail(ErrorCode::invalid_argument, "batch",
+         "row lengths add up to " + std::to_string(tokens) + " tokens, but " + std::to_string(input.ids.size()) +
+             " ids came");
+  }
+  check_same_length(input.token_types, tokens, "token types");
+  check_same_length(input.positions, tokens, "positions");
+
+  PackedBatch batch;
+  batch.layout = RowLayout(lengths);
+  batch.ids = to_ids(input.ids, device);
+  if (input.token_types) batch.token_types = to_ids(*input.token_types, device);
+  if (input.positions) batch.positions = to_ids(*input.positions, device);
+  const auto& starts = batch.layout.starts();
+  batch.first_tokens = to_tensor<int64_t, int64_t>({starts.begin(), starts.end() - 1}, at::kLong, device);
+  if (input.int_labels) batch.labels = to_ids(*input.int_labels, device);
+  if (input.float_labels) batch.labels = to_tensor<float, float>(*input.float_labels, at::kFloat, device);
+  return batch;
+}
+
+}  // namespace ta

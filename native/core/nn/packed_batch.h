@@ -1,0 +1,62 @@
+#pragma once
+// A batch without padding: all rows' tokens one after the other. A hidden state is [tokens, hidden]; only attention
+// needs to know where rows begin.
+
+#include <ATen/core/Tensor.h>
+
+#include <optional>
+#include <vector>
+
+namespace ta {
+
+/// Where rows begin in a packed tensor: starts[i] .. starts[i + 1] are row i's tokens.
+class RowLayout {
+ public:
+  /// Neighbouring rows of one length, which attention takes as one [count, length] block without a copy.
+  struct Group {
+    int64_t start;   ///< first token
+    int64_t count;   ///< rows
+    int64_t length;  ///< tokens in each
+  };
+
+  RowLayout() = default;
+  explicit RowLayout(const std::vector<int64_t>& lengths);
+  /// One token a row: the layout of what a head reads when it wants each row's first token.
+  static RowLayout single(int64_t rows);
+
+  int64_t rows() const { return static_cast<int64_t>(starts_.size()) - 1; }
+  int64_t tokens() const { return starts_.back(); }
+  int64_t length(int64_t row) const { return starts_[row + 1] - starts_[row]; }
+  std::vector<int64_t> lengths() const;
+  const std::vector<int64_t>& starts() const { return starts_; }
+  const std::vector<Group>& groups() const { return groups_; }
+
+ private:
+  std::vector<int64_t> starts_{0};
+  std::vector<Group> groups_;
+};
+
+/// Numbers as they came from the caller, before any tensor is made.
+struct BatchInput {
+  std::vector<int32_t> ids;
+  std::vector<int32_t> row_lengths;
+  std::optional<std::vector<int32_t>> token_types;
+  std::optional<std::vector<int32_t>> positions;
+  std::optional<std::vector<int32_t>> int_labels;
+  std::optional<std::vector<float>> float_labels;
+};
+
+struct PackedBatch {
+  RowLayout layout;
+  at::Tensor ids;                         ///< [tokens] int64
+  std::optional<at::Tensor> token_types;  ///< [tokens] int64; absent: all zero
+  std::optional<at::Tensor> positions;    ///< [tokens] int64; absent: the model's own rule
+  at::Tensor first_tokens;                ///< [rows] int64: where each row begins
+  std::optional<at::Tensor> labels;       ///< int64 or float32, as given
+
+  /// Checks lengths against each other and puts the tensors on `device`.
+  /// Throws ERR_INVALID_ARGUMENT: no rows, a row without tokens, lengths that do not add up.
+  static PackedBatch pack(const BatchInput& input, at::Device device);
+};
+
+}  // namespace ta

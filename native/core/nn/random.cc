@@ -1,0 +1,58 @@
+#include "core/nn/random.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+
+#include <cmath>
+#include <mutex>
+
+namespace ta {
+
+Random::Random(uint64_t seed, at::Device device) {
+  generator_ =
+      device.is_cpu() ? at::detail::createCPUGenerator(seed) : at::globalContext().defaultGenerator(device).clone();
+  std::lock_guard lock(generator_.mutex());
+  generator_.set_current_seed(seed);
+}
+
+at::Tensor Random::state() {
+  std::lock_guard lock(generator_.mutex());
+  return generator_.get_state();
+}
+
+void Random::set_state(const at::Tensor& state) {
+  std::lock_guard lock(generator_.mutex());
+  generator_.set_state(state);
+}
+
+at::Tensor& Random::normal_(at::Tensor& tensor, double mean, double std) {
+  tensor.normal_(mean, std, generator_);
+  return tensor;
+}
+
+at::Tensor& Random::uniform_(at::Tensor& tensor, double low, double high) {
+  tensor.uniform_(low, high, generator_);
+  return tensor;
+}
+
+at::Tensor& Random::truncated_normal_(at::Tensor& tensor, double mean, double std, double low, double high) {
+  auto cdf = [&](double x) { return (1.0 + std::erf((x - mean) / (std * std::sqrt(2.0)))) / 2.0; };
+  tensor.uniform_(2 * cdf(low) - 1, 2 * cdf(high) - 1, generator_);
+  tensor.erfinv_().mul_(std * std::sqrt(2.0)).add_(mean).clamp_(low, high);
+  return tensor;
+}
+
+at::Tensor Random::keep_mask(at::IntArrayRef shape, const at::TensorOptions& options, double p) {
+  auto mask = at::empty(shape, options);
+  if (p >= 1.0) return mask.zero_();
+  return mask.bernoulli_(1.0 - p, generator_).mul_(1.0 / (1.0 - p));
+}
+
+at::Tensor dropout(const at::Tensor& x, double p, Random* random) {
+  if (random == nullptr || p <= 0.0) return x;
+  return x * random->keep_mask(x.sizes(), x.options().requires_grad(false), p);
+}
+
+}  // namespace ta

@@ -1,0 +1,73 @@
+#pragma once
+// A backbone with its adapters and heads: what PyTorch's *AdapterModel classes are. Adapters live at the backbone's
+// sites, heads beside it; names are the peer's (`bert.encoder…adapters.<name>…`, `heads.<name>.…`).
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "core/adapters/flat_parameters.h"
+#include "core/models/head.h"
+#include "core/models/model.h"
+
+namespace ta {
+
+struct Trainable {
+  std::vector<std::string> adapters;
+  std::vector<std::string> heads;
+  std::vector<std::string> base;  ///< full names of backbone parameters
+};
+
+class AdapterModel {
+ public:
+  AdapterModel(std::shared_ptr<Model> backbone, at::Device device);
+
+  Model& backbone() { return *backbone_; }
+  Module& root() { return root_; }
+  at::Device device() const { return device_; }
+
+  /// Several configs name different places of one adapter. Throws ERR_INVALID_ARGUMENT: a name that is taken or has a
+  /// dot, sizes for another number of layers, two configs for one place, no place at all.
+  void add_adapter(const std::string& name, const std::vector<BottleneckConfig>& configs, uint64_t seed);
+  void delete_adapter(const std::string& name);
+  /// The index that sites know it by. Throws ERR_INVALID_ARGUMENT with the names there are.
+  int64_t adapter_index(const std::string& name) const;
+
+  void add_head(const std::string& name, const HeadConfig& config, uint64_t seed);
+  void delete_head(const std::string& name);
+  Head& head(const std::string& name);
+
+  /// What trains from now on; everything else is frozen. Base parameters that train move off the file's mapping.
+  void set_trainable(const Trainable& what);
+  /// The buffers that train, in the order adapters, heads, base.
+  std::vector<FlatParameters*> trainable();
+
+  /// Every parameter once, in PyTorch's order.
+  std::vector<NamedParameter> named_parameters();
+  /// An adapter's or a head's parameters with their names, shared ones under each name (PyTorch's state dict).
+  std::vector<NamedParameter> adapter_state(const std::string& name);
+  std::vector<NamedParameter> head_state(const std::string& name);
+
+ private:
+  struct Adapter {
+    int64_t index;
+    std::unique_ptr<FlatParameters> flat;
+  };
+  struct HeadEntry {
+    std::shared_ptr<Head> head;
+    std::unique_ptr<FlatParameters> flat;
+  };
+  void set_base_trainable(const std::vector<std::string>& names);
+
+  std::shared_ptr<Model> backbone_;
+  Container root_;
+  std::shared_ptr<Container> heads_container_;
+  at::Device device_;
+  std::map<std::string, Adapter> adapters_;
+  std::map<std::string, HeadEntry> heads_;
+  std::unique_ptr<FlatParameters> base_;
+  std::vector<std::string> base_names_;
+  int64_t next_index_ = 0;
+};
+
+}  // namespace ta

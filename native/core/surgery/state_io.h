@@ -1,0 +1,33 @@
+#pragma once
+// Adapters and heads to and from files, under PyTorch's names. Loading is strict: missing, unexpected and mis-shaped
+// keys are one error that lists them, and nothing has changed when it is thrown.
+
+#include "core/state/key_names.h"
+#include "core/state/weights_file.h"
+#include "core/surgery/adapter_model.h"
+
+namespace ta {
+
+/// "safetensors" or "bin".
+WeightsFormat parse_weights_format(const std::string& name);
+
+void save_adapter(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format,
+                  KeyDialect dialect);
+void save_head(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format);
+/// `from`: the name that the file uses.
+void load_adapter(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file);
+/// `layers`: for a file of a class with a head of its own, its modules (`classifier.dense`) and their index in our
+/// head.
+using HeadLayers = std::vector<std::pair<std::string, int64_t>>;
+void load_head(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file,
+               const HeadLayers& layers = {});
+/// The backbone's parameters without prefix, as save_pretrained of the bare model names them.
+void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtype);
+
+/// The same tensors in another format and dialect.
+void rewrite_weights(const std::string& source, const std::string& target, WeightsFormat format, KeyDialect dialect);
+
+/// Copies values into parameters by their names in named_parameters(). Throws ERR_STATE_DICT.
+void set_parameters(AdapterModel& model, const StateDict& values);
+
+}  // namespace ta

@@ -1,0 +1,113 @@
+#include <c10/core/GradMode.h>
+
+#include <charconv>
+
+#include "core/error.h"
+#include "core/state/checksum.h"
+#include "core/state/safetensors.h"
+#include "core/training/trainer.h"
+
+namespace ta {
+
+namespace {
+
+constexpr const char* kFormat = "torch-adapters checkpoint 1";
+
+std::string checksum(const StateDict& tensors) {
+  uint32_t sum = 0;
+  for (const auto& [name, tensor] : tensors) {
+    sum = crc32(name.data(), name.size(), sum);
+    sum = crc32(tensor.const_data_ptr(), tensor.nbytes(), sum);
+  }
+  return std::to_string(sum);
+}
+
+std::string value_of(const SafetensorsMetadata& metadata, const std::string& key, const std::string& file) {
+  for (const auto& [name, value] : metadata)
+    if (name == key) return value;
+  fail(ErrorCode::file_format, "load checkpoint", file + " has no '" + key + "'",
+       {.expected = kFormat, .hint = "Resume from a folder that the trainer wrote"});
+}
+
+}  // namespace
+
+void Trainer::save(const std::string& file, const std::string& user) {
+  StateDict tensors;
+  for (size_t i = 0; i < optimizer_.parameters().size(); ++i) {
+    const auto* flat = optimizer_.parameters()[i];
+    for (const auto& named : flat->parameters()) {
+      tensors.add(named.name, named.parameter.value->detach().to(at::kCPU).contiguous());
+    }
+    const auto number = std::to_string(i);
+    tensors.add("optimizer.first_moment." + number, optimizer_.first_moments()[i].to(at::kCPU));
+    tensors.add("optimizer.second_moment." + number, optimizer_.second_moments()[i].to(at::kCPU));
+  }
+  tensors.add("random_state", random_.state());
+  write_safetensors(file, tensors,
+                    {{"format", kFormat},
+                     {"steps", std::to_string(optimizer_.steps())},
+                     {"checksum", checksum(tensors)},
+                     {"user", user}});
+}
+
+std::string Trainer::load(const std::string& file) {
+  SafetensorsMetadata metadata;
+  const auto tensors = read_safetensors(file, &metadata);
+  if (value_of(metadata, "format", file) != kFormat) {
+    fail(ErrorCode::file_format, "load checkpoint", file + " is of another format",
+         {.expected = kFormat, .got = value_of(metadata, "format", file)});
+  }
+  std::vector<std::pair<at::Tensor, at::Tensor>> copies;
+  std::vector<std::string> wrong;
+  size_t wanted = 1;
+  auto want = [&](const std::string& name, at::Tensor target) {
+    ++wanted;
+    const auto* found = tensors.find(name);
+    if (found == nullptr) {
+      wrong.push_back(name + ": missing");
+    } else if (found->sizes() != target.sizes() || found->scalar_type() != target.scalar_type()) {
+      wrong.push_back(text(name, ": expected ", target.sizes(), ", got ", found->sizes()));
+    } else {
+      copies.emplace_back(std::move(target), *found);
+    }
+  };
+  for (size_t i = 0; i < optimizer_.parameters().size(); ++i) {
+    for (const auto& named : optimizer_.parameters()[i]->parameters()) want(named.name, *named.parameter.value);
+    const auto number = std::to_string(i);
+    want("optimizer.first_moment." + number, optimizer_.first_moments()[i]);
+    want("optimizer.second_moment." + number, optimizer_.second_moments()[i]);
+  }
+  if (!wrong.empty() || wanted != tensors.size()) {
+    fail(ErrorCode::state_dict, "load checkpoint",
+         text(file, " was written by another training: ", wrong.empty() ? "it holds other tensors" : name_list(wrong)),
+         {.hint = "Resume with the same model, adapter, head and trainable parameters"});
+  }
+  // A mapped tensor's order in memory is the writer's; the sum runs over names in the order they were added.
+  StateDict ordered;
+  for (size_t i = 0; i < optimizer_.parameters().size(); ++i) {
+    for (const auto& named : optimizer_.parameters()[i]->parameters()) ordered.add(named.name, tensors.at(named.name));
+    const auto number = std::to_string(i);
+    for (const auto* moment : {"optimizer.first_moment.", "optimizer.second_moment."}) {
+      ordered.add(moment + number, tensors.at(moment + number));
+    }
+  }
+  ordered.add("random_state", tensors.at("random_state"));
+  if (checksum(ordered) != value_of(metadata, "checksum", file)) {
+    fail(ErrorCode::file_format, "load checkpoint", file + " is damaged: its checksum does not match",
+         {.hint = "Resume from an earlier checkpoint"});
+  }
+  int64_t steps = 0;
+  const auto steps_text = value_of(metadata, "steps", file);
+  const auto parsed = std::from_chars(steps_text.data(), steps_text.data() + steps_text.size(), steps);
+  if (parsed.ec != std::errc() || steps < 0) {
+    fail(ErrorCode::file_format, "load checkpoint", file + ": 'steps' is no number", {.got = "'" + steps_text + "'"});
+  }
+  auto user = value_of(metadata, "user", file);
+  c10::NoGradGuard guard;
+  for (auto& [target, source] : copies) target.copy_(source);
+  random_.set_state(tensors.at("random_state").clone());
+  optimizer_.set_steps(steps);
+  return user;
+}
+
+}  // namespace ta

@@ -1,0 +1,28 @@
+#pragma once
+// One pass: tokens → backbone → head → loss. Training, evaluation and prediction all call this.
+
+#include <optional>
+
+#include "core/surgery/adapter_model.h"
+
+namespace ta {
+
+struct ForwardRequest {
+  std::vector<RowSegment> segments;
+  std::string head;  ///< empty: hidden states alone
+  bool hidden_states = false;
+  bool last_hidden_state = false;
+  bool logits = true;  ///< false: only the loss is read, so token heads skip tokens without a label
+  double label_smoothing = 0;
+};
+
+struct ForwardResult {
+  at::Tensor logits;  ///< [rows or tokens, labels]
+  at::Tensor loss;    ///< scalar; undefined without labels
+  Encoded encoded;
+};
+
+/// `random`: dropout's numbers; null in evaluation.
+ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, Random* random);
+
+}  // namespace ta

@@ -1,0 +1,56 @@
+#include "core/training/loss.h"
+
+#include <ATen/core/Reduction.h>
+#include <ATen/ops/binary_cross_entropy_with_logits.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/mse_loss.h>
+
+#include "core/error.h"
+
+namespace ta {
+
+namespace {
+
+constexpr int64_t kIgnored = -100;
+
+void check_count(int64_t expected, int64_t got, const char* each) {
+  if (expected == got) return;
+  fail(ErrorCode::invalid_argument, "loss", "labels do not fit the batch",
+       {.expected = text(expected, " labels, ", each), .got = text(got)});
+}
+
+void check_type(const at::Tensor& labels, at::ScalarType type, const char* expected) {
+  if (labels.scalar_type() == type) return;
+  fail(ErrorCode::invalid_argument, "loss", "labels are of the wrong kind",
+       {.expected = expected, .got = type == at::kLong ? "fractions" : "whole numbers"});
+}
+
+}  // namespace
+
+at::Tensor head_loss(const HeadConfig& config, const at::Tensor& logits, const at::Tensor& labels,
+                     double label_smoothing) {
+  const int64_t n = logits.size(0), classes = logits.size(1);
+  if (config.type == HeadType::multilabel_classification) {
+    check_type(labels, at::kFloat, "one number for each row and label");
+    check_count(n * classes, labels.numel(), "one for each row and label");
+    return at::binary_cross_entropy_with_logits(logits, labels.view({n, classes}));
+  }
+  if (config.type == HeadType::classification && config.num_labels == 1) {
+    check_type(labels, at::kFloat, "one number for each row");
+    check_count(n, labels.numel(), "one for each row");
+    return at::mse_loss(logits.view({-1}), labels);
+  }
+  check_type(labels, at::kLong, "class numbers");
+  check_count(n, labels.numel(), config.type == HeadType::classification ? "one for each row" : "one for each token");
+  if (labels.device().is_cpu()) {
+    const auto* values = labels.const_data_ptr<int64_t>();
+    for (int64_t i = 0; i < n; ++i) {
+      if (values[i] == kIgnored || (values[i] >= 0 && values[i] < classes)) continue;
+      fail(ErrorCode::out_of_range, "loss", text("label ", values[i], " at position ", i, " is no class of this head"),
+           {.expected = text("0 .. ", classes - 1, ", or -100 for none"), .got = text(values[i])});
+    }
+  }
+  return at::cross_entropy_loss(logits, labels, {}, at::Reduction::Mean, kIgnored, label_smoothing);
+}
+
+}  // namespace ta

@@ -1,0 +1,93 @@
+// npm run bench -- [step lengths overhead memory load] [--threads 1,2] [--rounds N] [--json FILE]
+// Ours beside transformers with adapters at its best public settings, in turns in one run, fp32, dropout 0; and the
+// machine's own limit: the work that cannot be left out over the matrix rate measured in the same run.
+import { writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { parseArgs } from 'node:util'
+import { main, Problem, step } from '../lib/terminal.mjs'
+import { measure } from './measure.mjs'
+import { rows } from './rows.mjs'
+
+const show = (value, unit) => {
+  if (unit === 'bytes') return `${Math.round(value / 1e6)} MB`
+  return value < 0.1 ? `${(value * 1000).toFixed(2)} ms` : `${(value * 1000).toFixed(0)} ms`
+}
+const percent = (share) => `${Math.round(share * 100)} %`
+
+function print(results) {
+  const header = ['row', 'threads', 'ours', 'adapters', 'ratio', 'of minima', 'aim', 'limit', 'ours reaches']
+  const lines = [header]
+  for (const { row, threads, result } of results) {
+    const { ours, peer, unit, ratio, limit, limitShare, process: whole } = result
+    const aim = row.target === undefined ? '' : row.type === 'memory' ? `≤ ${row.target}` : `≥ ${row.target}`
+    lines.push([
+      row.name,
+      String(threads),
+      show(ours.median, unit),
+      show(peer.median, unit),
+      `${ratio.toFixed(2)} ×`,
+      row.type === 'memory' ? '' : `${(peer.min / ours.min).toFixed(2)} ×`,
+      aim,
+      limit === undefined ? '' : show(limit, unit),
+      limitShare === undefined ? '' : percent(limitShare)
+    ])
+    if (whole) {
+      const times = [show(whole.ours.median, unit), show(whole.peer.median, unit)]
+      lines.push([
+        `${row.name}, whole process`,
+        String(threads),
+        ...times,
+        `${whole.ratio.toFixed(2)} ×`,
+        '',
+        '',
+        '',
+        ''
+      ])
+    }
+  }
+  const widths = header.map((_, column) => Math.max(...lines.map((line) => line[column].length)))
+  const format = (line) => `| ${line.map((cell, column) => cell.padEnd(widths[column])).join(' | ')} |`
+  console.log(`\n${format(header)}\n| ${widths.map((width) => '-'.repeat(width)).join(' | ')} |`)
+  for (const line of lines.slice(1)) console.log(format(line))
+  console.log(
+    `\nMedians. ${cpus()[0]?.model ?? 'unknown processor'}. Times: adapters over ours; memory: ours over adapters.`
+  )
+}
+
+await main(async () => {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { threads: { type: 'string', default: '1,2' }, rounds: { type: 'string' }, json: { type: 'string' } }
+  })
+  const names = positionals.length > 0 ? positionals : Object.keys(rows)
+  const unknown = names.filter((name) => !Object.hasOwn(rows, name))
+  if (unknown.length > 0)
+    throw new Problem(`There is no benchmark called ${unknown.join(', ')}; there are ${Object.keys(rows).join(', ')}.`)
+  const counts = values.threads.split(',').map(Number)
+  if (!counts.every((count) => Number.isInteger(count) && count > 0)) {
+    throw new Problem(`--threads takes whole numbers such as 1,2, but got "${values.threads}".`)
+  }
+  const rounds = values.rounds === undefined ? undefined : Number(values.rounds)
+  const results = []
+  for (const row of names.flatMap((name) => rows[name])) {
+    for (const threads of counts) {
+      await step(`${row.name}, ${threads} thread${threads > 1 ? 's' : ''}`, async ({ progress }) => {
+        const options = { progress: (done, total) => progress(done, total, 'rounds'), ...(rounds ? { rounds } : {}) }
+        const result = await measure(row, threads, options)
+        results.push({ row, threads, result })
+        return `${result.ratio.toFixed(2)} ×`
+      })
+    }
+  }
+  print(results)
+  if (values.json) {
+    const plain = results.map(({ row, threads, result }) => ({
+      name: row.name,
+      what: row.what,
+      target: row.target,
+      threads,
+      ...result
+    }))
+    writeFileSync(values.json, `${JSON.stringify(plain, null, 2)}\n`)
+  }
+})

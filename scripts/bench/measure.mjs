@@ -1,0 +1,136 @@
+// One measurement of each type. Both sides work in turns in the same run, so that what else the machine does meets both.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Problem } from '../lib/terminal.mjs'
+import { modelFolders } from './models.mjs'
+import { models, operations } from './rows.mjs'
+import { startOurs, startPeer } from './side.mjs'
+
+const median = (values) => {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+}
+const summary = (values) => ({ median: median(values), min: Math.min(...values) })
+
+/** Work of each side must be the same work: logits agree before anything is timed. */
+function checkLogits(ours, theirs, name) {
+  let worst = 0
+  ours.flat().forEach((value, index) => {
+    worst = Math.max(worst, Math.abs(value - theirs.flat()[index]) / (1e-3 + Math.abs(theirs.flat()[index])))
+  })
+  if (!(worst <= 1e-3) || ours.flat().length !== theirs.flat().length) {
+    throw new Problem(
+      `${name}: the logits of the two sides differ by ${worst} (relative); times would compare different work.`
+    )
+  }
+}
+
+async function withSides(threads, work) {
+  const sides = []
+  try {
+    for (const start of [startOurs, startPeer]) sides.push(await start(threads))
+    return await work(...sides)
+  } finally {
+    await Promise.all(sides.map((side) => side.close()))
+  }
+}
+
+const commandOf = async (row, threads) => {
+  const { kind, batches, padTo } = row
+  return { op: 'prepare', threads, kind, batches, ...(padTo ? { padTo } : {}), ...(await modelFolders(row.model)) }
+}
+
+function time(row, threads, { rounds = row.rounds, progress }) {
+  return withSides(threads, async (ours, peer) => {
+    const command = await commandOf(row, threads)
+    const { padTo: _, ...unpadded } = command
+    await ours.ask(unpadded)
+    await peer.ask(command)
+    checkLogits((await ours.ask({ op: 'logits' })).logits, (await peer.ask({ op: 'logits' })).logits, row.name)
+    const { hidden_size: hidden, intermediate_size: inner } = models[row.model]
+    const tokens = row.batches[0].inputIds.reduce((sum, ids) => sum + ids.length, 0)
+    const repeat = row.passes ?? 1
+    const seconds = { ours: [], peer: [] }
+    const rates = []
+    for (let round = -1; round < rounds; round++) {
+      rates.push((await peer.ask({ op: 'gemm', threads, tokens, hidden, inner, repeat: 4 })).gflops)
+      for (const [key, side] of [
+        ['ours', ours],
+        ['peer', peer]
+      ]) {
+        await sleep(20)
+        const answer = await side.ask({ op: 'run', repeat })
+        // The first round warms up.
+        if (round >= 0) seconds[key].push(median(answer.seconds))
+      }
+      progress(round + 1, rounds)
+    }
+    const limit = operations(row) / (Math.max(...rates) * 1e9)
+    const result = {
+      ours: summary(seconds.ours),
+      peer: summary(seconds.peer),
+      unit: 's',
+      limit,
+      gflops: Math.max(...rates)
+    }
+    return { ...result, ratio: result.peer.median / result.ours.median, limitShare: limit / result.ours.median }
+  })
+}
+
+async function memory(row, threads, { progress }) {
+  const peak = {}
+  let done = 0
+  for (const [key, start] of [
+    ['ours', startOurs],
+    ['peer', startPeer]
+  ]) {
+    const side = await start(threads)
+    try {
+      await side.ask(await commandOf(row, threads))
+      await side.ask({ op: 'run', repeat: 3 })
+      peak[key] = (await side.ask({ op: 'memory' })).peakBytes
+    } finally {
+      await side.close()
+    }
+    progress(++done, 2)
+  }
+  return { ours: summary([peak.ours]), peer: summary([peak.peer]), unit: 'bytes', ratio: peak.ours / peak.peer }
+}
+
+async function load(row, threads, { rounds = row.rounds, progress }) {
+  const command = { ...(await commandOf(row, threads)), op: 'load' }
+  const seconds = { ours: [], peer: [] }
+  const whole = { ours: [], peer: [] }
+  for (let round = -1; round < rounds; round++) {
+    const logits = []
+    for (const [key, start] of [
+      ['ours', startOurs],
+      ['peer', startPeer]
+    ]) {
+      const side = await start(threads)
+      try {
+        const answer = await side.ask(command)
+        logits.push(answer.logits)
+        if (round < 0) continue
+        seconds[key].push(answer.seconds)
+        whole[key].push((performance.now() - side.started) / 1000)
+      } finally {
+        await side.close()
+      }
+    }
+    checkLogits(...logits, row.name)
+    progress(round + 1, rounds)
+  }
+  const result = { ours: summary(seconds.ours), peer: summary(seconds.peer), unit: 's' }
+  const process = { ours: summary(whole.ours), peer: summary(whole.peer) }
+  return {
+    ...result,
+    ratio: result.peer.median / result.ours.median,
+    process: { ...process, ratio: process.peer.median / process.ours.median }
+  }
+}
+
+const types = { time, memory, load }
+
+/** { ours, peer: { median, min }, unit, ratio, … }; the ratio of times is peer to ours, that of memory ours to peer. */
+export const measure = (row, threads, options) => types[row.type](row, threads, options)

@@ -1,0 +1,41 @@
+// Our side: the same commands as peer_worker.py.
+import { readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+
+const start = performance.now()
+const { Bench } = await import('./ours.mjs')
+const importSeconds = (performance.now() - start) / 1000
+
+let bench
+const prepare = async (command) => {
+  bench = await Bench.open(command)
+  return {}
+}
+
+const operations = {
+  prepare,
+  run: async ({ repeat }) => {
+    const seconds = []
+    for (let i = 0; i < repeat; i++) {
+      const begin = performance.now()
+      await bench.pass()
+      seconds.push((performance.now() - begin) / 1000)
+    }
+    return { seconds }
+  },
+  logits: async () => ({ logits: await bench.logits() }),
+  memory: () => ({ peakBytes: 1024 * Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) }),
+  load: async (command) => {
+    const begin = performance.now()
+    await prepare({ ...command, kind: 'forward' })
+    const logits = await bench.logits()
+    return { logits, seconds: (performance.now() - begin) / 1000, importSeconds }
+  }
+}
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const command = JSON.parse(line)
+  const answer = await Promise.resolve(operations[command.op](command)).catch((error) => ({ error: error.message }))
+  console.log(JSON.stringify(answer))
+}
+bench?.close()

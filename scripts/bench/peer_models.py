@@ -1,0 +1,42 @@
+"""Writes the benchmark's models: BERT of a given size with weights N(0, 0.02), and an adapter with its head.
+
+    python peer_models.py FOLDER JSON      JSON: the config's fields and the adapter's reduction_factor
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from adapters import BertAdapterModel, SeqBnConfig
+from transformers import BertConfig
+
+
+def main(folder, spec):
+    torch.manual_seed(0)
+    reduction_factor = spec.pop("reduction_factor")
+    config = BertConfig(**spec, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model = BertAdapterModel(config)
+    model.add_adapter("bench", config=SeqBnConfig(reduction_factor=reduction_factor))
+    model.add_classification_head("bench", num_labels=2)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if "LayerNorm" not in name:
+                value.normal_(0.0, 0.02)
+    model.config.name_or_path = model.base_model.config.name_or_path = folder.name
+    model.save_adapter(str(folder / "adapter"), "bench", use_safetensors=True)
+    model.base_model.delete_adapter("bench")
+    model.base_model.config.architectures = ["BertModel"]
+    model.base_model.save_pretrained(folder / "model")
+    # The folder is the base alone: what adapters notes in the config belongs to nobody here.
+    path = folder / "model" / "config.json"
+    fields = json.loads(path.read_text())
+    for extra in ("adapters", "prediction_heads", "custom_heads"):
+        fields.pop(extra, None)
+    path.write_text(json.dumps(fields, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.mkdir(parents=True, exist_ok=True)
+    main(target, json.loads(sys.argv[2]))

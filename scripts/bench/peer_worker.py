@@ -1,0 +1,135 @@
+"""The peer's side of a benchmark: transformers with adapters at its best public settings.
+
+Reads one JSON command a line, answers one JSON line each:
+    {"op": "prepare", "threads", "model", "adapter", "kind": "step" | "forward", "batches", "padTo"?}
+    {"op": "run", "repeat"}          -> {"seconds": [per pass over all batches]}
+    {"op": "logits"}                 -> {"logits": rows of the first batch}
+    {"op": "memory"}                 -> {"peakBytes"}
+    {"op": "gemm", "threads", "tokens", "hidden", "inner"} -> {"gflops"}: the machine's own rate
+"""
+
+import sys
+import time
+
+START = time.perf_counter()
+
+import json
+
+import torch
+from adapters import BertAdapterModel
+from torch.nn.utils import clip_grad_norm_
+from transformers import logging
+
+IMPORTED = time.perf_counter()
+logging.set_verbosity_error()
+
+
+def rectangle(rows, pad_to):
+    """As a collator pads: to the longest row of the batch, or to a fixed length. No mask where nothing is padded."""
+    width = pad_to or max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.long)
+    for index, row in enumerate(rows):
+        ids[index, :len(row)] = torch.tensor(row)
+        mask[index, :len(row)] = 1
+    return {"input_ids": ids} if bool(mask.all()) else {"input_ids": ids, "attention_mask": mask}
+
+
+class Worker:
+    def prepare(self, command):
+        torch.set_num_threads(command["threads"])
+        self.kind = command["kind"]
+        self.model = BertAdapterModel.from_pretrained(command["model"], attn_implementation="sdpa")
+        self.model.load_adapter(command["adapter"], use_safetensors=True, set_active=True)
+        self.batches = [
+            {**rectangle(batch["inputIds"], command.get("padTo")), "labels": torch.tensor(batch["labels"])}
+            for batch in command["batches"]
+        ]
+        if self.kind == "step":
+            self.model.train_adapter("bench")
+            self.trainable = [value for value in self.model.parameters() if value.requires_grad]
+            decayed = [value for value in self.trainable if value.dim() > 1]
+            other = [value for value in self.trainable if value.dim() == 1]
+            self.optimizer = torch.optim.AdamW(
+                [{"params": decayed, "weight_decay": 0.01}, {"params": other, "weight_decay": 0.0}], lr=1e-4, fused=True)
+        else:
+            self.model.eval()
+        return {"trainable": sum(value.numel() for value in self.model.parameters() if value.requires_grad)}
+
+    def step(self, batch):
+        loss = self.model(**batch).loss
+        loss.backward()
+        clip_grad_norm_(self.trainable, 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    def forward(self, batch):
+        with torch.inference_mode():
+            return self.model(input_ids=batch["input_ids"], attention_mask=batch.get("attention_mask")).logits
+
+    def run(self, command):
+        work = self.step if self.kind == "step" else self.forward
+        seconds = []
+        for _ in range(command["repeat"]):
+            start = time.perf_counter()
+            for batch in self.batches:
+                work(batch)
+            seconds.append(time.perf_counter() - start)
+        return {"seconds": seconds}
+
+    def logits(self, _):
+        return {"logits": self.forward(self.batches[0]).tolist()}
+
+    def memory(self, _):
+        with open("/proc/self/status", encoding="ascii") as status:
+            kilobytes = next(line for line in status if line.startswith("VmHWM")).split()[1]
+        return {"peakBytes": int(kilobytes) * 1024}
+
+    def load(self, command):
+        """From files to the first logits; the imports are told apart."""
+        start = time.perf_counter()
+        self.prepare({**command, "kind": "forward"})
+        logits = self.forward(self.batches[0]).tolist()
+        return {"logits": logits, "seconds": time.perf_counter() - start, "importSeconds": IMPORTED - START}
+
+    def gemm(self, command):
+        """The better of the two libraries that torch can call, over the shapes of one layer."""
+        torch.set_num_threads(command["threads"])
+        tokens, hidden, inner = command["tokens"], command["hidden"], command["inner"]
+        best = 0.0
+        with torch.inference_mode():
+            for packed in (False, True):
+                seconds = flops = 0.0
+                for rows, columns, count in ((hidden, hidden, 4), (inner, hidden, 1), (hidden, inner, 1)):
+                    x, weight = torch.randn(tokens, columns), torch.randn(rows, columns)
+                    if packed:
+                        weight = torch.ops.mkldnn._reorder_linear_weight(weight, tokens)
+                        product = lambda: torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+                    else:
+                        product = lambda: torch.nn.functional.linear(x, weight)
+                    fastest = float("inf")
+                    for _ in range(command.get("repeat", 12)):
+                        start = time.perf_counter()
+                        product()
+                        fastest = min(fastest, time.perf_counter() - start)
+                    seconds += fastest * count
+                    flops += 2 * tokens * rows * columns * count
+                best = max(best, flops / seconds / 1e9)
+        return {"gflops": best}
+
+
+def main():
+    worker = Worker()
+    operations = {name: getattr(worker, name) for name in ("prepare", "run", "logits", "memory", "load", "gemm")}
+    for line in sys.stdin:
+        command = json.loads(line)
+        try:
+            answer = operations[command["op"]](command)
+        except Exception as error:
+            answer = {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

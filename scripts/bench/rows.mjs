@@ -1,0 +1,146 @@
+// What is measured: models, batches, and the floating-point work that no implementation can leave out.
+
+const bertBase = {
+  hidden_size: 768,
+  num_hidden_layers: 12,
+  num_attention_heads: 12,
+  intermediate_size: 3072,
+  vocab_size: 30522,
+  reduction_factor: 16
+}
+const narrow = {
+  hidden_size: 64,
+  num_hidden_layers: 12,
+  num_attention_heads: 4,
+  intermediate_size: 256,
+  vocab_size: 1000,
+  reduction_factor: 16
+}
+export const models = { 'bert-base': bertBase, narrow }
+
+// mulberry32: the same rows on every machine.
+function randomSource(seed) {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+function batchOf(lengths, vocabulary, random) {
+  const id = () => 1 + Math.floor(random() * (vocabulary - 1))
+  return {
+    inputIds: lengths.map((length) => Array.from({ length }, id)),
+    labels: lengths.map(() => Math.floor(random() * 2))
+  }
+}
+
+function batches(model, count, lengthsOf) {
+  const random = randomSource(17)
+  return Array.from({ length: count }, () => batchOf(lengthsOf(random), models[model].vocab_size, random))
+}
+
+const fixed = (rows, length) => () => Array(rows).fill(length)
+
+// Sentences as in GLUE: log-normal with mean 25, from 8 to 128 tokens.
+function glueLike(random) {
+  const spread = 0.6
+  const centre = Math.log(25) - spread ** 2 / 2
+  return Array.from({ length: 16 }, () => {
+    const gauss = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
+    return Math.min(128, Math.max(8, Math.round(Math.exp(centre + spread * gauss))))
+  })
+}
+
+/**
+ * Operations of one pass over all batches. Forward: 24 d² + 4 S d a token and layer, 4 d r for the adapter. Backward
+ * through a frozen model: the same products once (attention twice), and nothing below the lowest adapter, which stands
+ * at the end of layer 0; the adapter's own backward is twice its forward.
+ */
+export function operations({ model, kind, batches }) {
+  const {
+    hidden_size: d,
+    num_hidden_layers: layers,
+    intermediate_size: inner,
+    reduction_factor: factor
+  } = models[model]
+  const r = Math.floor(d / factor)
+  const perToken = 8 * d * d + 4 * d * inner
+  let total = 0
+  for (const batch of batches) {
+    for (const { length } of batch.inputIds) {
+      total += length * layers * (perToken + 4 * length * d + 4 * d * r)
+      if (kind === 'step') total += length * ((layers - 1) * (perToken + 8 * length * d) + layers * 8 * d * r)
+    }
+  }
+  return total
+}
+
+const timed = (name, what, target, fields) => ({ type: 'time', name, what, target, ...fields })
+
+/** Name on the command line → measurements. `target` is the ratio to reach; for memory, not to pass. */
+export const rows = {
+  step: [
+    timed('step (C1)', 'BERT-base, reduction 16, B8 S32, forward, backward, clip, AdamW', 1.2, {
+      model: 'bert-base',
+      kind: 'step',
+      batches: batches('bert-base', 1, fixed(8, 32)),
+      rounds: 20
+    })
+  ],
+  lengths: [
+    timed('lengths (C5), dynamic padding', 'B16, lengths 8 to 128 with mean 25, step', 2, {
+      model: 'bert-base',
+      kind: 'step',
+      batches: batches('bert-base', 6, glueLike),
+      rounds: 6
+    }),
+    timed(
+      'lengths (C5), padded to 128',
+      'the same rows; the other side pads as run_glue.py does by default',
+      undefined,
+      {
+        model: 'bert-base',
+        kind: 'step',
+        batches: batches('bert-base', 2, glueLike),
+        rounds: 3,
+        padTo: 128
+      }
+    )
+  ],
+  overhead: ['forward', 'step'].map((kind) =>
+    timed(`overhead (C10), ${kind}`, 'hidden 64, 12 layers, B1 S8', 4, {
+      model: 'narrow',
+      kind,
+      batches: batches('narrow', 1, fixed(1, 8)),
+      rounds: 20,
+      passes: 25
+    })
+  ),
+  memory: [
+    ['memory, C1', 8, 32],
+    ['memory, B16 S128', 16, 128]
+  ].map(([name, count, length]) => ({
+    type: 'memory',
+    name,
+    what: `BERT-base, ${count} rows of ${length}, 3 steps, peak resident memory of a fresh process`,
+    target: 0.8,
+    model: 'bert-base',
+    kind: 'step',
+    batches: batches('bert-base', 1, fixed(count, length))
+  })),
+  load: [
+    {
+      type: 'load',
+      name: 'load',
+      what: 'BERT-base and adapter from disk to first logits, warm cache, fresh process',
+      target: 3,
+      model: 'bert-base',
+      kind: 'forward',
+      batches: batches('bert-base', 1, fixed(1, 16)),
+      rounds: 5
+    }
+  ]
+}

@@ -1,0 +1,90 @@
+// Child processes of the scripts: output goes to a log that is shown when they fail; they die with their parent.
+import { spawn, spawnSync } from 'node:child_process'
+import { createWriteStream, mkdirSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Problem } from './terminal.mjs'
+
+export const root = fileURLToPath(new URL('../../', import.meta.url))
+
+const children = new Set()
+const stopAll = () => {
+  for (const child of children) child.kill('SIGTERM')
+}
+process.on('exit', stopAll)
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.on(signal, () => {
+    stopAll()
+    process.exit(130)
+  })
+}
+
+/** Output of a short command, or undefined if it cannot be run. */
+export function capture(command, args, options = {}) {
+  const { status, stdout, error } = spawnSync(command, args, { encoding: 'utf8', windowsHide: true, ...options })
+  return error || status !== 0 ? undefined : stdout.trim()
+}
+
+/**
+ * Runs a command to its end. `log` names its log below .setup/; `onLine` hears every line. On failure the problem shows
+ * the lines that matter, and `help` says what to do.
+ */
+export function run(
+  command,
+  args,
+  { log, onLine = () => {}, help = '', env = process.env, cwd = root, inherit = false } = {}
+) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, {
+      cwd,
+      env,
+      windowsHide: true,
+      stdio: inherit ? 'inherit' : ['ignore', 'pipe', 'pipe']
+    })
+    children.add(child)
+    const tail = []
+    let file
+    if (!inherit) {
+      const path = join(root, '.setup', `${log}.log`)
+      mkdirSync(dirname(path), { recursive: true })
+      file = createWriteStream(path)
+      let rest = ''
+      const take = (chunk) => {
+        file.write(chunk)
+        const lines = (rest + chunk).split(/\r?\n|\r/)
+        rest = lines.pop()
+        for (const line of lines) {
+          tail.push(line)
+          if (tail.length > 400) tail.shift()
+          onLine(line)
+        }
+      }
+      child.stdout.setEncoding('utf8').on('data', take)
+      child.stderr.setEncoding('utf8').on('data', take)
+    }
+    const end = (problem) => {
+      children.delete(child)
+      file?.end()
+      if (problem) reject(problem)
+      else resolve(tail)
+    }
+    child.on('error', (error) => end(new Problem(`${command} could not be started: ${error.message}. ${help}`)))
+    child.on('close', (code, signal) => {
+      if (code === 0) return end()
+      if (inherit)
+        return end(new Problem(`${command} ${args.join(' ')} ended with ${signal ?? `status ${code}`}. ${help}`))
+      console.error(interesting(tail))
+      end(
+        new Problem(
+          `${command} ${args[0] ?? ''} ended with ${signal ?? `status ${code}`}; its whole output is in .setup/${log}.log. ${help}`
+        )
+      )
+    })
+  })
+}
+
+// The first error with its surroundings says more than the last lines, which only count failures.
+function interesting(lines) {
+  const first = lines.findIndex((line) => /\berror:|^FAILED|CMake Error|error TS\d|npm error/.test(line))
+  return (first < 0 ? lines.slice(-40) : lines.slice(first, first + 40)).join('\n')
+}

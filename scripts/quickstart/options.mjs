@@ -1,0 +1,78 @@
+// The quickstart's command line.
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { Problem } from '../lib/terminal.mjs'
+import { taskBuilders } from './tasks.mjs'
+
+const usage = `npm run quickstart -- [options]
+
+Trains a bottleneck adapter on real English and compares it with what is simpler.
+
+  --task NAME      lexname: definition → one of 45 classes (default)
+                   hypernym: is the second definition the meaning right above the first?
+                   lemma: which words of an example carry the definition?
+  --data FILE      your own rows instead: {"text": …, "textPair": …, "label": …}, one JSON object a line
+  --model SOURCE   another encoder: a folder or a Hugging Face id
+  --compare        also full fine-tuning, and the same adapter on random weights
+  --rows N         only so many training rows
+  --out FOLDER     where the adapter and the picture go (default: out/quickstart)
+  --seed N         (default: 1)
+  --help
+`
+
+/**
+ * @typedef {object} Options
+ * @property {'lexname' | 'hypernym' | 'lemma'} task
+ * @property {string | undefined} data
+ * @property {string} model
+ * @property {boolean} compare
+ * @property {number} rows
+ * @property {string} out
+ * @property {number} seed
+ */
+
+/** @param {string} path */
+const inRepository = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+
+/** @param {string} name @param {string} value */
+function count(name, value) {
+  const number = Number(value)
+  if (!Number.isInteger(number) || number < 1)
+    throw new Problem(`--${name}: expected a whole number from 1, got ${value}.`)
+  return number
+}
+
+/** @param {string[]} args @returns {Options | string} the text to print when that is all that is asked for */
+export function readOptions(args) {
+  let values
+  try {
+    values = parseArgs({
+      args,
+      options: {
+        task: { type: 'string', default: 'lexname' },
+        data: { type: 'string' },
+        model: { type: 'string', default: inRepository('models/wordnet-bert-mini') },
+        compare: { type: 'boolean', default: false },
+        rows: { type: 'string' },
+        out: { type: 'string', default: inRepository('out/quickstart') },
+        seed: { type: 'string', default: '1' },
+        help: { type: 'boolean', default: false }
+      }
+    }).values
+  } catch (error) {
+    throw new Problem(`${/** @type {Error} */ (error).message} See npm run quickstart -- --help.`)
+  }
+  if (values.help) return usage
+  if (!Object.hasOwn(taskBuilders, values.task)) {
+    throw new Problem(`--task: expected one of ${Object.keys(taskBuilders).join(', ')}, got ${values.task}.`)
+  }
+  return {
+    task: /** @type {Options['task']} */ (values.task),
+    data: values.data,
+    model: values.model,
+    compare: values.compare,
+    rows: values.rows === undefined ? Number.POSITIVE_INFINITY : count('rows', values.rows),
+    out: values.out,
+    seed: count('seed', values.seed)
+  }
+}

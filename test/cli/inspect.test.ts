@@ -1,0 +1,77 @@
+import { join } from 'node:path'
+import test from 'ava'
+import { command, fixtures } from './command.js'
+
+const folders = join(fixtures, 'folders')
+
+test.serial('an adapter with its head, for people', async (t) => {
+  const { status, output, errors } = await command(['inspect', join(folders, 'bert-seq_bn-bin')])
+  t.is(errors, '')
+  t.is(status, 0)
+  t.regex(output, /adapter 'a'\n {2}config {8}bottleneck after feed-forward: reduction_factor=8, non_linearity="relu"/)
+  t.regex(output, /trained on {4}bert-tiny, bert, hidden size 32/)
+  t.regex(output, /parameters {4}584 in 8 tensors, float32/)
+  t.regex(output, /type {10}classification, 2 layers/)
+  t.regex(output, /labels {8}3: LABEL_0, LABEL_1, LABEL_2/)
+  t.notRegex(output, /adapter_down/)
+})
+
+test.serial('--tensors names them all', async (t) => {
+  const { output } = await command(['inspect', join(folders, 'bert-seq_bn-safetensors'), '--tensors'])
+  t.regex(output, /bert\.encoder\.layer\.0\.output\.adapters\.a\.adapter_down\.0\.weight +\[4, 32\] {2}float32/)
+  t.regex(output, /heads\.a\.4\.bias +\[3\]/)
+})
+
+test.serial('for programs: configs in the words of their files', async (t) => {
+  const { status, output } = await command(['inspect', '--json', join(folders, 'bert-float16-bin')])
+  t.is(status, 0)
+  const { adapter, head } = JSON.parse(output)
+  t.is(adapter.config.reduction_factor, 8)
+  t.is(adapter.model.hidden_size, 32)
+  t.deepEqual(adapter.weights.dtypes, ['float16'])
+  t.is(adapter.weights.parameters, 584)
+  t.is(adapter.weights.tensors.length, 8)
+  t.is(head.config.head_type, 'classification')
+  t.is(head.name, 'a')
+})
+
+test.serial('a model and a single file', async (t) => {
+  const model = join(fixtures, 'models/bert-tiny')
+  const { output } = await command(['inspect', model])
+  t.regex(output, /hidden_size +32/)
+  t.regex(output, /model\.safetensors, [\d.]+ kB/)
+  const file = JSON.parse((await command(['inspect', '--json', join(model, 'model.safetensors')])).output)
+  t.true(file.weights[0].tensors.some(({ name }: { name: string }) => name.endsWith('word_embeddings.weight')))
+})
+
+test.serial('what is nothing to inspect', async (t) => {
+  const none = await command(['inspect', 'nowhere'])
+  t.is(none.status, 1)
+  t.is(none.errors, 'torch-adapters inspect: nowhere does not exist. Check the path.\n')
+  const other = await command(['inspect', folders])
+  t.is(other.status, 1)
+  t.regex(other.errors, /holds no adapter/)
+  const text = await command(['inspect', 'package.json'])
+  t.is(text.status, 1)
+  t.notRegex(text.errors, /\n\s+at /)
+})
+
+test.serial('wrong use ends with status 2 and points to --help', async (t) => {
+  const missing = await command(['inspect'])
+  t.is(missing.status, 2)
+  t.regex(missing.errors, /expected FOLDER_OR_FILE, got nothing\. See torch-adapters inspect --help/)
+  const misspelled = await command(['inspect', 'x', '--tesnors'])
+  t.is(misspelled.status, 2)
+  t.regex(misspelled.errors, /unknown option '--tesnors' \(did you mean '--tensors'\?\)/)
+})
+
+test.serial('every command explains itself', async (t) => {
+  for (const name of ['train', 'evaluate', 'predict', 'inspect', 'convert']) {
+    const { status, output } = await command([name, '--help'])
+    t.is(status, 0, name)
+    t.true(output.startsWith(`Usage: torch-adapters ${name} `), name)
+    t.regex(output, /--json/, name)
+    t.regex(output, /Exit status/, name)
+    for (const line of output.split('\n')) t.true(line.length <= 121, line)
+  }
+})

@@ -1,0 +1,221 @@
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { Random } from '../../lib/data/random.js'
+import { command, fixtures, scratch } from './command.js'
+
+const place = scratch()
+const model = join(place, 'model')
+const rows = join(place, 'rows.jsonl')
+const shared = ['--model', model, '--threads', '1']
+
+/** Rows of random ids whose last id decides the label. */
+test.before(() => {
+  mkdirSync(model)
+  cpSync(join(fixtures, 'models/bert-tiny'), model, { recursive: true })
+  const random = Random.fromSeed(1)
+  const lines = Array.from({ length: 96 }, (_, id) => {
+    const yes = random.nextBelow(2) === 1
+    const input_ids = [
+      ...Array.from({ length: 2 + random.nextBelow(6) }, () => 5 + random.nextBelow(80)),
+      yes ? 91 : 92
+    ]
+    return JSON.stringify({ id, input_ids, label: yes ? 'yes' : 'no' })
+  })
+  writeFileSync(rows, `${lines.join('\n')}\n`)
+})
+
+const recipe = [
+  '--epochs',
+  '4',
+  '--learning-rate',
+  '0.02',
+  '--config',
+  'double_seq_bn[reduction_factor=2]',
+  '--seed',
+  '3'
+]
+
+const lines = (text: string) =>
+  text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+
+test.serial('train, evaluate and predict', async (t) => {
+  const folder = join(place, 'out', 'yesno')
+  const report = join(place, 'curves.html')
+  const trained = await command([
+    'train',
+    ...shared,
+    '--train',
+    rows,
+    '--eval',
+    rows,
+    '-o',
+    folder,
+    ...recipe,
+    '--report',
+    report
+  ])
+  t.is(trained.status, 0, trained.errors)
+  t.regex(trained.errors, /step 24, epoch 4\.00: evaluation loss [\d.]+, accuracy/)
+  t.regex(trained.output, /adapter 'yesno' \(4,288 parameters, [\d.]+ % of the base model\) is in /)
+  t.regex(readFileSync(report, 'utf8'), /<svg[\s\S]*Evaluation accuracy/)
+  const config = JSON.parse(readFileSync(join(folder, 'head_config.json'), 'utf8')).config
+  t.deepEqual(config.label2id, { no: 0, yes: 1 })
+
+  const measured = await command(['evaluate', ...shared, '-a', folder, '-d', rows, '--json'])
+  t.is(measured.status, 0, measured.errors)
+  const { metrics, rows: count } = JSON.parse(measured.output)
+  t.is(count, 96)
+  t.true(metrics.accuracy > 0.8, measured.output)
+  t.regex(trained.errors, new RegExp(`accuracy ${metrics.accuracy.toFixed(4)}`))
+
+  const answers = join(place, 'answers.jsonl')
+  const predicted = await command([
+    'predict',
+    ...shared,
+    '-a',
+    folder,
+    '-i',
+    rows,
+    '-o',
+    answers,
+    '--json',
+    '--batch-size',
+    '7'
+  ])
+  t.is(predicted.status, 0, predicted.errors)
+  t.is(JSON.parse(predicted.output).rows, 96)
+  const given = lines(readFileSync(rows, 'utf8'))
+  const got = lines(readFileSync(answers, 'utf8'))
+  t.deepEqual(
+    got.map(({ id }) => id),
+    given.map(({ id }) => id)
+  )
+  const right = got.filter(({ label }, i) => label === given[i].label).length
+  t.is(right / 96, metrics.accuracy)
+  t.true(
+    got.every(
+      ({ logits, label_id, score }) => logits.length === 2 && logits[label_id] === Math.max(...logits) && score >= 0.5
+    )
+  )
+  t.deepEqual(
+    readdirSync(place).filter((name) => name.endsWith('.part')),
+    []
+  )
+
+  const printed = await command(['predict', ...shared, '-a', folder, '-i', rows])
+  t.is(lines(printed.output).length, 96)
+})
+
+test.serial('--json gives every event and the result; the same seed gives the same numbers', async (t) => {
+  const run = async (folder: string) => {
+    const args = ['train', ...shared, '--train', rows, '-o', join(place, folder), '--name', 'a', ...recipe]
+    const { status, output, errors } = await command([...args, '--max-steps', '6', '--set', 'loggingSteps=2', '--json'])
+    t.is(status, 0, errors)
+    return lines(output)
+  }
+  const events = await run('json')
+  t.deepEqual(
+    events.map(({ type }) => type),
+    ['log', 'log', 'log', 'end', 'result']
+  )
+  t.deepEqual(Object.keys(events[0]).sort(), [
+    'epoch',
+    'grad_norm',
+    'learning_rate',
+    'loss',
+    'step',
+    'tokens_per_second',
+    'total_steps',
+    'type'
+  ])
+  t.is(events[4].adapter.name, 'a')
+  const losses = (list: { loss?: number }[]) => list.flatMap(({ loss }) => (loss === undefined ? [] : [loss]))
+  t.deepEqual(losses(await run('json-again')), losses(events))
+  const file = (folder: string) => readFileSync(join(place, folder, 'adapter.safetensors'))
+  t.deepEqual(file('json'), file('json-again'))
+})
+
+test.serial('interrupted, then resumed: the same adapter as without the interruption', async (t) => {
+  const args = (folder: string) => [
+    'train',
+    ...shared,
+    '--train',
+    rows,
+    '-o',
+    join(place, folder),
+    '--name',
+    'a',
+    ...recipe,
+    '--save',
+    'epoch',
+    // Long enough that the signal comes before the end.
+    '--epochs',
+    '30'
+  ]
+  const whole = await command(args('whole'))
+  t.is(whole.status, 0, whole.errors)
+  const stopped = await command(args('stopped'), {
+    onErrors: (text, kill) => {
+      // Once: a second one ends the process at once.
+      if (text.includes('checkpoint-6') && !text.includes('interrupted')) kill('SIGINT')
+    }
+  })
+  t.is(stopped.status, 130, stopped.errors)
+  t.false(existsSync(join(place, 'stopped', 'adapter.safetensors')))
+  const resumed = await command([...args('stopped'), '--resume'])
+  t.is(resumed.status, 0, resumed.errors)
+  const file = (folder: string) => readFileSync(join(place, folder, 'adapter.safetensors'))
+  t.deepEqual(file('stopped'), file('whole'))
+})
+
+test.serial('rows choose among several adapters', async (t) => {
+  const folder = (name: string) => join(place, name)
+  const train = (name: string, seed: string) =>
+    command(['train', ...shared, '--train', rows, '-o', folder(name), '--max-steps', '1', '--seed', seed])
+  await train('first', '1')
+  await train('second', '2')
+  const input = join(place, 'choice.jsonl')
+  const ids = [5, 6, 7]
+  const choices = [{ input_ids: ids }, { input_ids: ids, adapter: 'second' }, { input_ids: ids, adapter: 'first' }]
+  writeFileSync(input, choices.map((row) => JSON.stringify(row)).join('\n'))
+  const both = ['predict', ...shared, '-a', folder('first'), '-a', folder('second')]
+  const [none, second, first] = lines((await command([...both, '-i', input])).output).map(({ logits }) => logits)
+  t.deepEqual(none, first)
+  t.notDeepEqual(first, second)
+  writeFileSync(input, JSON.stringify({ input_ids: ids, adapter: 'third' }))
+  const wrong = await command([...both, '-i', input])
+  t.is(wrong.status, 2)
+  t.regex(wrong.errors, /row 1: no adapter 'third'; there are first, second/)
+})
+
+test.serial('mistakes are found before anything is loaded', async (t) => {
+  const folder = join(place, 'never')
+  const cases: [string[], number, RegExp][] = [
+    [['train', '--model', 'nowhere/none'], 2, /--train is missing/],
+    [['train', '--train', 'nowhere.jsonl', '-m', model, '-o', folder], 2, /--train: nowhere\.jsonl does not exist/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--epochs', 'many'],
+      2,
+      /--epochs: expected a number, got 'many'/
+    ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--config', 'seq_bm'], 2, /Did you mean 'seq_bn'\?/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--set', 'sheduler=linear'], 2, /unknown option 'sheduler'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--learning-rte', '1'], 2, /did you mean '--learning-rate'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--resume'], 2, /there are no checkpoints/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--name', 'a.b'], 2, /a name cannot hold a point/],
+    [['train', '--train', rows, '-m', join(place, 'none', 'x'), '-o', folder], 1, /does not exist/],
+    [['predict', '--model', model, '--input', rows], 2, /--adapter is missing/],
+    [['evaluate', '--model', model, '--adapter', folder], 2, /--data is missing/]
+  ]
+  for (const [args, status, message] of cases) {
+    const outcome = await command(args)
+    t.is(outcome.status, status, args.join(' '))
+    t.regex(outcome.errors, message)
+    t.notRegex(outcome.errors, /\n\s+at /)
+  }
+  t.false(existsSync(folder))
+})

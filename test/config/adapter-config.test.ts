@@ -1,0 +1,164 @@
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { AdapterConfig, ConfigUnion } from '../../lib/config/adapter-config.js'
+import { type BottleneckConfig, bottleneckFloatKeys } from '../../lib/config/bottleneck-config.js'
+import { adapterConfigHash } from '../../lib/config/config-hash.js'
+import { adapterPresets } from '../../lib/config/presets.js'
+import { pythonJson } from '../../lib/config/python-json.js'
+import { countAdapterParameters } from '../../lib/config/size.js'
+
+interface Reference {
+  readonly text: string
+  readonly hash: string
+  readonly parameters: { readonly hidden_size: number; readonly num_hidden_layers: number; readonly count: number }
+}
+
+// From fixtures/make_adapter_configs.py.
+const references = JSON.parse(readFileSync('test/config/fixtures/adapter-configs.json', 'utf8')) as Record<
+  string,
+  Reference
+>
+
+function bottleneck(...args: Parameters<typeof AdapterConfig.load>): BottleneckConfig {
+  const config = AdapterConfig.load(...args)
+  if (config.method !== 'bottleneck') throw new Error('a bottleneck config was expected')
+  return config
+}
+
+for (const [name, reference] of Object.entries(references)) {
+  test(`as in Python: ${name}`, (t) => {
+    const config = AdapterConfig.load(name)
+    t.is(pythonJson(config.toJSON(), { indent: 2, floatKeys: bottleneckFloatKeys }), reference.text)
+    t.is(adapterConfigHash(config), reference.hash)
+    const { hidden_size: hiddenSize, num_hidden_layers: numHiddenLayers, count } = reference.parameters
+    t.is(countAdapterParameters(config, { hiddenSize, numHiddenLayers }), count)
+  })
+}
+
+test('parameter counts on BERT-base, as adapter_summary prints them', (t) => {
+  const shape = { hiddenSize: 768, numHiddenLayers: 12 }
+  t.is(countAdapterParameters(AdapterConfig.load('seq_bn'), shape), 894_528)
+  t.is(countAdapterParameters(AdapterConfig.load('double_seq_bn'), shape), 1_789_056)
+  t.is(countAdapterParameters(AdapterConfig.load('par_bn'), shape), 7_091_712)
+  t.is(countAdapterParameters(AdapterConfig.load('scaled_par_bn'), shape), 7_091_724)
+})
+
+test('the places by their plain names', (t) => {
+  t.is(AdapterConfig.load('after_ffn'), adapterPresets.seq_bn)
+  t.is(AdapterConfig.load('both'), adapterPresets.double_seq_bn)
+  const attention = bottleneck('after_attention')
+  t.true(attention.mhAdapter)
+  t.false(attention.outputAdapter)
+  t.true(bottleneck('parallel').isParallel)
+})
+
+test('overrides replace fields; undefined leaves them; the preset stays as it is', (t) => {
+  const config = bottleneck('pfeiffer', { reductionFactor: 8, nonLinearity: 'gelu', dropout: undefined })
+  t.is(config.reductionFactor, 8)
+  t.is(config.nonLinearity, 'gelu')
+  t.is(config.dropout, 0)
+  t.is(adapterPresets.pfeiffer.reductionFactor, 16)
+})
+
+test('an object in snake_case or camelCase gives the same config', (t) => {
+  const snake = AdapterConfig.load(JSON.parse(JSON.stringify(adapterPresets.adapter_plus)) as object)
+  const { method: _, ...fields } = { ...adapterPresets.adapter_plus }
+  t.deepEqual(snake, adapterPresets.adapter_plus)
+  t.deepEqual(AdapterConfig.load(fields), adapterPresets.adapter_plus)
+  t.is(AdapterConfig.load(adapterPresets.par_bn), adapterPresets.par_bn)
+})
+
+test('a file holds the config alone or under "config"', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'adapter-config-'))
+  const file = join(folder, 'seq_bn.json')
+  writeFileSync(file, JSON.stringify(adapterPresets.seq_bn))
+  t.deepEqual(AdapterConfig.load(file), adapterPresets.seq_bn)
+  writeFileSync(file, JSON.stringify({ name: 'a', config: adapterPresets.par_bn }))
+  t.is(bottleneck(file, { scaling: 2 }).scaling, 2)
+  writeFileSync(
+    file,
+    JSON.stringify({ mh_adapter: true, output_adapter: true, reduction_factor: 0, non_linearity: 'relu' })
+  )
+  t.throws(() => AdapterConfig.load(file), { code: 'ERR_INVALID_FILE', message: /seq_bn\.json: reduction_factor/ })
+  t.throws(() => AdapterConfig.load(join(folder, 'none.json')), { code: 'ERR_FILE_NOT_FOUND', message: /none\.json/ })
+})
+
+test('configs are frozen', (t) => {
+  const config = bottleneck('seq_bn[leave_out=[1]]')
+  t.throws(() => Object.assign(config, { dropout: 1 }), { instanceOf: TypeError })
+  t.true(Object.isFrozen(config.leaveOut))
+  const map = bottleneck('seq_bn', { reductionFactor: { '0': 2, default: 4 } })
+  t.true(Object.isFrozen(map.reductionFactor))
+})
+
+test('scaling takes an integer', (t) => {
+  t.is(bottleneck('seq_bn[scaling=4]').scaling, 4)
+  t.regex(pythonJson(bottleneck('seq_bn[scaling=4]').toJSON(), { floatKeys: bottleneckFloatKeys }), /"scaling": 4\.0/)
+})
+
+test('wrong fields name themselves, the expected value and the nearest spelling', (t) => {
+  const cases: [() => unknown, RegExp][] = [
+    [() => AdapterConfig.load('seq_bn[invalid_key=2]'), /unknown field 'invalid_key'/],
+    [() => AdapterConfig.load('seq_bn[reduction_facto=2]'), /Did you mean 'reduction_factor'\?/],
+    [() => AdapterConfig.load('seq_bm'), /unknown name 'seq_bm'. Did you mean 'seq_bn'\?/],
+    [() => AdapterConfig.load('seq_bn|houlsbi[dropout=0.1]'), /unknown name 'houlsbi' at position 8 .*'houlsby'/],
+    [() => AdapterConfig.load('seq_bn', { reductionFactor: 0 }), /reductionFactor: expected a number above 0, got 0/],
+    [() => AdapterConfig.load('seq_bn[reduction_factor={}]'), /the map of layers is empty/],
+    [() => AdapterConfig.load("seq_bn[reduction_factor={'first': 2}]"), /layer numbers and 'default' as keys/],
+    [() => AdapterConfig.load("seq_bn[non_linearity='rellu']"), /got 'rellu'. Did you mean 'relu'\?/],
+    [() => AdapterConfig.load("seq_bn[scaling='channels']"), /Did you mean 'channel'\?/],
+    [() => AdapterConfig.load("seq_bn[residual_before_ln='before']"), /expected one of 'post_add'/],
+    [() => AdapterConfig.load('seq_bn[leave_out=[-1]]'), /leave_out\[0\]: expected an integer from 0/],
+    [() => AdapterConfig.load('seq_bn[stochastic_depth=1]'), /below 1/],
+    [() => AdapterConfig.load('seq_bn[output_adapter=False]'), /mhAdapter or outputAdapter must be true/],
+    [() => AdapterConfig.load({ mh_adapter: true }), /outputAdapter, reductionFactor, nonLinearity must be given/],
+    [() => AdapterConfig.load({ ...adapterPresets.seq_bn.toJSON(), mhAdapter: true }), /given in two spellings/],
+    [() => AdapterConfig.load(''), /a name, a file or a shorthand/],
+    [() => AdapterConfig.load({ architecture: 'bottelneck' }), /unknown architecture/]
+  ]
+  for (const [load, message] of cases) t.throws(load, { message })
+  const error = t.throws(() => AdapterConfig.load(3 as never))
+  t.true(error instanceof TypeError)
+})
+
+test('a map without a value for a layer says which layer', (t) => {
+  const config = AdapterConfig.load("seq_bn[reduction_factor={'0': 2}]")
+  t.throws(() => countAdapterParameters(config, { hiddenSize: 8, numHiddenLayers: 2 }), {
+    message: /no value for layer 1 and no 'default'; given: 0/
+  })
+})
+
+test('methods that are missing are refused by name, their fields checked first', (t) => {
+  t.throws(() => AdapterConfig.load('lora[r=8, alpha=16]'), {
+    code: 'ERR_UNSUPPORTED',
+    message: /'lora' \(LoRA\).*seq_bn/
+  })
+  t.throws(() => AdapterConfig.load('lora[ranks=8]'), { code: 'ERR_INVALID_ARG_VALUE', message: /'ranks'/ })
+  t.throws(() => AdapterConfig.load('prefix_tuning|par_bn'), { code: 'ERR_UNSUPPORTED', message: /prefix tuning/ })
+  t.throws(() => AdapterConfig.load({ architecture: 'reft', r: 1 }), { code: 'ERR_UNSUPPORTED' })
+  t.throws(() => AdapterConfig.load({ peft_type: 'LORA', r: 8 }), { code: 'ERR_UNSUPPORTED', message: /PEFT/ })
+  t.throws(() => AdapterConfig.load('seq_bn[phm_layer=True]'), { code: 'ERR_UNSUPPORTED', message: /Compacter/ })
+  t.throws(() => AdapterConfig.load("seq_bn[inv_adapter='nice']"), { code: 'ERR_UNSUPPORTED', message: /invertible/ })
+  t.throws(() => AdapterConfig.load('seq_bn_inv'), { code: 'ERR_UNSUPPORTED', message: /invertible/ })
+})
+
+test('old folders: the invertible pair and the fields that were never read', (t) => {
+  const old = { ...adapterPresets.seq_bn.toJSON(), attention_type: 'sent-lvl', new_attention_norm: false }
+  t.deepEqual(AdapterConfig.load({ ...old, invertible_adapter: null }), adapterPresets.seq_bn)
+  const invertible = { block_type: 'nice', non_linearity: 'relu', reduction_factor: 2 }
+  t.throws(() => AdapterConfig.load({ ...old, invertible_adapter: invertible }), { code: 'ERR_UNSUPPORTED' })
+})
+
+test('a union puts two adapters at different places', (t) => {
+  const union = AdapterConfig.load('attn_bn[reduction_factor=2]|seq_bn')
+  t.true(union instanceof ConfigUnion)
+  t.is(countAdapterParameters(union, { hiddenSize: 8, numHiddenLayers: 1 }), 8 * 4 * 2 + 4 + 8 + (8 * 2 + 1 + 8))
+  t.deepEqual(AdapterConfig.load(JSON.parse(JSON.stringify(union)) as object), union)
+  t.throws(() => AdapterConfig.load('seq_bn|double_seq_bn'), { message: /same place of a layer/ })
+  t.notThrows(() => AdapterConfig.load('seq_bn[leave_out=[0]]|double_seq_bn'))
+  t.throws(() => AdapterConfig.load('attn_bn|seq_bn', { dropout: 0.1 }), { message: /a union has several configs/ })
+  // get_adapter_config_hash(ConfigUnion(attn_bn, SeqBnConfig())) in adapters 1.3.0.
+  t.is(adapterConfigHash(AdapterConfig.load('attn_bn|seq_bn')), '79e4fa217138cb6b')
+})

@@ -1,0 +1,118 @@
+import test from 'ava'
+import {
+  Average,
+  adapterNames,
+  BatchSplit,
+  compositionFromJson,
+  compositionToJson,
+  Fuse,
+  formatComposition,
+  fusionName,
+  lastAdapter,
+  MultiTask,
+  Parallel,
+  parseComposition,
+  Split,
+  Stack,
+  sameComposition
+} from '../../lib/config/composition.js'
+
+test('blocks are plain frozen data', (t) => {
+  const stack = Stack('en', 'qa')
+  t.deepEqual({ ...stack }, { type: 'Stack', children: ['en', 'qa'] })
+  t.true(Object.isFrozen(stack))
+  t.true(Object.isFrozen(stack.children))
+})
+
+test('options of the blocks', (t) => {
+  t.deepEqual(Split('a', 'b', { splits: 4 }).splits, [4, 4])
+  t.deepEqual(BatchSplit('a', 'b', { batchSizes: [0, 2] }).batchSizes, [0, 2])
+  t.deepEqual(Average('a', 'b', { weights: [1, 3] }).weights, [0.25, 0.75])
+  t.deepEqual(Average('a', 'b', { weights: [1, 3], normalizeWeights: false }).weights, [1, 3])
+  t.deepEqual(Average('a', 'b').weights, [0.5, 0.5])
+  t.is(fusionName(Fuse('a', Stack('b', 'c'))), 'a,c')
+  t.is(fusionName(Fuse('a', 'b', { name: 'f' })), 'f')
+})
+
+test('a name becomes a stack of one', (t) => {
+  t.deepEqual(parseComposition('a'), Stack('a'))
+})
+
+test('names in order, each once; the last one', (t) => {
+  const setup = Stack('en', Parallel('a', Stack('b', 'a')))
+  t.deepEqual(adapterNames(setup), ['en', 'a', 'b'])
+  t.is(lastAdapter(setup), 'a')
+  t.is(formatComposition(setup), 'Stack[en, Parallel[a, Stack[b, a]]]')
+})
+
+test('stacks of different length are not the same', (t) => {
+  t.false(sameComposition(Stack('a', 'b'), Stack('a')))
+  t.true(sameComposition(Stack('a', 'b'), Stack('a', 'b')))
+  t.false(sameComposition(Fuse('a', 'b'), Stack('a', 'b')))
+})
+
+// The dicts of adapters 1.3.0: composition.py, to_dict.
+test('the dict of adapter_setup.json', (t) => {
+  const setup = Stack('en', Split('a', Stack('b', 'c'), { splits: [3, 5] }))
+  const json = {
+    type: 'Stack',
+    children: [
+      { type: 'single', children: ['en'] },
+      {
+        type: 'Split',
+        children: [
+          { type: 'single', children: ['a'] },
+          {
+            type: 'Stack',
+            children: [
+              { type: 'single', children: ['b'] },
+              { type: 'single', children: ['c'] }
+            ]
+          }
+        ],
+        kwargs: { splits: [3, 5] }
+      }
+    ]
+  }
+  t.deepEqual(compositionToJson(setup), json)
+  t.deepEqual(compositionFromJson(json), setup)
+})
+
+test('every block survives its dict and a structured clone', (t) => {
+  const blocks = [
+    Fuse('a', 'b'),
+    Fuse('a', 'b', { name: 'f' }),
+    BatchSplit('a', 'b', { batchSizes: [1, 2] }),
+    Average('a', 'b', { weights: [3, 4], normalizeWeights: false }),
+    MultiTask('a', Average('b', 'c')),
+    Parallel('a', 'b')
+  ]
+  for (const block of blocks) {
+    t.deepEqual(compositionFromJson(JSON.parse(JSON.stringify(compositionToJson(block)))), block)
+    t.deepEqual(parseComposition(structuredClone(block)), block)
+  }
+})
+
+test('nesting follows the rules of the library', (t) => {
+  t.throws(() => Stack(Stack('a')), { message: /Stack: cannot hold Stack\[a\]; it may hold: name, Fuse/ })
+  t.throws(() => Fuse('a', Parallel('b', 'c')), { message: /cannot hold/ })
+  t.notThrows(() => Parallel('a', Average('b', 'c')))
+  const deep = Split(Split(Split('a', 'b', { splits: 1 }), 'c', { splits: 1 }), 'd', { splits: 1 })
+  t.throws(() => parseComposition(deep), { message: /lies too deep/ })
+})
+
+test('wrong blocks', (t) => {
+  t.throws(() => Stack(), { message: /at least one adapter/ })
+  t.throws(() => Stack(''), { message: /not empty/ })
+  t.throws(() => Stack(3 as never), { message: /an adapter's name or Stack\(…\)/ })
+  t.throws(() => Split('a', 'b', { splits: [1] }), { message: /1 sizes for 2 adapters/ })
+  t.throws(() => BatchSplit('a', { batchSize: 2 } as never), { message: /Did you mean 'batchSizes'\?/ })
+  t.throws(() => Average('a', 'b', { weights: [1, -1] }), { message: /add up to 0/ })
+  t.throws(() => parseComposition({ type: 'Stakc', children: ['a'] }), { message: /Did you mean 'Stack'\?/ })
+  t.throws(() => parseComposition({ type: 'Stack', children: 'a' }), { message: /expected an array/ })
+  t.throws(() => parseComposition(null), { instanceOf: TypeError })
+  const ring: Record<string, unknown> = { type: 'Split', splits: [1] }
+  ring['children'] = [ring]
+  t.throws(() => parseComposition(ring), { message: /nested more than/ })
+  t.throws(() => compositionFromJson({ type: 'Stack', children: [{ type: 'single', children: [] }] }))
+})

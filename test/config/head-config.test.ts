@@ -1,0 +1,106 @@
+import test from 'ava'
+import * as heads from '../../lib/config/head-config.js'
+
+const model = { vocabSize: 100, hiddenSize: 32 }
+
+// Key sets and defaults of adapters 1.3.0, heads/base.py and heads/language_modeling.py.
+test('classification as the library writes it', (t) => {
+  const head = heads.classificationHead({ numLabels: 3, labels: ['no', 'maybe', 'yes'] })
+  t.deepEqual(heads.headConfigToJson(head, model), {
+    head_type: 'classification',
+    num_labels: 3,
+    layers: 2,
+    activation_function: 'tanh',
+    label2id: { no: 0, maybe: 1, yes: 2 },
+    use_pooler: false,
+    bias: true,
+    dropout_prob: null
+  })
+})
+
+test('tagging and masked language modelling as the library writes them', (t) => {
+  t.deepEqual(heads.headConfigToJson(heads.taggingHead({ numLabels: 5 }), model), {
+    head_type: 'tagging',
+    num_labels: 5,
+    layers: 1,
+    activation_function: 'tanh',
+    label2id: { LABEL_0: 0, LABEL_1: 1, LABEL_2: 2, LABEL_3: 3, LABEL_4: 4 },
+    dropout_prob: null
+  })
+  t.deepEqual(heads.headConfigToJson(heads.maskedLmHead(), model), {
+    head_type: 'masked_lm',
+    vocab_size: 100,
+    embedding_size: 32,
+    layers: 2,
+    activation_function: 'gelu',
+    layer_norm: true,
+    bias: true,
+    shift_labels: false,
+    label2id: null
+  })
+})
+
+test('every head survives its own file', (t) => {
+  const all = [
+    heads.classificationHead({ layers: 1, usePooler: true, bias: false, dropoutProb: 0.5, activationFunction: null }),
+    heads.regressionHead(),
+    heads.multiLabelHead({ id2label: { 0: 'a', 1: 'b', 2: 'c' } }),
+    heads.taggingHead({ label2id: { O: 0, B: 1 } }),
+    heads.maskedLmHead({ activationFunction: 'relu' })
+  ]
+  for (const head of all) {
+    const json = JSON.parse(JSON.stringify(heads.headConfigToJson(head, model)))
+    t.deepEqual(heads.headConfigFromJson(json), head)
+  }
+})
+
+test('old files lack fields', (t) => {
+  const json = { head_type: 'classification', num_labels: 2, layers: 2, activation_function: 'tanh', label2id: null }
+  t.deepEqual(heads.headConfigFromJson(json), heads.classificationHead())
+})
+
+test('names that say nothing are no names', (t) => {
+  t.is(heads.classificationHead({ labels: ['LABEL_0', 'LABEL_1'] }).label2id, null)
+  t.deepEqual(heads.classificationHead({ labels: ['LABEL_1', 'LABEL_0'] }).label2id, { LABEL_1: 0, LABEL_0: 1 })
+})
+
+test('regression is one output', (t) => {
+  t.is(heads.regressionHead().numLabels, 1)
+  t.throws(() => heads.regressionHead({ numLabels: 2 } as never), { message: /unknown option 'numLabels'/ })
+})
+
+test('label names', (t) => {
+  t.deepEqual(heads.labelNames(heads.classificationHead({ numLabels: 3, label2id: { b: 1 } })), [
+    'LABEL_0',
+    'b',
+    'LABEL_2'
+  ])
+  t.deepEqual(heads.labelNames(heads.maskedLmHead()), [])
+})
+
+test('wrong heads are refused', (t) => {
+  t.throws(() => heads.classificationHead({ numLabels: 0 }), { message: /numLabels: expected a positive integer/ })
+  t.throws(() => heads.classificationHead({ numLabels: 2, labels: ['a', 'b', 'c'] }), { message: /id of label 'c'/ })
+  t.throws(() => heads.classificationHead({ labels: ['a', 'a'] }), { message: /same label is there twice/ })
+  t.throws(() => heads.classificationHead({ numLabels: 3, label2id: { a: 1, b: 1 } }), { message: /two labels have/ })
+  t.throws(() => heads.classificationHead({ layer: 2 } as never), { message: /Did you mean 'layers'\?/ })
+  t.throws(() => heads.taggingHead({ usePooler: true } as never), { message: /unknown option 'usePooler'/ })
+  t.throws(() => heads.classificationHead({ layers: 1e9 }), { message: /up to 16/ })
+  t.throws(() => heads.headConfigFromJson({ head_type: 'question_answering', num_labels: 2 }), {
+    code: 'ERR_UNSUPPORTED'
+  })
+  const causal = { head_type: 'masked_lm', shift_labels: true }
+  t.throws(() => heads.headConfigFromJson(causal), { code: 'ERR_UNSUPPORTED', message: /shift_labels true/ })
+})
+
+test('what the core takes', (t) => {
+  t.deepEqual(heads.nativeHeadConfig(heads.taggingHead({ numLabels: 5, dropoutProb: 0.1 })), {
+    head_type: 'tagging',
+    num_labels: 5,
+    layers: 1,
+    activation_function: 'tanh',
+    use_pooler: false,
+    bias: true,
+    dropout_prob: 0.1
+  })
+})

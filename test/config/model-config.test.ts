@@ -1,0 +1,82 @@
+import test from 'ava'
+import {
+  maxRowLength,
+  modelConfigFromJson,
+  modelConfigToJson,
+  nativeModelConfig
+} from '../../lib/config/model-config.js'
+
+// The config.json of roberta-base.
+const robertaBase = {
+  architectures: ['RobertaForMaskedLM'],
+  attention_probs_dropout_prob: 0.1,
+  bos_token_id: 0,
+  eos_token_id: 2,
+  hidden_act: 'gelu',
+  hidden_dropout_prob: 0.1,
+  hidden_size: 768,
+  initializer_range: 0.02,
+  intermediate_size: 3072,
+  layer_norm_eps: 1e-5,
+  max_position_embeddings: 514,
+  model_type: 'roberta',
+  num_attention_heads: 12,
+  num_hidden_layers: 12,
+  pad_token_id: 1,
+  type_vocab_size: 1,
+  vocab_size: 50265
+}
+
+test('a real config.json', (t) => {
+  const config = modelConfigFromJson(robertaBase)
+  t.is(config.layerNormEps, 1e-5)
+  t.is(config.typeVocabSize, 1)
+  t.is(config.classifierDropout, null)
+  t.is(maxRowLength(config), 512)
+  t.true(Object.isFrozen(config))
+  t.false('classifierDropout' in nativeModelConfig(config))
+})
+
+test('fields that are left out have the defaults of their family', (t) => {
+  t.like(modelConfigFromJson({ model_type: 'bert' }), { vocabSize: 30522, padTokenId: 0, layerNormEps: 1e-12 })
+  t.like(modelConfigFromJson({ model_type: 'roberta' }), { vocabSize: 50265, padTokenId: 1 })
+  t.like(modelConfigFromJson({ model_type: 'xlm-roberta' }), { vocabSize: 30522, padTokenId: 1 })
+})
+
+test('camelCase reads the same, and what is written reads back', (t) => {
+  const config = modelConfigFromJson(robertaBase)
+  t.deepEqual(modelConfigFromJson({ ...config }), config)
+  const json = modelConfigToJson(config, 'RobertaForMaskedLM')
+  t.deepEqual(modelConfigFromJson(JSON.parse(JSON.stringify(json)) as object as Record<string, unknown>), config)
+  t.is(json['layer_norm_eps'], 1e-5)
+  t.deepEqual(json['architectures'], ['RobertaForMaskedLM'])
+})
+
+test('a field that changes the numbers in a way that is not built is refused by name', (t) => {
+  const cases: [Record<string, unknown>, RegExp][] = [
+    [{ position_embedding_type: 'relative_key' }, /position_embedding_type .*relative positions.*expected absolute/],
+    [{ is_decoder: true }, /is_decoder .*causal attention/],
+    [{ add_cross_attention: true }, /add_cross_attention/],
+    [{ pruned_heads: { '0': [1] } }, /pruned_heads/],
+    [{ quantization_config: { bits: 4 } }, /quantization_config/],
+    [{ model_type: 'gpt2' }, /model_type .*bert, roberta, xlm-roberta/]
+  ]
+  for (const [field, message] of cases) {
+    t.throws(() => modelConfigFromJson({ ...robertaBase, ...field }), { code: 'ERR_UNSUPPORTED', message })
+  }
+})
+
+test('impossible values are refused', (t) => {
+  const cases: [Record<string, unknown>, RegExp][] = [
+    [{ hidden_act: 'gelu_neww' }, /Did you mean 'gelu_new'\?/],
+    [{ hidden_size: 770 }, /770 cannot be divided by num_attention_heads 12/],
+    [{ hidden_size: 1e12 }, /hidden_size: expected a positive integer up to/],
+    [{ num_hidden_layers: 0 }, /num_hidden_layers: expected a positive integer/],
+    [{ layer_norm_eps: '1e-5' }, /layer_norm_eps: expected a number/],
+    [{ hidden_dropout_prob: 1.5 }, /hidden_dropout_prob/],
+    [{ pad_token_id: 50265 }, /an id below vocab_size 50265/],
+    [{ max_position_embeddings: 2 }, /more than 2/],
+    [{ model_type: undefined }, /does not say what the model is/]
+  ]
+  for (const [field, message] of cases) t.throws(() => modelConfigFromJson({ ...robertaBase, ...field }), { message })
+})

@@ -1,0 +1,21 @@
+import test from 'ava'
+import { didYouMean, editDistance, nearest } from '../../lib/config/nearest.js'
+
+test('editDistance counts insertions, deletions, substitutions and swaps', (t) => {
+  t.is(editDistance('', 'abc'), 3)
+  t.is(editDistance('kitten', 'sitting'), 3)
+  t.is(editDistance('adn', 'and'), 1)
+  t.is(editDistance('same', 'same'), 0)
+})
+
+test('nearest ignores case and word separators', (t) => {
+  t.is(nearest('num_train_epochs', ['numTrainEpochs', 'maxSteps']), 'numTrainEpochs')
+  t.is(nearest('reductionFacotr', ['reductionFactor', 'dropout']), 'reductionFactor')
+})
+
+test('nearest names nothing when nothing is near', (t) => {
+  t.is(nearest('zebra', ['reductionFactor', 'dropout']), undefined)
+  t.is(nearest('x'.repeat(100_000), ['x']), undefined)
+  t.is(didYouMean('zebra', ['dropout']), '')
+  t.is(didYouMean('dropuot', ['dropout']), " Did you mean 'dropout'?")
+})

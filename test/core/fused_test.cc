@@ -1,0 +1,159 @@
+// The fused nodes against the plain modules that they stand for: values and gradients, small (MKL) and large (oneDNN),
+// rows of uneven lengths, first tokens alone.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
+
+#include "check.h"
+#include "core/adapters/bottleneck_function.h"
+#include "core/adapters/flat_parameters.h"
+#include "core/models/initialise.h"
+#include "core/nn/attention.h"
+#include "core/nn/frozen.h"
+#include "core/nn/gemm.h"
+
+namespace {
+
+using namespace ta;
+
+at::Tensor random_tensor(Random& random, at::IntArrayRef shape) {
+  auto tensor = at::empty(shape, at::TensorOptions(at::kFloat));
+  return random.normal_(tensor, 0, 1);
+}
+
+// Every parameter random, so that no bias and no LayerNorm is the identity.
+template <class M>
+std::shared_ptr<M> with_values(std::shared_ptr<M> module, Random& random) {
+  initialise_missing(*module, "", 0.05, random, at::kCPU);
+  module->visit_parameters("", [&](const std::string&, const Parameter& parameter) {
+    auto noise = random_tensor(random, parameter.shape);
+    parameter.value->add_(noise, 0.05);
+  });
+  return module;
+}
+
+struct Case {
+  int64_t hidden;
+  std::vector<int64_t> lengths;
+};
+const std::vector<Case> kCases = {{32, {1}}, {32, {5, 5, 5}}, {32, {1, 2, 2, 7}}, {256, {40, 40, 64}}};
+
+double largest_difference(const at::Tensor& a, const at::Tensor& b) {
+  return (a - b).abs().max().item<double>() / (1.0 + b.abs().max().item<double>());
+}
+
+// Runs both forms on copies of the inputs; compares results and the gradients of `inputs` and `parameters`.
+void compare(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor*>& parameters, Random& random,
+             const std::function<at::Tensor(const std::vector<at::Tensor>&)>& fused,
+             const std::function<at::Tensor(const std::vector<at::Tensor>&)>& plain) {
+  std::vector<std::vector<at::Tensor>> grads;
+  std::vector<at::Tensor> results;
+  at::Tensor weights;
+  for (const auto& form : {fused, plain}) {
+    std::vector<at::Tensor> leaves;
+    for (const auto& input : inputs) leaves.push_back(input.detach().clone().requires_grad_(true));
+    for (auto* parameter : parameters) parameter->mutable_grad() = at::Tensor();
+    auto result = form(leaves);
+    if (!weights.defined()) weights = random_tensor(random, result.sizes());
+    (result * weights).sum().backward();
+    results.push_back(result.detach());
+    auto& collected = grads.emplace_back();
+    for (const auto& leaf : leaves) collected.push_back(leaf.grad().defined() ? leaf.grad() : at::zeros(leaf.sizes()));
+    for (auto* parameter : parameters) collected.push_back(parameter->grad());
+  }
+  CHECK(largest_difference(results[0], results[1]) < 2e-6);
+  for (size_t i = 0; i < grads[0].size(); ++i) CHECK(largest_difference(grads[0][i], grads[1][i]) < 5e-6);
+}
+
+}  // namespace
+
+TEST(attention_of_frozen_weights_is_the_plain_one) {
+  Random random(7);
+  for (const auto& c : kCases) {
+    RowLayout rows(c.lengths);
+    auto layer = [&] { return with_values(std::make_shared<Linear>(c.hidden, c.hidden), random); };
+    auto q = layer(), k = layer(), v = layer(), o = layer();
+    const AttentionWeights weights{*q, *k, *v, *o};
+    auto x = random_tensor(random, {rows.tokens(), c.hidden});
+    compare(
+        {x}, {}, random, [&](const auto& in) { return frozen_attention(in[0], in[0], weights, rows, rows, 4); },
+        [&](const auto& in) {
+          auto context =
+              packed_attention(q->forward(in[0]), k->forward(in[0]), v->forward(in[0]), rows, rows, 4, 0, nullptr);
+          return o->forward(context);
+        });
+    // Queries for each row's first token alone.
+    const auto single = RowLayout::single(rows.rows());
+    auto first = random_tensor(random, {rows.rows(), c.hidden});
+    compare(
+        {first, x}, {}, random,
+        [&](const auto& in) { return frozen_attention(in[0], in[1], weights, single, rows, 4); },
+        [&](const auto& in) {
+          auto context =
+              packed_attention(q->forward(in[0]), k->forward(in[1]), v->forward(in[1]), single, rows, 4, 0, nullptr);
+          return o->forward(context);
+        });
+  }
+}
+
+TEST(feed_forward_and_norm_of_frozen_weights_are_the_plain_ones) {
+  Random random(8);
+  for (const auto& c : kCases) {
+    const int64_t tokens = RowLayout(c.lengths).tokens();
+    auto in = with_values(std::make_shared<Linear>(c.hidden, 4 * c.hidden), random);
+    auto out = with_values(std::make_shared<Linear>(4 * c.hidden, c.hidden), random);
+    auto norm = with_values(std::make_shared<LayerNorm>(c.hidden), random);
+    auto x = random_tensor(random, {tokens, c.hidden}), r = random_tensor(random, {tokens, c.hidden});
+    for (const char* name : {"gelu", "gelu_new", "relu", "silu", "sigmoid", "tanh", "linear"}) {
+      Activation act(name);
+      compare(
+          {x}, {}, random, [&](const auto& v) { return frozen_feed_forward(v[0], *in, act.kind(), *out); },
+          [&](const auto& v) { return out->forward(act.forward(in->forward(v[0]))); });
+    }
+    compare(
+        {x, r}, {}, random, [&](const auto& v) { return add_norm(v[0], v[1], *norm); },
+        [&](const auto& v) { return norm->forward(v[0] + v[1]); });
+  }
+}
+
+TEST(a_plain_bottleneck_in_one_node_is_the_module) {
+  Random random(9);
+  for (const auto& c : kCases) {
+    RowLayout rows(c.lengths);
+    auto norm = with_values(std::make_shared<LayerNorm>(c.hidden), random);
+    auto h = random_tensor(random, {rows.tokens(), c.hidden}), r = random_tensor(random, {rows.tokens(), c.hidden});
+    for (int flags = 0; flags < 8; ++flags) {
+      for (auto residual : {ResidualBeforeLn::yes, ResidualBeforeLn::no, ResidualBeforeLn::post_add}) {
+        BottleneckConfig config;
+        config.is_parallel = (flags & 1) != 0;
+        config.original_ln_before = (flags & 2) != 0;
+        config.original_ln_after = (flags & 4) != 0;
+        config.residual_before_ln = residual;
+        config.scaling_value = flags % 3 == 0 ? 1.0 : 2.5;
+        config.non_linearity = flags % 2 == 0 ? "relu" : "gelu";
+        auto adapter = with_values(std::make_shared<Bottleneck>(c.hidden, 8, config), random);
+        CHECK(adapter->plain());
+        std::vector<at::Tensor*> trained = {&adapter->down->weight, &adapter->down->bias, &adapter->up->weight,
+                                            &adapter->up->bias};
+        for (auto* parameter : trained) parameter->requires_grad_(true);
+        compare(
+            {h, r}, trained, random, [&](const auto& v) { return bottleneck_site(v[0], v[1], *adapter, *norm); },
+            [&](const auto& v) {
+              return adapter->finish(adapter->forward(v[0], v[1], *norm, rows, nullptr), v[1], *norm);
+            });
+      }
+    }
+  }
+}
+
+TEST(a_large_trainable_linear_gives_the_gradients_of_the_plain_product) {
+  Random random(10);
+  auto linear = with_values(std::make_shared<Linear>(256, 512), random);
+  linear->weight.requires_grad_(true);
+  linear->bias.requires_grad_(true);
+  auto x = random_tensor(random, {128, 256});
+  CHECK(uses_onednn(x, linear->weight));
+  compare(
+      {x}, {&linear->weight, &linear->bias}, random, [&](const auto& v) { return linear->forward(v[0]); },
+      [&](const auto& v) { return v[0].matmul(linear->weight.t()) + linear->bias; });
+}

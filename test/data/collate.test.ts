@@ -1,0 +1,75 @@
+import test from 'ava'
+import { classificationHead, multiLabelHead, taggingHead } from '../../lib/config/head-config.js'
+import { collate, encodeRow, labelledTokens, restoreRows, restoreTokens } from '../../lib/data/collate.js'
+import type { Row } from '../../lib/data/dataset.js'
+import { TextTokenizer } from '../../lib/data/tokenizer.js'
+
+const tokenizer = TextTokenizer.fromFolder('test/data/fixtures/tokenizers/bert')
+const encode = (row: Row, options: object = {}) => encodeRow(row, { tokenizer, maxLength: 64, ...options }, 'row')
+
+test('rows lie one after the other, sorted by length; order leads back', (t) => {
+  const head = classificationHead({ numLabels: 3 })
+  const rows = [
+    { inputIds: [1, 2, 3], label: 0 },
+    { inputIds: [4], label: 1 },
+    { inputIds: [5, 6], tokenTypeIds: [0, 1], label: 2 },
+    { inputIds: [7], label: 0 }
+  ].map((row) => encode(row, { head }))
+  const batch = collate(rows)
+  t.deepEqual([...batch.inputIds], [4, 7, 5, 6, 1, 2, 3])
+  t.deepEqual([...batch.rowLengths], [1, 1, 2, 3])
+  t.deepEqual([...(batch.tokenTypeIds ?? [])], [0, 0, 0, 1, 0, 0, 0])
+  t.deepEqual(batch.labels, Int32Array.of(1, 0, 2, 0))
+  t.deepEqual([...batch.order], [1, 3, 2, 0])
+  // Two values a row: of row 1, 3, 2, 0.
+  const restored = restoreRows(Float32Array.of(10, 11, 30, 31, 20, 21, 0, 1), 2, batch.order)
+  t.deepEqual([...restored], [0, 1, 10, 11, 20, 21, 30, 31])
+  const tokens = restoreTokens(Float32Array.of(4, 7, 5, 6, 1, 2, 3), 1, batch)
+  t.deepEqual(
+    tokens.map((row) => [...row]),
+    [[1, 2, 3], [4], [5, 6], [7]]
+  )
+})
+
+test('label vectors and token labels lie in the same order as the rows', (t) => {
+  const head = multiLabelHead({ numLabels: 2 })
+  const vectors = collate([
+    encode({ inputIds: [1, 2], label: [1, 0] }, { head }),
+    encode({ inputIds: [3], label: [0, 1] }, { head })
+  ])
+  t.deepEqual(vectors.labels, Float32Array.of(0, 1, 1, 0))
+  const tagging = { head: taggingHead({ labels: ['O', 'B'] }) }
+  const tokens = collate([
+    encode({ words: ['small', 'furry'], labels: ['B', 'O'] }, tagging),
+    encode({ inputIds: [9], labels: ['B'] }, tagging)
+  ])
+  t.deepEqual([...(tokens.labels ?? [])].slice(0, 2), [1, -100])
+  t.is(labelledTokens(tokens.labels as Int32Array), 3)
+})
+
+test('text and pairs are cut to the length of the model', (t) => {
+  const row = encode({ text: 'a small furry animal', textPair: 'that lives in trees' }, { maxLength: 8 })
+  t.is(row.inputIds.length, 8)
+  t.deepEqual([...new Set(row.tokenTypeIds)], [0, 1])
+  t.is(row.label, undefined)
+})
+
+test('without a head labels are left alone', (t) => {
+  t.is(collate([encode({ text: 'a', label: 'anything' })]).labels, undefined)
+})
+
+test('wrong batches and rows', (t) => {
+  const head = classificationHead()
+  t.throws(() => collate([]), { message: /no rows/ })
+  t.throws(() => collate([encode({ text: 'a', label: 1 }, { head }), encode({ text: 'a' }, { head })]), {
+    message: /some rows have a label and some have none/
+  })
+  t.throws(() => encode({ inputIds: new Array(65).fill(1) }), { instanceOf: RangeError, message: /at most 64 ids/ })
+  t.throws(() => encodeRow({ text: 'a' }, { maxLength: 8 }, 'row'), {
+    message: /no tokenizer, so rows must be inputIds/
+  })
+  t.throws(() => encode({ text: 'a', label: [1] }, { head: taggingHead() }), { message: /need words or inputIds/ })
+  t.throws(() => encode({ inputIds: [1, 2], label: [1] }, { head: taggingHead() }), {
+    message: /1 labels for 2 tokens/
+  })
+})

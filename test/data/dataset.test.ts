@@ -1,0 +1,42 @@
+import test from 'ava'
+import { checkRow, collectRows, type Row } from '../../lib/data/dataset.js'
+
+const rows: Row[] = [
+  { text: 'a', label: 1 },
+  { inputIds: [1, 2], tokenTypeIds: [0, 1] },
+  { words: ['a', 'b'], labels: [0, 1] }
+]
+
+test('arrays, iterables and async iterables give the same rows', async (t) => {
+  async function* later() {
+    yield* rows
+  }
+  t.deepEqual(await collectRows(rows), rows)
+  t.deepEqual(await collectRows(new Set(rows)), rows)
+  t.deepEqual(await collectRows(later()), rows)
+})
+
+test('what is no dataset', async (t) => {
+  await t.throwsAsync(collectRows([]), { message: 'dataset: it has no rows' })
+  await t.throwsAsync(collectRows('text' as never), { instanceOf: TypeError, message: /an array, an iterable/ })
+  await t.throwsAsync(collectRows({} as never), { instanceOf: TypeError })
+  await t.throwsAsync(collectRows([{ text: 'a' }, { text: 1 }] as never, 'trainDataset'), {
+    message: 'trainDataset[1].text: expected a string, got 1 (a number)'
+  })
+})
+
+test('wrong rows name the field', (t) => {
+  const cases: [unknown, RegExp][] = [
+    [{ label: 1 }, /expected one of text, words or inputIds, got label/],
+    [{ input_ids: [1] }, /'input_ids' is written 'inputIds' here/],
+    [{ text: 'a', inputIds: [1] }, /got text and inputIds/],
+    [{ text: 'a', textPair: 1 }, /row\.textPair: expected a string/],
+    [{ inputIds: [] }, /at least one token/],
+    [{ inputIds: [1, -1] }, /inputIds\[1\]: expected an integer from 0/],
+    [{ inputIds: [1], tokenTypeIds: [0, 0] }, /2 types for 1 ids/],
+    [{ words: ['a', 2] }, /words\[1\]: expected a string/],
+    [{ text: 'a', label: 1, labels: [1] }, /label or labels, not both/],
+    [null, /row: expected an object, got null/]
+  ]
+  for (const [row, message] of cases) t.throws(() => checkRow(row, 'row'), { message })
+})

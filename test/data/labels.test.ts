@@ -1,0 +1,65 @@
+import test from 'ava'
+import { classificationHead, multiLabelHead, regressionHead, taggingHead } from '../../lib/config/head-config.js'
+import { encodeLabel, spreadWordLabels, summarizeLabels } from '../../lib/data/labels.js'
+
+const sentiment = classificationHead({ labels: ['negative', 'positive'] })
+
+test('classes by number, by name and by text from a CSV file', (t) => {
+  t.deepEqual(encodeLabel(sentiment, 1, 'label'), Int32Array.of(1))
+  t.deepEqual(encodeLabel(sentiment, 'positive', 'label'), Int32Array.of(1))
+  t.deepEqual(encodeLabel(classificationHead(), '1', 'label'), Int32Array.of(1))
+  t.deepEqual(encodeLabel(classificationHead(), 'LABEL_0', 'label'), Int32Array.of(0))
+  // A head whose names are digits means its names.
+  t.deepEqual(encodeLabel(classificationHead({ labels: ['5', '1'] }), '1', 'label'), Int32Array.of(1))
+})
+
+test('values', (t) => {
+  t.deepEqual(encodeLabel(regressionHead(), 2.5, 'label'), Float32Array.of(2.5))
+  t.deepEqual(encodeLabel(regressionHead(), '-3', 'label'), Float32Array.of(-3))
+  t.throws(() => encodeLabel(regressionHead(), 'much', 'label'), { message: /finite number/ })
+})
+
+test('several labels: numbers or names', (t) => {
+  const head = multiLabelHead({ labels: ['a', 'b', 'c'] })
+  t.deepEqual(encodeLabel(head, [0, 1, 0.5], 'label'), Float32Array.of(0, 1, 0.5))
+  t.deepEqual(encodeLabel(head, ['c', 'a'], 'label'), Float32Array.of(1, 0, 1))
+  t.deepEqual(encodeLabel(head, [], 'label'), Float32Array.of(0, 0, 0))
+  t.throws(() => encodeLabel(head, [1], 'label'), { message: /expected 3 numbers/ })
+  t.throws(() => encodeLabel(head, 'a', 'label'), { message: /the names that apply/ })
+})
+
+test('labels of words go to their first token', (t) => {
+  const head = taggingHead({ labels: ['O', 'B'] })
+  const labels = encodeLabel(head, ['B', 'O', 'B'], 'label') as Int32Array
+  const wordIds = Int32Array.of(-1, 0, 0, 1, 2, 2, -1)
+  t.deepEqual([...spreadWordLabels(labels, wordIds, 3, 'label')], [-100, 1, -100, 0, 1, -100, -100])
+  t.throws(() => spreadWordLabels(labels, wordIds, 4, 'label'), { message: /3 labels for 4 words/ })
+  t.deepEqual(encodeLabel(head, [-100, 1], 'label'), Int32Array.of(-100, 1))
+})
+
+test('wrong labels', (t) => {
+  t.throws(() => encodeLabel(sentiment, 2, 'label'), { message: /integer from 0 up to 1, got 2/ })
+  t.throws(() => encodeLabel(sentiment, 'positiv', 'rows[3].label'), {
+    message: /rows\[3\].*Did you mean 'positive'\?/
+  })
+  t.throws(() => encodeLabel(classificationHead(), 'good', 'label'), { message: /has no label names/ })
+  t.throws(() => encodeLabel(taggingHead(), 1, 'label'), { message: /one label a token/ })
+})
+
+test('a dataset tells which head it needs', (t) => {
+  const kinds = (labels: unknown[], row: object = { text: 'x' }) => {
+    return summarizeLabels(labels.map((label) => ({ ...row, label })) as never)
+  }
+  t.deepEqual(kinds(['b', 'a', 'b']), { kind: 'classification', numLabels: 2, labels: ['a', 'b'] })
+  t.deepEqual(kinds([0, 3]), { kind: 'classification', numLabels: 4, labels: null })
+  t.deepEqual(kinds(['0', '1']), { kind: 'classification', numLabels: 2, labels: null })
+  t.deepEqual(kinds([0.5, 1]), { kind: 'regression', numLabels: 1, labels: null })
+  t.deepEqual(kinds([-1, 1]), { kind: 'regression', numLabels: 1, labels: null })
+  t.deepEqual(kinds([['a'], ['b', 'c']]), { kind: 'multilabel_classification', numLabels: 3, labels: ['a', 'b', 'c'] })
+  t.deepEqual(kinds([[0, 1, 1]]), { kind: 'multilabel_classification', numLabels: 3, labels: null })
+  t.deepEqual(kinds([['O', 'B']], { words: ['x', 'y'] }), { kind: 'tagging', numLabels: 2, labels: ['B', 'O'] })
+  t.deepEqual(kinds([[0, -100]], { inputIds: [5, 6] }), { kind: 'tagging', numLabels: 2, labels: null })
+  t.throws(() => kinds(['a', 1]), { message: /some labels are names and some numbers/ })
+  t.throws(() => kinds(['a', ['b']]), { message: /some a list/ })
+  t.throws(() => kinds(['a', null]), { message: /dataset\[1\]: this row has no label/ })
+})

@@ -1,0 +1,119 @@
+import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { TextTokenizer } from '../../lib/data/tokenizer.js'
+import { hasTokenizer } from '../../lib/data/tokenizer-files.js'
+
+const folder = 'test/data/fixtures/tokenizers'
+
+interface Encodings {
+  readonly rows: readonly { text: string; pair: string | null; maxLength: number; ids: number[]; types: number[] }[]
+  readonly words: readonly { words: string[]; maxLength: number; ids: number[]; wordIds: number[] }[]
+}
+
+// From fixtures/make_tokenizers.py.
+function reference(name: string): Encodings {
+  return JSON.parse(readFileSync(join(folder, name, 'encodings.json'), 'utf8')) as Encodings
+}
+
+for (const name of ['bert', 'roberta', 'xlm-roberta', 'bert-vocab']) {
+  test(`${name}: ids and types as in Python`, (t) => {
+    const tokenizer = TextTokenizer.fromFolder(join(folder, name))
+    for (const { text, pair, maxLength, ids, types } of reference(name === 'bert-vocab' ? 'bert' : name).rows) {
+      const encoded = tokenizer.encode(text, pair, { maxLength })
+      const what = JSON.stringify({ text, pair, maxLength })
+      t.deepEqual([...encoded.inputIds], ids, what)
+      t.deepEqual([...encoded.tokenTypeIds], types, what)
+    }
+  })
+}
+
+for (const name of ['bert', 'roberta', 'xlm-roberta']) {
+  test(`${name}: words as in Python`, (t) => {
+    const tokenizer = TextTokenizer.fromFolder(join(folder, name))
+    for (const { words, maxLength, ids, wordIds } of reference(name).words) {
+      const encoded = tokenizer.encodeWords(words, { maxLength })
+      t.deepEqual([...encoded.inputIds], ids, words.join('|'))
+      t.deepEqual([...encoded.wordIds], wordIds, words.join('|'))
+    }
+  })
+}
+
+test('special tokens and limits', (t) => {
+  const bert = TextTokenizer.fromFolder(join(folder, 'bert'))
+  t.deepEqual([bert.padId, bert.unknownId, bert.clsId, bert.sepId, bert.maskId], [0, 1, 2, 3, 4])
+  t.deepEqual([...bert.specialIds], [0, 1, 2, 3, 4])
+  t.is(bert.modelMaxLength, 64)
+  t.is(bert.specialTokenCount(false), 2)
+  t.is(bert.specialTokenCount(true), 3)
+  const roberta = TextTokenizer.fromFolder(join(folder, 'roberta'))
+  t.deepEqual([roberta.clsId, roberta.padId, roberta.sepId, roberta.unknownId, roberta.maskId], [0, 1, 2, 3, 4])
+  t.is(roberta.specialTokenCount(true), 4)
+  t.is(TextTokenizer.fromFolder(join(folder, 'bert-vocab')).modelMaxLength, Infinity)
+})
+
+test("without maxLength the tokenizer's own limit cuts", (t) => {
+  const tokenizer = TextTokenizer.fromFolder(join(folder, 'bert'))
+  const long = 'animal '.repeat(100)
+  t.is(tokenizer.encode(long).inputIds.length, 64)
+  t.is(tokenizer.encode(long, null, { maxLength: 300 }).inputIds.length > 64, true)
+})
+
+test('decode', (t) => {
+  const tokenizer = TextTokenizer.fromFolder(join(folder, 'bert'))
+  const { inputIds } = tokenizer.encode('a small furry animal')
+  t.is(tokenizer.decode(inputIds), 'a small furry animal')
+  t.is(tokenizer.decode(inputIds, false), '[CLS] a small furry animal [SEP]')
+  t.is(tokenizer.decode([]), '')
+})
+
+test('a row must have room for its special tokens and one more', (t) => {
+  const tokenizer = TextTokenizer.fromFolder(join(folder, 'bert'))
+  t.throws(() => tokenizer.encode('a', 'b', { maxLength: 3 }), {
+    instanceOf: RangeError,
+    message: /integer from 4, got 3/
+  })
+  t.throws(() => tokenizer.encode(3 as never), { message: /text: expected a string/ })
+})
+
+test('broken folders', (t) => {
+  const copy = mkdtempSync(join(tmpdir(), 'tokenizer-'))
+  t.false(hasTokenizer(copy))
+  t.throws(() => TextTokenizer.fromFolder(copy), {
+    code: 'ERR_FILE_NOT_FOUND',
+    message: /tokenizer\.json, or vocab\.txt/
+  })
+  cpSync(join(folder, 'bert'), copy, { recursive: true })
+  t.true(hasTokenizer(copy))
+  const file = join(copy, 'tokenizer.json')
+  const whole = JSON.parse(readFileSync(file, 'utf8')) as Record<string, Record<string, unknown>>
+  const broken: [object, RegExp][] = [
+    [{ ...whole, model: undefined }, /no "model"/],
+    [{ ...whole, added_tokens: [{ id: 2 ** 40, content: 'x' }] }, /an added token is not/],
+    [{ ...whole, model: { ...whole['model'], vocab: { a: -1 } } }, /the id of 'a' is -1/],
+    [{ ...whole, pre_tokenizer: { type: 'Magic' } }, /cannot be used: .*Magic/]
+  ]
+  for (const [content, message] of broken) {
+    writeFileSync(file, JSON.stringify(content))
+    t.throws(() => TextTokenizer.fromFolder(copy), { code: 'ERR_INVALID_FILE', message })
+  }
+  writeFileSync(file, '{"model":')
+  t.throws(() => TextTokenizer.fromFolder(copy), { code: 'ERR_INVALID_FILE', message: /not valid JSON/ })
+})
+
+test('a vocabulary without the special tokens', (t) => {
+  const copy = mkdtempSync(join(tmpdir(), 'tokenizer-'))
+  writeFileSync(join(copy, 'vocab.txt'), 'a\nb\n')
+  t.throws(() => TextTokenizer.fromFolder(copy), { message: /vocab\.txt has no line '\[PAD\]'/ })
+})
+
+test('tokenizer_config.json overrules the case of a BERT tokenizer', (t) => {
+  const copy = mkdtempSync(join(tmpdir(), 'tokenizer-'))
+  cpSync(join(folder, 'bert'), copy, { recursive: true })
+  const file = join(copy, 'tokenizer_config.json')
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), do_lower_case: false }))
+  const tokenizer = TextTokenizer.fromFolder(copy)
+  // The vocabulary has no capital letters.
+  t.deepEqual([...tokenizer.encode('A').inputIds], [2, 1, 3])
+})

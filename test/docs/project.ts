@@ -1,0 +1,97 @@
+import { spawn } from 'node:child_process'
+import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { delimiter, join } from 'node:path'
+import { startHub } from '../exchange/hub-server.js'
+import { repository } from '../native/support.js'
+
+export interface Finished {
+  readonly status: number | null
+  readonly output: string
+  readonly errors: string
+}
+
+/** A user's project that has this package installed, and what the README takes for granted there. */
+export interface Project {
+  readonly folder: string
+  run(command: string, args: readonly string[]): Promise<Finished>
+  close(): Promise<void>
+}
+
+const fixtures = join(repository, 'test/parity/fixtures')
+const letters = 'abcdefghijklmnopqrstuvwxyz'
+
+/** Word pieces for the tiny model's 99 ids: any English text is letters of it. */
+function vocabulary(): string {
+  const special = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ',', '.', '!']
+  return [...special, ...letters, ...[...letters].map((letter) => `##${letter}`)].join('\n')
+}
+
+/** `bert-base-uncased` is a tiny model here, on a hub of this machine: the code of the page stays as it stands. */
+function tinyModel(): Record<string, Buffer> {
+  const model = join(fixtures, 'models/bert-tiny')
+  const tokenizer = { tokenizer_class: 'BertTokenizer', do_lower_case: true, model_max_length: 24 }
+  return {
+    'config.json': readFileSync(join(model, 'config.json')),
+    'model.safetensors': readFileSync(join(model, 'model.safetensors')),
+    'vocab.txt': Buffer.from(vocabulary()),
+    'tokenizer_config.json': Buffer.from(JSON.stringify(tokenizer))
+  }
+}
+
+/** The one substitution: `npx` starts the command of this package directly, because the real one wants a registry. */
+function writeCommands(folder: string): void {
+  const main = join(repository, 'dist/lib/cli/main.js')
+  const scripts = { npx: 'exec "$@"', 'torch-adapters': `exec '${process.execPath}' '${main}' "$@"` }
+  for (const [name, line] of Object.entries(scripts)) {
+    writeFileSync(join(folder, name), `#!/bin/sh\n${line}\n`)
+    chmodSync(join(folder, name), 0o755)
+  }
+}
+
+export async function openProject(): Promise<Project> {
+  const folder = mkdtempSync(join(tmpdir(), 'torch-adapters-docs-'))
+  const bin = join(folder, 'node_modules/.bin')
+  mkdirSync(bin, { recursive: true })
+  writeCommands(bin)
+  symlinkSync(repository, join(folder, 'node_modules/torch-adapters'), 'junction')
+  symlinkSync(join(repository, 'node_modules/@types'), join(folder, 'node_modules/@types'), 'junction')
+  writeFileSync(join(folder, 'package.json'), '{ "type": "module" }\n')
+  cpSync(join(fixtures, 'folders/bert-seq_bn-bin'), join(folder, 'topic-from-python'), { recursive: true })
+  writeFileSync(
+    join(folder, 'dev.jsonl'),
+    '{"text": "warm, clever", "label": "good"}\n{"text": "too long", "label": "bad"}\n'
+  )
+  const hub = await startHub('bert-base-uncased', tinyModel())
+  const env = {
+    ...process.env,
+    ...{ HF_ENDPOINT: hub.endpoint, HF_HOME: join(folder, '.hub'), HF_HUB_OFFLINE: '', TRANSFORMERS_OFFLINE: '' },
+    ...{ OMP_NUM_THREADS: '1', PATH: `${bin}${delimiter}${process.env['PATH'] ?? ''}` }
+  }
+  for (const name of ['HF_HUB_CACHE', 'HUGGINGFACE_HUB_CACHE', 'HF_TOKEN', 'HUGGING_FACE_HUB_TOKEN'])
+    delete (env as NodeJS.ProcessEnv)[name]
+  return {
+    folder,
+    run: (command, args) => run(command, args, folder, env),
+    close: async () => {
+      await hub.close()
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }
+}
+
+function run(command: string, args: readonly string[], cwd: string, env: NodeJS.ProcessEnv): Promise<Finished> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    let output = ''
+    let errors = ''
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      output += text
+    })
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      errors += text
+    })
+    child.once('error', reject)
+    child.once('close', (status) => resolve({ status, output, errors }))
+  })
+}

@@ -1,0 +1,136 @@
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { Model } from '../../lib/index.js'
+import { repository } from '../native/support.js'
+import { script } from '../quickstart/scripts.js'
+import { openProject, type Project } from './project.js'
+import { type Block, codeBlocks, commands, readme, tableRows } from './readme.js'
+
+const blocks = codeBlocks(readme)
+const programs = blocks.filter(({ language }) => language === 'ts')
+const files = blocks.filter(({ language }) => language === 'jsonl')
+const shell = blocks.filter(({ language }) => language === 'sh').flatMap(commands)
+const programName = ({ line }: Block) => `line-${line}`
+
+let project: Project
+
+test.before(async () => {
+  project = await openProject()
+  for (const { title, code } of files) writeFileSync(join(project.folder, title), code)
+  for (const program of programs) writeFileSync(join(project.folder, `${programName(program)}.ts`), program.code)
+})
+
+test.after.always(() => project?.close())
+
+test('every kind of block on the page is one that is checked', (t) => {
+  t.deepEqual([...new Set(blocks.map(({ language }) => language))].sort(), ['jsonl', 'python', 'sh', 'ts'])
+  t.true(programs.length >= 4)
+  t.true(programs.every(({ code }) => code.startsWith('import ')))
+})
+
+// The declarations are checked too, as a project sees them that does not skip them.
+test.serial('the programs compile in a strict project', async (t) => {
+  const compilerOptions = { target: 'es2022', module: 'nodenext', strict: true, types: ['node'], skipLibCheck: false }
+  writeFileSync(join(project.folder, 'tsconfig.json'), JSON.stringify({ compilerOptions }))
+  const { status, output } = await project.run(process.execPath, [join(repository, 'node_modules/typescript/bin/tsc')])
+  t.is(status, 0, output)
+})
+
+/** What a program must print, by a word of its code. */
+const printed: readonly (readonly [string, RegExp])[] = [
+  ["trainAdapter('mood')\n\nconst trainDataset", /^loss \d\.\d{3}; (bad|good) [01]\.\d\d\n$/],
+  ["saveAdapter('out/topic'", /^topic LABEL_[0-2]\n$/],
+  ['trainAll()', /^full fine-tuning: \d+\nthe head alone: \d+\nadapter and head[^:]*: \d+\n(accuracy [\d.]+\n){3}$/],
+  ['Stack(', /^0 (bad|good) .*\n1 LABEL_. .*\n2 (bad|good) .*\n3 (bad|good) .*\n\[ 2, 2 \] 3\n$/]
+]
+
+for (const program of programs) {
+  test.serial(`the program of line ${program.line} runs`, async (t) => {
+    const { status, output, errors } = await project.run(process.execPath, [`${programName(program)}.js`])
+    t.is(status, 0, errors)
+    const expected = printed.find(([word]) => program.code.includes(word))
+    t.truthy(expected, 'The test does not know what this program prints')
+    t.regex(output, expected?.[1] ?? /^$/)
+  })
+}
+
+for (const command of shell.filter((line) => line.startsWith('npx '))) {
+  test.serial(`${command.slice(0, 60)} … runs`, async (t) => {
+    const { status, errors } = await project.run('sh', ['-c', command])
+    t.is(status, 0, errors)
+  })
+}
+
+test.serial('the command line left what the page says', (t) => {
+  const answers = readFileSync(join(project.folder, 'out/answers.jsonl'), 'utf8').trim().split('\n')
+  const parsed = answers.map((line) => JSON.parse(line) as { id: number; logits: number[] })
+  t.deepEqual(
+    parsed.map(({ id, logits }) => [id, logits.length]),
+    [
+      [1, 2],
+      [2, 3],
+      [3, 2]
+    ]
+  )
+  for (const file of [
+    'out/mood.html',
+    'out/mood-bin/pytorch_adapter.bin',
+    'out/curves.html',
+    'out/topic-bin/pytorch_model_head.bin'
+  ]) {
+    t.true(existsSync(join(project.folder, file)), file)
+  }
+})
+
+test('npm commands on the page exist; what they do is tested elsewhere', async (t) => {
+  const { readOptions } = await script<{ readOptions(args: string[]): unknown }>('quickstart/options.mjs')
+  const { scripts } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as { scripts: object }
+  const rest = shell.filter((line) => !line.startsWith('npx '))
+  const named = readme.match(/`npm run [\w:]+/g)?.map((match) => match.slice(1)) ?? []
+  for (const line of [...rest, ...named]) {
+    const [, name = '', args = ''] = /^npm (?:run )?([\w:]+)(?: -- (.*))?$/.exec(line) ?? []
+    t.true(name === 'pack' || name in scripts, line)
+    if (name === 'quickstart' && args !== '') t.is(typeof readOptions(args.split(' ')), 'object', line)
+  }
+})
+
+test('the tables of commands and exit statuses are those of the program', async (t) => {
+  const { output } = await project.run('torch-adapters', ['--help'])
+  const listed = [...output.matchAll(/^ {2}([\w-]+) {2}/gm)].map(([, name]) => `\`${name}\``)
+  t.deepEqual(tableRows(readme, 'command'), listed)
+  const { exitStatus } = await import('../../lib/cli/arguments.js')
+  t.deepEqual(tableRows(readme, 'exit status').map(Number), Object.values(exitStatus))
+  t.is((await project.run('torch-adapters', ['trian'])).status, exitStatus.wrongUse)
+  t.is((await project.run('torch-adapters', ['inspect', 'nowhere'])).status, exitStatus.failed)
+})
+
+test('the table of the repository names everything that is kept at its top', (t) => {
+  const names = tableRows(readme, 'name').flatMap((cell) =>
+    [...cell.matchAll(/`([^`]+?)\/?`/g)].map(([, name]) => name ?? '')
+  )
+  for (const name of names) t.true(existsSync(join(repository, name)), name)
+  if (!existsSync(join(repository, '.git'))) return
+  const kept = execFileSync('git', ['ls-files'], { cwd: repository, encoding: 'utf8' }).trim().split('\n')
+  const missing = [...new Set(kept.map((file) => file.replace(/\/.*/, '')))].filter((name) => !names.includes(name))
+  t.deepEqual(missing, [])
+})
+
+test('the calls of a model on the page are calls of a model', (t) => {
+  const names = tableRows(readme, 'call').flatMap((cell) =>
+    [...cell.matchAll(/`(\w+)`/g)].map(([, name]) => name ?? '')
+  )
+  t.true(names.length > 10)
+  for (const name of names) t.true(name in Model.prototype, name)
+})
+
+test('the links inside the page lead somewhere', (t) => {
+  const anchors = [...readme.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
+    title
+      .toLowerCase()
+      .replace(/[^\w -]/g, '')
+      .replaceAll(' ', '-')
+  )
+  for (const [, anchor = ''] of readme.matchAll(/\]\(#([^)]*)\)/g)) t.true(anchors.includes(anchor), anchor)
+})

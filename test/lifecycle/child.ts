@@ -1,0 +1,140 @@
+import { setTimeout as wait } from 'node:timers/promises'
+import { Worker } from 'node:worker_threads'
+import { digest, readyModel, slowModel, trainerOf } from './support.js'
+
+declare const gc: () => void
+
+/** Starts a step that lasts, and comes back while libtorch is at it. */
+async function inTheMiddleOfAStep(signal?: AbortSignal): Promise<{ readonly ending: Promise<unknown> }> {
+  const model = await slowModel()
+  const run = trainerOf(model, { maxSteps: 50, perDeviceTrainBatchSize: 64 }).run({ signal })
+  await run.next()
+  const ending = (async () => {
+    for (;;) if ((await run.next()).done === true) return
+  })()
+  await wait(15)
+  console.log('in a step')
+  // In an object: a bare promise would be waited for.
+  return { ending }
+}
+
+const worker = new URL('worker.js', import.meta.url)
+
+/** A worker thread that trains without end, once it has done its first step. */
+async function trainingWorker(): Promise<Worker> {
+  const thread = new Worker(worker)
+  await new Promise((resolve, reject) => {
+    thread.once('message', resolve)
+    thread.once('error', reject)
+  })
+  return thread
+}
+
+const tasks: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> = {
+  exit: async () => {
+    await inTheMiddleOfAStep()
+    process.exit(7)
+  },
+
+  throw: async () => {
+    await inTheMiddleOfAStep()
+    setImmediate(() => {
+      throw new Error('nobody catches this')
+    })
+  },
+
+  reject: async () => {
+    await inTheMiddleOfAStep()
+    void Promise.reject(new Error('nobody waits for this'))
+  },
+
+  abort: async () => {
+    const controller = new AbortController()
+    const { ending } = await inTheMiddleOfAStep(controller.signal)
+    controller.abort(new Error('aborted as asked'))
+    await ending.catch((error: Error) => console.log(error.message))
+  },
+
+  /** The promise of a step keeps the process alive until it is settled; an idle engine does not. */
+  finish: async () => {
+    const model = await readyModel()
+    void trainerOf(model, { maxSteps: 5 })
+      .train()
+      .then(({ step }) => console.log(`step ${step}`))
+  },
+
+  /** Handles that nobody disposed of, collected while work of theirs is queued. */
+  collect: async () => {
+    for (let i = 0; i < 30; i++) {
+      const model = await readyModel()
+      void model.forward({ inputIds: [[5, 6, 7]] })
+      gc()
+    }
+    await wait(50)
+    gc()
+    console.log('collected')
+  },
+
+  workers: async (count = '10') => {
+    for (let i = 0; i < Number(count); i++) {
+      const thread = await trainingWorker()
+      await wait((i * 7) % 25)
+      await thread.terminate()
+    }
+    const model = await readyModel()
+    await trainerOf(model, { maxSteps: 2 }).train()
+    console.log('all workers are gone')
+  },
+
+  /** Several at once, beside a model of the main thread; the process ends while they train. */
+  'exit-with-workers': async (ending = 'exit') => {
+    const model = await readyModel()
+    const threads = await Promise.all([trainingWorker(), trainingWorker(), trainingWorker()])
+    await trainerOf(model, { maxSteps: 3 }).train()
+    console.log('training in all threads')
+    if (ending === 'terminate') void threads[0]?.terminate()
+    process.exit(5)
+  },
+
+  /** Training with checkpoints, resumed where there is one; tells the parameters' digest at its end. */
+  train: async (outputDir = '', maxSteps = '60') => {
+    const { existsSync, readdirSync } = await import('node:fs')
+    const started = existsSync(outputDir) && readdirSync(outputDir).some((name) => name.startsWith('checkpoint-'))
+    const model = await readyModel()
+    const trainer = trainerOf(model, {
+      outputDir,
+      maxSteps: Number(maxSteps),
+      perDeviceTrainBatchSize: 8,
+      gradientAccumulationSteps: 2,
+      saveStrategy: 'steps',
+      saveSteps: 2,
+      saveTotalLimit: 2,
+      resumeFromCheckpoint: started
+    })
+    let first = true
+    for await (const event of trainer.run()) {
+      if (first) console.log(`begins with step ${'step' in event ? event.step : ''}`)
+      first = false
+    }
+    console.log(`digest ${digest(model)}`)
+  },
+
+  /** Resident memory after a warm-up and at the end, in bytes. */
+  memory: async (steps = '300') => {
+    const model = await readyModel()
+    const measured: number[] = []
+    const total = Number(steps)
+    const run = trainerOf(model, { maxSteps: total, perDeviceTrainBatchSize: 8 }).run()
+    for await (const event of run) {
+      if (event.type !== 'step') continue
+      if (event.step % 10 === 0) await model.predict([{ inputIds: [5, 6, event.step % 90] }])
+      if (event.step % 20 !== 0) continue
+      gc()
+      measured.push(process.memoryUsage.rss())
+    }
+    console.log(`memory ${JSON.stringify(measured)}`)
+  }
+}
+
+const [, , task = '', ...args] = process.argv
+await tasks[task]?.(...args)

@@ -1,0 +1,103 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { fileURLToPath } from 'node:url'
+import { AdapterTrainer, AutoModel, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
+import { quiet, snapshot, tiny, tinyConfig, tinyRows } from '../model/support.js'
+
+/** Long forms of these tests run with TA_STRESS=1. */
+export const stress = process.env['TA_STRESS'] === '1'
+
+export const rows = tinyRows(64)
+
+/** The tiny model, an adapter and a head that train; with dropout, so that random numbers matter. */
+export async function readyModel(): Promise<Model> {
+  const model = await AutoModel.fromPretrained(tiny)
+  model.addAdapter('a', 'double_seq_bn[reduction_factor=4, dropout=0.1]')
+  model.addClassificationHead('a', { dropoutProb: 0.1 })
+  model.trainAdapter('a')
+  return model
+}
+
+/** A model whose single step takes long, in one pass: an end in the middle of it meets libtorch at work. */
+export async function slowModel(): Promise<Model> {
+  const large = { hidden_size: 384, num_attention_heads: 6, intermediate_size: 1536, num_hidden_layers: 4 }
+  const model = await AutoModel.fromConfig({ ...tinyConfig, ...large })
+  model.addAdapter('a')
+  model.addClassificationHead('a')
+  model.trainAdapter('a')
+  return model
+}
+
+export function trainerOf(model: Model, args: TrainingArgumentsInput, trainDataset = rows): AdapterTrainer {
+  return new AdapterTrainer({ model, trainDataset, args: { ...quiet, ...args } })
+}
+
+/** One number for all parameters, to the bit. */
+export function digest(model: Model): string {
+  const hash = createHash('sha256')
+  for (const [name, data] of snapshot(model)) hash.update(name).update(new Uint8Array(data.buffer))
+  return hash.digest('hex')
+}
+
+export interface Ended {
+  readonly code: number | null
+  readonly signal: NodeJS.Signals | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface Child {
+  readonly process: ChildProcess
+  /** Resolves with the first line of this text on stdout; undefined where the process ends without it. */
+  line(start: string): Promise<string | undefined>
+  readonly ended: Promise<Ended>
+}
+
+/** Runs child.js with a task in a process of its own, so that a crash is seen as the signal that it is. */
+export function startChild(task: string, ...args: readonly string[]): Child {
+  const script = fileURLToPath(new URL('child.js', import.meta.url))
+  const child = spawn(process.execPath, ['--expose-gc', script, task, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const texts = { stdout: '', stderr: '' }
+  const watchers = new Set<() => void>()
+  for (const stream of ['stdout', 'stderr'] as const) {
+    child[stream].setEncoding('utf8').on('data', (text: string) => {
+      texts[stream] += text
+      for (const watch of watchers) watch()
+    })
+  }
+  const ended = new Promise<Ended>((resolve) => {
+    child.once('close', (code, signal) => resolve({ code, signal, ...texts }))
+  })
+  const line = (start: string) => {
+    const find = () =>
+      texts.stdout
+        .split('\n')
+        .slice(0, -1)
+        .find((text) => text.startsWith(start))
+    return new Promise<string | undefined>((resolve) => {
+      const watch = () => {
+        const found = find()
+        if (found === undefined) return
+        watchers.delete(watch)
+        resolve(found)
+      }
+      watchers.add(watch)
+      watch()
+      ended.then(() => resolve(find()))
+    })
+  }
+  return { process: child, line, ended }
+}
+
+const limit = stress ? 600_000 : 90_000
+
+/** Runs a child to its end; one that hangs is killed and shows as SIGKILL. */
+export async function runChild(task: string, ...args: readonly string[]): Promise<Ended> {
+  const child = startChild(task, ...args)
+  const timer = setTimeout(() => child.process.kill('SIGKILL'), limit)
+  try {
+    return await child.ended
+  } finally {
+    clearTimeout(timer)
+  }
+}

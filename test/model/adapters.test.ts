@@ -1,0 +1,144 @@
+import test from 'ava'
+import { AdapterError, type Model } from '../../lib/index.js'
+import { hidden, largestDifference, layers, load, moved, snapshot, tinyRows } from './support.js'
+
+const inputIds = tinyRows(4).map((row) => row.inputIds)
+const count = (model: Model, name: string) =>
+  model.adapterSummary().adapters.find((adapter) => adapter.name === name)?.parameters
+
+test('names: a second of the same, an empty one, one with a point', async (t) => {
+  const model = await load(t)
+  model.addAdapter('sst2')
+  const before = snapshot(model)
+  t.throws(() => model.addAdapter('sst2'), {
+    code: 'ERR_INVALID_ARG_VALUE',
+    message: /adapter 'sst2' exists already; pass overwriteOk: true/
+  })
+  t.throws(() => model.addAdapter(''), { message: /name/ })
+  t.throws(() => model.addAdapter('a.b'), { message: /without dots.*'a\.b'/ })
+  t.throws(() => model.addClassificationHead('a.b'), { message: /without dots.*'a\.b'/ })
+  t.throws(() => model.addAdapter(3 as never), { instanceOf: TypeError })
+  model.addClassificationHead('sst2')
+  t.throws(() => model.addRegressionHead('sst2'), { message: /head 'sst2' exists already/ })
+  t.deepEqual([...model.adapters.keys()], ['sst2'])
+  t.deepEqual([...model.heads.keys()], ['sst2'])
+  t.deepEqual(moved(before, snapshot(model, /^(?!heads)/)), [])
+})
+
+test('overwriteOk replaces an adapter and a head', async (t) => {
+  const model = await load(t)
+  model.addAdapter('a', 'seq_bn[reduction_factor=8]')
+  model.addAdapter('a', 'double_seq_bn[reduction_factor=8]', { overwriteOk: true })
+  t.is(model.namedModules('bert.encoder.layer.*.attention.output.adapters.a').length, layers)
+  model.addClassificationHead('a', { numLabels: 2 })
+  model.addClassificationHead('a', { numLabels: 5, overwriteOk: true })
+  t.is(model.heads.size, 1)
+  t.deepEqual((await model.forward({ inputIds }, { head: 'a' })).logits?.shape, [4, 5])
+})
+
+test('an unknown name brings the nearest known one', async (t) => {
+  const model = await load(t)
+  t.throws(() => model.deleteAdapter('a'), { message: /no 'a' here; there is none yet/ })
+  model.addAdapter('sentiment')
+  model.addAdapter('paraphrase')
+  model.addClassificationHead('sentiment')
+  const near = { code: 'ERR_INVALID_ARG_VALUE', message: /no 'sentimant' here.*Did you mean 'sentiment'\?/ }
+  t.throws(() => model.deleteAdapter('sentimant'), near)
+  t.throws(() => model.deleteHead('sentimant'), near)
+  t.throws(() => model.setActiveAdapters('sentimant'), near)
+  t.throws(() => model.trainAdapter('sentimant'), near)
+  t.throws(() => model.trainHead('sentimant'), near)
+  t.throws(() => {
+    model.activeHead = 'sentimant'
+  }, near)
+  await t.throwsAsync(model.forward({ inputIds }, { adapters: 'sentimant' }), near)
+  await t.throwsAsync(model.forward({ inputIds }, { head: 'sentimant' }), near)
+  await t.throwsAsync(model.predict([{ inputIds: [5] }], { adapters: ['sentimant'] }), near)
+  t.is(model.activeAdapters, null)
+})
+
+test('a deleted adapter is gone from names, from the setup and from what trains; the rest keeps its bits', async (t) => {
+  const model = await load(t)
+  const base = snapshot(model)
+  model.addAdapter('a')
+  model.addAdapter('b')
+  model.addClassificationHead('a')
+  model.trainAdapter({ type: 'Stack', children: ['a', 'b'] })
+  const b = snapshot(model, /adapters\.b\./)
+  model.deleteAdapter('a')
+  t.is(model.activeAdapters, null)
+  t.deepEqual(moved(b, snapshot(model, /adapters\.b\./)), [])
+  t.false(model.namedModules().some((path) => path.includes('adapters.a')))
+  t.deepEqual(
+    model.adapterSummary().adapters.map(({ name, trains }) => [name, trains]),
+    [['b', true]]
+  )
+  model.setActiveAdapters('b')
+  t.truthy((await model.forward({ inputIds })).logits)
+  model.deleteHead('a')
+  t.is(model.activeHead, null)
+  model.deleteAdapter('b')
+  t.deepEqual(moved(base, snapshot(model)), [])
+})
+
+test('setActiveAdapters: a name, a Stack, null; the last one brings its head', async (t) => {
+  const model = await load(t)
+  for (const name of ['a', 'b']) {
+    model.addAdapter(name)
+    model.addClassificationHead(name)
+  }
+  t.is(model.activeHead, 'a')
+  const stack = { type: 'Stack', children: ['a', 'b'] } as const
+  model.setActiveAdapters(stack)
+  t.deepEqual(model.activeAdapters, stack)
+  t.is(model.activeHead, 'b')
+  model.setActiveAdapters('a')
+  t.is(model.activeAdapters, 'a')
+  t.is(model.activeHead, 'a')
+  const withA = (await model.forward({ inputIds })).logits
+  model.setActiveAdapters(null)
+  t.is(model.activeAdapters, null)
+  const without = (await model.forward({ inputIds })).logits
+  t.true(largestDifference(withA?.data ?? [], without?.data ?? []) > 0)
+  t.throws(() => model.setActiveAdapters({ type: 'Fuse', children: ['a', 'b'], name: null } as never), {
+    instanceOf: AdapterError,
+    code: 'ERR_UNSUPPORTED',
+    message: /Fuse does not run yet/
+  })
+  t.is(model.activeAdapters, null)
+})
+
+const size = hidden / 8
+const one = hidden * size + size + size * hidden + hidden
+
+for (const [config, expected] of [
+  ['seq_bn[reduction_factor=8]', layers * one],
+  ['double_seq_bn[reduction_factor=8]', 2 * layers * one],
+  ['par_bn[reduction_factor=8]', layers * one],
+  ['scaled_par_bn[reduction_factor=8]', layers * (one + 1)],
+  ['adapter_plus[reduction_factor=8]', layers * (one + hidden)],
+  ['seq_bn[reduction_factor=8, use_gating=True]', layers * (one + hidden + 1)],
+  ['seq_bn[reduction_factor=8, ln_before=True, ln_after=True]', layers * (one + 4 * hidden)],
+  ['seq_bn[reduction_factor=8, leave_out=[0]]', one],
+  ['seq_bn[reduction_factor=0.5]', layers * (2 * hidden * 2 * hidden + 3 * hidden)],
+  ["seq_bn[reduction_factor={'0': 8, 'default': 32}]", one + 2 * hidden + 1 + hidden],
+  ['attn_bn[reduction_factor=8]|seq_bn[reduction_factor=8]', 2 * layers * one]
+] as const) {
+  test(`${config} has ${expected} parameters`, async (t) => {
+    const model = await load(t)
+    model.addAdapter('a', config)
+    t.is(count(model, 'a'), expected)
+    const { baseParameters, adapters } = model.adapterSummary()
+    t.is(adapters[0]?.percent, (100 * expected) / baseParameters)
+  })
+}
+
+test('configs that cannot be are refused by field', async (t) => {
+  const model = await load(t)
+  t.throws(() => model.addAdapter('a', 'seq_bm'), { message: /Did you mean 'seq_bn'/ })
+  t.throws(() => model.addAdapter('a', { mhAdaptor: true }), { message: /mhAdaptor.*Did you mean 'mh_?[aA]dapter'/ })
+  t.throws(() => model.addAdapter('a', 'seq_bn|seq_bn'), { message: /seq_bn|place|layer/ })
+  t.throws(() => model.addClassificationHead('h', { numLabels: 0 }), { message: /numLabels/ })
+  t.throws(() => model.addClassificationHead('h', { numlabels: 2 } as never), { message: /Did you mean 'numLabels'/ })
+  t.is(model.adapters.size + model.heads.size, 0)
+})

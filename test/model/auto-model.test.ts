@@ -1,0 +1,146 @@
+import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { AdapterError, AutoModel } from '../../lib/index.js'
+import { editTensors, readTensors } from './safetensors-file.js'
+import { load, make, moved, scratch, snapshot, tiny, tinyConfig } from './support.js'
+
+test('fromPretrained reads the values of the file', async (t) => {
+  const model = await load(t)
+  const file = readTensors(join(tiny, 'model.safetensors'))
+  const name = 'encoder.layer.1.output.dense.weight'
+  const stored = file.get(`bert.${name}`) ?? file.get(name)
+  t.truthy(stored)
+  const { data, shape } = model.parameter(`bert.${name}`)
+  t.deepEqual(shape, [...(stored?.shape ?? [])])
+  t.true(Buffer.from(data.buffer).equals(stored?.bytes ?? Buffer.alloc(0)))
+  t.is(model.source, tiny)
+  t.is(model.config.nameOrPath, tiny)
+  t.is(model.tokenizer, undefined)
+})
+
+test('fromConfig: the same seed gives the same bits, another seed others', async (t) => {
+  const [first, again, other] = [await make(t, {}, 3), await make(t, {}, 3), await make(t, {}, 4)]
+  t.deepEqual(moved(snapshot(first), snapshot(again)), [])
+  const random = /(?<!LayerNorm)\.weight$/
+  const names = [...snapshot(first, random).keys()]
+  t.true(names.length > 10)
+  t.deepEqual(moved(snapshot(first, random), snapshot(other, random)), names)
+})
+
+test('fromConfig starts as Hugging Face does: normal of 0.02, zero biases, LayerNorm 1 and 0', async (t) => {
+  const model = await make(t, { hidden_size: 64, intermediate_size: 256 })
+  const { data } = model.parameter('bert.encoder.layer.0.intermediate.dense.weight')
+  const mean = data.reduce((sum, value) => sum + value, 0) / data.length
+  const deviation = Math.sqrt(data.reduce((sum, value) => sum + (value - mean) ** 2, 0) / data.length)
+  t.true(Math.abs(mean) < (5 * 0.02) / Math.sqrt(data.length), `mean ${mean}`)
+  t.true(Math.abs(deviation - 0.02) < 0.02 * 0.04, `deviation ${deviation}`)
+  const every = (name: string, value: number) => model.parameter(name).data.every((x) => x === value)
+  t.true(every('bert.encoder.layer.0.intermediate.dense.bias', 0))
+  t.true(every('bert.embeddings.LayerNorm.weight', 1))
+  t.true(every('bert.embeddings.LayerNorm.bias', 0))
+  // Hugging Face's Embedding has zeros where the padding id stands.
+  t.true(
+    model
+      .parameter('bert.embeddings.word_embeddings.weight')
+      .data.subarray(0, 64)
+      .every((x) => x === 0)
+  )
+})
+
+test('adapters and heads start from the seed and their name, whatever came before them', async (t) => {
+  const [first, second] = [await load(t, { seed: 5 }), await load(t, { seed: 5 })]
+  first.addAdapter('x')
+  first.addAdapter('y')
+  first.addClassificationHead('x')
+  second.addClassificationHead('x')
+  second.addAdapter('y')
+  second.addAdapter('x')
+  t.deepEqual(moved(snapshot(first), snapshot(second)), [])
+  const other = await load(t, { seed: 6 })
+  other.addAdapter('x')
+  const weights = /adapters\.x\..*weight/
+  t.is(moved(snapshot(first, weights), snapshot(other, weights)).length, snapshot(first, weights).size)
+})
+
+test('weights that config.json asks for and the file lacks are listed; a pooler may be missing', async (t) => {
+  const folder = join(scratch(t), 'model')
+  cpSync(tiny, folder, { recursive: true })
+  const file = join(folder, 'model.safetensors')
+  editTensors(file, (tensors) => {
+    for (const name of tensors.keys()) if (name.includes('pooler')) tensors.delete(name)
+  })
+  const model = await AutoModel.fromPretrained(folder, { seed: 3 })
+  const again = await AutoModel.fromPretrained(folder, { seed: 3 })
+  t.true(model.parameter('bert.pooler.dense.weight').data.some((value) => value !== 0))
+  t.deepEqual(moved(snapshot(model), snapshot(again)), [])
+  model.dispose()
+  again.dispose()
+
+  editTensors(file, (tensors) => {
+    for (const name of tensors.keys()) if (name.includes('layer.1.attention.self.query')) tensors.delete(name)
+  })
+  const error = await t.throwsAsync(AutoModel.fromPretrained(folder), {
+    code: 'ERR_STATE_DICT',
+    instanceOf: AdapterError
+  })
+  t.regex(error?.message ?? '', /layer\.1\.attention\.self\.query\.weight, .*layer\.1\.attention\.self\.query\.bias/)
+})
+
+test('a tensor of the wrong shape names itself, expected and got', async (t) => {
+  const folder = join(scratch(t), 'model')
+  cpSync(tiny, folder, { recursive: true })
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...tinyConfig, intermediate_size: 48 }))
+  const error = await t.throwsAsync(AutoModel.fromPretrained(folder), { code: 'ERR_STATE_DICT' })
+  t.regex(error?.message ?? '', /layer\.0\.intermediate\.dense\.weight.*48, 32.*40, 32/)
+})
+
+test('a folder without config.json, without weights, or that is not there', async (t) => {
+  const folder = join(scratch(t), 'model')
+  await t.throwsAsync(AutoModel.fromPretrained(folder), { message: /model/ })
+  cpSync(tiny, folder, { recursive: true })
+  rmSync(join(folder, 'model.safetensors'))
+  await t.throwsAsync(AutoModel.fromPretrained(folder), { instanceOf: AdapterError, message: /model\.safetensors/ })
+  cpSync(join(tiny, 'model.safetensors'), join(folder, 'model.safetensors'))
+  rmSync(join(folder, 'config.json'))
+  await t.throwsAsync(AutoModel.fromPretrained(folder), { message: /config\.json/ })
+})
+
+test('devices: what is no device, and what is not here', async (t) => {
+  await t.throwsAsync(AutoModel.fromPretrained(tiny, { device: 'tpu' }), {
+    instanceOf: RangeError,
+    code: 'ERR_OUT_OF_RANGE',
+    message: /device: expected 'cpu', 'cuda'.*got 'tpu'/
+  })
+  await t.throwsAsync(AutoModel.fromConfig(tinyConfig, { device: 'cuda:99' }), {
+    code: 'ERR_DEVICE',
+    message: /no cuda:99 here.*expected one of cpu.*doctor/
+  })
+  const model = await load(t, { device: 'auto' })
+  t.regex(model.device, /^(cpu|cuda:\d+)$/)
+})
+
+test('wrong options are refused by name before anything is loaded', async (t) => {
+  const wrong = (options: object) => AutoModel.fromPretrained(tiny, options)
+  await t.throwsAsync(wrong({ devise: 'cpu' }), { message: /devise.*[Dd]id you mean 'device'/ })
+  await t.throwsAsync(wrong({ seed: -1 }), { message: /seed: expected an integer from 0, got -1/ })
+  await t.throwsAsync(wrong({ seed: 1.5 }), { instanceOf: RangeError })
+  await t.throwsAsync(AutoModel.fromPretrained(''), { message: /source/ })
+  await t.throwsAsync(AutoModel.fromPretrained(undefined as never), { instanceOf: TypeError })
+  await t.throwsAsync(AutoModel.fromConfig(null as never), { instanceOf: TypeError })
+  await t.throwsAsync(AutoModel.fromConfig({ model_type: 'gpt2' }), { code: 'ERR_UNSUPPORTED', message: /gpt2/ })
+  await t.throwsAsync(AutoModel.fromConfig({ ...tinyConfig, position_embedding_type: 'relative_key' }), {
+    code: 'ERR_UNSUPPORTED',
+    message: /position_embedding_type/
+  })
+})
+
+test('savePretrained and fromPretrained give the same bits back', async (t) => {
+  const model = await make(t)
+  const folder = join(scratch(t), 'saved')
+  await model.savePretrained(folder)
+  const again = await AutoModel.fromPretrained(folder)
+  t.deepEqual(moved(snapshot(model), snapshot(again)), [])
+  again.dispose()
+  t.is(JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')).hidden_size, 32)
+})

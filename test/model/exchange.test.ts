@@ -1,0 +1,251 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { AdapterError, AutoModel, type Model } from '../../lib/index.js'
+import { editTensors, floats, type StoredTensor } from './safetensors-file.js'
+import { load, make, moved, scratch, snapshot, tinyConfig, tinyRows } from './support.js'
+
+const inputIds = tinyRows(5).map((row) => row.inputIds)
+const everything =
+  "double_seq_bn[reduction_factor=8, ln_before=True, ln_after=True, scaling='learned', use_gating=True]"
+
+async function withAdapter(t: ExecutionContext, config = everything): Promise<Model> {
+  const model = await load(t, { seed: 3 })
+  model.addAdapter('a', config)
+  model.addClassificationHead('a', { labels: ['no', 'yes', 'maybe'] })
+  model.setActiveAdapters('a')
+  return model
+}
+
+const renamed = (values: Map<string, Float32Array>, from: string, to: string) =>
+  new Map(
+    [...values].map(([name, data]) => [
+      name.replace(`adapters.${from}.`, `adapters.${to}.`).replace(`heads.${from}.`, `heads.${to}.`),
+      data
+    ])
+  )
+
+const own = (model: Model, name: string) => snapshot(model, new RegExp(`adapters\\.${name}\\.|^heads\\.${name}\\.`))
+
+for (const format of ['safetensors', 'bin', 'pt'] as const) {
+  for (const dialect of ['adapterhub', 'plain'] as const) {
+    for (const config of [
+      everything,
+      'par_bn',
+      "attn_bn[reduction_factor=4]|seq_bn[reduction_factor=8, init_weights='zeros']"
+    ]) {
+      test(`${format}, ${dialect}: ${config} comes back bit for bit, under its name and another`, async (t) => {
+        const model = await withAdapter(t, config)
+        const folder = join(scratch(t), 'a')
+        await model.saveAdapter(folder, 'a', { format, dialect })
+        const other = await load(t, { seed: 4 })
+        t.is(await other.loadAdapter(folder), 'a')
+        t.is(await other.loadAdapter(folder, { as: 'b' }), 'b')
+        t.deepEqual(moved(own(model, 'a'), own(other, 'a')), [])
+        t.deepEqual(moved(renamed(own(model, 'a'), 'a', 'b'), own(other, 'b')), [])
+        t.deepEqual(other.adapters.get('a')?.toJSON(), model.adapters.get('a')?.toJSON())
+        t.deepEqual(other.heads.get('b'), model.heads.get('a'))
+        const expected = await model.forward({ inputIds })
+        t.deepEqual(await other.forward({ inputIds }, { adapters: 'b', head: 'a' }), expected)
+        t.is(other.activeAdapters, null)
+        const again = join(scratch(t), 'again')
+        await other.saveAdapter(again, 'a', { format, dialect })
+        for (const file of readdirSync(folder)) {
+          if (file.endsWith('.json')) continue
+          t.true(
+            readFileSync(join(folder, file)).equals(readFileSync(join(again, file))),
+            `${file} is written the same twice`
+          )
+        }
+      })
+    }
+  }
+}
+
+test('the head stays behind where nobody wants it', async (t) => {
+  const model = await withAdapter(t)
+  const [bare, full] = [join(scratch(t), 'bare'), join(scratch(t), 'full')]
+  await model.saveAdapter(bare, 'a', { withHead: false })
+  await model.saveAdapter(full, 'a')
+  t.false(readdirSync(bare).some((file) => file.includes('head')))
+  const other = await load(t)
+  await other.loadAdapter(bare)
+  await other.loadAdapter(full, { as: 'b', withHead: false })
+  t.is(other.heads.size, 0)
+  await other.loadAdapter(full, { as: 'c', setActive: true })
+  t.is(other.activeAdapters, 'c')
+  t.is(other.activeHead, 'c')
+})
+
+test('saving in another format leaves one adapter in the folder', async (t) => {
+  const model = await withAdapter(t)
+  const folder = join(scratch(t), 'a')
+  for (const format of ['bin', 'pt', 'safetensors'] as const) await model.saveAdapter(folder, 'a', { format })
+  t.deepEqual(readdirSync(folder).sort(), [
+    'adapter.safetensors',
+    'adapter_config.json',
+    'head_config.json',
+    'model_head.safetensors'
+  ])
+})
+
+test('a name that is taken: an error, or replaced with overwriteOk', async (t) => {
+  const model = await withAdapter(t)
+  const folder = join(scratch(t), 'a')
+  await model.saveAdapter(folder, 'a')
+  const saved = own(model, 'a')
+  model.addAdapter('a', 'seq_bn', { overwriteOk: true })
+  const before = snapshot(model)
+  await t.throwsAsync(model.loadAdapter(folder), {
+    code: 'ERR_INVALID_ARG_VALUE',
+    message: /adapter 'a' exists already.*overwriteOk/
+  })
+  model.deleteAdapter('a')
+  await t.throwsAsync(model.loadAdapter(folder), { message: /head 'a' exists already/ })
+  model.addAdapter('a', 'seq_bn')
+  t.deepEqual(moved(before, snapshot(model)), [])
+  await model.loadAdapter(folder, { overwriteOk: true })
+  t.deepEqual(moved(saved, own(model, 'a')), [])
+  t.deepEqual([...model.adapters.keys()], ['a'])
+  t.false(model.namedModules().some((path) => path.includes('loading')))
+})
+
+const broken: Readonly<Record<string, [(tensors: Map<string, StoredTensor>) => void, RegExp]>> = {
+  'missing keys': [
+    (tensors) => {
+      for (const name of tensors.keys())
+        if (name.includes('layer.1.output') && name.includes('adapter_up')) tensors.delete(name)
+    },
+    /missing .*layer\.1\.output\.adapters\.[^.]+\.adapter_up\.weight/
+  ],
+  'unexpected keys': [
+    (tensors) => tensors.set('bert.encoder.layer.0.output.adapters.a.adapter_side.weight', floats([1, 2])),
+    /unexpected .*layer\.0\.output\.adapters\.[^.]+\.adapter_side\.weight/
+  ],
+  'a wrong shape': [
+    (tensors) => tensors.set('bert.encoder.layer.0.output.adapters.a.adapter_up.bias', floats([1, 2, 3])),
+    /wrong shape .*layer\.0\.output\.adapters\.[^.]+\.adapter_up\.bias: expected \[32\], got \[3\]/
+  ],
+  'all three at once': [
+    (tensors) => {
+      tensors.delete('bert.encoder.layer.0.output.adapters.a.adapter_up.weight')
+      tensors.set('bert.encoder.layer.0.output.adapters.a.other', floats([1]))
+      tensors.set('bert.encoder.layer.1.output.adapters.a.adapter_up.bias', floats([1]))
+    },
+    /missing .*adapter_up\.weight.*unexpected .*other.*wrong shape .*adapter_up\.bias/
+  ],
+  'another adapter’s keys': [
+    (tensors) => {
+      for (const [name, tensor] of [...tensors]) {
+        tensors.delete(name)
+        tensors.set(name.replace('adapters.a.', 'adapters.z.'), tensor)
+      }
+    },
+    /missing .*adapters\.[^.]+\.adapter_down/
+  ]
+}
+
+for (const [name, [damage, message]] of Object.entries(broken)) {
+  test(`a file with ${name} is one error that lists them, and the model is as it was`, async (t) => {
+    const model = await withAdapter(t, 'double_seq_bn[reduction_factor=8]')
+    const folder = join(scratch(t), 'a')
+    await model.saveAdapter(folder, 'a')
+    editTensors(join(folder, 'adapter.safetensors'), damage)
+    const before = snapshot(model)
+    const wrong = { instanceOf: AdapterError, code: 'ERR_STATE_DICT', message }
+    await t.throwsAsync(model.loadAdapter(folder, { as: 'b' }), wrong)
+    t.deepEqual([...model.adapters.keys()], ['a'])
+    t.deepEqual([...model.heads.keys()], ['a'])
+    await t.throwsAsync(model.loadAdapter(folder, { overwriteOk: true }), wrong)
+    t.is(model.activeAdapters, 'a')
+    t.deepEqual(moved(before, snapshot(model)), [])
+  })
+}
+
+test('a head that does not fit is an error, and neither adapter nor head of that name changes', async (t) => {
+  const model = await withAdapter(t)
+  const folder = join(scratch(t), 'a')
+  await model.saveAdapter(folder, 'a')
+  editTensors(join(folder, 'model_head.safetensors'), (tensors) => tensors.set('heads.a.1.bias', floats([1])))
+  const before = snapshot(model)
+  const wrong = { code: 'ERR_STATE_DICT', message: /wrong shape .*1\.bias: expected \[32\], got \[1\]/ }
+  await t.throwsAsync(model.loadAdapter(folder, { as: 'b' }), wrong)
+  await t.throwsAsync(model.loadAdapter(folder, { overwriteOk: true }), wrong)
+  t.deepEqual(moved(before, snapshot(model)), [])
+  // Also where only the head is there and the adapter would be new.
+  model.deleteAdapter('a')
+  const head = snapshot(model)
+  await t.throwsAsync(model.loadAdapter(folder, { overwriteOk: true }), wrong)
+  t.deepEqual(moved(head, snapshot(model)), [])
+  t.is(model.adapters.size, 0)
+})
+
+test('an adapter of another base model is refused by name', async (t) => {
+  const model = await withAdapter(t)
+  const folder = join(scratch(t), 'a')
+  await model.saveAdapter(folder, 'a')
+  const wide = await make(t, { hidden_size: 64 })
+  await t.throwsAsync(wide.loadAdapter(folder), {
+    code: 'ERR_WRONG_MODEL',
+    message: /belongs to another model \(expected hidden size 64, got hidden size 32\).*trained on .*bert-tiny/
+  })
+  const roberta = await make(t, {
+    model_type: 'roberta',
+    pad_token_id: 1,
+    max_position_embeddings: 30,
+    type_vocab_size: 1
+  })
+  await t.throwsAsync(roberta.loadAdapter(folder), {
+    code: 'ERR_WRONG_MODEL',
+    message: /expected model type roberta, got model type bert/
+  })
+  const deep = await make(t, { num_hidden_layers: 3 })
+  await t.throwsAsync(deep.loadAdapter(folder), { message: /missing .*layer\.2\./ })
+  const shallow = await make(t, { num_hidden_layers: 1 })
+  await t.throwsAsync(shallow.loadAdapter(folder), { message: /unexpected .*layer\.1\./ })
+  for (const other of [wide, roberta, deep, shallow]) t.is(other.adapters.size + other.heads.size, 0)
+})
+
+test('folders that are none, and wrong arguments', async (t) => {
+  const model = await withAdapter(t)
+  const folder = scratch(t)
+  await t.throwsAsync(model.loadAdapter(join(folder, 'nothing-here')), { message: /nothing-here/ })
+  await t.throwsAsync(model.loadAdapter(folder), { code: 'ERR_FILE_NOT_FOUND', message: /holds no adapter/ })
+  await t.throwsAsync(model.saveAdapter(folder, 'b'), { message: /no 'b' here/ })
+  await t.throwsAsync(model.saveAdapter(folder, 'a', { format: 'onnx' as never }), {
+    message: /format.*'safetensors'.*'bin'.*'pt'/
+  })
+  await t.throwsAsync(model.saveAdapter(folder, 'a', { dialect: 'plane' as never }), { message: /dialect.*plain/ })
+  await t.throwsAsync(model.saveAdapter(folder, 'a', { formats: 'bin' } as never), { message: /Did you mean 'format'/ })
+  t.deepEqual(readdirSync(folder), [])
+  const file = join(folder, 'file')
+  writeFileSync(file, '')
+  await t.throwsAsync(model.saveAdapter(join(file, 'below'), 'a'), { instanceOf: AdapterError, message: /file/ })
+  t.false(existsSync(join(file, 'below')))
+})
+
+test('loadStateDict sets values by name; unknown names and wrong shapes are one error and change nothing', async (t) => {
+  const model = await withAdapter(t)
+  const other = await AutoModel.fromConfig(tinyConfig, { seed: 99 })
+  other.addAdapter('a', everything)
+  other.addClassificationHead('a', { numLabels: 3 })
+  const all = new Map(
+    model.namedParameters().map(({ name, shape }) => [name, { data: model.parameter(name).data, shape }])
+  )
+  const wrong = new Map([
+    ...all,
+    ['nobody', { data: Float32Array.of(1), shape: [1] }],
+    ['heads.a.1.bias', { data: Float32Array.of(1), shape: [1] }]
+  ])
+  const before = snapshot(other)
+  t.throws(() => other.loadStateDict(wrong), {
+    code: 'ERR_STATE_DICT',
+    message: /heads\.a\.1\.bias: expected \[32\], got \[1\].*nobody|nobody.*heads\.a\.1\.bias/
+  })
+  t.deepEqual(moved(before, snapshot(other)), [])
+  other.loadStateDict(all)
+  t.deepEqual(moved(snapshot(model), snapshot(other)), [])
+  other.setActiveAdapters('a')
+  t.deepEqual(await other.forward({ inputIds }), await model.forward({ inputIds }))
+  other.dispose()
+})

@@ -1,0 +1,144 @@
+import test, { type ExecutionContext } from 'ava'
+import { AdapterError, AdapterTrainer, type Model, Stack } from '../../lib/index.js'
+import { isBaseParameter } from '../../lib/model/summary.js'
+import { load, moved, quiet, snapshot, tinyRows, trainableNames } from './support.js'
+
+const rows = tinyRows(16)
+
+async function withTwo(t: ExecutionContext): Promise<Model> {
+  const model = await load(t)
+  for (const name of ['a', 'b']) {
+    model.addAdapter(name, 'double_seq_bn[reduction_factor=4]')
+    model.addClassificationHead(name, { numLabels: 2 })
+  }
+  return model
+}
+
+/** Three steps; gives the names of all parameters that changed in any bit. */
+async function movedByTraining(model: Model, args = {}): Promise<string[]> {
+  const before = snapshot(model)
+  await new AdapterTrainer({ model, trainDataset: rows, args: { ...quiet, maxSteps: 3, ...args } }).train()
+  return moved(before, snapshot(model)).sort()
+}
+
+const named = (model: Model, pattern: RegExp) => [...snapshot(model, pattern).keys()].sort()
+
+test('trainAdapter: its adapter and head move, the base model and the other adapter keep every bit', async (t) => {
+  const model = await withTwo(t)
+  model.trainAdapter('a')
+  t.is(model.activeAdapters, 'a')
+  t.is(model.activeHead, 'a')
+  const own = named(model, /\.adapters\.a\.|^heads\.a\./)
+  t.deepEqual(trainableNames(model).sort(), own)
+  t.deepEqual(await movedByTraining(model), own)
+  t.false(own.some(isBaseParameter))
+})
+
+test('weight decay alone moves nothing that does not train', async (t) => {
+  const model = await withTwo(t)
+  model.trainAdapter('b')
+  t.deepEqual(await movedByTraining(model, { weightDecay: 0.5 }), named(model, /\.adapters\.b\.|^heads\.b\./))
+})
+
+test('trainAdapter of a Stack trains all its adapters and the head of the last', async (t) => {
+  const model = await withTwo(t)
+  model.trainAdapter(Stack('b', 'a'))
+  t.deepEqual(await movedByTraining(model), named(model, /\.adapters\.[ab]\.|^heads\.a\./))
+})
+
+test('trainHead trains a head alone, on the features of the active adapter', async (t) => {
+  const model = await withTwo(t)
+  model.setActiveAdapters('a')
+  model.trainHead('b')
+  t.is(model.activeHead, 'b')
+  t.is(model.activeAdapters, 'a')
+  t.deepEqual(await movedByTraining(model), named(model, /^heads\.b\./))
+})
+
+test('trainAll moves the base model, the active adapter and head, and no other adapter', async (t) => {
+  const model = await withTwo(t)
+  model.setActiveAdapters('a')
+  model.trainAll()
+  const expected = named(model, /^(?!heads\.b\.)(?!.*\.adapters\.b\.)/)
+  t.deepEqual(trainableNames(model).sort(), expected)
+  const changed = await movedByTraining(model)
+  t.deepEqual(
+    changed.filter((name) => !expected.includes(name)),
+    []
+  )
+  // The head reads no pooler, and a key's bias cancels out in softmax: only these may stand still.
+  const still = expected.filter((name) => !changed.includes(name))
+  t.deepEqual(
+    still.filter((name) => !/\.pooler\.|\.key\.bias$/.test(name)),
+    []
+  )
+})
+
+test('freeze by name: LayerNorms of the base model and the head', async (t) => {
+  const model = await withTwo(t)
+  const trains = /LayerNorm\.(weight|bias)$|^heads\.a\./
+  model.freeze((name) => !trains.test(name))
+  const expected = named(model, trains)
+  t.true(expected.length > 10)
+  t.deepEqual(trainableNames(model).sort(), expected)
+  t.deepEqual(await movedByTraining(model), expected)
+})
+
+test('freezeBaseModel: all adapters and heads train, what is not active stands still', async (t) => {
+  const model = await withTwo(t)
+  model.setActiveAdapters('a')
+  model.freezeBaseModel()
+  t.deepEqual(trainableNames(model).sort(), named(model, /\.adapters\.|^heads\./))
+  t.deepEqual(await movedByTraining(model), named(model, /\.adapters\.a\.|^heads\.a\./))
+})
+
+test('after full fine-tuning, training an adapter leaves the base model alone again', async (t) => {
+  const model = await withTwo(t)
+  model.trainAll()
+  await movedByTraining(model)
+  model.trainAdapter('a')
+  t.deepEqual(await movedByTraining(model), named(model, /\.adapters\.a\.|^heads\.a\./))
+})
+
+test('a part of an adapter cannot be frozen', async (t) => {
+  const model = await withTwo(t)
+  model.trainAdapter('a')
+  const before = trainableNames(model)
+  t.throws(() => model.freeze((name) => name.endsWith('adapters.a.adapter_up.bias')), {
+    instanceOf: AdapterError,
+    code: 'ERR_UNSUPPORTED',
+    message: /only part of the adapter 'a'.*all of its parameters or none/
+  })
+  t.throws(() => model.freeze('all' as never), { instanceOf: TypeError })
+  t.deepEqual(trainableNames(model), before)
+})
+
+test('nothing that trains, or nothing that takes part, is said', async (t) => {
+  const model = await withTwo(t)
+  const train = () => new AdapterTrainer({ model, trainDataset: rows, args: { ...quiet, maxSteps: 1 } }).train()
+  await t.throwsAsync(train(), { instanceOf: AdapterError, message: /nothing trains.*trainAdapter/ })
+  model.freeze((name) => !/\.adapters\.b\./.test(name))
+  model.setActiveAdapters('a')
+  await t.throwsAsync(train(), { instanceOf: AdapterError, message: /no trainable parameter takes part/ })
+  model.activeHead = null
+  await t.throwsAsync(train(), { code: 'ERR_NO_HEAD', message: /no active head.*addClassificationHead/ })
+})
+
+test('adapterSummary says what is active and what trains', async (t) => {
+  const model = await withTwo(t)
+  model.trainAdapter('b')
+  model.setActiveAdapters('a')
+  const { adapters, trainableParameters } = model.adapterSummary()
+  t.deepEqual(
+    adapters.map(({ name, active, trains }) => ({ name, active, trains })),
+    [
+      { name: 'a', active: true, trains: false },
+      { name: 'b', active: false, trains: true }
+    ]
+  )
+  const sizes = [...snapshot(model, /\.adapters\.b\.|^heads\.b\./).values()].map((values) => values.length)
+  t.is(
+    trainableParameters,
+    sizes.reduce((sum, size) => sum + size, 0)
+  )
+})

@@ -1,0 +1,52 @@
+import test from 'ava'
+import { AdapterError, nativeCall, toAdapterError } from '../../lib/native/errors.js'
+
+const native = () =>
+  Object.assign(new Error("load adapter 'a': shape (expected [2], got [3])"), {
+    code: 'ERR_STATE_DICT',
+    operation: "load adapter 'a'",
+    expected: '[2]',
+    got: '[3]',
+    hint: ''
+  })
+
+test('the message names operation, problem, expected, got and what to do', (t) => {
+  const error = new AdapterError('ERR_X', 'add adapter', 'wrong size', { expected: '4', got: '5', hint: 'Use 4' })
+  t.is(error.message, 'add adapter: wrong size (expected 4, got 5). Use 4')
+  t.is(new AdapterError('ERR_X', 'add adapter', 'wrong size', { got: '5' }).message, 'add adapter: wrong size (got 5)')
+  t.is(error.name, 'AdapterError')
+  t.true(error instanceof Error)
+})
+
+test("the addon's errors keep their fields and message", (t) => {
+  const original = native()
+  const error = toAdapterError(original) as AdapterError
+  t.true(error instanceof AdapterError)
+  t.is(error.message, original.message)
+  t.like(error, { code: 'ERR_STATE_DICT', operation: "load adapter 'a'", expected: '[2]', got: '[3]', hint: undefined })
+  t.is(error.cause, original)
+})
+
+test('other errors come back as they are', (t) => {
+  const range = new RangeError('x')
+  t.is(toAdapterError(range), range)
+  const system = Object.assign(new Error('no file'), { code: 'ENOENT' })
+  t.is(toAdapterError(system), system)
+  t.is(toAdapterError('text'), 'text')
+})
+
+test('calls that throw and promises that reject are translated alike', async (t) => {
+  const direct = t.throws(() =>
+    nativeCall(() => {
+      throw native()
+    })
+  )
+  t.true(direct instanceof AdapterError)
+  const promised = await t.throwsAsync(nativeCall(() => Promise.reject(native())))
+  t.true(promised instanceof AdapterError)
+  t.is(
+    nativeCall(() => 5),
+    5
+  )
+  t.is(await nativeCall(() => Promise.resolve(6)), 6)
+})

@@ -1,0 +1,28 @@
+import { readdirSync } from 'node:fs'
+import test from 'ava'
+import { checkGroup } from './support/check-case.js'
+import { fixtures } from './support/fixtures.js'
+
+const groups = [
+  'adapters-bert',
+  'adapters-roberta',
+  'adapters-xlm-roberta',
+  'activations',
+  'heads-bert',
+  'heads-roberta',
+  'heads-xlm-roberta',
+  'inputs-bert',
+  'inputs-roberta',
+  'inputs-xlm-roberta',
+  'model-fields',
+  'storages',
+  'full'
+]
+
+for (const group of groups) test(`as PyTorch: ${group}`, (t) => checkGroup(t, group))
+
+test('every group of fixtures has a test', (t) => {
+  const others = ['curves', 'folders', 'names']
+  const files = readdirSync(fixtures).filter((file) => file.endsWith('.json'))
+  t.deepEqual(files.sort(), [...groups, ...others].map((group) => `${group}.json`).sort())
+})

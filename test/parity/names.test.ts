@@ -1,0 +1,34 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { AutoModel } from '../../lib/index.js'
+import { fixtures, type JsonObject } from './support/fixtures.js'
+
+interface Names {
+  readonly adapter: JsonObject
+  readonly parameters: { readonly [name: string]: number[] }
+  readonly added: { readonly [name: string]: number[] }
+  readonly modules: { readonly [path: string]: string }
+}
+
+const names: { readonly [folder: string]: Names } = JSON.parse(readFileSync(join(fixtures, 'names.json'), 'utf8'))
+
+for (const [folder, expected] of Object.entries(names)) {
+  test(`parameters and modules are called as in PyTorch: ${folder}`, async (t) => {
+    using model = await AutoModel.fromPretrained(join(fixtures, 'models', folder))
+    const shapes = () => Object.fromEntries(model.namedParameters().map(({ name, shape }) => [name, [...shape]]))
+    t.deepEqual(shapes(), expected.parameters)
+    const paths = new Set(model.namedModules())
+    t.deepEqual(
+      Object.keys(expected.modules).filter((path) => !paths.has(path)),
+      []
+    )
+
+    model.addAdapter('a', expected.adapter)
+    model.addClassificationHead('a', { numLabels: 3, layers: 2 })
+    t.deepEqual(shapes(), { ...expected.parameters, ...expected.added })
+    model.deleteAdapter('a')
+    model.deleteHead('a')
+    t.deepEqual(shapes(), expected.parameters)
+  })
+}

@@ -1,0 +1,63 @@
+"""What both directions need: the families' model classes, one-row passes, and the seed's plain adapter module."""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+from adapters import BertAdapterModel, RobertaAdapterModel, XLMRobertaAdapterModel
+from torch import nn
+from transformers import AutoConfig, logging
+
+logging.set_verbosity_error()
+warnings.filterwarnings("ignore")
+torch.set_num_threads(1)
+
+CLASSES = {"bert": BertAdapterModel, "roberta": RobertaAdapterModel, "xlm-roberta": XLMRobertaAdapterModel}
+TOLERANCE = 1e-5
+
+
+class AdapterLayer(nn.Module):
+    """An adapter as people write it by hand; its keys are the plain dialect."""
+
+    def __init__(self, hidden_size, adapter_size):
+        super().__init__()
+        self.down_project = nn.Linear(hidden_size, adapter_size)
+        self.up_project = nn.Linear(adapter_size, hidden_size)
+
+    def forward(self, x):
+        return x + self.up_project(torch.relu(self.down_project(x)))
+
+
+def load_base(folder):
+    model_type = AutoConfig.from_pretrained(folder).model_type
+    return CLASSES[model_type].from_pretrained(folder, dtype=torch.float32).eval()
+
+
+def logits_of(model, rows):
+    """One row at a time, so that nothing is padded."""
+    with torch.no_grad():
+        return [model(input_ids=torch.tensor([row])).logits[0] for row in rows]
+
+
+def difference(ours, theirs):
+    """Largest difference over all rows, relative to 1 plus the value."""
+    return max(((a - b).abs() / (1 + b.abs())).max().item() for a, b in zip(ours, theirs, strict=True))
+
+
+def as_lists(rows):
+    return [row.tolist() for row in rows]
+
+
+def read_cases(folder):
+    return json.loads((Path(folder) / "cases.json").read_text(encoding="utf-8"))
+
+
+def finish(failures, count, what):
+    if count == 0:
+        failures.append("nothing was checked")
+    for failure in failures:
+        print(f"✗ {failure}")
+    print(f"{what}: {count} checked, {len(failures)} failed")
+    sys.exit(1 if failures else 0)

@@ -1,0 +1,169 @@
+// Node's half of the checks against Python.
+//   node exchange.mjs write FOLDER MODELS MINILM     saves adapters and the logits they give
+//   node exchange.mjs read FOLDER                    loads what Python saved and compares
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { AdapterTrainer, AutoModel } from '../../dist/lib/index.js'
+
+const tolerance = 1e-5
+const rowsOf = { 'xlm-roberta-tiny': [[7], [9, 8, 50], [60, 61, 122, 63, 64, 5, 6, 98]] }
+const rows = [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]]
+const texts = [
+  'An adapter is a small network between the layers of a large one.',
+  'Rain.',
+  'The committee rejected the proposal!'
+]
+
+const classification = (model) => model.addClassificationHead('a', { numLabels: 3, layers: 2 })
+
+// [folder, model, adapter, head, format, dialect?, twin?]
+const written = [
+  ['bert-safetensors', 'bert-tiny', 'seq_bn[reduction_factor=4]', classification, 'safetensors'],
+  ['bert-bin', 'bert-tiny', 'seq_bn[reduction_factor=4]', classification, 'bin'],
+  ['bert-plain', 'bert-tiny', 'seq_bn[reduction_factor=4]', classification, 'bin', 'plain', 'bert-bin'],
+  [
+    'bert-norms-gate',
+    'bert-tiny',
+    'double_seq_bn[reduction_factor=4, ln_before=True, ln_after=True, use_gating=True]',
+    (model) => model.addRegressionHead('a', { usePooler: true }),
+    'bin'
+  ],
+  ['bert-prelu', 'bert-tiny', "seq_bn[reduction_factor=4, non_linearity='prelu']", classification, 'bin'],
+  ['bert-masked-lm', 'bert-tiny', 'seq_bn[reduction_factor=4]', (model) => model.addMaskedLmHead('a'), 'bin'],
+  [
+    'roberta-map',
+    'roberta-tiny',
+    "double_seq_bn[reduction_factor={'0': 16, 'default': 4}]",
+    (model) => model.addTaggingHead('a', { numLabels: 4 }),
+    'safetensors'
+  ],
+  [
+    'xlm-roberta-parallel',
+    'xlm-roberta-tiny',
+    "par_bn[scaling='channel', leave_out=[1]]",
+    (model) => model.addMultiLabelClassificationHead('a', { numLabels: 5 }),
+    'safetensors'
+  ],
+  ['xlm-roberta-integer-scaling', 'xlm-roberta-tiny', 'par_bn[scaling=2]', classification, 'bin']
+]
+
+/** Rows of the logits; token-wise logits without what lies past each row's end. */
+async function logitsOf(model, rows) {
+  const answers = []
+  for (const row of rows) {
+    const { logits } = await model.forward({ inputIds: [row] }, { adapters: 'a' })
+    const width = logits.shape.at(-1)
+    const lists = Array.from({ length: logits.data.length / width }, (_, i) => [
+      ...logits.data.subarray(i * width, (i + 1) * width)
+    ])
+    answers.push(logits.shape.length === 3 ? lists : lists[0])
+  }
+  return answers
+}
+
+/** Values that no initialisation would give, the same in every run. */
+function fill(model) {
+  let state = 7
+  const random = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return state / 2 ** 32 - 0.5
+  }
+  const added = model
+    .namedParameters()
+    .filter(({ name }) => name.includes('.adapters.a.') || name.startsWith('heads.a.'))
+  const values = added.map(({ name, shape }) => {
+    const count = shape.reduce((product, size) => product * size, 1)
+    return [name, { data: Float32Array.from({ length: count }, random), shape }]
+  })
+  model.loadStateDict(new Map(values))
+}
+
+async function writeTiny(out, models) {
+  const cases = []
+  for (const [folder, base, adapter, addHead, format, dialect = 'adapterhub', twin] of written) {
+    const source = join(models, base)
+    const model = await AutoModel.fromPretrained(source)
+    model.addAdapter('a', adapter)
+    addHead(model)
+    fill(model)
+    await model.saveAdapter(join(out, folder), 'a', { format, dialect })
+    const ids = rowsOf[base] ?? rows
+    cases.push({ folder, model: source, format, dialect, twin, rows: ids, logits: await logitsOf(model, ids) })
+    model.dispose()
+    console.log(`✓ Node wrote ${folder}`)
+  }
+  return cases
+}
+
+/** The real encoder, and an adapter that Node trained on text. */
+async function writeMiniLm(out, source) {
+  const model = await AutoModel.fromPretrained(source)
+  model.addAdapter('a', 'seq_bn')
+  model.addClassificationHead('a', { numLabels: 3 })
+  model.trainAdapter('a')
+  const trainDataset = texts.map((text, label) => ({ text, label }))
+  const args = {
+    outputDir: join(out, 'run'),
+    maxSteps: 5,
+    learningRate: 1e-2,
+    perDeviceTrainBatchSize: 3,
+    saveStrategy: 'no'
+  }
+  await new AdapterTrainer({ model, trainDataset, args }).train()
+  const cases = []
+  for (const format of ['safetensors', 'bin']) {
+    const folder = `minilm-${format}`
+    await model.saveAdapter(join(out, folder), 'a', { format })
+    cases.push({ folder, model: source, format, dialect: 'adapterhub', rows, logits: await logitsOf(model, rows) })
+    console.log(`✓ Node wrote ${folder}`)
+  }
+  model.dispose()
+  return cases
+}
+
+function difference(ours, theirs) {
+  const [a, b] = [ours.flat(2), theirs.flat(2)]
+  if (a.length !== b.length) return Number.POSITIVE_INFINITY
+  const errors = a.map((value, i) => Math.abs(value - b[i]) / (1 + Math.abs(b[i])))
+  return errors.some(Number.isNaN) ? Number.POSITIVE_INFINITY : Math.max(...errors)
+}
+
+async function read(folder) {
+  const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8'))
+  let failed = 0
+  const tell = (what, worst) => {
+    const isFine = worst <= tolerance
+    if (!isFine) failed++
+    console.log(`${isFine ? '✓' : '✗'} Node loads ${what}: largest difference ${worst.toExponential(1)}`)
+  }
+  for (const { folder: name, model: source, rows: ids, logits, texts: lines } of cases) {
+    const model = await AutoModel.fromPretrained(source)
+    const adapter = await model.loadAdapter(join(folder, name))
+    if (adapter !== 'a') throw new Error(`${name}: the adapter is called ${adapter}`)
+    tell(name, difference(await logitsOf(model, ids), logits))
+    if (lines) {
+      const answers = await model.predict(
+        lines.map((text) => ({ text })),
+        { adapters: 'a' }
+      )
+      tell(
+        `${name}, from text`,
+        difference(
+          answers.map((answer) => [...answer.logits]),
+          logits
+        )
+      )
+    }
+    model.dispose()
+  }
+  console.log(`written by Python, read by Node: ${cases.length} checked, ${failed} failed`)
+  if (failed > 0 || cases.length === 0) process.exitCode = 1
+}
+
+const [command, out, models, miniLm] = process.argv.slice(2)
+if (command === 'read') await read(out)
+else {
+  mkdirSync(out, { recursive: true })
+  const cases = [...(await writeTiny(out, models)), ...(await writeMiniLm(out, miniLm))]
+  writeFileSync(join(out, 'cases.json'), JSON.stringify(cases))
+}

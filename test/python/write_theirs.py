@@ -1,0 +1,109 @@
+"""Writes folders for Node: python write_theirs.py FOLDER MODELS MINILM"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from adapters import BnConfig, DoubleSeqBnConfig, ParBnConfig, SeqBnConfig
+from transformers import AutoTokenizer
+
+from common import as_lists, load_base, logits_of
+
+ROWS = {
+    "bert-tiny": [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]],
+    "roberta-tiny": [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]],
+    "xlm-roberta-tiny": [[7], [9, 8, 50], [60, 61, 62, 63, 122, 5, 6, 98]]
+}
+TEXTS = [
+    "An adapter is a small network between the layers of a large one.", "Rain.", "The committee rejected the proposal!",
+    "naïve café, 北京 and a very improbable compoundword"
+]
+
+
+def fill(model):
+    generator = torch.Generator().manual_seed(11)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if ".adapters.a." in name or name.startswith("heads.a."):
+                value.copy_(torch.randn(value.shape, generator=generator) * 0.2)
+
+
+def train(model, rows):
+    """A few real steps, so that the adapter is one that training makes."""
+    model.train_adapter("a")
+    optimizer = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=1e-2)
+    for _ in range(3):
+        for label, row in enumerate(rows):
+            model(input_ids=torch.tensor([row]), labels=torch.tensor([label % 3])).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
+
+
+def to_plain(weights):
+    rename = (("adapter_down.0.", "down_project."), ("adapter_up.", "up_project."))
+    plain = {}
+    for key, value in weights.items():
+        for hub, name in rename:
+            key = key.replace(hub, name)
+        plain[key] = value
+    return plain
+
+
+class Writer:
+    def __init__(self, out):
+        self.out, self.cases = out, []
+        out.mkdir(parents=True, exist_ok=True)
+
+    def write(self, name, base, model, rows, safetensors=False, plain=False, texts=None):
+        folder = self.out / name
+        model.config.name_or_path = model.base_model.config.name_or_path = Path(base).name
+        model.save_adapter(str(folder), "a", use_safetensors=safetensors)
+        if plain:
+            file = folder / "pytorch_adapter.bin"
+            torch.save(to_plain(torch.load(file, weights_only=True)), file)
+        case = {"folder": name, "model": str(base), "rows": rows, "logits": as_lists(logits_of(model, rows))}
+        self.cases.append({**case, **({"texts": texts} if texts else {})})
+        print(f"✓ Python wrote {name}")
+
+    def tiny(self, name, base, config, add_head, **options):
+        model = load_base(base)
+        model.add_adapter("a", config=config)
+        add_head(model)
+        model.set_active_adapters("a")
+        fill(model)
+        self.write(name, base, model.eval(), ROWS[Path(base).name], **options)
+
+    def minilm(self, base):
+        model = load_base(base)
+        tokenizer = AutoTokenizer.from_pretrained(base)
+        rows = [tokenizer(text)["input_ids"] for text in TEXTS]
+        model.add_adapter("a", config=SeqBnConfig(reduction_factor=16))
+        model.add_classification_head("a", num_labels=3)
+        train(model, rows)
+        for safetensors in (False, True):
+            name = f"minilm-{'safetensors' if safetensors else 'bin'}"
+            self.write(name, base, model, rows, safetensors=safetensors, texts=TEXTS)
+
+
+def main(out, models, minilm):
+    writer = Writer(out)
+    classification = lambda model: model.add_classification_head("a", num_labels=3)
+    writer.tiny("bert-seq_bn", models / "bert-tiny", SeqBnConfig(reduction_factor=4), classification)
+    writer.tiny("bert-plain", models / "bert-tiny", SeqBnConfig(reduction_factor=4), classification, plain=True)
+    writer.tiny("bert-norms", models / "bert-tiny", BnConfig(
+        mh_adapter=True, output_adapter=True, reduction_factor=4, non_linearity="gelu", ln_before=True, ln_after=True),
+        lambda model: model.add_classification_head("a", num_labels=1, use_pooler=True))
+    writer.tiny("roberta-double", models / "roberta-tiny", DoubleSeqBnConfig(reduction_factor=8),
+                lambda model: model.add_tagging_head("a", num_labels=4), safetensors=True)
+    writer.tiny("xlm-roberta-parallel", models / "xlm-roberta-tiny", ParBnConfig(scaling="learned"),
+                lambda model: model.add_classification_head("a", num_labels=5, multilabel=True), safetensors=True)
+    writer.tiny("bert-masked-lm", models / "bert-tiny", SeqBnConfig(reduction_factor=4),
+                lambda model: model.add_masked_lm_head("a"))
+    writer.minilm(minilm)
+    (out / "cases.json").write_text(json.dumps(writer.cases), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*map(Path, sys.argv[1:4]))

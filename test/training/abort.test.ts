@@ -1,0 +1,140 @@
+import { readdirSync } from 'node:fs'
+import test, { type ExecutionContext } from 'ava'
+import { AdapterTrainer, type Model } from '../../lib/index.js'
+import { load, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
+
+const rows = tinyRows(32)
+const inputIds = rows.map((row) => row.inputIds)
+
+async function ready(t: ExecutionContext): Promise<Model> {
+  const model = await load(t)
+  model.addAdapter('a')
+  model.addClassificationHead('a')
+  model.trainAdapter('a')
+  return model
+}
+
+/** The model is free, answers, and trains as if nothing had been. */
+async function usable(t: ExecutionContext, model: Model): Promise<void> {
+  t.truthy((await model.forward({ inputIds })).logits)
+  t.notThrows(() => model.addAdapter('later'))
+  t.notThrows(() => model.trainAdapter('a'))
+  t.is((await new AdapterTrainer({ model, trainDataset: rows, args: { ...quiet, maxSteps: 2 } }).train()).step, 2)
+}
+
+/** What a promise rejects with: ava does not take a DOMException for an error. */
+async function failure(run: () => Promise<unknown>): Promise<Error | undefined> {
+  try {
+    await run()
+    return undefined
+  } catch (error) {
+    return error as Error
+  }
+}
+
+test('a signal that is aborted already: nothing happens', async (t) => {
+  const model = await ready(t)
+  const before = snapshot(model)
+  const trainer = new AdapterTrainer({ model, trainDataset: rows, args: { ...quiet, maxSteps: 5 } })
+  const reason = new Error('not today')
+  t.is(await t.throwsAsync(trainer.train({ signal: AbortSignal.abort(reason) })), reason)
+  t.is((await failure(() => trainer.train({ signal: AbortSignal.abort() })))?.name, 'AbortError')
+  t.deepEqual(moved(before, snapshot(model)), [])
+  await usable(t, model)
+})
+
+test('aborted while it runs: it stops between two steps, with the signal’s reason', async (t) => {
+  const [model, three] = [await ready(t), await ready(t)]
+  const controller = new AbortController()
+  const reason = new Error('enough')
+  const args = { ...quiet, maxSteps: 100, lrSchedulerType: 'constant' } as const
+  const steps: number[] = []
+  const error = await t.throwsAsync(async () => {
+    for await (const event of new AdapterTrainer({ model, trainDataset: rows, args }).run({
+      signal: controller.signal
+    })) {
+      if (event.type === 'step') steps.push(event.step)
+      if (steps.length === 3) controller.abort(reason)
+    }
+  })
+  t.is(error, reason)
+  t.deepEqual(steps, [1, 2, 3])
+  await new AdapterTrainer({ model: three, trainDataset: rows, args: { ...args, maxSteps: 3 } }).train()
+  t.deepEqual(moved(snapshot(three), snapshot(model)), [])
+  await usable(t, model)
+})
+
+test('aborted in the middle of a step: that step is finished, the next one does not come', async (t) => {
+  const model = await ready(t)
+  const controller = new AbortController()
+  const trainer = new AdapterTrainer({
+    model,
+    trainDataset: rows,
+    args: { ...quiet, maxSteps: 100, gradientAccumulationSteps: 64 }
+  })
+  const run = trainer.run({ signal: controller.signal })
+  const first = run.next()
+  setTimeout(() => controller.abort(), 5)
+  t.is((await first).value?.type, 'step')
+  const error = await failure(async () => {
+    for (;;) if ((await run.next()).done === true) return
+  })
+  t.is(error?.name, 'AbortError')
+  await usable(t, model)
+})
+
+test('leaving the loop early frees the model and keeps the checkpoints', async (t) => {
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  const args = { ...quiet, outputDir, maxSteps: 100, saveStrategy: 'steps', saveSteps: 2 } as const
+  for await (const event of new AdapterTrainer({ model, trainDataset: rows, args }).run()) {
+    if (event.type === 'save' && event.step === 4) break
+  }
+  t.deepEqual(readdirSync(outputDir).sort(), ['checkpoint-2', 'checkpoint-4'])
+  await usable(t, model)
+})
+
+test('an error thrown in the loop comes out, and the model is free', async (t) => {
+  const model = await ready(t)
+  await t.throwsAsync(
+    async () => {
+      for await (const _ of new AdapterTrainer({ model, trainDataset: rows, args: { ...quiet, maxSteps: 9 } }).run()) {
+        throw new Error('mine')
+      }
+    },
+    { message: 'mine' }
+  )
+  await usable(t, model)
+})
+
+test('a dataset that throws while it is read frees the model', async (t) => {
+  const model = await ready(t)
+  const broken = (async function* () {
+    yield { inputIds: [5], label: 0 }
+    throw new Error('the disk is gone')
+  })()
+  await t.throwsAsync(new AdapterTrainer({ model, trainDataset: broken, args: quiet }).train(), {
+    message: 'the disk is gone'
+  })
+  await usable(t, model)
+})
+
+test('aborted during an evaluation', async (t) => {
+  const model = await ready(t)
+  const controller = new AbortController()
+  const many = tinyRows(400)
+  const trainer = new AdapterTrainer({
+    model,
+    trainDataset: rows,
+    evalDataset: many,
+    args: { ...quiet, maxSteps: 10, evalStrategy: 'steps', evalSteps: 1, perDeviceEvalBatchSize: 1 }
+  })
+  const error = await failure(async () => {
+    for await (const event of trainer.run({ signal: controller.signal })) {
+      if (event.type === 'step') setTimeout(() => controller.abort(), 1)
+      if (event.type === 'evaluate') t.fail('the evaluation was to be cut short')
+    }
+  })
+  t.is(error?.name, 'AbortError')
+  await usable(t, model)
+})

@@ -1,0 +1,91 @@
+import { Writable } from 'node:stream'
+import test from 'ava'
+import type { TrainingEvent } from '../../lib/training/events.js'
+import { describeEvent, trainingProgress } from '../../lib/training/progress.js'
+
+class Terminal extends Writable {
+  text = ''
+  readonly columns = 120
+  constructor(readonly isTTY: boolean) {
+    super()
+  }
+  override _write(chunk: Buffer, _encoding: string, done: () => void): void {
+    this.text += chunk.toString()
+    done()
+  }
+}
+
+const step = (n: number): TrainingEvent => {
+  return {
+    type: 'step',
+    step: n,
+    totalSteps: 4,
+    epoch: n / 4,
+    loss: 1 / n,
+    learningRate: 0.001,
+    gradNorm: 0.5,
+    tokens: 32
+  }
+}
+
+const events: TrainingEvent[] = [
+  step(1),
+  { ...step(2), type: 'log', tokensPerSecond: 12345.6 } as TrainingEvent,
+  {
+    type: 'evaluate',
+    step: 2,
+    epoch: 0.5,
+    loss: 0.25,
+    metrics: { accuracy: 0.5, macroF1: 1 / 3 },
+    rows: 8,
+    seconds: 1
+  },
+  { type: 'save', step: 2, epoch: 0.5, folder: 'out/checkpoint-2' },
+  step(4),
+  { type: 'end', step: 4, epoch: 1, loss: 0.521, tokens: 128, seconds: 1.234 }
+]
+
+test('without a terminal: a line for each event, none for a step', (t) => {
+  const stream = new Terminal(false)
+  const progress = trainingProgress({ stream })
+  for (const event of events) progress.show(event)
+  progress.stop()
+  t.is(
+    stream.text,
+    [
+      'step 2/4, epoch 0.50: loss 0.5000, lr 0.001, gradient 0.5, 12,346 tokens/s',
+      'step 2, epoch 0.50: evaluation loss 0.2500, accuracy 0.5000, macroF1 0.3333',
+      'step 2: saved out/checkpoint-2',
+      '4 steps in 1.2 s, mean loss 0.5210',
+      ''
+    ].join('\n')
+  )
+})
+
+test('in a terminal: one line that moves, with what happens above it', async (t) => {
+  const stream = new Terminal(true)
+  const progress = trainingProgress({ stream })
+  for (const event of events) {
+    progress.show(event)
+    await new Promise((resolve) => setTimeout(resolve, 120))
+  }
+  progress.stop()
+  t.regex(stream.text, /25% \| step 1\/4 \| epoch 0\.25 \| loss 1\.0000 \| lr 0\.001/)
+  t.regex(stream.text, /100% \| step 4\/4/)
+  t.regex(stream.text, /evaluation loss 0\.2500/)
+  t.regex(stream.text, /saved out\/checkpoint-2/)
+  // The cursor is hidden while the line moves, and must come back.
+  t.true(stream.text.lastIndexOf('\u001b[?25h') > stream.text.lastIndexOf('\u001b[?25l'))
+})
+
+test('stopping before anything happened, and twice', (t) => {
+  for (const isTTY of [true, false]) {
+    const progress = trainingProgress({ stream: new Terminal(isTTY) })
+    t.notThrows(() => progress.stop())
+    t.notThrows(() => progress.stop())
+  }
+})
+
+test('a step has no line of its own', (t) => {
+  t.is(describeEvent(step(1)), undefined)
+})

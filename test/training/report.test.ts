@@ -1,0 +1,103 @@
+import test from 'ava'
+import { lineChart, scale } from '../../lib/training/chart.js'
+import { CurveRecorder, learningCurves, reportHtml } from '../../lib/training/report.js'
+
+test('scales end on round numbers and hold every value', (t) => {
+  t.deepEqual(scale([0, 100]).ticks, [0, 20, 40, 60, 80, 100])
+  const { from, to, ticks } = scale([0.31, 0.768])
+  t.true(from <= 0.31 && to >= 0.768)
+  t.deepEqual(
+    ticks.map((tick) => tick.toFixed(1)),
+    ['0.3', '0.4', '0.5', '0.6', '0.7', '0.8']
+  )
+  t.true(scale([5]).from < 5 && scale([5]).to > 5)
+  t.deepEqual(scale([]).ticks, [0, 0.5, 1])
+  t.true(scale([1e-7, 3e-7]).ticks.length >= 3)
+})
+
+const points = (svg: string) => [...svg.matchAll(/<polyline points="([^"]*)"/g)].map((match) => match[1] ?? '')
+
+test('a chart draws each series from left to right inside its frame', (t) => {
+  const svg = lineChart({
+    title: 'Loss <now>',
+    xLabel: 'step',
+    yLabel: 'loss',
+    series: [
+      {
+        name: 'a & b',
+        colour: '#000',
+        points: [
+          [0, 1],
+          [10, 0.5],
+          [20, Number.NaN],
+          [30, 0.25]
+        ]
+      },
+      { name: 'single', colour: '#111', points: [[30, 1]] }
+    ]
+  })
+  const [first = '', second = ''] = points(svg)
+  const places = first.split(' ').map((pair) => pair.split(',').map(Number) as [number, number])
+  t.is(places.length, 3)
+  // The first value is the highest, the last one farthest right and the lowest.
+  t.deepEqual(places[0], [58, 58])
+  t.deepEqual(
+    places.map(([x]) => x),
+    places.map(([x]) => x).sort((a, b) => a - b)
+  )
+  t.deepEqual(
+    places.map(([, y]) => y),
+    places.map(([, y]) => y).sort((a, b) => a - b)
+  )
+  t.true(places.every(([x, y]) => x >= 58 && x <= 612 && y >= 58 && y <= 334))
+  t.is(second.split(' ').length, 1)
+  t.regex(svg, /Loss &lt;now&gt;/)
+  t.regex(svg, /a &amp; b/)
+  t.notRegex(svg, /NaN|Infinity|undefined/)
+})
+
+const run = (name: string) => {
+  const recorder = new CurveRecorder(name)
+  const log = { totalSteps: 20, epoch: 1, learningRate: 1, gradNorm: 1, tokensPerSecond: 1 }
+  recorder.record({ type: 'log', step: 10, loss: 2, ...log })
+  recorder.record({ type: 'evaluate', step: 10, epoch: 1, loss: 1.5, metrics: { accuracy: 0.5 }, rows: 1, seconds: 1 })
+  recorder.record({ type: 'log', step: 20, loss: 1, ...log })
+  recorder.record({ type: 'save', step: 20, epoch: 1, folder: 'x' })
+  return recorder.curves
+}
+
+test('a run is recorded from its events', (t) => {
+  t.deepEqual(run('adapter'), {
+    name: 'adapter',
+    losses: [
+      { step: 10, loss: 2 },
+      { step: 20, loss: 1 }
+    ],
+    evaluations: [{ step: 10, loss: 1.5, accuracy: 0.5 }]
+  })
+})
+
+test('one chart of losses, one of the metric where there is one', (t) => {
+  const charts = learningCurves([run('adapter'), run('head')])
+  t.is(charts.length, 2)
+  t.is(points(charts[0] ?? '').length, 4)
+  t.is(points(charts[1] ?? '').length, 2)
+  t.is(learningCurves([{ ...run('x'), evaluations: [] }]).length, 1)
+  t.deepEqual(learningCurves([{ name: 'x', losses: [], evaluations: [] }]), [])
+  t.is(learningCurves([run('x')], 'macroF1').length, 1)
+})
+
+test('the page needs nothing but itself and runs nothing', (t) => {
+  const table = { head: ['', 'accuracy'], rows: [['<b>adapter</b>', '0.78']] }
+  const html = reportHtml({
+    title: 'Curves',
+    text: 'One "run".',
+    runs: [run('</svg><script>alert(1)</script>')],
+    table
+  })
+  t.notRegex(html, /<script|<link|<img|@import|url\(|src=|href=/)
+  t.regex(html, /&lt;b&gt;adapter&lt;\/b&gt;/)
+  t.regex(html, /One &quot;run&quot;\./)
+  t.is(html.match(/<svg/g)?.length, 2)
+  t.is(html.match(/<\/svg>/g)?.length, 2)
+})

@@ -1,0 +1,187 @@
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import {
+  AdapterError,
+  AdapterTrainer,
+  type Model,
+  type TrainingArgumentsInput,
+  type TrainingEvent
+} from '../../lib/index.js'
+import { make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
+
+const rows = tinyRows(19)
+
+async function ready(t: ExecutionContext): Promise<Model> {
+  const model = await make(t, { hidden_dropout_prob: 0.2, attention_probs_dropout_prob: 0.1 })
+  model.addAdapter('a', 'double_seq_bn[reduction_factor=4, dropout=0.1]')
+  model.addClassificationHead('a', { numLabels: 2 })
+  model.trainAdapter('a')
+  return model
+}
+
+/** Ten batches of 2 an epoch, the last with one row, in steps of 3: checkpoints in the middle of epochs, too. */
+const recipe = (outputDir: string): TrainingArgumentsInput => ({
+  ...quiet,
+  outputDir,
+  numTrainEpochs: 2.5,
+  perDeviceTrainBatchSize: 2,
+  gradientAccumulationSteps: 3,
+  weightDecay: 0.01,
+  warmupSteps: 2,
+  loggingStrategy: 'steps',
+  loggingSteps: 3,
+  saveStrategy: 'steps',
+  saveSteps: 1
+})
+
+/** What of an event does not depend on the clock. */
+function timeless(event: TrainingEvent): object {
+  const {
+    seconds: _,
+    tokensPerSecond: __,
+    ...rest
+  } = event as TrainingEvent & { seconds?: number; tokensPerSecond?: number }
+  return rest
+}
+
+async function run(model: Model, args: TrainingArgumentsInput, trainDataset = rows): Promise<object[]> {
+  const all: object[] = []
+  for await (const event of new AdapterTrainer({ model, trainDataset, args }).run()) {
+    if (event.type === 'step' || event.type === 'log') all.push(timeless(event))
+  }
+  return all
+}
+
+test('resuming at any checkpoint ends with the same bits and tells the same losses', async (t) => {
+  const whole = await ready(t)
+  const outputDir = scratch(t)
+  const events = await run(whole, recipe(outputDir))
+  const expected = snapshot(whole)
+  t.is(readdirSync(outputDir).length, 10)
+  const file = (step: number, folder = outputDir) =>
+    readFileSync(join(folder, `checkpoint-${step}`, 'training.safetensors'))
+  const last = file(10)
+  for (let step = 1; step <= 10; step++) {
+    const model = await ready(t)
+    const folder = scratch(t)
+    cpSync(join(outputDir, `checkpoint-${step}`), join(folder, `checkpoint-${step}`), { recursive: true })
+    const rest = await run(model, { ...recipe(folder), resumeFromCheckpoint: true })
+    t.deepEqual(
+      rest,
+      events.filter((event) => (event as { step: number }).step > step),
+      `from step ${step}`
+    )
+    t.deepEqual(moved(expected, snapshot(model)), [], `from step ${step}`)
+    t.true(file(10, folder).equals(last), `the last checkpoint of a run from step ${step}`)
+    model.dispose()
+  }
+})
+
+test('full fine-tuning resumes bit for bit, too', async (t) => {
+  const all = async () => {
+    const model = await ready(t)
+    model.trainAll()
+    return model
+  }
+  const [whole, resumed] = [await all(), await all()]
+  const outputDir = scratch(t)
+  await run(whole, recipe(outputDir))
+  await run(resumed, { ...recipe(outputDir), resumeFromCheckpoint: join(outputDir, 'checkpoint-4') })
+  t.deepEqual(moved(snapshot(whole), snapshot(resumed)), [])
+})
+
+test('a model that trained elsewhere in between makes no difference', async (t) => {
+  const whole = await ready(t)
+  const outputDir = scratch(t)
+  await run(whole, recipe(outputDir))
+  const expected = snapshot(whole)
+  await run(whole, { ...recipe(outputDir), resumeFromCheckpoint: join(outputDir, 'checkpoint-5') })
+  t.deepEqual(moved(expected, snapshot(whole)), [])
+})
+
+test('a run that is complete resumes to its end without a step', async (t) => {
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  await run(model, recipe(outputDir))
+  const again = await ready(t)
+  t.deepEqual(await run(again, { ...recipe(outputDir), resumeFromCheckpoint: true }), [])
+  t.deepEqual(moved(snapshot(model), snapshot(again)), [])
+})
+
+test('other arguments or other data are refused by name, and the model stays as it is', async (t) => {
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  await run(model, recipe(outputDir))
+  const other = await ready(t)
+  const before = snapshot(other)
+  const resume = (changed: TrainingArgumentsInput, data = rows) =>
+    run(other, { ...recipe(outputDir), ...changed, resumeFromCheckpoint: join(outputDir, 'checkpoint-3') }, data)
+  const refused = (message: RegExp) => ({ instanceOf: AdapterError, code: 'ERR_RESUME', message })
+  await t.throwsAsync(resume({ learningRate: 0.02 }), refused(/expected learningRate 0\.01, got learningRate 0\.02/))
+  await t.throwsAsync(
+    resume({ seed: 1, perDeviceTrainBatchSize: 4 }),
+    refused(/perDeviceTrainBatchSize 2.*seed 42.*perDeviceTrainBatchSize 4.*seed 1/)
+  )
+  await t.throwsAsync(resume({}, tinyRows(20)), refused(/rows 19.*rows 20/))
+  t.deepEqual(moved(before, snapshot(other)), [])
+  // What only says when something is told or kept may change.
+  await t.notThrowsAsync(resume({ loggingSteps: 1, saveSteps: 5, saveTotalLimit: 3 }))
+  t.deepEqual(moved(snapshot(model), snapshot(other)), [])
+})
+
+test('a checkpoint of another adapter, a damaged one, and none', async (t) => {
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  await t.throwsAsync(run(model, { ...recipe(outputDir), resumeFromCheckpoint: true }), {
+    code: 'ERR_FILE_NOT_FOUND',
+    message: /holds no checkpoint/
+  })
+  await t.throwsAsync(run(model, { ...recipe(outputDir), resumeFromCheckpoint: 'nowhere' }), {
+    message: /nowhere holds no checkpoint/
+  })
+  await run(model, { ...recipe(outputDir), saveSteps: 5 })
+  const resume = (other: Model) =>
+    run(other, { ...recipe(outputDir), resumeFromCheckpoint: join(outputDir, 'checkpoint-5') })
+
+  const different = await make(t)
+  different.addAdapter('b')
+  different.addClassificationHead('b')
+  different.trainAdapter('b')
+  await t.throwsAsync(resume(different), {
+    instanceOf: AdapterError,
+    message: /written by another training.*adapters\.b\./
+  })
+
+  const file = join(outputDir, 'checkpoint-5', 'training.safetensors')
+  const whole = readFileSync(file)
+  const before = snapshot(model)
+  const damaged = Buffer.from(whole)
+  const near = damaged.length - 100
+  damaged.writeUInt8(damaged.readUInt8(near) ^ 1, near)
+  for (const bytes of [
+    damaged,
+    whole.subarray(0, whole.length - 1),
+    whole.subarray(0, 100),
+    whole.subarray(0, 4),
+    Buffer.alloc(0)
+  ]) {
+    writeFileSync(file, bytes)
+    await t.throwsAsync(resume(model), { instanceOf: AdapterError, message: /training\.safetensors/ })
+  }
+  t.deepEqual(moved(before, snapshot(model)), [])
+})
+
+test('what an interrupted save left behind is no checkpoint', async (t) => {
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  await run(model, { ...recipe(outputDir), maxSteps: 6, saveSteps: 3 })
+  const left = join(outputDir, '.checkpoint-9-123')
+  mkdirSync(left)
+  writeFileSync(join(left, 'training.safetensors'), 'half')
+  mkdirSync(join(outputDir, 'checkpoint-final'))
+  const again = await ready(t)
+  t.deepEqual(await run(again, { ...recipe(outputDir), maxSteps: 6, resumeFromCheckpoint: true }), [])
+  t.deepEqual(moved(snapshot(model), snapshot(again)), [])
+  t.true(existsSync(left))
+})

@@ -1,0 +1,175 @@
+// Right and wrong uses of the public API, for the compiler alone: nothing here runs. A wrong use that compiles is an
+// error of its "expect-error" comment, and a right one that does not compile is an error by itself.
+import {
+  AdapterConfig,
+  type AdapterSetup,
+  AdapterTrainer,
+  AutoModel,
+  type Dataset,
+  type ForwardOutputs,
+  type HeadConfig,
+  type Model,
+  type Prediction,
+  type Row,
+  readRows,
+  Stack,
+  setNumThreads,
+  type Tensor,
+  type TrainingArgumentsInput,
+  type TrainingEvent,
+  type TrainResult
+} from '../../lib/index.js'
+
+/** Fails to compile unless both types are the same. */
+type Same<A, B> = (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false
+const same = <_ extends true>(): void => {}
+
+export async function models(): Promise<void> {
+  using model = await AutoModel.fromPretrained('bert-base-uncased', { device: 'auto', seed: 1 })
+  same<Same<typeof model, Model>>()
+  // @ts-expect-error a source is needed
+  await AutoModel.fromPretrained()
+  // @ts-expect-error no such option
+  await AutoModel.fromPretrained('bert-base-uncased', { devise: 'cpu' })
+  // @ts-expect-error models are made by AutoModel, which is no class
+  new AutoModel()
+  // @ts-expect-error what a model was loaded from does not change
+  model.source = 'another'
+  // @ts-expect-error adapters are added by addAdapter
+  model.adapters.set('a', AdapterConfig.load('seq_bn'))
+  setNumThreads(2)
+  // @ts-expect-error a number
+  setNumThreads('2')
+}
+
+export function configs(model: Model): void {
+  const config = AdapterConfig.load('pfeiffer', { reductionFactor: { '0': 8, default: 16 }, nonLinearity: 'gelu' })
+  // Told apart by `method`; only one of them has the fields.
+  if (config.method === 'bottleneck') same<Same<typeof config.mhAdapter, boolean>>()
+  // @ts-expect-error a union has no fields of its own
+  config.mhAdapter
+  // @ts-expect-error no such activation
+  AdapterConfig.load('pfeiffer', { nonLinearity: 'rellu' })
+  // @ts-expect-error a number, 'learned' or 'channel'
+  AdapterConfig.load('pfeiffer', { scaling: 'learnt' })
+  // @ts-expect-error overrides are in camelCase
+  AdapterConfig.load('pfeiffer', { reduction_factor: 8 })
+  model.addAdapter('a')
+  model.addAdapter('b', 'seq_bn[reduction_factor=8]', { overwriteOk: true })
+  model.addAdapter('c', config)
+  // Snake case, as read from JSON.
+  model.addAdapter('d', { mh_adapter: true, output_adapter: false, reduction_factor: 16, non_linearity: 'relu' })
+  // @ts-expect-error a name is needed
+  model.addAdapter()
+  // @ts-expect-error a config is no number
+  model.addAdapter('e', 16)
+}
+
+export function heads(model: Model): void {
+  model.addClassificationHead('a', { labels: ['no', 'yes'], layers: 1, activationFunction: null })
+  model.addRegressionHead('b', { usePooler: true })
+  model.addTaggingHead('c', { numLabels: 9 })
+  model.addMaskedLmHead('d')
+  // @ts-expect-error numLabels is written in camelCase
+  model.addClassificationHead('a', { num_labels: 2 })
+  // @ts-expect-error regression has one output
+  model.addRegressionHead('b', { numLabels: 2 })
+  // @ts-expect-error tagging reads every token, not the pooler
+  model.addTaggingHead('c', { usePooler: true })
+  const head = model.heads.get('a')
+  if (head?.headType === 'masked_lm') {
+    // @ts-expect-error its outputs are the vocabulary
+    head.numLabels
+  }
+  same<Same<typeof head, HeadConfig | undefined>>()
+}
+
+export function setups(model: Model): void {
+  model.setActiveAdapters(Stack('a', 'b'))
+  model.setActiveAdapters(null)
+  model.trainAdapter('a')
+  // @ts-expect-error training needs an adapter
+  model.trainAdapter(null)
+  // @ts-expect-error a stack is made by Stack
+  model.setActiveAdapters(['a', 'b'])
+  // @ts-expect-error compositions other than Stack do not run
+  model.setActiveAdapters({ type: 'Fuse', children: ['a', 'b'], name: null })
+  same<Same<typeof model.activeAdapters, AdapterSetup>>()
+  model.activeHead = null
+  // @ts-expect-error a name or null
+  model.activeHead = 1
+  model.freeze((name) => name.startsWith('bert.'))
+  // @ts-expect-error a function of the name
+  model.freeze('bert.')
+}
+
+export async function work(model: Model): Promise<void> {
+  const answers = await model.predict(['text', { text: 'a', textPair: 'b' }, { inputIds: [2, 3] }], {
+    adapters: ['a', null, Stack('a', 'b')]
+  })
+  same<Same<typeof answers, Prediction[]>>()
+  // @ts-expect-error there may be no label: a regression head gives none
+  answers[0]?.label.length
+  // @ts-expect-error there may be fewer rows
+  answers[0].logits
+  // @ts-expect-error rows are an array
+  await model.predict('text')
+  // @ts-expect-error a row is a text, words or ids
+  await model.predict([{ txt: 'a' }])
+  // @ts-expect-error no such option
+  await model.predict(['text'], { adapter: 'a' })
+
+  const outputs = await model.forward({ inputIds: [[2, 3], Int32Array.of(2, 4, 3)], labels: [0, 1] }, { head: null })
+  same<Same<typeof outputs, ForwardOutputs>>()
+  same<Same<typeof outputs.logits, Tensor | undefined>>()
+  await model.forward({
+    inputIds: { data: new Int32Array(4), shape: [2, 2] },
+    attentionMask: [
+      [1, 1],
+      [1, 0]
+    ]
+  })
+  // @ts-expect-error ids are needed
+  await model.forward({ attentionMask: [[1]] })
+  // @ts-expect-error rows of ids, not one row
+  await model.forward({ inputIds: [2, 3] })
+}
+
+export async function training(model: Model, rows: readonly Row[]): Promise<void> {
+  const args: TrainingArgumentsInput = { lrSchedulerType: 'cosine', saveStrategy: 'epoch', resumeFromCheckpoint: true }
+  const trainer = new AdapterTrainer({ model, trainDataset: rows, evalDataset: readRows('dev.jsonl'), args })
+  same<Same<Awaited<ReturnType<typeof trainer.train>>, TrainResult>>()
+  for await (const event of trainer.run({ signal: AbortSignal.timeout(1000) })) {
+    same<Same<typeof event, TrainingEvent>>()
+    if (event.type === 'log') same<Same<typeof event.tokensPerSecond, number>>()
+    if (event.type === 'save') same<Same<typeof event.folder, string>>()
+    // @ts-expect-error only an evaluation has metrics
+    event.metrics
+  }
+  // @ts-expect-error a dataset is needed
+  new AdapterTrainer({ model })
+  // @ts-expect-error no such schedule
+  new AdapterTrainer({ model, trainDataset: rows, args: { lrSchedulerType: 'polynomial' } })
+  // @ts-expect-error arguments are in camelCase
+  new AdapterTrainer({ model, trainDataset: rows, args: { learning_rate: 1e-3 } })
+  const dataset: Dataset = new Set<Row>([
+    { text: 'a', label: 'b' },
+    { words: ['a'], labels: [0] }
+  ])
+  // @ts-expect-error a row has a text, words or ids
+  const wrong: Row = { label: 'b' }
+  void [dataset, wrong]
+}
+
+export async function files(model: Model): Promise<void> {
+  await model.saveAdapter('folder', 'a', { format: 'bin', dialect: 'plain', withHead: false })
+  same<Same<ReturnType<typeof model.loadAdapter>, Promise<string>>>()
+  // @ts-expect-error the folder comes first, then the name
+  await model.saveAdapter('folder')
+  // @ts-expect-error no such format
+  await model.saveAdapter('folder', 'a', { format: 'pickle' })
+  // @ts-expect-error no such option
+  await model.loadAdapter('folder', { name: 'a' })
+  // @ts-expect-error no such type of numbers
+  await model.savePretrained('folder', { dtype: 'int8' })
+}
