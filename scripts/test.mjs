@@ -13,6 +13,8 @@ import { setup } from './setup.mjs'
 const start = performance.now()
 let passed = 0
 let failed = 0
+/** What failed, by name: told once more at the end. @type {string[]} */
+const failures = []
 
 /** A check that counts as one test. */
 async function check(name, work) {
@@ -23,6 +25,7 @@ async function check(name, work) {
     console.log(`✓ ${name} (${seconds(begun)})`)
   } catch (error) {
     failed++
+    failures.push(name)
     console.log(`✗ ${name} (${seconds(begun)})`)
     console.error(error instanceof Problem ? error.message : error)
   }
@@ -41,12 +44,18 @@ async function ava(args) {
   const onLine = (line) => {
     console.log(line)
     if (/^\s+✔ /.test(line)) counts.passed++
-    else if (/^\s+✘ /.test(line)) counts.failed++
+    else if (/^\s+✘ /.test(line)) {
+      counts.failed++
+      failures.push(line.trim().slice(2))
+    }
   }
   try {
     await run(process.execPath, [bin('ava/entrypoints/cli.mjs'), '--no-color', ...args], { log: 'ava', onLine })
   } catch (error) {
-    if (counts.failed === 0) counts.failed = 1 // it ended without naming a test: a crash, a timeout
+    if (counts.failed === 0) {
+      counts.failed = 1 // it ended without naming a test: a crash, a timeout
+      failures.push('ava')
+    }
     console.error(error.message)
   }
   passed += counts.passed
@@ -73,6 +82,7 @@ await main(async () => {
   })
   await ava(process.argv.slice(2))
   console.log(`npm test took ${seconds(start)}`)
+  for (const name of failures) console.log(`failed: ${name}`)
   console.log(`${passed} passed, ${failed} failed`)
   return failed > 0 ? 1 : 0
 })

@@ -1,6 +1,6 @@
 #include "core/models/head.h"
 
-#include <ATen/ops/linear.h>
+#include "core/nn/linear.h"
 
 namespace ta {
 
@@ -14,7 +14,7 @@ class TiedDecoder : public Layer {
       parameter({.name = "bias", .shape = {embedding.own_parameters()[0].shape[0]}, .init = Init::zeros}, bias_);
   }
   const char* type() const override { return "Linear"; }
-  at::Tensor forward(const at::Tensor& x) override { return at::linear(x, embedding_.weight, bias_); }
+  at::Tensor forward(const at::Tensor& x) override { return linear(x, embedding_.weight, bias_); }
 
  private:
   Embedding& embedding_;

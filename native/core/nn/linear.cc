@@ -26,7 +26,7 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
     const auto g = grads[0].contiguous();
     at::Tensor d_x, d_weight, d_bias;
     if (ctx->needs_input_grad(0)) d_x = times(g, saved[1]);
-    if (ctx->needs_input_grad(1)) d_weight = at::mm(g.t(), saved[0]);
+    if (ctx->needs_input_grad(1)) d_weight = times(g.t(), saved[0]);
     if (ctx->needs_input_grad(2)) d_bias = g.sum(0);
     return {d_x, d_weight, d_bias};
   }
@@ -34,14 +34,19 @@ struct LinearFunction : torch::autograd::Function<LinearFunction> {
 
 }  // namespace
 
+at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  // A Function must not be given an undefined tensor.
+  if (!bias.defined() || !uses_onednn(x, weight)) return at::linear(x, weight, bias);
+  return LinearFunction::apply(x, weight, bias);
+}
+
 Linear::Linear(int64_t in, int64_t out, bool with_bias) {
   parameter({.name = "weight", .shape = {out, in}, .init = Init::normal, .decay = true}, weight);
   if (with_bias) parameter({.name = "bias", .shape = {out}, .init = Init::zeros}, bias);
 }
 
 at::Tensor Linear::forward(const at::Tensor& x) {
-  if (!bias.defined() || !uses_onednn(x, weight)) return at::linear(x, weight, bias);
-  return LinearFunction::apply(x, weight, bias);
+  return linear(x, weight, bias);
 }
 
 bool Linear::frozen() const {
