@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include "check.h"
 #include "core/adapters/bottleneck_function.h"
@@ -52,7 +53,7 @@ void compare(const std::vector<at::Tensor>& inputs, const std::vector<at::Tensor
   for (const auto& form : {fused, plain}) {
     std::vector<at::Tensor> leaves;
     for (const auto& input : inputs) leaves.push_back(input.detach().clone().requires_grad_(true));
-    for (auto* parameter : parameters) parameter->mutable_grad() = at::Tensor();
+    for (auto* parameter : parameters) parameter->mutable_grad() = at::zeros_like(*parameter);
     auto result = form(leaves);
     if (!weights.defined()) weights = random_tensor(random, result.sizes());
     (result * weights).sum().backward();

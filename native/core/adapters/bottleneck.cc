@@ -9,6 +9,8 @@
 
 #include <cmath>
 
+#include "core/nn/gradient.h"
+
 namespace ta {
 
 namespace {
@@ -78,7 +80,7 @@ at::Tensor Bottleneck::transform(const at::Tensor& x, const RowLayout& rows, Ran
     u = u * keep.index_select(0, row_of_token(rows, x.device())).unsqueeze(1);
   }
   if (scaling_.defined()) {
-    u = u * scaling_;
+    u = u * tracked(scaling_);
   } else if (config_.scaling_value != 1.0) {
     u = u * config_.scaling_value;
   }

@@ -1,21 +1,16 @@
 #include "core/adapters/bottleneck_function.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/mm.h>
 #include <ATen/ops/native_layer_norm.h>
 #include <ATen/ops/native_layer_norm_backward.h>
-#include <c10/core/GradMode.h>
-#include <torch/csrc/autograd/custom_function.h>
 
-#include "core/nn/frozen.h"
 #include "core/nn/gemm.h"
+#include "core/nn/gradient.h"
+#include "core/nn/node.h"
 
 namespace ta {
 
 namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
 
 // What the node does, as flags that survive until the backward pass.
 struct Form {
@@ -84,86 +79,72 @@ Values compute(const at::Tensor& h, const at::Tensor& r, const Form& form, const
   return v;
 }
 
-struct BottleneckSite : torch::autograd::Function<BottleneckSite> {
-  // The biases are inputs for autograd alone; their values come with the adapter.
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& h, const at::Tensor& r,
-                            const at::Tensor& down_weight, const at::Tensor&, const at::Tensor& up_weight,
-                            const at::Tensor&, const Bottleneck* adapter, const LayerNorm* norm) {
-    const auto form = form_of(*adapter);
-    auto v = compute(h, r, form, *adapter->down, *adapter->up, *norm);
-    // With norm_before the input comes back from the sum; otherwise it is h or r, which live elsewhere anyway.
-    ctx->save_for_backward({form.norm_before ? v.sum : v.x, v.mean1, v.rstd1, v.inner,
-                            form.norm_after ? v.last : at::Tensor(), v.mean2, v.rstd2, down_weight, up_weight,
-                            norm->weight, norm->bias});
-    ctx->saved_data["parallel"] = form.parallel;
-    ctx->saved_data["norm_before"] = form.norm_before;
-    ctx->saved_data["norm_after"] = form.norm_after;
-    ctx->saved_data["residual"] = static_cast<int64_t>(form.residual);
-    ctx->saved_data["scale"] = form.scale;
-    ctx->saved_data["act"] = static_cast<int64_t>(form.act);
-    ctx->saved_data["eps"] = norm->eps;
-    return v.y;
+struct BottleneckNode : BackwardNode {
+  Form form{};
+  at::Tensor input, mean1, rstd1;  // with norm_before the sum h + r, otherwise the adapter's input
+  at::Tensor inner;
+  at::Tensor last, mean2, rstd2;
+  at::Tensor down_weight, up_weight, norm_weight, norm_bias;
+  at::Tensor d_down_weight, d_down_bias, d_up_weight, d_up_bias;  // where gradients are added; undefined: frozen
+  double eps = 0;
+
+  variable_list backward(const at::Tensor& g) override {
+    auto d_last = form.norm_after ? layer_norm_grad(g, last, mean2, rstd2, norm_weight, norm_bias) : g;
+    auto d_up = form.scale == 1.0 ? d_last : d_last * form.scale;
+    if (d_up_weight.defined()) add_product(d_up_weight, d_up, activate(form.act, inner));
+    add_sum(d_up_bias, d_up);
+    auto d_inner = activate_backward(form.act, times(d_up, up_weight), inner);
+    if (d_down_weight.defined()) {
+      add_product(d_down_weight, d_inner, form.norm_before ? layer_norm(input, norm_weight, norm_bias, eps).y : input);
+    }
+    add_sum(d_down_bias, d_inner);
+    if (!should_compute_output(0) && !should_compute_output(1)) return variable_list(2);
+    return inputs(d_last, times(d_inner, down_weight));
   }
 
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    auto s = ctx->get_saved_variables();
-    const auto &input = s[0], &mean1 = s[1], &rstd1 = s[2], &inner = s[3], &last = s[4], &mean2 = s[5], &rstd2 = s[6];
-    const auto &down_weight = s[7], &up_weight = s[8], &norm_weight = s[9], &norm_bias = s[10];
-    auto& data = ctx->saved_data;
-    const Form form{data["parallel"].toBool(),   data["norm_before"].toBool(),
-                    data["norm_after"].toBool(), static_cast<ResidualBeforeLn>(data["residual"].toInt()),
-                    data["scale"].toDouble(),    static_cast<ActivationKind>(data["act"].toInt())};
-
-    auto d_last = grads[0].contiguous();
-    if (form.norm_after) d_last = layer_norm_grad(d_last, last, mean2, rstd2, norm_weight, norm_bias);
-
-    at::Tensor d_down_weight, d_down_bias, d_up_weight, d_up_bias, d_h, d_r;
-    auto d_up = form.scale == 1.0 ? d_last : d_last * form.scale;
-    if (ctx->needs_input_grad(4)) d_up_weight = at::mm(d_up.t(), activate(form.act, inner));
-    if (ctx->needs_input_grad(5)) d_up_bias = d_up.sum(0);
-    auto d_inner = activate_backward(form.act, times(d_up, up_weight), inner);
-    if (ctx->needs_input_grad(2)) {
-      auto x = form.norm_before ? layer_norm(input, norm_weight, norm_bias, data["eps"].toDouble()).y : input;
-      d_down_weight = at::mm(d_inner.t(), x);
+  // d_last: of the last sum; d_x: of the adapter's input. Both are this node's own.
+  variable_list inputs(const at::Tensor& d_last, at::Tensor d_x) {
+    at::Tensor after = form.norm_after ? d_last : at::Tensor();  // the share of r in the last sum
+    if (form.parallel) return {d_last, after.defined() ? d_x.add_(after) : d_x};
+    if (!form.norm_before) return {d_x.add_(d_last), after};
+    if (form.residual == ResidualBeforeLn::no) d_x.add_(d_last);
+    auto d_sum = layer_norm_grad(d_x, input, mean1, rstd1, norm_weight, norm_bias);
+    if (form.residual == ResidualBeforeLn::post_add) d_sum.add_(d_last);
+    const bool rho_is_h = form.residual == ResidualBeforeLn::yes;
+    if (rho_is_h && after.defined()) {
+      d_sum.add_(d_last);  // h and r stand in the same sums: one gradient for both
+      return {d_sum, d_sum};
     }
-    if (ctx->needs_input_grad(3)) d_down_bias = d_inner.sum(0);
+    return {rho_is_h ? d_sum + d_last : d_sum, after.defined() ? d_sum + after : d_sum};
+  }
 
-    if (ctx->needs_input_grad(0) || ctx->needs_input_grad(1)) {
-      auto d_x = times(d_inner, down_weight);
-      at::Tensor after = form.norm_after ? d_last : at::Tensor();  // the share of r in the last sum
-      if (form.parallel) {
-        d_h = d_last;
-        d_r = after.defined() ? d_x.add_(after) : d_x;
-      } else if (form.norm_before) {
-        if (form.residual == ResidualBeforeLn::no) d_x.add_(d_last);
-        auto d_sum = layer_norm_grad(d_x, input, mean1, rstd1, norm_weight, norm_bias);
-        if (form.residual == ResidualBeforeLn::post_add) d_sum.add_(d_last);
-        const bool rho_is_h = form.residual == ResidualBeforeLn::yes;
-        if (rho_is_h && after.defined()) {
-          d_h = d_sum.add_(d_last);  // h and r stand in the same sums: one gradient for both
-          d_r = d_h;
-        } else {
-          d_h = rho_is_h ? d_sum + d_last : d_sum;
-          d_r = after.defined() ? d_sum + after : d_sum;
-        }
-      } else {
-        d_h = d_x.add_(d_last);
-        d_r = after;
-      }
-    }
-    return {d_h, d_r, d_down_weight, d_down_bias, d_up_weight, d_up_bias, {}, {}};
+  void release_variables() override {
+    for (auto* tensor : {&input, &mean1, &rstd1, &inner, &last, &mean2, &rstd2, &down_weight, &up_weight, &norm_weight,
+                         &norm_bias, &d_down_weight, &d_down_bias, &d_up_weight, &d_up_bias})
+      tensor->reset();
   }
 };
 
 }  // namespace
 
 at::Tensor bottleneck_site(const at::Tensor& h, const at::Tensor& r, const Bottleneck& adapter, const LayerNorm& norm) {
+  const WithoutAutograd guard;
   const auto &down = *adapter.down, &up = *adapter.up;
-  if (!c10::GradMode::is_enabled() || !(h.requires_grad() || r.requires_grad() || !down.frozen() || !up.frozen())) {
-    c10::NoGradGuard guard;
-    return compute(h, r, form_of(adapter), down, up, norm).y;
-  }
-  return BottleneckSite::apply(h, r, down.weight, down.bias, up.weight, up.bias, &adapter, &norm);
+  const auto form = form_of(adapter);
+  auto v = compute(h, r, form, down, up, norm);
+  const bool trains = c10::GradMode::is_enabled() && !(down.frozen() && up.frozen());
+  if (!trains && !needs_grad(h) && !needs_grad(r)) return v.y;
+  auto node = c10::make_intrusive<BottleneckNode>();
+  node->form = form;
+  // With norm_before the input comes back from the sum; otherwise it is h or r, which live elsewhere anyway.
+  node->input = form.norm_before ? v.sum : v.x;
+  node->mean1 = v.mean1, node->rstd1 = v.rstd1, node->inner = v.inner;
+  if (form.norm_after) node->last = v.last, node->mean2 = v.mean2, node->rstd2 = v.rstd2;
+  node->down_weight = down.weight, node->up_weight = up.weight;
+  node->norm_weight = norm.weight, node->norm_bias = norm.bias, node->eps = norm.eps;
+  node->d_down_weight = gradient_of(down.weight), node->d_down_bias = gradient_of(down.bias);
+  node->d_up_weight = gradient_of(up.weight), node->d_up_bias = gradient_of(up.bias);
+  return attach(v.y, node, h, r);
 }
 
 }  // namespace ta

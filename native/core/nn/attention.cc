@@ -8,9 +8,10 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include <cmath>
+
+#include "core/nn/node.h"
 
 namespace ta {
 
@@ -85,29 +86,19 @@ at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::T
   return blocks.size() == 1 ? blocks.front() : at::cat(blocks);
 }
 
-struct FlashFunction : torch::autograd::Function<FlashFunction> {
-  static at::Tensor forward(torch::autograd::AutogradContext* ctx, const at::Tensor& q, const at::Tensor& k,
-                            const at::Tensor& v, const RowLayout* queries, const RowLayout* keys, int64_t heads) {
-    std::vector<at::Tensor> saved;
-    auto out = flash_attention(q, k, v, *queries, *keys, heads, &saved);
-    saved.insert(saved.end(), {q, k, v, out});
-    ctx->save_for_backward(std::move(saved));
-    ctx->saved_data["heads"] = heads;
-    // Layouts are copied: the batch may be gone when backward runs.
-    ctx->saved_data["queries"] = queries->lengths();
-    ctx->saved_data["keys"] = keys->lengths();
-    return out;
-  }
+struct FlashNode : BackwardNode {
+  at::Tensor q, k, v, out;
+  std::vector<at::Tensor> logsumexp;
+  RowLayout queries, keys;  // copies: the batch may be gone when backward runs
+  int64_t heads = 0;
 
-  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* ctx,
-                                                 torch::autograd::variable_list grads) {
-    auto saved = ctx->get_saved_variables();
-    const size_t groups = saved.size() - 4;
-    std::vector<at::Tensor> logsumexp(saved.begin(), saved.begin() + static_cast<int64_t>(groups));
-    RowLayout queries(ctx->saved_data["queries"].toIntVector()), keys(ctx->saved_data["keys"].toIntVector());
-    auto g = flash_attention_backward(grads[0], saved[groups], saved[groups + 1], saved[groups + 2], saved[groups + 3],
-                                      logsumexp, queries, keys, ctx->saved_data["heads"].toInt());
-    return {g.q, g.k, g.v, {}, {}, {}};
+  variable_list backward(const at::Tensor& g) override {
+    auto d = flash_attention_backward(g, q, k, v, out, logsumexp, queries, keys, heads);
+    return {d.q, d.k, d.v};
+  }
+  void release_variables() override {
+    logsumexp.clear();
+    for (auto* tensor : {&q, &k, &v, &out}) tensor->reset();
   }
 };
 
@@ -150,7 +141,19 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
   if ((dropout_p > 0 && random != nullptr) || !q.device().is_cpu()) {
     return plain_attention(q, k, v, queries, keys, heads, dropout_p, random);
   }
-  return FlashFunction::apply(q, k, v, &queries, &keys, heads);
+  const WithoutAutograd guard;
+  const bool graph = needs_grad(q) || needs_grad(k) || needs_grad(v);
+  std::vector<at::Tensor> logsumexp;
+  auto out = flash_attention(q, k, v, queries, keys, heads, graph ? &logsumexp : nullptr);
+  if (!graph) return out;
+  auto node = c10::make_intrusive<FlashNode>();
+  node->q = q, node->k = k, node->v = v;
+  // The node must not own its output: the two would keep each other alive.
+  node->out = out.detach();
+  node->logsumexp = std::move(logsumexp);
+  node->queries = queries, node->keys = keys;
+  node->heads = heads;
+  return attach(out, node, q, k, v);
 }
 
 }  // namespace ta

@@ -2,6 +2,8 @@
 
 #include <ATen/ops/embedding.h>
 
+#include "core/nn/gradient.h"
+
 namespace ta {
 
 Embedding::Embedding(int64_t rows, int64_t size, int64_t padding) : padding_(padding) {
@@ -14,7 +16,7 @@ Embedding::Embedding(int64_t rows, int64_t size, int64_t padding) : padding_(pad
 }
 
 at::Tensor Embedding::forward(const at::Tensor& ids) {
-  return at::embedding(weight, ids, padding_);
+  return at::embedding(tracked(weight), ids, padding_);
 }
 
 }  // namespace ta

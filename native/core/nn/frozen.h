@@ -11,9 +11,6 @@
 
 namespace ta {
 
-/// True where a gradient must flow back through x.
-bool needs_grad(const at::Tensor& x);
-
 /// softmax(xq Wqᵀ · (x Wkᵀ)ᵀ / √d) (x Wvᵀ) Woᵀ with biases, all weights frozen, no dropout, CPU.
 /// xq [query tokens, hidden], x [tokens, hidden] → [query tokens, hidden].
 struct AttentionWeights {

@@ -1,65 +1,59 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/native_layer_norm.h>
 #include <ATen/ops/native_layer_norm_backward.h>
-#include <c10/core/GradMode.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include "core/nn/frozen.h"
 #include "core/nn/gemm.h"
+#include "core/nn/node.h"
 
 namespace ta {
 
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
+struct FeedForwardNode : BackwardNode {
+  at::Tensor inner, w_in, w_out;
+  ActivationKind act{};
 
-struct FrozenFeedForward : torch::autograd::Function<FrozenFeedForward> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const Linear* in, ActivationKind act,
-                            const Linear* out) {
-    auto inner = affine(x, in->weight, in->bias);
-    ctx->save_for_backward({inner, in->weight, out->weight});
-    ctx->saved_data["act"] = static_cast<int64_t>(act);
-    return affine(activate(act, inner), out->weight, out->bias);
+  variable_list backward(const at::Tensor& g) override {
+    return {times(activate_backward(act, times(g, w_out), inner), w_in)};
   }
-
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    auto saved = ctx->get_saved_variables();
-    const auto act = static_cast<ActivationKind>(ctx->saved_data["act"].toInt());
-    auto d_inner = activate_backward(act, times(grads[0], saved[2]), saved[0]);
-    return {times(d_inner, saved[1]), {}, {}, {}};
-  }
+  void release_variables() override { inner.reset(), w_in.reset(), w_out.reset(); }
 };
 
-struct AddNorm : torch::autograd::Function<AddNorm> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& h, const at::Tensor& r, const LayerNorm* norm) {
-    auto sum = h + r;
-    auto [y, mean, rstd] = at::native_layer_norm(sum, {norm->weight.size(0)}, norm->weight, norm->bias, norm->eps);
-    ctx->save_for_backward({sum, mean, rstd, norm->weight, norm->bias});
-    return y;
-  }
+struct AddNormNode : BackwardNode {
+  at::Tensor sum, mean, rstd, weight, bias;
 
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    auto s = ctx->get_saved_variables();
-    auto d = std::get<0>(at::native_layer_norm_backward(grads[0].contiguous(), s[0], {s[3].size(0)}, s[1], s[2], s[3],
-                                                        s[4], {true, false, false}));
-    return {d, d, {}};
+  variable_list backward(const at::Tensor& g) override {
+    auto d = std::get<0>(
+        at::native_layer_norm_backward(g, sum, {weight.size(0)}, mean, rstd, weight, bias, {true, false, false}));
+    return {d, d};
   }
+  void release_variables() override { sum.reset(), mean.reset(), rstd.reset(), weight.reset(), bias.reset(); }
 };
 
 }  // namespace
 
 at::Tensor frozen_feed_forward(const at::Tensor& x, const Linear& in, ActivationKind act, const Linear& out) {
-  if (!needs_grad(x)) {
-    c10::NoGradGuard guard;
-    return affine(activate(act, affine(x, in.weight, in.bias)), out.weight, out.bias);
-  }
-  return FrozenFeedForward::apply(x, &in, act, &out);
+  const WithoutAutograd guard;
+  auto inner = affine(x, in.weight, in.bias);
+  auto y = affine(activate(act, inner), out.weight, out.bias);
+  if (!needs_grad(x)) return y;
+  auto node = c10::make_intrusive<FeedForwardNode>();
+  node->inner = inner, node->w_in = in.weight, node->w_out = out.weight;
+  node->act = act;
+  return attach(y, node, x);
 }
 
 at::Tensor add_norm(const at::Tensor& h, const at::Tensor& r, LayerNorm& norm) {
-  if (!norm.frozen() || !(needs_grad(h) || needs_grad(r))) return norm.forward(h + r);
-  return AddNorm::apply(h, r, &norm);
+  const bool graph = needs_grad(h) || needs_grad(r);
+  if (graph && !norm.frozen()) return norm.forward(h + r);
+  const WithoutAutograd guard;
+  auto sum = h + r;
+  auto [y, mean, rstd] = at::native_layer_norm(sum, {norm.weight.size(0)}, norm.weight, norm.bias, norm.eps);
+  if (!graph) return y;
+  auto node = c10::make_intrusive<AddNormNode>();
+  node->sum = sum, node->mean = mean, node->rstd = rstd, node->weight = norm.weight, node->bias = norm.bias;
+  return attach(y, node, h, r);
 }
 
 }  // namespace ta

@@ -2,6 +2,8 @@
 
 #include <ATen/ops/layer_norm.h>
 
+#include "core/nn/gradient.h"
+
 namespace ta {
 
 LayerNorm::LayerNorm(int64_t size, double epsilon) : eps(epsilon) {
@@ -10,7 +12,7 @@ LayerNorm::LayerNorm(int64_t size, double epsilon) : eps(epsilon) {
 }
 
 at::Tensor LayerNorm::forward(const at::Tensor& x) {
-  return at::layer_norm(x, {weight.size(0)}, weight, bias, eps);
+  return at::layer_norm(x, {weight.size(0)}, tracked(weight), tracked(bias), eps);
 }
 
 }  // namespace ta

@@ -1,43 +1,40 @@
 #include "core/nn/linear.h"
 
 #include <ATen/ops/linear.h>
-#include <ATen/ops/mm.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include "core/nn/gemm.h"
+#include "core/nn/gradient.h"
+#include "core/nn/node.h"
 
 namespace ta {
 
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
+struct LinearNode : BackwardNode {
+  at::Tensor x;  // kept only where the weight trains
+  at::Tensor weight, weight_grad, bias_grad;
 
-struct LinearFunction : torch::autograd::Function<LinearFunction> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight,
-                            const at::Tensor& bias) {
-    // The input is kept only where the weight trains.
-    ctx->save_for_backward({weight.requires_grad() ? x : at::Tensor(), weight});
-    return affine(x, weight, bias);
+  variable_list backward(const at::Tensor& g) override {
+    if (weight_grad.defined()) add_product(weight_grad, g, x);
+    add_sum(bias_grad, g);
+    if (!should_compute_output(0)) return {{}};
+    return {times(g, weight)};
   }
-
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const auto saved = ctx->get_saved_variables();
-    const auto g = grads[0].contiguous();
-    at::Tensor d_x, d_weight, d_bias;
-    if (ctx->needs_input_grad(0)) d_x = times(g, saved[1]);
-    if (ctx->needs_input_grad(1)) d_weight = times(g.t(), saved[0]);
-    if (ctx->needs_input_grad(2)) d_bias = g.sum(0);
-    return {d_x, d_weight, d_bias};
-  }
+  void release_variables() override { x.reset(), weight.reset(), weight_grad.reset(), bias_grad.reset(); }
 };
 
 }  // namespace
 
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  // A Function must not be given an undefined tensor.
-  if (!bias.defined() || !uses_onednn(x, weight)) return at::linear(x, weight, bias);
-  return LinearFunction::apply(x, weight, bias);
+  const WithoutAutograd guard;
+  auto y = affine(x, weight, bias);
+  if (!needs_grad(x) && !needs_grad(weight) && !(bias.defined() && needs_grad(bias))) return y;
+  auto node = c10::make_intrusive<LinearNode>();
+  if (weight.requires_grad()) node->x = x;
+  node->weight = weight;
+  node->weight_grad = gradient_of(weight);
+  node->bias_grad = gradient_of(bias);
+  return attach(y, node, x);
 }
 
 Linear::Linear(int64_t in, int64_t out, bool with_bias) {
