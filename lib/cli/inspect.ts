@@ -6,7 +6,13 @@ import { adapterConfigHash } from '../config/config-hash.js'
 import { headConfigToJson, labelNames } from '../config/head-config.js'
 import { modelConfigFromJson, modelConfigToJson } from '../config/model-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
-import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
+import {
+  type AdapterFolder,
+  type BaseModelNote,
+  type HeadFolder,
+  readAdapterFolder,
+  readHeadFolder
+} from '../exchange/adapter-folder.js'
 import { adapterConfigFile, headConfigFile, noAdapterHere } from '../exchange/folder-files.js'
 import { AdapterError } from '../native/errors.js'
 import { trainingFile } from '../training/checkpoint-folder.js'
@@ -33,10 +39,10 @@ interface Inspection {
     readonly hash: string
     readonly weights: WeightsSummary
   }
-  readonly head?: Omit<HeadFolder, 'weightsFile'> & { readonly weights: WeightsSummary }
+  readonly head?: Omit<HeadFolder, 'folder' | 'weightsFile'> & { readonly weights: WeightsSummary }
   readonly model?: Record<string, unknown>
   readonly weights?: readonly WeightsSummary[]
-  /** Adapter folders inside, as a checkpoint has them. */
+  /** Folders of adapters and heads inside, as a checkpoint has them. */
   readonly inside?: readonly Inspection[]
 }
 
@@ -66,7 +72,7 @@ async function adapterPart(path: string): Promise<Pick<Inspection, 'adapter'>> {
 async function headPart(path: string): Promise<Pick<Inspection, 'head'>> {
   const folder = existsSync(join(path, headConfigFile)) ? readHeadFolder(path) : null
   if (folder === null) return {}
-  const { weightsFile, ...head } = folder
+  const { folder: _, weightsFile, ...head } = folder
   return { head: { ...head, weights: await summarizeWeights(weightsFile) } }
 }
 
@@ -88,19 +94,18 @@ async function modelPart(path: string): Promise<Pick<Inspection, 'model' | 'weig
 async function insidePart(path: string): Promise<Pick<Inspection, 'inside'>> {
   if (!existsSync(join(path, trainingFile))) return {}
   const folders = readdirSync(path).map((name) => join(path, name))
-  const adapters = folders.filter((folder) => existsSync(join(folder, adapterConfigFile)))
-  return adapters.length === 0 ? {} : { inside: await Promise.all(adapters.map(inspect)) }
+  const parts = folders.filter((folder) =>
+    [adapterConfigFile, headConfigFile].some((file) => existsSync(join(folder, file)))
+  )
+  return parts.length === 0 ? {} : { inside: await Promise.all(parts.map(inspect)) }
 }
 
 function text({ path, adapter, head, model, weights, inside }: Inspection, withTensors: boolean): string {
   const lines = [path]
   if (adapter !== undefined) {
     lines.push('', `adapter '${adapter.name}'`, ...describeAdapter(adapter.config, adapter.hash))
-    const { type, name, hiddenSize } = adapter.model
     lines.push(
-      `  trained on    ${[name || 'a model', type, hiddenSize && `hidden size ${hiddenSize}`].filter(Boolean).join(', ')}`
-    )
-    lines.push(
+      trainedOn(adapter.model),
       `  written by    ${adapter.version ?? 'adapter-transformers 1'}`,
       ...describeWeights(adapter.weights, withTensors)
     )
@@ -113,6 +118,7 @@ function text({ path, adapter, head, model, weights, inside }: Inspection, withT
       `  type          ${head.config.headType}, ${head.config.layers} layer${head.config.layers > 1 ? 's' : ''}`
     )
     if (names.length > 0) lines.push(`  labels        ${names.length}: ${shown}`)
+    if (adapter === undefined) lines.push(trainedOn(head.model))
     lines.push(...describeWeights(head.weights, withTensors))
   }
   if (model !== undefined) {
@@ -121,6 +127,11 @@ function text({ path, adapter, head, model, weights, inside }: Inspection, withT
   for (const part of weights ?? []) lines.push('', ...describeWeights(part, withTensors))
   for (const part of inside ?? []) lines.push('', text(part, withTensors).trimEnd())
   return `${lines.join('\n')}\n`
+}
+
+function trainedOn({ type, name, hiddenSize }: BaseModelNote): string {
+  const parts = [name || 'a model', type, hiddenSize && `hidden size ${hiddenSize}`]
+  return `  trained on    ${parts.filter(Boolean).join(', ')}`
 }
 
 /** The fields that differ from the library's defaults say all about a config. */

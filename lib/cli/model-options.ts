@@ -1,3 +1,6 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import { headConfigFile } from '../exchange/folder-files.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import { numberOption, required, usageError } from './arguments.js'
@@ -49,6 +52,24 @@ export async function loadWithHead(model: Model, source: string, as?: string): P
   throw new AdapterError('ERR_NO_HEAD', 'load the adapter', `${source} has no head, so it cannot answer`, {
     hint: 'Save it together with its head'
   })
+}
+
+export const headUsage = `  --head HEAD             instead of --adapter: folder or hub id of a head alone, as train --tune head writes it. Without
+                          either, the head that lies in MODEL's folder, as train --tune full writes it`
+
+/** Where the head that answers comes from when no adapter is named: --head, or the model's own folder. Null: adapters. */
+export function headSource(
+  adapters: readonly string[],
+  head: string | undefined,
+  model: string | undefined
+): string | null {
+  if (adapters.length > 0 && head !== undefined) {
+    throw usageError(`--head: expected either --adapter or --head, got both (--adapter ${adapters[0]}, --head ${head})`)
+  }
+  if (adapters.length > 0) return null
+  const source = head ?? model
+  if (source !== undefined && (head !== undefined || existsSync(join(source, headConfigFile)))) return source
+  throw usageError('--adapter is missing: expected an adapter, a --head, or a --model whose folder holds a head')
 }
 
 /** Ctrl-C ends the work in good order; the second one ends the process. */

@@ -2,12 +2,20 @@ import type { Row } from '../data/dataset.js'
 import type { Model } from '../model/model.js'
 import type { Prediction } from '../model/predict.js'
 import { exitStatus, inputFile, numberOption, parseCommand, required, usageError } from './arguments.js'
-import { loadModel, loadWithHead, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
+import {
+  headSource,
+  headUsage,
+  loadModel,
+  loadWithHead,
+  modelOptions,
+  modelUsage,
+  untilInterrupted
+} from './model-options.js'
 import { FileOutput, jsonLine, printJson } from './output.js'
 
-export const summary = 'answer rows of text or ids with an adapter'
+export const summary = 'answer rows of text or ids with an adapter, a head or a fine-tuned model'
 
-const usage = `Usage: torch-adapters predict --model MODEL --adapter ADAPTER --input FILE [OPTIONS]
+const usage = `Usage: torch-adapters predict --model MODEL [--adapter ADAPTER... | --head HEAD] --input FILE [OPTIONS]
 
 Answers every row with a JSON object on a line, in the order of the rows: "logits", and by the kind of the head "label",
 "label_id" and "score", or "labels" and "scores", or "tokens". A row's "id" comes back with its answer.
@@ -16,6 +24,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --model MODEL           folder or hub id of the base model
   --adapter ADAPTER       folder or hub id of an adapter with its head. More than one: a row's "adapter" names the one
                           that answers it; rows without one get the first
+${headUsage}
   --input FILE            rows as JSONL, CSV or TSV: text, text_pair or input_ids
   --output FILE           where the answers go. Default: standard output
   --batch-size N          rows in one pass. Default 32
@@ -29,19 +38,22 @@ const batchesAtOnce = 32
 
 interface Work {
   readonly model: Model
+  /** Adapters that rows choose from. */
   readonly names: readonly string[]
+  /** Answers all rows where there are no adapters. */
+  readonly head: string | undefined
   readonly input: string
   readonly batchSize: number
   readonly write: (text: string) => void
 }
 
-async function answerAll({ model, names, input, batchSize, write }: Work, signal: AbortSignal): Promise<number> {
+async function answerAll({ model, names, head, input, batchSize, write }: Work, signal: AbortSignal): Promise<number> {
   const { readRows } = await import('../data/read-rows.js')
   let count = 0
   let waiting: Row[] = []
   const flush = async () => {
     const adapters = waiting.map((row, i) => adapterOf(row, names, `row ${count + i + 1}`))
-    const answers = await model.predict(waiting, { adapters, batchSize, signal })
+    const answers = await model.predict(waiting, { adapters, head, batchSize, signal })
     answers.forEach((answer, i) => {
       write(jsonLine(withId(answer, waiting[i])))
     })
@@ -61,10 +73,10 @@ function field(row: Row | undefined, name: string): unknown {
   return (row as Record<string, unknown> | undefined)?.[name]
 }
 
-function adapterOf(row: Row, names: readonly string[], where: string): string {
-  const wanted = field(row, 'adapter') ?? names[0]
-  if (typeof wanted === 'string' && names.includes(wanted)) return wanted
-  throw usageError(`${where}: no adapter '${String(wanted)}'; there are ${names.join(', ')}`)
+function adapterOf(row: Row, names: readonly string[], where: string): string | null {
+  const wanted = field(row, 'adapter') ?? names[0] ?? null
+  if (wanted === null || (typeof wanted === 'string' && names.includes(wanted))) return wanted
+  throw usageError(`${where}: no adapter '${String(wanted)}'; there are ${names.join(', ') || 'none'}`)
 }
 
 /** Token heads answer with a list for each token. */
@@ -88,6 +100,7 @@ export async function run(argv: string[]): Promise<number> {
     adapter: { type: 'string', short: 'a', multiple: true },
     input: { type: 'string', short: 'i' },
     output: { type: 'string', short: 'o' },
+    head: { type: 'string' },
     'batch-size': { type: 'string', default: '32' }
   })
   if (values.help) {
@@ -95,7 +108,7 @@ export async function run(argv: string[]): Promise<number> {
     return exitStatus.done
   }
   const sources = values.adapter ?? []
-  if (sources.length === 0) required('adapter', undefined)
+  const headFrom = headSource(sources, values.head, required('model', values.model))
   const input = inputFile('input', required('input', values.input))
   const batchSize = numberOption('batch-size', values['batch-size']) ?? 32
   if (!(Number.isInteger(batchSize) && batchSize > 0)) throw usageError('--batch-size: expected a positive integer')
@@ -104,14 +117,16 @@ export async function run(argv: string[]): Promise<number> {
   let finished = false
   try {
     const names = await loadAdapters(model, sources)
+    const head = headFrom === null ? undefined : await model.loadHead(headFrom)
     const write = (text: string) => (output === undefined ? process.stdout.write(text) : output.write(text))
     const start = performance.now()
-    const rows = await untilInterrupted((signal) => answerAll({ model, names, input, batchSize, write }, signal))
+    const rows = await untilInterrupted((signal) => answerAll({ model, names, head, input, batchSize, write }, signal))
     if (rows === 'interrupted') return exitStatus.interrupted
     output?.finish()
     finished = true
     const seconds = (performance.now() - start) / 1000
-    if (values.json && output !== undefined) printJson({ rows, seconds, output: values.output, adapters: names })
+    if (values.json && output !== undefined)
+      printJson({ rows, seconds, output: values.output, adapters: names, head: head ?? null })
     else process.stderr.write(`${rows} rows in ${seconds.toFixed(1)} s\n`)
     return exitStatus.done
   } finally {

@@ -30,12 +30,14 @@ interface Circumstances {
   readonly seed: number
   readonly outputDir: string
   readonly hasEvaluation: boolean
+  /** Where --learning-rate names none. */
+  readonly learningRate: number
 }
 
 /** Options as training arguments, checked before anything is loaded. */
 export function trainingSettings(
   values: Values,
-  { seed, outputDir, hasEvaluation }: Circumstances
+  { seed, outputDir, hasEvaluation, learningRate }: Circumstances
 ): TrainingArgumentsInput {
   const batchSize = numberOption('batch-size', values['batch-size']) ?? 16
   const settings = {
@@ -45,7 +47,7 @@ export function trainingSettings(
     maxSteps: numberOption('max-steps', values['max-steps']),
     perDeviceTrainBatchSize: batchSize,
     perDeviceEvalBatchSize: batchSize,
-    learningRate: numberOption('learning-rate', values['learning-rate']) ?? 1e-4,
+    learningRate: numberOption('learning-rate', values['learning-rate']) ?? learningRate,
     warmupRatio: numberOption('warmup-ratio', values['warmup-ratio']),
     weightDecay: numberOption('weight-decay', values['weight-decay']),
     saveStrategy: choiceOption('save', values.save, ['no', 'epoch', 'steps']),

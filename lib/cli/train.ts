@@ -19,30 +19,35 @@ import {
 import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
 import { FileOutput, jsonLine } from './output.js'
 import { describeSettings, trainingSettings } from './train-settings.js'
+import { describeTuned, prepareTuning, saveTuned, type TuningPlan, tuningPlan } from './train-what.js'
 
-export const summary = 'train an adapter and its head on labelled rows'
+export const summary = 'train an adapter with its head, a head alone or a whole model on labelled rows'
 
 const usage = `Usage: torch-adapters train --model MODEL --train FILE --output FOLDER [OPTIONS]
 
-Trains an adapter and a head for the labels that the rows have; the base model stays as it is. FOLDER then holds the
-adapter as AdapterHub folders do; Python's adapters loads it.
+Trains a head for the labels that the rows have, and with it an adapter, nothing else, or the whole model. FOLDER then
+holds what was trained: an adapter or a head as AdapterHub folders do, which Python's adapters loads, or a model.
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
   --model MODEL           folder or hub id of the base model
   --train FILE            rows as JSONL, CSV or TSV: text, text_pair, words or input_ids, and label
   --eval FILE             rows to measure on after each epoch
-  --output FOLDER         the adapter's folder; checkpoints lie in FOLDER/checkpoints
-  --name NAME             the adapter's name. Default: FOLDER's
-  --config CONFIG         preset or shorthand, such as 'seq_bn[reduction_factor=8]'. Default seq_bn
+  --output FOLDER         where the result goes; checkpoints lie in FOLDER/checkpoints
+  --tune WHAT             what trains. Default adapter
+                            adapter  an adapter and its head, the base model frozen
+                            head     the head alone, the base model frozen; for --head of evaluate and predict
+                            full     the base model and the head; FOLDER is then a --model that has its head with it
+  --name NAME             the adapter's and the head's name. Default: FOLDER's
+  --config CONFIG         the adapter's preset or shorthand, such as 'seq_bn[reduction_factor=8]'. Default seq_bn
   --head KIND             classification, regression, multilabel or tagging. Default: what the labels look like
   --labels A,B,...        label names in the order of their ids. Default: those of the rows, sorted
-  --format FORMAT         safetensors, bin or pt. Default safetensors
+  --format FORMAT         safetensors, bin or pt. Default safetensors; a model is always safetensors
   --report FILE           write the learning curves as a page of HTML
 
   --epochs N              default 3
   --max-steps N           stop after N steps
   --batch-size N          default 16
-  --learning-rate X       default 1e-4
+  --learning-rate X       default 1e-4; with --tune full 5e-5
   --warmup-ratio X        share of the steps in which the learning rate climbs. Default 0
   --weight-decay X        default 0
   --seed N                default 42
@@ -87,7 +92,7 @@ async function headFor(
 
 interface Job {
   readonly model: Model
-  readonly name: string
+  readonly plan: TuningPlan
   readonly train: readonly Row[]
   readonly evaluation: readonly Row[] | undefined
   readonly args: TrainingArgumentsInput
@@ -106,7 +111,7 @@ async function runTraining(job: Job, signal: AbortSignal): Promise<readonly Trai
     evalDataset: job.evaluation,
     args: job.args
   })
-  const recorder = new CurveRecorder(job.name)
+  const recorder = new CurveRecorder(job.plan.name)
   const progress = trainingProgress()
   const last = new Map<TrainingEvent['type'], TrainingEvent>()
   try {
@@ -131,17 +136,24 @@ async function writeReport(file: string, curves: import('../training/report.js')
   output.finish()
 }
 
+function result(model: Model, { tuning, name, folder }: TuningPlan, events: readonly TrainingEvent[]): object {
+  const { adapters, trainableParameters } = model.adapterSummary()
+  const adapter = adapters.find((entry) => entry.name === name) ?? null
+  return { type: 'result', tune: tuning, folder, name, adapter, trainableParameters, events }
+}
+
 export async function run(argv: string[]): Promise<number> {
   const { values } = parseCommand(argv, {
     ...modelOptions,
     train: { type: 'string' },
     eval: { type: 'string' },
     output: { type: 'string', short: 'o' },
+    tune: { type: 'string', default: 'adapter' },
     name: { type: 'string' },
-    config: { type: 'string', default: 'seq_bn' },
+    config: { type: 'string' },
     head: { type: 'string' },
     labels: { type: 'string' },
-    format: { type: 'string', default: 'safetensors' },
+    format: { type: 'string' },
     report: { type: 'string' },
     epochs: { type: 'string' },
     'max-steps': { type: 'string' },
@@ -161,37 +173,32 @@ export async function run(argv: string[]): Promise<number> {
   const trainFile = inputFile('train', required('train', values.train))
   const evalFile = values.eval === undefined ? undefined : inputFile('eval', values.eval)
   const folder = required('output', values.output)
-  const format = choiceOption('format', values.format, ['safetensors', 'bin', 'pt'])
   const seed = numberOption('seed', values.seed) ?? 42
-  const { AdapterConfig } = await import('../config/adapter-config.js')
   const { checkAdapterName } = await import('../exchange/write-folder.js')
-  const config = fromOptions(() => AdapterConfig.load(values.config))
   const name = fromOptions(() => checkAdapterName(values.name ?? basename(resolve(folder))))
+  const plan = await tuningPlan(values, folder, name)
   const outputDir = join(folder, 'checkpoints')
-  const args = trainingSettings(values, { seed, outputDir, hasEvaluation: evalFile !== undefined })
+  const args = trainingSettings(values, {
+    ...{ seed, outputDir, hasEvaluation: evalFile !== undefined },
+    learningRate: plan.tuning === 'full' ? 5e-5 : 1e-4
+  })
   if (values.resume && !existsSync(outputDir)) throw usageError(`--resume: there are no checkpoints in ${outputDir}`)
   const train = await readAll(trainFile)
   const evaluation = evalFile === undefined ? undefined : await readAll(evalFile)
   const head = await headFor(train, values.head, values.labels)
   const model = await loadModel(values, seed)
   try {
-    model.addAdapter(name, config)
-    model.addHead(name, head)
-    model.trainAdapter(name)
+    prepareTuning(model, plan, head)
     const { report, json } = values
-    const job = { model, name, train, evaluation, args, report, json }
+    const job = { model, plan, train, evaluation, args, report, json }
     const events = await untilInterrupted((signal) => runTraining(job, signal))
     if (events === 'interrupted') {
       process.stderr.write(`interrupted; checkpoints, where any were saved, lie in ${outputDir}\n`)
       return exitStatus.interrupted
     }
-    await model.saveAdapter(folder, name, { format })
-    const adapter = model.adapterSummary().adapters.find((entry) => entry.name === name)
-    if (json) process.stdout.write(jsonLine({ type: 'result', folder, adapter, events }))
-    else {
-      const size = `${adapter?.parameters.toLocaleString('en')} parameters, ${adapter?.percent.toFixed(2)} % of the base model`
-      process.stdout.write(`adapter '${name}' (${size}) is in ${folder}\n`)
-    }
+    await saveTuned(model, plan)
+    if (json) process.stdout.write(jsonLine(result(model, plan, events)))
+    else process.stdout.write(describeTuned(model, plan))
     return exitStatus.done
   } finally {
     model.dispose()

@@ -43,6 +43,7 @@ export interface AdapterFolder {
 }
 
 export interface HeadFolder {
+  readonly folder: string
   /** Name inside the file's keys; null for the head of a class such as BertForSequenceClassification. */
   readonly name: string | null
   readonly config: HeadConfig
@@ -50,6 +51,7 @@ export interface HeadFolder {
   readonly format: FolderFormat
   /** Only where name is null: prefix of the file's keys → index of the layer. */
   readonly layers: Readonly<Record<string, number>> | null
+  readonly model: BaseModelNote
 }
 
 const operation = 'read the adapter folder'
@@ -85,7 +87,7 @@ export function readHeadFolder(folder: string): HeadFolder | null {
   if (!existsSync(file) || weights === undefined) return null
   const json = readJsonObject(file, operation)
   return inFile(file, operation, () => {
-    const part = { weightsFile: weights.file, format: weights.format }
+    const part = { folder, weightsFile: weights.file, format: weights.format, model: modelNote(json) }
     const { name = null, config } = json
     if (config === null || config === undefined) return { name: null, ...staticHead(json), ...part }
     const head = headConfigFromJson(check.checkObject('config', config))
@@ -155,8 +157,8 @@ function optionalString(name: string, value: unknown): string | null {
   return value === null || value === undefined ? null : check.checkString(name, value)
 }
 
-/** Refuses an adapter that was trained on another kind of model, before any weight is read. */
-export function checkBaseModel({ folder, model }: AdapterFolder, config: ModelConfig): void {
+/** Refuses an adapter or head that was trained on another kind of model, before any weight is read. */
+export function checkBaseModel({ folder, model }: AdapterFolder | HeadFolder, config: ModelConfig): void {
   const expected: [string, unknown, unknown][] = [
     ['model type', config.modelType, model.type ?? config.modelType],
     ['hidden size', config.hiddenSize, model.hiddenSize ?? config.hiddenSize]
@@ -164,7 +166,7 @@ export function checkBaseModel({ folder, model }: AdapterFolder, config: ModelCo
   for (const [what, ours, theirs] of expected) {
     if (ours === theirs) continue
     const trainedOn = model.name === '' ? '' : ` It was trained on ${model.name}.`
-    throw new AdapterError('ERR_WRONG_MODEL', 'load the adapter', `${folder} belongs to another model`, {
+    throw new AdapterError('ERR_WRONG_MODEL', 'load the weights', `${folder} belongs to another model`, {
       expected: `${what} ${ours}`,
       got: `${what} ${theirs}`,
       hint: `Load it into the model that it was trained on.${trainedOn}`

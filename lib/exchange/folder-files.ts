@@ -41,21 +41,32 @@ const strangers: Readonly<Record<string, string>> = {
   'adapter_model.bin': 'a PEFT adapter',
   'adapter_fusion_config.json': 'an AdapterFusion',
   'adapter_setup.json': 'a whole adapter setup; each of its sub-folders is an adapter',
+  [headConfigFile]: 'a head alone, or a model with one',
   'model.safetensors': 'a model',
   'pytorch_model.bin': 'a model'
 }
 
-export function noAdapterHere(folder: string): AdapterError {
-  const operation = 'read the adapter folder'
+export const noAdapterHere = (folder: string): AdapterError =>
+  nothingHere(folder, 'adapter', adapterConfigFile, adapterWeightFiles)
+
+export const noHeadHere = (folder: string): AdapterError => nothingHere(folder, 'head', headConfigFile, headWeightFiles)
+
+function nothingHere(
+  folder: string,
+  kind: string,
+  config: string,
+  weights: Readonly<Record<FolderFormat, string>>
+): AdapterError {
+  const operation = `read the ${kind} folder`
   if (!existsSync(folder) || !statSync(folder).isDirectory()) {
     const what = existsSync(folder) ? 'is not a folder' : 'does not exist'
     return new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} ${what}`, { hint: 'Check the path.' })
   }
   const names = readdirSync(folder)
-  const stranger = Object.keys(strangers).find((name) => names.includes(name))
+  const stranger = Object.keys(strangers).find((name) => name !== config && names.includes(name))
   const held = names.length === 0 ? 'nothing' : names.slice(0, 12).join(', ')
-  return new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} holds no adapter`, {
-    expected: `${adapterConfigFile} and one of ${Object.values(adapterWeightFiles).join(', ')}`,
+  return new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} holds no ${kind}`, {
+    expected: `${config} and one of ${Object.values(weights).join(', ')}`,
     got: held,
     hint: stranger === undefined ? 'Check the path.' : `It looks like ${strangers[stranger]}.`
   })

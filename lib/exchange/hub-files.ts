@@ -4,15 +4,20 @@ import { AdapterError } from '../native/errors.js'
 import { adapterConfigFile, adapterWeightFiles, headConfigFile, headWeightFiles } from './folder-files.js'
 import type { HubFile } from './hub-download.js'
 
-export type FolderKind = 'model' | 'adapter'
+export type FolderKind = 'model' | 'adapter' | 'head'
 
 /** A repository holds the same weights for many frameworks; only these files are ever read. */
 const always: Readonly<Record<FolderKind, readonly string[]>> = {
   model: ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'vocab.txt'],
-  adapter: [adapterConfigFile, headConfigFile]
+  adapter: [adapterConfigFile, headConfigFile],
+  head: [headConfigFile]
 }
 
-const required: Readonly<Record<FolderKind, string>> = { model: 'config.json', adapter: adapterConfigFile }
+const required: Readonly<Record<FolderKind, string>> = {
+  model: 'config.json',
+  adapter: adapterConfigFile,
+  head: headConfigFile
+}
 
 /** Sets of weights, the best first; of each only the first that is there is taken. */
 const weights: Readonly<Record<FolderKind, readonly (readonly RegExp[])[]>> = {
@@ -24,7 +29,8 @@ const weights: Readonly<Record<FolderKind, readonly (readonly RegExp[])[]>> = {
       /^pytorch_model\.bin\.index\.json$|^pytorch_model-\d{5}-of-\d{5}\.bin$/
     ]
   ],
-  adapter: [Object.values(adapterWeightFiles).map(exactly), Object.values(headWeightFiles).map(exactly)]
+  adapter: [Object.values(adapterWeightFiles).map(exactly), Object.values(headWeightFiles).map(exactly)],
+  head: [Object.values(headWeightFiles).map(exactly)]
 }
 
 function exactly(name: string): RegExp {
@@ -51,7 +57,7 @@ function notThisKind(names: readonly string[], kind: FolderKind): AdapterError {
     expected: required[kind],
     got: names.length === 0 ? 'no files' : names.slice(0, 12).join(', '),
     hint:
-      kind === 'adapter' ? 'A model is loaded with AutoModel.fromPretrained.' : 'An adapter is loaded with loadAdapter.'
+      kind === 'model' ? 'An adapter is loaded with loadAdapter.' : 'A model is loaded with AutoModel.fromPretrained.'
   })
 }
 

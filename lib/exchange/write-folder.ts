@@ -43,18 +43,18 @@ export interface SavedPart<C> {
 export interface SaveOptions {
   readonly model: ModelConfig
   readonly format: FolderFormat
-  readonly adapter: SavedPart<AdapterConfig>
+  readonly adapter?: SavedPart<AdapterConfig> | undefined
   readonly head?: SavedPart<HeadConfig> | undefined
 }
 
 /**
- * Writes an adapter folder. All files are written beside the old ones first and then renamed, the weights before their
+ * Writes an adapter folder, or the folder of a head alone. All files are written beside the old ones first and then renamed, the weights before their
  * config: whoever is interrupted keeps the old adapter or has the new one, never half a file.
  */
-export async function saveAdapterFolder(folder: string, options: SaveOptions): Promise<void> {
+export async function saveFolder(folder: string, options: SaveOptions): Promise<void> {
   const { model, format, adapter, head } = options
-  const operation = 'save the adapter'
-  checkAdapterName(adapter.name)
+  const operation = adapter === undefined ? 'save the head' : 'save the adapter'
+  for (const part of [adapter, head]) if (part !== undefined) checkAdapterName(part.name)
   let stage: string
   try {
     mkdirSync(folder, { recursive: true })
@@ -63,9 +63,12 @@ export async function saveAdapterFolder(folder: string, options: SaveOptions): P
     throw fileError(folder, operation, error)
   }
   try {
-    const files = [adapterWeightFiles[format], adapterConfigFile]
-    await adapter.writeWeights(join(stage, adapterWeightFiles[format]))
-    writeSynced(join(stage, adapterConfigFile), adapterJson(adapter.name, adapter.config, model))
+    const files: string[] = []
+    if (adapter !== undefined) {
+      files.push(adapterWeightFiles[format], adapterConfigFile)
+      await adapter.writeWeights(join(stage, adapterWeightFiles[format]))
+      writeSynced(join(stage, adapterConfigFile), adapterJson(adapter.name, adapter.config, model))
+    }
     if (head !== undefined) {
       files.push(headWeightFiles[format], headConfigFile)
       await head.writeWeights(join(stage, headWeightFiles[format]))

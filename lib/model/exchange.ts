@@ -1,11 +1,18 @@
 import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
+import type { HeadConfig } from '../config/head-config.js'
 import { modelConfigToJson } from '../config/model-config.js'
-import { type AdapterFolder, checkBaseModel, readAdapterFolder } from '../exchange/adapter-folder.js'
-import { type FolderFormat, folderFormats } from '../exchange/folder-files.js'
+import {
+  type AdapterFolder,
+  checkBaseModel,
+  type HeadFolder,
+  readAdapterFolder,
+  readHeadFolder
+} from '../exchange/adapter-folder.js'
+import { type FolderFormat, folderFormats, noHeadHere } from '../exchange/folder-files.js'
 import { resolveFolder } from '../exchange/hub.js'
-import { saveAdapterFolder } from '../exchange/write-folder.js'
+import { type SavedPart, saveFolder } from '../exchange/write-folder.js'
 import { nativeCall } from '../native/errors.js'
 import type { KeyDialect, WeightsFormat } from '../native/types.js'
 import type { Model } from './model.js'
@@ -35,6 +42,9 @@ export interface LoadAdapterOptions {
   readonly signal?: AbortSignal | undefined
 }
 
+export type SaveHeadOptions = Pick<SaveAdapterOptions, 'format'>
+export type LoadHeadOptions = Omit<LoadAdapterOptions, 'withHead' | 'setActive'>
+
 const dialects = ['adapterhub', 'plain'] as const
 
 const nativeFormat = (format: FolderFormat): WeightsFormat => (format === 'safetensors' ? 'safetensors' : 'bin')
@@ -52,9 +62,8 @@ export async function saveAdapter(
   const dialect = check.checkOneOf('dialect', options.dialect ?? 'adapterhub', dialects)
   const config = model.adapters.get(name)
   if (config === undefined) return
-  const head = (options.withHead ?? true) ? model.heads.get(name) : undefined
   const { native } = model
-  await saveAdapterFolder(folder, {
+  await saveFolder(folder, {
     model: model.config,
     format,
     adapter: {
@@ -62,12 +71,23 @@ export async function saveAdapter(
       config,
       writeWeights: (file) => nativeCall(() => native.saveAdapter(file, name, nativeFormat(format), dialect))
     },
-    head: head && {
-      name,
-      config: head,
-      writeWeights: (file) => nativeCall(() => native.saveHead(file, name, nativeFormat(format)))
-    }
+    head: (options.withHead ?? true) ? headPart(model, name, format) : undefined
   })
+}
+
+export async function saveHead(model: Model, folder: string, name: string, options: SaveHeadOptions): Promise<void> {
+  check.checkNonEmptyString('folder', folder)
+  check.checkKeys('options', check.checkObject('options', options), ['format'])
+  checkKnown('name', name, new Set(model.heads.keys()))
+  const format = check.checkOneOf('format', options.format ?? 'safetensors', folderFormats)
+  await saveFolder(folder, { model: model.config, format, head: headPart(model, name, format) })
+}
+
+function headPart(model: Model, name: string, format: FolderFormat): SavedPart<HeadConfig> | undefined {
+  const config = model.heads.get(name)
+  const { native } = model
+  if (config === undefined) return undefined
+  return { name, config, writeWeights: (file) => nativeCall(() => native.saveHead(file, name, nativeFormat(format))) }
 }
 
 export async function loadAdapter(model: Model, source: string, options: LoadAdapterOptions): Promise<string> {
@@ -76,46 +96,73 @@ export async function loadAdapter(model: Model, source: string, options: LoadAda
   const found = readAdapterFolder(folder, withHead)
   checkBaseModel(found, model.config)
   const name = as ?? found.name
-  for (const [kind, known] of [
-    ['adapter', model.adapters],
-    ['head', found.head ? model.heads : new Map()]
-  ] as const) {
-    if (!overwriteOk && known.has(name)) {
-      throw check.valueError(
-        'loadAdapter',
-        `the ${kind} '${name}' exists already; pass overwriteOk: true to replace it, or another name with as`
-      )
-    }
-  }
-  // What is there already goes only when the new one has proved to fit.
-  if (model.adapters.has(name) || (found.head !== null && model.heads.has(name))) {
-    const trial = `${name} (loading)`
-    await place(model, trial, found)
-    remove(model, trial, found)
-  }
-  await place(model, name, found)
+  await placeOver(model, name, { adapter: found, head: found.head }, overwriteOk, 'loadAdapter')
   if (setActive) model.setActiveAdapters(name)
   return name
 }
 
-async function place(model: Model, name: string, found: AdapterFolder): Promise<void> {
+export async function loadHead(model: Model, source: string, options: LoadHeadOptions): Promise<string> {
+  const { as, overwriteOk = false, ...hub } = options
+  const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'head', hub)
+  const head = readHeadFolder(folder)
+  if (head === null) throw noHeadHere(folder)
+  checkBaseModel(head, model.config)
+  // A class with a head of its own gives it no name; the adapter library calls it so too.
+  const name = as ?? head.name ?? 'default'
+  await placeOver(model, name, { adapter: null, head }, overwriteOk, 'loadHead')
+  return name
+}
+
+interface Parts {
+  readonly adapter: AdapterFolder | null
+  readonly head: HeadFolder | null
+}
+
+/** Puts what a folder holds into the model; what is there already goes only when the new one has proved to fit. */
+async function placeOver(
+  model: Model,
+  name: string,
+  parts: Parts,
+  overwriteOk: boolean,
+  operation: string
+): Promise<void> {
+  const taken = [
+    ...(parts.adapter !== null && model.adapters.has(name) ? ['adapter'] : []),
+    ...(parts.head !== null && model.heads.has(name) ? ['head'] : [])
+  ]
+  if (taken.length > 0 && !overwriteOk) {
+    throw check.valueError(
+      operation,
+      `the ${taken[0]} '${name}' exists already; pass overwriteOk: true to replace it, or another name with as`
+    )
+  }
+  if (taken.length > 0) {
+    const trial = `${name} (loading)`
+    await place(model, trial, parts)
+    remove(model, trial, parts)
+  }
+  await place(model, name, parts)
+}
+
+async function place(model: Model, name: string, { adapter, head }: Parts): Promise<void> {
   const { native } = model
   try {
-    model.addAdapter(name, found.config, { overwriteOk: true })
-    await nativeCall(() => native.loadAdapter(found.weightsFile, name, found.name))
-    const { head } = found
+    if (adapter !== null) {
+      model.addAdapter(name, adapter.config, { overwriteOk: true })
+      await nativeCall(() => native.loadAdapter(adapter.weightsFile, name, adapter.name))
+    }
     if (head === null) return
     model.addHead(name, head.config, { overwriteOk: true })
     await nativeCall(() => native.loadHead(head.weightsFile, name, head.name ?? '', head.layers))
   } catch (error) {
-    remove(model, name, found)
+    remove(model, name, { adapter, head })
     throw error
   }
 }
 
-function remove(model: Model, name: string, found: AdapterFolder): void {
-  if (model.adapters.has(name)) model.deleteAdapter(name)
-  if (found.head !== null && model.heads.has(name)) model.deleteHead(name)
+function remove(model: Model, name: string, { adapter, head }: Parts): void {
+  if (adapter !== null && model.adapters.has(name)) model.deleteAdapter(name)
+  if (head !== null && model.heads.has(name)) model.deleteHead(name)
 }
 
 const tokenizerFiles = ['tokenizer.json', 'tokenizer_config.json', 'vocab.txt', 'special_tokens_map.json']

@@ -10,9 +10,13 @@ import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeForwardOptions, NativeModel, NativeTrainable, ParameterInfo, TensorData } from '../native/types.js'
 import {
   type LoadAdapterOptions,
+  type LoadHeadOptions,
   loadAdapter,
+  loadHead,
   type SaveAdapterOptions,
+  type SaveHeadOptions,
   saveAdapter,
+  saveHead,
   savePretrained
 } from './exchange.js'
 import { type AddOptions, HeadAdders } from './heads.js'
@@ -23,7 +27,7 @@ import { type ForwardOutputs, layOut, type Tensor } from './outputs.js'
 import { type Prediction, predict } from './predict.js'
 import { seedFor } from './seed.js'
 import { type AdapterSetup, checkKnown, nativeSetups, setupNames } from './setup.js'
-import { countParameters, isAdapterParameter, isBaseParameter, type ModelSummary } from './summary.js'
+import { isBaseParameter, type ModelSummary, summarize } from './summary.js'
 import { trainableUnless } from './trainable.js'
 
 /**
@@ -203,25 +207,8 @@ export class Model extends HeadAdders {
   }
 
   adapterSummary(): ModelSummary {
-    const parameters = this.namedParameters()
-    const base = countParameters(parameters.filter(({ name }) => isBaseParameter(name)))
-    const active = new Set(setupNames(this.#active, new Set(this.#adapters.keys())))
-    return {
-      adapters: [...this.#adapters].map(([name, config]) => {
-        const count = countParameters(parameters.filter((p) => isAdapterParameter(p.name, name)))
-        const trains = this.#trains.adapters.includes(name)
-        return {
-          name,
-          architecture: config.method,
-          parameters: count,
-          percent: (100 * count) / base,
-          active: active.has(name),
-          trains
-        }
-      }),
-      baseParameters: base,
-      trainableParameters: countParameters(parameters.filter(({ trainable }) => trainable))
-    }
+    const active = setupNames(this.#active, new Set(this.#adapters.keys()))
+    return summarize(this.namedParameters(), this.#adapters, new Set(active), new Set(this.#trains.adapters))
   }
 
   // ---- work ----
@@ -267,6 +254,18 @@ export class Model extends HeadAdders {
   async loadAdapter(source: string, options: LoadAdapterOptions = {}): Promise<string> {
     this.#configurable('loadAdapter')
     return await loadAdapter(this, source, options)
+  }
+
+  /** Writes the folder of a head alone, as Python's `save_head` does. */
+  async saveHead(folder: string, name: string, options: SaveHeadOptions = {}): Promise<void> {
+    this.#usable('saveHead')
+    await saveHead(this, folder, name, options)
+  }
+
+  /** Loads the head of a folder or hub id; gives its name here. */
+  async loadHead(source: string, options: LoadHeadOptions = {}): Promise<string> {
+    this.#configurable('loadHead')
+    return await loadHead(this, source, options)
   }
 
   /** Writes the base model: config.json, model.safetensors and, where there is one, the tokenizer. */

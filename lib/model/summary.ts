@@ -1,3 +1,4 @@
+import type { AdapterConfig } from '../config/adapter-config.js'
 import type { ParameterInfo } from '../native/types.js'
 
 /** One line of adapterSummary(). */
@@ -30,3 +31,27 @@ export const isHeadParameter = (name: string, head?: string): boolean =>
   name.startsWith(head === undefined ? 'heads.' : `heads.${head}.`)
 
 export const isBaseParameter = (name: string): boolean => !isAdapterParameter(name) && !isHeadParameter(name)
+
+export function summarize(
+  parameters: readonly ParameterInfo[],
+  adapters: ReadonlyMap<string, AdapterConfig>,
+  active: ReadonlySet<string>,
+  trains: ReadonlySet<string>
+): ModelSummary {
+  const base = countParameters(parameters.filter(({ name }) => isBaseParameter(name)))
+  return {
+    adapters: [...adapters].map(([name, config]) => {
+      const count = countParameters(parameters.filter((p) => isAdapterParameter(p.name, name)))
+      return {
+        name,
+        architecture: config.method,
+        parameters: count,
+        percent: (100 * count) / base,
+        active: active.has(name),
+        trains: trains.has(name)
+      }
+    }),
+    baseParameters: base,
+    trainableParameters: countParameters(parameters.filter(({ trainable }) => trainable))
+  }
+}

@@ -19,8 +19,8 @@ interface Saved extends Progress {
 }
 
 /**
- * Writes a checkpoint: each adapter as a folder that Python and loadAdapter take, and one file with everything that only a
- * resumed run needs. Gives the folder.
+ * Writes a checkpoint: each adapter, and each head without one, as a folder that Python and this library load, and one file
+ * with everything that only a resumed run needs. Gives the folder.
  */
 export async function saveCheckpoint(
   model: Model,
@@ -31,6 +31,9 @@ export async function saveCheckpoint(
 ): Promise<string> {
   const folder = await writeCheckpoint(args.outputDir, progress.step, async (stage) => {
     for (const name of model.adapters.keys()) await model.saveAdapter(join(stage, name), name)
+    for (const name of model.heads.keys()) {
+      if (!model.adapters.has(name)) await model.saveHead(join(stage, name), name)
+    }
     const user = JSON.stringify({ ...progress, args: fingerprint(args, rows) })
     await nativeCall(() => native.saveCheckpoint(join(stage, trainingFile), user))
   })

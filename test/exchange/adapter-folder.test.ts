@@ -6,7 +6,7 @@ import { AdapterConfig } from '../../lib/config/adapter-config.js'
 import { classificationHead, headConfigFromJson } from '../../lib/config/head-config.js'
 import { type ModelConfig, modelConfigFromJson } from '../../lib/config/model-config.js'
 import { checkBaseModel, readAdapterFolder } from '../../lib/exchange/adapter-folder.js'
-import { adapterJson, headJson, saveAdapterFolder } from '../../lib/exchange/write-folder.js'
+import { adapterJson, headJson, saveFolder } from '../../lib/exchange/write-folder.js'
 
 // Folders that `adapters` 1.3.0 wrote: scripts/fixtures/folders.py.
 const fixtures = 'test/parity/fixtures'
@@ -126,7 +126,7 @@ async function save(folder: string, format: 'safetensors' | 'bin' | 'pt', fail =
   }
   const adapter = { name: 'sst2', config: AdapterConfig.load('seq_bn', { initWeights: 'zeros' }), writeWeights }
   const head = { name: 'sst2', config: classificationHead({ labels: ['scaling', 'no'] }), writeWeights }
-  await saveAdapterFolder(folder, { model, format, adapter, head })
+  await saveFolder(folder, { model, format, adapter, head })
 }
 
 test('saving and reading back', async (t) => {
@@ -179,7 +179,7 @@ test('names and places that cannot be', async (t) => {
   const config = AdapterConfig.load('seq_bn')
   const adapter = { name: 'a.b', config, writeWeights: async () => undefined }
   const folder = mkdtempSync(join(tmpdir(), 'adapter-folder-'))
-  await t.throwsAsync(saveAdapterFolder(folder, { model, format: 'bin', adapter }), { message: /cannot hold a point/ })
+  await t.throwsAsync(saveFolder(folder, { model, format: 'bin', adapter }), { message: /cannot hold a point/ })
   const file = join(folder, 'file')
   writeFileSync(file, '')
   await t.throwsAsync(save(file, 'bin'), { code: 'ERR_FILE', message: /EEXIST/ })

@@ -170,6 +170,10 @@ export async function files(model: Model): Promise<void> {
   await model.saveAdapter('folder', 'a', { format: 'pickle' })
   // @ts-expect-error no such option
   await model.loadAdapter('folder', { name: 'a' })
+  same<Same<ReturnType<typeof model.loadHead>, Promise<string>>>()
+  await model.saveHead('folder', 'a', { format: 'pt' })
+  // @ts-expect-error a head's names have one dialect
+  await model.saveHead('folder', 'a', { dialect: 'plain' })
   // @ts-expect-error no such type of numbers
   await model.savePretrained('folder', { dtype: 'int8' })
 }

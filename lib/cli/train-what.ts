@@ -1,0 +1,89 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
+import type { AdapterConfig } from '../config/adapter-config.js'
+import type { HeadConfig } from '../config/head-config.js'
+import { adapterConfigFile, type FolderFormat, folderFormats, headConfigFile } from '../exchange/folder-files.js'
+import type { Model } from '../model/model.js'
+import { choiceOption, fromOptions, usageError } from './arguments.js'
+
+/** What `train --tune` offers: adapter and head on the frozen base model, the head alone, or everything. */
+export const tunings = ['adapter', 'head', 'full'] as const
+
+export type Tuning = (typeof tunings)[number]
+
+/** What trains and what is then written; settled before anything is loaded. */
+export interface TuningPlan {
+  readonly tuning: Tuning
+  /** Of the adapter and its head. */
+  readonly name: string
+  /** Null unless an adapter trains. */
+  readonly config: AdapterConfig | null
+  readonly format: FolderFormat
+  readonly folder: string
+}
+
+interface Values {
+  readonly tune: string
+  readonly config?: string | undefined
+  readonly format?: string | undefined
+}
+
+export async function tuningPlan(values: Values, folder: string, name: string): Promise<TuningPlan> {
+  const tuning = choiceOption('tune', values.tune, tunings)
+  const { config: source } = values
+  if (source !== undefined && tuning !== 'adapter') {
+    throw usageError(`--config: expected only with --tune adapter, got '${source}' with --tune ${tuning}`)
+  }
+  const format = choiceOption('format', values.format ?? 'safetensors', folderFormats)
+  if (tuning === 'full' && format !== 'safetensors') {
+    throw usageError(`--format: expected safetensors with --tune full, got '${format}'`)
+  }
+  checkFolder(folder, tuning)
+  const { AdapterConfig } = await import('../config/adapter-config.js')
+  const config = tuning === 'adapter' ? fromOptions(() => AdapterConfig.load(source ?? 'seq_bn')) : null
+  return { tuning, name, config, format, folder }
+}
+
+const describe: Readonly<Record<Tuning, string>> = { adapter: 'an adapter', head: 'a head', full: 'a model' }
+
+/** A head beside an adapter or a model that it was not trained with would be loaded with it. */
+function checkFolder(folder: string, tuning: Tuning): void {
+  const holds = (file: string) => existsSync(join(folder, file))
+  const there: Tuning | null = holds('config.json')
+    ? 'full'
+    : holds(adapterConfigFile)
+      ? 'adapter'
+      : holds(headConfigFile)
+        ? 'head'
+        : null
+  if (there === null || there === tuning) return
+  const expected = `a folder that is new or holds ${describe[tuning]}, for --tune ${tuning}`
+  throw usageError(`--output: expected ${expected}, got ${folder}, which holds ${describe[there]}`)
+}
+
+/** Adds what is new and says what trains. */
+export function prepareTuning(model: Model, { tuning, name, config }: TuningPlan, head: HeadConfig): void {
+  if (config !== null) model.addAdapter(name, config)
+  model.addHead(name, head)
+  if (tuning === 'adapter') model.trainAdapter(name)
+  else if (tuning === 'head') model.trainHead(name)
+  else model.trainAll()
+}
+
+export async function saveTuned(model: Model, { tuning, name, format, folder }: TuningPlan): Promise<void> {
+  if (tuning === 'adapter') return await model.saveAdapter(folder, name, { format })
+  await model.saveHead(folder, name, { format })
+  if (tuning === 'full') await model.savePretrained(folder)
+}
+
+/** For people: what was trained and how large it is. */
+export function describeTuned(model: Model, { tuning, name, folder }: TuningPlan): string {
+  const { adapters, trainableParameters } = model.adapterSummary()
+  const adapter = adapters.find((entry) => entry.name === name)
+  const count = (parameters: number) => `${parameters.toLocaleString('en')} parameters`
+  if (adapter !== undefined) {
+    return `adapter '${name}' (${count(adapter.parameters)}, ${adapter.percent.toFixed(2)} % of the base model) is in ${folder}\n`
+  }
+  const what = tuning === 'head' ? `head '${name}'` : `the model with its head '${name}'`
+  return `${what} (${count(trainableParameters)}) is in ${folder}\n`
+}

@@ -1,0 +1,61 @@
+import { readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { AdapterError } from '../../lib/index.js'
+import { editTensors, floats } from './safetensors-file.js'
+import { load, make, moved, scratch, snapshot, tinyRows } from './support.js'
+
+const inputIds = tinyRows(5).map((row) => row.inputIds)
+
+for (const format of ['safetensors', 'bin', 'pt'] as const) {
+  test(`${format}: a head without an adapter comes back bit for bit, under its name and another`, async (t) => {
+    const model = await load(t, { seed: 3 })
+    model.addClassificationHead('a', { labels: ['no', 'yes', 'maybe'] })
+    const folder = join(scratch(t), 'a')
+    await model.saveHead(folder, 'a', { format })
+    t.is(readdirSync(folder).length, 2)
+    const other = await load(t, { seed: 4 })
+    t.is(await other.loadHead(folder), 'a')
+    t.is(await other.loadHead(folder, { as: 'b' }), 'b')
+    t.is(other.activeHead, 'a')
+    t.deepEqual(moved(snapshot(model, /^heads\./), snapshot(other, /^heads\.a/)), [])
+    t.deepEqual(other.heads.get('b'), model.heads.get('a'))
+    t.deepEqual(await other.forward({ inputIds }, { head: 'b' }), await model.forward({ inputIds }))
+  })
+}
+
+test('a head comes alone from the folder of an adapter', async (t) => {
+  const model = await load(t, { seed: 3 })
+  model.addAdapter('a', 'seq_bn')
+  model.addClassificationHead('a', { numLabels: 2 })
+  const folder = join(scratch(t), 'a')
+  await model.saveAdapter(folder, 'a')
+  const other = await load(t)
+  await other.loadHead(folder)
+  t.is(other.adapters.size, 0)
+  t.deepEqual(moved(snapshot(model, /^heads\./), snapshot(other, /^heads\./)), [])
+})
+
+test('a taken name, a damaged file, another model, no head', async (t) => {
+  const model = await load(t, { seed: 3 })
+  model.addClassificationHead('a', { numLabels: 2 })
+  const folder = join(scratch(t), 'a')
+  await model.saveHead(folder, 'a')
+  const before = snapshot(model)
+  await t.throwsAsync(model.loadHead(folder), { message: /loadHead: the head 'a' exists already; pass overwriteOk/ })
+  const wide = await make(t, { hidden_size: 64 })
+  await t.throwsAsync(wide.loadHead(folder), { code: 'ERR_WRONG_MODEL', message: /expected hidden size 64/ })
+  editTensors(join(folder, 'model_head.safetensors'), (tensors) => tensors.set('heads.a.4.bias', floats([1])))
+  for (const options of [{ as: 'b' }, { overwriteOk: true }]) {
+    await t.throwsAsync(model.loadHead(folder, options), { code: 'ERR_STATE_DICT', message: /4\.bias: expected \[2\]/ })
+  }
+  t.deepEqual(moved(before, snapshot(model)), [])
+  t.deepEqual([...model.heads.keys()], ['a'])
+  const empty = scratch(t)
+  const wrong = { instanceOf: AdapterError, code: 'ERR_FILE_NOT_FOUND' }
+  await t.throwsAsync(model.loadHead(empty), { ...wrong, message: /holds no head \(expected head_config\.json/ })
+  writeFileSync(join(empty, 'adapter_fusion_config.json'), '{}')
+  await t.throwsAsync(model.loadHead(empty), { ...wrong, message: /looks like an AdapterFusion/ })
+  await t.throwsAsync(model.saveHead(folder, 'c'), { message: /no 'c' here; there are a/ })
+  await t.throwsAsync(model.saveHead(folder, 'a', { formats: 'bin' } as never), { message: /Did you mean 'format'/ })
+})
