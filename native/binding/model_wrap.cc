@@ -1,7 +1,6 @@
 #include "binding/model_wrap.h"
 
 #include <ATen/ops/from_blob.h>
-#include <c10/core/GradMode.h>
 
 #include "core/error.h"
 #include "core/models/base_weights.h"
@@ -9,6 +8,8 @@
 #include "core/models/registry.h"
 #include "core/state/weights_file.h"
 #include "core/surgery/state_io.h"
+#include "core/training/evaluate.h"
+#include "core/training/gradients.h"
 
 namespace ta::binding {
 
@@ -71,9 +72,8 @@ Napi::Value to_js(Napi::Env env, const Outputs& outputs) {
 }
 
 Outputs run_forward(ModelState& state, BatchInput input, const PassOptions& options) {
-  c10::NoGradGuard guard;
   auto [batch, request] = prepare(state, std::move(input), options);
-  auto result = ta::forward(state.model, batch, request, nullptr);
+  auto result = evaluate(state.model, batch, request);
   Outputs outputs;
   if (result.logits.defined()) outputs.logits = to_host(result.logits);
   if (result.loss.defined()) outputs.loss = result.loss.item<double>();
@@ -311,7 +311,9 @@ Napi::Value ModelWrap::gradients(const Napi::CallbackInfo& info) {
     return async(info, [batch = to_batch(info[0].As<Napi::Object>()),
                         options = to_pass_options(info[1].As<Napi::Object>())](ModelState& s) {
       auto pass = prepare(s, batch, options);
-      Gradients result{accumulate_gradients(s.model, pass.batch, pass.request), {}};
+      ta::Gradients gradients(s.model);
+      gradients.zero();
+      Gradients result{gradients.add(pass.batch, pass.request, nullptr, 1), {}};
       for (auto* flat : s.model.trainable())
         for (size_t i = 0; i < flat->parameters().size(); ++i) {
           result.values.emplace_back(flat->parameters()[i].name, to_host(flat->grad(i).clone()));

@@ -3,63 +3,12 @@
 #include <ATen/ops/equal.h>
 
 #include "check.h"
-#include "core/models/bert.h"
-#include "core/models/initialise.h"
-#include "core/training/trainer.h"
+#include "tiny.h"
 
 namespace {
 
 using namespace ta;
-
-ModelConfig tiny(double dropout) {
-  ModelConfig config;
-  config.vocab_size = 50;
-  config.hidden_size = 16;
-  config.num_hidden_layers = 2;
-  config.num_attention_heads = 2;
-  config.intermediate_size = 32;
-  config.max_position_embeddings = 12;
-  config.hidden_dropout_prob = dropout;
-  config.attention_probs_dropout_prob = dropout;
-  return config;
-}
-
-std::unique_ptr<AdapterModel> tiny_model(HeadType type, double dropout = 0.1) {
-  auto backbone = std::make_shared<BertModel>(tiny(dropout));
-  Random random(1);
-  initialise_missing(*backbone, backbone->prefix(), 0.02, random, at::kCPU);
-  auto model = std::make_unique<AdapterModel>(backbone, at::kCPU);
-  BottleneckConfig adapter;
-  adapter.bottleneck_sizes = {4, 4};
-  adapter.mh_adapter = true;
-  model->add_adapter("a", {adapter}, 2);
-  HeadConfig head;
-  head.type = type;
-  head.num_labels = 3;
-  model->add_head("a", head, 3);
-  return model;
-}
-
-std::vector<MicroBatch> batch_for(AdapterModel& model, HeadType type) {
-  BatchInput input;
-  input.row_lengths = {1, 4, 4, 12};
-  for (int i = 0; i < 21; ++i) input.ids.push_back(3 + i);
-  if (type == HeadType::multilabel_classification) {
-    input.float_labels = std::vector<float>(12, 1.0f);
-  } else if (type == HeadType::classification) {
-    input.int_labels = std::vector<int32_t>{0, 1, 2, 1};
-  } else {
-    input.int_labels = std::vector<int32_t>(21, -100);
-    (*input.int_labels)[2] = 1, (*input.int_labels)[20] = 2;
-  }
-  model.backbone().prepare(input);
-  ForwardRequest request;
-  request.segments = {{0, 4, {model.adapter_index("a")}}};
-  request.head = "a";
-  std::vector<MicroBatch> batches;
-  batches.push_back({PackedBatch::pack(input, at::kCPU), request});
-  return batches;
-}
+using namespace tiny_models;
 
 TrainerOptions options() {
   TrainerOptions result;
@@ -80,17 +29,9 @@ std::vector<at::Tensor> values(AdapterModel& model) {
 TEST(every_head_learns_in_every_way) {
   for (auto type :
        {HeadType::classification, HeadType::multilabel_classification, HeadType::tagging, HeadType::masked_lm}) {
-    for (int way = 0; way < 3; ++way) {
+    for (auto way : {Way::adapter, Way::head, Way::full}) {
       auto model = tiny_model(type, 0);
-      Trainable what{way == 1 ? std::vector<std::string>{} : std::vector<std::string>{"a"}, {"a"}, {}};
-      if (way == 2) {
-        for (const auto& named : model->named_parameters()) {
-          if (named.name.find(".adapters.") == std::string::npos && named.name.rfind("heads.", 0) != 0) {
-            what.base.push_back(named.name);
-          }
-        }
-      }
-      model->set_trainable(what);
+      train(*model, way);
       Trainer trainer(*model, options());
       auto batches = batch_for(*model, type);
       double first = 0, last = 0;

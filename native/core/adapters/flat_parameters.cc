@@ -62,8 +62,8 @@ void FlatParameters::zero_grads() {
   if (grads_.defined()) grads_.zero_();
 }
 
-at::Tensor FlatParameters::grad(size_t i) const {
-  return view_of(grads_, offsets_[i], parameters_[i].parameter.shape);
+at::Tensor FlatParameters::view(const at::Tensor& flat, size_t i) const {
+  return view_of(flat, offsets_[i], parameters_[i].parameter.shape);
 }
 
 }  // namespace ta

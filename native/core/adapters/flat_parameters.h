@@ -31,7 +31,9 @@ class FlatParameters {
   int64_t decayed() const { return decayed_; }
   const std::vector<NamedParameter>& parameters() const { return parameters_; }
   /// The gradient's view for parameter i.
-  at::Tensor grad(size_t i) const;
+  at::Tensor grad(size_t i) const { return view(grads_, i); }
+  /// Parameter i's part of another tensor of the same layout.
+  at::Tensor view(const at::Tensor& flat, size_t i) const;
 
  private:
   std::vector<NamedParameter> parameters_;

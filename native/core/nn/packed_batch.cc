@@ -1,5 +1,6 @@
 #include "core/nn/packed_batch.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
@@ -87,6 +88,26 @@ PackedBatch PackedBatch::pack(const BatchInput& input, at::Device device) {
   if (input.int_labels) batch.labels = to_ids(*input.int_labels, device);
   if (input.float_labels) batch.labels = to_tensor<float, float>(*input.float_labels, at::kFloat, device);
   return batch;
+}
+
+PackedBatch PackedBatch::rows(int64_t first, int64_t last, bool token_labels) const {
+  const int64_t begin = layout.starts()[first], tokens = layout.starts()[last] - begin;
+  std::vector<int64_t> lengths;
+  for (int64_t row = first; row < last; ++row) lengths.push_back(layout.length(row));
+  PackedBatch part;
+  part.layout = RowLayout(lengths);
+  part.ids = ids.narrow(0, begin, tokens);
+  if (token_types) part.token_types = token_types->narrow(0, begin, tokens);
+  if (positions) part.positions = positions->narrow(0, begin, tokens);
+  part.first_tokens = first_tokens.narrow(0, first, last - first) - begin;
+  if (!labels) return part;
+  if (token_labels) {
+    part.labels = labels->narrow(0, begin, tokens);
+  } else {
+    const int64_t each = labels->numel() / layout.rows();
+    part.labels = labels->narrow(0, first * each, (last - first) * each);
+  }
+  return part;
 }
 
 }  // namespace ta

@@ -57,6 +57,8 @@ struct PackedBatch {
   /// Checks lengths against each other and puts the tensors on `device`.
   /// Throws ERR_INVALID_ARGUMENT: no rows, a row without tokens, lengths that do not add up.
   static PackedBatch pack(const BatchInput& input, at::Device device);
+  /// Rows first .. last-1, as views. Labels are one for each token, or else a fixed number for each row.
+  PackedBatch rows(int64_t first, int64_t last, bool token_labels) const;
 };
 
 }  // namespace ta

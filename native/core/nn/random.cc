@@ -27,6 +27,12 @@ void Random::set_state(const at::Tensor& state) {
   generator_.set_state(state);
 }
 
+Random Random::fork() {
+  auto seed = at::empty({1}, at::TensorOptions(at::kLong));
+  seed.random_(generator_);
+  return Random(static_cast<uint64_t>(seed.item<int64_t>()));
+}
+
 at::Tensor& Random::normal_(at::Tensor& tensor, double mean, double std) {
   tensor.normal_(mean, std, generator_);
   return tensor;

@@ -15,6 +15,9 @@ class Random {
   at::Tensor state();
   void set_state(const at::Tensor& state);
 
+  /// Another source, seeded by this one's next number: for a thread of its own.
+  Random fork();
+
   at::Tensor& normal_(at::Tensor& tensor, double mean, double std);
   at::Tensor& uniform_(at::Tensor& tensor, double low, double high);
   /// Normal values outside [low, high] are drawn again (PyTorch's trunc_normal_, by the inverse of its distribution).

@@ -2,13 +2,20 @@
 
 #include <ATen/ops/nonzero.h>
 
-#include "core/nn/threads.h"
 #include "core/training/loss.h"
 
 namespace ta {
 
+void check_labels(AdapterModel& model, const PackedBatch& batch, const std::string& head_name) {
+  if (head_name.empty() || !batch.labels) return;
+  auto& head = model.head(head_name);
+  const bool masked = head.config().type == HeadType::masked_lm;
+  check_labels(head.config(), *batch.labels, head.reads_first_tokens() ? batch.layout.rows() : batch.layout.tokens(),
+               masked ? model.backbone().config().vocab_size : head.config().num_labels);
+}
+
 ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, Random* random) {
-  const ThreadScope threads(batch.layout.tokens(), model.backbone().config().hidden_size);
+  check_labels(model, batch, request.head);
   ForwardContext context{&batch.layout, request.segments, random};
   auto& backbone = model.backbone();
   ForwardResult result;
@@ -25,7 +32,7 @@ ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const Forwa
   if (first) {
     if (!result.encoded.first_only) x = x.index_select(0, batch.first_tokens);
     if (head.config().use_pooler) x = backbone.pool(x);
-  } else if (!request.logits && labels && labels->scalar_type() == at::kLong && labels->numel() == x.size(0)) {
+  } else if (!request.logits && labels) {
     auto labelled = at::nonzero(labels->ne(-100)).squeeze(1);
     x = x.index_select(0, labelled);
     labels = labels->index_select(0, labelled);

@@ -1,5 +1,6 @@
 #pragma once
-// One pass: tokens → backbone → head → loss. Training, evaluation and prediction all call this.
+// One pass: tokens → backbone → head → loss. Training and evaluation both call this, for a batch or a thread's part of
+// it.
 
 #include <optional>
 
@@ -21,6 +22,9 @@ struct ForwardResult {
   at::Tensor loss;    ///< scalar; undefined without labels
   Encoded encoded;
 };
+
+/// Throws what check_labels of training/loss.h throws, and an error where there is no such head.
+void check_labels(AdapterModel& model, const PackedBatch& batch, const std::string& head);
 
 /// `random`: dropout's numbers; null in evaluation.
 ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, Random* random);

@@ -18,10 +18,6 @@ AdamW::AdamW(std::vector<FlatParameters*> parameters, const AdamWOptions& option
   }
 }
 
-void AdamW::zero_grads() {
-  for (auto* flat : parameters_) flat->zero_grads();
-}
-
 double AdamW::grad_norm() const {
   double sum = 0;
   for (const auto* flat : parameters_) {

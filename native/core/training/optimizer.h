@@ -20,7 +20,6 @@ class AdamW {
  public:
   AdamW(std::vector<FlatParameters*> parameters, const AdamWOptions& options);
 
-  void zero_grads();
   /// The gradients' global L2 norm, before anything is scaled.
   double grad_norm() const;
   void scale_grads(double factor);

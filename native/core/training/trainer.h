@@ -2,7 +2,7 @@
 // One optimizer step: forward and backward over each micro-batch, clip, AdamW, schedule. Everything that a resumed run
 // needs to go on bit for bit is here: trained values, moments, step number, random state.
 
-#include "core/training/forward.h"
+#include "core/training/gradients.h"
 #include "core/training/optimizer.h"
 #include "core/training/schedule.h"
 
@@ -49,11 +49,9 @@ class Trainer {
  private:
   AdapterModel& model_;
   TrainerOptions options_;
+  Gradients gradients_;
   AdamW optimizer_;
   Random random_;
 };
-
-/// Sums gradients of one batch into the trainable buffers, dropout off; returns the loss. Nothing is updated.
-double accumulate_gradients(AdapterModel& model, const PackedBatch& batch, ForwardRequest request);
 
 }  // namespace ta

@@ -1,0 +1,56 @@
+#include "core/training/evaluate.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <c10/core/GradMode.h>
+
+#include "core/nn/threads.h"
+#include "core/training/shards.h"
+
+namespace ta {
+
+namespace {
+
+ForwardResult joined(const std::vector<ForwardResult>& parts, const std::vector<Shard>& shards) {
+  auto all = [&](const auto& field) {
+    std::vector<at::Tensor> tensors;
+    for (const auto& part : parts) tensors.push_back(field(part));
+    return tensors[0].defined() ? at::cat(tensors) : at::Tensor();
+  };
+  ForwardResult result;
+  result.logits = all([](const auto& part) { return part.logits; });
+  // Where only first tokens are read, one part may have computed them alone and another, with a row gate, all.
+  result.encoded.first_only = parts[0].encoded.first_only;
+  bool alike = true;
+  for (const auto& part : parts) alike = alike && part.encoded.first_only == result.encoded.first_only;
+  if (alike) result.encoded.last = all([](const auto& part) { return part.encoded.last; });
+  for (size_t i = 0; i < parts[0].encoded.hidden_states.size(); ++i)
+    result.encoded.hidden_states.push_back(all([i](const auto& part) { return part.encoded.hidden_states[i]; }));
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (shards[i].share == 0) continue;
+    auto loss = parts[i].loss * shards[i].share;
+    result.loss = result.loss.defined() ? result.loss + loss : loss;
+  }
+  return result;
+}
+
+}  // namespace
+
+ForwardResult evaluate(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request) {
+  c10::NoGradGuard guard;
+  if (const int count = shard_count(model, batch, request); count > 1) {
+    auto shards = split(model, batch, request, count);
+    std::vector<ForwardResult> parts(shards.size());
+    if (shards.size() > 1) {
+      run_shards(shards.size(), [&](size_t i) {
+        c10::NoGradGuard no_grad;
+        parts[i] = forward(model, shards[i].batch, shards[i].request, nullptr);
+      });
+      return joined(parts, shards);
+    }
+  }
+  const ThreadScope threads(batch.layout.tokens(), model.backbone().config().hidden_size);
+  return forward(model, batch, request, nullptr);
+}
+
+}  // namespace ta

@@ -1,0 +1,105 @@
+#include "core/training/gradients.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/core/GradMode.h>
+
+#include <optional>
+
+#include "core/error.h"
+#include "core/nn/threads.h"
+
+namespace ta {
+
+namespace {
+
+// Above this many trained values each thread's own buffers cost more than they bring.
+constexpr int64_t kMostPrivate = 32'000'000;
+
+std::vector<FlatParameters*> checked_trainable(AdapterModel& model) {
+  auto trainable = model.trainable();
+  if (trainable.empty()) {
+    fail(ErrorCode::invalid_argument, "train", "nothing trains",
+         {.hint = "Call trainAdapter(name), or unfreeze parameters, before training"});
+  }
+  return trainable;
+}
+
+// Forward and backward on this thread; gradients weigh `share`, the loss does not.
+double pass(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, Random* random,
+            double share) {
+  c10::AutoGradMode grad_mode(true);
+  auto loss = forward(model, batch, request, random).loss;
+  if (!loss.defined()) {
+    fail(ErrorCode::invalid_argument, "train", "there is no loss without a head",
+         {.hint = "Add a head and make it active"});
+  }
+  if (!loss.requires_grad()) {
+    fail(ErrorCode::invalid_argument, "train", "no trainable parameter takes part in this batch's loss",
+         {.hint = "Make the adapter that trains the active one"});
+  }
+  const auto value = loss.item<double>();
+  (share == 1 ? loss : loss * share).backward();
+  return value;
+}
+
+}  // namespace
+
+Gradients::Gradients(AdapterModel& model) : model_(model), parameters_(checked_trainable(model)) {}
+
+void Gradients::zero() {
+  for (auto* flat : parameters_) flat->zero_grads();
+}
+
+double Gradients::add(const PackedBatch& batch, ForwardRequest request, Random* random, double share, int shards) {
+  if (!batch.labels) fail(ErrorCode::invalid_argument, "train", "the batch has no labels");
+  request.logits = false;
+  if (shards == 0) {
+    int64_t values = 0;
+    for (const auto* flat : parameters_) values += flat->values().numel();
+    shards = values > kMostPrivate ? 1 : shard_count(model_, batch, request);
+  }
+  if (shards > 1) {
+    auto parts = split(model_, batch, request, shards);
+    if (parts.size() > 1) return add_shards(parts, random, share);
+  }
+  const ThreadScope threads(batch.layout.tokens(), model_.backbone().config().hidden_size);
+  return pass(model_, batch, request, random, share);
+}
+
+double Gradients::add_shards(std::vector<Shard>& shards, Random* random, double share) {
+  make_extra(shards.size() - 1);
+  std::vector<Random> randoms;
+  for (size_t i = 0; random != nullptr && i < shards.size(); ++i) randoms.push_back(random->fork());
+  std::vector<double> losses(shards.size(), 0);
+  run_shards(shards.size(), [&](size_t i) {
+    auto& shard = shards[i];
+    if (shard.share == 0) return;  // no label that counts
+    std::optional<GradientScope> scope;
+    if (i > 0) {
+      for (auto& flat : extra_[i - 1].flat) flat.zero_();
+      scope.emplace(extra_[i - 1].views);
+    }
+    losses[i] = pass(model_, shard.batch, shard.request, random ? &randoms[i] : nullptr, share * shard.share);
+  });
+  double loss = 0;
+  for (size_t i = 0; i < shards.size(); ++i) {
+    if (shards[i].share == 0) continue;
+    loss += losses[i] * shards[i].share;
+    for (size_t p = 0; i > 0 && p < parameters_.size(); ++p) parameters_[p]->grads().add_(extra_[i - 1].flat[p]);
+  }
+  return loss;
+}
+
+void Gradients::make_extra(size_t count) {
+  while (extra_.size() < count) {
+    auto& extra = extra_.emplace_back();
+    for (const auto* flat : parameters_) {
+      extra.flat.push_back(at::zeros_like(flat->values()));
+      for (size_t i = 0; i < flat->parameters().size(); ++i)
+        extra.views.add(*flat->parameters()[i].parameter.value, flat->view(extra.flat.back(), i));
+    }
+  }
+}
+
+}  // namespace ta

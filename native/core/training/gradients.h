@@ -1,0 +1,34 @@
+#pragma once
+// Forward and backward of one batch: gradients of what trains are added to its buffers.
+
+#include "core/nn/gradient.h"
+#include "core/training/shards.h"
+
+namespace ta {
+
+class Gradients {
+ public:
+  /// Of what the model's set_trainable chose. Throws ERR_INVALID_ARGUMENT where nothing trains.
+  explicit Gradients(AdapterModel& model);
+
+  const std::vector<FlatParameters*>& parameters() const { return parameters_; }
+  void zero();
+  /// Adds share · ∂loss; returns the batch's loss. `shards`: threads that share the rows, 0 to choose.
+  /// Throws ERR_INVALID_ARGUMENT without labels or a head, and where nothing that trains takes part in the loss.
+  double add(const PackedBatch& batch, ForwardRequest request, Random* random, double share, int shards = 0);
+
+ private:
+  // Gradients of a thread other than the first, laid out as the parameters' own.
+  struct Extra {
+    std::vector<at::Tensor> flat;
+    GradientBuffers views;
+  };
+  double add_shards(std::vector<Shard>& shards, Random* random, double share);
+  void make_extra(size_t count);
+
+  AdapterModel& model_;
+  std::vector<FlatParameters*> parameters_;
+  std::vector<Extra> extra_;
+};
+
+}  // namespace ta

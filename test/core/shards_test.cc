@@ -1,0 +1,150 @@
+// Rows shared among threads: the same loss, gradients and answers as one thread's, whatever the head, the way to train,
+// the number of shards and the rows' own adapters; and the same bits each time.
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/equal.h>
+
+#include "check.h"
+#include "core/training/evaluate.h"
+#include "core/training/shards.h"
+#include "tiny.h"
+
+namespace {
+
+using namespace ta;
+using namespace tiny_models;
+
+double difference(const at::Tensor& a, const at::Tensor& b) {
+  return (a - b).abs().max().item<double>() / (1e-3 + b.abs().max().item<double>());
+}
+
+struct Threads {
+  explicit Threads(int count) : before(at::get_num_threads()) { at::set_num_threads(count); }
+  ~Threads() { at::set_num_threads(before); }
+  int before;
+};
+
+struct Result {
+  double loss;
+  std::vector<at::Tensor> grads;
+};
+
+Result gradients(AdapterModel& model, const MicroBatch& batch, int shards, Random* random = nullptr) {
+  Gradients pass(model);
+  pass.zero();
+  Result result{pass.add(batch.batch, batch.request, random, 0.5, shards), {}};
+  for (const auto* flat : pass.parameters()) result.grads.push_back(flat->grads().clone());
+  return result;
+}
+
+// Forms whose parameters autograd's own operators take, beside the one that is a single node.
+std::vector<BottleneckConfig> forms() {
+  std::vector<BottleneckConfig> result(3);
+  result[1].scaling = Scaling::channel;
+  result[1].ln_before = result[1].ln_after = true;
+  result[2].use_gating = true;
+  result[2].is_parallel = true;
+  return result;
+}
+
+const HeadType kHeads[] = {HeadType::classification, HeadType::multilabel_classification, HeadType::tagging,
+                           HeadType::masked_lm};
+
+}  // namespace
+
+TEST(shards_give_the_gradients_of_the_whole_batch) {
+  const Threads threads(3);
+  for (auto type : kHeads) {
+    for (const auto& form : forms()) {
+      for (auto way : {Way::adapter, Way::head, Way::full}) {
+        auto model = model_of(tiny(0), type, form);
+        train(*model, way);
+        auto batch = std::move(batch_for(*model, type)[0]);
+        if (way == Way::adapter) batch.request.segments = {{0, 1, {}}, {1, 4, {model->adapter_index("a")}}};
+        const auto whole = gradients(*model, batch, 1);
+        for (int count : {2, 3, 4, 9}) {
+          const auto shared = gradients(*model, batch, count);
+          CHECK_NEAR(shared.loss, whole.loss, 1e-6);
+          for (size_t i = 0; i < whole.grads.size(); ++i) CHECK(difference(shared.grads[i], whole.grads[i]) < 1e-5);
+        }
+      }
+    }
+  }
+}
+
+TEST(shards_with_dropout_give_the_same_bits_twice) {
+  const Threads threads(3);
+  auto model = tiny_model(HeadType::classification, 0.3);
+  train(*model, Way::adapter);
+  const auto batch = std::move(batch_for(*model, HeadType::classification)[0]);
+  Random one(5), two(5), other(6);
+  const auto a = gradients(*model, batch, 3, &one), b = gradients(*model, batch, 3, &two),
+             c = gradients(*model, batch, 3, &other);
+  for (size_t i = 0; i < a.grads.size(); ++i) CHECK(at::equal(a.grads[i], b.grads[i]));
+  CHECK(!at::equal(a.grads[0], c.grads[0]));
+}
+
+TEST(a_batch_is_split_between_rows_by_tokens) {
+  auto model = tiny_model(HeadType::masked_lm);
+  const auto batch = std::move(batch_for(*model, HeadType::masked_lm)[0]);  // rows of 1, 4, 4 and 12 tokens
+  auto tokens = [&](int count) {
+    std::vector<int64_t> result;
+    for (const auto& shard : split(*model, batch.batch, batch.request, count))
+      result.push_back(shard.batch.layout.tokens());
+    return result;
+  };
+  CHECK(tokens(1) == std::vector<int64_t>({21}));
+  CHECK(tokens(2) == std::vector<int64_t>({9, 12}));
+  CHECK(tokens(9) == std::vector<int64_t>({1, 4, 4, 12}));
+  auto unlabelled = batch.batch;
+  unlabelled.labels = unlabelled.labels->clone().fill_(-100);
+  CHECK_EQ(split(*model, unlabelled, batch.request, 3).size(), size_t{1});
+  unlabelled.labels = unlabelled.labels->narrow(0, 0, 20);
+  CHECK_THROWS(ErrorCode::invalid_argument, split(*model, unlabelled, batch.request, 3));
+}
+
+TEST(an_error_in_one_shard_comes_out_once_all_have_ended) {
+  const Threads threads(2);
+  int ended = 0;
+  CHECK_THROWS(ErrorCode::busy, run_shards(2, [&](size_t i) {
+                 if (i == 1) fail(ErrorCode::busy, "test", "one");
+                 ++ended;
+               }));
+  CHECK_EQ(ended, 1);
+}
+
+TEST(answers_of_shared_rows_are_those_of_one_thread) {
+  auto config = tiny(0);
+  config.hidden_size = 64;
+  config.intermediate_size = 128;
+  config.max_position_embeddings = 128;
+  for (auto type : kHeads) {
+    auto model = model_of(config, type, {});
+    BatchInput input;
+    input.row_lengths = {1, 60, 60, 100};
+    for (int i = 0; i < 221; ++i) input.ids.push_back(3 + i % 40);
+    if (type == HeadType::multilabel_classification) {
+      input.float_labels = std::vector<float>(12, 1.0f);
+    } else {
+      input.int_labels = std::vector<int32_t>(type == HeadType::classification ? 4 : 221, 2);
+    }
+    model->backbone().prepare(input);
+    const auto batch = PackedBatch::pack(input, at::kCPU);
+    ForwardRequest request;
+    request.segments = {{0, 2, {model->adapter_index("a")}}, {2, 4, {}}};
+    request.head = "a";
+    request.hidden_states = true;
+    auto answer = [&](int count) {
+      const Threads threads(count);
+      CHECK_EQ(shard_count(*model, batch, request), count);
+      return evaluate(*model, batch, request);
+    };
+    const auto whole = answer(1), shared = answer(3);
+    CHECK(difference(shared.logits, whole.logits) < 1e-5);
+    CHECK(difference(shared.loss, whole.loss) < 1e-5);
+    CHECK(difference(shared.encoded.last, whole.encoded.last) < 1e-5);
+    CHECK_EQ(shared.encoded.hidden_states.size(), whole.encoded.hidden_states.size());
+    for (size_t i = 0; i < whole.encoded.hidden_states.size(); ++i)
+      CHECK(difference(shared.encoded.hidden_states[i], whole.encoded.hidden_states[i]) < 1e-5);
+  }
+}
