@@ -16,7 +16,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("createTrainer", create_trainer);
   add("readWeights", read_weights);
   add("convertWeights", convert_weights);
-  add("shutdownAll", shutdown_all);
+  add("shutdown", shutdown_engine);
   return exports;
 }
 

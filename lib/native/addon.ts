@@ -48,8 +48,8 @@ function load(): LoadedAddon {
   const cudaProblem = openCuda(loader, libtorch)
   const addon = requireNative<Addon>(file, libtorch)
   // process.exit runs no cleanup hooks of the main environment, and libtorch's statics die before an engine thread that
-  // still works: every engine is stopped here. A worker's own environment is cleaned up by its cleanup hook.
-  if (isMainThread && typeof addon.shutdownAll === 'function') process.on('exit', () => addon.shutdownAll())
+  // still works: it is stopped here. Workers are ended by Node in any case, with their cleanup hooks.
+  if (isMainThread && typeof addon.shutdown === 'function') process.on('exit', () => addon.shutdown())
   return { addon, file, libtorch, cudaProblem }
 }
 

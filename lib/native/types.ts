@@ -222,6 +222,6 @@ export interface Addon {
   readWeights(file: string): Promise<TensorInfo[]>
   /** Rewrites an adapter or head file into another format and dialect. */
   convertWeights(source: string, target: string, format: WeightsFormat, dialect: KeyDialect): Promise<void>
-  /** Stops every engine of the process; called when the process exits. */
-  shutdownAll(): void
+  /** Stops the engine of this thread's environment for good. */
+  shutdown(): void
 }

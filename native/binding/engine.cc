@@ -1,30 +1,24 @@
 #include "binding/engine.h"
 
-#include <vector>
-
 #include "core/error.h"
 
 namespace ta::binding {
 
 namespace {
 
-// Leaked on purpose: process exit must find them whatever died before.
-std::mutex& registry_mutex() {
-  static auto* mutex = new std::mutex;
-  return *mutex;
-}
-std::vector<std::weak_ptr<Engine>>& registry() {
-  static auto* engines = new std::vector<std::weak_ptr<Engine>>;
-  return *engines;
-}
-
 struct InstanceData {
   std::shared_ptr<Engine> engine;
+  bool ended = false;
   Napi::FunctionReference model, trainer;
 };
 
 InstanceData& instance(Napi::Env env) {
   return *env.GetInstanceData<InstanceData>();
+}
+
+[[noreturn]] void fail_ended() {
+  fail(ErrorCode::aborted, "engine", "this environment is shutting down",
+       {.hint = "Start no work in an 'exit' listener"});
 }
 
 }  // namespace
@@ -46,14 +40,10 @@ Napi::Function Engine::trainer_class(Napi::Env env) {
 Engine& Engine::of(Napi::Env env) {
   auto& data = instance(env);
   if (!data.engine) {
-    auto engine = std::make_shared<Engine>(env);
-    data.engine = engine;
-    {
-      std::lock_guard lock(registry_mutex());
-      std::erase_if(registry(), [](const auto& other) { return other.expired(); });
-      registry().push_back(engine);
-    }
-    env.AddCleanupHook([engine] {
+    if (data.ended) fail_ended();
+    data.engine = std::make_shared<Engine>(env);
+    env.AddCleanupHook([engine = data.engine] {
+      engine->handles_->hold_all();
       engine->shutdown();
       engine->to_js_.Release();
     });
@@ -61,8 +51,14 @@ Engine& Engine::of(Napi::Env env) {
   return *data.engine;
 }
 
+void Engine::end(Napi::Env env) {
+  auto& data = instance(env);
+  data.ended = true;
+  if (data.engine) data.engine->shutdown();
+}
+
 Engine::Engine(Napi::Env env) {
-  to_js_ = Napi::ThreadSafeFunction::New(env, Napi::Function(), "torch-adapters engine", 0, 1);
+  to_js_ = Channel::New(env, "torch-adapters engine", 0, 1, this);
   to_js_.Unref(env);
   thread_ = std::thread([this] { loop(); });
 }
@@ -71,30 +67,15 @@ Engine::~Engine() {
   shutdown();
 }
 
-void Engine::shutdown_all() {
-  // Held while they stop: a worker that ends at the same moment must not free its engine under us.
-  std::vector<std::shared_ptr<Engine>> engines;
-  {
-    std::lock_guard lock(registry_mutex());
-    for (const auto& entry : registry()) {
-      if (auto engine = entry.lock()) engines.push_back(std::move(engine));
-    }
-  }
-  for (const auto& engine : engines) engine->stopping_ = true;
-  for (const auto& engine : engines) engine->shutdown();
-}
-
-// A worker's own clean-up and the process's exit may both come here; the second waits for the first.
+// On JavaScript's thread alone, as often as one likes.
 void Engine::shutdown() {
-  std::call_once(shut_down_, [this] {
-    {
-      std::lock_guard lock(mutex_);
-      stopping_ = true;
-    }
-    wake_.notify_all();
-    if (thread_.joinable()) thread_.join();
-    jobs_.clear();
-  });
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  if (thread_.joinable()) thread_.join();
+  jobs_.clear();
 }
 
 void Engine::loop() {
@@ -114,7 +95,7 @@ void Engine::loop() {
 void Engine::post(std::function<void()> work) {
   {
     std::lock_guard lock(mutex_);
-    if (stopping_) fail(ErrorCode::aborted, "engine", "this environment is shutting down");
+    if (stopping_) fail_ended();
     jobs_.push_back(std::move(work));
   }
   wake_.notify_one();
@@ -122,18 +103,19 @@ void Engine::post(std::function<void()> work) {
 
 void Engine::settle(Settle call) {
   auto* boxed = new Settle(std::move(call));
-  const auto status = to_js_.NonBlockingCall(boxed, [this](Napi::Env env, Napi::Function, Settle* settle) {
-    std::unique_ptr<Settle> owned(settle);
-    if (static_cast<napi_env>(env) == nullptr) return;  // the environment is gone
-    Napi::HandleScope scope(env);
-    try {
-      (*settle)(env);
-    } catch (...) {
-      // The environment is ending and takes no more values: nobody is left to tell.
-    }
-    release(env);
-  });
-  if (status != napi_ok) delete boxed;
+  if (to_js_.NonBlockingCall(boxed) != napi_ok) delete boxed;
+}
+
+void Engine::deliver(Napi::Env env, Napi::Function, Engine* engine, Settle* settle) {
+  std::unique_ptr<Settle> owned(settle);
+  if (static_cast<napi_env>(env) == nullptr) return;  // the environment is gone, and perhaps the engine
+  Napi::HandleScope scope(env);
+  try {
+    (*settle)(env);
+  } catch (...) {
+    // The environment is ending and takes no more values: nobody is left to tell.
+  }
+  engine->release(env);
 }
 
 // Work in flight keeps the process alive, an idle engine does not.

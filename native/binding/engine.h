@@ -2,13 +2,17 @@
 // One thread for all torch work of an environment, first in first out. libtorch's grad mode, thread pool and current
 // device belong to a thread, and libuv's pool would make an OpenMP team for each of its own.
 //
-// Ends that it must survive, and what makes it: a worker that is terminated (cleanup hook, registered after the
-// thread-safe function so that it runs before that one's teardown); process.exit and an uncaught throw, where no hook
-// runs and libtorch's statics die first (JavaScript's 'exit' event calls shutdown_all); garbage collection of handles
-// while work is queued (jobs own what they use).
+// Ends that it must survive, and what makes it:
+// - an environment that is torn down, such as a terminated worker's: the cleanup hook, registered after the thread-safe
+//   function so that it runs before that one's teardown. Where the process ends, Node ends and joins every worker
+//   first, so each one's hook runs, too.
+// - process.exit and an uncaught throw in the main thread, whose hooks do not run: JavaScript's 'exit' event calls
+// end(),
+//   because libtorch's statics die before a thread that still works. It ends that environment's engine alone: a worker
+//   whose work were refused would throw while Node terminates it, and Node aborts where an error meets a termination.
+// - garbage collection of handles while work is queued: jobs own what they use. During the teardown: see handles.h.
 
 #include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -19,6 +23,7 @@
 #include <utility>
 
 #include "binding/error.h"
+#include "binding/handles.h"
 #include "core/error.h"
 
 namespace ta::binding {
@@ -28,14 +33,14 @@ class Engine {
   explicit Engine(Napi::Env env);
   ~Engine();
 
-  /// The environment's engine; its thread starts with the first job.
+  /// The environment's engine; made, with its thread, when it is first asked for.
   static Engine& of(Napi::Env env);
   /// The environment's handle classes, kept beside its engine.
   static void define_classes(Napi::Env env, Napi::Function model, Napi::Function trainer);
   static Napi::Function model_class(Napi::Env env);
   static Napi::Function trainer_class(Napi::Env env);
-  /// Stops every engine of the process and waits for their threads.
-  static void shutdown_all();
+  /// Stops the environment's engine for good and waits for its thread.
+  static void end(Napi::Env env);
 
   /// Turns true when the environment ends: long work looks at it between steps.
   const std::atomic<bool>& stopping() const { return stopping_; }
@@ -48,7 +53,6 @@ class Engine {
     auto promise = deferred->Promise();
     auto result = std::make_shared<std::optional<Result>>();
     auto failure = std::make_shared<std::optional<Failure>>();
-    hold(env);
     post([this, work = std::move(work), finish = std::move(finish), deferred, result, failure]() mutable {
       try {
         result->emplace(work());
@@ -71,6 +75,7 @@ class Engine {
         }
       });
     });
+    hold(env);  // whatever the thread has done by now, it is this thread that settles
     return promise;
   }
 
@@ -97,19 +102,28 @@ class Engine {
       shared->done.notify_one();
     });
     std::unique_lock lock(shared->mutex);
-    // A worker may wait here while the process ends and the job is never run: look up now and then.
-    while (!shared->done.wait_for(lock, std::chrono::milliseconds(50), [&] { return shared->finished; })) {
-      if (stopping_) fail(ErrorCode::aborted, "engine", "this environment is shutting down");
-    }
+    shared->done.wait(lock, [&] { return shared->finished; });  // only this thread could stop the engine meanwhile
     if (shared->failure) std::rethrow_exception(shared->failure);
     return std::move(*shared->result);
   }
 
-  /// Runs `work` later, for nobody: releasing tensors on the thread that made them.
+  /// Runs `work` later, for nobody.
   void post(std::function<void()> work);
+
+  /// Frees what a handle held, on the thread that made it; here, where that one is gone.
+  template <class State>
+  void release_later(std::shared_ptr<State> state) {
+    if (!stopping_) post([state = std::move(state)]() mutable { state.reset(); });
+  }
+
+  /// What a wrap keeps as its member.
+  Handles::Entry track(Handles::Object& object) { return {handles_, object}; }
 
  private:
   using Settle = std::function<void(Napi::Env)>;
+  static void deliver(Napi::Env env, Napi::Function, Engine* engine, Settle* settle);
+  using Channel = Napi::TypedThreadSafeFunction<Engine, Settle, &Engine::deliver>;
+
   void loop();
   void shutdown();
   void settle(Settle call);
@@ -121,8 +135,8 @@ class Engine {
   std::deque<std::function<void()>> jobs_;
   std::atomic<bool> stopping_{false};
   std::thread thread_;
-  std::once_flag shut_down_;
-  Napi::ThreadSafeFunction to_js_;
+  Channel to_js_;
+  std::shared_ptr<Handles> handles_ = std::make_shared<Handles>();
   int pending_ = 0;  ///< promises not settled yet; JavaScript's thread only
 };
 

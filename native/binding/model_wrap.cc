@@ -152,6 +152,7 @@ ModelWrap::ModelWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   }
   state_ = *info[0].As<Napi::External<std::shared_ptr<ModelState>>>().Data();
   engine_ = &Engine::of(info.Env());
+  entry_ = engine_->track(*this);
   info.This().As<Napi::Object>().TypeTag(&kModelTag);
 }
 
@@ -366,8 +367,7 @@ Napi::Value ModelWrap::save_base(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ModelWrap::dispose(const Napi::CallbackInfo& info) {
-  if (state_) engine_->post([state = std::move(state_)]() mutable { state.reset(); });
-  state_.reset();
+  if (state_) engine_->release_later(std::exchange(state_, nullptr));
   return info.Env().Undefined();
 }
 

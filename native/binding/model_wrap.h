@@ -51,6 +51,7 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
 
   std::shared_ptr<ModelState> state_;
   Engine* engine_ = nullptr;
+  Handles::Entry entry_;
 };
 
 /// createModel(config, device)

@@ -84,8 +84,8 @@ Napi::Value convert_weights(const Napi::CallbackInfo& info) {
   });
 }
 
-Napi::Value shutdown_all(const Napi::CallbackInfo& info) {
-  Engine::shutdown_all();
+Napi::Value shutdown_engine(const Napi::CallbackInfo& info) {
+  Engine::end(info.Env());
   return info.Env().Undefined();
 }
 

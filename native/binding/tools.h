@@ -10,6 +10,6 @@ Napi::Value system_info(const Napi::CallbackInfo& info);
 Napi::Value set_num_threads(const Napi::CallbackInfo& info);
 Napi::Value read_weights(const Napi::CallbackInfo& info);
 Napi::Value convert_weights(const Napi::CallbackInfo& info);
-Napi::Value shutdown_all(const Napi::CallbackInfo& info);
+Napi::Value shutdown_engine(const Napi::CallbackInfo& info);
 
 }  // namespace ta::binding

@@ -44,6 +44,7 @@ TrainerWrap::TrainerWrap(const Napi::CallbackInfo& info) : ObjectWrap(info) {
   }
   state_ = *info[0].As<Napi::External<std::shared_ptr<State>>>().Data();
   engine_ = &Engine::of(info.Env());
+  entry_ = engine_->track(*this);
 }
 
 void TrainerWrap::Finalize(Napi::BasicEnv) {
@@ -108,8 +109,7 @@ Napi::Value TrainerWrap::load_checkpoint(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value TrainerWrap::dispose(const Napi::CallbackInfo& info) {
-  if (state_) engine_->post([state = std::move(state_)]() mutable { state.reset(); });
-  state_.reset();
+  if (state_) engine_->release_later(std::exchange(state_, nullptr));
   return info.Env().Undefined();
 }
 

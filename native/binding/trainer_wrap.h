@@ -27,6 +27,7 @@ class TrainerWrap : public Napi::ObjectWrap<TrainerWrap> {
 
   std::shared_ptr<State> state_;
   Engine* engine_ = nullptr;
+  Handles::Entry entry_;
 };
 
 /// createTrainer(model, options)

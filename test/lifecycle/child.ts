@@ -96,6 +96,34 @@ const tasks: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> =
     process.exit(5)
   },
 
+  /** The main thread takes its time to exit: the workers must not hear of it. */
+  'exit-slowly-with-workers': async () => {
+    const model = await readyModel()
+    await Promise.all([trainingWorker(), trainingWorker()])
+    await trainerOf(model, { maxSteps: 1 }).train()
+    process.on('exit', () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500))
+    process.exit(5)
+  },
+
+  /** What an 'exit' listener may do: dispose. What it may not: start work. */
+  'exit-listener': async () => {
+    const model = await slowModel()
+    const run = trainerOf(model, { maxSteps: 50, perDeviceTrainBatchSize: 64 }).run()
+    await run.next()
+    void run.next()
+    process.on('exit', () => {
+      try {
+        model.parameter('bert.pooler.dense.bias')
+      } catch (error) {
+        console.log((error as Error).message)
+      }
+      model.dispose()
+      model.dispose()
+      console.log('disposed')
+    })
+    process.exit(6)
+  },
+
   /** Training with checkpoints, resumed where there is one; tells the parameters' digest at its end. */
   train: async (outputDir = '', maxSteps = '60') => {
     const { existsSync, readdirSync } = await import('node:fs')

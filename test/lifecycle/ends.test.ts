@@ -8,6 +8,12 @@ test.serial('process.exit in the middle of a step: the code asked for', async (t
   t.is(stderr, '')
 })
 
+test.serial("an 'exit' listener may dispose of a model that trains; work it starts is refused", async (t) => {
+  const { code, signal, stdout, stderr } = await runChild('exit-listener')
+  t.deepEqual({ code, signal, stderr }, { code: 6, signal: null, stderr: '' })
+  t.regex(stdout, /this environment is shutting down.*'exit' listener\ndisposed\n$/s)
+})
+
 test.serial('an error that nobody catches, in the middle of a step: code 1 and the error', async (t) => {
   const { code, signal, stderr } = await runChild('throw')
   t.deepEqual({ code, signal }, { code: 1, signal: null }, stderr)

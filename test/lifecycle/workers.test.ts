@@ -16,6 +16,12 @@ for (const ending of ['exit', 'terminate']) {
       const { code, signal, stdout, stderr } = await runChild('exit-with-workers', ending)
       t.deepEqual({ code, signal }, { code: 5, signal: null }, stderr)
       t.regex(stdout, /training in all threads/)
+      t.is(stderr, '')
     }
   })
 }
+
+test.serial('while the main thread exits, workers train on and hear nothing of it', async (t) => {
+  const { code, signal, stderr } = await runChild('exit-slowly-with-workers')
+  t.deepEqual({ code, signal, stderr }, { code: 5, signal: null, stderr: '' })
+})
