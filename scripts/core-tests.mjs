@@ -1,9 +1,10 @@
 // Builds and runs the C++ tests.
 //   node scripts/core-tests.mjs [--asan] [--short] [FILTER…]
-// --asan: with AddressSanitizer and UndefinedBehaviorSanitizer. --short: a tenth of the mutated files.
-// FILTER: only programs whose name contains it.
+// --asan: with AddressSanitizer and UndefinedBehaviorSanitizer, all tests in one program. --short: a tenth of the mutated
+// files.
+// FILTER: only programs whose name contains it; with --asan, only tests whose name contains it.
 import { parseArgs } from 'node:util'
-import { buildCoreTests, coreTestNames, runCoreTest } from './lib/core-tests.mjs'
+import { buildCoreTests, buildSanitizedTests, coreTestNames, runCoreTest } from './lib/core-tests.mjs'
 import { withLock } from './lib/lock.mjs'
 import { libtorch } from './lib/steps.mjs'
 import { main } from './lib/terminal.mjs'
@@ -14,13 +15,15 @@ await main(async () => {
     options: { asan: { type: 'boolean', default: false }, short: { type: 'boolean', default: false } },
     allowPositionals: true
   })
-  const names = coreTestNames(positionals)
-  if (values.short) process.env.TA_FUZZ = '50'
+  const { asan, short } = values
+  const names = asan ? [] : coreTestNames(positionals)
   await setup()
-  const programs = await withLock(async () => buildCoreTests(names, await libtorch(), values))
+  const programs = await withLock(async () =>
+    asan ? [await buildSanitizedTests(await libtorch())] : buildCoreTests(names)
+  )
   let failed = 0
   for (const program of programs) {
-    await runCoreTest(program, values).catch((error) => {
+    await runCoreTest(program, { asan, short, filters: asan ? positionals : [] }).catch((error) => {
       console.error(error.message)
       failed++
     })

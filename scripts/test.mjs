@@ -2,7 +2,7 @@
 //   node scripts/test.mjs [AVA ARGUMENTS…]
 import { join } from 'node:path'
 import { checkLayers } from './check-layers.mjs'
-import { buildCoreTests, coreTestNames, runCoreTest } from './lib/core-tests.mjs'
+import { buildCoreTests, buildSanitizedTests, canSanitize, coreTestNames, runCoreTest } from './lib/core-tests.mjs'
 import { withLock } from './lib/lock.mjs'
 import { root, run } from './lib/run.mjs'
 import { libtorch } from './lib/steps.mjs'
@@ -77,9 +77,17 @@ await main(async () => {
   )
   await check('core tests: compile', async () => {
     const names = coreTestNames()
-    const programs = await withLock(async () => buildCoreTests(names, await libtorch()))
+    const programs = await withLock(() => buildCoreTests(names))
     for (const [i, program] of programs.entries()) await check(`core: ${names[i]}`, () => runCoreTest(program))
   })
+  if (canSanitize) {
+    await check('core tests with AddressSanitizer: compile', async () => {
+      const program = await withLock(async () => buildSanitizedTests(await libtorch()))
+      await check('core with AddressSanitizer: all tests, few mutated files', () =>
+        runCoreTest(program, { asan: true, short: true })
+      )
+    })
+  }
   await ava(process.argv.slice(2))
   console.log(`npm test took ${seconds(start)}`)
   for (const name of failures) console.log(`failed: ${name}`)

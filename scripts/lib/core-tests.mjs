@@ -1,9 +1,8 @@
 // The C++ tests (test/core/*_test.cc): the core against libtorch, without Node.
-import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { root, run } from './run.mjs'
 import { filesBelow } from './stamp.mjs'
-import { compileJobs } from './steps.mjs'
+import { compileJobs, compileProgress, discardTorn, markCompiling } from './steps.mjs'
 import { Problem, step } from './terminal.mjs'
 
 // A finding ends the program: it must not be lost among a test's own lines.
@@ -11,6 +10,9 @@ const sanitizers = {
   ASAN_OPTIONS: 'detect_stack_use_after_return=1:strict_string_checks=1:detect_leaks=1',
   UBSAN_OPTIONS: 'print_stacktrace=1:halt_on_error=1'
 }
+
+/** The sanitizers and their leak detector are those of GCC and Clang on Linux. */
+export const canSanitize = process.platform === 'linux'
 
 /** Names of the test programs that contain one of the filters; all without filters. */
 export function coreTestNames(filters = []) {
@@ -22,31 +24,38 @@ export function coreTestNames(filters = []) {
 }
 
 /**
- * Compiles the chosen programs. The plain ones share the addon's build folder and its compiled core; those with
- * sanitizers have a folder of their own.
+ * Compiles programs. The plain ones, by name, share the addon's build folder and its compiled core; the one with
+ * sanitizers, which holds all tests, has a folder of its own.
  */
-export async function buildCoreTests(names, torch, { asan = false } = {}) {
-  const folder = asan ? 'build-asan' : 'build'
-  const log = asan ? 'core-asan' : 'core-tests'
-  if (asan && !existsSync(join(root, folder, 'CMakeCache.txt'))) {
-    const options = ['-DCMAKE_BUILD_TYPE=Release', '-DTA_SANITIZE=ON', `-DLIBTORCH_ROOT=${torch.path}`]
-    await run('cmake', ['-S', '.', '-B', folder, ...options], { log })
-  }
-  await step(asan ? 'core tests with sanitizers' : 'core tests', async ({ progress }) => {
-    const onLine = (line) => {
-      const ninja = /^\[(\d+)\/(\d+)\] /.exec(line)
-      const make = /^\[ *(\d+)%\]/.exec(line)
-      if (ninja) progress(Number(ninja[1]), Number(ninja[2]), 'files')
-      else if (make) progress(Number(make[1]), 100, '%')
-    }
-    await run('cmake', ['--build', folder, '--parallel', String(compileJobs()), '--target', ...names], { log, onLine })
-    return 'compiled'
-  })
-  return names.map((name) => join(root, folder, 'core-tests', name))
+export async function buildCoreTests(names) {
+  await step('core tests', ({ progress }) => build('build', names, 'core-tests', progress))
+  return names.map((name) => join(root, 'build', 'core-tests', name))
 }
 
-/** Runs one program; its output is shown, a failure is thrown. */
-export function runCoreTest(program, { asan = false } = {}) {
-  const env = { OMP_NUM_THREADS: '2', ...process.env, ...(asan ? sanitizers : {}) }
-  return run(program, [], { env, inherit: true })
+export async function buildSanitizedTests(torch) {
+  const [folder, name] = ['build-asan', 'core_tests_sanitized']
+  discardTorn(folder, torch.path)
+  await step('core tests with sanitizers', async ({ progress }) => {
+    const options = ['-DCMAKE_BUILD_TYPE=Release', '-DTA_SANITIZE=ON', `-DLIBTORCH_ROOT=${torch.path}`]
+    await run('cmake', ['-S', '.', '-B', folder, ...options], { log: 'core-asan' })
+    return build(folder, [name], 'core-asan', progress)
+  })
+  return join(root, folder, 'core-tests', name)
+}
+
+async function build(folder, targets, log, progress) {
+  const args = ['--build', folder, '--parallel', String(compileJobs()), '--target', ...targets]
+  markCompiling(folder)
+  await run('cmake', args, { log, onLine: compileProgress(progress) })
+  markCompiling(folder, false)
+  return 'compiled'
+}
+
+/**
+ * Runs one program, or its tests with one of `filters` in their names; `short`: with a tenth of the mutated files. Its
+ * output is shown, a failure is thrown.
+ */
+export function runCoreTest(program, { asan = false, short = false, filters = [], env = {} } = {}) {
+  const given = { OMP_NUM_THREADS: '2', ...process.env, ...(short ? { TA_FUZZ: '50' } : {}), ...env }
+  return run(program, filters, { env: { ...given, ...(asan ? sanitizers : {}) }, inherit: true })
 }

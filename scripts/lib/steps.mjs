@@ -99,11 +99,11 @@ export async function addon({ path, version }, { verbose = false } = {}) {
   checkBuildTools()
   await step('addon', async ({ note, progress }) => {
     checkDisk(1, 'Compiling the addon')
-    discardTorn(path)
+    discardTorn('build', path)
     rmSync(at(addonStamp), { force: true })
     const jobs = compileJobs()
     note(`compiling against libtorch ${version} at ${path}, ${jobs} at a time`)
-    writeStamp('build/.compiling', '')
+    markCompiling('build')
     // "build", not "compile": compile answers an error in a source with a full rebuild.
     const args = [
       'node_modules/cmake-js/bin/cmake-js',
@@ -115,35 +115,47 @@ export async function addon({ path, version }, { verbose = false } = {}) {
     await run(process.execPath, args, {
       log: 'addon',
       inherit: verbose,
-      onLine: (line) => {
-        const ninja = /^\[(\d+)\/(\d+)\] /.exec(line)
-        const make = /^\[ *(\d+)%\]/.exec(line)
-        if (ninja) progress(Number(ninja[1]), Number(ninja[2]), 'files')
-        else if (make) progress(Number(make[1]), 100, '%')
-      },
+      onLine: compileProgress(progress),
       help: 'A clean build often tells more: node scripts/build.mjs --clean'
     })
-    rmSync(at('build/.compiling'), { force: true })
+    markCompiling('build', false)
     writeStamp(addonStamp, key)
     return 'compiled'
   })
   return true
 }
 
+/** Shows how far ninja or make is. */
+export function compileProgress(progress) {
+  return (line) => {
+    const ninja = /^\[(\d+)\/(\d+)\] /.exec(line)
+    const make = /^\[ *(\d+)%\]/.exec(line)
+    if (ninja) progress(Number(ninja[1]), Number(ninja[2]), 'files')
+    else if (make) progress(Number(make[1]), 100, '%')
+  }
+}
+
+/** A mark that stays where a compilation was interrupted. */
+export function markCompiling(folder, isCompiling = true) {
+  if (isCompiling) writeStamp(`${folder}/.compiling`, '')
+  else rmSync(at(`${folder}/.compiling`), { force: true })
+}
+
 // ninja knows which object files are whole; make trusts their dates, so after an interruption it starts afresh.
 // A build folder of another libtorch, of another place or left by a failed configuration is of no use either.
-function discardTorn(libtorchPath) {
+export function discardTorn(folder, libtorchPath) {
   let cache
   try {
-    cache = readFileSync(at('build/CMakeCache.txt'), 'utf8')
+    cache = readFileSync(at(`${folder}/CMakeCache.txt`), 'utf8')
   } catch {
     return
   }
   const value = (name) => new RegExp(`^${name}:[^=]*=(.*)$`, 'm').exec(cache)?.[1]
-  const interrupted = existsSync(at('build/.compiling')) && !value('CMAKE_GENERATOR')?.startsWith('Ninja')
-  const whole = existsSync(at('build/build.ninja')) || existsSync(at('build/Makefile')) || process.platform === 'win32'
+  const interrupted = existsSync(at(`${folder}/.compiling`)) && !value('CMAKE_GENERATOR')?.startsWith('Ninja')
+  const whole =
+    existsSync(at(`${folder}/build.ninja`)) || existsSync(at(`${folder}/Makefile`)) || process.platform === 'win32'
   const same = value('LIBTORCH_ROOT') === libtorchPath && value('CMAKE_HOME_DIRECTORY') === root.replace(/[/\\]$/, '')
-  if (interrupted || !whole || !same) rmSync(at('build'), { recursive: true, force: true })
+  if (interrupted || !whole || !same) rmSync(at(folder), { recursive: true, force: true })
 }
 
 // A file that includes libtorch takes up to 1.3 GB to compile.

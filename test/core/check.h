@@ -1,4 +1,4 @@
-// A small test registry: one executable a file, no framework to fetch.
+// A small test registry: one executable a file (with sanitizers, one of all files), no framework to fetch.
 //   TEST(name) { CHECK(x > 0); CHECK_EQ(a, b); CHECK_NEAR(a, b, 1e-6); CHECK_THROWS(ta::ErrorCode::file_format,
 //   read()); }
 // The executable runs every test whose name contains one of its arguments, or all of them; the exit code is 1 when one
@@ -97,6 +97,10 @@ inline std::string throws(ta::ErrorCode code, const std::function<void()>& body,
   return {};
 }
 
+inline bool contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
 // A folder of its own for one test, removed with it.
 class TemporaryFolder {
  public:
@@ -187,9 +191,3 @@ inline int run(int argc, char** argv) {
 #define CHECK_THROWS(code, ...) \
   check::throws(                \
       code, [&] { (void)(__VA_ARGS__); }, #__VA_ARGS__, __FILE__, __LINE__)
-
-#ifndef TA_CHECK_NO_MAIN
-int main(int argc, char** argv) {
-  return check::run(argc, argv);
-}
-#endif

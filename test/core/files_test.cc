@@ -11,6 +11,7 @@
 #include "core/state/zip_reader.h"
 #include "core/state/zip_writer.h"
 
+using check::contains;
 using check::TemporaryFolder;
 using ta::AtomicFile;
 using ta::ErrorCode;
@@ -23,10 +24,6 @@ namespace {
 
 std::size_t files_in(const std::string& folder) {
   return static_cast<std::size_t>(std::distance(fs::directory_iterator(folder), fs::directory_iterator()));
-}
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 std::string bytes_of(std::span<const uint8_t> bytes) {

@@ -8,14 +8,11 @@
 #include "core/state/pickle_writer.h"
 #include "tensors.h"
 
+using check::contains;
 using ta::ErrorCode;
 using ta::PickleValue;
 
 namespace {
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 PickleValue read(const std::string& pickle) {
   const ta::StorageLoader load = [](const std::string& key, at::ScalarType dtype, int64_t elements) {

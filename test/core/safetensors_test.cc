@@ -4,16 +4,13 @@
 #include "core/state/mapped_file.h"
 #include "tensors.h"
 
+using check::contains;
 using check::TemporaryFolder;
 using check::tensor;
 using ta::ErrorCode;
 using ta::StateDict;
 
 namespace {
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 // A file with this header and so many bytes of data.
 std::string file_of(const std::string& header, std::size_t data, uint64_t stated = 0) {

@@ -9,16 +9,13 @@
 #include "core/state/zip_writer.h"
 #include "tensors.h"
 
+using check::contains;
 using check::TemporaryFolder;
 using ta::ErrorCode;
 using ta::PickleValue;
 using ta::StateDict;
 
 namespace {
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
 
 std::string refuse(ErrorCode code, const std::string& name) {
   return CHECK_THROWS(code, ta::read_state_dict(check::fixture(name)));

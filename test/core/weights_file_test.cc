@@ -6,18 +6,11 @@
 #include "core/state/torch_checkpoint.h"
 #include "tensors.h"
 
+using check::contains;
 using check::TemporaryFolder;
 using ta::ErrorCode;
 using ta::StateDict;
 using ta::WeightsFormat;
-
-namespace {
-
-bool contains(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
-}
-
-}  // namespace
 
 TEST(state_dict_is_ordered_and_strict) {
   StateDict dict = {{"z", check::counting({2})}, {"a", check::counting({3}, at::kDouble)}};

@@ -9,22 +9,12 @@
 #include "core/state/bytes.h"
 #include "core/state/checked_math.h"
 #include "core/state/checksum.h"
+#include "core/state/zip_format.h"
 
 namespace ta {
 namespace {
 
-constexpr uint32_t local_signature = 0x04034b50;
-constexpr uint32_t central_signature = 0x02014b50;
-constexpr uint32_t end_signature = 0x06054b50;
-constexpr uint32_t zip64_end_signature = 0x06064b50;
-constexpr uint32_t zip64_locator_signature = 0x07064b50;
-constexpr uint64_t end_size = 22;
-constexpr uint64_t locator_size = 20;
-constexpr uint64_t central_size = 46;
-constexpr uint64_t local_size = 30;
 constexpr uint64_t max_entries = 1'000'000;
-// In a 32-bit field: the value stands in the zip64 record instead.
-constexpr uint32_t in_zip64 = 0xFFFFFFFF;
 
 struct Directory {
   uint64_t entries;
@@ -44,23 +34,23 @@ ByteReader reader_at(const MappedFile& file, uint64_t offset, uint64_t size, con
 // The end record is the last thing in the file but for a comment of at most 65,535 bytes.
 uint64_t find_end(const MappedFile& file) {
   const uint64_t size = file.size();
-  for (uint64_t comment = 0; comment <= 0xFFFF && comment + end_size <= size; ++comment) {
-    ByteReader reader = reader_at(file, size - comment - end_size, end_size, "the end record");
-    if (reader.read<uint32_t>() != end_signature) continue;
+  for (uint64_t comment = 0; comment <= 0xFFFF && comment + zip::end_size <= size; ++comment) {
+    ByteReader reader = reader_at(file, size - comment - zip::end_size, zip::end_size, "the end record");
+    if (reader.read<uint32_t>() != zip::end_signature) continue;
     reader.take(16);
-    if (reader.read<uint16_t>() == comment) return size - comment - end_size;
+    if (reader.read<uint16_t>() == comment) return size - comment - zip::end_size;
   }
   fail(ErrorCode::file_format, "read " + file.path(), "the zip archive has no end record",
        {.hint = "The file was not copied or downloaded to its end."});
 }
 
 Directory read_zip64_directory(const MappedFile& file, uint64_t end) {
-  if (end < locator_size) bad(file, "no zip64 locator");
-  ByteReader locator = reader_at(file, end - locator_size, locator_size, "the zip64 locator");
-  if (locator.read<uint32_t>() != zip64_locator_signature) bad(file, "no zip64 locator");
+  if (end < zip::locator_size) bad(file, "no zip64 locator");
+  ByteReader locator = reader_at(file, end - zip::locator_size, zip::locator_size, "the zip64 locator");
+  if (locator.read<uint32_t>() != zip::zip64_locator_signature) bad(file, "no zip64 locator");
   locator.take(4);
   ByteReader reader = reader_at(file, locator.read<uint64_t>(), 56, "the zip64 end record");
-  if (reader.read<uint32_t>() != zip64_end_signature) bad(file, "no zip64 end record");
+  if (reader.read<uint32_t>() != zip::zip64_end_signature) bad(file, "no zip64 end record");
   reader.take(20);
   const uint64_t entries_here = reader.read<uint64_t>();
   const uint64_t entries = reader.read<uint64_t>();
@@ -71,7 +61,7 @@ Directory read_zip64_directory(const MappedFile& file, uint64_t end) {
 
 Directory find_directory(const MappedFile& file) {
   const uint64_t end = find_end(file);
-  ByteReader reader = reader_at(file, end, end_size, "the end record");
+  ByteReader reader = reader_at(file, end, zip::end_size, "the end record");
   reader.take(8);
   const uint16_t entries_here = reader.read<uint16_t>();
   const uint16_t entries = reader.read<uint16_t>();
@@ -79,8 +69,9 @@ Directory find_directory(const MappedFile& file) {
   const uint32_t offset = reader.read<uint32_t>();
   if (entries_here != entries) bad(file, "an archive in several parts");
   Directory directory{entries, size, offset};
-  if (entries == 0xFFFF || size == in_zip64 || offset == in_zip64) directory = read_zip64_directory(file, end);
-  if (directory.entries > max_entries || directory.entries > directory.size / central_size ||
+  if (entries == 0xFFFF || size == zip::in_zip64 || offset == zip::in_zip64)
+    directory = read_zip64_directory(file, end);
+  if (directory.entries > max_entries || directory.entries > directory.size / zip::central_size ||
       !in_range(directory.offset, directory.size, end)) {
     bad(file, "the directory lies outside the file");
   }
@@ -89,7 +80,7 @@ Directory find_directory(const MappedFile& file) {
 
 // Takes the 64-bit values from the entry's extra field, in their fixed order, for those that did not fit.
 void apply_zip64(const MappedFile& file, std::span<const uint8_t> extra, std::initializer_list<uint64_t*> fields) {
-  const bool needed = std::any_of(fields.begin(), fields.end(), [](const uint64_t* f) { return *f == in_zip64; });
+  const bool needed = std::any_of(fields.begin(), fields.end(), [](const uint64_t* f) { return *f == zip::in_zip64; });
   if (!needed) return;
   ByteReader reader(extra, file.path());
   while (reader.left() >= 4) {
@@ -98,7 +89,7 @@ void apply_zip64(const MappedFile& file, std::span<const uint8_t> extra, std::in
     if (id != 1) continue;
     ByteReader values(body, file.path());
     for (uint64_t* field : fields) {
-      if (*field == in_zip64) *field = values.read<uint64_t>();
+      if (*field == zip::in_zip64) *field = values.read<uint64_t>();
     }
     return;
   }
@@ -106,7 +97,7 @@ void apply_zip64(const MappedFile& file, std::span<const uint8_t> extra, std::in
 }
 
 ZipEntry read_entry(const MappedFile& file, ByteReader& directory, uint64_t directory_offset) {
-  if (directory.read<uint32_t>() != central_signature) bad(file, "the directory is cut short");
+  if (directory.read<uint32_t>() != zip::central_signature) bad(file, "the directory is cut short");
   directory.take(4);
   const uint16_t flags = directory.read<uint16_t>();
   const uint16_t method = directory.read<uint16_t>();
@@ -126,14 +117,14 @@ ZipEntry read_entry(const MappedFile& file, ByteReader& directory, uint64_t dire
   if (flags & 1) bad(file, "'" + entry.name + "' is encrypted");
   entry.compressed = method != 0;
   if (!entry.compressed && packed != entry.size) bad(file, "'" + entry.name + "' has two sizes");
-  ByteReader local = reader_at(file, header, local_size, "an entry");
-  if (local.read<uint32_t>() != local_signature) bad(file, "'" + entry.name + "' has no header");
+  ByteReader local = reader_at(file, header, zip::local_size, "an entry");
+  if (local.read<uint32_t>() != zip::local_signature) bad(file, "'" + entry.name + "' has no header");
   local.take(22);
   const uint16_t local_name = local.read<uint16_t>();
   const uint16_t local_extra = local.read<uint16_t>();
-  ByteReader name = reader_at(file, header + local_size, local_name, "an entry's name");
+  ByteReader name = reader_at(file, header + zip::local_size, local_name, "an entry's name");
   if (name.take_text(local_name) != entry.name) bad(file, "'" + entry.name + "' has another name in its header");
-  entry.offset = header + local_size + local_name + local_extra;
+  entry.offset = header + zip::local_size + local_name + local_extra;
   if (!in_range(entry.offset, packed, directory_offset)) bad(file, "'" + entry.name + "' lies outside the file");
   return entry;
 }

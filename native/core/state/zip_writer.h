@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/state/atomic_file.h"
+#include "core/state/zip_format.h"
 
 namespace ta {
 
@@ -33,7 +34,10 @@ class ZipWriter {
     uint64_t header;
   };
 
-  uint32_t in_32_bits(uint64_t value) const { return value >= threshold_ ? 0xFFFFFFFF : static_cast<uint32_t>(value); }
+  uint32_t in_32_bits(uint64_t value) const {
+    return value >= threshold_ ? zip::in_zip64 : static_cast<uint32_t>(value);
+  }
+  std::string shared_fields(const Entry& entry, std::size_t extra) const;
   std::string zip64_extra(std::initializer_list<uint64_t> values) const;
 
   AtomicFile& file_;
