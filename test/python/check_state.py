@@ -1,10 +1,4 @@
-"""Loads in Python what native/core/state wrote, and compares every value.
-
-    TA_STATE_OUT=out/state <build>/torch_checkpoint_test files_for_python
-    python test/python/check_state.py out/state
-
-Needs torch and safetensors.
-"""
+"""Loads what native/core/state wrote, and compares every value: python check_state.py FOLDER"""
 
 import collections
 import pathlib
@@ -58,7 +52,7 @@ def main(folder):
     for name in ("everything.pt", "tensors.bin", "wide.zip"):
         with zipfile.ZipFile(folder / name) as archive:
             assert archive.testzip() is None, (name, archive.testzip())
-    print("everything.pt, tensors.bin, tensors.safetensors, wide.zip: as they were written")
+    print("✓ Python reads everything.pt, tensors.bin, tensors.safetensors, wide.zip: as they were written")
 
 
 if __name__ == "__main__":
