@@ -7,6 +7,7 @@ import { type HeadConfig, headConfigToJson } from '../config/head-config.js'
 import type { ModelConfig, ModelType } from '../config/model-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { fileError } from '../config/read-json.js'
+import { ownerTag, removeLeftovers } from '../native/owner.js'
 import {
   adapterConfigFile,
   adapterWeightFiles,
@@ -23,6 +24,8 @@ const modelClasses: Readonly<Record<ModelType, string>> = {
   roberta: 'RobertaAdapterModel',
   'xlm-roberta': 'XLMRobertaAdapterModel'
 }
+
+const temporary = '.saving-'
 
 const headFloatKeys: ReadonlySet<string> = new Set(['dropout_prob'])
 
@@ -58,7 +61,8 @@ export async function saveFolder(folder: string, options: SaveOptions): Promise<
   let stage: string
   try {
     mkdirSync(folder, { recursive: true })
-    stage = mkdtempSync(join(folder, '.saving-'))
+    removeLeftovers(folder, temporary)
+    stage = mkdtempSync(join(folder, `${temporary}${ownerTag}-`))
   } catch (error) {
     throw fileError(folder, operation, error)
   }

@@ -1,29 +1,14 @@
 import { readFileSync, rmSync } from 'node:fs'
 import { mkdir, open, readFile, rm } from 'node:fs/promises'
-import { hostname } from 'node:os'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-
-interface Owner {
-  readonly pid: number
-  readonly host: string
-}
+import { isAlive, type Owner, thisProcess } from './owner.js'
 
 async function ownerOf(file: string): Promise<Owner | undefined> {
   try {
     return JSON.parse(await readFile(file, 'utf8')) as Owner
   } catch {
     return undefined
-  }
-}
-
-function isAlive(owner: Owner): boolean {
-  if (owner.host !== hostname()) return true // on a shared folder: cannot be known from here
-  try {
-    process.kill(owner.pid, 0)
-    return true
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM'
   }
 }
 
@@ -41,7 +26,7 @@ export async function withLock<T>(
   for (;;) {
     try {
       const handle = await open(file, 'wx')
-      await handle.writeFile(JSON.stringify({ pid: process.pid, host: hostname() } satisfies Owner))
+      await handle.writeFile(JSON.stringify(thisProcess))
       await handle.close()
       break
     } catch (error) {

@@ -3,11 +3,13 @@ import { basename, dirname, join } from 'node:path'
 import { fileError } from '../config/read-json.js'
 import { syncFolder } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
+import { ownerTag, removeLeftovers } from '../native/owner.js'
 
 /** Everything that a resumed run needs, one file inside a checkpoint's folder. */
 export const trainingFile = 'training.safetensors'
 
 const pattern = /^checkpoint-(\d+)$/
+const temporary = '.checkpoint-'
 
 /** Finished checkpoints of a run's folder, oldest first. What an interruption left half-written has another name. */
 export function listCheckpoints(outputDir: string): { readonly step: number; readonly folder: string }[] {
@@ -27,10 +29,11 @@ export async function writeCheckpoint(
   fill: (folder: string) => Promise<void>
 ): Promise<string> {
   const folder = join(outputDir, `checkpoint-${step}`)
-  const stage = join(outputDir, `.checkpoint-${step}-${process.pid}`)
+  const stage = join(outputDir, `${temporary}${step}-${ownerTag}`)
   try {
     rmSync(stage, { recursive: true, force: true })
     mkdirSync(stage, { recursive: true })
+    removeUnfinished(outputDir)
     await fill(stage)
     syncFolder(stage)
     if (existsSync(folder)) discard(folder)
@@ -43,6 +46,11 @@ export async function writeCheckpoint(
   return folder
 }
 
+/** Removes what runs that were killed in the middle of a checkpoint left half-written. */
+export function removeUnfinished(outputDir: string): void {
+  if (existsSync(outputDir)) removeLeftovers(outputDir, temporary)
+}
+
 export function removeOldest(outputDir: string, keep: number | null): void {
   if (keep === null) return
   for (const { folder } of listCheckpoints(outputDir).slice(0, -keep)) discard(folder)
@@ -50,7 +58,7 @@ export function removeOldest(outputDir: string, keep: number | null): void {
 
 /** It loses its name first: one that is half removed must not pass for a checkpoint. */
 function discard(folder: string): void {
-  const nameless = join(dirname(folder), `.${basename(folder)}-${process.pid}-old`)
+  const nameless = join(dirname(folder), `.${basename(folder)}-old-${ownerTag}`)
   rmSync(nameless, { recursive: true, force: true })
   renameSync(folder, nameless)
   rmSync(nameless, { recursive: true, force: true })

@@ -3,7 +3,14 @@ import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeTrainer } from '../native/types.js'
-import { findCheckpoint, peekUser, removeOldest, trainingFile, writeCheckpoint } from './checkpoint-folder.js'
+import {
+  findCheckpoint,
+  peekUser,
+  removeOldest,
+  removeUnfinished,
+  trainingFile,
+  writeCheckpoint
+} from './checkpoint-folder.js'
 
 /** Where a run stands, beside the tensors. */
 export interface Progress {
@@ -46,6 +53,7 @@ export async function resume(args: TrainingArguments, native: NativeTrainer, row
   const { resumeFromCheckpoint, outputDir } = args
   if (resumeFromCheckpoint === null || resumeFromCheckpoint === false) return { step: 0, lossSum: 0, lossCount: 0 }
   const folder = findCheckpoint(outputDir, resumeFromCheckpoint)
+  removeUnfinished(outputDir)
   const file = join(folder, trainingFile)
   // A run that is refused leaves the model as it is: this comes before the tensors.
   const known = (peekUser(file) as Partial<Saved> | undefined)?.args

@@ -1,7 +1,7 @@
-import { spawn } from 'node:child_process'
 import { cpSync, mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type Process, startProcess } from '../support/process.js'
 
 export interface Outcome {
   readonly status: number | null
@@ -16,18 +16,10 @@ export interface CommandOptions {
 
 /** The command line as users start it. */
 export async function command(args: readonly string[], { onErrors }: CommandOptions = {}): Promise<Outcome> {
-  const child = spawn(process.execPath, ['dist/lib/cli/main.js', ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
-  let output = ''
-  let errors = ''
-  child.stdout.setEncoding('utf8').on('data', (text: string) => {
-    output += text
-  })
-  child.stderr.setEncoding('utf8').on('data', (text: string) => {
-    errors += text
-    onErrors?.(errors, (signal) => child.kill(signal))
-  })
-  const status = await new Promise<number | null>((resolve) => child.once('close', resolve))
-  return { status, output, errors }
+  const onText = ({ texts, kill }: Process) => onErrors?.(texts.stderr, kill)
+  const { ended } = startProcess(process.execPath, ['dist/lib/cli/main.js', ...args], { onText })
+  const { code, stdout, stderr } = await ended
+  return { status: code, output: stdout, errors: stderr }
 }
 
 export const fixtures = 'test/parity/fixtures'

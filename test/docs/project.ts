@@ -1,20 +1,14 @@
-import { spawn } from 'node:child_process'
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { startHub } from '../exchange/hub-server.js'
 import { repository } from '../native/support.js'
-
-export interface Finished {
-  readonly status: number | null
-  readonly output: string
-  readonly errors: string
-}
+import { type Ended, startProcess } from '../support/process.js'
 
 /** A user's project that has this package installed, and what the README takes for granted there. */
 export interface Project {
   readonly folder: string
-  run(command: string, args: readonly string[]): Promise<Finished>
+  run(command: string, args: readonly string[]): Promise<Ended>
   close(): Promise<void>
 }
 
@@ -72,26 +66,10 @@ export async function openProject(): Promise<Project> {
     delete (env as NodeJS.ProcessEnv)[name]
   return {
     folder,
-    run: (command, args) => run(command, args, folder, env),
+    run: (command, args) => startProcess(command, args, { cwd: folder, env }).ended,
     close: async () => {
       await hub.close()
       rmSync(folder, { recursive: true, force: true })
     }
   }
-}
-
-function run(command: string, args: readonly string[], cwd: string, env: NodeJS.ProcessEnv): Promise<Finished> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
-    let output = ''
-    let errors = ''
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      output += text
-    })
-    child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      errors += text
-    })
-    child.once('error', reject)
-    child.once('close', (status) => resolve({ status, output, errors }))
-  })
 }

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { Model } from '../../lib/index.js'
 import { repository } from '../native/support.js'
-import { script } from '../quickstart/scripts.js'
+import { script } from '../setup/script.js'
 import { openProject, type Project } from './project.js'
 import { type Block, codeBlocks, commands, readme, tableRows } from './readme.js'
 
@@ -34,8 +34,8 @@ test('every kind of block on the page is one that is checked', (t) => {
 test.serial('the programs compile in a strict project', async (t) => {
   const compilerOptions = { target: 'es2022', module: 'nodenext', strict: true, types: ['node'], skipLibCheck: false }
   writeFileSync(join(project.folder, 'tsconfig.json'), JSON.stringify({ compilerOptions }))
-  const { status, output } = await project.run(process.execPath, [join(repository, 'node_modules/typescript/bin/tsc')])
-  t.is(status, 0, output)
+  const { code, stdout } = await project.run(process.execPath, [join(repository, 'node_modules/typescript/bin/tsc')])
+  t.is(code, 0, stdout)
 })
 
 /** What a program must print, by a word of its code. */
@@ -48,18 +48,18 @@ const printed: readonly (readonly [string, RegExp])[] = [
 
 for (const program of programs) {
   test.serial(`the program of line ${program.line} runs`, async (t) => {
-    const { status, output, errors } = await project.run(process.execPath, [`${programName(program)}.js`])
-    t.is(status, 0, errors)
+    const { code, stdout, stderr } = await project.run(process.execPath, [`${programName(program)}.js`])
+    t.is(code, 0, stderr)
     const expected = printed.find(([word]) => program.code.includes(word))
     t.truthy(expected, 'The test does not know what this program prints')
-    t.regex(output, expected?.[1] ?? /^$/)
+    t.regex(stdout, expected?.[1] ?? /^$/)
   })
 }
 
 for (const command of shell.filter((line) => line.startsWith('npx '))) {
   test.serial(`${command.slice(0, 60)} … runs`, async (t) => {
-    const { status, errors } = await project.run('sh', ['-c', command])
-    t.is(status, 0, errors)
+    const { code, stderr } = await project.run('sh', ['-c', command])
+    t.is(code, 0, stderr)
   })
 }
 
@@ -97,13 +97,13 @@ test('npm commands on the page exist; what they do is tested elsewhere', async (
 })
 
 test('the tables of commands and exit statuses are those of the program', async (t) => {
-  const { output } = await project.run('torch-adapters', ['--help'])
-  const listed = [...output.matchAll(/^ {2}([\w-]+) {2}/gm)].map(([, name]) => `\`${name}\``)
+  const { stdout } = await project.run('torch-adapters', ['--help'])
+  const listed = [...stdout.matchAll(/^ {2}([\w-]+) {2}/gm)].map(([, name]) => `\`${name}\``)
   t.deepEqual(tableRows(readme, 'command'), listed)
   const { exitStatus } = await import('../../lib/cli/arguments.js')
   t.deepEqual(tableRows(readme, 'exit status').map(Number), Object.values(exitStatus))
-  t.is((await project.run('torch-adapters', ['trian'])).status, exitStatus.wrongUse)
-  t.is((await project.run('torch-adapters', ['inspect', 'nowhere'])).status, exitStatus.failed)
+  t.is((await project.run('torch-adapters', ['trian'])).code, exitStatus.wrongUse)
+  t.is((await project.run('torch-adapters', ['inspect', 'nowhere'])).code, exitStatus.failed)
 })
 
 test('the table of the repository names everything that is kept at its top', (t) => {

@@ -1,5 +1,10 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
+import { saveFolder } from '../../lib/exchange/write-folder.js'
+import { AdapterConfig } from '../../lib/index.js'
+import { writeCheckpoint } from '../../lib/training/checkpoint-folder.js'
 import { digest, readyModel, slowModel, trainerOf } from './support.js'
 
 declare const gc: () => void
@@ -144,7 +149,27 @@ const tasks: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> =
       if (first) console.log(`begins with step ${'step' in event ? event.step : ''}`)
       first = false
     }
+    await model.saveAdapter(join(outputDir, 'adapter'), 'a')
     console.log(`digest ${digest(model)}`)
+  },
+
+  /** Stands in the middle of writing a checkpoint, and of saving an adapter, until it is killed. */
+  'hold-checkpoint': async (outputDir = '') => {
+    const forever = new Promise<void>(() => setInterval(() => {}, 1000))
+    const model = await readyModel()
+    const half = async (file: string) => {
+      writeFileSync(file, 'half')
+      console.log('half written')
+      await forever
+    }
+    await Promise.all([
+      writeCheckpoint(outputDir, 1000, (folder) => half(join(folder, 'training.safetensors'))),
+      saveFolder(join(outputDir, 'adapter'), {
+        model: model.config,
+        format: 'safetensors',
+        adapter: { name: 'a', config: AdapterConfig.load('seq_bn'), writeWeights: half }
+      })
+    ])
   },
 
   /** Resident memory after a warm-up and at the end, in bytes. */

@@ -1,10 +1,16 @@
-import { readdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import test from 'ava'
 import { Random } from '../../lib/data/random.js'
 import { scratch } from '../model/support.js'
 import { runChild, startChild, stress } from './support.js'
+
+/** Temporary folders of a run's folder and of the adapter's below it. */
+const temporary = (outputDir: string) =>
+  [outputDir, join(outputDir, 'adapter')]
+    .flatMap((folder) => (existsSync(folder) ? readdirSync(folder) : []))
+    .filter((name) => name.startsWith('.'))
 
 const kills = stress ? 30 : 3
 
@@ -29,7 +35,7 @@ test.serial(
       const child = startChild('train', outputDir)
       await child.line('begins')
       await wait((duration * random.nextBelow(1000)) / 1100)
-      child.process.kill('SIGKILL')
+      child.kill('SIGKILL')
       const { signal } = await child.ended
       early += Number(signal === 'SIGKILL')
       const left = readdirSync(folder).includes(`killed-${i}`) ? readdirSync(outputDir) : []
@@ -39,5 +45,29 @@ test.serial(
     }
     // The machine decides how far each one came; most must have been in the middle.
     t.true(early >= kills / 2, `${early} of ${kills} were killed before their end`)
+  }
+)
+
+test.serial(
+  'what a killed process left half-written is removed by the next, what a living one writes is not',
+  async (t) => {
+    const outputDir = join(scratch(t), 'run')
+    const holder = startChild('hold-checkpoint', outputDir)
+    await holder.line('half written')
+    const held = () => temporary(outputDir).length
+    while (held() < 2) await wait(20)
+    const [checkpoint, adapter] = temporary(outputDir)
+    t.regex(`${checkpoint} ${adapter}`, /^\.checkpoint-1000-\S+ \.saving-\S+$/)
+
+    t.is((await runChild('train', outputDir, '4')).code, 0)
+    t.deepEqual(temporary(outputDir), [checkpoint, adapter])
+
+    holder.kill('SIGKILL')
+    t.is((await holder.ended).signal, 'SIGKILL')
+    // Of another machine on the same disk: nobody here knows whether it lives.
+    const foreign = '.checkpoint-7-1-00000000'
+    mkdirSync(join(outputDir, foreign))
+    t.is((await runChild('train', outputDir, '4')).code, 0)
+    t.deepEqual(temporary(outputDir), [foreign])
   }
 )

@@ -1,8 +1,8 @@
-import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { AdapterTrainer, AutoModel, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
 import { quiet, snapshot, tiny, tinyConfig, tinyRows } from '../model/support.js'
+import { type Ended, type Process, startProcess } from '../support/process.js'
 
 /** Long forms of these tests run with TA_STRESS=1. */
 export const stress = process.env['TA_STRESS'] === '1'
@@ -39,38 +39,23 @@ export function digest(model: Model): string {
   return hash.digest('hex')
 }
 
-export interface Ended {
-  readonly code: number | null
-  readonly signal: NodeJS.Signals | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
-export interface Child {
-  readonly process: ChildProcess
+export interface Child extends Process {
   /** Resolves with the first line of this text on stdout; undefined where the process ends without it. */
   line(start: string): Promise<string | undefined>
-  readonly ended: Promise<Ended>
 }
 
 /** Runs child.js with a task in a process of its own, so that a crash is seen as the signal that it is. */
 export function startChild(task: string, ...args: readonly string[]): Child {
   const script = fileURLToPath(new URL('child.js', import.meta.url))
-  const child = spawn(process.execPath, ['--expose-gc', script, task, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
-  const texts = { stdout: '', stderr: '' }
   const watchers = new Set<() => void>()
-  for (const stream of ['stdout', 'stderr'] as const) {
-    child[stream].setEncoding('utf8').on('data', (text: string) => {
-      texts[stream] += text
+  const child = startProcess(process.execPath, ['--expose-gc', script, task, ...args], {
+    onText: () => {
       for (const watch of watchers) watch()
-    })
-  }
-  const ended = new Promise<Ended>((resolve) => {
-    child.once('close', (code, signal) => resolve({ code, signal, ...texts }))
+    }
   })
   const line = (start: string) => {
     const find = () =>
-      texts.stdout
+      child.texts.stdout
         .split('\n')
         .slice(0, -1)
         .find((text) => text.startsWith(start))
@@ -83,10 +68,10 @@ export function startChild(task: string, ...args: readonly string[]): Child {
       }
       watchers.add(watch)
       watch()
-      ended.then(() => resolve(find()))
+      child.ended.then(() => resolve(find()))
     })
   }
-  return { process: child, line, ended }
+  return { ...child, line }
 }
 
 const limit = stress ? 600_000 : 90_000
@@ -94,7 +79,7 @@ const limit = stress ? 600_000 : 90_000
 /** Runs a child to its end; one that hangs is killed and shows as SIGKILL. */
 export async function runChild(task: string, ...args: readonly string[]): Promise<Ended> {
   const child = startChild(task, ...args)
-  const timer = setTimeout(() => child.process.kill('SIGKILL'), limit)
+  const timer = setTimeout(() => child.kill('SIGKILL'), limit)
   try {
     return await child.ended
   } finally {

@@ -1,19 +1,11 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import test, { type ExecutionContext } from 'ava'
+import test from 'ava'
 import { AdapterError, AdapterTrainer, type Model } from '../../lib/index.js'
-import { load, moved, quiet, scratch, snapshot, tinyRows } from './support.js'
+import { moved, quiet, ready, scratch, snapshot, tinyRows } from './support.js'
 
 const rows = tinyRows(32)
 const inputIds = rows.map((row) => row.inputIds)
-
-async function ready(t: ExecutionContext): Promise<Model> {
-  const model = await load(t)
-  model.addAdapter('a')
-  model.addClassificationHead('a')
-  model.trainAdapter('a')
-  return model
-}
 
 const configuration: Readonly<Record<string, (model: Model) => unknown>> = {
   addAdapter: (model) => model.addAdapter('b'),

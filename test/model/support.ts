@@ -1,5 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { ExecutionContext } from 'ava'
@@ -31,11 +30,16 @@ async function disposedAfter(t: ExecutionContext, loading: Promise<Model>): Prom
   return model
 }
 
-export function scratch(t: ExecutionContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'torch-adapters-'))
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-  return folder
+/** With an adapter and a head of two labels that train. */
+export async function ready(t: ExecutionContext): Promise<Model> {
+  const model = await load(t)
+  model.addAdapter('a')
+  model.addClassificationHead('a')
+  model.trainAdapter('a')
+  return model
 }
+
+export { temporaryFolder as scratch } from '../native/support.js'
 
 export interface TinyRow {
   readonly inputIds: number[]

@@ -1,10 +1,10 @@
-import { spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { crc32, deflateRawSync } from 'node:zlib'
 import type { ExecutionContext } from 'ava'
+import { type Ended, type Process, startProcess } from '../support/process.js'
 
 /** The repository: compiled tests lie in dist/test/FOLDER/. */
 export const repository = fileURLToPath(new URL('../../../', import.meta.url))
@@ -41,32 +41,14 @@ export function bareEnvironment(home: string): NodeJS.ProcessEnv {
   return { HOME: home, PATH: '', TORCH_ADAPTERS_CACHE: join(home, 'cache') }
 }
 
-export interface Finished {
-  readonly code: number | null
-  readonly stdout: string
-  readonly stderr: string
-}
-
 export function runNode(
   args: readonly string[],
   env: NodeJS.ProcessEnv = process.env,
   cwd = repository,
   onOutput: (stdout: string) => void = () => {}
-): Promise<Finished> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(process.execPath, args, { env, cwd, stdio: ['ignore', 'pipe', 'pipe'] })
-    let stdout = ''
-    let stderr = ''
-    child.stdout.on('data', (chunk: Buffer) => {
-      stdout += chunk.toString()
-      onOutput(stdout)
-    })
-    child.stderr.on('data', (chunk: Buffer) => {
-      stderr += chunk.toString()
-    })
-    child.on('error', reject)
-    child.on('close', (code) => resolve({ code, stdout, stderr }))
-  })
+): Promise<Ended> {
+  const onText = ({ texts }: Process) => onOutput(texts.stdout)
+  return startProcess(process.execPath, args, { env, cwd, onText }).ended
 }
 
 export interface ZipEntry {

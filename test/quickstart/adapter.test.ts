@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { AutoModel, type Model, type TextTokenizer } from '../../lib/index.js'
-import { script, type Tasks, type Wordnet } from './scripts.js'
+import { script } from '../setup/script.js'
+import type { Tasks, Wordnet } from './types.js'
 
 interface Data {
   readonly train: object[]

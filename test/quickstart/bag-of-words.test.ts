@@ -1,5 +1,6 @@
 import test from 'ava'
-import { type BagOfWordsModule, type Measures, script, type Tasks, type Wordnet } from './scripts.js'
+import { script } from '../setup/script.js'
+import type { BagOfWordsModule, Measures, Tasks, Wordnet } from './types.js'
 
 const { readWordnet } = await script<Wordnet>('quickstart/wordnet.mjs')
 const { taskBuilders } = await script<Tasks>('quickstart/tasks.mjs')

@@ -1,5 +1,6 @@
 import test from 'ava'
-import { type Synset, script, type Tasks, type Wordnet } from './scripts.js'
+import { script } from '../setup/script.js'
+import type { Synset, Tasks, Wordnet } from './types.js'
 
 const wordnet = await script<Wordnet>('quickstart/wordnet.mjs')
 const { taskBuilders } = await script<Tasks>('quickstart/tasks.mjs')

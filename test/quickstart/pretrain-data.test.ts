@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
-import { script } from './scripts.js'
+import { script } from '../setup/script.js'
 
 interface Store {
   readonly train: number

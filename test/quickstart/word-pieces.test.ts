@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import test from 'ava'
-import { script } from './scripts.js'
+import { script } from '../setup/script.js'
 
 interface WordPieces {
   countWords(lines: string[]): Map<string, number>

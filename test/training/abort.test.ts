@@ -1,18 +1,10 @@
 import { readdirSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import { AdapterTrainer, type Model } from '../../lib/index.js'
-import { load, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
+import { moved, quiet, ready, scratch, snapshot, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(32)
 const inputIds = rows.map((row) => row.inputIds)
-
-async function ready(t: ExecutionContext): Promise<Model> {
-  const model = await load(t)
-  model.addAdapter('a')
-  model.addClassificationHead('a')
-  model.trainAdapter('a')
-  return model
-}
 
 /** The model is free, answers, and trains as if nothing had been. */
 async function usable(t: ExecutionContext, model: Model): Promise<void> {

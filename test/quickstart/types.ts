@@ -1,4 +1,4 @@
-// The quickstart's scripts are plain Node and are not compiled: tests load them from the package's root.
+// What the tests use of the quickstart's scripts, which are plain JavaScript.
 
 export interface Synset {
   readonly id: string
@@ -55,9 +55,4 @@ export interface BagOfWordsModule {
 export interface Measures {
   measure(answers: number[], truth: number[], labels: number): { accuracy: number; macroF1: number }
   measureTags(answers: number[][], truth: number[][]): { accuracy: number; macroF1: number }
-}
-
-/** Compiled tests stand in dist/test/quickstart. */
-export async function script<T>(path: string): Promise<T> {
-  return (await import(new URL(`../../../scripts/${path}`, import.meta.url).href)) as T
 }
