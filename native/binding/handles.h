@@ -1,7 +1,7 @@
 #pragma once
 // The JavaScript objects of an environment that stand for something native. While an environment ends, none of them may
 // be collected any more: Node-API puts a collected object's finalizer off until the next turn, and where the
-// environment is torn down in between, Node (20 to at least 24) runs the queue of an environment that it has just
+// environment is torn down in between, Node (seen with 20) looks into the queue of an environment that it has just
 // freed. So the clean-up makes all of them strong first; what is strong at the end is finalized with the environment.
 
 #include <memory>
