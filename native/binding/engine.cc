@@ -58,6 +58,7 @@ void Engine::end(Napi::Env env) {
 }
 
 Engine::Engine(Napi::Env env) {
+  use_large_blocks();
   to_js_ = Channel::New(env, "torch-adapters engine", 0, 1, this);
   to_js_.Unref(env);
   thread_ = std::thread([this] { loop(); });

@@ -25,6 +25,7 @@
 #include "binding/error.h"
 #include "binding/handles.h"
 #include "core/error.h"
+#include "core/nn/large_blocks.h"
 
 namespace ta::binding {
 
@@ -113,7 +114,11 @@ class Engine {
   /// Frees what a handle held, on the thread that made it; here, where that one is gone.
   template <class State>
   void release_later(std::shared_ptr<State> state) {
-    if (!stopping_) post([state = std::move(state)]() mutable { state.reset(); });
+    if (stopping_) return;
+    post([state = std::move(state)]() mutable {
+      state.reset();
+      release_large_blocks();
+    });
   }
 
   /// What a wrap keeps as its member.

@@ -1,9 +1,11 @@
 // Our side, through the public API alone. Threads come from OMP_NUM_THREADS, which the driver sets.
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { AdapterTrainer, AutoModel } from '../../dist/lib/index.js'
+import { AdapterTrainer, AutoModel, setNumThreads } from '../../dist/lib/index.js'
 
 const manySteps = 1_000_000
+
+export const loadLibrary = () => setNumThreads(Number(process.env.OMP_NUM_THREADS))
 
 export class Bench {
   #model

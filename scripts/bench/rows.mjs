@@ -135,7 +135,7 @@ export const rows = {
     {
       type: 'load',
       name: 'load',
-      what: 'BERT-base and adapter from disk to first logits, warm cache, fresh process',
+      what: 'BERT-base and adapter from disk to first logits, warm cache, fresh process with its library loaded',
       target: 3,
       model: 'bert-base',
       kind: 'forward',

@@ -1,0 +1,138 @@
+#include "core/nn/large_blocks.h"
+
+#include <c10/core/CPUAllocator.h>
+
+#ifndef _WIN32
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <map>
+#include <mutex>
+#include <unordered_map>
+
+namespace ta {
+
+namespace {
+
+constexpr size_t kLarge = size_t{1} << 20;
+
+// Eight sizes to each power of two: at most an eighth is wasted, and sizes meet again.
+size_t rounded(size_t n) {
+  const size_t step = std::bit_floor(n) / 8;
+  return (n + step - 1) / step * step;
+}
+
+class Blocks {
+ public:
+  void* take(size_t n) {
+    const size_t size = rounded(n);
+    const std::lock_guard lock(mutex_);
+    // A block that is half as large again still serves; a larger one waits for its own kind.
+    if (auto found = free_.lower_bound(size); found != free_.end() && found->first <= size + size / 2) {
+      const auto [length, data] = *found;
+      free_.erase(found);
+      kept_ -= length;
+      return use(data, length);
+    }
+    while (!free_.empty() && used_ + kept_ + size > peak_) drop(std::prev(free_.end()));
+    void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    TORCH_CHECK(data != MAP_FAILED, "no memory for a tensor of ", n, " bytes");
+#ifdef MADV_HUGEPAGE
+    if (size >= 2 * kLarge) madvise(data, size, MADV_HUGEPAGE);
+#endif
+    return use(data, size);
+  }
+
+  /// False where the block is none of these.
+  bool give(void* data) {
+    const std::lock_guard lock(mutex_);
+    const auto found = in_use_.find(data);
+    if (found == in_use_.end()) return false;
+    const auto size = found->second;
+    in_use_.erase(found);
+    used_ -= size, kept_ += size;
+    free_.emplace(size, data);
+    return true;
+  }
+
+  void release() {
+    const std::lock_guard lock(mutex_);
+    while (!free_.empty()) drop(free_.begin());
+    peak_ = used_;
+  }
+
+ private:
+  using Free = std::multimap<size_t, void*>;
+  void* use(void* data, size_t size) {
+    in_use_.emplace(data, size);
+    used_ += size;
+    peak_ = std::max(peak_, used_);
+    return data;
+  }
+  void drop(Free::iterator at) {
+    kept_ -= at->first;
+    munmap(at->second, at->first);
+    free_.erase(at);
+  }
+
+  std::mutex mutex_;
+  Free free_;
+  std::unordered_map<void*, size_t> in_use_;
+  size_t used_ = 0, kept_ = 0, peak_ = 0;
+};
+
+// Never destroyed: tensors of other threads may outlive main.
+Blocks& blocks() {
+  static auto* all = new Blocks;
+  return *all;
+}
+
+class LargeBlocks : public at::Allocator {
+ public:
+  explicit LargeBlocks(at::Allocator* small) : small_(small) { small_free_ = small->raw_deleter(); }
+
+  at::DataPtr allocate(size_t n) override {
+    if (n < kLarge) return small_->allocate(n);
+    void* data = blocks().take(n);
+    return {data, data, &free, at::kCPU};
+  }
+  // Some callers (oneDNN) keep the bare pointer, large or small.
+  at::DeleterFnPtr raw_deleter() const override { return &free; }
+  void copy_data(void* to, const void* from, size_t n) const override { default_copy_data(to, from, n); }
+
+ private:
+  static void free(void* data) {
+    if (!blocks().give(data)) small_free_(data);
+  }
+
+  at::Allocator* small_;
+  static at::DeleterFnPtr small_free_;
+};
+
+at::DeleterFnPtr LargeBlocks::small_free_ = nullptr;
+
+}  // namespace
+
+void use_large_blocks() {
+  static std::once_flag once;
+  std::call_once(once, [] { at::SetCPUAllocator(new LargeBlocks(at::GetCPUAllocator())); });
+}
+
+void release_large_blocks() {
+  blocks().release();
+}
+
+}  // namespace ta
+
+#else
+
+namespace ta {
+
+void use_large_blocks() {}
+void release_large_blocks() {}
+
+}  // namespace ta
+
+#endif
