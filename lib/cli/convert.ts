@@ -1,9 +1,9 @@
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { bottleneckFloatKeys } from '../config/bottleneck-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { fileError, readJsonObject } from '../config/read-json.js'
-import { readAdapterFolder } from '../exchange/adapter-folder.js'
+import { type AdapterFolder, readAdapterFolder } from '../exchange/adapter-folder.js'
 import {
   adapterConfigFile,
   adapterWeightFiles,
@@ -13,21 +13,25 @@ import {
   headConfigFile,
   headWeightFiles
 } from '../exchange/folder-files.js'
+import { checkAdapterName, headFloatKeys } from '../exchange/write-folder.js'
 import { loadAddon } from '../native/addon.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { KeyDialect } from '../native/types.js'
-import { choiceOption, exitStatus, parseCommand, usageError } from './arguments.js'
+import { choiceOption, exitStatus, fromOptions, parseCommand, usageError } from './arguments.js'
 
-export const summary = 'rewrite an adapter or a file of weights in another format or dialect'
+export const summary = 'rewrite an adapter, a head or a file of weights: format, dialect, name'
 
-const usage = `Usage: torch-adapters convert SOURCE TARGET [--format FORMAT] [--dialect DIALECT] [--json]
+const usage = `Usage: torch-adapters convert SOURCE TARGET [--format FORMAT] [--dialect DIALECT] [--name NAME] [--json]
 
-SOURCE is an adapter folder (its head comes along) or a file of weights; TARGET a new folder or file.
+SOURCE is the folder of an adapter (its head comes along), the folder of a head, or a file of weights; TARGET a new
+folder or file.
 Exit status: 0 done, 1 failed, 2 called in a wrong way.
 
   --format FORMAT    safetensors, bin or pt (both PyTorch's). Default: by TARGET's name, for folders safetensors
   --dialect DIALECT  adapterhub (adapter_down.0.weight, what Python's adapters reads) or plain (down_project.weight).
                      Default adapterhub
+  --name NAME        the new name of the adapter and its head, in the configs and in the names of tensors. Default: the
+                     old one
   --force            replace what TARGET holds
   --json             one JSON object: the files written
   --help             this text
@@ -35,38 +39,44 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way.
 
 const dialects = ['adapterhub', 'plain'] as const
 
+const folderFiles = [
+  ...[adapterConfigFile, headConfigFile],
+  ...[...Object.values(adapterWeightFiles), ...Object.values(headWeightFiles)]
+]
+
 interface Job {
   readonly source: string
   readonly target: string
   readonly format: FolderFormat
   readonly dialect: KeyDialect
+  /** Null: the old one stays. */
+  readonly name: string | null
 }
 
-async function rewrite(source: string, target: string, { format, dialect }: Job): Promise<void> {
+async function rewrite(source: string, target: string, { format, dialect, name }: Job): Promise<void> {
   const addon = loadAddon()
   await nativeCall(() =>
-    addon.convertWeights(source, target, format === 'safetensors' ? 'safetensors' : 'bin', dialect)
+    addon.convertWeights(source, target, format === 'safetensors' ? 'safetensors' : 'bin', dialect, name)
   )
 }
 
 /** All files are made beside TARGET and then moved there, so that a failed conversion leaves nothing. */
 async function convertFolder(job: Job): Promise<string[]> {
-  const { source, target, format } = job
-  const adapter = readAdapterFolder(source, false)
+  const { source, target } = job
+  const holdsHead = existsSync(join(source, headConfigFile)) && findWeights(source, headWeightFiles) !== undefined
+  const holdsAdapter = !holdsHead || existsSync(join(source, adapterConfigFile))
+  const adapter = holdsAdapter ? readAdapterFolder(source, false) : null
   mkdirSync(dirname(target), { recursive: true })
   const stage = mkdtempSync(join(dirname(target), '.converting-'))
   try {
-    const files = [adapterWeightFiles[format], adapterConfigFile]
-    await rewrite(adapter.weightsFile, join(stage, adapterWeightFiles[format]), job)
-    writeFileSync(join(stage, adapterConfigFile), modernConfig(source))
-    const head = findWeights(source, headWeightFiles)
-    if (head !== undefined && existsSync(join(source, headConfigFile))) {
-      files.push(headWeightFiles[format], headConfigFile)
-      await rewrite(head.file, join(stage, headWeightFiles[format]), job)
-      copyFileSync(join(source, headConfigFile), join(stage, headConfigFile))
-    }
+    const files = [
+      ...(adapter === null ? [] : await convertAdapter(job, adapter, stage)),
+      ...(holdsHead ? await convertHead(job, stage) : [])
+    ]
     mkdirSync(target, { recursive: true })
     for (const file of files) renameSync(join(stage, file), join(target, file))
+    // With --force: what is left of the old adapter or head would be read instead of the new one, or with it.
+    for (const file of folderFiles) if (!files.includes(file)) rmSync(join(target, file), { force: true })
     return files.map((file) => join(target, file))
   } catch (error) {
     throw error instanceof Error && 'syscall' in error ? fileError(target, 'write the folder', error) : error
@@ -75,13 +85,31 @@ async function convertFolder(job: Job): Promise<string[]> {
   }
 }
 
+async function convertAdapter(job: Job, adapter: AdapterFolder, stage: string): Promise<string[]> {
+  const weights = adapterWeightFiles[job.format]
+  await rewrite(adapter.weightsFile, join(stage, weights), job)
+  writeFileSync(join(stage, adapterConfigFile), modernConfig(adapter, job.name))
+  return [weights, adapterConfigFile]
+}
+
+/** The head of a model class such as BertForSequenceClassification has no name that could change. */
+async function convertHead(job: Job, stage: string): Promise<string[]> {
+  const config = join(job.source, headConfigFile)
+  const json = readJsonObject(config, 'read the head folder')
+  const name = typeof json['name'] === 'string' ? job.name : null
+  const weights = headWeightFiles[job.format]
+  await rewrite(findWeights(job.source, headWeightFiles)?.file ?? '', join(stage, weights), { ...job, name })
+  const renamed = () => pythonJson({ ...json, name }, { indent: 2, floatKeys: headFloatKeys })
+  writeFileSync(join(stage, headConfigFile), name === null ? readFileSync(config) : renamed())
+  return [weights, headConfigFile]
+}
+
 /** The keys are written in today's names, so a config without a version gets today's words and a version. */
-function modernConfig(source: string): string {
-  const json = readJsonObject(join(source, adapterConfigFile), 'read the adapter folder')
-  const { config } = readAdapterFolder(source, false)
+function modernConfig({ folder, config }: AdapterFolder, name: string | null): string {
+  const json = readJsonObject(join(folder, adapterConfigFile), 'read the adapter folder')
   const { type: _, ...rest } = json
   const modern = 'version' in json ? json : { ...rest, config: config.toJSON(), version: 'adapters.1.2.0' }
-  return pythonJson(modern, { indent: 2, floatKeys: bottleneckFloatKeys })
+  return pythonJson({ ...modern, ...(name === null ? {} : { name }) }, { indent: 2, floatKeys: bottleneckFloatKeys })
 }
 
 async function convertFile(job: Job): Promise<string[]> {
@@ -97,7 +125,8 @@ function formatOf(target: string, isFolder: boolean): FolderFormat {
 
 function checkTarget(target: string, isFolder: boolean, force: boolean): void {
   if (!existsSync(target)) return
-  const isThere = statSync(target).isDirectory() ? existsSync(join(target, adapterConfigFile)) : true
+  const configs = [adapterConfigFile, headConfigFile]
+  const isThere = !statSync(target).isDirectory() || configs.some((file) => existsSync(join(target, file)))
   if (statSync(target).isDirectory() !== isFolder) {
     throw usageError(`SOURCE is a ${isFolder ? 'folder' : 'file'} and TARGET is not`)
   }
@@ -114,6 +143,7 @@ export async function run(argv: string[]): Promise<number> {
     {
       format: { type: 'string' },
       dialect: { type: 'string', default: 'adapterhub' },
+      name: { type: 'string' },
       force: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false }
@@ -131,11 +161,12 @@ export async function run(argv: string[]): Promise<number> {
   const isFolder = statSync(source).isDirectory()
   const dialect = choiceOption('dialect', values.dialect, dialects)
   const format = choiceOption('format', values.format ?? formatOf(target, isFolder), folderFormats)
+  const name = values.name === undefined ? null : fromOptions(() => checkAdapterName(values.name))
   checkTarget(target, isFolder, values.force)
-  const job = { source, target, format, dialect }
+  const job = { source, target, format, dialect, name }
   const files = await (isFolder ? convertFolder(job) : convertFile(job))
   process.stdout.write(
-    values.json ? `${JSON.stringify({ format, dialect, files }, null, 2)}\n` : `${files.join('\n')}\n`
+    values.json ? `${JSON.stringify({ format, dialect, name, files }, null, 2)}\n` : `${files.join('\n')}\n`
   )
   return exitStatus.done
 }

@@ -1,6 +1,11 @@
 import { existsSync, statSync } from 'node:fs'
 import { AdapterError } from '../native/errors.js'
-import { BottleneckConfig, type BottleneckOptions, type BottleneckOverrides } from './bottleneck-config.js'
+import {
+  BottleneckConfig,
+  type BottleneckOptions,
+  type BottleneckOverrides,
+  checkShorthandFields
+} from './bottleneck-config.js'
 import * as check from './check.js'
 import { nearest } from './nearest.js'
 import { adapterPresets, isAdapterPreset } from './presets.js'
@@ -73,6 +78,7 @@ function isFile(path: string): boolean {
 
 function fromPart(part: ShorthandPart, text: string): BottleneckConfig {
   if (isAdapterPreset(part.name)) {
+    checkShorthandFields(part.values)
     return adapterPresets[part.name].replace(part.values as BottleneckOverrides)
   }
   if (isUnsupportedMethod(part.name)) refuseMethod(part.name, part.values)

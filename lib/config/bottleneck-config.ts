@@ -1,6 +1,6 @@
 import { AdapterError } from '../native/errors.js'
 import { type NonLinearity, nonLinearities } from './activations.js'
-import { camelCase } from './case.js'
+import { camelCase, isSnakeCase } from './case.js'
 import * as check from './check.js'
 import { didYouMean } from './nearest.js'
 
@@ -216,15 +216,22 @@ export function presentFields(given: object): BottleneckOverrides {
   const fields = new Map<BottleneckField, unknown>()
   for (const [key, value] of Object.entries(given)) {
     const field = fieldByName.get(key)
-    if (field === undefined) {
-      const known = [...fieldByName.keys()]
-      throw check.valueError('adapter config', `unknown field '${key}'.${didYouMean(key, known)}`)
-    }
+    if (field === undefined) throw unknownField(key, isSnakeCase(Object.keys(given)))
     if (value === undefined || (value === null && !nullable(field))) continue
     if (fields.has(field)) throw check.valueError('adapter config', `'${field}' is given in two spellings`)
     fields.set(field, rules[field](key, value))
   }
   return Object.fromEntries(fields)
+}
+
+/** The fields of a shorthand are spelled as in files. */
+export function checkShorthandFields(given: object): void {
+  for (const key of Object.keys(given)) if (!fieldByName.has(key)) throw unknownField(key, true)
+}
+
+function unknownField(key: string, snake: boolean): TypeError {
+  const known = snake ? bottleneckKeys : new Set(fieldByName.values())
+  return check.valueError('adapter config', `unknown field '${key}'.${didYouMean(key, known)}`)
 }
 
 function nullable(field: BottleneckField): boolean {

@@ -4,6 +4,10 @@ export function camelCase(word: string): string {
   return word.replace(/_+([a-zA-Z0-9])/g, (_, letter: string) => letter.toUpperCase())
 }
 
+/** Whether these names are written in snake_case, as files have them; where nothing tells, they are not. */
+export const isSnakeCase = (names: readonly string[]): boolean =>
+  names.some((name) => /[a-zA-Z0-9]_[a-zA-Z0-9]/.test(name))
+
 export function snakeCase(word: string): string {
   return word.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 }

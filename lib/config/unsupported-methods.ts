@@ -1,5 +1,5 @@
 import { AdapterError } from '../native/errors.js'
-import { camelCase } from './case.js'
+import { camelCase, isSnakeCase } from './case.js'
 import { checkKeys } from './check.js'
 import { adapterPresets } from './presets.js'
 
@@ -78,7 +78,10 @@ export function isUnsupportedMethod(name: string): boolean {
 export function refuseMethod(name: string, values: Readonly<Record<string, unknown>>): never {
   const method = methods[name]
   if (typeof method === 'object') {
-    checkKeys(`adapter config '${name}'`, values, [...method.fields, ...method.fields.map(camelCase)])
+    // The first of two names that are as near is the one that is suggested.
+    const spellings = [method.fields, method.fields.map(camelCase)]
+    if (!isSnakeCase(Object.keys(values))) spellings.reverse()
+    checkKeys(`adapter config '${name}'`, values, spellings.flat())
   }
   const title = typeof method === 'object' ? method.title : (method ?? name)
   throw new AdapterError(

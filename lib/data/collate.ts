@@ -103,27 +103,6 @@ function concatenate(parts: readonly Int32Array[]): Int32Array {
   return all
 }
 
-/** Values of `width` a row, from the batch's order back to the given one. */
-export function restoreRows(values: Float32Array, width: number, order: Uint32Array): Float32Array {
-  const restored = new Float32Array(values.length)
-  order.forEach((row, i) => {
-    restored.set(values.subarray(i * width, (i + 1) * width), row * width)
-  })
-  return restored
-}
-
-/** Values of `width` a token, cut into the given rows. */
-export function restoreTokens(values: Float32Array, width: number, batch: CollatedBatch): Float32Array[] {
-  const rows: Float32Array[] = new Array(batch.order.length)
-  let at = 0
-  batch.order.forEach((row, i) => {
-    const end = at + (batch.rowLengths[i] ?? 0) * width
-    rows[row] = values.slice(at, end)
-    at = end
-  })
-  return rows
-}
-
 /** Tokens of a batch that have a label. */
 export function labelledTokens(labels: Int32Array): number {
   return labels.reduce((count, label) => count + Number(label !== ignoredLabel), 0)

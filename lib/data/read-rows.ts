@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { extname } from 'node:path'
 import { parse } from 'csv-parse'
-import { camelCase } from '../config/case.js'
+import { camelCase, isSnakeCase, snakeCase } from '../config/case.js'
 import { isPlainObject } from '../config/check.js'
 import { nearest } from '../config/nearest.js'
 import { fileError } from '../config/read-json.js'
@@ -125,7 +125,9 @@ function toRow(value: unknown, where: string): Row {
     return checkRow(Object.fromEntries(fields), where)
   } catch (cause) {
     const stray = Object.keys(value).find((key) => !known.includes(camelCase(key)) && nearest(key, known) !== undefined)
-    const hint = stray === undefined ? undefined : `Did you mean '${nearest(stray, known)}' instead of '${stray}'?`
+    const meant = stray === undefined ? undefined : nearest(stray, known)
+    const spelled = meant !== undefined && isSnakeCase(Object.keys(value)) ? snakeCase(meant) : meant
+    const hint = spelled === undefined ? undefined : `Did you mean '${spelled}' instead of '${stray}'?`
     const message = (cause as Error).message
     throw new AdapterError('ERR_INVALID_FILE', operation, message, { cause, ...(hint === undefined ? {} : { hint }) })
   }

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { isPlainObject } from '../config/check.js'
-import { readJsonObject, readText } from '../config/read-json.js'
+import { readJsonObject } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
+import { hasVocabulary, largestTokenizer, readVocabulary, vocabularyFiles } from './vocabulary-files.js'
 
 export interface TokenizerFiles {
   /** The content of tokenizer.json. */
@@ -12,28 +13,38 @@ export interface TokenizerFiles {
 }
 
 const operation = 'read the tokenizer'
-// XLM-RoBERTa's is 17 MB.
-const largestTokenizer = 128 * 1024 * 1024
+
+/** Every file that a tokenizer may be read from. */
+export const tokenizerFiles: readonly string[] = [
+  ...['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json'],
+  ...vocabularyFiles
+]
 
 export function hasTokenizer(folder: string): boolean {
-  return ['tokenizer.json', 'vocab.txt'].some((name) => existsSync(join(folder, name)))
+  return existsSync(join(folder, 'tokenizer.json')) || hasVocabulary(folder, () => readConfig(folder))
 }
 
 export function readTokenizerFiles(folder: string): TokenizerFiles {
-  const config = {
-    ...optional(join(folder, 'special_tokens_map.json')),
-    ...optional(join(folder, 'tokenizer_config.json'))
-  }
-  const tokens = Object.fromEntries(Object.entries(config).map(([key, value]) => [key, tokenText(value)]))
+  const config = readConfig(folder)
+  const tokens = (from: Readonly<Record<string, unknown>>) =>
+    Object.fromEntries(Object.entries(from).map(([key, value]) => [key, tokenText(value)]))
   const file = join(folder, 'tokenizer.json')
   if (existsSync(file)) {
     const model = readJsonObject(file, operation, largestTokenizer)
     checkModel(model, file)
-    return { model: withConfiguredNormalizer(model, tokens), config: tokens }
+    return { model: withConfiguredNormalizer(model, config), config: tokens(config) }
   }
-  const vocabulary = join(folder, 'vocab.txt')
-  if (!existsSync(vocabulary)) throw missing(folder)
-  return { model: bertTokenizer(readText(vocabulary, operation, largestTokenizer), tokens), config: tokens }
+  const built = readVocabulary(folder, config)
+  if (built === undefined) throw missing(folder)
+  checkModel(built.model, folder)
+  return { model: built.model, config: tokens(built.config) }
+}
+
+/** Where tokenizer_config.json lists its tokens, the other file is an older copy; elsewhere the other file counts. */
+function readConfig(folder: string): Record<string, unknown> {
+  const config = optional(join(folder, 'tokenizer_config.json'))
+  const special = optional(join(folder, 'special_tokens_map.json'))
+  return 'added_tokens_decoder' in config ? { ...special, ...config } : { ...config, ...special }
 }
 
 function optional(file: string): Record<string, unknown> {
@@ -47,7 +58,7 @@ function tokenText(value: unknown): unknown {
 
 function missing(folder: string): AdapterError {
   return new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} holds no tokenizer`, {
-    expected: 'tokenizer.json, or vocab.txt of a BERT model',
+    expected: 'tokenizer.json, or vocab.txt of a BERT model, or vocab.json and merges.txt of a RoBERTa model',
     hint: 'Save the tokenizer with use_fast=True, or give ids instead of text.'
   })
 }
@@ -94,49 +105,6 @@ function withConfiguredNormalizer(
       ...(do_lower_case === undefined ? {} : { lowercase: do_lower_case }),
       ...(strip_accents === undefined ? {} : { strip_accents }),
       ...(tokenize_chinese_chars === undefined ? {} : { handle_chinese_chars: tokenize_chinese_chars })
-    }
-  }
-}
-
-/** What `BertTokenizerFast` makes of a vocab.txt: one token a line, its number the id. */
-function bertTokenizer(vocabulary: string, config: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const lines = vocabulary.replace(/\r?\n$/, '').split(/\r?\n/)
-  const vocab = Object.fromEntries(lines.map((token, id) => [token, id]))
-  const special = (key: string, fallback: string) => String(config[key] ?? fallback)
-  const names = {
-    pad: special('pad_token', '[PAD]'),
-    unk: special('unk_token', '[UNK]'),
-    cls: special('cls_token', '[CLS]'),
-    sep: special('sep_token', '[SEP]'),
-    mask: special('mask_token', '[MASK]')
-  }
-  const id = (token: string): number => {
-    if (Object.hasOwn(vocab, token)) return vocab[token] ?? 0
-    throw new AdapterError('ERR_INVALID_FILE', operation, `vocab.txt has no line '${token}'`, {
-      hint: 'Name the special tokens in tokenizer_config.json (cls_token, sep_token, …).'
-    })
-  }
-  return {
-    added_tokens: Object.values(names).map((content) => ({
-      ...{ id: id(content), content, special: true },
-      ...{ single_word: false, lstrip: false, rstrip: false, normalized: false }
-    })),
-    normalizer: {
-      type: 'BertNormalizer',
-      clean_text: true,
-      handle_chinese_chars: config['tokenize_chinese_chars'] ?? true,
-      strip_accents: config['strip_accents'] ?? null,
-      lowercase: config['do_lower_case'] ?? true
-    },
-    pre_tokenizer: { type: 'BertPreTokenizer' },
-    post_processor: { type: 'BertProcessing', sep: [names.sep, id(names.sep)], cls: [names.cls, id(names.cls)] },
-    decoder: { type: 'WordPiece', prefix: '##', cleanup: true },
-    model: {
-      type: 'WordPiece',
-      unk_token: names.unk,
-      continuing_subword_prefix: '##',
-      max_input_chars_per_word: 100,
-      vocab
     }
   }
 }

@@ -71,7 +71,7 @@ export class TextTokenizer {
     )
   }
 
-  /** From a folder with tokenizer.json, or with vocab.txt of a BERT model. */
+  /** From a folder with tokenizer.json, with vocab.txt of a BERT model, or with vocab.json and merges.txt of a RoBERTa model. */
   static fromFolder(folder: string): TextTokenizer {
     return new TextTokenizer(readTokenizerFiles(check.checkNonEmptyString('folder', folder)))
   }

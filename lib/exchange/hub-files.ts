@@ -1,5 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { AdapterError } from '../native/errors.js'
 import { adapterConfigFile, adapterWeightFiles, headConfigFile, headWeightFiles } from './folder-files.js'
 import type { HubFile } from './hub-download.js'
@@ -8,7 +9,7 @@ export type FolderKind = 'model' | 'adapter' | 'head'
 
 /** A repository holds the same weights for many frameworks; only these files are ever read. */
 const always: Readonly<Record<FolderKind, readonly string[]>> = {
-  model: ['config.json', 'tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'vocab.txt'],
+  model: ['config.json', ...tokenizerFiles],
   adapter: [adapterConfigFile, headConfigFile],
   head: [headConfigFile]
 }

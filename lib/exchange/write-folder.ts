@@ -27,7 +27,8 @@ const modelClasses: Readonly<Record<ModelType, string>> = {
 
 const temporary = '.saving-'
 
-const headFloatKeys: ReadonlySet<string> = new Set(['dropout_prob'])
+/** Numbers of a head's config that are floats in Python. */
+export const headFloatKeys: ReadonlySet<string> = new Set(['dropout_prob'])
 
 /** The name is a part of every key, and a point would split it. */
 export function checkAdapterName(name: unknown): string {

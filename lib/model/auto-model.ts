@@ -9,7 +9,7 @@ import { loadAddon } from '../native/addon.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { LoadReport } from '../native/types.js'
 import { Model } from './model.js'
-import type { LoadOptions } from './options.js'
+import { checkOptions, type LoadOptions } from './options.js'
 
 const loadKeys = ['device', 'seed', 'revision', 'cacheDir', 'offline']
 
@@ -19,7 +19,7 @@ export const AutoModel = Object.freeze({
    * there.
    */
   async fromPretrained(source: string, options: LoadOptions = {}): Promise<Model> {
-    check.checkKeys('options', check.checkObject('options', options), loadKeys)
+    checkOptions(options, loadKeys)
     const { device, seed, ...hub } = options
     const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'model', hub)
     const json = readJsonObject(join(folder, 'config.json'), 'load the model')
@@ -42,7 +42,7 @@ export const AutoModel = Object.freeze({
     config: object,
     options: Pick<LoadOptions, 'device' | 'seed'> & { readonly tokenizer?: TextTokenizer | undefined } = {}
   ): Promise<Model> {
-    check.checkKeys('options', check.checkObject('options', options), ['device', 'seed', 'tokenizer'])
+    checkOptions(options, ['device', 'seed', 'tokenizer'])
     const fields = check.checkObject('config', config)
     const model = make(fields, options, options.tokenizer, undefined)
     await nativeCall(() => model.native.initWeights(check.checkInteger('seed', options.seed ?? 42, 0)))

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { modelConfigToJson } from '../config/model-config.js'
+import { tokenizerFiles } from '../data/tokenizer-files.js'
 import {
   type AdapterFolder,
   checkBaseModel,
@@ -16,6 +17,7 @@ import { type SavedPart, saveFolder } from '../exchange/write-folder.js'
 import { nativeCall } from '../native/errors.js'
 import type { KeyDialect, WeightsFormat } from '../native/types.js'
 import type { Model } from './model.js'
+import { checkOptions } from './options.js'
 import { checkKnown } from './setup.js'
 
 export interface SaveAdapterOptions {
@@ -45,6 +47,8 @@ export interface LoadAdapterOptions {
 export type SaveHeadOptions = Pick<SaveAdapterOptions, 'format'>
 export type LoadHeadOptions = Omit<LoadAdapterOptions, 'withHead' | 'setActive'>
 
+const hubOptions = ['revision', 'cacheDir', 'offline', 'signal']
+
 const dialects = ['adapterhub', 'plain'] as const
 
 const nativeFormat = (format: FolderFormat): WeightsFormat => (format === 'safetensors' ? 'safetensors' : 'bin')
@@ -56,7 +60,7 @@ export async function saveAdapter(
   options: SaveAdapterOptions
 ): Promise<void> {
   check.checkNonEmptyString('folder', folder)
-  check.checkKeys('options', check.checkObject('options', options), ['format', 'dialect', 'withHead'])
+  checkOptions(options, ['format', 'dialect', 'withHead'])
   checkKnown('name', name, new Set(model.adapters.keys()))
   const format = check.checkOneOf('format', options.format ?? 'safetensors', folderFormats)
   const dialect = check.checkOneOf('dialect', options.dialect ?? 'adapterhub', dialects)
@@ -77,7 +81,7 @@ export async function saveAdapter(
 
 export async function saveHead(model: Model, folder: string, name: string, options: SaveHeadOptions): Promise<void> {
   check.checkNonEmptyString('folder', folder)
-  check.checkKeys('options', check.checkObject('options', options), ['format'])
+  checkOptions(options, ['format'])
   checkKnown('name', name, new Set(model.heads.keys()))
   const format = check.checkOneOf('format', options.format ?? 'safetensors', folderFormats)
   await saveFolder(folder, { model: model.config, format, head: headPart(model, name, format) })
@@ -91,6 +95,7 @@ function headPart(model: Model, name: string, format: FolderFormat): SavedPart<H
 }
 
 export async function loadAdapter(model: Model, source: string, options: LoadAdapterOptions): Promise<string> {
+  checkOptions(options, ['as', 'withHead', 'overwriteOk', 'setActive', ...hubOptions])
   const { as, withHead = true, overwriteOk = false, setActive = false, ...hub } = options
   const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'adapter', hub)
   const found = readAdapterFolder(folder, withHead)
@@ -102,6 +107,7 @@ export async function loadAdapter(model: Model, source: string, options: LoadAda
 }
 
 export async function loadHead(model: Model, source: string, options: LoadHeadOptions): Promise<string> {
+  checkOptions(options, ['as', 'overwriteOk', ...hubOptions])
   const { as, overwriteOk = false, ...hub } = options
   const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'head', hub)
   const head = readHeadFolder(folder)
@@ -164,8 +170,6 @@ function remove(model: Model, name: string, { adapter, head }: Parts): void {
   if (adapter !== null && model.adapters.has(name)) model.deleteAdapter(name)
   if (head !== null && model.heads.has(name)) model.deleteHead(name)
 }
-
-const tokenizerFiles = ['tokenizer.json', 'tokenizer_config.json', 'vocab.txt', 'special_tokens_map.json']
 
 export async function savePretrained(
   model: Model,

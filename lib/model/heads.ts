@@ -1,3 +1,4 @@
+import * as check from '../config/check.js'
 import {
   type ClassificationHeadOptions,
   classificationHead,
@@ -11,10 +12,30 @@ import {
   type TaggingHeadOptions,
   taggingHead
 } from '../config/head-config.js'
+import { nearest } from '../config/nearest.js'
+import { checkOptions } from './options.js'
 
 export interface AddOptions {
   /** Replace one of this name. Default false: an error. */
   readonly overwriteOk?: boolean | undefined
+}
+
+/** Whether the name is there already and may be replaced; an error where it may not. */
+export function isTaken(kind: string, name: string, known: ReadonlyMap<string, unknown>, options: AddOptions): boolean {
+  checkOptions(options, ['overwriteOk'])
+  check.checkNonEmptyString('name', name)
+  if (!known.has(name)) return false
+  if (options.overwriteOk === true) return true
+  throw check.valueError('name', `the ${kind} '${name}' exists already; pass overwriteOk: true to replace it`)
+}
+
+/** The options of the call apart from those of the head's config. */
+function apart<T extends AddOptions>(options: T): [AddOptions, Omit<T, 'overwriteOk'>] {
+  const { overwriteOk, ...rest } = check.checkObject('options', options) as unknown as T
+  for (const key of Object.keys(rest)) {
+    if (nearest(key, ['overwriteOk']) !== undefined) checkOptions({ [key]: true }, ['overwriteOk'])
+  }
+  return [{ overwriteOk }, rest]
 }
 
 /** A model's calls that add a head of one kind. */
@@ -23,31 +44,31 @@ export abstract class HeadAdders {
 
   /** One class a row; two layers with tanh by default, as AdapterHub. */
   addClassificationHead(name: string, options: ClassificationHeadOptions & AddOptions = {}): void {
-    const { overwriteOk, ...rest } = options
-    this.addHead(name, classificationHead(rest), { overwriteOk })
+    const [add, config] = apart(options)
+    this.addHead(name, classificationHead(config), add)
   }
 
   /** One number a row; mean squared error. */
   addRegressionHead(name: string, options: RegressionHeadOptions & AddOptions = {}): void {
-    const { overwriteOk, ...rest } = options
-    this.addHead(name, regressionHead(rest), { overwriteOk })
+    const [add, config] = apart(options)
+    this.addHead(name, regressionHead(config), add)
   }
 
   /** Any number of labels a row. */
   addMultiLabelClassificationHead(name: string, options: MultiLabelHeadOptions & AddOptions = {}): void {
-    const { overwriteOk, ...rest } = options
-    this.addHead(name, multiLabelHead(rest), { overwriteOk })
+    const [add, config] = apart(options)
+    this.addHead(name, multiLabelHead(config), add)
   }
 
   /** One class a token. */
   addTaggingHead(name: string, options: TaggingHeadOptions & AddOptions = {}): void {
-    const { overwriteOk, ...rest } = options
-    this.addHead(name, taggingHead(rest), { overwriteOk })
+    const [add, config] = apart(options)
+    this.addHead(name, taggingHead(config), add)
   }
 
   /** Masked language modelling; its decoder is the word embedding. */
   addMaskedLmHead(name: string, options: MaskedLmHeadOptions & AddOptions = {}): void {
-    const { overwriteOk, ...rest } = options
-    this.addHead(name, maskedLmHead(rest), { overwriteOk })
+    const [add, config] = apart(options)
+    this.addHead(name, maskedLmHead(config), add)
   }
 }

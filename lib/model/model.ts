@@ -19,10 +19,10 @@ import {
   saveHead,
   savePretrained
 } from './exchange.js'
-import { type AddOptions, HeadAdders } from './heads.js'
+import { type AddOptions, HeadAdders, isTaken } from './heads.js'
 import { type ForwardInputs, packInputs } from './inputs.js'
 import { pathPattern } from './module-path.js'
-import type { ForwardOptions, PredictOptions } from './options.js'
+import { checkOptions, type ForwardOptions, type PredictOptions } from './options.js'
 import { type ForwardOutputs, layOut, type Tensor } from './outputs.js'
 import { type Prediction, predict } from './predict.js'
 import { seedFor } from './seed.js'
@@ -48,7 +48,7 @@ export class Model extends HeadAdders {
   readonly #heads = new Map<string, HeadConfig>()
   #active: AdapterSetup = null
   #activeHead: string | null = null
-  #trains: NativeTrainable = { adapters: [], heads: [], base: [] }
+  #trains: NativeTrainable = { adapters: [], heads: [], base: [], frozen: [] }
   #holder: string | null = null
   #disposed = false
 
@@ -75,12 +75,15 @@ export class Model extends HeadAdders {
   /** @param config preset, shorthand, file, AdapterConfig or its fields. Default 'seq_bn'. */
   addAdapter(name: string, config: AdapterConfigSource = 'seq_bn', options: AddOptions = {}): void {
     this.#configurable('addAdapter')
-    this.#free('adapter', name, this.#adapters, options, () => this.deleteAdapter(name))
+    const replaces = isTaken('adapter', name, this.#adapters, options)
     const loaded = AdapterConfig.load(config)
     const parts = loaded.method === 'union' ? loaded.configs : [loaded]
     const native = parts.map((part) => nativeBottleneckConfig(part, this.config))
+    const restore = this.#roles()
+    if (replaces) this.deleteAdapter(name)
     nativeCall(() => this.#native.addAdapter(name, native, seedFor(this.#seed, name)))
     this.#adapters.set(name, loaded)
+    if (replaces) restore()
   }
 
   deleteAdapter(name: string): void {
@@ -104,12 +107,15 @@ export class Model extends HeadAdders {
   /** A head from its config. The first head becomes the active one. */
   addHead(name: string, config: HeadConfig, options: AddOptions = {}): void {
     this.#configurable('addHead')
-    this.#free('head', name, this.#heads, options, () => this.deleteHead(name))
+    const replaces = isTaken('head', name, this.#heads, options)
+    const restore = this.#roles()
+    if (replaces) this.deleteHead(name)
     nativeCall(() =>
       this.#native.addHead(name, nativeHeadConfig(this.#withDropout(config)), seedFor(this.#seed, `head ${name}`))
     )
     this.#heads.set(name, config)
     this.#activeHead ??= name
+    if (replaces) restore()
   }
 
   deleteHead(name: string): void {
@@ -152,14 +158,15 @@ export class Model extends HeadAdders {
     this.#configurable('trainAdapter')
     const names = setupNames(setup, new Set(this.#adapters.keys()), 'trainAdapter')
     this.setActiveAdapters(setup)
-    this.#setTrainable({ adapters: names, heads: this.#activeHead === null ? [] : [this.#activeHead], base: [] })
+    const heads = this.#activeHead === null ? [] : [this.#activeHead]
+    this.#setTrainable({ adapters: names, heads, base: [], frozen: [] })
   }
 
   /** Trains a head alone, on the features of the base model and the active adapters. */
   trainHead(name: string): void {
     this.#configurable('trainHead')
     this.activeHead = name
-    this.#setTrainable({ adapters: [], heads: [name], base: [] })
+    this.#setTrainable({ adapters: [], heads: [name], base: [], frozen: [] })
   }
 
   /** Full fine-tuning: the base model, the active adapters and the active head. */
@@ -168,7 +175,8 @@ export class Model extends HeadAdders {
     this.#setTrainable({
       adapters: setupNames(this.#active, new Set(this.#adapters.keys())),
       heads: this.#activeHead === null ? [] : [this.#activeHead],
-      base: this.#baseNames()
+      base: this.#baseNames(),
+      frozen: []
     })
   }
 
@@ -177,7 +185,10 @@ export class Model extends HeadAdders {
     this.freeze(isBaseParameter)
   }
 
-  /** Freezes the parameters that the predicate names and lets all others train. */
+  /**
+   * Freezes the parameters that the predicate names, each by itself, and lets all others train. What is frozen has no
+   * gradient and keeps every bit, under weight decay too.
+   */
   freeze(isFrozen: (name: string) => boolean): void {
     this.#configurable('freeze')
     if (typeof isFrozen !== 'function') throw check.typeError('freeze', 'a function of a parameter’s name', isFrozen)
@@ -215,7 +226,7 @@ export class Model extends HeadAdders {
 
   async forward(inputs: ForwardInputs, options: ForwardOptions = {}): Promise<ForwardOutputs> {
     this.#usable('forward')
-    check.checkKeys('options', check.checkObject('options', options), ['adapters', 'head', 'outputHiddenStates'])
+    checkOptions(options, ['adapters', 'head', 'outputHiddenStates'])
     const head = this.#headFor(options.head)
     const packed = packInputs(inputs, this.config, head.config)
     const native = this.#passOptions(options, head.name, packed.rows)
@@ -235,6 +246,7 @@ export class Model extends HeadAdders {
     options: Omit<ForwardOptions, 'outputHiddenStates'> = {}
   ): Promise<{ loss: number; gradients: Map<string, TensorData> }> {
     this.#configurable('gradients')
+    checkOptions(options, ['adapters', 'head'])
     const head = this.#headFor(options.head)
     const packed = packInputs(inputs, this.config, head.config)
     return await nativeCall(() =>
@@ -274,6 +286,7 @@ export class Model extends HeadAdders {
     options: { readonly dtype?: 'float32' | 'float16' | 'bfloat16' } = {}
   ): Promise<void> {
     this.#usable('savePretrained')
+    checkOptions(options, ['dtype'])
     await savePretrained(this, folder, options.dtype ?? 'float32')
   }
 
@@ -354,19 +367,14 @@ export class Model extends HeadAdders {
     return { ...config, dropoutProb: this.config.classifierDropout }
   }
 
-  #free(
-    kind: string,
-    name: string,
-    known: ReadonlyMap<string, unknown>,
-    options: AddOptions,
-    remove: () => void
-  ): void {
-    check.checkNonEmptyString('name', name)
-    if (!known.has(name)) return
-    if (options.overwriteOk !== true) {
-      throw check.valueError('name', `the ${kind} '${name}' exists already; pass overwriteOk: true to replace it`)
+  /** What replaces an adapter or head takes over what the old one did: it stays active, and trains where that did. */
+  #roles(): () => void {
+    const [active, activeHead, trains] = [this.#active, this.#activeHead, this.#trains]
+    return () => {
+      this.#active = active
+      this.#activeHead = activeHead
+      this.#setTrainable(trains)
     }
-    remove()
   }
 
   #usable(operation: string): void {

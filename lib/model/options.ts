@@ -1,4 +1,10 @@
+import * as check from '../config/check.js'
 import type { RowAdapters } from './setup.js'
+
+/** Refuses what is no option, and suggests the one that was meant. */
+export function checkOptions(options: unknown, allowed: readonly string[]): void {
+  check.checkKeys('options', check.checkObject('options', options), allowed)
+}
 
 export interface LoadOptions {
   /** 'cpu', 'cuda', 'cuda:1', or 'auto': CUDA where it works. Default 'cpu'. */

@@ -1,12 +1,12 @@
 import * as check from '../config/check.js'
 import { type HeadConfig, labelNames } from '../config/head-config.js'
 import { maxRowLength } from '../config/model-config.js'
-import { collate, encodeRow, restoreRows, restoreTokens } from '../data/collate.js'
+import { collate, encodeRow } from '../data/collate.js'
 import { checkRow, type Row } from '../data/dataset.js'
 import { labelsTokens } from '../data/labels.js'
 import { nativeCall } from '../native/errors.js'
 import type { Model } from './model.js'
-import type { PredictOptions } from './options.js'
+import { checkOptions, type PredictOptions } from './options.js'
 import { type AdapterSetup, checkKnown, setupNames } from './setup.js'
 
 /** One row's answer. */
@@ -39,7 +39,7 @@ export async function predict(
   rows: readonly (Row | string)[],
   options: PredictOptions
 ): Promise<Prediction[]> {
-  check.checkKeys('options', check.checkObject('options', options), keys)
+  checkOptions(options, keys)
   const batchSize = check.checkPositiveInteger('batchSize', options.batchSize ?? 32)
   const jobs = check.checkArray('rows', rows).map((row, index): Job => {
     const setup = setupOf(model, options, index, rows.length)
@@ -51,13 +51,9 @@ export async function predict(
     }
   })
   const answers = new Array<Prediction>(jobs.length)
-  for (const head of new Set(jobs.map((job) => job.head))) {
-    const config = model.heads.get(head) as HeadConfig
-    const mine = jobs.filter((job) => job.head === head)
-    for (let from = 0; from < mine.length; from += batchSize) {
-      options.signal?.throwIfAborted()
-      await answer(model, mine.slice(from, from + batchSize), head, config, answers)
-    }
+  for (let from = 0; from < jobs.length; from += batchSize) {
+    options.signal?.throwIfAborted()
+    await answer(model, jobs.slice(from, from + batchSize), answers)
   }
   return answers
 }
@@ -83,13 +79,8 @@ function headOf(model: Model, { head }: PredictOptions, setup: AdapterSetup, row
   )
 }
 
-async function answer(
-  model: Model,
-  jobs: readonly Job[],
-  head: string,
-  config: HeadConfig,
-  answers: Prediction[]
-): Promise<void> {
+/** One pass through the encoder for all rows; each is then read by its own head. */
+async function answer(model: Model, jobs: readonly Job[], answers: Prediction[]): Promise<void> {
   const limits = { tokenizer: model.tokenizer, maxLength: maxRowLength(model.config) }
   const encoded = jobs.map((job) => encodeRow(job.row, limits, `rows[${job.index}]`))
   // Rows of one setup stay side by side: each run of them is one product in every adapter.
@@ -99,19 +90,25 @@ async function answer(
     return groups.get(key) ?? groups.set(key, groups.size).size - 1
   }
   const batch = collate(encoded, jobs.map(groupOf))
-  const setups = Array.from(batch.order, (row) => jobs[row]?.setup ?? null)
+  const ordered = Array.from(batch.order, (row) => jobs[row] as Job)
+  const setups = ordered.map((job) => job.setup)
   const adapters = groups.size === 1 ? (setups[0] ?? null) : setups
+  const heads = [...new Set(ordered.map((job) => job.head))]
+  const rowHeads = Int32Array.from(ordered, (job) => heads.indexOf(job.head))
   const { native } = model
-  const pass = model.passOptions({ adapters, head }, setups.length)
-  const { logits } = await nativeCall(() => native.forward(batch, pass))
-  if (logits === undefined) return
-  const width = logits.shape[1] ?? 1
-  const rows = labelsTokens(config)
-    ? restoreTokens(logits.data, width, batch)
-    : split(restoreRows(logits.data, width, batch.order), width)
-  rows.forEach((values, i) => {
-    const job = jobs[i]
-    if (job) answers[job.index] = interpret(values, width, config)
+  const pass = { ...model.passOptions({ adapters, head: null }, setups.length), heads, rowHeads }
+  const { headLogits = [] } = await nativeCall(() => native.forward(batch, pass))
+  const read = heads.map(() => 0)
+  ordered.forEach((job, i) => {
+    const head = rowHeads[i] ?? 0
+    const logits = headLogits[head]
+    const config = model.heads.get(job.head)
+    if (logits === undefined || config === undefined) return
+    const width = logits.shape[1] ?? 1
+    const begin = read[head] ?? 0
+    const end = begin + width * (labelsTokens(config) ? (batch.rowLengths[i] ?? 0) : 1)
+    read[head] = end
+    answers[job.index] = interpret(logits.data.slice(begin, end), width, config)
   })
 }
 

@@ -1,11 +1,7 @@
-import { AdapterError } from '../native/errors.js'
 import type { NativeTrainable, ParameterInfo } from '../native/types.js'
 import { isAdapterParameter, isBaseParameter, isHeadParameter } from './summary.js'
 
-/**
- * What trains when `isFrozen` names what does not. Adapters and heads train as wholes, because each is one buffer; base
- * parameters one by one.
- */
+/** What trains when `isFrozen` names what does not, parameter by parameter. */
 export function trainableUnless(
   isFrozen: (name: string) => boolean,
   parameters: readonly ParameterInfo[],
@@ -13,31 +9,13 @@ export function trainableUnless(
   heads: readonly string[]
 ): NativeTrainable {
   const names = parameters.map(({ name }) => name)
-  const whole = (kind: string, owner: string, owned: readonly string[]): boolean => {
-    const frozen = owned.filter(isFrozen)
-    if (frozen.length > 0 && frozen.length < owned.length) {
-      throw new AdapterError('ERR_UNSUPPORTED', 'freeze', `only part of the ${kind} '${owner}' would be frozen`, {
-        expected: 'all of its parameters or none',
-        got: `${frozen.length} of ${owned.length}, such as ${frozen[0]}`
-      })
-    }
-    return owned.length > 0 && frozen.length === 0
-  }
+  const still = new Set(names.filter((name) => isFrozen(name)))
+  const trains = (name: string) => !still.has(name)
+  const trainsInPart = (owned: (name: string) => boolean) => names.some((name) => owned(name) && trains(name))
   return {
-    adapters: adapters.filter((name) =>
-      whole(
-        'adapter',
-        name,
-        names.filter((n) => isAdapterParameter(n, name))
-      )
-    ),
-    heads: heads.filter((name) =>
-      whole(
-        'head',
-        name,
-        names.filter((n) => isHeadParameter(n, name))
-      )
-    ),
-    base: names.filter((name) => isBaseParameter(name) && !isFrozen(name))
+    adapters: adapters.filter((adapter) => trainsInPart((name) => isAdapterParameter(name, adapter))),
+    heads: heads.filter((head) => trainsInPart((name) => isHeadParameter(name, head))),
+    base: names.filter((name) => isBaseParameter(name) && trains(name)),
+    frozen: names.filter((name) => !isBaseParameter(name) && still.has(name))
   }
 }

@@ -107,6 +107,9 @@ export interface NativeForwardOptions {
   readonly rowSetups?: Int32Array | undefined
   /** Head's name, or null: hidden states only. */
   readonly head: string | null
+  /** Instead of `head`, without labels: the heads used in this batch, and for each row which of them. */
+  readonly heads?: readonly string[] | undefined
+  readonly rowHeads?: Int32Array | undefined
   readonly outputHiddenStates?: boolean | undefined
   readonly outputLastHiddenState?: boolean | undefined
 }
@@ -114,6 +117,8 @@ export interface NativeForwardOptions {
 /** Hidden states are [tokens, hidden], rows one after the other as in the batch. */
 export interface NativeForwardResult {
   readonly logits?: TensorData
+  /** With `heads`: for each of them its rows' logits, [its rows or their tokens, labels], in the batch's order. */
+  readonly headLogits?: TensorData[]
   readonly loss?: number
   readonly lastHiddenState?: TensorData
   readonly hiddenStates?: TensorData[]
@@ -124,6 +129,8 @@ export interface NativeTrainable {
   readonly heads: readonly string[]
   /** Names of base parameters that train (full fine-tuning: all of them). */
   readonly base: readonly string[]
+  /** Parameters of these adapters and heads that stand still all the same. */
+  readonly frozen: readonly string[]
 }
 
 export interface LoadReport {
@@ -220,8 +227,14 @@ export interface Addon {
   createTrainer(model: NativeModel, options: NativeTrainerOptions): NativeTrainer
   /** Names, shapes and dtypes in a weights file; nothing is loaded. */
   readWeights(file: string): Promise<TensorInfo[]>
-  /** Rewrites an adapter or head file into another format and dialect. */
-  convertWeights(source: string, target: string, format: WeightsFormat, dialect: KeyDialect): Promise<void>
+  /** Rewrites an adapter or head file into another format and dialect; `name` is the new name of what it holds, null: the old. */
+  convertWeights(
+    source: string,
+    target: string,
+    format: WeightsFormat,
+    dialect: KeyDialect,
+    name: string | null
+  ): Promise<void>
   /** Stops the engine of this thread's environment for good. */
   shutdown(): void
 }

@@ -4,6 +4,7 @@ import { collate, type EncodedRow, encodeRow, labelledTokens } from '../data/col
 import { collectRows, type Dataset, type Row } from '../data/dataset.js'
 import { labelsTokens } from '../data/labels.js'
 import type { Model } from '../model/model.js'
+import { checkOptions } from '../model/options.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import { type Metrics, metricCounter } from './metrics.js'
 
@@ -64,6 +65,7 @@ export function requireHead(model: Model, operation: string): { readonly name: s
 
 /** Loss and metrics of the active adapters and head over a dataset. */
 export async function evaluate(model: Model, dataset: Dataset, options: EvaluateOptions = {}): Promise<Evaluation> {
+  checkOptions(options, ['batchSize', 'signal'])
   const head = requireHead(model, 'evaluate')
   return await evaluateEncoded(model, await EncodedDataset.of(dataset, model, head.config, 'dataset'), options)
 }

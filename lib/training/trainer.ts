@@ -2,6 +2,7 @@ import * as check from '../config/check.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import type { Dataset } from '../data/dataset.js'
 import { Model } from '../model/model.js'
+import { checkOptions } from '../model/options.js'
 import { AdapterError } from '../native/errors.js'
 import { EncodedDataset, type Evaluation, evaluateEncoded, requireHead } from './evaluate.js'
 import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
@@ -61,6 +62,7 @@ export class AdapterTrainer {
 
   /** Loss and metrics over the evaluation data as the model is now. */
   async evaluate(options: RunOptions = {}): Promise<Evaluation> {
+    checkOptions(options, ['signal'])
     if (this.#evalDataset === undefined) throw check.valueError('evalDataset', 'the trainer has none')
     const head = requireHead(this.model, 'evaluate')
     const dataset = await EncodedDataset.of(this.#evalDataset, this.model, head.config, 'evalDataset')
@@ -72,7 +74,9 @@ export class AdapterTrainer {
    * The run as events; the next step starts when the next event is asked for. Leaving the loop early, an abort or an error
    * frees the model and keeps every checkpoint written so far.
    */
-  async *run({ signal }: RunOptions = {}): AsyncGenerator<TrainingEvent, void, undefined> {
+  async *run(options: RunOptions = {}): AsyncGenerator<TrainingEvent, void, undefined> {
+    checkOptions(options, ['signal'])
+    const { signal } = options
     signal?.throwIfAborted()
     const { config } = requireHead(this.model, 'train')
     const release = this.model.hold('a training run')

@@ -171,7 +171,8 @@ TrainerOptions to_trainer_options(const Napi::Object& object) {
 }
 
 Trainable to_trainable(const Napi::Object& object) {
-  return {to_strings(object.Get("adapters")), to_strings(object.Get("heads")), to_strings(object.Get("base"))};
+  return {to_strings(object.Get("adapters")), to_strings(object.Get("heads")), to_strings(object.Get("base")),
+          to_strings(object.Get("frozen"))};
 }
 
 BatchInput to_batch(const Napi::Object& object) {
@@ -199,6 +200,10 @@ PassOptions to_pass_options(const Napi::Object& object) {
   }
   if (auto v = object.Get("rowSetups"); present(v)) options.row_setups = to_ints(v, "rowSetups");
   if (auto v = object.Get("head"); present(v)) options.head = v.As<Napi::String>().Utf8Value();
+  if (auto v = object.Get("rowHeads"); present(v)) {
+    options.heads = to_strings(object.Get("heads"));
+    options.row_heads = to_ints(v, "rowHeads");
+  }
   options.hidden_states = boolean(object, "outputHiddenStates");
   options.last_hidden_state = boolean(object, "outputLastHiddenState");
   return options;
@@ -209,6 +214,17 @@ ForwardRequest to_request(const PassOptions& options, const AdapterModel& model,
   request.head = options.head;
   request.hidden_states = options.hidden_states;
   request.last_hidden_state = options.last_hidden_state;
+  if (options.row_heads) {
+    const auto count = static_cast<int64_t>(options.heads.size());
+    if (static_cast<int64_t>(options.row_heads->size()) != rows) wrong_type("rowHeads", "an entry for each row");
+    request.row_heads.resize(count);
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t head = (*options.row_heads)[row];
+      if (head < 0 || head >= count) wrong_type("rowHeads", "indices into heads");
+      request.row_heads[head].push_back(row);
+    }
+    request.heads = options.heads;
+  }
   auto indices = [&](const std::vector<std::string>& names) {
     std::vector<int64_t> result;
     for (const auto& name : names) result.push_back(model.adapter_index(name));

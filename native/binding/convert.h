@@ -25,6 +25,9 @@ struct PassOptions {
   std::vector<std::vector<std::string>> setups;
   std::optional<std::vector<int32_t>> row_setups;
   std::string head;
+  /// Instead of `head`: the heads of this batch, and for each row which of them.
+  std::vector<std::string> heads;
+  std::optional<std::vector<int32_t>> row_heads;
   bool hidden_states = false;
   bool last_hidden_state = false;
 };

@@ -54,7 +54,7 @@ Pass prepare(ModelState& state, BatchInput input, const PassOptions& options) {
 
 struct Outputs {
   std::optional<HostTensor> logits, last_hidden_state;
-  std::vector<HostTensor> hidden_states;
+  std::vector<HostTensor> hidden_states, head_logits;
   std::optional<double> loss;
 };
 
@@ -63,11 +63,14 @@ Napi::Value to_js(Napi::Env env, const Outputs& outputs) {
   if (outputs.logits) object.Set("logits", to_js(env, *outputs.logits));
   if (outputs.loss) object.Set("loss", *outputs.loss);
   if (outputs.last_hidden_state) object.Set("lastHiddenState", to_js(env, *outputs.last_hidden_state));
-  if (!outputs.hidden_states.empty()) {
-    auto array = Napi::Array::New(env, outputs.hidden_states.size());
-    for (uint32_t i = 0; i < outputs.hidden_states.size(); ++i) array.Set(i, to_js(env, outputs.hidden_states[i]));
-    object.Set("hiddenStates", array);
-  }
+  auto list = [&](const char* name, const std::vector<HostTensor>& tensors) {
+    if (tensors.empty()) return;
+    auto array = Napi::Array::New(env, tensors.size());
+    for (uint32_t i = 0; i < tensors.size(); ++i) array.Set(i, to_js(env, tensors[i]));
+    object.Set(name, array);
+  };
+  list("hiddenStates", outputs.hidden_states);
+  list("headLogits", outputs.head_logits);
   return object;
 }
 
@@ -77,7 +80,9 @@ Outputs run_forward(ModelState& state, BatchInput input, const PassOptions& opti
   Outputs outputs;
   if (result.logits.defined()) outputs.logits = to_host(result.logits);
   if (result.loss.defined()) outputs.loss = result.loss.item<double>();
-  if (options.last_hidden_state || options.head.empty()) outputs.last_hidden_state = to_host(result.encoded.last);
+  for (const auto& logits : result.head_logits) outputs.head_logits.push_back(to_host(logits));
+  if (options.last_hidden_state || (options.head.empty() && options.heads.empty()))
+    outputs.last_hidden_state = to_host(result.encoded.last);
   for (const auto& hidden : result.encoded.hidden_states) outputs.hidden_states.push_back(to_host(hidden));
   return outputs;
 }
@@ -317,6 +322,7 @@ Napi::Value ModelWrap::gradients(const Napi::CallbackInfo& info) {
       Gradients result{gradients.add(pass.batch, pass.request, nullptr, 1), {}};
       for (auto* flat : s.model.trainable())
         for (size_t i = 0; i < flat->parameters().size(); ++i) {
+          if (flat->frozen().contains(flat->parameters()[i].name)) continue;
           result.values.emplace_back(flat->parameters()[i].name, to_host(flat->grad(i).clone()));
         }
       return result;

@@ -76,8 +76,9 @@ Napi::Value convert_weights(const Napi::CallbackInfo& info) {
     return Engine::of(info.Env())
         .submit(
             info.Env(),
-            [source = text_of(0), target = text_of(1), format = text_of(2), dialect = text_of(3)] {
-              rewrite_weights(source, target, parse_weights_format(format), parse_key_dialect(dialect));
+            [source = text_of(0), target = text_of(1), format = text_of(2), dialect = text_of(3),
+             name = info[4].IsString() ? text_of(4) : ""] {
+              rewrite_weights(source, target, parse_weights_format(format), parse_key_dialect(dialect), name);
               return true;
             },
             [](Napi::Env env, bool&) { return env.Undefined(); });

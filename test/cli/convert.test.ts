@@ -1,7 +1,8 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { readAdapterFolder } from '../../lib/exchange/adapter-folder.js'
+import { readAdapterFolder, readHeadFolder } from '../../lib/exchange/adapter-folder.js'
+import { AutoModel } from '../../lib/index.js'
 import { command, fixtures, folderCopy, scratch } from './command.js'
 
 const source = join(fixtures, 'folders/bert-seq_bn-bin')
@@ -59,6 +60,96 @@ test.serial('a single file', async (t) => {
   const target = join(scratch(), 'adapter.pt')
   t.is((await command(['convert', join(source, 'pytorch_adapter.bin'), target, '--dialect', 'plain'])).status, 0)
   t.true((await names(target)).some((name) => name.endsWith('up_project.bias')))
+})
+
+test.serial(
+  '--name renames the adapter and its head in configs and tensors, through every format and dialect',
+  async (t) => {
+    let from = source
+    const steps = [
+      ['safetensors', 'plain'],
+      ['pt', 'adapterhub'],
+      ['bin', 'plain'],
+      ['bin', 'adapterhub']
+    ] as const
+    for (const [i, [format, dialect]] of steps.entries()) {
+      const to = join(scratch(), `step-${i}`)
+      const name = `b${i}`
+      const args = ['--name', name, '--format', format, '--dialect', dialect, '--json']
+      const { status, output, errors } = await command(['convert', from, to, ...args])
+      t.is(status, 0, errors)
+      t.is(JSON.parse(output).name, name)
+      const read = readAdapterFolder(to)
+      t.deepEqual([read.name, read.head?.name, read.format], [name, name, format])
+      const tensors = [...(await names(to)), ...(await headNames(to))]
+      t.true(tensors.every((tensor) => tensor.includes(`.adapters.${name}.`) || tensor.startsWith(`heads.${name}.`)))
+      t.is(tensors.length, 12)
+      from = to
+    }
+    const back = join(scratch(), 'back')
+    const straight = join(scratch(), 'straight')
+    t.is((await command(['convert', from, back, '--name', 'a'])).status, 0)
+    await command(['convert', source, straight])
+    for (const file of readdirSync(straight)) {
+      t.deepEqual(readFileSync(join(back, file)), readFileSync(join(straight, file)), file)
+    }
+  }
+)
+
+async function headNames(path: string): Promise<string[]> {
+  const { head } = JSON.parse((await command(['inspect', '--json', path])).output)
+  return head.weights.tensors.map(({ name }: { name: string }) => name)
+}
+
+test.serial('a renamed folder loads with the same logits', async (t) => {
+  const target = join(scratch(), 'renamed')
+  await command(['convert', join(fixtures, 'folders/bert-legacy'), target, '--name', 'new', '--dialect', 'plain'])
+  const model = await AutoModel.fromPretrained(join(fixtures, 'models/bert-tiny'))
+  t.teardown(() => model.dispose())
+  t.is(await model.loadAdapter(target), 'new')
+  await model.loadAdapter(join(fixtures, 'folders/bert-legacy'), { as: 'old', withHead: false })
+  const inputIds = [[2, 5, 6, 3]]
+  const head = model.heads.has('new') ? 'new' : null
+  const [renamed, old] = await Promise.all(
+    ['new', 'old'].map((adapters) => model.forward({ inputIds }, { adapters, head, outputHiddenStates: true }))
+  )
+  t.deepEqual(renamed, old)
+})
+
+test.serial('a head alone: its folder and its file', async (t) => {
+  const head = join(scratch(), 'head')
+  mkdirSync(head)
+  for (const file of ['head_config.json', 'pytorch_model_head.bin']) cpSync(join(source, file), join(head, file))
+  const target = join(scratch(), 'target')
+  const { status, output, errors } = await command(['convert', head, target, '--name', 'b'])
+  t.is(status, 0, errors)
+  t.deepEqual(output.trim().split('\n'), [join(target, 'model_head.safetensors'), join(target, 'head_config.json')])
+  t.is(readHeadFolder(target)?.name, 'b')
+  t.true((await headNames(target)).every((name) => name.startsWith('heads.b.')))
+  const file = join(scratch(), 'head.bin')
+  await command(['convert', join(target, 'model_head.safetensors'), file, '--name', 'c'])
+  t.true((await names(file)).every((name) => name.startsWith('heads.c.')))
+})
+
+test.serial('--name where it cannot be', async (t) => {
+  const target = join(scratch(), 'x')
+  const point = await command(['convert', source, target, '--name', 'a.b'])
+  t.is(point.status, 2)
+  t.regex(point.errors, /a name cannot hold a point, got 'a\.b'/)
+  const weights = join(fixtures, 'models/bert-tiny/model.safetensors')
+  const none = await command(['convert', weights, `${target}.safetensors`, '--name', 'b'])
+  t.is(none.status, 1)
+  t.regex(none.errors, /the file holds not just one adapter or head \(expected tensors of one name, got none\)/)
+  t.false(existsSync(target) || existsSync(`${target}.safetensors`))
+})
+
+test.serial('--force leaves nothing of the old adapter in the folder', async (t) => {
+  const target = join(scratch(), 'target')
+  await command(['convert', source, target])
+  const bare = folderCopy('bert-seq_bn-bin')
+  for (const file of ['head_config.json', 'pytorch_model_head.bin']) rmSync(join(bare, file))
+  t.is((await command(['convert', bare, target, '--force', '--format', 'bin', '--name', 'b'])).status, 0)
+  t.deepEqual(readdirSync(target).sort(), ['adapter_config.json', 'pytorch_adapter.bin'])
 })
 
 test.serial('nothing is replaced unasked, and a failure leaves nothing', async (t) => {

@@ -148,3 +148,59 @@ TEST(answers_of_shared_rows_are_those_of_one_thread) {
       CHECK(difference(shared.encoded.hidden_states[i], whole.encoded.hidden_states[i]) < 1e-5);
   }
 }
+
+TEST(rows_with_heads_of_their_own_are_answered_as_by_each_head_alone) {
+  auto config = tiny(0);
+  config.hidden_size = 64;
+  config.intermediate_size = 128;
+  config.max_position_embeddings = 128;
+  auto model = model_of(config, HeadType::classification, {});
+  const std::pair<const char*, HeadType> more[] = {{"tags", HeadType::tagging},
+                                                   {"many", HeadType::multilabel_classification}};
+  for (const auto& [name, type] : more) {
+    HeadConfig head;
+    head.type = type;
+    head.num_labels = 5;
+    head.use_pooler = type == HeadType::multilabel_classification;
+    model->add_head(name, head, 4);
+  }
+  BatchInput input;
+  input.row_lengths = {1, 60, 60, 100};
+  for (int i = 0; i < 221; ++i) input.ids.push_back(3 + i % 40);
+  model->backbone().prepare(input);
+  const auto batch = PackedBatch::pack(input, at::kCPU);
+  ForwardRequest request;
+  request.segments = {{0, 2, {model->adapter_index("a")}}, {2, 4, {}}};
+  auto answer = [&](const ForwardRequest& asked, int count) {
+    const Threads threads(count);
+    CHECK_EQ(shard_count(*model, batch, asked), count);
+    return evaluate(*model, batch, asked);
+  };
+  auto alone = [&](const char* head) {
+    auto one = request;
+    one.head = head;
+    return answer(one, 1).logits;
+  };
+  auto each = request;
+  each.heads = {"many", "tags", "a"};
+  for (const auto& row_heads : std::vector<std::vector<std::vector<int64_t>>>{
+           {{1}, {0, 3}, {2}}, {{}, {}, {0, 1, 2, 3}}, {{0, 2}, {}, {1, 3}}, {{}, {1, 2, 3}, {0}}}) {
+    each.row_heads = row_heads;
+    for (int count : {1, 3}) {
+      const auto logits = answer(each, count).head_logits;
+      CHECK_EQ(logits.size(), size_t{3});
+      for (size_t i = 0; i < 3; ++i) {
+        const auto whole = alone(each.heads[i].c_str());
+        int64_t at = 0;
+        for (int64_t row : row_heads[i]) {
+          const bool tokens = i == 1;
+          const int64_t size = tokens ? batch.layout.length(row) : 1;
+          const auto expected = whole.narrow(0, tokens ? batch.layout.starts()[row] : row, size);
+          CHECK(difference(logits[i].narrow(0, at, size), expected) < 1e-5);
+          at += size;
+        }
+        CHECK_EQ(logits[i].defined() ? logits[i].size(0) : 0, at);
+      }
+    }
+  }
+}

@@ -1,6 +1,6 @@
 import test from 'ava'
 import { classificationHead, multiLabelHead, taggingHead } from '../../lib/config/head-config.js'
-import { collate, encodeRow, labelledTokens, restoreRows, restoreTokens } from '../../lib/data/collate.js'
+import { collate, encodeRow, labelledTokens } from '../../lib/data/collate.js'
 import type { Row } from '../../lib/data/dataset.js'
 import { TextTokenizer } from '../../lib/data/tokenizer.js'
 
@@ -21,14 +21,6 @@ test('rows lie one after the other, sorted by length; order leads back', (t) => 
   t.deepEqual([...(batch.tokenTypeIds ?? [])], [0, 0, 0, 1, 0, 0, 0])
   t.deepEqual(batch.labels, Int32Array.of(1, 0, 2, 0))
   t.deepEqual([...batch.order], [1, 3, 2, 0])
-  // Two values a row: of row 1, 3, 2, 0.
-  const restored = restoreRows(Float32Array.of(10, 11, 30, 31, 20, 21, 0, 1), 2, batch.order)
-  t.deepEqual([...restored], [0, 1, 10, 11, 20, 21, 30, 31])
-  const tokens = restoreTokens(Float32Array.of(4, 7, 5, 6, 1, 2, 3), 1, batch)
-  t.deepEqual(
-    tokens.map((row) => [...row]),
-    [[1, 2, 3], [4], [5, 6], [7]]
-  )
 })
 
 test('label vectors and token labels lie in the same order as the rows', (t) => {

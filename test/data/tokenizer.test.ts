@@ -105,7 +105,7 @@ test('broken folders', (t) => {
 test('a vocabulary without the special tokens', (t) => {
   const copy = mkdtempSync(join(tmpdir(), 'tokenizer-'))
   writeFileSync(join(copy, 'vocab.txt'), 'a\nb\n')
-  t.throws(() => TextTokenizer.fromFolder(copy), { message: /vocab\.txt has no line '\[PAD\]'/ })
+  t.throws(() => TextTokenizer.fromFolder(copy), { message: /vocab\.txt has no line '\[UNK\]'/ })
 })
 
 test('tokenizer_config.json overrules the case of a BERT tokenizer', (t) => {

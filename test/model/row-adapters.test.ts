@@ -1,6 +1,7 @@
 import test, { type ExecutionContext } from 'ava'
 import type { AdapterSetup, Model } from '../../lib/index.js'
 import { Stack } from '../../lib/index.js'
+import type { NativeModel } from '../../lib/native/types.js'
 import { hidden, largestDifference, load, tinyRows } from './support.js'
 
 /** Rounding: a batch is multiplied in other blocks than a row alone. */
@@ -96,6 +97,42 @@ test('predict: each row with its adapter and that adapter’s head, in the order
       )
       t.is(answer.labelId, answer.logits.indexOf(Math.max(...answer.logits)))
       t.is(answer.label, `LABEL_${answer.labelId}`)
+    }
+  }
+})
+
+test('predict: heads of every kind in one batch answer as each of them alone, from one pass', async (t) => {
+  const model = await withThree(t)
+  model.addTaggingHead('tags', { numLabels: 5 })
+  model.addMaskedLmHead('words')
+  model.addMultiLabelClassificationHead('many', { numLabels: 3, usePooler: true })
+  model.addRegressionHead('value', { layers: 1 })
+  const heads = ['a', 'tags', 'many', 'b', 'words', 'value', 'tags', 'c', 'many', 'a', 'words', 'tags']
+  const adapters = ['a', 'b', null]
+  // An adapter named as its head, so that rows choose both.
+  for (const name of ['tags', 'words', 'many', 'value']) model.addAdapter(name, 'seq_bn[reduction_factor=8]')
+  for (const kinds of [heads, ['a', 'value', 'c', 'many'], ['tags', 'words']]) {
+    const some = kinds.map((_, i) => rows[i] ?? { inputIds: [5] })
+    const setups = kinds.map((head, i) => (i % 2 === 0 ? head : Stack(adapters[i % 3] ?? 'c', head)))
+    let passes = 0
+    const counting = new Proxy(model.native, {
+      get(native, key: keyof NativeModel) {
+        if (key === 'forward') passes++
+        return native[key].bind(native)
+      }
+    })
+    Object.defineProperty(model, 'native', { value: counting, configurable: true })
+    const together = await model.predict(some, { adapters: setups })
+    t.is(passes, 1)
+    Reflect.deleteProperty(model, 'native')
+    for (const [i, answer] of together.entries()) {
+      const [alone] = await model.predict([some[i] ?? ''], { adapters: [setups[i] ?? null], head: kinds[i] })
+      t.deepEqual(Object.keys(answer), Object.keys(alone ?? {}))
+      t.is(answer.logits.length, alone?.logits.length ?? 0)
+      t.true(largestDifference(answer.logits, alone?.logits ?? []) < tolerance, `row ${i}, ${kinds[i]}`)
+      const head = kinds[i] ?? ''
+      const direct = await model.forward({ inputIds: [some[i]?.inputIds ?? []] }, { adapters: setups[i], head })
+      t.true(largestDifference(answer.logits, direct.logits?.data ?? []) < tolerance, `row ${i}, ${head}`)
     }
   }
 })

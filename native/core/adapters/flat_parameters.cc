@@ -37,7 +37,6 @@ FlatParameters::FlatParameters(std::vector<NamedParameter> parameters, at::Devic
   for (const auto& named : parameters_) {
     offsets_.push_back(total);
     total += count(named.parameter);
-    if (named.parameter.decay) decayed_ = total;
   }
   values_ = at::empty({total}, at::TensorOptions(at::kFloat).device(device));
   for (size_t i = 0; i < parameters_.size(); ++i) {
@@ -48,13 +47,26 @@ FlatParameters::FlatParameters(std::vector<NamedParameter> parameters, at::Devic
   }
 }
 
-void FlatParameters::set_trainable(bool trainable) {
-  if (trainable == this->trainable()) return;
+void FlatParameters::set_trainable(bool trainable, const std::set<std::string>& frozen) {
+  std::set<std::string> still;
+  for (const auto& named : parameters_)
+    if (trainable && frozen.contains(named.name)) still.insert(named.name);
+  if (trainable == this->trainable() && still == frozen_) return;
   grads_ = trainable ? at::zeros_like(values_) : at::Tensor();
+  frozen_ = std::move(still);
+  ranges_.clear();
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    auto& value = *parameters_[i].parameter.value;
-    value.requires_grad_(trainable);
-    value.mutable_grad() = trainable ? grad(i) : at::Tensor();
+    const auto& parameter = parameters_[i].parameter;
+    const bool trains = trainable && !frozen_.contains(parameters_[i].name);
+    parameter.value->requires_grad_(trains);
+    parameter.value->mutable_grad() = trains ? grad(i) : at::Tensor();
+    if (!trains) continue;
+    const int64_t begin = offsets_[i], end = begin + count(parameter);
+    if (!ranges_.empty() && ranges_.back().end == begin && ranges_.back().decay == parameter.decay) {
+      ranges_.back().end = end;
+    } else {
+      ranges_.push_back({begin, end, parameter.decay});
+    }
   }
 }
 

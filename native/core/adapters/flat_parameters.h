@@ -2,6 +2,7 @@
 // Parameters that train together are views of one buffer, and so are their gradients: clipping is one norm, AdamW one
 // call for each of two ranges (with weight decay and without), a checkpoint one write.
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -14,21 +15,31 @@ struct NamedParameter {
   Parameter parameter;
 };
 
+/// Neighbours in a buffer that train and have weight decay, or train and have none.
+struct TrainableRange {
+  int64_t begin;
+  int64_t end;
+  bool decay;
+};
+
 class FlatParameters {
  public:
   /// Lays the parameters out, those with weight decay first, and makes each module's tensor a view. Values that exist
   /// are copied in; the others wait for their initialisation. A tensor that stands in two places is taken once.
   FlatParameters(std::vector<NamedParameter> parameters, at::Device device);
 
-  /// Allocates (or frees) the gradients and tells autograd.
-  void set_trainable(bool trainable);
+  /// Allocates (or frees) the gradients and tells autograd. Parameters named in `frozen` get none: their part of the
+  /// gradients stays zero and their values are in no range.
+  void set_trainable(bool trainable, const std::set<std::string>& frozen = {});
   bool trainable() const { return grads_.defined(); }
   void zero_grads();
 
   const at::Tensor& values() const { return values_; }
   const at::Tensor& grads() const { return grads_; }
-  /// Elements at the front to which weight decay applies.
-  int64_t decayed() const { return decayed_; }
+  /// What an optimizer may change: in the order of the buffer, with weight decay first, as few as possible.
+  const std::vector<TrainableRange>& ranges() const { return ranges_; }
+  /// The names of parameters that stand still while others of the buffer train.
+  const std::set<std::string>& frozen() const { return frozen_; }
   const std::vector<NamedParameter>& parameters() const { return parameters_; }
   /// The gradient's view for parameter i.
   at::Tensor grad(size_t i) const { return view(grads_, i); }
@@ -40,7 +51,8 @@ class FlatParameters {
   std::vector<int64_t> offsets_;
   at::Tensor values_;
   at::Tensor grads_;
-  int64_t decayed_ = 0;
+  std::vector<TrainableRange> ranges_;
+  std::set<std::string> frozen_;
 };
 
 }  // namespace ta

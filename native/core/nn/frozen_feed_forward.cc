@@ -45,8 +45,9 @@ at::Tensor frozen_feed_forward(const at::Tensor& x, const Linear& in, Activation
 }
 
 at::Tensor add_norm(const at::Tensor& h, const at::Tensor& r, LayerNorm& norm) {
+  // A LayerNorm may be the first thing that trains, with no gradient to pass on.
+  if (c10::GradMode::is_enabled() && !norm.frozen()) return norm.forward(h + r);
   const bool graph = needs_grad(h) || needs_grad(r);
-  if (graph && !norm.frozen()) return norm.forward(h + r);
   const WithoutAutograd guard;
   auto sum = h + r;
   auto [y, mean, rstd] = at::native_layer_norm(sum, {norm.weight.size(0)}, norm.weight, norm.bias, norm.eps);

@@ -146,8 +146,9 @@ void AdapterModel::set_trainable(const Trainable& what) {
   for (const auto& name : what.adapters) find_named(adapters_, "train adapter", name);
   for (const auto& name : what.heads) find_named(heads_, "train head", name);
   set_base_trainable(what.base);
-  for (auto& [name, adapter] : adapters_) adapter.flat->set_trainable(contains(what.adapters, name));
-  for (auto& [name, head] : heads_) head.flat->set_trainable(contains(what.heads, name));
+  const std::set<std::string> frozen(what.frozen.begin(), what.frozen.end());
+  for (auto& [name, adapter] : adapters_) adapter.flat->set_trainable(contains(what.adapters, name), frozen);
+  for (auto& [name, head] : heads_) head.flat->set_trainable(contains(what.heads, name), frozen);
 }
 
 void AdapterModel::set_base_trainable(const std::vector<std::string>& names) {

@@ -15,7 +15,8 @@ namespace ta {
 struct Trainable {
   std::vector<std::string> adapters;
   std::vector<std::string> heads;
-  std::vector<std::string> base;  ///< full names of backbone parameters
+  std::vector<std::string> base;    ///< full names of backbone parameters
+  std::vector<std::string> frozen;  ///< parameters of these adapters and heads that stand still all the same
 };
 
 class AdapterModel {

@@ -3,6 +3,7 @@
 #include <ATen/ops/equal.h>
 #include <c10/core/GradMode.h>
 
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -19,23 +20,37 @@ StateDict detached(const std::vector<NamedParameter>& parameters) {
   return tensors;
 }
 
-// Copies `tensors` (names as in `wanted`) into the parameters, all or nothing.
-void assign_strictly(const std::string& operation, const std::vector<NamedParameter>& wanted,
-                     const StateDict& tensors) {
+// What a file holds for one adapter or head: tensors under the model's names, and what the file itself calls them.
+struct FromFile {
+  StateDict tensors;
+  std::unordered_map<std::string, std::string> spelling;  // the model's name → the file's
+  std::unordered_map<std::string, std::string> expected;  // the model's name → how the file would call it
+
+  const std::string& spelled(const std::string& name) const {
+    const auto found = spelling.find(name);
+    return found == spelling.end() ? name : found->second;
+  }
+};
+
+// Copies the tensors into the parameters, all or nothing. Names in messages are those of the file.
+void assign_strictly(const std::string& operation, const std::vector<NamedParameter>& wanted, const FromFile& file) {
   std::vector<std::string> missing, unexpected, misshaped;
-  std::unordered_set<std::string> known;
+  std::unordered_set<std::string> known, told;
   for (const auto& named : wanted) {
     known.insert(named.name);
-    const auto* tensor = tensors.find(named.name);
+    const auto* tensor = file.tensors.find(named.name);
     if (tensor == nullptr) {
-      missing.push_back(named.name);
+      // A norm that AdapterHub holds twice is one tensor in a plain file: its second name is expected nowhere.
+      const auto name = file.expected.find(named.name);
+      if (name != file.expected.end()) missing.push_back(name->second);
     } else if (tensor->sizes() != at::IntArrayRef(named.parameter.shape)) {
-      misshaped.push_back(
-          text(named.name, ": expected ", at::IntArrayRef(named.parameter.shape), ", got ", tensor->sizes()));
+      const auto& name = file.spelled(named.name);
+      if (!told.insert(name).second) continue;
+      misshaped.push_back(text(name, ": expected ", at::IntArrayRef(named.parameter.shape), ", got ", tensor->sizes()));
     }
   }
-  for (const auto& [name, tensor] : tensors)
-    if (!known.count(name)) unexpected.push_back(name);
+  for (const auto& [name, tensor] : file.tensors)
+    if (!known.count(name) && told.insert(file.spelled(name)).second) unexpected.push_back(file.spelled(name));
   if (!missing.empty() || !unexpected.empty() || !misshaped.empty()) {
     std::string problem = "the file does not fit";
     if (!missing.empty()) problem += "; missing " + name_list(missing);
@@ -45,7 +60,7 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
          {.hint = "Compare its configuration and base model with those it was trained with"});
   }
   c10::NoGradGuard guard;
-  for (const auto& named : wanted) named.parameter.value->copy_(*tensors.find(named.name));
+  for (const auto& named : wanted) named.parameter.value->copy_(*file.tensors.find(named.name));
 }
 
 // PyTorch's xIELU keeps its two constants as buffers in the state dict.
@@ -53,26 +68,61 @@ bool is_constant_buffer(const std::string& key) {
   return key.ends_with(".f.beta") || key.ends_with(".f.eps");
 }
 
-// Only what belongs to `owner`, under `name`, with the base prefix of this model.
-StateDict owned_by(const StateDict& file, const KeyOwner& owner, const std::string& name, const std::string& prefix) {
-  StateDict result;
+// Only what belongs to `owner`, under `name`, with the base prefix of this model and AdapterHub's names inside.
+FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::string& name, const std::string& prefix,
+                  const std::vector<NamedParameter>& wanted) {
+  StateDict own;
+  std::unordered_map<std::string, std::string> keys;
+  bool prefixed = false;
   for (const auto& [key, tensor] : file) {
     const auto modern = modern_key(key);
     const auto found = key_owner(modern);
     if (!found || found->kind != owner.kind || found->name != owner.name || is_constant_buffer(key)) continue;
-    result.add(add_base_prefix(rename_owner(modern, owner, name), prefix), tensor);
+    prefixed = prefixed || has_base_prefix(modern, prefix);
+    const auto here = add_base_prefix(rename_owner(modern, owner, name), prefix);
+    own.add(here, tensor);
+    keys.emplace(here, key);
+  }
+  FromFile result;
+  const bool bare = !prefixed && !own.empty();
+  const auto dialect = detect_key_dialect(own.names());
+  for (const auto& [from, to] : convert_keys(own.names(), KeyDialect::adapterhub)) {
+    result.tensors.add(to, own.at(from));
+    result.spelling.emplace(to, keys.at(from));
+  }
+  std::vector<std::string> names;
+  for (const auto& named : wanted) names.push_back(named.name);
+  std::vector<KeyRename> renames;
+  if (dialect == KeyDialect::plain) {
+    renames = convert_keys(names, dialect);
+  } else {
+    for (const auto& ours : names) renames.push_back({ours, ours});
+  }
+  for (const auto& [ours, spelled] : renames) {
+    const auto renamed = rename_owner(spelled, {owner.kind, name}, owner.name);
+    result.expected.emplace(ours, bare ? strip_base_prefix(renamed, prefix) : renamed);
   }
   return result;
 }
 
 // A static head's keys under ours: classifier.dense.weight → heads.<name>.1.weight.
-StateDict from_layers(const StateDict& file, const HeadLayers& layers, const std::string& name) {
-  StateDict result;
+FromFile from_layers(const StateDict& file, const HeadLayers& layers, const std::string& name,
+                     const std::vector<NamedParameter>& wanted) {
+  FromFile result;
   for (const auto& [key, tensor] : file) {
     for (const auto& [module, index] : layers) {
       if (key.rfind(module + ".", 0) == 0 && key.find('.', module.size() + 1) == std::string::npos) {
-        result.add(text("heads.", name, ".", index, key.substr(module.size())), tensor);
+        const auto here = text("heads.", name, ".", index, key.substr(module.size()));
+        result.tensors.add(here, tensor);
+        result.spelling.emplace(here, key);
       }
+    }
+  }
+  for (const auto& named : wanted) {
+    auto& expected = result.expected[named.name] = named.name;
+    for (const auto& [module, index] : layers) {
+      const auto prefix = text("heads.", name, ".", index, ".");
+      if (named.name.starts_with(prefix)) expected = module + "." + named.name.substr(prefix.size());
     }
   }
   return result;
@@ -82,6 +132,21 @@ StateDict in_dialect(const StateDict& tensors, KeyDialect dialect) {
   StateDict result;
   for (const auto& rename : convert_keys(tensors.names(), dialect)) result.add(rename.to, tensors.at(rename.from));
   return result;
+}
+
+// The one adapter or head that these keys belong to gets another name.
+StateDict renamed_to(const StateDict& tensors, const std::string& name, const std::string& source) {
+  std::set<std::string> names;
+  for (const auto& key : tensors.names())
+    if (const auto owner = key_owner(key)) names.insert(owner->name);
+  if (names.size() != 1) {
+    fail(ErrorCode::state_dict, "rename '" + source + "'", "the file holds not just one adapter or head",
+         {.expected = "tensors of one name", .got = names.empty() ? "none" : name_list(names)});
+  }
+  return tensors.renamed([&](const std::string& key) {
+    const auto owner = key_owner(key);
+    return owner ? rename_owner(key, *owner, name) : key;
+  });
 }
 
 }  // namespace
@@ -105,22 +170,24 @@ void save_head(AdapterModel& model, const std::string& name, const std::string& 
 
 void load_adapter(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file) {
   model.adapter_index(name);
-  const auto tensors = owned_by(read_weights(file), {KeyOwner::Kind::adapter, from}, name, model.backbone().prefix());
-  assign_strictly("loadAdapter '" + name + "' from " + file, model.adapter_state(name),
-                  in_dialect(tensors, KeyDialect::adapterhub));
+  const auto wanted = model.adapter_state(name);
+  const KeyOwner owner{KeyOwner::Kind::adapter, from};
+  assign_strictly("load the adapter '" + from + "' of " + file, wanted,
+                  owned_by(read_weights(file), owner, name, model.backbone().prefix(), wanted));
 }
 
 void load_head(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file,
                const HeadLayers& layers) {
-  const std::string operation = "loadHead '" + name + "' from " + file;
+  const std::string operation = "load the head" + (from.empty() ? "" : " '" + from + "'") + " of " + file;
   const auto weights = read_weights(file);
-  const auto tensors = layers.empty() ? owned_by(weights, {KeyOwner::Kind::head, from}, name, model.backbone().prefix())
-                                      : from_layers(weights, layers, name);
   auto wanted = model.head_state(name);
+  const KeyOwner owner{KeyOwner::Kind::head, from};
+  auto found = layers.empty() ? owned_by(weights, owner, name, model.backbone().prefix(), wanted)
+                              : from_layers(weights, layers, name, wanted);
   if (auto tied = model.head(name).tied_key()) {
     // The decoder's weight is the word embedding's, which a head must not change: same values, or another base model.
     const auto key = "heads." + name + "." + *tied;
-    const auto* decoder = tensors.find(key);
+    const auto* decoder = found.tensors.find(key);
     const auto& embedding = model.backbone().word_embeddings().weight;
     if (decoder != nullptr && decoder->sizes() == embedding.sizes() &&
         !at::equal(decoder->to(embedding.options()), embedding)) {
@@ -129,12 +196,11 @@ void load_head(AdapterModel& model, const std::string& name, const std::string& 
     }
     std::erase_if(wanted, [&](const NamedParameter& named) { return named.name == key; });
     StateDict rest;
-    for (const auto& [name_in_file, tensor] : tensors)
+    for (const auto& [name_in_file, tensor] : found.tensors)
       if (name_in_file != key) rest.add(name_in_file, tensor);
-    assign_strictly(operation, wanted, rest);
-    return;
+    found.tensors = std::move(rest);
   }
-  assign_strictly(operation, wanted, tensors);
+  assign_strictly(operation, wanted, found);
 }
 
 void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtype) {
@@ -147,8 +213,10 @@ void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtyp
   write_safetensors(file, tensors);
 }
 
-void rewrite_weights(const std::string& source, const std::string& target, WeightsFormat format, KeyDialect dialect) {
-  const auto modern = read_weights(source).renamed([](const std::string& key) { return modern_key(key); });
+void rewrite_weights(const std::string& source, const std::string& target, WeightsFormat format, KeyDialect dialect,
+                     const std::string& name) {
+  auto modern = read_weights(source).renamed([](const std::string& key) { return modern_key(key); });
+  if (!name.empty()) modern = renamed_to(modern, name, source);
   write_weights(target, in_dialect(modern, dialect), format);
 }
 

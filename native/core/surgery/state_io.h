@@ -24,8 +24,10 @@ void load_head(AdapterModel& model, const std::string& name, const std::string& 
 /// The backbone's parameters without prefix, as save_pretrained of the bare model names them.
 void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtype);
 
-/// The same tensors in another format and dialect.
-void rewrite_weights(const std::string& source, const std::string& target, WeightsFormat format, KeyDialect dialect);
+/// The same tensors in another format and dialect. `name`: the new name of the adapter or head that the file holds;
+/// empty: the old one stays. Throws ERR_STATE_DICT where there is none to rename, or more than one.
+void rewrite_weights(const std::string& source, const std::string& target, WeightsFormat format, KeyDialect dialect,
+                     const std::string& name = "");
 
 /// Copies values into parameters by their names in named_parameters(). Throws ERR_STATE_DICT.
 void set_parameters(AdapterModel& model, const StateDict& values);

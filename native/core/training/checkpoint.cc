@@ -1,6 +1,7 @@
 #include <c10/core/GradMode.h>
 
 #include <charconv>
+#include <optional>
 
 #include "core/error.h"
 #include "core/state/checksum.h"
@@ -22,9 +23,22 @@ std::string checksum(const StateDict& tensors) {
   return std::to_string(sum);
 }
 
-std::string value_of(const SafetensorsMetadata& metadata, const std::string& key, const std::string& file) {
+std::optional<std::string> find_value(const SafetensorsMetadata& metadata, const std::string& key) {
   for (const auto& [name, value] : metadata)
     if (name == key) return value;
+  return std::nullopt;
+}
+
+// The frozen parts of the buffers: their values and moments are in the file, and must not begin to move.
+std::string frozen_names(const std::vector<FlatParameters*>& parameters) {
+  std::string names;
+  for (const auto* flat : parameters)
+    for (const auto& name : flat->frozen()) names += (names.empty() ? "" : "\n") + name;
+  return names;
+}
+
+std::string value_of(const SafetensorsMetadata& metadata, const std::string& key, const std::string& file) {
+  if (auto found = find_value(metadata, key)) return *found;
   fail(ErrorCode::file_format, "load checkpoint", file + " has no '" + key + "'",
        {.expected = kFormat, .hint = "Resume from a folder that the trainer wrote"});
 }
@@ -43,11 +57,12 @@ void Trainer::save(const std::string& file, const std::string& user) {
     tensors.add("optimizer.second_moment." + number, optimizer_.second_moments()[i].to(at::kCPU));
   }
   tensors.add("random_state", random_.state());
-  write_safetensors(file, tensors,
-                    {{"format", kFormat},
-                     {"steps", std::to_string(optimizer_.steps())},
-                     {"checksum", checksum(tensors)},
-                     {"user", user}});
+  SafetensorsMetadata metadata = {{"format", kFormat},
+                                  {"steps", std::to_string(optimizer_.steps())},
+                                  {"checksum", checksum(tensors)},
+                                  {"user", user}};
+  if (auto frozen = frozen_names(optimizer_.parameters()); !frozen.empty()) metadata.emplace_back("frozen", frozen);
+  write_safetensors(file, tensors, metadata);
 }
 
 std::string Trainer::load(const std::string& file) {
@@ -76,6 +91,9 @@ std::string Trainer::load(const std::string& file) {
     const auto number = std::to_string(i);
     want("optimizer.first_moment." + number, optimizer_.first_moments()[i]);
     want("optimizer.second_moment." + number, optimizer_.second_moments()[i]);
+  }
+  if (find_value(metadata, "frozen").value_or("") != frozen_names(optimizer_.parameters())) {
+    wrong.push_back("other parameters were frozen");
   }
   if (!wrong.empty() || wanted != tensors.size()) {
     fail(ErrorCode::state_dict, "load checkpoint",

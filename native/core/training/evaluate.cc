@@ -14,8 +14,9 @@ namespace {
 ForwardResult joined(const std::vector<ForwardResult>& parts, const std::vector<Shard>& shards) {
   auto all = [&](const auto& field) {
     std::vector<at::Tensor> tensors;
-    for (const auto& part : parts) tensors.push_back(field(part));
-    return tensors[0].defined() ? at::cat(tensors) : at::Tensor();
+    for (const auto& part : parts)
+      if (field(part).defined()) tensors.push_back(field(part));
+    return tensors.empty() ? at::Tensor() : at::cat(tensors);
   };
   ForwardResult result;
   result.logits = all([](const auto& part) { return part.logits; });
@@ -26,6 +27,8 @@ ForwardResult joined(const std::vector<ForwardResult>& parts, const std::vector<
   if (alike) result.encoded.last = all([](const auto& part) { return part.encoded.last; });
   for (size_t i = 0; i < parts[0].encoded.hidden_states.size(); ++i)
     result.encoded.hidden_states.push_back(all([i](const auto& part) { return part.encoded.hidden_states[i]; }));
+  for (size_t i = 0; i < parts[0].head_logits.size(); ++i)
+    result.head_logits.push_back(all([i](const auto& part) { return part.head_logits[i]; }));
   for (size_t i = 0; i < parts.size(); ++i) {
     if (shards[i].share == 0) continue;
     auto loss = parts[i].loss * shards[i].share;

@@ -1,6 +1,9 @@
 #include "core/training/forward.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/nonzero.h>
+
+#include <algorithm>
 
 #include "core/training/loss.h"
 
@@ -14,10 +17,42 @@ void check_labels(AdapterModel& model, const PackedBatch& batch, const std::stri
                masked ? model.backbone().config().vocab_size : head.config().num_labels);
 }
 
+namespace {
+
+// One pass through the backbone for all rows; then each head reads its own.
+ForwardResult answer_rows(AdapterModel& model, const PackedBatch& batch, const ForwardContext& context,
+                          const ForwardRequest& request) {
+  auto& backbone = model.backbone();
+  std::vector<Head*> heads;
+  for (const auto& name : request.heads) heads.push_back(&model.head(name));
+  const bool first = std::all_of(heads.begin(), heads.end(), [](Head* head) { return head->reads_first_tokens(); });
+  ForwardResult result;
+  result.encoded = backbone.encode(batch, context, {first && !request.last_hidden_state, request.hidden_states});
+  const auto& last = result.encoded.last;
+  for (size_t i = 0; i < heads.size(); ++i) {
+    std::vector<at::Tensor> parts;
+    for (int64_t row : request.row_heads[i]) {
+      const int64_t begin = result.encoded.first_only ? row : batch.layout.starts()[row];
+      parts.push_back(last.narrow(0, begin, heads[i]->reads_first_tokens() ? 1 : batch.layout.length(row)));
+    }
+    if (parts.empty()) {
+      result.head_logits.emplace_back();
+      continue;
+    }
+    auto x = at::cat(parts);
+    if (heads[i]->reads_first_tokens() && heads[i]->config().use_pooler) x = backbone.pool(x);
+    result.head_logits.push_back(heads[i]->forward(x, context.random));
+  }
+  return result;
+}
+
+}  // namespace
+
 ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, Random* random) {
   check_labels(model, batch, request.head);
   ForwardContext context{&batch.layout, request.segments, random};
   auto& backbone = model.backbone();
+  if (!request.heads.empty()) return answer_rows(model, batch, context, request);
   ForwardResult result;
   if (request.head.empty()) {
     result.encoded = backbone.encode(batch, context, {false, request.hidden_states});

@@ -11,6 +11,9 @@ namespace ta {
 struct ForwardRequest {
   std::vector<RowSegment> segments;
   std::string head;  ///< empty: hidden states alone
+  /// Instead of `head`, for answers without a loss: heads, and the rows that each of them answers, in rising order.
+  std::vector<std::string> heads;
+  std::vector<std::vector<int64_t>> row_heads;
   bool hidden_states = false;
   bool last_hidden_state = false;
   bool logits = true;  ///< false: only the loss is read, so token heads skip tokens without a label
@@ -19,7 +22,9 @@ struct ForwardRequest {
 
 struct ForwardResult {
   at::Tensor logits;  ///< [rows or tokens, labels]
-  at::Tensor loss;    ///< scalar; undefined without labels
+  std::vector<at::Tensor>
+      head_logits;  ///< for each of the request's heads [its rows or their tokens, labels]; undefined without rows
+  at::Tensor loss;  ///< scalar; undefined without labels
   Encoded encoded;
 };
 

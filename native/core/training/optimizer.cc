@@ -42,21 +42,27 @@ void AdamW::step(double learning_rate) {
   c10::NoGradGuard guard;
   ++steps_;
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    const int64_t decayed = parameters_[i]->decayed(), all = parameters_[i]->values().numel();
-    update(i, 0, decayed, learning_rate, options_.weight_decay);
-    update(i, decayed, all, learning_rate, 0.0);
+    update(i, true, learning_rate);
+    update(i, false, learning_rate);
   }
 }
 
-void AdamW::update(size_t i, int64_t begin, int64_t end, double learning_rate, double weight_decay) {
-  if (begin == end) return;
-  auto part = [&](const at::Tensor& whole) { return whole.narrow(0, begin, end - begin); };
-  at::Tensor values = part(parameters_[i]->values()), grads = part(parameters_[i]->grads());
-  at::Tensor first = part(first_[i]), second = part(second_[i]);
-  // The kernel reads the step number from a tensor that its caller advances.
-  auto steps = at::full({}, static_cast<double>(steps_), values.options());
-  at::_fused_adamw_({values}, {grads}, {first}, {second}, {}, {steps}, learning_rate, options_.beta1, options_.beta2,
-                    weight_decay, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+void AdamW::update(size_t i, bool decay, double learning_rate) {
+  std::vector<at::Tensor> values, grads, first, second, steps;
+  // The kernel reads the step number from tensors that its caller advances.
+  const auto step = at::full({}, static_cast<double>(steps_), parameters_[i]->values().options());
+  for (const auto& range : parameters_[i]->ranges()) {
+    if (range.decay != decay) continue;
+    auto part = [&](const at::Tensor& whole) { return whole.narrow(0, range.begin, range.end - range.begin); };
+    values.push_back(part(parameters_[i]->values()));
+    grads.push_back(part(parameters_[i]->grads()));
+    first.push_back(part(first_[i]));
+    second.push_back(part(second_[i]));
+    steps.push_back(step);
+  }
+  if (values.empty()) return;
+  at::_fused_adamw_(values, grads, first, second, {}, steps, learning_rate, options_.beta1, options_.beta2,
+                    decay ? options_.weight_decay : 0.0, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
 }
 
 }  // namespace ta

@@ -1,7 +1,8 @@
 #pragma once
 // AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) on flat buffers, with torch.optim.AdamW's arithmetic:
 //   p ← p (1 - lr·wd);  m ← β1 m + (1-β1) g;  v ← β2 v + (1-β2) g²;  p ← p - lr/(1-β1ᵗ) · m / (√v/√(1-β2ᵗ) + ε)
-// Each buffer is one fused call for its part with weight decay and one for the part without.
+// Each buffer is one fused call for its parts with weight decay and one for those without. What is frozen is in
+// neither.
 
 #include <vector>
 
@@ -33,7 +34,7 @@ class AdamW {
   void set_steps(int64_t steps);
 
  private:
-  void update(size_t i, int64_t begin, int64_t end, double learning_rate, double weight_decay);
+  void update(size_t i, bool decay, double learning_rate);
 
   std::vector<FlatParameters*> parameters_;
   AdamWOptions options_;

@@ -30,6 +30,15 @@ std::vector<RowSegment> rows_of(const std::vector<RowSegment>& segments, int64_t
   return part;
 }
 
+std::vector<std::vector<int64_t>> rows_of(const std::vector<std::vector<int64_t>>& row_heads, int64_t first,
+                                          int64_t last) {
+  std::vector<std::vector<int64_t>> part(row_heads.size());
+  for (size_t i = 0; i < row_heads.size(); ++i)
+    for (int64_t row : row_heads[i])
+      if (row >= first && row < last) part[i].push_back(row - first);
+  return part;
+}
+
 }  // namespace
 
 int shard_count(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request) {
@@ -55,6 +64,7 @@ std::vector<Shard> split(AdapterModel& model, const PackedBatch& batch, const Fo
     last = i == count ? rows : std::clamp(last, first + 1, rows);
     Shard shard{batch.rows(first, last, !reads_rows(model, request)), request};
     shard.request.segments = rows_of(request.segments, first, last);
+    shard.request.row_heads = rows_of(request.row_heads, first, last);
     if (labels > 0) shard.share = static_cast<double>(counted(*shard.batch.labels)) / labels;
     shards.push_back(std::move(shard));
     first = last;

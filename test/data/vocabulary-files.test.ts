@@ -1,0 +1,81 @@
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { TextTokenizer } from '../../lib/data/tokenizer.js'
+import { hasTokenizer } from '../../lib/data/tokenizer-files.js'
+
+const fixtures = 'test/data/fixtures/vocabularies'
+
+interface Encodings {
+  readonly vocabSize: number
+  readonly special: number[]
+  readonly rows: readonly { text: string; pair: string | null; ids: number[]; converted?: number[]; types: number[] }[]
+}
+
+// From fixtures/make_vocabularies.py: transformers' slow tokenizers, and what it converts them to where that differs.
+for (const name of readdirSync(fixtures)) {
+  test(`${name}: ids and types as those of the slow tokenizer`, (t) => {
+    const folder = join(fixtures, name)
+    const { vocabSize, special, rows } = JSON.parse(readFileSync(join(folder, 'encodings.json'), 'utf8')) as Encodings
+    t.true(hasTokenizer(folder))
+    const tokenizer = TextTokenizer.fromFolder(folder)
+    for (const { text, pair, ids, converted = ids, types } of rows) {
+      const encoded = tokenizer.encode(text, pair, { maxLength: 1000 })
+      const what = JSON.stringify({ text, pair })
+      t.deepEqual([...encoded.inputIds], converted, what)
+      t.deepEqual([...encoded.tokenTypeIds], types, what)
+    }
+    t.is(tokenizer.vocabSize, vocabSize)
+    t.deepEqual([...tokenizer.specialIds].sort(), special.sort())
+  })
+}
+
+test('the special tokens of a folder that names none are those of its class', (t) => {
+  const roberta = TextTokenizer.fromFolder(join(fixtures, 'roberta'))
+  t.deepEqual([roberta.clsId, roberta.padId, roberta.sepId, roberta.unknownId, roberta.maskId], [0, 1, 2, 3, 4])
+  t.is(roberta.specialTokenCount(true), 4)
+  const bert = TextTokenizer.fromFolder(join(fixtures, 'bert'))
+  t.deepEqual([bert.padId, bert.unknownId, bert.clsId, bert.sepId, bert.maskId], [0, 1, 2, 3, 4])
+  t.is(bert.modelMaxLength, Infinity)
+  t.is(TextTokenizer.fromFolder(join(fixtures, 'bert-cased')).modelMaxLength, 32)
+})
+
+test('words and decoding', (t) => {
+  const tokenizer = TextTokenizer.fromFolder(join(fixtures, 'roberta'))
+  const { inputIds, wordIds } = tokenizer.encodeWords(['small', 'furry'])
+  t.deepEqual([...inputIds], [...tokenizer.encode(' small furry').inputIds])
+  t.is(wordIds[1], 0)
+  t.is(tokenizer.decode(inputIds), ' small furry')
+})
+
+function copy(name: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'vocabulary-'))
+  cpSync(join(fixtures, name), folder, { recursive: true })
+  return folder
+}
+
+test('damaged and unknown folders', (t) => {
+  const folder = copy('roberta')
+  const wrong = (message: RegExp, code = 'ERR_INVALID_FILE') => {
+    t.throws(() => TextTokenizer.fromFolder(folder), { code, message })
+  }
+  const vocab = readFileSync(join(folder, 'vocab.json'), 'utf8')
+  writeFileSync(join(folder, 'merges.txt'), '#version: 0.2\na b\nabc\n')
+  wrong(/merges\.txt, line 3: expected two pieces and a space between them, got 'abc'/)
+  writeFileSync(join(folder, 'merges.txt'), '')
+  writeFileSync(join(folder, 'vocab.json'), vocab.replace('"<s>"', '"<t>"'))
+  wrong(/vocab\.json has no token '<s>'.*tokenizer_config\.json/)
+  writeFileSync(join(folder, 'vocab.json'), vocab.replace('"a": 69', '"a": "many"'))
+  wrong(/the id of 'a' is many/)
+  writeFileSync(join(folder, 'vocab.json'), vocab)
+  writeFileSync(join(folder, 'added_tokens.json'), `{"huge": ${2 ** 40}}`)
+  wrong(/an added token is not/)
+  rmSync(join(folder, 'added_tokens.json'))
+  writeFileSync(join(folder, 'tokenizer_config.json'), '{"tokenizer_class": "GPT2Tokenizer"}')
+  t.false(hasTokenizer(folder))
+  wrong(/belongs to a GPT2Tokenizer.*vocab\.json and merges\.txt of a RobertaTokenizer/, 'ERR_UNSUPPORTED')
+  rmSync(join(folder, 'merges.txt'))
+  t.false(hasTokenizer(folder))
+  wrong(/holds no tokenizer.*vocab\.json and merges\.txt of a RoBERTa model/, 'ERR_FILE_NOT_FOUND')
+})
