@@ -16,7 +16,7 @@ const texts = [
 
 const classification = (model) => model.addClassificationHead('a', { numLabels: 3, layers: 2 })
 
-// [folder, model, adapter, head, format, dialect?, twin?]
+// [folder, model, adapter (null: the head alone), head, format, dialect?, twin?]
 const written = [
   ['bert-safetensors', 'bert-tiny', 'seq_bn[reduction_factor=4]', classification, 'safetensors'],
   ['bert-bin', 'bert-tiny', 'seq_bn[reduction_factor=4]', classification, 'bin'],
@@ -44,14 +44,16 @@ const written = [
     (model) => model.addMultiLabelClassificationHead('a', { numLabels: 5 }),
     'safetensors'
   ],
-  ['xlm-roberta-integer-scaling', 'xlm-roberta-tiny', 'par_bn[scaling=2]', classification, 'bin']
+  ['xlm-roberta-integer-scaling', 'xlm-roberta-tiny', 'par_bn[scaling=2]', classification, 'bin'],
+  ['bert-head-bin', 'bert-tiny', null, classification, 'bin'],
+  ['roberta-head', 'roberta-tiny', null, (model) => model.addTaggingHead('a', { numLabels: 4 }), 'safetensors']
 ]
 
 /** Rows of the logits; token-wise logits without what lies past each row's end. */
 async function logitsOf(model, rows) {
   const answers = []
   for (const row of rows) {
-    const { logits } = await model.forward({ inputIds: [row] }, { adapters: 'a' })
+    const { logits } = await model.forward({ inputIds: [row] }, { adapters: model.adapters.has('a') ? 'a' : null })
     const width = logits.shape.at(-1)
     const lists = Array.from({ length: logits.data.length / width }, (_, i) => [
       ...logits.data.subarray(i * width, (i + 1) * width)
@@ -83,12 +85,16 @@ async function writeTiny(out, models) {
   for (const [folder, base, adapter, addHead, format, dialect = 'adapterhub', twin] of written) {
     const source = join(models, base)
     const model = await AutoModel.fromPretrained(source)
-    model.addAdapter('a', adapter)
+    if (adapter !== null) model.addAdapter('a', adapter)
     addHead(model)
     fill(model)
-    await model.saveAdapter(join(out, folder), 'a', { format, dialect })
+    const target = join(out, folder)
+    await (adapter === null
+      ? model.saveHead(target, 'a', { format })
+      : model.saveAdapter(target, 'a', { format, dialect }))
     const ids = rowsOf[base] ?? rows
-    cases.push({ folder, model: source, format, dialect, twin, rows: ids, logits: await logitsOf(model, ids) })
+    const kind = adapter === null ? 'head' : 'adapter'
+    cases.push({ folder, kind, model: source, format, dialect, twin, rows: ids, logits: await logitsOf(model, ids) })
     model.dispose()
     console.log(`✓ Node wrote ${folder}`)
   }

@@ -35,8 +35,13 @@ def check_keys(model, folder):
 
 def check_adapterhub(case, folder):
     model = load_base(case["model"])
-    name = model.load_adapter(str(folder), use_safetensors=case["format"] == "safetensors", set_active=True)
-    problems = check_keys(model, folder) + ([] if name == "a" else [f"the adapter is called {name}"])
+    safe = case["format"] == "safetensors"
+    if case.get("kind") == "head":
+        _, name = model.load_head(str(folder), use_safetensors=safe)
+        model.active_head = name
+    else:
+        name = model.load_adapter(str(folder), use_safetensors=safe, set_active=True)
+    problems = check_keys(model, folder) + ([] if name == "a" else [f"it is called {name}"])
     worst = difference([torch.tensor(row) for row in case["logits"]], logits_of(model, case["rows"]))
     if not worst <= TOLERANCE:
         problems.append(f"logits differ by {worst:.1e}")
