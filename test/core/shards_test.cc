@@ -72,6 +72,23 @@ TEST(shards_give_the_gradients_of_the_whole_batch) {
   }
 }
 
+TEST(a_shard_whose_rows_use_nothing_that_trains_counts_in_the_loss) {
+  const Threads threads(2);
+  auto model = tiny_model(HeadType::classification, 0);
+  model->set_trainable({{"a"}, {}, {}});
+  auto batch = std::move(batch_for(*model, HeadType::classification)[0]);
+  for (bool first : {true, false}) {
+    batch.request.segments = {{0, 3, {}}, {3, 4, {}}};
+    batch.request.segments[first ? 0 : 1].adapters = {model->adapter_index("a")};
+    const auto whole = gradients(*model, batch, 1), shared = gradients(*model, batch, 2);
+    CHECK_NEAR(shared.loss, whole.loss, 1e-6);
+    CHECK(whole.grads[0].abs().max().item<double>() > 0);
+    CHECK(difference(shared.grads[0], whole.grads[0]) < 1e-5);
+  }
+  batch.request.segments = {{0, 4, {}}};
+  CHECK_THROWS(ErrorCode::invalid_argument, gradients(*model, batch, 2));
+}
+
 TEST(shards_with_dropout_give_the_same_bits_twice) {
   const Threads threads(3);
   auto model = tiny_model(HeadType::classification, 0.3);

@@ -4,6 +4,7 @@
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <optional>
 
 #include "core/error.h"
@@ -25,8 +26,13 @@ std::vector<FlatParameters*> checked_trainable(AdapterModel& model) {
   return trainable;
 }
 
+struct Passed {
+  double loss = 0;
+  bool reached = false;  // something that trains took part
+};
+
 // Forward and backward on this thread; gradients weigh `share`, the loss does not.
-double pass(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, Random* random,
+Passed pass(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, Random* random,
             double share) {
   c10::AutoGradMode grad_mode(true);
   auto loss = forward(model, batch, request, random).loss;
@@ -34,13 +40,15 @@ double pass(AdapterModel& model, const PackedBatch& batch, const ForwardRequest&
     fail(ErrorCode::invalid_argument, "train", "there is no loss without a head",
          {.hint = "Add a head and make it active"});
   }
-  if (!loss.requires_grad()) {
-    fail(ErrorCode::invalid_argument, "train", "no trainable parameter takes part in this batch's loss",
-         {.hint = "Make the adapter that trains the active one"});
-  }
-  const auto value = loss.item<double>();
-  (share == 1 ? loss : loss * share).backward();
-  return value;
+  const Passed passed{loss.item<double>(), loss.requires_grad()};
+  if (passed.reached) (share == 1 ? loss : loss * share).backward();
+  return passed;
+}
+
+void check_reached(bool reached) {
+  if (reached) return;
+  fail(ErrorCode::invalid_argument, "train", "no trainable parameter takes part in this batch's loss",
+       {.hint = "Make the adapter that trains the active one"});
 }
 
 }  // namespace
@@ -64,14 +72,16 @@ double Gradients::add(const PackedBatch& batch, ForwardRequest request, Random* 
     if (parts.size() > 1) return add_shards(parts, random, share);
   }
   const ThreadScope threads(batch.layout.tokens(), model_.backbone().config().hidden_size);
-  return pass(model_, batch, request, random, share);
+  const auto passed = pass(model_, batch, request, random, share);
+  check_reached(passed.reached);
+  return passed.loss;
 }
 
 double Gradients::add_shards(std::vector<Shard>& shards, Random* random, double share) {
   make_extra(shards.size() - 1);
   std::vector<Random> randoms;
   for (size_t i = 0; random != nullptr && i < shards.size(); ++i) randoms.push_back(random->fork());
-  std::vector<double> losses(shards.size(), 0);
+  std::vector<Passed> passed(shards.size());
   run_shards(shards.size(), [&](size_t i) {
     auto& shard = shards[i];
     if (shard.share == 0) return;  // no label that counts
@@ -80,12 +90,13 @@ double Gradients::add_shards(std::vector<Shard>& shards, Random* random, double 
       for (auto& flat : extra_[i - 1].flat) flat.zero_();
       scope.emplace(extra_[i - 1].views);
     }
-    losses[i] = pass(model_, shard.batch, shard.request, random ? &randoms[i] : nullptr, share * shard.share);
+    passed[i] = pass(model_, shard.batch, shard.request, random ? &randoms[i] : nullptr, share * shard.share);
   });
+  check_reached(std::any_of(passed.begin(), passed.end(), [](const auto& part) { return part.reached; }));
   double loss = 0;
   for (size_t i = 0; i < shards.size(); ++i) {
     if (shards[i].share == 0) continue;
-    loss += losses[i] * shards[i].share;
+    loss += passed[i].loss * shards[i].share;
     for (size_t p = 0; i > 0 && p < parameters_.size(); ++p) parameters_[p]->grads().add_(extra_[i - 1].flat[p]);
   }
   return loss;
