@@ -79,11 +79,9 @@ export class Model extends HeadAdders {
     const loaded = AdapterConfig.load(config)
     const parts = loaded.method === 'union' ? loaded.configs : [loaded]
     const native = parts.map((part) => nativeBottleneckConfig(part, this.config))
-    const restore = this.#roles()
-    if (replaces) this.deleteAdapter(name)
-    nativeCall(() => this.#native.addAdapter(name, native, seedFor(this.#seed, name)))
+    nativeCall(() => this.#native.addAdapter(name, native, seedFor(this.#seed, name), replaces))
     this.#adapters.set(name, loaded)
-    if (replaces) restore()
+    if (replaces) this.#setTrainable(this.#trains)
   }
 
   deleteAdapter(name: string): void {
@@ -108,14 +106,11 @@ export class Model extends HeadAdders {
   addHead(name: string, config: HeadConfig, options: AddOptions = {}): void {
     this.#configurable('addHead')
     const replaces = isTaken('head', name, this.#heads, options)
-    const restore = this.#roles()
-    if (replaces) this.deleteHead(name)
-    nativeCall(() =>
-      this.#native.addHead(name, nativeHeadConfig(this.#withDropout(config)), seedFor(this.#seed, `head ${name}`))
-    )
+    const native = nativeHeadConfig(this.#withDropout(config))
+    nativeCall(() => this.#native.addHead(name, native, seedFor(this.#seed, `head ${name}`), replaces))
     this.#heads.set(name, config)
-    this.#activeHead ??= name
-    if (replaces) restore()
+    if (replaces) this.#setTrainable(this.#trains)
+    else this.#activeHead ??= name
   }
 
   deleteHead(name: string): void {
@@ -365,16 +360,6 @@ export class Model extends HeadAdders {
   #withDropout(config: HeadConfig): HeadConfig {
     if (config.headType === 'masked_lm' || config.dropoutProb !== null) return config
     return { ...config, dropoutProb: this.config.classifierDropout }
-  }
-
-  /** What replaces an adapter or head takes over what the old one did: it stays active, and trains where that did. */
-  #roles(): () => void {
-    const [active, activeHead, trains] = [this.#active, this.#activeHead, this.#trains]
-    return () => {
-      this.#active = active
-      this.#activeHead = activeHead
-      this.#setTrainable(trains)
-    }
   }
 
   #usable(operation: string): void {

@@ -146,10 +146,13 @@ export interface NativeModel {
   loadWeights(folder: string): Promise<LoadReport>
   /** Random weights for every parameter that has none, as Hugging Face initialises them. */
   initWeights(seed: number): Promise<void>
-  /** One config, or several that name different places (a union). */
-  addAdapter(name: string, configs: readonly NativeBottleneckConfig[], seed: number): void
+  /**
+   * One config, or several that name different places (a union). `replace`: takes the place of one of this name, which
+   * stays as it was where the new one cannot be made.
+   */
+  addAdapter(name: string, configs: readonly NativeBottleneckConfig[], seed: number, replace?: boolean): void
   deleteAdapter(name: string): void
-  addHead(name: string, config: NativeHeadConfig, seed: number): void
+  addHead(name: string, config: NativeHeadConfig, seed: number, replace?: boolean): void
   deleteHead(name: string): void
   /** What trains is what gradients reach; everything else is frozen. */
   setTrainable(what: NativeTrainable): void

@@ -218,8 +218,9 @@ Napi::Value ModelWrap::add_adapter(const Napi::CallbackInfo& info) {
       result.push_back(to_bottleneck_config(array.Get(i).As<Napi::Object>()));
     return result;
   });
-  return sync(info, [name = text_of(info, 0), configs, seed = info[2].As<Napi::Number>().Int64Value()](ModelState& s) {
-    s.model.add_adapter(name, configs, static_cast<uint64_t>(seed));
+  return sync(info, [name = text_of(info, 0), configs, seed = info[2].As<Napi::Number>().Int64Value(),
+                     replace = info[3].ToBoolean().Value()](ModelState& s) {
+    s.model.add_adapter(name, configs, static_cast<uint64_t>(seed), replace);
     return Done{};
   });
 }
@@ -230,8 +231,9 @@ Napi::Value ModelWrap::delete_adapter(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelWrap::add_head(const Napi::CallbackInfo& info) {
   auto config = guarded(info.Env(), [&] { return to_head_config(info[1].As<Napi::Object>()); });
-  return sync(info, [name = text_of(info, 0), config, seed = info[2].As<Napi::Number>().Int64Value()](ModelState& s) {
-    s.model.add_head(name, config, static_cast<uint64_t>(seed));
+  return sync(info, [name = text_of(info, 0), config, seed = info[2].As<Napi::Number>().Int64Value(),
+                     replace = info[3].ToBoolean().Value()](ModelState& s) {
+    s.model.add_head(name, config, static_cast<uint64_t>(seed), replace);
     return Done{};
   });
 }

@@ -153,7 +153,7 @@ TEST(answers_of_shared_rows_are_those_of_one_thread) {
     request.hidden_states = true;
     auto answer = [&](int count) {
       const Threads threads(count);
-      CHECK_EQ(shard_count(*model, batch, request), count);
+      CHECK_EQ(shard_count(*model, batch), count);
       return evaluate(*model, batch, request);
     };
     const auto whole = answer(1), shared = answer(3);

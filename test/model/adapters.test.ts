@@ -36,6 +36,33 @@ test('overwriteOk replaces an adapter and a head', async (t) => {
   t.deepEqual((await model.forward({ inputIds }, { head: 'a' })).logits?.shape, [4, 5])
 })
 
+test('an adapter or a head that cannot be made leaves everything as it was', async (t) => {
+  const model = await load(t)
+  model.addAdapter('a', 'seq_bn[reduction_factor=8]')
+  model.addClassificationHead('a')
+  model.setActiveAdapters('a')
+  model.trainAdapter('a')
+  const before = snapshot(model, /./)
+  const trainable = model.adapterSummary().trainableParameters
+  const tooLarge = { mhAdapter: false, outputAdapter: true, reductionFactor: 1e-7, nonLinearity: 'relu' } as const
+  for (const options of [{ overwriteOk: true }, {}]) {
+    const name = options.overwriteOk ? 'a' : 'b'
+    t.throws(() => model.addAdapter(name, tooLarge, options), { message: /too large.*reductionFactor/ })
+    t.throws(() => model.addAdapter(name, { ...tooLarge, reductionFactor: 8, leaveOut: [0, 1, 2, 3, 4, 5] }, options), {
+      message: /no place/
+    })
+  }
+  t.throws(() => model.addClassificationHead('a', { numLabels: 1e12, overwriteOk: true }))
+  t.deepEqual([...model.adapters.keys()], ['a'])
+  t.deepEqual([...model.heads.keys()], ['a'])
+  t.is(model.activeAdapters, 'a')
+  t.is(model.adapterSummary().trainableParameters, trainable)
+  t.deepEqual(moved(before, snapshot(model, /./)), [])
+  model.trainAdapter('a')
+  model.addAdapter('b')
+  t.is((await model.forward({ inputIds })).logits?.shape[0], 4)
+})
+
 test('an unknown name brings the nearest known one', async (t) => {
   const model = await load(t)
   t.throws(() => model.deleteAdapter('a'), { message: /no 'a' here; there is none yet/ })

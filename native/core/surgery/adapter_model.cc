@@ -44,6 +44,7 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
 // Which configuration stands at which site.
 std::vector<std::pair<const SitePlace*, const BottleneckConfig*>> place_adapters(
     const std::string& operation, const std::vector<BottleneckConfig>& configs, const std::vector<SitePlace>& places) {
+  constexpr int64_t largest = 1 << 20;
   const int64_t layers = places.empty() ? 0 : places.back().layer + 1;
   for (const auto& config : configs) {
     if (static_cast<int64_t>(config.bottleneck_sizes.size()) == layers) continue;
@@ -56,6 +57,12 @@ std::vector<std::pair<const SitePlace*, const BottleneckConfig*>> place_adapters
     for (const auto& config : configs) {
       const bool wanted = place.location == Location::attention ? config.mh_adapter : config.output_adapter;
       if (!wanted || config.bottleneck_sizes[place.layer] == 0) continue;
+      if (config.bottleneck_sizes[place.layer] > largest) {
+        fail(ErrorCode::out_of_range, operation, text("the bottleneck of layer ", place.layer, " is too large"),
+             {.expected = text("at most ", largest),
+              .got = text(config.bottleneck_sizes[place.layer]),
+              .hint = "The bottleneck is the hidden size divided by reductionFactor"});
+      }
       if (here != nullptr) {
         fail(ErrorCode::invalid_argument, operation,
              text("two configurations want the same place in layer ", place.layer));
@@ -82,14 +89,37 @@ AdapterModel::AdapterModel(std::shared_ptr<Model> backbone, at::Device device)
   root_.add("heads", heads_container_);
 }
 
-void AdapterModel::add_adapter(const std::string& name, const std::vector<BottleneckConfig>& configs, uint64_t seed) {
+void AdapterModel::add_adapter(const std::string& name, const std::vector<BottleneckConfig>& configs, uint64_t seed,
+                               bool replace) {
   const std::string operation = "addAdapter '" + name + "'";
   check_name(operation, name);
-  if (adapters_.count(name)) fail(ErrorCode::invalid_argument, operation, "an adapter of this name exists already");
   const auto places = backbone_->sites();
   const auto chosen = place_adapters(operation, configs, places);
 
+  // What stood under this name steps aside, and comes back where the new one cannot be made.
+  std::optional<Adapter> before;
+  std::vector<std::shared_ptr<Bottleneck>> modules_before;
+  if (auto found = adapters_.find(name); found != adapters_.end()) {
+    if (!replace) fail(ErrorCode::invalid_argument, operation, "an adapter of this name exists already");
+    for (const auto& place : places) modules_before.push_back(place.site->at(found->second.index));
+    before.emplace(std::move(found->second));
+    remove_adapter(name, before->index);
+  }
   const int64_t index = next_index_++;
+  try {
+    make_adapter(name, index, chosen, seed);
+  } catch (...) {
+    remove_adapter(name, index);
+    if (before) {
+      for (size_t i = 0; i < places.size(); ++i)
+        if (modules_before[i]) places[i].site->add(before->index, name, modules_before[i]);
+      adapters_[name] = std::move(*before);
+    }
+    throw;
+  }
+}
+
+void AdapterModel::make_adapter(const std::string& name, int64_t index, const Placement& chosen, uint64_t seed) {
   std::vector<std::pair<std::shared_ptr<Bottleneck>, const BottleneckConfig*>> made;
   for (const auto& [place, config] : chosen) {
     auto adapter =
@@ -108,26 +138,31 @@ void AdapterModel::add_adapter(const std::string& name, const std::vector<Bottle
   }
 }
 
-void AdapterModel::delete_adapter(const std::string& name) {
-  const int64_t index = find_named(adapters_, "deleteAdapter", name).index;
+void AdapterModel::remove_adapter(const std::string& name, int64_t index) {
   for (const auto& place : backbone_->sites()) place.site->remove(index, name);
   adapters_.erase(name);
+}
+
+void AdapterModel::delete_adapter(const std::string& name) {
+  remove_adapter(name, find_named(adapters_, "deleteAdapter", name).index);
 }
 
 int64_t AdapterModel::adapter_index(const std::string& name) const {
   return find_named(adapters_, "adapter", name).index;
 }
 
-void AdapterModel::add_head(const std::string& name, const HeadConfig& config, uint64_t seed) {
+void AdapterModel::add_head(const std::string& name, const HeadConfig& config, uint64_t seed, bool replace) {
   const std::string operation = "addHead '" + name + "'";
   check_name(operation, name);
-  if (heads_.count(name)) fail(ErrorCode::invalid_argument, operation, "a head of this name exists already");
+  if (heads_.count(name) && !replace)
+    fail(ErrorCode::invalid_argument, operation, "a head of this name exists already");
   auto head = std::make_shared<Head>(config, *backbone_);
   auto flat = std::make_unique<FlatParameters>(parameters_below(*head, "heads." + name), device_);
   Random random(seed);
   for (const auto& named : flat->parameters()) {
     initialise(named.parameter, backbone_->config().initializer_range, random);
   }
+  if (heads_.count(name)) delete_head(name);
   heads_container_->add(name, head);
   heads_[name] = {std::move(head), std::move(flat)};
 }

@@ -29,12 +29,14 @@ class AdapterModel {
 
   /// Several configs name different places of one adapter. Throws ERR_INVALID_ARGUMENT: a name that is taken or has a
   /// dot, sizes for another number of layers, two configs for one place, no place at all.
-  void add_adapter(const std::string& name, const std::vector<BottleneckConfig>& configs, uint64_t seed);
+  /// `replace`: takes the place of one of this name, which stays as it was where the new one cannot be made.
+  void add_adapter(const std::string& name, const std::vector<BottleneckConfig>& configs, uint64_t seed,
+                   bool replace = false);
   void delete_adapter(const std::string& name);
   /// The index that sites know it by. Throws ERR_INVALID_ARGUMENT with the names there are.
   int64_t adapter_index(const std::string& name) const;
 
-  void add_head(const std::string& name, const HeadConfig& config, uint64_t seed);
+  void add_head(const std::string& name, const HeadConfig& config, uint64_t seed, bool replace = false);
   void delete_head(const std::string& name);
   Head& head(const std::string& name);
 
@@ -58,6 +60,9 @@ class AdapterModel {
     std::shared_ptr<Head> head;
     std::unique_ptr<FlatParameters> flat;
   };
+  using Placement = std::vector<std::pair<const SitePlace*, const BottleneckConfig*>>;
+  void make_adapter(const std::string& name, int64_t index, const Placement& chosen, uint64_t seed);
+  void remove_adapter(const std::string& name, int64_t index);
   void set_base_trainable(const std::vector<std::string>& names);
 
   std::shared_ptr<Model> backbone_;

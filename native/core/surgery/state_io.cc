@@ -3,6 +3,8 @@
 #include <ATen/ops/equal.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+#include <charconv>
 #include <set>
 #include <unordered_map>
 #include <unordered_set>
@@ -61,6 +63,27 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
   }
   c10::NoGradGuard guard;
   for (const auto& named : wanted) named.parameter.value->copy_(*file.tensors.find(named.name));
+}
+
+// One more than the highest layer that a name speaks of: `…layer.3.…` → 4; 0 where none does.
+int64_t layers_of(const std::string& name) {
+  const auto at = name.find(".layer.");
+  if (at == std::string::npos) return 0;
+  int64_t layer = 0;
+  const auto* begin = name.data() + at + 7;
+  const auto [end, error] = std::from_chars(begin, name.data() + name.size(), layer);
+  return error == std::errc() && end != begin ? layer + 1 : 0;
+}
+
+void check_layers(const std::string& operation, const std::vector<NamedParameter>& wanted, const FromFile& file) {
+  int64_t here = 0, there = 0;
+  for (const auto& named : wanted) here = std::max(here, layers_of(named.name));
+  for (const auto& [name, tensor] : file.tensors) there = std::max(there, layers_of(name));
+  if (here == there || there == 0) return;
+  fail(ErrorCode::state_dict, operation, "it was made for another base model",
+       {.expected = text("an adapter whose last layer is ", here - 1),
+        .got = text("one whose last layer is ", there - 1),
+        .hint = "Load the base model that it was trained with"});
 }
 
 // PyTorch's xIELU keeps its two constants as buffers in the state dict.
@@ -172,8 +195,10 @@ void load_adapter(AdapterModel& model, const std::string& name, const std::strin
   model.adapter_index(name);
   const auto wanted = model.adapter_state(name);
   const KeyOwner owner{KeyOwner::Kind::adapter, from};
-  assign_strictly("load the adapter '" + from + "' of " + file, wanted,
-                  owned_by(read_weights(file), owner, name, model.backbone().prefix(), wanted));
+  const auto operation = "load the adapter '" + from + "' of " + file;
+  const auto found = owned_by(read_weights(file), owner, name, model.backbone().prefix(), wanted);
+  check_layers(operation, wanted, found);
+  assign_strictly(operation, wanted, found);
 }
 
 void load_head(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file,

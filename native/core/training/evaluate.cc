@@ -41,7 +41,7 @@ ForwardResult joined(const std::vector<ForwardResult>& parts, const std::vector<
 
 ForwardResult evaluate(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request) {
   c10::NoGradGuard guard;
-  if (const int count = shard_count(model, batch, request); count > 1) {
+  if (const int count = shard_count(model, batch); count > 1) {
     auto shards = split(model, batch, request, count);
     std::vector<ForwardResult> parts(shards.size());
     if (shards.size() > 1) {

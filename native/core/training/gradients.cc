@@ -65,7 +65,7 @@ double Gradients::add(const PackedBatch& batch, ForwardRequest request, Random* 
   if (shards == 0) {
     int64_t values = 0;
     for (const auto* flat : parameters_) values += flat->values().numel();
-    shards = values > kMostPrivate ? 1 : shard_count(model_, batch, request);
+    shards = values > kMostPrivate ? 1 : shard_count(model_, batch);
   }
   if (shards > 1) {
     auto parts = split(model_, batch, request, shards);

@@ -41,7 +41,7 @@ std::vector<std::vector<int64_t>> rows_of(const std::vector<std::vector<int64_t>
 
 }  // namespace
 
-int shard_count(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request) {
+int shard_count(AdapterModel& model, const PackedBatch& batch) {
   const auto& config = model.backbone().config();
   const int64_t rows = batch.layout.rows(), tokens = batch.layout.tokens();
   const int64_t work = 12 * config.hidden_size * config.hidden_size * config.num_hidden_layers * tokens;

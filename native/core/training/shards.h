@@ -16,7 +16,7 @@ struct Shard {
 };
 
 /// How many threads should share this batch: 1 on a device and for small work.
-int shard_count(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request);
+int shard_count(AdapterModel& model, const PackedBatch& batch);
 
 /// At most `count` shards of about as many tokens, in the order of rows; one where no label counts.
 /// Throws what check_labels throws.
