@@ -29,7 +29,33 @@ function parseLine(path, line, number) {
 }
 
 /**
- * Eight tenths train, one dev, one test, by a hash of the text: the same text never stands on two sides.
+ * Eight tenths train, one dev, one test, by a hash of the text: the same text never stands on two sides, and stays on its
+ * side when rows are added. Where that leaves a side empty, the texts with the largest hashes are dev and test.
+ * @template {{ text: string }} T
+ * @param {T[]} rows
+ * @returns {{ train: T[], dev: T[], test: T[] } | undefined} nothing where there are fewer texts than sides
+ */
+function split(rows) {
+  const part = (/** @type {(text: string) => boolean} */ inside) => rows.filter(({ text }) => inside(text))
+  const tenth = (/** @type {string} */ text) => Math.floor((hash32(text) % 100) / 10)
+  const parts = {
+    train: part((text) => tenth(text) < 8),
+    dev: part((text) => tenth(text) === 8),
+    test: part((text) => tenth(text) === 9)
+  }
+  if (Object.values(parts).every((some) => some.length > 0)) return parts
+  const texts = [...new Set(rows.map(({ text }) => text))].sort((a, b) => hash32(a) - hash32(b) || (a < b ? -1 : 1))
+  if (texts.length < 3) return undefined
+  const tail = Math.max(1, Math.round(texts.length / 10))
+  const [dev, test] = [new Set(texts.slice(-2 * tail, -tail)), new Set(texts.slice(-tail))]
+  return {
+    train: part((text) => !dev.has(text) && !test.has(text)),
+    dev: part((text) => dev.has(text)),
+    test: part((text) => test.has(text))
+  }
+}
+
+/**
  * @param {string} path
  * @returns {RowTask}
  */
@@ -50,15 +76,7 @@ export function userTask(path) {
     parsed.map((row) => ({ ...row, label: /** @type {number} */ (ids.get(row.label)) })),
     randomSource(1)
   )
-  const part = (/** @type {(tenth: number) => boolean} */ inside) =>
-    rows.filter(({ text }) => inside(Math.floor((hash32(text) % 100) / 10)))
-  const parts = {
-    train: part((tenth) => tenth < 8),
-    dev: part((tenth) => tenth === 8),
-    test: part((tenth) => tenth === 9)
-  }
-  for (const [name, some] of Object.entries(parts)) {
-    if (some.length === 0) refuse(path, `${parsed.length} rows leave none for ${name}; more are needed`)
-  }
+  const parts =
+    split(rows) ?? refuse(path, `${new Set(rows.map(({ text }) => text)).size} different texts; 3 at least are needed`)
   return { kind: 'classification', name: 'data', title: path, labels, ...parts }
 }
