@@ -1,3 +1,5 @@
+import type { ErrorCode } from './error-codes.js'
+
 /** What a program may want one by one; each part also stands in the message. */
 export interface ErrorParts {
   readonly expected?: string
@@ -14,13 +16,13 @@ export interface ErrorParts {
 export class AdapterError extends Error {
   override readonly name = 'AdapterError'
   /** Stable, for programs: `ERR_DISPOSED`, `ERR_STATE_DICT`, … */
-  readonly code: string
+  readonly code: ErrorCode
   readonly operation: string
   readonly expected: string | undefined
   readonly got: string | undefined
   readonly hint: string | undefined
 
-  constructor(code: string, operation: string, problem: string, parts: ErrorParts = {}) {
+  constructor(code: ErrorCode, operation: string, problem: string, parts: ErrorParts = {}) {
     super(compose(operation, problem, parts), 'cause' in parts ? { cause: parts.cause } : undefined)
     this.code = code
     this.operation = operation
@@ -38,7 +40,7 @@ function compose(operation: string, problem: string, { expected, got, hint }: Er
 
 /** An error that the addon threw: a plain Error with the fields of the core's own error type. */
 interface NativeError extends Error {
-  readonly code: string
+  readonly code: ErrorCode
   readonly operation?: string
   readonly expected?: string
   readonly got?: string

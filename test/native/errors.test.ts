@@ -11,9 +11,12 @@ const native = () =>
   })
 
 test('the message names operation, problem, expected, got and what to do', (t) => {
-  const error = new AdapterError('ERR_X', 'add adapter', 'wrong size', { expected: '4', got: '5', hint: 'Use 4' })
+  const error = new AdapterError('ERR_FILE', 'add adapter', 'wrong size', { expected: '4', got: '5', hint: 'Use 4' })
   t.is(error.message, 'add adapter: wrong size (expected 4, got 5). Use 4')
-  t.is(new AdapterError('ERR_X', 'add adapter', 'wrong size', { got: '5' }).message, 'add adapter: wrong size (got 5)')
+  t.is(
+    new AdapterError('ERR_FILE', 'add adapter', 'wrong size', { got: '5' }).message,
+    'add adapter: wrong size (got 5)'
+  )
   t.is(error.name, 'AdapterError')
   t.true(error instanceof Error)
 })

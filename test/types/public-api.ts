@@ -2,6 +2,7 @@
 // error of its "expect-error" comment, and a right one that does not compile is an error by itself.
 import {
   AdapterConfig,
+  AdapterError,
   type AdapterSetup,
   AdapterTrainer,
   AutoModel,
@@ -176,4 +177,11 @@ export async function files(model: Model): Promise<void> {
   await model.saveHead('folder', 'a', { dialect: 'plain' })
   // @ts-expect-error no such type of numbers
   await model.savePretrained('folder', { dtype: 'int8' })
+}
+
+export function errors(error: unknown): boolean {
+  if (!(error instanceof AdapterError)) return false
+  // @ts-expect-error no such code
+  if (error.code === 'ERR_NOPE') return false
+  return error.code === 'ERR_NAN_LOSS'
 }
