@@ -190,7 +190,7 @@ TEST(rows_with_heads_of_their_own_are_answered_as_by_each_head_alone) {
   request.segments = {{0, 2, {model->adapter_index("a")}}, {2, 4, {}}};
   auto answer = [&](const ForwardRequest& asked, int count) {
     const Threads threads(count);
-    CHECK_EQ(shard_count(*model, batch, asked), count);
+    CHECK_EQ(shard_count(*model, batch), count);
     return evaluate(*model, batch, asked);
   };
   auto alone = [&](const char* head) {
