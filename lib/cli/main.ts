@@ -59,10 +59,16 @@ function explain(command: string, error: unknown): number {
   }
   const wrongUse = code.startsWith('ERR_PARSE_ARGS')
   process.stderr.write(
-    `torch-adapters ${command}: ${message}${wrongUse ? `. See torch-adapters ${command} --help` : ''}\n`
+    `torch-adapters ${command}: ${message}${wrongUse ? `${/[.?!]$/.test(message) ? '' : '.'} See torch-adapters ${command} --help` : ''}\n`
   )
   return wrongUse ? 2 : 1
 }
+
+// A reader that has enough, such as head, closes the pipe; nothing that is still to come has a place to go.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exit(0)
+})
 
 // exitCode instead of process.exit: output that is still in a pipe must arrive.
 process.exitCode = await main(process.argv.slice(2))

@@ -1,8 +1,9 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { snakeCase } from '../config/case.js'
 import { isPlainObject } from '../config/check.js'
 import { fileError } from '../config/read-json.js'
+import { usageError } from './arguments.js'
 
 /** Values of these keys are the words of others: a label may be called anything. */
 const untouched = ['config', 'label2id']
@@ -24,6 +25,26 @@ export function printJson(value: unknown): void {
 /** One object on one line. */
 export function jsonLine(value: unknown): string {
   return `${JSON.stringify(forJson(value))}\n`
+}
+
+const isFolder = (path: string) => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
+
+/** Before work whose result goes there: a place that cannot be written must not cost the work. */
+export function checkOutputFile(option: string, file: string): void {
+  if (isFolder(file)) throw usageError(`--${option}: expected a file, got ${file}, which is a folder`)
+  new FileOutput(file).discard()
+}
+
+/** The same for a folder; it is made. */
+export function checkOutputFolder(option: string, folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true })
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const why = code === 'EEXIST' || code === 'ENOTDIR' ? 'which is a file or lies below one' : message
+    throw usageError(`--${option}: expected a folder that can be made, got ${folder}, ${why}`)
+  }
+  new FileOutput(join(folder, 'write-test')).discard()
 }
 
 /** Writes piece by piece under a temporary name; the file has its own only when it is whole. */

@@ -11,7 +11,7 @@ import {
   modelUsage,
   untilInterrupted
 } from './model-options.js'
-import { FileOutput, jsonLine, printJson } from './output.js'
+import { checkOutputFile, FileOutput, jsonLine, printJson } from './output.js'
 
 export const summary = 'answer rows of text or ids with an adapter, a head or a fine-tuned model'
 
@@ -23,7 +23,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
   --model MODEL           folder or hub id of the base model
   --adapter ADAPTER       folder or hub id of an adapter with its head. More than one: a row's "adapter" names the one
-                          that answers it; rows without one get the first
+                          that answers it; rows without one get the first, null is none
 ${headUsage}
   --input FILE            rows as JSONL, CSV or TSV: text, text_pair or input_ids
   --output FILE           where the answers go. Default: standard output
@@ -74,7 +74,9 @@ function field(row: Row | undefined, name: string): unknown {
 }
 
 function adapterOf(row: Row, names: readonly string[], where: string): string | null {
-  const wanted = field(row, 'adapter') ?? names[0] ?? null
+  const given = field(row, 'adapter')
+  // As in the API, null is no adapter; a row without the field gets the first.
+  const wanted = given === undefined ? (names[0] ?? null) : given
   if (wanted === null || (typeof wanted === 'string' && names.includes(wanted))) return wanted
   throw usageError(`${where}: no adapter '${String(wanted)}'; there are ${names.join(', ') || 'none'}`)
 }
@@ -112,6 +114,7 @@ export async function run(argv: string[]): Promise<number> {
   const input = inputFile('input', required('input', values.input))
   const batchSize = numberOption('batch-size', values['batch-size']) ?? 32
   if (!(Number.isInteger(batchSize) && batchSize > 0)) throw usageError('--batch-size: expected a positive integer')
+  if (values.output !== undefined) checkOutputFile('output', values.output)
   const model = await loadModel(values)
   const output = values.output === undefined ? undefined : new FileOutput(values.output)
   let finished = false

@@ -6,6 +6,7 @@ import type { Row } from '../data/dataset.js'
 import type { LabelSummary } from '../data/labels.js'
 import type { Model } from '../model/model.js'
 import type { TrainingEvent } from '../training/events.js'
+import type { RunCurves } from '../training/report.js'
 import {
   choiceOption,
   exitStatus,
@@ -17,7 +18,7 @@ import {
   usageError
 } from './arguments.js'
 import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
-import { FileOutput, jsonLine } from './output.js'
+import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine } from './output.js'
 import { describeSettings, trainingSettings } from './train-settings.js'
 import { describeTuned, prepareTuning, saveTuned, type TuningPlan, tuningPlan } from './train-what.js'
 
@@ -96,12 +97,17 @@ interface Job {
   readonly train: readonly Row[]
   readonly evaluation: readonly Row[] | undefined
   readonly args: TrainingArgumentsInput
-  readonly report: string | undefined
   readonly json: boolean
 }
 
-/** Runs the training and shows it; gives its last evaluation and end. */
-async function runTraining(job: Job, signal: AbortSignal): Promise<readonly TrainingEvent[]> {
+interface Trained {
+  /** The last evaluation and the end. */
+  readonly events: readonly TrainingEvent[]
+  readonly curves: RunCurves
+}
+
+/** Runs the training and shows it. */
+async function runTraining(job: Job, signal: AbortSignal): Promise<Trained> {
   const { AdapterTrainer } = await import('../training/trainer.js')
   const { trainingProgress } = await import('../training/progress.js')
   const { CurveRecorder } = await import('../training/report.js')
@@ -124,11 +130,11 @@ async function runTraining(job: Job, signal: AbortSignal): Promise<readonly Trai
   } finally {
     progress.stop()
   }
-  if (job.report !== undefined) await writeReport(job.report, recorder.curves)
-  return [...last.values()].filter(({ type }) => type === 'evaluate' || type === 'end')
+  const events = [...last.values()].filter(({ type }) => type === 'evaluate' || type === 'end')
+  return { events, curves: recorder.curves }
 }
 
-async function writeReport(file: string, curves: import('../training/report.js').RunCurves): Promise<void> {
+async function writeReport(file: string, curves: RunCurves): Promise<void> {
   const { reportHtml } = await import('../training/report.js')
   const metric = curves.evaluations.some(({ pearson }) => pearson !== undefined) ? 'pearson' : 'accuracy'
   const output = new FileOutput(file)
@@ -186,19 +192,23 @@ export async function run(argv: string[]): Promise<number> {
   const train = await readAll(trainFile)
   const evaluation = evalFile === undefined ? undefined : await readAll(evalFile)
   const head = await headFor(train, values.head, values.labels)
+  const { report, json } = values
   const model = await loadModel(values, seed)
   try {
     prepareTuning(model, plan, head)
-    const { report, json } = values
-    const job = { model, plan, train, evaluation, args, report, json }
-    const events = await untilInterrupted((signal) => runTraining(job, signal))
-    if (events === 'interrupted') {
+    checkOutputFolder('output', folder)
+    if (report !== undefined) checkOutputFile('report', report)
+    const job = { model, plan, train, evaluation, args, json }
+    const trained = await untilInterrupted((signal) => runTraining(job, signal))
+    if (trained === 'interrupted') {
       process.stderr.write(`interrupted; checkpoints, where any were saved, lie in ${outputDir}\n`)
       return exitStatus.interrupted
     }
     await saveTuned(model, plan)
-    if (json) process.stdout.write(jsonLine(result(model, plan, events)))
+    if (json) process.stdout.write(jsonLine(result(model, plan, trained.events)))
     else process.stdout.write(describeTuned(model, plan))
+    // Last: what was trained is safe and named, whatever becomes of the report.
+    if (report !== undefined) await writeReport(report, trained.curves)
     return exitStatus.done
   } finally {
     model.dispose()

@@ -116,10 +116,11 @@ function toRow(value: unknown, where: string): Row {
   if (!isPlainObject(value)) {
     throw new AdapterError('ERR_INVALID_FILE', operation, `${where}: a row is an object with "text" or "input_ids"`)
   }
-  // An empty cell of a CSV file is no label and no second text.
+  // An empty cell of a CSV file is no label and no second text, and names no adapter; null would say that there is none.
   const fields = Object.entries(value).map(([key, field]) => {
     const name = camelCase(key)
-    return [name, field === '' && name !== 'text' ? null : field]
+    const empty = name === 'adapter' ? undefined : null
+    return [name, field === '' && name !== 'text' ? empty : field]
   })
   try {
     return checkRow(Object.fromEntries(fields), where)

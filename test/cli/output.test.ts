@@ -1,0 +1,74 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { command, fixtures, scratch } from './command.js'
+
+const place = scratch()
+const rows = join(place, 'rows.jsonl')
+const file = join(place, 'file')
+const shared = ['--model', join(fixtures, 'models/bert-tiny'), '--threads', '1']
+const train = ['train', ...shared, '--train', rows, '--max-steps', '1']
+const trained = join(place, 'trained')
+
+test.before(async (t) => {
+  const lines = Array.from({ length: 8 }, (_, id) => `{"input_ids": [5, ${id + 6}], "label": ${id % 2}}\n`)
+  writeFileSync(rows, lines.join(''))
+  writeFileSync(file, '')
+  const { status, errors } = await command([...train, '-o', trained])
+  t.is(status, 0, errors)
+})
+
+test('train refuses a place for its result before it trains', async (t) => {
+  for (const output of [file, join(file, 'below')]) {
+    const { status, errors } = await command([...train, '-o', output])
+    t.is(status, 2, errors)
+    t.regex(errors, /--output: expected a folder that can be made, got .*, which is a file or lies below one\. See/)
+    t.notRegex(errors, /loss/)
+  }
+})
+
+test('train refuses a place for its report before it trains', async (t) => {
+  const folder = join(place, 'report')
+  mkdirSync(folder)
+  const report = await command([...train, '-o', join(place, 'a'), '--report', folder])
+  t.is(report.status, 2, report.errors)
+  t.regex(report.errors, /--report: expected a file, got .*, which is a folder\. See/)
+  const below = await command([...train, '-o', join(place, 'b'), '--report', join(file, 'report.html')])
+  t.is(below.status, 1, below.errors)
+  t.notRegex(below.errors, /loss/)
+})
+
+test('predict refuses a folder as its output and leaves nothing beside it', async (t) => {
+  const parent = join(place, 'answers')
+  mkdirSync(join(parent, 'folder'), { recursive: true })
+  const { status, errors } = await command([
+    ...['predict', ...shared, '-a', trained],
+    ...['-i', rows, '-o', join(parent, 'folder')]
+  ])
+  t.is(status, 2, errors)
+  t.regex(errors, /--output: expected a file, got .*, which is a folder/)
+  t.deepEqual(readdirSync(parent), ['folder'])
+})
+
+test('a reader that has enough ends a command quietly', async (t) => {
+  const child = spawn(process.execPath, ['dist/lib/cli/main.js', 'predict', ...shared, '-a', trained, '-i', rows])
+  let errors = ''
+  child.stderr.on('data', (text) => {
+    errors += text
+  })
+  child.stdout.destroy()
+  const [status] = await once(child, 'close')
+  t.is(status, 0, errors)
+  t.notRegex(errors, /EPIPE|at /)
+})
+
+test("null as a row's adapter is none; a row without the field gets the first", async (t) => {
+  const input = join(place, 'adapters.jsonl')
+  writeFileSync(input, '{"input_ids": [5, 6]}\n{"input_ids": [5, 6], "adapter": null}\n')
+  const { status, errors, output } = await command(['predict', ...shared, '-a', trained, '-i', input])
+  t.is(status, 0, errors)
+  const [first, none] = output.trim().split('\n')
+  t.not(first, none)
+})
