@@ -2,13 +2,14 @@ import { existsSync, statSync } from 'node:fs'
 import { AdapterError } from '../native/errors.js'
 import {
   BottleneckConfig,
+  type BottleneckJson,
   type BottleneckOptions,
   type BottleneckOverrides,
   checkShorthandFields
 } from './bottleneck-config.js'
 import * as check from './check.js'
 import { nearest } from './nearest.js'
-import { adapterPresets, isAdapterPreset } from './presets.js'
+import { type AdapterPreset, adapterPresets, isAdapterPreset } from './presets.js'
 import { inFile, readJsonObject } from './read-json.js'
 import { parseShorthand, type ShorthandPart } from './shorthand.js'
 import { isUnsupportedMethod, refuseMethod, unsupportedNames } from './unsupported-methods.js'
@@ -34,8 +35,22 @@ export class ConfigUnion {
 /** Told apart by `method`. */
 export type AdapterConfig = BottleneckConfig | ConfigUnion
 
+/** A bottleneck's fields in snake_case, as JSON files hold them. */
+type ConfigJson = BottleneckJson & { readonly architecture?: string | null }
+interface UnionJson {
+  readonly architecture: string
+  readonly configs: readonly ConfigJson[]
+}
+
 /** A preset or shorthand string, a JSON file's path, a config, or its fields (camelCase, or snake_case as in JSON). */
-export type AdapterConfigSource = string | AdapterConfig | BottleneckOptions | object
+export type AdapterConfigSource =
+  | AdapterPreset
+  // Any other string, without hiding the presets from an editor's completion.
+  | (string & {})
+  | AdapterConfig
+  | BottleneckOptions
+  | ConfigJson
+  | UnionJson
 
 export const AdapterConfig = Object.freeze({
   /**
@@ -49,7 +64,7 @@ const operation = 'read the adapter config'
 
 function loadAdapterConfig(source: AdapterConfigSource, overrides: BottleneckOverrides = {}): AdapterConfig {
   check.checkObject('overrides', overrides)
-  const config = typeof source === 'string' ? fromString(source) : fromObject(source)
+  const config = typeof source === 'string' ? fromString(source) : adapterConfigFromObject(source)
   if (Object.values(overrides).every((value) => value === undefined)) return config
   if (config.method === 'union') {
     throw check.valueError('overrides', 'a union has several configs; write the fields in the brackets of each part')
@@ -61,7 +76,7 @@ function loadAdapterConfig(source: AdapterConfigSource, overrides: BottleneckOve
 function fromString(text: string): AdapterConfig {
   if (text.trim() === '') throw check.rangeError('adapter config', 'a name, a file or a shorthand', text)
   if (isAdapterPreset(text)) return adapterPresets[text]
-  if (isFile(text)) return inFile(text, operation, () => fromObject(readJsonObject(text, operation)))
+  if (isFile(text)) return inFile(text, operation, () => adapterConfigFromObject(readJsonObject(text, operation)))
   if (text.endsWith('.json')) {
     throw new AdapterError('ERR_FILE_NOT_FOUND', operation, `the file ${text} does not exist`, {
       hint: `Check the path, or name a preset: ${Object.keys(adapterPresets).join(', ')}.`
@@ -89,11 +104,13 @@ function fromPart(part: ShorthandPart, text: string): BottleneckConfig {
   throw check.valueError('adapter config', `unknown name '${part.name}'${where}. ${help}`)
 }
 
-function fromObject(source: unknown): AdapterConfig {
+/** From an object that came from a file, so that nothing is known of it yet. */
+export function adapterConfigFromObject(source: unknown): AdapterConfig {
   if (source instanceof BottleneckConfig || source instanceof ConfigUnion) return source
   const object = check.checkObject('adapter config', source)
   // An adapter folder's file holds the config beside the model's name and version.
-  if (typeof object['config'] === 'object' && object['config'] !== null) return fromObject(object['config'])
+  if (typeof object['config'] === 'object' && object['config'] !== null)
+    return adapterConfigFromObject(object['config'])
   if ('peft_type' in object) refusePeft(object['peft_type'])
   const { architecture = null, ...fields } = object
   if (architecture === null || architecture === 'bottleneck') return new BottleneckConfig(withoutLegacy(fields))
@@ -105,7 +122,7 @@ function fromObject(source: unknown): AdapterConfig {
 function unionFromObject(fields: Record<string, unknown>): ConfigUnion {
   check.checkKeys('union', fields, ['configs'])
   const configs = check.checkArray('union.configs', fields['configs']).map((config) => {
-    const loaded = fromObject(config)
+    const loaded = adapterConfigFromObject(config)
     if (loaded.method === 'union') throw check.valueError('union.configs', 'a union cannot hold a union')
     return loaded
   })

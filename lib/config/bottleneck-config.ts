@@ -1,6 +1,6 @@
 import { AdapterError } from '../native/errors.js'
 import { type NonLinearity, nonLinearities } from './activations.js'
-import { camelCase, isSnakeCase } from './case.js'
+import { camelCase, isSnakeCase, type SnakeCase } from './case.js'
 import * as check from './check.js'
 import { didYouMean } from './nearest.js'
 
@@ -113,6 +113,19 @@ export type BottleneckField = keyof BottleneckFields
 type RequiredField = 'mhAdapter' | 'outputAdapter' | 'reductionFactor' | 'nonLinearity'
 export type BottleneckOverrides = { readonly [K in BottleneckField]?: BottleneckFields[K] | undefined }
 export type BottleneckOptions = BottleneckOverrides & Pick<BottleneckFields, RequiredField>
+/** The same fields in snake_case, as `adapter_config.json` holds them. An imported JSON file has no literal types. */
+export type BottleneckJson = {
+  readonly [K in keyof BottleneckOptions as JsonKey<K>]:
+    | (BottleneckOptions[K] extends infer T ? Widen<T> : never)
+    | null
+}
+type Widen<T> = T extends string ? string : T
+/** Two of the library's keys keep a capital letter. */
+type JsonKey<K extends string> = K extends 'factorizedPhmW'
+  ? 'factorized_phm_W'
+  : K extends 'sharedWPhm'
+    ? 'shared_W_phm'
+    : SnakeCase<K>
 
 const defaults: Readonly<Omit<BottleneckFields, RequiredField>> = Object.freeze({
   originalLnBefore: false,

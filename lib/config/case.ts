@@ -11,3 +11,8 @@ export const isSnakeCase = (names: readonly string[]): boolean =>
 export function snakeCase(word: string): string {
   return word.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 }
+
+/** `mhAdapter` as `mh_adapter`, for the compiler. */
+export type SnakeCase<K extends string> = K extends `${infer First}${infer Rest}`
+  ? `${First extends Lowercase<First> ? First : `_${Lowercase<First>}`}${SnakeCase<Rest>}`
+  : K

@@ -22,18 +22,30 @@ export interface EncodeRowOptions {
   readonly maxLength: number
 }
 
+/** A row's label as its head wants it, checked as far as it can be without a tokenizer; undefined where there is none. */
+export function rowLabel(row: Row, head: HeadConfig, name: string): Float32Array | Int32Array | undefined {
+  const given = labelOf(row)
+  if (given === null) return undefined
+  const label = encodeLabel(head, given, `${name}.label`)
+  if (!labelsTokens(head)) return label
+  if ('words' in row && row.words != null) checkCount(label, row.words.length, 'words', name)
+  else if ('inputIds' in row && row.inputIds != null) checkCount(label, row.inputIds.length, 'tokens', name)
+  else throw check.valueError(name, 'labels for tokens need words or inputIds, not text')
+  return label
+}
+
+function checkCount(label: ArrayLike<number>, count: number, what: string, name: string): void {
+  if (label.length !== count) throw check.valueError(`${name}.label`, `${label.length} labels for ${count} ${what}`)
+}
+
 export function encodeRow(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
   const { head, maxLength } = options
-  const given = head === undefined ? null : labelOf(row)
-  const label = head === undefined || given === null ? undefined : encodeLabel(head, given, `${name}.label`)
+  const label = head === undefined ? undefined : rowLabel(row, head, name)
   const perToken = head !== undefined && labelsTokens(head)
   if ('inputIds' in row && row.inputIds != null) {
     const inputIds = Int32Array.from(row.inputIds)
     if (inputIds.length > maxLength) {
       throw check.rangeError(`${name}.inputIds`, `at most ${maxLength} ids, the model's positions`, row.inputIds)
-    }
-    if (perToken && label !== undefined && label.length !== inputIds.length) {
-      throw check.valueError(`${name}.label`, `${label.length} labels for ${inputIds.length} tokens`)
     }
     const tokenTypeIds = row.tokenTypeIds == null ? new Int32Array(inputIds.length) : Int32Array.from(row.tokenTypeIds)
     return { inputIds, tokenTypeIds, label }
@@ -44,10 +56,8 @@ export function encodeRow(row: Row, options: EncodeRowOptions, name: string): En
   if ('words' in row && row.words != null) {
     const { wordIds, ...ids } = tokenizer.encodeWords(row.words, length)
     if (!perToken || !(label instanceof Int32Array)) return { ...ids, label }
-    return { ...ids, label: spreadWordLabels(label, wordIds, row.words.length, `${name}.label`) }
+    return { ...ids, label: spreadWordLabels(label, wordIds) }
   }
-  if (perToken && label !== undefined)
-    throw check.valueError(name, 'labels for tokens need words or inputIds, not text')
   const { text, textPair } = row as TextRow
   return { ...tokenizer.encode(text, textPair, length), label }
 }

@@ -100,3 +100,16 @@ function checkIds(name: string, value: unknown): ArrayLike<number> {
 export function labelOf(row: Row): Label | null {
   return row.label ?? row.labels ?? null
 }
+
+const places = new WeakMap<object, string>()
+
+/** Remembers the file and line of a row, for messages about it. */
+export function withPlace<R extends Row>(row: R, place: string): R {
+  places.set(row, place)
+  return row
+}
+
+/** Where a row was read; for one that comes from no file, what the caller calls it. */
+export function placeOf(row: Row, otherwise: string): string {
+  return places.get(row) ?? otherwise
+}

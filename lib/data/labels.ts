@@ -1,7 +1,7 @@
 import * as check from '../config/check.js'
-import type { HeadConfig, LabelIds } from '../config/head-config.js'
+import type { HeadConfig } from '../config/head-config.js'
 import { didYouMean } from '../config/nearest.js'
-import { type Label, labelOf, type Row } from './dataset.js'
+import { type Label, labelOf, placeOf, type Row } from './dataset.js'
 
 /** Where no label stands, the loss looks away. */
 export const ignoredLabel = -100
@@ -33,19 +33,27 @@ function checkValue(name: string, label: Label): number {
   return check.checkNumber(name, value)
 }
 
-function classId(head: LabelledHeadConfig, label: unknown, name: string): number {
-  if (typeof label === 'string') return namedClass(head.label2id, head.numLabels, label, name)
-  return check.checkInteger(name, label, 0, head.numLabels - 1)
+/**
+ * A label's name first, then an id: a number, its text in a CSV file, or LABEL_3, which a head without names answers. Where
+ * a name is a number itself (`--labels 1,2,3`), numbers are names and never ids: read as ids they would all be off by one.
+ */
+function classId({ label2id, numLabels }: LabelledHeadConfig, label: unknown, name: string): number {
+  const text = String(label)
+  if (label2id !== null && Object.hasOwn(label2id, text)) return label2id[text] ?? 0
+  const isId = typeof label === 'number' || (label2id === null ? /^(LABEL_)?\d{1,9}$/ : /^\d{1,9}$/).test(text)
+  if (label2id === null) {
+    if (!isId) throw check.valueError(name, `the head has no label names, so '${text}' is none of its labels`)
+    return check.checkInteger(name, idOf(label), 0, numLabels - 1)
+  }
+  const names = Object.keys(label2id)
+  if (isId && !names.some(isNumber)) return check.checkInteger(name, idOf(label), 0, numLabels - 1)
+  const shown = `${names.slice(0, 12).join(', ')}${names.length > 12 ? ', …' : ''}`
+  const help = didYouMean(text, names) || ` The head's labels: ${shown}.`
+  throw check.valueError(name, `unknown label ${check.describe(label)}.${help}`)
 }
 
-function namedClass(ids: LabelIds | null, numLabels: number, label: string, name: string): number {
-  if (ids !== null && Object.hasOwn(ids, label)) return ids[label] ?? 0
-  // Numbers are text in a CSV file, and LABEL_3 is what a head without names answers.
-  const number = /^(?:LABEL_)?(\d{1,9})$/.exec(label)?.[1]
-  if (number !== undefined) return check.checkInteger(name, Number(number), 0, numLabels - 1)
-  if (ids === null) throw check.valueError(name, `the head has no label names, so '${label}' is none of its labels`)
-  throw check.valueError(name, `unknown label '${label}'.${didYouMean(label, Object.keys(ids))}`)
-}
+const idOf = (label: unknown): unknown => (typeof label === 'string' ? Number(label.replace('LABEL_', '')) : label)
+const isNumber = (text: string): boolean => text.trim() !== '' && Number.isFinite(Number(text))
 
 /** Names that apply, or one number in [0, 1] for each label. */
 function labelVector(head: LabelledHeadConfig, label: Label, name: string): Float32Array {
@@ -55,7 +63,7 @@ function labelVector(head: LabelledHeadConfig, label: Label, name: string): Floa
   const items = Array.from(label as ArrayLike<string | number>)
   const vector = new Float32Array(head.numLabels)
   if (items.length > 0 && items.every((item) => typeof item === 'string')) {
-    for (const item of items) vector[namedClass(head.label2id, head.numLabels, item, name)] = 1
+    for (const item of items) vector[classId(head, item, name)] = 1
     return vector
   }
   if (items.length === 0) return vector
@@ -76,8 +84,7 @@ function tokenIds(label: Label, name: string, one: (item: unknown, name: string)
 }
 
 /** The label of a word goes to its first token; the others are ignored. */
-export function spreadWordLabels(labels: Int32Array, wordIds: Int32Array, words: number, name: string): Int32Array {
-  if (labels.length !== words) throw check.valueError(name, `${labels.length} labels for ${words} words`)
+export function spreadWordLabels(labels: Int32Array, wordIds: Int32Array): Int32Array {
   return wordIds.map((word, i) => (word < 0 || wordIds[i - 1] === word ? ignoredLabel : (labels[word] ?? ignoredLabel)))
 }
 
@@ -97,7 +104,7 @@ export function summarizeLabels(rows: readonly Row[], name = 'dataset'): LabelSu
   let width = 0
   rows.forEach((row, i) => {
     const label = labelOf(row)
-    if (label === null) throw check.valueError(`${name}[${i}]`, 'this row has no label')
+    if (label === null) throw check.valueError(placeOf(row, `${name}[${i}]`), 'this row has no label')
     const isList = typeof label !== 'string' && typeof label !== 'number'
     const items = isList ? Array.from(label as ArrayLike<string | number>) : [label]
     lists += Number(isList)
@@ -125,7 +132,7 @@ function summaryOf(
   perToken: boolean,
   width: number
 ): LabelSummary {
-  const asNumbers = names.size > 0 && [...names].every((label) => label.trim() !== '' && Number.isFinite(Number(label)))
+  const asNumbers = names.size > 0 && [...names].every(isNumber)
   const values = asNumbers ? [...names].map(Number) : numbers
   const largest = values.reduce((most, value) => Math.max(most, value), 0)
   const kind = areLists ? (perToken ? 'tagging' : 'multilabel_classification') : 'classification'

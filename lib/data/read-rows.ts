@@ -6,7 +6,7 @@ import { isPlainObject } from '../config/check.js'
 import { nearest } from '../config/nearest.js'
 import { fileError } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
-import { checkRow, type Row } from './dataset.js'
+import { checkRow, type Row, withPlace } from './dataset.js'
 
 export type RowFormat = 'jsonl' | 'csv' | 'tsv'
 
@@ -123,7 +123,7 @@ function toRow(value: unknown, where: string): Row {
     return [name, field === '' && name !== 'text' ? empty : field]
   })
   try {
-    return checkRow(Object.fromEntries(fields), where)
+    return withPlace(checkRow(Object.fromEntries(fields), where), where)
   } catch (cause) {
     const stray = Object.keys(value).find((key) => !known.includes(camelCase(key)) && nearest(key, known) !== undefined)
     const meant = stray === undefined ? undefined : nearest(stray, known)

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { AdapterConfig } from '../config/adapter-config.js'
+import { type AdapterConfig, adapterConfigFromObject } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import { type HeadConfig, headConfigFromJson } from '../config/head-config.js'
 import type { ModelConfig } from '../config/model-config.js'
@@ -74,9 +74,9 @@ export function readAdapterFolder(folder: string, withHead = true): AdapterFolde
 }
 
 function adapterFields(json: Readonly<Record<string, unknown>>) {
-  if ('peft_type' in json) AdapterConfig.load(json)
+  if ('peft_type' in json) adapterConfigFromObject(json)
   const name = check.checkNonEmptyString('name', json['name'])
-  const config = AdapterConfig.load(withoutUnusedInvertible(json))
+  const config = adapterConfigFromObject(withoutUnusedInvertible(json))
   return { name, config, model: modelNote(json), version: optionalString('version', json['version']) }
 }
 

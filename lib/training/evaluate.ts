@@ -1,7 +1,8 @@
+import { setImmediate } from 'node:timers/promises'
 import type { HeadConfig } from '../config/head-config.js'
 import { maxRowLength } from '../config/model-config.js'
-import { collate, type EncodedRow, encodeRow, labelledTokens } from '../data/collate.js'
-import { collectRows, type Dataset, type Row } from '../data/dataset.js'
+import { collate, type EncodedRow, encodeRow, labelledTokens, rowLabel } from '../data/collate.js'
+import { collectRows, type Dataset, placeOf, type Row } from '../data/dataset.js'
 import { labelsTokens } from '../data/labels.js'
 import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
@@ -35,8 +36,19 @@ export class EncodedDataset {
     this.#encoded = new Array<EncodedRow | undefined>(rows.length)
   }
 
+  /** Every row and label is checked now: a mistake in the last row must not show after an hour of training. */
   static async of(dataset: Dataset, model: Model, head: HeadConfig, name: string): Promise<EncodedDataset> {
-    return new EncodedDataset(await collectRows(dataset, name), model, head, name)
+    const rows = await collectRows(dataset, name)
+    for (const [i, row] of rows.entries()) {
+      const place = placeOf(row, `${name}[${i}]`)
+      if (rowLabel(row, head, place) === undefined) {
+        throw new AdapterError('ERR_NO_LABELS', 'read the dataset', `${place} has no label`, {
+          hint: 'Rows to train or evaluate on need one; predict() answers rows without.'
+        })
+      }
+      if (i % 1024 === 1023) await setImmediate()
+    }
+    return new EncodedDataset(rows, model, head, name)
   }
 
   get length(): number {
@@ -47,9 +59,10 @@ export class EncodedDataset {
     const known = this.#encoded[index]
     if (known !== undefined) return known
     const limits = { tokenizer: this.model.tokenizer, head: this.head, maxLength: maxRowLength(this.model.config) }
-    const row = encodeRow(this.rows[index] as Row, limits, `${this.name}[${index}]`)
-    this.#encoded[index] = row
-    return row
+    const row = this.rows[index] as Row
+    const encoded = encodeRow(row, limits, placeOf(row, `${this.name}[${index}]`))
+    this.#encoded[index] = encoded
+    return encoded
   }
 }
 
@@ -85,18 +98,14 @@ export async function evaluateEncoded(
     signal?.throwIfAborted()
     const count = Math.min(batchSize, dataset.length - from)
     const batch = collate(Array.from({ length: count }, (_, i) => dataset.at(from + i)))
-    if (batch.labels === undefined) {
-      throw new AdapterError('ERR_NO_LABELS', 'evaluate', `row ${from} has no label`, {
-        hint: 'Evaluation data needs labels; predict() does not'
-      })
-    }
-    const weight = labelsTokens(head.config) ? labelledTokens(batch.labels as Int32Array) : count
+    const labels = batch.labels as NonNullable<typeof batch.labels>
+    const weight = labelsTokens(head.config) ? labelledTokens(labels as Int32Array) : count
     if (weight === 0) continue
     const { native } = model
     const result = await nativeCall(() => native.forward(batch, model.passOptions({}, count)))
     lossSum += (result.loss ?? 0) * weight
     weightSum += weight
-    if (result.logits !== undefined) counter.add(result.logits.data, batch.labels)
+    if (result.logits !== undefined) counter.add(result.logits.data, labels)
   }
   return {
     loss: weightSum === 0 ? Number.NaN : lossSum / weightSum,

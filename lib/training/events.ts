@@ -56,8 +56,10 @@ export interface SaveEvent {
 export interface EndEvent {
   readonly type: 'end'
   readonly step: number
+  /** Steps of this run; fewer than `step` where it was resumed, 0 where there was nothing left to do. */
+  readonly steps: number
   readonly epoch: number
-  /** Mean of all steps of this run. */
+  /** Mean of all steps of this run; NaN where there was none. */
   readonly loss: number
   readonly tokens: number
   readonly seconds: number

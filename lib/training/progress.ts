@@ -1,5 +1,5 @@
 import cliProgress from 'cli-progress'
-import type { EvaluateEvent, LogEvent, TrainingEvent } from './events.js'
+import type { EndEvent, EvaluateEvent, LogEvent, TrainingEvent } from './events.js'
 import type { Metrics } from './metrics.js'
 
 export interface ProgressOptions {
@@ -27,7 +27,7 @@ class MovingLine implements Progress {
   readonly #bars: cliProgress.MultiBar
   #bar: cliProgress.SingleBar | undefined
 
-  constructor(stream: NodeJS.WritableStream) {
+  constructor(private readonly stream: NodeJS.WritableStream) {
     this.#bars = new cliProgress.MultiBar(
       { format, stream, hideCursor: true, clearOnComplete: false, barsize: 24, etaBuffer: 50, gracefulExit: false },
       cliProgress.Presets.shades_classic
@@ -43,7 +43,9 @@ class MovingLine implements Progress {
     }
     // The moving line shows what a log event says.
     const line = event.type === 'log' ? undefined : describeEvent(event)
-    if (line !== undefined && event.type !== 'end') this.#bars.log(`${line}\n`)
+    if (line === undefined) return
+    if (event.type !== 'end') this.#bars.log(`${line}\n`)
+    else if (event.steps === 0) this.stream.write(`${line}\n`)
   }
 
   stop(): void {
@@ -74,8 +76,14 @@ export function describeEvent(event: TrainingEvent): string | undefined {
     case 'save':
       return `step ${event.step}: saved ${event.folder}`
     case 'end':
-      return `${event.step} steps in ${event.seconds.toFixed(1)} s, mean loss ${event.loss.toFixed(4)}`
+      return describeEnd(event)
   }
+}
+
+function describeEnd({ step, steps, seconds, loss }: EndEvent): string {
+  if (steps === 0) return `the run was complete at step ${step}: nothing was left to train`
+  const resumed = steps < step ? ` (${step} with those before)` : ''
+  return `${steps} steps${resumed} in ${seconds.toFixed(1)} s, mean loss ${loss.toFixed(4)}`
 }
 
 function describeLog({ step, totalSteps, epoch, loss, learningRate, gradNorm, tokensPerSecond }: LogEvent): string {

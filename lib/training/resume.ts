@@ -11,6 +11,7 @@ import {
   trainingFile,
   writeCheckpoint
 } from './checkpoint-folder.js'
+import type { Fingerprint } from './fingerprint.js'
 
 /** Where a run stands, beside the tensors. */
 export interface Progress {
@@ -21,8 +22,11 @@ export interface Progress {
   lossCount: number
 }
 
-interface Saved extends Progress {
-  readonly args: Record<string, unknown>
+/** What `training.safetensors` says about its run beside the tensors. */
+export interface SavedRun extends Progress {
+  /** Passes over the data. */
+  readonly epoch: number
+  readonly run: Fingerprint
 }
 
 /**
@@ -33,48 +37,42 @@ export async function saveCheckpoint(
   model: Model,
   args: TrainingArguments,
   native: NativeTrainer,
-  progress: Progress,
-  rows: number
+  saved: SavedRun
 ): Promise<string> {
-  const folder = await writeCheckpoint(args.outputDir, progress.step, async (stage) => {
+  const folder = await writeCheckpoint(args.outputDir, saved.step, async (stage) => {
     for (const name of model.adapters.keys()) await model.saveAdapter(join(stage, name), name)
     for (const name of model.heads.keys()) {
       if (!model.adapters.has(name)) await model.saveHead(join(stage, name), name)
     }
-    const user = JSON.stringify({ ...progress, args: fingerprint(args, rows) })
-    await nativeCall(() => native.saveCheckpoint(join(stage, trainingFile), user))
+    await nativeCall(() => native.saveCheckpoint(join(stage, trainingFile), JSON.stringify(saved)))
   })
   removeOldest(args.outputDir, args.saveTotalLimit)
   return folder
 }
 
 /** Puts the trainer where the checkpoint left off; a run from the start where none is asked for. */
-export async function resume(args: TrainingArguments, native: NativeTrainer, rows: number): Promise<Progress> {
+export async function resume(args: TrainingArguments, native: NativeTrainer, run: Fingerprint): Promise<Progress> {
   const { resumeFromCheckpoint, outputDir } = args
   if (resumeFromCheckpoint === null || resumeFromCheckpoint === false) return { step: 0, lossSum: 0, lossCount: 0 }
   const folder = findCheckpoint(outputDir, resumeFromCheckpoint)
   removeUnfinished(outputDir)
   const file = join(folder, trainingFile)
   // A run that is refused leaves the model as it is: this comes before the tensors.
-  const known = (peekUser(file) as Partial<Saved> | undefined)?.args
-  const now = fingerprint(args, rows)
-  const changed = Object.keys(now).filter((key) => known && JSON.stringify(now[key]) !== JSON.stringify(known[key]))
-  if (known !== undefined && changed.length > 0) {
-    const list = (from: Record<string, unknown>) =>
-      changed.map((key) => `${key} ${JSON.stringify(from[key])}`).join(', ')
-    throw new AdapterError('ERR_RESUME', 'resume the training', `${folder} was written with other arguments`, {
-      expected: list(known),
-      got: list(now),
-      hint: 'A resumed run must use the same; start a new one in another outputDir to change them'
-    })
-  }
-  const saved = JSON.parse(await nativeCall(() => native.loadCheckpoint(file))) as Saved
-  return { step: saved.step, lossSum: saved.lossSum, lossCount: saved.lossCount }
+  const known = peekUser(file) as Partial<SavedRun> | undefined
+  if (known !== undefined) checkSameRun(folder, known.run ?? {}, run)
+  const { step, lossSum, lossCount } = JSON.parse(await nativeCall(() => native.loadCheckpoint(file))) as SavedRun
+  return { step, lossSum, lossCount }
 }
 
-/** The arguments, and the number of rows, that decide the numbers. */
-function fingerprint(args: TrainingArguments, rows: number): Record<string, unknown> {
-  const free = ['outputDir', 'resumeFromCheckpoint', 'saveTotalLimit', 'perDeviceEvalBatchSize']
-  const rest = Object.entries(args).filter(([name]) => !free.includes(name) && !/^(logging|save|eval)/.test(name))
-  return { ...Object.fromEntries(rest), rows }
+function checkSameRun(folder: string, known: Fingerprint, now: Fingerprint): void {
+  const names = new Set([...Object.keys(now), ...Object.keys(known)])
+  const changed = [...names].filter((name) => JSON.stringify(known[name]) !== JSON.stringify(now[name]))
+  if (changed.length === 0) return
+  const list = (run: Fingerprint) =>
+    changed.map((name) => `${name} ${name in run ? JSON.stringify(run[name]) : 'not recorded'}`).join(', ')
+  throw new AdapterError('ERR_RESUME', 'resume the training', `${folder} belongs to another run`, {
+    expected: list(known),
+    got: list(now),
+    hint: 'A resumed run needs the same; start a new one in another outputDir to change it.'
+  })
 }

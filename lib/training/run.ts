@@ -8,6 +8,7 @@ import { nativeCall } from '../native/errors.js'
 import type { NativeBatch, NativeTrainer } from '../native/types.js'
 import { type EncodedDataset, evaluateEncoded } from './evaluate.js'
 import type { TrainingEvent } from './events.js'
+import { fingerprint } from './fingerprint.js'
 import { planSteps, type StepPlan, stepBatches } from './plan.js'
 import { resume, saveCheckpoint } from './resume.js'
 
@@ -36,7 +37,9 @@ export async function* trainingRun(
   const plan = planSteps(args, sampler)
   const native = nativeTrainer(model, args, plan)
   try {
-    const progress = await resume(args, native, data.train.length)
+    const keeps = args.saveStrategy !== 'no' || args.resumeFromCheckpoint !== null
+    const run = keeps ? await fingerprint(model, args, data.train) : {}
+    const progress = await resume(args, native, run)
     const firstStep = progress.step
     const batches = new BatchFeed(sampler, plan, args, data.train, firstStep)
     const totals = { loss: 0, tokens: 0 }
@@ -79,15 +82,16 @@ export async function* trainingRun(
           type: 'save',
           step,
           epoch,
-          folder: await saveCheckpoint(model, args, native, progress, data.train.length)
+          folder: await saveCheckpoint(model, args, native, { ...progress, epoch, run })
         }
       }
       batch = following()
     }
     const { step } = progress
     const seconds = (performance.now() - start) / 1000
-    const mean = totals.loss / Math.max(1, step - firstStep)
-    yield { type: 'end', step, epoch: step / plan.stepsPerEpoch, loss: mean, tokens: totals.tokens, seconds }
+    const steps = step - firstStep
+    const loss = steps === 0 ? Number.NaN : totals.loss / steps
+    yield { type: 'end', step, steps, epoch: step / plan.stepsPerEpoch, loss, tokens: totals.tokens, seconds }
   } finally {
     native.dispose()
   }

@@ -1,5 +1,6 @@
 import test from 'ava'
 import { classificationHead, multiLabelHead, regressionHead, taggingHead } from '../../lib/config/head-config.js'
+import { rowLabel } from '../../lib/data/collate.js'
 import { encodeLabel, spreadWordLabels, summarizeLabels } from '../../lib/data/labels.js'
 
 const sentiment = classificationHead({ labels: ['negative', 'positive'] })
@@ -9,8 +10,20 @@ test('classes by number, by name and by text from a CSV file', (t) => {
   t.deepEqual(encodeLabel(sentiment, 'positive', 'label'), Int32Array.of(1))
   t.deepEqual(encodeLabel(classificationHead(), '1', 'label'), Int32Array.of(1))
   t.deepEqual(encodeLabel(classificationHead(), 'LABEL_0', 'label'), Int32Array.of(0))
-  // A head whose names are digits means its names.
-  t.deepEqual(encodeLabel(classificationHead({ labels: ['5', '1'] }), '1', 'label'), Int32Array.of(1))
+  t.deepEqual(encodeLabel(sentiment, '1', 'label'), Int32Array.of(1))
+})
+
+test('where a name is a number, numbers are names and never ids', (t) => {
+  const stars = classificationHead({ labels: ['1', '2', '3', 'none'] })
+  for (const label of [2, '2']) t.deepEqual(encodeLabel(stars, label, 'label'), Int32Array.of(1))
+  for (const label of [0, '0', 4, 'LABEL_1']) {
+    t.throws(() => encodeLabel(stars, label, 'rows[7].label'), {
+      message: /rows\[7\]\.label: unknown label .*(The head's labels: 1, 2, 3, none\.|Did you mean)/
+    })
+  }
+  const several = multiLabelHead({ labels: ['1', '2'] })
+  t.deepEqual(encodeLabel(several, ['2'], 'label'), Float32Array.of(0, 1))
+  t.deepEqual(encodeLabel(taggingHead({ labels: ['1', '2'] }), [2, -100, 1], 'label'), Int32Array.of(1, -100, 0))
 })
 
 test('values', (t) => {
@@ -32,8 +45,10 @@ test('labels of words go to their first token', (t) => {
   const head = taggingHead({ labels: ['O', 'B'] })
   const labels = encodeLabel(head, ['B', 'O', 'B'], 'label') as Int32Array
   const wordIds = Int32Array.of(-1, 0, 0, 1, 2, 2, -1)
-  t.deepEqual([...spreadWordLabels(labels, wordIds, 3, 'label')], [-100, 1, -100, 0, 1, -100, -100])
-  t.throws(() => spreadWordLabels(labels, wordIds, 4, 'label'), { message: /3 labels for 4 words/ })
+  t.deepEqual([...spreadWordLabels(labels, wordIds)], [-100, 1, -100, 0, 1, -100, -100])
+  t.throws(() => rowLabel({ words: ['a', 'b'], labels: ['B'] }, head, 'rows[4]'), {
+    message: /rows\[4\]\.label: 1 labels for 2 words/
+  })
   t.deepEqual(encodeLabel(head, [-100, 1], 'label'), Int32Array.of(-100, 1))
 })
 

@@ -83,7 +83,7 @@ test('initWeightsSeed decides alone: the same under any name and model seed', as
   const config = (seed: number | null) => ({
     mhAdapter: true,
     outputAdapter: true,
-    nonLinearity: 'relu',
+    nonLinearity: 'relu' as const,
     reductionFactor: 8,
     initWeightsSeed: seed
   })

@@ -163,7 +163,9 @@ for (const [config, expected] of [
 test('configs that cannot be are refused by field', async (t) => {
   const model = await load(t)
   t.throws(() => model.addAdapter('a', 'seq_bm'), { message: /Did you mean 'seq_bn'/ })
-  t.throws(() => model.addAdapter('a', { mhAdaptor: true }), { message: /mhAdaptor.*Did you mean 'mh_?[aA]dapter'/ })
+  t.throws(() => model.addAdapter('a', { mhAdaptor: true } as never), {
+    message: /mhAdaptor.*Did you mean 'mh_?[aA]dapter'/
+  })
   t.throws(() => model.addAdapter('a', 'seq_bn|seq_bn'), { message: /seq_bn|place|layer/ })
   t.throws(() => model.addClassificationHead('h', { numLabels: 0 }), { message: /numLabels/ })
   t.throws(() => model.addClassificationHead('h', { numlabels: 2 } as never), { message: /Did you mean 'numLabels'/ })

@@ -182,9 +182,9 @@ test('misspelled options are errors that suggest the right one, in the spelling 
   t.throws(() => model.addClassificationHead('x', { overwriteok: true } as never), said(/Did you mean 'overwriteOk'/))
   t.throws(() => model.addClassificationHead('x', { num_labels: 2 } as never), said(/Did you mean 'numLabels'/))
   await t.throwsAsync(model.savePretrained(folder, { dtpye: 'float32' } as never), said(/Did you mean 'dtype'/))
-  t.throws(() => model.addAdapter('x', { reductionFacotr: 2 }), said(/Did you mean 'reductionFactor'\?/))
+  t.throws(() => model.addAdapter('x', { reductionFacotr: 2 } as never), said(/Did you mean 'reductionFactor'\?/))
   t.throws(
-    () => model.addAdapter('x', { mh_adapter: true, reductionfacotr: 2 }),
+    () => model.addAdapter('x', { mh_adapter: true, reductionfacotr: 2 } as never),
     said(/Did you mean 'reduction_factor'/)
   )
   t.throws(() => model.addAdapter('x', 'seq_bn[reductionFacotr=2]'), said(/Did you mean 'reduction_factor'/))

@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { AutoModel } from '../../lib/index.js'
-import { fixtures, type JsonObject } from './support/fixtures.js'
+import { type AdapterConfigSource, AutoModel } from '../../lib/index.js'
+import { fixtures } from './support/fixtures.js'
 
 interface Names {
-  readonly adapter: JsonObject
+  readonly adapter: AdapterConfigSource
   readonly parameters: { readonly [name: string]: number[] }
   readonly added: { readonly [name: string]: number[] }
   readonly modules: { readonly [path: string]: string }

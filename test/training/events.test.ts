@@ -173,7 +173,10 @@ test('evaluation without a head, without labels, without data', async (t) => {
   const model = await load(t)
   await t.throwsAsync(evaluate(model, rows), { code: 'ERR_NO_HEAD' })
   model.addClassificationHead('a', { numLabels: 3 })
-  await t.throwsAsync(evaluate(model, [{ inputIds: [5] }]), { code: 'ERR_NO_LABELS', message: /row 0 has no label/ })
+  await t.throwsAsync(evaluate(model, [{ inputIds: [5] }]), {
+    code: 'ERR_NO_LABELS',
+    message: /dataset\[0\] has no label/
+  })
   await t.throwsAsync(evaluate(model, []), { message: /no rows/ })
   await t.throwsAsync(new AdapterTrainer({ model, trainDataset: rows }).evaluate(), { message: /evalDataset/ })
 })

@@ -42,7 +42,7 @@ const events: TrainingEvent[] = [
   },
   { type: 'save', step: 2, epoch: 0.5, folder: 'out/checkpoint-2' },
   step(4),
-  { type: 'end', step: 4, epoch: 1, loss: 0.521, tokens: 128, seconds: 1.234 }
+  { type: 'end', step: 4, steps: 4, epoch: 1, loss: 0.521, tokens: 128, seconds: 1.234 }
 ]
 
 test('without a terminal: a line for each event, none for a step', (t) => {
@@ -84,6 +84,20 @@ test('stopping before anything happened, and twice', (t) => {
     t.notThrows(() => progress.stop())
     t.notThrows(() => progress.stop())
   }
+})
+
+test('a run that had nothing left to do says so, in a terminal too', (t) => {
+  for (const isTTY of [true, false]) {
+    const stream = new Terminal(isTTY)
+    const progress = trainingProgress({ stream })
+    progress.show({ type: 'end', step: 4, steps: 0, epoch: 1, loss: Number.NaN, tokens: 0, seconds: 0 })
+    progress.stop()
+    t.regex(stream.text, /complete at step 4: nothing was left to train/)
+  }
+  t.regex(
+    String(describeEvent({ type: 'end', step: 4, steps: 1, epoch: 1, loss: 0.5, tokens: 9, seconds: 1 })),
+    /^1 steps \(4 with those before\) in 1\.0 s/
+  )
 })
 
 test('a step has no line of its own', (t) => {

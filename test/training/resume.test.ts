@@ -107,6 +107,9 @@ test('a run that is complete resumes to its end without a step', async (t) => {
   const again = await ready(t)
   t.deepEqual(await run(again, { ...recipe(outputDir), resumeFromCheckpoint: true }), [])
   t.deepEqual(moved(snapshot(model), snapshot(again)), [])
+  const args = { ...recipe(outputDir), resumeFromCheckpoint: true }
+  const { step, steps, loss } = await new AdapterTrainer({ model: again, trainDataset: rows, args }).train()
+  t.deepEqual({ step, steps, loss }, { step: 10, steps: 0, loss: Number.NaN })
 })
 
 test('other arguments or other data are refused by name, and the model stays as it is', async (t) => {
@@ -124,10 +127,43 @@ test('other arguments or other data are refused by name, and the model stays as 
     refused(/perDeviceTrainBatchSize 2.*seed 42.*perDeviceTrainBatchSize 4.*seed 1/)
   )
   await t.throwsAsync(resume({}, tinyRows(20)), refused(/rows 19.*rows 20/))
+  await t.throwsAsync(resume({}, tinyRows(19, { seed: 2 })), refused(/expected data "\w{16}", got data "\w{16}"\)/))
+  await t.throwsAsync(resume({}, rows.toReversed()), refused(/expected data/))
   t.deepEqual(moved(before, snapshot(other)), [])
   // What only says when something is told or kept may change.
   await t.notThrowsAsync(resume({ loggingSteps: 1, saveSteps: 5, saveTotalLimit: 3 }))
   t.deepEqual(moved(snapshot(model), snapshot(other)), [])
+})
+
+test('another adapter config, another order of labels and another base model of the same sizes are refused by name', async (t) => {
+  const outputDir = scratch(t)
+  const words = ['bad', 'good']
+  const start = async (fields: { config?: string; labels?: string[]; seed?: number } = {}) => {
+    const { config = 'seq_bn', labels = words, seed = 7 } = fields
+    const model = await make(t, {}, seed)
+    model.addAdapter('a', config)
+    model.addClassificationHead('a', { labels })
+    model.trainAdapter('a')
+    return model
+  }
+  const named = rows.map(({ inputIds, label }) => ({ inputIds, label: words[label] as string }))
+  const args = { ...quiet, outputDir, maxSteps: 4, saveStrategy: 'steps', saveSteps: 2 } as const
+  const go = (model: Model, from: string | null) =>
+    new AdapterTrainer({ model, trainDataset: named, args: { ...args, resumeFromCheckpoint: from } }).train()
+  await go(await start(), null)
+  const checkpoint = join(outputDir, 'checkpoint-2')
+  for (const [changed, message] of [
+    [await start({ config: 'seq_bn[dropout=0.1]' }), /expected adapterConfigs .*"dropout":0,.* got .*"dropout":0\.1/],
+    [await start({ labels: ['good', 'bad'] }), /"labels":\["bad","good"\].* got head .*"labels":\["good","bad"\]/],
+    [await start({ seed: 8 }), /expected model "\w{16}", got model "\w{16}"\)/]
+  ] as const) {
+    const before = snapshot(changed)
+    await t.throwsAsync(go(changed, checkpoint), { instanceOf: AdapterError, code: 'ERR_RESUME', message })
+    t.deepEqual(moved(before, snapshot(changed)), [])
+  }
+  const result = await go(await start(), checkpoint)
+  t.is(result.steps, 2)
+  t.is(result.step, 4)
 })
 
 test('a checkpoint of another adapter, a damaged one, and none', async (t) => {
@@ -150,7 +186,8 @@ test('a checkpoint of another adapter, a damaged one, and none', async (t) => {
   different.trainAdapter('b')
   await t.throwsAsync(resume(different), {
     instanceOf: AdapterError,
-    message: /written by another training.*adapters\.b\./
+    code: 'ERR_RESUME',
+    message: /belongs to another run.*got adapters "b"/
   })
 
   const file = join(outputDir, 'checkpoint-5', 'training.safetensors')

@@ -59,7 +59,33 @@ export function configs(model: Model): void {
   model.addAdapter('b', 'seq_bn[reduction_factor=8]', { overwriteOk: true })
   model.addAdapter('c', config)
   // Snake case, as read from JSON.
-  model.addAdapter('d', { mh_adapter: true, output_adapter: false, reduction_factor: 16, non_linearity: 'relu' })
+  const json = { mh_adapter: true, output_adapter: false, reduction_factor: 16, non_linearity: 'relu' } as const
+  model.addAdapter('d', json)
+  model.addAdapter('f', { architecture: 'union', configs: [{ ...json, mh_adapter: true, output_adapter: false }] })
+  model.addAdapter('g', {
+    mhAdapter: true,
+    outputAdapter: false,
+    reductionFactor: 16,
+    nonLinearity: 'relu',
+    dropout: 0
+  })
+  model.addAdapter('h', JSON.parse('{}'))
+  // A JSON file that is imported has text where the options have names.
+  const imported: { mh_adapter: boolean; output_adapter: boolean; reduction_factor: number; non_linearity: string } =
+    json
+  model.addAdapter('h', imported)
+  // @ts-expect-error no such field
+  model.addAdapter('i', {
+    mhAdapter: true,
+    outputAdapter: false,
+    reductionFactor: 16,
+    nonLinearity: 'relu',
+    dropOut: 0
+  })
+  // @ts-expect-error no such field in JSON
+  model.addAdapter('j', { ...json, non_linearty: 'relu' })
+  // @ts-expect-error required fields are missing
+  model.addAdapter('k', { reductionFactor: 8 })
   // @ts-expect-error a name is needed
   model.addAdapter()
   // @ts-expect-error a config is no number

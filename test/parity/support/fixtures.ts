@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import type { AdapterConfigSource } from '../../../lib/index.js'
 
 export const fixtures = 'test/parity/fixtures'
 
@@ -22,7 +23,7 @@ export interface Setting {
   readonly model: string
   readonly configOverrides?: JsonObject
   readonly train: 'adapter' | 'head' | 'full'
-  readonly adapter?: { readonly name: string; readonly config: JsonObject }
+  readonly adapter?: { readonly name: string; readonly config: AdapterConfigSource }
   readonly head?: { readonly name: string; readonly config: JsonObject }
   readonly weights?: { readonly [name: string]: string }
 }

@@ -1,0 +1,66 @@
+import { createHash } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
+import { labelNames } from '../config/head-config.js'
+import { modelConfigToJson } from '../config/model-config.js'
+import type { TrainingArguments } from '../config/training-arguments.js'
+import { labelOf, type Row } from '../data/dataset.js'
+import type { Model } from '../model/model.js'
+import { setupNames } from '../model/setup.js'
+import { isBaseParameter } from '../model/summary.js'
+import { type EncodedDataset, requireHead } from './evaluate.js'
+
+/**
+ * What decides the numbers of a run, by name: the arguments, the adapters and the head with their configs, the base model
+ * and the rows. A run resumes only where all of it is the same. What is large is there as the start of its SHA-256.
+ */
+export type Fingerprint = Readonly<Record<string, unknown>>
+
+/** Arguments that only say when something is told or kept. */
+const free = ['outputDir', 'resumeFromCheckpoint', 'saveTotalLimit', 'perDeviceEvalBatchSize']
+
+export async function fingerprint(model: Model, args: TrainingArguments, data: EncodedDataset): Promise<Fingerprint> {
+  const deciding = Object.entries(args).filter(([name]) => !free.includes(name) && !/^(logging|save|eval)/.test(name))
+  const { name, config } = requireHead(model, 'train')
+  const active = setupNames(model.activeAdapters, new Set(model.adapters.keys()))
+  const label = config.headType === 'masked_lm' ? {} : { label2id: null, labels: labelNames(config) }
+  return {
+    ...Object.fromEntries(deciding),
+    adapters: model.activeAdapters,
+    adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
+    // JSON would sort the keys of { '2': 0, '1': 1 } and so hide the order of the labels.
+    head: { name, ...config, ...label },
+    model: modelDigest(model),
+    rows: data.length,
+    data: await dataDigest(data)
+  }
+}
+
+/** Its config and its small frozen parameters: no two trainings of an encoder share their biases and LayerNorms. */
+function modelDigest(model: Model): string {
+  const hash = createHash('sha256').update(JSON.stringify({ ...modelConfigToJson(model.config), _name_or_path: '' }))
+  for (const { name, shape, trainable } of model.namedParameters()) {
+    const isSmall = shape.length === 1 && (shape[0] ?? 0) <= 1 << 16
+    if (!isBaseParameter(name) || trainable || !isSmall) continue
+    hash.update(name).update(model.parameter(name).data)
+  }
+  return short(hash.digest('hex'))
+}
+
+/** Rows as they were given, in their order; the ids of the first stand for the tokenizer. */
+async function dataDigest(data: EncodedDataset): Promise<string> {
+  const hash = createHash('sha256')
+  for (const [i, row] of data.rows.entries()) {
+    hash.update(`${JSON.stringify(content(row))}\n`)
+    if (i % 1024 === 1023) await setImmediate()
+  }
+  for (let i = 0; i < Math.min(8, data.length); i++) hash.update(data.at(i).inputIds)
+  return short(hash.digest('hex'))
+}
+
+function content(row: Row): unknown[] {
+  const plain = (value: unknown) => (ArrayBuffer.isView(value) ? Array.from(value as Int32Array) : (value ?? null))
+  const { text, textPair, words, inputIds, tokenTypeIds } = row as unknown as Record<string, unknown>
+  return [text, textPair, words, inputIds, tokenTypeIds, labelOf(row)].map(plain)
+}
+
+const short = (digest: string): string => digest.slice(0, 16)
