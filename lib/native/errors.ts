@@ -34,8 +34,11 @@ export class AdapterError extends Error {
 
 function compose(operation: string, problem: string, { expected, got, hint }: ErrorParts): string {
   const sides = [expected && `expected ${expected}`, got && `got ${got}`].filter(Boolean).join(', ')
-  const text = `${operation ? `${operation}: ` : ''}${problem}${sides ? ` (${sides})` : ''}`
-  return hint ? `${text}. ${hint}` : text
+  // A problem that quotes another message may end in a full stop of its own.
+  const what = sides ? `${problem.replace(/\.$/, '')} (${sides.replace(/\.$/, '')})` : problem
+  const text = `${operation ? `${operation}: ` : ''}${what}`
+  if (!hint) return text
+  return /[.?!]$/.test(text) ? `${text} ${hint}` : `${text}. ${hint}`
 }
 
 /** An error that the addon threw: a plain Error with the fields of the core's own error type. */

@@ -21,6 +21,14 @@ test('the message names operation, problem, expected, got and what to do', (t) =
   t.true(error instanceof Error)
 })
 
+test('a quoted message that ends in a full stop gets no second one', (t) => {
+  const message = (problem: string, parts: object) => new AdapterError('ERR_FILE', 'read', problem, parts).message
+  t.is(message('x: no such label.', { hint: 'Check it.' }), 'read: x: no such label. Check it.')
+  t.is(message("Did you mean 'a'?", { hint: 'Check it.' }), "read: Did you mean 'a'? Check it.")
+  t.is(message('it broke.', { got: 'nothing.', hint: 'Check it.' }), 'read: it broke (got nothing). Check it.')
+  t.is(message('it broke.', {}), 'read: it broke.')
+})
+
 test("the addon's errors keep their fields and message", (t) => {
   const original = native()
   const error = toAdapterError(original) as AdapterError
