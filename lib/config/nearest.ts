@@ -19,10 +19,10 @@ export function editDistance(a: string, b: string): number {
 }
 
 // A word far longer than any option is not a misspelling, and the distance table is quadratic.
-const longestWord = 64
+export const longestWord = 64
 
 /** Case, `_` and `-` are the usual slips (`warmup_ratio` for `warmupRatio`), so they cost nothing. */
-function plain(word: string): string {
+export function plain(word: string): string {
   return word.toLowerCase().replace(/[_\-\s]/g, '')
 }
 

@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
-import { camelCase } from '../config/case.js'
 import * as check from '../config/check.js'
+import { checkFieldNames, contentFields, didYouMeanField, type Spelling } from './row-fields.js'
 
 /** A class's name or number, a value, or several of them: for multi-label rows and for tokens or words. */
 export type Label = string | number | readonly string[] | ArrayLike<number>
@@ -32,7 +32,6 @@ export type Row = TextRow | WordsRow | IdsRow
 /** Rows of a dataset, one after the other; read into memory once, because each epoch takes them in another order. */
 export type Dataset = readonly Row[] | Iterable<Row> | AsyncIterable<Row>
 
-const fields = ['text', 'textPair', 'words', 'inputIds', 'tokenTypeIds', 'label', 'labels']
 const largestId = 2 ** 31 - 1
 
 /** Every row of a dataset, checked. */
@@ -56,15 +55,18 @@ export async function collectRows(dataset: Dataset, name = 'dataset'): Promise<r
 }
 
 /** A row, or an error that names the field. Fields of no row (`id`, `source`) are left alone. */
-export function checkRow(row: unknown, name: string): Row {
+export function checkRow(row: unknown, name: string, spelling: Spelling = (field) => field): Row {
   const given = check.checkObject(name, row)
-  const contents = ['text', 'words', 'inputIds'].filter((field) => given[field] != null)
+  const names = Object.keys(given)
+  checkFieldNames(name, names, spelling)
+  const contents = contentFields.filter((field) => given[field] != null)
   if (contents.length !== 1) {
-    const misspelled = Object.keys(given).find((key) => !fields.includes(key) && fields.includes(camelCase(key)))
-    const hint = misspelled === undefined ? '' : ` '${misspelled}' is written '${camelCase(misspelled)}' here.`
+    const [first, second, third] = contentFields.map(spelling)
     const got =
-      contents.length === 0 ? `got ${Object.keys(given).join(', ') || 'none'}` : `got ${contents.join(' and ')}`
-    throw check.valueError(name, `expected one of text, words or inputIds, ${got}.${hint}`)
+      contents.length === 0
+        ? `got ${names.join(', ') || 'none'}.${didYouMeanField(names, spelling)}`
+        : `got ${contents.map(spelling).join(' and ')}`
+    throw check.valueError(name, `expected one of ${first}, ${second} or ${third}, ${got}`)
   }
   if (given['text'] != null) {
     check.checkString(`${name}.text`, given['text'])

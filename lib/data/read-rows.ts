@@ -3,10 +3,10 @@ import { extname } from 'node:path'
 import { parse } from 'csv-parse'
 import { camelCase, isSnakeCase, snakeCase } from '../config/case.js'
 import { isPlainObject } from '../config/check.js'
-import { nearest } from '../config/nearest.js'
 import { fileError } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
 import { checkRow, type Row, withPlace } from './dataset.js'
+import { rowFields } from './row-fields.js'
 
 export type RowFormat = 'jsonl' | 'csv' | 'tsv'
 
@@ -110,27 +110,22 @@ async function* csvRecords(file: string, format: RowFormat): AsyncGenerator<Loca
   }
 }
 
-const known = ['text', 'textPair', 'words', 'inputIds', 'tokenTypeIds', 'label', 'labels']
-
 function toRow(value: unknown, where: string): Row {
   if (!isPlainObject(value)) {
     throw new AdapterError('ERR_INVALID_FILE', operation, `${where}: a row is an object with "text" or "input_ids"`)
   }
+  const names = Object.keys(value)
   // An empty cell of a CSV file is no label and no second text, and names no adapter; null would say that there is none.
-  const fields = Object.entries(value).map(([key, field]) => {
-    const name = camelCase(key)
-    const empty = name === 'adapter' ? undefined : null
-    return [name, field === '' && name !== 'text' ? empty : field]
+  const fields = names.map((name) => {
+    const field = rowFields.includes(camelCase(name)) ? camelCase(name) : name
+    const empty = field === 'adapter' ? undefined : null
+    return [field, value[name] === '' && field !== 'text' ? empty : value[name]]
   })
   try {
-    return withPlace(checkRow(Object.fromEntries(fields), where), where)
+    const row = checkRow(Object.fromEntries(fields), where, isSnakeCase(names) ? snakeCase : undefined)
+    return withPlace(row, where)
   } catch (cause) {
-    const stray = Object.keys(value).find((key) => !known.includes(camelCase(key)) && nearest(key, known) !== undefined)
-    const meant = stray === undefined ? undefined : nearest(stray, known)
-    const spelled = meant !== undefined && isSnakeCase(Object.keys(value)) ? snakeCase(meant) : meant
-    const hint = spelled === undefined ? undefined : `Did you mean '${spelled}' instead of '${stray}'?`
-    const message = (cause as Error).message
-    throw new AdapterError('ERR_INVALID_FILE', operation, message, { cause, ...(hint === undefined ? {} : { hint }) })
+    throw new AdapterError('ERR_INVALID_FILE', operation, (cause as Error).message, { cause })
   }
 }
 

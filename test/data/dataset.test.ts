@@ -28,7 +28,8 @@ test('what is no dataset', async (t) => {
 test('wrong rows name the field', (t) => {
   const cases: [unknown, RegExp][] = [
     [{ label: 1 }, /expected one of text, words or inputIds, got label/],
-    [{ input_ids: [1] }, /'input_ids' is written 'inputIds' here/],
+    [{ input_ids: [1] }, /unknown field 'input_ids'\. Did you mean 'inputIds'\?/],
+    [{ texts: 'a' }, /got texts\. Did you mean 'text' instead of 'texts'\?/],
     [{ text: 'a', inputIds: [1] }, /got text and inputIds/],
     [{ text: 'a', textPair: 1 }, /row\.textPair: expected a string/],
     [{ inputIds: [] }, /at least one token/],
@@ -39,4 +40,27 @@ test('wrong rows name the field', (t) => {
     [null, /row: expected an object, got null/]
   ]
   for (const [row, message] of cases) t.throws(() => checkRow(row, 'row'), { message })
+})
+
+test('a misspelled field is an error that names both; other names are left alone', (t) => {
+  const misspelled: Record<string, string> = {
+    text_pair: 'textPair',
+    textPairs: 'textPair',
+    tokenTypeId: 'tokenTypeIds',
+    token_typ_id: 'tokenTypeIds',
+    input_ids: 'inputIds',
+    lable: 'label',
+    Label: 'label',
+    ' label': 'label',
+    LABLES: 'labels'
+  }
+  for (const [name, meant] of Object.entries(misspelled)) {
+    t.throws(() => checkRow({ text: 'a', [name]: 'b' }, 'row'), {
+      code: 'ERR_INVALID_ARG_VALUE',
+      message: `row: unknown field '${name}'. Did you mean '${meant}'?`
+    })
+  }
+  const own = ['id', 'idx', 'word', 'texts', 'title', 'context', 'source', 'test', 'next', 'input_id', 'token_types']
+  const labels = ['label2', 'label_2', 'label_a', 'labelText', 'label_text', 'labeled', 'pair', 'text_part', 'text2']
+  for (const name of [...own, ...labels]) t.notThrows(() => checkRow({ text: 'a', [name]: 'b' }, 'row'), name)
 })

@@ -17,11 +17,11 @@ async function read(extension: string, content: string | Buffer) {
 
 test('JSONL: both spellings, empty lines, a byte order mark, Windows line ends', async (t) => {
   const content =
-    '\ufeff{"text":"caf\u00e9","label":"a"}\r\n\n{"input_ids":[1,2],"token_type_ids":[0,1],"id":7}\n{"text":"x","textPair":"y"}'
+    '\ufeff{"text":"caf\u00e9","label":"a"}\r\n\n{"input_ids":[1,2],"token_type_ids":[0,1],"id":7}\n{"text":"x","textPair":"y","my_id":1}'
   t.deepEqual(await read('.jsonl', content), [
     { text: 'café', label: 'a' },
     { inputIds: [1, 2], tokenTypeIds: [0, 1], id: 7 },
-    { text: 'x', textPair: 'y' }
+    { text: 'x', textPair: 'y', my_id: 1 }
   ])
 })
 
@@ -46,7 +46,10 @@ test('errors name the file and the line', async (t) => {
     ['.jsonl', '{"txet":"a"}\n', /:1: expected one of text.*Did you mean 'text' instead of 'txet'\?/],
     ['.csv', 'text,label\n"open', /\.csv: /],
     ['.csv', 'text,label\na,b,c\n', /\.csv: .*line 2/],
-    ['.csv', 'texts,label\nx,1\n', /Did you mean 'text' instead of 'texts'\?/]
+    ['.csv', 'texts,label\nx,1\n', /Did you mean 'text' instead of 'texts'\?/],
+    ['.csv', 'text, label\nx,1\n', /:2: unknown field ' label'\. Did you mean 'label'\?/],
+    ['.jsonl', '{"text":"a","text_pairs":"b"}\n', /:1: unknown field 'text_pairs'\. Did you mean 'text_pair'\?/],
+    ['.jsonl', '{"input_id":[1]}\n', /text, words or input_ids, got input_id\. Did you mean 'input_ids' instead of/]
   ]
   for (const [extension, content, message] of cases) {
     await t.throwsAsync(read(extension, content), { code: 'ERR_INVALID_FILE', message }, content)

@@ -1,0 +1,48 @@
+import * as check from '../config/check.js'
+import { editDistance, longestWord, nearest, plain } from '../config/nearest.js'
+
+/** The fields of a row that mean something here. All others (`id`, `source`) are the caller's own. */
+export const rowFields: readonly string[] = ['text', 'textPair', 'words', 'inputIds', 'tokenTypeIds', 'label', 'labels']
+
+export const contentFields: readonly string[] = ['text', 'words', 'inputIds']
+
+/** How a field is spelled where the row comes from: as it is, or in snake_case. */
+export type Spelling = (field: string) => string
+
+// A row whose content is misspelled is refused in any case, but one without its label or second text would do.
+const silent = ['textPair', 'tokenTypeIds', 'label', 'labels']
+
+const wordsIn = (name: string) => name.split(/[_\-\s]+|(?<=[a-z])(?=[A-Z])/).length
+
+/**
+ * The field that a stray name means: the same letters in another spelling, or very near ones. `label_2`, `labelText`,
+ * `text_part` and `word` are names of their own.
+ */
+export function misspelledField(name: string): string | undefined {
+  if (rowFields.includes(name) || name.length > longestWord) return undefined
+  const same = rowFields.find((field) => plain(field) === plain(name))
+  if (same !== undefined || /\d/.test(name)) return same
+  const words = wordsIn(name)
+  return silent.find((field) => {
+    if (words !== 1 && words !== wordsIn(field)) return false
+    return editDistance(plain(name), plain(field)) <= (field.length > 10 ? 2 : 1)
+  })
+}
+
+export function checkFieldNames(row: string, names: readonly string[], spelling: Spelling): void {
+  for (const name of names) {
+    const meant = misspelledField(name)
+    if (meant !== undefined) {
+      throw check.valueError(row, `unknown field '${name}'. Did you mean '${spelling(meant)}'?`)
+    }
+  }
+}
+
+/** For a row without content: which of its names may have been meant for one. */
+export function didYouMeanField(names: readonly string[], spelling: Spelling): string {
+  for (const name of names) {
+    const meant = rowFields.includes(name) ? undefined : nearest(name, rowFields)
+    if (meant !== undefined) return ` Did you mean '${spelling(meant)}' instead of '${name}'?`
+  }
+  return ''
+}
