@@ -23,7 +23,7 @@ export function encodeLabel(head: HeadConfig, label: Label, name: string): Float
     case 'tagging':
       return tokenIds(label, name, (item, itemName) => classId(head, item, itemName))
     case 'masked_lm':
-      return tokenIds(label, name, (item, itemName) => check.checkInteger(itemName, item, 0))
+      return tokenIds(label, name, (item, itemName) => tokenId(item, itemName))
   }
 }
 
@@ -31,6 +31,10 @@ function checkValue(name: string, label: Label): number {
   // A CSV file gives text.
   const value = typeof label === 'string' && label.trim() !== '' ? Number(label) : label
   return check.checkNumber(name, value)
+}
+
+function tokenId(label: unknown, name: string): number {
+  return check.checkInteger(name, typeof label === 'string' && /^\d+$/.test(label) ? Number(label) : label, 0)
 }
 
 /**

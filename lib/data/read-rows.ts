@@ -1,10 +1,11 @@
 import { createReadStream } from 'node:fs'
 import { extname } from 'node:path'
-import { parse } from 'csv-parse'
 import { camelCase, isSnakeCase, snakeCase } from '../config/case.js'
 import { isPlainObject } from '../config/check.js'
 import { fileError } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
+import { cellValues } from './cells.js'
+import { csvRecords } from './csv-records.js'
 import { checkRow, type Row, withPlace } from './dataset.js'
 import { rowFields } from './row-fields.js'
 
@@ -34,11 +35,12 @@ export function rowFormat(file: string): RowFormat {
 
 /**
  * Rows from a file: JSONL with an object a line, or CSV or TSV with a header. Names are those of a row in camelCase or
- * snake_case (`text`, `text_pair`, `input_ids`, `label`); other columns are left alone.
+ * snake_case (`text`, `text_pair`, `input_ids`, `label`); other columns are left alone. In a cell of CSV or TSV, words and
+ * ids are a JSON array or have spaces between, and so have the `labels` beside them.
  */
 export async function* readRows(file: string, format = rowFormat(file)): AsyncGenerator<Row, void, undefined> {
   try {
-    for await (const { value, line } of format === 'jsonl' ? jsonLines(file) : csvRecords(file, format)) {
+    for await (const { value, line } of format === 'jsonl' ? jsonLines(file) : cellRecords(file, format)) {
       yield toRow(value, `${file}:${line}`)
     }
   } catch (error) {
@@ -89,24 +91,13 @@ function parseLine(text: string, where: string): unknown {
   }
 }
 
-async function* csvRecords(file: string, format: RowFormat): AsyncGenerator<Located, void, undefined> {
-  const parser = parse({
-    delimiter: format === 'tsv' ? '\t' : ',',
-    bom: true,
-    columns: true,
-    info: true,
-    skip_empty_lines: true,
-    max_record_size: longestLine
-  })
-  const input = createReadStream(file)
-  input.once('error', (error) => parser.destroy(error))
+async function* cellRecords(file: string, format: 'csv' | 'tsv'): AsyncGenerator<Located, void, undefined> {
   try {
-    for await (const { record, info } of input.pipe(parser)) yield { value: record, line: info.lines }
+    for await (const { record, line } of csvRecords(file, format, longestLine))
+      yield { value: cellValues(record), line }
   } catch (cause) {
     if (isSystemError(cause)) throw cause
     throw new AdapterError('ERR_INVALID_FILE', operation, `${file}: ${(cause as Error).message}`, { cause })
-  } finally {
-    input.destroy()
   }
 }
 

@@ -39,6 +39,44 @@ test('CSV and TSV: quotes, line ends in a cell, empty cells', async (t) => {
   t.deepEqual(await read('.tsv', 'label\ttext\n0\ta, b\n'), [{ label: '0', text: 'a, b' }])
 })
 
+test('TSV: quotes are text, as in GLUE', async (t) => {
+  const tsv = 'label\ttext\n0\t"Never!" he said\n1\tthe 5" disk\n0\t"Quoted."\n1\t"open\n'
+  t.deepEqual(
+    (await read('.tsv', tsv)).map((row) => (row as { text: string }).text),
+    ['"Never!" he said', 'the 5" disk', '"Quoted."', '"open']
+  )
+})
+
+test('TSV: what only a program that quotes can have written is unquoted', async (t) => {
+  // pandas quotes a cell that holds a quote.
+  t.deepEqual(await read('.tsv', 'text\tlabel\n"a ""b"" c"\t1\n"" b""\t2\n'), [
+    { text: 'a "b" c', label: '1' },
+    { text: '"" b""', label: '2' }
+  ])
+  // R quotes all text, the names included.
+  t.deepEqual(await read('.tsv', '\ufeff"text"\t"label"\n"a\tb\nc"\t"x"\n'), [{ text: 'a\tb\nc', label: 'x' }])
+})
+
+test('CSV and TSV: words, ids and their labels', async (t) => {
+  t.deepEqual(
+    await read('.tsv', 'words\tlabels\nNew  York is\tB-LOC I-LOC O\n["a b","c"]\t[0, -100]\n[ 1 ]\tO -100 O\n'),
+    [
+      { words: ['New', 'York', 'is'], labels: ['B-LOC', 'I-LOC', 'O'] },
+      { words: ['a b', 'c'], labels: [0, -100] },
+      { words: ['[', '1', ']'], labels: ['O', -100, 'O'] }
+    ]
+  )
+  t.deepEqual(await read('.csv', 'input_ids,token_type_ids,label\n2 5 3,0 0 1,very good\n"[2,5]",,7\n'), [
+    { inputIds: [2, 5, 3], tokenTypeIds: [0, 0, 1], label: 'very good' },
+    { inputIds: [2, 5], tokenTypeIds: null, label: '7' }
+  ])
+  // A list for a text, which is one label under either name unless it is JSON.
+  t.deepEqual(await read('.csv', 'text,labels\na b,"[""x"",""y""]"\nc d,x y\n'), [
+    { text: 'a b', labels: ['x', 'y'] },
+    { text: 'c d', labels: 'x y' }
+  ])
+})
+
 test('errors name the file and the line', async (t) => {
   const cases: [string, string, RegExp][] = [
     ['.jsonl', '{"text":"a"}\n{"text":', /rows-\d+\.jsonl:2: /],
@@ -48,6 +86,7 @@ test('errors name the file and the line', async (t) => {
     ['.csv', 'text,label\na,b,c\n', /\.csv: .*line 2/],
     ['.csv', 'texts,label\nx,1\n', /Did you mean 'text' instead of 'texts'\?/],
     ['.csv', 'text, label\nx,1\n', /:2: unknown field ' label'\. Did you mean 'label'\?/],
+    ['.csv', 'input_ids\n1 2 x\n', /:2\.inputIds\[2\]: expected an integer from 0 .*got 'x'/],
     ['.jsonl', '{"text":"a","text_pairs":"b"}\n', /:1: unknown field 'text_pairs'\. Did you mean 'text_pair'\?/],
     ['.jsonl', '{"input_id":[1]}\n', /text, words or input_ids, got input_id\. Did you mean 'input_ids' instead of/]
   ]
