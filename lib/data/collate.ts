@@ -11,6 +11,8 @@ export interface EncodedRow {
   readonly tokenTypeIds: Int32Array
   /** One number for the row, one for each label or one for each token; undefined: the row has no label. */
   readonly label: Float32Array | Int32Array | undefined
+  /** Rows of words: from which word each token came, -1 for special tokens. */
+  readonly wordIds?: Int32Array
 }
 
 export interface EncodeRowOptions {
@@ -54,9 +56,9 @@ export function encodeRow(row: Row, options: EncodeRowOptions, name: string): En
   if (tokenizer === undefined) throw check.valueError(name, 'the model has no tokenizer, so rows must be inputIds')
   const length = { maxLength: Math.min(maxLength, tokenizer.modelMaxLength) }
   if ('words' in row && row.words != null) {
-    const { wordIds, ...ids } = tokenizer.encodeWords(row.words, length)
+    const ids = tokenizer.encodeWords(row.words, length)
     if (!perToken || !(label instanceof Int32Array)) return { ...ids, label }
-    return { ...ids, label: spreadWordLabels(label, wordIds) }
+    return { ...ids, label: spreadWordLabels(label, ids.wordIds) }
   }
   const { text, textPair } = row as TextRow
   return { ...tokenizer.encode(text, textPair, length), label }

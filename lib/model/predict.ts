@@ -1,13 +1,15 @@
 import * as check from '../config/check.js'
 import { type HeadConfig, labelNames } from '../config/head-config.js'
 import { maxRowLength } from '../config/model-config.js'
-import { collate, encodeRow } from '../data/collate.js'
-import { checkRow, type Row } from '../data/dataset.js'
+import { collate, type EncodedRow, encodeRow } from '../data/collate.js'
+import { checkRow, placeOf, type Row } from '../data/dataset.js'
 import { labelsTokens } from '../data/labels.js'
+import type { TextTokenizer } from '../data/tokenizer.js'
 import { nativeCall } from '../native/errors.js'
 import type { Model } from './model.js'
 import { checkOptions, type PredictOptions } from './options.js'
 import { type AdapterSetup, checkKnown, setupNames } from './setup.js'
+import { answersByToken, answersByWord, type Best, type TokenPrediction, wordsOf } from './token-answers.js'
 
 /** One row's answer. */
 export interface Prediction {
@@ -19,9 +21,12 @@ export interface Prediction {
   /** Multi-label: every label with a probability of at least one half, and all probabilities. */
   readonly labels?: readonly string[]
   readonly scores?: Float32Array
-  /** Tagging: a label for each token, special tokens included; masked language modelling: a token's id for each. */
-  readonly tokens?: readonly { readonly label: string; readonly labelId: number; readonly score: number }[]
-  /** [labels], or [tokens × labels] row by row. */
+  /**
+   * Tagging: a label for each word of a row of words; for each token of other rows, special tokens included. Masked
+   * language modelling: a token's id for each token.
+   */
+  readonly tokens?: readonly TokenPrediction[]
+  /** [labels], or [tokens × labels] row by row; NaN for a word without an answer. */
   readonly logits: Float32Array
 }
 
@@ -82,7 +87,7 @@ function headOf(model: Model, { head }: PredictOptions, setup: AdapterSetup, row
 /** One pass through the encoder for all rows; each is then read by its own head. */
 async function answer(model: Model, jobs: readonly Job[], answers: Prediction[]): Promise<void> {
   const limits = { tokenizer: model.tokenizer, maxLength: maxRowLength(model.config) }
-  const encoded = jobs.map((job) => encodeRow(job.row, limits, `rows[${job.index}]`))
+  const encoded = jobs.map((job) => encodeRow(job.row, limits, placeOf(job.row, `rows[${job.index}]`)))
   // Rows of one setup stay side by side: each run of them is one product in every adapter.
   const groups = new Map<string, number>()
   const groupOf = (job: Job) => {
@@ -108,18 +113,28 @@ async function answer(model: Model, jobs: readonly Job[], answers: Prediction[])
     const begin = read[head] ?? 0
     const end = begin + width * (labelsTokens(config) ? (batch.rowLengths[i] ?? 0) : 1)
     read[head] = end
-    answers[job.index] = interpret(logits.data.slice(begin, end), width, config)
+    answers[job.index] = interpret(logits.data.slice(begin, end), config, {
+      row: job.row,
+      encoded: encoded[batch.order[i] ?? 0] as EncodedRow,
+      tokenizer: model.tokenizer
+    })
   })
 }
 
-function split(values: Float32Array, width: number): Float32Array[] {
-  return Array.from({ length: values.length / width }, (_, row) => values.slice(row * width, (row + 1) * width))
+interface Question {
+  readonly row: Row
+  readonly encoded: EncodedRow
+  readonly tokenizer: TextTokenizer | undefined
 }
 
-function interpret(logits: Float32Array, width: number, config: HeadConfig): Prediction {
-  if (config.headType === 'masked_lm') return { tokens: tokensOf(logits, width, []), logits }
+function interpret(logits: Float32Array, config: HeadConfig, { row, encoded, tokenizer }: Question): Prediction {
   const names = labelNames(config)
-  if (config.headType === 'tagging') return { tokens: tokensOf(logits, width, names), logits }
+  if (config.headType === 'tagging' || config.headType === 'masked_lm') {
+    const bestOf = (values: Float32Array) => best(values, names)
+    const words = config.headType === 'tagging' ? wordsOf(row) : null
+    if (words === null || encoded.wordIds === undefined) return answersByToken(encoded, logits, bestOf, tokenizer)
+    return answersByWord(words, encoded.wordIds, logits, bestOf)
+  }
   if (config.headType === 'multilabel_classification') {
     const scores = logits.map((value) => 1 / (1 + Math.exp(-value)))
     return { labels: names.filter((_, id) => (scores[id] ?? 0) >= 0.5), scores, logits }
@@ -128,12 +143,8 @@ function interpret(logits: Float32Array, width: number, config: HeadConfig): Pre
   return { ...best(logits, names), logits }
 }
 
-function tokensOf(logits: Float32Array, width: number, names: readonly string[]) {
-  return split(logits, width).map((values) => best(values, names))
-}
-
 /** The highest logit with its softmax probability. */
-function best(logits: Float32Array, names: readonly string[]): { label: string; labelId: number; score: number } {
+function best(logits: Float32Array, names: readonly string[]): Best {
   let labelId = 0
   logits.forEach((value, id) => {
     if (value > (logits[labelId] ?? Number.NEGATIVE_INFINITY)) labelId = id
