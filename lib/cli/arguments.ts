@@ -48,6 +48,12 @@ export function numberOption(name: string, value: string | undefined): number | 
   throw usageError(`--${name}: expected a number, got '${value}'`)
 }
 
+export function countOption(name: string, value: string | undefined): number | undefined {
+  const number = numberOption(name, value)
+  if (number === undefined || (Number.isSafeInteger(number) && number > 0)) return number
+  throw usageError(`--${name}: expected a positive integer, got '${value}'`)
+}
+
 export function choiceOption<const T extends string>(name: string, value: string, choices: readonly T[]): T {
   if ((choices as readonly string[]).includes(value)) return value as T
   const guess = nearest(value, choices)

@@ -1,4 +1,5 @@
-import { exitStatus, inputFile, numberOption, parseCommand, required } from './arguments.js'
+import { findAdapters } from './adapters.js'
+import { countOption, exitStatus, inputFile, parseCommand, required } from './arguments.js'
 import {
   headSource,
   headUsage,
@@ -9,6 +10,7 @@ import {
   untilInterrupted
 } from './model-options.js'
 import { printJson } from './output.js'
+import { readAll, rowsUsage } from './rows.js'
 
 export const summary = 'measure an adapter, a head or a fine-tuned model on labelled rows'
 
@@ -21,11 +23,12 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --model MODEL           folder or hub id of the base model
   --adapter ADAPTER       folder or hub id of an adapter with its head
 ${headUsage}
-  --data FILE             rows as JSONL, CSV or TSV: text, text_pair or input_ids, and label
+  --data FILE             rows as JSONL, CSV or TSV: text, text_pair, words or input_ids, and label
   --batch-size N          rows in one pass. Default 32
 ${modelUsage}
   --json                  one JSON object
   --help                  this text
+${rowsUsage}
 `
 
 export async function run(argv: string[]): Promise<number> {
@@ -43,22 +46,25 @@ export async function run(argv: string[]): Promise<number> {
   const { adapter } = values
   const source = headSource(adapter === undefined ? [] : [adapter], values.head, required('model', values.model))
   const data = inputFile('data', required('data', values.data))
-  const batchSize = numberOption('batch-size', values['batch-size'])
+  const batchSize = countOption('batch-size', values['batch-size'])
+  const offline = values.offline || undefined
+  const [found = null] = await findAdapters(adapter === undefined ? [] : [adapter], offline)
+  const rows = await readAll(data)
   const model = await loadModel(values)
   try {
-    const name = source === null ? await loadWithHead(model, adapter as string) : await model.loadHead(source)
-    model.setActiveAdapters(source === null ? name : null)
+    if (found !== null) await loadWithHead(model, found)
+    const name = found?.name ?? (await model.loadHead(source as string, { offline }))
+    model.setActiveAdapters(found === null ? null : name)
     model.activeHead = name
-    const { readRows } = await import('../data/read-rows.js')
     const { evaluate } = await import('../training/evaluate.js')
-    const result = await untilInterrupted((signal) => evaluate(model, readRows(data), { batchSize, signal }))
+    const result = await untilInterrupted((signal) => evaluate(model, rows, { batchSize, signal }))
     if (result === 'interrupted') return exitStatus.interrupted
     if (values.json) {
-      printJson({ adapter: source === null ? name : null, head: name, ...result })
+      printJson({ adapter: found === null ? null : name, head: name, ...result })
     } else {
-      const { loss, metrics, rows, seconds } = result
+      const { loss, metrics, seconds } = result
       const lines = Object.entries({ loss, ...metrics }).map(([key, value]) => `${key.padEnd(10)} ${value.toFixed(4)}`)
-      process.stdout.write(`${lines.join('\n')}\n${rows} rows in ${seconds.toFixed(1)} s\n`)
+      process.stdout.write(`${lines.join('\n')}\n${result.rows} rows in ${seconds.toFixed(1)} s\n`)
     }
     return exitStatus.done
   } finally {

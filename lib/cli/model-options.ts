@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { headConfigFile } from '../exchange/folder-files.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
-import { numberOption, required, usageError } from './arguments.js'
+import type { AdapterSource } from './adapters.js'
+import { countOption, required, usageError } from './arguments.js'
 
 /** What every command that loads a model takes. */
 export const modelOptions = {
@@ -29,10 +30,7 @@ export interface ModelValues {
 /** Commands load the library only when they have work: --help answers at once. */
 export async function loadModel(values: ModelValues, seed?: number): Promise<Model> {
   const source = required('model', values.model)
-  const threads = numberOption('threads', values.threads)
-  if (threads !== undefined && !(Number.isInteger(threads) && threads > 0)) {
-    throw usageError(`--threads: expected a positive integer, got '${values.threads}'`)
-  }
+  const threads = countOption('threads', values.threads)
   const { AutoModel } = await import('../model/auto-model.js')
   if (threads !== undefined) {
     const { loadAddon } = await import('../native/addon.js')
@@ -41,16 +39,16 @@ export async function loadModel(values: ModelValues, seed?: number): Promise<Mod
   return await AutoModel.fromPretrained(source, {
     device: values.device,
     seed,
-    ...(values.offline && { offline: true })
+    offline: values.offline || undefined
   })
 }
 
 /** Loads an adapter with its head; a head is what answers. */
-export async function loadWithHead(model: Model, source: string, as?: string): Promise<string> {
-  const name = await model.loadAdapter(source, { as })
-  if (model.heads.has(name)) return name
-  throw new AdapterError('ERR_NO_HEAD', 'load the adapter', `${source} has no head, so it cannot answer`, {
-    hint: 'Save it together with its head'
+export async function loadWithHead(model: Model, { folder, name }: AdapterSource): Promise<void> {
+  await model.loadAdapter(folder, { as: name })
+  if (model.heads.has(name)) return
+  throw new AdapterError('ERR_NO_HEAD', 'load the adapter', `${folder} has no head, so it cannot answer`, {
+    hint: 'Save it together with its head.'
   })
 }
 

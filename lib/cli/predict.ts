@@ -1,7 +1,10 @@
-import type { Row } from '../data/dataset.js'
+import { didYouMean } from '../config/nearest.js'
+import { placeOf, type Row } from '../data/dataset.js'
 import type { Model } from '../model/model.js'
 import type { Prediction } from '../model/predict.js'
-import { exitStatus, inputFile, numberOption, parseCommand, required, usageError } from './arguments.js'
+import { AdapterError } from '../native/errors.js'
+import { adapterUsage, findAdapters } from './adapters.js'
+import { countOption, exitStatus, inputFile, parseCommand, required } from './arguments.js'
 import {
   headSource,
   headUsage,
@@ -12,25 +15,27 @@ import {
   untilInterrupted
 } from './model-options.js'
 import { checkOutputFile, FileOutput, jsonLine, printJson } from './output.js'
+import { rowsUsage } from './rows.js'
 
 export const summary = 'answer rows of text or ids with an adapter, a head or a fine-tuned model'
 
 const usage = `Usage: torch-adapters predict --model MODEL [--adapter ADAPTER... | --head HEAD] --input FILE [OPTIONS]
 
 Answers every row with a JSON object on a line, in the order of the rows: "logits", and by the kind of the head "label",
-"label_id" and "score", or "labels" and "scores", or "tokens". A row's "id" comes back with its answer.
+"label_id" and "score", or "labels" and "scores", or "tokens". Those of a row of words are its words, each with its
+label, or null where the row was too long for it; of other rows all tokens, special ones included. An "id" comes back.
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
   --model MODEL           folder or hub id of the base model
-  --adapter ADAPTER       folder or hub id of an adapter with its head. More than one: a row's "adapter" names the one
-                          that answers it; rows without one get the first, null is none
+${adapterUsage}
 ${headUsage}
-  --input FILE            rows as JSONL, CSV or TSV: text, text_pair or input_ids
+  --input FILE            rows as JSONL, CSV or TSV: text, text_pair, words or input_ids
   --output FILE           where the answers go. Default: standard output
   --batch-size N          rows in one pass. Default 32
 ${modelUsage}
   --json                  with --output: one JSON object about the run on standard output
   --help                  this text
+${rowsUsage}
 `
 
 /** Rows in memory at a time, in batches. */
@@ -52,7 +57,7 @@ async function answerAll({ model, names, head, input, batchSize, write }: Work, 
   let count = 0
   let waiting: Row[] = []
   const flush = async () => {
-    const adapters = waiting.map((row, i) => adapterOf(row, names, `row ${count + i + 1}`))
+    const adapters = waiting.map((row) => adapterOf(row, names, placeOf(row, input)))
     const answers = await model.predict(waiting, { adapters, head, batchSize, signal })
     answers.forEach((answer, i) => {
       write(jsonLine(withId(answer, waiting[i])))
@@ -78,7 +83,10 @@ function adapterOf(row: Row, names: readonly string[], where: string): string | 
   // As in the API, null is no adapter; a row without the field gets the first.
   const wanted = given === undefined ? (names[0] ?? null) : given
   if (wanted === null || (typeof wanted === 'string' && names.includes(wanted))) return wanted
-  throw usageError(`${where}: no adapter '${String(wanted)}'; there are ${names.join(', ') || 'none'}`)
+  throw new AdapterError('ERR_INVALID_FILE', '', `${where}: no adapter '${String(wanted)}'`, {
+    expected: names.length === 0 ? 'no "adapter", because none is loaded' : `one of ${names.join(', ')}, or null`,
+    hint: `Load it with --adapter, or change the row.${didYouMean(String(wanted), names)}`
+  })
 }
 
 /** Token heads answer with a list for each token. */
@@ -88,12 +96,6 @@ function withId(answer: Prediction, row: Row | undefined): object {
   const width = tokens === undefined || tokens.length === 0 ? 0 : logits.length / tokens.length
   const rows = tokens?.map((_, i) => logits.subarray(i * width, (i + 1) * width))
   return { ...(id === undefined ? {} : { id }), ...answer, logits: rows ?? logits }
-}
-
-async function loadAdapters(model: Model, sources: readonly string[]): Promise<string[]> {
-  const names: string[] = []
-  for (const source of sources) names.push(await loadWithHead(model, source))
-  return names
 }
 
 export async function run(argv: string[]): Promise<number> {
@@ -112,15 +114,17 @@ export async function run(argv: string[]): Promise<number> {
   const sources = values.adapter ?? []
   const headFrom = headSource(sources, values.head, required('model', values.model))
   const input = inputFile('input', required('input', values.input))
-  const batchSize = numberOption('batch-size', values['batch-size']) ?? 32
-  if (!(Number.isInteger(batchSize) && batchSize > 0)) throw usageError('--batch-size: expected a positive integer')
+  const batchSize = countOption('batch-size', values['batch-size']) ?? 32
   if (values.output !== undefined) checkOutputFile('output', values.output)
+  const offline = values.offline || undefined
+  const adapters = await findAdapters(sources, offline)
+  const names = adapters.map(({ name }) => name)
   const model = await loadModel(values)
   const output = values.output === undefined ? undefined : new FileOutput(values.output)
   let finished = false
   try {
-    const names = await loadAdapters(model, sources)
-    const head = headFrom === null ? undefined : await model.loadHead(headFrom)
+    for (const adapter of adapters) await loadWithHead(model, adapter)
+    const head = headFrom === null ? undefined : await model.loadHead(headFrom, { offline })
     const write = (text: string) => (output === undefined ? process.stdout.write(text) : output.write(text))
     const start = performance.now()
     const rows = await untilInterrupted((signal) => answerAll({ model, names, head, input, batchSize, write }, signal))

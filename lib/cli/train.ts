@@ -19,6 +19,7 @@ import {
 } from './arguments.js'
 import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
 import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine } from './output.js'
+import { readAll, rowsUsage } from './rows.js'
 import { describeSettings, trainingSettings } from './train-settings.js'
 import { describeTuned, prepareTuning, saveTuned, type TuningPlan, tuningPlan } from './train-what.js'
 
@@ -60,17 +61,10 @@ ${describeSettings}
 ${modelUsage}
   --json                  one JSON object a line: every event but single steps, and last the result
   --help                  this text
+${rowsUsage}
 `
 
 const kinds = ['classification', 'regression', 'multilabel', 'tagging'] as const
-
-async function readAll(file: string): Promise<readonly Row[]> {
-  const { readRows } = await import('../data/read-rows.js')
-  const rows: Row[] = []
-  for await (const row of readRows(file)) rows.push(row)
-  if (rows.length === 0) throw usageError(`${file} has no rows`)
-  return rows
-}
 
 /** The head that the labels of the training rows ask for, or the one that was asked for. */
 async function headFor(

@@ -188,8 +188,8 @@ test.serial('rows choose among several adapters', async (t) => {
   t.notDeepEqual(first, second)
   writeFileSync(input, JSON.stringify({ input_ids: ids, adapter: 'third' }))
   const wrong = await command([...both, '-i', input])
-  t.is(wrong.status, 2)
-  t.regex(wrong.errors, /row 1: no adapter 'third'; there are first, second/)
+  t.is(wrong.status, 1)
+  t.regex(wrong.errors, /choice\.jsonl:1: no adapter 'third' \(expected one of first, second, or null\)/)
 })
 
 test.serial('mistakes are found before anything is loaded', async (t) => {

@@ -183,6 +183,6 @@ test.serial('a row names no adapter where a head answers alone', async (t) => {
   const input = join(place, 'wrong.jsonl')
   writeFileSync(input, '{"input_ids": [2, 3], "adapter": "a"}\n')
   const { status, errors } = await command(['predict', ...shared, model, '--head', join(place, 'head'), '-i', input])
-  t.is(status, 2)
-  t.regex(errors, /row 1: no adapter 'a'; there are none/)
+  t.is(status, 1)
+  t.regex(errors, /wrong\.jsonl:1: no adapter 'a' \(expected no "adapter", because none is loaded\)/)
 })

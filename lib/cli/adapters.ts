@@ -1,0 +1,53 @@
+import { existsSync, realpathSync } from 'node:fs'
+import { fromOptions, usageError } from './arguments.js'
+
+/** For --help. */
+export const adapterUsage = `  --adapter [NAME=]ADAPTER
+                          folder or hub id of an adapter with its head; with NAME= it gets that name here. More than one:
+                          a row's "adapter" names the one that answers it; rows without one get the first, null is none`
+
+/** An adapter of the command line, found but not loaded. */
+export interface AdapterSource {
+  readonly folder: string
+  /** Its name here. */
+  readonly name: string
+}
+
+/** Every --adapter in its order. Two of one name, or one twice, is a mistake that shows before the model is loaded. */
+export async function findAdapters(given: readonly string[], offline: boolean | undefined): Promise<AdapterSource[]> {
+  const { resolveFolder } = await import('../exchange/hub.js')
+  const { readAdapterFolder } = await import('../exchange/adapter-folder.js')
+  const { checkAdapterName } = await import('../exchange/write-folder.js')
+  const found: (AdapterSource & { readonly source: string })[] = []
+  for (const text of given) {
+    const { as, source } = split(text)
+    if (as !== undefined) fromOptions(() => checkAdapterName(as))
+    const folder = await resolveFolder(source, 'adapter', { offline })
+    const name = as ?? readAdapterFolder(folder, false).name
+    const other = found.find((one) => one.name === name)
+    if (other !== undefined) throw sameName(name, other, { source, folder })
+    found.push({ source, folder, name })
+  }
+  return found.map(({ folder, name }) => ({ folder, name }))
+}
+
+/** A folder may have `=` in its path; what is there as it stands is no renaming. */
+function split(text: string): { readonly as?: string; readonly source: string } {
+  const [, as, source] = /^([^=/\\]+)=(.+)$/s.exec(text) ?? []
+  return as === undefined || source === undefined || existsSync(text) ? { source: text } : { as, source }
+}
+
+interface Place {
+  readonly source: string
+  readonly folder: string
+}
+
+function sameName(name: string, first: Place, second: Place): Error {
+  if (realpathSync(first.folder) === realpathSync(second.folder)) {
+    return usageError(`--adapter: expected each adapter once, got ${second.source} twice`)
+  }
+  return usageError(
+    `--adapter: ${first.source} and ${second.source} both hold an adapter named '${name}'. ` +
+      `Give one of them another name: --adapter ${name}-2=${second.source}`
+  )
+}

@@ -1,0 +1,76 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { command, fixtures, scratch } from './command.js'
+
+const place = scratch()
+const shared = ['--model', join(fixtures, 'models/bert-tiny'), '--threads', '1']
+const adapter = ['--adapter', join(fixtures, 'folders/bert-seq_bn-bin')]
+let files = 0
+
+function file(content: string, extension = '.jsonl'): string {
+  const path = join(place, `rows-${files++}${extension}`)
+  writeFileSync(path, content)
+  return path
+}
+
+const commands = (data: string): Record<string, string[]> => ({
+  train: ['train', ...shared, '--train', data, '-o', join(place, `out-${files}`), '--max-steps', '1'],
+  evaluate: ['evaluate', ...shared, ...adapter, '--data', data],
+  predict: ['predict', ...shared, ...adapter, '--input', data]
+})
+
+test('bad rows end every command with status 1 and name the file and the line', async (t) => {
+  const good = '{"input_ids": [5, 6], "label": 1}\n'
+  const bad: [string, string, RegExp][] = [
+    [`${good}{"input_ids": [5`, '.jsonl', /\.jsonl:2: /],
+    [`${good}{"input_ids": [5, -6], "label": 0}\n`, '.jsonl', /\.jsonl:2\.inputIds\[1\]/],
+    ['input_ids,lable\n5 6,1\n', '.csv', /\.csv:2: unknown field 'lable'\. Did you mean 'label'\?/]
+  ]
+  for (const [content, extension, message] of bad) {
+    const data = file(content, extension)
+    for (const [name, args] of Object.entries(commands(data))) {
+      const { status, errors } = await command(args)
+      t.is(status, 1, `${name} of ${content}: ${errors}`)
+      t.true(errors.includes(data), errors)
+      t.regex(errors, message, name)
+      t.notRegex(errors, /\n\s+at |See torch-adapters/, name)
+    }
+  }
+})
+
+test('labels that are missing or do not fit, and a file without rows', async (t) => {
+  const { train, evaluate } = commands(file('{"input_ids": [5]}\n'))
+  for (const args of [train, evaluate]) {
+    const { status, errors } = await command(args ?? [])
+    t.is(status, 1, errors)
+    t.regex(errors, /jsonl:1: this row has no label|no label/)
+  }
+  const empty = file('')
+  for (const name of ['train', 'evaluate']) {
+    const { status, errors } = await command(commands(empty)[name] ?? [])
+    t.is(status, 1, errors)
+    t.true(errors.includes(`${empty} has no rows`), errors)
+  }
+  // Nothing to answer is no mistake.
+  t.is((await command(commands(empty)['predict'] ?? [])).status, 0)
+})
+
+test('a row that names no adapter of the command line', async (t) => {
+  const data = file('{"input_ids": [5]}\n{"input_ids": [5], "adapter": "aa"}\n')
+  const { status, errors } = await command(commands(data)['predict'] ?? [])
+  t.is(status, 1, errors)
+  t.true(errors.includes(`${data}:2: no adapter 'aa' (expected one of a, or null). Load it with --adapter`), errors)
+  t.regex(errors, /Did you mean 'a'\?/)
+})
+
+test('counts that are none are mistakes of the command line', async (t) => {
+  const data = file('{"input_ids": [5], "label": 1}\n')
+  for (const name of ['evaluate', 'predict']) {
+    for (const count of ['0', '1.5', '-3']) {
+      const { status, errors } = await command([...(commands(data)[name] ?? []), `--batch-size=${count}`])
+      t.is(status, 2, errors)
+      t.true(errors.includes(`--batch-size: expected a positive integer, got '${count}'`), errors)
+    }
+  }
+})
