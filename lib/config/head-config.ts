@@ -156,6 +156,9 @@ function layerFields(
 function labelIds(options: HeadOptions<LabelledHead>): LabelIds | null {
   if (options.labels !== undefined) {
     const labels = check.checkArray('labels', options.labels)
+    if (options.numLabels !== undefined && options.numLabels !== labels.length) {
+      throw check.rangeError('numLabels', `${labels.length}, as there are labels, or none`, options.numLabels)
+    }
     return idsOf(labels.map((label, id): [string, number] => [check.checkString(`labels[${id}]`, label), id]))
   }
   if (options.id2label !== undefined && options.id2label !== null) {

@@ -102,7 +102,7 @@ export function packInputs(inputs: ForwardInputs, config: ModelConfig, head: Hea
 
   const kept = ids.values.map((row, i) => {
     const columns: number[] = []
-    for (let c = 0; c < row.length; c++) if (!mask || Number(mask.values[i]?.[c]) !== 0) columns.push(c)
+    for (let c = 0; c < row.length; c++) if (!mask || isReal(i, c, mask.values[i]?.[c])) columns.push(c)
     if (columns.length === 0) {
       throw check.valueError(
         `inputIds[${i}]`,
@@ -144,6 +144,13 @@ function integer(name: string, row: number, column: number, value: number | bigi
     throw check.typeError(`${name}[${row}][${column}]`, 'a whole number', value)
   }
   return number
+}
+
+/** A mask of weights, or an additive one of 0 and -10000, means something else. */
+function isReal(row: number, column: number, value: number | bigint | undefined): boolean {
+  const number = Number(value)
+  if (number === 0 || number === 1) return number === 1
+  throw check.rangeError(`attentionMask[${row}][${column}]`, '1 for a token or 0 for padding', value)
 }
 
 /** With padding, Hugging Face counts BERT's positions by column and RoBERTa's by ids that are not padding. */

@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
+import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { maxRowLength } from '../config/model-config.js'
 import { collate, type EncodedRow, encodeRow, labelledTokens, rowLabel } from '../data/collate.js'
@@ -79,6 +80,7 @@ export function requireHead(model: Model, operation: string): { readonly name: s
 /** Loss and metrics of the active adapters and head over a dataset. */
 export async function evaluate(model: Model, dataset: Dataset, options: EvaluateOptions = {}): Promise<Evaluation> {
   checkOptions(options, ['batchSize', 'signal'])
+  if (options.batchSize !== undefined) check.checkPositiveInteger('batchSize', options.batchSize)
   const head = requireHead(model, 'evaluate')
   return await evaluateEncoded(model, await EncodedDataset.of(dataset, model, head.config, 'dataset'), options)
 }

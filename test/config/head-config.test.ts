@@ -80,7 +80,13 @@ test('label names', (t) => {
 
 test('wrong heads are refused', (t) => {
   t.throws(() => heads.classificationHead({ numLabels: 0 }), { message: /numLabels: expected a positive integer/ })
-  t.throws(() => heads.classificationHead({ numLabels: 2, labels: ['a', 'b', 'c'] }), { message: /id of label 'c'/ })
+  for (const numLabels of [2, 4]) {
+    t.throws(() => heads.taggingHead({ numLabels, labels: ['a', 'b', 'c'] }), {
+      instanceOf: RangeError,
+      message: `numLabels: expected 3, as there are labels, or none, got ${numLabels} (a number)`
+    })
+  }
+  t.is(heads.classificationHead({ numLabels: 3, labels: ['a', 'b', 'c'] }).numLabels, 3)
   t.throws(() => heads.classificationHead({ labels: ['a', 'a'] }), { message: /same label is there twice/ })
   t.throws(() => heads.classificationHead({ numLabels: 3, label2id: { a: 1, b: 1 } }), { message: /two labels have/ })
   t.throws(() => heads.classificationHead({ layer: 2 } as never), { message: /Did you mean 'layers'\?/ })

@@ -38,6 +38,15 @@ const wrong: Readonly<Record<string, Wrong>> = {
     inputs: { inputIds: [[5, 6]], attentionMask: [[1]] },
     message: /attentionMask\[0\].*2 values.*got 1/
   },
+  'a mask of fractions': {
+    inputs: { inputIds: [[5, 6]], attentionMask: [[1, 0.5]] },
+    message: /attentionMask\[0\]\[1\]: expected 1 for a token or 0 for padding, got 0\.5/
+  },
+  'an additive mask': {
+    inputs: { inputIds: [[5], [6]], attentionMask: { data: Float32Array.of(1, -10000), shape: [2, 1] } },
+    message: /attentionMask\[1\]\[0\].*got -10000/
+  },
+  'a mask of NaN': { inputs: { inputIds: [[5]], attentionMask: [[Number.NaN]] }, message: /attentionMask\[0\]\[0\]/ },
   'a token type that is none': { inputs: { inputIds: [[5]], tokenTypeIds: [[2]] }, message: /2/ },
   'a position that is none': { inputs: { inputIds: [[5]], positionIds: [[positions]] }, message: /24/ },
   'a misspelled input': { inputs: { input_ids: [[5]] }, message: /input_ids.*Did you mean 'inputIds'/ },

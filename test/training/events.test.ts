@@ -150,6 +150,12 @@ test('evaluation: loss, accuracy and macro-F1 are those of the answers, counted 
     t.true(Math.abs((metrics.macroF1 ?? 0) - f1.reduce((sum, value) => sum + value, 0) / f1.length) < 1e-12)
     t.true(Math.abs(loss - nll.reduce((sum, value) => sum + value, 0) / 23) < 1e-5)
   }
+  for (const batchSize of [0, -1, 1.5]) {
+    await t.throwsAsync(evaluate(model, data, { batchSize }), {
+      instanceOf: RangeError,
+      message: /^batchSize: expected/
+    })
+  }
 })
 
 test('evaluation of regression: mean squared error and Pearson', async (t) => {
