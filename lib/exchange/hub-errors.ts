@@ -1,5 +1,6 @@
 import { HubApiError } from '@huggingface/hub'
 import { AdapterError } from '../native/errors.js'
+import { nearFolders } from './near-folders.js'
 
 export interface HubPlace {
   readonly repository: string
@@ -14,9 +15,11 @@ const operation = 'fetch from the hub'
 export function hubError(cause: unknown, place: HubPlace): AdapterError {
   if (cause instanceof AdapterError) return cause
   if (cause instanceof HubApiError) return apiError(cause, place)
-  const reason = networkReason(cause)
-  return new AdapterError('ERR_NETWORK', operation, `${place.endpoint} cannot be reached: ${reason}`, {
-    hint: `Check the network, or give a folder instead of '${place.repository}'. HF_HUB_OFFLINE=1 uses the cache alone.`,
+  const { repository, endpoint } = place
+  // Some of those who see this meant a folder.
+  const problem = `there is no folder '${repository}' here, and ${endpoint} cannot be reached: ${networkReason(cause)}`
+  return new AdapterError('ERR_NETWORK', operation, problem, {
+    hint: `${nearFolders(repository) || 'Check the spelling.'} For a hub id, check the network; HF_HUB_OFFLINE=1 uses the cache alone.`,
     cause
   })
 }
@@ -29,9 +32,12 @@ function apiError(cause: HubApiError, place: HubPlace): AdapterError {
   if (status === 404 || (status === 401 && !hasToken)) {
     const other = status === 401 ? ', or it is private: set HF_TOKEN to a token that may read it' : ''
     const where = revision === 'main' ? '' : ` at revision '${revision}'`
+    const near = nearFolders(repository)
     return new AdapterError('ERR_HUB_NOT_FOUND', operation, `there is no repository '${repository}'${where}`, {
       got,
-      hint: `There is no folder of that name here either. Check the spelling${other}.`,
+      hint: ['There is no folder of that name here either.', near, `Check the spelling${other}.`]
+        .filter(Boolean)
+        .join(' '),
       cause
     })
   }

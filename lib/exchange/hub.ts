@@ -7,6 +7,7 @@ import { type Connection, type DownloadProgress, fetchIntoCache, type HubFile } 
 import { type HubPlace, hubError } from './hub-errors.js'
 import { type FolderKind, isComplete, selectFiles } from './hub-files.js'
 import { hubToken, isOffline } from './hub-settings.js'
+import { missingFolderHint, nearFolders } from './near-folders.js'
 
 export interface HubOptions {
   /** Branch, tag or commit. Default 'main'. */
@@ -47,7 +48,7 @@ function noFolder(source: string): AdapterError {
   const what = existsSync(source) ? 'is a file, not a folder' : 'does not exist'
   return new AdapterError('ERR_FILE_NOT_FOUND', 'find the folder', `${source} ${what}`, {
     expected: "a folder's path or a hub id such as 'organisation/name'",
-    hint: 'Check the path.'
+    hint: missingFolderHint(source)
   })
 }
 
@@ -60,7 +61,7 @@ function fromCache(cache: HubCache, source: string, revision: string, kind: Fold
     `'${source}' is neither a folder nor complete in the cache`,
     {
       expected: `revision '${revision}' below ${cache.root}`,
-      hint: 'Fetch it once without HF_HUB_OFFLINE, or copy it here and give its path.'
+      hint: nearFolders(source) || 'Fetch it once without HF_HUB_OFFLINE, or copy it here and give its path.'
     }
   )
 }

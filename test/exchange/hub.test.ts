@@ -163,6 +163,38 @@ test('sources and revisions that cannot be', async (t) => {
   await t.throwsAsync(resolveFolder('a/b', 'model', { revision: '../../x', offline: true }), { message: /revision/ })
 })
 
+test('a folder that is not there: the near names of its parent', async (t) => {
+  const parent = mkdtempSync(join(tmpdir(), 'near-'))
+  for (const name of ['bert-mini', 'bert-mine', 'other']) mkdirSync(join(parent, name))
+  writeFileSync(join(parent, 'bert-min'), 'a file')
+  const near = (source: string, options: HubOptions = {}) => resolveFolder(source, 'model', options)
+  await t.throwsAsync(near(join(parent, 'bert-mni')), {
+    code: 'ERR_FILE_NOT_FOUND',
+    message: /bert-mni does not exist .* Did you mean '.*bert-mini' or '.*bert-mine'\?$/
+  })
+  await t.throwsAsync(near(join(parent, 'nothing-near', 'x')), {
+    message: /There is no folder .*nothing-near either\.$/
+  })
+  await t.throwsAsync(near('~/bert-mini'), { message: /'~' is not replaced here/ })
+  await t.throwsAsync(near('./models\\wordnet'), { code: 'ERR_FILE_NOT_FOUND' })
+  // Like a hub id, but more likely a folder of this repository.
+  await t.throwsAsync(near('models/wordnet-bert-min', { offline: true }), {
+    code: 'ERR_OFFLINE',
+    message: /neither a folder.*Did you mean 'models\/wordnet-bert-mini'\?/
+  })
+  const unreachable = { endpoint: 'http://127.0.0.1:1', cacheDir: parent }
+  await t.throwsAsync(near('models/wordnet-bert-min', unreachable), {
+    code: 'ERR_NETWORK',
+    message:
+      /no folder 'models\/wordnet-bert-min' here, and http:.* cannot be reached: .* Did you mean 'models\/wordnet-bert-mini'\?/
+  })
+  await t.throwsAsync(near('someone/something', unreachable), {
+    code: 'ERR_NETWORK',
+    message:
+      /no folder 'someone\/something' here, and .* cannot be reached: .*Check the spelling\. For a hub id, check the network/
+  })
+})
+
 test('an abort ends the download', async (t) => {
   const { hub, options } = await place()
   const controller = new AbortController()
