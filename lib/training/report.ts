@@ -27,7 +27,10 @@ export interface ReportOptions {
 /** Told apart with every common kind of colour blindness (Okabe and Ito), the light ones last. */
 const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#6f4e9b', '#e69f00', '#56b4e9']
 
-/** Gathers a run's events into its curves. */
+/** Enough for the shape of a curve; more would only draw the noise of single steps. */
+const mostPoints = 100
+
+/** Gathers a run's events into its curves. The losses are those of the steps, however often the run logs. */
 export class CurveRecorder {
   readonly #losses: { step: number; loss: number }[] = []
   readonly #evaluations: { step: number; [metric: string]: number }[] = []
@@ -35,14 +38,22 @@ export class CurveRecorder {
   constructor(readonly name: string) {}
 
   record(event: TrainingEvent): void {
-    if (event.type === 'log') this.#losses.push({ step: event.step, loss: event.loss })
+    if (event.type === 'step') this.#losses.push({ step: event.step, loss: event.loss })
     if (event.type === 'evaluate') {
       this.#evaluations.push({ step: event.step, loss: event.loss, ...event.metrics })
     }
   }
 
+  /** Each point is the mean loss of the steps up to it from the point before. */
   get curves(): RunCurves {
-    return { name: this.name, losses: [...this.#losses], evaluations: [...this.#evaluations] }
+    const span = Math.ceil(this.#losses.length / mostPoints)
+    const losses: { step: number; loss: number }[] = []
+    for (let from = 0; from < this.#losses.length; from += span) {
+      const steps = this.#losses.slice(from, from + span)
+      const loss = steps.reduce((sum, one) => sum + one.loss, 0) / steps.length
+      losses.push({ step: steps.at(-1)?.step ?? 0, loss })
+    }
+    return { name: this.name, losses, evaluations: [...this.#evaluations] }
   }
 }
 

@@ -61,7 +61,10 @@ test.serial('train, evaluate and predict', async (t) => {
   t.is(trained.status, 0, trained.errors)
   t.regex(trained.errors, /step 24, epoch 4\.00: evaluation loss [\d.]+, accuracy/)
   t.regex(trained.output, /adapter 'yesno' \(4,288 parameters, [\d.]+ % of the base model\) is in /)
-  t.regex(readFileSync(report, 'utf8'), /<svg[\s\S]*Evaluation accuracy/)
+  const page = readFileSync(report, 'utf8')
+  t.regex(page, /<svg[\s\S]*Evaluation accuracy/)
+  // The first curve is the training loss, a point for each of the 24 steps.
+  t.is(/<polyline points="([^"]*)"/.exec(page)?.[1]?.split(' ').length, 24)
   const config = JSON.parse(readFileSync(join(folder, 'head_config.json'), 'utf8')).config
   t.deepEqual(config.label2id, { no: 0, yes: 1 })
 

@@ -58,10 +58,11 @@ test('a chart draws each series from left to right inside its frame', (t) => {
 
 const run = (name: string) => {
   const recorder = new CurveRecorder(name)
-  const log = { totalSteps: 20, epoch: 1, learningRate: 1, gradNorm: 1, tokensPerSecond: 1 }
-  recorder.record({ type: 'log', step: 10, loss: 2, ...log })
+  const common = { totalSteps: 20, epoch: 1, learningRate: 1, gradNorm: 1 }
+  recorder.record({ type: 'step', step: 10, loss: 2, tokens: 1, ...common })
+  recorder.record({ type: 'log', step: 10, loss: 3, tokensPerSecond: 1, ...common })
   recorder.record({ type: 'evaluate', step: 10, epoch: 1, loss: 1.5, metrics: { accuracy: 0.5 }, rows: 1, seconds: 1 })
-  recorder.record({ type: 'log', step: 20, loss: 1, ...log })
+  recorder.record({ type: 'step', step: 20, loss: 1, tokens: 1, ...common })
   recorder.record({ type: 'save', step: 20, epoch: 1, folder: 'x' })
   return recorder.curves
 }
@@ -75,6 +76,22 @@ test('a run is recorded from its events', (t) => {
     ],
     evaluations: [{ step: 10, loss: 1.5, accuracy: 0.5 }]
   })
+})
+
+test('a short run has a point for every step, a long one a hundred means', (t) => {
+  const losses = (steps: number) => {
+    const recorder = new CurveRecorder('x')
+    const common = { totalSteps: steps, epoch: 1, learningRate: 1, gradNorm: 1, tokens: 1 }
+    for (let step = 1; step <= steps; step++) recorder.record({ type: 'step', step, loss: step, ...common })
+    return recorder.curves.losses
+  }
+  t.is(losses(7).length, 7)
+  t.deepEqual(losses(0), [])
+  const long = losses(1000)
+  t.is(long.length, 100)
+  t.deepEqual(long[0], { step: 10, loss: 5.5 })
+  t.deepEqual(long.at(-1), { step: 1000, loss: 995.5 })
+  t.deepEqual(losses(101).at(-1), { step: 101, loss: 101 })
 })
 
 test('one chart of losses, one of the metric where there is one', (t) => {
