@@ -1,4 +1,7 @@
+import { existsSync } from 'node:fs'
+import { join } from 'node:path'
 import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import { listCheckpoints, trainingFile } from '../training/checkpoint-folder.js'
 import { choiceOption, fromOptions, numberOption, usageError } from './arguments.js'
 
 /** The training arguments that `--set` may name, for --help. */
@@ -23,6 +26,7 @@ interface Values {
   readonly 'weight-decay'?: string | undefined
   readonly save: string
   readonly resume: boolean
+  readonly 'resume-from'?: string | undefined
   readonly set: readonly string[]
 }
 
@@ -53,11 +57,23 @@ export function trainingSettings(
     saveStrategy: choiceOption('save', values.save, ['no', 'epoch', 'steps']),
     evalStrategy: hasEvaluation ? ('epoch' as const) : ('no' as const),
     loggingSteps: 50,
-    resumeFromCheckpoint: values.resume ? true : null,
+    resumeFromCheckpoint: resumeFrom(values, outputDir),
     ...Object.fromEntries(values.set.map(setting))
   }
   fromOptions(() => trainingArguments(settings))
   return settings
+}
+
+function resumeFrom({ resume, 'resume-from': folder }: Values, outputDir: string): string | true | null {
+  if (folder !== undefined) {
+    if (resume) throw usageError('--resume-from: expected either --resume or --resume-from, got both')
+    if (existsSync(join(folder, trainingFile))) return folder
+    throw usageError(`--resume-from: expected the folder of a checkpoint, got ${folder}, which has no ${trainingFile}`)
+  }
+  if (resume && listCheckpoints(outputDir).length === 0) {
+    throw usageError(`--resume: there are no checkpoints in ${outputDir}`)
+  }
+  return resume || null
 }
 
 /** `name=value`: numbers, true and false are what they look like, all else is text. */

@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs'
 import { basename, join, resolve } from 'node:path'
 import type { HeadConfig } from '../config/head-config.js'
 import type { TrainingArgumentsInput } from '../config/training-arguments.js'
@@ -7,16 +6,7 @@ import type { LabelSummary } from '../data/labels.js'
 import type { Model } from '../model/model.js'
 import type { TrainingEvent } from '../training/events.js'
 import type { RunCurves } from '../training/report.js'
-import {
-  choiceOption,
-  exitStatus,
-  fromOptions,
-  inputFile,
-  numberOption,
-  parseCommand,
-  required,
-  usageError
-} from './arguments.js'
+import { choiceOption, exitStatus, fromOptions, inputFile, numberOption, parseCommand, required } from './arguments.js'
 import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
 import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine } from './output.js'
 import { readAll, rowsUsage } from './rows.js'
@@ -55,6 +45,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --seed N                default 42
   --save STRATEGY         no, epoch or steps. Default no
   --resume                go on from the newest checkpoint
+  --resume-from FOLDER    go on from this checkpoint, such as FOLDER/checkpoints/checkpoint-8
   --set NAME=VALUE        any other training argument, such as lrSchedulerType=cosine; may be repeated
 ${describeSettings}
 
@@ -164,6 +155,7 @@ export async function run(argv: string[]): Promise<number> {
     seed: { type: 'string' },
     save: { type: 'string', default: 'no' },
     resume: { type: 'boolean', default: false },
+    'resume-from': { type: 'string' },
     set: { type: 'string', multiple: true, default: [] }
   })
   if (values.help) {
@@ -182,7 +174,6 @@ export async function run(argv: string[]): Promise<number> {
     ...{ seed, outputDir, hasEvaluation: evalFile !== undefined },
     learningRate: plan.tuning === 'full' ? 5e-5 : 1e-4
   })
-  if (values.resume && !existsSync(outputDir)) throw usageError(`--resume: there are no checkpoints in ${outputDir}`)
   const train = await readAll(trainFile)
   const evaluation = evalFile === undefined ? undefined : await readAll(evalFile)
   const head = await headFor(train, values.head, values.labels)

@@ -82,11 +82,28 @@ export function findCheckpoint(outputDir: string, from: string | boolean): strin
   })
 }
 
+/** A checkpoint that cannot be read, with the one to resume from instead. */
+export function damagedCheckpoint(folder: string, cause: AdapterError): AdapterError {
+  const step = Number(pattern.exec(basename(folder))?.[1] ?? Infinity)
+  const older = listCheckpoints(dirname(folder)).findLast((one) => {
+    return one.step < step && peekUser(join(one.folder, trainingFile)) !== undefined
+  })
+  const reason = cause.hint === undefined ? cause.message : cause.message.replace(`. ${cause.hint}`, '')
+  return new AdapterError(cause.code, 'resume the training', `${folder} cannot be read: ${reason}`, {
+    hint:
+      older === undefined
+        ? 'There is no earlier checkpoint beside it: start without resuming.'
+        : `Resume from the one before it: resumeFromCheckpoint: '${older.folder}', on the command line --resume-from ${older.folder}`,
+    cause
+  })
+}
+
 /**
  * What a checkpoint says about its run, before anything is loaded from it; undefined where the file is no checkpoint, which
  * loading it then explains.
  */
 export function peekUser(file: string): unknown {
+  if (!existsSync(file)) return undefined
   const handle = openSync(file, 'r')
   try {
     // safetensors: the header's length in 8 bytes, then the header as JSON.

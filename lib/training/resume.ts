@@ -4,6 +4,7 @@ import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeTrainer } from '../native/types.js'
 import {
+  damagedCheckpoint,
   findCheckpoint,
   peekUser,
   removeOldest,
@@ -56,12 +57,21 @@ export async function resume(args: TrainingArguments, native: NativeTrainer, run
   if (resumeFromCheckpoint === null || resumeFromCheckpoint === false) return { step: 0, lossSum: 0, lossCount: 0 }
   const folder = findCheckpoint(outputDir, resumeFromCheckpoint)
   removeUnfinished(outputDir)
-  const file = join(folder, trainingFile)
   // A run that is refused leaves the model as it is: this comes before the tensors.
-  const known = peekUser(file) as Partial<SavedRun> | undefined
+  const known = peekUser(join(folder, trainingFile)) as Partial<SavedRun> | undefined
   if (known !== undefined) checkSameRun(folder, known.run ?? {}, run)
-  const { step, lossSum, lossCount } = JSON.parse(await nativeCall(() => native.loadCheckpoint(file))) as SavedRun
+  const { step, lossSum, lossCount } = JSON.parse(await load(native, folder)) as SavedRun
   return { step, lossSum, lossCount }
+}
+
+async function load(native: NativeTrainer, folder: string): Promise<string> {
+  try {
+    return await nativeCall(() => native.loadCheckpoint(join(folder, trainingFile)))
+  } catch (error) {
+    // Any other code says that the file is whole and does not fit.
+    const isDamaged = error instanceof AdapterError && /^ERR_FILE/.test(error.code)
+    throw isDamaged ? damagedCheckpoint(folder, error) : error
+  }
 }
 
 function checkSameRun(folder: string, known: Fingerprint, now: Fingerprint): void {

@@ -209,6 +209,12 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
     [['train', '--train', rows, '-m', model, '-o', folder, '--set', 'sheduler=linear'], 2, /unknown option 'sheduler'/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--learning-rte', '1'], 2, /did you mean '--learning-rate'/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--resume'], 2, /there are no checkpoints/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--resume-from', place],
+      2,
+      /--resume-from: expected the folder of a checkpoint, got .*, which has no training\.safetensors/
+    ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--resume', '--resume-from', place], 2, /got both/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--name', 'a.b'], 2, /a name cannot hold a point/],
     [['train', '--train', rows, '-m', join(place, 'none', 'x'), '-o', folder], 1, /does not exist/],
     [['predict', '--model', model, '--input', rows], 2, /--adapter is missing/],

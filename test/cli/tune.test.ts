@@ -121,8 +121,16 @@ test.serial('full fine-tuning goes on from a checkpoint as if it had not stopped
   const again = join(place, 'resumed-again')
   cpSync(join(first, 'checkpoints', 'checkpoint-4'), join(again, 'checkpoints', 'checkpoint-4'), { recursive: true })
   await train(t, again, [...args, '--resume'])
-  for (const file of ['model.safetensors', 'model_head.safetensors']) {
-    t.deepEqual(readFileSync(join(again, file)), readFileSync(join(first, file)))
+  const elsewhere = join(place, 'resumed-elsewhere')
+  const { errors } = await train(t, elsewhere, [
+    ...args,
+    ...['--resume-from', join(first, 'checkpoints', 'checkpoint-8')]
+  ])
+  t.notRegex(errors, /checkpoint-8/)
+  for (const folder of [again, elsewhere]) {
+    for (const file of ['model.safetensors', 'model_head.safetensors']) {
+      t.deepEqual(readFileSync(join(folder, file)), readFileSync(join(first, file)))
+    }
   }
 })
 

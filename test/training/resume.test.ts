@@ -1,4 +1,4 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import {
@@ -204,9 +204,34 @@ test('a checkpoint of another adapter, a damaged one, and none', async (t) => {
     Buffer.alloc(0)
   ]) {
     writeFileSync(file, bytes)
-    await t.throwsAsync(resume(model), { instanceOf: AdapterError, message: /training\.safetensors/ })
+    const error = await t.throwsAsync(resume(model), { instanceOf: AdapterError, message: /training\.safetensors/ })
+    t.regex(error?.message ?? '', /checkpoint-5 cannot be read: .*\. There is no earlier checkpoint beside it/)
   }
   t.deepEqual(moved(before, snapshot(model)), [])
+})
+
+test('a damaged newest checkpoint: the error names the one before it that can be read', async (t) => {
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  await run(model, { ...recipe(outputDir), saveSteps: 2 })
+  const file = (step: number) => join(outputDir, `checkpoint-${step}`, 'training.safetensors')
+  const damaged = readFileSync(file(10))
+  const near = damaged.length - 100
+  damaged.writeUInt8(damaged.readUInt8(near) ^ 1, near)
+  writeFileSync(file(10), damaged)
+  writeFileSync(file(8), '')
+  const resume = (from: string | boolean) => run(model, { ...recipe(outputDir), resumeFromCheckpoint: from })
+  const error = await t.throwsAsync(resume(true), { instanceOf: AdapterError, code: 'ERR_FILE_FORMAT' })
+  const older = join(outputDir, 'checkpoint-6')
+  t.true(
+    error?.message.includes(`checkpoint-10 cannot be read: load checkpoint: ${file(10)} is damaged`),
+    error?.message
+  )
+  t.true(error?.message.endsWith(`--resume-from ${older}`), error?.message)
+  t.notRegex(error?.message ?? '', /earlier checkpoint/)
+  await t.notThrowsAsync(resume(older))
+  rmSync(file(10))
+  await t.throwsAsync(resume(true), { instanceOf: AdapterError, message: /checkpoint-10 cannot be read/ })
 })
 
 test('what an interrupted save left behind is no checkpoint', async (t) => {
