@@ -17,6 +17,14 @@ import { adapterConfigFile, headConfigFile, noAdapterHere } from '../exchange/fo
 import { AdapterError } from '../native/errors.js'
 import { trainingFile } from '../training/checkpoint-folder.js'
 import { exitStatus, parseCommand } from './arguments.js'
+import {
+  type CheckpointEntry,
+  type CheckpointSummary,
+  checkpointPart,
+  checkpointsPart,
+  describeCheckpoint,
+  describeCheckpoints
+} from './inspect-checkpoint.js'
 import { printJson } from './output.js'
 import { describeWeights, summarizeWeights, type WeightsSummary } from './weights-summary.js'
 
@@ -24,8 +32,8 @@ export const summary = 'print what an adapter, a head, a checkpoint or a file of
 
 const usage = `Usage: torch-adapters inspect FOLDER_OR_FILE [--tensors] [--json]
 
-Reads the configs and the index of the weights; loads no model. FOLDER is an adapter's, a head's, a model's or a
-checkpoint's; FILE is one of safetensors or PyTorch's (.bin, .pt).
+Reads the configs and the index of the weights; loads no model. FOLDER is an adapter's, a head's, a model's, a
+checkpoint's, or one of checkpoints; FILE is one of safetensors or PyTorch's (.bin, .pt).
 Exit status: 0 done, 1 the folder or file is not what it should be, 2 called in a wrong way.
 
   --tensors  also the name, shape and type of every tensor
@@ -42,6 +50,8 @@ interface Inspection {
   readonly head?: Omit<HeadFolder, 'folder' | 'weightsFile'> & { readonly weights: WeightsSummary }
   readonly model?: Record<string, unknown>
   readonly weights?: readonly WeightsSummary[]
+  readonly checkpoint?: CheckpointSummary
+  readonly checkpoints?: readonly CheckpointEntry[]
   /** Folders of adapters and heads inside, as a checkpoint has them. */
   readonly inside?: readonly Inspection[]
 }
@@ -55,6 +65,8 @@ export async function inspect(path: string): Promise<Inspection> {
     ...(await adapterPart(path)),
     ...(await headPart(path)),
     ...(await modelPart(path)),
+    ...checkpointPart(path),
+    ...checkpointsPart(path),
     ...(await insidePart(path))
   }
   if (Object.keys(parts).length === 0) throw noAdapterHere(path)
@@ -100,7 +112,8 @@ async function insidePart(path: string): Promise<Pick<Inspection, 'inside'>> {
   return parts.length === 0 ? {} : { inside: await Promise.all(parts.map(inspect)) }
 }
 
-function text({ path, adapter, head, model, weights, inside }: Inspection, withTensors: boolean): string {
+function text(inspection: Inspection, withTensors: boolean): string {
+  const { path, adapter, head, model, checkpoint, checkpoints, weights, inside } = inspection
   const lines = [path]
   if (adapter !== undefined) {
     lines.push('', `adapter '${adapter.name}'`, ...describeAdapter(adapter.config, adapter.hash))
@@ -124,6 +137,8 @@ function text({ path, adapter, head, model, weights, inside }: Inspection, withT
   if (model !== undefined) {
     lines.push('', 'model', ...Object.entries(model).map(([key, value]) => `  ${key.padEnd(29)} ${value}`))
   }
+  if (checkpoint !== undefined) lines.push('', ...describeCheckpoint(checkpoint))
+  if (checkpoints !== undefined) lines.push('', ...describeCheckpoints(checkpoints))
   for (const part of weights ?? []) lines.push('', ...describeWeights(part, withTensors))
   for (const part of inside ?? []) lines.push('', text(part, withTensors).trimEnd())
   return `${lines.join('\n')}\n`

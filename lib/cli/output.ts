@@ -5,8 +5,8 @@ import { isPlainObject } from '../config/check.js'
 import { fileError } from '../config/read-json.js'
 import { usageError } from './arguments.js'
 
-/** Values of these keys are the words of others: a label may be called anything. */
-const untouched = ['config', 'label2id']
+/** Values of these keys are the words of others: a label may be called anything, and arguments have the names they have. */
+const untouched = ['config', 'label2id', 'run']
 
 /** Objects with their keys in snake_case, as JSON spells them here; typed arrays as arrays. */
 export function forJson(value: unknown): unknown {

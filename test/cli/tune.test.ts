@@ -73,6 +73,39 @@ test.serial('--tune head: the folder of a head, which evaluate, predict and insp
   t.is(await accuracy(t, [model, '--head', join(checkpoint, 'yesno')]), measured)
 })
 
+test.serial(
+  'inspect tells where a checkpoint stands and with what it was trained, and lists those of a run',
+  async (t) => {
+    const folder = join(place, 'head')
+    const all = join(folder, 'checkpoints')
+    const one = await command(['inspect', join(all, 'checkpoint-8')])
+    t.is(one.status, 0, one.errors)
+    t.regex(one.output, /checkpoint at step 8, epoch 2\.00\n/)
+    t.regex(one.output, /\n {2}learningRate +0\.01\n/)
+    t.regex(one.output, /\n {2}rows +64\n/)
+    const { checkpoint } = JSON.parse((await command(['inspect', '--json', join(all, 'checkpoint-8')])).output)
+    t.like(checkpoint, { step: 8, epoch: 2, run: { learningRate: 0.01, numTrainEpochs: 3, seed: 3 } })
+
+    const list = await command(['inspect', all])
+    t.is(list.status, 0, list.errors)
+    t.regex(
+      list.output,
+      /checkpoints\n {2}checkpoint-4 {3}[\d.]+ kB\n {2}checkpoint-8 {3}[\d.]+ kB\n {2}checkpoint-12 {2}[\d.]+ kB, the newest\n/
+    )
+    const run = JSON.parse((await command(['inspect', '--json', folder])).output)
+    t.is(run.head.name, 'yesno')
+    t.deepEqual(
+      run.checkpoints.map(({ step, newest }: { step: number; newest: boolean }) => [step, newest]),
+      [
+        [4, false],
+        [8, false],
+        [12, true]
+      ]
+    )
+    t.true(run.checkpoints[0].bytes > 1000)
+  }
+)
+
 test.serial('--tune head in the other formats', async (t) => {
   for (const [format, file] of [
     ['bin', 'pytorch_model_head.bin'],
