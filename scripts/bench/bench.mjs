@@ -1,11 +1,12 @@
-// npm run bench -- [step lengths overhead memory load] [--threads 1,2] [--rounds N] [--json FILE]
+// npm run bench -- --help
 // Ours beside transformers with adapters at its best public settings, in turns in one run, fp32, dropout 0; and the
 // machine's own limit: the work that cannot be left out over the matrix rate measured in the same run.
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
-import { parseArgs } from 'node:util'
-import { main, Problem, step } from '../lib/terminal.mjs'
+import { argv } from 'node:process'
+import { main, step } from '../lib/terminal.mjs'
 import { measure } from './measure.mjs'
+import { readOptions } from './options.mjs'
 import { rows } from './rows.mjs'
 
 const show = (value, unit) => {
@@ -55,32 +56,22 @@ function print(results) {
 }
 
 await main(async () => {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: { threads: { type: 'string', default: '1,2' }, rounds: { type: 'string' }, json: { type: 'string' } }
-  })
-  const names = positionals.length > 0 ? positionals : Object.keys(rows)
-  const unknown = names.filter((name) => !Object.hasOwn(rows, name))
-  if (unknown.length > 0)
-    throw new Problem(`There is no benchmark called ${unknown.join(', ')}; there are ${Object.keys(rows).join(', ')}.`)
-  const counts = values.threads.split(',').map(Number)
-  if (!counts.every((count) => Number.isInteger(count) && count > 0)) {
-    throw new Problem(`--threads takes whole numbers such as 1,2, but got "${values.threads}".`)
-  }
-  const rounds = values.rounds === undefined ? undefined : Number(values.rounds)
+  const options = readOptions(argv.slice(2))
+  if (typeof options === 'string') return console.log(options)
+  const { names, threads: counts, rounds, json } = options
   const results = []
   for (const row of names.flatMap((name) => rows[name])) {
     for (const threads of counts) {
       await step(`${row.name}, ${threads} thread${threads > 1 ? 's' : ''}`, async ({ progress }) => {
-        const options = { progress: (done, total) => progress(done, total, 'rounds'), ...(rounds ? { rounds } : {}) }
-        const result = await measure(row, threads, options)
+        const settings = { progress: (done, total) => progress(done, total, 'rounds'), ...(rounds ? { rounds } : {}) }
+        const result = await measure(row, threads, settings)
         results.push({ row, threads, result })
         return `${result.ratio.toFixed(2)} ×`
       })
     }
   }
   print(results)
-  if (values.json) {
+  if (json) {
     const plain = results.map(({ row, threads, result }) => ({
       name: row.name,
       what: row.what,
@@ -88,6 +79,6 @@ await main(async () => {
       threads,
       ...result
     }))
-    writeFileSync(values.json, `${JSON.stringify(plain, null, 2)}\n`)
+    writeFileSync(json, `${JSON.stringify(plain, null, 2)}\n`)
   }
 })

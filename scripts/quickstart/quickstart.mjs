@@ -4,7 +4,7 @@ import { join, relative } from 'node:path'
 import { cwd } from 'node:process'
 import { AutoModel } from '../../dist/lib/index.js'
 import { reportHtml } from '../../dist/lib/training/report.js'
-import { step } from '../lib/terminal.mjs'
+import { Problem, step } from '../lib/terminal.mjs'
 import { BagOfWords } from './bag-of-words.mjs'
 import { adapterName, encodeTask, test, train, wayTitles } from './contenders.mjs'
 import { majority, measure, measureTags } from './measures.mjs'
@@ -136,12 +136,18 @@ async function saveAndLoad({ model }, options, rows) {
 export async function quickstart(options) {
   mkdirSync(options.out, { recursive: true })
   const task = await readTask(options)
-  const lines = await simpleLines(task, options.rows)
-
+  // Before anything trains: what is wrong with --model shows at once.
   const first = await encoder(options, 'adapter')
   const encoderSize = first.namedParameters().reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
   const { tokenizer } = first
-  if (tokenizer === undefined) throw new Error(`${options.model} has no tokenizer`)
+  if (tokenizer === undefined) {
+    first.dispose()
+    throw new Problem(
+      `--model: ${options.model} has no tokenizer, and the rows here are text. ` +
+        'Put its tokenizer.json or vocab.txt beside its config.json, or name another encoder.'
+    )
+  }
+  const lines = await simpleLines(task, options.rows)
   /** @type {ReturnType<typeof encodeTask>} */
   let data = { train: [], dev: [], test: [] }
   await step('tokenizing', async () => {

@@ -1,0 +1,52 @@
+// The benchmark's command line.
+import { parseArgs } from 'node:util'
+import { Problem } from '../lib/terminal.mjs'
+import { rows } from './rows.mjs'
+
+const usage = `npm run bench -- [ROWS] [options]
+
+Measures this library beside transformers with adapters at its best public settings, in turns in one run, in fp32 and with
+dropout 0, and beside both the machine's own limit.
+
+  ROWS             which of ${Object.keys(rows).join(', ')} (default: all)
+  --threads LIST   thread counts with commas between (default: 1,2)
+  --rounds N       turns of both sides in each row (default: the row's own)
+  --json FILE      also write every number
+  --help
+`
+
+const isCount = (number) => Number.isInteger(number) && number > 0
+
+/** @returns {{ names: string[], threads: number[], rounds: number | undefined, json: string | undefined } | string} text to print */
+export function readOptions(args) {
+  let parsed
+  try {
+    parsed = parseArgs({
+      args,
+      allowPositionals: true,
+      options: {
+        threads: { type: 'string', default: '1,2' },
+        rounds: { type: 'string' },
+        json: { type: 'string' },
+        help: { type: 'boolean', default: false }
+      }
+    })
+  } catch (error) {
+    throw new Problem(`${error.message} See npm run bench -- --help.`)
+  }
+  const { values, positionals } = parsed
+  if (values.help) return usage
+  const names = positionals.length > 0 ? positionals : Object.keys(rows)
+  const unknown = names.filter((name) => !Object.hasOwn(rows, name))
+  if (unknown.length > 0)
+    throw new Problem(`There is no benchmark called ${unknown.join(', ')}; there are ${Object.keys(rows).join(', ')}.`)
+  const threads = values.threads.split(',').map(Number)
+  if (!threads.every(isCount)) {
+    throw new Problem(`--threads takes whole numbers such as 1,2, but got "${values.threads}".`)
+  }
+  const rounds = values.rounds === undefined ? undefined : Number(values.rounds)
+  if (rounds !== undefined && !isCount(rounds)) {
+    throw new Problem(`--rounds takes a whole number from 1, but got "${values.rounds}".`)
+  }
+  return { names, threads, rounds, json: values.json }
+}
