@@ -10,11 +10,13 @@ export function cellValues(record: Readonly<Record<string, string>>): Record<str
   const filled = Object.entries(record).flatMap(([name, cell]) => (cell === '' ? [] : [camelCase(name)]))
   const hasItems = filled.includes('words') || filled.includes('inputIds')
   return Object.fromEntries(
-    Object.entries(record).map(([name, cell]) => [name, cell === '' ? cell : valueIn(camelCase(name), cell, hasItems)])
+    Object.entries(record).map(([name, cell]) => [name, valueIn(camelCase(name), cell, hasItems)])
   )
 }
 
 function valueIn(field: string, cell: string, hasItems: boolean): unknown {
+  // An empty text is one, unless the row's content stands in another column.
+  if (cell === '') return field === 'text' && hasItems ? null : cell
   switch (field) {
     case 'words':
       return wordsOf(cell)
