@@ -8,7 +8,18 @@ export type {
   ResidualBeforeLn,
   Scaling
 } from './config/bottleneck-config.js'
-export { type Composition, Stack } from './config/composition.js'
+export {
+  Average,
+  type AverageOptions,
+  BatchSplit,
+  type Composition,
+  Fuse,
+  MultiTask,
+  Parallel,
+  Split,
+  Stack
+} from './config/composition.js'
+export type { FusionConfig, FusionConfigSource, FusionPreset } from './config/fusion-config.js'
 export type {
   ClassificationHeadOptions,
   HeadConfig,
@@ -32,13 +43,15 @@ export { TextTokenizer } from './data/tokenizer.js'
 export type { FolderFormat } from './exchange/folder-files.js'
 export { AutoModel } from './model/auto-model.js'
 export type { LoadAdapterOptions, LoadHeadOptions, SaveAdapterOptions, SaveHeadOptions } from './model/exchange.js'
+export type { LoadFusionOptions, SaveFusionOptions } from './model/fusion-files.js'
+export type { AdapterFusion } from './model/fusions.js'
 export type { AddOptions } from './model/heads.js'
 export type { ForwardInputs, Ids, Shaped } from './model/inputs.js'
 export { Model } from './model/model.js'
 export type { ForwardOptions, LoadOptions, PredictOptions } from './model/options.js'
 export type { ForwardOutputs, Tensor } from './model/outputs.js'
 export type { Prediction } from './model/predict.js'
-export type { AdapterSetup, RowAdapters } from './model/setup.js'
+export type { AdapterSetup, RowAdapters, TaskIds } from './model/setup.js'
 export type { AdapterSummary, ModelSummary } from './model/summary.js'
 export { setNumThreads } from './model/threads.js'
 export type { TokenPrediction } from './model/token-answers.js'

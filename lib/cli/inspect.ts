@@ -6,13 +6,8 @@ import { adapterConfigHash } from '../config/config-hash.js'
 import { headConfigToJson, labelNames } from '../config/head-config.js'
 import { modelConfigFromJson, modelConfigToJson } from '../config/model-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
-import {
-  type AdapterFolder,
-  type BaseModelNote,
-  type HeadFolder,
-  readAdapterFolder,
-  readHeadFolder
-} from '../exchange/adapter-folder.js'
+import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
+import type { BaseModelNote } from '../exchange/base-model.js'
 import { adapterConfigFile, headConfigFile, noAdapterHere } from '../exchange/folder-files.js'
 import { AdapterError } from '../native/errors.js'
 import { trainingFile } from '../training/checkpoint-folder.js'

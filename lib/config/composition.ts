@@ -20,7 +20,7 @@ export interface Fuse {
 export interface Split {
   readonly type: 'Split'
   readonly children: readonly Composition[]
-  /** Tokens for each child. */
+  /** Tokens for each child; 0 is allowed. */
   readonly splits: readonly number[]
 }
 
@@ -53,21 +53,13 @@ export interface MultiTask {
 
 export type CompositionBlock = Stack | Fuse | Split | BatchSplit | Parallel | Average | MultiTask
 export type BlockType = CompositionBlock['type']
-/** An adapter's name or a block of them. Plain frozen data: it says what to run and holds no module. */
-export type Composition = string | CompositionBlock
+/**
+ * An adapter's name, a block, or null: the base model's own value. Any block may hold any other. Plain frozen data: it says
+ * what to run and holds no module.
+ */
+export type Composition = string | null | CompositionBlock
 
-/** Which kinds may stand directly inside which; `name` is an adapter's name. */
-const nestings: Readonly<Record<BlockType, readonly (BlockType | 'name')[]>> = {
-  Stack: ['name', 'Fuse', 'Split', 'Parallel', 'BatchSplit', 'Average', 'MultiTask'],
-  Fuse: ['name', 'Stack'],
-  Split: ['name', 'Split', 'Stack', 'BatchSplit', 'Average'],
-  Parallel: ['name', 'Stack', 'BatchSplit', 'Average'],
-  MultiTask: ['name', 'Stack', 'Average', 'Fuse'],
-  BatchSplit: ['name', 'Stack', 'Split', 'BatchSplit', 'Average'],
-  Average: ['name', 'Stack', 'Split', 'BatchSplit']
-}
-
-const blockTypes = Object.keys(nestings) as BlockType[]
+const blockTypes = ['Stack', 'Fuse', 'Split', 'BatchSplit', 'Parallel', 'Average', 'MultiTask'] as const
 
 /** Blocks that are known to be well formed. */
 const made = new WeakSet<object>()
@@ -77,8 +69,7 @@ function make<T extends CompositionBlock>(fields: T): T {
   return Object.freeze(fields)
 }
 
-// A stack may hold a block that holds stacks; nothing lies deeper.
-const deepest = 4
+const deepest = 8
 
 export function Stack(...children: Composition[]): Stack {
   return make({ type: 'Stack', children: checkChildren('Stack', children) })
@@ -92,7 +83,7 @@ export function Fuse(...args: [...Composition[], { readonly name: string }] | Co
 
 export function Split(...args: [...Composition[], { readonly splits: number | readonly number[] }]): Split {
   const [children, options] = withOptions('Split', args, ['splits'])
-  return make({ type: 'Split', children, splits: checkSizes('Split.splits', options['splits'], children, 1) })
+  return make({ type: 'Split', children, splits: checkSizes('Split.splits', options['splits'], children, 0) })
 }
 
 export function BatchSplit(
@@ -126,26 +117,36 @@ export function MultiTask(...children: Composition[]): MultiTask {
 /** A composition as the model takes it: a name becomes a Stack of one, and every nesting is checked. */
 export function parseComposition(value: unknown): CompositionBlock {
   if (typeof value === 'string') return Stack(value)
+  if (value === null) throw typeError('composition', "an adapter's name or a block", value)
   const composition = asComposition('composition', value, 0)
-  if (typeof composition === 'string') return Stack(composition)
+  if (typeof composition === 'string' || composition === null) return Stack(composition)
   checkDepth(composition, 0)
   return composition
 }
 
 /** Every adapter's name once, in the order of their first use. */
 export function adapterNames(composition: Composition): readonly string[] {
+  if (composition === null) return []
   if (typeof composition === 'string') return [composition]
   return [...new Set(composition.children.flatMap(adapterNames))]
 }
 
-/** The adapter that runs last: its head is the one to use. */
-export function lastAdapter(composition: Composition): string {
-  if (typeof composition === 'string') return composition
-  return lastAdapter(composition.children.at(-1) ?? '')
+/** The adapter that runs last, whose head is the one to use; null where there is none. */
+export function lastAdapter(composition: Composition): string | null {
+  if (composition === null || typeof composition === 'string') return composition
+  return composition.children.reduce<string | null>((last, child) => lastAdapter(child) ?? last, null)
 }
 
+/** Every Fuse block inside, parents first. */
+export function fuseBlocks(composition: Composition): readonly Fuse[] {
+  if (composition === null || typeof composition === 'string') return []
+  const inside = composition.children.flatMap(fuseBlocks)
+  return composition.type === 'Fuse' ? [composition, ...inside] : inside
+}
+
+/** The library's name for a fusion that was given none: its adapters with commas. */
 export function fusionName(fuse: Fuse): string {
-  return fuse.name ?? fuse.children.map(lastAdapter).join(',')
+  return fuse.name ?? fuse.children.flatMap((child) => lastAdapter(child) ?? []).join(',')
 }
 
 export function sameComposition(a: Composition, b: Composition): boolean {
@@ -154,14 +155,15 @@ export function sameComposition(a: Composition, b: Composition): boolean {
 
 /** `Stack[a, Fuse[b, c]]`, for messages. */
 export function formatComposition(composition: Composition): string {
-  if (typeof composition === 'string') return composition
+  if (composition === null || typeof composition === 'string') return `${composition}`
   return `${composition.type}[${composition.children.map(formatComposition).join(', ')}]`
 }
 
 /** The dict of `adapter_setup.json`. */
 export function compositionToJson(block: CompositionBlock): Record<string, unknown> {
   const children = block.children.map((child) => {
-    return typeof child === 'string' ? { type: 'single', children: [child] } : compositionToJson(child)
+    const isSingle = child === null || typeof child === 'string'
+    return isSingle ? { type: 'single', children: [child] } : compositionToJson(child)
   })
   const kwargs = kwargsOf(block)
   return { type: block.type, children, ...(kwargs === undefined ? {} : { kwargs }) }
@@ -187,7 +189,8 @@ function blockFromJson(json: unknown, depth: number): CompositionBlock {
   const children = check.checkArray('composition.children', object['children']).map((child) => {
     const single = check.checkObject('composition.children', child)
     if (single['type'] !== 'single') return blockFromJson(single, depth + 1)
-    return check.checkNonEmptyString('adapter name', check.checkArray('single.children', single['children'])[0])
+    const name = check.checkArray('single.children', single['children'])[0]
+    return name === null ? null : check.checkNonEmptyString('adapter name', name)
   })
   const kwargs = check.checkObject('composition.kwargs', object['kwargs'] ?? {})
   return build(type, children, {
@@ -230,25 +233,18 @@ function withOptions(
 
 function checkChildren(type: BlockType, children: readonly unknown[]): readonly Composition[] {
   if (children.length === 0) throw check.rangeError(type, 'at least one adapter', children)
-  return Object.freeze(
-    children.map((child, i) => {
-      const composition = asComposition(`${type}[${i}]`, child, 0)
-      const kind = typeof composition === 'string' ? 'name' : composition.type
-      if (nestings[type].includes(kind)) return composition
-      const allowed = nestings[type].join(', ')
-      throw valueError(type, `cannot hold ${formatComposition(composition)}; it may hold: ${allowed}`)
-    })
-  )
+  return Object.freeze(children.map((child, i) => asComposition(`${type}[${i}]`, child, 0)))
 }
 
 /** A block that these functions made is taken as it is; one that came as plain data (a worker's message) is built anew. */
 function asComposition(name: string, value: unknown, depth: number): Composition {
+  if (value === null) return null
   if (typeof value === 'string') return check.checkNonEmptyString(name, value)
   if (!check.isPlainObject(value)) throw typeError(name, `an adapter's name or ${blockTypes.join('(…), ')}(…)`, value)
   if (made.has(value)) return value as unknown as CompositionBlock
   if (depth > deepest) throw valueError(name, `blocks are nested more than ${deepest} deep`)
   const { type, children, ...options } = value
-  if (typeof type === 'string' && !blockTypes.includes(type as BlockType)) {
+  if (typeof type === 'string' && !(blockTypes as readonly string[]).includes(type)) {
     throw valueError(name, `unknown block '${type}'.${didYouMean(type, blockTypes)}`)
   }
   const kind = check.checkOneOf(`${name}.type`, type, blockTypes)
@@ -258,15 +254,9 @@ function asComposition(name: string, value: unknown, depth: number): Composition
   return build(kind, built, { ...options, normalizeWeights: false })
 }
 
-/** Below the second level only stacks and names may stand: the rule of the adapter library. */
 function checkDepth(composition: Composition, level: number): void {
-  if (typeof composition === 'string') return
-  if (level > 1 && composition.type !== 'Stack') {
-    throw valueError(
-      'composition',
-      `${formatComposition(composition)} lies too deep; there only a Stack or a name may be`
-    )
-  }
+  if (composition === null || typeof composition === 'string') return
+  if (level > deepest) throw valueError('composition', `blocks are nested more than ${deepest} deep`)
   for (const child of composition.children) checkDepth(child, level + 1)
 }
 

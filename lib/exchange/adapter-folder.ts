@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import { type AdapterConfig, adapterConfigFromObject } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import { type HeadConfig, headConfigFromJson } from '../config/head-config.js'
-import type { ModelConfig } from '../config/model-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
+import { type BaseModelNote, modelNote, optionalString } from './base-model.js'
 import {
   adapterConfigFile,
   adapterWeightFiles,
@@ -16,17 +16,6 @@ import {
   noAdapterHere
 } from './folder-files.js'
 import { convertStaticHead } from './static-heads.js'
-
-/** Which model an adapter was trained on, as far as its folder says. */
-export interface BaseModelNote {
-  /** `model_type`, such as 'bert'. */
-  readonly type: string | null
-  /** `model_class`, such as 'BertAdapterModel'. */
-  readonly class: string | null
-  /** `model_name`: hub id or path; '' where nobody noted it. */
-  readonly name: string
-  readonly hiddenSize: number | null
-}
 
 /** What a folder says about its adapter; the weights are still on the disk. */
 export interface AdapterFolder {
@@ -140,36 +129,5 @@ function withOwnInit(
   return {
     ...config,
     configs: configs.map((part, i) => ({ ...check.checkObject('config', part), init_weights: init[i] }))
-  }
-}
-
-function modelNote(json: Readonly<Record<string, unknown>>): BaseModelNote {
-  const hiddenSize = json['hidden_size'] ?? null
-  return {
-    type: optionalString('model_type', json['model_type']),
-    class: optionalString('model_class', json['model_class']),
-    name: optionalString('model_name', json['model_name']) ?? '',
-    hiddenSize: hiddenSize === null ? null : check.checkPositiveInteger('hidden_size', hiddenSize)
-  }
-}
-
-function optionalString(name: string, value: unknown): string | null {
-  return value === null || value === undefined ? null : check.checkString(name, value)
-}
-
-/** Refuses an adapter or head that was trained on another kind of model, before any weight is read. */
-export function checkBaseModel({ folder, model }: AdapterFolder | HeadFolder, config: ModelConfig): void {
-  const expected: [string, unknown, unknown][] = [
-    ['model type', config.modelType, model.type ?? config.modelType],
-    ['hidden size', config.hiddenSize, model.hiddenSize ?? config.hiddenSize]
-  ]
-  for (const [what, ours, theirs] of expected) {
-    if (ours === theirs) continue
-    const trainedOn = model.name === '' ? '' : ` It was trained on ${model.name}.`
-    throw new AdapterError('ERR_WRONG_MODEL', 'load the weights', `${folder} belongs to another model`, {
-      expected: `${what} ${ours}`,
-      got: `${what} ${theirs}`,
-      hint: `Load it into the model that it was trained on.${trainedOn}`
-    })
   }
 }

@@ -23,6 +23,14 @@ export const headWeightFiles: Readonly<Record<FolderFormat, string>> = {
   pt: 'model_head.pt'
 }
 
+export const fusionConfigFile = 'adapter_fusion_config.json'
+
+export const fusionWeightFiles: Readonly<Record<FolderFormat, string>> = {
+  safetensors: 'model_adapter_fusion.safetensors',
+  bin: 'pytorch_model_adapter_fusion.bin',
+  pt: 'model_adapter_fusion.pt'
+}
+
 /** The first of the files that is there, with its format. */
 export function findWeights(
   folder: string,
@@ -39,7 +47,7 @@ export function findWeights(
 const strangers: Readonly<Record<string, string>> = {
   'adapter_model.safetensors': 'a PEFT adapter',
   'adapter_model.bin': 'a PEFT adapter',
-  'adapter_fusion_config.json': 'an AdapterFusion',
+  [fusionConfigFile]: 'an AdapterFusion',
   'adapter_setup.json': 'a whole adapter setup; each of its sub-folders is an adapter',
   [headConfigFile]: 'a head alone, or a model with one',
   'model.safetensors': 'a model',
@@ -50,6 +58,9 @@ export const noAdapterHere = (folder: string): AdapterError =>
   nothingHere(folder, 'adapter', adapterConfigFile, adapterWeightFiles)
 
 export const noHeadHere = (folder: string): AdapterError => nothingHere(folder, 'head', headConfigFile, headWeightFiles)
+
+export const noFusionHere = (folder: string): AdapterError =>
+  nothingHere(folder, 'fusion', fusionConfigFile, fusionWeightFiles)
 
 function nothingHere(
   folder: string,

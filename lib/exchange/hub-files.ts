@@ -2,22 +2,31 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { AdapterError } from '../native/errors.js'
-import { adapterConfigFile, adapterWeightFiles, headConfigFile, headWeightFiles } from './folder-files.js'
+import {
+  adapterConfigFile,
+  adapterWeightFiles,
+  fusionConfigFile,
+  fusionWeightFiles,
+  headConfigFile,
+  headWeightFiles
+} from './folder-files.js'
 import type { HubFile } from './hub-download.js'
 
-export type FolderKind = 'model' | 'adapter' | 'head'
+export type FolderKind = 'model' | 'adapter' | 'head' | 'fusion'
 
 /** A repository holds the same weights for many frameworks; only these files are ever read. */
 const always: Readonly<Record<FolderKind, readonly string[]>> = {
   model: ['config.json', ...tokenizerFiles],
   adapter: [adapterConfigFile, headConfigFile],
-  head: [headConfigFile]
+  head: [headConfigFile],
+  fusion: [fusionConfigFile]
 }
 
 const required: Readonly<Record<FolderKind, string>> = {
   model: 'config.json',
   adapter: adapterConfigFile,
-  head: headConfigFile
+  head: headConfigFile,
+  fusion: fusionConfigFile
 }
 
 /** Sets of weights, the best first; of each only the first that is there is taken. */
@@ -31,7 +40,8 @@ const weights: Readonly<Record<FolderKind, readonly (readonly RegExp[])[]>> = {
     ]
   ],
   adapter: [Object.values(adapterWeightFiles).map(exactly), Object.values(headWeightFiles).map(exactly)],
-  head: [Object.values(headWeightFiles).map(exactly)]
+  head: [Object.values(headWeightFiles).map(exactly)],
+  fusion: [Object.values(fusionWeightFiles).map(exactly)]
 }
 
 function exactly(name: string): RegExp {

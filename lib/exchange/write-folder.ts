@@ -12,9 +12,12 @@ import {
   adapterConfigFile,
   adapterWeightFiles,
   type FolderFormat,
+  fusionConfigFile,
+  fusionWeightFiles,
   headConfigFile,
   headWeightFiles
 } from './folder-files.js'
+import { fusionFloatKeys, fusionJson, type SavedFusion } from './fusion-folder.js'
 
 /** The release of the adapter library whose files these are: Python compares the part after the first point. */
 const version = 'adapters.1.2.0'
@@ -49,16 +52,55 @@ export interface SaveOptions {
   readonly format: FolderFormat
   readonly adapter?: SavedPart<AdapterConfig> | undefined
   readonly head?: SavedPart<HeadConfig> | undefined
+  readonly fusion?: SavedPart<SavedFusion> | undefined
+}
+
+interface FolderPart {
+  readonly weights: Readonly<Record<FolderFormat, string>>
+  readonly config: string
+  readonly json: string
+  readonly writeWeights: (file: string) => Promise<void>
+}
+
+function partsOf({ model, adapter, head, fusion }: SaveOptions): FolderPart[] {
+  for (const part of [adapter, head, fusion]) if (part !== undefined) checkAdapterName(part.name)
+  const part = (
+    weights: FolderPart['weights'],
+    config: string,
+    json: string,
+    { writeWeights }: SavedPart<unknown>
+  ): FolderPart => ({ weights, config, json, writeWeights })
+  return [
+    ...(adapter === undefined
+      ? []
+      : [part(adapterWeightFiles, adapterConfigFile, adapterJson(adapter.name, adapter.config, model), adapter)]),
+    ...(head === undefined
+      ? []
+      : [part(headWeightFiles, headConfigFile, headJson(head.name, head.config, model), head)]),
+    ...(fusion === undefined
+      ? []
+      : [
+          part(
+            fusionWeightFiles,
+            fusionConfigFile,
+            pythonJson(
+              { ...fusionJson(fusion.name, fusion.config), ...modelFields(model) },
+              { indent: 2, floatKeys: fusionFloatKeys }
+            ),
+            fusion
+          )
+        ])
+  ]
 }
 
 /**
- * Writes an adapter folder, or the folder of a head alone. All files are written beside the old ones first and then renamed, the weights before their
+ * Writes an adapter folder, or the folder of a head or a fusion alone. All files are written beside the old ones first and then renamed, the weights before their
  * config: whoever is interrupted keeps the old adapter or has the new one, never half a file.
  */
 export async function saveFolder(folder: string, options: SaveOptions): Promise<void> {
-  const { model, format, adapter, head } = options
-  const operation = adapter === undefined ? 'save the head' : 'save the adapter'
-  for (const part of [adapter, head]) if (part !== undefined) checkAdapterName(part.name)
+  const { format, adapter, fusion } = options
+  const operation = `save the ${adapter !== undefined ? 'adapter' : fusion !== undefined ? 'fusion' : 'head'}`
+  const parts = partsOf(options)
   let stage: string
   try {
     mkdirSync(folder, { recursive: true })
@@ -69,15 +111,10 @@ export async function saveFolder(folder: string, options: SaveOptions): Promise<
   }
   try {
     const files: string[] = []
-    if (adapter !== undefined) {
-      files.push(adapterWeightFiles[format], adapterConfigFile)
-      await adapter.writeWeights(join(stage, adapterWeightFiles[format]))
-      writeSynced(join(stage, adapterConfigFile), adapterJson(adapter.name, adapter.config, model))
-    }
-    if (head !== undefined) {
-      files.push(headWeightFiles[format], headConfigFile)
-      await head.writeWeights(join(stage, headWeightFiles[format]))
-      writeSynced(join(stage, headConfigFile), headJson(head.name, head.config, model))
+    for (const { weights, config, json, writeWeights } of parts) {
+      files.push(weights[format], config)
+      await writeWeights(join(stage, weights[format]))
+      writeSynced(join(stage, config), json)
     }
     for (const file of files) renameSync(join(stage, file), join(folder, file))
     removeStale(folder, files)
@@ -138,7 +175,7 @@ function writeSynced(file: string, text: string): void {
 
 /** The same part in another format would be read instead of the new one, or beside it by Python. */
 function removeStale(folder: string, written: readonly string[]): void {
-  for (const files of [adapterWeightFiles, headWeightFiles]) {
+  for (const files of [adapterWeightFiles, headWeightFiles, fusionWeightFiles]) {
     const names = Object.values(files)
     if (!names.some((name) => written.includes(name))) continue
     for (const name of names) {

@@ -4,13 +4,8 @@ import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { modelConfigToJson } from '../config/model-config.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
-import {
-  type AdapterFolder,
-  checkBaseModel,
-  type HeadFolder,
-  readAdapterFolder,
-  readHeadFolder
-} from '../exchange/adapter-folder.js'
+import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
+import { checkBaseModel } from '../exchange/base-model.js'
 import { type FolderFormat, folderFormats, noHeadHere } from '../exchange/folder-files.js'
 import { resolveFolder } from '../exchange/hub.js'
 import { type SavedPart, saveFolder } from '../exchange/write-folder.js'
@@ -51,7 +46,7 @@ const hubOptions = ['revision', 'cacheDir', 'offline', 'signal']
 
 const dialects = ['adapterhub', 'plain'] as const
 
-const nativeFormat = (format: FolderFormat): WeightsFormat => (format === 'safetensors' ? 'safetensors' : 'bin')
+export const nativeFormat = (format: FolderFormat): WeightsFormat => (format === 'safetensors' ? 'safetensors' : 'bin')
 
 export async function saveAdapter(
   model: Model,

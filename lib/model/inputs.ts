@@ -1,6 +1,7 @@
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import type { ModelConfig } from '../config/model-config.js'
+import { repeatBatch } from '../data/collate.js'
 import { labelsTokens } from '../data/labels.js'
 import type { NativeBatch } from '../native/types.js'
 
@@ -183,4 +184,17 @@ function flatNumbers(labels: NonNullable<ForwardInputs['labels']>): number[] {
       ? Array.from(label as ArrayLike<number>, Number)
       : [Number(label)]
   })
+}
+
+/** The same rows several times, one copy after the other: what Parallel runs on. */
+export function repeatInputs(inputs: PackedInputs, times: number): PackedInputs {
+  if (times === 1) return inputs
+  const { batch, rows, columns, places } = inputs
+  const copies = Array.from({ length: times }, (_, copy) => copy)
+  return {
+    batch: repeatBatch(batch, times),
+    rows: rows * times,
+    columns,
+    places: Int32Array.from(copies.flatMap((copy) => Array.from(places, (place) => place + copy * rows * columns)))
+  }
 }

@@ -1,5 +1,7 @@
 import { AdapterConfig, type AdapterConfigSource } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
+import { type Fuse, fuseBlocks, fusionName, lastAdapter, parseComposition } from '../config/composition.js'
+import { type FusionConfigSource, nativeFusionConfig } from '../config/fusion-config.js'
 import { type HeadConfig, nativeHeadConfig } from '../config/head-config.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { nativeBottleneckConfig } from '../config/size.js'
@@ -8,33 +10,34 @@ import { labelsTokens } from '../data/labels.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeForwardOptions, NativeModel, NativeTrainable, ParameterInfo, TensorData } from '../native/types.js'
-import {
-  type LoadAdapterOptions,
-  type LoadHeadOptions,
-  loadAdapter,
-  loadHead,
-  type SaveAdapterOptions,
-  type SaveHeadOptions,
-  saveAdapter,
-  saveHead,
-  savePretrained
-} from './exchange.js'
-import { type AddOptions, HeadAdders, isTaken } from './heads.js'
-import { type ForwardInputs, packInputs } from './inputs.js'
+import { ModelFiles } from './files.js'
+import { type AdapterFusion, fusionOf } from './fusions.js'
+import { type AddOptions, isTaken } from './heads.js'
+import { type ForwardInputs, packInputs, repeatInputs } from './inputs.js'
 import { pathPattern } from './module-path.js'
 import { checkOptions, type ForwardOptions, type PredictOptions } from './options.js'
 import { type ForwardOutputs, layOut, type Tensor } from './outputs.js'
 import { type Prediction, predict } from './predict.js'
 import { seedFor } from './seed.js'
-import { type AdapterSetup, checkKnown, nativeSetups, setupNames } from './setup.js'
+import {
+  type AdapterSetup,
+  type BatchRows,
+  channelCount,
+  checkKnown,
+  type Known,
+  nativeSetups,
+  setupNames
+} from './setup.js'
 import { isBaseParameter, type ModelSummary, summarize } from './summary.js'
 import { trainableUnless } from './trainable.js'
+
+const nothing: NativeTrainable = { adapters: [], heads: [], base: [], frozen: [], fusions: [] }
 
 /**
  * A pretrained encoder with adapters and heads: what PyTorch's `*AdapterModel` classes are, under the same parameter names.
  * Made by AutoModel. Configuration calls take effect at once and throw ERR_BUSY while a training run holds the model.
  */
-export class Model extends HeadAdders {
+export class Model extends ModelFiles {
   readonly config: ModelConfig
   /** Undefined where the model's folder has none: rows must then be ids. */
   readonly tokenizer: TextTokenizer | undefined
@@ -45,10 +48,11 @@ export class Model extends HeadAdders {
   readonly #native: NativeModel
   readonly #seed: number
   readonly #adapters = new Map<string, AdapterConfig>()
+  readonly #fusions = new Map<string, AdapterFusion>()
   readonly #heads = new Map<string, HeadConfig>()
   #active: AdapterSetup = null
   #activeHead: string | null = null
-  #trains: NativeTrainable = { adapters: [], heads: [], base: [], frozen: [] }
+  #trains: NativeTrainable = nothing
   #holder: string | null = null
   #disposed = false
 
@@ -87,15 +91,61 @@ export class Model extends HeadAdders {
   deleteAdapter(name: string): void {
     this.#configurable('deleteAdapter')
     checkKnown('deleteAdapter', name, new Set(this.#adapters.keys()))
+    const users = [...this.#fusions].flatMap(([fusion, { adapters }]) =>
+      adapters.includes(name) ? [`'${fusion}'`] : []
+    )
+    if (users.length > 0) {
+      throw check.valueError('deleteAdapter', `the fusion ${users.join(', ')} reads '${name}'; delete it first`)
+    }
+    const runs = setupNames(this.#active, this.#known).includes(name)
     nativeCall(() => this.#native.deleteAdapter(name))
     this.#adapters.delete(name)
-    if (setupNames(this.#active, new Set([...this.#adapters.keys(), name])).includes(name)) this.#active = null
+    if (runs) this.#active = null
     this.#trains = { ...this.#trains, adapters: this.#trains.adapters.filter((other) => other !== name) }
   }
 
   /** The names and configs of all adapters. */
   get adapters(): ReadonlyMap<string, AdapterConfig> {
     return this.#adapters
+  }
+
+  /**
+   * AdapterFusion over bottleneck adapters (Pfeiffer et al. 2021): an attention over what they give, at every place where
+   * one of them stands. Gives its name.
+   * @param adapters their names, or a Fuse block, whose name it takes
+   * @param config 'dynamic' (the default), 'static', or fields
+   * @param options name: default the adapters' names with commas
+   */
+  addAdapterFusion(
+    adapters: readonly string[] | Fuse,
+    config: FusionConfigSource = 'dynamic',
+    options: AddOptions & { readonly name?: string | undefined } = {}
+  ): string {
+    this.#configurable('addAdapterFusion')
+    const { name: given, ...rest } = options
+    const { name, fusion } = fusionOf(adapters, config, given, this.#known)
+    const replaces = isTaken('fusion', name, this.#fusions, rest)
+    const native = nativeFusionConfig(fusion.config, this.config.attentionProbsDropoutProb)
+    const seed = seedFor(this.#seed, `fusion ${name}`)
+    nativeCall(() => this.#native.addFusion(name, fusion.adapters, native, seed, replaces))
+    this.#fusions.set(name, fusion)
+    if (replaces) this.#setTrainable(this.#trains)
+    return name
+  }
+
+  deleteAdapterFusion(name: string): void {
+    this.#configurable('deleteAdapterFusion')
+    checkKnown('deleteAdapterFusion', name, new Set(this.#fusions.keys()))
+    const runs = fuseBlocks(this.#active).some((fuse) => fusionName(fuse) === name)
+    nativeCall(() => this.#native.deleteFusion(name))
+    this.#fusions.delete(name)
+    if (runs) this.#active = null
+    this.#trains = { ...this.#trains, fusions: this.#trains.fusions.filter((other) => other !== name) }
+  }
+
+  /** The names of all fusions, with their configs and adapters. */
+  get adapterFusions(): ReadonlyMap<string, AdapterFusion> {
+    return this.#fusions
   }
 
   get heads(): ReadonlyMap<string, HeadConfig> {
@@ -127,10 +177,10 @@ export class Model extends HeadAdders {
   /** Which adapters run where a call names none. Also makes the head of the last one the active head, if it has one. */
   setActiveAdapters(setup: AdapterSetup): void {
     this.#configurable('setActiveAdapters')
-    const names = setupNames(setup, new Set(this.#adapters.keys()), 'setActiveAdapters')
+    setupNames(setup, this.#known, 'setActiveAdapters')
     this.#active = setup
-    const last = names.at(-1)
-    if (last !== undefined && this.#heads.has(last)) this.#activeHead = last
+    const last = lastAdapter(setup)
+    if (last !== null && this.#heads.has(last)) this.#activeHead = last
   }
 
   get activeAdapters(): AdapterSetup {
@@ -151,27 +201,47 @@ export class Model extends HeadAdders {
   /** Activates the setup and trains its adapters with the active head; everything else is frozen. */
   trainAdapter(setup: Exclude<AdapterSetup, null>): void {
     this.#configurable('trainAdapter')
-    const names = setupNames(setup, new Set(this.#adapters.keys()), 'trainAdapter')
+    const adapters = setupNames(setup, this.#known, 'trainAdapter')
     this.setActiveAdapters(setup)
-    const heads = this.#activeHead === null ? [] : [this.#activeHead]
-    this.#setTrainable({ adapters: names, heads, base: [], frozen: [] })
+    this.#setTrainable({ ...nothing, adapters, heads: this.#activeHeads })
+  }
+
+  /**
+   * Activates the setup and trains its fusions with the active head; the adapters that they read are frozen.
+   * @param options unfreezeAdapters: train them, too. Default false.
+   */
+  trainAdapterFusion(
+    setup: Exclude<AdapterSetup, null>,
+    options: { readonly unfreezeAdapters?: boolean | undefined } = {}
+  ): void {
+    this.#configurable('trainAdapterFusion')
+    checkOptions(options, ['unfreezeAdapters'])
+    const names = setupNames(setup, this.#known, 'trainAdapterFusion')
+    const fusions = fuseBlocks(parseComposition(setup)).map(fusionName)
+    if (fusions.length === 0) {
+      throw check.valueError('trainAdapterFusion', "expected a setup with a Fuse block, such as Fuse('a', 'b')")
+    }
+    this.setActiveAdapters(setup)
+    const adapters = options.unfreezeAdapters === true ? names : []
+    this.#setTrainable({ ...nothing, adapters, fusions, heads: this.#activeHeads })
   }
 
   /** Trains a head alone, on the features of the base model and the active adapters. */
   trainHead(name: string): void {
     this.#configurable('trainHead')
     this.activeHead = name
-    this.#setTrainable({ adapters: [], heads: [name], base: [], frozen: [] })
+    this.#setTrainable({ ...nothing, heads: [name] })
   }
 
   /** Full fine-tuning: the base model, the active adapters and the active head. */
   trainAll(): void {
     this.#configurable('trainAll')
     this.#setTrainable({
-      adapters: setupNames(this.#active, new Set(this.#adapters.keys())),
-      heads: this.#activeHead === null ? [] : [this.#activeHead],
-      base: this.#baseNames(),
-      frozen: []
+      ...nothing,
+      adapters: setupNames(this.#active, this.#known),
+      fusions: fuseBlocks(this.#active).map(fusionName),
+      heads: this.#activeHeads,
+      base: this.#baseNames()
     })
   }
 
@@ -187,7 +257,11 @@ export class Model extends HeadAdders {
   freeze(isFrozen: (name: string) => boolean): void {
     this.#configurable('freeze')
     if (typeof isFrozen !== 'function') throw check.typeError('freeze', 'a function of a parameter’s name', isFrozen)
-    const what = trainableUnless(isFrozen, this.namedParameters(), [...this.#adapters.keys()], [...this.#heads.keys()])
+    const what = trainableUnless(isFrozen, this.namedParameters(), {
+      adapters: [...this.#adapters.keys()],
+      fusions: [...this.#fusions.keys()],
+      heads: [...this.#heads.keys()]
+    })
     this.#setTrainable(what)
   }
 
@@ -213,7 +287,7 @@ export class Model extends HeadAdders {
   }
 
   adapterSummary(): ModelSummary {
-    const active = setupNames(this.#active, new Set(this.#adapters.keys()))
+    const active = setupNames(this.#active, this.#known)
     return summarize(this.namedParameters(), this.#adapters, new Set(active), new Set(this.#trains.adapters))
   }
 
@@ -221,10 +295,11 @@ export class Model extends HeadAdders {
 
   async forward(inputs: ForwardInputs, options: ForwardOptions = {}): Promise<ForwardOutputs> {
     this.#usable('forward')
-    checkOptions(options, ['adapters', 'head', 'outputHiddenStates'])
+    checkOptions(options, ['adapters', 'head', 'outputHiddenStates', 'taskIds'])
     const head = this.#headFor(options.head)
-    const packed = packInputs(inputs, this.config, head.config)
-    const native = this.#passOptions(options, head.name, packed.rows)
+    const given = packInputs(inputs, this.config, head.config)
+    const packed = repeatInputs(given, this.#channels(options))
+    const native = this.#passOptions(options, head.name, { rows: given.rows, taskIds: options.taskIds })
     const result = await nativeCall(() => this.#native.forward(packed.batch, native))
     return layOut(result, packed, head.config !== undefined && labelsTokens(head.config))
   }
@@ -241,54 +316,12 @@ export class Model extends HeadAdders {
     options: Omit<ForwardOptions, 'outputHiddenStates'> = {}
   ): Promise<{ loss: number; gradients: Map<string, TensorData> }> {
     this.#configurable('gradients')
-    checkOptions(options, ['adapters', 'head'])
+    checkOptions(options, ['adapters', 'head', 'taskIds'])
     const head = this.#headFor(options.head)
-    const packed = packInputs(inputs, this.config, head.config)
-    return await nativeCall(() =>
-      this.#native.gradients(packed.batch, this.#passOptions(options, head.name, packed.rows))
-    )
-  }
-
-  // ---- files ----
-
-  /** Writes an AdapterHub folder, which Python's `adapters` loads. */
-  async saveAdapter(folder: string, name: string, options: SaveAdapterOptions = {}): Promise<void> {
-    this.#usable('saveAdapter')
-    await saveAdapter(this, folder, name, options)
-  }
-
-  /** Loads an AdapterHub folder or hub id, with its head; gives the adapter's name here. */
-  async loadAdapter(source: string, options: LoadAdapterOptions = {}): Promise<string> {
-    this.#configurable('loadAdapter')
-    return await loadAdapter(this, source, options)
-  }
-
-  /** Writes the folder of a head alone, as Python's `save_head` does. */
-  async saveHead(folder: string, name: string, options: SaveHeadOptions = {}): Promise<void> {
-    this.#usable('saveHead')
-    await saveHead(this, folder, name, options)
-  }
-
-  /** Loads the head of a folder or hub id; gives its name here. */
-  async loadHead(source: string, options: LoadHeadOptions = {}): Promise<string> {
-    this.#configurable('loadHead')
-    return await loadHead(this, source, options)
-  }
-
-  /** Writes the base model: config.json, model.safetensors and, where there is one, the tokenizer. */
-  async savePretrained(
-    folder: string,
-    options: { readonly dtype?: 'float32' | 'float16' | 'bfloat16' } = {}
-  ): Promise<void> {
-    this.#usable('savePretrained')
-    checkOptions(options, ['dtype'])
-    await savePretrained(this, folder, options.dtype ?? 'float32')
-  }
-
-  /** Copies values into parameters by name; unknown names and wrong shapes are one error. */
-  loadStateDict(values: ReadonlyMap<string, { readonly data: Float32Array; readonly shape: readonly number[] }>): void {
-    this.#configurable('loadStateDict')
-    nativeCall(() => this.#native.setParameters(values))
+    const given = packInputs(inputs, this.config, head.config)
+    const packed = repeatInputs(given, this.#channels(options))
+    const native = this.#passOptions(options, head.name, { rows: given.rows, taskIds: options.taskIds })
+    return await nativeCall(() => this.#native.gradients(packed.batch, native))
   }
 
   // ---- life ----
@@ -324,17 +357,35 @@ export class Model extends HeadAdders {
   }
 
   /** @internal */
-  passOptions(options: ForwardOptions, rows: number): NativeForwardOptions {
-    return this.#passOptions(options, this.#headFor(options.head).name, rows)
+  passOptions(options: ForwardOptions, batch: BatchRows): NativeForwardOptions {
+    return this.#passOptions(options, this.#headFor(options.head).name, batch)
+  }
+
+  /** @internal What setups may name. */
+  get known(): Known {
+    return this.#known
   }
 
   // ---- inside ----
 
-  #passOptions(options: ForwardOptions, head: string | null, rows: number): NativeForwardOptions {
+  get #known(): Known {
+    return { adapters: new Set(this.#adapters.keys()), fusions: new Set(this.#fusions.keys()) }
+  }
+
+  get #activeHeads(): readonly string[] {
+    return this.#activeHead === null ? [] : [this.#activeHead]
+  }
+
+  #channels(options: ForwardOptions): number {
+    const adapters = options.adapters === undefined ? this.#active : options.adapters
+    return Array.isArray(adapters) ? 1 : channelCount(adapters as AdapterSetup)
+  }
+
+  #passOptions(options: ForwardOptions, head: string | null, batch: BatchRows): NativeForwardOptions {
     const adapters = options.adapters === undefined ? this.#active : options.adapters
     const hidden = options.outputHiddenStates ?? false
     return {
-      ...nativeSetups(adapters, rows, new Set(this.#adapters.keys())),
+      ...nativeSetups(adapters, batch, this.#known),
       head,
       outputHiddenStates: hidden,
       outputLastHiddenState: hidden
@@ -360,6 +411,14 @@ export class Model extends HeadAdders {
   #withDropout(config: HeadConfig): HeadConfig {
     if (config.headType === 'masked_lm' || config.dropoutProb !== null) return config
     return { ...config, dropoutProb: this.config.classifierDropout }
+  }
+
+  protected override usable(operation: string): void {
+    this.#usable(operation)
+  }
+
+  protected override configurable(operation: string): void {
+    this.#configurable(operation)
   }
 
   #usable(operation: string): void {

@@ -1,5 +1,5 @@
 import * as check from '../config/check.js'
-import type { RowAdapters } from './setup.js'
+import type { RowAdapters, TaskIds } from './setup.js'
 
 /** Refuses what is no option, and suggests the one that was meant. */
 export function checkOptions(options: unknown, allowed: readonly string[]): void {
@@ -26,6 +26,8 @@ export interface ForwardOptions {
   readonly head?: string | null | undefined
   /** Also the embeddings' output and every layer's. Default false. */
   readonly outputHiddenStates?: boolean | undefined
+  /** For MultiTask blocks: for each row the child that it goes to, by name or number. */
+  readonly taskIds?: TaskIds | undefined
 }
 
 export interface PredictOptions {
@@ -33,6 +35,8 @@ export interface PredictOptions {
   readonly adapters?: RowAdapters | undefined
   /** Head for all rows. Default: for each row the head of its last adapter, else the active one. */
   readonly head?: string | undefined
+  /** For MultiTask blocks: for each row the child that it goes to, by name or number. */
+  readonly taskIds?: TaskIds | undefined
   /** Rows in one pass. Default 32. */
   readonly batchSize?: number | undefined
   readonly signal?: AbortSignal | undefined

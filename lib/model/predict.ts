@@ -6,9 +6,10 @@ import { checkRow, placeOf, type Row } from '../data/dataset.js'
 import { labelsTokens } from '../data/labels.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
 import { nativeCall } from '../native/errors.js'
+import type { NativeSetup } from '../native/types.js'
 import type { Model } from './model.js'
 import { checkOptions, type PredictOptions } from './options.js'
-import { type AdapterSetup, checkKnown, setupNames } from './setup.js'
+import { type AdapterSetup, checkKnown, indexSetups, lastName, rowSetups, setupNames } from './setup.js'
 import { answersByToken, answersByWord, type Best, type TokenPrediction, wordsOf } from './token-answers.js'
 
 /** One row's answer. */
@@ -33,11 +34,11 @@ export interface Prediction {
 interface Job {
   readonly index: number
   readonly row: Row
-  readonly setup: AdapterSetup
+  readonly setup: NativeSetup
   readonly head: string
 }
 
-const keys = ['adapters', 'head', 'batchSize', 'signal']
+const keys = ['adapters', 'head', 'taskIds', 'batchSize', 'signal']
 
 export async function predict(
   model: Model,
@@ -46,14 +47,14 @@ export async function predict(
 ): Promise<Prediction[]> {
   checkOptions(options, keys)
   const batchSize = check.checkPositiveInteger('batchSize', options.batchSize ?? 32)
-  const jobs = check.checkArray('rows', rows).map((row, index): Job => {
-    const setup = setupOf(model, options, index, rows.length)
-    return {
-      index,
-      row: checkRow(typeof row === 'string' ? { text: row } : row, `rows[${index}]`),
-      setup,
-      head: headOf(model, options, setup, index)
-    }
+  const checked = check
+    .checkArray('rows', rows)
+    .map((row, i) => checkRow(typeof row === 'string' ? { text: row } : row, `rows[${i}]`))
+  const { adapters = model.activeAdapters, taskIds } = options
+  if (!Array.isArray(adapters)) setupNames(adapters as AdapterSetup, model.known)
+  // With Parallel there is a setup for each row and child, one child after the other.
+  const jobs = rowSetups(adapters, { rows: checked.length, taskIds }, model.known).map((setup, index): Job => {
+    return { index, row: checked[index % checked.length] as Row, setup, head: headOf(model, options, setup) }
   })
   const answers = new Array<Prediction>(jobs.length)
   for (let from = 0; from < jobs.length; from += batchSize) {
@@ -63,20 +64,12 @@ export async function predict(
   return answers
 }
 
-function setupOf(model: Model, { adapters }: PredictOptions, row: number, rows: number): AdapterSetup {
-  if (adapters === undefined) return model.activeAdapters
-  if (!Array.isArray(adapters)) return adapters as AdapterSetup
-  if (adapters.length !== rows)
-    throw check.valueError('adapters', `expected one entry for each of ${rows} rows, got ${adapters.length}`)
-  return (adapters as readonly AdapterSetup[])[row] ?? null
-}
-
 /** A row's head: the one asked for, else the one of its last adapter's name, else the active one. */
-function headOf(model: Model, { head }: PredictOptions, setup: AdapterSetup, row: number): string {
+function headOf(model: Model, { head }: PredictOptions, setup: NativeSetup): string {
   const heads = new Set(model.heads.keys())
   if (head !== undefined) return checkKnown('head', head, heads)
-  const last = setupNames(setup, new Set(model.adapters.keys()), `adapters[${row}]`).at(-1)
-  if (last !== undefined && heads.has(last)) return last
+  const last = lastName(setup)
+  if (last !== null && heads.has(last)) return last
   if (model.activeHead !== null) return model.activeHead
   throw check.valueError(
     'predict',
@@ -96,12 +89,10 @@ async function answer(model: Model, jobs: readonly Job[], answers: Prediction[])
   }
   const batch = collate(encoded, jobs.map(groupOf))
   const ordered = Array.from(batch.order, (row) => jobs[row] as Job)
-  const setups = ordered.map((job) => job.setup)
-  const adapters = groups.size === 1 ? (setups[0] ?? null) : setups
   const heads = [...new Set(ordered.map((job) => job.head))]
   const rowHeads = Int32Array.from(ordered, (job) => heads.indexOf(job.head))
   const { native } = model
-  const pass = { ...model.passOptions({ adapters, head: null }, setups.length), heads, rowHeads }
+  const pass = { ...indexSetups(ordered.map((job) => job.setup)), head: null, heads, rowHeads }
   const { headLogits = [] } = await nativeCall(() => native.forward(batch, pass))
   const read = heads.map(() => 0)
   ordered.forEach((job, i) => {

@@ -1,38 +1,44 @@
 import * as check from '../config/check.js'
 import {
+  adapterNames,
   type Composition,
   type CompositionBlock,
   formatComposition,
-  parseComposition,
-  type Stack
+  fuseBlocks,
+  fusionName,
+  parseComposition
 } from '../config/composition.js'
 import { didYouMean } from '../config/nearest.js'
-import { AdapterError } from '../native/errors.js'
-import type { NativeForwardOptions } from '../native/types.js'
+import type { NativeForwardOptions, NativeSetup } from '../native/types.js'
 
-/** A name, a Stack of names, or null: the base model alone. */
-export type AdapterSetup = string | Stack | null
+/** A name, a block of names such as `Stack('en', 'qa')`, or null: the base model alone. */
+export type AdapterSetup = Composition
 /** One setup for all rows, or one for each. */
 export type RowAdapters = AdapterSetup | readonly AdapterSetup[]
 
-/** The adapters of a setup in the order they run. */
-export function setupNames(
-  setup: Composition | null,
-  known: ReadonlySet<string>,
-  argument = 'adapters'
-): readonly string[] {
+/** For MultiTask blocks: for each row the name of a child, or its number. */
+export type TaskIds = readonly (string | number)[] | ArrayLike<number>
+
+/** What setups may name. */
+export interface Known {
+  readonly adapters: ReadonlySet<string>
+  readonly fusions: ReadonlySet<string>
+}
+
+/** The adapters of a setup, each once, in the order they run; an error for a name that is none. */
+export function setupNames(setup: AdapterSetup, known: Known, argument = 'adapters'): readonly string[] {
   if (setup === null) return []
-  const block: CompositionBlock = parseComposition(setup)
-  const names = block.children.flatMap((child) =>
-    typeof child === 'string' ? [child] : setupNames(child, known, argument)
-  )
-  if (block.type !== 'Stack') {
-    throw new AdapterError('ERR_UNSUPPORTED', argument, `${block.type} does not run yet`, {
-      expected: 'a name, a Stack of names, or null',
-      got: formatComposition(block)
-    })
+  const block = parseComposition(setup)
+  const names = adapterNames(block)
+  for (const name of names) checkKnown(argument, name, known.adapters)
+  for (const fuse of fuseBlocks(block)) {
+    const name = fusionName(fuse)
+    if (known.fusions.has(name)) continue
+    const there = known.fusions.size === 0 ? '' : `; there are ${[...known.fusions].join(', ')}`
+    const children = fuse.children.map((child) => `'${formatComposition(child)}'`).join(', ')
+    const call = `addAdapterFusion([${children}])`
+    throw check.valueError(argument, `there is no fusion '${name}'${there}. Add it first: model.${call}.`)
   }
-  for (const name of names) checkKnown(argument, name, known)
   return names
 }
 
@@ -43,25 +49,167 @@ export function checkKnown(argument: string, name: unknown, known: ReadonlySet<s
   throw check.valueError(argument, `no '${name}' here; ${there}.${didYouMean(name as string, known)}`)
 }
 
-/** Setups as the core takes them: one for the batch, or the different ones and each row's index. */
+/** Which of a batch's rows a setup is for, and what blocks need to know about it. */
+export interface SetupRow {
+  readonly row: number
+  readonly rows: number
+  /** Of the copies that Parallel makes. */
+  readonly channel: number
+  readonly taskIds: TaskIds | undefined
+}
+
+/** How many answers each row has: 1, or with Parallel as many as it has children. */
+export function channelCount(setup: AdapterSetup): number {
+  if (setup === null || typeof setup === 'string') return 1
+  const counts = setup.children.map(channelCount)
+  if (setup.type === 'Parallel') return counts.reduce((sum, count) => sum + count, 0)
+  const several = [...new Set(counts.filter((count) => count > 1))]
+  if (several.length > 1) {
+    const message = `its Parallel blocks have ${several.join(' and ')} children; they must have as many`
+    throw check.valueError(formatComposition(setup), message)
+  }
+  return several[0] ?? 1
+}
+
+/** One row's own setup: BatchSplit, MultiTask and Parallel are resolved, for they only say which row gets what. */
+export function rowSetup(setup: AdapterSetup, at: SetupRow): NativeSetup {
+  if (setup === null || typeof setup === 'string') return setup
+  switch (setup.type) {
+    case 'Parallel':
+      return parallelChild(setup, at)
+    case 'BatchSplit':
+      return batchSplitChild(setup, at)
+    case 'MultiTask':
+      return rowSetup(setup.children[taskIndex(setup, at)] ?? null, at)
+    case 'Stack':
+      return { type: 'stack', children: childSetups(setup, at) }
+    case 'Fuse':
+      return { type: 'fuse', children: childSetups(setup, at), fusion: fusionName(setup) }
+    case 'Split':
+      return { type: 'split', children: childSetups(setup, at), sizes: setup.splits }
+    case 'Average':
+      return { type: 'average', children: childSetups(setup, at), weights: setup.weights }
+  }
+}
+
+function childSetups(setup: CompositionBlock, at: SetupRow): NativeSetup[] {
+  return setup.children.map((child) => rowSetup(child, at))
+}
+
+function parallelChild(setup: CompositionBlock, at: SetupRow): NativeSetup {
+  let { channel } = at
+  for (const child of setup.children) {
+    const count = channelCount(child)
+    if (channel < count) return rowSetup(child, { ...at, channel })
+    channel -= count
+  }
+  return null
+}
+
+function batchSplitChild(setup: Extract<CompositionBlock, { type: 'BatchSplit' }>, at: SetupRow): NativeSetup {
+  const wanted = setup.batchSizes.reduce((sum, size) => sum + size, 0)
+  if (wanted !== at.rows) {
+    throw check.valueError('BatchSplit', `its sizes are for ${wanted} rows, and ${at.rows} came`)
+  }
+  let { row } = at
+  for (const [i, size] of setup.batchSizes.entries()) {
+    const taskIds =
+      at.taskIds === undefined ? undefined : Array.from(at.taskIds).slice(at.row - row, at.row - row + size)
+    if (row < size) return rowSetup(setup.children[i] ?? null, { ...at, row, rows: size, taskIds })
+    row -= size
+  }
+  return null
+}
+
+function taskIndex(setup: CompositionBlock, { row, rows, taskIds }: SetupRow): number {
+  const options = setup.children.map(formatComposition)
+  if (taskIds === undefined) {
+    throw check.valueError('taskIds', `MultiTask needs one for each row: one of ${options.join(', ')}, or its number`)
+  }
+  if (taskIds.length !== rows) throw check.valueError('taskIds', `${taskIds.length} task ids for ${rows} rows`)
+  const id = taskIds[row]
+  if (typeof id === 'number') return check.checkInteger(`taskIds[${row}]`, id, 0, options.length - 1)
+  return options.indexOf(check.checkOneOf(`taskIds[${row}]`, id, options))
+}
+
+/** Whether all rows of a batch have the same setup, whatever their number and place. */
+function isUniform(setup: AdapterSetup): boolean {
+  if (setup === null || typeof setup === 'string') return true
+  return !['BatchSplit', 'MultiTask', 'Parallel'].includes(setup.type) && setup.children.every(isUniform)
+}
+
+export interface BatchRows {
+  readonly rows: number
+  readonly taskIds?: TaskIds | undefined
+  /** Where the batch's rows have another order than the caller's: the caller's row for each. */
+  readonly order?: ArrayLike<number> | undefined
+}
+
+/**
+ * Setups as the core takes them: one for the batch, or the different ones and each row's index. With Parallel the batch
+ * must hold its rows once for each channel, one channel after the other.
+ */
 export function nativeSetups(
   adapters: RowAdapters,
-  rows: number,
-  known: ReadonlySet<string>
-): Pick<NativeForwardOptions, 'adapters' | 'setups' | 'rowSetups'> {
-  if (!Array.isArray(adapters)) return { adapters: setupNames(adapters as AdapterSetup, known) }
-  if (adapters.length !== rows) {
-    throw check.valueError('adapters', `expected one entry for each of ${rows} rows, got ${adapters.length}`)
+  batch: BatchRows,
+  known: Known
+): Pick<NativeForwardOptions, 'setups' | 'rowSetups'> {
+  if (!Array.isArray(adapters)) {
+    const setup = adapters as AdapterSetup
+    setupNames(setup, known)
+    if (setup === null) return { setups: [] }
+    if (isUniform(setup)) return { setups: [rowSetup(setup, { row: 0, rows: 0, channel: 0, taskIds: undefined })] }
   }
-  const setups: (readonly string[])[] = []
+  return indexSetups(rowSetups(adapters, batch, known))
+}
+
+/** The different setups of a batch, and which of them each row has. */
+export function indexSetups(perRow: readonly NativeSetup[]): Pick<NativeForwardOptions, 'setups' | 'rowSetups'> {
+  const setups: NativeSetup[] = []
   const indices = new Map<string, number>()
-  const rowSetups = Int32Array.from(adapters as readonly AdapterSetup[], (setup, row) => {
-    const names = setupNames(setup, known, `adapters[${row}]`)
-    if (names.length === 0) return -1
-    const key = JSON.stringify(names)
-    const index = indices.get(key) ?? setups.push(names) - 1
+  const indexed = Int32Array.from(perRow, (setup) => {
+    if (setup === null) return -1
+    const key = JSON.stringify(setup)
+    const index = indices.get(key) ?? setups.push(setup) - 1
     indices.set(key, index)
     return index
   })
-  return { adapters: [], setups, rowSetups }
+  const isOne = indexed.every((index) => index === indexed[0])
+  return isOne ? { setups } : { setups, rowSetups: indexed }
+}
+
+/** Each row's setup in the batch's order, one channel after the other. */
+export function rowSetups(adapters: RowAdapters, batch: BatchRows, known: Known): NativeSetup[] {
+  const { rows, taskIds, order } = batch
+  const places = order === undefined ? Array.from({ length: rows }, (_, row) => row) : Array.from(order)
+  if (!Array.isArray(adapters)) {
+    const setup = adapters as AdapterSetup
+    return Array.from({ length: channelCount(setup) }, (_, channel) => channel).flatMap((channel) =>
+      places.map((row) => rowSetup(setup, { row, rows, channel, taskIds }))
+    )
+  }
+  const given = adapters as readonly AdapterSetup[]
+  if (given.length !== rows) {
+    throw check.valueError('adapters', `expected one entry for each of ${rows} rows, got ${given.length}`)
+  }
+  return places.map((row) => {
+    const setup = given[row] ?? null
+    setupNames(setup, known, `adapters[${row}]`)
+    if (!isUniform(setup) && (channelCount(setup) > 1 || hasBatchSplit(setup))) {
+      const message = `${formatComposition(setup)} is for all rows together, not for one of them`
+      throw check.valueError(`adapters[${row}]`, message)
+    }
+    return rowSetup(setup, { row, rows, channel: 0, taskIds })
+  })
+}
+
+function hasBatchSplit(setup: AdapterSetup): boolean {
+  if (setup === null || typeof setup === 'string') return false
+  return setup.type === 'BatchSplit' || setup.children.some(hasBatchSplit)
+}
+
+/** The adapter whose head answers: the last one that runs; null where there is none. */
+export function lastName(setup: NativeSetup): string | null {
+  if (setup === null || typeof setup === 'string') return setup
+  return setup.children.reduce<string | null>((last, child) => lastName(child) ?? last, null)
 }

@@ -24,13 +24,19 @@ export function countParameters(parameters: readonly ParameterInfo[]): number {
   return parameters.reduce((total, { shape }) => total + shape.reduce((size, n) => size * n, 1), 0)
 }
 
-export const isAdapterParameter = (name: string, adapter?: string): boolean =>
-  adapter === undefined ? name.includes('.adapters.') : name.includes(`.adapters.${adapter}.`)
+const standsIn = (container: string, name: string, owner: string | undefined): boolean =>
+  name.includes(owner === undefined ? `.${container}.` : `.${container}.${owner}.`)
+
+export const isAdapterParameter = (name: string, adapter?: string): boolean => standsIn('adapters', name, adapter)
+
+export const isFusionParameter = (name: string, fusion?: string): boolean =>
+  standsIn('adapter_fusion_layer', name, fusion)
 
 export const isHeadParameter = (name: string, head?: string): boolean =>
   name.startsWith(head === undefined ? 'heads.' : `heads.${head}.`)
 
-export const isBaseParameter = (name: string): boolean => !isAdapterParameter(name) && !isHeadParameter(name)
+export const isBaseParameter = (name: string): boolean =>
+  !isAdapterParameter(name) && !isFusionParameter(name) && !isHeadParameter(name)
 
 export function summarize(
   parameters: readonly ParameterInfo[],

@@ -99,11 +99,33 @@ export interface NativeBatch {
   readonly labels?: Int32Array | Float32Array | undefined
 }
 
+/** What a row passes through: an adapter's name, null for the base model's own value, or a block of them. */
+export type NativeSetup =
+  | string
+  | null
+  | { readonly type: 'stack'; readonly children: readonly NativeSetup[] }
+  | { readonly type: 'fuse'; readonly children: readonly NativeSetup[]; readonly fusion: string }
+  /** Tokens of a row for each child. */
+  | { readonly type: 'split'; readonly children: readonly NativeSetup[]; readonly sizes: readonly number[] }
+  | { readonly type: 'average'; readonly children: readonly NativeSetup[]; readonly weights: readonly number[] }
+
+/** AdapterHub's AdapterFusionConfig. */
+export interface NativeFusionConfig {
+  readonly key: boolean
+  readonly query: boolean
+  readonly value: boolean
+  readonly query_before_ln: boolean
+  readonly regularization: boolean
+  readonly residual_before: boolean
+  readonly temperature: boolean
+  readonly value_initialized: boolean
+  readonly dropout_prob: number
+}
+
 export interface NativeForwardOptions {
-  /** Adapters applied one after the other to every row; empty: the base model alone. */
-  readonly adapters: readonly string[]
-  /** Instead of `adapters`: the setups used in this batch, and for each row which of them (-1: none). Neighbours of one setup run together. */
-  readonly setups?: readonly (readonly string[])[] | undefined
+  /** The setups used in this batch. Neighbours of one setup run together. */
+  readonly setups: readonly NativeSetup[]
+  /** For each row which of the setups, -1: the base model alone. Absent: every row has the first, if there is one. */
   readonly rowSetups?: Int32Array | undefined
   /** Head's name, or null: hidden states only. */
   readonly head: string | null
@@ -129,8 +151,9 @@ export interface NativeTrainable {
   readonly heads: readonly string[]
   /** Names of base parameters that train (full fine-tuning: all of them). */
   readonly base: readonly string[]
-  /** Parameters of these adapters and heads that stand still all the same. */
+  /** Parameters of these adapters, fusions and heads that stand still all the same. */
   readonly frozen: readonly string[]
+  readonly fusions: readonly string[]
 }
 
 export interface LoadReport {
@@ -152,6 +175,18 @@ export interface NativeModel {
    */
   addAdapter(name: string, configs: readonly NativeBottleneckConfig[], seed: number, replace?: boolean): void
   deleteAdapter(name: string): void
+  /** AdapterFusion at every place where one of the adapters, all of them bottlenecks, stands. */
+  addFusion(
+    name: string,
+    adapters: readonly string[],
+    config: NativeFusionConfig,
+    seed: number,
+    replace?: boolean
+  ): void
+  deleteFusion(name: string): void
+  /** What scores are divided by. */
+  fusionTemperature(name: string): number
+  setFusionTemperature(name: string, value: number): void
   addHead(name: string, config: NativeHeadConfig, seed: number, replace?: boolean): void
   deleteHead(name: string): void
   /** What trains is what gradients reach; everything else is frozen. */
@@ -170,8 +205,10 @@ export interface NativeModel {
   /** Writes the adapter's (or head's) tensors under PyTorch's names; written to a temporary name, then renamed. */
   saveAdapter(file: string, name: string, format: WeightsFormat, dialect: KeyDialect): Promise<void>
   saveHead(file: string, name: string, format: WeightsFormat): Promise<void>
+  saveFusion(file: string, name: string, format: WeightsFormat): Promise<void>
   /** Strict: missing, unexpected and mis-shaped keys are one error. `from` is the name inside the file. */
   loadAdapter(file: string, name: string, from: string): Promise<void>
+  loadFusion(file: string, name: string, from: string): Promise<void>
   /** `layers`: for a file of a class with a head of its own, its modules and the index each has in our head. */
   loadHead(file: string, name: string, from: string, layers: Readonly<Record<string, number>> | null): Promise<void>
   saveBase(file: string, dtype: 'float32' | 'float16' | 'bfloat16'): Promise<void>

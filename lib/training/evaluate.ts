@@ -104,7 +104,9 @@ export async function evaluateEncoded(
     const weight = labelsTokens(head.config) ? labelledTokens(labels as Int32Array) : count
     if (weight === 0) continue
     const { native } = model
-    const result = await nativeCall(() => native.forward(batch, model.passOptions({}, count)))
+    const result = await nativeCall(() =>
+      native.forward(batch, model.passOptions({}, { rows: count, order: batch.order }))
+    )
     lossSum += (result.loss ?? 0) * weight
     weightSum += weight
     if (result.logits !== undefined) counter.add(result.logits.data, labels)

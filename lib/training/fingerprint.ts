@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
+import { fuseBlocks, fusionName } from '../config/composition.js'
 import { labelNames } from '../config/head-config.js'
 import { modelConfigToJson } from '../config/model-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
@@ -7,6 +8,7 @@ import { labelOf, type Row } from '../data/dataset.js'
 import type { Model } from '../model/model.js'
 import { setupNames } from '../model/setup.js'
 import { isBaseParameter } from '../model/summary.js'
+import type { ParameterInfo } from '../native/types.js'
 import { type EncodedDataset, requireHead } from './evaluate.js'
 
 /**
@@ -21,11 +23,14 @@ const free = ['outputDir', 'resumeFromCheckpoint', 'saveTotalLimit', 'perDeviceE
 export async function fingerprint(model: Model, args: TrainingArguments, data: EncodedDataset): Promise<Fingerprint> {
   const deciding = Object.entries(args).filter(([name]) => !free.includes(name) && !/^(logging|save|eval)/.test(name))
   const { name, config } = requireHead(model, 'train')
-  const active = setupNames(model.activeAdapters, new Set(model.adapters.keys()))
+  const active = setupNames(model.activeAdapters, model.known)
   const label = config.headType === 'masked_lm' ? {} : { label2id: null, labels: labelNames(config) }
   return {
     ...Object.fromEntries(deciding),
     adapters: model.activeAdapters,
+    fusions: Object.fromEntries(
+      fuseBlocks(model.activeAdapters).map((fuse) => [fusionName(fuse), model.adapterFusions.get(fusionName(fuse))])
+    ),
     adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
     // JSON would sort the keys of { '2': 0, '1': 1 } and so hide the order of the labels.
     head: { name, ...config, ...label },
@@ -35,14 +40,19 @@ export async function fingerprint(model: Model, args: TrainingArguments, data: E
   }
 }
 
-/** Its config and its small frozen parameters: no two trainings of an encoder share their biases and LayerNorms. */
+/**
+ * Its config, its frozen biases and LayerNorms, which no two trainings of an encoder share, and one frozen matrix, which
+ * tells random starts apart.
+ */
 function modelDigest(model: Model): string {
   const hash = createHash('sha256').update(JSON.stringify({ ...modelConfigToJson(model.config), _name_or_path: '' }))
-  for (const { name, shape, trainable } of model.namedParameters()) {
-    const isSmall = shape.length === 1 && (shape[0] ?? 0) <= 1 << 16
-    if (!isBaseParameter(name) || trainable || !isSmall) continue
-    hash.update(name).update(model.parameter(name).data)
-  }
+  const frozen = model.namedParameters().filter(({ name, trainable }) => isBaseParameter(name) && !trainable)
+  const isSmall = ({ shape }: ParameterInfo) => shape.reduce((values, size) => values * size, 1) <= 1 << 20
+  const matrix = frozen.find((parameter) => parameter.shape.length > 1 && isSmall(parameter))
+  const sampled = frozen.filter(
+    (parameter) => parameter === matrix || (parameter.shape.length === 1 && isSmall(parameter))
+  )
+  for (const { name } of sampled) hash.update(name).update(model.parameter(name).data)
   return short(hash.digest('hex'))
 }
 

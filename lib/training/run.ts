@@ -48,7 +48,7 @@ export async function* trainingRun(
     for (let batch = batches.next(); batch !== undefined; ) {
       signal?.throwIfAborted()
       const current = batch
-      const running = nativeCall(() => native.step(current, model.passOptions({}, 0)))
+      const running = nativeCall(() => native.step(current, model.passOptions({}, { rows: 0 })))
       // The engine thread computes; meanwhile this thread tokenizes and packs what comes next.
       const following = batches.prepare()
       const result = await running

@@ -22,11 +22,20 @@ bool boolean(const Napi::Object& object, const char* name) {
 std::string string(const Napi::Object& object, const char* name) {
   return object.Get(name).As<Napi::String>().Utf8Value();
 }
+template <class T>
+T choose(const std::string& name, std::initializer_list<std::pair<const char*, T>> options, const char* what) {
+  for (const auto& [key, value] : options)
+    if (name == key) return value;
+  wrong_type(what, ("a known value, got '" + name + "'").c_str());
+}
+
+}  // namespace
+
 bool present(const Napi::Value& value) {
   return !value.IsUndefined() && !value.IsNull();
 }
 
-[[noreturn]] void wrong_type(const std::string& what, const char* expected) {
+void wrong_type(const std::string& what, const char* expected) {
   fail(ErrorCode::invalid_argument, "native call", "wrong argument", {.expected = what + " as " + expected});
 }
 
@@ -37,15 +46,6 @@ std::vector<int32_t> to_ints(const Napi::Value& value, const char* name) {
   auto array = value.As<Napi::Int32Array>();
   return {array.Data(), array.Data() + array.ElementLength()};
 }
-
-template <class T>
-T choose(const std::string& name, std::initializer_list<std::pair<const char*, T>> options, const char* what) {
-  for (const auto& [key, value] : options)
-    if (name == key) return value;
-  wrong_type(what, ("a known value, got '" + name + "'").c_str());
-}
-
-}  // namespace
 
 std::vector<std::string> to_strings(const Napi::Value& value) {
   if (!value.IsArray()) wrong_type("names", "an array of strings");
@@ -170,86 +170,23 @@ TrainerOptions to_trainer_options(const Napi::Object& object) {
   return o;
 }
 
+FusionConfig to_fusion_config(const Napi::Object& object) {
+  FusionConfig c;
+  c.key = boolean(object, "key");
+  c.query = boolean(object, "query");
+  c.value = boolean(object, "value");
+  c.query_before_ln = boolean(object, "query_before_ln");
+  c.regularization = boolean(object, "regularization");
+  c.residual_before = boolean(object, "residual_before");
+  c.temperature = boolean(object, "temperature");
+  c.value_initialized = boolean(object, "value_initialized");
+  c.dropout_prob = number(object, "dropout_prob");
+  return c;
+}
+
 Trainable to_trainable(const Napi::Object& object) {
   return {to_strings(object.Get("adapters")), to_strings(object.Get("heads")), to_strings(object.Get("base")),
-          to_strings(object.Get("frozen"))};
-}
-
-BatchInput to_batch(const Napi::Object& object) {
-  BatchInput batch;
-  batch.ids = to_ints(object.Get("inputIds"), "inputIds");
-  batch.row_lengths = to_ints(object.Get("rowLengths"), "rowLengths");
-  if (auto v = object.Get("tokenTypeIds"); present(v)) batch.token_types = to_ints(v, "tokenTypeIds");
-  if (auto v = object.Get("positionIds"); present(v)) batch.positions = to_ints(v, "positionIds");
-  if (auto v = object.Get("labels"); present(v)) {
-    if (v.IsTypedArray() && v.As<Napi::TypedArray>().TypedArrayType() == napi_float32_array) {
-      batch.float_labels = to_floats(v);
-    } else {
-      batch.int_labels = to_ints(v, "labels");
-    }
-  }
-  return batch;
-}
-
-PassOptions to_pass_options(const Napi::Object& object) {
-  PassOptions options;
-  options.adapters = to_strings(object.Get("adapters"));
-  if (auto v = object.Get("setups"); present(v)) {
-    auto array = v.As<Napi::Array>();
-    for (uint32_t i = 0; i < array.Length(); ++i) options.setups.push_back(to_strings(array.Get(i)));
-  }
-  if (auto v = object.Get("rowSetups"); present(v)) options.row_setups = to_ints(v, "rowSetups");
-  if (auto v = object.Get("head"); present(v)) options.head = v.As<Napi::String>().Utf8Value();
-  if (auto v = object.Get("rowHeads"); present(v)) {
-    options.heads = to_strings(object.Get("heads"));
-    options.row_heads = to_ints(v, "rowHeads");
-  }
-  options.hidden_states = boolean(object, "outputHiddenStates");
-  options.last_hidden_state = boolean(object, "outputLastHiddenState");
-  return options;
-}
-
-ForwardRequest to_request(const PassOptions& options, const AdapterModel& model, int64_t rows) {
-  ForwardRequest request;
-  request.head = options.head;
-  request.hidden_states = options.hidden_states;
-  request.last_hidden_state = options.last_hidden_state;
-  if (options.row_heads) {
-    const auto count = static_cast<int64_t>(options.heads.size());
-    if (static_cast<int64_t>(options.row_heads->size()) != rows) wrong_type("rowHeads", "an entry for each row");
-    request.row_heads.resize(count);
-    for (int64_t row = 0; row < rows; ++row) {
-      const int64_t head = (*options.row_heads)[row];
-      if (head < 0 || head >= count) wrong_type("rowHeads", "indices into heads");
-      request.row_heads[head].push_back(row);
-    }
-    request.heads = options.heads;
-  }
-  auto indices = [&](const std::vector<std::string>& names) {
-    std::vector<int64_t> result;
-    for (const auto& name : names) result.push_back(model.adapter_index(name));
-    return result;
-  };
-  if (!options.row_setups) {
-    if (!options.adapters.empty()) request.segments.push_back({0, rows, indices(options.adapters)});
-    return request;
-  }
-  if (static_cast<int64_t>(options.row_setups->size()) != rows) {
-    fail(ErrorCode::invalid_argument, "forward", "adapters do not fit the batch",
-         {.expected = text(rows, " entries, one a row"), .got = text(options.row_setups->size())});
-  }
-  int32_t previous = -2;
-  for (int64_t row = 0; row < rows; ++row) {
-    const int32_t setup = (*options.row_setups)[row];
-    if (setup >= static_cast<int32_t>(options.setups.size())) wrong_type("rowSetups", "indices into setups, or -1");
-    if (setup == previous) {
-      request.segments.back().last = row + 1;
-    } else {
-      request.segments.push_back({row, row + 1, setup < 0 ? std::vector<int64_t>{} : indices(options.setups[setup])});
-    }
-    previous = setup;
-  }
-  return request;
+          to_strings(object.Get("frozen")), to_strings(object.Get("fusions"))};
 }
 
 const char* dtype_name(at::ScalarType type) {

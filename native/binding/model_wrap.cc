@@ -17,26 +17,19 @@ namespace {
 
 constexpr napi_type_tag kModelTag = {0x7d3fbb0c9a1e4f52, 0x9c64e1a7035b88d1};
 
-/// Nothing to give back but that it is done.
-struct Done {};
-Napi::Value to_js(Napi::Env env, const Done&) {
-  return env.Undefined();
-}
-
-Napi::Value to_js(Napi::Env env, const LoadReport& report) {
+struct Loaded {
+  LoadReport report;
+};
+Napi::Value to_js(Napi::Env env, const Loaded& loaded) {
   auto names = [&](const std::vector<std::string>& list) {
     auto array = Napi::Array::New(env, list.size());
     for (uint32_t i = 0; i < list.size(); ++i) array.Set(i, list[i]);
     return array;
   };
   auto object = Napi::Object::New(env);
-  object.Set("missing", names(report.missing));
-  object.Set("unexpected", names(report.unexpected));
+  object.Set("missing", names(loaded.report.missing));
+  object.Set("unexpected", names(loaded.report.unexpected));
   return object;
-}
-
-std::string text_of(const Napi::CallbackInfo& info, size_t i) {
-  return info[i].As<Napi::String>().Utf8Value();
 }
 
 struct Pass {
@@ -132,6 +125,10 @@ Napi::Function ModelWrap::define(Napi::Env env) {
       env, "NativeModel",
       {InstanceMethod<&W::load_weights>("loadWeights"), InstanceMethod<&W::init_weights>("initWeights"),
        InstanceMethod<&W::add_adapter>("addAdapter"), InstanceMethod<&W::delete_adapter>("deleteAdapter"),
+       InstanceMethod<&W::add_fusion>("addFusion"), InstanceMethod<&W::delete_fusion>("deleteFusion"),
+       InstanceMethod<&W::fusion_temperature>("fusionTemperature"),
+       InstanceMethod<&W::set_fusion_temperature>("setFusionTemperature"),
+       InstanceMethod<&W::save_fusion>("saveFusion"), InstanceMethod<&W::load_fusion>("loadFusion"),
        InstanceMethod<&W::add_head>("addHead"), InstanceMethod<&W::delete_head>("deleteHead"),
        InstanceMethod<&W::set_trainable>("setTrainable"), InstanceMethod<&W::named_parameters>("namedParameters"),
        InstanceMethod<&W::named_modules>("namedModules"), InstanceMethod<&W::parameter>("parameter"),
@@ -178,26 +175,9 @@ std::shared_ptr<ModelState> ModelWrap::state() const {
   return state_;
 }
 
-template <class Work>
-Napi::Value ModelWrap::sync(const Napi::CallbackInfo& info, Work work) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    auto result = engine_->run([state = state(), work = std::move(work)]() mutable { return work(*state); });
-    return to_js(info.Env(), result);
-  });
-}
-
-template <class Work>
-Napi::Value ModelWrap::async(const Napi::CallbackInfo& info, Work work) {
-  return guarded(info.Env(), [&]() -> Napi::Value {
-    return engine_->submit(
-        info.Env(), [state = state(), work = std::move(work)]() mutable { return work(*state); },
-        [](Napi::Env env, auto& result) -> Napi::Value { return to_js(env, result); });
-  });
-}
-
 Napi::Value ModelWrap::load_weights(const Napi::CallbackInfo& info) {
   return async(info, [folder = text_of(info, 0)](ModelState& s) {
-    return load_base_weights(s.model.backbone(), read_model_weights(folder), s.model.device());
+    return Loaded{load_base_weights(s.model.backbone(), read_model_weights(folder), s.model.device())};
   });
 }
 
@@ -208,43 +188,6 @@ Napi::Value ModelWrap::init_weights(const Napi::CallbackInfo& info) {
     initialise_missing(backbone, backbone.prefix(), backbone.config().initializer_range, random, s.model.device());
     return Done{};
   });
-}
-
-Napi::Value ModelWrap::add_adapter(const Napi::CallbackInfo& info) {
-  auto configs = guarded(info.Env(), [&] {
-    auto array = info[1].As<Napi::Array>();
-    std::vector<BottleneckConfig> result;
-    for (uint32_t i = 0; i < array.Length(); ++i)
-      result.push_back(to_bottleneck_config(array.Get(i).As<Napi::Object>()));
-    return result;
-  });
-  return sync(info, [name = text_of(info, 0), configs, seed = info[2].As<Napi::Number>().Int64Value(),
-                     replace = info[3].ToBoolean().Value()](ModelState& s) {
-    s.model.add_adapter(name, configs, static_cast<uint64_t>(seed), replace);
-    return Done{};
-  });
-}
-
-Napi::Value ModelWrap::delete_adapter(const Napi::CallbackInfo& info) {
-  return sync(info, [name = text_of(info, 0)](ModelState& s) { return s.model.delete_adapter(name), Done{}; });
-}
-
-Napi::Value ModelWrap::add_head(const Napi::CallbackInfo& info) {
-  auto config = guarded(info.Env(), [&] { return to_head_config(info[1].As<Napi::Object>()); });
-  return sync(info, [name = text_of(info, 0), config, seed = info[2].As<Napi::Number>().Int64Value(),
-                     replace = info[3].ToBoolean().Value()](ModelState& s) {
-    s.model.add_head(name, config, static_cast<uint64_t>(seed), replace);
-    return Done{};
-  });
-}
-
-Napi::Value ModelWrap::delete_head(const Napi::CallbackInfo& info) {
-  return sync(info, [name = text_of(info, 0)](ModelState& s) { return s.model.delete_head(name), Done{}; });
-}
-
-Napi::Value ModelWrap::set_trainable(const Napi::CallbackInfo& info) {
-  auto what = guarded(info.Env(), [&] { return to_trainable(info[0].As<Napi::Object>()); });
-  return sync(info, [what](ModelState& s) { return s.model.set_trainable(what), Done{}; });
 }
 
 namespace {
@@ -329,48 +272,6 @@ Napi::Value ModelWrap::gradients(const Napi::CallbackInfo& info) {
         }
       return result;
     });
-  });
-}
-
-Napi::Value ModelWrap::save_adapter(const Napi::CallbackInfo& info) {
-  return async(info, [file = text_of(info, 0), name = text_of(info, 1), format = text_of(info, 2),
-                      dialect = text_of(info, 3)](ModelState& s) {
-    ta::save_adapter(s.model, name, file, parse_weights_format(format), parse_key_dialect(dialect));
-    return Done{};
-  });
-}
-
-Napi::Value ModelWrap::save_head(const Napi::CallbackInfo& info) {
-  return async(info, [file = text_of(info, 0), name = text_of(info, 1), format = text_of(info, 2)](ModelState& s) {
-    ta::save_head(s.model, name, file, parse_weights_format(format));
-    return Done{};
-  });
-}
-
-Napi::Value ModelWrap::load_adapter(const Napi::CallbackInfo& info) {
-  return async(info, [file = text_of(info, 0), name = text_of(info, 1), from = text_of(info, 2)](ModelState& s) {
-    return ta::load_adapter(s.model, name, from, file), Done{};
-  });
-}
-
-Napi::Value ModelWrap::load_head(const Napi::CallbackInfo& info) {
-  HeadLayers layers;
-  if (info[3].IsObject()) {
-    auto object = info[3].As<Napi::Object>();
-    auto names = object.GetPropertyNames();
-    for (uint32_t i = 0; i < names.Length(); ++i) {
-      layers.emplace_back(names.Get(i).As<Napi::String>().Utf8Value(),
-                          object.Get(names.Get(i)).As<Napi::Number>().Int64Value());
-    }
-  }
-  return async(info, [file = text_of(info, 0), name = text_of(info, 1), from = text_of(info, 2),
-                      layers](ModelState& s) { return ta::load_head(s.model, name, from, file, layers), Done{}; });
-}
-
-Napi::Value ModelWrap::save_base(const Napi::CallbackInfo& info) {
-  return async(info, [file = text_of(info, 0), type = text_of(info, 1)](ModelState& s) {
-    const auto dtype = type == "float16" ? at::kHalf : type == "bfloat16" ? at::kBFloat16 : at::kFloat;
-    return ta::save_base(s.model, file, dtype), Done{};
   });
 }
 

@@ -2,7 +2,7 @@
 // A model handle. Its tensors are touched on the engine thread alone; jobs own the state, so a handle may be disposed
 // of or collected while work is queued.
 
-#include "binding/convert.h"
+#include "binding/pass_options.h"
 #include "binding/engine.h"
 
 namespace ta::binding {
@@ -33,6 +33,10 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value init_weights(const Napi::CallbackInfo& info);
   Napi::Value add_adapter(const Napi::CallbackInfo& info);
   Napi::Value delete_adapter(const Napi::CallbackInfo& info);
+  Napi::Value add_fusion(const Napi::CallbackInfo& info);
+  Napi::Value delete_fusion(const Napi::CallbackInfo& info);
+  Napi::Value fusion_temperature(const Napi::CallbackInfo& info);
+  Napi::Value set_fusion_temperature(const Napi::CallbackInfo& info);
   Napi::Value add_head(const Napi::CallbackInfo& info);
   Napi::Value delete_head(const Napi::CallbackInfo& info);
   Napi::Value set_trainable(const Napi::CallbackInfo& info);
@@ -43,6 +47,8 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value forward(const Napi::CallbackInfo& info);
   Napi::Value gradients(const Napi::CallbackInfo& info);
   Napi::Value save_adapter(const Napi::CallbackInfo& info);
+  Napi::Value save_fusion(const Napi::CallbackInfo& info);
+  Napi::Value load_fusion(const Napi::CallbackInfo& info);
   Napi::Value save_head(const Napi::CallbackInfo& info);
   Napi::Value load_adapter(const Napi::CallbackInfo& info);
   Napi::Value load_head(const Napi::CallbackInfo& info);
@@ -53,6 +59,33 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Engine* engine_ = nullptr;
   Handles::Entry entry_;
 };
+
+/// Nothing to give back but that it is done.
+struct Done {};
+inline Napi::Value to_js(Napi::Env env, const Done&) {
+  return env.Undefined();
+}
+
+inline std::string text_of(const Napi::CallbackInfo& info, size_t i) {
+  return info[i].As<Napi::String>().Utf8Value();
+}
+
+template <class Work>
+Napi::Value ModelWrap::sync(const Napi::CallbackInfo& info, Work work) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    auto result = engine_->run([state = state(), work = std::move(work)]() mutable { return work(*state); });
+    return to_js(info.Env(), result);
+  });
+}
+
+template <class Work>
+Napi::Value ModelWrap::async(const Napi::CallbackInfo& info, Work work) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return engine_->submit(
+        info.Env(), [state = state(), work = std::move(work)]() mutable { return work(*state); },
+        [](Napi::Env env, auto& result) -> Napi::Value { return to_js(env, result); });
+  });
+}
 
 /// createModel(config, device)
 Napi::Value create_model(const Napi::CallbackInfo& info);

@@ -3,10 +3,12 @@ import {
   Average,
   adapterNames,
   BatchSplit,
+  type Composition,
   compositionFromJson,
   compositionToJson,
   Fuse,
   formatComposition,
+  fuseBlocks,
   fusionName,
   lastAdapter,
   MultiTask,
@@ -93,12 +95,22 @@ test('every block survives its dict and a structured clone', (t) => {
   }
 })
 
-test('nesting follows the rules of the library', (t) => {
-  t.throws(() => Stack(Stack('a')), { message: /Stack: cannot hold Stack\[a\]; it may hold: name, Fuse/ })
-  t.throws(() => Fuse('a', Parallel('b', 'c')), { message: /cannot hold/ })
-  t.notThrows(() => Parallel('a', Average('b', 'c')))
-  const deep = Split(Split(Split('a', 'b', { splits: 1 }), 'c', { splits: 1 }), 'd', { splits: 1 })
-  t.throws(() => parseComposition(deep), { message: /lies too deep/ })
+test('any block may hold any other, and null', (t) => {
+  const setup = Stack(
+    'en',
+    null,
+    Parallel(Fuse('a', Stack('b', 'c')), Average(null, Stack('d', Split('e', { splits: 4 }))))
+  )
+  t.deepEqual(parseComposition(structuredClone(setup)), setup)
+  t.deepEqual(compositionFromJson(JSON.parse(JSON.stringify(compositionToJson(setup)))), setup)
+  t.deepEqual(adapterNames(setup), ['en', 'a', 'b', 'c', 'd', 'e'])
+  t.is(lastAdapter(setup), 'e')
+  t.is(lastAdapter(Stack('a', null)), 'a')
+  t.is(lastAdapter(Stack(null)), null)
+  t.is(formatComposition(Stack('a', null)), 'Stack[a, null]')
+  t.deepEqual(fuseBlocks(setup).map(fusionName), ['a,c'])
+  const deep = Array.from({ length: 10 }).reduce<Composition>((inside) => Stack(inside), 'a')
+  t.throws(() => parseComposition(deep), { message: /nested more than 8 deep/ })
 })
 
 test('wrong blocks', (t) => {

@@ -140,7 +140,8 @@ TEST(a_plain_bottleneck_in_one_node_is_the_module) {
         compare(
             {h, r}, trained, random, [&](const auto& v) { return bottleneck_site(v[0], v[1], *adapter, *norm); },
             [&](const auto& v) {
-              return adapter->finish(adapter->forward(v[0], v[1], *norm, rows, nullptr), v[1], *norm);
+              auto o = adapter->forward(v[0], v[1], norm.get(), rows, nullptr);
+              return config.original_ln_after ? norm->forward(o + v[1]) : o;
             });
       }
     }

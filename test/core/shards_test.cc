@@ -60,7 +60,7 @@ TEST(shards_give_the_gradients_of_the_whole_batch) {
         auto model = model_of(tiny(0), type, form);
         train(*model, way);
         auto batch = std::move(batch_for(*model, type)[0]);
-        if (way == Way::adapter) batch.request.segments = {{0, 1, {}}, {1, 4, {model->adapter_index("a")}}};
+        if (way == Way::adapter) batch.request.segments = {{0, 1, {}}, {1, 4, only(*model, "a")}};
         const auto whole = gradients(*model, batch, 1);
         for (int count : {2, 3, 4, 9}) {
           const auto shared = gradients(*model, batch, count);
@@ -79,7 +79,7 @@ TEST(a_shard_whose_rows_use_nothing_that_trains_counts_in_the_loss) {
   auto batch = std::move(batch_for(*model, HeadType::classification)[0]);
   for (bool first : {true, false}) {
     batch.request.segments = {{0, 3, {}}, {3, 4, {}}};
-    batch.request.segments[first ? 0 : 1].adapters = {model->adapter_index("a")};
+    batch.request.segments[first ? 0 : 1].setup = only(*model, "a");
     const auto whole = gradients(*model, batch, 1), shared = gradients(*model, batch, 2);
     CHECK_NEAR(shared.loss, whole.loss, 1e-6);
     CHECK(whole.grads[0].abs().max().item<double>() > 0);
@@ -148,7 +148,7 @@ TEST(answers_of_shared_rows_are_those_of_one_thread) {
     model->backbone().prepare(input);
     const auto batch = PackedBatch::pack(input, at::kCPU);
     ForwardRequest request;
-    request.segments = {{0, 2, {model->adapter_index("a")}}, {2, 4, {}}};
+    request.segments = {{0, 2, only(*model, "a")}, {2, 4, {}}};
     request.head = "a";
     request.hidden_states = true;
     auto answer = [&](int count) {
@@ -187,7 +187,7 @@ TEST(rows_with_heads_of_their_own_are_answered_as_by_each_head_alone) {
   model->backbone().prepare(input);
   const auto batch = PackedBatch::pack(input, at::kCPU);
   ForwardRequest request;
-  request.segments = {{0, 2, {model->adapter_index("a")}}, {2, 4, {}}};
+  request.segments = {{0, 2, only(*model, "a")}, {2, 4, {}}};
   auto answer = [&](const ForwardRequest& asked, int count) {
     const Threads threads(count);
     CHECK_EQ(shard_count(*model, batch), count);

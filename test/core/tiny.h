@@ -42,6 +42,12 @@ inline std::unique_ptr<AdapterModel> tiny_model(HeadType type, double dropout = 
   return model_of(tiny(dropout), type, {});
 }
 
+/// The setup that is one adapter.
+inline std::shared_ptr<const Composition> only(const AdapterModel& model, const std::string& name) {
+  return std::make_shared<Composition>(
+      Composition{.kind = Composition::Kind::adapter, .index = model.adapter_index(name)});
+}
+
 /// What trains: the adapter and the head, the head alone, everything but the adapter.
 enum class Way { adapter, head, full };
 inline void train(AdapterModel& model, Way way) {
@@ -67,7 +73,7 @@ inline std::vector<MicroBatch> batch_for(AdapterModel& model, HeadType type) {
   }
   model.backbone().prepare(input);
   ForwardRequest request;
-  request.segments = {{0, 4, {model.adapter_index("a")}}};
+  request.segments = {{0, 4, only(model, "a")}};
   request.head = "a";
   std::vector<MicroBatch> batches;
   batches.push_back({PackedBatch::pack(input, at::kCPU), request});

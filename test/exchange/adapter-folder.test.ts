@@ -5,7 +5,8 @@ import test from 'ava'
 import { AdapterConfig } from '../../lib/config/adapter-config.js'
 import { classificationHead, headConfigFromJson } from '../../lib/config/head-config.js'
 import { type ModelConfig, modelConfigFromJson } from '../../lib/config/model-config.js'
-import { checkBaseModel, readAdapterFolder } from '../../lib/exchange/adapter-folder.js'
+import { readAdapterFolder } from '../../lib/exchange/adapter-folder.js'
+import { checkBaseModel } from '../../lib/exchange/base-model.js'
 import { adapterJson, headJson, saveFolder } from '../../lib/exchange/write-folder.js'
 
 // Folders that `adapters` 1.3.0 wrote: scripts/fixtures/folders.py.

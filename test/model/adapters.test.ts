@@ -1,5 +1,5 @@
 import test from 'ava'
-import { AdapterError, type Model } from '../../lib/index.js'
+import { type Model } from '../../lib/index.js'
 import { hidden, largestDifference, layers, load, moved, snapshot, tinyRows } from './support.js'
 
 const inputIds = tinyRows(4).map((row) => row.inputIds)
@@ -127,10 +127,9 @@ test('setActiveAdapters: a name, a Stack, null; the last one brings its head', a
   t.is(model.activeAdapters, null)
   const without = (await model.forward({ inputIds })).logits
   t.true(largestDifference(withA?.data ?? [], without?.data ?? []) > 0)
-  t.throws(() => model.setActiveAdapters({ type: 'Fuse', children: ['a', 'b'], name: null } as never), {
-    instanceOf: AdapterError,
-    code: 'ERR_UNSUPPORTED',
-    message: /Fuse does not run yet/
+  t.throws(() => model.setActiveAdapters({ type: 'Fuse', children: ['a', 'b'], name: null }), {
+    instanceOf: TypeError,
+    message: /no fusion 'a,b'.*addAdapterFusion\(\['a', 'b'\]\)/
   })
   t.is(model.activeAdapters, null)
 })

@@ -6,13 +6,16 @@ import {
   type AdapterSetup,
   AdapterTrainer,
   AutoModel,
+  Average,
   type Dataset,
   type ForwardOutputs,
+  Fuse,
   type HeadConfig,
   type Model,
   type Prediction,
   type Row,
   readRows,
+  Split,
   Stack,
   setNumThreads,
   type Tensor,
@@ -62,26 +65,15 @@ export function configs(model: Model): void {
   const json = { mh_adapter: true, output_adapter: false, reduction_factor: 16, non_linearity: 'relu' } as const
   model.addAdapter('d', json)
   model.addAdapter('f', { architecture: 'union', configs: [{ ...json, mh_adapter: true, output_adapter: false }] })
-  model.addAdapter('g', {
-    mhAdapter: true,
-    outputAdapter: false,
-    reductionFactor: 16,
-    nonLinearity: 'relu',
-    dropout: 0
-  })
+  const fields = { mhAdapter: true, outputAdapter: false, reductionFactor: 16, nonLinearity: 'relu' } as const
+  model.addAdapter('g', { ...fields, dropout: 0 })
   model.addAdapter('h', JSON.parse('{}'))
   // A JSON file that is imported has text where the options have names.
   const imported: { mh_adapter: boolean; output_adapter: boolean; reduction_factor: number; non_linearity: string } =
     json
   model.addAdapter('h', imported)
   // @ts-expect-error no such field
-  model.addAdapter('i', {
-    mhAdapter: true,
-    outputAdapter: false,
-    reductionFactor: 16,
-    nonLinearity: 'relu',
-    dropOut: 0
-  })
+  model.addAdapter('i', { ...fields, dropOut: 0 })
   // @ts-expect-error no such field in JSON
   model.addAdapter('j', { ...json, non_linearty: 'relu' })
   // @ts-expect-error required fields are missing
@@ -119,8 +111,16 @@ export function setups(model: Model): void {
   model.trainAdapter(null)
   // @ts-expect-error a stack is made by Stack
   model.setActiveAdapters(['a', 'b'])
-  // @ts-expect-error compositions other than Stack do not run
-  model.setActiveAdapters({ type: 'Fuse', children: ['a', 'b'], name: null })
+  model.setActiveAdapters(Stack('a', Average('b', null, { weights: [2, 1] }), Split('c', 'd', { splits: [3, 5] })))
+  model.addAdapterFusion(['a', 'b'], 'static', { name: 'f' })
+  model.addAdapterFusion(Fuse('a', 'b'), { value_initialized: false, dropout_prob: 0 })
+  model.trainAdapterFusion(Fuse('a', 'b', { name: 'f' }), { unfreezeAdapters: true })
+  // @ts-expect-error no such preset
+  model.addAdapterFusion(['a', 'b'], 'dynamik')
+  // @ts-expect-error no such field
+  model.addAdapterFusion(['a', 'b'], { valueInitialised: true })
+  // @ts-expect-error a split says how many tokens each child gets
+  Split('a', 'b')
   same<Same<typeof model.activeAdapters, AdapterSetup>>()
   model.activeHead = null
   // @ts-expect-error a name or null

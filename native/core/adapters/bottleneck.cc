@@ -64,7 +64,7 @@ bool Bottleneck::plain() const {
          config_.dropout == 0 && config_.stochastic_depth == 0 && has_fused_backward(activation->kind());
 }
 
-at::Tensor Bottleneck::row_gate(const at::Tensor& x, const RowLayout& rows) {
+at::Tensor Bottleneck::row_gate(const at::Tensor& x, const RowLayout& rows) const {
   auto gates = at::sigmoid(gate_->forward(x)).squeeze(1);
   auto row = row_of_token(rows, x.device());
   auto lengths = at::tensor(rows.lengths(), at::TensorOptions(at::kLong)).to(x.device());
@@ -72,13 +72,33 @@ at::Tensor Bottleneck::row_gate(const at::Tensor& x, const RowLayout& rows) {
   return mean.index_select(0, row).unsqueeze(1);
 }
 
-at::Tensor Bottleneck::transform(const at::Tensor& x, const RowLayout& rows, Random* random) {
-  auto z = activation->forward(down->forward(norm_before_ ? norm_before_->forward(x) : x));
-  auto u = up->forward(z);
-  if (!config_.is_parallel && config_.stochastic_depth > 0 && random != nullptr) {
-    auto keep = random->keep_mask({rows.rows()}, x.options().requires_grad(false), config_.stochastic_depth);
-    u = u * keep.index_select(0, row_of_token(rows, x.device())).unsqueeze(1);
+// z
+at::Tensor Bottleneck::inside(const at::Tensor& x) const {
+  return activation->forward(down->forward(norm_before_ ? norm_before_->forward(x) : x));
+}
+
+// [tokens, 1]: 0 for tokens of a row that skips the adapter, 1 / (1 - p) for the others; undefined where none skips.
+at::Tensor Bottleneck::drop_path(const at::Tensor& x, const RowLayout& rows, Random* random) const {
+  if (config_.is_parallel || config_.stochastic_depth <= 0 || random == nullptr) return {};
+  auto keep = random->keep_mask({rows.rows()}, x.options().requires_grad(false), config_.stochastic_depth);
+  return keep.index_select(0, row_of_token(rows, x.device())).unsqueeze(1);
+}
+
+UpProjection Bottleneck::up_projection(const at::Tensor& x, const RowLayout& rows, Random* random) const {
+  UpProjection u{inside(x), tracked(up->weight), tracked(up->bias), drop_path(x, rows, random), 1};
+  if (scaling_.defined()) {
+    u.scale = u.scale.defined() ? u.scale * tracked(scaling_) : tracked(scaling_);
+  } else if (u.scale.defined()) {
+    u.scale = u.scale * config_.scaling_value;
+  } else {
+    u.factor = config_.scaling_value;
   }
+  return u;
+}
+
+at::Tensor Bottleneck::transform(const at::Tensor& x, const RowLayout& rows, Random* random) const {
+  auto u = up->forward(inside(x));
+  if (auto keep = drop_path(x, rows, random); keep.defined()) u = u * keep;
   if (scaling_.defined()) {
     u = u * tracked(scaling_);
   } else if (config_.scaling_value != 1.0) {
@@ -89,26 +109,25 @@ at::Tensor Bottleneck::transform(const at::Tensor& x, const RowLayout& rows, Ran
   return u;
 }
 
-at::Tensor Bottleneck::forward(const at::Tensor& h, const at::Tensor& r, LayerNorm& norm, const RowLayout& rows,
-                               Random* random) {
-  if (config_.is_parallel) {
-    auto o = transform(r, rows, random);
-    return (norm_after_ ? norm_after_->forward(o) : o) + h;
-  }
-  at::Tensor x = h, rho = h;
+Bottleneck::Entry Bottleneck::enter(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm) const {
+  if (config_.is_parallel) return {r, h};
+  Entry entry{h, h};
   if (config_.original_ln_before) {
     auto sum = h + r;
-    x = norm.forward(sum);
-    if (config_.residual_before_ln == ResidualBeforeLn::post_add) rho = sum;
+    entry.x = norm == nullptr ? sum : norm->forward(sum);
+    if (config_.residual_before_ln == ResidualBeforeLn::post_add) entry.rho = sum;
   }
-  if (config_.residual_before_ln == ResidualBeforeLn::no) rho = x;
-  auto o = transform(x, rows, random);
-  if (!norm_after_) return o + rho;
-  return config_.adapter_residual_before_ln ? norm_after_->forward(o + rho) : norm_after_->forward(o) + rho;
+  if (config_.residual_before_ln == ResidualBeforeLn::no) entry.rho = entry.x;
+  return entry;
 }
 
-at::Tensor Bottleneck::finish(const at::Tensor& o, const at::Tensor& r, LayerNorm& norm) const {
-  return config_.original_ln_after ? norm.forward(o + r) : o;
+at::Tensor Bottleneck::forward(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm, const RowLayout& rows,
+                               Random* random) const {
+  const auto [x, rho] = enter(h, r, norm);
+  auto o = transform(x, rows, random);
+  if (!norm_after_) return o + rho;
+  const bool residual_first = config_.adapter_residual_before_ln && !config_.is_parallel;
+  return residual_first ? norm_after_->forward(o + rho) : norm_after_->forward(o) + rho;
 }
 
 void Bottleneck::initialise(Random& random) {

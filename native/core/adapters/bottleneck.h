@@ -15,7 +15,8 @@
 // PyTorch keys (adapters): adapter_down.0.{weight [b, hidden], bias [b]}, adapter_up.{weight, bias}, scaling, gate.*,
 // adapter_norm_before.* (again as adapter_down.0.*, with the Linear at adapter_down.1), adapter_norm_after.*.
 
-#include "core/adapters/context.h"
+#include "core/adapters/place.h"
+#include "core/adapters/up_projection.h"
 #include "core/config/adapter_config.h"
 #include "core/nn/activation.h"
 #include "core/nn/layer_norm.h"
@@ -23,31 +24,40 @@
 
 namespace ta {
 
-class Bottleneck : public Module {
+class Bottleneck : public AdapterModule {
  public:
   Bottleneck(int64_t hidden, int64_t bottleneck, const BottleneckConfig& config);
   const char* type() const override { return config_.is_parallel ? "ParallelAdapter" : "Adapter"; }
 
+  /// What the adapter reads, and what its output is added to.
+  struct Entry {
+    at::Tensor x, rho;
+  };
+  /// `norm` null: the model has no LayerNorm here, and LN(a) above is a.
+  Entry enter(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm) const;
   /// The value that stands before the last LayerNorm: o for a sequential adapter, o + h for a parallel one.
   /// `rows` lays out exactly the tokens given.
-  at::Tensor forward(const at::Tensor& h, const at::Tensor& r, LayerNorm& norm, const RowLayout& rows, Random* random);
-  /// y from forward's result.
-  at::Tensor finish(const at::Tensor& o, const at::Tensor& r, LayerNorm& norm) const;
+  at::Tensor forward(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm, const RowLayout& rows,
+                     Random* random) const;
+  /// u for the adapter's input x, before dropout and gate.
+  UpProjection up_projection(const at::Tensor& x, const RowLayout& rows, Random* random) const;
 
-  void initialise(Random& random);
+  void initialise(Random& random) override;
 
   const BottleneckConfig& config() const { return config_; }
   /// Nothing but down, activation, up and a number: the form that adapters/bottleneck_function takes in one node.
   bool plain() const;
   /// The gate's mean needs every token of a row.
-  bool needs_all_tokens() const { return config_.use_gating; }
+  bool needs_all_tokens() const override { return config_.use_gating; }
 
   std::shared_ptr<Linear> down, up;
   std::shared_ptr<Activation> activation;
 
  private:
-  at::Tensor transform(const at::Tensor& x, const RowLayout& rows, Random* random);
-  at::Tensor row_gate(const at::Tensor& x, const RowLayout& rows);
+  at::Tensor inside(const at::Tensor& x) const;
+  at::Tensor drop_path(const at::Tensor& x, const RowLayout& rows, Random* random) const;
+  at::Tensor transform(const at::Tensor& x, const RowLayout& rows, Random* random) const;
+  at::Tensor row_gate(const at::Tensor& x, const RowLayout& rows) const;
 
   BottleneckConfig config_;
   std::shared_ptr<LayerNorm> norm_before_, norm_after_;

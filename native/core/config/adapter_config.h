@@ -36,4 +36,7 @@ struct BottleneckConfig {
   double stochastic_depth = 0.0;
 };
 
+/// One of the methods; an adapter has one, or several at different places (a union).
+using AdapterConfig = std::variant<BottleneckConfig>;
+
 }  // namespace ta

@@ -17,7 +17,7 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
   std::vector<std::string> misshaped;
   std::vector<std::pair<at::Tensor*, at::Tensor>> found;
   model.visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
-    if (name.find(".adapters.") != std::string::npos) return;
+    if (key_owner(name)) return;
     known.insert(name);
     const auto* tensor = named.find(name);
     if (tensor == nullptr) {

@@ -19,9 +19,9 @@ BertEmbeddings::BertEmbeddings(const ModelConfig& config) : dropout_(config.hidd
   child("LayerNorm", norm_, std::make_shared<LayerNorm>(d, config.layer_norm_eps));
 }
 
-at::Tensor BertEmbeddings::forward(const PackedBatch& batch, Random* random) {
+at::Tensor BertEmbeddings::forward(const PackedBatch& batch, const ForwardContext& context) {
   auto sum = word->forward(batch.ids) + token_type->forward(*batch.token_types) + position->forward(*batch.positions);
-  return dropout(norm_(sum), dropout_, random);
+  return dropout(norm_(sum, context), dropout_, context.random);
 }
 
 BertModel::BertModel(const ModelConfig& config) : config_(config) {
@@ -98,28 +98,35 @@ void BertModel::prepare(BatchInput& input) const {
   }
 }
 
+// Whether something that runs in the last layer reads tokens that a head does not.
+bool BertModel::needs_all_tokens(const ForwardContext& context) {
+  if (context.segments == nullptr) return false;
+  bool needs = false;
+  for (const auto& segment : *context.segments) {
+    if (!segment.setup) continue;
+    segment.setup->visit([&](const Composition& part) {
+      needs = needs || part.kind == Composition::Kind::split;
+      for (auto* site : {layers_.back()->attention->output->site(), layers_.back()->output->site()})
+        if (auto module = site->module(part.index); module && module->needs_all_tokens()) needs = true;
+    });
+  }
+  return needs;
+}
+
 Encoded BertModel::encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) {
   Encoded result;
-  auto x = embeddings_->forward(batch, context.random);
+  const auto inner = context.with(batch.layout);
+  auto x = embeddings_->forward(batch, inner);
   if (request.hidden_states) result.hidden_states.push_back(x);
 
-  // The last layer answers for first tokens alone where nobody reads the others; a row gate would need them.
-  bool first_only = request.first_tokens_only && !request.hidden_states && !layers_.empty();
-  if (first_only) {
-    for (const auto& segment : context.segments)
-      for (int64_t index : segment.adapters)
-        for (auto* site : {layers_.back()->attention->output->site(), layers_.back()->output->site()})
-          if (auto adapter = site->at(index); adapter && adapter->needs_all_tokens()) first_only = false;
-  }
-
+  // The last layer answers for first tokens alone where nobody reads the others.
+  const bool first_only =
+      request.first_tokens_only && !request.hidden_states && !layers_.empty() && !needs_all_tokens(context);
   const TokenView all{batch.layout, batch.layout};
-  ForwardContext inner = context;
-  inner.layout = &batch.layout;
   for (size_t i = 0; i < layers_.size(); ++i) {
     if (first_only && i + 1 == layers_.size()) {
       const auto single = RowLayout::single(batch.layout.rows());
-      inner.layout = &single;
-      x = layers_[i]->forward(x.index_select(0, batch.first_tokens), x, {single, batch.layout}, inner);
+      x = layers_[i]->forward(x.index_select(0, batch.first_tokens), x, {single, batch.layout}, inner.with(single));
     } else {
       x = layers_[i]->forward(x, x, all, inner);
     }
@@ -130,12 +137,12 @@ Encoded BertModel::encode(const PackedBatch& batch, const ForwardContext& contex
   return result;
 }
 
-at::Tensor BertModel::pool(const at::Tensor& first) {
-  return at::tanh(pooler_(first));
+at::Tensor BertModel::pool(const at::Tensor& first, const ForwardContext& context) {
+  return at::tanh(pooler_(first, context));
 }
 
-std::vector<SitePlace> BertModel::sites() {
-  std::vector<SitePlace> places;
+std::vector<Place> BertModel::places() {
+  std::vector<Place> places;
   for (size_t i = 0; i < layers_.size(); ++i) {
     const auto layer = static_cast<int64_t>(i);
     places.push_back({layer, Location::attention, layers_[i]->attention->output->site()});

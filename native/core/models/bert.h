@@ -15,7 +15,7 @@ class BertEmbeddings : public Module {
  public:
   explicit BertEmbeddings(const ModelConfig& config);
   const char* type() const override { return "BertEmbeddings"; }
-  at::Tensor forward(const PackedBatch& batch, Random* random);
+  at::Tensor forward(const PackedBatch& batch, const ForwardContext& context);
 
   std::shared_ptr<Embedding> word, position, token_type;
 
@@ -34,7 +34,7 @@ class BertSelfAttention : public Module {
  public:
   explicit BertSelfAttention(const ModelConfig& config);
   const char* type() const override { return "BertSelfAttention"; }
-  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view, Random* random);
+  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view, const ForwardContext& context);
 
   Slot query, key, value;
   int64_t heads;
@@ -97,11 +97,12 @@ class BertModel : public Model {
   const ModelConfig& config() const override { return config_; }
   void prepare(BatchInput& input) const override;
   Encoded encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) override;
-  at::Tensor pool(const at::Tensor& first) override;
-  std::vector<SitePlace> sites() override;
+  at::Tensor pool(const at::Tensor& first, const ForwardContext& context) override;
+  std::vector<Place> places() override;
   Embedding& word_embeddings() override { return *embeddings_->word; }
 
  private:
+  bool needs_all_tokens(const ForwardContext& context);
   bool is_roberta() const { return config_.model_type != "bert"; }
 
   ModelConfig config_;

@@ -23,8 +23,10 @@ BertSelfAttention::BertSelfAttention(const ModelConfig& config)
 }
 
 at::Tensor BertSelfAttention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
-                                      Random* random) {
-  return packed_attention(query(xq), key(x), value(x), view.queries, view.keys, heads, dropout, random);
+                                      const ForwardContext& context) {
+  const auto all = context.with(view.keys);
+  return packed_attention(query(xq, context), key(x, all), value(x, all), view.queries, view.keys, heads, dropout,
+                          context.random);
 }
 
 BertOutput::BertOutput(const ModelConfig& config, int64_t in, const char* type)
@@ -33,11 +35,12 @@ BertOutput::BertOutput(const ModelConfig& config, int64_t in, const char* type)
   child("LayerNorm", norm_, std::make_shared<LayerNorm>(config.hidden_size, config.layer_norm_eps));
   site_ = std::make_shared<AdapterSite>();
   child("adapters", site_);
+  child("adapter_fusion_layer", site_->fusions());
 }
 
 at::Tensor BertOutput::finish(const at::Tensor& h, const at::Tensor& r, const ForwardContext& context) {
   auto dropped = dropout(h, dropout_, context.random);
-  return site_->forward(dropped, r, static_cast<LayerNorm&>(*norm_.layer), context);
+  return site_->forward(dropped, r, static_cast<LayerNorm*>(norm_.layer.get()), context);
 }
 
 BertAttention::BertAttention(const ModelConfig& config)
@@ -56,7 +59,7 @@ at::Tensor BertAttention::forward(const at::Tensor& xq, const at::Tensor& x, con
   if (q && k && v && o && !drops && x.device().is_cpu()) {
     h = frozen_attention(xq, x, {*q, *k, *v, *o}, view.queries, view.keys, self->heads);
   } else {
-    h = output->dense(self->forward(xq, x, view, context.random));
+    h = output->dense(self->forward(xq, x, view, context), context);
   }
   return output->finish(h, xq, context);
 }
@@ -85,7 +88,7 @@ at::Tensor BertLayer::forward(const at::Tensor& xq, const at::Tensor& x, const T
   if (in && out && has_fused_backward(act)) {
     h = frozen_feed_forward(a, *in, act, *out);
   } else {
-    h = output->dense(intermediate->activation->forward(intermediate->dense(a)));
+    h = output->dense(intermediate->activation->forward(intermediate->dense(a, context)), context);
   }
   return output->finish(h, a, context);
 }

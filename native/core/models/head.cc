@@ -7,8 +7,9 @@ namespace ta {
 namespace {
 
 /// hidden → vocabulary with the word embedding's weight and a bias of its own.
-class TiedDecoder : public Layer {
+class TiedDecoder : public TokenLayer {
  public:
+  using TokenLayer::forward;
   explicit TiedDecoder(Embedding& embedding, bool with_bias) : embedding_(embedding) {
     if (with_bias)
       parameter({.name = "bias", .shape = {embedding.own_parameters()[0].shape[0]}, .init = Init::zeros}, bias_);
@@ -83,9 +84,10 @@ bool Head::reads_first_tokens() const {
   return config_.type == HeadType::classification || config_.type == HeadType::multilabel_classification;
 }
 
-at::Tensor Head::forward(const at::Tensor& x, Random* random) {
+at::Tensor Head::forward(const at::Tensor& x, const ForwardContext& context) {
   auto y = x;
-  for (const auto& step : steps_) y = step.kind == Step::drop ? dropout(y, dropout_, random) : step.module->forward(y);
+  for (const auto& step : steps_)
+    y = step.kind == Step::drop ? dropout(y, dropout_, context.random) : step.module->forward(y, context);
   return y;
 }
 

@@ -18,8 +18,8 @@ class Head : public Module {
   const HeadConfig& config() const { return config_; }
   /// Reads each row's first token, not every token.
   bool reads_first_tokens() const;
-  /// [rows or tokens, hidden] → [rows or tokens, labels]; random: dropout's.
-  at::Tensor forward(const at::Tensor& x, Random* random);
+  /// [rows or tokens, hidden] → [rows or tokens, labels].
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context);
   /// The decoder's name in a state dict where its weight is the word embedding's.
   std::optional<std::string> tied_key() const;
 

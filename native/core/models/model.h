@@ -12,12 +12,13 @@
 
 namespace ta {
 
+/// Where adapters can stand. attention and output: the sites after the two sub-layers.
 enum class Location { attention, output };
 
-struct SitePlace {
+struct Place {
   int64_t layer;
   Location location;
-  AdapterSite* site;
+  AdapterPlace* place;
 };
 
 struct EncodeRequest {
@@ -42,8 +43,9 @@ class Model : public Module {
   virtual void prepare(BatchInput& input) const = 0;
   virtual Encoded encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) = 0;
   /// The pooler on each row's first token: [rows, hidden] → [rows, hidden].
-  virtual at::Tensor pool(const at::Tensor& first) = 0;
-  virtual std::vector<SitePlace> sites() = 0;
+  virtual at::Tensor pool(const at::Tensor& first, const ForwardContext& context) = 0;
+  /// In the order of the layers.
+  virtual std::vector<Place> places() = 0;
   virtual Embedding& word_embeddings() = 0;
 };
 

@@ -32,8 +32,9 @@ enum class ActivationKind {
 /// The kind that a name stands for (case does not matter), or nothing.
 std::optional<ActivationKind> activation_kind(std::string_view name);
 
-class Activation : public Layer {
+class Activation : public TokenLayer {
  public:
+  using TokenLayer::forward;
   /// Throws ERR_INVALID_ARGUMENT with the list of known names.
   explicit Activation(std::string_view name);
   const char* type() const override { return "Activation"; }

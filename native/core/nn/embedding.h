@@ -5,8 +5,9 @@
 
 namespace ta {
 
-class Embedding : public Layer {
+class Embedding : public TokenLayer {
  public:
+  using TokenLayer::forward;
   /// `padding` is the row that starts at zero and gets no gradient (PyTorch's padding_idx); -1: none.
   Embedding(int64_t rows, int64_t size, int64_t padding = -1);
   const char* type() const override { return "Embedding"; }

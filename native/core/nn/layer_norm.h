@@ -6,8 +6,9 @@
 
 namespace ta {
 
-class LayerNorm : public Layer {
+class LayerNorm : public TokenLayer {
  public:
+  using TokenLayer::forward;
   explicit LayerNorm(int64_t size, double eps = 1e-5);
   const char* type() const override { return "LayerNorm"; }
   at::Tensor forward(const at::Tensor& x) override;

@@ -8,8 +8,9 @@ namespace ta {
 /// The same with a gradient, for weights that belong to no Linear. bias may be undefined.
 at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias);
 
-class Linear : public Layer {
+class Linear : public TokenLayer {
  public:
+  using TokenLayer::forward;
   Linear(int64_t in, int64_t out, bool with_bias = true);
   const char* type() const override { return "Linear"; }
   at::Tensor forward(const at::Tensor& x) override;

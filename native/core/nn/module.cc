@@ -12,8 +12,8 @@ std::string join(const std::string& prefix, const std::string& name) {
 }
 }  // namespace
 
-at::Tensor Slot::operator()(const at::Tensor& x) const {
-  return layer->forward(x);
+at::Tensor Slot::operator()(const at::Tensor& x, const ForwardContext& context) const {
+  return layer->forward(x, context);
 }
 
 void Module::parameter(Parameter description, at::Tensor& value) {

@@ -14,6 +14,7 @@
 namespace ta {
 
 class Layer;
+struct ForwardContext;
 
 /// How a parameter starts when no file provides it (Hugging Face's rules; std is the model's initializer_range).
 enum class Init { normal, zeros, ones, embedding, constant };
@@ -31,7 +32,7 @@ struct Parameter {
 /// A named child position that maps tokens to tokens and whose occupant surgery may replace.
 struct Slot {
   std::shared_ptr<Layer> layer;
-  at::Tensor operator()(const at::Tensor& x) const;
+  at::Tensor operator()(const at::Tensor& x, const ForwardContext& context) const;
 };
 
 class Module {
@@ -72,10 +73,18 @@ class Module {
   std::vector<Child> children_;
 };
 
-/// A module that maps tokens to tokens: [tokens, in] → [tokens, out].
+/// A module that maps tokens to tokens: [tokens, in] → [tokens, out]. `context.layout` lays out exactly the tokens given;
+/// a layer that treats every token alike does not look at it.
 class Layer : public Module {
  public:
+  virtual at::Tensor forward(const at::Tensor& x, const ForwardContext& context) = 0;
+};
+
+/// A layer that treats every token alike.
+class TokenLayer : public Layer {
+ public:
   virtual at::Tensor forward(const at::Tensor& x) = 0;
+  at::Tensor forward(const at::Tensor& x, const ForwardContext&) override { return forward(x); }
 };
 
 /// Nothing but a name for its children, as PyTorch's ModuleList, ModuleDict and Sequential are in a state dict.

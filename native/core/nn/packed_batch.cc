@@ -31,6 +31,13 @@ std::vector<int64_t> RowLayout::lengths() const {
   return result;
 }
 
+RowLayout RowLayout::rows(int64_t first, int64_t last) const {
+  std::vector<int64_t> part;
+  part.reserve(last - first);
+  for (int64_t row = first; row < last; ++row) part.push_back(length(row));
+  return RowLayout(part);
+}
+
 RowLayout RowLayout::single(int64_t rows) {
   return RowLayout(std::vector<int64_t>(rows, 1));
 }

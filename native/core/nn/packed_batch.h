@@ -28,6 +28,8 @@ class RowLayout {
   int64_t tokens() const { return starts_.back(); }
   int64_t length(int64_t row) const { return starts_[row + 1] - starts_[row]; }
   std::vector<int64_t> lengths() const;
+  /// Rows first .. last-1 alone.
+  RowLayout rows(int64_t first, int64_t last) const;
   const std::vector<int64_t>& starts() const { return starts_; }
   const std::vector<Group>& groups() const { return groups_; }
 

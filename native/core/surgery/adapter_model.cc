@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/models/initialise.h"
+#include "core/state/key_names.h"
 
 namespace ta {
 
@@ -41,43 +42,6 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-// Which configuration stands at which site.
-std::vector<std::pair<const SitePlace*, const BottleneckConfig*>> place_adapters(
-    const std::string& operation, const std::vector<BottleneckConfig>& configs, const std::vector<SitePlace>& places) {
-  constexpr int64_t largest = 1 << 20;
-  const int64_t layers = places.empty() ? 0 : places.back().layer + 1;
-  for (const auto& config : configs) {
-    if (static_cast<int64_t>(config.bottleneck_sizes.size()) == layers) continue;
-    fail(ErrorCode::invalid_argument, operation, "bottleneck sizes do not fit the model",
-         {.expected = text(layers, " sizes, one a layer"), .got = text(config.bottleneck_sizes.size())});
-  }
-  std::vector<std::pair<const SitePlace*, const BottleneckConfig*>> chosen;
-  for (const auto& place : places) {
-    const BottleneckConfig* here = nullptr;
-    for (const auto& config : configs) {
-      const bool wanted = place.location == Location::attention ? config.mh_adapter : config.output_adapter;
-      if (!wanted || config.bottleneck_sizes[place.layer] == 0) continue;
-      if (config.bottleneck_sizes[place.layer] > largest) {
-        fail(ErrorCode::out_of_range, operation, text("the bottleneck of layer ", place.layer, " is too large"),
-             {.expected = text("at most ", largest),
-              .got = text(config.bottleneck_sizes[place.layer]),
-              .hint = "The bottleneck is the hidden size divided by reductionFactor"});
-      }
-      if (here != nullptr) {
-        fail(ErrorCode::invalid_argument, operation,
-             text("two configurations want the same place in layer ", place.layer));
-      }
-      here = &config;
-    }
-    if (here != nullptr) chosen.emplace_back(&place, here);
-  }
-  if (chosen.empty()) {
-    fail(ErrorCode::invalid_argument, operation, "the configuration names no place in this model",
-         {.hint = "Set mh_adapter or output_adapter, and leave out fewer layers"});
-  }
-  return chosen;
-}
-
 }  // namespace
 
 AdapterModel::AdapterModel(std::shared_ptr<Model> backbone, at::Device device)
@@ -87,68 +51,121 @@ AdapterModel::AdapterModel(std::shared_ptr<Model> backbone, at::Device device)
       device_(device) {
   root_.add(backbone_->prefix(), backbone_);
   root_.add("heads", heads_container_);
+  find_places();
 }
 
-void AdapterModel::add_adapter(const std::string& name, const std::vector<BottleneckConfig>& configs, uint64_t seed,
-                               bool replace) {
-  const std::string operation = "addAdapter '" + name + "'";
-  check_name(operation, name);
-  const auto places = backbone_->sites();
-  const auto chosen = place_adapters(operation, configs, places);
+void AdapterModel::find_places() {
+  places_.clear();
+  root_.visit_modules("", [&](const std::string& path, const Module& module) {
+    // The tree is ours; visiting it hands out what it holds as const alone.
+    if (auto* place = dynamic_cast<AdapterPlace*>(const_cast<Module*>(&module))) places_.push_back({place, path});
+  });
+}
 
+void AdapterModel::put(Entries& entries, const std::string& operation, const std::string& name,
+                       const std::vector<PlacedModule>& modules, uint64_t seed, bool replace) {
+  check_name(operation, name);
   // What stood under this name steps aside, and comes back where the new one cannot be made.
-  std::optional<Adapter> before;
-  std::vector<std::shared_ptr<Bottleneck>> modules_before;
-  if (auto found = adapters_.find(name); found != adapters_.end()) {
-    if (!replace) fail(ErrorCode::invalid_argument, operation, "an adapter of this name exists already");
-    for (const auto& place : places) modules_before.push_back(place.site->at(found->second.index));
+  std::optional<Entry> before;
+  std::vector<std::shared_ptr<AdapterModule>> modules_before;
+  if (auto found = entries.find(name); found != entries.end()) {
+    if (!replace) fail(ErrorCode::invalid_argument, operation, "'" + name + "' exists already");
+    for (const auto& [place, path] : places_) modules_before.push_back(place->module(found->second.index));
     before.emplace(std::move(found->second));
-    remove_adapter(name, before->index);
+    remove(entries, name, before->index);
   }
   const int64_t index = next_index_++;
   try {
-    make_adapter(name, index, chosen, seed);
+    place(entries, name, index, modules, seed);
   } catch (...) {
-    remove_adapter(name, index);
+    remove(entries, name, index);
     if (before) {
-      for (size_t i = 0; i < places.size(); ++i)
-        if (modules_before[i]) places[i].site->add(before->index, name, modules_before[i]);
-      adapters_[name] = std::move(*before);
+      for (size_t i = 0; i < places_.size(); ++i)
+        if (modules_before[i]) places_[i].place->add(before->index, name, modules_before[i]);
+      entries[name] = std::move(*before);
     }
     throw;
   }
 }
 
-void AdapterModel::make_adapter(const std::string& name, int64_t index, const Placement& chosen, uint64_t seed) {
-  std::vector<std::pair<std::shared_ptr<Bottleneck>, const BottleneckConfig*>> made;
-  for (const auto& [place, config] : chosen) {
-    auto adapter =
-        std::make_shared<Bottleneck>(backbone_->config().hidden_size, config->bottleneck_sizes[place->layer], *config);
-    place->site->add(index, name, adapter);
-    made.emplace_back(std::move(adapter), config);
-  }
-  auto& entry = adapters_[name];
+void AdapterModel::place(Entries& entries, const std::string& name, int64_t index,
+                         const std::vector<PlacedModule>& modules, uint64_t seed) {
+  for (const auto& made : modules) made.place->add(index, name, made.module);
+  auto& entry = entries[name];
   entry.index = index;
-  entry.flat = std::make_unique<FlatParameters>(adapter_state(name), device_);
+  entry.flat = std::make_unique<FlatParameters>(state_of(index, name), device_);
   // A seed in the configuration starts every module of one shape alike, as the peer does; otherwise one stream for all.
   Random random(seed, device_);
-  for (const auto& [adapter, config] : made) {
-    if (config->init_weights_seed) random = Random(*config->init_weights_seed, device_);
-    adapter->initialise(random);
+  for (const auto& made : modules) {
+    if (made.seed) random = Random(*made.seed, device_);
+    made.module->initialise(random);
   }
 }
 
-void AdapterModel::remove_adapter(const std::string& name, int64_t index) {
-  for (const auto& place : backbone_->sites()) place.site->remove(index, name);
-  adapters_.erase(name);
+void AdapterModel::remove(Entries& entries, const std::string& name, int64_t index) {
+  for (const auto& [place, path] : places_) place->remove(index, name);
+  entries.erase(name);
+}
+
+void AdapterModel::add_adapter(const std::string& name, const std::vector<AdapterConfig>& configs, uint64_t seed,
+                               bool replace) {
+  const std::string operation = "addAdapter '" + name + "'";
+  put(adapters_, operation, name, make_modules(operation, configs, *backbone_), seed, replace);
 }
 
 void AdapterModel::delete_adapter(const std::string& name) {
-  remove_adapter(name, find_named(adapters_, "deleteAdapter", name).index);
+  remove(adapters_, name, find_named(adapters_, "deleteAdapter", name).index);
 }
 
 int64_t AdapterModel::adapter_index(const std::string& name) const {
   return find_named(adapters_, "adapter", name).index;
+}
+
+void AdapterModel::add_fusion(const std::string& name, const std::vector<std::string>& adapters,
+                              const FusionConfig& config, uint64_t seed, bool replace) {
+  const std::string operation = "addAdapterFusion '" + name + "'";
+  std::vector<int64_t> indices;
+  for (const auto& adapter : adapters) indices.push_back(find_named(adapters_, operation, adapter).index);
+  std::vector<PlacedModule> modules;
+  for (const auto& [place, path] : places_) {
+    auto* site = dynamic_cast<AdapterSite*>(place);
+    const bool here = site != nullptr && std::any_of(indices.begin(), indices.end(),
+                                                     [&](int64_t index) { return site->at(index) != nullptr; });
+    if (!here) continue;
+    modules.push_back(
+        {site->fusions().get(), std::make_shared<Fusion>(backbone_->config().hidden_size, config), std::nullopt});
+  }
+  if (modules.empty()) {
+    fail(ErrorCode::invalid_argument, operation, "none of these adapters is a bottleneck in any layer",
+         {.expected = "bottleneck adapters", .got = name_list(adapters)});
+  }
+  put(fusions_, operation, name, modules, seed, replace);
+}
+
+void AdapterModel::delete_fusion(const std::string& name) {
+  remove(fusions_, name, find_named(fusions_, "deleteAdapterFusion", name).index);
+}
+
+int64_t AdapterModel::fusion_index(const std::string& name) const {
+  return find_named(fusions_, "fusion", name).index;
+}
+
+std::vector<std::shared_ptr<Fusion>> AdapterModel::fusion_modules(const std::string& name) const {
+  std::vector<std::shared_ptr<Fusion>> modules;
+  const auto found = fusions_.find(name);
+  if (found == fusions_.end()) return modules;
+  for (const auto& [place, path] : places_)
+    if (auto module = place->module(found->second.index)) modules.push_back(std::static_pointer_cast<Fusion>(module));
+  return modules;
+}
+
+std::vector<std::shared_ptr<Fusion>> AdapterModel::training_fusions() const {
+  std::vector<std::shared_ptr<Fusion>> modules;
+  for (const auto& [name, entry] : fusions_) {
+    if (!entry.flat->trainable()) continue;
+    for (auto& module : fusion_modules(name)) modules.push_back(std::move(module));
+  }
+  return modules;
 }
 
 void AdapterModel::add_head(const std::string& name, const HeadConfig& config, uint64_t seed, bool replace) {
@@ -179,10 +196,12 @@ Head& AdapterModel::head(const std::string& name) {
 
 void AdapterModel::set_trainable(const Trainable& what) {
   for (const auto& name : what.adapters) find_named(adapters_, "train adapter", name);
+  for (const auto& name : what.fusions) find_named(fusions_, "train fusion", name);
   for (const auto& name : what.heads) find_named(heads_, "train head", name);
   set_base_trainable(what.base);
   const std::set<std::string> frozen(what.frozen.begin(), what.frozen.end());
   for (auto& [name, adapter] : adapters_) adapter.flat->set_trainable(contains(what.adapters, name), frozen);
+  for (auto& [name, fusion] : fusions_) fusion.flat->set_trainable(contains(what.fusions, name), frozen);
   for (auto& [name, head] : heads_) head.flat->set_trainable(contains(what.heads, name), frozen);
 }
 
@@ -191,8 +210,7 @@ void AdapterModel::set_base_trainable(const std::vector<std::string>& names) {
   std::set<std::string> wanted(names.begin(), names.end());
   std::vector<NamedParameter> chosen;
   for (auto& named : parameters_below(*backbone_, backbone_->prefix())) {
-    if (named.name.find(".adapters.") == std::string::npos && wanted.erase(named.name))
-      chosen.push_back(std::move(named));
+    if (!key_owner(named.name) && wanted.erase(named.name)) chosen.push_back(std::move(named));
   }
   if (!wanted.empty()) {
     fail(ErrorCode::invalid_argument, "train base parameters", "no such parameter: " + name_list(wanted));
@@ -207,6 +225,8 @@ std::vector<FlatParameters*> AdapterModel::trainable() {
   std::vector<FlatParameters*> result;
   for (auto& [name, adapter] : adapters_)
     if (adapter.flat->trainable()) result.push_back(adapter.flat.get());
+  for (auto& [name, fusion] : fusions_)
+    if (fusion.flat->trainable()) result.push_back(fusion.flat.get());
   for (auto& [name, head] : heads_)
     if (head.flat->trainable()) result.push_back(head.flat.get());
   if (base_) result.push_back(base_.get());
@@ -221,12 +241,24 @@ std::vector<NamedParameter> AdapterModel::named_parameters() {
   return result;
 }
 
-std::vector<NamedParameter> AdapterModel::adapter_state(const std::string& name) {
-  const std::string part = ".adapters." + name + ".";
+std::vector<NamedParameter> AdapterModel::state_of(int64_t index, const std::string& name) const {
   std::vector<NamedParameter> result;
-  for (auto& named : parameters_below(*backbone_, backbone_->prefix()))
-    if (named.name.find(part) != std::string::npos) result.push_back(std::move(named));
+  for (const auto& [place, path] : places_) {
+    const auto module = place->module(index);
+    if (!module) continue;
+    module->visit_parameters(path + "." + name, [&](const std::string& full, const Parameter& parameter) {
+      result.push_back({full, parameter});
+    });
+  }
   return result;
+}
+
+std::vector<NamedParameter> AdapterModel::adapter_state(const std::string& name) {
+  return state_of(adapter_index(name), name);
+}
+
+std::vector<NamedParameter> AdapterModel::fusion_state(const std::string& name) {
+  return state_of(fusion_index(name), name);
 }
 
 std::vector<NamedParameter> AdapterModel::head_state(const std::string& name) {

@@ -7,16 +7,18 @@
 #include <string>
 
 #include "core/adapters/flat_parameters.h"
+#include "core/adapters/fusion.h"
 #include "core/models/head.h"
-#include "core/models/model.h"
+#include "core/surgery/placement.h"
 
 namespace ta {
 
 struct Trainable {
   std::vector<std::string> adapters;
   std::vector<std::string> heads;
-  std::vector<std::string> base;    ///< full names of backbone parameters
-  std::vector<std::string> frozen;  ///< parameters of these adapters and heads that stand still all the same
+  std::vector<std::string> base;     ///< full names of backbone parameters
+  std::vector<std::string> frozen;   ///< parameters of these adapters, fusions and heads that stand still all the same
+  std::vector<std::string> fusions;  ///< by name
 };
 
 class AdapterModel {
@@ -28,13 +30,24 @@ class AdapterModel {
   at::Device device() const { return device_; }
 
   /// Several configs name different places of one adapter. Throws ERR_INVALID_ARGUMENT: a name that is taken or has a
-  /// dot, sizes for another number of layers, two configs for one place, no place at all.
+  /// dot, and what make_modules throws.
   /// `replace`: takes the place of one of this name, which stays as it was where the new one cannot be made.
-  void add_adapter(const std::string& name, const std::vector<BottleneckConfig>& configs, uint64_t seed,
+  void add_adapter(const std::string& name, const std::vector<AdapterConfig>& configs, uint64_t seed,
                    bool replace = false);
   void delete_adapter(const std::string& name);
-  /// The index that sites know it by. Throws ERR_INVALID_ARGUMENT with the names there are.
+  /// The index that places know it by. Throws ERR_INVALID_ARGUMENT with the names there are.
   int64_t adapter_index(const std::string& name) const;
+
+  /// AdapterFusion at every site where one of the adapters stands. Throws ERR_INVALID_ARGUMENT: a name that is taken or
+  /// has a dot, adapters that stand at no site.
+  void add_fusion(const std::string& name, const std::vector<std::string>& adapters, const FusionConfig& config,
+                  uint64_t seed, bool replace = false);
+  void delete_fusion(const std::string& name);
+  int64_t fusion_index(const std::string& name) const;
+  /// Of every layer; none where there is no such fusion.
+  std::vector<std::shared_ptr<Fusion>> fusion_modules(const std::string& name) const;
+  /// All fusions that train.
+  std::vector<std::shared_ptr<Fusion>> training_fusions() const;
 
   void add_head(const std::string& name, const HeadConfig& config, uint64_t seed, bool replace = false);
   void delete_head(const std::string& name);
@@ -42,17 +55,19 @@ class AdapterModel {
 
   /// What trains from now on; everything else is frozen. Base parameters that train move off the file's mapping.
   void set_trainable(const Trainable& what);
-  /// The buffers that train, in the order adapters, heads, base.
+  /// The buffers that train, in the order adapters, fusions, heads, base.
   std::vector<FlatParameters*> trainable();
 
   /// Every parameter once, in PyTorch's order.
   std::vector<NamedParameter> named_parameters();
   /// An adapter's or a head's parameters with their names, shared ones under each name (PyTorch's state dict).
   std::vector<NamedParameter> adapter_state(const std::string& name);
+  std::vector<NamedParameter> fusion_state(const std::string& name);
   std::vector<NamedParameter> head_state(const std::string& name);
 
  private:
-  struct Adapter {
+  /// Modules of one name at their places, with their parameters in one buffer.
+  struct Entry {
     int64_t index;
     std::unique_ptr<FlatParameters> flat;
   };
@@ -60,16 +75,26 @@ class AdapterModel {
     std::shared_ptr<Head> head;
     std::unique_ptr<FlatParameters> flat;
   };
-  using Placement = std::vector<std::pair<const SitePlace*, const BottleneckConfig*>>;
-  void make_adapter(const std::string& name, int64_t index, const Placement& chosen, uint64_t seed);
-  void remove_adapter(const std::string& name, int64_t index);
+  struct NamedPlace {
+    AdapterPlace* place;
+    std::string path;
+  };
+  using Entries = std::map<std::string, Entry>;
+  void find_places();
+  void put(Entries& entries, const std::string& operation, const std::string& name,
+           const std::vector<PlacedModule>& modules, uint64_t seed, bool replace);
+  void place(Entries& entries, const std::string& name, int64_t index, const std::vector<PlacedModule>& modules,
+             uint64_t seed);
+  void remove(Entries& entries, const std::string& name, int64_t index);
+  std::vector<NamedParameter> state_of(int64_t index, const std::string& name) const;
   void set_base_trainable(const std::vector<std::string>& names);
 
   std::shared_ptr<Model> backbone_;
   Container root_;
   std::shared_ptr<Container> heads_container_;
   at::Device device_;
-  std::map<std::string, Adapter> adapters_;
+  std::vector<NamedPlace> places_;  ///< in the order of the tree
+  Entries adapters_, fusions_;      ///< no two of them have one index
   std::map<std::string, HeadEntry> heads_;
   std::unique_ptr<FlatParameters> base_;
   std::vector<std::string> base_names_;

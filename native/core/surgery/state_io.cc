@@ -201,6 +201,19 @@ void load_adapter(AdapterModel& model, const std::string& name, const std::strin
   assign_strictly(operation, wanted, found);
 }
 
+void save_fusion(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format) {
+  write_weights(file, detached(model.fusion_state(name)), format);
+}
+
+void load_fusion(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file) {
+  const auto wanted = model.fusion_state(name);
+  const auto operation = "load the fusion '" + from + "' of " + file;
+  const auto found =
+      owned_by(read_weights(file), {KeyOwner::Kind::fusion, from}, name, model.backbone().prefix(), wanted);
+  check_layers(operation, wanted, found);
+  assign_strictly(operation, wanted, found);
+}
+
 void load_head(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file,
                const HeadLayers& layers) {
   const std::string operation = "load the head" + (from.empty() ? "" : " '" + from + "'") + " of " + file;
@@ -231,9 +244,7 @@ void load_head(AdapterModel& model, const std::string& name, const std::string& 
 void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtype) {
   StateDict tensors;
   model.backbone().visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
-    if (name.find(".adapters.") == std::string::npos) {
-      tensors.add(name, parameter.value->detach().to(at::kCPU).to(dtype));
-    }
+    if (!key_owner(name)) tensors.add(name, parameter.value->detach().to(at::kCPU).to(dtype));
   });
   write_safetensors(file, tensors);
 }
@@ -262,7 +273,7 @@ void set_parameters(AdapterModel& model, const StateDict& values) {
   c10::NoGradGuard guard;
   for (const auto& [name, tensor] : values) {
     auto& value = *named.at(name).parameter.value;
-    if (name.find(".adapters.") == std::string::npos && name.rfind("heads.", 0) != 0 && !value.requires_grad()) {
+    if (!key_owner(name) && !value.requires_grad()) {
       value = tensor.to(at::TensorOptions(at::kFloat).device(model.device())).clone();  // never into a mapped file
     } else {
       value.copy_(tensor);

@@ -16,6 +16,8 @@ void save_adapter(AdapterModel& model, const std::string& name, const std::strin
 void save_head(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format);
 /// `from`: the name that the file uses.
 void load_adapter(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file);
+void save_fusion(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format);
+void load_fusion(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file);
 /// `layers`: for a file of a class with a head of its own, its modules (`classifier.dense`) and their index in our
 /// head.
 using HeadLayers = std::vector<std::pair<std::string, int64_t>>;

@@ -2,6 +2,7 @@
 
 #include <charconv>
 #include <optional>
+#include <sstream>
 
 #include "core/error.h"
 #include "core/state/checksum.h"
@@ -43,6 +44,24 @@ std::string value_of(const SafetensorsMetadata& metadata, const std::string& key
        {.expected = kFormat, .hint = "Resume from a folder that the trainer wrote"});
 }
 
+// One number for each layer's part of each fusion that trains.
+std::string temperatures(AdapterModel& model) {
+  std::ostringstream numbers;
+  numbers.precision(17);
+  for (const auto& fusion : model.training_fusions()) numbers << fusion->temperature << ' ';
+  return numbers.str();
+}
+
+std::vector<double> read_temperatures(size_t count, const std::string& text, const std::string& file) {
+  std::istringstream numbers(text);
+  std::vector<double> result(count);
+  for (auto& temperature : result) {
+    if (numbers >> temperature && temperature >= 1) continue;
+    fail(ErrorCode::file_format, "load checkpoint", file + ": 'temperatures' are no numbers", {.got = "'" + text + "'"});
+  }
+  return result;
+}
+
 }  // namespace
 
 void Trainer::save(const std::string& file, const std::string& user) {
@@ -62,6 +81,7 @@ void Trainer::save(const std::string& file, const std::string& user) {
                                   {"checksum", checksum(tensors)},
                                   {"user", user}};
   if (auto frozen = frozen_names(optimizer_.parameters()); !frozen.empty()) metadata.emplace_back("frozen", frozen);
+  if (auto numbers = temperatures(model_); !numbers.empty()) metadata.emplace_back("temperatures", numbers);
   write_safetensors(file, tensors, metadata);
 }
 
@@ -121,8 +141,12 @@ std::string Trainer::load(const std::string& file) {
     fail(ErrorCode::file_format, "load checkpoint", file + ": 'steps' is no number", {.got = "'" + steps_text + "'"});
   }
   auto user = value_of(metadata, "user", file);
+  const auto fusions = model_.training_fusions();
+  const auto degrees =
+      fusions.empty() ? std::vector<double>() : read_temperatures(fusions.size(), value_of(metadata, "temperatures", file), file);
   c10::NoGradGuard guard;
   for (auto& [target, source] : copies) target.copy_(source);
+  for (size_t i = 0; i < fusions.size(); ++i) fusions[i]->temperature = degrees[i];
   random_.set_state(tensors.at("random_state").clone());
   optimizer_.set_steps(steps);
   return user;

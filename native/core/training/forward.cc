@@ -40,8 +40,8 @@ ForwardResult answer_rows(AdapterModel& model, const PackedBatch& batch, const F
       continue;
     }
     auto x = at::cat(parts);
-    if (heads[i]->reads_first_tokens() && heads[i]->config().use_pooler) x = backbone.pool(x);
-    result.head_logits.push_back(heads[i]->forward(x, context.random));
+    if (heads[i]->reads_first_tokens() && heads[i]->config().use_pooler) x = backbone.pool(x, context);
+    result.head_logits.push_back(heads[i]->forward(x, context));
   }
   return result;
 }
@@ -50,7 +50,7 @@ ForwardResult answer_rows(AdapterModel& model, const PackedBatch& batch, const F
 
 ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, Random* random) {
   check_labels(model, batch, request.head);
-  ForwardContext context{&batch.layout, request.segments, random};
+  const ForwardContext context{&batch.layout, &request.segments, random};
   auto& backbone = model.backbone();
   if (!request.heads.empty()) return answer_rows(model, batch, context, request);
   ForwardResult result;
@@ -66,13 +66,13 @@ ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const Forwa
   auto labels = batch.labels;
   if (first) {
     if (!result.encoded.first_only) x = x.index_select(0, batch.first_tokens);
-    if (head.config().use_pooler) x = backbone.pool(x);
+    if (head.config().use_pooler) x = backbone.pool(x, context);
   } else if (!request.logits && labels) {
     auto labelled = at::nonzero(labels->ne(-100)).squeeze(1);
     x = x.index_select(0, labelled);
     labels = labels->index_select(0, labelled);
   }
-  result.logits = head.forward(x, random);
+  result.logits = head.forward(x, context);
   if (labels) result.loss = head_loss(head.config(), result.logits, *labels, request.label_smoothing);
   return result;
 }

@@ -9,7 +9,7 @@
 namespace ta {
 
 struct ForwardRequest {
-  std::vector<RowSegment> segments;
+  std::vector<RowSegment> segments;  ///< empty: the base model alone
   std::string head;  ///< empty: hidden states alone
   /// Instead of `head`, for answers without a loss: heads, and the rows that each of them answers, in rising order.
   std::vector<std::string> heads;

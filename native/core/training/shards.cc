@@ -25,7 +25,7 @@ std::vector<RowSegment> rows_of(const std::vector<RowSegment>& segments, int64_t
   std::vector<RowSegment> part;
   for (const auto& segment : segments) {
     const int64_t begin = std::max(segment.first, first), end = std::min(segment.last, last);
-    if (begin < end) part.push_back({begin - first, end - first, segment.adapters});
+    if (begin < end) part.push_back({begin - first, end - first, segment.setup});
   }
   return part;
 }

@@ -28,6 +28,8 @@ StepResult Trainer::step(std::vector<MicroBatch>& batches, const std::atomic<boo
     result.loss += share * gradients_.add(batch, request, &random_, share);
     result.tokens += batch.layout.tokens();
   }
+  const auto fusions = model_.training_fusions();
+  for (const auto& fusion : fusions) fusion->add_regularisation();
   result.grad_norm = optimizer_.grad_norm();
   result.learning_rate = options_.learning_rate * options_.schedule.factor(optimizer_.steps());
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
@@ -43,6 +45,7 @@ StepResult Trainer::step(std::vector<MicroBatch>& batches, const std::atomic<boo
     optimizer_.scale_grads(options_.max_grad_norm / (result.grad_norm + 1e-6));
   }
   optimizer_.step(result.learning_rate);
+  for (const auto& fusion : fusions) fusion->cool();
   return result;
 }
 

@@ -69,7 +69,7 @@ function realTokens({ input }: Case, padded: Output | undefined): Tensor {
   return { data: Float32Array.from(kept), shape: [count, size] }
 }
 
-function checkGradients(
+export function checkGradients(
   name: string,
   got: ReadonlyMap<string, Tensor>,
   expected: Map<string, Tensor>,

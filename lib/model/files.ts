@@ -1,0 +1,80 @@
+import { nativeCall } from '../native/errors.js'
+import {
+  type LoadAdapterOptions,
+  type LoadHeadOptions,
+  loadAdapter,
+  loadHead,
+  type SaveAdapterOptions,
+  type SaveHeadOptions,
+  saveAdapter,
+  saveHead,
+  savePretrained
+} from './exchange.js'
+import { type LoadFusionOptions, loadAdapterFusion, type SaveFusionOptions, saveAdapterFusion } from './fusion-files.js'
+import { HeadAdders } from './heads.js'
+import type { Model } from './model.js'
+import { checkOptions } from './options.js'
+
+/** A model's calls that write and read folders, and values by name. */
+export abstract class ModelFiles extends HeadAdders {
+  /** Throws where the model was disposed of. */
+  protected abstract usable(operation: string): void
+  /** Throws, too, while a run holds the model. */
+  protected abstract configurable(operation: string): void
+
+  get #model(): Model {
+    return this as unknown as Model
+  }
+
+  /** Writes an AdapterHub folder, which Python's `adapters` loads. */
+  async saveAdapter(folder: string, name: string, options: SaveAdapterOptions = {}): Promise<void> {
+    this.usable('saveAdapter')
+    await saveAdapter(this.#model, folder, name, options)
+  }
+
+  /** Loads an AdapterHub folder or hub id, with its head; gives the adapter's name here. */
+  async loadAdapter(source: string, options: LoadAdapterOptions = {}): Promise<string> {
+    this.configurable('loadAdapter')
+    return await loadAdapter(this.#model, source, options)
+  }
+
+  /** Writes the folder of a head alone, as Python's `save_head` does. */
+  async saveHead(folder: string, name: string, options: SaveHeadOptions = {}): Promise<void> {
+    this.usable('saveHead')
+    await saveHead(this.#model, folder, name, options)
+  }
+
+  /** Loads the head of a folder or hub id; gives its name here. */
+  async loadHead(source: string, options: LoadHeadOptions = {}): Promise<string> {
+    this.configurable('loadHead')
+    return await loadHead(this.#model, source, options)
+  }
+
+  /** Writes the base model: config.json, model.safetensors and, where there is one, the tokenizer. */
+  async savePretrained(
+    folder: string,
+    options: { readonly dtype?: 'float32' | 'float16' | 'bfloat16' } = {}
+  ): Promise<void> {
+    this.usable('savePretrained')
+    checkOptions(options, ['dtype'])
+    await savePretrained(this.#model, folder, options.dtype ?? 'float32')
+  }
+
+  /** Copies values into parameters by name; unknown names and wrong shapes are one error. */
+  loadStateDict(values: ReadonlyMap<string, { readonly data: Float32Array; readonly shape: readonly number[] }>): void {
+    this.configurable('loadStateDict')
+    nativeCall(() => this.#model.native.setParameters(values))
+  }
+
+  /** Writes the folder of an AdapterFusion, as Python's `save_adapter_fusion` does; its adapters have folders of their own. */
+  async saveAdapterFusion(folder: string, name: string, options: SaveFusionOptions = {}): Promise<void> {
+    this.usable('saveAdapterFusion')
+    await saveAdapterFusion(this.#model, folder, name, options)
+  }
+
+  /** Loads the AdapterFusion of a folder or hub id, whose adapters must be there already; gives its name here. */
+  async loadAdapterFusion(source: string, options: LoadFusionOptions = {}): Promise<string> {
+    this.configurable('loadAdapterFusion')
+    return await loadAdapterFusion(this.#model, source, options)
+  }
+}

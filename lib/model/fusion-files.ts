@@ -1,0 +1,78 @@
+import * as check from '../config/check.js'
+import { Fuse } from '../config/composition.js'
+import { checkBaseModel } from '../exchange/base-model.js'
+import { folderFormats } from '../exchange/folder-files.js'
+import { readFusionFolder } from '../exchange/fusion-folder.js'
+import { resolveFolder } from '../exchange/hub.js'
+import { saveFolder } from '../exchange/write-folder.js'
+import { nativeCall } from '../native/errors.js'
+import { type LoadAdapterOptions, nativeFormat, type SaveAdapterOptions } from './exchange.js'
+import type { Model } from './model.js'
+import { checkOptions } from './options.js'
+import { checkKnown } from './setup.js'
+
+export type SaveFusionOptions = Pick<SaveAdapterOptions, 'format'>
+
+export interface LoadFusionOptions extends Omit<LoadAdapterOptions, 'withHead'> {
+  /** What the file calls its adapters → what they are called here. Default: the same names. */
+  readonly adapters?: Readonly<Record<string, string>> | undefined
+}
+
+export async function saveAdapterFusion(
+  model: Model,
+  folder: string,
+  name: string,
+  options: SaveFusionOptions
+): Promise<void> {
+  check.checkNonEmptyString('folder', folder)
+  checkOptions(options, ['format'])
+  checkKnown('name', name, new Set(model.adapterFusions.keys()))
+  const fusion = model.adapterFusions.get(name)
+  if (fusion === undefined) return
+  const format = check.checkOneOf('format', options.format ?? 'safetensors', folderFormats)
+  const { native } = model
+  await saveFolder(folder, {
+    model: model.config,
+    format,
+    fusion: {
+      name,
+      config: { ...fusion, temperature: nativeCall(() => native.fusionTemperature(name)) },
+      writeWeights: (file) => nativeCall(() => native.saveFusion(file, name, nativeFormat(format)))
+    }
+  })
+}
+
+export async function loadAdapterFusion(model: Model, source: string, options: LoadFusionOptions): Promise<string> {
+  checkOptions(options, ['as', 'adapters', 'overwriteOk', 'setActive', 'revision', 'cacheDir', 'offline', 'signal'])
+  const { as, adapters: renamed = {}, overwriteOk = false, setActive = false, ...hub } = options
+  const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'fusion', hub)
+  const found = readFusionFolder(folder)
+  checkBaseModel(found, model.config)
+  const adapters = found.adapters.map((adapter) => renamed[adapter] ?? adapter)
+  for (const adapter of adapters) checkKnown(`the adapters of ${folder}`, adapter, new Set(model.adapters.keys()))
+  const name = as ?? found.name
+  const { native } = model
+  const place = async (under: string) => {
+    model.addAdapterFusion(adapters, found.config, { name: under, overwriteOk: true })
+    try {
+      await nativeCall(() => native.loadFusion(found.weightsFile, under, found.name))
+      nativeCall(() => native.setFusionTemperature(under, found.config.temperature ? found.temperature : 1))
+    } catch (error) {
+      model.deleteAdapterFusion(under)
+      throw error
+    }
+  }
+  if (model.adapterFusions.has(name)) {
+    if (!overwriteOk) {
+      const message = `the fusion '${name}' exists already; pass overwriteOk: true to replace it, or another name with as`
+      throw check.valueError('loadAdapterFusion', message)
+    }
+    // What is there goes only when the new one has proved to fit.
+    const trial = `${name} (loading)`
+    await place(trial)
+    model.deleteAdapterFusion(trial)
+  }
+  await place(name)
+  if (setActive) model.setActiveAdapters(Fuse(...adapters, { name }))
+  return name
+}

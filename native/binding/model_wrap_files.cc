@@ -1,0 +1,63 @@
+// The model handle's calls that write and read files.
+
+#include "binding/model_wrap.h"
+#include "core/surgery/state_io.h"
+
+namespace ta::binding {
+
+Napi::Value ModelWrap::save_adapter(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), format = text_of(info, 2),
+                      dialect = text_of(info, 3)](ModelState& s) {
+    ta::save_adapter(s.model, name, file, parse_weights_format(format), parse_key_dialect(dialect));
+    return Done{};
+  });
+}
+
+Napi::Value ModelWrap::save_fusion(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), format = text_of(info, 2)](ModelState& s) {
+    ta::save_fusion(s.model, name, file, parse_weights_format(format));
+    return Done{};
+  });
+}
+
+Napi::Value ModelWrap::load_fusion(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), from = text_of(info, 2)](ModelState& s) {
+    return ta::load_fusion(s.model, name, from, file), Done{};
+  });
+}
+
+Napi::Value ModelWrap::save_head(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), format = text_of(info, 2)](ModelState& s) {
+    ta::save_head(s.model, name, file, parse_weights_format(format));
+    return Done{};
+  });
+}
+
+Napi::Value ModelWrap::load_adapter(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), from = text_of(info, 2)](ModelState& s) {
+    return ta::load_adapter(s.model, name, from, file), Done{};
+  });
+}
+
+Napi::Value ModelWrap::load_head(const Napi::CallbackInfo& info) {
+  HeadLayers layers;
+  if (info[3].IsObject()) {
+    auto object = info[3].As<Napi::Object>();
+    auto names = object.GetPropertyNames();
+    for (uint32_t i = 0; i < names.Length(); ++i) {
+      layers.emplace_back(names.Get(i).As<Napi::String>().Utf8Value(),
+                          object.Get(names.Get(i)).As<Napi::Number>().Int64Value());
+    }
+  }
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), from = text_of(info, 2),
+                      layers](ModelState& s) { return ta::load_head(s.model, name, from, file, layers), Done{}; });
+}
+
+Napi::Value ModelWrap::save_base(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), type = text_of(info, 1)](ModelState& s) {
+    const auto dtype = type == "float16" ? at::kHalf : type == "bfloat16" ? at::kBFloat16 : at::kFloat;
+    return ta::save_base(s.model, file, dtype), Done{};
+  });
+}
+
+}  // namespace ta::binding

@@ -1,0 +1,130 @@
+#include "binding/pass_options.h"
+
+#include "core/error.h"
+
+namespace ta::binding {
+
+namespace {
+
+NamedSetup to_setup(const Napi::Value& value, int depth = 0) {
+  using Kind = Composition::Kind;
+  if (!present(value)) return {};
+  if (value.IsString()) return {.kind = Kind::adapter, .name = value.As<Napi::String>().Utf8Value()};
+  if (!value.IsObject() || depth > 16) wrong_type("a setup", "a name, null or a block that is not too deep");
+  auto object = value.As<Napi::Object>();
+  NamedSetup setup;
+  const auto type = object.Get("type").ToString().Utf8Value();
+  if (type == "stack") {
+    setup.kind = Kind::stack;
+  } else if (type == "fuse") {
+    setup.kind = Kind::fuse;
+    setup.name = object.Get("fusion").ToString().Utf8Value();
+  } else if (type == "split") {
+    setup.kind = Kind::split;
+    setup.sizes = to_shape(object.Get("sizes"));
+  } else if (type == "average") {
+    setup.kind = Kind::average;
+    auto weights = object.Get("weights").As<Napi::Array>();
+    for (uint32_t i = 0; i < weights.Length(); ++i)
+      setup.weights.push_back(weights.Get(i).As<Napi::Number>().DoubleValue());
+  } else {
+    wrong_type("a setup's type", "stack, fuse, split or average");
+  }
+  auto children = object.Get("children").As<Napi::Array>();
+  for (uint32_t i = 0; i < children.Length(); ++i) setup.children.push_back(to_setup(children.Get(i), depth + 1));
+  const auto count = setup.children.size();
+  if (count == 0 || (setup.kind == Kind::split && setup.sizes.size() != count) ||
+      (setup.kind == Kind::average && setup.weights.size() != count)) {
+    wrong_type("a setup's children", "at least one, each with its size or weight");
+  }
+  return setup;
+}
+
+Composition resolve(const NamedSetup& setup, const AdapterModel& model) {
+  Composition result{.kind = setup.kind, .weights = setup.weights, .sizes = setup.sizes};
+  if (setup.kind == Composition::Kind::adapter) result.index = model.adapter_index(setup.name);
+  if (setup.kind == Composition::Kind::fuse) result.index = model.fusion_index(setup.name);
+  for (const auto& child : setup.children) result.children.push_back(resolve(child, model));
+  return result;
+}
+
+std::vector<RowSegment> to_segments(const PassOptions& options, const AdapterModel& model, int64_t rows) {
+  std::vector<std::shared_ptr<const Composition>> setups;
+  for (const auto& setup : options.setups) setups.push_back(std::make_shared<Composition>(resolve(setup, model)));
+  if (!options.row_setups) {
+    if (setups.empty()) return {};
+    return {{0, rows, setups[0]}};
+  }
+  if (static_cast<int64_t>(options.row_setups->size()) != rows) {
+    fail(ErrorCode::invalid_argument, "forward", "adapters do not fit the batch",
+         {.expected = text(rows, " entries, one a row"), .got = text(options.row_setups->size())});
+  }
+  std::vector<RowSegment> segments;
+  int32_t previous = -2;
+  for (int64_t row = 0; row < rows; ++row) {
+    const int32_t setup = (*options.row_setups)[row];
+    if (setup >= static_cast<int32_t>(setups.size())) wrong_type("rowSetups", "indices into setups, or -1");
+    if (setup == previous) {
+      segments.back().last = row + 1;
+    } else {
+      segments.push_back({row, row + 1, setup < 0 ? nullptr : setups[setup]});
+    }
+    previous = setup;
+  }
+  return segments;
+}
+
+}  // namespace
+
+BatchInput to_batch(const Napi::Object& object) {
+  BatchInput batch;
+  batch.ids = to_ints(object.Get("inputIds"), "inputIds");
+  batch.row_lengths = to_ints(object.Get("rowLengths"), "rowLengths");
+  if (auto v = object.Get("tokenTypeIds"); present(v)) batch.token_types = to_ints(v, "tokenTypeIds");
+  if (auto v = object.Get("positionIds"); present(v)) batch.positions = to_ints(v, "positionIds");
+  if (auto v = object.Get("labels"); present(v)) {
+    if (v.IsTypedArray() && v.As<Napi::TypedArray>().TypedArrayType() == napi_float32_array) {
+      batch.float_labels = to_floats(v);
+    } else {
+      batch.int_labels = to_ints(v, "labels");
+    }
+  }
+  return batch;
+}
+
+PassOptions to_pass_options(const Napi::Object& object) {
+  PassOptions options;
+  auto setups = object.Get("setups").As<Napi::Array>();
+  for (uint32_t i = 0; i < setups.Length(); ++i) options.setups.push_back(to_setup(setups.Get(i)));
+  if (auto v = object.Get("rowSetups"); present(v)) options.row_setups = to_ints(v, "rowSetups");
+  if (auto v = object.Get("head"); present(v)) options.head = v.As<Napi::String>().Utf8Value();
+  if (auto v = object.Get("rowHeads"); present(v)) {
+    options.heads = to_strings(object.Get("heads"));
+    options.row_heads = to_ints(v, "rowHeads");
+  }
+  options.hidden_states = object.Get("outputHiddenStates").ToBoolean();
+  options.last_hidden_state = object.Get("outputLastHiddenState").ToBoolean();
+  return options;
+}
+
+ForwardRequest to_request(const PassOptions& options, const AdapterModel& model, int64_t rows) {
+  ForwardRequest request;
+  request.head = options.head;
+  request.hidden_states = options.hidden_states;
+  request.last_hidden_state = options.last_hidden_state;
+  if (options.row_heads) {
+    const auto count = static_cast<int64_t>(options.heads.size());
+    if (static_cast<int64_t>(options.row_heads->size()) != rows) wrong_type("rowHeads", "an entry for each row");
+    request.row_heads.resize(count);
+    for (int64_t row = 0; row < rows; ++row) {
+      const int64_t head = (*options.row_heads)[row];
+      if (head < 0 || head >= count) wrong_type("rowHeads", "indices into heads");
+      request.row_heads[head].push_back(row);
+    }
+    request.heads = options.heads;
+  }
+  request.segments = to_segments(options, model, rows);
+  return request;
+}
+
+}  // namespace ta::binding

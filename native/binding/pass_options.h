@@ -1,0 +1,35 @@
+#pragma once
+// A batch and what one pass over it is asked for, from JavaScript to the core's structs.
+
+#include "binding/convert.h"
+
+namespace ta::binding {
+
+/// A composition whose adapters still have their names.
+struct NamedSetup {
+  Composition::Kind kind = Composition::Kind::none;
+  std::string name;  ///< of the adapter, or of the fusion
+  std::vector<NamedSetup> children = {};
+  std::vector<double> weights = {};
+  std::vector<int64_t> sizes = {};
+};
+
+/// By name; indices are looked up on the engine thread.
+struct PassOptions {
+  std::vector<NamedSetup> setups;  ///< of this batch
+  /// For each row which of the setups, -1: none. Absent: all rows have the first, where there is one.
+  std::optional<std::vector<int32_t>> row_setups;
+  std::string head;
+  /// Instead of `head`: the heads of this batch, and for each row which of them.
+  std::vector<std::string> heads;
+  std::optional<std::vector<int32_t>> row_heads;
+  bool hidden_states = false;
+  bool last_hidden_state = false;
+};
+
+BatchInput to_batch(const Napi::Object& object);
+PassOptions to_pass_options(const Napi::Object& object);
+/// Throws ERR_INVALID_ARGUMENT where a name is unknown.
+ForwardRequest to_request(const PassOptions& options, const AdapterModel& model, int64_t rows);
+
+}  // namespace ta::binding

@@ -1,0 +1,91 @@
+#include "core/adapters/fuse.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/zeros_like.h>
+
+namespace ta {
+
+namespace {
+
+using Kind = Composition::Kind;
+
+const Bottleneck* last_here(const AdapterSite& site, const Composition& setup) {
+  if (setup.kind == Kind::adapter) return site.at(setup.index);
+  for (auto child = setup.children.rbegin(); child != setup.children.rend(); ++child)
+    if (const auto* found = last_here(site, *child)) return found;
+  return nullptr;
+}
+
+at::Tensor value_of(const UpProjection& u) {
+  if (!u.weight.defined()) return u.z;
+  auto value = at::matmul(u.z, u.weight.t()) + u.bias;
+  return u.scale.defined() ? value * u.scale : value * u.factor;
+}
+
+class Reader {
+ public:
+  Reader(const SiteInput& site, const at::Tensor& h, const RowLayout& rows, const at::Tensor& x)
+      : site_(site), h_(h), rows_(rows), x_(x) {}
+
+  // Nothing for a child that does not stand here.
+  std::optional<UpProjection> read(const Composition& child) const {
+    if (child.kind == Kind::none) return UpProjection{at::zeros_like(h_), {}, {}, {}, 1};
+    if (!site_.site.has_any(child)) return std::nullopt;
+    switch (child.kind) {
+      case Kind::adapter:
+        return site_.site.at(child.index)->up_projection(x_, rows_, site_.random);
+      case Kind::stack:
+        return read_stack(child);
+      case Kind::average:
+        return read_average(child);
+      default:
+        return UpProjection{run_composition(site_, child, h_, rows_)->o - h_, {}, {}, {}, 1};
+    }
+  }
+
+ private:
+  // Those before the last run as they would alone; the last gives its up-projection of what they leave.
+  std::optional<UpProjection> read_stack(const Composition& stack) const {
+    std::vector<const Composition*> here;
+    for (const auto& child : stack.children)
+      if (site_.site.has_any(child)) here.push_back(&child);
+    if (here.size() == 1) return read(*here[0]);
+    auto o = h_;
+    for (size_t i = 0; i + 1 < here.size(); ++i) o = run_composition(site_, *here[i], o, rows_)->o;
+    const auto* last = here.back()->kind == Kind::adapter ? site_.site.at(here.back()->index) : nullptr;
+    if (last == nullptr) return Reader(site_, o, rows_, x_).read(*here.back());
+    return last->up_projection(last->enter(o, site_.r, site_.norm).x, rows_, site_.random);
+  }
+
+  std::optional<UpProjection> read_average(const Composition& average) const {
+    at::Tensor sum = at::zeros_like(h_);
+    for (size_t i = 0; i < average.children.size(); ++i)
+      if (auto u = read(average.children[i])) sum = sum + value_of(*u) * average.weights[i];
+    return UpProjection{sum, {}, {}, {}, 1};
+  }
+
+  const SiteInput& site_;
+  const at::Tensor& h_;
+  const RowLayout& rows_;
+  const at::Tensor& x_;
+};
+
+}  // namespace
+
+std::optional<Partial> fuse(const SiteInput& site, const Composition& setup, const at::Tensor& h,
+                            const RowLayout& rows) {
+  const auto* last = last_here(site.site, setup);
+  const auto fusion = std::static_pointer_cast<Fusion>(site.site.fusions()->module(setup.index));
+  if (last == nullptr || fusion == nullptr) return std::nullopt;
+  const auto [x, rho] = last->enter(h, site.r, site.norm);
+  const Reader reader(site, h, rows, x);
+  std::vector<UpProjection> inputs;
+  for (const auto& child : setup.children)
+    if (auto u = reader.read(child)) inputs.push_back(std::move(*u));
+  const auto& q = fusion->config().query_before_ln && !last->config().is_parallel ? h : x;
+  auto context = fusion->forward(q, inputs, rho, site.random, nullptr);
+  return Partial{fusion->config().residual_before ? context : context + rho, last->config().original_ln_after};
+}
+
+}  // namespace ta

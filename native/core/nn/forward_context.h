@@ -1,0 +1,31 @@
+#pragma once
+// What a forward pass carries besides the tokens: how rows lie, what each row passes through, and dropout's random
+// numbers. It is data, made anew for each batch; nothing in the module tree changes when it does.
+
+#include <memory>
+#include <vector>
+
+#include "core/nn/composition.h"
+#include "core/nn/packed_batch.h"
+
+namespace ta {
+
+class Random;
+
+/// Rows first .. last-1 pass through `setup`; null: the base model alone.
+struct RowSegment {
+  int64_t first = 0;
+  int64_t last = 0;
+  std::shared_ptr<const Composition> setup;
+};
+
+/// Refers to its parts, which the caller keeps: a copy with another layout costs nothing.
+struct ForwardContext {
+  const RowLayout* layout = nullptr;                  ///< of the tokens that are handed on with it
+  const std::vector<RowSegment>* segments = nullptr;  ///< null or empty: the base model alone
+  Random* random = nullptr;                           ///< dropout acts where set: training
+
+  ForwardContext with(const RowLayout& rows) const { return {&rows, segments, random}; }
+};
+
+}  // namespace ta
