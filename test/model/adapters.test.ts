@@ -1,5 +1,5 @@
 import test from 'ava'
-import { type Model } from '../../lib/index.js'
+import type { Model } from '../../lib/index.js'
 import { hidden, largestDifference, layers, load, moved, snapshot, tinyRows } from './support.js'
 
 const inputIds = tinyRows(4).map((row) => row.inputIds)
