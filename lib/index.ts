@@ -13,6 +13,7 @@ export {
   type AverageOptions,
   BatchSplit,
   type Composition,
+  type CompositionBlock,
   Fuse,
   MultiTask,
   Parallel,
@@ -52,6 +53,7 @@ export type { ForwardOptions, LoadOptions, PredictOptions } from './model/option
 export type { ForwardOutputs, Tensor } from './model/outputs.js'
 export type { Prediction } from './model/predict.js'
 export type { AdapterSetup, RowAdapters, TaskIds } from './model/setup.js'
+export type { LoadSetupOptions, SaveSetupOptions } from './model/setup-files.js'
 export type { AdapterSummary, ModelSummary } from './model/summary.js'
 export { setNumThreads } from './model/threads.js'
 export type { TokenPrediction } from './model/token-answers.js'

@@ -23,6 +23,7 @@ export const headWeightFiles: Readonly<Record<FolderFormat, string>> = {
   pt: 'model_head.pt'
 }
 
+export const setupConfigFile = 'adapter_setup.json'
 export const fusionConfigFile = 'adapter_fusion_config.json'
 
 export const fusionWeightFiles: Readonly<Record<FolderFormat, string>> = {
@@ -48,7 +49,7 @@ const strangers: Readonly<Record<string, string>> = {
   'adapter_model.safetensors': 'a PEFT adapter',
   'adapter_model.bin': 'a PEFT adapter',
   [fusionConfigFile]: 'an AdapterFusion',
-  'adapter_setup.json': 'a whole adapter setup; each of its sub-folders is an adapter',
+  [setupConfigFile]: 'a whole setup, which loadAdapterSetup loads; each of its sub-folders is an adapter',
   [headConfigFile]: 'a head alone, or a model with one',
   'model.safetensors': 'a model',
   'pytorch_model.bin': 'a model'

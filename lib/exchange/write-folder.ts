@@ -20,7 +20,7 @@ import {
 import { fusionFloatKeys, fusionJson, type SavedFusion } from './fusion-folder.js'
 
 /** The release of the adapter library whose files these are: Python compares the part after the first point. */
-const version = 'adapters.1.2.0'
+export const folderVersion = 'adapters.1.2.0'
 
 const modelClasses: Readonly<Record<ModelType, string>> = {
   bert: 'BertAdapterModel',
@@ -159,11 +159,11 @@ function modelFields(model: ModelConfig): Record<string, unknown> {
     model_class: modelClasses[model.modelType],
     model_name: model.nameOrPath,
     model_type: model.modelType,
-    version
+    version: folderVersion
   }
 }
 
-function writeSynced(file: string, text: string): void {
+export function writeSynced(file: string, text: string): void {
   const handle = openSync(file, 'w')
   try {
     writeFileSync(handle, text)

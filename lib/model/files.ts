@@ -1,3 +1,4 @@
+import type { CompositionBlock } from '../config/composition.js'
 import { nativeCall } from '../native/errors.js'
 import {
   type LoadAdapterOptions,
@@ -14,6 +15,8 @@ import { type LoadFusionOptions, loadAdapterFusion, type SaveFusionOptions, save
 import { HeadAdders } from './heads.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
+import type { AdapterSetup } from './setup.js'
+import { type LoadSetupOptions, loadAdapterSetup, type SaveSetupOptions, saveAdapterSetup } from './setup-files.js'
 
 /** A model's calls that write and read folders, and values by name. */
 export abstract class ModelFiles extends HeadAdders {
@@ -76,5 +79,24 @@ export abstract class ModelFiles extends HeadAdders {
   async loadAdapterFusion(source: string, options: LoadFusionOptions = {}): Promise<string> {
     this.configurable('loadAdapterFusion')
     return await loadAdapterFusion(this.#model, source, options)
+  }
+
+  /**
+   * Writes a whole setup: a folder for each of its adapters and fusions, and how they stand together. Python's
+   * `load_adapter_setup` reads it.
+   */
+  async saveAdapterSetup(
+    folder: string,
+    setup: Exclude<AdapterSetup, null>,
+    options: SaveSetupOptions = {}
+  ): Promise<void> {
+    this.usable('saveAdapterSetup')
+    await saveAdapterSetup(this.#model, folder, setup, options)
+  }
+
+  /** Loads the folder of a whole setup; gives the setup, for setActiveAdapters or a call. */
+  async loadAdapterSetup(folder: string, options: LoadSetupOptions = {}): Promise<CompositionBlock> {
+    this.configurable('loadAdapterSetup')
+    return await loadAdapterSetup(this.#model, folder, options)
   }
 }

@@ -32,3 +32,10 @@ function asFuse(adapters: readonly string[] | Fuse): Fuse {
   if (block.type === 'Fuse') return block
   throw check.typeError('addAdapterFusion', "names of adapters, or a block such as Fuse('a', 'b')", adapters)
 }
+
+/** An adapter that a fusion reads cannot go before it. */
+export function checkUnread(adapter: string, fusions: ReadonlyMap<string, AdapterFusion>): void {
+  const readers = [...fusions].flatMap(([name, { adapters }]) => (adapters.includes(adapter) ? [`'${name}'`] : []))
+  if (readers.length === 0) return
+  throw check.valueError('deleteAdapter', `the fusion ${readers.join(', ')} reads '${adapter}'; delete it first`)
+}

@@ -9,14 +9,13 @@ import type { Row } from '../data/dataset.js'
 import { labelsTokens } from '../data/labels.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
-import type { NativeForwardOptions, NativeModel, NativeTrainable, ParameterInfo, TensorData } from '../native/types.js'
-import { ModelFiles } from './files.js'
-import { type AdapterFusion, fusionOf } from './fusions.js'
+import type { NativeForwardOptions, NativeModel, NativeTrainable, TensorData } from '../native/types.js'
+import { type AdapterFusion, checkUnread, fusionOf } from './fusions.js'
 import { type AddOptions, isTaken } from './heads.js'
 import { type ForwardInputs, packInputs, repeatInputs } from './inputs.js'
-import { pathPattern } from './module-path.js'
+import { ModelNames } from './names.js'
 import { checkOptions, type ForwardOptions, type PredictOptions } from './options.js'
-import { type ForwardOutputs, layOut, type Tensor } from './outputs.js'
+import { type ForwardOutputs, layOut } from './outputs.js'
 import { type Prediction, predict } from './predict.js'
 import { seedFor } from './seed.js'
 import {
@@ -26,6 +25,7 @@ import {
   checkKnown,
   type Known,
   nativeSetups,
+  type RowAdapters,
   setupNames
 } from './setup.js'
 import { isBaseParameter, type ModelSummary, summarize } from './summary.js'
@@ -37,7 +37,7 @@ const nothing: NativeTrainable = { adapters: [], heads: [], base: [], frozen: []
  * A pretrained encoder with adapters and heads: what PyTorch's `*AdapterModel` classes are, under the same parameter names.
  * Made by AutoModel. Configuration calls take effect at once and throw ERR_BUSY while a training run holds the model.
  */
-export class Model extends ModelFiles {
+export class Model extends ModelNames {
   readonly config: ModelConfig
   /** Undefined where the model's folder has none: rows must then be ids. */
   readonly tokenizer: TextTokenizer | undefined
@@ -78,7 +78,7 @@ export class Model extends ModelFiles {
 
   /** @param config preset, shorthand, file, AdapterConfig or its fields. Default 'seq_bn'. */
   addAdapter(name: string, config: AdapterConfigSource = 'seq_bn', options: AddOptions = {}): void {
-    this.#configurable('addAdapter')
+    this.configurable('addAdapter')
     const replaces = isTaken('adapter', name, this.#adapters, options)
     const loaded = AdapterConfig.load(config)
     const parts = loaded.method === 'union' ? loaded.configs : [loaded]
@@ -89,15 +89,10 @@ export class Model extends ModelFiles {
   }
 
   deleteAdapter(name: string): void {
-    this.#configurable('deleteAdapter')
+    this.configurable('deleteAdapter')
     checkKnown('deleteAdapter', name, new Set(this.#adapters.keys()))
-    const users = [...this.#fusions].flatMap(([fusion, { adapters }]) =>
-      adapters.includes(name) ? [`'${fusion}'`] : []
-    )
-    if (users.length > 0) {
-      throw check.valueError('deleteAdapter', `the fusion ${users.join(', ')} reads '${name}'; delete it first`)
-    }
-    const runs = setupNames(this.#active, this.#known).includes(name)
+    checkUnread(name, this.#fusions)
+    const runs = setupNames(this.#active, this.known).includes(name)
     nativeCall(() => this.#native.deleteAdapter(name))
     this.#adapters.delete(name)
     if (runs) this.#active = null
@@ -121,9 +116,9 @@ export class Model extends ModelFiles {
     config: FusionConfigSource = 'dynamic',
     options: AddOptions & { readonly name?: string | undefined } = {}
   ): string {
-    this.#configurable('addAdapterFusion')
+    this.configurable('addAdapterFusion')
     const { name: given, ...rest } = options
-    const { name, fusion } = fusionOf(adapters, config, given, this.#known)
+    const { name, fusion } = fusionOf(adapters, config, given, this.known)
     const replaces = isTaken('fusion', name, this.#fusions, rest)
     const native = nativeFusionConfig(fusion.config, this.config.attentionProbsDropoutProb)
     const seed = seedFor(this.#seed, `fusion ${name}`)
@@ -134,7 +129,7 @@ export class Model extends ModelFiles {
   }
 
   deleteAdapterFusion(name: string): void {
-    this.#configurable('deleteAdapterFusion')
+    this.configurable('deleteAdapterFusion')
     checkKnown('deleteAdapterFusion', name, new Set(this.#fusions.keys()))
     const runs = fuseBlocks(this.#active).some((fuse) => fusionName(fuse) === name)
     nativeCall(() => this.#native.deleteFusion(name))
@@ -154,7 +149,7 @@ export class Model extends ModelFiles {
 
   /** A head from its config. The first head becomes the active one. */
   addHead(name: string, config: HeadConfig, options: AddOptions = {}): void {
-    this.#configurable('addHead')
+    this.configurable('addHead')
     const replaces = isTaken('head', name, this.#heads, options)
     const native = nativeHeadConfig(this.#withDropout(config))
     nativeCall(() => this.#native.addHead(name, native, seedFor(this.#seed, `head ${name}`), replaces))
@@ -164,7 +159,7 @@ export class Model extends ModelFiles {
   }
 
   deleteHead(name: string): void {
-    this.#configurable('deleteHead')
+    this.configurable('deleteHead')
     checkKnown('deleteHead', name, new Set(this.#heads.keys()))
     nativeCall(() => this.#native.deleteHead(name))
     this.#heads.delete(name)
@@ -176,8 +171,8 @@ export class Model extends ModelFiles {
 
   /** Which adapters run where a call names none. Also makes the head of the last one the active head, if it has one. */
   setActiveAdapters(setup: AdapterSetup): void {
-    this.#configurable('setActiveAdapters')
-    setupNames(setup, this.#known, 'setActiveAdapters')
+    this.configurable('setActiveAdapters')
+    setupNames(setup, this.known, 'setActiveAdapters')
     this.#active = setup
     const last = lastAdapter(setup)
     if (last !== null && this.#heads.has(last)) this.#activeHead = last
@@ -192,7 +187,7 @@ export class Model extends ModelFiles {
   }
 
   set activeHead(name: string | null) {
-    this.#configurable('activeHead')
+    this.configurable('activeHead')
     this.#activeHead = name === null ? null : checkKnown('activeHead', name, new Set(this.#heads.keys()))
   }
 
@@ -200,8 +195,8 @@ export class Model extends ModelFiles {
 
   /** Activates the setup and trains its adapters with the active head; everything else is frozen. */
   trainAdapter(setup: Exclude<AdapterSetup, null>): void {
-    this.#configurable('trainAdapter')
-    const adapters = setupNames(setup, this.#known, 'trainAdapter')
+    this.configurable('trainAdapter')
+    const adapters = setupNames(setup, this.known, 'trainAdapter')
     this.setActiveAdapters(setup)
     this.#setTrainable({ ...nothing, adapters, heads: this.#activeHeads })
   }
@@ -214,9 +209,9 @@ export class Model extends ModelFiles {
     setup: Exclude<AdapterSetup, null>,
     options: { readonly unfreezeAdapters?: boolean | undefined } = {}
   ): void {
-    this.#configurable('trainAdapterFusion')
+    this.configurable('trainAdapterFusion')
     checkOptions(options, ['unfreezeAdapters'])
-    const names = setupNames(setup, this.#known, 'trainAdapterFusion')
+    const names = setupNames(setup, this.known, 'trainAdapterFusion')
     const fusions = fuseBlocks(parseComposition(setup)).map(fusionName)
     if (fusions.length === 0) {
       throw check.valueError('trainAdapterFusion', "expected a setup with a Fuse block, such as Fuse('a', 'b')")
@@ -228,17 +223,17 @@ export class Model extends ModelFiles {
 
   /** Trains a head alone, on the features of the base model and the active adapters. */
   trainHead(name: string): void {
-    this.#configurable('trainHead')
+    this.configurable('trainHead')
     this.activeHead = name
     this.#setTrainable({ ...nothing, heads: [name] })
   }
 
   /** Full fine-tuning: the base model, the active adapters and the active head. */
   trainAll(): void {
-    this.#configurable('trainAll')
+    this.configurable('trainAll')
     this.#setTrainable({
       ...nothing,
-      adapters: setupNames(this.#active, this.#known),
+      adapters: setupNames(this.#active, this.known),
       fusions: fuseBlocks(this.#active).map(fusionName),
       heads: this.#activeHeads,
       base: this.#baseNames()
@@ -255,7 +250,7 @@ export class Model extends ModelFiles {
    * gradient and keeps every bit, under weight decay too.
    */
   freeze(isFrozen: (name: string) => boolean): void {
-    this.#configurable('freeze')
+    this.configurable('freeze')
     if (typeof isFrozen !== 'function') throw check.typeError('freeze', 'a function of a parameter’s name', isFrozen)
     const what = trainableUnless(isFrozen, this.namedParameters(), {
       adapters: [...this.#adapters.keys()],
@@ -265,40 +260,19 @@ export class Model extends ModelFiles {
     this.#setTrainable(what)
   }
 
-  // ---- names ----
-
-  /** Module paths in PyTorch's order; with a pattern (`bert.encoder.layer.*.output`) those that match. */
-  namedModules(pattern?: string): string[] {
-    this.#usable('namedModules')
-    const paths = nativeCall(() => this.#native.namedModules()).map(({ path }) => path)
-    return pattern === undefined ? paths : paths.filter(pathPattern(check.checkString('pattern', pattern)))
-  }
-
-  /** Every parameter once, in PyTorch's order, with its shape and whether it trains. */
-  namedParameters(): ParameterInfo[] {
-    this.#usable('namedParameters')
-    return nativeCall(() => this.#native.namedParameters())
-  }
-
-  /** A copy of one parameter's values. */
-  parameter(name: string): Tensor {
-    this.#usable('parameter')
-    return nativeCall(() => this.#native.parameter(check.checkString('name', name)))
-  }
-
   adapterSummary(): ModelSummary {
-    const active = setupNames(this.#active, this.#known)
+    const active = setupNames(this.#active, this.known)
     return summarize(this.namedParameters(), this.#adapters, new Set(active), new Set(this.#trains.adapters))
   }
 
   // ---- work ----
 
   async forward(inputs: ForwardInputs, options: ForwardOptions = {}): Promise<ForwardOutputs> {
-    this.#usable('forward')
+    this.usable('forward')
     checkOptions(options, ['adapters', 'head', 'outputHiddenStates', 'taskIds'])
     const head = this.#headFor(options.head)
     const given = packInputs(inputs, this.config, head.config)
-    const packed = repeatInputs(given, this.#channels(options))
+    const packed = repeatInputs(given, channelCount(this.#adaptersOf(options)))
     const native = this.#passOptions(options, head.name, { rows: given.rows, taskIds: options.taskIds })
     const result = await nativeCall(() => this.#native.forward(packed.batch, native))
     return layOut(result, packed, head.config !== undefined && labelsTokens(head.config))
@@ -306,7 +280,7 @@ export class Model extends ModelFiles {
 
   /** Answers rows of text or ids, in their order. */
   async predict(rows: readonly (Row | string)[], options: PredictOptions = {}): Promise<Prediction[]> {
-    this.#usable('predict')
+    this.usable('predict')
     return predict(this, rows, options)
   }
 
@@ -315,11 +289,11 @@ export class Model extends ModelFiles {
     inputs: ForwardInputs,
     options: Omit<ForwardOptions, 'outputHiddenStates'> = {}
   ): Promise<{ loss: number; gradients: Map<string, TensorData> }> {
-    this.#configurable('gradients')
+    this.configurable('gradients')
     checkOptions(options, ['adapters', 'head', 'taskIds'])
     const head = this.#headFor(options.head)
     const given = packInputs(inputs, this.config, head.config)
-    const packed = repeatInputs(given, this.#channels(options))
+    const packed = repeatInputs(given, channelCount(this.#adaptersOf(options)))
     const native = this.#passOptions(options, head.name, { rows: given.rows, taskIds: options.taskIds })
     return await nativeCall(() => this.#native.gradients(packed.batch, native))
   }
@@ -343,13 +317,13 @@ export class Model extends ModelFiles {
 
   /** @internal The handle, for lib/training. */
   get native(): NativeModel {
-    this.#usable('model')
+    this.usable('model')
     return this.#native
   }
 
   /** @internal A run holds the model: nothing about it may change until the returned function is called. */
   hold(who: string): () => void {
-    this.#configurable(who)
+    this.configurable(who)
     this.#holder = who
     return () => {
       this.#holder = null
@@ -363,29 +337,23 @@ export class Model extends ModelFiles {
 
   /** @internal What setups may name. */
   get known(): Known {
-    return this.#known
+    return { adapters: new Set(this.#adapters.keys()), fusions: new Set(this.#fusions.keys()) }
   }
 
   // ---- inside ----
-
-  get #known(): Known {
-    return { adapters: new Set(this.#adapters.keys()), fusions: new Set(this.#fusions.keys()) }
-  }
 
   get #activeHeads(): readonly string[] {
     return this.#activeHead === null ? [] : [this.#activeHead]
   }
 
-  #channels(options: ForwardOptions): number {
-    const adapters = options.adapters === undefined ? this.#active : options.adapters
-    return Array.isArray(adapters) ? 1 : channelCount(adapters as AdapterSetup)
+  #adaptersOf({ adapters = this.#active }: ForwardOptions): RowAdapters {
+    return adapters
   }
 
   #passOptions(options: ForwardOptions, head: string | null, batch: BatchRows): NativeForwardOptions {
-    const adapters = options.adapters === undefined ? this.#active : options.adapters
     const hidden = options.outputHiddenStates ?? false
     return {
-      ...nativeSetups(adapters, batch, this.#known),
+      ...nativeSetups(this.#adaptersOf(options), batch, this.known),
       head,
       outputHiddenStates: hidden,
       outputLastHiddenState: hidden
@@ -414,20 +382,12 @@ export class Model extends ModelFiles {
   }
 
   protected override usable(operation: string): void {
-    this.#usable(operation)
-  }
-
-  protected override configurable(operation: string): void {
-    this.#configurable(operation)
-  }
-
-  #usable(operation: string): void {
     if (!this.#disposed) return
     throw new AdapterError('ERR_DISPOSED', operation, 'the model was disposed of', { hint: 'Load it again to go on' })
   }
 
-  #configurable(operation: string): void {
-    this.#usable(operation)
+  protected override configurable(operation: string): void {
+    this.usable(operation)
     if (this.#holder === null) return
     throw new AdapterError('ERR_BUSY', operation, `${this.#holder} holds the model`, {
       hint: 'Wait until the run ends, or abort it'

@@ -9,6 +9,7 @@ import {
   parseComposition
 } from '../config/composition.js'
 import { didYouMean } from '../config/nearest.js'
+import { AdapterError } from '../native/errors.js'
 import type { NativeForwardOptions, NativeSetup } from '../native/types.js'
 
 /** A name, a block of names such as `Stack('en', 'qa')`, or null: the base model alone. */
@@ -59,9 +60,10 @@ export interface SetupRow {
 }
 
 /** How many answers each row has: 1, or with Parallel as many as it has children. */
-export function channelCount(setup: AdapterSetup): number {
-  if (setup === null || typeof setup === 'string') return 1
-  const counts = setup.children.map(channelCount)
+export function channelCount(adapters: RowAdapters): number {
+  if (adapters === null || typeof adapters === 'string' || Array.isArray(adapters)) return 1
+  const setup = adapters as CompositionBlock
+  const counts = setup.children.map((child) => channelCount(child))
   if (setup.type === 'Parallel') return counts.reduce((sum, count) => sum + count, 0)
   const several = [...new Set(counts.filter((count) => count > 1))]
   if (several.length > 1) {
@@ -130,6 +132,15 @@ function taskIndex(setup: CompositionBlock, { row, rows, taskIds }: SetupRow): n
   const id = taskIds[row]
   if (typeof id === 'number') return check.checkInteger(`taskIds[${row}]`, id, 0, options.length - 1)
   return options.indexOf(check.checkOneOf(`taskIds[${row}]`, id, options))
+}
+
+/** Refuses blocks that tell rows of a batch apart where the caller knows no batch. */
+export function requireUniform(setup: AdapterSetup, operation: string): void {
+  if (isUniform(setup)) return
+  throw new AdapterError('ERR_UNSUPPORTED', operation, `${formatComposition(setup)} tells the rows of a batch apart`, {
+    expected: 'the same setup for every row: names, Stack, Fuse, Split, Average',
+    hint: 'BatchSplit, MultiTask and Parallel work in forward, gradients and predict.'
+  })
 }
 
 /** Whether all rows of a batch have the same setup, whatever their number and place. */

@@ -45,6 +45,11 @@ export async function saveCheckpoint(
     for (const name of model.heads.keys()) {
       if (!model.adapters.has(name)) await model.saveHead(join(stage, name), name)
     }
+    for (const name of model.adapterFusions.keys()) {
+      // A fusion may be called like an adapter.
+      const own = model.adapters.has(name) || model.heads.has(name) ? `${name} (fusion)` : name
+      await model.saveAdapterFusion(join(stage, own), name)
+    }
     await nativeCall(() => native.saveCheckpoint(join(stage, trainingFile), JSON.stringify(saved)))
   })
   removeOldest(args.outputDir, args.saveTotalLimit)

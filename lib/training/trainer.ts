@@ -3,6 +3,7 @@ import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments 
 import type { Dataset } from '../data/dataset.js'
 import { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
+import { requireUniform } from '../model/setup.js'
 import { AdapterError } from '../native/errors.js'
 import { EncodedDataset, type Evaluation, evaluateEncoded, requireHead } from './evaluate.js'
 import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
@@ -79,6 +80,7 @@ export class AdapterTrainer {
     const { signal } = options
     signal?.throwIfAborted()
     const { config } = requireHead(this.model, 'train')
+    requireUniform(this.model.activeAdapters, 'train')
     const release = this.model.hold('a training run')
     try {
       const train = await EncodedDataset.of(this.#trainDataset, this.model, config, 'trainDataset')

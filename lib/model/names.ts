@@ -1,0 +1,33 @@
+import * as check from '../config/check.js'
+import { nativeCall } from '../native/errors.js'
+import type { NativeModel, ParameterInfo } from '../native/types.js'
+import { ModelFiles } from './files.js'
+import type { Model } from './model.js'
+import { pathPattern } from './module-path.js'
+import type { Tensor } from './outputs.js'
+
+/** A model's modules and parameters by PyTorch's names. */
+export abstract class ModelNames extends ModelFiles {
+  get #native(): NativeModel {
+    return (this as unknown as Model).native
+  }
+
+  /** Module paths in PyTorch's order; with a pattern (`bert.encoder.layer.*.output`) those that match. */
+  namedModules(pattern?: string): string[] {
+    this.usable('namedModules')
+    const paths = nativeCall(() => this.#native.namedModules()).map(({ path }) => path)
+    return pattern === undefined ? paths : paths.filter(pathPattern(check.checkString('pattern', pattern)))
+  }
+
+  /** Every parameter once, in PyTorch's order, with its shape and whether it trains. */
+  namedParameters(): ParameterInfo[] {
+    this.usable('namedParameters')
+    return nativeCall(() => this.#native.namedParameters())
+  }
+
+  /** A copy of one parameter's values. */
+  parameter(name: string): Tensor {
+    this.usable('parameter')
+    return nativeCall(() => this.#native.parameter(check.checkString('name', name)))
+  }
+}

@@ -1,0 +1,71 @@
+import { existsSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import * as check from '../config/check.js'
+import {
+  adapterNames,
+  type CompositionBlock,
+  compositionFromJson,
+  compositionToJson,
+  fuseBlocks,
+  fusionName,
+  parseComposition
+} from '../config/composition.js'
+import { pythonJson } from '../config/python-json.js'
+import { inFile, readJsonObject } from '../config/read-json.js'
+import { setupConfigFile } from '../exchange/folder-files.js'
+import { folderVersion, writeSynced } from '../exchange/write-folder.js'
+import { AdapterError } from '../native/errors.js'
+import type { LoadAdapterOptions, SaveAdapterOptions } from './exchange.js'
+import type { Model } from './model.js'
+import { checkOptions } from './options.js'
+import { type AdapterSetup, setupNames } from './setup.js'
+
+export type SaveSetupOptions = Pick<SaveAdapterOptions, 'format' | 'withHead'>
+export type LoadSetupOptions = Pick<LoadAdapterOptions, 'withHead' | 'overwriteOk' | 'setActive'>
+
+/** A folder for each adapter and fusion that the setup names, and adapter_setup.json, last: it says that all are there. */
+export async function saveAdapterSetup(
+  model: Model,
+  folder: string,
+  setup: Exclude<AdapterSetup, null>,
+  options: SaveSetupOptions
+): Promise<void> {
+  check.checkNonEmptyString('folder', folder)
+  checkOptions(options, ['format', 'withHead'])
+  const block = parseComposition(setup)
+  for (const name of setupNames(block, model.known, 'setup')) await model.saveAdapter(join(folder, name), name, options)
+  for (const name of fusionsIn(block)) {
+    await model.saveAdapterFusion(join(folder, name), name, { format: options.format })
+  }
+  mkdirSync(folder, { recursive: true })
+  const json = { adapter_setup: compositionToJson(block), head_setup: null, version: folderVersion }
+  writeSynced(join(folder, setupConfigFile), pythonJson(json, { indent: 2 }))
+}
+
+/** Loads what the folder's adapter_setup.json names; gives the setup. */
+export async function loadAdapterSetup(
+  model: Model,
+  folder: string,
+  options: LoadSetupOptions
+): Promise<CompositionBlock> {
+  checkOptions(options, ['withHead', 'overwriteOk', 'setActive'])
+  const { withHead, overwriteOk, setActive = false } = options
+  const file = join(check.checkNonEmptyString('folder', folder), setupConfigFile)
+  const operation = 'read the setup folder'
+  if (!existsSync(file)) {
+    throw new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} holds no setup`, {
+      expected: setupConfigFile,
+      hint: 'An adapter is loaded with loadAdapter, a fusion with loadAdapterFusion.'
+    })
+  }
+  const json = readJsonObject(file, operation)
+  const setup = inFile(file, operation, () => compositionFromJson(json['adapter_setup']))
+  for (const name of adapterNames(setup)) {
+    await model.loadAdapter(join(folder, name), { as: name, withHead, overwriteOk })
+  }
+  for (const name of fusionsIn(setup)) await model.loadAdapterFusion(join(folder, name), { as: name, overwriteOk })
+  if (setActive) model.setActiveAdapters(setup)
+  return setup
+}
+
+const fusionsIn = (setup: CompositionBlock): string[] => [...new Set(fuseBlocks(setup).map(fusionName))]

@@ -1,0 +1,257 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import {
+  type AdapterSetup,
+  AdapterTrainer,
+  Average,
+  BatchSplit,
+  evaluate,
+  Fuse,
+  type Model,
+  MultiTask,
+  Parallel,
+  Split,
+  Stack
+} from '../../lib/index.js'
+import { hidden, largestDifference, load, moved, scratch, snapshot, tinyRows } from './support.js'
+
+/** Rounding: a batch is multiplied in other blocks than a row alone. */
+const tolerance = 2e-5
+
+/** Four adapters at different places with heads of 2 to 5 labels, all far from their start, and a fusion of two. */
+async function withFour(t: ExecutionContext): Promise<Model> {
+  const model = await load(t)
+  const configs = ['seq_bn', 'double_seq_bn', 'par_bn[reduction_factor=4]', 'seq_bn[leave_out=[0]]']
+  configs.forEach((config, i) => {
+    model.addAdapter('abcd'[i] ?? '', config)
+    model.addClassificationHead('abcd'[i] ?? '', { numLabels: 2 + i })
+  })
+  model.addAdapterFusion(['a', 'd'], 'dynamic', { name: 'f' })
+  disturb(model)
+  return model
+}
+
+function disturb(model: Model): void {
+  const values = model.namedParameters().flatMap(({ name, shape }) => {
+    if (!/\.adapters\.|adapter_fusion_layer|^heads\./.test(name)) return []
+    const { data } = model.parameter(name)
+    return [[name, { data: data.map((value, i) => value + Math.sin(i * 7 + name.length) / 4), shape }] as const]
+  })
+  model.loadStateDict(new Map(values))
+}
+
+const rows = tinyRows(5, { seed: 3, from: 6, to: 6 })
+rows[4] = { inputIds: [9], label: 0 }
+const inputIds = rows.map((row) => row.inputIds)
+
+async function alone(model: Model, row: number, setup: AdapterSetup): Promise<Float32Array> {
+  const { logits } = await model.forward({ inputIds: [inputIds[row] ?? []] }, { adapters: setup, head: 'a' })
+  return logits?.data ?? new Float32Array()
+}
+
+/** Rows of a batch under one setup are what each gives alone under its own. */
+async function checkRows(
+  t: ExecutionContext,
+  model: Model,
+  setup: AdapterSetup,
+  own: AdapterSetup[],
+  taskIds?: (string | number)[]
+) {
+  const { logits } = await model.forward({ inputIds }, { adapters: setup, head: 'a', taskIds })
+  for (const [row, single] of own.entries()) {
+    const got = logits?.data.subarray(row * 2, row * 2 + 2) ?? []
+    t.true(largestDifference(got, await alone(model, row % inputIds.length, single)) < tolerance, `row ${row}`)
+  }
+}
+
+test('BatchSplit: each child its rows, in their order; empty parts, nested, null', async (t) => {
+  const model = await withFour(t)
+  await checkRows(t, model, BatchSplit('a', 'b', { batchSizes: [2, 3] }), ['a', 'a', 'b', 'b', 'b'])
+  await checkRows(t, model, BatchSplit('a', null, 'c', { batchSizes: [0, 3, 2] }), [null, null, null, 'c', 'c'])
+  const nested = BatchSplit(BatchSplit('a', 'b', { batchSizes: [1, 1] }), Stack('c', 'd'), { batchSizes: [2, 3] })
+  await checkRows(t, model, nested, ['a', 'b', Stack('c', 'd'), Stack('c', 'd'), Stack('c', 'd')])
+  const inside = Stack('a', BatchSplit('b', 'c', { batchSizes: [4, 1] }))
+  await checkRows(t, model, inside, [
+    Stack('a', 'b'),
+    Stack('a', 'b'),
+    Stack('a', 'b'),
+    Stack('a', 'b'),
+    Stack('a', 'c')
+  ])
+  await t.throwsAsync(model.forward({ inputIds }, { adapters: BatchSplit('a', 'b', { batchSizes: 3 }) }), {
+    message: /its sizes are for 6 rows, and 5 came/
+  })
+})
+
+test('MultiTask: each row goes to the child that its task id names', async (t) => {
+  const model = await withFour(t)
+  const setup = MultiTask('a', Stack('b', 'c'), 'd')
+  await checkRows(t, model, setup, ['d', 'a', Stack('b', 'c'), 'a', 'd'], [2, 'a', 1, 0, 'd'])
+  const split = BatchSplit(MultiTask('a', 'b'), 'c', { batchSizes: [3, 2] })
+  await checkRows(t, model, split, ['b', 'a', 'b', 'c', 'c'], ['b', 'a', 'b', 'a', 'a'])
+  const wrong = (taskIds?: (string | number)[]) => model.forward({ inputIds }, { adapters: setup, taskIds })
+  await t.throwsAsync(wrong(), { message: /taskIds: MultiTask needs one for each row: one of a, Stack\[b, c\], d/ })
+  await t.throwsAsync(wrong([0, 1]), { message: /2 task ids for 5 rows/ })
+  await t.throwsAsync(wrong([0, 1, 2, 3, 0]), { message: /taskIds\[3\].*got 3/ })
+  await t.throwsAsync(wrong(['a', 'a', 'a', 'a', 'dd']), { message: /taskIds\[4\].*Did you mean 'd'/ })
+})
+
+test('Parallel: every row once for each child, one child after the other', async (t) => {
+  const model = await withFour(t)
+  const five = (setup: AdapterSetup) => Array.from({ length: 5 }, () => setup)
+  await checkRows(t, model, Parallel('a', Stack('b', 'c'), null), [
+    ...five('a'),
+    ...five(Stack('b', 'c')),
+    ...five(null)
+  ])
+  await checkRows(t, model, Stack('a', Parallel('b', 'c')), [...five(Stack('a', 'b')), ...five(Stack('a', 'c'))])
+  const both = Stack(Parallel('a', 'b'), Parallel('c', 'd'))
+  await checkRows(t, model, both, [...five(Stack('a', 'c')), ...five(Stack('b', 'd'))])
+  const uneven = Stack(Parallel('a', 'b'), Parallel('a', 'b', 'c'))
+  await t.throwsAsync(model.forward({ inputIds }, { adapters: uneven }), { message: /have 2 and 3 children/ })
+
+  const hiddenStates = await model.forward({ inputIds }, { adapters: Parallel('a', 'b'), head: null })
+  t.deepEqual(hiddenStates.lastHiddenState?.shape, [10, 6, hidden])
+  const answers = await model.predict(rows, { adapters: Parallel('a', 'b') })
+  t.deepEqual(
+    answers.map(({ logits }) => logits.length),
+    [2, 2, 2, 2, 2, 3, 3, 3, 3, 3]
+  )
+})
+
+test('predict: heads follow the rows through every block', async (t) => {
+  const model = await withFour(t)
+  const setup = BatchSplit('a', Average('a', 'c'), Fuse('a', 'd', { name: 'f' }), { batchSizes: [1, 2, 2] })
+  const answers = await model.predict(rows, { adapters: setup })
+  t.deepEqual(
+    answers.map(({ logits }) => logits.length),
+    [2, 4, 4, 5, 5]
+  )
+  for (const [row, own] of (['a', Average('a', 'c'), Average('a', 'c')] as const).entries()) {
+    const [single] = await model.predict([rows[row] ?? { inputIds: [] }], { adapters: own })
+    t.true(largestDifference(single?.logits ?? [], answers[row]?.logits ?? []) < tolerance)
+  }
+})
+
+test('rows of one batch under different blocks', async (t) => {
+  const model = await withFour(t)
+  const own: AdapterSetup[] = [
+    Split('a', 'b', { splits: [2, 4] }),
+    Fuse('a', 'd', { name: 'f' }),
+    Average('a', null, { weights: [3, 1] }),
+    null,
+    Stack('d', Fuse('a', 'd', { name: 'f' }))
+  ]
+  await checkRows(t, model, own as never, own)
+  const wrong = [BatchSplit('a', 'b', { batchSizes: 1 }), null, null, null, null]
+  await t.throwsAsync(model.forward({ inputIds }, { adapters: wrong }), {
+    message: /adapters\[0\].*for all rows together/
+  })
+})
+
+test('a split that does not fit a row names both lengths, and the model goes on', async (t) => {
+  const model = await withFour(t)
+  await t.throwsAsync(model.forward({ inputIds }, { adapters: Split('a', 'b', { splits: [2, 4] }) }), {
+    code: 'ERR_OUT_OF_RANGE',
+    message: /expected rows of 6 tokens.*got a row of 1/
+  })
+  t.truthy((await model.forward({ inputIds })).logits)
+})
+
+test('fusions: added, taken away, and in the way of their adapters', async (t) => {
+  const model = await withFour(t)
+  t.is(model.addAdapterFusion(['a', 'b']), 'a,b')
+  t.deepEqual(model.adapterFusions.get('a,b')?.adapters, ['a', 'b'])
+  t.throws(() => model.addAdapterFusion(['a', 'b']), { message: /the fusion 'a,b' exists already; pass overwriteOk/ })
+  t.throws(() => model.addAdapterFusion(['a', 'x']), { message: /no 'x' here/ })
+  t.throws(() => model.deleteAdapter('b'), { message: /the fusion 'a,b' reads 'b'; delete it first/ })
+  t.throws(() => model.trainAdapterFusion('a'), { message: /a setup with a Fuse block/ })
+  const before = model.namedParameters().length
+  model.setActiveAdapters(Fuse('a', 'b'))
+  model.deleteAdapterFusion('a,b')
+  t.is(model.activeAdapters, null)
+  t.is(before - model.namedParameters().length, 2 * 2 * 5)
+  t.notThrows(() => model.deleteAdapter('b'))
+})
+
+test('trainAdapterFusion trains the fusion and the head alone; with unfreezeAdapters the adapters, too', async (t) => {
+  const model = await withFour(t)
+  const setup = Fuse('a', 'd', { name: 'f' })
+  model.trainAdapterFusion(setup)
+  const trains = () => model.namedParameters().flatMap(({ name, trainable }) => (trainable ? [name] : []))
+  t.true(trains().every((name) => /adapter_fusion_layer\.f\.|^heads\.d\./.test(name)))
+  const { gradients } = await model.gradients({ inputIds, labels: [0, 1, 2, 3, 4] })
+  t.deepEqual([...gradients.keys()].sort(), trains().sort())
+  model.trainAdapterFusion(setup, { unfreezeAdapters: true })
+  t.true(
+    trains().some((name) => name.includes('.adapters.a.')) && trains().some((name) => name.includes('.adapters.d.'))
+  )
+  t.false(trains().some((name) => name.includes('.adapters.b.')))
+})
+
+test('folders of fusions: every format, the adapters under other names, strict', async (t) => {
+  const model = await withFour(t)
+  const folder = scratch(t)
+  const setup = Fuse('a', 'd', { name: 'f' })
+  const before = await alone(model, 0, setup)
+  const values = snapshot(model, /adapter_fusion_layer\.f\./)
+  for (const format of ['safetensors', 'bin', 'pt'] as const) {
+    await model.saveAdapterFusion(join(folder, format), 'f', { format })
+    t.is(await model.loadAdapterFusion(join(folder, format), { as: 'g' }), 'g')
+    const loaded = snapshot(model, /adapter_fusion_layer\.g\./)
+    t.deepEqual(
+      moved(values, new Map([...loaded].map(([name, data]) => [name.replace('layer.g.', 'layer.f.'), data]))),
+      []
+    )
+    t.deepEqual(await alone(model, 0, Fuse('a', 'd', { name: 'g' })), before)
+    model.deleteAdapterFusion('g')
+  }
+  const saved = join(folder, 'bin')
+  await t.throwsAsync(model.loadAdapterFusion(saved), { message: /the fusion 'f' exists already/ })
+  await model.loadAdapterFusion(saved, { overwriteOk: true, setActive: true })
+  t.deepEqual(model.activeAdapters, setup)
+  const other = await load(t)
+  await t.throwsAsync(other.loadAdapterFusion(saved), { message: /no 'a' here/ })
+  other.addAdapter('x')
+  other.addAdapter('y', 'seq_bn[leave_out=[0]]')
+  await other.loadAdapterFusion(saved, { adapters: { a: 'x', d: 'y' } })
+  t.deepEqual(other.adapterFusions.get('f')?.adapters, ['x', 'y'])
+  // Of two adapters that stand in the last layer alone the fusion has no part in the first.
+  other.addAdapter('z', 'seq_bn[leave_out=[0]]')
+  await t.throwsAsync(other.loadAdapterFusion(saved, { as: 'h', adapters: { a: 'y', d: 'z' } }), {
+    code: 'ERR_STATE_DICT',
+    message: /unexpected .*layer\.0/
+  })
+  t.false(other.adapterFusions.has('h'))
+  await t.throwsAsync(model.loadAdapterFusion(join(folder, 'nothing-here')), { code: 'ERR_FILE_NOT_FOUND' })
+})
+
+test('folders of whole setups: each part in its own folder, loaded and run as before', async (t) => {
+  const model = await withFour(t)
+  const folder = scratch(t)
+  const setup = Stack('b', Fuse('a', 'd', { name: 'f' }))
+  const before = await alone(model, 1, setup)
+  await model.saveAdapterSetup(folder, setup, { format: 'bin' })
+  t.deepEqual(readdirSync(folder).sort(), ['a', 'adapter_setup.json', 'b', 'd', 'f'])
+  const other = await load(t)
+  t.deepEqual(await other.loadAdapterSetup(folder, { setActive: true }), setup)
+  t.deepEqual(other.activeAdapters, setup)
+  t.is(other.activeHead, 'd')
+  other.activeHead = 'a'
+  t.deepEqual((await other.forward({ inputIds: [inputIds[1] ?? []] })).logits?.data, before)
+  await t.throwsAsync(other.loadAdapterSetup(join(folder, 'a')), {
+    code: 'ERR_FILE_NOT_FOUND',
+    message: /holds no setup.*loadAdapter/
+  })
+})
+
+test('training and evaluating refuse blocks that tell the rows of a batch apart', async (t) => {
+  const model = await withFour(t)
+  for (const setup of [Parallel('a', 'b'), Stack('a', MultiTask('b', 'c')), BatchSplit('a', 'b', { batchSizes: 1 })]) {
+    model.trainAdapter(setup)
+    const trainer = new AdapterTrainer({ model, trainDataset: rows })
+    await t.throwsAsync(trainer.train(), { code: 'ERR_UNSUPPORTED', message: /tells the rows of a batch apart/ })
+    await t.throwsAsync(evaluate(model, rows), { code: 'ERR_UNSUPPORTED' })
+  }
+})
