@@ -40,6 +40,10 @@ await main(async () => {
     [interpreter, join(checks, 'load_ours.py'), join(out, 'ours')],
     [interpreter, join(checks, 'write_theirs.py'), join(out, 'theirs'), models, miniLm],
     [process.execPath, join(checks, 'exchange.mjs'), 'read', join(out, 'theirs')],
+    [process.execPath, join(checks, 'fusions.mjs'), 'write', join(out, 'our-setups'), models],
+    [interpreter, join(checks, 'fusions.py'), 'read', join(out, 'our-setups')],
+    [interpreter, join(checks, 'fusions.py'), 'write', join(out, 'their-setups'), models],
+    [process.execPath, join(checks, 'fusions.mjs'), 'read', join(out, 'their-setups')],
     [process.execPath, join(checks, 'readme.mjs'), interpreter, models]
   ]
   // Every step is told of, also when one before it failed; only a missing folder makes the next one pointless.

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import {
@@ -12,7 +12,8 @@ import {
 } from '../config/composition.js'
 import { pythonJson } from '../config/python-json.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
-import { setupConfigFile } from '../exchange/folder-files.js'
+import { fusionConfigFile, setupConfigFile } from '../exchange/folder-files.js'
+import { readFusionFolder } from '../exchange/fusion-folder.js'
 import { folderVersion, writeSynced } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
 import type { LoadAdapterOptions, SaveAdapterOptions } from './exchange.js'
@@ -63,9 +64,18 @@ export async function loadAdapterSetup(
   for (const name of adapterNames(setup)) {
     await model.loadAdapter(join(folder, name), { as: name, withHead, overwriteOk })
   }
-  for (const name of fusionsIn(setup)) await model.loadAdapterFusion(join(folder, name), { as: name, overwriteOk })
+  for (const name of fusionsIn(setup))
+    await model.loadAdapterFusion(fusionFolder(folder, name), { as: name, overwriteOk })
   if (setActive) model.setActiveAdapters(setup)
   return setup
+}
+
+/** Python's setup forgets the name of a fusion that has one of its own: its folder is then known by its adapters. */
+function fusionFolder(folder: string, name: string): string {
+  if (existsSync(join(folder, name))) return join(folder, name)
+  const fusions = readdirSync(folder).filter((part) => existsSync(join(folder, part, fusionConfigFile)))
+  const same = fusions.find((part) => readFusionFolder(join(folder, part)).adapters.join(',') === name)
+  return join(folder, same ?? name)
 }
 
 const fusionsIn = (setup: CompositionBlock): string[] => [...new Set(fuseBlocks(setup).map(fusionName))]

@@ -1,0 +1,68 @@
+// Node's half of the check of whole setups: adapters, a fusion and how they stand together.
+//   node fusions.mjs write FOLDER MODELS     saves a setup and the logits it gives
+//   node fusions.mjs read FOLDER             loads what Python saved and compares
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { AutoModel, Fuse, Stack } from '../../dist/lib/index.js'
+
+const tolerance = 1e-5
+const rows = [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]]
+const setups = { fuse: Fuse('a', 'b', { name: 'f' }), stack: Stack('c', Fuse('a', 'b')) }
+
+/** Values that no initialisation would give, the same in every run. */
+function fill(model) {
+  const added = model.namedParameters().filter(({ name }) => /\.adapters\.|adapter_fusion_layer|^heads\./.test(name))
+  const values = added.map(({ name, shape }, n) => {
+    const count = shape.reduce((product, size) => product * size, 1)
+    return [name, { data: Float32Array.from({ length: count }, (_, i) => Math.sin(n * 31 + i * 7) / 3), shape }]
+  })
+  model.loadStateDict(new Map(values))
+}
+
+async function logitsOf(model) {
+  const answers = []
+  for (const row of rows) answers.push([...(await model.forward({ inputIds: [row] })).logits.data])
+  return answers
+}
+
+async function write(out, models) {
+  mkdirSync(out, { recursive: true })
+  const cases = []
+  for (const [name, setup] of Object.entries(setups)) {
+    for (const format of ['safetensors', 'bin']) {
+      const source = join(models, 'bert-tiny')
+      const model = await AutoModel.fromPretrained(source)
+      for (const adapter of ['a', 'b', 'c']) model.addAdapter(adapter, 'seq_bn[reduction_factor=8]')
+      model.addAdapterFusion(['a', 'b'], 'dynamic', name === 'fuse' ? { name: 'f' } : {})
+      model.addClassificationHead('b', { numLabels: 3 })
+      fill(model)
+      model.setActiveAdapters(setup)
+      const folder = `${name}-${format}`
+      await model.saveAdapterSetup(join(out, folder), setup, { format })
+      cases.push({ folder, model: source, format, rows, logits: await logitsOf(model) })
+      model.dispose()
+      console.log(`✓ Node wrote the setup ${folder}`)
+    }
+  }
+  writeFileSync(join(out, 'cases.json'), JSON.stringify(cases))
+}
+
+async function read(folder) {
+  const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8'))
+  let failed = 0
+  for (const { folder: name, model: source, logits } of cases) {
+    const model = await AutoModel.fromPretrained(source)
+    await model.loadAdapterSetup(join(folder, name), { setActive: true })
+    const ours = (await logitsOf(model)).flat()
+    const worst = Math.max(...logits.flat().map((value, i) => Math.abs(value - ours[i]) / (1 + Math.abs(value))))
+    const isFine = worst <= tolerance
+    if (!isFine) failed++
+    console.log(`${isFine ? '✓' : '✗'} Node loads the setup ${name}: largest difference ${worst.toExponential(1)}`)
+    model.dispose()
+  }
+  console.log(`setups written by Python, read by Node: ${cases.length} checked, ${failed} failed`)
+  if (failed > 0 || cases.length === 0) process.exitCode = 1
+}
+
+const [command, out, models] = process.argv.slice(2)
+await (command === 'read' ? read(out) : write(out, models))
