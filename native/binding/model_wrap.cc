@@ -121,22 +121,32 @@ StateDict to_state_dict(const Napi::Value& value) {
 
 Napi::Function ModelWrap::define(Napi::Env env) {
   using W = ModelWrap;
-  return DefineClass(
-      env, "NativeModel",
-      {InstanceMethod<&W::load_weights>("loadWeights"), InstanceMethod<&W::init_weights>("initWeights"),
-       InstanceMethod<&W::add_adapter>("addAdapter"), InstanceMethod<&W::delete_adapter>("deleteAdapter"),
-       InstanceMethod<&W::add_fusion>("addFusion"), InstanceMethod<&W::delete_fusion>("deleteFusion"),
-       InstanceMethod<&W::fusion_temperature>("fusionTemperature"),
-       InstanceMethod<&W::set_fusion_temperature>("setFusionTemperature"),
-       InstanceMethod<&W::save_fusion>("saveFusion"), InstanceMethod<&W::load_fusion>("loadFusion"),
-       InstanceMethod<&W::add_head>("addHead"), InstanceMethod<&W::delete_head>("deleteHead"),
-       InstanceMethod<&W::set_trainable>("setTrainable"), InstanceMethod<&W::named_parameters>("namedParameters"),
-       InstanceMethod<&W::named_modules>("namedModules"), InstanceMethod<&W::parameter>("parameter"),
-       InstanceMethod<&W::set_parameters>("setParameters"), InstanceMethod<&W::forward>("forward"),
-       InstanceMethod<&W::gradients>("gradients"), InstanceMethod<&W::save_adapter>("saveAdapter"),
-       InstanceMethod<&W::save_head>("saveHead"), InstanceMethod<&W::load_adapter>("loadAdapter"),
-       InstanceMethod<&W::load_head>("loadHead"), InstanceMethod<&W::save_base>("saveBase"),
-       InstanceMethod<&W::dispose>("dispose")});
+  return DefineClass(env, "NativeModel",
+                     {InstanceMethod<&W::load_weights>("loadWeights"),
+                      InstanceMethod<&W::init_weights>("initWeights"),
+                      InstanceMethod<&W::add_adapter>("addAdapter"),
+                      InstanceMethod<&W::delete_adapter>("deleteAdapter"),
+                      InstanceMethod<&W::add_fusion>("addFusion"),
+                      InstanceMethod<&W::delete_fusion>("deleteFusion"),
+                      InstanceMethod<&W::fusion_temperature>("fusionTemperature"),
+                      InstanceMethod<&W::set_fusion_temperature>("setFusionTemperature"),
+                      InstanceMethod<&W::save_fusion>("saveFusion"),
+                      InstanceMethod<&W::load_fusion>("loadFusion"),
+                      InstanceMethod<&W::add_head>("addHead"),
+                      InstanceMethod<&W::delete_head>("deleteHead"),
+                      InstanceMethod<&W::set_trainable>("setTrainable"),
+                      InstanceMethod<&W::named_parameters>("namedParameters"),
+                      InstanceMethod<&W::named_modules>("namedModules"),
+                      InstanceMethod<&W::parameter>("parameter"),
+                      InstanceMethod<&W::set_parameters>("setParameters"),
+                      InstanceMethod<&W::forward>("forward"),
+                      InstanceMethod<&W::gradients>("gradients"),
+                      InstanceMethod<&W::save_adapter>("saveAdapter"),
+                      InstanceMethod<&W::save_head>("saveHead"),
+                      InstanceMethod<&W::load_adapter>("loadAdapter"),
+                      InstanceMethod<&W::load_head>("loadHead"),
+                      InstanceMethod<&W::save_base>("saveBase"),
+                      InstanceMethod<&W::dispose>("dispose")});
 }
 
 Napi::Value create_model(const Napi::CallbackInfo& info) {

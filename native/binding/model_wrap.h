@@ -2,8 +2,8 @@
 // A model handle. Its tensors are touched on the engine thread alone; jobs own the state, so a handle may be disposed
 // of or collected while work is queued.
 
-#include "binding/pass_options.h"
 #include "binding/engine.h"
+#include "binding/pass_options.h"
 
 namespace ta::binding {
 

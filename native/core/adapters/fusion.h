@@ -6,8 +6,9 @@
 //   Q = Wq q + bq     Ki = Wk Ui + bk     Vi = Wv Ui     (U + rho instead of U with residual_before)
 //   p = softmax(dropout(Q · Ki) / T)      ctx = Σ pi Vi  (+ rho without residual_before)
 // No 1/√d. Computed in another order, exactly, so that no key and no value is ever made: Q · Ki = (Wkᵀ Q) · Ui + Q · bk
-// and Σ pi Wv Ui = Wv Σ pi Ui. And Ui = s (Wui zi + bui), so that with t = Wkᵀ Q the score is s ((Wuiᵀ t) · zi + t · bui)
-// and the sum runs over bottlenecks: three products of hidden² a token whatever N, and nothing of [tokens, N, hidden].
+// and Σ pi Wv Ui = Wv Σ pi Ui. And Ui = s (Wui zi + bui), so that with t = Wkᵀ Q the score is s ((Wuiᵀ t) · zi + t ·
+// bui) and the sum runs over bottlenecks: three products of hidden² a token whatever N, and nothing of [tokens, N,
+// hidden].
 //
 // PyTorch keys (adapters): query.{weight [h, h], bias}, key.{weight, bias}, value.weight.
 

@@ -1,5 +1,6 @@
 #pragma once
-// The scaled up-projection of an adapter, u = scale ∘ (z Wᵀ + b), with its factors kept apart: what AdapterFusion reads.
+// The scaled up-projection of an adapter, u = scale ∘ (z Wᵀ + b), with its factors kept apart: what AdapterFusion
+// reads.
 
 #include <ATen/core/Tensor.h>
 

@@ -1,7 +1,7 @@
 #pragma once
-// What a row passes through at every place where adapters stand: adapters by their index, put together. Plain data, made
-// once for each batch. Blocks that only say which row gets what (BatchSplit, MultiTask, Parallel) are gone by then: a
-// composition belongs to a row.
+// What a row passes through at every place where adapters stand: adapters by their index, put together. Plain data,
+// made once for each batch. Blocks that only say which row gets what (BatchSplit, MultiTask, Parallel) are gone by
+// then: a composition belongs to a row.
 
 #include <cstdint>
 #include <functional>

@@ -73,8 +73,8 @@ class Module {
   std::vector<Child> children_;
 };
 
-/// A module that maps tokens to tokens: [tokens, in] → [tokens, out]. `context.layout` lays out exactly the tokens given;
-/// a layer that treats every token alike does not look at it.
+/// A module that maps tokens to tokens: [tokens, in] → [tokens, out]. `context.layout` lays out exactly the tokens
+/// given; a layer that treats every token alike does not look at it.
 class Layer : public Module {
  public:
   virtual at::Tensor forward(const at::Tensor& x, const ForwardContext& context) = 0;

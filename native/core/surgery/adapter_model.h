@@ -16,9 +16,10 @@ namespace ta {
 struct Trainable {
   std::vector<std::string> adapters;
   std::vector<std::string> heads;
-  std::vector<std::string> base;     ///< full names of backbone parameters
-  std::vector<std::string> frozen;   ///< parameters of these adapters, fusions and heads that stand still all the same
-  std::vector<std::string> fusions;  ///< by name
+  std::vector<std::string> base = {};  ///< full names of backbone parameters
+  std::vector<std::string> frozen =
+      {};  ///< parameters of these adapters, fusions and heads that stand still all the same
+  std::vector<std::string> fusions = {};  ///< by name
 };
 
 class AdapterModel {

@@ -57,7 +57,8 @@ std::vector<double> read_temperatures(size_t count, const std::string& text, con
   std::vector<double> result(count);
   for (auto& temperature : result) {
     if (numbers >> temperature && temperature >= 1) continue;
-    fail(ErrorCode::file_format, "load checkpoint", file + ": 'temperatures' are no numbers", {.got = "'" + text + "'"});
+    fail(ErrorCode::file_format, "load checkpoint", file + ": 'temperatures' are no numbers",
+         {.got = "'" + text + "'"});
   }
   return result;
 }
@@ -142,8 +143,9 @@ std::string Trainer::load(const std::string& file) {
   }
   auto user = value_of(metadata, "user", file);
   const auto fusions = model_.training_fusions();
-  const auto degrees =
-      fusions.empty() ? std::vector<double>() : read_temperatures(fusions.size(), value_of(metadata, "temperatures", file), file);
+  const auto degrees = fusions.empty()
+                           ? std::vector<double>()
+                           : read_temperatures(fusions.size(), value_of(metadata, "temperatures", file), file);
   c10::NoGradGuard guard;
   for (auto& [target, source] : copies) target.copy_(source);
   for (size_t i = 0; i < fusions.size(); ++i) fusions[i]->temperature = degrees[i];

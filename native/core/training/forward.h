@@ -10,7 +10,7 @@ namespace ta {
 
 struct ForwardRequest {
   std::vector<RowSegment> segments;  ///< empty: the base model alone
-  std::string head;  ///< empty: hidden states alone
+  std::string head;                  ///< empty: hidden states alone
   /// Instead of `head`, for answers without a loss: heads, and the rows that each of them answers, in rising order.
   std::vector<std::string> heads;
   std::vector<std::vector<int64_t>> row_heads;
