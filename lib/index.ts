@@ -31,6 +31,7 @@ export type {
   TaggingHeadOptions
 } from './config/head-config.js'
 export type { ModelConfig } from './config/model-config.js'
+export { adapterTrainingStrategy, type TrainingStrategy } from './config/recipes.js'
 export { chooseAdapterSize, type TaskComplexity } from './config/size.js'
 export type {
   SchedulerType,
@@ -42,6 +43,8 @@ export type { Dataset, IdsRow, Label, Row, TextRow, WordsRow } from './data/data
 export { type RowFormat, readRows } from './data/read-rows.js'
 export { TextTokenizer } from './data/tokenizer.js'
 export type { FolderFormat } from './exchange/folder-files.js'
+export { batchInferenceWithAdapters } from './inference/batch.js'
+export { AdapterSwitcher, type SwitcherSource } from './inference/switcher.js'
 export { AutoModel } from './model/auto-model.js'
 export type { LoadAdapterOptions, LoadHeadOptions, SaveAdapterOptions, SaveHeadOptions } from './model/exchange.js'
 export type { LoadFusionOptions, SaveFusionOptions } from './model/fusion-files.js'

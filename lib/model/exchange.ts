@@ -56,7 +56,7 @@ export async function saveAdapter(
 ): Promise<void> {
   check.checkNonEmptyString('folder', folder)
   checkOptions(options, ['format', 'dialect', 'withHead'])
-  checkKnown('name', name, new Set(model.adapters.keys()))
+  checkKnown('name', name, model.adapters)
   const format = check.checkOneOf('format', options.format ?? 'safetensors', folderFormats)
   const dialect = check.checkOneOf('dialect', options.dialect ?? 'adapterhub', dialects)
   const config = model.adapters.get(name)
@@ -77,7 +77,7 @@ export async function saveAdapter(
 export async function saveHead(model: Model, folder: string, name: string, options: SaveHeadOptions): Promise<void> {
   check.checkNonEmptyString('folder', folder)
   checkOptions(options, ['format'])
-  checkKnown('name', name, new Set(model.heads.keys()))
+  checkKnown('name', name, model.heads)
   const format = check.checkOneOf('format', options.format ?? 'safetensors', folderFormats)
   await saveFolder(folder, { model: model.config, format, head: headPart(model, name, format) })
 }

@@ -26,7 +26,7 @@ export async function saveAdapterFusion(
 ): Promise<void> {
   check.checkNonEmptyString('folder', folder)
   checkOptions(options, ['format'])
-  checkKnown('name', name, new Set(model.adapterFusions.keys()))
+  checkKnown('name', name, model.adapterFusions)
   const fusion = model.adapterFusions.get(name)
   if (fusion === undefined) return
   const format = check.checkOneOf('format', options.format ?? 'safetensors', folderFormats)
@@ -49,7 +49,7 @@ export async function loadAdapterFusion(model: Model, source: string, options: L
   const found = readFusionFolder(folder)
   checkBaseModel(found, model.config)
   const adapters = found.adapters.map((adapter) => renamed[adapter] ?? adapter)
-  for (const adapter of adapters) checkKnown(`the adapters of ${folder}`, adapter, new Set(model.adapters.keys()))
+  for (const adapter of adapters) checkKnown(`the adapters of ${folder}`, adapter, model.adapters)
   const name = as ?? found.name
   const { native } = model
   const place = async (under: string) => {

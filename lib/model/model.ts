@@ -90,7 +90,7 @@ export class Model extends ModelNames {
 
   deleteAdapter(name: string): void {
     this.configurable('deleteAdapter')
-    checkKnown('deleteAdapter', name, new Set(this.#adapters.keys()))
+    checkKnown('deleteAdapter', name, this.#adapters)
     checkUnread(name, this.#fusions)
     const runs = setupNames(this.#active, this.known).includes(name)
     nativeCall(() => this.#native.deleteAdapter(name))
@@ -130,7 +130,7 @@ export class Model extends ModelNames {
 
   deleteAdapterFusion(name: string): void {
     this.configurable('deleteAdapterFusion')
-    checkKnown('deleteAdapterFusion', name, new Set(this.#fusions.keys()))
+    checkKnown('deleteAdapterFusion', name, this.#fusions)
     const runs = fuseBlocks(this.#active).some((fuse) => fusionName(fuse) === name)
     nativeCall(() => this.#native.deleteFusion(name))
     this.#fusions.delete(name)
@@ -160,7 +160,7 @@ export class Model extends ModelNames {
 
   deleteHead(name: string): void {
     this.configurable('deleteHead')
-    checkKnown('deleteHead', name, new Set(this.#heads.keys()))
+    checkKnown('deleteHead', name, this.#heads)
     nativeCall(() => this.#native.deleteHead(name))
     this.#heads.delete(name)
     if (this.#activeHead === name) this.#activeHead = null
@@ -188,7 +188,7 @@ export class Model extends ModelNames {
 
   set activeHead(name: string | null) {
     this.configurable('activeHead')
-    this.#activeHead = name === null ? null : checkKnown('activeHead', name, new Set(this.#heads.keys()))
+    this.#activeHead = name === null ? null : checkKnown('activeHead', name, this.#heads)
   }
 
   // ---- what trains ----
@@ -337,7 +337,7 @@ export class Model extends ModelNames {
 
   /** @internal What setups may name. */
   get known(): Known {
-    return { adapters: new Set(this.#adapters.keys()), fusions: new Set(this.#fusions.keys()) }
+    return { adapters: this.#adapters, fusions: this.#fusions }
   }
 
   // ---- inside ----
@@ -363,7 +363,7 @@ export class Model extends ModelNames {
   #headFor(name: string | null | undefined): { name: string | null; config: HeadConfig | undefined } {
     const chosen = name === undefined ? this.#activeHead : name
     if (chosen === null) return { name: null, config: undefined }
-    checkKnown('head', chosen, new Set(this.#heads.keys()))
+    checkKnown('head', chosen, this.#heads)
     return { name: chosen, config: this.#heads.get(chosen) }
   }
 

@@ -66,7 +66,7 @@ export async function predict(
 
 /** A row's head: the one asked for, else the one of its last adapter's name, else the active one. */
 function headOf(model: Model, { head }: PredictOptions, setup: NativeSetup): string {
-  const heads = new Set(model.heads.keys())
+  const heads = model.heads
   if (head !== undefined) return checkKnown('head', head, heads)
   const last = lastName(setup)
   if (last !== null && heads.has(last)) return last

@@ -20,22 +20,30 @@ export type RowAdapters = AdapterSetup | readonly AdapterSetup[]
 /** For MultiTask blocks: for each row the name of a child, or its number. */
 export type TaskIds = readonly (string | number)[] | ArrayLike<number>
 
+/** The names of a map or a set. */
+export interface Names {
+  readonly size: number
+  has(name: string): boolean
+  keys(): Iterable<string>
+}
+
 /** What setups may name. */
 export interface Known {
-  readonly adapters: ReadonlySet<string>
-  readonly fusions: ReadonlySet<string>
+  readonly adapters: Names
+  readonly fusions: Names
 }
 
 /** The adapters of a setup, each once, in the order they run; an error for a name that is none. */
 export function setupNames(setup: AdapterSetup, known: Known, argument = 'adapters'): readonly string[] {
   if (setup === null) return []
+  if (typeof setup === 'string') return [checkKnown(argument, setup, known.adapters)]
   const block = parseComposition(setup)
   const names = adapterNames(block)
   for (const name of names) checkKnown(argument, name, known.adapters)
   for (const fuse of fuseBlocks(block)) {
     const name = fusionName(fuse)
     if (known.fusions.has(name)) continue
-    const there = known.fusions.size === 0 ? '' : `; there are ${[...known.fusions].join(', ')}`
+    const there = known.fusions.size === 0 ? '' : `; there are ${[...known.fusions.keys()].join(', ')}`
     const children = fuse.children.map((child) => `'${formatComposition(child)}'`).join(', ')
     const call = `addAdapterFusion([${children}])`
     throw check.valueError(argument, `there is no fusion '${name}'${there}. Add it first: model.${call}.`)
@@ -43,11 +51,13 @@ export function setupNames(setup: AdapterSetup, known: Known, argument = 'adapte
   return names
 }
 
-export function checkKnown(argument: string, name: unknown, known: ReadonlySet<string>): string {
+export function checkKnown(argument: string, name: unknown, known: Names): string {
   check.checkString(argument, name)
   if (known.has(name as string)) return name as string
-  const there = known.size === 0 ? 'there is none yet' : `there are ${[...known].join(', ')}`
-  throw check.valueError(argument, `no '${name}' here; ${there}.${didYouMean(name as string, known)}`)
+  const names = [...known.keys()]
+  const shown = `${names.slice(0, 20).join(', ')}${names.length > 20 ? ` and ${names.length - 20} more` : ''}`
+  const there = names.length === 0 ? 'there is none yet' : `there are ${shown}`
+  throw check.valueError(argument, `no '${name}' here; ${there}.${didYouMean(name as string, names)}`)
 }
 
 /** Which of a batch's rows a setup is for, and what blocks need to know about it. */

@@ -11,6 +11,7 @@ import { rows } from './rows.mjs'
 
 const show = (value, unit) => {
   if (unit === 'bytes') return `${Math.round(value / 1e6)} MB`
+  if (value < 1e-4) return `${(value * 1e6).toFixed(2)} µs`
   return value < 0.1 ? `${(value * 1000).toFixed(2)} ms` : `${(value * 1000).toFixed(0)} ms`
 }
 const percent = (share) => `${Math.round(share * 100)} %`

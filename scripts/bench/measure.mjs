@@ -36,8 +36,9 @@ async function withSides(threads, work) {
 }
 
 const commandOf = async (row, threads) => {
-  const { kind, batches, padTo } = row
-  return { op: 'prepare', threads, kind, batches, ...(padTo ? { padTo } : {}), ...(await modelFolders(row.model)) }
+  const { kind, batches, padTo, setup } = row
+  const extra = { ...(padTo ? { padTo } : {}), ...(setup ? { setup } : {}) }
+  return { op: 'prepare', threads, kind, batches, ...extra, ...(await modelFolders(row.model)) }
 }
 
 function time(row, threads, { rounds = row.rounds, progress }) {
@@ -130,7 +131,23 @@ async function load(row, threads, { rounds = row.rounds, progress }) {
   }
 }
 
-const types = { time, memory, load }
+function switching(row, threads, { rounds = row.rounds, progress }) {
+  return withSides(threads, async (ours, peer) => {
+    const command = await commandOf(row, threads)
+    const seconds = { ours: [], peer: [] }
+    await ours.ask(command)
+    await peer.ask(command)
+    for (let round = 0; round < rounds; round++) {
+      seconds.ours.push((await ours.ask({ op: 'switch' })).seconds)
+      seconds.peer.push((await peer.ask({ op: 'switch' })).seconds)
+      progress(round + 1, rounds)
+    }
+    const result = { ours: summary(seconds.ours), peer: summary(seconds.peer), unit: 's' }
+    return { ...result, ratio: result.peer.median / result.ours.median }
+  })
+}
+
+const types = { time, memory, load, switch: switching }
 
 /** { ours, peer: { median, min }, unit, ratio, … }; the ratio of times is peer to ours, that of memory ours to peer. */
 export const measure = (row, threads, options) => types[row.type](row, threads, options)

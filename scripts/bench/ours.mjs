@@ -1,7 +1,7 @@
 // Our side, through the public API alone. Threads come from OMP_NUM_THREADS, which the driver sets.
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { AdapterTrainer, AutoModel, setNumThreads } from '../../dist/lib/index.js'
+import { AdapterTrainer, AutoModel, Fuse, setNumThreads } from '../../dist/lib/index.js'
 
 const manySteps = 1_000_000
 
@@ -11,21 +11,34 @@ export class Bench {
   #model
   #batches
   #events
+  #adapters
+  #names
 
-  /** `kind` 'step' trains; 'forward' answers. */
-  static async open({ model, adapter, kind, batches }) {
+  /** `kind` 'step' trains; 'forward' answers. `setup`: several adapters, for rows of their own or for a fusion. */
+  static async open({ model, adapter, kind, batches, setup }) {
     const bench = new Bench()
     bench.#model = await AutoModel.fromPretrained(model)
     bench.#batches = batches
-    await bench.#model.loadAdapter(adapter)
+    bench.#names = Array.from({ length: setup?.count ?? 1 }, (_, i) => (i === 0 ? 'bench' : `bench${i}`))
+    for (const name of bench.#names) await bench.#model.loadAdapter(adapter, { as: name, withHead: name === 'bench' })
     bench.#model.setActiveAdapters('bench')
-    if (kind === 'step') bench.#train()
+    if (setup?.kind === 'fuse') {
+      bench.#model.addAdapterFusion(bench.#names, { dropoutProb: 0 }, { name: 'f' })
+      bench.#model.setActiveAdapters(Fuse(...bench.#names, { name: 'f' }))
+    }
+    if (setup?.kind === 'mixed') {
+      const [{ inputIds }] = batches
+      const share = inputIds.length / setup.count
+      bench.#adapters = inputIds.map((_, row) => bench.#names[Math.floor(row / share)])
+    }
+    if (kind === 'step') bench.#train(setup)
     return bench
   }
 
   // A trainer gives one event a step and goes on when it is asked for the next, so that a pass is timed from outside.
-  #train() {
-    this.#model.trainAdapter('bench')
+  #train(setup) {
+    if (setup?.kind === 'fuse') this.#model.trainAdapterFusion(this.#model.activeAdapters)
+    else this.#model.trainAdapter('bench')
     const trainDataset = this.#batches.flatMap(({ inputIds, labels }) =>
       inputIds.map((ids, i) => ({ inputIds: ids, label: labels[i] }))
     )
@@ -47,7 +60,7 @@ export class Bench {
   async pass() {
     for (const { inputIds } of this.#batches) {
       if (this.#events) await this.#step()
-      else await this.#model.forward({ inputIds })
+      else await this.#model.forward({ inputIds }, { adapters: this.#adapters })
     }
   }
 
@@ -60,9 +73,16 @@ export class Bench {
   }
 
   async logits() {
-    const { logits } = await this.#model.forward({ inputIds: this.#batches[0].inputIds })
+    const { logits } = await this.#model.forward({ inputIds: this.#batches[0].inputIds }, { adapters: this.#adapters })
     const [rows, labels] = logits.shape
     return Array.from({ length: rows }, (_, row) => [...logits.data.subarray(row * labels, (row + 1) * labels)])
+  }
+
+  /** Seconds of one switch, over many. */
+  switches(count) {
+    const begin = performance.now()
+    for (let i = 0; i < count; i++) this.#model.setActiveAdapters(this.#names[i % this.#names.length])
+    return (performance.now() - begin) / 1000 / count
   }
 
   async close() {

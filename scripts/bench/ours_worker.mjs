@@ -25,6 +25,7 @@ const operations = {
     }
     return { seconds }
   },
+  switch: () => ({ seconds: [bench.switches(1000), bench.switches(10_000)].at(-1) }),
   logits: async () => ({ logits: await bench.logits() }),
   memory: () => ({ peakBytes: 1024 * Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))[1]) }),
   load: async (command) => {

@@ -1,8 +1,9 @@
 """The peer's side of a benchmark: transformers with adapters at its best public settings.
 
 Reads one JSON command a line, answers one JSON line each:
-    {"op": "prepare", "threads", "model", "adapter", "kind": "step" | "forward", "batches", "padTo"?}
+    {"op": "prepare", "threads", "model", "adapter", "kind": "step" | "forward", "batches", "padTo"?, "setup"?}
     {"op": "run", "repeat"}          -> {"seconds": [per pass over all batches]}
+    {"op": "switch"}                 -> {"seconds": of making another adapter active}
     {"op": "logits"}                 -> {"logits": rows of the first batch}
     {"op": "memory"}                 -> {"peakBytes"}
     {"op": "gemm", "threads", "tokens", "hidden", "inner"} -> {"gflops"}: the machine's own rate
@@ -16,7 +17,8 @@ START = time.perf_counter()
 import json
 
 import torch
-from adapters import BertAdapterModel
+from adapters import AdapterFusionConfig, BertAdapterModel
+from adapters.composition import BatchSplit, Fuse
 from torch.nn.utils import clip_grad_norm_
 from transformers import logging
 
@@ -40,13 +42,30 @@ class Worker:
         torch.set_num_threads(command["threads"])
         self.kind = command["kind"]
         self.model = BertAdapterModel.from_pretrained(command["model"], attn_implementation="sdpa")
-        self.model.load_adapter(command["adapter"], use_safetensors=True, set_active=True)
+        setup = command.get("setup") or {"kind": "one", "count": 1}
+        self.names = ["bench"] + [f"bench{i}" for i in range(1, setup["count"])]
+        for name in self.names:
+            self.model.load_adapter(command["adapter"], use_safetensors=True, load_as=name, with_head=name == "bench")
+        self.model.set_active_adapters("bench")
+        if setup["kind"] == "fuse":
+            config = AdapterFusionConfig.load("dynamic", dropout_prob=0.0)
+            self.model.add_adapter_fusion(self.names, config, name="f")
+            self.model.set_active_adapters(Fuse(*self.names, name="f"))
+            # 0.0 is taken for none, and the model's attention dropout, which is 0 here, instead.
+        if setup["kind"] == "mixed" and setup["count"] > 1:
+            share = len(command["batches"][0]["inputIds"]) // setup["count"]
+            self.model.set_active_adapters(BatchSplit(*self.names, batch_sizes=share))
+        self.model.active_head = "bench"
         self.batches = [
             {**rectangle(batch["inputIds"], command.get("padTo")), "labels": torch.tensor(batch["labels"])}
             for batch in command["batches"]
         ]
         if self.kind == "step":
-            self.model.train_adapter("bench")
+            if setup["kind"] == "fuse":
+                self.model.train_adapter_fusion(Fuse(*self.names, name="f"))
+                self.model.active_head = "bench"
+            else:
+                self.model.train_adapter("bench")
             self.trainable = [value for value in self.model.parameters() if value.requires_grad]
             decayed = [value for value in self.trainable if value.dim() > 1]
             other = [value for value in self.trainable if value.dim() == 1]
@@ -77,6 +96,13 @@ class Worker:
                 work(batch)
             seconds.append(time.perf_counter() - start)
         return {"seconds": seconds}
+
+    def switch(self, _):
+        count = 200
+        start = time.perf_counter()
+        for i in range(count):
+            self.model.set_active_adapters(self.names[i % len(self.names)])
+        return {"seconds": (time.perf_counter() - start) / count}
 
     def logits(self, _):
         return {"logits": self.forward(self.batches[0]).tolist()}
@@ -121,7 +147,7 @@ class Worker:
 
 def main():
     worker = Worker()
-    operations = {name: getattr(worker, name) for name in ("prepare", "run", "logits", "memory", "load", "gemm")}
+    operations = {name: getattr(worker, name) for name in ("prepare", "run", "switch", "logits", "memory", "load", "gemm")}
     for line in sys.stdin:
         command = json.loads(line)
         try:

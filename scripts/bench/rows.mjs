@@ -54,12 +54,16 @@ function glueLike(random) {
   })
 }
 
+/** Row i of a batch under adapter i of `count`, which stay side by side, as the other side needs them. */
+const mixed = (count) => ({ kind: 'mixed', count })
+const fused = (count) => ({ kind: 'fuse', count })
+
 /**
  * Operations of one pass over all batches. Forward: 24 d² + 4 S d a token and layer, 4 d r for the adapter. Backward
  * through a frozen model: the same products once (attention twice), and nothing below the lowest adapter, which stands
- * at the end of layer 0; the adapter's own backward is twice its forward.
+ * at the end of layer 0; what trains has twice its forward.
  */
-export function operations({ model, kind, batches }) {
+export function operations({ model, kind, batches, setup }) {
   const {
     hidden_size: d,
     num_hidden_layers: layers,
@@ -67,12 +71,15 @@ export function operations({ model, kind, batches }) {
     reduction_factor: factor
   } = models[model]
   const r = Math.floor(d / factor)
+  const fusedCount = setup?.kind === 'fuse' ? setup.count : 0
+  // AdapterFusion: three products of d², and for each adapter its projections and as much again for scores and sum.
+  const ofSite = fusedCount > 0 ? 6 * d * d + fusedCount * 8 * d * r : 4 * d * r
   const perToken = 8 * d * d + 4 * d * inner
   let total = 0
   for (const batch of batches) {
     for (const { length } of batch.inputIds) {
-      total += length * layers * (perToken + 4 * length * d + 4 * d * r)
-      if (kind === 'step') total += length * ((layers - 1) * (perToken + 8 * length * d) + layers * 8 * d * r)
+      total += length * layers * (perToken + 4 * length * d + ofSite)
+      if (kind === 'step') total += length * ((layers - 1) * (perToken + 8 * length * d) + layers * 2 * ofSite)
     }
   }
   return total
@@ -142,5 +149,46 @@ export const rows = {
       batches: batches('bert-base', 1, fixed(1, 16)),
       rounds: 5
     }
-  ]
+  ],
+  mixed: [1, 8, 32].map((count) =>
+    timed(
+      `mixed (C7), ${count} adapter${count > 1 ? 's' : ''}`,
+      '32 rows of 16 tokens, forward; the other side BatchSplit',
+      undefined,
+      {
+        model: 'bert-base',
+        kind: 'forward',
+        batches: batches('bert-base', 1, fixed(32, 16)),
+        rounds: 8,
+        setup: mixed(count)
+      }
+    )
+  ),
+  fusion: [2, 8, 16].flatMap((count) =>
+    ['forward', 'step'].map((kind) =>
+      timed(
+        `fusion (C6), ${count} adapters, ${kind}`,
+        'dynamic, B8 S32; a step trains query, key, value and head',
+        count === 8 ? 2 : undefined,
+        {
+          model: 'bert-base',
+          kind,
+          batches: batches('bert-base', 1, fixed(8, 32)),
+          rounds: 6,
+          setup: fused(count)
+        }
+      )
+    )
+  ),
+  switch: [10, 100, 1000].map((count) => ({
+    type: 'switch',
+    name: `switch (C9), ${count} adapters`,
+    what: 'hidden 64, 12 layers, all adapters resident: one call that makes another one active',
+    target: undefined,
+    model: 'narrow',
+    kind: 'forward',
+    batches: batches('narrow', 1, fixed(1, 8)),
+    rounds: 5,
+    setup: { kind: 'switch', count }
+  }))
 }

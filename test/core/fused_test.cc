@@ -117,6 +117,67 @@ TEST(feed_forward_and_norm_of_frozen_weights_are_the_plain_ones) {
   }
 }
 
+// Tokens of several adapters, of none, and of the first one again.
+TEST(bottlenecks_of_one_form_in_one_node_are_the_modules) {
+  Random random(21);
+  for (const auto& c : kCases) {
+    RowLayout rows(c.lengths);
+    const int64_t tokens = rows.tokens();
+    auto norm = with_values(std::make_shared<LayerNorm>(c.hidden), random);
+    auto h = random_tensor(random, {tokens, c.hidden}), r = random_tensor(random, {tokens, c.hidden});
+    for (int flags = 0; flags < 4; ++flags) {
+      BottleneckConfig config;
+      config.is_parallel = flags == 3;
+      config.original_ln_before = (flags & 1) != 0;
+      config.scaling_value = flags == 2 ? 0.5 : 1.0;
+      auto a = with_values(std::make_shared<Bottleneck>(c.hidden, 8, config), random);
+      auto b = with_values(std::make_shared<Bottleneck>(c.hidden, 3, config), random);
+      std::vector<at::Tensor*> trained;
+      for (const auto& adapter : {a, b}) {
+        for (auto* parameter : {&adapter->down->weight, &adapter->down->bias, &adapter->up->weight, &adapter->up->bias}) {
+          parameter->requires_grad_(true);
+          trained.push_back(parameter);
+        }
+      }
+      const std::vector<int64_t> sizes = {tokens / 4, 0, tokens / 3, tokens - tokens / 4 - tokens / 3};
+      const std::vector<BottleneckPart> parts = {
+          {sizes[0], a.get()}, {sizes[1], b.get()}, {sizes[2], nullptr}, {sizes[3], b.get()}};
+      CHECK(fit_together(parts));
+      compare(
+          {h, r}, trained, random, [&](const auto& v) { return bottleneck_site(v[0], v[1], parts, *norm); },
+          [&](const auto& v) {
+            std::vector<at::Tensor> values;
+            int64_t begin = 0;
+            for (const auto& part : parts) {
+              auto x = v[0].narrow(0, begin, part.tokens), y = v[1].narrow(0, begin, part.tokens);
+              begin += part.tokens;
+              if (part.adapter == nullptr) {
+                values.push_back(norm->forward(x + y));
+              } else if (part.tokens > 0) {
+                const RowLayout all({part.tokens});
+                values.push_back(norm->forward(part.adapter->forward(x, y, norm.get(), all, nullptr) + y));
+              }
+            }
+            return at::cat(values);
+          });
+    }
+  }
+}
+
+TEST(what_does_not_fit_together) {
+  BottleneckConfig plain, gated, other, no_norm;
+  gated.use_gating = true;
+  other.scaling_value = 2;
+  no_norm.original_ln_after = false;
+  Bottleneck a(8, 2, plain), b(8, 4, plain), c(8, 2, gated), d(8, 2, other), e(8, 2, no_norm);
+  CHECK(fit_together({{1, &a}, {2, nullptr}, {3, &b}}));
+  CHECK(fit_together({{1, &e}}));
+  CHECK(!fit_together({{1, nullptr}}));
+  CHECK(!fit_together({{1, &a}, {1, &c}}));
+  CHECK(!fit_together({{1, &a}, {1, &d}}));
+  CHECK(!fit_together({{1, &e}, {1, nullptr}}));
+}
+
 TEST(a_plain_bottleneck_in_one_node_is_the_module) {
   Random random(9);
   for (const auto& c : kCases) {
@@ -138,7 +199,7 @@ TEST(a_plain_bottleneck_in_one_node_is_the_module) {
                                             &adapter->up->bias};
         for (auto* parameter : trained) parameter->requires_grad_(true);
         compare(
-            {h, r}, trained, random, [&](const auto& v) { return bottleneck_site(v[0], v[1], *adapter, *norm); },
+            {h, r}, trained, random, [&](const auto& v) { return bottleneck_site(v[0], v[1], {{v[0].size(0), adapter.get()}}, *norm); },
             [&](const auto& v) {
               auto o = adapter->forward(v[0], v[1], norm.get(), rows, nullptr);
               return config.original_ln_after ? norm->forward(o + v[1]) : o;

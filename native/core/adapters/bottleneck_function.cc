@@ -3,6 +3,9 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/native_layer_norm.h>
 #include <ATen/ops/native_layer_norm_backward.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <stdexcept>
 
 #include "core/nn/gemm.h"
 #include "core/nn/gradient.h"
@@ -18,6 +21,10 @@ struct Form {
   ResidualBeforeLn residual;
   double scale;
   ActivationKind act;
+
+  bool operator==(const Form&) const = default;
+  // The residual that the adapter adds to is h, or h + r with the last LayerNorm.
+  bool from_h() const { return parallel || residual == ResidualBeforeLn::yes || !norm_before; }
 };
 
 Form form_of(const Bottleneck& adapter) {
@@ -25,6 +32,12 @@ Form form_of(const Bottleneck& adapter) {
   return {c.is_parallel,       c.original_ln_before && !c.is_parallel,
           c.original_ln_after, c.residual_before_ln,
           c.scaling_value,     adapter.activation->kind()};
+}
+
+const Bottleneck& first_adapter(const std::vector<BottleneckPart>& parts) {
+  for (const auto& part : parts)
+    if (part.adapter != nullptr) return *part.adapter;
+  throw std::logic_error("no adapter among the parts of a site");
 }
 
 struct Normed {
@@ -42,14 +55,28 @@ at::Tensor layer_norm_grad(const at::Tensor& grad, const at::Tensor& x, const at
       at::native_layer_norm_backward(grad, x, {weight.size(0)}, mean, rstd, weight, bias, {true, false, false}));
 }
 
+// One adapter's tokens and what its backward pass reads.
+struct Piece {
+  int64_t begin, tokens;
+  at::Tensor inner;  // before the activation
+  at::Tensor down_weight, up_weight;
+  at::Tensor d_down_weight, d_down_bias, d_up_weight, d_up_bias;  // where gradients are added; undefined: frozen
+};
+
 struct Values {
-  at::Tensor sum, mean1, rstd1;   // h + r and its LayerNorm's statistics, with norm_before
-  at::Tensor x, inner;            // the adapter's input, and before the activation
+  at::Tensor sum, mean1, rstd1;  // h + r and its LayerNorm's statistics, with norm_before
+  at::Tensor x;                  // the adapters' input
+  std::vector<Piece> pieces;
   at::Tensor last, mean2, rstd2;  // before the last LayerNorm
   at::Tensor y;
 };
 
-Values compute(const at::Tensor& h, const at::Tensor& r, const Form& form, const Linear& down, const Linear& up,
+// A piece's tokens of a tensor over all tokens.
+at::Tensor of_piece(const at::Tensor& all, const Piece& piece) {
+  return piece.tokens == all.size(0) ? all : all.narrow(0, piece.begin, piece.tokens);
+}
+
+Values compute(const at::Tensor& h, const at::Tensor& r, const Form& form, const std::vector<BottleneckPart>& parts,
                const LayerNorm& norm) {
   Values v;
   v.x = form.parallel ? r : h;
@@ -58,19 +85,32 @@ Values compute(const at::Tensor& h, const at::Tensor& r, const Form& form, const
     auto normed = layer_norm(v.sum, norm.weight, norm.bias, norm.eps);
     v.x = normed.y, v.mean1 = normed.mean, v.rstd1 = normed.rstd;
   }
-  v.inner = affine(v.x, down.weight, down.bias);
-
-  // The residual that the up-projection accumulates onto, with r where the last LayerNorm wants it.
+  // The residual that the up-projections accumulate onto, with r where the last LayerNorm wants it.
   at::Tensor base;
-  const bool from_h = form.parallel || form.residual == ResidualBeforeLn::yes || !form.norm_before;
-  if (from_h) {
+  if (form.from_h()) {
     base = !form.norm_after ? h : v.sum.defined() ? v.sum : h + r;
   } else {
     const auto& rho = form.residual == ResidualBeforeLn::post_add ? v.sum : v.x;
     base = form.norm_after ? rho + r : rho;
   }
-  v.last = base.add(up.bias, form.scale);
-  v.last.addmm_(activate(form.act, v.inner), up.weight.t(), 1, form.scale);
+  int64_t begin = 0;
+  for (const auto& part : parts) {
+    if (part.adapter != nullptr && part.tokens > 0) {
+      const auto &down = *part.adapter->down, &up = *part.adapter->up;
+      Piece piece{begin, part.tokens, {}, down.weight, up.weight, {}, {}, {}, {}};
+      piece.inner = affine(of_piece(v.x, piece), down.weight, down.bias);
+      const bool all = part.tokens == h.size(0);
+      if (!v.last.defined()) v.last = all ? base.add(up.bias, form.scale) : base.clone();
+      auto last = of_piece(v.last, piece);
+      if (!all) last.add_(up.bias, form.scale);
+      last.addmm_(activate(form.act, piece.inner), up.weight.t(), 1, form.scale);
+      piece.d_down_weight = gradient_of(down.weight), piece.d_down_bias = gradient_of(down.bias);
+      piece.d_up_weight = gradient_of(up.weight), piece.d_up_bias = gradient_of(up.bias);
+      v.pieces.push_back(std::move(piece));
+    }
+    begin += part.tokens;
+  }
+  if (!v.last.defined()) v.last = base;
   v.y = v.last;
   if (form.norm_after) {
     auto normed = layer_norm(v.last, norm.weight, norm.bias, norm.eps);
@@ -81,28 +121,42 @@ Values compute(const at::Tensor& h, const at::Tensor& r, const Form& form, const
 
 struct BottleneckNode : BackwardNode {
   Form form{};
-  at::Tensor input, mean1, rstd1;  // with norm_before the sum h + r, otherwise the adapter's input
-  at::Tensor inner;
+  at::Tensor input, mean1, rstd1;  // with norm_before the sum h + r, otherwise the adapters' input
+  std::vector<Piece> pieces;
   at::Tensor last, mean2, rstd2;
-  at::Tensor down_weight, up_weight, norm_weight, norm_bias;
-  at::Tensor d_down_weight, d_down_bias, d_up_weight, d_up_bias;  // where gradients are added; undefined: frozen
+  at::Tensor norm_weight, norm_bias;
   double eps = 0;
 
   variable_list backward(const at::Tensor& g) override {
     auto d_last = form.norm_after ? layer_norm_grad(g, last, mean2, rstd2, norm_weight, norm_bias) : g;
-    auto d_up = form.scale == 1.0 ? d_last : d_last * form.scale;
-    if (d_up_weight.defined()) add_product(d_up_weight, d_up, activate(form.act, inner));
-    add_sum(d_up_bias, d_up);
-    auto d_inner = activate_backward(form.act, times(d_up, up_weight), inner);
-    if (d_down_weight.defined()) {
-      add_product(d_down_weight, d_inner, form.norm_before ? layer_norm(input, norm_weight, norm_bias, eps).y : input);
+    const bool wants_inputs = should_compute_output(0) || should_compute_output(1);
+    bool trains_down = false;
+    for (const auto& piece : pieces) trains_down = trains_down || piece.d_down_weight.defined();
+    const auto x = trains_down && form.norm_before ? layer_norm(input, norm_weight, norm_bias, eps).y : input;
+    const bool single = pieces.size() == 1 && pieces[0].tokens == g.size(0);
+    at::Tensor d_x;
+    if (wants_inputs && !single) d_x = at::zeros_like(d_last);
+    for (auto& piece : pieces) {
+      auto d_up = of_piece(d_last, piece);
+      if (form.scale != 1.0) d_up = d_up * form.scale;
+      if (piece.d_up_weight.defined()) add_product(piece.d_up_weight, d_up, activate(form.act, piece.inner));
+      add_sum(piece.d_up_bias, d_up);
+      auto d_inner = activate_backward(form.act, times(d_up, piece.up_weight), piece.inner);
+      if (piece.d_down_weight.defined()) add_product(piece.d_down_weight, d_inner, of_piece(x, piece));
+      add_sum(piece.d_down_bias, d_inner);
+      if (!wants_inputs) continue;
+      auto d_part = times(d_inner, piece.down_weight);
+      if (single) {
+        d_x = d_part;
+      } else {
+        of_piece(d_x, piece).copy_(d_part);
+      }
     }
-    add_sum(d_down_bias, d_inner);
-    if (!should_compute_output(0) && !should_compute_output(1)) return variable_list(2);
-    return inputs(d_last, times(d_inner, down_weight));
+    if (!wants_inputs) return variable_list(2);
+    return inputs(d_last, d_x);
   }
 
-  // d_last: of the last sum; d_x: of the adapter's input. Both are this node's own.
+  // d_last: of the last sum; d_x: of the adapters' input. Both are this node's own.
   variable_list inputs(const at::Tensor& d_last, at::Tensor d_x) {
     at::Tensor after = form.norm_after ? d_last : at::Tensor();  // the share of r in the last sum
     if (form.parallel) return {d_last, after.defined() ? d_x.add_(after) : d_x};
@@ -119,31 +173,47 @@ struct BottleneckNode : BackwardNode {
   }
 
   void release_variables() override {
-    for (auto* tensor : {&input, &mean1, &rstd1, &inner, &last, &mean2, &rstd2, &down_weight, &up_weight, &norm_weight,
-                         &norm_bias, &d_down_weight, &d_down_bias, &d_up_weight, &d_up_bias})
-      tensor->reset();
+    pieces.clear();
+    for (auto* tensor : {&input, &mean1, &rstd1, &last, &mean2, &rstd2, &norm_weight, &norm_bias}) tensor->reset();
   }
 };
 
 }  // namespace
 
-at::Tensor bottleneck_site(const at::Tensor& h, const at::Tensor& r, const Bottleneck& adapter, const LayerNorm& norm) {
+bool fit_together(const std::vector<BottleneckPart>& parts) {
+  const Bottleneck* first = nullptr;
+  bool null_rows = false;
+  for (const auto& part : parts) {
+    if (part.adapter == nullptr) {
+      null_rows = true;
+      continue;
+    }
+    if (!part.adapter->plain()) return false;
+    if (first != nullptr && form_of(*part.adapter) != form_of(*first)) return false;
+    if (first == nullptr) first = part.adapter;
+  }
+  if (first == nullptr) return false;
+  // y = LN(h + r) must be what is left where nothing is added.
+  const auto form = form_of(*first);
+  return !null_rows || (form.norm_after && form.from_h());
+}
+
+at::Tensor bottleneck_site(const at::Tensor& h, const at::Tensor& r, const std::vector<BottleneckPart>& parts,
+                           const LayerNorm& norm) {
   const WithoutAutograd guard;
-  const auto &down = *adapter.down, &up = *adapter.up;
-  const auto form = form_of(adapter);
-  auto v = compute(h, r, form, down, up, norm);
-  const bool trains = c10::GradMode::is_enabled() && !(down.frozen() && up.frozen());
-  if (!trains && !needs_grad(h) && !needs_grad(r)) return v.y;
+  const auto form = form_of(first_adapter(parts));
+  auto v = compute(h, r, form, parts, norm);
+  bool trains = false;
+  for (const auto& part : parts)
+    trains = trains || (part.adapter != nullptr && !(part.adapter->down->frozen() && part.adapter->up->frozen()));
+  if (!(trains && c10::GradMode::is_enabled()) && !needs_grad(h) && !needs_grad(r)) return v.y;
   auto node = c10::make_intrusive<BottleneckNode>();
   node->form = form;
   // With norm_before the input comes back from the sum; otherwise it is h or r, which live elsewhere anyway.
   node->input = form.norm_before ? v.sum : v.x;
-  node->mean1 = v.mean1, node->rstd1 = v.rstd1, node->inner = v.inner;
+  node->mean1 = v.mean1, node->rstd1 = v.rstd1, node->pieces = std::move(v.pieces);
   if (form.norm_after) node->last = v.last, node->mean2 = v.mean2, node->rstd2 = v.rstd2;
-  node->down_weight = down.weight, node->up_weight = up.weight;
   node->norm_weight = norm.weight, node->norm_bias = norm.bias, node->eps = norm.eps;
-  node->d_down_weight = gradient_of(down.weight), node->d_down_bias = gradient_of(down.bias);
-  node->d_up_weight = gradient_of(up.weight), node->d_up_bias = gradient_of(up.bias);
   return attach(v.y, node, h, r);
 }
 

@@ -28,6 +28,21 @@ const Bottleneck* only_adapter(const AdapterSite& site, const Composition& setup
   return only;
 }
 
+// Each segment's one adapter; nothing where one of them has several here.
+std::vector<BottleneckPart> parts_of(const AdapterSite& site, const std::vector<RowSegment>& segments,
+                                     const RowLayout& layout) {
+  std::vector<BottleneckPart> parts;
+  parts.reserve(segments.size());
+  for (const auto& segment : segments) {
+    const int64_t tokens = layout.starts()[segment.last] - layout.starts()[segment.first];
+    const bool any = segment.setup != nullptr && site.has_any(*segment.setup);
+    const auto* only = any ? only_adapter(site, *segment.setup) : nullptr;
+    if (any && only == nullptr) return {};
+    parts.push_back({tokens, only});
+  }
+  return parts;
+}
+
 }  // namespace
 
 at::Tensor AdapterSite::run(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm, const RowLayout& rows,
@@ -35,7 +50,7 @@ at::Tensor AdapterSite::run(const at::Tensor& h, const at::Tensor& r, LayerNorm*
   if (setup == nullptr || !has_any(*setup)) return norm == nullptr ? h + r : add_norm(h, r, *norm);
   if (norm != nullptr && norm->frozen()) {
     const auto* only = only_adapter(*this, *setup);
-    if (only != nullptr && only->plain()) return bottleneck_site(h, r, *only, *norm);
+    if (only != nullptr && only->plain()) return bottleneck_site(h, r, {{h.size(0), only}}, *norm);
   }
   return compose({*this, r, norm, random}, *setup, h, rows);
 }
@@ -48,6 +63,10 @@ at::Tensor AdapterSite::forward(const at::Tensor& h, const at::Tensor& r, LayerN
   }
   const auto& segments = *context.segments;
   if (segments.size() == 1) return run(h, r, norm, layout, segments[0].setup.get(), context.random);
+  if (norm != nullptr && norm->frozen()) {
+    auto together = parts_of(*this, segments, layout);
+    if (!together.empty() && fit_together(together)) return bottleneck_site(h, r, together, *norm);
+  }
   std::vector<at::Tensor> parts;
   parts.reserve(segments.size());
   for (const auto& segment : segments) {
