@@ -22,6 +22,7 @@ export {
 } from './config/composition.js'
 export type { FusionConfig, FusionConfigSource, FusionPreset } from './config/fusion-config.js'
 export type {
+  CausalLmHeadOptions,
   ClassificationHeadOptions,
   HeadConfig,
   HeadType,
@@ -49,6 +50,7 @@ export { AutoModel } from './model/auto-model.js'
 export type { LoadAdapterOptions, LoadHeadOptions, SaveAdapterOptions, SaveHeadOptions } from './model/exchange.js'
 export type { LoadFusionOptions, SaveFusionOptions } from './model/fusion-files.js'
 export type { AdapterFusion } from './model/fusions.js'
+export type { GenerateOptions, Generation } from './model/generate.js'
 export type { AddOptions } from './model/heads.js'
 export type { ForwardInputs, Ids, Shaped } from './model/inputs.js'
 export { Model } from './model/model.js'

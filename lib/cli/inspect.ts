@@ -195,6 +195,6 @@ function forPrograms({ inside, ...inspection }: Inspection): object {
     vocab_size: _,
     embedding_size: __,
     ...config
-  } = headConfigToJson(head.config, { vocabSize: 0, hiddenSize: 0 })
+  } = headConfigToJson(head.config, { vocabSize: 0, embeddingSize: 0 })
   return { ...inspection, head: { ...head, config } }
 }

@@ -51,8 +51,23 @@ export interface MaskedLmHeadConfig {
   readonly activationFunction: NonLinearity | null
 }
 
+/** Predicting the next token; its last layer is the word embedding. For models whose tokens see only those before them. */
+export interface CausalLmHeadConfig {
+  readonly headType: 'causal_lm'
+  /** `layers`. Default 2; 1: the word embedding alone, as in pretrained models. */
+  readonly layers: number
+  /** `activation_function`. Default 'gelu'. */
+  readonly activationFunction: NonLinearity | null
+  /** `layer_norm`: after each layer but the last. Default true. */
+  readonly layerNorm: boolean
+  /** `bias`: of the last layer. Default true. */
+  readonly bias: boolean
+}
+
+export type LanguageHeadConfig = MaskedLmHeadConfig | CausalLmHeadConfig
+
 /** Told apart by `headType`. Frozen. */
-export type HeadConfig = ClassificationHeadConfig | MultiLabelHeadConfig | TaggingHeadConfig | MaskedLmHeadConfig
+export type HeadConfig = ClassificationHeadConfig | MultiLabelHeadConfig | TaggingHeadConfig | LanguageHeadConfig
 export type HeadType = HeadConfig['headType']
 
 /** Labels three ways; the first that is given counts, and numLabels must agree with it. */
@@ -68,6 +83,7 @@ export type RegressionHeadOptions = Omit<ClassificationHeadOptions, 'numLabels' 
 export type MultiLabelHeadOptions = HeadOptions<MultiLabelHeadConfig>
 export type TaggingHeadOptions = HeadOptions<TaggingHeadConfig>
 export type MaskedLmHeadOptions = Omit<HeadOptions<MaskedLmHeadConfig>, 'labels' | 'id2label'>
+export type CausalLmHeadOptions = Omit<HeadOptions<CausalLmHeadConfig>, 'labels' | 'id2label'>
 
 const labelled = ['numLabels', 'layers', 'activationFunction', 'label2id', 'dropoutProb'] as const
 const row = [...labelled, 'usePooler', 'bias'] as const
@@ -76,7 +92,8 @@ const fieldsOf: Readonly<Record<HeadType, readonly string[]>> = {
   classification: row,
   multilabel_classification: row,
   tagging: labelled,
-  masked_lm: ['layers', 'activationFunction']
+  masked_lm: ['layers', 'activationFunction'],
+  causal_lm: ['layers', 'activationFunction', 'layerNorm', 'bias']
 }
 
 export function classificationHead(options: ClassificationHeadOptions = {}): ClassificationHeadConfig {
@@ -105,6 +122,21 @@ export function taggingHead(options: TaggingHeadOptions = {}): TaggingHeadConfig
 export function maskedLmHead(options: MaskedLmHeadOptions = {}): MaskedLmHeadConfig {
   checkHeadKeys('masked_lm', options, fieldsOf.masked_lm)
   return Object.freeze({ headType: 'masked_lm', ...layerFields(options, 2, 'gelu') })
+}
+
+export function causalLmHead(options: CausalLmHeadOptions = {}): CausalLmHeadConfig {
+  checkHeadKeys('causal_lm', options, fieldsOf.causal_lm)
+  return Object.freeze({
+    headType: 'causal_lm',
+    ...layerFields(options, 2, 'gelu'),
+    layerNorm: check.checkBoolean('layerNorm', options.layerNorm ?? true),
+    bias: check.checkBoolean('bias', options.bias ?? true)
+  })
+}
+
+/** Heads that answer with words of the vocabulary: they have no labels of their own. */
+export function predictsWords(config: HeadConfig): config is LanguageHeadConfig {
+  return config.headType === 'masked_lm' || config.headType === 'causal_lm'
 }
 
 function rowHead<T extends 'classification' | 'multilabel_classification'>(
@@ -198,7 +230,7 @@ function checkIds(label2id: LabelIds, numLabels: number): void {
 
 /** The labels in the order of their ids: LABEL_0, … where the head has none. */
 export function labelNames(config: HeadConfig): readonly string[] {
-  if (config.headType === 'masked_lm') return []
+  if (predictsWords(config)) return []
   const names = Array.from({ length: config.numLabels }, (_, id) => `LABEL_${id}`)
   for (const [label, id] of Object.entries(config.label2id ?? {})) names[id] = label
   return names
@@ -207,21 +239,22 @@ export function labelNames(config: HeadConfig): readonly string[] {
 /** The library's dict for `head_config.json`, its key set exactly: it passes every key to the head's constructor. */
 export function headConfigToJson(
   config: HeadConfig,
-  model: { readonly vocabSize: number; readonly hiddenSize: number }
+  model: { readonly vocabSize: number; readonly embeddingSize: number }
 ): Record<string, unknown> {
   const fields = Object.entries(config).map(([key, value]) => [key === 'label2id' ? key : snakeCase(key), value])
-  if (config.headType !== 'masked_lm') {
+  if (!predictsWords(config)) {
     // The library gives every head names when it is added, and they go into the file.
     return { ...Object.fromEntries(fields), label2id: config.label2id ?? defaultIds(config.numLabels) }
   }
   return {
     ...Object.fromEntries(fields),
     vocab_size: model.vocabSize,
-    embedding_size: model.hiddenSize,
-    layer_norm: true,
-    bias: true,
-    shift_labels: false,
-    label2id: null
+    embedding_size: model.embeddingSize,
+    layer_norm: config.headType === 'causal_lm' ? config.layerNorm : true,
+    bias: config.headType === 'causal_lm' ? config.bias : true,
+    shift_labels: config.headType === 'causal_lm',
+    label2id: null,
+    ...(config.headType === 'causal_lm' && { dropout_prob: null })
   }
 }
 
@@ -242,18 +275,27 @@ export function headConfigFromJson(json: Readonly<Record<string, unknown>>): Hea
     case 'tagging':
       return taggingHead(options)
     case 'masked_lm':
-      return maskedLmFromJson(options)
+      return maskedLmHead(languageFields(options, name, { layerNorm: true, bias: true, shiftLabels: false }))
+    case 'causal_lm': {
+      // The library's own defaults, for the fields that a converted head leaves out.
+      const given = { layers: 1, activationFunction: null, layerNorm: false, bias: false, ...options }
+      return causalLmHead(languageFields(given, name, { shiftLabels: true, dropoutProb: null }))
+    }
   }
 }
 
-/** The sizes are the model's; the rest has one value that works. */
-function maskedLmFromJson(options: Record<string, unknown>): MaskedLmHeadConfig {
+/** The sizes are the model's; the fields of `fixed` have one value that works. */
+function languageFields(
+  options: Record<string, unknown>,
+  name: string,
+  fixed: Readonly<Record<string, unknown>>
+): Record<string, unknown> {
   const { vocabSize: _, embeddingSize: __, label2id: ___, id2label: ____, ...rest } = options
-  for (const [field, needed] of Object.entries({ layerNorm: true, bias: true, shiftLabels: false })) {
-    if ((rest[field] ?? needed) !== needed) refuseHead(`masked_lm with ${snakeCase(field)} ${rest[field]}`)
+  for (const [field, needed] of Object.entries(fixed)) {
+    if ((rest[field] ?? needed) !== needed) refuseHead(`${name} with ${snakeCase(field)} ${rest[field]}`)
     delete rest[field]
   }
-  return maskedLmHead(rest)
+  return rest
 }
 
 function refuseHead(name: string): never {
@@ -265,15 +307,17 @@ function refuseHead(name: string): never {
 
 /** The head as the core takes it. */
 export function nativeHeadConfig(config: HeadConfig): NativeHeadConfig {
-  const isLm = config.headType === 'masked_lm'
+  const isLm = predictsWords(config)
   const isRow = config.headType === 'classification' || config.headType === 'multilabel_classification'
+  const isCausal = config.headType === 'causal_lm'
   return {
     head_type: config.headType,
     num_labels: isLm ? 0 : config.numLabels,
     layers: config.layers,
     activation_function: config.activationFunction,
     use_pooler: isRow ? config.usePooler : false,
-    bias: isRow ? config.bias : true,
+    bias: isRow || isCausal ? config.bias : true,
+    layer_norm: isCausal ? config.layerNorm : true,
     dropout_prob: isLm ? null : config.dropoutProb
   }
 }

@@ -3,10 +3,9 @@ import type { NativeModelConfig } from '../native/types.js'
 import { type Activation, activations } from './activations.js'
 import { camelCase, snakeCase } from './case.js'
 import * as check from './check.js'
+import { type Field, type ModelFamily, type ModelType, modelFamilies, modelTypes } from './model-families.js'
 
-export const modelTypes = ['bert', 'roberta', 'xlm-roberta'] as const
-
-export type ModelType = (typeof modelTypes)[number]
+export { type ModelType, modelTypes } from './model-families.js'
 
 /** What Hugging Face's config.json says about an encoder, as far as it changes a number. Frozen. */
 export interface ModelConfig extends NativeModelConfig {
@@ -14,60 +13,44 @@ export interface ModelConfig extends NativeModelConfig {
   readonly hiddenAct: Activation
   /** Dropout of heads; null: hiddenDropoutProb. Default null. */
   readonly classifierDropout: number | null
+  /** `eos_token_id`: where generation ends a row; null: nowhere. */
+  readonly eosTokenId: number | readonly number[] | null
   /** `_name_or_path`: where the weights came from; goes into adapter folders as `model_name`. */
   readonly nameOrPath: string
 }
-
-/** Hugging Face's defaults for the fields that a file leaves out. */
-const bertDefaults = {
-  vocabSize: 30522,
-  hiddenSize: 768,
-  numHiddenLayers: 12,
-  numAttentionHeads: 12,
-  intermediateSize: 3072,
-  hiddenAct: 'gelu',
-  hiddenDropoutProb: 0.1,
-  attentionProbsDropoutProb: 0.1,
-  maxPositionEmbeddings: 512,
-  typeVocabSize: 2,
-  initializerRange: 0.02,
-  layerNormEps: 1e-12,
-  padTokenId: 0,
-  classifierDropout: null,
-  nameOrPath: ''
-} as const
-
-const defaults: Readonly<Record<ModelType, Omit<ModelConfig, 'modelType'>>> = {
-  bert: bertDefaults,
-  roberta: { ...bertDefaults, vocabSize: 50265, padTokenId: 1 },
-  'xlm-roberta': { ...bertDefaults, padTokenId: 1 }
-}
-
-type Field = keyof Omit<ModelConfig, 'modelType'>
 
 // Sizes have an upper limit, so that a hostile file cannot ask for more memory than any encoder has.
 const largestSize = 1 << 24
 
 const rules: { readonly [K in Field]: (name: string, value: unknown) => ModelConfig[K] } = {
   vocabSize: size,
+  embeddingSize: size,
   hiddenSize: size,
   numHiddenLayers: (name, value) => check.checkInteger(name, value, 1, 1024),
   numAttentionHeads: (name, value) => check.checkInteger(name, value, 1, 1024),
   intermediateSize: size,
   hiddenAct: checkActivation,
+  embeddingDropoutProb: probability,
   hiddenDropoutProb: probability,
   attentionProbsDropoutProb: probability,
   maxPositionEmbeddings: size,
+  sinusoidalPosEmbds: check.checkBoolean,
   typeVocabSize: size,
   initializerRange: (name, value) => check.checkNumber(name, value, { from: 0 }),
   layerNormEps: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 }),
-  padTokenId: (name, value) => check.checkInteger(name, value, 0, largestSize),
+  padTokenId: (name, value) => check.checkInteger(name, value, -1, largestSize),
+  eosTokenId: checkEnds,
   classifierDropout: (name, value) => (value === null ? null : probability(name, value)),
   nameOrPath: check.checkString
 }
 
 function size(name: string, value: unknown): number {
   return check.checkInteger(name, value, 1, largestSize)
+}
+
+function checkEnds(name: string, value: unknown): number | readonly number[] | null {
+  const one = (part: string, id: unknown) => check.checkInteger(part, id, 0, largestSize)
+  return Array.isArray(value) ? value.map((id, i) => one(`${name}[${i}]`, id)) : one(name, value)
 }
 
 function probability(name: string, value: unknown): number {
@@ -79,34 +62,32 @@ function checkActivation(name: string, value: unknown): Activation {
   return activation
 }
 
-/** Fields with one value that this core computes. Any other would change the numbers in silence. */
-const fixed: Readonly<Record<string, { readonly value: unknown; readonly why: string }>> = {
-  position_embedding_type: { value: 'absolute', why: 'relative positions' },
-  is_decoder: { value: false, why: 'causal attention' },
-  add_cross_attention: { value: false, why: 'cross attention' },
-  is_encoder_decoder: { value: false, why: 'encoder-decoder models' },
-  tie_word_embeddings: { value: true, why: 'an output layer of its own' }
-}
-
 /** Reads a Hugging Face config.json, or the same fields in camelCase. */
 export function modelConfigFromJson(json: Readonly<Record<string, unknown>>): ModelConfig {
   const given = byField(json)
   const type = check.checkString('model_type', given.get('modelType') ?? missingType())
   if (!modelTypes.includes(type as ModelType)) refuse('model_type', type, `one of ${modelTypes.join(', ')}`)
-  refuseOtherMaths(given)
+  const family = modelFamilies[type as ModelType]
+  refuseOtherMaths(given, family)
   const fields = new Map<string, unknown>([['modelType', type]])
   for (const field of Object.keys(rules) as Field[]) {
-    const value = given.get(field)
-    const fallback = defaults[type as ModelType][field]
-    fields.set(field, value === undefined || value === null ? fallback : rules[field](snakeName(field), value))
+    const name = jsonName(field, family)
+    const value = family.absent.includes(field) ? undefined : (given.get(camelCase(name)) ?? given.get(field))
+    fields.set(field, value === undefined || value === null ? family.defaults[field] : rules[field](name, value))
   }
+  // Only ELECTRA's embeddings have a width of their own, and only GPT-2's a dropout of their own.
+  if (family.absent.includes('embeddingSize')) fields.set('embeddingSize', fields.get('hiddenSize'))
+  if (family.absent.includes('embeddingDropoutProb'))
+    fields.set('embeddingDropoutProb', fields.get('hiddenDropoutProb'))
+  if (fields.get('intermediateSize') === 0) fields.set('intermediateSize', 4 * Number(fields.get('hiddenSize')))
   const config = Object.fromEntries(fields) as unknown as ModelConfig
-  checkTogether(config)
+  checkTogether(config, family)
   return Object.freeze(config)
 }
 
-function snakeName(field: string): string {
-  return field === 'nameOrPath' ? '_name_or_path' : snakeCase(field)
+/** What a family's config.json calls a field. */
+function jsonName(field: Field, family: ModelFamily): string {
+  return field === 'nameOrPath' ? '_name_or_path' : (family.names[field] ?? snakeCase(field))
 }
 
 function byField(json: Readonly<Record<string, unknown>>): Map<string, unknown> {
@@ -118,7 +99,7 @@ function missingType(): never {
   throw check.valueError('model_type', `the file does not say what the model is; known: ${modelTypes.join(', ')}`)
 }
 
-function refuseOtherMaths(given: ReadonlyMap<string, unknown>): void {
+function refuseOtherMaths(given: ReadonlyMap<string, unknown>, { fixed }: ModelFamily): void {
   for (const [key, { value, why }] of Object.entries(fixed)) {
     const got = given.get(camelCase(key)) ?? value
     if (got !== value) refuse(key, got, String(value), why)
@@ -130,31 +111,52 @@ function refuseOtherMaths(given: ReadonlyMap<string, unknown>): void {
   if (given.get('quantizationConfig') != null) refuse('quantization_config', 'a quantized model', 'none')
 }
 
-function checkTogether(config: ModelConfig): void {
-  const { hiddenSize, numAttentionHeads, maxPositionEmbeddings, padTokenId, vocabSize, modelType } = config
+function checkTogether(config: ModelConfig, family: ModelFamily): void {
+  const { hiddenSize, numAttentionHeads, maxPositionEmbeddings, padTokenId, vocabSize } = config
   if (hiddenSize % numAttentionHeads !== 0) {
-    throw check.valueError('hidden_size', `${hiddenSize} cannot be divided by num_attention_heads ${numAttentionHeads}`)
+    const heads = jsonName('numAttentionHeads', family)
+    throw check.valueError(
+      jsonName('hiddenSize', family),
+      `${hiddenSize} cannot be divided by ${heads} ${numAttentionHeads}`
+    )
   }
   if (padTokenId >= vocabSize) throw check.rangeError('pad_token_id', `an id below vocab_size ${vocabSize}`, padTokenId)
-  if (modelType !== 'bert' && maxPositionEmbeddings <= padTokenId + 1) {
+  if (family.positionsAfterPadding && maxPositionEmbeddings <= padTokenId + 1) {
     const expected = `more than ${padTokenId + 1}, because positions begin after pad_token_id`
     throw check.rangeError('max_position_embeddings', expected, maxPositionEmbeddings)
   }
 }
 
+/** Whether positions begin after the padding id and count real tokens alone (RoBERTa). */
+export function positionsAfterPadding(config: ModelConfig): boolean {
+  return modelFamilies[config.modelType].positionsAfterPadding
+}
+
+/** Whether tokens see only those before them, so that heads for rows read the last one and the model can write. */
+export function isCausal(config: ModelConfig): boolean {
+  return modelFamilies[config.modelType].isCausal
+}
+
 /** The longest row that the model has positions for: RoBERTa's begin after the padding id. */
 export function maxRowLength(config: ModelConfig): number {
-  return config.modelType === 'bert'
-    ? config.maxPositionEmbeddings
-    : config.maxPositionEmbeddings - config.padTokenId - 1
+  return positionsAfterPadding(config)
+    ? config.maxPositionEmbeddings - config.padTokenId - 1
+    : config.maxPositionEmbeddings
 }
 
 /** A config.json that transformers reads. */
 export function modelConfigToJson(config: ModelConfig, architecture?: string): Record<string, unknown> {
-  const { nameOrPath: _, ...fields } = config
-  const json = Object.fromEntries(Object.entries(fields).map(([key, value]) => [snakeCase(key), value]))
+  const { nameOrPath: _, modelType, ...fields } = config
+  const family = modelFamilies[modelType]
+  // What a file leaves out is none for both ids.
+  const isNone = (field: Field, value: unknown) =>
+    (field === 'padTokenId' && value === -1) || (field === 'eosTokenId' && value === null)
+  const written = (Object.entries(fields) as [Field, unknown][]).filter(
+    ([field, value]) => !family.absent.includes(field) && !isNone(field, value)
+  )
   return {
-    ...json,
+    model_type: modelType,
+    ...Object.fromEntries(written.map(([field, value]) => [jsonName(field, family), value])),
     ...(architecture === undefined ? {} : { architectures: [architecture] }),
     position_embedding_type: 'absolute'
   }
@@ -162,7 +164,7 @@ export function modelConfigToJson(config: ModelConfig, architecture?: string): R
 
 /** What the core takes. */
 export function nativeModelConfig(config: ModelConfig): NativeModelConfig {
-  const { classifierDropout: _, nameOrPath: __, ...native } = config
+  const { classifierDropout: _, nameOrPath: __, eosTokenId: ___, ...native } = config
   return native
 }
 
@@ -171,6 +173,6 @@ function refuse(field: string, got: unknown, expected: string, why?: string): ne
   throw new AdapterError('ERR_UNSUPPORTED', 'read the model config', `this ${field} is not supported${reason}`, {
     expected,
     got: check.describe(got),
-    hint: 'BERT, RoBERTa and XLM-RoBERTa encoders with absolute positions work.'
+    hint: `Models of these types work: ${modelTypes.join(', ')}.`
   })
 }

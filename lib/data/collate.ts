@@ -2,7 +2,7 @@ import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import type { NativeBatch } from '../native/types.js'
 import { labelOf, type Row, type TextRow } from './dataset.js'
-import { encodeLabel, ignoredLabel, labelsTokens, spreadWordLabels } from './labels.js'
+import { alignedLabels, encodeLabel, ignoredLabel, labelsTokens, spreadWordLabels } from './labels.js'
 import type { TextTokenizer } from './tokenizer.js'
 
 /** A row as numbers. */
@@ -40,7 +40,16 @@ function checkCount(label: ArrayLike<number>, count: number, what: string, name:
   if (label.length !== count) throw check.valueError(`${name}.label`, `${label.length} labels for ${count} ${what}`)
 }
 
+/** A row of text for a causal head needs no label: each token is that of the one before it. */
 export function encodeRow(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
+  const { head } = options
+  const encoded = encode(row, options, name)
+  if (head?.headType !== 'causal_lm') return encoded
+  const label = (encoded.label ?? encoded.inputIds) as Int32Array
+  return { ...encoded, label: alignedLabels(label, head) }
+}
+
+function encode(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
   const { head, maxLength } = options
   const label = head === undefined ? undefined : rowLabel(row, head, name)
   const perToken = head !== undefined && labelsTokens(head)

@@ -1,16 +1,25 @@
 import * as check from '../config/check.js'
-import type { HeadConfig } from '../config/head-config.js'
+import { type HeadConfig, type LanguageHeadConfig, predictsWords } from '../config/head-config.js'
 import { didYouMean } from '../config/nearest.js'
 import { type Label, labelOf, placeOf, type Row } from './dataset.js'
 
 /** Where no label stands, the loss looks away. */
 export const ignoredLabel = -100
 
-type LabelledHeadConfig = Exclude<HeadConfig, { headType: 'masked_lm' }>
+type LabelledHeadConfig = Exclude<HeadConfig, LanguageHeadConfig>
 
 /** Whether a head wants one label for each token. */
 export function labelsTokens(head: HeadConfig): boolean {
-  return head.headType === 'tagging' || head.headType === 'masked_lm'
+  return head.headType === 'tagging' || predictsWords(head)
+}
+
+/**
+ * Token labels as the core reads them: at each token the label of what stands there, but for a causal head that of the
+ * next token of the row; the row's last has none.
+ */
+export function alignedLabels<T extends ArrayLike<number>>(labels: T, head: HeadConfig): T | Int32Array {
+  if (head.headType !== 'causal_lm') return labels
+  return Int32Array.from(labels, (_, i) => labels[i + 1] ?? ignoredLabel)
 }
 
 /** A row's label as its head wants it: class ids as integers; values and label vectors as floats. */
@@ -23,6 +32,7 @@ export function encodeLabel(head: HeadConfig, label: Label, name: string): Float
     case 'tagging':
       return tokenIds(label, name, (item, itemName) => classId(head, item, itemName))
     case 'masked_lm':
+    case 'causal_lm':
       return tokenIds(label, name, (item, itemName) => tokenId(item, itemName))
   }
 }

@@ -38,6 +38,31 @@ const robertaMasked: StaticHead = {
   layers: { 'lm_head.dense': 0, 'lm_head.layer_norm': 2, 'lm_head.decoder': 3 }
 }
 
+const electraClassifier: StaticHead = {
+  config: { head_type: 'classification', layers: 2, activation_function: 'gelu' },
+  layers: { 'classifier.dense': 1, 'classifier.out_proj': 4 }
+}
+
+const electraMasked: StaticHead = {
+  config: masked,
+  layers: { 'generator_predictions.dense': 0, 'generator_predictions.LayerNorm': 2, generator_lm_head: 3 }
+}
+
+const distilBertClassifier: StaticHead = {
+  config: { head_type: 'classification', layers: 2, activation_function: 'relu' },
+  layers: { pre_classifier: 1, classifier: 4 }
+}
+
+const distilBertMasked: StaticHead = {
+  config: masked,
+  layers: { vocab_transform: 0, vocab_layer_norm: 2, vocab_projector: 3 }
+}
+
+const gpt2Classifier: StaticHead = {
+  config: { head_type: 'classification', layers: 1, activation_function: null, bias: false },
+  layers: { score: 1 }
+}
+
 const staticHeads: Readonly<Record<string, StaticHead>> = {
   BertForSequenceClassification: bertClassifier,
   BertForTokenClassification: tagger,
@@ -47,7 +72,16 @@ const staticHeads: Readonly<Record<string, StaticHead>> = {
   RobertaForMaskedLM: robertaMasked,
   XLMRobertaForSequenceClassification: robertaClassifier,
   XLMRobertaForTokenClassification: tagger,
-  XLMRobertaForMaskedLM: robertaMasked
+  XLMRobertaForMaskedLM: robertaMasked,
+  ElectraForSequenceClassification: electraClassifier,
+  ElectraForTokenClassification: tagger,
+  ElectraForMaskedLM: electraMasked,
+  DistilBertForSequenceClassification: distilBertClassifier,
+  DistilBertForTokenClassification: tagger,
+  DistilBertForMaskedLM: distilBertMasked,
+  GPT2ForSequenceClassification: gpt2Classifier,
+  GPT2ForTokenClassification: tagger,
+  GPT2LMHeadModel: { config: { head_type: 'causal_lm' }, layers: { lm_head: 0 } }
 }
 
 export interface ConvertedHead {
@@ -64,7 +98,8 @@ export function convertStaticHead(
 ): ConvertedHead | undefined {
   if (!Object.hasOwn(staticHeads, modelClass)) return undefined
   const { config, layers } = staticHeads[modelClass] as StaticHead
-  if (config['head_type'] === 'masked_lm') return { config: headConfigFromJson(config), layers }
+  if (config['head_type'] === 'masked_lm' || config['head_type'] === 'causal_lm')
+    return { config: headConfigFromJson(config), layers }
   const labels = label2id ?? { LABEL_0: 0, LABEL_1: 1 }
   const count = numLabels ?? Object.keys(labels).length
   return { config: headConfigFromJson({ ...config, num_labels: count, label2id: labels }), layers }

@@ -4,7 +4,8 @@ import type { AdapterConfig } from '../config/adapter-config.js'
 import { bottleneckFloatKeys } from '../config/bottleneck-config.js'
 import { checkNonEmptyString, valueError } from '../config/check.js'
 import { type HeadConfig, headConfigToJson } from '../config/head-config.js'
-import type { ModelConfig, ModelType } from '../config/model-config.js'
+import type { ModelConfig } from '../config/model-config.js'
+import { modelFamilies } from '../config/model-families.js'
 import { pythonJson } from '../config/python-json.js'
 import { fileError } from '../config/read-json.js'
 import { ownerTag, removeLeftovers } from '../native/owner.js'
@@ -21,12 +22,6 @@ import { fusionFloatKeys, fusionJson, type SavedFusion } from './fusion-folder.j
 
 /** The release of the adapter library whose files these are: Python compares the part after the first point. */
 export const folderVersion = 'adapters.1.2.0'
-
-const modelClasses: Readonly<Record<ModelType, string>> = {
-  bert: 'BertAdapterModel',
-  roberta: 'RobertaAdapterModel',
-  'xlm-roberta': 'XLMRobertaAdapterModel'
-}
 
 const temporary = '.saving-'
 
@@ -156,7 +151,7 @@ export function headJson(name: string, config: HeadConfig, model: ModelConfig): 
 function modelFields(model: ModelConfig): Record<string, unknown> {
   return {
     hidden_size: model.hiddenSize,
-    model_class: modelClasses[model.modelType],
+    model_class: modelFamilies[model.modelType].adapterClass,
     model_name: model.nameOrPath,
     model_type: model.modelType,
     version: folderVersion

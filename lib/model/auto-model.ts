@@ -84,7 +84,7 @@ export function chooseDevice(device: string, seen: () => readonly string[]): str
 
 /** The pooler may be missing (checkpoints of masked language models have none), and an activation's own parameter. */
 function checkComplete(folder: string, { missing, unexpected }: LoadReport): void {
-  const needed = missing.filter((name) => !name.includes('.pooler.') && !name.includes('.intermediate_act_fn.'))
+  const needed = missing.filter((name) => !/\.(pooler|intermediate_act_fn|activation|act)\./.test(name))
   if (needed.length === 0) return
   const list = (names: readonly string[]) =>
     names.slice(0, 8).join(', ') + (names.length > 8 ? ` and ${names.length - 8} more` : '')

@@ -1,6 +1,8 @@
 import * as check from '../config/check.js'
 import {
+  type CausalLmHeadOptions,
   type ClassificationHeadOptions,
+  causalLmHead,
   classificationHead,
   type HeadConfig,
   type MaskedLmHeadOptions,
@@ -64,6 +66,12 @@ export abstract class HeadAdders {
   addTaggingHead(name: string, options: TaggingHeadOptions & AddOptions = {}): void {
     const [add, config] = apart(options)
     this.addHead(name, taggingHead(config), add)
+  }
+
+  /** Predicting the next token, for models that write (GPT-2); its decoder is the word embedding. */
+  addCausalLmHead(name: string, options: CausalLmHeadOptions & AddOptions = {}): void {
+    const [add, config] = apart(options)
+    this.addHead(name, causalLmHead(config), add)
   }
 
   /** Masked language modelling; its decoder is the word embedding. */

@@ -1,8 +1,8 @@
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
-import type { ModelConfig } from '../config/model-config.js'
+import { type ModelConfig, positionsAfterPadding } from '../config/model-config.js'
 import { repeatBatch } from '../data/collate.js'
-import { labelsTokens } from '../data/labels.js'
+import { alignedLabels, labelsTokens } from '../data/labels.js'
 import type { NativeBatch } from '../native/types.js'
 
 /** Numbers with their shape, row-major: `{ data: Int32Array, shape: [2, 8] }`. */
@@ -95,6 +95,7 @@ export function packInputs(inputs: ForwardInputs, config: ModelConfig, head: Hea
   if (ids.values.length === 0) throw check.valueError('inputIds', 'expected at least one row, got an empty batch')
   const mask = alike('attentionMask', inputs.attentionMask, ids)
   const types = alike('tokenTypeIds', inputs.tokenTypeIds, ids)
+  if (config.typeVocabSize === 0) checkNoTypes(types, config)
   const positions =
     alike('positionIds', inputs.positionIds, ids) ??
     (mask && { values: ids.values.map((row) => paddedPositions(row, config)) })
@@ -122,12 +123,27 @@ export function packInputs(inputs: ForwardInputs, config: ModelConfig, head: Hea
       rowLengths,
       tokenTypeIds: types && gather('tokenTypeIds', types),
       positionIds: positions && gather('positionIds', positions),
-      labels: tokenLabels ? gather('labels', tokenLabels) : rowLabels(inputs.labels, head)
+      labels: tokenLabels ? tokenLabelsOf(tokenLabels, kept, head) : rowLabels(inputs.labels, head)
     },
     rows: kept.length,
     columns: ids.columns,
     places
   }
+}
+
+/** Each row's labels, as its head reads them, one row after the other. */
+function tokenLabelsOf(labels: Rows, kept: readonly number[][], head: HeadConfig | undefined): Int32Array {
+  const rows = kept.map((columns, i) => {
+    const row = columns.map((c) => integer('labels', i, c, labels.values[i]?.[c]))
+    return head === undefined ? row : alignedLabels(row, head)
+  })
+  return Int32Array.from(rows.flatMap((row) => Array.from(row)))
+}
+
+/** Zeros are what a tokenizer fills in for models that have no types. */
+function checkNoTypes(types: Rows | undefined, { modelType }: ModelConfig): void {
+  if (types?.values.every((row) => Array.from(row).every((type) => Number(type) === 0)) ?? true) return
+  throw check.valueError('tokenTypeIds', `expected zeros or nothing: a model of type ${modelType} has no token types`)
 }
 
 function flatten(kept: readonly number[][], value: (row: number, column: number) => number): Int32Array {
@@ -154,11 +170,12 @@ function isReal(row: number, column: number, value: number | bigint | undefined)
   throw check.rangeError(`attentionMask[${row}][${column}]`, '1 for a token or 0 for padding', value)
 }
 
-/** With padding, Hugging Face counts BERT's positions by column and RoBERTa's by ids that are not padding. */
+/** With padding, Hugging Face counts positions by column, but RoBERTa's by ids that are not padding. */
 function paddedPositions(row: ArrayLike<number | bigint>, config: ModelConfig): number[] {
   let next = config.padTokenId + 1
+  const byColumn = !positionsAfterPadding(config)
   return Array.from(row, (id, column) => {
-    if (config.modelType === 'bert') return column
+    if (byColumn) return column
     return Number(id) === config.padTokenId ? config.padTokenId : next++
   })
 }

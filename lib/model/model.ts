@@ -2,7 +2,7 @@ import { AdapterConfig, type AdapterConfigSource } from '../config/adapter-confi
 import * as check from '../config/check.js'
 import { type Fuse, fuseBlocks, fusionName, lastAdapter, parseComposition } from '../config/composition.js'
 import { type FusionConfigSource, nativeFusionConfig } from '../config/fusion-config.js'
-import { type HeadConfig, nativeHeadConfig } from '../config/head-config.js'
+import { type HeadConfig, nativeHeadConfig, predictsWords } from '../config/head-config.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { nativeBottleneckConfig } from '../config/size.js'
 import type { Row } from '../data/dataset.js'
@@ -11,9 +11,9 @@ import type { TextTokenizer } from '../data/tokenizer.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeForwardOptions, NativeModel, NativeTrainable, TensorData } from '../native/types.js'
 import { type AdapterFusion, checkUnread, fusionOf } from './fusions.js'
+import { TextWriter } from './generate.js'
 import { type AddOptions, isTaken } from './heads.js'
 import { type ForwardInputs, packInputs, repeatInputs } from './inputs.js'
-import { ModelNames } from './names.js'
 import { checkOptions, type ForwardOptions, type PredictOptions } from './options.js'
 import { type ForwardOutputs, layOut } from './outputs.js'
 import { type Prediction, predict } from './predict.js'
@@ -37,7 +37,7 @@ const nothing: NativeTrainable = { adapters: [], heads: [], base: [], frozen: []
  * A pretrained encoder with adapters and heads: what PyTorch's `*AdapterModel` classes are, under the same parameter names.
  * Made by AutoModel. Configuration calls take effect at once and throw ERR_BUSY while a training run holds the model.
  */
-export class Model extends ModelNames {
+export class Model extends TextWriter {
   readonly config: ModelConfig
   /** Undefined where the model's folder has none: rows must then be ids. */
   readonly tokenizer: TextTokenizer | undefined
@@ -377,7 +377,7 @@ export class Model extends ModelNames {
   }
 
   #withDropout(config: HeadConfig): HeadConfig {
-    if (config.headType === 'masked_lm' || config.dropoutProb !== null) return config
+    if (predictsWords(config) || config.dropoutProb !== null) return config
     return { ...config, dropoutProb: this.config.classifierDropout }
   }
 

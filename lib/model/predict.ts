@@ -1,5 +1,5 @@
 import * as check from '../config/check.js'
-import { type HeadConfig, labelNames } from '../config/head-config.js'
+import { type HeadConfig, labelNames, predictsWords } from '../config/head-config.js'
 import { maxRowLength } from '../config/model-config.js'
 import { collate, type EncodedRow, encodeRow } from '../data/collate.js'
 import { checkRow, placeOf, type Row } from '../data/dataset.js'
@@ -120,7 +120,7 @@ interface Question {
 
 function interpret(logits: Float32Array, config: HeadConfig, { row, encoded, tokenizer }: Question): Prediction {
   const names = labelNames(config)
-  if (config.headType === 'tagging' || config.headType === 'masked_lm') {
+  if (config.headType === 'tagging' || predictsWords(config)) {
     const bestOf = (values: Float32Array) => best(values, names)
     const words = config.headType === 'tagging' ? wordsOf(row) : null
     if (words === null || encoded.wordIds === undefined) return answersByToken(encoded, logits, bestOf, tokenizer)

@@ -36,16 +36,22 @@ export interface ModuleInfo {
 }
 
 export interface NativeModelConfig {
-  readonly modelType: 'bert' | 'roberta' | 'xlm-roberta'
+  readonly modelType: 'bert' | 'roberta' | 'xlm-roberta' | 'electra' | 'distilbert' | 'gpt2'
   readonly vocabSize: number
+  /** Of the embeddings; the hidden size in all families but ELECTRA. */
+  readonly embeddingSize: number
   readonly hiddenSize: number
   readonly numHiddenLayers: number
   readonly numAttentionHeads: number
   readonly intermediateSize: number
   readonly hiddenAct: string
+  readonly embeddingDropoutProb: number
   readonly hiddenDropoutProb: number
   readonly attentionProbsDropoutProb: number
   readonly maxPositionEmbeddings: number
+  /** Positions start as sines and cosines. */
+  readonly sinusoidalPosEmbds: boolean
+  /** 0: the model has no token types. */
   readonly typeVocabSize: number
   readonly initializerRange: number
   readonly layerNormEps: number
@@ -75,13 +81,15 @@ export interface NativeBottleneckConfig {
 }
 
 export interface NativeHeadConfig {
-  readonly head_type: 'classification' | 'multilabel_classification' | 'tagging' | 'masked_lm'
-  /** Outputs a row (or token). 1 with `classification` is a regression. Ignored by masked_lm. */
+  readonly head_type: 'classification' | 'multilabel_classification' | 'tagging' | 'masked_lm' | 'causal_lm'
+  /** Outputs a row (or token). 1 with `classification` is a regression. Ignored by language modelling. */
   readonly num_labels: number
   readonly layers: number
   readonly activation_function: string | null
   readonly use_pooler: boolean
   readonly bias: boolean
+  /** Of language modelling with more than one layer. */
+  readonly layer_norm: boolean
   /** Dropout before each linear layer; null: the model's hidden dropout. */
   readonly dropout_prob: number | null
 }
@@ -89,7 +97,7 @@ export interface NativeHeadConfig {
 /**
  * Rows without padding: all rows' ids one after the other.
  * Labels: classification Int32Array [rows]; regression Float32Array [rows]; multi-label Float32Array [rows × labels];
- * tagging and masked LM Int32Array [tokens], -100 where no label stands.
+ * tagging and language modelling Int32Array [tokens], -100 where no label stands; causal: the label of the next token.
  */
 export interface NativeBatch {
   readonly inputIds: Int32Array
@@ -146,6 +154,17 @@ export interface NativeForwardResult {
   readonly hiddenStates?: TensorData[]
 }
 
+export interface NativeGenerateOptions {
+  readonly maxNewTokens: number
+  readonly doSample: boolean
+  readonly temperature: number
+  /** 0: all. */
+  readonly topK: number
+  readonly topP: number
+  readonly endTokens: readonly number[]
+  readonly seed: number
+}
+
 export interface NativeTrainable {
   readonly adapters: readonly string[]
   readonly heads: readonly string[]
@@ -197,6 +216,8 @@ export interface NativeModel {
   /** Copies values into existing parameters; base parameters are first taken off the file's mapping. */
   setParameters(values: ReadonlyMap<string, { data: Float32Array; shape: readonly number[] }>): void
   forward(batch: NativeBatch, options: NativeForwardOptions): Promise<NativeForwardResult>
+  /** New tokens of each row, an end token included. A model whose tokens see only those before them. */
+  generate(batch: NativeBatch, options: NativeForwardOptions, how: NativeGenerateOptions): Promise<Int32Array[]>
   /** One backward pass, nothing updated; dropout off. For tests and tools. */
   gradients(
     batch: NativeBatch,

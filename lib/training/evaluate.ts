@@ -43,7 +43,7 @@ export class EncodedDataset {
     const rows = await collectRows(dataset, name)
     for (const [i, row] of rows.entries()) {
       const place = placeOf(row, `${name}[${i}]`)
-      if (rowLabel(row, head, place) === undefined) {
+      if (rowLabel(row, head, place) === undefined && head.headType !== 'causal_lm') {
         throw new AdapterError('ERR_NO_LABELS', 'read the dataset', `${place} has no label`, {
           hint: 'Rows to train or evaluate on need one; predict() answers rows without.'
         })

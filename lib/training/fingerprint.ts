@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import { fuseBlocks, fusionName } from '../config/composition.js'
-import { labelNames } from '../config/head-config.js'
+import { labelNames, predictsWords } from '../config/head-config.js'
 import { modelConfigToJson } from '../config/model-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { labelOf, type Row } from '../data/dataset.js'
@@ -24,7 +24,7 @@ export async function fingerprint(model: Model, args: TrainingArguments, data: E
   const deciding = Object.entries(args).filter(([name]) => !free.includes(name) && !/^(logging|save|eval)/.test(name))
   const { name, config } = requireHead(model, 'train')
   const active = setupNames(model.activeAdapters, model.known)
-  const label = config.headType === 'masked_lm' ? {} : { label2id: null, labels: labelNames(config) }
+  const label = predictsWords(config) ? {} : { label2id: null, labels: labelNames(config) }
   return {
     ...Object.fromEntries(deciding),
     adapters: model.activeAdapters,

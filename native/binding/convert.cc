@@ -74,14 +74,17 @@ ModelConfig to_model_config(const Napi::Object& object) {
   ModelConfig c;
   c.model_type = string(object, "modelType");
   c.vocab_size = integer(object, "vocabSize");
+  c.embedding_size = integer(object, "embeddingSize");
   c.hidden_size = integer(object, "hiddenSize");
   c.num_hidden_layers = integer(object, "numHiddenLayers");
   c.num_attention_heads = integer(object, "numAttentionHeads");
   c.intermediate_size = integer(object, "intermediateSize");
   c.hidden_act = string(object, "hiddenAct");
+  c.embedding_dropout_prob = number(object, "embeddingDropoutProb");
   c.hidden_dropout_prob = number(object, "hiddenDropoutProb");
   c.attention_probs_dropout_prob = number(object, "attentionProbsDropoutProb");
   c.max_position_embeddings = integer(object, "maxPositionEmbeddings");
+  c.sinusoidal_pos_embds = boolean(object, "sinusoidalPosEmbds");
   c.type_vocab_size = integer(object, "typeVocabSize");
   c.initializer_range = number(object, "initializerRange");
   c.layer_norm_eps = number(object, "layerNormEps");
@@ -134,7 +137,8 @@ HeadConfig to_head_config(const Napi::Object& object) {
                             {{"classification", HeadType::classification},
                              {"multilabel_classification", HeadType::multilabel_classification},
                              {"tagging", HeadType::tagging},
-                             {"masked_lm", HeadType::masked_lm}},
+                             {"masked_lm", HeadType::masked_lm},
+                             {"causal_lm", HeadType::causal_lm}},
                             "head_type");
   c.num_labels = integer(object, "num_labels");
   c.layers = integer(object, "layers");
@@ -144,6 +148,7 @@ HeadConfig to_head_config(const Napi::Object& object) {
   }
   c.use_pooler = boolean(object, "use_pooler");
   c.bias = boolean(object, "bias");
+  c.layer_norm = boolean(object, "layer_norm");
   if (auto p = object.Get("dropout_prob"); present(p)) c.dropout_prob = p.As<Napi::Number>().DoubleValue();
   return c;
 }

@@ -140,6 +140,7 @@ Napi::Function ModelWrap::define(Napi::Env env) {
                       InstanceMethod<&W::parameter>("parameter"),
                       InstanceMethod<&W::set_parameters>("setParameters"),
                       InstanceMethod<&W::forward>("forward"),
+                      InstanceMethod<&W::generate>("generate"),
                       InstanceMethod<&W::gradients>("gradients"),
                       InstanceMethod<&W::save_adapter>("saveAdapter"),
                       InstanceMethod<&W::save_head>("saveHead"),

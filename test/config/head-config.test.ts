@@ -1,7 +1,7 @@
 import test from 'ava'
 import * as heads from '../../lib/config/head-config.js'
 
-const model = { vocabSize: 100, hiddenSize: 32 }
+const model = { vocabSize: 100, embeddingSize: 32 }
 
 // Key sets and defaults of adapters 1.3.0, heads/base.py and heads/language_modeling.py.
 test('classification as the library writes it', (t) => {
@@ -40,13 +40,36 @@ test('tagging and masked language modelling as the library writes them', (t) => 
   })
 })
 
+test('causal language modelling as the library writes it', (t) => {
+  t.deepEqual(heads.headConfigToJson(heads.causalLmHead(), model), {
+    head_type: 'causal_lm',
+    vocab_size: 100,
+    embedding_size: 32,
+    layers: 2,
+    activation_function: 'gelu',
+    layer_norm: true,
+    bias: true,
+    shift_labels: true,
+    label2id: null,
+    dropout_prob: null
+  })
+  // What the class itself starts from, where a file says no more: the word embedding alone.
+  t.deepEqual(
+    heads.headConfigFromJson({ head_type: 'causal_lm' }),
+    heads.causalLmHead({ layers: 1, activationFunction: null, layerNorm: false, bias: false })
+  )
+  t.throws(() => heads.headConfigFromJson({ head_type: 'causal_lm', shift_labels: false }), { code: 'ERR_UNSUPPORTED' })
+})
+
 test('every head survives its own file', (t) => {
   const all = [
     heads.classificationHead({ layers: 1, usePooler: true, bias: false, dropoutProb: 0.5, activationFunction: null }),
     heads.regressionHead(),
     heads.multiLabelHead({ id2label: { 0: 'a', 1: 'b', 2: 'c' } }),
     heads.taggingHead({ label2id: { O: 0, B: 1 } }),
-    heads.maskedLmHead({ activationFunction: 'relu' })
+    heads.maskedLmHead({ activationFunction: 'relu' }),
+    heads.causalLmHead(),
+    heads.causalLmHead({ layers: 1, activationFunction: null, layerNorm: false, bias: false })
   ]
   for (const head of all) {
     const json = JSON.parse(JSON.stringify(heads.headConfigToJson(head, model)))
@@ -107,6 +130,7 @@ test('what the core takes', (t) => {
     activation_function: 'tanh',
     use_pooler: false,
     bias: true,
+    layer_norm: true,
     dropout_prob: 0.1
   })
 })

@@ -43,6 +43,71 @@ test('fields that are left out have the defaults of their family', (t) => {
   t.like(modelConfigFromJson({ model_type: 'xlm-roberta' }), { vocabSize: 30522, padTokenId: 1 })
 })
 
+// The config.json of distilbert-base-uncased and of gpt2.
+const distilBert = {
+  activation: 'gelu',
+  attention_dropout: 0.2,
+  dim: 768,
+  dropout: 0.3,
+  hidden_dim: 3072,
+  model_type: 'distilbert',
+  n_heads: 12,
+  n_layers: 6,
+  seq_classif_dropout: 0.2,
+  sinusoidal_pos_embds: false,
+  vocab_size: 30522
+}
+const gpt2 = {
+  activation_function: 'gelu_new',
+  attn_pdrop: 0.2,
+  embd_pdrop: 0.3,
+  eos_token_id: 50256,
+  layer_norm_epsilon: 1e-5,
+  model_type: 'gpt2',
+  n_ctx: 1024,
+  n_embd: 768,
+  n_head: 12,
+  n_inner: null,
+  n_layer: 12,
+  n_positions: 1024,
+  resid_pdrop: 0.4,
+  vocab_size: 50257
+}
+
+test('families have names of their own for the same fields', (t) => {
+  t.like(modelConfigFromJson(distilBert), {
+    hiddenSize: 768,
+    embeddingSize: 768,
+    numHiddenLayers: 6,
+    intermediateSize: 3072,
+    hiddenDropoutProb: 0.3,
+    embeddingDropoutProb: 0.3,
+    attentionProbsDropoutProb: 0.2,
+    typeVocabSize: 0,
+    classifierDropout: 0
+  })
+  t.like(modelConfigFromJson(gpt2), {
+    hiddenSize: 768,
+    intermediateSize: 3072,
+    maxPositionEmbeddings: 1024,
+    hiddenDropoutProb: 0.4,
+    embeddingDropoutProb: 0.3,
+    attentionProbsDropoutProb: 0.2,
+    padTokenId: -1,
+    eosTokenId: 50256
+  })
+  t.like(modelConfigFromJson({ model_type: 'electra' }), { embeddingSize: 128, hiddenSize: 256, typeVocabSize: 2 })
+  t.throws(() => modelConfigFromJson({ ...gpt2, n_head: 7 }), { message: /n_embd.*n_head 7/ })
+  t.throws(() => modelConfigFromJson({ ...distilBert, dim: 0 }), { message: /dim: expected/ })
+  for (const json of [distilBert, gpt2, { model_type: 'electra' }]) {
+    const config = modelConfigFromJson(json)
+    t.deepEqual(modelConfigFromJson({ ...config }), config)
+    t.deepEqual(modelConfigFromJson(JSON.parse(JSON.stringify(modelConfigToJson(config)))), config)
+  }
+  t.is(modelConfigToJson(modelConfigFromJson(gpt2))['n_embd'], 768)
+  t.false('pad_token_id' in modelConfigToJson(modelConfigFromJson(gpt2)))
+})
+
 test('camelCase reads the same, and what is written reads back', (t) => {
   const config = modelConfigFromJson(robertaBase)
   t.deepEqual(modelConfigFromJson({ ...config }), config)
@@ -59,7 +124,11 @@ test('a field that changes the numbers in a way that is not built is refused by 
     [{ add_cross_attention: true }, /add_cross_attention/],
     [{ pruned_heads: { '0': [1] } }, /pruned_heads/],
     [{ quantization_config: { bits: 4 } }, /quantization_config/],
-    [{ model_type: 'gpt2' }, /model_type .*bert, roberta, xlm-roberta/]
+    [{ model_type: 'albert' }, /model_type .*bert, roberta, xlm-roberta, electra, distilbert, gpt2/],
+    [{ model_type: 'distilbert', tie_word_embeddings: false }, /tie_word_embeddings/],
+    [{ model_type: 'electra', position_embedding_type: 'relative_key' }, /relative positions/],
+    [{ model_type: 'gpt2', scale_attn_by_inverse_layer_idx: true }, /scale_attn_by_inverse_layer_idx/],
+    [{ model_type: 'gpt2', scale_attn_weights: false }, /scale_attn_weights/]
   ]
   for (const [field, message] of cases) {
     t.throws(() => modelConfigFromJson({ ...robertaBase, ...field }), { code: 'ERR_UNSUPPORTED', message })

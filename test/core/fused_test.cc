@@ -1,15 +1,23 @@
 // The fused nodes against the plain modules that they stand for: values and gradients, small (MKL) and large (oneDNN),
 // rows of uneven lengths, first tokens alone.
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/softmax.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
+
+#include <cmath>
 
 #include "check.h"
 #include "core/adapters/bottleneck_function.h"
 #include "core/adapters/flat_parameters.h"
 #include "core/models/initialise.h"
 #include "core/nn/attention.h"
+#include "core/nn/conv1d.h"
 #include "core/nn/frozen.h"
 #include "core/nn/gemm.h"
 
@@ -94,6 +102,89 @@ TEST(attention_of_frozen_weights_is_the_plain_one) {
               packed_attention(q->forward(in[0]), k->forward(in[1]), v->forward(in[1]), single, rows, 4, 0, nullptr);
           return o->forward(context);
         });
+  }
+}
+
+namespace {
+
+// Attention row by row from the formula; each token sees itself and those before it.
+at::Tensor causal_by_hand(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& rows,
+                          int64_t heads) {
+  std::vector<at::Tensor> result;
+  for (int64_t row = 0; row < rows.rows(); ++row) {
+    const int64_t length = rows.length(row);
+    auto cut = [&](const at::Tensor& x) {
+      return x.narrow(0, rows.starts()[row], length).view({length, heads, -1}).transpose(0, 1);
+    };
+    auto scores = at::matmul(cut(q), cut(k).transpose(1, 2)) / std::sqrt(static_cast<double>(q.size(1) / heads));
+    auto later = at::ones({length, length}, at::kBool).triu(1);
+    auto p = at::softmax(scores.masked_fill(later, -INFINITY), -1);
+    result.push_back(at::matmul(p, cut(v)).transpose(0, 1).reshape({length, q.size(1)}));
+  }
+  return at::cat(result);
+}
+
+}  // namespace
+
+TEST(causal_attention_of_frozen_merged_weights_is_the_formula) {
+  Random random(11);
+  for (const auto& c : kCases) {
+    RowLayout rows(c.lengths);
+    const int64_t d = c.hidden, last = rows.rows();
+    auto merged = with_values(std::make_shared<Conv1D>(d, 3 * d), random);
+    auto out = with_values(std::make_shared<Conv1D>(d, d), random);
+    auto part = [&](int64_t i) {
+      return Affine(merged->weight.narrow(1, i * d, d).t(), merged->bias.narrow(0, i * d, d));
+    };
+    const AttentionWeights weights{part(0), part(1), part(2), {out->weight.t(), out->bias}};
+    auto by_hand = [&](const at::Tensor& x) {
+      auto all = x.matmul(merged->weight) + merged->bias;
+      auto h = causal_by_hand(all.narrow(1, 0, d), all.narrow(1, d, d), all.narrow(1, 2 * d, d), rows, 4);
+      return h.matmul(out->weight) + out->bias;
+    };
+    auto x = random_tensor(random, {rows.tokens(), d});
+    compare(
+        {x}, {}, random,
+        [&](const auto& in) {
+          return frozen_attention(in[0], in[0], weights, rows, rows, {4, true});
+        },
+        [&](const auto& in) { return by_hand(in[0]); });
+    // The plain modules with a graph, and with attention dropout that drops next to nothing.
+    for (double p : {0.0, 1e-9}) {
+      compare(
+          {x}, {}, random,
+          [&](const auto& in) {
+            auto all = merged->forward(in[0]);
+            auto h = packed_attention(all.narrow(1, 0, d), all.narrow(1, d, d), all.narrow(1, 2 * d, d), rows, rows,
+                                      {4, true}, p, &random);
+            return out->forward(h);
+          },
+          [&](const auto& in) { return by_hand(in[0]); });
+    }
+    // Each row's last token alone asks.
+    std::vector<int64_t> ends;
+    for (int64_t row = 0; row < last; ++row) ends.push_back(rows.starts()[row + 1] - 1);
+    auto index = at::tensor(ends, at::TensorOptions(at::kLong));
+    const auto single = RowLayout::single(last);
+    compare(
+        {x}, {}, random,
+        [&](const auto& in) {
+          return frozen_attention(in[0].index_select(0, index), in[0], weights, single, rows, {4, true});
+        },
+        [&](const auto& in) { return by_hand(in[0]).index_select(0, index); });
+  }
+}
+
+TEST(a_trainable_conv1d_gives_the_gradients_of_the_plain_product) {
+  Random random(12);
+  for (int64_t tokens : {3, 128}) {
+    auto layer = with_values(std::make_shared<Conv1D>(256, 512), random);
+    layer->weight.requires_grad_(true);
+    layer->bias.requires_grad_(true);
+    auto x = random_tensor(random, {tokens, 256});
+    compare(
+        {x}, {&layer->weight, &layer->bias}, random, [&](const auto& v) { return layer->forward(v[0]); },
+        [&](const auto& v) { return v[0].matmul(layer->weight) + layer->bias; });
   }
 }
 

@@ -12,11 +12,13 @@ using namespace ta;
 inline ModelConfig tiny(double dropout) {
   ModelConfig config;
   config.vocab_size = 50;
+  config.embedding_size = 16;
   config.hidden_size = 16;
   config.num_hidden_layers = 2;
   config.num_attention_heads = 2;
   config.intermediate_size = 32;
   config.max_position_embeddings = 12;
+  config.embedding_dropout_prob = dropout;
   config.hidden_dropout_prob = dropout;
   config.attention_probs_dropout_prob = dropout;
   return config;

@@ -16,13 +16,16 @@ const groups = [
   'inputs-xlm-roberta',
   'model-fields',
   'storages',
-  'full'
+  'full',
+  'compact-distilbert',
+  'compact-electra',
+  'compact-gpt2'
 ]
 
 for (const group of groups) test(`as PyTorch: ${group}`, (t) => checkGroup(t, group))
 
 test('every group of fixtures has a test', (t) => {
-  const others = ['compositions', 'curves', 'folders', 'names']
+  const others = ['compositions', 'curves', 'folders', 'generate', 'names']
   const files = readdirSync(fixtures).filter((file) => file.endsWith('.json'))
   t.deepEqual(files.sort(), [...groups, ...others].map((group) => `${group}.json`).sort())
 })

@@ -6,7 +6,10 @@ import warnings
 from pathlib import Path
 
 import torch
-from adapters import BertAdapterModel, RobertaAdapterModel, XLMRobertaAdapterModel
+from adapters import (
+    BertAdapterModel, DistilBertAdapterModel, ElectraAdapterModel, GPT2AdapterModel, RobertaAdapterModel,
+    XLMRobertaAdapterModel
+)
 from torch import nn
 from transformers import AutoConfig, logging
 
@@ -14,7 +17,10 @@ logging.set_verbosity_error()
 warnings.filterwarnings("ignore")
 torch.set_num_threads(1)
 
-CLASSES = {"bert": BertAdapterModel, "roberta": RobertaAdapterModel, "xlm-roberta": XLMRobertaAdapterModel}
+CLASSES = {
+    "bert": BertAdapterModel, "roberta": RobertaAdapterModel, "xlm-roberta": XLMRobertaAdapterModel,
+    "distilbert": DistilBertAdapterModel, "electra": ElectraAdapterModel, "gpt2": GPT2AdapterModel
+}
 TOLERANCE = 1e-5
 
 

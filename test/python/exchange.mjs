@@ -6,7 +6,13 @@ import { join } from 'node:path'
 import { AdapterTrainer, AutoModel } from '../../dist/lib/index.js'
 
 const tolerance = 1e-5
-const rowsOf = { 'xlm-roberta-tiny': [[7], [9, 8, 50], [60, 61, 122, 63, 64, 5, 6, 98]] }
+const shortRows = [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]]
+const rowsOf = {
+  'xlm-roberta-tiny': [[7], [9, 8, 50], [60, 61, 122, 63, 64, 5, 6, 98]],
+  'distilbert-tiny': shortRows,
+  'electra-tiny': shortRows,
+  'gpt2-tiny': shortRows
+}
 const rows = [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]]
 const texts = [
   'An adapter is a small network between the layers of a large one.',
@@ -45,6 +51,31 @@ const written = [
     'safetensors'
   ],
   ['xlm-roberta-integer-scaling', 'xlm-roberta-tiny', 'par_bn[scaling=2]', classification, 'bin'],
+  ['distilbert', 'distilbert-tiny', 'double_seq_bn[reduction_factor=2]', classification, 'safetensors'],
+  [
+    'distilbert-masked-lm',
+    'distilbert-tiny',
+    'seq_bn[reduction_factor=2]',
+    (model) => model.addMaskedLmHead('a'),
+    'bin'
+  ],
+  ['electra', 'electra-tiny', 'par_bn[reduction_factor=2]', classification, 'bin'],
+  [
+    'electra-masked-lm',
+    'electra-tiny',
+    'seq_bn[reduction_factor=2]',
+    (model) => model.addMaskedLmHead('a'),
+    'safetensors'
+  ],
+  ['gpt2', 'gpt2-tiny', 'double_seq_bn[reduction_factor=2]', classification, 'safetensors'],
+  ['gpt2-causal-lm', 'gpt2-tiny', 'seq_bn[reduction_factor=2]', (model) => model.addCausalLmHead('a'), 'bin'],
+  [
+    'gpt2-causal-lm-one-layer',
+    'gpt2-tiny',
+    'par_bn[reduction_factor=2]',
+    (model) => model.addCausalLmHead('a', { layers: 1, bias: false }),
+    'bin'
+  ],
   ['bert-head-bin', 'bert-tiny', null, classification, 'bin'],
   ['roberta-head', 'roberta-tiny', null, (model) => model.addTaggingHead('a', { numLabels: 4 }), 'safetensors']
 ]

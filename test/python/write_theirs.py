@@ -13,7 +13,8 @@ from common import as_lists, load_base, logits_of
 ROWS = {
     "bert-tiny": [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]],
     "roberta-tiny": [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]],
-    "xlm-roberta-tiny": [[7], [9, 8, 50], [60, 61, 62, 63, 122, 5, 6, 98]]
+    "xlm-roberta-tiny": [[7], [9, 8, 50], [60, 61, 62, 63, 122, 5, 6, 98]],
+    **{name: [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]] for name in ("distilbert-tiny", "electra-tiny", "gpt2-tiny")}
 }
 TEXTS = [
     "An adapter is a small network between the layers of a large one.", "Rain.", "The committee rejected the proposal!",
@@ -101,6 +102,13 @@ def main(out, models, minilm):
                 lambda model: model.add_classification_head("a", num_labels=5, multilabel=True), safetensors=True)
     writer.tiny("bert-masked-lm", models / "bert-tiny", SeqBnConfig(reduction_factor=4),
                 lambda model: model.add_masked_lm_head("a"))
+    for family, language_head in (("distilbert", "masked"), ("electra", "masked"), ("gpt2", "causal")):
+        base = models / f"{family}-tiny"
+        writer.tiny(f"{family}-double", base, DoubleSeqBnConfig(reduction_factor=2), classification)
+        writer.tiny(f"{family}-parallel", base, ParBnConfig(reduction_factor=2),
+                    lambda model: model.add_tagging_head("a", num_labels=4), safetensors=True)
+        writer.tiny(f"{family}-words", base, SeqBnConfig(reduction_factor=2),
+                    lambda model: getattr(model, f"add_{language_head}_lm_head")("a"))
     writer.minilm(minilm)
     (out / "cases.json").write_text(json.dumps(writer.cases), encoding="utf-8")
 

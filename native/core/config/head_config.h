@@ -7,7 +7,7 @@
 
 namespace ta {
 
-enum class HeadType { classification, multilabel_classification, tagging, masked_lm };
+enum class HeadType { classification, multilabel_classification, tagging, masked_lm, causal_lm };
 
 struct HeadConfig {
   HeadType type = HeadType::classification;
@@ -16,6 +16,7 @@ struct HeadConfig {
   std::optional<std::string> activation_function = "tanh";
   bool use_pooler = false;
   bool bias = true;
+  bool layer_norm = true;              ///< language modelling with more than one layer
   std::optional<double> dropout_prob;  ///< absent: the model's hidden dropout
 };
 

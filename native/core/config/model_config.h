@@ -8,20 +8,23 @@
 namespace ta {
 
 struct ModelConfig {
-  std::string model_type = "bert";  ///< bert, roberta, xlm-roberta
+  std::string model_type = "bert";  ///< as in config.json; models/registry.cc knows them
   int64_t vocab_size = 30522;
+  int64_t embedding_size = 768;  ///< of the embeddings; the hidden size in all families but ELECTRA
   int64_t hidden_size = 768;
   int64_t num_hidden_layers = 12;
   int64_t num_attention_heads = 12;
   int64_t intermediate_size = 3072;
   std::string hidden_act = "gelu";
+  double embedding_dropout_prob = 0.1;
   double hidden_dropout_prob = 0.1;
   double attention_probs_dropout_prob = 0.1;
   int64_t max_position_embeddings = 512;
-  int64_t type_vocab_size = 2;
+  bool sinusoidal_pos_embds = false;  ///< positions start as sines and cosines
+  int64_t type_vocab_size = 2;        ///< 0: no token types
   double initializer_range = 0.02;
   double layer_norm_eps = 1e-12;
-  int64_t pad_token_id = 0;
+  int64_t pad_token_id = 0;  ///< -1: none
 };
 
 }  // namespace ta

@@ -1,16 +1,18 @@
 #pragma once
-// BERT (Devlin et al. 2018, arXiv 1810.04805), RoBERTa (arXiv 1907.11692) and XLM-RoBERTa (arXiv 1911.02116): one
-// encoder, post-LN; the three differ in how positions count and in the name in front of their parameters.
-//   e  = LN(word[ids] + type[types] + position[positions])
+// BERT (Devlin et al. 2018, arXiv 1810.04805), RoBERTa (arXiv 1907.11692), XLM-RoBERTa (arXiv 1911.02116) and ELECTRA
+// (Clark et al. 2020, arXiv 2003.10555): one encoder, post-LN. They differ in how positions count, in the name in front
+// of their parameters, and ELECTRA has narrower embeddings with a projection, and no pooler.
+//   e  = LN(word[ids] + type[types] + position[positions])         (e Wp + bp where the embeddings are narrower)
 //   a  = LN(attention(x) Wo + bo + x)          y = LN(act(a W1 + b1) W2 + b2 + a)      for each layer
-// PyTorch keys: embeddings.{word,position,token_type}_embeddings.weight, embeddings.LayerNorm.*,
+// PyTorch keys: embeddings.{word,position,token_type}_embeddings.weight, embeddings.LayerNorm.*, embeddings_project.*,
 // encoder.layer.<i>.attention.self.{query,key,value}.*, .attention.output.{dense,LayerNorm}.*, .intermediate.dense.*,
 // .output.{dense,LayerNorm}.*, pooler.dense.*
 
-#include "core/models/model.h"
+#include "core/models/encoder.h"
 
 namespace ta {
 
+/// Without token types where the model knows none (DistilBERT).
 class BertEmbeddings : public Module {
  public:
   explicit BertEmbeddings(const ModelConfig& config);
@@ -24,17 +26,10 @@ class BertEmbeddings : public Module {
   double dropout_;
 };
 
-/// Which tokens ask and which answer: the same ones, but for a last layer that only first tokens are read of.
-struct TokenView {
-  const RowLayout& queries;
-  const RowLayout& keys;
-};
-
 class BertSelfAttention : public Module {
  public:
   explicit BertSelfAttention(const ModelConfig& config);
   const char* type() const override { return "BertSelfAttention"; }
-  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view, const ForwardContext& context);
 
   Slot query, key, value;
   int64_t heads;
@@ -77,37 +72,36 @@ class BertIntermediate : public Module {
   std::shared_ptr<Activation> activation;
 };
 
-class BertLayer : public Module {
+class BertLayer : public EncoderLayer {
  public:
   explicit BertLayer(const ModelConfig& config);
   const char* type() const override { return "BertLayer"; }
-  /// context.layout lays out the queries.
-  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view, const ForwardContext& context);
+  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                     const ForwardContext& context) override;
+  AdapterSite* site(Location location) const override;
 
   std::shared_ptr<BertAttention> attention;
   std::shared_ptr<BertIntermediate> intermediate;
   std::shared_ptr<BertOutput> output;
 };
 
-class BertModel : public Model {
+class BertModel : public Encoder {
  public:
   explicit BertModel(const ModelConfig& config);
   const char* type() const override;
   std::string prefix() const override;
-  const ModelConfig& config() const override { return config_; }
-  void prepare(BatchInput& input) const override;
-  Encoded encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) override;
+  std::string layers_path() const override { return "encoder.layer"; }
+  bool has_pooler() const override { return pooler_.layer != nullptr; }
   at::Tensor pool(const at::Tensor& first, const ForwardContext& context) override;
-  std::vector<Place> places() override;
   Embedding& word_embeddings() override { return *embeddings_->word; }
 
- private:
-  bool needs_all_tokens(const ForwardContext& context);
-  bool is_roberta() const { return config_.model_type != "bert"; }
+ protected:
+  at::Tensor embed(const PackedBatch& batch, const ForwardContext& context) override;
+  int64_t first_position() const override;
 
-  ModelConfig config_;
+ private:
   std::shared_ptr<BertEmbeddings> embeddings_;
-  std::vector<std::shared_ptr<BertLayer>> layers_;
+  Slot project_;
   Slot pooler_;
 };
 

@@ -1,18 +1,6 @@
 #include "core/models/bert.h"
-#include "core/nn/attention.h"
-#include "core/nn/frozen.h"
 
 namespace ta {
-
-namespace {
-
-/// The slot's occupant where it still is a frozen Linear, so that a fused block may take its weights.
-const Linear* frozen_linear(const Slot& slot) {
-  auto* linear = dynamic_cast<const Linear*>(slot.layer.get());
-  return linear != nullptr && linear->frozen() ? linear : nullptr;
-}
-
-}  // namespace
 
 BertSelfAttention::BertSelfAttention(const ModelConfig& config)
     : heads(config.num_attention_heads), dropout(config.attention_probs_dropout_prob) {
@@ -20,13 +8,6 @@ BertSelfAttention::BertSelfAttention(const ModelConfig& config)
   child("query", query, std::make_shared<Linear>(d, d));
   child("key", key, std::make_shared<Linear>(d, d));
   child("value", value, std::make_shared<Linear>(d, d));
-}
-
-at::Tensor BertSelfAttention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
-                                      const ForwardContext& context) {
-  const auto all = context.with(view.keys);
-  return packed_attention(query(xq, context), key(x, all), value(x, all), view.queries, view.keys, heads, dropout,
-                          context.random);
 }
 
 BertOutput::BertOutput(const ModelConfig& config, int64_t in, const char* type)
@@ -52,16 +33,8 @@ BertAttention::BertAttention(const ModelConfig& config)
 
 at::Tensor BertAttention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                                   const ForwardContext& context) {
-  const Linear *q = frozen_linear(self->query), *k = frozen_linear(self->key), *v = frozen_linear(self->value),
-               *o = frozen_linear(output->dense);
-  const bool drops = self->dropout > 0 && context.random != nullptr;
-  at::Tensor h;
-  if (q && k && v && o && !drops && x.device().is_cpu()) {
-    h = frozen_attention(xq, x, {*q, *k, *v, *o}, view.queries, view.keys, self->heads);
-  } else {
-    h = output->dense(self->forward(xq, x, view, context), context);
-  }
-  return output->finish(h, xq, context);
+  const AttentionSlots slots{self->query, self->key, self->value, output->dense};
+  return output->finish(self_attention(slots, xq, x, view, self->heads, self->dropout, context), xq, context);
 }
 
 BertIntermediate::BertIntermediate(const ModelConfig& config)
@@ -82,15 +55,12 @@ BertLayer::BertLayer(const ModelConfig& config)
 at::Tensor BertLayer::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                               const ForwardContext& context) {
   auto a = attention->forward(xq, x, view, context);
-  const Linear *in = frozen_linear(intermediate->dense), *out = frozen_linear(output->dense);
-  const auto act = intermediate->activation->kind();
-  at::Tensor h;
-  if (in && out && has_fused_backward(act)) {
-    h = frozen_feed_forward(a, *in, act, *out);
-  } else {
-    h = output->dense(intermediate->activation->forward(intermediate->dense(a, context)), context);
-  }
+  auto h = feed_forward(intermediate->dense, *intermediate->activation, output->dense, a, context);
   return output->finish(h, a, context);
+}
+
+AdapterSite* BertLayer::site(Location location) const {
+  return location == Location::attention ? attention->output->site() : output->site();
 }
 
 }  // namespace ta

@@ -1,5 +1,6 @@
 #include "core/models/head.h"
 
+#include "core/error.h"
 #include "core/nn/linear.h"
 
 namespace ta {
@@ -26,7 +27,16 @@ class TiedDecoder : public TokenLayer {
 
 Head::Head(const HeadConfig& config, Model& model)
     : config_(config), dropout_(config.dropout_prob.value_or(model.config().hidden_dropout_prob)) {
-  config_.type == HeadType::masked_lm ? build_masked_lm(model) : build_layers(model);
+  if (config_.use_pooler && !model.has_pooler()) {
+    fail(ErrorCode::unsupported, "addHead", "this model has no pooler",
+         {.expected = "usePooler: false", .got = text("usePooler for a model of type ", model.config().model_type)});
+  }
+  if (predicts_words() && model.is_causal() != (config_.type == HeadType::causal_lm)) {
+    fail(ErrorCode::unsupported, "addHead", "this kind of language modelling is not that of the model",
+         {.expected = model.is_causal() ? "causal_lm" : "masked_lm",
+          .got = text("a model of type ", model.config().model_type)});
+  }
+  predicts_words() ? build_language_model(model) : build_layers(model);
 }
 
 void Head::step(std::shared_ptr<Layer> module, bool with_f) {
@@ -55,13 +65,17 @@ void Head::build_layers(Model& model) {
   }
 }
 
-void Head::build_masked_lm(Model& model) {
+void Head::build_language_model(Model& model) {
   const auto& model_config = model.config();
-  const int64_t hidden = model_config.hidden_size;
+  const int64_t hidden = model_config.hidden_size, embedding = model_config.embedding_size;
+  if (config_.layers == 1 && hidden != embedding) {
+    fail(ErrorCode::invalid_argument, "addHead", "the word embedding is narrower than the hidden state",
+         {.expected = "at least 2 layers", .got = text("1 layer, hidden ", hidden, ", embedding ", embedding)});
+  }
   for (int64_t i = 0; i + 1 < config_.layers; ++i) {
-    step(std::make_shared<Linear>(hidden, hidden));
+    step(std::make_shared<Linear>(i == 0 ? hidden : embedding, embedding));
     if (config_.activation_function) step(std::make_shared<Activation>(*config_.activation_function), true);
-    step(std::make_shared<LayerNorm>(hidden, model_config.layer_norm_eps));
+    if (config_.layer_norm) step(std::make_shared<LayerNorm>(embedding, model.head_norm_eps()));
   }
   step(std::make_shared<TiedDecoder>(model.word_embeddings(), config_.bias));
 }
@@ -76,11 +90,13 @@ const char* Head::type() const {
       return "TaggingHead";
     case HeadType::masked_lm:
       return "BertStyleMaskedLMHead";
+    case HeadType::causal_lm:
+      return "CausalLMHead";
   }
   return "PredictionHead";
 }
 
-bool Head::reads_first_tokens() const {
+bool Head::reads_rows() const {
   return config_.type == HeadType::classification || config_.type == HeadType::multilabel_classification;
 }
 
@@ -91,8 +107,12 @@ at::Tensor Head::forward(const at::Tensor& x, const ForwardContext& context) {
   return y;
 }
 
+bool Head::predicts_words() const {
+  return config_.type == HeadType::masked_lm || config_.type == HeadType::causal_lm;
+}
+
 std::optional<std::string> Head::tied_key() const {
-  if (config_.type != HeadType::masked_lm) return std::nullopt;
+  if (!predicts_words()) return std::nullopt;
   return std::to_string(next_ - 1) + ".weight";
 }
 

@@ -1,7 +1,8 @@
 #pragma once
 // Prediction heads with AdapterHub's structure and keys (adapters.heads): a Sequential whose indices count Dropout,
 // Linear and activation alike, so a two-layer classification head has `heads.<name>.1.*` and `heads.<name>.4.*`.
-// masked_lm: 0 Linear, 1 activation, 2 LayerNorm, 3 Linear to the vocabulary whose weight is the word embedding.
+// masked_lm: 0 Linear, 1 activation, 2 LayerNorm, 3 Linear to the vocabulary whose weight is the word embedding; from
+// the first Linear on it is as wide as the embedding. causal_lm: the same; LayerNorm and bias as configured.
 
 #include <optional>
 
@@ -16,8 +17,10 @@ class Head : public Module {
   const char* type() const override;
 
   const HeadConfig& config() const { return config_; }
-  /// Reads each row's first token, not every token.
-  bool reads_first_tokens() const;
+  /// Reads one token of each row, not every token.
+  bool reads_rows() const;
+  /// Language modelling: its labels are ids of the vocabulary.
+  bool predicts_words() const;
   /// [rows or tokens, hidden] → [rows or tokens, labels].
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context);
   /// The decoder's name in a state dict where its weight is the word embedding's.
@@ -29,7 +32,7 @@ class Head : public Module {
     std::shared_ptr<Layer> module;
   };
   void build_layers(Model& model);
-  void build_masked_lm(Model& model);
+  void build_language_model(Model& model);
   void step(std::shared_ptr<Layer> module, bool with_f = false);
 
   HeadConfig config_;

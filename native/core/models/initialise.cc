@@ -3,14 +3,33 @@
 #include <ATen/ops/empty.h>
 #include <c10/core/GradMode.h>
 
+#include <cmath>
+
 namespace ta {
+
+namespace {
+
+void sinusoidal(at::Tensor& value) {
+  auto table = at::empty(value.sizes(), at::TensorOptions(at::kFloat));
+  auto* at = table.mutable_data_ptr<float>();
+  const int64_t size = value.size(1);
+  for (int64_t i = 0; i < value.size(0); ++i)
+    for (int64_t j = 0; j < size; ++j) {
+      const double exponent = 2.0 * static_cast<double>(j / 2) / static_cast<double>(size);
+      const double angle = static_cast<double>(i) / std::pow(10000.0, exponent);
+      *at++ = static_cast<float>(j % 2 == 0 ? std::sin(angle) : std::cos(angle));
+    }
+  value.copy_(table);
+}
+
+}  // namespace
 
 void initialise(const Parameter& parameter, double std, Random& random) {
   c10::NoGradGuard guard;
   auto& value = *parameter.value;
   switch (parameter.init) {
     case Init::normal:
-      random.normal_(value, 0, std);
+      random.normal_(value, 0, parameter.constant == 0 ? std : std * parameter.constant);
       break;
     case Init::zeros:
       value.zero_();
@@ -20,6 +39,9 @@ void initialise(const Parameter& parameter, double std, Random& random) {
       break;
     case Init::constant:
       value.fill_(parameter.constant);
+      break;
+    case Init::sinusoidal:
+      sinusoidal(value);
       break;
     case Init::embedding:
       random.normal_(value, 0, std);

@@ -1,6 +1,7 @@
 #pragma once
 // First values of parameters that no file provides, by Hugging Face's rules (PreTrainedModel._init_weights): weights
-// and embeddings N(0, initializer_range) with the padding row at zero, biases 0, LayerNorm weights 1.
+// and embeddings N(0, initializer_range) with the padding row at zero, biases 0, LayerNorm weights 1. Positions that
+// start as sines and cosines: p[i, j] = sin(i / 10000^(2⌊j/2⌋/size)), the cosine for odd j (Vaswani et al. 2017).
 
 #include "core/nn/module.h"
 #include "core/nn/random.h"

@@ -12,6 +12,8 @@
 
 namespace ta {
 
+class KeyValueCache;
+
 /// Where adapters can stand. attention and output: the sites after the two sub-layers.
 enum class Location { attention, output };
 
@@ -22,13 +24,13 @@ struct Place {
 };
 
 struct EncodeRequest {
-  bool first_tokens_only = false;  ///< only each row's first token is read: the last layer computes no other
-  bool hidden_states = false;      ///< keep the embeddings' output and every layer's
+  bool row_tokens_only = false;  ///< only each row's head token is read: the last layer computes no other
+  bool hidden_states = false;    ///< keep the embeddings' output and every layer's
 };
 
 struct Encoded {
-  at::Tensor last;  ///< [tokens, hidden], or [rows, hidden] where first_only
-  bool first_only = false;
+  at::Tensor last;  ///< [tokens, hidden], or [rows, hidden] where rows_only
+  bool rows_only = false;
   std::vector<at::Tensor> hidden_states;  ///< each [tokens, hidden]
 };
 
@@ -36,14 +38,25 @@ class Model : public Module {
  public:
   /// The name in front of the backbone's parameters in PyTorch's *AdapterModel classes, such as `bert`.
   virtual std::string prefix() const = 0;
+  /// Where the layers stand below the prefix: `encoder.layer` in `bert.encoder.layer.3.output…`.
+  virtual std::string layers_path() const = 0;
   virtual const ModelConfig& config() const = 0;
 
   /// Checks ids, token types and lengths against the model and fills in positions and token types by its rule.
   /// Throws ERR_OUT_OF_RANGE.
   virtual void prepare(BatchInput& input) const = 0;
   virtual Encoded encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) = 0;
-  /// The pooler on each row's first token: [rows, hidden] → [rows, hidden].
-  virtual at::Tensor pool(const at::Tensor& first, const ForwardContext& context) = 0;
+  /// The token that heads read a whole row from: its first, or its last where tokens see only those before them.
+  virtual bool is_causal() const { return false; }
+  at::Tensor row_tokens(const PackedBatch& batch) const { return is_causal() ? batch.last_tokens : batch.first_tokens; }
+  /// eps of the LayerNorms inside heads.
+  virtual double head_norm_eps() const { return config().layer_norm_eps; }
+  /// The pooler on each row's head token: [rows, hidden] → [rows, hidden]. Only where has_pooler().
+  virtual at::Tensor pool(const at::Tensor& first, const ForwardContext&) { return first; }
+  virtual bool has_pooler() const { return false; }
+  /// Generation: the tokens of each row that the cache has not seen → hidden states of each row's last, [rows, hidden].
+  /// Only where is_causal().
+  virtual at::Tensor decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) = 0;
   /// In the order of the layers.
   virtual std::vector<Place> places() = 0;
   virtual Embedding& word_embeddings() = 0;

@@ -6,10 +6,12 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
 
 #include <cmath>
+#include <limits>
 
 #include "core/nn/node.h"
 
@@ -36,6 +38,8 @@ at::Tensor packed_rows(const at::Tensor& grouped) {
 struct Pair {
   Group query;
   Group key;
+  /// One query a row is the last token, which sees all others.
+  bool masks(const AttentionForm& form) const { return form.causal && query.length > 1; }
 };
 
 std::vector<Pair> pairs(const RowLayout& queries, const RowLayout& keys) {
@@ -70,17 +74,26 @@ class PackedWriter {
   at::Tensor out_;
 };
 
+// [length, length] bool: true where the key comes after the query.
+at::Tensor later_tokens(const at::Tensor& scores) {
+  return at::ones({scores.size(2), scores.size(3)}, scores.options().dtype(at::kBool).requires_grad(false)).triu(1);
+}
+
 // The plain form, for attention dropout and for devices without the CPU kernel.
 at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
-                           const RowLayout& keys, int64_t heads, double dropout_p, Random* random) {
+                           const RowLayout& keys, const AttentionForm& form, double dropout_p, Random* random) {
   std::vector<at::Tensor> blocks;
-  for (const auto& [query, key] : pairs(queries, keys)) {
+  for (const auto& pair : pairs(queries, keys)) {
+    const auto& [query, key] = pair;
+    const int64_t heads = form.heads;
+    const bool causal = pair.masks(form);
     auto qg = group_view(q, query, heads), kg = group_view(k, key, heads), vg = group_view(v, key, heads);
     if (dropout_p > 0 && random != nullptr) {
       auto scores = at::matmul(qg / std::sqrt(static_cast<double>(qg.size(3))), kg.transpose(2, 3));
+      if (causal) scores = scores.masked_fill(later_tokens(scores), -std::numeric_limits<double>::infinity());
       blocks.push_back(packed_rows(at::matmul(dropout(at::softmax(scores, -1), dropout_p, random), vg)));
     } else {
-      blocks.push_back(packed_rows(at::scaled_dot_product_attention(qg, kg, vg)));
+      blocks.push_back(packed_rows(at::scaled_dot_product_attention(qg, kg, vg, {}, 0.0, causal)));
     }
   }
   return blocks.size() == 1 ? blocks.front() : at::cat(blocks);
@@ -90,10 +103,10 @@ struct FlashNode : BackwardNode {
   at::Tensor q, k, v, out;
   std::vector<at::Tensor> logsumexp;
   RowLayout queries, keys;  // copies: the batch may be gone when backward runs
-  int64_t heads = 0;
+  AttentionForm form{1};
 
   variable_list backward(const at::Tensor& g) override {
-    auto d = flash_attention_backward(g, q, k, v, out, logsumexp, queries, keys, heads);
+    auto d = flash_attention_backward(g, q, k, v, out, logsumexp, queries, keys, form);
     return {d.q, d.k, d.v};
   }
   void release_variables() override {
@@ -105,12 +118,14 @@ struct FlashNode : BackwardNode {
 }  // namespace
 
 at::Tensor flash_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
-                           const RowLayout& keys, int64_t heads, std::vector<at::Tensor>* logsumexp) {
+                           const RowLayout& keys, const AttentionForm& form, std::vector<at::Tensor>* logsumexp) {
   const auto groups = pairs(queries, keys);
   PackedWriter out(q, groups.size());
-  for (const auto& [query, key] : groups) {
+  const int64_t heads = form.heads;
+  for (const auto& pair : groups) {
+    const auto& [query, key] = pair;
     auto [block, lse] = at::_scaled_dot_product_flash_attention_for_cpu(
-        group_view(q, query, heads), group_view(k, key, heads), group_view(v, key, heads));
+        group_view(q, query, heads), group_view(k, key, heads), group_view(v, key, heads), 0.0, pair.masks(form));
     out.write(query, block);
     if (logsumexp != nullptr) logsumexp->push_back(std::move(lse));
   }
@@ -120,15 +135,16 @@ at::Tensor flash_attention(const at::Tensor& q, const at::Tensor& k, const at::T
 AttentionGrads flash_attention_backward(const at::Tensor& grad, const at::Tensor& q, const at::Tensor& k,
                                         const at::Tensor& v, const at::Tensor& out,
                                         const std::vector<at::Tensor>& logsumexp, const RowLayout& queries,
-                                        const RowLayout& keys, int64_t heads) {
+                                        const RowLayout& keys, const AttentionForm& form) {
   const auto groups = pairs(queries, keys);
   PackedWriter dq(q, groups.size()), dk(k, groups.size()), dv(v, groups.size());
   const auto g = grad.contiguous();
+  const int64_t heads = form.heads;
   for (size_t i = 0; i < groups.size(); ++i) {
     const auto& [query, key] = groups[i];
     auto [gq, gk, gv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
         group_view(g, query, heads), group_view(q, query, heads), group_view(k, key, heads), group_view(v, key, heads),
-        group_view(out, query, heads), logsumexp[i], 0.0, false);
+        group_view(out, query, heads), logsumexp[i], 0.0, groups[i].masks(form));
     dq.write(query, gq);
     dk.write(key, gk);
     dv.write(key, gv);
@@ -137,14 +153,14 @@ AttentionGrads flash_attention_backward(const at::Tensor& grad, const at::Tensor
 }
 
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
-                            const RowLayout& keys, int64_t heads, double dropout_p, Random* random) {
+                            const RowLayout& keys, const AttentionForm& form, double dropout_p, Random* random) {
   if ((dropout_p > 0 && random != nullptr) || !q.device().is_cpu()) {
-    return plain_attention(q, k, v, queries, keys, heads, dropout_p, random);
+    return plain_attention(q, k, v, queries, keys, form, dropout_p, random);
   }
   const WithoutAutograd guard;
   const bool graph = needs_grad(q) || needs_grad(k) || needs_grad(v);
   std::vector<at::Tensor> logsumexp;
-  auto out = flash_attention(q, k, v, queries, keys, heads, graph ? &logsumexp : nullptr);
+  auto out = flash_attention(q, k, v, queries, keys, form, graph ? &logsumexp : nullptr);
   if (!graph) return out;
   auto node = c10::make_intrusive<FlashNode>();
   node->q = q, node->k = k, node->v = v;
@@ -152,7 +168,7 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
   node->out = out.detach();
   node->logsumexp = std::move(logsumexp);
   node->queries = queries, node->keys = keys;
-  node->heads = heads;
+  node->form = form;
   return attach(out, node, q, k, v);
 }
 

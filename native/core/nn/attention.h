@@ -1,6 +1,7 @@
 #pragma once
 // softmax(Q Kᵀ / √d) V, head by head, inside each row; tokens of different rows never meet (Vaswani et al. 2017).
 // q [query tokens, heads·d], k and v [tokens, heads·d] → [query tokens, heads·d].
+// Causal: a token sees itself and the tokens before it. Queries are then all tokens, or each row's last ones.
 // Rows of one length that stand side by side are one call on a view: no padding, no gather.
 
 #include "core/nn/packed_batch.h"
@@ -8,14 +9,20 @@
 
 namespace ta {
 
-/// `queries` and `keys` lay out the same rows; queries may be fewer tokens (the first of each row).
+struct AttentionForm {
+  AttentionForm(int64_t heads, bool causal = false) : heads(heads), causal(causal) {}
+  int64_t heads;
+  bool causal;
+};
+
+/// `queries` and `keys` lay out the same rows; queries may be fewer tokens: one of each row, the last where causal.
 /// Attention dropout acts where `random` is given. Differentiable in q, k and v.
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
-                            const RowLayout& keys, int64_t heads, double dropout_p, Random* random);
+                            const RowLayout& keys, const AttentionForm& form, double dropout_p, Random* random);
 
 /// The CPU flash kernel over every group, without autograd. `logsumexp` gets one tensor a group, for the backward pass.
 at::Tensor flash_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
-                           const RowLayout& keys, int64_t heads, std::vector<at::Tensor>* logsumexp);
+                           const RowLayout& keys, const AttentionForm& form, std::vector<at::Tensor>* logsumexp);
 
 struct AttentionGrads {
   at::Tensor q, k, v;
@@ -23,6 +30,6 @@ struct AttentionGrads {
 AttentionGrads flash_attention_backward(const at::Tensor& grad, const at::Tensor& q, const at::Tensor& k,
                                         const at::Tensor& v, const at::Tensor& out,
                                         const std::vector<at::Tensor>& logsumexp, const RowLayout& queries,
-                                        const RowLayout& keys, int64_t heads);
+                                        const RowLayout& keys, const AttentionForm& form);
 
 }  // namespace ta

@@ -6,13 +6,10 @@
 
 namespace ta {
 
-Embedding::Embedding(int64_t rows, int64_t size, int64_t padding) : padding_(padding) {
-  parameter({.name = "weight",
-             .shape = {rows, size},
-             .init = Init::embedding,
-             .decay = true,
-             .constant = static_cast<double>(padding)},
-            weight);
+Embedding::Embedding(int64_t rows, int64_t size, int64_t padding, Init init) : padding_(padding) {
+  parameter(
+      {.name = "weight", .shape = {rows, size}, .init = init, .decay = true, .constant = static_cast<double>(padding)},
+      weight);
 }
 
 at::Tensor Embedding::forward(const at::Tensor& ids) {

@@ -9,7 +9,7 @@ class Embedding : public TokenLayer {
  public:
   using TokenLayer::forward;
   /// `padding` is the row that starts at zero and gets no gradient (PyTorch's padding_idx); -1: none.
-  Embedding(int64_t rows, int64_t size, int64_t padding = -1);
+  Embedding(int64_t rows, int64_t size, int64_t padding = -1, Init init = Init::embedding);
   const char* type() const override { return "Embedding"; }
   at::Tensor forward(const at::Tensor& ids) override;
 

@@ -12,11 +12,11 @@ struct AttentionNode : BackwardNode {
   at::Tensor q, k, v, context;
   at::Tensor wq, wk, wv, wo;
   RowLayout queries, keys;  // copies: the batch may be gone when backward runs
-  int64_t heads = 0;
+  AttentionForm form{1};
   bool same = false;  // queries come from the same tensor as keys
 
   variable_list backward(const at::Tensor& g) override {
-    auto d = flash_attention_backward(times(g, wo), q, k, v, context, logsumexp, queries, keys, heads);
+    auto d = flash_attention_backward(times(g, wo), q, k, v, context, logsumexp, queries, keys, form);
     auto dx = times(d.k, wk).add_(times(d.v, wv));
     auto dxq = times(d.q, wq);
     if (same) return {dx.add_(dxq)};
@@ -31,14 +31,14 @@ struct AttentionNode : BackwardNode {
 }  // namespace
 
 at::Tensor frozen_attention(const at::Tensor& xq, const at::Tensor& x, const AttentionWeights& w,
-                            const RowLayout& queries, const RowLayout& keys, int64_t heads) {
+                            const RowLayout& queries, const RowLayout& keys, const AttentionForm& form) {
   const WithoutAutograd guard;
   auto q = affine(xq, w.query.weight, w.query.bias);
   auto k = affine(x, w.key.weight, w.key.bias);
   auto v = affine(x, w.value.weight, w.value.bias);
   const bool graph = needs_grad(x) || needs_grad(xq);
   std::vector<at::Tensor> logsumexp;
-  auto context = flash_attention(q, k, v, queries, keys, heads, graph ? &logsumexp : nullptr);
+  auto context = flash_attention(q, k, v, queries, keys, form, graph ? &logsumexp : nullptr);
   auto y = affine(context, w.output.weight, w.output.bias);
   if (!graph) return y;
   auto node = c10::make_intrusive<AttentionNode>();
@@ -46,7 +46,7 @@ at::Tensor frozen_attention(const at::Tensor& xq, const at::Tensor& x, const Att
   node->q = q, node->k = k, node->v = v, node->context = context;
   node->wq = w.query.weight, node->wk = w.key.weight, node->wv = w.value.weight, node->wo = w.output.weight;
   node->queries = queries, node->keys = keys;
-  node->heads = heads;
+  node->form = form;
   node->same = xq.is_same(x);
   return node->same ? attach(y, node, x) : attach(y, node, x, xq);
 }

@@ -33,7 +33,7 @@ struct AddNormNode : BackwardNode {
 
 }  // namespace
 
-at::Tensor frozen_feed_forward(const at::Tensor& x, const Linear& in, ActivationKind act, const Linear& out) {
+at::Tensor frozen_feed_forward(const at::Tensor& x, const Affine& in, ActivationKind act, const Affine& out) {
   const WithoutAutograd guard;
   auto inner = affine(x, in.weight, in.bias);
   auto y = affine(activate(act, inner), out.weight, out.bias);

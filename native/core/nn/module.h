@@ -17,15 +17,16 @@ class Layer;
 struct ForwardContext;
 
 /// How a parameter starts when no file provides it (Hugging Face's rules; std is the model's initializer_range).
-enum class Init { normal, zeros, ones, embedding, constant };
+enum class Init { normal, zeros, ones, embedding, sinusoidal, constant };
 
 /// A parameter as its module registered it. `value` points at the module's own tensor.
 struct Parameter {
   std::string name;
   std::vector<int64_t> shape;
   Init init = Init::normal;
-  bool decay = false;     ///< weight decay applies: to all but biases and LayerNorms, as transformers' Trainer has it
-  double constant = 0.0;  ///< Init::constant: the value; Init::embedding: the row kept at zero (-1: none)
+  bool decay = false;  ///< weight decay applies: to all but biases and LayerNorms, as transformers' Trainer has it
+  /// Init::constant: the value; Init::embedding: the row kept at zero (-1: none); Init::normal: a factor of std (0: 1).
+  double constant = 0.0;
   at::Tensor* value = nullptr;
 };
 

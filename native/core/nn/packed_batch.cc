@@ -92,6 +92,7 @@ PackedBatch PackedBatch::pack(const BatchInput& input, at::Device device) {
   if (input.positions) batch.positions = to_ids(*input.positions, device);
   const auto& starts = batch.layout.starts();
   batch.first_tokens = to_tensor<int64_t, int64_t>({starts.begin(), starts.end() - 1}, at::kLong, device);
+  batch.last_tokens = to_tensor<int64_t, int64_t>({starts.begin() + 1, starts.end()}, at::kLong, device) - 1;
   if (input.int_labels) batch.labels = to_ids(*input.int_labels, device);
   if (input.float_labels) batch.labels = to_tensor<float, float>(*input.float_labels, at::kFloat, device);
   return batch;
@@ -107,6 +108,7 @@ PackedBatch PackedBatch::rows(int64_t first, int64_t last, bool token_labels) co
   if (token_types) part.token_types = token_types->narrow(0, begin, tokens);
   if (positions) part.positions = positions->narrow(0, begin, tokens);
   part.first_tokens = first_tokens.narrow(0, first, last - first) - begin;
+  part.last_tokens = last_tokens.narrow(0, first, last - first) - begin;
   if (!labels) return part;
   if (token_labels) {
     part.labels = labels->narrow(0, begin, tokens);

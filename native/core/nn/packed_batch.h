@@ -54,6 +54,7 @@ struct PackedBatch {
   std::optional<at::Tensor> token_types;  ///< [tokens] int64; absent: all zero
   std::optional<at::Tensor> positions;    ///< [tokens] int64; absent: the model's own rule
   at::Tensor first_tokens;                ///< [rows] int64: where each row begins
+  at::Tensor last_tokens;                 ///< [rows] int64: its last token
   std::optional<at::Tensor> labels;       ///< int64 or float32, as given
 
   /// Checks lengths against each other and puts the tensors on `device`.

@@ -65,20 +65,22 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
   for (const auto& named : wanted) named.parameter.value->copy_(*file.tensors.find(named.name));
 }
 
-// One more than the highest layer that a name speaks of: `…layer.3.…` → 4; 0 where none does.
-int64_t layers_of(const std::string& name) {
-  const auto at = name.find(".layer.");
-  if (at == std::string::npos) return 0;
+// One more than the layer that a name speaks of: `bert.encoder.layer.3.…` below `bert.encoder.layer.` → 4; 0 where
+// none.
+int64_t layers_of(const std::string& name, const std::string& path) {
+  if (!name.starts_with(path)) return 0;
   int64_t layer = 0;
-  const auto* begin = name.data() + at + 7;
+  const auto* begin = name.data() + path.size();
   const auto [end, error] = std::from_chars(begin, name.data() + name.size(), layer);
   return error == std::errc() && end != begin ? layer + 1 : 0;
 }
 
-void check_layers(const std::string& operation, const std::vector<NamedParameter>& wanted, const FromFile& file) {
+void check_layers(const std::string& operation, const Model& backbone, const std::vector<NamedParameter>& wanted,
+                  const FromFile& file) {
+  const auto path = backbone.prefix() + "." + backbone.layers_path() + ".";
   int64_t here = 0, there = 0;
-  for (const auto& named : wanted) here = std::max(here, layers_of(named.name));
-  for (const auto& [name, tensor] : file.tensors) there = std::max(there, layers_of(name));
+  for (const auto& named : wanted) here = std::max(here, layers_of(named.name, path));
+  for (const auto& [name, tensor] : file.tensors) there = std::max(there, layers_of(name, path));
   if (here == there || there == 0) return;
   fail(ErrorCode::state_dict, operation, "it was made for another base model",
        {.expected = text("an adapter whose last layer is ", here - 1),
@@ -197,7 +199,7 @@ void load_adapter(AdapterModel& model, const std::string& name, const std::strin
   const KeyOwner owner{KeyOwner::Kind::adapter, from};
   const auto operation = "load the adapter '" + from + "' of " + file;
   const auto found = owned_by(read_weights(file), owner, name, model.backbone().prefix(), wanted);
-  check_layers(operation, wanted, found);
+  check_layers(operation, model.backbone(), wanted, found);
   assign_strictly(operation, wanted, found);
 }
 
@@ -210,7 +212,7 @@ void load_fusion(AdapterModel& model, const std::string& name, const std::string
   const auto operation = "load the fusion '" + from + "' of " + file;
   const auto found =
       owned_by(read_weights(file), {KeyOwner::Kind::fusion, from}, name, model.backbone().prefix(), wanted);
-  check_layers(operation, wanted, found);
+  check_layers(operation, model.backbone(), wanted, found);
   assign_strictly(operation, wanted, found);
 }
 

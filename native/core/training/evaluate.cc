@@ -20,10 +20,10 @@ ForwardResult joined(const std::vector<ForwardResult>& parts, const std::vector<
   };
   ForwardResult result;
   result.logits = all([](const auto& part) { return part.logits; });
-  // Where only first tokens are read, one part may have computed them alone and another, with a row gate, all.
-  result.encoded.first_only = parts[0].encoded.first_only;
+  // Where one token of each row is read, one part may have computed them alone and another, with a row gate, all.
+  result.encoded.rows_only = parts[0].encoded.rows_only;
   bool alike = true;
-  for (const auto& part : parts) alike = alike && part.encoded.first_only == result.encoded.first_only;
+  for (const auto& part : parts) alike = alike && part.encoded.rows_only == result.encoded.rows_only;
   if (alike) result.encoded.last = all([](const auto& part) { return part.encoded.last; });
   for (size_t i = 0; i < parts[0].encoded.hidden_states.size(); ++i)
     result.encoded.hidden_states.push_back(all([i](const auto& part) { return part.encoded.hidden_states[i]; }));

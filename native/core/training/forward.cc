@@ -12,8 +12,8 @@ namespace ta {
 void check_labels(AdapterModel& model, const PackedBatch& batch, const std::string& head_name) {
   if (head_name.empty() || !batch.labels) return;
   auto& head = model.head(head_name);
-  const bool masked = head.config().type == HeadType::masked_lm;
-  check_labels(head.config(), *batch.labels, head.reads_first_tokens() ? batch.layout.rows() : batch.layout.tokens(),
+  const bool masked = head.predicts_words();
+  check_labels(head.config(), *batch.labels, head.reads_rows() ? batch.layout.rows() : batch.layout.tokens(),
                masked ? model.backbone().config().vocab_size : head.config().num_labels);
 }
 
@@ -25,22 +25,24 @@ ForwardResult answer_rows(AdapterModel& model, const PackedBatch& batch, const F
   auto& backbone = model.backbone();
   std::vector<Head*> heads;
   for (const auto& name : request.heads) heads.push_back(&model.head(name));
-  const bool first = std::all_of(heads.begin(), heads.end(), [](Head* head) { return head->reads_first_tokens(); });
+  const bool first = std::all_of(heads.begin(), heads.end(), [](Head* head) { return head->reads_rows(); });
   ForwardResult result;
   result.encoded = backbone.encode(batch, context, {first && !request.last_hidden_state, request.hidden_states});
   const auto& last = result.encoded.last;
   for (size_t i = 0; i < heads.size(); ++i) {
     std::vector<at::Tensor> parts;
     for (int64_t row : request.row_heads[i]) {
-      const int64_t begin = result.encoded.first_only ? row : batch.layout.starts()[row];
-      parts.push_back(last.narrow(0, begin, heads[i]->reads_first_tokens() ? 1 : batch.layout.length(row)));
+      const bool one = heads[i]->reads_rows();
+      int64_t begin = result.encoded.rows_only ? row : batch.layout.starts()[row];
+      if (one && !result.encoded.rows_only && backbone.is_causal()) begin = batch.layout.starts()[row + 1] - 1;
+      parts.push_back(last.narrow(0, begin, one ? 1 : batch.layout.length(row)));
     }
     if (parts.empty()) {
       result.head_logits.emplace_back();
       continue;
     }
     auto x = at::cat(parts);
-    if (heads[i]->reads_first_tokens() && heads[i]->config().use_pooler) x = backbone.pool(x, context);
+    if (heads[i]->reads_rows() && heads[i]->config().use_pooler) x = backbone.pool(x, context);
     result.head_logits.push_back(heads[i]->forward(x, context));
   }
   return result;
@@ -60,12 +62,12 @@ ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const Forwa
   }
 
   auto& head = model.head(request.head);
-  const bool first = head.reads_first_tokens();
+  const bool first = head.reads_rows();
   result.encoded = backbone.encode(batch, context, {first && !request.last_hidden_state, request.hidden_states});
   auto x = result.encoded.last;
   auto labels = batch.labels;
   if (first) {
-    if (!result.encoded.first_only) x = x.index_select(0, batch.first_tokens);
+    if (!result.encoded.rows_only) x = x.index_select(0, backbone.row_tokens(batch));
     if (head.config().use_pooler) x = backbone.pool(x, context);
   } else if (!request.logits && labels) {
     auto labelled = at::nonzero(labels->ne(-100)).squeeze(1);

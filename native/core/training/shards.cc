@@ -13,7 +13,7 @@ namespace {
 constexpr int64_t kWorthSharing = 20'000'000;
 
 bool reads_rows(AdapterModel& model, const ForwardRequest& request) {
-  return request.head.empty() || model.head(request.head).reads_first_tokens();
+  return request.head.empty() || model.head(request.head).reads_rows();
 }
 
 // Labels that count in the loss's mean.

@@ -4,7 +4,7 @@ import { type Case, Group, type Tensor } from './fixtures.js'
 import { open } from './setting.js'
 import { largestOf, scalar, Worst } from './worst.js'
 
-const tokenHeads: readonly unknown[] = ['tagging', 'masked_lm']
+const tokenHeads: readonly unknown[] = ['tagging', 'masked_lm', 'causal_lm']
 
 /** Checks every case of a group, forward and gradients, and reports the worst cells. */
 export async function checkGroup(t: ExecutionContext, name: string): Promise<void> {

@@ -1,0 +1,134 @@
+import * as check from '../config/check.js'
+import { predictsWords } from '../config/head-config.js'
+import { isCausal, maxRowLength } from '../config/model-config.js'
+import { collate, encodeRow } from '../data/collate.js'
+import { checkRow, placeOf, type Row } from '../data/dataset.js'
+import { AdapterError, nativeCall } from '../native/errors.js'
+import type { Model } from './model.js'
+import { ModelNames } from './names.js'
+import { checkOptions } from './options.js'
+import { type AdapterSetup, indexSetups, type RowAdapters, rowSetups, setupNames, type TaskIds } from './setup.js'
+
+/** Hugging Face's GenerationConfig, as far as it goes. */
+export interface GenerateOptions {
+  /** Default 20. */
+  readonly maxNewTokens?: number | undefined
+  /** Draw the next token instead of taking the likeliest. Default false. */
+  readonly doSample?: boolean | undefined
+  /** Logits are divided by it before a draw. Default 1. */
+  readonly temperature?: number | undefined
+  /** Only the likeliest so many are drawn from; 0: all. Default 50. */
+  readonly topK?: number | undefined
+  /** Of these, the fewest that hold this much of the probability. Default 1. */
+  readonly topP?: number | undefined
+  /** Tokens that end a row; null: none. Default: what the model's config says. */
+  readonly eosTokenId?: number | readonly number[] | null | undefined
+  /** Of the draws; a row's draws do not depend on the rows beside it. Default 42. */
+  readonly seed?: number | undefined
+  /** Which adapters run; with an array each row has its own. Default: the active ones. */
+  readonly adapters?: RowAdapters | undefined
+  /** A causal_lm head for all rows; null: the word embedding itself. Default: the active head where it is one, else null. */
+  readonly head?: string | null | undefined
+  /** For MultiTask blocks: for each row the child that it goes to, by name or number. */
+  readonly taskIds?: TaskIds | undefined
+}
+
+/** What the model wrote after one row. */
+export interface Generation {
+  /** New tokens, the one that ended the row included. */
+  readonly ids: Int32Array
+  /** The same as text without special tokens, where the model has a tokenizer. */
+  readonly text?: string
+}
+
+const keys = [
+  'maxNewTokens',
+  'doSample',
+  'temperature',
+  'topK',
+  'topP',
+  'eosTokenId',
+  'seed',
+  'adapters',
+  'head',
+  'taskIds'
+]
+
+async function generate(
+  model: Model,
+  rows: readonly (Row | string)[],
+  options: GenerateOptions
+): Promise<Generation[]> {
+  checkOptions(options, keys)
+  if (!isCausal(model.config)) {
+    throw new AdapterError('ERR_UNSUPPORTED', 'generate', 'this model does not write', {
+      expected: 'a causal language model, such as one of type gpt2',
+      got: `a model of type ${model.config.modelType}`
+    })
+  }
+  const how = howOf(model, options)
+  const head = headOf(model, options.head)
+  const { adapters = model.activeAdapters, taskIds } = options
+  if (!Array.isArray(adapters)) setupNames(adapters as AdapterSetup, model.known)
+  const checked = check
+    .checkArray('rows', rows)
+    .map((row, i) => checkRow(typeof row === 'string' ? { text: row } : row, `rows[${i}]`))
+  if (checked.length === 0) return []
+  const setups = rowSetups(adapters, { rows: checked.length, taskIds }, model.known)
+  const limits = { tokenizer: model.tokenizer, maxLength: maxRowLength(model.config) }
+  const encoded = setups.map((_, i) => {
+    const row = checked[i % checked.length] as Row
+    return encodeRow(row, limits, placeOf(row, `rows[${i}]`))
+  })
+  // Rows of one setup stay side by side, and among them those of one length.
+  const known = new Map<string, number>()
+  const groups = setups.map((setup) => {
+    const key = JSON.stringify(setup)
+    return known.get(key) ?? known.set(key, known.size).size - 1
+  })
+  const batch = collate(encoded, groups)
+  const pass = { ...indexSetups(Array.from(batch.order, (row) => setups[row] ?? null)), head }
+  const { native, tokenizer } = model
+  const written = await nativeCall(() => native.generate(batch, pass, how))
+  const answers = new Array<Generation>(setups.length)
+  batch.order.forEach((row, i) => {
+    const ids = written[i] ?? new Int32Array()
+    answers[row] = tokenizer === undefined ? { ids } : { ids, text: tokenizer.decode(ids) }
+  })
+  return answers
+}
+
+function howOf(model: Model, options: GenerateOptions) {
+  const { vocabSize, eosTokenId } = model.config
+  const ends = options.eosTokenId === undefined ? eosTokenId : options.eosTokenId
+  const list = ends === null ? [] : Array.isArray(ends) ? (ends as readonly number[]) : [ends as number]
+  return {
+    maxNewTokens: check.checkInteger('maxNewTokens', options.maxNewTokens ?? 20, 1, 1 << 20),
+    doSample: check.checkBoolean('doSample', options.doSample ?? false),
+    temperature: check.checkNumber('temperature', options.temperature ?? 1, { above: 0 }),
+    topK: check.checkInteger('topK', options.topK ?? 50, 0),
+    topP: check.checkNumber('topP', options.topP ?? 1, { above: 0, to: 1 }),
+    endTokens: list.map((id) =>
+      check.checkInteger('eosTokenId', id, 0, options.eosTokenId == null ? undefined : vocabSize - 1)
+    ),
+    seed: check.checkInteger('seed', options.seed ?? 42, 0)
+  }
+}
+
+function headOf(model: Model, head: string | null | undefined): string | null {
+  if (head === null) return null
+  const name = head ?? model.activeHead
+  const config = name === null ? undefined : model.heads.get(name)
+  if (config !== undefined && predictsWords(config)) return name
+  if (head === undefined) return null
+  throw check.valueError('head', `expected the name of a causal_lm head, or null, got '${head}'`)
+}
+
+/** What a causal model can do besides. */
+export abstract class TextWriter extends ModelNames {
+  /** Goes on writing after rows of text or ids: the likeliest token each time, or a draw. For causal models (GPT-2). */
+  async generate(rows: readonly (Row | string)[], options: GenerateOptions = {}): Promise<Generation[]> {
+    this.usable('generate')
+    return generate(this as unknown as Model, rows, options)
+  }
+}

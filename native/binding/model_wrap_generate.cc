@@ -1,0 +1,53 @@
+// The model handle's generation.
+
+#include "binding/model_wrap.h"
+#include "core/inference/generate.h"
+
+namespace ta::binding {
+
+namespace {
+
+struct Written {
+  std::vector<std::vector<int32_t>> rows;
+};
+
+Napi::Value to_js(Napi::Env env, const Written& written) {
+  auto array = Napi::Array::New(env, written.rows.size());
+  for (uint32_t i = 0; i < written.rows.size(); ++i) {
+    const auto& row = written.rows[i];
+    auto ids = Napi::Int32Array::New(env, row.size());
+    std::copy(row.begin(), row.end(), ids.Data());
+    array.Set(i, ids);
+  }
+  return array;
+}
+
+GenerateOptions to_generate_options(const Napi::Object& object) {
+  auto number = [&](const char* name) { return object.Get(name).As<Napi::Number>(); };
+  GenerateOptions options;
+  options.max_new_tokens = number("maxNewTokens").Int64Value();
+  options.sample = object.Get("doSample").ToBoolean();
+  options.temperature = number("temperature").DoubleValue();
+  options.top_k = number("topK").Int64Value();
+  options.top_p = number("topP").DoubleValue();
+  auto ends = object.Get("endTokens").As<Napi::Array>();
+  for (uint32_t i = 0; i < ends.Length(); ++i)
+    options.end_tokens.push_back(ends.Get(i).As<Napi::Number>().Int32Value());
+  options.seed = static_cast<uint64_t>(number("seed").Int64Value());
+  return options;
+}
+
+}  // namespace
+
+Napi::Value ModelWrap::generate(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return async(info,
+                 [batch = to_batch(info[0].As<Napi::Object>()), pass = to_pass_options(info[1].As<Napi::Object>()),
+                  options = to_generate_options(info[2].As<Napi::Object>())](ModelState& s) {
+                   const auto request = to_request(pass, s.model, static_cast<int64_t>(batch.row_lengths.size()));
+                   return Written{ta::generate(s.model, batch, request.segments, request.head, options)};
+                 });
+  });
+}
+
+}  // namespace ta::binding

@@ -1,0 +1,65 @@
+#pragma once
+// DistilBERT (Sanh et al. 2019, arXiv 1910.01108): BERT's post-LN encoder with half the layers, without token types and
+// without a pooler.
+//   e = LN(word[ids] + position[positions])
+//   a = LN(attention(x) Wo + bo + x)          y = LN(dropout(act(a W1 + b1) W2 + b2) + a)      for each layer
+// PyTorch keys: embeddings.{word,position}_embeddings.weight, embeddings.LayerNorm.*,
+// transformer.layer.<i>.attention.{q,k,v,out}_lin.*, .sa_layer_norm.*, .ffn.{lin1,lin2}.*, .output_layer_norm.*;
+// adapters stand beside them in .attention_adapters.adapters and .output_adapters.adapters.
+
+#include "core/models/bert.h"
+
+namespace ta {
+
+class DistilBertAttention : public Module {
+ public:
+  explicit DistilBertAttention(const ModelConfig& config);
+  const char* type() const override { return "MultiHeadSelfAttention"; }
+
+  Slot query, key, value, output;
+};
+
+class DistilBertFeedForward : public Module {
+ public:
+  explicit DistilBertFeedForward(const ModelConfig& config);
+  const char* type() const override { return "FFN"; }
+
+  Slot in, out;
+  std::shared_ptr<Activation> activation;
+};
+
+class DistilBertBlock : public EncoderLayer {
+ public:
+  explicit DistilBertBlock(const ModelConfig& config);
+  const char* type() const override { return "TransformerBlock"; }
+  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                     const ForwardContext& context) override;
+  AdapterSite* site(Location location) const override;
+
+ private:
+  std::shared_ptr<DistilBertAttention> attention_;
+  std::shared_ptr<DistilBertFeedForward> feed_forward_;
+  Slot attention_norm_, output_norm_;
+  std::shared_ptr<AdapterSite> attention_site_, output_site_;
+  int64_t heads_;
+  double attention_dropout_, dropout_;
+};
+
+class DistilBertModel : public Encoder {
+ public:
+  explicit DistilBertModel(const ModelConfig& config);
+  const char* type() const override { return "DistilBertModel"; }
+  std::string prefix() const override { return "distilbert"; }
+  std::string layers_path() const override { return "transformer.layer"; }
+  Embedding& word_embeddings() override { return *embeddings_->word; }
+
+ protected:
+  at::Tensor embed(const PackedBatch& batch, const ForwardContext& context) override {
+    return embeddings_->forward(batch, context);
+  }
+
+ private:
+  std::shared_ptr<BertEmbeddings> embeddings_;
+};
+
+}  // namespace ta

@@ -1,0 +1,149 @@
+#include "core/models/encoder.h"
+
+#include "core/error.h"
+#include "core/nn/attention.h"
+#include "core/nn/frozen.h"
+
+namespace ta {
+
+namespace {
+
+void check_ids(const std::vector<int32_t>& values, int64_t limit, const char* what, const char* setting) {
+  for (size_t i = 0; i < values.size(); ++i) {
+    if (values[i] < 0 || values[i] >= limit) {
+      fail(ErrorCode::out_of_range, "batch",
+           text(what, " ", values[i], " at token ", i, " is outside the model's ", setting),
+           {.expected = text("0 .. ", limit - 1), .got = text(values[i])});
+    }
+  }
+}
+
+/// The slot's occupant where it still is a frozen Linear, so that a fused block may take its weights.
+const Linear* frozen_linear(const Slot& slot) {
+  auto* linear = dynamic_cast<const Linear*>(slot.layer.get());
+  return linear != nullptr && linear->frozen() ? linear : nullptr;
+}
+
+}  // namespace
+
+void Encoder::prepare(BatchInput& input) const {
+  check_ids(input.ids, config_.vocab_size, "id", "vocabulary");
+  if (config_.type_vocab_size == 0) {
+    input.token_types.reset();  // tokenizers tell the two texts of a pair apart for models that do not
+  } else if (input.token_types) {
+    check_ids(*input.token_types, config_.type_vocab_size, "token type", "type vocabulary");
+  } else {
+    input.token_types.emplace(input.ids.size(), 0);
+  }
+
+  const int64_t first = first_position();
+  const int64_t longest = config_.max_position_embeddings - first;
+  for (size_t row = 0; row < input.row_lengths.size(); ++row) {
+    if (input.row_lengths[row] > longest && !input.positions) {
+      fail(ErrorCode::out_of_range, "batch", text("row ", row, " is longer than the model has positions"),
+           {.expected = text("at most ", longest, " tokens"),
+            .got = text(input.row_lengths[row]),
+            .hint = "Tokenize with truncation (maxLength), or split the text"});
+    }
+  }
+  if (input.positions) {
+    check_ids(*input.positions, config_.max_position_embeddings, "position", "positions");
+    return;
+  }
+  // From 0, every token. Where positions begin after the padding id they count real tokens, and a padding id keeps the
+  // padding position (RoBERTa's create_position_ids_from_input_ids).
+  auto& positions = input.positions.emplace();
+  positions.reserve(input.ids.size());
+  size_t token = 0;
+  for (int32_t length : input.row_lengths) {
+    int32_t next = static_cast<int32_t>(first);
+    for (int32_t i = 0; i < length && token < input.ids.size(); ++i, ++token) {
+      const bool padding = first > 0 && input.ids[token] == config_.pad_token_id;
+      positions.push_back(padding ? static_cast<int32_t>(config_.pad_token_id) : next++);
+    }
+  }
+}
+
+// Whether something that runs in the last layer reads tokens that a head does not.
+bool Encoder::needs_all_tokens(const ForwardContext& context) const {
+  if (context.segments == nullptr) return false;
+  bool needs = false;
+  for (const auto& segment : *context.segments) {
+    if (!segment.setup) continue;
+    segment.setup->visit([&](const Composition& part) {
+      needs = needs || part.kind == Composition::Kind::split;
+      for (auto location : {Location::attention, Location::output})
+        if (auto module = layers_.back()->site(location)->module(part.index); module && module->needs_all_tokens())
+          needs = true;
+    });
+  }
+  return needs;
+}
+
+Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) {
+  Encoded result;
+  const auto inner = context.with(batch.layout);
+  auto x = embed(batch, inner);
+  if (request.hidden_states) result.hidden_states.push_back(x);
+
+  // The last layer answers for one token a row where nobody reads the others.
+  const bool rows_only =
+      request.row_tokens_only && !request.hidden_states && !layers_.empty() && !needs_all_tokens(context);
+  const TokenView all{batch.layout, batch.layout};
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    if (rows_only && i + 1 == layers_.size()) {
+      const auto single = RowLayout::single(batch.layout.rows());
+      x = layers_[i]->forward(x.index_select(0, row_tokens(batch)), x, {single, batch.layout}, inner.with(single));
+    } else {
+      x = layers_[i]->forward(x, x, all, inner);
+    }
+    if (i + 1 == layers_.size()) x = finish(x, inner);
+    if (request.hidden_states) result.hidden_states.push_back(x);
+  }
+  result.last = x;
+  result.rows_only = rows_only;
+  return result;
+}
+
+at::Tensor Encoder::decode(const PackedBatch&, const ForwardContext&, KeyValueCache&) {
+  fail(ErrorCode::unsupported, "generate", "a token of this model sees those after it",
+       {.got = "a model of type " + config_.model_type});
+}
+
+std::vector<Place> Encoder::places() {
+  std::vector<Place> places;
+  for (size_t i = 0; i < layers_.size(); ++i)
+    for (auto location : {Location::attention, Location::output})
+      places.push_back({static_cast<int64_t>(i), location, layers_[i]->site(location)});
+  return places;
+}
+
+std::shared_ptr<Container> bottleneck_layer(const std::shared_ptr<AdapterSite>& site) {
+  auto layer = std::make_shared<Container>("BottleneckLayer");
+  layer->add("adapters", site);
+  layer->add("adapter_fusion_layer", site->fusions());
+  return layer;
+}
+
+at::Tensor self_attention(const AttentionSlots& slots, const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                          const AttentionForm& form, double dropout_p, const ForwardContext& context) {
+  const Linear *q = frozen_linear(slots.query), *k = frozen_linear(slots.key), *v = frozen_linear(slots.value),
+               *o = frozen_linear(slots.output);
+  const bool drops = dropout_p > 0 && context.random != nullptr;
+  if (q && k && v && o && !drops && x.device().is_cpu())
+    return frozen_attention(xq, x, {*q, *k, *v, *o}, view.queries, view.keys, form);
+  const auto all = context.with(view.keys);
+  auto h = packed_attention(slots.query(xq, context), slots.key(x, all), slots.value(x, all), view.queries, view.keys,
+                            form, dropout_p, context.random);
+  return slots.output(h, context);
+}
+
+at::Tensor feed_forward(const Slot& in, Activation& activation, const Slot& out, const at::Tensor& x,
+                        const ForwardContext& context) {
+  const Linear *first = frozen_linear(in), *second = frozen_linear(out);
+  if (first && second && has_fused_backward(activation.kind()))
+    return frozen_feed_forward(x, *first, activation.kind(), *second);
+  return out(activation.forward(in(x, context)), context);
+}
+
+}  // namespace ta

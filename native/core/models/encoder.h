@@ -1,0 +1,73 @@
+#pragma once
+// What encoders have in common, whatever their layers are: embeddings, a list of layers with two sites each, and a last
+// layer that computes no more than what is read of it. A family adds its modules under PyTorch's names.
+//   x = embed(batch)          x = layer_i(x) for each layer
+// x [tokens, hidden]; rows one after the other, without padding.
+
+#include "core/models/model.h"
+#include "core/nn/activation.h"
+#include "core/nn/attention.h"
+
+namespace ta {
+
+class KeyValueCache;
+
+/// Which tokens ask and which answer: the same ones, but for a last layer that one token of each row is read of.
+struct TokenView {
+  const RowLayout& queries;
+  const RowLayout& keys;
+  KeyValueCache* cache = nullptr;  ///< generation: keys are these and the ones it holds
+};
+
+class EncoderLayer : public Module {
+ public:
+  /// xq [query tokens, hidden], x [tokens, hidden] → [query tokens, hidden]. context.layout lays out the queries.
+  virtual at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                             const ForwardContext& context) = 0;
+  virtual AdapterSite* site(Location location) const = 0;
+};
+
+class Encoder : public Model {
+ public:
+  explicit Encoder(const ModelConfig& config) : config_(config) {}
+  const ModelConfig& config() const override { return config_; }
+  void prepare(BatchInput& input) const override;
+  Encoded encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) override;
+  std::vector<Place> places() override;
+  at::Tensor decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) override;
+
+ protected:
+  virtual at::Tensor embed(const PackedBatch& batch, const ForwardContext& context) = 0;
+  /// After the last layer: a pre-LN model's last LayerNorm.
+  virtual at::Tensor finish(const at::Tensor& x, const ForwardContext&) { return x; }
+  /// The first position. RoBERTa's positions begin after the padding id, which keeps a position of its own for padding.
+  virtual int64_t first_position() const { return 0; }
+
+  ModelConfig config_;
+  std::vector<std::shared_ptr<EncoderLayer>> layers_;
+
+ private:
+  bool needs_all_tokens(const ForwardContext& context) const;
+};
+
+/// The module that holds a site and its fusions where the sub-layer is none of its own in PyTorch's tree:
+/// `<name>.adapters.<adapter>`.
+std::shared_ptr<Container> bottleneck_layer(const std::shared_ptr<AdapterSite>& site);
+
+/// Linear layers of a self-attention, as the family calls them.
+struct AttentionSlots {
+  const Slot& query;
+  const Slot& key;
+  const Slot& value;
+  const Slot& output;
+};
+
+/// Multi-head attention with its output projection; one fused node where all four are frozen linear layers.
+at::Tensor self_attention(const AttentionSlots& slots, const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                          const AttentionForm& form, double dropout_p, const ForwardContext& context);
+
+/// out(activation(in(x))), fused likewise.
+at::Tensor feed_forward(const Slot& in, Activation& activation, const Slot& out, const at::Tensor& x,
+                        const ForwardContext& context);
+
+}  // namespace ta

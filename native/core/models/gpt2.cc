@@ -1,0 +1,134 @@
+#include "core/models/gpt2.h"
+
+#include <ATen/TensorOperators.h>
+
+#include <cmath>
+
+#include "core/nn/conv1d.h"
+#include "core/nn/frozen.h"
+#include "core/nn/key_value_cache.h"
+
+namespace ta {
+
+namespace {
+
+// The weights that write into the residual stream start smaller, the more layers there are.
+double residual_scale(const ModelConfig& config) {
+  return 1 / std::sqrt(2.0 * static_cast<double>(config.num_hidden_layers));
+}
+
+const Conv1D* frozen_conv(const Slot& slot) {
+  auto* layer = dynamic_cast<const Conv1D*>(slot.layer.get());
+  return layer != nullptr && layer->frozen() ? layer : nullptr;
+}
+
+Affine affine_of(const Conv1D& layer) {
+  return {layer.weight.t(), layer.bias};
+}
+
+// Query, key or value of the merged layer: columns i·d .. (i+1)·d.
+Affine part_of(const Conv1D& layer, int64_t i) {
+  const int64_t d = layer.weight.size(1) / 3;
+  return {layer.weight.narrow(1, i * d, d).t(), layer.bias.narrow(0, i * d, d)};
+}
+
+}  // namespace
+
+Gpt2Attention::Gpt2Attention(const ModelConfig& config, int64_t layer)
+    : layer_(layer), heads_(config.num_attention_heads), dropout_(config.attention_probs_dropout_prob) {
+  const int64_t d = config.hidden_size;
+  child("c_attn", merged_, std::make_shared<Conv1D>(d, 3 * d));
+  child("c_proj", output_, std::make_shared<Conv1D>(d, d, residual_scale(config)));
+}
+
+at::Tensor Gpt2Attention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                                  const ForwardContext& context) {
+  const Conv1D *merged = frozen_conv(merged_), *output = frozen_conv(output_);
+  const bool drops = dropout_ > 0 && context.random != nullptr;
+  const AttentionForm form(heads_, true);
+  if (merged && output && !drops && view.cache == nullptr && x.device().is_cpu()) {
+    const AttentionWeights weights{part_of(*merged, 0), part_of(*merged, 1), part_of(*merged, 2), affine_of(*output)};
+    return frozen_attention(xq, x, weights, view.queries, view.keys, form);
+  }
+  const int64_t d = x.size(1);
+  auto all = merged_(x, context.with(view.keys));
+  auto q = (xq.is_same(x) ? all : merged_(xq, context)).narrow(1, 0, d);
+  auto k = all.narrow(1, d, d), v = all.narrow(1, 2 * d, d);
+  auto h = view.cache != nullptr ? view.cache->attend(layer_, q, k, v, view.keys, heads_)
+                                 : packed_attention(q, k, v, view.queries, view.keys, form, dropout_, context.random);
+  return output_(h, context);
+}
+
+Gpt2FeedForward::Gpt2FeedForward(const ModelConfig& config)
+    : activation_(std::make_shared<Activation>(config.hidden_act)) {
+  child("c_fc", in_, std::make_shared<Conv1D>(config.hidden_size, config.intermediate_size));
+  child("c_proj", out_, std::make_shared<Conv1D>(config.intermediate_size, config.hidden_size, residual_scale(config)));
+  child("act", activation_);
+}
+
+at::Tensor Gpt2FeedForward::forward(const at::Tensor& x, const ForwardContext& context) {
+  const Conv1D *in = frozen_conv(in_), *out = frozen_conv(out_);
+  if (in && out && has_fused_backward(activation_->kind()))
+    return frozen_feed_forward(x, affine_of(*in), activation_->kind(), affine_of(*out));
+  return out_(activation_->forward(in_(x, context)), context);
+}
+
+Gpt2Block::Gpt2Block(const ModelConfig& config, int64_t layer)
+    : attention_(std::make_shared<Gpt2Attention>(config, layer)),
+      feed_forward_(std::make_shared<Gpt2FeedForward>(config)),
+      attention_site_(std::make_shared<AdapterSite>()),
+      output_site_(std::make_shared<AdapterSite>()),
+      dropout_(config.hidden_dropout_prob) {
+  auto norm = [&] { return std::make_shared<LayerNorm>(config.hidden_size, config.layer_norm_eps); };
+  child("ln_1", attention_norm_, norm());
+  child("attn", attention_);
+  child("ln_2", output_norm_, norm());
+  child("mlp", feed_forward_);
+  child("attention_adapters", bottleneck_layer(attention_site_));
+  child("output_adapters", bottleneck_layer(output_site_));
+}
+
+at::Tensor Gpt2Block::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                              const ForwardContext& context) {
+  auto n = attention_norm_(x, context.with(view.keys));
+  auto nq = xq.is_same(x) ? n : attention_norm_(xq, context);
+  auto h = dropout(attention_->forward(nq, n, view, context), dropout_, context.random);
+  auto a = attention_site_->forward(h, xq, nullptr, context);
+  auto f = dropout(feed_forward_->forward(output_norm_(a, context), context), dropout_, context.random);
+  return output_site_->forward(f, a, nullptr, context);
+}
+
+AdapterSite* Gpt2Block::site(Location location) const {
+  return location == Location::attention ? attention_site_.get() : output_site_.get();
+}
+
+Gpt2Model::Gpt2Model(const ModelConfig& config)
+    : Encoder(config),
+      word_(std::make_shared<Embedding>(config.vocab_size, config.hidden_size)),
+      position_(std::make_shared<Embedding>(config.max_position_embeddings, config.hidden_size)) {
+  child("wte", word_);
+  child("wpe", position_);
+  auto list = std::make_shared<Container>("ModuleList");
+  for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
+    layers_.push_back(std::make_shared<Gpt2Block>(config, i));
+    list->add(std::to_string(i), layers_.back());
+  }
+  child("h", list);
+  child("ln_f", norm_, std::make_shared<LayerNorm>(config.hidden_size, config.layer_norm_eps));
+}
+
+at::Tensor Gpt2Model::embed(const PackedBatch& batch, const ForwardContext& context) {
+  auto sum = word_->forward(batch.ids) + position_->forward(*batch.positions);
+  return dropout(sum, config_.embedding_dropout_prob, context.random);
+}
+
+at::Tensor Gpt2Model::decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) {
+  const auto inner = context.with(batch.layout);
+  auto x = embed(batch, inner);
+  const TokenView all{batch.layout, batch.layout, &cache};
+  for (const auto& layer : layers_) x = layer->forward(x, x, all, inner);
+  cache.advance(batch.layout);
+  return finish(x.index_select(0, batch.last_tokens), inner);
+}
+
+}  // namespace ta

@@ -1,0 +1,75 @@
+#pragma once
+// GPT-2 (Radford et al. 2019): a pre-LN decoder; a token sees itself and the tokens before it.
+//   x = dropout(word[ids] + position[positions])
+//   h = attention(LN1(x)) Wo + bo          a = x + dropout(h)
+//   f = act(LN2(a) W1 + b1) W2 + b2        y = a + dropout(f)          for each layer;  LNf(y) after the last
+// Adapters take the place of the two sums; they know no LayerNorm of the model's: y = o + r.
+// PyTorch keys: wte.weight, wpe.weight, h.<i>.{ln_1,ln_2}.*, h.<i>.attn.{c_attn,c_proj}.*, h.<i>.mlp.{c_fc,c_proj}.*,
+// ln_f.*; weights of attn and mlp are [in, out], c_attn holds query, key and value side by side. Adapters:
+// h.<i>.attention_adapters.adapters, h.<i>.output_adapters.adapters.
+
+#include "core/models/encoder.h"
+
+namespace ta {
+
+class Gpt2Attention : public Module {
+ public:
+  Gpt2Attention(const ModelConfig& config, int64_t layer);
+  const char* type() const override { return "GPT2Attention"; }
+  /// xq, x: after the LayerNorm.
+  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view, const ForwardContext& context);
+
+ private:
+  Slot merged_, output_;
+  int64_t layer_, heads_;
+  double dropout_;
+};
+
+class Gpt2FeedForward : public Module {
+ public:
+  explicit Gpt2FeedForward(const ModelConfig& config);
+  const char* type() const override { return "GPT2MLP"; }
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context);
+
+ private:
+  Slot in_, out_;
+  std::shared_ptr<Activation> activation_;
+};
+
+class Gpt2Block : public EncoderLayer {
+ public:
+  Gpt2Block(const ModelConfig& config, int64_t layer);
+  const char* type() const override { return "GPT2Block"; }
+  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                     const ForwardContext& context) override;
+  AdapterSite* site(Location location) const override;
+
+ private:
+  Slot attention_norm_, output_norm_;
+  std::shared_ptr<Gpt2Attention> attention_;
+  std::shared_ptr<Gpt2FeedForward> feed_forward_;
+  std::shared_ptr<AdapterSite> attention_site_, output_site_;
+  double dropout_;
+};
+
+class Gpt2Model : public Encoder {
+ public:
+  explicit Gpt2Model(const ModelConfig& config);
+  const char* type() const override { return "GPT2Model"; }
+  std::string prefix() const override { return "transformer"; }
+  std::string layers_path() const override { return "h"; }
+  bool is_causal() const override { return true; }
+  double head_norm_eps() const override { return 1e-12; }  // the adapter library finds no other in this config
+  Embedding& word_embeddings() override { return *word_; }
+  at::Tensor decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) override;
+
+ protected:
+  at::Tensor embed(const PackedBatch& batch, const ForwardContext& context) override;
+  at::Tensor finish(const at::Tensor& x, const ForwardContext& context) override { return norm_(x, context); }
+
+ private:
+  std::shared_ptr<Embedding> word_, position_;
+  Slot norm_;
+};
+
+}  // namespace ta

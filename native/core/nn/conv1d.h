@@ -1,0 +1,23 @@
+#pragma once
+// y = x W + b.  x [tokens, in], weight [in, out], bias [out].  GPT-2's form of a linear layer: transformers' Conv1D,
+// keys `weight` and `bias`. The weight is the transpose of nn.Linear's.
+
+#include "core/nn/module.h"
+
+namespace ta {
+
+class Conv1D : public TokenLayer {
+ public:
+  using TokenLayer::forward;
+  /// `scale`: of the standard deviation that the weight starts with.
+  Conv1D(int64_t in, int64_t out, double scale = 1.0);
+  const char* type() const override { return "Conv1D"; }
+  at::Tensor forward(const at::Tensor& x) override;
+  /// True when neither tensor trains.
+  bool frozen() const { return !weight.requires_grad() && !bias.requires_grad(); }
+
+  at::Tensor weight;
+  at::Tensor bias;
+};
+
+}  // namespace ta

@@ -1,0 +1,119 @@
+import { readFileSync } from 'node:fs'
+import test from 'ava'
+import { type AdapterConfigSource, AutoModel, type Model, Stack } from '../../lib/index.js'
+import { fixtures, Group } from '../parity/support/fixtures.js'
+
+interface Case {
+  readonly adapter?: { readonly name: string; readonly config: AdapterConfigSource }
+  readonly weights: { readonly [name: string]: string }
+  readonly input: { readonly inputIds: number[][] }
+  readonly expected: { readonly ids: number[][] }
+}
+
+const group = new Group<Case>('generate')
+const folder = `${fixtures}/models/gpt2-tiny`
+const config = JSON.parse(readFileSync(`${folder}/config.json`, 'utf8'))
+
+async function gpt2(): Promise<Model> {
+  const model = await AutoModel.fromPretrained(folder)
+  for (const { adapter, weights } of group.cases) {
+    if (adapter) model.addAdapter(adapter.name, adapter.config)
+    model.loadStateDict(group.tensors(weights))
+  }
+  return model
+}
+
+const rowsOf = (ids: readonly number[][]) => ids.map((inputIds) => ({ inputIds }))
+const listed = (answers: readonly { readonly ids: Int32Array }[]) => answers.map(({ ids }) => [...ids])
+const greedy = { maxNewTokens: 6, eosTokenId: null }
+
+for (const { adapter, input, expected } of group.cases) {
+  const name = adapter?.name ?? null
+  test(`rows of different lengths go on as in PyTorch, with ${name ?? 'no adapter'}`, async (t) => {
+    using model = await gpt2()
+    const answers = await model.generate(rowsOf(input.inputIds), { ...greedy, adapters: name })
+    t.deepEqual(listed(answers), expected.ids)
+  })
+}
+
+test('each row has its own adapter', async (t) => {
+  using model = await gpt2()
+  const all = group.cases.flatMap(({ adapter, input, expected }) =>
+    input.inputIds.map((row, i) => ({ adapter: adapter?.name ?? null, row, ids: expected.ids[i] }))
+  )
+  // Neighbours use different adapters, and rows of one length lie apart.
+  const mixed = all.map((_, i) => all[(i * 5) % all.length]).filter((one) => one !== undefined)
+  t.is(new Set(mixed).size, all.length)
+  const answers = await model.generate(rowsOf(mixed.map(({ row }) => row)), {
+    ...greedy,
+    adapters: mixed.map(({ adapter }) => adapter)
+  })
+  t.deepEqual(
+    listed(answers),
+    mixed.map(({ ids }) => ids)
+  )
+})
+
+test('what the cache gives is what whole rows give, with a stack and a head', async (t) => {
+  using model = await gpt2()
+  model.addCausalLmHead('words', { layers: 2 })
+  const row = [7, 8, 9]
+  const adapters = Stack('a', 'b')
+  const [answer] = await model.generate([{ inputIds: row }], { ...greedy, adapters, head: 'words' })
+  const ids = [...row]
+  for (let i = 0; i < greedy.maxNewTokens; i++) {
+    const { logits } = await model.forward({ inputIds: [ids] }, { adapters, head: 'words' })
+    const last = logits?.data.subarray(-config.vocab_size) ?? new Float32Array()
+    ids.push(last.indexOf(Math.max(...last)))
+  }
+  t.deepEqual([...(answer?.ids ?? [])], ids.slice(row.length))
+})
+
+test('an end token ends its row alone, and is kept', async (t) => {
+  using model = await gpt2()
+  const { input, expected } = group.cases.find(({ adapter }) => adapter?.name === 'b') as Case
+  const end = expected.ids[2]?.[1] ?? -1
+  const cut = expected.ids.map((ids) => (ids.includes(end) ? ids.slice(0, ids.indexOf(end) + 1) : ids))
+  t.true(cut.some((ids) => ids.length < 6) && cut.some((ids) => ids.length === 6), 'rows must end at different steps')
+  const answers = await model.generate(rowsOf(input.inputIds), { ...greedy, adapters: 'b', eosTokenId: [end] })
+  t.deepEqual(listed(answers), cut)
+})
+
+test('draws follow the seed, and not the rows beside them', async (t) => {
+  using model = await gpt2()
+  const sampled = { ...greedy, doSample: true, temperature: 3, topK: 0 }
+  const rows = rowsOf([[5], [6, 7], [8, 9]])
+  const first = listed(await model.generate(rows, { ...sampled, seed: 1 }))
+  t.deepEqual(listed(await model.generate(rows, { ...sampled, seed: 1 })), first)
+  t.notDeepEqual(listed(await model.generate(rows, { ...sampled, seed: 2 })), first)
+  t.deepEqual(listed(await model.generate(rows.slice(0, 1), { ...sampled, seed: 1 })), first.slice(0, 1))
+
+  const likeliest = listed(await model.generate(rows, greedy))
+  t.notDeepEqual(first, likeliest)
+  for (const narrow of [{ topK: 1 }, { topP: 1e-9 }, { temperature: 1e-4 }]) {
+    t.deepEqual(listed(await model.generate(rows, { ...sampled, ...narrow })), likeliest)
+  }
+})
+
+test('what cannot be written is refused', async (t) => {
+  using model = await gpt2()
+  const rows = [{ inputIds: [1, 2, 3] }]
+  // Twelve positions: three of the prompt and nine new tokens, of which the last is never read.
+  t.is((await model.generate(rows, { maxNewTokens: 10, eosTokenId: null }))[0]?.ids.length, 10)
+  await t.throwsAsync(model.generate(rows, { maxNewTokens: 11 }), { code: 'ERR_OUT_OF_RANGE', message: /row 0/ })
+  await t.throwsAsync(model.generate(['text']), { message: /no tokenizer/ })
+  await t.throwsAsync(model.generate(rows, { temperature: 0 }), { message: /temperature/ })
+  await t.throwsAsync(model.generate(rows, { adapters: ['a', 'b'] }), { message: /adapters/ })
+  model.addClassificationHead('c')
+  await t.throwsAsync(model.generate(rows, { head: 'c' }), { message: /causal_lm head/ })
+  t.is(
+    (await model.generate(rows, { maxNewTokens: 2 })).length,
+    1,
+    'the active head does not write: the word embedding does'
+  )
+
+  using bert = await AutoModel.fromPretrained(`${fixtures}/models/bert-tiny`)
+  await t.throwsAsync(bert.generate(rows), { code: 'ERR_UNSUPPORTED', message: /type bert/ })
+  t.throws(() => bert.addCausalLmHead('w'), { code: 'ERR_UNSUPPORTED' })
+  t.throws(() => model.addMaskedLmHead('w'), { code: 'ERR_UNSUPPORTED' })
+})
