@@ -1,4 +1,4 @@
-import { didYouMean } from '../config/nearest.js'
+import { didYouMean, editDistance, plain } from '../config/nearest.js'
 import { placeOf, type Row } from '../data/dataset.js'
 import type { Model } from '../model/model.js'
 import type { Prediction } from '../model/predict.js'
@@ -80,6 +80,12 @@ function field(row: Row | undefined, name: string): unknown {
 
 function adapterOf(row: Row, names: readonly string[], where: string): string | null {
   const given = field(row, 'adapter')
+  const misspelled = given === undefined && Object.keys(row).find((name) => editDistance(plain(name), 'adapter') <= 1)
+  if (misspelled) {
+    throw new AdapterError('ERR_INVALID_FILE', '', `${where}: unknown field '${misspelled}'`, {
+      hint: "Did you mean 'adapter'?"
+    })
+  }
   // As in the API, null is no adapter; a row without the field gets the first.
   const wanted = given === undefined ? (names[0] ?? null) : given
   if (wanted === null || (typeof wanted === 'string' && names.includes(wanted))) return wanted

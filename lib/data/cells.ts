@@ -2,7 +2,7 @@ import { camelCase } from '../config/case.js'
 import { ignoredLabel } from './labels.js'
 
 /**
- * What the text in the cells of a record stands for. `words`, `input_ids` and `token_type_ids` are a JSON array, or their
+ * What the text in the cells of a record stands for. `words`, `input_ids` and what goes with them are a JSON array, or their
  * values with spaces between. So is `labels` beside them, one label for each; `label` is one label for the row, whatever
  * spaces its name has, and a JSON array where it is a list.
  */
@@ -22,6 +22,7 @@ function valueIn(field: string, cell: string, hasItems: boolean): unknown {
       return wordsOf(cell)
     case 'inputIds':
     case 'tokenTypeIds':
+    case 'attentionMask':
       return jsonArray(cell) ?? split(cell).map(numberOr)
     case 'labels':
       return jsonArray(cell) ?? (hasItems ? split(cell).map(labelOf) : cell)

@@ -25,6 +25,8 @@ export interface WordsRow extends Labelled {
 export interface IdsRow extends Labelled {
   readonly inputIds: ArrayLike<number>
   readonly tokenTypeIds?: ArrayLike<number> | null | undefined
+  /** What tokenizers add; rows are not padded here, so it can say nothing but 1 for every id. */
+  readonly attentionMask?: ArrayLike<number> | null | undefined
 }
 
 export type Row = TextRow | WordsRow | IdsRow
@@ -84,9 +86,19 @@ export function checkRow(row: unknown, name: string, spelling: Spelling = (field
     if (types !== null && types.length !== ids.length) {
       throw check.valueError(`${name}.tokenTypeIds`, `${types.length} types for ${ids.length} ids`)
     }
+    if (given['attentionMask'] != null) checkMask(`${name}.attentionMask`, given['attentionMask'], ids.length)
   }
   if (given['label'] != null && given['labels'] != null) throw check.valueError(name, 'give label or labels, not both')
   return row as Row
+}
+
+function checkMask(name: string, value: unknown, count: number): void {
+  const mask = checkIds(name, value)
+  if (mask.length !== count) throw check.valueError(name, `${mask.length} values for ${count} ids`)
+  const padding = Array.from(mask).findIndex((one) => one !== 1)
+  if (padding < 0) return
+  const message = `expected 1 for every id, got ${mask[padding]} at ${padding}. Rows are not padded here: leave such ids out`
+  throw check.valueError(name, message)
 }
 
 function checkIds(name: string, value: unknown): ArrayLike<number> {

@@ -2,7 +2,10 @@ import * as check from '../config/check.js'
 import { editDistance, longestWord, nearest, plain } from '../config/nearest.js'
 
 /** The fields of a row that mean something here. All others (`id`, `source`) are the caller's own. */
-export const rowFields: readonly string[] = ['text', 'textPair', 'words', 'inputIds', 'tokenTypeIds', 'label', 'labels']
+export const rowFields: readonly string[] = [
+  ...['text', 'textPair', 'words', 'inputIds', 'tokenTypeIds', 'attentionMask'],
+  ...['label', 'labels']
+]
 
 export const contentFields: readonly string[] = ['text', 'words', 'inputIds']
 

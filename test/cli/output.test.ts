@@ -72,3 +72,14 @@ test("null as a row's adapter is none; a row without the field gets the first", 
   const [first, none] = output.trim().split('\n')
   t.not(first, none)
 })
+
+test('an option that is given twice is refused, and so is a row whose adapter is misspelled', async (t) => {
+  const twice = await command(['evaluate', ...shared, '-a', trained, '--adapter', 'other', '-d', rows])
+  t.is(twice.status, 2)
+  t.regex(twice.errors, /--adapter is given twice; expected it once/)
+  const input = join(place, 'misspelled.jsonl')
+  writeFileSync(input, '{"input_ids": [5], "adaptor": "a"}\n')
+  const misspelled = await command(['predict', ...shared, '-a', trained, '-i', input])
+  t.is(misspelled.status, 1)
+  t.regex(misspelled.errors, /misspelled\.jsonl:1: unknown field 'adaptor'\. Did you mean 'adapter'\?/)
+})

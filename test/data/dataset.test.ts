@@ -64,3 +64,13 @@ test('a misspelled field is an error that names both; other names are left alone
   const labels = ['label2', 'label_2', 'label_a', 'labelText', 'label_text', 'labeled', 'pair', 'text_part', 'text2']
   for (const name of [...own, ...labels]) t.notThrows(() => checkRow({ text: 'a', [name]: 'b' }, 'row'), name)
 })
+
+test('the mask of a tokenizer may say that every id counts, and nothing else', (t) => {
+  const row = { inputIds: [5, 6, 7], attentionMask: [1, 1, 1] }
+  t.is(checkRow(row, 'row'), row)
+  t.throws(() => checkRow({ ...row, attentionMask: [1, 1, 0] }, 'rows[2]'), {
+    message: /rows\[2\]\.attentionMask: expected 1 for every id, got 0 at 2\. Rows are not padded here/
+  })
+  t.throws(() => checkRow({ ...row, attentionMask: [1] }, 'row'), { message: /1 values for 3 ids/ })
+  t.throws(() => checkRow({ inputIds: [5], attention_mask: [1] }, 'row'), { message: /Did you mean 'attentionMask'/ })
+})
