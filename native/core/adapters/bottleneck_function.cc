@@ -56,7 +56,7 @@ at::Tensor layer_norm_grad(const at::Tensor& grad, const at::Tensor& x, const at
 }
 
 // One adapter's tokens and what its backward pass reads.
-struct Piece {
+struct Share {
   int64_t begin, tokens;
   at::Tensor inner;  // before the activation
   at::Tensor down_weight, up_weight;
@@ -66,13 +66,13 @@ struct Piece {
 struct Values {
   at::Tensor sum, mean1, rstd1;  // h + r and its LayerNorm's statistics, with norm_before
   at::Tensor x;                  // the adapters' input
-  std::vector<Piece> pieces;
+  std::vector<Share> pieces;
   at::Tensor last, mean2, rstd2;  // before the last LayerNorm
   at::Tensor y;
 };
 
 // A piece's tokens of a tensor over all tokens.
-at::Tensor of_piece(const at::Tensor& all, const Piece& piece) {
+at::Tensor of_piece(const at::Tensor& all, const Share& piece) {
   return piece.tokens == all.size(0) ? all : all.narrow(0, piece.begin, piece.tokens);
 }
 
@@ -97,7 +97,7 @@ Values compute(const at::Tensor& h, const at::Tensor& r, const Form& form, const
   for (const auto& part : parts) {
     if (part.adapter != nullptr && part.tokens > 0) {
       const auto &down = *part.adapter->down, &up = *part.adapter->up;
-      Piece piece{begin, part.tokens, {}, down.weight, up.weight, {}, {}, {}, {}};
+      Share piece{begin, part.tokens, {}, down.weight, up.weight, {}, {}, {}, {}};
       piece.inner = affine(of_piece(v.x, piece), down.weight, down.bias);
       const bool all = part.tokens == h.size(0);
       if (!v.last.defined()) v.last = all ? base.add(up.bias, form.scale) : base.clone();
@@ -122,7 +122,7 @@ Values compute(const at::Tensor& h, const at::Tensor& r, const Form& form, const
 struct BottleneckNode : BackwardNode {
   Form form{};
   at::Tensor input, mean1, rstd1;  // with norm_before the sum h + r, otherwise the adapters' input
-  std::vector<Piece> pieces;
+  std::vector<Share> pieces;
   at::Tensor last, mean2, rstd2;
   at::Tensor norm_weight, norm_bias;
   double eps = 0;

@@ -97,9 +97,10 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
     const ForwardContext context{&batch.layout, &now, nullptr};
     auto hidden = backbone.decode(batch, context, cache);
     const auto single = RowLayout::single(batch.layout.rows());
-    auto logits = (head.empty() ? linear(hidden, words, {}) : model.head(head).forward(hidden, context.with(single)))
-                      .to(at::kCPU, at::kFloat)
-                      .contiguous();
+    auto logits =
+        (head.empty() ? linear(hidden, words, at::Tensor()) : model.head(head).forward(hidden, context.with(single)))
+            .to(at::kCPU, at::kFloat)
+            .contiguous();
 
     BatchInput next;
     next.positions.emplace();

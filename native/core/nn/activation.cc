@@ -31,32 +31,32 @@ namespace ta {
 
 namespace {
 
-using Kind = ActivationKind;
+using Act = ActivationKind;
 
-constexpr std::pair<std::string_view, Kind> kNames[] = {
-    {"gelu", Kind::gelu},
-    {"gelu_10", Kind::gelu_10},
-    {"gelu_accurate", Kind::gelu_tanh},
-    {"gelu_fast", Kind::gelu_fast},
-    {"gelu_new", Kind::gelu_tanh},
-    {"gelu_python", Kind::gelu},
-    {"gelu_python_tanh", Kind::gelu_tanh},
-    {"gelu_pytorch_tanh", Kind::gelu_tanh},
-    {"laplace", Kind::laplace},
-    {"leaky_relu", Kind::leaky_relu},
-    {"leakyrelu", Kind::leaky_relu},
-    {"linear", Kind::linear},
-    {"mish", Kind::mish},
-    {"prelu", Kind::prelu},
-    {"quick_gelu", Kind::quick_gelu},
-    {"relu", Kind::relu},
-    {"relu2", Kind::relu2},
-    {"relu6", Kind::relu6},
-    {"sigmoid", Kind::sigmoid},
-    {"silu", Kind::silu},
-    {"swish", Kind::silu},
-    {"tanh", Kind::tanh},
-    {"xielu", Kind::xielu},
+constexpr std::pair<std::string_view, Act> kNames[] = {
+    {"gelu", Act::gelu},
+    {"gelu_10", Act::gelu_10},
+    {"gelu_accurate", Act::gelu_tanh},
+    {"gelu_fast", Act::gelu_fast},
+    {"gelu_new", Act::gelu_tanh},
+    {"gelu_python", Act::gelu},
+    {"gelu_python_tanh", Act::gelu_tanh},
+    {"gelu_pytorch_tanh", Act::gelu_tanh},
+    {"laplace", Act::laplace},
+    {"leaky_relu", Act::leaky_relu},
+    {"leakyrelu", Act::leaky_relu},
+    {"linear", Act::linear},
+    {"mish", Act::mish},
+    {"prelu", Act::prelu},
+    {"quick_gelu", Act::quick_gelu},
+    {"relu", Act::relu},
+    {"relu2", Act::relu2},
+    {"relu6", Act::relu6},
+    {"sigmoid", Act::sigmoid},
+    {"silu", Act::silu},
+    {"swish", Act::silu},
+    {"tanh", Act::tanh},
+    {"xielu", Act::xielu},
 };
 
 // xIELU (arXiv 2411.13010). Its start is softplus⁻¹(0.8) and softplus⁻¹(0.8 - beta), as transformers computes them: in
@@ -92,9 +92,9 @@ Activation::Activation(std::string_view name) {
          "unknown non-linearity '" + std::string(name) + "'; known: " + known);
   }
   kind_ = *kind;
-  if (kind_ == Kind::prelu) {
+  if (kind_ == Act::prelu) {
     parameter({.name = "weight", .shape = {1}, .init = Init::constant, .decay = true, .constant = 0.25}, weight_);
-  } else if (kind_ == Kind::xielu) {
+  } else if (kind_ == Act::xielu) {
     parameter({.name = "alpha_p", .shape = {1}, .init = Init::constant, .decay = true, .constant = kXieluAlphaP},
               alpha_p_);
     parameter({.name = "alpha_n", .shape = {1}, .init = Init::constant, .decay = true, .constant = kXieluAlphaN},
@@ -104,91 +104,91 @@ Activation::Activation(std::string_view name) {
 
 at::Tensor Activation::forward(const at::Tensor& x) {
   switch (kind_) {
-    case Kind::gelu:
+    case Act::gelu:
       return at::gelu(x);
-    case Kind::gelu_10:
+    case Act::gelu_10:
       return at::clamp(at::gelu(x), -10, 10);
-    case Kind::gelu_fast:
+    case Act::gelu_fast:
       return 0.5 * x * (1.0 + at::tanh(x * 0.7978845608 * (1.0 + 0.044715 * x * x)));
-    case Kind::gelu_tanh:
+    case Act::gelu_tanh:
       return at::gelu(x, "tanh");
-    case Kind::laplace:
+    case Act::laplace:
       return 0.5 * (1.0 + at::erf((x - 0.707107) / (0.282095 * std::sqrt(2.0))));
-    case Kind::leaky_relu:
+    case Act::leaky_relu:
       return at::leaky_relu(x);
-    case Kind::linear:
+    case Act::linear:
       return x;
-    case Kind::mish:
+    case Act::mish:
       return at::mish(x);
-    case Kind::quick_gelu:
+    case Act::quick_gelu:
       return x * at::sigmoid(1.702 * x);
-    case Kind::relu:
+    case Act::relu:
       return at::relu(x);
-    case Kind::relu2:
+    case Act::relu2:
       return at::relu(x).square();
-    case Kind::relu6:
+    case Act::relu6:
       return at::clamp(x, 0, 6);
-    case Kind::sigmoid:
+    case Act::sigmoid:
       return at::sigmoid(x);
-    case Kind::silu:
+    case Act::silu:
       return at::silu(x);
-    case Kind::tanh:
+    case Act::tanh:
       return at::tanh(x);
-    case Kind::prelu:
+    case Act::prelu:
       return at::prelu(x, weight_);
-    case Kind::xielu:
+    case Act::xielu:
       return xielu(x, alpha_p_, alpha_n_);
   }
   return x;
 }
 
-bool has_fused_backward(Kind kind) {
+bool has_fused_backward(Act kind) {
   switch (kind) {
-    case Kind::gelu:
-    case Kind::gelu_tanh:
-    case Kind::relu:
-    case Kind::silu:
-    case Kind::sigmoid:
-    case Kind::tanh:
-    case Kind::linear:
+    case Act::gelu:
+    case Act::gelu_tanh:
+    case Act::relu:
+    case Act::silu:
+    case Act::sigmoid:
+    case Act::tanh:
+    case Act::linear:
       return true;
     default:
       return false;
   }
 }
 
-at::Tensor activate(Kind kind, const at::Tensor& x) {
+at::Tensor activate(Act kind, const at::Tensor& x) {
   switch (kind) {
-    case Kind::gelu:
+    case Act::gelu:
       return at::gelu(x);
-    case Kind::gelu_tanh:
+    case Act::gelu_tanh:
       return at::gelu(x, "tanh");
-    case Kind::relu:
+    case Act::relu:
       return at::relu(x);
-    case Kind::silu:
+    case Act::silu:
       return at::silu(x);
-    case Kind::sigmoid:
+    case Act::sigmoid:
       return at::sigmoid(x);
-    case Kind::tanh:
+    case Act::tanh:
       return at::tanh(x);
     default:
       return x;
   }
 }
 
-at::Tensor activate_backward(Kind kind, const at::Tensor& grad, const at::Tensor& x) {
+at::Tensor activate_backward(Act kind, const at::Tensor& grad, const at::Tensor& x) {
   switch (kind) {
-    case Kind::gelu:
+    case Act::gelu:
       return at::gelu_backward(grad, x);
-    case Kind::gelu_tanh:
+    case Act::gelu_tanh:
       return at::gelu_backward(grad, x, "tanh");
-    case Kind::relu:
+    case Act::relu:
       return at::threshold_backward(grad, x, 0);
-    case Kind::silu:
+    case Act::silu:
       return at::silu_backward(grad, x);
-    case Kind::sigmoid:
+    case Act::sigmoid:
       return at::sigmoid_backward(grad, at::sigmoid(x));
-    case Kind::tanh:
+    case Act::tanh:
       return at::tanh_backward(grad, at::tanh(x));
     default:
       return grad;
