@@ -12,6 +12,7 @@ class LayerNorm : public TokenLayer {
   explicit LayerNorm(int64_t size, double eps = 1e-5);
   const char* type() const override { return "LayerNorm"; }
   at::Tensor forward(const at::Tensor& x) override;
+  LayerSize size() const override { return {own_parameters()[0].shape[0], own_parameters()[0].shape[0]}; }
   bool frozen() const { return !weight.requires_grad() && !bias.requires_grad(); }
 
   at::Tensor weight;

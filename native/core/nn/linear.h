@@ -14,6 +14,7 @@ class Linear : public TokenLayer {
   Linear(int64_t in, int64_t out, bool with_bias = true);
   const char* type() const override { return "Linear"; }
   at::Tensor forward(const at::Tensor& x) override;
+  LayerSize size() const override { return {own_parameters()[0].shape[1], own_parameters()[0].shape[0]}; }
   /// True when neither tensor trains, so that no gradient of them is ever asked for.
   bool frozen() const;
 

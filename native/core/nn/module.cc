@@ -1,6 +1,7 @@
 #include "core/nn/module.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/error.h"
 
@@ -32,6 +33,15 @@ void Module::child(std::string name, Slot& slot, std::shared_ptr<Layer> layer) {
 
 void Module::remove_child(const std::string& name) {
   std::erase_if(children_, [&](const Child& child) { return child.name == name; });
+}
+
+std::shared_ptr<Layer> Module::occupy(const std::string& name, std::shared_ptr<Layer> layer) {
+  for (auto& child : children_) {
+    if (child.name != name || child.slot == nullptr) continue;
+    child.module = layer;
+    return std::exchange(child.slot->layer, std::move(layer));
+  }
+  return nullptr;
 }
 
 void Module::visit_parameters(const std::string& prefix,

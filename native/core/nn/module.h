@@ -36,6 +36,14 @@ struct Slot {
   at::Tensor operator()(const at::Tensor& x, const ForwardContext& context) const;
 };
 
+/// A slot that knows what it was made with, for blocks that reach into it while it stands there.
+template <class L>
+struct SlotOf : Slot {
+  std::shared_ptr<L> own;
+  /// Null once surgery has put something else here.
+  L* intact() const { return layer.get() == own.get() ? own.get() : nullptr; }
+};
+
 class Module {
  public:
   struct Child {
@@ -63,10 +71,18 @@ class Module {
   void visit_modules(const std::string& prefix,
                      const std::function<void(const std::string& path, const Module&)>& visit) const;
 
+  /// Puts a layer into the slot of this name and gives the old one; null where there is no such slot.
+  std::shared_ptr<Layer> occupy(const std::string& name, std::shared_ptr<Layer> layer);
+
  protected:
   void parameter(Parameter description, at::Tensor& value);
   void child(std::string name, std::shared_ptr<Module> module);
   void child(std::string name, Slot& slot, std::shared_ptr<Layer> layer);
+  template <class L>
+  void child(std::string name, SlotOf<L>& slot, std::shared_ptr<L> layer) {
+    slot.own = layer;
+    child(std::move(name), static_cast<Slot&>(slot), std::static_pointer_cast<Layer>(std::move(layer)));
+  }
   void remove_child(const std::string& name);
 
  private:
@@ -74,11 +90,20 @@ class Module {
   std::vector<Child> children_;
 };
 
+/// Features that a layer takes and gives; 0: not known, or any number, which it keeps.
+struct LayerSize {
+  int64_t in = 0;
+  int64_t out = 0;
+};
+
 /// A module that maps tokens to tokens: [tokens, in] → [tokens, out]. `context.layout` lays out exactly the tokens
 /// given; a layer that treats every token alike does not look at it.
 class Layer : public Module {
  public:
   virtual at::Tensor forward(const at::Tensor& x, const ForwardContext& context) = 0;
+  virtual LayerSize size() const { return {}; }
+  /// Its value for a token depends on other tokens of the row.
+  virtual bool reads_whole_rows() const { return false; }
 };
 
 /// A layer that treats every token alike.
@@ -94,6 +119,10 @@ class Container : public Module {
   explicit Container(const char* type) : type_(type) {}
   const char* type() const override { return type_; }
   void add(std::string name, std::shared_ptr<Module> module) { child(std::move(name), std::move(module)); }
+  template <class L>
+  void add(std::string name, SlotOf<L>& slot, std::shared_ptr<L> layer) {
+    child(std::move(name), slot, std::move(layer));
+  }
   void remove(const std::string& name) { remove_child(name); }
 
  private:
