@@ -32,6 +32,27 @@ export type {
   TaggingHeadOptions
 } from './config/head-config.js'
 export type { ModelConfig } from './config/model-config.js'
+export {
+  type AdapterLayerModule,
+  type AdapterLayerOptions,
+  adapterLayer,
+  bottleneck,
+  type DynamicAdapterOptions,
+  type DynamicModule,
+  dynamicAdapter,
+  type ExistingModule,
+  type FusedAdaptersOptions,
+  type FusedModule,
+  fusedAdapters,
+  type HierarchicalModule,
+  type HierarchicalOptions,
+  hierarchical,
+  type ModuleDescription,
+  type NewModule,
+  type SequentialModule,
+  sequential
+} from './config/module-description.js'
+export { OutputAdapterConfig, type OutputAdapterOptions } from './config/output-adapter-config.js'
 export { adapterTrainingStrategy, type TrainingStrategy } from './config/recipes.js'
 export { chooseAdapterSize, type TaskComplexity } from './config/size.js'
 export type {
@@ -54,12 +75,22 @@ export type { GenerateOptions, Generation } from './model/generate.js'
 export type { AddOptions } from './model/heads.js'
 export type { ForwardInputs, Ids, Shaped } from './model/inputs.js'
 export { Model } from './model/model.js'
+export { MultiTaskAdapterModel, type TaskConfig } from './model/multi-task.js'
 export type { ForwardOptions, LoadOptions, PredictOptions } from './model/options.js'
 export type { ForwardOutputs, Tensor } from './model/outputs.js'
 export type { Prediction } from './model/predict.js'
 export type { AdapterSetup, RowAdapters, TaskIds } from './model/setup.js'
 export type { LoadSetupOptions, SaveSetupOptions } from './model/setup-files.js'
 export type { AdapterSummary, ModelSummary } from './model/summary.js'
+export {
+  type AddAdaptersOptions,
+  addAdaptersToModel,
+  addSharedAdapter,
+  freezeBaseModel,
+  type MakeModule,
+  type Replacement
+} from './model/surgery.js'
+export type { Replaced } from './model/surgery-record.js'
 export { setNumThreads } from './model/threads.js'
 export type { TokenPrediction } from './model/token-answers.js'
 export type { ErrorCode } from './native/error-codes.js'

@@ -44,6 +44,8 @@ await main(async () => {
     [interpreter, join(checks, 'fusions.py'), 'read', join(out, 'our-setups')],
     [interpreter, join(checks, 'fusions.py'), 'write', join(out, 'their-setups'), models],
     [process.execPath, join(checks, 'fusions.mjs'), 'read', join(out, 'their-setups')],
+    [process.execPath, join(checks, 'surgery.mjs'), join(out, 'surgery'), models],
+    [interpreter, join(checks, 'load_surgery.py'), join(out, 'surgery')],
     [process.execPath, join(checks, 'readme.mjs'), interpreter, models]
   ]
   // Every step is told of, also when one before it failed; only a missing folder makes the next one pointless.

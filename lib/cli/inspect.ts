@@ -146,6 +146,11 @@ function trainedOn({ type, name, hiddenSize }: BaseModelNote): string {
 
 /** The fields that differ from the library's defaults say all about a config. */
 function describeAdapter(config: AdapterConfig, hash: string): string[] {
+  if (config.method === 'output') {
+    const { adapterSize, activation } = config
+    const line = `  config        ${activation} adapter of size ${adapterSize} on the last hidden state`
+    return [line, `  config hash   ${hash}`]
+  }
   const parts = config.method === 'union' ? config.configs : [config]
   const bare = new BottleneckConfig({
     mhAdapter: true,

@@ -9,6 +9,7 @@ import {
 } from './bottleneck-config.js'
 import * as check from './check.js'
 import { nearest } from './nearest.js'
+import { OutputAdapterConfig, type OutputAdapterOptions } from './output-adapter-config.js'
 import { type AdapterPreset, adapterPresets, isAdapterPreset } from './presets.js'
 import { inFile, readJsonObject } from './read-json.js'
 import { parseShorthand, type ShorthandPart } from './shorthand.js'
@@ -33,7 +34,7 @@ export class ConfigUnion {
 }
 
 /** Told apart by `method`. */
-export type AdapterConfig = BottleneckConfig | ConfigUnion
+export type AdapterConfig = BottleneckConfig | ConfigUnion | OutputAdapterConfig
 
 /** A bottleneck's fields in snake_case, as JSON files hold them. */
 type ConfigJson = BottleneckJson & { readonly architecture?: string | null }
@@ -69,6 +70,7 @@ function loadAdapterConfig(source: AdapterConfigSource, overrides: BottleneckOve
   if (config.method === 'union') {
     throw check.valueError('overrides', 'a union has several configs; write the fields in the brackets of each part')
   }
+  if (config.method === 'output') return config.replace(overrides as Partial<OutputAdapterOptions>)
   return config.replace(overrides)
 }
 
@@ -106,7 +108,9 @@ function fromPart(part: ShorthandPart, text: string): BottleneckConfig {
 
 /** From an object that came from a file, so that nothing is known of it yet. */
 export function adapterConfigFromObject(source: unknown): AdapterConfig {
-  if (source instanceof BottleneckConfig || source instanceof ConfigUnion) return source
+  if (source instanceof BottleneckConfig || source instanceof ConfigUnion || source instanceof OutputAdapterConfig) {
+    return source
+  }
   const object = check.checkObject('adapter config', source)
   // An adapter folder's file holds the config beside the model's name and version.
   if (typeof object['config'] === 'object' && object['config'] !== null)
@@ -115,6 +119,7 @@ export function adapterConfigFromObject(source: unknown): AdapterConfig {
   const { architecture = null, ...fields } = object
   if (architecture === null || architecture === 'bottleneck') return new BottleneckConfig(withoutLegacy(fields))
   if (architecture === 'union') return unionFromObject(fields)
+  if (architecture === 'output_adapter') return OutputAdapterConfig.fromJSON(fields)
   if (typeof architecture === 'string' && isUnsupportedMethod(architecture)) refuseMethod(architecture, fields)
   throw check.valueError('adapter config', `unknown architecture ${check.describe(architecture)}`)
 }
@@ -124,6 +129,7 @@ function unionFromObject(fields: Record<string, unknown>): ConfigUnion {
   const configs = check.checkArray('union.configs', fields['configs']).map((config) => {
     const loaded = adapterConfigFromObject(config)
     if (loaded.method === 'union') throw check.valueError('union.configs', 'a union cannot hold a union')
+    if (loaded.method === 'output') throw check.valueError('union.configs', 'an output adapter stands alone')
     return loaded
   })
   return new ConfigUnion(configs)

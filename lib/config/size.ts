@@ -1,8 +1,9 @@
-import type { NativeBottleneckConfig } from '../native/types.js'
+import type { NativeAdapterConfig, NativeBottleneckConfig } from '../native/types.js'
 import { activationParameters } from './activations.js'
 import type { AdapterConfig } from './adapter-config.js'
 import type { BottleneckConfig } from './bottleneck-config.js'
 import { checkOneOf, checkPositiveInteger, valueError } from './check.js'
+import type { OutputAdapterConfig } from './output-adapter-config.js'
 
 /** What of a model decides the sizes of an adapter. */
 export interface ModelShape {
@@ -36,8 +37,13 @@ export function bottleneckSizes(config: BottleneckConfig, { hiddenSize, numHidde
 
 /** Numbers that an adapter adds to a model and trains. */
 export function countAdapterParameters(config: AdapterConfig, shape: ModelShape): number {
+  if (config.method === 'output') return countOutputAdapter(config, shape.hiddenSize)
   const configs = config.method === 'union' ? config.configs : [config]
   return configs.reduce((total, part) => total + countBottleneck(part, shape), 0)
+}
+
+function countOutputAdapter({ adapterSize, activation }: OutputAdapterConfig, hidden: number): number {
+  return 2 * hidden * adapterSize + adapterSize + hidden + activationParameters(activation)
 }
 
 function countBottleneck(config: BottleneckConfig, shape: ModelShape): number {
@@ -87,4 +93,13 @@ export function nativeBottleneckConfig(config: BottleneckConfig, shape: ModelSha
     dropout: config.dropout,
     stochastic_depth: config.stochasticDepth
   }
+}
+
+/** Every part of an adapter as the core takes it. */
+export function nativeAdapterConfigs(config: AdapterConfig, shape: ModelShape): NativeAdapterConfig[] {
+  if (config.method === 'output') {
+    return [{ method: 'output', adapter_size: config.adapterSize, activation: config.activation }]
+  }
+  const parts = config.method === 'union' ? config.configs : [config]
+  return parts.map((part) => nativeBottleneckConfig(part, shape))
 }

@@ -83,3 +83,6 @@ function nothingHere(
     hint: stranger === undefined ? 'Check the path.' : `It looks like ${strangers[stranger]}.`
   })
 }
+
+/** Which modules of a saved model surgery replaced, and by what. */
+export const surgeryFile = 'surgery.json'

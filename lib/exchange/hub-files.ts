@@ -8,7 +8,8 @@ import {
   fusionConfigFile,
   fusionWeightFiles,
   headConfigFile,
-  headWeightFiles
+  headWeightFiles,
+  surgeryFile
 } from './folder-files.js'
 import type { HubFile } from './hub-download.js'
 
@@ -16,7 +17,7 @@ export type FolderKind = 'model' | 'adapter' | 'head' | 'fusion'
 
 /** A repository holds the same weights for many frameworks; only these files are ever read. */
 const always: Readonly<Record<FolderKind, readonly string[]>> = {
-  model: ['config.json', ...tokenizerFiles],
+  model: ['config.json', surgeryFile, ...tokenizerFiles],
   adapter: [adapterConfigFile, headConfigFile],
   head: [headConfigFile],
   fusion: [fusionConfigFile]

@@ -10,6 +10,7 @@ import { AdapterError, nativeCall } from '../native/errors.js'
 import type { LoadReport } from '../native/types.js'
 import { Model } from './model.js'
 import { checkOptions, type LoadOptions } from './options.js'
+import { readSurgery } from './surgery-record.js'
 
 const loadKeys = ['device', 'seed', 'revision', 'cacheDir', 'offline']
 
@@ -26,6 +27,8 @@ export const AutoModel = Object.freeze({
     const tokenizer = hasTokenizer(folder) ? TextTokenizer.fromFolder(folder) : undefined
     const model = make({ _name_or_path: source, ...json }, { device, seed }, tokenizer, folder)
     try {
+      // A folder of a model after surgery: its weights have the names that the same surgery gives here.
+      for (const replaced of readSurgery(folder)) model.repeatSurgery(replaced)
       const report = await nativeCall(() => model.native.loadWeights(folder))
       checkComplete(folder, report)
       if (report.missing.length > 0)

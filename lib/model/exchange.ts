@@ -14,6 +14,7 @@ import type { KeyDialect, WeightsFormat } from '../native/types.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { checkKnown } from './setup.js'
+import { writeSurgery } from './surgery-record.js'
 
 export interface SaveAdapterOptions {
   /** 'safetensors', or a PyTorch checkpoint as 'bin' (the adapter library's file name) or 'pt'. Default 'safetensors'. */
@@ -176,6 +177,7 @@ export async function savePretrained(
   mkdirSync(folder, { recursive: true })
   await nativeCall(() => model.native.saveBase(join(folder, 'model.safetensors'), dtype))
   writeFileSync(join(folder, 'config.json'), `${JSON.stringify(modelConfigToJson(model.config), null, 2)}\n`)
+  writeSurgery(folder, model.replacements)
   const { source } = model
   if (source === undefined || source === folder) return
   for (const file of tokenizerFiles) {

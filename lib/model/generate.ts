@@ -5,9 +5,9 @@ import { collate, encodeRow } from '../data/collate.js'
 import { checkRow, placeOf, type Row } from '../data/dataset.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { Model } from './model.js'
-import { ModelNames } from './names.js'
 import { checkOptions } from './options.js'
 import { type AdapterSetup, indexSetups, type RowAdapters, rowSetups, setupNames, type TaskIds } from './setup.js'
+import { ModelSurgery } from './surgery.js'
 
 /** Hugging Face's GenerationConfig, as far as it goes. */
 export interface GenerateOptions {
@@ -125,7 +125,7 @@ function headOf(model: Model, head: string | null | undefined): string | null {
 }
 
 /** What a causal model can do besides. */
-export abstract class TextWriter extends ModelNames {
+export abstract class TextWriter extends ModelSurgery {
   /** Goes on writing after rows of text or ids: the likeliest token each time, or a draw. For causal models (GPT-2). */
   async generate(rows: readonly (Row | string)[], options: GenerateOptions = {}): Promise<Generation[]> {
     this.usable('generate')

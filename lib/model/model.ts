@@ -4,7 +4,7 @@ import { type Fuse, fuseBlocks, fusionName, lastAdapter, parseComposition } from
 import { type FusionConfigSource, nativeFusionConfig } from '../config/fusion-config.js'
 import { type HeadConfig, nativeHeadConfig, predictsWords } from '../config/head-config.js'
 import type { ModelConfig } from '../config/model-config.js'
-import { nativeBottleneckConfig } from '../config/size.js'
+import { nativeAdapterConfigs } from '../config/size.js'
 import type { Row } from '../data/dataset.js'
 import { labelsTokens } from '../data/labels.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
@@ -28,10 +28,10 @@ import {
   type RowAdapters,
   setupNames
 } from './setup.js'
-import { isBaseParameter, type ModelSummary, summarize } from './summary.js'
-import { trainableUnless } from './trainable.js'
+import { type ModelSummary, summarize } from './summary.js'
+import { renamedTrainable, trainableUnless } from './trainable.js'
 
-const nothing: NativeTrainable = { adapters: [], heads: [], base: [], frozen: [], fusions: [] }
+const nothing: NativeTrainable = { adapters: [], heads: [], base: [], frozen: [], fusions: [], inserted: false }
 
 /**
  * A pretrained encoder with adapters and heads: what PyTorch's `*AdapterModel` classes are, under the same parameter names.
@@ -81,8 +81,7 @@ export class Model extends TextWriter {
     this.configurable('addAdapter')
     const replaces = isTaken('adapter', name, this.#adapters, options)
     const loaded = AdapterConfig.load(config)
-    const parts = loaded.method === 'union' ? loaded.configs : [loaded]
-    const native = parts.map((part) => nativeBottleneckConfig(part, this.config))
+    const native = nativeAdapterConfigs(loaded, this.config)
     nativeCall(() => this.#native.addAdapter(name, native, seedFor(this.#seed, name), replaces))
     this.#adapters.set(name, loaded)
     if (replaces) this.#setTrainable(this.#trains)
@@ -236,20 +235,16 @@ export class Model extends TextWriter {
       adapters: setupNames(this.#active, this.known),
       fusions: fuseBlocks(this.#active).map(fusionName),
       heads: this.#activeHeads,
-      base: this.#baseNames()
+      inserted: true,
+      base: this.baseNames()
     })
-  }
-
-  /** Freezes the base model; adapters and heads train. */
-  freezeBaseModel(): void {
-    this.freeze(isBaseParameter)
   }
 
   /**
    * Freezes the parameters that the predicate names, each by itself, and lets all others train. What is frozen has no
    * gradient and keeps every bit, under weight decay too.
    */
-  freeze(isFrozen: (name: string) => boolean): void {
+  override freeze(isFrozen: (name: string) => boolean): void {
     this.configurable('freeze')
     if (typeof isFrozen !== 'function') throw check.typeError('freeze', 'a function of a parameter’s name', isFrozen)
     const what = trainableUnless(isFrozen, this.namedParameters(), {
@@ -372,13 +367,17 @@ export class Model extends TextWriter {
     this.#trains = what
   }
 
-  #baseNames(): string[] {
-    return this.namedParameters().flatMap(({ name }) => (isBaseParameter(name) ? [name] : []))
-  }
-
   #withDropout(config: HeadConfig): HeadConfig {
     if (predictsWords(config) || config.dropoutProb !== null) return config
     return { ...config, dropoutProb: this.config.classifierDropout }
+  }
+
+  protected override seedFor(name: string): number {
+    return seedFor(this.#seed, name)
+  }
+
+  protected override renamed(): void {
+    this.#trains = renamedTrainable(this.#trains, this.namedParameters())
   }
 
   protected override usable(operation: string): void {

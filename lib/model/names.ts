@@ -5,6 +5,7 @@ import { ModelFiles } from './files.js'
 import type { Model } from './model.js'
 import { pathPattern } from './module-path.js'
 import type { Tensor } from './outputs.js'
+import { isBaseParameter } from './summary.js'
 
 /** A model's modules and parameters by PyTorch's names. */
 export abstract class ModelNames extends ModelFiles {
@@ -23,6 +24,18 @@ export abstract class ModelNames extends ModelFiles {
   namedParameters(): ParameterInfo[] {
     this.usable('namedParameters')
     return nativeCall(() => this.#native.namedParameters())
+  }
+
+  /** Freezes the base model; adapters, heads and what surgery inserted train. */
+  freezeBaseModel(): void {
+    const base = new Set(this.baseNames())
+    this.freeze((name) => base.has(name))
+  }
+
+  abstract freeze(isFrozen: (name: string) => boolean): void
+
+  protected baseNames(): string[] {
+    return this.namedParameters().flatMap((parameter) => (isBaseParameter(parameter) ? [parameter.name] : []))
   }
 
   /** A copy of one parameter's values. */

@@ -4,7 +4,7 @@ import type { ParameterInfo } from '../native/types.js'
 /** One line of adapterSummary(). */
 export interface AdapterSummary {
   readonly name: string
-  readonly architecture: 'bottleneck' | 'union'
+  readonly architecture: AdapterConfig['method']
   readonly parameters: number
   /** Share of the base model's parameters, in percent. */
   readonly percent: number
@@ -16,6 +16,8 @@ export interface ModelSummary {
   readonly adapters: readonly AdapterSummary[]
   /** Parameters of the base model. */
   readonly baseParameters: number
+  /** Parameters of the modules that surgery inserted. */
+  readonly insertedParameters: number
   /** Parameters that gradients reach, heads included. */
   readonly trainableParameters: number
 }
@@ -24,19 +26,18 @@ export function countParameters(parameters: readonly ParameterInfo[]): number {
   return parameters.reduce((total, { shape }) => total + shape.reduce((size, n) => size * n, 1), 0)
 }
 
-const standsIn = (container: string, name: string, owner: string | undefined): boolean =>
-  name.includes(owner === undefined ? `.${container}.` : `.${container}.${owner}.`)
+type Named = Pick<ParameterInfo, 'name' | 'part'>
 
-export const isAdapterParameter = (name: string, adapter?: string): boolean => standsIn('adapters', name, adapter)
+export const isAdapterParameter = ({ name, part }: Named, adapter: string): boolean =>
+  part === 'adapter' && `.${name}`.includes(`.adapters.${adapter}.`)
 
-export const isFusionParameter = (name: string, fusion?: string): boolean =>
-  standsIn('adapter_fusion_layer', name, fusion)
+export const isFusionParameter = ({ name, part }: Named, fusion: string): boolean =>
+  part === 'fusion' && name.includes(`.adapter_fusion_layer.${fusion}.`)
 
-export const isHeadParameter = (name: string, head?: string): boolean =>
-  name.startsWith(head === undefined ? 'heads.' : `heads.${head}.`)
+export const isHeadParameter = ({ name, part }: Named, head: string): boolean =>
+  part === 'head' && name.startsWith(`heads.${head}.`)
 
-export const isBaseParameter = (name: string): boolean =>
-  !isAdapterParameter(name) && !isFusionParameter(name) && !isHeadParameter(name)
+export const isBaseParameter = ({ part }: Pick<ParameterInfo, 'part'>): boolean => part === 'base'
 
 export function summarize(
   parameters: readonly ParameterInfo[],
@@ -44,10 +45,10 @@ export function summarize(
   active: ReadonlySet<string>,
   trains: ReadonlySet<string>
 ): ModelSummary {
-  const base = countParameters(parameters.filter(({ name }) => isBaseParameter(name)))
+  const base = countParameters(parameters.filter(isBaseParameter))
   return {
     adapters: [...adapters].map(([name, config]) => {
-      const count = countParameters(parameters.filter((p) => isAdapterParameter(p.name, name)))
+      const count = countParameters(parameters.filter((p) => isAdapterParameter(p, name)))
       return {
         name,
         architecture: config.method,
@@ -58,6 +59,7 @@ export function summarize(
       }
     }),
     baseParameters: base,
+    insertedParameters: countParameters(parameters.filter(({ part }) => part === 'inserted')),
     trainableParameters: countParameters(parameters.filter(({ trainable }) => trainable))
   }
 }

@@ -14,15 +14,24 @@ export function trainableUnless(
   parameters: readonly ParameterInfo[],
   { adapters, fusions, heads }: Parts
 ): NativeTrainable {
-  const names = parameters.map(({ name }) => name)
-  const still = new Set(names.filter((name) => isFrozen(name)))
-  const trains = (name: string) => !still.has(name)
-  const trainsInPart = (owned: (name: string) => boolean) => names.some((name) => owned(name) && trains(name))
+  const still = new Set(parameters.map(({ name }) => name).filter((name) => isFrozen(name)))
+  const trains = ({ name }: ParameterInfo) => !still.has(name)
+  const trainsInPart = (owned: (parameter: ParameterInfo) => boolean) => parameters.some((p) => owned(p) && trains(p))
   return {
-    adapters: adapters.filter((adapter) => trainsInPart((name) => isAdapterParameter(name, adapter))),
-    fusions: fusions.filter((fusion) => trainsInPart((name) => isFusionParameter(name, fusion))),
-    heads: heads.filter((head) => trainsInPart((name) => isHeadParameter(name, head))),
-    base: names.filter((name) => isBaseParameter(name) && trains(name)),
-    frozen: names.filter((name) => !isBaseParameter(name) && still.has(name))
+    adapters: adapters.filter((adapter) => trainsInPart((p) => isAdapterParameter(p, adapter))),
+    fusions: fusions.filter((fusion) => trainsInPart((p) => isFusionParameter(p, fusion))),
+    heads: heads.filter((head) => trainsInPart((p) => isHeadParameter(p, head))),
+    inserted: trainsInPart(({ part }) => part === 'inserted'),
+    base: parameters.flatMap((p) => (isBaseParameter(p) && trains(p) ? [p.name] : [])),
+    frozen: parameters.flatMap((p) => (isBaseParameter(p) || trains(p) ? [] : [p.name]))
+  }
+}
+
+/** The same choice under the names that parameters have after surgery. */
+export function renamedTrainable(what: NativeTrainable, parameters: readonly ParameterInfo[]): NativeTrainable {
+  return {
+    ...what,
+    base: parameters.flatMap((p) => (isBaseParameter(p) && p.trainable ? [p.name] : [])),
+    frozen: parameters.flatMap((p) => (isBaseParameter(p) || p.trainable ? [] : [p.name]))
   }
 }

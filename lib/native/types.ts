@@ -27,12 +27,37 @@ export interface TensorInfo {
 
 export interface ParameterInfo extends TensorInfo {
   readonly trainable: boolean
+  /** Whose it is; `inserted`: of a module that surgery made. */
+  readonly part: 'base' | 'adapter' | 'fusion' | 'head' | 'inserted'
 }
 
 export interface ModuleInfo {
   readonly path: string
   /** PyTorch's class name, such as `Linear`. */
   readonly type: string
+  /** It maps tokens to tokens, and surgery may put something else in its place. */
+  readonly replaceable: boolean
+}
+
+/** What is to stand in a place. The same id is the same module, wherever it stands. */
+export interface NativeModuleDescription {
+  readonly kind: 'module' | 'sequential' | 'adapter' | 'hierarchical' | 'dynamic' | 'fused'
+  readonly id: number
+  readonly path?: string
+  readonly parts?: readonly NativeModuleDescription[]
+  readonly names?: readonly string[]
+  readonly hidden_size?: number
+  readonly sizes?: readonly number[]
+  readonly activation?: string
+  readonly soft_mask?: boolean
+  readonly temperature?: number
+  readonly identity_start?: boolean
+  readonly heads?: number
+}
+
+export interface NativeReplacement {
+  readonly path: string
+  readonly with: NativeModuleDescription
 }
 
 export interface NativeModelConfig {
@@ -79,6 +104,15 @@ export interface NativeBottleneckConfig {
   readonly dropout: number
   readonly stochastic_depth: number
 }
+
+/** An adapter layer on the last hidden state. */
+export interface NativeOutputAdapterConfig {
+  readonly method: 'output'
+  readonly adapter_size: number
+  readonly activation: string
+}
+
+export type NativeAdapterConfig = NativeBottleneckConfig | NativeOutputAdapterConfig
 
 export interface NativeHeadConfig {
   readonly head_type: 'classification' | 'multilabel_classification' | 'tagging' | 'masked_lm' | 'causal_lm'
@@ -173,6 +207,8 @@ export interface NativeTrainable {
   /** Parameters of these adapters, fusions and heads that stand still all the same. */
   readonly frozen: readonly string[]
   readonly fusions: readonly string[]
+  /** What surgery made. */
+  readonly inserted: boolean
 }
 
 export interface LoadReport {
@@ -192,7 +228,7 @@ export interface NativeModel {
    * One config, or several that name different places (a union). `replace`: takes the place of one of this name, which
    * stays as it was where the new one cannot be made.
    */
-  addAdapter(name: string, configs: readonly NativeBottleneckConfig[], seed: number, replace?: boolean): void
+  addAdapter(name: string, configs: readonly NativeAdapterConfig[], seed: number, replace?: boolean): void
   deleteAdapter(name: string): void
   /** AdapterFusion at every place where one of the adapters, all of them bottlenecks, stands. */
   addFusion(
@@ -210,6 +246,10 @@ export interface NativeModel {
   deleteHead(name: string): void
   /** What trains is what gradients reach; everything else is frozen. */
   setTrainable(what: NativeTrainable): void
+  /** All or nothing; gives the operation's number. What is new starts from the seed, frozen or training as inserted modules are. */
+  replaceModules(replacements: readonly NativeReplacement[], seed: number): number
+  /** What stood there before is back, bit for bit. */
+  undoReplacement(operation: number): void
   namedParameters(): ParameterInfo[]
   namedModules(): ModuleInfo[]
   parameter(name: string): TensorData
@@ -232,6 +272,9 @@ export interface NativeModel {
   loadFusion(file: string, name: string, from: string): Promise<void>
   /** `layers`: for a file of a class with a head of its own, its modules and the index each has in our head. */
   loadHead(file: string, name: string, from: string, layers: Readonly<Record<string, number>> | null): Promise<void>
+  /** What surgery inserted, by its names in the state dict; what stands in several places once. */
+  saveInserted(file: string): Promise<void>
+  loadInserted(file: string): Promise<void>
   saveBase(file: string, dtype: 'float32' | 'float16' | 'bfloat16'): Promise<void>
   dispose(): void
 }

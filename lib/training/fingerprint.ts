@@ -8,6 +8,7 @@ import { labelOf, type Row } from '../data/dataset.js'
 import type { Model } from '../model/model.js'
 import { setupNames } from '../model/setup.js'
 import { isBaseParameter } from '../model/summary.js'
+import { surgeryToJson } from '../model/surgery-record.js'
 import type { ParameterInfo } from '../native/types.js'
 import { type EncodedDataset, requireHead } from './evaluate.js'
 
@@ -35,6 +36,7 @@ export async function fingerprint(model: Model, args: TrainingArguments, data: E
     // JSON would sort the keys of { '2': 0, '1': 1 } and so hide the order of the labels.
     head: { name, ...config, ...label },
     model: modelDigest(model),
+    ...(model.replacements.length > 0 && { surgery: surgeryToJson(model.replacements) }),
     rows: data.length,
     data: await dataDigest(data)
   }
@@ -46,7 +48,7 @@ export async function fingerprint(model: Model, args: TrainingArguments, data: E
  */
 function modelDigest(model: Model): string {
   const hash = createHash('sha256').update(JSON.stringify({ ...modelConfigToJson(model.config), _name_or_path: '' }))
-  const frozen = model.namedParameters().filter(({ name, trainable }) => isBaseParameter(name) && !trainable)
+  const frozen = model.namedParameters().filter((parameter) => isBaseParameter(parameter) && !parameter.trainable)
   const isSmall = ({ shape }: ParameterInfo) => shape.reduce((values, size) => values * size, 1) <= 1 << 20
   const matrix = frozen.find((parameter) => parameter.shape.length > 1 && isSmall(parameter))
   const sampled = frozen.filter(

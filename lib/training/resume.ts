@@ -50,6 +50,7 @@ export async function saveCheckpoint(
       const own = model.adapters.has(name) || model.heads.has(name) ? `${name} (fusion)` : name
       await model.saveAdapterFusion(join(stage, own), name)
     }
+    if (model.hasInsertedModules) await model.saveSurgery(stage)
     await nativeCall(() => native.saveCheckpoint(join(stage, trainingFile), JSON.stringify(saved)))
   })
   removeOldest(args.outputDir, args.saveTotalLimit)

@@ -131,6 +131,11 @@ BottleneckConfig to_bottleneck_config(const Napi::Object& object) {
   return c;
 }
 
+OutputAdapterConfig to_output_adapter_config(const Napi::Object& object) {
+  return {object.Get("adapter_size").As<Napi::Number>().Int64Value(),
+          object.Get("activation").As<Napi::String>().Utf8Value(), std::nullopt};
+}
+
 HeadConfig to_head_config(const Napi::Object& object) {
   HeadConfig c;
   c.type = choose<HeadType>(string(object, "head_type"),
@@ -190,8 +195,9 @@ FusionConfig to_fusion_config(const Napi::Object& object) {
 }
 
 Trainable to_trainable(const Napi::Object& object) {
-  return {to_strings(object.Get("adapters")), to_strings(object.Get("heads")), to_strings(object.Get("base")),
-          to_strings(object.Get("frozen")), to_strings(object.Get("fusions"))};
+  return {to_strings(object.Get("adapters")), to_strings(object.Get("heads")),
+          to_strings(object.Get("base")),     to_strings(object.Get("frozen")),
+          to_strings(object.Get("fusions")),  object.Get("inserted").ToBoolean().Value()};
 }
 
 const char* dtype_name(at::ScalarType type) {

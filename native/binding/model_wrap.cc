@@ -136,6 +136,10 @@ Napi::Function ModelWrap::define(Napi::Env env) {
                       InstanceMethod<&W::delete_head>("deleteHead"),
                       InstanceMethod<&W::set_trainable>("setTrainable"),
                       InstanceMethod<&W::named_parameters>("namedParameters"),
+                      InstanceMethod<&W::replace_modules>("replaceModules"),
+                      InstanceMethod<&W::undo_replacement>("undoReplacement"),
+                      InstanceMethod<&W::save_inserted>("saveInserted"),
+                      InstanceMethod<&W::load_inserted>("loadInserted"),
                       InstanceMethod<&W::named_modules>("namedModules"),
                       InstanceMethod<&W::parameter>("parameter"),
                       InstanceMethod<&W::set_parameters>("setParameters"),
@@ -188,7 +192,10 @@ std::shared_ptr<ModelState> ModelWrap::state() const {
 
 Napi::Value ModelWrap::load_weights(const Napi::CallbackInfo& info) {
   return async(info, [folder = text_of(info, 0)](ModelState& s) {
-    return Loaded{load_base_weights(s.model.backbone(), read_model_weights(folder), s.model.device())};
+    const auto inserted = [&](const Parameter& parameter) {
+      return s.model.part_of({"", parameter}) == Part::inserted;
+    };
+    return Loaded{load_base_weights(s.model.backbone(), read_model_weights(folder), s.model.device(), inserted)};
   });
 }
 
@@ -198,51 +205,6 @@ Napi::Value ModelWrap::init_weights(const Napi::CallbackInfo& info) {
     Random random(static_cast<uint64_t>(seed), s.model.device());
     initialise_missing(backbone, backbone.prefix(), backbone.config().initializer_range, random, s.model.device());
     return Done{};
-  });
-}
-
-namespace {
-struct ParameterList {
-  std::vector<NamedParameter> parameters;
-};
-Napi::Value to_js(Napi::Env env, const ParameterList& list) {
-  auto array = Napi::Array::New(env, list.parameters.size());
-  for (uint32_t i = 0; i < list.parameters.size(); ++i) {
-    const auto& [name, parameter] = list.parameters[i];
-    auto object = Napi::Object::New(env);
-    object.Set("name", name);
-    object.Set("shape", shape_to_js(env, parameter.shape));
-    object.Set("dtype", "float32");
-    object.Set("trainable", parameter.value->defined() && parameter.value->requires_grad());
-    array.Set(i, object);
-  }
-  return array;
-}
-struct ModuleList {
-  std::vector<std::pair<std::string, std::string>> modules;
-};
-Napi::Value to_js(Napi::Env env, const ModuleList& list) {
-  auto array = Napi::Array::New(env, list.modules.size());
-  for (uint32_t i = 0; i < list.modules.size(); ++i) {
-    auto object = Napi::Object::New(env);
-    object.Set("path", list.modules[i].first);
-    object.Set("type", list.modules[i].second);
-    array.Set(i, object);
-  }
-  return array;
-}
-}  // namespace
-
-Napi::Value ModelWrap::named_parameters(const Napi::CallbackInfo& info) {
-  return sync(info, [](ModelState& s) { return ParameterList{s.model.named_parameters()}; });
-}
-
-Napi::Value ModelWrap::named_modules(const Napi::CallbackInfo& info) {
-  return sync(info, [](ModelState& s) {
-    ModuleList list;
-    s.model.root().visit_modules(
-        "", [&](const std::string& path, const Module& m) { list.modules.emplace_back(path, m.type()); });
-    return list;
   });
 }
 

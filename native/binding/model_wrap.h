@@ -40,6 +40,10 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value add_head(const Napi::CallbackInfo& info);
   Napi::Value delete_head(const Napi::CallbackInfo& info);
   Napi::Value set_trainable(const Napi::CallbackInfo& info);
+  Napi::Value replace_modules(const Napi::CallbackInfo& info);
+  Napi::Value undo_replacement(const Napi::CallbackInfo& info);
+  Napi::Value save_inserted(const Napi::CallbackInfo& info);
+  Napi::Value load_inserted(const Napi::CallbackInfo& info);
   Napi::Value named_parameters(const Napi::CallbackInfo& info);
   Napi::Value named_modules(const Napi::CallbackInfo& info);
   Napi::Value parameter(const Napi::CallbackInfo& info);

@@ -9,8 +9,14 @@ Napi::Value ModelWrap::add_adapter(const Napi::CallbackInfo& info) {
   auto configs = guarded(info.Env(), [&] {
     auto array = info[1].As<Napi::Array>();
     std::vector<AdapterConfig> result;
-    for (uint32_t i = 0; i < array.Length(); ++i)
-      result.push_back(to_bottleneck_config(array.Get(i).As<Napi::Object>()));
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+      auto object = array.Get(i).As<Napi::Object>();
+      if (object.Has("method")) {
+        result.push_back(to_output_adapter_config(object));
+      } else {
+        result.push_back(to_bottleneck_config(object));
+      }
+    }
     return result;
   });
   return sync(info, [name = text_of(info, 0), configs, seed = info[2].As<Napi::Number>().Int64Value(),

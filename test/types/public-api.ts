@@ -7,16 +7,20 @@ import {
   AdapterTrainer,
   AutoModel,
   Average,
+  adapterLayer,
+  addAdaptersToModel,
   type Dataset,
   type ForwardOutputs,
   Fuse,
   type HeadConfig,
   type Model,
   type Prediction,
+  type Replacement,
   type Row,
   readRows,
   Split,
   Stack,
+  sequential,
   setNumThreads,
   type Tensor,
   type TrainingArgumentsInput,
@@ -210,4 +214,20 @@ export function errors(error: unknown): boolean {
   // @ts-expect-error no such code
   if (error.code === 'ERR_NOPE') return false
   return error.code === 'ERR_NAN_LOSS'
+}
+
+export function surgery(model: Model): void {
+  const layer = adapterLayer({ hiddenSize: 768, adapterSize: 48 })
+  const done = model.replaceModule('transformer.h.0.mlp', (mlp) => sequential(mlp, layer))
+  same<Same<typeof done, Replacement>>()
+  addAdaptersToModel(model, { pattern: 'transformer.h.*.mlp', hiddenSize: 768, adapterSize: 48 })
+  same<Same<ReturnType<typeof model.undo>, boolean>>()
+  // @ts-expect-error a size is needed
+  adapterLayer({ hiddenSize: 768 })
+  // @ts-expect-error no such option
+  adapterLayer({ hiddenSize: 768, adapterSize: 48, adapter_size: 48 })
+  // @ts-expect-error a module, and not its path
+  model.replaceModule('transformer.h.0.mlp', () => 'transformer.h.1.mlp')
+  // @ts-expect-error descriptions do not change
+  layer.adapterSize = 24
 }

@@ -70,6 +70,16 @@ void FlatParameters::set_trainable(bool trainable, const std::set<std::string>& 
   }
 }
 
+void FlatParameters::rename(const std::unordered_map<const at::Tensor*, std::string>& names) {
+  std::set<std::string> frozen;
+  for (auto& named : parameters_) {
+    const bool stands_still = frozen_.contains(named.name);
+    if (const auto found = names.find(named.parameter.value); found != names.end()) named.name = found->second;
+    if (stands_still) frozen.insert(named.name);
+  }
+  frozen_ = std::move(frozen);
+}
+
 void FlatParameters::zero_grads() {
   if (grads_.defined()) grads_.zero_();
 }

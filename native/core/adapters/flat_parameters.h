@@ -4,6 +4,7 @@
 
 #include <set>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "core/nn/module.h"
@@ -33,6 +34,8 @@ class FlatParameters {
   void set_trainable(bool trainable, const std::set<std::string>& frozen = {});
   bool trainable() const { return grads_.defined(); }
   void zero_grads();
+  /// Surgery gives parameters other names; one that is in no tree any more keeps its last.
+  void rename(const std::unordered_map<const at::Tensor*, std::string>& names);
 
   const at::Tensor& values() const { return values_; }
   const at::Tensor& grads() const { return grads_; }

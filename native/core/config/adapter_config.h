@@ -36,7 +36,14 @@ struct BottleneckConfig {
   double stochastic_depth = 0.0;
 };
 
+/// An AdapterLayer on the last hidden state, as the adapters of a multi-task model are.
+struct OutputAdapterConfig {
+  int64_t size = 64;
+  std::string activation = "relu";
+  std::optional<uint64_t> init_weights_seed;
+};
+
 /// One of the methods; an adapter has one, or several at different places (a union).
-using AdapterConfig = std::variant<BottleneckConfig>;
+using AdapterConfig = std::variant<BottleneckConfig, OutputAdapterConfig>;
 
 }  // namespace ta

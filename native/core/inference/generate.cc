@@ -95,8 +95,8 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
     const auto batch = PackedBatch::pack(input, model.device());
     const auto now = running.segments();
     const ForwardContext context{&batch.layout, &now, nullptr};
-    auto hidden = backbone.decode(batch, context, cache);
     const auto single = RowLayout::single(batch.layout.rows());
+    hidden = model.output_place().forward(hidden, context.with(single));
     auto logits =
         (head.empty() ? linear(hidden, words, at::Tensor()) : model.head(head).forward(hidden, context.with(single)))
             .to(at::kCPU, at::kFloat)

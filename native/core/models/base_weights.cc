@@ -1,5 +1,7 @@
 #include "core/models/base_weights.h"
 
+#include <c10/core/GradMode.h>
+
 #include <unordered_set>
 
 #include "core/error.h"
@@ -7,7 +9,8 @@
 
 namespace ta {
 
-LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device device) {
+LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device device,
+                             const std::function<bool(const Parameter&)>& keeps_memory) {
   const auto prefix = model.prefix();
   const auto named =
       weights.renamed([&](const std::string& key) { return strip_base_prefix(modern_key(key), prefix); });
@@ -15,19 +18,26 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
   LoadReport report;
   std::unordered_set<std::string> known;
   std::vector<std::string> misshaped;
-  std::vector<std::pair<at::Tensor*, at::Tensor>> found;
+  std::vector<std::tuple<at::Tensor*, at::Tensor, bool>> found;
+  std::vector<std::pair<const at::Tensor*, std::string>> missing;
+  std::unordered_set<const at::Tensor*> there;
   model.visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
-    if (key_owner(name)) return;
+    const bool keeps = keeps_memory && keeps_memory(parameter);
+    if (!keeps && key_owner(name)) return;
     known.insert(name);
     const auto* tensor = named.find(name);
     if (tensor == nullptr) {
-      report.missing.push_back(prefix + "." + name);
+      missing.emplace_back(parameter.value, name);
     } else if (tensor->sizes() != at::IntArrayRef(parameter.shape)) {
       misshaped.push_back(text(name, ": expected ", at::IntArrayRef(parameter.shape), ", got ", tensor->sizes()));
     } else {
-      found.emplace_back(parameter.value, *tensor);
+      found.emplace_back(parameter.value, *tensor, keeps);
+      there.insert(parameter.value);
     }
   });
+  // A tensor that stands in several places may be there under one of its names.
+  for (const auto& [value, name] : missing)
+    if (!there.contains(value)) report.missing.push_back(prefix + "." + name);
   if (!misshaped.empty()) {
     fail(ErrorCode::state_dict, "load base weights",
          text("shapes that do not fit config.json: ", name_list(misshaped)));
@@ -35,7 +45,14 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
   for (const auto& [name, tensor] : named)
     if (!known.count(name)) report.unexpected.push_back(name);
   const auto options = at::TensorOptions(at::kFloat).device(device);
-  for (auto& [value, tensor] : found) *value = tensor.to(options).contiguous();
+  const c10::NoGradGuard guard;
+  for (auto& [value, tensor, keeps] : found) {
+    if (keeps) {
+      value->copy_(tensor);
+    } else {
+      *value = tensor.to(options).contiguous();
+    }
+  }
   return report;
 }
 

@@ -2,6 +2,8 @@
 // A backbone's weights from files: names with or without the base prefix, old LayerNorm names, tensors bound over the
 // mapped file where they already are float32 on the CPU, converted otherwise.
 
+#include <functional>
+
 #include "core/models/model.h"
 #include "core/state/state_dict.h"
 
@@ -12,7 +14,9 @@ struct LoadReport {
   std::vector<std::string> unexpected;  ///< keys that no parameter wants (heads of other tasks, position_ids)
 };
 
+/// `keeps_memory`: a parameter that is not of the base model but stands in it, and has memory of its own.
 /// Throws ERR_STATE_DICT, listing every key whose shape does not fit; nothing is changed then.
-LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device device);
+LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device device,
+                             const std::function<bool(const Parameter&)>& keeps_memory = {});
 
 }  // namespace ta

@@ -49,6 +49,14 @@ at::Tensor BertEmbeddings::forward(const PackedBatch& batch, const ForwardContex
   return dropout(norm_(sum + position->forward(*batch.positions), context), dropout_, context.random);
 }
 
+BertPooler::BertPooler(const ModelConfig& config) {
+  child("dense", dense_, std::make_shared<Linear>(config.hidden_size, config.hidden_size));
+}
+
+at::Tensor BertPooler::forward(const at::Tensor& x, const ForwardContext& context) {
+  return at::tanh(dense_(x, context));
+}
+
 BertModel::BertModel(const ModelConfig& config) : Encoder(config) {
   const int64_t hidden = config.hidden_size;
   embeddings_ = std::make_shared<BertEmbeddings>(config);
@@ -57,20 +65,12 @@ BertModel::BertModel(const ModelConfig& config) : Encoder(config) {
     child("embeddings_project", project_, std::make_shared<Linear>(config.embedding_size, hidden));
   auto list = std::make_shared<Container>("ModuleList");
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    layers_.push_back(std::make_shared<BertLayer>(config));
-    list->add(std::to_string(i), layers_.back());
+    add_layer(*list, std::make_shared<BertLayer>(config));
   }
   auto encoder = std::make_shared<Container>("BertEncoder");
   encoder->add("layer", list);
   child("encoder", encoder);
-  if (!kind_of(config).pooler) return;
-
-  class Pooler : public Module {
-   public:
-    Pooler(Slot& dense, int64_t size) { child("dense", dense, std::make_shared<Linear>(size, size)); }
-    const char* type() const override { return "BertPooler"; }
-  };
-  child("pooler", std::make_shared<Pooler>(pooler_, hidden));
+  if (kind_of(config).pooler) child("pooler", pooler_, std::make_shared<BertPooler>(config));
 }
 
 const char* BertModel::type() const {
@@ -91,7 +91,8 @@ at::Tensor BertModel::embed(const PackedBatch& batch, const ForwardContext& cont
 }
 
 at::Tensor BertModel::pool(const at::Tensor& first, const ForwardContext& context) {
-  return at::tanh(pooler_(first, context));
+  const auto rows = RowLayout::single(first.size(0));
+  return pooler_(first, context.with(rows));
 }
 
 }  // namespace ta

@@ -26,10 +26,14 @@ class BertEmbeddings : public Module {
   double dropout_;
 };
 
-class BertSelfAttention : public Module {
+class BertSelfAttention : public AttendingLayer {
  public:
+  using AttendingLayer::forward;
   explicit BertSelfAttention(const ModelConfig& config);
   const char* type() const override { return "BertSelfAttention"; }
+  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                     const ForwardContext& context) override;
+  LayerSize size() const override { return query.layer->size(); }
 
   Slot query, key, value;
   int64_t heads;
@@ -54,35 +58,57 @@ class BertOutput : public Module {
   double dropout_;
 };
 
-class BertAttention : public Module {
+class BertAttention : public AttendingLayer {
  public:
+  using AttendingLayer::forward;
   explicit BertAttention(const ModelConfig& config);
   const char* type() const override { return "BertAttention"; }
-  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view, const ForwardContext& context);
+  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                     const ForwardContext& context) override;
+  LayerSize size() const override { return self.own->size(); }
 
-  std::shared_ptr<BertSelfAttention> self;
+  SlotOf<BertSelfAttention> self;
   std::shared_ptr<BertOutput> output;
 };
 
-class BertIntermediate : public Module {
+class BertIntermediate : public Layer {
  public:
   explicit BertIntermediate(const ModelConfig& config);
   const char* type() const override { return "BertIntermediate"; }
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override {
+    return activation(dense(x, context), context);
+  }
+  LayerSize size() const override { return dense.layer->size(); }
+
   Slot dense;
-  std::shared_ptr<Activation> activation;
+  SlotOf<Activation> activation;
 };
 
 class BertLayer : public EncoderLayer {
  public:
+  using EncoderLayer::forward;
   explicit BertLayer(const ModelConfig& config);
   const char* type() const override { return "BertLayer"; }
   at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                      const ForwardContext& context) override;
   AdapterSite* site(Location location) const override;
+  LayerSize size() const override { return attention.own->size(); }
 
-  std::shared_ptr<BertAttention> attention;
-  std::shared_ptr<BertIntermediate> intermediate;
+  SlotOf<BertAttention> attention;
+  SlotOf<BertIntermediate> intermediate;
   std::shared_ptr<BertOutput> output;
+};
+
+/// tanh(W x + b), of each row's first token.
+class BertPooler : public Layer {
+ public:
+  explicit BertPooler(const ModelConfig& config);
+  const char* type() const override { return "BertPooler"; }
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override;
+  LayerSize size() const override { return dense_.layer->size(); }
+
+ private:
+  Slot dense_;
 };
 
 class BertModel : public Encoder {

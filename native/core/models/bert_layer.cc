@@ -10,6 +10,13 @@ BertSelfAttention::BertSelfAttention(const ModelConfig& config)
   child("value", value, std::make_shared<Linear>(d, d));
 }
 
+at::Tensor BertSelfAttention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                                      const ForwardContext& context) {
+  const auto all = context.with(view.keys);
+  return packed_attention(query(xq, context), key(x, all), value(x, all), view.queries, view.keys, heads, dropout,
+                          context.random);
+}
+
 BertOutput::BertOutput(const ModelConfig& config, int64_t in, const char* type)
     : type_(type), dropout_(config.hidden_dropout_prob) {
   child("dense", dense, std::make_shared<Linear>(in, config.hidden_size));
@@ -21,46 +28,48 @@ BertOutput::BertOutput(const ModelConfig& config, int64_t in, const char* type)
 
 at::Tensor BertOutput::finish(const at::Tensor& h, const at::Tensor& r, const ForwardContext& context) {
   auto dropped = dropout(h, dropout_, context.random);
-  return site_->forward(dropped, r, static_cast<LayerNorm*>(norm_.layer.get()), context);
+  return finish_at(*site_, norm_, dropped, r, context);
 }
 
 BertAttention::BertAttention(const ModelConfig& config)
-    : self(std::make_shared<BertSelfAttention>(config)),
-      output(std::make_shared<BertOutput>(config, config.hidden_size, "BertSelfOutput")) {
-  child("self", self);
+    : output(std::make_shared<BertOutput>(config, config.hidden_size, "BertSelfOutput")) {
+  child("self", self, std::make_shared<BertSelfAttention>(config));
   child("output", output);
 }
 
 at::Tensor BertAttention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                                   const ForwardContext& context) {
-  const AttentionSlots slots{self->query, self->key, self->value, output->dense};
-  return output->finish(self_attention(slots, xq, x, view, self->heads, self->dropout, context), xq, context);
+  const auto* own = self.intact();
+  if (own == nullptr) {
+    return output->finish(output->dense(attend(self, xq, x, view, context), context), xq, context);
+  }
+  const AttentionSlots slots{own->query, own->key, own->value, output->dense};
+  return output->finish(self_attention(slots, xq, x, view, own->heads, own->dropout, context), xq, context);
 }
 
-BertIntermediate::BertIntermediate(const ModelConfig& config)
-    : activation(std::make_shared<Activation>(config.hidden_act)) {
+BertIntermediate::BertIntermediate(const ModelConfig& config) {
   child("dense", dense, std::make_shared<Linear>(config.hidden_size, config.intermediate_size));
-  child("intermediate_act_fn", activation);
+  child("intermediate_act_fn", activation, std::make_shared<Activation>(config.hidden_act));
 }
 
 BertLayer::BertLayer(const ModelConfig& config)
-    : attention(std::make_shared<BertAttention>(config)),
-      intermediate(std::make_shared<BertIntermediate>(config)),
-      output(std::make_shared<BertOutput>(config, config.intermediate_size, "BertOutput")) {
-  child("attention", attention);
-  child("intermediate", intermediate);
+    : output(std::make_shared<BertOutput>(config, config.intermediate_size, "BertOutput")) {
+  child("attention", attention, std::make_shared<BertAttention>(config));
+  child("intermediate", intermediate, std::make_shared<BertIntermediate>(config));
   child("output", output);
 }
 
 at::Tensor BertLayer::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                               const ForwardContext& context) {
-  auto a = attention->forward(xq, x, view, context);
-  auto h = feed_forward(intermediate->dense, *intermediate->activation, output->dense, a, context);
+  auto a = attend(attention, xq, x, view, context);
+  const auto* inner = intermediate.intact();
+  auto h = inner != nullptr ? feed_forward(inner->dense, inner->activation, output->dense, a, context)
+                            : output->dense(intermediate(a, context), context);
   return output->finish(h, a, context);
 }
 
 AdapterSite* BertLayer::site(Location location) const {
-  return location == Location::attention ? attention->output->site() : output->site();
+  return location == Location::attention ? attention.own->output->site() : output->site();
 }
 
 }  // namespace ta

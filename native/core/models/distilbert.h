@@ -11,38 +11,51 @@
 
 namespace ta {
 
-class DistilBertAttention : public Module {
+class DistilBertAttention : public AttendingLayer {
  public:
+  using AttendingLayer::forward;
   explicit DistilBertAttention(const ModelConfig& config);
   const char* type() const override { return "MultiHeadSelfAttention"; }
+  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                     const ForwardContext& context) override;
+  LayerSize size() const override { return query.layer->size(); }
 
   Slot query, key, value, output;
+
+ private:
+  int64_t heads_;
+  double dropout_;
 };
 
-class DistilBertFeedForward : public Module {
+class DistilBertFeedForward : public Layer {
  public:
   explicit DistilBertFeedForward(const ModelConfig& config);
   const char* type() const override { return "FFN"; }
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override;
+  LayerSize size() const override { return {in.layer->size().in, out.layer->size().out}; }
 
   Slot in, out;
-  std::shared_ptr<Activation> activation;
+  SlotOf<Activation> activation;
+
+ private:
+  double dropout_;
 };
 
 class DistilBertBlock : public EncoderLayer {
  public:
+  using EncoderLayer::forward;
   explicit DistilBertBlock(const ModelConfig& config);
   const char* type() const override { return "TransformerBlock"; }
   at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                      const ForwardContext& context) override;
   AdapterSite* site(Location location) const override;
+  LayerSize size() const override { return attention_.own->size(); }
 
  private:
-  std::shared_ptr<DistilBertAttention> attention_;
-  std::shared_ptr<DistilBertFeedForward> feed_forward_;
+  SlotOf<DistilBertAttention> attention_;
+  SlotOf<DistilBertFeedForward> feed_forward_;
   Slot attention_norm_, output_norm_;
   std::shared_ptr<AdapterSite> attention_site_, output_site_;
-  int64_t heads_;
-  double attention_dropout_, dropout_;
 };
 
 class DistilBertModel : public Encoder {

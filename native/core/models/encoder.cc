@@ -1,5 +1,7 @@
 #include "core/models/encoder.h"
 
+#include <ATen/TensorOperators.h>
+
 #include "core/error.h"
 #include "core/nn/attention.h"
 #include "core/nn/frozen.h"
@@ -66,6 +68,10 @@ void Encoder::prepare(BatchInput& input) const {
 
 // Whether something that runs in the last layer reads tokens that a head does not.
 bool Encoder::needs_all_tokens(const ForwardContext& context) const {
+  const auto* last = dynamic_cast<const EncoderLayer*>(layers_.back().layer.get());
+  if (last == nullptr || !answers_for_some(*last)) return true;
+  for (const auto& child : children())
+    if (child.slot != nullptr && child.slot->layer->reads_whole_rows()) return true;
   if (context.segments == nullptr) return false;
   bool needs = false;
   for (const auto& segment : *context.segments) {
@@ -73,8 +79,7 @@ bool Encoder::needs_all_tokens(const ForwardContext& context) const {
     segment.setup->visit([&](const Composition& part) {
       needs = needs || part.kind == Composition::Kind::split;
       for (auto location : {Location::attention, Location::output})
-        if (auto module = layers_.back()->site(location)->module(part.index); module && module->needs_all_tokens())
-          needs = true;
+        if (auto module = last->site(location)->module(part.index); module && module->needs_all_tokens()) needs = true;
     });
   }
   return needs;
@@ -89,15 +94,15 @@ Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context,
   // The last layer answers for one token a row where nobody reads the others.
   const bool rows_only =
       request.row_tokens_only && !request.hidden_states && !layers_.empty() && !needs_all_tokens(context);
-  const TokenView all{batch.layout, batch.layout};
   for (size_t i = 0; i < layers_.size(); ++i) {
     if (rows_only && i + 1 == layers_.size()) {
       const auto single = RowLayout::single(batch.layout.rows());
-      x = layers_[i]->forward(x.index_select(0, row_tokens(batch)), x, {single, batch.layout}, inner.with(single));
+      const auto asking = x.index_select(0, row_tokens(batch));
+      x = finish(attend(layers_[i], asking, x, {single, batch.layout}, inner.with(single)), inner.with(single));
     } else {
-      x = layers_[i]->forward(x, x, all, inner);
+      x = layers_[i](x, inner);
+      if (i + 1 == layers_.size()) x = finish(x, inner);
     }
-    if (i + 1 == layers_.size()) x = finish(x, inner);
     if (request.hidden_states) result.hidden_states.push_back(x);
   }
   result.last = x;
@@ -114,8 +119,28 @@ std::vector<Place> Encoder::places() {
   std::vector<Place> places;
   for (size_t i = 0; i < layers_.size(); ++i)
     for (auto location : {Location::attention, Location::output})
-      places.push_back({static_cast<int64_t>(i), location, layers_[i]->site(location)});
+      places.push_back({static_cast<int64_t>(i), location, layers_[i].own->site(location)});
   return places;
+}
+
+void Encoder::add_layer(Container& list, std::shared_ptr<EncoderLayer> layer) {
+  const auto name = std::to_string(layers_.size());
+  list.add(name, layers_.emplace_back(), std::move(layer));
+}
+
+at::Tensor attend(const Slot& slot, const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                  const ForwardContext& context) {
+  auto* layer = dynamic_cast<AttendingLayer*>(slot.layer.get());
+  return layer != nullptr ? layer->forward(xq, x, view, context) : slot(x, context);
+}
+
+bool answers_for_some(const Module& module) {
+  for (const auto& child : module.children()) {
+    const bool attends = dynamic_cast<const AttendingLayer*>(child.module.get()) != nullptr;
+    if (child.slot != nullptr && !attends && child.slot->layer->reads_whole_rows()) return false;
+    if (!answers_for_some(*child.module)) return false;
+  }
+  return true;
 }
 
 std::shared_ptr<Container> bottleneck_layer(const std::shared_ptr<AdapterSite>& site) {
@@ -138,12 +163,26 @@ at::Tensor self_attention(const AttentionSlots& slots, const at::Tensor& xq, con
   return slots.output(h, context);
 }
 
-at::Tensor feed_forward(const Slot& in, Activation& activation, const Slot& out, const at::Tensor& x,
+at::Tensor feed_forward(const Slot& in, const SlotOf<Activation>& activation, const Slot& out, const at::Tensor& x,
                         const ForwardContext& context) {
   const Linear *first = frozen_linear(in), *second = frozen_linear(out);
-  if (first && second && has_fused_backward(activation.kind()))
-    return frozen_feed_forward(x, *first, activation.kind(), *second);
-  return out(activation.forward(in(x, context)), context);
+  const auto* act = activation.intact();
+  if (act && first && second && has_fused_backward(act->kind()))
+    return frozen_feed_forward(x, *first, act->kind(), *second);
+  return out(activation(in(x, context), context), context);
+}
+
+at::Tensor finish_at(AdapterSite& site, const Slot& norm, const at::Tensor& h, const at::Tensor& r,
+                     const ForwardContext& context) {
+  if (auto* own = dynamic_cast<LayerNorm*>(norm.layer.get())) return site.forward(h, r, own, context);
+  if (context.segments != nullptr) {
+    for (const auto& segment : *context.segments) {
+      if (!segment.setup || !site.has_any(*segment.setup)) continue;
+      fail(ErrorCode::unsupported, "forward", "an adapter's site needs the LayerNorm that surgery has replaced",
+           {.hint = "Run the batch without adapters, undo the replacement, or replace the module's dense"});
+    }
+  }
+  return norm(h + r, context);
 }
 
 }  // namespace ta

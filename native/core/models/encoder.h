@@ -4,6 +4,8 @@
 //   x = embed(batch)          x = layer_i(x) for each layer
 // x [tokens, hidden]; rows one after the other, without padding.
 
+#include <deque>
+
 #include "core/models/model.h"
 #include "core/nn/activation.h"
 #include "core/nn/attention.h"
@@ -19,11 +21,30 @@ struct TokenView {
   KeyValueCache* cache = nullptr;  ///< generation: keys are these and the ones it holds
 };
 
-class EncoderLayer : public Module {
+/// A layer that asks for some tokens and reads all: an attention, or a whole layer of the network. Surgery that wraps
+/// it knows only the form that every layer has, in which all tokens ask.
+class AttendingLayer : public Layer {
  public:
   /// xq [query tokens, hidden], x [tokens, hidden] → [query tokens, hidden]. context.layout lays out the queries.
   virtual at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                              const ForwardContext& context) = 0;
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) final {
+    return forward(x, x, {*context.layout, *context.layout}, context);
+  }
+  bool reads_whole_rows() const final { return true; }
+};
+
+/// What stands in a slot that was made for an AttendingLayer. Another layer takes and gives every token: a caller that
+/// wants fewer asks answers_for_some() first.
+at::Tensor attend(const Slot& slot, const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                  const ForwardContext& context);
+
+/// Whether a module, below which surgery may have replaced others, can answer for fewer tokens than it reads.
+bool answers_for_some(const Module& module);
+
+class EncoderLayer : public AttendingLayer {
+ public:
+  using AttendingLayer::forward;
   virtual AdapterSite* site(Location location) const = 0;
 };
 
@@ -43,8 +64,11 @@ class Encoder : public Model {
   /// The first position. RoBERTa's positions begin after the padding id, which keeps a position of its own for padding.
   virtual int64_t first_position() const { return 0; }
 
+  /// The next layer, as a child of the model's list.
+  void add_layer(Container& list, std::shared_ptr<EncoderLayer> layer);
+
   ModelConfig config_;
-  std::vector<std::shared_ptr<EncoderLayer>> layers_;
+  std::deque<SlotOf<EncoderLayer>> layers_;  // a slot keeps its address
 
  private:
   bool needs_all_tokens(const ForwardContext& context) const;
@@ -67,7 +91,12 @@ at::Tensor self_attention(const AttentionSlots& slots, const at::Tensor& xq, con
                           const AttentionForm& form, double dropout_p, const ForwardContext& context);
 
 /// out(activation(in(x))), fused likewise.
-at::Tensor feed_forward(const Slot& in, Activation& activation, const Slot& out, const at::Tensor& x,
+at::Tensor feed_forward(const Slot& in, const SlotOf<Activation>& activation, const Slot& out, const at::Tensor& x,
                         const ForwardContext& context);
+
+/// The site with the model's own LayerNorm. Where surgery has put something else in the LayerNorm's place, that is
+/// norm(h + r); throws ERR_UNSUPPORTED where adapters run here, which need the LayerNorm.
+at::Tensor finish_at(AdapterSite& site, const Slot& norm, const at::Tensor& h, const at::Tensor& r,
+                     const ForwardContext& context);
 
 }  // namespace ta

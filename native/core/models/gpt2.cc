@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/error.h"
 #include "core/nn/conv1d.h"
 #include "core/nn/frozen.h"
 #include "core/nn/key_value_cache.h"
@@ -59,31 +60,29 @@ at::Tensor Gpt2Attention::forward(const at::Tensor& xq, const at::Tensor& x, con
   return output_(h, context);
 }
 
-Gpt2FeedForward::Gpt2FeedForward(const ModelConfig& config)
-    : activation_(std::make_shared<Activation>(config.hidden_act)) {
+Gpt2FeedForward::Gpt2FeedForward(const ModelConfig& config) {
   child("c_fc", in_, std::make_shared<Conv1D>(config.hidden_size, config.intermediate_size));
   child("c_proj", out_, std::make_shared<Conv1D>(config.intermediate_size, config.hidden_size, residual_scale(config)));
-  child("act", activation_);
+  child("act", activation_, std::make_shared<Activation>(config.hidden_act));
 }
 
 at::Tensor Gpt2FeedForward::forward(const at::Tensor& x, const ForwardContext& context) {
   const Conv1D *in = frozen_conv(in_), *out = frozen_conv(out_);
-  if (in && out && has_fused_backward(activation_->kind()))
-    return frozen_feed_forward(x, affine_of(*in), activation_->kind(), affine_of(*out));
-  return out_(activation_->forward(in_(x, context)), context);
+  const auto* act = activation_.intact();
+  if (act && in && out && has_fused_backward(act->kind()))
+    return frozen_feed_forward(x, affine_of(*in), act->kind(), affine_of(*out));
+  return out_(activation_(in_(x, context), context), context);
 }
 
 Gpt2Block::Gpt2Block(const ModelConfig& config, int64_t layer)
-    : attention_(std::make_shared<Gpt2Attention>(config, layer)),
-      feed_forward_(std::make_shared<Gpt2FeedForward>(config)),
-      attention_site_(std::make_shared<AdapterSite>()),
+    : attention_site_(std::make_shared<AdapterSite>()),
       output_site_(std::make_shared<AdapterSite>()),
       dropout_(config.hidden_dropout_prob) {
   auto norm = [&] { return std::make_shared<LayerNorm>(config.hidden_size, config.layer_norm_eps); };
   child("ln_1", attention_norm_, norm());
-  child("attn", attention_);
+  child("attn", attention_, std::make_shared<Gpt2Attention>(config, layer));
   child("ln_2", output_norm_, norm());
-  child("mlp", feed_forward_);
+  child("mlp", feed_forward_, std::make_shared<Gpt2FeedForward>(config));
   child("attention_adapters", bottleneck_layer(attention_site_));
   child("output_adapters", bottleneck_layer(output_site_));
 }
@@ -92,9 +91,9 @@ at::Tensor Gpt2Block::forward(const at::Tensor& xq, const at::Tensor& x, const T
                               const ForwardContext& context) {
   auto n = attention_norm_(x, context.with(view.keys));
   auto nq = xq.is_same(x) ? n : attention_norm_(xq, context);
-  auto h = dropout(attention_->forward(nq, n, view, context), dropout_, context.random);
+  auto h = dropout(attend(attention_, nq, n, view, context), dropout_, context.random);
   auto a = attention_site_->forward(h, xq, nullptr, context);
-  auto f = dropout(feed_forward_->forward(output_norm_(a, context), context), dropout_, context.random);
+  auto f = dropout(feed_forward_(output_norm_(a, context), context), dropout_, context.random);
   return output_site_->forward(f, a, nullptr, context);
 }
 
@@ -110,8 +109,7 @@ Gpt2Model::Gpt2Model(const ModelConfig& config)
   child("wpe", position_);
   auto list = std::make_shared<Container>("ModuleList");
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
-    layers_.push_back(std::make_shared<Gpt2Block>(config, i));
-    list->add(std::to_string(i), layers_.back());
+    add_layer(*list, std::make_shared<Gpt2Block>(config, i));
   }
   child("h", list);
   child("ln_f", norm_, std::make_shared<LayerNorm>(config.hidden_size, config.layer_norm_eps));
@@ -126,7 +124,15 @@ at::Tensor Gpt2Model::decode(const PackedBatch& batch, const ForwardContext& con
   const auto inner = context.with(batch.layout);
   auto x = embed(batch, inner);
   const TokenView all{batch.layout, batch.layout, &cache};
-  for (const auto& layer : layers_) x = layer->forward(x, x, all, inner);
+  for (const auto& layer : layers_) {
+    const auto* own = dynamic_cast<const EncoderLayer*>(layer.layer.get());
+    if (own == nullptr || !answers_for_some(*own)) {
+      fail(ErrorCode::unsupported, "generate",
+           "surgery has put something that reads whole rows around a layer or into it",
+           {.hint = "Generation keeps what earlier tokens gave; undo that replacement"});
+    }
+    x = attend(layer, x, x, all, inner);
+  }
   cache.advance(batch.layout);
   return finish(x.index_select(0, batch.last_tokens), inner);
 }

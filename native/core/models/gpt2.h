@@ -12,12 +12,15 @@
 
 namespace ta {
 
-class Gpt2Attention : public Module {
+class Gpt2Attention : public AttendingLayer {
  public:
+  using AttendingLayer::forward;
   Gpt2Attention(const ModelConfig& config, int64_t layer);
   const char* type() const override { return "GPT2Attention"; }
   /// xq, x: after the LayerNorm.
-  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view, const ForwardContext& context);
+  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                     const ForwardContext& context) override;
+  LayerSize size() const override { return output_.layer->size(); }
 
  private:
   Slot merged_, output_;
@@ -25,29 +28,32 @@ class Gpt2Attention : public Module {
   double dropout_;
 };
 
-class Gpt2FeedForward : public Module {
+class Gpt2FeedForward : public Layer {
  public:
   explicit Gpt2FeedForward(const ModelConfig& config);
   const char* type() const override { return "GPT2MLP"; }
-  at::Tensor forward(const at::Tensor& x, const ForwardContext& context);
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override;
+  LayerSize size() const override { return {in_.layer->size().in, out_.layer->size().out}; }
 
  private:
   Slot in_, out_;
-  std::shared_ptr<Activation> activation_;
+  SlotOf<Activation> activation_;
 };
 
 class Gpt2Block : public EncoderLayer {
  public:
+  using EncoderLayer::forward;
   Gpt2Block(const ModelConfig& config, int64_t layer);
   const char* type() const override { return "GPT2Block"; }
   at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                      const ForwardContext& context) override;
   AdapterSite* site(Location location) const override;
+  LayerSize size() const override { return attention_.own->size(); }
 
  private:
   Slot attention_norm_, output_norm_;
-  std::shared_ptr<Gpt2Attention> attention_;
-  std::shared_ptr<Gpt2FeedForward> feed_forward_;
+  SlotOf<Gpt2Attention> attention_;
+  SlotOf<Gpt2FeedForward> feed_forward_;
   std::shared_ptr<AdapterSite> attention_site_, output_site_;
   double dropout_;
 };

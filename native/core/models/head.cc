@@ -1,5 +1,7 @@
 #include "core/models/head.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/nn/linear.h"
 
@@ -39,28 +41,28 @@ Head::Head(const HeadConfig& config, Model& model)
   predicts_words() ? build_language_model(model) : build_layers(model);
 }
 
-void Head::step(std::shared_ptr<Layer> module, bool with_f) {
-  if (with_f) {
-    auto wrapper = std::make_shared<Container>("Activation_Function_Class");
-    wrapper->add("f", module);
-    child(std::to_string(next_), wrapper);
-  } else {
-    child(std::to_string(next_), module);
-  }
-  steps_.push_back({Step::layer, std::move(module)});
-  ++next_;
+void Head::step(std::shared_ptr<Layer> module) {
+  child(std::to_string(next_++), steps_.emplace_back(), std::move(module));
+}
+
+void Head::activation_step(const std::string& name) {
+  auto wrapper = std::make_shared<Container>("Activation_Function_Class");
+  auto& slot = steps_.emplace_back();
+  slot.layer = std::make_shared<Activation>(name);
+  wrapper->add("f", slot.layer);
+  child(std::to_string(next_++), wrapper);
 }
 
 void Head::build_layers(Model& model) {
   const int64_t hidden = model.config().hidden_size;
   for (int64_t i = 0; i < config_.layers; ++i) {
-    steps_.push_back({Step::drop, nullptr});
+    steps_.emplace_back();
     ++next_;
     if (i + 1 == config_.layers) {
       step(std::make_shared<Linear>(hidden, config_.num_labels, config_.bias));
     } else {
       step(std::make_shared<Linear>(hidden, hidden));
-      if (config_.activation_function) step(std::make_shared<Activation>(*config_.activation_function), true);
+      if (config_.activation_function) activation_step(*config_.activation_function);
     }
   }
 }
@@ -74,10 +76,12 @@ void Head::build_language_model(Model& model) {
   }
   for (int64_t i = 0; i + 1 < config_.layers; ++i) {
     step(std::make_shared<Linear>(i == 0 ? hidden : embedding, embedding));
-    if (config_.activation_function) step(std::make_shared<Activation>(*config_.activation_function), true);
+    if (config_.activation_function) activation_step(*config_.activation_function);
     if (config_.layer_norm) step(std::make_shared<LayerNorm>(embedding, model.head_norm_eps()));
   }
-  step(std::make_shared<TiedDecoder>(model.word_embeddings(), config_.bias));
+  // No slot: the name of its weight belongs to the word embedding.
+  steps_.emplace_back().layer = std::make_shared<TiedDecoder>(model.word_embeddings(), config_.bias);
+  child(std::to_string(next_++), std::static_pointer_cast<Module>(steps_.back().layer));
 }
 
 const char* Head::type() const {
@@ -102,13 +106,17 @@ bool Head::reads_rows() const {
 
 at::Tensor Head::forward(const at::Tensor& x, const ForwardContext& context) {
   auto y = x;
-  for (const auto& step : steps_)
-    y = step.kind == Step::drop ? dropout(y, dropout_, context.random) : step.module->forward(y, context);
+  for (const auto& step : steps_) y = step.layer ? step(y, context) : dropout(y, dropout_, context.random);
   return y;
 }
 
 bool Head::predicts_words() const {
   return config_.type == HeadType::masked_lm || config_.type == HeadType::causal_lm;
+}
+
+bool Head::reads_whole_rows() const {
+  return std::any_of(steps_.begin(), steps_.end(),
+                     [](const Slot& step) { return step.layer && step.layer->reads_whole_rows(); });
 }
 
 std::optional<std::string> Head::tied_key() const {

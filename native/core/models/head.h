@@ -4,6 +4,7 @@
 // masked_lm: 0 Linear, 1 activation, 2 LayerNorm, 3 Linear to the vocabulary whose weight is the word embedding; from
 // the first Linear on it is as wide as the embedding. causal_lm: the same; LayerNorm and bias as configured.
 
+#include <deque>
 #include <optional>
 
 #include "core/config/head_config.h"
@@ -23,21 +24,19 @@ class Head : public Module {
   bool predicts_words() const;
   /// [rows or tokens, hidden] → [rows or tokens, labels].
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context);
+  bool reads_whole_rows() const;
   /// The decoder's name in a state dict where its weight is the word embedding's.
   std::optional<std::string> tied_key() const;
 
  private:
-  struct Step {
-    enum Kind { drop, layer } kind;
-    std::shared_ptr<Layer> module;
-  };
   void build_layers(Model& model);
   void build_language_model(Model& model);
-  void step(std::shared_ptr<Layer> module, bool with_f = false);
+  void step(std::shared_ptr<Layer> module);
+  void activation_step(const std::string& name);
 
   HeadConfig config_;
   double dropout_;
-  std::vector<Step> steps_;
+  std::deque<Slot> steps_;  // an empty one is drop-out; a slot keeps its address
   int next_ = 0;
 };
 

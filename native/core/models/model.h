@@ -14,8 +14,9 @@ namespace ta {
 
 class KeyValueCache;
 
-/// Where adapters can stand. attention and output: the sites after the two sub-layers.
-enum class Location { attention, output };
+/// Where adapters can stand. attention and output: the sites after the two sub-layers; last_hidden_state: behind all of
+/// them.
+enum class Location { attention, output, last_hidden_state };
 
 struct Place {
   int64_t layer;

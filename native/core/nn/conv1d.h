@@ -13,6 +13,7 @@ class Conv1D : public TokenLayer {
   Conv1D(int64_t in, int64_t out, double scale = 1.0);
   const char* type() const override { return "Conv1D"; }
   at::Tensor forward(const at::Tensor& x) override;
+  LayerSize size() const override { return {own_parameters()[0].shape[0], own_parameters()[0].shape[1]}; }
   /// True when neither tensor trains.
   bool frozen() const { return !weight.requires_grad() && !bias.requires_grad(); }
 

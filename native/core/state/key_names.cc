@@ -79,7 +79,8 @@ bool has_base_prefix(std::string_view key, std::string_view prefix) {
 }
 
 std::string add_base_prefix(std::string_view key, std::string_view prefix) {
-  if (prefix.empty() || has_base_prefix(key, prefix) || has_base_prefix(key, "heads")) return std::string(key);
+  const bool beside = has_base_prefix(key, "heads") || has_base_prefix(key, "adapters");
+  if (prefix.empty() || has_base_prefix(key, prefix) || beside) return std::string(key);
   return std::string(prefix) + "." + std::string(key);
 }
 

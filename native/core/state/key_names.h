@@ -47,7 +47,8 @@ std::optional<KeyOwner> key_owner(std::string_view key);
 // The key with its owner's name replaced when it belongs to exactly `owner`, else unchanged.
 std::string rename_owner(std::string_view key, const KeyOwner& owner, std::string_view new_name);
 
-// "bert" + "encoder.x" and back. Adding leaves keys that have the prefix, and those of heads, as they are.
+// "bert" + "encoder.x" and back. Adding leaves keys that have the prefix, and those of heads and adapters that stand
+// beside the base model, as they are.
 bool has_base_prefix(std::string_view key, std::string_view prefix);
 std::string add_base_prefix(std::string_view key, std::string_view prefix);
 std::string strip_base_prefix(std::string_view key, std::string_view prefix);

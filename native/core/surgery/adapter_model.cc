@@ -48,9 +48,11 @@ AdapterModel::AdapterModel(std::shared_ptr<Model> backbone, at::Device device)
     : backbone_(std::move(backbone)),
       root_("AdapterModel"),
       heads_container_(std::make_shared<Container>("ModuleDict")),
+      output_place_(std::make_shared<OutputPlace>()),
       device_(device) {
   root_.add(backbone_->prefix(), backbone_);
   root_.add("heads", heads_container_);
+  root_.add("adapters", output_place_);
   find_places();
 }
 
@@ -110,7 +112,7 @@ void AdapterModel::remove(Entries& entries, const std::string& name, int64_t ind
 void AdapterModel::add_adapter(const std::string& name, const std::vector<AdapterConfig>& configs, uint64_t seed,
                                bool replace) {
   const std::string operation = "addAdapter '" + name + "'";
-  put(adapters_, operation, name, make_modules(operation, configs, *backbone_), seed, replace);
+  put(adapters_, operation, name, make_modules(operation, configs, *backbone_, *output_place_), seed, replace);
 }
 
 void AdapterModel::delete_adapter(const std::string& name) {
@@ -203,6 +205,7 @@ void AdapterModel::set_trainable(const Trainable& what) {
   for (auto& [name, adapter] : adapters_) adapter.flat->set_trainable(contains(what.adapters, name), frozen);
   for (auto& [name, fusion] : fusions_) fusion.flat->set_trainable(contains(what.fusions, name), frozen);
   for (auto& [name, head] : heads_) head.flat->set_trainable(contains(what.heads, name), frozen);
+  if (inserted_) inserted_->set_trainable(what.inserted, frozen);
 }
 
 void AdapterModel::set_base_trainable(const std::vector<std::string>& names) {
@@ -210,7 +213,7 @@ void AdapterModel::set_base_trainable(const std::vector<std::string>& names) {
   std::set<std::string> wanted(names.begin(), names.end());
   std::vector<NamedParameter> chosen;
   for (auto& named : parameters_below(*backbone_, backbone_->prefix())) {
-    if (!key_owner(named.name) && wanted.erase(named.name)) chosen.push_back(std::move(named));
+    if (part_of(named) == Part::base && wanted.erase(named.name)) chosen.push_back(std::move(named));
   }
   if (!wanted.empty()) {
     fail(ErrorCode::invalid_argument, "train base parameters", "no such parameter: " + name_list(wanted));
@@ -229,6 +232,7 @@ std::vector<FlatParameters*> AdapterModel::trainable() {
     if (fusion.flat->trainable()) result.push_back(fusion.flat.get());
   for (auto& [name, head] : heads_)
     if (head.flat->trainable()) result.push_back(head.flat.get());
+  if (inserted_ && inserted_->trainable()) result.push_back(inserted_.get());
   if (base_) result.push_back(base_.get());
   return result;
 }

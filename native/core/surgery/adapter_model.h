@@ -8,8 +8,10 @@
 
 #include "core/adapters/flat_parameters.h"
 #include "core/adapters/fusion.h"
+#include "core/adapters/output_adapter.h"
 #include "core/models/head.h"
 #include "core/surgery/placement.h"
+#include "core/surgery/replace.h"
 
 namespace ta {
 
@@ -20,7 +22,11 @@ struct Trainable {
   std::vector<std::string> frozen =
       {};  ///< parameters of these adapters, fusions and heads that stand still all the same
   std::vector<std::string> fusions = {};  ///< by name
+  bool inserted = false;                  ///< what surgery made
 };
+
+/// Whose a parameter is.
+enum class Part { base, adapter, fusion, head, inserted };
 
 class AdapterModel {
  public:
@@ -28,6 +34,8 @@ class AdapterModel {
 
   Model& backbone() { return *backbone_; }
   Module& root() { return root_; }
+  /// Adapters on the last hidden state.
+  const OutputPlace& output_place() const { return *output_place_; }
   at::Device device() const { return device_; }
 
   /// Several configs name different places of one adapter. Throws ERR_INVALID_ARGUMENT: a name that is taken or has a
@@ -54,9 +62,15 @@ class AdapterModel {
   void delete_head(const std::string& name);
   Head& head(const std::string& name);
 
+  /// Surgery (replace.h), named as in PyTorch; what is new starts and waits for set_trainable. Gives the operation's
+  /// number. Throws what Surgery's calls throw.
+  int64_t replace_modules(const std::vector<Replacement>& replacements, uint64_t seed);
+  void undo_replacement(int64_t operation);
+  Part part_of(const NamedParameter& named) const;
+
   /// What trains from now on; everything else is frozen. Base parameters that train move off the file's mapping.
   void set_trainable(const Trainable& what);
-  /// The buffers that train, in the order adapters, fusions, heads, base.
+  /// The buffers that train, in the order adapters, fusions, heads, inserted, base.
   std::vector<FlatParameters*> trainable();
 
   /// Every parameter once, in PyTorch's order.
@@ -89,10 +103,13 @@ class AdapterModel {
   void remove(Entries& entries, const std::string& name, int64_t index);
   std::vector<NamedParameter> state_of(int64_t index, const std::string& name) const;
   void set_base_trainable(const std::vector<std::string>& names);
+  void lay_out_inserted();
+  void rename_all();
 
   std::shared_ptr<Model> backbone_;
   Container root_;
   std::shared_ptr<Container> heads_container_;
+  std::shared_ptr<OutputPlace> output_place_;
   at::Device device_;
   std::vector<NamedPlace> places_;  ///< in the order of the tree
   Entries adapters_, fusions_;      ///< no two of them have one index
@@ -100,6 +117,8 @@ class AdapterModel {
   std::unique_ptr<FlatParameters> base_;
   std::vector<std::string> base_names_;
   int64_t next_index_ = 0;
+  Surgery surgery_{root_};
+  std::unique_ptr<FlatParameters> inserted_;  ///< of all that surgery made and that stands in the tree
 };
 
 }  // namespace ta

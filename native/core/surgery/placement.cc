@@ -1,5 +1,6 @@
 #include "core/surgery/placement.h"
 
+#include "core/adapters/output_adapter.h"
 #include "core/error.h"
 
 namespace ta {
@@ -26,6 +27,15 @@ struct Maker {
     }
     return std::make_shared<Bottleneck>(model.hidden_size, size, config);
   }
+
+  std::shared_ptr<AdapterModule> operator()(const OutputAdapterConfig& config) const {
+    if (at.location != Location::last_hidden_state) return nullptr;
+    if (config.size < 1 || config.size > kLargest) {
+      fail(ErrorCode::out_of_range, operation, "a size that no adapter can have",
+           {.expected = text("1 .. ", kLargest), .got = text(config.size)});
+    }
+    return std::make_shared<OutputAdapter>(model.hidden_size, config.size, config.activation);
+  }
 };
 
 void check_layers(const std::string& operation, const BottleneckConfig& config, int64_t layers) {
@@ -34,12 +44,15 @@ void check_layers(const std::string& operation, const BottleneckConfig& config, 
        {.expected = text(layers, " sizes, one a layer"), .got = text(config.bottleneck_sizes.size())});
 }
 
+void check_layers(const std::string&, const OutputAdapterConfig&, int64_t) {}
+
 }  // namespace
 
 std::vector<PlacedModule> make_modules(const std::string& operation, const std::vector<AdapterConfig>& configs,
-                                       Model& model) {
-  const auto places = model.places();
+                                       Model& model, AdapterPlace& behind) {
+  auto places = model.places();
   const int64_t layers = places.empty() ? 0 : places.back().layer + 1;
+  places.push_back({layers, Location::last_hidden_state, &behind});
   for (const auto& config : configs)
     std::visit([&](const auto& method) { check_layers(operation, method, layers); }, config);
   std::vector<PlacedModule> made;

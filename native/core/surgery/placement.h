@@ -17,7 +17,8 @@ struct PlacedModule {
 
 /// New modules, not yet at their places. Throws ERR_INVALID_ARGUMENT: sizes for another number of layers, two
 /// configurations for one place, no place at all; ERR_OUT_OF_RANGE: a size that is too large.
+/// `behind`: the place on the last hidden state.
 std::vector<PlacedModule> make_modules(const std::string& operation, const std::vector<AdapterConfig>& configs,
-                                       Model& model);
+                                       Model& model, AdapterPlace& behind);
 
 }  // namespace ta

@@ -110,16 +110,16 @@ FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::strin
   }
   FromFile result;
   const bool bare = !prefixed && !own.empty();
-  const auto dialect = detect_key_dialect(own.names());
-  for (const auto& [from, to] : convert_keys(own.names(), KeyDialect::adapterhub)) {
+  std::vector<std::string> names;
+  for (const auto& named : wanted) names.push_back(named.name);
+  const auto theirs = detect_key_dialect(own.names()), ours_is = detect_key_dialect(names);
+  for (const auto& [from, to] : convert_keys(own.names(), ours_is)) {
     result.tensors.add(to, own.at(from));
     result.spelling.emplace(to, keys.at(from));
   }
-  std::vector<std::string> names;
-  for (const auto& named : wanted) names.push_back(named.name);
   std::vector<KeyRename> renames;
-  if (dialect == KeyDialect::plain) {
-    renames = convert_keys(names, dialect);
+  if (theirs != ours_is) {
+    renames = convert_keys(names, theirs);
   } else {
     for (const auto& ours : names) renames.push_back({ours, ours});
   }
@@ -186,7 +186,10 @@ WeightsFormat parse_weights_format(const std::string& name) {
 void save_adapter(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format,
                   KeyDialect dialect) {
   model.adapter_index(name);
-  write_weights(file, in_dialect(detached(model.adapter_state(name)), dialect), format);
+  const auto tensors = detached(model.adapter_state(name));
+  // An adapter on the last hidden state speaks the plain dialect alone: AdapterHub has none.
+  const bool plain = detect_key_dialect(tensors.names()) == KeyDialect::plain;
+  write_weights(file, plain ? tensors : in_dialect(tensors, dialect), format);
 }
 
 void save_head(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format) {
@@ -245,10 +248,21 @@ void load_head(AdapterModel& model, const std::string& name, const std::string& 
 
 void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtype) {
   StateDict tensors;
+  // A tensor that stands in several places is there once; the others' names point to it, as
+  // safetensors.torch.save_model has it, and load_model reads it.
+  SafetensorsMetadata metadata = {{"format", "pt"}};
+  std::unordered_map<const at::Tensor*, std::string> written;
   model.backbone().visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
-    if (!key_owner(name)) tensors.add(name, parameter.value->detach().to(at::kCPU).to(dtype));
+    const auto part = model.part_of({name, parameter});
+    if (part != Part::base && part != Part::inserted) return;
+    const auto [first, added] = written.emplace(parameter.value, name);
+    if (added) {
+      tensors.add(name, parameter.value->detach().to(at::kCPU).to(dtype));
+    } else {
+      metadata.emplace_back(name, first->second);
+    }
   });
-  write_safetensors(file, tensors);
+  write_safetensors(file, tensors, metadata);
 }
 
 void rewrite_weights(const std::string& source, const std::string& target, WeightsFormat format, KeyDialect dialect,
@@ -259,8 +273,10 @@ void rewrite_weights(const std::string& source, const std::string& target, Weigh
 }
 
 void set_parameters(AdapterModel& model, const StateDict& values) {
-  std::unordered_map<std::string, NamedParameter> named;
-  for (auto& parameter : model.named_parameters()) named.emplace(parameter.name, parameter);
+  std::unordered_map<std::string, NamedParameter> named;  // a shared one under each of its names
+  model.root().visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
+    named.emplace(name, NamedParameter{name, parameter});
+  });
   std::vector<std::string> wrong;
   for (const auto& [name, tensor] : values) {
     auto found = named.find(name);
@@ -275,7 +291,7 @@ void set_parameters(AdapterModel& model, const StateDict& values) {
   c10::NoGradGuard guard;
   for (const auto& [name, tensor] : values) {
     auto& value = *named.at(name).parameter.value;
-    if (!key_owner(name) && !value.requires_grad()) {
+    if (model.part_of(named.at(name)) == Part::base && !value.requires_grad()) {
       value = tensor.to(at::TensorOptions(at::kFloat).device(model.device())).clone();  // never into a mapped file
     } else {
       value.copy_(tensor);

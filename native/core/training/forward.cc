@@ -19,6 +19,19 @@ void check_labels(AdapterModel& model, const PackedBatch& batch, const std::stri
 
 namespace {
 
+// The backbone, and the adapters on its last hidden state.
+Encoded encode(AdapterModel& model, const PackedBatch& batch, const ForwardContext& context,
+               const EncodeRequest& request) {
+  auto encoded = model.backbone().encode(batch, context, request);
+  if (encoded.rows_only) {
+    const auto rows = RowLayout::single(batch.layout.rows());
+    encoded.last = model.output_place().forward(encoded.last, context.with(rows));
+  } else {
+    encoded.last = model.output_place().forward(encoded.last, context);
+  }
+  return encoded;
+}
+
 // One pass through the backbone for all rows; then each head reads its own.
 ForwardResult answer_rows(AdapterModel& model, const PackedBatch& batch, const ForwardContext& context,
                           const ForwardRequest& request) {
@@ -27,7 +40,7 @@ ForwardResult answer_rows(AdapterModel& model, const PackedBatch& batch, const F
   for (const auto& name : request.heads) heads.push_back(&model.head(name));
   const bool first = std::all_of(heads.begin(), heads.end(), [](Head* head) { return head->reads_rows(); });
   ForwardResult result;
-  result.encoded = backbone.encode(batch, context, {first && !request.last_hidden_state, request.hidden_states});
+  result.encoded = encode(model, batch, context, {first && !request.last_hidden_state, request.hidden_states});
   const auto& last = result.encoded.last;
   for (size_t i = 0; i < heads.size(); ++i) {
     std::vector<at::Tensor> parts;
@@ -42,8 +55,12 @@ ForwardResult answer_rows(AdapterModel& model, const PackedBatch& batch, const F
       continue;
     }
     auto x = at::cat(parts);
-    if (heads[i]->reads_rows() && heads[i]->config().use_pooler) x = backbone.pool(x, context);
-    result.head_logits.push_back(heads[i]->forward(x, context));
+    const bool first_tokens = heads[i]->reads_rows();
+    std::vector<int64_t> lengths;
+    for (int64_t row : request.row_heads[i]) lengths.push_back(first_tokens ? 1 : batch.layout.length(row));
+    const RowLayout rows(lengths);
+    if (first_tokens && heads[i]->config().use_pooler) x = backbone.pool(x, context);
+    result.head_logits.push_back(heads[i]->forward(x, context.with(rows)));
   }
   return result;
 }
@@ -57,24 +74,25 @@ ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const Forwa
   if (!request.heads.empty()) return answer_rows(model, batch, context, request);
   ForwardResult result;
   if (request.head.empty()) {
-    result.encoded = backbone.encode(batch, context, {false, request.hidden_states});
+    result.encoded = encode(model, batch, context, {false, request.hidden_states});
     return result;
   }
 
   auto& head = model.head(request.head);
   const bool first = head.reads_rows();
-  result.encoded = backbone.encode(batch, context, {first && !request.last_hidden_state, request.hidden_states});
+  result.encoded = encode(model, batch, context, {first && !request.last_hidden_state, request.hidden_states});
   auto x = result.encoded.last;
   auto labels = batch.labels;
   if (first) {
     if (!result.encoded.rows_only) x = x.index_select(0, backbone.row_tokens(batch));
     if (head.config().use_pooler) x = backbone.pool(x, context);
-  } else if (!request.logits && labels) {
+  } else if (!request.logits && labels && !head.reads_whole_rows()) {
     auto labelled = at::nonzero(labels->ne(-100)).squeeze(1);
     x = x.index_select(0, labelled);
     labels = labels->index_select(0, labelled);
   }
-  result.logits = head.forward(x, context);
+  const auto rows = first ? RowLayout::single(batch.layout.rows()) : batch.layout;
+  result.logits = head.forward(x, context.with(rows));
   if (labels) result.loss = head_loss(head.config(), result.logits, *labels, request.label_smoothing);
   return result;
 }

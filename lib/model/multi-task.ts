@@ -1,0 +1,70 @@
+import * as check from '../config/check.js'
+import { OutputAdapterConfig, type OutputAdapterOptions } from '../config/output-adapter-config.js'
+import type { ForwardInputs } from './inputs.js'
+import type { Model } from './model.js'
+import { checkOptions, type ForwardOptions } from './options.js'
+import type { ForwardOutputs } from './outputs.js'
+
+export interface TaskConfig extends OutputAdapterOptions {
+  /** Default: the model's. */
+  readonly hiddenSize?: number | undefined
+}
+
+/** A task, or one for each row; a task without an adapter gives the base model's output. */
+export type Tasks = string | null | readonly (string | null)[]
+
+/**
+ * One adapter for each task on the model's last hidden state, the network below shared: PyTorch's names are
+ * `adapters.<task>.down_project.weight` beside the base model's. They are adapters of the model like any others, so the
+ * trainer, per-row batches and files know them by the task's name.
+ */
+export class MultiTaskAdapterModel {
+  readonly baseModel: Model
+  readonly tasks: readonly string[]
+
+  constructor(baseModel: Model, taskConfigs: Readonly<Record<string, TaskConfig>>) {
+    const configs = Object.entries(check.checkObject('taskConfigs', taskConfigs) as Record<string, TaskConfig>)
+    if (configs.length === 0) throw check.valueError('taskConfigs', 'expected at least one task')
+    const loaded = configs.map(([task, { hiddenSize, ...config }]) => {
+      if (hiddenSize !== undefined && hiddenSize !== baseModel.config.hiddenSize) {
+        throw check.rangeError(`${task}.hiddenSize`, `the model's, ${baseModel.config.hiddenSize}`, hiddenSize)
+      }
+      return [task, new OutputAdapterConfig(config)] as const
+    })
+    this.baseModel = baseModel
+    this.tasks = Object.freeze(configs.map(([task]) => task))
+    const added: string[] = []
+    try {
+      for (const [task, config] of loaded) {
+        baseModel.addAdapter(task, config)
+        added.push(task)
+      }
+    } catch (error) {
+      for (const task of added) baseModel.deleteAdapter(task)
+      throw error
+    }
+  }
+
+  /** @param task whose adapter the rows pass; one that has none, or null, gives the base model's output */
+  async forward(
+    inputs: ForwardInputs,
+    task: Tasks,
+    options: Omit<ForwardOptions, 'adapters'> = {}
+  ): Promise<ForwardOutputs> {
+    checkOptions(options, ['head', 'outputHiddenStates'])
+    const adapters = isList(task) ? task.map((one) => this.#known(one)) : this.#known(task)
+    return await this.baseModel.forward(inputs, { ...options, adapters })
+  }
+
+  /** From now on training trains this task's adapter with the active head, and calls that name no task use it. */
+  trainTask(task: string): void {
+    this.baseModel.trainAdapter(check.checkOneOf('task', task, this.tasks))
+  }
+
+  #known(task: string | null): string | null {
+    if (task !== null) check.checkString('task', task)
+    return task !== null && this.tasks.includes(task) ? task : null
+  }
+}
+
+const isList = (task: Tasks): task is readonly (string | null)[] => Array.isArray(task)

@@ -1,0 +1,221 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import * as check from '../config/check.js'
+import {
+  type AdapterLayerOptions,
+  adapterLayer,
+  checkModule,
+  type ExistingModule,
+  existingModule,
+  type ModuleDescription,
+  nativeModule,
+  sequential
+} from '../config/module-description.js'
+import { AdapterError, nativeCall } from '../native/errors.js'
+import type { ModuleInfo } from '../native/types.js'
+import type { Model } from './model.js'
+import { pathPattern } from './module-path.js'
+import { ModelNames } from './names.js'
+import { checkOptions } from './options.js'
+import { type Replaced, readSurgery, writeSurgery } from './surgery-record.js'
+
+const weightsFile = 'inserted_modules.safetensors'
+
+/** From the module that stands in a place to the one that is to stand there. */
+export type MakeModule = (module: ExistingModule, path: string) => ModuleDescription
+
+/** What an operation replaced, and the way back. */
+export interface Replacement {
+  readonly paths: readonly string[]
+  /** Each place with what it was given. */
+  readonly replaced: readonly Replaced[]
+  readonly undone: boolean
+  /** Puts back what stood there before, bit for bit. Replacements inside of it must be undone first. */
+  undo(): void
+}
+
+/** A model's calls that replace modules by their paths. */
+export abstract class ModelSurgery extends ModelNames {
+  #operations: Replacement[] = []
+
+  /** A seed for what has this name. */
+  protected abstract seedFor(name: string): number
+  /** Parameters have other names, and there may be others. */
+  protected abstract renamed(): void
+
+  get #surgeon(): Model {
+    return this as unknown as Model
+  }
+
+  /** The module at a path, to be part of what stands elsewhere or to be looked at. */
+  getSubmodule(path: string): ExistingModule {
+    this.usable('getSubmodule')
+    const found = this.#modules().find((module) => module.path === check.checkString('path', path))
+    if (found !== undefined && path !== '') return existingModule(path, found.type)
+    throw check.valueError('path', `there is no module '${path}'; namedModules() lists the paths`)
+  }
+
+  /**
+   * Puts what `make` gives in the place of the module at this path. New modules start from the model's seed; they train
+   * after freezeBaseModel(), freeze(…) or trainAll().
+   */
+  replaceModule(path: string, make: MakeModule): Replacement {
+    this.configurable('replaceModule')
+    return this.#replace([this.getSubmodule(path)], make)
+  }
+
+  /**
+   * The same at every place that matches, in one operation, and never inside of one: a pattern such as
+   * `bert.encoder.layer.*.attention.self.query`, or paths.
+   */
+  replaceModules(places: string | readonly string[], make: MakeModule): Replacement {
+    this.configurable('replaceModules')
+    if (typeof places === 'string') return this.#replace(this.#matches(places), make)
+    return this.#replace(
+      check.checkArray('places', places).map((path) => this.getSubmodule(path as string)),
+      make
+    )
+  }
+
+  /** Takes the last replacement back; false where there is none. */
+  undo(): boolean {
+    this.configurable('undo')
+    const last = this.#operations.at(-1)
+    last?.undo()
+    return last !== undefined
+  }
+
+  /**
+   * Writes what surgery inserted, and the record of what was replaced: `inserted_modules.safetensors` under the names of
+   * the state dict, and `surgery.json`. A folder of a few megabytes beside any copy of the base model.
+   */
+  async saveSurgery(folder: string): Promise<void> {
+    this.usable('saveSurgery')
+    check.checkNonEmptyString('folder', folder)
+    mkdirSync(folder, { recursive: true })
+    await nativeCall(() => this.#surgeon.native.saveInserted(join(folder, weightsFile)))
+    writeSurgery(folder, this.#operations)
+  }
+
+  /** Does the surgery of such a folder and loads what it inserted; a model that had the same surgery already is loaded into. */
+  async loadSurgery(folder: string): Promise<void> {
+    this.configurable('loadSurgery')
+    const operations = readSurgery(check.checkNonEmptyString('folder', folder))
+    const done = this.#operations.length === 0 ? operations.map((replaced) => this.repeatSurgery(replaced)) : []
+    try {
+      await nativeCall(() => this.#surgeon.native.loadInserted(join(folder, weightsFile)))
+    } catch (error) {
+      for (const operation of done.reverse()) operation.undo()
+      throw error
+    }
+  }
+
+  /** What was replaced and not undone, in order. */
+  get replacements(): readonly Replacement[] {
+    return [...this.#operations]
+  }
+
+  /** @internal Whether surgery put something new into the base model. */
+  get hasInsertedModules(): boolean {
+    return this.#surgeon.namedParameters().some(({ name, part }) => part === 'inserted' && !name.startsWith('heads.'))
+  }
+
+  #modules(): ModuleInfo[] {
+    return nativeCall(() => this.#surgeon.native.namedModules())
+  }
+
+  // The outermost ones: what is below a match goes with it.
+  #matches(pattern: string): ExistingModule[] {
+    const isMatch = pathPattern(check.checkNonEmptyString('pattern', pattern))
+    const modules = this.#modules()
+    const found = modules.filter(({ path }) => isMatch(path))
+    if (found.length === 0) {
+      const some = modules.flatMap(({ path, replaceable }) => (replaceable ? [path] : [])).slice(0, 4)
+      throw check.valueError('pattern', `no module matches '${pattern}'; there are ${some.join(', ')}, …`)
+    }
+    const paths = new Set(found.map(({ path }) => path))
+    return found.flatMap(({ path, type }) =>
+      parents(path).some((parent) => paths.has(parent)) ? [] : [existingModule(path, type)]
+    )
+  }
+
+  #replace(modules: readonly ExistingModule[], make: MakeModule): Replacement {
+    if (typeof make !== 'function') throw check.typeError('replaceModule', 'a function from module to module', make)
+    if (modules.length === 0) throw check.valueError('replaceModules', 'expected at least one path')
+    const replaced = modules.map((module) => ({
+      path: module.path,
+      module: checkModule(`the module for '${module.path}'`, make(module, module.path))
+    }))
+    return this.#operate(replaced)
+  }
+
+  /** @internal The same surgery again. */
+  repeatSurgery(replaced: readonly Replaced[]): Replacement {
+    this.configurable('replaceModule')
+    return this.#operate(replaced)
+  }
+
+  #operate(replaced: readonly Replaced[]): Replacement {
+    const native = replaced.map(({ path, module }) => ({ path, with: nativeModule(module) }))
+    const seed = this.seedFor(`module ${replaced[0]?.path}`)
+    const number = nativeCall(() => this.#surgeon.native.replaceModules(native, seed))
+    let undone = false
+    const operation: Replacement = Object.freeze({
+      paths: Object.freeze(replaced.map(({ path }) => path)),
+      replaced: Object.freeze([...replaced]),
+      get undone() {
+        return undone
+      },
+      undo: () => {
+        this.configurable('undo')
+        if (undone) throw new AdapterError('ERR_INVALID_ARGUMENT', 'undo', 'this replacement was undone before')
+        nativeCall(() => this.#surgeon.native.undoReplacement(number))
+        undone = true
+        this.#operations = this.#operations.filter((other) => other !== operation)
+        this.renamed()
+      }
+    })
+    this.#operations.push(operation)
+    this.renamed()
+    return operation
+  }
+}
+
+function parents(path: string): string[] {
+  const names = path.split('.')
+  return names.slice(1).map((_, i) => names.slice(0, i + 1).join('.'))
+}
+
+export interface AddAdaptersOptions extends Omit<AdapterLayerOptions, 'hiddenSize'> {
+  /** Which modules: `*` is any name, `**` any number of them. Default 'transformer.h.*.mlp'. */
+  readonly pattern?: string | undefined
+  /** Default: the model's. */
+  readonly hiddenSize?: number | undefined
+}
+
+/**
+ * Puts an adapter of its own behind every module that matches: the module itself becomes Sequential(module, adapter),
+ * never its children. Names are those that the same surgery gives in PyTorch: `….mlp.0.…` and `….mlp.1.down_project.weight`.
+ */
+export function addAdaptersToModel(model: Model, options: AddAdaptersOptions): Replacement {
+  const { pattern, layer } = adaptersOf(model, options)
+  return model.replaceModules(pattern, (module) => sequential(module, adapterLayer(layer)))
+}
+
+/** One adapter behind every module that matches: one set of tensors, whose gradients are summed. */
+export function addSharedAdapter(model: Model, options: AddAdaptersOptions): Replacement {
+  const { pattern, layer } = adaptersOf(model, options)
+  const shared = adapterLayer(layer)
+  return model.replaceModules(pattern, (module) => sequential(module, shared))
+}
+
+function adaptersOf(model: Model, options: AddAdaptersOptions): { pattern: string; layer: AdapterLayerOptions } {
+  checkOptions(options, ['pattern', 'hiddenSize', 'adapterSize', 'activation', 'compat'])
+  const { pattern = 'transformer.h.*.mlp', hiddenSize = model.config.hiddenSize, ...layer } = options
+  return { pattern, layer: { hiddenSize, ...layer } }
+}
+
+/** Freezes the base model; what was added to it trains: adapters, heads, and all that surgery inserted. */
+export function freezeBaseModel(model: Model): void {
+  model.freezeBaseModel()
+}

@@ -1,0 +1,71 @@
+// AdapterModel's part in surgery: memory of what is new, and names after the tree has changed.
+#include <unordered_set>
+
+#include "core/state/key_names.h"
+#include "core/surgery/adapter_model.h"
+
+namespace ta {
+
+int64_t AdapterModel::replace_modules(const std::vector<Replacement>& replacements, uint64_t seed) {
+  auto done = surgery_.replace(replacements);
+  try {
+    lay_out_inserted();
+  } catch (...) {
+    surgery_.undo(done.operation);
+    throw;
+  }
+  Random random(seed, device_);
+  for (const auto& layer : done.made) layer->initialise(random);
+  rename_all();
+  return done.operation;
+}
+
+void AdapterModel::undo_replacement(int64_t operation) {
+  surgery_.undo(operation);
+  lay_out_inserted();
+  rename_all();
+}
+
+// One buffer for all of it, as it is now; values that exist are kept, and so is what trains and what stands still.
+void AdapterModel::lay_out_inserted() {
+  std::unordered_set<const at::Tensor*> still;
+  if (inserted_) {
+    for (const auto& named : inserted_->parameters())
+      if (inserted_->frozen().contains(named.name)) still.insert(named.parameter.value);
+  }
+  std::vector<NamedParameter> parameters;
+  std::set<std::string> frozen;
+  root_.visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
+    if (!surgery_.made(parameter.value)) return;
+    parameters.push_back({name, parameter});
+    if (still.contains(parameter.value)) frozen.insert(name);
+  });
+  const bool trains = inserted_ && inserted_->trainable();
+  inserted_ = parameters.empty() ? nullptr : std::make_unique<FlatParameters>(std::move(parameters), device_);
+  if (inserted_ && trains) inserted_->set_trainable(true, frozen);
+}
+
+void AdapterModel::rename_all() {
+  find_places();
+  std::unordered_map<const at::Tensor*, std::string> names;
+  root_.visit_parameters(
+      "", [&](const std::string& name, const Parameter& parameter) { names.emplace(parameter.value, name); });
+  for (auto* entries : {&adapters_, &fusions_})
+    for (auto& [name, entry] : *entries) entry.flat->rename(names);
+  for (auto& [name, head] : heads_) head.flat->rename(names);
+  if (inserted_) inserted_->rename(names);
+  if (!base_) return;
+  base_->rename(names);
+  base_names_.clear();
+  for (const auto& named : base_->parameters()) base_names_.push_back(named.name);
+}
+
+Part AdapterModel::part_of(const NamedParameter& named) const {
+  if (surgery_.made(named.parameter.value)) return Part::inserted;
+  const auto owner = key_owner(named.name);
+  if (!owner) return Part::base;
+  if (owner->kind == KeyOwner::Kind::head) return Part::head;
+  return owner->kind == KeyOwner::Kind::fusion ? Part::fusion : Part::adapter;
+}
+
+}  // namespace ta

@@ -1,0 +1,299 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import {
+  AdapterError,
+  AdapterTrainer,
+  AutoModel,
+  adapterLayer,
+  addAdaptersToModel,
+  bottleneck,
+  dynamicAdapter,
+  freezeBaseModel,
+  hierarchical,
+  type Model,
+  sequential
+} from '../../lib/index.js'
+import {
+  hidden,
+  largestDifference,
+  load,
+  make,
+  moved,
+  quiet,
+  scratch,
+  snapshot,
+  tinyRows,
+  trainableNames
+} from './support.js'
+
+const rows = tinyRows(12)
+const inputIds = rows.map((row) => row.inputIds)
+const labels = rows.map((row) => row.label)
+const names = (model: Model) => model.namedParameters().map(({ name }) => name)
+const inserted = (model: Model) =>
+  model.namedParameters().flatMap(({ name, part }) => (part === 'inserted' ? [name] : []))
+
+async function withHead(t: ExecutionContext, fields?: object): Promise<Model> {
+  const model = fields === undefined ? await load(t) : await make(t, fields)
+  model.addClassificationHead('a', { numLabels: 2, layers: 2, usePooler: true })
+  return model
+}
+
+async function logits(model: Model): Promise<Float32Array> {
+  return (await model.forward({ inputIds })).logits?.data ?? new Float32Array()
+}
+
+/** Other values for everything that was inserted, the same in every model of one shape. */
+function fill(model: Model): void {
+  const values = model.namedParameters().flatMap(({ name, shape, part }, at) => {
+    if (part !== 'inserted') return []
+    const count = shape.reduce((product, size) => product * size, 1)
+    return [[name, { data: Float32Array.from({ length: count }, (_, i) => 0.3 * Math.sin(at + i)), shape }] as const]
+  })
+  model.loadStateDict(new Map(values))
+}
+
+const adapter = () => adapterLayer({ hiddenSize: hidden, adapterSize: 6 })
+
+test('a loop over named modules puts an adapter behind each, under the names of PyTorch’s Sequential', async (t) => {
+  const model = await withHead(t)
+  const before = names(model)
+  const first = await logits(model)
+  const paths = model.namedModules('bert.encoder.layer.*.output.dense')
+  t.is(paths.length, 2)
+  for (const path of paths) {
+    model.replaceModule(path, (dense) => {
+      t.is(dense.type, 'Linear')
+      t.is(dense.path, path)
+      return sequential(dense, bottleneck({ hiddenSize: hidden, adapterSize: 6 }))
+    })
+  }
+  const tail = ['down_project.weight', 'down_project.bias', 'up_project.weight', 'up_project.bias']
+  t.deepEqual(
+    inserted(model),
+    paths.flatMap((path) => tail.map((name) => `${path}.1.${name}`))
+  )
+  t.deepEqual(
+    names(model).filter((name) => !inserted(model).includes(name)),
+    before.map((name) => paths.reduce((now, path) => now.replace(`${path}.`, `${path}.0.`), name))
+  )
+  t.is(model.getSubmodule(`${paths[0]}.1`).type, 'AdapterLayer')
+  t.true(largestDifference(await logits(model), first) < 1e-6)
+  fill(model)
+  t.true(largestDifference(await logits(model), first) > 1e-3)
+
+  t.true(model.undo())
+  t.is(model.replacements.length, 1)
+  t.true(model.undo())
+  t.false(model.undo())
+  t.deepEqual(names(model), before)
+  t.deepEqual(await logits(model), first)
+})
+
+test('addAdaptersToModel is one operation over what matches, the outermost only', async (t) => {
+  const model = await withHead(t)
+  const before = snapshot(model)
+  const done = addAdaptersToModel(model, {
+    pattern: 'bert.encoder.layer.*.attention.self.**',
+    hiddenSize: hidden,
+    adapterSize: 4
+  })
+  t.is(done.paths.length, 6)
+  done.undo()
+  t.true(done.undone)
+  t.throws(() => done.undo(), { instanceOf: AdapterError })
+  const nested = addAdaptersToModel(model, { pattern: 'bert.encoder.layer.**', adapterSize: 4 })
+  t.deepEqual(nested.paths, ['bert.encoder.layer.0', 'bert.encoder.layer.1'])
+  model.undo()
+  t.deepEqual(moved(before, snapshot(model)), [])
+})
+
+test('freezeBaseModel trains what was inserted, and the head; a predicate chooses parameters by name', async (t) => {
+  const model = await withHead(t)
+  const baseBefore = model.adapterSummary().baseParameters
+  addAdaptersToModel(model, { pattern: 'bert.encoder.layer.*.attention.self.query', adapterSize: 4 })
+  t.deepEqual(trainableNames(model), [])
+  freezeBaseModel(model)
+  const trains = [...inserted(model), ...names(model).filter((name) => name.startsWith('heads.'))]
+  t.deepEqual(trainableNames(model).sort(), trains.sort())
+  const { insertedParameters, trainableParameters, baseParameters } = model.adapterSummary()
+  t.is(insertedParameters, 2 * (2 * hidden * 4 + 4 + hidden))
+  t.is(trainableParameters, insertedParameters + hidden * hidden + hidden + 2 * hidden + 2)
+  t.is(baseParameters, baseBefore)
+
+  const before = snapshot(model)
+  await new AdapterTrainer({ model, trainDataset: rows, args: { ...quiet, maxSteps: 3, weightDecay: 0.1 } }).train()
+  t.deepEqual(moved(before, snapshot(model)).sort(), trains)
+
+  model.freeze((name) => !name.endsWith('up_project.bias'))
+  const biases = inserted(model).filter((name) => name.endsWith('up_project.bias'))
+  t.deepEqual(trainableNames(model), biases)
+  const { gradients } = await model.gradients({ inputIds, labels })
+  t.deepEqual([...gradients.keys()], biases)
+  // What trains keeps training under its new names.
+  model.replaceModule('bert.encoder.layer.0', (layer) => sequential(layer, adapter()))
+  t.deepEqual(
+    trainableNames(model).filter((name) => name.includes('.self.')),
+    biases.map((name) => name.replace('layer.0.', 'layer.0.0.'))
+  )
+  model.trainAll()
+  t.deepEqual(trainableNames(model).length, names(model).length)
+})
+
+test('a run resumes bit for bit, and only after the same surgery', async (t) => {
+  const outputDir = scratch(t)
+  const args = { ...quiet, outputDir, maxSteps: 6, saveStrategy: 'steps', saveSteps: 3 } as const
+  const prepare = async (adapterSize = 5) => {
+    const model = await withHead(t, { hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.1 })
+    addAdaptersToModel(model, { pattern: 'bert.encoder.layer.*.output.dense', adapterSize })
+    model.replaceModule('bert.encoder.layer.1.attention', (attention) =>
+      sequential(attention, dynamicAdapter({ hiddenSize: hidden, maxAdapterSize: 6 }))
+    )
+    model.replaceModule('heads.a.1', (linear) => sequential(linear, adapter()))
+    model.freezeBaseModel()
+    return model
+  }
+  const whole = await prepare()
+  await new AdapterTrainer({ model: whole, trainDataset: rows, args }).train()
+  const resumed = await prepare()
+  const resumeFromCheckpoint = join(outputDir, 'checkpoint-3')
+  await new AdapterTrainer({ model: resumed, trainDataset: rows, args: { ...args, resumeFromCheckpoint } }).train()
+  t.deepEqual(moved(snapshot(whole), snapshot(resumed)), [])
+
+  const other = await prepare(4)
+  const failure = { instanceOf: AdapterError, code: 'ERR_RESUME', message: /surgery/ }
+  await t.throwsAsync(
+    new AdapterTrainer({ model: other, trainDataset: rows, args: { ...args, resumeFromCheckpoint } }).train(),
+    failure
+  )
+  // The checkpoint's own folder of inserted modules stands alone.
+  const served = await withHead(t, { hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.1 })
+  await served.loadSurgery(join(outputDir, 'checkpoint-6'))
+  const own = (model: Model) =>
+    new Map([...snapshot(model)].filter(([name]) => inserted(model).includes(name) && name.startsWith('bert.')))
+  t.deepEqual(moved(own(served), own(whole)), [])
+})
+
+test('a saved model comes back with its surgery, a shared module once on the disk', async (t) => {
+  const folder = scratch(t)
+  const model = await load(t)
+  const shared = adapter()
+  model.replaceModules('bert.encoder.layer.*.output.dense', (dense) => sequential(dense, shared))
+  model.replaceModule('bert.encoder.layer.1.attention.output.dense', (dense) =>
+    sequential(dense, hierarchical({ hiddenSize: hidden, adapterSizes: [7, 3], activation: 'gelu' }))
+  )
+  t.is(inserted(model).length, 12)
+  fill(model)
+  const before = await model.forward({ inputIds }, { head: null })
+  await model.savePretrained(folder)
+  const header = readFileSync(join(folder, 'model.safetensors'))
+  const { __metadata__: metadata, ...tensors } = JSON.parse(
+    header.toString('utf8', 8, 8 + Number(header.readBigUInt64LE(0)))
+  )
+  const [one, two] = ['0', '1'].map((layer) => `encoder.layer.${layer}.output.dense.1.up_project.weight`) as [
+    string,
+    string
+  ]
+  t.true(one in tensors)
+  t.false(two in tensors)
+  t.is(metadata[two], one)
+
+  const again = await AutoModel.fromPretrained(folder)
+  t.teardown(() => again.dispose())
+  t.deepEqual(names(again), names(model))
+  t.deepEqual(moved(snapshot(model), snapshot(again)), [])
+  t.deepEqual((await again.forward({ inputIds }, { head: null })).lastHiddenState, before.lastHiddenState)
+  for (const operation of [...again.replacements].reverse()) operation.undo()
+  await again.savePretrained(folder)
+  t.false(existsSync(join(folder, 'surgery.json')))
+})
+
+test('what was inserted travels alone; another surgery is told what does not fit and changes nothing', async (t) => {
+  const folder = scratch(t)
+  const model = await load(t)
+  addAdaptersToModel(model, { pattern: 'bert.encoder.layer.*', adapterSize: 5 })
+  fill(model)
+  await model.saveSurgery(folder)
+  const other = await load(t)
+  await other.loadSurgery(folder)
+  t.deepEqual(moved(snapshot(model), snapshot(other)), [])
+  const third = await load(t)
+  addAdaptersToModel(third, { pattern: 'bert.encoder.layer.*', adapterSize: 4 })
+  const before = snapshot(third)
+  await t.throwsAsync(third.loadSurgery(folder), {
+    instanceOf: AdapterError,
+    code: 'ERR_STATE_DICT',
+    message: /wrong shape/
+  })
+  t.deepEqual(moved(before, snapshot(third)), [])
+  const bare = await load(t)
+  await t.throwsAsync(bare.saveSurgery(folder), { instanceOf: AdapterError, message: /inserted nothing/ })
+})
+
+test('surgery and adapters of a model work together', async (t) => {
+  const model = await withHead(t)
+  model.addAdapter('s', 'double_seq_bn[reduction_factor=8]')
+  model.trainAdapter('s')
+  model.replaceModule('bert.encoder.layer.1', (layer) => sequential(layer, adapter()))
+  t.true(names(model).includes('bert.encoder.layer.1.0.output.adapters.s.adapter_up.weight'))
+  t.is(trainableNames(model).filter((name) => name.includes('.adapters.s.')).length, 16)
+  const folder = scratch(t)
+  await model.saveAdapter(folder, 's')
+  await model.loadAdapter(folder, { as: 'r' })
+  t.true((await model.forward({ inputIds }, { adapters: 'r' })).logits !== undefined)
+  model.undo()
+  t.true(names(model).includes('bert.encoder.layer.1.output.adapters.r.adapter_up.weight'))
+})
+
+test('what is refused says what would do', async (t) => {
+  const model = await withHead(t)
+  const before = names(model)
+  const dense = 'bert.encoder.layer.0.output.dense'
+  const layer = { hiddenSize: hidden, adapterSize: 4 }
+  t.throws(() => adapterLayer({ ...layer, activation: 'relo' }), {
+    instanceOf: TypeError,
+    message: /Did you mean 'relu'/
+  })
+  t.is(adapterLayer({ ...layer, activation: 'relo', compat: 'seed' }).activation, 'linear')
+  t.is(adapterLayer({ ...layer, activation: 'tanh', compat: 'seed' }).activation, 'linear')
+  t.is(adapterLayer({ ...layer, activation: 'gelu', compat: 'seed' }).activation, 'gelu')
+  t.throws(() => adapterLayer({ ...layer, adaptersize: 4 } as never), { message: /adapterSize/ })
+  t.throws(() => adapterLayer({ ...layer, adapterSize: 0 }), { instanceOf: RangeError })
+  t.throws(() => sequential(), { instanceOf: TypeError })
+  t.throws(() => sequential({ kind: 'module' } as never), { instanceOf: TypeError })
+  t.throws(() => hierarchical({ hiddenSize: hidden, adapterSizes: [] }), { instanceOf: TypeError })
+  t.throws(() => dynamicAdapter({ hiddenSize: hidden, maxAdapterSize: 4, temperature: 0 }), { instanceOf: RangeError })
+  t.throws(() => model.replaceModule('bert.nothing', (module) => module), { message: /namedModules/ })
+  t.throws(() => model.replaceModule(dense, () => null as never), { instanceOf: TypeError })
+  t.throws(() => addAdaptersToModel(model, { pattern: 'transformer.h.*.mlp', adapterSize: 4 }), {
+    message: /no module matches/
+  })
+  t.throws(() => addAdaptersToModel(model, { pattern: 'bert.encoder.layer.*.output', adapterSize: 4 }), {
+    instanceOf: AdapterError,
+    message: /bert\.encoder\.layer\.0\.output\.dense/
+  })
+  t.throws(
+    () => model.replaceModule(dense, (module) => sequential(module, adapterLayer({ ...layer, hiddenSize: 31 }))),
+    {
+      instanceOf: AdapterError,
+      message: /32 features/
+    }
+  )
+  t.deepEqual(names(model), before)
+  t.deepEqual(model.replacements, [])
+})
+
+test('a training run holds the modules', async (t) => {
+  const model = await withHead(t)
+  const done = addAdaptersToModel(model, { pattern: 'bert.encoder.layer.*.output.dense', adapterSize: 4 })
+  model.freezeBaseModel()
+  for await (const event of new AdapterTrainer({ model, trainDataset: rows, args: { ...quiet, maxSteps: 1 } }).run()) {
+    if (event.type !== 'step') continue
+    const busy = { instanceOf: AdapterError, code: 'ERR_BUSY' }
+    t.throws(() => done.undo(), busy)
+    t.throws(() => model.undo(), busy)
+    t.throws(() => addAdaptersToModel(model, { pattern: 'bert.pooler', adapterSize: 4 }), busy)
+  }
+  done.undo()
+})
