@@ -14,6 +14,7 @@ import {
   type Model,
   sequential
 } from '../../lib/index.js'
+import { fixtures } from '../parity/support/fixtures.js'
 import {
   hidden,
   largestDifference,
@@ -296,4 +297,37 @@ test('a training run holds the modules', async (t) => {
     t.throws(() => addAdaptersToModel(model, { pattern: 'bert.pooler', adapterSize: 4 }), busy)
   }
   done.undo()
+})
+
+test('the MLPs of GPT-2, as the document replaces them; what reads whole rows does not generate', async (t) => {
+  const model = await AutoModel.fromPretrained(join(fixtures, 'models/gpt2-tiny'))
+  t.teardown(() => model.dispose())
+  const before = names(model)
+  for (const path of model.namedModules('transformer.h.*.mlp')) {
+    model.replaceModule(path, (mlp) =>
+      sequential(mlp, bottleneck({ hiddenSize: model.config.hiddenSize, adapterSize: 4 }))
+    )
+  }
+  t.true(names(model).includes('transformer.h.0.mlp.0.c_fc.weight'))
+  t.true(names(model).includes('transformer.h.1.mlp.1.down_project.weight'))
+  const first = await model.forward({ inputIds })
+  fill(model)
+  t.true(
+    largestDifference(
+      (await model.forward({ inputIds })).lastHiddenState?.data ?? [],
+      first.lastHiddenState?.data ?? []
+    ) > 1e-3
+  )
+  const prompt = [{ inputIds: [7, 8, 9] }]
+  t.is((await model.generate(prompt, { maxNewTokens: 3 })).length, 1)
+  const wrapped = model.replaceModule('transformer.h.0.attn', (attn) =>
+    sequential(attn, adapterLayer({ hiddenSize: model.config.hiddenSize, adapterSize: 4 }))
+  )
+  await t.throwsAsync(model.generate(prompt, { maxNewTokens: 3 }), {
+    instanceOf: AdapterError,
+    code: 'ERR_UNSUPPORTED'
+  })
+  wrapped.undo()
+  while (model.undo());
+  t.deepEqual(names(model), before)
 })

@@ -25,6 +25,25 @@ const cases = [
     'bert-tiny',
     (model) => addAdaptersToModel(model, { pattern: 'bert.encoder.layer.*.output.dense', hiddenSize, adapterSize: 6 })
   ],
+  ['gpt2', 'gpt2-tiny', (model) => addAdaptersToModel(model, { adapterSize: 6 })],
+  [
+    'gpt2-attention',
+    'gpt2-tiny',
+    (model) =>
+      model.replaceModules(
+        'transformer.h.*.attn',
+        behind(() => layer(5))
+      )
+  ],
+  [
+    'distilbert',
+    'distilbert-tiny',
+    (model) =>
+      model.replaceModules(
+        'distilbert.transformer.layer.*.ffn',
+        behind(() => layer(5))
+      )
+  ],
   [
     'query',
     'bert-tiny',
