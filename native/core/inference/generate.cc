@@ -96,7 +96,7 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
     const auto now = running.segments();
     const ForwardContext context{&batch.layout, &now, nullptr};
     const auto single = RowLayout::single(batch.layout.rows());
-    hidden = model.output_place().forward(hidden, context.with(single));
+    const auto hidden = model.output_place().forward(backbone.decode(batch, context, cache), context.with(single));
     auto logits =
         (head.empty() ? linear(hidden, words, at::Tensor()) : model.head(head).forward(hidden, context.with(single)))
             .to(at::kCPU, at::kFloat)
