@@ -28,7 +28,7 @@ namespace {
 
 using namespace ta;
 
-struct Case {
+struct SeedCase {
   std::string name, kind;
   const Json& json;
   const StateDict& tensors;
@@ -57,7 +57,7 @@ Made of_layer(std::shared_ptr<Layer> layer) {
   return {layer, [layer](auto& in, const ForwardContext& context) { return layer->forward(in.at("x"), context); }};
 }
 
-Made make(const Case& c) {
+Made make_module(const SeedCase& c) {
   constexpr int64_t hidden = 16;
   const auto* given = c.json.find("options")->find("sizes");
   const auto sizes = given ? c.integers(*given) : std::vector<int64_t>{};
@@ -93,7 +93,7 @@ FlatParameters parameters_of(const Module& module) {
   return {std::move(named), at::kCPU};
 }
 
-void compare(const at::Tensor& got, const at::Tensor& expected, double tolerance, const std::string& where) {
+void compare_values(const at::Tensor& got, const at::Tensor& expected, double tolerance, const std::string& where) {
   if (got.sizes() != expected.sizes()) {
     check::report(where.c_str(), 0, "another shape");
     return;
@@ -104,8 +104,8 @@ void compare(const at::Tensor& got, const at::Tensor& expected, double tolerance
 }
 
 // `elsewhere`: gradients go to buffers of another thread's kind.
-void check_case(const Case& c, bool elsewhere) {
-  auto made = make(c);
+void check_seed_case(const SeedCase& c, bool elsewhere) {
+  auto made = make_module(c);
   auto flat = parameters_of(*made.module);
   const auto weights = c.named(*c.json.find("weights"));
   CHECK_EQ(flat.parameters().size(), weights.size());
@@ -128,19 +128,19 @@ void check_case(const Case& c, bool elsewhere) {
   (output * c.tensor(*c.json.find("lossWeights"))).sum().backward();
 
   const auto& expected = *c.json.find("expected");
-  compare(output.detach(), c.tensor(*expected.find("output")), 1e-5, c.name);
+  compare_values(output.detach(), c.tensor(*expected.find("output")), 1e-5, c.name);
   for (const auto& [key, gradient] : c.named(*expected.find("inputs"))) {
-    compare(inputs.at(key).grad(), gradient, 1e-4, c.name + ", input " + key);
+    compare_values(inputs.at(key).grad(), gradient, 1e-4, c.name + ", input " + key);
   }
   const auto gradients = c.named(*expected.find("gradients"));
   for (size_t i = 0; i < flat.parameters().size(); ++i) {
     const auto& name = flat.parameters()[i].name;
-    compare(flat.view(elsewhere ? other : flat.grads(), i), gradients.at(name), 1e-4, c.name + ", " + name);
+    compare_values(flat.view(elsewhere ? other : flat.grads(), i), gradients.at(name), 1e-4, c.name + ", " + name);
     if (elsewhere) CHECK_EQ(flat.grad(i).abs().max().item<double>(), 0.0);
   }
 }
 
-at::Tensor random_tensor(Random& random, at::IntArrayRef shape) {
+at::Tensor normal_tensor(Random& random, at::IntArrayRef shape) {
   auto tensor = at::empty(shape, at::TensorOptions(at::kFloat));
   return random.normal_(tensor, 0, 1);
 }
@@ -154,9 +154,9 @@ TEST(modules_of_the_document_are_its_own_python) {
   const auto& cases = json.find("cases")->as_array("cases");
   CHECK(cases.size() > 20);
   for (const auto& one : cases) {
-    const Case c{one.find("name")->as_string("name"), one.find("kind")->as_string("kind"), one, tensors};
-    check_case(c, false);
-    check_case(c, true);
+    const SeedCase c{one.find("name")->as_string("name"), one.find("kind")->as_string("kind"), one, tensors};
+    check_seed_case(c, false);
+    check_seed_case(c, true);
   }
 }
 
@@ -169,7 +169,7 @@ TEST(an_adapter_layer_starts_as_the_identity_with_pytorchs_linear_below) {
   const RowLayout rows({4});
   ForwardContext context;
   context.layout = &rows;
-  const auto x = random_tensor(random, {4, 32});
+  const auto x = normal_tensor(random, {4, 32});
   CHECK(adapter.forward(x, context).equal(x));
   for (const auto& named : flat.parameters()) {
     const auto& value = *named.parameter.value;
@@ -199,7 +199,7 @@ TEST(the_size_controller_learns_through_the_size) {
     const RowLayout rows({3, 1, 5, 2, 4, 4});
     ForwardContext context;
     context.layout = &rows;
-    auto x = random_tensor(random, {rows.tokens(), hidden});
+    auto x = normal_tensor(random, {rows.tokens(), hidden});
     auto target = x.clone();
     for (int64_t row = 0; row < rows.rows(); ++row) {
       auto tokens = x.narrow(0, rows.starts()[row], rows.length(row));

@@ -76,7 +76,7 @@ ForwardResult answer(AdapterModel& model, bool all_tokens = false, bool with_ada
   return evaluate(model, batches[0].batch, batches[0].request);
 }
 
-double difference(const at::Tensor& a, const at::Tensor& b) {
+double largest_gap(const at::Tensor& a, const at::Tensor& b) {
   return (a - b).abs().max().item<double>();
 }
 
@@ -152,13 +152,13 @@ TEST(an_adapter_behind_any_module_is_named_as_pytorchs_sequential_and_undone_bit
     CHECK_EQ(inserted_names(*model),
              std::vector<std::string>{place + ".1.down_project.weight", place + ".1.down_project.bias",
                                       place + ".1.up_project.weight", place + ".1.up_project.bias"});
-    CHECK(difference(answer(*model, true).logits, logits) < 1e-5);  // it starts as the identity
+    CHECK(largest_gap(answer(*model, true).logits, logits) < 1e-5);  // it starts as the identity
     for (const auto& flat : model->trainable()) CHECK(flat == nullptr);
     fill_inserted(*model);
     const auto changed = answer(*model, true).logits;
-    if (difference(changed, logits) < 1e-4) check::report(place.c_str(), 0, "the adapter has no effect");
+    if (largest_gap(changed, logits) < 1e-4) check::report(place.c_str(), 0, "the adapter has no effect");
     // First tokens alone, and all of them.
-    if (difference(answer(*model).logits, changed) > 1e-5) check::report(place.c_str(), 0, "other first tokens");
+    if (largest_gap(answer(*model).logits, changed) > 1e-5) check::report(place.c_str(), 0, "other first tokens");
 
     model->undo_replacement(operation);
     CHECK_EQ(names_of(*model), before);
@@ -195,7 +195,7 @@ TEST(behind_a_dense_it_gives_what_the_adapter_at_the_site_gives) {
     };
     for (const auto& name : inserted_names(*inserted))
       value_of(*at_site, site_name(name)).copy_(value_of(*inserted, name));
-    CHECK(difference(answer(*inserted).logits, answer(*at_site, false, true).logits) < 2e-6);
+    CHECK(largest_gap(answer(*inserted).logits, answer(*at_site, false, true).logits) < 2e-6);
 
     at_site->set_trainable(choose({"a"}, {}, false));
     inserted->set_trainable(choose({}, {}, true));
@@ -205,7 +205,7 @@ TEST(behind_a_dense_it_gives_what_the_adapter_at_the_site_gives) {
       CHECK_EQ(got.size(), expected.size());
       for (const auto& [name, gradient] : got) {
         const auto& wanted = expected.at(site_name(name));
-        CHECK(difference(gradient, wanted) <= 1e-4 * wanted.abs().max().item<double>() + 1e-7);
+        CHECK(largest_gap(gradient, wanted) <= 1e-4 * wanted.abs().max().item<double>() + 1e-7);
       }
     }
   }
@@ -243,7 +243,7 @@ TEST(one_description_in_several_places_is_one_tensor_with_summed_gradients) {
     const auto summed = gradients_of(*model, shards), parts = gradients_of(*apart);
     for (const auto& [name, gradient] : summed) {
       const auto wanted = parts.at(name) + parts.at(two + name.substr(one.size()));
-      CHECK(difference(gradient, wanted) <= 1e-5 * wanted.abs().max().item<double>() + 1e-8);
+      CHECK(largest_gap(gradient, wanted) <= 1e-5 * wanted.abs().max().item<double>() + 1e-8);
     }
   }
   // The second place keeps the module when the first one is undone.
@@ -264,7 +264,7 @@ TEST(a_size_for_each_row_needs_every_token_of_the_last_layer) {
     }
     model->set_trainable(choose({}, {}, true));
     const auto one = gradients_of(*model, 1), two = gradients_of(*model, 2);
-    for (const auto& [name, gradient] : one) CHECK(difference(gradient, two.at(name)) < 1e-6);
+    for (const auto& [name, gradient] : one) CHECK(largest_gap(gradient, two.at(name)) < 1e-6);
     CHECK(one.at(place + ".1.size_controller.weight").abs().max().item<double>() > 0);
   }
 }

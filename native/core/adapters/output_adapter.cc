@@ -9,8 +9,6 @@
 
 namespace ta {
 
-using Kind = Composition::Kind;
-
 OutputAdapter::OutputAdapter(int64_t hidden, int64_t size, const std::string& activation)
     : layer_(std::make_shared<AdapterLayer>(hidden, size, activation)) {
   for (const auto& below : layer_->children()) child(below.name, below.module);
@@ -33,13 +31,14 @@ at::Tensor OutputPlace::forward(const at::Tensor& x, const ForwardContext& conte
 
 at::Tensor OutputPlace::run(const Composition& setup, const at::Tensor& x, const ForwardContext& context) const {
   if (!has_any(setup)) return x;
-  if (setup.kind == Kind::adapter) return static_cast<OutputAdapter&>(*module(setup.index)).forward(x, context);
-  if (setup.kind == Kind::stack) {
+  if (setup.kind == Composition::Kind::adapter)
+    return static_cast<OutputAdapter&>(*module(setup.index)).forward(x, context);
+  if (setup.kind == Composition::Kind::stack) {
     auto y = x;
     for (const auto& child : setup.children) y = run(child, y, context);
     return y;
   }
-  if (setup.kind == Kind::average) {
+  if (setup.kind == Composition::Kind::average) {
     at::Tensor sum;
     for (size_t i = 0; i < setup.children.size(); ++i) {
       const auto part = run(setup.children[i], x, context) * setup.weights[i];

@@ -11,10 +11,8 @@ namespace ta {
 
 namespace {
 
-constexpr int64_t kLargest = 1 << 20;
+constexpr int64_t kLargestSize = 1 << 20;
 constexpr size_t kDeepest = 32;
-
-using Kind = ModuleDescription::Kind;
 
 class Builder {
  public:
@@ -32,7 +30,7 @@ class Builder {
 
  private:
   std::shared_ptr<Layer> existing(const ModuleDescription& what) {
-    if (what.kind == Kind::module) return find_slot(root_, operation_, what.path).occupant;
+    if (what.kind == ModuleDescription::Kind::module) return find_slot(root_, operation_, what.path).occupant;
     if (const auto here = built_.by_id.find(what.id); here != built_.by_id.end()) return here->second;
     const auto before = known_.find(what.id);
     auto layer = before == known_.end() ? nullptr : before->second.lock();
@@ -47,14 +45,14 @@ class Builder {
   }
 
   std::shared_ptr<Layer> make(const ModuleDescription& what, size_t depth) {
-    if (what.kind == Kind::sequential) return sequence(what, depth);
+    if (what.kind == ModuleDescription::Kind::sequential) return sequence(what, depth);
     check_sizes(what);
     std::shared_ptr<InsertedLayer> layer;
-    if (what.kind == Kind::adapter) {
+    if (what.kind == ModuleDescription::Kind::adapter) {
       layer = std::make_shared<AdapterLayer>(what.hidden_size, what.sizes[0], what.activation);
-    } else if (what.kind == Kind::hierarchical) {
+    } else if (what.kind == ModuleDescription::Kind::hierarchical) {
       layer = std::make_shared<HierarchicalAdapter>(what.hidden_size, what.sizes, what.activation);
-    } else if (what.kind == Kind::dynamic) {
+    } else if (what.kind == ModuleDescription::Kind::dynamic) {
       const DynamicOptions options{what.soft_mask, what.temperature, what.identity_start};
       layer = std::make_shared<DynamicAdapter>(what.hidden_size, what.sizes[0], options);
     } else {
@@ -86,7 +84,7 @@ class Builder {
     FusedAdapters::Named adapters;
     for (size_t i = 0; i < what.parts.size(); ++i) {
       const auto& part = what.parts[i];
-      if (part.kind == Kind::module || part.kind == Kind::sequential) {
+      if (part.kind == ModuleDescription::Kind::module || part.kind == ModuleDescription::Kind::sequential) {
         fail(ErrorCode::invalid_argument, operation_, "a fusion is of new adapters");
       }
       auto adapter = build(part, depth + 1);
@@ -104,9 +102,9 @@ class Builder {
     auto sizes = what.sizes;
     sizes.push_back(what.hidden_size);
     for (int64_t size : sizes) {
-      if (size >= 1 && size <= kLargest) continue;
+      if (size >= 1 && size <= kLargestSize) continue;
       fail(ErrorCode::out_of_range, operation_, "a size that no adapter can have",
-           {.expected = text("1 .. ", kLargest), .got = text(size)});
+           {.expected = text("1 .. ", kLargestSize), .got = text(size)});
     }
   }
 

@@ -11,7 +11,7 @@ namespace ta {
 
 namespace {
 
-std::vector<NamedParameter> inserted(AdapterModel& model, const std::string& operation) {
+std::vector<NamedParameter> inserted_in_base(AdapterModel& model, const std::string& operation) {
   auto parameters = model.named_parameters();
   // What stands in a head goes with the head.
   std::erase_if(parameters, [&](const NamedParameter& named) {
@@ -24,19 +24,19 @@ std::vector<NamedParameter> inserted(AdapterModel& model, const std::string& ope
 
 }  // namespace
 
-void save_inserted(AdapterModel& model, const std::string& file) {
+void save_inserted_in_base(AdapterModel& model, const std::string& file) {
   StateDict tensors;
-  for (const auto& named : inserted(model, "saveSurgery"))
+  for (const auto& named : inserted_in_base(model, "saveSurgery"))
     tensors.add(named.name, named.parameter.value->detach().to(at::kCPU));
   write_weights(file, tensors, WeightsFormat::safetensors);
 }
 
-void load_inserted(AdapterModel& model, const std::string& file) {
+void load_inserted_in_base(AdapterModel& model, const std::string& file) {
   const std::string operation = "load the inserted modules of " + file;
   const auto weights = read_weights(file);
   std::vector<std::string> missing, unexpected, misshaped;
   std::map<std::string, at::Tensor*> wanted;
-  for (const auto& named : inserted(model, operation)) {
+  for (const auto& named : inserted_in_base(model, operation)) {
     wanted.emplace(named.name, named.parameter.value);
     const auto* tensor = weights.find(named.name);
     if (tensor == nullptr) {

@@ -33,7 +33,7 @@ void add_slots(const Module& module, const std::string& prefix, std::vector<std:
 }
 
 // Slots at the path's parents and below it, which is where a near miss lies.
-std::vector<std::string> near(const Module& root, const std::string& path) {
+std::vector<std::string> slots_near(const Module& root, const std::string& path) {
   std::vector<std::string> result;
   for (const auto& slot : slot_paths(root))
     if (slot.starts_with(path + ".") || path.starts_with(slot + ".")) result.push_back(slot);
@@ -63,7 +63,7 @@ SlotPlace find_slot(const Module& root, const std::string& operation, const std:
   const auto name = path.substr(dot + 1);
   const auto* child = owner ? child_of(*owner, name) : nullptr;
   if (child == nullptr || child->slot == nullptr) {
-    const auto others = near(root, path);
+    const auto others = slots_near(root, path);
     fail(ErrorCode::invalid_argument, operation,
          "'" + path + "' (" + found->type() + ") does not map tokens to tokens by itself",
          {.expected = others.empty() ? "a module that does" : "one of " + name_list(others), .got = "'" + path + "'"});

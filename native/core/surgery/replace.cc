@@ -27,7 +27,7 @@ bool has_cycle(const Module& module, Modules& inside, Modules& done) {
   return false;
 }
 
-void check_size(const std::string& operation, const std::string& path, LayerSize before, LayerSize after) {
+void check_replaced_size(const std::string& operation, const std::string& path, LayerSize before, LayerSize after) {
   const auto differs = [](int64_t a, int64_t b) { return a != 0 && b != 0 && a != b; };
   if (!differs(before.in, after.in) && !differs(before.out, after.out)) return;
   fail(ErrorCode::invalid_argument, operation, "what is to stand at '" + path + "' has another size",
@@ -42,7 +42,7 @@ Surgery::Swap Surgery::prepare(const std::string& operation, const Replacement& 
                                BuiltModules& built) const {
   auto place = find_slot(root_, operation, replacement.path);
   auto layer = build_module(root_, operation, replacement.with, known_, built);
-  check_size(operation, replacement.path, place.occupant->size(), layer->size());
+  check_replaced_size(operation, replacement.path, place.occupant->size(), layer->size());
   return {std::move(place.owner), std::move(place.name), replacement.path, std::move(place.occupant), std::move(layer)};
 }
 
