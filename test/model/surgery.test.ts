@@ -303,6 +303,7 @@ test('the MLPs of GPT-2, as the document replaces them; what reads whole rows do
   const model = await AutoModel.fromPretrained(join(fixtures, 'models/gpt2-tiny'))
   t.teardown(() => model.dispose())
   const before = names(model)
+  const inputIds = [[7], [9, 8, 30], [20, 21, 22, 23, 5, 6]]
   for (const path of model.namedModules('transformer.h.*.mlp')) {
     model.replaceModule(path, (mlp) =>
       sequential(mlp, bottleneck({ hiddenSize: model.config.hiddenSize, adapterSize: 4 }))

@@ -13,9 +13,9 @@ import {
   sequential
 } from '../../dist/lib/index.js'
 
-const rows = [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]]
+const rows = [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 35]]
 const hiddenSize = 32
-const layer = (adapterSize, activation = 'relu') => adapterLayer({ hiddenSize, adapterSize, activation })
+const layer = (adapterSize, size = hiddenSize) => adapterLayer({ hiddenSize: size, adapterSize })
 const behind = (make) => (module) => sequential(module, make())
 
 // [folder, model, surgery]
@@ -32,7 +32,7 @@ const cases = [
     (model) =>
       model.replaceModules(
         'transformer.h.*.attn',
-        behind(() => layer(5))
+        behind(() => layer(5, 8))
       )
   ],
   [
@@ -41,7 +41,7 @@ const cases = [
     (model) =>
       model.replaceModules(
         'distilbert.transformer.layer.*.ffn',
-        behind(() => layer(5))
+        behind(() => layer(5, 8))
       )
   ],
   [
@@ -82,7 +82,8 @@ const cases = [
   [
     'embeddings',
     'xlm-roberta-tiny',
-    (model) => model.replaceModule('roberta.embeddings.LayerNorm', (norm) => sequential(layer(2), norm, layer(3)))
+    (model) =>
+      model.replaceModule('roberta.embeddings.LayerNorm', (norm) => sequential(layer(2, 16), norm, layer(3, 16)))
   ],
   [
     'hierarchical',
