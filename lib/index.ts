@@ -1,4 +1,4 @@
-export { AdapterConfig, type AdapterConfigSource, ConfigUnion } from './config/adapter-config.js'
+export { AdapterConfig, type AdapterConfigSource, type AdapterOverrides, ConfigUnion } from './config/adapter-config.js'
 export type {
   BottleneckConfig,
   BottleneckOptions,
@@ -31,6 +31,14 @@ export type {
   RegressionHeadOptions,
   TaggingHeadOptions
 } from './config/head-config.js'
+export type {
+  AttnMatrix,
+  LoraConfig,
+  LoraInitWeights,
+  LoraOverrides,
+  MtlLoraConfig,
+  MtlLoraOverrides
+} from './config/lora-config.js'
 export type { ModelConfig } from './config/model-config.js'
 export {
   type AdapterLayerModule,

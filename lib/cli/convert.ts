@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { bottleneckFloatKeys } from '../config/bottleneck-config.js'
+import { adapterFloatKeys } from '../config/adapter-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { fileError, readJsonObject } from '../config/read-json.js'
 import { type AdapterFolder, readAdapterFolder } from '../exchange/adapter-folder.js'
@@ -109,7 +109,7 @@ function modernConfig({ folder, config }: AdapterFolder, name: string | null): s
   const json = readJsonObject(join(folder, adapterConfigFile), 'read the adapter folder')
   const { type: _, ...rest } = json
   const modern = 'version' in json ? json : { ...rest, config: config.toJSON(), version: 'adapters.1.2.0' }
-  return pythonJson({ ...modern, ...(name === null ? {} : { name }) }, { indent: 2, floatKeys: bottleneckFloatKeys })
+  return pythonJson({ ...modern, ...(name === null ? {} : { name }) }, { indent: 2, floatKeys: adapterFloatKeys })
 }
 
 async function convertFile(job: Job): Promise<string[]> {

@@ -1,9 +1,10 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { AdapterConfig } from '../config/adapter-config.js'
+import type { AdapterConfig, MethodConfig } from '../config/adapter-config.js'
 import { BottleneckConfig } from '../config/bottleneck-config.js'
 import { adapterConfigHash } from '../config/config-hash.js'
 import { headConfigToJson, labelNames } from '../config/head-config.js'
+import { LoraConfig, loraPlaces, MtlLoraConfig } from '../config/lora-config.js'
 import { modelConfigFromJson, modelConfigToJson } from '../config/model-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
@@ -152,23 +153,28 @@ function describeAdapter(config: AdapterConfig, hash: string): string[] {
     return [line, `  config hash   ${hash}`]
   }
   const parts = config.method === 'union' ? config.configs : [config]
-  const bare = new BottleneckConfig({
-    mhAdapter: true,
-    outputAdapter: true,
-    reductionFactor: 1,
-    nonLinearity: 'linear'
-  })
-  const plain = bare.toJSON()
-  const lines = parts.map((part) => {
+  return [...parts.map((part) => `  config        ${describePart(part)}`), `  config hash   ${hash}`]
+}
+
+function describePart(part: MethodConfig): string {
+  if (part.method === 'bottleneck') {
     const places = [part.mhAdapter && 'attention', part.outputAdapter && 'feed-forward'].filter(Boolean).join(' and ')
-    const told = ['mh_adapter', 'output_adapter']
-    const fields = Object.entries(part.toJSON()).filter(
-      ([key, value]) => !told.includes(key) && JSON.stringify(value) !== JSON.stringify(plain[key])
-    )
-    const list = fields.map(([key, value]) => `${key}=${JSON.stringify(value)}`).join(', ')
-    return `  config        bottleneck after ${places}: ${list}`
-  })
-  return [...lines, `  config hash   ${hash}`]
+    const bare = { mhAdapter: true, outputAdapter: true, reductionFactor: 1, nonLinearity: 'linear' } as const
+    const fields = otherFields(part, new BottleneckConfig(bare), ['mh_adapter', 'output_adapter'])
+    return `bottleneck after ${places}: ${fields}`
+  }
+  const told = ['selfattn_lora', 'attn_matrices', 'intermediate_lora', 'output_lora', 'r', 'alpha']
+  const bare = part.method === 'lora' ? new LoraConfig() : new MtlLoraConfig()
+  const fields = [`r=${part.r}`, `alpha=${part.alpha}`, otherFields(part, bare, told)].filter(Boolean).join(', ')
+  return `${part.method} at ${loraPlaces(part).join(', ')}: ${fields}`
+}
+
+function otherFields(part: MethodConfig, bare: MethodConfig, told: readonly string[]): string {
+  const plain = bare.toJSON()
+  const fields = Object.entries(part.toJSON()).filter(
+    ([key, value]) => !told.includes(key) && JSON.stringify(value) !== JSON.stringify(plain[key])
+  )
+  return fields.map(([key, value]) => `${key}=${JSON.stringify(value)}`).join(', ')
 }
 
 export async function run(argv: string[]): Promise<number> {

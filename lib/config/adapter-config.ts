@@ -5,9 +5,21 @@ import {
   type BottleneckJson,
   type BottleneckOptions,
   type BottleneckOverrides,
-  checkShorthandFields
+  bottleneckFields,
+  bottleneckFloatKeys
 } from './bottleneck-config.js'
 import * as check from './check.js'
+import {
+  LoraConfig,
+  type LoraJson,
+  type LoraOverrides,
+  loraFields,
+  loraFloatKeys,
+  MtlLoraConfig,
+  type MtlLoraJson,
+  type MtlLoraOverrides,
+  mtlLoraFields
+} from './lora-config.js'
 import { nearest } from './nearest.js'
 import { OutputAdapterConfig, type OutputAdapterOptions } from './output-adapter-config.js'
 import { type AdapterPreset, adapterPresets, isAdapterPreset } from './presets.js'
@@ -15,12 +27,15 @@ import { inFile, readJsonObject } from './read-json.js'
 import { parseShorthand, type ShorthandPart } from './shorthand.js'
 import { isUnsupportedMethod, refuseMethod, unsupportedNames } from './unsupported-methods.js'
 
-/** Two bottleneck adapters of one name at different places of a layer: `attn_bn[reduction_factor=8]|seq_bn`. Frozen. */
+/** One method. */
+export type MethodConfig = BottleneckConfig | LoraConfig | MtlLoraConfig
+
+/** Several methods under one name at different places of a layer: `lora[r=4]|seq_bn`. Frozen. */
 export class ConfigUnion {
   readonly method = 'union' as const
-  readonly configs: readonly BottleneckConfig[]
+  readonly configs: readonly MethodConfig[]
 
-  constructor(configs: readonly BottleneckConfig[]) {
+  constructor(configs: readonly MethodConfig[]) {
     if (configs.length === 0) throw check.rangeError('union', 'at least one config', configs)
     this.configs = Object.freeze([...configs])
     checkUnion(this.configs)
@@ -34,10 +49,16 @@ export class ConfigUnion {
 }
 
 /** Told apart by `method`. */
-export type AdapterConfig = BottleneckConfig | ConfigUnion | OutputAdapterConfig
+export type AdapterConfig = MethodConfig | ConfigUnion | OutputAdapterConfig
 
-/** A bottleneck's fields in snake_case, as JSON files hold them. */
-type ConfigJson = BottleneckJson & { readonly architecture?: string | null }
+/** Fields that replace those of a config. */
+export type AdapterOverrides = BottleneckOverrides | LoraOverrides | MtlLoraOverrides
+
+/** Numbers that are floats in Python, of any method. */
+export const adapterFloatKeys: ReadonlySet<string> = new Set([...bottleneckFloatKeys, ...loraFloatKeys])
+
+/** A method's fields in snake_case, as JSON files hold them. */
+type ConfigJson = (BottleneckJson & { readonly architecture?: string | null }) | LoraJson | MtlLoraJson
 interface UnionJson {
   readonly architecture: string
   readonly configs: readonly ConfigJson[]
@@ -63,7 +84,7 @@ export const AdapterConfig = Object.freeze({
 
 const operation = 'read the adapter config'
 
-function loadAdapterConfig(source: AdapterConfigSource, overrides: BottleneckOverrides = {}): AdapterConfig {
+function loadAdapterConfig(source: AdapterConfigSource, overrides: AdapterOverrides = {}): AdapterConfig {
   check.checkObject('overrides', overrides)
   const config = typeof source === 'string' ? fromString(source) : adapterConfigFromObject(source)
   if (Object.values(overrides).every((value) => value === undefined)) return config
@@ -71,8 +92,15 @@ function loadAdapterConfig(source: AdapterConfigSource, overrides: BottleneckOve
     throw check.valueError('overrides', 'a union has several configs; write the fields in the brackets of each part')
   }
   if (config.method === 'output') return config.replace(overrides as Partial<OutputAdapterOptions>)
-  return config.replace(overrides)
+  return replaced(config, overrides)
 }
+
+/** Each config checks by itself that the fields are its own. */
+function replaced(config: MethodConfig, changes: object): MethodConfig {
+  return (config.replace as (changes: object) => MethodConfig).call(config, changes)
+}
+
+const fieldTables = { bottleneck: bottleneckFields, lora: loraFields, mtl_lora: mtlLoraFields } as const
 
 /** Same order as the library's: a preset's name, a file that exists, a shorthand. */
 function fromString(text: string): AdapterConfig {
@@ -93,10 +121,11 @@ function isFile(path: string): boolean {
   return !path.includes('\0') && existsSync(path) && statSync(path).isFile()
 }
 
-function fromPart(part: ShorthandPart, text: string): BottleneckConfig {
+function fromPart(part: ShorthandPart, text: string): MethodConfig {
   if (isAdapterPreset(part.name)) {
-    checkShorthandFields(part.values)
-    return adapterPresets[part.name].replace(part.values as BottleneckOverrides)
+    const preset = adapterPresets[part.name]
+    fieldTables[preset.method].checkShorthand(part.values)
+    return replaced(preset, part.values)
   }
   if (isUnsupportedMethod(part.name)) refuseMethod(part.name, part.values)
   const names = [...Object.keys(adapterPresets), ...unsupportedNames]
@@ -108,8 +137,8 @@ function fromPart(part: ShorthandPart, text: string): BottleneckConfig {
 
 /** From an object that came from a file, so that nothing is known of it yet. */
 export function adapterConfigFromObject(source: unknown): AdapterConfig {
-  if (source instanceof BottleneckConfig || source instanceof ConfigUnion || source instanceof OutputAdapterConfig) {
-    return source
+  for (const known of [BottleneckConfig, LoraConfig, MtlLoraConfig, ConfigUnion, OutputAdapterConfig]) {
+    if (source instanceof known) return source
   }
   const object = check.checkObject('adapter config', source)
   // An adapter folder's file holds the config beside the model's name and version.
@@ -118,6 +147,8 @@ export function adapterConfigFromObject(source: unknown): AdapterConfig {
   if ('peft_type' in object) refusePeft(object['peft_type'])
   const { architecture = null, ...fields } = object
   if (architecture === null || architecture === 'bottleneck') return new BottleneckConfig(withoutLegacy(fields))
+  if (architecture === 'lora') return new LoraConfig(fields as LoraOverrides)
+  if (architecture === 'mtl_lora') return new MtlLoraConfig(fields as MtlLoraOverrides)
   if (architecture === 'union') return unionFromObject(fields)
   if (architecture === 'output_adapter') return OutputAdapterConfig.fromJSON(fields)
   if (typeof architecture === 'string' && isUnsupportedMethod(architecture)) refuseMethod(architecture, fields)
@@ -159,15 +190,21 @@ function refusePeft(type: unknown): never {
 }
 
 /** With leave_out only the model's depth can tell whether two parts meet in a layer, so the check waits for it. */
-function checkUnion(configs: readonly BottleneckConfig[]): void {
+function checkUnion(configs: readonly MethodConfig[]): void {
   configs.forEach((config, i) => {
     for (const other of configs.slice(0, i)) {
       if (config.leaveOut.length > 0 || other.leaveOut.length > 0) continue
-      const apart = config.mhAdapter !== other.mhAdapter && config.outputAdapter !== other.outputAdapter
-      if (apart) continue
-      const message =
-        'two parts put an adapter at the same place of a layer; their mhAdapter and outputAdapter must differ'
-      throw check.valueError('union', message)
+      if (config.method === 'bottleneck' && other.method === 'bottleneck') checkApart(config, other)
+      else if (config.method === other.method) {
+        const message = `two parts are both '${config.method}'; an adapter has one of a kind, so write one with all places`
+        throw check.valueError('union', message)
+      }
     }
   })
+}
+
+function checkApart(config: BottleneckConfig, other: BottleneckConfig): void {
+  if (config.mhAdapter !== other.mhAdapter && config.outputAdapter !== other.outputAdapter) return
+  const message = 'two parts put an adapter at the same place of a layer; their mhAdapter and outputAdapter must differ'
+  throw check.valueError('union', message)
 }

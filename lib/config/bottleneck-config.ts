@@ -1,8 +1,8 @@
 import { AdapterError } from '../native/errors.js'
 import { type NonLinearity, nonLinearities } from './activations.js'
-import { camelCase, isSnakeCase, type SnakeCase } from './case.js'
+import { camelCase, type SnakeCase } from './case.js'
 import * as check from './check.js'
-import { didYouMean } from './nearest.js'
+import { checkLayers, FieldTable } from './fields.js'
 
 /** One factor for all layers, or one a layer: `{ '0': 8, '11': 32, default: 16 }`. Above 0; below 1 it widens. */
 export type ReductionFactor = number | { readonly [layer: string]: number }
@@ -93,13 +93,12 @@ export class BottleneckConfig {
 
   /** A new config with some fields changed. */
   replace(changes: BottleneckOverrides): BottleneckConfig {
-    return new BottleneckConfig({ ...this.fields(), ...presentFields(changes) } as BottleneckOptions)
+    return new BottleneckConfig({ ...this.fields(), ...bottleneckFields.present(changes) } as BottleneckOptions)
   }
 
   /** The adapter library's dict: snake_case, every field, as `adapter_config.json` holds it. */
   toJSON(): Record<string, unknown> {
-    const fields = this.fields()
-    return Object.fromEntries(bottleneckKeys.map((key) => [key, fields[camelCase(key) as BottleneckField]]))
+    return bottleneckFields.toJSON(this)
   }
 
   private fields(): BottleneckFields {
@@ -160,7 +159,7 @@ const defaults: Readonly<Omit<BottleneckFields, RequiredField>> = Object.freeze(
 })
 
 /** The library's keys. Two of them keep a capital letter, so they are listed and not derived. */
-export const bottleneckKeys: readonly string[] = Object.freeze([
+const bottleneckKeys: readonly string[] = Object.freeze([
   ...['mh_adapter', 'output_adapter', 'reduction_factor', 'non_linearity', 'original_ln_before', 'original_ln_after'],
   ...['ln_before', 'ln_after', 'init_weights', 'init_weights_seed', 'is_parallel', 'scaling', 'use_gating'],
   ...['residual_before_ln', 'adapter_residual_before_ln', 'inv_adapter', 'inv_adapter_reduction_factor'],
@@ -177,82 +176,50 @@ export const bottleneckFloatKeys: ReadonlySet<string> = new Set([
   'stochastic_depth'
 ])
 
-const fieldByName = new Map<string, BottleneckField>(
-  bottleneckKeys.flatMap((key) => {
-    const field = camelCase(key) as BottleneckField
-    return [
-      [key, field],
-      [field, field]
-    ]
-  })
+export const bottleneckFields = new FieldTable<BottleneckFields>(
+  bottleneckKeys,
+  camelCase,
+  {
+    mhAdapter: check.checkBoolean,
+    outputAdapter: check.checkBoolean,
+    reductionFactor: checkReductionFactor,
+    // The library lower-cases it, so `ReLU` in an old folder is `relu`.
+    nonLinearity: (name, value) => check.checkOneOf(name, check.checkString(name, value).toLowerCase(), nonLinearities),
+    originalLnBefore: check.checkBoolean,
+    originalLnAfter: check.checkBoolean,
+    lnBefore: check.checkBoolean,
+    lnAfter: check.checkBoolean,
+    initWeights: (name, value) => check.checkOneOf(name, value, initWeights),
+    initWeightsSeed: (name, value) => (value === null ? null : check.checkInteger(name, value, 0)),
+    isParallel: check.checkBoolean,
+    scaling: checkScaling,
+    useGating: check.checkBoolean,
+    residualBeforeLn: checkResidual,
+    adapterResidualBeforeLn: check.checkBoolean,
+    invAdapter: (name, value) => (value === null ? null : check.checkOneOf(name, value, ['nice', 'glow'])),
+    invAdapterReductionFactor: (name, value) => (value === null ? null : check.checkNumber(name, value, { above: 0 })),
+    crossAdapter: check.checkBoolean,
+    leaveOut: checkLayers,
+    dropout: (name, value) => check.checkNumber(name, value, { from: 0, to: 1 }),
+    phmLayer: check.checkBoolean,
+    phmDim: check.checkPositiveInteger,
+    factorizedPhmW: check.checkBoolean,
+    sharedWPhm: check.checkBoolean,
+    sharedPhmRule: check.checkBoolean,
+    factorizedPhmRule: check.checkBoolean,
+    phmCInit: (name, value) => check.checkOneOf(name, value, ['normal', 'uniform']),
+    phmInitRange: (name, value) => check.checkNumber(name, value, { from: 0 }),
+    learnPhm: check.checkBoolean,
+    hypercomplexNonlinearity: check.checkString,
+    phmRank: check.checkPositiveInteger,
+    phmBias: check.checkBoolean,
+    stochasticDepth: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 })
+  },
+  defaults
 )
 
-const rules: { readonly [K in BottleneckField]: (name: string, value: unknown) => BottleneckFields[K] } = {
-  mhAdapter: check.checkBoolean,
-  outputAdapter: check.checkBoolean,
-  reductionFactor: checkReductionFactor,
-  // The library lower-cases it, so `ReLU` in an old folder is `relu`.
-  nonLinearity: (name, value) => check.checkOneOf(name, check.checkString(name, value).toLowerCase(), nonLinearities),
-  originalLnBefore: check.checkBoolean,
-  originalLnAfter: check.checkBoolean,
-  lnBefore: check.checkBoolean,
-  lnAfter: check.checkBoolean,
-  initWeights: (name, value) => check.checkOneOf(name, value, initWeights),
-  initWeightsSeed: (name, value) => (value === null ? null : check.checkInteger(name, value, 0)),
-  isParallel: check.checkBoolean,
-  scaling: checkScaling,
-  useGating: check.checkBoolean,
-  residualBeforeLn: checkResidual,
-  adapterResidualBeforeLn: check.checkBoolean,
-  invAdapter: (name, value) => (value === null ? null : check.checkOneOf(name, value, ['nice', 'glow'])),
-  invAdapterReductionFactor: (name, value) => (value === null ? null : check.checkNumber(name, value, { above: 0 })),
-  crossAdapter: check.checkBoolean,
-  leaveOut: checkLayers,
-  dropout: (name, value) => check.checkNumber(name, value, { from: 0, to: 1 }),
-  phmLayer: check.checkBoolean,
-  phmDim: check.checkPositiveInteger,
-  factorizedPhmW: check.checkBoolean,
-  sharedWPhm: check.checkBoolean,
-  sharedPhmRule: check.checkBoolean,
-  factorizedPhmRule: check.checkBoolean,
-  phmCInit: (name, value) => check.checkOneOf(name, value, ['normal', 'uniform']),
-  phmInitRange: (name, value) => check.checkNumber(name, value, { from: 0 }),
-  learnPhm: check.checkBoolean,
-  hypercomplexNonlinearity: check.checkString,
-  phmRank: check.checkPositiveInteger,
-  phmBias: check.checkBoolean,
-  stochasticDepth: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 })
-}
-
-/** The fields that are given, under their camelCase names, checked one by one. */
-export function presentFields(given: object): BottleneckOverrides {
-  const fields = new Map<BottleneckField, unknown>()
-  for (const [key, value] of Object.entries(given)) {
-    const field = fieldByName.get(key)
-    if (field === undefined) throw unknownField(key, isSnakeCase(Object.keys(given)))
-    if (value === undefined || (value === null && !nullable(field))) continue
-    if (fields.has(field)) throw check.valueError('adapter config', `'${field}' is given in two spellings`)
-    fields.set(field, rules[field](key, value))
-  }
-  return Object.fromEntries(fields)
-}
-
-/** The fields of a shorthand are spelled as in files. */
-export function checkShorthandFields(given: object): void {
-  for (const key of Object.keys(given)) if (!fieldByName.has(key)) throw unknownField(key, true)
-}
-
-function unknownField(key: string, snake: boolean): TypeError {
-  const known = snake ? bottleneckKeys : new Set(fieldByName.values())
-  return check.valueError('adapter config', `unknown field '${key}'.${didYouMean(key, known)}`)
-}
-
-function nullable(field: BottleneckField): boolean {
-  return field in defaults && defaults[field as keyof typeof defaults] === null
-}
-
 function checkFields(given: Record<string, unknown>): BottleneckFields {
-  const fields = { ...defaults, ...presentFields(given) }
+  const fields = bottleneckFields.read(given)
   const missing = (['mhAdapter', 'outputAdapter', 'reductionFactor', 'nonLinearity'] as const).filter(
     (field) => fields[field] === undefined
   )
@@ -289,11 +256,6 @@ function checkResidual(name: string, value: unknown): ResidualBeforeLn {
   if (typeof value === 'boolean') return value
   if (typeof value !== 'string') throw check.typeError(name, "true, false or 'post_add'", value)
   return check.checkOneOf(name, value, ['post_add'])
-}
-
-function checkLayers(name: string, value: unknown): readonly number[] {
-  const layers = check.checkArray(name, value).map((layer, i) => check.checkInteger(`${name}[${i}]`, layer, 0))
-  return Object.freeze([...new Set(layers)])
 }
 
 function refuseUnbuilt(config: BottleneckConfig): void {

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { AdapterConfig } from './adapter-config.js'
-import { bottleneckFloatKeys } from './bottleneck-config.js'
+import { type AdapterConfig, adapterFloatKeys } from './adapter-config.js'
 import { isPlainObject } from './check.js'
 import { pythonJson } from './python-json.js'
 
@@ -28,7 +27,7 @@ export function adapterConfigHash(config: AdapterConfig, length = 16): string {
   const fields = config.method === 'union' ? unionFields(config.configs.map((part) => part.toJSON())) : config.toJSON()
   const kept = Object.entries(withoutFalsy(fields)).filter(([key, value]) => ignoredDefaults[key] !== value)
   // A union's fields are named '0.scaling', '1.dropout', …: floats there as well.
-  const floatKeys = new Set(Object.keys(fields).filter((key) => bottleneckFloatKeys.has(key.replace(/^\d+\./, ''))))
+  const floatKeys = new Set(Object.keys(fields).filter((key) => adapterFloatKeys.has(key.replace(/^\d+\./, ''))))
   const text = pythonJson(Object.fromEntries(kept), { floatKeys })
   return createHash('sha1').update(text).digest('hex').slice(0, length)
 }

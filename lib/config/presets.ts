@@ -1,4 +1,5 @@
 import { BottleneckConfig, type BottleneckOptions } from './bottleneck-config.js'
+import { LoraConfig, MtlLoraConfig } from './lora-config.js'
 
 const sequential: BottleneckOptions = {
   originalLnBefore: true,
@@ -50,6 +51,22 @@ const adapterPlus = new BottleneckConfig({
   reductionFactor: 96
 })
 
+/** Hu et al. 2021, https://arxiv.org/abs/2106.09685. */
+const lora = new LoraConfig()
+
+/** Liu et al. 2022, https://arxiv.org/abs/2205.05638: (IA)³. */
+const ia3 = new LoraConfig({
+  intermediateLora: true,
+  r: 1,
+  alpha: 1,
+  attnMatrices: ['k', 'v'],
+  compositionMode: 'scale',
+  initWeights: 'ia3'
+})
+
+/** Kopiczko et al. 2024, https://arxiv.org/abs/2310.11454. */
+const vera = new LoraConfig({ veraD: 0.1, veraB: 0, initWeights: 'vera' })
+
 /**
  * Named configs. The library's names and its old ones; `attn_bn` and `adapter_plus`, which it has no name for; and the
  * four places by their plain names: after_ffn, after_attention, both, parallel.
@@ -65,6 +82,14 @@ export const adapterPresets = Object.freeze({
   houlsby: doubleSeqBn,
   parallel: parBn,
   scaled_parallel: scaledParBn,
+  lora,
+  ia3,
+  vera,
+  /** Liu et al. 2024, https://arxiv.org/abs/2402.09353. */
+  dora: new LoraConfig({ useDora: true }),
+  dvora: vera.replace({ useDora: true }),
+  /** Yang et al. 2024, https://arxiv.org/abs/2410.09437. */
+  mtl_lora: new MtlLoraConfig(),
   after_ffn: seqBn,
   after_attention: attnBn,
   both: doubleSeqBn

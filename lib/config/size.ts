@@ -3,12 +3,15 @@ import { activationParameters } from './activations.js'
 import type { AdapterConfig } from './adapter-config.js'
 import type { BottleneckConfig } from './bottleneck-config.js'
 import { checkOneOf, checkPositiveInteger, valueError } from './check.js'
+import { countLora, nativeLoraConfig } from './lora-size.js'
 import type { OutputAdapterConfig } from './output-adapter-config.js'
 
 /** What of a model decides the sizes of an adapter. */
 export interface ModelShape {
   readonly hiddenSize: number
   readonly numHiddenLayers: number
+  /** Read for adapters inside the feed-forward block. */
+  readonly intermediateSize?: number | undefined
 }
 
 /** Width of an adapter's inside in one layer: hidden size ÷ reduction factor, rounded down as Python's `//`, at least 1. */
@@ -35,11 +38,13 @@ export function bottleneckSizes(config: BottleneckConfig, { hiddenSize, numHidde
   )
 }
 
-/** Numbers that an adapter adds to a model and trains. */
+/** Numbers that an adapter adds to a model. All of them train, but for VeRA's frozen A and B. */
 export function countAdapterParameters(config: AdapterConfig, shape: ModelShape): number {
   if (config.method === 'output') return countOutputAdapter(config, shape.hiddenSize)
   const configs = config.method === 'union' ? config.configs : [config]
-  return configs.reduce((total, part) => total + countBottleneck(part, shape), 0)
+  return configs.reduce((total, part) => {
+    return total + (part.method === 'bottleneck' ? countBottleneck(part, shape) : countLora(part, shape))
+  }, 0)
 }
 
 function countOutputAdapter({ adapterSize, activation }: OutputAdapterConfig, hidden: number): number {
@@ -75,6 +80,7 @@ export function chooseAdapterSize(hiddenSize: number, complexity: TaskComplexity
 /** The config as the core takes it: the sizes worked out for each layer of this model. */
 export function nativeBottleneckConfig(config: BottleneckConfig, shape: ModelShape): NativeBottleneckConfig {
   return {
+    method: 'bottleneck',
     mh_adapter: config.mhAdapter,
     output_adapter: config.outputAdapter,
     bottleneck_sizes: bottleneckSizes(config, shape),
@@ -101,5 +107,7 @@ export function nativeAdapterConfigs(config: AdapterConfig, shape: ModelShape): 
     return [{ method: 'output', adapter_size: config.adapterSize, activation: config.activation }]
   }
   const parts = config.method === 'union' ? config.configs : [config]
-  return parts.map((part) => nativeBottleneckConfig(part, shape))
+  return parts.map((part) => {
+    return part.method === 'bottleneck' ? nativeBottleneckConfig(part, shape) : nativeLoraConfig(part, shape)
+  })
 }

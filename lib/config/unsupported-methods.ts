@@ -9,14 +9,6 @@ interface Method {
   readonly fields: readonly string[]
 }
 
-const lora: Method = {
-  title: 'LoRA',
-  fields: [
-    ...['selfattn_lora', 'intermediate_lora', 'output_lora', 'leave_out', 'r', 'alpha', 'dropout', 'attn_matrices'],
-    ...['composition_mode', 'init_weights', 'init_weights_seed', 'use_gating', 'use_dora', 'vera_d', 'vera_b', 'dtype']
-  ]
-}
-
 const prefixTuning: Method = {
   title: 'prefix tuning',
   fields: [
@@ -38,19 +30,8 @@ const reft: Method = {
   ]
 }
 
-const mtlLora: Method = {
-  title: 'MTL-LoRA',
-  fields: [...lora.fields, 'n_up_projection', 'task_specific_matrix_type', 'weights_sharpness']
-}
-
 /** By preset name; the `architecture` values of saved configs are among them. No `fields`: any field is taken. */
 const methods: Readonly<Record<string, Method | string>> = {
-  lora,
-  ia3: lora,
-  vera: lora,
-  dora: lora,
-  dvora: lora,
-  mtl_lora: mtlLora,
   prefix_tuning: prefixTuning,
   prefix_tuning_flat: prefixTuning,
   prompt_tuning: promptTuning,
@@ -89,7 +70,7 @@ export function refuseMethod(name: string, values: Readonly<Record<string, unkno
     'read the adapter config',
     `the method '${name}' (${title}) is not supported`,
     {
-      expected: 'a bottleneck adapter',
+      expected: 'a bottleneck adapter, LoRA or one of its kin',
       hint: `These work: ${Object.keys(adapterPresets).join(', ')}.`
     }
   )

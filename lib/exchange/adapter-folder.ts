@@ -65,7 +65,7 @@ export function readAdapterFolder(folder: string, withHead = true): AdapterFolde
 function adapterFields(json: Readonly<Record<string, unknown>>) {
   if ('peft_type' in json) adapterConfigFromObject(json)
   const name = check.checkNonEmptyString('name', json['name'])
-  const config = adapterConfigFromObject(withoutUnusedInvertible(json))
+  const config = adapterConfigFromObject(withTrainedAlpha(withoutUnusedInvertible(json), json['version']))
   return { name, config, model: modelNote(json), version: optionalString('version', json['version']) }
 }
 
@@ -108,12 +108,22 @@ function withModernNames(json: Readonly<Record<string, unknown>>): Readonly<Reco
  * Task adapters of old releases name an invertible adapter that they never had: the config was shared with the language
  * adapters. One that has the weights after all fails when they are loaded, as keys that nobody expects.
  */
-function withoutUnusedInvertible(json: Readonly<Record<string, unknown>>): object {
+function withoutUnusedInvertible(json: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const config = check.checkObject('config', json['config'])
   const restored = withOwnInit(config, json)
   if (json['type'] !== 'text_task') return restored
   const { invertible_adapter: _, ...rest } = restored
   return { ...rest, inv_adapter: null, inv_adapter_reduction_factor: null }
+}
+
+/**
+ * Releases of the library before 1.1.0 left alpha out of LoRA's sum: what they trained is what alpha = r computes
+ * (adapter-hub/adapters, pull request 770).
+ */
+function withTrainedAlpha(config: Readonly<Record<string, unknown>>, version: unknown): object {
+  const [, major = '1', minor = '1'] = /^adapters\.(\d+)\.(\d+)/.exec(String(version ?? '')) ?? []
+  if (Number(major) > 1 || (Number(major) === 1 && Number(minor) > 0)) return config
+  return config['architecture'] === 'lora' ? { ...config, alpha: config['r'] } : config
 }
 
 /** `zeros` is an init of ours: the folder names one that Python knows, and beside it the true one. */

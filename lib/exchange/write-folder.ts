@@ -1,7 +1,6 @@
 import { closeSync, fsyncSync, mkdirSync, mkdtempSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { AdapterConfig } from '../config/adapter-config.js'
-import { bottleneckFloatKeys } from '../config/bottleneck-config.js'
+import { type AdapterConfig, adapterFloatKeys } from '../config/adapter-config.js'
 import { checkNonEmptyString, valueError } from '../config/check.js'
 import { type HeadConfig, headConfigToJson } from '../config/head-config.js'
 import type { ModelConfig } from '../config/model-config.js'
@@ -127,7 +126,7 @@ export function adapterJson(name: string, config: AdapterConfig, model: ModelCon
   const fields = { config: withKnownInit(json), name, ...modelFields(model) }
   const init = initWeights(json)
   const ownInit = [init].flat().includes('zeros') ? { torch_adapters: { init_weights: init } } : {}
-  return pythonJson({ ...fields, ...ownInit }, { indent: 2, floatKeys: bottleneckFloatKeys })
+  return pythonJson({ ...fields, ...ownInit }, { indent: 2, floatKeys: adapterFloatKeys })
 }
 
 /** Of a union: one for each of its configs. */

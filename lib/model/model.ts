@@ -53,6 +53,7 @@ export class Model extends TextWriter {
   #active: AdapterSetup = null
   #activeHead: string | null = null
   #trains: NativeTrainable = nothing
+  #merged: string | null = null
   #holder: string | null = null
   #disposed = false
 
@@ -101,6 +102,31 @@ export class Model extends TextWriter {
   /** The names and configs of all adapters. */
   get adapters(): ReadonlyMap<string, AdapterConfig> {
     return this.#adapters
+  }
+
+  /**
+   * Puts LoRA, IA³ or one of their kin into the base model's weights: every row passes through it at no cost, and others run
+   * on top of it. It is then no longer active, and cannot run besides. The base model cannot train meanwhile; savePretrained
+   * writes it with the adapter inside.
+   */
+  mergeAdapter(name: string): void {
+    this.configurable('mergeAdapter')
+    checkKnown('mergeAdapter', name, new Set(this.#adapters.keys()))
+    nativeCall(() => this.#native.mergeAdapter(name))
+    this.#merged = name
+    if (setupNames(this.#active, this.known).includes(name)) this.#active = null
+  }
+
+  /** Takes the merged adapter out again: every bit of the base model is as before. */
+  resetAdapter(): void {
+    this.configurable('resetAdapter')
+    nativeCall(() => this.#native.resetAdapter())
+    this.#merged = null
+  }
+
+  /** The adapter that mergeAdapter put into the base model. */
+  get mergedAdapter(): string | null {
+    return this.#merged
   }
 
   /**

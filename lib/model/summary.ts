@@ -5,6 +5,7 @@ import type { ParameterInfo } from '../native/types.js'
 export interface AdapterSummary {
   readonly name: string
   readonly architecture: AdapterConfig['method']
+  /** All of its numbers; of VeRA the frozen ones, too. */
   readonly parameters: number
   /** Share of the base model's parameters, in percent. */
   readonly percent: number
@@ -28,8 +29,11 @@ export function countParameters(parameters: readonly ParameterInfo[]): number {
 
 type Named = Pick<ParameterInfo, 'name' | 'part'>
 
+/** PyTorch's names for what holds adapters by their names. */
+const adapterContainers = ['adapters', 'loras', 'shared_parameters'] as const
+
 export const isAdapterParameter = ({ name, part }: Named, adapter: string): boolean =>
-  part === 'adapter' && `.${name}`.includes(`.adapters.${adapter}.`)
+  part === 'adapter' && adapterContainers.some((container) => `.${name}`.includes(`.${container}.${adapter}.`))
 
 export const isFusionParameter = ({ name, part }: Named, fusion: string): boolean =>
   part === 'fusion' && name.includes(`.adapter_fusion_layer.${fusion}.`)

@@ -85,6 +85,7 @@ export interface NativeModelConfig {
 
 /** Snake case, as AdapterHub's adapter_config.json spells it; every field is present. */
 export interface NativeBottleneckConfig {
+  readonly method: 'bottleneck'
   readonly mh_adapter: boolean
   readonly output_adapter: boolean
   /** Bottleneck size for each layer, 0 where the layer has no adapter. Computed in TypeScript from reduction_factor and leave_out. */
@@ -105,6 +106,34 @@ export interface NativeBottleneckConfig {
   readonly stochastic_depth: number
 }
 
+/** LoRA and its kin; every field is present. */
+export interface NativeLoraConfig {
+  readonly method: 'lora'
+  readonly query: boolean
+  readonly key: boolean
+  readonly value: boolean
+  /** The two layers of the feed-forward block. */
+  readonly intermediate: boolean
+  readonly output: boolean
+  /** For each layer, 0 where the layer has no adapter. */
+  readonly ranks: number[]
+  readonly alpha: number
+  readonly dropout: number
+  /** IA³ */
+  readonly scales: boolean
+  readonly init_weights: 'lora' | 'bert' | 'ia3' | 'vera'
+  readonly init_weights_seed: number | null
+  readonly use_gating: boolean
+  readonly use_dora: boolean
+  readonly vera_d: number | null
+  readonly vera_b: number | null
+  readonly mtl: {
+    readonly up_projections: number
+    readonly linear: boolean
+    readonly weights_sharpness: number
+  } | null
+}
+
 /** An adapter layer on the last hidden state. */
 export interface NativeOutputAdapterConfig {
   readonly method: 'output'
@@ -112,7 +141,7 @@ export interface NativeOutputAdapterConfig {
   readonly activation: string
 }
 
-export type NativeAdapterConfig = NativeBottleneckConfig | NativeOutputAdapterConfig
+export type NativeAdapterConfig = NativeBottleneckConfig | NativeLoraConfig | NativeOutputAdapterConfig
 
 export interface NativeHeadConfig {
   readonly head_type: 'classification' | 'multilabel_classification' | 'tagging' | 'masked_lm' | 'causal_lm'
@@ -230,6 +259,9 @@ export interface NativeModel {
    */
   addAdapter(name: string, configs: readonly NativeAdapterConfig[], seed: number, replace?: boolean): void
   deleteAdapter(name: string): void
+  /** Puts an adapter's change of weights into the base model, and takes it out again bit for bit. */
+  mergeAdapter(name: string): void
+  resetAdapter(): void
   /** AdapterFusion at every place where one of the adapters, all of them bottlenecks, stands. */
   addFusion(
     name: string,

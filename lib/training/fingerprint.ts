@@ -37,6 +37,7 @@ export async function fingerprint(model: Model, args: TrainingArguments, data: E
     head: { name, ...config, ...label },
     model: modelDigest(model),
     ...(model.replacements.length > 0 && { surgery: surgeryToJson(model.replacements) }),
+    ...(model.mergedAdapter === null ? {} : { merged: model.mergedAdapter }),
     rows: data.length,
     data: await dataDigest(data)
   }

@@ -92,6 +92,14 @@ ModelConfig to_model_config(const Napi::Object& object) {
   return c;
 }
 
+namespace {
+
+std::optional<uint64_t> seed_of(const Napi::Object& object) {
+  auto seed = object.Get("init_weights_seed");
+  if (!present(seed)) return std::nullopt;
+  return static_cast<uint64_t>(seed.As<Napi::Number>().Int64Value());
+}
+
 BottleneckConfig to_bottleneck_config(const Napi::Object& object) {
   BottleneckConfig c;
   c.mh_adapter = boolean(object, "mh_adapter");
@@ -108,9 +116,7 @@ BottleneckConfig to_bottleneck_config(const Napi::Object& object) {
                                         {"houlsby", AdapterInit::houlsby},
                                         {"zeros", AdapterInit::zeros}},
                                        "init_weights");
-  if (auto seed = object.Get("init_weights_seed"); present(seed)) {
-    c.init_weights_seed = static_cast<uint64_t>(seed.As<Napi::Number>().Int64Value());
-  }
+  c.init_weights_seed = seed_of(object);
   c.is_parallel = boolean(object, "is_parallel");
   if (auto scaling = object.Get("scaling"); scaling.IsNumber()) {
     c.scaling_value = scaling.As<Napi::Number>().DoubleValue();
@@ -134,6 +140,45 @@ BottleneckConfig to_bottleneck_config(const Napi::Object& object) {
 OutputAdapterConfig to_output_adapter_config(const Napi::Object& object) {
   return {object.Get("adapter_size").As<Napi::Number>().Int64Value(),
           object.Get("activation").As<Napi::String>().Utf8Value(), std::nullopt};
+}
+
+LoraConfig to_lora_config(const Napi::Object& object) {
+  LoraConfig c;
+  c.query = boolean(object, "query");
+  c.key = boolean(object, "key");
+  c.value = boolean(object, "value");
+  c.intermediate = boolean(object, "intermediate");
+  c.output = boolean(object, "output");
+  c.ranks = to_shape(object.Get("ranks"));
+  c.alpha = number(object, "alpha");
+  c.dropout = number(object, "dropout");
+  c.scales = boolean(object, "scales");
+  c.init_weights = choose<LoraInit>(
+      string(object, "init_weights"),
+      {{"lora", LoraInit::lora}, {"bert", LoraInit::bert}, {"ia3", LoraInit::ia3}, {"vera", LoraInit::vera}},
+      "init_weights");
+  c.init_weights_seed = seed_of(object);
+  c.use_gating = boolean(object, "use_gating");
+  c.use_dora = boolean(object, "use_dora");
+  if (present(object.Get("vera_d"))) {
+    c.vera_d = number(object, "vera_d");
+    c.vera_b = number(object, "vera_b");
+  }
+  if (auto mtl = object.Get("mtl"); present(mtl)) {
+    auto fields = mtl.As<Napi::Object>();
+    c.mtl = MtlLoraConfig{integer(fields, "up_projections"), boolean(fields, "linear"),
+                          number(fields, "weights_sharpness")};
+  }
+  return c;
+}
+
+}  // namespace
+
+AdapterConfig to_adapter_config(const Napi::Object& object) {
+  const auto method = string(object, "method");
+  if (method == "lora") return to_lora_config(object);
+  if (method == "output") return to_output_adapter_config(object);
+  return to_bottleneck_config(object);
 }
 
 HeadConfig to_head_config(const Napi::Object& object) {

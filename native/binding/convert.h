@@ -12,8 +12,7 @@
 namespace ta::binding {
 
 ModelConfig to_model_config(const Napi::Object& object);
-BottleneckConfig to_bottleneck_config(const Napi::Object& object);
-OutputAdapterConfig to_output_adapter_config(const Napi::Object& object);
+AdapterConfig to_adapter_config(const Napi::Object& object);
 FusionConfig to_fusion_config(const Napi::Object& object);
 HeadConfig to_head_config(const Napi::Object& object);
 TrainerOptions to_trainer_options(const Napi::Object& object);

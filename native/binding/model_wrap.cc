@@ -126,6 +126,8 @@ Napi::Function ModelWrap::define(Napi::Env env) {
                       InstanceMethod<&W::init_weights>("initWeights"),
                       InstanceMethod<&W::add_adapter>("addAdapter"),
                       InstanceMethod<&W::delete_adapter>("deleteAdapter"),
+                      InstanceMethod<&W::merge_adapter>("mergeAdapter"),
+                      InstanceMethod<&W::reset_adapter>("resetAdapter"),
                       InstanceMethod<&W::add_fusion>("addFusion"),
                       InstanceMethod<&W::delete_fusion>("deleteFusion"),
                       InstanceMethod<&W::fusion_temperature>("fusionTemperature"),

@@ -9,14 +9,7 @@ Napi::Value ModelWrap::add_adapter(const Napi::CallbackInfo& info) {
   auto configs = guarded(info.Env(), [&] {
     auto array = info[1].As<Napi::Array>();
     std::vector<AdapterConfig> result;
-    for (uint32_t i = 0; i < array.Length(); ++i) {
-      auto object = array.Get(i).As<Napi::Object>();
-      if (object.Has("method")) {
-        result.push_back(to_output_adapter_config(object));
-      } else {
-        result.push_back(to_bottleneck_config(object));
-      }
-    }
+    for (uint32_t i = 0; i < array.Length(); ++i) result.push_back(to_adapter_config(array.Get(i).As<Napi::Object>()));
     return result;
   });
   return sync(info, [name = text_of(info, 0), configs, seed = info[2].As<Napi::Number>().Int64Value(),
@@ -28,6 +21,14 @@ Napi::Value ModelWrap::add_adapter(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelWrap::delete_adapter(const Napi::CallbackInfo& info) {
   return sync(info, [name = text_of(info, 0)](ModelState& s) { return s.model.delete_adapter(name), Done{}; });
+}
+
+Napi::Value ModelWrap::merge_adapter(const Napi::CallbackInfo& info) {
+  return sync(info, [name = text_of(info, 0)](ModelState& s) { return s.model.merge_adapter(name), Done{}; });
+}
+
+Napi::Value ModelWrap::reset_adapter(const Napi::CallbackInfo& info) {
+  return sync(info, [](ModelState& s) { return s.model.reset_adapter(), Done{}; });
 }
 
 Napi::Value ModelWrap::add_fusion(const Napi::CallbackInfo& info) {

@@ -225,7 +225,8 @@ TEST(bottlenecks_of_one_form_in_one_node_are_the_modules) {
       auto b = with_values(std::make_shared<Bottleneck>(c.hidden, 3, config), random);
       std::vector<at::Tensor*> trained;
       for (const auto& adapter : {a, b}) {
-        for (auto* parameter : {&adapter->down->weight, &adapter->down->bias, &adapter->up->weight, &adapter->up->bias}) {
+        for (auto* parameter :
+             {&adapter->down->weight, &adapter->down->bias, &adapter->up->weight, &adapter->up->bias}) {
           parameter->requires_grad_(true);
           trained.push_back(parameter);
         }
@@ -290,7 +291,10 @@ TEST(a_plain_bottleneck_in_one_node_is_the_module) {
                                             &adapter->up->bias};
         for (auto* parameter : trained) parameter->requires_grad_(true);
         compare(
-            {h, r}, trained, random, [&](const auto& v) { return bottleneck_site(v[0], v[1], {{v[0].size(0), adapter.get()}}, *norm); },
+            {h, r}, trained, random,
+            [&](const auto& v) {
+              return bottleneck_site(v[0], v[1], {{v[0].size(0), adapter.get()}}, *norm);
+            },
             [&](const auto& v) {
               auto o = adapter->forward(v[0], v[1], norm.get(), rows, nullptr);
               return config.original_ln_after ? norm->forward(o + v[1]) : o;

@@ -1,9 +1,10 @@
 import { join } from 'node:path'
 import test from 'ava'
-import { compositionFromJson } from '../../lib/config/composition.js'
+import type { CompositionBlock } from '../../lib/config/composition.js'
 import { headConfigFromJson } from '../../lib/config/head-config.js'
 import { type AdapterConfigSource, AutoModel, type Model } from '../../lib/index.js'
 import { checkForward, checkGradients } from './support/check-case.js'
+import { type Setup, setupFrom, setupNames } from './support/compositions.js'
 import { type Case, fixtures, Group, type JsonObject } from './support/fixtures.js'
 import { scalar, Worst } from './support/worst.js'
 
@@ -11,18 +12,6 @@ interface Composed extends Omit<Case, 'adapter'> {
   readonly setup: JsonObject
   readonly adapters: { readonly [name: string]: AdapterConfigSource }
   readonly fusion?: { readonly name: string; readonly config: JsonObject }
-}
-
-/** The fixture's own form: children are names, null or blocks. */
-function toSetup(json: JsonObject): ReturnType<typeof compositionFromJson> {
-  const dict = (node: JsonObject): JsonObject => {
-    const { type, children, ...kwargs } = node
-    const list = (children as (string | null | JsonObject)[]).map((child) =>
-      typeof child === 'object' && child !== null ? dict(child) : { type: 'single', children: [child] }
-    )
-    return { type, children: list, kwargs }
-  }
-  return compositionFromJson(dict(json))
 }
 
 async function open(one: Composed, group: Group<Composed>): Promise<Model> {
@@ -33,7 +22,7 @@ async function open(one: Composed, group: Group<Composed>): Promise<Model> {
   }
   if (one.head) model.addHead(one.head.name, headConfigFromJson(one.head.config))
   if (one.weights) model.loadStateDict(group.tensors(one.weights))
-  const setup = toSetup(one.setup)
+  const setup = setupFrom(one.setup) as CompositionBlock
   if (one.fusion) model.trainAdapterFusion(setup, { unfreezeAdapters: true })
   else model.trainAdapter(setup)
   return model
@@ -42,14 +31,8 @@ async function open(one: Composed, group: Group<Composed>): Promise<Model> {
 /** The adapters of the Fuse block. */
 function fusedNames(node: unknown): string[] {
   if (typeof node !== 'object' || node === null) return []
-  const { type, children } = node as { type: string; children: unknown[] }
-  return type === 'Fuse' ? names(node) : children.flatMap(fusedNames)
-}
-
-function names(node: unknown): string[] {
-  if (typeof node === 'string') return [node]
-  if (typeof node !== 'object' || node === null) return []
-  return (node as { children: unknown[] }).children.flatMap(names)
+  const { type, children } = node as { type: string; children: Setup[] }
+  return type === 'Fuse' ? setupNames(children) : children.flatMap(fusedNames)
 }
 
 test('compositions give the values of the formulas, forward and gradients', async (t) => {

@@ -50,6 +50,20 @@ const written = [
     (model) => model.addMultiLabelClassificationHead('a', { numLabels: 5 }),
     'safetensors'
   ],
+  [
+    'bert-lora',
+    'bert-tiny',
+    "lora[r=4, alpha=6, attn_matrices=['q', 'k', 'v'], intermediate_lora=True, output_lora=True]",
+    classification,
+    'safetensors'
+  ],
+  ['bert-lora-gate', 'bert-tiny', 'lora[use_gating=True]', classification, 'bin'],
+  ['roberta-ia3', 'roberta-tiny', 'ia3', classification, 'safetensors'],
+  ['bert-dora', 'bert-tiny', 'dora[r=4, leave_out=[1]]', classification, 'bin'],
+  ['xlm-roberta-vera', 'xlm-roberta-tiny', 'vera', classification, 'safetensors'],
+  ['bert-dvora', 'bert-tiny', 'dvora[r=4]', classification, 'bin'],
+  ['bert-mtl_lora', 'bert-tiny', 'mtl_lora[n_up_projection=2]', classification, 'safetensors'],
+  ['bert-lora-seq_bn', 'bert-tiny', 'lora|seq_bn', classification, 'bin'],
   ['xlm-roberta-integer-scaling', 'xlm-roberta-tiny', 'par_bn[scaling=2]', classification, 'bin'],
   ['distilbert', 'distilbert-tiny', 'double_seq_bn[reduction_factor=2]', classification, 'safetensors'],
   [
@@ -103,7 +117,7 @@ function fill(model) {
   }
   const added = model
     .namedParameters()
-    .filter(({ name }) => name.includes('.adapters.a.') || name.startsWith('heads.a.'))
+    .filter(({ name }) => /\.(adapters|loras)\.a\./.test(name) || name.startsWith('heads.a.'))
   const values = added.map(({ name, shape }) => {
     const count = shape.reduce((product, size) => product * size, 1)
     return [name, { data: Float32Array.from({ length: count }, random), shape }]

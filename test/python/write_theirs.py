@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import torch
-from adapters import BnConfig, DoubleSeqBnConfig, ParBnConfig, SeqBnConfig
+from adapters import (BnConfig, ConfigUnion, DoRAConfig, DoubleSeqBnConfig, DvoRAConfig, IA3Config, LoRAConfig, MTLLoRAConfig,
+                      ParBnConfig, SeqBnConfig, VeraConfig)
 from transformers import AutoTokenizer
 
 from common import as_lists, load_base, logits_of
@@ -26,8 +27,11 @@ def fill(model):
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for name, value in model.named_parameters():
-            if ".adapters.a." in name or name.startswith("heads.a."):
+            if ".adapters.a." in name or ".loras.a." in name or name.startswith("heads.a."):
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.2)
+                # VeRA has vectors where the peer has matrices: what can be exchanged is diagonal.
+                if ".vera_" in name:
+                    value.copy_(torch.diag(value.diagonal()))
 
 
 def train(model, rows):
@@ -109,6 +113,16 @@ def main(out, models, minilm):
                     lambda model: model.add_tagging_head("a", num_labels=4), safetensors=True)
         writer.tiny(f"{family}-words", base, SeqBnConfig(reduction_factor=2),
                     lambda model: getattr(model, f"add_{language_head}_lm_head")("a"))
+    writer.tiny("bert-lora", models / "bert-tiny", LoRAConfig(
+        r=4, alpha=6, attn_matrices=["q", "k", "v"], intermediate_lora=True, output_lora=True), classification)
+    writer.tiny("bert-lora-gate", models / "bert-tiny", LoRAConfig(use_gating=True), classification, safetensors=True)
+    writer.tiny("roberta-ia3", models / "roberta-tiny", IA3Config(), classification)
+    writer.tiny("bert-dora", models / "bert-tiny", DoRAConfig(r=4, alpha=8), classification, safetensors=True)
+    writer.tiny("xlm-roberta-vera", models / "xlm-roberta-tiny", VeraConfig(), classification)
+    writer.tiny("bert-dvora", models / "bert-tiny", DvoRAConfig(r=4), classification, safetensors=True)
+    writer.tiny("bert-mtl_lora", models / "bert-tiny", MTLLoRAConfig(n_up_projection=2), classification)
+    writer.tiny("bert-lora-seq_bn", models / "bert-tiny", ConfigUnion(LoRAConfig(leave_out=[0]), SeqBnConfig()),
+                classification)
     writer.minilm(minilm)
     (out / "cases.json").write_text(json.dumps(writer.cases), encoding="utf-8")
 

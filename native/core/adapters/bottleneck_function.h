@@ -19,8 +19,8 @@ struct BottleneckPart {
 /// Whether bottleneck_site takes these together: plain adapters of one form, to which rows without one fit.
 bool fit_together(const std::vector<BottleneckPart>& parts);
 
-/// h, r [tokens, hidden] → y [tokens, hidden]. Parts that fit together, one of them with an adapter, over all tokens; the
-/// LayerNorm must be frozen.
+/// h, r [tokens, hidden] → y [tokens, hidden]. Parts that fit together, one of them with an adapter, over all tokens;
+/// the LayerNorm must be frozen.
 at::Tensor bottleneck_site(const at::Tensor& h, const at::Tensor& r, const std::vector<BottleneckPart>& parts,
                            const LayerNorm& norm);
 

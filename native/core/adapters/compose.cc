@@ -2,12 +2,11 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 
 #include "core/adapters/fuse.h"
-#include "core/error.h"
+#include "core/adapters/split.h"
 
 namespace ta {
 
@@ -54,33 +53,13 @@ struct Piece {
   Partial part;
 };
 
-void check_split(const Composition& setup, const RowLayout& rows) {
-  int64_t wanted = 0;
-  for (int64_t size : setup.sizes) wanted += size;
-  for (int64_t row = 0; row < rows.rows(); ++row) {
-    if (rows.length(row) == wanted) continue;
-    fail(ErrorCode::out_of_range, "Split", "the splits do not add up to a row's tokens",
-         {.expected = text("rows of ", wanted, " tokens, special tokens included"),
-          .got = text("a row of ", rows.length(row))});
-  }
-}
-
 Result run_split(const SiteInput& site, const Composition& setup, const at::Tensor& h, const RowLayout& rows) {
-  check_split(setup, rows);
   std::vector<Piece> pieces;
-  int64_t offset = 0;
-  for (size_t i = 0; i < setup.children.size(); offset += setup.sizes[i++]) {
-    const int64_t size = setup.sizes[i];
-    if (size == 0) continue;
-    std::vector<int64_t> tokens;
-    for (int64_t row = 0; row < rows.rows(); ++row)
-      for (int64_t t = 0; t < size; ++t) tokens.push_back(rows.starts()[row] + offset + t);
-    auto index = at::tensor(tokens, at::TensorOptions(at::kLong)).to(h.device());
-    const SiteInput piece{site.site, site.r.index_select(0, index), site.norm, site.random};
-    auto part_h = h.index_select(0, index);
-    const RowLayout part_rows(std::vector<int64_t>(rows.rows(), size));
-    auto part = run_composition(piece, setup.children[i], part_h, part_rows).value_or(Partial{part_h});
-    pieces.push_back({index, piece, part});
+  for (const auto& own : split_tokens(setup, rows, h.device())) {
+    const SiteInput piece{site.site, site.r.index_select(0, own.tokens), site.norm, site.random};
+    auto part_h = h.index_select(0, own.tokens);
+    auto part = run_composition(piece, *own.child, part_h, own.rows).value_or(Partial{part_h});
+    pieces.push_back({own.tokens, piece, part});
   }
   const bool norm_after = pieces.front().part.norm_after;
   const bool alike = std::all_of(pieces.begin(), pieces.end(),

@@ -50,7 +50,7 @@ FlatParameters::FlatParameters(std::vector<NamedParameter> parameters, at::Devic
 void FlatParameters::set_trainable(bool trainable, const std::set<std::string>& frozen) {
   std::set<std::string> still;
   for (const auto& named : parameters_)
-    if (trainable && frozen.contains(named.name)) still.insert(named.name);
+    if (trainable && (named.parameter.fixed || frozen.contains(named.name))) still.insert(named.name);
   if (trainable == this->trainable() && still == frozen_) return;
   grads_ = trainable ? at::zeros_like(values_) : at::Tensor();
   frozen_ = std::move(still);

@@ -14,7 +14,14 @@ void AdapterPlace::remove(int64_t index, const std::string& name) {
   remove_child(name);
 }
 
+std::string AdapterPlace::name_of(int64_t index) const {
+  for (const auto& child : children())
+    if (child.module == module(index)) return child.name;
+  return {};
+}
+
 bool AdapterPlace::has_any(const Composition& setup) const {
+  if (children().empty()) return false;
   bool found = false;
   setup.visit([&](const Composition& part) {
     found = found || (part.kind == Composition::Kind::adapter && module(part.index) != nullptr);

@@ -31,6 +31,8 @@ class AdapterPlace : public Module {
   }
   /// Whether something that the setup names stands here.
   bool has_any(const Composition& setup) const;
+  /// The name under which a module stands here.
+  std::string name_of(int64_t index) const;
 
  private:
   std::vector<std::shared_ptr<AdapterModule>> modules_;

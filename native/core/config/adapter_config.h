@@ -1,5 +1,6 @@
 #pragma once
-// AdapterHub's BnConfig (adapters.BnConfig), the fields that the core needs. Sizes come ready for each layer.
+// AdapterHub's configurations (adapters.BnConfig, adapters.LoRAConfig), the fields that the core needs. Sizes come
+// ready for each layer.
 
 #include <cstdint>
 #include <optional>
@@ -43,7 +44,34 @@ struct OutputAdapterConfig {
   std::optional<uint64_t> init_weights_seed;
 };
 
+/// Where the factors start: A as nn.Linear and B = 0, both N(0, 0.02), ones, or both Kaiming's uniform values.
+enum class LoraInit { lora, bert, ia3, vera };
+
+/// MTL-LoRA: B is a weighted mean of several, and a matrix of the task stands between A and B.
+struct MtlLoraConfig {
+  int64_t up_projections = 1;
+  bool linear = false;  ///< the task's matrix is a whole one, not a diagonal
+  double weights_sharpness = 0.05;
+};
+
+/// AdapterHub's LoRAConfig and MTLLoRAConfig.
+struct LoraConfig {
+  bool query = true, key = false, value = true;  ///< of self-attention
+  bool intermediate = false;                     ///< the first layer of feed-forward
+  bool output = false;                           ///< the second one
+  std::vector<int64_t> ranks;                    ///< [layers]; 0: none in that layer
+  double alpha = 8;
+  double dropout = 0;
+  bool scales = false;  ///< IA³: a vector multiplies the value
+  LoraInit init_weights = LoraInit::lora;
+  std::optional<uint64_t> init_weights_seed;
+  bool use_gating = false;
+  bool use_dora = false;
+  std::optional<double> vera_d, vera_b;  ///< VeRA: what its two vectors start with
+  std::optional<MtlLoraConfig> mtl;
+};
+
 /// One of the methods; an adapter has one, or several at different places (a union).
-using AdapterConfig = std::variant<BottleneckConfig, OutputAdapterConfig>;
+using AdapterConfig = std::variant<BottleneckConfig, LoraConfig, OutputAdapterConfig>;
 
 }  // namespace ta

@@ -43,7 +43,7 @@ class BertSelfAttention : public AttendingLayer {
 /// dense, dropout, then the site with its LayerNorm: BertSelfOutput after attention, BertOutput after feed-forward.
 class BertOutput : public Module {
  public:
-  BertOutput(const ModelConfig& config, int64_t in, const char* type);
+  BertOutput(const ModelConfig& config, int64_t in, const char* type, bool takes_lora = false);
   const char* type() const override { return type_; }
   /// h: the dense layer's output, before dropout.
   at::Tensor finish(const at::Tensor& h, const at::Tensor& r, const ForwardContext& context);
@@ -92,6 +92,7 @@ class BertLayer : public EncoderLayer {
   at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                      const ForwardContext& context) override;
   AdapterSite* site(Location location) const override;
+  LoraPlace* lora(Location location) const override;
   LayerSize size() const override { return attention.own->size(); }
 
   SlotOf<BertAttention> attention;

@@ -5,9 +5,9 @@ namespace ta {
 BertSelfAttention::BertSelfAttention(const ModelConfig& config)
     : heads(config.num_attention_heads), dropout(config.attention_probs_dropout_prob) {
   const int64_t d = config.hidden_size;
-  child("query", query, std::make_shared<Linear>(d, d));
-  child("key", key, std::make_shared<Linear>(d, d));
-  child("value", value, std::make_shared<Linear>(d, d));
+  child("query", query, lora_ready_linear(d, d));
+  child("key", key, lora_ready_linear(d, d));
+  child("value", value, lora_ready_linear(d, d));
 }
 
 at::Tensor BertSelfAttention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
@@ -17,9 +17,10 @@ at::Tensor BertSelfAttention::forward(const at::Tensor& xq, const at::Tensor& x,
                           context.random);
 }
 
-BertOutput::BertOutput(const ModelConfig& config, int64_t in, const char* type)
+BertOutput::BertOutput(const ModelConfig& config, int64_t in, const char* type, bool takes_lora)
     : type_(type), dropout_(config.hidden_dropout_prob) {
-  child("dense", dense, std::make_shared<Linear>(in, config.hidden_size));
+  const int64_t d = config.hidden_size;
+  child("dense", dense, takes_lora ? lora_ready_linear(in, d) : std::make_shared<Linear>(in, d));
   child("LayerNorm", norm_, std::make_shared<LayerNorm>(config.hidden_size, config.layer_norm_eps));
   site_ = std::make_shared<AdapterSite>();
   child("adapters", site_);
@@ -48,12 +49,12 @@ at::Tensor BertAttention::forward(const at::Tensor& xq, const at::Tensor& x, con
 }
 
 BertIntermediate::BertIntermediate(const ModelConfig& config) {
-  child("dense", dense, std::make_shared<Linear>(config.hidden_size, config.intermediate_size));
+  child("dense", dense, lora_ready_linear(config.hidden_size, config.intermediate_size));
   child("intermediate_act_fn", activation, std::make_shared<Activation>(config.hidden_act));
 }
 
 BertLayer::BertLayer(const ModelConfig& config)
-    : output(std::make_shared<BertOutput>(config, config.intermediate_size, "BertOutput")) {
+    : output(std::make_shared<BertOutput>(config, config.intermediate_size, "BertOutput", true)) {
   child("attention", attention, std::make_shared<BertAttention>(config));
   child("intermediate", intermediate, std::make_shared<BertIntermediate>(config));
   child("output", output);
@@ -66,6 +67,24 @@ at::Tensor BertLayer::forward(const at::Tensor& xq, const at::Tensor& x, const T
   auto h = inner != nullptr ? feed_forward(inner->dense, inner->activation, output->dense, a, context)
                             : output->dense(intermediate(a, context), context);
   return output->finish(h, a, context);
+}
+
+LoraPlace* BertLayer::lora(Location location) const {
+  const auto& self = *attention.own->self.own;
+  switch (location) {
+    case Location::query:
+      return lora_place(self.query);
+    case Location::key:
+      return lora_place(self.key);
+    case Location::value:
+      return lora_place(self.value);
+    case Location::intermediate:
+      return lora_place(intermediate.own->dense);
+    case Location::feed_forward_output:
+      return lora_place(output->dense);
+    default:
+      return nullptr;
+  }
 }
 
 AdapterSite* BertLayer::site(Location location) const {

@@ -5,9 +5,9 @@ namespace ta {
 DistilBertAttention::DistilBertAttention(const ModelConfig& config)
     : heads_(config.num_attention_heads), dropout_(config.attention_probs_dropout_prob) {
   const int64_t d = config.hidden_size;
-  child("q_lin", query, std::make_shared<Linear>(d, d));
-  child("k_lin", key, std::make_shared<Linear>(d, d));
-  child("v_lin", value, std::make_shared<Linear>(d, d));
+  child("q_lin", query, lora_ready_linear(d, d));
+  child("k_lin", key, lora_ready_linear(d, d));
+  child("v_lin", value, lora_ready_linear(d, d));
   child("out_lin", output, std::make_shared<Linear>(d, d));
 }
 
@@ -17,8 +17,8 @@ at::Tensor DistilBertAttention::forward(const at::Tensor& xq, const at::Tensor& 
 }
 
 DistilBertFeedForward::DistilBertFeedForward(const ModelConfig& config) : dropout_(config.hidden_dropout_prob) {
-  child("lin1", in, std::make_shared<Linear>(config.hidden_size, config.intermediate_size));
-  child("lin2", out, std::make_shared<Linear>(config.intermediate_size, config.hidden_size));
+  child("lin1", in, lora_ready_linear(config.hidden_size, config.intermediate_size));
+  child("lin2", out, lora_ready_linear(config.intermediate_size, config.hidden_size));
   child("activation", activation, std::make_shared<Activation>(config.hidden_act));
 }
 
@@ -42,6 +42,23 @@ at::Tensor DistilBertBlock::forward(const at::Tensor& xq, const at::Tensor& x, c
   auto h = attend(attention_, xq, x, view, context);
   auto a = finish_at(*attention_site_, attention_norm_, h, xq, context);
   return finish_at(*output_site_, output_norm_, feed_forward_(a, context), a, context);
+}
+
+LoraPlace* DistilBertBlock::lora(Location location) const {
+  switch (location) {
+    case Location::query:
+      return lora_place(attention_.own->query);
+    case Location::key:
+      return lora_place(attention_.own->key);
+    case Location::value:
+      return lora_place(attention_.own->value);
+    case Location::intermediate:
+      return lora_place(feed_forward_.own->in);
+    case Location::feed_forward_output:
+      return lora_place(feed_forward_.own->out);
+    default:
+      return nullptr;
+  }
 }
 
 AdapterSite* DistilBertBlock::site(Location location) const {

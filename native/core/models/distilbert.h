@@ -49,6 +49,7 @@ class DistilBertBlock : public EncoderLayer {
   at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                      const ForwardContext& context) override;
   AdapterSite* site(Location location) const override;
+  LoraPlace* lora(Location location) const override;
   LayerSize size() const override { return attention_.own->size(); }
 
  private:

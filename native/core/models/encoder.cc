@@ -2,6 +2,8 @@
 
 #include <ATen/TensorOperators.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/nn/attention.h"
 #include "core/nn/frozen.h"
@@ -20,10 +22,21 @@ void check_ids(const std::vector<int32_t>& values, int64_t limit, const char* wh
   }
 }
 
-/// The slot's occupant where it still is a frozen Linear, so that a fused block may take its weights.
-const Linear* frozen_linear(const Slot& slot) {
+/// The slot's occupant where it still is a frozen Linear that no row of the batch has a LoRA at, so that a fused block
+/// may take its weights.
+const Linear* frozen_linear(const Slot& slot, const ForwardContext& context) {
   auto* linear = dynamic_cast<const Linear*>(slot.layer.get());
-  return linear != nullptr && linear->frozen() ? linear : nullptr;
+  return linear != nullptr && linear->frozen() && !linear->extended(context) ? linear : nullptr;
+}
+
+// Whether an adapter somewhere below reads whole rows.
+bool reads_whole_rows(const Module& module, int64_t adapter) {
+  if (const auto* place = dynamic_cast<const AdapterPlace*>(&module)) {
+    const auto own = place->module(adapter);
+    return own != nullptr && own->needs_all_tokens();
+  }
+  return std::any_of(module.children().begin(), module.children().end(),
+                     [&](const Module::Child& child) { return reads_whole_rows(*child.module, adapter); });
 }
 
 }  // namespace
@@ -77,9 +90,7 @@ bool Encoder::needs_all_tokens(const ForwardContext& context) const {
   for (const auto& segment : *context.segments) {
     if (!segment.setup) continue;
     segment.setup->visit([&](const Composition& part) {
-      needs = needs || part.kind == Composition::Kind::split;
-      for (auto location : {Location::attention, Location::output})
-        if (auto module = last->site(location)->module(part.index); module && module->needs_all_tokens()) needs = true;
+      needs = needs || part.kind == Composition::Kind::split || reads_whole_rows(*last, part.index);
     });
   }
   return needs;
@@ -117,9 +128,14 @@ at::Tensor Encoder::decode(const PackedBatch&, const ForwardContext&, KeyValueCa
 
 std::vector<Place> Encoder::places() {
   std::vector<Place> places;
-  for (size_t i = 0; i < layers_.size(); ++i)
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const auto layer = static_cast<int64_t>(i);
     for (auto location : {Location::attention, Location::output})
-      places.push_back({static_cast<int64_t>(i), location, layers_[i].own->site(location)});
+      places.push_back({layer, location, layers_[i].own->site(location)});
+    for (auto location :
+         {Location::query, Location::key, Location::value, Location::intermediate, Location::feed_forward_output})
+      if (auto* place = layers_[i].own->lora(location)) places.push_back({layer, location, place});
+  }
   return places;
 }
 
@@ -152,8 +168,8 @@ std::shared_ptr<Container> bottleneck_layer(const std::shared_ptr<AdapterSite>& 
 
 at::Tensor self_attention(const AttentionSlots& slots, const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                           const AttentionForm& form, double dropout_p, const ForwardContext& context) {
-  const Linear *q = frozen_linear(slots.query), *k = frozen_linear(slots.key), *v = frozen_linear(slots.value),
-               *o = frozen_linear(slots.output);
+  const Linear *q = frozen_linear(slots.query, context), *k = frozen_linear(slots.key, context),
+               *v = frozen_linear(slots.value, context), *o = frozen_linear(slots.output, context);
   const bool drops = dropout_p > 0 && context.random != nullptr;
   if (q && k && v && o && !drops && x.device().is_cpu())
     return frozen_attention(xq, x, {*q, *k, *v, *o}, view.queries, view.keys, form);
@@ -165,7 +181,7 @@ at::Tensor self_attention(const AttentionSlots& slots, const at::Tensor& xq, con
 
 at::Tensor feed_forward(const Slot& in, const SlotOf<Activation>& activation, const Slot& out, const at::Tensor& x,
                         const ForwardContext& context) {
-  const Linear *first = frozen_linear(in), *second = frozen_linear(out);
+  const Linear *first = frozen_linear(in, context), *second = frozen_linear(out, context);
   const auto* act = activation.intact();
   if (act && first && second && has_fused_backward(act->kind()))
     return frozen_feed_forward(x, *first, act->kind(), *second);

@@ -46,6 +46,8 @@ class EncoderLayer : public AttendingLayer {
  public:
   using AttendingLayer::forward;
   virtual AdapterSite* site(Location location) const = 0;
+  /// Null where the layer has no Linear for it, or surgery has put something else there.
+  virtual LoraPlace* lora(Location) const { return nullptr; }
 };
 
 class Encoder : public Model {

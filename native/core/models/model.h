@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/adapters/lora_place.h"
 #include "core/adapters/site.h"
 #include "core/config/model_config.h"
 #include "core/nn/embedding.h"
@@ -15,8 +16,8 @@ namespace ta {
 class KeyValueCache;
 
 /// Where adapters can stand. attention and output: the sites after the two sub-layers; last_hidden_state: behind all of
-/// them.
-enum class Location { attention, output, last_hidden_state };
+/// them. The others: Linears, those of self-attention and the two of feed-forward.
+enum class Location { attention, output, last_hidden_state, query, key, value, intermediate, feed_forward_output };
 
 struct Place {
   int64_t layer;
@@ -61,6 +62,11 @@ class Model : public Module {
   /// In the order of the layers.
   virtual std::vector<Place> places() = 0;
   virtual Embedding& word_embeddings() = 0;
+  /// `shared_parameters`: what an adapter has once for all layers.
+  AdapterPlace& shared_place();
+
+ private:
+  std::shared_ptr<AdapterPlace> shared_;
 };
 
 }  // namespace ta

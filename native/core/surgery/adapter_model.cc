@@ -38,6 +38,12 @@ std::vector<NamedParameter> parameters_below(const Module& module, const std::st
   return result;
 }
 
+void check_fusible(const std::string& operation, const std::string& name, AdapterPlace* place, int64_t index) {
+  if (dynamic_cast<LoraPlace*>(place) == nullptr || !place->module(index)) return;
+  fail(ErrorCode::unsupported, operation, "AdapterFusion has no meaning for '" + name + "', which changes weights",
+       {.expected = "bottleneck adapters", .hint = "Put LoRA, IA³ and their kin together with Stack or Average"});
+}
+
 bool contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
@@ -53,6 +59,7 @@ AdapterModel::AdapterModel(std::shared_ptr<Model> backbone, at::Device device)
   root_.add(backbone_->prefix(), backbone_);
   root_.add("heads", heads_container_);
   root_.add("adapters", output_place_);
+  backbone_->shared_place();
   find_places();
 }
 
@@ -72,6 +79,7 @@ void AdapterModel::put(Entries& entries, const std::string& operation, const std
   std::vector<std::shared_ptr<AdapterModule>> modules_before;
   if (auto found = entries.find(name); found != entries.end()) {
     if (!replace) fail(ErrorCode::invalid_argument, operation, "'" + name + "' exists already");
+    if (&entries == &adapters_) check_not_merged(operation, name);
     for (const auto& [place, path] : places_) modules_before.push_back(place->module(found->second.index));
     before.emplace(std::move(found->second));
     remove(entries, name, before->index);
@@ -116,6 +124,7 @@ void AdapterModel::add_adapter(const std::string& name, const std::vector<Adapte
 }
 
 void AdapterModel::delete_adapter(const std::string& name) {
+  check_not_merged("deleteAdapter", name);
   remove(adapters_, name, find_named(adapters_, "deleteAdapter", name).index);
 }
 
@@ -130,6 +139,7 @@ void AdapterModel::add_fusion(const std::string& name, const std::vector<std::st
   for (const auto& adapter : adapters) indices.push_back(find_named(adapters_, operation, adapter).index);
   std::vector<PlacedModule> modules;
   for (const auto& [place, path] : places_) {
+    for (size_t i = 0; i < indices.size(); ++i) check_fusible(operation, adapters[i], place, indices[i]);
     auto* site = dynamic_cast<AdapterSite*>(place);
     const bool here = site != nullptr && std::any_of(indices.begin(), indices.end(),
                                                      [&](int64_t index) { return site->at(index) != nullptr; });
@@ -210,6 +220,7 @@ void AdapterModel::set_trainable(const Trainable& what) {
 
 void AdapterModel::set_base_trainable(const std::vector<std::string>& names) {
   if (names == base_names_) return;
+  if (!names.empty() && !merged_.empty()) check_not_merged("train base parameters", merged_);
   std::set<std::string> wanted(names.begin(), names.end());
   std::vector<NamedParameter> chosen;
   for (auto& named : parameters_below(*backbone_, backbone_->prefix())) {

@@ -47,6 +47,14 @@ class AdapterModel {
   /// The index that places know it by. Throws ERR_INVALID_ARGUMENT with the names there are.
   int64_t adapter_index(const std::string& name) const;
 
+  /// Puts an adapter's change of weights into the base model's, for every row. Throws ERR_INVALID_ARGUMENT: another one
+  /// is merged, the base model trains; ERR_UNSUPPORTED: it changes more than weights, or has a gate.
+  void merge_adapter(const std::string& name);
+  /// Takes it out again, bit for bit.
+  void reset_adapter();
+  /// Throws ERR_INVALID_ARGUMENT where an adapter that is merged would no longer be what the base model holds.
+  void check_writable(const std::string& operation, const NamedParameter& parameter) const;
+
   /// AdapterFusion at every site where one of the adapters stands. Throws ERR_INVALID_ARGUMENT: a name that is taken or
   /// has a dot, adapters that stand at no site.
   void add_fusion(const std::string& name, const std::vector<std::string>& adapters, const FusionConfig& config,
@@ -105,6 +113,7 @@ class AdapterModel {
   void set_base_trainable(const std::vector<std::string>& names);
   void lay_out_inserted();
   void rename_all();
+  void check_not_merged(const std::string& operation, const std::string& name) const;
 
   std::shared_ptr<Model> backbone_;
   Container root_;
@@ -119,6 +128,7 @@ class AdapterModel {
   int64_t next_index_ = 0;
   Surgery surgery_{root_};
   std::unique_ptr<FlatParameters> inserted_;  ///< of all that surgery made and that stands in the tree
+  std::string merged_;                        ///< the adapter that the base model's weights hold; empty: none
 };
 
 }  // namespace ta

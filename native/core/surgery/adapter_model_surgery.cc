@@ -7,6 +7,7 @@
 namespace ta {
 
 int64_t AdapterModel::replace_modules(const std::vector<Replacement>& replacements, uint64_t seed) {
+  check_not_merged("replace modules", merged_);  // resetAdapter() must find every Linear again
   auto done = surgery_.replace(replacements);
   try {
     lay_out_inserted();
@@ -21,6 +22,7 @@ int64_t AdapterModel::replace_modules(const std::vector<Replacement>& replacemen
 }
 
 void AdapterModel::undo_replacement(int64_t operation) {
+  check_not_merged("undo the replacement", merged_);
   surgery_.undo(operation);
   lay_out_inserted();
   rename_all();

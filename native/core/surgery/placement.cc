@@ -1,5 +1,8 @@
 #include "core/surgery/placement.h"
 
+#include <algorithm>
+
+#include "core/adapters/lora_kinds.h"
 #include "core/adapters/output_adapter.h"
 #include "core/error.h"
 
@@ -9,39 +12,97 @@ namespace {
 
 constexpr int64_t kLargest = 1 << 20;
 
-struct Maker {
-  const std::string& operation;
-  const Place& at;
-  const ModelConfig& model;
+class Maker {
+ public:
+  Maker(const std::string& operation, Model& model, std::vector<PlacedModule>& made)
+      : operation_(operation), model_(model), made_(made) {}
 
-  std::shared_ptr<AdapterModule> operator()(const BottleneckConfig& config) const {
+  std::shared_ptr<AdapterModule> make(const Place& at, const BottleneckConfig& config) {
     const bool wanted = (at.location == Location::attention && config.mh_adapter) ||
                         (at.location == Location::output && config.output_adapter);
     const int64_t size = wanted ? config.bottleneck_sizes[at.layer] : 0;
     if (size == 0) return nullptr;
-    if (size > kLargest) {
-      fail(ErrorCode::out_of_range, operation, text("the bottleneck of layer ", at.layer, " is too large"),
-           {.expected = text("at most ", kLargest),
-            .got = text(size),
-            .hint = "The bottleneck is the hidden size divided by reductionFactor"});
-    }
-    return std::make_shared<Bottleneck>(model.hidden_size, size, config);
+    check_size(at, "bottleneck", size, "The bottleneck is the hidden size divided by reductionFactor");
+    return std::make_shared<Bottleneck>(model_.config().hidden_size, size, config);
   }
 
-  std::shared_ptr<AdapterModule> operator()(const OutputAdapterConfig& config) const {
+  std::shared_ptr<AdapterModule> make(const Place& at, const OutputAdapterConfig& config) const {
     if (at.location != Location::last_hidden_state) return nullptr;
     if (config.size < 1 || config.size > kLargest) {
-      fail(ErrorCode::out_of_range, operation, "a size that no adapter can have",
+      fail(ErrorCode::out_of_range, operation_, "a size that no adapter can have",
            {.expected = text("1 .. ", kLargest), .got = text(config.size)});
     }
-    return std::make_shared<OutputAdapter>(model.hidden_size, config.size, config.activation);
+    return std::make_shared<OutputAdapter>(model_.config().hidden_size, config.size, config.activation);
   }
+
+  std::shared_ptr<AdapterModule> make(const Place& at, const LoraConfig& config) {
+    const int64_t rank = wants(config, at.location) ? config.ranks[at.layer] : 0;
+    if (rank == 0) return nullptr;
+    check_size(at, "rank", rank, "r is the rank of what LoRA adds");
+    const auto& weight = static_cast<LoraPlace*>(at.place)->weight();
+    if (config.scales) return std::make_shared<Ia3>(config, weight);
+    if (config.mtl) return std::make_shared<MtlLora>(config, rank, weight);
+    if (config.vera_d) return std::make_shared<Vera>(config, shared_of(config, rank), rank, weight);
+    return std::make_shared<Lora>(config, rank, weight);
+  }
+
+ private:
+  static bool wants(const LoraConfig& config, Location location) {
+    switch (location) {
+      case Location::query:
+        return config.query;
+      case Location::key:
+        return config.key;
+      case Location::value:
+        return config.value;
+      case Location::intermediate:
+        return config.intermediate;
+      case Location::feed_forward_output:
+        return config.output;
+      default:
+        return false;
+    }
+  }
+
+  void check_size(const Place& at, const char* what, int64_t size, const char* hint) const {
+    if (size <= kLargest) return;
+    fail(ErrorCode::out_of_range, operation_, text("the ", what, " of layer ", at.layer, " is too large"),
+         {.expected = text("at most ", kLargest), .got = text(size), .hint = hint});
+  }
+
+  // One pair for all Linears that the configuration names.
+  std::shared_ptr<VeraShared> shared_of(const LoraConfig& config, int64_t rank) {
+    if (shared_) return shared_;
+    int64_t in = 0, out = 0;
+    for (const auto& at : model_.places()) {
+      if (!wants(config, at.location) || config.ranks[at.layer] == 0) continue;
+      const auto& weight = static_cast<LoraPlace*>(at.place)->weight();
+      out = std::max(out, weight.size(0));
+      in = std::max(in, weight.size(1));
+    }
+    shared_ = std::make_shared<VeraShared>(config, rank, in, out);
+    made_.push_back({&model_.shared_place(), shared_, config.init_weights_seed});
+    return shared_;
+  }
+
+  const std::string& operation_;
+  Model& model_;
+  std::vector<PlacedModule>& made_;
+  std::shared_ptr<VeraShared> shared_;
 };
 
+void check_sizes(const std::string& operation, const std::vector<int64_t>& sizes, int64_t layers) {
+  if (static_cast<int64_t>(sizes.size()) == layers) return;
+  fail(ErrorCode::invalid_argument, operation, "the configuration's sizes do not fit the model",
+       {.expected = text(layers, " sizes, one a layer"), .got = text(sizes.size())});
+}
+
 void check_layers(const std::string& operation, const BottleneckConfig& config, int64_t layers) {
-  if (static_cast<int64_t>(config.bottleneck_sizes.size()) == layers) return;
-  fail(ErrorCode::invalid_argument, operation, "bottleneck sizes do not fit the model",
-       {.expected = text(layers, " sizes, one a layer"), .got = text(config.bottleneck_sizes.size())});
+  check_sizes(operation, config.bottleneck_sizes, layers);
+}
+
+void check_layers(const std::string& operation, const LoraConfig& config, int64_t layers) {
+  check_sizes(operation, config.ranks, layers);
 }
 
 void check_layers(const std::string&, const OutputAdapterConfig&, int64_t) {}
@@ -56,10 +117,11 @@ std::vector<PlacedModule> make_modules(const std::string& operation, const std::
   for (const auto& config : configs)
     std::visit([&](const auto& method) { check_layers(operation, method, layers); }, config);
   std::vector<PlacedModule> made;
+  Maker maker(operation, model, made);
   for (const auto& at : places) {
     bool taken = false;
     for (const auto& config : configs) {
-      auto module = std::visit(Maker{operation, at, model.config()}, config);
+      auto module = std::visit([&](const auto& method) { return maker.make(at, method); }, config);
       if (!module) continue;
       if (taken) {
         fail(ErrorCode::invalid_argument, operation,
@@ -72,7 +134,7 @@ std::vector<PlacedModule> make_modules(const std::string& operation, const std::
   }
   if (made.empty()) {
     fail(ErrorCode::invalid_argument, operation, "the configuration names no place in this model",
-         {.hint = "Set mh_adapter or output_adapter, and leave out fewer layers"});
+         {.hint = "Name a place, such as output_adapter or selfattn_lora, and leave out fewer layers"});
   }
   return made;
 }

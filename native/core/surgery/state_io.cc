@@ -11,6 +11,7 @@
 
 #include "core/error.h"
 #include "core/state/safetensors.h"
+#include "core/surgery/vera_files.h"
 
 namespace ta {
 
@@ -153,10 +154,10 @@ FromFile from_layers(const StateDict& file, const HeadLayers& layers, const std:
   return result;
 }
 
-StateDict in_dialect(const StateDict& tensors, KeyDialect dialect) {
+StateDict in_dialect(const std::string& operation, const StateDict& tensors, KeyDialect dialect) {
   StateDict result;
   for (const auto& rename : convert_keys(tensors.names(), dialect)) result.add(rename.to, tensors.at(rename.from));
-  return result;
+  return vera_in_dialect(operation, result, dialect);
 }
 
 // The one adapter or head that these keys belong to gets another name.
@@ -189,7 +190,7 @@ void save_adapter(AdapterModel& model, const std::string& name, const std::strin
   const auto tensors = detached(model.adapter_state(name));
   // An adapter on the last hidden state speaks the plain dialect alone: AdapterHub has none.
   const bool plain = detect_key_dialect(tensors.names()) == KeyDialect::plain;
-  write_weights(file, plain ? tensors : in_dialect(tensors, dialect), format);
+  write_weights(file, plain ? tensors : in_dialect("save the adapter '" + name + "'", tensors, dialect), format);
 }
 
 void save_head(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format) {
@@ -201,7 +202,8 @@ void load_adapter(AdapterModel& model, const std::string& name, const std::strin
   const auto wanted = model.adapter_state(name);
   const KeyOwner owner{KeyOwner::Kind::adapter, from};
   const auto operation = "load the adapter '" + from + "' of " + file;
-  const auto found = owned_by(read_weights(file), owner, name, model.backbone().prefix(), wanted);
+  auto found = owned_by(read_weights(file), owner, name, model.backbone().prefix(), wanted);
+  found.tensors = vera_in_dialect(operation, found.tensors, KeyDialect::plain);
   check_layers(operation, model.backbone(), wanted, found);
   assign_strictly(operation, wanted, found);
 }
@@ -269,7 +271,7 @@ void rewrite_weights(const std::string& source, const std::string& target, Weigh
                      const std::string& name) {
   auto modern = read_weights(source).renamed([](const std::string& key) { return modern_key(key); });
   if (!name.empty()) modern = renamed_to(modern, name, source);
-  write_weights(target, in_dialect(modern, dialect), format);
+  write_weights(target, in_dialect("rewrite " + source, modern, dialect), format);
 }
 
 void set_parameters(AdapterModel& model, const StateDict& values) {
@@ -288,6 +290,7 @@ void set_parameters(AdapterModel& model, const StateDict& values) {
     }
   }
   if (!wrong.empty()) fail(ErrorCode::state_dict, "setParameters", name_list(wrong));
+  for (const auto& [name, tensor] : values) model.check_writable("setParameters", named.at(name));
   c10::NoGradGuard guard;
   for (const auto& [name, tensor] : values) {
     auto& value = *named.at(name).parameter.value;

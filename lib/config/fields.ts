@@ -1,0 +1,69 @@
+import { isSnakeCase } from './case.js'
+import * as check from './check.js'
+import { didYouMean } from './nearest.js'
+
+/** How each field of a method's config is checked: gives the value that is kept. */
+export type FieldRules<F> = { readonly [K in keyof F]: (name: string, value: unknown) => F[K] }
+
+/** The fields of one method's config: their two spellings, their rules and their defaults. */
+export class FieldTable<F extends object> {
+  readonly #fieldByName: ReadonlyMap<string, keyof F & string>
+
+  constructor(
+    /** In the library's spelling, in the order of its documentation. */
+    readonly keys: readonly string[],
+    fieldOf: (key: string) => string,
+    private readonly rules: FieldRules<F>,
+    private readonly defaults: Partial<F>
+  ) {
+    this.#fieldByName = new Map(
+      keys.flatMap((key) => {
+        const field = fieldOf(key) as keyof F & string
+        return [
+          [key, field],
+          [field, field]
+        ]
+      })
+    )
+  }
+
+  /** The fields that are given, under their camelCase names, checked one by one. */
+  present(given: object): Partial<F> {
+    const fields = new Map<string, unknown>()
+    for (const [key, value] of Object.entries(given)) {
+      const field = this.#fieldByName.get(key)
+      if (field === undefined) throw this.#unknown(key, isSnakeCase(Object.keys(given)))
+      if (value === undefined || (value === null && this.defaults[field] !== null)) continue
+      if (fields.has(field)) throw check.valueError('adapter config', `'${field}' is given in two spellings`)
+      fields.set(field, this.rules[field](key, value))
+    }
+    return Object.fromEntries(fields) as Partial<F>
+  }
+
+  /** What is given, over the defaults. */
+  read(given: object): Partial<F> {
+    return { ...this.defaults, ...this.present(given) }
+  }
+
+  /** The fields of a shorthand are spelled as in files. */
+  checkShorthand(given: object): void {
+    for (const key of Object.keys(given)) if (!this.keys.includes(key)) throw this.#unknown(key, true)
+  }
+
+  /** The library's dict, without its architecture. */
+  toJSON(config: object): Record<string, unknown> {
+    const fields = config as Record<string, unknown>
+    return Object.fromEntries(this.keys.map((key) => [key, fields[this.#fieldByName.get(key) ?? '']]))
+  }
+
+  #unknown(key: string, snake: boolean): TypeError {
+    const known = snake ? this.keys : new Set(this.#fieldByName.values())
+    return check.valueError('adapter config', `unknown field '${key}'.${didYouMean(key, known)}`)
+  }
+}
+
+/** Numbers of layers, each once. */
+export function checkLayers(name: string, value: unknown): readonly number[] {
+  const layers = check.checkArray(name, value).map((layer, i) => check.checkInteger(`${name}[${i}]`, layer, 0))
+  return Object.freeze([...new Set(layers)])
+}

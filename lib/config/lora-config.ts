@@ -1,0 +1,218 @@
+import { camelCase, type SnakeCase } from './case.js'
+import * as check from './check.js'
+import { checkLayers, type FieldRules, FieldTable } from './fields.js'
+
+/** Which products of self-attention: query, key, value. */
+export type AttnMatrix = 'q' | 'k' | 'v'
+/** lora: A as nn.Linear, B = 0. bert: N(0, 0.02). ia3: ones. vera: Kaiming's uniform values. */
+export type LoraInitWeights = 'lora' | 'bert' | 'ia3' | 'vera'
+
+const attnMatrices = ['q', 'k', 'v'] as const
+const compositionModes = ['add', 'scale'] as const
+const initWeights = ['lora', 'bert', 'ia3', 'vera'] as const
+const dtypes = ['float32', 'float64', 'float16', 'bfloat16'] as const
+const taskMatrices = ['singular_values', 'linear'] as const
+
+/** The adapter library's LoRAConfig, field for field, with those of IA³, VeRA, DoRA and DVoRA. */
+abstract class LoraFieldsOf {
+  /** `selfattn_lora`: at self-attention, as attnMatrices says. Default true. */
+  declare readonly selfattnLora: boolean
+  /** `intermediate_lora`: at the first layer of the feed-forward block. Default false. */
+  declare readonly intermediateLora: boolean
+  /** `output_lora`: at its second layer. Default false. */
+  declare readonly outputLora: boolean
+  /** `leave_out`: layers without an adapter, from 0. Default []. */
+  declare readonly leaveOut: readonly number[]
+  /** `r`: the rank of what is added to a weight. Default 8. */
+  declare readonly r: number
+  /** `alpha`: what is added counts alpha / r; with compositionMode 'scale', alpha. Default 8. */
+  declare readonly alpha: number
+  /** `dropout`: on what the adapter reads, while training. Default 0. */
+  declare readonly dropout: number
+  /** `attn_matrices`. Default ['q', 'v']. */
+  declare readonly attnMatrices: readonly AttnMatrix[]
+  /** `composition_mode`: 'add' a product to the weight, or 'scale' the output with a vector (IA³). Default 'add'. */
+  declare readonly compositionMode: 'add' | 'scale'
+  /** `init_weights`. Default 'lora'. */
+  declare readonly initWeights: LoraInitWeights
+  /** `init_weights_seed`: the same start for every module of a shape; null: the model's random numbers. Default null. */
+  declare readonly initWeightsSeed: number | null
+  /** `use_gating`: a learned gate in [0, 1] for each row stands for alpha / r. Default false. */
+  declare readonly useGating: boolean
+  /** `use_dora`: a learned length for each row of the weight (DoRA). Default false. */
+  declare readonly useDora: boolean
+  /** `vera_d`: with veraB, VeRA: what the vector between A and B starts with. Default null. */
+  declare readonly veraD: number | null
+  /** `vera_b`: what the vector after B starts with. Default null. */
+  declare readonly veraB: number | null
+  /** `dtype`: of the parameters in Python; here they are float32. Default null. */
+  declare readonly dtype: 'float32' | 'float64' | 'float16' | 'bfloat16' | null
+}
+
+/** LoRA, IA³, VeRA, DoRA or DVoRA: the presets tell them apart by their fields. Frozen. */
+export class LoraConfig extends LoraFieldsOf {
+  readonly method = 'lora' as const
+
+  /** @param fields camelCase or snake_case; undefined, and null where null means nothing, leave the default. */
+  constructor(fields: LoraOverrides = {}) {
+    super()
+    Object.assign(this, loraFields.read(check.checkObject('adapter config', fields)))
+    checkTogether(this)
+    Object.freeze(this)
+  }
+
+  /** A new config with some fields changed. */
+  replace(changes: LoraOverrides): LoraConfig {
+    const { method: _, ...fields } = this
+    return new LoraConfig({ ...fields, ...loraFields.present(changes) })
+  }
+
+  /** The adapter library's dict: snake_case, every field, as `adapter_config.json` holds it. */
+  toJSON(): Record<string, unknown> {
+    return { architecture: this.method, ...loraFields.toJSON(this) }
+  }
+}
+
+/** The adapter library's MTLLoRAConfig: LoRA with a matrix for the task between A and several B. Frozen. */
+export class MtlLoraConfig extends LoraFieldsOf {
+  readonly method = 'mtl_lora' as const
+  /** `n_up_projection`: how many B there are. Default 1. */
+  declare readonly nUpProjection: number
+  /** `task_specific_matrix_type`: the task's matrix is a diagonal or a whole one. Default 'singular_values'. */
+  declare readonly taskSpecificMatrixType: 'singular_values' | 'linear'
+  /** `weights_sharpness`: the temperature of the mean over all B. Default 0.05. */
+  declare readonly weightsSharpness: number
+
+  /** @param fields camelCase or snake_case; undefined, and null where null means nothing, leave the default. */
+  constructor(fields: MtlLoraOverrides = {}) {
+    super()
+    Object.assign(this, mtlLoraFields.read(check.checkObject('adapter config', fields)))
+    checkTogether(this)
+    const other = this.compositionMode === 'scale' ? 'compositionMode' : this.veraD !== null ? 'veraD' : undefined
+    if (other !== undefined) throw check.valueError(other, 'MTL-LoRA adds products of its own; leave the field out')
+    Object.freeze(this)
+  }
+
+  /** A new config with some fields changed. */
+  replace(changes: MtlLoraOverrides): MtlLoraConfig {
+    const { method: _, ...fields } = this
+    return new MtlLoraConfig({ ...fields, ...mtlLoraFields.present(changes) })
+  }
+
+  /** The adapter library's dict: snake_case, every field, as `adapter_config.json` holds it. */
+  toJSON(): Record<string, unknown> {
+    return { architecture: this.method, ...mtlLoraFields.toJSON(this) }
+  }
+}
+
+type Fields<C> = Omit<C, 'method' | 'replace' | 'toJSON'>
+type Overrides<F> = { readonly [K in keyof F]?: F[K] | undefined }
+export type LoraFields = Fields<LoraConfig>
+export type MtlLoraFields = Fields<MtlLoraConfig>
+export type LoraOverrides = Overrides<LoraFields>
+export type MtlLoraOverrides = Overrides<MtlLoraFields>
+
+/** The same fields in snake_case, as `adapter_config.json` holds them. An imported JSON file has no literal types. */
+type JsonOf<F> = {
+  readonly [K in keyof F & string as SnakeCase<K>]?: (F[K] extends infer T ? Widen<T> : never) | null | undefined
+}
+type Widen<T> = T extends string ? string : T extends readonly string[] ? readonly string[] : T
+export type LoraJson = JsonOf<LoraFields> & { readonly architecture: string }
+export type MtlLoraJson = JsonOf<MtlLoraFields> & { readonly architecture: string }
+
+const loraDefaults: LoraFields = Object.freeze({
+  selfattnLora: true,
+  intermediateLora: false,
+  outputLora: false,
+  leaveOut: Object.freeze([]),
+  r: 8,
+  alpha: 8,
+  dropout: 0,
+  attnMatrices: Object.freeze(['q', 'v'] as const),
+  compositionMode: 'add',
+  initWeights: 'lora',
+  initWeightsSeed: null,
+  useGating: false,
+  useDora: false,
+  veraD: null,
+  veraB: null,
+  dtype: null
+})
+
+const loraKeys = [
+  ...['selfattn_lora', 'intermediate_lora', 'output_lora', 'leave_out', 'r', 'alpha', 'dropout', 'attn_matrices'],
+  ...['composition_mode', 'init_weights', 'init_weights_seed', 'use_gating', 'use_dora', 'vera_d', 'vera_b', 'dtype']
+]
+
+/** Numbers that are floats in Python: their JSON needs a decimal point. */
+export const loraFloatKeys: ReadonlySet<string> = new Set(['dropout', 'vera_d', 'vera_b', 'weights_sharpness'])
+
+const loraRules: FieldRules<LoraFields> = {
+  selfattnLora: check.checkBoolean,
+  intermediateLora: check.checkBoolean,
+  outputLora: check.checkBoolean,
+  leaveOut: checkLayers,
+  r: check.checkPositiveInteger,
+  alpha: (name, value) => check.checkNumber(name, value),
+  dropout: (name, value) => check.checkNumber(name, value, { from: 0, to: 1 }),
+  attnMatrices: checkMatrices,
+  compositionMode: (name, value) => check.checkOneOf(name, value, compositionModes),
+  initWeights: (name, value) => check.checkOneOf(name, value, initWeights),
+  initWeightsSeed: (name, value) => (value === null ? null : check.checkInteger(name, value, 0)),
+  useGating: check.checkBoolean,
+  useDora: check.checkBoolean,
+  veraD: (name, value) => (value === null ? null : check.checkNumber(name, value)),
+  veraB: (name, value) => (value === null ? null : check.checkNumber(name, value)),
+  dtype: (name, value) => (value === null ? null : check.checkOneOf(name, value, dtypes))
+}
+
+export const loraFields = new FieldTable<LoraFields>(loraKeys, camelCase, loraRules, loraDefaults)
+
+export const mtlLoraFields = new FieldTable<MtlLoraFields>(
+  [...loraKeys, 'n_up_projection', 'task_specific_matrix_type', 'weights_sharpness'],
+  camelCase,
+  {
+    ...loraRules,
+    nUpProjection: check.checkPositiveInteger,
+    taskSpecificMatrixType: (name, value) => check.checkOneOf(name, value, taskMatrices),
+    weightsSharpness: (name, value) => check.checkNumber(name, value, { above: 0 })
+  },
+  { ...loraDefaults, nUpProjection: 1, taskSpecificMatrixType: 'singular_values', weightsSharpness: 0.05 }
+)
+
+function checkMatrices(name: string, value: unknown): readonly AttnMatrix[] {
+  const matrices = check.checkArray(name, value).map((one, i) => check.checkOneOf(`${name}[${i}]`, one, attnMatrices))
+  return Object.freeze([...new Set(matrices)])
+}
+
+/** What single fields do not show. */
+function checkTogether(config: LoraFieldsOf): void {
+  const { selfattnLora, attnMatrices: matrices, intermediateLora, outputLora } = config
+  if (!(selfattnLora && matrices.length > 0) && !intermediateLora && !outputLora) {
+    const message =
+      'selfattnLora (with attnMatrices), intermediateLora or outputLora must be on, or there is no adapter'
+    throw check.valueError('adapter config', message)
+  }
+  if ((config.veraD === null) !== (config.veraB === null)) {
+    throw check.valueError('adapter config', 'VeRA needs both veraD and veraB')
+  }
+  if (config.compositionMode !== 'scale') return
+  if (config.r !== 1) throw check.rangeError('r', "1 with compositionMode 'scale'", config.r)
+  const other =
+    config.dropout > 0 ? 'dropout' : config.useDora ? 'useDora' : config.veraD !== null ? 'veraD' : undefined
+  if (other === undefined) return
+  throw check.valueError(other, "compositionMode 'scale' (IA³) has none; leave the field out, or add instead")
+}
+
+/** The places at which such a config puts something in each layer. */
+export function loraPlaces(config: LoraFieldsOf): readonly ('query' | 'key' | 'value' | 'intermediate' | 'output')[] {
+  const has = (matrix: AttnMatrix) => config.selfattnLora && config.attnMatrices.includes(matrix)
+  const wanted = {
+    query: has('q'),
+    key: has('k'),
+    value: has('v'),
+    intermediate: config.intermediateLora,
+    output: config.outputLora
+  }
+  return (Object.keys(wanted) as (keyof typeof wanted)[]).filter((place) => wanted[place])
+}

@@ -1,0 +1,81 @@
+import type { NativeLoraConfig } from '../native/types.js'
+import { valueError } from './check.js'
+import { type LoraConfig, loraPlaces, type MtlLoraConfig } from './lora-config.js'
+import type { ModelShape } from './size.js'
+
+/** Columns and rows of the weight at a place. */
+function sizesAt(place: string, { hiddenSize, intermediateSize }: ModelShape): { in: number; out: number } {
+  if (place !== 'intermediate' && place !== 'output') return { in: hiddenSize, out: hiddenSize }
+  if (intermediateSize === undefined) throw valueError('model', 'intermediateSize is needed for LoRA at feed-forward')
+  return place === 'intermediate'
+    ? { in: hiddenSize, out: intermediateSize }
+    : { in: intermediateSize, out: hiddenSize }
+}
+
+/** All numbers of one adapter, VeRA's frozen A and B among them. */
+export function countLora(config: LoraConfig | MtlLoraConfig, shape: ModelShape): number {
+  const layers = loraRanks(config, shape.numHiddenLayers).filter((rank) => rank > 0).length
+  const sizes = loraPlaces(config).map((place) => sizesAt(place, shape))
+  const each = sizes.reduce((total, size) => total + countOne(config, size), 0)
+  return layers === 0 ? 0 : layers * each + countShared(config, sizes)
+}
+
+function countOne(config: LoraConfig | MtlLoraConfig, size: { in: number; out: number }): number {
+  const gate = config.useGating ? size.in + 1 : 0
+  const magnitude = config.useDora ? size.out : 0
+  return countFactors(config, size) + gate + magnitude
+}
+
+function countFactors(config: LoraConfig | MtlLoraConfig, size: { in: number; out: number }): number {
+  const { r } = config
+  if (config.method === 'mtl_lora') {
+    const task = config.taskSpecificMatrixType === 'linear' ? r * r : r
+    return r * size.in + config.nUpProjection * (size.out * r + 1) + task
+  }
+  if (config.compositionMode === 'scale') return size.out
+  return config.veraD !== null ? r + size.out : r * (size.in + size.out)
+}
+
+function countShared({ veraD, r }: LoraConfig | MtlLoraConfig, sizes: readonly { in: number; out: number }[]): number {
+  if (veraD === null) return 0
+  return r * (Math.max(...sizes.map((size) => size.in)) + Math.max(...sizes.map((size) => size.out)))
+}
+
+/** The rank in each layer, 0 where leaveOut leaves the layer without an adapter. */
+function loraRanks({ r, leaveOut }: LoraConfig | MtlLoraConfig, layers: number): number[] {
+  return Array.from({ length: layers }, (_, layer) => (leaveOut.includes(layer) ? 0 : r))
+}
+
+/** The config as the core takes it: the ranks worked out for each layer of this model. */
+export function nativeLoraConfig(
+  config: LoraConfig | MtlLoraConfig,
+  { numHiddenLayers }: ModelShape
+): NativeLoraConfig {
+  const places = loraPlaces(config)
+  return {
+    method: 'lora',
+    query: places.includes('query'),
+    key: places.includes('key'),
+    value: places.includes('value'),
+    intermediate: places.includes('intermediate'),
+    output: places.includes('output'),
+    ranks: loraRanks(config, numHiddenLayers),
+    alpha: config.alpha,
+    dropout: config.dropout,
+    scales: config.compositionMode === 'scale',
+    init_weights: config.initWeights,
+    init_weights_seed: config.initWeightsSeed,
+    use_gating: config.useGating,
+    use_dora: config.useDora,
+    vera_d: config.veraD,
+    vera_b: config.veraB,
+    mtl:
+      config.method === 'lora'
+        ? null
+        : {
+            up_projections: config.nUpProjection,
+            linear: config.taskSpecificMatrixType === 'linear',
+            weights_sharpness: config.weightsSharpness
+          }
+  }
+}

@@ -1,0 +1,122 @@
+#pragma once
+// What stands at a Linear with frozen W [out, in] and b: LoRA (Hu et al. 2021, arXiv 2106.09685) and its kin. x
+// [tokens, in] is what the Linear reads, y [tokens, out] its value so far: x Wᵀ + b, or what adapters before this one
+// in a stack have made of it. s = alpha / r.
+//
+//   LoRA   F(y) = y + s B A dropout(x)                                     A [r, in], B [out, r]
+//   VeRA   F(y) = y + s Λb B Λd A dropout(x)    Λ diagonal; A and B are random, frozen and one pair for all Linears
+//          (Kopiczko et al. 2024, arXiv 2310.11454)                        d [r], b [out]
+//   MTL    F(y) = y + s Σ pi Bi Λᵀ A dropout(x)    p = softmax(weights / sharpness), Λ the task's matrix
+//          (Yang et al. 2024, arXiv 2410.09437)                            Bi [n, out, r], Λ [r] or [r, r], weights [n]
+//   DoRA   F(y) = m / ‖W + B A‖ ∘ (y + s B A dropout(x))    the norm of each row, by any of the three ways to B A
+//          (Liu et al. 2024, arXiv 2402.09353)                             m [out, 1]
+//   IA³    F(y) = y ∘ alpha l  (Liu et al. 2022, arXiv 2205.05638)         l [out, 1]
+// With use_gating the mean of sigmoid(wg x + bg) over each row's tokens stands for s, and for alpha.
+//
+// As in the peer, DoRA's norm is of W + B A whatever s is (with alpha = r, the default, that is the paper's), gradients
+// go through it, and b is scaled too. In a stack each is applied to what came before it: LoRAs add up, and the norm of
+// a DoRA is always that of W with its own B A.
+//
+// PyTorch keys (adapters), below loras.<name>: lora_A, lora_B (IA³: lora_B alone), m.weight, gate.*; vera_D, vera_B,
+// and shared_parameters.<name>.{lora_A, lora_B} beside the layers; weights, task_specific.values.
+
+#include <optional>
+
+#include "core/adapters/lora_function.h"
+#include "core/adapters/place.h"
+#include "core/config/adapter_config.h"
+#include "core/nn/linear.h"
+
+namespace ta {
+
+/// A Linear's tensors with an adapter in them.
+struct MergedLinear {
+  at::Tensor weight, bias;
+};
+
+class LoraModule : public AdapterModule {
+ public:
+  /// F(y). `weight` is W; `rows` lays out exactly the tokens given.
+  virtual at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const at::Tensor& weight, const RowLayout& rows,
+                           Random* random) const = 0;
+  /// Where F adds a product to y and then does no more than finish(): that product.
+  virtual std::optional<LowRank> added(Random*) const { return std::nullopt; }
+  /// Whether finish() changes anything.
+  virtual bool finishes() const { return false; }
+  virtual at::Tensor finish(const at::Tensor& sum, const at::Tensor&) const { return sum; }
+
+  /// Only without a gate, whose value depends on the row.
+  virtual MergedLinear merged(const at::Tensor& weight, const at::Tensor& bias) const = 0;
+  bool gated() const { return gate_ != nullptr; }
+  /// The gate's mean needs every token of a row.
+  bool needs_all_tokens() const override { return gated(); }
+
+ protected:
+  void add_gate(int64_t in);
+  /// [tokens, 1]
+  at::Tensor gate(const at::Tensor& x, const RowLayout& rows) const;
+  void initialise_gate(Random& random) const;
+
+ private:
+  std::shared_ptr<Linear> gate_;
+};
+
+/// All that add a product of two factors: LoRA itself, with VeRA and MTL-LoRA below, and DoRA around each.
+class LowRankModule : public LoraModule {
+ public:
+  at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const at::Tensor& weight, const RowLayout& rows,
+                   Random* random) const override;
+  std::optional<LowRank> added(Random* random) const override;
+  bool finishes() const override { return magnitude_ != nullptr; }
+  at::Tensor finish(const at::Tensor& sum, const at::Tensor& weight) const override;
+  MergedLinear merged(const at::Tensor& weight, const at::Tensor& bias) const override;
+
+ protected:
+  LowRankModule(const LoraConfig& config, int64_t rank);
+  /// A and B: parameters, or made of some.
+  virtual LowRank factors() const = 0;
+  /// After the factors' own parameters, as in the peer.
+  void add_magnitude_and_gate(const at::Tensor& weight);
+  double scale() const { return config_.alpha / static_cast<double>(rank_); }
+
+  LoraConfig config_;
+  int64_t rank_;
+
+ private:
+  /// The same for autograd's own operators.
+  LowRank tracked_factors() const;
+
+  std::shared_ptr<Linear> magnitude_;  // the peer's m: a Linear of one column
+};
+
+class Lora : public LowRankModule {
+ public:
+  Lora(const LoraConfig& config, int64_t rank, const at::Tensor& weight);
+  const char* type() const override { return "LoRA"; }
+  void initialise(Random& random) override;
+
+ protected:
+  LowRank factors() const override;
+
+ private:
+  at::Tensor a_, b_;
+};
+
+class Ia3 : public LoraModule {
+ public:
+  Ia3(const LoraConfig& config, const at::Tensor& weight);
+  const char* type() const override { return "IA3"; }
+  at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const at::Tensor& weight, const RowLayout& rows,
+                   Random* random) const override;
+  MergedLinear merged(const at::Tensor& weight, const at::Tensor& bias) const override;
+  void initialise(Random& random) override;
+
+ private:
+  LoraConfig config_;
+  at::Tensor l_;
+};
+
+/// First values of a factor, as the peer's init_weights has them.
+void initialise_factor(at::Tensor& factor, LoraInit init, bool is_b, Random& random);
+
+}  // namespace ta

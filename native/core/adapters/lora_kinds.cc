@@ -1,0 +1,82 @@
+#include "core/adapters/lora_kinds.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/softmax.h>
+#include <c10/core/GradMode.h>
+
+#include "core/nn/gradient.h"
+
+namespace ta {
+
+VeraShared::VeraShared(const LoraConfig& config, int64_t rank, int64_t in, int64_t out) : init_(config.init_weights) {
+  parameter({.name = "lora_A", .shape = {rank, in}, .fixed = true}, a);
+  parameter({.name = "lora_B", .shape = {out, rank}, .fixed = true}, b);
+}
+
+void VeraShared::initialise(Random& random) {
+  c10::NoGradGuard guard;
+  initialise_factor(a, init_, false, random);
+  initialise_factor(b, init_, true, random);
+}
+
+Vera::Vera(const LoraConfig& config, std::shared_ptr<VeraShared> shared, int64_t rank, const at::Tensor& weight)
+    : LowRankModule(config, rank), shared_(std::move(shared)), in_(weight.size(1)), out_(weight.size(0)) {
+  parameter({.name = "vera_D", .shape = {rank}, .decay = true}, d_);
+  parameter({.name = "vera_B", .shape = {out_}, .decay = true}, b_);
+  add_magnitude_and_gate(weight);
+}
+
+LowRank Vera::factors() const {
+  return {tracked(d_).unsqueeze(1) * shared_->a.narrow(1, 0, in_),
+          tracked(b_).unsqueeze(1) * shared_->b.narrow(0, 0, out_)};
+}
+
+void Vera::initialise(Random& random) {
+  c10::NoGradGuard guard;
+  d_.fill_(*config_.vera_d);
+  b_.fill_(*config_.vera_b);
+  initialise_gate(random);
+}
+
+TaskMatrix::TaskMatrix(std::vector<int64_t> shape, bool linear)
+    : type_(linear ? "TaskSpecificLinear" : "TaskSpecificSingularValue") {
+  parameter({.name = "values", .shape = std::move(shape), .decay = true}, values);
+}
+
+MtlLora::MtlLora(const LoraConfig& config, int64_t rank, const at::Tensor& weight) : LowRankModule(config, rank) {
+  const int64_t n = config.mtl->up_projections;
+  parameter({.name = "lora_A", .shape = {rank, weight.size(1)}, .decay = true}, a_);
+  parameter({.name = "lora_B", .shape = {n, weight.size(0), rank}, .decay = true}, b_);
+  parameter({.name = "weights", .shape = {n}, .decay = true}, weights_);
+  add_magnitude_and_gate(weight);
+  const auto shape = config.mtl->linear ? std::vector<int64_t>{rank, rank} : std::vector<int64_t>{rank};
+  task_ = std::make_shared<TaskMatrix>(shape, config.mtl->linear);
+  child("task_specific", task_);
+}
+
+LowRank MtlLora::factors() const {
+  const auto task = tracked(task_->values), a = tracked(a_), b = tracked(b_);
+  // One up-projection has the weight 1.
+  const auto up =
+      b_.size(0) == 1
+          ? b.squeeze(0)
+          : (at::softmax(tracked(weights_) / config_.mtl->weights_sharpness, 0).view({-1, 1, 1}) * b).sum(0);
+  return {config_.mtl->linear ? at::matmul(task.t(), a) : task.unsqueeze(1) * a, up};
+}
+
+void MtlLora::initialise(Random& random) {
+  c10::NoGradGuard guard;
+  // As in the peer, B is 0 but for 'bert'.
+  initialise_factor(a_, config_.init_weights, false, random);
+  initialise_factor(b_, config_.init_weights == LoraInit::bert ? LoraInit::bert : LoraInit::lora, true, random);
+  weights_.fill_(1);
+  if (config_.mtl->linear) {
+    task_->values.zero_().fill_diagonal_(1);
+  } else {
+    task_->values.fill_(1);
+  }
+  initialise_gate(random);
+}
+
+}  // namespace ta

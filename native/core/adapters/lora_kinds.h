@@ -1,0 +1,66 @@
+#pragma once
+// VeRA and MTL-LoRA: the two whose factors are made of several parameters; the formulas stand in lora.h.
+//
+// VeRA's d and b are vectors, as in its paper. The peer trains whole matrices [r, r] and [out, out] in their places;
+// surgery/vera_files.h says what of the two can be exchanged. A and B are made for the largest Linear, and a smaller
+// one takes their first columns and rows.
+
+#include "core/adapters/lora.h"
+
+namespace ta {
+
+/// The frozen pair, `shared_parameters.<name>` beside the layers.
+class VeraShared : public AdapterModule {
+ public:
+  VeraShared(const LoraConfig& config, int64_t rank, int64_t in, int64_t out);
+  const char* type() const override { return "ParameterDict"; }
+  void initialise(Random& random) override;
+
+  at::Tensor a, b;  ///< [r, in], [out, r]
+
+ private:
+  LoraInit init_;
+};
+
+class Vera : public LowRankModule {
+ public:
+  Vera(const LoraConfig& config, std::shared_ptr<VeraShared> shared, int64_t rank, const at::Tensor& weight);
+  const char* type() const override { return "Vera"; }
+  void initialise(Random& random) override;
+
+ protected:
+  LowRank factors() const override;
+
+ private:
+  std::shared_ptr<VeraShared> shared_;
+  at::Tensor d_, b_;
+  int64_t in_, out_;
+};
+
+/// Λ, of one task.
+class TaskMatrix : public Module {
+ public:
+  TaskMatrix(std::vector<int64_t> shape, bool linear);
+  const char* type() const override { return type_; }
+
+  at::Tensor values;
+
+ private:
+  const char* type_;
+};
+
+class MtlLora : public LowRankModule {
+ public:
+  MtlLora(const LoraConfig& config, int64_t rank, const at::Tensor& weight);
+  const char* type() const override { return "MTLLoRA"; }
+  void initialise(Random& random) override;
+
+ protected:
+  LowRank factors() const override;
+
+ private:
+  at::Tensor a_, b_, weights_;
+  std::shared_ptr<TaskMatrix> task_;
+};
+
+}  // namespace ta

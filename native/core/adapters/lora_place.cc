@@ -1,0 +1,179 @@
+#include "core/adapters/lora_place.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "core/adapters/split.h"
+#include "core/error.h"
+
+namespace ta {
+
+namespace {
+
+using Kind = Composition::Kind;
+
+}  // namespace
+
+bool LoraPlace::acts(const ForwardContext& context) const {
+  if (context.segments == nullptr || children().empty()) return false;
+  return std::any_of(context.segments->begin(), context.segments->end(),
+                     [&](const RowSegment& segment) { return segment.setup && has_any(*segment.setup); });
+}
+
+// What cannot run here, before anything does.
+void LoraPlace::check(const Composition& setup) const {
+  setup.visit([&](const Composition& part) {
+    if (part.kind == Kind::fuse && has_any(part)) {
+      fail(ErrorCode::unsupported, "Fuse", "AdapterFusion has no meaning for LoRA, IA³ and their kin",
+           {.expected = "bottleneck adapters", .hint = "Put them together with Stack or Average"});
+    }
+    if (part.kind == Kind::adapter && merged_ >= 0 && part.index == merged_) {
+      fail(ErrorCode::invalid_argument, "forward", "'" + name_of(merged_) + "' is merged into the base model",
+           {.expected = "a setup without it: every row passes through it already",
+            .hint = "Call resetAdapter() to take it out again"});
+    }
+  });
+}
+
+// Adds what the setup adds to y, as long as that is all it does. `tokens` says for which tokens.
+bool LoraPlace::add_terms(const Composition& setup, double factor, const LoraTerm& tokens, Random* random,
+                          std::vector<LoraTerm>& terms) const {
+  if (!has_any(setup)) return true;
+  switch (setup.kind) {
+    case Kind::adapter: {
+      const auto* module = at(setup.index);
+      auto low = module->finishes() ? std::nullopt : module->added(random);
+      if (!low) return false;
+      low->scale *= factor;
+      terms.push_back({std::move(*low), tokens.begin, tokens.count});
+      return true;
+    }
+    case Kind::stack:
+      return std::all_of(setup.children.begin(), setup.children.end(),
+                         [&](const Composition& child) { return add_terms(child, factor, tokens, random, terms); });
+    case Kind::average: {
+      // y itself comes once, so the weights must leave it so.
+      const double sum = std::accumulate(setup.weights.begin(), setup.weights.end(), 0.0);
+      if (std::abs(sum - 1) > 1e-12) return false;
+      for (size_t i = 0; i < setup.children.size(); ++i)
+        if (!add_terms(setup.children[i], factor * setup.weights[i], tokens, random, terms)) return false;
+      return true;
+    }
+    default:
+      return false;
+  }
+}
+
+at::Tensor LoraPlace::forward(const at::Tensor& x, const ForwardContext& context) {
+  const auto& layout = *context.layout;
+  const auto& segments = *context.segments;
+  std::vector<LoraTerm> terms;
+  bool only_terms = true;
+  for (const auto& [first, last, setup] : segments) {
+    if (!setup) continue;
+    check(*setup);
+    const int64_t begin = layout.starts()[first];
+    only_terms = only_terms && add_terms(*setup, 1, {{}, begin, layout.starts()[last] - begin}, context.random, terms);
+  }
+  if (only_terms) return lora_linear(x, linear_.weight, linear_.bias, terms);
+  if (segments.size() == 1) return run(segments[0].setup.get(), {x, layout, context.random});
+  std::vector<at::Tensor> parts;
+  for (const auto& [first, last, setup] : segments) {
+    const int64_t begin = layout.starts()[first], count = layout.starts()[last] - begin;
+    const auto rows = layout.rows(first, last);
+    parts.push_back(run(setup.get(), {x.narrow(0, begin, count), rows, context.random}));
+  }
+  return at::cat(parts);
+}
+
+at::Tensor LoraPlace::run(const Composition* setup, const Tokens& tokens) const {
+  if (setup == nullptr || !has_any(*setup)) return linear_.forward(tokens.x);
+  const LoraTerm all{{}, 0, tokens.x.size(0)};
+  std::vector<LoraTerm> terms;
+  if (add_terms(*setup, 1, all, tokens.random, terms)) {
+    return lora_linear(tokens.x, linear_.weight, linear_.bias, terms);
+  }
+  if (setup->kind == Kind::adapter) {
+    const auto* module = at(setup->index);
+    if (auto low = module->added(tokens.random)) {
+      return module->finish(lora_linear(tokens.x, linear_.weight, linear_.bias, {{*low, 0, all.count}}), weight());
+    }
+  }
+  return apply(*setup, linear_.forward(tokens.x), tokens);
+}
+
+at::Tensor LoraPlace::apply(const Composition& setup, const at::Tensor& y, const Tokens& tokens) const {
+  if (!has_any(setup)) return y;
+  switch (setup.kind) {
+    case Kind::adapter:
+      return at(setup.index)->apply(y, tokens.x, weight(), tokens.rows, tokens.random);
+    case Kind::stack: {
+      auto value = y;
+      for (const auto& child : setup.children) value = apply(child, value, tokens);
+      return value;
+    }
+    case Kind::average: {
+      at::Tensor sum;
+      for (size_t i = 0; i < setup.children.size(); ++i) {
+        auto part = apply(setup.children[i], y, tokens) * setup.weights[i];
+        sum = sum.defined() ? sum + part : part;
+      }
+      return sum;
+    }
+    case Kind::split:
+      return split(setup, y, tokens);
+    default:
+      return y;
+  }
+}
+
+at::Tensor LoraPlace::split(const Composition& setup, const at::Tensor& y, const Tokens& tokens) const {
+  std::vector<at::Tensor> values, places;
+  for (const auto& part : split_tokens(setup, tokens.rows, y.device())) {
+    const Tokens own{tokens.x.index_select(0, part.tokens), part.rows, tokens.random};
+    values.push_back(apply(*part.child, y.index_select(0, part.tokens), own));
+    places.push_back(part.tokens);
+  }
+  return at::cat(values).index_select(0, at::cat(places).argsort());
+}
+
+void LoraPlace::merge(int64_t index) {
+  c10::NoGradGuard guard;
+  auto merged = at(index)->merged(linear_.weight, linear_.bias);
+  original_ = {linear_.weight, linear_.bias};
+  linear_.weight = std::move(merged.weight);
+  linear_.bias = std::move(merged.bias);
+  merged_ = index;
+}
+
+void LoraPlace::reset() {
+  if (merged_ < 0) return;
+  linear_.weight = std::move(original_.weight);
+  linear_.bias = std::move(original_.bias);
+  original_ = {};
+  merged_ = -1;
+}
+
+bool LoraPlace::holds(const at::Tensor* tensor) const {
+  return merged_ >= 0 && (tensor == &linear_.weight || tensor == &linear_.bias);
+}
+
+std::shared_ptr<Linear> lora_ready_linear(int64_t in, int64_t out, bool with_bias) {
+  auto linear = std::make_shared<Linear>(in, out, with_bias);
+  auto place = std::make_shared<LoraPlace>(*linear);
+  linear->extend("loras", place, *place);
+  return linear;
+}
+
+LoraPlace* lora_place(const Slot& slot) {
+  for (const auto& child : slot.layer->children())
+    if (auto* place = dynamic_cast<LoraPlace*>(child.module.get())) return place;
+  return nullptr;
+}
+
+}  // namespace ta

@@ -1,0 +1,57 @@
+#pragma once
+// The place at a Linear where LoRA and its kin stand: PyTorch's ModuleDict `loras`. For each row it evaluates what the
+// batch asks for, with the value y of lora.h:
+//
+//   none       y = x Wᵀ + b
+//   adapter    F(y)
+//   stack      Fn(… F1(y)); a child that does not stand here is passed by
+//   average    Σ wi Fi(y)
+//   split      each child on its part of every row's tokens
+//   fuse       an error: AdapterFusion attends over bottlenecks
+// Where only products are added, whatever the rows and the blocks, all of it is one node (lora_function.h).
+
+#include "core/adapters/lora.h"
+
+namespace ta {
+
+class LoraPlace : public AdapterPlace, public LinearExtension {
+ public:
+  explicit LoraPlace(Linear& linear) : linear_(linear) {}
+
+  bool acts(const ForwardContext& context) const override;
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override;
+
+  LoraModule* at(int64_t index) const { return static_cast<LoraModule*>(module(index).get()); }
+  /// W, also while an adapter is merged into it.
+  const at::Tensor& weight() const { return merged_ < 0 ? linear_.weight : original_.weight; }
+  /// Puts one of its adapters into the Linear's tensors, which are new ones; the old ones are kept as they are.
+  void merge(int64_t index);
+  /// Takes it out again, bit for bit.
+  void reset();
+  /// Whether a tensor is one that reset() will replace.
+  bool holds(const at::Tensor* tensor) const;
+
+ private:
+  struct Tokens {
+    at::Tensor x;
+    const RowLayout& rows;
+    Random* random;
+  };
+  at::Tensor run(const Composition* setup, const Tokens& tokens) const;
+  at::Tensor apply(const Composition& setup, const at::Tensor& y, const Tokens& tokens) const;
+  at::Tensor split(const Composition& setup, const at::Tensor& y, const Tokens& tokens) const;
+  bool add_terms(const Composition& setup, double factor, const LoraTerm& tokens, Random* random,
+                 std::vector<LoraTerm>& terms) const;
+  void check(const Composition& setup) const;
+
+  Linear& linear_;
+  MergedLinear original_;
+  int64_t merged_ = -1;
+};
+
+/// A Linear with such a place.
+std::shared_ptr<Linear> lora_ready_linear(int64_t in, int64_t out, bool with_bias = true);
+/// The place at what stands in a slot; null where there is none.
+LoraPlace* lora_place(const Slot& slot);
+
+}  // namespace ta
