@@ -24,14 +24,14 @@ std::vector<NamedParameter> inserted_in_base(AdapterModel& model, const std::str
 
 }  // namespace
 
-void save_inserted_in_base(AdapterModel& model, const std::string& file) {
+void save_inserted(AdapterModel& model, const std::string& file) {
   StateDict tensors;
   for (const auto& named : inserted_in_base(model, "saveSurgery"))
     tensors.add(named.name, named.parameter.value->detach().to(at::kCPU));
   write_weights(file, tensors, WeightsFormat::safetensors);
 }
 
-void load_inserted_in_base(AdapterModel& model, const std::string& file) {
+void load_inserted(AdapterModel& model, const std::string& file) {
   const std::string operation = "load the inserted modules of " + file;
   const auto weights = read_weights(file);
   std::vector<std::string> missing, unexpected, misshaped;
