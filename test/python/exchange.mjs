@@ -63,6 +63,14 @@ const written = [
   ['xlm-roberta-vera', 'xlm-roberta-tiny', 'vera', classification, 'safetensors'],
   ['bert-dvora', 'bert-tiny', 'dvora[r=4]', classification, 'bin'],
   ['bert-mtl_lora', 'bert-tiny', 'mtl_lora[n_up_projection=2]', classification, 'safetensors'],
+  [
+    'distilbert-lora',
+    'distilbert-tiny',
+    "lora[r=2, alpha=6, attn_matrices=['q', 'k', 'v'], intermediate_lora=True, output_lora=True]",
+    classification,
+    'bin'
+  ],
+  ['electra-ia3', 'electra-tiny', 'ia3', classification, 'safetensors'],
   ['bert-lora-seq_bn', 'bert-tiny', 'lora|seq_bn', classification, 'bin'],
   ['xlm-roberta-integer-scaling', 'xlm-roberta-tiny', 'par_bn[scaling=2]', classification, 'bin'],
   ['distilbert', 'distilbert-tiny', 'double_seq_bn[reduction_factor=2]', classification, 'safetensors'],

@@ -115,6 +115,9 @@ def main(out, models, minilm):
                     lambda model: getattr(model, f"add_{language_head}_lm_head")("a"))
     writer.tiny("bert-lora", models / "bert-tiny", LoRAConfig(
         r=4, alpha=6, attn_matrices=["q", "k", "v"], intermediate_lora=True, output_lora=True), classification)
+    for family in ("distilbert", "electra"):
+        writer.tiny(f"{family}-lora", models / f"{family}-tiny", LoRAConfig(
+            r=2, alpha=6, attn_matrices=["q", "k", "v"], intermediate_lora=True, output_lora=True), classification)
     writer.tiny("bert-lora-gate", models / "bert-tiny", LoRAConfig(use_gating=True), classification, safetensors=True)
     writer.tiny("roberta-ia3", models / "roberta-tiny", IA3Config(), classification)
     writer.tiny("bert-dora", models / "bert-tiny", DoRAConfig(r=4, alpha=8), classification, safetensors=True)
