@@ -21,8 +21,7 @@ export function parseCommand<const O extends Options>(
   operands: readonly string[] = []
 ): { readonly values: Parsed<O>; readonly operands: readonly string[] } {
   try {
-    const parsed = parseArgs({ args: [...argv], options, allowPositionals: operands.length > 0, tokens: true })
-    refuseRepeated(parsed.tokens, options)
+    const parsed = parseArgs({ args: [...argv], options, allowPositionals: operands.length > 0 })
     const wantsHelp = (parsed.values as Record<string, unknown>)['help'] === true
     if (!wantsHelp && parsed.positionals.length !== operands.length) {
       throw usageError(`expected ${operands.join(' and ')}, got ${parsed.positionals.join(' ') || 'nothing'}`)
@@ -34,16 +33,6 @@ export function parseCommand<const O extends Options>(
     if (code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION' || unknown === undefined) throw error
     const guess = nearest(unknown, Object.keys(options))
     throw usageError(`unknown option '--${unknown}'${guess === undefined ? '' : ` (did you mean '--${guess}'?)`}`)
-  }
-}
-
-/** Of an option that is given twice the last would count, and the first be lost in silence. */
-function refuseRepeated(tokens: readonly { readonly kind: string; readonly name?: string }[], options: Options): void {
-  const seen = new Set<string>()
-  for (const { kind, name } of tokens) {
-    if (kind !== 'option' || name === undefined || options[name]?.multiple === true) continue
-    if (seen.has(name)) throw usageError(`--${name} is given twice; expected it once`)
-    seen.add(name)
   }
 }
 

@@ -1,5 +1,5 @@
 import { findAdapters } from './adapters.js'
-import { countOption, exitStatus, inputFile, parseCommand, required } from './arguments.js'
+import { countOption, exitStatus, inputFile, parseCommand, required, usageError } from './arguments.js'
 import {
   headSource,
   headUsage,
@@ -34,7 +34,7 @@ ${rowsUsage}
 export async function run(argv: string[]): Promise<number> {
   const { values } = parseCommand(argv, {
     ...modelOptions,
-    adapter: { type: 'string', short: 'a' },
+    adapter: { type: 'string', short: 'a', multiple: true },
     head: { type: 'string' },
     data: { type: 'string', short: 'd' },
     'batch-size': { type: 'string' }
@@ -43,12 +43,13 @@ export async function run(argv: string[]): Promise<number> {
     process.stdout.write(usage)
     return exitStatus.done
   }
-  const { adapter } = values
-  const source = headSource(adapter === undefined ? [] : [adapter], values.head, required('model', values.model))
+  const adapters = values.adapter ?? []
+  if (adapters.length > 1) throw usageError(`--adapter: expected one, got ${adapters.join(' and ')}`)
+  const source = headSource(adapters, values.head, required('model', values.model))
   const data = inputFile('data', required('data', values.data))
   const batchSize = countOption('batch-size', values['batch-size'])
   const offline = values.offline || undefined
-  const [found = null] = await findAdapters(adapter === undefined ? [] : [adapter], offline)
+  const [found = null] = await findAdapters(adapters, offline)
   const rows = await readAll(data)
   const model = await loadModel(values)
   try {
