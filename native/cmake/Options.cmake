@@ -8,6 +8,7 @@ set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)
 # libtorch is built with the dynamic C run-time; cmake-js asks for the static one.
 set(CMAKE_MSVC_RUNTIME_LIBRARY MultiThreadedDLL)
 
+option(TA_UNITY "compile several files of the core as one unit" ON)
 option(TA_SANITIZE "compile with AddressSanitizer and UndefinedBehaviorSanitizer" OFF)
 
 # What a target needs to be compiled like the rest of the project.
