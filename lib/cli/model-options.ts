@@ -4,7 +4,7 @@ import { headConfigFile } from '../exchange/folder-files.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import type { AdapterSource } from './adapters.js'
-import { countOption, required, usageError } from './arguments.js'
+import { countOption, fromOptions, required, usageError } from './arguments.js'
 
 /** What every command that loads a model takes. */
 export const modelOptions = {
@@ -33,8 +33,8 @@ export async function loadModel(values: ModelValues, seed?: number): Promise<Mod
   const threads = countOption('threads', values.threads)
   const { AutoModel } = await import('../model/auto-model.js')
   if (threads !== undefined) {
-    const { loadAddon } = await import('../native/addon.js')
-    loadAddon().setNumThreads(threads)
+    const { setNumThreads } = await import('../model/threads.js')
+    fromOptions(() => setNumThreads(threads))
   }
   return await AutoModel.fromPretrained(source, {
     device: values.device,

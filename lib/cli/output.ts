@@ -1,4 +1,15 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, renameSync, rmSync, statSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeSync
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { snakeCase } from '../config/case.js'
 import { isPlainObject } from '../config/check.js'
@@ -30,7 +41,15 @@ export function jsonLine(value: unknown): string {
 const isFolder = (path: string) => statSync(path, { throwIfNoEntry: false })?.isDirectory() === true
 
 /** Before work whose result goes there: a place that cannot be written must not cost the work. */
-export function checkOutputFile(option: string, file: string): void {
+export function checkOutputFile(
+  option: string,
+  file: string,
+  inputs: Readonly<Record<string, string | undefined>> = {}
+): void {
+  for (const [name, input] of Object.entries(inputs)) {
+    if (input === undefined || !existsSync(file) || realpathSync(file) !== realpathSync(input)) continue
+    throw usageError(`--${option}: ${file} is what --${name} reads; give another place`)
+  }
   if (isFolder(file)) throw usageError(`--${option}: expected a file, got ${file}, which is a folder`)
   new FileOutput(file).discard()
 }

@@ -121,7 +121,7 @@ export async function run(argv: string[]): Promise<number> {
   const headFrom = headSource(sources, values.head, required('model', values.model))
   const input = inputFile('input', required('input', values.input))
   const batchSize = countOption('batch-size', values['batch-size']) ?? 32
-  if (values.output !== undefined) checkOutputFile('output', values.output)
+  if (values.output !== undefined) checkOutputFile('output', values.output, { input })
   const offline = values.offline || undefined
   const adapters = await findAdapters(sources, offline)
   const names = adapters.map(({ name }) => name)

@@ -182,7 +182,7 @@ export async function run(argv: string[]): Promise<number> {
   try {
     prepareTuning(model, plan, head)
     checkOutputFolder('output', folder)
-    if (report !== undefined) checkOutputFile('report', report)
+    if (report !== undefined) checkOutputFile('report', report, { train: trainFile, eval: evalFile })
     const job = { model, plan, train, evaluation, args, json }
     const trained = await untilInterrupted((signal) => runTraining(job, signal))
     if (trained === 'interrupted') {

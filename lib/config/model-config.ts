@@ -144,6 +144,11 @@ export function maxRowLength(config: ModelConfig): number {
     : config.maxPositionEmbeddings
 }
 
+/** What rows of ids are checked against. */
+export function rowLimits(config: ModelConfig): { maxLength: number; vocabSize: number; typeVocabSize: number } {
+  return { maxLength: maxRowLength(config), vocabSize: config.vocabSize, typeVocabSize: config.typeVocabSize }
+}
+
 /** A config.json that transformers reads. */
 export function modelConfigToJson(config: ModelConfig, architecture?: string): Record<string, unknown> {
   const { nameOrPath: _, modelType, ...fields } = config

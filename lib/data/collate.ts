@@ -15,13 +15,42 @@ export interface EncodedRow {
   readonly wordIds?: Int32Array
 }
 
+/** What a model has room for. */
+export interface RowLimits {
+  /** Longest row that there are positions for. */
+  readonly maxLength: number
+  /** Ids lie below it. */
+  readonly vocabSize: number
+  /** Token types lie below it; 0: the model has none. */
+  readonly typeVocabSize: number
+}
+
+/** Checks the ids of a row that has them against the model. */
+export function checkRowIds(row: Row, { maxLength, vocabSize, typeVocabSize }: RowLimits, name: string): void {
+  if (!('inputIds' in row) || row.inputIds == null) return
+  if (row.inputIds.length > maxLength) {
+    throw check.rangeError(`${name}.inputIds`, `at most ${maxLength} ids, the model's positions`, row.inputIds)
+  }
+  checkBelow(`${name}.inputIds`, row.inputIds, vocabSize, 'the vocabulary')
+  if (row.tokenTypeIds != null && typeVocabSize > 0) {
+    checkBelow(`${name}.tokenTypeIds`, row.tokenTypeIds, typeVocabSize, 'the token types')
+  }
+}
+
+function checkBelow(name: string, values: ArrayLike<number>, limit: number, what: string): void {
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i] ?? Number.NaN
+    if (value >= 0 && value < limit) continue
+    throw check.rangeError(`${name}[${i}]`, `an id from 0 to ${limit - 1}, ${what} of the model`, value)
+  }
+}
+
 export interface EncodeRowOptions {
   /** Needed for rows of text or words. */
   readonly tokenizer?: TextTokenizer | undefined
   /** Says what the labels mean; without it they are left out. */
   readonly head?: HeadConfig | undefined
-  /** Longest row that the model has positions for. */
-  readonly maxLength: number
+  readonly limits: RowLimits
 }
 
 /** A row's label as its head wants it, checked as far as it can be without a tokenizer; undefined where there is none. */
@@ -50,20 +79,18 @@ export function encodeRow(row: Row, options: EncodeRowOptions, name: string): En
 }
 
 function encode(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
-  const { head, maxLength } = options
+  const { head, limits } = options
   const label = head === undefined ? undefined : rowLabel(row, head, name)
   const perToken = head !== undefined && labelsTokens(head)
   if ('inputIds' in row && row.inputIds != null) {
     const inputIds = Int32Array.from(row.inputIds)
-    if (inputIds.length > maxLength) {
-      throw check.rangeError(`${name}.inputIds`, `at most ${maxLength} ids, the model's positions`, row.inputIds)
-    }
+    checkRowIds(row, limits, name)
     const tokenTypeIds = row.tokenTypeIds == null ? new Int32Array(inputIds.length) : Int32Array.from(row.tokenTypeIds)
     return { inputIds, tokenTypeIds, label }
   }
   const { tokenizer } = options
   if (tokenizer === undefined) throw check.valueError(name, 'the model has no tokenizer, so rows must be inputIds')
-  const length = { maxLength: Math.min(maxLength, tokenizer.modelMaxLength) }
+  const length = { maxLength: Math.min(limits.maxLength, tokenizer.modelMaxLength) }
   if ('words' in row && row.words != null) {
     const ids = tokenizer.encodeWords(row.words, length)
     if (!perToken || !(label instanceof Int32Array)) return { ...ids, label }

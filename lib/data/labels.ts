@@ -40,7 +40,8 @@ export function encodeLabel(head: HeadConfig, label: Label, name: string): Float
 function checkValue(name: string, label: Label): number {
   // A CSV file gives text.
   const value = typeof label === 'string' && label.trim() !== '' ? Number(label) : label
-  return check.checkNumber(name, value)
+  // A name is no number; NaN would hide it.
+  return check.checkNumber(name, Number.isNaN(value) ? label : value)
 }
 
 function tokenId(label: unknown, name: string): number {

@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import { predictsWords } from '../config/head-config.js'
-import { isCausal, maxRowLength } from '../config/model-config.js'
+import { isCausal, rowLimits } from '../config/model-config.js'
 import { collate, encodeRow } from '../data/collate.js'
 import { checkRow, placeOf, type Row } from '../data/dataset.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -75,10 +75,10 @@ async function generate(
     .map((row, i) => checkRow(typeof row === 'string' ? { text: row } : row, `rows[${i}]`))
   if (checked.length === 0) return []
   const setups = rowSetups(adapters, { rows: checked.length, taskIds }, model.known)
-  const limits = { tokenizer: model.tokenizer, maxLength: maxRowLength(model.config) }
+  const encoding = { tokenizer: model.tokenizer, limits: rowLimits(model.config) }
   const encoded = setups.map((_, i) => {
     const row = checked[i % checked.length] as Row
-    return encodeRow(row, limits, placeOf(row, `rows[${i}]`))
+    return encodeRow(row, encoding, placeOf(row, `rows[${i}]`))
   })
   // Rows of one setup stay side by side, and among them those of one length.
   const known = new Map<string, number>()

@@ -180,7 +180,11 @@ export class Model extends TextWriter {
     nativeCall(() => this.#native.addHead(name, native, seedFor(this.#seed, `head ${name}`), replaces))
     this.#heads.set(name, config)
     if (replaces) this.#setTrainable(this.#trains)
-    else this.#activeHead ??= name
+    if (replaces || this.#activeHead !== null) return
+    this.#activeHead = name
+    // A head that comes after trainAdapter is what the adapter learns through: it must not stay as it started.
+    const { adapters, fusions, heads } = this.#trains
+    if (adapters.length + fusions.length > 0) this.#setTrainable({ ...this.#trains, heads: [...heads, name] })
   }
 
   deleteHead(name: string): void {

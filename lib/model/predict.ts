@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import { type HeadConfig, labelNames, predictsWords } from '../config/head-config.js'
-import { maxRowLength } from '../config/model-config.js'
+import { rowLimits } from '../config/model-config.js'
 import { collate, type EncodedRow, encodeRow } from '../data/collate.js'
 import { checkRow, placeOf, type Row } from '../data/dataset.js'
 import { labelsTokens } from '../data/labels.js'
@@ -79,8 +79,8 @@ function headOf(model: Model, { head }: PredictOptions, setup: NativeSetup): str
 
 /** One pass through the encoder for all rows; each is then read by its own head. */
 async function answer(model: Model, jobs: readonly Job[], answers: Prediction[]): Promise<void> {
-  const limits = { tokenizer: model.tokenizer, maxLength: maxRowLength(model.config) }
-  const encoded = jobs.map((job) => encodeRow(job.row, limits, placeOf(job.row, `rows[${job.index}]`)))
+  const options = { tokenizer: model.tokenizer, limits: rowLimits(model.config) }
+  const encoded = jobs.map((job) => encodeRow(job.row, options, placeOf(job.row, `rows[${job.index}]`)))
   // Rows of one setup stay side by side: each run of them is one product in every adapter.
   const groups = new Map<string, number>()
   const groupOf = (job: Job) => {

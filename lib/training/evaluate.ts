@@ -1,8 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
-import { maxRowLength } from '../config/model-config.js'
-import { collate, type EncodedRow, encodeRow, labelledTokens, rowLabel } from '../data/collate.js'
+import { rowLimits } from '../config/model-config.js'
+import { checkRowIds, collate, type EncodedRow, encodeRow, labelledTokens, rowLabel } from '../data/collate.js'
 import { collectRows, type Dataset, placeOf, type Row } from '../data/dataset.js'
 import { labelsTokens } from '../data/labels.js'
 import type { Model } from '../model/model.js'
@@ -41,8 +41,10 @@ export class EncodedDataset {
   /** Every row and label is checked now: a mistake in the last row must not show after an hour of training. */
   static async of(dataset: Dataset, model: Model, head: HeadConfig, name: string): Promise<EncodedDataset> {
     const rows = await collectRows(dataset, name)
+    const limits = rowLimits(model.config)
     for (const [i, row] of rows.entries()) {
       const place = placeOf(row, `${name}[${i}]`)
+      checkRowIds(row, limits, place)
       if (rowLabel(row, head, place) === undefined && head.headType !== 'causal_lm') {
         throw new AdapterError('ERR_NO_LABELS', 'read the dataset', `${place} has no label`, {
           hint: 'Rows to train or evaluate on need one; predict() answers rows without.'
@@ -60,9 +62,10 @@ export class EncodedDataset {
   at(index: number): EncodedRow {
     const known = this.#encoded[index]
     if (known !== undefined) return known
-    const limits = { tokenizer: this.model.tokenizer, head: this.head, maxLength: maxRowLength(this.model.config) }
+    const limits = rowLimits(this.model.config)
+    const options = { tokenizer: this.model.tokenizer, head: this.head, limits }
     const row = this.rows[index] as Row
-    const encoded = encodeRow(row, limits, placeOf(row, `${this.name}[${index}]`))
+    const encoded = encodeRow(row, options, placeOf(row, `${this.name}[${index}]`))
     this.#encoded[index] = encoded
     return encoded
   }

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { command, fixtures, scratch } from './command.js'
@@ -82,4 +82,21 @@ test('evaluate takes one adapter; a row whose adapter is misspelled is refused',
   const misspelled = await command(['predict', ...shared, '-a', trained, '-i', input])
   t.is(misspelled.status, 1)
   t.regex(misspelled.errors, /misspelled\.jsonl:1: unknown field 'adaptor'\. Did you mean 'adapter'\?/)
+})
+
+test('nothing is written over what the command reads', async (t) => {
+  const before = readFileSync(rows, 'utf8')
+  const answers = await command(['predict', ...shared, '-a', trained, '-i', rows, '-o', rows])
+  t.is(answers.status, 2)
+  t.regex(answers.errors, /--output: .*rows\.jsonl is what --input reads/)
+  const report = await command([...train, '-o', join(place, 'c'), '--report', rows])
+  t.is(report.status, 2)
+  t.regex(report.errors, /--report: .*rows\.jsonl is what --train reads/)
+  t.is(readFileSync(rows, 'utf8'), before)
+})
+
+test('more threads than any machine has are refused', async (t) => {
+  const { status, errors } = await command(['evaluate', ...shared, '-a', trained, '-d', rows, '--threads', '99999'])
+  t.is(status, 2)
+  t.regex(errors, /threads: expected a positive integer up to 1024, got 99999/)
 })

@@ -10,7 +10,8 @@ test('setNumThreads sets the threads of libtorch', (t) => {
 })
 
 test('a thread count is a whole number from 1', (t) => {
-  t.throws(() => setNumThreads(0), { instanceOf: RangeError, message: /count/ })
-  t.throws(() => setNumThreads(1.5), { message: /count/ })
+  t.throws(() => setNumThreads(0), { instanceOf: RangeError, message: /threads/ })
+  t.throws(() => setNumThreads(1.5), { message: /threads/ })
+  t.throws(() => setNumThreads(50_000), { message: /up to 1024/ })
   t.throws(() => setNumThreads('2' as unknown as number), { instanceOf: TypeError })
 })

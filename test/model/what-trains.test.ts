@@ -137,3 +137,14 @@ test('adapterSummary says what is active and what trains', async (t) => {
     sizes.reduce((sum, size) => sum + size, 0)
   )
 })
+
+test('a head that comes after trainAdapter trains with the adapter', async (t) => {
+  const model = await load(t)
+  model.addAdapter('a')
+  model.trainAdapter('a')
+  model.addClassificationHead('h')
+  t.true(trainableNames(model).some((name) => name.startsWith('heads.h.')))
+  t.true(trainableNames(model).some((name) => name.includes('.adapters.a.')))
+  model.addClassificationHead('other')
+  t.false(trainableNames(model).some((name) => name.startsWith('heads.other.')))
+})
