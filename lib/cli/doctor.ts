@@ -132,7 +132,10 @@ function text(diagnosis: Diagnosis): string {
   const lines = rows.map(([name, value]) => `${name.padEnd(13)} ${value}`)
   const verdict =
     problems.length === 0 ? ['', 'Everything loads.'] : ['', ...problems.map((problem) => `Problem: ${problem}`)]
-  if (!libtorch) verdict.push('Run "torch-adapters install-libtorch" to fetch one.')
+  if (!libtorch) {
+    const isSet = Boolean(process.env['LIBTORCH'])
+    verdict.push(isSet ? 'Correct LIBTORCH, or unset it.' : 'Run "torch-adapters install-libtorch" to fetch one.')
+  }
   return `${[...lines, ...verdict].join('\n')}\n`
 }
 

@@ -167,7 +167,8 @@ export async function run(argv: string[]): Promise<number> {
   const folder = required('output', values.output)
   const seed = numberOption('seed', values.seed) ?? 42
   const { checkAdapterName } = await import('../exchange/write-folder.js')
-  const name = fromOptions(() => checkAdapterName(values.name ?? basename(resolve(folder))))
+  // The name becomes a part of parameter names; a folder may be called anything.
+  const name = fromOptions(() => checkAdapterName(values.name ?? basename(resolve(folder)).replaceAll('.', '_')))
   const plan = await tuningPlan(values, folder, name)
   const outputDir = join(folder, 'checkpoints')
   const args = trainingSettings(values, {

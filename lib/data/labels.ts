@@ -120,11 +120,15 @@ export function summarizeLabels(rows: readonly Row[], name = 'dataset'): LabelSu
   rows.forEach((row, i) => {
     const label = labelOf(row)
     if (label === null) throw check.valueError(placeOf(row, `${name}[${i}]`), 'this row has no label')
-    const isList = typeof label !== 'string' && typeof label !== 'number'
+    const isList = typeof label === 'object'
     const items = isList ? Array.from(label as ArrayLike<string | number>) : [label]
     lists += Number(isList)
     width = Math.max(width, items.length)
     for (const item of items) {
+      if (typeof item !== 'string' && typeof item !== 'number') {
+        const place = placeOf(row, `${name}[${i}]`)
+        throw check.typeError(`${place}.label`, "a name, a number or a list of them ('true' for true)", item)
+      }
       if (typeof item === 'string') names.add(item)
       else if (item !== ignoredLabel) numbers.push(item)
     }
@@ -152,6 +156,9 @@ function summaryOf(
   const largest = values.reduce((most, value) => Math.max(most, value), 0)
   const kind = areLists ? (perToken ? 'tagging' : 'multilabel_classification') : 'classification'
   if (names.size > 0 && !asNumbers) {
+    if (kind === 'classification' && names.size === 1) {
+      throw check.valueError('labels', `every row has the label '${[...names][0]}'; a classifier needs two at least`)
+    }
     return { kind, numLabels: names.size, labels: [...names].sort() }
   }
   if (kind === 'multilabel_classification') return { kind, numLabels: width, labels: null }

@@ -126,6 +126,9 @@ export function explainSearch(search: LibTorchSearch, env: NodeJS.ProcessEnv = p
 
 const installHint = 'Run "npx torch-adapters install-libtorch", or set LIBTORCH to the folder of a libtorch '
 
+// While the variable is set, nothing else is looked at: what install-libtorch fetches would not be found.
+const correctHint = 'Unset LIBTORCH to have libtorch looked for elsewhere, or set it to the folder of a libtorch '
+
 /** The libtorch to load, or an error that names everything that was looked at. */
 export function requireLibTorch(env: NodeJS.ProcessEnv = process.env): LibTorch {
   const search = findLibTorch(env)
@@ -140,7 +143,7 @@ export function requireLibTorch(env: NodeJS.ProcessEnv = process.env): LibTorch 
     {
       expected: `libtorch ${neededMinor}`,
       got: wrongVersion ? `${wrongVersion.reason.slice('it is '.length)} at ${wrongVersion.path}` : 'none',
-      hint: `${explainSearch(search, env)}. ${installHint}${neededMinor} (an unpacked archive, or the torch folder of a Python wheel)`
+      hint: `${explainSearch(search, env)}. ${env['LIBTORCH'] ? correctHint : installHint}${neededMinor} (an unpacked archive, or the torch folder of a Python wheel)`
     }
   )
 }

@@ -40,7 +40,7 @@ test('doctor without a libtorch that fits: status 1, the reason, the command', a
   const human = await cli(['doctor'], env)
   t.is(human.code, 1)
   t.regex(human.stdout, /it is libtorch 2\.4\.0/)
-  t.regex(human.stdout, /torch-adapters install-libtorch/)
+  t.regex(human.stdout, /Correct LIBTORCH, or unset it/)
   const json = await cli(['doctor', '--json'], env)
   t.is(json.code, 1)
   t.like(JSON.parse(json.stdout), { libtorch: null, devices: [] })

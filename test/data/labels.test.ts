@@ -74,6 +74,8 @@ test('a dataset tells which head it needs', (t) => {
   t.deepEqual(kinds([[0, 1, 1]]), { kind: 'multilabel_classification', numLabels: 3, labels: null })
   t.deepEqual(kinds([['O', 'B']], { words: ['x', 'y'] }), { kind: 'tagging', numLabels: 2, labels: ['B', 'O'] })
   t.deepEqual(kinds([[0, -100]], { inputIds: [5, 6] }), { kind: 'tagging', numLabels: 2, labels: null })
+  t.throws(() => kinds(['a', 'a']), { message: /every row has the label 'a'; a classifier needs two/ })
+  t.throws(() => kinds([true, false]), { message: /dataset\[0\]\.label: expected a name, a number.*got true/ })
   t.throws(() => kinds(['a', 1]), { message: /some labels are names and some numbers/ })
   t.throws(() => kinds(['a', ['b']]), { message: /some a list/ })
   t.throws(() => kinds(['a', null]), { message: /dataset\[1\]: this row has no label/ })

@@ -28,7 +28,7 @@ test('another minor is refused with what was found, what is needed, where, and t
   t.is(error?.code, 'ERR_LIBTORCH_VERSION')
   t.is(error?.expected, `libtorch ${minor}`)
   t.is(error?.got, `libtorch 1.13.1+cu117 at ${join(home, 'old')}`)
-  t.regex(error?.message ?? '', /torch-adapters install-libtorch/)
+  t.regex(error?.message ?? '', /Unset LIBTORCH/)
 })
 
 test('a folder without libraries or without a version says so', (t) => {
