@@ -61,6 +61,16 @@ function checkFolder(folder: string, tuning: Tuning): void {
   throw usageError(`--output: expected ${expected}, got ${folder}, which holds ${describe[there]}`)
 }
 
+/** Before training, for people: the head that the labels of the rows, or the options, led to. */
+export function describeHead(head: HeadConfig): string {
+  if (!('numLabels' in head)) return `head: ${head.headType}\n`
+  if (head.headType === 'classification' && head.numLabels === 1) return 'head: regression, labels are numbers\n'
+  const kinds = { classification: 'classification', multilabel_classification: 'multilabel', tagging: 'tagging' }
+  const names = head.label2id === null ? [] : Object.keys(head.label2id)
+  const shown = names.slice(0, 5).join(', ') + (names.length > 5 ? ', …' : '')
+  return `head: ${kinds[head.headType]}, ${head.numLabels} labels${shown === '' ? '' : ` (${shown})`}\n`
+}
+
 /** Adds what is new and says what trains. */
 export function prepareTuning(model: Model, { tuning, name, config }: TuningPlan, head: HeadConfig): void {
   if (config !== null) model.addAdapter(name, config)

@@ -11,7 +11,7 @@ import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-o
 import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine } from './output.js'
 import { readAll, rowsUsage } from './rows.js'
 import { describeSettings, trainingSettings } from './train-settings.js'
-import { describeTuned, prepareTuning, saveTuned, type TuningPlan, tuningPlan } from './train-what.js'
+import { describeHead, describeTuned, prepareTuning, saveTuned, type TuningPlan, tuningPlan } from './train-what.js'
 
 export const summary = 'train an adapter with its head, a head alone or a whole model on labelled rows'
 
@@ -184,6 +184,7 @@ export async function run(argv: string[]): Promise<number> {
     prepareTuning(model, plan, head)
     checkOutputFolder('output', folder)
     if (report !== undefined) checkOutputFile('report', report, { train: trainFile, eval: evalFile })
+    if (!json) process.stderr.write(describeHead(head))
     const job = { model, plan, train, evaluation, args, json }
     const trained = await untilInterrupted((signal) => runTraining(job, signal))
     if (trained === 'interrupted') {

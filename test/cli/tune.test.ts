@@ -56,6 +56,7 @@ test.serial('--tune head: the folder of a head, which evaluate, predict and insp
   const { output, errors } = await train(t, folder, ['--tune', 'head', '--eval', rows, '--save', 'epoch'])
   // 32 × 32 + 32 and 32 × 2 + 2.
   t.is(output, `head 'yesno' (1,122 parameters) is in ${folder}\n`)
+  t.regex(errors, /^head: classification, 2 labels \(no, yes\)$/m)
   t.deepEqual(readdirSync(folder).sort(), ['checkpoints', 'head_config.json', 'model_head.safetensors'])
   const measured = await accuracy(t, [model, '--head', folder])
   t.true(measured > 0.8)
