@@ -111,7 +111,7 @@ export class Model extends TextWriter {
    */
   mergeAdapter(name: string): void {
     this.configurable('mergeAdapter')
-    checkKnown('mergeAdapter', name, new Set(this.#adapters.keys()))
+    checkKnown('mergeAdapter', name, this.#adapters)
     nativeCall(() => this.#native.mergeAdapter(name))
     this.#merged = name
     if (setupNames(this.#active, this.known).includes(name)) this.#active = null
@@ -295,12 +295,9 @@ export class Model extends TextWriter {
   async forward(inputs: ForwardInputs, options: ForwardOptions = {}): Promise<ForwardOutputs> {
     this.usable('forward')
     checkOptions(options, ['adapters', 'head', 'outputHiddenStates', 'taskIds'])
-    const head = this.#headFor(options.head)
-    const given = packInputs(inputs, this.config, head.config)
-    const packed = repeatInputs(given, channelCount(this.#adaptersOf(options)))
-    const native = this.#passOptions(options, head.name, { rows: given.rows, taskIds: options.taskIds })
+    const { packed, native, config } = this.#passOf(inputs, options)
     const result = await nativeCall(() => this.#native.forward(packed.batch, native))
-    return layOut(result, packed, head.config !== undefined && labelsTokens(head.config))
+    return layOut(result, packed, config !== undefined && labelsTokens(config))
   }
 
   /** Answers rows of text or ids, in their order. */
@@ -316,10 +313,7 @@ export class Model extends TextWriter {
   ): Promise<{ loss: number; gradients: Map<string, TensorData> }> {
     this.configurable('gradients')
     checkOptions(options, ['adapters', 'head', 'taskIds'])
-    const head = this.#headFor(options.head)
-    const given = packInputs(inputs, this.config, head.config)
-    const packed = repeatInputs(given, channelCount(this.#adaptersOf(options)))
-    const native = this.#passOptions(options, head.name, { rows: given.rows, taskIds: options.taskIds })
+    const { packed, native } = this.#passOf(inputs, options)
     return await nativeCall(() => this.#native.gradients(packed.batch, native))
   }
 
@@ -373,6 +367,15 @@ export class Model extends TextWriter {
 
   #adaptersOf({ adapters = this.#active }: ForwardOptions): RowAdapters {
     return adapters
+  }
+
+  /** What one pass over a batch needs, and the config of its head. */
+  #passOf(inputs: ForwardInputs, options: ForwardOptions) {
+    const { name, config } = this.#headFor(options.head)
+    const given = packInputs(inputs, this.config, config)
+    const packed = repeatInputs(given, channelCount(this.#adaptersOf(options)))
+    const native = this.#passOptions(options, name, { rows: given.rows, taskIds: options.taskIds })
+    return { packed, native, config }
   }
 
   #passOptions(options: ForwardOptions, head: string | null, batch: BatchRows): NativeForwardOptions {
