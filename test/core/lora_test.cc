@@ -1,30 +1,19 @@
 // LoRA and its kin where rows are shared among threads, where dropout acts, and where the last layer answers for first
 // tokens alone.
-#include <ATen/Parallel.h>
-#include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
 
 #include "check.h"
 #include "core/adapters/lora_kinds.h"
 #include "core/training/evaluate.h"
-#include "core/training/shards.h"
+#include "shard_results.h"
 #include "tiny.h"
 
 namespace {
 
 using namespace ta;
 using namespace tiny_models;
+using namespace shard_results;
 using Kind = Composition::Kind;
-
-struct Threads {
-  explicit Threads(int count) : before(at::get_num_threads()) { at::set_num_threads(count); }
-  ~Threads() { at::set_num_threads(before); }
-  int before;
-};
-
-double difference(const at::Tensor& a, const at::Tensor& b) {
-  return (a - b).abs().max().item<double>() / (1e-3 + b.abs().max().item<double>());
-}
 
 LoraConfig everywhere() {
   LoraConfig config;
@@ -71,19 +60,6 @@ std::shared_ptr<const Composition> stack_of(const AdapterModel& model, const std
   auto stack = std::make_shared<Composition>(Composition{.kind = Kind::stack});
   for (const auto& name : names) stack->children.push_back(*only(model, name));
   return stack;
-}
-
-struct Result {
-  double loss;
-  std::vector<at::Tensor> grads;
-};
-
-Result gradients(AdapterModel& model, const MicroBatch& batch, int shards, Random* random = nullptr) {
-  Gradients pass(model);
-  pass.zero();
-  Result result{pass.add(batch.batch, batch.request, random, 0.5, shards), {}};
-  for (const auto* flat : pass.parameters()) result.grads.push_back(flat->grads().clone());
-  return result;
 }
 
 // A batch of four rows, each with what `setups` says.

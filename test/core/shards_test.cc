@@ -1,41 +1,17 @@
 // Rows shared among threads: the same loss, gradients and answers as one thread's, whatever the head, the way to train,
 // the number of shards and the rows' own adapters; and the same bits each time.
-#include <ATen/Parallel.h>
-#include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
 
 #include "check.h"
 #include "core/training/evaluate.h"
-#include "core/training/shards.h"
+#include "shard_results.h"
 #include "tiny.h"
 
 namespace {
 
 using namespace ta;
 using namespace tiny_models;
-
-double difference(const at::Tensor& a, const at::Tensor& b) {
-  return (a - b).abs().max().item<double>() / (1e-3 + b.abs().max().item<double>());
-}
-
-struct Threads {
-  explicit Threads(int count) : before(at::get_num_threads()) { at::set_num_threads(count); }
-  ~Threads() { at::set_num_threads(before); }
-  int before;
-};
-
-struct Result {
-  double loss;
-  std::vector<at::Tensor> grads;
-};
-
-Result gradients(AdapterModel& model, const MicroBatch& batch, int shards, Random* random = nullptr) {
-  Gradients pass(model);
-  pass.zero();
-  Result result{pass.add(batch.batch, batch.request, random, 0.5, shards), {}};
-  for (const auto* flat : pass.parameters()) result.grads.push_back(flat->grads().clone());
-  return result;
-}
+using namespace shard_results;
 
 // Forms whose parameters autograd's own operators take, beside the one that is a single node.
 std::vector<BottleneckConfig> forms() {

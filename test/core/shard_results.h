@@ -1,0 +1,37 @@
+// One pass over a batch whose rows are shared among threads, and how far two results lie apart.
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+
+#include "core/training/shards.h"
+#include "tiny.h"
+
+namespace shard_results {
+
+using namespace ta;
+
+inline double difference(const at::Tensor& a, const at::Tensor& b) {
+  return (a - b).abs().max().item<double>() / (1e-3 + b.abs().max().item<double>());
+}
+
+struct Threads {
+  explicit Threads(int count) : before(at::get_num_threads()) { at::set_num_threads(count); }
+  ~Threads() { at::set_num_threads(before); }
+  int before;
+};
+
+struct Result {
+  double loss;
+  std::vector<at::Tensor> grads;
+};
+
+inline Result gradients(AdapterModel& model, const MicroBatch& batch, int shards, Random* random = nullptr) {
+  Gradients pass(model);
+  pass.zero();
+  Result result{pass.add(batch.batch, batch.request, random, 0.5, shards), {}};
+  for (const auto* flat : pass.parameters()) result.grads.push_back(flat->grads().clone());
+  return result;
+}
+
+}  // namespace shard_results
