@@ -1,6 +1,7 @@
 #include "core/nn/gemm.h"
 
 #include <ATen/Context.h>
+#include <ATen/Version.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
@@ -21,7 +22,7 @@ using LinearPointwise = at::Tensor(const at::Tensor&, const at::Tensor&, const s
 /// libtorch's own entrance to oneDNN's inner product. Not public API: where a build lacks it, MKL does the work.
 const std::optional<c10::TypedOperatorHandle<LinearPointwise>>& linear_pointwise() {
   static const auto handle = []() -> std::optional<c10::TypedOperatorHandle<LinearPointwise>> {
-    if (!at::globalContext().hasMKLDNN()) return std::nullopt;
+    if (!at::globalContext().hasMKLDNN() || at::get_cpu_capability() != "AVX512") return std::nullopt;
     auto schema = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
     if (!schema || !schema->hasKernelForDispatchKey(c10::DispatchKey::CPU)) return std::nullopt;
     try {
