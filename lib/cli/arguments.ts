@@ -1,6 +1,6 @@
 import { existsSync, statSync } from 'node:fs'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
-import { nearest } from '../config/nearest.js'
+import { nearest, plain } from '../config/nearest.js'
 import { AdapterError } from '../native/errors.js'
 
 /** Every command ends with one of these. */
@@ -12,6 +12,13 @@ type Parsed<O extends Options> = ReturnType<typeof parseArgs<{ options: O; allow
 /** For mistakes on the command line: the dispatcher points to --help and ends with status 2. */
 export function usageError(problem: string): AdapterError {
   return new AdapterError('ERR_PARSE_ARGS_VALUE', '', problem)
+}
+
+/** What other programs call an option. */
+const elsewhere: Readonly<Record<string, string>> = {
+  ...{ lr: 'learning-rate', numtrainepochs: 'epochs', numepochs: 'epochs', trainfile: 'train', evalfile: 'eval' },
+  ...{ validationfile: 'eval', perdevicetrainbatchsize: 'batch-size', bs: 'batch-size', outputdir: 'output' },
+  ...{ modelnameorpath: 'model', adapterconfig: 'config', savestrategy: 'save', resumefromcheckpoint: 'resume-from' }
 }
 
 /** node:util's parseArgs, with the nearest spelling of an unknown option and a fixed number of operands. */
@@ -29,9 +36,15 @@ export function parseCommand<const O extends Options>(
     return { values: parsed.values, operands: parsed.positionals }
   } catch (error) {
     const { code, message } = error as Error & { code?: string }
+    const ambiguous = /^Option '([^']+)' argument is ambiguous/.exec(message)?.[1]
+    if (ambiguous !== undefined) {
+      const option = ambiguous.split(' ').at(-1)
+      throw usageError(`${option}: expected a value; one that begins with '-' is given as ${option}=VALUE`)
+    }
     const unknown = /Unknown option '--?([^']*)'/.exec(message)?.[1]
     if (code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION' || unknown === undefined) throw error
-    const guess = nearest(unknown, Object.keys(options))
+    const other = elsewhere[plain(unknown)]
+    const guess = other !== undefined && Object.hasOwn(options, other) ? other : nearest(unknown, Object.keys(options))
     throw usageError(`unknown option '--${unknown}'${guess === undefined ? '' : ` (did you mean '--${guess}'?)`}`)
   }
 }
@@ -66,7 +79,8 @@ export function fromOptions<T>(read: () => T): T {
   try {
     return read()
   } catch (error) {
-    if (error instanceof TypeError || error instanceof RangeError) throw usageError(error.message)
+    const isMistake = error instanceof TypeError || error instanceof RangeError || error instanceof AdapterError
+    if (isMistake) throw usageError(error.message)
     throw error
   }
 }

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { adapterFloatKeys } from '../config/adapter-config.js'
 import { pythonJson } from '../config/python-json.js'
@@ -16,6 +16,7 @@ import {
 import { checkAdapterName, headFloatKeys } from '../exchange/write-folder.js'
 import { loadAddon } from '../native/addon.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
+import { makeFolder } from '../native/make-folder.js'
 import type { KeyDialect } from '../native/types.js'
 import { choiceOption, exitStatus, fromOptions, parseCommand, usageError } from './arguments.js'
 
@@ -66,14 +67,14 @@ async function convertFolder(job: Job): Promise<string[]> {
   const holdsHead = existsSync(join(source, headConfigFile)) && findWeights(source, headWeightFiles) !== undefined
   const holdsAdapter = !holdsHead || existsSync(join(source, adapterConfigFile))
   const adapter = holdsAdapter ? readAdapterFolder(source, false) : null
-  mkdirSync(dirname(target), { recursive: true })
+  makeFolder(dirname(target))
   const stage = mkdtempSync(join(dirname(target), '.converting-'))
   try {
     const files = [
       ...(adapter === null ? [] : await convertAdapter(job, adapter, stage)),
       ...(holdsHead ? await convertHead(job, stage) : [])
     ]
-    mkdirSync(target, { recursive: true })
+    makeFolder(target)
     for (const file of files) renameSync(join(stage, file), join(target, file))
     // With --force: what is left of the old adapter or head would be read instead of the new one, or with it.
     for (const file of folderFiles) if (!files.includes(file)) rmSync(join(target, file), { force: true })
@@ -113,7 +114,7 @@ function modernConfig({ folder, config }: AdapterFolder, name: string | null): s
 }
 
 async function convertFile(job: Job): Promise<string[]> {
-  mkdirSync(dirname(job.target), { recursive: true })
+  makeFolder(dirname(job.target))
   await rewrite(job.source, job.target, job)
   return [job.target]
 }

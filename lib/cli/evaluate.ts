@@ -3,6 +3,7 @@ import { countOption, exitStatus, inputFile, parseCommand, required, usageError 
 import {
   headSource,
   headUsage,
+  loadHeadAlone,
   loadModel,
   loadWithHead,
   modelOptions,
@@ -54,7 +55,7 @@ export async function run(argv: string[]): Promise<number> {
   const model = await loadModel(values)
   try {
     if (found !== null) await loadWithHead(model, found)
-    const name = found?.name ?? (await model.loadHead(source as string, { offline }))
+    const name = found?.name ?? (await loadHeadAlone(model, source as string, offline))
     model.setActiveAdapters(found === null ? null : name)
     model.activeHead = name
     const { evaluate } = await import('../training/evaluate.js')

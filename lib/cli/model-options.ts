@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { headConfigFile } from '../exchange/folder-files.js'
+import { adapterConfigFile, headConfigFile } from '../exchange/folder-files.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import type { AdapterSource } from './adapters.js'
@@ -31,13 +31,15 @@ export interface ModelValues {
 export async function loadModel(values: ModelValues, seed?: number): Promise<Model> {
   const source = required('model', values.model)
   const threads = countOption('threads', values.threads)
+  const { checkDevice } = await import('../model/options.js')
+  const device = fromOptions(() => checkDevice(values.device))
   const { AutoModel } = await import('../model/auto-model.js')
   if (threads !== undefined) {
     const { setNumThreads } = await import('../model/threads.js')
     fromOptions(() => setNumThreads(threads))
   }
   return await AutoModel.fromPretrained(source, {
-    device: values.device,
+    device,
     seed,
     offline: values.offline || undefined
   })
@@ -54,6 +56,14 @@ export async function loadWithHead(model: Model, { folder, name }: AdapterSource
 
 export const headUsage = `  --head HEAD             instead of --adapter: folder or hub id of a head alone, as train --tune head writes it. Without
                           either, the head that lies in MODEL's folder, as train --tune full writes it`
+
+/** A head alone. One that was trained with an adapter would answer what it never saw. */
+export async function loadHeadAlone(model: Model, source: string, offline: boolean | undefined): Promise<string> {
+  const { resolveFolder } = await import('../exchange/hub.js')
+  const folder = await resolveFolder(source, 'head', { offline })
+  if (!existsSync(join(folder, adapterConfigFile))) return await model.loadHead(folder)
+  throw usageError(`--head: expected a head alone, got ${source}, which holds an adapter: give it as --adapter`)
+}
 
 /** Where the head that answers comes from when no adapter is named: --head, or the model's own folder. Null: adapters. */
 export function headSource(

@@ -2,7 +2,6 @@ import {
   closeSync,
   existsSync,
   fsyncSync,
-  mkdirSync,
   openSync,
   realpathSync,
   renameSync,
@@ -14,6 +13,7 @@ import { dirname, join } from 'node:path'
 import { snakeCase } from '../config/case.js'
 import { isPlainObject } from '../config/check.js'
 import { fileError } from '../config/read-json.js'
+import { makeFolder } from '../native/make-folder.js'
 import { usageError } from './arguments.js'
 
 /** Values of these keys are the words of others: a label may be called anything, and arguments have the names they have. */
@@ -57,7 +57,7 @@ export function checkOutputFile(
 /** The same for a folder; it is made. */
 export function checkOutputFolder(option: string, folder: string): void {
   try {
-    mkdirSync(folder, { recursive: true })
+    makeFolder(folder)
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     const why = code === 'EEXIST' || code === 'ENOTDIR' ? 'which is a file or lies below one' : message
@@ -74,7 +74,7 @@ export class FileOutput {
   constructor(private readonly file: string) {
     this.#stage = `${file}.${process.pid}.part`
     try {
-      mkdirSync(dirname(file), { recursive: true })
+      makeFolder(dirname(file))
       this.#handle = openSync(this.#stage, 'w')
     } catch (error) {
       throw fileError(file, 'write', error)

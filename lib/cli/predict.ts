@@ -8,6 +8,7 @@ import { countOption, exitStatus, inputFile, parseCommand, required } from './ar
 import {
   headSource,
   headUsage,
+  loadHeadAlone,
   loadModel,
   loadWithHead,
   modelOptions,
@@ -130,7 +131,7 @@ export async function run(argv: string[]): Promise<number> {
   let finished = false
   try {
     for (const adapter of adapters) await loadWithHead(model, adapter)
-    const head = headFrom === null ? undefined : await model.loadHead(headFrom, { offline })
+    const head = headFrom === null ? undefined : await loadHeadAlone(model, headFrom, offline)
     const write = (text: string) => (output === undefined ? process.stdout.write(text) : output.write(text))
     const start = performance.now()
     const rows = await untilInterrupted((signal) => answerAll({ model, names, head, input, batchSize, write }, signal))

@@ -24,7 +24,8 @@ interface Values {
   readonly 'learning-rate'?: string | undefined
   readonly 'warmup-ratio'?: string | undefined
   readonly 'weight-decay'?: string | undefined
-  readonly save: string
+  readonly seed?: string | undefined
+  readonly save?: string | undefined
   readonly resume: boolean
   readonly 'resume-from'?: string | undefined
   readonly set: readonly string[]
@@ -54,13 +55,16 @@ export function trainingSettings(
     learningRate: numberOption('learning-rate', values['learning-rate']) ?? learningRate,
     warmupRatio: numberOption('warmup-ratio', values['warmup-ratio']),
     weightDecay: numberOption('weight-decay', values['weight-decay']),
-    saveStrategy: choiceOption('save', values.save, ['no', 'epoch', 'steps']),
+    saveStrategy: choiceOption('save', values.save ?? 'no', ['no', 'epoch', 'steps']),
     evalStrategy: hasEvaluation ? ('epoch' as const) : ('no' as const),
     loggingSteps: 50,
     resumeFromCheckpoint: resumeFrom(values, outputDir),
-    ...Object.fromEntries(values.set.map(setting))
+    ...Object.fromEntries(values.set.map((text) => setting(text, values)))
   }
-  fromOptions(() => trainingArguments(settings))
+  const { evalStrategy } = fromOptions(() => trainingArguments(settings))
+  if (evalStrategy !== 'no' && !hasEvaluation) {
+    throw usageError(`--set evalStrategy=${evalStrategy}: expected rows to measure on, --eval FILE, got none`)
+  }
   return settings
 }
 
@@ -76,12 +80,28 @@ function resumeFrom({ resume, 'resume-from': folder }: Values, outputDir: string
   return resume || null
 }
 
+/** Arguments that have an option of their own: two values for one would leave open which of them counts. */
+const options: Readonly<Record<string, keyof Values | 'output'>> = {
+  ...{ numTrainEpochs: 'epochs', maxSteps: 'max-steps', perDeviceTrainBatchSize: 'batch-size', seed: 'seed' },
+  ...{ learningRate: 'learning-rate', warmupRatio: 'warmup-ratio', weightDecay: 'weight-decay', saveStrategy: 'save' },
+  ...{ outputDir: 'output', resumeFromCheckpoint: 'resume-from' }
+}
+
+/** These are more than the argument: where the result goes, what adapters start from, which run is checked. */
+const onlyAsOption = ['outputDir', 'seed', 'resumeFromCheckpoint']
+
 /** `name=value`: numbers, true and false are what they look like, all else is text. */
-function setting(text: string): [string, unknown] {
+function setting(text: string, values: Values): [string, unknown] {
   const at = text.indexOf('=')
   if (at < 1) throw usageError(`--set: expected NAME=VALUE, got '${text}'`)
+  const name = text.slice(0, at)
+  const option = Object.hasOwn(options, name) ? options[name] : undefined
+  const given = option !== undefined && option !== 'output' && values[option] !== undefined
+  if (given || onlyAsOption.includes(name)) {
+    throw usageError(`--set: expected --${option} alone, got '${text}'`)
+  }
   const value = text.slice(at + 1)
   const number = Number(value)
-  if (value.trim() !== '' && Number.isFinite(number)) return [text.slice(0, at), number]
-  return [text.slice(0, at), value === 'true' ? true : value === 'false' ? false : value]
+  if (value.trim() !== '' && Number.isFinite(number)) return [name, number]
+  return [name, value === 'true' ? true : value === 'false' ? false : value]
 }

@@ -1,9 +1,10 @@
-import { existsSync } from 'node:fs'
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AdapterConfig } from '../config/adapter-config.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { adapterConfigFile, type FolderFormat, folderFormats, headConfigFile } from '../exchange/folder-files.js'
 import type { Model } from '../model/model.js'
+import { listCheckpoints } from '../training/checkpoint-folder.js'
 import { choiceOption, fromOptions, usageError } from './arguments.js'
 
 /** What `train --tune` offers: adapter and head on the frozen base model, the head alone, or everything. */
@@ -26,6 +27,9 @@ interface Values {
   readonly tune: string
   readonly config?: string | undefined
   readonly format?: string | undefined
+  readonly overwrite: boolean
+  readonly resume: boolean
+  readonly 'resume-from'?: string | undefined
 }
 
 export async function tuningPlan(values: Values, folder: string, name: string): Promise<TuningPlan> {
@@ -38,7 +42,7 @@ export async function tuningPlan(values: Values, folder: string, name: string): 
   if (tuning === 'full' && format !== 'safetensors') {
     throw usageError(`--format: expected safetensors with --tune full, got '${format}'`)
   }
-  checkFolder(folder, tuning)
+  checkFolder(folder, tuning, values)
   const { AdapterConfig } = await import('../config/adapter-config.js')
   const config = tuning === 'adapter' ? fromOptions(() => AdapterConfig.load(source ?? 'seq_bn')) : null
   return { tuning, name, config, format, folder }
@@ -46,19 +50,40 @@ export async function tuningPlan(values: Values, folder: string, name: string): 
 
 const describe: Readonly<Record<Tuning, string>> = { adapter: 'an adapter', head: 'a head', full: 'a model' }
 
-/** A head beside an adapter or a model that it was not trained with would be loaded with it. */
-function checkFolder(folder: string, tuning: Tuning): void {
-  const holds = (file: string) => existsSync(join(folder, file))
-  const there: Tuning | null = holds('config.json')
+/**
+ * A head beside an adapter or a model that it was not trained with would be loaded with it; and what another run left is
+ * replaced only where that was asked for.
+ */
+function checkFolder(folder: string, tuning: Tuning, { overwrite, resume, 'resume-from': from }: Values): void {
+  const has = (file: string) => existsSync(join(folder, file))
+  const there: Tuning | null = has('config.json')
     ? 'full'
-    : holds(adapterConfigFile)
+    : has(adapterConfigFile)
       ? 'adapter'
-      : holds(headConfigFile)
+      : has(headConfigFile)
         ? 'head'
         : null
-  if (there === null || there === tuning) return
-  const expected = `a folder that is new or holds ${describe[tuning]}, for --tune ${tuning}`
-  throw usageError(`--output: expected ${expected}, got ${folder}, which holds ${describe[there]}`)
+  if (there !== null && there !== tuning) {
+    const expected = `a folder that is new or holds ${describe[tuning]}, for --tune ${tuning}`
+    throw usageError(`--output: expected ${expected}, got ${folder}, which holds ${describe[there]}`)
+  }
+  if (overwrite && (resume || from !== undefined)) {
+    throw usageError('--overwrite: expected either a new start or a resumed run, got both')
+  }
+  if (overwrite || resume || from !== undefined) return
+  const checkpoints = listCheckpoints(checkpointFolder(folder)).length
+  if (there === null && checkpoints === 0) return
+  const holds = [there !== null && describe[there], checkpoints > 0 && `${checkpoints} checkpoints`].filter(Boolean)
+  const instead = `--overwrite replaces what is there${checkpoints > 0 ? ', --resume goes on from the newest checkpoint' : ''}`
+  throw usageError(`--output: expected a new folder, got ${folder}, which holds ${holds.join(' and ')}; ${instead}`)
+}
+
+/** Where the checkpoints of a run lie whose result goes to `folder`. */
+export const checkpointFolder = (folder: string): string => join(folder, 'checkpoints')
+
+/** With --overwrite, before training: what an earlier run left to resume from. Its result goes when the new one is there. */
+export function removeCheckpoints(folder: string): void {
+  rmSync(checkpointFolder(folder), { recursive: true, force: true })
 }
 
 /** Before training, for people: the head that the labels of the rows, or the options, led to. */

@@ -1,4 +1,4 @@
-import { basename, join, resolve } from 'node:path'
+import { basename, resolve } from 'node:path'
 import type { HeadConfig } from '../config/head-config.js'
 import type { TrainingArgumentsInput } from '../config/training-arguments.js'
 import type { Row } from '../data/dataset.js'
@@ -11,7 +11,16 @@ import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-o
 import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine } from './output.js'
 import { readAll, rowsUsage } from './rows.js'
 import { describeSettings, trainingSettings } from './train-settings.js'
-import { describeHead, describeTuned, prepareTuning, saveTuned, type TuningPlan, tuningPlan } from './train-what.js'
+import {
+  checkpointFolder,
+  describeHead,
+  describeTuned,
+  prepareTuning,
+  removeCheckpoints,
+  saveTuned,
+  type TuningPlan,
+  tuningPlan
+} from './train-what.js'
 
 export const summary = 'train an adapter with its head, a head alone or a whole model on labelled rows'
 
@@ -44,9 +53,10 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --weight-decay X        default 0
   --seed N                default 42
   --save STRATEGY         no, epoch or steps. Default no
+  --overwrite             replace what an earlier run left in FOLDER, its checkpoints too
   --resume                go on from the newest checkpoint
   --resume-from FOLDER    go on from this checkpoint, such as FOLDER/checkpoints/checkpoint-8
-  --set NAME=VALUE        any other training argument, such as lrSchedulerType=cosine; may be repeated
+  --set NAME=VALUE        a training argument that has no option, such as lrSchedulerType=cosine; may be repeated
 ${describeSettings}
 
 ${modelUsage}
@@ -153,7 +163,8 @@ export async function run(argv: string[]): Promise<number> {
     'warmup-ratio': { type: 'string' },
     'weight-decay': { type: 'string' },
     seed: { type: 'string' },
-    save: { type: 'string', default: 'no' },
+    save: { type: 'string' },
+    overwrite: { type: 'boolean', default: false },
     resume: { type: 'boolean', default: false },
     'resume-from': { type: 'string' },
     set: { type: 'string', multiple: true, default: [] }
@@ -170,7 +181,7 @@ export async function run(argv: string[]): Promise<number> {
   // The name becomes a part of parameter names; a folder may be called anything.
   const name = fromOptions(() => checkAdapterName(values.name ?? basename(resolve(folder)).replaceAll('.', '_')))
   const plan = await tuningPlan(values, folder, name)
-  const outputDir = join(folder, 'checkpoints')
+  const outputDir = checkpointFolder(folder)
   const args = trainingSettings(values, {
     ...{ seed, outputDir, hasEvaluation: evalFile !== undefined },
     learningRate: plan.tuning === 'full' ? 5e-5 : 1e-4
@@ -183,6 +194,7 @@ export async function run(argv: string[]): Promise<number> {
   try {
     prepareTuning(model, plan, head)
     checkOutputFolder('output', folder)
+    if (values.overwrite) removeCheckpoints(folder)
     if (report !== undefined) checkOutputFile('report', report, { train: trainFile, eval: evalFile })
     if (!json) process.stderr.write(describeHead(head))
     const job = { model, plan, train, evaluation, args, json }

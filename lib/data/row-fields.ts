@@ -41,10 +41,16 @@ export function checkFieldNames(row: string, names: readonly string[], spelling:
   }
 }
 
+/** What the columns of well-known datasets are called. */
+const elsewhere: Readonly<Record<string, string>> = {
+  ...{ sentence: 'text', sentence1: 'text', premise: 'text', review: 'text', content: 'text', document: 'text' },
+  ...{ tokens: 'words', sentence2: 'textPair', hypothesis: 'textPair' }
+}
+
 /** For a row without content: which of its names may have been meant for one. */
 export function didYouMeanField(names: readonly string[], spelling: Spelling): string {
   for (const name of names) {
-    const meant = rowFields.includes(name) ? undefined : nearest(name, rowFields)
+    const meant = rowFields.includes(name) ? undefined : (elsewhere[plain(name)] ?? nearest(name, rowFields))
     if (meant !== undefined) return ` Did you mean '${spelling(meant)}' instead of '${name}'?`
   }
   return ''

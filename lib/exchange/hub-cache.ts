@@ -3,7 +3,6 @@ import {
   copyFileSync,
   createReadStream,
   existsSync,
-  mkdirSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -13,6 +12,7 @@ import {
 } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
+import { makeFolder } from '../native/make-folder.js'
 
 /**
  * The cache of Hugging Face, shared with Python:
@@ -55,7 +55,7 @@ export function cachedSnapshot(cache: HubCache, revision: string): string | unde
 export function rememberCommit(cache: HubCache, revision: string, commit: string): void {
   if (revision === commit) return
   const reference = join(cache.root, 'refs', revision)
-  mkdirSync(dirname(reference), { recursive: true })
+  makeFolder(dirname(reference))
   const next = `${reference}.${process.pid}`
   writeFileSync(next, commit)
   renameSync(next, reference)
@@ -63,7 +63,7 @@ export function rememberCommit(cache: HubCache, revision: string, commit: string
 
 /** Puts a blob into a snapshot under its name; a copy where the system has no links. */
 export function linkBlob(blob: string, file: string): void {
-  mkdirSync(dirname(file), { recursive: true })
+  makeFolder(dirname(file))
   rmSync(file, { force: true })
   try {
     symlinkSync(relative(dirname(file), blob), file)

@@ -1,4 +1,4 @@
-import { createWriteStream, existsSync, mkdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { createWriteStream, existsSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
@@ -7,6 +7,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { downloadFile } from '@huggingface/hub'
 import { AdapterError } from '../native/errors.js'
 import { withLock } from '../native/lock.js'
+import { makeFolder } from '../native/make-folder.js'
 import { blobFile, type HubCache, linkBlob, matchesHash, snapshotFolder } from './hub-cache.js'
 import { isPassing } from './hub-errors.js'
 
@@ -53,7 +54,7 @@ export async function fetchIntoCache(cache: HubCache, file: HubFile, connection:
 
 async function downloadBlob(blob: string, file: HubFile, connection: Connection): Promise<void> {
   const incomplete = `${blob}.incomplete`
-  mkdirSync(dirname(blob), { recursive: true })
+  makeFolder(dirname(blob))
   for (let attempt = 0; ; attempt++) {
     try {
       await downloadRest(incomplete, file, connection)

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, mkdirSync, mkdtempSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, fsyncSync, mkdtempSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type AdapterConfig, adapterFloatKeys } from '../config/adapter-config.js'
 import { checkNonEmptyString, valueError } from '../config/check.js'
@@ -7,6 +7,7 @@ import type { ModelConfig } from '../config/model-config.js'
 import { modelFamilies } from '../config/model-families.js'
 import { pythonJson } from '../config/python-json.js'
 import { fileError } from '../config/read-json.js'
+import { makeFolder } from '../native/make-folder.js'
 import { ownerTag, removeLeftovers } from '../native/owner.js'
 import {
   adapterConfigFile,
@@ -28,9 +29,9 @@ const temporary = '.saving-'
 export const headFloatKeys: ReadonlySet<string> = new Set(['dropout_prob'])
 
 /** The name is a part of every key, and a point would split it. */
-export function checkAdapterName(name: unknown): string {
-  const text = checkNonEmptyString('name', name)
-  if (text.includes('.')) throw valueError('name', `a name cannot hold a point, got '${text}'`)
+export function checkAdapterName(name: unknown, option = 'name'): string {
+  const text = checkNonEmptyString(option, name)
+  if (text.includes('.')) throw valueError(option, `a name cannot hold a point, got '${text}'`)
   return text
 }
 
@@ -97,7 +98,7 @@ export async function saveFolder(folder: string, options: SaveOptions): Promise<
   const parts = partsOf(options)
   let stage: string
   try {
-    mkdirSync(folder, { recursive: true })
+    makeFolder(folder)
     removeLeftovers(folder, temporary)
     stage = mkdtempSync(join(folder, `${temporary}${ownerTag}-`))
   } catch (error) {

@@ -9,7 +9,7 @@ import { loadAddon } from '../native/addon.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { LoadReport } from '../native/types.js'
 import { Model } from './model.js'
-import { checkOptions, type LoadOptions } from './options.js'
+import { checkDevice, checkOptions, type Device, type LoadOptions } from './options.js'
 import { readSurgery } from './surgery-record.js'
 
 const loadKeys = ['device', 'seed', 'revision', 'cacheDir', 'offline']
@@ -68,11 +68,8 @@ function make(
 }
 
 /** @param seen the devices that libtorch can use, such as `['cpu', 'cuda:0']` */
-export function chooseDevice(device: string, seen: () => readonly string[]): string {
-  check.checkString('device', device)
-  if (device === 'cpu') return device
-  if (!/^(auto|cuda(:\d{1,3})?)$/.test(device))
-    throw check.rangeError('device', "'cpu', 'cuda', 'cuda:<number>' or 'auto'", device)
+export function chooseDevice(device: Device, seen: () => readonly string[]): string {
+  if (checkDevice(device) === 'cpu') return device
   const devices = seen()
   const first = devices.find((name) => name.startsWith('cuda'))
   if (device === 'auto') return first ?? 'cpu'
@@ -89,8 +86,7 @@ export function chooseDevice(device: string, seen: () => readonly string[]): str
 function checkComplete(folder: string, { missing, unexpected }: LoadReport): void {
   const needed = missing.filter((name) => !/\.(pooler|intermediate_act_fn|activation|act)\./.test(name))
   if (needed.length === 0) return
-  const list = (names: readonly string[]) =>
-    names.slice(0, 8).join(', ') + (names.length > 8 ? ` and ${names.length - 8} more` : '')
+  const list = (names: readonly string[]) => names.join(', ')
   throw new AdapterError(
     'ERR_STATE_DICT',
     'load the model',

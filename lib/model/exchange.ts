@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
@@ -8,8 +8,9 @@ import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder 
 import { checkBaseModel } from '../exchange/base-model.js'
 import { type FolderFormat, folderFormats, noHeadHere } from '../exchange/folder-files.js'
 import { resolveFolder } from '../exchange/hub.js'
-import { type SavedPart, saveFolder } from '../exchange/write-folder.js'
+import { checkAdapterName, type SavedPart, saveFolder } from '../exchange/write-folder.js'
 import { nativeCall } from '../native/errors.js'
+import { makeFolder } from '../native/make-folder.js'
 import type { KeyDialect, WeightsFormat } from '../native/types.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
@@ -93,6 +94,7 @@ function headPart(model: Model, name: string, format: FolderFormat): SavedPart<H
 export async function loadAdapter(model: Model, source: string, options: LoadAdapterOptions): Promise<string> {
   checkOptions(options, ['as', 'withHead', 'overwriteOk', 'setActive', ...hubOptions])
   const { as, withHead = true, overwriteOk = false, setActive = false, ...hub } = options
+  if (as !== undefined) checkAdapterName(as, 'as')
   const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'adapter', hub)
   const found = readAdapterFolder(folder, withHead)
   checkBaseModel(found, model.config)
@@ -105,6 +107,7 @@ export async function loadAdapter(model: Model, source: string, options: LoadAda
 export async function loadHead(model: Model, source: string, options: LoadHeadOptions): Promise<string> {
   checkOptions(options, ['as', 'overwriteOk', ...hubOptions])
   const { as, overwriteOk = false, ...hub } = options
+  if (as !== undefined) checkAdapterName(as, 'as')
   const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'head', hub)
   const head = readHeadFolder(folder)
   if (head === null) throw noHeadHere(folder)
@@ -174,7 +177,7 @@ export async function savePretrained(
 ): Promise<void> {
   check.checkNonEmptyString('folder', folder)
   check.checkOneOf('dtype', dtype, ['float32', 'float16', 'bfloat16'])
-  mkdirSync(folder, { recursive: true })
+  makeFolder(folder)
   await nativeCall(() => model.native.saveBase(join(folder, 'model.safetensors'), dtype))
   writeFileSync(join(folder, 'config.json'), `${JSON.stringify(modelConfigToJson(model.config), null, 2)}\n`)
   writeSurgery(folder, model.replacements)

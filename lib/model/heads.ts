@@ -15,6 +15,7 @@ import {
   taggingHead
 } from '../config/head-config.js'
 import { nearest } from '../config/nearest.js'
+import { checkAdapterName } from '../exchange/write-folder.js'
 import { checkOptions } from './options.js'
 
 export interface AddOptions {
@@ -25,7 +26,7 @@ export interface AddOptions {
 /** Whether the name is there already and may be replaced; an error where it may not. */
 export function isTaken(kind: string, name: string, known: ReadonlyMap<string, unknown>, options: AddOptions): boolean {
   checkOptions(options, ['overwriteOk'])
-  check.checkNonEmptyString('name', name)
+  checkAdapterName(name)
   if (!known.has(name)) return false
   if (options.overwriteOk === true) return true
   throw check.valueError('name', `the ${kind} '${name}' exists already; pass overwriteOk: true to replace it`)

@@ -1,8 +1,8 @@
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
-import { type ModelConfig, positionsAfterPadding } from '../config/model-config.js'
+import { type ModelConfig, positionsAfterPadding, rowLimits } from '../config/model-config.js'
 import { repeatBatch } from '../data/collate.js'
-import { alignedLabels, labelsTokens } from '../data/labels.js'
+import { alignedLabels, ignoredLabel, labelsTokens } from '../data/labels.js'
 import type { NativeBatch } from '../native/types.js'
 
 /** Numbers with their shape, row-major: `{ data: Int32Array, shape: [2, 8] }`. */
@@ -114,16 +114,21 @@ export function packInputs(inputs: ForwardInputs, config: ModelConfig, head: Hea
     return columns
   })
   const rowLengths = Int32Array.from(kept, (columns) => columns.length)
+  const { maxLength, vocabSize, typeVocabSize } = rowLimits(config)
+  if (positions === undefined) checkLengths(rowLengths, maxLength)
   const places = flatten(kept, (i, c) => i * ids.columns + c)
-  const gather = (name: string, rows: { readonly values: readonly ArrayLike<number | bigint>[] }) =>
-    flatten(kept, (i, c) => integer(name, i, c, rows.values[i]?.[c]))
+  const gather = (name: string, { values }: Pick<Rows, 'values'>, limit: number, what: string) =>
+    flatten(kept, (i, c) => below(name, i, c, values[i]?.[c], limit, what))
+  const placed = inputs.positionIds === undefined ? 'inputIds' : 'positionIds'
   return {
     batch: {
-      inputIds: gather('inputIds', ids),
+      inputIds: gather('inputIds', ids, vocabSize, 'an id of the vocabulary'),
       rowLengths,
-      tokenTypeIds: types && gather('tokenTypeIds', types),
-      positionIds: positions && gather('positionIds', positions),
-      labels: tokenLabels ? tokenLabelsOf(tokenLabels, kept, head) : rowLabels(inputs.labels, head)
+      tokenTypeIds: types && gather('tokenTypeIds', types, Math.max(1, typeVocabSize), 'a token type of the model'),
+      positionIds: positions && gather(placed, positions, config.maxPositionEmbeddings, 'a position of the model'),
+      labels: tokenLabels
+        ? tokenLabelsOf(tokenLabels, kept, head, config)
+        : rowLabels(inputs.labels, head, rowLengths.length)
     },
     rows: kept.length,
     columns: ids.columns,
@@ -131,13 +136,32 @@ export function packInputs(inputs: ForwardInputs, config: ModelConfig, head: Hea
   }
 }
 
+function checkLengths(rowLengths: Int32Array, maxLength: number): void {
+  rowLengths.forEach((length, i) => {
+    if (length > maxLength) throw check.rangeError(`inputIds[${i}]`, `at most ${maxLength} tokens`, length)
+  })
+}
+
 /** Each row's labels, as its head reads them, one row after the other. */
-function tokenLabelsOf(labels: Rows, kept: readonly number[][], head: HeadConfig | undefined): Int32Array {
+function tokenLabelsOf(
+  labels: Rows,
+  kept: readonly number[][],
+  head: HeadConfig | undefined,
+  { vocabSize }: ModelConfig
+): Int32Array {
+  const classes = head !== undefined && 'numLabels' in head ? head.numLabels : vocabSize
   const rows = kept.map((columns, i) => {
-    const row = columns.map((c) => integer('labels', i, c, labels.values[i]?.[c]))
+    const row = columns.map((c) =>
+      labelId(`labels[${i}][${c}]`, integer('labels', i, c, labels.values[i]?.[c]), classes)
+    )
     return head === undefined ? row : alignedLabels(row, head)
   })
   return Int32Array.from(rows.flatMap((row) => Array.from(row)))
+}
+
+function labelId(name: string, label: number, classes: number): number {
+  if (label === ignoredLabel || (label >= 0 && label < classes)) return label
+  throw check.rangeError(name, `a label from 0 to ${classes - 1}, or ${ignoredLabel} for none`, label)
 }
 
 /** Zeros are what a tokenizer fills in for models that have no types. */
@@ -163,6 +187,19 @@ function integer(name: string, row: number, column: number, value: number | bigi
   return number
 }
 
+function below(
+  name: string,
+  row: number,
+  column: number,
+  value: number | bigint | undefined,
+  limit: number,
+  what: string
+): number {
+  const number = integer(name, row, column, value)
+  if (number >= 0 && number < limit) return number
+  throw check.rangeError(`${name}[${row}][${column}]`, `${what}, from 0 to ${limit - 1}`, number)
+}
+
 /** A mask of weights, or an additive one of 0 and -10000, means something else. */
 function isReal(row: number, column: number, value: number | bigint | undefined): boolean {
   const number = Number(value)
@@ -182,15 +219,20 @@ function paddedPositions(row: ArrayLike<number | bigint>, config: ModelConfig): 
 
 function rowLabels(
   labels: ForwardInputs['labels'],
-  head: HeadConfig | undefined
+  head: HeadConfig | undefined,
+  rows: number
 ): Int32Array | Float32Array | undefined {
-  if (labels === undefined || head === undefined) return undefined
+  if (labels === undefined || head === undefined || !('numLabels' in head)) return undefined
   const flat = flatNumbers(labels)
-  const real =
-    head.headType === 'multilabel_classification' || (head.headType === 'classification' && head.numLabels === 1)
-  return real
+  const { headType, numLabels } = head
+  const width = headType === 'multilabel_classification' ? numLabels : 1
+  if (flat.length !== rows * width) {
+    const expected = `${rows * width} ${width === 1 ? 'labels, one for each row' : `numbers, ${width} for each row`}`
+    throw check.valueError('labels', `expected ${expected}, got ${flat.length}`)
+  }
+  return headType === 'multilabel_classification' || numLabels === 1
     ? Float32Array.from(flat, (label, i) => check.checkNumber(`labels[${i}]`, label))
-    : Int32Array.from(flat, (label, i) => integer('labels', i, 0, label))
+    : Int32Array.from(flat, (label, i) => labelId(`labels[${i}]`, integer('labels', i, 0, label), numLabels))
 }
 
 function flatNumbers(labels: NonNullable<ForwardInputs['labels']>): number[] {

@@ -1,4 +1,5 @@
 import * as check from '../config/check.js'
+import { didYouMean } from '../config/nearest.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeModel, ParameterInfo } from '../native/types.js'
 import { ModelFiles } from './files.js'
@@ -41,6 +42,14 @@ export abstract class ModelNames extends ModelFiles {
   /** A copy of one parameter's values. */
   parameter(name: string): Tensor {
     this.usable('parameter')
-    return nativeCall(() => this.#native.parameter(check.checkString('name', name)))
+    check.checkString('name', name)
+    try {
+      return nativeCall(() => this.#native.parameter(name))
+    } catch (error) {
+      const names = this.namedParameters().map((parameter) => parameter.name)
+      if (names.includes(name)) throw error
+      const hint = didYouMean(name, names) || ' namedParameters() lists them.'
+      throw check.valueError('name', `the model has no parameter '${name}'.${hint}`)
+    }
   }
 }

@@ -6,9 +6,17 @@ export function checkOptions(options: unknown, allowed: readonly string[]): void
   check.checkKeys('options', check.checkObject('options', options), allowed)
 }
 
+/** 'cuda' is the first of them, 'auto' is that where it works and otherwise the CPU. */
+export type Device = 'cpu' | 'cuda' | `cuda:${number}` | 'auto'
+
+export function checkDevice(device: unknown): Device {
+  if (/^(cpu|auto|cuda(:\d{1,3})?)$/.test(check.checkString('device', device))) return device as Device
+  throw check.rangeError('device', "'cpu', 'cuda', 'cuda:<number>' or 'auto'", device)
+}
+
 export interface LoadOptions {
-  /** 'cpu', 'cuda', 'cuda:1', or 'auto': CUDA where it works. Default 'cpu'. */
-  readonly device?: string | undefined
+  /** Default 'cpu'. */
+  readonly device?: Device | undefined
   /** Seeds what starts at random: adapters, heads, missing weights. Default 42. */
   readonly seed?: number | undefined
   /** Branch, tag or commit on the hub. Default 'main'. */

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import {
@@ -16,6 +16,7 @@ import { fusionConfigFile, setupConfigFile } from '../exchange/folder-files.js'
 import { readFusionFolder } from '../exchange/fusion-folder.js'
 import { folderVersion, writeSynced } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
+import { makeFolder } from '../native/make-folder.js'
 import type { LoadAdapterOptions, SaveAdapterOptions } from './exchange.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
@@ -38,7 +39,7 @@ export async function saveAdapterSetup(
   for (const name of fusionsIn(block)) {
     await model.saveAdapterFusion(join(folder, name), name, { format: options.format })
   }
-  mkdirSync(folder, { recursive: true })
+  makeFolder(folder)
   const json = { adapter_setup: compositionToJson(block), head_setup: null, version: folderVersion }
   writeSynced(join(folder, setupConfigFile), pythonJson(json, { indent: 2 }))
 }

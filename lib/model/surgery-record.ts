@@ -1,10 +1,11 @@
-import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import type { ModuleDescription } from '../config/module-description.js'
 import { ModuleReader, ModuleWriter } from '../config/module-json.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { surgeryFile } from '../exchange/folder-files.js'
+import { makeFolder } from '../native/make-folder.js'
 
 /** One place of an operation, and what it was given. */
 export interface Replaced {
@@ -43,7 +44,7 @@ export function writeSurgery(folder: string, operations: readonly { readonly rep
     rmSync(file, { force: true })
     return
   }
-  mkdirSync(folder, { recursive: true })
+  makeFolder(folder)
   const json = { format, operations: surgeryToJson(inBase) }
   writeFileSync(file, `${JSON.stringify(json, null, 2)}\n`)
 }

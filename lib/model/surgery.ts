@@ -1,4 +1,3 @@
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import {
@@ -12,6 +11,7 @@ import {
   sequential
 } from '../config/module-description.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
+import { makeFolder } from '../native/make-folder.js'
 import type { ModuleInfo } from '../native/types.js'
 import type { Model } from './model.js'
 import { pathPattern } from './module-path.js'
@@ -92,7 +92,7 @@ export abstract class ModelSurgery extends ModelNames {
   async saveSurgery(folder: string): Promise<void> {
     this.usable('saveSurgery')
     check.checkNonEmptyString('folder', folder)
-    mkdirSync(folder, { recursive: true })
+    makeFolder(folder)
     await nativeCall(() => this.#surgeon.native.saveInserted(join(folder, weightsFile)))
     writeSurgery(folder, this.#operations)
   }

@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdir, rename, rm, stat } from 'node:fs/promises'
+import { rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { ReadableStream } from 'node:stream/web'
 import { AdapterError } from './errors.js'
+import { makeFolder } from './make-folder.js'
 
 export interface DownloadRequest {
   readonly url: string
@@ -40,7 +41,7 @@ export async function download(
   progress: (done: number, total: number) => void = () => {}
 ): Promise<void> {
   if ((await sizeOf(file)) === bytes && (await sha256Of(file)) === sha256) return
-  await mkdir(dirname(file), { recursive: true })
+  makeFolder(dirname(file))
   const part = `${file}.part`
   if ((await sizeOf(part)) > bytes) await rm(part)
   if ((await sizeOf(part)) < bytes) await receive(url, part, bytes, progress)

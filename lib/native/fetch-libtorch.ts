@@ -1,9 +1,10 @@
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rename, rm, statfs, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { download, sha256Of } from './download.js'
 import { AdapterError } from './errors.js'
 import { neededMinor, readLibTorchVersion } from './libtorch.js'
 import { withLock } from './lock.js'
+import { makeFolder } from './make-folder.js'
 import { findPip, pipDownload } from './pip.js'
 import { cacheFolder, packageJson, platformKey, unsupportedReason } from './platform.js'
 import { unzip } from './unzip.js'
@@ -49,12 +50,14 @@ export async function fetchLibTorch(options: FetchOptions = {}): Promise<string>
   const report = options.report ?? silent
   const cuda = options.cuda ?? false
   const cache = cacheFolder(env)
-  await mkdir(cache, { recursive: true }).catch((cause: Error) => {
-    throw new AdapterError('ERR_CACHE', operation, `cannot write to the cache: ${cause.message}`, {
+  try {
+    makeFolder(cache)
+  } catch (cause) {
+    throw new AdapterError('ERR_CACHE', operation, `cannot write to the cache: ${(cause as Error).message}`, {
       hint: 'Set TORCH_ADAPTERS_CACHE to a folder that can be written',
       cause
     })
-  })
+  }
   const final = join(cache, `libtorch-${version}${cuda ? '-cuda' : ''}`)
   const waiting = (pid: number) => report.step(`waiting for process ${pid}, which is fetching already`)
   return withLock(

@@ -1,7 +1,8 @@
 import { readFileSync, rmSync } from 'node:fs'
-import { mkdir, open, readFile, rm } from 'node:fs/promises'
+import { open, readFile, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { makeFolder } from './make-folder.js'
 import { isAlive, type Owner, thisProcess } from './owner.js'
 
 async function ownerOf(file: string): Promise<Owner | undefined> {
@@ -21,7 +22,7 @@ export async function withLock<T>(
   work: () => Promise<T>,
   onWait: (pid: number) => void = () => {}
 ): Promise<T> {
-  await mkdir(dirname(file), { recursive: true })
+  makeFolder(dirname(file))
   let told = false
   for (;;) {
     try {

@@ -1,7 +1,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AdapterError } from './errors.js'
+import { makeFolder } from './make-folder.js'
 
 type Progress = (done: number, total: number) => void
 
@@ -86,7 +87,7 @@ export async function pipDownload(
 ): Promise<string[]> {
   // pip writes into its temporary folder and moves the file at the end: watching that folder gives the progress.
   const temporary = join(folder, '.pip')
-  await mkdir(temporary, { recursive: true })
+  makeFolder(temporary)
   let total = 0
   const watch = setInterval(async () => {
     if (total > 0) progress(Math.min(await sizeOfTree(folder), total), total)

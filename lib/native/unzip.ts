@@ -1,10 +1,11 @@
-import { createReadStream, createWriteStream, mkdirSync, readSync, writeFileSync } from 'node:fs'
+import { createReadStream, createWriteStream, readSync, writeFileSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { crc32, createInflateRaw, inflateRawSync } from 'node:zlib'
 import { AdapterError } from './errors.js'
+import { makeFolder } from './make-folder.js'
 
 interface Entry {
   readonly name: string
@@ -46,7 +47,7 @@ export async function unzip(
     })
     const total = wanted.reduce((sum, { entry }) => sum + entry.size, 0)
     const folders = new Set(wanted.map(({ target }) => dirname(join(folder, target))))
-    for (const name of folders) mkdirSync(name, { recursive: true })
+    for (const name of folders) makeFolder(name)
     let done = 0
     let untilPause = 100
     for (const { entry, target } of wanted) {

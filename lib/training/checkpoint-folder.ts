@@ -1,8 +1,9 @@
-import { closeSync, existsSync, mkdirSync, openSync, readdirSync, readSync, renameSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readSync, renameSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { fileError } from '../config/read-json.js'
 import { syncFolder } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
+import { makeFolder } from '../native/make-folder.js'
 import { ownerTag, removeLeftovers } from '../native/owner.js'
 
 /** Everything that a resumed run needs, one file inside a checkpoint's folder. */
@@ -32,7 +33,7 @@ export async function writeCheckpoint(
   const stage = join(outputDir, `${temporary}${step}-${ownerTag}`)
   try {
     rmSync(stage, { recursive: true, force: true })
-    mkdirSync(stage, { recursive: true })
+    makeFolder(stage)
     removeUnfinished(outputDir)
     await fill(stage)
     syncFolder(stage)

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { isPlainObject } from '../config/check.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -81,14 +82,31 @@ async function load(native: NativeTrainer, folder: string): Promise<string> {
 }
 
 function checkSameRun(folder: string, known: Fingerprint, now: Fingerprint): void {
-  const names = new Set([...Object.keys(now), ...Object.keys(known)])
-  const changed = [...names].filter((name) => JSON.stringify(known[name]) !== JSON.stringify(now[name]))
-  if (changed.length === 0) return
-  const list = (run: Fingerprint) =>
-    changed.map((name) => `${name} ${name in run ? JSON.stringify(run[name]) : 'not recorded'}`).join(', ')
+  const differences = differing(known, now)
+  if (differences.length === 0) return
+  const list = (side: 'known' | 'now') =>
+    differences.map((one) => `${one.path} ${JSON.stringify(one[side]) ?? 'not recorded'}`).join(', ')
   throw new AdapterError('ERR_RESUME', 'resume the training', `${folder} belongs to another run`, {
-    expected: list(known),
-    got: list(now),
+    expected: list('known'),
+    got: list('now'),
     hint: 'A resumed run needs the same; start a new one in another outputDir to change it.'
+  })
+}
+
+interface Difference {
+  /** `head.numLabels` */
+  readonly path: string
+  readonly known: unknown
+  readonly now: unknown
+}
+
+/** The fields in which two records differ, each alone, however deep it lies. */
+function differing(known: Fingerprint, now: Fingerprint, above = ''): Difference[] {
+  return [...new Set([...Object.keys(now), ...Object.keys(known)])].flatMap((name) => {
+    const path = `${above}${name}`
+    const [one, other] = [known[name], now[name]]
+    if (JSON.stringify(one) === JSON.stringify(other)) return []
+    if (isPlainObject(one) && isPlainObject(other)) return differing(one, other, `${path}.`)
+    return [{ path, known: one, now: other }]
   })
 }

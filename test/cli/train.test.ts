@@ -175,6 +175,36 @@ test.serial('interrupted, then resumed: the same adapter as without the interrup
   t.deepEqual(file('stopped'), file('whole'))
 })
 
+test.serial('what an earlier run left is replaced only on demand', async (t) => {
+  const folder = join(place, 'earlier')
+  const args = ['train', ...shared, '--train', rows, '-o', folder, '--max-steps', '2']
+  const first = await command([...args, '--save', 'steps', '--set', 'saveSteps=1'])
+  t.is(first.status, 0, first.errors)
+  const weights = () => readFileSync(join(folder, 'adapter.safetensors'))
+  const before = weights()
+  const again = await command([...args, '--learning-rate', '0.1'])
+  t.is(again.status, 2)
+  t.regex(
+    again.errors,
+    /expected a new folder, got .*earlier, which holds an adapter and 2 checkpoints; --overwrite .*--resume/
+  )
+  t.deepEqual(weights(), before)
+  t.is((await command([...args, '--overwrite', '--resume'])).status, 2)
+  t.true(existsSync(join(folder, 'checkpoints', 'checkpoint-2')))
+  const replaced = await command([...args, '--learning-rate', '0.1', '--overwrite'])
+  t.is(replaced.status, 0, replaced.errors)
+  t.notDeepEqual(weights(), before)
+  t.false(existsSync(join(folder, 'checkpoints')))
+})
+
+const onLinux = process.platform === 'linux' ? test.serial : test.serial.skip
+
+onLinux('a place that no file system has is refused at once', async (t) => {
+  const { status, errors } = await command(['train', ...shared, '--train', rows, '-o', '/proc/foo/bar'])
+  t.is(status, 2)
+  t.regex(errors, /--output: expected a folder that can be made, got \/proc\/foo\/bar/)
+})
+
 test.serial('rows choose among several adapters', async (t) => {
   const folder = (name: string) => join(place, name)
   const train = (name: string, seed: string) =>
@@ -217,6 +247,18 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
     [['train', '--train', rows, '-m', model, '-o', folder, '--resume', '--resume-from', place], 2, /got both/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--name', 'a.b'], 2, /a name cannot hold a point/],
     [['train', '--train', rows, '-m', join(place, 'none', 'x'), '-o', folder], 1, /does not exist/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--epochs', '-1'], 2, /^.*--epochs: expected a value.*\n$/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--epochs=-1'], 2, /numTrainEpochs: .*above 0, got -1/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--lr', '1'], 2, /did you mean '--learning-rate'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--device', 'tpu'], 2, /device: expected 'cpu'.*got 'tpu'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--config', './nothere.json'], 2, /nothere\.json/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--set', 'evalStrategy=epoch'], 2, /--eval FILE, got none/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--set', 'seed=1'], 2, /--set: expected --seed alone/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--epochs', '2', '--set', 'numTrainEpochs=3'],
+      2,
+      /--set: expected --epochs alone, got 'numTrainEpochs=3'/
+    ],
     [['predict', '--model', model, '--input', rows], 2, /--adapter is missing/],
     [['evaluate', '--model', model, '--adapter', folder], 2, /--data is missing/]
   ]

@@ -107,7 +107,7 @@ test('a folder without config.json, without weights, or that is not there', asyn
 })
 
 test('devices: what is no device, and what is not here', async (t) => {
-  await t.throwsAsync(AutoModel.fromPretrained(tiny, { device: 'tpu' }), {
+  await t.throwsAsync(AutoModel.fromPretrained(tiny, { device: 'tpu' as never }), {
     instanceOf: RangeError,
     code: 'ERR_OUT_OF_RANGE',
     message: /device: expected 'cpu', 'cuda'.*got 'tpu'/

@@ -154,6 +154,7 @@ for (const [name, [damage, message]] of Object.entries(broken)) {
     const before = snapshot(model)
     const wrong = { instanceOf: AdapterError, code: 'ERR_STATE_DICT', message }
     await t.throwsAsync(model.loadAdapter(folder, { as: 'b' }), wrong)
+    await t.throwsAsync(model.loadAdapter(folder, { as: 'b.c' }), { message: /^as: a name cannot hold a point/ })
     t.deepEqual([...model.adapters.keys()], ['a'])
     t.deepEqual([...model.heads.keys()], ['a'])
     await t.throwsAsync(model.loadAdapter(folder, { overwriteOk: true }), wrong)
