@@ -163,6 +163,10 @@ export async function run(argv: string[]): Promise<number> {
   const dialect = choiceOption('dialect', values.dialect, dialects)
   const format = choiceOption('format', values.format ?? formatOf(target, isFolder), folderFormats)
   const name = values.name === undefined ? null : fromOptions(() => checkAdapterName(values.name))
+  if (isFolder && existsSync(join(source, 'config.json'))) {
+    const expected = 'the folder of an adapter or a head, or one file of weights'
+    throw usageError(`SOURCE: expected ${expected}, got ${source}, which holds a model; give the file in it`)
+  }
   checkTarget(target, isFolder, values.force)
   const job = { source, target, format, dialect, name }
   const files = await (isFolder ? convertFolder(job) : convertFile(job))

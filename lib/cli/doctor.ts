@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { parseArgs } from 'node:util'
 import { type LoadedAddon, loadedAddon } from '../native/addon.js'
 import { explainSearch, findLibTorch, type LibTorch, type LibTorchRejection } from '../native/libtorch.js'
 import { hasNvidiaDriver, packageJson, platformKey, unsupportedReason } from '../native/platform.js'
 import type { SystemInfo } from '../native/types.js'
+import { parseCommand } from './arguments.js'
 
 export const summary = 'tell which libtorch is used, from where, and what this machine offers'
 
@@ -140,9 +140,9 @@ function text(diagnosis: Diagnosis): string {
 }
 
 export async function run(argv: string[]): Promise<number> {
-  const { values } = parseArgs({
-    args: argv,
-    options: { json: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false } }
+  const { values } = parseCommand(argv, {
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', short: 'h', default: false }
   })
   if (values.help) {
     process.stdout.write(usage)

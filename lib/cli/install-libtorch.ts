@@ -1,8 +1,8 @@
-import { parseArgs } from 'node:util'
 import { SingleBar } from 'cli-progress'
 import { type FetchReport, fetchLibTorch } from '../native/fetch-libtorch.js'
 import { findLibTorch, readLibTorchVersion } from '../native/libtorch.js'
 import { cacheFolder, packageJson } from '../native/platform.js'
+import { exitStatus, inputFile, parseCommand, usageError } from './arguments.js'
 
 export const summary = 'fetch libtorch into the cache of this user'
 
@@ -47,24 +47,21 @@ function terminalReport(): FetchReport & { end(): void } {
 }
 
 export async function run(argv: string[]): Promise<number> {
-  const { values } = parseArgs({
-    args: argv,
-    options: {
-      cuda: { type: 'boolean', default: false },
-      file: { type: 'string' },
-      sha256: { type: 'string' },
-      force: { type: 'boolean', default: false },
-      json: { type: 'boolean', default: false },
-      help: { type: 'boolean', short: 'h', default: false }
-    }
+  const { values } = parseCommand(argv, {
+    cuda: { type: 'boolean', default: false },
+    file: { type: 'string' },
+    sha256: { type: 'string' },
+    force: { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+    help: { type: 'boolean', short: 'h', default: false }
   })
   if (values.help) {
     process.stdout.write(usage)
-    return 0
+    return exitStatus.done
   }
+  if (values.file !== undefined) inputFile('file', values.file)
   if (values.sha256 !== undefined && (values.file === undefined || !/^[0-9a-f]{64}$/i.test(values.sha256))) {
-    process.stderr.write('torch-adapters install-libtorch: --sha256 needs --file and 64 hexadecimal digits\n')
-    return 2
+    throw usageError(`--sha256: expected 64 hexadecimal digits, together with --file, got '${values.sha256}'`)
   }
   const { found } = findLibTorch()
   const enough = found && (found.cuda || !values.cuda) && !values.force && values.file === undefined
@@ -72,10 +69,14 @@ export async function run(argv: string[]): Promise<number> {
   const version = readLibTorchVersion(path)
   if (values.json) process.stdout.write(`${JSON.stringify({ path, version, fetched: !enough }, null, 2)}\n`)
   else process.stdout.write(`libtorch ${version} ${enough ? 'is here already' : 'installed'}: ${path}\n`)
-  return 0
+  return exitStatus.done
 }
 
-async function fetch(values: { cuda: boolean; file?: string; sha256?: string }): Promise<string> {
+async function fetch(values: {
+  cuda: boolean
+  file?: string | undefined
+  sha256?: string | undefined
+}): Promise<string> {
   const report = terminalReport()
   try {
     return await fetchLibTorch({

@@ -3,6 +3,7 @@ import * as check from '../config/check.js'
 import { type Fuse, fuseBlocks, fusionName, lastAdapter, parseComposition } from '../config/composition.js'
 import { type FusionConfigSource, nativeFusionConfig } from '../config/fusion-config.js'
 import { type HeadConfig, nativeHeadConfig, predictsWords } from '../config/head-config.js'
+import { checkLeaveOut } from '../config/leave-out.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { nativeAdapterConfigs } from '../config/size.js'
 import type { Row } from '../data/dataset.js'
@@ -82,6 +83,7 @@ export class Model extends TextWriter {
     this.configurable('addAdapter')
     const replaces = isTaken('adapter', name, this.#adapters, options)
     const loaded = AdapterConfig.load(config)
+    checkLeaveOut(loaded, this.config.numHiddenLayers)
     const native = nativeAdapterConfigs(loaded, this.config)
     nativeCall(() => this.#native.addAdapter(name, native, seedFor(this.#seed, name), replaces))
     this.#adapters.set(name, loaded)
@@ -226,6 +228,9 @@ export class Model extends TextWriter {
   trainAdapter(setup: Exclude<AdapterSetup, null>): void {
     this.configurable('trainAdapter')
     const adapters = setupNames(setup, this.known, 'trainAdapter')
+    if (adapters.length === 0) {
+      throw check.valueError('trainAdapter', 'expected a setup with an adapter; trainHead trains a head alone')
+    }
     this.setActiveAdapters(setup)
     this.#setTrainable({ ...nothing, adapters, heads: this.#activeHeads })
   }

@@ -127,7 +127,17 @@ async function fromFile(context: Context, file: string, sha256: string | undefin
       throw new AdapterError('ERR_CHECKSUM', operation, `${file} is not the expected file`, { expected: sha256, got })
     }
   }
-  await unpack(context, file)
+  try {
+    await unpack(context, file)
+  } catch (cause) {
+    if ((cause as AdapterError).code !== 'ERR_ARCHIVE') throw cause
+    throw new AdapterError('ERR_ARCHIVE', operation, `${file} is no archive of libtorch`, {
+      expected: `the official zip of libtorch ${neededMinor}, or a wheel of torch ${neededMinor}`,
+      got: (cause as Error).message,
+      hint: 'Give the path of such a file, or leave --file out: then it is downloaded.',
+      cause
+    })
+  }
   return file
 }
 
@@ -228,8 +238,7 @@ export function placeEntry(name: string): string | undefined {
 async function unpack(context: Context, file: string): Promise<void> {
   context.report.step(`unpacking ${basename(file)}`)
   const count = await unzip(file, context.target, placeEntry, context.report.progress)
-  if (count === 0)
-    throw new AdapterError('ERR_ARCHIVE', operation, `${file} holds no libtorch (no torch/ or libtorch/ folder in it)`)
+  if (count === 0) throw new AdapterError('ERR_ARCHIVE', operation, `${file} holds no torch/ or libtorch/ folder`)
 }
 
 async function finish(target: string, final: string, origin: string): Promise<void> {

@@ -49,7 +49,7 @@ export function readOptions(args) {
     values = parseArgs({
       args,
       options: {
-        task: { type: 'string', default: 'lexname' },
+        task: { type: 'string' },
         data: { type: 'string' },
         model: { type: 'string', default: inRepository('models/wordnet-bert-mini') },
         compare: { type: 'boolean', default: false },
@@ -63,11 +63,15 @@ export function readOptions(args) {
     throw new Problem(`${/** @type {Error} */ (error).message} See npm run quickstart -- --help.`)
   }
   if (values.help) return usage
-  if (!Object.hasOwn(taskBuilders, values.task)) {
-    throw new Problem(`--task: expected one of ${Object.keys(taskBuilders).join(', ')}, got ${values.task}.`)
+  if (values.data !== undefined && values.task !== undefined) {
+    throw new Problem('--data: your own rows are a task of their own; leave --task out.')
+  }
+  const { task = 'lexname' } = values
+  if (!Object.hasOwn(taskBuilders, task)) {
+    throw new Problem(`--task: expected one of ${Object.keys(taskBuilders).join(', ')}, got ${task}.`)
   }
   return {
-    task: /** @type {Options['task']} */ (values.task),
+    task: /** @type {Options['task']} */ (task),
     data: values.data,
     model: values.model,
     compare: values.compare,

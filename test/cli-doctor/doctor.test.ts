@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { minorOf, packageJson } from '../../lib/native/platform.js'
@@ -64,11 +65,21 @@ test('wrong use is status 2 with a hint, failures are status 1 without a stack',
   const command = await cli(['dcotor'])
   t.is(command.code, 2)
   t.regex(command.stderr, /no command 'dcotor'\. Did you mean 'doctor'\?/)
-  t.is((await cli(['install-libtorch', '--sha256', 'abc'])).code, 2)
   const home = temporaryFolder(t)
-  const file = await cli(['install-libtorch', '--file', join(home, 'none.zip')], bareEnvironment(home))
+  const misspelled = await cli(['install-libtorch', '--flie', 'x.zip'])
+  t.is(misspelled.code, 2)
+  t.regex(misspelled.stderr, /unknown option '--flie' \(did you mean '--file'\?\)/)
+  t.is((await cli(['install-libtorch', '--sha256', 'abc'])).code, 2)
+  const missing = await cli(['install-libtorch', '--file', join(home, 'none.zip')], bareEnvironment(home))
+  t.is(missing.code, 2)
+  t.regex(missing.stderr, /^torch-adapters install-libtorch: --file: .*none\.zip does not exist\. See .*\n$/)
+  writeFileSync(join(home, 'text.zip'), 'not a zip')
+  const file = await cli(['install-libtorch', '--file', join(home, 'text.zip')], bareEnvironment(home))
   t.is(file.code, 1)
-  t.regex(file.stderr, /^unpacking none\.zip\ntorch-adapters install-libtorch: .*none\.zip.*\n$/)
+  t.regex(
+    file.stderr,
+    /text\.zip is no archive of libtorch \(expected the official zip of libtorch 2\.13, or a wheel.*\n$/
+  )
 })
 
 test('help and version', async (t) => {

@@ -37,6 +37,12 @@ test.serial('a folder to safetensors and back keeps configs, names and values', 
   }
 })
 
+test.serial('a whole model is no adapter whose head could be taken for all of it', async (t) => {
+  const { status, errors } = await command(['convert', join(fixtures, 'models/bert-tiny'), join(scratch(), 'to')])
+  t.is(status, 2)
+  t.regex(errors, /SOURCE: expected .*, got .*bert-tiny, which holds a model; give the file in it/)
+})
+
 test.serial('the plain dialect and back', async (t) => {
   const plain = join(scratch(), 'plain')
   const { output } = await command(['convert', source, plain, '--dialect', 'plain', '--format', 'pt', '--json'])

@@ -48,8 +48,11 @@ test('an adapter or a head that cannot be made leaves everything as it was', asy
   for (const options of [{ overwriteOk: true }, {}]) {
     const name = options.overwriteOk ? 'a' : 'b'
     t.throws(() => model.addAdapter(name, tooLarge, options), { message: /too large.*reductionFactor/ })
-    t.throws(() => model.addAdapter(name, { ...tooLarge, reductionFactor: 8, leaveOut: [0, 1, 2, 3, 4, 5] }, options), {
+    t.throws(() => model.addAdapter(name, { ...tooLarge, reductionFactor: 8, leaveOut: [0, 1] }, options), {
       message: /no place/
+    })
+    t.throws(() => model.addAdapter(name, { ...tooLarge, reductionFactor: 8, leaveOut: [1, 2] }, options), {
+      message: /leaveOut: expected layers from 0 to 1, got 2/
     })
   }
   t.throws(() => model.addClassificationHead('a', { numLabels: 1e12, overwriteOk: true }))

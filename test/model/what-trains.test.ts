@@ -34,6 +34,15 @@ test('trainAdapter: its adapter and head move, the base model and the other adap
   t.false(model.namedParameters().some((parameter) => own.includes(parameter.name) && isBaseParameter(parameter)))
 })
 
+test('a setup without an adapter trains nothing: that is what trainHead is for', async (t) => {
+  const model = await withTwo(t)
+  t.throws(() => model.trainAdapter(null as never), {
+    instanceOf: TypeError,
+    message: /trainAdapter: expected a setup/
+  })
+  t.deepEqual(trainableNames(model), [])
+})
+
 test('weight decay alone moves nothing that does not train', async (t) => {
   const model = await withTwo(t)
   model.trainAdapter('b')

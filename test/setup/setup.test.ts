@@ -81,11 +81,16 @@ test.serial('two set-ups at once: one waits for the other; a dead one is not wai
   mkdirSync(join(folder, '.setup'))
   const sleeper = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 60_000)'])
   t.teardown(() => sleeper.kill('SIGKILL'))
-  writeFileSync(join(folder, '.setup', 'lock'), String(sleeper.pid))
+  writeFileSync(join(folder, '.setup', 'lock'), JSON.stringify({ pid: sleeper.pid }))
   const { code, stdout } = await setup(folder, {}, (text) => {
     if (text.includes('waiting for process')) sleeper.kill('SIGKILL')
   })
   t.is(code, 0)
   t.true(stdout.includes(`waiting for process ${sleeper.pid}, which sets up this clone already`))
   t.false(existsSync(join(folder, '.setup', 'lock')))
+  // Another process has the number of the one that died.
+  writeFileSync(join(folder, '.setup', 'lock'), JSON.stringify({ pid: process.pid, start: 'long ago' }))
+  const next = await setup(folder)
+  t.is(next.code, 0)
+  t.notRegex(next.stdout, /waiting for process/)
 })

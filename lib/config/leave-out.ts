@@ -1,0 +1,11 @@
+import type { AdapterConfig } from './adapter-config.js'
+import { rangeError } from './check.js'
+
+/** leaveOut counts from 0: one too far is a layer that would keep its adapter in silence. */
+export function checkLeaveOut(config: AdapterConfig, layers: number): void {
+  for (const part of config.method === 'union' ? config.configs : [config]) {
+    const given: readonly number[] = 'leaveOut' in part ? part.leaveOut : []
+    const beyond = given.find((layer) => layer >= layers)
+    if (beyond !== undefined) throw rangeError('leaveOut', `layers from 0 to ${layers - 1}`, beyond)
+  }
+}
