@@ -44,6 +44,10 @@ await main(async () => {
     [interpreter, join(checks, 'fusions.py'), 'read', join(out, 'our-setups')],
     [interpreter, join(checks, 'fusions.py'), 'write', join(out, 'their-setups'), models],
     [process.execPath, join(checks, 'fusions.mjs'), 'read', join(out, 'their-setups')],
+    [process.execPath, join(checks, 'peft.mjs'), 'write', join(out, 'our-peft'), models],
+    [interpreter, join(checks, 'peft_folders.py'), 'read', join(out, 'our-peft')],
+    [interpreter, join(checks, 'peft_folders.py'), 'write', join(out, 'their-peft'), models],
+    [process.execPath, join(checks, 'peft.mjs'), 'read', join(out, 'their-peft')],
     [process.execPath, join(checks, 'surgery.mjs'), join(out, 'surgery'), models],
     [interpreter, join(checks, 'load_surgery.py'), join(out, 'surgery')],
     [process.execPath, join(checks, 'readme.mjs'), interpreter, models]

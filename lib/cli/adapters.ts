@@ -17,13 +17,14 @@ export interface AdapterSource {
 export async function findAdapters(given: readonly string[], offline: boolean | undefined): Promise<AdapterSource[]> {
   const { resolveFolder } = await import('../exchange/hub.js')
   const { readAdapterFolder } = await import('../exchange/adapter-folder.js')
+  const { isPeftFolder, peftName } = await import('../exchange/peft-folder.js')
   const { checkAdapterName } = await import('../exchange/write-folder.js')
   const found: (AdapterSource & { readonly source: string })[] = []
   for (const text of given) {
     const { as, source } = split(text)
     if (as !== undefined) fromOptions(() => checkAdapterName(as))
     const folder = await resolveFolder(source, 'adapter', { offline })
-    const name = as ?? readAdapterFolder(folder, false).name
+    const name = as ?? (isPeftFolder(folder) ? peftName(source) : readAdapterFolder(folder, false).name)
     const other = found.find((one) => one.name === name)
     if (other !== undefined) throw sameName(name, other, { source, folder })
     found.push({ source, folder, name })

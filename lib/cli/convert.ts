@@ -1,4 +1,13 @@
-import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync
+} from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { adapterFloatKeys } from '../config/adapter-config.js'
 import { pythonJson } from '../config/python-json.js'
@@ -11,8 +20,10 @@ import {
   findWeights,
   folderFormats,
   headConfigFile,
-  headWeightFiles
+  headWeightFiles,
+  peftWeightFiles
 } from '../exchange/folder-files.js'
+import { isPeftFolder, readPeftFolder } from '../exchange/peft-folder.js'
 import { checkAdapterName, headFloatKeys } from '../exchange/write-folder.js'
 import { loadAddon } from '../native/addon.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -24,8 +35,8 @@ export const summary = 'rewrite an adapter, a head or a file of weights: format,
 
 const usage = `Usage: torch-adapters convert SOURCE TARGET [--format FORMAT] [--dialect DIALECT] [--name NAME] [--json]
 
-SOURCE is the folder of an adapter (its head comes along), the folder of a head, or a file of weights; TARGET a new
-folder or file.
+SOURCE is the folder of an adapter (its head comes along; a folder of PEFT's stays one), the folder of a head, or a file
+of weights; TARGET a new folder or file.
 Exit status: 0 done, 1 failed, 2 called in a wrong way.
 
   --format FORMAT    safetensors, bin or pt (both PyTorch's). Default: by TARGET's name, for folders safetensors
@@ -42,7 +53,8 @@ const dialects = ['adapterhub', 'plain'] as const
 
 const folderFiles = [
   ...[adapterConfigFile, headConfigFile],
-  ...[...Object.values(adapterWeightFiles), ...Object.values(headWeightFiles)]
+  ...[...Object.values(adapterWeightFiles), ...Object.values(headWeightFiles)],
+  ...Object.values(peftWeightFiles)
 ]
 
 interface Job {
@@ -66,12 +78,14 @@ async function convertFolder(job: Job): Promise<string[]> {
   const { source, target } = job
   const holdsHead = existsSync(join(source, headConfigFile)) && findWeights(source, headWeightFiles) !== undefined
   const holdsAdapter = !holdsHead || existsSync(join(source, adapterConfigFile))
-  const adapter = holdsAdapter ? readAdapterFolder(source, false) : null
+  const isPeft = holdsAdapter && isPeftFolder(source)
+  const adapter = holdsAdapter && !isPeft ? readAdapterFolder(source, false) : null
   makeFolder(dirname(target))
   const stage = mkdtempSync(join(dirname(target), '.converting-'))
   try {
     const files = [
       ...(adapter === null ? [] : await convertAdapter(job, adapter, stage)),
+      ...(isPeft ? await convertPeft(job, stage) : []),
       ...(holdsHead ? await convertHead(job, stage) : [])
     ]
     makeFolder(target)
@@ -90,6 +104,18 @@ async function convertAdapter(job: Job, adapter: AdapterFolder, stage: string): 
   const weights = adapterWeightFiles[job.format]
   await rewrite(adapter.weightsFile, join(stage, weights), job)
   writeFileSync(join(stage, adapterConfigFile), modernConfig(adapter, job.name))
+  return [weights, adapterConfigFile]
+}
+
+/** PEFT's own names stay, and the folder has no name in it. */
+async function convertPeft(job: Job, stage: string): Promise<string[]> {
+  const { format, name, source } = job
+  if (format === 'pt') throw usageError("--format: expected safetensors or bin, which PEFT reads, got 'pt'")
+  if (name !== null) throw usageError('--name: PEFT keeps no name in its folders; leave it out')
+  if (job.dialect === 'plain') throw usageError('--dialect: PEFT has names of its own; leave it out')
+  const weights = peftWeightFiles[format]
+  await rewrite((await readPeftFolder(source)).weightsFile, join(stage, weights), job)
+  copyFileSync(join(source, adapterConfigFile), join(stage, adapterConfigFile))
   return [weights, adapterConfigFile]
 }
 

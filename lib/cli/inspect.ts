@@ -10,6 +10,7 @@ import { inFile, readJsonObject } from '../config/read-json.js'
 import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
 import type { BaseModelNote } from '../exchange/base-model.js'
 import { adapterConfigFile, headConfigFile, noAdapterHere } from '../exchange/folder-files.js'
+import { isPeftFolder } from '../exchange/peft-folder.js'
 import { AdapterError } from '../native/errors.js'
 import { trainingFile } from '../training/checkpoint-folder.js'
 import { exitStatus, parseCommand } from './arguments.js'
@@ -21,6 +22,7 @@ import {
   describeCheckpoint,
   describeCheckpoints
 } from './inspect-checkpoint.js'
+import { describePeft, type PeftSummary, summarizePeft } from './inspect-peft.js'
 import { printJson } from './output.js'
 import { describeWeights, summarizeWeights, type WeightsSummary } from './weights-summary.js'
 
@@ -28,7 +30,7 @@ export const summary = 'print what an adapter, a head, a checkpoint or a file of
 
 const usage = `Usage: torch-adapters inspect FOLDER_OR_FILE [--tensors] [--json]
 
-Reads the configs and the index of the weights; loads no model. FOLDER is an adapter's, a head's, a model's, a
+Reads the configs and the index of the weights; loads no model. FOLDER is an adapter's (AdapterHub's or PEFT's), a head's, a model's, a
 checkpoint's, or one of checkpoints; FILE is one of safetensors or PyTorch's (.bin, .pt).
 Exit status: 0 done, 1 the folder or file is not what it should be, 2 called in a wrong way.
 
@@ -43,6 +45,7 @@ interface Inspection {
     readonly hash: string
     readonly weights: WeightsSummary
   }
+  readonly peft?: PeftSummary
   readonly head?: Omit<HeadFolder, 'folder' | 'weightsFile'> & { readonly weights: WeightsSummary }
   readonly model?: Record<string, unknown>
   readonly weights?: readonly WeightsSummary[]
@@ -69,8 +72,9 @@ export async function inspect(path: string): Promise<Inspection> {
   return { path, ...parts }
 }
 
-async function adapterPart(path: string): Promise<Pick<Inspection, 'adapter'>> {
+async function adapterPart(path: string): Promise<Pick<Inspection, 'adapter' | 'peft'>> {
   if (!existsSync(join(path, adapterConfigFile))) return {}
+  if (isPeftFolder(path)) return { peft: await summarizePeft(path) }
   const { folder: _, head: __, weightsFile, ...adapter } = readAdapterFolder(path, false)
   return {
     adapter: { ...adapter, hash: adapterConfigHash(adapter.config), weights: await summarizeWeights(weightsFile) }
@@ -109,7 +113,7 @@ async function insidePart(path: string): Promise<Pick<Inspection, 'inside'>> {
 }
 
 function text(inspection: Inspection, withTensors: boolean): string {
-  const { path, adapter, head, model, checkpoint, checkpoints, weights, inside } = inspection
+  const { path, adapter, peft, head, model, checkpoint, checkpoints, weights, inside } = inspection
   const lines = [path]
   if (adapter !== undefined) {
     lines.push('', `adapter '${adapter.name}'`, ...describeAdapter(adapter.config, adapter.hash))
@@ -119,6 +123,7 @@ function text(inspection: Inspection, withTensors: boolean): string {
       ...describeWeights(adapter.weights, withTensors)
     )
   }
+  if (peft !== undefined) lines.push('', ...describePeft(peft), ...describeWeights(peft.weights, withTensors))
   if (head !== undefined) {
     const names = labelNames(head.config)
     const shown = names.length > 12 ? `${names.slice(0, 12).join(', ')}, …` : names.join(', ')
@@ -127,7 +132,7 @@ function text(inspection: Inspection, withTensors: boolean): string {
       `  type          ${head.config.headType}, ${head.config.layers} layer${head.config.layers > 1 ? 's' : ''}`
     )
     if (names.length > 0) lines.push(`  labels        ${names.length}: ${shown}`)
-    if (adapter === undefined) lines.push(trainedOn(head.model))
+    if (adapter === undefined && peft === undefined) lines.push(trainedOn(head.model))
     lines.push(...describeWeights(head.weights, withTensors))
   }
   if (model !== undefined) {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { AdapterConfig } from '../config/adapter-config.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { adapterConfigFile, type FolderFormat, folderFormats, headConfigFile } from '../exchange/folder-files.js'
+import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { listCheckpoints } from '../training/checkpoint-folder.js'
 import { choiceOption, fromOptions, usageError } from './arguments.js'
@@ -106,7 +107,7 @@ export function prepareTuning(model: Model, { tuning, name, config }: TuningPlan
 }
 
 export async function saveTuned(model: Model, { tuning, name, format, folder }: TuningPlan): Promise<void> {
-  if (tuning === 'adapter') return await model.saveAdapter(folder, name, { format })
+  if (tuning === 'adapter') return await saveAnyAdapter(model, folder, name, { format })
   await model.saveHead(folder, name, { format })
   if (tuning === 'full') await model.savePretrained(folder)
 }

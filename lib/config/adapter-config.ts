@@ -15,6 +15,7 @@ import {
   type LoraOverrides,
   loraFields,
   loraFloatKeys,
+  loraPlaces,
   MtlLoraConfig,
   type MtlLoraJson,
   type MtlLoraOverrides,
@@ -185,7 +186,7 @@ function refusePeft(type: unknown): never {
   throw new AdapterError('ERR_UNSUPPORTED', operation, 'this is a PEFT config, not an AdapterHub one', {
     expected: 'an AdapterHub config (mh_adapter, output_adapter, …)',
     got: `peft_type ${check.describe(type)}`,
-    hint: 'PEFT methods are not supported; bottleneck adapters saved by the adapters library are.'
+    hint: 'Give the whole folder, with its weights, to model.loadAdapter.'
   })
 }
 
@@ -195,10 +196,10 @@ function checkUnion(configs: readonly MethodConfig[]): void {
     for (const other of configs.slice(0, i)) {
       if (config.leaveOut.length > 0 || other.leaveOut.length > 0) continue
       if (config.method === 'bottleneck' && other.method === 'bottleneck') checkApart(config, other)
-      else if (config.method === other.method) {
-        const message = `two parts are both '${config.method}'; an adapter has one of a kind, so write one with all places`
-        throw check.valueError('union', message)
-      }
+      if (config.method === 'bottleneck' || other.method === 'bottleneck') continue
+      const both = loraPlaces(config).find((place) => loraPlaces(other).includes(place))
+      if (both === undefined) continue
+      throw check.valueError('union', `two parts put something at the same place of a layer: ${both}`)
     }
   })
 }

@@ -2,13 +2,13 @@ import { camelCase, type SnakeCase } from './case.js'
 import * as check from './check.js'
 import { checkLayers, type FieldRules, FieldTable } from './fields.js'
 
-/** Which products of self-attention: query, key, value. */
-export type AttnMatrix = 'q' | 'k' | 'v'
+/** Which products of self-attention: query, key, value, and the one behind the heads, which only PEFT has beside them. */
+export type AttnMatrix = 'q' | 'k' | 'v' | 'o'
 /** lora: A as nn.Linear, B = 0. bert: N(0, 0.02). ia3: ones. vera: Kaiming's uniform values. */
 export type LoraInitWeights = 'lora' | 'bert' | 'ia3' | 'vera'
 
-const attnMatrices = ['q', 'k', 'v'] as const
-const compositionModes = ['add', 'scale'] as const
+const attnMatrices = ['q', 'k', 'v', 'o'] as const
+const compositionModes = ['add', 'scale', 'scale_input'] as const
 const initWeights = ['lora', 'bert', 'ia3', 'vera'] as const
 const dtypes = ['float32', 'float64', 'float16', 'bfloat16'] as const
 const taskMatrices = ['singular_values', 'linear'] as const
@@ -31,16 +31,22 @@ abstract class LoraFieldsOf {
   declare readonly dropout: number
   /** `attn_matrices`. Default ['q', 'v']. */
   declare readonly attnMatrices: readonly AttnMatrix[]
-  /** `composition_mode`: 'add' a product to the weight, or 'scale' the output with a vector (IA³). Default 'add'. */
-  declare readonly compositionMode: 'add' | 'scale'
+  /**
+   * `composition_mode`: 'add' a product to the weight; 'scale' the output with a vector (IA³), or the input ('scale_input',
+   * PEFT's IA³ at its feed-forward modules). Default 'add'.
+   */
+  declare readonly compositionMode: 'add' | 'scale' | 'scale_input'
   /** `init_weights`. Default 'lora'. */
   declare readonly initWeights: LoraInitWeights
   /** `init_weights_seed`: the same start for every module of a shape; null: the model's random numbers. Default null. */
   declare readonly initWeightsSeed: number | null
   /** `use_gating`: a learned gate in [0, 1] for each row stands for alpha / r. Default false. */
   declare readonly useGating: boolean
-  /** `use_dora`: a learned length for each row of the weight (DoRA). Default false. */
-  declare readonly useDora: boolean
+  /**
+   * `use_dora`: a learned length for each row of the weight (DoRA), as the adapter library computes it (true) or as PEFT
+   * does ('peft'): the length of W + s B A, without the bias. Default false.
+   */
+  declare readonly useDora: boolean | 'peft'
   /** `vera_d`: with veraB, VeRA: what the vector between A and B starts with. Default null. */
   declare readonly veraD: number | null
   /** `vera_b`: what the vector after B starts with. Default null. */
@@ -88,7 +94,7 @@ export class MtlLoraConfig extends LoraFieldsOf {
     super()
     Object.assign(this, mtlLoraFields.read(check.checkObject('adapter config', fields)))
     checkTogether(this)
-    const other = this.compositionMode === 'scale' ? 'compositionMode' : this.veraD !== null ? 'veraD' : undefined
+    const other = this.compositionMode !== 'add' ? 'compositionMode' : this.veraD !== null ? 'veraD' : undefined
     if (other !== undefined) throw check.valueError(other, 'MTL-LoRA adds products of its own; leave the field out')
     Object.freeze(this)
   }
@@ -160,7 +166,7 @@ const loraRules: FieldRules<LoraFields> = {
   initWeights: (name, value) => check.checkOneOf(name, value, initWeights),
   initWeightsSeed: (name, value) => (value === null ? null : check.checkInteger(name, value, 0)),
   useGating: check.checkBoolean,
-  useDora: check.checkBoolean,
+  useDora: (name, value) => (value === 'peft' ? value : check.checkBoolean(name, value)),
   veraD: (name, value) => (value === null ? null : check.checkNumber(name, value)),
   veraB: (name, value) => (value === null ? null : check.checkNumber(name, value)),
   dtype: (name, value) => (value === null ? null : check.checkOneOf(name, value, dtypes))
@@ -196,21 +202,26 @@ function checkTogether(config: LoraFieldsOf): void {
   if ((config.veraD === null) !== (config.veraB === null)) {
     throw check.valueError('adapter config', 'VeRA needs both veraD and veraB')
   }
-  if (config.compositionMode !== 'scale') return
-  if (config.r !== 1) throw check.rangeError('r', "1 with compositionMode 'scale'", config.r)
+  const { compositionMode: mode } = config
+  if (mode === 'add') return
+  if (config.r !== 1) throw check.rangeError('r', `1 with compositionMode '${mode}'`, config.r)
   const other =
     config.dropout > 0 ? 'dropout' : config.useDora ? 'useDora' : config.veraD !== null ? 'veraD' : undefined
   if (other === undefined) return
-  throw check.valueError(other, "compositionMode 'scale' (IA³) has none; leave the field out, or add instead")
+  throw check.valueError(other, `compositionMode '${mode}' (IA³) has none; leave the field out, or add instead`)
 }
 
+/** The Linears of a layer at which LoRA and its kin stand. */
+export type LoraPlace = 'query' | 'key' | 'value' | 'attention_output' | 'intermediate' | 'output'
+
 /** The places at which such a config puts something in each layer. */
-export function loraPlaces(config: LoraFieldsOf): readonly ('query' | 'key' | 'value' | 'intermediate' | 'output')[] {
+export function loraPlaces(config: LoraFieldsOf): readonly LoraPlace[] {
   const has = (matrix: AttnMatrix) => config.selfattnLora && config.attnMatrices.includes(matrix)
   const wanted = {
     query: has('q'),
     key: has('k'),
     value: has('v'),
+    attention_output: has('o'),
     intermediate: config.intermediateLora,
     output: config.outputLora
   }

@@ -1,10 +1,10 @@
 import type { NativeLoraConfig } from '../native/types.js'
 import { valueError } from './check.js'
-import { type LoraConfig, loraPlaces, type MtlLoraConfig } from './lora-config.js'
+import { type LoraConfig, type LoraPlace, loraPlaces, type MtlLoraConfig } from './lora-config.js'
 import type { ModelShape } from './size.js'
 
 /** Columns and rows of the weight at a place. */
-function sizesAt(place: string, { hiddenSize, intermediateSize }: ModelShape): { in: number; out: number } {
+function sizesAt(place: LoraPlace, { hiddenSize, intermediateSize }: ModelShape): { in: number; out: number } {
   if (place !== 'intermediate' && place !== 'output') return { in: hiddenSize, out: hiddenSize }
   if (intermediateSize === undefined) throw valueError('model', 'intermediateSize is needed for LoRA at feed-forward')
   return place === 'intermediate'
@@ -22,7 +22,7 @@ export function countLora(config: LoraConfig | MtlLoraConfig, shape: ModelShape)
 
 function countOne(config: LoraConfig | MtlLoraConfig, size: { in: number; out: number }): number {
   const gate = config.useGating ? size.in + 1 : 0
-  const magnitude = config.useDora ? size.out : 0
+  const magnitude = config.useDora === false ? 0 : size.out
   return countFactors(config, size) + gate + magnitude
 }
 
@@ -33,6 +33,7 @@ function countFactors(config: LoraConfig | MtlLoraConfig, size: { in: number; ou
     return r * size.in + config.nUpProjection * (size.out * r + 1) + task
   }
   if (config.compositionMode === 'scale') return size.out
+  if (config.compositionMode === 'scale_input') return size.in
   return config.veraD !== null ? r + size.out : r * (size.in + size.out)
 }
 
@@ -57,16 +58,17 @@ export function nativeLoraConfig(
     query: places.includes('query'),
     key: places.includes('key'),
     value: places.includes('value'),
+    attention_output: places.includes('attention_output'),
     intermediate: places.includes('intermediate'),
     output: places.includes('output'),
     ranks: loraRanks(config, numHiddenLayers),
     alpha: config.alpha,
     dropout: config.dropout,
-    scales: config.compositionMode === 'scale',
+    scales: ({ add: 'none', scale: 'output', scale_input: 'input' } as const)[config.compositionMode],
     init_weights: config.initWeights,
     init_weights_seed: config.initWeightsSeed,
     use_gating: config.useGating,
-    use_dora: config.useDora,
+    dora: config.useDora === 'peft' ? 'peft' : config.useDora ? 'adapters' : 'none',
     vera_d: config.veraD,
     vera_b: config.veraB,
     mtl:

@@ -63,7 +63,6 @@ export function readAdapterFolder(folder: string, withHead = true): AdapterFolde
 }
 
 function adapterFields(json: Readonly<Record<string, unknown>>) {
-  if ('peft_type' in json) adapterConfigFromObject(json)
   const name = check.checkNonEmptyString('name', json['name'])
   const config = adapterConfigFromObject(withTrainedAlpha(withoutUnusedInvertible(json), json['version']))
   return { name, config, model: modelNote(json), version: optionalString('version', json['version']) }

@@ -23,6 +23,12 @@ export const headWeightFiles: Readonly<Record<FolderFormat, string>> = {
   pt: 'model_head.pt'
 }
 
+/** Of Hugging Face's PEFT, whose folders have the same adapterConfigFile. It knows no third name. */
+export const peftWeightFiles: Readonly<Record<Exclude<FolderFormat, 'pt'>, string>> = {
+  safetensors: 'adapter_model.safetensors',
+  bin: 'adapter_model.bin'
+}
+
 export const setupConfigFile = 'adapter_setup.json'
 export const fusionConfigFile = 'adapter_fusion_config.json'
 
@@ -32,13 +38,18 @@ export const fusionWeightFiles: Readonly<Record<FolderFormat, string>> = {
   pt: 'model_adapter_fusion.pt'
 }
 
+/** The names that a kind of weights has, by format. */
+export type WeightFiles = { readonly [F in FolderFormat]?: string }
+
 /** The first of the files that is there, with its format. */
 export function findWeights(
   folder: string,
-  files: Readonly<Record<FolderFormat, string>>
+  files: WeightFiles
 ): { readonly file: string; readonly format: FolderFormat } | undefined {
   for (const format of folderFormats) {
-    const file = join(folder, files[format])
+    const name = files[format]
+    if (name === undefined) continue
+    const file = join(folder, name)
     if (existsSync(file)) return { file, format }
   }
   return undefined
@@ -46,8 +57,8 @@ export function findWeights(
 
 /** What this is instead, for folders that people mistake for an adapter's. */
 const strangers: Readonly<Record<string, string>> = {
-  'adapter_model.safetensors': 'a PEFT adapter',
-  'adapter_model.bin': 'a PEFT adapter',
+  'adapter_model.safetensors': 'a PEFT adapter without its config',
+  'adapter_model.bin': 'a PEFT adapter without its config',
   [fusionConfigFile]: 'an AdapterFusion',
   [setupConfigFile]: 'a whole setup, which loadAdapterSetup loads; each of its sub-folders is an adapter',
   [headConfigFile]: 'a head alone, or a model with one',
@@ -55,20 +66,15 @@ const strangers: Readonly<Record<string, string>> = {
   'pytorch_model.bin': 'a model'
 }
 
-export const noAdapterHere = (folder: string): AdapterError =>
-  nothingHere(folder, 'adapter', adapterConfigFile, adapterWeightFiles)
+export const noAdapterHere = (folder: string, files: WeightFiles = adapterWeightFiles): AdapterError =>
+  nothingHere(folder, 'adapter', adapterConfigFile, files)
 
 export const noHeadHere = (folder: string): AdapterError => nothingHere(folder, 'head', headConfigFile, headWeightFiles)
 
 export const noFusionHere = (folder: string): AdapterError =>
   nothingHere(folder, 'fusion', fusionConfigFile, fusionWeightFiles)
 
-function nothingHere(
-  folder: string,
-  kind: string,
-  config: string,
-  weights: Readonly<Record<FolderFormat, string>>
-): AdapterError {
+function nothingHere(folder: string, kind: string, config: string, weights: WeightFiles): AdapterError {
   const operation = `read the ${kind} folder`
   if (!existsSync(folder) || !statSync(folder).isDirectory()) {
     const what = existsSync(folder) ? 'is not a folder' : 'does not exist'

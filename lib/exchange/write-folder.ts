@@ -16,7 +16,9 @@ import {
   fusionConfigFile,
   fusionWeightFiles,
   headConfigFile,
-  headWeightFiles
+  headWeightFiles,
+  peftWeightFiles,
+  type WeightFiles
 } from './folder-files.js'
 import { fusionFloatKeys, fusionJson, type SavedFusion } from './fusion-folder.js'
 
@@ -50,21 +52,23 @@ export interface SaveOptions {
   readonly fusion?: SavedPart<SavedFusion> | undefined
 }
 
-interface FolderPart {
-  readonly weights: Readonly<Record<FolderFormat, string>>
+/** A file of weights and the config that tells what it holds. */
+export interface FolderPart {
+  /** Its name. */
+  readonly weights: string
   readonly config: string
   readonly json: string
   readonly writeWeights: (file: string) => Promise<void>
 }
 
-function partsOf({ model, adapter, head, fusion }: SaveOptions): FolderPart[] {
+function partsOf({ model, format, adapter, head, fusion }: SaveOptions): FolderPart[] {
   for (const part of [adapter, head, fusion]) if (part !== undefined) checkAdapterName(part.name)
   const part = (
-    weights: FolderPart['weights'],
+    weights: Readonly<Record<FolderFormat, string>>,
     config: string,
     json: string,
     { writeWeights }: SavedPart<unknown>
-  ): FolderPart => ({ weights, config, json, writeWeights })
+  ): FolderPart => ({ weights: weights[format], config, json, writeWeights })
   return [
     ...(adapter === undefined
       ? []
@@ -88,14 +92,18 @@ function partsOf({ model, adapter, head, fusion }: SaveOptions): FolderPart[] {
   ]
 }
 
-/**
- * Writes an adapter folder, or the folder of a head or a fusion alone. All files are written beside the old ones first and then renamed, the weights before their
- * config: whoever is interrupted keeps the old adapter or has the new one, never half a file.
- */
+/** Writes an adapter folder, or the folder of a head or a fusion alone. */
 export async function saveFolder(folder: string, options: SaveOptions): Promise<void> {
-  const { format, adapter, fusion } = options
+  const { adapter, fusion } = options
   const operation = `save the ${adapter !== undefined ? 'adapter' : fusion !== undefined ? 'fusion' : 'head'}`
-  const parts = partsOf(options)
+  await saveParts(folder, operation, partsOf(options))
+}
+
+/**
+ * All files are written beside the old ones first and then renamed, the weights before their config: whoever is interrupted
+ * keeps the old adapter or has the new one, never half a file.
+ */
+export async function saveParts(folder: string, operation: string, parts: readonly FolderPart[]): Promise<void> {
   let stage: string
   try {
     makeFolder(folder)
@@ -107,8 +115,8 @@ export async function saveFolder(folder: string, options: SaveOptions): Promise<
   try {
     const files: string[] = []
     for (const { weights, config, json, writeWeights } of parts) {
-      files.push(weights[format], config)
-      await writeWeights(join(stage, weights[format]))
+      files.push(weights, config)
+      await writeWeights(join(stage, weights))
       writeSynced(join(stage, config), json)
     }
     for (const file of files) renameSync(join(stage, file), join(folder, file))
@@ -168,10 +176,15 @@ export function writeSynced(file: string, text: string): void {
   }
 }
 
-/** The same part in another format would be read instead of the new one, or beside it by Python. */
+/** The same part in another format, or of the other library, would be read instead of the new one, or beside it by Python. */
 function removeStale(folder: string, written: readonly string[]): void {
-  for (const files of [adapterWeightFiles, headWeightFiles, fusionWeightFiles]) {
-    const names = Object.values(files)
+  const kinds: readonly (readonly WeightFiles[])[] = [
+    [adapterWeightFiles, peftWeightFiles],
+    [headWeightFiles],
+    [fusionWeightFiles]
+  ]
+  for (const files of kinds) {
+    const names = files.flatMap((names) => Object.values(names))
     if (!names.some((name) => written.includes(name))) continue
     for (const name of names) {
       if (!written.includes(name)) rmSync(join(folder, name), { force: true })

@@ -1,26 +1,35 @@
 import { copyFileSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { AdapterConfig } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { modelConfigToJson } from '../config/model-config.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
-import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
+import { type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
 import { checkBaseModel } from '../exchange/base-model.js'
 import { type FolderFormat, folderFormats, noHeadHere } from '../exchange/folder-files.js'
 import { resolveFolder } from '../exchange/hub.js'
+import { isPeftFolder } from '../exchange/peft-folder.js'
+import { adaptersProblem } from '../exchange/peft-write.js'
 import { checkAdapterName, type SavedPart, saveFolder } from '../exchange/write-folder.js'
-import { nativeCall } from '../native/errors.js'
+import { AdapterError, nativeCall } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
 import type { KeyDialect, WeightsFormat } from '../native/types.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
+import { readPeftAdapter, savePeftAdapter } from './peft-files.js'
 import { checkKnown } from './setup.js'
 import { writeSurgery } from './surgery-record.js'
 
 export interface SaveAdapterOptions {
+  /**
+   * Which Python library is to load the folder: 'adapters' (AdapterHub) or 'peft' (Hugging Face's PEFT: LoRA, DoRA, IA³ and
+   * VeRA; the head goes into its file, as the class of this model for the task keeps it). Default 'adapters'.
+   */
+  readonly library?: 'adapters' | 'peft' | undefined
   /** 'safetensors', or a PyTorch checkpoint as 'bin' (the adapter library's file name) or 'pt'. Default 'safetensors'. */
   readonly format?: FolderFormat | undefined
-  /** Names inside the file: 'adapterhub' (adapter_down.0.weight) or 'plain' (down_project.weight). Default 'adapterhub'. */
+  /** Names inside the adapter library's file: 'adapterhub' (adapter_down.0.weight) or 'plain' (down_project.weight). Default 'adapterhub'. */
   readonly dialect?: KeyDialect | undefined
   /** Also the head of the adapter's name, where there is one. Default true. */
   readonly withHead?: boolean | undefined
@@ -47,6 +56,7 @@ export type LoadHeadOptions = Omit<LoadAdapterOptions, 'withHead' | 'setActive'>
 const hubOptions = ['revision', 'cacheDir', 'offline', 'signal']
 
 const dialects = ['adapterhub', 'plain'] as const
+const libraries = ['adapters', 'peft'] as const
 
 export const nativeFormat = (format: FolderFormat): WeightsFormat => (format === 'safetensors' ? 'safetensors' : 'bin')
 
@@ -57,12 +67,18 @@ export async function saveAdapter(
   options: SaveAdapterOptions
 ): Promise<void> {
   check.checkNonEmptyString('folder', folder)
-  checkOptions(options, ['format', 'dialect', 'withHead'])
+  checkOptions(options, ['library', 'format', 'dialect', 'withHead'])
   checkKnown('name', name, model.adapters)
   const format = check.checkOneOf('format', options.format ?? 'safetensors', folderFormats)
+  const withHead = options.withHead ?? true
+  if (check.checkOneOf('library', options.library ?? 'adapters', libraries) === 'peft') {
+    if (options.dialect !== undefined) throw check.valueError('dialect', "PEFT's names are its own; leave it out")
+    return await savePeftAdapter(model, folder, name, { format, withHead })
+  }
   const dialect = check.checkOneOf('dialect', options.dialect ?? 'adapterhub', dialects)
   const config = model.adapters.get(name)
   if (config === undefined) return
+  checkLibraryHas(name, config)
   const { native } = model
   await saveFolder(folder, {
     model: model.config,
@@ -72,7 +88,31 @@ export async function saveAdapter(
       config,
       writeWeights: (file) => nativeCall(() => native.saveAdapter(file, name, nativeFormat(format), dialect))
     },
-    head: (options.withHead ?? true) ? headPart(model, name, format) : undefined
+    head: withHead ? headPart(model, name, format) : undefined
+  })
+}
+
+/** For the library that has the adapter; a head that only AdapterHub's files can hold stands beside PEFT's in such files. */
+export async function saveAnyAdapter(
+  model: Model,
+  folder: string,
+  name: string,
+  { format }: Pick<SaveAdapterOptions, 'format'> = {}
+): Promise<void> {
+  const config = model.adapters.get(name)
+  if (config === undefined || adaptersProblem(config) === undefined) {
+    return await model.saveAdapter(folder, name, { format })
+  }
+  await model.saveAdapter(folder, name, { library: 'peft', format, withHead: false })
+  if (model.heads.has(name)) await model.saveHead(folder, name, { format })
+}
+
+function checkLibraryHas(name: string, config: AdapterConfig): void {
+  const problem = adaptersProblem(config)
+  if (problem === undefined) return
+  throw new AdapterError('ERR_UNSUPPORTED', `save the adapter '${name}'`, `the adapter library has no ${problem}`, {
+    expected: 'a config that Python computes as this library does',
+    hint: "Save it for PEFT: library: 'peft'."
   })
 }
 
@@ -96,12 +136,25 @@ export async function loadAdapter(model: Model, source: string, options: LoadAda
   const { as, withHead = true, overwriteOk = false, setActive = false, ...hub } = options
   if (as !== undefined) checkAdapterName(as, 'as')
   const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'adapter', hub)
-  const found = readAdapterFolder(folder, withHead)
-  checkBaseModel(found, model.config)
+  const found = isPeftFolder(folder)
+    ? await readPeftAdapter(model, folder, source, withHead)
+    : readAdapterHub(model, folder, withHead)
   const name = as ?? found.name
   await placeOver(model, name, { adapter: found, head: found.head }, overwriteOk, 'loadAdapter')
   if (setActive) model.setActiveAdapters(name)
   return name
+}
+
+function readAdapterHub(model: Model, folder: string, withHead: boolean): FoundAdapter {
+  const found = readAdapterFolder(folder, withHead)
+  checkBaseModel(found, model.config)
+  const { name: from, config, head, weightsFile } = found
+  return {
+    name: from,
+    config,
+    head,
+    load: (name) => nativeCall(() => model.native.loadAdapter(weightsFile, name, from))
+  }
 }
 
 export async function loadHead(model: Model, source: string, options: LoadHeadOptions): Promise<string> {
@@ -118,8 +171,18 @@ export async function loadHead(model: Model, source: string, options: LoadHeadOp
   return name
 }
 
+/** An adapter that a folder holds, for this model. */
+export interface FoundAdapter {
+  /** The folder's own name for it. */
+  readonly name: string
+  readonly config: AdapterConfig
+  readonly head: HeadFolder | null
+  /** Reads its weights into the adapter of this name, which is there already. */
+  readonly load: (name: string) => Promise<void>
+}
+
 interface Parts {
-  readonly adapter: AdapterFolder | null
+  readonly adapter: FoundAdapter | null
   readonly head: HeadFolder | null
 }
 
@@ -154,7 +217,7 @@ async function place(model: Model, name: string, { adapter, head }: Parts): Prom
   try {
     if (adapter !== null) {
       model.addAdapter(name, adapter.config, { overwriteOk: true })
-      await nativeCall(() => native.loadAdapter(adapter.weightsFile, name, adapter.name))
+      await adapter.load(name)
     }
     if (head === null) return
     model.addHead(name, head.config, { overwriteOk: true })

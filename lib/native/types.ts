@@ -112,6 +112,8 @@ export interface NativeLoraConfig {
   readonly query: boolean
   readonly key: boolean
   readonly value: boolean
+  /** The layer behind the heads. */
+  readonly attention_output: boolean
   /** The two layers of the feed-forward block. */
   readonly intermediate: boolean
   readonly output: boolean
@@ -119,12 +121,13 @@ export interface NativeLoraConfig {
   readonly ranks: number[]
   readonly alpha: number
   readonly dropout: number
-  /** IA³ */
-  readonly scales: boolean
+  /** IA³: what the vector multiplies. */
+  readonly scales: 'none' | 'output' | 'input'
   readonly init_weights: 'lora' | 'bert' | 'ia3' | 'vera'
   readonly init_weights_seed: number | null
   readonly use_gating: boolean
-  readonly use_dora: boolean
+  /** As the adapter library or PEFT computes it. */
+  readonly dora: 'none' | 'adapters' | 'peft'
   readonly vera_d: number | null
   readonly vera_b: number | null
   readonly mtl: {
@@ -298,9 +301,18 @@ export interface NativeModel {
   /** Writes the adapter's (or head's) tensors under PyTorch's names; written to a temporary name, then renamed. */
   saveAdapter(file: string, name: string, format: WeightsFormat, dialect: KeyDialect): Promise<void>
   saveHead(file: string, name: string, format: WeightsFormat): Promise<void>
+  /** As PEFT names it; `head`: also the head of its name, by the modules of its class and the index each has in ours. */
+  savePeftAdapter(
+    file: string,
+    name: string,
+    format: WeightsFormat,
+    head: Readonly<Record<string, number>> | null
+  ): Promise<void>
   saveFusion(file: string, name: string, format: WeightsFormat): Promise<void>
   /** Strict: missing, unexpected and mis-shaped keys are one error. `from` is the name inside the file. */
   loadAdapter(file: string, name: string, from: string): Promise<void>
+  /** `headModules`: what the file holds of a head, which is passed by. */
+  loadPeftAdapter(file: string, name: string, headModules: readonly string[]): Promise<void>
   loadFusion(file: string, name: string, from: string): Promise<void>
   /** `layers`: for a file of a class with a head of its own, its modules and the index each has in our head. */
   loadHead(file: string, name: string, from: string, layers: Readonly<Record<string, number>> | null): Promise<void>

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { isPlainObject } from '../config/check.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
+import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeTrainer } from '../native/types.js'
@@ -42,7 +43,7 @@ export async function saveCheckpoint(
   saved: SavedRun
 ): Promise<string> {
   const folder = await writeCheckpoint(args.outputDir, saved.step, async (stage) => {
-    for (const name of model.adapters.keys()) await model.saveAdapter(join(stage, name), name)
+    for (const name of model.adapters.keys()) await saveAnyAdapter(model, join(stage, name), name)
     for (const name of model.heads.keys()) {
       if (!model.adapters.has(name)) await model.saveHead(join(stage, name), name)
     }

@@ -147,19 +147,22 @@ LoraConfig to_lora_config(const Napi::Object& object) {
   c.query = boolean(object, "query");
   c.key = boolean(object, "key");
   c.value = boolean(object, "value");
+  c.attention_output = boolean(object, "attention_output");
   c.intermediate = boolean(object, "intermediate");
   c.output = boolean(object, "output");
   c.ranks = to_shape(object.Get("ranks"));
   c.alpha = number(object, "alpha");
   c.dropout = number(object, "dropout");
-  c.scales = boolean(object, "scales");
+  c.scales = choose<Scales>(string(object, "scales"),
+                            {{"none", Scales::none}, {"output", Scales::output}, {"input", Scales::input}}, "scales");
   c.init_weights = choose<LoraInit>(
       string(object, "init_weights"),
       {{"lora", LoraInit::lora}, {"bert", LoraInit::bert}, {"ia3", LoraInit::ia3}, {"vera", LoraInit::vera}},
       "init_weights");
   c.init_weights_seed = seed_of(object);
   c.use_gating = boolean(object, "use_gating");
-  c.use_dora = boolean(object, "use_dora");
+  c.dora = choose<Dora>(string(object, "dora"),
+                        {{"none", Dora::none}, {"adapters", Dora::adapters}, {"peft", Dora::peft}}, "dora");
   if (present(object.Get("vera_d"))) {
     c.vera_d = number(object, "vera_d");
     c.vera_b = number(object, "vera_b");

@@ -151,6 +151,8 @@ Napi::Function ModelWrap::define(Napi::Env env) {
                       InstanceMethod<&W::save_adapter>("saveAdapter"),
                       InstanceMethod<&W::save_head>("saveHead"),
                       InstanceMethod<&W::load_adapter>("loadAdapter"),
+                      InstanceMethod<&W::save_peft_adapter>("savePeftAdapter"),
+                      InstanceMethod<&W::load_peft_adapter>("loadPeftAdapter"),
                       InstanceMethod<&W::load_head>("loadHead"),
                       InstanceMethod<&W::save_base>("saveBase"),
                       InstanceMethod<&W::dispose>("dispose")});

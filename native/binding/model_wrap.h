@@ -58,6 +58,8 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value load_fusion(const Napi::CallbackInfo& info);
   Napi::Value save_head(const Napi::CallbackInfo& info);
   Napi::Value load_adapter(const Napi::CallbackInfo& info);
+  Napi::Value save_peft_adapter(const Napi::CallbackInfo& info);
+  Napi::Value load_peft_adapter(const Napi::CallbackInfo& info);
   Napi::Value load_head(const Napi::CallbackInfo& info);
   Napi::Value save_base(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);

@@ -1,9 +1,27 @@
 // The model handle's calls that write and read files.
 
 #include "binding/model_wrap.h"
+#include "core/surgery/peft_files.h"
 #include "core/surgery/state_io.h"
 
 namespace ta::binding {
+
+namespace {
+
+// A class's modules and the index of each in our head.
+HeadLayers head_layers(const Napi::Value& value) {
+  HeadLayers layers;
+  if (!value.IsObject()) return layers;
+  auto object = value.As<Napi::Object>();
+  auto names = object.GetPropertyNames();
+  for (uint32_t i = 0; i < names.Length(); ++i) {
+    layers.emplace_back(names.Get(i).As<Napi::String>().Utf8Value(),
+                        object.Get(names.Get(i)).As<Napi::Number>().Int64Value());
+  }
+  return layers;
+}
+
+}  // namespace
 
 Napi::Value ModelWrap::save_adapter(const Napi::CallbackInfo& info) {
   return async(info, [file = text_of(info, 0), name = text_of(info, 1), format = text_of(info, 2),
@@ -39,18 +57,24 @@ Napi::Value ModelWrap::load_adapter(const Napi::CallbackInfo& info) {
   });
 }
 
+Napi::Value ModelWrap::save_peft_adapter(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), format = text_of(info, 2),
+                      head = head_layers(info[3])](ModelState& s) {
+    ta::save_peft_adapter(s.model, name, file, parse_weights_format(format), head);
+    return Done{};
+  });
+}
+
+Napi::Value ModelWrap::load_peft_adapter(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1),
+                      head_modules = to_strings(info[2])](ModelState& s) {
+    return ta::load_peft_adapter(s.model, name, file, head_modules), Done{};
+  });
+}
+
 Napi::Value ModelWrap::load_head(const Napi::CallbackInfo& info) {
-  HeadLayers layers;
-  if (info[3].IsObject()) {
-    auto object = info[3].As<Napi::Object>();
-    auto names = object.GetPropertyNames();
-    for (uint32_t i = 0; i < names.Length(); ++i) {
-      layers.emplace_back(names.Get(i).As<Napi::String>().Utf8Value(),
-                          object.Get(names.Get(i)).As<Napi::Number>().Int64Value());
-    }
-  }
   return async(info, [file = text_of(info, 0), name = text_of(info, 1), from = text_of(info, 2),
-                      layers](ModelState& s) { return ta::load_head(s.model, name, from, file, layers), Done{}; });
+                      layers = head_layers(info[3])](ModelState& s) { return ta::load_head(s.model, name, from, file, layers), Done{}; });
 }
 
 Napi::Value ModelWrap::save_base(const Napi::CallbackInfo& info) {

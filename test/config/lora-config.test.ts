@@ -30,7 +30,7 @@ test('fields in either spelling, as JSON, and as overrides', (t) => {
   t.throws(() => Object.assign(config, { r: 1 }), { instanceOf: TypeError })
 })
 
-test('a union holds one of a kind', (t) => {
+test('a union holds one at a place', (t) => {
   const union = AdapterConfig.load('lora[r=4]|seq_bn') as ConfigUnion
   t.deepEqual(
     union.configs.map(({ method }) => method),
@@ -38,7 +38,10 @@ test('a union holds one of a kind', (t) => {
   )
   t.deepEqual(AdapterConfig.load(JSON.parse(JSON.stringify(union))), union)
   t.is(countAdapterParameters(union, base), 294_912 / 2 + 894_528)
-  t.throws(() => AdapterConfig.load('lora|dora'), { message: /two parts are both 'lora'/ })
+  t.throws(() => AdapterConfig.load('lora|dora'), {
+    message: /two parts put something at the same place of a layer: query/
+  })
+  t.notThrows(() => AdapterConfig.load("lora|lora[r=4, attn_matrices=['k', 'o']]"))
   t.notThrows(() => AdapterConfig.load('lora[leave_out=[0]]|lora[intermediate_lora=True]'))
 })
 
@@ -58,7 +61,7 @@ test('the core gets the places, and the rank of each layer', (t) => {
     value: true,
     intermediate: true,
     output: false,
-    scales: true
+    scales: 'output'
   })
   t.like(native, { ranks: [1, 0, 1], mtl: null })
 })
@@ -73,7 +76,7 @@ test('what does not go together is refused, with the field', (t) => {
     [() => AdapterConfig.load('mtl_lora[vera_d=0.1, vera_b=0]'), /veraD: MTL-LoRA/],
     [() => AdapterConfig.load('lora[selfattn_lora=False]'), /or there is no adapter/],
     [() => AdapterConfig.load('lora[attn_matrices=[]]'), /or there is no adapter/],
-    [() => AdapterConfig.load("lora[attn_matrices=['o']]"), /attn_matrices\[0\]: expected one of 'q', 'k', 'v'/],
+    [() => AdapterConfig.load("lora[attn_matrices=['x']]"), /attn_matrices\[0\]: expected one of 'q', 'k', 'v', 'o'/],
     [() => AdapterConfig.load('lora[r=0]'), /r: expected a positive integer/],
     [() => AdapterConfig.load('lora[rank=4]'), /unknown field 'rank'/],
     [() => AdapterConfig.load('lora', { reductionFactor: 4 }), /unknown field 'reductionFactor'/],

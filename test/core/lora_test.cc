@@ -17,7 +17,7 @@ using Kind = Composition::Kind;
 
 LoraConfig everywhere() {
   LoraConfig config;
-  config.key = config.intermediate = config.output = true;
+  config.key = config.attention_output = config.intermediate = config.output = true;
   config.ranks = {2, 2};
   config.alpha = 3;
   return config;
@@ -25,12 +25,13 @@ LoraConfig everywhere() {
 
 std::map<std::string, LoraConfig> kinds(double dropout) {
   std::map<std::string, LoraConfig> result;
-  for (const char* name : {"lora", "gate", "dora", "vera", "dvora", "mtl", "linear"}) {
+  for (const char* name : {"lora", "gate", "dora", "peft dora", "vera", "dvora", "mtl", "linear"}) {
     result[name] = everywhere();
     result[name].dropout = dropout;
   }
   result["gate"].use_gating = true;
-  result["dora"].use_dora = result["dvora"].use_dora = true;
+  result["dora"].dora = result["dvora"].dora = Dora::adapters;
+  result["peft dora"].dora = Dora::peft;
   for (const char* name : {"vera", "dvora"}) {
     result[name].vera_d = result[name].vera_b = 0.5;
     result[name].init_weights = LoraInit::vera;
@@ -38,8 +39,10 @@ std::map<std::string, LoraConfig> kinds(double dropout) {
   result["mtl"].mtl = MtlLoraConfig{3, false, 0.5};
   result["linear"].mtl = MtlLoraConfig{1, true, 0.5};
   result["ia3"] = everywhere();
-  result["ia3"].scales = true;
+  result["ia3"].scales = Scales::output;
   result["ia3"].ranks = {1, 1};
+  result["input ia3"] = result["ia3"];
+  result["input ia3"].scales = Scales::input;
   return result;
 }
 

@@ -73,7 +73,7 @@ void LoraModule::initialise_gate(Random& random) const {
 LowRankModule::LowRankModule(const LoraConfig& config, int64_t rank) : config_(config), rank_(rank) {}
 
 void LowRankModule::add_magnitude_and_gate(const at::Tensor& weight) {
-  if (config_.use_dora) {
+  if (config_.dora != Dora::none) {
     magnitude_ = std::make_shared<Linear>(1, weight.size(0), false);
     magnitude_->weight = at::linalg_vector_norm(weight.detach(), 2, {1}, true);
     child("m", magnitude_);
@@ -95,27 +95,35 @@ std::optional<LowRank> LowRankModule::added(Random* random) const {
   return low;
 }
 
-at::Tensor LowRankModule::finish(const at::Tensor& sum, const at::Tensor& weight) const {
+at::Tensor LowRankModule::finish(const at::Tensor& sum, const LinearTensors& linear) const {
   if (!magnitude_) return sum;
-  return sum * (tracked(magnitude_->weight).squeeze(1) / row_norms(tracked(weight), tracked_factors()));
+  const auto m = tracked(magnitude_->weight).squeeze(1);
+  if (config_.dora == Dora::adapters) return sum * (m / row_norms(tracked(linear.weight), tracked_factors()));
+  const auto low = factors();
+  const auto share = m / row_norms(linear.weight.detach(), {low.a.detach(), low.b.detach() * scale()});
+  if (!linear.bias.defined()) return sum * share;
+  const auto bias = tracked(linear.bias);
+  return (sum - bias) * share + bias;
 }
 
-at::Tensor LowRankModule::apply(const at::Tensor& y, const at::Tensor& x, const at::Tensor& weight,
+at::Tensor LowRankModule::apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear,
                                 const RowLayout& rows, Random* random) const {
   const auto low = tracked_factors();
   auto product = at::matmul(at::matmul(dropout(x, config_.dropout, random), low.a.t()), low.b.t());
-  return finish(y + (gated() ? product * gate(x, rows) : product * scale()), weight);
+  return finish(y + (gated() ? product * gate(x, rows) : product * scale()), linear);
 }
 
-MergedLinear LowRankModule::merged(const at::Tensor& weight, const at::Tensor& bias) const {
+LinearTensors LowRankModule::merged(const LinearTensors& linear) const {
   c10::NoGradGuard guard;
+  const auto& [weight, bias] = linear;
   const auto low = factors();
   const auto product = at::matmul(doubled(low.b), doubled(low.a)), w = doubled(weight);
   auto sum = w + product * scale();
   if (!magnitude_) return {sum.to(weight.scalar_type()), bias};
-  const auto share = doubled(magnitude_->weight) / at::linalg_vector_norm(w + product, 2, {1}, true);
+  const bool whole = config_.dora == Dora::peft;
+  const auto share = doubled(magnitude_->weight) / at::linalg_vector_norm(whole ? sum : w + product, 2, {1}, true);
   return {(sum * share).to(weight.scalar_type()),
-          bias.defined() ? (doubled(bias) * share.squeeze(1)).to(bias.scalar_type()) : bias};
+          bias.defined() && !whole ? (doubled(bias) * share.squeeze(1)).to(bias.scalar_type()) : bias};
 }
 
 Lora::Lora(const LoraConfig& config, int64_t rank, const at::Tensor& weight) : LowRankModule(config, rank) {
@@ -140,20 +148,43 @@ Ia3::Ia3(const LoraConfig& config, const at::Tensor& weight) : config_(config) {
   if (config.use_gating) add_gate(weight.size(1));
 }
 
-at::Tensor Ia3::apply(const at::Tensor& y, const at::Tensor& x, const at::Tensor&, const RowLayout& rows,
+at::Tensor Ia3::apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors&, const RowLayout& rows,
                       Random*) const {
   auto scaled = y * tracked(l_).squeeze(1);
   if (gated()) return scaled * gate(x, rows);
   return config_.alpha == 1 ? scaled : scaled * config_.alpha;
 }
 
-MergedLinear Ia3::merged(const at::Tensor& weight, const at::Tensor& bias) const {
+LinearTensors Ia3::merged(const LinearTensors& linear) const {
+  const auto& [weight, bias] = linear;
   const auto share = doubled(l_) * config_.alpha;
   return {(doubled(weight) * share).to(weight.scalar_type()),
           bias.defined() ? (doubled(bias) * share.squeeze(1)).to(bias.scalar_type()) : bias};
 }
 
 void Ia3::initialise(Random& random) {
+  c10::NoGradGuard guard;
+  initialise_factor(l_, config_.init_weights, true, random);
+  initialise_gate(random);
+}
+
+InputIa3::InputIa3(const LoraConfig& config, const at::Tensor& weight) : config_(config) {
+  parameter({.name = "lora_A", .shape = {1, weight.size(1)}, .decay = true}, l_);
+  if (config.use_gating) add_gate(weight.size(1));
+}
+
+at::Tensor InputIa3::apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
+                           Random*) const {
+  const auto l = tracked(l_).squeeze(0);
+  const auto share = gated() ? gate(x, rows) * l : l * config_.alpha;
+  return y + at::matmul(x * (share - 1), tracked(linear.weight).t());
+}
+
+LinearTensors InputIa3::merged(const LinearTensors& linear) const {
+  return {(doubled(linear.weight) * (doubled(l_) * config_.alpha)).to(linear.weight.scalar_type()), linear.bias};
+}
+
+void InputIa3::initialise(Random& random) {
   c10::NoGradGuard guard;
   initialise_factor(l_, config_.init_weights, true, random);
   initialise_gate(random);

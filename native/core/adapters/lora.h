@@ -10,14 +10,18 @@
 //          (Yang et al. 2024, arXiv 2410.09437)                            Bi [n, out, r], Λ [r] or [r, r], weights [n]
 //   DoRA   F(y) = m / ‖W + B A‖ ∘ (y + s B A dropout(x))    the norm of each row, by any of the three ways to B A
 //          (Liu et al. 2024, arXiv 2402.09353)                             m [out, 1]
+//          as PEFT has it: F(y) = m / ‖W + s B A‖ ∘ (y - b + s B A dropout(x)) + b
 //   IA³    F(y) = y ∘ alpha l  (Liu et al. 2022, arXiv 2205.05638)         l [out, 1]
+//          on the input, as PEFT has it at the feed-forward block's second Linear:
+//          F(y) = y + W ((alpha l - 1) ∘ x), which is W (alpha l ∘ x) + b where y is W x + b        l [1, in]
 // With use_gating the mean of sigmoid(wg x + bg) over each row's tokens stands for s, and for alpha.
 //
 // As in the peer, DoRA's norm is of W + B A whatever s is (with alpha = r, the default, that is the paper's), gradients
-// go through it, and b is scaled too. In a stack each is applied to what came before it: LoRAs add up, and the norm of
+// go through it, and b is scaled too; in PEFT's form none of the three is so. In a stack each is applied to what came before it: LoRAs add up, and the norm of
 // a DoRA is always that of W with its own B A.
 //
-// PyTorch keys (adapters), below loras.<name>: lora_A, lora_B (IA³: lora_B alone), m.weight, gate.*; vera_D, vera_B,
+// PyTorch keys (adapters), below loras.<name>: lora_A, lora_B (IA³: lora_B alone, on the input
+// lora_A alone), m.weight, gate.*; vera_D, vera_B,
 // and shared_parameters.<name>.{lora_A, lora_B} beside the layers; weights, task_specific.values.
 
 #include <optional>
@@ -29,24 +33,24 @@
 
 namespace ta {
 
-/// A Linear's tensors with an adapter in them.
-struct MergedLinear {
+/// A Linear's W and b, without or with an adapter in them. b may be undefined.
+struct LinearTensors {
   at::Tensor weight, bias;
 };
 
 class LoraModule : public AdapterModule {
  public:
-  /// F(y). `weight` is W; `rows` lays out exactly the tokens given.
-  virtual at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const at::Tensor& weight, const RowLayout& rows,
+  /// F(y). `rows` lays out exactly the tokens given.
+  virtual at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
                            Random* random) const = 0;
   /// Where F adds a product to y and then does no more than finish(): that product.
   virtual std::optional<LowRank> added(Random*) const { return std::nullopt; }
   /// Whether finish() changes anything.
   virtual bool finishes() const { return false; }
-  virtual at::Tensor finish(const at::Tensor& sum, const at::Tensor&) const { return sum; }
+  virtual at::Tensor finish(const at::Tensor& sum, const LinearTensors&) const { return sum; }
 
   /// Only without a gate, whose value depends on the row.
-  virtual MergedLinear merged(const at::Tensor& weight, const at::Tensor& bias) const = 0;
+  virtual LinearTensors merged(const LinearTensors& linear) const = 0;
   bool gated() const { return gate_ != nullptr; }
   /// The gate's mean needs every token of a row.
   bool needs_all_tokens() const override { return gated(); }
@@ -64,12 +68,12 @@ class LoraModule : public AdapterModule {
 /// All that add a product of two factors: LoRA itself, with VeRA and MTL-LoRA below, and DoRA around each.
 class LowRankModule : public LoraModule {
  public:
-  at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const at::Tensor& weight, const RowLayout& rows,
+  at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
                    Random* random) const override;
   std::optional<LowRank> added(Random* random) const override;
   bool finishes() const override { return magnitude_ != nullptr; }
-  at::Tensor finish(const at::Tensor& sum, const at::Tensor& weight) const override;
-  MergedLinear merged(const at::Tensor& weight, const at::Tensor& bias) const override;
+  at::Tensor finish(const at::Tensor& sum, const LinearTensors& linear) const override;
+  LinearTensors merged(const LinearTensors& linear) const override;
 
  protected:
   LowRankModule(const LoraConfig& config, int64_t rank);
@@ -102,13 +106,29 @@ class Lora : public LowRankModule {
   at::Tensor a_, b_;
 };
 
+/// IA³ on what the Linear gives.
 class Ia3 : public LoraModule {
  public:
   Ia3(const LoraConfig& config, const at::Tensor& weight);
   const char* type() const override { return "IA3"; }
-  at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const at::Tensor& weight, const RowLayout& rows,
+  at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
                    Random* random) const override;
-  MergedLinear merged(const at::Tensor& weight, const at::Tensor& bias) const override;
+  LinearTensors merged(const LinearTensors& linear) const override;
+  void initialise(Random& random) override;
+
+ private:
+  LoraConfig config_;
+  at::Tensor l_;
+};
+
+/// IA³ on what the Linear reads.
+class InputIa3 : public LoraModule {
+ public:
+  InputIa3(const LoraConfig& config, const at::Tensor& weight);
+  const char* type() const override { return "IA3"; }
+  at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
+                   Random* random) const override;
+  LinearTensors merged(const LinearTensors& linear) const override;
   void initialise(Random& random) override;
 
  private:

@@ -101,7 +101,8 @@ at::Tensor LoraPlace::run(const Composition* setup, const Tokens& tokens) const 
   if (setup->kind == Kind::adapter) {
     const auto* module = at(setup->index);
     if (auto low = module->added(tokens.random)) {
-      return module->finish(lora_linear(tokens.x, linear_.weight, linear_.bias, {{*low, 0, all.count}}), weight());
+      return module->finish(lora_linear(tokens.x, linear_.weight, linear_.bias, {{*low, 0, all.count}}),
+                            {weight(), bias()});
     }
   }
   return apply(*setup, linear_.forward(tokens.x), tokens);
@@ -111,7 +112,7 @@ at::Tensor LoraPlace::apply(const Composition& setup, const at::Tensor& y, const
   if (!has_any(setup)) return y;
   switch (setup.kind) {
     case Kind::adapter:
-      return at(setup.index)->apply(y, tokens.x, weight(), tokens.rows, tokens.random);
+      return at(setup.index)->apply(y, tokens.x, {weight(), bias()}, tokens.rows, tokens.random);
     case Kind::stack: {
       auto value = y;
       for (const auto& child : setup.children) value = apply(child, value, tokens);
@@ -144,7 +145,7 @@ at::Tensor LoraPlace::split(const Composition& setup, const at::Tensor& y, const
 
 void LoraPlace::merge(int64_t index) {
   c10::NoGradGuard guard;
-  auto merged = at(index)->merged(linear_.weight, linear_.bias);
+  auto merged = at(index)->merged({linear_.weight, linear_.bias});
   original_ = {linear_.weight, linear_.bias};
   linear_.weight = std::move(merged.weight);
   linear_.bias = std::move(merged.bias);

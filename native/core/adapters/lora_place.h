@@ -24,6 +24,7 @@ class LoraPlace : public AdapterPlace, public LinearExtension {
   LoraModule* at(int64_t index) const { return static_cast<LoraModule*>(module(index).get()); }
   /// W, also while an adapter is merged into it.
   const at::Tensor& weight() const { return merged_ < 0 ? linear_.weight : original_.weight; }
+  const at::Tensor& bias() const { return merged_ < 0 ? linear_.bias : original_.bias; }
   /// Puts one of its adapters into the Linear's tensors, which are new ones; the old ones are kept as they are.
   void merge(int64_t index);
   /// Takes it out again, bit for bit.
@@ -45,7 +46,7 @@ class LoraPlace : public AdapterPlace, public LinearExtension {
   void check(const Composition& setup) const;
 
   Linear& linear_;
-  MergedLinear original_;
+  LinearTensors original_;
   int64_t merged_ = -1;
 };
 

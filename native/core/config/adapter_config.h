@@ -54,19 +54,26 @@ struct MtlLoraConfig {
   double weights_sharpness = 0.05;
 };
 
-/// AdapterHub's LoRAConfig and MTLLoRAConfig.
+/// IA³: a vector multiplies what the Linear gives, or what it reads.
+enum class Scales { none, output, input };
+
+/// DoRA as the peer computes it or as PEFT does; lora.h has both formulas.
+enum class Dora { none, adapters, peft };
+
+/// AdapterHub's LoRAConfig and MTLLoRAConfig, and what PEFT has beside them.
 struct LoraConfig {
   bool query = true, key = false, value = true;  ///< of self-attention
+  bool attention_output = false;                 ///< behind the heads
   bool intermediate = false;                     ///< the first layer of feed-forward
   bool output = false;                           ///< the second one
   std::vector<int64_t> ranks;                    ///< [layers]; 0: none in that layer
   double alpha = 8;
   double dropout = 0;
-  bool scales = false;  ///< IA³: a vector multiplies the value
+  Scales scales = Scales::none;
   LoraInit init_weights = LoraInit::lora;
   std::optional<uint64_t> init_weights_seed;
   bool use_gating = false;
-  bool use_dora = false;
+  Dora dora = Dora::none;
   std::optional<double> vera_d, vera_b;  ///< VeRA: what its two vectors start with
   std::optional<MtlLoraConfig> mtl;
 };

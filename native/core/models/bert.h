@@ -43,7 +43,7 @@ class BertSelfAttention : public AttendingLayer {
 /// dense, dropout, then the site with its LayerNorm: BertSelfOutput after attention, BertOutput after feed-forward.
 class BertOutput : public Module {
  public:
-  BertOutput(const ModelConfig& config, int64_t in, const char* type, bool takes_lora = false);
+  BertOutput(const ModelConfig& config, int64_t in, const char* type);
   const char* type() const override { return type_; }
   /// h: the dense layer's output, before dropout.
   at::Tensor finish(const at::Tensor& h, const at::Tensor& r, const ForwardContext& context);

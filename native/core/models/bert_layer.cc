@@ -17,10 +17,10 @@ at::Tensor BertSelfAttention::forward(const at::Tensor& xq, const at::Tensor& x,
                           context.random);
 }
 
-BertOutput::BertOutput(const ModelConfig& config, int64_t in, const char* type, bool takes_lora)
+BertOutput::BertOutput(const ModelConfig& config, int64_t in, const char* type)
     : type_(type), dropout_(config.hidden_dropout_prob) {
   const int64_t d = config.hidden_size;
-  child("dense", dense, takes_lora ? lora_ready_linear(in, d) : std::make_shared<Linear>(in, d));
+  child("dense", dense, lora_ready_linear(in, d));
   child("LayerNorm", norm_, std::make_shared<LayerNorm>(config.hidden_size, config.layer_norm_eps));
   site_ = std::make_shared<AdapterSite>();
   child("adapters", site_);
@@ -54,7 +54,7 @@ BertIntermediate::BertIntermediate(const ModelConfig& config) {
 }
 
 BertLayer::BertLayer(const ModelConfig& config)
-    : output(std::make_shared<BertOutput>(config, config.intermediate_size, "BertOutput", true)) {
+    : output(std::make_shared<BertOutput>(config, config.intermediate_size, "BertOutput")) {
   child("attention", attention, std::make_shared<BertAttention>(config));
   child("intermediate", intermediate, std::make_shared<BertIntermediate>(config));
   child("output", output);
@@ -78,6 +78,8 @@ LoraPlace* BertLayer::lora(Location location) const {
       return lora_place(self.key);
     case Location::value:
       return lora_place(self.value);
+    case Location::attention_output:
+      return lora_place(attention.own->output->dense);
     case Location::intermediate:
       return lora_place(intermediate.own->dense);
     case Location::feed_forward_output:

@@ -8,7 +8,7 @@ DistilBertAttention::DistilBertAttention(const ModelConfig& config)
   child("q_lin", query, lora_ready_linear(d, d));
   child("k_lin", key, lora_ready_linear(d, d));
   child("v_lin", value, lora_ready_linear(d, d));
-  child("out_lin", output, std::make_shared<Linear>(d, d));
+  child("out_lin", output, lora_ready_linear(d, d));
 }
 
 at::Tensor DistilBertAttention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
@@ -52,6 +52,8 @@ LoraPlace* DistilBertBlock::lora(Location location) const {
       return lora_place(attention_.own->key);
     case Location::value:
       return lora_place(attention_.own->value);
+    case Location::attention_output:
+      return lora_place(attention_.own->output);
     case Location::intermediate:
       return lora_place(feed_forward_.own->in);
     case Location::feed_forward_output:

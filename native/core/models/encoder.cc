@@ -133,7 +133,8 @@ std::vector<Place> Encoder::places() {
     for (auto location : {Location::attention, Location::output})
       places.push_back({layer, location, layers_[i].own->site(location)});
     for (auto location :
-         {Location::query, Location::key, Location::value, Location::intermediate, Location::feed_forward_output})
+         {Location::query, Location::key, Location::value, Location::attention_output, Location::intermediate,
+          Location::feed_forward_output})
       if (auto* place = layers_[i].own->lora(location)) places.push_back({layer, location, place});
   }
   return places;

@@ -16,8 +16,18 @@ namespace ta {
 class KeyValueCache;
 
 /// Where adapters can stand. attention and output: the sites after the two sub-layers; last_hidden_state: behind all of
-/// them. The others: Linears, those of self-attention and the two of feed-forward.
-enum class Location { attention, output, last_hidden_state, query, key, value, intermediate, feed_forward_output };
+/// them. The others: Linears, the four of self-attention and the two of feed-forward.
+enum class Location {
+  attention,
+  output,
+  last_hidden_state,
+  query,
+  key,
+  value,
+  attention_output,
+  intermediate,
+  feed_forward_output
+};
 
 struct Place {
   int64_t layer;

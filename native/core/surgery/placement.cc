@@ -40,7 +40,8 @@ class Maker {
     if (rank == 0) return nullptr;
     check_size(at, "rank", rank, "r is the rank of what LoRA adds");
     const auto& weight = static_cast<LoraPlace*>(at.place)->weight();
-    if (config.scales) return std::make_shared<Ia3>(config, weight);
+    if (config.scales == Scales::output) return std::make_shared<Ia3>(config, weight);
+    if (config.scales == Scales::input) return std::make_shared<InputIa3>(config, weight);
     if (config.mtl) return std::make_shared<MtlLora>(config, rank, weight);
     if (config.vera_d) return std::make_shared<Vera>(config, shared_of(config, rank), rank, weight);
     return std::make_shared<Lora>(config, rank, weight);
@@ -55,6 +56,8 @@ class Maker {
         return config.key;
       case Location::value:
         return config.value;
+      case Location::attention_output:
+        return config.attention_output;
       case Location::intermediate:
         return config.intermediate;
       case Location::feed_forward_output:

@@ -4,13 +4,13 @@
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
-#include <charconv>
 #include <set>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "core/error.h"
 #include "core/state/safetensors.h"
+#include "core/surgery/strict_assign.h"
 #include "core/surgery/vera_files.h"
 
 namespace ta {
@@ -21,72 +21,6 @@ StateDict detached(const std::vector<NamedParameter>& parameters) {
   StateDict tensors;
   for (const auto& named : parameters) tensors.add(named.name, named.parameter.value->detach().to(at::kCPU));
   return tensors;
-}
-
-// What a file holds for one adapter or head: tensors under the model's names, and what the file itself calls them.
-struct FromFile {
-  StateDict tensors;
-  std::unordered_map<std::string, std::string> spelling;  // the model's name → the file's
-  std::unordered_map<std::string, std::string> expected;  // the model's name → how the file would call it
-
-  const std::string& spelled(const std::string& name) const {
-    const auto found = spelling.find(name);
-    return found == spelling.end() ? name : found->second;
-  }
-};
-
-// Copies the tensors into the parameters, all or nothing. Names in messages are those of the file.
-void assign_strictly(const std::string& operation, const std::vector<NamedParameter>& wanted, const FromFile& file) {
-  std::vector<std::string> missing, unexpected, misshaped;
-  std::unordered_set<std::string> known, told;
-  for (const auto& named : wanted) {
-    known.insert(named.name);
-    const auto* tensor = file.tensors.find(named.name);
-    if (tensor == nullptr) {
-      // A norm that AdapterHub holds twice is one tensor in a plain file: its second name is expected nowhere.
-      const auto name = file.expected.find(named.name);
-      if (name != file.expected.end()) missing.push_back(name->second);
-    } else if (tensor->sizes() != at::IntArrayRef(named.parameter.shape)) {
-      const auto& name = file.spelled(named.name);
-      if (!told.insert(name).second) continue;
-      misshaped.push_back(text(name, ": expected ", at::IntArrayRef(named.parameter.shape), ", got ", tensor->sizes()));
-    }
-  }
-  for (const auto& [name, tensor] : file.tensors)
-    if (!known.count(name) && told.insert(file.spelled(name)).second) unexpected.push_back(file.spelled(name));
-  if (!missing.empty() || !unexpected.empty() || !misshaped.empty()) {
-    std::string problem = "the file does not fit";
-    if (!missing.empty()) problem += "; missing " + name_list(missing);
-    if (!unexpected.empty()) problem += "; unexpected " + name_list(unexpected);
-    if (!misshaped.empty()) problem += "; wrong shape " + name_list(misshaped);
-    fail(ErrorCode::state_dict, operation, problem,
-         {.hint = "Compare its configuration and base model with those it was trained with"});
-  }
-  c10::NoGradGuard guard;
-  for (const auto& named : wanted) named.parameter.value->copy_(*file.tensors.find(named.name));
-}
-
-// One more than the layer that a name speaks of: `bert.encoder.layer.3.…` below `bert.encoder.layer.` → 4; 0 where
-// none.
-int64_t layers_of(const std::string& name, const std::string& path) {
-  if (!name.starts_with(path)) return 0;
-  int64_t layer = 0;
-  const auto* begin = name.data() + path.size();
-  const auto [end, error] = std::from_chars(begin, name.data() + name.size(), layer);
-  return error == std::errc() && end != begin ? layer + 1 : 0;
-}
-
-void check_layers(const std::string& operation, const Model& backbone, const std::vector<NamedParameter>& wanted,
-                  const FromFile& file) {
-  const auto path = backbone.prefix() + "." + backbone.layers_path() + ".";
-  int64_t here = 0, there = 0;
-  for (const auto& named : wanted) here = std::max(here, layers_of(named.name, path));
-  for (const auto& [name, tensor] : file.tensors) there = std::max(there, layers_of(name, path));
-  if (here == there || there == 0) return;
-  fail(ErrorCode::state_dict, operation, "it was made for another base model",
-       {.expected = text("an adapter whose last layer is ", here - 1),
-        .got = text("one whose last layer is ", there - 1),
-        .hint = "Load the base model that it was trained with"});
 }
 
 // PyTorch's xIELU keeps its two constants as buffers in the state dict.

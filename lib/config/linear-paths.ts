@@ -1,0 +1,60 @@
+import type { LoraPlace } from './lora-config.js'
+import type { ModelType } from './model-families.js'
+
+/** Where a family's layers stand below its prefix, and the Linears of a layer below that. */
+export interface LinearPaths {
+  /** The name in front of all parameters of a class with a head. */
+  readonly prefix: string
+  readonly layers: string
+  /** Empty: adapters of the LoRA family have no place in it. */
+  readonly places: { readonly [P in LoraPlace]?: string }
+}
+
+const bert: LinearPaths = {
+  prefix: 'bert',
+  layers: 'encoder.layer',
+  places: {
+    query: 'attention.self.query',
+    key: 'attention.self.key',
+    value: 'attention.self.value',
+    attention_output: 'attention.output.dense',
+    intermediate: 'intermediate.dense',
+    output: 'output.dense'
+  }
+}
+
+export const linearPaths: Readonly<Record<ModelType, LinearPaths>> = {
+  bert,
+  roberta: { ...bert, prefix: 'roberta' },
+  'xlm-roberta': { ...bert, prefix: 'roberta' },
+  electra: { ...bert, prefix: 'electra' },
+  distilbert: {
+    prefix: 'distilbert',
+    layers: 'transformer.layer',
+    places: {
+      query: 'attention.q_lin',
+      key: 'attention.k_lin',
+      value: 'attention.v_lin',
+      attention_output: 'attention.out_lin',
+      intermediate: 'ffn.lin1',
+      output: 'ffn.lin2'
+    }
+  },
+  gpt2: { prefix: 'transformer', layers: 'h', places: {} }
+}
+
+/** A place and its layer, for a path below the prefix; undefined for any other module. */
+export function placeOfPath(
+  { layers, places }: LinearPaths,
+  path: string
+): { readonly layer: number; readonly place: LoraPlace } | undefined {
+  if (!path.startsWith(`${layers}.`)) return undefined
+  const [, layer, rest] = /^(\d{1,6})\.(.+)$/.exec(path.slice(layers.length + 1)) ?? []
+  const place = (Object.keys(places) as LoraPlace[]).find((one) => places[one] === rest)
+  return place === undefined ? undefined : { layer: Number(layer), place }
+}
+
+/** The path of a place below the prefix. */
+export function pathOfPlace({ layers, places }: LinearPaths, layer: number, place: LoraPlace): string {
+  return `${layers}.${layer}.${places[place]}`
+}

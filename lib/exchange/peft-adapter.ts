@@ -1,0 +1,105 @@
+import { type AdapterConfig, ConfigUnion } from '../config/adapter-config.js'
+import { type AttnMatrix, LoraConfig, type LoraOverrides, type LoraPlace } from '../config/lora-config.js'
+import type { ModelConfig } from '../config/model-config.js'
+import type { PeftConfig, PeftLora } from '../config/peft-config.js'
+import { matching, patternValues } from '../config/peft-modules.js'
+import { AdapterError } from '../native/errors.js'
+import type { PeftFolder } from './peft-folder.js'
+import { checkTargets, type PeftTarget, peftTargets } from './peft-targets.js'
+
+/** Fields that are the same at all places of one part. */
+type PartFields = Pick<LoraOverrides, 'r' | 'alpha' | 'compositionMode'>
+
+/**
+ * A PEFT folder's config as one of ours in this model: a part for each choice of rank, alpha and side that the folder makes,
+ * and for each choice of layers.
+ */
+export function peftAdapterConfig(folder: PeftFolder, model: ModelConfig): AdapterConfig {
+  const targets = peftTargets(folder, model)
+  checkTargets(folder, model, targets)
+  const common = commonFields(folder.config)
+  const parts = partsOf(targets, fieldsOf(folder, targets)).map(
+    ({ fields, places, layers }) =>
+      new LoraConfig({ ...common, ...fields, ...placeFields(places), leaveOut: others(layers, model.numHiddenLayers) })
+  )
+  const [first] = parts
+  if (first !== undefined && parts.length === 1) return first
+  if (folder.config.method.type !== 'VERA') return new ConfigUnion(parts)
+  throw new AdapterError('ERR_UNSUPPORTED', 'load the PEFT adapter', 'this VeRA stands at other places in each layer', {
+    expected: 'the same places in every layer that has one',
+    hint: 'Merge it into its base model in Python (merge_and_unload), and load that model.'
+  })
+}
+
+function commonFields({ method }: PeftConfig): LoraOverrides {
+  if (method.type === 'IA3') return { initWeights: 'ia3' }
+  if (method.type === 'VERA') {
+    return { veraD: method.dInitial, veraB: 0, initWeights: 'vera', dropout: method.dropout }
+  }
+  return { dropout: method.dropout, useDora: method.dora ? 'peft' : false }
+}
+
+function fieldsOf({ config }: PeftFolder, targets: readonly PeftTarget[]): (target: PeftTarget) => PartFields {
+  const names = targets.map(({ module }) => module)
+  const { method } = config
+  if (method.type === 'LORA') return loraFields(method, names)
+  // VeRA has no scale: alpha / r is 1.
+  if (method.type === 'VERA') return () => ({ r: method.r, alpha: method.r })
+  const onInput = matching(method.feedforwardModules, names, '')
+  return ({ module }) => ({ r: 1, alpha: 1, compositionMode: onInput.has(module) ? 'scale_input' : 'scale' })
+}
+
+function loraFields(method: PeftLora, names: readonly string[]): (target: PeftTarget) => PartFields {
+  const rank = patternValues(method.rankPattern, names, method.r)
+  const alpha = patternValues(method.alphaPattern, names, method.alpha)
+  return ({ module }) => {
+    const r = rank(module)
+    return { r, alpha: method.rankStabilised ? alpha(module) * Math.sqrt(r) : alpha(module) }
+  }
+}
+
+interface Part {
+  readonly fields: PartFields
+  readonly places: readonly LoraPlace[]
+  readonly layers: readonly number[]
+}
+
+/** Places that have the same fields in the same layers are one part. */
+function partsOf(targets: readonly PeftTarget[], fieldsOf: (target: PeftTarget) => PartFields): Part[] {
+  const layersOf = new Map<string, { fields: PartFields; place: LoraPlace; layers: number[] }>()
+  for (const target of targets) {
+    const fields = fieldsOf(target)
+    const key = JSON.stringify([fields, target.place])
+    const entry = layersOf.get(key) ?? { fields, place: target.place, layers: [] }
+    entry.layers.push(target.layer)
+    layersOf.set(key, entry)
+  }
+  const parts = new Map<string, { fields: PartFields; places: LoraPlace[]; layers: number[] }>()
+  for (const { fields, place, layers } of layersOf.values()) {
+    layers.sort((a, b) => a - b)
+    const key = JSON.stringify([fields, layers])
+    const part = parts.get(key) ?? { fields, places: [], layers }
+    part.places.push(place)
+    parts.set(key, part)
+  }
+  return [...parts.values()]
+}
+
+const matrixOf: { readonly [P in LoraPlace]?: AttnMatrix } = { query: 'q', key: 'k', value: 'v', attention_output: 'o' }
+
+function placeFields(places: readonly LoraPlace[]): LoraOverrides {
+  const attnMatrices = (Object.keys(matrixOf) as LoraPlace[]).flatMap((place) => {
+    const matrix = matrixOf[place]
+    return matrix !== undefined && places.includes(place) ? [matrix] : []
+  })
+  return {
+    selfattnLora: attnMatrices.length > 0,
+    attnMatrices,
+    intermediateLora: places.includes('intermediate'),
+    outputLora: places.includes('output')
+  }
+}
+
+function others(layers: readonly number[], count: number): number[] {
+  return Array.from({ length: count }, (_, layer) => layer).filter((layer) => !layers.includes(layer))
+}

@@ -1,0 +1,100 @@
+import { isDeepStrictEqual } from 'node:util'
+import { type HeadConfig, headConfigFromJson } from '../config/head-config.js'
+import { linearPaths } from '../config/linear-paths.js'
+import type { ModelConfig } from '../config/model-config.js'
+import { modelFamilies } from '../config/model-families.js'
+import { AdapterError } from '../native/errors.js'
+import type { HeadFolder } from './adapter-folder.js'
+import type { PeftFolder } from './peft-folder.js'
+import { peftTensors } from './peft-targets.js'
+import { convertStaticHead } from './static-heads.js'
+
+const taskClasses: Readonly<Record<string, string>> = {
+  SEQ_CLS: 'ForSequenceClassification',
+  TOKEN_CLS: 'ForTokenClassification'
+}
+
+const root = 'base_model.model.'
+const operation = 'load the PEFT adapter'
+
+/** Where a class keeps its head: the module of each layer, in our order. */
+export interface PeftHead {
+  readonly config: HeadConfig
+  /** Module, without `base_model.model.` → index of the layer in our head. */
+  readonly layers: Readonly<Record<string, number>>
+}
+
+/** The class that has such a head, by PEFT's name of the task. */
+export function peftClass(model: ModelConfig, task: string): string | undefined {
+  const ending = taskClasses[task]
+  return ending && modelFamilies[model.modelType].adapterClass.replace(/AdapterModel$/, ending)
+}
+
+/** A model class's head as one of ours; with `withPooler` the pooler is its first layer, not the base model's. */
+export function headOfClass(
+  model: ModelConfig,
+  modelClass: string,
+  labels: number,
+  withPooler: boolean
+): PeftHead | undefined {
+  const label2id = Object.fromEntries(Array.from({ length: labels }, (_, i) => [`LABEL_${i}`, i]))
+  const found = convertStaticHead(modelClass, label2id, labels)
+  if (!withPooler || found === undefined) return found
+  if (found.config.headType !== 'classification' || !found.config.usePooler) return undefined
+  const config = headConfigFromJson({
+    ...{ head_type: 'classification', layers: 2, activation_function: 'tanh', num_labels: labels, label2id }
+  })
+  return { config, layers: { [`${linearPaths[model.modelType].prefix}.pooler.dense`]: 1, classifier: 4 } }
+}
+
+/** The head that PEFT stored whole beside the adapter (modules_to_save); null where there is none. */
+export function peftHead(folder: PeftFolder, model: ModelConfig): HeadFolder | null {
+  const held = headModules(folder)
+  if (held.length === 0) return null
+  const { config } = folder
+  const modelClass = config.baseClass ?? (config.taskType === null ? undefined : peftClass(model, config.taskType))
+  const withPooler = held.some((module) => module.endsWith('pooler.dense'))
+  const found =
+    modelClass === undefined ? undefined : headOfClass(model, modelClass, labelsOf(folder, held), withPooler)
+  if (found === undefined) {
+    const what = modelClass ?? 'a class that it does not name'
+    throw refuse(folder, `the head of ${what} is not supported: ${held.join(', ')}`)
+  }
+  const wanted = Object.keys(found.layers)
+  if (!isDeepStrictEqual([...held].sort(), [...wanted].sort())) {
+    throw refuse(folder, `it holds ${held.join(', ')}, and the head of ${modelClass} is ${wanted.join(', ')}`)
+  }
+  const layers = Object.fromEntries(Object.entries(found.layers).map(([module, index]) => [root + module, index]))
+  return {
+    folder: folder.folder,
+    name: null,
+    config: found.config,
+    weightsFile: folder.weightsFile,
+    format: folder.format,
+    layers,
+    model: { type: null, class: modelClass ?? null, name: config.baseModel, hiddenSize: null }
+  }
+}
+
+/** The Linears that the folder stores whole: they lie in a module that modules_to_save names. */
+export function headModules(folder: PeftFolder): string[] {
+  const saved = folder.config.modulesToSave
+  const modules = peftTensors(folder)
+    .others.filter((name) => name.split('.').some((part) => saved.includes(part)))
+    .map((name) => name.slice(0, name.lastIndexOf('.')))
+  return [...new Set(modules)]
+}
+
+/** The outputs of the head's last layer, which its name tells. */
+function labelsOf({ tensors }: PeftFolder, held: readonly string[]): number {
+  const last = held.find((module) => /(^|\.)(out_proj|score)$/.test(module)) ?? held.find((m) => m === 'classifier')
+  return tensors.find(({ name }) => name === `${root}${last}.weight`)?.shape[0] ?? 1
+}
+
+function refuse({ folder }: PeftFolder, message: string): AdapterError {
+  return new AdapterError('ERR_UNSUPPORTED', operation, `the head in ${folder} has no like here: ${message}`, {
+    expected:
+      'all layers of the head of a classification class (BERT: classifier, DistilBERT: pre_classifier and classifier)',
+    hint: `Train it with modules_to_save that name all of them, or load it with withHead: false.`
+  })
+}

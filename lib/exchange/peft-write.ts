@@ -1,0 +1,187 @@
+import type { AdapterConfig } from '../config/adapter-config.js'
+import type { HeadConfig } from '../config/head-config.js'
+import { linearPaths, pathOfPlace } from '../config/linear-paths.js'
+import { type LoraConfig, type LoraPlace, loraPlaces } from '../config/lora-config.js'
+import type { ModelConfig } from '../config/model-config.js'
+import { pythonJson } from '../config/python-json.js'
+import { AdapterError } from '../native/errors.js'
+import { headOfClass, peftClass } from './peft-head.js'
+
+const operation = 'save the PEFT adapter'
+const floatKeys: ReadonlySet<string> = new Set(['lora_dropout', 'vera_dropout', 'd_initial'])
+
+/** Where PEFT keeps a head like ours, and how it calls the task; an error where no class has such a head. */
+export interface PeftHeadPlan {
+  readonly task: string
+  /** Module of the class → index of the layer in our head. */
+  readonly layers: Readonly<Record<string, number>>
+}
+
+/** The content of PEFT's adapter_config.json. Throws ERR_UNSUPPORTED for what PEFT does not compute. */
+export function peftJson(config: AdapterConfig, model: ModelConfig, head: PeftHeadPlan | null): string {
+  const parts = peftParts(config)
+  const names = parts.map((part) => namesOf(part, model, head !== null))
+  const all = names.flat()
+  const json = {
+    base_model_name_or_path: model.nameOrPath === '' ? null : model.nameOrPath,
+    task_type: head?.task ?? 'FEATURE_EXTRACTION',
+    inference_mode: true,
+    fan_in_fan_out: false,
+    modules_to_save: head === null ? null : savedModules(head),
+    target_modules: all,
+    ...methodJson(parts, names)
+  }
+  // PEFT wants feedforward_modules to be among target_modules, letter by letter.
+  const targets = 'feedforward_modules' in json ? all : shortNames(parts, all, model)
+  return `${pythonJson({ ...json, target_modules: targets }, { indent: 2, floatKeys })}\n`
+}
+
+/** Whether PEFT has all of it: LoRA, DoRA in PEFT's own form, IA³ or VeRA, and no gate. */
+export function peftParts(config: AdapterConfig): readonly LoraConfig[] {
+  const parts = config.method === 'union' ? config.configs : [config]
+  const problem = parts.map(problemOf).find((one) => one !== undefined) ?? mixture(parts as readonly LoraConfig[])
+  if (problem === undefined) return parts as readonly LoraConfig[]
+  throw new AdapterError('ERR_UNSUPPORTED', operation, `PEFT does not compute ${problem.what}`, {
+    expected: "LoRA, DoRA (useDora: 'peft'), IA³ or VeRA, without a gate",
+    hint: problem.hint ?? "Save it for the adapters library: library: 'adapters'."
+  })
+}
+
+function problemOf(part: AdapterConfig): { what: string; hint?: string } | undefined {
+  if (part.method !== 'lora') return { what: `the method '${part.method}'` }
+  if (part.useGating) return { what: 'a gate (useGating)' }
+  if (part.useDora === true) {
+    return {
+      what: 'DoRA as the adapter library does (useDora: true)',
+      hint: "Train it with useDora: 'peft', or save it for the adapters library: library: 'adapters'."
+    }
+  }
+  if (part.veraD !== null && part.useDora !== false) return { what: 'VeRA with DoRA' }
+  if (part.veraD !== null && part.alpha !== part.r)
+    return { what: `VeRA with a scale: alpha ${part.alpha}, r ${part.r}` }
+  if (part.compositionMode !== 'add' && part.alpha !== 1) return { what: `IA³ with alpha ${part.alpha}` }
+  return undefined
+}
+
+const kindOf = (part: LoraConfig) => (part.compositionMode !== 'add' ? 'IA3' : part.veraD !== null ? 'VERA' : 'LORA')
+
+/** Rank and alpha may differ from place to place; the rest is one for all. */
+function mixture(parts: readonly LoraConfig[]): { what: string; hint?: string } | undefined {
+  const different = (of: (part: LoraConfig) => unknown) => new Set(parts.map(of)).size > 1
+  if (different(kindOf)) return { what: 'several methods under one name' }
+  if (different((part) => part.dropout)) return { what: 'another dropout at each place' }
+  if (different((part) => part.useDora)) return { what: 'DoRA at some places and LoRA at others' }
+  return parts.length > 1 && parts[0]?.veraD !== null ? { what: 'VeRA in several parts' } : undefined
+}
+
+function namesOf(part: LoraConfig, model: ModelConfig, withPrefix: boolean): string[] {
+  const paths = linearPaths[model.modelType]
+  const layers = Array.from({ length: model.numHiddenLayers }, (_, layer) => layer)
+  return layers
+    .filter((layer) => !part.leaveOut.includes(layer))
+    .flatMap((layer) => loraPlaces(part).map((place) => pathOfPlace(paths, layer, place)))
+    .map((path) => (withPrefix ? `${paths.prefix}.${path}` : path))
+}
+
+function methodJson(parts: readonly LoraConfig[], names: readonly (readonly string[])[]): Record<string, unknown> {
+  const [first] = parts
+  if (first === undefined) return {}
+  const kind = kindOf(first)
+  if (kind === 'IA3') {
+    const onInput = names.filter((_, i) => parts[i]?.compositionMode === 'scale_input').flat()
+    return { peft_type: kind, feedforward_modules: onInput, init_ia3_weights: true }
+  }
+  if (kind === 'VERA') {
+    return {
+      ...{ peft_type: kind, r: first.r, vera_dropout: first.dropout, d_initial: first.veraD, bias: 'none' },
+      ...{ save_projection: true, projection_prng_key: 0, init_weights: true }
+    }
+  }
+  const patterns = (of: (part: LoraConfig) => number) =>
+    Object.fromEntries(
+      parts.flatMap((part, i) => (of(part) === of(first) ? [] : (names[i] ?? []).map((n) => [n, of(part)])))
+    )
+  return {
+    ...{ peft_type: kind, r: first.r, lora_alpha: first.alpha, lora_dropout: first.dropout, bias: 'none' },
+    ...{ use_dora: first.useDora !== false, use_rslora: false, init_lora_weights: true },
+    ...{ rank_pattern: patterns((part) => part.r), alpha_pattern: patterns((part) => part.alpha) },
+    ...{ layers_to_transform: null, layers_pattern: null }
+  }
+}
+
+/** Ends of names where they name the same Linears: `query` instead of one name for each layer. */
+function shortNames(parts: readonly LoraConfig[], wanted: readonly string[], model: ModelConfig): readonly string[] {
+  const paths = linearPaths[model.modelType]
+  const places = Object.keys(paths.places) as LoraPlace[]
+  const inLayers = Array.from({ length: model.numHiddenLayers }, (_, layer) =>
+    places.map((place) => pathOfPlace(paths, layer, place))
+  ).flat()
+  // Heads and poolers have a `dense`, too.
+  const named = (end: string) =>
+    [...inLayers, 'pooler.dense', 'classifier.dense'].filter((name) => name.endsWith(`.${end}`))
+  const isWanted = (name: string) => wanted.some((one) => one === name || one.endsWith(`.${name}`))
+  const ends = [...new Set(parts.flatMap(loraPlaces))].map((place) => {
+    const steps = paths.places[place]?.split('.') ?? []
+    const candidates = steps.map((_, i) => steps.slice(-i - 1).join('.'))
+    return candidates.find((end) => named(end).every(isWanted))
+  })
+  return ends.every((end) => end !== undefined) ? ends : wanted
+}
+
+/** The modules of a class that hold a head's layers: `pooler` for `bert.pooler.dense`. */
+function savedModules({ layers }: PeftHeadPlan): string[] {
+  const modules = Object.keys(layers).map((module) => {
+    const steps = module.split('.')
+    return steps.includes('pooler') ? 'pooler' : (steps[0] ?? module)
+  })
+  return [...new Set(modules)]
+}
+
+/** Fields of a head that no tensor and no step of its computation depends on. */
+const aside = ['label2id', 'dropoutProb', 'headType']
+
+/** The class whose head computes what ours does. */
+export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig): PeftHeadPlan {
+  const task = head.headType === 'tagging' ? 'TOKEN_CLS' : 'SEQ_CLS'
+  const modelClass = peftClass(model, task) ?? ''
+  if ('numLabels' in head) {
+    for (const withPooler of [false, true]) {
+      const found = headOfClass(model, modelClass, head.numLabels, withPooler)
+      if (found !== undefined && isSameHead(found.config, head)) return { task, layers: found.layers }
+    }
+  }
+  throw new AdapterError('ERR_UNSUPPORTED', operation, `${modelClass} has no head like '${name}'`, {
+    expected: 'the layers and the activation of that class',
+    got: JSON.stringify(head),
+    hint: `Save the adapter alone, with withHead: false, and the head with saveHead.`
+  })
+}
+
+function isSameHead(one: HeadConfig, other: HeadConfig): boolean {
+  const fields = (head: HeadConfig) => {
+    const entries = Object.entries(head).filter(([key]) => !aside.includes(key))
+    const single = 'layers' in head && head.layers === 1
+    // Between the layers of a head of one there is nothing.
+    return JSON.stringify(entries.filter(([key]) => !(single && key === 'activationFunction')).sort())
+  }
+  return fields(one) === fields(other)
+}
+
+/** What the adapter library does not compute of a config; undefined where it has all of it. */
+export function adaptersProblem(config: AdapterConfig): string | undefined {
+  const parts = (config.method === 'union' ? config.configs : [config]).filter(
+    (part) => part.method === 'lora' || part.method === 'mtl_lora'
+  )
+  for (const part of parts) {
+    if (part.useDora === 'peft') return "useDora: 'peft'"
+    if (part.compositionMode === 'scale_input') return "compositionMode: 'scale_input'"
+    if (part.attnMatrices.includes('o') && part.selfattnLora) return "attnMatrices with 'o'"
+  }
+  const apart = parts.every((part, i) => parts.slice(0, i).every((other) => !shareLayers(part, other)))
+  return apart ? undefined : 'two of the LoRA family in one layer'
+}
+
+/** Without the model's depth: two that leave out nothing share every layer. */
+function shareLayers(one: { leaveOut: readonly number[] }, other: { leaveOut: readonly number[] }): boolean {
+  return one.leaveOut.length === 0 || other.leaveOut.length === 0
+}

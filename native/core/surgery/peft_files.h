@@ -1,0 +1,30 @@
+#pragma once
+// Adapters in the files of Hugging Face's PEFT, `adapter_model.safetensors`: LoRA, DoRA, IA³ and VeRA, and the head
+// that PEFT keeps beside them (`modules_to_save`). Its keys, with ours below <path>.loras.<name>:
+//
+//   base_model.model.<path>.lora_A.weight, .lora_B.weight    lora_A, lora_B
+//   base_model.model.<path>.lora_magnitude_vector [out]      m.weight [out, 1]
+//   base_model.model.<path>.ia3_l [out, 1]                   lora_B, without lora_A
+//   base_model.model.<path>.ia3_l [1, in]                    lora_A, without lora_B: it scales the input
+//   base_model.model.<path>.vera_lambda_d, .vera_lambda_b    vera_D, vera_B
+//   base_model.vera_A, base_model.vera_B                     shared_parameters.<name>.lora_A, .lora_B
+//   base_model.model.<module of the head>.*                  heads.<name>.<layer>.*
+// <path> begins with the base model's prefix (`bert.`) where PEFT wrapped a class with a head, and has none where it
+// wrapped the bare model. PEFT leaves the adapter's name out.
+
+#include "core/surgery/adapter_model.h"
+#include "core/surgery/state_io.h"
+
+namespace ta {
+
+/// `head_modules`: modules of a head that the file holds, too, such as `classifier`: they are passed by.
+/// Throws ERR_STATE_DICT: missing, unexpected and mis-shaped keys.
+void load_peft_adapter(AdapterModel& model, const std::string& name, const std::string& file,
+                       const std::vector<std::string>& head_modules);
+
+/// `head`: where its class keeps the head of the adapter's name; empty: without it, and with the names of the bare
+/// model. Throws ERR_UNSUPPORTED for what PEFT has no name for.
+void save_peft_adapter(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format,
+                       const HeadLayers& head);
+
+}  // namespace ta

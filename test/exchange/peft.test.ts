@@ -1,0 +1,232 @@
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { AutoModel, type ForwardInputs, type Model } from '../../lib/index.js'
+import { checkForward } from '../parity/support/check-case.js'
+import { type Case, fixtures, Group } from '../parity/support/fixtures.js'
+import { Worst } from '../parity/support/worst.js'
+
+const group = new Group<Case>('peft')
+const folderOf = (name: string) => join(fixtures, 'peft', name)
+const open = (name: string) => AutoModel.fromPretrained(join(fixtures, 'models', name))
+
+function scratch(t: { teardown: (end: () => void) => void }): string {
+  const folder = mkdtempSync(join(tmpdir(), 'peft-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
+/** A copy of a folder that PEFT wrote, with some fields of its config changed. */
+function changed(t: Parameters<typeof scratch>[0], name: string, fields: object): string {
+  const folder = join(scratch(t), name)
+  cpSync(folderOf(name), folder, { recursive: true })
+  const file = join(folder, 'adapter_config.json')
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), ...fields }))
+  return folder
+}
+
+async function logits(model: Model, inputs: ForwardInputs, name: string): Promise<Float32Array> {
+  const answer = await model.forward(inputs, { adapters: name })
+  return answer.logits?.data ?? new Float32Array()
+}
+
+for (const one of group.cases) {
+  test(`a folder that PEFT wrote, and the one written back: ${one.folder}`, async (t) => {
+    const worst = new Worst()
+    using model = await open(one.model)
+    const name = await model.loadAdapter(folderOf(one.folder ?? ''))
+    t.is(name, one.folder ?? '')
+    const input = { ...one.input }
+    checkForward(group, one, await model.forward(input, { adapters: name, outputHiddenStates: true }), worst)
+
+    const again = scratch(t)
+    await model.saveAdapter(again, name, { library: 'peft' })
+    t.deepEqual(readdirSync(again).sort(), ['adapter_config.json', 'adapter_model.safetensors'])
+    t.is(await model.loadAdapter(again, { as: 'again' }), 'again')
+    t.deepEqual(model.adapters.get('again'), model.adapters.get(name))
+    checkForward(group, one, await model.forward(input, { adapters: 'again', outputHiddenStates: true }), worst)
+
+    // Merged into the base model it computes the same.
+    model.mergeAdapter(name)
+    checkForward(group, one, await model.forward(input, { outputHiddenStates: true }), worst)
+    worst.report(t)
+  })
+}
+
+test('the config says where the adapter stands and how it counts', async (t) => {
+  using bert = await open('bert-tiny')
+  await bert.loadAdapter(folderOf('bert-regex-rslora'), { as: 'regex' })
+  const regex = bert.adapters.get('regex')?.method === 'lora' ? bert.adapters.get('regex') : undefined
+  t.like(regex, { r: 2, alpha: 3 * Math.SQRT2, dropout: 0.1, attnMatrices: ['q', 'o'], intermediateLora: false })
+  await bert.loadAdapter(folderOf('bert-dora-patterns'), { as: 'patterns' })
+  const union = bert.adapters.get('patterns')
+  t.is(union?.method === 'union' ? union.configs.length : 0, 3)
+  t.like(bert.heads.get('patterns'), { layers: 2, numLabels: 3, usePooler: false })
+  t.like(bert.heads.get('regex'), { layers: 1, numLabels: 3, usePooler: true })
+  using distilbert = await open('distilbert-tiny')
+  await distilbert.loadAdapter(folderOf('distilbert-bare'))
+  t.deepEqual([...distilbert.heads.keys()], [])
+})
+
+test('a short list of modules is written where it says the same', async (t) => {
+  using model = await open('bert-tiny')
+  const folder = scratch(t)
+  const written = async (config: string) => {
+    model.addAdapter('a', config, { overwriteOk: true })
+    await model.saveAdapter(folder, 'a', { library: 'peft' })
+    return JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))
+  }
+  t.like(await written('lora[r=4, alpha=16]'), {
+    ...{ peft_type: 'LORA', r: 4, lora_alpha: 16, target_modules: ['query', 'value'], task_type: 'FEATURE_EXTRACTION' }
+  })
+  t.deepEqual((await written('lora[intermediate_lora=True, selfattn_lora=False]')).target_modules, [
+    'intermediate.dense'
+  ])
+  // `output.dense` ends the name of attention's output, too.
+  t.deepEqual((await written('lora[output_lora=True, selfattn_lora=False]')).target_modules, [
+    'encoder.layer.0.output.dense',
+    'encoder.layer.1.output.dense'
+  ])
+})
+
+test('AdapterHub and PEFT leave nothing of each other in one folder', async (t) => {
+  using model = await open('bert-tiny')
+  const folder = scratch(t)
+  model.addAdapter('a', 'lora')
+  await model.saveAdapter(folder, 'a')
+  await model.saveAdapter(folder, 'a', { library: 'peft', format: 'bin' })
+  t.deepEqual(readdirSync(folder).sort(), ['adapter_config.json', 'adapter_model.bin'])
+  await model.saveAdapter(folder, 'a')
+  t.deepEqual(readdirSync(folder).sort(), ['adapter.safetensors', 'adapter_config.json'])
+})
+
+test('what one library has and the other has not is refused with the way out', async (t) => {
+  using model = await open('bert-tiny')
+  const folder = scratch(t)
+  const hub = async (config: string, message: RegExp) => {
+    model.addAdapter('a', config, { overwriteOk: true })
+    await t.throwsAsync(model.saveAdapter(folder, 'a'), { code: 'ERR_UNSUPPORTED', message })
+  }
+  await hub("lora[use_dora='peft']", /the adapter library has no useDora: 'peft'.*library: 'peft'/s)
+  await hub("lora[attn_matrices=['q', 'o']]", /no attnMatrices with 'o'/)
+  await hub("lora[r=1, composition_mode='scale_input']", /no compositionMode: 'scale_input'/)
+  await hub('lora|lora[selfattn_lora=False, output_lora=True]', /no two of the LoRA family in one layer/)
+  const peft = async (config: string, message: RegExp) => {
+    model.addAdapter('a', config, { overwriteOk: true })
+    await t.throwsAsync(model.saveAdapter(folder, 'a', { library: 'peft' }), { code: 'ERR_UNSUPPORTED', message })
+  }
+  await peft('seq_bn', /PEFT does not compute the method 'bottleneck'.*library: 'adapters'/s)
+  await peft('dora', /DoRA as the adapter library does.*useDora: 'peft'/s)
+  await peft('dvora', /DoRA as the adapter library does/)
+  await peft('mtl_lora', /the method 'mtl_lora'/)
+  await peft('lora[use_gating=True]', /a gate/)
+  await peft('vera[alpha=16]', /VeRA with a scale/)
+  model.addAdapter('a', 'lora', { overwriteOk: true })
+  await t.throwsAsync(model.saveAdapter(folder, 'a', { library: 'peft', format: 'pt' }), { message: /not 'pt'/ })
+  await t.throwsAsync(model.saveAdapter(folder, 'a', { library: 'peft', dialect: 'plain' }), { message: /dialect/ })
+  await t.throwsAsync(model.saveAdapter(folder, 'a', { library: 'pefd' as 'peft' }), { message: /library/ })
+  model.addClassificationHead('a', { layers: 3 })
+  await t.throwsAsync(model.saveAdapter(folder, 'a', { library: 'peft' }), {
+    message: /BertForSequenceClassification has no head like 'a'.*withHead: false/s
+  })
+})
+
+test('a folder of another model, or with a module that has no place, is refused by name', async (t) => {
+  using roberta = await open('roberta-tiny')
+  await t.throwsAsync(roberta.loadAdapter(folderOf('bert-regex-rslora')), {
+    code: 'ERR_WRONG_MODEL',
+    message: /belongs to another model.*bert\.encoder\.layer\.0\.attention.*trained on bert-tiny/s
+  })
+  using gpt2 = await open('gpt2-tiny')
+  await t.throwsAsync(gpt2.loadAdapter(folderOf('bert-regex-rslora')), { code: 'ERR_UNSUPPORTED', message: /gpt2/ })
+  t.deepEqual([...roberta.adapters.keys(), ...roberta.heads.keys()], [])
+})
+
+test('config and weights must speak of the same modules', async (t) => {
+  using model = await open('bert-tiny')
+  const refuses = async (name: string, fields: object, message: RegExp, code = 'ERR_UNSUPPORTED') => {
+    await t.throwsAsync(model.loadAdapter(changed(t, name, fields)), { code, message })
+    t.deepEqual([...model.adapters.keys(), ...model.heads.keys()], [])
+  }
+  const regex = 'bert-regex-rslora'
+  await refuses(
+    regex,
+    { target_modules: ['query'] },
+    /unexpected bert\.encoder\.layer\.0\.attention\.output\.dense/,
+    'ERR_STATE_DICT'
+  )
+  await refuses(
+    regex,
+    { target_modules: '.*query|.*key|.*attention.output.dense' },
+    /missing .*self\.key/,
+    'ERR_STATE_DICT'
+  )
+  await refuses(regex, { r: 3 }, /wrong shape .*lora_A\.weight: expected \[3, 32\], got \[2, 32\]/, 'ERR_STATE_DICT')
+  await refuses(regex, { use_dora: true }, /missing .*lora_magnitude_vector/, 'ERR_STATE_DICT')
+  await refuses(
+    regex,
+    { target_modules: '(((a+)+)+)+[^x]*\\d\\d' },
+    /missing|unexpected|regular expression/,
+    'ERR_STATE_DICT'
+  )
+  await refuses(regex, { target_modules: '(?(1)a|b)' }, /JavaScript cannot read it/)
+  await refuses(regex, { bias: 'lora_only' }, /bias 'lora_only'.*merge/s)
+  await refuses(regex, { lora_bias: true }, /the field lora_bias/)
+  await refuses(regex, { something_new: { a: 1 } }, /the field something_new/)
+  await refuses(regex, { init_lora_weights: 'pissa_niter_4' }, /changed the base model/)
+  await refuses(regex, { peft_type: 'LOHA' }, /PEFT's method 'LOHA'/)
+  await refuses(regex, { modules_to_save: ['score'] }, /unexpected 'base_model\.model\.classifier/, 'ERR_STATE_DICT')
+  await refuses(regex, { task_type: null }, /a class that it does not name/)
+  await refuses(regex, { r: 'many' }, /adapter_config\.json: r/, 'ERR_INVALID_FILE')
+})
+
+test('without its head a folder needs no class', async (t) => {
+  using model = await open('bert-tiny')
+  const folder = changed(t, 'bert-regex-rslora', { task_type: null })
+  t.is(await model.loadAdapter(folder, { withHead: false }), 'bert-regex-rslora')
+  t.deepEqual([...model.heads.keys()], [])
+  const mapped = changed(t, 'bert-regex-rslora', {
+    ...{ task_type: null, auto_mapping: { base_model_class: 'BertForSequenceClassification' } }
+  })
+  await model.loadAdapter(mapped, { as: 'mapped' })
+  t.true(model.heads.has('mapped'))
+})
+
+test('DistilBERT needs both layers of its head', async (t) => {
+  using model = await open('distilbert-tiny')
+  const folder = changed(t, 'distilbert-vera', { modules_to_save: ['classifier'] })
+  await t.throwsAsync(model.loadAdapter(folder), {
+    message: /the head of DistilBertForSequenceClassification is pre_cl/
+  })
+  const projected = changed(t, 'distilbert-vera', { save_projection: false })
+  await t.throwsAsync(model.loadAdapter(projected), { message: /save_projection=True/ })
+})
+
+test('a PEFT adapter goes on training as PEFT computes it', async (t) => {
+  using model = await open('roberta-tiny')
+  const name = await model.loadAdapter(folderOf('roberta-ia3'))
+  const inputs = {
+    inputIds: [
+      [7, 8, 9],
+      [10, 11]
+    ],
+    labels: [0, 2]
+  }
+  model.trainAdapter(name)
+  const { gradients } = await model.gradients(inputs)
+  const place = `roberta.encoder.layer.0.output.dense.loras.${name}.lora_A`
+  const gradient = gradients.get(place)
+  const value = model.parameter(place)
+  // The slope along the gradient, from the loss on both sides.
+  const loss = async (step: number) => {
+    const moved = value.data.map((x, i) => x + step * (gradient?.data[i] ?? Number.NaN))
+    model.loadStateDict(new Map([[place, { data: moved, shape: value.shape }]]))
+    return (await model.forward(inputs)).loss ?? Number.NaN
+  }
+  const norm = gradient?.data.reduce((sum, x) => sum + x * x, 0) ?? 0
+  const step = 0.02 / Math.sqrt(norm)
+  const slope = ((await loss(step)) - (await loss(-step))) / (2 * step)
+  t.true(Math.abs(slope - norm) < 0.02 * norm, `${slope} ${norm}`)
+  t.true((await logits(model, { inputIds: [[7]] }, name)).length === 3)
+})

@@ -1,0 +1,100 @@
+// Node's half of the check of PEFT's folders.
+//   node peft.mjs write FOLDER MODELS     saves adapters for PEFT, and the logits or hidden states they give
+//   node peft.mjs read FOLDER             loads what PEFT saved and compares
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { AutoModel } from '../../dist/lib/index.js'
+
+const tolerance = 1e-5
+const rows = [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]]
+const classes = (options) => (model) => model.addClassificationHead('a', { numLabels: 3, ...options })
+
+// [folder, model, adapter, head (null: none), format]
+const written = [
+  ['bert-lora', 'bert-tiny', "lora[r=4, alpha=6, attn_matrices=['q', 'k', 'v', 'o']]", classes(), 'safetensors'],
+  ['bert-pooler', 'bert-tiny', 'lora[r=2]', classes({ layers: 1, usePooler: true }), 'bin'],
+  [
+    'bert-dora',
+    'bert-tiny',
+    "lora[r=2, alpha=5, use_dora='peft', output_lora=True, leave_out=[0]]",
+    classes(),
+    'safetensors'
+  ],
+  [
+    'roberta-ranks',
+    'roberta-tiny',
+    'lora[r=4, alpha=2]|lora[r=2, alpha=7, selfattn_lora=False, output_lora=True, leave_out=[1]]',
+    classes(),
+    'safetensors'
+  ],
+  [
+    'roberta-ia3',
+    'roberta-tiny',
+    "ia3[intermediate_lora=False]|ia3[composition_mode='scale_input', attn_matrices=['o'], intermediate_lora=False, output_lora=True]",
+    classes(),
+    'safetensors'
+  ],
+  ['xlm-roberta-vera', 'xlm-roberta-tiny', 'vera[intermediate_lora=True]', classes(), 'bin'],
+  ['electra-tokens', 'electra-tiny', 'ia3', (model) => model.addTaggingHead('a', { numLabels: 4 }), 'safetensors'],
+  ['distilbert-lora', 'distilbert-tiny', 'lora[r=2]', classes({ activationFunction: 'relu' }), 'safetensors'],
+  ['distilbert-bare', 'distilbert-tiny', 'lora[r=2, intermediate_lora=True]', null, 'safetensors']
+]
+
+/** Values that no initialisation would give, the same in every run. */
+function fill(model) {
+  const added = model.namedParameters().filter(({ name }) => /\.(loras|shared_parameters)\.a\.|^heads\.a\./.test(name))
+  const values = added.map(({ name, shape }, n) => {
+    const count = shape.reduce((product, size) => product * size, 1)
+    return [name, { data: Float32Array.from({ length: count }, (_, i) => Math.sin(n * 31 + i * 7) / 3), shape }]
+  })
+  model.loadStateDict(new Map(values))
+}
+
+/** Logits of each row, or without a head its last hidden states. */
+async function answersOf(model, adapter) {
+  const answers = []
+  for (const row of rows) {
+    const options = { adapters: adapter, outputHiddenStates: true }
+    const { logits, lastHiddenState } = await model.forward({ inputIds: [row] }, options)
+    answers.push([...(logits ?? lastHiddenState).data])
+  }
+  return answers
+}
+
+async function write(out, models) {
+  mkdirSync(out, { recursive: true })
+  const cases = []
+  for (const [folder, base, adapter, addHead, format] of written) {
+    const source = join(models, base)
+    const model = await AutoModel.fromPretrained(source)
+    model.addAdapter('a', adapter)
+    addHead?.(model)
+    fill(model)
+    await model.saveAdapter(join(out, folder), 'a', { library: 'peft', format })
+    const labels = model.heads.get('a')?.numLabels ?? null
+    cases.push({ folder, model: source, format, rows, labels, answers: await answersOf(model, 'a') })
+    model.dispose()
+    console.log(`✓ Node wrote ${folder}`)
+  }
+  writeFileSync(join(out, 'cases.json'), JSON.stringify(cases))
+}
+
+async function read(folder) {
+  const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8'))
+  let failed = 0
+  for (const { folder: name, model: source, answers } of cases) {
+    const model = await AutoModel.fromPretrained(source)
+    const adapter = await model.loadAdapter(join(folder, name), { as: 'a' })
+    const ours = (await answersOf(model, adapter)).flat()
+    const errors = answers.flat().map((value, i) => Math.abs(value - ours[i]) / (1 + Math.abs(value)))
+    const worst = errors.length === ours.length ? Math.max(...errors) : Number.NaN
+    if (!(worst <= tolerance)) failed++
+    console.log(`${worst <= tolerance ? '✓' : '✗'} Node loads ${name}: largest difference ${worst.toExponential(1)}`)
+    model.dispose()
+  }
+  console.log(`written by PEFT, read by Node: ${cases.length} checked, ${failed} failed`)
+  if (failed > 0 || cases.length === 0) process.exitCode = 1
+}
+
+const [command, out, models] = process.argv.slice(2)
+await (command === 'read' ? read(out) : write(out, models))

@@ -1,0 +1,98 @@
+"""Python's half of the check of PEFT's folders.
+
+python peft_folders.py read FOLDER            loads what Node wrote: every tensor is used, the answers are the same
+python peft_folders.py write FOLDER MODELS    saves adapters with PEFT, and the answers they give
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from peft import IA3Config, LoraConfig, PeftModel, VeraConfig, get_peft_model, get_peft_model_state_dict
+from peft.utils import load_peft_weights
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+from common import TOLERANCE, difference, finish, read_cases
+
+ROWS = [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]]
+CLASSES = {
+    "SEQ_CLS": AutoModelForSequenceClassification, "TOKEN_CLS": AutoModelForTokenClassification,
+    "FEATURE_EXTRACTION": AutoModel
+}
+WRITTEN = {
+    "bert-all": ("bert-tiny", LoraConfig(
+        task_type="SEQ_CLS", r=3, lora_alpha=7,
+        target_modules=["query", "key", "value", "attention.output.dense", "intermediate.dense"])),
+    "bert-dora": ("bert-tiny", LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=6, use_dora=True)),
+    "roberta-linear": ("roberta-tiny", LoraConfig(task_type="SEQ_CLS", r=2, target_modules="all-linear")),
+    "electra-rslora": ("electra-tiny", LoraConfig(
+        task_type="TOKEN_CLS", r=4, lora_alpha=2, use_rslora=True, target_modules=["dense"])),
+    "xlm-roberta-layers": ("xlm-roberta-tiny", LoraConfig(
+        task_type="SEQ_CLS", r=2, target_modules=["key"], layers_to_transform=[0, 2], layers_pattern="layer")),
+    "bert-ia3": ("bert-tiny", IA3Config(task_type="SEQ_CLS", modules_to_save=["pooler"])),
+    "distilbert-ia3": ("distilbert-tiny", IA3Config(
+        task_type="SEQ_CLS", target_modules=["k_lin", "v_lin", "lin2"], feedforward_modules=["lin2"],
+        modules_to_save=["pre_classifier"])),
+    "roberta-vera": ("roberta-tiny", VeraConfig(task_type="SEQ_CLS", r=5, target_modules=["query", "intermediate.dense"])),
+    "bert-bare": ("bert-tiny", LoraConfig(task_type="FEATURE_EXTRACTION", r=2))
+}
+
+
+def answers_of(model, rows):
+    """Logits of each row, or without a head its last hidden states."""
+    with torch.no_grad():
+        outputs = [model(input_ids=torch.tensor([row])) for row in rows]
+    return [(out.logits if hasattr(out, "logits") else out.last_hidden_state).flatten() for out in outputs]
+
+
+def base_of(folder, task, labels):
+    return CLASSES[task].from_pretrained(folder, dtype=torch.float32, **({"num_labels": labels} if labels else {}))
+
+
+def problems_of(model, folder):
+    """PEFT only warns of missing and unexpected keys: every tensor is compared with what it holds after loading."""
+    held = get_peft_model_state_dict(model, save_embedding_layers=False)
+    file = load_peft_weights(str(folder))
+    problems = [f"missing key {name}" for name in sorted(set(held) - set(file))]
+    problems += [f"unexpected key {name}" for name in sorted(set(file) - set(held))]
+    return problems + [f"{name} differs" for name in sorted(set(file) & set(held)) if not torch.equal(file[name], held[name])]
+
+
+def read(folder):
+    cases = read_cases(folder)
+    failures = []
+    for case in cases:
+        place = folder / case["folder"]
+        task = json.loads((place / "adapter_config.json").read_text())["task_type"]
+        model = PeftModel.from_pretrained(base_of(case["model"], task, case["labels"]), str(place)).eval()
+        problems = problems_of(model, place)
+        worst = difference([torch.tensor(row) for row in case["answers"]], answers_of(model, case["rows"]))
+        if not worst <= TOLERANCE:
+            problems.append(f"answers differ by {worst:.1e}")
+        failures += [f"{case['folder']}: {problem}" for problem in problems]
+        print(f"{'✗' if problems else '✓'} PEFT loads {case['folder']}: largest difference {worst:.1e}")
+    finish(failures, len(cases), "written by Node, read by PEFT")
+
+
+def write(folder, models):
+    cases = []
+    torch.manual_seed(3)
+    for name, (base, config) in WRITTEN.items():
+        labels = None if config.task_type == "FEATURE_EXTRACTION" else 3
+        model = get_peft_model(base_of(models / base, config.task_type, labels), config).eval()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.3 * torch.randn_like(parameter))
+        model.save_pretrained(str(folder / name), safe_serialization=name != "bert-all")
+        answers = [row.tolist() for row in answers_of(model, ROWS)]
+        cases.append({"folder": name, "model": str(models / base), "answers": answers})
+        print(f"✓ PEFT wrote {name}")
+    (folder / "cases.json").write_text(json.dumps(cases))
+
+
+if __name__ == "__main__":
+    command, target, *rest = sys.argv[1:]
+    Path(target).mkdir(parents=True, exist_ok=True)
+    write(Path(target), Path(rest[0])) if command == "write" else read(Path(target))
