@@ -12,6 +12,9 @@ export type Scaling = number | 'learned' | 'channel'
 export type InitWeights = 'bert' | 'mam_adapter' | 'houlsby' | 'zeros'
 export type ResidualBeforeLn = boolean | 'post_add'
 
+export type PhmWeightInit = 'phm' | 'glorot-normal' | 'glorot-uniform' | 'normal'
+
+const phmWeightInits = ['phm', 'glorot-normal', 'glorot-uniform', 'normal'] as const
 const initWeights = ['bert', 'mam_adapter', 'houlsby', 'zeros'] as const
 
 /** The adapter library's BnConfig, field for field, in the order of its documentation. Frozen. */
@@ -57,29 +60,29 @@ export class BottleneckConfig {
   declare readonly leaveOut: readonly number[]
   /** `dropout`: probability on the adapter's output while training. Default 0. */
   declare readonly dropout: number
-  /** `phm_layer`: Compacter's products instead of linear layers. Only false works. Default false. */
+  /** `phm_layer`: sums of Kronecker products Σ C ⊗ W for the two projections (Compacter). Default false. */
   declare readonly phmLayer: boolean
-  /** `phm_dim`: this and the phm fields below are read only with phmLayer. Default 4. */
+  /** `phm_dim`: products in a sum. It divides hidden size and bottleneck. This and the next are read with phmLayer alone. Default 4. */
   declare readonly phmDim: number
-  /** `factorized_phm_W`. Default true. */
+  /** `factorized_phm_W`: each W is a product of two matrices of phmRank. Default true. */
   declare readonly factorizedPhmW: boolean
-  /** `shared_W_phm`. Default false. */
+  /** `shared_W_phm`: one W for all layers. Default false. */
   declare readonly sharedWPhm: boolean
-  /** `shared_phm_rule`. Default true. */
+  /** `shared_phm_rule`: one C for all layers. Default true. */
   declare readonly sharedPhmRule: boolean
-  /** `factorized_phm_rule`. Default false. */
+  /** `factorized_phm_rule`: each C is a column times a row. Default false. */
   declare readonly factorizedPhmRule: boolean
-  /** `phm_c_init`. Default 'normal'. */
+  /** `phm_c_init`: where C starts, with phmInitRange or in ±1 (a C of its own layer: 0.01, ±0.01). Default 'normal'. */
   declare readonly phmCInit: 'normal' | 'uniform'
-  /** `phm_init_range`. Default 1e-4. */
+  /** `phm_init_range`: standard deviation of a shared C, and of W with 'normal'. Default 1e-4. */
   declare readonly phmInitRange: number
-  /** `learn_phm`. Default true. */
+  /** `learn_phm`: C trains. Default true. */
   declare readonly learnPhm: boolean
-  /** `hypercomplex_nonlinearity`. Default 'glorot-uniform'. */
-  declare readonly hypercomplexNonlinearity: string
-  /** `phm_rank`. Default 1. */
+  /** `hypercomplex_nonlinearity`: where W starts; 'phm' is 'glorot-normal'. Default 'glorot-uniform'. */
+  declare readonly hypercomplexNonlinearity: PhmWeightInit
+  /** `phm_rank`: of W's two factors. Default 1. */
   declare readonly phmRank: number
-  /** `phm_bias`. Default true. */
+  /** `phm_bias`: both projections have a bias. Default true. */
   declare readonly phmBias: boolean
   /** `stochastic_depth`: probability that a row skips the adapter while training. Default 0. */
   declare readonly stochasticDepth: number
@@ -210,7 +213,7 @@ export const bottleneckFields = new FieldTable<BottleneckFields>(
     phmCInit: (name, value) => check.checkOneOf(name, value, ['normal', 'uniform']),
     phmInitRange: (name, value) => check.checkNumber(name, value, { from: 0 }),
     learnPhm: check.checkBoolean,
-    hypercomplexNonlinearity: check.checkString,
+    hypercomplexNonlinearity: (name, value) => check.checkOneOf(name, value, phmWeightInits),
     phmRank: check.checkPositiveInteger,
     phmBias: check.checkBoolean,
     stochasticDepth: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 })
@@ -259,13 +262,10 @@ function checkResidual(name: string, value: unknown): ResidualBeforeLn {
 }
 
 function refuseUnbuilt(config: BottleneckConfig): void {
-  const field = config.phmLayer ? 'phmLayer' : config.invAdapter !== null ? 'invAdapter' : undefined
-  if (field === undefined) return
-  const what = field === 'phmLayer' ? 'Compacter (PHM) layers' : 'invertible adapters'
-  const off = field === 'phmLayer' ? false : null
-  throw new AdapterError('ERR_UNSUPPORTED', 'read the adapter config', `${what} are not supported`, {
-    expected: `${field}: ${off}`,
-    got: `${field}: ${config[field]}`,
-    hint: `Leave ${field} out, or use seq_bn, double_seq_bn or par_bn, which do without it.`
+  if (config.invAdapter === null) return
+  throw new AdapterError('ERR_UNSUPPORTED', 'read the adapter config', 'invertible adapters are not supported', {
+    expected: 'invAdapter: null',
+    got: `invAdapter: ${config.invAdapter}`,
+    hint: 'Leave invAdapter out, or use seq_bn, double_seq_bn or par_bn, which do without it.'
   })
 }

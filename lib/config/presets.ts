@@ -51,6 +51,10 @@ const adapterPlus = new BottleneckConfig({
   reductionFactor: 96
 })
 
+/** Karimi Mahabadi et al. 2021, https://arxiv.org/abs/2106.04647: sums of Kronecker products for the projections. */
+const compacterFields = { phmLayer: true, reductionFactor: 32, nonLinearity: 'gelu' } as const
+const compacter = doubleSeqBn.replace(compacterFields)
+
 /** Hu et al. 2021, https://arxiv.org/abs/2106.09685. */
 const lora = new LoraConfig()
 
@@ -76,6 +80,8 @@ export const adapterPresets = Object.freeze({
   double_seq_bn: doubleSeqBn,
   par_bn: parBn,
   scaled_par_bn: scaledParBn,
+  compacter,
+  'compacter++': seqBn.replace(compacterFields),
   attn_bn: attnBn,
   adapter_plus: adapterPlus,
   pfeiffer: seqBn,

@@ -5,6 +5,7 @@ import type { BottleneckConfig } from './bottleneck-config.js'
 import { checkOneOf, checkPositiveInteger, valueError } from './check.js'
 import { countLora, nativeLoraConfig } from './lora-size.js'
 import type { OutputAdapterConfig } from './output-adapter-config.js'
+import { countPhmProjections, countPhmShared, nativePhmConfig } from './phm-size.js'
 
 /** What of a model decides the sizes of an adapter. */
 export interface ModelShape {
@@ -53,13 +54,13 @@ function countOutputAdapter({ adapterSize, activation }: OutputAdapterConfig, hi
 
 function countBottleneck(config: BottleneckConfig, shape: ModelShape): number {
   const places = Number(config.mhAdapter) + Number(config.outputAdapter)
-  return bottleneckSizes(config, shape).reduce((total, size) => {
-    return size === 0 ? total : total + places * countOne(config, shape.hiddenSize, size)
-  }, 0)
+  const sizes = bottleneckSizes(config, shape).filter((size) => size > 0)
+  const each = sizes.reduce((total, size) => total + places * countOne(config, shape.hiddenSize, size), 0)
+  return each + countPhmShared(config, shape.hiddenSize, sizes)
 }
 
 function countOne(config: BottleneckConfig, hidden: number, size: number): number {
-  const projections = 2 * hidden * size + size + hidden
+  const projections = config.phmLayer ? countPhmProjections(config, hidden, size) : 2 * hidden * size + size + hidden
   const norms = (Number(config.lnBefore) + Number(config.lnAfter)) * 2 * hidden
   const gate = config.useGating ? hidden + 1 : 0
   const scaling = config.scaling === 'learned' ? 1 : config.scaling === 'channel' ? hidden : 0
@@ -97,7 +98,8 @@ export function nativeBottleneckConfig(config: BottleneckConfig, shape: ModelSha
     residual_before_ln: config.residualBeforeLn,
     adapter_residual_before_ln: config.adapterResidualBeforeLn,
     dropout: config.dropout,
-    stochastic_depth: config.stochasticDepth
+    stochastic_depth: config.stochasticDepth,
+    phm: nativePhmConfig(config)
   }
 }
 

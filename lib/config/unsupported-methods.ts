@@ -43,8 +43,6 @@ const methods: Readonly<Record<string, Method | string>> = {
   double_seq_bn_inv: 'invertible adapters',
   'pfeiffer+inv': 'invertible adapters',
   'houlsby+inv': 'invertible adapters',
-  compacter: 'Compacter',
-  'compacter++': 'Compacter++',
   mam: 'MAM, a union with prefix tuning',
   unipelt: 'UniPELT, a union with prefix tuning and LoRA'
 }

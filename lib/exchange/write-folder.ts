@@ -132,9 +132,11 @@ export async function saveParts(folder: string, operation: string, parts: readon
 /** The content of adapter_config.json, as `json.dump(indent=2, sort_keys=True)` writes it. */
 export function adapterJson(name: string, config: AdapterConfig, model: ModelConfig): string {
   const json = config.toJSON()
-  const fields = { config: withKnownInit(json), name, ...modelFields(model) }
+  const known = withKnownInit(json)
+  const fields = { config: known, name, ...modelFields(model) }
   const init = initWeights(json)
-  const ownInit = [init].flat().includes('zeros') ? { torch_adapters: { init_weights: init } } : {}
+  const isOwn = String(init) !== String(initWeights(known))
+  const ownInit = isOwn ? { torch_adapters: { init_weights: init } } : {}
   return pythonJson({ ...fields, ...ownInit }, { indent: 2, floatKeys: adapterFloatKeys })
 }
 
@@ -143,10 +145,14 @@ function initWeights({ init_weights, configs }: Readonly<Record<string, unknown>
   return Array.isArray(configs) ? configs.map(initWeights) : init_weights
 }
 
-/** Python knows no 'zeros'; what an adapter started from no longer matters once it is trained. */
+/**
+ * Python knows no 'zeros', and for PHM layers no start but 'bert'; what an adapter started from no longer matters once
+ * it is trained.
+ */
 function withKnownInit(json: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const { configs } = json
   if (Array.isArray(configs)) return { ...json, configs: configs.map(withKnownInit) }
+  if (json['phm_layer'] === true) return { ...json, init_weights: 'bert' }
   return json['init_weights'] === 'zeros' ? { ...json, init_weights: 'mam_adapter' } : { ...json }
 }
 

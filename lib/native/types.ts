@@ -104,6 +104,22 @@ export interface NativeBottleneckConfig {
   readonly adapter_residual_before_ln: boolean
   readonly dropout: number
   readonly stochastic_depth: number
+  readonly phm: NativePhmConfig | null
+}
+
+/** PHM layers: `rule` is C, `weights` are W. */
+export interface NativePhmConfig {
+  readonly dim: number
+  readonly factorized_weights: boolean
+  readonly shared_weights: boolean
+  readonly shared_rule: boolean
+  readonly factorized_rule: boolean
+  readonly uniform_rule: boolean
+  readonly init_range: number
+  readonly learn_rule: boolean
+  readonly weight_init: 'glorot-uniform' | 'glorot-normal' | 'normal'
+  readonly rank: number
+  readonly bias: boolean
 }
 
 /** LoRA and its kin; every field is present. */

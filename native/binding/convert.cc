@@ -100,6 +100,26 @@ std::optional<uint64_t> seed_of(const Napi::Object& object) {
   return static_cast<uint64_t>(seed.As<Napi::Number>().Int64Value());
 }
 
+PhmConfig to_phm_config(const Napi::Object& object) {
+  PhmConfig c;
+  c.dim = integer(object, "dim");
+  c.factorized_weights = boolean(object, "factorized_weights");
+  c.shared_weights = boolean(object, "shared_weights");
+  c.shared_rule = boolean(object, "shared_rule");
+  c.factorized_rule = boolean(object, "factorized_rule");
+  c.uniform_rule = boolean(object, "uniform_rule");
+  c.init_range = number(object, "init_range");
+  c.learn_rule = boolean(object, "learn_rule");
+  c.w_init = choose<PhmWeightInit>(string(object, "weight_init"),
+                                   {{"glorot-uniform", PhmWeightInit::glorot_uniform},
+                                    {"glorot-normal", PhmWeightInit::glorot_normal},
+                                    {"normal", PhmWeightInit::normal}},
+                                   "weight_init");
+  c.rank = integer(object, "rank");
+  c.bias = boolean(object, "bias");
+  return c;
+}
+
 BottleneckConfig to_bottleneck_config(const Napi::Object& object) {
   BottleneckConfig c;
   c.mh_adapter = boolean(object, "mh_adapter");
@@ -134,6 +154,7 @@ BottleneckConfig to_bottleneck_config(const Napi::Object& object) {
   c.adapter_residual_before_ln = boolean(object, "adapter_residual_before_ln");
   c.dropout = number(object, "dropout");
   c.stochastic_depth = number(object, "stochastic_depth");
+  if (auto phm = object.Get("phm"); present(phm)) c.phm = to_phm_config(phm.As<Napi::Object>());
   return c;
 }
 

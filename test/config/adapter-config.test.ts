@@ -53,6 +53,8 @@ test('parameter counts on BERT-base, as adapter_summary prints them', (t) => {
   t.is(countAdapterParameters(AdapterConfig.load('double_seq_bn'), shape), 1_789_056)
   t.is(countAdapterParameters(AdapterConfig.load('par_bn'), shape), 7_091_712)
   t.is(countAdapterParameters(AdapterConfig.load('scaled_par_bn'), shape), 7_091_724)
+  t.is(countAdapterParameters(AdapterConfig.load('compacter'), shape), 57_088)
+  t.is(countAdapterParameters(AdapterConfig.load('compacter++'), shape), 28_576)
   t.is(countAdapterParameters(AdapterConfig.load('lora'), shape), 294_912)
   t.is(countAdapterParameters(AdapterConfig.load('ia3'), shape), 55_296)
   t.is(countAdapterParameters(AdapterConfig.load('dora'), shape), 313_344)
@@ -143,6 +145,18 @@ test('wrong fields name themselves, the expected value and the nearest spelling'
   t.true(error instanceof TypeError)
 })
 
+test('PHM layers divide what they multiply, and share one W only where there is one size', (t) => {
+  const shape = { hiddenSize: 32, numHiddenLayers: 2 }
+  t.throws(() => countAdapterParameters(AdapterConfig.load('compacter'), shape), {
+    message: /phmDim: must divide the hidden size and the bottleneck, got 4 for 32 and 1/
+  })
+  const sizes = "compacter[shared_W_phm=True, reduction_factor={'0': 4, 'default': 8}]"
+  t.throws(() => countAdapterParameters(AdapterConfig.load(sizes), shape), { message: /one size, got 8, 4/ })
+  t.throws(() => AdapterConfig.load("compacter[hypercomplex_nonlinearity='relu']"), { message: /'glorot-uniform'/ })
+  t.throws(() => AdapterConfig.load("compacter[phm_c_init='zeros']"), { message: /'normal', 'uniform'/ })
+  t.throws(() => AdapterConfig.load('compacter[phm_rank=0]'), { message: /phm_rank/ })
+})
+
 test('a map without a value for a layer says which layer', (t) => {
   const config = AdapterConfig.load("seq_bn[reduction_factor={'0': 2}]")
   t.throws(() => countAdapterParameters(config, { hiddenSize: 8, numHiddenLayers: 2 }), {
@@ -156,7 +170,6 @@ test('methods that are missing are refused by name, their fields checked first',
   t.throws(() => AdapterConfig.load('prefix_tuning|par_bn'), { code: 'ERR_UNSUPPORTED', message: /prefix tuning/ })
   t.throws(() => AdapterConfig.load({ architecture: 'reft', r: 1 } as never), { code: 'ERR_UNSUPPORTED' })
   t.throws(() => AdapterConfig.load({ peft_type: 'LORA', r: 8 } as never), { code: 'ERR_UNSUPPORTED', message: /PEFT/ })
-  t.throws(() => AdapterConfig.load('seq_bn[phm_layer=True]'), { code: 'ERR_UNSUPPORTED', message: /Compacter/ })
   t.throws(() => AdapterConfig.load("seq_bn[inv_adapter='nice']"), { code: 'ERR_UNSUPPORTED', message: /invertible/ })
   t.throws(() => AdapterConfig.load('seq_bn_inv'), { code: 'ERR_UNSUPPORTED', message: /invertible/ })
 })

@@ -71,6 +71,30 @@ const written = [
     'bin'
   ],
   ['electra-ia3', 'electra-tiny', 'ia3', classification, 'safetensors'],
+  ['bert-compacter', 'bert-tiny', 'compacter[reduction_factor=8]', classification, 'safetensors'],
+  ['roberta-compacter++', 'roberta-tiny', 'compacter++[reduction_factor=4, phm_dim=2]', classification, 'bin'],
+  [
+    'bert-phm-shared',
+    'bert-tiny',
+    "compacter[reduction_factor=4, phm_rank=2, shared_W_phm=True, factorized_phm_rule=True, init_weights='houlsby']",
+    classification,
+    'bin'
+  ],
+  [
+    'distilbert-phm-whole',
+    'distilbert-tiny',
+    'compacter[reduction_factor=2, phm_dim=2, factorized_phm_W=False, shared_phm_rule=False]',
+    classification,
+    'safetensors'
+  ],
+  ['electra-phm', 'electra-tiny', 'compacter[reduction_factor=2, phm_bias=False]', classification, 'safetensors'],
+  [
+    'gpt2-phm',
+    'gpt2-tiny',
+    'compacter++[reduction_factor=2, phm_dim=2, ln_before=True]',
+    (model) => model.addCausalLmHead('a'),
+    'bin'
+  ],
   ['bert-lora-seq_bn', 'bert-tiny', 'lora|seq_bn', classification, 'bin'],
   ['xlm-roberta-integer-scaling', 'xlm-roberta-tiny', 'par_bn[scaling=2]', classification, 'bin'],
   ['distilbert', 'distilbert-tiny', 'double_seq_bn[reduction_factor=2]', classification, 'safetensors'],
@@ -125,7 +149,9 @@ function fill(model) {
   }
   const added = model
     .namedParameters()
-    .filter(({ name }) => /\.(adapters|loras)\.a\./.test(name) || name.startsWith('heads.a.'))
+    .filter(
+      ({ name }) => /\.(adapters|loras)\.a\./.test(name) || /\.phm_rule|\.W_/.test(name) || name.startsWith('heads.a.')
+    )
   const values = added.map(({ name, shape }) => {
     const count = shape.reduce((product, size) => product * size, 1)
     return [name, { data: Float32Array.from({ length: count }, random), shape }]

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
-from adapters import (BnConfig, ConfigUnion, DoRAConfig, DoubleSeqBnConfig, DvoRAConfig, IA3Config, LoRAConfig, MTLLoRAConfig,
+from adapters import (BnConfig, CompacterConfig, CompacterPlusPlusConfig, ConfigUnion, DoRAConfig, DoubleSeqBnConfig, DvoRAConfig, IA3Config, LoRAConfig, MTLLoRAConfig,
                       ParBnConfig, SeqBnConfig, VeraConfig)
 from transformers import AutoTokenizer
 
@@ -27,7 +27,8 @@ def fill(model):
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for name, value in model.named_parameters():
-            if ".adapters.a." in name or ".loras.a." in name or name.startswith("heads.a."):
+            own = ".adapters.a." in name or ".loras.a." in name or name.startswith("heads.a.")
+            if own or (".shared_parameters.a." in name and ("phm_rule" in name or ".W_" in name)):
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.2)
                 # VeRA has vectors where the peer has matrices: what can be exchanged is diagonal.
                 if ".vera_" in name:
@@ -124,6 +125,17 @@ def main(out, models, minilm):
     writer.tiny("xlm-roberta-vera", models / "xlm-roberta-tiny", VeraConfig(), classification)
     writer.tiny("bert-dvora", models / "bert-tiny", DvoRAConfig(r=4), classification, safetensors=True)
     writer.tiny("bert-mtl_lora", models / "bert-tiny", MTLLoRAConfig(n_up_projection=2), classification)
+    writer.tiny("bert-compacter", models / "bert-tiny", CompacterConfig(reduction_factor=8), classification)
+    writer.tiny("bert-compacter++", models / "bert-tiny", CompacterPlusPlusConfig(reduction_factor=4, phm_dim=2),
+                classification, safetensors=True)
+    writer.tiny("bert-phm-plain", models / "bert-tiny", CompacterPlusPlusConfig(reduction_factor=8), classification,
+                plain=True)
+    writer.tiny("roberta-phm-shared", models / "roberta-tiny", CompacterConfig(
+        reduction_factor=4, phm_rank=2, shared_W_phm=True, factorized_phm_rule=True), classification, safetensors=True)
+    for family, fields in (("distilbert", dict(factorized_phm_W=False, shared_phm_rule=False)),
+                           ("electra", dict(phm_bias=False)), ("gpt2", dict(is_parallel=True))):
+        writer.tiny(f"{family}-phm", models / f"{family}-tiny", CompacterConfig(
+            reduction_factor=2, phm_dim=2, **fields), classification)
     writer.tiny("bert-lora-seq_bn", models / "bert-tiny", ConfigUnion(LoRAConfig(leave_out=[0]), SeqBnConfig()),
                 classification)
     writer.minilm(minilm)

@@ -21,9 +21,16 @@ at::Tensor row_of_token(const RowLayout& rows, at::Device device) {
   return at::repeat_interleave(lengths).to(device);
 }
 
+void initialise_bert(const std::shared_ptr<Linear>& layer, Random& random) {
+  random.normal_(layer->weight, 0, 0.02);
+  layer->bias.zero_();
+}
+
 }  // namespace
 
-Bottleneck::Bottleneck(int64_t hidden, int64_t bottleneck, const BottleneckConfig& config) : config_(config) {
+Bottleneck::Bottleneck(int64_t hidden, int64_t bottleneck, const BottleneckConfig& config,
+                       std::shared_ptr<PhmShared> shared)
+    : config_(config) {
   // The order is the peer's, so that named_parameters() comes in PyTorch's order.
   if (config.scaling != Scaling::fixed) {
     parameter({.name = "scaling",
@@ -39,16 +46,15 @@ Bottleneck::Bottleneck(int64_t hidden, int64_t bottleneck, const BottleneckConfi
     child("adapter_norm_before", norm_before_);
     sequence->add(std::to_string(index++), norm_before_);
   }
-  down = std::make_shared<Linear>(hidden, bottleneck);
+  make_projections(hidden, bottleneck, shared);
   activation = std::make_shared<Activation>(config.non_linearity);
   auto non_linearity = std::make_shared<Container>("Activation_Function_Class");
   non_linearity->add("f", activation);
   child("non_linearity", non_linearity);
-  sequence->add(std::to_string(index++), down);
+  sequence->add(std::to_string(index++), down_layer_);
   sequence->add(std::to_string(index++), non_linearity);
   child("adapter_down", sequence);
-  up = std::make_shared<Linear>(bottleneck, hidden);
-  child("adapter_up", up);
+  child("adapter_up", up_layer_);
   if (config.ln_after) {
     norm_after_ = std::make_shared<LayerNorm>(hidden);
     child("adapter_norm_after", norm_after_);
@@ -59,9 +65,20 @@ Bottleneck::Bottleneck(int64_t hidden, int64_t bottleneck, const BottleneckConfi
   }
 }
 
+void Bottleneck::make_projections(int64_t hidden, int64_t bottleneck, const std::shared_ptr<PhmShared>& shared) {
+  if (config_.phm) {
+    down_layer_ = phm_down_ = std::make_shared<PhmLayer>(hidden, bottleneck, PhmSide::down, config_, shared);
+    up_layer_ = phm_up_ = std::make_shared<PhmLayer>(bottleneck, hidden, PhmSide::up, config_, shared);
+  } else {
+    down_layer_ = down = std::make_shared<Linear>(hidden, bottleneck);
+    up_layer_ = up = std::make_shared<Linear>(bottleneck, hidden);
+  }
+}
+
 bool Bottleneck::plain() const {
-  return !config_.ln_before && !config_.ln_after && !config_.use_gating && config_.scaling == Scaling::fixed &&
-         config_.dropout == 0 && config_.stochastic_depth == 0 && has_fused_backward(activation->kind());
+  return !config_.phm && !config_.ln_before && !config_.ln_after && !config_.use_gating &&
+         config_.scaling == Scaling::fixed && config_.dropout == 0 && config_.stochastic_depth == 0 &&
+         has_fused_backward(activation->kind());
 }
 
 at::Tensor Bottleneck::row_gate(const at::Tensor& x, const RowLayout& rows) const {
@@ -73,19 +90,21 @@ at::Tensor Bottleneck::row_gate(const at::Tensor& x, const RowLayout& rows) cons
 }
 
 // z
-at::Tensor Bottleneck::inside(const at::Tensor& x) const {
-  return activation->forward(down->forward(norm_before_ ? norm_before_->forward(x) : x));
+at::Tensor Bottleneck::inside(const at::Tensor& x, const ForwardContext& context) const {
+  return activation->forward(down_layer_->forward(norm_before_ ? norm_before_->forward(x) : x, context));
 }
 
 // [tokens, 1]: 0 for tokens of a row that skips the adapter, 1 / (1 - p) for the others; undefined where none skips.
-at::Tensor Bottleneck::drop_path(const at::Tensor& x, const RowLayout& rows, Random* random) const {
-  if (config_.is_parallel || config_.stochastic_depth <= 0 || random == nullptr) return {};
-  auto keep = random->keep_mask({rows.rows()}, x.options().requires_grad(false), config_.stochastic_depth);
+at::Tensor Bottleneck::drop_path(const at::Tensor& x, const ForwardContext& context) const {
+  if (config_.is_parallel || config_.stochastic_depth <= 0 || context.random == nullptr) return {};
+  const auto& rows = *context.layout;
+  auto keep = context.random->keep_mask({rows.rows()}, x.options().requires_grad(false), config_.stochastic_depth);
   return keep.index_select(0, row_of_token(rows, x.device())).unsqueeze(1);
 }
 
-UpProjection Bottleneck::up_projection(const at::Tensor& x, const RowLayout& rows, Random* random) const {
-  UpProjection u{inside(x), tracked(up->weight), tracked(up->bias), drop_path(x, rows, random), 1};
+UpProjection Bottleneck::up_projection(const at::Tensor& x, const ForwardContext& context) const {
+  if (!up) return {raised(x, context), {}, {}, {}, 1};
+  UpProjection u{inside(x, context), tracked(up->weight), tracked(up->bias), drop_path(x, context), 1};
   if (scaling_.defined()) {
     u.scale = u.scale.defined() ? u.scale * tracked(scaling_) : tracked(scaling_);
   } else if (u.scale.defined()) {
@@ -96,17 +115,17 @@ UpProjection Bottleneck::up_projection(const at::Tensor& x, const RowLayout& row
   return u;
 }
 
-at::Tensor Bottleneck::transform(const at::Tensor& x, const RowLayout& rows, Random* random) const {
-  auto u = up->forward(inside(x));
-  if (auto keep = drop_path(x, rows, random); keep.defined()) u = u * keep;
-  if (scaling_.defined()) {
-    u = u * tracked(scaling_);
-  } else if (config_.scaling_value != 1.0) {
-    u = u * config_.scaling_value;
-  }
-  u = dropout(u, config_.dropout, random);
-  if (gate_) u = u * row_gate(x, rows);
-  return u;
+// u
+at::Tensor Bottleneck::raised(const at::Tensor& x, const ForwardContext& context) const {
+  auto u = up_layer_->forward(inside(x, context), context);
+  if (auto keep = drop_path(x, context); keep.defined()) u = u * keep;
+  if (scaling_.defined()) return u * tracked(scaling_);
+  return config_.scaling_value != 1.0 ? u * config_.scaling_value : u;
+}
+
+at::Tensor Bottleneck::transform(const at::Tensor& x, const ForwardContext& context) const {
+  auto u = dropout(raised(x, context), config_.dropout, context.random);
+  return gate_ ? u * row_gate(x, *context.layout) : u;
 }
 
 Bottleneck::Entry Bottleneck::enter(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm) const {
@@ -121,23 +140,18 @@ Bottleneck::Entry Bottleneck::enter(const at::Tensor& h, const at::Tensor& r, La
   return entry;
 }
 
-at::Tensor Bottleneck::forward(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm, const RowLayout& rows,
-                               Random* random) const {
+at::Tensor Bottleneck::forward(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm,
+                               const ForwardContext& context) const {
   const auto [x, rho] = enter(h, r, norm);
-  auto o = transform(x, rows, random);
+  auto o = transform(x, context);
   if (!norm_after_) return o + rho;
   const bool residual_first = config_.adapter_residual_before_ln && !config_.is_parallel;
   return residual_first ? norm_after_->forward(o + rho) : norm_after_->forward(o) + rho;
 }
 
-void Bottleneck::initialise(Random& random) {
-  c10::NoGradGuard guard;
+void Bottleneck::initialise_linear(Random& random) const {
   auto zero = [](const std::shared_ptr<Linear>& layer) {
     layer->weight.zero_();
-    layer->bias.zero_();
-  };
-  auto bert = [&](const std::shared_ptr<Linear>& layer) {
-    random.normal_(layer->weight, 0, 0.02);
     layer->bias.zero_();
   };
   auto kaiming = [&](const std::shared_ptr<Linear>& layer, bool with_bias) {
@@ -151,8 +165,8 @@ void Bottleneck::initialise(Random& random) {
   };
   switch (config_.init_weights) {
     case AdapterInit::bert:
-      bert(down);
-      bert(up);
+      initialise_bert(down, random);
+      initialise_bert(up, random);
       break;
     case AdapterInit::mam_adapter:
       kaiming(down, false);
@@ -169,7 +183,17 @@ void Bottleneck::initialise(Random& random) {
       zero(up);
       break;
   }
-  if (gate_) bert(gate_);
+}
+
+void Bottleneck::initialise(Random& random) {
+  c10::NoGradGuard guard;
+  if (config_.phm) {
+    phm_down_->initialise(random);
+    phm_up_->initialise(random);
+  } else {
+    initialise_linear(random);
+  }
+  if (gate_) initialise_bert(gate_, random);
   visit_parameters("", [](const std::string&, const Parameter& parameter) {
     if (parameter.init == Init::ones) parameter.value->fill_(1);
     if (parameter.init == Init::constant) parameter.value->fill_(parameter.constant);

@@ -56,7 +56,7 @@ struct Piece {
 Result run_split(const SiteInput& site, const Composition& setup, const at::Tensor& h, const RowLayout& rows) {
   std::vector<Piece> pieces;
   for (const auto& own : split_tokens(setup, rows, h.device())) {
-    const SiteInput piece{site.site, site.r.index_select(0, own.tokens), site.norm, site.random};
+    const SiteInput piece{site.site, site.r.index_select(0, own.tokens), site.norm, site.context};
     auto part_h = h.index_select(0, own.tokens);
     auto part = run_composition(piece, *own.child, part_h, own.rows).value_or(Partial{part_h});
     pieces.push_back({own.tokens, piece, part});
@@ -81,7 +81,8 @@ Result run_composition(const SiteInput& site, const Composition& setup, const at
       return std::nullopt;
     case Kind::adapter: {
       auto* adapter = site.site.at(setup.index);
-      return Partial{adapter->forward(h, site.r, site.norm, rows, site.random), adapter->config().original_ln_after};
+      return Partial{adapter->forward(h, site.r, site.norm, site.context.with(rows)),
+                     adapter->config().original_ln_after};
     }
     case Kind::stack:
       return run_stack(site, setup, h, rows);

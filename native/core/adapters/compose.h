@@ -20,8 +20,8 @@ namespace ta {
 struct SiteInput {
   const AdapterSite& site;
   at::Tensor r;
-  LayerNorm* norm;  ///< null: the model has none here
-  Random* random;
+  LayerNorm* norm;                ///< null: the model has none here
+  const ForwardContext& context;  ///< of the whole batch: the rows are told beside it
 };
 
 /// The value before the last LayerNorm, and whether that still comes.

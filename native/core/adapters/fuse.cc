@@ -34,7 +34,7 @@ class Reader {
     if (!site_.site.has_any(child)) return std::nullopt;
     switch (child.kind) {
       case Kind::adapter:
-        return site_.site.at(child.index)->up_projection(x_, rows_, site_.random);
+        return site_.site.at(child.index)->up_projection(x_, site_.context.with(rows_));
       case Kind::stack:
         return read_stack(child);
       case Kind::average:
@@ -55,7 +55,7 @@ class Reader {
     for (size_t i = 0; i + 1 < here.size(); ++i) o = run_composition(site_, *here[i], o, rows_)->o;
     const auto* last = here.back()->kind == Kind::adapter ? site_.site.at(here.back()->index) : nullptr;
     if (last == nullptr) return Reader(site_, o, rows_, x_).read(*here.back());
-    return last->up_projection(last->enter(o, site_.r, site_.norm).x, rows_, site_.random);
+    return last->up_projection(last->enter(o, site_.r, site_.norm).x, site_.context.with(rows_));
   }
 
   std::optional<UpProjection> read_average(const Composition& average) const {
@@ -84,7 +84,7 @@ std::optional<Partial> fuse(const SiteInput& site, const Composition& setup, con
   for (const auto& child : setup.children)
     if (auto u = reader.read(child)) inputs.push_back(std::move(*u));
   const auto& q = fusion->config().query_before_ln && !last->config().is_parallel ? h : x;
-  auto context = fusion->forward(q, inputs, rho, site.random, nullptr);
+  auto context = fusion->forward(q, inputs, rho, site.context.random, nullptr);
   return Partial{fusion->config().residual_before ? context : context + rho, last->config().original_ln_after};
 }
 

@@ -46,23 +46,23 @@ std::vector<BottleneckPart> parts_of(const AdapterSite& site, const std::vector<
 }  // namespace
 
 at::Tensor AdapterSite::run(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm, const RowLayout& rows,
-                            const Composition* setup, Random* random) {
+                            const Composition* setup, const ForwardContext& context) {
   if (setup == nullptr || !has_any(*setup)) return norm == nullptr ? h + r : add_norm(h, r, *norm);
   if (norm != nullptr && norm->frozen()) {
     const auto* only = only_adapter(*this, *setup);
     if (only != nullptr && only->plain()) return bottleneck_site(h, r, {{h.size(0), only}}, *norm);
   }
-  return compose({*this, r, norm, random}, *setup, h, rows);
+  return compose({*this, r, norm, context}, *setup, h, rows);
 }
 
 at::Tensor AdapterSite::forward(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm,
                                 const ForwardContext& context) {
   const auto& layout = *context.layout;
   if (context.segments == nullptr || context.segments->empty()) {
-    return run(h, r, norm, layout, nullptr, context.random);
+    return run(h, r, norm, layout, nullptr, context);
   }
   const auto& segments = *context.segments;
-  if (segments.size() == 1) return run(h, r, norm, layout, segments[0].setup.get(), context.random);
+  if (segments.size() == 1) return run(h, r, norm, layout, segments[0].setup.get(), context);
   if (norm != nullptr && norm->frozen()) {
     auto together = parts_of(*this, segments, layout);
     if (!together.empty() && fit_together(together)) return bottleneck_site(h, r, together, *norm);
@@ -72,7 +72,7 @@ at::Tensor AdapterSite::forward(const at::Tensor& h, const at::Tensor& r, LayerN
   for (const auto& segment : segments) {
     const int64_t begin = layout.starts()[segment.first], count = layout.starts()[segment.last] - begin;
     parts.push_back(run(h.narrow(0, begin, count), r.narrow(0, begin, count), norm,
-                        layout.rows(segment.first, segment.last), segment.setup.get(), context.random));
+                        layout.rows(segment.first, segment.last), segment.setup.get(), context));
   }
   return at::cat(parts);
 }

@@ -16,6 +16,24 @@ enum class Scaling { fixed, learned, channel };
 /// LayerNorm.
 enum class ResidualBeforeLn { yes, no, post_add };
 
+/// Where the n matrices W of a PHM layer start: normal values with `init_range`, or Glorot's.
+enum class PhmWeightInit { glorot_uniform, glorot_normal, normal };
+
+/// BnConfig's fields of PHM layers (Compacter); adapters/phm.h has the formula.
+struct PhmConfig {
+  int64_t dim = 4;
+  bool factorized_weights = true;
+  bool shared_weights = false;  ///< one W for all layers
+  bool shared_rule = true;      ///< one C for all layers
+  bool factorized_rule = false;
+  bool uniform_rule = false;  ///< phm_c_init
+  double init_range = 1e-4;
+  bool learn_rule = true;
+  PhmWeightInit w_init = PhmWeightInit::glorot_uniform;
+  int64_t rank = 1;
+  bool bias = true;
+};
+
 struct BottleneckConfig {
   bool mh_adapter = false;                ///< after attention
   bool output_adapter = true;             ///< after feed-forward
@@ -35,6 +53,7 @@ struct BottleneckConfig {
   bool adapter_residual_before_ln = false;
   double dropout = 0.0;
   double stochastic_depth = 0.0;
+  std::optional<PhmConfig> phm;  ///< PHM layers instead of linear ones
 };
 
 /// An AdapterLayer on the last hidden state, as the adapters of a multi-task model are.

@@ -94,7 +94,8 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
     backbone.prepare(input);
     const auto batch = PackedBatch::pack(input, model.device());
     const auto now = running.segments();
-    const ForwardContext context{&batch.layout, &now, nullptr};
+    PassMemo memo;
+    const ForwardContext context{&batch.layout, &now, nullptr, &memo};
     const auto single = RowLayout::single(batch.layout.rows());
     const auto hidden = model.output_place().forward(backbone.decode(batch, context, cache), context.with(single));
     auto logits =

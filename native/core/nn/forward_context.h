@@ -7,6 +7,7 @@
 
 #include "core/nn/composition.h"
 #include "core/nn/packed_batch.h"
+#include "core/nn/pass_memo.h"
 
 namespace ta {
 
@@ -24,8 +25,9 @@ struct ForwardContext {
   const RowLayout* layout = nullptr;                  ///< of the tokens that are handed on with it
   const std::vector<RowSegment>* segments = nullptr;  ///< null or empty: the base model alone
   Random* random = nullptr;                           ///< dropout acts where set: training
+  PassMemo* memo = nullptr;                           ///< null: nothing is kept
 
-  ForwardContext with(const RowLayout& rows) const { return {&rows, segments, random}; }
+  ForwardContext with(const RowLayout& rows) const { return {&rows, segments, random, memo}; }
 };
 
 }  // namespace ta

@@ -1,6 +1,7 @@
 #include "core/surgery/placement.h"
 
 #include <algorithm>
+#include <map>
 
 #include "core/adapters/lora_kinds.h"
 #include "core/adapters/output_adapter.h"
@@ -23,7 +24,8 @@ class Maker {
     const int64_t size = wanted ? config.bottleneck_sizes[at.layer] : 0;
     if (size == 0) return nullptr;
     check_size(at, "bottleneck", size, "The bottleneck is the hidden size divided by reductionFactor");
-    return std::make_shared<Bottleneck>(model_.config().hidden_size, size, config);
+    if (config.phm) check_phm(at, size, *config.phm);
+    return std::make_shared<Bottleneck>(model_.config().hidden_size, size, config, shared_of(config, size));
   }
 
   std::shared_ptr<AdapterModule> make(const Place& at, const OutputAdapterConfig& config) const {
@@ -73,6 +75,38 @@ class Maker {
          {.expected = text("at most ", kLargest), .got = text(size), .hint = hint});
   }
 
+  void check_phm(const Place& at, int64_t size, const PhmConfig& phm) const {
+    const int64_t hidden = model_.config().hidden_size;
+    if (phm.dim < 1 || hidden % phm.dim != 0 || size % phm.dim != 0) {
+      fail(ErrorCode::invalid_argument, operation_,
+           text("PHM layers divide the hidden size and the bottleneck of layer ", at.layer, " into phmDim parts"),
+           {.expected = "both divisible by phmDim",
+            .got = text("hidden size ", hidden, ", bottleneck ", size, ", phmDim ", phm.dim),
+            .hint = "Choose another phmDim or reductionFactor"});
+    }
+    if (phm.rank < 1 || phm.rank > kLargest) {
+      fail(ErrorCode::out_of_range, operation_, "a rank that no PHM layer can have",
+           {.expected = text("1 .. ", kLargest), .got = text(phm.rank)});
+    }
+  }
+
+  // What the PHM layers of one configuration share, in all its places.
+  std::shared_ptr<PhmShared> shared_of(const BottleneckConfig& config, int64_t size) {
+    if (!config.phm || !(config.phm->shared_rule || config.phm->shared_weights)) return nullptr;
+    auto& shared = phm_shared_[&config];
+    if (!shared.module) {
+      shared = {std::make_shared<PhmShared>(model_.config().hidden_size, size, config), size};
+      made_.push_back({&model_.shared_place(), shared.module, config.init_weights_seed});
+    }
+    if (config.phm->shared_weights && shared.size != size) {
+      fail(ErrorCode::invalid_argument, operation_, "layers that share W need bottlenecks of one size",
+           {.expected = text(shared.size, " in every layer"),
+            .got = text(size),
+            .hint = "Give one reductionFactor for all layers, or leave sharedWPhm off"});
+    }
+    return shared.module;
+  }
+
   // One pair for all Linears that the configuration names.
   std::shared_ptr<VeraShared> shared_of(const LoraConfig& config, int64_t rank) {
     if (shared_) return shared_;
@@ -92,6 +126,11 @@ class Maker {
   Model& model_;
   std::vector<PlacedModule>& made_;
   std::shared_ptr<VeraShared> shared_;
+  struct SharedPhm {
+    std::shared_ptr<PhmShared> module;
+    int64_t size = 0;
+  };
+  std::map<const BottleneckConfig*, SharedPhm> phm_shared_;
 };
 
 void check_sizes(const std::string& operation, const std::vector<int64_t>& sizes, int64_t layers) {
@@ -138,6 +177,14 @@ std::vector<PlacedModule> make_modules(const std::string& operation, const std::
   if (made.empty()) {
     fail(ErrorCode::invalid_argument, operation, "the configuration names no place in this model",
          {.hint = "Name a place, such as output_adapter or selfattn_lora, and leave out fewer layers"});
+  }
+  const auto shared = std::count_if(made.begin(), made.end(),
+                                    [&](const PlacedModule& one) { return one.place == &model.shared_place(); });
+  if (shared > 1) {
+    fail(ErrorCode::unsupported, operation, "two parts of the configuration share parameters under one name",
+         {.expected = "one part with sharedPhmRule, sharedWPhm or VeRA",
+          .got = text(shared),
+          .hint = "Turn sharing off in all but one, or make them adapters of their own and stack them"});
   }
   return made;
 }

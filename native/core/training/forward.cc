@@ -69,7 +69,8 @@ ForwardResult answer_rows(AdapterModel& model, const PackedBatch& batch, const F
 
 ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, Random* random) {
   check_labels(model, batch, request.head);
-  const ForwardContext context{&batch.layout, &request.segments, random};
+  PassMemo memo;
+  const ForwardContext context{&batch.layout, &request.segments, random, &memo};
   auto& backbone = model.backbone();
   if (!request.heads.empty()) return answer_rows(model, batch, context, request);
   ForwardResult result;

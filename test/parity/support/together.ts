@@ -1,0 +1,81 @@
+import { join } from 'node:path'
+import type { ExecutionContext } from 'ava'
+import { headConfigFromJson } from '../../../lib/config/head-config.js'
+import { type AdapterConfigSource, type AdapterSetup, AutoModel, type Model, Stack } from '../../../lib/index.js'
+import { isBaseParameter } from '../../../lib/model/summary.js'
+import { checkForward, checkGradients } from './check-case.js'
+import { type Setup, setupFrom, setupNames } from './compositions.js'
+import { type Case, fixtures, Group, type Input, type JsonObject, type Tensor } from './fixtures.js'
+import { scalar, Worst } from './worst.js'
+
+/** The first case: all adapters, which the others put together. */
+interface Adapters {
+  readonly configs: { readonly [name: string]: AdapterConfigSource }
+  readonly head: { readonly name: string; readonly config: JsonObject }
+  readonly fusion?: { readonly names: string[]; readonly config: JsonObject }
+  readonly weights: string
+}
+
+interface TogetherCase {
+  readonly name: string
+  /** For all rows, or one for each. */
+  readonly setup: Setup | readonly Setup[]
+  readonly input: Input
+  readonly labels: number[] | number[][]
+  readonly expected: {
+    readonly lastHiddenState: string
+    readonly logits: string
+    readonly loss: number
+    readonly gradients: string
+  }
+}
+
+async function open(group: Group<unknown>, { configs, head, fusion, weights }: Adapters): Promise<Model> {
+  const model = await AutoModel.fromPretrained(join(fixtures, 'models/bert-tiny'))
+  for (const [name, config] of Object.entries(configs)) model.addAdapter(name, config)
+  if (fusion) model.addAdapterFusion(fusion.names, fusion.config, { name: 'f' })
+  model.addHead(head.name, headConfigFromJson(head.config))
+  const added = model.namedParameters().filter((parameter) => !isBaseParameter(parameter))
+  model.loadStateDict(parts(group.tensor(weights), new Map(added.map(({ name, shape }) => [name, shape]))))
+  return model
+}
+
+/** One tensor holds the values of many parameters, in the order of their names. */
+function parts(flat: Tensor, shapes: ReadonlyMap<string, readonly number[]>): Map<string, Tensor> {
+  let at = 0
+  const result = new Map<string, Tensor>()
+  for (const name of [...shapes.keys()].sort()) {
+    const shape = shapes.get(name) ?? []
+    const size = shape.reduce((product, n) => product * n, 1)
+    result.set(name, { data: flat.data.slice(at, at + size), shape })
+    at += size
+  }
+  if (at !== flat.data.length) throw new Error(`${at} values expected, got ${flat.data.length}`)
+  return result
+}
+
+/** Checks a group whose cases share one model with all adapters, forward and gradients. */
+export async function checkTogether(t: ExecutionContext, name: string): Promise<void> {
+  const group = new Group<unknown>(name)
+  const [adapters, ...cases] = group.cases as [Adapters, ...TogetherCase[]]
+  const worst = new Worst()
+  using model = await open(group, adapters)
+  for (const one of cases) {
+    try {
+      const rows = Array.isArray(one.setup)
+      const setup = (rows ? (one.setup as Setup[]).map(setupFrom) : setupFrom(one.setup as Setup)) as AdapterSetup
+      model.trainAdapter(Stack(...setupNames(one.setup)))
+      const input = { ...one.input, labels: one.labels }
+      const answer = await model.forward(input, { adapters: setup, outputHiddenStates: true })
+      checkForward(group as Group<Case>, { ...one, head: adapters.head } as unknown as Case, answer, worst)
+      worst.forward(`${one.name} loss`, scalar(answer.loss), scalar(one.expected.loss))
+      const { loss, gradients } = await model.gradients(input, { adapters: setup })
+      worst.forward(`${one.name} loss with gradients`, scalar(loss), scalar(one.expected.loss))
+      const shapes = new Map([...gradients].map(([name, { shape }]) => [name, shape]))
+      checkGradients(one.name, gradients, parts(group.tensor(one.expected.gradients), shapes), worst)
+    } catch (error) {
+      worst.fail(`${one.name}: ${error}`)
+    }
+  }
+  worst.report(t)
+}
