@@ -30,6 +30,7 @@ test('wrong rows name the field', (t) => {
     [{ label: 1 }, /expected one of text, words or inputIds, got label/],
     [{ input_ids: [1] }, /unknown field 'input_ids'\. Did you mean 'inputIds'\?/],
     [{ texts: 'a' }, /got texts\. Did you mean 'text' instead of 'texts'\?/],
+    [{ sentence: 'a', label: 1 }, /got sentence, label\. Did you mean 'text' instead of 'sentence'\?/],
     [{ text: 'a', inputIds: [1] }, /got text and inputIds/],
     [{ text: 'a', textPair: 1 }, /row\.textPair: expected a string/],
     [{ inputIds: [] }, /at least one token/],

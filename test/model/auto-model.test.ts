@@ -14,6 +14,10 @@ test('fromPretrained reads the values of the file', async (t) => {
   const { data, shape } = model.parameter(`bert.${name}`)
   t.deepEqual(shape, [...(stored?.shape ?? [])])
   t.true(Buffer.from(data.buffer).equals(stored?.bytes ?? Buffer.alloc(0)))
+  t.throws(() => model.parameter(`bert.${name}`.replace('dense', 'dnese')), {
+    instanceOf: TypeError,
+    message: `name: the model has no parameter 'bert.encoder.layer.1.output.dnese.weight'. Did you mean 'bert.${name}'?`
+  })
   t.is(model.source, tiny)
   t.is(model.config.nameOrPath, tiny)
   t.is(model.tokenizer, undefined)
