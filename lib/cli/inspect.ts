@@ -30,8 +30,8 @@ export const summary = 'print what an adapter, a head, a checkpoint or a file of
 
 const usage = `Usage: torch-adapters inspect FOLDER_OR_FILE [--tensors] [--json]
 
-Reads the configs and the index of the weights; loads no model. FOLDER is an adapter's (AdapterHub's or PEFT's), a head's, a model's, a
-checkpoint's, or one of checkpoints; FILE is one of safetensors or PyTorch's (.bin, .pt).
+Reads the configs and the index of the weights; loads no model. FOLDER is an adapter's (AdapterHub's or PEFT's), a
+head's, a model's, a checkpoint's, or one of checkpoints; FILE is one of safetensors or PyTorch's (.bin, .pt).
 Exit status: 0 done, 1 the folder or file is not what it should be, 2 called in a wrong way.
 
   --tensors  also the name, shape and type of every tensor

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { type AdapterConfig, adapterConfigFromObject } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import { type HeadConfig, headConfigFromJson } from '../config/head-config.js'
+import { isPeftConfig } from '../config/peft-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
 import { type BaseModelNote, modelNote, optionalString } from './base-model.js'
@@ -63,6 +64,7 @@ export function readAdapterFolder(folder: string, withHead = true): AdapterFolde
 }
 
 function adapterFields(json: Readonly<Record<string, unknown>>) {
+  if (isPeftConfig(json)) adapterConfigFromObject(json)
   const name = check.checkNonEmptyString('name', json['name'])
   const config = adapterConfigFromObject(withTrainedAlpha(withoutUnusedInvertible(json), json['version']))
   return { name, config, model: modelNote(json), version: optionalString('version', json['version']) }

@@ -66,15 +66,14 @@ Napi::Value ModelWrap::save_peft_adapter(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ModelWrap::load_peft_adapter(const Napi::CallbackInfo& info) {
-  return async(info, [file = text_of(info, 0), name = text_of(info, 1),
-                      head_modules = to_strings(info[2])](ModelState& s) {
-    return ta::load_peft_adapter(s.model, name, file, head_modules), Done{};
-  });
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), head_modules = to_strings(info[2])](
+                         ModelState& s) { return ta::load_peft_adapter(s.model, name, file, head_modules), Done{}; });
 }
 
 Napi::Value ModelWrap::load_head(const Napi::CallbackInfo& info) {
-  return async(info, [file = text_of(info, 0), name = text_of(info, 1), from = text_of(info, 2),
-                      layers = head_layers(info[3])](ModelState& s) { return ta::load_head(s.model, name, from, file, layers), Done{}; });
+  return async(
+      info, [file = text_of(info, 0), name = text_of(info, 1), from = text_of(info, 2), layers = head_layers(info[3])](
+                ModelState& s) { return ta::load_head(s.model, name, from, file, layers), Done{}; });
 }
 
 Napi::Value ModelWrap::save_base(const Napi::CallbackInfo& info) {

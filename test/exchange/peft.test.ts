@@ -2,7 +2,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { AutoModel, type ForwardInputs, type Model } from '../../lib/index.js'
+import { AdapterTrainer, AutoModel, type ForwardInputs, type Model } from '../../lib/index.js'
 import { checkForward } from '../parity/support/check-case.js'
 import { type Case, fixtures, Group } from '../parity/support/fixtures.js'
 import { Worst } from '../parity/support/worst.js'
@@ -229,4 +229,21 @@ test('a PEFT adapter goes on training as PEFT computes it', async (t) => {
   const slope = ((await loss(step)) - (await loss(-step))) / (2 * step)
   t.true(Math.abs(slope - norm) < 0.02 * norm, `${slope} ${norm}`)
   t.true((await logits(model, { inputIds: [[7]] }, name)).length === 3)
+})
+
+test('a checkpoint keeps what only PEFT has, and a head that only AdapterHub has, in one folder', async (t) => {
+  using model = await open('bert-tiny')
+  model.addAdapter('a', "lora[r=2, use_dora='peft']")
+  model.addClassificationHead('a', { layers: 3, numLabels: 2 })
+  model.trainAdapter('a')
+  const trainDataset = [{ inputIds: [7, 8], label: 1 }]
+  const args = { outputDir: scratch(t), maxSteps: 1, saveStrategy: 'steps', saveSteps: 1 } as const
+  await new AdapterTrainer({ model, trainDataset, args }).train()
+  const folder = join(args.outputDir, 'checkpoint-1', 'a')
+  const peft = ['adapter_config.json', 'adapter_model.safetensors']
+  t.deepEqual(readdirSync(folder).sort(), [...peft, 'head_config.json', 'model_head.safetensors'])
+  await model.loadAdapter(folder, { as: 'b' })
+  const row = { inputIds: [[7, 8, 9]] }
+  const expected = await model.forward(row, { adapters: 'a', head: 'a' })
+  t.deepEqual((await model.forward(row, { adapters: 'b', head: 'b' })).logits, expected.logits)
 })

@@ -17,8 +17,8 @@
 // With use_gating the mean of sigmoid(wg x + bg) over each row's tokens stands for s, and for alpha.
 //
 // As in the peer, DoRA's norm is of W + B A whatever s is (with alpha = r, the default, that is the paper's), gradients
-// go through it, and b is scaled too; in PEFT's form none of the three is so. In a stack each is applied to what came before it: LoRAs add up, and the norm of
-// a DoRA is always that of W with its own B A.
+// go through it, and b is scaled too; in PEFT's form none of the three is so. In a stack each is applied to what came
+// before it: LoRAs add up, and the norm of a DoRA is always that of W with its own B A.
 //
 // PyTorch keys (adapters), below loras.<name>: lora_A, lora_B (IA³: lora_B alone, on the input
 // lora_A alone), m.weight, gate.*; vera_D, vera_B,

@@ -108,7 +108,8 @@ void save_peft_adapter(AdapterModel& model, const std::string& name, const std::
   for (const auto& named : model.head_state(name)) {
     for (const auto& [module, index] : head) {
       const auto layer = text("heads.", name, ".", index, ".");
-      if (named.name.starts_with(layer)) tensors.add(kRoot + module + "." + named.name.substr(layer.size()), copied(named));
+      if (named.name.starts_with(layer))
+        tensors.add(kRoot + module + "." + named.name.substr(layer.size()), copied(named));
     }
   }
   write_weights(file, tensors, format);
