@@ -61,6 +61,7 @@ export {
   sequential
 } from './config/module-description.js'
 export { OutputAdapterConfig, type OutputAdapterOptions } from './config/output-adapter-config.js'
+export type { PrefixTuningConfig, PrefixTuningOverrides } from './config/prefix-config.js'
 export { adapterTrainingStrategy, type TrainingStrategy } from './config/recipes.js'
 export { chooseAdapterSize, type TaskComplexity } from './config/size.js'
 export type {

@@ -6,6 +6,7 @@ import { adapterConfigHash } from '../config/config-hash.js'
 import { headConfigToJson, labelNames } from '../config/head-config.js'
 import { LoraConfig, loraPlaces, MtlLoraConfig } from '../config/lora-config.js'
 import { modelConfigFromJson, modelConfigToJson } from '../config/model-config.js'
+import { PrefixTuningConfig } from '../config/prefix-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
 import type { BaseModelNote } from '../exchange/base-model.js'
@@ -167,6 +168,13 @@ function describePart(part: MethodConfig): string {
     const bare = { mhAdapter: true, outputAdapter: true, reductionFactor: 1, nonLinearity: 'linear' } as const
     const fields = otherFields(part, new BottleneckConfig(bare), ['mh_adapter', 'output_adapter'])
     return `bottleneck after ${places}: ${fields}`
+  }
+  if (part.method === 'prefix_tuning') {
+    const fields = [
+      `prefix_length=${part.prefixLength}`,
+      otherFields(part, new PrefixTuningConfig(), ['prefix_length'])
+    ]
+    return `prefix_tuning at attention: ${fields.filter(Boolean).join(', ')}`
   }
   const told = ['selfattn_lora', 'attn_matrices', 'intermediate_lora', 'output_lora', 'r', 'alpha']
   const bare = part.method === 'lora' ? new LoraConfig() : new MtlLoraConfig()

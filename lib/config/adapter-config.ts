@@ -23,13 +23,14 @@ import {
 } from './lora-config.js'
 import { nearest } from './nearest.js'
 import { OutputAdapterConfig, type OutputAdapterOptions } from './output-adapter-config.js'
+import { PrefixTuningConfig, type PrefixTuningJson, type PrefixTuningOverrides, prefixFields } from './prefix-config.js'
 import { type AdapterPreset, adapterPresets, isAdapterPreset } from './presets.js'
 import { inFile, readJsonObject } from './read-json.js'
 import { parseShorthand, type ShorthandPart } from './shorthand.js'
 import { isUnsupportedMethod, refuseMethod, unsupportedNames } from './unsupported-methods.js'
 
 /** One method. */
-export type MethodConfig = BottleneckConfig | LoraConfig | MtlLoraConfig
+export type MethodConfig = BottleneckConfig | LoraConfig | MtlLoraConfig | PrefixTuningConfig
 
 /** Several methods under one name at different places of a layer: `lora[r=4]|seq_bn`. Frozen. */
 export class ConfigUnion {
@@ -53,13 +54,17 @@ export class ConfigUnion {
 export type AdapterConfig = MethodConfig | ConfigUnion | OutputAdapterConfig
 
 /** Fields that replace those of a config. */
-export type AdapterOverrides = BottleneckOverrides | LoraOverrides | MtlLoraOverrides
+export type AdapterOverrides = BottleneckOverrides | LoraOverrides | MtlLoraOverrides | PrefixTuningOverrides
 
 /** Numbers that are floats in Python, of any method. */
 export const adapterFloatKeys: ReadonlySet<string> = new Set([...bottleneckFloatKeys, ...loraFloatKeys])
 
 /** A method's fields in snake_case, as JSON files hold them. */
-type ConfigJson = (BottleneckJson & { readonly architecture?: string | null }) | LoraJson | MtlLoraJson
+type ConfigJson =
+  | (BottleneckJson & { readonly architecture?: string | null })
+  | LoraJson
+  | MtlLoraJson
+  | PrefixTuningJson
 interface UnionJson {
   readonly architecture: string
   readonly configs: readonly ConfigJson[]
@@ -101,7 +106,12 @@ function replaced(config: MethodConfig, changes: object): MethodConfig {
   return (config.replace as (changes: object) => MethodConfig).call(config, changes)
 }
 
-const fieldTables = { bottleneck: bottleneckFields, lora: loraFields, mtl_lora: mtlLoraFields } as const
+const fieldTables = {
+  bottleneck: bottleneckFields,
+  lora: loraFields,
+  mtl_lora: mtlLoraFields,
+  prefix_tuning: prefixFields
+} as const
 
 /** Same order as the library's: a preset's name, a file that exists, a shorthand. */
 function fromString(text: string): AdapterConfig {
@@ -138,7 +148,14 @@ function fromPart(part: ShorthandPart, text: string): MethodConfig {
 
 /** From an object that came from a file, so that nothing is known of it yet. */
 export function adapterConfigFromObject(source: unknown): AdapterConfig {
-  for (const known of [BottleneckConfig, LoraConfig, MtlLoraConfig, ConfigUnion, OutputAdapterConfig]) {
+  for (const known of [
+    BottleneckConfig,
+    LoraConfig,
+    MtlLoraConfig,
+    PrefixTuningConfig,
+    ConfigUnion,
+    OutputAdapterConfig
+  ]) {
     if (source instanceof known) return source
   }
   const object = check.checkObject('adapter config', source)
@@ -150,6 +167,7 @@ export function adapterConfigFromObject(source: unknown): AdapterConfig {
   if (architecture === null || architecture === 'bottleneck') return new BottleneckConfig(withoutLegacy(fields))
   if (architecture === 'lora') return new LoraConfig(fields as LoraOverrides)
   if (architecture === 'mtl_lora') return new MtlLoraConfig(fields as MtlLoraOverrides)
+  if (architecture === 'prefix_tuning') return new PrefixTuningConfig(fields as PrefixTuningOverrides)
   if (architecture === 'union') return unionFromObject(fields)
   if (architecture === 'output_adapter') return OutputAdapterConfig.fromJSON(fields)
   if (typeof architecture === 'string' && isUnsupportedMethod(architecture)) refuseMethod(architecture, fields)
@@ -182,6 +200,14 @@ function withoutLegacy(fields: Record<string, unknown>): BottleneckOptions {
   } as unknown as BottleneckOptions
 }
 
+/** The config of an adapter whose prefix has been ejected. */
+export function withFlatPrefix(config: AdapterConfig): AdapterConfig {
+  if (config.method === 'prefix_tuning') return config.replace({ flat: true })
+  if (config.method !== 'union') return config
+  const flat = (part: MethodConfig) => (part.method === 'prefix_tuning' ? part.replace({ flat: true }) : part)
+  return new ConfigUnion(config.configs.map(flat))
+}
+
 function refusePeft(type: unknown): never {
   throw new AdapterError('ERR_UNSUPPORTED', operation, 'this is a PEFT config, not an AdapterHub one', {
     expected: 'an AdapterHub config (mh_adapter, output_adapter, …)',
@@ -196,12 +222,23 @@ function checkUnion(configs: readonly MethodConfig[]): void {
     for (const other of configs.slice(0, i)) {
       if (config.leaveOut.length > 0 || other.leaveOut.length > 0) continue
       if (config.method === 'bottleneck' && other.method === 'bottleneck') checkApart(config, other)
-      if (config.method === 'bottleneck' || other.method === 'bottleneck') continue
-      const both = loraPlaces(config).find((place) => loraPlaces(other).includes(place))
-      if (both === undefined) continue
-      throw check.valueError('union', `two parts put something at the same place of a layer: ${both}`)
+      else if (isLora(config) && isLora(other)) checkLinears(config, other)
+      else if (config.method === other.method) {
+        const message = `two parts are both '${config.method}'; an adapter has one of a kind, so write one with all places`
+        throw check.valueError('union', message)
+      }
     }
   })
+}
+
+function isLora(config: MethodConfig): config is LoraConfig | MtlLoraConfig {
+  return config.method === 'lora' || config.method === 'mtl_lora'
+}
+
+function checkLinears(config: LoraConfig | MtlLoraConfig, other: LoraConfig | MtlLoraConfig): void {
+  const both = loraPlaces(config).find((place) => loraPlaces(other).includes(place))
+  if (both === undefined) return
+  throw check.valueError('union', `two parts put something at the same place of a layer: ${both}`)
 }
 
 function checkApart(config: BottleneckConfig, other: BottleneckConfig): void {

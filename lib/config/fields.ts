@@ -1,6 +1,15 @@
-import { isSnakeCase } from './case.js'
+import { isSnakeCase, type SnakeCase } from './case.js'
 import * as check from './check.js'
 import { didYouMean } from './nearest.js'
+
+/** A config's fields, without what the class adds to them. */
+export type FieldsOf<C> = Omit<C, 'method' | 'replace' | 'toJSON'>
+export type OverridesOf<F> = { readonly [K in keyof F]?: F[K] | undefined }
+/** The same fields in snake_case, as `adapter_config.json` holds them. An imported JSON file has no literal types. */
+export type JsonOf<F> = {
+  readonly [K in keyof F & string as SnakeCase<K>]?: (F[K] extends infer T ? Widen<T> : never) | null | undefined
+}
+type Widen<T> = T extends string ? string : T extends readonly string[] ? readonly string[] : T
 
 /** How each field of a method's config is checked: gives the value that is kept. */
 export type FieldRules<F> = { readonly [K in keyof F]: (name: string, value: unknown) => F[K] }
@@ -60,6 +69,19 @@ export class FieldTable<F extends object> {
     const known = snake ? this.keys : new Set(this.#fieldByName.values())
     return check.valueError('adapter config', `unknown field '${key}'.${didYouMean(key, known)}`)
   }
+}
+
+const dtypes = ['float32', 'float64', 'float16', 'bfloat16'] as const
+export type Dtype = (typeof dtypes)[number]
+
+/** Of parameters in Python; null: the model's. */
+export function checkDtype(name: string, value: unknown): Dtype | null {
+  return value === null ? null : check.checkOneOf(name, value, dtypes)
+}
+
+/** Of random numbers; null: the model's own. */
+export function checkSeed(name: string, value: unknown): number | null {
+  return value === null ? null : check.checkInteger(name, value, 0)
 }
 
 /** Numbers of layers, each once. */

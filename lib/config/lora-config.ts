@@ -1,6 +1,16 @@
-import { camelCase, type SnakeCase } from './case.js'
+import { camelCase } from './case.js'
 import * as check from './check.js'
-import { checkLayers, type FieldRules, FieldTable } from './fields.js'
+import {
+  checkDtype,
+  checkLayers,
+  checkSeed,
+  type Dtype,
+  type FieldRules,
+  type FieldsOf,
+  FieldTable,
+  type JsonOf,
+  type OverridesOf
+} from './fields.js'
 
 /** Which products of self-attention: query, key, value, and the one behind the heads, which only PEFT has beside them. */
 export type AttnMatrix = 'q' | 'k' | 'v' | 'o'
@@ -10,7 +20,6 @@ export type LoraInitWeights = 'lora' | 'bert' | 'ia3' | 'vera'
 const attnMatrices = ['q', 'k', 'v', 'o'] as const
 const compositionModes = ['add', 'scale', 'scale_input'] as const
 const initWeights = ['lora', 'bert', 'ia3', 'vera'] as const
-const dtypes = ['float32', 'float64', 'float16', 'bfloat16'] as const
 const taskMatrices = ['singular_values', 'linear'] as const
 
 /** The adapter library's LoRAConfig, field for field, with those of IA³, VeRA, DoRA and DVoRA. */
@@ -52,7 +61,7 @@ abstract class LoraFieldsOf {
   /** `vera_b`: what the vector after B starts with. Default null. */
   declare readonly veraB: number | null
   /** `dtype`: of the parameters in Python; here they are float32. Default null. */
-  declare readonly dtype: 'float32' | 'float64' | 'float16' | 'bfloat16' | null
+  declare readonly dtype: Dtype | null
 }
 
 /** LoRA, IA³, VeRA, DoRA or DVoRA: the presets tell them apart by their fields. Frozen. */
@@ -111,18 +120,10 @@ export class MtlLoraConfig extends LoraFieldsOf {
   }
 }
 
-type Fields<C> = Omit<C, 'method' | 'replace' | 'toJSON'>
-type Overrides<F> = { readonly [K in keyof F]?: F[K] | undefined }
-export type LoraFields = Fields<LoraConfig>
-export type MtlLoraFields = Fields<MtlLoraConfig>
-export type LoraOverrides = Overrides<LoraFields>
-export type MtlLoraOverrides = Overrides<MtlLoraFields>
-
-/** The same fields in snake_case, as `adapter_config.json` holds them. An imported JSON file has no literal types. */
-type JsonOf<F> = {
-  readonly [K in keyof F & string as SnakeCase<K>]?: (F[K] extends infer T ? Widen<T> : never) | null | undefined
-}
-type Widen<T> = T extends string ? string : T extends readonly string[] ? readonly string[] : T
+export type LoraFields = FieldsOf<LoraConfig>
+export type MtlLoraFields = FieldsOf<MtlLoraConfig>
+export type LoraOverrides = OverridesOf<LoraFields>
+export type MtlLoraOverrides = OverridesOf<MtlLoraFields>
 export type LoraJson = JsonOf<LoraFields> & { readonly architecture: string }
 export type MtlLoraJson = JsonOf<MtlLoraFields> & { readonly architecture: string }
 
@@ -164,12 +165,12 @@ const loraRules: FieldRules<LoraFields> = {
   attnMatrices: checkMatrices,
   compositionMode: (name, value) => check.checkOneOf(name, value, compositionModes),
   initWeights: (name, value) => check.checkOneOf(name, value, initWeights),
-  initWeightsSeed: (name, value) => (value === null ? null : check.checkInteger(name, value, 0)),
+  initWeightsSeed: checkSeed,
   useGating: check.checkBoolean,
   useDora: (name, value) => (value === 'peft' ? value : check.checkBoolean(name, value)),
   veraD: (name, value) => (value === null ? null : check.checkNumber(name, value)),
   veraB: (name, value) => (value === null ? null : check.checkNumber(name, value)),
-  dtype: (name, value) => (value === null ? null : check.checkOneOf(name, value, dtypes))
+  dtype: checkDtype
 }
 
 export const loraFields = new FieldTable<LoraFields>(loraKeys, camelCase, loraRules, loraDefaults)

@@ -1,5 +1,6 @@
 import { BottleneckConfig, type BottleneckOptions } from './bottleneck-config.js'
 import { LoraConfig, MtlLoraConfig } from './lora-config.js'
+import { PrefixTuningConfig } from './prefix-config.js'
 
 const sequential: BottleneckOptions = {
   originalLnBefore: true,
@@ -71,6 +72,9 @@ const ia3 = new LoraConfig({
 /** Kopiczko et al. 2024, https://arxiv.org/abs/2310.11454. */
 const vera = new LoraConfig({ veraD: 0.1, veraB: 0, initWeights: 'vera' })
 
+/** Li and Liang 2021, https://arxiv.org/abs/2101.00190. */
+const prefixTuning = new PrefixTuningConfig()
+
 /**
  * Named configs. The library's names and its old ones; `attn_bn` and `adapter_plus`, which it has no name for; and the
  * four places by their plain names: after_ffn, after_attention, both, parallel.
@@ -96,6 +100,8 @@ export const adapterPresets = Object.freeze({
   dvora: vera.replace({ useDora: true }),
   /** Yang et al. 2024, https://arxiv.org/abs/2410.09437. */
   mtl_lora: new MtlLoraConfig(),
+  prefix_tuning: prefixTuning,
+  prefix_tuning_flat: prefixTuning.replace({ flat: true }),
   after_ffn: seqBn,
   after_attention: attnBn,
   both: doubleSeqBn

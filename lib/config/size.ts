@@ -1,11 +1,12 @@
-import type { NativeAdapterConfig, NativeBottleneckConfig } from '../native/types.js'
+import type { NativeAdapterConfig, NativeBottleneckConfig, NativePrefixConfig } from '../native/types.js'
 import { activationParameters } from './activations.js'
-import type { AdapterConfig } from './adapter-config.js'
+import type { AdapterConfig, MethodConfig } from './adapter-config.js'
 import type { BottleneckConfig } from './bottleneck-config.js'
 import { checkOneOf, checkPositiveInteger, valueError } from './check.js'
 import { countLora, nativeLoraConfig } from './lora-size.js'
 import type { OutputAdapterConfig } from './output-adapter-config.js'
 import { countPhmProjections, countPhmShared, nativePhmConfig } from './phm-size.js'
+import { countPrefix, type PrefixTuningConfig, prefixLengths } from './prefix-config.js'
 
 /** What of a model decides the sizes of an adapter. */
 export interface ModelShape {
@@ -44,8 +45,13 @@ export function countAdapterParameters(config: AdapterConfig, shape: ModelShape)
   if (config.method === 'output') return countOutputAdapter(config, shape.hiddenSize)
   const configs = config.method === 'union' ? config.configs : [config]
   return configs.reduce((total, part) => {
-    return total + (part.method === 'bottleneck' ? countBottleneck(part, shape) : countLora(part, shape))
+    return total + countPart(part, shape)
   }, 0)
+}
+
+function countPart(config: MethodConfig, shape: ModelShape): number {
+  if (config.method === 'bottleneck') return countBottleneck(config, shape)
+  return config.method === 'prefix_tuning' ? countPrefix(config, shape) : countLora(config, shape)
 }
 
 function countOutputAdapter({ adapterSize, activation }: OutputAdapterConfig, hidden: number): number {
@@ -103,6 +109,20 @@ export function nativeBottleneckConfig(config: BottleneckConfig, shape: ModelSha
   }
 }
 
+function nativePrefixConfig(config: PrefixTuningConfig, { numHiddenLayers }: ModelShape): NativePrefixConfig {
+  return {
+    method: 'prefix_tuning',
+    lengths: prefixLengths(config, numHiddenLayers),
+    flat: config.flat,
+    bottleneck_size: config.bottleneckSize,
+    non_linearity: config.nonLinearity,
+    dropout: config.dropout,
+    use_gating: config.useGating,
+    shared_gating: config.sharedGating,
+    init_weights_seed: config.initWeightsSeed
+  }
+}
+
 /** Every part of an adapter as the core takes it. */
 export function nativeAdapterConfigs(config: AdapterConfig, shape: ModelShape): NativeAdapterConfig[] {
   if (config.method === 'output') {
@@ -110,6 +130,7 @@ export function nativeAdapterConfigs(config: AdapterConfig, shape: ModelShape): 
   }
   const parts = config.method === 'union' ? config.configs : [config]
   return parts.map((part) => {
-    return part.method === 'bottleneck' ? nativeBottleneckConfig(part, shape) : nativeLoraConfig(part, shape)
+    if (part.method === 'bottleneck') return nativeBottleneckConfig(part, shape)
+    return part.method === 'prefix_tuning' ? nativePrefixConfig(part, shape) : nativeLoraConfig(part, shape)
   })
 }

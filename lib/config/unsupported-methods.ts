@@ -9,14 +9,6 @@ interface Method {
   readonly fields: readonly string[]
 }
 
-const prefixTuning: Method = {
-  title: 'prefix tuning',
-  fields: [
-    ...['encoder_prefix', 'cross_prefix', 'leave_out', 'flat', 'prefix_length', 'bottleneck_size', 'non_linearity'],
-    ...['dropout', 'use_gating', 'shared_gating', 'init_weights_seed']
-  ]
-}
-
 const promptTuning: Method = {
   title: 'prompt tuning',
   fields: ['prompt_length', 'prompt_init', 'prompt_init_text', 'random_uniform_scale', 'combine', 'init_weights_seed']
@@ -32,8 +24,6 @@ const reft: Method = {
 
 /** By preset name; the `architecture` values of saved configs are among them. No `fields`: any field is taken. */
 const methods: Readonly<Record<string, Method | string>> = {
-  prefix_tuning: prefixTuning,
-  prefix_tuning_flat: prefixTuning,
   prompt_tuning: promptTuning,
   reft,
   loreft: reft,
@@ -68,7 +58,7 @@ export function refuseMethod(name: string, values: Readonly<Record<string, unkno
     'read the adapter config',
     `the method '${name}' (${title}) is not supported`,
     {
-      expected: 'a bottleneck adapter, LoRA or one of its kin',
+      expected: 'a bottleneck adapter, LoRA or one of its kin, prefix tuning',
       hint: `These work: ${Object.keys(adapterPresets).join(', ')}.`
     }
   )

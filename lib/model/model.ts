@@ -1,4 +1,4 @@
-import { AdapterConfig, type AdapterConfigSource } from '../config/adapter-config.js'
+import { AdapterConfig, type AdapterConfigSource, withFlatPrefix } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import { type Fuse, fuseBlocks, fusionName, lastAdapter, parseComposition } from '../config/composition.js'
 import { type FusionConfigSource, nativeFusionConfig } from '../config/fusion-config.js'
@@ -129,6 +129,18 @@ export class Model extends TextWriter {
   /** The adapter that mergeAdapter put into the base model. */
   get mergedAdapter(): string | null {
     return this.#merged
+  }
+
+  /**
+   * Prefix tuning without the small network that makes keys and values: they stay the same and cost nothing to make, and
+   * the adapter's config is flat from now on.
+   */
+  ejectPrefixTuning(name: string): void {
+    this.configurable('ejectPrefixTuning')
+    const config = this.#adapters.get(checkKnown('ejectPrefixTuning', name, this.#adapters))
+    nativeCall(() => this.#native.ejectPrefixTuning(name))
+    if (config !== undefined) this.#adapters.set(name, withFlatPrefix(config))
+    this.#setTrainable(this.#trains)
   }
 
   /**

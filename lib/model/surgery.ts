@@ -21,6 +21,10 @@ import { type Replaced, readSurgery, writeSurgery } from './surgery-record.js'
 
 const weightsFile = 'inserted_modules.safetensors'
 
+// What holds adapters is no part of the base model: a pattern passes it by.
+const holdsAdapters =
+  /(^|\.)(adapters|adapter_fusion_layer|(attention|output)_adapters|loras|prefix_tuning|shared_parameters)(\.|$)/
+
 /** From the module that stands in a place to the one that is to stand there. */
 export type MakeModule = (module: ExistingModule, path: string) => ModuleDescription
 
@@ -128,7 +132,7 @@ export abstract class ModelSurgery extends ModelNames {
   #matches(pattern: string): ExistingModule[] {
     const isMatch = pathPattern(check.checkNonEmptyString('pattern', pattern))
     const modules = this.#modules()
-    const found = modules.filter(({ path }) => isMatch(path))
+    const found = modules.filter(({ path }) => isMatch(path) && !holdsAdapters.test(path))
     if (found.length === 0) {
       const some = modules.flatMap(({ path, replaceable }) => (replaceable ? [path] : [])).slice(0, 4)
       throw check.valueError('pattern', `no module matches '${pattern}'; there are ${some.join(', ')}, …`)

@@ -153,6 +153,19 @@ export interface NativeLoraConfig {
   } | null
 }
 
+export interface NativePrefixConfig {
+  readonly method: 'prefix_tuning'
+  /** For each layer, 0 where the layer has no prefix. */
+  readonly lengths: number[]
+  readonly flat: boolean
+  readonly bottleneck_size: number
+  readonly non_linearity: string
+  readonly dropout: number
+  readonly use_gating: boolean
+  readonly shared_gating: boolean
+  readonly init_weights_seed: number | null
+}
+
 /** An adapter layer on the last hidden state. */
 export interface NativeOutputAdapterConfig {
   readonly method: 'output'
@@ -160,7 +173,11 @@ export interface NativeOutputAdapterConfig {
   readonly activation: string
 }
 
-export type NativeAdapterConfig = NativeBottleneckConfig | NativeLoraConfig | NativeOutputAdapterConfig
+export type NativeAdapterConfig =
+  | NativeBottleneckConfig
+  | NativeLoraConfig
+  | NativePrefixConfig
+  | NativeOutputAdapterConfig
 
 export interface NativeHeadConfig {
   readonly head_type: 'classification' | 'multilabel_classification' | 'tagging' | 'masked_lm' | 'causal_lm'
@@ -281,6 +298,8 @@ export interface NativeModel {
   /** Puts an adapter's change of weights into the base model, and takes it out again bit for bit. */
   mergeAdapter(name: string): void
   resetAdapter(): void
+  /** The flat form of an adapter's prefix, of the same values. */
+  ejectPrefixTuning(name: string): void
   /** AdapterFusion at every place where one of the adapters, all of them bottlenecks, stands. */
   addFusion(
     name: string,

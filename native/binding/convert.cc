@@ -163,6 +163,19 @@ OutputAdapterConfig to_output_adapter_config(const Napi::Object& object) {
           object.Get("activation").As<Napi::String>().Utf8Value(), std::nullopt};
 }
 
+PrefixConfig to_prefix_config(const Napi::Object& object) {
+  PrefixConfig c;
+  c.lengths = to_shape(object.Get("lengths"));
+  c.flat = boolean(object, "flat");
+  c.bottleneck_size = integer(object, "bottleneck_size");
+  c.non_linearity = string(object, "non_linearity");
+  c.dropout = number(object, "dropout");
+  c.use_gating = boolean(object, "use_gating");
+  c.shared_gating = boolean(object, "shared_gating");
+  c.init_weights_seed = seed_of(object);
+  return c;
+}
+
 LoraConfig to_lora_config(const Napi::Object& object) {
   LoraConfig c;
   c.query = boolean(object, "query");
@@ -201,6 +214,7 @@ LoraConfig to_lora_config(const Napi::Object& object) {
 AdapterConfig to_adapter_config(const Napi::Object& object) {
   const auto method = string(object, "method");
   if (method == "lora") return to_lora_config(object);
+  if (method == "prefix_tuning") return to_prefix_config(object);
   if (method == "output") return to_output_adapter_config(object);
   return to_bottleneck_config(object);
 }

@@ -126,6 +126,7 @@ Napi::Function ModelWrap::define(Napi::Env env) {
                       InstanceMethod<&W::init_weights>("initWeights"),
                       InstanceMethod<&W::add_adapter>("addAdapter"),
                       InstanceMethod<&W::delete_adapter>("deleteAdapter"),
+                      InstanceMethod<&W::eject_prefix_tuning>("ejectPrefixTuning"),
                       InstanceMethod<&W::merge_adapter>("mergeAdapter"),
                       InstanceMethod<&W::reset_adapter>("resetAdapter"),
                       InstanceMethod<&W::add_fusion>("addFusion"),

@@ -33,6 +33,7 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value init_weights(const Napi::CallbackInfo& info);
   Napi::Value add_adapter(const Napi::CallbackInfo& info);
   Napi::Value delete_adapter(const Napi::CallbackInfo& info);
+  Napi::Value eject_prefix_tuning(const Napi::CallbackInfo& info);
   Napi::Value merge_adapter(const Napi::CallbackInfo& info);
   Napi::Value reset_adapter(const Napi::CallbackInfo& info);
   Napi::Value add_fusion(const Napi::CallbackInfo& info);

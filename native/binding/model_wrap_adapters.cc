@@ -23,6 +23,10 @@ Napi::Value ModelWrap::delete_adapter(const Napi::CallbackInfo& info) {
   return sync(info, [name = text_of(info, 0)](ModelState& s) { return s.model.delete_adapter(name), Done{}; });
 }
 
+Napi::Value ModelWrap::eject_prefix_tuning(const Napi::CallbackInfo& info) {
+  return sync(info, [name = text_of(info, 0)](ModelState& s) { return s.model.eject_prefix_tuning(name), Done{}; });
+}
+
 Napi::Value ModelWrap::merge_adapter(const Napi::CallbackInfo& info) {
   return sync(info, [name = text_of(info, 0)](ModelState& s) { return s.model.merge_adapter(name), Done{}; });
 }

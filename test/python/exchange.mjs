@@ -22,6 +22,8 @@ const texts = [
 
 const classification = (model) => model.addClassificationHead('a', { numLabels: 3, layers: 2 })
 
+const gatedPrefix = 'prefix_tuning[prefix_length=2, bottleneck_size=8, use_gating=True, shared_gating=False]'
+
 // [folder, model, adapter (null: the head alone), head, format, dialect?, twin?]
 const written = [
   ['bert-safetensors', 'bert-tiny', 'seq_bn[reduction_factor=4]', classification, 'safetensors'],
@@ -96,6 +98,11 @@ const written = [
     'bin'
   ],
   ['bert-lora-seq_bn', 'bert-tiny', 'lora|seq_bn', classification, 'bin'],
+  ['bert-prefix', 'bert-tiny', 'prefix_tuning[prefix_length=5, bottleneck_size=8]', classification, 'safetensors'],
+  ['roberta-prefix-gates', 'roberta-tiny', gatedPrefix, classification, 'bin'],
+  ['distilbert-prefix', 'distilbert-tiny', 'prefix_tuning_flat[prefix_length=3]', classification, 'bin'],
+  ['electra-prefix', 'electra-tiny', gatedPrefix, classification, 'safetensors'],
+  ['bert-prefix-seq_bn', 'bert-tiny', 'prefix_tuning_flat[leave_out=[0]]|seq_bn', classification, 'bin'],
   ['xlm-roberta-integer-scaling', 'xlm-roberta-tiny', 'par_bn[scaling=2]', classification, 'bin'],
   ['distilbert', 'distilbert-tiny', 'double_seq_bn[reduction_factor=2]', classification, 'safetensors'],
   [

@@ -23,8 +23,10 @@ def weights_in(folder):
 def check_keys(model, folder):
     """The peer only logs missing and unexpected keys: every tensor is compared with what it holds after loading."""
     state = model.state_dict()
-    owners = (".adapters.a.", ".loras.a.", ".shared_parameters.a.")
+    owners = (".adapters.a.", ".loras.a.", ".prefix_tunings.a.", ".prefix_gates.a.", ".shared_parameters.a.")
     added = {name for name in state if any(owner in f".{name}" for owner in owners) or name.startswith("heads.a.")}
+    # A prefix is in every layer once more.
+    added = {name for name in added if ".prefix_tuning.pool." not in name}
     words = model.get_input_embeddings().weight.data_ptr()
     tied = {name for name in added if state[name].data_ptr() == words}
     weights = weights_in(folder)

@@ -5,8 +5,9 @@ import sys
 from pathlib import Path
 
 import torch
-from adapters import (BnConfig, CompacterConfig, CompacterPlusPlusConfig, ConfigUnion, DoRAConfig, DoubleSeqBnConfig, DvoRAConfig, IA3Config, LoRAConfig, MTLLoRAConfig,
-                      ParBnConfig, SeqBnConfig, VeraConfig)
+from adapters import (BnConfig, CompacterConfig, CompacterPlusPlusConfig, ConfigUnion, DoRAConfig, DoubleSeqBnConfig,
+                      DvoRAConfig, IA3Config, LoRAConfig, MTLLoRAConfig, ParBnConfig, PrefixTuningConfig, SeqBnConfig,
+                      VeraConfig)
 from transformers import AutoTokenizer
 
 from common import as_lists, load_base, logits_of
@@ -27,7 +28,8 @@ def fill(model):
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for name, value in model.named_parameters():
-            own = ".adapters.a." in name or ".loras.a." in name or name.startswith("heads.a.")
+            boxes = ("adapters", "loras", "prefix_tunings", "prefix_gates")
+            own = any(f".{box}.a." in name for box in boxes) or name.startswith("heads.a.")
             if own or (".shared_parameters.a." in name and ("phm_rule" in name or ".W_" in name)):
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.2)
                 # VeRA has vectors where the peer has matrices: what can be exchanged is diagonal.
@@ -138,6 +140,11 @@ def main(out, models, minilm):
             reduction_factor=2, phm_dim=2, **fields), classification)
     writer.tiny("bert-lora-seq_bn", models / "bert-tiny", ConfigUnion(LoRAConfig(leave_out=[0]), SeqBnConfig()),
                 classification)
+    writer.tiny("bert-prefix", models / "bert-tiny", PrefixTuningConfig(prefix_length=5, bottleneck_size=8), classification)
+    writer.tiny("electra-prefix-gates", models / "electra-tiny", PrefixTuningConfig(
+        prefix_length=2, bottleneck_size=8, use_gating=True, shared_gating=False, leave_out=[0]), classification)
+    writer.tiny("distilbert-prefix-seq_bn", models / "distilbert-tiny", ConfigUnion(
+        PrefixTuningConfig(flat=True, prefix_length=3), SeqBnConfig(reduction_factor=2)), classification)
     writer.minilm(minilm)
     (out / "cases.json").write_text(json.dumps(writer.cases), encoding="utf-8")
 

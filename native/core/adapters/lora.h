@@ -40,6 +40,7 @@ struct LinearTensors {
 
 class LoraModule : public AdapterModule {
  public:
+  const char* why_not_fused() const override { return "changes weights"; }
   /// F(y). `rows` lays out exactly the tokens given.
   virtual at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
                            Random* random) const = 0;

@@ -17,6 +17,8 @@ class AdapterModule : public Module {
   virtual void initialise(Random& random) = 0;
   /// It reads a whole row, so the last layer must not leave tokens out.
   virtual bool needs_all_tokens() const { return false; }
+  /// What it does instead of giving values that AdapterFusion could attend over; null where it gives some.
+  virtual const char* why_not_fused() const { return nullptr; }
 };
 
 class AdapterPlace : public Module {

@@ -97,7 +97,19 @@ struct LoraConfig {
   std::optional<MtlLoraConfig> mtl;
 };
 
+/// AdapterHub's PrefixTuningConfig.
+struct PrefixConfig {
+  std::vector<int64_t> lengths;  ///< [layers]; 0: none in that layer, all others alike
+  bool flat = false;
+  int64_t bottleneck_size = 512;
+  std::string non_linearity = "tanh";
+  double dropout = 0;
+  bool use_gating = false;
+  bool shared_gating = true;  ///< one gate for keys and values
+  std::optional<uint64_t> init_weights_seed;
+};
+
 /// One of the methods; an adapter has one, or several at different places (a union).
-using AdapterConfig = std::variant<BottleneckConfig, LoraConfig, OutputAdapterConfig>;
+using AdapterConfig = std::variant<BottleneckConfig, LoraConfig, PrefixConfig, OutputAdapterConfig>;
 
 }  // namespace ta

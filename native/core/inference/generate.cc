@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/adapters/prefix_layer.h"
 #include "core/error.h"
 #include "core/inference/sample.h"
 #include "core/nn/key_value_cache.h"
@@ -88,6 +89,7 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
   auto uniform = at::empty({1}, at::TensorOptions(at::kDouble));
 
   auto running = all_rows(segments, rows);
+  const PassPrefixes prefixes(backbone.prefix_place(), segments);
   auto input = std::move(prompts);
   for (int64_t step = 0; step < options.max_new_tokens && !running.row.empty(); ++step) {
     if (step == 0) input.positions.reset();
@@ -95,7 +97,7 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
     const auto batch = PackedBatch::pack(input, model.device());
     const auto now = running.segments();
     PassMemo memo;
-    const ForwardContext context{&batch.layout, &now, nullptr, &memo};
+    const ForwardContext context{&batch.layout, &now, nullptr, &memo, &prefixes};
     const auto single = RowLayout::single(batch.layout.rows());
     const auto hidden = model.output_place().forward(backbone.decode(batch, context, cache), context.with(single));
     auto logits =

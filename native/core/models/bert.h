@@ -36,6 +36,7 @@ class BertSelfAttention : public AttendingLayer {
   LayerSize size() const override { return query.layer->size(); }
 
   Slot query, key, value;
+  std::shared_ptr<PrefixLayer> prefix = std::make_shared<PrefixLayer>();
   int64_t heads;
   double dropout;
 };
@@ -93,6 +94,7 @@ class BertLayer : public EncoderLayer {
                      const ForwardContext& context) override;
   AdapterSite* site(Location location) const override;
   LoraPlace* lora(Location location) const override;
+  PrefixLayer* prefix() const override { return attention.own->self.own->prefix.get(); }
   LayerSize size() const override { return attention.own->size(); }
 
   SlotOf<BertAttention> attention;

@@ -8,13 +8,14 @@ BertSelfAttention::BertSelfAttention(const ModelConfig& config)
   child("query", query, lora_ready_linear(d, d));
   child("key", key, lora_ready_linear(d, d));
   child("value", value, lora_ready_linear(d, d));
+  child("prefix_tuning", prefix);
 }
 
 at::Tensor BertSelfAttention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                                       const ForwardContext& context) {
   const auto all = context.with(view.keys);
-  return packed_attention(query(xq, context), key(x, all), value(x, all), view.queries, view.keys, heads, dropout,
-                          context.random);
+  return prefixed_attention(*prefix, query(xq, context), {key(x, all), value(x, all), view.keys}, x, view, heads,
+                            dropout, context);
 }
 
 BertOutput::BertOutput(const ModelConfig& config, int64_t in, const char* type)
@@ -44,7 +45,7 @@ at::Tensor BertAttention::forward(const at::Tensor& xq, const at::Tensor& x, con
   if (own == nullptr) {
     return output->finish(output->dense(attend(self, xq, x, view, context), context), xq, context);
   }
-  const AttentionSlots slots{own->query, own->key, own->value, output->dense};
+  const AttentionSlots slots{own->query, own->key, own->value, output->dense, *own->prefix};
   return output->finish(self_attention(slots, xq, x, view, own->heads, own->dropout, context), xq, context);
 }
 

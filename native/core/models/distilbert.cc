@@ -9,11 +9,12 @@ DistilBertAttention::DistilBertAttention(const ModelConfig& config)
   child("k_lin", key, lora_ready_linear(d, d));
   child("v_lin", value, lora_ready_linear(d, d));
   child("out_lin", output, lora_ready_linear(d, d));
+  child("prefix_tuning", prefix);
 }
 
 at::Tensor DistilBertAttention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                                         const ForwardContext& context) {
-  return self_attention({query, key, value, output}, xq, x, view, heads_, dropout_, context);
+  return self_attention({query, key, value, output, *prefix}, xq, x, view, heads_, dropout_, context);
 }
 
 DistilBertFeedForward::DistilBertFeedForward(const ModelConfig& config) : dropout_(config.hidden_dropout_prob) {

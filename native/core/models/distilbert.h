@@ -21,6 +21,7 @@ class DistilBertAttention : public AttendingLayer {
   LayerSize size() const override { return query.layer->size(); }
 
   Slot query, key, value, output;
+  std::shared_ptr<PrefixLayer> prefix = std::make_shared<PrefixLayer>();
 
  private:
   int64_t heads_;
@@ -50,6 +51,7 @@ class DistilBertBlock : public EncoderLayer {
                      const ForwardContext& context) override;
   AdapterSite* site(Location location) const override;
   LoraPlace* lora(Location location) const override;
+  PrefixLayer* prefix() const override { return attention_.own->prefix.get(); }
   LayerSize size() const override { return attention_.own->size(); }
 
  private:
@@ -65,6 +67,7 @@ class DistilBertModel : public Encoder {
   const char* type() const override { return "DistilBertModel"; }
   std::string prefix() const override { return "distilbert"; }
   std::string layers_path() const override { return "transformer.layer"; }
+  std::string prefix_location() const override { return "self"; }
   Embedding& word_embeddings() override { return *embeddings_->word; }
 
  protected:

@@ -135,12 +135,14 @@ std::vector<Place> Encoder::places() {
     for (auto location : {Location::query, Location::key, Location::value, Location::attention_output,
                           Location::intermediate, Location::feed_forward_output})
       if (auto* place = layers_[i].own->lora(location)) places.push_back({layer, location, place});
+    places.push_back({layer, Location::prefix, &layers_[i].own->prefix()->gates()});
   }
   return places;
 }
 
 void Encoder::add_layer(Container& list, std::shared_ptr<EncoderLayer> layer) {
   const auto name = std::to_string(layers_.size());
+  layer->prefix()->layer = static_cast<int64_t>(layers_.size());
   list.add(name, layers_.emplace_back(), std::move(layer));
 }
 
@@ -171,12 +173,21 @@ at::Tensor self_attention(const AttentionSlots& slots, const at::Tensor& xq, con
   const Linear *q = frozen_linear(slots.query, context), *k = frozen_linear(slots.key, context),
                *v = frozen_linear(slots.value, context), *o = frozen_linear(slots.output, context);
   const bool drops = dropout_p > 0 && context.random != nullptr;
-  if (q && k && v && o && !drops && x.device().is_cpu())
+  if (q && k && v && o && !drops && !slots.prefix.acts(context) && x.device().is_cpu())
     return frozen_attention(xq, x, {*q, *k, *v, *o}, view.queries, view.keys, form);
   const auto all = context.with(view.keys);
-  auto h = packed_attention(slots.query(xq, context), slots.key(x, all), slots.value(x, all), view.queries, view.keys,
-                            form, dropout_p, context.random);
+  auto h = prefixed_attention(slots.prefix, slots.query(xq, context),
+                              {slots.key(x, all), slots.value(x, all), view.keys}, x, view, form, dropout_p, context);
   return slots.output(h, context);
+}
+
+at::Tensor prefixed_attention(const PrefixLayer& prefix, const at::Tensor& q, const PrefixLayer::KeysAndValues& own,
+                              const at::Tensor& x, const TokenView& view, const AttentionForm& form, double dropout_p,
+                              const ForwardContext& context) {
+  if (!prefix.acts(context))
+    return packed_attention(q, own.k, own.v, view.queries, own.rows, form, dropout_p, context.random);
+  const auto [k, v, rows] = prefix.prepend(own, x, view.keys, context);
+  return packed_attention(q, k, v, view.queries, rows, form, dropout_p, context.random);
 }
 
 at::Tensor feed_forward(const Slot& in, const SlotOf<Activation>& activation, const Slot& out, const at::Tensor& x,

@@ -6,6 +6,7 @@
 
 #include <deque>
 
+#include "core/adapters/prefix_layer.h"
 #include "core/models/model.h"
 #include "core/nn/activation.h"
 #include "core/nn/attention.h"
@@ -48,6 +49,7 @@ class EncoderLayer : public AttendingLayer {
   virtual AdapterSite* site(Location location) const = 0;
   /// Null where the layer has no Linear for it, or surgery has put something else there.
   virtual LoraPlace* lora(Location) const { return nullptr; }
+  virtual PrefixLayer* prefix() const = 0;
 };
 
 class Encoder : public Model {
@@ -80,13 +82,20 @@ class Encoder : public Model {
 /// `<name>.adapters.<adapter>`.
 std::shared_ptr<Container> bottleneck_layer(const std::shared_ptr<AdapterSite>& site);
 
-/// Linear layers of a self-attention, as the family calls them.
+/// Linear layers of a self-attention, as the family calls them, and its prefixes.
 struct AttentionSlots {
   const Slot& query;
   const Slot& key;
   const Slot& value;
   const Slot& output;
+  const PrefixLayer& prefix;
 };
+
+/// packed_attention of a layer with its rows' prefixes. x: what this pass made keys and values of, view.keys its rows;
+/// `own` has more of them where there is a cache.
+at::Tensor prefixed_attention(const PrefixLayer& prefix, const at::Tensor& q, const PrefixLayer::KeysAndValues& own,
+                              const at::Tensor& x, const TokenView& view, const AttentionForm& form, double dropout_p,
+                              const ForwardContext& context);
 
 /// Multi-head attention with its output projection; one fused node where all four are frozen linear layers.
 at::Tensor self_attention(const AttentionSlots& slots, const at::Tensor& xq, const at::Tensor& x, const TokenView& view,

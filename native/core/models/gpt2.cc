@@ -40,6 +40,7 @@ Gpt2Attention::Gpt2Attention(const ModelConfig& config, int64_t layer)
   const int64_t d = config.hidden_size;
   child("c_attn", merged_, std::make_shared<Conv1D>(d, 3 * d));
   child("c_proj", output_, std::make_shared<Conv1D>(d, d, residual_scale(config)));
+  child("prefix_tuning", prefix);
 }
 
 at::Tensor Gpt2Attention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
@@ -47,7 +48,8 @@ at::Tensor Gpt2Attention::forward(const at::Tensor& xq, const at::Tensor& x, con
   const Conv1D *merged = frozen_conv(merged_), *output = frozen_conv(output_);
   const bool drops = dropout_ > 0 && context.random != nullptr;
   const AttentionForm form(heads_, true);
-  if (merged && output && !drops && view.cache == nullptr && x.device().is_cpu()) {
+  const bool prefixed = prefix->acts(context);
+  if (merged && output && !drops && !prefixed && view.cache == nullptr && x.device().is_cpu()) {
     const AttentionWeights weights{part_of(*merged, 0), part_of(*merged, 1), part_of(*merged, 2), affine_of(*output)};
     return frozen_attention(xq, x, weights, view.queries, view.keys, form);
   }
@@ -55,9 +57,14 @@ at::Tensor Gpt2Attention::forward(const at::Tensor& xq, const at::Tensor& x, con
   auto all = merged_(x, context.with(view.keys));
   auto q = (xq.is_same(x) ? all : merged_(xq, context)).narrow(1, 0, d);
   auto k = all.narrow(1, d, d), v = all.narrow(1, 2 * d, d);
-  auto h = view.cache != nullptr ? view.cache->attend(layer_, q, k, v, view.keys, heads_)
-                                 : packed_attention(q, k, v, view.queries, view.keys, form, dropout_, context.random);
-  return output_(h, context);
+  if (view.cache != nullptr && !prefixed)
+    return output_(view.cache->attend(layer_, q, k, v, view.keys, heads_), context);
+  PrefixLayer::KeysAndValues own{k, v, view.keys};
+  if (view.cache != nullptr) {
+    auto seen = view.cache->append(layer_, k, v, view.keys);
+    own = {seen.k, seen.v, seen.rows};
+  }
+  return output_(prefixed_attention(*prefix, q, own, x, view, form, dropout_, context), context);
 }
 
 Gpt2FeedForward::Gpt2FeedForward(const ModelConfig& config) {

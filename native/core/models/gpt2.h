@@ -22,6 +22,8 @@ class Gpt2Attention : public AttendingLayer {
                      const ForwardContext& context) override;
   LayerSize size() const override { return output_.layer->size(); }
 
+  std::shared_ptr<PrefixLayer> prefix = std::make_shared<PrefixLayer>();
+
  private:
   Slot merged_, output_;
   int64_t layer_, heads_;
@@ -48,6 +50,7 @@ class Gpt2Block : public EncoderLayer {
   at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                      const ForwardContext& context) override;
   AdapterSite* site(Location location) const override;
+  PrefixLayer* prefix() const override { return attention_.own->prefix.get(); }
   LayerSize size() const override { return attention_.own->size(); }
 
  private:

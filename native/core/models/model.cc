@@ -2,8 +2,17 @@
 
 namespace ta {
 
+// Both are made after the family's own children, so that they stand last, as in the peer.
+AdapterPlace& Model::prefix_place() {
+  if (!prefixes_) {
+    auto pool = std::make_shared<Container>("PrefixTuningPool");
+    pool->add("prefix_tunings", prefixes_ = std::make_shared<AdapterPlace>());
+    child("prefix_tuning", pool);
+  }
+  return *prefixes_;
+}
+
 AdapterPlace& Model::shared_place() {
-  // Made after the family's own children, so that it stands last, as in the peer.
   if (!shared_) child("shared_parameters", shared_ = std::make_shared<AdapterPlace>());
   return *shared_;
 }

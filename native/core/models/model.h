@@ -16,7 +16,7 @@ namespace ta {
 class KeyValueCache;
 
 /// Where adapters can stand. attention and output: the sites after the two sub-layers; last_hidden_state: behind all of
-/// them. The others: Linears, the four of self-attention and the two of feed-forward.
+/// them; prefix: the gates in an attention. The others: Linears, the four of self-attention and the two of feed-forward.
 enum class Location {
   attention,
   output,
@@ -26,7 +26,8 @@ enum class Location {
   value,
   attention_output,
   intermediate,
-  feed_forward_output
+  feed_forward_output,
+  prefix
 };
 
 struct Place {
@@ -72,11 +73,15 @@ class Model : public Module {
   /// In the order of the layers.
   virtual std::vector<Place> places() = 0;
   virtual Embedding& word_embeddings() = 0;
-  /// `shared_parameters`: what an adapter has once for all layers.
+  /// `prefix_tuning.prefix_tunings`: prefixes, which an adapter has once for all layers.
+  AdapterPlace& prefix_place();
+  /// What the peer calls self-attention among the places for prefixes.
+  virtual std::string prefix_location() const { return "self_prefix"; }
+  /// `shared_parameters`: what else an adapter has once for all layers.
   AdapterPlace& shared_place();
 
  private:
-  std::shared_ptr<AdapterPlace> shared_;
+  std::shared_ptr<AdapterPlace> prefixes_, shared_;
 };
 
 }  // namespace ta

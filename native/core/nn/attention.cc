@@ -9,6 +9,7 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/zeros.h>
 
 #include <cmath>
 #include <limits>
@@ -34,21 +35,27 @@ at::Tensor packed_rows(const at::Tensor& grouped) {
   return grouped.transpose(1, 2).reshape({grouped.size(0) * grouped.size(2), grouped.size(1) * grouped.size(3)});
 }
 
-// Queries of a group: as many as keys, or one a row.
+// Neighbouring rows of one length with as many queries each.
 struct Pair {
   Group query;
   Group key;
   /// One query a row is the last token, which sees all others.
   bool masks(const AttentionForm& form) const { return form.causal && query.length > 1; }
+  /// As many keys as queries: what a kernel's own causal mask takes.
+  bool square() const { return query.length == key.length; }
 };
 
 std::vector<Pair> pairs(const RowLayout& queries, const RowLayout& keys) {
   std::vector<Pair> result;
   result.reserve(keys.groups().size());
-  int64_t row = 0;
-  for (const auto& group : keys.groups()) {
-    result.push_back({{queries.starts()[row], group.count, queries.length(row)}, group});
-    row += group.count;
+  for (int64_t row = 0; row < keys.rows(); ++row) {
+    const int64_t asked = queries.length(row), seen = keys.length(row);
+    if (!result.empty() && result.back().query.length == asked && result.back().key.length == seen) {
+      ++result.back().query.count;
+      ++result.back().key.count;
+    } else {
+      result.push_back({{queries.starts()[row], 1, asked}, {keys.starts()[row], 1, seen}});
+    }
   }
   return result;
 }
@@ -74,9 +81,17 @@ class PackedWriter {
   at::Tensor out_;
 };
 
-// [length, length] bool: true where the key comes after the query.
-at::Tensor later_tokens(const at::Tensor& scores) {
-  return at::ones({scores.size(2), scores.size(3)}, scores.options().dtype(at::kBool).requires_grad(false)).triu(1);
+// [queries, keys] bool: true where the key comes after the query; the last query is the last key's token.
+at::Tensor later_tokens(const Pair& pair, const at::Tensor& like) {
+  const auto options = like.options().dtype(at::kBool).requires_grad(false);
+  return at::ones({pair.query.length, pair.key.length}, options).triu(1 + pair.key.length - pair.query.length);
+}
+
+// What is added to the scores where a kernel's own causal mask does not fit.
+std::optional<at::Tensor> added_mask(const Pair& pair, const AttentionForm& form, const at::Tensor& like) {
+  if (!pair.masks(form) || pair.square()) return std::nullopt;
+  auto mask = at::zeros({pair.query.length, pair.key.length}, like.options().requires_grad(false));
+  return mask.masked_fill_(later_tokens(pair, like), -std::numeric_limits<double>::infinity());
 }
 
 // The plain form, for attention dropout and for devices without the CPU kernel.
@@ -90,10 +105,11 @@ at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::T
     auto qg = group_view(q, query, heads), kg = group_view(k, key, heads), vg = group_view(v, key, heads);
     if (dropout_p > 0 && random != nullptr) {
       auto scores = at::matmul(qg / std::sqrt(static_cast<double>(qg.size(3))), kg.transpose(2, 3));
-      if (causal) scores = scores.masked_fill(later_tokens(scores), -std::numeric_limits<double>::infinity());
+      if (causal) scores = scores.masked_fill(later_tokens(pair, q), -std::numeric_limits<double>::infinity());
       blocks.push_back(packed_rows(at::matmul(dropout(at::softmax(scores, -1), dropout_p, random), vg)));
     } else {
-      blocks.push_back(packed_rows(at::scaled_dot_product_attention(qg, kg, vg, {}, 0.0, causal)));
+      const auto mask = added_mask(pair, form, q);
+      blocks.push_back(packed_rows(at::scaled_dot_product_attention(qg, kg, vg, mask, 0.0, causal && !mask)));
     }
   }
   return blocks.size() == 1 ? blocks.front() : at::cat(blocks);
@@ -124,8 +140,10 @@ at::Tensor flash_attention(const at::Tensor& q, const at::Tensor& k, const at::T
   const int64_t heads = form.heads;
   for (const auto& pair : groups) {
     const auto& [query, key] = pair;
+    const auto mask = added_mask(pair, form, q);
     auto [block, lse] = at::_scaled_dot_product_flash_attention_for_cpu(
-        group_view(q, query, heads), group_view(k, key, heads), group_view(v, key, heads), 0.0, pair.masks(form));
+        group_view(q, query, heads), group_view(k, key, heads), group_view(v, key, heads), 0.0,
+        pair.masks(form) && !mask, mask);
     out.write(query, block);
     if (logsumexp != nullptr) logsumexp->push_back(std::move(lse));
   }
@@ -142,9 +160,10 @@ AttentionGrads flash_attention_backward(const at::Tensor& grad, const at::Tensor
   const int64_t heads = form.heads;
   for (size_t i = 0; i < groups.size(); ++i) {
     const auto& [query, key] = groups[i];
+    const auto mask = added_mask(groups[i], form, q);
     auto [gq, gk, gv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
         group_view(g, query, heads), group_view(q, query, heads), group_view(k, key, heads), group_view(v, key, heads),
-        group_view(out, query, heads), logsumexp[i], 0.0, groups[i].masks(form));
+        group_view(out, query, heads), logsumexp[i], 0.0, groups[i].masks(form) && !mask, mask);
     dq.write(query, gq);
     dk.write(key, gk);
     dv.write(key, gv);

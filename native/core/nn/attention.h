@@ -1,7 +1,7 @@
 #pragma once
 // softmax(Q Kᵀ / √d) V, head by head, inside each row; tokens of different rows never meet (Vaswani et al. 2017).
 // q [query tokens, heads·d], k and v [tokens, heads·d] → [query tokens, heads·d].
-// Causal: a token sees itself and the tokens before it. Queries are then all tokens, or each row's last ones.
+// Causal: a token sees itself and the tokens before it. Queries are all of a row's tokens, its last ones, or one.
 // Rows of one length that stand side by side are one call on a view: no padding, no gather.
 
 #include "core/nn/packed_batch.h"
@@ -15,7 +15,7 @@ struct AttentionForm {
   bool causal;
 };
 
-/// `queries` and `keys` lay out the same rows; queries may be fewer tokens: one of each row, the last where causal.
+/// `queries` and `keys` lay out the same rows; queries may be fewer tokens: where causal a row's last ones.
 /// Attention dropout acts where `random` is given. Differentiable in q, k and v.
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
                             const RowLayout& keys, const AttentionForm& form, double dropout_p, Random* random);

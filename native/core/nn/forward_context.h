@@ -12,6 +12,7 @@
 namespace ta {
 
 class Random;
+class PassPrefixes;
 
 /// Rows first .. last-1 pass through `setup`; null: the base model alone.
 struct RowSegment {
@@ -26,8 +27,9 @@ struct ForwardContext {
   const std::vector<RowSegment>* segments = nullptr;  ///< null or empty: the base model alone
   Random* random = nullptr;                           ///< dropout acts where set: training
   PassMemo* memo = nullptr;                           ///< null: nothing is kept
+  const PassPrefixes* prefixes = nullptr;             ///< keys and values that rows have in front; null: none have
 
-  ForwardContext with(const RowLayout& rows) const { return {&rows, segments, random, memo}; }
+  ForwardContext with(const RowLayout& rows) const { return {&rows, segments, random, memo, prefixes}; }
 };
 
 }  // namespace ta

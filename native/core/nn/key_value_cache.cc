@@ -1,6 +1,7 @@
 #include "core/nn/key_value_cache.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
@@ -46,6 +47,22 @@ at::Tensor KeyValueCache::attend(int64_t layer, const at::Tensor& q, const at::T
     row = last;
   }
   return out;
+}
+
+KeyValueCache::Seen KeyValueCache::append(int64_t layer, const at::Tensor& k, const at::Tensor& v,
+                                          const RowLayout& fresh) {
+  std::vector<at::Tensor> keys, values;
+  std::vector<int64_t> lengths;
+  for (int64_t row = 0; row < rows(); ++row) {
+    const int64_t past = lengths_[row], count = fresh.length(row), begin = fresh.starts()[row];
+    auto own_keys = keys_[layer].select(0, row), own_values = values_[layer].select(0, row);
+    own_keys.narrow(0, past, count).copy_(k.narrow(0, begin, count));
+    own_values.narrow(0, past, count).copy_(v.narrow(0, begin, count));
+    keys.push_back(own_keys.narrow(0, 0, past + count));
+    values.push_back(own_values.narrow(0, 0, past + count));
+    lengths.push_back(past + count);
+  }
+  return {at::cat(keys), at::cat(values), RowLayout(lengths)};
 }
 
 void KeyValueCache::advance(const RowLayout& fresh) {

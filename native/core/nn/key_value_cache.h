@@ -22,6 +22,12 @@ class KeyValueCache {
   /// is new and has all its tokens here, or it has one.
   at::Tensor attend(int64_t layer, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                     const RowLayout& fresh, int64_t heads);
+  /// Appends likewise and gives all keys and values of the layer as packed rows, for an attention that has more.
+  struct Seen {
+    at::Tensor k, v;
+    RowLayout rows;
+  };
+  Seen append(int64_t layer, const at::Tensor& k, const at::Tensor& v, const RowLayout& fresh);
   /// After all layers: the fresh tokens are part of what was seen.
   void advance(const RowLayout& fresh);
   /// Only these rows go on, in rising order.

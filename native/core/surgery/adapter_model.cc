@@ -4,6 +4,7 @@
 #include <set>
 #include <unordered_set>
 
+#include "core/adapters/prefix.h"
 #include "core/error.h"
 #include "core/models/initialise.h"
 #include "core/state/key_names.h"
@@ -39,9 +40,11 @@ std::vector<NamedParameter> parameters_below(const Module& module, const std::st
 }
 
 void check_fusible(const std::string& operation, const std::string& name, AdapterPlace* place, int64_t index) {
-  if (dynamic_cast<LoraPlace*>(place) == nullptr || !place->module(index)) return;
-  fail(ErrorCode::unsupported, operation, "AdapterFusion has no meaning for '" + name + "', which changes weights",
-       {.expected = "bottleneck adapters", .hint = "Put LoRA, IA³ and their kin together with Stack or Average"});
+  const auto module = place->module(index);
+  const char* why = module ? module->why_not_fused() : nullptr;
+  if (why == nullptr) return;
+  fail(ErrorCode::unsupported, operation, text("AdapterFusion has no meaning for '", name, "', which ", why),
+       {.expected = "bottleneck adapters", .hint = "Put other methods together with Stack"});
 }
 
 bool contains(const std::vector<std::string>& names, const std::string& name) {
@@ -59,6 +62,7 @@ AdapterModel::AdapterModel(std::shared_ptr<Model> backbone, at::Device device)
   root_.add(backbone_->prefix(), backbone_);
   root_.add("heads", heads_container_);
   root_.add("adapters", output_place_);
+  backbone_->prefix_place();
   backbone_->shared_place();
   find_places();
 }
@@ -130,6 +134,21 @@ void AdapterModel::delete_adapter(const std::string& name) {
 
 int64_t AdapterModel::adapter_index(const std::string& name) const {
   return find_named(adapters_, "adapter", name).index;
+}
+
+void AdapterModel::eject_prefix_tuning(const std::string& name) {
+  auto& entry = find_named(adapters_, "ejectPrefixTuning", name);
+  auto& pool = backbone_->prefix_place();
+  const auto group = std::static_pointer_cast<PrefixGroup>(pool.module(entry.index));
+  if (!group) {
+    fail(ErrorCode::invalid_argument, "ejectPrefixTuning", "'" + name + "' has no prefix",
+         {.expected = "an adapter whose method is prefix tuning, or one of whose is"});
+  }
+  if (group->config().flat) return;
+  auto flat = group->ejected();
+  pool.remove(entry.index, name);
+  pool.add(entry.index, name, std::move(flat));
+  entry.flat = std::make_unique<FlatParameters>(state_of(entry.index, name), device_);
 }
 
 void AdapterModel::add_fusion(const std::string& name, const std::vector<std::string>& adapters,

@@ -47,6 +47,10 @@ class AdapterModel {
   /// The index that places know it by. Throws ERR_INVALID_ARGUMENT with the names there are.
   int64_t adapter_index(const std::string& name) const;
 
+  /// Turns an adapter's prefix into a flat one of the same values, which need no reparametrisation any more. Throws
+  /// ERR_INVALID_ARGUMENT where it has none.
+  void eject_prefix_tuning(const std::string& name);
+
   /// Puts an adapter's change of weights into the base model's, for every row. Throws ERR_INVALID_ARGUMENT: another one
   /// is merged, the base model trains; ERR_UNSUPPORTED: it changes more than weights, or has a gate.
   void merge_adapter(const std::string& name);

@@ -5,6 +5,7 @@
 
 #include "core/adapters/lora_kinds.h"
 #include "core/adapters/output_adapter.h"
+#include "core/adapters/prefix.h"
 #include "core/error.h"
 
 namespace ta {
@@ -35,6 +36,14 @@ class Maker {
            {.expected = text("1 .. ", kLargest), .got = text(config.size)});
     }
     return std::make_shared<OutputAdapter>(model_.config().hidden_size, config.size, config.activation);
+  }
+
+  std::shared_ptr<AdapterModule> make(const Place& at, const PrefixConfig& config) {
+    const int64_t length = at.location == Location::prefix ? config.lengths[at.layer] : 0;
+    if (length == 0) return nullptr;
+    check_size(at, "prefix", length, "prefixLength is the number of keys and values in front of each row's");
+    make_prefix(config);
+    return config.use_gating ? std::make_shared<PrefixGate>(config, model_.config().hidden_size) : nullptr;
   }
 
   std::shared_ptr<AdapterModule> make(const Place& at, const LoraConfig& config) {
@@ -122,6 +131,22 @@ class Maker {
     return shared_;
   }
 
+  // One for all layers, and for all configurations.
+  void make_prefix(const PrefixConfig& config) {
+    if (prefix_ == &config) return;
+    if (prefix_ != nullptr) {
+      fail(ErrorCode::invalid_argument, operation_, "two configurations of prefix tuning",
+           {.expected = "one for all layers", .hint = "Give one with all layers, or make two adapters and stack them"});
+    }
+    prefix_ = &config;
+    if (config.bottleneck_size > kLargest) {
+      fail(ErrorCode::out_of_range, operation_, "the bottleneck of the prefix is too large",
+           {.expected = text("at most ", kLargest), .got = text(config.bottleneck_size)});
+    }
+    auto group = std::make_shared<PrefixGroup>(config, model_.config().hidden_size, model_.prefix_location());
+    made_.push_back({&model_.prefix_place(), std::move(group), config.init_weights_seed});
+  }
+
   const std::string& operation_;
   Model& model_;
   std::vector<PlacedModule>& made_;
@@ -131,6 +156,7 @@ class Maker {
     int64_t size = 0;
   };
   std::map<const BottleneckConfig*, SharedPhm> phm_shared_;
+  const PrefixConfig* prefix_ = nullptr;
 };
 
 void check_sizes(const std::string& operation, const std::vector<int64_t>& sizes, int64_t layers) {
@@ -145,6 +171,10 @@ void check_layers(const std::string& operation, const BottleneckConfig& config, 
 
 void check_layers(const std::string& operation, const LoraConfig& config, int64_t layers) {
   check_sizes(operation, config.ranks, layers);
+}
+
+void check_layers(const std::string& operation, const PrefixConfig& config, int64_t layers) {
+  check_sizes(operation, config.lengths, layers);
 }
 
 void check_layers(const std::string&, const OutputAdapterConfig&, int64_t) {}

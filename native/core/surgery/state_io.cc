@@ -28,6 +28,29 @@ bool is_constant_buffer(const std::string& key) {
   return key.ends_with(".f.beta") || key.ends_with(".f.eps");
 }
 
+// The peer's state dict has a prefix beside the layers, and again in each of them.
+constexpr std::string_view kPool = ".prefix_tuning.pool.";
+
+std::string without_pool(const std::string& key, const std::string& prefix) {
+  const auto at = key.find(kPool);
+  return at == std::string::npos ? key : prefix + ".prefix_tuning." + key.substr(at + kPool.size());
+}
+
+// Leaves out what the file has once more.
+StateDict without_copies(const StateDict& tensors) {
+  std::set<std::string> beside;
+  for (const auto& [key, tensor] : tensors) {
+    const auto at = key.find("prefix_tuning.prefix_tunings.");
+    if (at != std::string::npos) beside.insert(key.substr(at + std::string_view("prefix_tuning.").size()));
+  }
+  StateDict result;
+  for (const auto& [key, tensor] : tensors) {
+    const auto at = key.find(kPool);
+    if (at == std::string::npos || !beside.contains(key.substr(at + kPool.size()))) result.add(key, tensor);
+  }
+  return result;
+}
+
 // Only what belongs to `owner`, under `name`, with the base prefix of this model and AdapterHub's names inside.
 FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::string& name, const std::string& prefix,
                   const std::vector<NamedParameter>& wanted) {
@@ -39,7 +62,12 @@ FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::strin
     const auto found = key_owner(modern);
     if (!found || found->kind != owner.kind || found->name != owner.name || is_constant_buffer(key)) continue;
     prefixed = prefixed || has_base_prefix(modern, prefix);
-    const auto here = add_base_prefix(rename_owner(modern, owner, name), prefix);
+    const auto here = without_pool(add_base_prefix(rename_owner(modern, owner, name), prefix), prefix);
+    if (const auto* before = own.find(here); before != nullptr && here.find(".prefix_tunings.") != here.npos) {
+      if (before->is_same(tensor) || at::equal(*before, tensor)) continue;
+      fail(ErrorCode::state_dict, "read the prefix", key + " is not what another layer has of it",
+           {.expected = "one prefix for all layers", .hint = "The file was changed by hand; save the adapter again"});
+    }
     own.add(here, tensor);
     keys.emplace(here, key);
   }
@@ -203,7 +231,7 @@ void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtyp
 
 void rewrite_weights(const std::string& source, const std::string& target, WeightsFormat format, KeyDialect dialect,
                      const std::string& name) {
-  auto modern = read_weights(source).renamed([](const std::string& key) { return modern_key(key); });
+  auto modern = without_copies(read_weights(source).renamed([](const std::string& key) { return modern_key(key); }));
   if (!name.empty()) modern = renamed_to(modern, name, source);
   write_weights(target, in_dialect("rewrite " + source, modern, dialect), format);
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/adapters/prefix_layer.h"
 #include "core/training/loss.h"
 
 namespace ta {
@@ -69,9 +70,10 @@ ForwardResult answer_rows(AdapterModel& model, const PackedBatch& batch, const F
 
 ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, Random* random) {
   check_labels(model, batch, request.head);
-  PassMemo memo;
-  const ForwardContext context{&batch.layout, &request.segments, random, &memo};
   auto& backbone = model.backbone();
+  const PassPrefixes prefixes(backbone.prefix_place(), request.segments);
+  PassMemo memo;
+  const ForwardContext context{&batch.layout, &request.segments, random, &memo, &prefixes};
   if (!request.heads.empty()) return answer_rows(model, batch, context, request);
   ForwardResult result;
   if (request.head.empty()) {

@@ -8,8 +8,11 @@ import { type Setup, setupFrom, setupNames } from './compositions.js'
 import { type Case, fixtures, Group, type Input, type JsonObject, type Tensor } from './fixtures.js'
 import { scalar, Worst } from './worst.js'
 
-/** The first case: all adapters, which the others put together. */
+/** All adapters of a model, which the cases after it put together. */
 interface Adapters {
+  readonly name: string
+  /** Default bert-tiny. */
+  readonly model?: string
   readonly configs: { readonly [name: string]: AdapterConfigSource }
   readonly head: { readonly name: string; readonly config: JsonObject }
   readonly fusion?: { readonly names: string[]; readonly config: JsonObject }
@@ -30,8 +33,8 @@ interface TogetherCase {
   }
 }
 
-async function open(group: Group<unknown>, { configs, head, fusion, weights }: Adapters): Promise<Model> {
-  const model = await AutoModel.fromPretrained(join(fixtures, 'models/bert-tiny'))
+async function open(group: Group<unknown>, { model: folder = 'bert-tiny', configs, head, fusion, weights }: Adapters): Promise<Model> {
+  const model = await AutoModel.fromPretrained(join(fixtures, 'models', folder))
   for (const [name, config] of Object.entries(configs)) model.addAdapter(name, config)
   if (fusion) model.addAdapterFusion(fusion.names, fusion.config, { name: 'f' })
   model.addHead(head.name, headConfigFromJson(head.config))
@@ -54,28 +57,43 @@ function parts(flat: Tensor, shapes: ReadonlyMap<string, readonly number[]>): Ma
   return result
 }
 
-/** Checks a group whose cases share one model with all adapters, forward and gradients. */
+/** Checks a group whose cases share models with all their adapters, forward and gradients. */
 export async function checkTogether(t: ExecutionContext, name: string): Promise<void> {
-  const group = new Group<unknown>(name)
-  const [adapters, ...cases] = group.cases as [Adapters, ...TogetherCase[]]
+  const group = new Group<Adapters | TogetherCase>(name)
   const worst = new Worst()
-  using model = await open(group, adapters)
-  for (const one of cases) {
+  let opened: { readonly model: Model; readonly head: Adapters['head'] } | undefined
+  for (const one of group.cases) {
     try {
-      const rows = Array.isArray(one.setup)
-      const setup = (rows ? (one.setup as Setup[]).map(setupFrom) : setupFrom(one.setup as Setup)) as AdapterSetup
-      model.trainAdapter(Stack(...setupNames(one.setup)))
-      const input = { ...one.input, labels: one.labels }
-      const answer = await model.forward(input, { adapters: setup, outputHiddenStates: true })
-      checkForward(group as Group<Case>, { ...one, head: adapters.head } as unknown as Case, answer, worst)
-      worst.forward(`${one.name} loss`, scalar(answer.loss), scalar(one.expected.loss))
-      const { loss, gradients } = await model.gradients(input, { adapters: setup })
-      worst.forward(`${one.name} loss with gradients`, scalar(loss), scalar(one.expected.loss))
-      const shapes = new Map([...gradients].map(([name, { shape }]) => [name, shape]))
-      checkGradients(one.name, gradients, parts(group.tensor(one.expected.gradients), shapes), worst)
+      if ('configs' in one) {
+        opened?.model.dispose()
+        opened = { model: await open(group, one), head: one.head }
+      } else if (opened !== undefined) {
+        await checkCase(group, one, opened.model, opened.head, worst)
+      }
     } catch (error) {
       worst.fail(`${one.name}: ${error}`)
     }
   }
+  opened?.model.dispose()
   worst.report(t)
+}
+
+async function checkCase(
+  group: Group<unknown>,
+  one: TogetherCase,
+  model: Model,
+  head: Adapters['head'],
+  worst: Worst
+): Promise<void> {
+  const rows = Array.isArray(one.setup)
+  const setup = (rows ? (one.setup as Setup[]).map(setupFrom) : setupFrom(one.setup as Setup)) as AdapterSetup
+  model.trainAdapter(Stack(...setupNames(one.setup)))
+  const input = { ...one.input, labels: one.labels }
+  const answer = await model.forward(input, { adapters: setup, outputHiddenStates: true })
+  checkForward(group as Group<Case>, { ...one, head } as unknown as Case, answer, worst)
+  worst.forward(`${one.name} loss`, scalar(answer.loss), scalar(one.expected.loss))
+  const { loss, gradients } = await model.gradients(input, { adapters: setup })
+  worst.forward(`${one.name} loss with gradients`, scalar(loss), scalar(one.expected.loss))
+  const shapes = new Map([...gradients].map(([name, { shape }]) => [name, shape]))
+  checkGradients(one.name, gradients, parts(group.tensor(one.expected.gradients), shapes), worst)
 }

@@ -1,0 +1,6 @@
+import test from 'ava'
+import { checkTogether } from './support/together.js'
+
+for (const [group, what] of [['prefix', 'prefix tuning']] as const) {
+  test(`${what}: the values of the formulas, forward and gradients`, (t) => checkTogether(t, group))
+}
