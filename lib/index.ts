@@ -63,6 +63,7 @@ export {
 export { OutputAdapterConfig, type OutputAdapterOptions } from './config/output-adapter-config.js'
 export type { PrefixTuningConfig, PrefixTuningOverrides } from './config/prefix-config.js'
 export { adapterTrainingStrategy, type TrainingStrategy } from './config/recipes.js'
+export type { ReftConfig, ReftOverrides } from './config/reft-config.js'
 export { chooseAdapterSize, type TaskComplexity } from './config/size.js'
 export type {
   SchedulerType,

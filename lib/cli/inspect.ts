@@ -8,6 +8,7 @@ import { LoraConfig, loraPlaces, MtlLoraConfig } from '../config/lora-config.js'
 import { modelConfigFromJson, modelConfigToJson } from '../config/model-config.js'
 import { PrefixTuningConfig } from '../config/prefix-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
+import { ReftConfig } from '../config/reft-config.js'
 import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
 import type { BaseModelNote } from '../exchange/base-model.js'
 import { adapterConfigFile, headConfigFile, noAdapterHere } from '../exchange/folder-files.js'
@@ -175,6 +176,11 @@ function describePart(part: MethodConfig): string {
       otherFields(part, new PrefixTuningConfig(), ['prefix_length'])
     ]
     return `prefix_tuning at attention: ${fields.filter(Boolean).join(', ')}`
+  }
+  if (part.method === 'reft') {
+    const layers = part.layers === 'all' ? 'all layers' : `layers ${part.layers.join(', ')}`
+    const fields = [`r=${part.r}`, otherFields(part, new ReftConfig(), ['layers', 'r'])]
+    return `reft after ${layers}: ${fields.filter(Boolean).join(', ')}`
   }
   const told = ['selfattn_lora', 'attn_matrices', 'intermediate_lora', 'output_lora', 'r', 'alpha']
   const bare = part.method === 'lora' ? new LoraConfig() : new MtlLoraConfig()

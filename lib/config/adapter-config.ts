@@ -24,13 +24,21 @@ import {
 import { nearest } from './nearest.js'
 import { OutputAdapterConfig, type OutputAdapterOptions } from './output-adapter-config.js'
 import { PrefixTuningConfig, type PrefixTuningJson, type PrefixTuningOverrides, prefixFields } from './prefix-config.js'
-import { type AdapterPreset, adapterPresets, isAdapterPreset } from './presets.js'
+import {
+  type AdapterPreset,
+  adapterPresets,
+  isAdapterPreset,
+  isUnionPreset,
+  presetNames,
+  unionPresets
+} from './presets.js'
 import { inFile, readJsonObject } from './read-json.js'
+import { ReftConfig, type ReftJson, type ReftOverrides, reftFields } from './reft-config.js'
 import { parseShorthand, type ShorthandPart } from './shorthand.js'
 import { isUnsupportedMethod, refuseMethod, unsupportedNames } from './unsupported-methods.js'
 
 /** One method. */
-export type MethodConfig = BottleneckConfig | LoraConfig | MtlLoraConfig | PrefixTuningConfig
+export type MethodConfig = BottleneckConfig | LoraConfig | MtlLoraConfig | PrefixTuningConfig | ReftConfig
 
 /** Several methods under one name at different places of a layer: `lora[r=4]|seq_bn`. Frozen. */
 export class ConfigUnion {
@@ -54,7 +62,12 @@ export class ConfigUnion {
 export type AdapterConfig = MethodConfig | ConfigUnion | OutputAdapterConfig
 
 /** Fields that replace those of a config. */
-export type AdapterOverrides = BottleneckOverrides | LoraOverrides | MtlLoraOverrides | PrefixTuningOverrides
+export type AdapterOverrides =
+  | BottleneckOverrides
+  | LoraOverrides
+  | MtlLoraOverrides
+  | PrefixTuningOverrides
+  | ReftOverrides
 
 /** Numbers that are floats in Python, of any method. */
 export const adapterFloatKeys: ReadonlySet<string> = new Set([...bottleneckFloatKeys, ...loraFloatKeys])
@@ -65,6 +78,7 @@ type ConfigJson =
   | LoraJson
   | MtlLoraJson
   | PrefixTuningJson
+  | ReftJson
 interface UnionJson {
   readonly architecture: string
   readonly configs: readonly ConfigJson[]
@@ -110,17 +124,19 @@ const fieldTables = {
   bottleneck: bottleneckFields,
   lora: loraFields,
   mtl_lora: mtlLoraFields,
-  prefix_tuning: prefixFields
+  prefix_tuning: prefixFields,
+  reft: reftFields
 } as const
 
 /** Same order as the library's: a preset's name, a file that exists, a shorthand. */
 function fromString(text: string): AdapterConfig {
   if (text.trim() === '') throw check.rangeError('adapter config', 'a name, a file or a shorthand', text)
   if (isAdapterPreset(text)) return adapterPresets[text]
+  if (isUnionPreset(text)) return fromString(unionPresets[text])
   if (isFile(text)) return inFile(text, operation, () => adapterConfigFromObject(readJsonObject(text, operation)))
   if (text.endsWith('.json')) {
     throw new AdapterError('ERR_FILE_NOT_FOUND', operation, `the file ${text} does not exist`, {
-      hint: `Check the path, or name a preset: ${Object.keys(adapterPresets).join(', ')}.`
+      hint: `Check the path, or name a preset: ${presetNames.join(', ')}.`
     })
   }
   const parts = parseShorthand(text).map((part) => fromPart(part, text))
@@ -139,9 +155,13 @@ function fromPart(part: ShorthandPart, text: string): MethodConfig {
     return replaced(preset, part.values)
   }
   if (isUnsupportedMethod(part.name)) refuseMethod(part.name, part.values)
-  const names = [...Object.keys(adapterPresets), ...unsupportedNames]
+  if (isUnionPreset(part.name)) {
+    const message = `'${part.name}' is a union and stands alone; write its parts: ${unionPresets[part.name]}`
+    throw check.valueError('adapter config', message)
+  }
+  const names = [...presetNames, ...unsupportedNames]
   const guess = nearest(part.name, names)
-  const help = guess === undefined ? `Known: ${Object.keys(adapterPresets).join(', ')}.` : `Did you mean '${guess}'?`
+  const help = guess === undefined ? `Known: ${presetNames.join(', ')}.` : `Did you mean '${guess}'?`
   const where = text === part.name ? '' : ` at position ${part.position + 1} of "${text}"`
   throw check.valueError('adapter config', `unknown name '${part.name}'${where}. ${help}`)
 }
@@ -153,6 +173,7 @@ export function adapterConfigFromObject(source: unknown): AdapterConfig {
     LoraConfig,
     MtlLoraConfig,
     PrefixTuningConfig,
+    ReftConfig,
     ConfigUnion,
     OutputAdapterConfig
   ]) {
@@ -168,6 +189,7 @@ export function adapterConfigFromObject(source: unknown): AdapterConfig {
   if (architecture === 'lora') return new LoraConfig(fields as LoraOverrides)
   if (architecture === 'mtl_lora') return new MtlLoraConfig(fields as MtlLoraOverrides)
   if (architecture === 'prefix_tuning') return new PrefixTuningConfig(fields as PrefixTuningOverrides)
+  if (architecture === 'reft') return new ReftConfig(fields as ReftOverrides)
   if (architecture === 'union') return unionFromObject(fields)
   if (architecture === 'output_adapter') return OutputAdapterConfig.fromJSON(fields)
   if (typeof architecture === 'string' && isUnsupportedMethod(architecture)) refuseMethod(architecture, fields)
@@ -220,7 +242,7 @@ function refusePeft(type: unknown): never {
 function checkUnion(configs: readonly MethodConfig[]): void {
   configs.forEach((config, i) => {
     for (const other of configs.slice(0, i)) {
-      if (config.leaveOut.length > 0 || other.leaveOut.length > 0) continue
+      if (leavesOut(config) || leavesOut(other)) continue
       if (config.method === 'bottleneck' && other.method === 'bottleneck') checkApart(config, other)
       else if (isLora(config) && isLora(other)) checkLinears(config, other)
       else if (config.method === other.method) {
@@ -239,6 +261,10 @@ function checkLinears(config: LoraConfig | MtlLoraConfig, other: LoraConfig | Mt
   const both = loraPlaces(config).find((place) => loraPlaces(other).includes(place))
   if (both === undefined) return
   throw check.valueError('union', `two parts put something at the same place of a layer: ${both}`)
+}
+
+function leavesOut(config: MethodConfig): boolean {
+  return config.method === 'reft' ? config.layers !== 'all' : config.leaveOut.length > 0
 }
 
 function checkApart(config: BottleneckConfig, other: BottleneckConfig): void {

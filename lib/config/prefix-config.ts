@@ -1,3 +1,4 @@
+import type { NativePrefixConfig } from '../native/types.js'
 import { activationParameters, type NonLinearity, nonLinearities } from './activations.js'
 import { camelCase } from './case.js'
 import * as check from './check.js'
@@ -113,4 +114,19 @@ export function countPrefix(config: PrefixTuningConfig, { hiddenSize, numHiddenL
     prefixLength * hiddenSize + (hiddenSize + 1) * inner + (inner + 1) * made + activationParameters(nonLinearity)
   const gates = useGating ? layers * (sharedGating ? 1 : 2) * (hiddenSize + 1) : 0
   return (flat ? prefixLength * made : network) + gates
+}
+
+/** The config as the core takes it. */
+export function nativePrefixConfig(config: PrefixTuningConfig, { numHiddenLayers }: ModelShape): NativePrefixConfig {
+  return {
+    method: 'prefix_tuning',
+    lengths: prefixLengths(config, numHiddenLayers),
+    flat: config.flat,
+    bottleneck_size: config.bottleneckSize,
+    non_linearity: config.nonLinearity,
+    dropout: config.dropout,
+    use_gating: config.useGating,
+    shared_gating: config.sharedGating,
+    init_weights_seed: config.initWeightsSeed
+  }
 }

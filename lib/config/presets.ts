@@ -1,6 +1,7 @@
 import { BottleneckConfig, type BottleneckOptions } from './bottleneck-config.js'
 import { LoraConfig, MtlLoraConfig } from './lora-config.js'
 import { PrefixTuningConfig } from './prefix-config.js'
+import { ReftConfig } from './reft-config.js'
 
 const sequential: BottleneckOptions = {
   originalLnBefore: true,
@@ -75,6 +76,9 @@ const vera = new LoraConfig({ veraD: 0.1, veraB: 0, initWeights: 'vera' })
 /** Li and Liang 2021, https://arxiv.org/abs/2101.00190. */
 const prefixTuning = new PrefixTuningConfig()
 
+/** Wu et al. 2024, https://arxiv.org/abs/2404.03592. */
+const loreft = new ReftConfig()
+
 /**
  * Named configs. The library's names and its old ones; `attn_bn` and `adapter_plus`, which it has no name for; and the
  * four places by their plain names: after_ffn, after_attention, both, parallel.
@@ -102,13 +106,34 @@ export const adapterPresets = Object.freeze({
   mtl_lora: new MtlLoraConfig(),
   prefix_tuning: prefixTuning,
   prefix_tuning_flat: prefixTuning.replace({ flat: true }),
+  loreft,
+  noreft: loreft.replace({ orthogonality: false }),
+  direft: loreft.replace({ orthogonality: false, subtractProjection: false }),
   after_ffn: seqBn,
   after_attention: attnBn,
   both: doubleSeqBn
 })
 
-export type AdapterPreset = keyof typeof adapterPresets
+/** Presets that put several methods under one name, as shorthands. */
+export const unionPresets = Object.freeze({
+  /** He et al. 2021, https://arxiv.org/abs/2110.04366: mix-and-match. */
+  mam: 'prefix_tuning[bottleneck_size=800]|par_bn',
+  /** Mao et al. 2022, https://arxiv.org/abs/2110.07577: each method with a gate. */
+  unipelt: 'prefix_tuning[prefix_length=10, use_gating=True]|seq_bn[use_gating=True]|lora[alpha=2, use_gating=True]'
+})
 
-export function isAdapterPreset(name: string): name is AdapterPreset {
+export type AdapterPreset = keyof typeof adapterPresets | keyof typeof unionPresets
+
+/** The names of both. */
+export const presetNames: readonly string[] = Object.freeze([
+  ...Object.keys(adapterPresets),
+  ...Object.keys(unionPresets)
+])
+
+export function isAdapterPreset(name: string): name is keyof typeof adapterPresets {
   return Object.hasOwn(adapterPresets, name)
+}
+
+export function isUnionPreset(name: string): name is keyof typeof unionPresets {
+  return Object.hasOwn(unionPresets, name)
 }

@@ -1,4 +1,4 @@
-import type { NativeAdapterConfig, NativeBottleneckConfig, NativePrefixConfig } from '../native/types.js'
+import type { NativeAdapterConfig, NativeBottleneckConfig } from '../native/types.js'
 import { activationParameters } from './activations.js'
 import type { AdapterConfig, MethodConfig } from './adapter-config.js'
 import type { BottleneckConfig } from './bottleneck-config.js'
@@ -6,7 +6,8 @@ import { checkOneOf, checkPositiveInteger, valueError } from './check.js'
 import { countLora, nativeLoraConfig } from './lora-size.js'
 import type { OutputAdapterConfig } from './output-adapter-config.js'
 import { countPhmProjections, countPhmShared, nativePhmConfig } from './phm-size.js'
-import { countPrefix, type PrefixTuningConfig, prefixLengths } from './prefix-config.js'
+import { countPrefix, nativePrefixConfig } from './prefix-config.js'
+import { countReft, nativeReftConfig } from './reft-config.js'
 
 /** What of a model decides the sizes of an adapter. */
 export interface ModelShape {
@@ -51,6 +52,7 @@ export function countAdapterParameters(config: AdapterConfig, shape: ModelShape)
 
 function countPart(config: MethodConfig, shape: ModelShape): number {
   if (config.method === 'bottleneck') return countBottleneck(config, shape)
+  if (config.method === 'reft') return countReft(config, shape)
   return config.method === 'prefix_tuning' ? countPrefix(config, shape) : countLora(config, shape)
 }
 
@@ -109,28 +111,17 @@ export function nativeBottleneckConfig(config: BottleneckConfig, shape: ModelSha
   }
 }
 
-function nativePrefixConfig(config: PrefixTuningConfig, { numHiddenLayers }: ModelShape): NativePrefixConfig {
-  return {
-    method: 'prefix_tuning',
-    lengths: prefixLengths(config, numHiddenLayers),
-    flat: config.flat,
-    bottleneck_size: config.bottleneckSize,
-    non_linearity: config.nonLinearity,
-    dropout: config.dropout,
-    use_gating: config.useGating,
-    shared_gating: config.sharedGating,
-    init_weights_seed: config.initWeightsSeed
-  }
-}
-
 /** Every part of an adapter as the core takes it. */
 export function nativeAdapterConfigs(config: AdapterConfig, shape: ModelShape): NativeAdapterConfig[] {
   if (config.method === 'output') {
     return [{ method: 'output', adapter_size: config.adapterSize, activation: config.activation }]
   }
   const parts = config.method === 'union' ? config.configs : [config]
-  return parts.map((part) => {
-    if (part.method === 'bottleneck') return nativeBottleneckConfig(part, shape)
-    return part.method === 'prefix_tuning' ? nativePrefixConfig(part, shape) : nativeLoraConfig(part, shape)
-  })
+  return parts.map((part) => nativePart(part, shape))
+}
+
+function nativePart(part: MethodConfig, shape: ModelShape): NativeAdapterConfig {
+  if (part.method === 'bottleneck') return nativeBottleneckConfig(part, shape)
+  if (part.method === 'prefix_tuning') return nativePrefixConfig(part, shape)
+  return part.method === 'reft' ? nativeReftConfig(part, shape) : nativeLoraConfig(part, shape)
 }

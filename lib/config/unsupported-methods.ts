@@ -1,7 +1,7 @@
 import { AdapterError } from '../native/errors.js'
 import { camelCase, isSnakeCase } from './case.js'
 import { checkKeys } from './check.js'
-import { adapterPresets } from './presets.js'
+import { presetNames } from './presets.js'
 
 /** What the adapter library has and this one does not: enough to tell a misspelling from a method that is missing. */
 interface Method {
@@ -14,27 +14,13 @@ const promptTuning: Method = {
   fields: ['prompt_length', 'prompt_init', 'prompt_init_text', 'random_uniform_scale', 'combine', 'init_weights_seed']
 }
 
-const reft: Method = {
-  title: 'ReFT',
-  fields: [
-    ...['layers', 'prefix_positions', 'suffix_positions', 'r', 'orthogonality', 'tied_weights', 'subtract_projection'],
-    ...['dropout', 'non_linearity', 'dtype', 'output_reft', 'init_weights_seed']
-  ]
-}
-
 /** By preset name; the `architecture` values of saved configs are among them. No `fields`: any field is taken. */
 const methods: Readonly<Record<string, Method | string>> = {
   prompt_tuning: promptTuning,
-  reft,
-  loreft: reft,
-  noreft: reft,
-  direft: reft,
   seq_bn_inv: 'invertible adapters',
   double_seq_bn_inv: 'invertible adapters',
   'pfeiffer+inv': 'invertible adapters',
-  'houlsby+inv': 'invertible adapters',
-  mam: 'MAM, a union with prefix tuning',
-  unipelt: 'UniPELT, a union with prefix tuning and LoRA'
+  'houlsby+inv': 'invertible adapters'
 }
 
 export const unsupportedNames: readonly string[] = Object.freeze(Object.keys(methods))
@@ -58,8 +44,8 @@ export function refuseMethod(name: string, values: Readonly<Record<string, unkno
     'read the adapter config',
     `the method '${name}' (${title}) is not supported`,
     {
-      expected: 'a bottleneck adapter, LoRA or one of its kin, prefix tuning',
-      hint: `These work: ${Object.keys(adapterPresets).join(', ')}.`
+      expected: 'a bottleneck adapter, LoRA or one of its kin, prefix tuning, ReFT',
+      hint: `These work: ${presetNames.join(', ')}.`
     }
   )
 }

@@ -166,6 +166,20 @@ export interface NativePrefixConfig {
   readonly init_weights_seed: number | null
 }
 
+export interface NativeReftConfig {
+  readonly method: 'reft'
+  /** For each layer, 0 where the layer has no adapter. */
+  readonly ranks: number[]
+  readonly prefix_positions: number
+  readonly suffix_positions: number
+  readonly orthogonality: boolean
+  readonly tied_weights: boolean
+  readonly subtract_projection: boolean
+  readonly dropout: number
+  readonly non_linearity: string | null
+  readonly init_weights_seed: number | null
+}
+
 /** An adapter layer on the last hidden state. */
 export interface NativeOutputAdapterConfig {
   readonly method: 'output'
@@ -177,6 +191,7 @@ export type NativeAdapterConfig =
   | NativeBottleneckConfig
   | NativeLoraConfig
   | NativePrefixConfig
+  | NativeReftConfig
   | NativeOutputAdapterConfig
 
 export interface NativeHeadConfig {

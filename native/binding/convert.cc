@@ -176,6 +176,20 @@ PrefixConfig to_prefix_config(const Napi::Object& object) {
   return c;
 }
 
+ReftConfig to_reft_config(const Napi::Object& object) {
+  ReftConfig c;
+  c.ranks = to_shape(object.Get("ranks"));
+  c.prefix_positions = integer(object, "prefix_positions");
+  c.suffix_positions = integer(object, "suffix_positions");
+  c.orthogonality = boolean(object, "orthogonality");
+  c.tied_weights = boolean(object, "tied_weights");
+  c.subtract_projection = boolean(object, "subtract_projection");
+  c.dropout = number(object, "dropout");
+  if (auto name = object.Get("non_linearity"); present(name)) c.non_linearity = name.As<Napi::String>().Utf8Value();
+  c.init_weights_seed = seed_of(object);
+  return c;
+}
+
 LoraConfig to_lora_config(const Napi::Object& object) {
   LoraConfig c;
   c.query = boolean(object, "query");
@@ -215,6 +229,7 @@ AdapterConfig to_adapter_config(const Napi::Object& object) {
   const auto method = string(object, "method");
   if (method == "lora") return to_lora_config(object);
   if (method == "prefix_tuning") return to_prefix_config(object);
+  if (method == "reft") return to_reft_config(object);
   if (method == "output") return to_output_adapter_config(object);
   return to_bottleneck_config(object);
 }

@@ -165,10 +165,10 @@ test('a map without a value for a layer says which layer', (t) => {
 })
 
 test('methods that are missing are refused by name, their fields checked first', (t) => {
-  t.throws(() => AdapterConfig.load('loreft[r=8]'), { code: 'ERR_UNSUPPORTED', message: /'loreft' \(ReFT\).*seq_bn/ })
-  t.throws(() => AdapterConfig.load('loreft[ranks=8]'), { code: 'ERR_INVALID_ARG_VALUE', message: /'ranks'/ })
-  t.throws(() => AdapterConfig.load('compacter|par_bn'), { code: 'ERR_UNSUPPORTED', message: /Compacter/ })
-  t.throws(() => AdapterConfig.load({ architecture: 'reft', r: 1 } as never), { code: 'ERR_UNSUPPORTED' })
+  t.throws(() => AdapterConfig.load('prompt_tuning'), { code: 'ERR_UNSUPPORTED', message: /prompt tuning.*seq_bn/ })
+  t.throws(() => AdapterConfig.load('prompt_tuning[length=8]'), { code: 'ERR_INVALID_ARG_VALUE', message: /'length'/ })
+  t.throws(() => AdapterConfig.load('seq_bn_inv|par_bn'), { code: 'ERR_UNSUPPORTED', message: /invertible/ })
+  t.throws(() => AdapterConfig.load({ architecture: 'prompt_tuning' } as never), { code: 'ERR_UNSUPPORTED' })
   t.throws(() => AdapterConfig.load({ peft_type: 'LORA', r: 8 } as never), { code: 'ERR_UNSUPPORTED', message: /PEFT/ })
   t.throws(() => AdapterConfig.load("seq_bn[inv_adapter='nice']"), { code: 'ERR_UNSUPPORTED', message: /invertible/ })
   t.throws(() => AdapterConfig.load('seq_bn_inv'), { code: 'ERR_UNSUPPORTED', message: /invertible/ })

@@ -25,7 +25,19 @@ const groups = [
 for (const group of groups) test(`as PyTorch: ${group}`, (t) => checkGroup(t, group))
 
 test('every group of fixtures has a test', (t) => {
-  const others = ['compositions', 'lora', 'phm', 'prefix', 'curves', 'folders', 'generate', 'names', 'seed']
+  const others = [
+    'compositions',
+    'lora',
+    'phm',
+    'prefix',
+    'reft',
+    'unions',
+    'curves',
+    'folders',
+    'generate',
+    'names',
+    'seed'
+  ]
   const files = readdirSync(fixtures).filter((file) => file.endsWith('.json'))
   t.deepEqual(files.sort(), [...groups, ...others].map((group) => `${group}.json`).sort())
 })

@@ -1,6 +1,10 @@
 import test from 'ava'
 import { checkTogether } from './support/together.js'
 
-for (const [group, what] of [['prefix', 'prefix tuning']] as const) {
+for (const [group, what] of [
+  ['prefix', 'prefix tuning'],
+  ['reft', 'ReFT'],
+  ['unions', 'unions, MAM and UniPELT']
+] as const) {
   test(`${what}: the values of the formulas, forward and gradients`, (t) => checkTogether(t, group))
 }

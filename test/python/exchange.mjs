@@ -103,6 +103,12 @@ const written = [
   ['distilbert-prefix', 'distilbert-tiny', 'prefix_tuning_flat[prefix_length=3]', classification, 'bin'],
   ['electra-prefix', 'electra-tiny', gatedPrefix, classification, 'safetensors'],
   ['bert-prefix-seq_bn', 'bert-tiny', 'prefix_tuning_flat[leave_out=[0]]|seq_bn', classification, 'bin'],
+  ['bert-loreft', 'bert-tiny', 'loreft[r=2, suffix_positions=1]', classification, 'safetensors'],
+  ['distilbert-noreft', 'distilbert-tiny', "noreft[non_linearity='tanh', layers=[1]]", classification, 'bin'],
+  ['electra-direft', 'electra-tiny', 'direft[r=2, tied_weights=True]', classification, 'safetensors'],
+  ['gpt2-loreft', 'gpt2-tiny', 'loreft', classification, 'bin'],
+  ['bert-mam', 'bert-tiny', 'mam', classification, 'safetensors'],
+  ['roberta-unipelt', 'roberta-tiny', 'unipelt', classification, 'bin'],
   ['xlm-roberta-integer-scaling', 'xlm-roberta-tiny', 'par_bn[scaling=2]', classification, 'bin'],
   ['distilbert', 'distilbert-tiny', 'double_seq_bn[reduction_factor=2]', classification, 'safetensors'],
   [

@@ -1,9 +1,11 @@
 """Loads what Node wrote: python load_ours.py FOLDER"""
 
+import json
 import sys
 from pathlib import Path
 
 import torch
+from adapters.methods.reft import ReftUnit
 from safetensors.torch import load_file
 
 from common import TOLERANCE, AdapterLayer, difference, finish, load_base, logits_of, read_cases
@@ -23,7 +25,8 @@ def weights_in(folder):
 def check_keys(model, folder):
     """The peer only logs missing and unexpected keys: every tensor is compared with what it holds after loading."""
     state = model.state_dict()
-    owners = (".adapters.a.", ".loras.a.", ".prefix_tunings.a.", ".prefix_gates.a.", ".shared_parameters.a.")
+    owners = (".adapters.a.", ".loras.a.", ".prefix_tunings.a.", ".prefix_gates.a.", ".refts.a.",
+              ".shared_parameters.a.")
     added = {name for name in state if any(owner in f".{name}" for owner in owners) or name.startswith("heads.a.")}
     # A prefix is in every layer once more.
     added = {name for name in added if ".prefix_tuning.pool." not in name}
@@ -36,6 +39,14 @@ def check_keys(model, folder):
     return problems
 
 
+def mend_direft(model, folder):
+    """The peer does not read in a folder that it holds a DiReFT."""
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["config"]
+    for unit in model.modules():
+        if isinstance(unit, ReftUnit):
+            unit.subtract_projection = config.get("subtract_projection", True)
+
+
 def check_adapterhub(case, folder):
     model = load_base(case["model"])
     safe = case["format"] == "safetensors"
@@ -44,6 +55,7 @@ def check_adapterhub(case, folder):
         model.active_head = name
     else:
         name = model.load_adapter(str(folder), use_safetensors=safe, set_active=True)
+        mend_direft(model, folder)
     problems = check_keys(model, folder) + ([] if name == "a" else [f"it is called {name}"])
     worst = difference([torch.tensor(row) for row in case["logits"]], logits_of(model, case["rows"]))
     if not worst <= TOLERANCE:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 from adapters import (BnConfig, CompacterConfig, CompacterPlusPlusConfig, ConfigUnion, DoRAConfig, DoubleSeqBnConfig,
-                      DvoRAConfig, IA3Config, LoRAConfig, MTLLoRAConfig, ParBnConfig, PrefixTuningConfig, SeqBnConfig,
+                      DvoRAConfig, IA3Config, LoRAConfig, LoReftConfig, MAMConfig, MTLLoRAConfig, NoReftConfig, ParBnConfig,
+                      PrefixTuningConfig, SeqBnConfig, UniPELTConfig,
                       VeraConfig)
 from transformers import AutoTokenizer
 
@@ -28,10 +29,13 @@ def fill(model):
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for name, value in model.named_parameters():
-            boxes = ("adapters", "loras", "prefix_tunings", "prefix_gates")
+            boxes = ("adapters", "loras", "prefix_tunings", "prefix_gates", "refts")
             own = any(f".{box}.a." in name for box in boxes) or name.startswith("heads.a.")
             if own or (".shared_parameters.a." in name and ("phm_rule" in name or ".W_" in name)):
-                value.copy_(torch.randn(value.shape, generator=generator) * 0.2)
+                random = torch.randn(value.shape, generator=generator) * 0.2
+                # The diagonal of an orthogonal weight holds signs.
+                signs = value * torch.eye(*value.shape) if name.endswith(".original") else None
+                value.copy_(random if signs is None else random * (signs == 0) + signs)
                 # VeRA has vectors where the peer has matrices: what can be exchanged is diagonal.
                 if ".vera_" in name:
                     value.copy_(torch.diag(value.diagonal()))
@@ -145,6 +149,11 @@ def main(out, models, minilm):
         prefix_length=2, bottleneck_size=8, use_gating=True, shared_gating=False, leave_out=[0]), classification)
     writer.tiny("distilbert-prefix-seq_bn", models / "distilbert-tiny", ConfigUnion(
         PrefixTuningConfig(flat=True, prefix_length=3), SeqBnConfig(reduction_factor=2)), classification)
+    writer.tiny("bert-loreft", models / "bert-tiny", LoReftConfig(r=3, suffix_positions=1), classification)
+    writer.tiny("distilbert-noreft", models / "distilbert-tiny", NoReftConfig(non_linearity="tanh", layers=[1]), classification)
+    writer.tiny("gpt2-loreft", models / "gpt2-tiny", LoReftConfig(tied_weights=True), classification)
+    writer.tiny("bert-mam", models / "bert-tiny", MAMConfig(), classification)
+    writer.tiny("electra-unipelt", models / "electra-tiny", UniPELTConfig(), classification)
     writer.minilm(minilm)
     (out / "cases.json").write_text(json.dumps(writer.cases), encoding="utf-8")
 

@@ -32,11 +32,13 @@ FlatParameters::FlatParameters(std::vector<NamedParameter> parameters, at::Devic
   for (auto& named : parameters)
     if (seen.insert(named.parameter.value).second) parameters_.push_back(std::move(named));
   std::stable_partition(parameters_.begin(), parameters_.end(), [](const auto& n) { return n.parameter.decay; });
+  std::stable_partition(parameters_.begin(), parameters_.end(), [](const auto& n) { return !n.parameter.fixed; });
 
   int64_t total = 0;
   for (const auto& named : parameters_) {
     offsets_.push_back(total);
     total += count(named.parameter);
+    if (!named.parameter.fixed) moving_ = total;
   }
   values_ = at::empty({total}, at::TensorOptions(at::kFloat).device(device));
   for (size_t i = 0; i < parameters_.size(); ++i) {
@@ -52,7 +54,7 @@ void FlatParameters::set_trainable(bool trainable, const std::set<std::string>& 
   for (const auto& named : parameters_)
     if (trainable && (named.parameter.fixed || frozen.contains(named.name))) still.insert(named.name);
   if (trainable == this->trainable() && still == frozen_) return;
-  grads_ = trainable ? at::zeros_like(values_) : at::Tensor();
+  grads_ = trainable ? at::zeros_like(moving()) : at::Tensor();
   frozen_ = std::move(still);
   ranges_.clear();
   for (size_t i = 0; i < parameters_.size(); ++i) {

@@ -25,8 +25,9 @@ struct TrainableRange {
 
 class FlatParameters {
  public:
-  /// Lays the parameters out, those with weight decay first, and makes each module's tensor a view. Values that exist
-  /// are copied in; the others wait for their initialisation. A tensor that stands in two places is taken once.
+  /// Lays the parameters out, those with weight decay first and fixed ones last, and makes each module's tensor a view.
+  /// Values that exist are copied in; the others wait for their initialisation. A tensor that stands in two places is
+  /// taken once.
   FlatParameters(std::vector<NamedParameter> parameters, at::Device device);
 
   /// Allocates (or frees) the gradients and tells autograd. Parameters named in `frozen` get none: their part of the
@@ -38,6 +39,8 @@ class FlatParameters {
   void rename(const std::unordered_map<const at::Tensor*, std::string>& names);
 
   const at::Tensor& values() const { return values_; }
+  /// The part of the values that may ever train; gradients have no more.
+  at::Tensor moving() const { return values_.narrow(0, 0, moving_); }
   const at::Tensor& grads() const { return grads_; }
   /// What an optimizer may change: in the order of the buffer, with weight decay first, as few as possible.
   const std::vector<TrainableRange>& ranges() const { return ranges_; }
@@ -46,12 +49,13 @@ class FlatParameters {
   const std::vector<NamedParameter>& parameters() const { return parameters_; }
   /// The gradient's view for parameter i.
   at::Tensor grad(size_t i) const { return view(grads_, i); }
-  /// Parameter i's part of another tensor of the same layout.
+  /// Parameter i's part of another tensor of the same layout; fixed ones have none in one of moving()'s.
   at::Tensor view(const at::Tensor& flat, size_t i) const;
 
  private:
   std::vector<NamedParameter> parameters_;
   std::vector<int64_t> offsets_;
+  int64_t moving_ = 0;
   at::Tensor values_;
   at::Tensor grads_;
   std::vector<TrainableRange> ranges_;

@@ -109,7 +109,20 @@ struct PrefixConfig {
   std::optional<uint64_t> init_weights_seed;
 };
 
+/// AdapterHub's ReftConfig.
+struct ReftConfig {
+  std::vector<int64_t> ranks;  ///< [layers]; 0: none after that layer
+  int64_t prefix_positions = 3;
+  int64_t suffix_positions = 0;
+  bool orthogonality = true;
+  bool tied_weights = false;
+  bool subtract_projection = true;
+  double dropout = 0.05;
+  std::optional<std::string> non_linearity;
+  std::optional<uint64_t> init_weights_seed;
+};
+
 /// One of the methods; an adapter has one, or several at different places (a union).
-using AdapterConfig = std::variant<BottleneckConfig, LoraConfig, PrefixConfig, OutputAdapterConfig>;
+using AdapterConfig = std::variant<BottleneckConfig, LoraConfig, PrefixConfig, ReftConfig, OutputAdapterConfig>;
 
 }  // namespace ta

@@ -95,11 +95,15 @@ class BertLayer : public EncoderLayer {
   AdapterSite* site(Location location) const override;
   LoraPlace* lora(Location location) const override;
   PrefixLayer* prefix() const override { return attention.own->self.own->prefix.get(); }
+  ReftPlace* reft() const override { return reft_.get(); }
   LayerSize size() const override { return attention.own->size(); }
 
   SlotOf<BertAttention> attention;
   SlotOf<BertIntermediate> intermediate;
   std::shared_ptr<BertOutput> output;
+
+ private:
+  std::shared_ptr<ReftPlace> reft_ = std::make_shared<ReftPlace>();
 };
 
 /// tanh(W x + b), of each row's first token.

@@ -59,6 +59,7 @@ BertLayer::BertLayer(const ModelConfig& config)
   child("attention", attention, std::make_shared<BertAttention>(config));
   child("intermediate", intermediate, std::make_shared<BertIntermediate>(config));
   child("output", output);
+  child("reft_layer", reft_layer(reft_));
 }
 
 at::Tensor BertLayer::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
@@ -67,7 +68,7 @@ at::Tensor BertLayer::forward(const at::Tensor& xq, const at::Tensor& x, const T
   const auto* inner = intermediate.intact();
   auto h = inner != nullptr ? feed_forward(inner->dense, inner->activation, output->dense, a, context)
                             : output->dense(intermediate(a, context), context);
-  return output->finish(h, a, context);
+  return reft_->forward(output->finish(h, a, context), context);
 }
 
 LoraPlace* BertLayer::lora(Location location) const {

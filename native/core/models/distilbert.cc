@@ -36,13 +36,14 @@ DistilBertBlock::DistilBertBlock(const ModelConfig& config)
   child("output_layer_norm", output_norm_, norm());
   child("attention_adapters", bottleneck_layer(attention_site_));
   child("output_adapters", bottleneck_layer(output_site_));
+  child("reft_layer", reft_layer(reft_));
 }
 
 at::Tensor DistilBertBlock::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                                     const ForwardContext& context) {
   auto h = attend(attention_, xq, x, view, context);
   auto a = finish_at(*attention_site_, attention_norm_, h, xq, context);
-  return finish_at(*output_site_, output_norm_, feed_forward_(a, context), a, context);
+  return reft_->forward(finish_at(*output_site_, output_norm_, feed_forward_(a, context), a, context), context);
 }
 
 LoraPlace* DistilBertBlock::lora(Location location) const {

@@ -52,6 +52,7 @@ class DistilBertBlock : public EncoderLayer {
   AdapterSite* site(Location location) const override;
   LoraPlace* lora(Location location) const override;
   PrefixLayer* prefix() const override { return attention_.own->prefix.get(); }
+  ReftPlace* reft() const override { return reft_.get(); }
   LayerSize size() const override { return attention_.own->size(); }
 
  private:
@@ -59,6 +60,7 @@ class DistilBertBlock : public EncoderLayer {
   SlotOf<DistilBertFeedForward> feed_forward_;
   Slot attention_norm_, output_norm_;
   std::shared_ptr<AdapterSite> attention_site_, output_site_;
+  std::shared_ptr<ReftPlace> reft_ = std::make_shared<ReftPlace>();
 };
 
 class DistilBertModel : public Encoder {

@@ -136,6 +136,7 @@ std::vector<Place> Encoder::places() {
                           Location::intermediate, Location::feed_forward_output})
       if (auto* place = layers_[i].own->lora(location)) places.push_back({layer, location, place});
     places.push_back({layer, Location::prefix, &layers_[i].own->prefix()->gates()});
+    places.push_back({layer, Location::layer_output, layers_[i].own->reft()});
   }
   return places;
 }

@@ -7,6 +7,7 @@
 #include <deque>
 
 #include "core/adapters/prefix_layer.h"
+#include "core/adapters/reft.h"
 #include "core/models/model.h"
 #include "core/nn/activation.h"
 #include "core/nn/attention.h"
@@ -50,6 +51,7 @@ class EncoderLayer : public AttendingLayer {
   /// Null where the layer has no Linear for it, or surgery has put something else there.
   virtual LoraPlace* lora(Location) const { return nullptr; }
   virtual PrefixLayer* prefix() const = 0;
+  virtual ReftPlace* reft() const = 0;
 };
 
 class Encoder : public Model {

@@ -92,6 +92,7 @@ Gpt2Block::Gpt2Block(const ModelConfig& config, int64_t layer)
   child("mlp", feed_forward_, std::make_shared<Gpt2FeedForward>(config));
   child("attention_adapters", bottleneck_layer(attention_site_));
   child("output_adapters", bottleneck_layer(output_site_));
+  child("reft_layer", reft_layer(reft_));
 }
 
 at::Tensor Gpt2Block::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
@@ -101,7 +102,10 @@ at::Tensor Gpt2Block::forward(const at::Tensor& xq, const at::Tensor& x, const T
   auto h = dropout(attend(attention_, nq, n, view, context), dropout_, context.random);
   auto a = attention_site_->forward(h, xq, nullptr, context);
   auto f = dropout(feed_forward_(output_norm_(a, context), context), dropout_, context.random);
-  return output_site_->forward(f, a, nullptr, context);
+  auto y = output_site_->forward(f, a, nullptr, context);
+  // ReFT's positions are those of the prompt: what a row writes on is left alone.
+  const bool writes_on = view.cache != nullptr && view.cache->length(0) > 0;
+  return writes_on ? y : reft_->forward(y, context);
 }
 
 AdapterSite* Gpt2Block::site(Location location) const {

@@ -51,6 +51,7 @@ class Gpt2Block : public EncoderLayer {
                      const ForwardContext& context) override;
   AdapterSite* site(Location location) const override;
   PrefixLayer* prefix() const override { return attention_.own->prefix.get(); }
+  ReftPlace* reft() const override { return reft_.get(); }
   LayerSize size() const override { return attention_.own->size(); }
 
  private:
@@ -58,6 +59,7 @@ class Gpt2Block : public EncoderLayer {
   SlotOf<Gpt2Attention> attention_;
   SlotOf<Gpt2FeedForward> feed_forward_;
   std::shared_ptr<AdapterSite> attention_site_, output_site_;
+  std::shared_ptr<ReftPlace> reft_ = std::make_shared<ReftPlace>();
   double dropout_;
 };
 

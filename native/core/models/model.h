@@ -16,7 +16,8 @@ namespace ta {
 class KeyValueCache;
 
 /// Where adapters can stand. attention and output: the sites after the two sub-layers; last_hidden_state: behind all of
-/// them; prefix: the gates in an attention. The others: Linears, the four of self-attention and the two of feed-forward.
+/// them; prefix: the gates in an attention; layer_output: after a whole layer, where ReFT stands. The others: Linears, the
+/// four of self-attention and the two of feed-forward.
 enum class Location {
   attention,
   output,
@@ -27,7 +28,8 @@ enum class Location {
   attention_output,
   intermediate,
   feed_forward_output,
-  prefix
+  prefix,
+  layer_output
 };
 
 struct Place {

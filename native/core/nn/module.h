@@ -27,7 +27,8 @@ struct Parameter {
   bool decay = false;  ///< weight decay applies: to all but biases and LayerNorms, as transformers' Trainer has it
   /// Init::constant: the value; Init::embedding: the row kept at zero (-1: none); Init::normal: a factor of std (0: 1).
   double constant = 0.0;
-  bool fixed = false;  ///< never trains, whatever it belongs to
+  bool fixed = false;   ///< never trains, whatever it belongs to
+  bool buffer = false;  ///< in files, but no parameter: PyTorch's register_buffer
   at::Tensor* value = nullptr;
 };
 

@@ -271,7 +271,7 @@ std::vector<NamedParameter> AdapterModel::named_parameters() {
   std::vector<NamedParameter> result;
   std::unordered_set<const at::Tensor*> seen;
   for (auto& named : parameters_below(root_, ""))
-    if (seen.insert(named.parameter.value).second) result.push_back(std::move(named));
+    if (!named.parameter.buffer && seen.insert(named.parameter.value).second) result.push_back(std::move(named));
   return result;
 }
 

@@ -6,6 +6,7 @@
 #include "core/adapters/lora_kinds.h"
 #include "core/adapters/output_adapter.h"
 #include "core/adapters/prefix.h"
+#include "core/adapters/reft.h"
 #include "core/error.h"
 
 namespace ta {
@@ -44,6 +45,13 @@ class Maker {
     check_size(at, "prefix", length, "prefixLength is the number of keys and values in front of each row's");
     make_prefix(config);
     return config.use_gating ? std::make_shared<PrefixGate>(config, model_.config().hidden_size) : nullptr;
+  }
+
+  std::shared_ptr<AdapterModule> make(const Place& at, const ReftConfig& config) const {
+    const int64_t rank = at.location == Location::layer_output ? config.ranks[at.layer] : 0;
+    if (rank == 0) return nullptr;
+    check_size(at, "rank", rank, "r is the number of dimensions that ReFT changes");
+    return std::make_shared<ReftModule>(config, model_.config().hidden_size, rank);
   }
 
   std::shared_ptr<AdapterModule> make(const Place& at, const LoraConfig& config) {
@@ -175,6 +183,10 @@ void check_layers(const std::string& operation, const LoraConfig& config, int64_
 
 void check_layers(const std::string& operation, const PrefixConfig& config, int64_t layers) {
   check_sizes(operation, config.lengths, layers);
+}
+
+void check_layers(const std::string& operation, const ReftConfig& config, int64_t layers) {
+  check_sizes(operation, config.ranks, layers);
 }
 
 void check_layers(const std::string&, const OutputAdapterConfig&, int64_t) {}

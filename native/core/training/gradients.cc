@@ -64,7 +64,7 @@ double Gradients::add(const PackedBatch& batch, ForwardRequest request, Random* 
   request.logits = false;
   if (shards == 0) {
     int64_t values = 0;
-    for (const auto* flat : parameters_) values += flat->values().numel();
+    for (const auto* flat : parameters_) values += flat->moving().numel();
     shards = values > kMostPrivate ? 1 : shard_count(model_, batch);
   }
   if (shards > 1) {
@@ -106,9 +106,11 @@ void Gradients::make_extra(size_t count) {
   while (extra_.size() < count) {
     auto& extra = extra_.emplace_back();
     for (const auto* flat : parameters_) {
-      extra.flat.push_back(at::zeros_like(flat->values()));
-      for (size_t i = 0; i < flat->parameters().size(); ++i)
-        extra.views.add(*flat->parameters()[i].parameter.value, flat->view(extra.flat.back(), i));
+      extra.flat.push_back(at::zeros_like(flat->moving()));
+      for (size_t i = 0; i < flat->parameters().size(); ++i) {
+        const auto& parameter = flat->parameters()[i].parameter;
+        if (!parameter.fixed) extra.views.add(*parameter.value, flat->view(extra.flat.back(), i));
+      }
     }
   }
 }

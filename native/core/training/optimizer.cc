@@ -13,8 +13,8 @@ namespace ta {
 AdamW::AdamW(std::vector<FlatParameters*> parameters, const AdamWOptions& options)
     : parameters_(std::move(parameters)), options_(options) {
   for (const auto* flat : parameters_) {
-    first_.push_back(at::zeros_like(flat->values()));
-    second_.push_back(at::zeros_like(flat->values()));
+    first_.push_back(at::zeros_like(flat->moving()));
+    second_.push_back(at::zeros_like(flat->moving()));
   }
 }
 

@@ -17,6 +17,8 @@ interface Adapters {
   readonly head: { readonly name: string; readonly config: JsonObject }
   readonly fusion?: { readonly names: string[]; readonly config: JsonObject }
   readonly weights: string
+  /** What is in files, but no parameter. */
+  readonly buffers?: { readonly [name: string]: string }
 }
 
 interface TogetherCase {
@@ -33,13 +35,17 @@ interface TogetherCase {
   }
 }
 
-async function open(group: Group<unknown>, { model: folder = 'bert-tiny', configs, head, fusion, weights }: Adapters): Promise<Model> {
+async function open(
+  group: Group<unknown>,
+  { model: folder = 'bert-tiny', configs, head, fusion, weights, buffers }: Adapters
+): Promise<Model> {
   const model = await AutoModel.fromPretrained(join(fixtures, 'models', folder))
   for (const [name, config] of Object.entries(configs)) model.addAdapter(name, config)
   if (fusion) model.addAdapterFusion(fusion.names, fusion.config, { name: 'f' })
   model.addHead(head.name, headConfigFromJson(head.config))
   const added = model.namedParameters().filter((parameter) => !isBaseParameter(parameter))
   model.loadStateDict(parts(group.tensor(weights), new Map(added.map(({ name, shape }) => [name, shape]))))
+  if (buffers !== undefined) model.loadStateDict(group.tensors(buffers))
   return model
 }
 
