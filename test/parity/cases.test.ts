@@ -36,6 +36,7 @@ test('every group of fixtures has a test', (t) => {
     'folders',
     'generate',
     'names',
+    'peft',
     'seed'
   ]
   const files = readdirSync(fixtures).filter((file) => file.endsWith('.json'))
