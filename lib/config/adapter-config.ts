@@ -238,6 +238,25 @@ function refusePeft(type: unknown): never {
   })
 }
 
+/** The same config without these layers, besides those that it leaves out already. */
+export function leftOut(config: AdapterConfig, layers: readonly number[], layerCount: number): AdapterConfig {
+  if (config.method === 'output') throw check.valueError('leaveOut', 'an output adapter stands behind all layers')
+  if (config.method !== 'union') return leftOutOf(config, layers, layerCount)
+  return new ConfigUnion(config.configs.map((part) => leftOutOf(part, layers, layerCount)))
+}
+
+function leftOutOf(config: MethodConfig, layers: readonly number[], layerCount: number): MethodConfig {
+  if (config.method === 'prefix_tuning') {
+    throw check.valueError('leaveOut', 'a prefix is made for all of its layers at once; run it with skipLayers instead')
+  }
+  if (config.method === 'reft') {
+    const all = Array.from({ length: layerCount }, (_, layer) => layer)
+    const had = config.layers === 'all' ? all : config.layers
+    return replaced(config, { layers: had.filter((layer) => !layers.includes(layer)) })
+  }
+  return replaced(config, { leaveOut: [...config.leaveOut, ...layers].sort((a, b) => a - b) })
+}
+
 /** With leave_out only the model's depth can tell whether two parts meet in a layer, so the check waits for it. */
 function checkUnion(configs: readonly MethodConfig[]): void {
   configs.forEach((config, i) => {

@@ -1,6 +1,6 @@
 import { copyFileSync, existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { AdapterConfig } from '../config/adapter-config.js'
+import { type AdapterConfig, leftOut } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { modelConfigToJson } from '../config/model-config.js'
@@ -19,6 +19,7 @@ import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { readPeftAdapter, savePeftAdapter } from './peft-files.js'
 import { checkKnown } from './setup.js'
+import { checkLayerList } from './skip-layers.js'
 import { writeSurgery } from './surgery-record.js'
 
 export interface SaveAdapterOptions {
@@ -40,6 +41,8 @@ export interface LoadAdapterOptions {
   readonly as?: string | undefined
   /** Also the folder's head, where there is one. Default true. */
   readonly withHead?: boolean | undefined
+  /** `leave_out`: layers, from 0, that the adapter is not loaded into (AdapterDrop). Default: none. */
+  readonly leaveOut?: readonly number[] | undefined
   /** Replace an adapter or head of this name. Default false: an error. */
   readonly overwriteOk?: boolean | undefined
   /** Make it the active adapter. Default false. */
@@ -51,7 +54,7 @@ export interface LoadAdapterOptions {
 }
 
 export type SaveHeadOptions = Pick<SaveAdapterOptions, 'format'>
-export type LoadHeadOptions = Omit<LoadAdapterOptions, 'withHead' | 'setActive'>
+export type LoadHeadOptions = Omit<LoadAdapterOptions, 'withHead' | 'setActive' | 'leaveOut'>
 
 const hubOptions = ['revision', 'cacheDir', 'offline', 'signal']
 
@@ -132,17 +135,34 @@ function headPart(model: Model, name: string, format: FolderFormat): SavedPart<H
 }
 
 export async function loadAdapter(model: Model, source: string, options: LoadAdapterOptions): Promise<string> {
-  checkOptions(options, ['as', 'withHead', 'overwriteOk', 'setActive', ...hubOptions])
-  const { as, withHead = true, overwriteOk = false, setActive = false, ...hub } = options
+  checkOptions(options, ['as', 'withHead', 'leaveOut', 'overwriteOk', 'setActive', ...hubOptions])
+  const { as, withHead = true, leaveOut = [], overwriteOk = false, setActive = false, ...hub } = options
+  const dropped = checkLayerList('leaveOut', leaveOut, model)
   if (as !== undefined) checkAdapterName(as, 'as')
   const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'adapter', hub)
   const found = isPeftFolder(folder)
     ? await readPeftAdapter(model, folder, source, withHead)
     : readAdapterHub(model, folder, withHead)
   const name = as ?? found.name
-  await placeOver(model, name, { adapter: found, head: found.head }, overwriteOk, 'loadAdapter')
+  const adapter = dropped.length === 0 ? found : withoutLayers(model, found, dropped)
+  await placeOver(model, name, { adapter, head: found.head }, overwriteOk, 'loadAdapter')
   if (setActive) model.setActiveAdapters(name)
   return name
+}
+
+/** The whole adapter is read, as strictly as ever, and what stands in the other layers is taken over. */
+function withoutLayers(model: Model, found: FoundAdapter, layers: readonly number[]): FoundAdapter {
+  const load = async (name: string) => {
+    const whole = `${name} (whole)`
+    model.addAdapter(whole, found.config)
+    try {
+      await found.load(whole)
+      nativeCall(() => model.native.averageAdapters(name, 1, [{ name: whole, weight: 1, scale: 1 }], 'linear'))
+    } finally {
+      model.deleteAdapter(whole)
+    }
+  }
+  return { ...found, config: leftOut(found.config, layers, model.config.numHiddenLayers), load }
 }
 
 function readAdapterHub(model: Model, folder: string, withHead: boolean): FoundAdapter {

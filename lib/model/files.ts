@@ -1,5 +1,6 @@
 import type { CompositionBlock } from '../config/composition.js'
 import { nativeCall } from '../native/errors.js'
+import { Averages } from './average.js'
 import {
   type LoadAdapterOptions,
   type LoadHeadOptions,
@@ -12,18 +13,15 @@ import {
   savePretrained
 } from './exchange.js'
 import { type LoadFusionOptions, loadAdapterFusion, type SaveFusionOptions, saveAdapterFusion } from './fusion-files.js'
-import { HeadAdders } from './heads.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import type { AdapterSetup } from './setup.js'
 import { type LoadSetupOptions, loadAdapterSetup, type SaveSetupOptions, saveAdapterSetup } from './setup-files.js'
 
 /** A model's calls that write and read folders, and values by name. */
-export abstract class ModelFiles extends HeadAdders {
+export abstract class ModelFiles extends Averages {
   /** Throws where the model was disposed of. */
   protected abstract usable(operation: string): void
-  /** Throws, too, while a run holds the model. */
-  protected abstract configurable(operation: string): void
 
   get #model(): Model {
     return this as unknown as Model

@@ -13,7 +13,7 @@ import { checkKnown } from './setup.js'
 
 export type SaveFusionOptions = Pick<SaveAdapterOptions, 'format'>
 
-export interface LoadFusionOptions extends Omit<LoadAdapterOptions, 'withHead'> {
+export interface LoadFusionOptions extends Omit<LoadAdapterOptions, 'withHead' | 'leaveOut'> {
   /** What the file calls its adapters → what they are called here. Default: the same names. */
   readonly adapters?: Readonly<Record<string, string>> | undefined
 }

@@ -7,10 +7,11 @@ import { AdapterError, nativeCall } from '../native/errors.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { type AdapterSetup, indexSetups, type RowAdapters, rowSetups, setupNames, type TaskIds } from './setup.js'
+import { type SkipLayers, skippedLayers } from './skip-layers.js'
 import { ModelSurgery } from './surgery.js'
 
 /** Hugging Face's GenerationConfig, as far as it goes. */
-export interface GenerateOptions {
+export interface GenerateOptions extends SkipLayers {
   /** Default 20. */
   readonly maxNewTokens?: number | undefined
   /** Draw the next token instead of taking the likeliest. Default false. */
@@ -50,6 +51,7 @@ const keys = [
   'eosTokenId',
   'seed',
   'adapters',
+  'skipLayers',
   'head',
   'taskIds'
 ]
@@ -75,6 +77,7 @@ async function generate(
     .map((row, i) => checkRow(typeof row === 'string' ? { text: row } : row, `rows[${i}]`))
   if (checked.length === 0) return []
   const setups = rowSetups(adapters, { rows: checked.length, taskIds }, model.known)
+  const skipLayers = skippedLayers(model, options)
   const encoding = { tokenizer: model.tokenizer, limits: rowLimits(model.config) }
   const encoded = setups.map((_, i) => {
     const row = checked[i % checked.length] as Row
@@ -87,7 +90,7 @@ async function generate(
     return known.get(key) ?? known.set(key, known.size).size - 1
   })
   const batch = collate(encoded, groups)
-  const pass = { ...indexSetups(Array.from(batch.order, (row) => setups[row] ?? null)), head }
+  const pass = { ...indexSetups(Array.from(batch.order, (row) => setups[row] ?? null)), head, skipLayers }
   const { native, tokenizer } = model
   const written = await nativeCall(() => native.generate(batch, pass, how))
   const answers = new Array<Generation>(setups.length)

@@ -29,6 +29,7 @@ import {
   type RowAdapters,
   setupNames
 } from './setup.js'
+import { checkLayerList, type SkipLayers, skippedLayers } from './skip-layers.js'
 import { type ModelSummary, summarize } from './summary.js'
 import { renamedTrainable, trainableUnless } from './trainable.js'
 
@@ -52,6 +53,7 @@ export class Model extends TextWriter {
   readonly #fusions = new Map<string, AdapterFusion>()
   readonly #heads = new Map<string, HeadConfig>()
   #active: AdapterSetup = null
+  #skipped: readonly number[] = []
   #activeHead: string | null = null
   #trains: NativeTrainable = nothing
   #merged: string | null = null
@@ -212,17 +214,28 @@ export class Model extends TextWriter {
 
   // ---- what runs ----
 
-  /** Which adapters run where a call names none. Also makes the head of the last one the active head, if it has one. */
-  setActiveAdapters(setup: AdapterSetup): void {
+  /**
+   * Which adapters run where a call names none, and in which layers they do not. Also makes the head of the last one the
+   * active head, if it has one.
+   */
+  setActiveAdapters(setup: AdapterSetup, options: SkipLayers = {}): void {
     this.configurable('setActiveAdapters')
+    checkOptions(options, ['skipLayers'])
+    const skipped = checkLayerList('skipLayers', options.skipLayers ?? [], this)
     setupNames(setup, this.known, 'setActiveAdapters')
     this.#active = setup
+    this.#skipped = skipped
     const last = lastAdapter(setup)
     if (last !== null && this.#heads.has(last)) this.#activeHead = last
   }
 
   get activeAdapters(): AdapterSetup {
     return this.#active
+  }
+
+  /** The layers in which the active adapters do not run. */
+  get skippedLayers(): readonly number[] {
+    return this.#skipped
   }
 
   get activeHead(): string | null {
@@ -311,7 +324,7 @@ export class Model extends TextWriter {
 
   async forward(inputs: ForwardInputs, options: ForwardOptions = {}): Promise<ForwardOutputs> {
     this.usable('forward')
-    checkOptions(options, ['adapters', 'head', 'outputHiddenStates', 'taskIds'])
+    checkOptions(options, ['adapters', 'head', 'outputHiddenStates', 'taskIds', 'skipLayers'])
     const { packed, native, config } = this.#passOf(inputs, options)
     const result = await nativeCall(() => this.#native.forward(packed.batch, native))
     return layOut(result, packed, config !== undefined && labelsTokens(config))
@@ -329,7 +342,7 @@ export class Model extends TextWriter {
     options: Omit<ForwardOptions, 'outputHiddenStates'> = {}
   ): Promise<{ loss: number; gradients: Map<string, TensorData> }> {
     this.configurable('gradients')
-    checkOptions(options, ['adapters', 'head', 'taskIds'])
+    checkOptions(options, ['adapters', 'head', 'taskIds', 'skipLayers'])
     const { packed, native } = this.#passOf(inputs, options)
     return await nativeCall(() => this.#native.gradients(packed.batch, native))
   }
@@ -400,6 +413,7 @@ export class Model extends TextWriter {
     return {
       ...nativeSetups(this.#adaptersOf(options), batch, this.known),
       head,
+      skipLayers: skippedLayers(this, options),
       outputHiddenStates: hidden,
       outputLastHiddenState: hidden
     }

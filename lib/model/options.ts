@@ -1,5 +1,6 @@
 import * as check from '../config/check.js'
 import type { RowAdapters, TaskIds } from './setup.js'
+import type { SkipLayers } from './skip-layers.js'
 
 /** Refuses what is no option, and suggests the one that was meant. */
 export function checkOptions(options: unknown, allowed: readonly string[]): void {
@@ -27,7 +28,7 @@ export interface LoadOptions {
   readonly offline?: boolean | undefined
 }
 
-export interface ForwardOptions {
+export interface ForwardOptions extends SkipLayers {
   /** Which adapters run; with an array each row has its own. Default: the active ones. */
   readonly adapters?: RowAdapters | undefined
   /** Head that answers; null: hidden states only. Default: the active head. */
@@ -38,7 +39,7 @@ export interface ForwardOptions {
   readonly taskIds?: TaskIds | undefined
 }
 
-export interface PredictOptions {
+export interface PredictOptions extends SkipLayers {
   /** Which adapters run; with an array each row has its own, and its own head. Default: the active ones. */
   readonly adapters?: RowAdapters | undefined
   /** Head for all rows. Default: for each row the head of its last adapter, else the active one. */

@@ -10,6 +10,7 @@ import type { NativeSetup } from '../native/types.js'
 import type { Model } from './model.js'
 import { checkOptions, type PredictOptions } from './options.js'
 import { type AdapterSetup, checkKnown, indexSetups, lastName, rowSetups, setupNames } from './setup.js'
+import { skippedLayers } from './skip-layers.js'
 import { answersByToken, answersByWord, type Best, type TokenPrediction, wordsOf } from './token-answers.js'
 
 /** One row's answer. */
@@ -38,7 +39,7 @@ interface Job {
   readonly head: string
 }
 
-const keys = ['adapters', 'head', 'taskIds', 'batchSize', 'signal']
+const keys = ['adapters', 'head', 'taskIds', 'skipLayers', 'batchSize', 'signal']
 
 export async function predict(
   model: Model,
@@ -56,10 +57,11 @@ export async function predict(
   const jobs = rowSetups(adapters, { rows: checked.length, taskIds }, model.known).map((setup, index): Job => {
     return { index, row: checked[index % checked.length] as Row, setup, head: headOf(model, options, setup) }
   })
+  const skipLayers = skippedLayers(model, options)
   const answers = new Array<Prediction>(jobs.length)
   for (let from = 0; from < jobs.length; from += batchSize) {
     options.signal?.throwIfAborted()
-    await answer(model, jobs.slice(from, from + batchSize), answers)
+    await answer(model, jobs.slice(from, from + batchSize), skipLayers, answers)
   }
   return answers
 }
@@ -78,7 +80,12 @@ function headOf(model: Model, { head }: PredictOptions, setup: NativeSetup): str
 }
 
 /** One pass through the encoder for all rows; each is then read by its own head. */
-async function answer(model: Model, jobs: readonly Job[], answers: Prediction[]): Promise<void> {
+async function answer(
+  model: Model,
+  jobs: readonly Job[],
+  skipLayers: readonly number[],
+  answers: Prediction[]
+): Promise<void> {
   const options = { tokenizer: model.tokenizer, limits: rowLimits(model.config) }
   const encoded = jobs.map((job) => encodeRow(job.row, options, placeOf(job.row, `rows[${job.index}]`)))
   // Rows of one setup stay side by side: each run of them is one product in every adapter.
@@ -92,7 +99,7 @@ async function answer(model: Model, jobs: readonly Job[], answers: Prediction[])
   const heads = [...new Set(ordered.map((job) => job.head))]
   const rowHeads = Int32Array.from(ordered, (job) => heads.indexOf(job.head))
   const { native } = model
-  const pass = { ...indexSetups(ordered.map((job) => job.setup)), head: null, heads, rowHeads }
+  const pass = { ...indexSetups(ordered.map((job) => job.setup)), head: null, heads, rowHeads, skipLayers }
   const { headLogits = [] } = await nativeCall(() => native.forward(batch, pass))
   const read = heads.map(() => 0)
   ordered.forEach((job, i) => {

@@ -254,6 +254,8 @@ export interface NativeForwardOptions {
   /** Instead of `head`, without labels: the heads used in this batch, and for each row which of them. */
   readonly heads?: readonly string[] | undefined
   readonly rowHeads?: Int32Array | undefined
+  /** Layers in which no setup runs. */
+  readonly skipLayers?: readonly number[] | undefined
   readonly outputHiddenStates?: boolean | undefined
   readonly outputLastHiddenState?: boolean | undefined
 }
@@ -277,6 +279,13 @@ export interface NativeGenerateOptions {
   readonly topP: number
   readonly endTokens: readonly number[]
   readonly seed: number
+}
+
+/** One of several that are averaged; `scale`: of LoRA, alpha / r. */
+export interface NativeAverageSource {
+  readonly name: string
+  readonly weight: number
+  readonly scale: number
 }
 
 export interface NativeTrainable {
@@ -315,6 +324,14 @@ export interface NativeModel {
   resetAdapter(): void
   /** The flat form of an adapter's prefix, of the same values. */
   ejectPrefixTuning(name: string): void
+  /** Gives an adapter or head that is there the weighted sum of others of its shape. */
+  averageAdapters(
+    name: string,
+    scale: number,
+    sources: readonly NativeAverageSource[],
+    strategy: 'linear' | 'lora_linear_only_negate_b' | 'lora_delta_w_svd'
+  ): void
+  averageHeads(name: string, sources: readonly NativeAverageSource[]): void
   /** AdapterFusion at every place where one of the adapters, all of them bottlenecks, stands. */
   addFusion(
     name: string,

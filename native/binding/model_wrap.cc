@@ -128,6 +128,8 @@ Napi::Function ModelWrap::define(Napi::Env env) {
                       InstanceMethod<&W::delete_adapter>("deleteAdapter"),
                       InstanceMethod<&W::eject_prefix_tuning>("ejectPrefixTuning"),
                       InstanceMethod<&W::merge_adapter>("mergeAdapter"),
+                      InstanceMethod<&W::average_adapters>("averageAdapters"),
+                      InstanceMethod<&W::average_heads>("averageHeads"),
                       InstanceMethod<&W::reset_adapter>("resetAdapter"),
                       InstanceMethod<&W::add_fusion>("addFusion"),
                       InstanceMethod<&W::delete_fusion>("deleteFusion"),

@@ -35,6 +35,8 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value delete_adapter(const Napi::CallbackInfo& info);
   Napi::Value eject_prefix_tuning(const Napi::CallbackInfo& info);
   Napi::Value merge_adapter(const Napi::CallbackInfo& info);
+  Napi::Value average_adapters(const Napi::CallbackInfo& info);
+  Napi::Value average_heads(const Napi::CallbackInfo& info);
   Napi::Value reset_adapter(const Napi::CallbackInfo& info);
   Napi::Value add_fusion(const Napi::CallbackInfo& info);
   Napi::Value delete_fusion(const Napi::CallbackInfo& info);

@@ -2,8 +2,30 @@
 
 #include "binding/model_wrap.h"
 #include "core/error.h"
+#include "core/surgery/average.h"
 
 namespace ta::binding {
+
+namespace {
+
+std::vector<AverageSource> average_sources(const Napi::Value& value) {
+  auto array = value.As<Napi::Array>();
+  std::vector<AverageSource> sources;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    auto object = array.Get(i).As<Napi::Object>();
+    sources.push_back({object.Get("name").As<Napi::String>().Utf8Value(),
+                       object.Get("weight").As<Napi::Number>().DoubleValue(),
+                       object.Get("scale").As<Napi::Number>().DoubleValue()});
+  }
+  return sources;
+}
+
+AverageStrategy average_strategy(const std::string& name) {
+  if (name == "lora_linear_only_negate_b") return AverageStrategy::negate_b;
+  return name == "lora_delta_w_svd" ? AverageStrategy::delta_w_svd : AverageStrategy::linear;
+}
+
+}  // namespace
 
 Napi::Value ModelWrap::add_adapter(const Napi::CallbackInfo& info) {
   auto configs = guarded(info.Env(), [&] {
@@ -29,6 +51,19 @@ Napi::Value ModelWrap::eject_prefix_tuning(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelWrap::merge_adapter(const Napi::CallbackInfo& info) {
   return sync(info, [name = text_of(info, 0)](ModelState& s) { return s.model.merge_adapter(name), Done{}; });
+}
+
+Napi::Value ModelWrap::average_adapters(const Napi::CallbackInfo& info) {
+  return sync(info, [name = text_of(info, 0), scale = info[1].As<Napi::Number>().DoubleValue(),
+                     sources = average_sources(info[2]), strategy = average_strategy(text_of(info, 3))](ModelState& s) {
+    return ta::average_adapters(s.model, name, scale, sources, strategy), Done{};
+  });
+}
+
+Napi::Value ModelWrap::average_heads(const Napi::CallbackInfo& info) {
+  return sync(info, [name = text_of(info, 0), sources = average_sources(info[1])](ModelState& s) {
+    return ta::average_heads(s.model, name, sources), Done{};
+  });
 }
 
 Napi::Value ModelWrap::reset_adapter(const Napi::CallbackInfo& info) {

@@ -50,7 +50,11 @@ Composition resolve(const NamedSetup& setup, const AdapterModel& model) {
 
 std::vector<RowSegment> to_segments(const PassOptions& options, const AdapterModel& model, int64_t rows) {
   std::vector<std::shared_ptr<const Composition>> setups;
-  for (const auto& setup : options.setups) setups.push_back(std::make_shared<Composition>(resolve(setup, model)));
+  for (const auto& setup : options.setups) {
+    auto resolved = std::make_shared<Composition>(resolve(setup, model));
+    resolved->skip_layers = options.skip_layers;
+    setups.push_back(std::move(resolved));
+  }
   if (!options.row_setups) {
     if (setups.empty()) return {};
     return {{0, rows, setups[0]}};
@@ -102,6 +106,7 @@ PassOptions to_pass_options(const Napi::Object& object) {
     options.heads = to_strings(object.Get("heads"));
     options.row_heads = to_ints(v, "rowHeads");
   }
+  if (auto v = object.Get("skipLayers"); present(v)) options.skip_layers = to_shape(v);
   options.hidden_states = object.Get("outputHiddenStates").ToBoolean();
   options.last_hidden_state = object.Get("outputLastHiddenState").ToBoolean();
   return options;

@@ -23,6 +23,7 @@ struct PassOptions {
   /// Instead of `head`: the heads of this batch, and for each row which of them.
   std::vector<std::string> heads;
   std::optional<std::vector<int32_t>> row_heads;
+  std::vector<int64_t> skip_layers;  ///< where no setup runs
   bool hidden_states = false;
   bool last_hidden_state = false;
 };

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/nn/attention.h"
 #include "core/nn/frozen.h"
+#include "core/nn/layer_context.h"
 
 namespace ta {
 
@@ -106,12 +107,13 @@ Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context,
   const bool rows_only =
       request.row_tokens_only && !request.hidden_states && !layers_.empty() && !needs_all_tokens(context);
   for (size_t i = 0; i < layers_.size(); ++i) {
+    const LayerContext here(inner, static_cast<int64_t>(i));
     if (rows_only && i + 1 == layers_.size()) {
       const auto single = RowLayout::single(batch.layout.rows());
       const auto asking = x.index_select(0, row_tokens(batch));
-      x = finish(attend(layers_[i], asking, x, {single, batch.layout}, inner.with(single)), inner.with(single));
+      x = finish(attend(layers_[i], asking, x, {single, batch.layout}, here.with(single)), inner.with(single));
     } else {
-      x = layers_[i](x, inner);
+      x = layers_[i](x, here);
       if (i + 1 == layers_.size()) x = finish(x, inner);
     }
     if (request.hidden_states) result.hidden_states.push_back(x);

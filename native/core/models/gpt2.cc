@@ -8,6 +8,7 @@
 #include "core/nn/conv1d.h"
 #include "core/nn/frozen.h"
 #include "core/nn/key_value_cache.h"
+#include "core/nn/layer_context.h"
 
 namespace ta {
 
@@ -135,14 +136,15 @@ at::Tensor Gpt2Model::decode(const PackedBatch& batch, const ForwardContext& con
   const auto inner = context.with(batch.layout);
   auto x = embed(batch, inner);
   const TokenView all{batch.layout, batch.layout, &cache};
-  for (const auto& layer : layers_) {
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const auto& layer = layers_[i];
     const auto* own = dynamic_cast<const EncoderLayer*>(layer.layer.get());
     if (own == nullptr || !answers_for_some(*own)) {
       fail(ErrorCode::unsupported, "generate",
            "surgery has put something that reads whole rows around a layer or into it",
            {.hint = "Generation keeps what earlier tokens gave; undo that replacement"});
     }
-    x = attend(layer, x, x, all, inner);
+    x = attend(layer, x, x, all, LayerContext(inner, static_cast<int64_t>(i)));
   }
   cache.advance(batch.layout);
   return finish(x.index_select(0, batch.last_tokens), inner);

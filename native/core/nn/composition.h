@@ -23,6 +23,7 @@ struct Composition {
   std::vector<Composition> children = {};
   std::vector<double> weights = {};
   std::vector<int64_t> sizes = {};
+  std::vector<int64_t> skip_layers = {};  ///< of a whole row's composition: layers where none of it runs
 
   /// This node and all below it, parents first.
   void visit(const std::function<void(const Composition&)>& each) const {

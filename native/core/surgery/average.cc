@@ -1,0 +1,132 @@
+#include "core/surgery/average.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/linalg_qr.h>
+#include <ATen/ops/linalg_svd.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/zeros_like.h>
+#include <c10/core/GradMode.h>
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+
+#include "core/error.h"
+#include "core/state/key_names.h"
+
+namespace ta {
+
+namespace {
+
+using States = std::vector<std::unordered_map<std::string, NamedParameter>>;
+
+at::Tensor doubled(const NamedParameter& named) {
+  return named.parameter.value->detach().to(at::kDouble);
+}
+
+std::unordered_map<std::string, NamedParameter> by_name(const std::vector<NamedParameter>& state, const KeyOwner& from,
+                                                        const std::string& to) {
+  std::unordered_map<std::string, NamedParameter> result;
+  for (const auto& named : state) result.emplace(rename_owner(named.name, from, to), named);
+  return result;
+}
+
+// Every source's parameter of that name, in the order of the sources.
+std::vector<NamedParameter> found(const std::string& operation, const NamedParameter& wanted, const States& states,
+                                  const std::vector<AverageSource>& sources, bool any_rank) {
+  std::vector<NamedParameter> result;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    const auto at = states[i].find(wanted.name);
+    if (at != states[i].end() && (any_rank || at->second.parameter.shape == wanted.parameter.shape)) {
+      result.push_back(at->second);
+      continue;
+    }
+    fail(ErrorCode::invalid_argument, operation, "'" + sources[i].name + "' has nothing like " + wanted.name,
+         {.expected = text("a parameter ", at::IntArrayRef(wanted.parameter.shape)),
+          .hint = "Average adapters of one configuration"});
+  }
+  return result;
+}
+
+void check_same(const std::string& operation, const NamedParameter& wanted, const std::vector<NamedParameter>& own) {
+  for (const auto& one : own) {
+    if (at::equal(*one.parameter.value, *own[0].parameter.value)) continue;
+    fail(ErrorCode::unsupported, operation, "the frozen values of " + wanted.name + " are not the same in all of them",
+         {.expected = "VeRA adapters that share their two matrices",
+          .hint = "Vectors for other matrices have no mean; give all of them one initWeightsSeed before training"});
+  }
+}
+
+void write_sums(const std::string& operation, const std::vector<NamedParameter>& target, const States& states,
+                const std::vector<AverageSource>& sources, AverageStrategy strategy) {
+  for (const auto& wanted : target) {
+    const auto own = found(operation, wanted, states, sources, false);
+    if (own[0].parameter.value == wanted.parameter.value) continue;  // a decoder that is the word embedding
+    if (wanted.parameter.fixed) {
+      check_same(operation, wanted, own);
+      wanted.parameter.value->copy_(*own[0].parameter.value);
+      continue;
+    }
+    const bool positive = strategy == AverageStrategy::negate_b && wanted.name.ends_with(".lora_A");
+    auto sum = at::zeros_like(doubled(wanted));
+    for (size_t i = 0; i < own.size(); ++i)
+      sum.add_(doubled(own[i]), positive ? std::abs(sources[i].weight) : sources[i].weight);
+    wanted.parameter.value->copy_(sum);
+  }
+}
+
+// B A ≈ Σ wi si / s Bi Ai. The sum has at most the rank of all of them together, so its singular values are those of a
+// small matrix between two orthonormal ones.
+void write_factors(NamedParameter& a, NamedParameter& b, const std::vector<NamedParameter>& own_a,
+                   const std::vector<NamedParameter>& own_b, double scale, const std::vector<AverageSource>& sources) {
+  std::vector<at::Tensor> rows, columns;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    rows.push_back(doubled(own_a[i]));
+    columns.push_back(doubled(own_b[i]) * (sources[i].weight * sources[i].scale / scale));
+  }
+  const auto [qb, rb] = at::linalg_qr(at::cat(columns, 1));
+  const auto [qa, ra] = at::linalg_qr(at::cat(rows, 0).t());
+  const auto [u, s, vh] = at::linalg_svd(at::matmul(rb, ra.t()), false);
+  const int64_t rank = std::min<int64_t>(a.parameter.shape[0], s.size(0));
+  a.parameter.value->zero_();
+  b.parameter.value->zero_();
+  a.parameter.value->narrow(0, 0, rank).copy_(at::matmul(vh.narrow(0, 0, rank), qa.t()));
+  b.parameter.value->narrow(1, 0, rank).copy_(at::matmul(qb, u.narrow(1, 0, rank) * s.narrow(0, 0, rank)));
+}
+
+}  // namespace
+
+void average_adapters(AdapterModel& model, const std::string& name, double scale,
+                      const std::vector<AverageSource>& sources, AverageStrategy strategy) {
+  const auto operation = "averageAdapter '" + name + "'";
+  c10::NoGradGuard guard;
+  auto target = model.adapter_state(name);
+  States states;
+  for (const auto& source : sources)
+    states.push_back(by_name(model.adapter_state(source.name), {KeyOwner::Kind::adapter, source.name}, name));
+  if (strategy != AverageStrategy::delta_w_svd) return write_sums(operation, target, states, sources, strategy);
+  auto own = by_name(target, {KeyOwner::Kind::adapter, name}, name);
+  for (auto& b : target) {
+    if (!b.name.ends_with(".lora_B")) continue;
+    const auto at_a = own.find(b.name.substr(0, b.name.size() - 1) + "A");
+    if (at_a == own.end()) {
+      fail(ErrorCode::unsupported, operation, b.name + " is no factor of a product",
+           {.expected = "LoRA", .hint = "Use combineStrategy 'linear'"});
+    }
+    auto& a = at_a->second;
+    write_factors(a, b, found(operation, a, states, sources, true), found(operation, b, states, sources, true), scale,
+                  sources);
+  }
+}
+
+void average_heads(AdapterModel& model, const std::string& name, const std::vector<AverageSource>& sources) {
+  c10::NoGradGuard guard;
+  States states;
+  for (const auto& source : sources)
+    states.push_back(by_name(model.head_state(source.name), {KeyOwner::Kind::head, source.name}, name));
+  write_sums("averageHead '" + name + "'", model.head_state(name), states, sources, AverageStrategy::linear);
+}
+
+}  // namespace ta
