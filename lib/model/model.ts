@@ -11,6 +11,7 @@ import { labelsTokens } from '../data/labels.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeForwardOptions, NativeModel, NativeTrainable, TensorData } from '../native/types.js'
+import { scopedHead, scopedSetup } from './adapter-setup.js'
 import { type AdapterFusion, checkUnread, fusionOf } from './fusions.js'
 import { TextWriter } from './generate.js'
 import { type AddOptions, isTaken } from './heads.js'
@@ -229,17 +230,21 @@ export class Model extends TextWriter {
     if (last !== null && this.#heads.has(last)) this.#activeHead = last
   }
 
+  /** Inside adapterSetup those of the scope. */
   get activeAdapters(): AdapterSetup {
-    return this.#active
+    const scope = scopedSetup()
+    return scope === undefined ? this.#active : scope.setup
   }
 
   /** The layers in which the active adapters do not run. */
   get skippedLayers(): readonly number[] {
-    return this.#skipped
+    return scopedSetup()?.skipLayers ?? this.#skipped
   }
 
+  /** Inside adapterSetup that of the scope. */
   get activeHead(): string | null {
-    return this.#activeHead
+    const scoped = scopedHead(this.#heads)
+    return scoped === undefined ? this.#activeHead : scoped
   }
 
   set activeHead(name: string | null) {
@@ -395,7 +400,7 @@ export class Model extends TextWriter {
     return this.#activeHead === null ? [] : [this.#activeHead]
   }
 
-  #adaptersOf({ adapters = this.#active }: ForwardOptions): RowAdapters {
+  #adaptersOf({ adapters = this.activeAdapters }: ForwardOptions): RowAdapters {
     return adapters
   }
 
@@ -420,7 +425,7 @@ export class Model extends TextWriter {
   }
 
   #headFor(name: string | null | undefined): { name: string | null; config: HeadConfig | undefined } {
-    const chosen = name === undefined ? this.#activeHead : name
+    const chosen = name === undefined ? this.activeHead : name
     if (chosen === null) return { name: null, config: undefined }
     checkKnown('head', chosen, this.#heads)
     return { name: chosen, config: this.#heads.get(chosen) }

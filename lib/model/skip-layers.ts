@@ -21,5 +21,5 @@ export function skippedLayers(
   { adapters, skipLayers }: SkipLayers & { readonly adapters?: RowAdapters | undefined }
 ): readonly number[] {
   if (skipLayers !== undefined) return checkLayerList('skipLayers', skipLayers, model)
-  return adapters === undefined ? model.skippedLayers : []
+  return adapters === undefined ? checkLayerList('skipLayers', model.skippedLayers, model) : []
 }

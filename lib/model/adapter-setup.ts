@@ -1,0 +1,45 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import * as check from '../config/check.js'
+import { lastAdapter, parseComposition } from '../config/composition.js'
+import { checkOptions } from './options.js'
+import type { AdapterSetup } from './setup.js'
+
+export interface AdapterSetupOptions {
+  /** The head that answers; null: none. Default: that of the setup's last adapter, where the model has one, else its own. */
+  readonly head?: string | null | undefined
+  /** Layers, from 0, in which the setup does not run. Default: none. */
+  readonly skipLayers?: readonly number[] | undefined
+}
+
+interface Scope extends AdapterSetupOptions {
+  readonly setup: AdapterSetup
+}
+
+const scopes = new AsyncLocalStorage<Scope>()
+
+/**
+ * Runs `work` with these adapters active instead of those that a model has: in every call inside that names none itself,
+ * of any model, also after an await. Work that runs at the same time outside, or in a scope of its own, does not see it.
+ * The adapters library's AdapterSetup.
+ * @returns what `work` returns
+ */
+export function adapterSetup<T>(setup: AdapterSetup, work: () => T, options: AdapterSetupOptions = {}): T {
+  checkOptions(options, ['head', 'skipLayers'])
+  if (setup !== null) parseComposition(setup)
+  if (typeof work !== 'function') throw check.typeError('adapterSetup', 'a function to run', work)
+  return scopes.run({ ...options, setup }, work)
+}
+
+/** The setup of the scope that runs, with its layers; undefined outside of one. */
+export function scopedSetup(): { readonly setup: AdapterSetup; readonly skipLayers: readonly number[] } | undefined {
+  const scope = scopes.getStore()
+  return scope && { setup: scope.setup, skipLayers: scope.skipLayers ?? [] }
+}
+
+/** The scope's head, among those that a model has; undefined where it says nothing. */
+export function scopedHead(heads: ReadonlyMap<string, unknown>): string | null | undefined {
+  const scope = scopes.getStore()
+  if (scope === undefined || scope.head !== undefined) return scope?.head
+  const last = lastAdapter(scope.setup)
+  return last !== null && heads.has(last) ? last : undefined
+}
