@@ -247,7 +247,7 @@ TEST(bottlenecks_of_one_form_in_one_node_are_the_modules) {
                 values.push_back(norm->forward(x + y));
               } else if (part.tokens > 0) {
                 const RowLayout all({part.tokens});
-                values.push_back(norm->forward(part.adapter->forward(x, y, norm.get(), all, nullptr) + y));
+                values.push_back(norm->forward(part.adapter->forward(x, y, norm.get(), ForwardContext{&all}) + y));
               }
             }
             return at::cat(values);
@@ -296,7 +296,7 @@ TEST(a_plain_bottleneck_in_one_node_is_the_module) {
               return bottleneck_site(v[0], v[1], {{v[0].size(0), adapter.get()}}, *norm);
             },
             [&](const auto& v) {
-              auto o = adapter->forward(v[0], v[1], norm.get(), rows, nullptr);
+              auto o = adapter->forward(v[0], v[1], norm.get(), ForwardContext{&rows});
               return config.original_ln_after ? norm->forward(o + v[1]) : o;
             });
       }
