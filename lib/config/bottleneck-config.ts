@@ -1,4 +1,3 @@
-import { AdapterError } from '../native/errors.js'
 import { type NonLinearity, nonLinearities } from './activations.js'
 import { camelCase, type SnakeCase } from './case.js'
 import * as check from './check.js'
@@ -50,9 +49,9 @@ export class BottleneckConfig {
   declare readonly residualBeforeLn: ResidualBeforeLn
   /** `adapter_residual_before_ln`: add the residual before the new LayerNorm of lnAfter. Default false. */
   declare readonly adapterResidualBeforeLn: boolean
-  /** `inv_adapter`: invertible adapters at the embeddings. Only null works. Default null. */
+  /** `inv_adapter`: an invertible adapter behind the embeddings, undone before a head's words. Default null. */
   declare readonly invAdapter: 'nice' | 'glow' | null
-  /** `inv_adapter_reduction_factor`: read only with invAdapter. Default null. */
+  /** `inv_adapter_reduction_factor`: half an embedding ÷ inner width of its networks. Required with invAdapter. */
   declare readonly invAdapterReductionFactor: number | null
   /** `cross_adapter`: after cross attention; encoders have none, so it changes nothing there. Default false. */
   declare readonly crossAdapter: boolean
@@ -90,7 +89,7 @@ export class BottleneckConfig {
   /** @param fields camelCase or snake_case; undefined, and null where null means nothing, leave the default. */
   constructor(fields: BottleneckOptions) {
     Object.assign(this, checkFields(check.checkObject('adapter config', fields)))
-    refuseUnbuilt(this)
+    checkTogether(this)
     Object.freeze(this)
   }
 
@@ -261,11 +260,7 @@ function checkResidual(name: string, value: unknown): ResidualBeforeLn {
   return check.checkOneOf(name, value, ['post_add'])
 }
 
-function refuseUnbuilt(config: BottleneckConfig): void {
-  if (config.invAdapter === null) return
-  throw new AdapterError('ERR_UNSUPPORTED', 'read the adapter config', 'invertible adapters are not supported', {
-    expected: 'invAdapter: null',
-    got: `invAdapter: ${config.invAdapter}`,
-    hint: 'Leave invAdapter out, or use seq_bn, double_seq_bn or par_bn, which do without it.'
-  })
+function checkTogether(config: BottleneckConfig): void {
+  if (config.invAdapter === null || config.invAdapterReductionFactor !== null) return
+  throw check.valueError('invAdapterReductionFactor', 'must be given with invAdapter: 2 is usual')
 }

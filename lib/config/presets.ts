@@ -53,6 +53,11 @@ const adapterPlus = new BottleneckConfig({
   reductionFactor: 96
 })
 
+/** Pfeiffer et al. 2020, https://arxiv.org/abs/2005.00052: for a language, with an invertible adapter at the embeddings. */
+const invertible = { invAdapter: 'nice', invAdapterReductionFactor: 2 } as const
+const seqBnInv = seqBn.replace(invertible)
+const doubleSeqBnInv = doubleSeqBn.replace(invertible)
+
 /** Karimi Mahabadi et al. 2021, https://arxiv.org/abs/2106.04647: sums of Kronecker products for the projections. */
 const compacterFields = { phmLayer: true, reductionFactor: 32, nonLinearity: 'gelu' } as const
 const compacter = doubleSeqBn.replace(compacterFields)
@@ -88,6 +93,10 @@ export const adapterPresets = Object.freeze({
   double_seq_bn: doubleSeqBn,
   par_bn: parBn,
   scaled_par_bn: scaledParBn,
+  seq_bn_inv: seqBnInv,
+  double_seq_bn_inv: doubleSeqBnInv,
+  'pfeiffer+inv': seqBnInv,
+  'houlsby+inv': doubleSeqBnInv,
   compacter,
   'compacter++': seqBn.replace(compacterFields),
   attn_bn: attnBn,

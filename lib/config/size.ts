@@ -3,6 +3,8 @@ import { activationParameters } from './activations.js'
 import type { AdapterConfig, MethodConfig } from './adapter-config.js'
 import type { BottleneckConfig } from './bottleneck-config.js'
 import { checkOneOf, checkPositiveInteger, valueError } from './check.js'
+import { floorDivide } from './floor-divide.js'
+import { countInvertible, nativeInvertibleConfig } from './invertible-size.js'
 import { countLora, nativeLoraConfig } from './lora-size.js'
 import type { OutputAdapterConfig } from './output-adapter-config.js'
 import { countPhmProjections, countPhmShared, nativePhmConfig } from './phm-size.js'
@@ -15,13 +17,17 @@ export interface ModelShape {
   readonly numHiddenLayers: number
   /** Read for adapters inside the feed-forward block. */
   readonly intermediateSize?: number | undefined
+  /** Read for invertible adapters; the hidden size where it is not given. */
+  readonly embeddingSize?: number | undefined
+}
+
+function embeddingSize(shape: ModelShape): number {
+  return shape.embeddingSize ?? shape.hiddenSize
 }
 
 /** Width of an adapter's inside in one layer: hidden size ÷ reduction factor, rounded down as Python's `//`, at least 1. */
 export function bottleneckSize(config: BottleneckConfig, hiddenSize: number, layer: number): number {
-  const factor = factorOf(config, layer)
-  // Python takes the remainder first; dividing and rounding down differs from it at factors such as 0.1.
-  return Math.max(1, Math.round((hiddenSize - (hiddenSize % factor)) / factor))
+  return Math.max(1, floorDivide(hiddenSize, factorOf(config, layer)))
 }
 
 function factorOf({ reductionFactor }: BottleneckConfig, layer: number): number {
@@ -64,7 +70,8 @@ function countBottleneck(config: BottleneckConfig, shape: ModelShape): number {
   const places = Number(config.mhAdapter) + Number(config.outputAdapter)
   const sizes = bottleneckSizes(config, shape).filter((size) => size > 0)
   const each = sizes.reduce((total, size) => total + places * countOne(config, shape.hiddenSize, size), 0)
-  return each + countPhmShared(config, shape.hiddenSize, sizes)
+  const shared = countPhmShared(config, shape.hiddenSize, sizes)
+  return each + shared + countInvertible(config, embeddingSize(shape))
 }
 
 function countOne(config: BottleneckConfig, hidden: number, size: number): number {
@@ -107,6 +114,7 @@ export function nativeBottleneckConfig(config: BottleneckConfig, shape: ModelSha
     adapter_residual_before_ln: config.adapterResidualBeforeLn,
     dropout: config.dropout,
     stochastic_depth: config.stochasticDepth,
+    invertible: nativeInvertibleConfig(config, embeddingSize(shape)),
     phm: nativePhmConfig(config)
   }
 }

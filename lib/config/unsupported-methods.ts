@@ -16,11 +16,7 @@ const promptTuning: Method = {
 
 /** By preset name; the `architecture` values of saved configs are among them. No `fields`: any field is taken. */
 const methods: Readonly<Record<string, Method | string>> = {
-  prompt_tuning: promptTuning,
-  seq_bn_inv: 'invertible adapters',
-  double_seq_bn_inv: 'invertible adapters',
-  'pfeiffer+inv': 'invertible adapters',
-  'houlsby+inv': 'invertible adapters'
+  prompt_tuning: promptTuning
 }
 
 export const unsupportedNames: readonly string[] = Object.freeze(Object.keys(methods))

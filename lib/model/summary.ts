@@ -30,7 +30,15 @@ export function countParameters(parameters: readonly ParameterInfo[]): number {
 type Named = Pick<ParameterInfo, 'name' | 'part'>
 
 /** PyTorch's names for what holds adapters by their names. */
-const adapterContainers = ['adapters', 'loras', 'prefix_tunings', 'prefix_gates', 'refts', 'shared_parameters'] as const
+const adapterContainers = [
+  'adapters',
+  'loras',
+  'invertible_adapters',
+  'prefix_tunings',
+  'prefix_gates',
+  'refts',
+  'shared_parameters'
+] as const
 
 export const isAdapterParameter = ({ name, part }: Named, adapter: string): boolean =>
   part === 'adapter' && adapterContainers.some((container) => `.${name}`.includes(`.${container}.${adapter}.`))

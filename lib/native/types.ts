@@ -104,7 +104,15 @@ export interface NativeBottleneckConfig {
   readonly adapter_residual_before_ln: boolean
   readonly dropout: number
   readonly stochastic_depth: number
+  readonly invertible: NativeInvertibleConfig | null
   readonly phm: NativePhmConfig | null
+}
+
+/** An invertible adapter: inner widths of the networks that read the first and the second half of an embedding. */
+export interface NativeInvertibleConfig {
+  readonly glow: boolean
+  readonly first_inner: number
+  readonly second_inner: number
 }
 
 /** PHM layers: `rule` is C, `weights` are W. */

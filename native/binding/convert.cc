@@ -154,6 +154,11 @@ BottleneckConfig to_bottleneck_config(const Napi::Object& object) {
   c.adapter_residual_before_ln = boolean(object, "adapter_residual_before_ln");
   c.dropout = number(object, "dropout");
   c.stochastic_depth = number(object, "stochastic_depth");
+  if (auto invertible = object.Get("invertible"); present(invertible)) {
+    const auto fields = invertible.As<Napi::Object>();
+    c.invertible =
+        InvertibleConfig{boolean(fields, "glow"), integer(fields, "first_inner"), integer(fields, "second_inner")};
+  }
   if (auto phm = object.Get("phm"); present(phm)) c.phm = to_phm_config(phm.As<Napi::Object>());
   return c;
 }

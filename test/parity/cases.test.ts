@@ -29,6 +29,7 @@ test('every group of fixtures has a test', (t) => {
     'compositions',
     'lora',
     'phm',
+    'invertible',
     'prefix',
     'reft',
     'unions',

@@ -73,6 +73,35 @@ const written = [
     'bin'
   ],
   ['electra-ia3', 'electra-tiny', 'ia3', classification, 'safetensors'],
+  [
+    'bert-invertible',
+    'bert-tiny',
+    'seq_bn_inv[reduction_factor=4]',
+    (model) => model.addMaskedLmHead('a'),
+    'safetensors'
+  ],
+  ['roberta-invertible', 'roberta-tiny', 'houlsby+inv[reduction_factor=4]', classification, 'bin'],
+  [
+    'electra-invertible',
+    'electra-tiny',
+    'seq_bn_inv[reduction_factor=2]',
+    (model) => model.addMaskedLmHead('a'),
+    'bin'
+  ],
+  [
+    'distilbert-invertible',
+    'distilbert-tiny',
+    'seq_bn_inv[reduction_factor=2]',
+    (model) => model.addMaskedLmHead('a'),
+    'bin'
+  ],
+  [
+    'gpt2-invertible',
+    'gpt2-tiny',
+    "double_seq_bn[reduction_factor=2, inv_adapter='nice', inv_adapter_reduction_factor=1]",
+    (model) => model.addCausalLmHead('a'),
+    'safetensors'
+  ],
   ['bert-compacter', 'bert-tiny', 'compacter[reduction_factor=8]', classification, 'safetensors'],
   ['roberta-compacter++', 'roberta-tiny', 'compacter++[reduction_factor=4, phm_dim=2]', classification, 'bin'],
   [
@@ -163,7 +192,8 @@ function fill(model) {
   const added = model
     .namedParameters()
     .filter(
-      ({ name }) => /\.(adapters|loras)\.a\./.test(name) || /\.phm_rule|\.W_/.test(name) || name.startsWith('heads.a.')
+      ({ name }) =>
+        /\.(adapters|loras)\.a\./.test(name) || /\.phm_rule|\.W_|invertible_/.test(name) || name.startsWith('heads.a.')
     )
   const values = added.map(({ name, shape }) => {
     const count = shape.reduce((product, size) => product * size, 1)

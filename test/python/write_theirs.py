@@ -5,10 +5,11 @@ import sys
 from pathlib import Path
 
 import torch
-from adapters import (BnConfig, CompacterConfig, CompacterPlusPlusConfig, ConfigUnion, DoRAConfig, DoubleSeqBnConfig,
-                      DvoRAConfig, IA3Config, LoRAConfig, LoReftConfig, MAMConfig, MTLLoRAConfig, NoReftConfig, ParBnConfig,
-                      PrefixTuningConfig, SeqBnConfig, UniPELTConfig,
-                      VeraConfig)
+from adapters import (
+    BnConfig, CompacterConfig, CompacterPlusPlusConfig, ConfigUnion, DoRAConfig, DoubleSeqBnConfig, DoubleSeqBnInvConfig,
+    DvoRAConfig, IA3Config, LoRAConfig, LoReftConfig, MAMConfig, MTLLoRAConfig, NoReftConfig, ParBnConfig,
+    PrefixTuningConfig, SeqBnConfig, SeqBnInvConfig, UniPELTConfig, VeraConfig
+)
 from transformers import AutoTokenizer
 
 from common import as_lists, load_base, logits_of
@@ -29,7 +30,7 @@ def fill(model):
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for name, value in model.named_parameters():
-            boxes = ("adapters", "loras", "prefix_tunings", "prefix_gates", "refts")
+            boxes = ("adapters", "loras", "invertible_adapters", "prefix_tunings", "prefix_gates", "refts")
             own = any(f".{box}.a." in name for box in boxes) or name.startswith("heads.a.")
             if own or (".shared_parameters.a." in name and ("phm_rule" in name or ".W_" in name)):
                 random = torch.randn(value.shape, generator=generator) * 0.2
@@ -131,6 +132,11 @@ def main(out, models, minilm):
     writer.tiny("xlm-roberta-vera", models / "xlm-roberta-tiny", VeraConfig(), classification)
     writer.tiny("bert-dvora", models / "bert-tiny", DvoRAConfig(r=4), classification, safetensors=True)
     writer.tiny("bert-mtl_lora", models / "bert-tiny", MTLLoRAConfig(n_up_projection=2), classification)
+    writer.tiny("bert-invertible", models / "bert-tiny", DoubleSeqBnInvConfig(reduction_factor=4), classification)
+    for family in ("roberta", "distilbert", "electra", "gpt2"):
+        language_head = "causal" if family == "gpt2" else "masked"
+        writer.tiny(f"{family}-invertible", models / f"{family}-tiny", SeqBnInvConfig(reduction_factor=2),
+                    lambda model: getattr(model, f"add_{language_head}_lm_head")("a"), safetensors=family == "gpt2")
     writer.tiny("bert-compacter", models / "bert-tiny", CompacterConfig(reduction_factor=8), classification)
     writer.tiny("bert-compacter++", models / "bert-tiny", CompacterPlusPlusConfig(reduction_factor=4, phm_dim=2),
                 classification, safetensors=True)

@@ -20,9 +20,7 @@ using Kind = Composition::Kind;
 }  // namespace
 
 bool LoraPlace::acts(const ForwardContext& context) const {
-  if (context.segments == nullptr || children().empty()) return false;
-  return std::any_of(context.segments->begin(), context.segments->end(),
-                     [&](const RowSegment& segment) { return segment.setup && has_any(*segment.setup); });
+  return reaches(context);
 }
 
 // What cannot run here, before anything does.

@@ -1,9 +1,6 @@
 #include "core/adapters/output_adapter.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cat.h>
-
-#include <algorithm>
 
 #include "core/error.h"
 
@@ -15,18 +12,9 @@ OutputAdapter::OutputAdapter(int64_t hidden, int64_t size, const std::string& ac
 }
 
 at::Tensor OutputPlace::forward(const at::Tensor& x, const ForwardContext& context) const {
-  if (context.segments == nullptr) return x;
-  const auto& segments = *context.segments;
-  const auto here = [&](const RowSegment& segment) { return segment.setup && has_any(*segment.setup); };
-  if (std::none_of(segments.begin(), segments.end(), here)) return x;
-  if (segments.size() == 1) return run(*segments[0].setup, x, context);
-  std::vector<at::Tensor> parts;
-  for (const auto& segment : segments) {
-    const auto rows = context.layout->rows(segment.first, segment.last);
-    const auto own = x.narrow(0, context.layout->starts()[segment.first], rows.tokens());
-    parts.push_back(here(segment) ? run(*segment.setup, own, context.with(rows)) : own);
-  }
-  return at::cat(parts);
+  return by_setup(x, context, [this](const Composition& setup, const at::Tensor& own, const ForwardContext& rows) {
+    return run(setup, own, rows);
+  });
 }
 
 at::Tensor OutputPlace::run(const Composition& setup, const at::Tensor& x, const ForwardContext& context) const {

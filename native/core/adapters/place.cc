@@ -1,5 +1,9 @@
 #include "core/adapters/place.h"
 
+#include <ATen/ops/cat.h>
+
+#include <algorithm>
+
 namespace ta {
 
 void AdapterPlace::add(int64_t index, const std::string& name, std::shared_ptr<AdapterModule> module) {
@@ -27,6 +31,26 @@ bool AdapterPlace::has_any(const Composition& setup) const {
     found = found || (part.kind == Composition::Kind::adapter && module(part.index) != nullptr);
   });
   return found;
+}
+
+bool AdapterPlace::reaches(const ForwardContext& context) const {
+  if (context.segments == nullptr || children().empty()) return false;
+  return std::any_of(context.segments->begin(), context.segments->end(),
+                     [&](const RowSegment& segment) { return segment.setup && has_any(*segment.setup); });
+}
+
+at::Tensor AdapterPlace::by_setup(const at::Tensor& x, const ForwardContext& context, const Run& run) const {
+  if (!reaches(context)) return x;
+  const auto& segments = *context.segments;
+  if (segments.size() == 1) return run(*segments[0].setup, x, context);
+  std::vector<at::Tensor> parts;
+  for (const auto& segment : segments) {
+    const auto rows = context.layout->rows(segment.first, segment.last);
+    const auto own = x.narrow(0, context.layout->starts()[segment.first], rows.tokens());
+    const bool here = segment.setup && has_any(*segment.setup);
+    parts.push_back(here ? run(*segment.setup, own, context.with(rows)) : own);
+  }
+  return at::cat(parts);
 }
 
 }  // namespace ta

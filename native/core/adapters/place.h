@@ -2,6 +2,7 @@
 // Where adapters stand, and what stands there. In PyTorch's tree a place is the ModuleDict that holds its adapters by
 // name; a batch finds them by index.
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -33,8 +34,15 @@ class AdapterPlace : public Module {
   }
   /// Whether something that the setup names stands here.
   bool has_any(const Composition& setup) const;
+  /// Whether a row of the batch passes through something that stands here.
+  bool reaches(const ForwardContext& context) const;
   /// The name under which a module stands here.
   std::string name_of(int64_t index) const;
+
+ protected:
+  /// x [tokens, n] with `run` applied to each run of rows that a setup has something here for; the others as they are.
+  using Run = std::function<at::Tensor(const Composition&, const at::Tensor&, const ForwardContext&)>;
+  at::Tensor by_setup(const at::Tensor& x, const ForwardContext& context, const Run& run) const;
 
  private:
   std::vector<std::shared_ptr<AdapterModule>> modules_;

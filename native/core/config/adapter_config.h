@@ -34,6 +34,13 @@ struct PhmConfig {
   bool bias = true;
 };
 
+/// An invertible adapter behind the embeddings: NICE, or GLOW.
+struct InvertibleConfig {
+  bool glow = false;
+  int64_t first_inner = 0;   ///< inner width of the network that reads the first half of an embedding
+  int64_t second_inner = 0;  ///< of the one that reads the second
+};
+
 struct BottleneckConfig {
   bool mh_adapter = false;                ///< after attention
   bool output_adapter = true;             ///< after feed-forward
@@ -53,6 +60,7 @@ struct BottleneckConfig {
   bool adapter_residual_before_ln = false;
   double dropout = 0.0;
   double stochastic_depth = 0.0;
+  std::optional<InvertibleConfig> invertible;
   std::optional<PhmConfig> phm;  ///< PHM layers instead of linear ones
 };
 

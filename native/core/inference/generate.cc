@@ -100,10 +100,11 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
     const ForwardContext context{&batch.layout, &now, nullptr, &memo, &prefixes};
     const auto single = RowLayout::single(batch.layout.rows());
     const auto hidden = model.output_place().forward(backbone.decode(batch, context, cache), context.with(single));
-    auto logits =
-        (head.empty() ? linear(hidden, words, at::Tensor()) : model.head(head).forward(hidden, context.with(single)))
-            .to(at::kCPU, at::kFloat)
-            .contiguous();
+    const auto inner = context.with(single);
+    auto logits = (head.empty() ? linear(backbone.invertible_place().inverse(hidden, inner), words, at::Tensor())
+                                : model.head(head).forward(hidden, inner))
+                      .to(at::kCPU, at::kFloat)
+                      .contiguous();
 
     BatchInput next;
     next.positions.emplace();

@@ -86,7 +86,7 @@ int64_t BertModel::first_position() const {
 }
 
 at::Tensor BertModel::embed(const PackedBatch& batch, const ForwardContext& context) {
-  auto e = embeddings_->forward(batch, context);
+  const auto e = invertible_place().forward(embeddings_->forward(batch, context), context);
   return project_.layer ? project_(e, context) : e;
 }
 

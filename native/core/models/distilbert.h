@@ -74,7 +74,7 @@ class DistilBertModel : public Encoder {
 
  protected:
   at::Tensor embed(const PackedBatch& batch, const ForwardContext& context) override {
-    return embeddings_->forward(batch, context);
+    return invertible_place().forward(embeddings_->forward(batch, context), context);
   }
 
  private:

@@ -129,7 +129,7 @@ Gpt2Model::Gpt2Model(const ModelConfig& config)
 
 at::Tensor Gpt2Model::embed(const PackedBatch& batch, const ForwardContext& context) {
   auto sum = word_->forward(batch.ids) + position_->forward(*batch.positions);
-  return dropout(sum, config_.embedding_dropout_prob, context.random);
+  return invertible_place().forward(dropout(sum, config_.embedding_dropout_prob, context.random), context);
 }
 
 at::Tensor Gpt2Model::decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) {

@@ -79,6 +79,7 @@ void Head::build_language_model(Model& model) {
     if (config_.activation_function) activation_step(*config_.activation_function);
     if (config_.layer_norm) step(std::make_shared<LayerNorm>(embedding, model.head_norm_eps()));
   }
+  invertible_ = &model.invertible_place();
   // No slot: the name of its weight belongs to the word embedding.
   steps_.emplace_back().layer = std::make_shared<TiedDecoder>(model.word_embeddings(), config_.bias);
   child(std::to_string(next_++), std::static_pointer_cast<Module>(steps_.back().layer));
@@ -106,7 +107,10 @@ bool Head::reads_rows() const {
 
 at::Tensor Head::forward(const at::Tensor& x, const ForwardContext& context) {
   auto y = x;
-  for (const auto& step : steps_) y = step.layer ? step(y, context) : dropout(y, dropout_, context.random);
+  for (const auto& step : steps_) {
+    if (invertible_ != nullptr && &step == &steps_.back()) y = invertible_->inverse(y, context);
+    y = step.layer ? step(y, context) : dropout(y, dropout_, context.random);
+  }
   return y;
 }
 

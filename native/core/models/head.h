@@ -22,7 +22,7 @@ class Head : public Module {
   bool reads_rows() const;
   /// Language modelling: its labels are ids of the vocabulary.
   bool predicts_words() const;
-  /// [rows or tokens, hidden] → [rows or tokens, labels].
+  /// [rows or tokens, hidden] → [rows or tokens, labels]. The context's rows and what they pass through are those of x.
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context);
   bool reads_whole_rows() const;
   /// The decoder's name in a state dict where its weight is the word embedding's.
@@ -36,7 +36,8 @@ class Head : public Module {
 
   HeadConfig config_;
   double dropout_;
-  std::deque<Slot> steps_;  // an empty one is drop-out; a slot keeps its address
+  InvertiblePlace* invertible_ = nullptr;  ///< the way back to embeddings, before the words
+  std::deque<Slot> steps_;                 // an empty one is drop-out; a slot keeps its address
   int next_ = 0;
 };
 

@@ -2,7 +2,12 @@
 
 namespace ta {
 
-// Both are made after the family's own children, so that they stand last, as in the peer.
+// All three are made after the family's own children, so that they stand last, as in the peer.
+InvertiblePlace& Model::invertible_place() {
+  if (!invertible_) child("invertible_adapters", invertible_ = std::make_shared<InvertiblePlace>());
+  return *invertible_;
+}
+
 AdapterPlace& Model::prefix_place() {
   if (!prefixes_) {
     auto pool = std::make_shared<Container>("PrefixTuningPool");

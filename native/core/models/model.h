@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/adapters/invertible.h"
 #include "core/adapters/lora_place.h"
 #include "core/adapters/site.h"
 #include "core/config/model_config.h"
@@ -16,12 +17,13 @@ namespace ta {
 class KeyValueCache;
 
 /// Where adapters can stand. attention and output: the sites after the two sub-layers; last_hidden_state: behind all of
-/// them; prefix: the gates in an attention; layer_output: after a whole layer, where ReFT stands. The others: Linears, the
-/// four of self-attention and the two of feed-forward.
+/// them; embeddings: in front; prefix: the gates in an attention; layer_output: after a whole layer, where ReFT stands.
+/// The others: Linears, the four of self-attention and the two of feed-forward.
 enum class Location {
   attention,
   output,
   last_hidden_state,
+  embeddings,
   query,
   key,
   value,
@@ -75,6 +77,8 @@ class Model : public Module {
   /// In the order of the layers.
   virtual std::vector<Place> places() = 0;
   virtual Embedding& word_embeddings() = 0;
+  /// `invertible_adapters`: embeddings pass through it, and heads that predict words go back through it.
+  InvertiblePlace& invertible_place();
   /// `prefix_tuning.prefix_tunings`: prefixes, which an adapter has once for all layers.
   AdapterPlace& prefix_place();
   /// What the peer calls self-attention among the places for prefixes.
@@ -83,6 +87,7 @@ class Model : public Module {
   AdapterPlace& shared_place();
 
  private:
+  std::shared_ptr<InvertiblePlace> invertible_;
   std::shared_ptr<AdapterPlace> prefixes_, shared_;
 };
 

@@ -21,6 +21,7 @@ class Maker {
       : operation_(operation), model_(model), made_(made) {}
 
   std::shared_ptr<AdapterModule> make(const Place& at, const BottleneckConfig& config) {
+    if (at.location == Location::embeddings) return invertible(config);
     const bool wanted = (at.location == Location::attention && config.mh_adapter) ||
                         (at.location == Location::output && config.output_adapter);
     const int64_t size = wanted ? config.bottleneck_sizes[at.layer] : 0;
@@ -90,6 +91,19 @@ class Maker {
     if (size <= kLargest) return;
     fail(ErrorCode::out_of_range, operation_, text("the ", what, " of layer ", at.layer, " is too large"),
          {.expected = text("at most ", kLargest), .got = text(size), .hint = hint});
+  }
+
+  std::shared_ptr<AdapterModule> invertible(const BottleneckConfig& config) const {
+    if (!config.invertible) return nullptr;
+    const int64_t width = model_.config().embedding_size;
+    for (int64_t inner : {config.invertible->first_inner, config.invertible->second_inner}) {
+      if (inner >= 1 && inner <= kLargest) continue;
+      fail(ErrorCode::out_of_range, operation_, "the invertible adapter's networks cannot have this inner width",
+           {.expected = text("1 .. ", kLargest),
+            .got = text(inner, " for embeddings of ", width),
+            .hint = "Choose another invAdapterReductionFactor"});
+    }
+    return make_invertible(width, config);
   }
 
   void check_phm(const Place& at, int64_t size, const PhmConfig& phm) const {
@@ -198,6 +212,7 @@ std::vector<PlacedModule> make_modules(const std::string& operation, const std::
   auto places = model.places();
   const int64_t layers = places.empty() ? 0 : places.back().layer + 1;
   places.push_back({layers, Location::last_hidden_state, &behind});
+  places.push_back({0, Location::embeddings, &model.invertible_place()});
   for (const auto& config : configs)
     std::visit([&](const auto& method) { check_layers(operation, method, layers); }, config);
   std::vector<PlacedModule> made;

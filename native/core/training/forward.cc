@@ -33,6 +33,36 @@ Encoded encode(AdapterModel& model, const PackedBatch& batch, const ForwardConte
   return encoded;
 }
 
+// What these rows pass through, numbered as a batch of their own. Both in rising order.
+std::vector<RowSegment> segments_of(const std::vector<RowSegment>& all, const std::vector<int64_t>& rows) {
+  std::vector<RowSegment> result;
+  size_t at = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    while (at < all.size() && all[at].last <= rows[i]) ++at;
+    const auto index = static_cast<int64_t>(i);
+    const auto setup = at < all.size() ? all[at].setup : nullptr;
+    if (!result.empty() && result.back().setup == setup) {
+      result.back().last = index + 1;
+    } else {
+      result.push_back({index, index + 1, setup});
+    }
+  }
+  return result;
+}
+
+// How many of the chosen tokens, in rising order, each row has.
+RowLayout layout_of(const RowLayout& layout, const at::Tensor& chosen) {
+  std::vector<int64_t> lengths(layout.rows(), 0);
+  const auto tokens = chosen.to(at::kCPU).contiguous();
+  const auto* token = tokens.const_data_ptr<int64_t>();
+  int64_t row = 0;
+  for (int64_t i = 0; i < tokens.size(0); ++i) {
+    while (layout.starts()[row + 1] <= token[i]) ++row;
+    ++lengths[row];
+  }
+  return RowLayout(lengths);
+}
+
 // One pass through the backbone for all rows; then each head reads its own.
 ForwardResult answer_rows(AdapterModel& model, const PackedBatch& batch, const ForwardContext& context,
                           const ForwardRequest& request) {
@@ -61,7 +91,8 @@ ForwardResult answer_rows(AdapterModel& model, const PackedBatch& batch, const F
     for (int64_t row : request.row_heads[i]) lengths.push_back(first_tokens ? 1 : batch.layout.length(row));
     const RowLayout rows(lengths);
     if (first_tokens && heads[i]->config().use_pooler) x = backbone.pool(x, context);
-    result.head_logits.push_back(heads[i]->forward(x, context.with(rows)));
+    const auto segments = segments_of(request.segments, request.row_heads[i]);
+    result.head_logits.push_back(heads[i]->forward(x, {&rows, &segments, context.random, context.memo}));
   }
   return result;
 }
@@ -86,6 +117,7 @@ ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const Forwa
   result.encoded = encode(model, batch, context, {first && !request.last_hidden_state, request.hidden_states});
   auto x = result.encoded.last;
   auto labels = batch.labels;
+  auto rows = first ? RowLayout::single(batch.layout.rows()) : batch.layout;
   if (first) {
     if (!result.encoded.rows_only) x = x.index_select(0, backbone.row_tokens(batch));
     if (head.config().use_pooler) x = backbone.pool(x, context);
@@ -93,8 +125,8 @@ ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const Forwa
     auto labelled = at::nonzero(labels->ne(-100)).squeeze(1);
     x = x.index_select(0, labelled);
     labels = labels->index_select(0, labelled);
+    rows = layout_of(rows, labelled);
   }
-  const auto rows = first ? RowLayout::single(batch.layout.rows()) : batch.layout;
   result.logits = head.forward(x, context.with(rows));
   if (labels) result.loss = head_loss(head.config(), result.logits, *labels, request.label_smoothing);
   return result;
