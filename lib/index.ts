@@ -62,6 +62,7 @@ export {
 } from './config/module-description.js'
 export { OutputAdapterConfig, type OutputAdapterOptions } from './config/output-adapter-config.js'
 export type { PrefixTuningConfig, PrefixTuningOverrides } from './config/prefix-config.js'
+export type { PromptTuningConfig, PromptTuningOverrides } from './config/prompt-config.js'
 export { adapterTrainingStrategy, type TrainingStrategy } from './config/recipes.js'
 export type { ReftConfig, ReftOverrides } from './config/reft-config.js'
 export { chooseAdapterSize, type TaskComplexity } from './config/size.js'

@@ -7,6 +7,7 @@ import { headConfigToJson, labelNames } from '../config/head-config.js'
 import { LoraConfig, loraPlaces, MtlLoraConfig } from '../config/lora-config.js'
 import { modelConfigFromJson, modelConfigToJson } from '../config/model-config.js'
 import { PrefixTuningConfig } from '../config/prefix-config.js'
+import { PromptTuningConfig } from '../config/prompt-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { ReftConfig } from '../config/reft-config.js'
 import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
@@ -176,6 +177,13 @@ function describePart(part: MethodConfig): string {
       otherFields(part, new PrefixTuningConfig(), ['prefix_length'])
     ]
     return `prefix_tuning at attention: ${fields.filter(Boolean).join(', ')}`
+  }
+  if (part.method === 'prompt_tuning') {
+    const fields = [
+      `prompt_length=${part.promptLength}`,
+      otherFields(part, new PromptTuningConfig(), ['prompt_length'])
+    ]
+    return `prompt_tuning at the embeddings: ${fields.filter(Boolean).join(', ')}`
   }
   if (part.method === 'reft') {
     const layers = part.layers === 'all' ? 'all layers' : `layers ${part.layers.join(', ')}`

@@ -32,13 +32,25 @@ import {
   presetNames,
   unionPresets
 } from './presets.js'
+import {
+  PromptTuningConfig,
+  type PromptTuningJson,
+  type PromptTuningOverrides,
+  promptFields,
+  promptFloatKeys
+} from './prompt-config.js'
 import { inFile, readJsonObject } from './read-json.js'
 import { ReftConfig, type ReftJson, type ReftOverrides, reftFields } from './reft-config.js'
 import { parseShorthand, type ShorthandPart } from './shorthand.js'
-import { isUnsupportedMethod, refuseMethod, unsupportedNames } from './unsupported-methods.js'
 
 /** One method. */
-export type MethodConfig = BottleneckConfig | LoraConfig | MtlLoraConfig | PrefixTuningConfig | ReftConfig
+export type MethodConfig =
+  | BottleneckConfig
+  | LoraConfig
+  | MtlLoraConfig
+  | PrefixTuningConfig
+  | PromptTuningConfig
+  | ReftConfig
 
 /** Several methods under one name at different places of a layer: `lora[r=4]|seq_bn`. Frozen. */
 export class ConfigUnion {
@@ -67,10 +79,15 @@ export type AdapterOverrides =
   | LoraOverrides
   | MtlLoraOverrides
   | PrefixTuningOverrides
+  | PromptTuningOverrides
   | ReftOverrides
 
 /** Numbers that are floats in Python, of any method. */
-export const adapterFloatKeys: ReadonlySet<string> = new Set([...bottleneckFloatKeys, ...loraFloatKeys])
+export const adapterFloatKeys: ReadonlySet<string> = new Set([
+  ...bottleneckFloatKeys,
+  ...loraFloatKeys,
+  ...promptFloatKeys
+])
 
 /** A method's fields in snake_case, as JSON files hold them. */
 type ConfigJson =
@@ -78,6 +95,7 @@ type ConfigJson =
   | LoraJson
   | MtlLoraJson
   | PrefixTuningJson
+  | PromptTuningJson
   | ReftJson
 interface UnionJson {
   readonly architecture: string
@@ -125,6 +143,7 @@ const fieldTables = {
   lora: loraFields,
   mtl_lora: mtlLoraFields,
   prefix_tuning: prefixFields,
+  prompt_tuning: promptFields,
   reft: reftFields
 } as const
 
@@ -154,13 +173,11 @@ function fromPart(part: ShorthandPart, text: string): MethodConfig {
     fieldTables[preset.method].checkShorthand(part.values)
     return replaced(preset, part.values)
   }
-  if (isUnsupportedMethod(part.name)) refuseMethod(part.name, part.values)
   if (isUnionPreset(part.name)) {
     const message = `'${part.name}' is a union and stands alone; write its parts: ${unionPresets[part.name]}`
     throw check.valueError('adapter config', message)
   }
-  const names = [...presetNames, ...unsupportedNames]
-  const guess = nearest(part.name, names)
+  const guess = nearest(part.name, presetNames)
   const help = guess === undefined ? `Known: ${presetNames.join(', ')}.` : `Did you mean '${guess}'?`
   const where = text === part.name ? '' : ` at position ${part.position + 1} of "${text}"`
   throw check.valueError('adapter config', `unknown name '${part.name}'${where}. ${help}`)
@@ -173,6 +190,7 @@ export function adapterConfigFromObject(source: unknown): AdapterConfig {
     LoraConfig,
     MtlLoraConfig,
     PrefixTuningConfig,
+    PromptTuningConfig,
     ReftConfig,
     ConfigUnion,
     OutputAdapterConfig
@@ -189,10 +207,10 @@ export function adapterConfigFromObject(source: unknown): AdapterConfig {
   if (architecture === 'lora') return new LoraConfig(fields as LoraOverrides)
   if (architecture === 'mtl_lora') return new MtlLoraConfig(fields as MtlLoraOverrides)
   if (architecture === 'prefix_tuning') return new PrefixTuningConfig(fields as PrefixTuningOverrides)
+  if (architecture === 'prompt_tuning') return new PromptTuningConfig(fields as PromptTuningOverrides)
   if (architecture === 'reft') return new ReftConfig(fields as ReftOverrides)
   if (architecture === 'union') return unionFromObject(fields)
   if (architecture === 'output_adapter') return OutputAdapterConfig.fromJSON(fields)
-  if (typeof architecture === 'string' && isUnsupportedMethod(architecture)) refuseMethod(architecture, fields)
   throw check.valueError('adapter config', `unknown architecture ${check.describe(architecture)}`)
 }
 
@@ -246,6 +264,7 @@ export function leftOut(config: AdapterConfig, layers: readonly number[], layerC
 }
 
 function leftOutOf(config: MethodConfig, layers: readonly number[], layerCount: number): MethodConfig {
+  if (config.method === 'prompt_tuning') return config // it stands in no layer
   if (config.method === 'prefix_tuning') {
     throw check.valueError('leaveOut', 'a prefix is made for all of its layers at once; run it with skipLayers instead')
   }
@@ -283,6 +302,7 @@ function checkLinears(config: LoraConfig | MtlLoraConfig, other: LoraConfig | Mt
 }
 
 function leavesOut(config: MethodConfig): boolean {
+  if (config.method === 'prompt_tuning') return false
   return config.method === 'reft' ? config.layers !== 'all' : config.leaveOut.length > 0
 }
 

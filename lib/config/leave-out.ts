@@ -7,5 +7,8 @@ export function checkLeaveOut(config: AdapterConfig, layers: number): void {
     const given: readonly number[] = 'leaveOut' in part ? part.leaveOut : []
     const beyond = given.find((layer) => layer >= layers)
     if (beyond !== undefined) throw rangeError('leaveOut', `layers from 0 to ${layers - 1}`, beyond)
+    const wanted: readonly number[] = part.method === 'reft' && part.layers !== 'all' ? part.layers : []
+    const missing = wanted.find((layer) => layer >= layers)
+    if (missing !== undefined) throw rangeError('layers', `layers from 0 to ${layers - 1}`, missing)
   }
 }

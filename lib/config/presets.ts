@@ -1,6 +1,7 @@
 import { BottleneckConfig, type BottleneckOptions } from './bottleneck-config.js'
 import { LoraConfig, MtlLoraConfig } from './lora-config.js'
 import { PrefixTuningConfig } from './prefix-config.js'
+import { PromptTuningConfig } from './prompt-config.js'
 import { ReftConfig } from './reft-config.js'
 
 const sequential: BottleneckOptions = {
@@ -115,6 +116,8 @@ export const adapterPresets = Object.freeze({
   mtl_lora: new MtlLoraConfig(),
   prefix_tuning: prefixTuning,
   prefix_tuning_flat: prefixTuning.replace({ flat: true }),
+  /** Lester et al. 2021, https://arxiv.org/abs/2104.08691. */
+  prompt_tuning: new PromptTuningConfig(),
   loreft,
   noreft: loreft.replace({ orthogonality: false }),
   direft: loreft.replace({ orthogonality: false, subtractProjection: false }),

@@ -9,6 +9,7 @@ import { countLora, nativeLoraConfig } from './lora-size.js'
 import type { OutputAdapterConfig } from './output-adapter-config.js'
 import { countPhmProjections, countPhmShared, nativePhmConfig } from './phm-size.js'
 import { countPrefix, nativePrefixConfig } from './prefix-config.js'
+import { countPrompt, nativePromptConfig, type PromptTuningConfig } from './prompt-config.js'
 import { countReft, nativeReftConfig } from './reft-config.js'
 
 /** What of a model decides the sizes of an adapter. */
@@ -17,7 +18,7 @@ export interface ModelShape {
   readonly numHiddenLayers: number
   /** Read for adapters inside the feed-forward block. */
   readonly intermediateSize?: number | undefined
-  /** Read for invertible adapters; the hidden size where it is not given. */
+  /** Read for prompts and invertible adapters; the hidden size where it is not given. */
   readonly embeddingSize?: number | undefined
 }
 
@@ -58,6 +59,7 @@ export function countAdapterParameters(config: AdapterConfig, shape: ModelShape)
 
 function countPart(config: MethodConfig, shape: ModelShape): number {
   if (config.method === 'bottleneck') return countBottleneck(config, shape)
+  if (config.method === 'prompt_tuning') return countPrompt(config, shape)
   if (config.method === 'reft') return countReft(config, shape)
   return config.method === 'prefix_tuning' ? countPrefix(config, shape) : countLora(config, shape)
 }
@@ -119,16 +121,22 @@ export function nativeBottleneckConfig(config: BottleneckConfig, shape: ModelSha
   }
 }
 
-/** Every part of an adapter as the core takes it. */
-export function nativeAdapterConfigs(config: AdapterConfig, shape: ModelShape): NativeAdapterConfig[] {
+/** Every part of an adapter as the core takes it. `words`: a text's ids, for a prompt that starts with them. */
+export function nativeAdapterConfigs(
+  config: AdapterConfig,
+  shape: ModelShape,
+  words: (text: string) => readonly number[] = () => []
+): NativeAdapterConfig[] {
   if (config.method === 'output') {
     return [{ method: 'output', adapter_size: config.adapterSize, activation: config.activation }]
   }
   const parts = config.method === 'union' ? config.configs : [config]
-  return parts.map((part) => nativePart(part, shape))
+  return parts.map((part) =>
+    part.method === 'prompt_tuning' ? nativePromptConfig(part, words) : nativePart(part, shape)
+  )
 }
 
-function nativePart(part: MethodConfig, shape: ModelShape): NativeAdapterConfig {
+function nativePart(part: Exclude<MethodConfig, PromptTuningConfig>, shape: ModelShape): NativeAdapterConfig {
   if (part.method === 'bottleneck') return nativeBottleneckConfig(part, shape)
   if (part.method === 'prefix_tuning') return nativePrefixConfig(part, shape)
   return part.method === 'reft' ? nativeReftConfig(part, shape) : nativeLoraConfig(part, shape)

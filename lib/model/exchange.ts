@@ -236,7 +236,7 @@ async function place(model: Model, name: string, { adapter, head }: Parts): Prom
   const { native } = model
   try {
     if (adapter !== null) {
-      model.addAdapter(name, adapter.config, { overwriteOk: true })
+      model.addAdapterOfFolder(name, adapter.config)
       await adapter.load(name)
     }
     if (head === null) return

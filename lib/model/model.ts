@@ -19,6 +19,7 @@ import { type ForwardInputs, packInputs, repeatInputs } from './inputs.js'
 import { checkOptions, type ForwardOptions, type PredictOptions } from './options.js'
 import { type ForwardOutputs, layOut } from './outputs.js'
 import { type Prediction, predict } from './predict.js'
+import { promptWords } from './prompt-words.js'
 import { seedFor } from './seed.js'
 import {
   type AdapterSetup,
@@ -85,11 +86,20 @@ export class Model extends TextWriter {
   addAdapter(name: string, config: AdapterConfigSource = 'seq_bn', options: AddOptions = {}): void {
     this.configurable('addAdapter')
     const replaces = isTaken('adapter', name, this.#adapters, options)
-    const loaded = AdapterConfig.load(config)
-    checkLeaveOut(loaded, this.config.numHiddenLayers)
-    const native = nativeAdapterConfigs(loaded, this.config)
+    this.#addAdapter(name, AdapterConfig.load(config), replaces, (text) => promptWords(this, text))
+  }
+
+  /** @internal Its weights come from a folder: what a prompt would start with does not matter. */
+  addAdapterOfFolder(name: string, config: AdapterConfig): void {
+    this.configurable('loadAdapter')
+    this.#addAdapter(name, config, isTaken('adapter', name, this.#adapters, { overwriteOk: true }), () => [])
+  }
+
+  #addAdapter(name: string, config: AdapterConfig, replaces: boolean, words: (text: string) => number[]): void {
+    checkLeaveOut(config, this.config.numHiddenLayers)
+    const native = nativeAdapterConfigs(config, this.config, words)
     nativeCall(() => this.#native.addAdapter(name, native, seedFor(this.#seed, name), replaces))
-    this.#adapters.set(name, loaded)
+    this.#adapters.set(name, config)
     if (replaces) this.#setTrainable(this.#trains)
   }
 

@@ -36,6 +36,7 @@ const adapterContainers = [
   'invertible_adapters',
   'prefix_tunings',
   'prefix_gates',
+  'prompt_tunings',
   'refts',
   'shared_parameters'
 ] as const

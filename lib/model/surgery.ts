@@ -23,7 +23,7 @@ const weightsFile = 'inserted_modules.safetensors'
 
 // What holds adapters is no part of the base model: a pattern passes it by.
 const holdsAdapters =
-  /(^|\.)(adapters|adapter_fusion_layer|(attention|output)_adapters|loras|prefix_tuning|reft_layer|shared_parameters)(\.|$)/
+  /(^|\.)(adapters|adapter_fusion_layer|(attention|output)_adapters|loras|prefix_tuning|prompt_tuning|reft_layer|shared_parameters)(\.|$)/
 
 /** From the module that stands in a place to the one that is to stand there. */
 export type MakeModule = (module: ExistingModule, path: string) => ModuleDescription

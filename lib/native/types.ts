@@ -174,6 +174,17 @@ export interface NativePrefixConfig {
   readonly init_weights_seed: number | null
 }
 
+export interface NativePromptConfig {
+  readonly method: 'prompt_tuning'
+  readonly length: number
+  /** Behind each row's first token, not in front of it. */
+  readonly after_first: boolean
+  readonly random_uniform_scale: number
+  /** Ids of the words that it starts with; empty: random numbers. */
+  readonly start_ids: readonly number[]
+  readonly init_weights_seed: number | null
+}
+
 export interface NativeReftConfig {
   readonly method: 'reft'
   /** For each layer, 0 where the layer has no adapter. */
@@ -199,6 +210,7 @@ export type NativeAdapterConfig =
   | NativeBottleneckConfig
   | NativeLoraConfig
   | NativePrefixConfig
+  | NativePromptConfig
   | NativeReftConfig
   | NativeOutputAdapterConfig
 

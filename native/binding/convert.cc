@@ -181,6 +181,16 @@ PrefixConfig to_prefix_config(const Napi::Object& object) {
   return c;
 }
 
+PromptConfig to_prompt_config(const Napi::Object& object) {
+  PromptConfig c;
+  c.length = integer(object, "length");
+  c.after_first = boolean(object, "after_first");
+  c.random_uniform_scale = number(object, "random_uniform_scale");
+  c.start_ids = to_shape(object.Get("start_ids"));
+  c.init_weights_seed = seed_of(object);
+  return c;
+}
+
 ReftConfig to_reft_config(const Napi::Object& object) {
   ReftConfig c;
   c.ranks = to_shape(object.Get("ranks"));
@@ -234,6 +244,7 @@ AdapterConfig to_adapter_config(const Napi::Object& object) {
   const auto method = string(object, "method");
   if (method == "lora") return to_lora_config(object);
   if (method == "prefix_tuning") return to_prefix_config(object);
+  if (method == "prompt_tuning") return to_prompt_config(object);
   if (method == "reft") return to_reft_config(object);
   if (method == "output") return to_output_adapter_config(object);
   return to_bottleneck_config(object);

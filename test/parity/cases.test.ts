@@ -31,6 +31,7 @@ test('every group of fixtures has a test', (t) => {
     'phm',
     'invertible',
     'prefix',
+    'prompt',
     'reft',
     'unions',
     'curves',

@@ -3,6 +3,7 @@ import { checkTogether } from './support/together.js'
 
 for (const [group, what] of [
   ['prefix', 'prefix tuning'],
+  ['prompt', 'prompt tuning'],
   ['reft', 'ReFT'],
   ['unions', 'unions, MAM and UniPELT']
 ] as const) {

@@ -138,6 +138,8 @@ const written = [
   ['gpt2-loreft', 'gpt2-tiny', 'loreft', classification, 'bin'],
   ['bert-mam', 'bert-tiny', 'mam', classification, 'safetensors'],
   ['roberta-unipelt', 'roberta-tiny', 'unipelt', classification, 'bin'],
+  ['bert-prompt', 'bert-tiny', 'prompt_tuning[prompt_length=3]', classification, 'safetensors'],
+  ['electra-prompt', 'electra-tiny', "prompt_tuning[combine='prefix_after_bos']|seq_bn", classification, 'bin'],
   ['xlm-roberta-integer-scaling', 'xlm-roberta-tiny', 'par_bn[scaling=2]', classification, 'bin'],
   ['distilbert', 'distilbert-tiny', 'double_seq_bn[reduction_factor=2]', classification, 'safetensors'],
   [

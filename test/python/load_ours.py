@@ -26,6 +26,7 @@ def check_keys(model, folder):
     """The peer only logs missing and unexpected keys: every tensor is compared with what it holds after loading."""
     state = model.state_dict()
     owners = (".adapters.a.", ".loras.a.", ".invertible_adapters.a.", ".prefix_tunings.a.", ".prefix_gates.a.", ".refts.a.",
+              ".prompt_tunings.a.",
               ".shared_parameters.a.")
     added = {name for name in state if any(owner in f".{name}" for owner in owners) or name.startswith("heads.a.")}
     # A prefix is in every layer once more.

@@ -8,7 +8,7 @@ import torch
 from adapters import (
     BnConfig, CompacterConfig, CompacterPlusPlusConfig, ConfigUnion, DoRAConfig, DoubleSeqBnConfig, DoubleSeqBnInvConfig,
     DvoRAConfig, IA3Config, LoRAConfig, LoReftConfig, MAMConfig, MTLLoRAConfig, NoReftConfig, ParBnConfig,
-    PrefixTuningConfig, SeqBnConfig, SeqBnInvConfig, UniPELTConfig, VeraConfig
+    PrefixTuningConfig, PromptTuningConfig, SeqBnConfig, SeqBnInvConfig, UniPELTConfig, VeraConfig
 )
 from transformers import AutoTokenizer
 
@@ -30,7 +30,8 @@ def fill(model):
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for name, value in model.named_parameters():
-            boxes = ("adapters", "loras", "invertible_adapters", "prefix_tunings", "prefix_gates", "refts")
+            boxes = ("adapters", "loras", "invertible_adapters", "prefix_tunings", "prefix_gates", "prompt_tunings",
+                     "refts")
             own = any(f".{box}.a." in name for box in boxes) or name.startswith("heads.a.")
             if own or (".shared_parameters.a." in name and ("phm_rule" in name or ".W_" in name)):
                 random = torch.randn(value.shape, generator=generator) * 0.2
@@ -160,6 +161,9 @@ def main(out, models, minilm):
     writer.tiny("gpt2-loreft", models / "gpt2-tiny", LoReftConfig(tied_weights=True), classification)
     writer.tiny("bert-mam", models / "bert-tiny", MAMConfig(), classification)
     writer.tiny("electra-unipelt", models / "electra-tiny", UniPELTConfig(), classification)
+    writer.tiny("roberta-prompt", models / "roberta-tiny", PromptTuningConfig(prompt_length=3), classification)
+    writer.tiny("electra-prompt", models / "electra-tiny", PromptTuningConfig(combine="prefix_after_bos"), classification,
+                safetensors=True)
     writer.minilm(minilm)
     (out / "cases.json").write_text(json.dumps(writer.cases), encoding="utf-8")
 

@@ -130,7 +130,17 @@ struct ReftConfig {
   std::optional<uint64_t> init_weights_seed;
 };
 
+/// AdapterHub's PromptTuningConfig.
+struct PromptConfig {
+  int64_t length = 10;
+  bool after_first = false;  ///< behind each row's first token, not in front of it
+  double random_uniform_scale = 0.5;
+  std::vector<int64_t> start_ids;  ///< of words that the prompt starts with; empty: random numbers
+  std::optional<uint64_t> init_weights_seed;
+};
+
 /// One of the methods; an adapter has one, or several at different places (a union).
-using AdapterConfig = std::variant<BottleneckConfig, LoraConfig, PrefixConfig, ReftConfig, OutputAdapterConfig>;
+using AdapterConfig =
+    std::variant<BottleneckConfig, LoraConfig, PrefixConfig, PromptConfig, ReftConfig, OutputAdapterConfig>;
 
 }  // namespace ta

@@ -85,11 +85,6 @@ int64_t BertModel::first_position() const {
   return kind_of(config_).positions_after_padding ? config_.pad_token_id + 1 : 0;
 }
 
-at::Tensor BertModel::embed(const PackedBatch& batch, const ForwardContext& context) {
-  const auto e = invertible_place().forward(embeddings_->forward(batch, context), context);
-  return project_.layer ? project_(e, context) : e;
-}
-
 at::Tensor BertModel::pool(const at::Tensor& first, const ForwardContext& context) {
   const auto rows = RowLayout::single(first.size(0));
   return pooler_(first, context.with(rows));

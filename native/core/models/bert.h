@@ -129,7 +129,12 @@ class BertModel : public Encoder {
   Embedding& word_embeddings() override { return *embeddings_->word; }
 
  protected:
-  at::Tensor embed(const PackedBatch& batch, const ForwardContext& context) override;
+  at::Tensor embed(const PackedBatch& batch, const ForwardContext& context) override {
+    return invertible_place().forward(embeddings_->forward(batch, context), context);
+  }
+  at::Tensor project(const at::Tensor& e, const ForwardContext& context) override {
+    return project_.layer ? project_(e, context) : e;
+  }
   int64_t first_position() const override;
 
  private:

@@ -99,9 +99,15 @@ bool Encoder::needs_all_tokens(const ForwardContext& context) const {
 
 Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) {
   Encoded result;
-  const auto inner = context.with(batch.layout);
-  auto x = embed(batch, inner);
-  if (request.hidden_states) result.hidden_states.push_back(x);
+  auto inner = context.with(batch.layout);
+  auto e = embed(batch, inner);
+  const auto prompted = prompt_place().extend(e, inner);
+  if (prompted) inner = inner.with(prompted->rows), e = prompted->x;
+  auto x = project(e, inner);
+  // Nobody asks for what the model makes of prompts.
+  const auto own = [&](const at::Tensor& y) { return prompted ? y.index_select(0, prompted->own) : y; };
+  const auto head_tokens = [&] { return x.index_select(0, prompted ? prompted->first : row_tokens(batch)); };
+  if (request.hidden_states) result.hidden_states.push_back(own(x));
 
   // The last layer answers for one token a row where nobody reads the others.
   const bool rows_only =
@@ -110,15 +116,15 @@ Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context,
     const LayerContext here(inner, static_cast<int64_t>(i));
     if (rows_only && i + 1 == layers_.size()) {
       const auto single = RowLayout::single(batch.layout.rows());
-      const auto asking = x.index_select(0, row_tokens(batch));
-      x = finish(attend(layers_[i], asking, x, {single, batch.layout}, here.with(single)), inner.with(single));
+      x = finish(attend(layers_[i], head_tokens(), x, {single, *inner.layout}, here.with(single)), inner.with(single));
     } else {
       x = layers_[i](x, here);
       if (i + 1 == layers_.size()) x = finish(x, inner);
     }
-    if (request.hidden_states) result.hidden_states.push_back(x);
+    if (request.hidden_states) result.hidden_states.push_back(own(x));
   }
-  result.last = x;
+  if (prompted && !rows_only) result.row_states = head_tokens();
+  result.last = rows_only ? x : own(x);
   result.rows_only = rows_only;
   return result;
 }

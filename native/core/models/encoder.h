@@ -65,6 +65,8 @@ class Encoder : public Model {
 
  protected:
   virtual at::Tensor embed(const PackedBatch& batch, const ForwardContext& context) = 0;
+  /// From the embeddings to the layers, where the two have other sizes.
+  virtual at::Tensor project(const at::Tensor& e, const ForwardContext&) { return e; }
   /// After the last layer: a pre-LN model's last LayerNorm.
   virtual at::Tensor finish(const at::Tensor& x, const ForwardContext&) { return x; }
   /// The first position. RoBERTa's positions begin after the padding id, which keeps a position of its own for padding.

@@ -2,7 +2,7 @@
 
 namespace ta {
 
-// All three are made after the family's own children, so that they stand last, as in the peer.
+// All four are made after the family's own children, so that they stand last, as in the peer.
 InvertiblePlace& Model::invertible_place() {
   if (!invertible_) child("invertible_adapters", invertible_ = std::make_shared<InvertiblePlace>());
   return *invertible_;
@@ -15,6 +15,15 @@ AdapterPlace& Model::prefix_place() {
     child("prefix_tuning", pool);
   }
   return *prefixes_;
+}
+
+PromptPlace& Model::prompt_place() {
+  if (!prompts_) {
+    auto layer = std::make_shared<Container>("PromptTuningLayer");
+    layer->add("prompt_tunings", prompts_ = std::make_shared<PromptPlace>());
+    child("prompt_tuning", layer);
+  }
+  return *prompts_;
 }
 
 AdapterPlace& Model::shared_place() {

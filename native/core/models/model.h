@@ -8,6 +8,7 @@
 
 #include "core/adapters/invertible.h"
 #include "core/adapters/lora_place.h"
+#include "core/adapters/prompt.h"
 #include "core/adapters/site.h"
 #include "core/config/model_config.h"
 #include "core/nn/embedding.h"
@@ -17,8 +18,8 @@ namespace ta {
 class KeyValueCache;
 
 /// Where adapters can stand. attention and output: the sites after the two sub-layers; last_hidden_state: behind all of
-/// them; embeddings: in front; prefix: the gates in an attention; layer_output: after a whole layer, where ReFT stands.
-/// The others: Linears, the four of self-attention and the two of feed-forward.
+/// them; embeddings: in front; prompt: behind the embeddings; prefix: the gates in an attention; layer_output: after a whole
+/// layer, where ReFT stands. The others: Linears, the four of self-attention and the two of feed-forward.
 enum class Location {
   attention,
   output,
@@ -31,7 +32,8 @@ enum class Location {
   intermediate,
   feed_forward_output,
   prefix,
-  layer_output
+  layer_output,
+  prompt
 };
 
 struct Place {
@@ -48,6 +50,7 @@ struct EncodeRequest {
 struct Encoded {
   at::Tensor last;  ///< [tokens, hidden], or [rows, hidden] where rows_only
   bool rows_only = false;
+  at::Tensor row_states;                  ///< each row's head token [rows, hidden], where it is none of `last`
   std::vector<at::Tensor> hidden_states;  ///< each [tokens, hidden]
 };
 
@@ -83,12 +86,17 @@ class Model : public Module {
   AdapterPlace& prefix_place();
   /// What the peer calls self-attention among the places for prefixes.
   virtual std::string prefix_location() const { return "self_prefix"; }
+  /// `prompt_tuning.prompt_tunings`.
+  PromptPlace& prompt_place();
+  /// Whether rows may have prompts.
+  virtual bool takes_prompts() const { return !is_causal(); }
   /// `shared_parameters`: what else an adapter has once for all layers.
   AdapterPlace& shared_place();
 
  private:
   std::shared_ptr<InvertiblePlace> invertible_;
   std::shared_ptr<AdapterPlace> prefixes_, shared_;
+  std::shared_ptr<PromptPlace> prompts_;
 };
 
 }  // namespace ta

@@ -64,6 +64,7 @@ AdapterModel::AdapterModel(std::shared_ptr<Model> backbone, at::Device device)
   root_.add("adapters", output_place_);
   backbone_->invertible_place();
   backbone_->prefix_place();
+  backbone_->prompt_place();
   backbone_->shared_place();
   find_places();
 }

@@ -6,6 +6,7 @@
 #include "core/adapters/lora_kinds.h"
 #include "core/adapters/output_adapter.h"
 #include "core/adapters/prefix.h"
+#include "core/adapters/prompt.h"
 #include "core/adapters/reft.h"
 #include "core/error.h"
 
@@ -53,6 +54,19 @@ class Maker {
     if (rank == 0) return nullptr;
     check_size(at, "rank", rank, "r is the number of dimensions that ReFT changes");
     return std::make_shared<ReftModule>(config, model_.config().hidden_size, rank);
+  }
+
+  std::shared_ptr<AdapterModule> make(const Place& at, const PromptConfig& config) const {
+    if (at.location != Location::prompt) return nullptr;
+    if (!model_.takes_prompts()) {
+      fail(ErrorCode::unsupported, operation_, "a model whose tokens see only those before them takes no prompt",
+           {.got = "a model of type " + model_.config().model_type, .hint = "Use prefix_tuning, which is much alike"});
+    }
+    if (config.length > kLargest) {
+      fail(ErrorCode::out_of_range, operation_, "the prompt is too long",
+           {.expected = text("at most ", kLargest), .got = text(config.length)});
+    }
+    return std::make_shared<PromptTuning>(config, model_.word_embeddings());
   }
 
   std::shared_ptr<AdapterModule> make(const Place& at, const LoraConfig& config) {
@@ -203,6 +217,8 @@ void check_layers(const std::string& operation, const ReftConfig& config, int64_
   check_sizes(operation, config.ranks, layers);
 }
 
+void check_layers(const std::string&, const PromptConfig&, int64_t) {}
+
 void check_layers(const std::string&, const OutputAdapterConfig&, int64_t) {}
 
 }  // namespace
@@ -213,6 +229,7 @@ std::vector<PlacedModule> make_modules(const std::string& operation, const std::
   const int64_t layers = places.empty() ? 0 : places.back().layer + 1;
   places.push_back({layers, Location::last_hidden_state, &behind});
   places.push_back({0, Location::embeddings, &model.invertible_place()});
+  places.push_back({layers, Location::prompt, &model.prompt_place()});
   for (const auto& config : configs)
     std::visit([&](const auto& method) { check_layers(operation, method, layers); }, config);
   std::vector<PlacedModule> made;

@@ -30,6 +30,10 @@ Encoded encode(AdapterModel& model, const PackedBatch& batch, const ForwardConte
   } else {
     encoded.last = model.output_place().forward(encoded.last, context);
   }
+  if (encoded.row_states.defined()) {
+    const auto rows = RowLayout::single(batch.layout.rows());
+    encoded.row_states = model.output_place().forward(encoded.row_states, context.with(rows));
+  }
   return encoded;
 }
 
@@ -63,6 +67,12 @@ RowLayout layout_of(const RowLayout& layout, const at::Tensor& chosen) {
   return RowLayout(lengths);
 }
 
+// What a head that reads one token a row reads: [rows, hidden].
+at::Tensor row_states(const Encoded& encoded, const Model& backbone, const PackedBatch& batch) {
+  if (encoded.rows_only) return encoded.last;
+  return encoded.row_states.defined() ? encoded.row_states : encoded.last.index_select(0, backbone.row_tokens(batch));
+}
+
 // One pass through the backbone for all rows; then each head reads its own.
 ForwardResult answer_rows(AdapterModel& model, const PackedBatch& batch, const ForwardContext& context,
                           const ForwardRequest& request) {
@@ -73,13 +83,12 @@ ForwardResult answer_rows(AdapterModel& model, const PackedBatch& batch, const F
   ForwardResult result;
   result.encoded = encode(model, batch, context, {first && !request.last_hidden_state, request.hidden_states});
   const auto& last = result.encoded.last;
+  const auto states = row_states(result.encoded, backbone, batch);
   for (size_t i = 0; i < heads.size(); ++i) {
     std::vector<at::Tensor> parts;
     for (int64_t row : request.row_heads[i]) {
-      const bool one = heads[i]->reads_rows();
-      int64_t begin = result.encoded.rows_only ? row : batch.layout.starts()[row];
-      if (one && !result.encoded.rows_only && backbone.is_causal()) begin = batch.layout.starts()[row + 1] - 1;
-      parts.push_back(last.narrow(0, begin, one ? 1 : batch.layout.length(row)));
+      parts.push_back(heads[i]->reads_rows() ? states.narrow(0, row, 1)
+                                             : last.narrow(0, batch.layout.starts()[row], batch.layout.length(row)));
     }
     if (parts.empty()) {
       result.head_logits.emplace_back();
@@ -119,7 +128,7 @@ ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const Forwa
   auto labels = batch.labels;
   auto rows = first ? RowLayout::single(batch.layout.rows()) : batch.layout;
   if (first) {
-    if (!result.encoded.rows_only) x = x.index_select(0, backbone.row_tokens(batch));
+    x = row_states(result.encoded, backbone, batch);
     if (head.config().use_pooler) x = backbone.pool(x, context);
   } else if (!request.logits && labels && !head.reads_whole_rows()) {
     auto labelled = at::nonzero(labels->ne(-100)).squeeze(1);

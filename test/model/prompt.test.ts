@@ -1,0 +1,123 @@
+import { cpSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { AdapterTrainer, AutoModel, Average, BatchSplit, type Model, Parallel, Stack } from '../../lib/index.js'
+import {
+  hidden,
+  largestDifference,
+  load,
+  moved,
+  quiet,
+  sameBits,
+  scratch,
+  snapshot,
+  tiny,
+  tinyRows,
+  trainableNames
+} from './support.js'
+
+const inputIds = [[7], [9, 8, 50], [60, 61, 62, 63, 64]]
+const key = 'bert.prompt_tuning.prompt_tunings.a.prompt_embedding.weight'
+
+async function answer(model: Model, adapters: Parameters<Model['forward']>[1] = {}): Promise<Float32Array> {
+  const { lastHiddenState } = await model.forward({ inputIds }, { ...adapters, head: null })
+  return lastHiddenState?.data ?? new Float32Array()
+}
+
+test('what trains is the prompt; the base model keeps every bit; every family of encoders has one', async (t) => {
+  const model = await load(t)
+  model.addAdapter('a', 'prompt_tuning[prompt_length=4]')
+  t.is(model.adapterSummary().adapters[0]?.parameters, 4 * hidden)
+  model.addClassificationHead('a')
+  model.trainAdapter('a')
+  const before = snapshot(model)
+  await new AdapterTrainer({ model, trainDataset: tinyRows(8), args: { ...quiet, maxSteps: 3 } }).train()
+  t.deepEqual(moved(before, snapshot(model)).sort(), trainableNames(model).sort())
+  const gpt2 = await AutoModel.fromPretrained(tiny.replace('bert-tiny', 'gpt2-tiny'))
+  t.teardown(() => gpt2.dispose())
+  t.throws(() => gpt2.addAdapter('a', 'prompt_tuning'), { code: 'ERR_UNSUPPORTED', message: /takes no prompt.*gpt2/ })
+})
+
+test('each row has its own: lists, BatchSplit and Parallel give what each gives alone', async (t) => {
+  const model = await load(t)
+  model.addAdapter('a', 'prompt_tuning[prompt_length=2]')
+  model.addAdapter('b', "prompt_tuning[prompt_length=3, combine='prefix_after_bos']")
+  model.addAdapter('u', 'prompt_tuning[prompt_length=1]|seq_bn|loreft')
+  const width = 5 * hidden
+  const check = async (got: Float32Array, names: (string | null)[]) => {
+    for (const [i, adapters] of names.entries()) {
+      const ids = inputIds[i % 3] ?? []
+      const { lastHiddenState } = await model.forward({ inputIds: [ids] }, { adapters, head: null })
+      const expected = lastHiddenState?.data ?? new Float32Array()
+      t.is(expected.length, ids.length * hidden)
+      t.true(largestDifference(got.slice(i * width, i * width + expected.length), expected) < 1e-5, `row ${i}`)
+    }
+  }
+  await check(await answer(model, { adapters: ['a', null, 'b'] }), ['a', null, 'b'])
+  await check(await answer(model, { adapters: BatchSplit('u', 'b', { batchSizes: [1, 2] }) }), ['u', 'b', 'b'])
+  await check(await answer(model, { adapters: Parallel('a', 'u') }), ['a', 'a', 'a', 'u', 'u', 'u'])
+})
+
+test('heads: one that reads a token reads the first of all, the others the row’s own tokens', async (t) => {
+  const model = await load(t)
+  model.addAdapter('a', 'prompt_tuning[prompt_length=2]')
+  model.addClassificationHead('a')
+  model.addTaggingHead('tags', { numLabels: 3 })
+  model.setActiveAdapters('a')
+  const { logits } = await model.forward({ inputIds })
+  const all = await model.forward({ inputIds }, { outputHiddenStates: true })
+  t.true(largestDifference(logits?.data ?? [], all.logits?.data ?? [1]) < 1e-5)
+  const tags = await model.forward({ inputIds }, { head: 'tags' })
+  t.deepEqual(tags.logits?.shape, [3, 5, 3])
+  const [answers] = await model.predict([{ inputIds: [9, 8, 50] }], { adapters: ['a'] })
+  t.true(largestDifference(answers?.logits ?? [], logits?.data.slice(2, 4) ?? [1]) < 1e-5)
+})
+
+test('a prompt starts as a text, from its start again where it is short', async (t) => {
+  const folder = scratch(t)
+  cpSync(tiny, folder, { recursive: true })
+  const words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...Array.from({ length: 94 }, (_, i) => `w${i}`)]
+  writeFileSync(join(folder, 'vocab.txt'), words.join('\n'))
+  const model = await AutoModel.fromPretrained(folder)
+  t.teardown(() => model.dispose())
+  const config = "prompt_tuning[prompt_length=5, prompt_init='from_string', prompt_init_text='w0']"
+  model.addAdapter('a', config)
+  const table = model.parameter('bert.embeddings.word_embeddings.weight').data
+  const start = model.parameter(key).data
+  for (const [i, id] of [2, 5, 3, 2, 5].entries()) {
+    t.true(sameBits(start.slice(i * hidden, (i + 1) * hidden), table.slice(id * hidden, (id + 1) * hidden)), `row ${i}`)
+  }
+  await model.saveAdapter(join(folder, 'adapter'), 'a')
+  const other = await load(t)
+  t.throws(() => other.addAdapter('a', config), { code: 'ERR_TOKENIZER', message: /needs the tokenizer/ })
+  await other.loadAdapter(join(folder, 'adapter'))
+  t.true(sameBits(other.parameter(key).data, start))
+})
+
+test('random numbers keep to their scale, and a seed of the config gives them again', async (t) => {
+  const model = await load(t)
+  model.addAdapter('a', 'prompt_tuning[random_uniform_scale=0.01, init_weights_seed=3]')
+  const values = model.parameter(key).data
+  t.true(Math.max(...values.map(Math.abs)) <= 0.01)
+  model.addAdapter('a', 'prompt_tuning[random_uniform_scale=0.01, init_weights_seed=3]', { overwriteOk: true })
+  t.true(sameBits(model.parameter(key).data, values))
+})
+
+test('blocks that have no meaning for a prompt are refused by name; folders in every format', async (t) => {
+  const folder = scratch(t)
+  const model = await load(t)
+  model.addAdapter('a', "prompt_tuning[combine='prefix_after_bos']|seq_bn")
+  model.addAdapter('s', 'seq_bn')
+  await t.throwsAsync(answer(model, { adapters: Average('a', 's') }), {
+    code: 'ERR_UNSUPPORTED',
+    message: /Average.*tokens of a prompt/s
+  })
+  t.throws(() => model.addAdapterFusion(['a', 's']), { code: 'ERR_UNSUPPORTED', message: /adds tokens to a row/ })
+  const expected = await answer(model, { adapters: Stack('a', 's') })
+  for (const format of ['safetensors', 'bin', 'pt'] as const) {
+    await model.saveAdapter(join(folder, format), 'a', { format })
+    const name = await model.loadAdapter(join(folder, format), { as: 'b', overwriteOk: true })
+    t.deepEqual(model.adapters.get(name), model.adapters.get('a'))
+    t.true(sameBits(await answer(model, { adapters: Stack(name, 's') }), expected), format)
+  }
+})
