@@ -56,7 +56,7 @@ test('a resumed run of a fusion is the run that was never stopped, temperature a
   const other = await ready(t, { regularization: false })
   await t.throwsAsync(train(other, { ...args, outputDir: folder, resumeFromCheckpoint: true }), {
     code: 'ERR_RESUME',
-    message: /fusions .*"regularization":true/
+    message: /fusions\.f\.config\.regularization true, got/
   })
 })
 
