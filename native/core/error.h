@@ -103,6 +103,9 @@ std::string text(const Parts&... parts) {
   return stream.str();
 }
 
+// For name_list: what a program or a person has to go through one by one. A hostile file ends somewhere, too.
+inline constexpr std::size_t all_names = 1000;
+
 // "'a', 'b', 'c' and 14 more": names for a message that stays readable when a whole model is missing.
 template <class Names>
 std::string name_list(const Names& names, std::size_t limit = 8) {

@@ -53,6 +53,14 @@ test('keys are listed as the file has them, whatever the adapter is called here'
   ])
 })
 
+test('however many there are, each is listed', async (t) => {
+  const folder = await saved(t)
+  const message = await refusal(t, folder, 'adapter.safetensors', (tensors) => {
+    for (let i = 0; i < 30; i++) tensors.set(`bert.encoder.layer.0.output.adapters.a.other${i}`, floats([1]))
+  })
+  t.is(list(message, 'unexpected').length, 30)
+})
+
 test('in the plain dialect too, where a norm has one name', async (t) => {
   const folder = await saved(t, 'plain')
   const message = await refusal(t, folder, 'adapter.safetensors', (tensors) => {

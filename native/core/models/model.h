@@ -18,8 +18,8 @@ namespace ta {
 class KeyValueCache;
 
 /// Where adapters can stand. attention and output: the sites after the two sub-layers; last_hidden_state: behind all of
-/// them; embeddings: in front; prompt: behind the embeddings; prefix: the gates in an attention; layer_output: after a whole
-/// layer, where ReFT stands. The others: Linears, the four of self-attention and the two of feed-forward.
+/// them; embeddings: in front; prompt: behind the embeddings; prefix: the gates in an attention; layer_output: after a
+/// whole layer, where ReFT stands. The others: Linears, the four of self-attention and the two of feed-forward.
 enum class Location {
   attention,
   output,

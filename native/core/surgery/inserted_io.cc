@@ -49,9 +49,9 @@ void load_inserted(AdapterModel& model, const std::string& file) {
     if (!wanted.contains(name)) unexpected.push_back(name);
   if (!missing.empty() || !unexpected.empty() || !misshaped.empty()) {
     std::string problem = "the file does not fit";
-    if (!missing.empty()) problem += "; missing " + name_list(missing);
-    if (!unexpected.empty()) problem += "; unexpected " + name_list(unexpected);
-    if (!misshaped.empty()) problem += "; wrong shape " + name_list(misshaped);
+    if (!missing.empty()) problem += "; missing " + name_list(missing, all_names);
+    if (!unexpected.empty()) problem += "; unexpected " + name_list(unexpected, all_names);
+    if (!misshaped.empty()) problem += "; wrong shape " + name_list(misshaped, all_names);
     fail(ErrorCode::state_dict, operation, problem, {.hint = "Do the same surgery on the same base model first"});
   }
   const c10::NoGradGuard guard;

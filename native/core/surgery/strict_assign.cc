@@ -44,9 +44,9 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
     if (!known.count(name) && told.insert(file.spelled(name)).second) unexpected.push_back(file.spelled(name));
   if (!missing.empty() || !unexpected.empty() || !misshaped.empty()) {
     std::string problem = "the file does not fit";
-    if (!missing.empty()) problem += "; missing " + name_list(missing);
-    if (!unexpected.empty()) problem += "; unexpected " + name_list(unexpected);
-    if (!misshaped.empty()) problem += "; wrong shape " + name_list(misshaped);
+    if (!missing.empty()) problem += "; missing " + name_list(missing, all_names);
+    if (!unexpected.empty()) problem += "; unexpected " + name_list(unexpected, all_names);
+    if (!misshaped.empty()) problem += "; wrong shape " + name_list(misshaped, all_names);
     fail(ErrorCode::state_dict, operation, problem,
          {.hint = "Compare its configuration and base model with those it was trained with"});
   }
