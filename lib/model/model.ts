@@ -6,32 +6,18 @@ import { type HeadConfig, nativeHeadConfig, predictsWords } from '../config/head
 import { checkLeaveOut } from '../config/leave-out.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { nativeAdapterConfigs } from '../config/size.js'
-import type { Row } from '../data/dataset.js'
-import { labelsTokens } from '../data/labels.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
-import type { NativeForwardOptions, NativeModel, NativeTrainable, TensorData } from '../native/types.js'
+import type { NativeModel, NativeTrainable } from '../native/types.js'
 import { scopedHead, scopedSetup } from './adapter-setup.js'
 import { type AdapterFusion, checkUnread, fusionOf } from './fusions.js'
-import { TextWriter } from './generate.js'
 import { type AddOptions, isTaken } from './heads.js'
-import { type ForwardInputs, packInputs, repeatInputs } from './inputs.js'
-import { checkOptions, type ForwardOptions, type PredictOptions } from './options.js'
-import { type ForwardOutputs, layOut } from './outputs.js'
-import { type Prediction, predict } from './predict.js'
+import { checkOptions } from './options.js'
+import { ModelPasses } from './passes.js'
 import { promptWords } from './prompt-words.js'
 import { seedFor } from './seed.js'
-import {
-  type AdapterSetup,
-  type BatchRows,
-  channelCount,
-  checkKnown,
-  type Known,
-  nativeSetups,
-  type RowAdapters,
-  setupNames
-} from './setup.js'
-import { checkLayerList, type SkipLayers, skippedLayers } from './skip-layers.js'
+import { type AdapterSetup, checkKnown, type Known, setupNames } from './setup.js'
+import { checkLayerList, type SkipLayers } from './skip-layers.js'
 import { type ModelSummary, summarize } from './summary.js'
 import { renamedTrainable, trainableUnless } from './trainable.js'
 
@@ -41,7 +27,7 @@ const nothing: NativeTrainable = { adapters: [], heads: [], base: [], frozen: []
  * A pretrained encoder with adapters and heads: what PyTorch's `*AdapterModel` classes are, under the same parameter names.
  * Made by AutoModel. Configuration calls take effect at once and throw ERR_BUSY while a training run holds the model.
  */
-export class Model extends TextWriter {
+export class Model extends ModelPasses {
   readonly config: ModelConfig
   /** Undefined where the model's folder has none: rows must then be ids. */
   readonly tokenizer: TextTokenizer | undefined
@@ -335,33 +321,6 @@ export class Model extends TextWriter {
     return summarize(this.namedParameters(), this.#adapters, new Set(active), new Set(this.#trains.adapters))
   }
 
-  // ---- work ----
-
-  async forward(inputs: ForwardInputs, options: ForwardOptions = {}): Promise<ForwardOutputs> {
-    this.usable('forward')
-    checkOptions(options, ['adapters', 'head', 'outputHiddenStates', 'taskIds', 'skipLayers'])
-    const { packed, native, config } = this.#passOf(inputs, options)
-    const result = await nativeCall(() => this.#native.forward(packed.batch, native))
-    return layOut(result, packed, config !== undefined && labelsTokens(config))
-  }
-
-  /** Answers rows of text or ids, in their order. */
-  async predict(rows: readonly (Row | string)[], options: PredictOptions = {}): Promise<Prediction[]> {
-    this.usable('predict')
-    return predict(this, rows, options)
-  }
-
-  /** One backward pass over a batch, dropout off, nothing updated: the loss and the gradient of every trainable parameter. */
-  async gradients(
-    inputs: ForwardInputs,
-    options: Omit<ForwardOptions, 'outputHiddenStates'> = {}
-  ): Promise<{ loss: number; gradients: Map<string, TensorData> }> {
-    this.configurable('gradients')
-    checkOptions(options, ['adapters', 'head', 'taskIds', 'skipLayers'])
-    const { packed, native } = this.#passOf(inputs, options)
-    return await nativeCall(() => this.#native.gradients(packed.batch, native))
-  }
-
   // ---- life ----
 
   get disposed(): boolean {
@@ -394,11 +353,6 @@ export class Model extends TextWriter {
     }
   }
 
-  /** @internal */
-  passOptions(options: ForwardOptions, batch: BatchRows): NativeForwardOptions {
-    return this.#passOptions(options, this.#headFor(options.head).name, batch)
-  }
-
   /** @internal What setups may name. */
   get known(): Known {
     return { adapters: this.#adapters, fusions: this.#fusions }
@@ -408,37 +362,6 @@ export class Model extends TextWriter {
 
   get #activeHeads(): readonly string[] {
     return this.#activeHead === null ? [] : [this.#activeHead]
-  }
-
-  #adaptersOf({ adapters = this.activeAdapters }: ForwardOptions): RowAdapters {
-    return adapters
-  }
-
-  /** What one pass over a batch needs, and the config of its head. */
-  #passOf(inputs: ForwardInputs, options: ForwardOptions) {
-    const { name, config } = this.#headFor(options.head)
-    const given = packInputs(inputs, this.config, config)
-    const packed = repeatInputs(given, channelCount(this.#adaptersOf(options)))
-    const native = this.#passOptions(options, name, { rows: given.rows, taskIds: options.taskIds })
-    return { packed, native, config }
-  }
-
-  #passOptions(options: ForwardOptions, head: string | null, batch: BatchRows): NativeForwardOptions {
-    const hidden = options.outputHiddenStates ?? false
-    return {
-      ...nativeSetups(this.#adaptersOf(options), batch, this.known),
-      head,
-      skipLayers: skippedLayers(this, options),
-      outputHiddenStates: hidden,
-      outputLastHiddenState: hidden
-    }
-  }
-
-  #headFor(name: string | null | undefined): { name: string | null; config: HeadConfig | undefined } {
-    const chosen = name === undefined ? this.activeHead : name
-    if (chosen === null) return { name: null, config: undefined }
-    checkKnown('head', chosen, this.#heads)
-    return { name: chosen, config: this.#heads.get(chosen) }
   }
 
   #setTrainable(what: NativeTrainable): void {

@@ -7,6 +7,7 @@ import { collectRows, type Dataset, placeOf, type Row } from '../data/dataset.js
 import { labelsTokens } from '../data/labels.js'
 import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
+import { passOptions } from '../model/passes.js'
 import { requireUniform } from '../model/setup.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import { type Metrics, metricCounter } from './metrics.js'
@@ -109,7 +110,7 @@ export async function evaluateEncoded(
     const weight = labelsTokens(head.config) ? labelledTokens(labels as Int32Array) : count
     if (weight === 0) continue
     const { native } = model
-    const result = await nativeCall(() => native.forward(batch, model.passOptions({}, { rows: count })))
+    const result = await nativeCall(() => native.forward(batch, passOptions(model, {}, { rows: count })))
     lossSum += (result.loss ?? 0) * weight
     weightSum += weight
     if (result.logits !== undefined) counter.add(result.logits.data, labels)

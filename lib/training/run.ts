@@ -3,6 +3,7 @@ import type { Strategy, TrainingArguments } from '../config/training-arguments.j
 import { collate } from '../data/collate.js'
 import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
+import { passOptions } from '../model/passes.js'
 import { loadAddon } from '../native/addon.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeBatch, NativeTrainer } from '../native/types.js'
@@ -48,7 +49,7 @@ export async function* trainingRun(
     for (let batch = batches.next(); batch !== undefined; ) {
       signal?.throwIfAborted()
       const current = batch
-      const running = nativeCall(() => native.step(current, model.passOptions({}, { rows: 0 })))
+      const running = nativeCall(() => native.step(current, passOptions(model, {}, { rows: 0 })))
       // The engine thread computes; meanwhile this thread tokenizes and packs what comes next.
       const following = batches.prepare()
       const result = await running

@@ -15,11 +15,12 @@ using namespace shard_results;
 
 // Forms whose parameters autograd's own operators take, beside the one that is a single node.
 std::vector<BottleneckConfig> forms() {
-  std::vector<BottleneckConfig> result(3);
+  std::vector<BottleneckConfig> result(4);
   result[1].scaling = Scaling::channel;
   result[1].ln_before = result[1].ln_after = true;
   result[2].use_gating = true;
   result[2].is_parallel = true;
+  result[3].non_linearity = "prelu";
   return result;
 }
 

@@ -26,6 +26,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/nn/gradient.h"
 
 namespace ta {
 
@@ -135,9 +136,9 @@ at::Tensor Activation::forward(const at::Tensor& x) {
     case Act::tanh:
       return at::tanh(x);
     case Act::prelu:
-      return at::prelu(x, weight_);
+      return at::prelu(x, tracked(weight_));
     case Act::xielu:
-      return xielu(x, alpha_p_, alpha_n_);
+      return xielu(x, tracked(alpha_p_), tracked(alpha_n_));
   }
   return x;
 }
