@@ -209,6 +209,19 @@ void check_layers(const std::string& operation, const LoraConfig& config, int64_
   check_sizes(operation, config.ranks, layers);
 }
 
+// In a union the rest would run without it in silence.
+void check_linears(const std::string& operation, const std::vector<AdapterConfig>& configs,
+                   const std::vector<Place>& places) {
+  const auto is_query = [](const Place& at) { return at.location == Location::query; };
+  const auto is_lora = [](const AdapterConfig& config) { return std::holds_alternative<LoraConfig>(config); };
+  if (std::any_of(places.begin(), places.end(), is_query)) return;
+  if (std::none_of(configs.begin(), configs.end(), is_lora)) return;
+  fail(ErrorCode::unsupported, operation, "LoRA and its kin have no place in this model",
+       {.expected = "a model whose query, key and value are Linears of their own",
+        .got = "one whose attention is a merged product",
+        .hint = "Take a bottleneck, a prefix or ReFT"});
+}
+
 void check_layers(const std::string& operation, const PrefixConfig& config, int64_t layers) {
   check_sizes(operation, config.lengths, layers);
 }
@@ -232,6 +245,7 @@ std::vector<PlacedModule> make_modules(const std::string& operation, const std::
   places.push_back({layers, Location::prompt, &model.prompt_place()});
   for (const auto& config : configs)
     std::visit([&](const auto& method) { check_layers(operation, method, layers); }, config);
+  check_linears(operation, configs, places);
   std::vector<PlacedModule> made;
   Maker maker(operation, model, made);
   for (const auto& at : places) {

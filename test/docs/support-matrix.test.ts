@@ -1,0 +1,114 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { adapterPresets, unionPresets } from '../../lib/config/presets.js'
+import { AutoModel, type Model, Stack } from '../../lib/index.js'
+import { fixtures } from '../parity/support/fixtures.js'
+
+/**
+ * README's table of what works where is what this test saw. A cell is `yes` where the method, on a tiny model of the family,
+ * changes the answers, has gradients, runs in a Stack, and answers in a mixed batch as alone; `no` where the library refuses
+ * it by name. Everything else fails. After a change: UPDATE_README=1 npx ava dist/test/docs/support-matrix.test.js
+ */
+const families = {
+  BERT: 'bert-tiny',
+  RoBERTa: 'roberta-tiny',
+  'XLM-R': 'xlm-roberta-tiny',
+  ELECTRA: 'electra-tiny',
+  DistilBERT: 'distilbert-tiny',
+  'GPT-2': 'gpt2-tiny'
+}
+
+/** The tiny models are narrower than what the presets are made for. */
+const fields: Readonly<Record<string, string>> = {
+  compacter: '[reduction_factor=2]',
+  'compacter++': '[reduction_factor=2]'
+}
+
+/** Old names and names of places are others for what is there already. */
+const known = Object.entries(adapterPresets)
+const presets = [
+  ...known.filter(([, config], i) => known.findIndex(([, other]) => other === config) === i).map(([name]) => name),
+  ...Object.keys(unionPresets)
+]
+
+const rows = [[5, 9, 12, 7], [6], [8, 11, 5]]
+
+/** Values that a trained adapter might have: most methods start as no change at all. */
+function fill(model: Model, adapter: string): void {
+  let state = 7
+  const random = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return 0.2 * (state / 2 ** 32 - 0.4)
+  }
+  // PyTorch's orthogonal weights hold signs besides, which are not any numbers.
+  const isOwn = (name: string) => name.includes(`.${adapter}.`) && !name.includes('.parametrizations.')
+  const own = model.namedParameters().filter(({ name, trainable }) => trainable && isOwn(name))
+  const values = own.map(({ name, shape }): [string, { data: Float32Array; shape: readonly number[] }] => [
+    name,
+    { data: Float32Array.from({ length: shape.reduce((n, size) => n * size, 1) }, random), shape }
+  ])
+  model.loadStateDict(new Map(values))
+}
+
+const distance = (a: ArrayLike<number>, b: ArrayLike<number>) =>
+  Math.max(...Array.from(a, (value, i) => Math.abs(value - (b[i] ?? Number.NaN))))
+
+async function cell(folder: string, preset: string): Promise<'yes' | 'no'> {
+  using model = await AutoModel.fromPretrained(join(fixtures, 'models', folder))
+  model.addClassificationHead('h', { numLabels: 2 })
+  model.addAdapter('b', 'seq_bn[reduction_factor=8]')
+  try {
+    model.addAdapter('a', `${preset}${fields[preset] ?? ''}`)
+  } catch (error) {
+    if ((error as { code?: string }).code === 'ERR_UNSUPPORTED') return 'no'
+    throw error
+  }
+  for (const name of ['b', 'a']) {
+    model.trainAdapter(name)
+    fill(model, name)
+  }
+  const logits = async (adapters: Parameters<Model['setActiveAdapters']>[0], inputIds = rows) =>
+    (await model.forward({ inputIds }, { adapters, head: 'h' })).logits?.data ?? new Float32Array()
+  const base = await logits(null)
+  const alone = await logits('a')
+  if (!(distance(alone, base) > 1e-6)) throw new Error(`${preset} changes nothing`)
+  const { gradients } = await model.gradients({ inputIds: rows, labels: [0, 1, 1] }, { adapters: 'a', head: 'h' })
+  const own = [...gradients].filter(([name]) => name.includes('.a.'))
+  const moving = own.filter(([, { data }]) => data.some((value) => value !== 0))
+  if (moving.length === 0) throw new Error(`${preset} has no gradient`)
+  const stacked = await logits(Stack('b', 'a'))
+  if (!(distance(stacked, alone) > 1e-6 && distance(stacked, await logits('b')) > 1e-6)) {
+    throw new Error(`${preset} in a Stack is one of the two alone`)
+  }
+  const mixed = (await model.forward({ inputIds: rows }, { adapters: ['a', null, Stack('b', 'a')], head: 'h' })).logits
+  const expected = [...alone.slice(0, 2), ...base.slice(2, 4), ...stacked.slice(4, 6)]
+  if (!(distance(mixed?.data ?? [], expected) < 1e-5))
+    throw new Error(`${preset} in a mixed batch is another than alone`)
+  return 'yes'
+}
+
+async function matrix(): Promise<string> {
+  const lines = [
+    `| preset | ${Object.keys(families).join(' | ')} |`,
+    `|---|${'---|'.repeat(Object.keys(families).length)}`
+  ]
+  for (const preset of presets) {
+    const cells: string[] = []
+    for (const folder of Object.values(families)) cells.push(await cell(folder, preset))
+    lines.push(`| \`${preset}\` | ${cells.join(' | ')} |`)
+  }
+  return lines.join('\n')
+}
+
+test('README says what works where', async (t) => {
+  const table = await matrix()
+  const page = readFileSync('README.md', 'utf8')
+  const [there] = /^\| preset \| BERT \|[\s\S]*?(?=\n\n)/m.exec(page) ?? []
+  if (process.env['UPDATE_README'] && there !== undefined)
+    writeFileSync(
+      'README.md',
+      page.replace(there, () => table)
+    )
+  else t.is(there, table)
+})
