@@ -66,7 +66,9 @@ function checkFolder(folder: string, tuning: Tuning, { overwrite, resume, 'resum
         : null
   if (there !== null && there !== tuning) {
     const expected = `a folder that is new or holds ${describe[tuning]}, for --tune ${tuning}`
-    throw usageError(`--output: expected ${expected}, got ${folder}, which holds ${describe[there]}`)
+    throw usageError(
+      `--output: expected ${expected}, got ${folder}, which holds ${describe[there]}: give another folder`
+    )
   }
   if (overwrite && (resume || from !== undefined)) {
     throw usageError('--overwrite: expected either a new start or a resumed run, got both')

@@ -53,7 +53,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --weight-decay X        default 0
   --seed N                default 42
   --save STRATEGY         no, epoch or steps. Default no
-  --overwrite             replace what an earlier run left in FOLDER, its checkpoints too
+  --overwrite             replace what an earlier run with the same --tune left in FOLDER, its checkpoints too
   --resume                go on from the newest checkpoint
   --resume-from FOLDER    go on from this checkpoint, such as FOLDER/checkpoints/checkpoint-8
   --set NAME=VALUE        a training argument that has no option, such as lrSchedulerType=cosine; may be repeated

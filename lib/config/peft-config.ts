@@ -79,7 +79,7 @@ export function peftConfigFromJson(json: Readonly<Record<string, unknown>>): Pef
   if (type !== 'LORA' && type !== 'IA3' && type !== 'VERA') {
     throw new AdapterError('ERR_UNSUPPORTED', operation, `PEFT's method ${check.describe(type)} is not supported`, {
       expected: 'peft_type LORA (with DoRA and rsLoRA), IA3 or VERA',
-      hint: 'Merge it into its base model in Python (merge_and_unload), and load that model.'
+      hint: 'A relative of LoRA can be merged into its base model in Python (merge_and_unload): load that model.'
     })
   }
   checkFields(json, [...unread, ...fieldsOf[type]])

@@ -1,4 +1,4 @@
-import { closeSync, fsyncSync, mkdtempSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, fsyncSync, mkdtempSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { type AdapterConfig, adapterFloatKeys } from '../config/adapter-config.js'
 import { checkNonEmptyString, valueError } from '../config/check.js'
@@ -119,8 +119,10 @@ export async function saveParts(folder: string, operation: string, parts: readon
       await writeWeights(join(stage, weights))
       writeSynced(join(stage, config), json)
     }
+    const replacesAdapter = files.includes(adapterConfigFile) && existsSync(join(folder, adapterConfigFile))
     for (const file of files) renameSync(join(stage, file), join(folder, file))
     removeStale(folder, files)
+    if (replacesAdapter && !files.includes(headConfigFile)) removeHead(folder)
     syncFolder(folder)
   } catch (error) {
     throw error instanceof Error && 'syscall' in error ? fileError(folder, operation, error) : error
@@ -196,6 +198,11 @@ function removeStale(folder: string, written: readonly string[]): void {
       if (!written.includes(name)) rmSync(join(folder, name), { force: true })
     }
   }
+}
+
+/** The head of the adapter that was replaced would be loaded as the new one's. */
+function removeHead(folder: string): void {
+  for (const name of [headConfigFile, ...Object.values(headWeightFiles)]) rmSync(join(folder, name), { force: true })
 }
 
 /** Makes the renames last through a loss of power; Windows has no such call and does not need it. */

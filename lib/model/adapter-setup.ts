@@ -30,6 +30,12 @@ export function adapterSetup<T>(setup: AdapterSetup, work: () => T, options: Ada
   return scopes.run({ ...options, setup }, work)
 }
 
+/** For what changes a model for good: inside a scope it would do so unseen, and show only afterwards. */
+export function outsideScope(operation: string): void {
+  if (scopes.getStore() === undefined) return
+  throw check.valueError(operation, 'inside adapterSetup the scope says what runs; call it outside')
+}
+
 /** The setup of the scope that runs, with its layers; undefined outside of one. */
 export function scopedSetup(): { readonly setup: AdapterSetup; readonly skipLayers: readonly number[] } | undefined {
   const scope = scopes.getStore()

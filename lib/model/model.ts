@@ -9,7 +9,7 @@ import { nativeAdapterConfigs } from '../config/size.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeModel, NativeTrainable } from '../native/types.js'
-import { scopedHead, scopedSetup } from './adapter-setup.js'
+import { outsideScope, scopedHead, scopedSetup } from './adapter-setup.js'
 import { type AdapterFusion, checkUnread, fusionOf } from './fusions.js'
 import { type AddOptions, isTaken } from './heads.js'
 import { checkOptions } from './options.js'
@@ -217,6 +217,7 @@ export class Model extends ModelPasses {
    */
   setActiveAdapters(setup: AdapterSetup, options: SkipLayers = {}): void {
     this.configurable('setActiveAdapters')
+    outsideScope('setActiveAdapters')
     checkOptions(options, ['skipLayers'])
     const skipped = checkLayerList('skipLayers', options.skipLayers ?? [], this)
     setupNames(setup, this.known, 'setActiveAdapters')
@@ -245,6 +246,7 @@ export class Model extends ModelPasses {
 
   set activeHead(name: string | null) {
     this.configurable('activeHead')
+    outsideScope('activeHead')
     this.#activeHead = name === null ? null : checkKnown('activeHead', name, this.#heads)
   }
 

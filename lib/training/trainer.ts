@@ -1,6 +1,7 @@
 import * as check from '../config/check.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import type { Dataset } from '../data/dataset.js'
+import { outsideScope } from '../model/adapter-setup.js'
 import { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
 import { requireUniform } from '../model/setup.js'
@@ -79,6 +80,7 @@ export class AdapterTrainer {
     checkOptions(options, ['signal'])
     const { signal } = options
     signal?.throwIfAborted()
+    outsideScope('train')
     const { config } = requireHead(this.model, 'train')
     requireUniform(this.model.activeAdapters, 'train')
     const release = this.model.hold('a training run')

@@ -1,6 +1,6 @@
 import { setTimeout } from 'node:timers/promises'
 import test from 'ava'
-import { type AdapterSetup, AutoModel, adapterSetup, type Model, Stack } from '../../lib/index.js'
+import { type AdapterSetup, AdapterTrainer, AutoModel, adapterSetup, type Model, Stack } from '../../lib/index.js'
 
 const row = { inputIds: [[7, 8, 9]] }
 
@@ -111,4 +111,27 @@ test('a scope ends with an error, and what is no setup is none', async (t) => {
   t.throws(() => adapterSetup(7 as unknown as string, () => 1), { instanceOf: TypeError })
   t.throws(() => adapterSetup('a', 'b' as unknown as () => void), { message: /a function to run/ })
   t.throws(() => adapterSetup('a', () => 1, { skipLayer: [] } as object), { message: /skipLayers/ })
+})
+
+test('what would change the model for good is refused inside', async (t) => {
+  using model = await open()
+  const trainDataset = [{ inputIds: [7, 8], label: 0 }]
+  model.trainAdapter('b')
+  const trainer = new AdapterTrainer({ model, trainDataset, args: { maxSteps: 1, saveStrategy: 'no' } })
+  const message = /inside adapterSetup the scope says what runs; call it outside/
+  await t.throwsAsync(
+    adapterSetup('a', () => trainer.train()),
+    { message }
+  )
+  for (const change of [() => model.setActiveAdapters('a'), () => model.trainAdapter('a')]) {
+    t.throws(() => adapterSetup('a', change), { message })
+  }
+  t.throws(
+    () =>
+      adapterSetup('a', () => {
+        model.activeHead = null
+      }),
+    { message }
+  )
+  t.is(model.activeAdapters, 'b')
 })
