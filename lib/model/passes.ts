@@ -9,7 +9,7 @@ import type { Model } from './model.js'
 import { checkOptions, type ForwardOptions, type PredictOptions } from './options.js'
 import { type ForwardOutputs, layOut } from './outputs.js'
 import { type Prediction, predict } from './predict.js'
-import { type BatchRows, channelCount, checkKnown, nativeSetups } from './setup.js'
+import { type BatchRows, channelCount, checkKnown, nativeSetups, type RowAdapters } from './setup.js'
 import { skippedLayers } from './skip-layers.js'
 
 interface ChosenHead {
@@ -24,11 +24,13 @@ function headFor(model: Model, name: string | null | undefined): ChosenHead {
   return { name: chosen, config: model.heads.get(chosen) }
 }
 
+const adaptersOf = (model: Model, { adapters = model.activeAdapters }: ForwardOptions): RowAdapters => adapters
+
 /** What the core is told about one pass beside its batch. */
 export function passOptions(model: Model, options: ForwardOptions, batch: BatchRows): NativeForwardOptions {
   const hidden = options.outputHiddenStates ?? false
   return {
-    ...nativeSetups(options.adapters === undefined ? model.activeAdapters : options.adapters, batch, model.known),
+    ...nativeSetups(adaptersOf(model, options), batch, model.known),
     head: headFor(model, options.head).name,
     skipLayers: skippedLayers(model, options),
     outputHiddenStates: hidden,
@@ -40,10 +42,7 @@ export function passOptions(model: Model, options: ForwardOptions, batch: BatchR
 function passOf(model: Model, inputs: ForwardInputs, options: ForwardOptions) {
   const { config } = headFor(model, options.head)
   const given = packInputs(inputs, model.config, config)
-  const packed = repeatInputs(
-    given,
-    channelCount(options.adapters === undefined ? model.activeAdapters : options.adapters)
-  )
+  const packed = repeatInputs(given, channelCount(adaptersOf(model, options)))
   return { packed, native: passOptions(model, options, { rows: given.rows, taskIds: options.taskIds }), config }
 }
 

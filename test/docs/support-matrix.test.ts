@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import test from 'ava'
 import { adapterPresets, unionPresets } from '../../lib/config/presets.js'
 import { AutoModel, type Model, Stack } from '../../lib/index.js'
+import type { ParameterInfo } from '../../lib/native/types.js'
+import { fill } from '../model/support.js'
 import { fixtures } from '../parity/support/fixtures.js'
 
 /**
@@ -34,23 +36,6 @@ const presets = [
 
 const rows = [[5, 9, 12, 7], [6], [8, 11, 5]]
 
-/** Values that a trained adapter might have: most methods start as no change at all. */
-function fill(model: Model, adapter: string): void {
-  let state = 7
-  const random = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return 0.2 * (state / 2 ** 32 - 0.4)
-  }
-  // PyTorch's orthogonal weights hold signs besides, which are not any numbers.
-  const isOwn = (name: string) => name.includes(`.${adapter}.`) && !name.includes('.parametrizations.')
-  const own = model.namedParameters().filter(({ name, trainable }) => trainable && isOwn(name))
-  const values = own.map(({ name, shape }): [string, { data: Float32Array; shape: readonly number[] }] => [
-    name,
-    { data: Float32Array.from({ length: shape.reduce((n, size) => n * size, 1) }, random), shape }
-  ])
-  model.loadStateDict(new Map(values))
-}
-
 const distance = (a: ArrayLike<number>, b: ArrayLike<number>) =>
   Math.max(...Array.from(a, (value, i) => Math.abs(value - (b[i] ?? Number.NaN))))
 
@@ -66,7 +51,9 @@ async function cell(folder: string, preset: string): Promise<'yes' | 'no'> {
   }
   for (const name of ['b', 'a']) {
     model.trainAdapter(name)
-    fill(model, name)
+    // PyTorch's orthogonal weights hold signs besides, which are not any numbers.
+    const which = (one: ParameterInfo) => one.trainable && !one.name.includes('.parametrizations.')
+    fill(model, name, { scale: 0.2, which })
   }
   const logits = async (adapters: Parameters<Model['setActiveAdapters']>[0], inputIds = rows) =>
     (await model.forward({ inputIds }, { adapters, head: 'h' })).logits?.data ?? new Float32Array()

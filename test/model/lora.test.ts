@@ -4,7 +4,10 @@ import test from 'ava'
 import { AdapterTrainer, Average, BatchSplit, Fuse, type Model, Parallel, Split, Stack } from '../../lib/index.js'
 import { editTensors, readTensors, type StoredTensor } from './safetensors-file.js'
 import {
+  lastHiddenState as answer,
+  fill as fillAdapter,
   hidden,
+  unevenRows as inputIds,
   largestDifference,
   load,
   make,
@@ -16,28 +19,11 @@ import {
   trainableNames
 } from './support.js'
 
-const inputIds = [[7], [9, 8, 50], [60, 61, 62, 63, 64]]
+/** Not the matrices that VeRA's layers share. */
+const fill = (model: Model, adapter: string) =>
+  fillAdapter(model, adapter, { which: ({ name }) => name.includes(`.loras.${adapter}.`) })
+
 const kinds = ['lora', 'ia3', 'dora', 'vera', 'dvora', 'mtl_lora']
-
-async function answer(model: Model, adapters: Parameters<Model['forward']>[1] = {}): Promise<Float32Array> {
-  const { lastHiddenState } = await model.forward({ inputIds }, { ...adapters, head: null })
-  return lastHiddenState?.data ?? new Float32Array()
-}
-
-/** Other values than those it starts with. */
-function fill(model: Model, adapter: string): void {
-  let state = adapter.length
-  const random = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return state / 2 ** 32 - 0.4
-  }
-  const own = model.namedParameters().filter(({ name }) => name.includes(`.loras.${adapter}.`))
-  const values = own.map(({ name, shape }): [string, { data: Float32Array; shape: readonly number[] }] => [
-    name,
-    { data: Float32Array.from({ length: shape.reduce((n, size) => n * size, 1) }, random), shape }
-  ])
-  model.loadStateDict(new Map(values))
-}
 
 test('each of them starts as the base model, and says what it is', async (t) => {
   const model = await load(t)

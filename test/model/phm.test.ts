@@ -13,34 +13,26 @@ import {
   Stack
 } from '../../lib/index.js'
 import { fixtures } from '../parity/support/fixtures.js'
-import { hidden, largestDifference, load, make, moved, quiet, scratch, snapshot, tinyRows } from './support.js'
+import {
+  lastHiddenState as answer,
+  fill,
+  hidden,
+  unevenRows as inputIds,
+  largestDifference,
+  load,
+  make,
+  moved,
+  quiet,
+  scratch,
+  snapshot,
+  tinyRows
+} from './support.js'
 
-const inputIds = [[7], [9, 8, 50], [60, 61, 62, 63, 64]]
 const kinds = {
   both: 'compacter[reduction_factor=8]',
   plus: 'compacter++[reduction_factor=4, phm_dim=2]',
   shared: 'compacter[reduction_factor=8, shared_W_phm=True, factorized_phm_W=False]',
   own: 'compacter++[reduction_factor=8, shared_phm_rule=False, factorized_phm_rule=True, phm_bias=False]'
-}
-
-async function answer(model: Model, adapters: Parameters<Model['forward']>[1] = {}): Promise<Float32Array> {
-  const { lastHiddenState } = await model.forward({ inputIds }, { ...adapters, head: null })
-  return lastHiddenState?.data ?? new Float32Array()
-}
-
-/** All parameters of one adapter, those that its layers share among them, far from their start. */
-function fill(model: Model, adapter: string): void {
-  let state = adapter.length
-  const random = () => {
-    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
-    return state / 2 ** 32 - 0.4
-  }
-  const own = model.namedParameters().filter(({ name }) => name.includes(`.${adapter}.`))
-  const values = own.map(({ name, shape }): [string, { data: Float32Array; shape: readonly number[] }] => [
-    name,
-    { data: Float32Array.from({ length: shape.reduce((n, size) => n * size, 1) }, random), shape }
-  ])
-  model.loadStateDict(new Map(values))
 }
 
 test('names and shapes are those of the library, shared ones beside the layers', async (t) => {

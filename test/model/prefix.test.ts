@@ -13,7 +13,9 @@ import {
 } from '../../lib/index.js'
 import { editTensors, readTensors } from './safetensors-file.js'
 import {
+  lastHiddenState as answer,
   hidden,
+  unevenRows as inputIds,
   largestDifference,
   layers,
   load,
@@ -27,15 +29,9 @@ import {
   trainableNames
 } from './support.js'
 
-const inputIds = [[7], [9, 8, 50], [60, 61, 62, 63, 64]]
 const small = 'prefix_tuning[prefix_length=3, bottleneck_size=4]'
 const flat = 'prefix_tuning_flat[prefix_length=2]'
 const gated = 'prefix_tuning[prefix_length=2, bottleneck_size=4, use_gating=True]'
-
-async function answer(model: Model, adapters: Parameters<Model['forward']>[1] = {}): Promise<Float32Array> {
-  const { lastHiddenState } = await model.forward({ inputIds }, { ...adapters, head: null })
-  return lastHiddenState?.data ?? new Float32Array()
-}
 
 /** The states of each row alone, one after the other. */
 async function rowsAlone(model: Model, setups: readonly Parameters<typeof answer>[1][]): Promise<number[]> {

@@ -1,9 +1,11 @@
 import { cpSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { AdapterTrainer, AutoModel, Average, BatchSplit, type Model, Parallel, Stack } from '../../lib/index.js'
+import { AdapterTrainer, AutoModel, Average, BatchSplit, Parallel, Stack } from '../../lib/index.js'
 import {
+  lastHiddenState as answer,
   hidden,
+  unevenRows as inputIds,
   largestDifference,
   load,
   moved,
@@ -16,13 +18,7 @@ import {
   trainableNames
 } from './support.js'
 
-const inputIds = [[7], [9, 8, 50], [60, 61, 62, 63, 64]]
 const key = 'bert.prompt_tuning.prompt_tunings.a.prompt_embedding.weight'
-
-async function answer(model: Model, adapters: Parameters<Model['forward']>[1] = {}): Promise<Float32Array> {
-  const { lastHiddenState } = await model.forward({ inputIds }, { ...adapters, head: null })
-  return lastHiddenState?.data ?? new Float32Array()
-}
 
 test('what trains is the prompt; the base model keeps every bit; every family of encoders has one', async (t) => {
   const model = await load(t)

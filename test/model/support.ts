@@ -5,6 +5,7 @@ import type { ExecutionContext } from 'ava'
 import { Random } from '../../lib/data/random.js'
 import { AutoModel, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
 import type { LoadOptions } from '../../lib/model/options.js'
+import type { ParameterInfo } from '../../lib/native/types.js'
 
 /** BERT of 2 layers, hidden 32, 99 words, 24 positions; no dropout, no tokenizer. */
 export const tiny = fileURLToPath(new URL('../../../test/parity/fixtures/models/bert-tiny', import.meta.url))
@@ -64,6 +65,38 @@ export const quiet: TrainingArgumentsInput = {
   loggingStrategy: 'no',
   perDeviceTrainBatchSize: 4,
   learningRate: 1e-2
+}
+
+/** Values far from the start of an adapter, always the same. `which`: of its parameters, those alone. */
+export function fill(
+  model: Model,
+  adapter: string,
+  { scale = 1, which = (_: ParameterInfo): boolean => true } = {}
+): void {
+  let state = adapter.length
+  const random = () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0
+    return scale * (state / 2 ** 32 - 0.4)
+  }
+  const isOwn = ({ name }: ParameterInfo) => name.includes(`.${adapter}.`) && !name.startsWith('heads.')
+  const own = model.namedParameters().filter((parameter) => isOwn(parameter) && which(parameter))
+  const values = own.map(({ name, shape }): [string, { data: Float32Array; shape: readonly number[] }] => [
+    name,
+    { data: Float32Array.from({ length: shape.reduce((n, size) => n * size, 1) }, random), shape }
+  ])
+  model.loadStateDict(new Map(values))
+}
+
+/** A row of one token and longer ones. */
+export const unevenRows = [[7], [9, 8, 50], [60, 61, 62, 63, 64]]
+
+/** The last hidden states of these rows. */
+export async function lastHiddenState(
+  model: Model,
+  options: Parameters<Model['forward']>[1] = {}
+): Promise<Float32Array> {
+  const outputs = await model.forward({ inputIds: unevenRows }, { ...options, head: null })
+  return outputs.lastHiddenState?.data ?? new Float32Array()
 }
 
 /** Copies of all parameters, or of those whose names match. */
