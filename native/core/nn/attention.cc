@@ -15,6 +15,7 @@
 #include <limits>
 
 #include "core/nn/node.h"
+#include "core/nn/short_attention.h"
 
 namespace ta {
 
@@ -35,35 +36,41 @@ at::Tensor packed_rows(const at::Tensor& grouped) {
   return grouped.transpose(1, 2).reshape({grouped.size(0) * grouped.size(2), grouped.size(1) * grouped.size(3)});
 }
 
-// Neighbouring rows of one length with as many queries each.
-struct Pair {
+// Neighbouring rows that one call serves: of one length with as many queries each, or short ones of any lengths.
+struct Block {
   Group query;
   Group key;
+  RowRange rows;
+  bool brief = false;
   /// One query a row is the last token, which sees all others.
   bool masks(const AttentionForm& form) const { return form.causal && query.length > 1; }
   /// As many keys as queries: what a kernel's own causal mask takes.
   bool square() const { return query.length == key.length; }
 };
 
-std::vector<Pair> pairs(const RowLayout& queries, const RowLayout& keys) {
-  std::vector<Pair> result;
+std::vector<Block> blocks(const RowLayout& queries, const RowLayout& keys, bool serve_short) {
+  std::vector<Block> result;
   result.reserve(keys.groups().size());
   for (int64_t row = 0; row < keys.rows(); ++row) {
     const int64_t asked = queries.length(row), seen = keys.length(row);
-    if (!result.empty() && result.back().query.length == asked && result.back().key.length == seen) {
-      ++result.back().query.count;
-      ++result.back().key.count;
+    const bool brief = serve_short && seen <= kShortRow;
+    auto* last = result.empty() || result.back().brief != brief ? nullptr : &result.back();
+    if (last != nullptr && (brief || (last->query.length == asked && last->key.length == seen))) {
+      ++last->query.count;
+      ++last->key.count;
+      ++last->rows.last;
     } else {
-      result.push_back({{queries.starts()[row], 1, asked}, {keys.starts()[row], 1, seen}});
+      result.push_back({{queries.starts()[row], 1, asked}, {keys.starts()[row], 1, seen}, {row, row + 1}, brief});
     }
   }
   return result;
 }
 
-// Blocks of tokens, written one after the other into one packed tensor; a single block is taken as it is.
+// What each block writes, in one packed tensor; what a single block made is taken as it is.
 class PackedWriter {
  public:
-  explicit PackedWriter(const at::Tensor& like, size_t blocks) : single_(blocks == 1) {
+  PackedWriter(const at::Tensor& like, const std::vector<Block>& blocks)
+      : single_(blocks.size() == 1 && !blocks[0].brief) {
     if (!single_) out_ = at::empty_like(like, at::MemoryFormat::Contiguous);
   }
   void write(const Group& group, const at::Tensor& grouped) {
@@ -74,7 +81,7 @@ class PackedWriter {
       group_view(out_, group, heads).copy_(grouped);
     }
   }
-  at::Tensor take() { return std::move(out_); }
+  const at::Tensor& whole() const { return out_; }
 
  private:
   bool single_;
@@ -82,47 +89,47 @@ class PackedWriter {
 };
 
 // [queries, keys] bool: true where the key comes after the query; the last query is the last key's token.
-at::Tensor later_tokens(const Pair& pair, const at::Tensor& like) {
+at::Tensor later_tokens(const Block& block, const at::Tensor& like) {
   const auto options = like.options().dtype(at::kBool).requires_grad(false);
-  return at::ones({pair.query.length, pair.key.length}, options).triu(1 + pair.key.length - pair.query.length);
+  return at::ones({block.query.length, block.key.length}, options).triu(1 + block.key.length - block.query.length);
 }
 
 // What is added to the scores where a kernel's own causal mask does not fit.
-std::optional<at::Tensor> added_mask(const Pair& pair, const AttentionForm& form, const at::Tensor& like) {
-  if (!pair.masks(form) || pair.square()) return std::nullopt;
-  auto mask = at::zeros({pair.query.length, pair.key.length}, like.options().requires_grad(false));
-  return mask.masked_fill_(later_tokens(pair, like), -std::numeric_limits<double>::infinity());
+std::optional<at::Tensor> added_mask(const Block& block, const AttentionForm& form, const at::Tensor& like) {
+  if (!block.masks(form) || block.square()) return std::nullopt;
+  auto mask = at::zeros({block.query.length, block.key.length}, like.options().requires_grad(false));
+  return mask.masked_fill_(later_tokens(block, like), -std::numeric_limits<double>::infinity());
 }
 
 // The plain form, for attention dropout and for devices without the CPU kernel.
 at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
                            const RowLayout& keys, const AttentionForm& form, double dropout_p, Random* random) {
-  std::vector<at::Tensor> blocks;
-  for (const auto& pair : pairs(queries, keys)) {
-    const auto& [query, key] = pair;
+  std::vector<at::Tensor> parts;
+  for (const auto& block : blocks(queries, keys, false)) {
+    const auto &query = block.query, &key = block.key;
     const int64_t heads = form.heads;
-    const bool causal = pair.masks(form);
+    const bool causal = block.masks(form);
     auto qg = group_view(q, query, heads), kg = group_view(k, key, heads), vg = group_view(v, key, heads);
     if (dropout_p > 0 && random != nullptr) {
       auto scores = at::matmul(qg / std::sqrt(static_cast<double>(qg.size(3))), kg.transpose(2, 3));
-      if (causal) scores = scores.masked_fill(later_tokens(pair, q), -std::numeric_limits<double>::infinity());
-      blocks.push_back(packed_rows(at::matmul(dropout(at::softmax(scores, -1), dropout_p, random), vg)));
+      if (causal) scores = scores.masked_fill(later_tokens(block, q), -std::numeric_limits<double>::infinity());
+      parts.push_back(packed_rows(at::matmul(dropout(at::softmax(scores, -1), dropout_p, random), vg)));
     } else {
-      const auto mask = added_mask(pair, form, q);
-      blocks.push_back(packed_rows(at::scaled_dot_product_attention(qg, kg, vg, mask, 0.0, causal && !mask)));
+      const auto mask = added_mask(block, form, q);
+      parts.push_back(packed_rows(at::scaled_dot_product_attention(qg, kg, vg, mask, 0.0, causal && !mask)));
     }
   }
-  return blocks.size() == 1 ? blocks.front() : at::cat(blocks);
+  return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 
-struct FlashNode : BackwardNode {
+struct CpuAttentionNode : BackwardNode {
   at::Tensor q, k, v, out;
   std::vector<at::Tensor> logsumexp;
   RowLayout queries, keys;  // copies: the batch may be gone when backward runs
   AttentionForm form{1};
 
   variable_list backward(const at::Tensor& g) override {
-    auto d = flash_attention_backward(g, q, k, v, out, logsumexp, queries, keys, form);
+    auto d = cpu_attention_backward(g, q, k, v, out, logsumexp, queries, keys, form);
     return {d.q, d.k, d.v};
   }
   void release_variables() override {
@@ -133,42 +140,54 @@ struct FlashNode : BackwardNode {
 
 }  // namespace
 
-at::Tensor flash_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
-                           const RowLayout& keys, const AttentionForm& form, std::vector<at::Tensor>* logsumexp) {
-  const auto groups = pairs(queries, keys);
-  PackedWriter out(q, groups.size());
+at::Tensor cpu_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
+                         const RowLayout& keys, const AttentionForm& form, std::vector<at::Tensor>* logsumexp) {
   const int64_t heads = form.heads;
-  for (const auto& pair : groups) {
-    const auto& [query, key] = pair;
-    const auto mask = added_mask(pair, form, q);
-    auto [block, lse] = at::_scaled_dot_product_flash_attention_for_cpu(
-        group_view(q, query, heads), group_view(k, key, heads), group_view(v, key, heads), 0.0,
-        pair.masks(form) && !mask, mask);
-    out.write(query, block);
-    if (logsumexp != nullptr) logsumexp->push_back(std::move(lse));
+  const auto parts = blocks(queries, keys, short_attention_serves(q, heads));
+  PackedWriter out(q, parts);
+  at::Tensor brief_sums;  // one for all short rows
+  for (const auto& block : parts) {
+    if (block.brief) {
+      if (logsumexp != nullptr && !brief_sums.defined()) brief_sums = at::empty({q.size(0), heads}, q.options());
+      short_attention(q, k, v, queries, keys, block.rows, heads, form.causal, out.whole(), brief_sums);
+      if (logsumexp != nullptr) logsumexp->push_back(brief_sums);
+      continue;
+    }
+    const auto mask = added_mask(block, form, q);
+    auto [values, sums] = at::_scaled_dot_product_flash_attention_for_cpu(
+        group_view(q, block.query, heads), group_view(k, block.key, heads), group_view(v, block.key, heads), 0.0,
+        block.masks(form) && !mask, mask);
+    out.write(block.query, values);
+    if (logsumexp != nullptr) logsumexp->push_back(std::move(sums));
   }
-  return out.take();
+  return out.whole();
 }
 
-AttentionGrads flash_attention_backward(const at::Tensor& grad, const at::Tensor& q, const at::Tensor& k,
-                                        const at::Tensor& v, const at::Tensor& out,
-                                        const std::vector<at::Tensor>& logsumexp, const RowLayout& queries,
-                                        const RowLayout& keys, const AttentionForm& form) {
-  const auto groups = pairs(queries, keys);
-  PackedWriter dq(q, groups.size()), dk(k, groups.size()), dv(v, groups.size());
-  const auto g = grad.contiguous();
+AttentionGrads cpu_attention_backward(const at::Tensor& grad, const at::Tensor& q, const at::Tensor& k,
+                                      const at::Tensor& v, const at::Tensor& out,
+                                      const std::vector<at::Tensor>& logsumexp, const RowLayout& queries,
+                                      const RowLayout& keys, const AttentionForm& form) {
   const int64_t heads = form.heads;
-  for (size_t i = 0; i < groups.size(); ++i) {
-    const auto& [query, key] = groups[i];
-    const auto mask = added_mask(groups[i], form, q);
+  const auto parts = blocks(queries, keys, short_attention_serves(q, heads));
+  PackedWriter dq(q, parts), dk(k, parts), dv(v, parts);
+  const auto g = grad.contiguous();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const auto& block = parts[i];
+    const auto &query = block.query, &key = block.key;
+    if (block.brief) {
+      short_attention_backward(g, q, k, v, out, logsumexp[i], queries, keys, block.rows, heads, form.causal, dq.whole(),
+                               dk.whole(), dv.whole());
+      continue;
+    }
+    const auto mask = added_mask(block, form, q);
     auto [gq, gk, gv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
         group_view(g, query, heads), group_view(q, query, heads), group_view(k, key, heads), group_view(v, key, heads),
-        group_view(out, query, heads), logsumexp[i], 0.0, groups[i].masks(form) && !mask, mask);
+        group_view(out, query, heads), logsumexp[i], 0.0, block.masks(form) && !mask, mask);
     dq.write(query, gq);
     dk.write(key, gk);
     dv.write(key, gv);
   }
-  return {dq.take(), dk.take(), dv.take()};
+  return {dq.whole(), dk.whole(), dv.whole()};
 }
 
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
@@ -179,9 +198,9 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
   const WithoutAutograd guard;
   const bool graph = needs_grad(q) || needs_grad(k) || needs_grad(v);
   std::vector<at::Tensor> logsumexp;
-  auto out = flash_attention(q, k, v, queries, keys, form, graph ? &logsumexp : nullptr);
+  auto out = cpu_attention(q, k, v, queries, keys, form, graph ? &logsumexp : nullptr);
   if (!graph) return out;
-  auto node = c10::make_intrusive<FlashNode>();
+  auto node = c10::make_intrusive<CpuAttentionNode>();
   node->q = q, node->k = k, node->v = v;
   // The node must not own its output: the two would keep each other alive.
   node->out = out.detach();

@@ -16,7 +16,7 @@ struct AttentionNode : BackwardNode {
   bool same = false;  // queries come from the same tensor as keys
 
   variable_list backward(const at::Tensor& g) override {
-    auto d = flash_attention_backward(times(g, wo), q, k, v, context, logsumexp, queries, keys, form);
+    auto d = cpu_attention_backward(times(g, wo), q, k, v, context, logsumexp, queries, keys, form);
     auto dx = times(d.k, wk).add_(times(d.v, wv));
     auto dxq = times(d.q, wq);
     if (same) return {dx.add_(dxq)};
@@ -38,7 +38,7 @@ at::Tensor frozen_attention(const at::Tensor& xq, const at::Tensor& x, const Att
   auto v = affine(x, w.value.weight, w.value.bias);
   const bool graph = needs_grad(x) || needs_grad(xq);
   std::vector<at::Tensor> logsumexp;
-  auto context = flash_attention(q, k, v, queries, keys, form, graph ? &logsumexp : nullptr);
+  auto context = cpu_attention(q, k, v, queries, keys, form, graph ? &logsumexp : nullptr);
   auto y = affine(context, w.output.weight, w.output.bias);
   if (!graph) return y;
   auto node = c10::make_intrusive<AttentionNode>();

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "core/adapters/flat_parameters.h"
 #include "core/models/model.h"
 #include "core/state/state_dict.h"
 

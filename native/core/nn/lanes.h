@@ -1,0 +1,144 @@
+#pragma once
+// Eight floats at a time, written once for every processor: the compiler makes AVX2, NEON or plain code of them. For
+// products so small that a library's call costs more than its work. Functions marked TA_LANES may use AVX2 and are
+// called only where `lanes::fast()`; what they call is inlined into them.
+
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
+#define TA_HAS_LANES 1
+
+#include <ATen/Version.h>
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__x86_64__)
+#define TA_LANES __attribute__((target("avx2,fma")))
+#else
+#define TA_LANES
+#endif
+#define TA_INLINE TA_LANES inline __attribute__((always_inline))
+
+// Vectors are passed between inlined functions only: no call depends on how.
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+namespace ta::lanes {
+
+constexpr int64_t kWidth = 8;
+using Floats = float __attribute__((vector_size(32)));
+using Ints = int32_t __attribute__((vector_size(32)));
+
+/// True where this processor has what TA_LANES asks for (and libtorch was not told to do without: ATEN_CPU_CAPABILITY).
+inline bool fast() {
+#if defined(__x86_64__)
+  static const bool answer = at::get_cpu_capability() != "DEFAULT";
+  return answer;
+#else
+  return true;
+#endif
+}
+
+TA_INLINE Floats load(const float* p) {
+  Floats v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+TA_INLINE void store(float* p, Floats v) {
+  std::memcpy(p, &v, sizeof v);
+}
+TA_INLINE Floats all(float x) {
+  return Floats{x, x, x, x, x, x, x, x};
+}
+
+TA_INLINE float sum(Floats v) {
+  return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]));
+}
+TA_INLINE float most(Floats v) {
+  float result = v[0];
+  for (int64_t i = 1; i < kWidth; ++i) result = v[i] > result ? v[i] : result;
+  return result;
+}
+
+/// e^x for x ≤ 0, within 2 units in the last place; about 1e-38 for all below -87 (the polynomial is that of Cephes).
+TA_INLINE Floats exp(Floats x) {
+  x = x < -87.0F ? all(-87.0F) : x;
+  constexpr float kRound = 12582912.0F;  // 1.5 · 2^23: the sum's last bits are the nearest integer
+  const Floats shifted = x * 1.44269504F + kRound;
+  const Floats n = shifted - kRound;
+  const Floats r = x - n * 0.693359375F + n * 2.12194440e-4F;
+  Floats p = r * 1.9875691500e-4F + 1.3981999507e-3F;
+  p = p * r + 8.3334519073e-3F;
+  p = p * r + 4.1665795894e-2F;
+  p = p * r + 1.6666665459e-1F;
+  p = p * r + 5.0000001201e-1F;
+  p = p * (r * r) + r + 1.0F;
+  return reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + (reinterpret_cast<Ints>(shifted) << 23));
+}
+
+/// A matrix of any strides: a product reads its left side one number at a time.
+struct Matrix {
+  const float* data;
+  int64_t row, column;  ///< strides
+};
+
+template <int Rows, int Vectors>
+TA_INLINE void tile(const float* a, int64_t row, int64_t column, const float* b, int64_t ldb, float* c, int64_t ldc,
+                    int64_t inner) {
+  Floats sum[Rows][Vectors];  // registers, once every loop over it is unrolled
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) sum[i][v] = all(0);
+  }
+  for (int64_t k = 0; k < inner; ++k) {
+    Floats bk[Vectors];
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) bk[v] = load(b + k * ldb + v * kWidth);
+#pragma GCC unroll 8
+    for (int i = 0; i < Rows; ++i) {
+      const Floats x = all(a[i * row + k * column]);
+#pragma GCC unroll 8
+      for (int v = 0; v < Vectors; ++v) sum[i][v] += x * bk[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < Rows; ++i) {
+#pragma GCC unroll 8
+    for (int v = 0; v < Vectors; ++v) store(c + i * ldc + v * kWidth, sum[i][v]);
+  }
+}
+
+template <int Vectors>
+TA_INLINE void column_of_tiles(int64_t rows, int64_t inner, Matrix a, const float* b, int64_t ldb, float* c,
+                               int64_t ldc) {
+  int64_t i = 0;
+  for (; i + 4 <= rows; i += 4) {
+    tile<4, Vectors>(a.data + i * a.row, a.row, a.column, b, ldb, c + i * ldc, ldc, inner);
+  }
+  for (; i < rows; ++i) {
+    tile<1, Vectors>(a.data + i * a.row, a.row, a.column, b, ldb, c + i * ldc, ldc, inner);
+  }
+}
+
+/// C = A B.  A [rows, inner], B [inner, columns], C [rows, columns]; columns is a multiple of 8.
+TA_INLINE void product(int64_t rows, int64_t columns, int64_t inner, Matrix a, const float* b, int64_t ldb, float* c,
+                       int64_t ldc) {
+  int64_t j = 0;
+  for (; j + 2 * kWidth <= columns; j += 2 * kWidth) column_of_tiles<2>(rows, inner, a, b + j, ldb, c + j, ldc);
+  if (j < columns) column_of_tiles<1>(rows, inner, a, b + j, ldb, c + j, ldc);
+}
+
+/// t [columns, ld] = xᵀ of x [rows, columns]; what lies behind `rows` in each line of t becomes 0.
+TA_INLINE void transpose(int64_t rows, int64_t columns, const float* x, int64_t ldx, float* t, int64_t ld) {
+  for (int64_t j = 0; j < rows; ++j) {
+    for (int64_t c = 0; c < columns; ++c) t[c * ld + j] = x[j * ldx + c];
+  }
+  for (int64_t j = rows; j < ld; ++j) {
+    for (int64_t c = 0; c < columns; ++c) t[c * ld + j] = 0;
+  }
+}
+
+}  // namespace ta::lanes
+
+#else
+#define TA_HAS_LANES 0
+#endif
