@@ -6,7 +6,7 @@ export interface LinearPaths {
   /** The name in front of all parameters of a class with a head. */
   readonly prefix: string
   readonly layers: string
-  /** Empty: adapters of the LoRA family have no place in it. */
+  /** Where the family has `query_key_value`, it has the first three in that one. */
   readonly places: { readonly [P in LoraPlace]?: string }
 }
 
@@ -40,7 +40,16 @@ export const linearPaths: Readonly<Record<ModelType, LinearPaths>> = {
       output: 'ffn.lin2'
     }
   },
-  gpt2: { prefix: 'transformer', layers: 'h', places: {} }
+  gpt2: {
+    prefix: 'transformer',
+    layers: 'h',
+    places: {
+      query_key_value: 'attn.c_attn',
+      attention_output: 'attn.c_proj',
+      intermediate: 'mlp.c_fc',
+      output: 'mlp.c_proj'
+    }
+  }
 }
 
 /** A place and its layer, for a path below the prefix; undefined for any other module. */

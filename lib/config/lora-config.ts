@@ -12,12 +12,15 @@ import {
   type OverridesOf
 } from './fields.js'
 
-/** Which products of self-attention: query, key, value, and the one behind the heads, which only PEFT has beside them. */
-export type AttnMatrix = 'q' | 'k' | 'v' | 'o'
+/**
+ * Which products of self-attention: query, key, value, and the one behind the heads, which only PEFT has beside them. 'qkv':
+ * where one product makes the first three (GPT-2), that one as a whole, as PEFT has it.
+ */
+export type AttnMatrix = 'q' | 'k' | 'v' | 'o' | 'qkv'
 /** lora: A as nn.Linear, B = 0. bert: N(0, 0.02). ia3: ones. vera: Kaiming's uniform values. */
 export type LoraInitWeights = 'lora' | 'bert' | 'ia3' | 'vera'
 
-const attnMatrices = ['q', 'k', 'v', 'o'] as const
+const attnMatrices = ['q', 'k', 'v', 'o', 'qkv'] as const
 const compositionModes = ['add', 'scale', 'scale_input'] as const
 const initWeights = ['lora', 'bert', 'ia3', 'vera'] as const
 const taskMatrices = ['singular_values', 'linear'] as const
@@ -189,6 +192,10 @@ export const mtlLoraFields = new FieldTable<MtlLoraFields>(
 
 function checkMatrices(name: string, value: unknown): readonly AttnMatrix[] {
   const matrices = check.checkArray(name, value).map((one, i) => check.checkOneOf(`${name}[${i}]`, one, attnMatrices))
+  const part = matrices.find((one) => one === 'q' || one === 'k' || one === 'v')
+  if (part !== undefined && matrices.includes('qkv')) {
+    throw check.valueError(name, `'qkv' is query, key and value as one matrix; leave out '${part}' beside it`)
+  }
   return Object.freeze([...new Set(matrices)])
 }
 
@@ -213,7 +220,7 @@ function checkTogether(config: LoraFieldsOf): void {
 }
 
 /** The Linears of a layer at which LoRA and its kin stand. */
-export type LoraPlace = 'query' | 'key' | 'value' | 'attention_output' | 'intermediate' | 'output'
+export type LoraPlace = 'query' | 'key' | 'value' | 'query_key_value' | 'attention_output' | 'intermediate' | 'output'
 
 /** The places at which such a config puts something in each layer. */
 export function loraPlaces(config: LoraFieldsOf): readonly LoraPlace[] {
@@ -222,6 +229,7 @@ export function loraPlaces(config: LoraFieldsOf): readonly LoraPlace[] {
     query: has('q'),
     key: has('k'),
     value: has('v'),
+    query_key_value: has('qkv'),
     attention_output: has('o'),
     intermediate: config.intermediateLora,
     output: config.outputLora

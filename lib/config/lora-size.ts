@@ -1,10 +1,17 @@
 import type { NativeLoraConfig } from '../native/types.js'
 import { valueError } from './check.js'
+import { linearPaths } from './linear-paths.js'
 import { type LoraConfig, type LoraPlace, loraPlaces, type MtlLoraConfig } from './lora-config.js'
 import type { ModelShape } from './size.js'
 
-/** Columns and rows of the weight at a place. */
-function sizesAt(place: LoraPlace, { hiddenSize, intermediateSize }: ModelShape): { in: number; out: number } {
+/** Columns and rows of the matrix at a place. */
+interface MatrixSize {
+  readonly in: number
+  readonly out: number
+}
+
+function sizesAt(place: LoraPlace, { hiddenSize, intermediateSize }: ModelShape): MatrixSize {
+  if (place === 'query_key_value') return { in: hiddenSize, out: 3 * hiddenSize }
   if (place !== 'intermediate' && place !== 'output') return { in: hiddenSize, out: hiddenSize }
   if (intermediateSize === undefined) throw valueError('model', 'intermediateSize is needed for LoRA at feed-forward')
   return place === 'intermediate'
@@ -15,29 +22,40 @@ function sizesAt(place: LoraPlace, { hiddenSize, intermediateSize }: ModelShape)
 /** All numbers of one adapter, VeRA's frozen A and B among them. */
 export function countLora(config: LoraConfig | MtlLoraConfig, shape: ModelShape): number {
   const layers = loraRanks(config, shape.numHiddenLayers).filter((rank) => rank > 0).length
-  const sizes = loraPlaces(config).map((place) => sizesAt(place, shape))
+  const places = loraPlaces(config)
+  const sizes = places.map((place) => sizesAt(place, shape))
   const each = sizes.reduce((total, size) => total + countOne(config, size), 0)
-  return layers === 0 ? 0 : layers * each + countShared(config, sizes)
+  const tasks = taskCount(places, shape) * countTask(config)
+  return layers === 0 ? 0 : layers * (each + tasks) + countShared(config, sizes)
 }
 
-function countOne(config: LoraConfig | MtlLoraConfig, size: { in: number; out: number }): number {
+/** Query, key and value in one product have one task matrix and one set of weights. */
+function taskCount(places: readonly LoraPlace[], { modelType }: ModelShape): number {
+  const isMerged = modelType !== undefined && linearPaths[modelType].places.query_key_value !== undefined
+  const parts = places.filter((place) => place === 'query' || place === 'key' || place === 'value').length
+  return isMerged && parts > 0 ? places.length - parts + 1 : places.length
+}
+
+function countTask(config: LoraConfig | MtlLoraConfig): number {
+  if (config.method === 'lora') return 0
+  return config.nUpProjection + (config.taskSpecificMatrixType === 'linear' ? config.r ** 2 : config.r)
+}
+
+function countOne(config: LoraConfig | MtlLoraConfig, size: MatrixSize): number {
   const gate = config.useGating ? size.in + 1 : 0
   const magnitude = config.useDora === false ? 0 : size.out
   return countFactors(config, size) + gate + magnitude
 }
 
-function countFactors(config: LoraConfig | MtlLoraConfig, size: { in: number; out: number }): number {
+function countFactors(config: LoraConfig | MtlLoraConfig, size: MatrixSize): number {
   const { r } = config
-  if (config.method === 'mtl_lora') {
-    const task = config.taskSpecificMatrixType === 'linear' ? r * r : r
-    return r * size.in + config.nUpProjection * (size.out * r + 1) + task
-  }
+  if (config.method === 'mtl_lora') return r * size.in + config.nUpProjection * size.out * r
   if (config.compositionMode === 'scale') return size.out
   if (config.compositionMode === 'scale_input') return size.in
   return config.veraD !== null ? r + size.out : r * (size.in + size.out)
 }
 
-function countShared({ veraD, r }: LoraConfig | MtlLoraConfig, sizes: readonly { in: number; out: number }[]): number {
+function countShared({ veraD, r }: LoraConfig | MtlLoraConfig, sizes: readonly MatrixSize[]): number {
   if (veraD === null) return 0
   return r * (Math.max(...sizes.map((size) => size.in)) + Math.max(...sizes.map((size) => size.out)))
 }
@@ -58,6 +76,7 @@ export function nativeLoraConfig(
     query: places.includes('query'),
     key: places.includes('key'),
     value: places.includes('value'),
+    query_key_value: places.includes('query_key_value'),
     attention_output: places.includes('attention_output'),
     intermediate: places.includes('intermediate'),
     output: places.includes('output'),

@@ -6,6 +6,7 @@ import { checkOneOf, checkPositiveInteger, valueError } from './check.js'
 import { floorDivide } from './floor-divide.js'
 import { countInvertible, nativeInvertibleConfig } from './invertible-size.js'
 import { countLora, nativeLoraConfig } from './lora-size.js'
+import type { ModelType } from './model-families.js'
 import type { OutputAdapterConfig } from './output-adapter-config.js'
 import { countPhmProjections, countPhmShared, nativePhmConfig } from './phm-size.js'
 import { countPrefix, nativePrefixConfig } from './prefix-config.js'
@@ -20,6 +21,8 @@ export interface ModelShape {
   readonly intermediateSize?: number | undefined
   /** Read for prompts and invertible adapters; the hidden size where it is not given. */
   readonly embeddingSize?: number | undefined
+  /** Read for MTL-LoRA: GPT-2 makes query, key and value in one product. */
+  readonly modelType?: ModelType | undefined
 }
 
 function embeddingSize(shape: ModelShape): number {

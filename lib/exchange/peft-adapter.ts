@@ -85,7 +85,13 @@ function partsOf(targets: readonly PeftTarget[], fieldsOf: (target: PeftTarget) 
   return [...parts.values()]
 }
 
-const matrixOf: { readonly [P in LoraPlace]?: AttnMatrix } = { query: 'q', key: 'k', value: 'v', attention_output: 'o' }
+const matrixOf: { readonly [P in LoraPlace]?: AttnMatrix } = {
+  query: 'q',
+  key: 'k',
+  value: 'v',
+  query_key_value: 'qkv',
+  attention_output: 'o'
+}
 
 function placeFields(places: readonly LoraPlace[]): LoraOverrides {
   const attnMatrices = (Object.keys(matrixOf) as LoraPlace[]).flatMap((place) => {

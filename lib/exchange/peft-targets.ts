@@ -68,11 +68,6 @@ function checkBelongs(
 ): void {
   const trainedOn = config.baseModel === '' ? '' : ` It was trained on ${config.baseModel}.`
   const { places } = linearPaths[model.modelType]
-  if (Object.keys(places).length === 0) {
-    throw new AdapterError('ERR_UNSUPPORTED', operation, `LoRA and its kin have no place in ${model.modelType} here`, {
-      hint: 'Merge the adapter into its base model in Python (merge_and_unload), and load that model.'
-    })
-  }
   if (targets.length === 0) {
     throw new AdapterError('ERR_WRONG_MODEL', operation, `${folder} belongs to another model`, {
       expected: `an adapter at Linears of ${model.modelType}`,

@@ -26,7 +26,8 @@ export function peftJson(config: AdapterConfig, model: ModelConfig, head: PeftHe
     base_model_name_or_path: model.nameOrPath === '' ? null : model.nameOrPath,
     task_type: head?.task ?? 'FEATURE_EXTRACTION',
     inference_mode: true,
-    fan_in_fan_out: false,
+    // Conv1D keeps a weight the other way round.
+    fan_in_fan_out: model.modelType === 'gpt2',
     modules_to_save: head === null ? null : savedModules(head),
     target_modules: all,
     ...methodJson(parts, names)
@@ -175,7 +176,8 @@ export function adaptersProblem(config: AdapterConfig): string | undefined {
   for (const part of parts) {
     if (part.useDora === 'peft') return "useDora: 'peft'"
     if (part.compositionMode === 'scale_input') return "compositionMode: 'scale_input'"
-    if (part.attnMatrices.includes('o') && part.selfattnLora) return "attnMatrices with 'o'"
+    const other = part.selfattnLora ? part.attnMatrices.find((matrix) => matrix === 'o' || matrix === 'qkv') : undefined
+    if (other !== undefined) return `attnMatrices with '${other}'`
   }
   const apart = parts.every((part, i) => parts.slice(0, i).every((other) => !shareLayers(part, other)))
   return apart ? undefined : 'two of the LoRA family in one layer'

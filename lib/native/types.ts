@@ -136,6 +136,8 @@ export interface NativeLoraConfig {
   readonly query: boolean
   readonly key: boolean
   readonly value: boolean
+  /** The whole of the product that makes all three, as one matrix. */
+  readonly query_key_value: boolean
   /** The layer behind the heads. */
   readonly attention_output: boolean
   /** The two layers of the feed-forward block. */

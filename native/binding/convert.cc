@@ -210,6 +210,7 @@ LoraConfig to_lora_config(const Napi::Object& object) {
   c.query = boolean(object, "query");
   c.key = boolean(object, "key");
   c.value = boolean(object, "value");
+  c.merged = boolean(object, "query_key_value");
   c.attention_output = boolean(object, "attention_output");
   c.intermediate = boolean(object, "intermediate");
   c.output = boolean(object, "output");

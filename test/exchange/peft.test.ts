@@ -139,7 +139,7 @@ test('a folder of another model, or with a module that has no place, is refused 
     message: /belongs to another model.*bert\.encoder\.layer\.0\.attention.*trained on bert-tiny/s
   })
   using gpt2 = await open('gpt2-tiny')
-  await t.throwsAsync(gpt2.loadAdapter(folderOf('bert-regex-rslora')), { code: 'ERR_UNSUPPORTED', message: /gpt2/ })
+  await t.throwsAsync(gpt2.loadAdapter(folderOf('bert-regex-rslora')), { code: 'ERR_WRONG_MODEL', message: /gpt2/ })
   t.deepEqual([...roberta.adapters.keys(), ...roberta.heads.keys()], [])
 })
 

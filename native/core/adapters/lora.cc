@@ -55,12 +55,13 @@ void initialise_factor(at::Tensor& factor, LoraInit init, bool is_b, Random& ran
 }
 
 void LoraModule::add_gate(int64_t in) {
-  gate_ = std::make_shared<Linear>(in, 1);
+  gate_ = std::make_shared<Linear>(in, parts_.count());
   child("gate", gate_);
 }
 
-at::Tensor LoraModule::gate(const at::Tensor& x, const RowLayout& rows) const {
-  return for_each_token(row_means(at::sigmoid(gate_->forward(x)), rows), rows);
+at::Tensor LoraModule::gate(const at::Tensor& x, const RowLayout& rows, int64_t out) const {
+  const auto means = for_each_token(row_means(at::sigmoid(gate_->forward(x)), rows), rows);
+  return parts_.whole() ? means : parts_.put(means.repeat_interleave(parts_.rows_of_each(out), 1), 1, 1);
 }
 
 void LoraModule::initialise_gate(Random& random) const {
@@ -70,15 +71,16 @@ void LoraModule::initialise_gate(Random& random) const {
   random.uniform_(gate_->bias, -bound, bound);
 }
 
-LowRankModule::LowRankModule(const LoraConfig& config, int64_t rank) : config_(config), rank_(rank) {}
+LowRankModule::LowRankModule(const LoraConfig& config, int64_t rank, const LoraTarget& target)
+    : LoraModule(target.parts), config_(config), rank_(rank) {}
 
-void LowRankModule::add_magnitude_and_gate(const at::Tensor& weight) {
+void LowRankModule::add_magnitude_and_gate(const LoraTarget& target) {
   if (config_.dora != Dora::none) {
-    magnitude_ = std::make_shared<Linear>(1, weight.size(0), false);
-    magnitude_->weight = at::linalg_vector_norm(weight.detach(), 2, {1}, true);
+    magnitude_ = std::make_shared<Linear>(1, target.rows(), false);
+    magnitude_->weight = at::linalg_vector_norm(target.parts.take(target.weight.detach()), 2, {1}, true);
     child("m", magnitude_);
   }
-  if (config_.use_gating) add_gate(weight.size(1));
+  if (config_.use_gating) add_gate(target.in());
 }
 
 LowRank LowRankModule::tracked_factors() const {
@@ -95,45 +97,50 @@ std::optional<LowRank> LowRankModule::added(Random* random) const {
   return low;
 }
 
+at::Tensor LowRankModule::share(const at::Tensor& m, const at::Tensor& norms) const {
+  return parts_.put(m.squeeze(1) / parts_.take(norms), 0, 1);
+}
+
 at::Tensor LowRankModule::finish(const at::Tensor& sum, const LinearTensors& linear) const {
   if (!magnitude_) return sum;
-  const auto m = tracked(magnitude_->weight).squeeze(1);
-  if (config_.dora == Dora::adapters) return sum * (m / row_norms(tracked(linear.weight), tracked_factors()));
+  const auto m = tracked(magnitude_->weight);
+  if (config_.dora == Dora::adapters) return sum * share(m, row_norms(linear.tracked_matrix(), tracked_factors()));
   const auto low = factors();
-  const auto share = m / row_norms(linear.weight.detach(), {low.a.detach(), low.b.detach() * scale()});
-  if (!linear.bias.defined()) return sum * share;
+  const auto ratio = share(m, row_norms(linear.matrix(), {low.a.detach(), low.b.detach() * scale()}));
+  if (!linear.bias.defined()) return sum * ratio;
   const auto bias = tracked(linear.bias);
-  return (sum - bias) * share + bias;
+  return (sum - bias) * ratio + bias;
 }
 
 at::Tensor LowRankModule::apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear,
                                 const RowLayout& rows, Random* random) const {
   const auto low = tracked_factors();
   auto product = at::matmul(at::matmul(dropout(x, config_.dropout, random), low.a.t()), low.b.t());
-  return finish(y + (gated() ? product * gate(x, rows) : product * scale()), linear);
+  return finish(y + (gated() ? product * gate(x, rows, y.size(1)) : product * scale()), linear);
 }
 
 LinearTensors LowRankModule::merged(const LinearTensors& linear) const {
   c10::NoGradGuard guard;
-  const auto& [weight, bias] = linear;
+  const auto& bias = linear.bias;
   const auto low = factors();
-  const auto product = at::matmul(doubled(low.b), doubled(low.a)), w = doubled(weight);
+  const auto product = at::matmul(doubled(low.b), doubled(low.a)), w = doubled(linear.matrix());
+  const auto type = linear.weight.scalar_type();
   auto sum = w + product * scale();
-  if (!magnitude_) return {sum.to(weight.scalar_type()), bias};
+  if (!magnitude_) return {sum.to(type), bias};
   const bool whole = config_.dora == Dora::peft;
-  const auto share = doubled(magnitude_->weight) / at::linalg_vector_norm(whole ? sum : w + product, 2, {1}, true);
-  return {(sum * share).to(weight.scalar_type()),
-          bias.defined() && !whole ? (doubled(bias) * share.squeeze(1)).to(bias.scalar_type()) : bias};
+  const auto ratio = share(doubled(magnitude_->weight), at::linalg_vector_norm(whole ? sum : w + product, 2, {1}));
+  return {(sum * ratio.unsqueeze(1)).to(type),
+          bias.defined() && !whole ? (doubled(bias) * ratio).to(bias.scalar_type()) : bias};
 }
 
-Lora::Lora(const LoraConfig& config, int64_t rank, const at::Tensor& weight) : LowRankModule(config, rank) {
-  parameter({.name = "lora_A", .shape = {rank, weight.size(1)}, .decay = true}, a_);
-  parameter({.name = "lora_B", .shape = {weight.size(0), rank}, .decay = true}, b_);
-  add_magnitude_and_gate(weight);
+Lora::Lora(const LoraConfig& config, int64_t rank, const LoraTarget& target) : LowRankModule(config, rank, target) {
+  parameter({.name = "lora_A", .shape = {target.inner(rank), target.in()}, .decay = true}, a_);
+  parameter({.name = "lora_B", .shape = {target.rows(), rank}, .decay = true}, b_);
+  add_magnitude_and_gate(target);
 }
 
 LowRank Lora::factors() const {
-  return {a_, b_};
+  return {a_, parts_.whole() ? b_ : parts_.spread(tracked(b_))};
 }
 
 void Lora::initialise(Random& random) {
@@ -143,23 +150,23 @@ void Lora::initialise(Random& random) {
   initialise_gate(random);
 }
 
-Ia3::Ia3(const LoraConfig& config, const at::Tensor& weight) : config_(config) {
-  parameter({.name = "lora_B", .shape = {weight.size(0), 1}, .decay = true}, l_);
-  if (config.use_gating) add_gate(weight.size(1));
+Ia3::Ia3(const LoraConfig& config, const LoraTarget& target) : LoraModule(target.parts), config_(config) {
+  parameter({.name = "lora_B", .shape = {target.rows(), 1}, .decay = true}, l_);
+  if (config.use_gating) add_gate(target.in());
 }
 
 at::Tensor Ia3::apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors&, const RowLayout& rows,
                       Random*) const {
-  auto scaled = y * tracked(l_).squeeze(1);
-  if (gated()) return scaled * gate(x, rows);
-  return config_.alpha == 1 ? scaled : scaled * config_.alpha;
+  const auto l = tracked(l_).squeeze(1);
+  if (gated()) return y * parts_.put(l, 0, 1) * gate(x, rows, y.size(1));
+  return y * parts_.put(config_.alpha == 1 ? l : l * config_.alpha, 0, 1);
 }
 
 LinearTensors Ia3::merged(const LinearTensors& linear) const {
-  const auto& [weight, bias] = linear;
-  const auto share = doubled(l_) * config_.alpha;
-  return {(doubled(weight) * share).to(weight.scalar_type()),
-          bias.defined() ? (doubled(bias) * share.squeeze(1)).to(bias.scalar_type()) : bias};
+  const auto& bias = linear.bias;
+  const auto share = parts_.put(doubled(l_).squeeze(1) * config_.alpha, 0, 1);
+  return {(doubled(linear.matrix()) * share.unsqueeze(1)).to(linear.weight.scalar_type()),
+          bias.defined() ? (doubled(bias) * share).to(bias.scalar_type()) : bias};
 }
 
 void Ia3::initialise(Random& random) {
@@ -168,7 +175,7 @@ void Ia3::initialise(Random& random) {
   initialise_gate(random);
 }
 
-InputIa3::InputIa3(const LoraConfig& config, const at::Tensor& weight) : config_(config) {
+InputIa3::InputIa3(const LoraConfig& config, const at::Tensor& weight) : LoraModule({}), config_(config) {
   parameter({.name = "lora_A", .shape = {1, weight.size(1)}, .decay = true}, l_);
   if (config.use_gating) add_gate(weight.size(1));
 }
@@ -176,12 +183,13 @@ InputIa3::InputIa3(const LoraConfig& config, const at::Tensor& weight) : config_
 at::Tensor InputIa3::apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
                            Random*) const {
   const auto l = tracked(l_).squeeze(0);
-  const auto share = gated() ? gate(x, rows) * l : l * config_.alpha;
-  return y + at::matmul(x * (share - 1), tracked(linear.weight).t());
+  const auto share = gated() ? gate(x, rows, y.size(1)) * l : l * config_.alpha;
+  return y + at::matmul(x * (share - 1), linear.tracked_matrix().t());
 }
 
 LinearTensors InputIa3::merged(const LinearTensors& linear) const {
-  return {(doubled(linear.weight) * (doubled(l_) * config_.alpha)).to(linear.weight.scalar_type()), linear.bias};
+  const auto share = doubled(l_) * config_.alpha;
+  return {(doubled(linear.matrix()) * share).to(linear.weight.scalar_type()), linear.bias};
 }
 
 void InputIa3::initialise(Random& random) {

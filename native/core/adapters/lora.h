@@ -22,24 +22,36 @@
 //
 // PyTorch keys (adapters), below loras.<name>: lora_A, lora_B (IA³: lora_B alone, on the input
 // lora_A alone), m.weight, gate.*; vera_D, vera_B,
-// and shared_parameters.<name>.{lora_A, lora_B} beside the layers; weights, task_specific.values.
+// and shared_parameters.<name>.{lora_A, lora_B} beside the layers; weights, task_specific.values. At a Linear that
+// holds several matrices, merged_parts.h says how those of each stand side by side; then MTL-LoRA's weights and task
+// matrix are one for all of them.
 
 #include <optional>
 
 #include "core/adapters/lora_function.h"
+#include "core/adapters/merged_parts.h"
 #include "core/adapters/place.h"
 #include "core/config/adapter_config.h"
 #include "core/nn/linear.h"
 
 namespace ta {
 
-/// A Linear's W and b, without or with an adapter in them. b may be undefined.
-struct LinearTensors {
-  at::Tensor weight, bias;
+/// What a module stands at.
+struct LoraTarget {
+  at::Tensor weight;  ///< W [out, in]
+  MergedParts parts;
+
+  int64_t in() const { return weight.size(1); }
+  /// Of each matrix.
+  int64_t out() const { return parts.rows_of_each(weight.size(0)); }
+  /// n r, n d
+  int64_t inner(int64_t rank) const { return parts.count() * rank; }
+  int64_t rows() const { return parts.count() * out(); }
 };
 
 class LoraModule : public AdapterModule {
  public:
+  explicit LoraModule(MergedParts parts) : parts_(std::move(parts)) {}
   const char* why_not_fused() const override { return "changes weights"; }
   /// F(y). `rows` lays out exactly the tokens given.
   virtual at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
@@ -50,7 +62,7 @@ class LoraModule : public AdapterModule {
   virtual bool finishes() const { return false; }
   virtual at::Tensor finish(const at::Tensor& sum, const LinearTensors&) const { return sum; }
 
-  /// Only without a gate, whose value depends on the row.
+  /// W as [out, in]. Only without a gate, whose value depends on the row.
   virtual LinearTensors merged(const LinearTensors& linear) const = 0;
   bool gated() const { return gate_ != nullptr; }
   /// The gate's mean needs every token of a row.
@@ -58,9 +70,11 @@ class LoraModule : public AdapterModule {
 
  protected:
   void add_gate(int64_t in);
-  /// [tokens, 1]
-  at::Tensor gate(const at::Tensor& x, const RowLayout& rows) const;
+  /// [tokens, 1], or [tokens, out] where each part has its own; 1 at others.
+  at::Tensor gate(const at::Tensor& x, const RowLayout& rows, int64_t out) const;
   void initialise_gate(Random& random) const;
+
+  MergedParts parts_;
 
  private:
   std::shared_ptr<Linear> gate_;
@@ -77,11 +91,11 @@ class LowRankModule : public LoraModule {
   LinearTensors merged(const LinearTensors& linear) const override;
 
  protected:
-  LowRankModule(const LoraConfig& config, int64_t rank);
+  LowRankModule(const LoraConfig& config, int64_t rank, const LoraTarget& target);
   /// A and B: parameters, or made of some.
   virtual LowRank factors() const = 0;
   /// After the factors' own parameters, as in the peer.
-  void add_magnitude_and_gate(const at::Tensor& weight);
+  void add_magnitude_and_gate(const LoraTarget& target);
   double scale() const { return config_.alpha / static_cast<double>(rank_); }
 
   LoraConfig config_;
@@ -90,13 +104,15 @@ class LowRankModule : public LoraModule {
  private:
   /// The same for autograd's own operators.
   LowRank tracked_factors() const;
+  /// m / ‖…‖ for each output, 1 where the adapter does not stand.
+  at::Tensor share(const at::Tensor& m, const at::Tensor& norms) const;
 
   std::shared_ptr<Linear> magnitude_;  // the peer's m: a Linear of one column
 };
 
 class Lora : public LowRankModule {
  public:
-  Lora(const LoraConfig& config, int64_t rank, const at::Tensor& weight);
+  Lora(const LoraConfig& config, int64_t rank, const LoraTarget& target);
   const char* type() const override { return "LoRA"; }
   void initialise(Random& random) override;
 
@@ -110,7 +126,7 @@ class Lora : public LowRankModule {
 /// IA³ on what the Linear gives.
 class Ia3 : public LoraModule {
  public:
-  Ia3(const LoraConfig& config, const at::Tensor& weight);
+  Ia3(const LoraConfig& config, const LoraTarget& target);
   const char* type() const override { return "IA3"; }
   at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
                    Random* random) const override;
@@ -122,7 +138,7 @@ class Ia3 : public LoraModule {
   at::Tensor l_;
 };
 
-/// IA³ on what the Linear reads.
+/// IA³ on what the whole Linear reads.
 class InputIa3 : public LoraModule {
  public:
   InputIa3(const LoraConfig& config, const at::Tensor& weight);

@@ -70,10 +70,16 @@ struct LoraNode : BackwardNode {
 
 }  // namespace
 
-at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                       const std::vector<LoraTerm>& terms) {
+at::Tensor LinearTensors::tracked_matrix() const {
+  const auto own = tracked(weight);
+  return transposed ? own.t() : own;
+}
+
+at::Tensor lora_linear(const at::Tensor& x, const LinearTensors& linear, const std::vector<LoraTerm>& terms) {
   const WithoutAutograd guard;
-  auto y = affine(x, weight, bias);
+  const auto& [weight, bias, transposed] = linear;
+  const auto matrix = linear.matrix();
+  auto y = affine(x, matrix, bias);
   std::vector<Term> own;
   std::vector<at::Tensor> inputs{x};
   for (const auto& [factors, begin, count] : terms) {
@@ -92,8 +98,9 @@ at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::
   if (weight.requires_grad() || std::any_of(own.begin(), own.end(), [](const Term& t) { return t.a.trains; })) {
     node->x = x;
   }
-  node->weight = weight;
+  node->weight = matrix;
   node->weight_grad = gradient_of(weight);
+  if (transposed && node->weight_grad.defined()) node->weight_grad = node->weight_grad.t();
   node->bias_grad = gradient_of(bias);
   node->terms = std::move(own);
   return attach(y, node, inputs);

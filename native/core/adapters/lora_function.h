@@ -8,6 +8,17 @@
 
 namespace ta {
 
+/// A Linear's W and b, without or with an adapter in them. b may be undefined.
+struct LinearTensors {
+  at::Tensor weight, bias;
+  bool transposed = false;  ///< weight is Wᵀ: a Conv1D's
+
+  /// W [out, in] without its gradient.
+  at::Tensor matrix() const { return transposed ? weight.detach().t() : weight.detach(); }
+  /// W for autograd's own operators.
+  at::Tensor tracked_matrix() const;
+};
+
 /// A product B A that is added to a weight.
 struct LowRank {
   at::Tensor a;      ///< [r, in]
@@ -20,8 +31,7 @@ struct LoraTerm {
   int64_t begin = 0, count = 0;  ///< of the tokens that it is for
 };
 
-/// x [tokens, in], weight [out, in], bias [out] or undefined → [tokens, out]. Factors are parameters, or made of some.
-at::Tensor lora_linear(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias,
-                       const std::vector<LoraTerm>& terms);
+/// x [tokens, in] → [tokens, out]. Factors are parameters, or made of some.
+at::Tensor lora_linear(const at::Tensor& x, const LinearTensors& linear, const std::vector<LoraTerm>& terms);
 
 }  // namespace ta

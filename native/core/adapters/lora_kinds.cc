@@ -20,16 +20,18 @@ void VeraShared::initialise(Random& random) {
   initialise_factor(b, init_, true, random);
 }
 
-Vera::Vera(const LoraConfig& config, std::shared_ptr<VeraShared> shared, int64_t rank, const at::Tensor& weight)
-    : LowRankModule(config, rank), shared_(std::move(shared)), in_(weight.size(1)), out_(weight.size(0)) {
-  parameter({.name = "vera_D", .shape = {rank}, .decay = true}, d_);
-  parameter({.name = "vera_B", .shape = {out_}, .decay = true}, b_);
-  add_magnitude_and_gate(weight);
+Vera::Vera(const LoraConfig& config, std::shared_ptr<VeraShared> shared, int64_t rank, const LoraTarget& target)
+    : LowRankModule(config, rank, target), shared_(std::move(shared)), in_(target.in()), out_(target.out()) {
+  parameter({.name = "vera_D", .shape = {target.inner(rank)}, .decay = true}, d_);
+  parameter({.name = "vera_B", .shape = {target.rows()}, .decay = true}, b_);
+  add_magnitude_and_gate(target);
 }
 
 LowRank Vera::factors() const {
-  return {tracked(d_).unsqueeze(1) * shared_->a.narrow(1, 0, in_),
-          tracked(b_).unsqueeze(1) * shared_->b.narrow(0, 0, out_)};
+  const auto a = shared_->a.narrow(1, 0, in_), b = shared_->b.narrow(0, 0, out_);
+  const int64_t n = parts_.count();
+  return {tracked(d_).unsqueeze(1) * (n == 1 ? a : a.repeat({n, 1})),
+          parts_.spread(tracked(b_).unsqueeze(1) * (n == 1 ? b : b.repeat({n, 1})))};
 }
 
 void Vera::initialise(Random& random) {
@@ -44,25 +46,28 @@ TaskMatrix::TaskMatrix(std::vector<int64_t> shape, bool linear)
   parameter({.name = "values", .shape = std::move(shape), .decay = true}, values);
 }
 
-MtlLora::MtlLora(const LoraConfig& config, int64_t rank, const at::Tensor& weight) : LowRankModule(config, rank) {
+MtlLora::MtlLora(const LoraConfig& config, int64_t rank, const LoraTarget& target)
+    : LowRankModule(config, rank, target) {
   const int64_t n = config.mtl->up_projections;
-  parameter({.name = "lora_A", .shape = {rank, weight.size(1)}, .decay = true}, a_);
-  parameter({.name = "lora_B", .shape = {n, weight.size(0), rank}, .decay = true}, b_);
+  parameter({.name = "lora_A", .shape = {target.inner(rank), target.in()}, .decay = true}, a_);
+  parameter({.name = "lora_B", .shape = {n, target.rows(), rank}, .decay = true}, b_);
   parameter({.name = "weights", .shape = {n}, .decay = true}, weights_);
-  add_magnitude_and_gate(weight);
+  add_magnitude_and_gate(target);
   const auto shape = config.mtl->linear ? std::vector<int64_t>{rank, rank} : std::vector<int64_t>{rank};
   task_ = std::make_shared<TaskMatrix>(shape, config.mtl->linear);
   child("task_specific", task_);
 }
 
 LowRank MtlLora::factors() const {
-  const auto task = tracked(task_->values), a = tracked(a_), b = tracked(b_);
+  const auto task = tracked(task_->values), b = tracked(b_);
+  const auto a = tracked(a_).view({parts_.count(), rank_, a_.size(1)});
   // One up-projection has the weight 1.
   const auto up =
       b_.size(0) == 1
           ? b.squeeze(0)
           : (at::softmax(tracked(weights_) / config_.mtl->weights_sharpness, 0).view({-1, 1, 1}) * b).sum(0);
-  return {config_.mtl->linear ? at::matmul(task.t(), a) : task.unsqueeze(1) * a, up};
+  const auto down = config_.mtl->linear ? at::matmul(task.t(), a) : task.view({1, rank_, 1}) * a;
+  return {down.reshape(a_.sizes()), parts_.spread(up)};
 }
 
 void MtlLora::initialise(Random& random) {

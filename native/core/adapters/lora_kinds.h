@@ -3,7 +3,7 @@
 //
 // VeRA's d and b are vectors, as in its paper. The peer trains whole matrices [r, r] and [out, out] in their places;
 // surgery/vera_files.h says what of the two can be exchanged. A and B are made for the largest Linear, and a smaller
-// one takes their first columns and rows.
+// one takes their first columns and rows, and so does each of the matrices in a merged one.
 
 #include "core/adapters/lora.h"
 
@@ -24,7 +24,7 @@ class VeraShared : public AdapterModule {
 
 class Vera : public LowRankModule {
  public:
-  Vera(const LoraConfig& config, std::shared_ptr<VeraShared> shared, int64_t rank, const at::Tensor& weight);
+  Vera(const LoraConfig& config, std::shared_ptr<VeraShared> shared, int64_t rank, const LoraTarget& target);
   const char* type() const override { return "Vera"; }
   void initialise(Random& random) override;
 
@@ -51,7 +51,7 @@ class TaskMatrix : public Module {
 
 class MtlLora : public LowRankModule {
  public:
-  MtlLora(const LoraConfig& config, int64_t rank, const at::Tensor& weight);
+  MtlLora(const LoraConfig& config, int64_t rank, const LoraTarget& target);
   const char* type() const override { return "MTLLoRA"; }
   void initialise(Random& random) override;
 

@@ -78,7 +78,7 @@ at::Tensor LoraPlace::forward(const at::Tensor& x, const ForwardContext& context
     const int64_t begin = layout.starts()[first];
     only_terms = only_terms && add_terms(*setup, 1, {{}, begin, layout.starts()[last] - begin}, context.random, terms);
   }
-  if (only_terms) return lora_linear(x, linear_.weight, linear_.bias, terms);
+  if (only_terms) return lora_linear(x, now(), terms);
   if (segments.size() == 1) return run(segments[0].setup.get(), {x, layout, context.random});
   std::vector<at::Tensor> parts;
   for (const auto& [first, last, setup] : segments) {
@@ -94,13 +94,12 @@ at::Tensor LoraPlace::run(const Composition* setup, const Tokens& tokens) const 
   const LoraTerm all{{}, 0, tokens.x.size(0)};
   std::vector<LoraTerm> terms;
   if (add_terms(*setup, 1, all, tokens.random, terms)) {
-    return lora_linear(tokens.x, linear_.weight, linear_.bias, terms);
+    return lora_linear(tokens.x, now(), terms);
   }
   if (setup->kind == Kind::adapter) {
     const auto* module = at(setup->index);
     if (auto low = module->added(tokens.random)) {
-      return module->finish(lora_linear(tokens.x, linear_.weight, linear_.bias, {{*low, 0, all.count}}),
-                            {weight(), bias()});
+      return module->finish(lora_linear(tokens.x, now(), {{*low, 0, all.count}}), base());
     }
   }
   return apply(*setup, linear_.forward(tokens.x), tokens);
@@ -110,7 +109,7 @@ at::Tensor LoraPlace::apply(const Composition& setup, const at::Tensor& y, const
   if (!has_any(setup)) return y;
   switch (setup.kind) {
     case Kind::adapter:
-      return at(setup.index)->apply(y, tokens.x, {weight(), bias()}, tokens.rows, tokens.random);
+      return at(setup.index)->apply(y, tokens.x, base(), tokens.rows, tokens.random);
     case Kind::stack: {
       auto value = y;
       for (const auto& child : setup.children) value = apply(child, value, tokens);
@@ -143,9 +142,9 @@ at::Tensor LoraPlace::split(const Composition& setup, const at::Tensor& y, const
 
 void LoraPlace::merge(int64_t index) {
   c10::NoGradGuard guard;
-  auto merged = at(index)->merged({linear_.weight, linear_.bias});
-  original_ = {linear_.weight, linear_.bias};
-  linear_.weight = std::move(merged.weight);
+  original_ = now();
+  auto merged = at(index)->merged(original_);
+  linear_.weight = linear_.transposed() ? merged.weight.t().contiguous() : std::move(merged.weight);
   linear_.bias = std::move(merged.bias);
   merged_ = index;
 }
@@ -163,10 +162,7 @@ bool LoraPlace::holds(const at::Tensor* tensor) const {
 }
 
 std::shared_ptr<Linear> lora_ready_linear(int64_t in, int64_t out, bool with_bias) {
-  auto linear = std::make_shared<Linear>(in, out, with_bias);
-  auto place = std::make_shared<LoraPlace>(*linear);
-  linear->extend("loras", place, *place);
-  return linear;
+  return lora_ready(std::make_shared<Linear>(in, out, with_bias));
 }
 
 LoraPlace* lora_place(const Slot& slot) {

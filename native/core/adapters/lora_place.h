@@ -16,15 +16,14 @@ namespace ta {
 
 class LoraPlace : public AdapterPlace, public LinearExtension {
  public:
-  explicit LoraPlace(Linear& linear) : linear_(linear) {}
+  explicit LoraPlace(LinearLayer& linear) : linear_(linear) {}
 
   bool acts(const ForwardContext& context) const override;
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override;
 
   LoraModule* at(int64_t index) const { return static_cast<LoraModule*>(module(index).get()); }
-  /// W, also while an adapter is merged into it.
-  const at::Tensor& weight() const { return merged_ < 0 ? linear_.weight : original_.weight; }
-  const at::Tensor& bias() const { return merged_ < 0 ? linear_.bias : original_.bias; }
+  /// W [out, in], also while an adapter is merged into it.
+  at::Tensor weight() const { return base().matrix(); }
   /// Puts one of its adapters into the Linear's tensors, which are new ones; the old ones are kept as they are.
   void merge(int64_t index);
   /// Takes it out again, bit for bit.
@@ -44,12 +43,21 @@ class LoraPlace : public AdapterPlace, public LinearExtension {
   bool add_terms(const Composition& setup, double factor, const LoraTerm& tokens, Random* random,
                  std::vector<LoraTerm>& terms) const;
   void check(const Composition& setup) const;
+  LinearTensors now() const { return {linear_.weight, linear_.bias, linear_.transposed()}; }
+  LinearTensors base() const { return merged_ < 0 ? now() : original_; }
 
-  Linear& linear_;
+  LinearLayer& linear_;
   LinearTensors original_;
   int64_t merged_ = -1;
 };
 
+/// Gives a layer such a place, as its child `loras`.
+template <class L>
+std::shared_ptr<L> lora_ready(std::shared_ptr<L> layer) {
+  auto place = std::make_shared<LoraPlace>(*layer);
+  layer->extend("loras", place, *place);
+  return layer;
+}
 /// A Linear with such a place.
 std::shared_ptr<Linear> lora_ready_linear(int64_t in, int64_t out, bool with_bias = true);
 /// The place at what stands in a slot; null where there is none.

@@ -90,6 +90,7 @@ enum class Dora { none, adapters, peft };
 /// AdapterHub's LoRAConfig and MTLLoRAConfig, and what PEFT has beside them.
 struct LoraConfig {
   bool query = true, key = false, value = true;  ///< of self-attention
+  bool merged = false;                           ///< the whole of the product that makes all three, as one matrix
   bool attention_output = false;                 ///< behind the heads
   bool intermediate = false;                     ///< the first layer of feed-forward
   bool output = false;                           ///< the second one

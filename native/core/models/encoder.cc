@@ -140,8 +140,8 @@ std::vector<Place> Encoder::places() {
     const auto layer = static_cast<int64_t>(i);
     for (auto location : {Location::attention, Location::output})
       places.push_back({layer, location, layers_[i].own->site(location)});
-    for (auto location : {Location::query, Location::key, Location::value, Location::attention_output,
-                          Location::intermediate, Location::feed_forward_output})
+    for (auto location : {Location::query, Location::key, Location::value, Location::query_key_value,
+                          Location::attention_output, Location::intermediate, Location::feed_forward_output})
       if (auto* place = layers_[i].own->lora(location)) places.push_back({layer, location, place});
     places.push_back({layer, Location::prefix, &layers_[i].own->prefix()->gates()});
     places.push_back({layer, Location::layer_output, layers_[i].own->reft()});

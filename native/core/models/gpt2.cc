@@ -19,9 +19,13 @@ double residual_scale(const ModelConfig& config) {
   return 1 / std::sqrt(2.0 * static_cast<double>(config.num_hidden_layers));
 }
 
-const Conv1D* frozen_conv(const Slot& slot) {
+const Conv1D* frozen_conv(const Slot& slot, const ForwardContext& context) {
   auto* layer = dynamic_cast<const Conv1D*>(slot.layer.get());
-  return layer != nullptr && layer->frozen() ? layer : nullptr;
+  return layer != nullptr && layer->frozen() && !layer->extended(context) ? layer : nullptr;
+}
+
+std::shared_ptr<Conv1D> conv(int64_t in, int64_t out, double scale = 1) {
+  return lora_ready(std::make_shared<Conv1D>(in, out, scale));
 }
 
 Affine affine_of(const Conv1D& layer) {
@@ -39,47 +43,47 @@ Affine part_of(const Conv1D& layer, int64_t i) {
 Gpt2Attention::Gpt2Attention(const ModelConfig& config, int64_t layer)
     : layer_(layer), heads_(config.num_attention_heads), dropout_(config.attention_probs_dropout_prob) {
   const int64_t d = config.hidden_size;
-  child("c_attn", merged_, std::make_shared<Conv1D>(d, 3 * d));
-  child("c_proj", output_, std::make_shared<Conv1D>(d, d, residual_scale(config)));
+  child("c_attn", merged, conv(d, 3 * d));
+  child("c_proj", output, conv(d, d, residual_scale(config)));
   child("prefix_tuning", prefix);
 }
 
 at::Tensor Gpt2Attention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                                   const ForwardContext& context) {
-  const Conv1D *merged = frozen_conv(merged_), *output = frozen_conv(output_);
+  const Conv1D *qkv = frozen_conv(merged, context), *o = frozen_conv(output, context);
   const bool drops = dropout_ > 0 && context.random != nullptr;
   const AttentionForm form(heads_, true);
   const bool prefixed = prefix->acts(context);
-  if (merged && output && !drops && !prefixed && view.cache == nullptr && x.device().is_cpu()) {
-    const AttentionWeights weights{part_of(*merged, 0), part_of(*merged, 1), part_of(*merged, 2), affine_of(*output)};
+  if (qkv && o && !drops && !prefixed && view.cache == nullptr && x.device().is_cpu()) {
+    const AttentionWeights weights{part_of(*qkv, 0), part_of(*qkv, 1), part_of(*qkv, 2), affine_of(*o)};
     return frozen_attention(xq, x, weights, view.queries, view.keys, form);
   }
   const int64_t d = x.size(1);
-  auto all = merged_(x, context.with(view.keys));
-  auto q = (xq.is_same(x) ? all : merged_(xq, context)).narrow(1, 0, d);
+  auto all = merged(x, context.with(view.keys));
+  auto q = (xq.is_same(x) ? all : merged(xq, context)).narrow(1, 0, d);
   auto k = all.narrow(1, d, d), v = all.narrow(1, 2 * d, d);
   if (view.cache != nullptr && !prefixed)
-    return output_(view.cache->attend(layer_, q, k, v, view.keys, heads_), context);
+    return output(view.cache->attend(layer_, q, k, v, view.keys, heads_), context);
   PrefixLayer::KeysAndValues own{k, v, view.keys};
   if (view.cache != nullptr) {
     auto seen = view.cache->append(layer_, k, v, view.keys);
     own = {seen.k, seen.v, seen.rows};
   }
-  return output_(prefixed_attention(*prefix, q, own, x, view, form, dropout_, context), context);
+  return output(prefixed_attention(*prefix, q, own, x, view, form, dropout_, context), context);
 }
 
 Gpt2FeedForward::Gpt2FeedForward(const ModelConfig& config) {
-  child("c_fc", in_, std::make_shared<Conv1D>(config.hidden_size, config.intermediate_size));
-  child("c_proj", out_, std::make_shared<Conv1D>(config.intermediate_size, config.hidden_size, residual_scale(config)));
+  child("c_fc", in, conv(config.hidden_size, config.intermediate_size));
+  child("c_proj", out, conv(config.intermediate_size, config.hidden_size, residual_scale(config)));
   child("act", activation_, std::make_shared<Activation>(config.hidden_act));
 }
 
 at::Tensor Gpt2FeedForward::forward(const at::Tensor& x, const ForwardContext& context) {
-  const Conv1D *in = frozen_conv(in_), *out = frozen_conv(out_);
+  const Conv1D *first = frozen_conv(in, context), *second = frozen_conv(out, context);
   const auto* act = activation_.intact();
-  if (act && in && out && has_fused_backward(act->kind()))
-    return frozen_feed_forward(x, affine_of(*in), act->kind(), affine_of(*out));
-  return out_(activation_(in_(x, context), context), context);
+  if (act && first && second && has_fused_backward(act->kind()))
+    return frozen_feed_forward(x, affine_of(*first), act->kind(), affine_of(*second));
+  return out(activation_(in(x, context), context), context);
 }
 
 Gpt2Block::Gpt2Block(const ModelConfig& config, int64_t layer)
@@ -111,6 +115,21 @@ at::Tensor Gpt2Block::forward(const at::Tensor& xq, const at::Tensor& x, const T
 
 AdapterSite* Gpt2Block::site(Location location) const {
   return location == Location::attention ? attention_site_.get() : output_site_.get();
+}
+
+LoraPlace* Gpt2Block::lora(Location location) const {
+  switch (location) {
+    case Location::query_key_value:
+      return lora_place(attention_.own->merged);
+    case Location::attention_output:
+      return lora_place(attention_.own->output);
+    case Location::intermediate:
+      return lora_place(feed_forward_.own->in);
+    case Location::feed_forward_output:
+      return lora_place(feed_forward_.own->out);
+    default:
+      return nullptr;
+  }
 }
 
 Gpt2Model::Gpt2Model(const ModelConfig& config)

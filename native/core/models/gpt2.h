@@ -20,12 +20,12 @@ class Gpt2Attention : public AttendingLayer {
   /// xq, x: after the LayerNorm.
   at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                      const ForwardContext& context) override;
-  LayerSize size() const override { return output_.layer->size(); }
+  LayerSize size() const override { return output.layer->size(); }
 
   std::shared_ptr<PrefixLayer> prefix = std::make_shared<PrefixLayer>();
+  Slot merged, output;
 
  private:
-  Slot merged_, output_;
   int64_t layer_, heads_;
   double dropout_;
 };
@@ -35,10 +35,11 @@ class Gpt2FeedForward : public Layer {
   explicit Gpt2FeedForward(const ModelConfig& config);
   const char* type() const override { return "GPT2MLP"; }
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override;
-  LayerSize size() const override { return {in_.layer->size().in, out_.layer->size().out}; }
+  LayerSize size() const override { return {in.layer->size().in, out.layer->size().out}; }
+
+  Slot in, out;
 
  private:
-  Slot in_, out_;
   SlotOf<Activation> activation_;
 };
 
@@ -52,6 +53,7 @@ class Gpt2Block : public EncoderLayer {
   AdapterSite* site(Location location) const override;
   PrefixLayer* prefix() const override { return attention_.own->prefix.get(); }
   ReftPlace* reft() const override { return reft_.get(); }
+  LoraPlace* lora(Location location) const override;
   LayerSize size() const override { return attention_.own->size(); }
 
  private:

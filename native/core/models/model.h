@@ -19,7 +19,8 @@ class KeyValueCache;
 
 /// Where adapters can stand. attention and output: the sites after the two sub-layers; last_hidden_state: behind all of
 /// them; embeddings: in front; prompt: behind the embeddings; prefix: the gates in an attention; layer_output: after a
-/// whole layer, where ReFT stands. The others: Linears, the four of self-attention and the two of feed-forward.
+/// whole layer, where ReFT stands. The others: Linears, the four of self-attention and the two of feed-forward;
+/// query_key_value: one that is the first three, one above the other.
 enum class Location {
   attention,
   output,
@@ -28,6 +29,7 @@ enum class Location {
   query,
   key,
   value,
+  query_key_value,
   attention_output,
   intermediate,
   feed_forward_output,

@@ -46,20 +46,20 @@ at::Tensor Linear::forward(const at::Tensor& x) {
   return linear(x, weight, bias);
 }
 
-at::Tensor Linear::forward(const at::Tensor& x, const ForwardContext& context) {
+at::Tensor LinearLayer::forward(const at::Tensor& x, const ForwardContext& context) {
   return extended(context) ? extension_->forward(x, context) : forward(x);
 }
 
-bool Linear::extended(const ForwardContext& context) const {
+bool LinearLayer::extended(const ForwardContext& context) const {
   return extension_ != nullptr && extension_->acts(context);
 }
 
-void Linear::extend(const std::string& name, std::shared_ptr<Module> place, LinearExtension& extension) {
+void LinearLayer::extend(const std::string& name, std::shared_ptr<Module> place, LinearExtension& extension) {
   child(name, std::move(place));
   extension_ = &extension;
 }
 
-bool Linear::frozen() const {
+bool LinearLayer::frozen() const {
   return !weight.requires_grad() && !(bias.defined() && bias.requires_grad());
 }
 

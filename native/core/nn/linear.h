@@ -17,13 +17,13 @@ class LinearExtension {
   virtual at::Tensor forward(const at::Tensor& x, const ForwardContext& context) = 0;
 };
 
-class Linear : public TokenLayer {
+/// y = x Wᵀ + b, whichever way round W lies in memory, with a place for such an extension.
+class LinearLayer : public TokenLayer {
  public:
-  Linear(int64_t in, int64_t out, bool with_bias = true);
-  const char* type() const override { return "Linear"; }
-  at::Tensor forward(const at::Tensor& x) override;
+  using TokenLayer::forward;
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override;
-  LayerSize size() const override { return {own_parameters()[0].shape[1], own_parameters()[0].shape[0]}; }
+  /// Whether `weight` is Wᵀ.
+  virtual bool transposed() const { return false; }
   /// True when neither tensor trains, so that no gradient of them is ever asked for.
   bool frozen() const;
   /// Whether the value is more than x Wᵀ + b for some rows of the batch.
@@ -31,11 +31,20 @@ class Linear : public TokenLayer {
   /// `child` is the extension as a module, a child of this name.
   void extend(const std::string& name, std::shared_ptr<Module> child, LinearExtension& extension);
 
-  at::Tensor weight;
+  at::Tensor weight;  ///< as PyTorch keeps it
   at::Tensor bias;
 
  private:
   LinearExtension* extension_ = nullptr;
+};
+
+class Linear : public LinearLayer {
+ public:
+  using LinearLayer::forward;
+  Linear(int64_t in, int64_t out, bool with_bias = true);
+  const char* type() const override { return "Linear"; }
+  at::Tensor forward(const at::Tensor& x) override;
+  LayerSize size() const override { return {own_parameters()[0].shape[1], own_parameters()[0].shape[0]}; }
 };
 
 }  // namespace ta

@@ -77,23 +77,34 @@ void write_sums(const std::string& operation, const std::vector<NamedParameter>&
   }
 }
 
+struct Factors {
+  at::Tensor a, b;
+};
+
 // B A ≈ Σ wi si / s Bi Ai. The sum has at most the rank of all of them together, so its singular values are those of a
 // small matrix between two orthonormal ones.
-void write_factors(NamedParameter& a, NamedParameter& b, const std::vector<NamedParameter>& own_a,
-                   const std::vector<NamedParameter>& own_b, double scale, const std::vector<AverageSource>& sources) {
+void write_factors(const Factors& target, const std::vector<Factors>& own, double scale,
+                   const std::vector<AverageSource>& sources) {
   std::vector<at::Tensor> rows, columns;
   for (size_t i = 0; i < sources.size(); ++i) {
-    rows.push_back(doubled(own_a[i]));
-    columns.push_back(doubled(own_b[i]) * (sources[i].weight * sources[i].scale / scale));
+    rows.push_back(own[i].a);
+    columns.push_back(own[i].b * (sources[i].weight * sources[i].scale / scale));
   }
   const auto [qb, rb] = at::linalg_qr(at::cat(columns, 1));
   const auto [qa, ra] = at::linalg_qr(at::cat(rows, 0).t());
   const auto [u, s, vh] = at::linalg_svd(at::matmul(rb, ra.t()), false);
-  const int64_t rank = std::min<int64_t>(a.parameter.shape[0], s.size(0));
-  a.parameter.value->zero_();
-  b.parameter.value->zero_();
-  a.parameter.value->narrow(0, 0, rank).copy_(at::matmul(vh.narrow(0, 0, rank), qa.t()));
-  b.parameter.value->narrow(1, 0, rank).copy_(at::matmul(qb, u.narrow(1, 0, rank) * s.narrow(0, 0, rank)));
+  const int64_t rank = std::min<int64_t>(target.a.size(0), s.size(0));
+  target.a.zero_();
+  target.b.zero_();
+  target.a.narrow(0, 0, rank).copy_(at::matmul(vh.narrow(0, 0, rank), qa.t()));
+  target.b.narrow(1, 0, rank).copy_(at::matmul(qb, u.narrow(1, 0, rank) * s.narrow(0, 0, rank)));
+}
+
+// The i-th of the factors that stand side by side at a Linear of several matrices (merged_parts.h); elsewhere there is
+// one.
+Factors part_of(const at::Tensor& a, const at::Tensor& b, int64_t i) {
+  const int64_t rank = b.size(1), rows = b.size(0) * rank / a.size(0);
+  return {a.narrow(0, i * rank, rank), b.narrow(0, i * rows, rows)};
 }
 
 }  // namespace
@@ -115,9 +126,15 @@ void average_adapters(AdapterModel& model, const std::string& name, double scale
       fail(ErrorCode::unsupported, operation, b.name + " is no factor of a product",
            {.expected = "LoRA", .hint = "Use combineStrategy 'linear'"});
     }
-    auto& a = at_a->second;
-    write_factors(a, b, found(operation, a, states, sources, true), found(operation, b, states, sources, true), scale,
-                  sources);
+    const auto& a = at_a->second;
+    const auto own_a = found(operation, a, states, sources, true), own_b = found(operation, b, states, sources, true);
+    const auto &target_a = *a.parameter.value, &target_b = *b.parameter.value;
+    for (int64_t part = 0; part < target_a.size(0) / target_b.size(1); ++part) {
+      std::vector<Factors> own_parts;
+      for (size_t i = 0; i < sources.size(); ++i)
+        own_parts.push_back(part_of(doubled(own_a[i]), doubled(own_b[i]), part));
+      write_factors(part_of(target_a, target_b, part), own_parts, scale, sources);
+    }
   }
 }
 

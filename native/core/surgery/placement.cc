@@ -16,6 +16,34 @@ namespace {
 
 constexpr int64_t kLargest = 1 << 20;
 
+std::optional<MergedParts> parts_at(const LoraConfig& config, Location location) {
+  const auto whole = [](bool wanted) { return wanted ? std::optional(MergedParts()) : std::nullopt; };
+  switch (location) {
+    case Location::query:
+      return whole(config.query);
+    case Location::key:
+      return whole(config.key);
+    case Location::value:
+      return whole(config.value);
+    case Location::query_key_value: {
+      if (config.merged) return MergedParts();
+      std::vector<int64_t> chosen;
+      if (config.query) chosen.push_back(0);
+      if (config.key) chosen.push_back(1);
+      if (config.value) chosen.push_back(2);
+      return chosen.empty() ? std::nullopt : std::optional(MergedParts(3, std::move(chosen)));
+    }
+    case Location::attention_output:
+      return whole(config.attention_output);
+    case Location::intermediate:
+      return whole(config.intermediate);
+    case Location::feed_forward_output:
+      return whole(config.output);
+    default:
+      return std::nullopt;
+  }
+}
+
 class Maker {
  public:
   Maker(const std::string& operation, Model& model, std::vector<PlacedModule>& made)
@@ -70,35 +98,24 @@ class Maker {
   }
 
   std::shared_ptr<AdapterModule> make(const Place& at, const LoraConfig& config) {
-    const int64_t rank = wants(config, at.location) ? config.ranks[at.layer] : 0;
+    const auto parts = parts_at(config, at.location);
+    const int64_t rank = parts ? config.ranks[at.layer] : 0;
     if (rank == 0) return nullptr;
     check_size(at, "rank", rank, "r is the rank of what LoRA adds");
-    const auto& weight = static_cast<LoraPlace*>(at.place)->weight();
-    if (config.scales == Scales::output) return std::make_shared<Ia3>(config, weight);
-    if (config.scales == Scales::input) return std::make_shared<InputIa3>(config, weight);
-    if (config.mtl) return std::make_shared<MtlLora>(config, rank, weight);
-    if (config.vera_d) return std::make_shared<Vera>(config, shared_of(config, rank), rank, weight);
-    return std::make_shared<Lora>(config, rank, weight);
+    const LoraTarget target{static_cast<LoraPlace*>(at.place)->weight(), *parts};
+    if (config.scales == Scales::output) return std::make_shared<Ia3>(config, target);
+    if (config.scales == Scales::input) return input_ia3(config, target);
+    if (config.mtl) return std::make_shared<MtlLora>(config, rank, target);
+    if (config.vera_d) return std::make_shared<Vera>(config, shared_of(config, rank), rank, target);
+    return std::make_shared<Lora>(config, rank, target);
   }
 
  private:
-  static bool wants(const LoraConfig& config, Location location) {
-    switch (location) {
-      case Location::query:
-        return config.query;
-      case Location::key:
-        return config.key;
-      case Location::value:
-        return config.value;
-      case Location::attention_output:
-        return config.attention_output;
-      case Location::intermediate:
-        return config.intermediate;
-      case Location::feed_forward_output:
-        return config.output;
-      default:
-        return false;
-    }
+  std::shared_ptr<AdapterModule> input_ia3(const LoraConfig& config, const LoraTarget& target) const {
+    if (target.parts.whole()) return std::make_shared<InputIa3>(config, target.weight);
+    fail(ErrorCode::unsupported, operation_, "query, key and value of this model read one input in one product",
+         {.expected = "compositionMode 'scale_input' for the whole of it",
+          .hint = "Give attnMatrices ['qkv'], or compositionMode 'scale'"});
   }
 
   void check_size(const Place& at, const char* what, int64_t size, const char* hint) const {
@@ -157,10 +174,11 @@ class Maker {
     if (shared_) return shared_;
     int64_t in = 0, out = 0;
     for (const auto& at : model_.places()) {
-      if (!wants(config, at.location) || config.ranks[at.layer] == 0) continue;
-      const auto& weight = static_cast<LoraPlace*>(at.place)->weight();
-      out = std::max(out, weight.size(0));
-      in = std::max(in, weight.size(1));
+      const auto parts = parts_at(config, at.location);
+      if (!parts || config.ranks[at.layer] == 0) continue;
+      const LoraTarget target{static_cast<LoraPlace*>(at.place)->weight(), *parts};
+      out = std::max(out, target.out());
+      in = std::max(in, target.in());
     }
     shared_ = std::make_shared<VeraShared>(config, rank, in, out);
     made_.push_back({&model_.shared_place(), shared_, config.init_weights_seed});
@@ -210,16 +228,18 @@ void check_layers(const std::string& operation, const LoraConfig& config, int64_
 }
 
 // In a union the rest would run without it in silence.
+void check_linears(const std::string& operation, const LoraConfig& config, const std::vector<Place>& places) {
+  if (std::any_of(places.begin(), places.end(), [&](const Place& at) { return parts_at(config, at.location); })) return;
+  fail(ErrorCode::unsupported, operation, "this model has no Linear where the configuration wants one",
+       {.expected = "attnMatrices of 'q', 'k', 'v' or 'o', or intermediateLora or outputLora",
+        .got = config.merged ? "'qkv', a merged product, where query, key and value are Linears of their own"
+                             : "none of these that the model has"});
+}
+
 void check_linears(const std::string& operation, const std::vector<AdapterConfig>& configs,
                    const std::vector<Place>& places) {
-  const auto is_query = [](const Place& at) { return at.location == Location::query; };
-  const auto is_lora = [](const AdapterConfig& config) { return std::holds_alternative<LoraConfig>(config); };
-  if (std::any_of(places.begin(), places.end(), is_query)) return;
-  if (std::none_of(configs.begin(), configs.end(), is_lora)) return;
-  fail(ErrorCode::unsupported, operation, "LoRA and its kin have no place in this model",
-       {.expected = "a model whose query, key and value are Linears of their own",
-        .got = "one whose attention is a merged product",
-        .hint = "Take a bottleneck, a prefix or ReFT"});
+  for (const auto& config : configs)
+    if (const auto* lora = std::get_if<LoraConfig>(&config)) check_linears(operation, *lora, places);
 }
 
 void check_layers(const std::string& operation, const PrefixConfig& config, int64_t layers) {
