@@ -137,6 +137,15 @@ export function lastAdapter(composition: Composition): string | null {
   return composition.children.reduce<string | null>((last, child) => lastAdapter(child) ?? last, null)
 }
 
+/** The last adapters of all rows that a block tells apart, each once; null: rows that pass through none. */
+export function lastAdapters(composition: Composition): readonly (string | null)[] {
+  if (composition === null || typeof composition === 'string') return [composition]
+  const each = composition.children.map(lastAdapters)
+  if (['BatchSplit', 'Parallel', 'MultiTask'].includes(composition.type)) return [...new Set(each.flat())]
+  // A child without an adapter leaves the word to the one before it.
+  return each.reduce((before, last) => [...new Set(last.flatMap((name) => (name === null ? before : [name])))], [null])
+}
+
 /** Every Fuse block inside, parents first. */
 export function fuseBlocks(composition: Composition): readonly Fuse[] {
   if (composition === null || typeof composition === 'string') return []

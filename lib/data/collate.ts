@@ -132,7 +132,8 @@ function lengthOf(row: EncodedRow | undefined): number {
   return row?.inputIds.length ?? 0
 }
 
-function collateLabels(rows: readonly EncodedRow[]): Int32Array | Float32Array | undefined {
+/** All labels in the order of the rows; undefined: no row has one. */
+export function collateLabels(rows: readonly EncodedRow[]): Int32Array | Float32Array | undefined {
   const labels = rows.flatMap((row) => (row.label === undefined ? [] : [row.label]))
   if (labels.length === 0) return undefined
   if (labels.length < rows.length) throw check.valueError('batch', 'some rows have a label and some have none')

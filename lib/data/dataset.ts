@@ -9,6 +9,8 @@ interface Labelled {
   /** `label` and `labels` mean the same. */
   readonly label?: Label | null | undefined
   readonly labels?: Label | null | undefined
+  /** Training and evaluation under a MultiTask block: the child that the row goes to, by name or number. */
+  readonly taskId?: string | number | undefined
 }
 
 export interface TextRow extends Labelled {

@@ -1,11 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import * as check from '../config/check.js'
-import { lastAdapter, parseComposition } from '../config/composition.js'
+import { parseComposition } from '../config/composition.js'
 import { checkOptions } from './options.js'
-import type { AdapterSetup } from './setup.js'
+import { type AdapterSetup, checkKnown, type Names } from './setup.js'
 
 export interface AdapterSetupOptions {
-  /** The head that answers; null: none. Default: that of the setup's last adapter, where the model has one, else its own. */
+  /** The head that answers; null: none. Default: each row's own, that of its last adapter, else the model's. */
   readonly head?: string | null | undefined
   /** Layers, from 0, in which the setup does not run. Default: none. */
   readonly skipLayers?: readonly number[] | undefined
@@ -42,10 +42,8 @@ export function scopedSetup(): { readonly setup: AdapterSetup; readonly skipLaye
   return scope && { setup: scope.setup, skipLayers: scope.skipLayers ?? [] }
 }
 
-/** The scope's head, among those that a model has; undefined where it says nothing. */
-export function scopedHead(heads: ReadonlyMap<string, unknown>): string | null | undefined {
-  const scope = scopes.getStore()
-  if (scope === undefined || scope.head !== undefined) return scope?.head
-  const last = lastAdapter(scope.setup)
-  return last !== null && heads.has(last) ? last : undefined
+/** The head that the scope names, among those that a model has; undefined where it names none. */
+export function scopedHead(heads: Names): string | null | undefined {
+  const head = scopes.getStore()?.head
+  return head === undefined || head === null ? head : checkKnown('adapterSetup: head', head, heads)
 }

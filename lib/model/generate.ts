@@ -1,9 +1,11 @@
 import * as check from '../config/check.js'
-import { predictsWords } from '../config/head-config.js'
+import { type HeadConfig, predictsWords } from '../config/head-config.js'
 import { isCausal, rowLimits } from '../config/model-config.js'
 import { collate, encodeRow } from '../data/collate.js'
 import { checkRow, placeOf, type Row } from '../data/dataset.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
+import type { NativeSetup } from '../native/types.js'
+import { headOfRow, headRule } from './head-rule.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { type AdapterSetup, indexSetups, type RowAdapters, rowSetups, setupNames, type TaskIds } from './setup.js'
@@ -28,7 +30,7 @@ export interface GenerateOptions extends SkipLayers {
   readonly seed?: number | undefined
   /** Which adapters run; with an array each row has its own. Default: the active ones. */
   readonly adapters?: RowAdapters | undefined
-  /** A causal_lm head for all rows; null: the word embedding itself. Default: the active head where it is one, else null. */
+  /** A causal_lm head for all rows; null: the word embedding itself. Default: the one that `activeHead` describes where it is one, else null. */
   readonly head?: string | null | undefined
   /** For MultiTask blocks: for each row the child that it goes to, by name or number. */
   readonly taskIds?: TaskIds | undefined
@@ -69,7 +71,6 @@ async function generate(
     })
   }
   const how = howOf(model, options)
-  const head = headOf(model, options.head)
   const { adapters = model.activeAdapters, taskIds } = options
   if (!Array.isArray(adapters)) setupNames(adapters as AdapterSetup, model.known)
   const checked = check
@@ -77,6 +78,7 @@ async function generate(
     .map((row, i) => checkRow(typeof row === 'string' ? { text: row } : row, `rows[${i}]`))
   if (checked.length === 0) return []
   const setups = rowSetups(adapters, { rows: checked.length, taskIds }, model.known)
+  const head = headOf(model, options, setups)
   const skipLayers = skippedLayers(model, options)
   const encoding = { tokenizer: model.tokenizer, limits: rowLimits(model.config) }
   const encoded = setups.map((_, i) => {
@@ -118,13 +120,23 @@ function howOf(model: Model, options: GenerateOptions) {
   }
 }
 
-function headOf(model: Model, head: string | null | undefined): string | null {
-  if (head === null) return null
-  const name = head ?? model.activeHead
-  const config = name === null ? undefined : model.heads.get(name)
-  if (config !== undefined && predictsWords(config)) return name
-  if (head === undefined) return null
-  throw check.valueError('head', `expected the name of a causal_lm head, or null, got '${head}'`)
+/** The one head that writes: that of the rule where it is a causal_lm head, else none. */
+function headOf(model: Model, options: GenerateOptions, setups: readonly NativeSetup[]): string | null {
+  const rule = headRule(model, options)
+  const writes = (name: string | null) => name !== null && predictsWords(model.heads.get(name) as HeadConfig)
+  const names = new Set(
+    setups.map((setup) => headOfRow(rule, model.heads, setup)).map((name) => (writes(name) ? name : null))
+  )
+  const [name = null] = names
+  if (names.size > 1) {
+    const got = [...names].map((one) => one ?? 'none').join(', ')
+    throw check.valueError(
+      'head',
+      `the rows of one call write with one head, and these have ${got}; name one with head`
+    )
+  }
+  if (options.head == null || name !== null) return name
+  throw check.valueError('head', `expected the name of a causal_lm head, or null, got '${options.head}'`)
 }
 
 /** What a causal model can do besides. */

@@ -86,8 +86,16 @@ function alike(name: string, ids: Ids | undefined, like: Rows): Rows | undefined
   return rows
 }
 
-/** Drops masked tokens and puts the rest one after the other. */
-export function packInputs(inputs: ForwardInputs, config: ModelConfig, head: HeadConfig | undefined): PackedInputs {
+/**
+ * Drops masked tokens and puts the rest one after the other.
+ * @param labelsName what errors call the labels
+ */
+export function packInputs(
+  inputs: ForwardInputs,
+  config: ModelConfig,
+  head: HeadConfig | undefined,
+  labelsName = 'labels'
+): PackedInputs {
   const given = check.checkObject('inputs', inputs)
   check.checkKeys('inputs', given, ['inputIds', 'attentionMask', 'tokenTypeIds', 'positionIds', 'labels'])
   if (inputs.inputIds === undefined) throw check.typeError('inputs.inputIds', 'rows of token ids', undefined)
@@ -100,7 +108,7 @@ export function packInputs(inputs: ForwardInputs, config: ModelConfig, head: Hea
     alike('positionIds', inputs.positionIds, ids) ??
     (mask && { values: ids.values.map((row) => paddedPositions(row, config)) })
   const tokenLabels =
-    head && labelsTokens(head) && inputs.labels !== undefined ? alike('labels', inputs.labels as Ids, ids) : undefined
+    head && labelsTokens(head) && inputs.labels !== undefined ? alike(labelsName, inputs.labels as Ids, ids) : undefined
 
   const kept = ids.values.map((row, i) => {
     const columns: number[] = []
@@ -127,8 +135,8 @@ export function packInputs(inputs: ForwardInputs, config: ModelConfig, head: Hea
       tokenTypeIds: types && gather('tokenTypeIds', types, Math.max(1, typeVocabSize), 'a token type of the model'),
       positionIds: positions && gather(placed, positions, config.maxPositionEmbeddings, 'a position of the model'),
       labels: tokenLabels
-        ? tokenLabelsOf(tokenLabels, kept, head, config)
-        : rowLabels(inputs.labels, head, rowLengths.length)
+        ? tokenLabelsOf(tokenLabels, kept, head, config, labelsName)
+        : rowLabels(inputs.labels, head, rowLengths.length, labelsName)
     },
     rows: kept.length,
     columns: ids.columns,
@@ -147,13 +155,12 @@ function tokenLabelsOf(
   labels: Rows,
   kept: readonly number[][],
   head: HeadConfig | undefined,
-  { vocabSize }: ModelConfig
+  { vocabSize }: ModelConfig,
+  name: string
 ): Int32Array {
   const classes = head !== undefined && 'numLabels' in head ? head.numLabels : vocabSize
   const rows = kept.map((columns, i) => {
-    const row = columns.map((c) =>
-      labelId(`labels[${i}][${c}]`, integer('labels', i, c, labels.values[i]?.[c]), classes)
-    )
+    const row = columns.map((c) => labelId(`${name}[${i}][${c}]`, integer(name, i, c, labels.values[i]?.[c]), classes))
     return head === undefined ? row : alignedLabels(row, head)
   })
   return Int32Array.from(rows.flatMap((row) => Array.from(row)))
@@ -220,7 +227,8 @@ function paddedPositions(row: ArrayLike<number | bigint>, config: ModelConfig): 
 function rowLabels(
   labels: ForwardInputs['labels'],
   head: HeadConfig | undefined,
-  rows: number
+  rows: number,
+  name: string
 ): Int32Array | Float32Array | undefined {
   if (labels === undefined || head === undefined || !('numLabels' in head)) return undefined
   const flat = flatNumbers(labels)
@@ -228,11 +236,11 @@ function rowLabels(
   const width = headType === 'multilabel_classification' ? numLabels : 1
   if (flat.length !== rows * width) {
     const expected = `${rows * width} ${width === 1 ? 'labels, one for each row' : `numbers, ${width} for each row`}`
-    throw check.valueError('labels', `expected ${expected}, got ${flat.length}`)
+    throw check.valueError(name, `expected ${expected}, got ${flat.length}`)
   }
   return headType === 'multilabel_classification' || numLabels === 1
-    ? Float32Array.from(flat, (label, i) => check.checkNumber(`labels[${i}]`, label))
-    : Int32Array.from(flat, (label, i) => labelId(`labels[${i}]`, integer('labels', i, 0, label), numLabels))
+    ? Float32Array.from(flat, (label, i) => check.checkNumber(`${name}[${i}]`, label))
+    : Int32Array.from(flat, (label, i) => labelId(`${name}[${i}]`, integer(name, i, 0, label), numLabels))
 }
 
 function flatNumbers(labels: NonNullable<ForwardInputs['labels']>): number[] {

@@ -1,6 +1,6 @@
 import { AdapterConfig, type AdapterConfigSource, withFlatPrefix } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
-import { type Fuse, fuseBlocks, fusionName, lastAdapter, parseComposition } from '../config/composition.js'
+import { type Fuse, fuseBlocks, fusionName, parseComposition } from '../config/composition.js'
 import { type FusionConfigSource, nativeFusionConfig } from '../config/fusion-config.js'
 import { type HeadConfig, nativeHeadConfig, predictsWords } from '../config/head-config.js'
 import { checkLeaveOut } from '../config/leave-out.js'
@@ -9,8 +9,9 @@ import { nativeAdapterConfigs } from '../config/size.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeModel, NativeTrainable } from '../native/types.js'
-import { outsideScope, scopedHead, scopedSetup } from './adapter-setup.js'
+import { outsideScope, scopedSetup } from './adapter-setup.js'
 import { type AdapterFusion, checkUnread, fusionOf } from './fusions.js'
+import { HeadChoice } from './head-choice.js'
 import { type AddOptions, isTaken } from './heads.js'
 import { checkOptions } from './options.js'
 import { ModelPasses } from './passes.js'
@@ -40,10 +41,12 @@ export class Model extends ModelPasses {
   readonly #adapters = new Map<string, AdapterConfig>()
   readonly #fusions = new Map<string, AdapterFusion>()
   readonly #heads = new Map<string, HeadConfig>()
+  /** @internal Which heads answer where a call names none. */
+  readonly headChoice = new HeadChoice(this.#heads)
   #active: AdapterSetup = null
   #skipped: readonly number[] = []
-  #activeHead: string | null = null
   #trains: NativeTrainable = nothing
+  #trainsBySetup = false
   #merged: string | null = null
   #holder: string | null = null
   #disposed = false
@@ -86,7 +89,7 @@ export class Model extends ModelPasses {
     const native = nativeAdapterConfigs(config, this.config, words)
     nativeCall(() => this.#native.addAdapter(name, native, seedFor(this.#seed, name), replaces))
     this.#adapters.set(name, config)
-    if (replaces) this.#setTrainable(this.#trains)
+    if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)
   }
 
   deleteAdapter(name: string): void {
@@ -139,7 +142,7 @@ export class Model extends ModelPasses {
     const config = this.#adapters.get(checkKnown('ejectPrefixTuning', name, this.#adapters))
     nativeCall(() => this.#native.ejectPrefixTuning(name))
     if (config !== undefined) this.#adapters.set(name, withFlatPrefix(config))
-    this.#setTrainable(this.#trains)
+    this.#setTrainable(this.#trains, this.#trainsBySetup)
   }
 
   /**
@@ -162,7 +165,7 @@ export class Model extends ModelPasses {
     const seed = seedFor(this.#seed, `fusion ${name}`)
     nativeCall(() => this.#native.addFusion(name, fusion.adapters, native, seed, replaces))
     this.#fusions.set(name, fusion)
-    if (replaces) this.#setTrainable(this.#trains)
+    if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)
     return name
   }
 
@@ -192,12 +195,12 @@ export class Model extends ModelPasses {
     const native = nativeHeadConfig(this.#withDropout(config))
     nativeCall(() => this.#native.addHead(name, native, seedFor(this.#seed, `head ${name}`), replaces))
     this.#heads.set(name, config)
-    if (replaces) this.#setTrainable(this.#trains)
-    if (replaces || this.#activeHead !== null) return
-    this.#activeHead = name
+    if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)
+    if (replaces || !this.headChoice.added(name)) return
     // A head that comes after trainAdapter is what the adapter learns through: it must not stay as it started.
     const { adapters, fusions, heads } = this.#trains
-    if (adapters.length + fusions.length > 0) this.#setTrainable({ ...this.#trains, heads: [...heads, name] })
+    if (adapters.length + fusions.length === 0) return
+    this.#setTrainable({ ...this.#trains, heads: [...heads, name] }, this.#trainsBySetup)
   }
 
   deleteHead(name: string): void {
@@ -205,7 +208,7 @@ export class Model extends ModelPasses {
     checkKnown('deleteHead', name, this.#heads)
     nativeCall(() => this.#native.deleteHead(name))
     this.#heads.delete(name)
-    if (this.#activeHead === name) this.#activeHead = null
+    this.headChoice.deleted(name)
     this.#trains = { ...this.#trains, heads: this.#trains.heads.filter((other) => other !== name) }
   }
 
@@ -223,8 +226,7 @@ export class Model extends ModelPasses {
     setupNames(setup, this.known, 'setActiveAdapters')
     this.#active = setup
     this.#skipped = skipped
-    const last = lastAdapter(setup)
-    if (last !== null && this.#heads.has(last)) this.#activeHead = last
+    this.headChoice.follow(setup)
   }
 
   /** Inside adapterSetup those of the scope. */
@@ -238,16 +240,20 @@ export class Model extends ModelPasses {
     return scopedSetup()?.skipLayers ?? this.#skipped
   }
 
-  /** Inside adapterSetup that of the scope. */
+  /**
+   * The head that answers, by one rule in every call. A call's own `head` comes first (or that of the adapterSetup around
+   * it). Then, where the call gives each row adapters of its own, each row's head, which has the name of its last adapter.
+   * Then the one that was set here, until an adapter with a head is activated. Then again each row's own head, and for rows
+   * without one the head that activating an adapter, or adding the first head, left here.
+   */
   get activeHead(): string | null {
-    const scoped = scopedHead(this.#heads)
-    return scoped === undefined ? this.#activeHead : scoped
+    return this.headChoice.name
   }
 
   set activeHead(name: string | null) {
     this.configurable('activeHead')
     outsideScope('activeHead')
-    this.#activeHead = name === null ? null : checkKnown('activeHead', name, this.#heads)
+    this.headChoice.set(name)
   }
 
   // ---- what trains ----
@@ -260,7 +266,7 @@ export class Model extends ModelPasses {
       throw check.valueError('trainAdapter', 'expected a setup with an adapter; trainHead trains a head alone')
     }
     this.setActiveAdapters(setup)
-    this.#setTrainable({ ...nothing, adapters, heads: this.#activeHeads })
+    this.#setTrainable({ ...nothing, adapters, heads: this.headChoice.possible(this.#active) }, true)
   }
 
   /**
@@ -280,7 +286,7 @@ export class Model extends ModelPasses {
     }
     this.setActiveAdapters(setup)
     const adapters = options.unfreezeAdapters === true ? names : []
-    this.#setTrainable({ ...nothing, adapters, fusions, heads: this.#activeHeads })
+    this.#setTrainable({ ...nothing, adapters, fusions, heads: this.headChoice.possible(this.#active) }, true)
   }
 
   /** Trains a head alone, on the features of the base model and the active adapters. */
@@ -297,7 +303,7 @@ export class Model extends ModelPasses {
       ...nothing,
       adapters: setupNames(this.#active, this.known),
       fusions: fuseBlocks(this.#active).map(fusionName),
-      heads: this.#activeHeads,
+      heads: this.headChoice.possible(this.#active),
       inserted: true,
       base: this.baseNames()
     })
@@ -355,20 +361,20 @@ export class Model extends ModelPasses {
     }
   }
 
+  /** @internal What trainAdapter or trainAdapterFusion chose and still trains. */
+  get chosenToTrain(): Pick<NativeTrainable, 'adapters' | 'fusions'> {
+    return this.#trainsBySetup ? this.#trains : nothing
+  }
+
   /** @internal What setups may name. */
   get known(): Known {
     return { adapters: this.#adapters, fusions: this.#fusions }
   }
 
-  // ---- inside ----
-
-  get #activeHeads(): readonly string[] {
-    return this.#activeHead === null ? [] : [this.#activeHead]
-  }
-
-  #setTrainable(what: NativeTrainable): void {
+  #setTrainable(what: NativeTrainable, bySetup = false): void {
     nativeCall(() => this.#native.setTrainable(what))
     this.#trains = what
+    this.#trainsBySetup = bySetup
   }
 
   #withDropout(config: HeadConfig): HeadConfig {

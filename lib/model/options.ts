@@ -31,7 +31,7 @@ export interface LoadOptions {
 export interface ForwardOptions extends SkipLayers {
   /** Which adapters run; with an array each row has its own. Default: the active ones. */
   readonly adapters?: RowAdapters | undefined
-  /** Head that answers; null: hidden states only. Default: the active head. */
+  /** Head that answers; null: hidden states only. Default: the one that `activeHead` describes. */
   readonly head?: string | null | undefined
   /** Also the embeddings' output and every layer's. Default false. */
   readonly outputHiddenStates?: boolean | undefined
@@ -42,7 +42,7 @@ export interface ForwardOptions extends SkipLayers {
 export interface PredictOptions extends SkipLayers {
   /** Which adapters run; with an array each row has its own, and its own head. Default: the active ones. */
   readonly adapters?: RowAdapters | undefined
-  /** Head for all rows. Default: for each row the head of its last adapter, else the active one. */
+  /** Head for all rows. Default: the one that `activeHead` describes. */
   readonly head?: string | undefined
   /** For MultiTask blocks: for each row the child that it goes to, by name or number. */
   readonly taskIds?: TaskIds | undefined

@@ -1,49 +1,51 @@
-import type { HeadConfig } from '../config/head-config.js'
+import * as check from '../config/check.js'
 import type { Row } from '../data/dataset.js'
-import { labelsTokens } from '../data/labels.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeForwardOptions, TensorData } from '../native/types.js'
 import { TextWriter } from './generate.js'
+import { headLabels, rowCount } from './head-labels.js'
+import { type BatchHeads, batchHeads, headRule } from './head-rule.js'
 import { type ForwardInputs, packInputs, repeatInputs } from './inputs.js'
 import type { Model } from './model.js'
 import { checkOptions, type ForwardOptions, type PredictOptions } from './options.js'
 import { type ForwardOutputs, layOut } from './outputs.js'
 import { type Prediction, predict } from './predict.js'
-import { type BatchRows, channelCount, checkKnown, nativeSetups, type RowAdapters } from './setup.js'
+import { type BatchRows, batchSetups, channelCount, indexSetups, type RowAdapters } from './setup.js'
 import { skippedLayers } from './skip-layers.js'
-
-interface ChosenHead {
-  readonly name: string | null
-  readonly config: HeadConfig | undefined
-}
-
-function headFor(model: Model, name: string | null | undefined): ChosenHead {
-  const chosen = name === undefined ? model.activeHead : name
-  if (chosen === null) return { name: null, config: undefined }
-  checkKnown('head', chosen, model.heads)
-  return { name: chosen, config: model.heads.get(chosen) }
-}
 
 const adaptersOf = (model: Model, { adapters = model.activeAdapters }: ForwardOptions): RowAdapters => adapters
 
-/** What the core is told about one pass beside its batch. */
-export function passOptions(model: Model, options: ForwardOptions, batch: BatchRows): NativeForwardOptions {
+/** What the core is told about one pass beside its batch and its labels. */
+export function passOptions(
+  model: Model,
+  options: ForwardOptions,
+  batch: BatchRows
+): { readonly native: NativeForwardOptions; readonly heads: BatchHeads | string | null } {
   const hidden = options.outputHiddenStates ?? false
+  const setups = batchSetups(adaptersOf(model, options), batch, model.known)
+  const heads = batchHeads(headRule(model, options), model.heads, setups, 'forward')
+  const several = typeof heads === 'object' && heads !== null
   return {
-    ...nativeSetups(adaptersOf(model, options), batch, model.known),
-    head: headFor(model, options.head).name,
-    skipLayers: skippedLayers(model, options),
-    outputHiddenStates: hidden,
-    outputLastHiddenState: hidden
+    native: {
+      ...indexSetups(setups),
+      ...(several ? { head: null, heads: heads.names, rowHeads: heads.rows } : { head: heads }),
+      skipLayers: skippedLayers(model, options),
+      outputHiddenStates: hidden,
+      outputLastHiddenState: hidden
+    },
+    heads
   }
 }
 
-/** What one pass over a batch needs, and the config of its head. */
+/** What one pass over a batch needs, and the heads that answer. */
 function passOf(model: Model, inputs: ForwardInputs, options: ForwardOptions) {
-  const { config } = headFor(model, options.head)
-  const given = packInputs(inputs, model.config, config)
+  const rows = rowCount((check.checkObject('inputs', inputs)['inputIds'] as ForwardInputs['inputIds']) ?? [])
+  const { native, heads } = passOptions(model, options, { rows, taskIds: options.taskIds })
+  const single = typeof heads === 'string' ? model.heads.get(heads) : undefined
+  const given = packInputs(inputs, model.config, single)
   const packed = repeatInputs(given, channelCount(adaptersOf(model, options)))
-  return { packed, native: passOptions(model, options, { rows: given.rows, taskIds: options.taskIds }), config }
+  if (typeof heads === 'string' || heads === null) return { packed, native, heads }
+  return { packed, native: { ...native, headLabels: headLabels(inputs, heads, model) }, heads }
 }
 
 /** A model's passes over a batch. */
@@ -52,12 +54,16 @@ export abstract class ModelPasses extends TextWriter {
     return this as unknown as Model
   }
 
+  /**
+   * One pass over a batch of ids. Every row is answered by the head that `activeHead` describes; where rows have different
+   * ones, the answers come head by head as `headOutputs`.
+   */
   async forward(inputs: ForwardInputs, options: ForwardOptions = {}): Promise<ForwardOutputs> {
     this.usable('forward')
     checkOptions(options, ['adapters', 'head', 'outputHiddenStates', 'taskIds', 'skipLayers'])
-    const { packed, native, config } = passOf(this.#model, inputs, options)
+    const { packed, native, heads } = passOf(this.#model, inputs, options)
     const result = await nativeCall(() => this.#model.native.forward(packed.batch, native))
-    return layOut(result, packed, config !== undefined && labelsTokens(config))
+    return layOut(result, packed, heads, this.#model.heads)
   }
 
   /** Answers rows of text or ids, in their order. */

@@ -7,9 +7,10 @@ import { labelsTokens } from '../data/labels.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeSetup } from '../native/types.js'
+import { type HeadRule, headOfRow, headRule } from './head-rule.js'
 import type { Model } from './model.js'
 import { checkOptions, type PredictOptions } from './options.js'
-import { type AdapterSetup, checkKnown, indexSetups, lastName, rowSetups, setupNames } from './setup.js'
+import { type AdapterSetup, indexSetups, rowSetups, setupNames } from './setup.js'
 import { skippedLayers } from './skip-layers.js'
 import { answersByToken, answersByWord, type Best, type TokenPrediction, wordsOf } from './token-answers.js'
 
@@ -53,9 +54,10 @@ export async function predict(
     .map((row, i) => checkRow(typeof row === 'string' ? { text: row } : row, `rows[${i}]`))
   const { adapters = model.activeAdapters, taskIds } = options
   if (!Array.isArray(adapters)) setupNames(adapters as AdapterSetup, model.known)
+  const rule = headRule(model, options)
   // With Parallel there is a setup for each row and child, one child after the other.
   const jobs = rowSetups(adapters, { rows: checked.length, taskIds }, model.known).map((setup, index): Job => {
-    return { index, row: checked[index % checked.length] as Row, setup, head: headOf(model, options, setup) }
+    return { index, row: checked[index % checked.length] as Row, setup, head: headOf(rule, model, setup) }
   })
   const skipLayers = skippedLayers(model, options)
   const answers = new Array<Prediction>(jobs.length)
@@ -66,16 +68,14 @@ export async function predict(
   return answers
 }
 
-/** A row's head: the one asked for, else the one of its last adapter's name, else the active one. */
-function headOf(model: Model, { head }: PredictOptions, setup: NativeSetup): string {
-  const heads = model.heads
-  if (head !== undefined) return checkKnown('head', head, heads)
-  const last = lastName(setup)
-  if (last !== null && heads.has(last)) return last
-  if (model.activeHead !== null) return model.activeHead
+function headOf(rule: HeadRule, model: Model, setup: NativeSetup): string {
+  const head = headOfRow(rule, model.heads, setup)
+  if (head !== null) return head
   throw check.valueError(
     'predict',
-    'the model has no head to answer with; add one, load an adapter with its head, or use forward'
+    rule.chosen === null && model.heads.size > 0
+      ? 'activeHead is null; set it, activate an adapter that has a head, or name one with head'
+      : 'the model has no head to answer with; add one, load an adapter with its head, or use forward'
   )
 }
 

@@ -9,7 +9,6 @@ import {
   parseComposition
 } from '../config/composition.js'
 import { didYouMean } from '../config/nearest.js'
-import { AdapterError } from '../native/errors.js'
 import type { NativeForwardOptions, NativeSetup } from '../native/types.js'
 
 /** A name, a block of names such as `Stack('en', 'qa')`, or null: the base model alone. */
@@ -144,17 +143,24 @@ function taskIndex(setup: CompositionBlock, { row, rows, taskIds }: SetupRow): n
   return options.indexOf(check.checkOneOf(`taskIds[${row}]`, id, options))
 }
 
-/** Refuses blocks that tell rows of a batch apart where the caller knows no batch. */
-export function requireUniform(setup: AdapterSetup, operation: string): void {
-  if (isUniform(setup)) return
-  throw new AdapterError('ERR_UNSUPPORTED', operation, `${formatComposition(setup)} tells the rows of a batch apart`, {
-    expected: 'the same setup for every row: names, Stack, Fuse, Split, Average',
-    hint: 'BatchSplit, MultiTask and Parallel work in forward, gradients and predict.'
-  })
+/** A setup with every MultiTask block replaced by the child for one task. `place`: of the row, for messages. */
+export function forTask(setup: AdapterSetup, taskId: string | number | undefined, place: string): AdapterSetup {
+  if (setup === null || typeof setup === 'string') return setup
+  if (setup.type === 'MultiTask') return forTask(setup.children[taskChild(setup, taskId, place)] ?? null, taskId, place)
+  return { ...setup, children: setup.children.map((child) => forTask(child, taskId, place)) }
+}
+
+function taskChild(setup: CompositionBlock, taskId: string | number | undefined, place: string): number {
+  const options = setup.children.map(formatComposition)
+  if (taskId === undefined) {
+    throw check.valueError(place, `under MultiTask a row needs a taskId: one of ${options.join(', ')}, or its number`)
+  }
+  if (typeof taskId === 'number') return check.checkInteger(`${place}.taskId`, taskId, 0, options.length - 1)
+  return options.indexOf(check.checkOneOf(`${place}.taskId`, taskId, options))
 }
 
 /** Whether all rows of a batch have the same setup, whatever their number and place. */
-function isUniform(setup: AdapterSetup): boolean {
+export function isUniform(setup: AdapterSetup): boolean {
   if (setup === null || typeof setup === 'string') return true
   return !['BatchSplit', 'MultiTask', 'Parallel'].includes(setup.type) && setup.children.every(isUniform)
 }
@@ -166,22 +172,14 @@ export interface BatchRows {
   readonly order?: ArrayLike<number> | undefined
 }
 
-/**
- * Setups as the core takes them: one for the batch, or the different ones and each row's index. With Parallel the batch
- * must hold its rows once for each channel, one channel after the other.
- */
-export function nativeSetups(
-  adapters: RowAdapters,
-  batch: BatchRows,
-  known: Known
-): Pick<NativeForwardOptions, 'setups' | 'rowSetups'> {
+/** The setup of all rows, alone, where it is the same for each; else that of each row in the batch's order. */
+export function batchSetups(adapters: RowAdapters, batch: BatchRows, known: Known): readonly NativeSetup[] {
   if (!Array.isArray(adapters)) {
     const setup = adapters as AdapterSetup
     setupNames(setup, known)
-    if (setup === null) return { setups: [] }
-    if (isUniform(setup)) return { setups: [rowSetup(setup, { row: 0, rows: 0, channel: 0, taskIds: undefined })] }
+    if (isUniform(setup)) return [rowSetup(setup, { row: 0, rows: 0, channel: 0, taskIds: undefined })]
   }
-  return indexSetups(rowSetups(adapters, batch, known))
+  return rowSetups(adapters, batch, known)
 }
 
 /** The different setups of a batch, and which of them each row has. */

@@ -273,9 +273,11 @@ export interface NativeForwardOptions {
   readonly rowSetups?: Int32Array | undefined
   /** Head's name, or null: hidden states only. */
   readonly head: string | null
-  /** Instead of `head`, without labels: the heads used in this batch, and for each row which of them. */
+  /** Instead of `head`: the heads used in this batch, and for each row which of them. */
   readonly heads?: readonly string[] | undefined
   readonly rowHeads?: Int32Array | undefined
+  /** For each of `heads` the labels of its rows, as a batch's. The loss is the sum of the heads'. */
+  readonly headLabels?: readonly (Int32Array | Float32Array)[] | undefined
   /** Layers in which no setup runs. */
   readonly skipLayers?: readonly number[] | undefined
   readonly outputHiddenStates?: boolean | undefined
@@ -287,6 +289,8 @@ export interface NativeForwardResult {
   readonly logits?: TensorData
   /** With `heads`: for each of them its rows' logits, [its rows or their tokens, labels], in the batch's order. */
   readonly headLogits?: TensorData[]
+  /** With `headLabels`: each head's loss. */
+  readonly headLosses?: (number | undefined)[]
   readonly loss?: number
   readonly lastHiddenState?: TensorData
   readonly hiddenStates?: TensorData[]
@@ -437,8 +441,11 @@ export interface NativeStepResult {
 }
 
 export interface NativeTrainer {
-  /** One optimizer step over its micro-batches (gradient accumulation): forward, loss, backward, clip, AdamW, schedule. */
-  step(batches: readonly NativeBatch[], options: NativeForwardOptions): Promise<NativeStepResult>
+  /**
+   * One optimizer step over its micro-batches (gradient accumulation): forward, loss, backward, clip, AdamW, schedule.
+   * `options`: one for each batch.
+   */
+  step(batches: readonly NativeBatch[], options: readonly NativeForwardOptions[]): Promise<NativeStepResult>
   /** Loss and logits without gradients, dropout off. */
   readonly stepCount: number
   /** Trained tensors, optimizer state and random state in one safetensors file with checksums; `user` is the caller's own JSON. */

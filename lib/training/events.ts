@@ -1,3 +1,4 @@
+import type { HeadEvaluation } from './evaluate.js'
 import type { Metrics } from './metrics.js'
 
 /** After each optimizer step. */
@@ -39,6 +40,8 @@ export interface EvaluateEvent {
   /** Mean over the evaluation data. */
   readonly loss: number
   readonly metrics: Metrics
+  /** Each head's own, where rows have different ones. */
+  readonly heads?: Readonly<Record<string, HeadEvaluation>>
   readonly rows: number
   readonly seconds: number
 }

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
 import { fuseBlocks, fusionName } from '../config/composition.js'
-import { labelNames, predictsWords } from '../config/head-config.js'
+import { type HeadConfig, labelNames, predictsWords } from '../config/head-config.js'
 import { modelConfigToJson } from '../config/model-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { labelOf, type Row } from '../data/dataset.js'
@@ -10,7 +10,7 @@ import { setupNames } from '../model/setup.js'
 import { isBaseParameter } from '../model/summary.js'
 import { surgeryToJson } from '../model/surgery-record.js'
 import type { ParameterInfo } from '../native/types.js'
-import { type EncodedDataset, requireHead } from './evaluate.js'
+import { type EncodedDataset, requireHeads } from './encoded.js'
 
 /**
  * What decides the numbers of a run, by name: the arguments, the adapters and the head with their configs, the base model
@@ -23,9 +23,8 @@ const free = ['outputDir', 'resumeFromCheckpoint', 'saveTotalLimit', 'perDeviceE
 
 export async function fingerprint(model: Model, args: TrainingArguments, data: EncodedDataset): Promise<Fingerprint> {
   const deciding = Object.entries(args).filter(([name]) => !free.includes(name) && !/^(logging|save|eval)/.test(name))
-  const { name, config } = requireHead(model, 'train')
+  const heads = [...requireHeads(model, 'train')].map(([name, config]) => headRecord(name, config))
   const active = setupNames(model.activeAdapters, model.known)
-  const label = predictsWords(config) ? {} : { label2id: null, labels: labelNames(config) }
   return {
     ...Object.fromEntries(deciding),
     adapters: model.activeAdapters,
@@ -33,14 +32,18 @@ export async function fingerprint(model: Model, args: TrainingArguments, data: E
       fuseBlocks(model.activeAdapters).map((fuse) => [fusionName(fuse), model.adapterFusions.get(fusionName(fuse))])
     ),
     adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
-    // JSON would sort the keys of { '2': 0, '1': 1 } and so hide the order of the labels.
-    head: { name, ...config, ...label },
+    ...(heads.length === 1 ? { head: heads[0] } : { heads }),
     model: modelDigest(model),
     ...(model.replacements.length > 0 && { surgery: surgeryToJson(model.replacements) }),
     ...(model.mergedAdapter === null ? {} : { merged: model.mergedAdapter }),
     rows: data.length,
     data: await dataDigest(data)
   }
+}
+
+/** JSON would sort the keys of { '2': 0, '1': 1 } and so hide the order of the labels. */
+function headRecord(name: string, config: HeadConfig): Record<string, unknown> {
+  return { name, ...config, ...(predictsWords(config) ? {} : { label2id: null, labels: labelNames(config) }) }
 }
 
 /**
@@ -66,14 +69,15 @@ async function dataDigest(data: EncodedDataset): Promise<string> {
     hash.update(`${JSON.stringify(content(row))}\n`)
     if (i % 1024 === 1023) await setImmediate()
   }
-  for (let i = 0; i < Math.min(8, data.length); i++) hash.update(data.at(i).inputIds)
+  for (let i = 0; i < Math.min(8, data.length); i++) hash.update(data.at(i, data.headsOf(i)[0] as string).inputIds)
   return short(hash.digest('hex'))
 }
 
 function content(row: Row): unknown[] {
   const plain = (value: unknown) => (ArrayBuffer.isView(value) ? Array.from(value as Int32Array) : (value ?? null))
   const { text, textPair, words, inputIds, tokenTypeIds } = row as unknown as Record<string, unknown>
-  return [text, textPair, words, inputIds, tokenTypeIds, labelOf(row)].map(plain)
+  const content = [text, textPair, words, inputIds, tokenTypeIds, labelOf(row)].map(plain)
+  return row.taskId === undefined ? content : [...content, row.taskId]
 }
 
 const short = (digest: string): string => digest.slice(0, 16)

@@ -1,13 +1,12 @@
 import { valueError } from '../config/check.js'
 import type { Strategy, TrainingArguments } from '../config/training-arguments.js'
-import { collate } from '../data/collate.js'
 import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
-import { passOptions } from '../model/passes.js'
 import { loadAddon } from '../native/addon.js'
 import { nativeCall } from '../native/errors.js'
-import type { NativeBatch, NativeTrainer } from '../native/types.js'
-import { type EncodedDataset, evaluateEncoded } from './evaluate.js'
+import type { NativeTrainer } from '../native/types.js'
+import type { EncodedDataset, LabelledBatch } from './encoded.js'
+import { evaluateEncoded } from './evaluate.js'
 import type { TrainingEvent } from './events.js'
 import { fingerprint } from './fingerprint.js'
 import { planSteps, type StepPlan, stepBatches } from './plan.js'
@@ -49,7 +48,12 @@ export async function* trainingRun(
     for (let batch = batches.next(); batch !== undefined; ) {
       signal?.throwIfAborted()
       const current = batch
-      const running = nativeCall(() => native.step(current, passOptions(model, {}, { rows: 0 })))
+      const running = nativeCall(() =>
+        native.step(
+          current.map(({ batch }) => batch),
+          current.map(({ pass }) => pass)
+        )
+      )
       // The engine thread computes; meanwhile this thread tokenizes and packs what comes next.
       const following = batches.prepare()
       const result = await running
@@ -108,14 +112,14 @@ class BatchFeed {
     this.#data = data
   }
 
-  next(): NativeBatch[] | undefined {
+  next(): LabelledBatch[] | undefined {
     const { done, value } = this.#steps.next()
     if (done === true) return undefined
-    return value.map((rows) => collate(Array.from(rows, (row) => this.#data.at(row))))
+    return value.map((rows) => this.#data.batch(Array.from(rows)))
   }
 
   /** Makes the next batch now and gives it, or throws what went wrong, when it is asked for. */
-  prepare(): () => NativeBatch[] | undefined {
+  prepare(): () => LabelledBatch[] | undefined {
     try {
       const batch = this.next()
       return () => batch

@@ -4,10 +4,11 @@ import type { Dataset } from '../data/dataset.js'
 import { outsideScope } from '../model/adapter-setup.js'
 import { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
-import { requireUniform } from '../model/setup.js'
 import { AdapterError } from '../native/errors.js'
-import { EncodedDataset, type Evaluation, evaluateEncoded, requireHead } from './evaluate.js'
+import { EncodedDataset, requireHeads } from './encoded.js'
+import { type Evaluation, evaluateEncoded } from './evaluate.js'
 import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
+import { requireBatches, requireTakesPart } from './preflight.js'
 import { trainingRun } from './run.js'
 
 export interface AdapterTrainerOptions {
@@ -66,8 +67,8 @@ export class AdapterTrainer {
   async evaluate(options: RunOptions = {}): Promise<Evaluation> {
     checkOptions(options, ['signal'])
     if (this.#evalDataset === undefined) throw check.valueError('evalDataset', 'the trainer has none')
-    const head = requireHead(this.model, 'evaluate')
-    const dataset = await EncodedDataset.of(this.#evalDataset, this.model, head.config, 'evalDataset')
+    requireHeads(this.model, 'evaluate')
+    const dataset = await EncodedDataset.of(this.#evalDataset, this.model, 'evalDataset')
     const batchSize = this.args.perDeviceEvalBatchSize
     return await evaluateEncoded(this.model, dataset, { batchSize, signal: options.signal })
   }
@@ -81,13 +82,14 @@ export class AdapterTrainer {
     const { signal } = options
     signal?.throwIfAborted()
     outsideScope('train')
-    const { config } = requireHead(this.model, 'train')
-    requireUniform(this.model.activeAdapters, 'train')
+    requireHeads(this.model, 'train')
+    requireTakesPart(this.model)
     const release = this.model.hold('a training run')
     try {
-      const train = await EncodedDataset.of(this.#trainDataset, this.model, config, 'trainDataset')
+      const train = await EncodedDataset.of(this.#trainDataset, this.model, 'trainDataset')
+      requireBatches(this.model.activeAdapters, this.args, train.length)
       const evalDataset = this.#evalDataset
-      const evaluation = evalDataset && (await EncodedDataset.of(evalDataset, this.model, config, 'evalDataset'))
+      const evaluation = evalDataset && (await EncodedDataset.of(evalDataset, this.model, 'evalDataset'))
       yield* trainingRun(this.model, this.args, { train, evaluation }, signal)
     } finally {
       release()

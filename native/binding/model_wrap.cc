@@ -48,6 +48,7 @@ Pass prepare(ModelState& state, BatchInput input, const PassOptions& options) {
 struct Outputs {
   std::optional<HostTensor> logits, last_hidden_state;
   std::vector<HostTensor> hidden_states, head_logits;
+  std::vector<std::optional<double>> head_losses;
   std::optional<double> loss;
 };
 
@@ -64,6 +65,11 @@ Napi::Value to_js(Napi::Env env, const Outputs& outputs) {
   };
   list("hiddenStates", outputs.hidden_states);
   list("headLogits", outputs.head_logits);
+  if (outputs.head_losses.empty()) return object;
+  auto losses = Napi::Array::New(env, outputs.head_losses.size());
+  for (uint32_t i = 0; i < outputs.head_losses.size(); ++i)
+    if (outputs.head_losses[i]) losses.Set(i, *outputs.head_losses[i]);
+  object.Set("headLosses", losses);
   return object;
 }
 
@@ -74,6 +80,8 @@ Outputs run_forward(ModelState& state, BatchInput input, const PassOptions& opti
   if (result.logits.defined()) outputs.logits = to_host(result.logits);
   if (result.loss.defined()) outputs.loss = result.loss.item<double>();
   for (const auto& logits : result.head_logits) outputs.head_logits.push_back(to_host(logits));
+  for (const auto& loss : result.head_losses)
+    outputs.head_losses.push_back(loss.defined() ? std::optional(loss.item<double>()) : std::nullopt);
   if (options.last_hidden_state || (options.head.empty() && options.heads.empty()))
     outputs.last_hidden_state = to_host(result.encoded.last);
   for (const auto& hidden : result.encoded.hidden_states) outputs.hidden_states.push_back(to_host(hidden));

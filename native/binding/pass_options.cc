@@ -1,5 +1,7 @@
 #include "binding/pass_options.h"
 
+#include <ATen/ops/tensor.h>
+
 #include "core/error.h"
 
 namespace ta::binding {
@@ -78,6 +80,15 @@ std::vector<RowSegment> to_segments(const PassOptions& options, const AdapterMod
   return segments;
 }
 
+void to_labels(const Napi::Value& value, std::optional<std::vector<int32_t>>& ints,
+               std::optional<std::vector<float>>& floats) {
+  if (value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_float32_array) {
+    floats = to_floats(value);
+  } else {
+    ints = to_ints(value, "labels");
+  }
+}
+
 }  // namespace
 
 BatchInput to_batch(const Napi::Object& object) {
@@ -86,13 +97,7 @@ BatchInput to_batch(const Napi::Object& object) {
   batch.row_lengths = to_ints(object.Get("rowLengths"), "rowLengths");
   if (auto v = object.Get("tokenTypeIds"); present(v)) batch.token_types = to_ints(v, "tokenTypeIds");
   if (auto v = object.Get("positionIds"); present(v)) batch.positions = to_ints(v, "positionIds");
-  if (auto v = object.Get("labels"); present(v)) {
-    if (v.IsTypedArray() && v.As<Napi::TypedArray>().TypedArrayType() == napi_float32_array) {
-      batch.float_labels = to_floats(v);
-    } else {
-      batch.int_labels = to_ints(v, "labels");
-    }
-  }
+  if (auto v = object.Get("labels"); present(v)) to_labels(v, batch.int_labels, batch.float_labels);
   return batch;
 }
 
@@ -105,6 +110,13 @@ PassOptions to_pass_options(const Napi::Object& object) {
   if (auto v = object.Get("rowHeads"); present(v)) {
     options.heads = to_strings(object.Get("heads"));
     options.row_heads = to_ints(v, "rowHeads");
+  }
+  if (auto v = object.Get("headLabels"); present(v)) {
+    auto lists = v.As<Napi::Array>();
+    for (uint32_t i = 0; i < lists.Length(); ++i) {
+      auto& labels = options.head_labels.emplace_back();
+      if (auto list = lists.Get(i); present(list)) to_labels(list, labels.ints, labels.floats);
+    }
   }
   if (auto v = object.Get("skipLayers"); present(v)) options.skip_layers = to_shape(v);
   options.hidden_states = object.Get("outputHiddenStates").ToBoolean();
@@ -127,6 +139,11 @@ ForwardRequest to_request(const PassOptions& options, const AdapterModel& model,
       request.row_heads[head].push_back(row);
     }
     request.heads = options.heads;
+    for (const auto& [ints, floats] : options.head_labels) {
+      auto& labels = request.head_labels.emplace_back();
+      if (ints) labels = at::tensor(*ints, at::kInt).to(model.device(), at::kLong);
+      if (floats) labels = at::tensor(*floats, at::kFloat).to(model.device());
+    }
   }
   request.segments = to_segments(options, model, rows);
   return request;

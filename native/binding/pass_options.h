@@ -23,6 +23,12 @@ struct PassOptions {
   /// Instead of `head`: the heads of this batch, and for each row which of them.
   std::vector<std::string> heads;
   std::optional<std::vector<int32_t>> row_heads;
+  /// For each of `heads` the labels of its rows; one of the two is set, or none. Empty: no labels.
+  struct Labels {
+    std::optional<std::vector<int32_t>> ints;
+    std::optional<std::vector<float>> floats;
+  };
+  std::vector<Labels> head_labels;
   std::vector<int64_t> skip_layers;  ///< where no setup runs
   bool hidden_states = false;
   bool last_hidden_state = false;

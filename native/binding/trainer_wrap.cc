@@ -58,16 +58,18 @@ std::shared_ptr<TrainerWrap::State> TrainerWrap::state() const {
 
 Napi::Value TrainerWrap::step(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    auto array = info[0].As<Napi::Array>();
-    std::vector<BatchInput> inputs;
-    for (uint32_t i = 0; i < array.Length(); ++i) inputs.push_back(to_batch(array.Get(i).As<Napi::Object>()));
+    auto batches = info[0].As<Napi::Array>(), passes = info[1].As<Napi::Array>();
+    if (passes.Length() != batches.Length()) wrong_type("options", "as many as there are batches");
+    std::vector<std::pair<BatchInput, PassOptions>> inputs;
+    for (uint32_t i = 0; i < batches.Length(); ++i)
+      inputs.emplace_back(to_batch(batches.Get(i).As<Napi::Object>()),
+                          to_pass_options(passes.Get(i).As<Napi::Object>()));
     return engine_->submit(
         info.Env(),
-        [state = state(), inputs = std::move(inputs), options = to_pass_options(info[1].As<Napi::Object>()),
-         engine = engine_]() mutable {
+        [state = state(), inputs = std::move(inputs), engine = engine_]() mutable {
           auto& model = state->model->model;
           std::vector<MicroBatch> batches;
-          for (auto& input : inputs) {
+          for (auto& [input, options] : inputs) {
             model.backbone().prepare(input);
             auto batch = PackedBatch::pack(input, model.device());
             auto request = to_request(options, model, batch.layout.rows());

@@ -124,7 +124,7 @@ async function pretrain() {
   let losses = { sum: 0, steps: 0 }
   let batch = batches.next().value
   while (trainer.stepCount < totalSteps && !stopped) {
-    const step = trainer.step([nativeBatch(batch)], forwardOptions)
+    const step = trainer.step([nativeBatch(batch)], [forwardOptions])
     // The next batch is made while this one is worked on.
     const next = batches.next().value
     const { loss, learningRate } = await step

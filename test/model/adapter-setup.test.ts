@@ -83,7 +83,10 @@ test('the inner scope counts, and what a call names counts before it', async (t)
   const skipping = await adapterSetup('b', () => logits(model), { skipLayers: [0] })
   t.deepEqual(skipping, await logits(model, { adapters: 'b', head: 'b', skipLayers: [0] }))
   const asked = [{ inputIds: [7, 8, 9] }]
-  t.deepEqual(await adapterSetup('b', () => model.predict(asked)), await model.predict(asked, { adapters: 'b' }))
+  t.deepEqual(
+    await adapterSetup('b', () => model.predict(asked)),
+    await model.predict(asked, { adapters: 'b', head: 'b' })
+  )
 })
 
 test('a scope ends with an error, and what is no setup is none', async (t) => {

@@ -3,10 +3,8 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import {
   type AdapterSetup,
-  AdapterTrainer,
   Average,
   BatchSplit,
-  evaluate,
   Fuse,
   type Model,
   MultiTask,
@@ -244,14 +242,4 @@ test('folders of whole setups: each part in its own folder, loaded and run as be
     code: 'ERR_FILE_NOT_FOUND',
     message: /holds no setup.*loadAdapter/
   })
-})
-
-test('training and evaluating refuse blocks that tell the rows of a batch apart', async (t) => {
-  const model = await withFour(t)
-  for (const setup of [Parallel('a', 'b'), Stack('a', MultiTask('b', 'c')), BatchSplit('a', 'b', { batchSizes: 1 })]) {
-    model.trainAdapter(setup)
-    const trainer = new AdapterTrainer({ model, trainDataset: rows })
-    await t.throwsAsync(trainer.train(), { code: 'ERR_UNSUPPORTED', message: /tells the rows of a batch apart/ })
-    await t.throwsAsync(evaluate(model, rows), { code: 'ERR_UNSUPPORTED' })
-  }
 })

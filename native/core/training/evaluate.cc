@@ -29,6 +29,14 @@ ForwardResult joined(const std::vector<ForwardResult>& parts, const std::vector<
     result.encoded.hidden_states.push_back(all([i](const auto& part) { return part.encoded.hidden_states[i]; }));
   for (size_t i = 0; i < parts[0].head_logits.size(); ++i)
     result.head_logits.push_back(all([i](const auto& part) { return part.head_logits[i]; }));
+  for (size_t i = 0; i < parts[0].head_losses.size(); ++i) {
+    auto& sum = result.head_losses.emplace_back();
+    for (size_t p = 0; p < parts.size(); ++p) {
+      if (!parts[p].head_losses[i].defined()) continue;
+      auto loss = parts[p].head_losses[i] * shards[p].request.head_shares[i];
+      sum = sum.defined() ? sum + loss : loss;
+    }
+  }
   for (size_t i = 0; i < parts.size(); ++i) {
     if (shards[i].share == 0) continue;
     auto loss = parts[i].loss * shards[i].share;

@@ -11,9 +11,11 @@ namespace ta {
 struct ForwardRequest {
   std::vector<RowSegment> segments;  ///< empty: the base model alone
   std::string head;                  ///< empty: hidden states alone
-  /// Instead of `head`, for answers without a loss: heads, and the rows that each of them answers, in rising order.
+  /// Instead of `head`: heads, and the rows that each of them answers, in rising order.
   std::vector<std::string> heads;
   std::vector<std::vector<int64_t>> row_heads;
+  std::vector<at::Tensor> head_labels;  ///< empty, or for each of `heads` those of its rows
+  std::vector<double> head_shares;      ///< weights of the heads' losses; empty: 1 each. 0: no loss
   bool hidden_states = false;
   bool last_hidden_state = false;
   bool logits = true;  ///< false: only the loss is read, so token heads skip tokens without a label
@@ -24,14 +26,12 @@ struct ForwardResult {
   at::Tensor logits;  ///< [rows or tokens, labels]
   std::vector<at::Tensor>
       head_logits;  ///< for each of the request's heads [its rows or their tokens, labels]; undefined without rows
-  at::Tensor loss;  ///< scalar; undefined without labels
+  std::vector<at::Tensor> head_losses;  ///< scalars, as head_logits; empty without labels
+  at::Tensor loss;                      ///< scalar; undefined without labels. Of several heads the sum
   Encoded encoded;
 };
 
-/// Throws what check_labels of training/loss.h throws, and an error where there is no such head.
-void check_labels(AdapterModel& model, const PackedBatch& batch, const std::string& head);
-
-/// `random`: dropout's numbers; null in evaluation.
+/// Throws what check_labels of training/answers.h throws.  `random`: dropout's numbers; null in evaluation.
 ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, Random* random);
 
 }  // namespace ta

@@ -60,7 +60,8 @@ void Gradients::zero() {
 }
 
 double Gradients::add(const PackedBatch& batch, ForwardRequest request, Random* random, double share, int shards) {
-  if (!batch.labels) fail(ErrorCode::invalid_argument, "train", "the batch has no labels");
+  if (!batch.labels && request.head_labels.empty())
+    fail(ErrorCode::invalid_argument, "train", "the batch has no labels");
   request.logits = false;
   if (shards == 0) {
     int64_t values = 0;

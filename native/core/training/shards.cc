@@ -5,21 +5,14 @@
 
 #include <algorithm>
 
+#include "core/training/answers.h"
+
 namespace ta {
 
 namespace {
 
 // Multiply-adds of a whole forward pass: about a third of a millisecond of one core.
 constexpr int64_t kWorthSharing = 20'000'000;
-
-bool reads_rows(AdapterModel& model, const ForwardRequest& request) {
-  return request.head.empty() || model.head(request.head).reads_rows();
-}
-
-// Labels that count in the loss's mean.
-int64_t counted(const at::Tensor& labels) {
-  return labels.scalar_type() == at::kLong ? labels.ne(-100).sum().item<int64_t>() : labels.numel();
-}
 
 std::vector<RowSegment> rows_of(const std::vector<RowSegment>& segments, int64_t first, int64_t last) {
   std::vector<RowSegment> part;
@@ -39,6 +32,30 @@ std::vector<std::vector<int64_t>> rows_of(const std::vector<std::vector<int64_t>
   return part;
 }
 
+std::vector<double> counted_by_head(const ForwardRequest& request) {
+  std::vector<double> counts;
+  for (const auto& labels : request.head_labels)
+    counts.push_back(labels.defined() ? static_cast<double>(counted(labels)) : 0);
+  return counts;
+}
+
+// Labels of the shard's rows first .. last-1 for each head, and what share of the head's labels they are.
+void give_labels(AdapterModel& model, const RowLayout& layout, const ForwardRequest& request, int64_t first,
+                 int64_t last, const std::vector<double>& counts, Shard& shard) {
+  shard.request.head_labels.assign(counts.size(), at::Tensor());
+  shard.request.head_shares.assign(counts.size(), 0);
+  for (size_t i = 0; i < counts.size(); ++i) {
+    const auto& rows = request.row_heads[i];
+    const size_t from = std::lower_bound(rows.begin(), rows.end(), first) - rows.begin();
+    const size_t to = std::lower_bound(rows.begin(), rows.end(), last) - rows.begin();
+    if (from == to || counts[i] == 0) continue;
+    auto own = labels_of(model.head(request.heads[i]), request.head_labels[i], layout, rows, from, to);
+    shard.request.head_shares[i] = static_cast<double>(counted(own)) / counts[i];
+    shard.request.head_labels[i] = std::move(own);
+    if (shard.request.head_shares[i] > 0) shard.share = 1;
+  }
+}
+
 }  // namespace
 
 int shard_count(AdapterModel& model, const PackedBatch& batch) {
@@ -50,11 +67,14 @@ int shard_count(AdapterModel& model, const PackedBatch& batch) {
 }
 
 std::vector<Shard> split(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, int count) {
-  check_labels(model, batch, request.head);
+  check_labels(model, batch, request);
   const auto& starts = batch.layout.starts();
   const int64_t rows = batch.layout.rows(), tokens = batch.layout.tokens();
   const double labels = batch.labels ? static_cast<double>(counted(*batch.labels)) : 0;
-  if (batch.labels && labels == 0) count = 1;
+  const auto head_labels = counted_by_head(request);
+  const bool none = std::all_of(head_labels.begin(), head_labels.end(), [](double n) { return n == 0; });
+  if (batch.labels ? labels == 0 : none && !head_labels.empty()) count = 1;
+  const bool token_labels = !request.head.empty() && !reads_rows(model, request);
   std::vector<Shard> shards;
   for (int64_t i = 1, first = 0; i <= count && first < rows; ++i) {
     // Up to the row boundary that is nearest to an equal share of tokens, one row at least.
@@ -62,9 +82,10 @@ std::vector<Shard> split(AdapterModel& model, const PackedBatch& batch, const Fo
     int64_t last = std::lower_bound(starts.begin(), starts.end(), target) - starts.begin();
     if (last > first + 1 && starts[last] - target > target - starts[last - 1]) --last;
     last = i == count ? rows : std::clamp(last, first + 1, rows);
-    Shard shard{batch.rows(first, last, !reads_rows(model, request)), request};
+    Shard shard{batch.rows(first, last, token_labels), request};
     shard.request.segments = rows_of(request.segments, first, last);
     shard.request.row_heads = rows_of(request.row_heads, first, last);
+    give_labels(model, batch.layout, request, first, last, head_labels, shard);
     if (labels > 0) shard.share = static_cast<double>(counted(*shard.batch.labels)) / labels;
     shards.push_back(std::move(shard));
     first = last;

@@ -1,0 +1,61 @@
+import * as check from '../config/check.js'
+import type { NativeSetup } from '../native/types.js'
+import type { Model } from './model.js'
+import { checkKnown, lastName, type Names, type RowAdapters } from './setup.js'
+
+/**
+ * Which head answers a row, in every call:
+ * 1. the head that the call names, or the adapterSetup around it; null is none;
+ * 2. where the call gives each row adapters of its own, the head named like the row's last adapter;
+ * 3. `model.activeHead` where it was set by hand (or by trainHead), until setActiveAdapters or trainAdapter activates an
+ *    adapter that has a head of its own;
+ * 4. the head named like the last adapter that the row passes through;
+ * 5. `model.activeHead`, for rows whose adapter has no head.
+ */
+export interface HeadRule {
+  /** One for all rows; undefined: heads follow rows. */
+  readonly chosen: string | null | undefined
+  /** For rows without a head of their own. */
+  readonly otherwise: string | null
+}
+
+/** What the model says, or what the call says instead. */
+export function headRule(
+  model: Model,
+  { head, adapters }: { readonly head?: string | null | undefined; readonly adapters?: RowAdapters | undefined }
+): HeadRule {
+  if (head !== undefined)
+    return { chosen: head === null ? null : checkKnown('head', head, model.heads), otherwise: null }
+  return Array.isArray(adapters) ? model.headChoice.rowRule : model.headChoice.rule
+}
+
+export function headOfRow(rule: HeadRule, heads: Names, setup: NativeSetup): string | null {
+  if (rule.chosen !== undefined) return rule.chosen
+  const last = lastName(setup)
+  return last !== null && heads.has(last) ? last : rule.otherwise
+}
+
+/** The heads of a batch, each once, and for each row which of them answers; one head, or none, needs no list. */
+export interface BatchHeads {
+  readonly names: readonly string[]
+  readonly rows: Int32Array
+}
+
+/** `operation`: for the error where some rows have a head and some have none. */
+export function batchHeads(
+  rule: HeadRule,
+  heads: Names,
+  setups: readonly NativeSetup[],
+  operation: string
+): BatchHeads | string | null {
+  const each = setups.map((setup) => headOfRow(rule, heads, setup))
+  const first = each[0] ?? null
+  if (each.every((name) => name === first)) return first
+  const without = each.indexOf(null)
+  if (without >= 0) {
+    const message = `row ${without} has no head and others have; name one, or null, with head`
+    throw check.valueError(operation, message)
+  }
+  const names = [...new Set(each as string[])]
+  return { names, rows: Int32Array.from(each, (name) => names.indexOf(name ?? '')) }
+}

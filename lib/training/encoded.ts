@@ -1,0 +1,149 @@
+import { setImmediate } from 'node:timers/promises'
+import { lastAdapters } from '../config/composition.js'
+import type { HeadConfig } from '../config/head-config.js'
+import { rowLimits } from '../config/model-config.js'
+import {
+  checkRowIds,
+  collate,
+  collateLabels,
+  type EncodedRow,
+  encodeRow,
+  repeatBatch,
+  rowLabel
+} from '../data/collate.js'
+import { collectRows, type Dataset, placeOf, type Row } from '../data/dataset.js'
+import { headOfRow } from '../model/head-rule.js'
+import type { Model } from '../model/model.js'
+import { passOptions } from '../model/passes.js'
+import { channelCount, forTask, isUniform, rowSetups } from '../model/setup.js'
+import { AdapterError } from '../native/errors.js'
+import type { NativeBatch, NativeForwardOptions } from '../native/types.js'
+
+/** A batch with labels, and what one pass over it is told. */
+export interface LabelledBatch {
+  readonly batch: NativeBatch
+  readonly pass: NativeForwardOptions
+  /** Each head that answers with the labels of its rows. */
+  readonly answers: readonly {
+    readonly head: string
+    readonly labels: Int32Array | Float32Array
+    readonly rows: number
+  }[]
+}
+
+/** Rows of a dataset as numbers under the model's active adapters, each tokenized when it is first asked for. */
+export class EncodedDataset {
+  readonly #encoded = new Map<string, (EncodedRow | undefined)[]>()
+
+  private constructor(
+    readonly rows: readonly Row[],
+    private readonly model: Model,
+    private readonly name: string
+  ) {}
+
+  /** Every row and label is checked now: a mistake in the last row must not show after an hour of training. */
+  static async of(dataset: Dataset, model: Model, name: string): Promise<EncodedDataset> {
+    const rows = await collectRows(dataset, name)
+    const encoded = new EncodedDataset(rows, model, name)
+    const limits = rowLimits(model.config)
+    for (const [i, row] of rows.entries()) {
+      const place = placeOf(row, `${name}[${i}]`)
+      checkRowIds(row, limits, place)
+      for (const head of encoded.headsOf(i)) {
+        const config = model.heads.get(head) as HeadConfig
+        if (rowLabel(row, config, place) === undefined && config.headType !== 'causal_lm') {
+          throw new AdapterError('ERR_NO_LABELS', 'read the dataset', `${place} has no label`, {
+            hint: 'Rows to train or evaluate on need one; predict() answers rows without.'
+          })
+        }
+      }
+      if (i % 1024 === 1023) await setImmediate()
+    }
+    return encoded
+  }
+
+  get length(): number {
+    return this.rows.length
+  }
+
+  /** The heads that may answer a row: with MultiTask that of its task, with Parallel one for each child. */
+  headsOf(index: number): readonly string[] {
+    const row = this.rows[index] as Row
+    const { activeAdapters, headChoice, heads } = this.model
+    const setup = forTask(activeAdapters, row.taskId, placeOf(row, `${this.name}[${index}]`))
+    const names = lastAdapters(setup).map((last) => headOfRow(headChoice.rule, heads, last))
+    return [...new Set(names)].map((name) => name ?? noHead('train', lastAdapters(setup).join(', ')))
+  }
+
+  /** A row with the label that a head reads. */
+  at(index: number, head: string): EncodedRow {
+    const known = this.#encoded.get(head) ?? new Array<EncodedRow | undefined>(this.length)
+    this.#encoded.set(head, known)
+    const found = known[index]
+    if (found !== undefined) return found
+    const { tokenizer, config, heads } = this.model
+    const options = { tokenizer, head: heads.get(head), limits: rowLimits(config) }
+    const row = this.rows[index] as Row
+    const encoded = encodeRow(row, options, placeOf(row, `${this.name}[${index}]`))
+    known[index] = encoded
+    return encoded
+  }
+
+  /** These rows as one batch, each under its own part of the active setup and read by its own head. */
+  batch(indices: readonly number[]): LabelledBatch {
+    const { model } = this
+    const setup = model.activeAdapters
+    const count = indices.length
+    const taskIds = indices.map((index) => (this.rows[index] as Row).taskId ?? '')
+    const first = indices.map((index) => this.at(index, this.headsOf(index)[0] as string))
+    const channels = channelCount(setup)
+    const batch = collate(
+      first.map((row) => ({ ...row, label: undefined })),
+      isUniform(setup) ? undefined : groupsOf(rowSetups(setup, { rows: count, taskIds }, model.known), count)
+    )
+    const { native, heads } = passOptions(model, {}, { rows: count, taskIds, order: batch.order })
+    const several = typeof heads === 'object' && heads !== null
+    const names = several ? heads.names : [heads ?? noHead('train', '')]
+    const answers = names.map((head, i) => {
+      const own = Array.from({ length: count * channels }, (_, row) => row).filter(
+        (row) => !several || heads.rows[row] === i
+      )
+      const rows = own.map((row) => this.at(indices[batch.order[row % count] ?? 0] ?? 0, head))
+      return { head, labels: collateLabels(rows) ?? new Int32Array(), rows: own.length }
+    })
+    const repeated = channels === 1 ? batch : repeatBatch(batch, channels)
+    const labels = answers.map((answer) => answer.labels)
+    return several
+      ? { batch: repeated, pass: { ...native, headLabels: labels }, answers }
+      : { batch: { ...repeated, labels: labels[0] }, pass: native, answers }
+  }
+}
+
+/** One number a row: rows that pass through the same in every copy share it. */
+function groupsOf(setups: readonly unknown[], count: number): number[] {
+  const known = new Map<string, number>()
+  return Array.from({ length: count }, (_, row) => {
+    const key = JSON.stringify(setups.filter((_setup, i) => i % count === row))
+    return known.get(key) ?? known.set(key, known.size).size - 1
+  })
+}
+
+function noHead(operation: string, adapters: string): never {
+  const message = adapters === '' ? 'the model has no active head' : `no head answers rows of ${adapters}`
+  throw new AdapterError('ERR_NO_HEAD', operation, message, {
+    hint: 'Add one, such as model.addClassificationHead(name, { numLabels: 2 }), before training'
+  })
+}
+
+/** The heads that answer under the active adapters; an error where some row would have none. */
+export function requireHeads(model: Model, operation: string): ReadonlyMap<string, HeadConfig> {
+  const { activeAdapters, headChoice, heads } = model
+  const found = new Map<string, HeadConfig>()
+  for (const last of lastAdapters(activeAdapters)) {
+    const name = headOfRow(headChoice.rule, heads, last)
+    const config = name === null ? undefined : heads.get(name)
+    if (name === null || config === undefined) noHead(operation, found.size === 0 ? '' : `${last}`)
+    found.set(name, config)
+  }
+  return found
+}

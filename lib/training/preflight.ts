@@ -1,0 +1,71 @@
+import * as check from '../config/check.js'
+import { type Composition, formatComposition, fuseBlocks, fusionName } from '../config/composition.js'
+import type { TrainingArguments } from '../config/training-arguments.js'
+import type { Model } from '../model/model.js'
+import { setupNames } from '../model/setup.js'
+import { isAdapterParameter } from '../model/summary.js'
+import { AdapterError } from '../native/errors.js'
+
+/** What was chosen to train must take part in the pass: otherwise a run ends well and has taught it nothing. */
+export function requireTakesPart(model: Model): void {
+  const { adapters, fusions } = model.chosenToTrain
+  const active = model.activeAdapters
+  const runs = setupNames(active, model.known)
+  for (const name of adapters) {
+    if (!runs.includes(name)) throw notActive(name, active)
+    if (!runsSomewhere(model, name)) throw skippedEverywhere(model, name)
+  }
+  const fused = fuseBlocks(active).map(fusionName)
+  for (const name of fusions) if (!fused.includes(name)) throw notActive(name, active)
+}
+
+function notActive(name: string, active: Composition): AdapterError {
+  return new AdapterError('ERR_INVALID_ARGUMENT', 'train', `'${name}' was chosen to train and is not active`, {
+    expected: `a setup with '${name}'`,
+    got: formatComposition(active),
+    hint: 'Call trainAdapter again, or setActiveAdapters with a setup that holds it'
+  })
+}
+
+function skippedEverywhere(model: Model, name: string): AdapterError {
+  return new AdapterError('ERR_INVALID_ARGUMENT', 'train', `'${name}' runs in no layer`, {
+    got: `skipLayers ${model.skippedLayers.join(', ')}`,
+    hint: 'Call setActiveAdapters without skipLayers to train'
+  })
+}
+
+/** Prompts and what else stands outside of the layers runs in any case. */
+const outside = /\.prompt_tunings\.|\.invertible_adapters\.|^adapters\./
+
+function runsSomewhere(model: Model, adapter: string): boolean {
+  const skipped = new Set(model.skippedLayers)
+  if (skipped.size === 0) return true
+  const own = model.namedParameters().filter((parameter) => isAdapterParameter(parameter, adapter))
+  return own.some(({ name }) => {
+    const layer = /\.(?:layer|h)\.(\d+)\./.exec(name)?.[1]
+    // What layers share, such as prefixes, runs where one of them does.
+    return layer === undefined
+      ? outside.test(name) || skipped.size < model.config.numHiddenLayers
+      : !skipped.has(+layer)
+  })
+}
+
+/** BatchSplit is for a fixed number of rows, which every batch of the run must have. */
+export function requireBatches(setup: Composition, args: TrainingArguments, rows: number): void {
+  if (setup === null || typeof setup === 'string') return
+  if (setup.type !== 'BatchSplit') {
+    for (const child of setup.children) requireBatches(child, args, rows)
+    return
+  }
+  const wanted = setup.batchSizes.reduce((sum, size) => sum + size, 0)
+  const size = args.perDeviceTrainBatchSize
+  const whole = args.dataloaderDropLast || rows % size === 0
+  if (size === wanted && whole) return
+  const block = formatComposition(setup)
+  throw check.valueError(
+    size === wanted ? 'dataloaderDropLast' : 'perDeviceTrainBatchSize',
+    size === wanted
+      ? `${block} is for batches of ${wanted} rows, and the last of ${rows} rows would be smaller; set it to true`
+      : `${block} is for batches of ${wanted} rows, got ${size}`
+  )
+}

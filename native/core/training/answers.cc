@@ -1,0 +1,187 @@
+#include "core/training/answers.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/nonzero.h>
+#include <ATen/ops/tensor.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/training/loss.h"
+
+namespace ta {
+
+namespace {
+
+using Rows = std::vector<int64_t>;
+
+// What one head reads.
+struct Reading {
+  at::Tensor x;      // [its rows or their tokens, hidden]
+  RowLayout layout;  // of x
+  std::vector<RowSegment> segments;
+};
+
+struct Answer {
+  at::Tensor logits, loss;
+};
+
+// What these rows pass through, numbered as a batch of their own. Both in rising order.
+std::vector<RowSegment> segments_of(const std::vector<RowSegment>& all, const Rows& rows) {
+  std::vector<RowSegment> result;
+  size_t at = 0;
+  for (size_t i = 0; i < rows.size(); ++i) {
+    while (at < all.size() && all[at].last <= rows[i]) ++at;
+    const auto index = static_cast<int64_t>(i);
+    const auto setup = at < all.size() ? all[at].setup : nullptr;
+    if (!result.empty() && result.back().setup == setup) {
+      result.back().last = index + 1;
+    } else {
+      result.push_back({index, index + 1, setup});
+    }
+  }
+  return result;
+}
+
+// How many of the chosen tokens, in rising order, each row has.
+RowLayout layout_of(const RowLayout& layout, const at::Tensor& chosen) {
+  Rows lengths(layout.rows(), 0);
+  const auto tokens = chosen.to(at::kCPU).contiguous();
+  const auto* token = tokens.const_data_ptr<int64_t>();
+  int64_t row = 0;
+  for (int64_t i = 0; i < tokens.size(0); ++i) {
+    while (layout.starts()[row + 1] <= token[i]) ++row;
+    ++lengths[row];
+  }
+  return RowLayout(lengths);
+}
+
+// Each row's one token: [rows, hidden].
+at::Tensor row_states(const Encoded& encoded, const Model& backbone, const PackedBatch& batch) {
+  if (encoded.rows_only) return encoded.last;
+  return encoded.row_states.defined() ? encoded.row_states : encoded.last.index_select(0, backbone.row_tokens(batch));
+}
+
+// These rows of x, laid out by `layout`. Neighbours are a view: its gradient is one copy, not one for each row.
+at::Tensor take_rows(const at::Tensor& x, const RowLayout& layout, const Rows& rows) {
+  const auto& starts = layout.starts();
+  if (rows.back() - rows.front() + 1 == static_cast<int64_t>(rows.size())) {
+    return x.narrow(0, starts[rows.front()], starts[rows.back() + 1] - starts[rows.front()]);
+  }
+  Rows chosen;
+  for (int64_t row : rows)
+    for (int64_t i = starts[row]; i < starts[row + 1]; ++i) chosen.push_back(i);
+  return x.index_select(0, at::tensor(chosen, at::TensorOptions(at::kLong)).to(x.device()));
+}
+
+Reading read_all(const Head& head, const Model& backbone, const PackedBatch& batch, const ForwardRequest& request,
+                 const Encoded& encoded) {
+  if (!head.reads_rows()) return {encoded.last, batch.layout, request.segments};
+  return {row_states(encoded, backbone, batch), RowLayout::single(batch.layout.rows()), request.segments};
+}
+
+Reading some_of(const Reading& all, const Rows& rows) {
+  Rows lengths;
+  for (int64_t row : rows) lengths.push_back(all.layout.length(row));
+  return {take_rows(all.x, all.layout, rows), RowLayout(lengths), segments_of(all.segments, rows)};
+}
+
+// labels undefined: no loss.
+Answer read(Head& head, Model& backbone, Reading reading, at::Tensor labels, const ForwardContext& context,
+            const ForwardRequest& request) {
+  if (head.reads_rows()) {
+    if (head.config().use_pooler) reading.x = backbone.pool(reading.x, context);
+  } else if (!request.logits && labels.defined() && !head.reads_whole_rows()) {
+    auto labelled = at::nonzero(labels.ne(-100)).squeeze(1);
+    reading.x = reading.x.index_select(0, labelled);
+    labels = labels.index_select(0, labelled);
+    reading.layout = layout_of(reading.layout, labelled);
+  }
+  auto own = context.with(reading.layout);
+  own.segments = &reading.segments;
+  Answer answer{head.forward(reading.x, own), {}};
+  if (labels.defined()) answer.loss = head_loss(head.config(), answer.logits, labels, request.label_smoothing);
+  return answer;
+}
+
+void check_one(AdapterModel& model, const std::string& name, const at::Tensor& labels, int64_t rows, int64_t tokens) {
+  auto& head = model.head(name);
+  check_labels(head.config(), labels, head.reads_rows() ? rows : tokens,
+               head.predicts_words() ? model.backbone().config().vocab_size : head.config().num_labels);
+}
+
+}  // namespace
+
+void check_labels(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request) {
+  if (!request.head.empty() && batch.labels) {
+    check_one(model, request.head, *batch.labels, batch.layout.rows(), batch.layout.tokens());
+  }
+  if (request.head_labels.empty()) return;
+  if (request.head_labels.size() != request.heads.size()) {
+    fail(
+        ErrorCode::invalid_argument, "loss", "labels do not fit the heads",
+        {.expected = text(request.heads.size(), " lists, one for each head"), .got = text(request.head_labels.size())});
+  }
+  for (size_t i = 0; i < request.heads.size(); ++i) {
+    if (!request.head_labels[i].defined()) continue;
+    int64_t tokens = 0;
+    for (int64_t row : request.row_heads[i]) tokens += batch.layout.length(row);
+    check_one(model, request.heads[i], request.head_labels[i], static_cast<int64_t>(request.row_heads[i].size()),
+              tokens);
+  }
+}
+
+int64_t counted(const at::Tensor& labels) {
+  return labels.scalar_type() == at::kLong ? labels.ne(-100).sum().item<int64_t>() : labels.numel();
+}
+
+bool reads_rows(AdapterModel& model, const ForwardRequest& request) {
+  if (request.heads.empty()) return !request.head.empty() && model.head(request.head).reads_rows();
+  return std::all_of(request.heads.begin(), request.heads.end(),
+                     [&](const std::string& name) { return model.head(name).reads_rows(); });
+}
+
+at::Tensor labels_of(const Head& head, const at::Tensor& labels, const RowLayout& layout, const Rows& rows, size_t from,
+                     size_t to) {
+  if (head.reads_rows()) {
+    const int64_t each = labels.numel() / static_cast<int64_t>(rows.size());
+    return labels.narrow(0, static_cast<int64_t>(from) * each, static_cast<int64_t>(to - from) * each);
+  }
+  int64_t before = 0, count = 0;
+  for (size_t i = 0; i < to; ++i) (i < from ? before : count) += layout.length(rows[i]);
+  return labels.narrow(0, before, count);
+}
+
+void answer(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, const ForwardContext& context,
+            ForwardResult& result) {
+  auto& backbone = model.backbone();
+  if (request.heads.empty()) {
+    auto& head = model.head(request.head);
+    auto all = read_all(head, backbone, batch, request, result.encoded);
+    auto [logits, loss] = read(head, backbone, std::move(all), batch.labels.value_or(at::Tensor()), context, request);
+    result.logits = logits;
+    result.loss = loss;
+    return;
+  }
+  for (size_t i = 0; i < request.heads.size(); ++i) {
+    auto& head = model.head(request.heads[i]);
+    const auto& rows = request.row_heads[i];
+    const double share = request.head_shares.empty() ? 1 : request.head_shares[i];
+    auto labels = request.head_labels.empty() || share == 0 ? at::Tensor() : request.head_labels[i];
+    // Rows without any label that counts have no mean; the other heads still learn.
+    if (labels.defined() && counted(labels) == 0) labels = at::Tensor();
+    Answer own;
+    if (!rows.empty()) {
+      const auto all = read_all(head, backbone, batch, request, result.encoded);
+      own = read(head, backbone, some_of(all, rows), labels, context, request);
+    }
+    result.head_logits.push_back(own.logits);
+    if (request.head_labels.empty()) continue;
+    result.head_losses.push_back(own.loss);
+    if (!own.loss.defined()) continue;
+    const auto part = share == 1 ? own.loss : own.loss * share;
+    result.loss = result.loss.defined() ? result.loss + part : part;
+  }
+}
+
+}  // namespace ta
