@@ -86,6 +86,7 @@ export function fromOptions<T>(read: () => T): T {
 }
 
 export function inputFile(name: string, path: string): string {
-  if (existsSync(path) && statSync(path).isFile()) return path
+  // A pipe (`<(…)`, /dev/stdin) is read once, as a file is.
+  if (existsSync(path) && !statSync(path).isDirectory()) return path
   throw usageError(`--${name}: ${path} ${existsSync(path) ? 'is not a file' : 'does not exist'}`)
 }

@@ -14,9 +14,8 @@ import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder 
 import type { BaseModelNote } from '../exchange/base-model.js'
 import { adapterConfigFile, headConfigFile, noAdapterHere } from '../exchange/folder-files.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
-import { AdapterError } from '../native/errors.js'
 import { trainingFile } from '../training/checkpoint-folder.js'
-import { exitStatus, parseCommand } from './arguments.js'
+import { exitStatus, parseCommand, usageError } from './arguments.js'
 import {
   type CheckpointEntry,
   type CheckpointSummary,
@@ -60,7 +59,7 @@ interface Inspection {
 
 export async function inspect(path: string): Promise<Inspection> {
   if (!existsSync(path)) {
-    throw new AdapterError('ERR_FILE_NOT_FOUND', '', `${path} does not exist`, { hint: 'Check the path.' })
+    throw usageError(`${path} does not exist`)
   }
   if (statSync(path).isFile()) return { path, weights: [await summarizeWeights(path)] }
   const parts = {

@@ -5,6 +5,7 @@ import {
   openSync,
   realpathSync,
   renameSync,
+  rmdirSync,
   rmSync,
   statSync,
   writeSync
@@ -64,6 +65,15 @@ export function checkOutputFolder(option: string, folder: string): void {
     throw usageError(`--${option}: expected a folder that can be made, got ${folder}, ${why}`)
   }
   new FileOutput(join(folder, 'write-test')).discard()
+}
+
+/** What a run made that then had nothing to put there. */
+export function removeIfEmpty(folder: string): void {
+  try {
+    rmdirSync(folder)
+  } catch {
+    // It holds something, or is gone.
+  }
 }
 
 /** Writes piece by piece under a temporary name; the file has its own only when it is whole. */

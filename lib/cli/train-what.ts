@@ -101,7 +101,7 @@ export function describeHead(head: HeadConfig): string {
 
 /** Adds what is new and says what trains. */
 export function prepareTuning(model: Model, { tuning, name, config }: TuningPlan, head: HeadConfig): void {
-  if (config !== null) model.addAdapter(name, config)
+  if (config !== null) fromOptions(() => model.addAdapter(name, config))
   model.addHead(name, head)
   if (tuning === 'adapter') model.trainAdapter(name)
   else if (tuning === 'head') model.trainHead(name)

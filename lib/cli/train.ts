@@ -6,9 +6,18 @@ import type { LabelSummary } from '../data/labels.js'
 import type { Model } from '../model/model.js'
 import type { TrainingEvent } from '../training/events.js'
 import type { RunCurves } from '../training/report.js'
-import { choiceOption, exitStatus, fromOptions, inputFile, numberOption, parseCommand, required } from './arguments.js'
+import {
+  choiceOption,
+  exitStatus,
+  fromOptions,
+  inputFile,
+  numberOption,
+  parseCommand,
+  required,
+  usageError
+} from './arguments.js'
 import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
-import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine } from './output.js'
+import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine, removeIfEmpty } from './output.js'
 import { readAll, rowsUsage } from './rows.js'
 import { describeSettings, trainingSettings } from './train-settings.js'
 import {
@@ -77,13 +86,23 @@ async function headFor(
   const heads = await import('../config/head-config.js')
   const found: LabelSummary = summarizeLabels(rows, 'training rows')
   const wanted = kind === undefined ? found.kind : choiceOption('head', kind, kinds)
-  const names = labels?.split(',').map((name) => name.trim()) ?? found.labels ?? undefined
+  const names = labelOption(labels, wanted) ?? found.labels ?? undefined
   const options = names === undefined ? { numLabels: found.numLabels } : { labels: names }
   return fromOptions(() => {
     if (wanted === 'regression') return heads.regressionHead()
     if (wanted === 'tagging') return heads.taggingHead(options)
     return wanted === 'classification' ? heads.classificationHead(options) : heads.multiLabelHead(options)
   })
+}
+
+/** The names that --labels gives. */
+function labelOption(text: string | undefined, kind: string): string[] | undefined {
+  if (text === undefined) return undefined
+  if (kind === 'regression') throw usageError('--labels: a regression head has none; give another --head or no names')
+  const names = text.split(',').map((name) => name.trim())
+  if (names.includes('')) throw usageError(`--labels: expected names with commas between, got '${text}'`)
+  if (kind !== 'classification' || names.length > 1) return names
+  throw usageError(`--labels: expected at least two names with a comma between, got '${text}'`)
 }
 
 interface Job {
@@ -210,6 +229,7 @@ export async function run(argv: string[]): Promise<number> {
     if (report !== undefined) await writeReport(report, trained.curves)
     return exitStatus.done
   } finally {
+    removeIfEmpty(folder)
     model.dispose()
   }
 }

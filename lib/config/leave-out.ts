@@ -1,5 +1,5 @@
 import type { AdapterConfig } from './adapter-config.js'
-import { rangeError } from './check.js'
+import { rangeError, valueError } from './check.js'
 
 /** leaveOut counts from 0: one too far is a layer that would keep its adapter in silence. */
 export function checkLeaveOut(config: AdapterConfig, layers: number): void {
@@ -7,6 +7,10 @@ export function checkLeaveOut(config: AdapterConfig, layers: number): void {
     const given: readonly number[] = 'leaveOut' in part ? part.leaveOut : []
     const beyond = given.find((layer) => layer >= layers)
     if (beyond !== undefined) throw rangeError('leaveOut', `layers from 0 to ${layers - 1}`, beyond)
+    const isInvertible = part.method === 'bottleneck' && part.invAdapter !== null
+    if (new Set(given).size === layers && !isInvertible) {
+      throw valueError('leaveOut', `all ${layers} layers are left out, so the adapter would stand nowhere; keep one`)
+    }
     const wanted: readonly number[] = part.method === 'reft' && part.layers !== 'all' ? part.layers : []
     const missing = wanted.find((layer) => layer >= layers)
     if (missing !== undefined) throw rangeError('layers', `layers from 0 to ${layers - 1}`, missing)

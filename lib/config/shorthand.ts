@@ -182,7 +182,10 @@ class Parser {
   }
 
   private fail(expected: string, position = this.at): never {
-    const got = position < this.text.length ? `'${this.text.slice(position, position + 12)}'` : 'the end of the text'
+    const got =
+      position < this.text.length
+        ? `'${/^.[^\],|]{0,39}/su.exec(this.text.slice(position))?.[0]}'`
+        : 'the end of the text'
     const shown = this.text.length > 120 ? `${this.text.slice(0, 117)}...` : this.text
     throw valueError('adapter config', `at position ${position + 1} of "${shown}": expected ${expected}, got ${got}`)
   }

@@ -1,5 +1,6 @@
 import * as check from '../config/check.js'
 import type { Row } from '../data/dataset.js'
+import { checkModel } from '../model/check-model.js'
 import type { Model } from '../model/model.js'
 import type { Prediction } from '../model/predict.js'
 import type { AdapterSetup } from '../model/setup.js'
@@ -14,6 +15,7 @@ export async function batchInferenceWithAdapters(
   inputs: readonly (string | Row)[],
   adapterNames: readonly AdapterSetup[]
 ): Promise<Prediction[]> {
+  checkModel(model)
   check.checkArray('inputs', inputs)
   const names = check.checkArray('adapterNames', adapterNames) as readonly AdapterSetup[]
   if (names.length !== inputs.length) {

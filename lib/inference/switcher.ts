@@ -1,6 +1,7 @@
 import * as check from '../config/check.js'
 import type { Row } from '../data/dataset.js'
-import { Model } from '../model/model.js'
+import { checkModel } from '../model/check-model.js'
+import type { Model } from '../model/model.js'
 import type { Prediction } from '../model/predict.js'
 import { checkKnown } from '../model/setup.js'
 import { AdapterError } from '../native/errors.js'
@@ -22,7 +23,7 @@ export class AdapterSwitcher {
   #isReady = false
 
   constructor(model: Model, adapters: Readonly<Record<string, SwitcherSource>>) {
-    if (!(model instanceof Model)) throw check.typeError('model', 'a model made by AutoModel', model)
+    checkModel(model)
     const entries = Object.entries(check.checkObject('adapters', adapters)).map(([name, source]) => {
       const given = check.checkObject(`adapters.${name}`, source)
       check.checkKeys(`adapters.${name}`, given, ['path'])

@@ -91,7 +91,9 @@ function weightsOf(
     throw check.valueError('weights', 'the adapters have weights of their own already; give them in one way')
   }
   const given = isList ? (weights ?? names.map(() => 1 / names.length)) : Object.values(of)
-  const numbers = check.checkArray('weights', given).map((one, i) => check.checkNumber(`weights[${i}]`, one))
+  const numbers = check
+    .checkArray('weights', given)
+    .map((one, i) => check.checkNumber(isList ? `weights[${i}]` : `weight of '${names[i]}'`, one))
   if (numbers.length !== names.length) {
     throw check.valueError('weights', `${numbers.length} weights for ${names.length} names; give one for each`)
   }

@@ -1,5 +1,6 @@
 import * as check from '../config/check.js'
 import { OutputAdapterConfig, type OutputAdapterOptions } from '../config/output-adapter-config.js'
+import { checkModel } from './check-model.js'
 import type { ForwardInputs } from './inputs.js'
 import type { Model } from './model.js'
 import { checkOptions, type ForwardOptions } from './options.js'
@@ -23,6 +24,7 @@ export class MultiTaskAdapterModel {
   readonly tasks: readonly string[]
 
   constructor(baseModel: Model, taskConfigs: Readonly<Record<string, TaskConfig>>) {
+    checkModel(baseModel, 'baseModel')
     const configs = Object.entries(check.checkObject('taskConfigs', taskConfigs) as Record<string, TaskConfig>)
     if (configs.length === 0) throw check.valueError('taskConfigs', 'expected at least one task')
     const loaded = configs.map(([task, { hiddenSize, ...config }]) => {

@@ -3,6 +3,7 @@ import type { HeadConfig } from '../config/head-config.js'
 import { labelledTokens } from '../data/collate.js'
 import type { Dataset } from '../data/dataset.js'
 import { labelsTokens } from '../data/labels.js'
+import { checkModel } from '../model/check-model.js'
 import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
 import { nativeCall } from '../native/errors.js'
@@ -36,6 +37,7 @@ export interface EvaluateOptions {
 
 /** Loss and metrics of the active adapters and their heads over a dataset. */
 export async function evaluate(model: Model, dataset: Dataset, options: EvaluateOptions = {}): Promise<Evaluation> {
+  checkModel(model)
   checkOptions(options, ['batchSize', 'signal'])
   if (options.batchSize !== undefined) check.checkPositiveInteger('batchSize', options.batchSize)
   requireHeads(model, 'evaluate')

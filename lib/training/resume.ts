@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { isPlainObject } from '../config/check.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
@@ -43,20 +44,26 @@ export async function saveCheckpoint(
   saved: SavedRun
 ): Promise<string> {
   const folder = await writeCheckpoint(args.outputDir, saved.step, async (stage) => {
-    for (const name of model.adapters.keys()) await saveAnyAdapter(model, join(stage, name), name)
+    for (const name of model.adapters.keys()) await saveAnyAdapter(model, join(stage, folderOf(name)), name)
     for (const name of model.heads.keys()) {
-      if (!model.adapters.has(name)) await model.saveHead(join(stage, name), name)
+      if (!model.adapters.has(name)) await model.saveHead(join(stage, folderOf(name)), name)
     }
     for (const name of model.adapterFusions.keys()) {
       // A fusion may be called like an adapter.
       const own = model.adapters.has(name) || model.heads.has(name) ? `${name} (fusion)` : name
-      await model.saveAdapterFusion(join(stage, own), name)
+      await model.saveAdapterFusion(join(stage, folderOf(own)), name)
     }
     if (model.hasInsertedModules) await model.saveSurgery(stage)
     await nativeCall(() => native.saveCheckpoint(join(stage, trainingFile), JSON.stringify(saved)))
   })
   removeOldest(args.outputDir, args.saveTotalLimit)
   return folder
+}
+
+/** The folder itself knows the name: one that no file may have is a near one, and what it was told by its hash. */
+function folderOf(name: string): string {
+  const near = name.replace(/[\p{Cc}/\\:*?"<>|]/gu, '_').slice(0, 80)
+  return near === name ? name : `${near}-${createHash('sha256').update(name).digest('hex').slice(0, 8)}`
 }
 
 /** Puts the trainer where the checkpoint left off; a run from the start where none is asked for. */
@@ -107,7 +114,10 @@ function differing(known: Fingerprint, now: Fingerprint, above = ''): Difference
     const path = `${above}${name}`
     const [one, other] = [known[name], now[name]]
     if (JSON.stringify(one) === JSON.stringify(other)) return []
-    if (isPlainObject(one) && isPlainObject(other)) return differing(one, other, `${path}.`)
-    return [{ path, known: one, now: other }]
+    if (!isPlainObject(one) || !isPlainObject(other)) return [{ path, known: one, now: other }]
+    // Configs of two methods have few fields in common: their kinds say all.
+    const [was, is] = [one, other].map(({ architecture = 'bottleneck' }) => architecture)
+    if (was !== is) return [{ path: `${path}.architecture`, known: was, now: is }]
+    return differing(one, other, `${path}.`)
   })
 }

@@ -2,7 +2,8 @@ import * as check from '../config/check.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import type { Dataset } from '../data/dataset.js'
 import { outsideScope } from '../model/adapter-setup.js'
-import { Model } from '../model/model.js'
+import { checkModel } from '../model/check-model.js'
+import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
 import { AdapterError } from '../native/errors.js'
 import { EncodedDataset, requireHeads } from './encoded.js'
@@ -41,7 +42,7 @@ export class AdapterTrainer {
   constructor(options: AdapterTrainerOptions) {
     const given = check.checkObject('options', options)
     check.checkKeys('options', given, ['model', 'trainDataset', 'evalDataset', 'args'])
-    if (!(options.model instanceof Model)) throw check.typeError('model', 'a model made by AutoModel', options.model)
+    checkModel(options.model)
     if (options.trainDataset === undefined) throw check.typeError('trainDataset', 'rows', undefined)
     this.model = options.model
     this.args = trainingArguments(options.args)

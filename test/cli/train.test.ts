@@ -1,5 +1,16 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import {
+  cpSync,
+  createReadStream,
+  createWriteStream,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  writeFileSync
+} from 'node:fs'
 import { join } from 'node:path'
+import { pipeline } from 'node:stream/promises'
 import test from 'ava'
 import { Random } from '../../lib/data/random.js'
 import { command, fixtures, scratch } from './command.js'
@@ -259,6 +270,18 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
       2,
       /--set: expected --epochs alone, got 'numTrainEpochs=3'/
     ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--labels', 'yes'], 2, /at least two names/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--labels', 'yes,'], 2, /names with commas between/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--config', 'compacter'],
+      2,
+      /reductionFactor, such as 4 and 8/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--config', 'seq_bn[leave_out=[0, 1]]'],
+      2,
+      /leaveOut: all 2 layers are left out/
+    ],
     [['predict', '--model', model, '--input', rows], 2, /--adapter is missing/],
     [['evaluate', '--model', model, '--adapter', folder], 2, /--data is missing/]
   ]
@@ -269,4 +292,20 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
     t.notRegex(outcome.errors, /\n\s+at /)
   }
   t.false(existsSync(folder))
+})
+
+test.serial('rows may come through a pipe, and a run that fails leaves no empty folder', async (t) => {
+  const folder = join(place, 'piped')
+  const pipe = join(place, 'pipe')
+  execFileSync('mkfifo', [pipe])
+  const fed = pipeline(createReadStream(rows), createWriteStream(pipe))
+  const trained = await command(['train', ...shared, '--train', pipe, '-o', folder, '--max-steps', '2'])
+  await fed
+  t.is(trained.status, 0, trained.errors)
+
+  const failed = join(place, 'failed')
+  const broken = join(place, 'broken.jsonl')
+  writeFileSync(broken, '{"input_ids": [5, 900000], "label": "yes"}\n{"input_ids": [5], "label": "no"}\n')
+  t.is((await command(['train', ...shared, '--train', broken, '-o', failed])).status, 1)
+  t.false(existsSync(failed))
 })

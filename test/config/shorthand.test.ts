@@ -46,7 +46,7 @@ test('errors name the position and what was expected', (t) => {
     ['', /position 1 .*the name of an adapter config, got the end/],
     ['a|', /position 3 .*the name/],
     ['seq_bn[reduction_factor=2', /position 26 .*expected ',' or '\]', got the end of the text/],
-    ['seq_bn[reduction_factor 2]', /position 25 .*'=' after 'reduction_factor', got '2\]'/],
+    ['seq_bn[reduction_factor 2]', /position 25 .*'=' after 'reduction_factor', got '2'/],
     ['seq_bn[x=dict(default=1)]', /position 10 .*a quoted string \('dict'\)/],
     ["seq_bn[x='abc]", /position 10 .*the closing ' of the string/],
     ['seq_bn[x=1] extra', /position 13 .*'\[', '\|' or the end, got 'extra'/],

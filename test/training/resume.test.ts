@@ -192,6 +192,14 @@ test('a checkpoint of another adapter, a damaged one, and none', async (t) => {
     code: 'ERR_RESUME',
     message: /belongs to another run.*got adapters "b"/
   })
+  const method = await make(t)
+  method.addAdapter('a', 'lora')
+  method.addClassificationHead('a', { numLabels: 2 })
+  method.trainAdapter('a')
+  // The kinds of the two, not all of their fields.
+  await t.throwsAsync(resume(method), {
+    message: /expected adapterConfigs\.a\.architecture "bottleneck", .*got adapterConfigs\.a\.architecture "lora", /
+  })
 
   const file = join(outputDir, 'checkpoint-5', 'training.safetensors')
   const whole = readFileSync(file)
@@ -249,4 +257,23 @@ test('what an interrupted save left behind is no checkpoint', async (t) => {
   t.deepEqual(await run(again, { ...recipe(outputDir), maxSteps: 6, resumeFromCheckpoint: true }), [])
   t.deepEqual(moved(snapshot(model), snapshot(again)), [])
   t.true(existsSync(left))
+})
+
+test('a checkpoint keeps adapters whose names no file may have', async (t) => {
+  const outputDir = scratch(t)
+  const names = ['de/en', 'a "b": c', `long ${'x'.repeat(300)}`]
+  const ready = async () => {
+    const model = await make(t)
+    for (const name of names) model.addAdapter(name)
+    model.addClassificationHead('de/en', { numLabels: 2 })
+    model.trainAdapter('de/en')
+    return model
+  }
+  const args = { ...recipe(outputDir), maxSteps: 4, saveSteps: 2 }
+  const whole = await ready()
+  await run(whole, args)
+  t.is(readdirSync(join(outputDir, 'checkpoint-2')).length, names.length + 1)
+  const resumed = await ready()
+  await run(resumed, { ...args, resumeFromCheckpoint: join(outputDir, 'checkpoint-2') })
+  t.deepEqual(moved(snapshot(whole), snapshot(resumed)), [])
 })

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 
 #include "core/adapters/lora_kinds.h"
 #include "core/adapters/output_adapter.h"
@@ -140,11 +141,13 @@ class Maker {
   void check_phm(const Place& at, int64_t size, const PhmConfig& phm) const {
     const int64_t hidden = model_.config().hidden_size;
     if (phm.dim < 1 || hidden % phm.dim != 0 || size % phm.dim != 0) {
+      // As many parts as divide the hidden size, and a bottleneck of at least one number each.
+      const int64_t parts = std::gcd(hidden, std::max<int64_t>(1, phm.dim));
       fail(ErrorCode::invalid_argument, operation_,
            text("PHM layers divide the hidden size and the bottleneck of layer ", at.layer, " into phmDim parts"),
            {.expected = "both divisible by phmDim",
             .got = text("hidden size ", hidden, ", bottleneck ", size, ", phmDim ", phm.dim),
-            .hint = "Choose another phmDim or reductionFactor"});
+            .hint = text("Choose another phmDim or reductionFactor, such as ", parts, " and ", hidden / parts)});
     }
     if (phm.rank < 1 || phm.rank > kLargest) {
       fail(ErrorCode::out_of_range, operation_, "a rank that no PHM layer can have",
