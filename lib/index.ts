@@ -26,6 +26,7 @@ export type {
   ClassificationHeadOptions,
   HeadConfig,
   HeadType,
+  ImageClassificationHeadOptions,
   MaskedLmHeadOptions,
   MultiLabelHeadOptions,
   RegressionHeadOptions,
@@ -86,7 +87,8 @@ export type { LoadFusionOptions, SaveFusionOptions } from './model/fusion-files.
 export type { AdapterFusion } from './model/fusions.js'
 export type { GenerateOptions, Generation } from './model/generate.js'
 export type { AddOptions } from './model/heads.js'
-export type { ForwardInputs, Ids, Shaped } from './model/inputs.js'
+export type { PixelValues } from './model/image-inputs.js'
+export type { ForwardInputs, Ids, ImageInputs, Shaped, TokenInputs } from './model/inputs.js'
 export { Model } from './model/model.js'
 export { MultiTaskAdapterModel, type TaskConfig } from './model/multi-task.js'
 export type { ForwardOptions, LoadOptions, PredictOptions } from './model/options.js'

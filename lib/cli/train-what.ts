@@ -1,7 +1,7 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AdapterConfig } from '../config/adapter-config.js'
-import type { HeadConfig } from '../config/head-config.js'
+import { type HeadConfig, hasManyLabels, readsRows } from '../config/head-config.js'
 import { adapterConfigFile, type FolderFormat, folderFormats, headConfigFile } from '../exchange/folder-files.js'
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
@@ -92,11 +92,11 @@ export function removeCheckpoints(folder: string): void {
 /** Before training, for people: the head that the labels of the rows, or the options, led to. */
 export function describeHead(head: HeadConfig): string {
   if (!('numLabels' in head)) return `head: ${head.headType}\n`
-  if (head.headType === 'classification' && head.numLabels === 1) return 'head: regression, labels are numbers\n'
-  const kinds = { classification: 'classification', multilabel_classification: 'multilabel', tagging: 'tagging' }
+  if (readsRows(head) && head.numLabels === 1 && !hasManyLabels(head)) return 'head: regression, labels are numbers\n'
   const names = head.label2id === null ? [] : Object.keys(head.label2id)
   const shown = names.slice(0, 5).join(', ') + (names.length > 5 ? ', …' : '')
-  return `head: ${kinds[head.headType]}, ${head.numLabels} labels${shown === '' ? '' : ` (${shown})`}\n`
+  const kind = hasManyLabels(head) ? 'multilabel' : readsRows(head) ? 'classification' : 'tagging'
+  return `head: ${kind}, ${head.numLabels} labels${shown === '' ? '' : ` (${shown})`}\n`
 }
 
 /** Adds what is new and says what trains. */

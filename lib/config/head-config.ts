@@ -37,6 +37,13 @@ export interface MultiLabelHeadConfig extends RowHead {
   readonly headType: 'multilabel_classification'
 }
 
+/** One label an image, or any number of them; with one output it is regression. */
+export interface ImageClassificationHeadConfig extends RowHead {
+  readonly headType: 'image_classification'
+  /** `multilabel`. Default false. */
+  readonly multilabel: boolean
+}
+
 /** One label a token. */
 export interface TaggingHeadConfig extends LabelledHead {
   readonly headType: 'tagging'
@@ -67,7 +74,12 @@ export interface CausalLmHeadConfig {
 export type LanguageHeadConfig = MaskedLmHeadConfig | CausalLmHeadConfig
 
 /** Told apart by `headType`. Frozen. */
-export type HeadConfig = ClassificationHeadConfig | MultiLabelHeadConfig | TaggingHeadConfig | LanguageHeadConfig
+export type HeadConfig =
+  | ClassificationHeadConfig
+  | MultiLabelHeadConfig
+  | ImageClassificationHeadConfig
+  | TaggingHeadConfig
+  | LanguageHeadConfig
 export type HeadType = HeadConfig['headType']
 
 /** Labels three ways; the first that is given counts, and numLabels must agree with it. */
@@ -81,6 +93,7 @@ type HeadOptions<T> = { readonly [K in Exclude<keyof T, 'headType'>]?: T[K] | un
 export type ClassificationHeadOptions = HeadOptions<ClassificationHeadConfig>
 export type RegressionHeadOptions = Omit<ClassificationHeadOptions, 'numLabels' | 'labels' | 'id2label' | 'label2id'>
 export type MultiLabelHeadOptions = HeadOptions<MultiLabelHeadConfig>
+export type ImageClassificationHeadOptions = HeadOptions<ImageClassificationHeadConfig>
 export type TaggingHeadOptions = HeadOptions<TaggingHeadConfig>
 export type MaskedLmHeadOptions = Omit<HeadOptions<MaskedLmHeadConfig>, 'labels' | 'id2label'>
 export type CausalLmHeadOptions = Omit<HeadOptions<CausalLmHeadConfig>, 'labels' | 'id2label'>
@@ -91,6 +104,7 @@ const row = [...labelled, 'usePooler', 'bias'] as const
 const fieldsOf: Readonly<Record<HeadType, readonly string[]>> = {
   classification: row,
   multilabel_classification: row,
+  image_classification: [...row, 'multilabel'],
   tagging: labelled,
   masked_lm: ['layers', 'activationFunction'],
   causal_lm: ['layers', 'activationFunction', 'layerNorm', 'bias']
@@ -102,6 +116,17 @@ export function classificationHead(options: ClassificationHeadOptions = {}): Cla
 
 export function multiLabelHead(options: MultiLabelHeadOptions = {}): MultiLabelHeadConfig {
   return rowHead('multilabel_classification', options)
+}
+
+export function imageClassificationHead(options: ImageClassificationHeadOptions = {}): ImageClassificationHeadConfig {
+  const { multilabel, ...fields } = check.checkObject(
+    'image_classification head',
+    options
+  ) as ImageClassificationHeadOptions
+  return Object.freeze({
+    ...rowHead('image_classification', { layers: 1, ...fields }),
+    multilabel: check.checkBoolean('multilabel', multilabel ?? false)
+  })
 }
 
 /** A classification head with one output: the library has no other name for it. */
@@ -139,7 +164,20 @@ export function predictsWords(config: HeadConfig): config is LanguageHeadConfig 
   return config.headType === 'masked_lm' || config.headType === 'causal_lm'
 }
 
-function rowHead<T extends 'classification' | 'multilabel_classification'>(
+/** Whether any number of labels may apply to a row; the others answer with one, or with a value. */
+export function hasManyLabels(config: HeadConfig): boolean {
+  if (config.headType === 'image_classification') return config.multilabel && config.numLabels > 1
+  return config.headType === 'multilabel_classification'
+}
+
+/** Whether the head answers each row with one label or value, or with any number of labels. */
+export function readsRows(
+  config: HeadConfig
+): config is ClassificationHeadConfig | MultiLabelHeadConfig | ImageClassificationHeadConfig {
+  return config.headType !== 'tagging' && !predictsWords(config)
+}
+
+function rowHead<T extends 'classification' | 'multilabel_classification' | 'image_classification'>(
   headType: T,
   options: HeadOptions<RowHead>
 ): RowHead & { readonly headType: T } {
@@ -272,6 +310,9 @@ export function headConfigFromJson(json: Readonly<Record<string, unknown>>): Hea
       return classificationHead(options)
     case 'multilabel_classification':
       return multiLabelHead(options)
+    case 'image_classification':
+      // The library's own default, where it is not the one of the call that adds such a head.
+      return imageClassificationHead({ layers: 2, ...options })
     case 'tagging':
       return taggingHead(options)
     case 'masked_lm':
@@ -308,10 +349,11 @@ function refuseHead(name: string): never {
 /** The head as the core takes it. */
 export function nativeHeadConfig(config: HeadConfig): NativeHeadConfig {
   const isLm = predictsWords(config)
-  const isRow = config.headType === 'classification' || config.headType === 'multilabel_classification'
+  const isRow = readsRows(config)
   const isCausal = config.headType === 'causal_lm'
+  const rowType = hasManyLabels(config) ? 'multilabel_classification' : 'classification'
   return {
-    head_type: config.headType,
+    head_type: isRow ? rowType : config.headType,
     num_labels: isLm ? 0 : config.numLabels,
     layers: config.layers,
     activation_function: config.activationFunction,

@@ -49,6 +49,16 @@ export const linearPaths: Readonly<Record<ModelType, LinearPaths>> = {
       intermediate: 'mlp.c_fc',
       output: 'mlp.c_proj'
     }
+  },
+  vit: {
+    ...bert,
+    prefix: 'vit',
+    places: {
+      ...bert.places,
+      query: 'attention.attention.query',
+      key: 'attention.attention.key',
+      value: 'attention.attention.value'
+    }
   }
 }
 

@@ -3,18 +3,25 @@ import type { NativeModelConfig } from '../native/types.js'
 import { type Activation, activations } from './activations.js'
 import { camelCase, snakeCase } from './case.js'
 import * as check from './check.js'
+import { type ImageShape, imageShape } from './image-shape.js'
 import { type Field, type ModelFamily, type ModelType, modelFamilies, modelTypes } from './model-families.js'
 
 export { type ModelType, modelTypes } from './model-families.js'
 
 /** What Hugging Face's config.json says about an encoder, as far as it changes a number. Frozen. */
-export interface ModelConfig extends NativeModelConfig {
+export interface ModelConfig extends Omit<NativeModelConfig, 'image'> {
   readonly modelType: ModelType
   readonly hiddenAct: Activation
   /** Dropout of heads; null: hiddenDropoutProb. Default null. */
   readonly classifierDropout: number | null
   /** `eos_token_id`: where generation ends a row; null: nowhere. */
   readonly eosTokenId: number | readonly number[] | null
+  /** `image_size`: height and width of the images that the model reads; null: it reads text. */
+  readonly imageSize: readonly [number, number] | null
+  /** `patch_size`: height and width. */
+  readonly patchSize: readonly [number, number] | null
+  /** `num_channels` of an image. */
+  readonly numChannels: number
   /** `_name_or_path`: where the weights came from; goes into adapter folders as `model_name`. */
   readonly nameOrPath: string
 }
@@ -39,6 +46,10 @@ const rules: { readonly [K in Field]: (name: string, value: unknown) => ModelCon
   initializerRange: (name, value) => check.checkNumber(name, value, { from: 0 }),
   layerNormEps: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 }),
   padTokenId: (name, value) => check.checkInteger(name, value, -1, largestSize),
+  qkvBias: check.checkBoolean,
+  imageSize: checkPair,
+  patchSize: checkPair,
+  numChannels: (name, value) => check.checkInteger(name, value, 1, 1024),
   eosTokenId: checkEnds,
   classifierDropout: (name, value) => (value === null ? null : probability(name, value)),
   nameOrPath: check.checkString
@@ -46,6 +57,14 @@ const rules: { readonly [K in Field]: (name: string, value: unknown) => ModelCon
 
 function size(name: string, value: unknown): number {
   return check.checkInteger(name, value, 1, largestSize)
+}
+
+/** One number for a square, or height and width. */
+function checkPair(name: string, value: unknown): readonly [number, number] {
+  const side = (part: string, one: unknown) => check.checkInteger(part, one, 1, 1 << 14)
+  if (!Array.isArray(value)) return Object.freeze([side(name, value), side(name, value)] as const)
+  if (value.length !== 2) throw check.typeError(name, 'a number, or height and width', value)
+  return Object.freeze([side(`${name}[0]`, value[0]), side(`${name}[1]`, value[1])] as const)
 }
 
 function checkEnds(name: string, value: unknown): number | readonly number[] | null {
@@ -99,11 +118,13 @@ function missingType(): never {
   throw check.valueError('model_type', `the file does not say what the model is; known: ${modelTypes.join(', ')}`)
 }
 
-function refuseOtherMaths(given: ReadonlyMap<string, unknown>, { fixed }: ModelFamily): void {
+function refuseOtherMaths(given: ReadonlyMap<string, unknown>, { fixed, defaults }: ModelFamily): void {
   for (const [key, { value, why }] of Object.entries(fixed)) {
     const got = given.get(camelCase(key)) ?? value
     if (got !== value) refuse(key, got, String(value), why)
   }
+  const [pooled, hidden] = [given.get('poolerOutputSize'), given.get('hiddenSize') ?? defaults.hiddenSize]
+  if (pooled != null && pooled !== hidden) refuse('pooler_output_size', pooled, `${hidden}, the hidden size`)
   const pruned = given.get('prunedHeads')
   if (typeof pruned === 'object' && pruned !== null && Object.keys(pruned).length > 0) {
     refuse('pruned_heads', 'pruned attention heads', 'none')
@@ -120,6 +141,11 @@ function checkTogether(config: ModelConfig, family: ModelFamily): void {
       `${hiddenSize} cannot be divided by ${heads} ${numAttentionHeads}`
     )
   }
+  const [image, patch] = [config.imageSize, config.patchSize]
+  if (image !== null && patch !== null && (patch[0] > image[0] || patch[1] > image[1])) {
+    throw check.rangeError('patch_size', `at most the image_size, ${image.join(' × ')}`, patch)
+  }
+  if (family.absent.includes('vocabSize')) return
   if (padTokenId >= vocabSize) throw check.rangeError('pad_token_id', `an id below vocab_size ${vocabSize}`, padTokenId)
   if (family.positionsAfterPadding && maxPositionEmbeddings <= padTokenId + 1) {
     const expected = `more than ${padTokenId + 1}, because positions begin after pad_token_id`
@@ -144,9 +170,22 @@ export function maxRowLength(config: ModelConfig): number {
     : config.maxPositionEmbeddings
 }
 
-/** What rows of ids are checked against. */
-export function rowLimits(config: ModelConfig): { maxLength: number; vocabSize: number; typeVocabSize: number } {
-  return { maxLength: maxRowLength(config), vocabSize: config.vocabSize, typeVocabSize: config.typeVocabSize }
+/** What rows are checked against. */
+export function rowLimits(config: ModelConfig): RowLimits {
+  const { vocabSize, typeVocabSize } = config
+  return { maxLength: maxRowLength(config), vocabSize, typeVocabSize, image: imageShape(config) }
+}
+
+/** What a model has room for. */
+export interface RowLimits {
+  /** Longest row that there are positions for. */
+  readonly maxLength: number
+  /** Ids lie below it. */
+  readonly vocabSize: number
+  /** Token types lie below it; 0: the model has none. */
+  readonly typeVocabSize: number
+  /** Rows are images of this shape; null: they are text. */
+  readonly image: ImageShape | null
 }
 
 /** A config.json that transformers reads. */
@@ -161,16 +200,22 @@ export function modelConfigToJson(config: ModelConfig, architecture?: string): R
   )
   return {
     model_type: modelType,
-    ...Object.fromEntries(written.map(([field, value]) => [jsonName(field, family), value])),
+    ...Object.fromEntries(written.map(([field, value]) => [jsonName(field, family), square(value)])),
     ...(architecture === undefined ? {} : { architectures: [architecture] }),
-    position_embedding_type: 'absolute'
+    ...(config.imageSize === null && { position_embedding_type: 'absolute' })
   }
+}
+
+/** Sides of a square are one number in a file. */
+function square(value: unknown): unknown {
+  return Array.isArray(value) && value.length === 2 && value[0] === value[1] ? value[0] : value
 }
 
 /** What the core takes. */
 export function nativeModelConfig(config: ModelConfig): NativeModelConfig {
-  const { classifierDropout: _, nameOrPath: __, eosTokenId: ___, ...native } = config
-  return native
+  const { classifierDropout: _, nameOrPath: __, eosTokenId: ___, ...rest } = config
+  const { imageSize: ____, patchSize: _____, numChannels: ______, ...native } = rest
+  return { ...native, image: imageShape(config) }
 }
 
 function refuse(field: string, got: unknown, expected: string, why?: string): never {

@@ -1,6 +1,6 @@
 import type { ModelConfig } from './model-config.js'
 
-export const modelTypes = ['bert', 'roberta', 'xlm-roberta', 'electra', 'distilbert', 'gpt2'] as const
+export const modelTypes = ['bert', 'roberta', 'xlm-roberta', 'electra', 'distilbert', 'gpt2', 'vit'] as const
 
 export type ModelType = (typeof modelTypes)[number]
 
@@ -47,6 +47,10 @@ const bertDefaults = {
   initializerRange: 0.02,
   layerNormEps: 1e-12,
   padTokenId: 0,
+  qkvBias: true,
+  imageSize: null,
+  patchSize: null,
+  numChannels: 0,
   eosTokenId: null,
   classifierDropout: null,
   nameOrPath: ''
@@ -60,10 +64,13 @@ const fixed: Readonly<Record<string, FixedField>> = {
   tie_word_embeddings: { value: true, why: 'an output layer of its own' }
 }
 
+/** Fields that no family of text has. */
+const ofImages = ['qkvBias', 'imageSize', 'patchSize', 'numChannels'] as const
+
 const bert: ModelFamily = {
   defaults: bertDefaults,
   names: {},
-  absent: ['embeddingSize', 'embeddingDropoutProb', 'sinusoidalPosEmbds'],
+  absent: ['embeddingSize', 'embeddingDropoutProb', 'sinusoidalPosEmbds', ...ofImages],
   fixed,
   isCausal: false,
   positionsAfterPadding: false,
@@ -87,7 +94,7 @@ export const modelFamilies: Readonly<Record<ModelType, ModelFamily>> = {
   electra: {
     ...bert,
     defaults: { ...bertDefaults, embeddingSize: 128, hiddenSize: 256, numAttentionHeads: 4, intermediateSize: 1024 },
-    absent: ['embeddingDropoutProb', 'sinusoidalPosEmbds'],
+    absent: ['embeddingDropoutProb', 'sinusoidalPosEmbds', ...ofImages],
     adapterClass: 'ElectraAdapterModel'
   },
   distilbert: {
@@ -103,7 +110,7 @@ export const modelFamilies: Readonly<Record<ModelType, ModelFamily>> = {
       hiddenDropoutProb: 'dropout',
       attentionProbsDropoutProb: 'attention_dropout'
     },
-    absent: ['embeddingSize', 'embeddingDropoutProb', 'typeVocabSize', 'layerNormEps'],
+    absent: ['embeddingSize', 'embeddingDropoutProb', 'typeVocabSize', 'layerNormEps', ...ofImages],
     adapterClass: 'DistilBertAdapterModel'
   },
   gpt2: {
@@ -133,7 +140,7 @@ export const modelFamilies: Readonly<Record<ModelType, ModelFamily>> = {
       maxPositionEmbeddings: 'n_positions',
       layerNormEps: 'layer_norm_epsilon'
     },
-    absent: ['embeddingSize', 'sinusoidalPosEmbds', 'typeVocabSize'],
+    absent: ['embeddingSize', 'sinusoidalPosEmbds', 'typeVocabSize', ...ofImages],
     fixed: {
       add_cross_attention: { value: false, why: 'cross attention' },
       is_encoder_decoder: { value: false, why: 'encoder-decoder models' },
@@ -144,5 +151,34 @@ export const modelFamilies: Readonly<Record<ModelType, ModelFamily>> = {
     isCausal: true,
     positionsAfterPadding: false,
     adapterClass: 'GPT2AdapterModel'
+  },
+  vit: {
+    defaults: {
+      ...bertDefaults,
+      vocabSize: 0,
+      hiddenDropoutProb: 0,
+      attentionProbsDropoutProb: 0,
+      typeVocabSize: 0,
+      padTokenId: -1,
+      imageSize: [224, 224],
+      patchSize: [16, 16],
+      numChannels: 3
+    },
+    names: {},
+    absent: [
+      'vocabSize',
+      'embeddingSize',
+      'embeddingDropoutProb',
+      'maxPositionEmbeddings',
+      'sinusoidalPosEmbds',
+      'typeVocabSize',
+      'padTokenId',
+      'eosTokenId',
+      'classifierDropout'
+    ],
+    fixed: { pooler_act: { value: 'tanh', why: 'another activation in the pooler' } },
+    isCausal: false,
+    positionsAfterPadding: false,
+    adapterClass: 'ViTAdapterModel'
   }
 }

@@ -1,32 +1,34 @@
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
+import { imageTokens } from '../config/image-shape.js'
+import type { RowLimits } from '../config/model-config.js'
 import type { NativeBatch } from '../native/types.js'
 import { labelOf, type Row, type TextRow } from './dataset.js'
+import { checkImageSize, encodeImage } from './images.js'
 import { alignedLabels, encodeLabel, ignoredLabel, labelsTokens, spreadWordLabels } from './labels.js'
 import type { TextTokenizer } from './tokenizer.js'
 
 /** A row as numbers. */
 export interface EncodedRow {
+  /** Empty for an image. */
   readonly inputIds: Int32Array
   readonly tokenTypeIds: Int32Array
   /** One number for the row, one for each label or one for each token; undefined: the row has no label. */
   readonly label: Float32Array | Int32Array | undefined
+  readonly image?: { readonly pixelValues: Float32Array; readonly tokens: number }
   /** Rows of words: from which word each token came, -1 for special tokens. */
   readonly wordIds?: Int32Array
 }
 
-/** What a model has room for. */
-export interface RowLimits {
-  /** Longest row that there are positions for. */
-  readonly maxLength: number
-  /** Ids lie below it. */
-  readonly vocabSize: number
-  /** Token types lie below it; 0: the model has none. */
-  readonly typeVocabSize: number
-}
-
-/** Checks the ids of a row that has them against the model. */
-export function checkRowIds(row: Row, { maxLength, vocabSize, typeVocabSize }: RowLimits, name: string): void {
+/** Checks what a row is, and its ids or the size of its image, against the model. */
+export function checkRowFits(row: Row, limits: RowLimits, name: string): void {
+  const { image, maxLength, vocabSize, typeVocabSize } = limits
+  const isImage = 'pixelValues' in row && row.pixelValues != null
+  if (image === null && isImage) throw check.valueError(name, 'an image was given to a model of text')
+  if (image !== null) {
+    if (!isImage) throw check.valueError(name, 'the model reads images: expected pixelValues, got text or ids')
+    checkImageSize(row.pixelValues, image, `${name}.pixelValues`)
+  }
   if (!('inputIds' in row) || row.inputIds == null) return
   if (row.inputIds.length > maxLength) {
     throw check.rangeError(`${name}.inputIds`, `at most ${maxLength} ids, the model's positions`, row.inputIds)
@@ -44,6 +46,8 @@ function checkBelow(name: string, values: ArrayLike<number>, limit: number, what
     throw check.rangeError(`${name}[${i}]`, `an id from 0 to ${limit - 1}, ${what} of the model`, value)
   }
 }
+
+const noIds = new Int32Array(0)
 
 export interface EncodeRowOptions {
   /** Needed for rows of text or words. */
@@ -82,9 +86,14 @@ function encode(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
   const { head, limits } = options
   const label = head === undefined ? undefined : rowLabel(row, head, name)
   const perToken = head !== undefined && labelsTokens(head)
+  checkRowFits(row, limits, name)
+  if (limits.image !== null && 'pixelValues' in row) {
+    const pixelValues = encodeImage(row.pixelValues, limits.image, `${name}.pixelValues`)
+    const image = { pixelValues, tokens: imageTokens(limits.image) }
+    return { inputIds: noIds, tokenTypeIds: noIds, label, image }
+  }
   if ('inputIds' in row && row.inputIds != null) {
     const inputIds = Int32Array.from(row.inputIds)
-    checkRowIds(row, limits, name)
     const tokenTypeIds = row.tokenTypeIds == null ? new Int32Array(inputIds.length) : Int32Array.from(row.tokenTypeIds)
     return { inputIds, tokenTypeIds, label }
   }
@@ -116,20 +125,22 @@ export function collate(rows: readonly EncodedRow[], groups?: readonly number[])
   const group = (row: number) => groups?.[row] ?? 0
   order.sort((a, b) => group(a) - group(b) || lengthOf(rows[a]) - lengthOf(rows[b]) || a - b)
   const sorted = Array.from(order, (row) => rows[row] as EncodedRow)
+  const images = sorted.flatMap((row) => (row.image === undefined ? [] : [row.image.pixelValues]))
   sorted.forEach((row, i) => {
-    if (row.inputIds.length === 0) throw check.valueError(`batch[${order[i]}]`, 'this row has no tokens')
+    if (lengthOf(row) === 0) throw check.valueError(`batch[${order[i]}]`, 'this row has no tokens')
   })
   return {
     inputIds: concatenate(sorted.map((row) => row.inputIds)),
-    rowLengths: Int32Array.from(sorted, (row) => row.inputIds.length),
-    tokenTypeIds: concatenate(sorted.map((row) => row.tokenTypeIds)),
+    ...(images.length > 0 && { pixelValues: images }),
+    rowLengths: Int32Array.from(sorted, lengthOf),
+    ...(images.length === 0 && { tokenTypeIds: concatenate(sorted.map((row) => row.tokenTypeIds)) }),
     labels: collateLabels(sorted),
     order
   }
 }
 
 function lengthOf(row: EncodedRow | undefined): number {
-  return row?.inputIds.length ?? 0
+  return row?.image?.tokens ?? row?.inputIds.length ?? 0
 }
 
 /** All labels in the order of the rows; undefined: no row has one. */
@@ -159,12 +170,13 @@ export function labelledTokens(labels: Int32Array): number {
 
 /** A batch's rows several times, one copy after the other. */
 export function repeatBatch(batch: NativeBatch, times: number): NativeBatch {
-  const { inputIds, rowLengths, tokenTypeIds, positionIds, labels } = batch
+  const { inputIds, pixelValues, rowLengths, tokenTypeIds, positionIds, labels } = batch
   const repeat = (values: Int32Array) => concatenate(Array.from({ length: times }, () => values))
   const floats = (values: Float32Array) =>
     Float32Array.from({ length: values.length * times }, (_, i) => values[i % values.length] ?? 0)
   return {
     inputIds: repeat(inputIds),
+    pixelValues: pixelValues && Array.from({ length: times }, () => pixelValues).flat(),
     rowLengths: repeat(rowLengths),
     tokenTypeIds: tokenTypeIds && repeat(tokenTypeIds),
     positionIds: positionIds && repeat(positionIds),

@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import * as check from '../config/check.js'
+import { checkPixels } from './images.js'
 import { checkFieldNames, contentFields, didYouMeanField, type Spelling } from './row-fields.js'
 
 /** A class's name or number, a value, or several of them: for multi-label rows and for tokens or words. */
@@ -31,7 +32,12 @@ export interface IdsRow extends Labelled {
   readonly attentionMask?: ArrayLike<number> | null | undefined
 }
 
-export type Row = TextRow | WordsRow | IdsRow
+/** An image for a model of images: [channels, height, width] in one array, scaled as the model's image processor does. */
+export interface ImageRow extends Labelled {
+  readonly pixelValues: ArrayLike<number>
+}
+
+export type Row = TextRow | WordsRow | IdsRow | ImageRow
 
 /** Rows of a dataset, one after the other; read into memory once, because each epoch takes them in another order. */
 export type Dataset = readonly Row[] | Iterable<Row> | AsyncIterable<Row>
@@ -65,12 +71,12 @@ export function checkRow(row: unknown, name: string, spelling: Spelling = (field
   checkFieldNames(name, names, spelling)
   const contents = contentFields.filter((field) => given[field] != null)
   if (contents.length !== 1) {
-    const [first, second, third] = contentFields.map(spelling)
+    const wanted = contentFields.map(spelling)
     const got =
       contents.length === 0
         ? `got ${names.join(', ') || 'none'}.${didYouMeanField(names, spelling)}`
         : `got ${contents.map(spelling).join(' and ')}`
-    throw check.valueError(name, `expected one of ${first}, ${second} or ${third}, ${got}`)
+    throw check.valueError(name, `expected one of ${wanted.slice(0, -1).join(', ')} or ${wanted.at(-1)}, ${got}`)
   }
   if (given['text'] != null) {
     check.checkString(`${name}.text`, given['text'])
@@ -90,6 +96,7 @@ export function checkRow(row: unknown, name: string, spelling: Spelling = (field
     }
     if (given['attentionMask'] != null) checkMask(`${name}.attentionMask`, given['attentionMask'], ids.length)
   }
+  if (given['pixelValues'] != null) checkPixels(`${name}.pixelValues`, given['pixelValues'])
   if (given['label'] != null && given['labels'] != null) throw check.valueError(name, 'give label or labels, not both')
   return row as Row
 }

@@ -1,5 +1,11 @@
 import * as check from '../config/check.js'
-import { type HeadConfig, type LanguageHeadConfig, predictsWords } from '../config/head-config.js'
+import {
+  type HeadConfig,
+  hasManyLabels,
+  type LanguageHeadConfig,
+  predictsWords,
+  readsRows
+} from '../config/head-config.js'
 import { didYouMean } from '../config/nearest.js'
 import { type Label, labelOf, placeOf, type Row } from './dataset.js'
 
@@ -24,11 +30,12 @@ export function alignedLabels<T extends ArrayLike<number>>(labels: T, head: Head
 
 /** A row's label as its head wants it: class ids as integers; values and label vectors as floats. */
 export function encodeLabel(head: HeadConfig, label: Label, name: string): Float32Array | Int32Array {
+  if (readsRows(head) && hasManyLabels(head)) return labelVector(head, label, name)
   switch (head.headType) {
     case 'classification':
-      return head.numLabels === 1 ? Float32Array.of(checkValue(name, label)) : Int32Array.of(classId(head, label, name))
     case 'multilabel_classification':
-      return labelVector(head, label, name)
+    case 'image_classification':
+      return head.numLabels === 1 ? Float32Array.of(checkValue(name, label)) : Int32Array.of(classId(head, label, name))
     case 'tagging':
       return tokenIds(label, name, (item, itemName) => classId(head, item, itemName))
     case 'masked_lm':

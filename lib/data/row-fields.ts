@@ -3,11 +3,11 @@ import { editDistance, longestWord, nearest, plain } from '../config/nearest.js'
 
 /** The fields of a row that mean something here. All others (`id`, `source`) are the caller's own. */
 export const rowFields: readonly string[] = [
-  ...['text', 'textPair', 'words', 'inputIds', 'tokenTypeIds', 'attentionMask'],
+  ...['text', 'textPair', 'words', 'inputIds', 'tokenTypeIds', 'attentionMask', 'pixelValues'],
   ...['label', 'labels']
 ]
 
-export const contentFields: readonly string[] = ['text', 'words', 'inputIds']
+export const contentFields: readonly string[] = ['text', 'words', 'inputIds', 'pixelValues']
 
 /** How a field is spelled where the row comes from: as it is, or in snake_case. */
 export type Spelling = (field: string) => string

@@ -63,6 +63,11 @@ const gpt2Classifier: StaticHead = {
   layers: { score: 1 }
 }
 
+const vitClassifier: StaticHead = {
+  config: { head_type: 'image_classification', layers: 1, activation_function: null },
+  layers: { classifier: 1 }
+}
+
 const staticHeads: Readonly<Record<string, StaticHead>> = {
   BertForSequenceClassification: bertClassifier,
   BertForTokenClassification: tagger,
@@ -81,6 +86,7 @@ const staticHeads: Readonly<Record<string, StaticHead>> = {
   DistilBertForMaskedLM: distilBertMasked,
   GPT2ForSequenceClassification: gpt2Classifier,
   GPT2ForTokenClassification: tagger,
+  ViTForImageClassification: vitClassifier,
   GPT2LMHeadModel: { config: { head_type: 'causal_lm' }, layers: { lm_head: 0 } }
 }
 

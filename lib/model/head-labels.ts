@@ -1,8 +1,10 @@
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
+import { imageShape } from '../config/image-shape.js'
 import type { ModelConfig } from '../config/model-config.js'
 import type { BatchHeads } from './head-rule.js'
-import { type ForwardInputs, type Ids, packInputs, type Shaped } from './inputs.js'
+import { imagesOf, type PixelValues } from './image-inputs.js'
+import { type ForwardInputs, type Ids, type ImageInputs, packInputs, type Shaped, type TokenInputs } from './inputs.js'
 
 interface LabelledModel {
   readonly config: ModelConfig
@@ -17,29 +19,45 @@ export function headLabels(
   { names, rows: rowHeads }: BatchHeads,
   model: LabelledModel
 ): (Int32Array | Float32Array)[] | undefined {
-  const { inputIds, attentionMask, labels } = inputs
+  const { labels } = inputs
   if (labels === undefined) return undefined
-  const count = rowCount(inputIds)
-  if (rowCount(labels as Ids) !== count) {
-    throw check.valueError('labels', `expected one entry for each of ${count} rows, got ${rowCount(labels as Ids)}`)
+  const count = rowCount(inputs)
+  if (lengthOf(labels) !== count) {
+    throw check.valueError('labels', `expected one entry for each of ${count} rows, got ${lengthOf(labels)}`)
   }
+  const rowsOf = rowsAlone(inputs, model.config)
   return names.map((name, head) => {
     // Copies of a row have its labels.
     const own = Array.from(rowHeads.keys())
       .filter((i) => rowHeads[i] === head)
       .map((i) => i % count)
-    const some = {
-      inputIds: own.map((row) => rowOf(inputIds, row)),
-      attentionMask: attentionMask && own.map((row) => rowOf(attentionMask, row)),
-      labels: own.map((row) => labelOf(labels, row))
-    } as ForwardInputs
+    const some = { ...rowsOf(own), labels: own.map((row) => labelOf(labels, row)) } as ForwardInputs
     const packed = packInputs(some, model.config, model.heads.get(name), `the labels of head '${name}'`)
     return packed.batch.labels ?? new Int32Array()
   })
 }
 
-/** Rows of ids, or labels of rows. */
-export function rowCount(values: Ids | Labels): number {
+/** Some of the rows, without labels. */
+function rowsAlone(inputs: ForwardInputs, config: ModelConfig): (rows: readonly number[]) => ForwardInputs {
+  const shape = imageShape(config)
+  if (shape !== null && 'pixelValues' in inputs) {
+    const images = imagesOf(inputs.pixelValues, shape)
+    return (rows) => ({ pixelValues: rows.map((row) => images[row] ?? []) })
+  }
+  const { inputIds, attentionMask } = inputs as TokenInputs
+  return (rows) => ({
+    inputIds: rows.map((row) => rowOf(inputIds, row)),
+    attentionMask: attentionMask && rows.map((row) => rowOf(attentionMask, row))
+  })
+}
+
+/** Rows of ids or images; 0 where neither was given. */
+export function rowCount(inputs: ForwardInputs): number {
+  const { inputIds, pixelValues } = inputs as Partial<TokenInputs & ImageInputs>
+  return lengthOf(pixelValues ?? inputIds ?? [])
+}
+
+function lengthOf(values: Ids | PixelValues | Labels): number {
   const shape = (values as Shaped).shape as readonly number[] | undefined
   return shape === undefined ? (values as ArrayLike<unknown>).length : (shape[0] ?? 0)
 }

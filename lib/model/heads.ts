@@ -5,6 +5,8 @@ import {
   causalLmHead,
   classificationHead,
   type HeadConfig,
+  type ImageClassificationHeadOptions,
+  imageClassificationHead,
   type MaskedLmHeadOptions,
   type MultiLabelHeadOptions,
   maskedLmHead,
@@ -14,8 +16,10 @@ import {
   type TaggingHeadOptions,
   taggingHead
 } from '../config/head-config.js'
+import type { ModelConfig } from '../config/model-config.js'
 import { nearest } from '../config/nearest.js'
 import { checkAdapterName } from '../exchange/write-folder.js'
+import { AdapterError } from '../native/errors.js'
 import { checkOptions } from './options.js'
 
 export interface AddOptions {
@@ -30,6 +34,16 @@ export function isTaken(kind: string, name: string, known: ReadonlyMap<string, u
   if (!known.has(name)) return false
   if (options.overwriteOk === true) return true
   throw check.valueError('name', `the ${kind} '${name}' exists already; pass overwriteOk: true to replace it`)
+}
+
+/** Images have heads of their own, as in the adapter library. */
+export function checkHeadFits({ headType }: HeadConfig, { modelType, imageSize }: ModelConfig): void {
+  if ((headType === 'image_classification') === (imageSize !== null)) return
+  throw new AdapterError('ERR_UNSUPPORTED', 'addHead', `a model of type ${modelType} has no heads of this kind`, {
+    expected: imageSize === null ? 'a head for text' : 'image_classification',
+    got: headType,
+    hint: imageSize === null ? 'Use addClassificationHead' : 'Use addImageClassificationHead'
+  })
 }
 
 /** The options of the call apart from those of the head's config. */
@@ -61,6 +75,12 @@ export abstract class HeadAdders {
   addMultiLabelClassificationHead(name: string, options: MultiLabelHeadOptions & AddOptions = {}): void {
     const [add, config] = apart(options)
     this.addHead(name, multiLabelHead(config), add)
+  }
+
+  /** One class an image, or with multilabel any number of them; for models of images. One layer by default, as AdapterHub. */
+  addImageClassificationHead(name: string, options: ImageClassificationHeadOptions & AddOptions = {}): void {
+    const [add, config] = apart(options)
+    this.addHead(name, imageClassificationHead(config), add)
   }
 
   /** One class a token. */

@@ -1,9 +1,11 @@
 import * as check from '../config/check.js'
-import type { HeadConfig } from '../config/head-config.js'
+import { type HeadConfig, hasManyLabels } from '../config/head-config.js'
+import { type ImageShape, imageShape } from '../config/image-shape.js'
 import { type ModelConfig, positionsAfterPadding, rowLimits } from '../config/model-config.js'
 import { repeatBatch } from '../data/collate.js'
 import { alignedLabels, ignoredLabel, labelsTokens } from '../data/labels.js'
 import type { NativeBatch } from '../native/types.js'
+import { imagePlaces, imagesOf, type PixelValues } from './image-inputs.js'
 
 /** Numbers with their shape, row-major: `{ data: Int32Array, shape: [2, 8] }`. */
 export interface Shaped<T extends ArrayLike<number | bigint> = ArrayLike<number | bigint>> {
@@ -14,7 +16,9 @@ export interface Shaped<T extends ArrayLike<number | bigint> = ArrayLike<number 
 /** Rows of any length, or a padded rectangle [rows, columns]. */
 export type Ids = readonly ArrayLike<number>[] | Shaped
 
-export interface ForwardInputs {
+export type ForwardInputs = TokenInputs | ImageInputs
+
+export interface TokenInputs {
   readonly inputIds: Ids
   /** 1 where a token is real, 0 where it is padding. Masked tokens are left out of the computation altogether. */
   readonly attentionMask?: Ids | undefined
@@ -26,6 +30,13 @@ export interface ForwardInputs {
    * tagging and masked language modelling, where -100 marks a token without a label.
    */
   readonly labels?: ArrayLike<number> | readonly ArrayLike<number>[] | Shaped | undefined
+}
+
+/** What models of images take. */
+export interface ImageInputs {
+  readonly pixelValues: PixelValues
+  /** One for each image, or [rows][labels] for multi-label. */
+  readonly labels?: TokenInputs['labels']
 }
 
 /** A batch for the core, and how to lay its tokens out again as the caller gave them. */
@@ -87,15 +98,48 @@ function alike(name: string, ids: Ids | undefined, like: Rows): Rows | undefined
 }
 
 /**
- * Drops masked tokens and puts the rest one after the other.
+ * Rows as the core takes them, one after the other.
  * @param labelsName what errors call the labels
  */
 export function packInputs(
-  inputs: ForwardInputs,
+  given: ForwardInputs,
   config: ModelConfig,
   head: HeadConfig | undefined,
   labelsName = 'labels'
 ): PackedInputs {
+  const inputs = check.checkObject('inputs', given)
+  const image = imageShape(config)
+  if (image === null && inputs['pixelValues'] !== undefined) {
+    throw check.valueError('inputs', 'expected inputIds: an image was given to a model of text')
+  }
+  const labels = { head, name: labelsName }
+  return image === null
+    ? packTokens(given as TokenInputs, config, labels)
+    : packImages(given as ImageInputs, image, labels)
+}
+
+/** The head that the labels are for, and what errors call them. */
+interface LabelsFor {
+  readonly head: HeadConfig | undefined
+  readonly name: string
+}
+
+function packImages(inputs: ImageInputs, shape: ImageShape, { head, name }: LabelsFor): PackedInputs {
+  const given = check.checkObject('inputs', inputs)
+  if (given['inputIds'] !== undefined)
+    throw check.valueError('inputs', 'expected pixelValues: ids were given to a model of images')
+  check.checkKeys('inputs', given, ['pixelValues', 'labels'])
+  if (inputs.pixelValues === undefined) throw check.typeError('inputs.pixelValues', 'images', undefined)
+  const pixelValues = imagesOf(inputs.pixelValues, shape)
+  const rows = pixelValues.length
+  const { columns, places } = imagePlaces(rows, shape)
+  const rowLengths = new Int32Array(rows).fill(columns)
+  const labels = rowLabels(inputs.labels, head, rows, name)
+  return { batch: { inputIds: new Int32Array(0), pixelValues, rowLengths, labels }, rows, columns, places }
+}
+
+/** Drops masked tokens and puts the rest one after the other. */
+function packTokens(inputs: TokenInputs, config: ModelConfig, { head, name: labelsName }: LabelsFor): PackedInputs {
   const given = check.checkObject('inputs', inputs)
   check.checkKeys('inputs', given, ['inputIds', 'attentionMask', 'tokenTypeIds', 'positionIds', 'labels'])
   if (inputs.inputIds === undefined) throw check.typeError('inputs.inputIds', 'rows of token ids', undefined)
@@ -225,25 +269,26 @@ function paddedPositions(row: ArrayLike<number | bigint>, config: ModelConfig): 
 }
 
 function rowLabels(
-  labels: ForwardInputs['labels'],
+  labels: TokenInputs['labels'],
   head: HeadConfig | undefined,
   rows: number,
   name: string
 ): Int32Array | Float32Array | undefined {
   if (labels === undefined || head === undefined || !('numLabels' in head)) return undefined
   const flat = flatNumbers(labels)
-  const { headType, numLabels } = head
-  const width = headType === 'multilabel_classification' ? numLabels : 1
+  const { numLabels } = head
+  const many = hasManyLabels(head)
+  const width = many ? numLabels : 1
   if (flat.length !== rows * width) {
     const expected = `${rows * width} ${width === 1 ? 'labels, one for each row' : `numbers, ${width} for each row`}`
     throw check.valueError(name, `expected ${expected}, got ${flat.length}`)
   }
-  return headType === 'multilabel_classification' || numLabels === 1
+  return many || numLabels === 1
     ? Float32Array.from(flat, (label, i) => check.checkNumber(`${name}[${i}]`, label))
     : Int32Array.from(flat, (label, i) => labelId(`${name}[${i}]`, integer(name, i, 0, label), numLabels))
 }
 
-function flatNumbers(labels: NonNullable<ForwardInputs['labels']>): number[] {
+function flatNumbers(labels: NonNullable<TokenInputs['labels']>): number[] {
   const list = (typeof (labels as Shaped).shape === 'object' ? (labels as Shaped).data : labels) as ArrayLike<unknown>
   if (typeof list.length !== 'number') throw check.typeError('labels', 'numbers, or rows of numbers', labels)
   return Array.from(list).flatMap((label) => {

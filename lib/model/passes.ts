@@ -39,7 +39,7 @@ export function passOptions(
 
 /** What one pass over a batch needs, and the heads that answer. */
 function passOf(model: Model, inputs: ForwardInputs, options: ForwardOptions) {
-  const rows = rowCount((check.checkObject('inputs', inputs)['inputIds'] as ForwardInputs['inputIds']) ?? [])
+  const rows = rowCount(check.checkObject('inputs', inputs) as unknown as ForwardInputs)
   const { native, heads } = passOptions(model, options, { rows, taskIds: options.taskIds })
   const single = typeof heads === 'string' ? model.heads.get(heads) : undefined
   const given = packInputs(inputs, model.config, single)

@@ -1,5 +1,5 @@
 import * as check from '../config/check.js'
-import { type HeadConfig, labelNames, predictsWords } from '../config/head-config.js'
+import { type HeadConfig, hasManyLabels, labelNames, predictsWords } from '../config/head-config.js'
 import { rowLimits } from '../config/model-config.js'
 import { collate, type EncodedRow, encodeRow } from '../data/collate.js'
 import { checkRow, placeOf, type Row } from '../data/dataset.js'
@@ -133,7 +133,7 @@ function interpret(logits: Float32Array, config: HeadConfig, { row, encoded, tok
     if (words === null || encoded.wordIds === undefined) return answersByToken(encoded, logits, bestOf, tokenizer)
     return answersByWord(words, encoded.wordIds, logits, bestOf)
   }
-  if (config.headType === 'multilabel_classification') {
+  if (hasManyLabels(config)) {
     const scores = logits.map((value) => 1 / (1 + Math.exp(-value)))
     return { labels: names.filter((_, id) => (scores[id] ?? 0) >= 0.5), scores, logits }
   }

@@ -61,7 +61,8 @@ export interface NativeReplacement {
 }
 
 export interface NativeModelConfig {
-  readonly modelType: 'bert' | 'roberta' | 'xlm-roberta' | 'electra' | 'distilbert' | 'gpt2'
+  readonly modelType: 'bert' | 'roberta' | 'xlm-roberta' | 'electra' | 'distilbert' | 'gpt2' | 'vit'
+  /** 0: a model of images. */
   readonly vocabSize: number
   /** Of the embeddings; the hidden size in all families but ELECTRA. */
   readonly embeddingSize: number
@@ -81,6 +82,19 @@ export interface NativeModelConfig {
   readonly initializerRange: number
   readonly layerNormEps: number
   readonly padTokenId: number
+  /** Query, key and value have biases. */
+  readonly qkvBias: boolean
+  /** Null: a model of text. */
+  readonly image: NativeImageShape | null
+}
+
+/** An image, and the patches that it is cut into. */
+export interface NativeImageShape {
+  readonly channels: number
+  readonly height: number
+  readonly width: number
+  readonly patchHeight: number
+  readonly patchWidth: number
 }
 
 /** Snake case, as AdapterHub's adapter_config.json spells it; every field is present. */
@@ -236,7 +250,10 @@ export interface NativeHeadConfig {
  * tagging and language modelling Int32Array [tokens], -100 where no label stands; causal: the label of the next token.
  */
 export interface NativeBatch {
+  /** Empty where rows are images. */
   readonly inputIds: Int32Array
+  /** An image for each row, in place of ids. */
+  readonly pixelValues?: readonly Float32Array[] | undefined
   readonly rowLengths: Int32Array
   readonly tokenTypeIds?: Int32Array | undefined
   readonly positionIds?: Int32Array | undefined

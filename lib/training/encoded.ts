@@ -3,7 +3,7 @@ import { lastAdapters } from '../config/composition.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { rowLimits } from '../config/model-config.js'
 import {
-  checkRowIds,
+  checkRowFits,
   collate,
   collateLabels,
   type EncodedRow,
@@ -48,7 +48,7 @@ export class EncodedDataset {
     const limits = rowLimits(model.config)
     for (const [i, row] of rows.entries()) {
       const place = placeOf(row, `${name}[${i}]`)
-      checkRowIds(row, limits, place)
+      checkRowFits(row, limits, place)
       for (const head of encoded.headsOf(i)) {
         const config = model.heads.get(head) as HeadConfig
         if (rowLabel(row, config, place) === undefined && config.headType !== 'causal_lm') {

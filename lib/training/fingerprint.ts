@@ -65,11 +65,13 @@ function modelDigest(model: Model): string {
 /** Rows as they were given, in their order; the ids of the first stand for the tokenizer. */
 async function dataDigest(data: EncodedDataset): Promise<string> {
   const hash = createHash('sha256')
+  const encoded = (i: number) => data.at(i, data.headsOf(i)[0] as string)
   for (const [i, row] of data.rows.entries()) {
     hash.update(`${JSON.stringify(content(row))}\n`)
+    if ('pixelValues' in row) hash.update(encoded(i).image?.pixelValues ?? '')
     if (i % 1024 === 1023) await setImmediate()
   }
-  for (let i = 0; i < Math.min(8, data.length); i++) hash.update(data.at(i, data.headsOf(i)[0] as string).inputIds)
+  for (let i = 0; i < Math.min(8, data.length); i++) hash.update(encoded(i).inputIds)
   return short(hash.digest('hex'))
 }
 

@@ -1,4 +1,4 @@
-import { type HeadConfig, predictsWords } from '../config/head-config.js'
+import { type HeadConfig, hasManyLabels, predictsWords } from '../config/head-config.js'
 import { ignoredLabel, labelsTokens } from '../data/labels.js'
 
 /**
@@ -17,7 +17,7 @@ export interface MetricCounter {
 
 export function metricCounter(head: HeadConfig): MetricCounter {
   if (predictsWords(head)) return new HitCounter()
-  if (head.headType === 'multilabel_classification') return new MultiLabelCounter(head.numLabels)
+  if (hasManyLabels(head)) return new MultiLabelCounter(head.numLabels)
   if (head.numLabels === 1 && !labelsTokens(head)) return new RegressionCounter()
   return new ClassCounter(head.numLabels)
 }

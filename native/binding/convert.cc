@@ -1,5 +1,6 @@
 #include "binding/convert.h"
 
+#include <ATen/ops/empty.h>
 #include <c10/core/ScalarType.h>
 
 #include <cstring>
@@ -63,6 +64,24 @@ std::vector<float> to_floats(const Napi::Value& value) {
   return {array.Data(), array.Data() + array.ElementLength()};
 }
 
+at::Tensor to_float_rows(const Napi::Value& value, const char* name) {
+  if (!value.IsArray()) wrong_type(name, "an array of Float32Array");
+  const auto array = value.As<Napi::Array>();
+  at::Tensor rows;
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Value row = array.Get(i);
+    if (!row.IsTypedArray() || row.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
+      wrong_type(name, "an array of Float32Array");
+    const auto values = row.As<Napi::Float32Array>();
+    const auto length = static_cast<int64_t>(values.ElementLength());
+    if (i == 0) rows = at::empty({static_cast<int64_t>(array.Length()), length}, at::TensorOptions(at::kFloat));
+    if (length != rows.size(1)) wrong_type(name, "rows of one length");
+    if (length > 0) std::memcpy(rows.mutable_data_ptr<float>() + i * length, values.Data(), length * sizeof(float));
+  }
+  if (!rows.defined()) wrong_type(name, "at least one row");
+  return rows;
+}
+
 std::vector<int64_t> to_shape(const Napi::Value& value) {
   auto array = value.As<Napi::Array>();
   std::vector<int64_t> shape;
@@ -89,6 +108,12 @@ ModelConfig to_model_config(const Napi::Object& object) {
   c.initializer_range = number(object, "initializerRange");
   c.layer_norm_eps = number(object, "layerNormEps");
   c.pad_token_id = integer(object, "padTokenId");
+  c.qkv_bias = boolean(object, "qkvBias");
+  if (auto image = object.Get("image"); present(image)) {
+    const auto fields = image.As<Napi::Object>();
+    c.image = ImageShape{integer(fields, "channels"), integer(fields, "height"), integer(fields, "width"),
+                         integer(fields, "patchHeight"), integer(fields, "patchWidth")};
+  }
   return c;
 }
 

@@ -34,6 +34,8 @@ bool present(const Napi::Value& value);
 std::vector<int32_t> to_ints(const Napi::Value& value, const char* name);
 std::vector<std::string> to_strings(const Napi::Value& value);
 std::vector<float> to_floats(const Napi::Value& value);
+/// Rows of one length, each a Float32Array, copied once: [rows, length].
+at::Tensor to_float_rows(const Napi::Value& value, const char* name);
 std::vector<int64_t> to_shape(const Napi::Value& value);
 
 }  // namespace ta::binding

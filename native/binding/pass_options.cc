@@ -94,6 +94,7 @@ void to_labels(const Napi::Value& value, std::optional<std::vector<int32_t>>& in
 BatchInput to_batch(const Napi::Object& object) {
   BatchInput batch;
   batch.ids = to_ints(object.Get("inputIds"), "inputIds");
+  if (auto v = object.Get("pixelValues"); present(v)) batch.pixels = to_float_rows(v, "pixelValues");
   batch.row_lengths = to_ints(object.Get("rowLengths"), "rowLengths");
   if (auto v = object.Get("tokenTypeIds"); present(v)) batch.token_types = to_ints(v, "tokenTypeIds");
   if (auto v = object.Get("positionIds"); present(v)) batch.positions = to_ints(v, "positionIds");

@@ -1,12 +1,16 @@
 import test from 'ava'
 import { classificationHead, multiLabelHead, taggingHead } from '../../lib/config/head-config.js'
-import { checkRowIds, collate, encodeRow, labelledTokens } from '../../lib/data/collate.js'
+import { checkRowFits, collate, encodeRow, labelledTokens } from '../../lib/data/collate.js'
 import type { Row } from '../../lib/data/dataset.js'
 import { TextTokenizer } from '../../lib/data/tokenizer.js'
 
 const tokenizer = TextTokenizer.fromFolder('test/data/fixtures/tokenizers/bert')
 const encode = (row: Row, options: object = {}) =>
-  encodeRow(row, { tokenizer, limits: { maxLength: 64, vocabSize: 1000, typeVocabSize: 2 }, ...options }, 'row')
+  encodeRow(
+    row,
+    { tokenizer, limits: { maxLength: 64, vocabSize: 1000, typeVocabSize: 2, image: null }, ...options },
+    'row'
+  )
 
 test('rows lie one after the other, sorted by length; order leads back', (t) => {
   const head = classificationHead({ numLabels: 3 })
@@ -43,7 +47,7 @@ test('label vectors and token labels lie in the same order as the rows', (t) => 
 test('text and pairs are cut to the length of the model', (t) => {
   const row = encode(
     { text: 'a small furry animal', textPair: 'that lives in trees' },
-    { limits: { maxLength: 8, vocabSize: 1000, typeVocabSize: 2 } }
+    { limits: { maxLength: 8, vocabSize: 1000, typeVocabSize: 2, image: null } }
   )
   t.is(row.inputIds.length, 8)
   t.deepEqual([...new Set(row.tokenTypeIds)], [0, 1])
@@ -61,9 +65,12 @@ test('wrong batches and rows', (t) => {
     message: /some rows have a label and some have none/
   })
   t.throws(() => encode({ inputIds: new Array(65).fill(1) }), { instanceOf: RangeError, message: /at most 64 ids/ })
-  t.throws(() => encodeRow({ text: 'a' }, { limits: { maxLength: 8, vocabSize: 1000, typeVocabSize: 2 } }, 'row'), {
-    message: /no tokenizer, so rows must be inputIds/
-  })
+  t.throws(
+    () => encodeRow({ text: 'a' }, { limits: { maxLength: 8, vocabSize: 1000, typeVocabSize: 2, image: null } }, 'row'),
+    {
+      message: /no tokenizer, so rows must be inputIds/
+    }
+  )
   t.throws(() => encode({ text: 'a', label: [1] }, { head: taggingHead() }), { message: /need words or inputIds/ })
   t.throws(() => encode({ inputIds: [1, 2], label: [1] }, { head: taggingHead() }), {
     message: /1 labels for 2 tokens/
@@ -71,11 +78,11 @@ test('wrong batches and rows', (t) => {
 })
 
 test('ids and token types are checked against the model, by place', (t) => {
-  const limits = { maxLength: 4, vocabSize: 10, typeVocabSize: 2 }
-  const wrong = (row: object) => () => checkRowIds(row as never, limits, 'train.jsonl:7')
+  const limits = { maxLength: 4, vocabSize: 10, typeVocabSize: 2, image: null }
+  const wrong = (row: object) => () => checkRowFits(row as never, limits, 'train.jsonl:7')
   t.notThrows(wrong({ inputIds: [0, 9], tokenTypeIds: [0, 1] }))
   t.throws(wrong({ inputIds: [1, 10] }), { message: /train\.jsonl:7\.inputIds\[1\].*0 to 9, the vocabulary.*got 10/ })
   t.throws(wrong({ inputIds: [1], tokenTypeIds: [2] }), { message: /tokenTypeIds\[0\].*0 to 1, the token types/ })
   t.throws(wrong({ inputIds: [1, 2, 3, 4, 5] }), { message: /at most 4 ids/ })
-  t.notThrows(() => checkRowIds({ inputIds: [1], tokenTypeIds: [0] }, { ...limits, typeVocabSize: 0 }, 'row'))
+  t.notThrows(() => checkRowFits({ inputIds: [1], tokenTypeIds: [0] }, { ...limits, typeVocabSize: 0 }, 'row'))
 })

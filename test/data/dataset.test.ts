@@ -27,7 +27,7 @@ test('what is no dataset', async (t) => {
 
 test('wrong rows name the field', (t) => {
   const cases: [unknown, RegExp][] = [
-    [{ label: 1 }, /expected one of text, words or inputIds, got label/],
+    [{ label: 1 }, /expected one of text, words, inputIds or pixelValues, got label/],
     [{ input_ids: [1] }, /unknown field 'input_ids'\. Did you mean 'inputIds'\?/],
     [{ texts: 'a' }, /got texts\. Did you mean 'text' instead of 'texts'\?/],
     [{ sentence: 'a', label: 1 }, /got sentence, label\. Did you mean 'text' instead of 'sentence'\?/],

@@ -88,7 +88,11 @@ test('errors name the file and the line', async (t) => {
     ['.csv', 'text, label\nx,1\n', /:2: unknown field ' label'\. Did you mean 'label'\?/],
     ['.csv', 'input_ids\n1 2 x\n', /:2\.inputIds\[2\]: expected an integer from 0 .*got 'x'/],
     ['.jsonl', '{"text":"a","text_pairs":"b"}\n', /:1: unknown field 'text_pairs'\. Did you mean 'text_pair'\?/],
-    ['.jsonl', '{"input_id":[1]}\n', /text, words or input_ids, got input_id\. Did you mean 'input_ids' instead of/]
+    [
+      '.jsonl',
+      '{"input_id":[1]}\n',
+      /text, words, input_ids or pixel_values, got input_id\. Did you mean 'input_ids' instead of/
+    ]
   ]
   for (const [extension, content, message] of cases) {
     await t.throwsAsync(read(extension, content), { code: 'ERR_INVALID_FILE', message }, content)

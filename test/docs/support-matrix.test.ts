@@ -18,13 +18,14 @@ const families = {
   'XLM-R': 'xlm-roberta-tiny',
   ELECTRA: 'electra-tiny',
   DistilBERT: 'distilbert-tiny',
-  'GPT-2': 'gpt2-tiny'
+  'GPT-2': 'gpt2-tiny',
+  ViT: 'vit-tiny'
 }
 
 /** The tiny models are narrower than what the presets are made for. */
 const fields: Readonly<Record<string, string>> = {
-  compacter: '[reduction_factor=2]',
-  'compacter++': '[reduction_factor=2]'
+  compacter: '[reduction_factor=2, phm_dim=2]',
+  'compacter++': '[reduction_factor=2, phm_dim=2]'
 }
 
 /** Old names and names of places are others for what is there already. */
@@ -35,13 +36,18 @@ const presets = [
 ]
 
 const rows = [[5, 9, 12, 7], [6], [8, 11, 5]]
+// [2, 4, 6], as vit-tiny has it.
+const images = rows.map((ids) => Float32Array.from({ length: 48 }, (_, i) => Math.sin((ids[0] ?? 0) * (i + 1))))
 
 const distance = (a: ArrayLike<number>, b: ArrayLike<number>) =>
   Math.max(...Array.from(a, (value, i) => Math.abs(value - (b[i] ?? Number.NaN))))
 
 async function cell(folder: string, preset: string): Promise<'yes' | 'no'> {
   using model = await AutoModel.fromPretrained(join(fixtures, 'models', folder))
-  model.addClassificationHead('h', { numLabels: 2 })
+  const readsImages = model.config.imageSize !== null
+  if (readsImages) model.addImageClassificationHead('h')
+  else model.addClassificationHead('h', { numLabels: 2 })
+  const input = readsImages ? { pixelValues: images } : { inputIds: rows }
   model.addAdapter('b', 'seq_bn[reduction_factor=8]')
   try {
     model.addAdapter('a', `${preset}${fields[preset] ?? ''}`)
@@ -55,12 +61,12 @@ async function cell(folder: string, preset: string): Promise<'yes' | 'no'> {
     const which = (one: ParameterInfo) => one.trainable && !one.name.includes('.parametrizations.')
     fill(model, name, { scale: 0.2, which })
   }
-  const logits = async (adapters: Parameters<Model['setActiveAdapters']>[0], inputIds = rows) =>
-    (await model.forward({ inputIds }, { adapters, head: 'h' })).logits?.data ?? new Float32Array()
+  const logits = async (adapters: Parameters<Model['setActiveAdapters']>[0]) =>
+    (await model.forward(input, { adapters, head: 'h' })).logits?.data ?? new Float32Array()
   const base = await logits(null)
   const alone = await logits('a')
   if (!(distance(alone, base) > 1e-6)) throw new Error(`${preset} changes nothing`)
-  const { gradients } = await model.gradients({ inputIds: rows, labels: [0, 1, 1] }, { adapters: 'a', head: 'h' })
+  const { gradients } = await model.gradients({ ...input, labels: [0, 1, 1] }, { adapters: 'a', head: 'h' })
   const own = [...gradients].filter(([name]) => name.includes('.a.'))
   const moving = own.filter(([, { data }]) => data.some((value) => value !== 0))
   if (moving.length === 0) throw new Error(`${preset} has no gradient`)
@@ -68,7 +74,7 @@ async function cell(folder: string, preset: string): Promise<'yes' | 'no'> {
   if (!(distance(stacked, alone) > 1e-6 && distance(stacked, await logits('b')) > 1e-6)) {
     throw new Error(`${preset} in a Stack is one of the two alone`)
   }
-  const mixed = (await model.forward({ inputIds: rows }, { adapters: ['a', null, Stack('b', 'a')], head: 'h' })).logits
+  const mixed = (await model.forward(input, { adapters: ['a', null, Stack('b', 'a')], head: 'h' })).logits
   const expected = [...alone.slice(0, 2), ...base.slice(2, 4), ...stacked.slice(4, 6)]
   if (!(distance(mixed?.data ?? [], expected) < 1e-5))
     throw new Error(`${preset} in a mixed batch is another than alone`)

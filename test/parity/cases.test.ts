@@ -19,7 +19,8 @@ const groups = [
   'full',
   'compact-distilbert',
   'compact-electra',
-  'compact-gpt2'
+  'compact-gpt2',
+  'vit-full'
 ]
 
 for (const group of groups) test(`as PyTorch: ${group}`, (t) => checkGroup(t, group))
@@ -34,6 +35,7 @@ test('every group of fixtures has a test', (t) => {
     'prompt',
     'reft',
     'unions',
+    'vit',
     'curves',
     'folders',
     'generate',

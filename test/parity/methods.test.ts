@@ -9,3 +9,5 @@ for (const [group, what] of [
 ] as const) {
   test(`${what}: the values of the formulas, forward and gradients`, (t) => checkTogether(t, group))
 }
+
+test('images: every place of adapters, as PyTorch', (t) => checkTogether(t, 'vit'))

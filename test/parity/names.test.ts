@@ -25,7 +25,10 @@ for (const [folder, expected] of Object.entries(names)) {
     )
 
     model.addAdapter('a', expected.adapter)
-    model.addClassificationHead('a', { numLabels: 3, layers: 2 })
+    const head = { numLabels: 3, layers: 2 }
+    model.config.imageSize === null
+      ? model.addClassificationHead('a', head)
+      : model.addImageClassificationHead('a', head)
     t.deepEqual(shapes(), { ...expected.parameters, ...expected.added })
     model.deleteAdapter('a')
     model.deleteHead('a')

@@ -21,10 +21,8 @@ at::Tensor token_numbers(const std::vector<int64_t>& values, at::Device device) 
 
 }  // namespace
 
-PromptTuning::PromptTuning(const PromptConfig& config, const Embedding& words)
-    : config_(config),
-      words_(words),
-      prompt_(std::make_shared<Embedding>(config.length, words.own_parameters()[0].shape[1])) {
+PromptTuning::PromptTuning(const PromptConfig& config, int64_t size, const Embedding* words)
+    : config_(config), words_(words), prompt_(std::make_shared<Embedding>(config.length, size)) {
   child("prompt_embedding", prompt_);
 }
 
@@ -37,7 +35,7 @@ void PromptTuning::initialise(Random& random) {
   std::vector<int64_t> ids;  // again and again, as far as the prompt goes
   for (int64_t i = 0; i < config_.length; ++i)
     ids.push_back(config_.start_ids[i % static_cast<int64_t>(config_.start_ids.size())]);
-  prompt_->weight.copy_(words_.weight.index_select(0, token_numbers(ids, words_.weight.device())));
+  prompt_->weight.copy_(words_->weight.index_select(0, token_numbers(ids, words_->weight.device())));
 }
 
 at::Tensor PromptTuning::values() const {

@@ -19,8 +19,8 @@ namespace ta {
 
 class PromptTuning : public AdapterModule {
  public:
-  /// `words`: of the model, where the prompt starts with some.
-  PromptTuning(const PromptConfig& config, const Embedding& words);
+  /// `size` of the embeddings; `words`: those of the model, where the prompt starts with some.
+  PromptTuning(const PromptConfig& config, int64_t size, const Embedding* words);
   const char* type() const override { return "PromptTuning"; }
   const char* why_not_fused() const override { return "adds tokens to a row"; }
   void initialise(Random& random) override;
@@ -31,7 +31,7 @@ class PromptTuning : public AdapterModule {
 
  private:
   PromptConfig config_;
-  const Embedding& words_;
+  const Embedding* words_;
   std::shared_ptr<Embedding> prompt_;
 };
 

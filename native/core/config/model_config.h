@@ -3,9 +3,21 @@
 // checks them.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 namespace ta {
+
+/// What an image is, and the patches that it is cut into. What is left over at the right and below is not read.
+struct ImageShape {
+  int64_t channels, height, width, patch_height, patch_width;
+
+  int64_t values() const { return channels * height * width; }
+  int64_t patch_values() const { return channels * patch_height * patch_width; }
+  int64_t rows() const { return height / patch_height; }
+  int64_t columns() const { return width / patch_width; }
+  int64_t patches() const { return rows() * columns(); }
+};
 
 struct ModelConfig {
   std::string model_type = "bert";  ///< as in config.json; models/registry.cc knows them
@@ -24,7 +36,9 @@ struct ModelConfig {
   int64_t type_vocab_size = 2;        ///< 0: no token types
   double initializer_range = 0.02;
   double layer_norm_eps = 1e-12;
-  int64_t pad_token_id = 0;  ///< -1: none
+  int64_t pad_token_id = 0;         ///< -1: none
+  bool qkv_bias = true;             ///< of query, key and value; always there in all families but ViT
+  std::optional<ImageShape> image;  ///< absent: a model of tokens
 };
 
 }  // namespace ta

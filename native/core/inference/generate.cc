@@ -80,7 +80,7 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
 
   const auto rows = static_cast<int64_t>(prompts.row_lengths.size());
   const int64_t longest = *std::max_element(prompts.row_lengths.begin(), prompts.row_lengths.end());
-  const auto& words = backbone.word_embeddings().weight;
+  const auto& words = backbone.word_embeddings()->weight;
   KeyValueCache cache(config.num_hidden_layers, rows, longest + options.max_new_tokens, config.hidden_size,
                       words.options().requires_grad(false));
   std::vector<std::vector<int32_t>> result(rows);

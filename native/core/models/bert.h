@@ -126,7 +126,7 @@ class BertModel : public Encoder {
   std::string layers_path() const override { return "encoder.layer"; }
   bool has_pooler() const override { return pooler_.layer != nullptr; }
   at::Tensor pool(const at::Tensor& first, const ForwardContext& context) override;
-  Embedding& word_embeddings() override { return *embeddings_->word; }
+  Embedding* word_embeddings() override { return embeddings_->word.get(); }
 
  protected:
   at::Tensor embed(const PackedBatch& batch, const ForwardContext& context) override {

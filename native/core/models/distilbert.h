@@ -70,7 +70,7 @@ class DistilBertModel : public Encoder {
   std::string prefix() const override { return "distilbert"; }
   std::string layers_path() const override { return "transformer.layer"; }
   std::string prefix_location() const override { return "self"; }
-  Embedding& word_embeddings() override { return *embeddings_->word; }
+  Embedding* word_embeddings() override { return embeddings_->word.get(); }
 
  protected:
   at::Tensor embed(const PackedBatch& batch, const ForwardContext& context) override {

@@ -43,6 +43,10 @@ bool reads_whole_rows(const Module& module, int64_t adapter) {
 }  // namespace
 
 void Encoder::prepare(BatchInput& input) const {
+  if (input.pixels.defined()) {
+    fail(ErrorCode::invalid_argument, "batch", "images were given to a model of text",
+         {.expected = "ids", .got = "pixel values for a model of type " + config_.model_type});
+  }
   check_ids(input.ids, config_.vocab_size, "id", "vocabulary");
   if (config_.type_vocab_size == 0) {
     input.token_types.reset();  // tokenizers tell the two texts of a pair apart for models that do not

@@ -73,7 +73,7 @@ class Gpt2Model : public Encoder {
   std::string layers_path() const override { return "h"; }
   bool is_causal() const override { return true; }
   double head_norm_eps() const override { return 1e-12; }  // the adapter library finds no other in this config
-  Embedding& word_embeddings() override { return *word_; }
+  Embedding* word_embeddings() override { return word_.get(); }
   at::Tensor decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) override;
 
  protected:

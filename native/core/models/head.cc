@@ -33,6 +33,10 @@ Head::Head(const HeadConfig& config, Model& model)
     fail(ErrorCode::unsupported, "addHead", "this model has no pooler",
          {.expected = "usePooler: false", .got = text("usePooler for a model of type ", model.config().model_type)});
   }
+  if (predicts_words() && model.word_embeddings() == nullptr) {
+    fail(ErrorCode::unsupported, "addHead", "a model of images predicts no words",
+         {.got = text("a model of type ", model.config().model_type)});
+  }
   if (predicts_words() && model.is_causal() != (config_.type == HeadType::causal_lm)) {
     fail(ErrorCode::unsupported, "addHead", "this kind of language modelling is not that of the model",
          {.expected = model.is_causal() ? "causal_lm" : "masked_lm",
@@ -81,7 +85,7 @@ void Head::build_language_model(Model& model) {
   }
   invertible_ = &model.invertible_place();
   // No slot: the name of its weight belongs to the word embedding.
-  steps_.emplace_back().layer = std::make_shared<TiedDecoder>(model.word_embeddings(), config_.bias);
+  steps_.emplace_back().layer = std::make_shared<TiedDecoder>(*model.word_embeddings(), config_.bias);
   child(std::to_string(next_++), std::static_pointer_cast<Module>(steps_.back().layer));
 }
 

@@ -81,7 +81,8 @@ class Model : public Module {
   virtual at::Tensor decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) = 0;
   /// In the order of the layers.
   virtual std::vector<Place> places() = 0;
-  virtual Embedding& word_embeddings() = 0;
+  /// Null in a model of images.
+  virtual Embedding* word_embeddings() { return nullptr; }
   /// `invertible_adapters`: embeddings pass through it, and heads that predict words go back through it.
   InvertiblePlace& invertible_place();
   /// `prefix_tuning.prefix_tunings`: prefixes, which an adapter has once for all layers.

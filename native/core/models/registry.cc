@@ -4,6 +4,7 @@
 #include "core/models/bert.h"
 #include "core/models/distilbert.h"
 #include "core/models/gpt2.h"
+#include "core/models/vit.h"
 
 namespace ta {
 
@@ -22,7 +23,8 @@ const std::vector<std::pair<std::string, Make>>& families() {
                                                                   {"xlm-roberta", make_family<BertModel>},
                                                                   {"electra", make_family<BertModel>},
                                                                   {"distilbert", make_family<DistilBertModel>},
-                                                                  {"gpt2", make_family<Gpt2Model>}};
+                                                                  {"gpt2", make_family<Gpt2Model>},
+                                                                  {"vit", make_family<VitModel>}};
   return table;
 }
 

@@ -77,7 +77,13 @@ PackedBatch PackedBatch::pack(const BatchInput& input, at::Device device) {
     }
   }
   const auto tokens = static_cast<size_t>(std::accumulate(lengths.begin(), lengths.end(), int64_t{0}));
-  if (tokens != input.ids.size()) {
+  const bool images = input.pixels.defined();
+  if (images && input.pixels.size(0) != static_cast<int64_t>(lengths.size())) {
+    fail(ErrorCode::invalid_argument, "batch",
+         "expected an image for each of " + std::to_string(lengths.size()) + " rows, got " +
+             std::to_string(input.pixels.size(0)));
+  }
+  if (!images && tokens != input.ids.size()) {
     fail(ErrorCode::invalid_argument, "batch",
          "row lengths add up to " + std::to_string(tokens) + " tokens, but " + std::to_string(input.ids.size()) +
              " ids came");
@@ -87,7 +93,11 @@ PackedBatch PackedBatch::pack(const BatchInput& input, at::Device device) {
 
   PackedBatch batch;
   batch.layout = RowLayout(lengths);
-  batch.ids = to_ids(input.ids, device);
+  if (images) {
+    batch.pixels = input.pixels.to(device);
+  } else {
+    batch.ids = to_ids(input.ids, device);
+  }
   if (input.token_types) batch.token_types = to_ids(*input.token_types, device);
   if (input.positions) batch.positions = to_ids(*input.positions, device);
   const auto& starts = batch.layout.starts();
@@ -104,7 +114,8 @@ PackedBatch PackedBatch::rows(int64_t first, int64_t last, bool token_labels) co
   for (int64_t row = first; row < last; ++row) lengths.push_back(layout.length(row));
   PackedBatch part;
   part.layout = RowLayout(lengths);
-  part.ids = ids.narrow(0, begin, tokens);
+  if (ids.defined()) part.ids = ids.narrow(0, begin, tokens);
+  if (pixels.defined()) part.pixels = pixels.narrow(0, first, last - first);
   if (token_types) part.token_types = token_types->narrow(0, begin, tokens);
   if (positions) part.positions = positions->narrow(0, begin, tokens);
   part.first_tokens = first_tokens.narrow(0, first, last - first) - begin;

@@ -1,6 +1,6 @@
 #pragma once
 // A batch without padding: all rows' tokens one after the other. A hidden state is [tokens, hidden]; only attention
-// needs to know where rows begin.
+// needs to know where rows begin. A row that is an image has the tokens that the model makes of it.
 
 #include <ATen/core/Tensor.h>
 
@@ -40,7 +40,8 @@ class RowLayout {
 
 /// Numbers as they came from the caller, before any tensor is made.
 struct BatchInput {
-  std::vector<int32_t> ids;
+  std::vector<int32_t> ids;  ///< empty where rows are images
+  at::Tensor pixels;         ///< [rows, values of an image] float32; undefined where rows are tokens
   std::vector<int32_t> row_lengths;
   std::optional<std::vector<int32_t>> token_types;
   std::optional<std::vector<int32_t>> positions;
@@ -50,7 +51,8 @@ struct BatchInput {
 
 struct PackedBatch {
   RowLayout layout;
-  at::Tensor ids;                         ///< [tokens] int64
+  at::Tensor ids;                         ///< [tokens] int64; undefined where rows are images
+  at::Tensor pixels;                      ///< [rows, values of an image]; undefined where rows are tokens
   std::optional<at::Tensor> token_types;  ///< [tokens] int64; absent: all zero
   std::optional<at::Tensor> positions;    ///< [tokens] int64; absent: the model's own rule
   at::Tensor first_tokens;                ///< [rows] int64: where each row begins

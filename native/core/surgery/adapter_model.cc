@@ -302,7 +302,7 @@ std::vector<NamedParameter> AdapterModel::head_state(const std::string& name) {
   const std::string prefix = "heads." + name;
   auto result = parameters_below(head, prefix);
   if (auto key = head.tied_key()) {
-    auto decoder = backbone_->word_embeddings().own_parameters()[0];
+    auto decoder = backbone_->word_embeddings()->own_parameters()[0];
     result.push_back({prefix + "." + *key, decoder});
   }
   return result;

@@ -95,7 +95,12 @@ class Maker {
       fail(ErrorCode::out_of_range, operation_, "the prompt is too long",
            {.expected = text("at most ", kLargest), .got = text(config.length)});
     }
-    return std::make_shared<PromptTuning>(config, model_.word_embeddings());
+    const auto* words = model_.word_embeddings();
+    if (words == nullptr && !config.start_ids.empty()) {
+      fail(ErrorCode::unsupported, operation_, "a model of images has no words for a prompt to start with",
+           {.expected = "promptInit 'random_uniform'"});
+    }
+    return std::make_shared<PromptTuning>(config, model_.config().embedding_size, words);
   }
 
   std::shared_ptr<AdapterModule> make(const Place& at, const LoraConfig& config) {
@@ -127,6 +132,12 @@ class Maker {
 
   std::shared_ptr<AdapterModule> invertible(const BottleneckConfig& config) const {
     if (!config.invertible) return nullptr;
+    if (model_.word_embeddings() == nullptr) {
+      fail(ErrorCode::unsupported, operation_,
+           "an invertible adapter is undone before words, which this model has none of",
+           {.expected = "a configuration without invAdapter",
+            .got = "one with it for a model of type " + model_.config().model_type});
+    }
     const int64_t width = model_.config().embedding_size;
     for (int64_t inner : {config.invertible->first_inner, config.invertible->second_inner}) {
       if (inner >= 1 && inner <= kLargest) continue;

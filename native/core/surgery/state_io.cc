@@ -195,7 +195,7 @@ void load_head(AdapterModel& model, const std::string& name, const std::string& 
     // The decoder's weight is the word embedding's, which a head must not change: same values, or another base model.
     const auto key = "heads." + name + "." + *tied;
     const auto* decoder = found.tensors.find(key);
-    const auto& embedding = model.backbone().word_embeddings().weight;
+    const auto& embedding = model.backbone().word_embeddings()->weight;
     if (decoder != nullptr && decoder->sizes() == embedding.sizes() &&
         !at::equal(decoder->to(embedding.options()), embedding)) {
       fail(ErrorCode::state_dict, operation, "its decoder is not this model's word embedding",

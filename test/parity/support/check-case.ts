@@ -22,7 +22,8 @@ export async function checkGroup(t: ExecutionContext, name: string): Promise<voi
 
 async function checkCase(group: Group<Case>, one: Case, worst: Worst): Promise<void> {
   using model = await open(one, group)
-  const input: ForwardInputs = one.labels ? { ...one.input, labels: one.labels } : { ...one.input }
+  const given = group.input(one)
+  const input: ForwardInputs = one.labels ? { ...given, labels: one.labels } : given
   const adapters = one.adapter?.name ?? null
   const answer = await model.forward(input, { adapters, outputHiddenStates: true })
   checkForward(group, one, answer, worst)
@@ -50,16 +51,16 @@ export function checkForward(
 }
 
 // [rows, width, n] → [real tokens, n]
-function realTokens({ input }: Case, padded: Output | undefined): Tensor {
+function realTokens({ input, images }: Case, padded: Output | undefined): Tensor {
   const [rows, width, size] = padded?.shape ?? []
   if (padded === undefined || rows === undefined || width === undefined || size === undefined) return scalar(undefined)
   const kept: number[] = []
   let count = 0
   for (let row = 0; row < rows; row++) {
     for (let token = 0; token < width; token++) {
-      const isReal = input.attentionMask
-        ? input.attentionMask[row]?.[token]
-        : token < (input.inputIds[row]?.length ?? 0)
+      const isReal =
+        images !== undefined ||
+        (input.attentionMask ? input.attentionMask[row]?.[token] : token < (input.inputIds[row]?.length ?? 0))
       if (!isReal) continue
       const start = (row * width + token) * size
       kept.push(...padded.data.subarray(start, start + size))

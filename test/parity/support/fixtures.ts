@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import type { AdapterConfigSource } from '../../../lib/index.js'
+import type { AdapterConfigSource, ForwardInputs } from '../../../lib/index.js'
 
 export const fixtures = 'test/parity/fixtures'
 
@@ -30,6 +30,8 @@ export interface Setting {
 
 export interface Case extends Setting {
   readonly input: Input
+  /** Instead of ids: [rows, channels, height, width]. */
+  readonly images?: string
   readonly labels?: Labels
   readonly folder?: string
   readonly expected: {
@@ -71,6 +73,11 @@ export class Group<T> {
     const [from, to] = entry.data_offsets
     const bytes = new Uint8Array(this.#bytes.subarray(this.#start + from, this.#start + to))
     return { data: new Float32Array(bytes.buffer), shape: entry.shape }
+  }
+
+  /** What a case's rows are, without labels. */
+  input({ images, input }: Pick<Case, 'images' | 'input'>): ForwardInputs {
+    return images === undefined ? { ...input } : { pixelValues: this.tensor(images) }
   }
 
   tensors(references: { readonly [name: string]: string } = {}): Map<string, Tensor> {

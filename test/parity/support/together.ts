@@ -26,6 +26,7 @@ interface TogetherCase {
   /** For all rows, or one for each. */
   readonly setup: Setup | readonly Setup[]
   readonly input: Input
+  readonly images?: string
   readonly labels: number[] | number[][]
   readonly expected: {
     readonly lastHiddenState: string
@@ -94,7 +95,7 @@ async function checkCase(
   const rows = Array.isArray(one.setup)
   const setup = (rows ? (one.setup as Setup[]).map(setupFrom) : setupFrom(one.setup as Setup)) as AdapterSetup
   model.trainAdapter(Stack(...setupNames(one.setup)))
-  const input = { ...one.input, labels: one.labels }
+  const input = { ...group.input(one), labels: one.labels }
   const answer = await model.forward(input, { adapters: setup, outputHiddenStates: true })
   checkForward(group as Group<Case>, { ...one, head } as unknown as Case, answer, worst)
   worst.forward(`${one.name} loss`, scalar(answer.loss), scalar(one.expected.loss))
