@@ -33,7 +33,7 @@ export function describePeft({ name, config, modules, stored }: PeftSummary): st
   return [
     `PEFT adapter '${name}'`,
     `  method        ${describeMethod(config)}`,
-    `  at            ${modules.length} Linears: ${ends.join(', ')}`,
+    ...(modules.length === 0 ? [] : [`  at            ${modules.length} Linears: ${ends.join(', ')}`]),
     ...(stored.length === 0 ? [] : [`  stored whole  ${stored.join(', ')}`]),
     `  task          ${task}`,
     `  trained on    ${config.baseModel === '' ? 'a model that it does not name' : config.baseModel}`,
@@ -43,6 +43,8 @@ export function describePeft({ name, config, modules, stored }: PeftSummary): st
 
 function describeMethod({ method }: PeftConfig): string {
   if (method.type === 'IA3') return '(IA)³'
+  if (method.type === 'PREFIX_TUNING') return `prefix tuning: ${method.tokens} keys and values in each layer`
+  if (method.type === 'PROMPT_TUNING') return `prompt tuning: ${method.tokens} vectors in front of a row`
   if (method.type === 'VERA') return `VeRA: r=${method.r}, dropout=${method.dropout}`
   const kind = method.dora ? 'DoRA' : 'LoRA'
   const patterns = method.rankPattern.size + method.alphaPattern.size > 0 ? ', others by patterns' : ''

@@ -6,7 +6,7 @@ export type ModulePattern = readonly string[] | string
 
 /** PEFT's adapter_config.json: what this library reads of it, checked. */
 export interface PeftConfig {
-  readonly method: PeftLora | PeftIa3 | PeftVera
+  readonly method: PeftLora | PeftIa3 | PeftVera | PeftPrefix | PeftPrompt
   /** `task_type`, such as SEQ_CLS. */
   readonly taskType: string | null
   /** `auto_mapping.base_model_class`: written where there is no task type. */
@@ -48,6 +48,17 @@ export interface PeftVera {
   readonly dInitial: number
 }
 
+/** Prefix tuning. Whatever network made it while it trained (`prefix_projection`), the folder holds keys and values. */
+export interface PeftPrefix {
+  readonly type: 'PREFIX_TUNING'
+  readonly tokens: number
+}
+
+export interface PeftPrompt {
+  readonly type: 'PROMPT_TUNING'
+  readonly tokens: number
+}
+
 /** Fields that say nothing about what is computed, or that start values alone depend on. */
 const unread = [
   ...['peft_type', 'peft_version', 'revision', 'inference_mode', 'auto_mapping', 'task_type', 'fan_in_fan_out'],
@@ -56,13 +67,23 @@ const unread = [
   ...['loftq_config', 'eva_config', 'ephemeral_gpu_offload']
 ]
 
+const promptFields = [
+  ...['num_virtual_tokens', 'token_dim', 'num_transformer_submodules', 'num_attention_heads', 'num_layers']
+]
+
 const fieldsOf: Readonly<Record<PeftConfig['method']['type'], readonly string[]>> = {
   LORA: [
     ...['r', 'lora_alpha', 'lora_dropout', 'use_rslora', 'use_dora', 'rank_pattern', 'alpha_pattern'],
     ...['init_lora_weights']
   ],
   IA3: ['feedforward_modules', 'init_ia3_weights'],
-  VERA: ['r', 'vera_dropout', 'd_initial', 'save_projection', 'projection_prng_key', 'init_weights']
+  VERA: ['r', 'vera_dropout', 'd_initial', 'save_projection', 'projection_prng_key', 'init_weights'],
+  // Sizes are those of the tensors, which must fit the model.
+  PREFIX_TUNING: [...promptFields, 'encoder_hidden_size', 'prefix_projection', 'init_weights'],
+  PROMPT_TUNING: [
+    ...promptFields,
+    ...['prompt_tuning_init', 'prompt_tuning_init_text', 'tokenizer_name_or_path', 'tokenizer_kwargs']
+  ]
 }
 
 /** Starts that change the base model's own weights, which the adapter's file does not hold. */
@@ -76,9 +97,9 @@ export function isPeftConfig(json: Readonly<Record<string, unknown>>): boolean {
 
 export function peftConfigFromJson(json: Readonly<Record<string, unknown>>): PeftConfig {
   const type = json['peft_type']
-  if (type !== 'LORA' && type !== 'IA3' && type !== 'VERA') {
+  if (!isKnown(type)) {
     throw new AdapterError('ERR_UNSUPPORTED', operation, `PEFT's method ${check.describe(type)} is not supported`, {
-      expected: 'peft_type LORA (with DoRA and rsLoRA), IA3 or VERA',
+      expected: 'peft_type LORA (with DoRA and rsLoRA), IA3, VERA, PREFIX_TUNING or PROMPT_TUNING',
       hint: 'A relative of LoRA can be merged into its base model in Python (merge_and_unload): load that model.'
     })
   }
@@ -86,7 +107,7 @@ export function peftConfigFromJson(json: Readonly<Record<string, unknown>>): Pef
   const mapping = json['auto_mapping']
   const layers = json['layers_to_transform']
   return {
-    method: type === 'LORA' ? loraFields(json) : type === 'IA3' ? ia3Fields(json) : veraFields(json),
+    method: readMethod[type](json),
     taskType: text(json, 'task_type'),
     baseClass: check.isPlainObject(mapping) ? text(mapping, 'base_model_class') : null,
     baseModel: text(json, 'base_model_name_or_path') ?? '',
@@ -97,6 +118,26 @@ export function peftConfigFromJson(json: Readonly<Record<string, unknown>>): Pef
     modulesToSave: strings('modules_to_save', json['modules_to_save']),
     version: text(json, 'peft_version')
   }
+}
+
+const readMethod: {
+  readonly [T in PeftConfig['method']['type']]: (json: Readonly<Record<string, unknown>>) => PeftConfig['method']
+} = {
+  LORA: loraFields,
+  IA3: ia3Fields,
+  VERA: veraFields,
+  PREFIX_TUNING: (json) => ({ type: 'PREFIX_TUNING', tokens: tokenCount(json) }),
+  PROMPT_TUNING: (json) => ({ type: 'PROMPT_TUNING', tokens: tokenCount(json) })
+}
+
+function isKnown(type: unknown): type is PeftConfig['method']['type'] {
+  return typeof type === 'string' && Object.hasOwn(fieldsOf, type)
+}
+
+function tokenCount(json: Readonly<Record<string, unknown>>): number {
+  const parts = json['num_transformer_submodules'] ?? 1
+  if (parts !== 1) throw check.valueError('num_transformer_submodules', 'is for models of an encoder and a decoder')
+  return check.checkPositiveInteger('num_virtual_tokens', json['num_virtual_tokens'])
 }
 
 /** A field that is on and that nobody here reads would change the numbers in silence. */

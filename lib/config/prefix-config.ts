@@ -39,12 +39,21 @@ export class PrefixTuningConfig {
   declare readonly useGating: boolean
   /** `shared_gating`: one gate for keys and values. Default true. */
   declare readonly sharedGating: boolean
+  /**
+   * `shift_positions`: a row's tokens have the positions behind those of the prefix, as in PEFT's prefix tuning, which is flat.
+   * The adapter library has no such field. Default false.
+   */
+  declare readonly shiftPositions: boolean
   /** `init_weights_seed`: where the first values come from; null: the model's random numbers. Default null. */
   declare readonly initWeightsSeed: number | null
 
   /** @param fields camelCase or snake_case; undefined, and null where null means nothing, leave the default. */
   constructor(fields: PrefixTuningOverrides = {}) {
     Object.assign(this, prefixFields.read(check.checkObject('adapter config', fields)))
+    if (this.shiftPositions && !(this.flat && this.leaveOut.length === 0 && !this.useGating)) {
+      const message = 'is for prefixes as PEFT keeps them: with flat, in every layer, without a gate'
+      throw check.valueError('shiftPositions', message)
+    }
     Object.freeze(this)
   }
 
@@ -56,7 +65,8 @@ export class PrefixTuningConfig {
 
   /** The adapter library's dict: snake_case, every field, as `adapter_config.json` holds it. */
   toJSON(): Record<string, unknown> {
-    return { architecture: this.method, ...prefixFields.toJSON(this) }
+    const { shift_positions: shifts, ...fields } = prefixFields.toJSON(this)
+    return { architecture: this.method, ...fields, ...(shifts === true && { shift_positions: shifts }) }
   }
 }
 
@@ -75,13 +85,14 @@ const rules: FieldRules<PrefixTuningFields> = {
   dropout: (name, value) => check.checkNumber(name, value, { from: 0, to: 1 }),
   useGating: check.checkBoolean,
   sharedGating: check.checkBoolean,
+  shiftPositions: check.checkBoolean,
   initWeightsSeed: checkSeed
 }
 
 export const prefixFields = new FieldTable<PrefixTuningFields>(
   [
     ...['encoder_prefix', 'cross_prefix', 'leave_out', 'flat', 'prefix_length', 'bottleneck_size', 'non_linearity'],
-    ...['dropout', 'use_gating', 'shared_gating', 'init_weights_seed']
+    ...['dropout', 'use_gating', 'shared_gating', 'shift_positions', 'init_weights_seed']
   ],
   camelCase,
   rules,
@@ -96,6 +107,7 @@ export const prefixFields = new FieldTable<PrefixTuningFields>(
     dropout: 0,
     useGating: false,
     sharedGating: true,
+    shiftPositions: false,
     initWeightsSeed: null
   }
 )
@@ -127,6 +139,7 @@ export function nativePrefixConfig(config: PrefixTuningConfig, { numHiddenLayers
     dropout: config.dropout,
     use_gating: config.useGating,
     shared_gating: config.sharedGating,
+    shifts_positions: config.shiftPositions,
     init_weights_seed: config.initWeightsSeed
   }
 }

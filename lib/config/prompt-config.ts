@@ -6,7 +6,7 @@ import type { ModelShape } from './size.js'
 
 /**
  * The adapter library's PromptTuningConfig, field for field: learned vectors among a row's embeddings (Lester et al. 2021,
- * https://arxiv.org/abs/2104.08691). They have no positions, and no answer of the model is about them. Frozen.
+ * https://arxiv.org/abs/2104.08691). No answer of the model is about them. Frozen.
  */
 export class PromptTuningConfig {
   readonly method = 'prompt_tuning' as const
@@ -18,8 +18,11 @@ export class PromptTuningConfig {
   declare readonly promptInitText: string | null
   /** `random_uniform_scale`: random numbers from −this to this. Default 0.5. */
   declare readonly randomUniformScale: number
-  /** `combine`: in front of the row, or behind its first token. Default 'prefix'. */
-  declare readonly combine: 'prefix' | 'prefix_after_bos'
+  /**
+   * `combine`: in front of the row, or behind its first token. 'prefix_words': in front and among the words, as PEFT has it,
+   * with positions of their own, after which the row's begin; the adapter library has no such form. Default 'prefix'.
+   */
+  declare readonly combine: 'prefix' | 'prefix_after_bos' | 'prefix_words'
   /** `init_weights_seed`: where the first values come from; null: the model's random numbers. Default null. */
   declare readonly initWeightsSeed: number | null
 
@@ -53,7 +56,7 @@ export type PromptTuningOverrides = OverridesOf<PromptTuningFields>
 export type PromptTuningJson = JsonOf<PromptTuningFields> & { readonly architecture: string }
 
 const inits = ['random_uniform', 'from_string'] as const
-const combinations = ['prefix', 'prefix_after_bos'] as const
+const combinations = ['prefix', 'prefix_after_bos', 'prefix_words'] as const
 
 /** Numbers that are floats in Python: their JSON needs a decimal point. */
 export const promptFloatKeys: ReadonlySet<string> = new Set(['random_uniform_scale'])
@@ -95,6 +98,7 @@ export function nativePromptConfig(
     method: 'prompt_tuning',
     length: config.promptLength,
     after_first: config.combine === 'prefix_after_bos',
+    as_words: config.combine === 'prefix_words',
     random_uniform_scale: config.randomUniformScale,
     start_ids: promptInit === 'from_string' && promptInitText !== null ? words(promptInitText) : [],
     init_weights_seed: config.initWeightsSeed

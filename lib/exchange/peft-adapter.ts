@@ -1,11 +1,13 @@
 import { type AdapterConfig, ConfigUnion } from '../config/adapter-config.js'
 import { type AttnMatrix, LoraConfig, type LoraOverrides, type LoraPlace } from '../config/lora-config.js'
 import type { ModelConfig } from '../config/model-config.js'
-import type { PeftConfig, PeftLora } from '../config/peft-config.js'
+import type { PeftIa3, PeftLora, PeftVera } from '../config/peft-config.js'
 import { matching, patternValues } from '../config/peft-modules.js'
+import { PrefixTuningConfig } from '../config/prefix-config.js'
+import { PromptTuningConfig } from '../config/prompt-config.js'
 import { AdapterError } from '../native/errors.js'
 import type { PeftFolder } from './peft-folder.js'
-import { checkTargets, type PeftTarget, peftTargets } from './peft-targets.js'
+import { checkTargets, type PeftTarget, peftTargets, promptShape } from './peft-targets.js'
 
 /** Fields that are the same at all places of one part. */
 type PartFields = Pick<LoraOverrides, 'r' | 'alpha' | 'compositionMode'>
@@ -15,23 +17,39 @@ type PartFields = Pick<LoraOverrides, 'r' | 'alpha' | 'compositionMode'>
  * and for each choice of layers.
  */
 export function peftAdapterConfig(folder: PeftFolder, model: ModelConfig): AdapterConfig {
+  const { method } = folder.config
+  if (method.type === 'PREFIX_TUNING') {
+    promptShape(folder, method.tokens, 2 * model.numHiddenLayers * model.hiddenSize, model)
+    return new PrefixTuningConfig({ flat: true, prefixLength: method.tokens, shiftPositions: true })
+  }
+  if (method.type === 'PROMPT_TUNING') {
+    promptShape(folder, method.tokens, model.embeddingSize, model)
+    return new PromptTuningConfig({ promptLength: method.tokens, combine: 'prefix_words' })
+  }
+  return linearConfig(folder, model, method)
+}
+
+type LinearMethod = PeftLora | PeftIa3 | PeftVera
+
+/** Of a method that stands at Linears. */
+function linearConfig(folder: PeftFolder, model: ModelConfig, method: LinearMethod): AdapterConfig {
   const targets = peftTargets(folder, model)
   checkTargets(folder, model, targets)
-  const common = commonFields(folder.config)
-  const parts = partsOf(targets, fieldsOf(folder, targets)).map(
+  const common = commonFields(method)
+  const parts = partsOf(targets, fieldsOf(method, targets)).map(
     ({ fields, places, layers }) =>
       new LoraConfig({ ...common, ...fields, ...placeFields(places), leaveOut: others(layers, model.numHiddenLayers) })
   )
   const [first] = parts
   if (first !== undefined && parts.length === 1) return first
-  if (folder.config.method.type !== 'VERA') return new ConfigUnion(parts)
+  if (method.type !== 'VERA') return new ConfigUnion(parts)
   throw new AdapterError('ERR_UNSUPPORTED', 'load the PEFT adapter', 'this VeRA stands at other places in each layer', {
     expected: 'the same places in every layer that has one',
     hint: 'Merge it into its base model in Python (merge_and_unload), and load that model.'
   })
 }
 
-function commonFields({ method }: PeftConfig): LoraOverrides {
+function commonFields(method: LinearMethod): LoraOverrides {
   if (method.type === 'IA3') return { initWeights: 'ia3' }
   if (method.type === 'VERA') {
     return { veraD: method.dInitial, veraB: 0, initWeights: 'vera', dropout: method.dropout }
@@ -39,9 +57,8 @@ function commonFields({ method }: PeftConfig): LoraOverrides {
   return { dropout: method.dropout, useDora: method.dora ? 'peft' : false }
 }
 
-function fieldsOf({ config }: PeftFolder, targets: readonly PeftTarget[]): (target: PeftTarget) => PartFields {
+function fieldsOf(method: LinearMethod, targets: readonly PeftTarget[]): (target: PeftTarget) => PartFields {
   const names = targets.map(({ module }) => module)
-  const { method } = config
   if (method.type === 'LORA') return loraFields(method, names)
   // VeRA has no scale: alpha / r is 1.
   if (method.type === 'VERA') return () => ({ r: method.r, alpha: method.r })

@@ -6,7 +6,7 @@ import { modelFamilies } from '../config/model-families.js'
 import { AdapterError } from '../native/errors.js'
 import type { HeadFolder } from './adapter-folder.js'
 import type { PeftFolder } from './peft-folder.js'
-import { peftTensors } from './peft-targets.js'
+import { peftRoot, peftTensors } from './peft-targets.js'
 import { convertStaticHead } from './static-heads.js'
 
 const taskClasses: Readonly<Record<string, string>> = {
@@ -14,7 +14,6 @@ const taskClasses: Readonly<Record<string, string>> = {
   TOKEN_CLS: 'ForTokenClassification'
 }
 
-const root = 'base_model.model.'
 const operation = 'load the PEFT adapter'
 
 /** Where a class keeps its head: the module of each layer, in our order. */
@@ -64,6 +63,7 @@ export function peftHead(folder: PeftFolder, model: ModelConfig): HeadFolder | n
   if (!isDeepStrictEqual([...held].sort(), [...wanted].sort())) {
     throw refuse(folder, `it holds ${held.join(', ')}, and the head of ${modelClass} is ${wanted.join(', ')}`)
   }
+  const root = peftRoot(config)
   const layers = Object.fromEntries(Object.entries(found.layers).map(([module, index]) => [root + module, index]))
   return {
     folder: folder.folder,
@@ -86,7 +86,8 @@ export function headModules(folder: PeftFolder): string[] {
 }
 
 /** The outputs of the head's last layer, which its name tells. */
-function labelsOf({ tensors }: PeftFolder, held: readonly string[]): number {
+function labelsOf({ tensors, config }: PeftFolder, held: readonly string[]): number {
+  const root = peftRoot(config)
   const last = held.find((module) => /(^|\.)(out_proj|score)$/.test(module)) ?? held.find((m) => m === 'classifier')
   return tensors.find(({ name }) => name === `${root}${last}.weight`)?.shape[0] ?? 1
 }

@@ -1,6 +1,7 @@
 import { linearPaths, pathOfPlace, placeOfPath } from '../config/linear-paths.js'
 import type { LoraPlace } from '../config/lora-config.js'
 import type { ModelConfig } from '../config/model-config.js'
+import type { PeftConfig } from '../config/peft-config.js'
 import { targetedNames } from '../config/peft-modules.js'
 import { AdapterError } from '../native/errors.js'
 import type { PeftFolder } from './peft-folder.js'
@@ -20,13 +21,19 @@ interface PeftTensors {
   readonly others: readonly string[]
 }
 
-const root = 'base_model.model.'
 const ending =
   /\.(lora_A\.weight|lora_B\.weight|lora_magnitude_vector|lora_embedding_[AB]|ia3_l|vera_lambda_[bd]|lora_[AB]\.bias)$/
 const operation = 'load the PEFT adapter'
 
+/** In front of all names of a file, but those of what all modules share. */
+export function peftRoot({ method }: PeftConfig): string {
+  const learnsPrompt = method.type === 'PREFIX_TUNING' || method.type === 'PROMPT_TUNING'
+  return learnsPrompt ? 'base_model.' : 'base_model.model.'
+}
+
 /** What the file holds, by its names alone. */
-export function peftTensors({ tensors }: PeftFolder): PeftTensors {
+export function peftTensors({ tensors, config }: PeftFolder): PeftTensors {
+  const root = peftRoot(config)
   const modules = new Map<string, Map<string, readonly number[]>>()
   const others: string[] = []
   for (const { name, shape } of tensors) {
@@ -60,13 +67,29 @@ export function peftTargets(folder: PeftFolder, model: ModelConfig): readonly Pe
   return targets.sort((a, b) => a.layer - b.layer || places.indexOf(a.place) - places.indexOf(b.place))
 }
 
+/** The shape of a prefix or a prompt; it tells whether the folder is for this model. */
+export function promptShape(folder: PeftFolder, tokens: number, width: number, model: ModelConfig): void {
+  const shape = folder.tensors.find(({ name }) => name === 'prompt_embeddings')?.shape
+  if (shape?.length === 2 && shape[0] === tokens && shape[1] === width) return
+  throw new AdapterError('ERR_WRONG_MODEL', operation, `${folder.folder} does not fit this model`, {
+    expected: `prompt_embeddings [${tokens}, ${width}] for ${model.modelType} of ${model.numHiddenLayers} layers`,
+    got: shape === undefined ? 'a file without prompt_embeddings' : `[${shape.join(', ')}]`,
+    hint: `Load it into the model that it was trained on.${trainedOnText(folder)}`
+  })
+}
+
+function trainedOnText({ config }: PeftFolder): string {
+  return config.baseModel === '' ? '' : ` It was trained on ${config.baseModel}.`
+}
+
 function checkBelongs(
-  { folder, config }: PeftFolder,
+  found: PeftFolder,
   model: ModelConfig,
   targets: readonly PeftTarget[],
   homeless: readonly string[]
 ): void {
-  const trainedOn = config.baseModel === '' ? '' : ` It was trained on ${config.baseModel}.`
+  const { folder } = found
+  const trainedOn = trainedOnText(found)
   const { places } = linearPaths[model.modelType]
   if (targets.length === 0) {
     throw new AdapterError('ERR_WRONG_MODEL', operation, `${folder} belongs to another model`, {

@@ -6,6 +6,7 @@ import type { ModelConfig } from '../config/model-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { AdapterError } from '../native/errors.js'
 import { headOfClass, peftClass } from './peft-head.js'
+import { peftPromptJson } from './peft-prompt.js'
 
 const operation = 'save the PEFT adapter'
 const floatKeys: ReadonlySet<string> = new Set(['lora_dropout', 'vera_dropout', 'd_initial'])
@@ -19,16 +20,16 @@ export interface PeftHeadPlan {
 
 /** The content of PEFT's adapter_config.json. Throws ERR_UNSUPPORTED for what PEFT does not compute. */
 export function peftJson(config: AdapterConfig, model: ModelConfig, head: PeftHeadPlan | null): string {
-  const parts = peftParts(config)
+  if (config.method === 'prefix_tuning' || config.method === 'prompt_tuning') {
+    return `${pythonJson(peftPromptJson(config, model, commonJson(model, head)), { indent: 2, floatKeys })}\n`
+  }
+  const parts = peftParts(config).flatMap((part) => ofWhole(part, model))
   const names = parts.map((part) => namesOf(part, model, head !== null))
   const all = names.flat()
   const json = {
-    base_model_name_or_path: model.nameOrPath === '' ? null : model.nameOrPath,
-    task_type: head?.task ?? 'FEATURE_EXTRACTION',
-    inference_mode: true,
+    ...commonJson(model, head),
     // Conv1D keeps a weight the other way round.
     fan_in_fan_out: model.modelType === 'gpt2',
-    modules_to_save: head === null ? null : savedModules(head),
     target_modules: all,
     ...methodJson(parts, names)
   }
@@ -37,13 +38,62 @@ export function peftJson(config: AdapterConfig, model: ModelConfig, head: PeftHe
   return `${pythonJson({ ...json, target_modules: targets }, { indent: 2, floatKeys })}\n`
 }
 
+function commonJson(model: ModelConfig, head: PeftHeadPlan | null): Record<string, unknown> {
+  const modules = head === null ? [] : savedModules(head)
+  return {
+    base_model_name_or_path: model.nameOrPath === '' ? null : model.nameOrPath,
+    task_type: head?.task ?? 'FEATURE_EXTRACTION',
+    inference_mode: true,
+    modules_to_save: modules.length === 0 ? null : modules
+  }
+}
+
+/**
+ * PEFT has one LoRA or (IA)³ for query, key and value where one product makes them: of n factors side by side that is one of n
+ * times the rank.
+ */
+function ofWhole(part: LoraConfig, model: ModelConfig): LoraConfig[] {
+  const { attnMatrices, selfattnLora, r, alpha } = part
+  const own = attnMatrices.filter((matrix) => matrix !== 'o' && matrix !== 'qkv')
+  const isMerged = linearPaths[model.modelType].places.query_key_value !== undefined
+  if (!isMerged || !selfattnLora || own.length === 0) return [part]
+  if (part.veraD !== null || part.useDora !== false) {
+    const what = part.veraD !== null ? 'VeRA' : 'DoRA'
+    throw new AdapterError(
+      'ERR_UNSUPPORTED',
+      operation,
+      `PEFT has ${what} only for query, key and value together here`,
+      {
+        expected: "attnMatrices ['qkv']",
+        got: `attnMatrices ${own.join(', ')}`,
+        hint: "Train it with attnMatrices ['qkv'], or save it for the adapters library: library: 'adapters'."
+      }
+    )
+  }
+  const n = part.compositionMode === 'add' ? own.length : 1
+  const whole = {
+    attnMatrices: ['qkv'],
+    r: n * r,
+    alpha: n * alpha,
+    intermediateLora: false,
+    outputLora: false
+  } as const
+  const hasOutput = attnMatrices.includes('o')
+  const rest = hasOutput || part.intermediateLora || part.outputLora
+  const others = part.replace.bind(part)
+  return [
+    part.replace(whole),
+    ...(rest ? [others({ attnMatrices: hasOutput ? ['o'] : [], selfattnLora: hasOutput })] : [])
+  ]
+}
+
 /** Whether PEFT has all of it: LoRA, DoRA in PEFT's own form, IA³ or VeRA, and no gate. */
 export function peftParts(config: AdapterConfig): readonly LoraConfig[] {
   const parts = config.method === 'union' ? config.configs : [config]
   const problem = parts.map(problemOf).find((one) => one !== undefined) ?? mixture(parts as readonly LoraConfig[])
   if (problem === undefined) return parts as readonly LoraConfig[]
   throw new AdapterError('ERR_UNSUPPORTED', operation, `PEFT does not compute ${problem.what}`, {
-    expected: "LoRA, DoRA (useDora: 'peft'), IA³ or VeRA, without a gate",
+    expected: "LoRA, DoRA (useDora: 'peft'), IA³ or VeRA without a gate, or a prefix or prompt in PEFT's form, alone",
     hint: problem.hint ?? "Save it for the adapters library: library: 'adapters'."
   })
 }
@@ -143,6 +193,8 @@ const aside = ['label2id', 'dropoutProb', 'headType']
 
 /** The class whose head computes what ours does. */
 export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig): PeftHeadPlan {
+  // What writes is the base model's own words: nothing is stored.
+  if (head.headType === 'causal_lm' && head.layers === 1) return { task: 'CAUSAL_LM', layers: {} }
   const task = head.headType === 'tagging' ? 'TOKEN_CLS' : 'SEQ_CLS'
   const modelClass = peftClass(model, task) ?? ''
   if ('numLabels' in head) {
@@ -166,24 +218,4 @@ function isSameHead(one: HeadConfig, other: HeadConfig): boolean {
     return JSON.stringify(entries.filter(([key]) => !(single && key === 'activationFunction')).sort())
   }
   return fields(one) === fields(other)
-}
-
-/** What the adapter library does not compute of a config; undefined where it has all of it. */
-export function adaptersProblem(config: AdapterConfig): string | undefined {
-  const parts = (config.method === 'union' ? config.configs : [config]).filter(
-    (part) => part.method === 'lora' || part.method === 'mtl_lora'
-  )
-  for (const part of parts) {
-    if (part.useDora === 'peft') return "useDora: 'peft'"
-    if (part.compositionMode === 'scale_input') return "compositionMode: 'scale_input'"
-    const other = part.selfattnLora ? part.attnMatrices.find((matrix) => matrix === 'o' || matrix === 'qkv') : undefined
-    if (other !== undefined) return `attnMatrices with '${other}'`
-  }
-  const apart = parts.every((part, i) => parts.slice(0, i).every((other) => !shareLayers(part, other)))
-  return apart ? undefined : 'two of the LoRA family in one layer'
-}
-
-/** Without the model's depth: two that leave out nothing share every layer. */
-function shareLayers(one: { leaveOut: readonly number[] }, other: { leaveOut: readonly number[] }): boolean {
-  return one.leaveOut.length === 0 || other.leaveOut.length === 0
 }

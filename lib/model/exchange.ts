@@ -6,11 +6,11 @@ import type { HeadConfig } from '../config/head-config.js'
 import { modelConfigToJson } from '../config/model-config.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
+import { adaptersForm, adaptersProblem } from '../exchange/adapters-form.js'
 import { checkBaseModel } from '../exchange/base-model.js'
 import { type FolderFormat, folderFormats, noHeadHere } from '../exchange/folder-files.js'
 import { resolveFolder } from '../exchange/hub.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
-import { adaptersProblem } from '../exchange/peft-write.js'
 import { checkAdapterName, type SavedPart, saveFolder } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
@@ -24,8 +24,8 @@ import { writeSurgery } from './surgery-record.js'
 
 export interface SaveAdapterOptions {
   /**
-   * Which Python library is to load the folder: 'adapters' (AdapterHub) or 'peft' (Hugging Face's PEFT: LoRA, DoRA, IA³ and
-   * VeRA; the head goes into its file, as the class of this model for the task keeps it). Default 'adapters'.
+   * Which Python library is to load the folder: 'adapters' (AdapterHub) or 'peft' (Hugging Face's PEFT: LoRA, DoRA, IA³, VeRA,
+   * and prefixes and prompts in its own form; the head goes into its file, as the class of this model for the task keeps it). Default 'adapters'.
    */
   readonly library?: 'adapters' | 'peft' | undefined
   /** 'safetensors', or a PyTorch checkpoint as 'bin' (the adapter library's file name) or 'pt'. Default 'safetensors'. */
@@ -88,7 +88,7 @@ export async function saveAdapter(
     format,
     adapter: {
       name,
-      config,
+      config: adaptersForm(config),
       writeWeights: (file) => nativeCall(() => native.saveAdapter(file, name, nativeFormat(format), dialect))
     },
     head: withHead ? headPart(model, name, format) : undefined
@@ -103,7 +103,8 @@ export async function saveAnyAdapter(
   { format }: Pick<SaveAdapterOptions, 'format'> = {}
 ): Promise<void> {
   const config = model.adapters.get(name)
-  if (config === undefined || adaptersProblem(config) === undefined) {
+  const isWhole = config !== undefined && adaptersProblem(config) === undefined && adaptersForm(config) === config
+  if (config === undefined || isWhole) {
     return await model.saveAdapter(folder, name, { format })
   }
   await model.saveAdapter(folder, name, { library: 'peft', format, withHead: false })

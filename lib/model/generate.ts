@@ -4,7 +4,7 @@ import { isCausal, rowLimits } from '../config/model-config.js'
 import { collate, encodeRow } from '../data/collate.js'
 import { checkRow, placeOf, type Row } from '../data/dataset.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
-import type { NativeSetup } from '../native/types.js'
+import type { NativeModel, NativeSetup } from '../native/types.js'
 import { headOfRow, headRule } from './head-rule.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
@@ -34,6 +34,8 @@ export interface GenerateOptions extends SkipLayers {
   readonly head?: string | null | undefined
   /** For MultiTask blocks: for each row the child that it goes to, by name or number. */
   readonly taskIds?: TaskIds | undefined
+  /** Stops between two tokens; the call then rejects with the signal's reason, and nothing of it is left. */
+  readonly signal?: AbortSignal | undefined
 }
 
 /** What the model wrote after one row. */
@@ -55,8 +57,33 @@ const keys = [
   'adapters',
   'skipLayers',
   'head',
-  'taskIds'
+  'taskIds',
+  'signal'
 ]
+
+let lastStopId = 0
+
+/** What the model writes, unless the signal stops it. */
+async function stoppable<T>(
+  native: NativeModel,
+  signal: AbortSignal | undefined,
+  work: (stopId: number) => Promise<T>
+): Promise<T> {
+  if (signal === undefined) return await nativeCall(() => work(0))
+  signal.throwIfAborted()
+  const id = ++lastStopId
+  const stop = () => native.stopGenerating(id)
+  signal.addEventListener('abort', stop, { once: true })
+  try {
+    return await nativeCall(() => work(id))
+  } catch (error) {
+    signal.throwIfAborted()
+    throw error
+  } finally {
+    signal.removeEventListener('abort', stop)
+    stop()
+  }
+}
 
 async function generate(
   model: Model,
@@ -94,7 +121,8 @@ async function generate(
   const batch = collate(encoded, groups)
   const pass = { ...indexSetups(Array.from(batch.order, (row) => setups[row] ?? null)), head, skipLayers }
   const { native, tokenizer } = model
-  const written = await nativeCall(() => native.generate(batch, pass, how))
+  const { signal } = options
+  const written = await stoppable(native, signal, (stopId) => native.generate(batch, pass, { ...how, stopId }))
   const answers = new Array<Generation>(setups.length)
   batch.order.forEach((row, i) => {
     const ids = written[i] ?? new Int32Array()

@@ -11,6 +11,7 @@ import {
   type MultiLabelHeadOptions,
   maskedLmHead,
   multiLabelHead,
+  predictsWords,
   type RegressionHeadOptions,
   regressionHead,
   type TaggingHeadOptions,
@@ -44,6 +45,12 @@ export function checkHeadFits({ headType }: HeadConfig, { modelType, imageSize }
     got: headType,
     hint: imageSize === null ? 'Use addClassificationHead' : 'Use addImageClassificationHead'
   })
+}
+
+/** With the dropout that the model has for its heads, where the config does not say. */
+export function withDropout(config: HeadConfig, { classifierDropout }: ModelConfig): HeadConfig {
+  if (predictsWords(config) || config.dropoutProb !== null) return config
+  return { ...config, dropoutProb: classifierDropout }
 }
 
 /** The options of the call apart from those of the head's config. */

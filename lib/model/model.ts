@@ -2,7 +2,7 @@ import { AdapterConfig, type AdapterConfigSource, withFlatPrefix } from '../conf
 import * as check from '../config/check.js'
 import { type Fuse, fuseBlocks, fusionName, parseComposition } from '../config/composition.js'
 import { type FusionConfigSource, nativeFusionConfig } from '../config/fusion-config.js'
-import { type HeadConfig, nativeHeadConfig, predictsWords } from '../config/head-config.js'
+import { type HeadConfig, nativeHeadConfig } from '../config/head-config.js'
 import { checkLeaveOut } from '../config/leave-out.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { nativeAdapterConfigs } from '../config/size.js'
@@ -12,7 +12,7 @@ import type { NativeModel, NativeTrainable } from '../native/types.js'
 import { outsideScope, scopedSetup } from './adapter-setup.js'
 import { type AdapterFusion, checkUnread, fusionOf } from './fusions.js'
 import { HeadChoice } from './head-choice.js'
-import { type AddOptions, checkHeadFits, isTaken } from './heads.js'
+import { type AddOptions, checkHeadFits, isTaken, withDropout } from './heads.js'
 import { checkOptions } from './options.js'
 import { ModelPasses } from './passes.js'
 import { promptWords } from './prompt-words.js'
@@ -193,7 +193,7 @@ export class Model extends ModelPasses {
     this.configurable('addHead')
     const replaces = isTaken('head', name, this.#heads, options)
     checkHeadFits(config, this.config)
-    const native = nativeHeadConfig(this.#withDropout(config))
+    const native = nativeHeadConfig(withDropout(config, this.config))
     nativeCall(() => this.#native.addHead(name, native, seedFor(this.#seed, `head ${name}`), replaces))
     this.#heads.set(name, config)
     if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)
@@ -376,11 +376,6 @@ export class Model extends ModelPasses {
     nativeCall(() => this.#native.setTrainable(what))
     this.#trains = what
     this.#trainsBySetup = bySetup
-  }
-
-  #withDropout(config: HeadConfig): HeadConfig {
-    if (predictsWords(config) || config.dropoutProb !== null) return config
-    return { ...config, dropoutProb: this.config.classifierDropout }
   }
 
   protected override seedFor(name: string): number {

@@ -2,7 +2,6 @@ import * as check from '../config/check.js'
 import type { Row } from '../data/dataset.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeForwardOptions, TensorData } from '../native/types.js'
-import { TextWriter } from './generate.js'
 import { headLabels, rowCount } from './head-labels.js'
 import { type BatchHeads, batchHeads, headRule } from './head-rule.js'
 import { type ForwardInputs, packInputs, repeatInputs } from './inputs.js'
@@ -11,6 +10,7 @@ import { checkOptions, type ForwardOptions, type PredictOptions } from './option
 import { type ForwardOutputs, layOut } from './outputs.js'
 import { type Prediction, predict } from './predict.js'
 import { type BatchRows, batchSetups, channelCount, indexSetups, type RowAdapters } from './setup.js'
+import { ParameterSharing } from './sharing.js'
 import { skippedLayers } from './skip-layers.js'
 
 const adaptersOf = (model: Model, { adapters = model.activeAdapters }: ForwardOptions): RowAdapters => adapters
@@ -49,7 +49,7 @@ function passOf(model: Model, inputs: ForwardInputs, options: ForwardOptions) {
 }
 
 /** A model's passes over a batch. */
-export abstract class ModelPasses extends TextWriter {
+export abstract class ModelPasses extends ParameterSharing {
   get #model(): Model {
     return this as unknown as Model
   }

@@ -187,6 +187,7 @@ export interface NativePrefixConfig {
   readonly dropout: number
   readonly use_gating: boolean
   readonly shared_gating: boolean
+  readonly shifts_positions: boolean
   readonly init_weights_seed: number | null
 }
 
@@ -195,6 +196,8 @@ export interface NativePromptConfig {
   readonly length: number
   /** Behind each row's first token, not in front of it. */
   readonly after_first: boolean
+  /** In front, and like words, with positions of their own. */
+  readonly as_words: boolean
   readonly random_uniform_scale: number
   /** Ids of the words that it starts with; empty: random numbers. */
   readonly start_ids: readonly number[]
@@ -322,6 +325,8 @@ export interface NativeGenerateOptions {
   readonly topP: number
   readonly endTokens: readonly number[]
   readonly seed: number
+  /** What stopGenerating knows it by; 0: nothing. */
+  readonly stopId: number
 }
 
 /** One of several that are averaged; `scale`: of LoRA, alpha / r. */
@@ -365,6 +370,9 @@ export interface NativeModel {
   /** Puts an adapter's change of weights into the base model, and takes it out again bit for bit. */
   mergeAdapter(name: string): void
   resetAdapter(): void
+  /** MTL-LoRA adapters of one configuration get one A and one set of up-projections, the reference's. */
+  shareParameters(group: string, adapters: readonly string[], reference: string): void
+  unshareParameters(group: string): void
   /** The flat form of an adapter's prefix, of the same values. */
   ejectPrefixTuning(name: string): void
   /** Gives an adapter or head that is there the weighted sum of others of its shape. */
@@ -403,6 +411,8 @@ export interface NativeModel {
   forward(batch: NativeBatch, options: NativeForwardOptions): Promise<NativeForwardResult>
   /** New tokens of each row, an end token included. A model whose tokens see only those before them. */
   generate(batch: NativeBatch, options: NativeForwardOptions, how: NativeGenerateOptions): Promise<Int32Array[]>
+  /** Ends that generation before its next token with ERR_ABORTED, where it still runs, and forgets it. */
+  stopGenerating(id: number): void
   /** One backward pass, nothing updated; dropout off. For tests and tools. */
   gradients(
     batch: NativeBatch,

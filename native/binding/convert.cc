@@ -202,6 +202,7 @@ PrefixConfig to_prefix_config(const Napi::Object& object) {
   c.dropout = number(object, "dropout");
   c.use_gating = boolean(object, "use_gating");
   c.shared_gating = boolean(object, "shared_gating");
+  c.shifts_positions = boolean(object, "shifts_positions");
   c.init_weights_seed = seed_of(object);
   return c;
 }
@@ -210,6 +211,7 @@ PromptConfig to_prompt_config(const Napi::Object& object) {
   PromptConfig c;
   c.length = integer(object, "length");
   c.after_first = boolean(object, "after_first");
+  c.as_words = boolean(object, "as_words");
   c.random_uniform_scale = number(object, "random_uniform_scale");
   c.start_ids = to_shape(object.Get("start_ids"));
   c.init_weights_seed = seed_of(object);

@@ -2,6 +2,9 @@
 // A model handle. Its tensors are touched on the engine thread alone; jobs own the state, so a handle may be disposed
 // of or collected while work is queued.
 
+#include <atomic>
+#include <map>
+
 #include "binding/engine.h"
 #include "binding/pass_options.h"
 
@@ -38,6 +41,8 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value average_adapters(const Napi::CallbackInfo& info);
   Napi::Value average_heads(const Napi::CallbackInfo& info);
   Napi::Value reset_adapter(const Napi::CallbackInfo& info);
+  Napi::Value share_parameters(const Napi::CallbackInfo& info);
+  Napi::Value unshare_parameters(const Napi::CallbackInfo& info);
   Napi::Value add_fusion(const Napi::CallbackInfo& info);
   Napi::Value delete_fusion(const Napi::CallbackInfo& info);
   Napi::Value fusion_temperature(const Napi::CallbackInfo& info);
@@ -55,6 +60,7 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value set_parameters(const Napi::CallbackInfo& info);
   Napi::Value forward(const Napi::CallbackInfo& info);
   Napi::Value generate(const Napi::CallbackInfo& info);
+  Napi::Value stop_generating(const Napi::CallbackInfo& info);
   Napi::Value gradients(const Napi::CallbackInfo& info);
   Napi::Value save_adapter(const Napi::CallbackInfo& info);
   Napi::Value save_fusion(const Napi::CallbackInfo& info);
@@ -68,6 +74,8 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   std::shared_ptr<ModelState> state_;
+  std::map<int64_t, std::shared_ptr<std::atomic<bool>>>
+      stops_;  ///< of generations that may be stopped; JavaScript's thread only
   Engine* engine_ = nullptr;
   Handles::Entry entry_;
 };

@@ -70,6 +70,15 @@ Napi::Value ModelWrap::reset_adapter(const Napi::CallbackInfo& info) {
   return sync(info, [](ModelState& s) { return s.model.reset_adapter(), Done{}; });
 }
 
+Napi::Value ModelWrap::share_parameters(const Napi::CallbackInfo& info) {
+  return sync(info, [group = text_of(info, 0), names = to_strings(info[1]), reference = text_of(info, 2)](
+                        ModelState& s) { return s.model.share_parameters(group, names, reference), Done{}; });
+}
+
+Napi::Value ModelWrap::unshare_parameters(const Napi::CallbackInfo& info) {
+  return sync(info, [group = text_of(info, 0)](ModelState& s) { return s.model.unshare_parameters(group), Done{}; });
+}
+
 Napi::Value ModelWrap::add_fusion(const Napi::CallbackInfo& info) {
   auto adapters = guarded(info.Env(), [&] { return to_strings(info[1]); });
   auto config = guarded(info.Env(), [&] { return to_fusion_config(info[2].As<Napi::Object>()); });

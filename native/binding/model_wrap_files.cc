@@ -59,8 +59,8 @@ Napi::Value ModelWrap::load_adapter(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelWrap::save_peft_adapter(const Napi::CallbackInfo& info) {
   return async(info, [file = text_of(info, 0), name = text_of(info, 1), format = text_of(info, 2),
-                      head = head_layers(info[3])](ModelState& s) {
-    ta::save_peft_adapter(s.model, name, file, parse_weights_format(format), head);
+                      head = head_layers(info[3]), bare = info[3].IsNull()](ModelState& s) {
+    ta::save_peft_adapter(s.model, name, file, parse_weights_format(format), head, bare);
     return Done{};
   });
 }

@@ -39,15 +39,31 @@ GenerateOptions to_generate_options(const Napi::Object& object) {
 
 }  // namespace
 
+// generate(batch, pass, how): `how.stopId`, where it is not 0, is what stopGenerating knows it by.
 Napi::Value ModelWrap::generate(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto how = info[2].As<Napi::Object>();
+    auto options = to_generate_options(how);
+    if (const auto id = how.Get("stopId").As<Napi::Number>().Int64Value(); id != 0) {
+      const auto flag = stops_[id] = std::make_shared<std::atomic<bool>>(false);
+      options.stopped = [flag] { return flag->load(); };
+    }
     return async(info,
                  [batch = to_batch(info[0].As<Napi::Object>()), pass = to_pass_options(info[1].As<Napi::Object>()),
-                  options = to_generate_options(info[2].As<Napi::Object>())](ModelState& s) {
+                  options = std::move(options)](ModelState& s) {
                    const auto request = to_request(pass, s.model, static_cast<int64_t>(batch.row_lengths.size()));
                    return Written{ta::generate(s.model, batch, request.segments, request.head, options)};
                  });
   });
+}
+
+// stopGenerating(id): it ends before its next token, if it still runs, and its id is free again.
+Napi::Value ModelWrap::stop_generating(const Napi::CallbackInfo& info) {
+  const auto found = stops_.find(info[0].As<Napi::Number>().Int64Value());
+  if (found == stops_.end()) return info.Env().Undefined();
+  found->second->store(true);
+  stops_.erase(found);
+  return info.Env().Undefined();
 }
 
 }  // namespace ta::binding

@@ -117,3 +117,24 @@ test('what cannot be written is refused', async (t) => {
   t.throws(() => bert.addCausalLmHead('w'), { code: 'ERR_UNSUPPORTED' })
   t.throws(() => model.addMaskedLmHead('w'), { code: 'ERR_UNSUPPORTED' })
 })
+
+test('a signal ends the call between two tokens, and leaves the model free', async (t) => {
+  using model = await gpt2()
+  const rows = rowsOf([[5, 6], [7]])
+  const early = AbortSignal.abort(new Error('not at all'))
+  await t.throwsAsync(model.generate(rows, { ...greedy, signal: early }), { message: 'not at all' })
+  const controller = new AbortController()
+  const many = Array.from({ length: 400 }, () => [5])
+  const work = model.generate(rowsOf(many), { ...greedy, maxNewTokens: 11, signal: controller.signal })
+  // Behind it in the queue, so that it cannot have ended before the signal comes.
+  const answer = model.forward({ inputIds: [[5, 6]] }, { head: null })
+  controller.abort(new Error('enough'))
+  await t.throwsAsync(work, { message: 'enough' })
+  t.deepEqual((await answer).lastHiddenState?.shape, [1, 2, 8])
+  const unused = new AbortController().signal
+  t.deepEqual(
+    listed(await model.generate(rows, { ...greedy, signal: unused })),
+    listed(await model.generate(rows, greedy))
+  )
+  await t.throwsAsync(model.generate(rows, { signal: 'stop' as never }), { instanceOf: TypeError })
+})

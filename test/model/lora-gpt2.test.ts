@@ -148,6 +148,30 @@ test('what has no meaning at a merged product, or without one, is refused', asyn
     code: 'ERR_UNSUPPORTED',
     message: /'qkv', a merged product, where query, key and value are Linears/
   })
-  model.addAdapter('a', "lora[attn_matrices=['qkv']]")
-  await t.throwsAsync(model.saveAdapter(scratch(t), 'a'), { message: /no attnMatrices with 'qkv'/ })
+  for (const config of ["lora[attn_matrices=['qkv'], use_gating=True]", "vera[attn_matrices=['qkv']]"]) {
+    model.addAdapter('a', config, { overwriteOk: true })
+    await t.throwsAsync(model.saveAdapter(scratch(t), 'a'), { message: /no attnMatrices with 'qkv'/ })
+  }
+  for (const config of ["lora[use_dora='peft']", 'vera']) {
+    model.addAdapter('a', config, { overwriteOk: true })
+    await t.throwsAsync(model.saveAdapter(scratch(t), 'a', { library: 'peft' }), { message: /\['qkv'\]/ })
+  }
+})
+
+test('each library gets its own form of the same: one LoRA over three matrices, and three side by side', async (t) => {
+  const model = await gpt2(t)
+  const folder = scratch(t)
+  for (const [config, library] of [
+    ["lora[r=2, alpha=3, attn_matrices=['qkv'], intermediate_lora=True]", 'adapters'],
+    ["ia3[attn_matrices=['qkv']]", 'adapters'],
+    ["lora[r=2, alpha=3, attn_matrices=['q', 'v', 'o'], output_lora=True]", 'peft'],
+    ["ia3[attn_matrices=['k']]", 'peft']
+  ] as const) {
+    model.addAdapter('a', config, { overwriteOk: true })
+    fill(model, 'a')
+    await model.saveAdapter(folder, 'a', { library })
+    await model.loadAdapter(folder, { as: 'b', overwriteOk: true })
+    t.notDeepEqual(model.adapters.get('b'), model.adapters.get('a'))
+    t.true(largestDifference(await answer(model, 'b'), await answer(model, 'a')) < 1e-6, config)
+  }
 })

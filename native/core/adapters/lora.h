@@ -65,6 +65,7 @@ class LoraModule : public AdapterModule {
   /// W as [out, in]. Only without a gate, whose value depends on the row.
   virtual LinearTensors merged(const LinearTensors& linear) const = 0;
   bool gated() const { return gate_ != nullptr; }
+  const MergedParts& parts() const { return parts_; }
   /// The gate's mean needs every token of a row.
   bool needs_all_tokens() const override { return gated(); }
 

@@ -49,8 +49,8 @@ TaskMatrix::TaskMatrix(std::vector<int64_t> shape, bool linear)
 MtlLora::MtlLora(const LoraConfig& config, int64_t rank, const LoraTarget& target)
     : LowRankModule(config, rank, target) {
   const int64_t n = config.mtl->up_projections;
-  parameter({.name = "lora_A", .shape = {target.inner(rank), target.in()}, .decay = true}, a_);
-  parameter({.name = "lora_B", .shape = {n, target.rows(), rank}, .decay = true}, b_);
+  parameter({.name = "lora_A", .shape = {target.inner(rank), target.in()}, .decay = true}, shared_->a);
+  parameter({.name = "lora_B", .shape = {n, target.rows(), rank}, .decay = true}, shared_->b);
   parameter({.name = "weights", .shape = {n}, .decay = true}, weights_);
   add_magnitude_and_gate(target);
   const auto shape = config.mtl->linear ? std::vector<int64_t>{rank, rank} : std::vector<int64_t>{rank};
@@ -59,22 +59,21 @@ MtlLora::MtlLora(const LoraConfig& config, int64_t rank, const LoraTarget& targe
 }
 
 LowRank MtlLora::factors() const {
-  const auto task = tracked(task_->values), b = tracked(b_);
-  const auto a = tracked(a_).view({parts_.count(), rank_, a_.size(1)});
+  const auto task = tracked(task_->values), b = tracked(shared_->b);
+  const auto a = tracked(shared_->a).view({parts_.count(), rank_, shared_->a.size(1)});
   // One up-projection has the weight 1.
   const auto up =
-      b_.size(0) == 1
-          ? b.squeeze(0)
-          : (at::softmax(tracked(weights_) / config_.mtl->weights_sharpness, 0).view({-1, 1, 1}) * b).sum(0);
+      b.size(0) == 1 ? b.squeeze(0)
+                     : (at::softmax(tracked(weights_) / config_.mtl->weights_sharpness, 0).view({-1, 1, 1}) * b).sum(0);
   const auto down = config_.mtl->linear ? at::matmul(task.t(), a) : task.view({1, rank_, 1}) * a;
-  return {down.reshape(a_.sizes()), parts_.spread(up)};
+  return {down.reshape(shared_->a.sizes()), parts_.spread(up)};
 }
 
 void MtlLora::initialise(Random& random) {
   c10::NoGradGuard guard;
   // As in the peer, B is 0 but for 'bert'.
-  initialise_factor(a_, config_.init_weights, false, random);
-  initialise_factor(b_, config_.init_weights == LoraInit::bert ? LoraInit::bert : LoraInit::lora, true, random);
+  initialise_factor(shared_->a, config_.init_weights, false, random);
+  initialise_factor(shared_->b, config_.init_weights == LoraInit::bert ? LoraInit::bert : LoraInit::lora, true, random);
   weights_.fill_(1);
   if (config_.mtl->linear) {
     task_->values.zero_().fill_diagonal_(1);
@@ -82,6 +81,21 @@ void MtlLora::initialise(Random& random) {
     task_->values.fill_(1);
   }
   initialise_gate(random);
+}
+
+void MtlLora::use(std::shared_ptr<MtlFactors> factors) {
+  shared_ = std::move(factors);
+  repoint("lora_A", shared_->a);
+  repoint("lora_B", shared_->b);
+}
+
+void MtlLora::share(const MtlLora& other) {
+  use(other.shared_);
+}
+
+void MtlLora::unshare() {
+  const c10::NoGradGuard guard;
+  use(std::make_shared<MtlFactors>(MtlFactors{shared_->a.detach().clone(), shared_->b.detach().clone()}));
 }
 
 }  // namespace ta

@@ -49,17 +49,29 @@ class TaskMatrix : public Module {
   const char* type_;
 };
 
+/// What tasks may share: A and all up-projections. Λ and the weights are always a task's own.
+struct MtlFactors {
+  at::Tensor a, b;
+};
+
 class MtlLora : public LowRankModule {
  public:
   MtlLora(const LoraConfig& config, int64_t rank, const LoraTarget& target);
   const char* type() const override { return "MTLLoRA"; }
   void initialise(Random& random) override;
+  /// From now on its A and up-projections are the other's, one tensor each.
+  void share(const MtlLora& other);
+  /// They are its own again, with the values they have.
+  void unshare();
 
  protected:
   LowRank factors() const override;
 
  private:
-  at::Tensor a_, b_, weights_;
+  void use(std::shared_ptr<MtlFactors> factors);
+
+  std::shared_ptr<MtlFactors> shared_ = std::make_shared<MtlFactors>();
+  at::Tensor weights_;
   std::shared_ptr<TaskMatrix> task_;
 };
 

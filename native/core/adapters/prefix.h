@@ -9,6 +9,9 @@
 // With use_gating a row has gk K_i and gv V_i: g = mean over its tokens of sigmoid(Wg x + bg), x [tokens, hidden] what
 // the layer's attention reads; Wg [1, hidden] with shared_gating, and then gk = gv, otherwise [2, hidden].
 //
+// With shifts_positions a row's tokens have the positions behind those of the prefix, as PEFT has it; else prefixes
+// have none.
+//
 // PyTorch keys (adapters), beside the layers: prefix_tuning.prefix_tunings.<name>.<location>.{wte.weight,
 // control_trans.{0,2}.*}, or control_trans itself where flat; location is self_prefix (DistilBERT: self). In each
 // attention: prefix_tuning.prefix_gates.<name>.*. The peer's state dict has the first ones in every layer once more, as

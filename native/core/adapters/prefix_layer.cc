@@ -58,6 +58,22 @@ const at::Tensor* PassPrefixes::keys(int64_t adapter, int64_t layer) const {
   return slot < 0 ? nullptr : &found->second.parts[2 * slot];
 }
 
+bool PassPrefixes::shifts() const {
+  return std::any_of(made_.begin(), made_.end(),
+                     [](const auto& entry) { return entry.second.group->config().shifts_positions; });
+}
+
+int64_t PassPrefixes::shift(const Composition* setup) const {
+  int64_t positions = 0;
+  for (const int64_t adapter : setup != nullptr ? adapters_of(*setup) : std::vector<int64_t>()) {
+    const auto found = made_.find(adapter);
+    if (found == made_.end()) continue;
+    const auto& config = found->second.group->config();
+    if (config.shifts_positions) positions += *std::max_element(config.lengths.begin(), config.lengths.end());
+  }
+  return positions;
+}
+
 bool PrefixLayer::acts(const ForwardContext& context) const {
   if (context.prefixes == nullptr || context.segments == nullptr) return false;
   return std::any_of(context.segments->begin(), context.segments->end(), [&](const RowSegment& segment) {

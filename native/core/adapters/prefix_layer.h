@@ -16,6 +16,9 @@ class PassPrefixes {
 
   /// Null where the adapter has none in this layer. `values` stands right behind `keys`.
   const at::Tensor* keys(int64_t adapter, int64_t layer) const;
+  /// Whether some prefix takes positions, and how many those of a setup take together.
+  bool shifts() const;
+  int64_t shift(const Composition* setup) const;
   double dropout(int64_t adapter) const { return made_.at(adapter).group->config().dropout; }
 
  private:

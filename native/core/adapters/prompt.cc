@@ -42,11 +42,12 @@ at::Tensor PromptTuning::values() const {
   return tracked(prompt_->weight);
 }
 
-std::vector<const PromptTuning*> PromptPlace::prompts_of(const Composition& setup) const {
+std::vector<const PromptTuning*> PromptPlace::prompts_of(const Composition& setup, bool as_words) const {
   std::vector<const PromptTuning*> prompts;
   setup.visit([&](const Composition& part) {
     if (part.kind == Kind::adapter) {
-      if (const auto prompt = module(part.index)) prompts.push_back(static_cast<const PromptTuning*>(prompt.get()));
+      const auto* prompt = static_cast<const PromptTuning*>(module(part.index).get());
+      if (prompt != nullptr && prompt->config().as_words == as_words) prompts.push_back(prompt);
     } else if (part.kind != Kind::none && part.kind != Kind::stack && has_any(part)) {
       fail(ErrorCode::unsupported,
            part.kind == Kind::fuse    ? "Fuse"
@@ -60,19 +61,29 @@ std::vector<const PromptTuning*> PromptPlace::prompts_of(const Composition& setu
   return prompts;
 }
 
-std::optional<PromptedRows> PromptPlace::extend(const at::Tensor& e, const ForwardContext& context) const {
-  if (context.segments == nullptr || children().empty()) return std::nullopt;
-  const auto& segments = *context.segments;
-  const auto acts = [&](const RowSegment& segment) { return segment.setup && has_any(*segment.setup); };
-  if (std::none_of(segments.begin(), segments.end(), acts)) return std::nullopt;
+bool PromptPlace::acts(const ForwardContext& context, bool as_words) const {
+  if (context.segments == nullptr || children().empty()) return false;
+  return std::any_of(context.segments->begin(), context.segments->end(), [&](const RowSegment& segment) {
+    return segment.setup && has_any(*segment.setup) && !prompts_of(*segment.setup, as_words).empty();
+  });
+}
+
+int64_t PromptPlace::length(const Composition* setup, bool as_words) const {
+  if (setup == nullptr || !has_any(*setup)) return 0;
+  int64_t length = 0;
+  for (const auto* prompt : prompts_of(*setup, as_words)) length += prompt->config().length;
+  return length;
+}
+
+PromptedRows PromptPlace::extend(const at::Tensor& e, const ForwardContext& context, bool as_words) const {
   const auto& rows = *context.layout;
   std::vector<at::Tensor> parts;
   std::vector<int64_t> lengths, own, first;
   int64_t at = 0;
-  for (const auto& segment : segments) {
+  for (const auto& segment : *context.segments) {
     std::vector<std::pair<const PromptTuning*, at::Tensor>> prompts;
-    if (acts(segment))
-      for (const auto* prompt : prompts_of(*segment.setup)) prompts.emplace_back(prompt, prompt->values());
+    if (segment.setup && has_any(*segment.setup))
+      for (const auto* prompt : prompts_of(*segment.setup, as_words)) prompts.emplace_back(prompt, prompt->values());
     for (int64_t row = segment.first; row < segment.last; ++row) {
       // The next prompt stands in front of those before it, or of those behind the first token.
       std::vector<at::Tensor> before, after;
@@ -94,8 +105,7 @@ std::optional<PromptedRows> PromptPlace::extend(const at::Tensor& e, const Forwa
       at += lengths.back();
     }
   }
-  return PromptedRows{at::cat(parts), RowLayout(lengths), token_numbers(own, e.device()),
-                      token_numbers(first, e.device())};
+  return {at::cat(parts), RowLayout(lengths), token_numbers(own, e.device()), token_numbers(first, e.device())};
 }
 
 }  // namespace ta

@@ -4,12 +4,12 @@
 //
 //   prefix             e' = [P; e]                  P [p, size]
 //   prefix_after_bos   e' = [e_0; P; e_1 …]
-// They come behind the embeddings' LayerNorm and have no positions of their own; the row's tokens keep theirs. What the
-// model makes of them is dropped after the last layer, but for a head that reads one token of a row: that is the first
-// of e'. Each row has its own setup's, of any length, or none; a stack puts one after the other. PyTorch keys
-// (adapters), beside the layers: prompt_tuning.prompt_tunings.<name>.prompt_embedding.weight.
-
-#include <optional>
+//   as words           e' = [P; e] before positions, token types and the LayerNorm
+// But for the last, they come behind the embeddings' LayerNorm and have no positions of their own; the row's tokens
+// keep theirs. As words (PEFT's form) they have the first positions and token type 0, and the row's positions follow.
+// What the model makes of them is dropped after the last layer, but for a head that reads the first token of a row:
+// that is the first of e'. Each row has its own setup's, of any length, or none; a stack puts one after the other.
+// PyTorch keys (adapters), beside the layers: prompt_tuning.prompt_tunings.<name>.prompt_embedding.weight.
 
 #include "core/adapters/place.h"
 #include "core/config/adapter_config.h"
@@ -46,11 +46,16 @@ struct PromptedRows {
 /// PyTorch's ModuleDict `prompt_tunings`.
 class PromptPlace : public AdapterPlace {
  public:
-  /// Nothing where no row has a prompt. Throws ERR_UNSUPPORTED: a Fuse, Split or Average of adapters with one.
-  std::optional<PromptedRows> extend(const at::Tensor& e, const ForwardContext& context) const;
+  /// Whether a row of the batch has a prompt: one like words, or one of the others. Throws ERR_UNSUPPORTED: a Fuse,
+  /// Split or Average of adapters with one.
+  bool acts(const ForwardContext& context, bool as_words) const;
+  /// Rows with the prompts of the one kind.
+  PromptedRows extend(const at::Tensor& e, const ForwardContext& context, bool as_words) const;
+  /// How many tokens a setup's prompts of that kind are.
+  int64_t length(const Composition* setup, bool as_words) const;
 
  private:
-  std::vector<const PromptTuning*> prompts_of(const Composition& setup) const;
+  std::vector<const PromptTuning*> prompts_of(const Composition& setup, bool as_words) const;
 };
 
 }  // namespace ta

@@ -114,7 +114,8 @@ struct PrefixConfig {
   std::string non_linearity = "tanh";
   double dropout = 0;
   bool use_gating = false;
-  bool shared_gating = true;  ///< one gate for keys and values
+  bool shared_gating = true;      ///< one gate for keys and values
+  bool shifts_positions = false;  ///< a row's positions begin behind the prefix, as PEFT has it
   std::optional<uint64_t> init_weights_seed;
 };
 
@@ -135,6 +136,7 @@ struct ReftConfig {
 struct PromptConfig {
   int64_t length = 10;
   bool after_first = false;  ///< behind each row's first token, not in front of it
+  bool as_words = false;     ///< in front, and like words, with positions of their own
   double random_uniform_scale = 0.5;
   std::vector<int64_t> start_ids;  ///< of words that the prompt starts with; empty: random numbers
   std::optional<uint64_t> init_weights_seed;

@@ -48,14 +48,25 @@ Running all_rows(const std::vector<RowSegment>& segments, int64_t rows) {
   return running;
 }
 
-void check_room(const ModelConfig& config, const BatchInput& prompts, int64_t fresh) {
+// What learned prompts and prefixes add to a row.
+struct Added {
+  int64_t cached = 0;     // tokens that the cache holds besides
+  int64_t positions = 0;  // by which the row's own are later
+};
+
+Added added_to(Model& backbone, const PassPrefixes& prefixes, const Composition* setup) {
+  const int64_t words = backbone.prompt_place().length(setup, true);
+  return {words + backbone.prompt_place().length(setup, false), words + prefixes.shift(setup)};
+}
+
+void check_room(const ModelConfig& config, const BatchInput& prompts, const std::vector<Added>& added, int64_t fresh) {
   for (size_t row = 0; row < prompts.row_lengths.size(); ++row) {
     // The last new token is not read any more.
-    const int64_t needed = prompts.row_lengths[row] + fresh - 1;
+    const int64_t needed = prompts.row_lengths[row] + added[row].positions + fresh - 1;
     if (needed <= config.max_position_embeddings) continue;
     fail(ErrorCode::out_of_range, "generate", text("row ", row, " would be longer than the model has positions"),
          {.expected = text("prompt and new tokens of at most ", config.max_position_embeddings + 1),
-          .got = text(prompts.row_lengths[row], " + ", fresh),
+          .got = text(prompts.row_lengths[row] + added[row].positions, " + ", fresh),
           .hint = "Ask for fewer new tokens, or shorten the prompt"});
   }
 }
@@ -76,10 +87,16 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
     fail(ErrorCode::invalid_argument, "generate", "the head '" + head + "' does not predict words",
          {.expected = "a causal_lm head, or none", .got = model.head(head).type()});
   }
-  check_room(config, prompts, options.max_new_tokens);
-
   const auto rows = static_cast<int64_t>(prompts.row_lengths.size());
-  const int64_t longest = *std::max_element(prompts.row_lengths.begin(), prompts.row_lengths.end());
+  auto running = all_rows(segments, rows);
+  const PassPrefixes prefixes(backbone.prefix_place(), segments);
+  std::vector<Added> added;
+  int64_t longest = 0;
+  for (int64_t row = 0; row < rows; ++row) {
+    added.push_back(added_to(backbone, prefixes, running.setup[row].get()));
+    longest = std::max(longest, prompts.row_lengths[row] + added[row].cached);
+  }
+  check_room(config, prompts, added, options.max_new_tokens);
   const auto& words = backbone.word_embeddings()->weight;
   KeyValueCache cache(config.num_hidden_layers, rows, longest + options.max_new_tokens, config.hidden_size,
                       words.options().requires_grad(false));
@@ -88,10 +105,9 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
   for (int64_t i = 0; options.sample && i < rows; ++i) random.emplace_back(options.seed + static_cast<uint64_t>(i));
   auto uniform = at::empty({1}, at::TensorOptions(at::kDouble));
 
-  auto running = all_rows(segments, rows);
-  const PassPrefixes prefixes(backbone.prefix_place(), segments);
   auto input = std::move(prompts);
   for (int64_t step = 0; step < options.max_new_tokens && !running.row.empty(); ++step) {
+    if (options.stopped && options.stopped()) fail(ErrorCode::aborted, "generate", "stopped between two tokens");
     if (step == 0) input.positions.reset();
     backbone.prepare(input);
     const auto batch = PackedBatch::pack(input, model.device());
@@ -120,7 +136,7 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
       going.push_back(i);
       next.ids.push_back(token);
       next.row_lengths.push_back(1);
-      next.positions->push_back(static_cast<int32_t>(cache.length(i)));
+      next.positions->push_back(static_cast<int32_t>(cache.length(i) - added[row].cached + added[row].positions));
     }
     if (static_cast<int64_t>(going.size()) < cache.rows()) {
       if (!going.empty()) cache.keep(going);

@@ -5,6 +5,8 @@
 //   logits = head(h of the row's last token)          next = argmax, or a draw from
 //   softmax(logits / temperature), only the top_k likeliest, of these the fewest that hold top_p of the probability
 
+#include <functional>
+
 #include "core/training/forward.h"
 
 namespace ta {
@@ -16,11 +18,13 @@ struct GenerateOptions {
   int64_t top_k = 0;  ///< 0: all
   double top_p = 1;
   std::vector<int32_t> end_tokens;
-  uint64_t seed = 0;  ///< each row draws from a source of its own
+  uint64_t seed = 0;              ///< each row draws from a source of its own
+  std::function<bool()> stopped;  ///< asked before each token; may be empty
 };
 
 /// New tokens of each row. `head` empty: the word embedding itself reads the hidden state.
-/// Throws ERR_UNSUPPORTED where the model is not causal, ERR_OUT_OF_RANGE where it has too few positions.
+/// Throws ERR_UNSUPPORTED where the model is not causal, ERR_OUT_OF_RANGE where it has too few positions, ERR_ABORTED
+/// where it was stopped.
 std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput prompts,
                                            const std::vector<RowSegment>& segments, const std::string& head,
                                            const GenerateOptions& options);

@@ -44,7 +44,7 @@ BertEmbeddings::BertEmbeddings(const ModelConfig& config) : dropout_(config.embe
 }
 
 at::Tensor BertEmbeddings::forward(const PackedBatch& batch, const ForwardContext& context) {
-  auto sum = word->forward(batch.ids);
+  auto sum = batch.words.defined() ? batch.words : word->forward(batch.ids);
   if (token_type) sum = sum + token_type->forward(*batch.token_types);
   return dropout(norm_(sum + position->forward(*batch.positions), context), dropout_, context.random);
 }

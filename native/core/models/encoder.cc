@@ -1,6 +1,7 @@
 #include "core/models/encoder.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 
@@ -28,6 +29,15 @@ void check_ids(const std::vector<int32_t>& values, int64_t limit, const char* wh
 const Linear* frozen_linear(const Slot& slot, const ForwardContext& context) {
   auto* linear = dynamic_cast<const Linear*>(slot.layer.get());
   return linear != nullptr && linear->frozen() && !linear->extended(context) ? linear : nullptr;
+}
+
+// What each row passes through; null: the base model alone.
+std::vector<const Composition*> setups_of_rows(const ForwardContext& context, int64_t rows) {
+  std::vector<const Composition*> result(rows, nullptr);
+  if (context.segments == nullptr) return result;
+  for (const auto& segment : *context.segments)
+    for (int64_t row = segment.first; row < segment.last; ++row) result[row] = segment.setup.get();
+  return result;
 }
 
 // Whether an adapter somewhere below reads whole rows.
@@ -101,16 +111,66 @@ bool Encoder::needs_all_tokens(const ForwardContext& context) const {
   return needs;
 }
 
+// Positions and token types of rows that have prompts like words, or prefixes that take positions.
+void Encoder::number(PackedBatch& read, const PackedBatch& batch, const ForwardContext& context) const {
+  std::vector<int64_t> positions, types;
+  const auto had = batch.positions->to(at::kCPU).contiguous();
+  const auto had_types = batch.token_types ? batch.token_types->to(at::kCPU).contiguous() : at::Tensor();
+  const auto setups = setups_of_rows(context, batch.layout.rows());
+  for (int64_t row = 0; row < batch.layout.rows(); ++row) {
+    const int64_t prefix = context.prefixes != nullptr ? context.prefixes->shift(setups[row]) : 0;
+    const int64_t words = read.layout.length(row) - batch.layout.length(row);
+    for (int64_t i = 0; i < words; ++i) positions.push_back(first_position() + prefix + i), types.push_back(0);
+    for (int64_t i = batch.layout.starts()[row]; i < batch.layout.starts()[row + 1]; ++i) {
+      positions.push_back(had.const_data_ptr<int64_t>()[i] + prefix + words);
+      types.push_back(had_types.defined() ? had_types.const_data_ptr<int64_t>()[i] : 0);
+    }
+    if (positions.back() < config_.max_position_embeddings) continue;
+    fail(ErrorCode::out_of_range, "forward",
+         text("row ", row, " and its prompt are longer than the model has positions"),
+         {.expected = text("positions up to ", config_.max_position_embeddings - 1),
+          .got = text(positions.back()),
+          .hint = "Shorten the row, or take a prompt without positions (combine 'prefix')"});
+  }
+  const auto tensor = [&](const std::vector<int64_t>& values) {
+    return at::tensor(values, at::TensorOptions(at::kLong)).to(batch.positions->device());
+  };
+  read.positions = tensor(positions);
+  if (batch.token_types) read.token_types = tensor(types);
+}
+
+Encoder::Beginning Encoder::begin(const PackedBatch& batch, const ForwardContext& context) {
+  const auto inner = context.with(batch.layout);
+  const bool shifts = context.prefixes != nullptr && context.prefixes->shifts();
+  const bool has_words = prompt_place().acts(inner, true);
+  PackedBatch read = batch;
+  Beginning result{{}, batch.layout};
+  if (has_words) {
+    auto prompted = prompt_place().extend(word_embeddings()->forward(batch.ids), inner, true);
+    read.words = std::move(prompted.x);
+    read.layout = result.rows = std::move(prompted.rows);
+    result.own = std::move(prompted.own), result.first = std::move(prompted.first);
+  }
+  if (has_words || shifts) number(read, batch, inner);
+  result.x = embed(read, context.with(result.rows));
+  const auto behind = context.with(result.rows);
+  if (!prompt_place().acts(behind, false)) return result;
+  auto prompted = prompt_place().extend(result.x, behind, false);
+  result.own = result.own.defined() ? prompted.own.index_select(0, result.own) : prompted.own;
+  return {std::move(prompted.x), std::move(prompted.rows), std::move(result.own), std::move(prompted.first)};
+}
+
 Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) {
   Encoded result;
-  auto inner = context.with(batch.layout);
-  auto e = embed(batch, inner);
-  const auto prompted = prompt_place().extend(e, inner);
-  if (prompted) inner = inner.with(prompted->rows), e = prompted->x;
-  auto x = project(e, inner);
-  // Nobody asks for what the model makes of prompts.
-  const auto own = [&](const at::Tensor& y) { return prompted ? y.index_select(0, prompted->own) : y; };
-  const auto head_tokens = [&] { return x.index_select(0, prompted ? prompted->first : row_tokens(batch)); };
+  const auto start = begin(batch, context);
+  const auto inner = context.with(start.rows);
+  auto x = project(start.x, inner);
+  const bool prompted = start.own.defined();
+  // Nobody asks for what the model makes of prompts, but a head that reads a row's first token.
+  const auto own = [&](const at::Tensor& y) { return prompted ? y.index_select(0, start.own) : y; };
+  const auto head_tokens = [&] {
+    return x.index_select(0, prompted && !is_causal() ? start.first : start.at(row_tokens(batch)));
+  };
   if (request.hidden_states) result.hidden_states.push_back(own(x));
 
   // The last layer answers for one token a row where nobody reads the others.

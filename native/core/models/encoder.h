@@ -65,6 +65,17 @@ class Encoder : public Model {
 
  protected:
   virtual at::Tensor embed(const PackedBatch& batch, const ForwardContext& context) = 0;
+  /// What the layers read, before project(): embeddings, and prompts among them where rows have some.
+  struct Beginning {
+    at::Tensor x;
+    RowLayout rows;
+    at::Tensor own = {};    ///< [tokens] int64: where each row's own tokens are; undefined where there are no others
+    at::Tensor first = {};  ///< [rows] int64: where each row begins, its prompts included
+
+    /// Where these tokens of the batch are.
+    at::Tensor at(const at::Tensor& tokens) const { return own.defined() ? own.index_select(0, tokens) : tokens; }
+  };
+  Beginning begin(const PackedBatch& batch, const ForwardContext& context);
   /// From the embeddings to the layers, where the two have other sizes.
   virtual at::Tensor project(const at::Tensor& e, const ForwardContext&) { return e; }
   /// After the last layer: a pre-LN model's last LayerNorm.
@@ -80,6 +91,7 @@ class Encoder : public Model {
 
  private:
   bool needs_all_tokens(const ForwardContext& context) const;
+  void number(PackedBatch& read, const PackedBatch& batch, const ForwardContext& context) const;
 };
 
 /// The module that holds a site and its fusions where the sub-layer is none of its own in PyTorch's tree:

@@ -147,14 +147,17 @@ Gpt2Model::Gpt2Model(const ModelConfig& config)
 }
 
 at::Tensor Gpt2Model::embed(const PackedBatch& batch, const ForwardContext& context) {
-  auto sum = word_->forward(batch.ids) + position_->forward(*batch.positions);
+  auto sum = (batch.words.defined() ? batch.words : word_->forward(batch.ids)) + position_->forward(*batch.positions);
   return invertible_place().forward(dropout(sum, config_.embedding_dropout_prob, context.random), context);
 }
 
 at::Tensor Gpt2Model::decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) {
-  const auto inner = context.with(batch.layout);
-  auto x = embed(batch, inner);
-  const TokenView all{batch.layout, batch.layout, &cache};
+  // Prompts are read with the first tokens; later ones have positions that count them.
+  const auto start =
+      cache.length(0) == 0 ? begin(batch, context) : Beginning{embed(batch, context.with(batch.layout)), batch.layout};
+  const auto inner = context.with(start.rows);
+  auto x = start.x;
+  const TokenView all{start.rows, start.rows, &cache};
   for (size_t i = 0; i < layers_.size(); ++i) {
     const auto& layer = layers_[i];
     const auto* own = dynamic_cast<const EncoderLayer*>(layer.layer.get());
@@ -165,8 +168,8 @@ at::Tensor Gpt2Model::decode(const PackedBatch& batch, const ForwardContext& con
     }
     x = attend(layer, x, x, all, LayerContext(inner, static_cast<int64_t>(i)));
   }
-  cache.advance(batch.layout);
-  return finish(x.index_select(0, batch.last_tokens), inner);
+  cache.advance(start.rows);
+  return finish(x.index_select(0, start.at(batch.last_tokens)), inner);
 }
 
 }  // namespace ta

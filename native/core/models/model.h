@@ -92,7 +92,7 @@ class Model : public Module {
   /// `prompt_tuning.prompt_tunings`.
   PromptPlace& prompt_place();
   /// Whether rows may have prompts.
-  virtual bool takes_prompts() const { return !is_causal(); }
+  virtual bool takes_prompts() const { return true; }
   /// `shared_parameters`: what else an adapter has once for all layers.
   AdapterPlace& shared_place();
 

@@ -56,4 +56,9 @@ void Module::visit_modules(const std::string& prefix,
   for (const auto& child : children_) child.module->visit_modules(join(prefix, child.name), visit);
 }
 
+void Module::repoint(const std::string& name, at::Tensor& value) {
+  for (auto& parameter : parameters_)
+    if (parameter.name == name) parameter.value = &value;
+}
+
 }  // namespace ta

@@ -86,6 +86,8 @@ class Module {
     child(std::move(name), static_cast<Slot&>(slot), std::static_pointer_cast<Layer>(std::move(layer)));
   }
   void remove_child(const std::string& name);
+  /// A parameter of this module is another tensor from now on: one that it shares.
+  void repoint(const std::string& name, at::Tensor& value);
 
  private:
   std::vector<Parameter> parameters_;

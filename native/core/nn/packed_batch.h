@@ -53,6 +53,7 @@ struct PackedBatch {
   RowLayout layout;
   at::Tensor ids;                         ///< [tokens] int64; undefined where rows are images
   at::Tensor pixels;                      ///< [rows, values of an image]; undefined where rows are tokens
+  at::Tensor words;                       ///< [tokens, size], in the place of the embeddings of ids; else undefined
   std::optional<at::Tensor> token_types;  ///< [tokens] int64; absent: all zero
   std::optional<at::Tensor> positions;    ///< [tokens] int64; absent: the model's own rule
   at::Tensor first_tokens;                ///< [rows] int64: where each row begins

@@ -85,7 +85,7 @@ void AdapterModel::put(Entries& entries, const std::string& operation, const std
   std::vector<std::shared_ptr<AdapterModule>> modules_before;
   if (auto found = entries.find(name); found != entries.end()) {
     if (!replace) fail(ErrorCode::invalid_argument, operation, "'" + name + "' exists already");
-    if (&entries == &adapters_) check_not_merged(operation, name);
+    if (&entries == &adapters_) check_not_merged(operation, name), check_not_shared(operation, name);
     for (const auto& [place, path] : places_) modules_before.push_back(place->module(found->second.index));
     before.emplace(std::move(found->second));
     remove(entries, name, before->index);
@@ -131,6 +131,7 @@ void AdapterModel::add_adapter(const std::string& name, const std::vector<Adapte
 
 void AdapterModel::delete_adapter(const std::string& name) {
   check_not_merged("deleteAdapter", name);
+  check_not_shared("deleteAdapter", name);
   remove(adapters_, name, find_named(adapters_, "deleteAdapter", name).index);
 }
 
@@ -234,6 +235,11 @@ void AdapterModel::set_trainable(const Trainable& what) {
   set_base_trainable(what.base);
   const std::set<std::string> frozen(what.frozen.begin(), what.frozen.end());
   for (auto& [name, adapter] : adapters_) adapter.flat->set_trainable(contains(what.adapters, name), frozen);
+  for (auto& [name, sharing] : sharings_) {
+    const bool trains = std::any_of(sharing.adapters.begin(), sharing.adapters.end(),
+                                    [&](const std::string& adapter) { return contains(what.adapters, adapter); });
+    sharing.flat->set_trainable(trains, frozen);
+  }
   for (auto& [name, fusion] : fusions_) fusion.flat->set_trainable(contains(what.fusions, name), frozen);
   for (auto& [name, head] : heads_) head.flat->set_trainable(contains(what.heads, name), frozen);
   if (inserted_) inserted_->set_trainable(what.inserted, frozen);
@@ -260,6 +266,8 @@ std::vector<FlatParameters*> AdapterModel::trainable() {
   std::vector<FlatParameters*> result;
   for (auto& [name, adapter] : adapters_)
     if (adapter.flat->trainable()) result.push_back(adapter.flat.get());
+  for (auto& [name, sharing] : sharings_)
+    if (sharing.flat->trainable()) result.push_back(sharing.flat.get());
   for (auto& [name, fusion] : fusions_)
     if (fusion.flat->trainable()) result.push_back(fusion.flat.get());
   for (auto& [name, head] : heads_)

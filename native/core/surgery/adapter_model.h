@@ -4,6 +4,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 
 #include "core/adapters/flat_parameters.h"
@@ -14,6 +15,8 @@
 #include "core/surgery/replace.h"
 
 namespace ta {
+
+class MtlLora;
 
 struct Trainable {
   std::vector<std::string> adapters;
@@ -58,6 +61,14 @@ class AdapterModel {
   void reset_adapter();
   /// Throws ERR_INVALID_ARGUMENT where an adapter that is merged would no longer be what the base model holds.
   void check_writable(const std::string& operation, const NamedParameter& parameter) const;
+
+  /// MTL-LoRA adapters of one configuration get one A and one set of up-projections in each place, which start as the
+  /// reference's and train while one of them does. Throws ERR_INVALID_ARGUMENT: another method, other shapes or places,
+  /// an adapter that shares already.
+  void share_parameters(const std::string& group, const std::vector<std::string>& adapters,
+                        const std::string& reference);
+  /// Each has its own again, with the values they have.
+  void unshare_parameters(const std::string& group);
 
   /// AdapterFusion at every site where one of the adapters stands. Throws ERR_INVALID_ARGUMENT: a name that is taken or
   /// has a dot, adapters that stand at no site.
@@ -118,6 +129,15 @@ class AdapterModel {
   void lay_out_inserted();
   void rename_all();
   void check_not_merged(const std::string& operation, const std::string& name) const;
+  void check_not_shared(const std::string& operation, const std::string& name) const;
+  std::vector<MtlLora*> mtl_modules(const std::string& operation, const std::string& name) const;
+  void lay_out(const std::string& name, const std::set<const at::Tensor*>& elsewhere);
+
+  /// Adapters that share parameters, which lie in a buffer of their own.
+  struct Sharing {
+    std::vector<std::string> adapters;
+    std::unique_ptr<FlatParameters> flat;
+  };
 
   std::shared_ptr<Model> backbone_;
   Container root_;
@@ -126,6 +146,7 @@ class AdapterModel {
   at::Device device_;
   std::vector<NamedPlace> places_;  ///< in the order of the tree
   Entries adapters_, fusions_;      ///< no two of them have one index
+  std::map<std::string, Sharing> sharings_;
   std::map<std::string, HeadEntry> heads_;
   std::unique_ptr<FlatParameters> base_;
   std::vector<std::string> base_names_;

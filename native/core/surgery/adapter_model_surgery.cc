@@ -54,6 +54,7 @@ void AdapterModel::rename_all() {
       "", [&](const std::string& name, const Parameter& parameter) { names.emplace(parameter.value, name); });
   for (auto* entries : {&adapters_, &fusions_})
     for (auto& [name, entry] : *entries) entry.flat->rename(names);
+  for (auto& [name, sharing] : sharings_) sharing.flat->rename(names);
   for (auto& [name, head] : heads_) head.flat->rename(names);
   if (inserted_) inserted_->rename(names);
   if (!base_) return;

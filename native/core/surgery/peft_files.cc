@@ -1,8 +1,10 @@
 #include "core/surgery/peft_files.h"
 
 #include <algorithm>
+#include <unordered_map>
 #include <unordered_set>
 
+#include "core/adapters/prefix.h"
 #include "core/error.h"
 #include "core/surgery/strict_assign.h"
 
@@ -11,13 +13,26 @@ namespace ta {
 namespace {
 
 constexpr const char* kRoot = "base_model.model.";
+// PEFT wraps a model for prefixes and prompts without one more module between.
+constexpr const char* kPromptRoot = "base_model.";
+constexpr const char* kPrompt = "prompt_embeddings";
+
+bool learns_prompt(const std::vector<NamedParameter>& state) {
+  return std::any_of(state.begin(), state.end(), [](const NamedParameter& named) {
+    return named.name.ends_with(".control_trans") || named.name.ends_with(".prompt_embedding.weight");
+  });
+}
 
 // The names of one adapter's parameters in PEFT's files.
 class PeftNames {
  public:
   PeftNames(const std::string& operation, const std::string& name, const std::string& prefix, bool bare,
             const std::vector<NamedParameter>& state)
-      : operation_(operation), inside_(".loras." + name + "."), shared_(".shared_parameters." + name + ".") {
+      : operation_(operation),
+        inside_(".loras." + name + "."),
+        shared_(".shared_parameters." + name + "."),
+        prefix_tuning_(".prefix_tunings." + name + "."),
+        prompt_tuning_(".prompt_tunings." + name + ".") {
     prefix_ = bare ? prefix : "";
     for (const auto& named : state) known_.insert(named.name);
   }
@@ -25,6 +40,8 @@ class PeftNames {
   std::string of(const std::string& ours) const {
     if (const auto at = ours.find(shared_); at != ours.npos)
       return ours.ends_with("lora_A") ? "base_model.vera_A" : "base_model.vera_B";
+    const bool flat = ours.find(prefix_tuning_) != ours.npos && ours.ends_with(".control_trans");
+    if (flat || ours.find(prompt_tuning_) != ours.npos) return kPrompt;
     const auto at = ours.find(inside_);
     if (at == ours.npos) refuse(ours);
     const auto path = ours.substr(0, at), part = ours.substr(at + inside_.size());
@@ -44,12 +61,12 @@ class PeftNames {
 
   [[noreturn]] void refuse(const std::string& ours) const {
     fail(ErrorCode::unsupported, operation_, "PEFT has nothing like " + ours,
-         {.expected = "LoRA, DoRA, IA³ or VeRA at the Linears of the layers, without a gate",
+         {.expected = "LoRA, DoRA, IA³ or VeRA at the Linears of the layers, a flat prefix or a prompt, without a gate",
           .hint = "Save the folder for the adapters library"});
   }
 
   const std::string& operation_;
-  std::string inside_, shared_, prefix_;
+  std::string inside_, shared_, prefix_tuning_, prompt_tuning_, prefix_;
   std::unordered_set<std::string> known_;
 };
 
@@ -59,9 +76,45 @@ bool is_bare(const StateDict& file, const std::string& prefix) {
                       [&](const auto& entry) { return entry.first.starts_with(kRoot + prefix + "."); });
 }
 
-bool of_head(const std::string& key, const std::vector<std::string>& modules) {
+bool of_head(const std::string& key, const std::string& root, const std::vector<std::string>& modules) {
   return std::any_of(modules.begin(), modules.end(),
-                     [&](const std::string& module) { return key.starts_with(kRoot + module + "."); });
+                     [&](const std::string& module) { return key.starts_with(root + module + "."); });
+}
+
+// A column is a vector in PEFT, and a flat prefix has a row for each token.
+at::Tensor in_our_shape(const std::string& key, const at::Tensor& theirs, const Parameter& ours) {
+  if (key.ends_with("lora_magnitude_vector") && theirs.dim() == 1) return theirs.unsqueeze(1);
+  const bool flat = key == kPrompt && ours.shape.size() == 1 && theirs.numel() == ours.shape[0];
+  return flat ? theirs.reshape({-1}) : theirs;
+}
+
+int64_t prefix_length(AdapterModel& model, int64_t adapter) {
+  const auto group = std::static_pointer_cast<PrefixGroup>(model.backbone().prefix_place().module(adapter));
+  const auto& lengths = group->config().lengths;
+  return *std::max_element(lengths.begin(), lengths.end());
+}
+
+// The modules of a Linear that holds several matrices, by the tensors that are theirs.
+std::unordered_map<const at::Tensor*, const LoraModule*> merged_modules(AdapterModel& model, int64_t adapter) {
+  std::unordered_map<const at::Tensor*, const LoraModule*> result;
+  for (const auto& at : model.backbone().places()) {
+    if (at.location != Location::query_key_value) continue;
+    const auto* module = static_cast<LoraPlace*>(at.place)->at(adapter);
+    if (module == nullptr || module->parts().whole()) continue;
+    for (const auto& parameter : module->own_parameters()) result.emplace(parameter.value, module);
+  }
+  return result;
+}
+
+// Factors of parts as those of the whole: A as it is, for all parts side by side, B with zeros, IA³'s vector with ones.
+at::Tensor of_whole(const std::string& operation, const NamedParameter& named, const LoraModule& module,
+                    const at::Tensor& value) {
+  const std::string type = module.finishes() ? "DoRA" : module.type();
+  if (type == "IA3") return module.parts().put(value, 0, 1);
+  if (type == "LoRA" && named.name.ends_with(".lora_A")) return value;
+  if (type == "LoRA" && named.name.ends_with(".lora_B")) return module.parts().spread(value);
+  fail(ErrorCode::unsupported, operation, "PEFT knows no part of a merged product, as " + named.name + " is",
+       {.expected = "LoRA or IA³ there, or attnMatrices ['qkv']", .hint = "Save the folder for the adapters library"});
 }
 
 }  // namespace
@@ -83,33 +136,39 @@ void load_peft_adapter(AdapterModel& model, const std::string& name, const std::
     const auto* tensor = tensors.find(key);
     if (tensor == nullptr) continue;
     taken.insert(key);
-    // A column is a vector in PEFT.
-    const bool column = key.ends_with("lora_magnitude_vector") && tensor->dim() == 1;
-    found.tensors.add(named.name, column ? tensor->unsqueeze(1) : *tensor);
+    found.tensors.add(named.name, in_our_shape(key, *tensor, named.parameter));
   }
+  const std::string root = learns_prompt(wanted) ? kPromptRoot : kRoot;
   for (const auto& [key, tensor] : tensors)
-    if (!taken.count(key) && !of_head(key, head_modules)) found.tensors.add(key, tensor);
+    if (!taken.count(key) && !of_head(key, root, head_modules)) found.tensors.add(key, tensor);
   assign_strictly(operation, wanted, found);
 }
 
 void save_peft_adapter(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format,
-                       const HeadLayers& head) {
+                       const HeadLayers& head, bool bare) {
   const auto operation = "save the PEFT adapter '" + name + "'";
-  model.adapter_index(name);
+  const int64_t index = model.adapter_index(name);
+  const auto merged = merged_modules(model, index);
   const auto state = model.adapter_state(name);
-  const PeftNames names(operation, name, model.backbone().prefix(), head.empty(), state);
+  const PeftNames names(operation, name, model.backbone().prefix(), bare, state);
   const auto copied = [](const NamedParameter& named) { return named.parameter.value->detach().to(at::kCPU); };
   StateDict tensors;
   for (const auto& named : state) {
     const auto key = names.of(named.name);
-    tensors.add(key, key.ends_with("lora_magnitude_vector") ? copied(named).squeeze(1) : copied(named));
+    auto value = copied(named);
+    if (const auto part = merged.find(named.parameter.value); part != merged.end())
+      value = of_whole(operation, named, *part->second, value);
+    if (key.ends_with("lora_magnitude_vector")) value = value.squeeze(1);
+    const bool flat = key == kPrompt && value.dim() == 1;
+    tensors.add(key, flat ? value.reshape({prefix_length(model, index), -1}) : value);
   }
+  const std::string root = learns_prompt(state) ? kPromptRoot : kRoot;
   if (head.empty()) return write_weights(file, tensors, format);
   for (const auto& named : model.head_state(name)) {
     for (const auto& [module, index] : head) {
       const auto layer = text("heads.", name, ".", index, ".");
       if (named.name.starts_with(layer))
-        tensors.add(kRoot + module + "." + named.name.substr(layer.size()), copied(named));
+        tensors.add(root + module + "." + named.name.substr(layer.size()), copied(named));
     }
   }
   write_weights(file, tensors, format);

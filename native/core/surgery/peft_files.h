@@ -1,6 +1,6 @@
 #pragma once
-// Adapters in the files of Hugging Face's PEFT, `adapter_model.safetensors`: LoRA, DoRA, IA³ and VeRA, and the head
-// that PEFT keeps beside them (`modules_to_save`). Its keys, with ours below <path>.loras.<name>:
+// Adapters in the files of Hugging Face's PEFT, `adapter_model.safetensors`: LoRA, DoRA, IA³ and VeRA, prefixes and
+// prompts, and the head that PEFT keeps beside them (`modules_to_save`). Its keys, with ours below <path>.loras.<name>:
 //
 //   base_model.model.<path>.lora_A.weight, .lora_B.weight    lora_A, lora_B
 //   base_model.model.<path>.lora_magnitude_vector [out]      m.weight [out, 1]
@@ -9,8 +9,12 @@
 //   base_model.model.<path>.vera_lambda_d, .vera_lambda_b    vera_D, vera_B
 //   base_model.vera_A, base_model.vera_B                     shared_parameters.<name>.lora_A, .lora_B
 //   base_model.model.<module of the head>.*                  heads.<name>.<layer>.*
+//   prompt_embeddings [p, 2·layers·hidden]                   prefix_tunings.<name>.<location>.control_trans, flat
+//   prompt_embeddings [p, size]                              prompt_tunings.<name>.prompt_embedding.weight
+//   base_model.<module of the head>.*                        heads.<name>.<layer>.*, beside a prefix or a prompt
 // <path> begins with the base model's prefix (`bert.`) where PEFT wrapped a class with a head, and has none where it
-// wrapped the bare model. PEFT leaves the adapter's name out.
+// wrapped the bare model. PEFT leaves the adapter's name out. At GPT-2's c_attn it has one LoRA or IA³ for query, key
+// and value; factors for some of them are written as such a one, of as many times the rank.
 
 #include "core/surgery/adapter_model.h"
 #include "core/surgery/state_io.h"
@@ -22,9 +26,9 @@ namespace ta {
 void load_peft_adapter(AdapterModel& model, const std::string& name, const std::string& file,
                        const std::vector<std::string>& head_modules);
 
-/// `head`: where its class keeps the head of the adapter's name; empty: without it, and with the names of the bare
-/// model. Throws ERR_UNSUPPORTED for what PEFT has no name for.
+/// `head`: where its class keeps the head of the adapter's name; empty: the class has none that is stored. `bare`: no
+/// class, with the names of the bare model. Throws ERR_UNSUPPORTED for what PEFT has no name for.
 void save_peft_adapter(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format,
-                       const HeadLayers& head);
+                       const HeadLayers& head, bool bare);
 
 }  // namespace ta

@@ -88,7 +88,7 @@ class Maker {
   std::shared_ptr<AdapterModule> make(const Place& at, const PromptConfig& config) const {
     if (at.location != Location::prompt) return nullptr;
     if (!model_.takes_prompts()) {
-      fail(ErrorCode::unsupported, operation_, "a model whose tokens see only those before them takes no prompt",
+      fail(ErrorCode::unsupported, operation_, "this model takes no prompt",
            {.got = "a model of type " + model_.config().model_type, .hint = "Use prefix_tuning, which is much alike"});
     }
     if (config.length > kLargest) {
@@ -100,6 +100,7 @@ class Maker {
       fail(ErrorCode::unsupported, operation_, "a model of images has no words for a prompt to start with",
            {.expected = "promptInit 'random_uniform'"});
     }
+    if (words == nullptr && config.as_words) no_positions("a prompt like words", "combine 'prefix'");
     return std::make_shared<PromptTuning>(config, model_.config().embedding_size, words);
   }
 
@@ -122,6 +123,11 @@ class Maker {
     fail(ErrorCode::unsupported, operation_, "query, key and value of this model read one input in one product",
          {.expected = "compositionMode 'scale_input' for the whole of it",
           .hint = "Give attnMatrices ['qkv'], or compositionMode 'scale'"});
+  }
+
+  [[noreturn]] void no_positions(const char* what, const char* expected) const {
+    fail(ErrorCode::unsupported, operation_, text("a model of images has no positions for ", what),
+         {.expected = expected});
   }
 
   void check_size(const Place& at, const char* what, int64_t size, const char* hint) const {
@@ -205,6 +211,9 @@ class Maker {
     if (prefix_ != nullptr) {
       fail(ErrorCode::invalid_argument, operation_, "two configurations of prefix tuning",
            {.expected = "one for all layers", .hint = "Give one with all layers, or make two adapters and stack them"});
+    }
+    if (config.shifts_positions && model_.word_embeddings() == nullptr) {
+      no_positions("a prefix that takes some", "shiftPositions false");
     }
     prefix_ = &config;
     if (config.bottleneck_size > kLargest) {

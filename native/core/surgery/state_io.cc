@@ -116,6 +116,24 @@ FromFile from_layers(const StateDict& file, const HeadLayers& layers, const std:
   return result;
 }
 
+// The peer has factors for query, key and value where we may have one LoRA for all three: A stands there once for each.
+StateDict in_parts(AdapterModel& model, int64_t adapter, const std::vector<NamedParameter>& state) {
+  std::unordered_set<const at::Tensor*> whole;
+  for (const auto& at : model.backbone().places()) {
+    if (at.location != Location::query_key_value) continue;
+    const auto* module = static_cast<LoraPlace*>(at.place)->at(adapter);
+    if (module == nullptr || !module->parts().whole()) continue;
+    for (const auto& parameter : module->own_parameters())
+      if (parameter.name == "lora_A") whole.insert(parameter.value);
+  }
+  StateDict result;
+  for (const auto& named : state) {
+    const auto value = named.parameter.value->detach().to(at::kCPU);
+    result.add(named.name, whole.contains(named.parameter.value) ? value.repeat({3, 1}) : value);
+  }
+  return result;
+}
+
 StateDict in_dialect(const std::string& operation, const StateDict& tensors, KeyDialect dialect) {
   StateDict result;
   for (const auto& rename : convert_keys(tensors.names(), dialect)) result.add(rename.to, tensors.at(rename.from));
@@ -148,8 +166,7 @@ WeightsFormat parse_weights_format(const std::string& name) {
 
 void save_adapter(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format,
                   KeyDialect dialect) {
-  model.adapter_index(name);
-  const auto tensors = detached(model.adapter_state(name));
+  const auto tensors = in_parts(model, model.adapter_index(name), model.adapter_state(name));
   // An adapter on the last hidden state speaks the plain dialect alone: AdapterHub has none.
   const bool plain = detect_key_dialect(tensors.names()) == KeyDialect::plain;
   write_weights(file, plain ? tensors : in_dialect("save the adapter '" + name + "'", tensors, dialect), format);

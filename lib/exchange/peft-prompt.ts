@@ -1,0 +1,61 @@
+import type { ModelConfig } from '../config/model-config.js'
+import type { PrefixTuningConfig } from '../config/prefix-config.js'
+import type { PromptTuningConfig } from '../config/prompt-config.js'
+import { AdapterError } from '../native/errors.js'
+
+/** PEFT's config of a prefix or a prompt. Throws ERR_UNSUPPORTED for what PEFT does not compute. */
+export function peftPromptJson(
+  config: PrefixTuningConfig | PromptTuningConfig,
+  model: ModelConfig,
+  common: Readonly<Record<string, unknown>>
+): Record<string, unknown> {
+  const isPrefix = config.method === 'prefix_tuning'
+  const problem = isPrefix ? prefixProblem(config, model, common['task_type']) : promptProblem(config)
+  if (problem !== undefined) {
+    throw new AdapterError('ERR_UNSUPPORTED', 'save the PEFT adapter', `PEFT does not compute ${problem.what}`, {
+      expected: problem.expected,
+      hint: "Train one of that form, or save it for the adapters library: library: 'adapters'."
+    })
+  }
+  const sizes = {
+    ...common,
+    num_layers: model.numHiddenLayers,
+    num_attention_heads: model.numAttentionHeads,
+    num_transformer_submodules: 1
+  }
+  if (config.method === 'prompt_tuning') {
+    const start = { prompt_tuning_init: 'RANDOM', prompt_tuning_init_text: null, tokenizer_name_or_path: null }
+    const own = { num_virtual_tokens: config.promptLength, token_dim: model.embeddingSize }
+    return { ...sizes, ...own, ...start, peft_type: 'PROMPT_TUNING' }
+  }
+  const made = { prefix_projection: false, encoder_hidden_size: model.hiddenSize }
+  const own = { num_virtual_tokens: config.prefixLength, token_dim: model.hiddenSize }
+  return { ...sizes, ...own, ...made, peft_type: 'PREFIX_TUNING' }
+}
+
+interface Problem {
+  readonly what: string
+  readonly expected: string
+}
+
+function prefixProblem(
+  { shiftPositions, dropout }: PrefixTuningConfig,
+  { modelType }: ModelConfig,
+  task: unknown
+): Problem | undefined {
+  if (!shiftPositions) {
+    const expected = 'shiftPositions: true (with flat: true)'
+    return { what: 'a prefix that leaves the positions of the row as they are', expected }
+  }
+  if (dropout > 0) return { what: `a dropout of ${dropout} on a prefix`, expected: 'dropout 0' }
+  const expected = 'a model whose class takes past_key_values'
+  if (modelType === 'distilbert') return { what: 'prefix tuning in DistilBERT', expected }
+  // It takes what such a class gives second for the pooler's answer.
+  if (task !== 'SEQ_CLS' || modelType === 'bert' || modelType === 'gpt2') return undefined
+  return { what: `a classifier on a prefix in ${modelType}`, expected: `${expected}, or no head (withHead: false)` }
+}
+
+function promptProblem({ combine }: PromptTuningConfig): Problem | undefined {
+  if (combine === 'prefix_words') return undefined
+  return { what: 'a prompt without positions', expected: "combine: 'prefix_words'" }
+}

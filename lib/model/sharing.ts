@@ -1,0 +1,74 @@
+import * as check from '../config/check.js'
+import type { MultiTask } from '../config/composition.js'
+import { MtlLoraConfig } from '../config/lora-config.js'
+import { nativeCall } from '../native/errors.js'
+import { TextWriter } from './generate.js'
+import type { Model } from './model.js'
+import { checkOptions } from './options.js'
+import { checkKnown } from './setup.js'
+
+export interface ShareParametersOptions {
+  /** What unshareParameters calls them. Default: the names, with commas between. */
+  readonly name?: string | undefined
+  /** Whose values all of them have from now on. Default: the first. */
+  readonly reference?: string | undefined
+}
+
+/** Adapters of several tasks, which may have A and the up-projections of MTL-LoRA in common. */
+export abstract class ParameterSharing extends TextWriter {
+  readonly #groups = new Map<string, readonly string[]>()
+
+  /**
+   * MTL-LoRA adapters of one config get one A and one set of up-projections for all, the reference's; the task's matrix and the
+   * weights of the up-projections stay each one's own. They train while one of the adapters trains, and every adapter's folder
+   * holds them: adapters that were loaded from folders are shared again with this call.
+   * @param adapters names, or a MultiTask block of names
+   * @returns the name of the group
+   */
+  shareParameters(adapters: readonly string[] | MultiTask, options: ShareParametersOptions = {}): string {
+    this.configurable('shareParameters')
+    const model = this as unknown as Model
+    checkOptions(options, ['name', 'reference'])
+    const names: readonly unknown[] = 'type' in adapters ? adapters.children : check.checkArray('adapters', adapters)
+    const known = names.map((name, i) => checkKnown(`adapters[${i}]`, name, model.adapters))
+    if (known.length < 2 || new Set(known).size < known.length) {
+      throw check.rangeError('adapters', 'two or more names, each once', adapters)
+    }
+    const reference = options.reference ?? (known[0] as string)
+    if (!known.includes(reference)) throw check.rangeError('reference', `one of ${known.join(', ')}`, reference)
+    checkAlike(model, known)
+    const group = check.checkNonEmptyString('name', options.name ?? known.join(','))
+    nativeCall(() => model.native.shareParameters(group, known, reference))
+    this.#groups.set(group, known)
+    return group
+  }
+
+  /** Each of the group's adapters has its own again, with the values that they had in common. */
+  unshareParameters(group: string): void {
+    this.configurable('unshareParameters')
+    const model = this as unknown as Model
+    checkKnown('unshareParameters', group, this.#groups)
+    nativeCall(() => model.native.unshareParameters(group))
+    this.#groups.delete(group)
+  }
+
+  /** The groups of adapters that share parameters, by name. */
+  get sharedParameters(): ReadonlyMap<string, readonly string[]> {
+    return this.#groups
+  }
+}
+
+/** What the core cannot see: fields that no tensor's shape depends on. */
+function checkAlike(model: Model, names: readonly string[]): void {
+  const configs = names.map((name) => model.adapters.get(name))
+  const other = configs.findIndex((config) => !(config instanceof MtlLoraConfig))
+  if (other >= 0) {
+    const message = `'${names[other]}' is not MTL-LoRA, whose adapters have something to share`
+    throw check.valueError('shareParameters', `${message}; add it with the config 'mtl_lora'`)
+  }
+  const aside = new Set(['init_weights', 'init_weights_seed'])
+  const texts = configs.map((config) => JSON.stringify(config, (key, value) => (aside.has(key) ? undefined : value)))
+  const different = texts.findIndex((text) => text !== texts[0])
+  if (different < 0) return
+  throw check.valueError('shareParameters', `'${names[0]}' and '${names[different]}' have different configs`)
+}
