@@ -29,6 +29,7 @@ test('every group of fixtures has a test', (t) => {
   const others = [
     'compositions',
     'lora',
+    'lora-gpt2',
     'phm',
     'invertible',
     'prefix',
@@ -41,6 +42,7 @@ test('every group of fixtures has a test', (t) => {
     'generate',
     'names',
     'peft',
+    'peft-prompts',
     'seed'
   ]
   const files = readdirSync(fixtures).filter((file) => file.endsWith('.json'))
