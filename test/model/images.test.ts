@@ -68,6 +68,52 @@ test('images come one by one or in one array with its shape; hidden states are [
   t.deepEqual(images, [0, 1, 2].map(image), 'what the caller gave is as it was')
 })
 
+test('as in transformers, the last of the hidden states is that of the last layer, before the last LayerNorm', async (t) => {
+  using model = await AutoModel.fromPretrained(at('vit-tiny'))
+  const { hiddenStates, lastHiddenState } = await model.forward({ pixelValues: images }, { outputHiddenStates: true })
+  const [scale, shift] = ['weight', 'bias'].map((name) => model.parameter(`vit.layernorm.${name}`).data)
+  const raw = hiddenStates?.at(-1)?.data ?? new Float32Array()
+  const size = 4
+  lastHiddenState?.data.forEach((value, i) => {
+    const token = raw.subarray(i - (i % size), i - (i % size) + size)
+    const mean = token.reduce((sum, x) => sum + x, 0) / size
+    const variance = token.reduce((sum, x) => sum + (x - mean) ** 2, 0) / size
+    const expected =
+      (((raw[i] ?? 0) - mean) / Math.sqrt(variance)) * (scale?.[i % size] ?? 0) + (shift?.[i % size] ?? 0)
+    t.true(Math.abs(value - expected) < 1e-4)
+  })
+})
+
+test('rows under heads of their own give the loss of their own labels', async (t) => {
+  using model = await withAdapters()
+  const adapters = ['a', 'b', 'a']
+  const both = await model.gradients({ pixelValues: images, labels: [0, 1, 2] }, { adapters })
+  const alone = []
+  for (const [i, name] of adapters.entries()) {
+    const one = { pixelValues: images.slice(i, i + 1), labels: [i] }
+    alone.push((await model.forward(one, { adapters: name, head: name })).loss ?? Number.NaN)
+  }
+  const [a = 0, b = 0, c = 0] = alone
+  t.true(
+    Math.abs(both.loss - ((a + c) / 2 + b)) < 1e-5 || Math.abs(both.loss - (a + b + c) / 3) < 1e-5,
+    `${both.loss} ${alone}`
+  )
+})
+
+test('frozen or not, without biases of query, key and value, the answers are the same', async (t) => {
+  using model = await AutoModel.fromPretrained(at('vit-fields'))
+  model.addImageClassificationHead('h')
+  const pixelValues = [Float32Array.from({ length: 49 }, (_, i) => Math.cos(i))]
+  const frozen = await model.forward({ pixelValues })
+  model.addAdapter('b', 'lora[r=2]')
+  model.trainAll()
+  const training = await model.forward({ pixelValues })
+  const withAdapter = await model.forward({ pixelValues }, { adapters: 'b' })
+  for (const { logits } of [training, withAdapter]) {
+    t.true(logits?.data.every((value, i) => Math.abs(value - (frozen.logits?.data[i] ?? 9)) < 1e-5))
+  }
+})
+
 test('an adapter learns to tell images apart, and the base stands still', async (t) => {
   using model = await AutoModel.fromPretrained(at('vit-tiny'))
   model.addAdapter('a', 'double_seq_bn[reduction_factor=1]')

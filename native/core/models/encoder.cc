@@ -183,9 +183,11 @@ Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context,
       x = finish(attend(layers_[i], head_tokens(), x, {single, *inner.layout}, here.with(single)), inner.with(single));
     } else {
       x = layers_[i](x, here);
+      const auto raw = x;
       if (i + 1 == layers_.size()) x = finish(x, inner);
+      // As in transformers: a decoder's last one has been through the last LayerNorm, an encoder's has not.
+      if (request.hidden_states) result.hidden_states.push_back(own(is_causal() ? x : raw));
     }
-    if (request.hidden_states) result.hidden_states.push_back(own(x));
   }
   if (prompted && !rows_only) result.row_states = head_tokens();
   result.last = rows_only ? x : own(x);
