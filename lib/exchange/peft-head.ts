@@ -23,10 +23,10 @@ export interface PeftHead {
   readonly layers: Readonly<Record<string, number>>
 }
 
-/** The class that has such a head, by PEFT's name of the task. */
-export function peftClass(model: ModelConfig, task: string): string | undefined {
-  const ending = taskClasses[task]
-  return ending && modelFamilies[model.modelType].adapterClass.replace(/AdapterModel$/, ending)
+/** The class that has such a head, by PEFT's name of the task; images have one class, and no name of a task. */
+export function peftClass(model: ModelConfig, task: string | null): string | undefined {
+  const ending = task === null ? model.imageSize && 'ForImageClassification' : taskClasses[task]
+  return ending == null ? undefined : modelFamilies[model.modelType].adapterClass.replace(/AdapterModel$/, ending)
 }
 
 /** A model class's head as one of ours; with `withPooler` the pooler is its first layer, not the base model's. */
@@ -51,7 +51,7 @@ export function peftHead(folder: PeftFolder, model: ModelConfig): HeadFolder | n
   const held = headModules(folder)
   if (held.length === 0) return null
   const { config } = folder
-  const modelClass = config.baseClass ?? (config.taskType === null ? undefined : peftClass(model, config.taskType))
+  const modelClass = config.baseClass ?? peftClass(model, config.taskType)
   const withPooler = held.some((module) => module.endsWith('pooler.dense'))
   const found =
     modelClass === undefined ? undefined : headOfClass(model, modelClass, labelsOf(folder, held), withPooler)

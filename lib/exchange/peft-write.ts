@@ -13,7 +13,9 @@ const floatKeys: ReadonlySet<string> = new Set(['lora_dropout', 'vera_dropout', 
 
 /** Where PEFT keeps a head like ours, and how it calls the task; an error where no class has such a head. */
 export interface PeftHeadPlan {
-  readonly task: string
+  /** Null: PEFT has no name for it, and the file names the class. */
+  readonly task: string | null
+  readonly modelClass?: string
   /** Module of the class → index of the layer in our head. */
   readonly layers: Readonly<Record<string, number>>
 }
@@ -42,7 +44,8 @@ function commonJson(model: ModelConfig, head: PeftHeadPlan | null): Record<strin
   const modules = head === null ? [] : savedModules(head)
   return {
     base_model_name_or_path: model.nameOrPath === '' ? null : model.nameOrPath,
-    task_type: head?.task ?? 'FEATURE_EXTRACTION',
+    task_type: head === null && model.imageSize === null ? 'FEATURE_EXTRACTION' : (head?.task ?? null),
+    ...(head?.modelClass !== undefined && { auto_mapping: autoMapping(head.modelClass, model) }),
     inference_mode: true,
     modules_to_save: modules.length === 0 ? null : modules
   }
@@ -85,6 +88,13 @@ function ofWhole(part: LoraConfig, model: ModelConfig): LoraConfig[] {
     part.replace(whole),
     ...(rest ? [others({ attnMatrices: hasOutput ? ['o'] : [], selfattnLora: hasOutput })] : [])
   ]
+}
+
+function autoMapping(modelClass: string, { modelType }: ModelConfig): Record<string, string> {
+  return {
+    base_model_class: modelClass,
+    parent_library: `transformers.models.${modelType}.modeling_${modelType}`
+  }
 }
 
 /** Whether PEFT has all of it: LoRA, DoRA in PEFT's own form, IA³ or VeRA, and no gate. */
@@ -195,12 +205,12 @@ const aside = ['label2id', 'dropoutProb', 'headType']
 export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig): PeftHeadPlan {
   // What writes is the base model's own words: nothing is stored.
   if (head.headType === 'causal_lm' && head.layers === 1) return { task: 'CAUSAL_LM', layers: {} }
-  const task = head.headType === 'tagging' ? 'TOKEN_CLS' : 'SEQ_CLS'
+  const task = model.imageSize !== null ? null : head.headType === 'tagging' ? 'TOKEN_CLS' : 'SEQ_CLS'
   const modelClass = peftClass(model, task) ?? ''
   if ('numLabels' in head) {
     for (const withPooler of [false, true]) {
       const found = headOfClass(model, modelClass, head.numLabels, withPooler)
-      if (found !== undefined && isSameHead(found.config, head)) return { task, layers: found.layers }
+      if (found !== undefined && isSameHead(found.config, head)) return { task, layers: found.layers, ...(task === null && { modelClass }) }
     }
   }
   throw new AdapterError('ERR_UNSUPPORTED', operation, `${modelClass} has no head like '${name}'`, {

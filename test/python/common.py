@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from adapters import (
     BertAdapterModel, DistilBertAdapterModel, ElectraAdapterModel, GPT2AdapterModel, RobertaAdapterModel,
-    XLMRobertaAdapterModel
+    ViTAdapterModel, XLMRobertaAdapterModel
 )
 from torch import nn
 from transformers import AutoConfig, logging
@@ -19,7 +19,8 @@ torch.set_num_threads(1)
 
 CLASSES = {
     "bert": BertAdapterModel, "roberta": RobertaAdapterModel, "xlm-roberta": XLMRobertaAdapterModel,
-    "distilbert": DistilBertAdapterModel, "electra": ElectraAdapterModel, "gpt2": GPT2AdapterModel
+    "distilbert": DistilBertAdapterModel, "electra": ElectraAdapterModel, "gpt2": GPT2AdapterModel,
+    "vit": ViTAdapterModel
 }
 TOLERANCE = 1e-5
 
@@ -42,9 +43,15 @@ def load_base(folder):
 
 
 def logits_of(model, rows):
-    """One row at a time, so that nothing is padded."""
+    """One row at a time, so that nothing is padded; a row of an image model is the numbers of an image."""
     with torch.no_grad():
-        return [model(input_ids=torch.tensor([row])).logits[0] for row in rows]
+        return [model(**inputs_of(model.config, row)).logits[0] for row in rows]
+
+
+def inputs_of(config, row):
+    if config.model_type != "vit":
+        return {"input_ids": torch.tensor([row])}
+    return {"pixel_values": torch.tensor(row, dtype=torch.float32).view(1, config.num_channels, *config.image_size)}
 
 
 def difference(ours, theirs):

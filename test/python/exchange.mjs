@@ -11,7 +11,11 @@ const rowsOf = {
   'xlm-roberta-tiny': [[7], [9, 8, 50], [60, 61, 122, 63, 64, 5, 6, 98]],
   'distilbert-tiny': shortRows,
   'electra-tiny': shortRows,
-  'gpt2-tiny': shortRows
+  'gpt2-tiny': shortRows,
+  // [2, 4, 6]
+  'vit-tiny': [0, 1].map((row) =>
+    Array.from({ length: 48 }, (_, i) => Math.round(1000 * Math.cos(row + 0.9 * i)) / 1000)
+  )
 }
 const rows = [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]]
 const texts = [
@@ -21,6 +25,8 @@ const texts = [
 ]
 
 const classification = (model) => model.addClassificationHead('a', { numLabels: 3, layers: 2 })
+
+const image = (model) => model.addImageClassificationHead('a', { numLabels: 3 })
 
 const gatedPrefix = 'prefix_tuning[prefix_length=2, bottleneck_size=8, use_gating=True, shared_gating=False]'
 
@@ -166,6 +172,23 @@ const written = [
     (model) => model.addCausalLmHead('a', { layers: 1, bias: false }),
     'bin'
   ],
+  ['vit', 'vit-tiny', 'double_seq_bn[reduction_factor=2]', image, 'safetensors'],
+  ['vit-compacter', 'vit-tiny', 'compacter[reduction_factor=2, phm_dim=2]', image, 'bin'],
+  ['vit-lora', 'vit-tiny', "lora[r=2, attn_matrices=['q', 'k', 'v'], intermediate_lora=True]", image, 'bin'],
+  ['vit-dora', 'vit-tiny', 'dora[r=2]', image, 'safetensors'],
+  ['vit-ia3', 'vit-tiny', 'ia3', image, 'bin'],
+  ['vit-prefix', 'vit-tiny', gatedPrefix, image, 'safetensors'],
+  ['vit-prompt', 'vit-tiny', 'prompt_tuning[prompt_length=3]', image, 'bin'],
+  ['vit-loreft', 'vit-tiny', 'loreft[r=2, suffix_positions=1]', image, 'safetensors'],
+  ['vit-mam', 'vit-tiny', 'mam', image, 'safetensors'],
+  [
+    'vit-many-labels',
+    'vit-tiny',
+    'par_bn[reduction_factor=2]',
+    (model) => model.addImageClassificationHead('a', { numLabels: 4, layers: 2, multilabel: true, usePooler: true }),
+    'bin'
+  ],
+  ['vit-head', 'vit-tiny', null, image, 'safetensors'],
   ['bert-head-bin', 'bert-tiny', null, classification, 'bin'],
   ['roberta-head', 'roberta-tiny', null, (model) => model.addTaggingHead('a', { numLabels: 4 }), 'safetensors']
 ]
@@ -174,7 +197,9 @@ const written = [
 async function logitsOf(model, rows) {
   const answers = []
   for (const row of rows) {
-    const { logits } = await model.forward({ inputIds: [row] }, { adapters: model.adapters.has('a') ? 'a' : null })
+    const { logits } = await model.forward(model.config.imageSize ? { pixelValues: [row] } : { inputIds: [row] }, {
+      adapters: model.adapters.has('a') ? 'a' : null
+    })
     const width = logits.shape.at(-1)
     const lists = Array.from({ length: logits.data.length / width }, (_, i) => [
       ...logits.data.subarray(i * width, (i + 1) * width)

@@ -6,7 +6,12 @@ import { join } from 'node:path'
 import { AutoModel } from '../../dist/lib/index.js'
 
 const tolerance = 1e-5
-const rows = [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]]
+const ids = [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]]
+// [2, 4, 6], as vit-tiny has it.
+const images = [0, 1].map((row) =>
+  Array.from({ length: 48 }, (_, i) => Math.round(1000 * Math.cos(row + 0.7 * i)) / 1000)
+)
+const rowsOf = (model) => (model.config.imageSize === null ? ids : images)
 const classes = (options) => (model) => model.addClassificationHead('a', { numLabels: 3, ...options })
 
 // [folder, model, adapter, head (null: none), format]
@@ -37,6 +42,14 @@ const written = [
   ['xlm-roberta-vera', 'xlm-roberta-tiny', 'vera[intermediate_lora=True]', classes(), 'bin'],
   ['electra-tokens', 'electra-tiny', 'ia3', (model) => model.addTaggingHead('a', { numLabels: 4 }), 'safetensors'],
   ['distilbert-lora', 'distilbert-tiny', 'lora[r=2]', classes({ activationFunction: 'relu' }), 'safetensors'],
+  [
+    'vit-lora',
+    'vit-tiny',
+    "lora[r=2, attn_matrices=['q', 'v', 'o'], intermediate_lora=True]",
+    (model) => model.addImageClassificationHead('a', { numLabels: 3 }),
+    'safetensors'
+  ],
+  ['vit-bare', 'vit-tiny', 'ia3', null, 'bin'],
   ['distilbert-bare', 'distilbert-tiny', 'lora[r=2, intermediate_lora=True]', null, 'safetensors']
 ]
 
@@ -53,9 +66,12 @@ function fill(model) {
 /** Logits of each row, or without a head its last hidden states. */
 async function answersOf(model, adapter) {
   const answers = []
-  for (const row of rows) {
+  for (const row of rowsOf(model)) {
     const options = { adapters: adapter, outputHiddenStates: true }
-    const { logits, lastHiddenState } = await model.forward({ inputIds: [row] }, options)
+    const { logits, lastHiddenState } = await model.forward(
+      model.config.imageSize === null ? { inputIds: [row] } : { pixelValues: [row] },
+      options
+    )
     answers.push([...(logits ?? lastHiddenState).data])
   }
   return answers
@@ -72,7 +88,8 @@ async function write(out, models) {
     fill(model)
     await model.saveAdapter(join(out, folder), 'a', { library: 'peft', format })
     const labels = model.heads.get('a')?.numLabels ?? null
-    cases.push({ folder, model: source, format, rows, labels, answers: await answersOf(model, 'a') })
+    const answers = await answersOf(model, 'a')
+    cases.push({ folder, model: source, format, rows: rowsOf(model), labels, answers })
     model.dispose()
     console.log(`✓ Node wrote ${folder}`)
   }

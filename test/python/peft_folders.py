@@ -5,17 +5,21 @@ python peft_folders.py write FOLDER MODELS    saves adapters with PEFT, and the 
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
 import torch
 from peft import IA3Config, LoraConfig, PeftModel, VeraConfig, get_peft_model, get_peft_model_state_dict
 from peft.utils import load_peft_weights
-from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
+from transformers import (
+    AutoModel, AutoModelForImageClassification, AutoModelForSequenceClassification, AutoModelForTokenClassification
+)
 
-from common import TOLERANCE, difference, finish, read_cases
+from common import TOLERANCE, difference, finish, inputs_of, read_cases
 
 ROWS = [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]]
+IMAGES = [[round(math.cos(row + 0.7 * i), 3) for i in range(48)] for row in range(2)]
 CLASSES = {
     "SEQ_CLS": AutoModelForSequenceClassification, "TOKEN_CLS": AutoModelForTokenClassification,
     "FEATURE_EXTRACTION": AutoModel
@@ -35,6 +39,10 @@ WRITTEN = {
         task_type="SEQ_CLS", target_modules=["k_lin", "v_lin", "lin2"], feedforward_modules=["lin2"],
         modules_to_save=["pre_classifier"])),
     "roberta-vera": ("roberta-tiny", VeraConfig(task_type="SEQ_CLS", r=5, target_modules=["query", "intermediate.dense"])),
+    "vit-lora": ("vit-tiny", LoraConfig(r=2, target_modules=["query", "value"], modules_to_save=["classifier"])),
+    "vit-ia3": ("vit-tiny", IA3Config(
+        target_modules=["key", "value", "intermediate.dense"], feedforward_modules=["intermediate.dense"],
+        modules_to_save=["classifier"])),
     "bert-bare": ("bert-tiny", LoraConfig(task_type="FEATURE_EXTRACTION", r=2))
 }
 
@@ -42,12 +50,14 @@ WRITTEN = {
 def answers_of(model, rows):
     """Logits of each row, or without a head its last hidden states."""
     with torch.no_grad():
-        outputs = [model(input_ids=torch.tensor([row])) for row in rows]
+        outputs = [model(**inputs_of(model.base_model.config, row)) for row in rows]
     return [(out.logits if hasattr(out, "logits") else out.last_hidden_state).flatten() for out in outputs]
 
 
 def base_of(folder, task, labels):
-    return CLASSES[task].from_pretrained(folder, dtype=torch.float32, **({"num_labels": labels} if labels else {}))
+    # PEFT has no name for the task of images.
+    image_class = AutoModelForImageClassification if labels else AutoModel
+    return CLASSES.get(task, image_class).from_pretrained(folder, dtype=torch.float32, **({"num_labels": labels} if labels else {}))
 
 
 def problems_of(model, folder):
@@ -86,7 +96,7 @@ def write(folder, models):
                 if parameter.requires_grad:
                     parameter.add_(0.3 * torch.randn_like(parameter))
         model.save_pretrained(str(folder / name), safe_serialization=name != "bert-all")
-        answers = [row.tolist() for row in answers_of(model, ROWS)]
+        answers = [row.tolist() for row in answers_of(model, IMAGES if base == "vit-tiny" else ROWS)]
         cases.append({"folder": name, "model": str(models / base), "answers": answers})
         print(f"✓ PEFT wrote {name}")
     (folder / "cases.json").write_text(json.dumps(cases))

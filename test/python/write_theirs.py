@@ -1,6 +1,7 @@
 """Writes folders for Node: python write_theirs.py FOLDER MODELS MINILM"""
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -18,7 +19,8 @@ ROWS = {
     "bert-tiny": [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]],
     "roberta-tiny": [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]],
     "xlm-roberta-tiny": [[7], [9, 8, 50], [60, 61, 62, 63, 122, 5, 6, 98]],
-    **{name: [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]] for name in ("distilbert-tiny", "electra-tiny", "gpt2-tiny")}
+    **{name: [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]] for name in ("distilbert-tiny", "electra-tiny", "gpt2-tiny")},
+    "vit-tiny": [[round(math.sin(row + 0.7 * i), 3) for i in range(48)] for row in range(2)]
 }
 TEXTS = [
     "An adapter is a small network between the layers of a large one.", "Rain.", "The committee rejected the proposal!",
@@ -164,6 +166,16 @@ def main(out, models, minilm):
     writer.tiny("roberta-prompt", models / "roberta-tiny", PromptTuningConfig(prompt_length=3), classification)
     writer.tiny("electra-prompt", models / "electra-tiny", PromptTuningConfig(combine="prefix_after_bos"), classification,
                 safetensors=True)
+    image = lambda model: model.add_image_classification_head("a", num_labels=3)
+    for name, config, fields in (
+        ("double", DoubleSeqBnConfig(reduction_factor=2), {}),
+        ("lora", LoRAConfig(r=2, attn_matrices=["q", "k", "v"], intermediate_lora=True, output_lora=True), {}),
+        ("ia3", IA3Config(), {"safetensors": True}), ("unipelt", UniPELTConfig(), {}),
+        ("loreft", LoReftConfig(r=2), {}), ("prompt", PromptTuningConfig(prompt_length=3), {"safetensors": True})
+    ):
+        writer.tiny(f"vit-{name}", models / "vit-tiny", config, image, **fields)
+    writer.tiny("vit-many-labels", models / "vit-tiny", ParBnConfig(reduction_factor=2), lambda model:
+                model.add_image_classification_head("a", num_labels=4, layers=2, multilabel=True, use_pooler=True))
     writer.minilm(minilm)
     (out / "cases.json").write_text(json.dumps(writer.cases), encoding="utf-8")
 
