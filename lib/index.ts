@@ -73,7 +73,8 @@ export type {
   TrainingArguments,
   TrainingArgumentsInput
 } from './config/training-arguments.js'
-export type { Dataset, IdsRow, Label, Row, TextRow, WordsRow } from './data/dataset.js'
+export type { Dataset, IdsRow, ImageRow, Label, Row, TextRow, WordsRow } from './data/dataset.js'
+export { type DecodedImage, imagePixels, type PixelScaling } from './data/image-pixels.js'
 export { type RowFormat, readRows } from './data/read-rows.js'
 export { TextTokenizer } from './data/tokenizer.js'
 export type { FolderFormat } from './exchange/folder-files.js'

@@ -5,7 +5,8 @@ import { AdapterError } from '../native/errors.js'
 export const rowsUsage = `
 Rows are JSON objects, one a line (.jsonl), or CSV or TSV whose first line names the columns. In a cell, "words",
 "input_ids", "token_type_ids" and, beside them, "labels" are a JSON array, or their values with spaces between;
-"label" is one label for the whole row. In TSV quotes are text, unless the first line begins with one.`
+"label" is one label for the whole row. An image is "pixel_values", one JSON array.
+In TSV quotes are text, unless the first line begins with one.`
 
 /** The rows of a file whose rows are all needed. */
 export async function readAll(file: string): Promise<readonly Row[]> {

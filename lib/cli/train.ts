@@ -88,7 +88,14 @@ async function headFor(
   const wanted = kind === undefined ? found.kind : choiceOption('head', kind, kinds)
   const names = labelOption(labels, wanted) ?? found.labels ?? undefined
   const options = names === undefined ? { numLabels: found.numLabels } : { labels: names }
+  const areImages = rows.some((row) => 'pixelValues' in row && row.pixelValues != null)
   return fromOptions(() => {
+    if (areImages && wanted !== 'tagging') {
+      const several = wanted === 'multilabel' || wanted === 'multilabel_classification'
+      return heads.imageClassificationHead(
+        wanted === 'regression' ? { numLabels: 1 } : { ...options, multilabel: several }
+      )
+    }
     if (wanted === 'regression') return heads.regressionHead()
     if (wanted === 'tagging') return heads.taggingHead(options)
     return wanted === 'classification' ? heads.classificationHead(options) : heads.multiLabelHead(options)

@@ -145,7 +145,11 @@ export async function work(model: Model): Promise<void> {
   answers[0].logits
   // @ts-expect-error rows are an array
   await model.predict('text')
-  // @ts-expect-error a row is a text, words or ids
+  await model.predict([{ pixelValues: new Float32Array(3) }, { pixelValues: [0.5] }])
+  await model.forward({ pixelValues: [new Float32Array(3)], labels: [1] })
+  // @ts-expect-error neither ids nor images
+  await model.forward({ attentionMask: [[1]] })
+  // @ts-expect-error a row is a text, words, ids or an image
   await model.predict([{ txt: 'a' }])
   // @ts-expect-error no such option
   await model.predict(['text'], { adapter: 'a' })
