@@ -8,6 +8,11 @@ export type {
   ResidualBeforeLn,
   Scaling
 } from './config/bottleneck-config.js'
+export type {
+  DependencyParsingHeadOptions,
+  MultipleChoiceHeadOptions,
+  QuestionAnsweringHeadOptions
+} from './config/choice-heads.js'
 export {
   Average,
   type AverageOptions,
@@ -73,8 +78,20 @@ export type {
   TrainingArguments,
   TrainingArgumentsInput
 } from './config/training-arguments.js'
-export type { Dataset, IdsRow, ImageRow, Label, Row, TextRow, WordsRow } from './data/dataset.js'
+export type { Choice } from './data/choices.js'
+export type {
+  ChoicesRow,
+  Dataset,
+  IdsRow,
+  ImageRow,
+  Label,
+  QuestionRow,
+  Row,
+  TextRow,
+  WordsRow
+} from './data/dataset.js'
 export { type DecodedImage, imagePixels, type PixelScaling } from './data/image-pixels.js'
+export type { GivenAnswer, GivenAnswers } from './data/questions.js'
 export { type RowFormat, readRows } from './data/read-rows.js'
 export { TextTokenizer } from './data/tokenizer.js'
 export type { FolderFormat } from './exchange/folder-files.js'
@@ -83,6 +100,7 @@ export { AdapterSwitcher, type SwitcherSource } from './inference/switcher.js'
 export { type AdapterSetupOptions, adapterSetup } from './model/adapter-setup.js'
 export { AutoModel } from './model/auto-model.js'
 export type { AverageAdapterOptions, AverageHeadOptions, AverageOf, CombineStrategy } from './model/average.js'
+export type { Answer } from './model/best-spans.js'
 export type { LoadAdapterOptions, LoadHeadOptions, SaveAdapterOptions, SaveHeadOptions } from './model/exchange.js'
 export type { LoadFusionOptions, SaveFusionOptions } from './model/fusion-files.js'
 export type { AdapterFusion } from './model/fusions.js'

@@ -17,8 +17,8 @@ export const summary = 'measure an adapter, a head or a fine-tuned model on labe
 
 const usage = `Usage: torch-adapters evaluate --model MODEL [--adapter ADAPTER | --head HEAD] --data FILE [OPTIONS]
 
-Prints the loss and, by the kind of the head, accuracy, macro-F1, Matthews' or Pearson's correlation, or the
-mean squared error.
+Prints the loss and, by the kind of the head, accuracy, macro-F1, Matthews' or Pearson's correlation, the mean squared
+error, exact match and F1 of answers, or attachment scores.
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
   --model MODEL           folder or hub id of the base model

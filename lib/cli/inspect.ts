@@ -131,7 +131,7 @@ function text(inspection: Inspection, withTensors: boolean): string {
     const shown = names.length > 12 ? `${names.slice(0, 12).join(', ')}, …` : names.join(', ')
     lines.push('', head.name === null ? 'head of a model class' : `head '${head.name}'`)
     lines.push(
-      `  type          ${head.config.headType}, ${head.config.layers} layer${head.config.layers > 1 ? 's' : ''}`
+      `  type          ${head.config.headType}${'layers' in head.config ? `, ${head.config.layers} layer${head.config.layers > 1 ? 's' : ''}` : ''}`
     )
     if (names.length > 0) lines.push(`  labels        ${names.length}: ${shown}`)
     if (adapter === undefined && peft === undefined) lines.push(trainedOn(head.model))

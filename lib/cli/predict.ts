@@ -23,14 +23,14 @@ export const summary = 'answer rows of text or ids with an adapter, a head or a 
 const usage = `Usage: torch-adapters predict --model MODEL [--adapter ADAPTER... | --head HEAD] --input FILE [OPTIONS]
 
 Answers every row with a JSON object on a line, in the order of the rows: "logits", and by the kind of the head "label",
-"label_id" and "score", or "labels" and "scores", or "tokens". Those of a row of words are its words, each with its
+"label_id" and "score", or "labels" and "scores", or "answer", "start", "end" and "score", or "tokens". Those of a row of words are its words, each with its
 label, or null where the row was too long for it; of other rows all tokens, special ones included. An "id" comes back.
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
   --model MODEL           folder or hub id of the base model
 ${adapterUsage}
 ${headUsage}
-  --input FILE            rows as JSONL, CSV or TSV: text, text_pair, words or input_ids
+  --input FILE            rows as JSONL, CSV or TSV: text, text_pair, words or input_ids, question and context, or choices
   --output FILE           where the answers go. Default: standard output
   --batch-size N          rows in one pass. Default 32
 ${modelUsage}
@@ -101,6 +101,8 @@ function withId(answer: Prediction, row: Row | undefined): object {
   const id = field(row, 'id')
   const { tokens, logits } = answer
   const width = tokens === undefined || tokens.length === 0 ? 0 : logits.length / tokens.length
+  // Of a parse each word has scores for all heads.
+  if (tokens?.some((token) => 'head' in token)) return { ...(id === undefined ? {} : { id }), ...answer }
   const rows = tokens?.map((_, i) => logits.subarray(i * width, (i + 1) * width))
   return { ...(id === undefined ? {} : { id }), ...answer, logits: rows ?? logits }
 }

@@ -95,7 +95,8 @@ export function describeHead(head: HeadConfig): string {
   if (readsRows(head) && head.numLabels === 1 && !hasManyLabels(head)) return 'head: regression, labels are numbers\n'
   const names = head.label2id === null ? [] : Object.keys(head.label2id)
   const shown = names.slice(0, 5).join(', ') + (names.length > 5 ? ', …' : '')
-  const kind = hasManyLabels(head) ? 'multilabel' : readsRows(head) ? 'classification' : 'tagging'
+  const forWords = head.headType === 'dependency_parsing' ? 'dependency parsing' : 'tagging'
+  const kind = hasManyLabels(head) ? 'multilabel' : readsRows(head) ? 'classification' : forWords
   return `head: ${kind}, ${head.numLabels} labels${shown === '' ? '' : ` (${shown})`}\n`
 }
 

@@ -1,24 +1,14 @@
 import { basename, resolve } from 'node:path'
-import type { HeadConfig } from '../config/head-config.js'
 import type { TrainingArgumentsInput } from '../config/training-arguments.js'
 import type { Row } from '../data/dataset.js'
-import type { LabelSummary } from '../data/labels.js'
 import type { Model } from '../model/model.js'
 import type { TrainingEvent } from '../training/events.js'
 import type { RunCurves } from '../training/report.js'
-import {
-  choiceOption,
-  exitStatus,
-  fromOptions,
-  inputFile,
-  numberOption,
-  parseCommand,
-  required,
-  usageError
-} from './arguments.js'
+import { exitStatus, fromOptions, inputFile, numberOption, parseCommand, required } from './arguments.js'
 import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
 import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine, removeIfEmpty } from './output.js'
 import { readAll, rowsUsage } from './rows.js'
+import { headFor } from './train-head.js'
 import { describeSettings, trainingSettings } from './train-settings.js'
 import {
   checkpointFolder,
@@ -40,7 +30,9 @@ holds what was trained: an adapter or a head as AdapterHub folders do, which Pyt
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
   --model MODEL           folder or hub id of the base model
-  --train FILE            rows as JSONL, CSV or TSV: text, text_pair, words or input_ids, and label
+  --train FILE            rows as JSONL, CSV or TSV: text, text_pair, words or input_ids, and label; for questions
+                          question, context and answers; for choices text, choices and label; to parse words, heads
+                          (0: the root) and relations
   --eval FILE             rows to measure on after each epoch
   --output FOLDER         where the result goes; checkpoints lie in FOLDER/checkpoints
   --tune WHAT             what trains. Default adapter
@@ -49,7 +41,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
                             full     the base model and the head; FOLDER is then a --model that has its head with it
   --name NAME             the adapter's and the head's name. Default: FOLDER's
   --config CONFIG         the adapter's preset or shorthand, such as 'seq_bn[reduction_factor=8]'. Default seq_bn
-  --head KIND             classification, regression, multilabel or tagging. Default: what the labels look like
+  --head KIND             classification, regression, multilabel, tagging, question-answering, multiple-choice or
+                          dependency-parsing. Default: what the labels look like
   --labels A,B,...        label names in the order of their ids. Default: those of the rows, sorted
   --format FORMAT         safetensors, bin or pt. Default safetensors; a model is always safetensors
   --report FILE           write the learning curves as a page of HTML
@@ -73,44 +66,6 @@ ${modelUsage}
   --help                  this text
 ${rowsUsage}
 `
-
-const kinds = ['classification', 'regression', 'multilabel', 'tagging'] as const
-
-/** The head that the labels of the training rows ask for, or the one that was asked for. */
-async function headFor(
-  rows: readonly Row[],
-  kind: string | undefined,
-  labels: string | undefined
-): Promise<HeadConfig> {
-  const { summarizeLabels } = await import('../data/labels.js')
-  const heads = await import('../config/head-config.js')
-  const found: LabelSummary = summarizeLabels(rows, 'training rows')
-  const wanted = kind === undefined ? found.kind : choiceOption('head', kind, kinds)
-  const names = labelOption(labels, wanted) ?? found.labels ?? undefined
-  const options = names === undefined ? { numLabels: found.numLabels } : { labels: names }
-  const areImages = rows.some((row) => 'pixelValues' in row && row.pixelValues != null)
-  return fromOptions(() => {
-    if (areImages && wanted !== 'tagging') {
-      const several = wanted === 'multilabel' || wanted === 'multilabel_classification'
-      return heads.imageClassificationHead(
-        wanted === 'regression' ? { numLabels: 1 } : { ...options, multilabel: several }
-      )
-    }
-    if (wanted === 'regression') return heads.regressionHead()
-    if (wanted === 'tagging') return heads.taggingHead(options)
-    return wanted === 'classification' ? heads.classificationHead(options) : heads.multiLabelHead(options)
-  })
-}
-
-/** The names that --labels gives. */
-function labelOption(text: string | undefined, kind: string): string[] | undefined {
-  if (text === undefined) return undefined
-  if (kind === 'regression') throw usageError('--labels: a regression head has none; give another --head or no names')
-  const names = text.split(',').map((name) => name.trim())
-  if (names.includes('')) throw usageError(`--labels: expected names with commas between, got '${text}'`)
-  if (kind !== 'classification' || names.length > 1) return names
-  throw usageError(`--labels: expected at least two names with a comma between, got '${text}'`)
-}
 
 interface Job {
   readonly model: Model
@@ -155,9 +110,13 @@ async function runTraining(job: Job, signal: AbortSignal): Promise<Trained> {
   return { events, curves: recorder.curves }
 }
 
+/** The first that the head's evaluations have is drawn. */
+const curveMetrics = ['pearson', 'f1', 'las'] as const
+
 async function writeReport(file: string, curves: RunCurves): Promise<void> {
   const { reportHtml } = await import('../training/report.js')
-  const metric = curves.evaluations.some(({ pearson }) => pearson !== undefined) ? 'pearson' : 'accuracy'
+  const metric =
+    curveMetrics.find((name) => curves.evaluations.some((values) => values[name] !== undefined)) ?? 'accuracy'
   const output = new FileOutput(file)
   output.write(reportHtml({ title: `Training of '${curves.name}'`, runs: [curves], metric }))
   output.finish()

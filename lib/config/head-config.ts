@@ -1,24 +1,25 @@
 import { AdapterError } from '../native/errors.js'
 import type { NativeHeadConfig } from '../native/types.js'
-import { type NonLinearity, nonLinearities } from './activations.js'
+import type { NonLinearity } from './activations.js'
 import { camelCase, snakeCase } from './case.js'
 import * as check from './check.js'
-
-/** Ids from 0 under their labels, as `label2id` in the head's file. */
-export type LabelIds = { readonly [label: string]: number }
-
-interface LabelledHead {
-  /** `num_labels`: outputs a row or token. */
-  readonly numLabels: number
-  /** `layers`: linear layers; between two of them stands the activation. */
-  readonly layers: number
-  /** `activation_function`. Default 'tanh'; null: none. */
-  readonly activationFunction: NonLinearity | null
-  /** `label2id`. Default null: labels are LABEL_0, LABEL_1, … */
-  readonly label2id: LabelIds | null
-  /** `dropout_prob`: before each linear layer. Default null: the model's own. */
-  readonly dropoutProb: number | null
-}
+import {
+  type ChoiceHeadConfig,
+  choiceHeadExtras,
+  choiceHeadFields,
+  choiceHeadFromFields,
+  isChoiceHead,
+  nativeChoiceFields
+} from './choice-heads.js'
+import {
+  checkHeadKeys,
+  defaultIds,
+  type HeadOptions,
+  type LabelledHead,
+  labelled,
+  labelledFields,
+  layerFields
+} from './head-fields.js'
 
 interface RowHead extends LabelledHead {
   /** `use_pooler`: read the model's pooler instead of the first token. Default false. */
@@ -71,25 +72,18 @@ export interface CausalLmHeadConfig {
   readonly bias: boolean
 }
 
-export type LanguageHeadConfig = MaskedLmHeadConfig | CausalLmHeadConfig
-
-/** Told apart by `headType`. Frozen. */
-export type HeadConfig =
+/** Heads with a label for each row or token. */
+export type LabelledHeadConfig =
   | ClassificationHeadConfig
   | MultiLabelHeadConfig
   | ImageClassificationHeadConfig
   | TaggingHeadConfig
-  | LanguageHeadConfig
+export type LanguageHeadConfig = MaskedLmHeadConfig | CausalLmHeadConfig
+
+/** Told apart by `headType`. Frozen. */
+export type HeadConfig = LabelledHeadConfig | ChoiceHeadConfig | LanguageHeadConfig
 export type HeadType = HeadConfig['headType']
 
-/** Labels three ways; the first that is given counts, and numLabels must agree with it. */
-interface LabelOptions {
-  /** Labels in the order of their ids. */
-  readonly labels?: readonly string[] | undefined
-  readonly id2label?: { readonly [id: number]: string } | undefined
-}
-
-type HeadOptions<T> = { readonly [K in Exclude<keyof T, 'headType'>]?: T[K] | undefined } & LabelOptions
 export type ClassificationHeadOptions = HeadOptions<ClassificationHeadConfig>
 export type RegressionHeadOptions = Omit<ClassificationHeadOptions, 'numLabels' | 'labels' | 'id2label' | 'label2id'>
 export type MultiLabelHeadOptions = HeadOptions<MultiLabelHeadConfig>
@@ -98,7 +92,6 @@ export type TaggingHeadOptions = HeadOptions<TaggingHeadConfig>
 export type MaskedLmHeadOptions = Omit<HeadOptions<MaskedLmHeadConfig>, 'labels' | 'id2label'>
 export type CausalLmHeadOptions = Omit<HeadOptions<CausalLmHeadConfig>, 'labels' | 'id2label'>
 
-const labelled = ['numLabels', 'layers', 'activationFunction', 'label2id', 'dropoutProb'] as const
 const row = [...labelled, 'usePooler', 'bias'] as const
 
 const fieldsOf: Readonly<Record<HeadType, readonly string[]>> = {
@@ -106,6 +99,7 @@ const fieldsOf: Readonly<Record<HeadType, readonly string[]>> = {
   multilabel_classification: row,
   image_classification: [...row, 'multilabel'],
   tagging: labelled,
+  ...choiceHeadFields,
   masked_lm: ['layers', 'activationFunction'],
   causal_lm: ['layers', 'activationFunction', 'layerNorm', 'bias']
 }
@@ -174,7 +168,7 @@ export function hasManyLabels(config: HeadConfig): boolean {
 export function readsRows(
   config: HeadConfig
 ): config is ClassificationHeadConfig | MultiLabelHeadConfig | ImageClassificationHeadConfig {
-  return config.headType !== 'tagging' && !predictsWords(config)
+  return config.headType !== 'tagging' && !isChoiceHead(config) && !predictsWords(config)
 }
 
 function rowHead<T extends 'classification' | 'multilabel_classification' | 'image_classification'>(
@@ -190,85 +184,11 @@ function rowHead<T extends 'classification' | 'multilabel_classification' | 'ima
   })
 }
 
-function checkHeadKeys(head: string, options: object, allowed: readonly string[]): void {
-  check.checkKeys(`${head} head`, check.checkObject(`${head} head`, options), allowed)
-}
-
-function labelledFields(options: HeadOptions<LabelledHead>, layers: number): LabelledHead {
-  const label2id = labelIds(options)
-  const numLabels = check.checkPositiveInteger(
-    'numLabels',
-    options.numLabels ?? (label2id === null ? 2 : Object.keys(label2id).length)
-  )
-  if (label2id !== null) checkIds(label2id, numLabels)
-  const { dropoutProb = null } = options
-  return {
-    numLabels,
-    ...layerFields(options, layers, 'tanh'),
-    label2id: withoutDefaultNames(label2id),
-    dropoutProb: dropoutProb === null ? null : check.checkNumber('dropoutProb', dropoutProb, { from: 0, to: 1 })
-  }
-}
-
-function layerFields(
-  options: { readonly layers?: unknown; readonly activationFunction?: unknown },
-  layers: number,
-  activation: NonLinearity
-): { readonly layers: number; readonly activationFunction: NonLinearity | null } {
-  const { activationFunction = activation } = options
-  const name = typeof activationFunction === 'string' ? activationFunction.toLowerCase() : activationFunction
-  return {
-    layers: check.checkInteger('layers', options.layers ?? layers, 1, 16),
-    activationFunction: name === null ? null : check.checkOneOf('activationFunction', name, nonLinearities)
-  }
-}
-
-function labelIds(options: HeadOptions<LabelledHead>): LabelIds | null {
-  if (options.labels !== undefined) {
-    const labels = check.checkArray('labels', options.labels)
-    if (options.numLabels !== undefined && options.numLabels !== labels.length) {
-      throw check.rangeError('numLabels', `${labels.length}, as there are labels, or none`, options.numLabels)
-    }
-    return idsOf(labels.map((label, id): [string, number] => [check.checkString(`labels[${id}]`, label), id]))
-  }
-  if (options.id2label !== undefined && options.id2label !== null) {
-    const entries = Object.entries(check.checkObject('id2label', options.id2label))
-    return idsOf(entries.map(([id, label]) => [check.checkString(`id2label[${id}]`, label), Number(id)]))
-  }
-  if (options.label2id === undefined || options.label2id === null) return null
-  const entries = Object.entries(check.checkObject('label2id', options.label2id))
-  return idsOf(entries.map(([label, id]) => [label, check.checkInteger(`label2id['${label}']`, id, 0)]))
-}
-
-function idsOf(entries: readonly (readonly [string, number])[]): LabelIds {
-  const ids = Object.fromEntries(entries)
-  if (Object.keys(ids).length < entries.length) throw check.valueError('labels', 'the same label is there twice')
-  return Object.freeze(ids)
-}
-
-/** LABEL_0, LABEL_1, …: what a head without names answers. */
-function defaultIds(numLabels: number): LabelIds {
-  return Object.fromEntries(Array.from({ length: numLabels }, (_, id) => [`LABEL_${id}`, id]))
-}
-
-/** Names that say nothing are no names. */
-function withoutDefaultNames(label2id: LabelIds | null): LabelIds | null {
-  const entries = Object.entries(label2id ?? {})
-  return entries.every(([label, id]) => label === `LABEL_${id}`) ? null : label2id
-}
-
-function checkIds(label2id: LabelIds, numLabels: number): void {
-  const used = new Set<number>()
-  for (const [label, id] of Object.entries(label2id)) {
-    check.checkInteger(`the id of label '${label}'`, id, 0, numLabels - 1)
-    if (used.has(id)) throw check.valueError('labels', `two labels have the id ${id}`)
-    used.add(id)
-  }
-}
-
 /** The labels in the order of their ids: LABEL_0, … where the head has none. */
 export function labelNames(config: HeadConfig): readonly string[] {
-  if (predictsWords(config)) return []
+  if (predictsWords(config) || config.headType === 'question_answering') return []
+  // Choices without names are called by their numbers.
+  if (config.headType === 'multiple_choice') return Object.keys(config.label2id ?? {})
   const names = Array.from({ length: config.numLabels }, (_, id) => `LABEL_${id}`)
   for (const [label, id] of Object.entries(config.label2id ?? {})) names[id] = label
   return names
@@ -280,6 +200,7 @@ export function headConfigToJson(
   model: { readonly vocabSize: number; readonly embeddingSize: number }
 ): Record<string, unknown> {
   const fields = Object.entries(config).map(([key, value]) => [key === 'label2id' ? key : snakeCase(key), value])
+  if (isChoiceHead(config)) return { ...Object.fromEntries(fields), ...choiceHeadExtras(config) }
   if (!predictsWords(config)) {
     // The library gives every head names when it is added, and they go into the file.
     return { ...Object.fromEntries(fields), label2id: config.label2id ?? defaultIds(config.numLabels) }
@@ -305,7 +226,12 @@ export function headConfigFromJson(json: Readonly<Record<string, unknown>>): Hea
     Object.entries(rest).map(([key, value]) => [key === 'label2id' ? key : camelCase(key), value])
   ) as Record<string, unknown>
   if (id2label !== undefined && id2label !== null) options['id2label'] = id2label
-  switch (name as HeadType) {
+  const type = name as HeadType
+  switch (type) {
+    case 'question_answering':
+    case 'multiple_choice':
+    case 'dependency_parsing':
+      return choiceHeadFromFields(type, options)
     case 'classification':
       return classificationHead(options)
     case 'multilabel_classification':
@@ -346,8 +272,17 @@ function refuseHead(name: string): never {
   })
 }
 
-/** The head as the core takes it. */
-export function nativeHeadConfig(config: HeadConfig): NativeHeadConfig {
+/**
+ * The head as the core takes it.
+ * @param dropout of the model's classifiers, for a head without one of its own
+ */
+export function nativeHeadConfig(config: HeadConfig, dropout: number | null = null): NativeHeadConfig {
+  const native = nativeFields(config)
+  return predictsWords(config) || native.dropout_prob !== null ? native : { ...native, dropout_prob: dropout }
+}
+
+function nativeFields(config: HeadConfig): NativeHeadConfig {
+  if (isChoiceHead(config)) return { head_type: config.headType, ...nativeChoiceFields(config) }
   const isLm = predictsWords(config)
   const isRow = readsRows(config)
   const isCausal = config.headType === 'causal_lm'

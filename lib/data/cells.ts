@@ -24,6 +24,17 @@ function valueIn(field: string, cell: string, hasItems: boolean): unknown {
     case 'tokenTypeIds':
     case 'attentionMask':
       return jsonArray(cell) ?? split(cell).map(numberOr)
+    case 'heads':
+    case 'startPosition':
+    case 'endPosition':
+    case 'answerStart':
+      return jsonArray(cell) ?? (field === 'heads' ? split(cell).map(numberOr) : numberOr(cell.trim()))
+    case 'relations':
+      return hasItems ? (jsonArray(cell) ?? split(cell)) : cell
+    case 'choices':
+      return jsonArray(cell) ?? cell
+    case 'answers':
+      return jsonValue(cell) ?? cell
     case 'labels':
       return jsonArray(cell) ?? (hasItems ? split(cell).map(labelOf) : cell)
     case 'label':
@@ -37,6 +48,15 @@ function valueIn(field: string, cell: string, hasItems: boolean): unknown {
 function wordsOf(cell: string): unknown[] {
   const list = jsonArray(cell)
   return list !== undefined && list.length > 0 && list.every((word) => typeof word === 'string') ? list : split(cell)
+}
+
+/** SQuAD's answers are an object of lists. */
+function jsonValue(cell: string): unknown {
+  try {
+    return JSON.parse(cell)
+  } catch {
+    return undefined
+  }
 }
 
 function jsonArray(cell: string): unknown[] | undefined {

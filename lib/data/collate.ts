@@ -1,11 +1,15 @@
 import * as check from '../config/check.js'
+import { type ChoiceHeadConfig, isChoiceHead } from '../config/choice-heads.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { imageTokens } from '../config/image-shape.js'
 import type { RowLimits } from '../config/model-config.js'
 import type { NativeBatch } from '../native/types.js'
+import { choiceLabel, encodeChoices } from './choices.js'
 import { labelOf, type Row, type TextRow } from './dataset.js'
 import { checkImageSize, encodeImage } from './images.js'
 import { alignedLabels, encodeLabel, ignoredLabel, labelsTokens, spreadWordLabels } from './labels.js'
+import { type EncodedWordsOf, encodeParse, parseLabel } from './parses.js'
+import { type EncodedQuestion, encodeQuestion, questionLabel } from './questions.js'
 import type { TextTokenizer } from './tokenizer.js'
 
 /** A row as numbers. */
@@ -18,6 +22,10 @@ export interface EncodedRow {
   readonly image?: { readonly pixelValues: Float32Array; readonly tokens: number }
   /** Rows of words: from which word each token came, -1 for special tokens. */
   readonly wordIds?: Int32Array
+  /** A row that is several for the core, its choices or its windows: the tokens of each. */
+  readonly parts?: Int32Array
+  readonly question?: EncodedQuestion
+  readonly parse?: EncodedWordsOf
 }
 
 /** Checks what a row is, and its ids or the size of its image, against the model. */
@@ -59,6 +67,7 @@ export interface EncodeRowOptions {
 
 /** A row's label as its head wants it, checked as far as it can be without a tokenizer; undefined where there is none. */
 export function rowLabel(row: Row, head: HeadConfig, name: string): Float32Array | Int32Array | undefined {
+  if (isChoiceHead(head)) return choiceHeadLabel(row, head, name)
   const given = labelOf(row)
   if (given === null) return undefined
   const label = encodeLabel(head, given, `${name}.label`)
@@ -69,6 +78,11 @@ export function rowLabel(row: Row, head: HeadConfig, name: string): Float32Array
   return label
 }
 
+function choiceHeadLabel(row: Row, head: ChoiceHeadConfig, name: string): Int32Array | undefined {
+  if (head.headType === 'question_answering') return questionLabel(row, name)
+  return head.headType === 'multiple_choice' ? choiceLabel(row, head, name) : parseLabel(row, head, name)
+}
+
 function checkCount(label: ArrayLike<number>, count: number, what: string, name: string): void {
   if (label.length !== count) throw check.valueError(`${name}.label`, `${label.length} labels for ${count} ${what}`)
 }
@@ -76,10 +90,20 @@ function checkCount(label: ArrayLike<number>, count: number, what: string, name:
 /** A row of text for a causal head needs no label: each token is that of the one before it. */
 export function encodeRow(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
   const { head } = options
+  if (head !== undefined && isChoiceHead(head)) return encodeForChoice(row, head, options, name)
   const encoded = encode(row, options, name)
   if (head?.headType !== 'causal_lm') return encoded
   const label = (encoded.label ?? encoded.inputIds) as Int32Array
   return { ...encoded, label: alignedLabels(label, head) }
+}
+
+function encodeForChoice(row: Row, head: ChoiceHeadConfig, options: EncodeRowOptions, name: string): EncodedRow {
+  const { tokenizer, limits } = options
+  const maxLength = Math.min(limits.maxLength, tokenizer?.modelMaxLength ?? Infinity)
+  checkRowFits(row, limits, name)
+  if (head.headType === 'question_answering') return encodeQuestion(row, tokenizer, maxLength, name)
+  if (head.headType === 'dependency_parsing') return encodeParse(row, head, tokenizer, maxLength, name)
+  return encodeChoices(row, head, (choice, place) => encode(choice, { tokenizer, limits }, place), name)
 }
 
 function encode(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
@@ -106,6 +130,7 @@ function encode(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
     return { ...ids, label: spreadWordLabels(label, ids.wordIds) }
   }
   const { text, textPair } = row as TextRow
+  if (text === undefined) throw check.valueError(name, 'expected text, words or inputIds for this head')
   return { ...tokenizer.encode(text, textPair, length), label }
 }
 
@@ -132,11 +157,30 @@ export function collate(rows: readonly EncodedRow[], groups?: readonly number[])
   return {
     inputIds: concatenate(sorted.map((row) => row.inputIds)),
     ...(images.length > 0 && { pixelValues: images }),
-    rowLengths: Int32Array.from(sorted, lengthOf),
+    rowLengths: concatenate(sorted.map((row) => row.parts ?? Int32Array.of(lengthOf(row)))),
     ...(images.length === 0 && { tokenTypeIds: concatenate(sorted.map((row) => row.tokenTypeIds)) }),
+    // Windows of a question are rows of their own; choices are rows of one question.
+    choices: sorted.some((row) => row.parts !== undefined && row.question === undefined)
+      ? Int32Array.from(sorted, (row) => row.parts?.length ?? 1)
+      : undefined,
+    wordIds: sorted.some((row) => row.parse !== undefined)
+      ? concatenate(sorted.map((row) => row.parse?.wordIds ?? new Int32Array(row.inputIds.length).fill(-1)))
+      : undefined,
     labels: collateLabels(sorted),
     order
   }
+}
+
+/** The rows that a row is for the core: its choices, its windows, or itself. */
+export function partsOf(row: EncodedRow): EncodedRow[] {
+  if (row.parts === undefined) return [row]
+  let at = 0
+  return Array.from(row.parts, (length) => {
+    const from = at
+    at += length
+    const part = (values: Int32Array) => values.subarray(from, from + length)
+    return { inputIds: part(row.inputIds), tokenTypeIds: part(row.tokenTypeIds), label: undefined }
+  })
 }
 
 function lengthOf(row: EncodedRow | undefined): number {
@@ -170,7 +214,7 @@ export function labelledTokens(labels: Int32Array): number {
 
 /** A batch's rows several times, one copy after the other. */
 export function repeatBatch(batch: NativeBatch, times: number): NativeBatch {
-  const { inputIds, pixelValues, rowLengths, tokenTypeIds, positionIds, labels } = batch
+  const { inputIds, pixelValues, rowLengths, tokenTypeIds, positionIds, choices, wordIds, labels } = batch
   const repeat = (values: Int32Array) => concatenate(Array.from({ length: times }, () => values))
   const floats = (values: Float32Array) =>
     Float32Array.from({ length: values.length * times }, (_, i) => values[i % values.length] ?? 0)
@@ -180,6 +224,8 @@ export function repeatBatch(batch: NativeBatch, times: number): NativeBatch {
     rowLengths: repeat(rowLengths),
     tokenTypeIds: tokenTypeIds && repeat(tokenTypeIds),
     positionIds: positionIds && repeat(positionIds),
+    choices: choices && repeat(choices),
+    wordIds: wordIds && repeat(wordIds),
     labels: labels instanceof Float32Array ? floats(labels) : labels && repeat(labels)
   }
 }

@@ -1,6 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
 import * as check from '../config/check.js'
+import type { Choice } from './choices.js'
 import { checkPixels } from './images.js'
+import type { GivenAnswers } from './questions.js'
 import { checkFieldNames, contentFields, didYouMeanField, type Spelling } from './row-fields.js'
 
 /** A class's name or number, a value, or several of them: for multi-label rows and for tokens or words. */
@@ -17,11 +19,34 @@ interface Labelled {
 export interface TextRow extends Labelled {
   readonly text: string
   readonly textPair?: string | null | undefined
+  /** Question answering: where textPair answers text, as a QuestionRow has it. */
+  readonly answers?: GivenAnswers | null | undefined
+  readonly answerText?: string | null | undefined
+  readonly answerStart?: number | null | undefined
+}
+
+/** A question about a context, in SQuAD's names: `{ question, context, answers: { text: [...], answer_start: [...] } }`. */
+export interface QuestionRow extends Labelled {
+  readonly question: string
+  readonly context: string
+  readonly answers?: GivenAnswers | null | undefined
+  /** Instead of answers: one alone. */
+  readonly answerText?: string | null | undefined
+  readonly answerStart?: number | null | undefined
+}
+
+/** Texts to choose from, each with the row's own text; the label is the number of the right one. */
+export interface ChoicesRow extends Labelled {
+  readonly text?: string | null | undefined
+  readonly choices: readonly Choice[]
 }
 
 /** A text word by word; its labels are one a word. */
 export interface WordsRow extends Labelled {
   readonly words: readonly string[]
+  /** Dependency parsing: each word's head, 0 for the root and 1 for the first word, and the relation to it. */
+  readonly heads?: ArrayLike<number> | null | undefined
+  readonly relations?: readonly (string | number)[] | null | undefined
 }
 
 /** Ids with their special tokens, as a tokenizer gave them. */
@@ -30,6 +55,9 @@ export interface IdsRow extends Labelled {
   readonly tokenTypeIds?: ArrayLike<number> | null | undefined
   /** What tokenizers add; rows are not padded here, so it can say nothing but 1 for every id. */
   readonly attentionMask?: ArrayLike<number> | null | undefined
+  /** Question answering: the first and the last token of the answer. */
+  readonly startPosition?: number | null | undefined
+  readonly endPosition?: number | null | undefined
 }
 
 /** An image for a model of images: [channels, height, width] in one array, scaled as the model's image processor does. */
@@ -37,7 +65,7 @@ export interface ImageRow extends Labelled {
   readonly pixelValues: ArrayLike<number>
 }
 
-export type Row = TextRow | WordsRow | IdsRow | ImageRow
+export type Row = TextRow | WordsRow | IdsRow | ImageRow | QuestionRow | ChoicesRow
 
 /** Rows of a dataset, one after the other; read into memory once, because each epoch takes them in another order. */
 export type Dataset = readonly Row[] | Iterable<Row> | AsyncIterable<Row>
@@ -69,7 +97,8 @@ export function checkRow(row: unknown, name: string, spelling: Spelling = (field
   const given = check.checkObject(name, row)
   const names = Object.keys(given)
   checkFieldNames(name, names, spelling)
-  const contents = contentFields.filter((field) => given[field] != null)
+  const plain = contentFields.filter((field) => given[field] != null)
+  const contents = plain.length > 0 ? plain : ['question', 'choices'].filter((field) => given[field] != null)
   if (contents.length !== 1) {
     const wanted = contentFields.map(spelling)
     const got =
@@ -82,6 +111,11 @@ export function checkRow(row: unknown, name: string, spelling: Spelling = (field
     check.checkString(`${name}.text`, given['text'])
     if (given['textPair'] != null) check.checkString(`${name}.textPair`, given['textPair'])
   }
+  if (contents[0] === 'question') {
+    check.checkString(`${name}.question`, given['question'])
+    check.checkString(`${name}.context`, given['context'])
+  }
+  if (contents[0] === 'choices') check.checkArray(`${name}.choices`, given['choices'])
   if (given['words'] != null) {
     check.checkArray(`${name}.words`, given['words']).forEach((word, i) => {
       check.checkString(`${name}.words[${i}]`, word)

@@ -2,6 +2,7 @@ import * as check from '../config/check.js'
 import {
   type HeadConfig,
   hasManyLabels,
+  type LabelledHeadConfig,
   type LanguageHeadConfig,
   predictsWords,
   readsRows
@@ -12,7 +13,8 @@ import { type Label, labelOf, placeOf, type Row } from './dataset.js'
 /** Where no label stands, the loss looks away. */
 export const ignoredLabel = -100
 
-type LabelledHeadConfig = Exclude<HeadConfig, LanguageHeadConfig>
+/** Heads with label names. */
+type NamedHead = Pick<LabelledHeadConfig, 'label2id' | 'numLabels'>
 
 /** Whether a head wants one label for each token. */
 export function labelsTokens(head: HeadConfig): boolean {
@@ -29,7 +31,11 @@ export function alignedLabels<T extends ArrayLike<number>>(labels: T, head: Head
 }
 
 /** A row's label as its head wants it: class ids as integers; values and label vectors as floats. */
-export function encodeLabel(head: HeadConfig, label: Label, name: string): Float32Array | Int32Array {
+export function encodeLabel(
+  head: LabelledHeadConfig | LanguageHeadConfig,
+  label: Label,
+  name: string
+): Float32Array | Int32Array {
   if (readsRows(head) && hasManyLabels(head)) return labelVector(head, label, name)
   switch (head.headType) {
     case 'classification':
@@ -59,7 +65,7 @@ function tokenId(label: unknown, name: string): number {
  * A label's name first, then an id: a number, its text in a CSV file, or LABEL_3, which a head without names answers. Where
  * a name is a number itself (`--labels 1,2,3`), numbers are names and never ids: read as ids they would all be off by one.
  */
-function classId({ label2id, numLabels }: LabelledHeadConfig, label: unknown, name: string): number {
+export function classId({ label2id, numLabels }: NamedHead, label: unknown, name: string): number {
   const text = String(label)
   if (label2id !== null && Object.hasOwn(label2id, text)) return label2id[text] ?? 0
   const isId = typeof label === 'number' || (label2id === null ? /^(LABEL_)?\d{1,9}$/ : /^\d{1,9}$/).test(text)

@@ -7,7 +7,7 @@ import { AdapterError } from '../native/errors.js'
 import { cellValues } from './cells.js'
 import { csvRecords } from './csv-records.js'
 import { checkRow, type Row, withPlace } from './dataset.js'
-import { rowFields } from './row-fields.js'
+import { headFields, rowFields } from './row-fields.js'
 
 export type RowFormat = 'jsonl' | 'csv' | 'tsv'
 
@@ -101,6 +101,10 @@ async function* cellRecords(file: string, format: 'csv' | 'tsv'): AsyncGenerator
   }
 }
 
+/** An empty one of these is an empty text. */
+const texts = ['text', 'context']
+const known = [...rowFields, ...headFields]
+
 function toRow(value: unknown, where: string): Row {
   if (!isPlainObject(value)) {
     throw new AdapterError('ERR_INVALID_FILE', operation, `${where}: a row is an object with "text" or "input_ids"`)
@@ -108,9 +112,9 @@ function toRow(value: unknown, where: string): Row {
   const names = Object.keys(value)
   // An empty cell of a CSV file is no label and no second text, and names no adapter; null would say that there is none.
   const fields = names.map((name) => {
-    const field = rowFields.includes(camelCase(name)) ? camelCase(name) : name
+    const field = known.includes(camelCase(name)) ? camelCase(name) : name
     const empty = field === 'adapter' ? undefined : null
-    return [field, value[name] === '' && field !== 'text' ? empty : value[name]]
+    return [field, value[name] === '' && !texts.includes(field) ? empty : value[name]]
   })
   try {
     const row = checkRow(Object.fromEntries(fields), where, isSnakeCase(names) ? snakeCase : undefined)

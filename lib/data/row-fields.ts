@@ -7,6 +7,12 @@ export const rowFields: readonly string[] = [
   ...['label', 'labels']
 ]
 
+/** Fields that heads of one kind read and that are otherwise the caller's own: a class may have a `context`. */
+export const headFields: readonly string[] = [
+  ...['question', 'context', 'answers', 'answerText', 'answerStart', 'startPosition', 'endPosition'],
+  ...['choices', 'heads', 'relations']
+]
+
 export const contentFields: readonly string[] = ['text', 'words', 'inputIds', 'pixelValues']
 
 /** How a field is spelled where the row comes from: as it is, or in snake_case. */

@@ -1,6 +1,7 @@
 import { Tokenizer } from '@huggingface/tokenizers'
 import * as check from '../config/check.js'
 import { AdapterError } from '../native/errors.js'
+import { type TokenSpans, tokenSpans } from './token-spans.js'
 import { readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.js'
 import { keep, longestFirst } from './truncate.js'
 
@@ -18,6 +19,12 @@ export interface EncodedWords extends EncodedText {
 export interface EncodeOptions {
   /** Most tokens of a row, special ones included; the rest is cut off. Default: the tokenizer's own limit. */
   readonly maxLength?: number | undefined
+}
+
+/** A text's tokens without special ones, and what each covers of it. */
+export interface SpannedTokens {
+  readonly tokens: readonly string[]
+  readonly spans: TokenSpans
 }
 
 interface Processed {
@@ -44,6 +51,7 @@ export class TextTokenizer {
   readonly #postProcess: PostProcess
   readonly #truncationSide: 'left' | 'right'
   readonly #wordPrefix: string
+  readonly #isByteLevel: boolean
 
   constructor(files: TokenizerFiles) {
     const { model, config } = files
@@ -57,6 +65,7 @@ export class TextTokenizer {
     this.#postProcess = (...parts) => whole(() => postProcess(...parts))
     this.#truncationSide = config['truncation_side'] === 'left' ? 'left' : 'right'
     this.#wordPrefix = needsSpace(model['pre_tokenizer']) ? ' ' : ''
+    this.#isByteLevel = splitsBytes(model['pre_tokenizer'])
     const limit = config['model_max_length']
     // Hugging Face writes 1e30 for "no limit".
     this.modelMaxLength = typeof limit === 'number' && limit > 0 && limit < 1e9 ? Math.floor(limit) : Infinity
@@ -100,6 +109,19 @@ export class TextTokenizer {
       wordIds[before + i] = index
     })
     return { ...encoded, wordIds }
+  }
+
+  /** The tokens of a text alone, of any length, for those who ask where they stand. */
+  tokens(text: string): SpannedTokens {
+    const tokens = this.#pieces(check.checkString('text', text))
+    return { tokens, spans: tokenSpans(text, tokens, this.#isByteLevel) }
+  }
+
+  /** A pair whose tokens are there already; `secondAt`: where those of the second begin. */
+  encodePair(first: readonly string[], second: readonly string[]): EncodedText & { readonly secondAt: number } {
+    const marker = '\u0000'
+    const secondAt = this.#postProcess(first, [marker], true).tokens.indexOf(marker)
+    return { ...this.#toIds(first, second), secondAt }
   }
 
   decode(ids: ArrayLike<number>, skipSpecialTokens = true): string {
@@ -200,4 +222,12 @@ function needsSpace(preTokenizer: unknown): boolean {
     preTokenizer['type'] === 'ByteLevel' &&
     preTokenizer['add_prefix_space'] !== true
   )
+}
+
+/** Whether tokens spell bytes, each as a character of its own. */
+function splitsBytes(preTokenizer: unknown): boolean {
+  if (!check.isPlainObject(preTokenizer)) return false
+  if (preTokenizer['type'] === 'ByteLevel') return true
+  const parts = preTokenizer['pretokenizers']
+  return Array.isArray(parts) && parts.some(splitsBytes)
 }

@@ -210,7 +210,8 @@ export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig)
   if ('numLabels' in head) {
     for (const withPooler of [false, true]) {
       const found = headOfClass(model, modelClass, head.numLabels, withPooler)
-      if (found !== undefined && isSameHead(found.config, head)) return { task, layers: found.layers, ...(task === null && { modelClass }) }
+      if (found !== undefined && isSameHead(found.config, head))
+        return { task, layers: found.layers, ...(task === null && { modelClass }) }
     }
   }
   throw new AdapterError('ERR_UNSUPPORTED', operation, `${modelClass} has no head like '${name}'`, {

@@ -22,6 +22,26 @@ const tagger: StaticHead = {
   layers: { classifier: 1 }
 }
 
+const answerer: StaticHead = {
+  config: { head_type: 'question_answering', layers: 1, activation_function: null },
+  layers: { qa_outputs: 1 }
+}
+
+const bertChooser: StaticHead = {
+  config: { head_type: 'multiple_choice', layers: 1, activation_function: null, use_pooler: true },
+  layers: { classifier: 1 }
+}
+
+const electraChooser: StaticHead = {
+  config: { head_type: 'multiple_choice', layers: 2, activation_function: 'gelu' },
+  layers: { 'sequence_summary.summary': 1, classifier: 4 }
+}
+
+const distilBertChooser: StaticHead = {
+  config: { head_type: 'multiple_choice', layers: 2, activation_function: 'relu' },
+  layers: { pre_classifier: 1, classifier: 4 }
+}
+
 const masked = { head_type: 'masked_lm', layers: 2, activation_function: 'gelu' }
 
 const bertMasked: StaticHead = {
@@ -71,23 +91,49 @@ const vitClassifier: StaticHead = {
 const staticHeads: Readonly<Record<string, StaticHead>> = {
   BertForSequenceClassification: bertClassifier,
   BertForTokenClassification: tagger,
+  BertForQuestionAnswering: answerer,
+  BertForMultipleChoice: bertChooser,
   BertForMaskedLM: bertMasked,
   RobertaForSequenceClassification: robertaClassifier,
   RobertaForTokenClassification: tagger,
+  RobertaForQuestionAnswering: answerer,
+  RobertaForMultipleChoice: bertChooser,
   RobertaForMaskedLM: robertaMasked,
   XLMRobertaForSequenceClassification: robertaClassifier,
   XLMRobertaForTokenClassification: tagger,
+  XLMRobertaForQuestionAnswering: answerer,
+  XLMRobertaForMultipleChoice: bertChooser,
   XLMRobertaForMaskedLM: robertaMasked,
   ElectraForSequenceClassification: electraClassifier,
   ElectraForTokenClassification: tagger,
+  ElectraForQuestionAnswering: answerer,
+  ElectraForMultipleChoice: electraChooser,
   ElectraForMaskedLM: electraMasked,
   DistilBertForSequenceClassification: distilBertClassifier,
   DistilBertForTokenClassification: tagger,
+  DistilBertForQuestionAnswering: answerer,
+  DistilBertForMultipleChoice: distilBertChooser,
   DistilBertForMaskedLM: distilBertMasked,
   GPT2ForSequenceClassification: gpt2Classifier,
   GPT2ForTokenClassification: tagger,
   ViTForImageClassification: vitClassifier,
+  GPT2ForQuestionAnswering: answerer,
   GPT2LMHeadModel: { config: { head_type: 'causal_lm' }, layers: { lm_head: 0 } }
+}
+
+/** Heads of classes that are made to be tuned further: their words are nobody's task. */
+const pretraining = /For(MaskedLM|PreTraining)$|LMHeadModel$/
+
+/** The head that a model of this class answers with, whose tensors lie beside the base model's. */
+export function modelClassHead(json: Readonly<Record<string, unknown>>): ConvertedHead | undefined {
+  const { architectures, label2id, id2label, num_labels: count, problem_type: problem } = json
+  const modelClass = Array.isArray(architectures) ? String(architectures[0]) : ''
+  if (pretraining.test(modelClass)) return undefined
+  const names = Object.entries((id2label ?? {}) as Record<string, string>).map(([id, label]) => [label, Number(id)])
+  const labels = (label2id ?? (names.length > 0 ? Object.fromEntries(names) : null)) as Record<string, unknown> | null
+  const found = convertStaticHead(modelClass, labels, count)
+  if (found?.config.headType !== 'classification' || problem !== 'multi_label_classification') return found
+  return { ...found, config: { ...found.config, headType: 'multilabel_classification' } }
 }
 
 export interface ConvertedHead {
@@ -104,7 +150,9 @@ export function convertStaticHead(
 ): ConvertedHead | undefined {
   if (!Object.hasOwn(staticHeads, modelClass)) return undefined
   const { config, layers } = staticHeads[modelClass] as StaticHead
-  if (config['head_type'] === 'masked_lm' || config['head_type'] === 'causal_lm')
+  const { head_type: type } = config
+  // Words, the two ends of an answer, and choices have no labels, whatever the file says.
+  if (type === 'masked_lm' || type === 'causal_lm' || type === 'question_answering' || type === 'multiple_choice')
     return { config: headConfigFromJson(config), layers }
   const labels = label2id ?? { LABEL_0: 0, LABEL_1: 1 }
   const count = numLabels ?? Object.keys(labels).length

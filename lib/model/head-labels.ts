@@ -27,6 +27,9 @@ export function headLabels(
   }
   const rowsOf = rowsAlone(inputs, model.config)
   return names.map((name, head) => {
+    if (model.heads.get(name)?.headType === 'multiple_choice') {
+      throw check.valueError('labels', `those of '${name}' are one for several rows; give its rows a pass of their own`)
+    }
     // Copies of a row have its labels.
     const own = Array.from(rowHeads.keys())
       .filter((i) => rowHeads[i] === head)
@@ -44,10 +47,11 @@ function rowsAlone(inputs: ForwardInputs, config: ModelConfig): (rows: readonly 
     const images = imagesOf(inputs.pixelValues, shape)
     return (rows) => ({ pixelValues: rows.map((row) => images[row] ?? []) })
   }
-  const { inputIds, attentionMask } = inputs as TokenInputs
+  const { inputIds, attentionMask, wordIds } = inputs as TokenInputs
   return (rows) => ({
     inputIds: rows.map((row) => rowOf(inputIds, row)),
-    attentionMask: attentionMask && rows.map((row) => rowOf(attentionMask, row))
+    attentionMask: attentionMask && rows.map((row) => rowOf(attentionMask, row)),
+    wordIds: wordIds && rows.map((row) => rowOf(wordIds, row))
   })
 }
 

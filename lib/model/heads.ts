@@ -1,5 +1,13 @@
 import * as check from '../config/check.js'
 import {
+  type DependencyParsingHeadOptions,
+  dependencyParsingHead,
+  type MultipleChoiceHeadOptions,
+  multipleChoiceHead,
+  type QuestionAnsweringHeadOptions,
+  questionAnsweringHead
+} from '../config/choice-heads.js'
+import {
   type CausalLmHeadOptions,
   type ClassificationHeadOptions,
   causalLmHead,
@@ -11,7 +19,6 @@ import {
   type MultiLabelHeadOptions,
   maskedLmHead,
   multiLabelHead,
-  predictsWords,
   type RegressionHeadOptions,
   regressionHead,
   type TaggingHeadOptions,
@@ -45,12 +52,6 @@ export function checkHeadFits({ headType }: HeadConfig, { modelType, imageSize }
     got: headType,
     hint: imageSize === null ? 'Use addClassificationHead' : 'Use addImageClassificationHead'
   })
-}
-
-/** With the dropout that the model has for its heads, where the config does not say. */
-export function withDropout(config: HeadConfig, { classifierDropout }: ModelConfig): HeadConfig {
-  if (predictsWords(config) || config.dropoutProb !== null) return config
-  return { ...config, dropoutProb: classifierDropout }
 }
 
 /** The options of the call apart from those of the head's config. */
@@ -94,6 +95,24 @@ export abstract class HeadAdders {
   addTaggingHead(name: string, options: TaggingHeadOptions & AddOptions = {}): void {
     const [add, config] = apart(options)
     this.addHead(name, taggingHead(config), add)
+  }
+
+  /** The part of a context that answers a question. */
+  addQuestionAnsweringHead(name: string, options: QuestionAnsweringHeadOptions & AddOptions = {}): void {
+    const [add, config] = apart(options)
+    this.addHead(name, questionAnsweringHead(config), add)
+  }
+
+  /** The best of a row's choices, however many it has. */
+  addMultipleChoiceHead(name: string, options: MultipleChoiceHeadOptions & AddOptions = {}): void {
+    const [add, config] = apart(options)
+    this.addHead(name, multipleChoiceHead(config), add)
+  }
+
+  /** For each word its head among the words of the row, and the relation to it. */
+  addDependencyParsingHead(name: string, options: DependencyParsingHeadOptions & AddOptions = {}): void {
+    const [add, config] = apart(options)
+    this.addHead(name, dependencyParsingHead(config), add)
   }
 
   /** Predicting the next token, for models that write (GPT-2); its decoder is the word embedding. */

@@ -1,10 +1,12 @@
 import * as check from '../config/check.js'
-import { type HeadConfig, hasManyLabels } from '../config/head-config.js'
+import { isChoiceHead } from '../config/choice-heads.js'
+import { type HeadConfig, hasManyLabels, predictsWords } from '../config/head-config.js'
 import { type ImageShape, imageShape } from '../config/image-shape.js'
 import { type ModelConfig, positionsAfterPadding, rowLimits } from '../config/model-config.js'
 import { repeatBatch } from '../data/collate.js'
 import { alignedLabels, ignoredLabel, labelsTokens } from '../data/labels.js'
 import type { NativeBatch } from '../native/types.js'
+import { type ChoiceInputs, choiceBatch } from './choice-inputs.js'
 import { imagePlaces, imagesOf, type PixelValues } from './image-inputs.js'
 
 /** Numbers with their shape, row-major: `{ data: Int32Array, shape: [2, 8] }`. */
@@ -27,9 +29,15 @@ export interface TokenInputs {
   readonly positionIds?: Ids | undefined
   /**
    * One for each row (class number, or a value for regression), [rows][labels] for multi-label, [rows][tokens] for
-   * tagging and masked language modelling, where -100 marks a token without a label.
+   * tagging and masked language modelling, where -100 marks a token without a label. Question answering: [rows][2], the
+   * first and the last token; multiple choice: one for each question; dependency parsing: [rows][words × 2], each word's
+   * head (0: the root, 1: the first word) and relation.
    */
   readonly labels?: ArrayLike<number> | readonly ArrayLike<number>[] | Shaped | undefined
+  /** Multiple choice: how many of the rows are the choices of each question. Default: numChoices of the head. */
+  readonly choices?: ArrayLike<number> | undefined
+  /** Dependency parsing: which word of its row a token is a part of, from 0 without a gap; -1: of none. */
+  readonly wordIds?: Ids | undefined
 }
 
 /** What models of images take. */
@@ -141,7 +149,10 @@ function packImages(inputs: ImageInputs, shape: ImageShape, { head, name }: Labe
 /** Drops masked tokens and puts the rest one after the other. */
 function packTokens(inputs: TokenInputs, config: ModelConfig, { head, name: labelsName }: LabelsFor): PackedInputs {
   const given = check.checkObject('inputs', inputs)
-  check.checkKeys('inputs', given, ['inputIds', 'attentionMask', 'tokenTypeIds', 'positionIds', 'labels'])
+  check.checkKeys('inputs', given, [
+    ...['inputIds', 'attentionMask', 'tokenTypeIds', 'positionIds', 'labels'],
+    ...['choices', 'wordIds']
+  ])
   if (inputs.inputIds === undefined) throw check.typeError('inputs.inputIds', 'rows of token ids', undefined)
   const ids = rowsOf('inputIds', inputs.inputIds)
   if (ids.values.length === 0) throw check.valueError('inputIds', 'expected at least one row, got an empty batch')
@@ -178,13 +189,45 @@ function packTokens(inputs: TokenInputs, config: ModelConfig, { head, name: labe
       rowLengths,
       tokenTypeIds: types && gather('tokenTypeIds', types, Math.max(1, typeVocabSize), 'a token type of the model'),
       positionIds: positions && gather(placed, positions, config.maxPositionEmbeddings, 'a position of the model'),
-      labels: tokenLabels
-        ? tokenLabelsOf(tokenLabels, kept, head, config, labelsName)
-        : rowLabels(inputs.labels, head, rowLengths.length, labelsName)
+      ...(head !== undefined && isChoiceHead(head)
+        ? choiceBatch(choiceInputs(inputs, ids, kept), head, kept, labelsName)
+        : {
+            labels: tokenLabels
+              ? tokenLabelsOf(tokenLabels, kept, head, config, labelsName)
+              : rowLabels(inputs.labels, head, rowLengths.length, labelsName),
+            ...otherRows(choiceInputs({ ...inputs, labels: undefined }, ids, kept))
+          })
     },
     rows: kept.length,
     columns: ids.columns,
     places
+  }
+}
+
+/** For rows of other heads in the batch. */
+function otherRows({ choices, wordIds }: ChoiceInputs): Pick<NativeBatch, 'choices' | 'wordIds'> {
+  return {
+    choices: choices && Int32Array.from(choices),
+    wordIds: wordIds && Int32Array.from(wordIds.flatMap((row) => Array.from(row)))
+  }
+}
+
+function choiceInputs(inputs: TokenInputs, ids: Rows, kept: readonly number[][]): ChoiceInputs {
+  const wordIds = alike('wordIds', inputs.wordIds, ids)
+  const { labels } = inputs
+  const isFlat = Array.isArray(labels) || ArrayBuffer.isView(labels)
+  const rows =
+    labels === undefined
+      ? undefined
+      : isFlat
+        ? Array.from(labels as ArrayLike<unknown>)
+        : rowsOf('labels', labels as Ids).values
+  return {
+    choices: inputs.choices,
+    wordIds:
+      wordIds &&
+      kept.map((columns, i) => Int32Array.from(columns, (c) => integer('wordIds', i, c, wordIds.values[i]?.[c]))),
+    labels: rows?.map((row) => (typeof row === 'object' ? Array.from(row as ArrayLike<number>) : [Number(row)]))
   }
 }
 
@@ -274,7 +317,7 @@ function rowLabels(
   rows: number,
   name: string
 ): Int32Array | Float32Array | undefined {
-  if (labels === undefined || head === undefined || !('numLabels' in head)) return undefined
+  if (labels === undefined || head === undefined || predictsWords(head) || isChoiceHead(head)) return undefined
   const flat = flatNumbers(labels)
   const { numLabels } = head
   const many = hasManyLabels(head)

@@ -12,7 +12,7 @@ import type { NativeModel, NativeTrainable } from '../native/types.js'
 import { outsideScope, scopedSetup } from './adapter-setup.js'
 import { type AdapterFusion, checkUnread, fusionOf } from './fusions.js'
 import { HeadChoice } from './head-choice.js'
-import { type AddOptions, checkHeadFits, isTaken, withDropout } from './heads.js'
+import { type AddOptions, checkHeadFits, isTaken } from './heads.js'
 import { checkOptions } from './options.js'
 import { ModelPasses } from './passes.js'
 import { promptWords } from './prompt-words.js'
@@ -193,7 +193,7 @@ export class Model extends ModelPasses {
     this.configurable('addHead')
     const replaces = isTaken('head', name, this.#heads, options)
     checkHeadFits(config, this.config)
-    const native = nativeHeadConfig(withDropout(config, this.config))
+    const native = nativeHeadConfig(config, this.config.classifierDropout)
     nativeCall(() => this.#native.addHead(name, native, seedFor(this.#seed, `head ${name}`), replaces))
     this.#heads.set(name, config)
     if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)

@@ -20,6 +20,8 @@ export interface LoadOptions {
   readonly device?: Device | undefined
   /** Seeds what starts at random: adapters, heads, missing weights. Default 42. */
   readonly seed?: number | undefined
+  /** Also what stands in the folder beside the base model: adapters, fusions, heads. Default true. */
+  readonly withHead?: boolean | undefined
   /** Branch, tag or commit on the hub. Default 'main'. */
   readonly revision?: string | undefined
   /** Folder for downloads. Default: Hugging Face's own cache. */
@@ -46,6 +48,12 @@ export interface PredictOptions extends SkipLayers {
   readonly head?: string | undefined
   /** For MultiTask blocks: for each row the child that it goes to, by name or number. */
   readonly taskIds?: TaskIds | undefined
+  /** Question answering: how many answers a row gets at most, the best first. Default 1. */
+  readonly answerCount?: number | undefined
+  /** Question answering: tokens of an answer at most. Default 30. */
+  readonly maxAnswerLength?: number | undefined
+  /** Question answering: whether '' may be an answer, for heads that learned it (SQuAD 2). Default false. */
+  readonly allowNoAnswer?: boolean | undefined
   /** Rows in one pass. Default 32. */
   readonly batchSize?: number | undefined
   readonly signal?: AbortSignal | undefined

@@ -1,6 +1,7 @@
 import type { HeadConfig } from '../config/head-config.js'
 import { labelsTokens } from '../data/labels.js'
 import type { DType, NativeForwardResult, TensorData } from '../native/types.js'
+import { byQuestion, byWord, type RowFacts, rowFacts } from './choice-outputs.js'
 import type { BatchHeads } from './head-rule.js'
 import type { PackedInputs } from './inputs.js'
 
@@ -12,8 +13,14 @@ export interface Tensor {
 }
 
 export interface ForwardOutputs {
-  /** [rows, labels], or [rows, columns, labels] for heads that answer for each token; zero where there is no token. */
+  /**
+   * [rows, labels], or [rows, columns, labels] for heads that answer for each token; zero where there is no token. Question
+   * answering: [rows, columns, 2], each token as the answer's first and last. Multiple choice: [questions, choices];
+   * dependency parsing: [rows, words, 1 + words], each word's head, the root first; -Infinity where there is no choice.
+   */
   readonly logits?: Tensor
+  /** Dependency parsing: [rows, words, 1 + words, relations]. */
+  readonly relationLogits?: Tensor
   /** Mean over rows, or over labelled tokens; of several heads the sum of theirs. There when labels were given. */
   readonly loss?: number
   /** Instead of logits where rows have different heads, in the order of their first rows. */
@@ -31,6 +38,7 @@ export interface HeadOutput {
   readonly rows: readonly number[]
   /** As ForwardOutputs.logits, of its rows alone. */
   readonly logits: Tensor
+  readonly relationLogits?: Tensor
   readonly loss?: number
 }
 
@@ -42,12 +50,11 @@ export function layOut(
   configs: ReadonlyMap<string, HeadConfig>
 ): ForwardOutputs {
   const { logits, loss, lastHiddenState, hiddenStates } = result
-  const forTokens = (head: string | null) => head !== null && labelsTokens(configs.get(head) as HeadConfig)
   const several = typeof heads === 'object' && heads !== null
   return {
-    ...(logits && { logits: !several && forTokens(heads) ? rectangle(logits, inputs) : logits }),
+    ...(logits && logitsOf(logits, inputs, configs.get(heads as string))),
     ...(several && {
-      headOutputs: heads.names.map((name, i) => headOutput(result, inputs, heads, i, forTokens(name)))
+      headOutputs: heads.names.map((name, i) => headOutput(result, inputs, heads, i, configs.get(name)))
     }),
     ...(loss !== undefined && { loss }),
     ...(lastHiddenState && { lastHiddenState: rectangle(lastHiddenState, inputs) }),
@@ -60,7 +67,7 @@ function headOutput(
   inputs: PackedInputs,
   heads: BatchHeads,
   index: number,
-  forTokens: boolean
+  config: HeadConfig | undefined
 ): HeadOutput {
   const rows = [...heads.rows.keys()].filter((row) => heads.rows[row] === index)
   const logits = headLogits[index] as TensorData
@@ -68,20 +75,35 @@ function headOutput(
   return {
     head: heads.names[index] as string,
     rows,
-    logits: forTokens ? rectangle(logits, someRows(inputs, rows)) : logits,
+    ...logitsOf(logits, someRows(inputs, rows), config),
     ...(loss !== undefined && { loss })
   }
 }
 
+/** Rows that one head answers. */
+export type Rows = Omit<PackedInputs, 'batch'> & { readonly batch: RowFacts }
+
 /** These rows' places, in a rectangle of their own. */
-function someRows({ columns, places }: PackedInputs, rows: readonly number[]): Omit<PackedInputs, 'batch'> {
+function someRows({ batch, columns, places }: PackedInputs, rows: readonly number[]): Rows {
   const numbers = new Map(rows.map((row, i) => [row, i]))
   const kept = places.filter((place) => numbers.has(Math.floor(place / columns)))
   const moved = kept.map((place) => (numbers.get(Math.floor(place / columns)) ?? 0) * columns + (place % columns))
-  return { rows: rows.length, columns, places: moved }
+  return { batch: rowFacts(batch, rows), rows: rows.length, columns, places: moved }
 }
 
-function rectangle({ data, shape, dtype }: TensorData, { rows, columns, places }: Omit<PackedInputs, 'batch'>): Tensor {
+function logitsOf(
+  logits: TensorData,
+  inputs: Rows,
+  head: HeadConfig | undefined
+): { readonly logits: Tensor; readonly relationLogits?: Tensor } {
+  if (head === undefined) return { logits }
+  if (head.headType === 'multiple_choice') return { logits: byQuestion(logits, inputs.batch) }
+  if (head.headType === 'dependency_parsing') return byWord(logits, inputs.batch)
+  const byToken = labelsTokens(head) || head.headType === 'question_answering'
+  return { logits: byToken ? rectangle(logits, inputs) : logits }
+}
+
+function rectangle({ data, shape, dtype }: TensorData, { rows, columns, places }: Omit<Rows, 'batch'>): Tensor {
   const width = shape[1] ?? 1
   const all = new Float32Array(rows * columns * width)
   places.forEach((place, token) => {

@@ -8,6 +8,8 @@ export interface TokenPrediction {
   readonly word?: string
   /** Other rows, where the model has a tokenizer: the token as its vocabulary has it, such as `##ing`. */
   readonly token?: string
+  /** Dependency parsing: the word's head, 0 for the root and 1 for the first word; label is the relation to it. */
+  readonly head?: number | null
   /** Null, as all of the answer is, for a word that the row was too long for or that has no token. */
   readonly label: string | null
   readonly labelId: number | null

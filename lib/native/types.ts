@@ -234,7 +234,15 @@ export type NativeAdapterConfig =
   | NativeOutputAdapterConfig
 
 export interface NativeHeadConfig {
-  readonly head_type: 'classification' | 'multilabel_classification' | 'tagging' | 'masked_lm' | 'causal_lm'
+  readonly head_type:
+    | 'classification'
+    | 'multilabel_classification'
+    | 'tagging'
+    | 'question_answering'
+    | 'multiple_choice'
+    | 'dependency_parsing'
+    | 'masked_lm'
+    | 'causal_lm'
   /** Outputs a row (or token). 1 with `classification` is a regression. Ignored by language modelling. */
   readonly num_labels: number
   readonly layers: number
@@ -250,7 +258,9 @@ export interface NativeHeadConfig {
 /**
  * Rows without padding: all rows' ids one after the other.
  * Labels: classification Int32Array [rows]; regression Float32Array [rows]; multi-label Float32Array [rows × labels];
- * tagging and language modelling Int32Array [tokens], -100 where no label stands; causal: the label of the next token.
+ * tagging and language modelling Int32Array [tokens], -100 where no label stands; causal: the label of the next token;
+ * question answering Int32Array [rows × 2], the first and the last token's place in the row; multiple choice Int32Array
+ * [questions]; dependency parsing Int32Array [tokens × 2], at each word's first token its head (0: the root) and relation.
  */
 export interface NativeBatch {
   /** Empty where rows are images. */
@@ -260,6 +270,10 @@ export interface NativeBatch {
   readonly rowLengths: Int32Array
   readonly tokenTypeIds?: Int32Array | undefined
   readonly positionIds?: Int32Array | undefined
+  /** Multiple choice: how many neighbouring rows are the choices of each question. */
+  readonly choices?: Int32Array | undefined
+  /** Dependency parsing: which of its row's words a token is a part of, counted from 0 without a gap; -1: of none. */
+  readonly wordIds?: Int32Array | undefined
   readonly labels?: Int32Array | Float32Array | undefined
 }
 
@@ -307,7 +321,10 @@ export interface NativeForwardOptions {
 /** Hidden states are [tokens, hidden], rows one after the other as in the batch. */
 export interface NativeForwardResult {
   readonly logits?: TensorData
-  /** With `heads`: for each of them its rows' logits, [its rows or their tokens, labels], in the batch's order. */
+  /**
+   * With `heads`: for each of them its rows' logits, [its rows or their tokens, labels], in the batch's order; of
+   * dependency parsing [pairs, 1 + relations]: for each word the root and all words of its row as its head.
+   */
   readonly headLogits?: TensorData[]
   /** With `headLabels`: each head's loss. */
   readonly headLosses?: (number | undefined)[]

@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
+import { isChoiceHead } from '../config/choice-heads.js'
 import { lastAdapters } from '../config/composition.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { rowLimits } from '../config/model-config.js'
@@ -12,6 +13,7 @@ import {
   rowLabel
 } from '../data/collate.js'
 import { collectRows, type Dataset, placeOf, type Row } from '../data/dataset.js'
+import { questionLabel } from '../data/questions.js'
 import { headOfRow } from '../model/head-rule.js'
 import type { Model } from '../model/model.js'
 import { passOptions } from '../model/passes.js'
@@ -27,7 +29,8 @@ export interface LabelledBatch {
   readonly answers: readonly {
     readonly head: string
     readonly labels: Int32Array | Float32Array
-    readonly rows: number
+    /** As the core's answers come. */
+    readonly rows: readonly EncodedRow[]
   }[]
 }
 
@@ -62,6 +65,14 @@ export class EncodedDataset {
     return encoded
   }
 
+  /** Whether some question has no answer in its context. */
+  get hasNoAnswers(): boolean {
+    return this.rows.some((row, i) => {
+      const asks = this.headsOf(i).some((head) => this.model.heads.get(head)?.headType === 'question_answering')
+      return asks && questionLabel(row, placeOf(row, `${this.name}[${i}]`))?.length === 0
+    })
+  }
+
   get length(): number {
     return this.rows.length
   }
@@ -72,7 +83,9 @@ export class EncodedDataset {
     const { activeAdapters, headChoice, heads } = this.model
     const setup = forTask(activeAdapters, row.taskId, placeOf(row, `${this.name}[${index}]`))
     const names = lastAdapters(setup).map((last) => headOfRow(headChoice.rule, heads, last))
-    return [...new Set(names)].map((name) => name ?? noHead('train', lastAdapters(setup).join(', ')))
+    const found = [...new Set(names)].map((name) => name ?? noHead('train', lastAdapters(setup).join(', ')))
+    requireOneReading(found, heads)
+    return found
   }
 
   /** A row with the label that a head reads. */
@@ -109,14 +122,28 @@ export class EncodedDataset {
         (row) => !several || heads.rows[row] === i
       )
       const rows = own.map((row) => this.at(indices[batch.order[row % count] ?? 0] ?? 0, head))
-      return { head, labels: collateLabels(rows) ?? new Int32Array(), rows: own.length }
+      return { head, labels: collateLabels(rows) ?? new Int32Array(), rows }
     })
+    const pass = forParts(
+      native,
+      Array.from(batch.order, (row) => first[row] as EncodedRow)
+    )
     const repeated = channels === 1 ? batch : repeatBatch(batch, channels)
     const labels = answers.map((answer) => answer.labels)
     return several
-      ? { batch: repeated, pass: { ...native, headLabels: labels }, answers }
-      : { batch: { ...repeated, labels: labels[0] }, pass: native, answers }
+      ? { batch: repeated, pass: { ...pass, headLabels: labels }, answers }
+      : { batch: { ...repeated, labels: labels[0] }, pass, answers }
   }
+}
+
+/** The core's rows of a row, its choices or windows, pass through what the row does. */
+function forParts(pass: NativeForwardOptions, rows: readonly EncodedRow[]): NativeForwardOptions {
+  const counts = rows.map(({ parts }) => parts?.length ?? 1)
+  if (counts.every((count) => count === 1)) return pass
+  const each = (values: Int32Array | undefined) =>
+    values &&
+    Int32Array.from(Array.from(values).flatMap((value, i) => new Array(counts[i % counts.length]).fill(value)))
+  return { ...pass, rowSetups: each(pass.rowSetups), rowHeads: each(pass.rowHeads) }
 }
 
 /** One number a row: rows that pass through the same in every copy share it. */
@@ -125,6 +152,16 @@ function groupsOf(setups: readonly unknown[], count: number): number[] {
   return Array.from({ length: count }, (_, row) => {
     const key = JSON.stringify(setups.filter((_setup, i) => i % count === row))
     return known.get(key) ?? known.set(key, known.size).size - 1
+  })
+}
+
+/** Windows, choices and words are made for one head. */
+function requireOneReading(names: readonly string[], heads: ReadonlyMap<string, HeadConfig>): void {
+  const kinds = new Set(names.map((name) => heads.get(name)?.headType))
+  if (kinds.size < 2 || ![...kinds].some((headType) => headType !== undefined && isChoiceHead({ headType }))) return
+  throw new AdapterError('ERR_UNSUPPORTED', 'train', `heads ${names.join(' and ')} read a row in different ways`, {
+    expected: 'children of Parallel whose heads are of one kind',
+    got: [...kinds].join(', ')
   })
 }
 

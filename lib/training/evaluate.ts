@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
-import { labelledTokens } from '../data/collate.js'
+import { type EncodedRow, labelledTokens } from '../data/collate.js'
 import type { Dataset } from '../data/dataset.js'
 import { labelsTokens } from '../data/labels.js'
 import { checkModel } from '../model/check-model.js'
@@ -52,7 +52,12 @@ export async function evaluateEncoded(
   const heads = requireHeads(model, 'evaluate')
   const { batchSize = 32, signal } = options
   const start = performance.now()
-  const results = new Map([...heads].map(([name, config]) => [name, new HeadResult(config)]))
+  const results = new Map(
+    [...heads].map(([name, config]) => [
+      name,
+      new HeadResult(config, config.headType === 'question_answering' && dataset.hasNoAnswers)
+    ])
+  )
   for (let from = 0; from < dataset.length; from += batchSize) {
     signal?.throwIfAborted()
     const count = Math.min(batchSize, dataset.length - from)
@@ -83,28 +88,37 @@ class HeadResult {
   #weight = 0
   #rows = 0
 
-  constructor(config: HeadConfig) {
+  /** @param allowNone question answering: whether some rows have no answer */
+  constructor(config: HeadConfig, allowNone: boolean) {
     this.#config = config
-    this.#counter = metricCounter(config)
+    this.#counter = metricCounter(config, allowNone)
   }
 
   /** Whether a label among these is for the loss. */
   counts(labels: Int32Array | Float32Array): boolean {
-    return !labelsTokens(this.#config) || labelledTokens(labels as Int32Array) > 0
+    return this.#weightOf(labels, 1) > 0
   }
 
   add(
     labels: Int32Array | Float32Array,
-    rows: number,
+    rows: readonly EncodedRow[],
     loss: number | undefined,
     logits: Float32Array | undefined
   ): void {
     if (!this.counts(labels)) return
-    const weight = labelsTokens(this.#config) ? labelledTokens(labels as Int32Array) : rows
+    const weight = this.#weightOf(labels, rows.length)
     this.#loss += (loss ?? 0) * weight
     this.#weight += weight
-    this.#rows += rows
-    if (logits !== undefined) this.#counter.add(logits, labels)
+    this.#rows += rows.length
+    if (logits !== undefined) this.#counter.add(logits, labels, rows)
+  }
+
+  /** What the batch's mean loss is the mean of: labels, where two stand together pairs of them, or rows. */
+  #weightOf(labels: Int32Array | Float32Array, rows: number): number {
+    const { headType } = this.#config
+    if (headType === 'question_answering' || headType === 'dependency_parsing')
+      return labelledTokens(labels as Int32Array) / 2
+    return labelsTokens(this.#config) ? labelledTokens(labels as Int32Array) : rows
   }
 
   evaluation(): HeadEvaluation {

@@ -5,6 +5,7 @@ import { type HeadConfig, labelNames, predictsWords } from '../config/head-confi
 import { modelConfigToJson } from '../config/model-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { labelOf, type Row } from '../data/dataset.js'
+import { headFields } from '../data/row-fields.js'
 import type { Model } from '../model/model.js'
 import { setupNames } from '../model/setup.js'
 import { isBaseParameter } from '../model/summary.js'
@@ -77,8 +78,10 @@ async function dataDigest(data: EncodedDataset): Promise<string> {
 
 function content(row: Row): unknown[] {
   const plain = (value: unknown) => (ArrayBuffer.isView(value) ? Array.from(value as Int32Array) : (value ?? null))
-  const { text, textPair, words, inputIds, tokenTypeIds } = row as unknown as Record<string, unknown>
-  const content = [text, textPair, words, inputIds, tokenTypeIds, labelOf(row)].map(plain)
+  const fields = row as unknown as Record<string, unknown>
+  const { text, textPair, words, inputIds, tokenTypeIds } = fields
+  const ofHeads = headFields.flatMap((field) => (fields[field] == null ? [] : [[field, plain(fields[field])]]))
+  const content = [...[text, textPair, words, inputIds, tokenTypeIds, labelOf(row)].map(plain), ...ofHeads]
   return row.taskId === undefined ? content : [...content, row.taskId]
 }
 

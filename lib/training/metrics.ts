@@ -1,21 +1,32 @@
+import { isChoiceHead } from '../config/choice-heads.js'
 import { type HeadConfig, hasManyLabels, predictsWords } from '../config/head-config.js'
+import type { EncodedRow } from '../data/collate.js'
 import { ignoredLabel, labelsTokens } from '../data/labels.js'
+import { answerCounter } from './answer-metrics.js'
 
 /**
  * By the kind of head:
  * classification and tagging: accuracy, macroF1, matthews; multi-label: accuracy (all labels of a row right), macroF1;
- * regression: mse, pearson; masked language modelling: accuracy.
+ * regression: mse, pearson; masked language modelling and multiple choice: accuracy; question answering: exactMatch, f1;
+ * dependency parsing: uas, las.
  */
-export type Metrics = Readonly<Partial<Record<'accuracy' | 'macroF1' | 'matthews' | 'mse' | 'pearson', number>>>
+export type Metrics = Readonly<Partial<Record<MetricName, number>>>
+
+type MetricName = 'accuracy' | 'macroF1' | 'matthews' | 'mse' | 'pearson' | 'exactMatch' | 'f1' | 'uas' | 'las'
 
 /** Takes answers batch by batch; keeps counts, not answers. */
 export interface MetricCounter {
-  /** @param logits row-major, one row of outputs for each row, or each token of heads that answer for tokens */
-  add(logits: Float32Array, labels: Int32Array | Float32Array): void
+  /**
+   * @param logits row-major, one row of outputs for each row, or each token of heads that answer for tokens
+   * @param rows the rows in the order of the logits, for heads that choose among a row's tokens, choices or words
+   */
+  add(logits: Float32Array, labels: Int32Array | Float32Array, rows?: readonly EncodedRow[]): void
   result(): Metrics
 }
 
-export function metricCounter(head: HeadConfig): MetricCounter {
+/** @param allowNone question answering: whether some rows have no answer */
+export function metricCounter(head: HeadConfig, allowNone = false): MetricCounter {
+  if (isChoiceHead(head)) return answerCounter(head, allowNone)
   if (predictsWords(head)) return new HitCounter()
   if (hasManyLabels(head)) return new MultiLabelCounter(head.numLabels)
   if (head.numLabels === 1 && !labelsTokens(head)) return new RegressionCounter()

@@ -284,6 +284,9 @@ HeadConfig to_head_config(const Napi::Object& object) {
                             {{"classification", HeadType::classification},
                              {"multilabel_classification", HeadType::multilabel_classification},
                              {"tagging", HeadType::tagging},
+                             {"question_answering", HeadType::question_answering},
+                             {"multiple_choice", HeadType::multiple_choice},
+                             {"dependency_parsing", HeadType::dependency_parsing},
                              {"masked_lm", HeadType::masked_lm},
                              {"causal_lm", HeadType::causal_lm}},
                             "head_type");

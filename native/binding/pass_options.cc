@@ -98,6 +98,8 @@ BatchInput to_batch(const Napi::Object& object) {
   batch.row_lengths = to_ints(object.Get("rowLengths"), "rowLengths");
   if (auto v = object.Get("tokenTypeIds"); present(v)) batch.token_types = to_ints(v, "tokenTypeIds");
   if (auto v = object.Get("positionIds"); present(v)) batch.positions = to_ints(v, "positionIds");
+  if (auto v = object.Get("choices"); present(v)) batch.choices = to_ints(v, "choices");
+  if (auto v = object.Get("wordIds"); present(v)) batch.word_ids = to_ints(v, "wordIds");
   if (auto v = object.Get("labels"); present(v)) to_labels(v, batch.int_labels, batch.float_labels);
   return batch;
 }

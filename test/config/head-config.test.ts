@@ -1,4 +1,5 @@
 import test from 'ava'
+import { dependencyParsingHead, multipleChoiceHead, questionAnsweringHead } from '../../lib/config/choice-heads.js'
 import * as heads from '../../lib/config/head-config.js'
 
 const model = { vocabSize: 100, embeddingSize: 32 }
@@ -115,11 +116,34 @@ test('wrong heads are refused', (t) => {
   t.throws(() => heads.classificationHead({ layer: 2 } as never), { message: /Did you mean 'layers'\?/ })
   t.throws(() => heads.taggingHead({ usePooler: true } as never), { message: /unknown option 'usePooler'/ })
   t.throws(() => heads.classificationHead({ layers: 1e9 }), { message: /up to 16/ })
-  t.throws(() => heads.headConfigFromJson({ head_type: 'question_answering', num_labels: 2 }), {
-    code: 'ERR_UNSUPPORTED'
+  t.throws(() => heads.headConfigFromJson({ head_type: 'seq2seq_lm' }), { code: 'ERR_UNSUPPORTED' })
+  t.throws(() => heads.headConfigFromJson({ head_type: 'question_answering', num_labels: 3 }), {
+    message: /num_labels/
   })
   const causal = { head_type: 'masked_lm', shift_labels: true }
   t.throws(() => heads.headConfigFromJson(causal), { code: 'ERR_UNSUPPORTED', message: /shift_labels true/ })
+})
+
+test('heads that choose: Python’s dicts, both ways', (t) => {
+  const model = { vocabSize: 9, embeddingSize: 4 }
+  const labels = { LABEL_0: 0, LABEL_1: 1 }
+  const dicts = [
+    {
+      ...{ head_type: 'question_answering', num_labels: 2, layers: 1, activation_function: 'tanh', label2id: labels },
+      dropout_prob: null
+    },
+    {
+      ...{ head_type: 'multiple_choice', num_choices: 2, layers: 2, activation_function: 'tanh', label2id: labels },
+      ...{ use_pooler: false, dropout_prob: null }
+    },
+    { head_type: 'dependency_parsing', num_labels: 2, label2id: { det: 0, root: 1 } }
+  ]
+  const made = [questionAnsweringHead(), multipleChoiceHead(), dependencyParsingHead({ labels: ['det', 'root'] })]
+  dicts.forEach((dict, i) => {
+    t.deepEqual(heads.headConfigFromJson(dict), made[i] as heads.HeadConfig)
+    t.deepEqual(heads.headConfigToJson(made[i] as heads.HeadConfig, model), dict)
+  })
+  t.throws(() => questionAnsweringHead({ numLabels: 2 } as never), { message: /unknown option 'numLabels'/ })
 })
 
 test('what the core takes', (t) => {

@@ -1,5 +1,6 @@
 // Rows shared among threads: the same loss, gradients and answers as one thread's, whatever the head, the way to train,
 // the number of shards and the rows' own adapters; and the same bits each time.
+#include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 
 #include "check.h"
@@ -26,6 +27,8 @@ std::vector<BottleneckConfig> forms() {
 
 const HeadType kHeads[] = {HeadType::classification, HeadType::multilabel_classification, HeadType::tagging,
                            HeadType::masked_lm};
+// Rows that stay together, labels of two, and as many answers as a row has words.
+const HeadType kChoices[] = {HeadType::question_answering, HeadType::multiple_choice, HeadType::dependency_parsing};
 
 }  // namespace
 
@@ -45,6 +48,28 @@ TEST(shards_give_the_gradients_of_the_whole_batch) {
           for (size_t i = 0; i < whole.grads.size(); ++i) CHECK(difference(shared.grads[i], whole.grads[i]) < 1e-5);
         }
       }
+    }
+  }
+}
+
+TEST(shards_of_heads_that_choose) {
+  const Threads threads(3);
+  for (auto type : kChoices) {
+    auto model = model_of(tiny(0), type, {});
+    // Biaffine heads start as zeros, from which nothing reaches the adapter.
+    for (const auto& named : model->named_parameters()) {
+      if (named.name.rfind("heads.", 0) != 0) continue;
+      auto& value = *named.parameter.value;
+      value.copy_(at::arange(value.numel()).sin().view(value.sizes()));
+    }
+    train(*model, Way::adapter);
+    const auto batch = std::move(batch_for(*model, type)[0]);
+    const auto whole = gradients(*model, batch, 1);
+    CHECK(whole.grads[0].abs().max().item<double>() > 0);
+    for (int count : {2, 3, 9}) {
+      const auto shared = gradients(*model, batch, count);
+      CHECK_NEAR(shared.loss, whole.loss, 1e-6);
+      for (size_t i = 0; i < whole.grads.size(); ++i) CHECK(difference(shared.grads[i], whole.grads[i]) < 1e-5);
     }
   }
 }

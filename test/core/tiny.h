@@ -69,6 +69,17 @@ inline std::vector<MicroBatch> batch_for(AdapterModel& model, HeadType type) {
     input.float_labels = std::vector<float>(12, 1.0f);
   } else if (type == HeadType::classification) {
     input.int_labels = std::vector<int32_t>{0, 1, 2, 1};
+  } else if (type == HeadType::question_answering) {
+    input.int_labels = std::vector<int32_t>{0, 0, 1, 3, -100, -100, 4, 11};
+  } else if (type == HeadType::multiple_choice) {
+    input.choices = std::vector<int32_t>{2, 1, 1};
+    input.int_labels = std::vector<int32_t>{1, 0, -100};
+  } else if (type == HeadType::dependency_parsing) {
+    // The first row has no word; the others have a word of two tokens, and then one a token.
+    input.word_ids = std::vector<int32_t>{-1, -1, 0, 0, 1, -1, 0, 0, 1, -1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, -1};
+    input.int_labels = std::vector<int32_t>(42, -100);
+    auto& labels = *input.int_labels;
+    for (int token : {2, 4, 6, 10, 13}) labels[2 * token] = token % 3, labels[2 * token + 1] = token % 2;
   } else {
     input.int_labels = std::vector<int32_t>(21, -100);
     (*input.int_labels)[2] = 1, (*input.int_labels)[20] = 2;

@@ -7,7 +7,16 @@
 
 namespace ta {
 
-enum class HeadType { classification, multilabel_classification, tagging, masked_lm, causal_lm };
+enum class HeadType {
+  classification,
+  multilabel_classification,
+  tagging,
+  question_answering,
+  multiple_choice,
+  dependency_parsing,
+  masked_lm,
+  causal_lm
+};
 
 struct HeadConfig {
   HeadType type = HeadType::classification;

@@ -1,5 +1,7 @@
 #include "core/models/head.h"
 
+#include <ATen/ops/cat.h>
+
 #include <algorithm>
 
 #include "core/error.h"
@@ -42,7 +44,18 @@ Head::Head(const HeadConfig& config, Model& model)
          {.expected = model.is_causal() ? "causal_lm" : "masked_lm",
           .got = text("a model of type ", model.config().model_type)});
   }
-  predicts_words() ? build_language_model(model) : build_layers(model);
+  if (model.is_causal() &&
+      (config_.type == HeadType::multiple_choice || config_.type == HeadType::dependency_parsing)) {
+    fail(ErrorCode::unsupported, "addHead", text("no ", type(), " for a model whose tokens see only those before them"),
+         {.got = text("a model of type ", model.config().model_type)});
+  }
+  if (predicts_words()) {
+    build_language_model(model);
+  } else if (config_.type == HeadType::dependency_parsing) {
+    build_parser(model);
+  } else {
+    build_layers(model);
+  }
 }
 
 void Head::step(std::shared_ptr<Layer> module) {
@@ -71,6 +84,12 @@ void Head::build_layers(Model& model) {
   }
 }
 
+void Head::build_parser(Model& model) {
+  const int64_t hidden = model.config().hidden_size;
+  child("biaffine_arcs", arcs_ = std::make_shared<Biaffine>(hidden, 1, false));
+  child("biaffine_rels", relations_ = std::make_shared<Biaffine>(hidden, config_.num_labels, true));
+}
+
 void Head::build_language_model(Model& model) {
   const auto& model_config = model.config();
   const int64_t hidden = model_config.hidden_size, embedding = model_config.embedding_size;
@@ -97,6 +116,12 @@ const char* Head::type() const {
       return "MultiLabelClassificationHead";
     case HeadType::tagging:
       return "TaggingHead";
+    case HeadType::question_answering:
+      return "QuestionAnsweringHead";
+    case HeadType::multiple_choice:
+      return "MultipleChoiceHead";
+    case HeadType::dependency_parsing:
+      return "BiaffineParsingHead";
     case HeadType::masked_lm:
       return "BertStyleMaskedLMHead";
     case HeadType::causal_lm:
@@ -106,7 +131,13 @@ const char* Head::type() const {
 }
 
 bool Head::reads_rows() const {
-  return config_.type == HeadType::classification || config_.type == HeadType::multilabel_classification;
+  return config_.type == HeadType::classification || config_.type == HeadType::multilabel_classification ||
+         config_.type == HeadType::multiple_choice;
+}
+
+LabelsOf Head::labels_of() const {
+  if (config_.type == HeadType::multiple_choice) return LabelsOf::questions;
+  return reads_rows() || config_.type == HeadType::question_answering ? LabelsOf::rows : LabelsOf::tokens;
 }
 
 at::Tensor Head::forward(const at::Tensor& x, const ForwardContext& context) {
@@ -116,6 +147,22 @@ at::Tensor Head::forward(const at::Tensor& x, const ForwardContext& context) {
     y = step.layer ? step(y, context) : dropout(y, dropout_, context.random);
   }
   return y;
+}
+
+at::Tensor Head::parse(const at::Tensor& x, const Words& words, const ForwardContext& context) {
+  const auto states = dropout(x, dropout_, context.random);
+  const auto means = word_means(states, words);
+  const auto arcs = arcs_->left(means), relations = relations_->left(means);
+  std::vector<at::Tensor> rows;
+  for (int64_t row = 0; row < words.layout.rows(); ++row) {
+    const int64_t first = words.layout.starts()[row], count = words.layout.length(row);
+    const auto heads = at::cat({states.narrow(0, context.layout->starts()[row], 1), means.narrow(0, first, count)});
+    const auto pairs = at::cat({arcs_->match(arcs.narrow(0, first, count), heads),
+                                relations_->match(relations.narrow(0, first, count), heads)},
+                               2);
+    rows.push_back(pairs.reshape({count * (count + 1), pairs.size(2)}));
+  }
+  return at::cat(rows);
 }
 
 bool Head::predicts_words() const {

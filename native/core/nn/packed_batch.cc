@@ -62,6 +62,18 @@ void check_same_length(const std::optional<std::vector<int32_t>>& values, size_t
   }
 }
 
+RowLayout questions_of(const std::vector<int32_t>& choices, size_t rows) {
+  const std::vector<int64_t> counts(choices.begin(), choices.end());
+  const bool empty = std::any_of(counts.begin(), counts.end(), [](int64_t count) { return count < 1; });
+  const auto sum = std::accumulate(counts.begin(), counts.end(), int64_t{0});
+  if (empty || static_cast<size_t>(sum) != rows) {
+    fail(ErrorCode::invalid_argument, "batch", "the choices of its questions are not its rows",
+         {.expected = std::to_string(rows) + " choices, one at least for each question",
+          .got = empty ? "a question without choices" : std::to_string(sum)});
+  }
+  return RowLayout(counts);
+}
+
 }  // namespace
 
 PackedBatch PackedBatch::pack(const BatchInput& input, at::Device device) {
@@ -103,12 +115,15 @@ PackedBatch PackedBatch::pack(const BatchInput& input, at::Device device) {
   const auto& starts = batch.layout.starts();
   batch.first_tokens = to_tensor<int64_t, int64_t>({starts.begin(), starts.end() - 1}, at::kLong, device);
   batch.last_tokens = to_tensor<int64_t, int64_t>({starts.begin() + 1, starts.end()}, at::kLong, device) - 1;
+  if (input.choices) batch.questions = questions_of(*input.choices, input.row_lengths.size());
+  check_same_length(input.word_ids, tokens, "word ids");
+  if (input.word_ids) batch.word_ids.emplace(input.word_ids->begin(), input.word_ids->end());
   if (input.int_labels) batch.labels = to_ids(*input.int_labels, device);
   if (input.float_labels) batch.labels = to_tensor<float, float>(*input.float_labels, at::kFloat, device);
   return batch;
 }
 
-PackedBatch PackedBatch::rows(int64_t first, int64_t last, bool token_labels) const {
+PackedBatch PackedBatch::rows(int64_t first, int64_t last, LabelsOf labels_of) const {
   const int64_t begin = layout.starts()[first], tokens = layout.starts()[last] - begin;
   std::vector<int64_t> lengths;
   for (int64_t row = first; row < last; ++row) lengths.push_back(layout.length(row));
@@ -120,14 +135,51 @@ PackedBatch PackedBatch::rows(int64_t first, int64_t last, bool token_labels) co
   if (positions) part.positions = positions->narrow(0, begin, tokens);
   part.first_tokens = first_tokens.narrow(0, first, last - first) - begin;
   part.last_tokens = last_tokens.narrow(0, first, last - first) - begin;
+  if (word_ids) part.word_ids.emplace(word_ids->begin() + begin, word_ids->begin() + begin + tokens);
+  int64_t first_question = 0, last_question = 0;
+  if (questions) {
+    const auto& starts = questions->starts();
+    const auto question = [&](int64_t row) {
+      return std::lower_bound(starts.begin(), starts.end(), row) - starts.begin();
+    };
+    first_question = question(first), last_question = question(last);
+    part.questions = questions->rows(first_question, last_question);
+  }
   if (!labels) return part;
-  if (token_labels) {
-    part.labels = labels->narrow(0, begin, tokens);
+  const auto share = [&](int64_t from, int64_t count, int64_t all) {
+    const int64_t each = labels->numel() / all;
+    return labels->narrow(0, from * each, count * each);
+  };
+  if (labels_of == LabelsOf::tokens) {
+    part.labels = share(begin, tokens, layout.tokens());
+  } else if (labels_of == LabelsOf::questions && questions) {
+    part.labels = share(first_question, last_question - first_question, questions->rows());
   } else {
-    const int64_t each = labels->numel() / layout.rows();
-    part.labels = labels->narrow(0, first * each, (last - first) * each);
+    part.labels = share(first, last - first, layout.rows());
   }
   return part;
+}
+
+RowFacts PackedBatch::facts(const std::vector<int64_t>& rows) const {
+  RowFacts some;
+  std::vector<int64_t> lengths, choices;
+  for (int64_t row : rows) lengths.push_back(layout.length(row));
+  some.layout = RowLayout(lengths);
+  if (word_ids) {
+    auto& own = some.word_ids.emplace();
+    for (int64_t row : rows)
+      own.insert(own.end(), word_ids->begin() + layout.starts()[row], word_ids->begin() + layout.starts()[row + 1]);
+  }
+  if (!questions) return some;
+  const auto& starts = questions->starts();
+  for (size_t i = 0; i < rows.size();) {
+    const auto next = *std::upper_bound(starts.begin(), starts.end(), rows[i]);
+    const auto first = i;
+    while (i < rows.size() && rows[i] < next) ++i;
+    choices.push_back(static_cast<int64_t>(i - first));
+  }
+  some.questions = RowLayout(choices);
+  return some;
 }
 
 }  // namespace ta

@@ -45,8 +45,21 @@ struct BatchInput {
   std::vector<int32_t> row_lengths;
   std::optional<std::vector<int32_t>> token_types;
   std::optional<std::vector<int32_t>> positions;
+  std::optional<std::vector<int32_t>> choices;
+  std::optional<std::vector<int32_t>> word_ids;
   std::optional<std::vector<int32_t>> int_labels;
   std::optional<std::vector<float>> float_labels;
+};
+
+/// What a batch's labels stand for, each of them a fixed number.
+enum class LabelsOf { rows, tokens, questions };
+
+/// What heads and losses ask of rows beside their tokens.
+struct RowFacts {
+  RowLayout layout;
+  std::optional<RowLayout> questions;  ///< multiple choice: neighbouring rows are the choices of one question
+  /// [tokens]: which of its row's words a token is a part of, counted from 0 without a gap; -1: of none.
+  std::optional<std::vector<int64_t>> word_ids;
 };
 
 struct PackedBatch {
@@ -58,13 +71,18 @@ struct PackedBatch {
   std::optional<at::Tensor> positions;    ///< [tokens] int64; absent: the model's own rule
   at::Tensor first_tokens;                ///< [rows] int64: where each row begins
   at::Tensor last_tokens;                 ///< [rows] int64: its last token
-  std::optional<at::Tensor> labels;       ///< int64 or float32, as given
+  std::optional<RowLayout> questions;     ///< as in RowFacts
+  std::optional<std::vector<int64_t>> word_ids;
+  std::optional<at::Tensor> labels;  ///< int64 or float32, as given
 
   /// Checks lengths against each other and puts the tensors on `device`.
   /// Throws ERR_INVALID_ARGUMENT: no rows, a row without tokens, lengths that do not add up.
   static PackedBatch pack(const BatchInput& input, at::Device device);
-  /// Rows first .. last-1, as views. Labels are one for each token, or else a fixed number for each row.
-  PackedBatch rows(int64_t first, int64_t last, bool token_labels) const;
+  /// Rows first .. last-1, as views; of questions all rows or none.
+  PackedBatch rows(int64_t first, int64_t last, LabelsOf labels_of) const;
+  RowFacts facts() const { return {layout, questions, word_ids}; }
+  /// Of some rows in rising order; of questions all rows or none.
+  RowFacts facts(const std::vector<int64_t>& rows) const;
 };
 
 }  // namespace ta

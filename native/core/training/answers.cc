@@ -86,12 +86,19 @@ Reading some_of(const Reading& all, const Rows& rows) {
   return {take_rows(all.x, all.layout, rows), RowLayout(lengths), segments_of(all.segments, rows)};
 }
 
+const std::vector<int64_t>& word_ids_of(const RowFacts& facts) {
+  if (facts.word_ids) return *facts.word_ids;
+  fail(ErrorCode::invalid_argument, "forward", "the batch does not say which tokens are words",
+       {.hint = "Give the rows as words, or wordIds with their ids"});
+}
+
 // labels undefined: no loss.
-Answer read(Head& head, Model& backbone, Reading reading, at::Tensor labels, const ForwardContext& context,
-            const ForwardRequest& request) {
+Answer read(Head& head, Model& backbone, Reading reading, at::Tensor labels, const RowFacts& facts,
+            const ForwardContext& context, const ForwardRequest& request) {
   if (head.reads_rows()) {
     if (head.config().use_pooler) reading.x = backbone.pool(reading.x, context);
-  } else if (!request.logits && labels.defined() && !head.reads_whole_rows()) {
+  } else if (!request.logits && labels.defined() && !head.reads_words() && head.labels_of() == LabelsOf::tokens &&
+             !head.reads_whole_rows()) {
     auto labelled = at::nonzero(labels.ne(-100)).squeeze(1);
     reading.x = reading.x.index_select(0, labelled);
     labels = labels.index_select(0, labelled);
@@ -99,22 +106,22 @@ Answer read(Head& head, Model& backbone, Reading reading, at::Tensor labels, con
   }
   auto own = context.with(reading.layout);
   own.segments = &reading.segments;
-  Answer answer{head.forward(reading.x, own), {}};
-  if (labels.defined()) answer.loss = head_loss(head.config(), answer.logits, labels, request.label_smoothing);
+  Answer answer{head.reads_words() ? head.parse(reading.x, words_of(word_ids_of(facts), reading.layout), own)
+                                   : head.forward(reading.x, own),
+                {}};
+  if (labels.defined()) answer.loss = head_loss(head.config(), answer.logits, labels, facts, request.label_smoothing);
   return answer;
 }
 
-void check_one(AdapterModel& model, const std::string& name, const at::Tensor& labels, int64_t rows, int64_t tokens) {
-  auto& head = model.head(name);
-  check_labels(head.config(), labels, head.reads_rows() ? rows : tokens,
-               head.predicts_words() ? model.backbone().config().vocab_size : head.config().num_labels);
+void check_one(AdapterModel& model, const std::string& name, const at::Tensor& labels, const RowFacts& rows) {
+  check_labels(model.head(name), labels, rows, model.backbone().config().vocab_size);
 }
 
 }  // namespace
 
 void check_labels(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request) {
   if (!request.head.empty() && batch.labels) {
-    check_one(model, request.head, *batch.labels, batch.layout.rows(), batch.layout.tokens());
+    check_one(model, request.head, *batch.labels, batch.facts());
   }
   if (request.head_labels.empty()) return;
   if (request.head_labels.size() != request.heads.size()) {
@@ -124,10 +131,7 @@ void check_labels(AdapterModel& model, const PackedBatch& batch, const ForwardRe
   }
   for (size_t i = 0; i < request.heads.size(); ++i) {
     if (!request.head_labels[i].defined()) continue;
-    int64_t tokens = 0;
-    for (int64_t row : request.row_heads[i]) tokens += batch.layout.length(row);
-    check_one(model, request.heads[i], request.head_labels[i], static_cast<int64_t>(request.row_heads[i].size()),
-              tokens);
+    check_one(model, request.heads[i], request.head_labels[i], batch.facts(request.row_heads[i]));
   }
 }
 
@@ -141,15 +145,17 @@ bool reads_rows(AdapterModel& model, const ForwardRequest& request) {
                      [&](const std::string& name) { return model.head(name).reads_rows(); });
 }
 
-at::Tensor labels_of(const Head& head, const at::Tensor& labels, const RowLayout& layout, const Rows& rows, size_t from,
-                     size_t to) {
-  if (head.reads_rows()) {
-    const int64_t each = labels.numel() / static_cast<int64_t>(rows.size());
-    return labels.narrow(0, static_cast<int64_t>(from) * each, static_cast<int64_t>(to - from) * each);
-  }
-  int64_t before = 0, count = 0;
-  for (size_t i = 0; i < to; ++i) (i < from ? before : count) += layout.length(rows[i]);
-  return labels.narrow(0, before, count);
+at::Tensor labels_of(const Head& head, const at::Tensor& labels, const PackedBatch& batch, const Rows& rows,
+                     size_t from, size_t to) {
+  // Of rows up to one: what labels are counted by.
+  const auto units = [&](size_t end) {
+    if (head.labels_of() == LabelsOf::rows) return static_cast<int64_t>(end);
+    const auto some = batch.facts({rows.begin(), rows.begin() + static_cast<int64_t>(end)});
+    if (head.labels_of() == LabelsOf::questions && some.questions) return some.questions->rows();
+    return some.layout.tokens();
+  };
+  const int64_t each = labels.numel() / units(rows.size()), before = units(from);
+  return labels.narrow(0, before * each, (units(to) - before) * each);
 }
 
 void answer(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, const ForwardContext& context,
@@ -158,7 +164,8 @@ void answer(AdapterModel& model, const PackedBatch& batch, const ForwardRequest&
   if (request.heads.empty()) {
     auto& head = model.head(request.head);
     auto all = read_all(head, backbone, batch, request, result.encoded);
-    auto [logits, loss] = read(head, backbone, std::move(all), batch.labels.value_or(at::Tensor()), context, request);
+    auto [logits, loss] =
+        read(head, backbone, std::move(all), batch.labels.value_or(at::Tensor()), batch.facts(), context, request);
     result.logits = logits;
     result.loss = loss;
     return;
@@ -173,7 +180,7 @@ void answer(AdapterModel& model, const PackedBatch& batch, const ForwardRequest&
     Answer own;
     if (!rows.empty()) {
       const auto all = read_all(head, backbone, batch, request, result.encoded);
-      own = read(head, backbone, some_of(all, rows), labels, context, request);
+      own = read(head, backbone, some_of(all, rows), labels, batch.facts(rows), context, request);
     }
     result.head_logits.push_back(own.logits);
     if (request.head_labels.empty()) continue;

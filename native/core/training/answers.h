@@ -18,7 +18,7 @@ int64_t counted(const at::Tensor& labels);
 bool reads_rows(AdapterModel& model, const ForwardRequest& request);
 
 /// Of the labels of one head's rows those of the rows `from` to `to` - 1 among them.
-at::Tensor labels_of(const Head& head, const at::Tensor& labels, const RowLayout& layout,
+at::Tensor labels_of(const Head& head, const at::Tensor& labels, const PackedBatch& batch,
                      const std::vector<int64_t>& rows, size_t from, size_t to);
 
 /// Adds logits and losses to a result that has the pass's states.

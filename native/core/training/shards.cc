@@ -14,6 +14,17 @@ namespace {
 // Multiply-adds of a whole forward pass: about a third of a millisecond of one core.
 constexpr int64_t kWorthSharing = 20'000'000;
 
+LabelsOf labels_of(AdapterModel& model, const ForwardRequest& request) {
+  return request.head.empty() ? LabelsOf::rows : model.head(request.head).labels_of();
+}
+
+// The first row from `row` on that begins a question: all choices of one stay together.
+int64_t next_question(const PackedBatch& batch, int64_t row) {
+  if (!batch.questions) return row;
+  const auto& starts = batch.questions->starts();
+  return *std::lower_bound(starts.begin(), starts.end(), row);
+}
+
 std::vector<RowSegment> rows_of(const std::vector<RowSegment>& segments, int64_t first, int64_t last) {
   std::vector<RowSegment> part;
   for (const auto& segment : segments) {
@@ -40,7 +51,7 @@ std::vector<double> counted_by_head(const ForwardRequest& request) {
 }
 
 // Labels of the shard's rows first .. last-1 for each head, and what share of the head's labels they are.
-void give_labels(AdapterModel& model, const RowLayout& layout, const ForwardRequest& request, int64_t first,
+void give_labels(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, int64_t first,
                  int64_t last, const std::vector<double>& counts, Shard& shard) {
   shard.request.head_labels.assign(counts.size(), at::Tensor());
   shard.request.head_shares.assign(counts.size(), 0);
@@ -49,7 +60,7 @@ void give_labels(AdapterModel& model, const RowLayout& layout, const ForwardRequ
     const size_t from = std::lower_bound(rows.begin(), rows.end(), first) - rows.begin();
     const size_t to = std::lower_bound(rows.begin(), rows.end(), last) - rows.begin();
     if (from == to || counts[i] == 0) continue;
-    auto own = labels_of(model.head(request.heads[i]), request.head_labels[i], layout, rows, from, to);
+    auto own = labels_of(model.head(request.heads[i]), request.head_labels[i], batch, rows, from, to);
     shard.request.head_shares[i] = static_cast<double>(counted(own)) / counts[i];
     shard.request.head_labels[i] = std::move(own);
     if (shard.request.head_shares[i] > 0) shard.share = 1;
@@ -74,18 +85,17 @@ std::vector<Shard> split(AdapterModel& model, const PackedBatch& batch, const Fo
   const auto head_labels = counted_by_head(request);
   const bool none = std::all_of(head_labels.begin(), head_labels.end(), [](double n) { return n == 0; });
   if (batch.labels ? labels == 0 : none && !head_labels.empty()) count = 1;
-  const bool token_labels = !request.head.empty() && !reads_rows(model, request);
   std::vector<Shard> shards;
   for (int64_t i = 1, first = 0; i <= count && first < rows; ++i) {
     // Up to the row boundary that is nearest to an equal share of tokens, one row at least.
     const int64_t target = tokens * i / count;
     int64_t last = std::lower_bound(starts.begin(), starts.end(), target) - starts.begin();
     if (last > first + 1 && starts[last] - target > target - starts[last - 1]) --last;
-    last = i == count ? rows : std::clamp(last, first + 1, rows);
-    Shard shard{batch.rows(first, last, token_labels), request};
+    last = next_question(batch, i == count ? rows : std::clamp(last, first + 1, rows));
+    Shard shard{batch.rows(first, last, labels_of(model, request)), request};
     shard.request.segments = rows_of(request.segments, first, last);
     shard.request.row_heads = rows_of(request.row_heads, first, last);
-    give_labels(model, batch.layout, request, first, last, head_labels, shard);
+    give_labels(model, batch, request, first, last, head_labels, shard);
     if (labels > 0) shard.share = static_cast<double>(counted(*shard.batch.labels)) / labels;
     shards.push_back(std::move(shard));
     first = last;

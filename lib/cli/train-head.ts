@@ -1,0 +1,73 @@
+import type { HeadConfig } from '../config/head-config.js'
+import type { Row } from '../data/dataset.js'
+import { choiceOption, fromOptions, usageError } from './arguments.js'
+
+const kinds = [
+  ...(['classification', 'regression', 'multilabel', 'tagging'] as const),
+  ...(['question-answering', 'multiple-choice', 'dependency-parsing'] as const)
+]
+
+/** The head that the labels of the training rows ask for, or the one that was asked for. */
+export async function headFor(
+  rows: readonly Row[],
+  kind: string | undefined,
+  labels: string | undefined
+): Promise<HeadConfig> {
+  const heads = await import('../config/head-config.js')
+  const choice = await import('../config/choice-heads.js')
+  const { summarizeLabels } = await import('../data/labels.js')
+  const asked = kind === undefined ? kindOf(rows[0]) : choiceOption('head', kind, kinds)
+  if (asked === 'question-answering') return fromOptions(() => choice.questionAnsweringHead())
+  if (asked === 'multiple-choice') return fromOptions(() => choice.multipleChoiceHead({ numChoices: choicesOf(rows) }))
+  if (asked === 'dependency-parsing') {
+    return fromOptions(() => choice.dependencyParsingHead({ labels: labelOption(labels, asked) ?? relationsOf(rows) }))
+  }
+  const found = summarizeLabels(rows, 'training rows')
+  const wanted = asked ?? found.kind
+  const given = labelOption(labels, wanted) ?? found.labels ?? undefined
+  const options = given === undefined ? { numLabels: found.numLabels } : { labels: given }
+  const areImages = rows.some((row) => 'pixelValues' in row && row.pixelValues != null)
+  return fromOptions(() => {
+    if (areImages && wanted !== 'tagging') {
+      const several = wanted === 'multilabel' || wanted === 'multilabel_classification'
+      return heads.imageClassificationHead(
+        wanted === 'regression' ? { numLabels: 1 } : { ...options, multilabel: several }
+      )
+    }
+    if (wanted === 'regression') return heads.regressionHead()
+    if (wanted === 'tagging') return heads.taggingHead(options)
+    return wanted === 'classification' ? heads.classificationHead(options) : heads.multiLabelHead(options)
+  })
+}
+
+/** The names that --labels gives. */
+function labelOption(text: string | undefined, kind: string): string[] | undefined {
+  if (text === undefined) return undefined
+  if (kind === 'regression') throw usageError('--labels: a regression head has none; give another --head or no names')
+  const names = text.split(',').map((name) => name.trim())
+  if (names.includes('')) throw usageError(`--labels: expected names with commas between, got '${text}'`)
+  if (kind !== 'classification' || names.length > 1) return names
+  throw usageError(`--labels: expected at least two names with a comma between, got '${text}'`)
+}
+
+/** Kinds that a row's own fields tell, where it has no label. */
+function kindOf(row: Row | undefined): (typeof kinds)[number] | undefined {
+  const fields = (row ?? {}) as Readonly<Record<string, unknown>>
+  const has = (...names: string[]) => names.some((name) => fields[name] != null)
+  if (has('choices')) return 'multiple-choice'
+  if (has('label', 'labels')) return undefined
+  if (has('answers', 'answerText', 'startPosition')) return 'question-answering'
+  return has('heads') ? 'dependency-parsing' : undefined
+}
+
+/** The most of a row: Python's head has one number for all. */
+function choicesOf(rows: readonly Row[]): number {
+  const counts = rows.map((row) => ((row as { choices?: readonly unknown[] }).choices ?? []).length)
+  return counts.reduce((most, count) => Math.max(most, count), 1)
+}
+
+/** Sorted, so that the order of rows does not matter. */
+function relationsOf(rows: readonly Row[]): string[] {
+  const names = rows.flatMap((row) => (row as { relations?: readonly unknown[] }).relations ?? [])
+  return [...new Set(names.map(String))].sort()
+}

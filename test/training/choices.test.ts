@@ -1,0 +1,198 @@
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { AdapterTrainer, AutoModel, evaluate, type Model, type Row, Stack, setNumThreads } from '../../lib/index.js'
+import { textScore } from '../../lib/training/answer-metrics.js'
+import { largestDifference, quiet, scratch, tiny } from '../model/support.js'
+
+const names = ['paris', 'rome', 'york', 'oslo']
+const things = ['tower', 'river', 'park']
+const pieces = [
+  '[PAD]',
+  '[UNK]',
+  '[CLS]',
+  '[SEP]',
+  '[MASK]',
+  ...names,
+  ...things,
+  'where',
+  'is',
+  'the',
+  'in',
+  'and',
+  '?',
+  '.'
+]
+
+async function load(t: ExecutionContext): Promise<Model> {
+  const folder = join(scratch(t), 'model')
+  mkdirSync(folder, { recursive: true })
+  cpSync(tiny, folder, { recursive: true })
+  writeFileSync(join(folder, 'vocab.txt'), pieces.join('\n'))
+  writeFileSync(join(folder, 'tokenizer_config.json'), '{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
+  const model = await AutoModel.fromPretrained(folder)
+  t.teardown(() => model.dispose())
+  return model
+}
+
+const pick = <T>(list: readonly T[], i: number): T => list[i % list.length] as T
+const questions: Row[] = Array.from({ length: 24 }, (_, i) => {
+  const answer = pick(names, i)
+  const context = i % 2 === 0 ? `The tower is in ${answer}.` : `${answer} and the river. The park is the park.`
+  return {
+    question: 'where is the tower?',
+    context,
+    answers: { text: [answer], answer_start: [context.indexOf(answer)] }
+  }
+})
+const choices: Row[] = Array.from({ length: 24 }, (_, i) => {
+  const right = pick(names, i)
+  const others = [pick(things, i), pick(things, i + 1)].slice(0, 1 + (i % 2))
+  return i % 3 === 0
+    ? { text: 'where is the park', choices: [right, ...others], label: 0 }
+    : { text: 'where is the park', choices: [...others, right], label: others.length }
+})
+const parses: Row[] = Array.from({ length: 24 }, (_, i) => ({
+  words: ['the', pick(things, i), 'is', 'in', pick(names, i)],
+  heads: [2, 5, 5, 5, 0],
+  relations: ['det', 'nsubj', 'cop', 'case', 'root']
+}))
+const relations = ['case', 'cop', 'det', 'nsubj', 'root']
+const args = { ...quiet, numTrainEpochs: 12, perDeviceTrainBatchSize: 8 }
+
+test.before(() => setNumThreads(1))
+
+test('a question answering head learns, is measured as SQuAD has it, and answers with the words of the context', async (t) => {
+  const model = await load(t)
+  model.addAdapter('qa', 'double_seq_bn[reduction_factor=2]')
+  model.addQuestionAnsweringHead('qa')
+  model.trainAdapter('qa')
+  await new AdapterTrainer({ model, trainDataset: questions, args }).train()
+  const { metrics, rows: count } = await evaluate(model, questions)
+  t.is(count, 24)
+  t.deepEqual(Object.keys(metrics), ['exactMatch', 'f1'])
+  t.true((metrics.exactMatch ?? 0) > 0.9, JSON.stringify(metrics))
+  const context = 'The tower is in Rome.'
+  const rows: Row[] = [
+    { question: 'Where is the tower?', context },
+    { text: 'where is the tower?', textPair: context, label: 'ignored' }
+  ]
+  for (const answer of await model.predict(rows, { answerCount: 3 })) {
+    t.like(answer, { answer: 'Rome', start: context.indexOf('Rome'), end: context.indexOf('Rome') + 4 })
+    t.is(answer.answers?.length, 3)
+  }
+  // More tokens than the model has positions: several windows.
+  const long = 'The park is the park. '.repeat(8)
+  const [found] = await model.predict([{ question: 'Where is the tower?', context: long }])
+  t.true((found?.logits.length ?? 0) > 2 * 24)
+  t.is(long.slice(found?.start, found?.end), found?.answer ?? '')
+})
+
+test('a multiple choice head takes any number of choices a row', async (t) => {
+  const model = await load(t)
+  model.addAdapter('mc', 'double_seq_bn[reduction_factor=2]')
+  model.addMultipleChoiceHead('mc')
+  model.trainAdapter('mc')
+  await new AdapterTrainer({ model, trainDataset: choices, args }).train()
+  const { metrics } = await evaluate(model, choices)
+  t.true((metrics.accuracy ?? 0) > 0.9, JSON.stringify(metrics))
+  const [answer] = await model.predict([{ text: 'where is the park', choices: ['tower', 'river', 'park', 'oslo'] }])
+  t.like(answer, { label: 'oslo', labelId: 3 })
+  t.is(answer?.scores?.length, 4)
+})
+
+test('a parsing head learns heads and relations of words, and answers with a tree', async (t) => {
+  const model = await load(t)
+  model.addAdapter('parse', 'double_seq_bn[reduction_factor=2]')
+  model.addDependencyParsingHead('parse', { labels: relations })
+  model.trainAdapter('parse')
+  await new AdapterTrainer({ model, trainDataset: parses, args: { ...args, numTrainEpochs: 20 } }).train()
+  const { metrics } = await evaluate(model, parses)
+  t.true((metrics.uas ?? 0) > 0.9 && (metrics.las ?? 0) > 0.9, JSON.stringify(metrics))
+  const [answer] = await model.predict([{ words: ['the', 'tower', 'is', 'in', 'rome'] }])
+  t.deepEqual(
+    answer?.tokens?.map(({ head }) => head),
+    [2, 5, 5, 5, 0]
+  )
+  t.deepEqual(
+    answer?.tokens?.map(({ label }) => label),
+    ['det', 'nsubj', 'cop', 'case', 'root']
+  )
+})
+
+async function withAll(t: ExecutionContext): Promise<Model> {
+  const model = await load(t)
+  for (const name of ['qa', 'mc', 'parse', 'mood']) model.addAdapter(name, 'seq_bn[reduction_factor=4]')
+  model.addQuestionAnsweringHead('qa')
+  model.addMultipleChoiceHead('mc')
+  model.addDependencyParsingHead('parse', { labels: relations })
+  model.addClassificationHead('mood')
+  return model
+}
+
+test('rows of all heads in one call answer as each does alone', async (t) => {
+  const model = await withAll(t)
+  const context = 'The tower is in Paris. '.repeat(6)
+  const rows: Row[] = [
+    { question: 'where?', context },
+    { words: ['the', 'tower', 'is'] },
+    { text: 'where is the park', choices: ['tower', 'rome in the park', 'oslo'] },
+    { text: 'the tower' },
+    { question: 'is the tower in the park?', context: 'in Oslo' }
+  ]
+  const adapters = ['qa', 'parse', 'mc', 'mood', 'qa']
+  const together = await model.predict(rows, { adapters, batchSize: 3 })
+  for (const [i, row] of rows.entries()) {
+    const [alone] = await model.predict([row], { adapters: [adapters[i] as string] })
+    t.true(largestDifference(together[i]?.logits ?? new Float32Array(), alone?.logits ?? new Float32Array()) < 1e-5)
+    t.is(together[i]?.answer, alone?.answer)
+    t.is(together[i]?.label, alone?.label)
+  }
+})
+
+test('threads share questions, windows and parses without a change of the loss', async (t) => {
+  const model = await withAll(t)
+  for (const [name, rows] of [
+    ['qa', questions],
+    ['mc', choices],
+    ['parse', parses]
+  ] as const) {
+    model.setActiveAdapters(Stack('mood', name))
+    const losses = []
+    for (const threads of [1, 2]) {
+      setNumThreads(threads)
+      losses.push((await evaluate(model, rows, { batchSize: 24 })).loss)
+    }
+    setNumThreads(1)
+    t.true(Math.abs((losses[0] ?? 0) - (losses[1] ?? 1)) < 1e-5, `${name}: ${losses}`)
+  }
+})
+
+test('rows that a head cannot read are refused with what it needs', async (t) => {
+  const model = await withAll(t)
+  const fails = (row: Row, head: string, message: RegExp) =>
+    t.throwsAsync(model.predict([row], { adapters: head }), { message })
+  await fails({ text: 'a' }, 'mc', /expected choices/)
+  await fails({ text: 'a' }, 'parse', /expected words, got text or ids/)
+  await fails({ question: 'a', context: 'b' }, 'mood', /expected text, words or inputIds/)
+  model.trainAdapter('mc')
+  const train = (rows: Row[]) => new AdapterTrainer({ model, trainDataset: rows, args: quiet }).train()
+  await t.throwsAsync(train([{ text: 'a', choices: ['b', 'c'], label: 2 }]), {
+    message: /trainDataset\[0\]\.label.*0 up to 1/
+  })
+  await t.throwsAsync(train([{ text: 'a', choices: ['b', 'c'] }]), { code: 'ERR_NO_LABELS' })
+  model.trainAdapter('parse')
+  await t.throwsAsync(train([{ words: ['a', 'b'], heads: [0], relations: ['det', 'det'] }]), {
+    message: /1 heads for 2 words/
+  })
+  await t.throwsAsync(train([{ words: ['a'], heads: [2], relations: ['det'] }]), { message: /heads\[0\].*0 up to 1/ })
+})
+
+// From SQuAD's evaluate-v1.1.py.
+test('exact match and F1 set aside case, punctuation and articles', (t) => {
+  t.deepEqual(textScore('The Eiffel tower!', 'eiffel  Tower'), [1, 1])
+  t.deepEqual(textScore('in Paris', 'Paris'), [0, 2 / 3])
+  t.deepEqual(textScore('Rome', 'Paris'), [0, 0])
+  t.deepEqual(textScore('', 'Paris'), [0, 0])
+  t.deepEqual(textScore('the', 'a'), [1, 1])
+})
