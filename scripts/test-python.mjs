@@ -48,6 +48,10 @@ await main(async () => {
     [interpreter, join(checks, 'peft_folders.py'), 'read', join(out, 'our-peft')],
     [interpreter, join(checks, 'peft_folders.py'), 'write', join(out, 'their-peft'), models],
     [process.execPath, join(checks, 'peft.mjs'), 'read', join(out, 'their-peft')],
+    [process.execPath, join(checks, 'whole.mjs'), 'write', join(out, 'our-whole'), models],
+    [interpreter, join(checks, 'whole.py'), 'read', join(out, 'our-whole')],
+    [interpreter, join(checks, 'whole.py'), 'write', join(out, 'their-whole'), models],
+    [process.execPath, join(checks, 'whole.mjs'), 'read', join(out, 'their-whole')],
     [process.execPath, join(checks, 'surgery.mjs'), join(out, 'surgery'), models],
     [interpreter, join(checks, 'load_surgery.py'), join(out, 'surgery')],
     [process.execPath, join(checks, 'readme.mjs'), interpreter, models]

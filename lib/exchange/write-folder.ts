@@ -134,7 +134,7 @@ export async function saveParts(folder: string, operation: string, parts: readon
 /** The content of adapter_config.json, as `json.dump(indent=2, sort_keys=True)` writes it. */
 export function adapterJson(name: string, config: AdapterConfig, model: ModelConfig): string {
   const json = config.toJSON()
-  const known = withKnownInit(json)
+  const known = knownConfig(json)
   const fields = { config: known, name, ...modelFields(model) }
   const init = initWeights(json)
   const isOwn = String(init) !== String(initWeights(known))
@@ -151,9 +151,9 @@ function initWeights({ init_weights, configs }: Readonly<Record<string, unknown>
  * Python knows no 'zeros', and for PHM layers no start but 'bert'; what an adapter started from no longer matters once
  * it is trained.
  */
-function withKnownInit(json: Readonly<Record<string, unknown>>): Record<string, unknown> {
+export function knownConfig(json: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const { configs } = json
-  if (Array.isArray(configs)) return { ...json, configs: configs.map(withKnownInit) }
+  if (Array.isArray(configs)) return { ...json, configs: configs.map(knownConfig) }
   if (json['phm_layer'] === true) return { ...json, init_weights: 'bert' }
   return json['init_weights'] === 'zeros' ? { ...json, init_weights: 'mam_adapter' } : { ...json }
 }

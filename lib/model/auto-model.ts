@@ -11,17 +11,19 @@ import type { LoadReport } from '../native/types.js'
 import { Model } from './model.js'
 import { checkDevice, checkOptions, type Device, type LoadOptions } from './options.js'
 import { readSurgery } from './surgery-record.js'
+import { loadBuiltIn } from './whole.js'
 
-const loadKeys = ['device', 'seed', 'revision', 'cacheDir', 'offline']
+const loadKeys = ['device', 'seed', 'withHead', 'revision', 'cacheDir', 'offline']
 
 export const AutoModel = Object.freeze({
   /**
    * Loads a Hugging Face folder or hub id: config.json, the weights (memory-mapped), and the tokenizer if its files are
-   * there.
+   * there. So are the adapters, fusions and heads that stand in it, and under the name 'default' the head of a class such as
+   * BertForQuestionAnswering.
    */
   async fromPretrained(source: string, options: LoadOptions = {}): Promise<Model> {
     checkOptions(options, loadKeys)
-    const { device, seed, ...hub } = options
+    const { device, seed, withHead = true, ...hub } = options
     const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'model', hub)
     const json = readJsonObject(join(folder, 'config.json'), 'load the model')
     const tokenizer = hasTokenizer(folder) ? TextTokenizer.fromFolder(folder) : undefined
@@ -33,6 +35,7 @@ export const AutoModel = Object.freeze({
       checkComplete(folder, report)
       if (report.missing.length > 0)
         await nativeCall(() => model.native.initWeights(check.checkInteger('seed', seed ?? 42, 0)))
+      if (check.checkBoolean('withHead', withHead)) await loadBuiltIn(model, folder, json, report)
     } catch (error) {
       model.dispose()
       throw error

@@ -17,6 +17,7 @@ import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import type { AdapterSetup } from './setup.js'
 import { type LoadSetupOptions, loadAdapterSetup, type SaveSetupOptions, saveAdapterSetup } from './setup-files.js'
+import { saveWhole } from './whole.js'
 
 /** A model's calls that write and read folders, and values by name. */
 export abstract class ModelFiles extends Averages {
@@ -59,6 +60,16 @@ export abstract class ModelFiles extends Averages {
     this.usable('savePretrained')
     checkOptions(options, ['dtype'])
     await savePretrained(this.#model, folder, options.dtype ?? 'float32')
+  }
+
+  /**
+   * Writes the whole model with its adapters, fusions and heads, and what is active: a folder for AutoModel, and for
+   * `from_pretrained` of Python's `*AdapterModel` classes.
+   */
+  async save(folder: string, options: { readonly dtype?: 'float32' | 'float16' | 'bfloat16' } = {}): Promise<void> {
+    this.usable('save')
+    checkOptions(options, ['dtype'])
+    await saveWhole(this.#model, folder, options.dtype ?? 'float32')
   }
 
   /** Copies values into parameters by name; unknown names and wrong shapes are one error. */

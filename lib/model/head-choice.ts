@@ -8,6 +8,7 @@ export class HeadChoice {
   readonly #heads: Names
   #name: string | null = null
   #byHand = false
+  #standsIn = false
 
   constructor(heads: Names) {
     this.#heads = heads
@@ -43,6 +44,7 @@ export class HeadChoice {
   set(name: string | null): void {
     this.#name = name === null ? null : checkKnown('activeHead', name, this.#heads)
     this.#byHand = true
+    this.#standsIn = false
   }
 
   /** Adapters were activated: if one of them has a head, heads follow rows again. */
@@ -54,9 +56,15 @@ export class HeadChoice {
 
   /** @returns whether it is the first head, which is now active */
   added(name: string): boolean {
-    if (this.#name !== null) return false
+    if (this.#name !== null && !this.#standsIn) return false
+    this.#standsIn = false
     this.#name = name
     return true
+  }
+
+  /** The head that came with the model's class answers until another is added or chosen. */
+  standIn(): void {
+    this.#standsIn = true
   }
 
   deleted(name: string): void {

@@ -1,0 +1,119 @@
+import { isDeepStrictEqual } from 'node:util'
+import { AdapterConfig, adapterFloatKeys } from '../config/adapter-config.js'
+import * as check from '../config/check.js'
+import {
+  adapterNames,
+  type Composition,
+  compositionFromJson,
+  compositionToJson,
+  parseComposition
+} from '../config/composition.js'
+import { adapterConfigHash } from '../config/config-hash.js'
+import { type FusionConfig, type FusionPreset, fusionConfig, fusionPresets } from '../config/fusion-config.js'
+import { type HeadConfig, headConfigFromJson, headConfigToJson } from '../config/head-config.js'
+import { type ModelConfig, modelConfigToJson } from '../config/model-config.js'
+import { modelFamilies } from '../config/model-families.js'
+import { pythonJson } from '../config/python-json.js'
+import { folderVersion, headFloatKeys, knownConfig } from './write-folder.js'
+
+/** What config.json says of the adapters, fusions and heads whose tensors lie among the model's own. */
+export interface BuiltIn {
+  readonly adapters: ReadonlyMap<string, AdapterConfig>
+  readonly fusions: ReadonlyMap<string, { readonly config: FusionConfig; readonly adapters: readonly string[] }>
+  readonly heads: ReadonlyMap<string, HeadConfig>
+  /** Python's library does not keep it; ours does. */
+  readonly active: Composition
+  readonly activeHead: string | null
+}
+
+type Json = Readonly<Record<string, unknown>>
+
+const objectAt = (json: Json, key: string): Record<string, unknown> =>
+  json[key] == null ? {} : check.checkObject(key, json[key])
+
+/** Null where the model holds nothing of its own. */
+export function builtIn(json: Json): BuiltIn | null {
+  const { adapters: given, prediction_heads: heads } = json
+  if (!check.isPlainObject(given) && !check.isPlainObject(heads)) return null
+  const adapters = objectAt(json, 'adapters')
+  const own = check.isPlainObject(json['torch_adapters']) ? json['torch_adapters'] : {}
+  const names = new Set(Object.keys(objectAt(adapters, 'adapters')))
+  const headNames = Object.keys(objectAt(json, 'prediction_heads'))
+  return {
+    adapters: new Map(
+      Object.entries(objectAt(adapters, 'adapters')).map(([name, key]) => [
+        name,
+        AdapterConfig.load(configAt(adapters, 'config_map', key) as string)
+      ])
+    ),
+    fusions: new Map(
+      Object.entries(objectAt(adapters, 'fusions')).map(([name, key]) => [
+        name,
+        {
+          config: fusionConfig(configAt(adapters, 'fusion_config_map', key) as object),
+          adapters: fusedBy(adapters, name)
+        }
+      ])
+    ),
+    heads: new Map(
+      Object.entries(objectAt(json, 'prediction_heads')).map(([name, head]) => [name, headAt(name, head)])
+    ),
+    active: activeSetup(own['adapter_setup'], names),
+    activeHead: headNames.includes(String(own['active_head'])) ? String(own['active_head']) : null
+  }
+}
+
+/** A config under its hash, or the name of a preset. */
+function configAt(adapters: Json, map: string, key: unknown): unknown {
+  const name = check.checkNonEmptyString('adapters', key)
+  return objectAt(adapters, map)[name] ?? name
+}
+
+function fusedBy(adapters: Json, fusion: string): readonly string[] {
+  const names = objectAt(adapters, 'fusion_name_map')[fusion] ?? fusion.split(',')
+  return check.checkArray(`fusion_name_map['${fusion}']`, names).map((name) => check.checkString('adapter', name))
+}
+
+function headAt(name: string, head: unknown): HeadConfig {
+  return headConfigFromJson(check.checkObject(`prediction_heads['${name}']`, head))
+}
+
+/** Python may since have taken an adapter away, and kept a field that it does not know. */
+function activeSetup(json: unknown, names: ReadonlySet<string>): Composition {
+  const setup = json == null ? null : compositionFromJson(json)
+  return setup !== null && adapterNames(setup).every((name) => names.has(name)) ? setup : null
+}
+
+/** Python's library reads a fusion's own fields from such a file and then fails on them; presets it knows by name. */
+export function fusionPreset(config: FusionConfig): FusionPreset | undefined {
+  return (Object.keys(fusionPresets) as FusionPreset[]).find((name) =>
+    isDeepStrictEqual({ ...fusionPresets[name] }, { ...config })
+  )
+}
+
+/** The content of config.json: the model's own fields and what stands in it. */
+export function wholeModelJson(model: ModelConfig, parts: BuiltIn): string {
+  const hashes = [...parts.adapters].map(([name, config]) => [name, adapterConfigHash(config)] as const)
+  const json = {
+    ...modelConfigToJson(model, modelFamilies[model.modelType].adapterClass),
+    adapters: {
+      adapters: Object.fromEntries(hashes),
+      config_map: Object.fromEntries(
+        hashes.map(([name, hash]) => [hash, knownConfig((parts.adapters.get(name) as AdapterConfig).toJSON())])
+      ),
+      fusions: Object.fromEntries([...parts.fusions].map(([name, { config }]) => [name, fusionPreset(config)])),
+      fusion_config_map: {},
+      fusion_name_map: Object.fromEntries([...parts.fusions].map(([name, { adapters }]) => [name, adapters]))
+    },
+    prediction_heads: Object.fromEntries(
+      [...parts.heads].map(([name, config]) => [name, headConfigToJson(config, model)])
+    ),
+    torch_adapters: {
+      adapter_setup: parts.active === null ? null : compositionToJson(parseComposition(parts.active)),
+      active_head: parts.activeHead,
+      version: folderVersion
+    }
+  }
+  const floatKeys = new Set([...adapterFloatKeys, ...headFloatKeys])
+  return `${pythonJson(json, { indent: 2, floatKeys })}\n`
+}

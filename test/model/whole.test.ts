@@ -1,0 +1,110 @@
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { AutoModel, Fuse, type Model, Stack } from '../../lib/index.js'
+import { readTensors, writeTensors } from './safetensors-file.js'
+import { fill, unevenRows as inputIds, largestDifference, load, scratch, snapshot, tiny } from './support.js'
+
+async function whole(t: ExecutionContext): Promise<Model> {
+  const model = await load(t)
+  for (const [name, config] of Object.entries({ a: 'seq_bn', b: 'seq_bn', l: 'lora', m: 'seq_bn|prefix_tuning' }))
+    model.addAdapter(name, config)
+  model.addAdapterFusion(['a', 'b'])
+  model.addClassificationHead('class', { labels: ['x', 'y', 'z'] })
+  model.addQuestionAnsweringHead('qa')
+  model.addMaskedLmHead('words')
+  for (const name of model.adapters.keys()) fill(model, name)
+  return model
+}
+
+async function again(t: ExecutionContext, folder: string, options = {}): Promise<Model> {
+  const model = await AutoModel.fromPretrained(folder, options)
+  t.teardown(() => model.dispose())
+  return model
+}
+
+test('a whole model comes back with every bit, its setup and its heads', async (t) => {
+  const model = await whole(t)
+  model.setActiveAdapters(Stack('l', Fuse('a', 'b')))
+  model.activeHead = 'qa'
+  const folder = join(scratch(t), 'whole')
+  await model.save(folder)
+  t.deepEqual(readdirSync(folder).sort(), ['config.json', 'model.safetensors'])
+  const { architectures, prediction_heads } = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'))
+  t.deepEqual(architectures, ['BertAdapterModel'])
+  t.deepEqual(Object.keys(prediction_heads), ['class', 'qa', 'words'])
+
+  const loaded = await again(t, folder)
+  t.deepEqual(snapshot(loaded), snapshot(model))
+  t.deepEqual([...loaded.adapters], [...model.adapters])
+  t.deepEqual([...loaded.heads], [...model.heads])
+  t.deepEqual([...loaded.adapterFusions.keys()], ['a,b'])
+  t.deepEqual(loaded.activeAdapters, model.activeAdapters)
+  t.is(loaded.activeHead, 'qa')
+  const [one, other] = await Promise.all([model, loaded].map((each) => each.forward({ inputIds })))
+  t.is(largestDifference(one?.logits?.data ?? new Float32Array(), other?.logits?.data ?? new Float32Array(1)), 0)
+
+  const base = await again(t, folder, { withHead: false })
+  t.is(base.adapters.size + base.heads.size, 0)
+})
+
+test('the head of a model’s class comes with it, and makes room for the first that is added', async (t) => {
+  const source = await load(t)
+  source.addClassificationHead('x', { labels: ['bad', 'good'], layers: 1, usePooler: true })
+  const folder = join(scratch(t), 'whole')
+  await source.save(folder)
+  // As BertForSequenceClassification keeps it.
+  const file = join(folder, 'model.safetensors')
+  const tensors = [...readTensors(file)].map(
+    ([name, value]) => [name.replace('heads.x.1', 'classifier'), value] as const
+  )
+  writeTensors(file, new Map(tensors))
+  const { adapters: _, prediction_heads: __, ...config } = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'))
+  const named = { ...config, architectures: ['BertForSequenceClassification'], id2label: { 0: 'bad', 1: 'good' } }
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(named))
+  const model = await again(t, folder)
+  t.is(model.activeHead, 'default')
+  const [one, other] = await Promise.all([source, model].map((each) => each.predict([{ inputIds: [5, 9, 7] }])))
+  t.deepEqual(one, other)
+  model.addTaggingHead('own')
+  t.is(model.activeHead, 'own')
+  t.is((await again(t, folder, { withHead: false })).heads.size, 0)
+})
+
+test('what Python could not read is refused before anything is written', async (t) => {
+  const folder = join(scratch(t), 'whole')
+  const refused = async (change: (model: Model) => void, message: RegExp) => {
+    const model = await whole(t)
+    change(model)
+    await t.throwsAsync(model.save(folder), { code: 'ERR_UNSUPPORTED', message })
+    t.false(existsSync(folder))
+  }
+  await refused(
+    (model) => model.addAdapterFusion(['a', 'b'], { value: false }, { name: 'own' }),
+    /fields of its own.*'own'/
+  )
+  await refused((model) => model.mergeAdapter('l'), /'l' is merged/)
+  await refused((model) => model.addAdapter('d', "lora[use_dora='peft']"), /useDora.*'d'/)
+})
+
+test('a damaged folder is told of, and no model is left behind', async (t) => {
+  const model = await whole(t)
+  const folder = join(scratch(t), 'whole')
+  await model.save(folder)
+  const change = async (edit: (json: Record<string, Record<string, unknown>>) => void, expected: object) => {
+    const other = join(scratch(t), 'changed')
+    cpSync(folder, other, { recursive: true })
+    const json = JSON.parse(readFileSync(join(other, 'config.json'), 'utf8'))
+    edit(json)
+    writeFileSync(join(other, 'config.json'), JSON.stringify(json))
+    await t.throwsAsync(AutoModel.fromPretrained(other), expected)
+  }
+  await change((json) => Object.assign(json['adapters']?.['adapters'] ?? {}, { z: 'seq_bn' }), {
+    message: /adapters\.z\./
+  })
+  await change((json) => Object.assign(json['adapters'] ?? {}, { adapters: 3 }), { message: /config\.json/ })
+  await change((json) => Object.assign(json['prediction_heads'] ?? {}, { h: { head_type: 'seq2seq_lm' } }), {
+    code: 'ERR_UNSUPPORTED'
+  })
+  t.true(existsSync(tiny))
+})

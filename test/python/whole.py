@@ -1,0 +1,109 @@
+"""Whole models, Python's half: python whole.py read FOLDER | python whole.py write FOLDER MODELS
+
+What Node wrote is loaded with from_pretrained, where every key must be used and none may be missing.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import transformers
+from adapters import BertAdapterModel, SeqBnConfig
+from adapters.composition import Fuse, Stack
+
+from common import TOLERANCE, finish, load_base
+
+ROW = [60, 61, 62, 63, 64, 5, 6, 98]
+WORD_IDS = [-1, 0, 1, 1, 2, 3, 4, -1]
+CLASSES = ("BertForQuestionAnswering", "BertForMultipleChoice", "BertForSequenceClassification",
+           "ElectraForMultipleChoice", "DistilBertForQuestionAnswering", "RobertaForTokenClassification")
+
+
+def answer(model, head, row, word_ids):
+    """As Node's forward lays logits out, one row without padding."""
+    model.active_head = head
+    ids = torch.tensor([row])
+    if head == "choice":
+        width = len(row)
+        ids = torch.tensor([row, row[2:] + [0, 0]])
+        mask = torch.tensor([[1] * width, [1] * (width - 2) + [0, 0]])
+        return model(ids, attention_mask=mask).logits.flatten()
+    if head == "parse":
+        count = max(word_ids) + 1
+        starts = [word_ids.index(word) for word in range(count)] + [len(word_ids) - 1]
+        out = model(ids, word_starts=torch.tensor([starts]))
+        arcs, kinds = out.arc_preds[0, :count, :count + 1], out.rel_preds[0, :count, :count + 1]
+        return torch.cat([arcs.flatten(), kinds.flatten()])
+    return flat(model(ids))
+
+
+def flat(out):
+    if "start_logits" in out:
+        return torch.stack([out.start_logits, out.end_logits], -1).flatten()
+    return out.logits.flatten()
+
+
+def difference(ours, theirs):
+    return ((ours - theirs).abs() / (1 + theirs.abs())).max().item()
+
+
+def read(folder):
+    failures = []
+    case = json.loads((folder / "cases.json").read_text(encoding="utf-8"))
+    model, info = BertAdapterModel.from_pretrained(folder / "model", output_loading_info=True)
+    if info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"]:
+        failures.append(f"keys: {info}")
+    # Their setup is not in the folder for Python.
+    model.set_active_adapters(Stack("i", "p", "l", Fuse("a", "b")))
+    with torch.no_grad():
+        for head, logits in case["logits"].items():
+            worst = difference(answer(model.eval(), head, case["row"], case["wordIds"]), torch.tensor(logits))
+            if not worst <= TOLERANCE:
+                failures.append(f"{head}: logits differ by {worst:.1e}")
+            print(f"{'✗' if worst > TOLERANCE else '✓'} Python loads the whole model, head {head}: largest difference {worst:.1e}")
+    finish(failures, len(case["logits"]), "whole model written by Node, read by Python")
+
+
+def randomise(model):
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for key, value in model.named_parameters():
+            if any(part in key for part in (".adapters.", ".loras.", "heads.", "qa_outputs", "classifier", "summary")):
+                value.copy_(torch.randn(value.shape, generator=generator) * 0.2)
+
+
+def write(out, models):
+    out.mkdir(parents=True, exist_ok=True)
+    model = load_base(models / "bert-tiny")
+    for name in list(model.heads):
+        model.delete_head(name)
+    model.add_adapter("a", config=SeqBnConfig(reduction_factor=8))
+    model.add_adapter("l", config="lora")
+    model.add_classification_head("class", num_labels=3)
+    model.add_qa_head("answer")
+    model.add_multiple_choice_head("choice")
+    model.add_dependency_parsing_head("parse", num_labels=3)
+    model.add_masked_lm_head("words")
+    randomise(model)
+    model.save_pretrained(out / "model")
+    model.set_active_adapters(Stack("a", "l"))
+    with torch.no_grad():
+        logits = {head: answer(model.eval(), head, ROW, WORD_IDS).tolist() for head in list(model.heads)}
+    classes = {}
+    for name in CLASSES:
+        family = name.split("For")[0].lower()
+        own = getattr(transformers, name).from_pretrained(models / f"{family}-tiny").eval()
+        randomise(own)
+        own.save_pretrained(out / name)
+        row = [min(token, own.config.vocab_size - 1) for token in ROW]
+        with torch.no_grad():
+            ids = torch.tensor([row])
+            classes[name] = flat(own(ids[None] if "MultipleChoice" in name else ids)).tolist()
+    case = {"setup": ["a", "l"], "logits": logits, "classes": classes}
+    (out / "cases.json").write_text(json.dumps(case), encoding="utf-8")
+    print("✓ Python wrote a whole model and one of each class")
+
+
+if __name__ == "__main__":
+    {"read": read, "write": write}[sys.argv[1]](*map(Path, sys.argv[2:]))
