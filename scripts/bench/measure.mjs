@@ -38,7 +38,7 @@ async function withSides(threads, work) {
 const commandOf = async (row, threads) => {
   const { kind, batches, padTo, setup } = row
   const extra = { ...(padTo ? { padTo } : {}), ...(setup ? { setup } : {}) }
-  return { op: 'prepare', threads, kind, batches, ...extra, ...(await modelFolders(row.model)) }
+  return { op: 'prepare', threads, kind, batches, ...extra, ...(await modelFolders(row.model, setup?.method)) }
 }
 
 function time(row, threads, { rounds = row.rounds, progress }) {

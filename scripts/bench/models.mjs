@@ -10,8 +10,8 @@ import { models } from './rows.mjs'
 
 const script = fileURLToPath(new URL('peer_models.py', import.meta.url))
 
-/** { model, adapter }: folders that both sides read. */
-export async function modelFolders(name) {
+/** { model, adapter }: folders that both sides read. `method`: the adapter's, 'adapter' (a bottleneck) or 'lora'. */
+export async function modelFolders(name, method = 'adapter') {
   const spec = models[name]
   const folder = join(root, '.setup', 'bench', `${name}-${hashOf(['scripts/bench/peer_models.py'], spec).slice(0, 12)}`)
   if (!existsSync(folder)) {
@@ -24,5 +24,5 @@ export async function modelFolders(name) {
       return 'written'
     })
   }
-  return { model: join(folder, 'model'), adapter: join(folder, 'adapter') }
+  return { model: join(folder, 'model'), adapter: join(folder, method) }
 }

@@ -1,7 +1,7 @@
 // Our side, through the public API alone. Threads come from OMP_NUM_THREADS, which the driver sets.
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { AdapterTrainer, AutoModel, Fuse, setNumThreads } from '../../dist/lib/index.js'
+import { AdapterTrainer, AutoModel, Fuse, Parallel, setNumThreads } from '../../dist/lib/index.js'
 
 const manySteps = 1_000_000
 
@@ -20,12 +20,18 @@ export class Bench {
     bench.#model = await AutoModel.fromPretrained(model)
     bench.#batches = batches
     bench.#names = Array.from({ length: setup?.count ?? 1 }, (_, i) => (i === 0 ? 'bench' : `bench${i}`))
-    for (const name of bench.#names) await bench.#model.loadAdapter(adapter, { as: name, withHead: name === 'bench' })
+    // Where rows are answered once for each adapter, each has a head, as the other side wants it.
+    const withHeads = setup?.kind === 'parallel'
+    const leaveOut = setup?.leaveOut ?? []
+    for (const name of bench.#names) {
+      await bench.#model.loadAdapter(adapter, { as: name, withHead: withHeads || name === 'bench', leaveOut })
+    }
     bench.#model.setActiveAdapters('bench')
     if (setup?.kind === 'fuse') {
       bench.#model.addAdapterFusion(bench.#names, { dropoutProb: 0 }, { name: 'f' })
       bench.#model.setActiveAdapters(Fuse(...bench.#names, { name: 'f' }))
     }
+    if (setup?.kind === 'parallel') bench.#model.setActiveAdapters(Parallel(...bench.#names))
     if (setup?.kind === 'mixed') {
       const [{ inputIds }] = batches
       const share = inputIds.length / setup.count
@@ -73,9 +79,11 @@ export class Bench {
   }
 
   async logits() {
-    const { logits } = await this.#model.forward({ inputIds: this.#batches[0].inputIds }, { adapters: this.#adapters })
-    const [rows, labels] = logits.shape
-    return Array.from({ length: rows }, (_, row) => [...logits.data.subarray(row * labels, (row + 1) * labels)])
+    const answer = await this.#model.forward({ inputIds: this.#batches[0].inputIds }, { adapters: this.#adapters })
+    const parts = answer.logits ? [answer.logits] : answer.headOutputs.map(({ logits }) => logits)
+    return parts.flatMap(({ data, shape: [rows, labels] }) =>
+      Array.from({ length: rows }, (_, row) => [...data.subarray(row * labels, (row + 1) * labels)])
+    )
   }
 
   /** Seconds of one switch, over many. */

@@ -1,4 +1,4 @@
-"""Writes the benchmark's models: BERT of a given size with weights N(0, 0.02), and an adapter with its head.
+"""Writes the benchmark's models: BERT of a given size with weights N(0, 0.02), and two adapters, each with its head.
 
     python peer_models.py FOLDER JSON      JSON: the config's fields and the adapter's reduction_factor
 """
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
-from adapters import BertAdapterModel, SeqBnConfig
+from adapters import BertAdapterModel, LoRAConfig, SeqBnConfig
 from transformers import BertConfig
 
 
@@ -18,14 +18,17 @@ def main(folder, spec):
     config = BertConfig(**spec, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
     model = BertAdapterModel(config)
     model.add_adapter("bench", config=SeqBnConfig(reduction_factor=reduction_factor))
-    model.add_classification_head("bench", num_labels=2)
+    model.add_adapter("lora", config=LoRAConfig(r=8, alpha=16))
+    for name in ("bench", "lora"):
+        model.add_classification_head(name, num_labels=2)
     with torch.no_grad():
         for name, value in model.named_parameters():
             if "LayerNorm" not in name:
                 value.normal_(0.0, 0.02)
     model.config.name_or_path = model.base_model.config.name_or_path = folder.name
-    model.save_adapter(str(folder / "adapter"), "bench", use_safetensors=True)
-    model.base_model.delete_adapter("bench")
+    for name, target in (("bench", "adapter"), ("lora", "lora")):
+        model.save_adapter(str(folder / target), name, use_safetensors=True)
+        model.base_model.delete_adapter(name)
     model.base_model.config.architectures = ["BertModel"]
     model.base_model.save_pretrained(folder / "model")
     # The folder is the base alone: what adapters notes in the config belongs to nobody here.

@@ -18,7 +18,7 @@ import json
 
 import torch
 from adapters import AdapterFusionConfig, BertAdapterModel
-from adapters.composition import BatchSplit, Fuse
+from adapters.composition import BatchSplit, Fuse, Parallel
 from torch.nn.utils import clip_grad_norm_
 from transformers import logging
 
@@ -45,7 +45,9 @@ class Worker:
         setup = command.get("setup") or {"kind": "one", "count": 1}
         self.names = ["bench"] + [f"bench{i}" for i in range(1, setup["count"])]
         for name in self.names:
-            self.model.load_adapter(command["adapter"], use_safetensors=True, load_as=name, with_head=name == "bench")
+            self.model.load_adapter(command["adapter"], use_safetensors=True, load_as=name,
+                                    with_head=setup["kind"] == "parallel" or name == "bench",
+                                    leave_out=setup.get("leaveOut"))
         self.model.set_active_adapters("bench")
         if setup["kind"] == "fuse":
             config = AdapterFusionConfig.load("dynamic", dropout_prob=0.0)
@@ -55,7 +57,10 @@ class Worker:
         if setup["kind"] == "mixed" and setup["count"] > 1:
             share = len(command["batches"][0]["inputIds"]) // setup["count"]
             self.model.set_active_adapters(BatchSplit(*self.names, batch_sizes=share))
-        self.model.active_head = "bench"
+        if setup["kind"] == "parallel":
+            self.model.set_active_adapters(Parallel(*self.names))
+        else:
+            self.model.active_head = "bench"
         self.batches = [
             {**rectangle(batch["inputIds"], command.get("padTo")), "labels": torch.tensor(batch["labels"])}
             for batch in command["batches"]
@@ -85,6 +90,7 @@ class Worker:
 
     def forward(self, batch):
         with torch.inference_mode():
+            # Of several heads those of one after the other.
             return self.model(input_ids=batch["input_ids"], attention_mask=batch.get("attention_mask")).logits
 
     def run(self, command):

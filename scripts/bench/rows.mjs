@@ -55,8 +55,10 @@ function glueLike(random) {
 }
 
 /** Row i of a batch under adapter i of `count`, which stay side by side, as the other side needs them. */
-const mixed = (count) => ({ kind: 'mixed', count })
+const mixed = (count, method) => ({ kind: 'mixed', count, method })
 const fused = (count) => ({ kind: 'fuse', count })
+/** Every row under each of `count` adapters, which stand in the layers from `from` on. */
+const parallel = (count, from) => ({ kind: 'parallel', count, leaveOut: Array.from({ length: from }, (_, i) => i) })
 
 /**
  * Operations of one pass over all batches. Forward: 24 d² + 4 S d a token and layer, 4 d r for the adapter. Backward
@@ -71,14 +73,19 @@ export function operations({ model, kind, batches, setup }) {
     reduction_factor: factor
   } = models[model]
   const r = Math.floor(d / factor)
+  const isLora = setup?.method === 'lora'
   const fusedCount = setup?.kind === 'fuse' ? setup.count : 0
   // AdapterFusion: three products of d², and for each adapter its projections and as much again for scores and sum.
-  const ofSite = fusedCount > 0 ? 6 * d * d + fusedCount * 8 * d * r : 4 * d * r
+  // LoRA: two factors of rank 8 at query and value.
+  const ofSite = isLora ? 2 * 4 * d * 8 : fusedCount > 0 ? 6 * d * d + fusedCount * 8 * d * r : 4 * d * r
   const perToken = 8 * d * d + 4 * d * inner
+  // Copies of a row are one until the first layer with an adapter.
+  const shared = setup?.kind === 'parallel' ? setup.leaveOut.length : 0
+  const passes = setup?.kind === 'parallel' ? shared + setup.count * (layers - shared) : layers
   let total = 0
   for (const batch of batches) {
     for (const { length } of batch.inputIds) {
-      total += length * layers * (perToken + 4 * length * d + ofSite)
+      total += length * (passes * (perToken + 4 * length * d + ofSite) - shared * ofSite)
       if (kind === 'step') total += length * ((layers - 1) * (perToken + 8 * length * d) + layers * 2 * ofSite)
     }
   }
@@ -150,17 +157,33 @@ export const rows = {
       rounds: 5
     }
   ],
-  mixed: [1, 8, 32].map((count) =>
+  mixed: ['adapter', 'lora'].flatMap((method) =>
+    [1, 8, 32].map((count) =>
+      timed(
+        `mixed (C7), ${count} ${method === 'lora' ? 'LoRA' : 'adapter'}${count > 1 ? 's' : ''}`,
+        '32 rows of 16 tokens, forward; the other side BatchSplit',
+        undefined,
+        {
+          model: 'bert-base',
+          kind: 'forward',
+          batches: batches('bert-base', 1, fixed(32, 16)),
+          rounds: 8,
+          setup: mixed(count, method)
+        }
+      )
+    )
+  ),
+  parallel: [0, 6].map((from) =>
     timed(
-      `mixed (C7), ${count} adapter${count > 1 ? 's' : ''}`,
-      '32 rows of 16 tokens, forward; the other side BatchSplit',
+      `parallel, 4 adapters in layers ${from} to 11`,
+      'B8 S32, forward, every row under each adapter; the other side Parallel',
       undefined,
       {
         model: 'bert-base',
         kind: 'forward',
-        batches: batches('bert-base', 1, fixed(32, 16)),
-        rounds: 8,
-        setup: mixed(count)
+        batches: batches('bert-base', 1, fixed(8, 32)),
+        rounds: 6,
+        setup: parallel(4, from)
       }
     )
   ),
