@@ -2,7 +2,7 @@ import * as check from './check.js'
 import { typeError, valueError } from './check.js'
 import { didYouMean } from './nearest.js'
 
-/** Adapters one after the other. */
+/** Adapters one after the other; one that is there twice runs twice. */
 export interface Stack {
   readonly type: 'Stack'
   readonly children: readonly Composition[]
@@ -77,6 +77,10 @@ export function Stack(...children: Composition[]): Stack {
 
 export function Fuse(...args: [...Composition[], { readonly name: string }] | Composition[]): Fuse {
   const [children, options] = withOptions('Fuse', args, ['name'])
+  const twice = children.find((child, i) => typeof child === 'string' && children.indexOf(child) !== i)
+  if (twice !== undefined) {
+    throw valueError('Fuse', `'${formatComposition(twice)}' is there twice; attention cannot tell equal values apart`)
+  }
   const name = options['name'] === undefined ? null : check.checkNonEmptyString('Fuse.name', options['name'])
   return make({ type: 'Fuse', children, name })
 }

@@ -39,7 +39,7 @@ const headOptions = ['weights', 'normalizeWeights', 'overwriteOk']
 export function averageAdapter(model: Model, name: string, of: AverageOf, options: AverageAdapterOptions): void {
   checkOptions(options, [...headOptions, 'combineStrategy', 'svdRank', 'setActive'])
   const strategy = check.checkOneOf('combineStrategy', options.combineStrategy ?? 'linear', strategies)
-  const weighted = weightsOf(of, options, model.adapters)
+  const weighted = weightsOf(of, options, model.adapters, 'adapters')
   checkApart(name, weighted)
   const configs = [...weighted.keys()].map((one) => model.adapters.get(one) as AdapterConfig)
   checkAlike([...weighted.keys()], configs, strategy)
@@ -63,12 +63,14 @@ export function averageAdapter(model: Model, name: string, of: AverageOf, option
 
 export function averageHead(model: Model, name: string, of: AverageOf, options: AverageHeadOptions): void {
   checkOptions(options, headOptions)
-  const weighted = weightsOf(of, options, model.heads)
+  const weighted = weightsOf(of, options, model.heads, 'heads')
   checkApart(name, weighted)
   const [first = '', ...others] = weighted.keys()
   const config = model.heads.get(first)
-  const other = others.find((one) => JSON.stringify(model.heads.get(one)) !== JSON.stringify(config))
-  if (other !== undefined) throw different('averageHead', first, other)
+  for (const other of others) {
+    const fields = differingFields(config, model.heads.get(other))
+    if (fields.length > 0) throw different('averageHead', [first, other], fields, 'one configuration')
+  }
   if (config === undefined) return
   const sources = [...weighted].map(([one, weight]) => ({ name: one, weight, scale: 1 }))
   model.addHead(name, config, { overwriteOk: options.overwriteOk })
@@ -79,16 +81,17 @@ export function averageHead(model: Model, name: string, of: AverageOf, options: 
 function weightsOf(
   of: AverageOf,
   { weights, normalizeWeights = true }: AverageHeadOptions,
-  known: ReadonlyMap<string, unknown>
+  known: ReadonlyMap<string, unknown>,
+  kind: 'adapters' | 'heads'
 ): ReadonlyMap<string, number> {
   const isList = Array.isArray(of)
-  const names: readonly string[] = isList ? of : Object.keys(check.checkObject('adapters', of))
-  if (names.length === 0) throw check.rangeError('adapters', 'at least one name', names)
-  for (const one of names) checkKnown('adapters', one, known)
+  const names: readonly string[] = isList ? of : Object.keys(check.checkObject(kind, of))
+  if (names.length === 0) throw check.rangeError(kind, 'at least one name', names)
+  for (const one of names) checkKnown(kind, one, known)
   const twice = names.find((one, i) => names.indexOf(one) !== i)
-  if (twice !== undefined) throw check.valueError('adapters', `'${twice}' is there twice; give it one weight`)
+  if (twice !== undefined) throw check.valueError(kind, `'${twice}' is there twice; give it one weight`)
   if (!isList && weights !== undefined) {
-    throw check.valueError('weights', 'the adapters have weights of their own already; give them in one way')
+    throw check.valueError('weights', `the ${kind} have weights of their own already; give them in one way`)
   }
   const given = isList ? (weights ?? names.map(() => 1 / names.length)) : Object.values(of)
   const numbers = check
@@ -115,10 +118,18 @@ const ofTraining = ['dropout', 'init_weights', 'init_weights_seed']
 
 function checkAlike(names: readonly string[], configs: readonly AdapterConfig[], strategy: CombineStrategy): void {
   const ignored = new Set(strategy === 'lora_delta_w_svd' ? [...ofTraining, 'r', 'alpha'] : ofTraining)
-  const text = (config?: AdapterConfig) =>
-    JSON.stringify(config, (key, value) => (ignored.has(key) ? undefined : value))
-  const other = configs.findIndex((config) => text(config) !== text(configs[0]))
-  if (other > 0) throw different('averageAdapter', names[0] ?? '', names[other] ?? '')
+  const told = (config?: AdapterConfig) =>
+    JSON.parse(JSON.stringify(config, (key, value) => (ignored.has(key) ? undefined : value)))
+  configs.forEach((config, i) => {
+    const fields = differingFields(told(configs[0]), told(config))
+    if (fields.length === 0) return
+    throw different(
+      'averageAdapter',
+      [names[0] ?? '', names[i] ?? ''],
+      fields,
+      'one configuration, but for dropout and first values'
+    )
+  })
   if (strategy === 'linear' || configs.every(isPlainLora)) return
   throw new AdapterError('ERR_UNSUPPORTED', 'averageAdapter', `'${strategy}' is for LoRA alone`, {
     expected: 'LoRA without DoRA, VeRA, (IA)³, MTL-LoRA, a gate or a union',
@@ -142,10 +153,26 @@ function configOf(config: AdapterConfig, strategy: CombineStrategy, svdRank: num
 
 const scaleOf = (config?: AdapterConfig): number => (config instanceof LoraConfig ? config.alpha / config.r : 1)
 
-function different(operation: string, one: string, other: string): AdapterError {
+/** `numLabels 3 and 2` for each field in which two configurations differ. */
+function differingFields(one: unknown, other: unknown): string[] {
+  const [first, second] = [one, other] as Record<string, unknown>[]
+  return [...new Set([...Object.keys(first ?? {}), ...Object.keys(second ?? {})])].flatMap((field) => {
+    const [a, b] = [JSON.stringify(first?.[field]), JSON.stringify(second?.[field])]
+    return a === b ? [] : [`${field} ${a ?? 'none'} and ${b ?? 'none'}`]
+  })
+}
+
+function different(
+  operation: string,
+  [one, other]: [string, string],
+  fields: string[],
+  expected: string
+): AdapterError {
+  const kind = operation === 'averageHead' ? 'heads' : 'adapters'
   return new AdapterError('ERR_INVALID_ARGUMENT', operation, `'${one}' and '${other}' have different configurations`, {
-    expected: 'one configuration, but for dropout and first values',
-    hint: 'Average adapters that differ in their weights alone.'
+    expected,
+    got: fields.join(', '),
+    hint: `Average ${kind} that differ in their weights alone.`
   })
 }
 

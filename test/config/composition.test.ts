@@ -128,3 +128,8 @@ test('wrong blocks', (t) => {
   t.throws(() => parseComposition(ring), { message: /nested more than/ })
   t.throws(() => compositionFromJson({ type: 'Stack', children: [{ type: 'single', children: [] }] }))
 })
+
+test('an adapter runs twice in a Stack, and has no place twice in a Fuse', (t) => {
+  t.deepEqual(Stack('a', 'a').children, ['a', 'a'])
+  t.throws(() => Fuse('a', 'b', 'a'), { message: /Fuse.*'a' is there twice/ })
+})

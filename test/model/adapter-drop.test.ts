@@ -101,6 +101,39 @@ test('logits, gradients, predict and blocks skip, too', async (t) => {
   )
 })
 
+for (const config of [
+  'prefix_tuning_flat[prefix_length=2]',
+  'prefix_tuning[prefix_length=2, bottleneck_size=4, use_gating=True]',
+  'noreft',
+  'direft'
+]) {
+  test(`prefixes and interventions skip, too: ${config}`, async (t) => {
+    using model = await AutoModel.fromPretrained(join(models, 'bert-tiny'))
+    model.addAdapter('a', config)
+    model.addAdapter('b', 'double_seq_bn')
+    const own = model.namedParameters().filter(({ name }) => /\.[ab]\./.test(name))
+    const values = own.map(({ name, shape }, n) => {
+      const { data } = model.parameter(name)
+      return [name, { data: data.map((value, i) => value + Math.sin(n + i) / 2), shape }] as const
+    })
+    model.loadStateDict(new Map(values))
+    const none = await hidden(model)
+    const [both, first, second] = [
+      await hidden(model, { adapters: 'a' }),
+      await hidden(model, { adapters: 'a', skipLayers: [1] }),
+      await hidden(model, { adapters: 'a', skipLayers: [0] })
+    ]
+    const all = [none, both, first, second].map((one) => JSON.stringify(one))
+    t.is(new Set(all).size, 4, 'each layer has a part in the values')
+    t.deepEqual(await hidden(model, { adapters: 'a', skipLayers: [0, 1] }), none)
+    const { hiddenStates } = await model.forward(rows, { adapters: 'a', skipLayers: [0], outputHiddenStates: true })
+    const plain = await model.forward(rows, { outputHiddenStates: true })
+    t.deepEqual(hiddenStates?.[1], plain.hiddenStates?.[1], 'a skipped layer is that of the base model')
+    const stacked = { adapters: Stack('a', 'b'), skipLayers: [0, 1] }
+    t.deepEqual(await hidden(model, stacked), none)
+  })
+}
+
 test('generation skips, too', async (t) => {
   using model = await pair('gpt2-tiny', 'seq_bn[reduction_factor=2]', 0)
   const asked = [{ inputIds: [7, 8] }]

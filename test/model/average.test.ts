@@ -17,10 +17,11 @@ async function open(configs: { readonly [name: string]: AdapterConfigSource }): 
       new Map(
         trained.map(({ name: key, shape }, n) => {
           const size = shape.reduce((product, count) => product * count, 1)
-          return [
-            key,
-            { data: Float32Array.from({ length: size }, (_, i) => Math.sin(salt + n * 13 + i * 7) / 3), shape }
-          ]
+          const data = Float32Array.from({ length: size }, (_, i) => Math.sin(salt + n * 13 + i * 7) / 3)
+          // The diagonal of what an orthogonal weight is made of holds signs.
+          if (key.endsWith('weight.original'))
+            for (let i = 0; i < (shape[0] ?? 0); i++) data[i * (shape[1] ?? 0) + i] = -1
+          return [key, { data, shape }]
         })
       )
     )
@@ -64,7 +65,12 @@ const methods = [
   'dora',
   'mtl_lora',
   'lora|seq_bn',
-  'compacter[reduction_factor=4]'
+  'compacter[reduction_factor=4]',
+  'prefix_tuning[prefix_length=2, bottleneck_size=4]',
+  'prefix_tuning_flat[prefix_length=2]',
+  'prompt_tuning[prompt_length=2]',
+  'noreft',
+  'loreft'
 ]
 
 for (const config of methods) {
@@ -137,7 +143,7 @@ test('what has no mean is refused, and leaves what was there', async (t) => {
     t.throws(work, { message })
     t.false(model.adapters.has('c'))
   }
-  refuses(() => model.averageAdapter('c', ['a', 'b']), /'a' and 'b' have different configurations/)
+  refuses(() => model.averageAdapter('c', ['a', 'b']), /'a' and 'b' have different configurations.*got r 8 and 4/)
   refuses(() => model.averageAdapter('c', ['a', 'x']), /no 'x' here/)
   refuses(() => model.averageAdapter('c', []), /at least one name/)
   refuses(() => model.averageAdapter('c', ['a', 'a']), /'a' is there twice/)
@@ -156,6 +162,40 @@ test('what has no mean is refused, and leaves what was there', async (t) => {
   t.deepEqual(values(model, `${query('b')}.lora_A`), before)
 })
 
+test('prefixes and interventions have a mean that runs; orthogonal ones where they start from one base', async (t) => {
+  const configs = {
+    p: 'prefix_tuning_flat[prefix_length=2]',
+    q: 'prefix_tuning_flat[prefix_length=2]',
+    r: 'noreft',
+    s: 'noreft'
+  }
+  using model = await open({
+    ...configs,
+    x: 'loreft',
+    y: 'loreft',
+    u: 'loreft[init_weights_seed=3]',
+    v: 'loreft[init_weights_seed=3]'
+  })
+  for (const [one, other] of ['pq', 'rs', 'uv'].map((pair) => [...pair] as [string, string])) {
+    model.averageAdapter('mean', { [one]: 1, [other]: 3 }, { overwriteOk: true })
+    const names = model.namedParameters().filter(({ name }) => name.includes('.mean.') && !name.endsWith('.base'))
+    t.true(names.length > 0)
+    for (const { name } of names) {
+      const key = (adapter: string) => name.replace('.mean.', `.${adapter}.`)
+      t.true(near(values(model, name), sums(model, key, { [one]: 0.25, [other]: 0.75 })), name)
+    }
+    const [mean, first] = [await model.forward(row, { adapters: 'mean' }), await model.forward(row, { adapters: one })]
+    t.notDeepEqual(mean.lastHiddenState, first.lastHiddenState, one)
+  }
+  // Weights that do not add up to 1 leave the signs of an orthogonal weight, which would else become 0.
+  model.averageAdapter('half', { u: 0.25, v: 0.25 }, { normalizeWeights: false })
+  const [half, none] = [await model.forward(row, { adapters: 'half' }), await model.forward(row, { adapters: null })]
+  t.notDeepEqual(half.lastHiddenState, none.lastHiddenState)
+  t.throws(() => model.averageAdapter('c', ['x', 'y']), {
+    message: /frozen values of .*base are not the same.*ReFT adapters.*init_weights_seed/
+  })
+})
+
 test('heads of one shape have a mean', async (t) => {
   using model = await AutoModel.fromPretrained(path)
   model.addClassificationHead('a', { numLabels: 3 })
@@ -164,7 +204,11 @@ test('heads of one shape have a mean', async (t) => {
   model.averageHead('c', { a: 1, b: 3 })
   const key = (name: string) => `heads.${name}.1.weight`
   t.true(near(values(model, key('c')), sums(model, key, { a: 0.25, b: 0.75 })))
-  t.throws(() => model.averageHead('d', ['a', 'x']), { message: /different configurations/ })
+  t.throws(() => model.averageHead('d', ['a', 'x']), {
+    message: /'a' and 'x' have different configurations.*got numLabels 3 and 2.*Average heads that differ/
+  })
+  t.throws(() => model.averageHead('d', []), { message: /heads.*at least one name/ })
+  t.throws(() => model.averageHead('d', ['aa']), { message: /heads: no 'aa' here/ })
   model.addMaskedLmHead('m')
   model.averageHead('n', ['m'])
   const [n, m] = [await model.forward(row, { head: 'n' }), await model.forward(row, { head: 'm' })]

@@ -123,6 +123,9 @@ test('a merged adapter is left alone until it is taken out', async (t) => {
     t.throws(() => model.loadStateDict(new Map([[name, model.parameter(name)]])), { message: /resetAdapter/ }, name)
   }
   model.resetAdapter()
+  const apart = snapshot(model)
+  t.notThrows(() => model.resetAdapter(), 'with nothing merged it changes nothing')
+  t.deepEqual(moved(apart, snapshot(model)), [])
   model.deleteAdapter('a')
   model.trainAll()
   t.throws(() => model.mergeAdapter('b'), { message: /the base model trains/ })

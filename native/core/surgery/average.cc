@@ -54,9 +54,25 @@ void check_same(const std::string& operation, const NamedParameter& wanted, cons
   for (const auto& one : own) {
     if (at::equal(*one.parameter.value, *own[0].parameter.value)) continue;
     fail(ErrorCode::unsupported, operation, "the frozen values of " + wanted.name + " are not the same in all of them",
-         {.expected = "VeRA adapters that share their two matrices",
-          .hint = "Vectors for other matrices have no mean; give all of them one initWeightsSeed before training"});
+         {.expected = wanted.name.ends_with(".base") ? "ReFT adapters whose orthogonal projections start from one base"
+                                                     : "VeRA adapters that share their two matrices",
+          .hint = "What was trained beside other frozen values has no mean with it; give all of them one "
+                  "init_weights_seed before training"});
   }
+}
+
+// On the diagonal of what an orthogonal weight is made of (orthogonal_weight.h) stand signs, which have no mean: what is
+// no whole 1 or -1 would make the weight 0.
+void keep_signs(const std::string& operation, const NamedParameter& wanted, const std::vector<NamedParameter>& own,
+                at::Tensor& sum) {
+  const auto signs = own[0].parameter.value->diagonal();
+  for (const auto& one : own) {
+    if (at::equal(one.parameter.value->diagonal(), signs)) continue;
+    fail(ErrorCode::unsupported, operation, "the signs on the diagonal of " + wanted.name + " are not the same in all",
+         {.expected = "orthogonal weights that were trained from one start",
+          .hint = "Average ReFT adapters without orthogonality (noreft) instead"});
+  }
+  sum.diagonal().copy_(signs);
 }
 
 void write_sums(const std::string& operation, const std::vector<NamedParameter>& target, const States& states,
@@ -73,6 +89,7 @@ void write_sums(const std::string& operation, const std::vector<NamedParameter>&
     auto sum = at::zeros_like(doubled(wanted));
     for (size_t i = 0; i < own.size(); ++i)
       sum.add_(doubled(own[i]), positive ? std::abs(sources[i].weight) : sources[i].weight);
+    if (wanted.name.ends_with(".parametrizations.weight.original")) keep_signs(operation, wanted, own, sum);
     wanted.parameter.value->copy_(sum);
   }
 }
