@@ -5,8 +5,8 @@ import { Fuse } from '../config/composition.js'
 import { linearPaths } from '../config/linear-paths.js'
 import { inFile } from '../config/read-json.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
+import { adaptersForm, adaptersProblem } from '../exchange/adapters-form.js'
 import { mergeSafetensors } from '../exchange/merge-safetensors.js'
-import { adaptersProblem } from '../exchange/peft-write.js'
 import { modelClassHead } from '../exchange/static-heads.js'
 import { type BuiltIn, builtIn, fusionPreset, wholeModelJson } from '../exchange/whole-model.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
@@ -135,7 +135,9 @@ function checkWritable(model: Model): void {
     }
   }
   for (const [name, config] of model.adapters) {
-    const problem = config.method === 'output' ? 'adapters on the last hidden state' : adaptersProblem(config)
+    const otherForm = adaptersForm(config) === config ? undefined : "attnMatrices with 'qkv'"
+    const problem =
+      config.method === 'output' ? 'adapters on the last hidden state' : (adaptersProblem(config) ?? otherForm)
     if (problem !== undefined) refuse(`Python's adapters has no ${problem}: '${name}'`, 'Delete it, or save it alone.')
   }
 }
