@@ -29,14 +29,17 @@ import { loadAddon } from '../native/addon.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
 import type { KeyDialect } from '../native/types.js'
-import { choiceOption, exitStatus, fromOptions, parseCommand, usageError } from './arguments.js'
+import { choiceOption, exitStatus, fromOptions, parseCommand, required, usageError } from './arguments.js'
+import { convertLibrary } from './convert-library.js'
 
-export const summary = 'rewrite an adapter, a head or a file of weights: format, dialect, name'
+export const summary = 'rewrite an adapter, a head or a file of weights: format, dialect, name, library'
 
-const usage = `Usage: torch-adapters convert SOURCE TARGET [--format FORMAT] [--dialect DIALECT] [--name NAME] [--json]
+const usage = `Usage: torch-adapters convert SOURCE TARGET [--format FORMAT] [--dialect DIALECT] [--name NAME]
+       torch-adapters convert SOURCE TARGET --library LIBRARY --model MODEL [OPTIONS]
 
 SOURCE is the folder of an adapter (its head comes along; a folder of PEFT's stays one), the folder of a head, or a file
-of weights; TARGET a new folder or file.
+of weights; TARGET a new folder or file. With --library an adapter's folder becomes one of the other Python library, where
+that one computes the same.
 Exit status: 0 done, 1 failed, 2 called in a wrong way.
 
   --format FORMAT    safetensors, bin or pt (both PyTorch's). Default: by TARGET's name, for folders safetensors
@@ -44,12 +47,16 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way.
                      Default adapterhub
   --name NAME        the new name of the adapter and its head, in the configs and in the names of tensors. Default: the
                      old one
+  --library LIBRARY  adapters (AdapterHub) or peft: the one that is to load TARGET
+  --model MODEL      with --library: the base model's folder, or its config.json, which tells where its modules are
+  --no-head          with --library: the adapter alone
   --force            replace what TARGET holds
   --json             one JSON object: the files written
   --help             this text
 `
 
 const dialects = ['adapterhub', 'plain'] as const
+const libraries = ['adapters', 'peft'] as const
 
 const folderFiles = [
   ...[adapterConfigFile, headConfigFile],
@@ -171,6 +178,9 @@ export async function run(argv: string[]): Promise<number> {
       format: { type: 'string' },
       dialect: { type: 'string', default: 'adapterhub' },
       name: { type: 'string' },
+      library: { type: 'string' },
+      model: { type: 'string' },
+      'no-head': { type: 'boolean', default: false },
       force: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false }
@@ -193,11 +203,32 @@ export async function run(argv: string[]): Promise<number> {
     const expected = 'the folder of an adapter or a head, or one file of weights'
     throw usageError(`SOURCE: expected ${expected}, got ${source}, which holds a model; give the file in it`)
   }
+  if (values.library === undefined && (values.model !== undefined || values['no-head'])) {
+    throw usageError(
+      `--${values.model === undefined ? 'no-head' : 'model'} is for --library; give both, or leave it out`
+    )
+  }
   checkTarget(target, isFolder, values.force)
   const job = { source, target, format, dialect, name }
+  if (values.library !== undefined) {
+    const library = choiceOption('library', values.library, libraries)
+    if (!isFolder) throw usageError(`SOURCE: expected the folder of an adapter, got the file ${source}`)
+    const model = required('model', values.model)
+    await convertLibrary({ ...job, library, model, withHead: !values['no-head'] })
+    printFiles(
+      job,
+      folderFiles.map((file) => join(target, file)).filter((file) => existsSync(file)),
+      values.json
+    )
+    return exitStatus.done
+  }
   const files = await (isFolder ? convertFolder(job) : convertFile(job))
-  process.stdout.write(
-    values.json ? `${JSON.stringify({ format, dialect, name, files }, null, 2)}\n` : `${files.join('\n')}\n`
-  )
+  printFiles(job, files, values.json)
   return exitStatus.done
+}
+
+function printFiles({ format, dialect, name }: Job, files: readonly string[], asJson: boolean): void {
+  process.stdout.write(
+    asJson ? `${JSON.stringify({ format, dialect, name, files }, null, 2)}\n` : `${files.join('\n')}\n`
+  )
 }

@@ -8,7 +8,16 @@ interface Command {
   run(argv: string[]): Promise<number>
 }
 
-const commands = ['train', 'evaluate', 'predict', 'inspect', 'convert', 'doctor', 'install-libtorch'] as const
+const commands = [
+  'train',
+  'evaluate',
+  'predict',
+  'generate',
+  'inspect',
+  'convert',
+  'doctor',
+  'install-libtorch'
+] as const
 
 const load = async (name: string) => (await import(`./${name}.js`)) as Command
 

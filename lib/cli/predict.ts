@@ -75,11 +75,12 @@ async function answerAll({ model, names, head, input, batchSize, write }: Work, 
 }
 
 /** Other fields of a row are kept when it is read. */
-function field(row: Row | undefined, name: string): unknown {
+export function field(row: Row | undefined, name: string): unknown {
   return (row as Record<string, unknown> | undefined)?.[name]
 }
 
-function adapterOf(row: Row, names: readonly string[], where: string): string | null {
+/** The adapter that a row of a file names, or the first. */
+export function adapterOf(row: Row, names: readonly string[], where: string): string | null {
   const given = field(row, 'adapter')
   const misspelled = given === undefined && Object.keys(row).find((name) => editDistance(plain(name), 'adapter') <= 1)
   if (misspelled) {

@@ -204,7 +204,7 @@ const aside = ['label2id', 'dropoutProb', 'headType']
 /** The class whose head computes what ours does. */
 export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig): PeftHeadPlan {
   // What writes is the base model's own words: nothing is stored.
-  if (head.headType === 'causal_lm' && head.layers === 1) return { task: 'CAUSAL_LM', layers: {} }
+  if (head.headType === 'causal_lm' && head.layers === 1 && !head.bias) return { task: 'CAUSAL_LM', layers: {} }
   const task = model.imageSize !== null ? null : head.headType === 'tagging' ? 'TOKEN_CLS' : 'SEQ_CLS'
   const modelClass = peftClass(model, task) ?? ''
   if ('numLabels' in head) {

@@ -135,15 +135,21 @@ function howOf(model: Model, options: GenerateOptions) {
   const { vocabSize, eosTokenId } = model.config
   const ends = options.eosTokenId === undefined ? eosTokenId : options.eosTokenId
   const list = ends === null ? [] : Array.isArray(ends) ? (ends as readonly number[]) : [ends as number]
+  const limit = options.eosTokenId == null ? undefined : vocabSize - 1
+  return {
+    ...checkGenerate(options),
+    endTokens: list.map((id) => check.checkInteger('eosTokenId', id, 0, limit))
+  }
+}
+
+/** @internal What can be checked of the options without a model. */
+export function checkGenerate(options: GenerateOptions) {
   return {
     maxNewTokens: check.checkInteger('maxNewTokens', options.maxNewTokens ?? 20, 1, 1 << 20),
     doSample: check.checkBoolean('doSample', options.doSample ?? false),
     temperature: check.checkNumber('temperature', options.temperature ?? 1, { above: 0 }),
     topK: check.checkInteger('topK', options.topK ?? 50, 0),
     topP: check.checkNumber('topP', options.topP ?? 1, { above: 0, to: 1 }),
-    endTokens: list.map((id) =>
-      check.checkInteger('eosTokenId', id, 0, options.eosTokenId == null ? undefined : vocabSize - 1)
-    ),
     seed: check.checkInteger('seed', options.seed ?? 42, 0)
   }
 }

@@ -39,7 +39,9 @@ class AdapterLayer(nn.Module):
 
 def load_base(folder):
     model_type = AutoConfig.from_pretrained(folder).model_type
-    return CLASSES[model_type].from_pretrained(folder, dtype=torch.float32).eval()
+    # Where no mask is given, the peer's other attention of GPT-2 hides a row's tokens behind those of a prefix.
+    form = {"attn_implementation": "eager"} if model_type == "gpt2" else {}
+    return CLASSES[model_type].from_pretrained(folder, dtype=torch.float32, **form).eval()
 
 
 def logits_of(model, rows):

@@ -28,6 +28,9 @@ const classification = (model) => model.addClassificationHead('a', { numLabels: 
 
 const image = (model) => model.addImageClassificationHead('a', { numLabels: 3 })
 
+// UniPELT with a prefix that GPT-2's few positions have room for in Python.
+const gatedUnion =
+  'lora[use_gating=True]|prefix_tuning[prefix_length=2, bottleneck_size=4, use_gating=True]|seq_bn[use_gating=True]'
 const gatedPrefix = 'prefix_tuning[prefix_length=2, bottleneck_size=8, use_gating=True, shared_gating=False]'
 
 // [folder, model, adapter (null: the head alone), head, format, dialect?, twin?]
@@ -164,6 +167,17 @@ const written = [
     'safetensors'
   ],
   ['gpt2', 'gpt2-tiny', 'double_seq_bn[reduction_factor=2]', classification, 'safetensors'],
+  ['gpt2-lora', 'gpt2-tiny', 'lora[r=2, alpha=3, intermediate_lora=True, output_lora=True]', classification, 'bin'],
+  [
+    'gpt2-lora-gate',
+    'gpt2-tiny',
+    "lora[r=2, use_gating=True, attn_matrices=['k', 'q']]",
+    classification,
+    'safetensors'
+  ],
+  ['gpt2-lora-whole', 'gpt2-tiny', "lora[r=2, alpha=3, attn_matrices=['qkv']]", classification, 'safetensors'],
+  ['gpt2-ia3', 'gpt2-tiny', 'ia3', classification, 'safetensors'],
+  ['gpt2-unipelt', 'gpt2-tiny', gatedUnion, classification, 'bin'],
   ['gpt2-causal-lm', 'gpt2-tiny', 'seq_bn[reduction_factor=2]', (model) => model.addCausalLmHead('a'), 'bin'],
   [
     'gpt2-causal-lm-one-layer',

@@ -12,6 +12,10 @@ const images = [0, 1].map((row) =>
   Array.from({ length: 48 }, (_, i) => Math.round(1000 * Math.cos(row + 0.7 * i)) / 1000)
 )
 const rowsOf = (model) => (model.config.imageSize === null ? ids : images)
+const shifted = 'prefix_tuning_flat[prefix_length=3, shift_positions=True]'
+const words = "prompt_tuning[prompt_length=2, combine='prefix_words']"
+const scored = (model) => model.addClassificationHead('a', { numLabels: 3, layers: 1, bias: false })
+const writes = (model) => model.addCausalLmHead('a', { layers: 1, bias: false })
 const classes = (options) => (model) => model.addClassificationHead('a', { numLabels: 3, ...options })
 
 // [folder, model, adapter, head (null: none), format]
@@ -50,12 +54,34 @@ const written = [
     'safetensors'
   ],
   ['vit-bare', 'vit-tiny', 'ia3', null, 'bin'],
+  [
+    'gpt2-lora',
+    'gpt2-tiny',
+    "lora[r=2, alpha=3, attn_matrices=['q', 'v', 'o'], output_lora=True]",
+    scored,
+    'safetensors'
+  ],
+  ['gpt2-dora', 'gpt2-tiny', "lora[r=2, attn_matrices=['qkv'], use_dora='peft']", scored, 'bin'],
+  ['gpt2-vera', 'gpt2-tiny', "vera[attn_matrices=['qkv'], intermediate_lora=True]", scored, 'safetensors'],
+  ['gpt2-ia3', 'gpt2-tiny', 'ia3', scored, 'safetensors'],
+  ['gpt2-words', 'gpt2-tiny', "lora[attn_matrices=['qkv']]", writes, 'safetensors'],
+  ['gpt2-prefix', 'gpt2-tiny', shifted, writes, 'safetensors'],
+  ['gpt2-prompt', 'gpt2-tiny', words, scored, 'bin'],
+  ['bert-prefix', 'bert-tiny', shifted, classes({ layers: 1, usePooler: true }), 'safetensors'],
+  ['bert-prompt', 'bert-tiny', words, classes({ layers: 1, usePooler: true }), 'safetensors'],
+  ['roberta-prompt', 'roberta-tiny', words, classes(), 'safetensors'],
+  ['roberta-prefix', 'roberta-tiny', shifted, (model) => model.addTaggingHead('a', { numLabels: 4 }), 'safetensors'],
+  ['electra-prompt', 'electra-tiny', words, (model) => model.addTaggingHead('a', { numLabels: 4 }), 'safetensors'],
+  ['electra-prefix', 'electra-tiny', shifted, null, 'safetensors'],
+  ['distilbert-prompt', 'distilbert-tiny', words, classes({ activationFunction: 'relu' }), 'safetensors'],
   ['distilbert-bare', 'distilbert-tiny', 'lora[r=2, intermediate_lora=True]', null, 'safetensors']
 ]
 
 /** Values that no initialisation would give, the same in every run. */
 function fill(model) {
-  const added = model.namedParameters().filter(({ name }) => /\.(loras|shared_parameters)\.a\.|^heads\.a\./.test(name))
+  const added = model
+    .namedParameters()
+    .filter(({ name }) => /\.(loras|shared_parameters|prefix_tunings|prompt_tunings)\.a\.|^heads\.a\./.test(name))
   const values = added.map(({ name, shape }, n) => {
     const count = shape.reduce((product, size) => product * size, 1)
     return [name, { data: Float32Array.from({ length: count }, (_, i) => Math.sin(n * 31 + i * 7) / 3), shape }]
@@ -99,9 +125,11 @@ async function write(out, models) {
 async function read(folder) {
   const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8'))
   let failed = 0
-  for (const { folder: name, model: source, answers } of cases) {
+  for (const { folder: name, model: source, answers, task } of cases) {
     const model = await AutoModel.fromPretrained(source)
     const adapter = await model.loadAdapter(join(folder, name), { as: 'a' })
+    // What writes is the base model's own words, which the folder does not hold.
+    if (task === 'CAUSAL_LM') writes(model)
     const ours = (await answersOf(model, adapter)).flat()
     const errors = answers.flat().map((value, i) => Math.abs(value - ours[i]) / (1 + Math.abs(value)))
     const worst = errors.length === ours.length ? Math.max(...errors) : Number.NaN

@@ -10,10 +10,14 @@ import sys
 from pathlib import Path
 
 import torch
-from peft import IA3Config, LoraConfig, PeftModel, VeraConfig, get_peft_model, get_peft_model_state_dict
+from peft import (
+    IA3Config, LoraConfig, PeftModel, PrefixTuningConfig, PromptTuningConfig, VeraConfig, get_peft_model,
+    get_peft_model_state_dict
+)
 from peft.utils import load_peft_weights
 from transformers import (
-    AutoModel, AutoModelForImageClassification, AutoModelForSequenceClassification, AutoModelForTokenClassification
+    AutoModel, AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForSequenceClassification,
+    AutoModelForTokenClassification
 )
 
 from common import TOLERANCE, difference, finish, inputs_of, read_cases
@@ -22,7 +26,7 @@ ROWS = [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]]
 IMAGES = [[round(math.cos(row + 0.7 * i), 3) for i in range(48)] for row in range(2)]
 CLASSES = {
     "SEQ_CLS": AutoModelForSequenceClassification, "TOKEN_CLS": AutoModelForTokenClassification,
-    "FEATURE_EXTRACTION": AutoModel
+    "FEATURE_EXTRACTION": AutoModel, "CAUSAL_LM": AutoModelForCausalLM
 }
 WRITTEN = {
     "bert-all": ("bert-tiny", LoraConfig(
@@ -43,15 +47,35 @@ WRITTEN = {
     "vit-ia3": ("vit-tiny", IA3Config(
         target_modules=["key", "value", "intermediate.dense"], feedforward_modules=["intermediate.dense"],
         modules_to_save=["classifier"])),
+    "gpt2-lora": ("gpt2-tiny", LoraConfig(task_type="CAUSAL_LM", r=2, lora_alpha=3)),
+    "gpt2-all": ("gpt2-tiny", LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["c_attn", "c_proj", "c_fc"])),
+    "gpt2-dora": ("gpt2-tiny", LoraConfig(task_type="SEQ_CLS", r=2, use_dora=True)),
+    "gpt2-vera": ("gpt2-tiny", VeraConfig(task_type="SEQ_CLS", r=4, target_modules=["c_attn", "c_fc"])),
+    "gpt2-ia3": ("gpt2-tiny", IA3Config(task_type="SEQ_CLS")),
+    "gpt2-prefix": ("gpt2-tiny", PrefixTuningConfig(
+        task_type="SEQ_CLS", num_virtual_tokens=3, prefix_projection=True, encoder_hidden_size=5)),
+    "gpt2-prompt": ("gpt2-tiny", PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)),
+    "bert-prefix": ("bert-tiny", PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3)),
+    "bert-prompt": ("bert-tiny", PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3)),
+    "roberta-prompt": ("roberta-tiny", PromptTuningConfig(task_type="TOKEN_CLS", num_virtual_tokens=2)),
+    "xlm-roberta-prefix": ("xlm-roberta-tiny", PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=2)),
     "bert-bare": ("bert-tiny", LoraConfig(task_type="FEATURE_EXTRACTION", r=2))
 }
 
 
 def answers_of(model, rows):
-    """Logits of each row, or without a head its last hidden states."""
-    with torch.no_grad():
-        outputs = [model(**inputs_of(model.base_model.config, row)) for row in rows]
-    return [(out.logits if hasattr(out, "logits") else out.last_hidden_state).flatten() for out in outputs]
+    """Logits of each row, or without a head its last hidden states; without those of virtual tokens."""
+    answers = []
+    for row in rows:
+        inputs = inputs_of(model.base_model.config, row)
+        if "input_ids" in inputs:
+            inputs["attention_mask"] = torch.ones(1, len(row))
+        with torch.no_grad():
+            out = model(**inputs)
+        values = out.logits if hasattr(out, "logits") else out.last_hidden_state
+        own = "input_ids" in inputs and values.dim() == 3
+        answers.append((values[:, -len(row):] if own else values).flatten())
+    return answers
 
 
 def base_of(folder, task, labels):
@@ -97,7 +121,7 @@ def write(folder, models):
                     parameter.add_(0.3 * torch.randn_like(parameter))
         model.save_pretrained(str(folder / name), safe_serialization=name != "bert-all")
         answers = [row.tolist() for row in answers_of(model, IMAGES if base == "vit-tiny" else ROWS)]
-        cases.append({"folder": name, "model": str(models / base), "answers": answers})
+        cases.append({"folder": name, "model": str(models / base), "answers": answers, "task": config.task_type})
         print(f"✓ PEFT wrote {name}")
     (folder / "cases.json").write_text(json.dumps(cases))
 

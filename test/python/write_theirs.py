@@ -129,6 +129,13 @@ def main(out, models, minilm):
     for family in ("distilbert", "electra"):
         writer.tiny(f"{family}-lora", models / f"{family}-tiny", LoRAConfig(
             r=2, alpha=6, attn_matrices=["q", "k", "v"], intermediate_lora=True, output_lora=True), classification)
+    writer.tiny("gpt2-lora", models / "gpt2-tiny", LoRAConfig(
+        r=2, alpha=6, attn_matrices=["v", "q", "k"], intermediate_lora=True, output_lora=True), classification)
+    writer.tiny("gpt2-lora-gate", models / "gpt2-tiny", LoRAConfig(r=2, use_gating=True), classification)
+    writer.tiny("gpt2-ia3", models / "gpt2-tiny", IA3Config(), classification, safetensors=True)
+    # With a prefix that GPT-2's few positions have room for.
+    writer.tiny("gpt2-unipelt", models / "gpt2-tiny", UniPELTConfig(
+        PrefixTuningConfig(prefix_length=2, bottleneck_size=4), SeqBnConfig(reduction_factor=4), LoRAConfig(r=2)), classification)
     writer.tiny("bert-lora-gate", models / "bert-tiny", LoRAConfig(use_gating=True), classification, safetensors=True)
     writer.tiny("roberta-ia3", models / "roberta-tiny", IA3Config(), classification)
     writer.tiny("bert-dora", models / "bert-tiny", DoRAConfig(r=4, alpha=8), classification, safetensors=True)

@@ -1,0 +1,160 @@
+import { placeOf, type Row } from '../data/dataset.js'
+import type { GenerateOptions } from '../model/generate.js'
+import type { Model } from '../model/model.js'
+import { adapterUsage, findAdapters } from './adapters.js'
+import {
+  countOption,
+  exitStatus,
+  fromOptions,
+  inputFile,
+  numberOption,
+  parseCommand,
+  required,
+  usageError
+} from './arguments.js'
+import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
+import { checkOutputFile, FileOutput, jsonLine, printJson } from './output.js'
+import { adapterOf, field } from './predict.js'
+import { rowsUsage } from './rows.js'
+
+export const summary = 'go on writing after rows of text or ids, with GPT-2 and adapters'
+
+const usage = `Usage: torch-adapters generate --model MODEL [--adapter ADAPTER...] --input FILE [OPTIONS]
+
+Writes on after every row, with a JSON object on a line for each, in the order of the rows: "ids", the new tokens, and
+"text" where the model has a tokenizer. An "id" comes back. A row is written with the causal_lm head of its adapter, or
+without one by the model's own words.
+Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted (between two tokens).
+
+  --model MODEL           folder or hub id of the base model: one that writes, such as gpt2
+${adapterUsage}
+  --input FILE            rows as JSONL, CSV or TSV: text, words or input_ids
+  --output FILE           where the answers go. Default: standard output
+  --max-new-tokens N      Default 20
+  --do-sample             draw the next token instead of taking the likeliest
+  --temperature T         logits are divided by it before a draw. Default 1
+  --top-k N               only the likeliest so many are drawn from; 0: all. Default 50
+  --top-p P               of these, the fewest that hold this much of the probability. Default 1
+  --eos-token-id ID       a token that ends a row, or none. Default: what the model's config says
+  --seed N                of the draws. Default 42
+  --batch-size N          rows at a time. Default 32
+${modelUsage}
+  --json                  with --output: one JSON object about the run on standard output
+  --help                  this text
+${rowsUsage}
+`
+
+interface Work {
+  readonly model: Model
+  readonly names: readonly string[]
+  readonly input: string
+  readonly batchSize: number
+  readonly how: GenerateOptions
+  readonly write: (text: string) => void
+}
+
+async function writeAll({ model, names, input, batchSize, how, write }: Work, signal: AbortSignal): Promise<number> {
+  const { readRows } = await import('../data/read-rows.js')
+  let count = 0
+  let waiting: Row[] = []
+  const flush = async () => {
+    for (const line of await writeOn(model, waiting, names, input, { ...how, signal })) write(line)
+    count += waiting.length
+    waiting = []
+  }
+  for await (const row of readRows(input)) {
+    waiting.push(row)
+    if (waiting.length >= batchSize) await flush()
+  }
+  if (waiting.length > 0) await flush()
+  return count
+}
+
+/** A line for each row. Rows of one adapter are one call: its head writes for all of them. */
+async function writeOn(
+  model: Model,
+  rows: readonly Row[],
+  names: readonly string[],
+  input: string,
+  how: GenerateOptions
+): Promise<string[]> {
+  const adapters = rows.map((row) => adapterOf(row, names, placeOf(row, input)))
+  const lines = new Array<string>(rows.length)
+  for (const adapter of new Set(adapters)) {
+    const own = rows.flatMap((row, i) => (adapters[i] === adapter ? [{ row, i }] : []))
+    const head = adapter !== null && model.heads.get(adapter)?.headType === 'causal_lm' ? adapter : null
+    const written = await model.generate(
+      own.map(({ row }) => row),
+      { ...how, adapters: adapter, head }
+    )
+    own.forEach(({ row, i }, at) => {
+      const id = field(row, 'id')
+      lines[i] = jsonLine({ ...(id === undefined ? {} : { id }), ...written[at] })
+    })
+  }
+  return lines
+}
+
+function endToken(text: string | undefined): number | null | undefined {
+  if (text === undefined || text === 'none') return text === undefined ? undefined : null
+  const id = Number(text)
+  if (text.trim() !== '' && Number.isSafeInteger(id)) return id
+  throw usageError(`--eos-token-id: expected a token's id or 'none', got '${text}'`)
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const { values } = parseCommand(argv, {
+    ...modelOptions,
+    adapter: { type: 'string', short: 'a', multiple: true },
+    input: { type: 'string', short: 'i' },
+    output: { type: 'string', short: 'o' },
+    'max-new-tokens': { type: 'string' },
+    'do-sample': { type: 'boolean', default: false },
+    temperature: { type: 'string' },
+    'top-k': { type: 'string' },
+    'top-p': { type: 'string' },
+    'eos-token-id': { type: 'string' },
+    seed: { type: 'string' },
+    'batch-size': { type: 'string', default: '32' }
+  })
+  if (values.help) {
+    process.stdout.write(usage)
+    return exitStatus.done
+  }
+  required('model', values.model)
+  const input = inputFile('input', required('input', values.input))
+  const batchSize = countOption('batch-size', values['batch-size']) ?? 32
+  const how: GenerateOptions = {
+    maxNewTokens: countOption('max-new-tokens', values['max-new-tokens']),
+    doSample: values['do-sample'],
+    temperature: numberOption('temperature', values.temperature),
+    topK: numberOption('top-k', values['top-k']),
+    topP: numberOption('top-p', values['top-p']),
+    eosTokenId: endToken(values['eos-token-id']),
+    seed: numberOption('seed', values.seed)
+  }
+  const { checkGenerate } = await import('../model/generate.js')
+  fromOptions(() => checkGenerate(how))
+  if (values.output !== undefined) checkOutputFile('output', values.output, { input })
+  const adapters = await findAdapters(values.adapter ?? [], values.offline || undefined)
+  const names = adapters.map(({ name }) => name)
+  const model = await loadModel(values)
+  const output = values.output === undefined ? undefined : new FileOutput(values.output)
+  let finished = false
+  try {
+    for (const { folder, name } of adapters) await model.loadAdapter(folder, { as: name })
+    const write = (text: string) => (output === undefined ? process.stdout.write(text) : output.write(text))
+    const start = performance.now()
+    const rows = await untilInterrupted((signal) => writeAll({ model, names, input, batchSize, how, write }, signal))
+    if (rows === 'interrupted') return exitStatus.interrupted
+    output?.finish()
+    finished = true
+    const seconds = (performance.now() - start) / 1000
+    if (values.json && output !== undefined) printJson({ rows, seconds, output: values.output, adapters: names })
+    else process.stderr.write(`${rows} rows in ${seconds.toFixed(1)} s\n`)
+    return exitStatus.done
+  } finally {
+    if (!finished) output?.discard()
+    model.dispose()
+  }
+}
