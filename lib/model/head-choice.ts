@@ -29,7 +29,7 @@ export class HeadChoice {
     return { chosen: this.#byHand && scopedSetup() === undefined ? this.#name : undefined, otherwise: this.#name }
   }
 
-  /** The same for calls that give each row adapters of its own. */
+  /** The same for calls that name adapters: these bring their heads. */
   get rowRule(): HeadRule {
     const scoped = scopedHead(this.#heads)
     return { chosen: scoped, otherwise: scoped === undefined ? this.#name : null }

@@ -6,11 +6,10 @@ import { checkKnown, lastName, type Names, type RowAdapters } from './setup.js'
 /**
  * Which head answers a row, in every call:
  * 1. the head that the call names, or the adapterSetup around it; null is none;
- * 2. where the call gives each row adapters of its own, the head named like the row's last adapter;
- * 3. `model.activeHead` where it was set by hand (or by trainHead), until setActiveAdapters or trainAdapter activates an
- *    adapter that has a head of its own;
- * 4. the head named like the last adapter that the row passes through;
- * 5. `model.activeHead`, for rows whose adapter has no head.
+ * 2. where the call names no adapters, `model.activeHead` if it was set by hand (or by trainHead), until setActiveAdapters
+ *    or trainAdapter activates an adapter that has a head of its own;
+ * 3. the head named like the last adapter that the row passes through;
+ * 4. `model.activeHead`, for rows whose adapter has no head.
  */
 export interface HeadRule {
   /** One for all rows; undefined: heads follow rows. */
@@ -26,7 +25,7 @@ export function headRule(
 ): HeadRule {
   if (head !== undefined)
     return { chosen: head === null ? null : checkKnown('head', head, model.heads), otherwise: null }
-  return Array.isArray(adapters) ? model.headChoice.rowRule : model.headChoice.rule
+  return adapters === undefined ? model.headChoice.rule : model.headChoice.rowRule
 }
 
 export function headOfRow(rule: HeadRule, heads: Names, setup: NativeSetup): string | null {

@@ -243,9 +243,8 @@ export class Model extends ModelPasses {
 
   /**
    * The head that answers, by one rule in every call. A call's own `head` comes first (or that of the adapterSetup around
-   * it). Then, where the call gives each row adapters of its own, each row's head, which has the name of its last adapter.
-   * Then the one that was set here, until an adapter with a head is activated. Then again each row's own head, and for rows
-   * without one the head that activating an adapter, or adding the first head, left here.
+   * it). Then, unless the call names adapters, the head that was set here, until an adapter with a head is activated. Then
+   * each row's own, which has the name of its last adapter, and for rows without one the head that stands here.
    */
   get activeHead(): string | null {
     return this.headChoice.name

@@ -31,7 +31,8 @@ test('heads follow the row’s adapter until one is set by hand', async (t) => {
   t.deepEqual(await widths(model, { adapters: null }), [3, 3])
   model.activeHead = 'own'
   t.deepEqual(await widths(model), [4, 4])
-  t.deepEqual(await widths(model, { adapters: 'a' }), [4, 4])
+  t.deepEqual(await widths(model, { adapters: 'a' }), [2, 2], 'adapters that a call names bring their heads')
+  t.deepEqual(await widths(model, { adapters: 'bare' }), [4, 4])
   t.deepEqual(await widths(model, { adapters: 'a', head: 'b' }), [3, 3], 'a call’s head comes first')
   const mixed = ['a', 'b', null, 'bare']
   const { headOutputs } = await model.forward({ inputIds }, { adapters: mixed })
@@ -42,7 +43,7 @@ test('heads follow the row’s adapter until one is set by hand', async (t) => {
       ['b', [1]],
       ['own', [2, 3]]
     ],
-    'rows with adapters of their own have heads of their own'
+    'also row by row'
   )
   const answers = await model.predict(rows, { adapters: mixed })
   t.deepEqual(
