@@ -71,6 +71,16 @@ class Reader {
   const at::Tensor& x_;
 };
 
+// The children that stand here, where each is an adapter; none otherwise.
+std::vector<const Bottleneck*> adapters_alone(const AdapterSite& site, const Composition& setup) {
+  std::vector<const Bottleneck*> adapters;
+  for (const auto& child : setup.children) {
+    if (child.kind != Kind::adapter) return {};
+    if (const auto* adapter = site.at(child.index)) adapters.push_back(adapter);
+  }
+  return adapters;
+}
+
 }  // namespace
 
 std::optional<Partial> fuse(const SiteInput& site, const Composition& setup, const at::Tensor& h,
@@ -79,12 +89,16 @@ std::optional<Partial> fuse(const SiteInput& site, const Composition& setup, con
   const auto fusion = std::static_pointer_cast<Fusion>(site.site.fusions()->module(setup.index));
   if (last == nullptr || fusion == nullptr) return std::nullopt;
   const auto [x, rho] = last->enter(h, site.r, site.norm);
-  const Reader reader(site, h, rows, x);
-  std::vector<UpProjection> inputs;
-  for (const auto& child : setup.children)
-    if (auto u = reader.read(child)) inputs.push_back(std::move(*u));
   const auto& q = fusion->config().query_before_ln && !last->config().is_parallel ? h : x;
-  auto context = fusion->forward(q, inputs, rho, site.context.random, nullptr);
+  auto context =
+      site.context.random != nullptr ? at::Tensor() : fusion->folded(q, x, adapters_alone(site.site, setup), nullptr);
+  if (!context.defined()) {
+    const Reader reader(site, h, rows, x);
+    std::vector<UpProjection> inputs;
+    for (const auto& child : setup.children)
+      if (auto u = reader.read(child)) inputs.push_back(std::move(*u));
+    context = fusion->forward(q, inputs, rho, site.context.random, nullptr);
+  }
   return Partial{fusion->config().residual_before ? context : context + rho, last->config().original_ln_after};
 }
 

@@ -87,6 +87,20 @@ at::Tensor Fusion::forward(const at::Tensor& q, const std::vector<UpProjection>&
   return value_ ? value_->forward(sum) : sum;
 }
 
+at::Tensor Fusion::folded(const at::Tensor& q, const at::Tensor& x, const std::vector<const Bottleneck*>& adapters,
+                          at::Tensor* scores) const {
+  if (c10::GradMode::is_enabled() || config_.residual_before || adapters.empty() || !x.device().is_cpu()) return {};
+  const auto* first = adapters.front();
+  const bool plain = std::all_of(adapters.begin(), adapters.end(), [&](const Bottleneck* adapter) {
+    const auto& config = adapter->config();
+    return !config.phm && !config.ln_before && config.scaling == Scaling::fixed &&
+           adapter->activation->kind() == first->activation->kind() && has_fused_backward(first->activation->kind());
+  });
+  if (!plain) return {};
+  const FusionWeights weights{query_.get(), key_.get(), value_.get()};
+  return folded_.of(weights, adapters)->forward(q, x, temperature, scores);
+}
+
 void Fusion::cool() {
   if (config_.temperature) temperature = std::max(temperature - kCooling, 1.0);
 }

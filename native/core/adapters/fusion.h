@@ -12,6 +12,7 @@
 //
 // PyTorch keys (adapters): query.{weight [h, h], bias}, key.{weight, bias}, value.weight.
 
+#include "core/adapters/folded_fusion.h"
 #include "core/adapters/place.h"
 #include "core/adapters/up_projection.h"
 #include "core/config/fusion_config.h"
@@ -27,6 +28,10 @@ class Fusion : public AdapterModule {
   /// ctx, without rho. `rho` is read with residual_before alone. `scores`: where set, p [tokens, N] is put there.
   at::Tensor forward(const at::Tensor& q, const std::vector<UpProjection>& inputs, const at::Tensor& rho,
                      Random* random, at::Tensor* scores) const;
+  /// The same, folded, of adapters that all stand here and are linear down, activation, linear up and a number, where
+  /// nothing learns; undefined otherwise.
+  at::Tensor folded(const at::Tensor& q, const at::Tensor& x, const std::vector<const Bottleneck*>& adapters,
+                    at::Tensor* scores) const;
   void initialise(Random& random) override;
 
   const FusionConfig& config() const { return config_; }
@@ -41,6 +46,7 @@ class Fusion : public AdapterModule {
   FusionConfig config_;
   int64_t hidden_;
   std::shared_ptr<Linear> query_, key_, value_;
+  mutable FoldedFusions folded_;
 };
 
 }  // namespace ta

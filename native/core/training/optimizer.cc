@@ -63,6 +63,8 @@ void AdamW::update(size_t i, bool decay, double learning_rate) {
   if (values.empty()) return;
   at::_fused_adamw_(values, grads, first, second, {}, steps, learning_rate, options_.beta1, options_.beta2,
                     decay ? options_.weight_decay : 0.0, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+  // The whole was written to, past the parameters: what is kept of their values must see that they changed.
+  for (const auto& named : parameters_[i]->parameters()) named.parameter.value->unsafeGetTensorImpl()->bump_version();
 }
 
 }  // namespace ta
