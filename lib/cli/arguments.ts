@@ -86,7 +86,6 @@ export function fromOptions<T>(read: () => T): T {
 }
 
 export function inputFile(name: string, path: string): string {
-  // A pipe (`<(…)`, /dev/stdin) is read once, as a file is.
-  if (existsSync(path) && !statSync(path).isDirectory()) return path
+  if (existsSync(path) && statSync(path).isFile()) return path
   throw usageError(`--${name}: ${path} ${existsSync(path) ? 'is not a file' : 'does not exist'}`)
 }

@@ -1,16 +1,5 @@
-import { execFileSync } from 'node:child_process'
-import {
-  cpSync,
-  createReadStream,
-  createWriteStream,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  writeFileSync
-} from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import test from 'ava'
 import { Random } from '../../lib/data/random.js'
 import { command, fixtures, scratch } from './command.js'
@@ -294,15 +283,7 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
   t.false(existsSync(folder))
 })
 
-test.serial('rows may come through a pipe, and a run that fails leaves no empty folder', async (t) => {
-  const folder = join(place, 'piped')
-  const pipe = join(place, 'pipe')
-  execFileSync('mkfifo', [pipe])
-  const fed = pipeline(createReadStream(rows), createWriteStream(pipe))
-  const trained = await command(['train', ...shared, '--train', pipe, '-o', folder, '--max-steps', '2'])
-  await fed
-  t.is(trained.status, 0, trained.errors)
-
+test.serial('a run that fails leaves no empty folder', async (t) => {
   const failed = join(place, 'failed')
   const broken = join(place, 'broken.jsonl')
   writeFileSync(broken, '{"input_ids": [5, 900000], "label": "yes"}\n{"input_ids": [5], "label": "no"}\n')

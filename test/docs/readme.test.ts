@@ -106,7 +106,7 @@ test('the tables of commands and exit statuses are those of the program', async 
   const { exitStatus } = await import('../../lib/cli/arguments.js')
   t.deepEqual(tableRows(readme, 'exit status').map(Number), Object.values(exitStatus))
   t.is((await project.run('torch-adapters', ['trian'])).code, exitStatus.wrongUse)
-  t.is((await project.run('torch-adapters', ['inspect', 'nowhere'])).code, exitStatus.failed)
+  t.is((await project.run('torch-adapters', ['inspect', 'train.jsonl'])).code, exitStatus.failed)
 })
 
 test('the table of the repository names everything that is kept at its top', (t) => {

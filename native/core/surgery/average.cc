@@ -61,8 +61,8 @@ void check_same(const std::string& operation, const NamedParameter& wanted, cons
   }
 }
 
-// On the diagonal of what an orthogonal weight is made of (orthogonal_weight.h) stand signs, which have no mean: what is
-// no whole 1 or -1 would make the weight 0.
+// On the diagonal of what an orthogonal weight is made of (orthogonal_weight.h) stand signs, which have no mean: what
+// is no whole 1 or -1 would make the weight 0.
 void keep_signs(const std::string& operation, const NamedParameter& wanted, const std::vector<NamedParameter>& own,
                 at::Tensor& sum) {
   const auto signs = own[0].parameter.value->diagonal();
