@@ -49,7 +49,7 @@ test('an adapter or a head that cannot be made leaves everything as it was', asy
     const name = options.overwriteOk ? 'a' : 'b'
     t.throws(() => model.addAdapter(name, tooLarge, options), { message: /too large.*reductionFactor/ })
     t.throws(() => model.addAdapter(name, { ...tooLarge, reductionFactor: 8, leaveOut: [0, 1] }, options), {
-      message: /no place/
+      message: /leaveOut: all 2 layers are left out/
     })
     t.throws(() => model.addAdapter(name, { ...tooLarge, reductionFactor: 8, leaveOut: [1, 2] }, options), {
       message: /leaveOut: expected layers from 0 to 1, got 2/

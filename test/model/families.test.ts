@@ -21,7 +21,8 @@ for (const name of ['distilbert-tiny', 'electra-tiny', 'gpt2-tiny']) {
     using again = await AutoModel.fromPretrained(folder)
     t.deepEqual({ ...again.config, nameOrPath: '' }, { ...model.config, nameOrPath: '' })
     const input = { inputIds: [[5, 6, 7, 8], [9]] }
-    t.deepEqual(await again.forward(input), await model.forward(input))
+    // The head of the model's class is not the base model's.
+    t.deepEqual(await again.forward(input, { head: null }), await model.forward(input, { head: null }))
     // A field that transformers would not know is one that it would not read.
     const written = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'))
     const theirs = JSON.parse(readFileSync(join(at(name), 'config.json'), 'utf8'))
@@ -64,7 +65,7 @@ for (const name of ['distilbert-tiny', 'electra-tiny', 'gpt2-tiny']) {
       code: 'ERR_UNSUPPORTED',
       message: /pooler/
     })
-    t.is(model.heads.size, 0)
+    t.false(model.heads.has('a'))
   })
 }
 
