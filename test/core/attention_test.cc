@@ -20,14 +20,14 @@ namespace {
 
 using namespace ta;
 
-at::Tensor numbers(Random& random, at::IntArrayRef shape) {
+at::Tensor attention_numbers(Random& random, at::IntArrayRef shape) {
   auto tensor = at::empty(shape, at::TensorOptions(at::kFloat));
   return random.normal_(tensor, 0, 1);
 }
 
 // Row by row, head by head, in the dtype of q.
-at::Tensor by_formula(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
-                      const RowLayout& keys, const AttentionForm& form) {
+at::Tensor attention_by_formula(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
+                                const RowLayout& keys, const AttentionForm& form) {
   const int64_t size = q.size(1) / form.heads;
   std::vector<at::Tensor> rows;
   for (int64_t row = 0; row < keys.rows(); ++row) {
@@ -49,13 +49,13 @@ at::Tensor by_formula(const at::Tensor& q, const at::Tensor& k, const at::Tensor
   return at::cat(rows);
 }
 
-struct Case {
+struct AttentionCase {
   std::vector<int64_t> asked, seen;
   int64_t heads, size;
   bool causal;
 };
 
-const std::vector<Case> kCases = {
+const std::vector<AttentionCase> kAttentionCases = {
     {{1}, {1}, 1, 8, false},
     {{1, 2, 7, 8, 9, 64}, {1, 2, 7, 8, 9, 64}, 4, 32, false},
     {{5, 65, 3, 3, 70, 70, 64}, {5, 65, 3, 3, 70, 70, 64}, 2, 16, false},
@@ -66,18 +66,18 @@ const std::vector<Case> kCases = {
     {{33, 40}, {33, 40}, 1, 128, true},
 };
 
-double distance(const at::Tensor& a, const at::Tensor& b) {
+double attention_distance(const at::Tensor& a, const at::Tensor& b) {
   return (a.to(at::kDouble) - b).abs().max().item<double>() / (1 + b.abs().max().item<double>());
 }
 
 // Values and gradients of one case, against the formula.
-void compare(const Case& c, Random& random, bool wide) {
+void compare_attention(const AttentionCase& c, Random& random, bool wide) {
   const RowLayout queries(c.asked), keys(c.seen);
   const AttentionForm form(c.heads, c.causal);
   const int64_t hidden = c.heads * c.size;
   std::vector<at::Tensor> inputs, leaves, exact;
   for (int64_t tokens : {queries.starts().back(), keys.starts().back(), keys.starts().back()}) {
-    auto whole = numbers(random, {tokens, wide ? 3 * hidden : hidden});
+    auto whole = attention_numbers(random, {tokens, wide ? 3 * hidden : hidden});
     inputs.push_back(wide ? whole.narrow(1, hidden, hidden) : whole);
   }
   for (const auto& x : inputs) {
@@ -86,21 +86,21 @@ void compare(const Case& c, Random& random, bool wide) {
     exact.push_back(x.to(at::kDouble).requires_grad_(true));
   }
   auto y = packed_attention(leaves[0], leaves[1], leaves[2], queries, keys, form, 0.0, nullptr);
-  auto z = by_formula(exact[0], exact[1], exact[2], queries, keys, form);
-  CHECK(distance(y.detach(), z.detach()) < 2e-6);
-  auto weights = numbers(random, y.sizes());
+  auto z = attention_by_formula(exact[0], exact[1], exact[2], queries, keys, form);
+  CHECK(attention_distance(y.detach(), z.detach()) < 2e-6);
+  auto weights = attention_numbers(random, y.sizes());
   (y * weights).sum().backward();
   (z * weights.to(at::kDouble)).sum().backward();
-  for (size_t i = 0; i < 3; ++i) CHECK(distance(leaves[i].grad(), exact[i].grad()) < 4e-6);
+  for (size_t i = 0; i < 3; ++i) CHECK(attention_distance(leaves[i].grad(), exact[i].grad()) < 4e-6);
 }
 
 }  // namespace
 
 TEST(attention_follows_its_formula) {
   Random random(5);
-  for (const auto& c : kCases) {
-    compare(c, random, false);
-    compare(c, random, true);
+  for (const auto& c : kAttentionCases) {
+    compare_attention(c, random, false);
+    compare_attention(c, random, true);
   }
 }
 
@@ -108,7 +108,7 @@ TEST(large_scores_stay_finite) {
   const RowLayout rows({3, 5});
   auto q = at::ones({8, 8}) * 100;
   auto y = packed_attention(q, q, q, rows, rows, 1, 0.0, nullptr);
-  CHECK(distance(y, q.to(at::kDouble)) < 1e-6);  // equal weights of equal values
+  CHECK(attention_distance(y, q.to(at::kDouble)) < 1e-6);  // equal weights of equal values
   auto k = -q;
   k[1].copy_(q[1]);
   // One key of the first row is 6,000 ahead of the others: it alone counts.
@@ -121,7 +121,8 @@ TEST(a_row_has_the_same_bits_in_any_company_and_with_any_threads) {
   Random random(9);
   const std::vector<int64_t> lengths = {7, 30, 30, 64, 12};
   const RowLayout rows(lengths), alone({30});
-  auto q = numbers(random, {143, 128}), k = numbers(random, {143, 128}), v = numbers(random, {143, 128});
+  auto q = attention_numbers(random, {143, 128}), k = attention_numbers(random, {143, 128}),
+       v = attention_numbers(random, {143, 128});
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
   auto one = packed_attention(q, k, v, rows, rows, 4, 0.0, nullptr);
