@@ -1,5 +1,6 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { type HeadConfig, predictsWords } from '../config/head-config.js'
 import { readJsonObject } from '../config/read-json.js'
 import type { FolderFormat } from '../exchange/folder-files.js'
 import { isPeftFolder, readPeftFolder } from '../exchange/peft-folder.js'
@@ -34,7 +35,13 @@ export async function convertLibrary(job: LibraryJob): Promise<void> {
   // Weights that nobody reads: shapes and names alone decide.
   const model = await AutoModel.fromConfig({ _name_or_path: await baseOf(source, isPeft, job.model), ...config })
   try {
-    const loaded = await model.loadAdapter(source, { withHead, ...(name !== null && { as: name }) })
+    const words = isPeft || !withHead ? null : await wordHead(source)
+    const loaded = await model.loadAdapter(source, {
+      withHead: withHead && words === null,
+      ...(name !== null && { as: name })
+    })
+    // Its decoder is the base model's word embedding, which has not been read.
+    if (words !== null) model.addHead(loaded, words)
     await model.saveAdapter(job.target, loaded, {
       ...{ library, format, withHead },
       ...(library === 'adapters' && { dialect })
@@ -42,6 +49,13 @@ export async function convertLibrary(job: LibraryJob): Promise<void> {
   } finally {
     model.dispose()
   }
+}
+
+/** The config of a folder's head where it answers with words. */
+async function wordHead(source: string): Promise<HeadConfig | null> {
+  const { readAdapterFolder } = await import('../exchange/adapter-folder.js')
+  const { head } = readAdapterFolder(source, true)
+  return head !== null && predictsWords(head.config) ? head.config : null
 }
 
 function configFile(model: string): string {

@@ -17,6 +17,9 @@ export async function headFor(
   const choice = await import('../config/choice-heads.js')
   const { summarizeLabels } = await import('../data/labels.js')
   const asked = kind === undefined ? kindOf(rows[0]) : choiceOption('head', kind, kinds)
+  if (labels !== undefined && (asked === 'question-answering' || asked === 'multiple-choice')) {
+    throw usageError(`--labels: a head for ${asked} has none; leave them out`)
+  }
   if (asked === 'question-answering') return fromOptions(() => choice.questionAnsweringHead())
   if (asked === 'multiple-choice') return fromOptions(() => choice.multipleChoiceHead({ numChoices: choicesOf(rows) }))
   if (asked === 'dependency-parsing') {

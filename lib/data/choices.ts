@@ -8,7 +8,16 @@ export type Choice = string | TextRow | IdsRow
 
 /** The choices of a row as rows: with the row's own text each is the second of a pair. */
 export function choiceRows(row: Row, name: string): (TextRow | IdsRow)[] {
-  const { text = null, choices } = row as unknown as { text?: string | null; choices?: unknown }
+  const {
+    text = null,
+    textPair,
+    choices
+  } = row as unknown as Readonly<Record<string, unknown>> & { text?: string | null }
+  if (textPair != null)
+    throw check.valueError(
+      name,
+      "with choices the row's own text is the first of each pair: expected text alone, got textPair"
+    )
   if (choices == null) throw check.valueError(name, 'the head chooses among several texts: expected choices')
   const list = check.checkArray(`${name}.choices`, choices)
   if (list.length === 0) throw check.valueError(`${name}.choices`, 'expected at least one choice')

@@ -26,12 +26,24 @@ export function parseLabel(row: Row, head: DependencyParsingHeadConfig, name: st
     return items
   }
   const all = { heads: list('heads', heads), relations: list('relations', relations) }
-  return Int32Array.from({ length: 2 * count }, (_, i) => {
+  const label = Int32Array.from({ length: 2 * count }, (_, i) => {
     const word = i >> 1
     if (Number(all.heads[word]) === ignoredLabel) return ignoredLabel
     if (i % 2 === 1) return classId(head, all.relations[word], `${name}.relations[${word}]`)
     return check.checkInteger(`${name}.heads[${word}]`, Number(all.heads[word]), 0, count)
   })
+  checkTree(label, count, name)
+  return label
+}
+
+/** An answer is always a tree, so a cycle could not be learned. Several words may have the root for a head. */
+function checkTree(label: Int32Array, count: number, name: string): void {
+  for (let word = 1; word <= count; word++) {
+    let at = word
+    for (let steps = 0; at > 0 && steps <= count; steps++) at = label[2 * (at - 1)] ?? 0
+    if (at <= 0) continue
+    throw check.valueError(`${name}.heads`, `expected a tree, but the heads of word ${word} go in a circle`)
+  }
 }
 
 export function encodeParse(

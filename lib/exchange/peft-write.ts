@@ -1,5 +1,6 @@
 import type { AdapterConfig } from '../config/adapter-config.js'
-import type { HeadConfig } from '../config/head-config.js'
+import { isChoiceHead } from '../config/choice-heads.js'
+import { type HeadConfig, predictsWords } from '../config/head-config.js'
 import { linearPaths, pathOfPlace } from '../config/linear-paths.js'
 import { type LoraConfig, type LoraPlace, loraPlaces } from '../config/lora-config.js'
 import type { ModelConfig } from '../config/model-config.js'
@@ -205,6 +206,14 @@ const aside = ['label2id', 'dropoutProb', 'headType']
 export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig): PeftHeadPlan {
   // What writes is the base model's own words: nothing is stored.
   if (head.headType === 'causal_lm' && head.layers === 1 && !head.bias) return { task: 'CAUSAL_LM', layers: {} }
+  if (predictsWords(head) || isChoiceHead(head)) {
+    const own = head.headType === 'causal_lm'
+    throw new AdapterError('ERR_UNSUPPORTED', operation, `PEFT's folders hold no head like '${name}'`, {
+      expected: own ? "causal_lm with layers: 1 and bias: false, the model's own words" : 'labels for rows or tokens',
+      got: own ? `layers: ${head.layers}, bias: ${head.bias}` : head.headType,
+      hint: 'Save the adapter alone, with withHead: false, and the head with saveHead.'
+    })
+  }
   const task = model.imageSize !== null ? null : head.headType === 'tagging' ? 'TOKEN_CLS' : 'SEQ_CLS'
   const modelClass = peftClass(model, task) ?? ''
   if ('numLabels' in head) {

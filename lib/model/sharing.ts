@@ -43,10 +43,14 @@ export abstract class ParameterSharing extends TextWriter {
     return group
   }
 
-  /** Each of the group's adapters has its own again, with the values that they had in common. */
-  unshareParameters(group: string): void {
+  /**
+   * Each of the group's adapters has its own again, with the values that they had in common.
+   * @param of the group's name, or the names of its adapters as they were given
+   */
+  unshareParameters(of: string | readonly string[]): void {
     this.configurable('unshareParameters')
     const model = this as unknown as Model
+    const group = typeof of === 'string' ? of : check.checkArray('adapters', of).join(',')
     checkKnown('unshareParameters', group, this.#groups)
     nativeCall(() => model.native.unshareParameters(group))
     this.#groups.delete(group)

@@ -87,3 +87,24 @@ test.serial('what the other library does not compute, and mistakes, are told', a
     t.regex(errors, message)
   }
 })
+
+test.serial(
+  'a head that writes with the words of the base model goes along; others that PEFT has not are named',
+  async (t) => {
+    const base = join(models, 'gpt2-tiny')
+    using model = await AutoModel.fromPretrained(base)
+    model.addAdapter('a', 'lora')
+    model.addCausalLmHead('a', { layers: 1, bias: false })
+    model.addAdapter('b', 'lora')
+    model.addCausalLmHead('b')
+    const [hub, other, target] = [join(scratch(), 'a'), join(scratch(), 'b'), join(scratch(), 'there')]
+    await model.saveAdapter(hub, 'a')
+    await model.saveAdapter(other, 'b')
+    const done = await command(['convert', hub, target, '--library', 'peft', '--model', base])
+    t.is(done.status, 0, done.errors)
+    t.is(JSON.parse(readFileSync(join(target, 'adapter_config.json'), 'utf8')).task_type, 'CAUSAL_LM')
+    const refused = await command(['convert', other, join(scratch(), 'x'), '--library', 'peft', '--model', base])
+    t.is(refused.status, 1)
+    t.regex(refused.errors, /expected causal_lm with layers: 1 and bias: false.*got layers: 2/)
+  }
+)

@@ -108,7 +108,7 @@ async function write(out, models) {
   const cases = []
   for (const [folder, base, adapter, addHead, format] of written) {
     const source = join(models, base)
-    const model = await AutoModel.fromPretrained(source)
+    const model = await AutoModel.fromPretrained(source, { withHead: false })
     model.addAdapter('a', adapter)
     addHead?.(model)
     fill(model)
@@ -126,7 +126,7 @@ async function read(folder) {
   const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8'))
   let failed = 0
   for (const { folder: name, model: source, answers, task } of cases) {
-    const model = await AutoModel.fromPretrained(source)
+    const model = await AutoModel.fromPretrained(source, { withHead: false })
     const adapter = await model.loadAdapter(join(folder, name), { as: 'a' })
     // What writes is the base model's own words, which the folder does not hold.
     if (task === 'CAUSAL_LM') writes(model)

@@ -173,6 +173,7 @@ test('rows that a head cannot read are refused with what it needs', async (t) =>
   const fails = (row: Row, head: string, message: RegExp) =>
     t.throwsAsync(model.predict([row], { adapters: head }), { message })
   await fails({ text: 'a' }, 'mc', /expected choices/)
+  await fails({ text: 'a', textPair: 'x', choices: ['b', 'c'] } as unknown as Row, 'mc', /got textPair/)
   await fails({ text: 'a' }, 'parse', /expected words, got text or ids/)
   await fails({ question: 'a', context: 'b' }, 'mood', /expected text, words or inputIds/)
   model.trainAdapter('mc')
@@ -186,6 +187,15 @@ test('rows that a head cannot read are refused with what it needs', async (t) =>
     message: /1 heads for 2 words/
   })
   await t.throwsAsync(train([{ words: ['a'], heads: [2], relations: ['det'] }]), { message: /heads\[0\].*0 up to 1/ })
+  for (const heads of [
+    [2, 1, 0],
+    [0, 2, 1],
+    [2, 3, 2]
+  ]) {
+    await t.throwsAsync(train([{ words: ['a', 'b', 'c'], heads, relations: ['det', 'det', 'det'] }]), {
+      message: /trainDataset\[0\]\.heads: expected a tree, but the heads of word \d go in a circle/
+    })
+  }
 })
 
 // From SQuAD's evaluate-v1.1.py.
