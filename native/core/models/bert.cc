@@ -1,7 +1,6 @@
 #include "core/models/bert.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/tanh.h>
 
 namespace ta {
 
@@ -49,14 +48,6 @@ at::Tensor BertEmbeddings::forward(const PackedBatch& batch, const ForwardContex
   return dropout(norm_(sum + position->forward(*batch.positions), context), dropout_, context.random);
 }
 
-BertPooler::BertPooler(const ModelConfig& config) {
-  child("dense", dense_, std::make_shared<Linear>(config.hidden_size, config.hidden_size));
-}
-
-at::Tensor BertPooler::forward(const at::Tensor& x, const ForwardContext& context) {
-  return at::tanh(dense_(x, context));
-}
-
 BertModel::BertModel(const ModelConfig& config) : Encoder(config) {
   const int64_t hidden = config.hidden_size;
   embeddings_ = std::make_shared<BertEmbeddings>(config);
@@ -70,7 +61,7 @@ BertModel::BertModel(const ModelConfig& config) : Encoder(config) {
   auto encoder = std::make_shared<Container>("BertEncoder");
   encoder->add("layer", list);
   child("encoder", encoder);
-  if (kind_of(config).pooler) child("pooler", pooler_, std::make_shared<BertPooler>(config));
+  if (kind_of(config).pooler) child("pooler", pooler_, std::make_shared<Pooler>(config, "BertPooler"));
 }
 
 const char* BertModel::type() const {

@@ -8,7 +8,7 @@
 // encoder.layer.<i>.attention.self.{query,key,value}.*, .attention.output.{dense,LayerNorm}.*, .intermediate.dense.*,
 // .output.{dense,LayerNorm}.*, pooler.dense.*
 
-#include "core/models/encoder.h"
+#include "core/models/transformer_parts.h"
 
 namespace ta {
 
@@ -24,21 +24,6 @@ class BertEmbeddings : public Module {
  private:
   Slot norm_;
   double dropout_;
-};
-
-class BertSelfAttention : public AttendingLayer {
- public:
-  using AttendingLayer::forward;
-  explicit BertSelfAttention(const ModelConfig& config);
-  const char* type() const override { return "BertSelfAttention"; }
-  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
-                     const ForwardContext& context) override;
-  LayerSize size() const override { return query.layer->size(); }
-
-  Slot query, key, value;
-  std::shared_ptr<PrefixLayer> prefix = std::make_shared<PrefixLayer>();
-  int64_t heads;
-  double dropout;
 };
 
 /// dense, dropout, then the site with its LayerNorm: BertSelfOutput after attention, BertOutput after feed-forward.
@@ -68,21 +53,8 @@ class BertAttention : public AttendingLayer {
                      const ForwardContext& context) override;
   LayerSize size() const override { return self.own->size(); }
 
-  SlotOf<BertSelfAttention> self;
+  SlotOf<SelfAttention> self;
   std::shared_ptr<BertOutput> output;
-};
-
-class BertIntermediate : public Layer {
- public:
-  explicit BertIntermediate(const ModelConfig& config);
-  const char* type() const override { return "BertIntermediate"; }
-  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override {
-    return activation(dense(x, context), context);
-  }
-  LayerSize size() const override { return dense.layer->size(); }
-
-  Slot dense;
-  SlotOf<Activation> activation;
 };
 
 class BertLayer : public EncoderLayer {
@@ -99,23 +71,11 @@ class BertLayer : public EncoderLayer {
   LayerSize size() const override { return attention.own->size(); }
 
   SlotOf<BertAttention> attention;
-  SlotOf<BertIntermediate> intermediate;
+  SlotOf<Intermediate> intermediate;
   std::shared_ptr<BertOutput> output;
 
  private:
   std::shared_ptr<ReftPlace> reft_ = std::make_shared<ReftPlace>();
-};
-
-/// tanh(W x + b), of each row's first token.
-class BertPooler : public Layer {
- public:
-  explicit BertPooler(const ModelConfig& config);
-  const char* type() const override { return "BertPooler"; }
-  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override;
-  LayerSize size() const override { return dense_.layer->size(); }
-
- private:
-  Slot dense_;
 };
 
 class BertModel : public Encoder {

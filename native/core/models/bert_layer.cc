@@ -2,22 +2,6 @@
 
 namespace ta {
 
-BertSelfAttention::BertSelfAttention(const ModelConfig& config)
-    : heads(config.num_attention_heads), dropout(config.attention_probs_dropout_prob) {
-  const int64_t d = config.hidden_size;
-  child("query", query, lora_ready_linear(d, d));
-  child("key", key, lora_ready_linear(d, d));
-  child("value", value, lora_ready_linear(d, d));
-  child("prefix_tuning", prefix);
-}
-
-at::Tensor BertSelfAttention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
-                                      const ForwardContext& context) {
-  const auto all = context.with(view.keys);
-  return prefixed_attention(*prefix, query(xq, context), {key(x, all), value(x, all), view.keys}, x, view, heads,
-                            dropout, context);
-}
-
 BertOutput::BertOutput(const ModelConfig& config, int64_t in, const char* type)
     : type_(type), dropout_(config.hidden_dropout_prob) {
   const int64_t d = config.hidden_size;
@@ -35,7 +19,7 @@ at::Tensor BertOutput::finish(const at::Tensor& h, const at::Tensor& r, const Fo
 
 BertAttention::BertAttention(const ModelConfig& config)
     : output(std::make_shared<BertOutput>(config, config.hidden_size, "BertSelfOutput")) {
-  child("self", self, std::make_shared<BertSelfAttention>(config));
+  child("self", self, std::make_shared<SelfAttention>(config, "BertSelfAttention"));
   child("output", output);
 }
 
@@ -49,15 +33,10 @@ at::Tensor BertAttention::forward(const at::Tensor& xq, const at::Tensor& x, con
   return output->finish(self_attention(slots, xq, x, view, own->heads, own->dropout, context), xq, context);
 }
 
-BertIntermediate::BertIntermediate(const ModelConfig& config) {
-  child("dense", dense, lora_ready_linear(config.hidden_size, config.intermediate_size));
-  child("intermediate_act_fn", activation, std::make_shared<Activation>(config.hidden_act));
-}
-
 BertLayer::BertLayer(const ModelConfig& config)
     : output(std::make_shared<BertOutput>(config, config.intermediate_size, "BertOutput")) {
   child("attention", attention, std::make_shared<BertAttention>(config));
-  child("intermediate", intermediate, std::make_shared<BertIntermediate>(config));
+  child("intermediate", intermediate, std::make_shared<Intermediate>(config, "BertIntermediate"));
   child("output", output);
   child("reft_layer", reft_layer(reft_));
 }
@@ -73,22 +52,9 @@ at::Tensor BertLayer::forward(const at::Tensor& xq, const at::Tensor& x, const T
 
 LoraPlace* BertLayer::lora(Location location) const {
   const auto& self = *attention.own->self.own;
-  switch (location) {
-    case Location::query:
-      return lora_place(self.query);
-    case Location::key:
-      return lora_place(self.key);
-    case Location::value:
-      return lora_place(self.value);
-    case Location::attention_output:
-      return lora_place(attention.own->output->dense);
-    case Location::intermediate:
-      return lora_place(intermediate.own->dense);
-    case Location::feed_forward_output:
-      return lora_place(output->dense);
-    default:
-      return nullptr;
-  }
+  return lora_place(
+      {self.query, self.key, self.value, attention.own->output->dense, intermediate.own->dense, output->dense},
+      location);
 }
 
 AdapterSite* BertLayer::site(Location location) const {

@@ -47,22 +47,9 @@ at::Tensor DistilBertBlock::forward(const at::Tensor& xq, const at::Tensor& x, c
 }
 
 LoraPlace* DistilBertBlock::lora(Location location) const {
-  switch (location) {
-    case Location::query:
-      return lora_place(attention_.own->query);
-    case Location::key:
-      return lora_place(attention_.own->key);
-    case Location::value:
-      return lora_place(attention_.own->value);
-    case Location::attention_output:
-      return lora_place(attention_.own->output);
-    case Location::intermediate:
-      return lora_place(feed_forward_.own->in);
-    case Location::feed_forward_output:
-      return lora_place(feed_forward_.own->out);
-    default:
-      return nullptr;
-  }
+  const auto& self = *attention_.own;
+  return lora_place({self.query, self.key, self.value, self.output, feed_forward_.own->in, feed_forward_.own->out},
+                    location);
 }
 
 AdapterSite* DistilBertBlock::site(Location location) const {

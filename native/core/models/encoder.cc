@@ -243,6 +243,25 @@ std::shared_ptr<Container> bottleneck_layer(const std::shared_ptr<AdapterSite>& 
   return layer;
 }
 
+LoraPlace* lora_place(const LoraSlots& slots, Location location) {
+  switch (location) {
+    case Location::query:
+      return lora_place(slots.query);
+    case Location::key:
+      return lora_place(slots.key);
+    case Location::value:
+      return lora_place(slots.value);
+    case Location::attention_output:
+      return lora_place(slots.attention_output);
+    case Location::intermediate:
+      return lora_place(slots.intermediate);
+    case Location::feed_forward_output:
+      return lora_place(slots.feed_forward_output);
+    default:
+      return nullptr;
+  }
+}
+
 at::Tensor self_attention(const AttentionSlots& slots, const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                           const AttentionForm& form, double dropout_p, const ForwardContext& context) {
   const Linear *q = frozen_linear(slots.query, context), *k = frozen_linear(slots.key, context),

@@ -107,6 +107,19 @@ struct AttentionSlots {
   const PrefixLayer& prefix;
 };
 
+/// A layer's Linears at which LoRA and its kin can stand.
+struct LoraSlots {
+  const Slot& query;
+  const Slot& key;
+  const Slot& value;
+  const Slot& attention_output;
+  const Slot& intermediate;
+  const Slot& feed_forward_output;
+};
+
+/// Null at other locations, and where surgery has put something else in a Linear's place.
+LoraPlace* lora_place(const LoraSlots& slots, Location location);
+
 /// packed_attention of a layer with its rows' prefixes. x: what this pass made keys and values of, view.keys its rows;
 /// `own` has more of them where there is a cache.
 at::Tensor prefixed_attention(const PrefixLayer& prefix, const at::Tensor& q, const PrefixLayer::KeysAndValues& own,

@@ -1,34 +1,17 @@
 #include "core/models/vit.h"
 
 #include <ATen/ops/isfinite.h>
-#include <ATen/ops/tanh.h>
 
 #include "core/error.h"
 
 namespace ta {
-
-VitSelfAttention::VitSelfAttention(const ModelConfig& config)
-    : heads(config.num_attention_heads), dropout(config.attention_probs_dropout_prob) {
-  const int64_t d = config.hidden_size;
-  child("query", query, lora_ready_linear(d, d, config.qkv_bias));
-  child("key", key, lora_ready_linear(d, d, config.qkv_bias));
-  child("value", value, lora_ready_linear(d, d, config.qkv_bias));
-  child("prefix_tuning", prefix);
-}
-
-at::Tensor VitSelfAttention::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
-                                     const ForwardContext& context) {
-  const auto all = context.with(view.keys);
-  return prefixed_attention(*prefix, query(xq, context), {key(x, all), value(x, all), view.keys}, x, view, heads,
-                            dropout, context);
-}
 
 VitSelfOutput::VitSelfOutput(const ModelConfig& config) : dropout(config.hidden_dropout_prob) {
   child("dense", dense, lora_ready_linear(config.hidden_size, config.hidden_size));
 }
 
 VitAttention::VitAttention(const ModelConfig& config) {
-  child("attention", self, std::make_shared<VitSelfAttention>(config));
+  child("attention", self, std::make_shared<SelfAttention>(config, "ViTSelfAttention", config.qkv_bias));
   child("output", output, std::make_shared<VitSelfOutput>(config));
 }
 
@@ -41,11 +24,6 @@ at::Tensor VitAttention::forward(const at::Tensor& xq, const at::Tensor& x, cons
   return dropout(self_attention(slots, xq, x, view, own->heads, own->dropout, context), out->dropout, context.random);
 }
 
-VitIntermediate::VitIntermediate(const ModelConfig& config) {
-  child("dense", dense, lora_ready_linear(config.hidden_size, config.intermediate_size));
-  child("intermediate_act_fn", activation, std::make_shared<Activation>(config.hidden_act));
-}
-
 VitOutput::VitOutput(const ModelConfig& config) : dropout(config.hidden_dropout_prob) {
   child("dense", dense, lora_ready_linear(config.intermediate_size, config.hidden_size));
   child("output_adapters", bottleneck_layer(site));
@@ -54,7 +32,7 @@ VitOutput::VitOutput(const ModelConfig& config) : dropout(config.hidden_dropout_
 VitLayer::VitLayer(const ModelConfig& config) : output_(std::make_shared<VitOutput>(config)) {
   auto norm = [&] { return std::make_shared<LayerNorm>(config.hidden_size, config.layer_norm_eps); };
   child("attention", attention_, std::make_shared<VitAttention>(config));
-  child("intermediate", intermediate_, std::make_shared<VitIntermediate>(config));
+  child("intermediate", intermediate_, std::make_shared<Intermediate>(config, "ViTIntermediate"));
   child("output", output_);
   child("layernorm_before", norm_before_, norm());
   child("layernorm_after", norm_after_, norm());
@@ -80,30 +58,9 @@ AdapterSite* VitLayer::site(Location location) const {
 
 LoraPlace* VitLayer::lora(Location location) const {
   const auto& self = *attention_.own->self.own;
-  switch (location) {
-    case Location::query:
-      return lora_place(self.query);
-    case Location::key:
-      return lora_place(self.key);
-    case Location::value:
-      return lora_place(self.value);
-    case Location::attention_output:
-      return lora_place(attention_.own->output.own->dense);
-    case Location::intermediate:
-      return lora_place(intermediate_.own->dense);
-    case Location::feed_forward_output:
-      return lora_place(output_->dense);
-    default:
-      return nullptr;
-  }
-}
-
-VitPooler::VitPooler(const ModelConfig& config) {
-  child("dense", dense_, std::make_shared<Linear>(config.hidden_size, config.hidden_size));
-}
-
-at::Tensor VitPooler::forward(const at::Tensor& x, const ForwardContext& context) {
-  return at::tanh(dense_(x, context));
+  return lora_place(
+      {self.query, self.key, self.value, attention_.own->output.own->dense, intermediate_.own->dense, output_->dense},
+      location);
 }
 
 VitModel::VitModel(const ModelConfig& config) : Encoder(config), embeddings_(std::make_shared<VitEmbeddings>(config)) {
@@ -116,7 +73,7 @@ VitModel::VitModel(const ModelConfig& config) : Encoder(config), embeddings_(std
   encoder->add("layer", list);
   child("encoder", encoder);
   child("layernorm", norm_, std::make_shared<LayerNorm>(config.hidden_size, config.layer_norm_eps));
-  child("pooler", pooler_, std::make_shared<VitPooler>(config));
+  child("pooler", pooler_, std::make_shared<Pooler>(config, "ViTPooler"));
 }
 
 at::Tensor VitModel::pool(const at::Tensor& first, const ForwardContext& context) {

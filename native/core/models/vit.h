@@ -9,25 +9,10 @@
 // .intermediate.dense.*, .output.dense.*, .layernorm_{before,after}.*, layernorm.*, pooler.dense.*. Adapters:
 // encoder.layer.<i>.attention_adapters.adapters, .output.output_adapters.adapters.
 
-#include "core/models/encoder.h"
+#include "core/models/transformer_parts.h"
 #include "core/models/vit_embeddings.h"
 
 namespace ta {
-
-class VitSelfAttention : public AttendingLayer {
- public:
-  using AttendingLayer::forward;
-  explicit VitSelfAttention(const ModelConfig& config);
-  const char* type() const override { return "ViTSelfAttention"; }
-  at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
-                     const ForwardContext& context) override;
-  LayerSize size() const override { return query.layer->size(); }
-
-  Slot query, key, value;
-  std::shared_ptr<PrefixLayer> prefix = std::make_shared<PrefixLayer>();
-  int64_t heads;
-  double dropout;
-};
 
 /// dense, then dropout: ViTSelfOutput.
 class VitSelfOutput : public Layer {
@@ -53,21 +38,8 @@ class VitAttention : public AttendingLayer {
                      const ForwardContext& context) override;
   LayerSize size() const override { return self.own->size(); }
 
-  SlotOf<VitSelfAttention> self;
+  SlotOf<SelfAttention> self;
   SlotOf<VitSelfOutput> output;
-};
-
-class VitIntermediate : public Layer {
- public:
-  explicit VitIntermediate(const ModelConfig& config);
-  const char* type() const override { return "ViTIntermediate"; }
-  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override {
-    return activation(dense(x, context), context);
-  }
-  LayerSize size() const override { return dense.layer->size(); }
-
-  Slot dense;
-  SlotOf<Activation> activation;
 };
 
 /// dense, dropout, then the site: ViTOutput.
@@ -100,23 +72,11 @@ class VitLayer : public EncoderLayer {
 
  private:
   SlotOf<VitAttention> attention_;
-  SlotOf<VitIntermediate> intermediate_;
+  SlotOf<Intermediate> intermediate_;
   std::shared_ptr<VitOutput> output_;
   Slot norm_before_, norm_after_;
   std::shared_ptr<AdapterSite> attention_site_ = std::make_shared<AdapterSite>();
   std::shared_ptr<ReftPlace> reft_ = std::make_shared<ReftPlace>();
-};
-
-/// tanh(W x + b), of each row's class token.
-class VitPooler : public Layer {
- public:
-  explicit VitPooler(const ModelConfig& config);
-  const char* type() const override { return "ViTPooler"; }
-  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override;
-  LayerSize size() const override { return dense_.layer->size(); }
-
- private:
-  Slot dense_;
 };
 
 class VitModel : public Encoder {

@@ -3,8 +3,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Reduction.h>
 #include <ATen/ops/cross_entropy_loss.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/nonzero.h>
+#include <ATen/ops/tensor.h>
 
 #include "core/error.h"
 
@@ -33,11 +33,6 @@ at::Tensor labelled_count(const at::Tensor& targets) {
   return targets.ne(kNoLabel).sum();
 }
 
-at::Tensor index_tensor(const std::vector<int64_t>& values, at::Device device) {
-  return at::from_blob(const_cast<int64_t*>(values.data()), {static_cast<int64_t>(values.size())}, at::kLong)
-      .to(device, at::kLong, false, true);
-}
-
 at::Tensor span_loss(const at::Tensor& logits, const at::Tensor& labels, const RowLayout& rows, double smoothing) {
   const auto places = labels.view({-1, 2});
   at::Tensor sum;
@@ -58,13 +53,16 @@ RowLayout head_candidates(const Words& words) {
 
 at::Tensor parse_loss(const at::Tensor& pairs, const at::Tensor& labels, const RowFacts& facts, double smoothing) {
   const auto words = words_of(*facts.word_ids, facts.layout);
-  const auto own = labels.view({-1, 2}).index_select(0, index_tensor(words.first_tokens, labels.device()));
+  const auto index = [&](const std::vector<int64_t>& values) {
+    return at::tensor(values, at::TensorOptions(at::kLong)).to(labels.device());
+  };
+  const auto own = labels.view({-1, 2}).index_select(0, index(words.first_tokens));
   const auto heads = own.select(1, 0).contiguous(), relations = own.select(1, 1);
   const auto candidates = head_candidates(words);
   const auto arcs = group_cross_entropy(pairs.select(1, 0), candidates, heads, smoothing) / labelled_count(heads);
   const auto labelled = at::nonzero(heads.ne(kNoLabel)).squeeze(1);
   const std::vector<int64_t> starts(candidates.starts().begin(), candidates.starts().end() - 1);
-  const auto chosen = (index_tensor(starts, labels.device()) + heads).index_select(0, labelled);
+  const auto chosen = (index(starts) + heads).index_select(0, labelled);
   const auto scores = pairs.index_select(0, chosen).narrow(1, 1, pairs.size(1) - 1);
   return arcs + at::cross_entropy_loss(scores, relations.index_select(0, labelled), {}, at::Reduction::Mean, kNoLabel,
                                        smoothing);
