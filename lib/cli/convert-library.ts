@@ -2,6 +2,7 @@ import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type HeadConfig, predictsWords } from '../config/head-config.js'
 import { readJsonObject } from '../config/read-json.js'
+import { readAdapterFolder } from '../exchange/adapter-folder.js'
 import type { FolderFormat } from '../exchange/folder-files.js'
 import { isPeftFolder, readPeftFolder } from '../exchange/peft-folder.js'
 import type { KeyDialect } from '../native/types.js'
@@ -31,16 +32,19 @@ export async function convertLibrary(job: LibraryJob): Promise<void> {
   }
   if (library === 'peft' && dialect === 'plain') throw usageError('--dialect: PEFT has names of its own; leave it out')
   const config = readJsonObject(configFile(job.model), 'read the model config')
+  const { head, trainedOn } = isPeft
+    ? { head: null, trainedOn: (await readPeftFolder(source)).config.baseModel }
+    : hubFacts(source, withHead)
   const { AutoModel } = await import('../model/auto-model.js')
   // Weights that nobody reads: shapes and names alone decide.
-  const model = await AutoModel.fromConfig({ _name_or_path: await baseOf(source, isPeft, job.model), ...config })
+  const model = await AutoModel.fromConfig({ _name_or_path: trainedOn || job.model, ...config })
   try {
-    const words = isPeft || !withHead ? null : await wordHead(source)
+    // The decoder of a head that answers with words is the base model's word embedding, which has not been read.
+    const words = head !== null && predictsWords(head) ? head : null
     const loaded = await model.loadAdapter(source, {
       withHead: withHead && words === null,
       ...(name !== null && { as: name })
     })
-    // Its decoder is the base model's word embedding, which has not been read.
     if (words !== null) model.addHead(loaded, words)
     await model.saveAdapter(job.target, loaded, {
       ...{ library, format, withHead },
@@ -51,22 +55,14 @@ export async function convertLibrary(job: LibraryJob): Promise<void> {
   }
 }
 
-/** The config of a folder's head where it answers with words. */
-async function wordHead(source: string): Promise<HeadConfig | null> {
-  const { readAdapterFolder } = await import('../exchange/adapter-folder.js')
-  const { head } = readAdapterFolder(source, true)
-  return head !== null && predictsWords(head.config) ? head.config : null
+/** What a folder of AdapterHub's says of its head and of the model that it was trained on. */
+function hubFacts(source: string, withHead: boolean): { head: HeadConfig | null; trainedOn: string | null } {
+  const { head, model } = readAdapterFolder(source, withHead)
+  return { head: head?.config ?? null, trainedOn: model.name }
 }
 
 function configFile(model: string): string {
   const file = existsSync(model) && statSync(model).isDirectory() ? join(model, 'config.json') : model
   if (existsSync(file)) return file
   throw usageError(`--model: expected the base model's folder or its config.json, got ${model}`)
-}
-
-/** What the folder says it was trained on; else the model that was named. */
-async function baseOf(source: string, isPeft: boolean, model: string): Promise<string> {
-  if (isPeft) return (await readPeftFolder(source)).config.baseModel || model
-  const { readAdapterFolder } = await import('../exchange/adapter-folder.js')
-  return readAdapterFolder(source, false).model.name || model
 }

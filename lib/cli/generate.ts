@@ -2,6 +2,7 @@ import { placeOf, type Row } from '../data/dataset.js'
 import type { GenerateOptions } from '../model/generate.js'
 import type { Model } from '../model/model.js'
 import { adapterUsage, findAdapters } from './adapters.js'
+import { answerRows } from './answer-rows.js'
 import {
   countOption,
   exitStatus,
@@ -12,9 +13,9 @@ import {
   required,
   usageError
 } from './arguments.js'
-import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
-import { checkOutputFile, FileOutput, jsonLine, printJson } from './output.js'
-import { adapterOf, field } from './predict.js'
+import { loadModel, modelOptions, modelUsage } from './model-options.js'
+import { checkOutputFile } from './output.js'
+import { adapterOf, idOf } from './row-adapter.js'
 import { rowsUsage } from './rows.js'
 
 export const summary = 'go on writing after rows of text or ids, with GPT-2 and adapters'
@@ -44,42 +45,16 @@ ${modelUsage}
 ${rowsUsage}
 `
 
-interface Work {
-  readonly model: Model
-  readonly names: readonly string[]
-  readonly input: string
-  readonly batchSize: number
-  readonly how: GenerateOptions
-  readonly write: (text: string) => void
-}
-
-async function writeAll({ model, names, input, batchSize, how, write }: Work, signal: AbortSignal): Promise<number> {
-  const { readRows } = await import('../data/read-rows.js')
-  let count = 0
-  let waiting: Row[] = []
-  const flush = async () => {
-    for (const line of await writeOn(model, waiting, names, input, { ...how, signal })) write(line)
-    count += waiting.length
-    waiting = []
-  }
-  for await (const row of readRows(input)) {
-    waiting.push(row)
-    if (waiting.length >= batchSize) await flush()
-  }
-  if (waiting.length > 0) await flush()
-  return count
-}
-
-/** A line for each row. Rows of one adapter are one call: its head writes for all of them. */
+/** Rows of one adapter are one call: its head writes for all of them. */
 async function writeOn(
   model: Model,
   rows: readonly Row[],
   names: readonly string[],
   input: string,
   how: GenerateOptions
-): Promise<string[]> {
+): Promise<object[]> {
   const adapters = rows.map((row) => adapterOf(row, names, placeOf(row, input)))
-  const lines = new Array<string>(rows.length)
+  const answers = new Array<object>(rows.length)
   for (const adapter of new Set(adapters)) {
     const own = rows.flatMap((row, i) => (adapters[i] === adapter ? [{ row, i }] : []))
     const head = adapter !== null && model.heads.get(adapter)?.headType === 'causal_lm' ? adapter : null
@@ -88,11 +63,10 @@ async function writeOn(
       { ...how, adapters: adapter, head }
     )
     own.forEach(({ row, i }, at) => {
-      const id = field(row, 'id')
-      lines[i] = jsonLine({ ...(id === undefined ? {} : { id }), ...written[at] })
+      answers[i] = { ...idOf(row), ...written[at] }
     })
   }
-  return lines
+  return answers
 }
 
 function endToken(text: string | undefined): number | null | undefined {
@@ -139,22 +113,12 @@ export async function run(argv: string[]): Promise<number> {
   const adapters = await findAdapters(values.adapter ?? [], values.offline || undefined)
   const names = adapters.map(({ name }) => name)
   const model = await loadModel(values)
-  const output = values.output === undefined ? undefined : new FileOutput(values.output)
-  let finished = false
   try {
     for (const { folder, name } of adapters) await model.loadAdapter(folder, { as: name })
-    const write = (text: string) => (output === undefined ? process.stdout.write(text) : output.write(text))
-    const start = performance.now()
-    const rows = await untilInterrupted((signal) => writeAll({ model, names, input, batchSize, how, write }, signal))
-    if (rows === 'interrupted') return exitStatus.interrupted
-    output?.finish()
-    finished = true
-    const seconds = (performance.now() - start) / 1000
-    if (values.json && output !== undefined) printJson({ rows, seconds, output: values.output, adapters: names })
-    else process.stderr.write(`${rows} rows in ${seconds.toFixed(1)} s\n`)
-    return exitStatus.done
+    const { output, json } = values
+    const file = { input, output, json, atOnce: batchSize, facts: { adapters: names } }
+    return await answerRows(file, (rows, signal) => writeOn(model, rows, names, input, { ...how, signal }))
   } finally {
-    if (!finished) output?.discard()
     model.dispose()
   }
 }

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { AutoModel, type Model } from '../../lib/index.js'
+import { fill } from '../model/support.js'
 import { command, fixtures, scratch } from './command.js'
 
 const models = join(fixtures, 'models')
@@ -21,15 +22,7 @@ for (const name of ['roberta-ia3', 'gpt2-lora']) {
     using model = await AutoModel.fromPretrained(base)
     model.addAdapter('a', family === 'gpt2' ? "lora[r=2, attn_matrices=['q', 'v']]" : 'ia3[intermediate_lora=False]')
     model.addClassificationHead('a', { numLabels: 2, ...(family === 'gpt2' && { layers: 1, bias: false }) })
-    const values = model.namedParameters().filter((one) => one.name.includes('.a.'))
-    model.loadStateDict(
-      new Map(
-        values.map(({ name: key, shape }, n) => {
-          const size = shape.reduce((product, one) => product * one, 1)
-          return [key, { data: Float32Array.from({ length: size }, (_, i) => Math.sin(n * 31 + i * 7) / 3), shape }]
-        })
-      )
-    )
+    fill(model, 'a')
     const hub = join(scratch(), 'a')
     await model.saveAdapter(hub, 'a')
     const first = await command(['convert', hub, there, '--library', 'peft', '--model', base, '--json'])

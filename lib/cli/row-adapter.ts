@@ -1,0 +1,32 @@
+import { didYouMean, editDistance, plain } from '../config/nearest.js'
+import type { Row } from '../data/dataset.js'
+import { AdapterError } from '../native/errors.js'
+
+/** Other fields of a row are kept when it is read. */
+export function field(row: Row | undefined, name: string): unknown {
+  return (row as Record<string, unknown> | undefined)?.[name]
+}
+
+/** A row's `id`, which comes back with its answer. */
+export function idOf(row: Row | undefined): { readonly id?: unknown } {
+  const id = field(row, 'id')
+  return id === undefined ? {} : { id }
+}
+
+/** The adapter that a row of a file names, or the first. */
+export function adapterOf(row: Row, names: readonly string[], where: string): string | null {
+  const given = field(row, 'adapter')
+  const misspelled = given === undefined && Object.keys(row).find((name) => editDistance(plain(name), 'adapter') <= 1)
+  if (misspelled) {
+    throw new AdapterError('ERR_INVALID_FILE', '', `${where}: unknown field '${misspelled}'`, {
+      hint: "Did you mean 'adapter'?"
+    })
+  }
+  // As in the API, null is no adapter; a row without the field gets the first.
+  const wanted = given === undefined ? (names[0] ?? null) : given
+  if (wanted === null || (typeof wanted === 'string' && names.includes(wanted))) return wanted
+  throw new AdapterError('ERR_INVALID_FILE', '', `${where}: no adapter '${String(wanted)}'`, {
+    expected: names.length === 0 ? 'no "adapter", because none is loaded' : `one of ${names.join(', ')}, or null`,
+    hint: `Load it with --adapter, or change the row.${didYouMean(String(wanted), names)}`
+  })
+}
