@@ -1,4 +1,4 @@
-import type { NativeFusionConfig } from '../native/types.js'
+import type { NativeFusionConfig } from '../native/config-types.js'
 import { camelCase, isSnakeCase, type SnakeCase, snakeCase } from './case.js'
 import * as check from './check.js'
 import { didYouMean } from './nearest.js'

@@ -1,5 +1,5 @@
+import type { NativeHeadConfig } from '../native/config-types.js'
 import { AdapterError } from '../native/errors.js'
-import type { NativeHeadConfig } from '../native/types.js'
 import type { NonLinearity } from './activations.js'
 import { camelCase, snakeCase } from './case.js'
 import * as check from './check.js'

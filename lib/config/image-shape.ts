@@ -1,4 +1,4 @@
-import type { NativeImageShape } from '../native/types.js'
+import type { NativeImageShape } from '../native/config-types.js'
 import type { ModelConfig } from './model-config.js'
 
 /** What an image is to a model, and the patches that it is cut into. */

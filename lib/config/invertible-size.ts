@@ -1,4 +1,4 @@
-import type { NativeInvertibleConfig } from '../native/types.js'
+import type { NativeInvertibleConfig } from '../native/config-types.js'
 import { activationParameters } from './activations.js'
 import type { BottleneckConfig } from './bottleneck-config.js'
 import { floorDivide } from './floor-divide.js'

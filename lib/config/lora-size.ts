@@ -1,4 +1,4 @@
-import type { NativeLoraConfig } from '../native/types.js'
+import type { NativeLoraConfig } from '../native/config-types.js'
 import { valueError } from './check.js'
 import { linearPaths } from './linear-paths.js'
 import { type LoraConfig, type LoraPlace, loraPlaces, type MtlLoraConfig } from './lora-config.js'

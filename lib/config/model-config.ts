@@ -1,5 +1,5 @@
+import type { NativeModelConfig } from '../native/config-types.js'
 import { AdapterError } from '../native/errors.js'
-import type { NativeModelConfig } from '../native/types.js'
 import { type Activation, activations } from './activations.js'
 import { camelCase, snakeCase } from './case.js'
 import * as check from './check.js'

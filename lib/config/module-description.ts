@@ -1,4 +1,4 @@
-import type { NativeModuleDescription } from '../native/types.js'
+import type { NativeModuleDescription } from '../native/config-types.js'
 import { type NonLinearity, nonLinearities } from './activations.js'
 import * as check from './check.js'
 import { didYouMean } from './nearest.js'

@@ -1,4 +1,4 @@
-import type { NativePhmConfig } from '../native/types.js'
+import type { NativePhmConfig } from '../native/config-types.js'
 import type { BottleneckConfig } from './bottleneck-config.js'
 import { valueError } from './check.js'
 

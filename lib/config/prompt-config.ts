@@ -1,4 +1,4 @@
-import type { NativePromptConfig } from '../native/types.js'
+import type { NativePromptConfig } from '../native/config-types.js'
 import { camelCase } from './case.js'
 import * as check from './check.js'
 import { checkSeed, type FieldRules, type FieldsOf, FieldTable, type JsonOf, type OverridesOf } from './fields.js'

@@ -1,4 +1,4 @@
-import type { NativeReftConfig } from '../native/types.js'
+import type { NativeReftConfig } from '../native/config-types.js'
 import { activationParameters, type NonLinearity, nonLinearities } from './activations.js'
 import { camelCase } from './case.js'
 import * as check from './check.js'

@@ -1,4 +1,4 @@
-import type { NativeAdapterConfig, NativeBottleneckConfig } from '../native/types.js'
+import type { NativeAdapterConfig, NativeBottleneckConfig } from '../native/config-types.js'
 import { activationParameters } from './activations.js'
 import type { AdapterConfig, MethodConfig } from './adapter-config.js'
 import type { BottleneckConfig } from './bottleneck-config.js'
