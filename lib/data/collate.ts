@@ -211,21 +211,3 @@ function concatenate(parts: readonly Int32Array[]): Int32Array {
 export function labelledTokens(labels: Int32Array): number {
   return labels.reduce((count, label) => count + Number(label !== ignoredLabel), 0)
 }
-
-/** A batch's rows several times, one copy after the other. */
-export function repeatBatch(batch: NativeBatch, times: number): NativeBatch {
-  const { inputIds, pixelValues, rowLengths, tokenTypeIds, positionIds, choices, wordIds, labels } = batch
-  const repeat = (values: Int32Array) => concatenate(Array.from({ length: times }, () => values))
-  const floats = (values: Float32Array) =>
-    Float32Array.from({ length: values.length * times }, (_, i) => values[i % values.length] ?? 0)
-  return {
-    inputIds: repeat(inputIds),
-    pixelValues: pixelValues && Array.from({ length: times }, () => pixelValues).flat(),
-    rowLengths: repeat(rowLengths),
-    tokenTypeIds: tokenTypeIds && repeat(tokenTypeIds),
-    positionIds: positionIds && repeat(positionIds),
-    choices: choices && repeat(choices),
-    wordIds: wordIds && repeat(wordIds),
-    labels: labels instanceof Float32Array ? floats(labels) : labels && repeat(labels)
-  }
-}

@@ -17,6 +17,13 @@ export function rowFacts({ rowLengths, choices, wordIds }: RowFacts, rows: reado
   }
 }
 
+/** Of all rows several times, one copy after the other. */
+export function repeatedFacts({ rowLengths, choices, wordIds }: RowFacts, times: number): RowFacts {
+  const repeat = (values: Int32Array) =>
+    Int32Array.from({ length: values.length * times }, (_, i) => values[i % values.length] ?? 0)
+  return { rowLengths: repeat(rowLengths), choices: choices && repeat(choices), wordIds: wordIds && repeat(wordIds) }
+}
+
 function startsOf(lengths: Int32Array): number[] {
   const starts = [0]
   lengths.forEach((length, i) => {

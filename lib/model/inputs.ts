@@ -3,7 +3,6 @@ import { isChoiceHead } from '../config/choice-heads.js'
 import { type HeadConfig, hasManyLabels, predictsWords } from '../config/head-config.js'
 import { type ImageShape, imageShape } from '../config/image-shape.js'
 import { type ModelConfig, positionsAfterPadding, rowLimits } from '../config/model-config.js'
-import { repeatBatch } from '../data/collate.js'
 import { alignedLabels, ignoredLabel, labelsTokens } from '../data/labels.js'
 import type { NativeBatch } from '../native/types.js'
 import { type ChoiceInputs, choiceBatch } from './choice-inputs.js'
@@ -339,17 +338,4 @@ function flatNumbers(labels: NonNullable<TokenInputs['labels']>): number[] {
       ? Array.from(label as ArrayLike<number>, Number)
       : [Number(label)]
   })
-}
-
-/** The same rows several times, one copy after the other: what Parallel runs on. */
-export function repeatInputs(inputs: PackedInputs, times: number): PackedInputs {
-  if (times === 1) return inputs
-  const { batch, rows, columns, places } = inputs
-  const copies = Array.from({ length: times }, (_, copy) => copy)
-  return {
-    batch: repeatBatch(batch, times),
-    rows: rows * times,
-    columns,
-    places: Int32Array.from(copies.flatMap((copy) => Array.from(places, (place) => place + copy * rows * columns)))
-  }
 }

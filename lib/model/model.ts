@@ -121,7 +121,7 @@ export class Model extends ModelPasses {
     if (setupNames(this.#active, this.known).includes(name)) this.#active = null
   }
 
-  /** Takes the merged adapter out again: every bit of the base model is as before. */
+  /** Takes the merged adapter out again: every bit of the base model is as before. Nothing where none is merged. */
   resetAdapter(): void {
     this.configurable('resetAdapter')
     nativeCall(() => this.#native.resetAdapter())

@@ -37,6 +37,8 @@ export interface ForwardOptions extends SkipLayers {
   readonly head?: string | null | undefined
   /** Also the embeddings' output and every layer's. Default false. */
   readonly outputHiddenStates?: boolean | undefined
+  /** Also what each AdapterFusion attends to. Nothing of it is kept where it is not asked for. Default false. */
+  readonly outputAdapterFusionAttentions?: boolean | undefined
   /** For MultiTask blocks: for each row the child that it goes to, by name or number. */
   readonly taskIds?: TaskIds | undefined
 }
@@ -54,6 +56,8 @@ export interface PredictOptions extends SkipLayers {
   readonly maxAnswerLength?: number | undefined
   /** Question answering: whether '' may be an answer, for heads that learned it (SQuAD 2). Default false. */
   readonly allowNoAnswer?: boolean | undefined
+  /** Also what each AdapterFusion attends to, for each token of a row. Default false. */
+  readonly outputAdapterFusionAttentions?: boolean | undefined
   /** Rows in one pass. Default 32. */
   readonly batchSize?: number | undefined
   readonly signal?: AbortSignal | undefined

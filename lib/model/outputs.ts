@@ -1,7 +1,8 @@
 import type { HeadConfig } from '../config/head-config.js'
 import { labelsTokens } from '../data/labels.js'
 import type { DType, NativeForwardResult, TensorData } from '../native/types.js'
-import { byQuestion, byWord, type RowFacts, rowFacts } from './choice-outputs.js'
+import { byQuestion, byWord, type RowFacts, repeatedFacts, rowFacts } from './choice-outputs.js'
+import { byPlace, type FusionAttentions } from './fusion-attentions.js'
 import type { BatchHeads } from './head-rule.js'
 import type { PackedInputs } from './inputs.js'
 
@@ -29,6 +30,8 @@ export interface ForwardOutputs {
   readonly lastHiddenState?: Tensor
   /** The embeddings' output and each layer's, [rows, columns, hidden]. */
   readonly hiddenStates?: readonly Tensor[]
+  /** Each [rows, columns, children]. There with outputAdapterFusionAttentions. */
+  readonly adapterFusionAttentions?: FusionAttentions
 }
 
 /** What one of several heads answers. */
@@ -45,11 +48,11 @@ export interface HeadOutput {
 /** Token outputs come back as the rectangle that the caller knows. */
 export function layOut(
   result: NativeForwardResult,
-  inputs: PackedInputs,
+  inputs: Rows,
   heads: BatchHeads | string | null,
   configs: ReadonlyMap<string, HeadConfig>
 ): ForwardOutputs {
-  const { logits, loss, lastHiddenState, hiddenStates } = result
+  const { logits, loss, lastHiddenState, hiddenStates, fusionAttentions } = result
   const several = typeof heads === 'object' && heads !== null
   return {
     ...(logits && logitsOf(logits, inputs, configs.get(heads as string))),
@@ -58,13 +61,16 @@ export function layOut(
     }),
     ...(loss !== undefined && { loss }),
     ...(lastHiddenState && { lastHiddenState: rectangle(lastHiddenState, inputs) }),
-    ...(hiddenStates && { hiddenStates: hiddenStates.map((state) => rectangle(state, inputs)) })
+    ...(hiddenStates && { hiddenStates: hiddenStates.map((state) => rectangle(state, inputs)) }),
+    ...(fusionAttentions && {
+      adapterFusionAttentions: byPlace(fusionAttentions, (scores) => rectangle(scores, inputs))
+    })
   }
 }
 
 function headOutput(
   { headLogits = [], headLosses = [] }: NativeForwardResult,
-  inputs: PackedInputs,
+  inputs: Rows,
   heads: BatchHeads,
   index: number,
   config: HeadConfig | undefined
@@ -80,11 +86,24 @@ function headOutput(
   }
 }
 
-/** Rows that one head answers. */
+/** Rows that outputs are of: those of all copies, or those that one head answers. */
 export type Rows = Omit<PackedInputs, 'batch'> & { readonly batch: RowFacts }
 
+/** The same rows several times, one copy after the other: what Parallel gives. */
+export function repeatedRows(inputs: PackedInputs, times: number): Rows {
+  if (times === 1) return inputs
+  const { batch, rows, columns, places } = inputs
+  const copies = Array.from({ length: times }, (_, copy) => copy)
+  return {
+    batch: repeatedFacts(batch, times),
+    rows: rows * times,
+    columns,
+    places: Int32Array.from(copies.flatMap((copy) => Array.from(places, (place) => place + copy * rows * columns)))
+  }
+}
+
 /** These rows' places, in a rectangle of their own. */
-function someRows({ batch, columns, places }: PackedInputs, rows: readonly number[]): Rows {
+function someRows({ batch, columns, places }: Rows, rows: readonly number[]): Rows {
   const numbers = new Map(rows.map((row, i) => [row, i]))
   const kept = places.filter((place) => numbers.has(Math.floor(place / columns)))
   const moved = kept.map((place) => (numbers.get(Math.floor(place / columns)) ?? 0) * columns + (place % columns))

@@ -4,14 +4,16 @@ import { nativeCall } from '../native/errors.js'
 import type { NativeForwardOptions, TensorData } from '../native/types.js'
 import { headLabels, rowCount } from './head-labels.js'
 import { type BatchHeads, batchHeads, headRule } from './head-rule.js'
-import { type ForwardInputs, packInputs, repeatInputs } from './inputs.js'
+import { type ForwardInputs, packInputs } from './inputs.js'
 import type { Model } from './model.js'
 import { checkOptions, type ForwardOptions, type PredictOptions } from './options.js'
-import { type ForwardOutputs, layOut } from './outputs.js'
+import { type ForwardOutputs, layOut, repeatedRows } from './outputs.js'
 import { type Prediction, predict } from './predict.js'
 import { type BatchRows, batchSetups, channelCount, indexSetups, type RowAdapters } from './setup.js'
 import { ParameterSharing } from './sharing.js'
 import { skippedLayers } from './skip-layers.js'
+
+const passKeys = ['adapters', 'head', 'taskIds', 'skipLayers']
 
 const adaptersOf = (model: Model, { adapters = model.activeAdapters }: ForwardOptions): RowAdapters => adapters
 
@@ -27,11 +29,13 @@ export function passOptions(
   const several = typeof heads === 'object' && heads !== null
   return {
     native: {
+      copies: channelCount(adaptersOf(model, options)),
       ...indexSetups(setups),
       ...(several ? { head: null, heads: heads.names, rowHeads: heads.rows } : { head: heads }),
       skipLayers: skippedLayers(model, options),
       outputHiddenStates: hidden,
-      outputLastHiddenState: hidden
+      outputLastHiddenState: hidden,
+      outputFusionAttentions: options.outputAdapterFusionAttentions ?? false
     },
     heads
   }
@@ -42,8 +46,7 @@ function passOf(model: Model, inputs: ForwardInputs, options: ForwardOptions) {
   const rows = rowCount(check.checkObject('inputs', inputs) as unknown as ForwardInputs)
   const { native, heads } = passOptions(model, options, { rows, taskIds: options.taskIds })
   const single = typeof heads === 'string' ? model.heads.get(heads) : undefined
-  const given = packInputs(inputs, model.config, single)
-  const packed = repeatInputs(given, channelCount(adaptersOf(model, options)))
+  const packed = packInputs(inputs, model.config, single)
   if (typeof heads === 'string' || heads === null) return { packed, native, heads }
   return { packed, native: { ...native, headLabels: headLabels(inputs, heads, model) }, heads }
 }
@@ -60,10 +63,10 @@ export abstract class ModelPasses extends ParameterSharing {
    */
   async forward(inputs: ForwardInputs, options: ForwardOptions = {}): Promise<ForwardOutputs> {
     this.usable('forward')
-    checkOptions(options, ['adapters', 'head', 'outputHiddenStates', 'taskIds', 'skipLayers'])
+    checkOptions(options, [...passKeys, 'outputHiddenStates', 'outputAdapterFusionAttentions'])
     const { packed, native, heads } = passOf(this.#model, inputs, options)
     const result = await nativeCall(() => this.#model.native.forward(packed.batch, native))
-    return layOut(result, packed, heads, this.#model.heads)
+    return layOut(result, repeatedRows(packed, native.copies ?? 1), heads, this.#model.heads)
   }
 
   /** Answers rows of text or ids, in their order. */
@@ -75,10 +78,10 @@ export abstract class ModelPasses extends ParameterSharing {
   /** One backward pass over a batch, dropout off, nothing updated: the loss and the gradient of every trainable parameter. */
   async gradients(
     inputs: ForwardInputs,
-    options: Omit<ForwardOptions, 'outputHiddenStates'> = {}
+    options: Omit<ForwardOptions, 'outputHiddenStates' | 'outputAdapterFusionAttentions'> = {}
   ): Promise<{ loss: number; gradients: Map<string, TensorData> }> {
     this.configurable('gradients')
-    checkOptions(options, ['adapters', 'head', 'taskIds', 'skipLayers'])
+    checkOptions(options, passKeys)
     const { packed, native } = passOf(this.#model, inputs, options)
     return await nativeCall(() => this.#model.native.gradients(packed.batch, native))
   }

@@ -9,18 +9,18 @@ import {
   predictsWords
 } from '../config/head-config.js'
 import { rowLimits } from '../config/model-config.js'
-import { collate, type EncodedRow, encodeRow, partsOf } from '../data/collate.js'
+import { type EncodedRow, encodeRow, partsOf } from '../data/collate.js'
 import { checkRow, placeOf, type Row } from '../data/dataset.js'
-import { labelsTokens } from '../data/labels.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
-import { nativeCall } from '../native/errors.js'
 import type { NativeSetup } from '../native/types.js'
 import type { Answer, AnswerOptions } from './best-spans.js'
 import { answerOfChoice } from './choice-answers.js'
+import { type FusionAttentions, joinAttentions } from './fusion-attentions.js'
 import { type HeadRule, headOfRow, headRule } from './head-rule.js'
 import type { Model } from './model.js'
 import { checkOptions, type PredictOptions } from './options.js'
-import { type AdapterSetup, indexSetups, rowSetups, setupNames } from './setup.js'
+import { type Copy, type Part, type PartAnswer, type PartPass, passParts } from './part-answers.js'
+import { type AdapterSetup, rowSetups, setupNames } from './setup.js'
 import { skippedLayers } from './skip-layers.js'
 import { answersByToken, answersByWord, type Best, type TokenPrediction, wordsOf } from './token-answers.js'
 
@@ -47,6 +47,8 @@ export interface Prediction {
   readonly start?: number
   readonly end?: number
   readonly answers?: readonly Answer[]
+  /** Each [tokens, children], windows and choices one after the other. There with outputAdapterFusionAttentions. */
+  readonly adapterFusionAttentions?: FusionAttentions
   /**
    * [labels], or [tokens × labels] row by row; NaN for a word without an answer. Question answering: [tokens × 2] of all
    * windows. Dependency parsing: [words × (words + 1) × (1 + labels)], for each head how well it is one, and of which kind.
@@ -54,15 +56,15 @@ export interface Prediction {
   readonly logits: Float32Array
 }
 
+/** A row, and what is asked of it: once, or with Parallel by each copy. `place`: of the answer among all. */
 interface Job {
   readonly index: number
   readonly row: Row
-  readonly setup: NativeSetup
-  readonly head: string
+  readonly copies: readonly (Copy & { readonly place: number })[]
 }
 
 const keys = [
-  ...['adapters', 'head', 'taskIds', 'skipLayers', 'batchSize', 'signal'],
+  ...['adapters', 'head', 'taskIds', 'skipLayers', 'outputAdapterFusionAttentions', 'batchSize', 'signal'],
   ...['answerCount', 'maxAnswerLength', 'allowNoAnswer']
 ]
 
@@ -79,17 +81,43 @@ export async function predict(
   const { adapters = model.activeAdapters, taskIds } = options
   if (!Array.isArray(adapters)) setupNames(adapters as AdapterSetup, model.known)
   const rule = headRule(model, options)
-  // With Parallel there is a setup for each row and child, one child after the other.
-  const jobs = rowSetups(adapters, { rows: checked.length, taskIds }, model.known).map((setup, index): Job => {
-    return { index, row: checked[index % checked.length] as Row, setup, head: headOf(rule, model, setup) }
-  })
-  const pass = { skipLayers: skippedLayers(model, options), batchSize, signal: options.signal }
+  const each = rowSetups(adapters, { rows: checked.length, taskIds }, model.known)
+  const jobs = jobsOf(model, checked, each, rule)
+  const copies = jobs[0]?.copies.length ?? 1
+  const pass: Pass = {
+    skipLayers: skippedLayers(model, options),
+    outputFusionAttentions: options.outputAdapterFusionAttentions ?? false,
+    rows: Math.max(1, Math.floor(batchSize / copies)),
+    signal: options.signal
+  }
   const asked = answerOptions(options)
-  const answers: Prediction[] = []
-  for (let from = 0; from < jobs.length; from += batchSize) {
-    answers.push(...(await answer(model, jobs.slice(from, from + batchSize), pass, asked)))
+  const answers = new Array<Prediction>(each.length)
+  for (let from = 0; from < jobs.length; from += pass.rows) {
+    await answer(model, jobs.slice(from, from + pass.rows), { pass, asked, answers })
   }
   return answers
+}
+
+/**
+ * With Parallel there is a setup for each row and child, one child after the other. Copies of a row pass together where
+ * their heads read the same of it: not where one wants windows or words and another does not.
+ */
+function jobsOf(model: Model, rows: readonly Row[], each: readonly NativeSetup[], rule: HeadRule): Job[] {
+  const asked = each.map((setup, place) => ({ setup, head: headOf(rule, model, setup), place }))
+  const ofRow = rows.map((_, index) =>
+    Array.from({ length: each.length / rows.length }, (_copy, i) => asked[i * rows.length + index] as (typeof asked)[0])
+  )
+  const together = ofRow.every((copies) => new Set(copies.map(({ head }) => readingOf(model, head))).size === 1)
+  return rows.flatMap((row, index): Job[] => {
+    const copies = ofRow[index] ?? []
+    return together ? [{ index, row, copies }] : copies.map((copy) => ({ index, row, copies: [copy] }))
+  })
+}
+
+/** What a row is made into for a head. */
+function readingOf(model: Model, head: string): string {
+  const config = model.heads.get(head)
+  return config !== undefined && isChoiceHead(config) ? config.headType : 'row'
 }
 
 function answerOptions({
@@ -115,42 +143,71 @@ function headOf(rule: HeadRule, model: Model, setup: NativeSetup): string {
   )
 }
 
-interface Pass {
-  readonly skipLayers: readonly number[]
-  readonly batchSize: number
+interface Pass extends PartPass {
+  /** That go together, each with all its copies. */
+  readonly rows: number
   readonly signal: AbortSignal | undefined
 }
 
-/** A row for the core, and the job that it is a part of. */
-interface Part {
-  readonly job: Job
-  readonly encoded: EncodedRow
+interface Asked {
+  readonly pass: Pass
+  readonly asked: AnswerOptions
+  /** Takes each answer at its place. */
+  readonly answers: Prediction[]
 }
 
 /** All rows pass through the encoder together; each is then read by its own head. */
-async function answer(model: Model, jobs: readonly Job[], pass: Pass, answers: AnswerOptions): Promise<Prediction[]> {
+async function answer(model: Model, jobs: readonly Job[], { pass, asked, answers }: Asked): Promise<void> {
   const encoded = jobs.map((job) => encodeJob(model, job))
   // A question with a long context is many rows: they go in passes of their own.
-  const parts = jobs.flatMap((job, i) =>
-    partsOf(encoded[i] as EncodedRow).map((part): Part => ({ job, encoded: part }))
+  const parts = jobs.flatMap(({ copies }, job) =>
+    partsOf(encoded[job] as EncodedRow).map((part): JobPart => ({ job, copies, encoded: part }))
   )
-  const logits = new Map<Job, Float32Array[]>()
-  for (let from = 0; from < parts.length; from += pass.batchSize) {
+  const found = jobs.map(({ copies }) => copies.map((): PartAnswer[] => []))
+  for (let from = 0; from < parts.length; from += pass.rows) {
     pass.signal?.throwIfAborted()
-    const some = parts.slice(from, from + pass.batchSize)
-    const values = await logitsOf(model, some, pass.skipLayers)
+    const some = parts.slice(from, from + pass.rows)
+    const values = await passParts(model, some, pass)
     some.forEach(({ job }, i) => {
-      const list = logits.get(job) ?? []
-      logits.set(job, [...list, values[i] as Float32Array])
+      values[i]?.forEach((one, copy) => {
+        found[job]?.[copy]?.push(one)
+      })
     })
   }
-  return jobs.map((job, i) => {
-    const config = model.heads.get(job.head) as HeadConfig
-    const question = { row: job.row, encoded: encoded[i] as EncodedRow, tokenizer: model.tokenizer }
-    const own = logits.get(job) ?? []
-    if (isChoiceHead(config)) return answerOfChoice(config, own, { ...question, answers })
-    return interpret(own[0] ?? new Float32Array(), config, question)
+  jobs.forEach(({ row, copies }, job) => {
+    const question = { row, encoded: encoded[job] as EncodedRow, tokenizer: model.tokenizer }
+    copies.forEach(({ head, place }, copy) => {
+      const own = found[job]?.[copy] ?? []
+      answers[place] = {
+        ...answerOf(
+          model.heads.get(head) as HeadConfig,
+          own.map(({ logits }) => logits),
+          question,
+          asked
+        ),
+        ...attentionsOf(own)
+      }
+    })
   })
+}
+
+interface JobPart extends Part {
+  readonly job: number
+}
+
+function answerOf(
+  config: HeadConfig,
+  parts: readonly Float32Array[],
+  question: Question,
+  answers: AnswerOptions
+): Prediction {
+  if (isChoiceHead(config)) return answerOfChoice(config, parts, { ...question, answers })
+  return interpret(parts[0] ?? new Float32Array(), config, question)
+}
+
+function attentionsOf(parts: readonly PartAnswer[]): Pick<Prediction, 'adapterFusionAttentions'> {
+  const own = parts.flatMap(({ attentions }) => (attentions === undefined ? [] : [attentions]))
+  return own.some(({ all }) => all.length > 0) ? { adapterFusionAttentions: joinAttentions(own) } : {}
 }
 
 /** Nothing is learned from these rows: their labels, right or wrong, do not matter. */
@@ -166,55 +223,14 @@ const labelFields = [
   'relations'
 ]
 
-function encodeJob(model: Model, { row, index, head }: Job): EncodedRow {
+/** As the heads of its copies read it. */
+function encodeJob(model: Model, { row, index, copies }: Job): EncodedRow {
   const options = { tokenizer: model.tokenizer, limits: rowLimits(model.config) }
   const place = placeOf(row, `rows[${index}]`)
-  const config = model.heads.get(head)
+  const config = model.heads.get(copies[0]?.head ?? '')
   if (config === undefined || !isChoiceHead(config)) return encodeRow(row, options, place)
   const unlabelled = Object.fromEntries(Object.entries(row).filter(([field]) => !labelFields.includes(field)))
   return encodeRow(unlabelled as unknown as Row, { ...options, head: config }, place)
-}
-
-/** One pass: each row's logits. */
-async function logitsOf(model: Model, parts: readonly Part[], skipLayers: readonly number[]): Promise<Float32Array[]> {
-  // Rows of one setup stay side by side: each run of them is one product in every adapter.
-  const groups = new Map<string, number>()
-  const groupOf = ({ job }: Part) => {
-    const key = JSON.stringify(job.setup)
-    return groups.get(key) ?? groups.set(key, groups.size).size - 1
-  }
-  const batch = collate(
-    parts.map((part) => part.encoded),
-    parts.map(groupOf)
-  )
-  const ordered = Array.from(batch.order, (row) => parts[row] as Part)
-  const heads = [...new Set(ordered.map(({ job }) => job.head))]
-  const rowHeads = Int32Array.from(ordered, ({ job }) => heads.indexOf(job.head))
-  const { native } = model
-  const pass = { ...indexSetups(ordered.map(({ job }) => job.setup)), head: null, heads, rowHeads, skipLayers }
-  const { headLogits = [] } = await nativeCall(() => native.forward(batch, pass))
-  const read = heads.map(() => 0)
-  const values = new Array<Float32Array>(parts.length)
-  ordered.forEach(({ job, encoded }, i) => {
-    const head = rowHeads[i] ?? 0
-    const logits = headLogits[head]
-    const config = model.heads.get(job.head)
-    if (logits === undefined || config === undefined) return
-    const begin = read[head] ?? 0
-    const end = begin + (logits.shape[1] ?? 1) * answerCount(config, encoded)
-    read[head] = end
-    values[batch.order[i] ?? 0] = logits.data.slice(begin, end)
-  })
-  return values
-}
-
-/** Rows of logits that a head gives for a row. */
-function answerCount(config: HeadConfig, { inputIds, parse }: EncodedRow): number {
-  if (config.headType === 'dependency_parsing') {
-    const words = parse?.words.length ?? 0
-    return words * (words + 1)
-  }
-  return labelsTokens(config) || config.headType === 'question_answering' ? inputIds.length : 1
 }
 
 interface Question {

@@ -80,6 +80,11 @@ export type NativeSetup =
   | { readonly type: 'average'; readonly children: readonly NativeSetup[]; readonly weights: readonly number[] }
 
 export interface NativeForwardOptions {
+  /**
+   * The batch's rows so many times, one copy after the other: setups and heads are for the rows of all copies, and what
+   * copies have in common is computed once. Default 1.
+   */
+  readonly copies?: number | undefined
   /** The setups used in this batch. Neighbours of one setup run together. */
   readonly setups: readonly NativeSetup[]
   /** For each row which of the setups, -1: the base model alone. Absent: every row has the first, if there is one. */
@@ -95,6 +100,15 @@ export interface NativeForwardOptions {
   readonly skipLayers?: readonly number[] | undefined
   readonly outputHiddenStates?: boolean | undefined
   readonly outputLastHiddenState?: boolean | undefined
+  readonly outputFusionAttentions?: boolean | undefined
+}
+
+/** [tokens, children] of one fusion at one place. */
+export interface NativeFusionAttention {
+  readonly fusion: string
+  readonly layer: number
+  readonly location: 'mhAdapter' | 'outputAdapter'
+  readonly scores: TensorData
 }
 
 /** Hidden states are [tokens, hidden], rows one after the other as in the batch. */
@@ -110,6 +124,7 @@ export interface NativeForwardResult {
   readonly loss?: number
   readonly lastHiddenState?: TensorData
   readonly hiddenStates?: TensorData[]
+  readonly fusionAttentions?: NativeFusionAttention[]
 }
 
 export interface NativeGenerateOptions {

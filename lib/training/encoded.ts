@@ -3,15 +3,7 @@ import { isChoiceHead } from '../config/choice-heads.js'
 import { lastAdapters } from '../config/composition.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { rowLimits } from '../config/model-config.js'
-import {
-  checkRowFits,
-  collate,
-  collateLabels,
-  type EncodedRow,
-  encodeRow,
-  repeatBatch,
-  rowLabel
-} from '../data/collate.js'
+import { checkRowFits, collate, collateLabels, type EncodedRow, encodeRow, rowLabel } from '../data/collate.js'
 import { collectRows, type Dataset, placeOf, type Row } from '../data/dataset.js'
 import { questionLabel } from '../data/questions.js'
 import { headOfRow } from '../model/head-rule.js'
@@ -128,11 +120,10 @@ export class EncodedDataset {
       native,
       Array.from(batch.order, (row) => first[row] as EncodedRow)
     )
-    const repeated = channels === 1 ? batch : repeatBatch(batch, channels)
-    const labels = answers.map((answer) => answer.labels)
-    return several
-      ? { batch: repeated, pass: { ...pass, headLabels: labels }, answers }
-      : { batch: { ...repeated, labels: labels[0] }, pass, answers }
+    if (several) return { batch, pass: { ...pass, headLabels: answers.map(({ labels }) => labels) }, answers }
+    // Copies of a row have its labels.
+    const { labels } = answers[0] as LabelledBatch['answers'][number]
+    return { batch: { ...batch, labels: labels.subarray(0, labels.length / channels) }, pass, answers }
   }
 }
 

@@ -48,6 +48,13 @@ Pass prepare(ModelState& state, BatchInput input, const PassOptions& options) {
 struct Outputs {
   std::optional<HostTensor> logits, last_hidden_state;
   std::vector<HostTensor> hidden_states, head_logits;
+  struct FusionAttention {
+    std::string fusion;
+    int64_t layer;
+    bool after_attention;
+    HostTensor scores;
+  };
+  std::vector<FusionAttention> fusion_attentions;
   std::vector<std::optional<double>> head_losses;
   std::optional<double> loss;
 };
@@ -65,12 +72,39 @@ Napi::Value to_js(Napi::Env env, const Outputs& outputs) {
   };
   list("hiddenStates", outputs.hidden_states);
   list("headLogits", outputs.head_logits);
+  auto attentions = Napi::Array::New(env, outputs.fusion_attentions.size());
+  for (uint32_t i = 0; i < outputs.fusion_attentions.size(); ++i) {
+    const auto& [fusion, layer, after_attention, scores] = outputs.fusion_attentions[i];
+    auto one = Napi::Object::New(env);
+    one.Set("fusion", fusion);
+    one.Set("layer", static_cast<double>(layer));
+    one.Set("location", after_attention ? "mhAdapter" : "outputAdapter");
+    one.Set("scores", to_js(env, scores));
+    attentions.Set(i, one);
+  }
+  if (attentions.Length() > 0) object.Set("fusionAttentions", attentions);
   if (outputs.head_losses.empty()) return object;
   auto losses = Napi::Array::New(env, outputs.head_losses.size());
   for (uint32_t i = 0; i < outputs.head_losses.size(); ++i)
     if (outputs.head_losses[i]) losses.Set(i, *outputs.head_losses[i]);
   object.Set("headLosses", losses);
   return object;
+}
+
+// The scores of each fusion by its name and place.
+std::vector<Outputs::FusionAttention> attentions_of(ModelState& state, const FusionScores::All& all) {
+  std::vector<Outputs::FusionAttention> result;
+  if (all.empty()) return result;
+  for (const auto& [layer, location, place] : state.model.backbone().places()) {
+    const auto* site = dynamic_cast<const AdapterSite*>(place);
+    if (site == nullptr) continue;
+    for (const auto& child : site->fusions()->children()) {
+      const auto found = all.find(static_cast<const Fusion*>(child.module.get()));
+      if (found == all.end()) continue;
+      result.push_back({child.name, layer, location == Location::attention, to_host(found->second)});
+    }
+  }
+  return result;
 }
 
 Outputs run_forward(ModelState& state, BatchInput input, const PassOptions& options) {
@@ -82,6 +116,7 @@ Outputs run_forward(ModelState& state, BatchInput input, const PassOptions& opti
   for (const auto& logits : result.head_logits) outputs.head_logits.push_back(to_host(logits));
   for (const auto& loss : result.head_losses)
     outputs.head_losses.push_back(loss.defined() ? std::optional(loss.item<double>()) : std::nullopt);
+  outputs.fusion_attentions = attentions_of(state, result.fusion_scores);
   if (options.last_hidden_state || (options.head.empty() && options.heads.empty()))
     outputs.last_hidden_state = to_host(result.encoded.last);
   for (const auto& hidden : result.encoded.hidden_states) outputs.hidden_states.push_back(to_host(hidden));

@@ -106,6 +106,8 @@ BatchInput to_batch(const Napi::Object& object) {
 
 PassOptions to_pass_options(const Napi::Object& object) {
   PassOptions options;
+  if (auto v = object.Get("copies"); present(v)) options.copies = v.As<Napi::Number>().Int64Value();
+  if (options.copies < 1) wrong_type("copies", "1 or more");
   auto setups = object.Get("setups").As<Napi::Array>();
   for (uint32_t i = 0; i < setups.Length(); ++i) options.setups.push_back(to_setup(setups.Get(i)));
   if (auto v = object.Get("rowSetups"); present(v)) options.row_setups = to_ints(v, "rowSetups");
@@ -123,14 +125,18 @@ PassOptions to_pass_options(const Napi::Object& object) {
   }
   if (auto v = object.Get("skipLayers"); present(v)) options.skip_layers = to_shape(v);
   options.hidden_states = object.Get("outputHiddenStates").ToBoolean();
+  options.fusion_attentions = object.Get("outputFusionAttentions").ToBoolean();
   options.last_hidden_state = object.Get("outputLastHiddenState").ToBoolean();
   return options;
 }
 
-ForwardRequest to_request(const PassOptions& options, const AdapterModel& model, int64_t rows) {
+ForwardRequest to_request(const PassOptions& options, const AdapterModel& model, int64_t batch_rows) {
+  const int64_t rows = batch_rows * options.copies;
   ForwardRequest request;
+  request.copies = options.copies;
   request.head = options.head;
   request.hidden_states = options.hidden_states;
+  request.fusion_scores = options.fusion_attentions;
   request.last_hidden_state = options.last_hidden_state;
   if (options.row_heads) {
     const auto count = static_cast<int64_t>(options.heads.size());

@@ -16,6 +16,7 @@ struct NamedSetup {
 
 /// By name; indices are looked up on the engine thread.
 struct PassOptions {
+  int64_t copies = 1;              ///< of the batch's rows; what follows counts the rows of all
   std::vector<NamedSetup> setups;  ///< of this batch
   /// For each row which of the setups, -1: none. Absent: all rows have the first, where there is one.
   std::optional<std::vector<int32_t>> row_setups;
@@ -32,11 +33,12 @@ struct PassOptions {
   std::vector<int64_t> skip_layers;  ///< where no setup runs
   bool hidden_states = false;
   bool last_hidden_state = false;
+  bool fusion_attentions = false;
 };
 
 BatchInput to_batch(const Napi::Object& object);
 PassOptions to_pass_options(const Napi::Object& object);
 /// Throws ERR_INVALID_ARGUMENT where a name is unknown.
-ForwardRequest to_request(const PassOptions& options, const AdapterModel& model, int64_t rows);
+ForwardRequest to_request(const PassOptions& options, const AdapterModel& model, int64_t batch_rows);
 
 }  // namespace ta::binding

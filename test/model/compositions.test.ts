@@ -8,11 +8,12 @@ import {
   Fuse,
   type Model,
   MultiTask,
+  OutputAdapterConfig,
   Parallel,
   Split,
   Stack
 } from '../../lib/index.js'
-import { hidden, largestDifference, load, moved, scratch, snapshot, tinyRows } from './support.js'
+import { fill, hidden, largestDifference, load, moved, scratch, snapshot, tinyRows } from './support.js'
 
 /** Rounding: a batch is multiplied in other blocks than a row alone. */
 const tolerance = 2e-5
@@ -242,4 +243,55 @@ test('folders of whole setups: each part in its own folder, loaded and run as be
     code: 'ERR_FILE_NOT_FOUND',
     message: /holds no setup.*loadAdapter/
   })
+})
+
+test('Parallel: what copies have in common is computed once, and answers are those of rows repeated by hand', async (t) => {
+  const model = await load(t)
+  const configs = {
+    late: 'seq_bn[leave_out=[0]]',
+    later: 'lora[leave_out=[0]]',
+    early: 'double_seq_bn',
+    inv: 'seq_bn_inv[leave_out=[0]]',
+    prompt: 'prompt_tuning[prompt_length=3]',
+    prefix: 'prefix_tuning_flat[prefix_length=2]',
+    reft: 'loreft[layers=[1]]'
+  }
+  for (const [name, config] of Object.entries(configs)) {
+    model.addAdapter(name, config)
+    fill(model, name, { scale: 0.3 })
+  }
+  model.addAdapter('out', new OutputAdapterConfig({ adapterSize: 4 }))
+  fill(model, 'out', { scale: 0.3 })
+  model.addClassificationHead('h', { numLabels: 3, usePooler: true })
+  model.addTaggingHead('tags', { numLabels: 4 })
+  model.addMaskedLmHead('words')
+  const sets = [
+    ['late', 'later'],
+    ['late', 'early'],
+    ['inv', 'late'],
+    ['prompt', 'late', null],
+    ['prefix', 'reft'],
+    ['out', null],
+    [null, null]
+  ]
+  for (const children of sets) {
+    const again = children.flatMap(() => inputIds)
+    const adapters = children.flatMap((child) => inputIds.map(() => child))
+    for (const head of ['h', 'tags', 'words', null]) {
+      const what = `${children} by ${head}`
+      const options = { head, outputHiddenStates: head !== 'h' }
+      const once = await model.forward({ inputIds }, { adapters: Parallel(...children), ...options })
+      const repeated = await model.forward({ inputIds: again }, { adapters, ...options })
+      t.deepEqual(once.logits?.shape, repeated.logits?.shape)
+      t.true(largestDifference(once.logits?.data ?? [], repeated.logits?.data ?? []) < tolerance, what)
+      t.is(once.hiddenStates?.length, repeated.hiddenStates?.length)
+      for (const [i, state] of (repeated.hiddenStates ?? []).entries()) {
+        t.true(largestDifference(once.hiddenStates?.[i]?.data ?? [], state.data) < tolerance, `${what}, layer ${i}`)
+      }
+    }
+  }
+  // A layer that is skipped, or has no adapter, is no reason to part.
+  const skipped = await model.forward({ inputIds }, { adapters: Parallel('late', 'early'), head: 'h', skipLayers: [0] })
+  const each = await model.forward({ inputIds }, { adapters: 'early', head: 'h', skipLayers: [0] })
+  t.true(largestDifference(skipped.logits?.data.subarray(15) ?? [], each.logits?.data ?? []) < tolerance)
 })

@@ -1,6 +1,14 @@
 import test, { type ExecutionContext } from 'ava'
-import { AdapterTrainer, adapterSetup, BatchSplit, evaluate, type Model, Parallel } from '../../lib/index.js'
-import { load, moved, quiet, snapshot, tinyRows } from './support.js'
+import {
+  type AdapterSetup,
+  AdapterTrainer,
+  adapterSetup,
+  BatchSplit,
+  evaluate,
+  type Model,
+  Parallel
+} from '../../lib/index.js'
+import { fill, largestDifference, load, moved, quiet, snapshot, tinyRows } from './support.js'
 
 // One rule in every call: model.activeHead says it.
 
@@ -115,3 +123,39 @@ test('under blocks each row has its own head in forward as in predict (the peerâ
     message: /row 0 has no head and others have/
   })
 })
+
+for (const config of [
+  'lora[r=4]',
+  'lora[r=4]|seq_bn',
+  'dora',
+  'ia3',
+  'prefix_tuning_flat[prefix_length=2]',
+  'noreft'
+]) {
+  test(`mixed batches of ${config}: each head reads its own rows alone (the peerâ€™s defects D4, D5 and D8)`, async (t) => {
+    const model = await load(t)
+    for (const [name, numLabels] of Object.entries({ a: 2, b: 3 })) {
+      model.addAdapter(name, config)
+      model.addClassificationHead(name, { numLabels })
+      fill(model, name, { scale: 0.4 })
+    }
+    const alone = async (row: number, adapter: string) =>
+      (await model.forward({ inputIds: [inputIds[row] ?? []] }, { adapters: adapter })).logits?.data ?? []
+    const check = async (setup: AdapterSetup, expected: readonly (readonly [number, string])[]) => {
+      const answers = await adapterSetup(setup, () => model.predict(rows))
+      const { headOutputs = [] } = await adapterSetup(setup, () => model.forward({ inputIds }))
+      for (const [i, [row, adapter]] of expected.entries()) {
+        const own = await alone(row, adapter)
+        t.true(largestDifference(answers[i]?.logits ?? [], own) < 2e-5, `predict, answer ${i}`)
+        const output = headOutputs.find(({ head }) => head === adapter)
+        const at = output?.rows.indexOf(i) ?? -1
+        const logits = output?.logits.data.subarray(at * own.length, (at + 1) * own.length) ?? []
+        t.true(largestDifference(logits, own) < 2e-5, `forward, answer ${i}`)
+      }
+    }
+    const split = ['a', 'b', 'b', 'b'].map((name, row) => [row, name] as const)
+    await check(BatchSplit('a', 'b', { batchSizes: [1, 3] }), split)
+    const both = ['b', 'a'].flatMap((name) => rows.map((_, row) => [row, name] as const))
+    await check(Parallel('b', 'a'), both)
+  })
+}

@@ -36,6 +36,7 @@ test('every group of fixtures has a test', (t) => {
     'prefix',
     'prompt',
     'reft',
+    'row-heads',
     'unions',
     'vit',
     'curves',

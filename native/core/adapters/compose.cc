@@ -56,7 +56,9 @@ struct Piece {
 Result run_split(const SiteInput& site, const Composition& setup, const at::Tensor& h, const RowLayout& rows) {
   std::vector<Piece> pieces;
   for (const auto& own : split_tokens(setup, rows, h.device())) {
-    const SiteInput piece{site.site, site.r.index_select(0, own.tokens), site.norm, site.context};
+    const auto tokens = site.tokens.defined() ? site.tokens.index_select(0, own.tokens) : own.tokens;
+    const SiteInput piece{site.site, site.r.index_select(0, own.tokens), site.norm, site.context, site.first_token,
+                          tokens};
     auto part_h = h.index_select(0, own.tokens);
     auto part = run_composition(piece, *own.child, part_h, own.rows).value_or(Partial{part_h});
     pieces.push_back({own.tokens, piece, part});

@@ -22,6 +22,8 @@ struct SiteInput {
   at::Tensor r;
   LayerNorm* norm;                ///< null: the model has none here
   const ForwardContext& context;  ///< of the whole batch: the rows are told beside it
+  int64_t first_token = 0;        ///< of those given, in the batch
+  at::Tensor tokens = {};         ///< where they do not follow one another: the number of each, counted from there
 };
 
 /// The value before the last LayerNorm, and whether that still comes.

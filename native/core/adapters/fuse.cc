@@ -1,8 +1,11 @@
 #include "core/adapters/fuse.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros_like.h>
+
+#include "core/adapters/fusion_scores.h"
 
 namespace ta {
 
@@ -81,6 +84,23 @@ std::vector<const Bottleneck*> adapters_alone(const AdapterSite& site, const Com
   return adapters;
 }
 
+// Which children stand here: those that have a score.
+std::vector<int64_t> numbers_here(const AdapterSite& site, const Composition& setup) {
+  std::vector<int64_t> here;
+  for (size_t i = 0; i < setup.children.size(); ++i)
+    if (setup.children[i].kind == Kind::none || site.has_any(setup.children[i]))
+      here.push_back(static_cast<int64_t>(i));
+  return here;
+}
+
+void keep_scores(const SiteInput& site, const Composition& setup, const Fusion& fusion, const at::Tensor& p) {
+  const auto options = at::TensorOptions(at::kLong).device(p.device());
+  const auto tokens = site.tokens.defined() ? site.tokens + site.first_token
+                                            : at::arange(site.first_token, site.first_token + p.size(0), options);
+  site.context.fusion_scores->add(fusion, p, tokens, site.context.layout->tokens(), numbers_here(site.site, setup),
+                                  static_cast<int64_t>(setup.children.size()));
+}
+
 }  // namespace
 
 std::optional<Partial> fuse(const SiteInput& site, const Composition& setup, const at::Tensor& h,
@@ -90,15 +110,18 @@ std::optional<Partial> fuse(const SiteInput& site, const Composition& setup, con
   if (last == nullptr || fusion == nullptr) return std::nullopt;
   const auto [x, rho] = last->enter(h, site.r, site.norm);
   const auto& q = fusion->config().query_before_ln && !last->config().is_parallel ? h : x;
+  at::Tensor p;
+  auto* scores = site.context.fusion_scores != nullptr ? &p : nullptr;
   auto context =
-      site.context.random != nullptr ? at::Tensor() : fusion->folded(q, x, adapters_alone(site.site, setup), nullptr);
+      site.context.random != nullptr ? at::Tensor() : fusion->folded(q, x, adapters_alone(site.site, setup), scores);
   if (!context.defined()) {
     const Reader reader(site, h, rows, x);
     std::vector<UpProjection> inputs;
     for (const auto& child : setup.children)
       if (auto u = reader.read(child)) inputs.push_back(std::move(*u));
-    context = fusion->forward(q, inputs, rho, site.context.random, nullptr);
+    context = fusion->forward(q, inputs, rho, site.context.random, scores);
   }
+  if (scores != nullptr) keep_scores(site, setup, *fusion, p);
   return Partial{fusion->config().residual_before ? context : context + rho, last->config().original_ln_after};
 }
 

@@ -46,13 +46,13 @@ std::vector<BottleneckPart> parts_of(const AdapterSite& site, const std::vector<
 }  // namespace
 
 at::Tensor AdapterSite::run(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm, const RowLayout& rows,
-                            const Composition* setup, const ForwardContext& context) {
+                            const Composition* setup, const ForwardContext& context, int64_t first_token) {
   if (setup == nullptr || !has_any(*setup)) return norm == nullptr ? h + r : add_norm(h, r, *norm);
   if (norm != nullptr && norm->frozen()) {
     const auto* only = only_adapter(*this, *setup);
     if (only != nullptr && only->plain()) return bottleneck_site(h, r, {{h.size(0), only}}, *norm);
   }
-  return compose({*this, r, norm, context}, *setup, h, rows);
+  return compose({*this, r, norm, context, first_token}, *setup, h, rows);
 }
 
 at::Tensor AdapterSite::forward(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm,
@@ -72,7 +72,7 @@ at::Tensor AdapterSite::forward(const at::Tensor& h, const at::Tensor& r, LayerN
   for (const auto& segment : segments) {
     const int64_t begin = layout.starts()[segment.first], count = layout.starts()[segment.last] - begin;
     parts.push_back(run(h.narrow(0, begin, count), r.narrow(0, begin, count), norm,
-                        layout.rows(segment.first, segment.last), segment.setup.get(), context));
+                        layout.rows(segment.first, segment.last), segment.setup.get(), context, begin));
   }
   return at::cat(parts);
 }

@@ -16,7 +16,7 @@ class AdapterSite : public AdapterPlace {
 
  private:
   at::Tensor run(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm, const RowLayout& rows,
-                 const Composition* setup, const ForwardContext& context);
+                 const Composition* setup, const ForwardContext& context, int64_t first_token = 0);
 
   /// The ModuleDict `adapter_fusion_layer` beside this one.
   std::shared_ptr<AdapterPlace> fusions_ = std::make_shared<AdapterPlace>();

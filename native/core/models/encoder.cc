@@ -5,7 +5,9 @@
 
 #include <algorithm>
 
+#include "core/adapters/fusion_scores.h"
 #include "core/error.h"
+#include "core/models/copied_rows.h"
 #include "core/nn/attention.h"
 #include "core/nn/frozen.h"
 #include "core/nn/layer_context.h"
@@ -48,6 +50,14 @@ bool reads_whole_rows(const Module& module, int64_t adapter) {
   }
   return std::any_of(module.children().begin(), module.children().end(),
                      [&](const Module::Child& child) { return reads_whole_rows(*child.module, adapter); });
+}
+
+// Whether something that a row passes through stands in a layer.
+bool has_adapters(const Module& module, const ForwardContext& context) {
+  if (const auto* place = dynamic_cast<const AdapterPlace*>(&module)) return place->reaches(context);
+  if (const auto* prefix = dynamic_cast<const PrefixLayer*>(&module); prefix && prefix->acts(context)) return true;
+  return std::any_of(module.children().begin(), module.children().end(),
+                     [&](const Module::Child& child) { return has_adapters(*child.module, context); });
 }
 
 }  // namespace
@@ -162,35 +172,45 @@ Encoder::Beginning Encoder::begin(const PackedBatch& batch, const ForwardContext
 
 Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) {
   Encoded result;
-  const auto start = begin(batch, context);
-  const auto inner = context.with(start.rows);
+  CopiedRows copies(batch, context, request.copies);
+  const bool shifts = context.prefixes != nullptr && context.prefixes->shifts();
+  if (shifts || invertible_place().reaches(context) || prompt_place().reaches(context)) copies.part();
+  auto inner = copies.context();
+  const auto start = begin(copies.batch(), inner);
+  inner = inner.with(start.rows);
   auto x = project(start.x, inner);
   const bool prompted = start.own.defined();
   // Nobody asks for what the model makes of prompts, but a head that reads a row's first token.
   const auto own = [&](const at::Tensor& y) { return prompted ? y.index_select(0, start.own) : y; };
   const auto head_tokens = [&] {
-    return x.index_select(0, prompted && !is_causal() ? start.first : start.at(row_tokens(batch)));
+    return x.index_select(0, prompted && !is_causal() ? start.first : start.at(row_tokens(copies.batch())));
   };
-  if (request.hidden_states) result.hidden_states.push_back(own(x));
+  if (request.hidden_states) result.hidden_states.push_back(copies.all(own(x)));
 
   // The last layer answers for one token a row where nobody reads the others.
   const bool rows_only =
       request.row_tokens_only && !request.hidden_states && !layers_.empty() && !needs_all_tokens(context);
   for (size_t i = 0; i < layers_.size(); ++i) {
+    if (copies.together() && has_adapters(*layers_[i].layer, LayerContext(context, static_cast<int64_t>(i)))) {
+      x = copies.all(x);
+      copies.part();
+      inner = copies.context();
+    }
     const LayerContext here(inner, static_cast<int64_t>(i));
     if (rows_only && i + 1 == layers_.size()) {
-      const auto single = RowLayout::single(batch.layout.rows());
+      const auto single = RowLayout::single(copies.batch().layout.rows());
       x = finish(attend(layers_[i], head_tokens(), x, {single, *inner.layout}, here.with(single)), inner.with(single));
     } else {
       x = layers_[i](x, here);
       const auto raw = x;
       if (i + 1 == layers_.size()) x = finish(x, inner);
       // As in transformers: a decoder's last one has been through the last LayerNorm, an encoder's has not.
-      if (request.hidden_states) result.hidden_states.push_back(own(is_causal() ? x : raw));
+      if (request.hidden_states) result.hidden_states.push_back(copies.all(own(is_causal() ? x : raw)));
     }
   }
   if (prompted && !rows_only) result.row_states = head_tokens();
-  result.last = rows_only ? x : own(x);
+  if (prompted && context.fusion_scores != nullptr) context.fusion_scores->keep(start.own);
+  result.last = copies.all(rows_only ? x : own(x));
   result.rows_only = rows_only;
   return result;
 }

@@ -47,6 +47,7 @@ struct Place {
 struct EncodeRequest {
   bool row_tokens_only = false;  ///< only each row's head token is read: the last layer computes no other
   bool hidden_states = false;    ///< keep the embeddings' output and every layer's
+  int64_t copies = 1;            ///< the batch is so many copies of its first rows, which only adapters tell apart
 };
 
 struct Encoded {

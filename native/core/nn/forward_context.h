@@ -13,6 +13,7 @@ namespace ta {
 
 class Random;
 class PassPrefixes;
+class FusionScores;
 
 /// Rows first .. last-1 pass through `setup`; null: the base model alone.
 struct RowSegment {
@@ -28,8 +29,13 @@ struct ForwardContext {
   Random* random = nullptr;                           ///< dropout acts where set: training
   PassMemo* memo = nullptr;                           ///< null: nothing is kept
   const PassPrefixes* prefixes = nullptr;             ///< keys and values that rows have in front; null: none have
+  FusionScores* fusion_scores = nullptr;              ///< where they are kept; null: nobody asks
 
-  ForwardContext with(const RowLayout& rows) const { return {&rows, segments, random, memo, prefixes}; }
+  ForwardContext with(const RowLayout& rows) const {
+    auto context = *this;
+    context.layout = &rows;
+    return context;
+  }
 };
 
 }  // namespace ta

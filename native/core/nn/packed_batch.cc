@@ -1,6 +1,7 @@
 #include "core/nn/packed_batch.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
@@ -36,6 +37,14 @@ RowLayout RowLayout::rows(int64_t first, int64_t last) const {
   part.reserve(last - first);
   for (int64_t row = first; row < last; ++row) part.push_back(length(row));
   return RowLayout(part);
+}
+
+RowLayout RowLayout::repeated(int64_t copies) const {
+  std::vector<int64_t> all;
+  all.reserve(copies * rows());
+  for (int64_t copy = 0; copy < copies; ++copy)
+    for (int64_t row = 0; row < rows(); ++row) all.push_back(length(row));
+  return RowLayout(all);
 }
 
 RowLayout RowLayout::single(int64_t rows) {
@@ -160,7 +169,25 @@ PackedBatch PackedBatch::rows(int64_t first, int64_t last, LabelsOf labels_of) c
   return part;
 }
 
-RowFacts PackedBatch::facts(const std::vector<int64_t>& rows) const {
+PackedBatch PackedBatch::repeated(int64_t copies) const {
+  const auto repeat = [&](const at::Tensor& values) { return values.repeat({copies}); };
+  const auto moved = at::arange(copies, first_tokens.options()).repeat_interleave(layout.rows()) * layout.tokens();
+  auto all_facts = facts().repeated(copies);
+  PackedBatch all;
+  all.layout = std::move(all_facts.layout);
+  if (ids.defined()) all.ids = repeat(ids);
+  if (pixels.defined()) all.pixels = pixels.repeat({copies, 1});
+  if (token_types) all.token_types = repeat(*token_types);
+  if (positions) all.positions = repeat(*positions);
+  all.first_tokens = repeat(first_tokens) + moved;
+  all.last_tokens = repeat(last_tokens) + moved;
+  all.questions = std::move(all_facts.questions);
+  all.word_ids = std::move(all_facts.word_ids);
+  if (labels) all.labels = repeat(*labels);
+  return all;
+}
+
+RowFacts RowFacts::some(const std::vector<int64_t>& rows) const {
   RowFacts some;
   std::vector<int64_t> lengths, choices;
   for (int64_t row : rows) lengths.push_back(layout.length(row));
@@ -180,6 +207,18 @@ RowFacts PackedBatch::facts(const std::vector<int64_t>& rows) const {
   }
   some.questions = RowLayout(choices);
   return some;
+}
+
+RowFacts RowFacts::repeated(int64_t copies) const {
+  RowFacts all;
+  all.layout = layout.repeated(copies);
+  if (questions) all.questions = questions->repeated(copies);
+  if (word_ids) {
+    // Words are counted in each row: a copy has the same numbers.
+    auto& own = all.word_ids.emplace();
+    for (int64_t copy = 0; copy < copies; ++copy) own.insert(own.end(), word_ids->begin(), word_ids->end());
+  }
+  return all;
 }
 
 }  // namespace ta

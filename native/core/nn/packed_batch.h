@@ -30,6 +30,8 @@ class RowLayout {
   std::vector<int64_t> lengths() const;
   /// Rows first .. last-1 alone.
   RowLayout rows(int64_t first, int64_t last) const;
+  /// All rows several times, one copy after the other.
+  RowLayout repeated(int64_t copies) const;
   const std::vector<int64_t>& starts() const { return starts_; }
   const std::vector<Group>& groups() const { return groups_; }
 
@@ -60,6 +62,11 @@ struct RowFacts {
   std::optional<RowLayout> questions;  ///< multiple choice: neighbouring rows are the choices of one question
   /// [tokens]: which of its row's words a token is a part of, counted from 0 without a gap; -1: of none.
   std::optional<std::vector<int64_t>> word_ids;
+
+  /// Of some rows in rising order; of questions all rows or none.
+  RowFacts some(const std::vector<int64_t>& rows) const;
+  /// Of all rows several times, one copy after the other.
+  RowFacts repeated(int64_t copies) const;
 };
 
 struct PackedBatch {
@@ -80,9 +87,9 @@ struct PackedBatch {
   static PackedBatch pack(const BatchInput& input, at::Device device);
   /// Rows first .. last-1, as views; of questions all rows or none.
   PackedBatch rows(int64_t first, int64_t last, LabelsOf labels_of) const;
+  /// All rows several times, one copy after the other.
+  PackedBatch repeated(int64_t copies) const;
   RowFacts facts() const { return {layout, questions, word_ids}; }
-  /// Of some rows in rising order; of questions all rows or none.
-  RowFacts facts(const std::vector<int64_t>& rows) const;
 };
 
 }  // namespace ta

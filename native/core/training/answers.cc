@@ -129,9 +129,10 @@ void check_labels(AdapterModel& model, const PackedBatch& batch, const ForwardRe
         ErrorCode::invalid_argument, "loss", "labels do not fit the heads",
         {.expected = text(request.heads.size(), " lists, one for each head"), .got = text(request.head_labels.size())});
   }
+  const auto all = batch.facts().repeated(request.copies);
   for (size_t i = 0; i < request.heads.size(); ++i) {
     if (!request.head_labels[i].defined()) continue;
-    check_one(model, request.heads[i], request.head_labels[i], batch.facts(request.row_heads[i]));
+    check_one(model, request.heads[i], request.head_labels[i], all.some(request.row_heads[i]));
   }
 }
 
@@ -145,12 +146,20 @@ bool reads_rows(AdapterModel& model, const ForwardRequest& request) {
                      [&](const std::string& name) { return model.head(name).reads_rows(); });
 }
 
-at::Tensor labels_of(const Head& head, const at::Tensor& labels, const PackedBatch& batch, const Rows& rows,
-                     size_t from, size_t to) {
+int64_t answer_count(const Head& head, const RowFacts& rows) {
+  if (head.reads_rows()) return rows.layout.rows();
+  if (!head.reads_words()) return rows.layout.tokens();
+  int64_t pairs = 0;
+  for (int64_t words : words_of(word_ids_of(rows), rows.layout).layout.lengths()) pairs += words * (words + 1);
+  return pairs;
+}
+
+at::Tensor labels_of(const Head& head, const at::Tensor& labels, const RowFacts& all, const Rows& rows, size_t from,
+                     size_t to) {
   // Of rows up to one: what labels are counted by.
   const auto units = [&](size_t end) {
     if (head.labels_of() == LabelsOf::rows) return static_cast<int64_t>(end);
-    const auto some = batch.facts({rows.begin(), rows.begin() + static_cast<int64_t>(end)});
+    const auto some = all.some({rows.begin(), rows.begin() + static_cast<int64_t>(end)});
     if (head.labels_of() == LabelsOf::questions && some.questions) return some.questions->rows();
     return some.layout.tokens();
   };
@@ -170,6 +179,7 @@ void answer(AdapterModel& model, const PackedBatch& batch, const ForwardRequest&
     result.loss = loss;
     return;
   }
+  const auto facts = batch.facts();
   for (size_t i = 0; i < request.heads.size(); ++i) {
     auto& head = model.head(request.heads[i]);
     const auto& rows = request.row_heads[i];
@@ -180,7 +190,7 @@ void answer(AdapterModel& model, const PackedBatch& batch, const ForwardRequest&
     Answer own;
     if (!rows.empty()) {
       const auto all = read_all(head, backbone, batch, request, result.encoded);
-      own = read(head, backbone, some_of(all, rows), labels, batch.facts(rows), context, request);
+      own = read(head, backbone, some_of(all, rows), labels, facts.some(rows), context, request);
     }
     result.head_logits.push_back(own.logits);
     if (request.head_labels.empty()) continue;

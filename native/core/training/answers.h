@@ -7,8 +7,8 @@
 
 namespace ta {
 
-/// Heads that the request names have their labels checked against the rows that they answer. Throws what check_labels
-/// of training/loss.h throws, and an error where there is no such head.
+/// Heads that the request names have their labels checked against the rows that they answer, of all copies of the
+/// batch. Throws what check_labels of training/loss.h throws, and an error where there is no such head.
 void check_labels(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request);
 
 /// Labels that count in a loss's mean.
@@ -17,9 +17,12 @@ int64_t counted(const at::Tensor& labels);
 /// Whether every head that answers reads one token of each row.
 bool reads_rows(AdapterModel& model, const ForwardRequest& request);
 
-/// Of the labels of one head's rows those of the rows `from` to `to` - 1 among them.
-at::Tensor labels_of(const Head& head, const at::Tensor& labels, const PackedBatch& batch,
-                     const std::vector<int64_t>& rows, size_t from, size_t to);
+/// How many rows of logits a head gives for these rows.
+int64_t answer_count(const Head& head, const RowFacts& rows);
+
+/// Of the labels of one head's rows, some of `all`, those of the rows `from` to `to` - 1 among them.
+at::Tensor labels_of(const Head& head, const at::Tensor& labels, const RowFacts& all, const std::vector<int64_t>& rows,
+                     size_t from, size_t to);
 
 /// Adds logits and losses to a result that has the pass's states.
 void answer(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, const ForwardContext& context,

@@ -2,21 +2,69 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
 #include "core/nn/threads.h"
+#include "core/training/answers.h"
 #include "core/training/shards.h"
 
 namespace ta {
 
 namespace {
 
-ForwardResult joined(const std::vector<ForwardResult>& parts, const std::vector<Shard>& shards) {
+// Values of rows, each copy's for itself: `counts(part, copy)` of the part's values are the copy's.
+template <class Field, class Counts>
+at::Tensor join(const std::vector<ForwardResult>& parts, int64_t copies, const Field& field, const Counts& counts) {
+  std::vector<at::Tensor> tensors;
+  std::vector<int64_t> read(parts.size(), 0);
+  for (int64_t copy = 0; copy < copies; ++copy) {
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const at::Tensor values = field(parts[i]);
+      const int64_t count = values.defined() ? counts(i, copy) : 0;
+      if (count == 0) continue;
+      tensors.push_back(values.narrow(0, read[i], count));
+      read[i] += count;
+    }
+  }
+  return tensors.empty() ? at::Tensor() : at::cat(tensors);
+}
+
+// How many answers a head gives of one copy's rows.
+int64_t answers_of(const Head& head, const Shard& shard, size_t number, int64_t copy) {
+  const int64_t rows = shard.batch.layout.rows();
+  std::vector<int64_t> own;
+  for (int64_t row : shard.request.row_heads[number])
+    if (row / rows == copy) own.push_back(row % rows);
+  return answer_count(head, shard.batch.facts().some(own));
+}
+
+// Each thread's rows have their own; where a fusion has no part in them, zeros.
+void join_scores(const std::vector<ForwardResult>& parts, const std::vector<Shard>& shards, ForwardResult& result) {
+  std::map<const Fusion*, int64_t> widths;
+  for (const auto& part : parts)
+    for (const auto& [fusion, scores] : part.fusion_scores) widths[fusion] = std::max(widths[fusion], scores.size(1));
+  const int64_t copies = shards[0].request.copies;
+  for (const auto& [fusion, width] : widths) {
+    std::vector<at::Tensor> own;
+    for (size_t i = 0; i < parts.size(); ++i) {
+      const auto& layout = shards[i].batch.layout;
+      auto& scores = own.emplace_back(at::zeros({copies * layout.tokens(), width}));
+      const auto found = parts[i].fusion_scores.find(fusion);
+      if (found != parts[i].fusion_scores.end()) scores.narrow(1, 0, found->second.size(1)).copy_(found->second);
+    }
+    std::vector<at::Tensor> pieces;
+    for (int64_t copy = 0; copy < copies; ++copy)
+      for (const auto& scores : own) pieces.push_back(scores.chunk(copies)[copy]);
+    result.fusion_scores[fusion] = at::cat(pieces);
+  }
+}
+
+ForwardResult joined(AdapterModel& model, const std::vector<ForwardResult>& parts, const std::vector<Shard>& shards) {
+  const auto& request = shards[0].request;
   auto all = [&](const auto& field) {
-    std::vector<at::Tensor> tensors;
-    for (const auto& part : parts)
-      if (field(part).defined()) tensors.push_back(field(part));
-    return tensors.empty() ? at::Tensor() : at::cat(tensors);
+    return join(parts, request.copies, field,
+                [&](size_t part, int64_t) { return field(parts[part]).size(0) / request.copies; });
   };
   ForwardResult result;
   result.logits = all([](const auto& part) { return part.logits; });
@@ -28,7 +76,10 @@ ForwardResult joined(const std::vector<ForwardResult>& parts, const std::vector<
   for (size_t i = 0; i < parts[0].encoded.hidden_states.size(); ++i)
     result.encoded.hidden_states.push_back(all([i](const auto& part) { return part.encoded.hidden_states[i]; }));
   for (size_t i = 0; i < parts[0].head_logits.size(); ++i)
-    result.head_logits.push_back(all([i](const auto& part) { return part.head_logits[i]; }));
+    result.head_logits.push_back(join(
+        parts, request.copies, [i](const auto& part) { return part.head_logits[i]; },
+        [&](size_t part, int64_t copy) { return answers_of(model.head(request.heads[i]), shards[part], i, copy); }));
+  join_scores(parts, shards, result);
   for (size_t i = 0; i < parts[0].head_losses.size(); ++i) {
     auto& sum = result.head_losses.emplace_back();
     for (size_t p = 0; p < parts.size(); ++p) {
@@ -47,8 +98,9 @@ ForwardResult joined(const std::vector<ForwardResult>& parts, const std::vector<
 
 }  // namespace
 
-ForwardResult evaluate(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request) {
+ForwardResult evaluate(AdapterModel& model, PackedBatch batch, ForwardRequest request) {
   c10::NoGradGuard guard;
+  spread_copies(model, batch, request);
   if (const int count = shard_count(model, batch); count > 1) {
     auto shards = split(model, batch, request, count);
     std::vector<ForwardResult> parts(shards.size());
@@ -57,7 +109,7 @@ ForwardResult evaluate(AdapterModel& model, const PackedBatch& batch, const Forw
         c10::NoGradGuard no_grad;
         parts[i] = forward(model, shards[i].batch, shards[i].request, nullptr);
       });
-      return joined(parts, shards);
+      return joined(model, parts, shards);
     }
   }
   const ThreadScope threads(batch.layout.tokens(), model.backbone().config().hidden_size);

@@ -5,6 +5,6 @@
 
 namespace ta {
 
-ForwardResult evaluate(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request);
+ForwardResult evaluate(AdapterModel& model, PackedBatch batch, ForwardRequest request);
 
 }  // namespace ta

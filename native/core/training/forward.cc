@@ -26,16 +26,21 @@ Encoded encode(AdapterModel& model, const PackedBatch& batch, const ForwardConte
 
 }  // namespace
 
-ForwardResult forward(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, Random* random) {
-  check_labels(model, batch, request);
+ForwardResult forward(AdapterModel& model, const PackedBatch& once, const ForwardRequest& request, Random* random) {
+  check_labels(model, once, request);
+  const auto batch = request.copies > 1 ? once.repeated(request.copies) : once;
   auto& backbone = model.backbone();
   const PassPrefixes prefixes(backbone.prefix_place(), request.segments);
   PassMemo memo;
-  const ForwardContext context{&batch.layout, &request.segments, random, &memo, &prefixes};
+  FusionScores scores;
+  const ForwardContext context{&batch.layout, &request.segments, random,
+                               &memo,         &prefixes,         request.fusion_scores ? &scores : nullptr};
   const bool states_alone = request.head.empty() && request.heads.empty();
-  const bool first = !states_alone && reads_rows(model, request) && !request.last_hidden_state;
+  const bool all_tokens = states_alone || request.last_hidden_state || request.fusion_scores;
+  const bool first = !all_tokens && reads_rows(model, request);
   ForwardResult result;
-  result.encoded = encode(model, batch, context, {first, request.hidden_states});
+  result.encoded = encode(model, batch, context, {first, request.hidden_states, request.copies});
+  result.fusion_scores = scores.all();
   if (!states_alone) answer(model, batch, request, context, result);
   return result;
 }

@@ -4,11 +4,15 @@
 
 #include <optional>
 
+#include "core/adapters/fusion_scores.h"
 #include "core/surgery/adapter_model.h"
 
 namespace ta {
 
 struct ForwardRequest {
+  /// The batch's rows so many times, one copy after the other, each as the segments and heads that follow have it. What
+  /// copies have in common is computed once.
+  int64_t copies = 1;
   std::vector<RowSegment> segments;  ///< empty: the base model alone
   std::string head;                  ///< empty: hidden states alone
   /// Instead of `head`: heads, and the rows that each of them answers, in rising order.
@@ -18,6 +22,7 @@ struct ForwardRequest {
   std::vector<double> head_shares;      ///< weights of the heads' losses; empty: 1 each. 0: no loss
   bool hidden_states = false;
   bool last_hidden_state = false;
+  bool fusion_scores = false;
   bool logits = true;  ///< false: only the loss is read, so token heads skip tokens without a label
   double label_smoothing = 0;
 };
@@ -29,6 +34,7 @@ struct ForwardResult {
   std::vector<at::Tensor> head_losses;  ///< scalars, as head_logits; empty without labels
   at::Tensor loss;                      ///< scalar; undefined without labels. Of several heads the sum
   Encoded encoded;
+  FusionScores::All fusion_scores;  ///< of the batch's tokens; empty where not asked for
 };
 
 /// Throws what check_labels of training/answers.h throws.  `random`: dropout's numbers; null in evaluation.

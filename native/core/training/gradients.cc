@@ -59,10 +59,11 @@ void Gradients::zero() {
   for (auto* flat : parameters_) flat->zero_grads();
 }
 
-double Gradients::add(const PackedBatch& batch, ForwardRequest request, Random* random, double share, int shards) {
+double Gradients::add(PackedBatch batch, ForwardRequest request, Random* random, double share, int shards) {
   if (!batch.labels && request.head_labels.empty())
     fail(ErrorCode::invalid_argument, "train", "the batch has no labels");
   request.logits = false;
+  spread_copies(model_, batch, request);
   if (shards == 0) {
     int64_t values = 0;
     for (const auto* flat : parameters_) values += flat->moving().numel();

@@ -15,7 +15,7 @@ class Gradients {
   void zero();
   /// Adds share · ∂loss; returns the batch's loss. `shards`: threads that share the rows, 0 to choose.
   /// Throws ERR_INVALID_ARGUMENT without labels or a head, and where nothing that trains takes part in the loss.
-  double add(const PackedBatch& batch, ForwardRequest request, Random* random, double share, int shards = 0);
+  double add(PackedBatch batch, ForwardRequest request, Random* random, double share, int shards = 0);
 
  private:
   // Gradients of a thread other than the first, laid out as the parameters' own.

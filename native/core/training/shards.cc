@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 
 #include <algorithm>
 
@@ -25,22 +26,34 @@ int64_t next_question(const PackedBatch& batch, int64_t row) {
   return *std::lower_bound(starts.begin(), starts.end(), row);
 }
 
-std::vector<RowSegment> rows_of(const std::vector<RowSegment>& segments, int64_t first, int64_t last) {
-  std::vector<RowSegment> part;
-  for (const auto& segment : segments) {
-    const int64_t begin = std::max(segment.first, first), end = std::min(segment.last, last);
-    if (begin < end) part.push_back({begin - first, end - first, segment.setup});
+// Rows first .. last-1 of each of the copies that a batch of `rows` rows has.
+struct RowRange {
+  int64_t rows, first, last, copies;
+
+  int64_t begin(int64_t copy) const { return copy * rows + first; }
+  int64_t end(int64_t copy) const { return copy * rows + last; }
+  int64_t number(int64_t copy, int64_t row) const { return copy * (last - first) + row - begin(copy); }
+};
+
+std::vector<RowSegment> segments_of(const std::vector<RowSegment>& segments, const RowRange& range) {
+  std::vector<RowSegment> own;
+  for (int64_t copy = 0; copy < range.copies; ++copy) {
+    for (const auto& segment : segments) {
+      const int64_t begin = std::max(segment.first, range.begin(copy)), end = std::min(segment.last, range.end(copy));
+      if (begin < end) own.push_back({range.number(copy, begin), range.number(copy, end), segment.setup});
+    }
   }
-  return part;
+  return own;
 }
 
-std::vector<std::vector<int64_t>> rows_of(const std::vector<std::vector<int64_t>>& row_heads, int64_t first,
-                                          int64_t last) {
-  std::vector<std::vector<int64_t>> part(row_heads.size());
+std::vector<std::vector<int64_t>> row_heads_of(const std::vector<std::vector<int64_t>>& row_heads,
+                                               const RowRange& range) {
+  std::vector<std::vector<int64_t>> own(row_heads.size());
   for (size_t i = 0; i < row_heads.size(); ++i)
-    for (int64_t row : row_heads[i])
-      if (row >= first && row < last) part[i].push_back(row - first);
-  return part;
+    for (int64_t copy = 0; copy < range.copies; ++copy)
+      for (int64_t row : row_heads[i])
+        if (row >= range.begin(copy) && row < range.end(copy)) own[i].push_back(range.number(copy, row));
+  return own;
 }
 
 std::vector<double> counted_by_head(const ForwardRequest& request) {
@@ -50,24 +63,37 @@ std::vector<double> counted_by_head(const ForwardRequest& request) {
   return counts;
 }
 
-// Labels of the shard's rows first .. last-1 for each head, and what share of the head's labels they are.
-void give_labels(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, int64_t first,
-                 int64_t last, const std::vector<double>& counts, Shard& shard) {
+// Labels of the shard's rows for each head, and what share of the head's labels they are. `all`: of every copy.
+void give_labels(AdapterModel& model, const RowFacts& all, const ForwardRequest& request, const RowRange& range,
+                 const std::vector<double>& counts, Shard& shard) {
   shard.request.head_labels.assign(counts.size(), at::Tensor());
   shard.request.head_shares.assign(counts.size(), 0);
   for (size_t i = 0; i < counts.size(); ++i) {
+    if (counts[i] == 0) continue;
     const auto& rows = request.row_heads[i];
-    const size_t from = std::lower_bound(rows.begin(), rows.end(), first) - rows.begin();
-    const size_t to = std::lower_bound(rows.begin(), rows.end(), last) - rows.begin();
-    if (from == to || counts[i] == 0) continue;
-    auto own = labels_of(model.head(request.heads[i]), request.head_labels[i], batch, rows, from, to);
-    shard.request.head_shares[i] = static_cast<double>(counted(own)) / counts[i];
-    shard.request.head_labels[i] = std::move(own);
+    const auto place = [&](int64_t row) -> size_t {
+      return std::lower_bound(rows.begin(), rows.end(), row) - rows.begin();
+    };
+    std::vector<at::Tensor> own;
+    for (int64_t copy = 0; copy < range.copies; ++copy) {
+      const size_t from = place(range.begin(copy)), to = place(range.end(copy));
+      if (from == to) continue;
+      own.push_back(labels_of(model.head(request.heads[i]), request.head_labels[i], all, rows, from, to));
+    }
+    if (own.empty()) continue;
+    shard.request.head_labels[i] = at::cat(own);
+    shard.request.head_shares[i] = static_cast<double>(counted(shard.request.head_labels[i])) / counts[i];
     if (shard.request.head_shares[i] > 0) shard.share = 1;
   }
 }
 
 }  // namespace
+
+void spread_copies(AdapterModel& model, PackedBatch& batch, ForwardRequest& request) {
+  if (request.copies == 1 || batch.layout.rows() >= at::get_num_threads() || !model.device().is_cpu()) return;
+  batch = batch.repeated(request.copies);
+  request.copies = 1;
+}
 
 int shard_count(AdapterModel& model, const PackedBatch& batch) {
   const auto& config = model.backbone().config();
@@ -85,6 +111,7 @@ std::vector<Shard> split(AdapterModel& model, const PackedBatch& batch, const Fo
   const auto head_labels = counted_by_head(request);
   const bool none = std::all_of(head_labels.begin(), head_labels.end(), [](double n) { return n == 0; });
   if (batch.labels ? labels == 0 : none && !head_labels.empty()) count = 1;
+  const auto facts = batch.facts().repeated(request.copies);
   std::vector<Shard> shards;
   for (int64_t i = 1, first = 0; i <= count && first < rows; ++i) {
     // Up to the row boundary that is nearest to an equal share of tokens, one row at least.
@@ -93,9 +120,10 @@ std::vector<Shard> split(AdapterModel& model, const PackedBatch& batch, const Fo
     if (last > first + 1 && starts[last] - target > target - starts[last - 1]) --last;
     last = next_question(batch, i == count ? rows : std::clamp(last, first + 1, rows));
     Shard shard{batch.rows(first, last, labels_of(model, request)), request};
-    shard.request.segments = rows_of(request.segments, first, last);
-    shard.request.row_heads = rows_of(request.row_heads, first, last);
-    give_labels(model, batch, request, first, last, head_labels, shard);
+    const RowRange range{rows, first, last, request.copies};
+    shard.request.segments = segments_of(request.segments, range);
+    shard.request.row_heads = row_heads_of(request.row_heads, range);
+    give_labels(model, facts, request, range, head_labels, shard);
     if (labels > 0) shard.share = static_cast<double>(counted(*shard.batch.labels)) / labels;
     shards.push_back(std::move(shard));
     first = last;

@@ -15,6 +15,9 @@ struct Shard {
   double share = 0;  ///< of the batch's labels that count: its weight in the mean loss
 };
 
+/// The same work with every copy a row of its own where there are fewer rows than threads to share them.
+void spread_copies(AdapterModel& model, PackedBatch& batch, ForwardRequest& request);
+
 /// How many threads should share this batch: 1 on a device and for small work.
 int shard_count(AdapterModel& model, const PackedBatch& batch);
 
