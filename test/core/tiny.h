@@ -61,7 +61,8 @@ inline void train(AdapterModel& model, Way way) {
   model.set_trainable(what);
 }
 
-inline std::vector<MicroBatch> batch_for(AdapterModel& model, HeadType type) {
+/// Rows of 1, 4, 4 and 12 tokens with labels.
+inline BatchInput input_for(HeadType type) {
   BatchInput input;
   input.row_lengths = {1, 4, 4, 12};
   for (int i = 0; i < 21; ++i) input.ids.push_back(3 + i);
@@ -84,6 +85,11 @@ inline std::vector<MicroBatch> batch_for(AdapterModel& model, HeadType type) {
     input.int_labels = std::vector<int32_t>(21, -100);
     (*input.int_labels)[2] = 1, (*input.int_labels)[20] = 2;
   }
+  return input;
+}
+
+inline std::vector<MicroBatch> batch_for(AdapterModel& model, HeadType type) {
+  auto input = input_for(type);
   model.backbone().prepare(input);
   ForwardRequest request;
   request.segments = {{0, 4, only(model, "a")}};

@@ -8,11 +8,12 @@ import {
   evaluate,
   type ForwardInputs,
   type Model,
+  Parallel,
   type Row,
   Stack
 } from '../../lib/index.js'
 import { fixtures } from '../parity/support/fixtures.js'
-import { fill } from './support.js'
+import { fill, largestDifference } from './support.js'
 
 const at = (name: string) => join(fixtures, 'models', name)
 // [2, 4, 6], as vit-tiny has it.
@@ -55,6 +56,45 @@ test('rows of images are answered as forward answers them, each with its own ada
     const { logits } = await model.forward({ pixelValues }, { adapters: adapter, head })
     const got = answers[i]?.logits ?? []
     t.true(logits?.data.every((value, k) => Math.abs(value - (got[k] ?? Number.NaN)) < 1e-5))
+  }
+})
+
+test('Parallel: images pass once through what their adapters have in common', async (t) => {
+  using model = await withAdapters()
+  model.addAdapter('late', 'seq_bn[reduction_factor=2,leave_out=[0]]')
+  model.addImageClassificationHead('late', { labels: ['cat', 'dog'] })
+  fill(model, 'late', { scale: 0.3 })
+  const rows = images.map((pixelValues) => ({ pixelValues }))
+  const labels = [0, 1, 1]
+  const hidden = { outputHiddenStates: true, head: 'late' }
+  for (const children of [
+    ['a', 'b'],
+    ['late', 'a'],
+    ['b', null, 'late'],
+    [null, null]
+  ]) {
+    const answers = await model.predict(rows, { adapters: Parallel(...children), batchSize: 4 })
+    const both = await model.forward({ pixelValues: images, labels }, { adapters: Parallel(...children), ...hidden })
+    let loss = 0
+    for (const [i, adapters] of children.entries()) {
+      const own = await model.predict(rows, { adapters })
+      for (const [row, { logits, label }] of own.entries()) {
+        const got = answers[i * images.length + row]
+        t.is(got?.label, label)
+        t.true(largestDifference(got?.logits ?? [], logits) < 1e-5, `${children}, row ${row} by ${adapters}`)
+      }
+      const alone = await model.forward({ pixelValues: images, labels }, { adapters, ...hidden })
+      loss += (alone.loss ?? Number.NaN) / children.length
+      const part = (all: Float32Array | undefined, one: Float32Array) =>
+        all?.subarray(i * one.length, (i + 1) * one.length) ?? []
+      for (const [layer, { data }] of (alone.hiddenStates ?? []).entries())
+        t.true(
+          largestDifference(part(both.hiddenStates?.[layer]?.data, data), data) < 1e-5,
+          `${children}, layer ${layer}`
+        )
+    }
+    t.is(both.hiddenStates?.length, 3)
+    t.true(Math.abs((both.loss ?? Number.NaN) - loss) < 1e-5)
   }
 })
 
