@@ -47,7 +47,7 @@ std::unique_ptr<AdapterModel> with_two(const ModelConfig& config, HeadType type)
   model->add_adapter("b", {late}, 5);
   HeadConfig head;
   head.type = type;
-  head.num_labels = 3;
+  head.num_labels = type == HeadType::multiple_choice ? 1 : 3;
   model->add_head("b", head, 6);
   const c10::NoGradGuard guard;
   // Values far from the start: biaffine heads start as zeros, and adapters near them.

@@ -35,7 +35,7 @@ inline std::unique_ptr<AdapterModel> model_of(const ModelConfig& config, HeadTyp
   model->add_adapter("a", {adapter}, 2);
   HeadConfig head;
   head.type = type;
-  head.num_labels = 3;
+  head.num_labels = type == HeadType::multiple_choice ? 1 : 3;
   model->add_head("a", head, 3);
   return model;
 }
