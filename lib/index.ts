@@ -66,18 +66,16 @@ export {
   type SequentialModule,
   sequential
 } from './config/module-description.js'
+export type { OptimizerArguments, OptimizerName, OptimizerSpelling } from './config/optimizer-arguments.js'
 export { OutputAdapterConfig, type OutputAdapterOptions } from './config/output-adapter-config.js'
+export type { ParameterGroup, ParameterMatch } from './config/parameter-groups.js'
 export type { PrefixTuningConfig, PrefixTuningOverrides } from './config/prefix-config.js'
 export type { PromptTuningConfig, PromptTuningOverrides } from './config/prompt-config.js'
 export { adapterTrainingStrategy, type TrainingStrategy } from './config/recipes.js'
 export type { ReftConfig, ReftOverrides } from './config/reft-config.js'
+export type { LrSchedulerKwargs, SchedulerType, ScheduleShape } from './config/scheduler-arguments.js'
 export { chooseAdapterSize, type TaskComplexity } from './config/size.js'
-export type {
-  SchedulerType,
-  Strategy,
-  TrainingArguments,
-  TrainingArgumentsInput
-} from './config/training-arguments.js'
+export type { Strategy, TrainingArguments, TrainingArgumentsInput } from './config/training-arguments.js'
 export type { Choice } from './data/choices.js'
 export type {
   ChoicesRow,

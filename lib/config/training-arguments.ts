@@ -1,8 +1,23 @@
 import { AdapterError } from '../native/errors.js'
 import * as check from './check.js'
+import {
+  checkOptimizer,
+  type OptimizerArguments,
+  type OptimizerName,
+  type OptimizerSpelling,
+  optimizerArguments,
+  optimizerName
+} from './optimizer-arguments.js'
+import { type ParameterGroup, parameterGroups } from './parameter-groups.js'
+import {
+  checkSchedule,
+  type LrSchedulerKwargs,
+  type SchedulerType,
+  schedulerKwargs,
+  schedulerTypes
+} from './scheduler-arguments.js'
 
 export type Strategy = 'no' | 'steps' | 'epoch'
-export type SchedulerType = 'linear' | 'cosine' | 'constant' | 'constant_with_warmup'
 
 /** Hugging Face's TrainingArguments in camelCase, with its defaults. Frozen. */
 export interface TrainingArguments {
@@ -20,11 +35,17 @@ export interface TrainingArguments {
   readonly gradientAccumulationSteps: number
   /** Highest learning rate of the schedule. Default 5e-5; adapters like 1e-4 to 1e-2. */
   readonly learningRate: number
-  /** AdamW's decay, on weights only: never on biases or LayerNorm. Default 0. */
+  /** Parameters with a learning rate or weight decay of their own, such as `{ match: 'head', learningRate: 1e-3 }`. Default none. */
+  readonly parameterGroups: readonly ParameterGroup[]
+  /** Share of the learning rate by which weights shrink (sgd: L2); never biases or LayerNorm. Default 0. */
   readonly weightDecay: number
-  /** Default 0.9. */
+  /** adamw (transformers' adamw_torch), sgd, adafactor as transformers' Trainer has it, or lion. Default 'adamw'. */
+  readonly optim: OptimizerName
+  /** What sgd and adafactor can be told beside it. Default {}. */
+  readonly optimArgs: OptimizerArguments
+  /** Of adamw and lion. Default 0.9. */
   readonly adamBeta1: number
-  /** Default 0.999. */
+  /** Of adamw and lion. Default 0.999, with lion its paper's 0.99. */
   readonly adamBeta2: number
   /** Default 1e-8. */
   readonly adamEpsilon: number
@@ -32,6 +53,8 @@ export interface TrainingArguments {
   readonly maxGradNorm: number
   /** How the learning rate goes on after warm-up. Default 'linear': down to 0. */
   readonly lrSchedulerType: SchedulerType
+  /** What the schedule can be told, such as `{ numCycles: 3 }` of cosine_with_restarts. Default {}. */
+  readonly lrSchedulerKwargs: LrSchedulerKwargs
   /** Share of all steps during which the learning rate climbs from 0. Default 0. */
   readonly warmupRatio: number
   /** Steps of warm-up; above 0 it overrides warmupRatio. Default 0. */
@@ -64,7 +87,9 @@ export interface TrainingArguments {
   readonly resumeFromCheckpoint: string | boolean | null
 }
 
-export type TrainingArgumentsInput = { readonly [K in keyof TrainingArguments]?: TrainingArguments[K] | undefined }
+export type TrainingArgumentsInput = {
+  readonly [K in keyof TrainingArguments]?: (K extends 'optim' ? OptimizerSpelling : TrainingArguments[K]) | undefined
+}
 
 const defaults: TrainingArguments = Object.freeze({
   outputDir: 'trainer_output',
@@ -74,12 +99,16 @@ const defaults: TrainingArguments = Object.freeze({
   perDeviceEvalBatchSize: 8,
   gradientAccumulationSteps: 1,
   learningRate: 5e-5,
+  parameterGroups: [],
   weightDecay: 0,
+  optim: 'adamw',
+  optimArgs: {},
   adamBeta1: 0.9,
   adamBeta2: 0.999,
   adamEpsilon: 1e-8,
   maxGradNorm: 1,
   lrSchedulerType: 'linear',
+  lrSchedulerKwargs: {},
   warmupRatio: 0,
   warmupSteps: 0,
   labelSmoothingFactor: 0,
@@ -98,7 +127,6 @@ const defaults: TrainingArguments = Object.freeze({
 })
 
 const strategies = ['no', 'steps', 'epoch'] as const
-const schedulers = ['linear', 'cosine', 'constant', 'constant_with_warmup'] as const
 
 const rules: {
   readonly [K in keyof TrainingArguments]: (name: string, value: unknown) => TrainingArguments[K]
@@ -111,11 +139,15 @@ const rules: {
   gradientAccumulationSteps: check.checkPositiveInteger,
   learningRate: (name, value) => check.checkNumber(name, value, { from: 0 }),
   weightDecay: (name, value) => check.checkNumber(name, value, { from: 0 }),
+  parameterGroups,
+  optim: optimizerName,
+  optimArgs: optimizerArguments,
   adamBeta1: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 }),
   adamBeta2: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 }),
   adamEpsilon: (name, value) => check.checkNumber(name, value, { from: 0 }),
   maxGradNorm: (name, value) => check.checkNumber(name, value, { from: 0 }),
-  lrSchedulerType: (name, value) => check.checkOneOf(name, value, schedulers),
+  lrSchedulerType: (name, value) => check.checkOneOf(name, value, schedulerTypes),
+  lrSchedulerKwargs: schedulerKwargs,
   warmupRatio: (name, value) => check.checkNumber(name, value, { from: 0, to: 1 }),
   warmupSteps: (name, value) => check.checkInteger(name, value, 0),
   labelSmoothingFactor: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 }),
@@ -139,7 +171,7 @@ const renamed = { evaluationStrategy: 'evalStrategy', perGpuTrainBatchSize: 'per
 
 /** Names that people bring from Hugging Face and that mean nothing here yet: an answer of their own. */
 const notBuilt = [
-  ...['bf16', 'fp16', 'tf32', 'optim', 'deepspeed', 'fsdp', 'gradientCheckpointing', 'groupByLength', 'pushToHub'],
+  ...['bf16', 'fp16', 'tf32', 'deepspeed', 'fsdp', 'gradientCheckpointing', 'groupByLength', 'pushToHub'],
   ...['loadBestModelAtEnd', 'metricForBestModel', 'greaterIsBetter', 'reportTo', 'torchCompile', 'autoFindBatchSize']
 ]
 
@@ -154,8 +186,14 @@ export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingA
   const checked = names
     .filter((name) => given[name] !== undefined)
     .map((name) => [name, rules[name](`args.${name}`, given[name])])
-  const fields = { ...defaults, ...(Object.fromEntries(checked) as TrainingArgumentsInput) } as TrainingArguments
-  return Object.freeze({ ...fields, evalSteps: input.evalSteps ?? fields.loggingSteps })
+  const fields = { ...defaults, ...Object.fromEntries(checked) } as TrainingArguments
+  checkSchedule(fields.lrSchedulerType, fields.lrSchedulerKwargs, fields.learningRate)
+  checkOptimizer(fields.optim, fields.optimArgs)
+  return Object.freeze({
+    ...fields,
+    evalSteps: input.evalSteps ?? fields.loggingSteps,
+    adamBeta2: input.adamBeta2 ?? (fields.optim === 'lion' ? 0.99 : fields.adamBeta2)
+  })
 }
 
 function refuse(name: string): never {

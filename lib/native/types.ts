@@ -255,16 +255,52 @@ export interface NativeModel {
   dispose(): void
 }
 
-export interface NativeTrainerOptions {
-  readonly learningRate: number
-  readonly betas: readonly [number, number]
-  readonly epsilon: number
-  readonly weightDecay: number
-  /** 0: no clipping. */
-  readonly maxGradNorm: number
-  readonly schedule: 'linear' | 'cosine' | 'constant' | 'constant_with_warmup'
+/** A schedule with every number filled in; learning rates are factors of the trainer's. */
+export interface NativeSchedule {
+  readonly kind: string
   readonly warmupSteps: number
   readonly totalSteps: number
+  readonly cycles: number
+  readonly power: number
+  readonly minimum: number
+  /** null: one step of the warm-up. */
+  readonly warmupStart: number | null
+  readonly timescale: number
+  readonly stableSteps: number
+  readonly decaySteps: number
+  readonly warmupShape: string
+  readonly decayShape: string
+}
+
+export type NativeOptimizer =
+  | { readonly name: 'adamw'; readonly beta1: number; readonly beta2: number; readonly epsilon: number }
+  | { readonly name: 'sgd'; readonly momentum: number; readonly dampening: number; readonly nesterov: boolean }
+  | { readonly name: 'lion'; readonly beta1: number; readonly beta2: number }
+  | {
+      readonly name: 'adafactor'
+      readonly epsilon: number
+      readonly clipThreshold: number
+      readonly decayRate: number
+      readonly beta1: number | null
+    }
+
+/** Parameters by name with rates of their own; a parameter counts for the first group that names it. */
+export interface NativeParameterGroup {
+  readonly names: readonly string[]
+  readonly learningRate: number
+  readonly weightDecay: number
+  /** Biases and LayerNorms, too. */
+  readonly decaysAll: boolean
+}
+
+export interface NativeTrainerOptions {
+  readonly learningRate: number
+  readonly weightDecay: number
+  readonly groups: readonly NativeParameterGroup[]
+  readonly optimizer: NativeOptimizer
+  /** 0: no clipping. */
+  readonly maxGradNorm: number
+  readonly schedule: NativeSchedule
   readonly labelSmoothing: number
   /** Dropout's random numbers. */
   readonly seed: number
@@ -281,7 +317,7 @@ export interface NativeStepResult {
 
 export interface NativeTrainer {
   /**
-   * One optimizer step over its micro-batches (gradient accumulation): forward, loss, backward, clip, AdamW, schedule.
+   * One optimizer step over its micro-batches (gradient accumulation): forward, loss, backward, clip, optimizer, schedule.
    * `options`: one for each batch.
    */
   step(batches: readonly NativeBatch[], options: readonly NativeForwardOptions[]): Promise<NativeStepResult>

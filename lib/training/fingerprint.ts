@@ -23,11 +23,10 @@ export type Fingerprint = Readonly<Record<string, unknown>>
 const free = ['outputDir', 'resumeFromCheckpoint', 'saveTotalLimit', 'perDeviceEvalBatchSize']
 
 export async function fingerprint(model: Model, args: TrainingArguments, data: EncodedDataset): Promise<Fingerprint> {
-  const deciding = Object.entries(args).filter(([name]) => !free.includes(name) && !/^(logging|save|eval)/.test(name))
   const heads = [...requireHeads(model, 'train')].map(([name, config]) => headRecord(name, config))
   const active = setupNames(model.activeAdapters, model.known)
   return {
-    ...Object.fromEntries(deciding),
+    ...deciding(args),
     adapters: model.activeAdapters,
     fusions: Object.fromEntries(
       fuseBlocks(model.activeAdapters).map((fuse) => [fusionName(fuse), model.adapterFusions.get(fusionName(fuse))])
@@ -40,6 +39,13 @@ export async function fingerprint(model: Model, args: TrainingArguments, data: E
     rows: data.length,
     data: await dataDigest(data)
   }
+}
+
+/** The arguments that decide; patterns as JSON can hold them. */
+export function deciding(args: TrainingArguments): Record<string, unknown> {
+  const groups = args.parameterGroups.map((group) => ({ ...group, match: String(group.match) }))
+  const entries = Object.entries({ ...args, parameterGroups: groups })
+  return Object.fromEntries(entries.filter(([name]) => !free.includes(name) && !/^(logging|save|eval)/.test(name)))
 }
 
 /** JSON would sort the keys of { '2': 0, '1': 1 } and so hide the order of the labels. */

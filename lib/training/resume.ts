@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { isPlainObject } from '../config/check.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import { type TrainingArguments, trainingArguments } from '../config/training-arguments.js'
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -15,7 +15,7 @@ import {
   trainingFile,
   writeCheckpoint
 } from './checkpoint-folder.js'
-import type { Fingerprint } from './fingerprint.js'
+import { deciding, type Fingerprint } from './fingerprint.js'
 
 /** Where a run stands, beside the tensors. */
 export interface Progress {
@@ -90,7 +90,8 @@ async function load(native: NativeTrainer, folder: string): Promise<string> {
 }
 
 function checkSameRun(folder: string, known: Fingerprint, now: Fingerprint): void {
-  const differences = differing(known, now)
+  // A run from before an argument was there had its default.
+  const differences = differing({ ...deciding(trainingArguments()), ...known }, now)
   if (differences.length === 0) return
   const list = (side: 'known' | 'now') =>
     differences.map((one) => `${one.path} ${JSON.stringify(one[side]) ?? 'not recorded'}`).join(', ')

@@ -2,13 +2,12 @@ import { valueError } from '../config/check.js'
 import type { Strategy, TrainingArguments } from '../config/training-arguments.js'
 import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
-import { loadAddon } from '../native/addon.js'
 import { nativeCall } from '../native/errors.js'
-import type { NativeTrainer } from '../native/types.js'
 import type { EncodedDataset, LabelledBatch } from './encoded.js'
 import { evaluateEncoded } from './evaluate.js'
 import type { TrainingEvent } from './events.js'
 import { fingerprint } from './fingerprint.js'
+import { nativeTrainer } from './native-trainer.js'
 import { planSteps, type StepPlan, stepBatches } from './plan.js'
 import { resume, saveCheckpoint } from './resume.js'
 
@@ -129,22 +128,6 @@ class BatchFeed {
       }
     }
   }
-}
-
-function nativeTrainer(model: Model, args: TrainingArguments, plan: StepPlan): NativeTrainer {
-  const options = {
-    learningRate: args.learningRate,
-    betas: [args.adamBeta1, args.adamBeta2] as const,
-    epsilon: args.adamEpsilon,
-    weightDecay: args.weightDecay,
-    maxGradNorm: args.maxGradNorm,
-    schedule: args.lrSchedulerType,
-    warmupSteps: plan.warmupSteps,
-    totalSteps: plan.totalSteps,
-    labelSmoothing: args.labelSmoothingFactor,
-    seed: args.seed
-  }
-  return nativeCall(() => loadAddon().createTrainer(model.native, options))
 }
 
 function due(strategy: Strategy, every: number, step: number, plan: StepPlan): boolean {

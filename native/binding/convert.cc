@@ -5,32 +5,10 @@
 
 #include <cstring>
 
+#include "binding/fields.h"
 #include "core/error.h"
 
 namespace ta::binding {
-
-namespace {
-
-int64_t integer(const Napi::Object& object, const char* name) {
-  return object.Get(name).As<Napi::Number>().Int64Value();
-}
-double number(const Napi::Object& object, const char* name) {
-  return object.Get(name).As<Napi::Number>().DoubleValue();
-}
-bool boolean(const Napi::Object& object, const char* name) {
-  return object.Get(name).ToBoolean();
-}
-std::string string(const Napi::Object& object, const char* name) {
-  return object.Get(name).As<Napi::String>().Utf8Value();
-}
-template <class T>
-T choose(const std::string& name, std::initializer_list<std::pair<const char*, T>> options, const char* what) {
-  for (const auto& [key, value] : options)
-    if (name == key) return value;
-  wrong_type(what, ("a known value, got '" + name + "'").c_str());
-}
-
-}  // namespace
 
 bool present(const Napi::Value& value) {
   return !value.IsUndefined() && !value.IsNull();
@@ -301,28 +279,6 @@ HeadConfig to_head_config(const Napi::Object& object) {
   c.layer_norm = boolean(object, "layer_norm");
   if (auto p = object.Get("dropout_prob"); present(p)) c.dropout_prob = p.As<Napi::Number>().DoubleValue();
   return c;
-}
-
-TrainerOptions to_trainer_options(const Napi::Object& object) {
-  TrainerOptions o;
-  o.learning_rate = number(object, "learningRate");
-  auto betas = object.Get("betas").As<Napi::Array>();
-  o.adamw.beta1 = betas.Get(0u).As<Napi::Number>().DoubleValue();
-  o.adamw.beta2 = betas.Get(1u).As<Napi::Number>().DoubleValue();
-  o.adamw.epsilon = number(object, "epsilon");
-  o.adamw.weight_decay = number(object, "weightDecay");
-  o.max_grad_norm = number(object, "maxGradNorm");
-  o.schedule.kind = choose<ScheduleKind>(string(object, "schedule"),
-                                         {{"linear", ScheduleKind::linear},
-                                          {"cosine", ScheduleKind::cosine},
-                                          {"constant", ScheduleKind::constant},
-                                          {"constant_with_warmup", ScheduleKind::constant_with_warmup}},
-                                         "schedule");
-  o.schedule.warmup_steps = integer(object, "warmupSteps");
-  o.schedule.total_steps = integer(object, "totalSteps");
-  o.label_smoothing = number(object, "labelSmoothing");
-  o.seed = static_cast<uint64_t>(integer(object, "seed"));
-  return o;
 }
 
 FusionConfig to_fusion_config(const Napi::Object& object) {

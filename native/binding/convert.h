@@ -7,7 +7,6 @@
 #include "core/config/head_config.h"
 #include "core/config/model_config.h"
 #include "core/surgery/adapter_model.h"
-#include "core/training/trainer.h"
 
 namespace ta::binding {
 
@@ -15,7 +14,6 @@ ModelConfig to_model_config(const Napi::Object& object);
 AdapterConfig to_adapter_config(const Napi::Object& object);
 FusionConfig to_fusion_config(const Napi::Object& object);
 HeadConfig to_head_config(const Napi::Object& object);
-TrainerOptions to_trainer_options(const Napi::Object& object);
 Trainable to_trainable(const Napi::Object& object);
 /// A tensor on its way to JavaScript: float32 on the CPU, dense.
 struct HostTensor {

@@ -2,6 +2,7 @@
 // A batch and what one pass over it is asked for, from JavaScript to the core's structs.
 
 #include "binding/convert.h"
+#include "core/training/forward.h"
 
 namespace ta::binding {
 

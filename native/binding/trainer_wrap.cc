@@ -1,5 +1,6 @@
 #include "binding/trainer_wrap.h"
 
+#include "binding/trainer_options.h"
 #include "core/error.h"
 
 namespace ta::binding {

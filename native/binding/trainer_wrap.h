@@ -2,6 +2,7 @@
 // A trainer handle: one native call a step.
 
 #include "binding/model_wrap.h"
+#include "core/training/trainer.h"
 
 namespace ta::binding {
 

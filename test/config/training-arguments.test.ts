@@ -63,7 +63,7 @@ test('wrong values', (t) => {
     [{ numTrainEpochs: 0 }, /args\.numTrainEpochs: expected a number above 0/],
     [{ learningRate: Number.NaN }, /args\.learningRate/],
     [{ warmupRatio: 1.1 }, /at most 1/],
-    [{ lrSchedulerType: 'polynomial' }, /'linear', 'cosine', 'constant'/],
+    [{ lrSchedulerType: 'exponential' }, /'linear', 'cosine', 'cosine_with_restarts', 'polynomial', 'constant'/],
     [{ saveStrategy: true }, /args\.saveStrategy: expected one of/],
     [{ perDeviceTrainBatchSize: 2.5 }, /positive integer, got 2\.5/],
     [{ outputDir: '' }, /not empty/],
@@ -71,4 +71,56 @@ test('wrong values', (t) => {
   ]
   for (const [args, message] of cases) t.throws(() => trainingArguments(args as never), { message })
   t.throws(() => trainingArguments(null as never), { instanceOf: TypeError })
+})
+
+test('schedules: what each takes, and what some need', (t) => {
+  const of = (lrSchedulerType: string, lrSchedulerKwargs: object = {}, learningRate = 0.01) =>
+    trainingArguments({ lrSchedulerType, lrSchedulerKwargs, learningRate } as never)
+  t.deepEqual(of('polynomial', { power: 2, lrEnd: undefined }).lrSchedulerKwargs, { power: 2 })
+  const cases: [string, object, RegExp][] = [
+    ['linear', { numCycles: 1 }, /'linear' does not take 'numCycles'\. It takes: none/],
+    ['cosine', { power: 1 }, /'cosine' does not take 'power'\. It takes: numCycles/],
+    ['cosine', { num_cycles: 1 }, /lrSchedulerKwargs: unknown option 'num_cycles'\. Did you mean 'numCycles'/],
+    ['polynomial', { lrEnd: 0.01 }, /lrEnd: expected a number below learningRate, which is 0\.01/],
+    ['cosine_with_min_lr', {}, /needs either minLr or minLrRate/],
+    ['cosine_with_min_lr', { minLr: 0.001, minLrRate: 0.1 }, /needs either minLr or minLrRate/],
+    ['warmup_stable_decay', {}, /needs numDecaySteps/],
+    ['warmup_stable_decay', { numDecaySteps: 2, decayType: 'sqrt' }, /decayType: expected one of .*'1-sqrt'/]
+  ]
+  for (const [type, kwargs, message] of cases) t.throws(() => of(type, kwargs), { message }, type)
+})
+
+test("optimizers by their own names and by transformers'", (t) => {
+  const of = (optim: string, optimArgs: object = {}) => trainingArguments({ optim, optimArgs } as never)
+  t.is(trainingArguments().optim, 'adamw')
+  t.is(of('adamw_torch_fused').optim, 'adamw')
+  t.is(of('lion_32bit').adamBeta2, 0.99)
+  t.is(trainingArguments({ optim: 'lion', adamBeta2: 0.98 }).adamBeta2, 0.98)
+  const cases: [string, object, RegExp][] = [
+    ['adamw_bnb_8bit', {}, /args\.optim: expected one of 'adamw', .*got 'adamw_bnb_8bit'/],
+    ['adamw', { momentum: 0.9 }, /'adamw' does not take 'momentum'.*adamBeta1 and adamBeta2/],
+    ['sgd', { beta1: 0.9 }, /'sgd' does not take 'beta1'\. It takes momentum, dampening, nesterov/],
+    ['sgd', { nesterov: true }, /nesterov needs momentum above 0/],
+    ['sgd', { momentun: 0.9 }, /Did you mean 'momentum'/],
+    ['adafactor', { decayRate: 0.8 }, /optimArgs\.decayRate: expected a number below 0/]
+  ]
+  for (const [optim, args, message] of cases) t.throws(() => of(optim, args), { message }, optim)
+})
+
+test('groups of parameters', (t) => {
+  const of = (...parameterGroups: object[]) => trainingArguments({ parameterGroups } as never).parameterGroups
+  const groups = of({ match: 'head', learningRate: 1e-3 }, { match: /bias$/, weightDecay: 0 })
+  t.deepEqual(groups, [
+    { match: 'head', learningRate: 1e-3 },
+    { match: /bias$/, weightDecay: 0 }
+  ])
+  t.true(Object.isFrozen(groups))
+  const cases: [object, RegExp][] = [
+    [{ match: 'heads', learningRate: 1 }, /parameterGroups\[0\]\.match: .*Did you mean 'head'/],
+    [{ match: 'head' }, /parameterGroups\[0\]: expected learningRate, weightDecay or both/],
+    [{ match: 'head', lr: 1 }, /unknown option 'lr'/],
+    [{ match: 'head', learningRate: -1 }, /learningRate: expected a number at least 0/]
+  ]
+  for (const [group, message] of cases) t.throws(() => of(group), { message })
+  t.throws(() => trainingArguments({ parameterGroups: { match: 'head' } } as never), { instanceOf: TypeError })
 })

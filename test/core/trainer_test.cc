@@ -13,8 +13,8 @@ using namespace tiny_models;
 TrainerOptions options() {
   TrainerOptions result;
   result.learning_rate = 1e-2;
-  result.adamw.weight_decay = 0.01;
-  result.schedule = {ScheduleKind::linear, 2, 20};
+  result.weight_decay = 0.01;
+  result.schedule = {.kind = ScheduleKind::linear, .warmup_steps = 2, .total_steps = 20};
   return result;
 }
 
@@ -61,6 +61,35 @@ TEST(a_checkpoint_continues_bit_for_bit) {
   for (int i = 0; i < 4; ++i) rest.step(again, nullptr);
   const auto a = values(*straight), b = values(*resumed);
   for (size_t i = 0; i < a.size(); ++i) CHECK(at::equal(a[i], b[i]));
+}
+
+TEST(a_checkpoint_of_one_optimizer_is_refused_by_every_other) {
+  const std::vector<OptimizerOptions> kinds = {AdamWOptions{}, SgdOptions{.momentum = 0.9}, AdafactorOptions{},
+                                               LionOptions{}};
+  check::TemporaryFolder folder;
+  const auto file = folder.file("training.safetensors");
+  for (size_t written = 0; written < kinds.size(); ++written) {
+    for (size_t read = 0; read < kinds.size(); ++read) {
+      auto model = tiny_model(HeadType::classification);
+      model->set_trainable({{"a"}, {"a"}, {}});
+      auto with = [&](size_t kind) {
+        auto result = options();
+        result.optimizer = kinds[kind];
+        return result;
+      };
+      Trainer writer(*model, with(written)), reader(*model, with(read));
+      auto batches = batch_for(*model, HeadType::classification);
+      writer.step(batches, nullptr);
+      writer.save(file, "");
+      if (written == read) {
+        reader.load(file);
+        CHECK_EQ(reader.steps(), int64_t{1});
+      } else {
+        CHECK_THROWS(ErrorCode::state_dict, reader.load(file));
+        CHECK_EQ(reader.steps(), int64_t{0});
+      }
+    }
+  }
 }
 
 TEST(a_damaged_checkpoint_is_refused_and_changes_nothing) {

@@ -184,7 +184,7 @@ export async function training(model: Model, rows: readonly Row[]): Promise<void
   // @ts-expect-error a dataset is needed
   new AdapterTrainer({ model })
   // @ts-expect-error no such schedule
-  new AdapterTrainer({ model, trainDataset: rows, args: { lrSchedulerType: 'polynomial' } })
+  new AdapterTrainer({ model, trainDataset: rows, args: { lrSchedulerType: 'exponential' } })
   // @ts-expect-error arguments are in camelCase
   new AdapterTrainer({ model, trainDataset: rows, args: { learning_rate: 1e-3 } })
   const dataset: Dataset = new Set<Row>([

@@ -56,19 +56,10 @@ void FlatParameters::set_trainable(bool trainable, const std::set<std::string>& 
   if (trainable == this->trainable() && still == frozen_) return;
   grads_ = trainable ? at::zeros_like(moving()) : at::Tensor();
   frozen_ = std::move(still);
-  ranges_.clear();
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const auto& parameter = parameters_[i].parameter;
-    const bool trains = trainable && !frozen_.contains(parameters_[i].name);
-    parameter.value->requires_grad_(trains);
-    parameter.value->mutable_grad() = trains ? grad(i) : at::Tensor();
-    if (!trains) continue;
-    const int64_t begin = offsets_[i], end = begin + count(parameter);
-    if (!ranges_.empty() && ranges_.back().end == begin && ranges_.back().decay == parameter.decay) {
-      ranges_.back().end = end;
-    } else {
-      ranges_.push_back({begin, end, parameter.decay});
-    }
+    parameter.value->requires_grad_(trains(i));
+    parameter.value->mutable_grad() = trains(i) ? grad(i) : at::Tensor();
   }
 }
 
@@ -84,6 +75,10 @@ void FlatParameters::rename(const std::unordered_map<const at::Tensor*, std::str
 
 void FlatParameters::zero_grads() {
   if (grads_.defined()) grads_.zero_();
+}
+
+FlatParameters::Span FlatParameters::span(size_t i) const {
+  return {offsets_[i], offsets_[i] + count(parameters_[i].parameter)};
 }
 
 at::Tensor FlatParameters::view(const at::Tensor& flat, size_t i) const {

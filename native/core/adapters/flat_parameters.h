@@ -1,6 +1,6 @@
 #pragma once
-// Parameters that train together are views of one buffer, and so are their gradients: clipping is one norm, AdamW one
-// call for each of two ranges (with weight decay and without), a checkpoint one write.
+// Parameters that train together are views of one buffer, and so are their gradients: clipping is one norm, AdamW works
+// on two long stretches (with weight decay and without), a checkpoint is one write.
 
 #include <set>
 #include <string>
@@ -14,13 +14,6 @@ namespace ta {
 struct NamedParameter {
   std::string name;
   Parameter parameter;
-};
-
-/// Neighbours in a buffer that train and have weight decay, or train and have none.
-struct TrainableRange {
-  int64_t begin;
-  int64_t end;
-  bool decay;
 };
 
 class FlatParameters {
@@ -42,8 +35,14 @@ class FlatParameters {
   /// The part of the values that may ever train; gradients have no more.
   at::Tensor moving() const { return values_.narrow(0, 0, moving_); }
   const at::Tensor& grads() const { return grads_; }
-  /// What an optimizer may change: in the order of the buffer, with weight decay first, as few as possible.
-  const std::vector<TrainableRange>& ranges() const { return ranges_; }
+  /// Where a parameter's values lie.
+  struct Span {
+    int64_t begin;
+    int64_t end;
+  };
+  Span span(size_t i) const;
+  /// Whether an optimizer may change parameter i.
+  bool trains(size_t i) const { return trainable() && !frozen_.contains(parameters_[i].name); }
   /// The names of parameters that stand still while others of the buffer train.
   const std::set<std::string>& frozen() const { return frozen_; }
   const std::vector<NamedParameter>& parameters() const { return parameters_; }
@@ -58,7 +57,6 @@ class FlatParameters {
   int64_t moving_ = 0;
   at::Tensor values_;
   at::Tensor grads_;
-  std::vector<TrainableRange> ranges_;
   std::set<std::string> frozen_;
 };
 

@@ -44,6 +44,10 @@ std::string value_of(const SafetensorsMetadata& metadata, const std::string& key
        {.expected = kFormat, .hint = "Resume from a folder that the trainer wrote"});
 }
 
+std::string state_name(const std::string& name, size_t buffer) {
+  return text("optimizer.", name, ".", buffer);
+}
+
 // One number for each layer's part of each fusion that trains.
 std::string temperatures(AdapterModel& model) {
   std::ostringstream numbers;
@@ -67,21 +71,20 @@ std::vector<double> read_temperatures(size_t count, const std::string& text, con
 
 void Trainer::save(const std::string& file, const std::string& user) {
   StateDict tensors;
-  for (size_t i = 0; i < optimizer_.parameters().size(); ++i) {
-    const auto* flat = optimizer_.parameters()[i];
+  for (size_t i = 0; i < optimizer_->parameters().size(); ++i) {
+    const auto* flat = optimizer_->parameters()[i];
     for (const auto& named : flat->parameters()) {
       tensors.add(named.name, named.parameter.value->detach().to(at::kCPU).contiguous());
     }
-    const auto number = std::to_string(i);
-    tensors.add("optimizer.first_moment." + number, optimizer_.first_moments()[i].to(at::kCPU));
-    tensors.add("optimizer.second_moment." + number, optimizer_.second_moments()[i].to(at::kCPU));
+    for (const auto& [name, tensor] : optimizer_->state(i)) tensors.add(state_name(name, i), tensor.to(at::kCPU));
   }
   tensors.add("random_state", random_.state());
   SafetensorsMetadata metadata = {{"format", kFormat},
-                                  {"steps", std::to_string(optimizer_.steps())},
+                                  {"optimizer", optimizer_->name()},
+                                  {"steps", std::to_string(optimizer_->steps())},
                                   {"checksum", checksum(tensors)},
                                   {"user", user}};
-  if (auto frozen = frozen_names(optimizer_.parameters()); !frozen.empty()) metadata.emplace_back("frozen", frozen);
+  if (auto frozen = frozen_names(optimizer_->parameters()); !frozen.empty()) metadata.emplace_back("frozen", frozen);
   if (auto numbers = temperatures(model_); !numbers.empty()) metadata.emplace_back("temperatures", numbers);
   write_safetensors(file, tensors, metadata);
 }
@@ -92,6 +95,11 @@ std::string Trainer::load(const std::string& file) {
   if (value_of(metadata, "format", file) != kFormat) {
     fail(ErrorCode::file_format, "load checkpoint", file + " is of another format",
          {.expected = kFormat, .got = value_of(metadata, "format", file)});
+  }
+  // Checkpoints from before there was a choice do not say.
+  if (const auto other = find_value(metadata, "optimizer").value_or("adamw"); other != optimizer_->name()) {
+    fail(ErrorCode::state_dict, "load checkpoint", file + " was written with another optimizer",
+         {.expected = optimizer_->name(), .got = other, .hint = "Resume with the optimizer that the run began with"});
   }
   std::vector<std::pair<at::Tensor, at::Tensor>> copies;
   std::vector<std::string> wrong;
@@ -107,13 +115,11 @@ std::string Trainer::load(const std::string& file) {
       copies.emplace_back(std::move(target), *found);
     }
   };
-  for (size_t i = 0; i < optimizer_.parameters().size(); ++i) {
-    for (const auto& named : optimizer_.parameters()[i]->parameters()) want(named.name, *named.parameter.value);
-    const auto number = std::to_string(i);
-    want("optimizer.first_moment." + number, optimizer_.first_moments()[i]);
-    want("optimizer.second_moment." + number, optimizer_.second_moments()[i]);
+  for (size_t i = 0; i < optimizer_->parameters().size(); ++i) {
+    for (const auto& named : optimizer_->parameters()[i]->parameters()) want(named.name, *named.parameter.value);
+    for (const auto& [name, tensor] : optimizer_->state(i)) want(state_name(name, i), tensor);
   }
-  if (find_value(metadata, "frozen").value_or("") != frozen_names(optimizer_.parameters())) {
+  if (find_value(metadata, "frozen").value_or("") != frozen_names(optimizer_->parameters())) {
     wrong.push_back("other parameters were frozen");
   }
   if (!wrong.empty() || wanted != tensors.size()) {
@@ -123,11 +129,11 @@ std::string Trainer::load(const std::string& file) {
   }
   // A mapped tensor's order in memory is the writer's; the sum runs over names in the order they were added.
   StateDict ordered;
-  for (size_t i = 0; i < optimizer_.parameters().size(); ++i) {
-    for (const auto& named : optimizer_.parameters()[i]->parameters()) ordered.add(named.name, tensors.at(named.name));
-    const auto number = std::to_string(i);
-    for (const auto* moment : {"optimizer.first_moment.", "optimizer.second_moment."}) {
-      ordered.add(moment + number, tensors.at(moment + number));
+  for (size_t i = 0; i < optimizer_->parameters().size(); ++i) {
+    for (const auto& named : optimizer_->parameters()[i]->parameters()) ordered.add(named.name, tensors.at(named.name));
+    for (const auto& state : optimizer_->state(i)) {
+      const auto name = state_name(state.name, i);
+      ordered.add(name, tensors.at(name));
     }
   }
   ordered.add("random_state", tensors.at("random_state"));
@@ -150,7 +156,7 @@ std::string Trainer::load(const std::string& file) {
   for (auto& [target, source] : copies) target.copy_(source);
   for (size_t i = 0; i < fusions.size(); ++i) fusions[i]->temperature = degrees[i];
   random_.set_state(tensors.at("random_state").clone());
-  optimizer_.set_steps(steps);
+  optimizer_->set_steps(steps);
   return user;
 }
 

@@ -1,7 +1,5 @@
 #include "core/training/optimizer.h"
 
-#include <ATen/ops/_fused_adamw.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
@@ -10,15 +8,10 @@
 
 namespace ta {
 
-AdamW::AdamW(std::vector<FlatParameters*> parameters, const AdamWOptions& options)
-    : parameters_(std::move(parameters)), options_(options) {
-  for (const auto* flat : parameters_) {
-    first_.push_back(at::zeros_like(flat->moving()));
-    second_.push_back(at::zeros_like(flat->moving()));
-  }
-}
+Optimizer::Optimizer(std::vector<FlatParameters*> parameters, std::vector<UpdateGroup> groups)
+    : parameters_(std::move(parameters)), groups_(std::move(groups)) {}
 
-double AdamW::grad_norm() const {
+double Optimizer::grad_norm() const {
   double sum = 0;
   for (const auto* flat : parameters_) {
     const double norm = at::linalg_vector_norm(flat->grads()).item<double>();
@@ -27,44 +20,46 @@ double AdamW::grad_norm() const {
   return std::sqrt(sum);
 }
 
-void AdamW::scale_grads(double factor) {
+void Optimizer::scale_grads(double factor) {
   for (const auto* flat : parameters_) {
     auto grads = flat->grads();
     grads.mul_(factor);
   }
 }
 
-void AdamW::set_steps(int64_t steps) {
-  steps_ = steps;
-}
-
-void AdamW::step(double learning_rate) {
+void Optimizer::step(double factor) {
   c10::NoGradGuard guard;
   ++steps_;
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    update(i, true, learning_rate);
-    update(i, false, learning_rate);
-  }
+  for (const auto& group : groups_) update(group, group.learning_rate * factor);
+  // The buffers were written to, past the parameters: what is kept of their values must see that they changed.
+  for (const auto* flat : parameters_)
+    for (const auto& named : flat->parameters()) named.parameter.value->unsafeGetTensorImpl()->bump_version();
 }
 
-void AdamW::update(size_t i, bool decay, double learning_rate) {
-  std::vector<at::Tensor> values, grads, first, second, steps;
-  // The kernel reads the step number from tensors that its caller advances.
-  const auto step = at::full({}, static_cast<double>(steps_), parameters_[i]->values().options());
-  for (const auto& range : parameters_[i]->ranges()) {
-    if (range.decay != decay) continue;
-    auto part = [&](const at::Tensor& whole) { return whole.narrow(0, range.begin, range.end - range.begin); };
-    values.push_back(part(parameters_[i]->values()));
-    grads.push_back(part(parameters_[i]->grads()));
-    first.push_back(part(first_[i]));
-    second.push_back(part(second_[i]));
-    steps.push_back(step);
-  }
-  if (values.empty()) return;
-  at::_fused_adamw_(values, grads, first, second, {}, steps, learning_rate, options_.beta1, options_.beta2,
-                    decay ? options_.weight_decay : 0.0, options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
-  // The whole was written to, past the parameters: what is kept of their values must see that they changed.
-  for (const auto& named : parameters_[i]->parameters()) named.parameter.value->unsafeGetTensorImpl()->bump_version();
+std::vector<at::Tensor> Optimizer::zeros() const {
+  std::vector<at::Tensor> result;
+  for (const auto* flat : parameters_) result.push_back(at::zeros_like(flat->moving()));
+  return result;
+}
+
+std::vector<at::Tensor> Optimizer::values(const UpdateGroup& group) const {
+  std::vector<at::Tensor> result;
+  for (const auto& [buffer, begin, end] : group.parts)
+    result.push_back(parameters_[buffer]->values().narrow(0, begin, end - begin));
+  return result;
+}
+
+std::vector<at::Tensor> Optimizer::grads(const UpdateGroup& group) const {
+  std::vector<at::Tensor> result;
+  for (const auto& [buffer, begin, end] : group.parts)
+    result.push_back(parameters_[buffer]->grads().narrow(0, begin, end - begin));
+  return result;
+}
+
+std::vector<at::Tensor> Optimizer::parts(const UpdateGroup& group, const std::vector<at::Tensor>& buffers) {
+  std::vector<at::Tensor> result;
+  for (const auto& [buffer, begin, end] : group.parts) result.push_back(buffers[buffer].narrow(0, begin, end - begin));
+  return result;
 }
 
 }  // namespace ta

@@ -1,44 +1,53 @@
 #pragma once
-// AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) on flat buffers, with torch.optim.AdamW's arithmetic:
-//   p ← p (1 - lr·wd);  m ← β1 m + (1-β1) g;  v ← β2 v + (1-β2) g²;  p ← p - lr/(1-β1ᵗ) · m / (√v/√(1-β2ᵗ) + ε)
-// Each buffer is one fused call for its parts with weight decay and one for those without. What is frozen is in
-// neither.
+// What turns gradients into steps. An optimizer reads and writes the flat buffers, group by group; its state is laid
+// out as they are, so that a checkpoint holds a few tensors.
 
+#include <string>
 #include <vector>
 
-#include "core/adapters/flat_parameters.h"
+#include "core/training/update_groups.h"
 
 namespace ta {
 
-struct AdamWOptions {
-  double beta1 = 0.9;
-  double beta2 = 0.999;
-  double epsilon = 1e-8;
-  double weight_decay = 0.0;
-};
-
-class AdamW {
+class Optimizer {
  public:
-  AdamW(std::vector<FlatParameters*> parameters, const AdamWOptions& options);
+  Optimizer(std::vector<FlatParameters*> parameters, std::vector<UpdateGroup> groups);
+  virtual ~Optimizer() = default;
+
+  /// As checkpoints have it.
+  virtual const char* name() const = 0;
 
   /// The gradients' global L2 norm, before anything is scaled.
   double grad_norm() const;
   void scale_grads(double factor);
-  void step(double learning_rate);
+  /// `factor`: the schedule's, for each group's learning rate.
+  void step(double factor);
 
   const std::vector<FlatParameters*>& parameters() const { return parameters_; }
-  /// First and second moments, laid out as each buffer's values.
-  std::vector<at::Tensor>& first_moments() { return first_; }
-  std::vector<at::Tensor>& second_moments() { return second_; }
+  struct State {
+    std::string name;
+    at::Tensor tensor;
+  };
+  /// What it keeps of one buffer from step to step; a resumed run copies into the tensors.
+  virtual std::vector<State> state(size_t buffer) const = 0;
   int64_t steps() const { return steps_; }
-  void set_steps(int64_t steps);
+  void set_steps(int64_t steps) { steps_ = steps; }
+
+ protected:
+  /// One step of what is in the group; steps() has counted it already.
+  virtual void update(const UpdateGroup& group, double learning_rate) = 0;
+
+  const std::vector<UpdateGroup>& groups() const { return groups_; }
+  /// Zeros as large as what may train, one tensor for each buffer.
+  std::vector<at::Tensor> zeros() const;
+  /// The group's parts of the values, of the gradients, and of tensors of the same layout.
+  std::vector<at::Tensor> values(const UpdateGroup& group) const;
+  std::vector<at::Tensor> grads(const UpdateGroup& group) const;
+  static std::vector<at::Tensor> parts(const UpdateGroup& group, const std::vector<at::Tensor>& buffers);
 
  private:
-  void update(size_t i, bool decay, double learning_rate);
-
   std::vector<FlatParameters*> parameters_;
-  AdamWOptions options_;
-  std::vector<at::Tensor> first_, second_;
+  std::vector<UpdateGroup> groups_;
   int64_t steps_ = 0;
 };
 

@@ -1,9 +1,9 @@
 #pragma once
-// One optimizer step: forward and backward over each micro-batch, clip, AdamW, schedule. Everything that a resumed run
-// needs to go on bit for bit is here: trained values, moments, step number, random state.
+// One optimizer step: forward and backward over each micro-batch, clip, optimizer, schedule. Everything that a resumed
+// run needs to go on bit for bit is here: trained values, the optimizer's state, step number, random state.
 
 #include "core/training/gradients.h"
-#include "core/training/optimizer.h"
+#include "core/training/optimizer_choice.h"
 #include "core/training/schedule.h"
 
 #include <atomic>
@@ -12,16 +12,18 @@ namespace ta {
 
 struct TrainerOptions {
   double learning_rate = 5e-5;
-  AdamWOptions adamw;
+  double weight_decay = 0;
+  std::vector<ParameterGroup> groups{};  ///< parameters with a learning rate or a decay of their own
+  OptimizerOptions optimizer{};
   double max_grad_norm = 1.0;  ///< 0: no clipping
-  Schedule schedule;
+  Schedule schedule{};
   double label_smoothing = 0;
   uint64_t seed = 42;
 };
 
 struct StepResult {
   double loss = 0;           ///< mean of the micro-batches' losses
-  double learning_rate = 0;  ///< used in this step
+  double learning_rate = 0;  ///< used in this step by what is in no group
   double grad_norm = 0;      ///< before clipping
   int64_t tokens = 0;
 };
@@ -40,7 +42,7 @@ class Trainer {
   /// micro-batches, nothing updated.
   StepResult step(std::vector<MicroBatch>& batches, const std::atomic<bool>* stop);
 
-  int64_t steps() const { return optimizer_.steps(); }
+  int64_t steps() const { return optimizer_->steps(); }
   /// Writes everything atomically as one safetensors file; `user` is the caller's own text.
   void save(const std::string& file, const std::string& user);
   /// Checks names, shapes and checksum before anything changes; returns the caller's text.
@@ -50,7 +52,7 @@ class Trainer {
   AdapterModel& model_;
   TrainerOptions options_;
   Gradients gradients_;
-  AdamW optimizer_;
+  std::unique_ptr<Optimizer> optimizer_;
   Random random_;
 };
 

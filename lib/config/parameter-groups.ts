@@ -1,0 +1,44 @@
+import * as check from './check.js'
+
+/** What a group's parameters are: those of heads, adapters or fusions, of LayerNorms wherever they stand, or by name. */
+export type ParameterMatch = (typeof kinds)[number] | RegExp
+
+/**
+ * Parameters with a learning rate or a weight decay of their own. A parameter belongs to the first group that matches it;
+ * what none matches has the trainer's learningRate and weightDecay.
+ */
+export interface ParameterGroup {
+  /** A pattern is tried on PyTorch's names, as namedParameters() gives them. */
+  readonly match: ParameterMatch
+  /** Highest of the schedule, which is the same for all. Default: learningRate. */
+  readonly learningRate?: number | undefined
+  /**
+   * Default: weightDecay. It is for weights alone, as everywhere; only where 'layerNorm' or a pattern asks for biases and
+   * LayerNorms by name it is for all that they match.
+   */
+  readonly weightDecay?: number | undefined
+}
+
+const kinds = ['head', 'adapter', 'fusion', 'layerNorm'] as const
+
+export function parameterGroups(name: string, value: unknown): readonly ParameterGroup[] {
+  return Object.freeze(check.checkArray(name, value).map((group, i) => parameterGroup(`${name}[${i}]`, group)))
+}
+
+function parameterGroup(name: string, value: unknown): ParameterGroup {
+  const given = check.checkObject(name, value)
+  check.checkKeys(name, given, ['match', 'learningRate', 'weightDecay'])
+  const { match, learningRate, weightDecay } = given
+  if (learningRate === undefined && weightDecay === undefined) {
+    throw check.valueError(name, 'expected learningRate, weightDecay or both')
+  }
+  return Object.freeze({
+    match: match instanceof RegExp ? match : check.checkOneOf(`${name}.match`, match, kinds),
+    ...(learningRate !== undefined && {
+      learningRate: check.checkNumber(`${name}.learningRate`, learningRate, { from: 0 })
+    }),
+    ...(weightDecay !== undefined && {
+      weightDecay: check.checkNumber(`${name}.weightDecay`, weightDecay, { from: 0 })
+    })
+  })
+}

@@ -1,0 +1,111 @@
+import * as check from './check.js'
+
+/** How the learning rate goes, by the names of transformers' get_scheduler (4.57). */
+export type SchedulerType = keyof typeof options
+
+/** How warmup_stable_decay goes between its lowest learning rate and the highest. */
+export type ScheduleShape = 'linear' | 'cosine' | '1-sqrt'
+
+/**
+ * What some schedules can be told: transformers' arguments of the same names, in camelCase, with its defaults. One that the
+ * chosen schedule does not take is refused.
+ */
+export interface LrSchedulerKwargs {
+  /** cosine: waves, ½ (the default) goes down once; cosine_with_restarts: how often it starts again, default 1. */
+  readonly numCycles?: number | undefined
+  /** polynomial: the exponent. Default 1. */
+  readonly power?: number | undefined
+  /** polynomial: the last learning rate. Default 1e-7. */
+  readonly lrEnd?: number | undefined
+  /** cosine with a minimum: the lowest learning rate; or minLrRate, never both. */
+  readonly minLr?: number | undefined
+  /** cosine with a minimum: the lowest learning rate as a share of learningRate. */
+  readonly minLrRate?: number | undefined
+  /** cosine_warmup_with_min_lr: the first learning rate as a share of learningRate. Default: 1 / warm-up steps. */
+  readonly warmupLrRate?: number | undefined
+  /** inverse_sqrt: steps after which it has fallen to 1/√2. Default: the warm-up's steps, 10000 without any. */
+  readonly timescale?: number | undefined
+  /** warmup_stable_decay: steps of the decay. It must be given. */
+  readonly numDecaySteps?: number | undefined
+  /** warmup_stable_decay: steps at learningRate. Default: what warm-up and decay leave of all steps. */
+  readonly numStableSteps?: number | undefined
+  /** warmup_stable_decay. Default 'linear'. */
+  readonly warmupType?: ScheduleShape | undefined
+  /** warmup_stable_decay. Default 'cosine'. */
+  readonly decayType?: ScheduleShape | undefined
+  /** warmup_stable_decay: the lowest learning rate as a share of learningRate. Default 0. */
+  readonly minLrRatio?: number | undefined
+}
+
+type Name = keyof LrSchedulerKwargs
+
+/** What each takes. */
+const options = {
+  linear: [],
+  cosine: ['numCycles'],
+  cosine_with_restarts: ['numCycles'],
+  polynomial: ['lrEnd', 'power'],
+  constant: [],
+  constant_with_warmup: [],
+  inverse_sqrt: ['timescale'],
+  cosine_with_min_lr: ['numCycles', 'minLr', 'minLrRate'],
+  cosine_warmup_with_min_lr: ['numCycles', 'minLr', 'minLrRate', 'warmupLrRate'],
+  warmup_stable_decay: ['numDecaySteps', 'numStableSteps', 'warmupType', 'decayType', 'minLrRatio', 'numCycles']
+} as const satisfies Record<string, readonly Name[]>
+
+export const schedulerTypes = Object.keys(options) as SchedulerType[]
+
+const shape = (name: string, value: unknown) => check.checkOneOf(name, value, ['linear', 'cosine', '1-sqrt'])
+const share = (name: string, value: unknown) => check.checkNumber(name, value, { from: 0, to: 1 })
+const rate = (name: string, value: unknown) => check.checkNumber(name, value, { from: 0 })
+const positive = (name: string, value: unknown) => check.checkNumber(name, value, { above: 0 })
+
+const rules: { readonly [K in Name]-?: (name: string, value: unknown) => LrSchedulerKwargs[K] } = {
+  numCycles: positive,
+  power: positive,
+  lrEnd: rate,
+  minLr: rate,
+  minLrRate: share,
+  warmupLrRate: share,
+  timescale: positive,
+  numDecaySteps: (name, value) => check.checkInteger(name, value, 0),
+  numStableSteps: (name, value) => check.checkInteger(name, value, 0),
+  warmupType: shape,
+  decayType: shape,
+  minLrRatio: share
+}
+
+/** Each field by its own rule; what fits which schedule is for checkSchedule. */
+export function schedulerKwargs(name: string, value: unknown): LrSchedulerKwargs {
+  const given = check.checkObject(name, value)
+  check.checkKeys(name, given, Object.keys(rules))
+  const names = (Object.keys(rules) as Name[]).filter((key) => given[key] !== undefined)
+  return Object.freeze(Object.fromEntries(names.map((key) => [key, rules[key](`${name}.${key}`, given[key])])))
+}
+
+/** Refuses what the schedule does not take, and what it cannot do without. */
+export function checkSchedule(type: SchedulerType, kwargs: LrSchedulerKwargs, learningRate: number): void {
+  const name = 'args.lrSchedulerKwargs'
+  const takes: readonly string[] = options[type]
+  for (const key of Object.keys(kwargs)) {
+    if (takes.includes(key)) continue
+    const known = takes.length === 0 ? 'none' : takes.join(', ')
+    throw check.valueError(name, `'${type}' does not take '${key}'. It takes: ${known}.`)
+  }
+  if (type === 'warmup_stable_decay' && kwargs.numDecaySteps === undefined) {
+    throw check.valueError(name, `'${type}' needs numDecaySteps`)
+  }
+  if (type === 'polynomial') checkBelow(`${name}.lrEnd`, kwargs.lrEnd ?? defaultLrEnd, learningRate)
+  if (type !== 'cosine_with_min_lr' && type !== 'cosine_warmup_with_min_lr') return
+  if ((kwargs.minLr === undefined) === (kwargs.minLrRate === undefined)) {
+    throw check.valueError(name, `'${type}' needs either minLr or minLrRate`)
+  }
+  if (kwargs.minLr !== undefined) checkBelow(`${name}.minLr`, kwargs.minLr, learningRate)
+}
+
+export const defaultLrEnd = 1e-7
+
+function checkBelow(name: string, value: number, learningRate: number): void {
+  if (value < learningRate) return
+  throw check.rangeError(name, `a number below learningRate, which is ${learningRate}`, value)
+}

@@ -1,0 +1,56 @@
+import { defaultLrEnd } from '../config/scheduler-arguments.js'
+import type { TrainingArguments } from '../config/training-arguments.js'
+import type { Model } from '../model/model.js'
+import { loadAddon } from '../native/addon.js'
+import { nativeCall } from '../native/errors.js'
+import type { NativeOptimizer, NativeSchedule, NativeTrainer } from '../native/types.js'
+import { nativeGroups } from './parameter-groups.js'
+import type { StepPlan } from './plan.js'
+
+/** The core's trainer for a run of this plan. */
+export function nativeTrainer(model: Model, args: TrainingArguments, plan: StepPlan): NativeTrainer {
+  const options = {
+    learningRate: args.learningRate,
+    weightDecay: args.weightDecay,
+    groups: nativeGroups(model, args),
+    optimizer: nativeOptimizer(args),
+    maxGradNorm: args.maxGradNorm,
+    schedule: nativeSchedule(args, plan),
+    labelSmoothing: args.labelSmoothingFactor,
+    seed: args.seed
+  }
+  return nativeCall(() => loadAddon().createTrainer(model.native, options))
+}
+
+function nativeOptimizer({ optim, optimArgs, adamBeta1, adamBeta2, adamEpsilon }: TrainingArguments): NativeOptimizer {
+  const betas = { beta1: adamBeta1, beta2: adamBeta2 }
+  if (optim === 'adamw') return { name: optim, ...betas, epsilon: adamEpsilon }
+  if (optim === 'lion') return { name: optim, ...betas }
+  if (optim === 'sgd') {
+    const { momentum = 0, dampening = 0, nesterov = false } = optimArgs
+    return { name: optim, momentum, dampening, nesterov }
+  }
+  const { epsilon = 1e-30, clipThreshold = 1, decayRate = -0.8, beta1 = null } = optimArgs
+  return { name: optim, epsilon, clipThreshold, decayRate, beta1 }
+}
+
+function nativeSchedule(args: TrainingArguments, { warmupSteps, totalSteps }: StepPlan): NativeSchedule {
+  const { lrSchedulerType: kind, lrSchedulerKwargs: kwargs } = args
+  const decaySteps = kwargs.numDecaySteps ?? 0
+  return {
+    ...{ kind, warmupSteps, totalSteps, decaySteps },
+    cycles: kwargs.numCycles ?? (kind === 'cosine_with_restarts' ? 1 : 0.5),
+    power: kwargs.power ?? 1,
+    minimum: lowestFactor(args),
+    warmupStart: kwargs.warmupLrRate ?? null,
+    timescale: kwargs.timescale ?? (warmupSteps || 10_000),
+    stableSteps: kwargs.numStableSteps ?? totalSteps - warmupSteps - decaySteps,
+    warmupShape: kwargs.warmupType ?? 'linear',
+    decayShape: kwargs.decayType ?? 'cosine'
+  }
+}
+
+function lowestFactor({ lrSchedulerType, lrSchedulerKwargs: kwargs, learningRate }: TrainingArguments): number {
+  if (lrSchedulerType === 'polynomial') return (kwargs.lrEnd ?? defaultLrEnd) / learningRate
+  return kwargs.minLr === undefined ? (kwargs.minLrRate ?? kwargs.minLrRatio ?? 0) : kwargs.minLr / learningRate
+}
