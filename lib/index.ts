@@ -1,4 +1,5 @@
 export { AdapterConfig, type AdapterConfigSource, type AdapterOverrides, ConfigUnion } from './config/adapter-config.js'
+export type { BestModelArguments } from './config/best-model.js'
 export type {
   BottleneckConfig,
   BottleneckOptions,
@@ -130,9 +131,11 @@ export type { TokenPrediction } from './model/token-answers.js'
 export type { ErrorCode } from './native/error-codes.js'
 export { AdapterError } from './native/errors.js'
 export type { DType, KeyDialect, ParameterInfo } from './native/types.js'
+export type { BestEvaluation } from './training/best.js'
 export { type EvaluateOptions, type Evaluation, evaluate } from './training/evaluate.js'
 export type { EndEvent, EvaluateEvent, LogEvent, SaveEvent, StepEvent, TrainingEvent } from './training/events.js'
 export type { Metrics } from './training/metrics.js'
+export type { ComputeMetrics, Predictions } from './training/own-metrics.js'
 export { type Progress, type ProgressOptions, trainingProgress } from './training/progress.js'
 export { CurveRecorder, type ReportOptions, type ReportTable, type RunCurves, reportHtml } from './training/report.js'
 export { AdapterTrainer, type AdapterTrainerOptions, type RunOptions, type TrainResult } from './training/trainer.js'

@@ -1,4 +1,5 @@
 import { AdapterError } from '../native/errors.js'
+import { type BestModelArguments, bestModel, bestModelDefaults, bestModelRules } from './best-model.js'
 import * as check from './check.js'
 import {
   checkOptimizer,
@@ -20,7 +21,7 @@ import {
 export type Strategy = 'no' | 'steps' | 'epoch'
 
 /** Hugging Face's TrainingArguments in camelCase, with its defaults. Frozen. */
-export interface TrainingArguments {
+export interface TrainingArguments extends BestModelArguments {
   /** Folder for checkpoints. Default 'trainer_output'. */
   readonly outputDir: string
   /** Passes over the training data; a fraction ends within one. Default 3. */
@@ -29,6 +30,13 @@ export interface TrainingArguments {
   readonly maxSteps: number
   /** Rows in one forward pass while training. Default 8. */
   readonly perDeviceTrainBatchSize: number
+  /**
+   * Tokens in one forward pass while training, instead of perDeviceTrainBatchSize: as many rows as fit, there being no
+   * padding; a longer row is a batch alone. Each batch weighs alike, as everywhere. Default null.
+   */
+  readonly maxTokensPerBatch: number | null
+  /** Rows of about the same length make a batch, the longest of all come first in an epoch; needs shuffle. Default false. */
+  readonly groupByLength: boolean
   /** Rows in one forward pass while evaluating. Default 8. */
   readonly perDeviceEvalBatchSize: number
   /** Batches whose gradients are averaged into one optimizer step. Default 1. */
@@ -77,8 +85,10 @@ export interface TrainingArguments {
   readonly evalStrategy: Strategy
   /** Steps between evaluations. Default: loggingSteps. */
   readonly evalSteps: number
-  /** For shuffling and dropout. Default 42. */
+  /** For dropout and, without dataSeed, shuffling. Default 42. */
   readonly seed: number
+  /** For shuffling. Default null: seed. */
+  readonly dataSeed: number | null
   /** A new order of the rows in each epoch. Default true. */
   readonly shuffle: boolean
   /** Leave out a last batch that is not full. Default false. */
@@ -92,10 +102,13 @@ export type TrainingArgumentsInput = {
 }
 
 const defaults: TrainingArguments = Object.freeze({
+  ...bestModelDefaults,
   outputDir: 'trainer_output',
   numTrainEpochs: 3,
   maxSteps: -1,
   perDeviceTrainBatchSize: 8,
+  maxTokensPerBatch: null,
+  groupByLength: false,
   perDeviceEvalBatchSize: 8,
   gradientAccumulationSteps: 1,
   learningRate: 5e-5,
@@ -121,6 +134,7 @@ const defaults: TrainingArguments = Object.freeze({
   evalStrategy: 'no',
   evalSteps: 500,
   seed: 42,
+  dataSeed: null,
   shuffle: true,
   dataloaderDropLast: false,
   resumeFromCheckpoint: null
@@ -135,6 +149,8 @@ const rules: {
   numTrainEpochs: (name, value) => check.checkNumber(name, value, { above: 0 }),
   maxSteps: (name, value) => (value === -1 ? -1 : check.checkPositiveInteger(name, value)),
   perDeviceTrainBatchSize: check.checkPositiveInteger,
+  maxTokensPerBatch: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
+  groupByLength: check.checkBoolean,
   perDeviceEvalBatchSize: check.checkPositiveInteger,
   gradientAccumulationSteps: check.checkPositiveInteger,
   learningRate: (name, value) => check.checkNumber(name, value, { from: 0 }),
@@ -159,7 +175,9 @@ const rules: {
   saveTotalLimit: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
   evalStrategy: (name, value) => check.checkOneOf(name, value, strategies),
   evalSteps: check.checkPositiveInteger,
+  ...bestModelRules,
   seed: (name, value) => check.checkInteger(name, value, 0),
+  dataSeed: (name, value) => (value === null ? null : check.checkInteger(name, value, 0)),
   shuffle: check.checkBoolean,
   dataloaderDropLast: check.checkBoolean,
   resumeFromCheckpoint: (name, value) => {
@@ -171,8 +189,8 @@ const renamed = { evaluationStrategy: 'evalStrategy', perGpuTrainBatchSize: 'per
 
 /** Names that people bring from Hugging Face and that mean nothing here yet: an answer of their own. */
 const notBuilt = [
-  ...['bf16', 'fp16', 'tf32', 'deepspeed', 'fsdp', 'gradientCheckpointing', 'groupByLength', 'pushToHub'],
-  ...['loadBestModelAtEnd', 'metricForBestModel', 'greaterIsBetter', 'reportTo', 'torchCompile', 'autoFindBatchSize']
+  ...['bf16', 'fp16', 'tf32', 'deepspeed', 'fsdp', 'gradientCheckpointing', 'pushToHub'],
+  ...['reportTo', 'torchCompile', 'autoFindBatchSize']
 ]
 
 /** Checks what is given and fills in the rest. */
@@ -189,12 +207,29 @@ export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingA
   const fields = { ...defaults, ...Object.fromEntries(checked) } as TrainingArguments
   checkSchedule(fields.lrSchedulerType, fields.lrSchedulerKwargs, fields.learningRate)
   checkOptimizer(fields.optim, fields.optimArgs)
+  checkBatches(fields, input)
   return Object.freeze({
     ...fields,
+    ...bestModel(fields, fields.evalStrategy),
     evalSteps: input.evalSteps ?? fields.loggingSteps,
     adamBeta2: input.adamBeta2 ?? (fields.optim === 'lion' ? 0.99 : fields.adamBeta2)
   })
 }
+
+function checkBatches(args: TrainingArguments, input: TrainingArgumentsInput): void {
+  if (args.groupByLength && !args.shuffle) {
+    throw check.valueError('args.groupByLength', 'it sorts stretches of a random order: it needs shuffle')
+  }
+  if (args.maxTokensPerBatch === null) return
+  const other = input.perDeviceTrainBatchSize === undefined ? 'dataloaderDropLast' : 'perDeviceTrainBatchSize'
+  if (other === 'dataloaderDropLast' && !args.dataloaderDropLast) return
+  throw check.valueError(
+    'args.maxTokensPerBatch',
+    `batches of so many tokens have no ${batchWords[other]}: leave out ${other}`
+  )
+}
+
+const batchWords = { perDeviceTrainBatchSize: 'number of rows', dataloaderDropLast: 'full size' }
 
 function refuse(name: string): never {
   throw new AdapterError('ERR_UNSUPPORTED', 'read the training arguments', `'${name}' is not supported`, {

@@ -4,6 +4,7 @@ import { ignoredLabel } from '../data/labels.js'
 import type { EncodedQuestion, RightAnswer } from '../data/questions.js'
 import { type Answer, bestSpans } from '../model/best-spans.js'
 import { parseTree } from '../model/parse-tree.js'
+import { share } from './counts.js'
 import type { MetricCounter, Metrics } from './metrics.js'
 
 /** @param allowNone question answering: some rows have no answer, and "none" is an answer */
@@ -136,5 +137,3 @@ class ParseCounter implements MetricCounter {
     return { uas: share(this.#heads, this.#words), las: share(this.#both, this.#words) }
   }
 }
-
-const share = (part: number, whole: number): number => (whole === 0 ? 0 : part / whole)

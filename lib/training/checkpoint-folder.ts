@@ -52,9 +52,13 @@ export function removeUnfinished(outputDir: string): void {
   if (existsSync(outputDir)) removeLeftovers(outputDir, temporary)
 }
 
-export function removeOldest(outputDir: string, keep: number | null): void {
-  if (keep === null) return
-  for (const { folder } of listCheckpoints(outputDir).slice(0, -keep)) discard(folder)
+/** Keeps the newest, and before all others the one of this step. */
+export function removeOldest(outputDir: string, limit: number | null, best: number | undefined): void {
+  if (limit === null) return
+  const all = listCheckpoints(outputDir).toReversed()
+  const kept = new Set(all.filter(({ step }, i) => i === 0 || step === best))
+  for (const one of all) if (kept.size < limit) kept.add(one)
+  for (const one of all) if (!kept.has(one)) discard(one.folder)
 }
 
 /** It loses its name first: one that is half removed must not pass for a checkpoint. */

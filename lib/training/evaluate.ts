@@ -1,5 +1,5 @@
 import * as check from '../config/check.js'
-import type { HeadConfig } from '../config/head-config.js'
+import { type HeadConfig, predictsWords } from '../config/head-config.js'
 import { type EncodedRow, labelledTokens } from '../data/collate.js'
 import type { Dataset } from '../data/dataset.js'
 import { labelsTokens } from '../data/labels.js'
@@ -9,6 +9,7 @@ import { checkOptions } from '../model/options.js'
 import { nativeCall } from '../native/errors.js'
 import { EncodedDataset, requireHeads } from './encoded.js'
 import { type MetricCounter, type Metrics, metricCounter } from './metrics.js'
+import { type ComputeMetrics, PredictionCollector } from './own-metrics.js'
 
 /** What one head did over the rows that it answers. */
 export interface HeadEvaluation {
@@ -33,12 +34,15 @@ export interface EvaluateOptions {
   /** Rows in one pass. Default 32. */
   readonly batchSize?: number | undefined
   readonly signal?: AbortSignal | undefined
+  /** Measures of your own over all answers, beside the built-in ones; one of the same name takes its place. */
+  readonly computeMetrics?: ComputeMetrics | undefined
 }
 
 /** Loss and metrics of the active adapters and their heads over a dataset. */
 export async function evaluate(model: Model, dataset: Dataset, options: EvaluateOptions = {}): Promise<Evaluation> {
   checkModel(model)
-  checkOptions(options, ['batchSize', 'signal'])
+  checkOptions(options, ['batchSize', 'signal', 'computeMetrics'])
+  checkComputeMetrics(options.computeMetrics)
   if (options.batchSize !== undefined) check.checkPositiveInteger('batchSize', options.batchSize)
   requireHeads(model, 'evaluate')
   return await evaluateEncoded(model, await EncodedDataset.of(dataset, model, 'dataset'), options)
@@ -50,12 +54,15 @@ export async function evaluateEncoded(
   options: EvaluateOptions
 ): Promise<Evaluation> {
   const heads = requireHeads(model, 'evaluate')
-  const { batchSize = 32, signal } = options
+  const { batchSize = 32, signal, computeMetrics } = options
   const start = performance.now()
   const results = new Map(
     [...heads].map(([name, config]) => [
       name,
-      new HeadResult(config, config.headType === 'question_answering' && dataset.hasNoAnswers)
+      new HeadResult(name, config, {
+        allowNone: config.headType === 'question_answering' && dataset.hasNoAnswers,
+        computeMetrics
+      })
     ])
   )
   for (let from = 0; from < dataset.length; from += batchSize) {
@@ -69,7 +76,8 @@ export async function evaluateEncoded(
       results.get(head)?.add(labels, rows, own.loss, own.logits?.data)
     })
   }
-  const each = [...results].map(([name, result]) => [name, result.evaluation()] as const)
+  const each: [string, HeadEvaluation][] = []
+  for (const [name, result] of results) each.push([name, await result.evaluation()])
   const [only] = each
   return {
     loss: each.reduce((sum, [, { loss }]) => sum + loss, 0),
@@ -84,14 +92,22 @@ export async function evaluateEncoded(
 class HeadResult {
   readonly #config: HeadConfig
   readonly #counter: MetricCounter
+  readonly #compute: ComputeMetrics | undefined
+  readonly #collector: PredictionCollector | undefined
   #loss = 0
   #weight = 0
   #rows = 0
 
-  /** @param allowNone question answering: whether some rows have no answer */
-  constructor(config: HeadConfig, allowNone: boolean) {
+  constructor(
+    name: string,
+    config: HeadConfig,
+    /** allowNone: question answering: whether some rows have no answer. */
+    { allowNone, computeMetrics }: { allowNone: boolean; computeMetrics: ComputeMetrics | undefined }
+  ) {
     this.#config = config
     this.#counter = metricCounter(config, allowNone)
+    this.#compute = computeMetrics
+    this.#collector = computeMetrics && new PredictionCollector(name, config)
   }
 
   /** Whether a label among these is for the loss. */
@@ -110,7 +126,9 @@ class HeadResult {
     this.#loss += (loss ?? 0) * weight
     this.#weight += weight
     this.#rows += rows.length
-    if (logits !== undefined) this.#counter.add(logits, labels, rows)
+    if (logits === undefined) return
+    this.#counter.add(logits, labels, rows)
+    this.#collector?.add(logits, labels, rows)
   }
 
   /** What the batch's mean loss is the mean of: labels, where two stand together pairs of them, or rows. */
@@ -121,8 +139,14 @@ class HeadResult {
     return labelsTokens(this.#config) ? labelledTokens(labels as Int32Array) : rows
   }
 
-  evaluation(): HeadEvaluation {
+  async evaluation(): Promise<HeadEvaluation> {
     const loss = this.#weight === 0 ? Number.NaN : this.#loss / this.#weight
-    return { loss, metrics: this.#counter.result(), rows: this.#rows }
+    const own = this.#compute && (await this.#collector?.measure(this.#compute))
+    const perplexity = predictsWords(this.#config) ? { perplexity: Math.exp(loss) } : {}
+    return { loss, metrics: { ...this.#counter.result(), ...perplexity, ...own }, rows: this.#rows }
   }
+}
+
+export function checkComputeMetrics(value: unknown): void {
+  if (value !== undefined && typeof value !== 'function') throw check.typeError('computeMetrics', 'a function', value)
 }

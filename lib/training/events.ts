@@ -1,3 +1,4 @@
+import type { BestEvaluation } from './best.js'
 import type { HeadEvaluation } from './evaluate.js'
 import type { Metrics } from './metrics.js'
 
@@ -66,6 +67,10 @@ export interface EndEvent {
   readonly loss: number
   readonly tokens: number
   readonly seconds: number
+  /** The best evaluation, where there were some to compare; with loadBestModelAtEnd the model is as it was then. */
+  readonly best?: BestEvaluation
+  /** It ended before its last step, since evaluations got no better. */
+  readonly stoppedEarly?: true
 }
 
 /** Told apart by `type`. */

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
+import { bestModelDefaults } from '../config/best-model.js'
 import { fuseBlocks, fusionName } from '../config/composition.js'
 import { type HeadConfig, labelNames, predictsWords } from '../config/head-config.js'
 import { modelConfigToJson } from '../config/model-config.js'
@@ -19,8 +20,11 @@ import { type EncodedDataset, requireHeads } from './encoded.js'
  */
 export type Fingerprint = Readonly<Record<string, unknown>>
 
-/** Arguments that only say when something is told or kept. */
-const free = ['outputDir', 'resumeFromCheckpoint', 'saveTotalLimit', 'perDeviceEvalBatchSize']
+/** Arguments that only say when something is told or kept, or when the run may end. */
+const free = [
+  ...['outputDir', 'resumeFromCheckpoint', 'saveTotalLimit', 'perDeviceEvalBatchSize'],
+  ...Object.keys(bestModelDefaults)
+]
 
 export async function fingerprint(model: Model, args: TrainingArguments, data: EncodedDataset): Promise<Fingerprint> {
   const heads = [...requireHeads(model, 'train')].map(([name, config]) => headRecord(name, config))

@@ -1,18 +1,25 @@
 import { isChoiceHead } from '../config/choice-heads.js'
-import { type HeadConfig, hasManyLabels, predictsWords } from '../config/head-config.js'
+import { type HeadConfig, hasManyLabels, labelNames, predictsWords } from '../config/head-config.js'
 import type { EncodedRow } from '../data/collate.js'
 import { ignoredLabel, labelsTokens } from '../data/labels.js'
 import { answerCounter } from './answer-metrics.js'
+import { f1, share } from './counts.js'
+import { chunkTags, EntityCounter } from './entity-metrics.js'
+import { RegressionCounter } from './regression-metrics.js'
 
 /**
  * By the kind of head:
- * classification and tagging: accuracy, macroF1, matthews; multi-label: accuracy (all labels of a row right), macroF1;
- * regression: mse, pearson; masked language modelling and multiple choice: accuracy; question answering: exactMatch, f1;
- * dependency parsing: uas, las.
+ * classification and tagging: accuracy (which is micro F1 there), macroF1, matthews, and of two classes f1 of the second;
+ * tagging with label names such as O, B-PER and I-PER: entityPrecision, entityRecall, entityF1, as seqeval has them;
+ * multi-label: accuracy (all labels of a row right), macroF1, microF1; regression: mse, pearson, spearman;
+ * language modelling: accuracy, perplexity (e to the mean loss); multiple choice: accuracy;
+ * question answering: exactMatch, f1; dependency parsing: uas, las. Beside them those that computeMetrics gives.
  */
-export type Metrics = Readonly<Partial<Record<MetricName, number>>>
+export type Metrics = Readonly<Partial<Record<MetricName, number>> & Record<string, number>>
 
-type MetricName = 'accuracy' | 'macroF1' | 'matthews' | 'mse' | 'pearson' | 'exactMatch' | 'f1' | 'uas' | 'las'
+type MetricName =
+  | ('accuracy' | 'macroF1' | 'microF1' | 'f1' | 'matthews' | 'entityPrecision' | 'entityRecall' | 'entityF1')
+  | ('mse' | 'pearson' | 'spearman' | 'perplexity' | 'exactMatch' | 'uas' | 'las')
 
 /** Takes answers batch by batch; keeps counts, not answers. */
 export interface MetricCounter {
@@ -30,7 +37,8 @@ export function metricCounter(head: HeadConfig, allowNone = false): MetricCounte
   if (predictsWords(head)) return new HitCounter()
   if (hasManyLabels(head)) return new MultiLabelCounter(head.numLabels)
   if (head.numLabels === 1 && !labelsTokens(head)) return new RegressionCounter()
-  return new ClassCounter(head.numLabels)
+  const tags = labelsTokens(head) ? chunkTags(labelNames(head)) : undefined
+  return tags === undefined ? new ClassCounter(head.numLabels) : new TaggingCounter(tags)
 }
 
 /** The largest of `width` values from `start` on; of equal ones the first. */
@@ -92,6 +100,7 @@ class ClassCounter implements MetricCounter {
   result(): Metrics {
     return {
       accuracy: share(sum(this.#hits), sum(this.#labelled)),
+      ...(this.classes === 2 && { f1: f1(this.#hits[1] ?? 0, this.#labelled[1] ?? 0, this.#predicted[1] ?? 0) }),
       macroF1: this.#macroF1(),
       matthews: this.#matthews()
     }
@@ -117,6 +126,35 @@ class ClassCounter implements MetricCounter {
     const answers = rows * rows - dot(this.#predicted, this.#predicted)
     const truth = rows * rows - dot(this.#labelled, this.#labelled)
     return answers === 0 || truth === 0 ? 0 : agreement / Math.sqrt(answers * truth)
+  }
+}
+
+/** Tokens one by one, and the entities that their labels make. */
+class TaggingCounter implements MetricCounter {
+  readonly #tokens: ClassCounter
+  readonly #entities = new EntityCounter()
+
+  constructor(private readonly tags: NonNullable<ReturnType<typeof chunkTags>>) {
+    this.#tokens = new ClassCounter(tags.length)
+  }
+
+  add(logits: Float32Array, labels: Int32Array | Float32Array, rows?: readonly EncodedRow[]): void {
+    this.#tokens.add(logits, labels)
+    const width = this.tags.length
+    const tag = (id: number) => this.tags[id] as (typeof this.tags)[number]
+    let start = 0
+    for (const length of rows?.map(({ inputIds }) => inputIds.length) ?? [labels.length]) {
+      const tokens = Array.from({ length }, (_, i) => start + i).filter((token) => labels[token] !== ignoredLabel)
+      this.#entities.add(
+        tokens.map((token) => tag(labels[token] ?? 0)),
+        tokens.map((token) => tag(argmax(logits, token * width, width)))
+      )
+      start += length
+    }
+  }
+
+  result(): Metrics {
+    return { ...this.#tokens.result(), ...this.#entities.result() }
   }
 }
 
@@ -156,49 +194,16 @@ class MultiLabelCounter implements MetricCounter {
     this.#hits.forEach((hits, i) => {
       total += share(2 * hits, (this.#labelled[i] ?? 0) + (this.#predicted[i] ?? 0))
     })
-    return { accuracy: share(this.#exact, this.#rows), macroF1: share(total, this.labels) }
-  }
-}
-
-/** Welford's way: means and squares as they come, without the loss of digits that sums of squares have. */
-class RegressionCounter implements MetricCounter {
-  #count = 0
-  #squaredError = 0
-  #meanAnswer = 0
-  #meanLabel = 0
-  #answers = 0
-  #labels = 0
-  #both = 0
-
-  add(logits: Float32Array, labels: Int32Array | Float32Array): void {
-    checkSizes(logits, labels, 1)
-    labels.forEach((label, i) => {
-      const answer = logits[i] ?? 0
-      this.#count++
-      this.#squaredError += (answer - label) ** 2
-      const fromOldMean = answer - this.#meanAnswer
-      this.#meanAnswer += fromOldMean / this.#count
-      const labelFromOldMean = label - this.#meanLabel
-      this.#meanLabel += labelFromOldMean / this.#count
-      this.#answers += fromOldMean * (answer - this.#meanAnswer)
-      this.#labels += labelFromOldMean * (label - this.#meanLabel)
-      this.#both += fromOldMean * (label - this.#meanLabel)
-    })
-  }
-
-  /** The correlation is 0 where all labels or all answers are the same. */
-  result(): Metrics {
-    const spread = Math.sqrt(this.#answers * this.#labels)
-    return { mse: share(this.#squaredError, this.#count), pearson: spread === 0 ? 0 : this.#both / spread }
+    return {
+      accuracy: share(this.#exact, this.#rows),
+      macroF1: share(total, this.labels),
+      microF1: f1(sum(this.#hits), sum(this.#labelled), sum(this.#predicted))
+    }
   }
 }
 
 function increment(counts: Float64Array, index: number): void {
   counts[index] = (counts[index] ?? 0) + 1
-}
-
-function share(part: number, whole: number): number {
-  return whole === 0 ? 0 : part / whole
 }
 
 function sum(values: Float64Array): number {

@@ -1,19 +1,62 @@
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Sampler } from '../data/sampler.js'
 
-/** How many steps a run has and where each of them lies in the data. */
-export interface StepPlan {
-  readonly totalSteps: number
-  readonly stepsPerEpoch: number
-  readonly warmupSteps: number
+/** Where a step lies: in which epoch (from 0), as which of its steps, and how many the epoch has. */
+export interface StepPlace {
+  readonly epoch: number
+  readonly index: number
+  readonly count: number
 }
 
-/** Hugging Face's arithmetic: a last group of micro-batches that is not full is a step too. */
-export function planSteps(args: TrainingArguments, sampler: Sampler): StepPlan {
-  const stepsPerEpoch = Math.max(1, Math.ceil(sampler.batchesPerEpoch / args.gradientAccumulationSteps))
-  const totalSteps = args.maxSteps > 0 ? args.maxSteps : Math.ceil(args.numTrainEpochs * stepsPerEpoch)
-  const warmupSteps = args.warmupSteps > 0 ? args.warmupSteps : Math.ceil(totalSteps * args.warmupRatio)
-  return { totalSteps, stepsPerEpoch, warmupSteps }
+/**
+ * How many steps a run has and where each of them lies in the data. Hugging Face's arithmetic: a last group of
+ * micro-batches that is not full is a step too. With a budget of tokens the epochs have different numbers of steps.
+ */
+export class StepPlan {
+  readonly totalSteps: number
+  readonly warmupSteps: number
+  readonly #stepsOf: (epoch: number) => number
+  /** The first step of each epoch that has been asked for, and of the one after. */
+  readonly #starts = [0]
+
+  constructor(args: TrainingArguments, sampler: Sampler) {
+    const { gradientAccumulationSteps: group, numTrainEpochs, maxSteps } = args
+    this.#stepsOf = (epoch) => Math.max(1, Math.ceil(sampler.batchCount(epoch) / group))
+    this.totalSteps = maxSteps > 0 ? maxSteps : this.#stepsFor(numTrainEpochs, sampler)
+    this.warmupSteps = args.warmupSteps > 0 ? args.warmupSteps : Math.ceil(this.totalSteps * args.warmupRatio)
+  }
+
+  #stepsFor(epochs: number, sampler: Sampler): number {
+    if (!sampler.hasBudget) return Math.ceil(epochs * this.#stepsOf(0))
+    const whole = Math.floor(epochs)
+    return this.#start(whole) + Math.ceil((epochs - whole) * this.#stepsOf(whole))
+  }
+
+  #start(epoch: number): number {
+    for (let known = this.#starts.length; known <= epoch; known++) {
+      this.#starts.push((this.#starts[known - 1] ?? 0) + this.#stepsOf(known - 1))
+    }
+    return this.#starts[epoch] ?? 0
+  }
+
+  /** Of the step with this number, from 0. */
+  place(step: number): StepPlace {
+    let epoch = Math.max(0, this.#starts.length - 2)
+    while (this.#start(epoch + 1) <= step) epoch++
+    while (this.#start(epoch) > step) epoch--
+    const start = this.#start(epoch)
+    return { epoch, index: step - start, count: this.#start(epoch + 1) - start }
+  }
+
+  /** Passes over the data after so many steps, with the fraction of the one that is running. */
+  epochAfter(steps: number): number {
+    const { epoch, index, count } = this.place(steps)
+    return (epoch * count + index) / count
+  }
+
+  endsEpoch(steps: number): boolean {
+    return steps === this.totalSteps || this.place(steps).index === 0
+  }
 }
 
 /** Each step's micro-batches as row numbers, from step `start` on. */
@@ -24,9 +67,9 @@ export function* stepBatches(
   start: number
 ): Generator<Uint32Array[]> {
   for (let step = start; step < plan.totalSteps; ) {
-    const epoch = Math.floor(step / plan.stepsPerEpoch)
+    const { epoch, index } = plan.place(step)
     let group: Uint32Array[] = []
-    for (const batch of sampler.batches(epoch, (step % plan.stepsPerEpoch) * accumulation)) {
+    for (const batch of sampler.batches(epoch, index * accumulation)) {
       group.push(batch)
       if (group.length < accumulation) continue
       yield group

@@ -57,6 +57,10 @@ export function requireBatches(setup: Composition, args: TrainingArguments, rows
     for (const child of setup.children) requireBatches(child, args, rows)
     return
   }
+  if (args.maxTokensPerBatch !== null) {
+    const block = formatComposition(setup)
+    throw check.valueError('maxTokensPerBatch', `${block} is for batches of a fixed number of rows`)
+  }
   const wanted = setup.batchSizes.reduce((sum, size) => sum + size, 0)
   const size = args.perDeviceTrainBatchSize
   const whole = args.dataloaderDropLast || rows % size === 0

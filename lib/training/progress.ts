@@ -45,7 +45,7 @@ class MovingLine implements Progress {
     const line = event.type === 'log' ? undefined : describeEvent(event)
     if (line === undefined) return
     if (event.type !== 'end') this.#bars.log(`${line}\n`)
-    else if (event.steps === 0) this.stream.write(`${line}\n`)
+    else if (event.steps === 0 || event.best !== undefined) this.stream.write(`${line}\n`)
   }
 
   stop(): void {
@@ -80,10 +80,12 @@ export function describeEvent(event: TrainingEvent): string | undefined {
   }
 }
 
-function describeEnd({ step, steps, seconds, loss }: EndEvent): string {
+function describeEnd({ step, steps, seconds, loss, best, stoppedEarly }: EndEvent): string {
   if (steps === 0) return `the run was complete at step ${step}: nothing was left to train`
   const resumed = steps < step ? ` (${step} with those before)` : ''
-  return `${steps} steps${resumed} in ${seconds.toFixed(1)} s, mean loss ${loss.toFixed(4)}`
+  const early = stoppedEarly ? ', ended early' : ''
+  const top = best === undefined ? '' : `, best ${best.metric} ${best.value.toFixed(4)} at step ${best.step}`
+  return `${steps} steps${resumed} in ${seconds.toFixed(1)} s, mean loss ${loss.toFixed(4)}${top}${early}`
 }
 
 function describeLog({ step, totalSteps, epoch, loss, learningRate, gradNorm, tokensPerSecond }: LogEvent): string {

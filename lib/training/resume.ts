@@ -1,11 +1,14 @@
 import { createHash } from 'node:crypto'
-import { join } from 'node:path'
+import { cpSync, existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { isPlainObject } from '../config/check.js'
 import { type TrainingArguments, trainingArguments } from '../config/training-arguments.js'
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
+import { makeFolder } from '../native/make-folder.js'
 import type { NativeTrainer } from '../native/types.js'
+import type { SavedBest } from './best.js'
 import {
   damagedCheckpoint,
   findCheckpoint,
@@ -24,6 +27,8 @@ export interface Progress {
   /** Losses since the last log event. */
   lossSum: number
   lossCount: number
+  /** Where evaluations are compared. */
+  best?: SavedBest | undefined
 }
 
 /** What `training.safetensors` says about its run beside the tensors. */
@@ -56,7 +61,8 @@ export async function saveCheckpoint(
     if (model.hasInsertedModules) await model.saveSurgery(stage)
     await nativeCall(() => native.saveCheckpoint(join(stage, trainingFile), JSON.stringify(saved)))
   })
-  removeOldest(args.outputDir, args.saveTotalLimit)
+  const kept = args.loadBestModelAtEnd ? saved.best?.best?.step : undefined
+  removeOldest(args.outputDir, args.saveTotalLimit, kept)
   return folder
 }
 
@@ -75,8 +81,30 @@ export async function resume(args: TrainingArguments, native: NativeTrainer, run
   // A run that is refused leaves the model as it is: this comes before the tensors.
   const known = peekUser(join(folder, trainingFile)) as Partial<SavedRun> | undefined
   if (known !== undefined) checkSameRun(folder, known.run ?? {}, run)
-  const { step, lossSum, lossCount } = JSON.parse(await load(native, folder)) as SavedRun
-  return { step, lossSum, lossCount }
+  const { step, lossSum, lossCount, best } = JSON.parse(await load(native, folder)) as SavedRun
+  if (args.loadBestModelAtEnd) bringBest(folder, outputDir, best)
+  return { step, lossSum, lossCount, ...(best && { best }) }
+}
+
+/** The best checkpoint so far must be there at the end, in the run's own folder. */
+function bringBest(from: string, outputDir: string, saved: SavedBest | undefined): void {
+  if (!saved?.best) return
+  const name = `checkpoint-${saved.best.step}`
+  const own = join(outputDir, name)
+  const other = join(dirname(from), name)
+  if (existsSync(join(own, trainingFile))) return
+  if (!existsSync(join(other, trainingFile))) {
+    throw new AdapterError('ERR_FILE_NOT_FOUND', 'resume the training', `the best checkpoint so far is gone: ${own}`, {
+      hint: 'Resume without loadBestModelAtEnd.'
+    })
+  }
+  makeFolder(outputDir)
+  cpSync(other, own, { recursive: true })
+}
+
+/** Puts the trained parameters back to those of the best checkpoint. */
+export async function loadBest(args: TrainingArguments, native: NativeTrainer, step: number): Promise<void> {
+  await load(native, join(args.outputDir, `checkpoint-${step}`))
 }
 
 async function load(native: NativeTrainer, folder: string): Promise<string> {

@@ -3,17 +3,21 @@ import type { Strategy, TrainingArguments } from '../config/training-arguments.j
 import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
 import { nativeCall } from '../native/errors.js'
+import { BestModel } from './best.js'
 import type { EncodedDataset, LabelledBatch } from './encoded.js'
 import { evaluateEncoded } from './evaluate.js'
 import type { TrainingEvent } from './events.js'
 import { fingerprint } from './fingerprint.js'
 import { nativeTrainer } from './native-trainer.js'
-import { planSteps, type StepPlan, stepBatches } from './plan.js'
-import { resume, saveCheckpoint } from './resume.js'
+import type { ComputeMetrics } from './own-metrics.js'
+import { StepPlan, stepBatches } from './plan.js'
+import { loadBest, resume, saveCheckpoint } from './resume.js'
+import { rowLengths, rowsWithin } from './row-lengths.js'
 
 export interface RunData {
   readonly train: EncodedDataset
   readonly evaluation: EncodedDataset | undefined
+  readonly computeMetrics: ComputeMetrics | undefined
 }
 
 /** The steps of a run as events. The model is held by the caller; the native trainer lives as long as the loop. */
@@ -23,28 +27,20 @@ export async function* trainingRun(
   data: RunData,
   signal: AbortSignal | undefined
 ): AsyncGenerator<TrainingEvent, void, undefined> {
-  const sampler = new Sampler({
-    length: data.train.length,
-    batchSize: args.perDeviceTrainBatchSize,
-    shuffle: args.shuffle,
-    seed: args.seed,
-    dropLast: args.dataloaderDropLast
-  })
-  if (sampler.batchesPerEpoch === 0) {
-    throw valueError('trainDataset', 'there is no full batch, and dataloaderDropLast leaves the rest out')
-  }
-  const plan = planSteps(args, sampler)
+  const sampler = await samplerFor(args, data.train)
+  const plan = new StepPlan(args, sampler)
   const native = nativeTrainer(model, args, plan)
   try {
-    const keeps = args.saveStrategy !== 'no' || args.resumeFromCheckpoint !== null
+    const keeps = args.saveStrategy !== 'no' || args.loadBestModelAtEnd || args.resumeFromCheckpoint !== null
     const run = keeps ? await fingerprint(model, args, data.train) : {}
     const progress = await resume(args, native, run)
     const firstStep = progress.step
+    const best = new BestModel(args, progress.best)
     const batches = new BatchFeed(sampler, plan, args, data.train, firstStep)
     const totals = { loss: 0, tokens: 0 }
     const start = performance.now()
     let logged = { at: start, tokens: 0 }
-    for (let batch = batches.next(); batch !== undefined; ) {
+    for (let batch = best.isOver ? undefined : batches.next(); batch !== undefined; ) {
       signal?.throwIfAborted()
       const current = batch
       const running = nativeCall(() =>
@@ -62,7 +58,7 @@ export async function* trainingRun(
       totals.loss += result.loss
       totals.tokens += result.tokens
       const { step } = progress
-      const epoch = step / plan.stepsPerEpoch
+      const epoch = plan.epochAfter(step)
       const { loss, learningRate, gradNorm, tokens } = result
       const common = { step, totalSteps: plan.totalSteps, epoch, learningRate, gradNorm }
       yield { type: 'step', ...common, loss, tokens }
@@ -77,11 +73,16 @@ export async function* trainingRun(
         logged = { at: performance.now(), tokens: totals.tokens }
         yield { type: 'log', ...common, loss: mean, tokensPerSecond }
       }
+      let isBest = false
       if (data.evaluation && due(args.evalStrategy, args.evalSteps, step, plan)) {
-        const options = { batchSize: args.perDeviceEvalBatchSize, signal }
-        yield { type: 'evaluate', step, epoch, ...(await evaluateEncoded(model, data.evaluation, options)) }
+        const { computeMetrics } = data
+        const options = { batchSize: args.perDeviceEvalBatchSize, signal, computeMetrics }
+        const evaluation = await evaluateEncoded(model, data.evaluation, options)
+        isBest = best.take(step, evaluation)
+        progress.best = best.saved
+        yield { type: 'evaluate', step, epoch, ...evaluation }
       }
-      if (due(args.saveStrategy, args.saveSteps, step, plan)) {
+      if (due(args.saveStrategy, args.saveSteps, step, plan) || (isBest && args.loadBestModelAtEnd)) {
         yield {
           type: 'save',
           step,
@@ -89,16 +90,40 @@ export async function* trainingRun(
           folder: await saveCheckpoint(model, args, native, { ...progress, epoch, run })
         }
       }
-      batch = following()
+      batch = best.isOver ? undefined : following()
+    }
+    if (args.loadBestModelAtEnd && best.best !== null && best.best.step !== progress.step) {
+      await loadBest(args, native, best.best.step)
     }
     const { step } = progress
     const seconds = (performance.now() - start) / 1000
     const steps = step - firstStep
     const loss = steps === 0 ? Number.NaN : totals.loss / steps
-    yield { type: 'end', step, steps, epoch: step / plan.stepsPerEpoch, loss, tokens: totals.tokens, seconds }
+    yield {
+      ...{ type: 'end', step, steps, epoch: plan.epochAfter(step), loss, tokens: totals.tokens, seconds },
+      ...(best.best && { best: best.best }),
+      ...(best.isOver && step < plan.totalSteps && { stoppedEarly: true })
+    }
   } finally {
     native.dispose()
   }
+}
+
+async function samplerFor(args: TrainingArguments, train: EncodedDataset): Promise<Sampler> {
+  const { maxTokensPerBatch, groupByLength, perDeviceTrainBatchSize: batchSize } = args
+  const needsLengths = groupByLength || maxTokensPerBatch !== null
+  const lengths = needsLengths ? await rowLengths(train) : undefined
+  const rows = maxTokensPerBatch === null || lengths === undefined ? batchSize : rowsWithin(maxTokensPerBatch, lengths)
+  const sampler = new Sampler({
+    ...{ length: train.length, batchSize, lengths },
+    shuffle: args.shuffle,
+    seed: args.dataSeed ?? args.seed,
+    dropLast: args.dataloaderDropLast,
+    groupSize: groupByLength ? rows * args.gradientAccumulationSteps : undefined,
+    maxTokens: maxTokensPerBatch ?? undefined
+  })
+  if (sampler.batchCount(0) > 0) return sampler
+  throw valueError('trainDataset', 'there is no full batch, and dataloaderDropLast leaves the rest out')
 }
 
 /** Each step's micro-batches, packed. */
@@ -133,5 +158,5 @@ class BatchFeed {
 function due(strategy: Strategy, every: number, step: number, plan: StepPlan): boolean {
   if (strategy === 'no') return false
   if (strategy === 'steps') return step % every === 0
-  return step % plan.stepsPerEpoch === 0 || step === plan.totalSteps
+  return plan.endsEpoch(step)
 }

@@ -7,8 +7,9 @@ import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
 import { AdapterError } from '../native/errors.js'
 import { EncodedDataset, requireHeads } from './encoded.js'
-import { type Evaluation, evaluateEncoded } from './evaluate.js'
+import { checkComputeMetrics, type Evaluation, evaluateEncoded } from './evaluate.js'
 import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
+import type { ComputeMetrics } from './own-metrics.js'
 import { requireBatches, requireTakesPart } from './preflight.js'
 import { trainingRun } from './run.js'
 
@@ -17,6 +18,8 @@ export interface AdapterTrainerOptions {
   readonly trainDataset: Dataset
   readonly evalDataset?: Dataset | undefined
   readonly args?: TrainingArgumentsInput | undefined
+  /** Measures of your own over all answers of an evaluation, which metricForBestModel may name, too. */
+  readonly computeMetrics?: ComputeMetrics | undefined
 }
 
 export interface RunOptions {
@@ -38,16 +41,19 @@ export class AdapterTrainer {
   readonly args: TrainingArguments
   readonly #trainDataset: Dataset
   readonly #evalDataset: Dataset | undefined
+  readonly #computeMetrics: ComputeMetrics | undefined
 
   constructor(options: AdapterTrainerOptions) {
     const given = check.checkObject('options', options)
-    check.checkKeys('options', given, ['model', 'trainDataset', 'evalDataset', 'args'])
+    check.checkKeys('options', given, ['model', 'trainDataset', 'evalDataset', 'args', 'computeMetrics'])
+    checkComputeMetrics(options.computeMetrics)
     checkModel(options.model)
     if (options.trainDataset === undefined) throw check.typeError('trainDataset', 'rows', undefined)
     this.model = options.model
     this.args = trainingArguments(options.args)
     this.#trainDataset = options.trainDataset
     this.#evalDataset = options.evalDataset
+    this.#computeMetrics = options.computeMetrics
     if (this.args.evalStrategy !== 'no' && options.evalDataset === undefined) {
       throw check.valueError('args.evalStrategy', `'${this.args.evalStrategy}' needs an evalDataset`)
     }
@@ -71,7 +77,11 @@ export class AdapterTrainer {
     requireHeads(this.model, 'evaluate')
     const dataset = await EncodedDataset.of(this.#evalDataset, this.model, 'evalDataset')
     const batchSize = this.args.perDeviceEvalBatchSize
-    return await evaluateEncoded(this.model, dataset, { batchSize, signal: options.signal })
+    return await evaluateEncoded(this.model, dataset, {
+      batchSize,
+      signal: options.signal,
+      computeMetrics: this.#computeMetrics
+    })
   }
 
   /**
@@ -91,7 +101,7 @@ export class AdapterTrainer {
       requireBatches(this.model.activeAdapters, this.args, train.length)
       const evalDataset = this.#evalDataset
       const evaluation = evalDataset && (await EncodedDataset.of(evalDataset, this.model, 'evalDataset'))
-      yield* trainingRun(this.model, this.args, { train, evaluation }, signal)
+      yield* trainingRun(this.model, this.args, { train, evaluation, computeMetrics: this.#computeMetrics }, signal)
     } finally {
       release()
     }

@@ -1,0 +1,62 @@
+import * as check from './check.js'
+
+/** Arguments about which model of a run is the best, and when to stop looking for a better one. */
+export interface BestModelArguments {
+  /**
+   * After the last step the trained parameters are those of the best evaluation; its checkpoint is written whatever
+   * saveStrategy says, and saveTotalLimit leaves it. Default false.
+   */
+  readonly loadBestModelAtEnd: boolean
+  /**
+   * What evaluations are compared by: 'loss', a metric such as 'accuracy', or of several heads `head.accuracy`; Hugging
+   * Face's prefix `eval_` may stand before it. Default: 'loss' where loadBestModelAtEnd or earlyStoppingPatience needs one.
+   */
+  readonly metricForBestModel: string | null
+  /** Default: false for what ends in 'loss' and for mse and perplexity, otherwise true. */
+  readonly greaterIsBetter: boolean | null
+  /** Evaluations in a row without a better one after which the run ends (EarlyStoppingCallback's). Default null: never. */
+  readonly earlyStoppingPatience: number | null
+  /** By how much an evaluation must be better than the best to count as better for the patience. Default 0. */
+  readonly earlyStoppingThreshold: number
+}
+
+export const bestModelDefaults: BestModelArguments = Object.freeze({
+  loadBestModelAtEnd: false,
+  metricForBestModel: null,
+  greaterIsBetter: null,
+  earlyStoppingPatience: null,
+  earlyStoppingThreshold: 0
+})
+
+export const bestModelRules: {
+  readonly [K in keyof BestModelArguments]: (name: string, value: unknown) => BestModelArguments[K]
+} = {
+  loadBestModelAtEnd: check.checkBoolean,
+  metricForBestModel: (name, value) => (value === null ? null : check.checkNonEmptyString(name, value)),
+  greaterIsBetter: (name, value) => (value === null ? null : check.checkBoolean(name, value)),
+  earlyStoppingPatience: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
+  earlyStoppingThreshold: (name, value) => check.checkNumber(name, value, { from: 0 })
+}
+
+const lowerIsBetter = /loss$|^(.*\.)?(mse|perplexity)$/
+
+/** Fills in what follows from the others, and refuses what could not work. */
+export function bestModel(
+  args: BestModelArguments,
+  evalStrategy: string
+): Pick<BestModelArguments, 'metricForBestModel' | 'greaterIsBetter'> {
+  const { loadBestModelAtEnd, earlyStoppingPatience } = args
+  const looks = loadBestModelAtEnd || earlyStoppingPatience !== null
+  if (looks && evalStrategy === 'no') {
+    const name = loadBestModelAtEnd ? 'loadBestModelAtEnd' : 'earlyStoppingPatience'
+    throw check.valueError(`args.${name}`, "it needs evaluations: set evalStrategy to 'epoch' or 'steps'")
+  }
+  if (earlyStoppingPatience === null && args.earlyStoppingThreshold > 0) {
+    throw check.valueError('args.earlyStoppingThreshold', 'it needs earlyStoppingPatience')
+  }
+  const given = args.metricForBestModel?.replace(/^eval_/, '') ?? null
+  const metricForBestModel = given ?? (looks ? 'loss' : null)
+  if (metricForBestModel === null) return { metricForBestModel, greaterIsBetter: args.greaterIsBetter }
+  const greaterIsBetter = args.greaterIsBetter ?? !lowerIsBetter.test(metricForBestModel)
+  return { metricForBestModel, greaterIsBetter }
+}

@@ -1,0 +1,86 @@
+import type { TrainingArguments } from '../config/training-arguments.js'
+import { AdapterError } from '../native/errors.js'
+import type { Evaluation } from './evaluate.js'
+
+/** The evaluation that was better than all others. */
+export interface BestEvaluation {
+  readonly metric: string
+  readonly value: number
+  readonly step: number
+}
+
+/** What of it a checkpoint keeps. */
+export interface SavedBest {
+  readonly best: BestEvaluation | null
+  /** Evaluations since the last one that was better. */
+  readonly waited: number
+  readonly greaterIsBetter: boolean
+}
+
+/**
+ * Which evaluation is the best so far, and whether to go on looking, as Hugging Face's Trainer and its EarlyStoppingCallback
+ * have it: a gain below the threshold makes a new best and does not count for the patience.
+ */
+export class BestModel {
+  #best: BestEvaluation | null = null
+  #waited = 0
+
+  /** @param saved what a checkpoint kept; it counts where the same metric does */
+  constructor(
+    private readonly args: TrainingArguments,
+    saved: SavedBest | undefined
+  ) {
+    const { metricForBestModel, greaterIsBetter } = args
+    if (saved?.best?.metric !== metricForBestModel || saved.greaterIsBetter !== greaterIsBetter) return
+    this.#best = saved.best
+    this.#waited = saved.waited
+  }
+
+  get best(): BestEvaluation | null {
+    return this.#best
+  }
+
+  /** Whether the run has waited long enough for a better one. */
+  get isOver(): boolean {
+    const { earlyStoppingPatience } = this.args
+    return earlyStoppingPatience !== null && this.#waited >= earlyStoppingPatience
+  }
+
+  get saved(): SavedBest | undefined {
+    if (this.args.metricForBestModel === null) return undefined
+    return { best: this.#best, waited: this.#waited, greaterIsBetter: this.args.greaterIsBetter === true }
+  }
+
+  /** Takes an evaluation; whether it is the best. */
+  take(step: number, evaluation: Pick<Evaluation, 'loss' | 'metrics' | 'heads'>): boolean {
+    const { metricForBestModel: metric, greaterIsBetter, earlyStoppingThreshold } = this.args
+    if (metric === null) return false
+    const value = valueNamed(evaluation, metric)
+    const known = this.#best?.value
+    const gain = known === undefined ? Number.POSITIVE_INFINITY : greaterIsBetter ? value - known : known - value
+    this.#waited = gain > 0 && gain > earlyStoppingThreshold ? 0 : this.#waited + 1
+    if (!(gain > 0) || Number.isNaN(value)) return false
+    this.#best = { metric, value, step }
+    return true
+  }
+}
+
+function valueNamed(
+  { loss, metrics, heads = {} }: Pick<Evaluation, 'loss' | 'metrics' | 'heads'>,
+  metric: string
+): number {
+  const named = new Map<string, number | undefined>([
+    ['loss', loss],
+    ...Object.entries(metrics),
+    ...Object.entries(heads).flatMap(([head, own]): [string, number | undefined][] => [
+      [`${head}.loss`, own.loss],
+      ...Object.entries(own.metrics).map(([name, value]): [string, number | undefined] => [`${head}.${name}`, value])
+    ])
+  ])
+  const value = named.get(metric)
+  if (value !== undefined) return value
+  throw new AdapterError('ERR_INVALID_ARGUMENT', 'evaluate', `metricForBestModel: no evaluation has '${metric}'`, {
+    expected: [...named.keys()].join(', '),
+    got: metric
+  })
+}

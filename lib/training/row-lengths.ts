@@ -1,0 +1,21 @@
+import { setImmediate } from 'node:timers/promises'
+import { partsOf } from '../data/collate.js'
+import type { EncodedDataset } from './encoded.js'
+
+/** Tokens of each row; of several windows or choices together. */
+export async function rowLengths(data: EncodedDataset): Promise<Uint32Array> {
+  const lengths = new Uint32Array(data.length)
+  for (let i = 0; i < data.length; i++) {
+    const parts = partsOf(data.at(i, data.headsOf(i)[0] as string))
+    lengths[i] = parts.reduce((sum, { inputIds }) => sum + inputIds.length, 0)
+    // Tokenizing all rows at once must not hold up what else the thread has to do.
+    if (i % 256 === 255) await setImmediate()
+  }
+  return lengths
+}
+
+/** How many rows of average length have so many tokens. */
+export function rowsWithin(tokens: number, lengths: Uint32Array): number {
+  const mean = lengths.reduce((sum, length) => sum + length, 0) / lengths.length
+  return Math.max(1, Math.round(tokens / mean))
+}

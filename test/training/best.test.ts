@@ -1,0 +1,155 @@
+import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { trainingArguments } from '../../lib/config/training-arguments.js'
+import {
+  AdapterError,
+  AdapterTrainer,
+  evaluate,
+  type Model,
+  type TrainingArgumentsInput,
+  type TrainingEvent
+} from '../../lib/index.js'
+import { BestModel } from '../../lib/training/best.js'
+import { make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
+
+const rows = tinyRows(24)
+/** What is learned makes these worse, sooner or later: the first evaluation is the best. */
+const wrong = tinyRows(12, { seed: 3 }).map((row) => ({ ...row, label: 1 - row.label }))
+
+async function ready(t: ExecutionContext): Promise<Model> {
+  const model = await make(t, { hidden_dropout_prob: 0.1 })
+  model.addAdapter('a')
+  model.addClassificationHead('a', { numLabels: 2 })
+  model.trainAdapter('a')
+  return model
+}
+
+const recipe = (outputDir: string, args: TrainingArgumentsInput = {}): TrainingArgumentsInput => ({
+  ...quiet,
+  outputDir,
+  maxSteps: 24,
+  evalStrategy: 'steps',
+  evalSteps: 2,
+  ...args
+})
+
+async function run(model: Model, args: TrainingArgumentsInput, evalDataset = wrong): Promise<TrainingEvent[]> {
+  const all: TrainingEvent[] = []
+  for await (const event of new AdapterTrainer({ model, trainDataset: rows, evalDataset, args }).run()) all.push(event)
+  return all
+}
+
+const endOf = (events: readonly TrainingEvent[]) => events.find((event) => event.type === 'end')
+const lossesOf = (events: readonly TrainingEvent[]) =>
+  events.flatMap((event) => (event.type === 'evaluate' ? [event.loss] : []))
+
+/** How many evaluations of these losses a run does, and which of them is its best. */
+function follow(losses: readonly number[], args: TrainingArgumentsInput): [number, number | undefined] {
+  const best = new BestModel(trainingArguments({ evalStrategy: 'epoch', ...args }), undefined)
+  let count = 0
+  for (const loss of losses) {
+    best.take(++count, { loss, metrics: { accuracy: 1 - loss } })
+    if (best.isOver) break
+  }
+  return [count, best.best?.step]
+}
+
+test('patience counts evaluations that are no better, and begins again with one that is', (t) => {
+  const losses = [0.5, 0.6, 0.4, 0.41, 0.42, 0.3, 0.2]
+  t.deepEqual(follow(losses, { earlyStoppingPatience: 1 }), [2, 1])
+  t.deepEqual(follow(losses, { earlyStoppingPatience: 2 }), [5, 3])
+  t.deepEqual(follow(losses, { earlyStoppingPatience: 3 }), [7, 7])
+  t.deepEqual(follow(losses, { loadBestModelAtEnd: true }), [7, 7])
+  t.deepEqual(follow(losses, { earlyStoppingPatience: 2, metricForBestModel: 'eval_accuracy' }), [5, 3])
+  // The largest loss, as asked for.
+  t.deepEqual(follow(losses, { earlyStoppingPatience: 2, greaterIsBetter: true }), [4, 2])
+  // Equal is no better, and no number is no better either.
+  t.deepEqual(follow([0.5, 0.5, Number.NaN, 0.4], { earlyStoppingPatience: 2 }), [3, 1])
+})
+
+test('a gain below the threshold is the best, and does not count for the patience', (t) => {
+  const args = { earlyStoppingPatience: 2, earlyStoppingThreshold: 0.1 }
+  t.deepEqual(follow([0.5, 0.45, 0.41, 0.1], args), [3, 3])
+  t.deepEqual(follow([0.5, 0.45, 0.3, 0.29, 0.28, 0.1], args), [5, 5])
+})
+
+test('a run ends early and gives back the best model; its checkpoint outlives saveTotalLimit', async (t) => {
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  const args = { earlyStoppingPatience: 3, loadBestModelAtEnd: true, saveStrategy: 'steps', saveSteps: 2 } as const
+  const events = await run(model, recipe(outputDir, { ...args, saveTotalLimit: 1 }))
+  const losses = lossesOf(events)
+  const end = endOf(events)
+  const best = losses.indexOf(Math.min(...losses))
+  t.is(losses.length, best + 4)
+  t.like(end, { step: 2 * losses.length, stoppedEarly: true })
+  t.deepEqual(end?.best, { metric: 'loss', value: Math.min(...losses), step: 2 * (best + 1) })
+  t.deepEqual(readdirSync(outputDir).sort(), [`checkpoint-${2 * (best + 1)}`, `checkpoint-${2 * losses.length}`].sort())
+  t.is((await evaluate(model, wrong, { batchSize: 8 })).loss, Math.min(...losses))
+})
+
+test('without loadBestModelAtEnd the model is the last', async (t) => {
+  const model = await ready(t)
+  const events = await run(model, recipe(scratch(t), { earlyStoppingPatience: 2 }))
+  const loss = lossesOf(events).at(-1) ?? Number.NaN
+  t.is((await evaluate(model, wrong, { batchSize: 8 })).loss, loss)
+  t.true(loss !== endOf(events)?.best?.value)
+})
+
+test('the best is saved whatever saveStrategy says, by a metric as well', async (t) => {
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  const args = recipe(outputDir, { loadBestModelAtEnd: true, metricForBestModel: 'accuracy', saveTotalLimit: 1 })
+  const events = await run(model, args, rows)
+  const accuracies = events.flatMap((event) => (event.type === 'evaluate' ? [event.metrics.accuracy ?? 0] : []))
+  const best = accuracies.indexOf(Math.max(...accuracies))
+  t.deepEqual(readdirSync(outputDir), [`checkpoint-${2 * (best + 1)}`])
+  t.is((await evaluate(model, rows)).metrics.accuracy, Math.max(...accuracies))
+  t.is(endOf(events)?.stoppedEarly, undefined)
+})
+
+test('a resumed run remembers its best and its patience', async (t) => {
+  const args = { earlyStoppingPatience: 3, loadBestModelAtEnd: true, saveStrategy: 'steps', saveSteps: 1 } as const
+  const whole = await ready(t)
+  const outputDir = scratch(t)
+  const events = await run(whole, recipe(outputDir, args))
+  const { step: last, best } = endOf(events) ?? { step: 0 }
+  for (const from of [1, 2, last - 3, last - 1, last]) {
+    const model = await ready(t)
+    const folder = scratch(t)
+    const resumeFromCheckpoint = join(outputDir, `checkpoint-${from}`)
+    const end = endOf(await run(model, recipe(folder, { ...args, resumeFromCheckpoint })))
+    t.like(end, { step: last, steps: last - from }, `from step ${from}`)
+    t.deepEqual(end?.best, best)
+    t.deepEqual(moved(snapshot(whole), snapshot(model)), [], `from step ${from}`)
+    t.true(from < (best?.step ?? 0) || existsSync(join(folder, `checkpoint-${best?.step}`)))
+  }
+  // More patience goes on where the run ended.
+  const model = await ready(t)
+  const resumeFromCheckpoint = join(outputDir, `checkpoint-${last}`)
+  const more = { ...args, earlyStoppingPatience: 5, resumeFromCheckpoint }
+  t.true((endOf(await run(model, recipe(outputDir, more)))?.steps ?? 0) > 0)
+  rmSync(join(outputDir, `checkpoint-${best?.step}`), { recursive: true })
+  await t.throwsAsync(run(model, recipe(outputDir, more)), { message: /the best checkpoint so far is gone/ })
+})
+
+test('a metric that no evaluation has, and arguments that could not work', async (t) => {
+  const model = await ready(t)
+  await t.throwsAsync(run(model, recipe(scratch(t), { metricForBestModel: 'f2', earlyStoppingPatience: 1 })), {
+    instanceOf: AdapterError,
+    message: /metricForBestModel: no evaluation has 'f2' \(expected loss, accuracy, .*got f2\)/
+  })
+  const cases: [TrainingArgumentsInput, RegExp][] = [
+    [{ loadBestModelAtEnd: true }, /args\.loadBestModelAtEnd: it needs evaluations/],
+    [{ earlyStoppingPatience: 2 }, /args\.earlyStoppingPatience: it needs evaluations/],
+    [{ earlyStoppingPatience: 0, evalStrategy: 'epoch' }, /expected a positive integer/],
+    [{ earlyStoppingThreshold: 0.1, evalStrategy: 'epoch' }, /it needs earlyStoppingPatience/]
+  ]
+  for (const [args, message] of cases) t.throws(() => trainingArguments(args), { message })
+  const of = (metricForBestModel: string) => trainingArguments({ metricForBestModel }).greaterIsBetter
+  t.deepEqual(['accuracy', 'eval_loss', 'loss', 'a.loss', 'mse', 'a.mse', 'perplexity'].map(of), [
+    true,
+    ...[false, false, false, false, false, false]
+  ])
+})
