@@ -2,6 +2,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AdapterConfig, MethodConfig } from '../config/adapter-config.js'
 import { BottleneckConfig } from '../config/bottleneck-config.js'
+import { quoted } from '../config/check.js'
 import { adapterConfigHash } from '../config/config-hash.js'
 import { headConfigToJson, labelNames } from '../config/head-config.js'
 import { LoraConfig, loraPlaces, MtlLoraConfig } from '../config/lora-config.js'
@@ -114,6 +115,11 @@ async function insidePart(path: string): Promise<Pick<Inspection, 'inside'>> {
   return parts.length === 0 ? {} : { inside: await Promise.all(parts.map(inspect)) }
 }
 
+function sharedWith({ name, sharing }: Pick<AdapterFolder, 'name' | 'sharing'>): string[] {
+  const others = sharing?.adapters.filter((one) => one !== name) ?? []
+  return others.length === 0 ? [] : [`  shares        A and the up-projections with ${quoted(others)}`]
+}
+
 function text(inspection: Inspection, withTensors: boolean): string {
   const { path, adapter, peft, head, model, checkpoint, checkpoints, weights, inside } = inspection
   const lines = [path]
@@ -121,6 +127,7 @@ function text(inspection: Inspection, withTensors: boolean): string {
     lines.push('', `adapter '${adapter.name}'`, ...describeAdapter(adapter.config, adapter.hash))
     lines.push(
       trainedOn(adapter.model),
+      ...sharedWith(adapter),
       `  written by    ${adapter.version ?? 'adapter-transformers 1'}`,
       ...describeWeights(adapter.weights, withTensors)
     )

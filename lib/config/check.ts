@@ -20,6 +20,11 @@ export function describe(value: unknown): string {
   return name === 'Object' ? 'an object' : `a ${name}`
 }
 
+/** Names as a message lists them: `'a', 'b'`. */
+export function quoted(names: Iterable<string>): string {
+  return Array.from(names, (name) => `'${name}'`).join(', ')
+}
+
 export function typeError(name: string, expected: string, got: unknown): TypeError {
   return withCode(new TypeError(`${name}: expected ${expected}, got ${describe(got)}`), 'ERR_INVALID_ARG_TYPE')
 }
@@ -102,7 +107,7 @@ export function checkNumber(name: string, value: unknown, range: NumberRange = {
 }
 
 export function checkOneOf<const T extends string>(name: string, value: unknown, choices: readonly T[]): T {
-  const expected = `one of ${choices.map((choice) => `'${choice}'`).join(', ')}`
+  const expected = `one of ${quoted(choices)}`
   if (typeof value !== 'string') throw typeError(name, expected, value)
   if (choices.includes(value as T)) return value as T
   throw valueError(name, `expected ${expected}, got ${describe(value)}.${didYouMean(value, choices)}`)

@@ -16,6 +16,7 @@ import {
   headWeightFiles,
   noAdapterHere
 } from './folder-files.js'
+import { type SharedGroup, sharedGroupFromJson } from './shared-group.js'
 import { convertStaticHead } from './static-heads.js'
 
 /** What a folder says about its adapter; the weights are still on the disk. */
@@ -29,6 +30,8 @@ export interface AdapterFolder {
   readonly model: BaseModelNote
   /** 'adapters.1.2.0'; null in folders of adapter-transformers 1. */
   readonly version: string | null
+  /** The group with which it had parameters in common when it was saved. */
+  readonly sharing: SharedGroup | null
   readonly head: HeadFolder | null
 }
 
@@ -67,7 +70,9 @@ function adapterFields(json: Readonly<Record<string, unknown>>) {
   if (isPeftConfig(json)) adapterConfigFromObject(json)
   const name = check.checkNonEmptyString('name', json['name'])
   const config = adapterConfigFromObject(withTrainedAlpha(withoutUnusedInvertible(json), json['version']))
-  return { name, config, model: modelNote(json), version: optionalString('version', json['version']) }
+  const own = check.isPlainObject(json['torch_adapters']) ? json['torch_adapters'] : {}
+  const sharing = own['shared_parameters'] == null ? null : sharedGroupFromJson(own['shared_parameters'])
+  return { name, config, model: modelNote(json), version: optionalString('version', json['version']), sharing }
 }
 
 /** The folder's head; null if there is none. */

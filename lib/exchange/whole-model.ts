@@ -14,6 +14,7 @@ import { type HeadConfig, headConfigFromJson, headConfigToJson } from '../config
 import { type ModelConfig, modelConfigToJson } from '../config/model-config.js'
 import { modelFamilies } from '../config/model-families.js'
 import { pythonJson } from '../config/python-json.js'
+import { type SharedGroup, sharedGroupFromJson, sharedGroupToJson } from './shared-group.js'
 import { folderVersion, headFloatKeys, knownConfig } from './write-folder.js'
 
 /** What config.json says of the adapters, fusions and heads whose tensors lie among the model's own. */
@@ -24,6 +25,8 @@ export interface BuiltIn {
   /** Python's library does not keep it; ours does. */
   readonly active: Composition
   readonly activeHead: string | null
+  /** Adapters that have parameters in common. */
+  readonly sharings: readonly SharedGroup[]
 }
 
 type Json = Readonly<Record<string, unknown>>
@@ -59,9 +62,12 @@ export function builtIn(json: Json): BuiltIn | null {
       Object.entries(objectAt(json, 'prediction_heads')).map(([name, head]) => [name, headAt(name, head)])
     ),
     active: activeSetup(own['adapter_setup'], names),
-    activeHead: headNames.includes(String(own['active_head'])) ? String(own['active_head']) : null
+    activeHead: headNames.includes(String(own['active_head'])) ? String(own['active_head']) : null,
+    sharings: own['shared_parameters'] == null ? [] : sharingsAt(own['shared_parameters'])
   }
 }
+
+const sharingsAt = (json: unknown) => check.checkArray('shared_parameters', json).map(sharedGroupFromJson)
 
 /** A config under its hash, or the name of a preset. */
 function configAt(adapters: Json, map: string, key: unknown): unknown {
@@ -111,6 +117,7 @@ export function wholeModelJson(model: ModelConfig, parts: BuiltIn): string {
     torch_adapters: {
       adapter_setup: parts.active === null ? null : compositionToJson(parseComposition(parts.active)),
       active_head: parts.activeHead,
+      ...(parts.sharings.length > 0 && { shared_parameters: parts.sharings.map(sharedGroupToJson) }),
       version: folderVersion
     }
   }

@@ -21,6 +21,7 @@ import {
   type WeightFiles
 } from './folder-files.js'
 import { fusionFloatKeys, fusionJson, type SavedFusion } from './fusion-folder.js'
+import { type SharedGroup, sharedGroupToJson } from './shared-group.js'
 
 /** The release of the adapter library whose files these are: Python compares the part after the first point. */
 export const folderVersion = 'adapters.1.2.0'
@@ -44,10 +45,15 @@ export interface SavedPart<C> {
   readonly writeWeights: (file: string) => Promise<void>
 }
 
+export interface SavedAdapter extends SavedPart<AdapterConfig> {
+  /** The group with which it has parameters in common. */
+  readonly sharing?: SharedGroup | undefined
+}
+
 export interface SaveOptions {
   readonly model: ModelConfig
   readonly format: FolderFormat
-  readonly adapter?: SavedPart<AdapterConfig> | undefined
+  readonly adapter?: SavedAdapter | undefined
   readonly head?: SavedPart<HeadConfig> | undefined
   readonly fusion?: SavedPart<SavedFusion> | undefined
 }
@@ -72,7 +78,7 @@ function partsOf({ model, format, adapter, head, fusion }: SaveOptions): FolderP
   return [
     ...(adapter === undefined
       ? []
-      : [part(adapterWeightFiles, adapterConfigFile, adapterJson(adapter.name, adapter.config, model), adapter)]),
+      : [part(adapterWeightFiles, adapterConfigFile, adapterJson(adapter, model), adapter)]),
     ...(head === undefined
       ? []
       : [part(headWeightFiles, headConfigFile, headJson(head.name, head.config, model), head)]),
@@ -132,14 +138,21 @@ export async function saveParts(folder: string, operation: string, parts: readon
 }
 
 /** The content of adapter_config.json, as `json.dump(indent=2, sort_keys=True)` writes it. */
-export function adapterJson(name: string, config: AdapterConfig, model: ModelConfig): string {
+export function adapterJson(
+  { name, config, sharing }: Pick<SavedAdapter, 'name' | 'config' | 'sharing'>,
+  model: ModelConfig
+): string {
   const json = config.toJSON()
   const known = knownConfig(json)
   const fields = { config: known, name, ...modelFields(model) }
   const init = initWeights(json)
   const isOwn = String(init) !== String(initWeights(known))
-  const ownInit = isOwn ? { torch_adapters: { init_weights: init } } : {}
-  return pythonJson({ ...fields, ...ownInit }, { indent: 2, floatKeys: adapterFloatKeys })
+  const own = {
+    ...(isOwn && { init_weights: init }),
+    ...(sharing !== undefined && { shared_parameters: sharedGroupToJson(sharing) })
+  }
+  const ours = Object.keys(own).length === 0 ? {} : { torch_adapters: own }
+  return pythonJson({ ...fields, ...ours }, { indent: 2, floatKeys: adapterFloatKeys })
 }
 
 /** Of a union: one for each of its configs. */

@@ -11,6 +11,7 @@ import { checkBaseModel } from '../exchange/base-model.js'
 import { type FolderFormat, folderFormats, noHeadHere } from '../exchange/folder-files.js'
 import { resolveFolder } from '../exchange/hub.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
+import type { SharedGroup } from '../exchange/shared-group.js'
 import { checkAdapterName, type SavedPart, saveFolder } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
@@ -19,6 +20,7 @@ import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { readPeftAdapter, savePeftAdapter } from './peft-files.js'
 import { checkKnown } from './setup.js'
+import { shareAgain, sharedGroups } from './sharing.js'
 import { checkLayerList } from './skip-layers.js'
 import { writeSurgery } from './surgery-record.js'
 
@@ -89,6 +91,7 @@ export async function saveAdapter(
     adapter: {
       name,
       config: adaptersForm(config),
+      sharing: sharedGroups(model).find(({ adapters }) => adapters.includes(name)),
       writeWeights: (file) => nativeCall(() => native.saveAdapter(file, name, nativeFormat(format), dialect))
     },
     head: withHead ? headPart(model, name, format) : undefined
@@ -147,6 +150,7 @@ export async function loadAdapter(model: Model, source: string, options: LoadAda
   const name = as ?? found.name
   const adapter = dropped.length === 0 ? found : withoutLayers(model, found, dropped)
   await placeOver(model, name, { adapter, head: found.head }, overwriteOk, 'loadAdapter')
+  if (name === found.name && found.sharing != null) shareAgain(model, found.sharing)
   if (setActive) model.setActiveAdapters(name)
   return name
 }
@@ -169,11 +173,12 @@ function withoutLayers(model: Model, found: FoundAdapter, layers: readonly numbe
 function readAdapterHub(model: Model, folder: string, withHead: boolean): FoundAdapter {
   const found = readAdapterFolder(folder, withHead)
   checkBaseModel(found, model.config)
-  const { name: from, config, head, weightsFile } = found
+  const { name: from, config, head, sharing, weightsFile } = found
   return {
     name: from,
     config,
     head,
+    sharing,
     load: (name) => nativeCall(() => model.native.loadAdapter(weightsFile, name, from))
   }
 }
@@ -198,6 +203,8 @@ export interface FoundAdapter {
   readonly name: string
   readonly config: AdapterConfig
   readonly head: HeadFolder | null
+  /** The group with which it had parameters in common when it was saved. */
+  readonly sharing?: SharedGroup | null
   /** Reads its weights into the adapter of this name, which is there already. */
   readonly load: (name: string) => Promise<void>
 }

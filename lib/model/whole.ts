@@ -13,6 +13,7 @@ import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { LoadReport } from '../native/types.js'
 import type { Model } from './model.js'
+import { shareAgain, sharedGroups } from './sharing.js'
 
 /** As Python's AutoAdapterModel calls the head of a class such as BertForQuestionAnswering. */
 const defaultHead = 'default'
@@ -49,6 +50,7 @@ async function loadParts(model: Model, file: string, parts: BuiltIn): Promise<vo
     model.addAdapterOfFolder(checkAdapterName(name), config)
     await nativeCall(() => native.loadAdapter(file, name, name))
   }
+  for (const group of parts.sharings) shareAgain(model, group)
   for (const [name, { adapters, config }] of parts.fusions) {
     model.addAdapterFusion(Fuse(...adapters), config, { name })
     await nativeCall(() => native.loadFusion(file, name, name))
@@ -82,7 +84,8 @@ export async function saveWhole(
   check.checkOneOf('dtype', dtype, ['float32', 'float16', 'bfloat16'])
   checkWritable(model)
   const { adapters, adapterFusions: fusions, heads, activeAdapters: active, activeHead } = model
-  const json = wholeModelJson(model.config, { adapters, fusions, heads, active, activeHead })
+  const sharings = sharedGroups(model)
+  const json = wholeModelJson(model.config, { adapters, fusions, heads, active, activeHead, sharings })
   const writeWeights = (file: string) => writeAll(model, file, dtype)
   await saveParts(folder, 'save the model', [
     { weights: 'model.safetensors', config: 'config.json', json, writeWeights }

@@ -29,6 +29,7 @@ const free = [
 export async function fingerprint(model: Model, args: TrainingArguments, data: EncodedDataset): Promise<Fingerprint> {
   const heads = [...requireHeads(model, 'train')].map(([name, config]) => headRecord(name, config))
   const active = setupNames(model.activeAdapters, model.known)
+  const sharing = [...model.sharedParameters].filter(([, names]) => names.some((name) => active.includes(name)))
   return {
     ...deciding(args),
     adapters: model.activeAdapters,
@@ -36,6 +37,7 @@ export async function fingerprint(model: Model, args: TrainingArguments, data: E
       fuseBlocks(model.activeAdapters).map((fuse) => [fusionName(fuse), model.adapterFusions.get(fusionName(fuse))])
     ),
     adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
+    ...(sharing.length === 0 ? {} : { sharedParameters: Object.fromEntries(sharing) }),
     ...(heads.length === 1 ? { head: heads[0] } : { heads }),
     model: modelDigest(model),
     ...(model.replacements.length > 0 && { surgery: surgeryToJson(model.replacements) }),

@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import test from 'ava'
-import { command, fixtures } from './command.js'
+import { AutoModel } from '../../lib/index.js'
+import { command, fixtures, scratch } from './command.js'
 
 const folders = join(fixtures, 'folders')
 
@@ -33,6 +34,17 @@ test.serial('for programs: configs in the words of their files', async (t) => {
   t.is(adapter.weights.tensors.length, 8)
   t.is(head.config.head_type, 'classification')
   t.is(head.name, 'a')
+})
+
+test.serial('an adapter that has parameters in common with others names them', async (t) => {
+  using model = await AutoModel.fromPretrained(join(fixtures, 'models/bert-tiny'))
+  for (const name of ['one', 'two']) model.addAdapter(name, 'mtl_lora')
+  model.shareParameters(['one', 'two'], { name: 'tasks' })
+  const folder = scratch()
+  await model.saveAdapter(folder, 'two')
+  t.regex((await command(['inspect', folder])).output, /shares {8}A and the up-projections with 'one'\n/)
+  const { adapter } = JSON.parse((await command(['inspect', '--json', folder])).output)
+  t.deepEqual(adapter.sharing, { name: 'tasks', adapters: ['one', 'two'] })
 })
 
 test.serial('a model and a single file', async (t) => {

@@ -57,7 +57,7 @@ for (const { folder, model } of cases.filter(({ folder }) => !/legacy|static|bar
     const read = readAdapterFolder(join(fixtures, 'folders', folder))
     const text = (name: string) =>
       readFileSync(join(read.folder, name), 'utf8').replace('adapters.1.3.0', 'adapters.1.2.0')
-    t.is(adapterJson(read.name, read.config, modelOf(model)), text('adapter_config.json'))
+    t.is(adapterJson({ name: read.name, config: read.config }, modelOf(model)), text('adapter_config.json'))
     if (read.head !== null) {
       t.is(headJson(read.head.name ?? '', read.head.config, modelOf(model)), text('head_config.json'))
     }

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { AdapterTrainer, type Model, MultiTask, Stack } from '../../lib/index.js'
+import { AdapterTrainer, AutoModel, type Model, MultiTask, Stack } from '../../lib/index.js'
 import {
   lastHiddenState as answer,
   fill as fillAdapter,
@@ -123,8 +123,61 @@ test('they train while one of the adapters does, and folders hold them', async (
   for (const name of ['first', 'other']) await model.saveAdapter(`${folder}/${name}`, name)
   const again = await load(t)
   for (const name of ['first', 'other']) await again.loadAdapter(`${folder}/${name}`)
-  again.shareParameters(MultiTask('first', 'other') as never)
+  t.deepEqual([...again.sharedParameters], [...model.sharedParameters])
+  t.is(again.shareParameters(MultiTask('first', 'other')), 'first,other', 'it is so already')
   for (const [i, adapters] of ['first', 'other'].entries()) t.deepEqual(await answer(again, { adapters }), trained[i])
+})
+
+/** Shared, with values of their own, and a fresh model that loads them. */
+async function saved(t: Parameters<typeof load>[0], save: (model: Model, folder: string) => Promise<void>) {
+  const model = await two(t)
+  fillAdapter(model, 'other', { scale: 0.3 })
+  model.shareParameters(['other', 'first'], { name: 'tasks', reference: 'other' })
+  const folder = scratch(t)
+  await save(model, folder)
+  const logits = (one: Model) => {
+    return Promise.all(['first', 'other'].map((adapters) => answer(one, { adapters })))
+  }
+  return { model, folder, logits, groups: [['tasks', ['other', 'first']]] }
+}
+
+test('a setup that was saved shares again when it is loaded', async (t) => {
+  const setup = MultiTask('first', 'other')
+  const { model, folder, logits, groups } = await saved(t, (one, to) => one.saveAdapterSetup(to, setup))
+  const again = await load(t)
+  await again.loadAdapterSetup(folder)
+  t.deepEqual([...again.sharedParameters], groups as never)
+  t.is(again.namedParameters().length, model.namedParameters().length)
+  t.deepEqual(await logits(again), await logits(model))
+})
+
+test('a whole model that was saved shares again when it is loaded', async (t) => {
+  const { model, folder, logits, groups } = await saved(t, (one, to) => one.save(to))
+  using again = await AutoModel.fromPretrained(folder)
+  t.deepEqual([...again.sharedParameters], groups as never)
+  t.is(again.namedParameters().length, model.namedParameters().length)
+  t.deepEqual(await logits(again), await logits(model))
+})
+
+test('what no longer has the same values, or other names, stays apart', async (t) => {
+  const { model, folder, logits } = await saved(t, async (one, to) => {
+    for (const name of ['first', 'other']) await one.saveAdapter(`${to}/${name}`, name)
+  })
+  const renamed = await load(t)
+  await renamed.loadAdapter(`${folder}/first`, { as: 'other' })
+  await renamed.loadAdapter(`${folder}/other`, { as: 'first' })
+  t.is(renamed.sharedParameters.size, 0)
+  const expected = (await logits(model))[0] as Float32Array
+  t.deepEqual(await answer(renamed, { adapters: 'other' }), expected)
+  // Saved again after it has learned alone.
+  model.unshareParameters('tasks')
+  fillAdapter(model, 'first', { scale: 0.25 })
+  model.shareParameters(['first', 'other'], { name: 'tasks' })
+  await model.saveAdapter(`${folder}/first`, 'first')
+  const apart = await load(t)
+  for (const name of ['first', 'other']) await apart.loadAdapter(`${folder}/${name}`)
+  t.is(apart.sharedParameters.size, 0)
+  t.notDeepEqual(await answer(apart, { adapters: 'first' }), expected)
 })
 
 test('unshareParameters gives each its own again; before that, none of them goes', async (t) => {

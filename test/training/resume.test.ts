@@ -5,10 +5,11 @@ import {
   AdapterError,
   AdapterTrainer,
   type Model,
+  MultiTask,
   type TrainingArgumentsInput,
   type TrainingEvent
 } from '../../lib/index.js'
-import { make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
+import { make, moved, quiet, sameBits, scratch, snapshot, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(19)
 
@@ -276,4 +277,51 @@ test('a checkpoint keeps adapters whose names no file may have', async (t) => {
   const resumed = await ready()
   await run(resumed, { ...args, resumeFromCheckpoint: join(outputDir, 'checkpoint-2') })
   t.deepEqual(moved(snapshot(whole), snapshot(resumed)), [])
+})
+
+const tasks = ['one', 'two', 'three'] as const
+const taskRows = rows.map((row, i) => ({ ...row, taskId: tasks[i % 3] as string }))
+
+/** MTL-LoRA for three tasks: two have A and the up-projections in common, the third its own. */
+async function sharing(t: ExecutionContext, from?: string): Promise<Model> {
+  const model = await make(t, { hidden_dropout_prob: 0.2 })
+  for (const name of tasks) {
+    if (from !== undefined) await model.loadAdapter(join(from, name))
+    else {
+      model.addAdapter(name, 'mtl_lora[r=2, n_up_projection=2, dropout=0.1, init_weights="bert"]')
+      model.addClassificationHead(name, { numLabels: 2 })
+    }
+  }
+  if (from === undefined) model.shareParameters(['two', 'one'], { name: 'both' })
+  model.trainAdapter(MultiTask(...tasks))
+  return model
+}
+
+test('tasks that share parameters resume with the same bits, also from what the checkpoint holds', async (t) => {
+  const whole = await sharing(t)
+  const outputDir = scratch(t)
+  const events = await run(whole, recipe(outputDir), taskRows)
+  const expected = snapshot(whole)
+  const shared = 'bert.encoder.layer.0.attention.self.query.loras.one.lora_B'
+  t.false(sameBits(expected.get(shared), snapshot(await sharing(t)).get(shared)), 'what is shared must have learned')
+  for (const step of [1, 5]) {
+    const folder = join(outputDir, `checkpoint-${step}`)
+    for (const from of [undefined, folder]) {
+      const model = await sharing(t, from)
+      t.deepEqual([...model.sharedParameters], [['both', ['two', 'one']]])
+      const args = { ...recipe(scratch(t)), resumeFromCheckpoint: folder }
+      const rest = await run(model, args, taskRows)
+      t.deepEqual(
+        rest,
+        events.filter((event) => (event as { step: number }).step > step),
+        `from step ${step}`
+      )
+      t.deepEqual(moved(expected, snapshot(model)), [], `from step ${step}`)
+    }
+  }
+  const apart = await sharing(t)
+  apart.unshareParameters('both')
+  const error = await t.throwsAsync(run(apart, { ...recipe(outputDir), resumeFromCheckpoint: true }, taskRows))
+  t.like(error, { code: 'ERR_RESUME' })
+  t.regex(error?.message ?? '', /sharedParameters\.both \["two","one"\]|sharedParameters \{"both"/)
 })

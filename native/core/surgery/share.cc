@@ -1,6 +1,6 @@
 // Parameters that several adapters share: MTL-LoRA's A and up-projections, which in its paper all tasks have in common
 // (Yang et al. 2024, arXiv 2410.09437). They lie in a buffer of their own, which trains while one of the adapters does.
-// Files know nothing of it: each adapter's holds all that it needs.
+// Files of weights know nothing of it: each adapter's holds all that it needs. Its config names the group.
 
 #include <algorithm>
 
