@@ -14,8 +14,12 @@ export interface AnswerFile {
   readonly facts: Readonly<Record<string, unknown>>
 }
 
-/** One answer for each of these rows. */
-type Answer = (rows: readonly Row[], signal: AbortSignal) => Promise<readonly object[]>
+/** The lines about these rows: one for each, or as they come. `first`: the number of the first row in the file. */
+type Answer = (
+  rows: readonly Row[],
+  signal: AbortSignal,
+  first: number
+) => Promise<readonly object[]> | AsyncIterable<object>
 
 /** Answers every row of a file with a line of JSON; the file of answers is there whole or not at all. */
 export async function answerRows(
@@ -30,7 +34,7 @@ export async function answerRows(
     const rows = await untilInterrupted(async (signal) => {
       let count = 0
       for await (const group of groupsOf(input, atOnce)) {
-        for (const line of await answer(group, signal)) write(jsonLine(line))
+        for await (const line of await answer(group, signal, count)) write(jsonLine(line))
         count += group.length
       }
       return count

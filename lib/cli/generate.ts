@@ -1,5 +1,5 @@
 import { placeOf, type Row } from '../data/dataset.js'
-import type { GenerateOptions } from '../model/generate.js'
+import type { GenerateOptions } from '../model/generation-plan.js'
 import type { Model } from '../model/model.js'
 import { adapterUsage, findAdapters } from './adapters.js'
 import { answerRows } from './answer-rows.js'
@@ -39,34 +39,47 @@ ${adapterUsage}
   --eos-token-id ID       a token that ends a row, or none. Default: what the model's config says
   --seed N                of the draws. Default 42
   --batch-size N          rows at a time. Default 32
+  --stream                a line for each token as soon as it is there, and none for each row: "row", counted from 0,
+                          "token", the "text" that it adds, and "done" with the row's last
 ${modelUsage}
   --json                  with --output: one JSON object about the run on standard output
   --help                  this text
 ${rowsUsage}
 `
 
+interface Call {
+  readonly rows: readonly Row[]
+  /** Which of the file's rows at hand they are. */
+  readonly places: readonly number[]
+  readonly options: GenerateOptions
+}
+
 /** Rows of one adapter are one call: its head writes for all of them. */
-async function writeOn(
-  model: Model,
-  rows: readonly Row[],
-  names: readonly string[],
-  input: string,
-  how: GenerateOptions
-): Promise<object[]> {
+function callsOf(model: Model, rows: readonly Row[], names: readonly string[], input: string): Call[] {
   const adapters = rows.map((row) => adapterOf(row, names, placeOf(row, input)))
-  const answers = new Array<object>(rows.length)
-  for (const adapter of new Set(adapters)) {
-    const own = rows.flatMap((row, i) => (adapters[i] === adapter ? [{ row, i }] : []))
+  return [...new Set(adapters)].map((adapter) => {
+    const places = [...rows.keys()].filter((i) => adapters[i] === adapter)
     const head = adapter !== null && model.heads.get(adapter)?.headType === 'causal_lm' ? adapter : null
-    const written = await model.generate(
-      own.map(({ row }) => row),
-      { ...how, adapters: adapter, head }
-    )
-    own.forEach(({ row, i }, at) => {
-      answers[i] = { ...idOf(row), ...written[at] }
-    })
+    return { places, rows: places.map((i) => rows[i] as Row), options: { adapters: adapter, head } }
+  })
+}
+
+async function writeOn(model: Model, calls: readonly Call[], how: GenerateOptions): Promise<object[]> {
+  const answers: object[] = []
+  for (const { rows, places, options } of calls) {
+    const written = await model.generate(rows, { ...how, ...options })
+    for (const [at, place] of places.entries()) answers[place] = { ...idOf(rows[at]), ...written[at] }
   }
   return answers
+}
+
+/** A line for each token as it comes; `first`: the number of the first row in its file. */
+async function* writeTokens(calls: readonly Call[], model: Model, first: number, how: GenerateOptions) {
+  for (const { rows, places, options } of calls) {
+    for await (const { row, ...token } of model.generateStream(rows, { ...how, ...options })) {
+      yield { ...idOf(rows[row]), row: first + (places[row] ?? 0), ...token }
+    }
+  }
 }
 
 function endToken(text: string | undefined): number | null | undefined {
@@ -89,6 +102,7 @@ export async function run(argv: string[]): Promise<number> {
     'top-p': { type: 'string' },
     'eos-token-id': { type: 'string' },
     seed: { type: 'string' },
+    stream: { type: 'boolean', default: false },
     'batch-size': { type: 'string', default: '32' }
   })
   if (values.help) {
@@ -107,7 +121,7 @@ export async function run(argv: string[]): Promise<number> {
     eosTokenId: endToken(values['eos-token-id']),
     seed: numberOption('seed', values.seed)
   }
-  const { checkGenerate } = await import('../model/generate.js')
+  const { checkGenerate } = await import('../model/generation-plan.js')
   fromOptions(() => checkGenerate(how))
   if (values.output !== undefined) checkOutputFile('output', values.output, { input })
   const adapters = await findAdapters(values.adapter ?? [], values.offline || undefined)
@@ -117,7 +131,11 @@ export async function run(argv: string[]): Promise<number> {
     for (const { folder, name } of adapters) await model.loadAdapter(folder, { as: name })
     const { output, json } = values
     const file = { input, output, json, atOnce: batchSize, facts: { adapters: names } }
-    return await answerRows(file, (rows, signal) => writeOn(model, rows, names, input, { ...how, signal }))
+    return await answerRows(file, (rows, signal, first) => {
+      const calls = callsOf(model, rows, names, input)
+      const until = { ...how, signal }
+      return values.stream ? writeTokens(calls, model, first, until) : writeOn(model, calls, until)
+    })
   } finally {
     model.dispose()
   }

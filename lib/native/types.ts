@@ -221,8 +221,16 @@ export interface NativeModel {
   /** Copies values into existing parameters; base parameters are first taken off the file's mapping. */
   setParameters(values: ReadonlyMap<string, { data: Float32Array; shape: readonly number[] }>): void
   forward(batch: NativeBatch, options: NativeForwardOptions): Promise<NativeForwardResult>
-  /** New tokens of each row, an end token included. A model whose tokens see only those before them. */
-  generate(batch: NativeBatch, options: NativeForwardOptions, how: NativeGenerateOptions): Promise<Int32Array[]>
+  /**
+   * New tokens of each row, an end token included. A model whose tokens see only those before them. With a stopId `written`
+   * is called after each step with the batch's rows that still ran and the new token of each.
+   */
+  generate(
+    batch: NativeBatch,
+    options: NativeForwardOptions,
+    how: NativeGenerateOptions,
+    written?: (rows: Int32Array, tokens: Int32Array) => void
+  ): Promise<Int32Array[]>
   /** Ends that generation before its next token with ERR_ABORTED, where it still runs, and forgets it. */
   stopGenerating(id: number): void
   /** One backward pass, nothing updated; dropout off. For tests and tools. */

@@ -102,21 +102,21 @@ void Engine::post(std::function<void()> work) {
   wake_.notify_one();
 }
 
-void Engine::settle(Settle call) {
-  auto* boxed = new Settle(std::move(call));
+void Engine::send(Message message) {
+  auto* boxed = new Message(std::move(message));
   if (to_js_.NonBlockingCall(boxed) != napi_ok) delete boxed;
 }
 
-void Engine::deliver(Napi::Env env, Napi::Function, Engine* engine, Settle* settle) {
-  std::unique_ptr<Settle> owned(settle);
+void Engine::deliver(Napi::Env env, Napi::Function, Engine* engine, Message* message) {
+  std::unique_ptr<Message> owned(message);
   if (static_cast<napi_env>(env) == nullptr) return;  // the environment is gone, and perhaps the engine
   Napi::HandleScope scope(env);
   try {
-    (*settle)(env);
+    message->call(env);
   } catch (...) {
     // The environment is ending and takes no more values: nobody is left to tell.
   }
-  engine->release(env);
+  if (message->settles) engine->release(env);
 }
 
 // Work in flight keeps the process alive, an idle engine does not.

@@ -108,6 +108,10 @@ class Engine {
     return std::move(*shared->result);
   }
 
+  /// From the engine thread, while a job runs: `call` on JavaScript's, before whatever that job ends with. Nothing that
+  /// JavaScript's thread must free may be left to it, for it ends anywhere where the environment does.
+  void tell(std::function<void(Napi::Env)> call) { send({std::move(call), false}); }
+
   /// Runs `work` later, for nobody.
   void post(std::function<void()> work);
 
@@ -125,13 +129,18 @@ class Engine {
   Handles::Entry track(Handles::Object& object) { return {handles_, object}; }
 
  private:
-  using Settle = std::function<void(Napi::Env)>;
-  static void deliver(Napi::Env env, Napi::Function, Engine* engine, Settle* settle);
-  using Channel = Napi::TypedThreadSafeFunction<Engine, Settle, &Engine::deliver>;
+  /// For JavaScript's thread.
+  struct Message {
+    std::function<void(Napi::Env)> call;
+    bool settles;  ///< a promise, which is pending no more
+  };
+  static void deliver(Napi::Env env, Napi::Function, Engine* engine, Message* message);
+  using Channel = Napi::TypedThreadSafeFunction<Engine, Message, &Engine::deliver>;
 
   void loop();
   void shutdown();
-  void settle(Settle call);
+  void settle(std::function<void(Napi::Env)> call) { send({std::move(call), true}); }
+  void send(Message message);
   void hold(Napi::Env env);
   void release(Napi::Env env);
 

@@ -74,8 +74,12 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   std::shared_ptr<ModelState> state_;
-  std::map<int64_t, std::shared_ptr<std::atomic<bool>>>
-      stops_;  ///< of generations that may be stopped; JavaScript's thread only
+  /// A generation that may be stopped, or that tells its tokens.
+  struct Writing {
+    std::shared_ptr<std::atomic<bool>> stopped;
+    std::shared_ptr<Napi::FunctionReference> written;  ///< this thread's alone to free; others know it weakly
+  };
+  std::map<int64_t, Writing> writings_;  ///< JavaScript's thread only
   Engine* engine_ = nullptr;
   Handles::Entry entry_;
 };

@@ -43,6 +43,21 @@ test.serial('rows go on as in the API, each with its own adapter and that one’
     })
     t.deepEqual(lines[i].ids, [...(expected?.ids ?? [])], `row ${i}`)
   }
+  const streamed = await command([
+    ...['generate', '--model', base, ...adapters, '--input', input, ...how, '--batch-size', '3', '--stream']
+  ])
+  t.is(streamed.status, 0, streamed.errors)
+  const tokens = streamed.output
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  for (const [i, line] of lines.entries()) {
+    const own = tokens.filter(({ row }) => row === i)
+    t.deepEqual(
+      own.map(({ id, token, done }) => ({ id, token, done })),
+      line.ids.map((token: number, at: number) => ({ id: line.id, token, done: at === 3 }))
+    )
+  }
   const target = join(folder, 'out.jsonl')
   const draws = ['--do-sample', '--temperature', '2', '--top-k', '0', '--top-p', '0.9', '--seed', '5']
   const told = await command([

@@ -45,6 +45,7 @@ const printed: readonly (readonly [string, RegExp])[] = [
   ["saveAdapter('out/topic'", /^topic LABEL_[0-2]\n$/],
   ['trainAll()', /^full fine-tuning: \d+\nthe head alone: \d+\nadapter and head[^:]*: \d+\n(accuracy [\d.]+\n){3}$/],
   ['trainAdapterFusion(', /^fused: (bad|good)\n$/],
+  ['generateStream(', /^([01] \d+ false\n){38}([01] \d+ true\n){2}$/],
   ['pixelValues', /^bright\n$/],
   ['Stack(', /^0 (bad|good) .*\n1 LABEL_. .*\n2 (bad|good) .*\n3 (bad|good) .*\n\[ 2, 2 \] 3\n$/]
 ]

@@ -5,7 +5,7 @@ import { Worker } from 'node:worker_threads'
 import { saveFolder } from '../../lib/exchange/write-folder.js'
 import { AdapterConfig } from '../../lib/index.js'
 import { writeCheckpoint } from '../../lib/training/checkpoint-folder.js'
-import { digest, readyModel, slowModel, trainerOf } from './support.js'
+import { digest, readyModel, slowModel, trainerOf, write } from './support.js'
 
 declare const gc: () => void
 
@@ -25,9 +25,9 @@ async function inTheMiddleOfAStep(signal?: AbortSignal): Promise<{ readonly endi
 
 const worker = new URL('worker.js', import.meta.url)
 
-/** A worker thread that trains without end, once it has done its first step. */
-async function trainingWorker(): Promise<Worker> {
-  const thread = new Worker(worker)
+/** A worker thread that trains (or writes) without end, once it has done its first step. */
+async function trainingWorker(what: 'train' | 'write' = 'train'): Promise<Worker> {
+  const thread = new Worker(worker, { workerData: what })
   await new Promise((resolve, reject) => {
     thread.once('message', resolve)
     thread.once('error', reject)
@@ -39,6 +39,13 @@ const tasks: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> =
   exit: async () => {
     await inTheMiddleOfAStep()
     process.exit(7)
+  },
+
+  'exit-writing': async () => {
+    let tokens = 0
+    await write(() => {
+      if (++tokens === 5) process.exit(7)
+    })
   },
 
   throw: async () => {
@@ -82,7 +89,7 @@ const tasks: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> =
 
   workers: async (count = '10') => {
     for (let i = 0; i < Number(count); i++) {
-      const thread = await trainingWorker()
+      const thread = await trainingWorker(i % 2 === 0 ? 'train' : 'write')
       await wait((i * 7) % 25)
       await thread.terminate()
     }

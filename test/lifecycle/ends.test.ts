@@ -8,6 +8,11 @@ test.serial('process.exit in the middle of a step: the code asked for', async (t
   t.is(stderr, '')
 })
 
+test.serial('process.exit between two tokens: the code asked for, without waiting for the last', async (t) => {
+  const { code, signal, stderr } = await runChild('exit-writing')
+  t.deepEqual({ code, signal, stderr }, { code: 7, signal: null, stderr: '' })
+})
+
 test.serial("an 'exit' listener may dispose of a model that trains; work it starts is refused", async (t) => {
   const { code, signal, stdout, stderr } = await runChild('exit-listener')
   t.deepEqual({ code, signal, stderr }, { code: 6, signal: null, stderr: '' })

@@ -28,6 +28,14 @@ export async function slowModel(): Promise<Model> {
   return model
 }
 
+/** A causal model that writes without end, token by token. */
+export async function write(onToken: () => void): Promise<never> {
+  const sizes = { n_embd: 64, n_head: 4, n_layer: 2, n_positions: 80, vocab_size: 90 }
+  const model = await AutoModel.fromConfig({ model_type: 'gpt2', ...sizes })
+  const many = Array.from({ length: 8 }, (_, i) => ({ inputIds: [5 + i] }))
+  for (;;) for await (const _ of model.generateStream(many, { maxNewTokens: 70, eosTokenId: null })) onToken()
+}
+
 export function trainerOf(model: Model, args: TrainingArgumentsInput, trainDataset = rows): AdapterTrainer {
   return new AdapterTrainer({ model, trainDataset, args: { ...quiet, ...args } })
 }

@@ -124,6 +124,7 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
 
     BatchInput next;
     next.positions.emplace();
+    std::vector<int32_t> written;
     std::vector<int64_t> going;
     for (int64_t i = 0; i < logits.size(0); ++i) {
       const auto* values = logits.const_data_ptr<float>() + i * logits.size(1);
@@ -132,12 +133,14 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
                                                   random[row].uniform_(uniform, 0, 1).item<double>())
                                            : likeliest(values, logits.size(1));
       result[row].push_back(token);
+      written.push_back(token);
       if (std::find(options.end_tokens.begin(), options.end_tokens.end(), token) != options.end_tokens.end()) continue;
       going.push_back(i);
       next.ids.push_back(token);
       next.row_lengths.push_back(1);
       next.positions->push_back(static_cast<int32_t>(cache.length(i) - added[row].cached + added[row].positions));
     }
+    if (options.written) options.written({running.row.begin(), running.row.end()}, std::move(written));
     if (static_cast<int64_t>(going.size()) < cache.rows()) {
       if (!going.empty()) cache.keep(going);
       running.keep(going);

@@ -20,6 +20,9 @@ struct GenerateOptions {
   std::vector<int32_t> end_tokens;
   uint64_t seed = 0;              ///< each row draws from a source of its own
   std::function<bool()> stopped;  ///< asked before each token; may be empty
+  /// Told after each step: the rows that still ran, by their place among the prompts, and each one's new token. May be
+  /// empty.
+  std::function<void(std::vector<int32_t> rows, std::vector<int32_t> tokens)> written;
 };
 
 /// New tokens of each row. `head` empty: the word embedding itself reads the hidden state.

@@ -1,0 +1,166 @@
+import * as check from '../config/check.js'
+import { type HeadConfig, predictsWords } from '../config/head-config.js'
+import { isCausal, rowLimits } from '../config/model-config.js'
+import { type CollatedBatch, collate, encodeRow } from '../data/collate.js'
+import { checkRow, placeOf, type Row } from '../data/dataset.js'
+import { AdapterError, nativeCall } from '../native/errors.js'
+import type { NativeForwardOptions, NativeGenerateOptions, NativeModel, NativeSetup } from '../native/types.js'
+import { headOfRow, headRule } from './head-rule.js'
+import type { Model } from './model.js'
+import { checkOptions } from './options.js'
+import { type AdapterSetup, indexSetups, type RowAdapters, rowSetups, setupNames, type TaskIds } from './setup.js'
+import { type SkipLayers, skippedLayers } from './skip-layers.js'
+
+/** Hugging Face's GenerationConfig, as far as it goes. */
+export interface GenerateOptions extends SkipLayers {
+  /** Default 20. */
+  readonly maxNewTokens?: number | undefined
+  /** Draw the next token instead of taking the likeliest. Default false. */
+  readonly doSample?: boolean | undefined
+  /** Logits are divided by it before a draw. Default 1. */
+  readonly temperature?: number | undefined
+  /** Only the likeliest so many are drawn from; 0: all. Default 50. */
+  readonly topK?: number | undefined
+  /** Of these, the fewest that hold this much of the probability. Default 1. */
+  readonly topP?: number | undefined
+  /** Tokens that end a row; null: none. Default: what the model's config says. */
+  readonly eosTokenId?: number | readonly number[] | null | undefined
+  /** Of the draws; a row's draws do not depend on the rows beside it. Default 42. */
+  readonly seed?: number | undefined
+  /** Which adapters run; with an array each row has its own. Default: the active ones. */
+  readonly adapters?: RowAdapters | undefined
+  /** A causal_lm head for all rows; null: the word embedding itself. Default: the one that `activeHead` describes where it is one, else null. */
+  readonly head?: string | null | undefined
+  /** For MultiTask blocks: for each row the child that it goes to, by name or number. */
+  readonly taskIds?: TaskIds | undefined
+  /** Stops between two tokens; the call then rejects with the signal's reason, and nothing of it is left. */
+  readonly signal?: AbortSignal | undefined
+}
+
+const keys = [
+  'maxNewTokens',
+  'doSample',
+  'temperature',
+  'topK',
+  'topP',
+  'eosTokenId',
+  'seed',
+  'adapters',
+  'skipLayers',
+  'head',
+  'taskIds',
+  'signal'
+]
+
+let lastStopId = 0
+
+/** What the model writes, unless the signal stops it. */
+export async function stoppable<T>(
+  native: NativeModel,
+  signal: AbortSignal | undefined,
+  work: (stopId: number) => Promise<T>
+): Promise<T> {
+  if (signal === undefined) return await nativeCall(() => work(0))
+  signal.throwIfAborted()
+  const id = ++lastStopId
+  const stop = () => native.stopGenerating(id)
+  signal.addEventListener('abort', stop, { once: true })
+  try {
+    return await nativeCall(() => work(id))
+  } catch (error) {
+    signal.throwIfAborted()
+    throw error
+  } finally {
+    signal.removeEventListener('abort', stop)
+    stop()
+  }
+}
+
+/** Rows to go on from, ready for the core. */
+export interface GenerationPlan {
+  /** Its `order` has the caller's row for each of the batch. */
+  readonly batch: CollatedBatch
+  readonly pass: NativeForwardOptions
+  readonly how: Omit<NativeGenerateOptions, 'stopId'>
+}
+
+/** Undefined where there are no rows. */
+export function planGeneration(
+  model: Model,
+  rows: readonly (Row | string)[],
+  options: GenerateOptions
+): GenerationPlan | undefined {
+  checkOptions(options, keys)
+  if (!isCausal(model.config)) {
+    throw new AdapterError('ERR_UNSUPPORTED', 'generate', 'this model does not write', {
+      expected: 'a causal language model, such as one of type gpt2',
+      got: `a model of type ${model.config.modelType}`
+    })
+  }
+  const how = howOf(model, options)
+  const { adapters = model.activeAdapters, taskIds } = options
+  if (!Array.isArray(adapters)) setupNames(adapters as AdapterSetup, model.known)
+  const checked = check
+    .checkArray('rows', rows)
+    .map((row, i) => checkRow(typeof row === 'string' ? { text: row } : row, `rows[${i}]`))
+  if (checked.length === 0) return undefined
+  const setups = rowSetups(adapters, { rows: checked.length, taskIds }, model.known)
+  const head = headOf(model, options, setups)
+  const skipLayers = skippedLayers(model, options)
+  const encoding = { tokenizer: model.tokenizer, limits: rowLimits(model.config) }
+  const encoded = setups.map((_, i) => {
+    const row = checked[i % checked.length] as Row
+    return encodeRow(row, encoding, placeOf(row, `rows[${i}]`))
+  })
+  // Rows of one setup stay side by side, and among them those of one length.
+  const known = new Map<string, number>()
+  const groups = setups.map((setup) => {
+    const key = JSON.stringify(setup)
+    return known.get(key) ?? known.set(key, known.size).size - 1
+  })
+  const batch = collate(encoded, groups)
+  const pass = { ...indexSetups(Array.from(batch.order, (row) => setups[row] ?? null)), head, skipLayers }
+  return { batch, pass, how }
+}
+
+function howOf(model: Model, options: GenerateOptions) {
+  const { vocabSize, eosTokenId } = model.config
+  const ends = options.eosTokenId === undefined ? eosTokenId : options.eosTokenId
+  const list = ends === null ? [] : Array.isArray(ends) ? (ends as readonly number[]) : [ends as number]
+  const limit = options.eosTokenId == null ? undefined : vocabSize - 1
+  return {
+    ...checkGenerate(options),
+    endTokens: list.map((id) => check.checkInteger('eosTokenId', id, 0, limit))
+  }
+}
+
+/** @internal What can be checked of the options without a model. */
+export function checkGenerate(options: GenerateOptions) {
+  return {
+    maxNewTokens: check.checkInteger('maxNewTokens', options.maxNewTokens ?? 20, 1, 1 << 20),
+    doSample: check.checkBoolean('doSample', options.doSample ?? false),
+    temperature: check.checkNumber('temperature', options.temperature ?? 1, { above: 0 }),
+    topK: check.checkInteger('topK', options.topK ?? 50, 0),
+    topP: check.checkNumber('topP', options.topP ?? 1, { above: 0, to: 1 }),
+    seed: check.checkInteger('seed', options.seed ?? 42, 0)
+  }
+}
+
+/** The one head that writes: that of the rule where it is a causal_lm head, else none. */
+function headOf(model: Model, options: GenerateOptions, setups: readonly NativeSetup[]): string | null {
+  const rule = headRule(model, options)
+  const writes = (name: string | null) => name !== null && predictsWords(model.heads.get(name) as HeadConfig)
+  const names = new Set(
+    setups.map((setup) => headOfRow(rule, model.heads, setup)).map((name) => (writes(name) ? name : null))
+  )
+  const [name = null] = names
+  if (names.size > 1) {
+    const got = [...names].map((one) => one ?? 'none').join(', ')
+    throw check.valueError(
+      'head',
+      `the rows of one call write with one head, and these have ${got}; name one with head`
+    )
+  }
+  if (options.head == null || name !== null) return name
+  throw check.valueError('head', `expected the name of a causal_lm head, or null, got '${options.head}'`)
+}
