@@ -1,5 +1,6 @@
+import { addAbortSignal } from 'node:stream'
 import type { Row } from '../data/dataset.js'
-import { exitStatus } from './arguments.js'
+import { exitStatus, standardInput } from './arguments.js'
 import { untilInterrupted } from './model-options.js'
 import { FileOutput, jsonLine, printJson } from './output.js'
 
@@ -33,7 +34,7 @@ export async function answerRows(
     const start = performance.now()
     const rows = await untilInterrupted(async (signal) => {
       let count = 0
-      for await (const group of groupsOf(input, atOnce)) {
+      for await (const group of groupsOf(input, atOnce, signal)) {
         for await (const line of await answer(group, signal, count)) write(jsonLine(line))
         count += group.length
       }
@@ -52,10 +53,12 @@ export async function answerRows(
 }
 
 /** The rows of a file, so many at a time. */
-async function* groupsOf(file: string, size: number): AsyncGenerator<Row[]> {
-  const { readRows } = await import('../data/read-rows.js')
+async function* groupsOf(file: string, size: number, signal: AbortSignal): AsyncGenerator<Row[]> {
+  const { readRows, readRowsOf } = await import('../data/read-rows.js')
+  const rows =
+    file === standardInput ? readRowsOf(addAbortSignal(signal, process.stdin), 'standard input') : readRows(file)
   let group: Row[] = []
-  for await (const row of readRows(file)) {
+  for await (const row of rows) {
     group.push(row)
     if (group.length < size) continue
     yield group

@@ -1,5 +1,6 @@
-import { existsSync, statSync } from 'node:fs'
+import { statSync } from 'node:fs'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { quoted } from '../config/check.js'
 import { nearest, plain } from '../config/nearest.js'
 import { AdapterError } from '../native/errors.js'
 
@@ -71,7 +72,7 @@ export function choiceOption<const T extends string>(name: string, value: string
   if ((choices as readonly string[]).includes(value)) return value as T
   const guess = nearest(value, choices)
   const help = guess === undefined ? '' : ` (did you mean '${guess}'?)`
-  throw usageError(`--${name}: expected one of ${choices.join(', ')}, got '${value}'${help}`)
+  throw usageError(`--${name}: expected one of ${quoted(choices)}, got '${value}'${help}`)
 }
 
 /** A check of the library whose failure is a mistake on the command line. */
@@ -86,6 +87,17 @@ export function fromOptions<T>(read: () => T): T {
 }
 
 export function inputFile(name: string, path: string): string {
-  if (existsSync(path) && statSync(path).isFile()) return path
-  throw usageError(`--${name}: ${path} ${existsSync(path) ? 'is not a file' : 'does not exist'}`)
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (found?.isFile() === true) return path
+  if (found === undefined) throw usageError(`--${name}: ${path} does not exist`)
+  const what = found.isDirectory() ? 'a folder' : 'a pipe or a device: write its rows to a file first'
+  throw usageError(`--${name}: expected a file, got ${path}, which is ${what}`)
+}
+
+/** Stands for standard input where rows are read one by one. */
+export const standardInput = '-'
+
+/** A file of rows, or standard input. */
+export function inputRows(name: string, path: string): string {
+  return path === standardInput ? path : inputFile(name, path)
 }

@@ -7,10 +7,11 @@ import {
   countOption,
   exitStatus,
   fromOptions,
-  inputFile,
+  inputRows,
   numberOption,
   parseCommand,
   required,
+  standardInput,
   usageError
 } from './arguments.js'
 import { loadModel, modelOptions, modelUsage } from './model-options.js'
@@ -29,7 +30,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted (between
 
   --model MODEL           folder or hub id of the base model: one that writes, such as gpt2
 ${adapterUsage}
-  --input FILE            rows as JSONL, CSV or TSV: text, words or input_ids
+  --input FILE            rows as JSONL, CSV or TSV: text, words or input_ids; -: JSONL from standard input
   --output FILE           where the answers go. Default: standard output
   --max-new-tokens N      Default 20
   --do-sample             draw the next token instead of taking the likeliest
@@ -110,7 +111,7 @@ export async function run(argv: string[]): Promise<number> {
     return exitStatus.done
   }
   required('model', values.model)
-  const input = inputFile('input', required('input', values.input))
+  const input = inputRows('input', required('input', values.input))
   const batchSize = countOption('batch-size', values['batch-size']) ?? 32
   const how: GenerateOptions = {
     maxNewTokens: countOption('max-new-tokens', values['max-new-tokens']),
@@ -123,7 +124,7 @@ export async function run(argv: string[]): Promise<number> {
   }
   const { checkGenerate } = await import('../model/generation-plan.js')
   fromOptions(() => checkGenerate(how))
-  if (values.output !== undefined) checkOutputFile('output', values.output, { input })
+  if (values.output !== undefined) checkOutputFile('output', values.output, input === standardInput ? {} : { input })
   const adapters = await findAdapters(values.adapter ?? [], values.offline || undefined)
   const names = adapters.map(({ name }) => name)
   const model = await loadModel(values)

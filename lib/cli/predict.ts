@@ -2,7 +2,7 @@ import { placeOf, type Row } from '../data/dataset.js'
 import type { Prediction } from '../model/predict.js'
 import { adapterUsage, findAdapters } from './adapters.js'
 import { answerRows } from './answer-rows.js'
-import { countOption, exitStatus, inputFile, parseCommand, required } from './arguments.js'
+import { countOption, exitStatus, inputRows, parseCommand, required, standardInput } from './arguments.js'
 import {
   headSource,
   headUsage,
@@ -29,7 +29,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --model MODEL           folder or hub id of the base model
 ${adapterUsage}
 ${headUsage}
-  --input FILE            rows as JSONL, CSV or TSV: text, text_pair, words, input_ids, question and context, or choices
+  --input FILE            rows as JSONL, CSV or TSV: text, text_pair, words, input_ids, question and context, or choices;
+                          -: JSONL from standard input
   --output FILE           where the answers go. Default: standard output
   --batch-size N          rows in one pass. Default 32
 ${modelUsage}
@@ -66,9 +67,9 @@ export async function run(argv: string[]): Promise<number> {
   }
   const sources = values.adapter ?? []
   const headFrom = headSource(sources, values.head, required('model', values.model))
-  const input = inputFile('input', required('input', values.input))
+  const input = inputRows('input', required('input', values.input))
   const batchSize = countOption('batch-size', values['batch-size']) ?? 32
-  if (values.output !== undefined) checkOutputFile('output', values.output, { input })
+  if (values.output !== undefined) checkOutputFile('output', values.output, input === standardInput ? {} : { input })
   const offline = values.offline || undefined
   const adapters = await findAdapters(sources, offline)
   const names = adapters.map(({ name }) => name)

@@ -1,3 +1,4 @@
+import { quoted } from '../config/check.js'
 import { didYouMean, editDistance, plain } from '../config/nearest.js'
 import type { Row } from '../data/dataset.js'
 import { AdapterError } from '../native/errors.js'
@@ -26,7 +27,7 @@ export function adapterOf(row: Row, names: readonly string[], where: string): st
   const wanted = given === undefined ? (names[0] ?? null) : given
   if (wanted === null || (typeof wanted === 'string' && names.includes(wanted))) return wanted
   throw new AdapterError('ERR_INVALID_FILE', '', `${where}: no adapter '${String(wanted)}'`, {
-    expected: names.length === 0 ? 'no "adapter", because none is loaded' : `one of ${names.join(', ')}, or null`,
+    expected: names.length === 0 ? 'no "adapter", because none is loaded' : `one of ${quoted(names)}, or null`,
     hint: `Load it with --adapter, or change the row.${didYouMean(String(wanted), names)}`
   })
 }

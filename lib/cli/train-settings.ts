@@ -1,11 +1,14 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { nearest } from '../config/nearest.js'
 import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { listCheckpoints, trainingFile } from '../training/checkpoint-folder.js'
 import { choiceOption, fromOptions, numberOption, usageError } from './arguments.js'
 
+const known = trainingArguments()
+
 /** The training arguments that `--set` may name, for --help. */
-export const describeSettings = wrap(`Arguments: ${Object.keys(trainingArguments()).join(', ')}.`)
+export const describeSettings = wrap(`Arguments: ${Object.keys(known).join(', ')}.`)
 
 function wrap(text: string): string {
   const lines = ['']
@@ -99,6 +102,9 @@ function setting(text: string, values: Values): [string, unknown] {
   const given = option !== undefined && option !== 'output' && values[option] !== undefined
   if (given || onlyAsOption.includes(name)) {
     throw usageError(`--set: expected --${option} alone, got '${text}'`)
+  }
+  if (!Object.hasOwn(known, name) && nearest(name, Object.keys(known)) === undefined) {
+    throw usageError(`--set: expected an argument that --help lists, got '${name}'`)
   }
   const value = text.slice(at + 1)
   const number = Number(value)

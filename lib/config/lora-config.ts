@@ -207,6 +207,11 @@ function checkTogether(config: LoraFieldsOf): void {
       'selfattnLora (with attnMatrices), intermediateLora or outputLora must be on, or there is no adapter'
     throw check.valueError('adapter config', message)
   }
+  if (config.alpha === 0 && !config.useGating) {
+    const effect =
+      config.compositionMode === 'add' ? 'nothing would be added, and nothing learned' : 'all would be scaled to 0'
+    throw check.rangeError('alpha', `a number other than 0, by which ${effect}`, 0)
+  }
   if ((config.veraD === null) !== (config.veraB === null)) {
     throw check.valueError('adapter config', 'VeRA needs both veraD and veraB')
   }

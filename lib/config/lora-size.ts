@@ -65,6 +65,12 @@ function loraRanks({ r, leaveOut }: LoraConfig | MtlLoraConfig, layers: number):
   return Array.from({ length: layers }, (_, layer) => (leaveOut.includes(layer) ? 0 : r))
 }
 
+/** What no product of two factors can exceed at any of the places: the shorter side of the smallest matrix. */
+export function highestRank(config: LoraConfig, shape: ModelShape): number {
+  const sizes = loraPlaces(config).map((place) => sizesAt(place, shape))
+  return Math.min(...sizes.flatMap((size) => [size.in, size.out]))
+}
+
 /** The config as the core takes it: the ranks worked out for each layer of this model. */
 export function nativeLoraConfig(
   config: LoraConfig | MtlLoraConfig,

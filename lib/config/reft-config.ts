@@ -27,7 +27,10 @@ export class ReftConfig {
   declare readonly prefixPositions: number
   /** `suffix_positions`: how many of its last tokens. Default 0. */
   declare readonly suffixPositions: number
-  /** `r`: dimensions of the subspace. Default 1. */
+  /**
+   * `r`: dimensions of the subspace. Default 1. More than a hidden state has are not refused, because Python trains and saves
+   * such adapters: the columns of the projection are then orthonormal, and the whole state is changed.
+   */
   declare readonly r: number
   /** `orthogonality`: the rows of the projection stay orthonormal (LoReFT). Default true. */
   declare readonly orthogonality: boolean

@@ -1,4 +1,5 @@
 import { createReadStream } from 'node:fs'
+import { Readable } from 'node:stream'
 import { parse } from 'csv-parse'
 
 export interface CsvRecord {
@@ -17,7 +18,10 @@ export async function* csvRecords(
   format: 'csv' | 'tsv',
   largestRecord: number
 ): AsyncGenerator<CsvRecord, void, undefined> {
-  const quotes = format === 'csv' || (await beginsWithQuote(file))
+  const input = createReadStream(file)
+  const chunks: AsyncIterator<Buffer> = input[Symbol.asyncIterator]()
+  const first = await chunks.next()
+  const quotes = format === 'csv' || beginsWithQuote(first.value)
   const parser = parse({
     delimiter: format === 'tsv' ? '\t' : ',',
     quote: quotes ? '"' : null,
@@ -27,10 +31,10 @@ export async function* csvRecords(
     skip_empty_lines: true,
     max_record_size: largestRecord
   })
-  const input = createReadStream(file)
-  input.once('error', (error) => parser.destroy(error))
+  const all = Readable.from(rejoined(first, chunks))
+  all.once('error', (error) => parser.destroy(error))
   try {
-    for await (const { record, info } of input.pipe(parser)) {
+    for await (const { record, info } of all.pipe(parser)) {
       yield { record: quotes ? record : unquoted(record), line: info.lines }
     }
   } finally {
@@ -38,11 +42,14 @@ export async function* csvRecords(
   }
 }
 
-async function beginsWithQuote(file: string): Promise<boolean> {
-  let start = ''
-  // Room for a byte order mark and the quote.
-  for await (const chunk of createReadStream(file, { end: 3, encoding: 'utf8' })) start += chunk
-  return start.replace('\ufeff', '').startsWith('"')
+/** A file is read once, for it may be a pipe. */
+async function* rejoined(first: IteratorResult<Buffer>, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
+  for (let part = first; part.done !== true; part = await rest.next()) yield part.value
+}
+
+function beginsWithQuote(start: Buffer | undefined): boolean {
+  // Behind a byte order mark, of three bytes.
+  return start?.toString('utf8', 0, 4).replace('\ufeff', '').startsWith('"') ?? false
 }
 
 function unquoted(record: Readonly<Record<string, string>>): Record<string, string> {

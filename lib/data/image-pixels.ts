@@ -23,7 +23,8 @@ export interface PixelScaling {
 
 /**
  * The `pixelValues` of a decoded image, [channels, height, width], scaled as Hugging Face's image processors do. The image
- * must have the model's size: `sharp(file).resize(224, 224, { fit: 'fill' }).removeAlpha().raw()` gives such data.
+ * must have the model's size, and no alpha: `sharp(file).resize(224, 224, { fit: 'fill' }).removeAlpha().raw()` gives such
+ * data.
  */
 export function imagePixels(
   image: DecodedImage,
@@ -43,6 +44,7 @@ export function imagePixels(
     const size = `${image.height} × ${image.width} × ${channels}`
     throw check.valueError('image.data', `expected ${size} = ${pixels * channels} bytes, got ${data.length}`)
   }
+  checkNoAlpha(channels, scaling)
   const given = new Map(
     Object.entries(check.checkObject('scaling', scaling)).map(([key, value]) => [camelCase(key), value])
   )
@@ -58,6 +60,16 @@ export function imagePixels(
       values[channel * pixels + i] = ((data[i * channels + channel] ?? 0) * factor - m) / s
   }
   return values
+}
+
+/** Four channels are colours and their opacity, unless the scaling has a number for each. */
+function checkNoAlpha(channels: number, scaling: object): void {
+  if ((channels !== 2 && channels !== 4) || Object.values(scaling).some(Array.isArray)) return
+  const message = `expected 1 or 3 channels, got ${channels}, of which the last is alpha. Leave it out (sharp: .removeAlpha())`
+  throw check.valueError(
+    'image.data',
+    `${message}; for a model of ${channels} channels give imageMean a number for each`
+  )
 }
 
 function byChannel(name: string, value: unknown, channels: number): number[] {

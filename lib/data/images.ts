@@ -4,8 +4,19 @@ import { describeShape, type ImageShape, imageValues } from '../config/image-sha
 const isNumbers = (value: unknown): value is ArrayLike<number> =>
   Array.isArray(value) ? typeof value[0] === 'number' : ArrayBuffer.isView(value) && 'length' in value
 
+/** Bytes are an image as a decoder gives it: to a model they would be a hundred times too large. */
+export function checkScaled(name: string, value: unknown): void {
+  if (!(value instanceof Uint8Array || value instanceof Uint8ClampedArray)) return
+  throw check.typeError(
+    name,
+    "numbers scaled as the model's preprocessor_config.json says, in a Float32Array (imagePixels makes them of bytes)",
+    value
+  )
+}
+
 /** An image's numbers, checked for their kind. Whether each is a finite one the core looks at. */
 export function checkPixels(name: string, value: unknown): ArrayLike<number> {
+  checkScaled(name, value)
   if (Array.isArray(value) && Array.isArray(value[0])) {
     throw check.valueError(name, 'expected one flat array, channel by channel and line by line, got nested arrays')
   }

@@ -75,7 +75,7 @@ export function classId({ label2id, numLabels }: NamedHead, label: unknown, name
   }
   const names = Object.keys(label2id)
   if (isId && !names.some(isNumber)) return check.checkInteger(name, idOf(label), 0, numLabels - 1)
-  const shown = `${names.slice(0, 12).join(', ')}${names.length > 12 ? ', …' : ''}`
+  const shown = `${check.quoted(names.slice(0, 12))}${names.length > 12 ? ', …' : ''}`
   const help = didYouMean(text, names) || ` The head's labels: ${shown}.`
   throw check.valueError(name, `unknown label ${check.describe(label)}.${help}`)
 }

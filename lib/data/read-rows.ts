@@ -40,7 +40,8 @@ export function rowFormat(file: string): RowFormat {
  */
 export async function* readRows(file: string, format = rowFormat(file)): AsyncGenerator<Row, void, undefined> {
   try {
-    for await (const { value, line } of format === 'jsonl' ? jsonLines(file) : cellRecords(file, format)) {
+    const records = format === 'jsonl' ? jsonLines(createReadStream(file), file) : cellRecords(file, format)
+    for await (const { value, line } of records) {
       yield toRow(value, `${file}:${line}`)
     }
   } catch (error) {
@@ -48,27 +49,35 @@ export async function* readRows(file: string, format = rowFormat(file)): AsyncGe
   }
 }
 
+/** Rows from JSONL that comes in pieces, such as standard input. `name`: what errors call it. */
+export async function* readRowsOf(
+  chunks: AsyncIterable<Uint8Array>,
+  name: string
+): AsyncGenerator<Row, void, undefined> {
+  for await (const { value, line } of jsonLines(chunks, name)) yield toRow(value, `${name}:${line}`)
+}
+
 interface Located {
   readonly value: unknown
   readonly line: number
 }
 
-async function* jsonLines(file: string): AsyncGenerator<Located, void, undefined> {
+async function* jsonLines(chunks: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Located, void, undefined> {
   let line = 0
-  for await (const text of lines(file)) {
+  for await (const text of lines(chunks, name)) {
     line++
-    if (text.trim() !== '') yield { value: parseLine(text, `${file}:${line}`), line }
+    if (text.trim() !== '') yield { value: parseLine(text, `${name}:${line}`), line }
   }
 }
 
 /** Node's readline has no limit on a line's length. */
-async function* lines(file: string): AsyncGenerator<string, void, undefined> {
+async function* lines(chunks: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<string, void, undefined> {
   const decoder = new TextDecoder()
   let rest = ''
-  for await (const chunk of createReadStream(file)) {
-    const parts = (rest + decoder.decode(chunk as Buffer, { stream: true })).split('\n')
+  for await (const chunk of chunks) {
+    const parts = (rest + decoder.decode(chunk, { stream: true })).split('\n')
     rest = parts.pop() ?? ''
-    if (rest.length > longestLine) throw tooLong(file)
+    if (rest.length > longestLine) throw tooLong(name)
     yield* parts
   }
   yield rest + decoder.decode()

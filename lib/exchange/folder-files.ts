@@ -74,6 +74,15 @@ export const noHeadHere = (folder: string): AdapterError => nothingHere(folder, 
 export const noFusionHere = (folder: string): AdapterError =>
   nothingHere(folder, 'fusion', fusionConfigFile, fusionWeightFiles)
 
+/** Of a checkpoint, or a folder of several. */
+function insideHint(folder: string, kind: string, inside: readonly string[]): string {
+  const shown = inside.slice(0, 5).map((name) => join(folder, name))
+  const more = inside.length > 5 ? ` and ${inside.length - 5} more` : ''
+  return inside.length === 1
+    ? `Its ${kind} is in ${shown[0]}.`
+    : `Each ${kind} in it has a folder: ${shown.join(', ')}${more}.`
+}
+
 function nothingHere(folder: string, kind: string, config: string, weights: WeightFiles): AdapterError {
   const operation = `read the ${kind} folder`
   if (!existsSync(folder) || !statSync(folder).isDirectory()) {
@@ -82,11 +91,17 @@ function nothingHere(folder: string, kind: string, config: string, weights: Weig
   }
   const names = readdirSync(folder)
   const stranger = Object.keys(strangers).find((name) => name !== config && names.includes(name))
+  const inside = names.filter((name) => existsSync(join(folder, name, config)))
   const held = names.length === 0 ? 'nothing' : names.slice(0, 12).join(', ')
   return new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} holds no ${kind}`, {
     expected: `${config} and one of ${Object.values(weights).join(', ')}`,
     got: held,
-    hint: stranger === undefined ? 'Check the path.' : `It looks like ${strangers[stranger]}.`
+    hint:
+      stranger !== undefined
+        ? `It looks like ${strangers[stranger]}.`
+        : inside.length > 0
+          ? insideHint(folder, kind, inside)
+          : 'Check the path.'
   })
 }
 

@@ -187,7 +187,8 @@ function shortNames(parts: readonly LoraConfig[], wanted: readonly string[], mod
     const candidates = steps.map((_, i) => steps.slice(-i - 1).join('.'))
     return candidates.find((end) => named(end).every(isWanted))
   })
-  return ends.every((end) => end !== undefined) ? ends : wanted
+  // One end may name two places.
+  return ends.every((end) => end !== undefined) ? [...new Set(ends)] : wanted
 }
 
 /** The modules of a class that hold a head's layers: `pooler` for `bert.pooler.dense`. */

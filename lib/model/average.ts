@@ -1,6 +1,8 @@
 import { type AdapterConfig, AdapterConfig as Configs } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import { LoraConfig } from '../config/lora-config.js'
+import { highestRank } from '../config/lora-size.js'
+import type { ModelShape } from '../config/size.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import { type AddOptions, HeadAdders } from './heads.js'
 import type { Model } from './model.js'
@@ -43,7 +45,7 @@ export function averageAdapter(model: Model, name: string, of: AverageOf, option
   checkApart(name, weighted)
   const configs = [...weighted.keys()].map((one) => model.adapters.get(one) as AdapterConfig)
   checkAlike([...weighted.keys()], configs, strategy)
-  const config = configOf(configs[0] as AdapterConfig, strategy, options.svdRank)
+  const config = configOf(configs[0] as AdapterConfig, strategy, options.svdRank, model.config)
   const sources = [...weighted].map(([one, weight], i) => ({ name: one, weight, scale: scaleOf(configs[i]) }))
   const make = (as: string) => {
     model.addAdapter(as, config, { overwriteOk: options.overwriteOk })
@@ -142,24 +144,42 @@ function isPlainLora(config: AdapterConfig): boolean {
   return config.compositionMode === 'add' && config.veraD === null && config.useDora === false && !config.useGating
 }
 
-function configOf(config: AdapterConfig, strategy: CombineStrategy, svdRank: number | undefined): AdapterConfig {
+function configOf(
+  config: AdapterConfig,
+  strategy: CombineStrategy,
+  svdRank: number | undefined,
+  shape: ModelShape
+): AdapterConfig {
   if (strategy !== 'lora_delta_w_svd') {
     if (svdRank === undefined) return config
     throw check.valueError('svdRank', "is for combineStrategy 'lora_delta_w_svd'; leave it out")
   }
   if (svdRank === undefined) throw check.valueError('svdRank', "combineStrategy 'lora_delta_w_svd' needs the new rank")
-  return Configs.load(config, { r: check.checkPositiveInteger('svdRank', svdRank) })
+  const r = check.checkPositiveInteger('svdRank', svdRank)
+  const most = config instanceof LoraConfig ? highestRank(config, shape) : r
+  if (r > most) throw check.rangeError('svdRank', `at most ${most}, the highest rank of the weights that change`, r)
+  return Configs.load(config, { r })
 }
 
 const scaleOf = (config?: AdapterConfig): number => (config instanceof LoraConfig ? config.alpha / config.r : 1)
 
-/** `numLabels 3 and 2` for each field in which two configurations differ. */
+/** `numLabels 3 and 2` for each field in which two configurations differ; of two methods these have few in common. */
 function differingFields(one: unknown, other: unknown): string[] {
   const [first, second] = [one, other] as Record<string, unknown>[]
+  const [method, otherMethod] = [first, second].map(methodName)
+  if (method !== otherMethod) return [`${method} and ${otherMethod}`]
   return [...new Set([...Object.keys(first ?? {}), ...Object.keys(second ?? {})])].flatMap((field) => {
     const [a, b] = [JSON.stringify(first?.[field]), JSON.stringify(second?.[field])]
     return a === b ? [] : [`${field} ${a ?? 'none'} and ${b ?? 'none'}`]
   })
+}
+
+/** 'the method lora', 'the union prefix_tuning|lora', 'a head of classification'. */
+function methodName(json: Record<string, unknown> | undefined): string {
+  if (json?.['headType'] !== undefined) return `a head of ${json['headType']}`
+  const parts = json?.['configs']
+  if (Array.isArray(parts)) return `the union ${parts.map((part) => part.architecture ?? 'bottleneck').join('|')}`
+  return `the method ${json?.['architecture'] ?? 'bottleneck'}`
 }
 
 function different(

@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import { describeShape, type ImageShape, imageTokens, imageValues } from '../config/image-shape.js'
-import { checkPixels, encodeImage } from '../data/images.js'
+import { checkPixels, checkScaled, encodeImage } from '../data/images.js'
 import type { Shaped } from './inputs.js'
 
 /** Images one by one, or all of them in one array of shape [rows, channels, height, width]. */
@@ -30,6 +30,7 @@ function cut(given: Shaped, image: ImageShape): ArrayLike<number>[] {
   if (rows * each !== data.length) {
     throw check.valueError('pixelValues', `expected ${rows * each} values for its shape, got ${data.length}`)
   }
+  checkScaled('pixelValues.data', data)
   const all = data instanceof Float32Array ? data : Float32Array.from(data)
   return Array.from({ length: rows }, (_, row) => all.subarray(row * each, (row + 1) * each))
 }

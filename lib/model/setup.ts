@@ -42,7 +42,7 @@ export function setupNames(setup: AdapterSetup, known: Known, argument = 'adapte
   for (const fuse of fuseBlocks(block)) {
     const name = fusionName(fuse)
     if (known.fusions.has(name)) continue
-    const there = known.fusions.size === 0 ? '' : `; there are ${[...known.fusions.keys()].join(', ')}`
+    const there = known.fusions.size === 0 ? '' : `; there are ${check.quoted(known.fusions.keys())}`
     const children = fuse.children.map((child) => `'${formatComposition(child)}'`).join(', ')
     const call = `addAdapterFusion([${children}])`
     throw check.valueError(argument, `there is no fusion '${name}'${there}. Add it first: model.${call}.`)
@@ -54,7 +54,7 @@ export function checkKnown(argument: string, name: unknown, known: Names): strin
   check.checkString(argument, name)
   if (known.has(name as string)) return name as string
   const names = [...known.keys()]
-  const shown = `${names.slice(0, 20).join(', ')}${names.length > 20 ? ` and ${names.length - 20} more` : ''}`
+  const shown = `${check.quoted(names.slice(0, 20))}${names.length > 20 ? ` and ${names.length - 20} more` : ''}`
   const there = names.length === 0 ? 'there is none yet' : `there are ${shown}`
   throw check.valueError(argument, `no '${name}' here; ${there}.${didYouMean(name as string, names)}`)
 }
@@ -135,7 +135,10 @@ function batchSplitChild(setup: Extract<CompositionBlock, { type: 'BatchSplit' }
 function taskIndex(setup: CompositionBlock, { row, rows, taskIds }: SetupRow): number {
   const options = setup.children.map(formatComposition)
   if (taskIds === undefined) {
-    throw check.valueError('taskIds', `MultiTask needs one for each row: one of ${options.join(', ')}, or its number`)
+    throw check.valueError(
+      'taskIds',
+      `MultiTask needs one for each row: one of ${check.quoted(options)}, or its number`
+    )
   }
   if (taskIds.length !== rows) throw check.valueError('taskIds', `${taskIds.length} task ids for ${rows} rows`)
   const id = taskIds[row]
@@ -153,7 +156,10 @@ export function forTask(setup: AdapterSetup, taskId: string | number | undefined
 function taskChild(setup: CompositionBlock, taskId: string | number | undefined, place: string): number {
   const options = setup.children.map(formatComposition)
   if (taskId === undefined) {
-    throw check.valueError(place, `under MultiTask a row needs a taskId: one of ${options.join(', ')}, or its number`)
+    throw check.valueError(
+      place,
+      `under MultiTask a row needs a taskId: one of ${check.quoted(options)}, or its number`
+    )
   }
   if (typeof taskId === 'number') return check.checkInteger(`${place}.taskId`, taskId, 0, options.length - 1)
   return options.indexOf(check.checkOneOf(`${place}.taskId`, taskId, options))

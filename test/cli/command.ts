@@ -10,14 +10,16 @@ export interface Outcome {
 }
 
 export interface CommandOptions {
+  /** Standard input. Default: none. */
+  readonly input?: string
   /** Called with everything that came on standard error so far. */
   readonly onErrors?: (text: string, kill: (signal: NodeJS.Signals) => void) => void
 }
 
 /** The command line as users start it. */
-export async function command(args: readonly string[], { onErrors }: CommandOptions = {}): Promise<Outcome> {
+export async function command(args: readonly string[], { onErrors, input }: CommandOptions = {}): Promise<Outcome> {
   const onText = ({ texts, kill }: Process) => onErrors?.(texts.stderr, kill)
-  const { ended } = startProcess(process.execPath, ['dist/lib/cli/main.js', ...args], { onText })
+  const { ended } = startProcess(process.execPath, ['dist/lib/cli/main.js', ...args], { onText, input })
   const { code, stdout, stderr } = await ended
   return { status: code, output: stdout, errors: stderr }
 }

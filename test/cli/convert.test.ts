@@ -179,7 +179,7 @@ test.serial('wrong use', async (t) => {
   t.is(wrong.status, 2)
   t.regex(
     wrong.errors,
-    /--format: expected one of safetensors, bin, pt, got 'safetensor' \(did you mean 'safetensors'\?\)/
+    /--format: expected one of 'safetensors', 'bin', 'pt', got 'safetensor' \(did you mean 'safetensors'\?\)/
   )
   t.is((await command(['convert', source])).status, 2)
   t.is((await command(['convert', 'nowhere', 'x'])).status, 1)

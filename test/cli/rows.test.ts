@@ -1,4 +1,5 @@
-import { writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { command, fixtures, scratch } from './command.js'
@@ -60,7 +61,7 @@ test('a row that names no adapter of the command line', async (t) => {
   const data = file('{"input_ids": [5]}\n{"input_ids": [5], "adapter": "aa"}\n')
   const { status, errors } = await command(commands(data)['predict'] ?? [])
   t.is(status, 1, errors)
-  t.true(errors.includes(`${data}:2: no adapter 'aa' (expected one of a, or null). Load it with --adapter`), errors)
+  t.true(errors.includes(`${data}:2: no adapter 'aa' (expected one of 'a', or null). Load it with --adapter`), errors)
   t.regex(errors, /Did you mean 'a'\?/)
 })
 
@@ -73,4 +74,34 @@ test('counts that are none are mistakes of the command line', async (t) => {
       t.true(errors.includes(`--batch-size: expected a positive integer, got '${count}'`), errors)
     }
   }
+})
+
+test('predict and generate read rows from standard input', async (t) => {
+  const rows = '{"id": 1, "input_ids": [5, 6]}\n\n{"id": 2, "input_ids": [7]}'
+  const args = commands('-')['predict'] ?? []
+  const piped = await command(args, { input: rows })
+  t.is(piped.status, 0, piped.errors)
+  t.is(piped.output, (await command(commands(file(rows))['predict'] ?? [])).output)
+  const target = join(place, 'piped.jsonl')
+  t.is((await command([...args, '--output', target], { input: rows })).status, 0)
+  t.is(readFileSync(target, 'utf8'), piped.output)
+  const bad = await command(args, { input: `${rows}\n{"input_ids": [-1]}` })
+  t.is(bad.status, 1)
+  t.regex(bad.errors, /standard input:4\.inputIds\[0\]/)
+  const gpt2 = ['generate', '--model', join(fixtures, 'models/gpt2-tiny'), '--input', '-', '--max-new-tokens', '2']
+  const written = await command(gpt2, { input: rows })
+  t.is(written.output.trim().split('\n').length, 2, written.errors)
+})
+
+test('what is no file of rows is refused, and a pipe is not waited for', async (t) => {
+  const named = process.platform === 'win32' ? [] : [join(place, 'pipe.tsv')]
+  for (const pipe of named) execFileSync('mkfifo', [pipe])
+  for (const data of [place, ...named]) {
+    for (const [name, args] of Object.entries(commands(data))) {
+      const { status, errors } = await command(args)
+      t.is(status, 2, name)
+      t.regex(errors, data === place ? /expected a file, got .*, which is a folder/ : /which is a pipe or a device/)
+    }
+  }
+  t.is((await command(commands('-')['train'] ?? [])).status, 2)
 })

@@ -222,7 +222,7 @@ test.serial('rows choose among several adapters', async (t) => {
   writeFileSync(input, JSON.stringify({ input_ids: ids, adapter: 'third' }))
   const wrong = await command([...both, '-i', input])
   t.is(wrong.status, 1)
-  t.regex(wrong.errors, /choice\.jsonl:1: no adapter 'third' \(expected one of first, second, or null\)/)
+  t.regex(wrong.errors, /choice\.jsonl:1: no adapter 'third' \(expected one of 'first', 'second', or null\)/)
 })
 
 test.serial('mistakes are found before anything is loaded', async (t) => {
@@ -236,7 +236,13 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
       /--epochs: expected a number, got 'many'/
     ],
     [['train', '--train', rows, '-m', model, '-o', folder, '--config', 'seq_bm'], 2, /Did you mean 'seq_bn'\?/],
-    [['train', '--train', rows, '-m', model, '-o', folder, '--set', 'sheduler=linear'], 2, /unknown option 'sheduler'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--set', 'lrSheduler=linear'], 2, /got 'lrSheduler'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--set', 'warmupStep=1'], 2, /Did you mean 'warmupSteps'\?/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--set', 'foo=1'],
+      2,
+      /--set: expected an argument that --help lists, got 'foo'\. See torch-adapters train --help\n$/
+    ],
     [['train', '--train', rows, '-m', model, '-o', folder, '--learning-rte', '1'], 2, /did you mean '--learning-rate'/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--resume'], 2, /there are no checkpoints/],
     [

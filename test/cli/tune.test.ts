@@ -187,7 +187,7 @@ test.serial('combinations that mean nothing are refused before anything is loade
   const folder = join(place, 'never')
   const base = ['train', ...shared, model, ...recipe]
   const cases: [string[], RegExp][] = [
-    [[...base, '-o', folder, '--tune', 'heads'], /--tune: expected one of adapter, head, full, got 'heads'/],
+    [[...base, '-o', folder, '--tune', 'heads'], /--tune: expected one of 'adapter', 'head', 'full', got 'heads'/],
     [
       [...base, '-o', folder, '--tune', 'head', '--config', 'seq_bn'],
       /--config: expected only with --tune adapter, got 'seq_bn' with --tune head/

@@ -84,3 +84,15 @@ test('what does not go together is refused, with the field', (t) => {
   ]
   for (const [load, message] of cases) t.throws(load, { message })
 })
+
+test('an alpha of 0 would leave nothing to learn', (t) => {
+  for (const config of ['lora[alpha=0]', 'mtl_lora[alpha=0]', 'dora[alpha=0]', 'ia3[alpha=0]']) {
+    t.throws(() => AdapterConfig.load(config), {
+      code: 'ERR_OUT_OF_RANGE',
+      message: /^alpha: expected a number other than 0/
+    })
+  }
+  // The gate stands in its place.
+  t.is(AdapterConfig.load('lora[alpha=0, use_gating=True]').method, 'lora')
+  t.is((AdapterConfig.load('lora[alpha=-8]') as LoraConfig).alpha, -8)
+})

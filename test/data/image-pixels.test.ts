@@ -21,5 +21,13 @@ test('what does not fit says so', (t) => {
   t.throws(() => imagePixels({ ...image, data: [1, 2] as unknown as Uint8Array }), { message: /Uint8Array/ })
   const rgba = { data: new Uint8Array(24), width: 3, height: 2 }
   t.throws(() => imagePixels(rgba, { imageMean: [0.5, 0.5, 0.5] }), { message: /alpha/ })
+  t.throws(() => imagePixels(rgba), { message: /1 or 3 channels, got 4.*alpha.*removeAlpha/ })
+  t.throws(() => imagePixels({ ...rgba, channels: 4 }, { doNormalize: false }), { message: /alpha/ })
+  t.throws(() => imagePixels({ data: new Uint8Array(12), width: 3, height: 2 }), {
+    message: /got 2, of which the last is alpha/
+  })
+  // A model of four channels has a mean for each.
+  t.is(imagePixels(rgba, { imageMean: [0.5, 0.5, 0.5, 0.5] }).length, 24)
+  t.is(imagePixels({ data: new Uint8Array(6), width: 3, height: 2 }).length, 6)
   t.throws(() => imagePixels(image, { imageStd: 'x' as unknown as number }), { message: /imageStd/ })
 })

@@ -18,7 +18,7 @@ test('where a name is a number, numbers are names and never ids', (t) => {
   for (const label of [2, '2']) t.deepEqual(encodeLabel(stars, label, 'label'), Int32Array.of(1))
   for (const label of [0, '0', 4, 'LABEL_1']) {
     t.throws(() => encodeLabel(stars, label, 'rows[7].label'), {
-      message: /rows\[7\]\.label: unknown label .*(The head's labels: 1, 2, 3, none\.|Did you mean)/
+      message: /rows\[7\]\.label: unknown label .*(The head's labels: '1', '2', '3', 'none'\.|Did you mean)/
     })
   }
   const several = multiLabelHead({ labels: ['1', '2'] })

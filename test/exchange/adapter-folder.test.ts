@@ -105,6 +105,13 @@ test('what is no adapter folder', (t) => {
   t.throws(() => readAdapterFolder(copy), { code: 'ERR_FILE_NOT_FOUND', message: /a PEFT adapter/ })
   rmSync(copy, { recursive: true })
   t.throws(() => readAdapterFolder(copy), { code: 'ERR_FILE_NOT_FOUND', message: /does not exist/ })
+  // A checkpoint, or any folder of folders.
+  const above = join(fixtureCopy('bert-seq_bn-bin'), '..')
+  t.throws(() => readAdapterFolder(above), { message: /Its adapter is in .*bert-seq_bn-bin\.$/ })
+  cpSync(join(above, 'bert-seq_bn-bin'), join(above, 'other'), { recursive: true })
+  t.throws(() => readAdapterFolder(above), {
+    message: /Each adapter in it has a folder: .*bert-seq_bn-bin, .*other\.$/
+  })
 })
 
 test('an adapter of another model is refused by name', (t) => {

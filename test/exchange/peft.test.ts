@@ -83,6 +83,9 @@ test('a short list of modules is written where it says the same', async (t) => {
   t.deepEqual((await written('lora[intermediate_lora=True, selfattn_lora=False]')).target_modules, [
     'intermediate.dense'
   ])
+  // One end may name two places: it is there once.
+  const both = 'lora[output_lora=True, attn_matrices=["o"]]'
+  t.deepEqual((await written(both)).target_modules, ['output.dense'])
   // `output.dense` ends the name of attention's output, too.
   t.deepEqual((await written('lora[output_lora=True, selfattn_lora=False]')).target_modules, [
     'encoder.layer.0.output.dense',

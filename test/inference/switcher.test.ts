@@ -40,7 +40,7 @@ test('switching makes another adapter and its head the active ones', async (t) =
     const [answer] = await model.predict([rows[0] ?? { inputIds: [] }])
     t.is(answer?.logits.length, 2 + (i % 3))
   }
-  t.throws(() => switcher.switchAdapter('d'), { message: /no 'd' here; there are a, b, c/ })
+  t.throws(() => switcher.switchAdapter('d'), { message: /no 'd' here; there are 'a', 'b', 'c'/ })
   t.is(model.activeAdapters, 'a')
 })
 
@@ -61,7 +61,7 @@ test('adapters that are there already, and sources that cannot be', async (t) =>
   const switcher = new AdapterSwitcher(model, { mine: {} })
   await switcher.ready
   t.notThrows(() => switcher.switchAdapter('mine'))
-  t.throws(() => new AdapterSwitcher(model, { other: {} }), { message: /no 'other' here; there are mine/ })
+  t.throws(() => new AdapterSwitcher(model, { other: {} }), { message: /no 'other' here; there are 'mine'/ })
   t.throws(() => new AdapterSwitcher(model, {}), { message: /at least one adapter/ })
   t.throws(() => new AdapterSwitcher(model, { a: { pth: 'x' } } as never), { message: /Did you mean 'path'/ })
   const lost = new AdapterSwitcher(model, { a: { path: join(scratch(t), 'nothing') } })

@@ -144,7 +144,13 @@ test('what has no mean is refused, and leaves what was there', async (t) => {
     t.false(model.adapters.has('c'))
   }
   refuses(() => model.averageAdapter('c', ['a', 'b']), /'a' and 'b' have different configurations.*got r 8 and 4/)
-  refuses(() => model.averageAdapter('c', ['a', 'x']), /no 'x' here/)
+  model.addAdapter('n', 'seq_bn')
+  model.addAdapter('u', 'lora|seq_bn')
+  refuses(() => model.averageAdapter('c', ['a', 'n']), /got the method lora and the method bottleneck\)/)
+  refuses(() => model.averageAdapter('c', ['u', 'a']), /got the union lora\|bottleneck and the method lora\)/)
+  const svd = { combineStrategy: 'lora_delta_w_svd', svdRank: 33 } as const
+  refuses(() => model.averageAdapter('c', ['a'], svd), /svdRank: expected at most 32, the highest rank .* got 33/)
+  refuses(() => model.averageAdapter('c', ['a', 'x']), /no 'x' here; there are 'a', 'b', 'd'/)
   refuses(() => model.averageAdapter('c', []), /at least one name/)
   refuses(() => model.averageAdapter('c', ['a', 'a']), /'a' is there twice/)
   refuses(() => model.averageAdapter('a', ['a']), /is one of those that are averaged/)

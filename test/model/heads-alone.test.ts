@@ -56,6 +56,6 @@ test('a taken name, a damaged file, another model, no head', async (t) => {
   await t.throwsAsync(model.loadHead(empty), { ...wrong, message: /holds no head \(expected head_config\.json/ })
   writeFileSync(join(empty, 'adapter_fusion_config.json'), '{}')
   await t.throwsAsync(model.loadHead(empty), { ...wrong, message: /looks like an AdapterFusion/ })
-  await t.throwsAsync(model.saveHead(folder, 'c'), { message: /no 'c' here; there are a/ })
+  await t.throwsAsync(model.saveHead(folder, 'c'), { message: /no 'c' here; there are 'a'/ })
   await t.throwsAsync(model.saveHead(folder, 'a', { formats: 'bin' } as never), { message: /Did you mean 'format'/ })
 })

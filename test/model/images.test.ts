@@ -224,7 +224,8 @@ test('what does not fit says what was expected', async (t) => {
     [{ pixelValues: new Float32Array(47) }, /expected 48 values, \[2, 4, 6\], got 47/],
     [{ pixelValues: [[1, 2], [3]] }, /flat array/],
     [{ pixelValues: 'x.png' }, /numbers of an image/],
-    [{ pixelValues: hole }, /no finite number/]
+    [{ pixelValues: hole }, /no finite number/],
+    [{ pixelValues: new Uint8Array(48) }, /scaled as the model's preprocessor_config.json says.*imagePixels/]
   ] as const) {
     await t.throwsAsync(model.predict([row as Row]), { message })
   }
@@ -234,6 +235,8 @@ test('what does not fit says what was expected', async (t) => {
     [{ pixelValues: [image(0), new Float32Array(3)] }, /pixelValues\[1\]: .*expected 48 values.*got 3/],
     [{ pixelValues: { data: image(0), shape: [1, 2, 6, 4] } }, /expected images of \[2, 4, 6\], got \[2, 6, 4\]/],
     [{ pixelValues: { data: image(0), shape: [2, 2, 4, 6] } }, /expected 96 values/],
+    [{ pixelValues: [new Uint8ClampedArray(48)] }, /pixelValues\[0\]: expected numbers scaled/],
+    [{ pixelValues: { data: new Uint8Array(48), shape: [1, 2, 4, 6] } }, /pixelValues.data: expected numbers scaled/],
     [{ pixelValues: images, labels: [0] }, /3 labels/],
     [{ pixelValues: images, attentionMask: [[1]] }, /attentionMask/]
   ] as const) {

@@ -17,14 +17,19 @@ export interface Process {
 export interface ProcessOptions {
   readonly env?: NodeJS.ProcessEnv
   readonly cwd?: string
+  /** Standard input. Default: none. */
+  readonly input?: string | undefined
   /** Called whenever something came, on either stream. */
   readonly onText?: (process: Process) => void
 }
 
 /** Starts a program and collects what it says. */
 export function startProcess(command: string, args: readonly string[], options: ProcessOptions = {}): Process {
-  const { onText, ...rest } = options
-  const child = spawn(command, args, { ...rest, stdio: ['ignore', 'pipe', 'pipe'] })
+  const { onText, input, ...rest } = options
+  const child = spawn(command, args, { ...rest, stdio: ['pipe', 'pipe', 'pipe'] })
+  // One that is not read is a broken pipe.
+  child.stdin.once('error', () => {})
+  child.stdin.end(input)
   const texts = { stdout: '', stderr: '' }
   const ended = new Promise<Ended>((resolve, reject) => {
     child.once('error', reject)

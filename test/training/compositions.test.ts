@@ -260,7 +260,9 @@ test('what cannot be trained is told before the first step', async (t) => {
   const train = (args: TrainingArgumentsInput = {}, trainDataset: object[] = rows) =>
     new AdapterTrainer({ model, trainDataset: trainDataset as never, args: { ...quiet, maxSteps: 1, ...args } }).train()
   model.trainAdapter(MultiTask('a', 'b'))
-  await t.throwsAsync(train(), { message: /trainDataset\[0\].*under MultiTask a row needs a taskId: one of a, b/ })
+  await t.throwsAsync(train(), {
+    message: /trainDataset\[0\].*under MultiTask a row needs a taskId: one of 'a', 'b', or its number/
+  })
   const named = rows.map((row) => ({ ...row, taskId: 'aa' }))
   await t.throwsAsync(train({}, named), { message: /trainDataset\[0\]\.taskId.*Did you mean 'a'/ })
   model.trainAdapter(BatchSplit('a', 'b', { batchSizes: [1, 3] }))
