@@ -14,6 +14,14 @@ export function idOf(row: Row | undefined): { readonly id?: unknown } {
   return id === undefined ? {} : { id }
 }
 
+/** Rows that an adapter for each task learned from name it so; beside one adapter alone the field is the caller's own. */
+function taskOf({ taskId }: Row, names: readonly string[]): string | undefined {
+  if (taskId == null || names.length < 2) return undefined
+  const name = String(taskId)
+  if (names.includes(name) || !/^\d{1,9}$/.test(name)) return name
+  return names[Number(name)] ?? name
+}
+
 /** The adapter that a row of a file names, or the first. */
 export function adapterOf(row: Row, names: readonly string[], where: string): string | null {
   const given = field(row, 'adapter')
@@ -24,7 +32,7 @@ export function adapterOf(row: Row, names: readonly string[], where: string): st
     })
   }
   // As in the API, null is no adapter; a row without the field gets the first.
-  const wanted = given === undefined ? (names[0] ?? null) : given
+  const wanted = given === undefined ? (taskOf(row, names) ?? names[0] ?? null) : given
   if (wanted === null || (typeof wanted === 'string' && names.includes(wanted))) return wanted
   throw new AdapterError('ERR_INVALID_FILE', '', `${where}: no adapter '${String(wanted)}'`, {
     expected: names.length === 0 ? 'no "adapter", because none is loaded' : `one of ${quoted(names)}, or null`,

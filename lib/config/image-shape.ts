@@ -1,4 +1,5 @@
 import type { NativeImageShape } from '../native/config-types.js'
+import * as check from './check.js'
 import type { ModelConfig } from './model-config.js'
 
 /** What an image is to a model, and the patches that it is cut into. */
@@ -12,6 +13,27 @@ export function imageShape(config: Pick<ModelConfig, 'imageSize' | 'patchSize' |
   const [patchHeight, patchWidth] = patchSize
   return { channels: numChannels, height, width, patchHeight, patchWidth }
 }
+
+/** Height and width. */
+export type ImageSize = readonly [height: number, width: number]
+
+/** The config of a model as it reads images of another size; the same where none is given. */
+export function withImageSize(config: ModelConfig, imageSize: ImageSize | undefined): ModelConfig {
+  if (imageSize === undefined) return config
+  const { patchSize } = config
+  if (patchSize === null) throw check.valueError('imageSize', 'the model reads text; leave it out')
+  const [height, width, ...rest] = check.checkArray('imageSize', imageSize)
+  if (rest.length > 0 || width === undefined) throw check.typeError('imageSize', '[height, width]', imageSize)
+  return {
+    ...config,
+    imageSize: [
+      check.checkInteger('imageSize[0]', height, patchSize[0], largestSide),
+      check.checkInteger('imageSize[1]', width, patchSize[1], largestSide)
+    ]
+  }
+}
+
+const largestSide = 1 << 14
 
 /** Numbers of one image. */
 export function imageValues({ channels, height, width }: ImageShape): number {

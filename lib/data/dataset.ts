@@ -12,7 +12,7 @@ interface Labelled {
   /** `label` and `labels` mean the same. */
   readonly label?: Label | null | undefined
   readonly labels?: Label | null | undefined
-  /** Training and evaluation under a MultiTask block: the child that the row goes to, by name or number. */
+  /** Under a MultiTask block: the child that the row goes to, by name or number; in calls that give no taskIds. */
   readonly taskId?: string | number | undefined
 }
 

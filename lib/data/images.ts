@@ -27,7 +27,8 @@ export function checkPixels(name: string, value: unknown): ArrayLike<number> {
 export function checkImageSize(pixels: ArrayLike<number>, shape: ImageShape, name: string): void {
   const count = imageValues(shape)
   if (pixels.length === count) return
-  throw check.valueError(name, `expected ${count} values, ${describeShape(shape)}, got ${pixels.length}`)
+  const message = `expected ${count} values, ${describeShape(shape)}, got ${pixels.length}`
+  throw check.valueError(name, `${message}; in forward and predict imageSize names another size`)
 }
 
 /** The image as the core takes it: a Float32Array as it is, without a copy. */

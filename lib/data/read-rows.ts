@@ -112,7 +112,7 @@ async function* cellRecords(file: string, format: 'csv' | 'tsv'): AsyncGenerator
 
 /** An empty one of these is an empty text. */
 const texts = ['text', 'context']
-const known = [...rowFields, ...headFields]
+const known = [...rowFields, ...headFields, 'taskId']
 
 function toRow(value: unknown, where: string): Row {
   if (!isPlainObject(value)) {

@@ -8,7 +8,15 @@ import type { NativeForwardOptions, NativeGenerateOptions, NativeModel, NativeSe
 import { headOfRow, headRule } from './head-rule.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
-import { type AdapterSetup, indexSetups, type RowAdapters, rowSetups, setupNames, type TaskIds } from './setup.js'
+import {
+  type AdapterSetup,
+  indexSetups,
+  type RowAdapters,
+  rowSetups,
+  setupNames,
+  type TaskIds,
+  taskIdsOf
+} from './setup.js'
 import { type SkipLayers, skippedLayers } from './skip-layers.js'
 
 /** Hugging Face's GenerationConfig, as far as it goes. */
@@ -31,7 +39,7 @@ export interface GenerateOptions extends SkipLayers {
   readonly adapters?: RowAdapters | undefined
   /** A causal_lm head for all rows; null: the word embedding itself. Default: the one that `activeHead` describes where it is one, else null. */
   readonly head?: string | null | undefined
-  /** For MultiTask blocks: for each row the child that it goes to, by name or number. */
+  /** For MultiTask blocks: for each row the child that it goes to, by name or number. Default: the rows' own taskId. */
   readonly taskIds?: TaskIds | undefined
   /** Stops between two tokens; the call then rejects with the signal's reason, and nothing of it is left. */
   readonly signal?: AbortSignal | undefined
@@ -98,11 +106,11 @@ export function planGeneration(
     })
   }
   const how = howOf(model, options)
-  const { adapters = model.activeAdapters, taskIds } = options
-  if (!Array.isArray(adapters)) setupNames(adapters as AdapterSetup, model.known)
   const checked = check
     .checkArray('rows', rows)
     .map((row, i) => checkRow(typeof row === 'string' ? { text: row } : row, `rows[${i}]`))
+  const { adapters = model.activeAdapters, taskIds = taskIdsOf(checked) } = options
+  if (!Array.isArray(adapters)) setupNames(adapters as AdapterSetup, model.known)
   if (checked.length === 0) return undefined
   const setups = rowSetups(adapters, { rows: checked.length, taskIds }, model.known)
   const head = headOf(model, options, setups)

@@ -24,7 +24,12 @@ function cut(given: Shaped, image: ImageShape): ArrayLike<number>[] {
   const { channels, height, width } = image
   const [rows = 0, ...rest] = shape as number[]
   if (rest.length !== 3 || rest[0] !== channels || rest[1] !== height || rest[2] !== width) {
-    throw check.valueError('pixelValues', `expected images of ${describeShape(image)}, got [${rest.join(', ')}]`)
+    const other =
+      rest[0] === channels ? `; imageSize: [${rest.slice(1).join(', ')}] says that they are of that size` : ''
+    throw check.valueError(
+      'pixelValues',
+      `expected images of ${describeShape(image)}, got [${rest.join(', ')}]${other}`
+    )
   }
   const each = imageValues(image)
   if (rows * each !== data.length) {

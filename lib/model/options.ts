@@ -1,4 +1,5 @@
 import * as check from '../config/check.js'
+import type { ImageSize } from '../config/image-shape.js'
 import type { RowAdapters, TaskIds } from './setup.js'
 import type { SkipLayers } from './skip-layers.js'
 
@@ -35,6 +36,11 @@ export interface ForwardOptions extends SkipLayers {
   readonly adapters?: RowAdapters | undefined
   /** Head that answers; null: hidden states only. Default: the one that `activeHead` describes. */
   readonly head?: string | null | undefined
+  /**
+   * Height and width of the images, where they are not the model's: its positions are interpolated (bicubic), as
+   * transformers does with `interpolate_pos_encoding=True`. One size for all rows of a call.
+   */
+  readonly imageSize?: ImageSize | undefined
   /** Also the embeddings' output and every layer's. Default false. */
   readonly outputHiddenStates?: boolean | undefined
   /** Also what each AdapterFusion attends to. Nothing of it is kept where it is not asked for. Default false. */
@@ -48,7 +54,7 @@ export interface PredictOptions extends SkipLayers {
   readonly adapters?: RowAdapters | undefined
   /** Head for all rows. Default: the one that `activeHead` describes. */
   readonly head?: string | undefined
-  /** For MultiTask blocks: for each row the child that it goes to, by name or number. */
+  /** For MultiTask blocks: for each row the child that it goes to, by name or number. Default: the rows' own taskId. */
   readonly taskIds?: TaskIds | undefined
   /** Question answering: how many answers a row gets at most, the best first. Default 1. */
   readonly answerCount?: number | undefined
@@ -58,6 +64,11 @@ export interface PredictOptions extends SkipLayers {
   readonly allowNoAnswer?: boolean | undefined
   /** Also what each AdapterFusion attends to, for each token of a row. Default false. */
   readonly outputAdapterFusionAttentions?: boolean | undefined
+  /**
+   * Height and width of the images, where they are not the model's: its positions are interpolated (bicubic), as
+   * transformers does with `interpolate_pos_encoding=True`. One size for all rows of a call.
+   */
+  readonly imageSize?: ImageSize | undefined
   /** Rows in one pass. Default 32. */
   readonly batchSize?: number | undefined
   readonly signal?: AbortSignal | undefined

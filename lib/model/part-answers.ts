@@ -1,4 +1,5 @@
 import type { HeadConfig } from '../config/head-config.js'
+import type { ImageSize } from '../config/image-shape.js'
 import { collate, type EncodedRow } from '../data/collate.js'
 import { labelsTokens } from '../data/labels.js'
 import { nativeCall } from '../native/errors.js'
@@ -22,6 +23,8 @@ export interface Part {
 export interface PartPass {
   readonly skipLayers: readonly number[]
   readonly outputFusionAttentions: boolean
+  /** Of images, where it is not the model's. */
+  readonly imageSize: ImageSize | undefined
 }
 
 /** What one copy of a part gives. */
@@ -53,7 +56,7 @@ export async function passParts(model: Model, parts: readonly Part[], asked: Par
   const rowHeads = Int32Array.from(rows, ({ head }) => heads.indexOf(head))
   const { native } = model
   const { headLogits = [], fusionAttentions = [] } = await nativeCall(() =>
-    native.forward(batch, {
+    native.forward(asked.imageSize === undefined ? batch : { ...batch, imageSize: asked.imageSize }, {
       copies: rows.length / parts.length,
       ...indexSetups(rows.map(({ setup }) => setup)),
       head: null,

@@ -1,4 +1,5 @@
 import * as check from '../config/check.js'
+import { withImageSize } from '../config/image-shape.js'
 import type { Row } from '../data/dataset.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeForwardOptions, TensorData } from '../native/types.js'
@@ -13,7 +14,7 @@ import { type BatchRows, batchSetups, channelCount, indexSetups, type RowAdapter
 import { ParameterSharing } from './sharing.js'
 import { skippedLayers } from './skip-layers.js'
 
-const passKeys = ['adapters', 'head', 'taskIds', 'skipLayers']
+const passKeys = ['adapters', 'head', 'taskIds', 'skipLayers', 'imageSize']
 
 const adaptersOf = (model: Model, { adapters = model.activeAdapters }: ForwardOptions): RowAdapters => adapters
 
@@ -46,9 +47,12 @@ function passOf(model: Model, inputs: ForwardInputs, options: ForwardOptions) {
   const rows = rowCount(check.checkObject('inputs', inputs) as unknown as ForwardInputs)
   const { native, heads } = passOptions(model, options, { rows, taskIds: options.taskIds })
   const single = typeof heads === 'string' ? model.heads.get(heads) : undefined
-  const packed = packInputs(inputs, model.config, single)
+  const { imageSize } = options
+  const config = withImageSize(model.config, imageSize)
+  const given = packInputs(inputs, config, single)
+  const packed = imageSize === undefined ? given : { ...given, batch: { ...given.batch, imageSize } }
   if (typeof heads === 'string' || heads === null) return { packed, native, heads }
-  return { packed, native: { ...native, headLabels: headLabels(inputs, heads, model) }, heads }
+  return { packed, native: { ...native, headLabels: headLabels(inputs, heads, { config, heads: model.heads }) }, heads }
 }
 
 /** A model's passes over a batch. */

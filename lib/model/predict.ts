@@ -8,7 +8,8 @@ import {
   labelNames,
   predictsWords
 } from '../config/head-config.js'
-import { rowLimits } from '../config/model-config.js'
+import { withImageSize } from '../config/image-shape.js'
+import { type RowLimits, rowLimits } from '../config/model-config.js'
 import { type EncodedRow, encodeRow, partsOf } from '../data/collate.js'
 import { checkRow, placeOf, type Row } from '../data/dataset.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
@@ -20,7 +21,7 @@ import { type HeadRule, headOfRow, headRule } from './head-rule.js'
 import type { Model } from './model.js'
 import { checkOptions, type PredictOptions } from './options.js'
 import { type Copy, type Part, type PartAnswer, type PartPass, passParts } from './part-answers.js'
-import { type AdapterSetup, rowSetups, setupNames } from './setup.js'
+import { type AdapterSetup, rowSetups, setupNames, taskIdsOf } from './setup.js'
 import { skippedLayers } from './skip-layers.js'
 import { answersByToken, answersByWord, type Best, type TokenPrediction, wordsOf } from './token-answers.js'
 
@@ -65,6 +66,7 @@ interface Job {
 
 const keys = [
   ...['adapters', 'head', 'taskIds', 'skipLayers', 'outputAdapterFusionAttentions', 'batchSize', 'signal'],
+  'imageSize',
   ...['answerCount', 'maxAnswerLength', 'allowNoAnswer']
 ]
 
@@ -78,15 +80,18 @@ export async function predict(
   const checked = check
     .checkArray('rows', rows)
     .map((row, i) => checkRow(typeof row === 'string' ? { text: row } : row, `rows[${i}]`))
-  const { adapters = model.activeAdapters, taskIds } = options
+  const { adapters = model.activeAdapters, taskIds = taskIdsOf(checked) } = options
   if (!Array.isArray(adapters)) setupNames(adapters as AdapterSetup, model.known)
   const rule = headRule(model, options)
   const each = rowSetups(adapters, { rows: checked.length, taskIds }, model.known)
-  const jobs = jobsOf(model, checked, each, rule)
+  const heads = each.map((setup) => headOf(rule, model, setup, options.head === null))
+  const jobs = jobsOf(model, checked, each, heads)
   const copies = jobs[0]?.copies.length ?? 1
   const pass: Pass = {
     skipLayers: skippedLayers(model, options),
     outputFusionAttentions: options.outputAdapterFusionAttentions ?? false,
+    limits: rowLimits(withImageSize(model.config, options.imageSize)),
+    imageSize: options.imageSize,
     rows: Math.max(1, Math.floor(batchSize / copies)),
     signal: options.signal
   }
@@ -102,8 +107,8 @@ export async function predict(
  * With Parallel there is a setup for each row and child, one child after the other. Copies of a row pass together where
  * their heads read the same of it: not where one wants windows or words and another does not.
  */
-function jobsOf(model: Model, rows: readonly Row[], each: readonly NativeSetup[], rule: HeadRule): Job[] {
-  const asked = each.map((setup, place) => ({ setup, head: headOf(rule, model, setup), place }))
+function jobsOf(model: Model, rows: readonly Row[], each: readonly NativeSetup[], heads: readonly string[]): Job[] {
+  const asked = each.map((setup, place) => ({ setup, head: heads[place] as string, place }))
   const ofRow = rows.map((_, index) =>
     Array.from({ length: each.length / rows.length }, (_copy, i) => asked[i * rows.length + index] as (typeof asked)[0])
   )
@@ -132,20 +137,26 @@ function answerOptions({
   }
 }
 
-function headOf(rule: HeadRule, model: Model, setup: NativeSetup): string {
+function headOf(rule: HeadRule, model: Model, setup: NativeSetup, isNamed: boolean): string {
   const head = headOfRow(rule, model.heads, setup)
   if (head !== null) return head
-  throw check.valueError(
-    'predict',
-    rule.chosen === null && model.heads.size > 0
-      ? 'activeHead is null; set it, activate an adapter that has a head, or name one with head'
-      : 'the model has no head to answer with; add one, load an adapter with its head, or use forward'
-  )
+  throw check.valueError('predict', noHead(rule, model, isNamed))
+}
+
+/** `isNamed`: the call itself says that it has none. */
+function noHead(rule: HeadRule, { heads }: Model, isNamed: boolean): string {
+  if (heads.size === 0) {
+    return 'the model has no head to answer with; add one, load an adapter with its head, or use forward'
+  }
+  if (isNamed) return `head is null, and an answer needs one of ${check.quoted(heads.keys())}; forward works without`
+  const why = rule.chosen === null ? 'activeHead is null' : 'none of the heads belongs to these adapters or is active'
+  return `${why}; set activeHead to one of ${check.quoted(heads.keys())}, or name one with head`
 }
 
 interface Pass extends PartPass {
   /** That go together, each with all its copies. */
   readonly rows: number
+  readonly limits: RowLimits
   readonly signal: AbortSignal | undefined
 }
 
@@ -158,7 +169,7 @@ interface Asked {
 
 /** All rows pass through the encoder together; each is then read by its own head. */
 async function answer(model: Model, jobs: readonly Job[], { pass, asked, answers }: Asked): Promise<void> {
-  const encoded = jobs.map((job) => encodeJob(model, job))
+  const encoded = jobs.map((job) => encodeJob(model, job, pass.limits))
   // A question with a long context is many rows: they go in passes of their own.
   const parts = jobs.flatMap(({ copies }, job) =>
     partsOf(encoded[job] as EncodedRow).map((part): JobPart => ({ job, copies, encoded: part }))
@@ -224,8 +235,8 @@ const labelFields = [
 ]
 
 /** As the heads of its copies read it. */
-function encodeJob(model: Model, { row, index, copies }: Job): EncodedRow {
-  const options = { tokenizer: model.tokenizer, limits: rowLimits(model.config) }
+function encodeJob(model: Model, { row, index, copies }: Job, limits: RowLimits): EncodedRow {
+  const options = { tokenizer: model.tokenizer, limits }
   const place = placeOf(row, `rows[${index}]`)
   const config = model.heads.get(copies[0]?.head ?? '')
   if (config === undefined || !isChoiceHead(config)) return encodeRow(row, options, place)

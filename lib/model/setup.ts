@@ -19,6 +19,14 @@ export type RowAdapters = AdapterSetup | readonly AdapterSetup[]
 /** For MultiTask blocks: for each row the name of a child, or its number. */
 export type TaskIds = readonly (string | number)[] | ArrayLike<number>
 
+/** What rows say themselves, where any of them does. */
+export function taskIdsOf(
+  rows: readonly { readonly taskId?: string | number | null | undefined }[]
+): TaskIds | undefined {
+  if (rows.every(({ taskId }) => taskId == null)) return undefined
+  return rows.map(({ taskId }) => taskId) as TaskIds
+}
+
 /** The names of a map or a set. */
 export interface Names {
   readonly size: number
@@ -141,9 +149,7 @@ function taskIndex(setup: CompositionBlock, { row, rows, taskIds }: SetupRow): n
     )
   }
   if (taskIds.length !== rows) throw check.valueError('taskIds', `${taskIds.length} task ids for ${rows} rows`)
-  const id = taskIds[row]
-  if (typeof id === 'number') return check.checkInteger(`taskIds[${row}]`, id, 0, options.length - 1)
-  return options.indexOf(check.checkOneOf(`taskIds[${row}]`, id, options))
+  return childOf(options, taskIds[row], `taskIds[${row}]`)
 }
 
 /** A setup with every MultiTask block replaced by the child for one task. `place`: of the row, for messages. */
@@ -161,8 +167,14 @@ function taskChild(setup: CompositionBlock, taskId: string | number | undefined,
       `under MultiTask a row needs a taskId: one of ${check.quoted(options)}, or its number`
     )
   }
-  if (typeof taskId === 'number') return check.checkInteger(`${place}.taskId`, taskId, 0, options.length - 1)
-  return options.indexOf(check.checkOneOf(`${place}.taskId`, taskId, options))
+  return childOf(options, taskId, `${place}.taskId`)
+}
+
+/** By its name, or its number, which in a cell of a table is text. */
+function childOf(options: readonly string[], id: unknown, name: string): number {
+  const isNumber = typeof id === 'string' && /^\d{1,9}$/.test(id) && !options.includes(id)
+  if (isNumber || typeof id === 'number') return check.checkInteger(name, Number(id), 0, options.length - 1)
+  return options.indexOf(check.checkOneOf(name, id, options))
 }
 
 /** Whether all rows of a batch have the same setup, whatever their number and place. */

@@ -59,6 +59,8 @@ export interface NativeBatch {
   readonly inputIds: Int32Array
   /** An image for each row, in place of ids. */
   readonly pixelValues?: readonly Float32Array[] | undefined
+  /** Their height and width. Default: those of the model's config; others interpolate its positions. */
+  readonly imageSize?: readonly [number, number] | undefined
   readonly rowLengths: Int32Array
   readonly tokenTypeIds?: Int32Array | undefined
   readonly positionIds?: Int32Array | undefined

@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
+import * as check from '../config/check.js'
 import { isChoiceHead } from '../config/choice-heads.js'
 import { lastAdapters } from '../config/composition.js'
 import type { HeadConfig } from '../config/head-config.js'
@@ -75,7 +76,7 @@ export class EncodedDataset {
     const { activeAdapters, headChoice, heads } = this.model
     const setup = forTask(activeAdapters, row.taskId, placeOf(row, `${this.name}[${index}]`))
     const names = lastAdapters(setup).map((last) => headOfRow(headChoice.rule, heads, last))
-    const found = [...new Set(names)].map((name) => name ?? noHead('train', lastAdapters(setup).join(', ')))
+    const found = [...new Set(names)].map((name) => name ?? noHead(this.model, 'train', lastAdapters(setup).join(', ')))
     requireOneReading(found, heads)
     return found
   }
@@ -108,7 +109,7 @@ export class EncodedDataset {
     )
     const { native, heads } = passOptions(model, {}, { rows: count, taskIds, order: batch.order })
     const several = typeof heads === 'object' && heads !== null
-    const names = several ? heads.names : [heads ?? noHead('train', '')]
+    const names = several ? heads.names : [heads ?? noHead(model, 'train', '')]
     const answers = names.map((head, i) => {
       const own = Array.from({ length: count * channels }, (_, row) => row).filter(
         (row) => !several || heads.rows[row] === i
@@ -156,11 +157,13 @@ function requireOneReading(names: readonly string[], heads: ReadonlyMap<string, 
   })
 }
 
-function noHead(operation: string, adapters: string): never {
+function noHead({ heads }: Model, operation: string, adapters: string): never {
   const message = adapters === '' ? 'the model has no active head' : `no head answers rows of ${adapters}`
-  throw new AdapterError('ERR_NO_HEAD', operation, message, {
-    hint: 'Add one, such as model.addClassificationHead(name, { numLabels: 2 }), before training'
-  })
+  const hint =
+    heads.size === 0
+      ? 'Add one, such as model.addClassificationHead(name, { numLabels: 2 }), before training'
+      : `Set model.activeHead to one of ${check.quoted(heads.keys())}, or add one with the adapter's name`
+  throw new AdapterError('ERR_NO_HEAD', operation, message, { hint })
 }
 
 /** The heads that answer under the active adapters; an error where some row would have none. */
@@ -170,7 +173,7 @@ export function requireHeads(model: Model, operation: string): ReadonlyMap<strin
   for (const last of lastAdapters(activeAdapters)) {
     const name = headOfRow(headChoice.rule, heads, last)
     const config = name === null ? undefined : heads.get(name)
-    if (name === null || config === undefined) noHead(operation, found.size === 0 ? '' : `${last}`)
+    if (name === null || config === undefined) noHead(model, operation, found.size === 0 ? '' : `${last}`)
     found.set(name, config)
   }
   return found

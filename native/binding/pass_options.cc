@@ -95,6 +95,11 @@ BatchInput to_batch(const Napi::Object& object) {
   BatchInput batch;
   batch.ids = to_ints(object.Get("inputIds"), "inputIds");
   if (auto v = object.Get("pixelValues"); present(v)) batch.pixels = to_float_rows(v, "pixelValues");
+  if (auto v = object.Get("imageSize"); present(v)) {
+    const auto size = to_shape(v);
+    if (size.size() != 2) wrong_type("imageSize", "height and width");
+    batch.image_size.emplace(size[0], size[1]);
+  }
   batch.row_lengths = to_ints(object.Get("rowLengths"), "rowLengths");
   if (auto v = object.Get("tokenTypeIds"); present(v)) batch.token_types = to_ints(v, "tokenTypeIds");
   if (auto v = object.Get("positionIds"); present(v)) batch.positions = to_ints(v, "positionIds");

@@ -219,6 +219,14 @@ test.serial('rows choose among several adapters', async (t) => {
   const [none, second, first] = lines((await command([...both, '-i', input])).output).map(({ logits }) => logits)
   t.deepEqual(none, first)
   t.notDeepEqual(first, second)
+  // Or by their task, as rows to train on say it.
+  const answered = async (fields: readonly object[]) => {
+    writeFileSync(input, fields.map((field) => JSON.stringify({ input_ids: ids, ...field })).join('\n'))
+    return lines((await command([...both, '-i', input])).output).map(({ logits }) => logits)
+  }
+  const byTask = await answered([{}, { task_id: 'second' }, { task_id: 1 }, { task_id: '0' }])
+  const byName = await answered(['first', 'second', 'second', 'first'].map((adapter) => ({ adapter })))
+  t.deepEqual(byTask, byName)
   writeFileSync(input, JSON.stringify({ input_ids: ids, adapter: 'third' }))
   const wrong = await command([...both, '-i', input])
   t.is(wrong.status, 1)

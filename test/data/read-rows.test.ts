@@ -1,4 +1,6 @@
+import { execFileSync } from 'node:child_process'
 import { mkdtempSync, writeFileSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
@@ -110,4 +112,20 @@ test('files that are not there, and names that say nothing', async (t) => {
   await t.throwsAsync(readRows(none).next(), { code: 'ERR_FILE_NOT_FOUND', message: /none\.jsonl does not exist/ })
   await t.throwsAsync(readRows(join(folder, 'none.csv')).next(), { code: 'ERR_FILE_NOT_FOUND' })
   t.throws(() => readRows('rows.xlsx'), { code: 'ERR_INVALID_FILE', message: /\.jsonl.*'\.xlsx'/ })
+})
+
+const onUnix = process.platform === 'win32' ? test.skip : test
+
+onUnix('a pipe is read, because a file is opened once', async (t) => {
+  const quoted = '"a ""b"""'
+  const contents = { '.jsonl': '{"text":"a \\"b\\""}\n', '.csv': `text\n${quoted}\n`, '.tsv': `"text"\n${quoted}\n` }
+  for (const [extension, content] of Object.entries(contents)) {
+    const pipe = join(folder, `pipe${extension}`)
+    execFileSync('mkfifo', [pipe])
+    const writing = writeFile(pipe, content)
+    const rows = []
+    for await (const row of readRows(pipe)) rows.push(row)
+    await writing
+    t.deepEqual(rows, [{ text: 'a "b"' }] as object[], extension)
+  }
 })

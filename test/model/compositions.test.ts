@@ -90,10 +90,29 @@ test('MultiTask: each row goes to the child that its task id names', async (t) =
   const split = BatchSplit(MultiTask('a', 'b'), 'c', { batchSizes: [3, 2] })
   await checkRows(t, model, split, ['b', 'a', 'b', 'c', 'c'], ['b', 'a', 'b', 'a', 'a'])
   const wrong = (taskIds?: (string | number)[]) => model.forward({ inputIds }, { adapters: setup, taskIds })
-  await t.throwsAsync(wrong(), { message: /taskIds: MultiTask needs one for each row: one of a, Stack\[b, c\], d/ })
+  await t.throwsAsync(wrong(), {
+    message: /taskIds: MultiTask needs one for each row: one of 'a', 'Stack\[b, c\]', 'd', or its number/
+  })
   await t.throwsAsync(wrong([0, 1]), { message: /2 task ids for 5 rows/ })
   await t.throwsAsync(wrong([0, 1, 2, 3, 0]), { message: /taskIds\[3\].*got 3/ })
   await t.throwsAsync(wrong(['a', 'a', 'a', 'a', 'dd']), { message: /taskIds\[4\].*Did you mean 'd'/ })
+})
+
+test('MultiTask: predict takes a row’s own task, as training does', async (t) => {
+  const model = await withFour(t)
+  const setup = MultiTask('a', Stack('b', 'c'), 'd')
+  const ids = [2, 'a', 'Stack[b, c]', '0', 'd']
+  const own = rows.map(({ inputIds }, i) => ({ inputIds, taskId: ids[i] as string | number }))
+  const answers = await model.predict(own, { adapters: setup })
+  const expected = await model.predict(rows, { adapters: ['d', 'a', Stack('b', 'c'), 'a', 'd'] })
+  t.deepEqual(answers, expected)
+  model.setActiveAdapters(setup)
+  t.deepEqual(await model.predict(own), expected)
+  // What the call says comes first.
+  const taskIds = ['a', 'a', 'd', 'd', 0]
+  t.deepEqual(await model.predict(own, { taskIds }), await model.predict(rows, { taskIds }))
+  await t.throwsAsync(model.predict([...own, ...rows.slice(0, 1)]), { message: /taskIds\[5\]: expected one of 'a'/ })
+  await t.throwsAsync(model.predict(rows), { message: /MultiTask needs one for each row/ })
 })
 
 test('Parallel: every row once for each child, one child after the other', async (t) => {

@@ -88,8 +88,19 @@ test('no head by hand: hidden states from forward, and predict says what to do',
   model.setActiveAdapters('b')
   model.activeHead = null
   t.truthy((await model.forward({ inputIds })).lastHiddenState)
-  await t.throwsAsync(model.predict(rows), { message: /activeHead is null; set it/ })
+  const message = /activeHead is null; set activeHead to one of 'a', 'b', 'own', or name one with head/
+  await t.throwsAsync(model.predict(rows), { message })
+  await t.throwsAsync(model.predict(rows, { head: null as never }), {
+    message: /head is null, and an answer needs one/
+  })
+  const train = new AdapterTrainer({ model, trainDataset: rows, args: quiet }).train()
+  await t.throwsAsync(train, { code: 'ERR_NO_HEAD', message: /Set model.activeHead to one of 'a', 'b', 'own'/ })
   t.is((await model.predict(rows, { head: 'b' })).length, 4)
+  model.activeHead = 'own'
+  model.deleteHead('own')
+  await t.throwsAsync(model.predict(rows, { adapters: 'bare' }), {
+    message: /none of the heads belongs to these adapters/
+  })
 })
 
 test('inside adapterSetup heads follow its adapters, whatever was set outside', async (t) => {

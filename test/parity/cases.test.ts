@@ -39,6 +39,7 @@ test('every group of fixtures has a test', (t) => {
     'row-heads',
     'unions',
     'vit',
+    'vit-sizes',
     'curves',
     'folders',
     'generate',

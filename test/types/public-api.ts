@@ -12,6 +12,7 @@ import {
   type Dataset,
   type ForwardOutputs,
   Fuse,
+  type GeneratedToken,
   type HeadConfig,
   type Model,
   type Prediction,
@@ -145,7 +146,20 @@ export async function work(model: Model): Promise<void> {
   answers[0].logits
   // @ts-expect-error rows are an array
   await model.predict('text')
-  await model.predict([{ pixelValues: new Float32Array(3) }, { pixelValues: [0.5] }])
+  await model.predict([{ pixelValues: new Float32Array(3) }, { pixelValues: [0.5] }], { imageSize: [16, 32] })
+  // @ts-expect-error height and width
+  await model.predict(['text'], { imageSize: [16] })
+  await model.predict([
+    { text: 'a', taskId: 'one' },
+    { inputIds: [2, 3], taskId: 1 }
+  ])
+  for await (const token of model.generateStream(['once'], { maxNewTokens: 2, signal: AbortSignal.timeout(1) })) {
+    same<Same<typeof token, GeneratedToken>>()
+    const { row, text = '', done }: { row: number; text?: string; done: boolean } = token
+    void [row, text, done]
+    // @ts-expect-error a whole answer has ids, a token is one
+    token.ids
+  }
   await model.forward({ pixelValues: [new Float32Array(3)], labels: [1] })
   // @ts-expect-error neither ids nor images
   await model.forward({ attentionMask: [[1]] })

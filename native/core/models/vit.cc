@@ -2,6 +2,8 @@
 
 #include <ATen/ops/isfinite.h>
 
+#include <tuple>
+
 #include "core/error.h"
 
 namespace ta {
@@ -82,12 +84,13 @@ at::Tensor VitModel::pool(const at::Tensor& first, const ForwardContext& context
 }
 
 void VitModel::prepare(BatchInput& input) const {
-  const auto& image = *config_.image;
+  auto image = *config_.image;
   if (!input.pixels.defined()) {
     fail(ErrorCode::invalid_argument, "batch", "tokens were given to a model of images",
          {.expected = "pixel values", .got = "ids for a model of type " + config_.model_type});
   }
-  if (input.pixels.size(1) != image.values()) {
+  if (input.image_size) std::tie(image.height, image.width) = *input.image_size;
+  if (image.patches() == 0 || input.pixels.size(1) != image.values()) {
     fail(ErrorCode::invalid_argument, "batch", "images do not fit the model",
          {.expected =
               text(image.values(), " values: ", image.channels, " channels of ", image.height, " × ", image.width),
@@ -100,7 +103,9 @@ void VitModel::prepare(BatchInput& input) const {
          text("image ", row - finite.const_data_ptr<bool>(), " has a value that is no finite number"),
          {.expected = "numbers, as an image processor gives them"});
   }
-  input.row_lengths.assign(input.pixels.size(0), static_cast<int32_t>(image.patches() + 1));
+  const int64_t rows = input.pixels.size(0);
+  input.pixels = input.pixels.view({rows, image.channels, image.height, image.width});
+  input.row_lengths.assign(rows, static_cast<int32_t>(image.patches() + 1));
 }
 
 }  // namespace ta

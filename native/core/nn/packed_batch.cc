@@ -176,7 +176,7 @@ PackedBatch PackedBatch::repeated(int64_t copies) const {
   PackedBatch all;
   all.layout = std::move(all_facts.layout);
   if (ids.defined()) all.ids = repeat(ids);
-  if (pixels.defined()) all.pixels = pixels.repeat({copies, 1});
+  if (pixels.defined()) all.pixels = at::cat(std::vector<at::Tensor>(copies, pixels));
   if (token_types) all.token_types = repeat(*token_types);
   if (positions) all.positions = repeat(*positions);
   all.first_tokens = repeat(first_tokens) + moved;

@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace ta {
@@ -43,7 +44,11 @@ class RowLayout {
 /// Numbers as they came from the caller, before any tensor is made.
 struct BatchInput {
   std::vector<int32_t> ids;  ///< empty where rows are images
-  at::Tensor pixels;         ///< [rows, values of an image] float32; undefined where rows are tokens
+  /// [rows, values of an image] float32, and [rows, channels, height, width] once a model has prepared them; undefined
+  /// where rows are tokens.
+  at::Tensor pixels;
+  /// Of the images: their height and width, where they are not the model's.
+  std::optional<std::pair<int64_t, int64_t>> image_size;
   std::vector<int32_t> row_lengths;
   std::optional<std::vector<int32_t>> token_types;
   std::optional<std::vector<int32_t>> positions;
@@ -72,7 +77,7 @@ struct RowFacts {
 struct PackedBatch {
   RowLayout layout;
   at::Tensor ids;                         ///< [tokens] int64; undefined where rows are images
-  at::Tensor pixels;                      ///< [rows, values of an image]; undefined where rows are tokens
+  at::Tensor pixels;                      ///< [rows, channels, height, width]; undefined where rows are tokens
   at::Tensor words;                       ///< [tokens, size], in the place of the embeddings of ids; else undefined
   std::optional<at::Tensor> token_types;  ///< [tokens] int64; absent: all zero
   std::optional<at::Tensor> positions;    ///< [tokens] int64; absent: the model's own rule
