@@ -95,6 +95,21 @@ export interface TrainingArguments extends BestModelArguments {
   readonly dataloaderDropLast: boolean
   /** A checkpoint's folder, or true: the newest in outputDir. Default null. */
   readonly resumeFromCheckpoint: string | boolean | null
+  /**
+   * Computes once what layers give that no adapter and nothing that trains stands in, from the first layer on, and keeps
+   * it on disk: every later epoch, evaluation and run over the same text reads it. Dropout does not act in those layers.
+   * Default false.
+   */
+  readonly frozenLayerCache: boolean | FrozenLayerCache
+}
+
+export interface FrozenLayerCache {
+  /** Several runs may share it. Default: 'frozen-layers' in outputDir. */
+  readonly folder?: string | undefined
+  /** Of all files in the folder; where they are full, rows are computed anew. Default 4 GiB. */
+  readonly maxBytes?: number | undefined
+  /** On disk; bfloat16 takes half the room and rounds to 8 bits. Default 'float32'. */
+  readonly dtype?: 'float32' | 'bfloat16' | undefined
 }
 
 export type TrainingArgumentsInput = {
@@ -137,7 +152,8 @@ const defaults: TrainingArguments = Object.freeze({
   dataSeed: null,
   shuffle: true,
   dataloaderDropLast: false,
-  resumeFromCheckpoint: null
+  resumeFromCheckpoint: null,
+  frozenLayerCache: false
 })
 
 const strategies = ['no', 'steps', 'epoch'] as const
@@ -182,6 +198,18 @@ const rules: {
   dataloaderDropLast: check.checkBoolean,
   resumeFromCheckpoint: (name, value) => {
     return value === null || typeof value === 'boolean' ? value : check.checkNonEmptyString(name, value)
+  },
+  frozenLayerCache: (name, value) => (typeof value === 'boolean' ? value : frozenLayerCache(name, value))
+}
+
+function frozenLayerCache(name: string, value: unknown): FrozenLayerCache {
+  const given = check.checkObject(name, value)
+  check.checkKeys(name, given, ['folder', 'maxBytes', 'dtype'])
+  const { folder, maxBytes, dtype } = given
+  return {
+    ...(folder !== undefined && { folder: check.checkNonEmptyString(`${name}.folder`, folder) }),
+    ...(maxBytes !== undefined && { maxBytes: check.checkPositiveInteger(`${name}.maxBytes`, maxBytes) }),
+    ...(dtype !== undefined && { dtype: check.checkOneOf(`${name}.dtype`, dtype, ['float32', 'bfloat16'] as const) })
   }
 }
 

@@ -103,6 +103,8 @@ export interface NativeForwardOptions {
   readonly outputHiddenStates?: boolean | undefined
   readonly outputLastHiddenState?: boolean | undefined
   readonly outputFusionAttentions?: boolean | undefined
+  /** What frozen layers give may come from the model's store, where one is open. Default false. */
+  readonly frozenStates?: boolean | undefined
 }
 
 /** [tokens, children] of one fusion at one place. */
@@ -240,6 +242,9 @@ export interface NativeModel {
     batch: NativeBatch,
     options: NativeForwardOptions
   ): Promise<{ loss: number; gradients: Map<string, TensorData> }>
+  /** From now on, for passes that allow it, until closed. Frozen parameters stay as they are meanwhile. */
+  openFrozenStates(options: NativeFrozenStatesOptions): void
+  closeFrozenStates(): FrozenLayerReport
   /** Writes the adapter's (or head's) tensors under PyTorch's names; written to a temporary name, then renamed. */
   saveAdapter(file: string, name: string, format: WeightsFormat, dialect: KeyDialect): Promise<void>
   saveHead(file: string, name: string, format: WeightsFormat): Promise<void>
@@ -263,6 +268,28 @@ export interface NativeModel {
   loadInserted(file: string): Promise<void>
   saveBase(file: string, dtype: 'float32' | 'float16' | 'bfloat16'): Promise<void>
   dispose(): void
+}
+
+export interface NativeFrozenStatesOptions {
+  readonly folder: string
+  /** What decides the layers' values beside the weights. */
+  readonly model: string
+  readonly maxBytes: number
+  readonly dtype: 'float32' | 'bfloat16'
+}
+
+/** What a run with a frozen-layer cache read and computed. */
+export interface FrozenLayerReport {
+  /** Layers, from the first on, whose output was kept; 0: none. */
+  readonly layers: number
+  /** Rows whose states were read. */
+  readonly rowsRead: number
+  /** Rows whose states were computed, and kept where there was room. */
+  readonly rowsComputed: number
+  /** Of the folder. */
+  readonly bytes: number
+  /** Whether rows were not kept for want of room. */
+  readonly full: boolean
 }
 
 /** A schedule with every number filled in; learning rates are factors of the trainer's. */

@@ -107,7 +107,8 @@ export class EncodedDataset {
       first.map((row) => ({ ...row, label: undefined })),
       isUniform(setup) ? undefined : groupsOf(rowSetups(setup, { rows: count, taskIds }, model.known), count)
     )
-    const { native, heads } = passOptions(model, {}, { rows: count, taskIds, order: batch.order })
+    const { native: options, heads } = passOptions(model, {}, { rows: count, taskIds, order: batch.order })
+    const native = { ...options, frozenStates: true }
     const several = typeof heads === 'object' && heads !== null
     const names = several ? heads.names : [heads ?? noHead(model, 'train', '')]
     const answers = names.map((head, i) => {

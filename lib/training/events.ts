@@ -1,3 +1,4 @@
+import type { FrozenLayerReport } from '../native/types.js'
 import type { BestEvaluation } from './best.js'
 import type { HeadEvaluation } from './evaluate.js'
 import type { Metrics } from './metrics.js'
@@ -71,6 +72,8 @@ export interface EndEvent {
   readonly best?: BestEvaluation
   /** It ended before its last step, since evaluations got no better. */
   readonly stoppedEarly?: true
+  /** With args.frozenLayerCache: what of it was read, and what computed. */
+  readonly frozenLayers?: FrozenLayerReport
 }
 
 /** Told apart by `type`. */

@@ -13,6 +13,7 @@ import { isBaseParameter } from '../model/summary.js'
 import { surgeryToJson } from '../model/surgery-record.js'
 import type { ParameterInfo } from '../native/types.js'
 import { type EncodedDataset, requireHeads } from './encoded.js'
+import { cacheRecord } from './frozen-layers.js'
 
 /**
  * What decides the numbers of a run, by name: the arguments, the adapters and the head with their configs, the base model
@@ -23,6 +24,7 @@ export type Fingerprint = Readonly<Record<string, unknown>>
 /** Arguments that only say when something is told or kept, or when the run may end. */
 const free = [
   ...['outputDir', 'resumeFromCheckpoint', 'saveTotalLimit', 'perDeviceEvalBatchSize'],
+  'frozenLayerCache',
   ...Object.keys(bestModelDefaults)
 ]
 
@@ -32,6 +34,7 @@ export async function fingerprint(model: Model, args: TrainingArguments, data: E
   const sharing = [...model.sharedParameters].filter(([, names]) => names.some((name) => active.includes(name)))
   return {
     ...deciding(args),
+    ...(args.frozenLayerCache !== false && { frozenLayerCache: cacheRecord(args) }),
     adapters: model.activeAdapters,
     fusions: Object.fromEntries(
       fuseBlocks(model.activeAdapters).map((fuse) => [fusionName(fuse), model.adapterFusions.get(fusionName(fuse))])

@@ -8,6 +8,7 @@ import type { EncodedDataset, LabelledBatch } from './encoded.js'
 import { evaluateEncoded } from './evaluate.js'
 import type { TrainingEvent } from './events.js'
 import { fingerprint } from './fingerprint.js'
+import { openFrozenLayers } from './frozen-layers.js'
 import { nativeTrainer } from './native-trainer.js'
 import type { ComputeMetrics } from './own-metrics.js'
 import { StepPlan, stepBatches } from './plan.js'
@@ -30,10 +31,12 @@ export async function* trainingRun(
   const sampler = await samplerFor(args, data.train)
   const plan = new StepPlan(args, sampler)
   const native = nativeTrainer(model, args, plan)
+  let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
     const keeps = args.saveStrategy !== 'no' || args.loadBestModelAtEnd || args.resumeFromCheckpoint !== null
     const run = keeps ? await fingerprint(model, args, data.train) : {}
     const progress = await resume(args, native, run)
+    closeCache = openFrozenLayers(model, args)
     const firstStep = progress.step
     const best = new BestModel(args, progress.best)
     const batches = new BatchFeed(sampler, plan, args, data.train, firstStep)
@@ -99,12 +102,15 @@ export async function* trainingRun(
     const seconds = (performance.now() - start) / 1000
     const steps = step - firstStep
     const loss = steps === 0 ? Number.NaN : totals.loss / steps
+    const frozenLayers = closeCache()
     yield {
       ...{ type: 'end', step, steps, epoch: plan.epochAfter(step), loss, tokens: totals.tokens, seconds },
       ...(best.best && { best: best.best }),
-      ...(best.isOver && step < plan.totalSteps && { stoppedEarly: true })
+      ...(best.isOver && step < plan.totalSteps && { stoppedEarly: true }),
+      ...(frozenLayers && { frozenLayers })
     }
   } finally {
+    closeCache()
     native.dispose()
   }
 }

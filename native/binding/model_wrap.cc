@@ -32,19 +32,6 @@ Napi::Value to_js(Napi::Env env, const Loaded& loaded) {
   return object;
 }
 
-struct Pass {
-  PackedBatch batch;
-  ForwardRequest request;
-};
-
-Pass prepare(ModelState& state, BatchInput input, const PassOptions& options) {
-  auto& model = state.model;
-  model.backbone().prepare(input);
-  auto batch = PackedBatch::pack(input, model.device());
-  auto request = to_request(options, model, batch.layout.rows());
-  return {std::move(batch), std::move(request)};
-}
-
 struct Outputs {
   std::optional<HostTensor> logits, last_hidden_state;
   std::vector<HostTensor> hidden_states, head_logits;
@@ -108,7 +95,7 @@ std::vector<Outputs::FusionAttention> attentions_of(ModelState& state, const Fus
 }
 
 Outputs run_forward(ModelState& state, BatchInput input, const PassOptions& options) {
-  auto [batch, request] = prepare(state, std::move(input), options);
+  auto [batch, request] = state.prepare(std::move(input), options);
   auto result = evaluate(state.model, batch, request);
   Outputs outputs;
   if (result.logits.defined()) outputs.logits = to_host(result.logits);
@@ -162,6 +149,14 @@ StateDict to_state_dict(const Napi::Value& value) {
 
 }  // namespace
 
+std::pair<PackedBatch, ForwardRequest> ModelState::prepare(BatchInput input, const PassOptions& options) {
+  model.backbone().prepare(input);
+  auto batch = PackedBatch::pack(input, model.device());
+  auto request = to_request(options, model, batch.layout.rows());
+  if (options.frozen_states && frozen_states) frozen_states->fill(batch, request);
+  return {std::move(batch), std::move(request)};
+}
+
 Napi::Function ModelWrap::define(Napi::Env env) {
   using W = ModelWrap;
   return DefineClass(env, "NativeModel",
@@ -197,6 +192,8 @@ Napi::Function ModelWrap::define(Napi::Env env) {
                       InstanceMethod<&W::generate>("generate"),
                       InstanceMethod<&W::stop_generating>("stopGenerating"),
                       InstanceMethod<&W::gradients>("gradients"),
+                      InstanceMethod<&W::open_frozen_states>("openFrozenStates"),
+                      InstanceMethod<&W::close_frozen_states>("closeFrozenStates"),
                       InstanceMethod<&W::save_adapter>("saveAdapter"),
                       InstanceMethod<&W::save_head>("saveHead"),
                       InstanceMethod<&W::load_adapter>("loadAdapter"),
@@ -287,10 +284,10 @@ Napi::Value ModelWrap::gradients(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     return async(info, [batch = to_batch(info[0].As<Napi::Object>()),
                         options = to_pass_options(info[1].As<Napi::Object>())](ModelState& s) {
-      auto pass = prepare(s, batch, options);
+      auto [packed, request] = s.prepare(batch, options);
       ta::Gradients gradients(s.model);
       gradients.zero();
-      Gradients result{gradients.add(pass.batch, pass.request, nullptr, 1), {}};
+      Gradients result{gradients.add(packed, request, nullptr, 1), {}};
       for (auto* flat : s.model.trainable())
         for (size_t i = 0; i < flat->parameters().size(); ++i) {
           if (flat->frozen().contains(flat->parameters()[i].name)) continue;

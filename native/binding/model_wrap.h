@@ -7,6 +7,7 @@
 
 #include "binding/engine.h"
 #include "binding/pass_options.h"
+#include "core/training/frozen_states.h"
 
 namespace ta::binding {
 
@@ -14,6 +15,10 @@ namespace ta::binding {
 struct ModelState {
   explicit ModelState(std::shared_ptr<Model> backbone, at::Device device) : model(std::move(backbone), device) {}
   AdapterModel model;
+  std::unique_ptr<FrozenStates> frozen_states;  ///< null: nothing is kept
+
+  /// A batch for the core, with the states of frozen layers where the options want them and they are kept.
+  std::pair<PackedBatch, ForwardRequest> prepare(BatchInput input, const PassOptions& options);
 };
 
 class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
@@ -62,6 +67,8 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value generate(const Napi::CallbackInfo& info);
   Napi::Value stop_generating(const Napi::CallbackInfo& info);
   Napi::Value gradients(const Napi::CallbackInfo& info);
+  Napi::Value open_frozen_states(const Napi::CallbackInfo& info);
+  Napi::Value close_frozen_states(const Napi::CallbackInfo& info);
   Napi::Value save_adapter(const Napi::CallbackInfo& info);
   Napi::Value save_fusion(const Napi::CallbackInfo& info);
   Napi::Value load_fusion(const Napi::CallbackInfo& info);

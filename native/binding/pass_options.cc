@@ -131,6 +131,7 @@ PassOptions to_pass_options(const Napi::Object& object) {
   if (auto v = object.Get("skipLayers"); present(v)) options.skip_layers = to_shape(v);
   options.hidden_states = object.Get("outputHiddenStates").ToBoolean();
   options.fusion_attentions = object.Get("outputFusionAttentions").ToBoolean();
+  options.frozen_states = object.Get("frozenStates").ToBoolean();
   options.last_hidden_state = object.Get("outputLastHiddenState").ToBoolean();
   return options;
 }

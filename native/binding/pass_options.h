@@ -35,6 +35,7 @@ struct PassOptions {
   bool hidden_states = false;
   bool last_hidden_state = false;
   bool fusion_attentions = false;
+  bool frozen_states = false;  ///< what frozen layers give may come from the model's store
 };
 
 BatchInput to_batch(const Napi::Object& object);

@@ -68,12 +68,9 @@ Napi::Value TrainerWrap::step(const Napi::CallbackInfo& info) {
     return engine_->submit(
         info.Env(),
         [state = state(), inputs = std::move(inputs), engine = engine_]() mutable {
-          auto& model = state->model->model;
           std::vector<MicroBatch> batches;
           for (auto& [input, options] : inputs) {
-            model.backbone().prepare(input);
-            auto batch = PackedBatch::pack(input, model.device());
-            auto request = to_request(options, model, batch.layout.rows());
+            auto [batch, request] = state->model->prepare(std::move(input), options);
             batches.push_back({std::move(batch), std::move(request)});
           }
           return state->trainer->step(batches, &engine->stopping());

@@ -1,4 +1,5 @@
 // Our side, through the public API alone. Threads come from OMP_NUM_THREADS, which the driver sets.
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { AdapterTrainer, AutoModel, Fuse, Parallel, setNumThreads } from '../../dist/lib/index.js'
@@ -13,6 +14,7 @@ export class Bench {
   #events
   #adapters
   #names
+  #scratch = mkdtempSync(join(tmpdir(), 'torch-adapters-bench-'))
 
   /** `kind` 'step' trains; 'forward' answers. `setup`: several adapters, for rows of their own or for a fusion. */
   static async open({ model, adapter, kind, batches, setup }) {
@@ -49,7 +51,7 @@ export class Bench {
       inputIds.map((ids, i) => ({ inputIds: ids, label: labels[i] }))
     )
     const args = {
-      outputDir: join(tmpdir(), 'torch-adapters-bench'),
+      outputDir: this.#scratch,
       perDeviceTrainBatchSize: this.#batches[0].inputIds.length,
       maxSteps: manySteps,
       loggingSteps: 1,
@@ -57,7 +59,8 @@ export class Bench {
       saveStrategy: 'no',
       learningRate: 1e-4,
       weightDecay: 0.01,
-      maxGradNorm: 1
+      maxGradNorm: 1,
+      frozenLayerCache: setup?.kind === 'kept' && { folder: this.#scratch }
     }
     this.#events = new AdapterTrainer({ model: this.#model, trainDataset, args }).run()[Symbol.asyncIterator]()
   }
@@ -96,5 +99,6 @@ export class Bench {
   async close() {
     await this.#events?.return?.()
     this.#model.dispose()
+    rmSync(this.#scratch, { recursive: true, force: true })
   }
 }

@@ -57,8 +57,11 @@ function glueLike(random) {
 /** Row i of a batch under adapter i of `count`, which stay side by side, as the other side needs them. */
 const mixed = (count, method) => ({ kind: 'mixed', count, method })
 const fused = (count) => ({ kind: 'fuse', count })
+const lowest = (count) => Array.from({ length: count }, (_, i) => i)
 /** Every row under each of `count` adapters, which stand in the layers from `from` on. */
-const parallel = (count, from) => ({ kind: 'parallel', count, leaveOut: Array.from({ length: from }, (_, i) => i) })
+const parallel = (count, from) => ({ kind: 'parallel', count, leaveOut: lowest(from) })
+/** One adapter in the layers from `from` on; what those below give is kept. */
+const kept = (from) => ({ kind: 'kept', count: 1, leaveOut: lowest(from) })
 
 /**
  * Operations of one pass over all batches. Forward: 24 d² + 4 S d a token and layer, 4 d r for the adapter. Backward
@@ -79,14 +82,16 @@ export function operations({ model, kind, batches, setup }) {
   // LoRA: two factors of rank 8 at query and value.
   const ofSite = isLora ? 2 * 4 * d * 8 : fusedCount > 0 ? 6 * d * d + fusedCount * 8 * d * r : 4 * d * r
   const perToken = 8 * d * d + 4 * d * inner
-  // Copies of a row are one until the first layer with an adapter.
-  const shared = setup?.kind === 'parallel' ? setup.leaveOut.length : 0
-  const passes = setup?.kind === 'parallel' ? shared + setup.count * (layers - shared) : layers
+  // Copies of a row are one until the first layer with an adapter; what is kept is not computed at all.
+  const free = setup?.leaveOut?.length ?? 0
+  const copies = setup?.kind === 'parallel' ? setup.count : 1
+  const sites = copies * (layers - free)
+  const passes = (setup?.kind === 'kept' ? 0 : free) + sites
   let total = 0
   for (const batch of batches) {
     for (const { length } of batch.inputIds) {
-      total += length * (passes * (perToken + 4 * length * d + ofSite) - shared * ofSite)
-      if (kind === 'step') total += length * ((layers - 1) * (perToken + 8 * length * d) + layers * 2 * ofSite)
+      total += length * (passes * (perToken + 4 * length * d) + sites * ofSite)
+      if (kind === 'step') total += length * ((sites - 1) * (perToken + 8 * length * d) + sites * 2 * ofSite)
     }
   }
   return total
@@ -187,6 +192,15 @@ export const rows = {
       }
     )
   ),
+  prefix: [
+    timed('prefix (C4)', 'B8 S32, adapters in layers 6 to 11, a step of an epoch after the first', 1.9, {
+      model: 'bert-base',
+      kind: 'step',
+      batches: batches('bert-base', 4, fixed(8, 32)),
+      rounds: 10,
+      setup: kept(6)
+    })
+  ],
   fusion: [2, 8, 16].flatMap((count) =>
     ['forward', 'step'].map((kind) =>
       timed(

@@ -125,7 +125,10 @@ test('nothing that trains, or nothing that takes part, is said', async (t) => {
   model.setActiveAdapters('a')
   await t.throwsAsync(train(), { instanceOf: AdapterError, message: /no trainable parameter takes part/ })
   model.activeHead = null
-  await t.throwsAsync(train(), { code: 'ERR_NO_HEAD', message: /no active head.*Set model.activeHead to one of 'a', 'b'/ })
+  await t.throwsAsync(train(), {
+    code: 'ERR_NO_HEAD',
+    message: /no active head.*Set model.activeHead to one of 'a', 'b'/
+  })
 })
 
 test('adapterSummary says what is active and what trains', async (t) => {

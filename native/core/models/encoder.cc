@@ -170,15 +170,38 @@ Encoder::Beginning Encoder::begin(const PackedBatch& batch, const ForwardContext
   return {std::move(prompted.x), std::move(prompted.rows), std::move(result.own), std::move(prompted.first)};
 }
 
+// Whether something that a row passes through stands before the first layer.
+bool Encoder::reached_in_front(const ForwardContext& context) {
+  const bool shifts = context.prefixes != nullptr && context.prefixes->shifts();
+  return shifts || invertible_place().reaches(context) || prompt_place().reaches(context);
+}
+
+int64_t Encoder::free_layers(const ForwardContext& context) {
+  if (reached_in_front(context)) return 0;
+  int64_t layer = 0;
+  for (const auto& slot : layers_) {
+    if (has_adapters(*slot.layer, LayerContext(context, layer))) break;
+    ++layer;
+  }
+  return layer;
+}
+
+at::Tensor Encoder::encode_first(const PackedBatch& batch, int64_t layers) {
+  const ForwardContext alone{&batch.layout};
+  auto x = project(begin(batch, alone).x, alone);
+  for (int64_t i = 0; i < layers; ++i) x = layers_[i](x, alone);
+  return x;
+}
+
 Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) {
   Encoded result;
   CopiedRows copies(batch, context, request.copies);
-  const bool shifts = context.prefixes != nullptr && context.prefixes->shifts();
-  if (shifts || invertible_place().reaches(context) || prompt_place().reaches(context)) copies.part();
+  if (reached_in_front(context)) copies.part();
   auto inner = copies.context();
-  const auto start = begin(copies.batch(), inner);
+  const auto& read = copies.batch();
+  const auto start = read.states.defined() ? Beginning{read.states, read.layout} : begin(read, inner);
   inner = inner.with(start.rows);
-  auto x = project(start.x, inner);
+  auto x = read.states.defined() ? start.x : project(start.x, inner);
   const bool prompted = start.own.defined();
   // Nobody asks for what the model makes of prompts, but a head that reads a row's first token.
   const auto own = [&](const at::Tensor& y) { return prompted ? y.index_select(0, start.own) : y; };
@@ -188,9 +211,11 @@ Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context,
   if (request.hidden_states) result.hidden_states.push_back(copies.all(own(x)));
 
   // The last layer answers for one token a row where nobody reads the others.
+  const auto first = static_cast<size_t>(batch.first_layer);
   const bool rows_only =
-      request.row_tokens_only && !request.hidden_states && !layers_.empty() && !needs_all_tokens(context);
-  for (size_t i = 0; i < layers_.size(); ++i) {
+      request.row_tokens_only && !request.hidden_states && first < layers_.size() && !needs_all_tokens(context);
+  if (first == layers_.size() && first > 0) x = finish(x, inner);
+  for (size_t i = first; i < layers_.size(); ++i) {
     if (copies.together() && has_adapters(*layers_[i].layer, LayerContext(context, static_cast<int64_t>(i)))) {
       x = copies.all(x);
       copies.part();

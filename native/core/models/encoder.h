@@ -60,6 +60,8 @@ class Encoder : public Model {
   const ModelConfig& config() const override { return config_; }
   void prepare(BatchInput& input) const override;
   Encoded encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) override;
+  int64_t free_layers(const ForwardContext& context) override;
+  at::Tensor encode_first(const PackedBatch& batch, int64_t layers) override;
   std::vector<Place> places() override;
   at::Tensor decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) override;
 
@@ -90,6 +92,7 @@ class Encoder : public Model {
   std::deque<SlotOf<EncoderLayer>> layers_;  // a slot keeps its address
 
  private:
+  bool reached_in_front(const ForwardContext& context);
   bool needs_all_tokens(const ForwardContext& context) const;
   void number(PackedBatch& read, const PackedBatch& batch, const ForwardContext& context) const;
 };

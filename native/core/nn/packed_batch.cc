@@ -47,6 +47,14 @@ RowLayout RowLayout::repeated(int64_t copies) const {
   return RowLayout(all);
 }
 
+int64_t RowLayout::share_end(int64_t i, int64_t count, int64_t first) const {
+  if (i == count) return rows();
+  const int64_t target = tokens() * i / count;
+  int64_t last = std::lower_bound(starts_.begin(), starts_.end(), target) - starts_.begin();
+  if (last > first + 1 && starts_[last] - target > target - starts_[last - 1]) --last;
+  return std::clamp(last, first + 1, rows());
+}
+
 RowLayout RowLayout::single(int64_t rows) {
   return RowLayout(std::vector<int64_t>(rows, 1));
 }
@@ -142,6 +150,8 @@ PackedBatch PackedBatch::rows(int64_t first, int64_t last, LabelsOf labels_of) c
   if (pixels.defined()) part.pixels = pixels.narrow(0, first, last - first);
   if (token_types) part.token_types = token_types->narrow(0, begin, tokens);
   if (positions) part.positions = positions->narrow(0, begin, tokens);
+  if (states.defined()) part.states = states.narrow(0, begin, tokens);
+  part.first_layer = first_layer;
   part.first_tokens = first_tokens.narrow(0, first, last - first) - begin;
   part.last_tokens = last_tokens.narrow(0, first, last - first) - begin;
   if (word_ids) part.word_ids.emplace(word_ids->begin() + begin, word_ids->begin() + begin + tokens);
@@ -177,6 +187,8 @@ PackedBatch PackedBatch::repeated(int64_t copies) const {
   all.layout = std::move(all_facts.layout);
   if (ids.defined()) all.ids = repeat(ids);
   if (pixels.defined()) all.pixels = at::cat(std::vector<at::Tensor>(copies, pixels));
+  if (states.defined()) all.states = states.repeat({copies, 1});
+  all.first_layer = first_layer;
   if (token_types) all.token_types = repeat(*token_types);
   if (positions) all.positions = repeat(*positions);
   all.first_tokens = repeat(first_tokens) + moved;

@@ -33,6 +33,9 @@ class RowLayout {
   RowLayout rows(int64_t first, int64_t last) const;
   /// All rows several times, one copy after the other.
   RowLayout repeated(int64_t copies) const;
+  /// Where share `i` (from 1) of `count` ends that begins at row `first`: at the row boundary nearest to an equal share
+  /// of tokens, one row at least.
+  int64_t share_end(int64_t i, int64_t count, int64_t first) const;
   const std::vector<int64_t>& starts() const { return starts_; }
   const std::vector<Group>& groups() const { return groups_; }
 
@@ -86,6 +89,8 @@ struct PackedBatch {
   std::optional<RowLayout> questions;     ///< as in RowFacts
   std::optional<std::vector<int64_t>> word_ids;
   std::optional<at::Tensor> labels;  ///< int64 or float32, as given
+  at::Tensor states;                 ///< [tokens, hidden]: what the layers before `first_layer` give; else undefined
+  int64_t first_layer = 0;           ///< from which on the network is to run
 
   /// Checks lengths against each other and puts the tensors on `device`.
   /// Throws ERR_INVALID_ARGUMENT: no rows, a row without tokens, lengths that do not add up.

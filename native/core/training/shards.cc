@@ -105,8 +105,7 @@ int shard_count(AdapterModel& model, const PackedBatch& batch) {
 
 std::vector<Shard> split(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, int count) {
   check_labels(model, batch, request);
-  const auto& starts = batch.layout.starts();
-  const int64_t rows = batch.layout.rows(), tokens = batch.layout.tokens();
+  const int64_t rows = batch.layout.rows();
   const double labels = batch.labels ? static_cast<double>(counted(*batch.labels)) : 0;
   const auto head_labels = counted_by_head(request);
   const bool none = std::all_of(head_labels.begin(), head_labels.end(), [](double n) { return n == 0; });
@@ -114,11 +113,7 @@ std::vector<Shard> split(AdapterModel& model, const PackedBatch& batch, const Fo
   const auto facts = batch.facts().repeated(request.copies);
   std::vector<Shard> shards;
   for (int64_t i = 1, first = 0; i <= count && first < rows; ++i) {
-    // Up to the row boundary that is nearest to an equal share of tokens, one row at least.
-    const int64_t target = tokens * i / count;
-    int64_t last = std::lower_bound(starts.begin(), starts.end(), target) - starts.begin();
-    if (last > first + 1 && starts[last] - target > target - starts[last - 1]) --last;
-    last = next_question(batch, i == count ? rows : std::clamp(last, first + 1, rows));
+    const int64_t last = next_question(batch, batch.layout.share_end(i, count, first));
     Shard shard{batch.rows(first, last, labels_of(model, request)), request};
     const RowRange range{rows, first, last, request.copies};
     shard.request.segments = segments_of(request.segments, range);

@@ -1,0 +1,40 @@
+import { join, resolve } from 'node:path'
+import { modelConfigToJson } from '../config/model-config.js'
+import type { TrainingArguments } from '../config/training-arguments.js'
+import type { Model } from '../model/model.js'
+import { surgeryToJson } from '../model/surgery-record.js'
+import { nativeCall } from '../native/errors.js'
+import type { FrozenLayerReport } from '../native/types.js'
+
+const defaultBytes = 4 * 2 ** 30
+
+/** Opens the cache that the arguments ask for; gives what closes it again and tells what it was good for. */
+export function openFrozenLayers(model: Model, args: TrainingArguments): () => FrozenLayerReport | undefined {
+  const { frozenLayerCache, outputDir } = args
+  if (frozenLayerCache === false) return () => undefined
+  const { folder, maxBytes, dtype } = frozenLayerCache === true ? {} : frozenLayerCache
+  nativeCall(() =>
+    model.native.openFrozenStates({
+      folder: resolve(folder ?? join(outputDir, 'frozen-layers')),
+      model: JSON.stringify({
+        ...modelConfigToJson(model.config),
+        _name_or_path: '',
+        surgery: surgeryToJson(model.replacements)
+      }),
+      maxBytes: maxBytes ?? defaultBytes,
+      dtype: dtype ?? 'float32'
+    })
+  )
+  let open = true
+  return () => {
+    if (!open) return undefined
+    open = false
+    return nativeCall(() => model.native.closeFrozenStates())
+  }
+}
+
+/** What of the cache decides a run's numbers: that dropout is off below, and how values are rounded. */
+export function cacheRecord({ frozenLayerCache }: TrainingArguments): string | undefined {
+  if (frozenLayerCache === false) return undefined
+  return frozenLayerCache === true ? 'float32' : (frozenLayerCache.dtype ?? 'float32')
+}
