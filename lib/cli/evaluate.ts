@@ -65,7 +65,9 @@ export async function run(argv: string[]): Promise<number> {
       printJson({ adapter: found === null ? null : name, head: name, ...result })
     } else {
       const { loss, metrics, seconds } = result
-      const lines = Object.entries({ loss, ...metrics }).map(([key, value]) => `${key.padEnd(10)} ${value.toFixed(4)}`)
+      const entries = Object.entries({ loss, ...metrics })
+      const width = Math.max(10, ...entries.map(([name]) => name.length))
+      const lines = entries.map(([name, value]) => `${name.padEnd(width)} ${value.toFixed(4)}`)
       process.stdout.write(`${lines.join('\n')}\n${result.rows} rows in ${seconds.toFixed(1)} s\n`)
     }
     return exitStatus.done

@@ -1,14 +1,19 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { nearest } from '../config/nearest.js'
+import type { OptimizerSpelling } from '../config/optimizer-arguments.js'
+import type { ParameterGroup } from '../config/parameter-groups.js'
+import type { SchedulerType } from '../config/scheduler-arguments.js'
 import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { listCheckpoints, trainingFile } from '../training/checkpoint-folder.js'
-import { choiceOption, fromOptions, numberOption, usageError } from './arguments.js'
+import { choiceOption, countOption, fromOptions, numberOption, usageError } from './arguments.js'
+import { onlyAsOption, optionOf, type TrainValues } from './train-options.js'
 
 const known = trainingArguments()
 
+const settable = Object.keys(known).filter((name) => !onlyAsOption.includes(name))
 /** The training arguments that `--set` may name, for --help. */
-export const describeSettings = wrap(`Arguments: ${Object.keys(known).join(', ')}.`)
+export const describeSettings = wrap(`Arguments: ${settable.join(', ')}.`)
 
 function wrap(text: string): string {
   const lines = ['']
@@ -18,20 +23,6 @@ function wrap(text: string): string {
     else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`
   }
   return lines.map((line) => `                          ${line}`).join('\n')
-}
-
-interface Values {
-  readonly epochs?: string | undefined
-  readonly 'max-steps'?: string | undefined
-  readonly 'batch-size'?: string | undefined
-  readonly 'learning-rate'?: string | undefined
-  readonly 'warmup-ratio'?: string | undefined
-  readonly 'weight-decay'?: string | undefined
-  readonly seed?: string | undefined
-  readonly save?: string | undefined
-  readonly resume: boolean
-  readonly 'resume-from'?: string | undefined
-  readonly set: readonly string[]
 }
 
 interface Circumstances {
@@ -44,25 +35,43 @@ interface Circumstances {
 
 /** Options as training arguments, checked before anything is loaded. */
 export function trainingSettings(
-  values: Values,
+  values: TrainValues,
   { seed, outputDir, hasEvaluation, learningRate }: Circumstances
 ): TrainingArgumentsInput {
-  const batchSize = numberOption('batch-size', values['batch-size']) ?? 16
-  const settings = {
+  const batchSize = numberOption('batch-size', values['batch-size'])
+  const chosen = Object.fromEntries(values.set.map((text) => setting(text, values)))
+  const maxTokens = countOption('max-tokens', values['max-tokens'])
+  const isBudget = maxTokens !== undefined || typeof chosen['maxTokensPerBatch'] === 'number'
+  const settings: TrainingArgumentsInput = {
     outputDir,
     seed,
     numTrainEpochs: numberOption('epochs', values.epochs),
     maxSteps: numberOption('max-steps', values['max-steps']),
-    perDeviceTrainBatchSize: batchSize,
-    perDeviceEvalBatchSize: batchSize,
+    perDeviceTrainBatchSize: batchSize ?? (isBudget ? undefined : 16),
+    perDeviceEvalBatchSize: batchSize ?? 16,
+    maxTokensPerBatch: maxTokens,
+    groupByLength: values['group-by-length'] || undefined,
     learningRate: numberOption('learning-rate', values['learning-rate']) ?? learningRate,
+    parameterGroups: headGroup(numberOption('head-learning-rate', values['head-learning-rate'])),
     warmupRatio: numberOption('warmup-ratio', values['warmup-ratio']),
+    warmupSteps: numberOption('warmup-steps', values['warmup-steps']),
     weightDecay: numberOption('weight-decay', values['weight-decay']),
+    optim: values.optim as OptimizerSpelling | undefined,
+    optimArgs: fieldsOption('optim-args', values['optim-args']),
+    lrSchedulerType: values['lr-scheduler'] as SchedulerType | undefined,
+    lrSchedulerKwargs: fieldsOption('lr-scheduler-args', values['lr-scheduler-args']),
+    loadBestModelAtEnd: values.best === undefined ? undefined : true,
+    metricForBestModel: values.best,
+    earlyStoppingPatience: countOption('early-stopping', values['early-stopping']),
     saveStrategy: choiceOption('save', values.save ?? 'no', ['no', 'epoch', 'steps']),
-    evalStrategy: hasEvaluation ? ('epoch' as const) : ('no' as const),
+    evalStrategy: hasEvaluation ? 'epoch' : 'no',
     loggingSteps: 50,
     resumeFromCheckpoint: resumeFrom(values, outputDir),
-    ...Object.fromEntries(values.set.map((text) => setting(text, values)))
+    ...chosen
+  }
+  for (const option of ['best', 'early-stopping'] as const) {
+    if (values[option] === undefined || hasEvaluation) continue
+    throw usageError(`--${option}: expected rows to measure on, --eval FILE, got none`)
   }
   const { evalStrategy } = fromOptions(() => trainingArguments(settings))
   if (evalStrategy !== 'no' && !hasEvaluation) {
@@ -71,7 +80,7 @@ export function trainingSettings(
   return settings
 }
 
-function resumeFrom({ resume, 'resume-from': folder }: Values, outputDir: string): string | true | null {
+function resumeFrom({ resume, 'resume-from': folder }: TrainValues, outputDir: string): string | true | null {
   if (folder !== undefined) {
     if (resume) throw usageError('--resume-from: expected either --resume or --resume-from, got both')
     if (existsSync(join(folder, trainingFile))) return folder
@@ -83,31 +92,39 @@ function resumeFrom({ resume, 'resume-from': folder }: Values, outputDir: string
   return resume || null
 }
 
-/** Arguments that have an option of their own: two values for one would leave open which of them counts. */
-const options: Readonly<Record<string, keyof Values | 'output'>> = {
-  ...{ numTrainEpochs: 'epochs', maxSteps: 'max-steps', perDeviceTrainBatchSize: 'batch-size', seed: 'seed' },
-  ...{ learningRate: 'learning-rate', warmupRatio: 'warmup-ratio', weightDecay: 'weight-decay', saveStrategy: 'save' },
-  ...{ outputDir: 'output', resumeFromCheckpoint: 'resume-from' }
-}
-
-/** These are more than the argument: where the result goes, what adapters start from, which run is checked. */
-const onlyAsOption = ['outputDir', 'seed', 'resumeFromCheckpoint']
-
 /** `name=value`: numbers, true and false are what they look like, all else is text. */
-function setting(text: string, values: Values): [string, unknown] {
+function setting(text: string, values: TrainValues): [string, unknown] {
   const at = text.indexOf('=')
   if (at < 1) throw usageError(`--set: expected NAME=VALUE, got '${text}'`)
   const name = text.slice(0, at)
-  const option = Object.hasOwn(options, name) ? options[name] : undefined
-  const given = option !== undefined && option !== 'output' && values[option] !== undefined
+  const option = Object.hasOwn(optionOf, name) ? optionOf[name] : undefined
+  const given = option !== undefined && option !== 'output' && values[option] !== undefined && values[option] !== false
   if (given || onlyAsOption.includes(name)) {
     throw usageError(`--set: expected --${option} alone, got '${text}'`)
   }
   if (!Object.hasOwn(known, name) && nearest(name, Object.keys(known)) === undefined) {
     throw usageError(`--set: expected an argument that --help lists, got '${name}'`)
   }
-  const value = text.slice(at + 1)
-  const number = Number(value)
-  if (value.trim() !== '' && Number.isFinite(number)) return [name, number]
-  return [name, value === 'true' ? true : value === 'false' ? false : value]
+  return [name, valueOfText(text.slice(at + 1))]
 }
+
+function valueOfText(text: string): unknown {
+  const number = Number(text)
+  if (text.trim() !== '' && Number.isFinite(number)) return number
+  return text === 'true' ? true : text === 'false' ? false : text
+}
+
+/** `name=value,…` as an object. */
+function fieldsOption(name: string, text: string | undefined): Record<string, unknown> | undefined {
+  if (text === undefined) return undefined
+  return Object.fromEntries(
+    text.split(',').map((field) => {
+      const at = field.indexOf('=')
+      if (at < 1) throw usageError(`--${name}: expected NAME=VALUE,..., got '${text}'`)
+      return [field.slice(0, at).trim(), valueOfText(field.slice(at + 1).trim())]
+    })
+  )
+}
+
+const headGroup = (learningRate: number | undefined): readonly ParameterGroup[] | undefined =>
+  learningRate === undefined ? undefined : [{ match: 'head', learningRate }]

@@ -9,6 +9,7 @@ import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-o
 import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine, removeIfEmpty } from './output.js'
 import { readAll, rowsUsage } from './rows.js'
 import { headFor } from './train-head.js'
+import { trainOptions, trainUsage } from './train-options.js'
 import { describeSettings, trainingSettings } from './train-settings.js'
 import {
   checkpointFolder,
@@ -47,18 +48,11 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --format FORMAT         safetensors, bin or pt. Default safetensors; a model is always safetensors
   --report FILE           write the learning curves as a page of HTML
 
-  --epochs N              default 3
-  --max-steps N           stop after N steps
-  --batch-size N          default 16
-  --learning-rate X       default 1e-4; with --tune full 5e-5
-  --warmup-ratio X        share of the steps in which the learning rate climbs. Default 0
-  --weight-decay X        default 0
-  --seed N                default 42
-  --save STRATEGY         no, epoch or steps. Default no
+${trainUsage}
   --overwrite             replace what an earlier run with the same --tune left in FOLDER, its checkpoints too
   --resume                go on from the newest checkpoint
   --resume-from FOLDER    go on from this checkpoint, such as FOLDER/checkpoints/checkpoint-8
-  --set NAME=VALUE        a training argument that has no option, such as lrSchedulerType=cosine; may be repeated
+  --set NAME=VALUE        a training argument that has no option, such as maxGradNorm=0.5; may be repeated
 ${describeSettings}
 
 ${modelUsage}
@@ -110,13 +104,15 @@ async function runTraining(job: Job, signal: AbortSignal): Promise<Trained> {
   return { events, curves: recorder.curves }
 }
 
-/** The first that the head's evaluations have is drawn. */
-const curveMetrics = ['pearson', 'f1', 'las'] as const
+/** The first that the head's evaluations have is drawn, where --best names none. */
+const curveMetrics = ['pearson', 'entityF1', 'las', 'accuracy', 'f1'] as const
 
-async function writeReport(file: string, curves: RunCurves): Promise<void> {
+async function writeReport(file: string, curves: RunCurves, best: string | undefined): Promise<void> {
   const { reportHtml } = await import('../training/report.js')
   const metric =
-    curveMetrics.find((name) => curves.evaluations.some((values) => values[name] !== undefined)) ?? 'accuracy'
+    [...(best === undefined || best === 'loss' ? [] : [best]), ...curveMetrics].find((name) =>
+      curves.evaluations.some((values) => values[name] !== undefined)
+    ) ?? 'accuracy'
   const output = new FileOutput(file)
   output.write(reportHtml({ title: `Training of '${curves.name}'`, runs: [curves], metric }))
   output.finish()
@@ -141,18 +137,8 @@ export async function run(argv: string[]): Promise<number> {
     labels: { type: 'string' },
     format: { type: 'string' },
     report: { type: 'string' },
-    epochs: { type: 'string' },
-    'max-steps': { type: 'string' },
-    'batch-size': { type: 'string' },
-    'learning-rate': { type: 'string' },
-    'warmup-ratio': { type: 'string' },
-    'weight-decay': { type: 'string' },
-    seed: { type: 'string' },
-    save: { type: 'string' },
     overwrite: { type: 'boolean', default: false },
-    resume: { type: 'boolean', default: false },
-    'resume-from': { type: 'string' },
-    set: { type: 'string', multiple: true, default: [] }
+    ...trainOptions
   })
   if (values.help) {
     process.stdout.write(usage)
@@ -192,7 +178,7 @@ export async function run(argv: string[]): Promise<number> {
     if (json) process.stdout.write(jsonLine(result(model, plan, trained.events)))
     else process.stdout.write(describeTuned(model, plan))
     // Last: what was trained is safe and named, whatever becomes of the report.
-    if (report !== undefined) await writeReport(report, trained.curves)
+    if (report !== undefined) await writeReport(report, trained.curves, values.best)
     return exitStatus.done
   } finally {
     removeIfEmpty(folder)

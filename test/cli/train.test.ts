@@ -233,6 +233,50 @@ test.serial('rows choose among several adapters', async (t) => {
   t.regex(wrong.errors, /choice\.jsonl:1: no adapter 'third' \(expected one of 'first', 'second', or null\)/)
 })
 
+test.serial('optimizer, schedule, batches, the best model: as options', async (t) => {
+  const folder = join(place, 'out', 'options')
+  const trained = await command([
+    ...['train', ...shared, '--train', rows, '--eval', rows, '-o', folder, '--json', '--epochs', '5', '--seed', '1'],
+    ...[
+      '--optim',
+      'sgd',
+      '--optim-args',
+      'momentum=0.9,nesterov=true',
+      '--learning-rate',
+      '0.05',
+      '--warmup-steps',
+      '2'
+    ],
+    ...['--lr-scheduler', 'cosine_with_restarts', '--lr-scheduler-args', 'numCycles=2', '--head-learning-rate', '0.1'],
+    ...[
+      '--max-tokens',
+      '64',
+      '--group-by-length',
+      '--best',
+      'accuracy',
+      '--early-stopping',
+      '1',
+      '--set',
+      'loggingSteps=1'
+    ]
+  ])
+  t.is(trained.status, 0, trained.errors)
+  const all = lines(trained.output)
+  const logs = all.filter(({ type }) => type === 'log')
+  // After two steps of warm-up the first cycle begins at the top.
+  t.deepEqual(
+    logs.slice(0, 3).map((log) => log.learning_rate),
+    [0, 0.025, 0.05]
+  )
+  const evaluations = all.filter(({ type }) => type === 'evaluate')
+  const accuracies = evaluations.map(({ metrics }) => metrics.accuracy)
+  const end = all.find(({ type }) => type === 'end')
+  t.is(end.best.value, Math.max(...accuracies))
+  t.is(end.best.metric, 'accuracy')
+  const measured = await command(['evaluate', ...shared, '-a', folder, '-d', rows, '--json'])
+  t.is(JSON.parse(measured.output).metrics.accuracy, end.best.value)
+})
+
 test.serial('mistakes are found before anything is loaded', async (t) => {
   const folder = join(place, 'never')
   const cases: [string[], number, RegExp][] = [
@@ -272,6 +316,22 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
       ['train', '--train', rows, '-m', model, '-o', folder, '--epochs', '2', '--set', 'numTrainEpochs=3'],
       2,
       /--set: expected --epochs alone, got 'numTrainEpochs=3'/
+    ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--best', 'loss'], 2, /--best: .*--eval FILE, got none/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--early-stopping', '2'], 2, /--eval FILE, got none/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--optim', 'lions'], 2, /Did you mean 'lion'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--optim-args', 'momentum'], 2, /expected NAME=VALUE,/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--optim-args', 'momentum=0.9'], 2, /'adamw' does not take/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--lr-scheduler', 'cosin'], 2, /Did you mean 'cosine'/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--set', 'optimArgs=1'],
+      2,
+      /--set: expected --optim-args alone/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--max-tokens', '99', '--batch-size', '4'],
+      2,
+      /leave out perDeviceTrainBatchSize/
     ],
     [['train', '--train', rows, '-m', model, '-o', folder, '--labels', 'yes'], 2, /at least two names/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--labels', 'yes,'], 2, /names with commas between/],
