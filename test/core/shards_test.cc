@@ -4,6 +4,7 @@
 #include <ATen/ops/equal.h>
 
 #include "check.h"
+#include "core/models/gpt2.h"
 #include "core/training/evaluate.h"
 #include "shard_results.h"
 #include "tiny.h"
@@ -48,6 +49,41 @@ TEST(shards_give_the_gradients_of_the_whole_batch) {
           for (size_t i = 0; i < whole.grads.size(); ++i) CHECK(difference(shared.grads[i], whole.grads[i]) < 1e-5);
         }
       }
+    }
+  }
+}
+
+TEST(shards_of_lora_in_a_merged_product) {
+  const Threads threads(3);
+  for (bool merged : {false, true}) {
+    auto config = tiny(0);
+    config.model_type = "gpt2";
+    config.type_vocab_size = 0;
+    auto backbone = std::make_shared<Gpt2Model>(config);
+    Random random(1);
+    initialise_missing(*backbone, backbone->prefix(), 0.3, random, at::kCPU);
+    AdapterModel model(backbone, at::kCPU);
+    LoraConfig lora;
+    lora.merged = merged;
+    lora.query = lora.value = !merged;
+    lora.ranks = {2, 2};
+    model.add_adapter("a", {lora}, 2);
+    HeadConfig head;
+    head.num_labels = 3;
+    model.add_head("a", head, 3);
+    // B starts as zeros, past which nothing reaches A.
+    for (const auto& named : model.adapter_state("a")) {
+      auto& value = *named.parameter.value;
+      value.copy_(at::arange(value.numel()).sin().view(value.sizes()));
+    }
+    train(model, Way::adapter);
+    const auto batch = std::move(batch_for(model, HeadType::classification)[0]);
+    const auto whole = gradients(model, batch, 1);
+    CHECK(whole.grads[0].abs().max().item<double>() > 0);
+    for (int count : {2, 3, 9}) {
+      const auto shared = gradients(model, batch, count);
+      CHECK_NEAR(shared.loss, whole.loss, 1e-6);
+      for (size_t i = 0; i < whole.grads.size(); ++i) CHECK(difference(shared.grads[i], whole.grads[i]) < 1e-5);
     }
   }
 }
