@@ -76,6 +76,7 @@ void expect_same(const Result& got, const Result& expected) {
 TEST(kept_states_give_the_loss_and_gradients_of_the_whole_network) {
   for (const char* family : {"bert", "gpt2"}) {
     for (auto type : {HeadType::classification, HeadType::tagging, HeadType::multiple_choice}) {
+      if (family == std::string("gpt2") && type == HeadType::multiple_choice) continue;  // it has none
       const check::TemporaryFolder folder;
       auto model = three_layers(family, type);
       model->set_trainable({{"b", "c"}, {"a"}, {}});

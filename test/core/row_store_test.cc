@@ -2,7 +2,9 @@
 // within the folder's bound.
 #include "core/state/row_store.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 
 #include <set>

@@ -1,12 +1,12 @@
 #include "core/training/frozen_states.h"
 
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <charconv>
 
+#include "core/adapters/prefix_layer.h"
 #include "core/error.h"
 #include "core/nn/threads.h"
 #include "core/training/shards.h"
@@ -63,14 +63,12 @@ FrozenStates::FrozenStates(AdapterModel& model, FrozenStatesOptions options)
     : model_(model), options_(std::move(options)), trains_from_(first_training_layer(model)) {}
 
 RowStore& FrozenStates::store(int64_t layers) {
-  auto& store = stores_[layers];
-  if (!store) {
-    const auto name = network_hash(model_, options_.model, layers).hex() + "-" + std::to_string(layers) +
-                      (options_.dtype == at::kBFloat16 ? "-bf16" : "-fp32");
-    store = std::make_unique<RowStore>(RowStoreOptions{options_.folder, name, model_.backbone().config().hidden_size,
-                                                       options_.dtype, options_.max_bytes});
-  }
-  return *store;
+  if (const auto found = stores_.find(layers); found != stores_.end()) return *found->second;
+  const auto name = network_hash(model_, options_.model, layers).hex() + "-" + std::to_string(layers) +
+                    (options_.dtype == at::kBFloat16 ? "-bf16" : "-fp32");
+  auto store = std::make_unique<RowStore>(RowStoreOptions{options_.folder, name, model_.backbone().config().hidden_size,
+                                                          options_.dtype, options_.max_bytes});
+  return *stores_.emplace(layers, std::move(store)).first->second;
 }
 
 ContentHash FrozenStates::row_hash(const PackedBatch& batch, int64_t row) const {
