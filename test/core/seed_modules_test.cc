@@ -224,10 +224,7 @@ TEST(the_size_controller_learns_through_the_size) {
       if (step == 0) first = loss.item<double>();
       last = loss.item<double>();
       const c10::NoGradGuard guard;
-      for (const auto& range : flat.ranges()) {
-        const auto count = range.end - range.begin;
-        flat.values().narrow(0, range.begin, count).sub_(flat.grads().narrow(0, range.begin, count), 2.0);
-      }
+      flat.moving().sub_(flat.grads(), 2.0);
     }
     const c10::NoGradGuard guard;
     const auto sizes = adapter.sizes(x, context).floor();

@@ -24,7 +24,7 @@ class FlatParameters {
   FlatParameters(std::vector<NamedParameter> parameters, at::Device device);
 
   /// Allocates (or frees) the gradients and tells autograd. Parameters named in `frozen` get none: their part of the
-  /// gradients stays zero and their values are in no range.
+  /// gradients stays zero, and no optimizer changes them.
   void set_trainable(bool trainable, const std::set<std::string>& frozen = {});
   bool trainable() const { return grads_.defined(); }
   void zero_grads();

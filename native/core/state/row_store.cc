@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/state/bytes.h"
 #include "core/state/checksum.h"
+#include "core/state/utf8_path.h"
 
 namespace ta {
 
@@ -20,10 +21,6 @@ namespace fs = std::filesystem;
 constexpr std::string_view kSegmentMagic = "TAROWS01";
 constexpr uint32_t kRecordMagic = 0x31574f52;  // "ROW1"
 constexpr size_t kSegmentHeader = 16, kRecordHeader = 32;
-
-fs::path utf8_path(const std::string& path) {
-  return fs::path(std::u8string(path.begin(), path.end()));
-}
 
 std::string segment_header(const RowStoreOptions& options) {
   std::string header(kSegmentMagic);
@@ -70,8 +67,7 @@ RowStore::RowStore(RowStoreOptions options) : options_(std::move(options)) {
   for (const auto& segment : segments_in(options_.folder)) {
     const auto size = segment.file_size(error);
     if (!error) bytes_ += size;
-    const auto path = segment.path().u8string();
-    if (is_of(segment.path(), options_.name)) scan(std::string(path.begin(), path.end()));
+    if (is_of(segment.path(), options_.name)) scan(utf8_text(segment.path()));
   }
 }
 

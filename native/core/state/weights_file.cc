@@ -12,6 +12,7 @@
 #include "core/state/mapped_file.h"
 #include "core/state/safetensors.h"
 #include "core/state/torch_checkpoint.h"
+#include "core/state/utf8_path.h"
 #include "core/state/zip_reader.h"
 
 namespace ta {
@@ -21,15 +22,6 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view weight_files[] = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin",
                                              "pytorch_model.bin.index.json"};
-
-fs::path utf8_path(const std::string& path) {
-  return {std::u8string(path.begin(), path.end())};
-}
-
-std::string utf8_text(const fs::path& path) {
-  const std::u8string text = path.u8string();
-  return {text.begin(), text.end()};
-}
 
 [[noreturn]] void not_weights(const MappedFile& file) {
   const std::span<const uint8_t> bytes = file.bytes().first(std::min<std::size_t>(file.bytes().size(), 64));
