@@ -41,6 +41,8 @@ test('every group of fixtures has a test', (t) => {
     'vit',
     'vit-sizes',
     'curves',
+    'optimizers',
+    'schedules',
     'folders',
     'generate',
     'names',
