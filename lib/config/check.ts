@@ -142,3 +142,22 @@ export function checkKeys(
     throw valueError(name, `unknown option '${key}'.${didYouMean(key, allowed) || ` Known: ${allowed.join(', ')}.`}`)
   }
 }
+
+/** For each field what checks it, and gives it back. */
+export type FieldRules<T> = { readonly [K in keyof T]-?: (name: string, value: unknown) => T[K] }
+
+/** The fields of an object that are given, each checked by its own rule. Frozen. */
+export function checkFields<T extends object>(
+  name: string,
+  value: unknown,
+  rules: FieldRules<T>,
+  renamed: Readonly<Record<string, string>> = {}
+): Partial<T> {
+  const given = checkObject(name, value)
+  const known = Object.keys(rules) as (keyof T & string)[]
+  checkKeys(name, given, known, renamed)
+  const fields = known.filter((key) => given[key] !== undefined)
+  return Object.freeze(
+    Object.fromEntries(fields.map((key) => [key, rules[key](`${name}.${key}`, given[key])]))
+  ) as Partial<T>
+}

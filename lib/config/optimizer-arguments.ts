@@ -44,7 +44,7 @@ const takes = {
 
 const share = (name: string, value: unknown) => check.checkNumber(name, value, { from: 0, below: 1 })
 
-const rules: { readonly [K in Name]-?: (name: string, value: unknown) => OptimizerArguments[K] } = {
+const rules: check.FieldRules<OptimizerArguments> = {
   momentum: share,
   dampening: (name, value) => check.checkNumber(name, value, { from: 0, to: 1 }),
   nesterov: check.checkBoolean,
@@ -60,10 +60,7 @@ export function optimizerName(name: string, value: unknown): OptimizerName {
 
 /** Each field by its own rule; what fits which optimizer is for checkOptimizer. */
 export function optimizerArguments(name: string, value: unknown): OptimizerArguments {
-  const given = check.checkObject(name, value)
-  check.checkKeys(name, given, Object.keys(rules))
-  const names = (Object.keys(rules) as Name[]).filter((key) => given[key] !== undefined)
-  return Object.freeze(Object.fromEntries(names.map((key) => [key, rules[key](`${name}.${key}`, given[key])])))
+  return check.checkFields(name, value, rules)
 }
 
 /** Refuses what the optimizer does not take. */

@@ -60,7 +60,7 @@ const share = (name: string, value: unknown) => check.checkNumber(name, value, {
 const rate = (name: string, value: unknown) => check.checkNumber(name, value, { from: 0 })
 const positive = (name: string, value: unknown) => check.checkNumber(name, value, { above: 0 })
 
-const rules: { readonly [K in Name]-?: (name: string, value: unknown) => LrSchedulerKwargs[K] } = {
+const rules: check.FieldRules<LrSchedulerKwargs> = {
   numCycles: positive,
   power: positive,
   lrEnd: rate,
@@ -77,10 +77,7 @@ const rules: { readonly [K in Name]-?: (name: string, value: unknown) => LrSched
 
 /** Each field by its own rule; what fits which schedule is for checkSchedule. */
 export function schedulerKwargs(name: string, value: unknown): LrSchedulerKwargs {
-  const given = check.checkObject(name, value)
-  check.checkKeys(name, given, Object.keys(rules))
-  const names = (Object.keys(rules) as Name[]).filter((key) => given[key] !== undefined)
-  return Object.freeze(Object.fromEntries(names.map((key) => [key, rules[key](`${name}.${key}`, given[key])])))
+  return check.checkFields(name, value, rules)
 }
 
 /** Refuses what the schedule does not take, and what it cannot do without. */

@@ -158,9 +158,7 @@ const defaults: TrainingArguments = Object.freeze({
 
 const strategies = ['no', 'steps', 'epoch'] as const
 
-const rules: {
-  readonly [K in keyof TrainingArguments]: (name: string, value: unknown) => TrainingArguments[K]
-} = {
+const rules: check.FieldRules<TrainingArguments> = {
   outputDir: check.checkNonEmptyString,
   numTrainEpochs: (name, value) => check.checkNumber(name, value, { above: 0 }),
   maxSteps: (name, value) => (value === -1 ? -1 : check.checkPositiveInteger(name, value)),
@@ -199,18 +197,13 @@ const rules: {
   resumeFromCheckpoint: (name, value) => {
     return value === null || typeof value === 'boolean' ? value : check.checkNonEmptyString(name, value)
   },
-  frozenLayerCache: (name, value) => (typeof value === 'boolean' ? value : frozenLayerCache(name, value))
+  frozenLayerCache: (name, value) => (typeof value === 'boolean' ? value : check.checkFields(name, value, cacheRules))
 }
 
-function frozenLayerCache(name: string, value: unknown): FrozenLayerCache {
-  const given = check.checkObject(name, value)
-  check.checkKeys(name, given, ['folder', 'maxBytes', 'dtype'])
-  const { folder, maxBytes, dtype } = given
-  return {
-    ...(folder !== undefined && { folder: check.checkNonEmptyString(`${name}.folder`, folder) }),
-    ...(maxBytes !== undefined && { maxBytes: check.checkPositiveInteger(`${name}.maxBytes`, maxBytes) }),
-    ...(dtype !== undefined && { dtype: check.checkOneOf(`${name}.dtype`, dtype, ['float32', 'bfloat16'] as const) })
-  }
+const cacheRules: check.FieldRules<FrozenLayerCache> = {
+  folder: check.checkNonEmptyString,
+  maxBytes: check.checkPositiveInteger,
+  dtype: (name, value) => check.checkOneOf(name, value, ['float32', 'bfloat16'])
 }
 
 const renamed = { evaluationStrategy: 'evalStrategy', perGpuTrainBatchSize: 'perDeviceTrainBatchSize' }
@@ -227,12 +220,7 @@ export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingA
   for (const name of Object.keys(given)) {
     if (notBuilt.includes(name)) refuse(name)
   }
-  const names = Object.keys(rules) as (keyof TrainingArguments)[]
-  check.checkKeys('args', given, names, renamed)
-  const checked = names
-    .filter((name) => given[name] !== undefined)
-    .map((name) => [name, rules[name](`args.${name}`, given[name])])
-  const fields = { ...defaults, ...Object.fromEntries(checked) } as TrainingArguments
+  const fields: TrainingArguments = { ...defaults, ...check.checkFields('args', given, rules, renamed) }
   checkSchedule(fields.lrSchedulerType, fields.lrSchedulerKwargs, fields.learningRate)
   checkOptimizer(fields.optim, fields.optimArgs)
   checkBatches(fields, input)
