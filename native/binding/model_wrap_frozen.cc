@@ -1,7 +1,6 @@
 // A store of what frozen layers give, for as long as a training run lasts.
+#include "binding/fields.h"
 #include "binding/model_wrap.h"
-
-#include "core/error.h"
 
 namespace ta::binding {
 
@@ -29,10 +28,10 @@ Napi::Value ModelWrap::open_frozen_states(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     const auto given = info[0].As<Napi::Object>();
     FrozenStatesOptions options;
-    options.folder = given.Get("folder").As<Napi::String>().Utf8Value();
-    options.model = given.Get("model").As<Napi::String>().Utf8Value();
-    options.max_bytes = static_cast<uint64_t>(given.Get("maxBytes").As<Napi::Number>().Int64Value());
-    options.dtype = given.Get("dtype").As<Napi::String>().Utf8Value() == "bfloat16" ? at::kBFloat16 : at::kFloat;
+    options.folder = string(given, "folder");
+    options.model = string(given, "model");
+    options.max_bytes = static_cast<uint64_t>(integer(given, "maxBytes"));
+    options.dtype = string(given, "dtype") == "bfloat16" ? at::kBFloat16 : at::kFloat;
     return sync(info, [options = std::move(options)](ModelState& s) {
       s.frozen_states = std::make_unique<FrozenStates>(s.model, options);
       return Done{};

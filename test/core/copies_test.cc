@@ -61,12 +61,6 @@ std::unique_ptr<AdapterModel> with_two(const ModelConfig& config, HeadType type)
   return model;
 }
 
-void check_same(const Result& got, const Result& expected) {
-  CHECK_NEAR(got.loss, expected.loss, 1e-5);
-  CHECK_EQ(got.grads.size(), expected.grads.size());
-  for (size_t i = 0; i < expected.grads.size(); ++i) CHECK(difference(got.grads[i], expected.grads[i]) < 1e-5);
-}
-
 BatchInput long_rows() {
   BatchInput input;
   input.row_lengths = {1, 60, 60, 100};

@@ -65,12 +65,6 @@ ForwardRequest under(const AdapterModel& model, const std::vector<const char*>& 
   return request;
 }
 
-void expect_same(const Result& got, const Result& expected) {
-  CHECK_NEAR(got.loss, expected.loss, 1e-5);
-  CHECK_EQ(got.grads.size(), expected.grads.size());
-  for (size_t i = 0; i < expected.grads.size(); ++i) CHECK(difference(got.grads[i], expected.grads[i]) < 1e-5);
-}
-
 }  // namespace
 
 TEST(kept_states_give_the_loss_and_gradients_of_the_whole_network) {
@@ -92,7 +86,7 @@ TEST(kept_states_give_the_loss_and_gradients_of_the_whole_network) {
           CHECK_EQ(batch.first_layer, states.layers());
           CHECK(batch.states.defined());
           CHECK_EQ(states.rows_read() + states.rows_computed(), int64_t{4 * pass});
-          for (int shards : {1, 3}) expect_same(gradients(*model, {batch, request}, shards), expected);
+          for (int shards : {1, 3}) check_same(gradients(*model, {batch, request}, shards), expected);
         }
         CHECK(states.rows_read() >= 4);
       }
@@ -119,7 +113,7 @@ TEST(a_head_alone_reads_what_all_layers_gave) {
     states.fill(batch, request);
     CHECK_EQ(batch.first_layer, int64_t{3});
     CHECK(difference(evaluate(*model, batch, request).logits, expected.logits) < 1e-5);
-    expect_same(gradients(*model, {batch, request}, 2), gradients(*model, {plain, request}, 1));
+    check_same(gradients(*model, {batch, request}, 2), gradients(*model, {plain, request}, 1));
   }
 }
 
@@ -139,7 +133,7 @@ TEST(copies_begin_with_the_states_of_their_rows) {
   for (int count : {2, 8}) {
     const Threads threads(count);
     for (int shards : {1, 3})
-      expect_same(gradients(*model, {batch, request}, shards), gradients(*model, {plain, request}, 1));
+      check_same(gradients(*model, {batch, request}, shards), gradients(*model, {plain, request}, 1));
   }
 }
 

@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 
+#include "check.h"
 #include "core/training/shards.h"
 #include "tiny.h"
 
@@ -25,6 +26,12 @@ struct Result {
   double loss;
   std::vector<at::Tensor> grads;
 };
+
+inline void check_same(const Result& got, const Result& expected) {
+  CHECK_NEAR(got.loss, expected.loss, 1e-5);
+  CHECK_EQ(got.grads.size(), expected.grads.size());
+  for (size_t i = 0; i < expected.grads.size(); ++i) CHECK(difference(got.grads[i], expected.grads[i]) < 1e-5);
+}
 
 inline Result gradients(AdapterModel& model, const MicroBatch& batch, int shards, Random* random = nullptr) {
   Gradients pass(model);
