@@ -32,8 +32,13 @@ async function disposedAfter(t: ExecutionContext, loading: Promise<Model>): Prom
 }
 
 /** With an adapter and a head of two labels that train. */
-export async function ready(t: ExecutionContext): Promise<Model> {
-  const model = await load(t)
+export const ready = async (t: ExecutionContext): Promise<Model> => withAdapter(await load(t))
+
+/** Likewise, with random weights and other fields. */
+export const makeReady = async (t: ExecutionContext, fields: object): Promise<Model> =>
+  withAdapter(await make(t, fields))
+
+function withAdapter(model: Model): Model {
   model.addAdapter('a')
   model.addClassificationHead('a')
   model.trainAdapter('a')

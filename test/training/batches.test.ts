@@ -4,19 +4,13 @@ import { trainingArguments } from '../../lib/config/training-arguments.js'
 import { Sampler } from '../../lib/data/sampler.js'
 import { AdapterTrainer, BatchSplit, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
 import { StepPlan, stepBatches } from '../../lib/training/plan.js'
-import { make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
+import { makeReady, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(37, { from: 1, to: 9 })
 const lengths = Uint32Array.from(rows, ({ inputIds }) => inputIds.length)
 const total = lengths.reduce((sum, length) => sum + length, 0)
 
-async function ready(t: ExecutionContext): Promise<Model> {
-  const model = await make(t, { hidden_dropout_prob: 0.2 })
-  model.addAdapter('a')
-  model.addClassificationHead('a', { numLabels: 2 })
-  model.trainAdapter('a')
-  return model
-}
+const ready = (t: ExecutionContext): Promise<Model> => makeReady(t, { hidden_dropout_prob: 0.2 })
 
 const { perDeviceTrainBatchSize: _, ...noSize } = quiet
 

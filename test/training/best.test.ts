@@ -11,19 +11,13 @@ import {
   type TrainingEvent
 } from '../../lib/index.js'
 import { BestModel } from '../../lib/training/best.js'
-import { make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
+import { makeReady, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(24)
 /** What is learned makes these worse, sooner or later: the first evaluation is the best. */
 const wrong = tinyRows(12, { seed: 3 }).map((row) => ({ ...row, label: 1 - row.label }))
 
-async function ready(t: ExecutionContext): Promise<Model> {
-  const model = await make(t, { hidden_dropout_prob: 0.1 })
-  model.addAdapter('a')
-  model.addClassificationHead('a', { numLabels: 2 })
-  model.trainAdapter('a')
-  return model
-}
+const ready = (t: ExecutionContext): Promise<Model> => makeReady(t, { hidden_dropout_prob: 0.1 })
 
 const recipe = (outputDir: string, args: TrainingArgumentsInput = {}): TrainingArgumentsInput => ({
   ...quiet,
