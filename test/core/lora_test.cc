@@ -73,11 +73,6 @@ MicroBatch rows_with(AdapterModel& model, const std::vector<std::shared_ptr<cons
   return batch;
 }
 
-void check_same(const Result& got, const Result& expected) {
-  CHECK_NEAR(got.loss, expected.loss, 1e-6);
-  for (size_t i = 0; i < expected.grads.size(); ++i) CHECK(difference(got.grads[i], expected.grads[i]) < 1e-5);
-}
-
 }  // namespace
 
 TEST(shards_give_the_gradients_of_the_whole_batch_for_each_kind) {
