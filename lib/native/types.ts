@@ -330,7 +330,12 @@ export interface NativeParameterGroup {
   readonly decaysAll: boolean
 }
 
-export interface NativeTrainerOptions {
+/** One of those that train side by side, each with its own parameters, as if it trained alone. */
+export interface NativeMember {
+  /** For messages; empty: it is the only one. */
+  readonly name: string
+  /** Its parameters; empty: all that train. What lies in one buffer, such as an adapter, belongs to one member. */
+  readonly names: readonly string[]
   readonly learningRate: number
   readonly weightDecay: number
   readonly groups: readonly NativeParameterGroup[]
@@ -339,27 +344,57 @@ export interface NativeTrainerOptions {
   readonly maxGradNorm: number
   readonly schedule: NativeSchedule
   readonly labelSmoothing: number
+}
+
+export interface NativeTrainerOptions {
+  readonly members: readonly NativeMember[]
   /** Dropout's random numbers. */
   readonly seed: number
 }
 
-export interface NativeStepResult {
-  /** Mean of the micro-batches' losses. */
+/** One pass of a step. */
+export interface NativeTrainingPass extends NativeForwardOptions {
+  /** For each of `heads` (for the one head, where there is one) the member that learns from its loss. Absent: the first. */
+  readonly headMembers?: readonly number[] | undefined
+  /** What each head's loss counts in the gradients. Absent: 1. */
+  readonly headWeights?: readonly number[] | undefined
+}
+
+export interface NativeMemberResult {
+  readonly member: number
+  /** Mean over the micro-batches in which it has rows. */
   readonly loss: number
   readonly learningRate: number
   /** Before clipping. */
   readonly gradNorm: number
+  /** false: loss or gradient was not finite, and it stands where it stood. */
+  readonly finite: boolean
+}
+
+export interface NativeStepResult {
+  readonly members: readonly NativeMemberResult[]
   readonly tokens: number
 }
 
 export interface NativeTrainer {
   /**
-   * One optimizer step over its micro-batches (gradient accumulation): forward, loss, backward, clip, optimizer, schedule.
-   * `options`: one for each batch.
+   * One step of some members over its micro-batches (gradient accumulation): forward, loss, backward, and for each member
+   * clip, optimizer, schedule.
+   * @param passes one for each batch
+   * @param members in rising order
+   * @param goOn a member whose loss or gradient is not finite stays where it is, and the others move; otherwise that is an
+   * error and nothing moves
    */
-  step(batches: readonly NativeBatch[], options: readonly NativeForwardOptions[]): Promise<NativeStepResult>
-  /** Loss and logits without gradients, dropout off. */
-  readonly stepCount: number
+  step(
+    batches: readonly NativeBatch[],
+    passes: readonly NativeTrainingPass[],
+    members: readonly number[],
+    goOn: boolean
+  ): Promise<NativeStepResult>
+  /** Remembers a member's parameters as they are; a checkpoint holds them, too. */
+  keep(member: number): Promise<void>
+  /** Puts them back to what was kept last, if anything. */
+  restore(member: number): Promise<void>
   /** Trained tensors, optimizer state and random state in one safetensors file with checksums; `user` is the caller's own JSON. */
   saveCheckpoint(file: string, user: string): Promise<void>
   /** Returns the caller's JSON. */

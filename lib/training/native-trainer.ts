@@ -3,23 +3,37 @@ import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { loadAddon } from '../native/addon.js'
 import { nativeCall } from '../native/errors.js'
-import type { NativeOptimizer, NativeSchedule, NativeTrainer } from '../native/types.js'
+import type { NativeMember, NativeOptimizer, NativeSchedule, NativeTrainer } from '../native/types.js'
 import { nativeGroups } from './parameter-groups.js'
-import type { StepPlan } from './plan.js'
 
-/** The core's trainer for a run of this plan. */
-export function nativeTrainer(model: Model, args: TrainingArguments, plan: StepPlan): NativeTrainer {
-  const options = {
+/** How many steps one that trains will do, and over how many of them its learning rate climbs. */
+export interface StepCounts {
+  readonly totalSteps: number
+  readonly warmupSteps: number
+}
+
+/** The core's trainer for members that nativeMember made. */
+export function nativeTrainer(model: Model, members: readonly NativeMember[], seed: number): NativeTrainer {
+  return nativeCall(() => loadAddon().createTrainer(model.native, { members, seed }))
+}
+
+/** @param own its name and its parameters, where it is one of several */
+export function nativeMember(
+  model: Model,
+  args: TrainingArguments,
+  plan: StepCounts,
+  own: { readonly name: string; readonly names: readonly string[] } = { name: '', names: [] }
+): NativeMember {
+  return {
+    ...own,
     learningRate: args.learningRate,
     weightDecay: args.weightDecay,
-    groups: nativeGroups(model, args),
+    groups: nativeGroups(model, args, own.names),
     optimizer: nativeOptimizer(args),
     maxGradNorm: args.maxGradNorm,
     schedule: nativeSchedule(args, plan),
-    labelSmoothing: args.labelSmoothingFactor,
-    seed: args.seed
+    labelSmoothing: args.labelSmoothingFactor
   }
-  return nativeCall(() => loadAddon().createTrainer(model.native, options))
 }
 
 function nativeOptimizer({ optim, optimArgs, adamBeta1, adamBeta2, adamEpsilon }: TrainingArguments): NativeOptimizer {
@@ -34,7 +48,7 @@ function nativeOptimizer({ optim, optimArgs, adamBeta1, adamBeta2, adamEpsilon }
   return { name: optim, epsilon, clipThreshold, decayRate, beta1 }
 }
 
-function nativeSchedule(args: TrainingArguments, { warmupSteps, totalSteps }: StepPlan): NativeSchedule {
+function nativeSchedule(args: TrainingArguments, { warmupSteps, totalSteps }: StepCounts): NativeSchedule {
   const { lrSchedulerType: kind, lrSchedulerKwargs: kwargs } = args
   const decaySteps = kwargs.numDecaySteps ?? 0
   return {

@@ -5,16 +5,21 @@ import type { Model } from '../model/model.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeParameterGroup, ParameterInfo } from '../native/types.js'
 
-/** The groups by the names of what trains. One that nothing that trains belongs to is a mistake: it would do nothing. */
-export function nativeGroups(model: Model, args: TrainingArguments): NativeParameterGroup[] {
-  let left = model.namedParameters().filter(({ trainable }) => trainable)
+/**
+ * The groups by the names of what trains. One that nothing that trains belongs to is a mistake: it would do nothing.
+ * @param among names of one of those that train side by side; empty: all
+ */
+export function nativeGroups(model: Model, args: TrainingArguments, among: readonly string[]): NativeParameterGroup[] {
+  if (args.parameterGroups.length === 0) return []
+  const own = new Set(among)
+  let left = model.namedParameters().filter(({ trainable, name }) => trainable && (own.size === 0 || own.has(name)))
   const norms = args.parameterGroups.some(({ match }) => match === 'layerNorm') ? layerNorms(model) : new Set<string>()
   return args.parameterGroups.map((group, i) => {
-    const own = left.filter((parameter) => matches(group.match, parameter, norms))
-    if (own.length === 0) throw nothingMatches(group, i)
-    left = left.filter((parameter) => !own.includes(parameter))
+    const found = left.filter((parameter) => matches(group.match, parameter, norms))
+    if (found.length === 0) throw nothingMatches(group, i)
+    left = left.filter((parameter) => !found.includes(parameter))
     return {
-      names: own.map(({ name }) => name),
+      names: found.map(({ name }) => name),
       learningRate: group.learningRate ?? args.learningRate,
       weightDecay: group.weightDecay ?? args.weightDecay,
       decaysAll: group.weightDecay !== undefined && (group.match === 'layerNorm' || group.match instanceof RegExp)

@@ -3,13 +3,14 @@ import type { Strategy, TrainingArguments } from '../config/training-arguments.j
 import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
 import { nativeCall } from '../native/errors.js'
+import type { NativeMemberResult } from '../native/types.js'
 import { BestModel } from './best.js'
 import type { EncodedDataset, LabelledBatch } from './encoded.js'
 import { evaluateEncoded } from './evaluate.js'
 import type { TrainingEvent } from './events.js'
 import { fingerprint } from './fingerprint.js'
 import { openFrozenLayers } from './frozen-layers.js'
-import { nativeTrainer } from './native-trainer.js'
+import { nativeMember, nativeTrainer } from './native-trainer.js'
 import type { ComputeMetrics } from './own-metrics.js'
 import { StepPlan, stepBatches } from './plan.js'
 import { loadBest, resume, saveCheckpoint } from './resume.js'
@@ -30,7 +31,7 @@ export async function* trainingRun(
 ): AsyncGenerator<TrainingEvent, void, undefined> {
   const sampler = await samplerFor(args, data.train)
   const plan = new StepPlan(args, sampler)
-  const native = nativeTrainer(model, args, plan)
+  const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed)
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
     const keeps = args.saveStrategy !== 'no' || args.loadBestModelAtEnd || args.resumeFromCheckpoint !== null
@@ -49,20 +50,22 @@ export async function* trainingRun(
       const running = nativeCall(() =>
         native.step(
           current.map(({ batch }) => batch),
-          current.map(({ pass }) => pass)
+          current.map(({ pass }) => pass),
+          [0],
+          false
         )
       )
       // The engine thread computes; meanwhile this thread tokenizes and packs what comes next.
       const following = batches.prepare()
-      const result = await running
+      const { members, tokens } = await running
+      const { loss, learningRate, gradNorm } = members[0] as NativeMemberResult
       progress.step++
-      progress.lossSum += result.loss
+      progress.lossSum += loss
       progress.lossCount++
-      totals.loss += result.loss
-      totals.tokens += result.tokens
+      totals.loss += loss
+      totals.tokens += tokens
       const { step } = progress
       const epoch = plan.epochAfter(step)
-      const { loss, learningRate, gradNorm, tokens } = result
       const common = { step, totalSteps: plan.totalSteps, epoch, learningRate, gradNorm }
       yield { type: 'step', ...common, loss, tokens }
       const isLast = step === plan.totalSteps

@@ -287,7 +287,7 @@ Napi::Value ModelWrap::gradients(const Napi::CallbackInfo& info) {
       auto [packed, request] = s.prepare(batch, options);
       ta::Gradients gradients(s.model);
       gradients.zero();
-      Gradients result{gradients.add(packed, request, nullptr, 1), {}};
+      Gradients result{gradients.add(packed, request, nullptr, 1).total, {}};
       for (auto* flat : s.model.trainable())
         for (size_t i = 0; i < flat->parameters().size(); ++i) {
           if (flat->frozen().contains(flat->parameters()[i].name)) continue;

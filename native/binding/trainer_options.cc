@@ -69,10 +69,10 @@ ParameterGroup to_group(const Napi::Object& object) {
   return group;
 }
 
-}  // namespace
-
-TrainerOptions to_trainer_options(const Napi::Object& object) {
-  TrainerOptions o;
+MemberOptions to_member(const Napi::Object& object) {
+  MemberOptions o;
+  o.name = string(object, "name");
+  for (auto& name : to_strings(object.Get("names"))) o.names.insert(std::move(name));
   o.learning_rate = number(object, "learningRate");
   o.weight_decay = number(object, "weightDecay");
   const auto groups = object.Get("groups").As<Napi::Array>();
@@ -81,6 +81,16 @@ TrainerOptions to_trainer_options(const Napi::Object& object) {
   o.schedule = to_schedule(object.Get("schedule").As<Napi::Object>());
   o.max_grad_norm = number(object, "maxGradNorm");
   o.label_smoothing = number(object, "labelSmoothing");
+  return o;
+}
+
+}  // namespace
+
+TrainerOptions to_trainer_options(const Napi::Object& object) {
+  TrainerOptions o;
+  o.members.clear();
+  const auto members = object.Get("members").As<Napi::Array>();
+  for (uint32_t i = 0; i < members.Length(); ++i) o.members.push_back(to_member(members.Get(i).As<Napi::Object>()));
   o.seed = static_cast<uint64_t>(integer(object, "seed"));
   return o;
 }

@@ -9,11 +9,41 @@ namespace {
 
 Napi::Value result_to_js(Napi::Env env, const StepResult& result) {
   auto object = Napi::Object::New(env);
-  object.Set("loss", result.loss);
-  object.Set("learningRate", result.learning_rate);
-  object.Set("gradNorm", result.grad_norm);
   object.Set("tokens", static_cast<double>(result.tokens));
+  auto members = Napi::Array::New(env, result.members.size());
+  for (uint32_t i = 0; i < members.Length(); ++i) {
+    const auto& from = result.members[i];
+    auto member = Napi::Object::New(env);
+    member.Set("member", static_cast<double>(from.member));
+    member.Set("loss", from.loss);
+    member.Set("learningRate", from.learning_rate);
+    member.Set("gradNorm", from.grad_norm);
+    member.Set("finite", from.finite);
+    members.Set(i, member);
+  }
+  object.Set("members", members);
   return object;
+}
+
+struct MicroInput {
+  BatchInput batch;
+  PassOptions options;
+  std::vector<int64_t> head_members;
+  std::vector<double> head_weights;
+};
+
+MicroInput to_micro_input(const Napi::Object& batch, const Napi::Object& pass) {
+  MicroInput input{to_batch(batch), to_pass_options(pass), {}, {}};
+  const size_t heads = std::max<size_t>(1, input.options.heads.size());
+  if (auto v = pass.Get("headMembers"); present(v)) input.head_members = to_shape(v);
+  if (auto v = pass.Get("headWeights"); present(v)) {
+    auto weights = v.As<Napi::Array>();
+    for (uint32_t i = 0; i < weights.Length(); ++i)
+      input.head_weights.push_back(weights.Get(i).As<Napi::Number>().DoubleValue());
+  }
+  if (!input.head_members.empty() && input.head_members.size() != heads) wrong_type("headMembers", "one for each head");
+  if (!input.head_weights.empty() && input.head_weights.size() != heads) wrong_type("headWeights", "one for each head");
+  return input;
 }
 
 }  // namespace
@@ -21,8 +51,8 @@ Napi::Value result_to_js(Napi::Env env, const StepResult& result) {
 Napi::Function TrainerWrap::define(Napi::Env env) {
   using W = TrainerWrap;
   return DefineClass(env, "NativeTrainer",
-                     {InstanceMethod<&W::step>("step"), InstanceAccessor<&W::step_count>("stepCount"),
-                      InstanceMethod<&W::save_checkpoint>("saveCheckpoint"),
+                     {InstanceMethod<&W::step>("step"), InstanceMethod<&W::keep>("keep"),
+                      InstanceMethod<&W::restore>("restore"), InstanceMethod<&W::save_checkpoint>("saveCheckpoint"),
                       InstanceMethod<&W::load_checkpoint>("loadCheckpoint"), InstanceMethod<&W::dispose>("dispose")});
 }
 
@@ -61,28 +91,43 @@ Napi::Value TrainerWrap::step(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     auto batches = info[0].As<Napi::Array>(), passes = info[1].As<Napi::Array>();
     if (passes.Length() != batches.Length()) wrong_type("options", "as many as there are batches");
-    std::vector<std::pair<BatchInput, PassOptions>> inputs;
+    std::vector<MicroInput> inputs;
     for (uint32_t i = 0; i < batches.Length(); ++i)
-      inputs.emplace_back(to_batch(batches.Get(i).As<Napi::Object>()),
-                          to_pass_options(passes.Get(i).As<Napi::Object>()));
+      inputs.push_back(to_micro_input(batches.Get(i).As<Napi::Object>(), passes.Get(i).As<Napi::Object>()));
     return engine_->submit(
         info.Env(),
-        [state = state(), inputs = std::move(inputs), engine = engine_]() mutable {
+        [state = state(), inputs = std::move(inputs), members = to_shape(info[2]), go_on = info[3].ToBoolean().Value(),
+         engine = engine_]() mutable {
           std::vector<MicroBatch> batches;
-          for (auto& [input, options] : inputs) {
-            auto [batch, request] = state->model->prepare(std::move(input), options);
-            batches.push_back({std::move(batch), std::move(request)});
+          for (auto& input : inputs) {
+            auto [batch, request] = state->model->prepare(std::move(input.batch), input.options);
+            batches.push_back(
+                {std::move(batch), std::move(request), std::move(input.head_members), std::move(input.head_weights)});
           }
-          return state->trainer->step(batches, &engine->stopping());
+          return state->trainer->step(batches, members, go_on, &engine->stopping());
         },
         [](Napi::Env env, StepResult& result) { return result_to_js(env, result); });
   });
 }
 
-Napi::Value TrainerWrap::step_count(const Napi::CallbackInfo& info) {
+Napi::Value TrainerWrap::keep(const Napi::CallbackInfo& info) {
+  return on_member(info, [](Trainer& trainer, int64_t member) { trainer.keep(member); });
+}
+
+Napi::Value TrainerWrap::restore(const Napi::CallbackInfo& info) {
+  return on_member(info, [](Trainer& trainer, int64_t member) { trainer.restore(member); });
+}
+
+template <class Work>
+Napi::Value TrainerWrap::on_member(const Napi::CallbackInfo& info, const Work& work) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto steps = engine_->run([state = state()] { return state->trainer->steps(); });
-    return Napi::Number::New(info.Env(), static_cast<double>(steps));
+    return engine_->submit(
+        info.Env(),
+        [state = state(), member = info[0].As<Napi::Number>().Int64Value(), work] {
+          work(*state->trainer, member);
+          return true;
+        },
+        [](Napi::Env env, bool&) { return env.Undefined(); });
   });
 }
 

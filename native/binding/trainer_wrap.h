@@ -21,7 +21,10 @@ class TrainerWrap : public Napi::ObjectWrap<TrainerWrap> {
  private:
   std::shared_ptr<State> state() const;
   Napi::Value step(const Napi::CallbackInfo& info);
-  Napi::Value step_count(const Napi::CallbackInfo& info);
+  Napi::Value keep(const Napi::CallbackInfo& info);
+  Napi::Value restore(const Napi::CallbackInfo& info);
+  template <class Work>
+  Napi::Value on_member(const Napi::CallbackInfo& info, const Work& work);
   Napi::Value save_checkpoint(const Napi::CallbackInfo& info);
   Napi::Value load_checkpoint(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);

@@ -36,7 +36,7 @@ inline void check_same(const Result& got, const Result& expected) {
 inline Result gradients(AdapterModel& model, const MicroBatch& batch, int shards, Random* random = nullptr) {
   Gradients pass(model);
   pass.zero();
-  Result result{pass.add(batch.batch, batch.request, random, 0.5, shards), {}};
+  Result result{pass.add(batch.batch, batch.request, random, 0.5, shards).total, {}};
   for (const auto* flat : pass.parameters()) result.grads.push_back(flat->grads().clone());
   return result;
 }

@@ -10,12 +10,20 @@ namespace {
 using namespace ta;
 using namespace tiny_models;
 
-TrainerOptions options() {
-  TrainerOptions result;
+MemberOptions member() {
+  MemberOptions result;
   result.learning_rate = 1e-2;
   result.weight_decay = 0.01;
   result.schedule = {.kind = ScheduleKind::linear, .warmup_steps = 2, .total_steps = 20};
   return result;
+}
+
+TrainerOptions options() {
+  return {.members = {member()}};
+}
+
+StepResult step(Trainer& trainer, std::vector<MicroBatch>& batches) {
+  return trainer.step(batches, {0}, false, nullptr);
 }
 
 std::vector<at::Tensor> values(AdapterModel& model) {
@@ -35,7 +43,7 @@ TEST(every_head_learns_in_every_way) {
       Trainer trainer(*model, options());
       auto batches = batch_for(*model, type);
       double first = 0, last = 0;
-      for (int i = 0; i < 20; ++i) (i == 0 ? first : last) = trainer.step(batches, nullptr).loss;
+      for (int i = 0; i < 20; ++i) (i == 0 ? first : last) = step(trainer, batches).members[0].loss;
       CHECK(last < first);
     }
   }
@@ -48,9 +56,9 @@ TEST(a_checkpoint_continues_bit_for_bit) {
   straight->set_trainable({{"a"}, {"a"}, {}});
   Trainer whole(*straight, options());
   auto batches = batch_for(*straight, HeadType::classification);
-  for (int i = 0; i < 4; ++i) whole.step(batches, nullptr);
+  for (int i = 0; i < 4; ++i) step(whole, batches);
   whole.save(file, "{\"step\":4}");
-  for (int i = 0; i < 4; ++i) whole.step(batches, nullptr);
+  for (int i = 0; i < 4; ++i) step(whole, batches);
 
   auto resumed = tiny_model(HeadType::classification);
   resumed->set_trainable({{"a"}, {"a"}, {}});
@@ -58,7 +66,7 @@ TEST(a_checkpoint_continues_bit_for_bit) {
   CHECK_EQ(rest.load(file), std::string("{\"step\":4}"));
   CHECK_EQ(rest.steps(), int64_t{4});
   auto again = batch_for(*resumed, HeadType::classification);
-  for (int i = 0; i < 4; ++i) rest.step(again, nullptr);
+  for (int i = 0; i < 4; ++i) step(rest, again);
   const auto a = values(*straight), b = values(*resumed);
   for (size_t i = 0; i < a.size(); ++i) CHECK(at::equal(a[i], b[i]));
 }
@@ -74,12 +82,12 @@ TEST(a_checkpoint_of_one_optimizer_is_refused_by_every_other) {
       model->set_trainable({{"a"}, {"a"}, {}});
       auto with = [&](size_t kind) {
         auto result = options();
-        result.optimizer = kinds[kind];
+        result.members[0].optimizer = kinds[kind];
         return result;
       };
       Trainer writer(*model, with(written)), reader(*model, with(read));
       auto batches = batch_for(*model, HeadType::classification);
-      writer.step(batches, nullptr);
+      step(writer, batches);
       writer.save(file, "");
       if (written == read) {
         reader.load(file);
@@ -99,7 +107,7 @@ TEST(a_damaged_checkpoint_is_refused_and_changes_nothing) {
   model->set_trainable({{"a"}, {"a"}, {}});
   Trainer trainer(*model, options());
   auto batches = batch_for(*model, HeadType::classification);
-  trainer.step(batches, nullptr);
+  step(trainer, batches);
   trainer.save(file, "");
   const auto before = values(*model);
   const auto whole = check::read_file(file);
@@ -120,7 +128,7 @@ TEST(a_stop_between_micro_batches_updates_nothing) {
   auto batches = batch_for(*model, HeadType::classification);
   const auto before = values(*model);
   std::atomic<bool> stop{true};
-  CHECK_THROWS(ErrorCode::aborted, trainer.step(batches, &stop));
+  CHECK_THROWS(ErrorCode::aborted, trainer.step(batches, {0}, false, &stop));
   const auto after = values(*model);
   for (size_t i = 0; i < before.size(); ++i) CHECK(at::equal(before[i], after[i]));
   CHECK_EQ(trainer.steps(), int64_t{0});

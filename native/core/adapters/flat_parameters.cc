@@ -73,6 +73,10 @@ void FlatParameters::rename(const std::unordered_map<const at::Tensor*, std::str
   frozen_ = std::move(frozen);
 }
 
+void FlatParameters::changed() {
+  for (const auto& named : parameters_) named.parameter.value->unsafeGetTensorImpl()->bump_version();
+}
+
 void FlatParameters::zero_grads() {
   if (grads_.defined()) grads_.zero_();
 }

@@ -28,6 +28,8 @@ class FlatParameters {
   void set_trainable(bool trainable, const std::set<std::string>& frozen = {});
   bool trainable() const { return grads_.defined(); }
   void zero_grads();
+  /// The values were written to past the parameters: what is kept of theirs must see it.
+  void changed();
   /// Surgery gives parameters other names; one that is in no tree any more keeps its last.
   void rename(const std::unordered_map<const at::Tensor*, std::string>& names);
 

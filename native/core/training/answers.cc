@@ -94,7 +94,7 @@ const std::vector<int64_t>& word_ids_of(const RowFacts& facts) {
 
 // labels undefined: no loss.
 Answer read(Head& head, Model& backbone, Reading reading, at::Tensor labels, const RowFacts& facts,
-            const ForwardContext& context, const ForwardRequest& request) {
+            const ForwardContext& context, const ForwardRequest& request, double smoothing) {
   if (head.reads_rows()) {
     if (head.config().use_pooler) reading.x = backbone.pool(reading.x, context);
   } else if (!request.logits && labels.defined() && !head.reads_words() && head.labels_of() == LabelsOf::tokens &&
@@ -109,7 +109,7 @@ Answer read(Head& head, Model& backbone, Reading reading, at::Tensor labels, con
   Answer answer{head.reads_words() ? head.parse(reading.x, words_of(word_ids_of(facts), reading.layout), own)
                                    : head.forward(reading.x, own),
                 {}};
-  if (labels.defined()) answer.loss = head_loss(head.config(), answer.logits, labels, facts, request.label_smoothing);
+  if (labels.defined()) answer.loss = head_loss(head.config(), answer.logits, labels, facts, smoothing);
   return answer;
 }
 
@@ -173,8 +173,8 @@ void answer(AdapterModel& model, const PackedBatch& batch, const ForwardRequest&
   if (request.heads.empty()) {
     auto& head = model.head(request.head);
     auto all = read_all(head, backbone, batch, request, result.encoded);
-    auto [logits, loss] =
-        read(head, backbone, std::move(all), batch.labels.value_or(at::Tensor()), batch.facts(), context, request);
+    auto [logits, loss] = read(head, backbone, std::move(all), batch.labels.value_or(at::Tensor()), batch.facts(),
+                               context, request, request.label_smoothing);
     result.logits = logits;
     result.loss = loss;
     return;
@@ -190,13 +190,15 @@ void answer(AdapterModel& model, const PackedBatch& batch, const ForwardRequest&
     Answer own;
     if (!rows.empty()) {
       const auto all = read_all(head, backbone, batch, request, result.encoded);
-      own = read(head, backbone, some_of(all, rows), labels, facts.some(rows), context, request);
+      const double smoothing = request.head_smoothing.empty() ? request.label_smoothing : request.head_smoothing[i];
+      own = read(head, backbone, some_of(all, rows), labels, facts.some(rows), context, request, smoothing);
     }
     result.head_logits.push_back(own.logits);
     if (request.head_labels.empty()) continue;
     result.head_losses.push_back(own.loss);
     if (!own.loss.defined()) continue;
-    const auto part = share == 1 ? own.loss : own.loss * share;
+    const double weight = share * (request.head_weights.empty() ? 1 : request.head_weights[i]);
+    const auto part = weight == 1 ? own.loss : own.loss * weight;
     result.loss = result.loss.defined() ? result.loss + part : part;
   }
 }

@@ -19,7 +19,9 @@ struct ForwardRequest {
   std::vector<std::string> heads;
   std::vector<std::vector<int64_t>> row_heads;
   std::vector<at::Tensor> head_labels;  ///< empty, or for each of `heads` those of its rows
-  std::vector<double> head_shares;      ///< weights of the heads' losses; empty: 1 each. 0: no loss
+  std::vector<double> head_shares;      ///< of the heads' losses that are these rows'; empty: 1 each. 0: no loss
+  std::vector<double> head_weights;     ///< of the heads' losses in the sum of all; empty: 1 each
+  std::vector<double> head_smoothing;   ///< for each head instead of label_smoothing; empty: that for all
   bool hidden_states = false;
   bool last_hidden_state = false;
   bool fusion_scores = false;

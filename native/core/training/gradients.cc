@@ -27,7 +27,7 @@ std::vector<FlatParameters*> checked_trainable(AdapterModel& model) {
 }
 
 struct Passed {
-  double loss = 0;
+  BatchLoss loss;
   bool reached = false;  // something that trains took part
 };
 
@@ -35,12 +35,14 @@ struct Passed {
 Passed pass(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, Random* random,
             double share) {
   c10::AutoGradMode grad_mode(true);
-  auto loss = forward(model, batch, request, random).loss;
+  const auto result = forward(model, batch, request, random);
+  const auto& loss = result.loss;
   if (!loss.defined()) {
     fail(ErrorCode::invalid_argument, "train", "there is no loss without a head",
          {.hint = "Add a head and make it active"});
   }
-  const Passed passed{loss.item<double>(), loss.requires_grad()};
+  Passed passed{{loss.item<double>(), {}}, loss.requires_grad()};
+  for (const auto& own : result.head_losses) passed.loss.heads.push_back(own.defined() ? own.item<double>() : 0);
   if (passed.reached) (share == 1 ? loss : loss * share).backward();
   return passed;
 }
@@ -59,7 +61,7 @@ void Gradients::zero() {
   for (auto* flat : parameters_) flat->zero_grads();
 }
 
-double Gradients::add(PackedBatch batch, ForwardRequest request, Random* random, double share, int shards) {
+BatchLoss Gradients::add(PackedBatch batch, ForwardRequest request, Random* random, double share, int shards) {
   if (!batch.labels && request.head_labels.empty())
     fail(ErrorCode::invalid_argument, "train", "the batch has no labels");
   request.logits = false;
@@ -79,7 +81,7 @@ double Gradients::add(PackedBatch batch, ForwardRequest request, Random* random,
   return passed.loss;
 }
 
-double Gradients::add_shards(std::vector<Shard>& shards, Random* random, double share) {
+BatchLoss Gradients::add_shards(std::vector<Shard>& shards, Random* random, double share) {
   make_extra(shards.size() - 1);
   std::vector<Random> randoms;
   for (size_t i = 0; random != nullptr && i < shards.size(); ++i) randoms.push_back(random->fork());
@@ -95,10 +97,13 @@ double Gradients::add_shards(std::vector<Shard>& shards, Random* random, double 
     passed[i] = pass(model_, shard.batch, shard.request, random ? &randoms[i] : nullptr, share * shard.share);
   });
   check_reached(std::any_of(passed.begin(), passed.end(), [](const auto& part) { return part.reached; }));
-  double loss = 0;
+  BatchLoss loss;
+  loss.heads.resize(shards[0].request.heads.size());
   for (size_t i = 0; i < shards.size(); ++i) {
-    if (shards[i].share == 0) continue;
-    loss += passed[i].loss * shards[i].share;
+    const auto& [batch, request, part] = shards[i];
+    if (part == 0) continue;
+    loss.total += passed[i].loss.total * part;
+    for (size_t h = 0; h < loss.heads.size(); ++h) loss.heads[h] += passed[i].loss.heads[h] * request.head_shares[h];
     for (size_t p = 0; i > 0 && p < parameters_.size(); ++p) parameters_[p]->grads().add_(extra_[i - 1].flat[p]);
   }
   return loss;

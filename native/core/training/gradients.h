@@ -6,6 +6,11 @@
 
 namespace ta {
 
+struct BatchLoss {
+  double total = 0;
+  std::vector<double> heads;  ///< of each of the request's heads, without their weights; 0 where no label counts
+};
+
 class Gradients {
  public:
   /// Of what the model's set_trainable chose. Throws ERR_INVALID_ARGUMENT where nothing trains.
@@ -13,9 +18,9 @@ class Gradients {
 
   const std::vector<FlatParameters*>& parameters() const { return parameters_; }
   void zero();
-  /// Adds share · ∂loss; returns the batch's loss. `shards`: threads that share the rows, 0 to choose.
+  /// Adds share · ∂loss; returns the batch's losses. `shards`: threads that share the rows, 0 to choose.
   /// Throws ERR_INVALID_ARGUMENT without labels or a head, and where nothing that trains takes part in the loss.
-  double add(PackedBatch batch, ForwardRequest request, Random* random, double share, int shards = 0);
+  BatchLoss add(PackedBatch batch, ForwardRequest request, Random* random, double share, int shards = 0);
 
  private:
   // Gradients of a thread other than the first, laid out as the parameters' own.
@@ -23,7 +28,7 @@ class Gradients {
     std::vector<at::Tensor> flat;
     GradientBuffers views;
   };
-  double add_shards(std::vector<Shard>& shards, Random* random, double share);
+  BatchLoss add_shards(std::vector<Shard>& shards, Random* random, double share);
   void make_extra(size_t count);
 
   AdapterModel& model_;

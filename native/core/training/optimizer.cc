@@ -31,9 +31,7 @@ void Optimizer::step(double factor) {
   c10::NoGradGuard guard;
   ++steps_;
   for (const auto& group : groups_) update(group, group.learning_rate * factor);
-  // The buffers were written to, past the parameters: what is kept of their values must see that they changed.
-  for (const auto* flat : parameters_)
-    for (const auto& named : flat->parameters()) named.parameter.value->unsafeGetTensorImpl()->bump_version();
+  for (auto* flat : parameters_) flat->changed();
 }
 
 std::vector<at::Tensor> Optimizer::zeros() const {

@@ -1,6 +1,8 @@
 #include "core/training/trainer.h"
 
 #include <cmath>
+#include <map>
+#include <set>
 
 #include "core/error.h"
 
@@ -8,55 +10,105 @@ namespace ta {
 
 namespace {
 
-std::vector<UpdateGroup> groups_of(const std::vector<FlatParameters*>& parameters, const TrainerOptions& options) {
-  return update_groups(parameters, {.learning_rate = options.learning_rate, .weight_decay = options.weight_decay},
-                       options.groups);
+// The members of a micro-batch's heads.
+std::vector<int64_t> members_of(const MicroBatch& batch) {
+  const size_t heads = std::max<size_t>(1, batch.request.heads.size());
+  return batch.head_members.empty() ? std::vector<int64_t>(heads, 0) : batch.head_members;
+}
+
+void check_owned(AdapterModel& model, const std::vector<std::unique_ptr<Member>>& members) {
+  std::map<const FlatParameters*, int> owners;
+  for (const auto& member : members)
+    for (const auto* flat : member->parameters()) ++owners[flat];
+  for (const auto* flat : model.trainable()) {
+    if (owners[flat] == 1) continue;
+    fail(ErrorCode::invalid_argument, "train",
+         text(flat->parameters().front().name, " belongs to ", owners[flat], " of those that train"),
+         {.expected = "one"});
+  }
+}
+
+[[noreturn]] void fail_not_finite(const Member& member, const MemberResult& result) {
+  const auto whose = member.options().name.empty() ? "" : text(" of '", member.options().name, "'");
+  fail(ErrorCode::nan_loss, "train",
+       text("step ", member.steps() + 1, whose, " has no finite ", std::isfinite(result.loss) ? "gradient" : "loss"),
+       {.expected = "finite numbers",
+        .got = text("loss ", result.loss, ", gradient norm ", result.grad_norm),
+        .hint = "The parameters are as they were before this step; lower the learning rate or look at the batch"});
 }
 
 }  // namespace
 
-Trainer::Trainer(AdapterModel& model, const TrainerOptions& options)
-    : model_(model),
-      options_(options),
-      gradients_(model),
-      optimizer_(
-          make_optimizer(gradients_.parameters(), groups_of(gradients_.parameters(), options), options.optimizer)),
-      random_(options.seed, model.device()) {}
+Trainer::Trainer(AdapterModel& model, TrainerOptions options)
+    : model_(model), gradients_(model), random_(options.seed, model.device()) {
+  for (auto& member : options.members) members_.push_back(std::make_unique<Member>(model, std::move(member)));
+  check_owned(model, members_);
+}
 
-StepResult Trainer::step(std::vector<MicroBatch>& batches, const std::atomic<bool>* stop) {
+Member& Trainer::at(int64_t member) const {
+  const auto count = static_cast<int64_t>(members_.size());
+  if (member >= 0 && member < count) return *members_[member];
+  fail(ErrorCode::invalid_argument, "train", "there is no such member",
+       {.expected = text("0 to ", count - 1), .got = text(member)});
+}
+
+std::vector<double> Trainer::shares(const std::vector<MicroBatch>& batches) const {
+  std::vector<double> counts(members_.size(), 0);
+  for (const auto& batch : batches) {
+    const auto members = members_of(batch);
+    for (const int64_t member : std::set<int64_t>(members.begin(), members.end())) {
+      at(member);
+      ++counts[member];
+    }
+  }
+  for (auto& count : counts) count = count == 0 ? 0 : 1 / count;
+  return counts;
+}
+
+StepResult Trainer::step(std::vector<MicroBatch>& batches, const std::vector<int64_t>& members, bool go_on,
+                         const std::atomic<bool>* stop) {
   StepResult result;
   if (batches.empty()) fail(ErrorCode::invalid_argument, "train", "expected at least one batch, got none");
+  for (const int64_t member : members) at(member);
   gradients_.zero();
-  const auto share = 1.0 / static_cast<double>(batches.size());
+  const auto share = shares(batches);
   const auto before = random_.state();
-  for (auto& [batch, request] : batches) {
+  std::vector<double> losses(members_.size(), 0);
+  for (auto& micro : batches) {
+    auto& [batch, request, own, weights] = micro;
     if (stop != nullptr && *stop) {
       random_.set_state(before);
       fail(ErrorCode::aborted, "train", "stopped between micro-batches");
     }
-    request.label_smoothing = options_.label_smoothing;
-    result.loss += share * gradients_.add(batch, request, &random_, share);
+    const auto owners = members_of(micro);
+    double whole = 1;
+    if (request.heads.empty()) {
+      whole = share[owners[0]] * (weights.empty() ? 1 : weights[0]);
+      request.label_smoothing = at(owners[0]).options().label_smoothing;
+    }
+    request.head_weights.clear();
+    request.head_smoothing.clear();
+    for (size_t i = 0; i < request.heads.size(); ++i) {
+      request.head_weights.push_back(share[owners[i]] * (weights.empty() ? 1 : weights[i]));
+      request.head_smoothing.push_back(at(owners[i]).options().label_smoothing);
+    }
+    const auto loss = gradients_.add(batch, request, &random_, whole);
+    if (request.heads.empty()) losses[owners[0]] += share[owners[0]] * loss.total;
+    for (size_t i = 0; i < request.heads.size(); ++i) losses[owners[i]] += share[owners[i]] * loss.heads[i];
     result.tokens += batch.layout.tokens();
   }
-  const auto fusions = model_.training_fusions();
-  for (const auto& fusion : fusions) fusion->add_regularisation();
-  result.grad_norm = optimizer_->grad_norm();
-  const double factor = options_.schedule.factor(optimizer_->steps());
-  result.learning_rate = options_.learning_rate * factor;
-  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
+  for (const int64_t index : members) {
+    auto& member = at(index);
+    member.regularise();
+    const double norm = member.optimizer().grad_norm();
+    const bool finite = std::isfinite(losses[index]) && std::isfinite(norm);
+    result.members.push_back({index, losses[index], 0, norm, finite});
+    if (finite || go_on) continue;
     random_.set_state(before);
-    fail(ErrorCode::nan_loss, "train",
-         text("step ", optimizer_->steps() + 1, " has no finite ", std::isfinite(result.loss) ? "gradient" : "loss"),
-         {.expected = "finite numbers",
-          .got = text("loss ", result.loss, ", gradient norm ", result.grad_norm),
-          .hint = "The parameters are as they were before this step; lower the learning rate or look at the batch"});
+    fail_not_finite(member, result.members.back());
   }
-  // torch.nn.utils.clip_grad_norm_ divides by the norm plus 1e-6.
-  if (options_.max_grad_norm > 0 && result.grad_norm > options_.max_grad_norm) {
-    optimizer_->scale_grads(options_.max_grad_norm / (result.grad_norm + 1e-6));
-  }
-  optimizer_->step(factor);
-  for (const auto& fusion : fusions) fusion->cool();
+  for (auto& [index, loss, learning_rate, norm, finite] : result.members)
+    if (finite) learning_rate = at(index).step(norm);
   return result;
 }
 

@@ -1,58 +1,70 @@
 #pragma once
-// One optimizer step: forward and backward over each micro-batch, clip, optimizer, schedule. Everything that a resumed
-// run needs to go on bit for bit is here: trained values, the optimizer's state, step number, random state.
+// One optimizer step: forward and backward over each micro-batch, then each member that takes part clips and moves its
+// own parameters. Everything that a resumed run needs to go on bit for bit is here: trained values, the optimizers'
+// states, step numbers, random state.
 
 #include "core/training/gradients.h"
-#include "core/training/optimizer_choice.h"
-#include "core/training/schedule.h"
+#include "core/training/member.h"
 
 #include <atomic>
 
 namespace ta {
 
 struct TrainerOptions {
-  double learning_rate = 5e-5;
-  double weight_decay = 0;
-  std::vector<ParameterGroup> groups{};  ///< parameters with a learning rate or a decay of their own
-  OptimizerOptions optimizer{};
-  double max_grad_norm = 1.0;  ///< 0: no clipping
-  Schedule schedule{};
-  double label_smoothing = 0;
+  std::vector<MemberOptions> members{MemberOptions{}};
   uint64_t seed = 42;
-};
-
-struct StepResult {
-  double loss = 0;           ///< mean of the micro-batches' losses
-  double learning_rate = 0;  ///< used in this step by what is in no group
-  double grad_norm = 0;      ///< before clipping
-  int64_t tokens = 0;
 };
 
 struct MicroBatch {
   PackedBatch batch;
   ForwardRequest request;
+  /// Of each of the request's heads: the member that learns from its loss, and what the loss counts in the gradients
+  /// of what several share. Empty: the first member's, 1.
+  std::vector<int64_t> head_members{};
+  std::vector<double> head_weights{};
+};
+
+struct MemberResult {
+  int64_t member = 0;
+  double loss = 0;           ///< mean over the micro-batches in which it has rows
+  double learning_rate = 0;  ///< used in this step by what is in no group
+  double grad_norm = 0;      ///< before clipping
+  bool finite = true;        ///< false: it stands where it stood before
+};
+
+struct StepResult {
+  std::vector<MemberResult> members;
+  int64_t tokens = 0;
 };
 
 class Trainer {
  public:
-  /// Trains what the model's set_trainable chose. Throws ERR_INVALID_ARGUMENT where nothing trains.
-  Trainer(AdapterModel& model, const TrainerOptions& options);
+  /// Trains what the model's set_trainable chose. Throws ERR_INVALID_ARGUMENT where nothing trains, or where a buffer
+  /// belongs to two members or to none.
+  Trainer(AdapterModel& model, TrainerOptions options);
 
-  /// Throws ERR_NAN_LOSS, the parameters as they were before the step; ERR_ABORTED where `stop` turns true between
-  /// micro-batches, nothing updated.
-  StepResult step(std::vector<MicroBatch>& batches, const std::atomic<bool>* stop);
+  /// A step of these members, in rising order. Throws ERR_NAN_LOSS, the parameters as they were before the step, unless
+  /// `go_on`: then the others move. ERR_ABORTED where `stop` turns true between micro-batches, nothing updated.
+  StepResult step(std::vector<MicroBatch>& batches, const std::vector<int64_t>& members, bool go_on,
+                  const std::atomic<bool>* stop);
 
-  int64_t steps() const { return optimizer_->steps(); }
+  int64_t steps(int64_t member = 0) const { return at(member).steps(); }
+  void keep(int64_t member) { at(member).keep(); }
+  void restore(int64_t member) { at(member).restore(); }
   /// Writes everything atomically as one safetensors file; `user` is the caller's own text.
   void save(const std::string& file, const std::string& user);
   /// Checks names, shapes and checksum before anything changes; returns the caller's text.
   std::string load(const std::string& file);
 
  private:
+  Member& at(int64_t member) const;
+  /// What one micro-batch's losses are of each member's mean.
+  std::vector<double> shares(const std::vector<MicroBatch>& batches) const;
+  std::vector<std::pair<std::string, at::Tensor>> tensors();
+
   AdapterModel& model_;
-  TrainerOptions options_;
   Gradients gradients_;
-  std::unique_ptr<Optimizer> optimizer_;
+  std::vector<std::unique_ptr<Member>> members_;
   Random random_;
 };
 
