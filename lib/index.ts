@@ -133,6 +133,27 @@ export type { TokenPrediction } from './model/token-answers.js'
 export type { ErrorCode } from './native/error-codes.js'
 export { AdapterError } from './native/errors.js'
 export type { DType, KeyDialect, ParameterInfo } from './native/types.js'
+export type {
+  TaskEnd,
+  TaskEndEvent,
+  TaskEvaluateEvent,
+  TaskLogEvent,
+  TaskResult,
+  TaskStep,
+  TasksEndEvent,
+  TasksEvent,
+  TasksStepEvent
+} from './tasks/events.js'
+export {
+  type MultiTaskResult,
+  MultiTaskTrainer,
+  type MultiTaskTrainerOptions,
+  type TaskOptions
+} from './tasks/multi-task-trainer.js'
+export { type SweepMember, type SweepOptions, type SweepResult, trainSweep } from './tasks/sweep.js'
+export type { SweepGrid } from './tasks/sweep-grid.js'
+export { sweepTable } from './tasks/sweep-table.js'
+export type { TaskMode, TaskSampling } from './tasks/task-sampler.js'
 export type { BestEvaluation } from './training/best.js'
 export { type EvaluateOptions, type Evaluation, evaluate } from './training/evaluate.js'
 export type { EndEvent, EvaluateEvent, LogEvent, SaveEvent, StepEvent, TrainingEvent } from './training/events.js'

@@ -8,7 +8,7 @@ import { isMain } from './lib/terminal.mjs'
 
 const layers = {
   'native/core': ['config', 'nn', 'state', 'adapters', 'models', 'surgery', 'training', 'inference', 'distributed'],
-  lib: ['native', 'config', 'data', 'exchange', 'model', 'training', 'inference', 'cli']
+  lib: ['native', 'config', 'data', 'exchange', 'model', 'training', 'tasks', 'inference', 'cli']
 }
 
 // Only native/binding knows Node: the core stays usable and testable without it.

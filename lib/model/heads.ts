@@ -33,11 +33,14 @@ import { checkOptions } from './options.js'
 export interface AddOptions {
   /** Replace one of this name. Default false: an error. */
   readonly overwriteOk?: boolean | undefined
+  /** Seeds its start, which is then the same whatever the name. Default: the model's seed and the name. */
+  readonly seed?: number | undefined
 }
 
 /** Whether the name is there already and may be replaced; an error where it may not. */
 export function isTaken(kind: string, name: string, known: ReadonlyMap<string, unknown>, options: AddOptions): boolean {
-  checkOptions(options, ['overwriteOk'])
+  checkOptions(options, ['overwriteOk', 'seed'])
+  if (options.seed !== undefined) check.checkInteger('seed', options.seed, 0)
   checkAdapterName(name)
   if (!known.has(name)) return false
   if (options.overwriteOk === true) return true
@@ -55,12 +58,12 @@ export function checkHeadFits({ headType }: HeadConfig, { modelType, imageSize }
 }
 
 /** The options of the call apart from those of the head's config. */
-function apart<T extends AddOptions>(options: T): [AddOptions, Omit<T, 'overwriteOk'>] {
-  const { overwriteOk, ...rest } = check.checkObject('options', options) as unknown as T
+function apart<T extends AddOptions>(options: T): [AddOptions, Omit<T, keyof AddOptions>] {
+  const { overwriteOk, seed, ...rest } = check.checkObject('options', options) as unknown as T
   for (const key of Object.keys(rest)) {
     if (nearest(key, ['overwriteOk']) !== undefined) checkOptions({ [key]: true }, ['overwriteOk'])
   }
-  return [{ overwriteOk }, rest]
+  return [{ overwriteOk, seed }, rest]
 }
 
 /** A model's calls that add a head of one kind. */

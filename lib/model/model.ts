@@ -16,7 +16,7 @@ import { type AddOptions, checkHeadFits, isTaken } from './heads.js'
 import { checkOptions } from './options.js'
 import { ModelPasses } from './passes.js'
 import { promptWords } from './prompt-words.js'
-import { seedFor } from './seed.js'
+import { seedFor, startSeed } from './seed.js'
 import { type AdapterSetup, checkKnown, type Known, setupNames } from './setup.js'
 import { checkLayerList, type SkipLayers } from './skip-layers.js'
 import { type ModelSummary, summarize } from './summary.js'
@@ -75,19 +75,26 @@ export class Model extends ModelPasses {
   addAdapter(name: string, config: AdapterConfigSource = 'seq_bn', options: AddOptions = {}): void {
     this.configurable('addAdapter')
     const replaces = isTaken('adapter', name, this.#adapters, options)
-    this.#addAdapter(name, AdapterConfig.load(config), replaces, (text) => promptWords(this, text))
+    const seed = startSeed(this.#seed, name, options.seed)
+    this.#addAdapter(name, AdapterConfig.load(config), { replaces, seed }, (text) => promptWords(this, text))
   }
 
   /** @internal Its weights come from a folder: what a prompt would start with does not matter. */
   addAdapterOfFolder(name: string, config: AdapterConfig): void {
     this.configurable('loadAdapter')
-    this.#addAdapter(name, config, isTaken('adapter', name, this.#adapters, { overwriteOk: true }), () => [])
+    const replaces = isTaken('adapter', name, this.#adapters, { overwriteOk: true })
+    this.#addAdapter(name, config, { replaces, seed: 0 }, () => [])
   }
 
-  #addAdapter(name: string, config: AdapterConfig, replaces: boolean, words: (text: string) => number[]): void {
+  #addAdapter(
+    name: string,
+    config: AdapterConfig,
+    { replaces, seed }: { readonly replaces: boolean; readonly seed: number },
+    words: (text: string) => number[]
+  ): void {
     checkLeaveOut(config, this.config.numHiddenLayers)
     const native = nativeAdapterConfigs(config, this.config, words)
-    nativeCall(() => this.#native.addAdapter(name, native, seedFor(this.#seed, name), replaces))
+    nativeCall(() => this.#native.addAdapter(name, native, seed, replaces))
     this.#adapters.set(name, config)
     if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)
   }
@@ -162,7 +169,7 @@ export class Model extends ModelPasses {
     const { name, fusion } = fusionOf(adapters, config, given, this.known)
     const replaces = isTaken('fusion', name, this.#fusions, rest)
     const native = nativeFusionConfig(fusion.config, this.config.attentionProbsDropoutProb)
-    const seed = seedFor(this.#seed, `fusion ${name}`)
+    const seed = startSeed(this.#seed, `fusion ${name}`, rest.seed)
     nativeCall(() => this.#native.addFusion(name, fusion.adapters, native, seed, replaces))
     this.#fusions.set(name, fusion)
     if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)
@@ -194,7 +201,8 @@ export class Model extends ModelPasses {
     const replaces = isTaken('head', name, this.#heads, options)
     checkHeadFits(config, this.config)
     const native = nativeHeadConfig(config, this.config.classifierDropout)
-    nativeCall(() => this.#native.addHead(name, native, seedFor(this.#seed, `head ${name}`), replaces))
+    const seed = startSeed(this.#seed, `head ${name}`, options.seed)
+    nativeCall(() => this.#native.addHead(name, native, seed, replaces))
     this.#heads.set(name, config)
     if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)
     if (replaces || !this.headChoice.added(name)) return

@@ -7,10 +7,11 @@ import { rowLimits } from '../config/model-config.js'
 import { checkRowFits, collate, collateLabels, type EncodedRow, encodeRow, rowLabel } from '../data/collate.js'
 import { collectRows, type Dataset, placeOf, type Row } from '../data/dataset.js'
 import { questionLabel } from '../data/questions.js'
-import { headOfRow } from '../model/head-rule.js'
+import { type HeadRule, headOfRow } from '../model/head-rule.js'
 import type { Model } from '../model/model.js'
+import type { ForwardOptions } from '../model/options.js'
 import { passOptions } from '../model/passes.js'
-import { channelCount, forTask, isUniform, rowSetups } from '../model/setup.js'
+import { type AdapterSetup, channelCount, forTask, isUniform, rowSetups } from '../model/setup.js'
 import { AdapterError } from '../native/errors.js'
 import type { NativeBatch, NativeForwardOptions } from '../native/types.js'
 
@@ -27,20 +28,30 @@ export interface LabelledBatch {
   }[]
 }
 
+/** What rows pass through and which head reads them, where it is not what is active. */
+export interface Reading {
+  readonly setup: AdapterSetup
+  readonly head: string
+}
+
 /** Rows of a dataset as numbers under the model's active adapters, each tokenized when it is first asked for. */
 export class EncodedDataset {
+  /** By what reads them. */
   readonly #encoded = new Map<string, (EncodedRow | undefined)[]>()
+  /** Of each head its config as text. */
+  readonly #readers = new Map<string, string>()
 
   private constructor(
     readonly rows: readonly Row[],
     private readonly model: Model,
-    private readonly name: string
+    private readonly name: string,
+    private readonly reading: Reading | undefined
   ) {}
 
   /** Every row and label is checked now: a mistake in the last row must not show after an hour of training. */
-  static async of(dataset: Dataset, model: Model, name: string): Promise<EncodedDataset> {
+  static async of(dataset: Dataset, model: Model, name: string, reading?: Reading): Promise<EncodedDataset> {
     const rows = await collectRows(dataset, name)
-    const encoded = new EncodedDataset(rows, model, name)
+    const encoded = new EncodedDataset(rows, model, name, reading)
     const limits = rowLimits(model.config)
     for (const [i, row] of rows.entries()) {
       const place = placeOf(row, `${name}[${i}]`)
@@ -70,24 +81,36 @@ export class EncodedDataset {
     return this.rows.length
   }
 
+  /** The heads that answer; an error where some row would have none. */
+  requireHeads(operation: string): ReadonlyMap<string, HeadConfig> {
+    return requireHeads(this.model, operation, this.reading)
+  }
+
+  get #setup(): AdapterSetup {
+    return this.reading === undefined ? this.model.activeAdapters : this.reading.setup
+  }
+
   /** The heads that may answer a row: with MultiTask that of its task, with Parallel one for each child. */
   headsOf(index: number): readonly string[] {
     const row = this.rows[index] as Row
-    const { activeAdapters, headChoice, heads } = this.model
-    const setup = forTask(activeAdapters, row.taskId, placeOf(row, `${this.name}[${index}]`))
-    const names = lastAdapters(setup).map((last) => headOfRow(headChoice.rule, heads, last))
+    const { heads } = this.model
+    const setup = forTask(this.#setup, row.taskId, placeOf(row, `${this.name}[${index}]`))
+    const rule = ruleOf(this.model, this.reading)
+    const names = lastAdapters(setup).map((last) => headOfRow(rule, heads, last))
     const found = [...new Set(names)].map((name) => name ?? noHead(this.model, 'train', lastAdapters(setup).join(', ')))
     requireOneReading(found, heads)
     return found
   }
 
-  /** A row with the label that a head reads. */
+  /** A row with the label that a head reads. Heads of one config read the same. */
   at(index: number, head: string): EncodedRow {
-    const known = this.#encoded.get(head) ?? new Array<EncodedRow | undefined>(this.length)
-    this.#encoded.set(head, known)
+    const { tokenizer, config, heads } = this.model
+    const reader = this.#readers.get(head) ?? JSON.stringify(heads.get(head))
+    this.#readers.set(head, reader)
+    const known = this.#encoded.get(reader) ?? new Array<EncodedRow | undefined>(this.length)
+    this.#encoded.set(reader, known)
     const found = known[index]
     if (found !== undefined) return found
-    const { tokenizer, config, heads } = this.model
     const options = { tokenizer, head: heads.get(head), limits: rowLimits(config) }
     const row = this.rows[index] as Row
     const encoded = encodeRow(row, options, placeOf(row, `${this.name}[${index}]`))
@@ -98,7 +121,7 @@ export class EncodedDataset {
   /** These rows as one batch, each under its own part of the active setup and read by its own head. */
   batch(indices: readonly number[]): LabelledBatch {
     const { model } = this
-    const setup = model.activeAdapters
+    const setup = this.#setup
     const count = indices.length
     const taskIds = indices.map((index) => (this.rows[index] as Row).taskId ?? '')
     const first = indices.map((index) => this.at(index, this.headsOf(index)[0] as string))
@@ -107,7 +130,11 @@ export class EncodedDataset {
       first.map((row) => ({ ...row, label: undefined })),
       isUniform(setup) ? undefined : groupsOf(rowSetups(setup, { rows: count, taskIds }, model.known), count)
     )
-    const { native: options, heads } = passOptions(model, {}, { rows: count, taskIds, order: batch.order })
+    const { native: options, heads } = passOptions(model, passed(this.reading), {
+      rows: count,
+      taskIds,
+      order: batch.order
+    })
     const native = { ...options, frozenStates: true }
     const several = typeof heads === 'object' && heads !== null
     const names = several ? heads.names : [heads ?? noHead(model, 'train', '')]
@@ -127,6 +154,17 @@ export class EncodedDataset {
     const { labels } = answers[0] as LabelledBatch['answers'][number]
     return { batch: { ...batch, labels: labels.subarray(0, labels.length / channels) }, pass, answers }
   }
+}
+
+/** A reading names its head, unless its setup makes copies, each of which has one of its own. */
+function ruleOf({ headChoice }: Model, reading: Reading | undefined): HeadRule {
+  if (reading === undefined) return headChoice.rule
+  return isUniform(reading.setup) ? { chosen: reading.head, otherwise: null } : { chosen: undefined, otherwise: null }
+}
+
+function passed(reading: Reading | undefined): ForwardOptions {
+  if (reading === undefined) return {}
+  return { adapters: reading.setup, ...(isUniform(reading.setup) && { head: reading.head }) }
 }
 
 /** The core's rows of a row, its choices or windows, pass through what the row does. */
@@ -168,11 +206,12 @@ function noHead({ heads }: Model, operation: string, adapters: string): never {
 }
 
 /** The heads that answer under the active adapters; an error where some row would have none. */
-export function requireHeads(model: Model, operation: string): ReadonlyMap<string, HeadConfig> {
-  const { activeAdapters, headChoice, heads } = model
+export function requireHeads(model: Model, operation: string, reading?: Reading): ReadonlyMap<string, HeadConfig> {
+  const { activeAdapters, heads } = model
+  const rule = ruleOf(model, reading)
   const found = new Map<string, HeadConfig>()
-  for (const last of lastAdapters(activeAdapters)) {
-    const name = headOfRow(headChoice.rule, heads, last)
+  for (const last of lastAdapters(reading === undefined ? activeAdapters : reading.setup)) {
+    const name = headOfRow(rule, heads, last)
     const config = name === null ? undefined : heads.get(name)
     if (name === null || config === undefined) noHead(model, operation, found.size === 0 ? '' : `${last}`)
     found.set(name, config)

@@ -53,7 +53,7 @@ export async function evaluateEncoded(
   dataset: EncodedDataset,
   options: EvaluateOptions
 ): Promise<Evaluation> {
-  const heads = requireHeads(model, 'evaluate')
+  const heads = dataset.requireHeads('evaluate')
   const { batchSize = 32, signal, computeMetrics } = options
   const start = performance.now()
   const results = new Map(

@@ -58,7 +58,7 @@ export function deciding(args: TrainingArguments): Record<string, unknown> {
 }
 
 /** JSON would sort the keys of { '2': 0, '1': 1 } and so hide the order of the labels. */
-function headRecord(name: string, config: HeadConfig): Record<string, unknown> {
+export function headRecord(name: string, config: HeadConfig): Record<string, unknown> {
   return { name, ...config, ...(predictsWords(config) ? {} : { label2id: null, labels: labelNames(config) }) }
 }
 
@@ -66,7 +66,7 @@ function headRecord(name: string, config: HeadConfig): Record<string, unknown> {
  * Its config, its frozen biases and LayerNorms, which no two trainings of an encoder share, and one frozen matrix, which
  * tells random starts apart.
  */
-function modelDigest(model: Model): string {
+export function modelDigest(model: Model): string {
   const hash = createHash('sha256').update(JSON.stringify({ ...modelConfigToJson(model.config), _name_or_path: '' }))
   const frozen = model.namedParameters().filter((parameter) => isBaseParameter(parameter) && !parameter.trainable)
   const isSmall = ({ shape }: ParameterInfo) => shape.reduce((values, size) => values * size, 1) <= 1 << 20
@@ -79,7 +79,7 @@ function modelDigest(model: Model): string {
 }
 
 /** Rows as they were given, in their order; the ids of the first stand for the tokenizer. */
-async function dataDigest(data: EncodedDataset): Promise<string> {
+export async function dataDigest(data: EncodedDataset): Promise<string> {
   const hash = createHash('sha256')
   const encoded = (i: number) => data.at(i, data.headsOf(i)[0] as string)
   for (const [i, row] of data.rows.entries()) {

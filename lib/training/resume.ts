@@ -42,11 +42,11 @@ export interface SavedRun extends Progress {
  * Writes a checkpoint: each adapter, and each head without one, as a folder that Python and this library load, and one file
  * with everything that only a resumed run needs. Gives the folder.
  */
-export async function saveCheckpoint(
+export async function saveCheckpoint<Saved extends Pick<SavedRun, 'step' | 'run' | 'best'>>(
   model: Model,
   args: TrainingArguments,
   native: NativeTrainer,
-  saved: SavedRun
+  saved: Saved
 ): Promise<string> {
   const folder = await writeCheckpoint(args.outputDir, saved.step, async (stage) => {
     for (const name of model.adapters.keys()) await saveAnyAdapter(model, join(stage, folderOf(name)), name)
@@ -74,16 +74,26 @@ function folderOf(name: string): string {
 
 /** Puts the trainer where the checkpoint left off; a run from the start where none is asked for. */
 export async function resume(args: TrainingArguments, native: NativeTrainer, run: Fingerprint): Promise<Progress> {
-  const { resumeFromCheckpoint, outputDir } = args
-  if (resumeFromCheckpoint === null || resumeFromCheckpoint === false) return { step: 0, lossSum: 0, lossCount: 0 }
+  const found = await loadCheckpoint<SavedRun>(args, native, run)
+  if (found === undefined) return { step: 0, lossSum: 0, lossCount: 0 }
+  const { step, lossSum, lossCount, best } = found.saved
+  if (args.loadBestModelAtEnd) bringBest(found.folder, args.outputDir, best)
+  return { step, lossSum, lossCount, ...(best && { best }) }
+}
+
+/** Loads the checkpoint that the arguments name, of this very run, and gives what was saved with it. */
+export async function loadCheckpoint<Saved extends { readonly run: Fingerprint }>(
+  { resumeFromCheckpoint, outputDir }: TrainingArguments,
+  native: NativeTrainer,
+  run: Fingerprint
+): Promise<{ readonly folder: string; readonly saved: Saved } | undefined> {
+  if (resumeFromCheckpoint === null || resumeFromCheckpoint === false) return undefined
   const folder = findCheckpoint(outputDir, resumeFromCheckpoint)
   removeUnfinished(outputDir)
   // A run that is refused leaves the model as it is: this comes before the tensors.
-  const known = peekUser(join(folder, trainingFile)) as Partial<SavedRun> | undefined
+  const known = peekUser(join(folder, trainingFile)) as Partial<Saved> | undefined
   if (known !== undefined) checkSameRun(folder, known.run ?? {}, run)
-  const { step, lossSum, lossCount, best } = JSON.parse(await load(native, folder)) as SavedRun
-  if (args.loadBestModelAtEnd) bringBest(folder, outputDir, best)
-  return { step, lossSum, lossCount, ...(best && { best }) }
+  return { folder, saved: JSON.parse(await load(native, folder)) as Saved }
 }
 
 /** The best checkpoint so far must be there at the end, in the run's own folder. */

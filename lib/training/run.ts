@@ -118,7 +118,7 @@ export async function* trainingRun(
   }
 }
 
-async function samplerFor(args: TrainingArguments, train: EncodedDataset): Promise<Sampler> {
+export async function samplerFor(args: TrainingArguments, train: EncodedDataset): Promise<Sampler> {
   const { maxTokensPerBatch, groupByLength, perDeviceTrainBatchSize: batchSize } = args
   const needsLengths = groupByLength || maxTokensPerBatch !== null
   const lengths = needsLengths ? await rowLengths(train) : undefined
@@ -164,7 +164,13 @@ class BatchFeed {
   }
 }
 
-function due(strategy: Strategy, every: number, step: number, plan: StepPlan): boolean {
+/** Whether something that is told or kept so often comes after this step. */
+export function due(
+  strategy: Strategy,
+  every: number,
+  step: number,
+  plan: { readonly endsEpoch: (step: number) => boolean }
+): boolean {
   if (strategy === 'no') return false
   if (strategy === 'steps') return step % every === 0
   return plan.endsEpoch(step)

@@ -1,0 +1,60 @@
+import { bestModelDefaults } from './best-model.js'
+import * as check from './check.js'
+import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from './training-arguments.js'
+
+const own = [
+  ...['learningRate', 'parameterGroups', 'weightDecay', 'labelSmoothingFactor', 'maxGradNorm'],
+  ...['optim', 'optimArgs', 'adamBeta1', 'adamBeta2', 'adamEpsilon'],
+  ...['lrSchedulerType', 'lrSchedulerKwargs', 'warmupRatio', 'warmupSteps'],
+  ...['perDeviceTrainBatchSize', 'maxTokensPerBatch', 'groupByLength', 'shuffle', 'dataSeed', 'dataloaderDropLast'],
+  ...Object.keys(bestModelDefaults)
+] as const
+
+/** Training arguments that one of several that train side by side may have for itself. */
+export type TaskArguments = Pick<
+  TrainingArgumentsInput,
+  | 'learningRate'
+  | 'parameterGroups'
+  | 'weightDecay'
+  | 'labelSmoothingFactor'
+  | 'maxGradNorm'
+  | 'optim'
+  | 'optimArgs'
+  | 'adamBeta1'
+  | 'adamBeta2'
+  | 'adamEpsilon'
+  | 'lrSchedulerType'
+  | 'lrSchedulerKwargs'
+  | 'warmupRatio'
+  | 'warmupSteps'
+  | 'perDeviceTrainBatchSize'
+  | 'maxTokensPerBatch'
+  | 'groupByLength'
+  | 'shuffle'
+  | 'dataSeed'
+  | 'dataloaderDropLast'
+  | 'loadBestModelAtEnd'
+  | 'metricForBestModel'
+  | 'greaterIsBetter'
+  | 'earlyStoppingPatience'
+  | 'earlyStoppingThreshold'
+>
+
+export const isTaskArgument = (name: string): boolean => own.includes(name)
+
+/** All arguments of one of several: its own in place of those of all. `name`: for messages, such as `tasks.sst.args`. */
+export function taskArguments(
+  name: string,
+  args: TrainingArgumentsInput,
+  given: TaskArguments | undefined
+): TrainingArguments {
+  const fields = check.checkObject(name, given ?? {})
+  const known = Object.keys(trainingArguments())
+  for (const key of Object.keys(fields)) {
+    if (known.includes(key) && !isTaskArgument(key)) {
+      throw check.valueError(`${name}.${key}`, `it is one for all: give it in args. Of its own are ${own.join(', ')}`)
+    }
+  }
+  check.checkKeys(name, fields, own)
+  return trainingArguments({ ...args, ...fields })
+}

@@ -1,0 +1,77 @@
+import type { FrozenLayerReport } from '../native/types.js'
+import type { BestEvaluation } from '../training/best.js'
+import type { EvaluateEvent, LogEvent, SaveEvent } from '../training/events.js'
+
+/** What one task did in a step. */
+export interface TaskStep {
+  /** Of its own, from 1. */
+  readonly step: number
+  readonly loss: number
+  readonly learningRate: number
+  /** Of its own parameters, before clipping. */
+  readonly gradNorm: number
+}
+
+/** After each step, of one task or of several. */
+export interface TasksStepEvent {
+  readonly type: 'step'
+  /** Steps done, from 1. */
+  readonly step: number
+  readonly totalSteps: number
+  readonly epoch: number
+  /** Sum over the tasks in it, each times its weight. */
+  readonly loss: number
+  readonly tokens: number
+  /** By name; only those that took part. */
+  readonly tasks: Readonly<Record<string, TaskStep>>
+}
+
+/** Every loggingSteps, for each task that trained since the last. */
+export interface TaskLogEvent extends LogEvent {
+  readonly task: string
+}
+
+/** After each run over a task's evaluation data. */
+export interface TaskEvaluateEvent extends EvaluateEvent {
+  readonly task: string
+}
+
+/** Why a task ended before the others. */
+export type TaskEnd = 'earlyStopping' | 'notFinite'
+
+/** A task ends before the others; it stands where it stands. */
+export interface TaskEndEvent {
+  readonly type: 'taskEnd'
+  readonly task: string
+  readonly step: number
+  readonly reason: TaskEnd
+}
+
+/** How a task went. */
+export interface TaskResult {
+  /** Steps of its own, of this run and of those that it resumed. */
+  readonly steps: number
+  /** Mean over the steps of this run; NaN where there was none. */
+  readonly loss: number
+  /** With metricForBestModel: the best evaluation. */
+  readonly best?: BestEvaluation
+  /** The last evaluation of this run. */
+  readonly evaluation?: Omit<EvaluateEvent, 'type'>
+  readonly ended?: TaskEnd
+}
+
+/** Once, last. */
+export interface TasksEndEvent {
+  readonly type: 'end'
+  readonly step: number
+  /** Of this run. */
+  readonly steps: number
+  readonly epoch: number
+  readonly tokens: number
+  readonly seconds: number
+  readonly tasks: Readonly<Record<string, TaskResult>>
+  readonly frozenLayers?: FrozenLayerReport
+}
+
+/** Told apart by `type`. */
+export type TasksEvent = TasksStepEvent | TaskLogEvent | TaskEvaluateEvent | SaveEvent | TaskEndEvent | TasksEndEvent

@@ -1,0 +1,116 @@
+import type { TrainingArguments } from '../config/training-arguments.js'
+import type { AdapterSetup } from '../model/setup.js'
+import type { NativeMemberResult } from '../native/types.js'
+import { BestModel, type SavedBest } from '../training/best.js'
+import type { Evaluation } from '../training/evaluate.js'
+import type { TaskEnd, TaskResult } from './events.js'
+import type { TaskParts } from './owners.js'
+
+/** One of those that train side by side: a task, or a member of a sweep. */
+export interface LearnerOptions {
+  readonly name: string
+  readonly args: TrainingArguments
+  readonly setup: AdapterSetup
+  readonly head: string
+  readonly parts: TaskParts
+  /** Of its loss in the gradients of what it shares with others. */
+  readonly weight: number
+}
+
+/** What a checkpoint keeps of it. */
+export interface SavedLearner {
+  readonly steps: number
+  readonly lossSum: number
+  readonly lossCount: number
+  readonly best?: SavedBest | undefined
+  readonly ended?: TaskEnd | undefined
+  readonly bestStep?: number | undefined
+}
+
+/** A learner and where its run stands. */
+export class Learner {
+  /** Steps of its own. */
+  steps = 0
+  ended: TaskEnd | undefined
+  last: NativeMemberResult | undefined
+  #lossSum = 0
+  #lossCount = 0
+  #total = { loss: 0, steps: 0 }
+  #best: BestModel
+  #bestStep: number | undefined
+  #evaluation: Evaluation | undefined
+
+  constructor(readonly options: LearnerOptions) {
+    this.#best = new BestModel(options.args, undefined)
+  }
+
+  get name(): string {
+    return this.options.name
+  }
+
+  step(result: NativeMemberResult): void {
+    this.steps++
+    this.last = result
+    this.#lossSum += result.loss
+    this.#lossCount++
+    this.#total.loss += result.loss
+    this.#total.steps++
+  }
+
+  /** Mean loss since this was asked last; undefined where there was no step. */
+  takeLoss(): number | undefined {
+    if (this.#lossCount === 0) return undefined
+    const mean = this.#lossSum / this.#lossCount
+    this.#lossSum = 0
+    this.#lossCount = 0
+    return mean
+  }
+
+  /** Takes an evaluation after so many steps of the run; whether it is the best. */
+  evaluated(step: number, evaluation: Evaluation): boolean {
+    this.#evaluation = evaluation
+    const isBest = this.#best.take(step, evaluation)
+    if (isBest) this.#bestStep = this.steps
+    return isBest
+  }
+
+  get hasWaitedEnough(): boolean {
+    return this.#best.isOver
+  }
+
+  /** Whether its parameters are no longer those of the best evaluation, which it is to end with. */
+  get wantsBest(): boolean {
+    return this.options.args.loadBestModelAtEnd && this.#bestStep !== undefined && this.#bestStep !== this.steps
+  }
+
+  get result(): TaskResult {
+    const { loss, steps } = this.#total
+    return {
+      steps: this.steps,
+      loss: steps === 0 ? Number.NaN : loss / steps,
+      ...(this.#best.best && { best: this.#best.best }),
+      ...(this.#evaluation && { evaluation: this.#evaluation as Omit<TaskResult['evaluation'] & object, never> }),
+      ...(this.ended && { ended: this.ended })
+    }
+  }
+
+  get saved(): SavedLearner {
+    return {
+      steps: this.steps,
+      lossSum: this.#lossSum,
+      lossCount: this.#lossCount,
+      best: this.#best.saved,
+      ended: this.ended,
+      bestStep: this.#bestStep
+    }
+  }
+
+  restore({ steps, lossSum, lossCount, best, ended, bestStep }: SavedLearner): void {
+    this.steps = steps
+    this.#lossSum = lossSum
+    this.#lossCount = lossCount
+    this.#best = new BestModel(this.options.args, best)
+    this.#bestStep = this.#best.best === null ? undefined : bestStep
+    this.ended = ended
+  }
+}

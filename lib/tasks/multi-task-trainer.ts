@@ -1,0 +1,191 @@
+import * as check from '../config/check.js'
+import { isPlainObject } from '../config/check.js'
+import type { TaskArguments } from '../config/task-arguments.js'
+import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import type { Dataset } from '../data/dataset.js'
+import { outsideScope } from '../model/adapter-setup.js'
+import { checkModel } from '../model/check-model.js'
+import type { Model } from '../model/model.js'
+import { checkOptions } from '../model/options.js'
+import type { AdapterSetup } from '../model/setup.js'
+import { AdapterError } from '../native/errors.js'
+import { EncodedDataset } from '../training/encoded.js'
+import { type Evaluation, evaluateEncoded } from '../training/evaluate.js'
+import type { ComputeMetrics } from '../training/own-metrics.js'
+import { samplerFor } from '../training/run.js'
+import type { RunOptions } from '../training/trainer.js'
+import type { TasksEndEvent, TasksEvent } from './events.js'
+import { Feed } from './feed.js'
+import { tasksFingerprint } from './fingerprint.js'
+import { Learner } from './learner.js'
+import { trainOnly } from './owners.js'
+import { tasksRun } from './run.js'
+import { type CheckedTask, checkTask } from './task.js'
+import { type TaskMode, TaskSampler, type TaskSampling } from './task-sampler.js'
+
+/** One of the tasks. */
+export interface TaskOptions {
+  readonly dataset: Dataset
+  readonly evalDataset?: Dataset | undefined
+  /** What its rows pass through, such as `Stack('de', 'ner')`; null: the base model alone. Default: the task's name. */
+  readonly adapter?: AdapterSetup | undefined
+  /** Which adapters of it train. Default: all of them; where it fuses adapters, its fusions and no adapter. */
+  readonly train?: readonly string[] | undefined
+  /** The head that reads its rows. Default: that of the task's name, or else of its last adapter. */
+  readonly head?: string | undefined
+  /** What its loss counts in what it shares with other tasks. Default 1. */
+  readonly weight?: number | undefined
+  /** Training arguments of its own, such as learningRate or earlyStoppingPatience. */
+  readonly args?: TaskArguments | undefined
+  readonly computeMetrics?: ComputeMetrics | undefined
+}
+
+export interface MultiTaskTrainerOptions {
+  readonly model: Model
+  readonly tasks: Readonly<Record<string, TaskOptions>>
+  /** For all tasks; a step has a batch of perDeviceTrainBatchSize rows of each task in it. */
+  readonly args?: TrainingArgumentsInput | undefined
+  /**
+   * 'fused': each step is one pass through the model with rows of several tasks, each with its own adapter and head;
+   * 'alternate': a batch of one task. Default 'fused'.
+   */
+  readonly mode?: TaskMode | undefined
+  /** Default 'exhaustive'. */
+  readonly sampler?: TaskSampling | undefined
+  /** Where a task's loss is not finite: 'throw' stops the run, 'stopTask' that task alone. Default 'throw'. */
+  readonly onNotFinite?: 'throw' | 'stopTask' | undefined
+}
+
+/** The end event's numbers. */
+export type MultiTaskResult = Omit<TasksEndEvent, 'type'>
+
+/**
+ * Trains adapters and heads of several tasks over one model that stays as it is. Each task learns what it would learn
+ * alone: its gradients are those of its own rows, and its learning rate, schedule, clipping and optimizer its own. What
+ * several tasks train, such as an adapter that they share, gets the weighted sum of their gradients. With dropout the
+ * numbers drawn are others than alone. `loadBestModelAtEnd` brings back what is a task's own.
+ */
+export class MultiTaskTrainer {
+  readonly model: Model
+  readonly args: TrainingArguments
+  readonly #input: TrainingArgumentsInput
+  readonly #tasks: readonly CheckedTask[]
+  readonly #mode: TaskMode
+  readonly #sampling: TaskSampling
+  readonly #goOn: boolean
+
+  constructor(options: MultiTaskTrainerOptions) {
+    const given = check.checkObject('options', options)
+    check.checkKeys('options', given, ['model', 'tasks', 'args', 'mode', 'sampler', 'onNotFinite'])
+    checkModel(options.model)
+    this.model = options.model
+    this.#input = options.args ?? {}
+    this.args = trainingArguments({ ...this.#input, ...forAll })
+    const tasks = Object.entries(check.checkObject('tasks', options.tasks) as Record<string, TaskOptions>)
+    if (tasks.length === 0) throw check.valueError('tasks', 'expected at least one task')
+    this.#mode = check.checkOneOf('mode', options.mode ?? 'fused', ['fused', 'alternate'])
+    this.#sampling = checkSampling(options.sampler ?? 'exhaustive', this.#mode)
+    this.#goOn = check.checkOneOf('onNotFinite', options.onNotFinite ?? 'throw', ['throw', 'stopTask']) === 'stopTask'
+    this.#tasks = tasks.map(([name, task]) => checkTask(this.model, name, task, this.#input))
+    if (this.args.evalStrategy !== 'no' && this.#tasks.every(({ evalDataset }) => evalDataset === undefined)) {
+      throw check.valueError('args.evalStrategy', `'${this.args.evalStrategy}' needs a task with an evalDataset`)
+    }
+  }
+
+  /** Runs to the end. */
+  async train(options: RunOptions = {}): Promise<MultiTaskResult> {
+    for await (const event of this.run(options)) {
+      if (event.type !== 'end') continue
+      const { type, ...result } = event
+      return result
+    }
+    throw new AdapterError('ERR_ABORTED', 'train', 'the run ended early')
+  }
+
+  /** Loss and metrics of each task that has evaluation data, as the model is now. */
+  async evaluate(options: RunOptions = {}): Promise<Readonly<Record<string, Evaluation>>> {
+    checkOptions(options, ['signal'])
+    const results: [string, Evaluation][] = []
+    for (const task of this.#tasks) {
+      const data = await this.#evaluationOf(task)
+      if (data === undefined) continue
+      const { computeMetrics } = task
+      const batchSize = this.args.perDeviceEvalBatchSize
+      results.push([task.name, await evaluateEncoded(this.model, data, { batchSize, ...options, computeMetrics })])
+    }
+    return Object.fromEntries(results)
+  }
+
+  /**
+   * The run as events; the next step starts when the next event is asked for. Leaving the loop early, an abort or an error
+   * frees the model and keeps every checkpoint written so far.
+   */
+  async *run(options: RunOptions = {}): AsyncGenerator<TasksEvent, void, undefined> {
+    checkOptions(options, ['signal'])
+    options.signal?.throwIfAborted()
+    outsideScope('train')
+    trainOnly(
+      this.model,
+      this.#tasks.map(({ parts }) => parts)
+    )
+    const release = this.model.hold('a training run')
+    try {
+      const feeds = await this.#feeds()
+      const learners = this.#tasks.map((task) => new Learner(task))
+      const { model, args } = this
+      const sizes = feeds.map((feed) => ({
+        rows: feed.options.data.length,
+        steps: (epoch: number) => feed.stepsIn(epoch)
+      }))
+      const seed = args.dataSeed ?? args.seed
+      const sampling = { sizes, sampling: this.#sampling, mode: this.#mode, seed }
+      yield* tasksRun({
+        ...{ model, args, learners, feeds, goOn: this.#goOn, signal: options.signal },
+        sampler: new TaskSampler(sampling),
+        fingerprint: () =>
+          tasksFingerprint(model, args, { learners, feeds, mode: this.#mode, sampling: this.#sampling })
+      })
+    } finally {
+      release()
+    }
+  }
+
+  async #feeds(): Promise<Feed[]> {
+    const feeds: Feed[] = []
+    for (const [i, task] of this.#tasks.entries()) {
+      const data = await EncodedDataset.of(task.dataset, this.model, `tasks.${task.name}.dataset`, task)
+      const sampler = await samplerFor(task.args, data)
+      const evaluation = this.args.evalStrategy === 'no' ? undefined : await this.#evaluationOf(task)
+      const { args, computeMetrics } = task
+      feeds.push(new Feed({ data, sampler, args, learners: [i], evaluation, computeMetrics }))
+    }
+    return feeds
+  }
+
+  async #evaluationOf(task: CheckedTask): Promise<EncodedDataset | undefined> {
+    if (task.evalDataset === undefined) return undefined
+    return await EncodedDataset.of(task.evalDataset, this.model, `tasks.${task.name}.evalDataset`, task)
+  }
+}
+
+/** The best is each task's own. */
+const forAll = {
+  loadBestModelAtEnd: false,
+  metricForBestModel: null,
+  greaterIsBetter: null,
+  earlyStoppingPatience: null,
+  earlyStoppingThreshold: 0
+} as const satisfies TrainingArgumentsInput
+
+function checkSampling(sampling: TaskSampling, mode: TaskMode): TaskSampling {
+  if (isPlainObject(sampling)) {
+    check.checkKeys('sampler', sampling, ['temperature'])
+    return { temperature: check.checkNumber('sampler.temperature', sampling['temperature'], { above: 0 }) }
+  }
+  const names = ['exhaustive', 'round_robin', 'sequential', 'proportional', 'sqrt'] as const
+  const name = check.checkOneOf('sampler', sampling, names)
+  if (name === 'sequential' && mode === 'fused') {
+    throw check.valueError('sampler', "'sequential' is one task after the other: it needs mode 'alternate'")
+  }
+  return name
+}

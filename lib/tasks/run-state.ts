@@ -1,0 +1,225 @@
+import type { TrainingArguments } from '../config/training-arguments.js'
+import type { Model } from '../model/model.js'
+import { AdapterError, nativeCall } from '../native/errors.js'
+import type { NativeMemberResult, NativeTrainer } from '../native/types.js'
+import type { Fingerprint } from '../training/fingerprint.js'
+import { nativeMember, nativeTrainer } from '../training/native-trainer.js'
+import type { TaskStep } from './events.js'
+import type { Feed } from './feed.js'
+import type { Learner, SavedLearner } from './learner.js'
+import { mergeBatches, type OwnedBatch } from './merge-batches.js'
+import { type Share, sharesOf } from './owners.js'
+import { type PlannedRound, TaskPlan } from './task-plan.js'
+import type { TaskSampler } from './task-sampler.js'
+
+export interface TasksRun {
+  readonly model: Model
+  readonly args: TrainingArguments
+  readonly learners: readonly Learner[]
+  readonly feeds: readonly Feed[]
+  readonly sampler: TaskSampler
+  /** A learner whose loss is not finite ends, and the others go on; otherwise that is an error. */
+  readonly goOn: boolean
+  readonly fingerprint: () => Promise<Fingerprint>
+  readonly signal: AbortSignal | undefined
+}
+
+/** What a checkpoint keeps beside the tensors. */
+export interface SavedTasks {
+  readonly step: number
+  /** Rounds of the sampler, those without a step among them. */
+  readonly round: number
+  readonly run: Fingerprint
+  readonly learners: readonly SavedLearner[]
+  /** Of each feed the steps that were taken from it. */
+  readonly drawn: readonly number[]
+}
+
+interface ReadyStep {
+  readonly batches: readonly ReturnType<typeof mergeBatches>[]
+  readonly members: readonly number[]
+  readonly epoch: number
+  readonly endsEpoch: boolean
+  readonly isLast: boolean
+  /** Where the sampler and the feeds stand behind it. */
+  readonly round: number
+  readonly drawn: readonly number[]
+}
+
+/** Where a run stands, and what it does next. */
+export class RunState {
+  readonly plan: TaskPlan
+  readonly native: NativeTrainer
+  readonly #shares: readonly Share[]
+  readonly #memberOf: readonly number[]
+  /** Steps done, of the run and of those that it resumed. */
+  step = 0
+  /** Behind the last step that was done. */
+  round = 0
+  drawn: readonly number[]
+  #rounds: Generator<PlannedRound>
+
+  constructor(private readonly run: TasksRun) {
+    const { model, args, learners, feeds, sampler } = run
+    this.#shares = sharesOf(
+      model,
+      learners.map(({ options }) => options.parts)
+    )
+    this.#memberOf = learners.map((learner, i) => ownMember(this.#shares, learner, i))
+    this.plan = new TaskPlan(args, sampler, feeds, this.#shares)
+    this.drawn = feeds.map(() => 0)
+    this.#rounds = this.plan.from(0)
+    const members = this.#shares.map((share, i) => {
+      const [first = 0] = share.tasks
+      const own =
+        share.tasks.length === 1 ? (learners[first] as Learner).options.args : { ...args, parameterGroups: [] }
+      const name = share.tasks.map((task) => learners[task]?.name).join(' and ')
+      return nativeMember(model, own, this.plan.stepsOf(i, own), { name, names: share.names })
+    })
+    this.native = nativeTrainer(model, members, args.seed)
+  }
+
+  get epoch(): number {
+    return this.plan.epochAfter(this.round)
+  }
+
+  restore({ step, round, learners, drawn }: SavedTasks): void {
+    this.step = step
+    this.round = round
+    learners.forEach((saved, i) => {
+      this.run.learners[i]?.restore(saved)
+    })
+    this.drawn = drawn
+    this.prepareFrom()
+  }
+
+  saved(run: Fingerprint): SavedTasks {
+    const learners = this.run.learners.map(({ saved }) => saved)
+    return { step: this.step, round: this.round, run, learners, drawn: this.drawn }
+  }
+
+  /** Makes the next step's batches now and gives them, or throws what went wrong, when they are asked for. */
+  prepare(): () => ReadyStep | undefined {
+    try {
+      const ready = this.#next()
+      return () => ready
+    } catch (error) {
+      return () => {
+        throw error
+      }
+    }
+  }
+
+  /** The same behind the last step that was done, without those that have ended since. */
+  prepareAgain(): () => ReadyStep | undefined {
+    this.prepareFrom()
+    return this.prepare()
+  }
+
+  private prepareFrom(): void {
+    this.#rounds = this.plan.from(this.round)
+    this.run.feeds.forEach((feed, i) => {
+      feed.skipTo(this.drawn[i] ?? 0)
+    })
+  }
+
+  #next(): ReadyStep | undefined {
+    const { learners, feeds } = this.run
+    for (let at = this.#rounds.next(); at.done !== true; at = this.#rounds.next()) {
+      const micro: OwnedBatch[][] = []
+      const taking = new Set<number>()
+      for (const [i, feed] of feeds.entries()) {
+        const count = at.value.counts[i] ?? 0
+        const own = feed.options.learners.filter((index) => learners[index]?.ended === undefined)
+        if (count === 0 || own.length === 0) continue
+        feed.take(count).forEach((rows, j) => {
+          const batch = feed.batch(
+            rows,
+            (head) => this.#learnerOf(feed, head),
+            (index) => this.#weight(index)
+          )
+          if (batch === undefined) return
+          const list = micro[j] ?? []
+          micro[j] = [...list, { ...batch, members: batch.members.map((index) => this.#memberOf[index] ?? 0) }]
+          for (const index of own) taking.add(index)
+        })
+      }
+      const batches = micro.filter((list) => list !== undefined && list.length > 0)
+      if (batches.length === 0) continue
+      const { round, epoch, endsEpoch, isLast } = at.value
+      return {
+        ...{ batches: batches.map(mergeBatches), members: this.#members(taking), epoch, endsEpoch, isLast, round },
+        drawn: feeds.map(({ drawn }) => drawn)
+      }
+    }
+    return undefined
+  }
+
+  #learnerOf({ options }: Feed, head: string): number {
+    const { learners } = this.run
+    return options.learners.find((index) => learners[index]?.options.head === head) ?? options.learners[0] ?? 0
+  }
+
+  /** One that has ended and still reads rows with others learns nothing from them. */
+  #weight(index: number): number {
+    const learner = this.run.learners[index]
+    return learner?.ended === undefined ? (learner?.options.weight ?? 1) : 0
+  }
+
+  #members(taking: ReadonlySet<number>): number[] {
+    return this.#shares.flatMap(({ tasks }, member) => (tasks.some((task) => taking.has(task)) ? [member] : []))
+  }
+
+  /** Takes what the members did; gives those that can go on no longer. */
+  take(results: readonly NativeMemberResult[]): Learner[] {
+    const failed: Learner[] = []
+    for (const [i, learner] of this.run.learners.entries()) {
+      const result = results.find(({ member }) => member === this.#memberOf[i])
+      if (result === undefined) continue
+      if (result.finite) learner.step(result)
+      else failed.push(learner)
+    }
+    const shared = results.find(({ finite, member }) => !finite && !this.#memberOf.includes(member))
+    if (shared !== undefined && failed.length === 0) throw notFinite(this.step, shared)
+    return failed
+  }
+
+  lossesOf(results: readonly NativeMemberResult[]): { loss: number; tasks: Record<string, TaskStep> } {
+    const tasks: Record<string, TaskStep> = {}
+    let sum = 0
+    for (const [i, { name, steps, options }] of this.run.learners.entries()) {
+      const result = results.find(({ member }) => member === this.#memberOf[i])
+      if (result === undefined) continue
+      const { loss, learningRate, gradNorm } = result
+      tasks[name] = { step: steps, loss, learningRate, gradNorm }
+      sum += options.weight * loss
+    }
+    return { loss: sum, tasks }
+  }
+
+  async keep(learner: Learner): Promise<void> {
+    const member = this.#memberOf[this.run.learners.indexOf(learner)] ?? 0
+    await nativeCall(() => this.native.keep(member))
+  }
+
+  /** Puts everyone back to their best. */
+  async takeBest(): Promise<void> {
+    for (const [i, learner] of this.run.learners.entries()) {
+      if (learner.wantsBest) await nativeCall(() => this.native.restore(this.#memberOf[i] ?? 0))
+    }
+  }
+}
+
+function ownMember(shares: readonly Share[], { name }: Learner, learner: number): number {
+  const own = shares.findIndex(({ tasks }) => tasks.length === 1 && tasks[0] === learner)
+  if (own >= 0) return own
+  throw new AdapterError('ERR_INVALID_ARGUMENT', 'train', `'${name}' has nothing of its own that trains`, {
+    expected: 'a head or an adapter that no other task trains',
+    hint: 'Give it a head of its own; rows for one adapter and one head are one task'
+  })
+}
+
+function notFinite(step: number, { loss, gradNorm }: NativeMemberResult): AdapterError {
+  const got = `loss ${loss}, gradient norm ${gradNorm}`
+  return new AdapterError('ERR_NAN_LOSS', 'train', `step ${step}: what tasks share has no finite gradient`, { got })
+}

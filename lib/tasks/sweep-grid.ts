@@ -1,0 +1,64 @@
+import { AdapterConfig, type AdapterConfigSource, type AdapterOverrides } from '../config/adapter-config.js'
+import { camelCase } from '../config/case.js'
+import * as check from '../config/check.js'
+import { isTaskArgument, type TaskArguments } from '../config/task-arguments.js'
+import { trainingArguments } from '../config/training-arguments.js'
+
+/**
+ * Values to try, each with each: fields of the adapter's config (`reductionFactor: [4, 16]`), whole configs
+ * (`config: ['seq_bn', 'lora']`), training arguments that each may have for itself (`learningRate: [1e-3, 3e-4]`), and
+ * `seed`, which says where adapter and head start.
+ */
+export type SweepGrid = Readonly<Record<string, readonly unknown[]>>
+
+/** What one of a sweep's adapters has of the grid. */
+export interface SweepPoint {
+  /** By the grid's names. */
+  readonly values: Readonly<Record<string, unknown>>
+  readonly config: AdapterConfig
+  readonly args: TaskArguments
+  readonly seed: number
+}
+
+/** The last name varies fastest. */
+export function sweepPoints(grid: SweepGrid, config: AdapterConfigSource, seed: number): SweepPoint[] {
+  const names = Object.keys(check.checkObject('grid', grid))
+  const shared = Object.keys(trainingArguments())
+  for (const name of names) {
+    const values = check.checkArray(`grid.${name}`, grid[name])
+    if (values.length === 0) throw check.valueError(`grid.${name}`, 'expected at least one value')
+    if (name !== 'seed' && shared.includes(name) && !isTaskArgument(name)) {
+      throw check.valueError(`grid.${name}`, 'all of a sweep train in the same steps: give it in args')
+    }
+    if (['metricForBestModel', 'greaterIsBetter'].includes(name)) {
+      throw check.valueError(`grid.${name}`, 'all of a sweep are compared by one measure: give it in args')
+    }
+    if (
+      ['perDeviceTrainBatchSize', 'maxTokensPerBatch', 'groupByLength', 'shuffle', 'dataloaderDropLast'].includes(name)
+    ) {
+      throw check.valueError(`grid.${name}`, 'all of a sweep read the same batches: give it in args')
+    }
+  }
+  let points: Record<string, unknown>[] = [{}]
+  for (const name of names) {
+    points = points.flatMap((point) => (grid[name] ?? []).map((value) => ({ ...point, [name]: value })))
+  }
+  return points.map((values) => pointOf(values, config, seed))
+}
+
+function pointOf(values: Record<string, unknown>, config: AdapterConfigSource, seed: number): SweepPoint {
+  const args: Record<string, unknown> = {}
+  const fields: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(values)) {
+    if (name === 'config' || name === 'seed') continue
+    if (isTaskArgument(name)) args[name] = value
+    else fields[camelCase(name)] = value
+  }
+  const source = (values['config'] ?? config) as AdapterConfigSource
+  return {
+    values,
+    config: AdapterConfig.load(source, fields as AdapterOverrides),
+    args,
+    seed: values['seed'] === undefined ? seed : check.checkInteger('grid.seed', values['seed'], 0)
+  }
+}

@@ -1,0 +1,241 @@
+import type { AdapterConfigSource } from '../config/adapter-config.js'
+import * as check from '../config/check.js'
+import { Parallel } from '../config/composition.js'
+import type { HeadConfig } from '../config/head-config.js'
+import { taskArguments } from '../config/task-arguments.js'
+import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import type { Dataset } from '../data/dataset.js'
+import { outsideScope } from '../model/adapter-setup.js'
+import { checkModel } from '../model/check-model.js'
+import type { Model } from '../model/model.js'
+import { checkOptions } from '../model/options.js'
+import { checkKnown } from '../model/setup.js'
+import { countParameters, isAdapterParameter } from '../model/summary.js'
+import { EncodedDataset, type Reading } from '../training/encoded.js'
+import { checkComputeMetrics } from '../training/evaluate.js'
+import type { ComputeMetrics } from '../training/own-metrics.js'
+import { samplerFor } from '../training/run.js'
+import type { TaskResult, TasksEvent } from './events.js'
+import { Feed } from './feed.js'
+import { tasksFingerprint } from './fingerprint.js'
+import { Learner, type LearnerOptions } from './learner.js'
+import { trainOnly } from './owners.js'
+import { tasksRun } from './run.js'
+import { type SweepGrid, type SweepPoint, sweepPoints } from './sweep-grid.js'
+import { TaskSampler } from './task-sampler.js'
+
+export interface SweepOptions {
+  /** What the grid's fields change. Default 'seq_bn'. */
+  readonly config?: AdapterConfigSource | undefined
+  /** A head of the model whose config each gets a head of. Default: the active head. */
+  readonly head?: string | undefined
+  /** The adapters are called `<name>-1`, `<name>-2` and so on. Default 'sweep'. */
+  readonly name?: string | undefined
+  /** For all; what the grid has goes before. */
+  readonly args?: TrainingArgumentsInput | undefined
+  readonly evalDataset?: Dataset | undefined
+  readonly computeMetrics?: ComputeMetrics | undefined
+  /** Which adapters stay in the model: the best, which is then active, or all. Default 'best'. */
+  readonly keep?: 'best' | 'all' | undefined
+  /** One whose loss is not finite ends by itself ('stopOne') or ends the sweep ('throw'). Default 'stopOne'. */
+  readonly onNotFinite?: 'throw' | 'stopOne' | undefined
+  readonly onEvent?: ((event: TasksEvent) => void) | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** One of a sweep's adapters. */
+export interface SweepMember extends TaskResult {
+  /** Of the adapter and its head. */
+  readonly name: string
+  /** What it has of the grid. */
+  readonly values: Readonly<Record<string, unknown>>
+  /** Of the adapter. */
+  readonly parameters: number
+}
+
+export interface SweepResult {
+  /** In the order of the grid, the last name varying fastest. */
+  readonly members: readonly SweepMember[]
+  /** The one with the best evaluation, or without evaluations the lowest mean loss of training. */
+  readonly best: string
+  readonly seconds: number
+}
+
+const keys = [
+  ...['config', 'head', 'name', 'args', 'evalDataset', 'computeMetrics', 'keep', 'onNotFinite', 'onEvent', 'signal']
+]
+
+/**
+ * Trains adapters that differ in what the grid says, all in one pass through the model per step: what lies below the
+ * lowest adapter is computed once for all of them. Each has its own head, optimizer and schedule, and learns what it
+ * would learn alone on the same batches (AdapterTrainer with the same dataSeed; with dropout the numbers drawn are others).
+ */
+export async function trainSweep(
+  model: Model,
+  dataset: Dataset,
+  grid: SweepGrid,
+  options: SweepOptions = {}
+): Promise<SweepResult> {
+  const sweep = checkSweep(model, grid, options)
+  const before = model.activeAdapters
+  const learners = addMembers(model, sweep)
+  const start = performance.now()
+  try {
+    let results: Readonly<Record<string, TaskResult>> = {}
+    const release = model.hold('a sweep')
+    try {
+      for await (const event of run(model, dataset, sweep, learners)) {
+        if (event.type === 'end') results = event.tasks
+        options.onEvent?.(event)
+      }
+    } finally {
+      release()
+    }
+    const members = membersOf(model, sweep, results)
+    const best = bestOf(members, sweep.each[0]?.greaterIsBetter ?? false)
+    if (options.keep !== 'all')
+      removeMembers(
+        model,
+        learners.filter(({ name }) => name !== best)
+      )
+    model.setActiveAdapters(options.keep === 'all' ? before : best)
+    return { members, best, seconds: (performance.now() - start) / 1000 }
+  } catch (error) {
+    removeMembers(model, learners)
+    throw error
+  }
+}
+
+function membersOf(
+  model: Model,
+  { points, name }: Sweep,
+  results: Readonly<Record<string, TaskResult>>
+): readonly SweepMember[] {
+  const parameters = model.namedParameters()
+  return points.map(({ values }, i) => {
+    const own = `${name}-${i + 1}`
+    const counted = countParameters(parameters.filter((parameter) => isAdapterParameter(parameter, own)))
+    return { name: own, values, parameters: counted, ...(results[own] as TaskResult) }
+  })
+}
+
+interface Sweep {
+  readonly name: string
+  readonly head: HeadConfig
+  readonly points: readonly SweepPoint[]
+  readonly args: TrainingArguments
+  readonly each: readonly TrainingArguments[]
+  readonly options: SweepOptions
+}
+
+function checkSweep(model: Model, grid: SweepGrid, options: SweepOptions): Sweep {
+  checkModel(model)
+  checkOptions(options, keys)
+  checkComputeMetrics(options.computeMetrics)
+  outsideScope('trainSweep')
+  check.checkOneOf('keep', options.keep ?? 'best', ['best', 'all'])
+  check.checkOneOf('onNotFinite', options.onNotFinite ?? 'stopOne', ['throw', 'stopOne'])
+  const input = options.args ?? {}
+  const args = trainingArguments(input)
+  if (args.evalStrategy !== 'no' && options.evalDataset === undefined) {
+    throw check.valueError('args.evalStrategy', `'${args.evalStrategy}' needs an evalDataset`)
+  }
+  const points = sweepPoints(grid, options.config ?? 'seq_bn', args.seed)
+  const each = points.map((point) => {
+    const own = taskArguments('grid', input, point.args)
+    const looks = args.evalStrategy !== 'no' && own.metricForBestModel === null
+    return looks ? taskArguments('grid', input, { ...point.args, metricForBestModel: 'loss' }) : own
+  })
+  const head = options.head ?? model.activeHead
+  if (head === null) {
+    throw check.valueError(
+      'head',
+      'the model has none for the adapters to learn through; add one, such as addClassificationHead'
+    )
+  }
+  const config = model.heads.get(checkKnown('head', head, model.heads)) as HeadConfig
+  return { name: options.name ?? 'sweep', head: config, points, args, each, options }
+}
+
+function addMembers(model: Model, { name, head, points, each }: Sweep): Learner[] {
+  const learners: Learner[] = []
+  try {
+    for (const [i, { config, seed }] of points.entries()) {
+      const own = `${name}-${i + 1}`
+      model.addAdapter(own, config, { seed })
+      const options: LearnerOptions = {
+        ...{ name: own, args: each[i] as TrainingArguments, setup: own, head: own, weight: 1 },
+        parts: { adapters: [own], fusions: [], heads: [own] }
+      }
+      learners.push(new Learner(options))
+      model.addHead(own, head, { seed })
+    }
+    trainOnly(
+      model,
+      learners.map(({ options }) => options.parts)
+    )
+    return learners
+  } catch (error) {
+    removeMembers(model, learners)
+    throw error
+  }
+}
+
+function removeMembers(model: Model, learners: readonly Learner[]): void {
+  for (const { name } of learners) {
+    if (model.heads.has(name)) model.deleteHead(name)
+    model.deleteAdapter(name)
+  }
+}
+
+async function* run(
+  model: Model,
+  dataset: Dataset,
+  { args, options }: Sweep,
+  learners: readonly Learner[]
+): AsyncGenerator<TasksEvent> {
+  const feeds: Feed[] = []
+  const { evalDataset, computeMetrics, signal } = options
+  for (const [dataSeed, own] of byDataSeed(learners)) {
+    const names = own.map((index) => (learners[index] as Learner).name)
+    const reading = readingOf(names)
+    const data = await EncodedDataset.of(dataset, model, 'dataset', reading)
+    const sampler = await samplerFor({ ...args, dataSeed }, data)
+    const evaluation = evalDataset && (await EncodedDataset.of(evalDataset, model, 'evalDataset', reading))
+    feeds.push(new Feed({ data, sampler, args, learners: own, evaluation, computeMetrics }))
+  }
+  const sizes = feeds.map((feed) => ({ rows: feed.options.data.length, steps: (epoch: number) => feed.stepsIn(epoch) }))
+  const mode = 'fused'
+  const sampling = 'round_robin'
+  yield* tasksRun({
+    ...{ model, args, learners, feeds, signal },
+    goOn: options.onNotFinite !== 'throw',
+    sampler: new TaskSampler({ sizes, sampling, mode, seed: args.seed }),
+    fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode, sampling })
+  })
+}
+
+/** Those that see the rows in the same order share every pass. */
+function byDataSeed(learners: readonly Learner[]): Map<number, number[]> {
+  const groups = new Map<number, number[]>()
+  for (const [index, { options }] of learners.entries()) {
+    const seed = options.args.dataSeed ?? options.args.seed
+    groups.set(seed, [...(groups.get(seed) ?? []), index])
+  }
+  return groups
+}
+
+function readingOf(names: readonly string[]): Reading {
+  const [only = ''] = names
+  return { setup: names.length === 1 ? only : Parallel(...names), head: only }
+}
+
+/** By their best evaluations; without evaluations by the loss. */
+function bestOf(members: readonly SweepMember[], greaterIsBetter: boolean): string {
+  const rankOf = ({ best, loss }: SweepMember) =>
+    best !== undefined && greaterIsBetter ? -best.value : (best?.value ?? loss)
+  const finite = members.filter((member) => member.ended !== 'notFinite' && !Number.isNaN(rankOf(member)))
+  const [first] = finite.sort((a, b) => rankOf(a) - rankOf(b))
+  if (first !== undefined) return first.name
+  throw check.valueError('trainSweep', 'the loss of every adapter was not finite; lower the learning rate')
+}

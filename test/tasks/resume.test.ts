@@ -1,0 +1,102 @@
+import { join } from 'node:path'
+import test from 'ava'
+import { MultiTaskTrainer, type SweepResult, trainSweep } from '../../lib/index.js'
+import type { TaskSampling } from '../../lib/tasks/task-sampler.js'
+import { load, quiet, scratch, tinyRows } from '../model/support.js'
+import { args, distance, names, tasks, valuesOf, withTasks } from './support.js'
+
+for (const sampler of ['exhaustive', 'round_robin', { temperature: 2 }] as const satisfies TaskSampling[]) {
+  for (const mode of ['fused', 'alternate'] as const) {
+    test(`${mode}, ${JSON.stringify(sampler)}: resuming at any checkpoint ends with the same bits`, async (t) => {
+      const outputDir = scratch(t)
+      const own = { ...args, outputDir, saveStrategy: 'steps', saveSteps: 2, gradientAccumulationSteps: 2 } as const
+      const straight = await withTasks(t)
+      const events = []
+      for await (const event of new MultiTaskTrainer({ model: straight, tasks, args: own, mode, sampler }).run()) {
+        events.push(event)
+      }
+      const saved = events.flatMap((event) => (event.type === 'save' ? [event] : []))
+      t.true(saved.length > 1)
+      for (const { step, folder } of saved) {
+        const model = await withTasks(t)
+        const resumed = { ...own, saveStrategy: 'no', resumeFromCheckpoint: folder } as const
+        const losses = []
+        for await (const event of new MultiTaskTrainer({ model, tasks, args: resumed, mode, sampler }).run()) {
+          if (event.type === 'step') losses.push([event.step, event.loss])
+        }
+        const rest = events.flatMap((event) =>
+          event.type === 'step' && event.step > step ? [[event.step, event.loss]] : []
+        )
+        t.deepEqual(losses, rest)
+        for (const name of names)
+          t.is(distance(valuesOf(straight, name), valuesOf(model, name)), 0, `${name} at ${step}`)
+      }
+    })
+  }
+}
+
+test('a resumed run keeps who has ended and whose parameters were best', async (t) => {
+  const outputDir = scratch(t)
+  const best = { metricForBestModel: 'loss', loadBestModelAtEnd: true } as const
+  const watched = {
+    topic: { ...tasks.topic, evalDataset: tinyRows(12, { seed: 9 }), args: { ...tasks.topic.args, ...best } },
+    length: {
+      ...tasks.length,
+      evalDataset: tasks.length.dataset.map((row) => ({ ...row, label: -5 })),
+      args: { ...best, learningRate: 5e-2, earlyStoppingPatience: 1 }
+    }
+  }
+  const own = { ...args, outputDir, numTrainEpochs: 5, evalStrategy: 'epoch', saveStrategy: 'epoch' } as const
+  const straight = await withTasks(t)
+  const expected = await new MultiTaskTrainer({ model: straight, tasks: watched, args: own }).train()
+  const model = await withTasks(t)
+  const from = join(outputDir, 'checkpoint-18')
+  const resumed = { ...own, saveStrategy: 'no', resumeFromCheckpoint: from } as const
+  const result = await new MultiTaskTrainer({ model, tasks: watched, args: resumed }).train()
+  t.is(result.tasks['length']?.ended, 'earlyStopping')
+  for (const name of ['topic', 'length']) {
+    t.deepEqual(result.tasks[name]?.best, expected.tasks[name]?.best)
+    t.is(distance(valuesOf(straight, name), valuesOf(model, name)), 0)
+  }
+})
+
+test('a run of other tasks, another mode or other rows is refused by name', async (t) => {
+  const outputDir = scratch(t)
+  const own = { ...args, outputDir, saveStrategy: 'steps', saveSteps: 2, maxSteps: 2 } as const
+  await new MultiTaskTrainer({ model: await withTasks(t), tasks, args: own }).train()
+  const resumed = { ...own, resumeFromCheckpoint: true }
+  const others = {
+    mode: { mode: 'alternate' },
+    'tasks.topic.weight': { tasks: { ...tasks, topic: { ...tasks.topic, weight: 3 } } },
+    'tasks.topic.learningRate': { tasks: { ...tasks, topic: { ...tasks.topic, args: { learningRate: 1 } } } },
+    'tasks.tags.data': { tasks: { ...tasks, tags: { ...tasks.tags, dataset: tasks.tags.dataset.toReversed() } } }
+  } as const
+  for (const [name, change] of Object.entries(others)) {
+    const model = await withTasks(t)
+    await t.throwsAsync(new MultiTaskTrainer({ model, tasks, args: resumed, ...change }).train(), {
+      code: 'ERR_RESUME',
+      message: new RegExp(`expected.*${name.replaceAll('.', '\\.')}`)
+    })
+  }
+})
+
+test('a sweep resumes with the same bits', async (t) => {
+  const outputDir = scratch(t)
+  const rows = tinyRows(18, { seed: 4 })
+  const own = { ...quiet, outputDir, maxSteps: 8, saveStrategy: 'steps', saveSteps: 3 } as const
+  const sweep = async (given: object): Promise<SweepResult & { values: Map<string, Float32Array> }> => {
+    const model = await load(t)
+    model.addClassificationHead('h', { numLabels: 2 })
+    const result = await trainSweep(
+      model,
+      rows,
+      { learningRate: [1e-2, 1e-3] },
+      { args: { ...own, ...given }, keep: 'all' }
+    )
+    return { ...result, values: new Map([...valuesOf(model, 'sweep-1'), ...valuesOf(model, 'sweep-2')]) }
+  }
+  const straight = await sweep({})
+  const resumed = await sweep({ saveStrategy: 'no', resumeFromCheckpoint: join(outputDir, 'checkpoint-3') })
+  t.is(distance(straight.values, resumed.values), 0)
+  t.is(resumed.best, straight.best)
+})

@@ -1,0 +1,95 @@
+import test from 'ava'
+import { AdapterTrainer, type SweepGrid, sweepTable, type TrainingArgumentsInput, trainSweep } from '../../lib/index.js'
+import { load, quiet, tinyRows } from '../model/support.js'
+import { distance, valuesOf } from './support.js'
+
+const rows = tinyRows(18, { seed: 4 })
+const args: TrainingArgumentsInput = { ...quiet, numTrainEpochs: 2, seed: 3, warmupSteps: 1 }
+
+for (const [name, grid] of Object.entries<SweepGrid>({
+  'on the same rows': { reductionFactor: [4, 16], learningRate: [1e-2, 3e-3], seed: [1, 2] },
+  'each in its own order': { config: ['seq_bn', 'lora[r=4]'], dataSeed: [7, 8], optim: ['adamw', 'sgd'] }
+})) {
+  test(`a sweep ${name} trains each adapter as a run of its own does`, async (t) => {
+    const model = await load(t)
+    model.addClassificationHead('h', { numLabels: 2 })
+    const { members } = await trainSweep(model, rows, grid, { args, keep: 'all' })
+    t.is(members.length, 8)
+    for (const member of members) {
+      const { config = 'seq_bn', seed = 3, reductionFactor, ...own } = member.values as Record<string, never>
+      const alone = await load(t)
+      const fields = reductionFactor === undefined ? config : `seq_bn[reduction_factor=${reductionFactor}]`
+      alone.addAdapter(member.name, fields, { seed })
+      alone.addClassificationHead(member.name, { numLabels: 2, seed })
+      alone.trainAdapter(member.name)
+      const run = { ...args, dataSeed: 3, ...own }
+      const { loss } = await new AdapterTrainer({ model: alone, trainDataset: rows, args: run }).train()
+      t.true(Math.abs(loss - member.loss) < 1e-5, `${member.name}: ${loss}, ${member.loss}`)
+      const apart = distance(valuesOf(alone, member.name), valuesOf(model, member.name))
+      t.true(apart < 1e-4, `${member.name}: ${apart}`)
+    }
+  })
+}
+
+test('the best one stays, is active and answers as it was measured', async (t) => {
+  const model = await load(t)
+  model.addClassificationHead('h', { numLabels: 2 })
+  const evalDataset = tinyRows(20, { seed: 6 })
+  const result = await trainSweep(
+    model,
+    rows,
+    { learningRate: [1e-2, 1e-6], reductionFactor: [2, 8] },
+    {
+      args: { ...args, evalStrategy: 'epoch', metricForBestModel: 'accuracy', loadBestModelAtEnd: true },
+      evalDataset,
+      name: 'try'
+    }
+  )
+  t.deepEqual([...model.adapters.keys()], [result.best])
+  t.is(model.activeAdapters, result.best)
+  const best = result.members.find(({ name }) => name === result.best)
+  t.is(best?.values['learningRate'], 1e-2)
+  for (const { best: own } of result.members) t.true((own?.value ?? 1) <= (best?.best?.value ?? 0))
+  const answers = await model.predict(evalDataset.map(({ inputIds }) => ({ inputIds })))
+  const right = answers.filter((answer, i) => 'labelId' in answer && answer.labelId === evalDataset[i]?.label).length
+  t.true(Math.abs(right / evalDataset.length - (best?.best?.value ?? 0)) < 1e-9)
+  const { head, rows: lines } = sweepTable(result)
+  t.deepEqual(head.slice(0, 3), ['adapter', 'learningRate', 'reductionFactor'])
+  t.is(lines[0]?.[0], result.best)
+  t.is(lines.length, 4)
+})
+
+test('one that diverges ends by itself; all of them, or as the caller wants it, end the sweep', async (t) => {
+  const model = await load(t)
+  model.addClassificationHead('h', { numLabels: 2 })
+  const sgd = { ...args, optim: 'sgd', maxGradNorm: 0 } as const
+  const { members, best } = await trainSweep(model, rows, { learningRate: [1e30, 1e-2] }, { args: sgd })
+  t.is(members[0]?.ended, 'notFinite')
+  t.is(best, 'sweep-2')
+  model.deleteAdapter('sweep-2')
+  model.deleteHead('sweep-2')
+  await t.throwsAsync(trainSweep(model, rows, { learningRate: [1e30] }, { args: sgd, head: 'h' }), {
+    message: /not finite/
+  })
+  t.deepEqual([...model.heads.keys()], ['h'])
+  await t.throwsAsync(
+    trainSweep(model, rows, { learningRate: [1e30, 1e-2] }, { args: sgd, head: 'h', onNotFinite: 'throw' }),
+    {
+      code: 'ERR_NAN_LOSS'
+    }
+  )
+  t.deepEqual([...model.adapters.keys()], [])
+  model.addAdapter('a')
+})
+
+test('what no sweep can vary is said', async (t) => {
+  const model = await load(t)
+  await t.throwsAsync(trainSweep(model, rows, {}), { message: /head: the model has none/ })
+  model.addClassificationHead('h', { numLabels: 2 })
+  await t.throwsAsync(trainSweep(model, rows, { numTrainEpochs: [1, 2] }), { message: /grid\.numTrainEpochs/ })
+  await t.throwsAsync(trainSweep(model, rows, { perDeviceTrainBatchSize: [1, 2] }), { message: /the same batches/ })
+  await t.throwsAsync(trainSweep(model, rows, { metricForBestModel: ['loss'] }), { message: /one measure/ })
+  await t.throwsAsync(trainSweep(model, rows, { reductionFactr: [1] }), { message: /reduction/i })
+  await t.throwsAsync(trainSweep(model, rows, { learningRate: [] }), { message: /at least one value/ })
+  t.deepEqual([...model.adapters.keys()], [])
+})
