@@ -10,16 +10,26 @@ namespace ta {
 
 namespace {
 
+// How many of a buffer's parameters there are, and how many of them are named. PyTorch's buffers are none.
+std::pair<int64_t, int64_t> count_named(const FlatParameters& flat, const std::unordered_set<std::string>& names) {
+  int64_t all = 0, named = 0;
+  for (const auto& [name, parameter] : flat.parameters()) {
+    if (parameter.buffer) continue;
+    ++all;
+    named += names.contains(name) ? 1 : 0;
+  }
+  return {all, named};
+}
+
 std::vector<FlatParameters*> own_buffers(AdapterModel& model, const MemberOptions& options) {
   std::vector<FlatParameters*> own;
   for (auto* flat : model.trainable()) {
-    const auto& all = flat->parameters();
-    const auto named =
-        std::count_if(all.begin(), all.end(), [&](const auto& p) { return options.names.contains(p.name); });
+    const auto [all, named] = count_named(*flat, options.names);
     if (!options.names.empty() && named == 0) continue;
-    if (!options.names.empty() && named != static_cast<std::ptrdiff_t>(all.size())) {
+    if (!options.names.empty() && named != all) {
       fail(ErrorCode::invalid_argument, "train", "'" + options.name + "' has a part of what trains as one",
-           {.expected = text(all.size(), " parameters, ", all.front().name, " among them"), .got = text(named)});
+           {.expected = text(all, " parameters, ", flat->parameters().front().name, " among them"),
+            .got = text(named)});
     }
     own.push_back(flat);
   }
