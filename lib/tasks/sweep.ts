@@ -39,7 +39,8 @@ export interface SweepOptions {
   readonly keep?: 'best' | 'all' | undefined
   /** One whose loss is not finite ends by itself ('stopOne') or ends the sweep ('throw'). Default 'stopOne'. */
   readonly onNotFinite?: 'throw' | 'stopOne' | undefined
-  readonly onEvent?: ((event: TasksEvent) => void) | undefined
+  /** The next step waits for what it gives. */
+  readonly onEvent?: ((event: TasksEvent) => void | Promise<void>) | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -86,7 +87,7 @@ export async function trainSweep(
     try {
       for await (const event of run(model, dataset, sweep, learners)) {
         if (event.type === 'end') results = event.tasks
-        options.onEvent?.(event)
+        await options.onEvent?.(event)
       }
     } finally {
       release()

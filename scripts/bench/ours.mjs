@@ -2,7 +2,15 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { AdapterTrainer, AutoModel, Fuse, Parallel, setNumThreads } from '../../dist/lib/index.js'
+import {
+  AdapterTrainer,
+  AutoModel,
+  Fuse,
+  MultiTaskTrainer,
+  Parallel,
+  setNumThreads,
+  trainSweep
+} from '../../dist/lib/index.js'
 
 const manySteps = 1_000_000
 
@@ -14,6 +22,7 @@ export class Bench {
   #events
   #adapters
   #names
+  #apart
   #scratch = mkdtempSync(join(tmpdir(), 'torch-adapters-bench-'))
 
   /** `kind` 'step' trains; 'forward' answers. `setup`: several adapters, for rows of their own or for a fusion. */
@@ -23,7 +32,7 @@ export class Bench {
     bench.#batches = batches
     bench.#names = Array.from({ length: setup?.count ?? 1 }, (_, i) => (i === 0 ? 'bench' : `bench${i}`))
     // Where rows are answered once for each adapter, each has a head, as the other side wants it.
-    const withHeads = setup?.kind === 'parallel'
+    const withHeads = ['parallel', 'sweep', 'tasks'].includes(setup?.kind)
     const leaveOut = setup?.leaveOut ?? []
     for (const name of bench.#names) {
       await bench.#model.loadAdapter(adapter, { as: name, withHead: withHeads || name === 'bench', leaveOut })
@@ -33,33 +42,55 @@ export class Bench {
       bench.#model.addAdapterFusion(bench.#names, { dropoutProb: 0 }, { name: 'f' })
       bench.#model.setActiveAdapters(Fuse(...bench.#names, { name: 'f' }))
     }
-    if (setup?.kind === 'parallel') bench.#model.setActiveAdapters(Parallel(...bench.#names))
+    if (['parallel', 'sweep'].includes(setup?.kind)) bench.#model.setActiveAdapters(Parallel(...bench.#names))
     if (setup?.kind === 'mixed') {
       const [{ inputIds }] = batches
       const share = inputIds.length / setup.count
       bench.#adapters = inputIds.map((_, row) => bench.#names[Math.floor(row / share)])
     }
     if (kind === 'step') bench.#train(setup)
+    if (['sweep', 'tasks'].includes(setup?.kind)) {
+      bench.#apart = await Bench.open({ model, adapter, kind, batches: batches.slice(0, 1), setup: undefined })
+    }
     return bench
   }
 
-  // A trainer gives one event a step and goes on when it is asked for the next, so that a pass is timed from outside.
-  #train(setup) {
-    if (setup?.kind === 'fuse') this.#model.trainAdapterFusion(this.#model.activeAdapters)
-    else this.#model.trainAdapter('bench')
-    const trainDataset = this.#batches.flatMap(({ inputIds, labels }) =>
-      inputIds.map((ids, i) => ({ inputIds: ids, label: labels[i] }))
-    )
-    const args = {
+  #argsFor(batchSize) {
+    return {
       outputDir: this.#scratch,
-      perDeviceTrainBatchSize: this.#batches[0].inputIds.length,
+      perDeviceTrainBatchSize: batchSize,
       maxSteps: manySteps,
-      loggingSteps: 1,
+      loggingStrategy: 'no',
       shuffle: false,
       saveStrategy: 'no',
       learningRate: 1e-4,
       weightDecay: 0.01,
-      maxGradNorm: 1,
+      maxGradNorm: 1
+    }
+  }
+
+  // A trainer gives one event a step and goes on when it is asked for the next, so that a pass is timed from outside.
+  #train(setup) {
+    if (setup?.kind === 'sweep') {
+      this.#events = sweepSteps(
+        this.#model,
+        rowsOf(this.#batches),
+        this.#names,
+        this.#argsFor(this.#batches[0].inputIds.length)
+      )
+      return
+    }
+    if (setup?.kind === 'tasks') {
+      const tasks = Object.fromEntries(this.#names.map((name, i) => [name, { dataset: rowsOf([this.#batches[i]]) }]))
+      const args = this.#argsFor(this.#batches[0].inputIds.length)
+      this.#events = new MultiTaskTrainer({ model: this.#model, tasks, args }).run()[Symbol.asyncIterator]()
+      return
+    }
+    if (setup?.kind === 'fuse') this.#model.trainAdapterFusion(this.#model.activeAdapters)
+    else this.#model.trainAdapter('bench')
+    const trainDataset = rowsOf(this.#batches)
+    const args = {
+      ...this.#argsFor(this.#batches[0].inputIds.length),
       frozenLayerCache: setup?.kind === 'kept' && { folder: this.#scratch }
     }
     this.#events = new AdapterTrainer({ model: this.#model, trainDataset, args }).run()[Symbol.asyncIterator]()
@@ -67,17 +98,24 @@ export class Bench {
 
   /** All batches once. */
   async pass() {
+    // One step has the rows of all.
+    if (this.#apart) return await this.#step()
     for (const { inputIds } of this.#batches) {
       if (this.#events) await this.#step()
       else await this.#model.forward({ inputIds }, { adapters: this.#adapters })
     }
   }
 
+  /** The same work one adapter after the other, each in a step of its own. */
+  async passApart() {
+    for (let i = 0; i < this.#names.length; i++) await this.#apart.pass()
+  }
+
   async #step() {
     for (;;) {
       const { value, done } = await this.#events.next()
       if (done) throw new Error('the trainer ended early')
-      if (value.type === 'log') return
+      if (value.type === 'step') return
     }
   }
 
@@ -98,7 +136,58 @@ export class Bench {
 
   async close() {
     await this.#events?.return?.()
+    await this.#apart?.close()
     this.#model.dispose()
     rmSync(this.#scratch, { recursive: true, force: true })
+  }
+}
+
+const rowsOf = (batches) =>
+  batches.flatMap(({ inputIds, labels }) => inputIds.map((ids, i) => ({ inputIds: ids, label: labels[i] })))
+
+/** The steps of a sweep as an iterator: the sweep waits after each until the next is asked for. */
+async function* sweepSteps(model, rows, names, args) {
+  const config = model.adapters.get('bench')
+  // The logits were compared: the adapters of the files make room for the sweep's.
+  model.setActiveAdapters(null)
+  for (const name of names) model.deleteAdapter(name)
+  const aborter = new AbortController()
+  let give
+  let wait = Promise.resolve()
+  let next = new Promise((resolve) => {
+    give = resolve
+  })
+  const running = trainSweep(
+    model,
+    rows,
+    { seed: names.map((_, i) => i) },
+    {
+      config,
+      head: 'bench',
+      args,
+      signal: aborter.signal,
+      onEvent: (event) => {
+        if (event.type !== 'step') return
+        let release
+        wait = new Promise((resolve) => {
+          release = resolve
+        })
+        give({ event, release })
+        return wait
+      }
+    }
+  )
+  running.catch(() => undefined)
+  try {
+    for (;;) {
+      const { event, release } = await Promise.race([next, running.then(() => Promise.reject(new Error('it ended')))])
+      next = new Promise((resolve) => {
+        give = resolve
+      })
+      yield event
+      release()
+    }
+  } finally {
+    aborter.abort()
   }
 }

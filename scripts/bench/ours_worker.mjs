@@ -16,11 +16,11 @@ const prepare = async (command) => {
 
 const operations = {
   prepare,
-  run: async ({ repeat }) => {
+  run: async ({ repeat, apart }) => {
     const seconds = []
     for (let i = 0; i < repeat; i++) {
       const begin = performance.now()
-      await bench.pass()
+      await (apart ? bench.passApart() : bench.pass())
       seconds.push((performance.now() - begin) / 1000)
     }
     return { seconds }

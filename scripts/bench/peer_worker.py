@@ -46,7 +46,7 @@ class Worker:
         self.names = ["bench"] + [f"bench{i}" for i in range(1, setup["count"])]
         for name in self.names:
             self.model.load_adapter(command["adapter"], use_safetensors=True, load_as=name,
-                                    with_head=setup["kind"] == "parallel" or name == "bench",
+                                    with_head=setup["kind"] in ("parallel", "sweep", "tasks") or name == "bench",
                                     leave_out=setup.get("leaveOut"))
         self.model.set_active_adapters("bench")
         if setup["kind"] == "fuse":
@@ -57,7 +57,8 @@ class Worker:
         if setup["kind"] == "mixed" and setup["count"] > 1:
             share = len(command["batches"][0]["inputIds"]) // setup["count"]
             self.model.set_active_adapters(BatchSplit(*self.names, batch_sizes=share))
-        if setup["kind"] == "parallel":
+        self.setup = setup["kind"]
+        if self.setup in ("parallel", "sweep") and len(self.names) > 1:
             self.model.set_active_adapters(Parallel(*self.names))
         else:
             self.model.active_head = "bench"
@@ -69,6 +70,8 @@ class Worker:
             if setup["kind"] == "fuse":
                 self.model.train_adapter_fusion(Fuse(*self.names, name="f"))
                 self.model.active_head = "bench"
+            elif self.setup in ("sweep", "tasks") and len(self.names) > 1:
+                self.model.train_adapter(Parallel(*self.names))
             else:
                 self.model.train_adapter("bench")
             self.trainable = [value for value in self.model.parameters() if value.requires_grad]
@@ -79,6 +82,11 @@ class Worker:
         else:
             self.model.eval()
         return {"trainable": sum(value.numel() for value in self.model.parameters() if value.requires_grad)}
+
+    def task_step(self, index, batch):
+        self.model.set_active_adapters(self.names[index])
+        self.model.active_head = self.names[index]
+        self.step(batch)
 
     def step(self, batch):
         loss = self.model(**batch).loss
@@ -98,8 +106,8 @@ class Worker:
         seconds = []
         for _ in range(command["repeat"]):
             start = time.perf_counter()
-            for batch in self.batches:
-                work(batch)
+            for index, batch in enumerate(self.batches):
+                self.task_step(index, batch) if self.setup == "tasks" else work(batch)
             seconds.append(time.perf_counter() - start)
         return {"seconds": seconds}
 

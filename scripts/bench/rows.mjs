@@ -63,6 +63,11 @@ const parallel = (count, from) => ({ kind: 'parallel', count, leaveOut: lowest(f
 /** One adapter in the layers from `from` on; what those below give is kept. */
 const kept = (from) => ({ kind: 'kept', count: 1, leaveOut: lowest(from) })
 
+/** `count` adapters that learn from the same rows in one pass; each alone beside it. */
+const swept = (count) => ({ kind: 'sweep', count })
+/** Batch i is that of task i, which has an adapter and a head. */
+const tasked = (count) => ({ kind: 'tasks', count })
+
 /**
  * Operations of one pass over all batches. Forward: 24 d² + 4 S d a token and layer, 4 d r for the adapter. Backward
  * through a frozen model: the same products once (attention twice), and nothing below the lowest adapter, which stands
@@ -84,7 +89,7 @@ export function operations({ model, kind, batches, setup }) {
   const perToken = 8 * d * d + 4 * d * inner
   // Copies of a row are one until the first layer with an adapter; what is kept is not computed at all.
   const free = setup?.leaveOut?.length ?? 0
-  const copies = setup?.kind === 'parallel' ? setup.count : 1
+  const copies = ['parallel', 'sweep'].includes(setup?.kind) ? setup.count : 1
   const sites = copies * (layers - free)
   const passes = (setup?.kind === 'kept' ? 0 : free) + sites
   let total = 0
@@ -199,6 +204,31 @@ export const rows = {
       batches: batches('bert-base', 4, fixed(8, 32)),
       rounds: 10,
       setup: kept(6)
+    })
+  ],
+  sweep: [1, 4, 16].map((count) =>
+    timed(
+      `sweep, ${count} adapter${count > 1 ? 's' : ''}`,
+      'B4 S32, one step of each; the other side Parallel',
+      undefined,
+      {
+        model: 'bert-base',
+        kind: 'step',
+        batches: batches('bert-base', 1, fixed(4, 32)),
+        rounds: 4,
+        setup: swept(count),
+        apart: true
+      }
+    )
+  ),
+  tasks: [
+    timed('8 tasks, fused', 'B4 of 16 to 32 tokens, one step of each; the other side a loop', undefined, {
+      model: 'bert-base',
+      kind: 'step',
+      batches: batches('bert-base', 8, (random) => Array.from({ length: 4 }, () => 16 + Math.floor(random() * 17))),
+      rounds: 4,
+      setup: tasked(8),
+      apart: true
     })
   ],
   fusion: [2, 8, 16].flatMap((count) =>

@@ -48,7 +48,8 @@ test('every group of fixtures has a test', (t) => {
     'names',
     'peft',
     'peft-prompts',
-    'seed'
+    'seed',
+    'task-curves'
   ]
   const files = readdirSync(fixtures).filter((file) => file.endsWith('.json'))
   t.deepEqual(files.sort(), [...groups, ...others].map((group) => `${group}.json`).sort())
