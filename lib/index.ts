@@ -144,6 +144,7 @@ export type {
   TasksEvent,
   TasksStepEvent
 } from './tasks/events.js'
+export { type FuseTasksOptions, type FuseTasksResult, fuseTasks } from './tasks/fuse-tasks.js'
 export {
   type MultiTaskResult,
   MultiTaskTrainer,

@@ -1,0 +1,58 @@
+import * as check from '../config/check.js'
+import { Fuse } from '../config/composition.js'
+import type { FusionConfigSource } from '../config/fusion-config.js'
+import type { TrainingArgumentsInput } from '../config/training-arguments.js'
+import type { RunOptions, TrainResult } from '../training/trainer.js'
+import { AdapterTrainer } from '../training/trainer.js'
+import { type MultiTaskResult, MultiTaskTrainer, type MultiTaskTrainerOptions } from './multi-task-trainer.js'
+
+export interface FuseTasksOptions extends MultiTaskTrainerOptions {
+  /** The task that the fusion is for; its head goes on learning. */
+  readonly target: string
+  readonly fusion?:
+    | {
+        /** Default 'dynamic'. */
+        readonly config?: FusionConfigSource | undefined
+        /** Default: the adapters' names with commas. */
+        readonly name?: string | undefined
+        /** In place of those of the first stage. */
+        readonly args?: TrainingArgumentsInput | undefined
+      }
+    | undefined
+}
+
+export interface FuseTasksResult {
+  /** The fusion's name. */
+  readonly fusion: string
+  /** How the adapters were trained. */
+  readonly tasks: MultiTaskResult
+  /** How the fusion was. */
+  readonly target: TrainResult
+}
+
+/**
+ * AdapterFusion's two stages (Pfeiffer et al. 2021): an adapter for each task, in one pass for all; then a fusion over
+ * these adapters, which stand still, for one of the tasks. The fusion is then active.
+ */
+export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {}): Promise<FuseTasksResult> {
+  const { target, fusion = {}, ...first } = options
+  const given = check.checkObject('tasks', first.tasks)
+  check.checkOneOf('target', target, Object.keys(given))
+  check.checkKeys('fusion', check.checkObject('fusion', fusion), ['config', 'name', 'args'])
+  const { model, tasks } = first
+  const task = tasks[target] as (typeof tasks)[string]
+  const adapters = Object.entries(tasks).map(([name, { adapter = name }]) => {
+    if (typeof adapter === 'string') return adapter
+    throw check.valueError(`tasks.${name}.adapter`, 'a fusion is over adapters: expected a name')
+  })
+  const trained = await new MultiTaskTrainer(first).train(run)
+  const names = [...new Set(adapters)]
+  const name = model.addAdapterFusion(names, fusion.config, { name: fusion.name })
+  model.trainAdapterFusion(Fuse(...names, { name }))
+  const head = task.head ?? target
+  model.activeHead = model.heads.has(head) ? head : (task.adapter as string)
+  const { dataset: trainDataset, evalDataset, computeMetrics } = task
+  const args = { ...first.args, ...task.args, ...fusion.args }
+  const trainer = new AdapterTrainer({ model, trainDataset, evalDataset, computeMetrics, args })
+  return { fusion: name, tasks: trained, target: await trainer.train(run) }
+}

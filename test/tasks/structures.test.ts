@@ -1,0 +1,40 @@
+import test from 'ava'
+import { fuseTasks, MultiTaskAdapterModel, MultiTaskTrainer } from '../../lib/index.js'
+import { load, quiet, scratch, tinyRows } from '../model/support.js'
+import { distance, valuesOf } from './support.js'
+
+const rows = { x: tinyRows(24, { seed: 1 }), y: tinyRows(16, { seed: 2 }) }
+const args = { ...quiet, numTrainEpochs: 4, learningRate: 2e-2 }
+
+test('an adapter for each task on the last hidden state', async (t) => {
+  const model = await load(t)
+  const shared = new MultiTaskAdapterModel(model, { x: { adapterSize: 8 }, y: { adapterSize: 4 } })
+  for (const name of shared.tasks) model.addClassificationHead(name, { numLabels: 2 })
+  const before = { x: valuesOf(model, 'x'), y: valuesOf(model, 'y') }
+  const tasks = { x: { dataset: rows.x }, y: { dataset: rows.y } }
+  for await (const event of new MultiTaskTrainer({ model, tasks, args: { ...args, maxSteps: 6 } }).run()) {
+    if (event.type === 'end') t.deepEqual(Object.keys(event.tasks), ['x', 'y'])
+  }
+  for (const name of ['x', 'y'] as const) t.true(distance(before[name], valuesOf(model, name)) > 1e-3)
+})
+
+test('adapters of two tasks are trained, then fused for one of them', async (t) => {
+  const model = await load(t)
+  for (const name of ['x', 'y']) {
+    model.addAdapter(name)
+    model.addClassificationHead(name, { numLabels: 2 })
+  }
+  const evalDataset = tinyRows(20, { seed: 3 })
+  const result = await fuseTasks({
+    model,
+    tasks: { x: { dataset: rows.x, evalDataset }, y: { dataset: rows.y } },
+    target: 'x',
+    args: { ...args, outputDir: scratch(t), evalStrategy: 'epoch' },
+    fusion: { args: { learningRate: 5e-3 } }
+  })
+  t.is(result.fusion, 'x,y')
+  t.deepEqual(model.activeAdapters, { type: 'Fuse', children: ['x', 'y'], name: 'x,y' })
+  t.true((result.target.evaluation?.metrics['accuracy'] ?? 0) > 0.6, JSON.stringify(result.target.evaluation))
+  t.is(result.tasks.tasks['x']?.steps, 24)
+  await t.throwsAsync(fuseTasks({ model, tasks: { x: { dataset: rows.x } }, target: 'z' }), { message: /target/ })
+})
