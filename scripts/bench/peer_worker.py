@@ -72,6 +72,9 @@ class Worker:
                 self.model.active_head = "bench"
             elif self.setup in ("sweep", "tasks") and len(self.names) > 1:
                 self.model.train_adapter(Parallel(*self.names))
+                if self.setup == "tasks":
+                    self.model.set_active_adapters("bench")
+                    self.model.active_head = "bench"
             else:
                 self.model.train_adapter("bench")
             self.trainable = [value for value in self.model.parameters() if value.requires_grad]
