@@ -1,10 +1,13 @@
-import { type HeadConfig, headConfigFromJson } from '../config/head-config.js'
+import { type Activation, activationParameters } from '../config/activations.js'
+import { type HeadConfig, headConfigFromJson, predictsWords } from '../config/head-config.js'
 
 /** Where a model class with a head of its own keeps it, and what the same head is among ours. */
 interface StaticHead {
   readonly config: Readonly<Record<string, unknown>>
   /** Module of the class → index of the layer in our head. */
   readonly layers: Readonly<Record<string, number>>
+  /** The field of config.json that names the head's activation, where the class has no fixed one. */
+  readonly activation?: string
 }
 
 const bertClassifier: StaticHead = {
@@ -49,13 +52,16 @@ const bertMasked: StaticHead = {
   layers: {
     'cls.predictions.transform.dense': 0,
     'cls.predictions.transform.LayerNorm': 2,
-    'cls.predictions.decoder': 3
-  }
+    // The decoder's bias is the module's own, and in safetensors has no other name.
+    'cls.predictions.decoder': 3,
+    'cls.predictions': 3
+  },
+  activation: 'hidden_act'
 }
 
 const robertaMasked: StaticHead = {
   config: masked,
-  layers: { 'lm_head.dense': 0, 'lm_head.layer_norm': 2, 'lm_head.decoder': 3 }
+  layers: { 'lm_head.dense': 0, 'lm_head.layer_norm': 2, 'lm_head.decoder': 3, lm_head: 3 }
 }
 
 const electraClassifier: StaticHead = {
@@ -75,7 +81,8 @@ const distilBertClassifier: StaticHead = {
 
 const distilBertMasked: StaticHead = {
   config: masked,
-  layers: { vocab_transform: 0, vocab_layer_norm: 2, vocab_projector: 3 }
+  layers: { vocab_transform: 0, vocab_layer_norm: 2, vocab_projector: 3 },
+  activation: 'activation'
 }
 
 const gpt2Classifier: StaticHead = {
@@ -121,19 +128,29 @@ const staticHeads: Readonly<Record<string, StaticHead>> = {
   GPT2LMHeadModel: { config: { head_type: 'causal_lm' }, layers: { lm_head: 0 } }
 }
 
-/** Heads of classes that are made to be tuned further: their words are nobody's task. */
-const pretraining = /For(MaskedLM|PreTraining)$|LMHeadModel$/
-
 /** The head that a model of this class answers with, whose tensors lie beside the base model's. */
 export function modelClassHead(json: Readonly<Record<string, unknown>>): ConvertedHead | undefined {
   const { architectures, label2id, id2label, num_labels: count, problem_type: problem } = json
   const modelClass = Array.isArray(architectures) ? String(architectures[0]) : ''
-  if (pretraining.test(modelClass)) return undefined
   const names = Object.entries((id2label ?? {}) as Record<string, string>).map(([id, label]) => [label, Number(id)])
   const labels = (label2id ?? (names.length > 0 ? Object.fromEntries(names) : null)) as Record<string, unknown> | null
   const found = convertStaticHead(modelClass, labels, count)
+  if (found !== undefined && predictsWords(found.config)) return wordHead(found, modelClass, json)
   if (found?.config.headType !== 'classification' || problem !== 'multi_label_classification') return found
   return { ...found, config: { ...found.config, headType: 'multilabel_classification' } }
+}
+
+/** None where ours could not be the same: its activation learns. */
+function wordHead(
+  found: ConvertedHead,
+  modelClass: string,
+  json: Readonly<Record<string, unknown>>
+): ConvertedHead | undefined {
+  const { config, activation } = staticHeads[modelClass] as StaticHead
+  const name = activation === undefined ? undefined : json[activation]
+  if (typeof name !== 'string') return found
+  if (activationParameters(name as Activation) > 0) return undefined
+  return { ...found, config: headConfigFromJson({ ...config, activation_function: name }) }
 }
 
 export interface ConvertedHead {

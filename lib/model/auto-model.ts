@@ -19,7 +19,7 @@ export const AutoModel = Object.freeze({
   /**
    * Loads a Hugging Face folder or hub id: config.json, the weights (memory-mapped), and the tokenizer if its files are
    * there. So are the adapters, fusions and heads that stand in it, and under the name 'default' the head of a class such as
-   * BertForQuestionAnswering.
+   * BertForQuestionAnswering or GPT2LMHeadModel.
    */
   async fromPretrained(source: string, options: LoadOptions = {}): Promise<Model> {
     checkOptions(options, loadKeys)

@@ -7,7 +7,7 @@ import { inFile } from '../config/read-json.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { adaptersForm, adaptersProblem } from '../exchange/adapters-form.js'
 import { mergeSafetensors } from '../exchange/merge-safetensors.js'
-import { modelClassHead } from '../exchange/static-heads.js'
+import { type ConvertedHead, modelClassHead } from '../exchange/static-heads.js'
 import { type BuiltIn, builtIn, fusionPreset, wholeModelJson } from '../exchange/whole-model.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -17,8 +17,6 @@ import { shareAgain, sharedGroups } from './sharing.js'
 
 /** As Python's AutoAdapterModel calls the head of a class such as BertForQuestionAnswering. */
 const defaultHead = 'default'
-
-const weightsFiles = ['model.safetensors', 'pytorch_model.bin'] as const
 
 /** What a folder's config.json and weights hold beside the base model, which is loaded. */
 export async function loadBuiltIn(
@@ -30,48 +28,41 @@ export async function loadBuiltIn(
   const configFile = join(folder, 'config.json')
   const parts = inFile(configFile, 'load the model', () => builtIn(json))
   const ofClass = parts === null ? modelClassHead(json) : undefined
-  const isThere = Object.keys(ofClass?.layers ?? {}).every((module) =>
-    unexpected.some((name) => name.startsWith(`${module}.`))
-  )
-  if (parts === null && (ofClass === undefined || !isThere)) return
-  const file = oneFile(folder)
-  const { native } = model
-  if (ofClass !== undefined) {
+  if (ofClass !== undefined && isThere(ofClass, unexpected)) {
     model.addHead(defaultHead, ofClass.config)
     model.headChoice.standIn()
-    return await nativeCall(() => native.loadHead(file, defaultHead, '', ofClass.layers))
+    return await nativeCall(() => model.native.loadHead(folder, defaultHead, '', ofClass.layers))
   }
-  if (parts !== null) await loadParts(model, file, parts)
+  if (parts !== null) await loadParts(model, folder, parts)
 }
 
-async function loadParts(model: Model, file: string, parts: BuiltIn): Promise<void> {
+/** Whether the weights have something of each of the head's layers; a decoder without bias is the word embedding alone. */
+function isThere({ config, layers }: ConvertedHead, names: readonly string[]): boolean {
+  const found = new Set(names.map((name) => layers[name.slice(0, name.lastIndexOf('.'))]))
+  const wanted = new Set(Object.values(layers))
+  if (config.headType === 'causal_lm' && !config.bias) wanted.delete(Math.max(...wanted))
+  return [...wanted].every((layer) => found.has(layer))
+}
+
+async function loadParts(model: Model, folder: string, parts: BuiltIn): Promise<void> {
   const { native } = model
   for (const [name, config] of parts.adapters) {
     model.addAdapterOfFolder(checkAdapterName(name), config)
-    await nativeCall(() => native.loadAdapter(file, name, name))
+    await nativeCall(() => native.loadAdapter(folder, name, name))
   }
   for (const group of parts.sharings) shareAgain(model, group)
   for (const [name, { adapters, config }] of parts.fusions) {
     model.addAdapterFusion(Fuse(...adapters), config, { name })
-    await nativeCall(() => native.loadFusion(file, name, name))
+    await nativeCall(() => native.loadFusion(folder, name, name))
     // Python's has cooled down by the time that it is trained.
     nativeCall(() => native.setFusionTemperature(name, 1))
   }
   for (const [name, config] of parts.heads) {
     model.addHead(checkAdapterName(name), config)
-    await nativeCall(() => native.loadHead(file, name, name, null))
+    await nativeCall(() => native.loadHead(folder, name, name, null))
   }
   if (parts.active !== null) model.setActiveAdapters(parts.active)
   if (parts.activeHead !== null) model.activeHead = parts.activeHead
-}
-
-function oneFile(folder: string): string {
-  const found = weightsFiles.map((name) => join(folder, name)).find((file) => existsSync(file))
-  if (found !== undefined) return found
-  throw new AdapterError('ERR_UNSUPPORTED', 'load the model', `the weights of ${folder} lie in several files`, {
-    expected: `adapters and heads in one file: ${weightsFiles.join(' or ')}`,
-    hint: 'Load it with withHead: false where only the base model is wanted; or save its adapters one by one in Python.'
-  })
 }
 
 /** The base model with all adapters, fusions and heads in one file, as Python's `model.save_pretrained` writes them. */

@@ -256,7 +256,7 @@ export interface NativeModel {
     head: Readonly<Record<string, number>> | null
   ): Promise<void>
   saveFusion(file: string, name: string, format: WeightsFormat): Promise<void>
-  /** Strict: missing, unexpected and mis-shaped keys are one error. `from` is the name inside the file. */
+  /** Strict: missing, unexpected and mis-shaped keys are one error. `from` is the name inside the file, which may be a folder. */
   loadAdapter(file: string, name: string, from: string): Promise<void>
   /** `headModules`: what the file holds of a head, which is passed by. */
   loadPeftAdapter(file: string, name: string, headModules: readonly string[]): Promise<void>

@@ -28,6 +28,7 @@ for (const group of groups) test(`as PyTorch: ${group}`, (t) => checkGroup(t, gr
 test('every group of fixtures has a test', (t) => {
   const others = [
     'choices',
+    'class-heads',
     'compositions',
     'lora',
     'lora-gpt2',

@@ -4,6 +4,7 @@ What Node wrote is loaded with from_pretrained, where every key must be used and
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -17,7 +18,12 @@ from common import TOLERANCE, finish, load_base
 ROW = [60, 61, 62, 63, 64, 5, 6, 98]
 WORD_IDS = [-1, 0, 1, 1, 2, 3, 4, -1]
 CLASSES = ("BertForQuestionAnswering", "BertForMultipleChoice", "BertForSequenceClassification",
-           "ElectraForMultipleChoice", "DistilBertForQuestionAnswering", "RobertaForTokenClassification")
+           "ElectraForMultipleChoice", "DistilBertForQuestionAnswering", "RobertaForTokenClassification",
+           "BertForMaskedLM", "RobertaForMaskedLM", "XLMRobertaForMaskedLM", "ElectraForMaskedLM",
+           "DistilBertForMaskedLM", "GPT2LMHeadModel")
+FOLDERS = {"xlmroberta": "xlm-roberta"}
+# Pickled files name a decoder's bias twice; small shards spread a head over several files.
+FORMS = {"": {}, "-bin": {"safe_serialization": False}, "-sharded": {"max_shard_size": 6000}}
 
 
 def answer(model, head, row, word_ids):
@@ -66,11 +72,14 @@ def read(folder):
     finish(failures, len(case["logits"]), "whole model written by Node, read by Python")
 
 
+OWN = (".adapters.", ".loras.", "heads.", "qa_outputs", "classifier", "summary", "predictions", "lm_head", "vocab_")
+
+
 def randomise(model):
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for key, value in model.named_parameters():
-            if any(part in key for part in (".adapters.", ".loras.", "heads.", "qa_outputs", "classifier", "summary")):
+            if any(part in key for part in OWN):
                 value.copy_(torch.randn(value.shape, generator=generator) * 0.2)
 
 
@@ -93,14 +102,16 @@ def write(out, models):
         logits = {head: answer(model.eval(), head, ROW, WORD_IDS).tolist() for head in list(model.heads)}
     classes = {}
     for name in CLASSES:
-        family = name.split("For")[0].lower()
-        own = getattr(transformers, name).from_pretrained(models / f"{family}-tiny").eval()
+        family = re.split("For|LMHead", name)[0].lower()
+        own = getattr(transformers, name).from_pretrained(models / f"{FOLDERS.get(family, family)}-tiny").eval()
         randomise(own)
-        own.save_pretrained(out / name)
         row = [min(token, own.config.vocab_size - 1) for token in ROW]
         with torch.no_grad():
             ids = torch.tensor([row])
-            classes[name] = flat(own(ids[None] if "MultipleChoice" in name else ids)).tolist()
+            logits_of_class = flat(own(ids[None] if "MultipleChoice" in name else ids)).tolist()
+        for form, options in FORMS.items():
+            own.save_pretrained(out / f"{name}{form}", **options)
+            classes[f"{name}{form}"] = logits_of_class
     case = {"setup": ["a", "l"], "logits": logits, "classes": classes}
     (out / "cases.json").write_text(json.dumps(case), encoding="utf-8")
     print("✓ Python wrote a whole model and one of each class")

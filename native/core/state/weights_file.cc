@@ -143,4 +143,9 @@ StateDict read_model_weights(const std::string& folder) {
   return read_weights(path);
 }
 
+StateDict read_weights_at(const std::string& path) {
+  std::error_code ignored;
+  return fs::is_directory(utf8_path(path), ignored) ? read_model_weights(path) : read_weights(path);
+}
+
 }  // namespace ta

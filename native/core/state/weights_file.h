@@ -22,6 +22,9 @@ void write_weights(const std::string& path, const StateDict& tensors, WeightsFor
 // model.safetensors.index.json, pytorch_model.bin and pytorch_model.bin.index.json.
 StateDict read_model_weights(const std::string& folder);
 
+// What one file holds, or a model's folder.
+StateDict read_weights_at(const std::string& path);
+
 // The file, or the index of several, that read_model_weights takes; empty when the folder has none.
 std::string find_model_weights(const std::string& folder);
 

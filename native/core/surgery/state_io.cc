@@ -98,12 +98,19 @@ FromFile from_layers(const StateDict& file, const HeadLayers& layers, const std:
                      const std::vector<NamedParameter>& wanted) {
   FromFile result;
   for (const auto& [key, tensor] : file) {
+    const auto modern = modern_key(key);
+    const auto end = modern.rfind('.');
     for (const auto& [module, index] : layers) {
-      if (key.rfind(module + ".", 0) == 0 && key.find('.', module.size() + 1) == std::string::npos) {
-        const auto here = text("heads.", name, ".", index, key.substr(module.size()));
-        result.tensors.add(here, tensor);
-        result.spelling.emplace(here, key);
+      if (end == std::string::npos || modern.compare(0, end, module) != 0) continue;
+      const auto here = text("heads.", name, ".", index, modern.substr(end));
+      // A decoder's bias stands in a pickled file twice: `lm_head.bias` and `lm_head.decoder.bias` are one tensor.
+      if (const auto* before = result.tensors.find(here)) {
+        if (before->is_same(tensor) || at::equal(*before, tensor)) continue;
+        fail(ErrorCode::state_dict, "read the head", key + " is not what " + result.spelling.at(here) + " is",
+             {.expected = "one tensor under both names", .hint = "The file was changed by hand"});
       }
+      result.tensors.add(here, tensor);
+      result.spelling.emplace(here, key);
     }
   }
   for (const auto& named : wanted) {
@@ -181,7 +188,7 @@ void load_adapter(AdapterModel& model, const std::string& name, const std::strin
   const auto wanted = model.adapter_state(name);
   const KeyOwner owner{KeyOwner::Kind::adapter, from};
   const auto operation = "load the adapter '" + from + "' of " + file;
-  auto found = owned_by(read_weights(file), owner, name, model.backbone().prefix(), wanted);
+  auto found = owned_by(read_weights_at(file), owner, name, model.backbone().prefix(), wanted);
   found.tensors = vera_in_dialect(operation, found.tensors, KeyDialect::plain);
   check_layers(operation, model.backbone(), wanted, found);
   assign_strictly(operation, wanted, found);
@@ -195,7 +202,7 @@ void load_fusion(AdapterModel& model, const std::string& name, const std::string
   const auto wanted = model.fusion_state(name);
   const auto operation = "load the fusion '" + from + "' of " + file;
   const auto found =
-      owned_by(read_weights(file), {KeyOwner::Kind::fusion, from}, name, model.backbone().prefix(), wanted);
+      owned_by(read_weights_at(file), {KeyOwner::Kind::fusion, from}, name, model.backbone().prefix(), wanted);
   check_layers(operation, model.backbone(), wanted, found);
   assign_strictly(operation, wanted, found);
 }
@@ -203,7 +210,7 @@ void load_fusion(AdapterModel& model, const std::string& name, const std::string
 void load_head(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file,
                const HeadLayers& layers) {
   const std::string operation = "load the head" + (from.empty() ? "" : " '" + from + "'") + " of " + file;
-  const auto weights = read_weights(file);
+  const auto weights = read_weights_at(file);
   auto wanted = model.head_state(name);
   const KeyOwner owner{KeyOwner::Kind::head, from};
   auto found = layers.empty() ? owned_by(weights, owner, name, model.backbone().prefix(), wanted)

@@ -14,7 +14,7 @@ WeightsFormat parse_weights_format(const std::string& name);
 void save_adapter(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format,
                   KeyDialect dialect);
 void save_head(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format);
-/// `from`: the name that the file uses.
+/// `from`: the name that the file uses. `file`: one of weights, or a model's folder, whose tensors may lie in several.
 void load_adapter(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file);
 void save_fusion(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format);
 void load_fusion(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file);
