@@ -14,6 +14,7 @@ import { type HeadConfig, headConfigFromJson, headConfigToJson } from '../config
 import { type ModelConfig, modelConfigToJson } from '../config/model-config.js'
 import { modelFamilies } from '../config/model-families.js'
 import { pythonJson } from '../config/python-json.js'
+import { adaptersForm } from './adapters-form.js'
 import { type SharedGroup, sharedGroupFromJson, sharedGroupToJson } from './shared-group.js'
 import { folderVersion, headFloatKeys, knownConfig } from './write-folder.js'
 
@@ -99,13 +100,14 @@ export function fusionPreset(config: FusionConfig): FusionPreset | undefined {
 
 /** The content of config.json: the model's own fields and what stands in it. */
 export function wholeModelJson(model: ModelConfig, parts: BuiltIn): string {
-  const hashes = [...parts.adapters].map(([name, config]) => [name, adapterConfigHash(config)] as const)
+  const configs = [...parts.adapters].map(([name, config]) => [name, adaptersForm(config)] as const)
+  const hashes = configs.map(([name, config]) => [name, adapterConfigHash(config)] as const)
   const json = {
     ...modelConfigToJson(model, modelFamilies[model.modelType].adapterClass),
     adapters: {
       adapters: Object.fromEntries(hashes),
       config_map: Object.fromEntries(
-        hashes.map(([name, hash]) => [hash, knownConfig((parts.adapters.get(name) as AdapterConfig).toJSON())])
+        configs.map(([, config]) => [adapterConfigHash(config), knownConfig(config.toJSON())])
       ),
       fusions: Object.fromEntries([...parts.fusions].map(([name, { config }]) => [name, fusionPreset(config)])),
       fusion_config_map: {},

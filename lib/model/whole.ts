@@ -1,12 +1,10 @@
-import { copyFileSync, existsSync, rmSync } from 'node:fs'
+import { copyFileSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import { Fuse } from '../config/composition.js'
-import { linearPaths } from '../config/linear-paths.js'
 import { inFile } from '../config/read-json.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
-import { adaptersForm, adaptersProblem } from '../exchange/adapters-form.js'
-import { mergeSafetensors } from '../exchange/merge-safetensors.js'
+import { adaptersProblem } from '../exchange/adapters-form.js'
 import { type ConvertedHead, modelClassHead } from '../exchange/static-heads.js'
 import { type BuiltIn, builtIn, fusionPreset, wholeModelJson } from '../exchange/whole-model.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
@@ -77,7 +75,8 @@ export async function saveWhole(
   const { adapters, adapterFusions: fusions, heads, activeAdapters: active, activeHead } = model
   const sharings = sharedGroups(model)
   const json = wholeModelJson(model.config, { adapters, fusions, heads, active, activeHead, sharings })
-  const writeWeights = (file: string) => writeAll(model, file, dtype)
+  const names = [adapters, fusions, heads].map((parts) => [...parts.keys()]) as [string[], string[], string[]]
+  const writeWeights = (file: string) => nativeCall(() => model.native.saveWhole(file, dtype, ...names))
   await saveParts(folder, 'save the model', [
     { weights: 'model.safetensors', config: 'config.json', json, writeWeights }
   ])
@@ -85,28 +84,6 @@ export async function saveWhole(
   if (source === undefined || source === folder) return
   for (const file of tokenizerFiles) {
     if (existsSync(join(source, file))) copyFileSync(join(source, file), join(folder, file))
-  }
-}
-
-async function writeAll(model: Model, file: string, dtype: 'float32' | 'float16' | 'bfloat16'): Promise<void> {
-  const { native } = model
-  const { prefix } = linearPaths[model.config.modelType]
-  const base = `${file}.base`
-  const parts = [{ file: base, rename: (name: string) => `${prefix}.${name}` }]
-  const add = async (write: (part: string) => Promise<void>) => {
-    const part = `${file}.${parts.length}`
-    parts.push({ file: part, rename: (name) => name })
-    await nativeCall(() => write(part))
-  }
-  try {
-    await nativeCall(() => native.saveBase(base, dtype))
-    for (const name of model.adapters.keys())
-      await add((part) => native.saveAdapter(part, name, 'safetensors', 'adapterhub'))
-    for (const name of model.adapterFusions.keys()) await add((part) => native.saveFusion(part, name, 'safetensors'))
-    for (const name of model.heads.keys()) await add((part) => native.saveHead(part, name, 'safetensors'))
-    mergeSafetensors(file, parts)
-  } finally {
-    for (const part of parts) rmSync(part.file, { force: true })
   }
 }
 
@@ -129,9 +106,7 @@ function checkWritable(model: Model): void {
     }
   }
   for (const [name, config] of model.adapters) {
-    const otherForm = adaptersForm(config) === config ? undefined : "attnMatrices with 'qkv'"
-    const problem =
-      config.method === 'output' ? 'adapters on the last hidden state' : (adaptersProblem(config) ?? otherForm)
+    const problem = config.method === 'output' ? 'adapters on the last hidden state' : adaptersProblem(config)
     if (problem !== undefined) refuse(`Python's adapters has no ${problem}: '${name}'`, 'Delete it, or save it alone.')
   }
 }

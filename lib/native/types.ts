@@ -267,6 +267,14 @@ export interface NativeModel {
   saveInserted(file: string): Promise<void>
   loadInserted(file: string): Promise<void>
   saveBase(file: string, dtype: 'float32' | 'float16' | 'bfloat16'): Promise<void>
+  /** The base model with its prefix, in that type, and the parts' tensors among its own, as they are. */
+  saveWhole(
+    file: string,
+    dtype: 'float32' | 'float16' | 'bfloat16',
+    adapters: readonly string[],
+    fusions: readonly string[],
+    heads: readonly string[]
+  ): Promise<void>
   dispose(): void
 }
 

@@ -201,6 +201,7 @@ Napi::Function ModelWrap::define(Napi::Env env) {
                       InstanceMethod<&W::load_peft_adapter>("loadPeftAdapter"),
                       InstanceMethod<&W::load_head>("loadHead"),
                       InstanceMethod<&W::save_base>("saveBase"),
+                      InstanceMethod<&W::save_whole>("saveWhole"),
                       InstanceMethod<&W::dispose>("dispose")});
 }
 

@@ -78,6 +78,7 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value load_peft_adapter(const Napi::CallbackInfo& info);
   Napi::Value load_head(const Napi::CallbackInfo& info);
   Napi::Value save_base(const Napi::CallbackInfo& info);
+  Napi::Value save_whole(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   std::shared_ptr<ModelState> state_;

@@ -21,6 +21,10 @@ HeadLayers head_layers(const Napi::Value& value) {
   return layers;
 }
 
+at::ScalarType stored_type(const std::string& name) {
+  return name == "float16" ? at::kHalf : name == "bfloat16" ? at::kBFloat16 : at::kFloat;
+}
+
 }  // namespace
 
 Napi::Value ModelWrap::save_adapter(const Napi::CallbackInfo& info) {
@@ -77,9 +81,15 @@ Napi::Value ModelWrap::load_head(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ModelWrap::save_base(const Napi::CallbackInfo& info) {
-  return async(info, [file = text_of(info, 0), type = text_of(info, 1)](ModelState& s) {
-    const auto dtype = type == "float16" ? at::kHalf : type == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  return async(info, [file = text_of(info, 0), dtype = stored_type(text_of(info, 1))](ModelState& s) {
     return ta::save_base(s.model, file, dtype), Done{};
+  });
+}
+
+Napi::Value ModelWrap::save_whole(const Napi::CallbackInfo& info) {
+  const WholeParts parts{to_strings(info[2]), to_strings(info[3]), to_strings(info[4])};
+  return async(info, [file = text_of(info, 0), dtype = stored_type(text_of(info, 1)), parts](ModelState& s) {
+    return ta::save_whole(s.model, file, dtype, parts), Done{};
   });
 }
 

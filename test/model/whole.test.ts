@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { AutoModel, Fuse, type Model, Stack } from '../../lib/index.js'
@@ -46,6 +46,47 @@ test('a whole model comes back with every bit, its setup and its heads', async (
 
   const base = await again(t, folder, { withHead: false })
   t.is(base.adapters.size + base.heads.size, 0)
+})
+
+test('a model whose weights lie in several files has its adapters, fusions and heads in any of them', async (t) => {
+  const model = await whole(t)
+  model.setActiveAdapters(Stack('l', 'm', Fuse('a', 'b')))
+  const folder = join(scratch(t), 'whole')
+  await model.save(folder)
+  const file = join(folder, 'model.safetensors')
+  const tensors = [...readTensors(file)]
+  const shards = ['model-00001-of-00003', 'model-00002-of-00003', 'model-00003-of-00003']
+  const weightMap = Object.fromEntries(tensors.map(([name], i) => [name, `${shards[i % 3]}.safetensors`]))
+  shards.forEach((shard, n) => {
+    writeTensors(join(folder, `${shard}.safetensors`), new Map(tensors.filter((_, i) => i % 3 === n)))
+  })
+  writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify({ weight_map: weightMap }))
+  rmSync(file)
+  const loaded = await again(t, folder)
+  t.deepEqual(snapshot(loaded), snapshot(model))
+  t.deepEqual([...loaded.heads], [...model.heads])
+  t.deepEqual(loaded.activeAdapters, model.activeAdapters)
+
+  const lost = tensors.find(([name]) => name.includes('.loras.l.'))?.[0] ?? ''
+  const { [lost]: _, ...others } = weightMap
+  writeFileSync(join(folder, 'model.safetensors.index.json'), JSON.stringify({ weight_map: others }))
+  await t.throwsAsync(again(t, folder), { code: 'ERR_STATE_DICT', message: new RegExp(lost.replaceAll('.', '\\.')) })
+})
+
+test('GPT-2’s LoRA over the whole of query, key and value comes back as one for each, with the same answers', async (t) => {
+  using model = await AutoModel.fromPretrained(tiny.replace('bert-tiny', 'gpt2-tiny'))
+  model.addAdapter('l', "lora[r=2, attn_matrices=['qkv']]")
+  model.addAdapter('s', "ia3[attn_matrices=['qkv']]|seq_bn[reduction_factor=2]")
+  for (const name of model.adapters.keys()) fill(model, name)
+  model.setActiveAdapters(Stack('l', 's'))
+  const folder = join(scratch(t), 'whole')
+  await model.save(folder)
+  const loaded = await again(t, folder)
+  t.like(loaded.adapters.get('l'), { method: 'lora', attnMatrices: ['q', 'k', 'v'], r: 2 })
+  t.deepEqual([...loaded.heads.keys()], ['default'])
+  const [one, other] = await Promise.all([model, loaded].map((each) => each.forward({ inputIds: [[7], [9, 8, 30]] })))
+  t.true(largestDifference(one?.logits?.data ?? [], other?.logits?.data ?? []) < 1e-6)
+  t.true((one?.logits?.data.length ?? 0) > 0)
 })
 
 test('the head of a model’s class comes with it, and makes room for the first that is added', async (t) => {

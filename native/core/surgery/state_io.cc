@@ -6,22 +6,16 @@
 #include <algorithm>
 #include <set>
 #include <unordered_map>
-#include <unordered_set>
 
 #include "core/error.h"
 #include "core/state/safetensors.h"
+#include "core/surgery/state_tensors.h"
 #include "core/surgery/strict_assign.h"
 #include "core/surgery/vera_files.h"
 
 namespace ta {
 
 namespace {
-
-StateDict detached(const std::vector<NamedParameter>& parameters) {
-  StateDict tensors;
-  for (const auto& named : parameters) tensors.add(named.name, named.parameter.value->detach().to(at::kCPU));
-  return tensors;
-}
 
 // PyTorch's xIELU keeps its two constants as buffers in the state dict.
 bool is_constant_buffer(const std::string& key) {
@@ -123,30 +117,6 @@ FromFile from_layers(const StateDict& file, const HeadLayers& layers, const std:
   return result;
 }
 
-// The peer has factors for query, key and value where we may have one LoRA for all three: A stands there once for each.
-StateDict in_parts(AdapterModel& model, int64_t adapter, const std::vector<NamedParameter>& state) {
-  std::unordered_set<const at::Tensor*> whole;
-  for (const auto& at : model.backbone().places()) {
-    if (at.location != Location::query_key_value) continue;
-    const auto* module = static_cast<LoraPlace*>(at.place)->at(adapter);
-    if (module == nullptr || !module->parts().whole()) continue;
-    for (const auto& parameter : module->own_parameters())
-      if (parameter.name == "lora_A") whole.insert(parameter.value);
-  }
-  StateDict result;
-  for (const auto& named : state) {
-    const auto value = named.parameter.value->detach().to(at::kCPU);
-    result.add(named.name, whole.contains(named.parameter.value) ? value.repeat({3, 1}) : value);
-  }
-  return result;
-}
-
-StateDict in_dialect(const std::string& operation, const StateDict& tensors, KeyDialect dialect) {
-  StateDict result;
-  for (const auto& rename : convert_keys(tensors.names(), dialect)) result.add(rename.to, tensors.at(rename.from));
-  return vera_in_dialect(operation, result, dialect);
-}
-
 // The one adapter or head that these keys belong to gets another name.
 StateDict renamed_to(const StateDict& tensors, const std::string& name, const std::string& source) {
   std::set<std::string> names;
@@ -173,14 +143,11 @@ WeightsFormat parse_weights_format(const std::string& name) {
 
 void save_adapter(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format,
                   KeyDialect dialect) {
-  const auto tensors = in_parts(model, model.adapter_index(name), model.adapter_state(name));
-  // An adapter on the last hidden state speaks the plain dialect alone: AdapterHub has none.
-  const bool plain = detect_key_dialect(tensors.names()) == KeyDialect::plain;
-  write_weights(file, plain ? tensors : in_dialect("save the adapter '" + name + "'", tensors, dialect), format);
+  write_weights(file, adapter_tensors(model, name, dialect), format);
 }
 
 void save_head(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format) {
-  write_weights(file, detached(model.head_state(name)), format);
+  write_weights(file, head_tensors(model, name), format);
 }
 
 void load_adapter(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file) {
@@ -195,7 +162,7 @@ void load_adapter(AdapterModel& model, const std::string& name, const std::strin
 }
 
 void save_fusion(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format) {
-  write_weights(file, detached(model.fusion_state(name)), format);
+  write_weights(file, fusion_tensors(model, name), format);
 }
 
 void load_fusion(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file) {
@@ -235,22 +202,19 @@ void load_head(AdapterModel& model, const std::string& name, const std::string& 
 }
 
 void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtype) {
-  StateDict tensors;
-  // A tensor that stands in several places is there once; the others' names point to it, as
-  // safetensors.torch.save_model has it, and load_model reads it.
-  SafetensorsMetadata metadata = {{"format", "pt"}};
-  std::unordered_map<const at::Tensor*, std::string> written;
-  model.backbone().visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
-    const auto part = model.part_of({name, parameter});
-    if (part != Part::base && part != Part::inserted) return;
-    const auto [first, added] = written.emplace(parameter.value, name);
-    if (added) {
-      tensors.add(name, parameter.value->detach().to(at::kCPU).to(dtype));
-    } else {
-      metadata.emplace_back(name, first->second);
-    }
-  });
-  write_safetensors(file, tensors, metadata);
+  const auto base = base_tensors(model, dtype, "");
+  write_safetensors(file, base.tensors, base.metadata());
+}
+
+void save_whole(AdapterModel& model, const std::string& file, at::ScalarType dtype, const WholeParts& parts) {
+  auto whole = base_tensors(model, dtype, model.backbone().prefix() + ".");
+  const auto add = [&](const StateDict& part) {
+    for (const auto& [name, tensor] : part) whole.tensors.add(name, tensor);
+  };
+  for (const auto& name : parts.adapters) add(adapter_tensors(model, name, KeyDialect::adapterhub));
+  for (const auto& name : parts.fusions) add(fusion_tensors(model, name));
+  for (const auto& name : parts.heads) add(head_tensors(model, name));
+  write_safetensors(file, whole.tensors, whole.metadata());
 }
 
 void rewrite_weights(const std::string& source, const std::string& target, WeightsFormat format, KeyDialect dialect,

@@ -25,6 +25,12 @@ void load_head(AdapterModel& model, const std::string& name, const std::string& 
                const HeadLayers& layers = {});
 /// The backbone's parameters without prefix, as save_pretrained of the bare model names them.
 void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtype);
+/// The backbone with its prefix and the named parts among its tensors, as save_pretrained of a model with adapters
+/// does.
+struct WholeParts {
+  std::vector<std::string> adapters, fusions, heads;
+};
+void save_whole(AdapterModel& model, const std::string& file, at::ScalarType dtype, const WholeParts& parts);
 
 /// The same tensors in another format and dialect. `name`: the new name of the adapter or head that the file holds;
 /// empty: the old one stays. Throws ERR_STATE_DICT where there is none to rename, or more than one.
