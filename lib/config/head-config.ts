@@ -72,12 +72,10 @@ export interface CausalLmHeadConfig {
   readonly bias: boolean
 }
 
+/** Heads with a label, labels or a value for each row. */
+export type RowHeadConfig = ClassificationHeadConfig | MultiLabelHeadConfig | ImageClassificationHeadConfig
 /** Heads with a label for each row or token. */
-export type LabelledHeadConfig =
-  | ClassificationHeadConfig
-  | MultiLabelHeadConfig
-  | ImageClassificationHeadConfig
-  | TaggingHeadConfig
+export type LabelledHeadConfig = RowHeadConfig | TaggingHeadConfig
 export type LanguageHeadConfig = MaskedLmHeadConfig | CausalLmHeadConfig
 
 /** Told apart by `headType`. Frozen. */
@@ -165,9 +163,7 @@ export function hasManyLabels(config: HeadConfig): boolean {
 }
 
 /** Whether the head answers each row with one label or value, or with any number of labels. */
-export function readsRows(
-  config: HeadConfig
-): config is ClassificationHeadConfig | MultiLabelHeadConfig | ImageClassificationHeadConfig {
+export function readsRows(config: HeadConfig): config is RowHeadConfig {
   return config.headType !== 'tagging' && !isChoiceHead(config) && !predictsWords(config)
 }
 

@@ -19,8 +19,14 @@ export interface PeftConfig {
   readonly layersPattern: readonly string[]
   /** `modules_to_save`: what is stored whole, such as a classifier. */
   readonly modulesToSave: readonly string[]
+  /** `torch_adapters.problem_type`, a field of ours: PEFT's own say nothing of how a classifier's labels count. */
+  readonly problemType: ProblemType | null
   readonly version: string | null
 }
+
+/** As transformers calls it: one label a row, or any number of them. */
+export type ProblemType = (typeof problemTypes)[number]
+export const problemTypes = ['single_label_classification', 'multi_label_classification'] as const
 
 export interface PeftLora {
   readonly type: 'LORA'
@@ -64,7 +70,7 @@ const unread = [
   ...['peft_type', 'peft_version', 'revision', 'inference_mode', 'auto_mapping', 'task_type', 'fan_in_fan_out'],
   ...['base_model_name_or_path', 'target_modules', 'exclude_modules', 'layers_to_transform', 'layers_pattern'],
   ...['modules_to_save', 'bias', 'megatron_core', 'qalora_group_size', 'ensure_weight_tying', 'runtime_config'],
-  ...['loftq_config', 'eva_config', 'ephemeral_gpu_offload']
+  ...['loftq_config', 'eva_config', 'ephemeral_gpu_offload', 'torch_adapters']
 ]
 
 const promptFields = [
@@ -116,6 +122,7 @@ export function peftConfigFromJson(json: Readonly<Record<string, unknown>>): Pef
     layersToTransform: layers == null ? null : layerNumbers(layers),
     layersPattern: strings('layers_pattern', json['layers_pattern']),
     modulesToSave: strings('modules_to_save', json['modules_to_save']),
+    problemType: problemType(json['torch_adapters']),
     version: text(json, 'peft_version')
   }
 }
@@ -211,6 +218,11 @@ function veraFields(json: Readonly<Record<string, unknown>>): PeftVera {
     dropout: check.checkNumber('vera_dropout', json['vera_dropout'] ?? 0, { from: 0, to: 1 }),
     dInitial: check.checkNumber('d_initial', json['d_initial'] ?? 0.1)
   }
+}
+
+function problemType(own: unknown): ProblemType | null {
+  const { problem_type: type = null } = own == null ? {} : check.checkObject('torch_adapters', own)
+  return type === null ? null : check.checkOneOf('torch_adapters.problem_type', type, problemTypes)
 }
 
 function text(json: Readonly<Record<string, unknown>>, key: string): string | null {

@@ -1,13 +1,15 @@
 import { isDeepStrictEqual } from 'node:util'
-import { type HeadConfig, headConfigFromJson } from '../config/head-config.js'
+import { valueError } from '../config/check.js'
+import { type HeadConfig, headConfigFromJson, readsRows } from '../config/head-config.js'
 import { linearPaths } from '../config/linear-paths.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { modelFamilies } from '../config/model-families.js'
+import type { ProblemType } from '../config/peft-config.js'
 import { AdapterError } from '../native/errors.js'
 import type { HeadFolder } from './adapter-folder.js'
 import type { PeftFolder } from './peft-folder.js'
 import { peftRoot, peftTensors } from './peft-targets.js'
-import { convertStaticHead } from './static-heads.js'
+import { convertStaticHead, headOfProblem } from './static-heads.js'
 
 const taskClasses: Readonly<Record<string, string>> = {
   SEQ_CLS: 'ForSequenceClassification',
@@ -46,8 +48,11 @@ export function headOfClass(
   return { config, layers: { [`${linearPaths[model.modelType].prefix}.pooler.dense`]: 1, classifier: 4 } }
 }
 
-/** The head that PEFT stored whole beside the adapter (modules_to_save); null where there is none. */
-export function peftHead(folder: PeftFolder, model: ModelConfig): HeadFolder | null {
+/**
+ * The head that PEFT stored whole beside the adapter (modules_to_save); null where there is none.
+ * @param problem instead of what the folder says of it, or does not say
+ */
+export function peftHead(folder: PeftFolder, model: ModelConfig, problem?: ProblemType): HeadFolder | null {
   const held = headModules(folder)
   if (held.length === 0) return null
   const { config } = folder
@@ -68,12 +73,18 @@ export function peftHead(folder: PeftFolder, model: ModelConfig): HeadFolder | n
   return {
     folder: folder.folder,
     name: null,
-    config: found.config,
+    config: withProblem(found.config, problem ?? config.problemType),
     weightsFile: folder.weightsFile,
     format: folder.format,
     layers,
     model: { type: null, class: modelClass ?? null, name: config.baseModel, hiddenSize: null }
   }
+}
+
+function withProblem(config: HeadConfig, problem: ProblemType | null): HeadConfig {
+  if (problem === null) return config
+  if (readsRows(config)) return headOfProblem(config, problem)
+  throw valueError('problemType', `is for heads with labels for rows, and the folder's is of type ${config.headType}`)
 }
 
 /** The Linears that the folder stores whole: they lie in a module that modules_to_save names. */

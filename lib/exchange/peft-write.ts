@@ -1,9 +1,10 @@
 import type { AdapterConfig } from '../config/adapter-config.js'
 import { isChoiceHead } from '../config/choice-heads.js'
-import { type HeadConfig, predictsWords } from '../config/head-config.js'
+import { type HeadConfig, hasManyLabels, predictsWords } from '../config/head-config.js'
 import { linearPaths, pathOfPlace } from '../config/linear-paths.js'
 import { type LoraConfig, type LoraPlace, loraPlaces } from '../config/lora-config.js'
 import type { ModelConfig } from '../config/model-config.js'
+import type { ProblemType } from '../config/peft-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { AdapterError } from '../native/errors.js'
 import { headOfClass, peftClass } from './peft-head.js'
@@ -19,6 +20,8 @@ export interface PeftHeadPlan {
   readonly modelClass?: string
   /** Module of the class → index of the layer in our head. */
   readonly layers: Readonly<Record<string, number>>
+  /** Where a row may have several labels: PEFT's folders have no field for it. */
+  readonly problemType?: ProblemType
 }
 
 /** The content of PEFT's adapter_config.json. Throws ERR_UNSUPPORTED for what PEFT does not compute. */
@@ -48,7 +51,9 @@ function commonJson(model: ModelConfig, head: PeftHeadPlan | null): Record<strin
     task_type: head === null && model.imageSize === null ? 'FEATURE_EXTRACTION' : (head?.task ?? null),
     ...(head?.modelClass !== undefined && { auto_mapping: autoMapping(head.modelClass, model) }),
     inference_mode: true,
-    modules_to_save: modules.length === 0 ? null : modules
+    modules_to_save: modules.length === 0 ? null : modules,
+    // PEFT tells of a field that it does not know, and goes on.
+    ...(head?.problemType !== undefined && { torch_adapters: { problem_type: head.problemType } })
   }
 }
 
@@ -201,7 +206,7 @@ function savedModules({ layers }: PeftHeadPlan): string[] {
 }
 
 /** Fields of a head that no tensor and no step of its computation depends on. */
-const aside = ['label2id', 'dropoutProb', 'headType']
+const aside = ['label2id', 'dropoutProb', 'headType', 'multilabel']
 
 /** The class whose head computes what ours does. */
 export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig): PeftHeadPlan {
@@ -221,7 +226,11 @@ export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig)
     for (const withPooler of [false, true]) {
       const found = headOfClass(model, modelClass, head.numLabels, withPooler)
       if (found !== undefined && isSameHead(found.config, head))
-        return { task, layers: found.layers, ...(task === null && { modelClass }) }
+        return {
+          ...{ task, layers: found.layers },
+          ...(task === null && { modelClass }),
+          ...(hasManyLabels(head) && { problemType: 'multi_label_classification' as const })
+        }
     }
   }
   throw new AdapterError('ERR_UNSUPPORTED', operation, `${modelClass} has no head like '${name}'`, {

@@ -1,5 +1,12 @@
 import { type Activation, activationParameters } from '../config/activations.js'
-import { type HeadConfig, headConfigFromJson, predictsWords } from '../config/head-config.js'
+import {
+  type HeadConfig,
+  headConfigFromJson,
+  predictsWords,
+  type RowHeadConfig,
+  readsRows
+} from '../config/head-config.js'
+import type { ProblemType } from '../config/peft-config.js'
 
 /** Where a model class with a head of its own keeps it, and what the same head is among ours. */
 interface StaticHead {
@@ -136,8 +143,15 @@ export function modelClassHead(json: Readonly<Record<string, unknown>>): Convert
   const labels = (label2id ?? (names.length > 0 ? Object.fromEntries(names) : null)) as Record<string, unknown> | null
   const found = convertStaticHead(modelClass, labels, count)
   if (found !== undefined && predictsWords(found.config)) return wordHead(found, modelClass, json)
-  if (found?.config.headType !== 'classification' || problem !== 'multi_label_classification') return found
-  return { ...found, config: { ...found.config, headType: 'multilabel_classification' } }
+  if (found === undefined || !readsRows(found.config) || problem !== 'multi_label_classification') return found
+  return { ...found, config: headOfProblem(found.config, problem) }
+}
+
+/** The same layers for one label a row, or for any number of them. */
+export function headOfProblem(config: RowHeadConfig, problem: ProblemType): RowHeadConfig {
+  const several = problem === 'multi_label_classification'
+  if (config.headType === 'image_classification') return Object.freeze({ ...config, multilabel: several })
+  return Object.freeze({ ...config, headType: several ? 'multilabel_classification' : 'classification' })
 }
 
 /** None where ours could not be the same: its activation learns. */

@@ -4,6 +4,7 @@ import { type AdapterConfig, leftOut } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { modelConfigToJson } from '../config/model-config.js'
+import { type ProblemType, problemTypes } from '../config/peft-config.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
 import { adaptersForm, adaptersProblem } from '../exchange/adapters-form.js'
@@ -43,6 +44,11 @@ export interface LoadAdapterOptions {
   readonly as?: string | undefined
   /** Also the folder's head, where there is one. Default true. */
   readonly withHead?: boolean | undefined
+  /**
+   * `problem_type` of the classifier in a folder of PEFT's, where PEFT has no field for it. Default: what this library wrote
+   * beside it, or one label a row.
+   */
+  readonly problemType?: ProblemType | undefined
   /** `leave_out`: layers, from 0, that the adapter is not loaded into (AdapterDrop). Default: none. */
   readonly leaveOut?: readonly number[] | undefined
   /** Replace an adapter or head of this name. Default false: an error. */
@@ -56,7 +62,7 @@ export interface LoadAdapterOptions {
 }
 
 export type SaveHeadOptions = Pick<SaveAdapterOptions, 'format'>
-export type LoadHeadOptions = Omit<LoadAdapterOptions, 'withHead' | 'setActive' | 'leaveOut'>
+export type LoadHeadOptions = Omit<LoadAdapterOptions, 'withHead' | 'setActive' | 'leaveOut' | 'problemType'>
 
 const hubOptions = ['revision', 'cacheDir', 'offline', 'signal']
 
@@ -139,14 +145,15 @@ function headPart(model: Model, name: string, format: FolderFormat): SavedPart<H
 }
 
 export async function loadAdapter(model: Model, source: string, options: LoadAdapterOptions): Promise<string> {
-  checkOptions(options, ['as', 'withHead', 'leaveOut', 'overwriteOk', 'setActive', ...hubOptions])
-  const { as, withHead = true, leaveOut = [], overwriteOk = false, setActive = false, ...hub } = options
+  checkOptions(options, ['as', 'withHead', 'problemType', 'leaveOut', 'overwriteOk', 'setActive', ...hubOptions])
+  const { as, withHead = true, problemType, leaveOut = [], overwriteOk = false, setActive = false, ...hub } = options
+  if (problemType !== undefined) check.checkOneOf('problemType', problemType, problemTypes)
   const dropped = checkLayerList('leaveOut', leaveOut, model)
   if (as !== undefined) checkAdapterName(as, 'as')
   const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'adapter', hub)
   const found = isPeftFolder(folder)
-    ? await readPeftAdapter(model, folder, source, withHead)
-    : readAdapterHub(model, folder, withHead)
+    ? await readPeftAdapter(model, folder, source, { withHead, problemType })
+    : readAdapterHub(model, folder, withHead, problemType)
   const name = as ?? found.name
   const adapter = dropped.length === 0 ? found : withoutLayers(model, found, dropped)
   await placeOver(model, name, { adapter, head: found.head }, overwriteOk, 'loadAdapter')
@@ -170,7 +177,13 @@ function withoutLayers(model: Model, found: FoundAdapter, layers: readonly numbe
   return { ...found, config: leftOut(found.config, layers, model.config.numHiddenLayers), load }
 }
 
-function readAdapterHub(model: Model, folder: string, withHead: boolean): FoundAdapter {
+function readAdapterHub(
+  model: Model,
+  folder: string,
+  withHead: boolean,
+  problemType: ProblemType | undefined
+): FoundAdapter {
+  if (problemType !== undefined) throw check.valueError('problemType', "a folder of AdapterHub's says it; leave it out")
   const found = readAdapterFolder(folder, withHead)
   checkBaseModel(found, model.config)
   const { name: from, config, head, sharing, weightsFile } = found

@@ -1,4 +1,5 @@
 import * as check from '../config/check.js'
+import type { ProblemType } from '../config/peft-config.js'
 import { readHeadFolder } from '../exchange/adapter-folder.js'
 import { adapterConfigFile, type FolderFormat, peftWeightFiles } from '../exchange/folder-files.js'
 import { peftAdapterConfig } from '../exchange/peft-adapter.js'
@@ -15,12 +16,16 @@ export async function readPeftAdapter(
   model: Model,
   folder: string,
   source: string,
-  withHead: boolean
+  { withHead, problemType }: { readonly withHead: boolean; readonly problemType?: ProblemType | undefined }
 ): Promise<FoundAdapter> {
   const found = await readPeftFolder(folder, source)
   const config = peftAdapterConfig(found, model.config)
   // A head that PEFT cannot hold stands beside it, in files of its own.
-  const head = withHead ? (peftHead(found, model.config) ?? readHeadFolder(folder)) : null
+  const own = withHead ? peftHead(found, model.config, problemType) : null
+  if (problemType !== undefined && own === null) {
+    throw check.valueError('problemType', 'no head is loaded of which the folder does not say it; leave it out')
+  }
+  const head = own ?? (withHead ? readHeadFolder(folder) : null)
   const aside = headModules(found)
   return {
     name: found.name,

@@ -2,7 +2,7 @@ import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { AdapterTrainer, AutoModel, type ForwardInputs, type Model } from '../../lib/index.js'
+import { AdapterTrainer, AutoModel, type ForwardInputs, type LoadAdapterOptions, type Model } from '../../lib/index.js'
 import { checkForward } from '../parity/support/check-case.js'
 import { type Case, fixtures, Group } from '../parity/support/fixtures.js'
 import { Worst } from '../parity/support/worst.js'
@@ -232,6 +232,70 @@ test('a PEFT adapter goes on training as PEFT computes it', async (t) => {
   const slope = ((await loss(step)) - (await loss(-step))) / (2 * step)
   t.true(Math.abs(slope - norm) < 0.02 * norm, `${slope} ${norm}`)
   t.true((await logits(model, { inputIds: [[7]] }, name)).length === 3)
+})
+
+test('a head for several labels stays one; of PEFT’s own folders the caller says it', async (t) => {
+  using model = await open('bert-tiny')
+  const folder = scratch(t)
+  const json = () => JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))
+  model.addAdapter('a', 'lora')
+  model.addMultiLabelClassificationHead('a', { numLabels: 3, layers: 1, usePooler: true })
+  await model.saveAdapter(folder, 'a', { library: 'peft' })
+  t.deepEqual(json().torch_adapters, { problem_type: 'multi_label_classification' })
+  t.is(await model.loadAdapter(folder, { as: 'again' }), 'again')
+  t.is(model.heads.get('again')?.headType, 'multilabel_classification')
+  const inputs = {
+    inputIds: [[7], [9, 8]],
+    labels: [
+      [1, 0, 1],
+      [0, 0, 1]
+    ]
+  }
+  const [one, other] = [
+    await model.forward(inputs, { adapters: 'a' }),
+    await model.forward(inputs, { adapters: 'again' })
+  ]
+  t.deepEqual(one.loss, other.loss)
+  await model.loadAdapter(folder, { as: 'one', problemType: 'single_label_classification' })
+  t.is(model.heads.get('one')?.headType, 'classification')
+
+  const theirs = folderOf('bert-regex-rslora')
+  const problemType = 'multi_label_classification'
+  await model.loadAdapter(theirs, { as: 'theirs', problemType })
+  t.like(model.heads.get('theirs'), { headType: 'multilabel_classification', numLabels: 3, usePooler: true })
+  // Others need no field of ours.
+  await model.saveAdapter(folder, 'one', { library: 'peft' })
+  t.false('torch_adapters' in json())
+
+  const refused = async (source: string, options: LoadAdapterOptions, message: RegExp) => {
+    const before = [...model.adapters.keys()]
+    await t.throwsAsync(model.loadAdapter(source, { as: 'r', ...options }), { message })
+    t.deepEqual([...model.adapters.keys()], before)
+  }
+  await refused(theirs, { problemType, withHead: false }, /problemType.*no head/)
+  await refused(theirs, { problemType: 'several' as never }, /problemType.*multi_label_classification/)
+  await refused(
+    changed(t, 'bert-regex-rslora', { torch_adapters: { problem_type: 'x' } }),
+    {},
+    /adapter_config\.json.*problem_type/
+  )
+  await model.saveAdapter(folder, 'a')
+  await refused(folder, { problemType }, /problemType.*AdapterHub/)
+
+  using images = await open('vit-tiny')
+  images.addAdapter('a', 'lora')
+  images.addImageClassificationHead('a', { numLabels: 3, multilabel: true })
+  await images.saveAdapter(folder, 'a', { library: 'peft' })
+  await images.loadAdapter(folder, { as: 'again' })
+  t.like(images.heads.get('again'), { headType: 'image_classification', multilabel: true })
+
+  using electra = await open('electra-tiny')
+  electra.addAdapter('a', 'lora')
+  electra.addTaggingHead('a', { numLabels: 3 })
+  await electra.saveAdapter(folder, 'a', { library: 'peft' })
+  await t.throwsAsync(electra.loadAdapter(folder, { as: 'r', problemType }), {
+    message: /heads with labels for rows.*tagging/
+  })
 })
 
 test('a checkpoint keeps what only PEFT has, and a head that only AdapterHub has, in one folder', async (t) => {

@@ -16,11 +16,13 @@ const shifted = 'prefix_tuning_flat[prefix_length=3, shift_positions=True]'
 const words = "prompt_tuning[prompt_length=2, combine='prefix_words']"
 const scored = (model) => model.addClassificationHead('a', { numLabels: 3, layers: 1, bias: false })
 const writes = (model) => model.addCausalLmHead('a', { layers: 1, bias: false })
+const several = (model) => model.addMultiLabelClassificationHead('a', { numLabels: 3 })
 const classes = (options) => (model) => model.addClassificationHead('a', { numLabels: 3, ...options })
 
 // [folder, model, adapter, head (null: none), format]
 const written = [
   ['bert-lora', 'bert-tiny', "lora[r=4, alpha=6, attn_matrices=['q', 'k', 'v', 'o']]", classes(), 'safetensors'],
+  ['bert-several', 'bert-tiny', 'lora[r=2]', several, 'safetensors'],
   ['bert-pooler', 'bert-tiny', 'lora[r=2]', classes({ layers: 1, usePooler: true }), 'bin'],
   [
     'bert-dora',
@@ -52,6 +54,13 @@ const written = [
     "lora[r=2, attn_matrices=['q', 'v', 'o'], intermediate_lora=True]",
     (model) => model.addImageClassificationHead('a', { numLabels: 3 }),
     'safetensors'
+  ],
+  [
+    'vit-several',
+    'vit-tiny',
+    'lora[r=2]',
+    (model) => model.addImageClassificationHead('a', { numLabels: 3, multilabel: true }),
+    'bin'
   ],
   ['vit-bare', 'vit-tiny', 'ia3', null, 'bin'],
   [
