@@ -47,7 +47,32 @@ def load_base(folder):
 def logits_of(model, rows):
     """One row at a time, so that nothing is padded; a row of an image model is the numbers of an image."""
     with torch.no_grad():
-        return [model(**inputs_of(model.config, row)).logits[0] for row in rows]
+        return [answer_of(model, row) for row in rows]
+
+
+def answer_of(model, row):
+    """The active head's answer to one row, laid out as head-inputs.mjs has it."""
+    kind = model.heads[model.active_head].config["head_type"]
+    if kind == "multiple_choice":
+        return model(**choices_of(row)).logits[0]
+    if kind == "dependency_parsing":
+        # Each word's first token, and the end of the last; the second word is of two tokens.
+        starts = [token for token in range(1, len(row)) if token != 3 or len(row) == 4]
+        count = len(starts) - 1
+        out = model(torch.tensor([row]), word_starts=torch.tensor([starts]))
+        arcs, kinds = out.arc_preds[0, :count, :count + 1], out.rel_preds[0, :count, :count + 1]
+        return torch.cat([arcs.flatten(), kinds.flatten()])
+    out = model(**inputs_of(model.config, row))
+    return torch.stack([out.start_logits, out.end_logits], -1)[0] if kind == "question_answering" else out.logits[0]
+
+
+def choices_of(row):
+    """A question of two choices, the row and its first half: [1, 2, width]."""
+    width, half = len(row), (len(row) + 1) // 2
+    return {
+        "input_ids": torch.tensor([[row, row[:half] + [0] * (width - half)]]),
+        "attention_mask": torch.tensor([[[1] * width, [1] * half + [0] * (width - half)]])
+    }
 
 
 def inputs_of(config, row):

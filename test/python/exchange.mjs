@@ -4,6 +4,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { AdapterTrainer, AutoModel } from '../../dist/lib/index.js'
+import { inputsOf, valuesOf } from './head-inputs.mjs'
 
 const tolerance = 1e-5
 const shortRows = [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]]
@@ -25,6 +26,8 @@ const texts = [
 ]
 
 const classification = (model) => model.addClassificationHead('a', { numLabels: 3, layers: 2 })
+
+const parser = (model) => model.addDependencyParsingHead('a', { labels: ['det', 'nsubj', 'root'] })
 
 const image = (model) => model.addImageClassificationHead('a', { numLabels: 3 })
 
@@ -204,22 +207,21 @@ const written = [
   ],
   ['vit-head', 'vit-tiny', null, image, 'safetensors'],
   ['bert-head-bin', 'bert-tiny', null, classification, 'bin'],
-  ['roberta-head', 'roberta-tiny', null, (model) => model.addTaggingHead('a', { numLabels: 4 }), 'safetensors']
+  ['roberta-head', 'roberta-tiny', null, (model) => model.addTaggingHead('a', { numLabels: 4 }), 'safetensors'],
+  ['bert-head-answers', 'bert-tiny', null, (model) => model.addQuestionAnsweringHead('a', { layers: 2 }), 'bin'],
+  ['gpt2-head-answers', 'gpt2-tiny', null, (model) => model.addQuestionAnsweringHead('a'), 'safetensors'],
+  ['roberta-head-choices', 'roberta-tiny', null, (model) => model.addMultipleChoiceHead('a'), 'safetensors'],
+  ['electra-head-choices', 'electra-tiny', null, (model) => model.addMultipleChoiceHead('a', { layers: 1 }), 'bin'],
+  ['bert-head-parses', 'bert-tiny', null, parser, 'safetensors'],
+  ['distilbert-head-parses', 'distilbert-tiny', null, parser, 'bin']
 ]
 
-/** Rows of the logits; token-wise logits without what lies past each row's end. */
+/** Of each row alone, so that nothing is padded. */
 async function logitsOf(model, rows) {
+  const adapters = model.adapters.has('a') ? 'a' : null
+  const { headType } = model.heads.get('a')
   const answers = []
-  for (const row of rows) {
-    const { logits } = await model.forward(model.config.imageSize ? { pixelValues: [row] } : { inputIds: [row] }, {
-      adapters: model.adapters.has('a') ? 'a' : null
-    })
-    const width = logits.shape.at(-1)
-    const lists = Array.from({ length: logits.data.length / width }, (_, i) => [
-      ...logits.data.subarray(i * width, (i + 1) * width)
-    ])
-    answers.push(logits.shape.length === 3 ? lists : lists[0])
-  }
+  for (const row of rows) answers.push(valuesOf(await model.forward(inputsOf(model, row, headType), { adapters })))
   return answers
 }
 
@@ -255,7 +257,7 @@ async function writeTiny(out, models) {
     await (adapter === null
       ? model.saveHead(target, 'a', { format })
       : model.saveAdapter(target, 'a', { format, dialect }))
-    const ids = rowsOf[base] ?? rows
+    const ids = (rowsOf[base] ?? rows).filter((row) => addHead !== parser || row.length > 2)
     const kind = adapter === null ? 'head' : 'adapter'
     cases.push({ folder, kind, model: source, format, dialect, twin, rows: ids, logits: await logitsOf(model, ids) })
     model.dispose()
@@ -305,10 +307,10 @@ async function read(folder) {
     if (!isFine) failed++
     console.log(`${isFine ? '✓' : '✗'} Node loads ${what}: largest difference ${worst.toExponential(1)}`)
   }
-  for (const { folder: name, model: source, rows: ids, logits, texts: lines } of cases) {
+  for (const { folder: name, kind, model: source, rows: ids, logits, texts: lines } of cases) {
     const model = await AutoModel.fromPretrained(source)
-    const adapter = await model.loadAdapter(join(folder, name))
-    if (adapter !== 'a') throw new Error(`${name}: the adapter is called ${adapter}`)
+    const part = await (kind === 'head' ? model.loadHead(join(folder, name)) : model.loadAdapter(join(folder, name)))
+    if (part !== 'a') throw new Error(`${name}: the ${kind} is called ${part}`)
     tell(name, difference(await logitsOf(model, ids), logits))
     if (lines) {
       const answers = await model.predict(

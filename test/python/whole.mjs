@@ -4,10 +4,10 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { AutoModel, Fuse, Stack } from '../../dist/lib/index.js'
+import { inputsOf, valuesOf } from './head-inputs.mjs'
 
 const tolerance = 1e-5
 const row = [60, 61, 62, 63, 64, 5, 6, 98]
-const wordIds = [-1, 0, 1, 1, 2, 3, 4, -1]
 const isOwn = (name) =>
   /\.(adapters|loras|prefix_tunings|invertible_adapters)\.|adapter_fusion_layer|^heads\./.test(name)
 
@@ -27,11 +27,7 @@ async function answers(model) {
   const found = {}
   const ids = row.map((token) => Math.min(token, model.config.vocabSize - 1))
   for (const [head, { headType }] of model.heads) {
-    const inputs = { inputIds: head === 'choice' ? [ids, ids.slice(2)] : [ids] }
-    if (headType === 'multiple_choice') inputs.choices = [inputs.inputIds.length]
-    if (head === 'parse') inputs.wordIds = [wordIds]
-    const { logits, relationLogits } = await model.forward(inputs, { head })
-    found[head] = [...logits.data, ...(relationLogits?.data ?? [])]
+    found[head] = valuesOf(await model.forward(inputsOf(model, ids, headType), { head })).flat()
   }
   return found
 }
@@ -54,7 +50,7 @@ async function write(out, models) {
   fill(model)
   model.setActiveAdapters(Stack('i', 'p', 'l', Fuse('a', 'b')))
   await model.save(join(out, 'model'))
-  writeFileSync(join(out, 'cases.json'), JSON.stringify({ row, wordIds, logits: await answers(model) }))
+  writeFileSync(join(out, 'cases.json'), JSON.stringify({ row, logits: await answers(model) }))
   const again = await AutoModel.fromPretrained(join(out, 'model'))
   if (JSON.stringify(again.activeAdapters) !== JSON.stringify(model.activeAdapters)) throw new Error('another setup')
   compare('Node', await answers(again), await answers(model))
@@ -72,7 +68,7 @@ async function writeGpt2(out, models) {
   fill(model)
   model.setActiveAdapters('l')
   await model.save(join(out, 'gpt2', 'model'))
-  writeFileSync(join(out, 'gpt2', 'cases.json'), JSON.stringify({ row, wordIds, logits: await answers(model) }))
+  writeFileSync(join(out, 'gpt2', 'cases.json'), JSON.stringify({ row, logits: await answers(model) }))
   model.dispose()
 }
 

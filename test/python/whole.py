@@ -13,10 +13,9 @@ import transformers
 from adapters import AutoAdapterModel, SeqBnConfig
 from adapters.composition import Fuse, Stack
 
-from common import TOLERANCE, finish, load_base
+from common import TOLERANCE, answer_of, choices_of, finish, load_base
 
 ROW = [60, 61, 62, 63, 64, 5, 6, 98]
-WORD_IDS = [-1, 0, 1, 1, 2, 3, 4, -1]
 CLASSES = ("BertForQuestionAnswering", "BertForMultipleChoice", "BertForSequenceClassification",
            "ElectraForMultipleChoice", "DistilBertForQuestionAnswering", "RobertaForTokenClassification",
            "BertForMaskedLM", "RobertaForMaskedLM", "XLMRobertaForMaskedLM", "ElectraForMaskedLM",
@@ -27,22 +26,9 @@ EAGER = {"attn_implementation": "eager"}
 FORMS = {"": {}, "-bin": {"safe_serialization": False}, "-sharded": {"max_shard_size": 6000}}
 
 
-def answer(model, head, row, word_ids):
-    """As Node's forward lays logits out, one row without padding."""
+def answer(model, head, row):
     model.active_head = head
-    ids = torch.tensor([row])
-    if head == "choice":
-        width = len(row)
-        ids = torch.tensor([row, row[2:] + [0, 0]])
-        mask = torch.tensor([[1] * width, [1] * (width - 2) + [0, 0]])
-        return model(ids, attention_mask=mask).logits.flatten()
-    if head == "parse":
-        count = max(word_ids) + 1
-        starts = [word_ids.index(word) for word in range(count)] + [len(word_ids) - 1]
-        out = model(ids, word_starts=torch.tensor([starts]))
-        arcs, kinds = out.arc_preds[0, :count, :count + 1], out.rel_preds[0, :count, :count + 1]
-        return torch.cat([arcs.flatten(), kinds.flatten()])
-    return flat(model(ids))
+    return answer_of(model, row).flatten()
 
 
 def flat(out):
@@ -71,7 +57,7 @@ def read(folder):
         row = [min(token, model.config.vocab_size - 1) for token in case["row"]]
         with torch.no_grad():
             for head, logits in case["logits"].items():
-                worst = difference(answer(model.eval(), head, row, case["wordIds"]), torch.tensor(logits))
+                worst = difference(answer(model.eval(), head, row), torch.tensor(logits))
                 if not worst <= TOLERANCE:
                     failures.append(f"{part} {head}: logits differ by {worst:.1e}")
                 print(f"{'✗' if worst > TOLERANCE else '✓'} Python loads the whole model {part}, head {head}: "
@@ -97,7 +83,7 @@ def whole(model, setup, folder, **options):
     model.set_active_adapters(setup)
     row = [min(token, model.config.vocab_size - 1) for token in ROW]
     with torch.no_grad():
-        logits = {head: answer(model.eval(), head, row, WORD_IDS).tolist() for head in list(model.heads)}
+        logits = {head: answer(model.eval(), head, row).tolist() for head in list(model.heads)}
     return {"setup": list(setup.children), "logits": logits}
 
 
@@ -134,8 +120,8 @@ def write(out, models):
         randomise(own)
         row = [min(token, own.config.vocab_size - 1) for token in ROW]
         with torch.no_grad():
-            ids = torch.tensor([row])
-            logits_of_class = flat(own(ids[None] if "MultipleChoice" in name else ids)).tolist()
+            inputs = choices_of(row) if "MultipleChoice" in name else {"input_ids": torch.tensor([row])}
+            logits_of_class = flat(own(**inputs)).tolist()
         for form, options in FORMS.items():
             own.save_pretrained(out / f"{name}{form}", **options)
             classes[f"{name}{form}"] = logits_of_class

@@ -79,9 +79,22 @@ class Writer:
         if plain:
             file = folder / "pytorch_adapter.bin"
             torch.save(to_plain(torch.load(file, weights_only=True)), file)
-        case = {"folder": name, "model": str(base), "rows": rows, "logits": as_lists(logits_of(model, rows))}
-        self.cases.append({**case, **({"texts": texts} if texts else {})})
+        self.note(name, "adapter", base, model, rows, **({"texts": texts} if texts else {}))
+
+    def note(self, name, kind, base, model, rows, **more):
+        logits = as_lists(logits_of(model, rows))
+        self.cases.append({"folder": name, "kind": kind, "model": str(base), "rows": rows, "logits": logits, **more})
         print(f"✓ Python wrote {name}")
+
+    def head(self, name, base, add_head, safetensors=False):
+        """A head without an adapter."""
+        model = load_base(base)
+        add_head(model)
+        fill(model)
+        model.active_head = "a"
+        model.save_head(str(self.out / name), "a", use_safetensors=safetensors)
+        rows = [row for row in ROWS[Path(base).name] if len(row) > 2 or "parses" not in name]
+        self.note(name, "head", base, model.eval(), rows)
 
     def tiny(self, name, base, config, add_head, **options):
         model = load_base(base)
@@ -183,6 +196,16 @@ def main(out, models, minilm):
         writer.tiny(f"vit-{name}", models / "vit-tiny", config, image, **fields)
     writer.tiny("vit-many-labels", models / "vit-tiny", ParBnConfig(reduction_factor=2), lambda model:
                 model.add_image_classification_head("a", num_labels=4, layers=2, multilabel=True, use_pooler=True))
+    writer.head("bert-head", models / "bert-tiny", classification)
+    for family, safetensors in (("bert", True), ("gpt2", False)):
+        writer.head(f"{family}-head-answers", models / f"{family}-tiny", lambda model: model.add_qa_head("a"), safetensors)
+    for family, safetensors in (("roberta", False), ("distilbert", True)):
+        writer.head(f"{family}-head-choices", models / f"{family}-tiny",
+                    lambda model: model.add_multiple_choice_head("a"), safetensors)
+    # Not RoBERTa, whose padding id is 1: the peer takes the first word of every row, which begins at 1, for padding.
+    for family, safetensors in (("electra", True), ("distilbert", False)):
+        writer.head(f"{family}-head-parses", models / f"{family}-tiny",
+                    lambda model: model.add_dependency_parsing_head("a", num_labels=3), safetensors)
     writer.minilm(minilm)
     (out / "cases.json").write_text(json.dumps(writer.cases), encoding="utf-8")
 
