@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import test from 'ava'
-import { type AdapterConfigSource, AutoModel, type Model, Stack } from '../../lib/index.js'
+import { type AdapterConfigSource, AutoModel, type Model, MultiTask, Stack } from '../../lib/index.js'
 import { fixtures, Group } from '../parity/support/fixtures.js'
 
 interface Case {
@@ -52,6 +52,33 @@ test('each row has its own adapter', async (t) => {
     listed(answers),
     mixed.map(({ ids }) => ids)
   )
+})
+
+test('rows say their task themselves: each goes on as its adapter does in PyTorch', async (t) => {
+  using model = await gpt2()
+  const setup = MultiTask('a', 'b', null)
+  const [a, b, none] = group.cases as [Case, Case, Case]
+  // By name and by number, neighbours apart.
+  const tasks = ['b', 0, 2, 'a'] as const
+  const cases = [b, a, none, a]
+  const rows = rowsOf(a.input.inputIds)
+  const own = rows.map((row, i) => ({ ...row, taskId: tasks[i] }))
+  const expected = cases.map(({ expected }, i) => expected.ids[i])
+  t.deepEqual(listed(await model.generate(own, { ...greedy, adapters: setup })), expected)
+  model.setActiveAdapters(setup)
+  t.deepEqual(listed(await model.generate(own, greedy)), expected)
+  const streamed: number[][] = own.map(() => [])
+  for await (const { row, token } of model.generateStream(own, greedy)) streamed[row]?.push(token)
+  t.deepEqual(streamed, expected)
+  // What the call says counts more.
+  t.deepEqual(listed(await model.generate(own, { ...greedy, taskIds: ['a', 'a', 'a', 'a'] })), a.expected.ids)
+  t.notDeepEqual(a.expected.ids, expected)
+
+  const wrong = (taskId?: string | number) => model.generate([{ ...rows[0], inputIds: [5], taskId }, ...own], greedy)
+  await t.throwsAsync(wrong(), { message: /taskIds\[0\]: expected one of 'a', 'b'/ })
+  await t.throwsAsync(wrong(3), { message: /taskIds\[0\].*got 3/ })
+  await t.throwsAsync(wrong('bb'), { message: /taskIds\[0\].*Did you mean 'b'/ })
+  await t.throwsAsync(model.generate(rows, greedy), { message: /taskIds: MultiTask needs one for each row/ })
 })
 
 test('what the cache gives is what whole rows give, with a stack and a head', async (t) => {
