@@ -41,4 +41,12 @@ inline Result gradients(AdapterModel& model, const MicroBatch& batch, int shards
   return result;
 }
 
+/// Rows shared among threads teach what they teach in one, and that is something.
+inline Result check_shards(AdapterModel& model, const MicroBatch& batch, std::initializer_list<int> counts) {
+  const auto whole = gradients(model, batch, 1);
+  CHECK(whole.grads[0].abs().max().item<double>() > 0);
+  for (int count : counts) check_same(gradients(model, batch, count), whole);
+  return whole;
+}
+
 }  // namespace shard_results

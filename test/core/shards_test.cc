@@ -42,12 +42,7 @@ TEST(shards_give_the_gradients_of_the_whole_batch) {
         train(*model, way);
         auto batch = std::move(batch_for(*model, type)[0]);
         if (way == Way::adapter) batch.request.segments = {{0, 1, {}}, {1, 4, only(*model, "a")}};
-        const auto whole = gradients(*model, batch, 1);
-        for (int count : {2, 3, 4, 9}) {
-          const auto shared = gradients(*model, batch, count);
-          CHECK_NEAR(shared.loss, whole.loss, 1e-6);
-          for (size_t i = 0; i < whole.grads.size(); ++i) CHECK(difference(shared.grads[i], whole.grads[i]) < 1e-5);
-        }
+        check_shards(*model, batch, {2, 3, 4, 9});
       }
     }
   }
@@ -78,13 +73,7 @@ TEST(shards_of_lora_in_a_merged_product) {
     }
     train(model, Way::adapter);
     const auto batch = std::move(batch_for(model, HeadType::classification)[0]);
-    const auto whole = gradients(model, batch, 1);
-    CHECK(whole.grads[0].abs().max().item<double>() > 0);
-    for (int count : {2, 3, 9}) {
-      const auto shared = gradients(model, batch, count);
-      CHECK_NEAR(shared.loss, whole.loss, 1e-6);
-      for (size_t i = 0; i < whole.grads.size(); ++i) CHECK(difference(shared.grads[i], whole.grads[i]) < 1e-5);
-    }
+    check_shards(model, batch, {2, 3, 9});
   }
 }
 
@@ -100,13 +89,7 @@ TEST(shards_of_heads_that_choose) {
     }
     train(*model, Way::adapter);
     const auto batch = std::move(batch_for(*model, type)[0]);
-    const auto whole = gradients(*model, batch, 1);
-    CHECK(whole.grads[0].abs().max().item<double>() > 0);
-    for (int count : {2, 3, 9}) {
-      const auto shared = gradients(*model, batch, count);
-      CHECK_NEAR(shared.loss, whole.loss, 1e-6);
-      for (size_t i = 0; i < whole.grads.size(); ++i) CHECK(difference(shared.grads[i], whole.grads[i]) < 1e-5);
-    }
+    check_shards(*model, batch, {2, 3, 9});
   }
 }
 
@@ -118,10 +101,7 @@ TEST(a_shard_whose_rows_use_nothing_that_trains_counts_in_the_loss) {
   for (bool first : {true, false}) {
     batch.request.segments = {{0, 3, {}}, {3, 4, {}}};
     batch.request.segments[first ? 0 : 1].setup = only(*model, "a");
-    const auto whole = gradients(*model, batch, 1), shared = gradients(*model, batch, 2);
-    CHECK_NEAR(shared.loss, whole.loss, 1e-6);
-    CHECK(whole.grads[0].abs().max().item<double>() > 0);
-    CHECK(difference(shared.grads[0], whole.grads[0]) < 1e-5);
+    check_shards(*model, batch, {2});
   }
   batch.request.segments = {{0, 4, {}}};
   CHECK_THROWS(ErrorCode::invalid_argument, gradients(*model, batch, 2));

@@ -5,6 +5,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "core/error.h"
 #include "core/training/loss.h"
@@ -74,11 +75,27 @@ at::Tensor take_rows(const at::Tensor& x, const RowLayout& layout, const Rows& r
   return x.index_select(0, at::tensor(chosen, at::TensorOptions(at::kLong)).to(x.device()));
 }
 
-Reading read_all(const Head& head, const Model& backbone, const PackedBatch& batch, const ForwardRequest& request,
-                 const Encoded& encoded) {
-  if (!head.reads_rows()) return {encoded.last, batch.layout, request.segments};
-  return {row_states(encoded, backbone, batch), RowLayout::single(batch.layout.rows()), request.segments};
-}
+// What heads read of all rows, once for heads of one kind: each row's one token, or every token.
+class Readings {
+ public:
+  Readings(const Model& backbone, const PackedBatch& batch, const ForwardRequest& request, const Encoded& encoded)
+      : backbone_(backbone), batch_(batch), request_(request), encoded_(encoded) {}
+
+  const Reading& of(const Head& head) {
+    auto& found = head.reads_rows() ? rows_ : tokens_;
+    if (found) return *found;
+    if (!head.reads_rows()) return found.emplace(Reading{encoded_.last, batch_.layout, request_.segments});
+    const auto rows = RowLayout::single(batch_.layout.rows());
+    return found.emplace(Reading{row_states(encoded_, backbone_, batch_), rows, request_.segments});
+  }
+
+ private:
+  const Model& backbone_;
+  const PackedBatch& batch_;
+  const ForwardRequest& request_;
+  const Encoded& encoded_;
+  std::optional<Reading> rows_, tokens_;
+};
 
 Reading some_of(const Reading& all, const Rows& rows) {
   Rows lengths;
@@ -170,10 +187,10 @@ at::Tensor labels_of(const Head& head, const at::Tensor& labels, const RowFacts&
 void answer(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, const ForwardContext& context,
             ForwardResult& result) {
   auto& backbone = model.backbone();
+  Readings readings(backbone, batch, request, result.encoded);
   if (request.heads.empty()) {
     auto& head = model.head(request.head);
-    auto all = read_all(head, backbone, batch, request, result.encoded);
-    auto [logits, loss] = read(head, backbone, std::move(all), batch.labels.value_or(at::Tensor()), batch.facts(),
+    auto [logits, loss] = read(head, backbone, readings.of(head), batch.labels.value_or(at::Tensor()), batch.facts(),
                                context, request, request.label_smoothing);
     result.logits = logits;
     result.loss = loss;
@@ -189,9 +206,9 @@ void answer(AdapterModel& model, const PackedBatch& batch, const ForwardRequest&
     if (labels.defined() && counted(labels) == 0) labels = at::Tensor();
     Answer own;
     if (!rows.empty()) {
-      const auto all = read_all(head, backbone, batch, request, result.encoded);
       const double smoothing = request.head_smoothing.empty() ? request.label_smoothing : request.head_smoothing[i];
-      own = read(head, backbone, some_of(all, rows), labels, facts.some(rows), context, request, smoothing);
+      own =
+          read(head, backbone, some_of(readings.of(head), rows), labels, facts.some(rows), context, request, smoothing);
     }
     result.head_logits.push_back(own.logits);
     if (request.head_labels.empty()) continue;
