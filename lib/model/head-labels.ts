@@ -1,17 +1,16 @@
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
-import { imageShape } from '../config/image-shape.js'
 import type { ModelConfig } from '../config/model-config.js'
 import type { BatchHeads } from './head-rule.js'
-import { imagesOf, type PixelValues } from './image-inputs.js'
-import { type ForwardInputs, type Ids, type ImageInputs, packInputs, type Shaped, type TokenInputs } from './inputs.js'
+import type { PixelValues } from './image-inputs.js'
+import { type Labels, labelsOf, rowLabels } from './input-labels.js'
+import type { Ids, Shaped } from './input-rows.js'
+import type { ForwardInputs, ImageInputs, TokenInputs } from './inputs.js'
 
 interface LabelledModel {
   readonly config: ModelConfig
   readonly heads: ReadonlyMap<string, HeadConfig>
 }
-
-type Labels = NonNullable<ForwardInputs['labels']>
 
 /** Where several heads answer a batch, the labels of each head's rows as that head reads them; undefined without labels. */
 export function headLabels(
@@ -25,33 +24,22 @@ export function headLabels(
   if (lengthOf(labels) !== count) {
     throw check.valueError('labels', `expected one entry for each of ${count} rows, got ${lengthOf(labels)}`)
   }
-  const rowsOf = rowsAlone(inputs, model.config)
+  const { inputIds, attentionMask, wordIds } = inputs as Partial<TokenInputs>
   return names.map((name, head) => {
-    if (model.heads.get(name)?.headType === 'multiple_choice') {
+    const config = model.heads.get(name)
+    if (config?.headType === 'multiple_choice') {
       throw check.valueError('labels', `those of '${name}' are one for several rows; give its rows a pass of their own`)
     }
     // Copies of a row have its labels.
     const own = Array.from(rowHeads.keys())
       .filter((i) => rowHeads[i] === head)
       .map((i) => i % count)
-    const some = { ...rowsOf(own), labels: own.map((row) => labelOf(labels, row)) } as ForwardInputs
-    const packed = packInputs(some, model.config, model.heads.get(name), `the labels of head '${name}'`)
-    return packed.batch.labels ?? new Int32Array()
-  })
-}
-
-/** Some of the rows, without labels. */
-function rowsAlone(inputs: ForwardInputs, config: ModelConfig): (rows: readonly number[]) => ForwardInputs {
-  const shape = imageShape(config)
-  if (shape !== null && 'pixelValues' in inputs) {
-    const images = imagesOf(inputs.pixelValues, shape)
-    return (rows) => ({ pixelValues: rows.map((row) => images[row] ?? []) })
-  }
-  const { inputIds, attentionMask, wordIds } = inputs as TokenInputs
-  return (rows) => ({
-    inputIds: rows.map((row) => rowOf(inputIds, row)),
-    attentionMask: attentionMask && rows.map((row) => rowOf(attentionMask, row)),
-    wordIds: wordIds && rows.map((row) => rowOf(wordIds, row))
+    const ownLabels = own.map((row) => labelOf(labels, row)) as Labels
+    const asked = { head: config, name: `the labels of head '${name}'` }
+    if (inputIds === undefined) return rowLabels(ownLabels, config, own.length, asked.name) ?? new Int32Array()
+    const some = (ids: Ids | undefined) => ids && own.map((row) => rowOf(ids, row))
+    const rows = { inputIds: some(inputIds) ?? [], attentionMask: some(attentionMask), wordIds: some(wordIds) }
+    return labelsOf({ ...rows, labels: ownLabels }, model.config, asked) ?? new Int32Array()
   })
 }
 

@@ -1,7 +1,7 @@
 import * as check from '../config/check.js'
 import { describeShape, type ImageShape, imageTokens, imageValues } from '../config/image-shape.js'
 import { checkPixels, checkScaled, encodeImage } from '../data/images.js'
-import type { Shaped } from './inputs.js'
+import type { Shaped } from './input-rows.js'
 
 /** Images one by one, or all of them in one array of shape [rows, channels, height, width]. */
 export type PixelValues = readonly ArrayLike<number>[] | Shaped<ArrayLike<number>>
