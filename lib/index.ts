@@ -83,6 +83,7 @@ export type {
   Dataset,
   IdsRow,
   ImageRow,
+  IndexedRows,
   Label,
   QuestionRow,
   Row,
@@ -90,8 +91,10 @@ export type {
   WordsRow
 } from './data/dataset.js'
 export { type DecodedImage, imagePixels, type PixelScaling } from './data/image-pixels.js'
+export { readLabelNames } from './data/parquet.js'
 export type { GivenAnswer, GivenAnswers } from './data/questions.js'
 export { type RowFormat, readRows } from './data/read-rows.js'
+export { type DatasetSplit, type SplitOptions, trainTestSplit } from './data/split.js'
 export { TextTokenizer } from './data/tokenizer.js'
 export type { FolderFormat } from './exchange/folder-files.js'
 export { batchInferenceWithAdapters } from './inference/batch.js'

@@ -24,7 +24,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --model MODEL           folder or hub id of the base model
   --adapter ADAPTER       folder or hub id of an adapter with its head
 ${headUsage}
-  --data FILE             rows as JSONL, CSV or TSV: text, text_pair, words or input_ids, and label
+  --data FILE             rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label
   --batch-size N          rows in one pass. Default 32
 ${modelUsage}
   --json                  one JSON object

@@ -30,7 +30,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted (between
 
   --model MODEL           folder or hub id of the base model: one that writes, such as gpt2
 ${adapterUsage}
-  --input FILE            rows as JSONL, CSV or TSV: text, words or input_ids; -: JSONL from standard input
+  --input FILE            rows as JSONL, CSV, TSV or Parquet: text, words or input_ids; -: JSONL from standard input
   --output FILE           where the answers go. Default: standard output
   --max-new-tokens N      Default 20
   --do-sample             draw the next token instead of taking the likeliest

@@ -29,7 +29,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --model MODEL           folder or hub id of the base model
 ${adapterUsage}
 ${headUsage}
-  --input FILE            rows as JSONL, CSV or TSV: text, text_pair, words, input_ids, question and context, or choices;
+  --input FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words, input_ids, question and context, or choices;
                           -: JSONL from standard input
   --output FILE           where the answers go. Default: standard output
   --batch-size N          rows in one pass. Default 32

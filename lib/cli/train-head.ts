@@ -7,11 +7,15 @@ const kinds = [
   ...(['question-answering', 'multiple-choice', 'dependency-parsing'] as const)
 ]
 
-/** The head that the labels of the training rows ask for, or the one that was asked for. */
+/**
+ * The head that the labels of the training rows ask for, or the one that was asked for.
+ * @param known names that the rows' file has for its labels
+ */
 export async function headFor(
   rows: readonly Row[],
   kind: string | undefined,
-  labels: string | undefined
+  labels: string | undefined,
+  known: readonly string[] | null = null
 ): Promise<HeadConfig> {
   const heads = await import('../config/head-config.js')
   const choice = await import('../config/choice-heads.js')
@@ -27,7 +31,8 @@ export async function headFor(
   }
   const found = summarizeLabels(rows, 'training rows')
   const wanted = asked ?? found.kind
-  const given = labelOption(labels, wanted) ?? found.labels ?? undefined
+  const named = known !== null && known.length >= found.numLabels && wanted !== 'regression' ? known : undefined
+  const given = labelOption(labels, wanted) ?? found.labels ?? named
   const options = given === undefined ? { numLabels: found.numLabels } : { labels: given }
   const areImages = rows.some((row) => 'pixelValues' in row && row.pixelValues != null)
   return fromOptions(() => {

@@ -7,7 +7,7 @@ import type { RunCurves } from '../training/report.js'
 import { exitStatus, fromOptions, inputFile, numberOption, parseCommand, required } from './arguments.js'
 import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
 import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine, removeIfEmpty } from './output.js'
-import { readAll, rowsUsage } from './rows.js'
+import { labelNamesOf, readAll, rowsUsage } from './rows.js'
 import { headFor } from './train-head.js'
 import { trainOptions, trainUsage } from './train-options.js'
 import { describeSettings, trainingSettings } from './train-settings.js'
@@ -31,7 +31,7 @@ holds what was trained: an adapter or a head as AdapterHub folders do, which Pyt
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
   --model MODEL           folder or hub id of the base model
-  --train FILE            rows as JSONL, CSV or TSV: text, text_pair, words or input_ids, and label; for questions
+  --train FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label; for questions
                           question, context and answers; for choices text, choices and label; to parse words, heads
                           (0: the root) and relations
   --eval FILE             rows to measure on after each epoch
@@ -44,7 +44,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --config CONFIG         the adapter's preset or shorthand, such as 'seq_bn[reduction_factor=8]'. Default seq_bn
   --head KIND             classification, regression, multilabel, tagging, question-answering, multiple-choice or
                           dependency-parsing. Default: what the labels look like
-  --labels A,B,...        label names in the order of their ids. Default: those of the rows, sorted
+  --labels A,B,...        label names in the order of their ids. Default: those of the rows, sorted, or those that
+                          a Parquet file has from Hugging Face's datasets
   --format FORMAT         safetensors, bin or pt. Default safetensors; a model is always safetensors
   --report FILE           write the learning curves as a page of HTML
 
@@ -159,7 +160,7 @@ export async function run(argv: string[]): Promise<number> {
   })
   const train = await readAll(trainFile)
   const evaluation = evalFile === undefined ? undefined : await readAll(evalFile)
-  const head = await headFor(train, values.head, values.labels)
+  const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile))
   const { report, json } = values
   const model = await loadModel(values, seed)
   try {

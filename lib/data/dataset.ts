@@ -67,8 +67,22 @@ export interface ImageRow extends Labelled {
 
 export type Row = TextRow | WordsRow | IdsRow | ImageRow | QuestionRow | ChoicesRow
 
-/** Rows of a dataset, one after the other; read into memory once, because each epoch takes them in another order. */
-export type Dataset = readonly Row[] | Iterable<Row> | AsyncIterable<Row>
+/** Rows that need not be in memory: each is read when it is asked for, in whatever order (rowsFile). */
+export interface IndexedRows {
+  readonly length: number
+  /** From 0. The same row each time. */
+  at(index: number): Row
+}
+
+/** Rows of a dataset. Those that come one after the other are kept in memory: each epoch takes them in another order. */
+export type Dataset = readonly Row[] | IndexedRows | Iterable<Row> | AsyncIterable<Row>
+
+/** Whether rows stay where they are. */
+export function isIndexed(dataset: unknown): dataset is IndexedRows {
+  if (typeof dataset !== 'object' || dataset === null || Array.isArray(dataset)) return false
+  const { length, at } = dataset as Partial<IndexedRows>
+  return typeof length === 'number' && typeof at === 'function' && !ArrayBuffer.isView(dataset)
+}
 
 const largestId = 2 ** 31 - 1
 
@@ -77,6 +91,10 @@ export async function collectRows(dataset: Dataset, name = 'dataset'): Promise<r
   const expected = 'an array, an iterable or an async iterable of rows'
   if (typeof dataset !== 'object' || dataset === null) throw check.typeError(name, expected, dataset)
   const rows: Row[] = []
+  if (isIndexed(dataset)) {
+    for (let i = 0; i < dataset.length; i++) rows.push(checkRow(dataset.at(i), `${name}[${i}]`))
+    return nonEmpty(rows, name)
+  }
   if (Symbol.asyncIterator in dataset) {
     for await (const row of dataset) rows.push(checkRow(row, `${name}[${rows.length}]`))
   } else if (Symbol.iterator in dataset) {
@@ -88,6 +106,10 @@ export async function collectRows(dataset: Dataset, name = 'dataset'): Promise<r
   } else {
     throw check.typeError(name, expected, dataset)
   }
+  return nonEmpty(rows, name)
+}
+
+export function nonEmpty<Rows extends { readonly length: number }>(rows: Rows, name: string): Rows {
   if (rows.length === 0) throw check.valueError(name, 'it has no rows')
   return rows
 }

@@ -7,9 +7,10 @@ import { AdapterError } from '../native/errors.js'
 import { cellValues } from './cells.js'
 import { csvRecords } from './csv-records.js'
 import { checkRow, type Row, withPlace } from './dataset.js'
+import { parquetRecords } from './parquet.js'
 import { headFields, rowFields } from './row-fields.js'
 
-export type RowFormat = 'jsonl' | 'csv' | 'tsv'
+export type RowFormat = 'jsonl' | 'csv' | 'tsv' | 'parquet'
 
 const operation = 'read rows'
 // Far more than a row of any model; a file without line ends must not fill the memory.
@@ -20,7 +21,8 @@ const formats: Readonly<Record<string, RowFormat>> = {
   '.ndjson': 'jsonl',
   '.json': 'jsonl',
   '.csv': 'csv',
-  '.tsv': 'tsv'
+  '.tsv': 'tsv',
+  '.parquet': 'parquet'
 }
 
 export function rowFormat(file: string): RowFormat {
@@ -34,11 +36,15 @@ export function rowFormat(file: string): RowFormat {
 }
 
 /**
- * Rows from a file: JSONL with an object a line, or CSV or TSV with a header. Names are those of a row in camelCase or
- * snake_case (`text`, `text_pair`, `input_ids`, `label`); other columns are left alone. In a cell of CSV or TSV, words and
- * ids are a JSON array or have spaces between, and so have the `labels` beside them.
+ * Rows from a file: JSONL with an object a line, CSV or TSV with a header, or Parquet. Names are those of a row in camelCase
+ * or snake_case (`text`, `text_pair`, `input_ids`, `label`); other columns are left alone. In a cell of CSV or TSV, words
+ * and ids are a JSON array or have spaces between, and so have the `labels` beside them.
  */
 export async function* readRows(file: string, format = rowFormat(file)): AsyncGenerator<Row, void, undefined> {
+  if (format === 'parquet') {
+    for await (const { value, row } of parquetRecords(file, operation)) yield toRow(value, `${file}[${row}]`)
+    return
+  }
   try {
     const records = format === 'jsonl' ? jsonLines(createReadStream(file), file) : cellRecords(file, format)
     for await (const { value, line } of records) {

@@ -1,9 +1,11 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import * as zlib from 'node:zlib'
 import test from 'ava'
+import { readLabelNames } from '../../lib/data/parquet.js'
 import { readRows } from '../../lib/data/read-rows.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'rows-'))
@@ -127,5 +129,49 @@ onUnix('a pipe is read, because a file is opened once', async (t) => {
     for await (const row of readRows(pipe)) rows.push(row)
     await writing
     t.deepEqual(rows, [{ text: 'a "b"' }] as object[], extension)
+  }
+})
+
+const parquet = (name: string) => join('test', 'data', 'fixtures', 'parquet', `${name}.parquet`)
+
+async function readFileRows(file: string) {
+  const rows = []
+  for await (const row of readRows(file)) rows.push(row)
+  return rows as object[]
+}
+
+test("Parquet: pyarrow's files, row groups, lists, structs, whole numbers of 64 bits", async (t) => {
+  const texts = await readFileRows(parquet('texts'))
+  t.deepEqual(texts, [
+    { text: 'a fine café', textPair: null, label: 1, id: '1152921504606846976' },
+    { text: 'dull', textPair: 'b', label: 0, id: 2 },
+    { text: '', textPair: null, label: 0, id: 3 },
+    { text: 'so so', textPair: null, label: 2, id: 4 },
+    { text: 'fine', textPair: 'c', label: 1, id: 5 }
+  ])
+  t.deepEqual(await readFileRows(parquet('words')), [
+    { words: ['a', 'b'], labels: [0, -100] },
+    { words: ['c'], labels: [1] }
+  ])
+  const answers = { text: ['two'], answer_start: [4] }
+  t.deepEqual(await readFileRows(parquet('questions')), [{ question: 'which?', context: 'one two', answers }])
+})
+
+test("Parquet: the label names of Hugging Face's datasets", async (t) => {
+  t.deepEqual(await readLabelNames(parquet('texts')), ['low', 'high', 'mid'])
+  t.deepEqual(await readLabelNames(parquet('words')), ['O', 'B-X'])
+  t.is(await readLabelNames(parquet('questions')), null)
+})
+
+test('Parquet: zstd where Node has it; what cannot be read', async (t) => {
+  const ids = () => readFileRows(parquet('ids'))
+  if ('zstdDecompressSync' in zlib) t.deepEqual(await ids(), [{ inputIds: [5, 6, 7], label: 0.5 }])
+  else await t.throwsAsync(ids(), { code: 'ERR_INVALID_FILE', message: /zstd needs Node 22\.15/ })
+  await t.throwsAsync(readFileRows(parquet('lz4')), { code: 'ERR_INVALID_FILE', message: /LZ4.*snappy or gzip/s })
+  await t.throwsAsync(readFileRows(parquet('none')), { code: 'ERR_FILE_NOT_FOUND' })
+  await t.throwsAsync(read('.parquet', 'PAR1 not'), { code: 'ERR_INVALID_FILE', message: /a whole Parquet file/ })
+  const whole = readFileSync(parquet('texts'))
+  for (let cut = 0; cut < whole.length; cut += 97) {
+    await t.throwsAsync(read('.parquet', whole.subarray(0, cut)), { code: 'ERR_INVALID_FILE' })
   }
 })
