@@ -14,6 +14,7 @@ export type {
   MultipleChoiceHeadOptions,
   QuestionAnsweringHeadOptions
 } from './config/choice-heads.js'
+export type { ClassWeights } from './config/class-weights.js'
 export {
   Average,
   type AverageOptions,

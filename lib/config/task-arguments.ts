@@ -3,7 +3,7 @@ import * as check from './check.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from './training-arguments.js'
 
 const own = [
-  ...['learningRate', 'parameterGroups', 'weightDecay', 'labelSmoothingFactor', 'maxGradNorm'],
+  ...['learningRate', 'parameterGroups', 'weightDecay', 'labelSmoothingFactor', 'classWeights', 'maxGradNorm'],
   ...['optim', 'optimArgs', 'adamBeta1', 'adamBeta2', 'adamEpsilon'],
   ...['lrSchedulerType', 'lrSchedulerKwargs', 'warmupRatio', 'warmupSteps'],
   ...['perDeviceTrainBatchSize', 'maxTokensPerBatch', 'groupByLength', 'shuffle', 'dataSeed', 'dataloaderDropLast'],
@@ -17,6 +17,7 @@ export type TaskArguments = Pick<
   | 'parameterGroups'
   | 'weightDecay'
   | 'labelSmoothingFactor'
+  | 'classWeights'
   | 'maxGradNorm'
   | 'optim'
   | 'optimArgs'

@@ -1,6 +1,7 @@
 import { AdapterError } from '../native/errors.js'
 import { type BestModelArguments, bestModel, bestModelDefaults, bestModelRules } from './best-model.js'
 import * as check from './check.js'
+import { type ClassWeights, classWeights } from './class-weights.js'
 import {
   checkOptimizer,
   type OptimizerArguments,
@@ -69,6 +70,11 @@ export interface TrainingArguments extends BestModelArguments {
   readonly warmupSteps: number
   /** Share of a label's weight that goes to all labels alike. Default 0. */
   readonly labelSmoothingFactor: number
+  /**
+   * How much labels of each class count in the training loss, as torch.nn.CrossEntropyLoss's weight, with label smoothing
+   * too; evaluations count all alike. Default null: all alike.
+   */
+  readonly classWeights: ClassWeights | null
   /** When log events come. Default 'steps'. */
   readonly loggingStrategy: Strategy
   /** Steps between log events. Default 500. */
@@ -140,6 +146,7 @@ const defaults: TrainingArguments = Object.freeze({
   warmupRatio: 0,
   warmupSteps: 0,
   labelSmoothingFactor: 0,
+  classWeights: null,
   loggingStrategy: 'steps',
   loggingSteps: 500,
   loggingFirstStep: false,
@@ -181,6 +188,7 @@ const rules: check.FieldRules<TrainingArguments> = {
   warmupRatio: (name, value) => check.checkNumber(name, value, { from: 0, to: 1 }),
   warmupSteps: (name, value) => check.checkInteger(name, value, 0),
   labelSmoothingFactor: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 }),
+  classWeights,
   loggingStrategy: (name, value) => check.checkOneOf(name, value, strategies),
   loggingSteps: check.checkPositiveInteger,
   loggingFirstStep: check.checkBoolean,

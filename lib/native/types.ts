@@ -354,8 +354,17 @@ export interface NativeMember {
   readonly labelSmoothing: number
 }
 
+/** How much labels of each class count in a head's loss, above 0. */
+export interface NativeClassWeights {
+  readonly head: string
+  /** One for each label. */
+  readonly weights: Float32Array
+}
+
 export interface NativeTrainerOptions {
   readonly members: readonly NativeMember[]
+  /** Of heads whose labels do not all count alike. */
+  readonly classWeights: readonly NativeClassWeights[]
   /** Dropout's random numbers. */
   readonly seed: number
 }

@@ -1,7 +1,7 @@
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
-import type { NativeMemberResult, NativeTrainer } from '../native/types.js'
+import type { NativeClassWeights, NativeMemberResult, NativeTrainer } from '../native/types.js'
 import type { Fingerprint } from '../training/fingerprint.js'
 import { nativeMember, nativeTrainer } from '../training/native-trainer.js'
 import type { TaskStep } from './events.js'
@@ -59,7 +59,10 @@ export class RunState {
   drawn: readonly number[]
   #rounds: Generator<PlannedRound>
 
-  constructor(private readonly run: TasksRun) {
+  constructor(
+    private readonly run: TasksRun,
+    classWeights: readonly NativeClassWeights[]
+  ) {
     const { model, args, learners, feeds, sampler } = run
     this.#shares = sharesOf(
       model,
@@ -76,7 +79,7 @@ export class RunState {
       const name = share.tasks.map((task) => learners[task]?.name).join(' and ')
       return nativeMember(model, own, this.plan.stepsOf(i, own), { name, names: share.names })
     })
-    this.native = nativeTrainer(model, members, args.seed)
+    this.native = nativeTrainer(model, members, args.seed, classWeights)
   }
 
   get epoch(): number {

@@ -3,6 +3,7 @@ import { type Evaluation, evaluateEncoded } from '../training/evaluate.js'
 import { openFrozenLayers } from '../training/frozen-layers.js'
 import { loadCheckpoint, saveCheckpoint } from '../training/resume.js'
 import { due } from '../training/run.js'
+import { learnerClassWeights } from './class-weights.js'
 import type { TaskEnd, TasksEvent } from './events.js'
 import type { Learner } from './learner.js'
 import { RunState, type SavedTasks, type TasksRun } from './run-state.js'
@@ -10,7 +11,7 @@ import { RunState, type SavedTasks, type TasksRun } from './run-state.js'
 /** The steps of those that train side by side, as events. The model is held by the caller. */
 export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void, undefined> {
   const { model, args } = run
-  const state = new RunState(run)
+  const state = new RunState(run, await learnerClassWeights(run))
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
     const keeps = args.saveStrategy !== 'no' || args.resumeFromCheckpoint !== null

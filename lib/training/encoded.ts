@@ -102,6 +102,12 @@ export class EncodedDataset {
     return found
   }
 
+  /** A row's label as a head reads it, before tokens are known; undefined where it has none. */
+  labelOf(index: number, head: string): Float32Array | Int32Array | undefined {
+    const row = this.rows[index] as Row
+    return rowLabel(row, this.model.heads.get(head) as HeadConfig, placeOf(row, `${this.name}[${index}]`))
+  }
+
   /** A row with the label that a head reads. Heads of one config read the same. */
   at(index: number, head: string): EncodedRow {
     const { tokenizer, config, heads } = this.model

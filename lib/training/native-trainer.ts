@@ -3,7 +3,13 @@ import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { loadAddon } from '../native/addon.js'
 import { nativeCall } from '../native/errors.js'
-import type { NativeMember, NativeOptimizer, NativeSchedule, NativeTrainer } from '../native/types.js'
+import type {
+  NativeClassWeights,
+  NativeMember,
+  NativeOptimizer,
+  NativeSchedule,
+  NativeTrainer
+} from '../native/types.js'
 import { nativeGroups } from './parameter-groups.js'
 
 /** How many steps one that trains will do, and over how many of them its learning rate climbs. */
@@ -13,8 +19,13 @@ export interface StepCounts {
 }
 
 /** The core's trainer for members that nativeMember made. */
-export function nativeTrainer(model: Model, members: readonly NativeMember[], seed: number): NativeTrainer {
-  return nativeCall(() => loadAddon().createTrainer(model.native, { members, seed }))
+export function nativeTrainer(
+  model: Model,
+  members: readonly NativeMember[],
+  seed: number,
+  classWeights: readonly NativeClassWeights[] = []
+): NativeTrainer {
+  return nativeCall(() => loadAddon().createTrainer(model.native, { members, seed, classWeights }))
 }
 
 /** @param own its name and its parameters, where it is one of several */

@@ -5,6 +5,7 @@ import type { Model } from '../model/model.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeMemberResult } from '../native/types.js'
 import { BestModel } from './best.js'
+import { headClassWeights } from './class-weights.js'
 import type { EncodedDataset, LabelledBatch } from './encoded.js'
 import { evaluateEncoded } from './evaluate.js'
 import type { TrainingEvent } from './events.js'
@@ -31,7 +32,8 @@ export async function* trainingRun(
 ): AsyncGenerator<TrainingEvent, void, undefined> {
   const sampler = await samplerFor(args, data.train)
   const plan = new StepPlan(args, sampler)
-  const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed)
+  const weights = await headClassWeights(args, data.train)
+  const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, weights)
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
     const keeps = args.saveStrategy !== 'no' || args.loadBestModelAtEnd || args.resumeFromCheckpoint !== null

@@ -1,5 +1,8 @@
 #include "binding/trainer_options.h"
 
+#include <ATen/ops/empty.h>
+
+#include <algorithm>
 #include <optional>
 
 #include "binding/fields.h"
@@ -84,6 +87,12 @@ MemberOptions to_member(const Napi::Object& object) {
   return o;
 }
 
+at::Tensor to_weights(const Napi::Float32Array& values) {
+  auto weights = at::empty({static_cast<int64_t>(values.ElementLength())}, at::kFloat);
+  std::copy_n(values.Data(), values.ElementLength(), weights.mutable_data_ptr<float>());
+  return weights;
+}
+
 }  // namespace
 
 TrainerOptions to_trainer_options(const Napi::Object& object) {
@@ -91,6 +100,11 @@ TrainerOptions to_trainer_options(const Napi::Object& object) {
   o.members.clear();
   const auto members = object.Get("members").As<Napi::Array>();
   for (uint32_t i = 0; i < members.Length(); ++i) o.members.push_back(to_member(members.Get(i).As<Napi::Object>()));
+  const auto weights = object.Get("classWeights").As<Napi::Array>();
+  for (uint32_t i = 0; i < weights.Length(); ++i) {
+    const auto own = weights.Get(i).As<Napi::Object>();
+    o.class_weights[string(own, "head")] = to_weights(own.Get("weights").As<Napi::Float32Array>());
+  }
   o.seed = static_cast<uint64_t>(integer(object, "seed"));
   return o;
 }

@@ -2,10 +2,14 @@
 // the number of shards and the rows' own adapters; and the same bits each time.
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/tensor.h>
 
 #include "check.h"
 #include "core/models/gpt2.h"
+#include "core/training/answers.h"
 #include "core/training/evaluate.h"
+#include "core/training/loss.h"
 #include "shard_results.h"
 #include "tiny.h"
 
@@ -91,6 +95,56 @@ TEST(shards_of_heads_that_choose) {
     const auto batch = std::move(batch_for(*model, type)[0]);
     check_shards(*model, batch, {2, 3, 9});
   }
+}
+
+TEST(shards_weigh_what_the_classes_of_their_labels_weigh) {
+  const Threads threads(3);
+  const ClassWeights weights{{"a", at::tensor({0.25f, 4.0f, 1.5f})}};
+  for (auto type : {HeadType::classification, HeadType::tagging, HeadType::multilabel_classification}) {
+    auto model = tiny_model(type, 0);
+    train(*model, Way::adapter);
+    for (const bool several : {false, true}) {
+      auto batch = std::move(batch_for(*model, type)[0]);
+      batch.request.label_smoothing = 0.1;
+      if (several) {
+        batch.request.head.clear();
+        batch.request.heads = {"a"};
+        batch.request.row_heads = {{0, 1, 2, 3}};
+        batch.request.head_labels = {*batch.batch.labels};
+        batch.batch.labels.reset();
+        batch.request.head_smoothing = {0.1};
+      }
+      const auto alike = gradients(*model, batch, 1);
+      batch.request.class_weights = &weights;
+      const auto whole = gradients(*model, batch, 1);
+      CHECK(std::abs(whole.loss - alike.loss) > 1e-4);
+      for (int count : {2, 3, 9}) check_same(gradients(*model, batch, count), whole);
+    }
+  }
+}
+
+// ta::head_loss as torch.nn.CrossEntropyLoss's documentation has it: Σ w_y l / Σ w_y, smoothing Σ_c w_c log p_c / K.
+TEST(class_weights_count_in_the_sum_and_in_what_it_is_divided_by) {
+  const auto logits = at::tensor({0.5f, -1.0f, 2.0f, 0.0f, 0.3f, 0.7f, -0.2f, 1.1f, 0.4f, 3.0f}).view({5, 2});
+  const auto labels = at::tensor(std::vector<int64_t>{1, -100, 0, 1, 1});
+  const std::vector<double> weights{0.2, 3};
+  const double smoothing = 0.15;
+  HeadConfig config;
+  config.type = HeadType::tagging;
+  double sum = 0, weight = 0;
+  for (int64_t i = 0; i < 5; ++i) {
+    const int64_t label = labels[i].item<int64_t>();
+    if (label == -100) continue;
+    const auto log_p = logits[i].to(at::kDouble).log_softmax(0);
+    weight += weights[label];
+    sum -= (1 - smoothing) * weights[label] * log_p[label].item<double>();
+    for (int64_t c : {0, 1}) sum -= smoothing / 2 * weights[c] * log_p[c].item<double>();
+  }
+  const RowLayout rows({5});
+  const auto loss = head_loss(config, logits, labels, {rows}, smoothing, at::tensor({0.2f, 3.0f}));
+  CHECK_NEAR(loss.item<double>(), sum / weight, 1e-6);
+  CHECK_NEAR(weight_of(labels, at::tensor({0.2f, 3.0f})), weight, 1e-6);
+  CHECK_NEAR(weight_of(labels, {}), 4, 0);
 }
 
 TEST(a_shard_whose_rows_use_nothing_that_trains_counts_in_the_loss) {

@@ -18,8 +18,11 @@ export function lengthRows(count: number, seed: number) {
 
 /** Three tasks of other kinds, methods, sizes and arguments. */
 export const tasks = {
-  topic: { dataset: tinyRows(22, { seed: 1 }), args: { learningRate: 1e-2 } },
-  tags: { dataset: taggingRows(9, 2), args: { learningRate: 5e-3, optim: 'sgd', lrSchedulerType: 'cosine' } },
+  topic: { dataset: tinyRows(22, { seed: 1 }), args: { learningRate: 1e-2, classWeights: [0.4, 2] } },
+  tags: {
+    dataset: taggingRows(9, 2),
+    args: { learningRate: 5e-3, optim: 'sgd', lrSchedulerType: 'cosine', classWeights: 'balanced' }
+  },
   length: {
     dataset: lengthRows(14, 3),
     args: { learningRate: 3e-3, perDeviceTrainBatchSize: 3, warmupSteps: 2, maxGradNorm: 0.1 }

@@ -111,7 +111,7 @@ const std::vector<int64_t>& word_ids_of(const RowFacts& facts) {
 
 // labels undefined: no loss.
 Answer read(Head& head, Model& backbone, Reading reading, at::Tensor labels, const RowFacts& facts,
-            const ForwardContext& context, const ForwardRequest& request, double smoothing) {
+            const ForwardContext& context, const ForwardRequest& request, const std::string& name, double smoothing) {
   if (head.reads_rows()) {
     if (head.config().use_pooler) reading.x = backbone.pool(reading.x, context);
   } else if (!request.logits && labels.defined() && !head.reads_words() && head.labels_of() == LabelsOf::tokens &&
@@ -126,7 +126,8 @@ Answer read(Head& head, Model& backbone, Reading reading, at::Tensor labels, con
   Answer answer{head.reads_words() ? head.parse(reading.x, words_of(word_ids_of(facts), reading.layout), own)
                                    : head.forward(reading.x, own),
                 {}};
-  if (labels.defined()) answer.loss = head_loss(head.config(), answer.logits, labels, facts, smoothing);
+  if (labels.defined())
+    answer.loss = head_loss(head.config(), answer.logits, labels, facts, smoothing, request.weights_of(name));
   return answer;
 }
 
@@ -155,6 +156,12 @@ void check_labels(AdapterModel& model, const PackedBatch& batch, const ForwardRe
 
 int64_t counted(const at::Tensor& labels) {
   return labels.scalar_type() == at::kLong ? labels.ne(-100).sum().item<int64_t>() : labels.numel();
+}
+
+double weight_of(const at::Tensor& labels, const at::Tensor& class_weights) {
+  if (!class_weights.defined() || labels.scalar_type() != at::kLong) return static_cast<double>(counted(labels));
+  const auto classes = labels.masked_select(labels.ne(-100));
+  return class_weights.index_select(0, classes).sum(at::kDouble).item<double>();
 }
 
 bool reads_rows(AdapterModel& model, const ForwardRequest& request) {
@@ -191,7 +198,7 @@ void answer(AdapterModel& model, const PackedBatch& batch, const ForwardRequest&
   if (request.heads.empty()) {
     auto& head = model.head(request.head);
     auto [logits, loss] = read(head, backbone, readings.of(head), batch.labels.value_or(at::Tensor()), batch.facts(),
-                               context, request, request.label_smoothing);
+                               context, request, request.head, request.label_smoothing);
     result.logits = logits;
     result.loss = loss;
     return;
@@ -207,8 +214,8 @@ void answer(AdapterModel& model, const PackedBatch& batch, const ForwardRequest&
     Answer own;
     if (!rows.empty()) {
       const double smoothing = request.head_smoothing.empty() ? request.label_smoothing : request.head_smoothing[i];
-      own =
-          read(head, backbone, some_of(readings.of(head), rows), labels, facts.some(rows), context, request, smoothing);
+      own = read(head, backbone, some_of(readings.of(head), rows), labels, facts.some(rows), context, request,
+                 request.heads[i], smoothing);
     }
     result.head_logits.push_back(own.logits);
     if (request.head_labels.empty()) continue;

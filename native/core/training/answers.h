@@ -14,6 +14,9 @@ void check_labels(AdapterModel& model, const PackedBatch& batch, const ForwardRe
 /// Labels that count in a loss's mean.
 int64_t counted(const at::Tensor& labels);
 
+/// What they are together in what the mean divides by: their number, with weights of classes the sum of theirs.
+double weight_of(const at::Tensor& labels, const at::Tensor& class_weights);
+
 /// Whether every head that answers reads one token of each row.
 bool reads_rows(AdapterModel& model, const ForwardRequest& request);
 

@@ -2,12 +2,16 @@
 // One pass: tokens → backbone → head → loss. Training and evaluation both call this, for a batch or a thread's part of
 // it.
 
+#include <map>
 #include <optional>
 
 #include "core/adapters/fusion_scores.h"
 #include "core/surgery/adapter_model.h"
 
 namespace ta {
+
+/// By the head's name, [labels] float32: how much labels of each class count in its loss.
+using ClassWeights = std::map<std::string, at::Tensor>;
 
 struct ForwardRequest {
   /// The batch's rows so many times, one copy after the other, each as the segments and heads that follow have it. What
@@ -27,6 +31,14 @@ struct ForwardRequest {
   bool fusion_scores = false;
   bool logits = true;  ///< false: only the loss is read, so token heads skip tokens without a label
   double label_smoothing = 0;
+  const ClassWeights* class_weights = nullptr;  ///< null: all count alike
+
+  /// Undefined: all of the head's count alike.
+  at::Tensor weights_of(const std::string& name) const {
+    if (class_weights == nullptr) return {};
+    const auto found = class_weights->find(name);
+    return found == class_weights->end() ? at::Tensor() : found->second;
+  }
 };
 
 struct ForwardResult {

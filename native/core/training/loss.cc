@@ -5,6 +5,8 @@
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/mse_loss.h>
 
+#include <optional>
+
 #include "core/error.h"
 #include "core/training/loss_of_choice.h"
 
@@ -55,15 +57,17 @@ void check_labels(const Head& head, const at::Tensor& labels, const RowFacts& ro
 }
 
 at::Tensor head_loss(const HeadConfig& config, const at::Tensor& logits, const at::Tensor& labels, const RowFacts& rows,
-                     double label_smoothing) {
+                     double label_smoothing, const at::Tensor& class_weights) {
+  std::optional<at::Tensor> weights;
+  if (class_weights.defined()) weights = class_weights;
   if (chooses(config.type)) return choice_loss(config, logits, labels, rows, label_smoothing);
   if (config.type == HeadType::multilabel_classification) {
-    return at::binary_cross_entropy_with_logits(logits, labels.view(logits.sizes()));
+    return at::binary_cross_entropy_with_logits(logits, labels.view(logits.sizes()), {}, weights);
   }
   if (config.type == HeadType::classification && config.num_labels == 1) {
     return at::mse_loss(logits.view({-1}), labels);
   }
-  return at::cross_entropy_loss(logits, labels, {}, at::Reduction::Mean, kNoLabel, label_smoothing);
+  return at::cross_entropy_loss(logits, labels, weights, at::Reduction::Mean, kNoLabel, label_smoothing);
 }
 
 }  // namespace ta

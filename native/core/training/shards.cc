@@ -56,20 +56,22 @@ std::vector<std::vector<int64_t>> row_heads_of(const std::vector<std::vector<int
   return own;
 }
 
-std::vector<double> counted_by_head(const ForwardRequest& request) {
-  std::vector<double> counts;
-  for (const auto& labels : request.head_labels)
-    counts.push_back(labels.defined() ? static_cast<double>(counted(labels)) : 0);
-  return counts;
+std::vector<double> weights_by_head(const ForwardRequest& request) {
+  std::vector<double> weights;
+  for (size_t i = 0; i < request.head_labels.size(); ++i) {
+    const auto& labels = request.head_labels[i];
+    weights.push_back(labels.defined() ? weight_of(labels, request.weights_of(request.heads[i])) : 0);
+  }
+  return weights;
 }
 
 // Labels of the shard's rows for each head, and what share of the head's labels they are. `all`: of every copy.
 void give_labels(AdapterModel& model, const RowFacts& all, const ForwardRequest& request, const RowRange& range,
-                 const std::vector<double>& counts, Shard& shard) {
-  shard.request.head_labels.assign(counts.size(), at::Tensor());
-  shard.request.head_shares.assign(counts.size(), 0);
-  for (size_t i = 0; i < counts.size(); ++i) {
-    if (counts[i] == 0) continue;
+                 const std::vector<double>& weights, Shard& shard) {
+  shard.request.head_labels.assign(weights.size(), at::Tensor());
+  shard.request.head_shares.assign(weights.size(), 0);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (weights[i] == 0) continue;
     const auto& rows = request.row_heads[i];
     const auto place = [&](int64_t row) -> size_t {
       return std::lower_bound(rows.begin(), rows.end(), row) - rows.begin();
@@ -82,7 +84,8 @@ void give_labels(AdapterModel& model, const RowFacts& all, const ForwardRequest&
     }
     if (own.empty()) continue;
     shard.request.head_labels[i] = at::cat(own);
-    shard.request.head_shares[i] = static_cast<double>(counted(shard.request.head_labels[i])) / counts[i];
+    const auto own_weight = weight_of(shard.request.head_labels[i], request.weights_of(request.heads[i]));
+    shard.request.head_shares[i] = own_weight / weights[i];
     if (shard.request.head_shares[i] > 0) shard.share = 1;
   }
 }
@@ -106,8 +109,9 @@ int shard_count(AdapterModel& model, const PackedBatch& batch) {
 std::vector<Shard> split(AdapterModel& model, const PackedBatch& batch, const ForwardRequest& request, int count) {
   check_labels(model, batch, request);
   const int64_t rows = batch.layout.rows();
-  const double labels = batch.labels ? static_cast<double>(counted(*batch.labels)) : 0;
-  const auto head_labels = counted_by_head(request);
+  const auto class_weights = request.weights_of(request.head);
+  const double labels = batch.labels ? weight_of(*batch.labels, class_weights) : 0;
+  const auto head_labels = weights_by_head(request);
   const bool none = std::all_of(head_labels.begin(), head_labels.end(), [](double n) { return n == 0; });
   if (batch.labels ? labels == 0 : none && !head_labels.empty()) count = 1;
   const auto facts = batch.facts().repeated(request.copies);
@@ -119,7 +123,7 @@ std::vector<Shard> split(AdapterModel& model, const PackedBatch& batch, const Fo
     shard.request.segments = segments_of(request.segments, range);
     shard.request.row_heads = row_heads_of(request.row_heads, range);
     give_labels(model, facts, request, range, head_labels, shard);
-    if (labels > 0) shard.share = static_cast<double>(counted(*shard.batch.labels)) / labels;
+    if (labels > 0) shard.share = weight_of(*shard.batch.labels, class_weights) / labels;
     shards.push_back(std::move(shard));
     first = last;
   }

@@ -28,6 +28,13 @@ void check_owned(AdapterModel& model, const std::vector<std::unique_ptr<Member>>
   }
 }
 
+void check_weights(AdapterModel& model, const std::string& head, const at::Tensor& weights) {
+  const int64_t labels = model.head(head).config().num_labels;
+  if (weights.numel() == labels) return;
+  fail(ErrorCode::invalid_argument, "train", text("the class weights of '", head, "' do not fit its labels"),
+       {.expected = text(labels, " weights"), .got = text(weights.numel())});
+}
+
 [[noreturn]] void fail_not_finite(const Member& member, const MemberResult& result) {
   const auto whose = member.options().name.empty() ? "" : text(" of '", member.options().name, "'");
   fail(ErrorCode::nan_loss, "train",
@@ -43,6 +50,10 @@ Trainer::Trainer(AdapterModel& model, TrainerOptions options)
     : model_(model), gradients_(model), random_(options.seed, model.device()) {
   for (auto& member : options.members) members_.push_back(std::make_unique<Member>(model, std::move(member)));
   check_owned(model, members_);
+  for (const auto& [head, weights] : options.class_weights) {
+    check_weights(model, head, weights);
+    class_weights_[head] = weights.to(model.device());
+  }
 }
 
 Member& Trainer::at(int64_t member) const {
@@ -86,6 +97,7 @@ StepResult Trainer::step(std::vector<MicroBatch>& batches, const std::vector<int
       whole = share[owners[0]] * (weights.empty() ? 1 : weights[0]);
       request.label_smoothing = at(owners[0]).options().label_smoothing;
     }
+    request.class_weights = &class_weights_;
     request.head_weights.clear();
     request.head_smoothing.clear();
     for (size_t i = 0; i < request.heads.size(); ++i) {

@@ -12,6 +12,7 @@ namespace ta {
 
 struct TrainerOptions {
   std::vector<MemberOptions> members{MemberOptions{}};
+  ClassWeights class_weights{};  ///< above 0
   uint64_t seed = 42;
 };
 
@@ -39,8 +40,8 @@ struct StepResult {
 
 class Trainer {
  public:
-  /// Trains what the model's set_trainable chose. Throws ERR_INVALID_ARGUMENT where nothing trains, or where a buffer
-  /// belongs to two members or to none.
+  /// Trains what the model's set_trainable chose. Throws ERR_INVALID_ARGUMENT where nothing trains, where a buffer
+  /// belongs to two members or to none, or where a head has another number of labels than its weights.
   Trainer(AdapterModel& model, TrainerOptions options);
 
   /// A step of these members, in rising order. Throws ERR_NAN_LOSS, the parameters as they were before the step, unless
@@ -65,6 +66,7 @@ class Trainer {
   AdapterModel& model_;
   Gradients gradients_;
   std::vector<std::unique_ptr<Member>> members_;
+  ClassWeights class_weights_;
   Random random_;
 };
 

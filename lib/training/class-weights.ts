@@ -1,0 +1,85 @@
+import { setImmediate } from 'node:timers/promises'
+import * as check from '../config/check.js'
+import { isChoiceHead } from '../config/choice-heads.js'
+import type { ClassWeights } from '../config/class-weights.js'
+import {
+  type HeadConfig,
+  hasManyLabels,
+  type LabelledHeadConfig,
+  predictsWords,
+  readsRows
+} from '../config/head-config.js'
+import type { TrainingArguments } from '../config/training-arguments.js'
+import { classId, ignoredLabel } from '../data/labels.js'
+import type { NativeClassWeights } from '../native/types.js'
+import type { EncodedDataset } from './encoded.js'
+
+/** The weights of each head with classes, as `args.classWeights` and the training rows say. */
+export async function headClassWeights(
+  { classWeights }: TrainingArguments,
+  train: EncodedDataset
+): Promise<NativeClassWeights[]> {
+  if (classWeights === null) return []
+  const heads = [...train.requireHeads('train')].filter((entry): entry is [string, LabelledHeadConfig] =>
+    hasClasses(entry[1])
+  )
+  if (heads.length === 0) {
+    throw check.valueError('args.classWeights', 'no head that trains has classes: leave it out')
+  }
+  if (classWeights === 'balanced') return await balanced(heads, train)
+  return heads.map(([head, config]) => ({ head, weights: given(classWeights, head, config) }))
+}
+
+/** Whether labels of a head are classes, or several of them a row. */
+export function hasClasses(head: HeadConfig): head is LabelledHeadConfig {
+  if (isChoiceHead(head) || predictsWords(head)) return false
+  return hasManyLabels(head) || !readsRows(head) || head.numLabels > 1
+}
+
+function given(weights: Exclude<ClassWeights, string>, head: string, config: LabelledHeadConfig): Float32Array {
+  if (!Array.isArray(weights)) {
+    const result = new Float32Array(config.numLabels).fill(1)
+    for (const [label, weight] of Object.entries(weights)) {
+      result[classId(config, label, `args.classWeights['${label}']`)] = weight
+    }
+    return result
+  }
+  if (weights.length === config.numLabels) return Float32Array.from(weights)
+  const expected = `${config.numLabels} numbers, one for each label of '${head}'`
+  throw check.rangeError('args.classWeights', expected, weights)
+}
+
+async function balanced(
+  heads: readonly [string, LabelledHeadConfig][],
+  train: EncodedDataset
+): Promise<NativeClassWeights[]> {
+  const counts = new Map(heads.map(([head, { numLabels }]) => [head, new Float64Array(numLabels)]))
+  const rows = new Map<string, number>()
+  for (let i = 0; i < train.length; i++) {
+    for (const head of train.headsOf(i)) {
+      const own = counts.get(head)
+      if (own === undefined) continue
+      rows.set(head, (rows.get(head) ?? 0) + 1)
+      const label = train.labelOf(i, head) ?? []
+      if (label instanceof Float32Array) for (const [id, value] of label.entries()) own[id] = (own[id] ?? 0) + value
+      else for (const id of label) if (id !== ignoredLabel) own[id] = (own[id] ?? 0) + 1
+    }
+    if (i % 1024 === 1023) await setImmediate()
+  }
+  return heads.map(([head, config]) => {
+    const own = counts.get(head) ?? new Float64Array(config.numLabels)
+    return { head, weights: hasManyLabels(config) ? positiveWeights(own, rows.get(head) ?? 0) : inverse(own) }
+  })
+}
+
+/** A class that no row has counts 1: there is nothing to balance. */
+function inverse(counts: Float64Array): Float32Array {
+  const labelled = counts.reduce((sum, count) => sum + count, 0)
+  const classes = counts.filter((count) => count > 0).length
+  return Float32Array.from(counts, (count) => (count === 0 ? 1 : labelled / (classes * count)))
+}
+
+/** A label that every row has, or none, counts 1. */
+function positiveWeights(counts: Float64Array, rows: number): Float32Array {
+  return Float32Array.from(counts, (count) => (count === 0 || count >= rows ? 1 : (rows - count) / count))
+}
