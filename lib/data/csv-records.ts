@@ -1,11 +1,26 @@
 import { createReadStream } from 'node:fs'
 import { Readable } from 'node:stream'
-import { parse } from 'csv-parse'
+import { type Options, type Parser, parse } from 'csv-parse'
+import { parse as parseAll } from 'csv-parse/sync'
+
+/** What a file's first lines tell about all of it. */
+export interface CsvForm {
+  readonly columns: readonly string[]
+  readonly delimiter: string
+  /** Whether cells may stand in quotes. */
+  readonly quotes: boolean
+  /** What ends a line. */
+  readonly lineEnds: readonly Buffer[]
+}
 
 export interface CsvRecord {
   /** Cells under their columns' names. */
   readonly record: Readonly<Record<string, string>>
   readonly line: number
+  /** Bytes of the file up to its end. */
+  readonly end: number
+  /** The same of all records. */
+  readonly form: CsvForm
 }
 
 /**
@@ -22,25 +37,45 @@ export async function* csvRecords(
   const chunks: AsyncIterator<Buffer> = input[Symbol.asyncIterator]()
   const first = await chunks.next()
   const quotes = format === 'csv' || beginsWithQuote(first.value)
-  const parser = parse({
-    delimiter: format === 'tsv' ? '\t' : ',',
-    quote: quotes ? '"' : null,
-    bom: true,
-    columns: true,
-    info: true,
-    skip_empty_lines: true,
-    max_record_size: largestRecord
-  })
+  const delimiter = format === 'tsv' ? '\t' : ','
+  const options = { ...optionsOf({ quotes, delimiter }), bom: true, columns: true, info: true }
+  const parser = parse({ ...options, max_record_size: largestRecord })
   const all = Readable.from(rejoined(first, chunks))
   all.once('error', (error) => parser.destroy(error))
+  let form: CsvForm | undefined
   try {
     for await (const { record, info } of all.pipe(parser)) {
-      yield { record: quotes ? record : unquoted(record), line: info.lines }
+      // The parser has found out by now.
+      form ??= { ...found(parser), delimiter, quotes }
+      yield { record: quotes ? record : unquoted(record), line: info.lines, end: info.bytes, form }
     }
   } finally {
     input.destroy()
   }
 }
+
+function found({ options }: Parser): Pick<CsvForm, 'columns' | 'lineEnds'> {
+  const { columns, record_delimiter: lineEnds } = options as unknown as {
+    readonly columns: readonly { readonly name: string }[]
+    readonly record_delimiter: readonly Buffer[]
+  }
+  return { columns: columns.map(({ name }) => name), lineEnds }
+}
+
+/** The one record in a piece of a file. @param isFirst the piece begins with the line that names the columns */
+export function recordIn(bytes: Buffer, form: CsvForm, isFirst: boolean): Readonly<Record<string, string>> {
+  const { columns, lineEnds, quotes } = form
+  const [record = {}] = parseAll(bytes, {
+    ...optionsOf(form),
+    bom: isFirst,
+    columns: isFirst ? true : [...columns],
+    record_delimiter: [...lineEnds]
+  }) as Record<string, string>[]
+  return quotes ? record : unquoted(record)
+}
+
+const optionsOf = ({ quotes, delimiter }: Pick<CsvForm, 'quotes' | 'delimiter'>) =>
+  ({ delimiter, quote: quotes ? '"' : null, skip_empty_lines: true }) satisfies Options
 
 /** A file is read once, for it may be a pipe. */
 async function* rejoined(first: IteratorResult<Buffer>, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {

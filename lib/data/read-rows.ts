@@ -14,7 +14,7 @@ export type RowFormat = 'jsonl' | 'csv' | 'tsv' | 'parquet'
 
 const operation = 'read rows'
 // Far more than a row of any model; a file without line ends must not fill the memory.
-const longestLine = 16 * 1024 * 1024
+export const longestLine = 16 * 1024 * 1024
 
 const formats: Readonly<Record<string, RowFormat>> = {
   '.jsonl': 'jsonl',
@@ -89,13 +89,13 @@ async function* lines(chunks: AsyncIterable<Uint8Array>, name: string): AsyncGen
   yield rest + decoder.decode()
 }
 
-function tooLong(file: string): AdapterError {
+export function tooLong(file: string): AdapterError {
   return new AdapterError('ERR_INVALID_FILE', operation, `${file} has a line of more than ${longestLine} characters`, {
     hint: 'JSONL has one object on each line.'
   })
 }
 
-function parseLine(text: string, where: string): unknown {
+export function parseLine(text: string, where: string): unknown {
   try {
     return JSON.parse(text)
   } catch (cause) {
@@ -120,7 +120,7 @@ async function* cellRecords(file: string, format: 'csv' | 'tsv'): AsyncGenerator
 const texts = ['text', 'context']
 const known = [...rowFields, ...headFields, 'taskId']
 
-function toRow(value: unknown, where: string): Row {
+export function toRow(value: unknown, where: string): Row {
   if (!isPlainObject(value)) {
     throw new AdapterError('ERR_INVALID_FILE', operation, `${where}: a row is an object with "text" or "input_ids"`)
   }
@@ -139,6 +139,6 @@ function toRow(value: unknown, where: string): Row {
   }
 }
 
-function isSystemError(error: unknown): boolean {
+export function isSystemError(error: unknown): boolean {
   return error instanceof Error && 'syscall' in error
 }

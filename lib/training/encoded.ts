@@ -5,8 +5,18 @@ import { lastAdapters } from '../config/composition.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { rowLimits } from '../config/model-config.js'
 import { checkRowFits, collate, collateLabels, type EncodedRow, encodeRow, rowLabel } from '../data/collate.js'
-import { collectRows, type Dataset, placeOf, type Row } from '../data/dataset.js'
+import {
+  checkRow,
+  collectRows,
+  type Dataset,
+  type IndexedRows,
+  isIndexed,
+  nonEmpty,
+  placeOf,
+  type Row
+} from '../data/dataset.js'
 import { questionLabel } from '../data/questions.js'
+import { Recent } from '../data/recent.js'
 import { type HeadRule, headOfRow } from '../model/head-rule.js'
 import type { Model } from '../model/model.js'
 import type { ForwardOptions } from '../model/options.js'
@@ -34,15 +44,23 @@ export interface Reading {
   readonly head: string
 }
 
-/** Rows of a dataset as numbers under the model's active adapters, each tokenized when it is first asked for. */
+/** Of rows that stay on disk, how many are kept beside a batch's own. */
+const recentRows = 64
+
+/**
+ * Rows of a dataset as numbers under the model's active adapters, each tokenized when it is first asked for. Rows that
+ * stay on disk are read and tokenized anew in every epoch.
+ */
 export class EncodedDataset {
   /** By what reads them. */
   readonly #encoded = new Map<string, (EncodedRow | undefined)[]>()
+  readonly #recentRows = new Recent<number, Row>(recentRows)
+  readonly #recentlyEncoded = new Recent<string, EncodedRow>(recentRows)
   /** Of each head its config as text. */
   readonly #readers = new Map<string, string>()
 
   private constructor(
-    readonly rows: readonly Row[],
+    private readonly rows: readonly Row[] | IndexedRows,
     private readonly model: Model,
     private readonly name: string,
     private readonly reading: Reading | undefined
@@ -50,11 +68,14 @@ export class EncodedDataset {
 
   /** Every row and label is checked now: a mistake in the last row must not show after an hour of training. */
   static async of(dataset: Dataset, model: Model, name: string, reading?: Reading): Promise<EncodedDataset> {
-    const rows = await collectRows(dataset, name)
+    const staysOnDisk = isIndexed(dataset)
+    const rows = staysOnDisk ? nonEmpty(dataset, name) : await collectRows(dataset, name)
     const encoded = new EncodedDataset(rows, model, name, reading)
     const limits = rowLimits(model.config)
-    for (const [i, row] of rows.entries()) {
+    for (let i = 0; i < rows.length; i++) {
+      const row = encoded.row(i)
       const place = placeOf(row, `${name}[${i}]`)
+      if (staysOnDisk) checkRow(row, place)
       checkRowFits(row, limits, place)
       for (const head of encoded.headsOf(i)) {
         const config = model.heads.get(head) as HeadConfig
@@ -71,10 +92,21 @@ export class EncodedDataset {
 
   /** Whether some question has no answer in its context. */
   get hasNoAnswers(): boolean {
-    return this.rows.some((row, i) => {
+    for (let i = 0; i < this.length; i++) {
       const asks = this.headsOf(i).some((head) => this.model.heads.get(head)?.headType === 'question_answering')
-      return asks && questionLabel(row, placeOf(row, `${this.name}[${i}]`))?.length === 0
-    })
+      if (asks && questionLabel(this.row(i), this.#placeOf(i))?.length === 0) return true
+    }
+    return false
+  }
+
+  row(index: number): Row {
+    const { rows } = this
+    if (Array.isArray(rows)) return rows[index] as Row
+    return this.#recentRows.take(index, () => (rows as IndexedRows).at(index))
+  }
+
+  #placeOf(index: number): string {
+    return placeOf(this.row(index), `${this.name}[${index}]`)
   }
 
   get length(): number {
@@ -92,9 +124,8 @@ export class EncodedDataset {
 
   /** The heads that may answer a row: with MultiTask that of its task, with Parallel one for each child. */
   headsOf(index: number): readonly string[] {
-    const row = this.rows[index] as Row
     const { heads } = this.model
-    const setup = forTask(this.#setup, row.taskId, placeOf(row, `${this.name}[${index}]`))
+    const setup = forTask(this.#setup, this.row(index).taskId, this.#placeOf(index))
     const rule = ruleOf(this.model, this.reading)
     const names = lastAdapters(setup).map((last) => headOfRow(rule, heads, last))
     const found = [...new Set(names)].map((name) => name ?? noHead(this.model, 'train', lastAdapters(setup).join(', ')))
@@ -104,8 +135,7 @@ export class EncodedDataset {
 
   /** A row's label as a head reads it, before tokens are known; undefined where it has none. */
   labelOf(index: number, head: string): Float32Array | Int32Array | undefined {
-    const row = this.rows[index] as Row
-    return rowLabel(row, this.model.heads.get(head) as HeadConfig, placeOf(row, `${this.name}[${index}]`))
+    return rowLabel(this.row(index), this.model.heads.get(head) as HeadConfig, this.#placeOf(index))
   }
 
   /** A row with the label that a head reads. Heads of one config read the same. */
@@ -113,13 +143,14 @@ export class EncodedDataset {
     const { tokenizer, config, heads } = this.model
     const reader = this.#readers.get(head) ?? JSON.stringify(heads.get(head))
     this.#readers.set(head, reader)
+    const encode = () => {
+      const options = { tokenizer, head: heads.get(head), limits: rowLimits(config) }
+      return encodeRow(this.row(index), options, this.#placeOf(index))
+    }
+    if (!Array.isArray(this.rows)) return this.#recentlyEncoded.take(`${index} ${reader}`, encode)
     const known = this.#encoded.get(reader) ?? new Array<EncodedRow | undefined>(this.length)
     this.#encoded.set(reader, known)
-    const found = known[index]
-    if (found !== undefined) return found
-    const options = { tokenizer, head: heads.get(head), limits: rowLimits(config) }
-    const row = this.rows[index] as Row
-    const encoded = encodeRow(row, options, placeOf(row, `${this.name}[${index}]`))
+    const encoded = known[index] ?? encode()
     known[index] = encoded
     return encoded
   }
@@ -129,7 +160,9 @@ export class EncodedDataset {
     const { model } = this
     const setup = this.#setup
     const count = indices.length
-    const taskIds = indices.map((index) => (this.rows[index] as Row).taskId ?? '')
+    this.#recentRows.makeRoomFor(count)
+    this.#recentlyEncoded.makeRoomFor(count * Math.max(1, this.#readers.size))
+    const taskIds = indices.map((index) => this.row(index).taskId ?? '')
     const first = indices.map((index) => this.at(index, this.headsOf(index)[0] as string))
     const channels = channelCount(setup)
     const batch = collate(

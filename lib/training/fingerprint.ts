@@ -82,7 +82,8 @@ export function modelDigest(model: Model): string {
 export async function dataDigest(data: EncodedDataset): Promise<string> {
   const hash = createHash('sha256')
   const encoded = (i: number) => data.at(i, data.headsOf(i)[0] as string)
-  for (const [i, row] of data.rows.entries()) {
+  for (let i = 0; i < data.length; i++) {
+    const row = data.row(i)
     hash.update(`${JSON.stringify(content(row))}\n`)
     if ('pixelValues' in row) hash.update(encoded(i).image?.pixelValues ?? '')
     if (i % 1024 === 1023) await setImmediate()
