@@ -95,6 +95,7 @@ export { type DecodedImage, imagePixels, type PixelScaling } from './data/image-
 export { readLabelNames } from './data/parquet.js'
 export type { GivenAnswer, GivenAnswers } from './data/questions.js'
 export { type RowFormat, readRows } from './data/read-rows.js'
+export type { RowStream } from './data/row-stream.js'
 export { type RowsFile, rowsFile } from './data/rows-file.js'
 export { type DatasetSplit, type SplitOptions, trainTestSplit } from './data/split.js'
 export { TextTokenizer } from './data/tokenizer.js'

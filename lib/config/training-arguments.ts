@@ -97,6 +97,11 @@ export interface TrainingArguments extends BestModelArguments {
   readonly dataSeed: number | null
   /** A new order of the rows in each epoch. Default true. */
   readonly shuffle: boolean
+  /**
+   * Where the training data is a stream: rows that wait for their turn, any of which may be next. Default null: they keep
+   * their order.
+   */
+  readonly shuffleBufferSize: number | null
   /** Leave out a last batch that is not full. Default false. */
   readonly dataloaderDropLast: boolean
   /** A checkpoint's folder, or true: the newest in outputDir. Default null. */
@@ -158,6 +163,7 @@ const defaults: TrainingArguments = Object.freeze({
   seed: 42,
   dataSeed: null,
   shuffle: true,
+  shuffleBufferSize: null,
   dataloaderDropLast: false,
   resumeFromCheckpoint: null,
   frozenLayerCache: false
@@ -201,6 +207,7 @@ const rules: check.FieldRules<TrainingArguments> = {
   seed: (name, value) => check.checkInteger(name, value, 0),
   dataSeed: (name, value) => (value === null ? null : check.checkInteger(name, value, 0)),
   shuffle: check.checkBoolean,
+  shuffleBufferSize: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
   dataloaderDropLast: check.checkBoolean,
   resumeFromCheckpoint: (name, value) => {
     return value === null || typeof value === 'boolean' ? value : check.checkNonEmptyString(name, value)

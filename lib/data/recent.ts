@@ -1,5 +1,5 @@
 /** The values that were made last, a bounded number of them. */
-export class Recent<K, V> {
+export class Recent<K, V extends NonNullable<unknown> | null> {
   readonly #values = new Map<K, V>()
   #capacity: number
 

@@ -1,5 +1,6 @@
 import * as check from '../config/check.js'
 import { editDistance, longestWord, nearest, plain } from '../config/nearest.js'
+import { Recent } from './recent.js'
 
 /** The fields of a row that mean something here. All others (`id`, `source`) are the caller's own. */
 export const rowFields: readonly string[] = [
@@ -29,6 +30,13 @@ const wordsIn = (name: string) => name.split(/[_\-\s]+|(?<=[a-z])(?=[A-Z])/).len
  */
 export function misspelledField(name: string): string | undefined {
   if (rowFields.includes(name) || name.length > longestWord) return undefined
+  return judged.take(name, () => meantField(name) ?? null) ?? undefined
+}
+
+/** Rows of a file have the same few names. */
+const judged = new Recent<string, string | null>(256)
+
+function meantField(name: string): string | undefined {
   const same = rowFields.find((field) => plain(field) === plain(name))
   if (same !== undefined || /\d/.test(name)) return same
   const words = wordsIn(name)

@@ -12,12 +12,13 @@ import {
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { classId, ignoredLabel } from '../data/labels.js'
 import type { NativeClassWeights } from '../native/types.js'
-import type { EncodedDataset } from './encoded.js'
+import { EncodedDataset } from './encoded.js'
+import type { EncodedStream } from './stream.js'
 
 /** The weights of each head with classes, as `args.classWeights` and the training rows say. */
 export async function headClassWeights(
   { classWeights }: TrainingArguments,
-  train: EncodedDataset
+  train: EncodedDataset | EncodedStream
 ): Promise<NativeClassWeights[]> {
   if (classWeights === null) return []
   const heads = [...train.requireHeads('train')].filter((entry): entry is [string, LabelledHeadConfig] =>
@@ -26,7 +27,8 @@ export async function headClassWeights(
   if (heads.length === 0) {
     throw check.valueError('args.classWeights', 'no head that trains has classes: leave it out')
   }
-  if (classWeights === 'balanced') return await balanced(heads, train)
+  // Of a stream they are not asked for.
+  if (classWeights === 'balanced') return train instanceof EncodedDataset ? await balanced(heads, train) : []
   return heads.map(([head, config]) => ({ head, weights: given(classWeights, head, config) }))
 }
 

@@ -12,8 +12,9 @@ import { setupNames } from '../model/setup.js'
 import { isBaseParameter } from '../model/summary.js'
 import { surgeryToJson } from '../model/surgery-record.js'
 import type { ParameterInfo } from '../native/types.js'
-import { type EncodedDataset, requireHeads } from './encoded.js'
+import { EncodedDataset, requireHeads } from './encoded.js'
 import { cacheRecord } from './frozen-layers.js'
+import type { EncodedStream } from './stream.js'
 
 /**
  * What decides the numbers of a run, by name: the arguments, the adapters and the head with their configs, the base model
@@ -28,7 +29,11 @@ const free = [
   ...Object.keys(bestModelDefaults)
 ]
 
-export async function fingerprint(model: Model, args: TrainingArguments, data: EncodedDataset): Promise<Fingerprint> {
+export async function fingerprint(
+  model: Model,
+  args: TrainingArguments,
+  data: EncodedDataset | EncodedStream
+): Promise<Fingerprint> {
   const heads = [...requireHeads(model, 'train')].map(([name, config]) => headRecord(name, config))
   const active = setupNames(model.activeAdapters, model.known)
   const sharing = [...model.sharedParameters].filter(([, names]) => names.some((name) => active.includes(name)))
@@ -45,8 +50,8 @@ export async function fingerprint(model: Model, args: TrainingArguments, data: E
     model: modelDigest(model),
     ...(model.replacements.length > 0 && { surgery: surgeryToJson(model.replacements) }),
     ...(model.mergedAdapter === null ? {} : { merged: model.mergedAdapter }),
-    rows: data.length,
-    data: await dataDigest(data)
+    // The rows of a stream are compared as they come again.
+    ...(data instanceof EncodedDataset ? { rows: data.length, data: await dataDigest(data) } : { rows: 'a stream' })
   }
 }
 

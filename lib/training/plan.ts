@@ -19,14 +19,14 @@ export class StepPlan {
   /** The first step of each epoch that has been asked for, and of the one after. */
   readonly #starts = [0]
 
-  constructor(args: TrainingArguments, sampler: Sampler) {
+  constructor(args: TrainingArguments, sampler: Pick<Sampler, 'batchCount' | 'hasBudget'>) {
     const { gradientAccumulationSteps: group, numTrainEpochs, maxSteps } = args
     this.#stepsOf = (epoch) => Math.max(1, Math.ceil(sampler.batchCount(epoch) / group))
     this.totalSteps = maxSteps > 0 ? maxSteps : this.#stepsFor(numTrainEpochs, sampler)
     this.warmupSteps = args.warmupSteps > 0 ? args.warmupSteps : Math.ceil(this.totalSteps * args.warmupRatio)
   }
 
-  #stepsFor(epochs: number, sampler: Sampler): number {
+  #stepsFor(epochs: number, sampler: Pick<Sampler, 'hasBudget'>): number {
     if (!sampler.hasBudget) return Math.ceil(epochs * this.#stepsOf(0))
     const whole = Math.floor(epochs)
     return this.#start(whole) + Math.ceil((epochs - whole) * this.#stepsOf(whole))

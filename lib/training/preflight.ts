@@ -50,8 +50,8 @@ function runsSomewhere(model: Model, adapter: string): boolean {
   })
 }
 
-/** BatchSplit is for a fixed number of rows, which every batch of the run must have. */
-export function requireBatches(setup: Composition, args: TrainingArguments, rows: number): void {
+/** BatchSplit is for a fixed number of rows, which every batch of the run must have. `rows`: null where nobody knows. */
+export function requireBatches(setup: Composition, args: TrainingArguments, rows: number | null): void {
   if (setup === null || typeof setup === 'string') return
   if (setup.type !== 'BatchSplit') {
     for (const child of setup.children) requireBatches(child, args, rows)
@@ -63,13 +63,13 @@ export function requireBatches(setup: Composition, args: TrainingArguments, rows
   }
   const wanted = setup.batchSizes.reduce((sum, size) => sum + size, 0)
   const size = args.perDeviceTrainBatchSize
-  const whole = args.dataloaderDropLast || rows % size === 0
+  const whole = args.dataloaderDropLast || (rows !== null && rows % size === 0)
   if (size === wanted && whole) return
   const block = formatComposition(setup)
   throw check.valueError(
     size === wanted ? 'dataloaderDropLast' : 'perDeviceTrainBatchSize',
     size === wanted
-      ? `${block} is for batches of ${wanted} rows, and the last of ${rows} rows would be smaller; set it to true`
+      ? `${block} is for batches of ${wanted} rows, and the last of ${rows ?? 'a pass over the'} rows would be smaller; set it to true`
       : `${block} is for batches of ${wanted} rows, got ${size}`
   )
 }

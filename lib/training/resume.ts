@@ -27,6 +27,8 @@ export interface Progress {
   /** Losses since the last log event. */
   lossSum: number
   lossCount: number
+  /** Of a stream, which rows it has given. */
+  stream?: string | undefined
   /** Where evaluations are compared. */
   best?: SavedBest | undefined
 }
@@ -76,9 +78,9 @@ function folderOf(name: string): string {
 export async function resume(args: TrainingArguments, native: NativeTrainer, run: Fingerprint): Promise<Progress> {
   const found = await loadCheckpoint<SavedRun>(args, native, run)
   if (found === undefined) return { step: 0, lossSum: 0, lossCount: 0 }
-  const { step, lossSum, lossCount, best } = found.saved
+  const { step, lossSum, lossCount, stream, best } = found.saved
   if (args.loadBestModelAtEnd) bringBest(found.folder, args.outputDir, best)
-  return { step, lossSum, lossCount, ...(best && { best }) }
+  return { step, lossSum, lossCount, ...(stream !== undefined && { stream }), ...(best && { best }) }
 }
 
 /** Loads the checkpoint that the arguments name, of this very run, and gives what was saved with it. */

@@ -16,9 +16,10 @@ import type { ComputeMetrics } from './own-metrics.js'
 import { StepPlan, stepBatches } from './plan.js'
 import { loadBest, resume, saveCheckpoint } from './resume.js'
 import { rowLengths, rowsWithin } from './row-lengths.js'
+import { EncodedStream, StreamFeed, streamLength } from './stream.js'
 
 export interface RunData {
-  readonly train: EncodedDataset
+  readonly train: EncodedDataset | EncodedStream
   readonly evaluation: EncodedDataset | undefined
   readonly computeMetrics: ComputeMetrics | undefined
 }
@@ -30,8 +31,7 @@ export async function* trainingRun(
   data: RunData,
   signal: AbortSignal | undefined
 ): AsyncGenerator<TrainingEvent, void, undefined> {
-  const sampler = await samplerFor(args, data.train)
-  const plan = new StepPlan(args, sampler)
+  const { plan, batches } = await feedFor(args, data.train, signal)
   const weights = await headClassWeights(args, data.train)
   const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, weights)
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
@@ -42,11 +42,11 @@ export async function* trainingRun(
     closeCache = openFrozenLayers(model, args)
     const firstStep = progress.step
     const best = new BestModel(args, progress.best)
-    const batches = new BatchFeed(sampler, plan, args, data.train, firstStep)
+    await batches.skip(firstStep, progress.stream)
     const totals = { loss: 0, tokens: 0 }
     const start = performance.now()
     let logged = { at: start, tokens: 0 }
-    for (let batch = best.isOver ? undefined : batches.next(); batch !== undefined; ) {
+    for (let batch = best.isOver ? undefined : await batches.next(); batch !== undefined; ) {
       signal?.throwIfAborted()
       const current = batch
       const running = nativeCall(() =>
@@ -62,6 +62,7 @@ export async function* trainingRun(
       const { members, tokens } = await running
       const { loss, learningRate, gradNorm } = members[0] as NativeMemberResult
       progress.step++
+      progress.stream = batches.digestAfter(progress.step)
       progress.lossSum += loss
       progress.lossCount++
       totals.loss += loss
@@ -98,7 +99,7 @@ export async function* trainingRun(
           folder: await saveCheckpoint(model, args, native, { ...progress, epoch, run })
         }
       }
-      batch = best.isOver ? undefined : following()
+      batch = best.isOver ? undefined : await following()
     }
     if (args.loadBestModelAtEnd && best.best !== null && best.best.step !== progress.step) {
       await loadBest(args, native, best.best.step)
@@ -115,6 +116,7 @@ export async function* trainingRun(
       ...(frozenLayers && { frozenLayers })
     }
   } finally {
+    batches.close()
     closeCache()
     native.dispose()
   }
@@ -137,14 +139,44 @@ export async function samplerFor(args: TrainingArguments, train: EncodedDataset)
   throw valueError('trainDataset', 'there is no full batch, and dataloaderDropLast leaves the rest out')
 }
 
+async function feedFor(
+  args: TrainingArguments,
+  train: EncodedDataset | EncodedStream,
+  signal: AbortSignal | undefined
+): Promise<{ readonly plan: StepPlan; readonly batches: BatchFeed | StreamFeed }> {
+  if (train instanceof EncodedStream) {
+    return { plan: new StepPlan(args, streamLength(args)), batches: new StreamFeed(train, args, signal) }
+  }
+  const sampler = await samplerFor(args, train)
+  const plan = new StepPlan(args, sampler)
+  const from = (start: number) => stepBatches(sampler, plan, args.gradientAccumulationSteps, start)
+  return { plan, batches: new BatchFeed(from, train) }
+}
+
 /** Each step's micro-batches, packed. */
 class BatchFeed {
-  readonly #steps: Generator<Uint32Array[]>
+  readonly #from: (start: number) => Generator<Uint32Array[]>
   readonly #data: EncodedDataset
+  #steps: Generator<Uint32Array[]>
 
-  constructor(sampler: Sampler, plan: StepPlan, args: TrainingArguments, data: EncodedDataset, start: number) {
-    this.#steps = stepBatches(sampler, plan, args.gradientAccumulationSteps, start)
+  constructor(from: (start: number) => Generator<Uint32Array[]>, data: EncodedDataset) {
+    this.#from = from
     this.#data = data
+    this.#steps = from(0)
+  }
+
+  /** Goes on behind so many steps. */
+  skip(steps: number, _stream: string | undefined): void {
+    this.#steps = this.#from(steps)
+  }
+
+  /** The rows of a dataset are in the run's fingerprint. */
+  digestAfter(_step: number): undefined {
+    return undefined
+  }
+
+  close(): void {
+    this.#steps.return(undefined)
   }
 
   next(): LabelledBatch[] | undefined {

@@ -1,6 +1,7 @@
 import * as check from '../config/check.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import type { Dataset } from '../data/dataset.js'
+import type { RowStream } from '../data/row-stream.js'
 import { outsideScope } from '../model/adapter-setup.js'
 import { checkModel } from '../model/check-model.js'
 import type { Model } from '../model/model.js'
@@ -12,10 +13,12 @@ import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
 import type { ComputeMetrics } from './own-metrics.js'
 import { requireBatches, requireTakesPart } from './preflight.js'
 import { trainingRun } from './run.js'
+import { checkStreamArguments, EncodedStream } from './stream.js'
 
 export interface AdapterTrainerOptions {
   readonly model: Model
-  readonly trainDataset: Dataset
+  /** Rows, or a stream of them: a function that gives them anew for each pass. */
+  readonly trainDataset: Dataset | RowStream
   readonly evalDataset?: Dataset | undefined
   readonly args?: TrainingArgumentsInput | undefined
   /** Measures of your own over all answers of an evaluation, which metricForBestModel may name, too. */
@@ -39,7 +42,7 @@ export interface TrainResult extends Omit<EndEvent, 'type'> {
 export class AdapterTrainer {
   readonly model: Model
   readonly args: TrainingArguments
-  readonly #trainDataset: Dataset
+  readonly #trainDataset: Dataset | RowStream
   readonly #evalDataset: Dataset | undefined
   readonly #computeMetrics: ComputeMetrics | undefined
 
@@ -51,6 +54,7 @@ export class AdapterTrainer {
     if (options.trainDataset === undefined) throw check.typeError('trainDataset', 'rows', undefined)
     this.model = options.model
     this.args = trainingArguments(options.args)
+    if (typeof options.trainDataset === 'function') checkStreamArguments(this.args)
     this.#trainDataset = options.trainDataset
     this.#evalDataset = options.evalDataset
     this.#computeMetrics = options.computeMetrics
@@ -84,6 +88,13 @@ export class AdapterTrainer {
     })
   }
 
+  async #trainingRows(): Promise<EncodedDataset | EncodedStream> {
+    const name = 'trainDataset'
+    const rows = this.#trainDataset
+    if (typeof rows === 'function') return new EncodedStream(rows, this.model, name)
+    return await EncodedDataset.of(rows, this.model, name)
+  }
+
   /**
    * The run as events; the next step starts when the next event is asked for. Leaving the loop early, an abort or an error
    * frees the model and keeps every checkpoint written so far.
@@ -97,8 +108,8 @@ export class AdapterTrainer {
     requireTakesPart(this.model)
     const release = this.model.hold('a training run')
     try {
-      const train = await EncodedDataset.of(this.#trainDataset, this.model, 'trainDataset')
-      requireBatches(this.model.activeAdapters, this.args, train.length)
+      const train = await this.#trainingRows()
+      requireBatches(this.model.activeAdapters, this.args, train instanceof EncodedDataset ? train.length : null)
       const evalDataset = this.#evalDataset
       const evaluation = evalDataset && (await EncodedDataset.of(evalDataset, this.model, 'evalDataset'))
       yield* trainingRun(this.model, this.args, { train, evaluation, computeMetrics: this.#computeMetrics }, signal)
