@@ -75,6 +75,7 @@ export type { PrefixTuningConfig, PrefixTuningOverrides } from './config/prefix-
 export type { PromptTuningConfig, PromptTuningOverrides } from './config/prompt-config.js'
 export { adapterTrainingStrategy, type TrainingStrategy } from './config/recipes.js'
 export type { ReftConfig, ReftOverrides } from './config/reft-config.js'
+export type { ReportTarget, ReportTo } from './config/report-to.js'
 export type { LrSchedulerKwargs, SchedulerType, ScheduleShape } from './config/scheduler-arguments.js'
 export { chooseAdapterSize, type TaskComplexity } from './config/size.js'
 export type { Strategy, TrainingArguments, TrainingArgumentsInput } from './config/training-arguments.js'

@@ -20,6 +20,7 @@ export const trainOptions = {
   'early-stopping': { type: 'string' },
   seed: { type: 'string' },
   save: { type: 'string' },
+  tensorboard: { type: 'boolean', default: false },
   resume: { type: 'boolean', default: false },
   'resume-from': { type: 'string' },
   set: { type: 'string', multiple: true, default: [] as string[] }
@@ -44,7 +45,8 @@ export const trainUsage = `  --epochs N              default 3
   --best METRIC           the result is the model of the best evaluation by METRIC: loss, accuracy, ... Default: the last
   --early-stopping N      end after N evaluations in a row that are no better by METRIC, or by the loss
   --seed N                default 42
-  --save STRATEGY         no, epoch or steps. Default no`
+  --save STRATEGY         no, epoch or steps. Default no
+  --tensorboard           write TensorBoard's event files, too`
 
 /** Arguments that have an option of their own: two values for one would leave open which of them counts. */
 export const optionOf: Readonly<Record<string, keyof TrainValues | 'output'>> = {
@@ -54,11 +56,11 @@ export const optionOf: Readonly<Record<string, keyof TrainValues | 'output'>> = 
   ...{ optim: 'optim', optimArgs: 'optim-args', lrSchedulerType: 'lr-scheduler' },
   ...{ lrSchedulerKwargs: 'lr-scheduler-args', parameterGroups: 'head-learning-rate' },
   ...{ metricForBestModel: 'best', loadBestModelAtEnd: 'best', earlyStoppingPatience: 'early-stopping' },
-  ...{ outputDir: 'output', resumeFromCheckpoint: 'resume-from' }
+  ...{ outputDir: 'output', loggingDir: 'output', reportTo: 'tensorboard', resumeFromCheckpoint: 'resume-from' }
 }
 
 /** These are more than the argument, or more than one value: where the result goes, what adapters start from, … */
 export const onlyAsOption: readonly string[] = [
-  ...['outputDir', 'seed', 'resumeFromCheckpoint'],
+  ...['outputDir', 'loggingDir', 'reportTo', 'seed', 'resumeFromCheckpoint'],
   ...['optimArgs', 'lrSchedulerKwargs', 'parameterGroups', 'loadBestModelAtEnd', 'metricForBestModel']
 ]

@@ -28,6 +28,8 @@ function wrap(text: string): string {
 interface Circumstances {
   readonly seed: number
   readonly outputDir: string
+  /** Of the run's events and its page. */
+  readonly loggingDir: string
   readonly hasEvaluation: boolean
   /** Where --learning-rate names none. */
   readonly learningRate: number
@@ -36,7 +38,7 @@ interface Circumstances {
 /** Options as training arguments, checked before anything is loaded. */
 export function trainingSettings(
   values: TrainValues,
-  { seed, outputDir, hasEvaluation, learningRate }: Circumstances
+  { seed, outputDir, loggingDir, hasEvaluation, learningRate }: Circumstances
 ): TrainingArgumentsInput {
   const batchSize = numberOption('batch-size', values['batch-size'])
   const chosen = Object.fromEntries(values.set.map((text) => setting(text, values)))
@@ -44,6 +46,8 @@ export function trainingSettings(
   const isBudget = maxTokens !== undefined || typeof chosen['maxTokensPerBatch'] === 'number'
   const settings: TrainingArgumentsInput = {
     outputDir,
+    loggingDir,
+    reportTo: values.tensorboard ? 'all' : ['jsonl', 'html'],
     seed,
     numTrainEpochs: numberOption('epochs', values.epochs),
     maxSteps: numberOption('max-steps', values['max-steps']),

@@ -35,7 +35,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
                           question, context and answers; for choices text, choices and label; to parse words, heads
                           (0: the root) and relations
   --eval FILE             rows to measure on after each epoch
-  --output FOLDER         where the result goes; checkpoints lie in FOLDER/checkpoints
+  --output FOLDER         where the result goes, with the run's events.jsonl and report.html; checkpoints lie in
+                          FOLDER/checkpoints
   --tune WHAT             what trains. Default adapter
                             adapter  an adapter and its head, the base model frozen
                             head     the head alone, the base model frozen; for --head of evaluate and predict
@@ -47,7 +48,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --labels A,B,...        label names in the order of their ids. Default: those of the rows, sorted, or those that
                           a Parquet file has from Hugging Face's datasets
   --format FORMAT         safetensors, bin or pt. Default safetensors; a model is always safetensors
-  --report FILE           write the learning curves as a page of HTML
+  --report FILE           write the curves of loss and metric alone as a page of HTML, to another place
 
 ${trainUsage}
   --overwrite             replace what an earlier run with the same --tune left in FOLDER, its checkpoints too
@@ -155,7 +156,7 @@ export async function run(argv: string[]): Promise<number> {
   const plan = await tuningPlan(values, folder, name)
   const outputDir = checkpointFolder(folder)
   const args = trainingSettings(values, {
-    ...{ seed, outputDir, hasEvaluation: evalFile !== undefined },
+    ...{ seed, outputDir, loggingDir: folder, hasEvaluation: evalFile !== undefined },
     learningRate: plan.tuning === 'full' ? 5e-5 : 1e-4
   })
   const train = await readAll(trainFile)

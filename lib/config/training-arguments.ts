@@ -11,6 +11,7 @@ import {
   optimizerName
 } from './optimizer-arguments.js'
 import { type ParameterGroup, parameterGroups } from './parameter-groups.js'
+import { type ReportTarget, type ReportTo, reportTo } from './report-to.js'
 import {
   checkSchedule,
   type LrSchedulerKwargs,
@@ -81,6 +82,13 @@ export interface TrainingArguments extends BestModelArguments {
   readonly loggingSteps: number
   /** Also log step 1. Default false. */
   readonly loggingFirstStep: boolean
+  /** Folder for what reportTo names. Default null: outputDir. */
+  readonly loggingDir: string | null
+  /**
+   * Files about the run, kept up to date while it goes on: 'jsonl' (events.jsonl), 'html' (report.html, the curves and
+   * the parameter table), 'tensorboard' (event files), 'all' of them or 'none'. Default 'none'; Hugging Face's is 'all'.
+   */
+  readonly reportTo: readonly ReportTarget[]
   /** When checkpoints are written. Default 'steps'. */
   readonly saveStrategy: Strategy
   /** Steps between checkpoints. Default 500. */
@@ -124,7 +132,9 @@ export interface FrozenLayerCache {
 }
 
 export type TrainingArgumentsInput = {
-  readonly [K in keyof TrainingArguments]?: (K extends 'optim' ? OptimizerSpelling : TrainingArguments[K]) | undefined
+  readonly [K in keyof TrainingArguments]?:
+    | (K extends 'optim' ? OptimizerSpelling : K extends 'reportTo' ? ReportTo : TrainingArguments[K])
+    | undefined
 }
 
 const defaults: TrainingArguments = Object.freeze({
@@ -155,6 +165,8 @@ const defaults: TrainingArguments = Object.freeze({
   loggingStrategy: 'steps',
   loggingSteps: 500,
   loggingFirstStep: false,
+  loggingDir: null,
+  reportTo: [],
   saveStrategy: 'steps',
   saveSteps: 500,
   saveTotalLimit: null,
@@ -198,6 +210,8 @@ const rules: check.FieldRules<TrainingArguments> = {
   loggingStrategy: (name, value) => check.checkOneOf(name, value, strategies),
   loggingSteps: check.checkPositiveInteger,
   loggingFirstStep: check.checkBoolean,
+  loggingDir: (name, value) => (value === null ? null : check.checkNonEmptyString(name, value)),
+  reportTo,
   saveStrategy: (name, value) => check.checkOneOf(name, value, strategies),
   saveSteps: check.checkPositiveInteger,
   saveTotalLimit: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
@@ -226,7 +240,7 @@ const renamed = { evaluationStrategy: 'evalStrategy', perGpuTrainBatchSize: 'per
 /** Names that people bring from Hugging Face and that mean nothing here yet: an answer of their own. */
 const notBuilt = [
   ...['bf16', 'fp16', 'tf32', 'deepspeed', 'fsdp', 'gradientCheckpointing', 'pushToHub'],
-  ...['reportTo', 'torchCompile', 'autoFindBatchSize']
+  ...['torchCompile', 'autoFindBatchSize']
 ]
 
 /** Checks what is given and fills in the rest. */

@@ -1,4 +1,4 @@
-/** A line chart as SVG text. No dependency, no script, no font from elsewhere: the picture is the file. */
+/** A line chart as SVG text. No dependency, no script, no font from elsewhere: the picture is the file. A page may colour its classes anew. */
 
 export interface Series {
   readonly name: string
@@ -8,6 +8,11 @@ export interface Series {
   /** 'dots' mark each point, for what is measured now and then; 'dashes' do so on a broken line. Default 'line'. */
   readonly mark?: 'line' | 'dots' | 'dashes'
 }
+
+/** Told apart with every common kind of colour blindness (Okabe and Ito), the light ones last. */
+const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#6f4e9b', '#e69f00', '#56b4e9']
+
+export const seriesColour = (index: number): string => colours[index % colours.length] ?? '#0072b2'
 
 export interface ChartOptions {
   readonly title: string
@@ -36,16 +41,19 @@ export function lineChart(options: ChartOptions): string {
   const { title, series, width = 640, height = 380 } = options
   const columns = series.length > 3 ? 2 : 3
   const rows = Math.ceil(series.length / columns)
-  const frame = { left: 58, right: width - 28, top: 40 + 18 * rows, bottom: height - 46 }
   const points = series.flatMap((one) => one.points).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y))
   const x = scale(points.map(([value]) => value))
   const y = scale(points.map(([, value]) => value))
+  const widest = y.ticks.reduce((most, tick) => Math.max(most, tickText(tick, y).length), 0)
+  // Long numbers keep clear of the axis' name.
+  const left = Math.max(58, 28 + 7 * widest)
+  const frame = { left, right: width - 28, top: 40 + 18 * rows, bottom: height - 46 }
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}"`,
     ' font-family="system-ui, sans-serif" font-size="12" role="img">',
     `<title>${escapeXml(title)}</title>`,
-    `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
-    `<text x="${frame.left}" y="22" font-size="15" font-weight="600" fill="#1f2328">${escapeXml(title)}</text>`,
+    `<rect class="back" width="${width}" height="${height}" fill="#ffffff"/>`,
+    `<text class="ink" x="${frame.left}" y="22" font-size="15" font-weight="600" fill="#1f2328">${escapeXml(title)}</text>`,
     ...series.map((one, i) => {
       const column = frame.left + (i % columns) * ((frame.right - frame.left) / columns)
       return legend(one, column, 44 + 18 * Math.floor(i / columns))
@@ -59,13 +67,13 @@ export function lineChart(options: ChartOptions): string {
 function axes(frame: Frame, x: Scale, y: Scale, { xLabel, yLabel }: ChartOptions): string[] {
   const across = y.ticks.map((tick) => {
     const at = round(place(tick, y, frame.bottom, frame.top))
-    const grid = `<line x1="${frame.left}" x2="${frame.right}" y1="${at}" y2="${at}" stroke="#e4e7eb"/>`
-    return `${grid}<text x="${frame.left - 8}" y="${at + 4}" text-anchor="end" fill="#57606a">${tickText(tick, y)}</text>`
+    const grid = `<line class="grid" x1="${frame.left}" x2="${frame.right}" y1="${at}" y2="${at}" stroke="#e4e7eb"/>`
+    return `${grid}<text class="soft" x="${frame.left - 8}" y="${at + 4}" text-anchor="end" fill="#57606a">${tickText(tick, y)}</text>`
   })
   const along = x.ticks.map((tick) => {
     const at = round(place(tick, x, frame.left, frame.right))
     const mark = `<line x1="${at}" x2="${at}" y1="${frame.bottom}" y2="${frame.bottom + 5}" stroke="#8c959f"/>`
-    return `${mark}<text x="${at}" y="${frame.bottom + 19}" text-anchor="middle" fill="#57606a">${tickText(tick, x)}</text>`
+    return `${mark}<text class="soft" x="${at}" y="${frame.bottom + 19}" text-anchor="middle" fill="#57606a">${tickText(tick, x)}</text>`
   })
   const middle = (frame.left + frame.right) / 2
   const centre = (frame.top + frame.bottom) / 2
@@ -73,8 +81,8 @@ function axes(frame: Frame, x: Scale, y: Scale, { xLabel, yLabel }: ChartOptions
     ...across,
     `<line x1="${frame.left}" x2="${frame.right}" y1="${frame.bottom}" y2="${frame.bottom}" stroke="#8c959f"/>`,
     ...along,
-    `<text x="${middle}" y="${frame.bottom + 38}" text-anchor="middle" fill="#57606a">${escapeXml(xLabel)}</text>`,
-    `<text transform="translate(14 ${centre}) rotate(-90)" text-anchor="middle" fill="#57606a">${escapeXml(yLabel)}</text>`
+    `<text class="soft" x="${middle}" y="${frame.bottom + 38}" text-anchor="middle" fill="#57606a">${escapeXml(xLabel)}</text>`,
+    `<text class="soft" transform="translate(14 ${centre}) rotate(-90)" text-anchor="middle" fill="#57606a">${escapeXml(yLabel)}</text>`
   ]
 }
 
@@ -84,18 +92,18 @@ function line({ points, colour, mark = 'line' }: Series, frame: Frame, x: Scale,
     .map(([px, py]) => [round(place(px, x, frame.left, frame.right)), round(place(py, y, frame.bottom, frame.top))])
   const path = places.map(([px, py]) => `${px},${py}`).join(' ')
   const dashes = mark === 'dashes' ? ' stroke-dasharray="5 4"' : ''
-  const drawn = `<polyline points="${path}" fill="none" stroke="${escapeXml(colour)}" stroke-width="1.8"${dashes}/>`
+  const drawn = `<polyline points="${path}" fill="none" stroke="${escapeXml(colour)}" stroke-width="1.8" class="series"${dashes}/>`
   const hasDots = mark !== 'line' || places.length === 1
   const dots = hasDots
-    ? places.map(([px, py]) => `<circle cx="${px}" cy="${py}" r="3" fill="${escapeXml(colour)}"/>`)
+    ? places.map(([px, py]) => `<circle class="series" cx="${px}" cy="${py}" r="3" fill="${escapeXml(colour)}"/>`)
     : []
   return drawn + dots.join('')
 }
 
 function legend({ name, colour, mark = 'line' }: Series, x: number, y: number): string {
   const dashes = mark === 'dashes' ? ' stroke-dasharray="5 4"' : ''
-  const sample = `<line x1="${x}" x2="${x + 22}" y1="${y - 4}" y2="${y - 4}" stroke="${escapeXml(colour)}" stroke-width="2.4"${dashes}/>`
-  return `${sample}<text x="${x + 28}" y="${y}" fill="#1f2328">${escapeXml(name)}</text>`
+  const sample = `<line class="series" x1="${x}" x2="${x + 22}" y1="${y - 4}" y2="${y - 4}" stroke="${escapeXml(colour)}" stroke-width="2.4"${dashes}/>`
+  return `${sample}<text class="ink" x="${x + 28}" y="${y}" fill="#1f2328">${escapeXml(name)}</text>`
 }
 
 /** From the smallest to the largest value, widened to round numbers. */

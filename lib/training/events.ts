@@ -6,6 +6,8 @@ import type { Metrics } from './metrics.js'
 /** After each optimizer step. */
 export interface StepEvent {
   readonly type: 'step'
+  /** Whose it is, where a run has several tasks. */
+  readonly task?: string
   /** Optimizer steps done, from 1. */
   readonly step: number
   readonly totalSteps: number
@@ -21,6 +23,8 @@ export interface StepEvent {
 /** Every loggingSteps. */
 export interface LogEvent {
   readonly type: 'log'
+  /** Whose it is, where a run has several tasks. */
+  readonly task?: string
   readonly step: number
   readonly totalSteps: number
   readonly epoch: number
@@ -37,6 +41,8 @@ export interface LogEvent {
 /** After each run over the evaluation data. */
 export interface EvaluateEvent {
   readonly type: 'evaluate'
+  /** Whose it is, where a run has several tasks. */
+  readonly task?: string
   readonly step: number
   readonly epoch: number
   /** Mean over the evaluation data. */

@@ -25,7 +25,7 @@ export type Fingerprint = Readonly<Record<string, unknown>>
 /** Arguments that only say when something is told or kept, or when the run may end. */
 const free = [
   ...['outputDir', 'resumeFromCheckpoint', 'saveTotalLimit', 'perDeviceEvalBatchSize'],
-  'frozenLayerCache',
+  ...['frozenLayerCache', 'reportTo'],
   ...Object.keys(bestModelDefaults)
 ]
 

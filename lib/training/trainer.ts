@@ -12,6 +12,7 @@ import { checkComputeMetrics, type Evaluation, evaluateEncoded } from './evaluat
 import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
 import type { ComputeMetrics } from './own-metrics.js'
 import { requireBatches, requireTakesPart } from './preflight.js'
+import { recorded } from './record/recorder.js'
 import { trainingRun } from './run.js'
 import { checkStreamArguments, EncodedStream } from './stream.js'
 
@@ -112,7 +113,10 @@ export class AdapterTrainer {
       requireBatches(this.model.activeAdapters, this.args, train instanceof EncodedDataset ? train.length : null)
       const evalDataset = this.#evalDataset
       const evaluation = evalDataset && (await EncodedDataset.of(evalDataset, this.model, 'evalDataset'))
-      yield* trainingRun(this.model, this.args, { train, evaluation, computeMetrics: this.#computeMetrics }, signal)
+      const { model, args } = this
+      const events = trainingRun(model, args, { train, evaluation, computeMetrics: this.#computeMetrics }, signal)
+      const rows = { train: train.length, evaluation: evaluation?.length ?? null }
+      yield* recorded(events, { model, args, rows }, signal)
     } finally {
       release()
     }

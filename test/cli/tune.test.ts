@@ -57,7 +57,9 @@ test.serial('--tune head: the folder of a head, which evaluate, predict and insp
   // 32 × 32 + 32 and 32 × 2 + 2.
   t.is(output, `head 'yesno' (1,122 parameters) is in ${folder}\n`)
   t.regex(errors, /^head: classification, 2 labels \(no, yes\)$/m)
-  t.deepEqual(readdirSync(folder).sort(), ['checkpoints', 'head_config.json', 'model_head.safetensors'])
+  t.deepEqual(readdirSync(folder).sort(), [
+    ...['checkpoints', 'events.jsonl', 'head_config.json', 'model_head.safetensors', 'report.html']
+  ])
   const measured = await accuracy(t, [model, '--head', folder])
   t.true(measured > 0.8)
   t.true(errors.includes(`accuracy ${measured.toFixed(4)}`), errors)
@@ -126,9 +128,11 @@ test.serial('--tune full: a model with its head, which --model takes', async (t)
   t.deepEqual(readdirSync(folder).sort(), [
     'checkpoints',
     'config.json',
+    'events.jsonl',
     'head_config.json',
     'model.safetensors',
-    'model_head.safetensors'
+    'model_head.safetensors',
+    'report.html'
   ])
   const weights = (of: string) => readFileSync(join(of, 'model.safetensors'))
   t.notDeepEqual(weights(folder), weights(model))

@@ -1,0 +1,110 @@
+import { isAlive, type Owner } from '../../native/owner.js'
+import {
+  type EndLine,
+  type EvaluateLine,
+  type FailedLine,
+  type LogLine,
+  parseLine,
+  type RunLine,
+  type SaveLine,
+  type StartLine,
+  type StepsLine
+} from './lines.js'
+
+/** `lost`: its process is gone and said nothing, as after kill -9. */
+export type RunStatus = 'running' | 'finished' | 'stopped' | 'failed' | 'lost'
+
+/** What a run's lines say, the parts of a resumed run put together. */
+export class RunHistory {
+  start: StartLine | undefined
+  steps: StepsLine[] = []
+  logs: LogLine[] = []
+  evaluations: EvaluateLine[] = []
+  saves: SaveLine[] = []
+  end: EndLine | undefined
+  failure: FailedLine | undefined
+  /** When the newest line was written. */
+  time: string | undefined
+  #stopped = false
+
+  /** The lines of a file. What is no line is left out: the last one may be cut off. */
+  static read(text: string): RunHistory {
+    const history = new RunHistory()
+    for (const one of text.split('\n')) {
+      const line = parseLine(one)
+      if (line !== undefined) history.take(line)
+    }
+    return history
+  }
+
+  take(line: RunLine): void {
+    this.time = line.time
+    if (line.type === 'start') this.#begin(line)
+    else if (line.type === 'steps') this.steps.push(line)
+    else if (line.type === 'log') this.logs.push(line)
+    else if (line.type === 'evaluate') this.evaluations.push(line)
+    else if (line.type === 'save') this.saves.push(line)
+    else if (line.type === 'end') this.end = line
+    else if (line.type === 'failed') this.failure = line
+    else this.#stopped = true
+  }
+
+  #begin(start: StartLine): void {
+    const counts = ({ step }: { readonly step: number }) => step <= start.step
+    this.steps = this.steps.filter(counts)
+    this.logs = this.logs.filter(counts)
+    this.evaluations = this.evaluations.filter(counts)
+    this.saves = this.saves.filter(counts)
+    this.start = start
+    this.end = undefined
+    this.failure = undefined
+    this.#stopped = false
+  }
+
+  /** Steps done. */
+  get step(): number {
+    return this.end?.step ?? this.steps.at(-1)?.step ?? this.start?.step ?? 0
+  }
+
+  get status(): RunStatus {
+    if (this.failure !== undefined) return 'failed'
+    if (this.end !== undefined) return 'finished'
+    if (this.#stopped) return 'stopped'
+    return this.start !== undefined && isAlive(this.start.process as Owner) ? 'running' : 'lost'
+  }
+
+  /** Names of what its evaluations measured, those of several heads as `head.accuracy`. */
+  get metricNames(): string[] {
+    return [...new Set(this.evaluations.flatMap((one) => Object.keys(metricsOf(one))))]
+  }
+
+  /** Tokens a second over the newest steps of this part of the run. */
+  get tokensPerSecond(): number | undefined {
+    const [from, ...rest] = this.#newest()
+    const seconds = secondsBetween(from, rest.at(-1))
+    return seconds > 0 ? rest.reduce((sum, { tokens }) => sum + tokens, 0) / seconds : undefined
+  }
+
+  get secondsLeft(): number | undefined {
+    const newest = this.#newest()
+    const [from, to] = [newest[0], newest.at(-1)]
+    const seconds = secondsBetween(from, to)
+    if (from === undefined || to === undefined || this.status !== 'running' || !(seconds > 0)) return undefined
+    return ((to.totalSteps - to.step) * seconds) / (to.step - from.step)
+  }
+
+  #newest(): StepsLine[] {
+    const since = this.start?.step ?? 0
+    return this.steps.slice(-21).filter(({ step }) => step > since)
+  }
+}
+
+const secondsBetween = (from: StepsLine | undefined, to: StepsLine | undefined): number =>
+  from === undefined || to === undefined ? 0 : (Date.parse(to.time) - Date.parse(from.time)) / 1000
+
+export function metricsOf({ metrics, heads = {} }: EvaluateLine): Readonly<Record<string, number>> {
+  const ofHeads = Object.entries(heads).flatMap(([head, own]) =>
+    Object.entries(own.metrics).map(([name, value]) => [`${head}.${name}`, value] as const)
+  )
+  return { ...metrics, ...Object.fromEntries(ofHeads) }
+}

@@ -1,0 +1,135 @@
+import { isPlainObject } from '../../config/check.js'
+import type { Owner } from '../../native/owner.js'
+import type { EndEvent, EvaluateEvent, LogEvent, SaveEvent } from '../events.js'
+import type { ParameterLine } from './parameter-table.js'
+
+/** Where a run's lines lie in its folder. */
+export const eventsFile = 'events.jsonl'
+
+interface Dated {
+  /** When it was written, as ISO 8601 has it. */
+  readonly time: string
+}
+
+/** First of all, and again where the run is resumed: what comes after `step` of an earlier part then no longer counts. */
+export interface StartLine extends Dated {
+  readonly type: 'start'
+  /** Steps done before. */
+  readonly step: number
+  readonly totalSteps: number
+  readonly name: string
+  /** The training arguments. */
+  readonly args: Readonly<Record<string, unknown>>
+  /** The model's type, the active adapters, their configs and those of heads. */
+  readonly model: Readonly<Record<string, unknown>>
+  readonly parameters: readonly ParameterLine[]
+  readonly versions: Readonly<Record<string, string>>
+  readonly rows: { readonly train: number; readonly evaluation: number | null }
+  readonly process: Owner
+}
+
+/** Some steps in one: there are never more than about a thousand of these lines for a run. */
+export interface StepsLine extends Dated {
+  readonly type: 'steps'
+  readonly task?: string
+  /** The last of them. */
+  readonly step: number
+  readonly totalSteps: number
+  readonly epoch: number
+  /** Mean of them. */
+  readonly loss: number
+  /** Of the last step. */
+  readonly learningRate: number
+  /** Of the last step. */
+  readonly gradNorm: number
+  /** Of all of them. */
+  readonly tokens: number
+}
+
+/** Last, where the run was left or aborted. */
+export interface StoppedLine extends Dated {
+  readonly type: 'stopped'
+  readonly step: number
+}
+
+/** Last, where an error ended the run. */
+export interface FailedLine extends Dated {
+  readonly type: 'failed'
+  readonly step: number
+  readonly message: string
+}
+
+export type LogLine = LogEvent & Dated
+export type EvaluateLine = EvaluateEvent & Dated
+export type SaveLine = SaveEvent & Dated
+export type EndLine = EndEvent & Dated
+/** A line of events.jsonl, told apart by `type`. */
+export type RunLine = StartLine | StepsLine | LogLine | EvaluateLine | SaveLine | EndLine | StoppedLine | FailedLine
+
+/** JSON has no pattern and no NaN: the one is its text, the other null. */
+export function lineText(line: RunLine): string {
+  return `${JSON.stringify(line, (_, value) => (value instanceof RegExp ? String(value) : value))}\n`
+}
+
+const numbersOf: Readonly<Record<RunLine['type'], readonly string[]>> = {
+  start: ['totalSteps'],
+  steps: ['totalSteps', 'epoch', 'loss', 'learningRate', 'gradNorm', 'tokens'],
+  log: ['totalSteps', 'epoch', 'loss', 'learningRate', 'gradNorm', 'tokensPerSecond'],
+  evaluate: ['epoch', 'loss', 'rows', 'seconds'],
+  save: ['epoch'],
+  end: ['steps', 'epoch', 'loss', 'tokens', 'seconds'],
+  stopped: [],
+  failed: []
+}
+
+/**
+ * A line that may come from anywhere. Undefined: it is none, or cut off by whatever ended its writer. Fields that a page
+ * shows have the type that they should, and nothing more is known about their text.
+ */
+export function parseLine(text: string): RunLine | undefined {
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  if (!isPlainObject(value) || typeof value['time'] !== 'string' || !Number.isSafeInteger(value['step']))
+    return undefined
+  const type = value['type']
+  if (typeof type !== 'string' || !Object.hasOwn(numbersOf, type)) return undefined
+  const line: Record<string, unknown> = { ...value }
+  for (const name of numbersOf[type as RunLine['type']]) {
+    const number = value[name] ?? Number.NaN
+    if (typeof number !== 'number') return undefined
+    line[name] = number
+  }
+  const { task = '' } = value
+  return typeof task === 'string' && hasRest(type, line) ? (line as unknown as RunLine) : undefined
+}
+
+function hasRest(type: string, line: Record<string, unknown>): boolean {
+  const isText = (name: string) => typeof line[name] === 'string'
+  if (type === 'evaluate') return isNumbers(line['metrics']) && (line['heads'] === undefined || isHeads(line['heads']))
+  if (type === 'save') return isText('folder')
+  if (type === 'failed') return isText('message')
+  if (type === 'end') return line['best'] === undefined || isBest(line['best'])
+  if (type !== 'start') return true
+  const { parameters, process, rows } = line
+  return (
+    isText('name') &&
+    [line['args'], line['model'], line['versions'], rows].every(isPlainObject) &&
+    isPlainObject(process) &&
+    Number.isSafeInteger(process['pid']) &&
+    Array.isArray(parameters) &&
+    parameters.every((one) => isPlainObject(one) && typeof one['part'] === 'string' && isNumbers({ ...one, part: 0 }))
+  )
+}
+
+const isNumbers = (value: unknown): boolean =>
+  isPlainObject(value) && Object.values(value).every((one) => one === null || typeof one === 'number')
+
+const isHeads = (value: unknown): boolean =>
+  isPlainObject(value) && Object.values(value).every((one) => isPlainObject(one) && isNumbers(one['metrics']))
+
+const isBest = (value: unknown): boolean =>
+  isPlainObject(value) && typeof value['metric'] === 'string' && typeof value['value'] === 'number'

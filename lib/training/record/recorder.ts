@@ -1,0 +1,149 @@
+import { basename, resolve } from 'node:path'
+import type { TrainingArguments } from '../../config/training-arguments.js'
+import type { Model } from '../../model/model.js'
+import { loadAddon } from '../../native/addon.js'
+import { thisProcess } from '../../native/owner.js'
+import { packageJson } from '../../native/platform.js'
+import type { TrainingEvent } from '../events.js'
+import { EventsFile } from './events-file.js'
+import { RunHistory } from './history.js'
+import type { RunLine, StartLine } from './lines.js'
+import { parameterTable } from './parameter-table.js'
+import { writeRunPage } from './run-page.js'
+import { TensorBoardFile } from './tensorboard.js'
+import { Thinner } from './thinner.js'
+
+/** What the start line tells of the run beside its place. */
+export type RunDescription = Omit<StartLine, 'type' | 'time' | 'step' | 'totalSteps'>
+
+export interface DescribedRun {
+  readonly model: Model
+  readonly args: TrainingArguments
+  readonly rows: StartLine['rows']
+}
+
+export function describeRun(folder: string, { model, args, rows }: DescribedRun): RunDescription {
+  const configs = <C extends object>(all: ReadonlyMap<string, C>) =>
+    Object.fromEntries([...all].map(([name, config]) => [name, { ...config }]))
+  return {
+    name: basename(resolve(folder)),
+    args: { ...args },
+    model: {
+      type: model.config.modelType,
+      name: model.config.nameOrPath,
+      activeAdapters: model.activeAdapters,
+      adapters: configs(model.adapters),
+      fusions: configs(model.adapterFusions),
+      heads: configs(model.heads)
+    },
+    parameters: parameterTable(model),
+    versions: {
+      'torch-adapters': packageJson.version,
+      libtorch: loadAddon().systemInfo().torchVersion,
+      node: process.version
+    },
+    rows,
+    process: thisProcess
+  }
+}
+
+/**
+ * Passes a run's events on and keeps args.loggingDir's files beside: what an event says is on disk before the caller has
+ * it. Nothing is written before the first step, so a run that never began leaves the files of the one before as they are.
+ */
+export async function* recorded<E extends TrainingEvent>(
+  events: AsyncIterable<E>,
+  run: DescribedRun,
+  signal: AbortSignal | undefined
+): AsyncGenerator<E, void, undefined> {
+  const { args } = run
+  if (args.reportTo.length === 0) return yield* events
+  let recorder: Recorder | undefined
+  try {
+    for await (const event of events) {
+      recorder ??= new Recorder(args.loggingDir ?? args.outputDir, run, event)
+      recorder.record(event)
+      yield event
+    }
+  } catch (error) {
+    if (signal?.aborted !== true) recorder?.fail(error)
+    throw error
+  } finally {
+    recorder?.close()
+  }
+}
+
+class Recorder {
+  readonly #thinner = new Thinner()
+  readonly #events: EventsFile | undefined
+  readonly #history: RunHistory
+  readonly #board: TensorBoardFile | undefined
+  #isOver = false
+
+  /** @param first tells where the run begins */
+  constructor(
+    private readonly folder: string,
+    private readonly run: DescribedRun,
+    first: TrainingEvent
+  ) {
+    const { reportTo, resumeFromCheckpoint } = run.args
+    const goesOn = resumeFromCheckpoint !== null && resumeFromCheckpoint !== false
+    // The page draws what the file holds of earlier parts.
+    const keepsEvents = reportTo.includes('jsonl') || reportTo.includes('html')
+    this.#events = keepsEvents ? new EventsFile(folder, goesOn) : undefined
+    this.#history = this.#events?.history ?? new RunHistory()
+    const step = first.type === 'step' ? first.step - 1 : first.step
+    const totalSteps = first.type === 'step' ? first.totalSteps : first.step
+    const start: StartLine = { type: 'start', ...now(), step, totalSteps, ...describeRun(folder, run) }
+    this.#board = reportTo.includes('tensorboard') ? new TensorBoardFile(folder, start) : undefined
+    this.#write(start)
+  }
+
+  record(event: TrainingEvent): void {
+    if (event.type === 'step') {
+      const line = this.#thinner.take(event)
+      if (line !== undefined) this.#write({ ...line, ...now() })
+      return
+    }
+    if (event.type !== 'log') this.#flush()
+    this.#write({ ...event, ...now() })
+    if (event.type === 'end') this.#isOver = true
+    if (event.type !== 'log') this.#writePage()
+  }
+
+  fail(error: unknown): void {
+    const message = error instanceof Error ? error.message : String(error)
+    this.#finish({ type: 'failed', ...now(), step: this.#history.step, message })
+  }
+
+  /** Whoever left before the end stopped the run. */
+  close(): void {
+    this.#finish({ type: 'stopped', ...now(), step: this.#history.step })
+    this.#events?.close()
+    this.#board?.close()
+  }
+
+  #finish(line: RunLine): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#flush()
+    this.#write({ ...line, step: this.#history.step })
+    this.#writePage()
+  }
+
+  #flush(): void {
+    for (const line of this.#thinner.flush()) this.#write({ ...line, ...now() })
+  }
+
+  #write(line: RunLine): void {
+    if (this.#events === undefined) this.#history.take(line)
+    else this.#events.write(line)
+    this.#board?.take(line)
+  }
+
+  #writePage(): void {
+    if (this.run.args.reportTo.includes('html')) writeRunPage(this.folder, this.#history)
+  }
+}
+
+const now = () => ({ time: new Date().toISOString() })

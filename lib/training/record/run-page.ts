@@ -1,0 +1,122 @@
+import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { isPlainObject } from '../../config/check.js'
+import { fileError } from '../../config/read-json.js'
+import { ownerTag } from '../../native/owner.js'
+import { escapeXml } from '../chart.js'
+import { chartsHtml, pageHtml, tableHtml } from '../page.js'
+import { metricsOf, type RunHistory } from './history.js'
+import { runCharts } from './run-charts.js'
+
+/** The page of a run in its folder. */
+export const pageFile = 'report.html'
+
+/** Replaced as a whole: whoever opens it sees one state. */
+export function writeRunPage(folder: string, history: RunHistory): void {
+  const file = join(folder, pageFile)
+  const stage = join(folder, `.${pageFile}-${ownerTag}`)
+  try {
+    const handle = openSync(stage, 'w')
+    try {
+      writeSync(handle, runPage(history))
+      fsyncSync(handle)
+    } finally {
+      closeSync(handle)
+    }
+    renameSync(stage, file)
+  } catch (error) {
+    rmSync(stage, { force: true })
+    throw fileError(file, 'write the report', error)
+  }
+}
+
+export function runPage(history: RunHistory): string {
+  const name = history.start?.name ?? 'run'
+  const title = `Training of '${name}'`
+  return pageHtml(title, [`<h1>${escapeXml(title)}</h1>`, ...runSections({ name, history })])
+}
+
+/** Everything about one run, as finished HTML. */
+export function runSections({ name, history }: { readonly name: string; readonly history: RunHistory }): string[] {
+  return [
+    `<p>${escapeXml(describeStatus(history))}</p>`,
+    ...chartsHtml(runCharts([{ name, history }])),
+    ...evaluationTable(history),
+    ...descriptions(history)
+  ]
+}
+
+/** `running: step 12 of 300, …` */
+export function describeStatus(history: RunHistory): string {
+  const { status, step, start, end, failure, time = '' } = history
+  const total = history.steps.at(-1)?.totalSteps ?? start?.totalSteps
+  const epoch = end?.epoch ?? history.steps.at(-1)?.epoch
+  const loss = history.steps.at(-1)?.loss
+  const facts = [
+    `${status}: step ${step}${total === undefined ? '' : ` of ${total}`}`,
+    epoch === undefined ? '' : `epoch ${epoch.toFixed(2)}`,
+    loss === undefined ? '' : `loss ${number(loss)}`,
+    history.tokensPerSecond === undefined ? '' : `${count(history.tokensPerSecond)} tokens a second`,
+    history.secondsLeft === undefined ? '' : `${duration(history.secondsLeft)} left`,
+    end?.best === undefined ? '' : `best ${end.best.metric} ${number(end.best.value)} at step ${end.best.step}`,
+    end?.stoppedEarly === true ? 'ended early' : '',
+    end === undefined ? '' : `${duration(end.seconds)}`,
+    failure?.message ?? '',
+    `written ${time}`
+  ]
+  return facts.filter((fact) => fact !== '').join(', ')
+}
+
+function evaluationTable({ evaluations, metricNames }: RunHistory): string[] {
+  if (evaluations.length === 0) return []
+  const hasTasks = evaluations.some(({ task }) => task !== undefined)
+  const rows = evaluations.map((line) => {
+    const metrics = metricsOf(line)
+    const values = metricNames.map((name) => (metrics[name] === undefined ? '' : number(metrics[name])))
+    const task = hasTasks ? [line.task ?? ''] : []
+    return [String(line.step), ...task, line.epoch.toFixed(2), number(line.loss), ...values]
+  })
+  const head = ['step', ...(hasTasks ? ['task'] : []), 'epoch', 'loss', ...metricNames]
+  return ['<h2>Evaluations</h2>', tableHtml({ head, rows })]
+}
+
+function descriptions({ start, saves }: RunHistory): string[] {
+  if (start === undefined) return []
+  const { parameters, args, model, versions, rows } = start
+  const values = (object: Readonly<Record<string, unknown>>) =>
+    Object.entries(object).map(([key, one]) => [key, text(one)])
+  return [
+    '<h2>Parameters</h2>',
+    tableHtml({
+      head: ['part', 'total', 'trained'],
+      rows: parameters.map(({ part, total, trained }) => [part, count(total), count(trained)])
+    }),
+    ...(saves.length === 0
+      ? []
+      : [
+          '<h2>Checkpoints</h2>',
+          tableHtml({ head: ['step', 'folder'], rows: saves.map(({ step, folder }) => [String(step), folder]) })
+        ]),
+    '<h2>Arguments</h2>',
+    tableHtml({ head: ['argument', 'value'], rows: [...values(args), ['rows', text(rows)]] }),
+    '<h2>Model</h2>',
+    `<pre>${escapeXml(JSON.stringify(model, null, 2))}</pre>`,
+    '<h2>Versions</h2>',
+    tableHtml({ head: ['package', 'version'], rows: values(versions) })
+  ]
+}
+
+function text(value: unknown): string {
+  return Array.isArray(value) || isPlainObject(value) ? JSON.stringify(value) : String(value)
+}
+
+const number = (value: number | null): string => (value === null ? '–' : String(Number(value.toPrecision(4))))
+const count = (value: number | null): string => (value === null ? '–' : Math.round(value).toLocaleString('en'))
+
+/** `1 h 3 min`, `2 min 5 s`, `4.2 s` */
+export function duration(seconds: number): string {
+  if (!(seconds >= 60)) return `${seconds.toFixed(1)} s`
+  const minutes = Math.floor(seconds / 60)
+  if (minutes < 60) return `${minutes} min ${Math.round(seconds % 60)} s`
+  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}

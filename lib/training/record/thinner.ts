@@ -1,0 +1,42 @@
+import type { StepEvent } from '../events.js'
+import type { StepsLine } from './lines.js'
+
+/** About so many points has a run, however long it is. */
+const mostPoints = 1000
+
+interface Gathered {
+  readonly last: StepEvent
+  readonly count: number
+  readonly losses: number
+  readonly tokens: number
+}
+
+/** Puts neighbouring steps together, each task's its own. */
+export class Thinner {
+  readonly #open = new Map<string, Gathered>()
+
+  /** The line that this step completes, if it does. */
+  take(event: StepEvent): Omit<StepsLine, 'time'> | undefined {
+    const key = event.task ?? ''
+    const { count = 0, losses = 0, tokens = 0 } = this.#open.get(key) ?? {}
+    const gathered = { last: event, count: count + 1, losses: losses + event.loss, tokens: tokens + event.tokens }
+    this.#open.set(key, gathered)
+    const { step, totalSteps } = event
+    if (gathered.count < Math.ceil(totalSteps / mostPoints) && step !== 1 && step !== totalSteps) return undefined
+    this.#open.delete(key)
+    return lineOf(gathered)
+  }
+
+  /** What is open: before a checkpoint, so that a run resumed from it has every step before. */
+  flush(): Omit<StepsLine, 'time'>[] {
+    const lines = [...this.#open.values()].map(lineOf)
+    this.#open.clear()
+    return lines
+  }
+}
+
+function lineOf({ last, count, losses, tokens }: Gathered): Omit<StepsLine, 'time'> {
+  const { task, step, totalSteps, epoch, learningRate, gradNorm } = last
+  const common = { step, totalSteps, epoch, loss: losses / count, learningRate, gradNorm, tokens }
+  return { type: 'steps', ...(task !== undefined && { task }), ...common }
+}

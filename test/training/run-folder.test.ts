@@ -1,0 +1,206 @@
+import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { AdapterTrainer, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
+import { RunHistory } from '../../lib/training/record/history.js'
+import { lineText, parseLine, type RunLine, type StepsLine } from '../../lib/training/record/lines.js'
+import { runPage } from '../../lib/training/record/run-page.js'
+import { Thinner } from '../../lib/training/record/thinner.js'
+import { quiet, ready, scratch, tinyRows } from '../model/support.js'
+
+const rows = tinyRows(20)
+
+const recipe = (outputDir: string): TrainingArgumentsInput => ({
+  ...{ ...quiet, outputDir, maxSteps: 9, perDeviceTrainBatchSize: 4, reportTo: 'html' },
+  ...{
+    loggingStrategy: 'steps',
+    loggingSteps: 3,
+    evalStrategy: 'steps',
+    evalSteps: 4,
+    saveStrategy: 'steps',
+    saveSteps: 4
+  },
+  parameterGroups: [{ match: /heads/, learningRate: 1e-3 }]
+})
+
+const trainerOf = (model: Model, args: TrainingArgumentsInput) =>
+  new AdapterTrainer({ model, trainDataset: rows, evalDataset: rows.slice(0, 6), args })
+
+const linesIn = (folder: string): RunLine[] =>
+  readFileSync(join(folder, 'events.jsonl'), 'utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+
+const typesIn = (folder: string) => linesIn(folder).map(({ type }) => type)
+
+test('a run folder holds what happened, a line each, and the page of it', async (t) => {
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  const result = await trainerOf(model, recipe(outputDir)).train()
+  const steps = (count: number) => Array<string>(count).fill('steps')
+  const expected = [
+    ...['start', ...steps(3), 'log', 'steps', 'evaluate', 'save', ...steps(2), 'log', ...steps(2), 'evaluate', 'save'],
+    ...['steps', 'log', 'end']
+  ]
+  t.deepEqual(typesIn(outputDir), expected as RunLine['type'][])
+  const lines = linesIn(outputDir)
+  const [start] = lines
+  if (start?.type !== 'start') return t.fail()
+  t.is(start.totalSteps, 9)
+  t.is(start.args['maxSteps'], 9)
+  t.deepEqual(start.args['parameterGroups'], [{ match: '/heads/', learningRate: 1e-3 }])
+  t.deepEqual(start.rows, { train: 20, evaluation: 6 })
+  t.regex(start.versions['libtorch'] ?? '', /^2\./)
+  const { adapters, baseParameters, trainableParameters } = model.adapterSummary()
+  const part = (name: string) => start.parameters.find((one) => one.part === name)
+  t.deepEqual(part('base model'), { part: 'base model', total: baseParameters, trained: 0 })
+  t.is(part("adapter 'a'")?.trained, adapters[0]?.parameters)
+  t.is(part('all')?.trained, trainableParameters)
+  t.is(
+    start.parameters.slice(0, -1).reduce((sum, { total }) => sum + total, 0),
+    part('all')?.total ?? Number.NaN
+  )
+  const { time: _, type: __, ...end } = lines.at(-1) as Extract<RunLine, { type: 'end' }>
+  const { evaluation, ...rest } = result
+  t.deepEqual(end, rest)
+  const last = lines.findLast((line) => line.type === 'evaluate')
+  t.is(last?.type === 'evaluate' ? last.loss : undefined, evaluation?.loss)
+  const page = readFileSync(join(outputDir, 'report.html'), 'utf8')
+  t.notRegex(page, /<script|<link|<img|@import|url\(|src=|href=/)
+  for (const title of ['Loss', 'Evaluation accuracy', 'Learning rate', 'Gradient norm', 'Speed']) {
+    t.true(page.includes(`<title>${title}</title>`), title)
+  }
+  t.regex(page, /<p>finished: step 9 of 9, epoch 1\.80, loss /)
+  t.regex(page, /<td>adapter &#39;a&#39;<\/td>/)
+})
+
+test('a resumed run goes on in the same file: what came after its checkpoint no longer counts', async (t) => {
+  const whole = scratch(t)
+  await trainerOf(await ready(t), recipe(whole)).train()
+  const folder = scratch(t)
+  let seen = 0
+  for await (const { type } of trainerOf(await ready(t), recipe(folder)).run()) {
+    if (type === 'step' && ++seen === 7) break
+  }
+  t.is(typesIn(folder).at(-1), 'stopped')
+  t.is(RunHistory.read(readFileSync(join(folder, 'events.jsonl'), 'utf8')).status, 'stopped')
+  t.regex(readFileSync(join(folder, 'report.html'), 'utf8'), /<p>stopped: step 7 of 9/)
+  // As if it had been killed while it wrote.
+  appendFileSync(join(folder, 'events.jsonl'), '{"type":"steps","st')
+  await trainerOf(await ready(t), { ...recipe(folder), resumeFromCheckpoint: true }).train()
+  const read = (of: string) => RunHistory.read(readFileSync(join(of, 'events.jsonl'), 'utf8'))
+  const curves = (of: string) => read(of).steps.map(({ time: _, ...line }) => line)
+  t.deepEqual(curves(folder), curves(whole))
+  t.deepEqual(
+    read(folder).evaluations.map(({ step, loss }) => [step, loss]),
+    read(whole).evaluations.map(({ step, loss }) => [step, loss])
+  )
+  t.is(read(folder).status, 'finished')
+  t.is(typesIn(folder).filter((type) => type === 'start').length, 2)
+  // A new run begins anew.
+  await trainerOf(await ready(t), recipe(folder)).train()
+  t.deepEqual(typesIn(folder), typesIn(whole))
+})
+
+test('loggingDir is where it lies; nothing is written unless it is asked for', async (t) => {
+  const [outputDir, loggingDir] = [scratch(t), join(scratch(t), 'logs', 'one')]
+  const args = { ...quiet, outputDir, maxSteps: 2 }
+  await trainerOf(await ready(t), args).train()
+  t.false(existsSync(join(outputDir, 'events.jsonl')))
+  await trainerOf(await ready(t), { ...args, loggingDir, reportTo: ['jsonl'] }).train()
+  t.deepEqual(typesIn(loggingDir), ['start', 'steps', 'steps', 'end'])
+  t.false(existsSync(join(loggingDir, 'report.html')))
+  t.false(existsSync(join(outputDir, 'events.jsonl')))
+})
+
+test('a run that an error ends says so; one that never began leaves the file as it is', async (t) => {
+  const folder = scratch(t)
+  const args: TrainingArgumentsInput = {
+    ...quiet,
+    outputDir: folder,
+    maxSteps: 5,
+    learningRate: 1e30,
+    reportTo: 'jsonl',
+    maxGradNorm: 0
+  }
+  const error = await t.throwsAsync(trainerOf(await ready(t), args).train(), { code: 'ERR_NAN_LOSS' })
+  const last = linesIn(folder).at(-1)
+  t.is(last?.type === 'failed' ? last.message : undefined, error?.message)
+  const before = readFileSync(join(folder, 'events.jsonl'))
+  await t.throwsAsync(trainerOf(await ready(t), { ...args, resumeFromCheckpoint: true }).train(), {
+    code: 'ERR_FILE_NOT_FOUND'
+  })
+  t.deepEqual(readFileSync(join(folder, 'events.jsonl')), before)
+})
+
+test('a folder that cannot be written is a named error', async (t: ExecutionContext) => {
+  const file = join(scratch(t), 'file')
+  writeFileSync(file, '')
+  const args: TrainingArgumentsInput = { ...quiet, maxSteps: 2, loggingDir: file, reportTo: 'jsonl' }
+  await t.throwsAsync(trainerOf(await ready(t), args).train(), { message: /write the events.*events\.jsonl/ })
+})
+
+const common = { totalSteps: 50_000, epoch: 1, learningRate: 1, gradNorm: 1, tokens: 2 }
+
+test('a long run has about a thousand points, each the mean of its steps; tasks keep their own', (t) => {
+  const thinner = new Thinner()
+  const lines: Omit<StepsLine, 'time'>[] = []
+  for (let step = 1; step <= 50_000; step++) {
+    const line = thinner.take({ type: 'step', ...common, step, loss: step, task: step % 2 === 0 ? 'even' : 'odd' })
+    if (line !== undefined) lines.push(line)
+  }
+  lines.push(...thinner.flush())
+  t.true(lines.length > 990 && lines.length < 1010, String(lines.length))
+  t.is(
+    lines.reduce((sum, { tokens }) => sum + tokens, 0),
+    100_000
+  )
+  t.true(lines.every(({ step, task }) => (step % 2 === 0) === (task === 'even')))
+  const even = lines.find(({ task }) => task === 'even')
+  t.deepEqual([even?.step, even?.loss], [100, 51])
+})
+
+test('lines that are none are left out, and what lines say is text on the page', (t) => {
+  const time = '2026-01-01T00:00:00.000Z'
+  const evil = '</title><script>alert(1)</script>'
+  const start: RunLine = {
+    ...{ type: 'start', time, step: 0, totalSteps: 5, name: evil, args: { [evil]: evil }, model: { evil } },
+    ...{
+      parameters: [{ part: evil, total: 1, trained: 1 }],
+      versions: { [evil]: evil },
+      rows: { train: 1, evaluation: null }
+    },
+    process: { pid: process.pid, host: evil }
+  }
+  const step: RunLine = { type: 'steps', time, ...common, step: 1, loss: Number.NaN, task: evil }
+  const evaluation: RunLine = {
+    type: 'evaluate',
+    time,
+    step: 1,
+    epoch: 1,
+    loss: 1,
+    metrics: { [evil]: 1 },
+    rows: 1,
+    seconds: 1
+  }
+  const history = RunHistory.read([start, step, evaluation].map(lineText).join(''))
+  t.is(history.step, 1)
+  t.true(Number.isNaN(history.steps[0]?.loss))
+  t.is(history.status, 'running')
+  t.notRegex(runPage(history), /<script/)
+  const bad = [
+    ...[
+      '',
+      '{',
+      'null',
+      '[]',
+      '"start"',
+      '{"type":"constructor","time":"x","step":1}',
+      '{"type":"steps","time":"x","step":1,"loss":"1"}'
+    ],
+    ...['{"type":"steps","time":1,"step":1}', '{"type":"evaluate","time":"x","step":1,"metrics":{"a":"<b>"}}'],
+    '{"type":"start","time":"x","step":0,"name":"a","args":{},"model":{},"versions":{},"rows":{},"process":{"pid":"1"},"parameters":[]}'
+  ]
+  for (const text of bad) t.is(parseLine(text), undefined, text)
+})
