@@ -19,7 +19,7 @@ import { Feed } from './feed.js'
 import { tasksFingerprint } from './fingerprint.js'
 import { Learner } from './learner.js'
 import { trainOnly } from './owners.js'
-import { tasksRun } from './run.js'
+import { recordedTasksRun } from './recorded.js'
 import { type CheckedTask, checkTask } from './task.js'
 import { type TaskMode, TaskSampler, type TaskSampling } from './task-sampler.js'
 
@@ -139,7 +139,7 @@ export class MultiTaskTrainer {
       }))
       const seed = args.dataSeed ?? args.seed
       const sampling = { sizes, sampling: this.#sampling, mode: this.#mode, seed }
-      yield* tasksRun({
+      yield* recordedTasksRun({
         ...{ model, args, learners, feeds, goOn: this.#goOn, signal: options.signal },
         sampler: new TaskSampler(sampling),
         fingerprint: () =>

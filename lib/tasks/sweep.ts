@@ -20,7 +20,7 @@ import { Feed } from './feed.js'
 import { tasksFingerprint } from './fingerprint.js'
 import { Learner, type LearnerOptions } from './learner.js'
 import { trainOnly } from './owners.js'
-import { tasksRun } from './run.js'
+import { recordedTasksRun } from './recorded.js'
 import { type SweepGrid, type SweepPoint, sweepPoints } from './sweep-grid.js'
 import { TaskSampler } from './task-sampler.js'
 
@@ -208,7 +208,7 @@ async function* run(
   const sizes = feeds.map((feed) => ({ rows: feed.options.data.length, steps: (epoch: number) => feed.stepsIn(epoch) }))
   const mode = 'fused'
   const sampling = 'round_robin'
-  yield* tasksRun({
+  yield* recordedTasksRun({
     ...{ model, args, learners, feeds, signal },
     goOn: options.onNotFinite !== 'throw',
     sampler: new TaskSampler({ sizes, sampling, mode, seed: args.seed }),

@@ -116,7 +116,7 @@ export class AdapterTrainer {
       const { model, args } = this
       const events = trainingRun(model, args, { train, evaluation, computeMetrics: this.#computeMetrics }, signal)
       const rows = { train: train.length, evaluation: evaluation?.length ?? null }
-      yield* recorded(events, { model, args, rows }, signal)
+      yield* recorded(events, { model, args, rows }, signal, (event) => [event])
     } finally {
       release()
     }

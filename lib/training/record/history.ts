@@ -8,7 +8,8 @@ import {
   type RunLine,
   type SaveLine,
   type StartLine,
-  type StepsLine
+  type StepsLine,
+  type TaskEndLine
 } from './lines.js'
 
 /** `lost`: its process is gone and said nothing, as after kill -9. */
@@ -21,6 +22,7 @@ export class RunHistory {
   logs: LogLine[] = []
   evaluations: EvaluateLine[] = []
   saves: SaveLine[] = []
+  taskEnds: TaskEndLine[] = []
   end: EndLine | undefined
   failure: FailedLine | undefined
   /** When the newest line was written. */
@@ -44,6 +46,7 @@ export class RunHistory {
     else if (line.type === 'log') this.logs.push(line)
     else if (line.type === 'evaluate') this.evaluations.push(line)
     else if (line.type === 'save') this.saves.push(line)
+    else if (line.type === 'taskEnd') this.taskEnds.push(line)
     else if (line.type === 'end') this.end = line
     else if (line.type === 'failed') this.failure = line
     else this.#stopped = true
@@ -55,6 +58,7 @@ export class RunHistory {
     this.logs = this.logs.filter(counts)
     this.evaluations = this.evaluations.filter(counts)
     this.saves = this.saves.filter(counts)
+    this.taskEnds = this.taskEnds.filter(counts)
     this.start = start
     this.end = undefined
     this.failure = undefined
@@ -89,13 +93,15 @@ export class RunHistory {
     const newest = this.#newest()
     const [from, to] = [newest[0], newest.at(-1)]
     const seconds = secondsBetween(from, to)
-    if (from === undefined || to === undefined || this.status !== 'running' || !(seconds > 0)) return undefined
+    if (from === undefined || to === undefined || this.status !== 'running') return undefined
+    if (!(seconds > 0) || to.step <= from.step) return undefined
     return ((to.totalSteps - to.step) * seconds) / (to.step - from.step)
   }
 
   #newest(): StepsLine[] {
     const since = this.start?.step ?? 0
-    return this.steps.slice(-21).filter(({ step }) => step > since)
+    const tasks = new Set(this.steps.map(({ task }) => task)).size
+    return this.steps.slice(-20 * tasks - 1).filter(({ step }) => step > since)
   }
 }
 

@@ -59,12 +59,23 @@ export interface FailedLine extends Dated {
   readonly message: string
 }
 
+/** A task ended before the others. */
+export interface TaskEndLine extends Dated {
+  readonly type: 'taskEnd'
+  readonly task: string
+  readonly step: number
+  readonly reason: string
+}
+
 export type LogLine = LogEvent & Dated
 export type EvaluateLine = EvaluateEvent & Dated
 export type SaveLine = SaveEvent & Dated
-export type EndLine = EndEvent & Dated
+/** Where several tasks train there is no loss of all. */
+export type EndLine = Omit<EndEvent, 'loss'> & { readonly loss?: number } & Dated
 /** A line of events.jsonl, told apart by `type`. */
-export type RunLine = StartLine | StepsLine | LogLine | EvaluateLine | SaveLine | EndLine | StoppedLine | FailedLine
+export type RunLine =
+  | (StartLine | StepsLine | LogLine | EvaluateLine | SaveLine)
+  | (TaskEndLine | EndLine | StoppedLine | FailedLine)
 
 /** JSON has no pattern and no NaN: the one is its text, the other null. */
 export function lineText(line: RunLine): string {
@@ -77,7 +88,8 @@ const numbersOf: Readonly<Record<RunLine['type'], readonly string[]>> = {
   log: ['totalSteps', 'epoch', 'loss', 'learningRate', 'gradNorm', 'tokensPerSecond'],
   evaluate: ['epoch', 'loss', 'rows', 'seconds'],
   save: ['epoch'],
-  end: ['steps', 'epoch', 'loss', 'tokens', 'seconds'],
+  taskEnd: [],
+  end: ['steps', 'epoch', 'tokens', 'seconds'],
   stopped: [],
   failed: []
 }
@@ -111,6 +123,7 @@ function hasRest(type: string, line: Record<string, unknown>): boolean {
   const isText = (name: string) => typeof line[name] === 'string'
   if (type === 'evaluate') return isNumbers(line['metrics']) && (line['heads'] === undefined || isHeads(line['heads']))
   if (type === 'save') return isText('folder')
+  if (type === 'taskEnd') return isText('task') && isText('reason')
   if (type === 'failed') return isText('message')
   if (type === 'end') return line['best'] === undefined || isBest(line['best'])
   if (type !== 'start') return true

@@ -4,14 +4,19 @@ import type { Model } from '../../model/model.js'
 import { loadAddon } from '../../native/addon.js'
 import { thisProcess } from '../../native/owner.js'
 import { packageJson } from '../../native/platform.js'
-import type { TrainingEvent } from '../events.js'
+import type { EvaluateEvent, LogEvent, SaveEvent, StepEvent } from '../events.js'
 import { EventsFile } from './events-file.js'
 import { RunHistory } from './history.js'
-import type { RunLine, StartLine } from './lines.js'
+import type { EndLine, RunLine, StartLine, TaskEndLine } from './lines.js'
 import { parameterTable } from './parameter-table.js'
 import { writeRunPage } from './run-page.js'
 import { TensorBoardFile } from './tensorboard.js'
 import { Thinner } from './thinner.js'
+
+/** An event of any trainer, one task's at a time. */
+export type RecordedEvent = StepEvent | LogEvent | EvaluateEvent | SaveEvent | Undated<TaskEndLine> | Undated<EndLine>
+
+type Undated<L> = Omit<L, 'time'>
 
 /** What the start line tells of the run beside its place. */
 export type RunDescription = Omit<StartLine, 'type' | 'time' | 'step' | 'totalSteps'>
@@ -50,19 +55,22 @@ export function describeRun(folder: string, { model, args, rows }: DescribedRun)
 /**
  * Passes a run's events on and keeps args.loggingDir's files beside: what an event says is on disk before the caller has
  * it. Nothing is written before the first step, so a run that never began leaves the files of the one before as they are.
+ * @param asRecorded an event as those of its tasks; at least one
  */
-export async function* recorded<E extends TrainingEvent>(
+export async function* recorded<E>(
   events: AsyncIterable<E>,
   run: DescribedRun,
-  signal: AbortSignal | undefined
+  signal: AbortSignal | undefined,
+  asRecorded: (event: E) => readonly [RecordedEvent, ...RecordedEvent[]]
 ): AsyncGenerator<E, void, undefined> {
   const { args } = run
   if (args.reportTo.length === 0) return yield* events
   let recorder: Recorder | undefined
   try {
     for await (const event of events) {
-      recorder ??= new Recorder(args.loggingDir ?? args.outputDir, run, event)
-      recorder.record(event)
+      const parts = asRecorded(event)
+      recorder ??= new Recorder(args.loggingDir ?? args.outputDir, run, parts[0])
+      for (const part of parts) recorder.record(part)
       yield event
     }
   } catch (error) {
@@ -84,7 +92,7 @@ class Recorder {
   constructor(
     private readonly folder: string,
     private readonly run: DescribedRun,
-    first: TrainingEvent
+    first: RecordedEvent
   ) {
     const { reportTo, resumeFromCheckpoint } = run.args
     const goesOn = resumeFromCheckpoint !== null && resumeFromCheckpoint !== false
@@ -99,14 +107,14 @@ class Recorder {
     this.#write(start)
   }
 
-  record(event: TrainingEvent): void {
+  record(event: RecordedEvent): void {
     if (event.type === 'step') {
       const line = this.#thinner.take(event)
       if (line !== undefined) this.#write({ ...line, ...now() })
       return
     }
     if (event.type !== 'log') this.#flush()
-    this.#write({ ...event, ...now() })
+    this.#write({ ...event, ...now() } as RunLine)
     if (event.type === 'end') this.#isOver = true
     if (event.type !== 'log') this.#writePage()
   }

@@ -61,6 +61,7 @@ export function describeStatus(history: RunHistory): string {
     end?.best === undefined ? '' : `best ${end.best.metric} ${number(end.best.value)} at step ${end.best.step}`,
     end?.stoppedEarly === true ? 'ended early' : '',
     end === undefined ? '' : `${duration(end.seconds)}`,
+    ...history.taskEnds.map(({ task, step, reason }) => `'${task}' ended at step ${step} (${reason})`),
     failure?.message ?? '',
     `written ${time}`
   ]

@@ -1,8 +1,9 @@
 import type { StepEvent } from '../events.js'
 import type { StepsLine } from './lines.js'
 
-/** About so many points has a run, however long it is. */
+/** About so many points has a run, however long it is; where many tasks train, each has fewer. */
 const mostPoints = 1000
+const pointsOfTask = 200
 
 interface Gathered {
   readonly last: StepEvent
@@ -14,6 +15,7 @@ interface Gathered {
 /** Puts neighbouring steps together, each task's its own. */
 export class Thinner {
   readonly #open = new Map<string, Gathered>()
+  readonly #tasks = new Set<string>()
 
   /** The line that this step completes, if it does. */
   take(event: StepEvent): Omit<StepsLine, 'time'> | undefined {
@@ -21,8 +23,10 @@ export class Thinner {
     const { count = 0, losses = 0, tokens = 0 } = this.#open.get(key) ?? {}
     const gathered = { last: event, count: count + 1, losses: losses + event.loss, tokens: tokens + event.tokens }
     this.#open.set(key, gathered)
+    this.#tasks.add(key)
     const { step, totalSteps } = event
-    if (gathered.count < Math.ceil(totalSteps / mostPoints) && step !== 1 && step !== totalSteps) return undefined
+    const span = Math.ceil(totalSteps / Math.max(mostPoints / this.#tasks.size, pointsOfTask))
+    if (gathered.count < span && step !== 1 && step !== totalSteps) return undefined
     this.#open.delete(key)
     return lineOf(gathered)
   }

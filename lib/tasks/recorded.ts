@@ -1,0 +1,30 @@
+import type { EncodedDataset } from '../training/encoded.js'
+import { type RecordedEvent, recorded } from '../training/record/recorder.js'
+import type { TasksEvent } from './events.js'
+import type { Feed } from './feed.js'
+import { tasksRun } from './run.js'
+import type { TasksRun } from './run-state.js'
+
+/** A run of several tasks with its folder kept, as args.reportTo says: each task has curves of its own. */
+export function recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void, undefined> {
+  const { model, args, feeds, signal } = run
+  const rowsOf = (of: (feed: Feed) => EncodedDataset | undefined) =>
+    feeds.reduce((sum, feed) => sum + (of(feed)?.length ?? 0), 0)
+  const rows = {
+    train: rowsOf(({ options }) => options.data),
+    evaluation: rowsOf(({ options }) => options.evaluation) || null
+  }
+  return recorded(tasksRun(run), { model, args, rows }, signal, byTask)
+}
+
+/** A step as one of each task that is in it; its tokens belong to all of them alike. */
+function byTask(event: TasksEvent): [RecordedEvent, ...RecordedEvent[]] {
+  if (event.type !== 'step') return [event]
+  const { type, step, totalSteps, epoch, tasks } = event
+  const all = Object.entries(tasks)
+  const tokens = event.tokens / all.length
+  const parts = all.map(([task, { loss, learningRate, gradNorm }]): RecordedEvent => {
+    return { type, task, step, totalSteps, epoch, loss, learningRate, gradNorm, tokens }
+  })
+  return parts as [RecordedEvent, ...RecordedEvent[]]
+}
