@@ -22,7 +22,7 @@ const elsewhere: Readonly<Record<string, string>> = {
   ...{ modelnameorpath: 'model', adapterconfig: 'config', savestrategy: 'save', resumefromcheckpoint: 'resume-from' }
 }
 
-/** node:util's parseArgs, with the nearest spelling of an unknown option and a fixed number of operands. */
+/** node:util's parseArgs, with the nearest spelling of an unknown option, and operands: `[FOLDER]` may be left out. */
 export function parseCommand<const O extends Options>(
   argv: readonly string[],
   options: O,
@@ -31,7 +31,9 @@ export function parseCommand<const O extends Options>(
   try {
     const parsed = parseArgs({ args: [...argv], options, allowPositionals: operands.length > 0 })
     const wantsHelp = (parsed.values as Record<string, unknown>)['help'] === true
-    if (!wantsHelp && parsed.positionals.length !== operands.length) {
+    const count = parsed.positionals.length
+    const least = operands.filter((operand) => !operand.startsWith('[')).length
+    if (!wantsHelp && (count < least || count > operands.length)) {
       throw usageError(`expected ${operands.join(' and ')}, got ${parsed.positionals.join(' ') || 'nothing'}`)
     }
     return { values: parsed.values, operands: parsed.positionals }

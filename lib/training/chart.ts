@@ -39,7 +39,7 @@ interface Scale {
 
 export function lineChart(options: ChartOptions): string {
   const { title, series, width = 640, height = 380 } = options
-  const columns = series.length > 3 ? 2 : 3
+  const columns = series.length > 3 || series.some(({ name }) => name.length > 22) ? 2 : 3
   const rows = Math.ceil(series.length / columns)
   const points = series.flatMap((one) => one.points).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y))
   const x = scale(points.map(([value]) => value))

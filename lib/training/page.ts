@@ -37,9 +37,9 @@ export const pageStyle = [
   'th:first-child, td:first-child { text-align: left }',
   'td { overflow-wrap: anywhere }',
   'pre { overflow: auto; border: 1px solid var(--line); border-radius: 6px; padding: 0.7rem }',
-  '.charts { display: flex; flex-wrap: wrap; gap: 1rem }',
+  '.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 27rem), 1fr)); gap: 1rem }',
   'figure { margin: 0; border: 1px solid var(--line); border-radius: 6px; overflow: hidden }',
-  'svg { display: block; max-width: 100%; height: auto }',
+  'svg { display: block; width: 100%; height: auto }',
   '.back { fill: var(--back) } .ink { fill: var(--ink) } .soft { fill: var(--soft) } .grid { stroke: var(--line) }'
 ].join('\n')
 

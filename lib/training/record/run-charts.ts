@@ -74,7 +74,7 @@ function series(
   })
 }
 
-const short = (name: string): string => (name.length > 26 ? `${name.slice(0, 12)}…${name.slice(-13)}` : name)
+const short = (name: string): string => (name.length > 24 ? `${name.slice(0, 11)}…${name.slice(-12)}` : name)
 
 const isOf =
   ({ task }: Curve) =>
