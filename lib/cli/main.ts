@@ -10,6 +10,7 @@ interface Command {
 
 const commands = [
   'train',
+  'resume',
   'watch',
   'evaluate',
   'predict',

@@ -1,11 +1,7 @@
 import type { HeadConfig } from '../config/head-config.js'
 import type { Row } from '../data/dataset.js'
 import { choiceOption, fromOptions, usageError } from './arguments.js'
-
-const kinds = [
-  ...(['classification', 'regression', 'multilabel', 'tagging'] as const),
-  ...(['question-answering', 'multiple-choice', 'dependency-parsing'] as const)
-]
+import { headKinds } from './head-kinds.js'
 
 /**
  * The head that the labels of the training rows ask for, or the one that was asked for.
@@ -20,7 +16,7 @@ export async function headFor(
   const heads = await import('../config/head-config.js')
   const choice = await import('../config/choice-heads.js')
   const { summarizeLabels } = await import('../data/labels.js')
-  const asked = kind === undefined ? kindOf(rows[0]) : choiceOption('head', kind, kinds)
+  const asked = kind === undefined ? kindOf(rows[0]) : choiceOption('head', kind, headKinds)
   if (labels !== undefined && (asked === 'question-answering' || asked === 'multiple-choice')) {
     throw usageError(`--labels: a head for ${asked} has none; leave them out`)
   }
@@ -59,7 +55,7 @@ function labelOption(text: string | undefined, kind: string): string[] | undefin
 }
 
 /** Kinds that a row's own fields tell, where it has no label. */
-function kindOf(row: Row | undefined): (typeof kinds)[number] | undefined {
+function kindOf(row: Row | undefined): (typeof headKinds)[number] | undefined {
   const fields = (row ?? {}) as Readonly<Record<string, unknown>>
   const has = (...names: string[]) => names.some((name) => fields[name] != null)
   if (has('choices')) return 'multiple-choice'

@@ -31,6 +31,8 @@ interface Circumstances {
   /** Of the run's events and its page. */
   readonly loggingDir: string
   readonly hasEvaluation: boolean
+  /** Those of a config; options go before. */
+  readonly given: TrainingArgumentsInput
   /** Where --learning-rate names none. */
   readonly learningRate: number
 }
@@ -38,40 +40,44 @@ interface Circumstances {
 /** Options as training arguments, checked before anything is loaded. */
 export function trainingSettings(
   values: TrainValues,
-  { seed, outputDir, loggingDir, hasEvaluation, learningRate }: Circumstances
+  { seed, outputDir, loggingDir, hasEvaluation, learningRate, given }: Circumstances
 ): TrainingArgumentsInput {
   const batchSize = numberOption('batch-size', values['batch-size'])
   const chosen = Object.fromEntries(values.set.map((text) => setting(text, values)))
   const maxTokens = countOption('max-tokens', values['max-tokens'])
-  const isBudget = maxTokens !== undefined || typeof chosen['maxTokensPerBatch'] === 'number'
+  const file = withoutOther(given, batchSize !== undefined, maxTokens !== undefined)
+  const isBudget = [maxTokens, chosen['maxTokensPerBatch'], file.maxTokensPerBatch].some(
+    (one) => typeof one === 'number'
+  )
   const settings: TrainingArgumentsInput = {
-    outputDir,
-    loggingDir,
-    reportTo: values.tensorboard ? 'all' : ['jsonl', 'html'],
-    seed,
-    numTrainEpochs: numberOption('epochs', values.epochs),
-    maxSteps: numberOption('max-steps', values['max-steps']),
-    perDeviceTrainBatchSize: batchSize ?? (isBudget ? undefined : 16),
-    perDeviceEvalBatchSize: batchSize ?? 16,
-    maxTokensPerBatch: maxTokens,
-    groupByLength: values['group-by-length'] || undefined,
-    learningRate: numberOption('learning-rate', values['learning-rate']) ?? learningRate,
-    parameterGroups: headGroup(numberOption('head-learning-rate', values['head-learning-rate'])),
-    warmupRatio: numberOption('warmup-ratio', values['warmup-ratio']),
-    warmupSteps: numberOption('warmup-steps', values['warmup-steps']),
-    weightDecay: numberOption('weight-decay', values['weight-decay']),
-    optim: values.optim as OptimizerSpelling | undefined,
-    optimArgs: fieldsOption('optim-args', values['optim-args']),
-    lrSchedulerType: values['lr-scheduler'] as SchedulerType | undefined,
-    lrSchedulerKwargs: fieldsOption('lr-scheduler-args', values['lr-scheduler-args']),
-    loadBestModelAtEnd: values.best === undefined ? undefined : true,
-    metricForBestModel: values.best,
-    earlyStoppingPatience: countOption('early-stopping', values['early-stopping']),
-    saveStrategy: choiceOption('save', values.save ?? 'no', ['no', 'epoch', 'steps']),
-    evalStrategy: hasEvaluation ? 'epoch' : 'no',
-    loggingSteps: 50,
-    resumeFromCheckpoint: resumeFrom(values, outputDir),
-    ...chosen
+    perDeviceTrainBatchSize: isBudget ? undefined : 16,
+    perDeviceEvalBatchSize: batchSize ?? file.perDeviceTrainBatchSize ?? 16,
+    ...{ learningRate, saveStrategy: 'no', evalStrategy: hasEvaluation ? 'epoch' : 'no', loggingSteps: 50 },
+    ...file,
+    ...present({
+      numTrainEpochs: numberOption('epochs', values.epochs),
+      maxSteps: numberOption('max-steps', values['max-steps']),
+      perDeviceTrainBatchSize: batchSize,
+      perDeviceEvalBatchSize: batchSize,
+      maxTokensPerBatch: maxTokens,
+      groupByLength: values['group-by-length'] || undefined,
+      learningRate: numberOption('learning-rate', values['learning-rate']),
+      parameterGroups: headGroup(numberOption('head-learning-rate', values['head-learning-rate'])),
+      warmupRatio: numberOption('warmup-ratio', values['warmup-ratio']),
+      warmupSteps: numberOption('warmup-steps', values['warmup-steps']),
+      weightDecay: numberOption('weight-decay', values['weight-decay']),
+      optim: values.optim as OptimizerSpelling | undefined,
+      optimArgs: fieldsOption('optim-args', values['optim-args']),
+      lrSchedulerType: values['lr-scheduler'] as SchedulerType | undefined,
+      lrSchedulerKwargs: fieldsOption('lr-scheduler-args', values['lr-scheduler-args']),
+      loadBestModelAtEnd: values.best === undefined ? undefined : true,
+      metricForBestModel: values.best,
+      earlyStoppingPatience: countOption('early-stopping', values['early-stopping']),
+      saveStrategy: values.save === undefined ? undefined : choiceOption('save', values.save, ['no', 'epoch', 'steps'])
+    }),
+    ...chosen,
+    ...{ outputDir, loggingDir, reportTo: values.tensorboard ? 'all' : ['jsonl', 'html'], seed },
+    resumeFromCheckpoint: resumeFrom(values, outputDir)
   }
   for (const option of ['best', 'early-stopping'] as const) {
     if (values[option] === undefined || hasEvaluation) continue
@@ -83,6 +89,19 @@ export function trainingSettings(
   }
   return settings
 }
+
+/** A batch has so many rows or so many tokens: the one that an option says takes the place of the other. */
+function withoutOther(given: TrainingArgumentsInput, rows: boolean, tokens: boolean): TrainingArgumentsInput {
+  const { perDeviceTrainBatchSize, maxTokensPerBatch, ...rest } = given
+  return {
+    ...rest,
+    ...(perDeviceTrainBatchSize !== undefined && !tokens && { perDeviceTrainBatchSize }),
+    ...(maxTokensPerBatch !== undefined && !rows && { maxTokensPerBatch })
+  }
+}
+
+const present = <T extends object>(fields: T): Partial<T> =>
+  Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>
 
 function resumeFrom({ resume, 'resume-from': folder }: TrainValues, outputDir: string): string | true | null {
   if (folder !== undefined) {

@@ -1,6 +1,6 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import type { AdapterConfig } from '../config/adapter-config.js'
+import type { AdapterConfig, AdapterConfigSource } from '../config/adapter-config.js'
 import { type HeadConfig, hasManyLabels, readsRows } from '../config/head-config.js'
 import { adapterConfigFile, type FolderFormat, folderFormats, headConfigFile } from '../exchange/folder-files.js'
 import { saveAnyAdapter } from '../model/exchange.js'
@@ -45,8 +45,18 @@ export async function tuningPlan(values: Values, folder: string, name: string): 
   }
   checkFolder(folder, tuning, values)
   const { AdapterConfig } = await import('../config/adapter-config.js')
-  const config = tuning === 'adapter' ? fromOptions(() => AdapterConfig.load(source ?? 'seq_bn')) : null
+  const config = tuning === 'adapter' ? fromOptions(() => AdapterConfig.load(sourceOf(source ?? 'seq_bn'))) : null
   return { tuning, name, config, format, folder }
+}
+
+/** A preset, a shorthand, or a config as JSON. */
+function sourceOf(text: string): AdapterConfigSource {
+  if (!text.startsWith('{')) return text
+  try {
+    return JSON.parse(text) as AdapterConfigSource
+  } catch (error) {
+    throw usageError(`--config: expected JSON after '{', got '${text}': ${(error as Error).message}`)
+  }
 }
 
 const describe: Readonly<Record<Tuning, string>> = { adapter: 'an adapter', head: 'a head', full: 'a model' }

@@ -8,6 +8,7 @@ import { exitStatus, fromOptions, inputFile, numberOption, parseCommand, require
 import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
 import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine, removeIfEmpty } from './output.js'
 import { labelNamesOf, readAll, rowsUsage } from './rows.js'
+import { readTrainConfig, type TrainConfig, writeTrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
 import { trainOptions, trainUsage } from './train-options.js'
 import { describeSettings, trainingSettings } from './train-settings.js'
@@ -24,12 +25,15 @@ import {
 
 export const summary = 'train an adapter with its head, a head alone or a whole model on labelled rows'
 
-const usage = `Usage: torch-adapters train --model MODEL --train FILE --output FOLDER [OPTIONS]
+const usage = `Usage: torch-adapters train [CONFIG] --model MODEL --train FILE --output FOLDER [OPTIONS]
 
 Trains a head for the labels that the rows have, and with it an adapter, nothing else, or the whole model. FOLDER then
 holds what was trained: an adapter or a head as AdapterHub folders do, which Python's adapters loads, or a model.
-Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
+Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved first, and resume goes on.
 
+  CONFIG                  these options in a file, JSON or YAML: model, train, eval, output, tune, name, config, head, labels,
+                          format, report, device, threads, offline, tensorboard, and training arguments by their own
+                          names; options go before. Editors know it by schema/train.schema.json
   --model MODEL           folder or hub id of the base model
   --train FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label; for questions
                           question, context and answers; for choices text, choices and label; to parse words, heads
@@ -42,7 +46,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
                             head     the head alone, the base model frozen; for --head of evaluate and predict
                             full     the base model and the head; FOLDER is then a --model that has its head with it
   --name NAME             the adapter's and the head's name. Default: FOLDER's
-  --config CONFIG         the adapter's preset or shorthand, such as 'seq_bn[reduction_factor=8]'. Default seq_bn
+  --config CONFIG         the adapter's preset or shorthand, such as 'seq_bn[reduction_factor=8]', or JSON.
+                          Default seq_bn
   --head KIND             classification, regression, multilabel, tagging, question-answering, multiple-choice or
                           dependency-parsing. Default: what the labels look like
   --labels A,B,...        label names in the order of their ids. Default: those of the rows, sorted, or those that
@@ -70,6 +75,7 @@ interface Job {
   readonly evaluation: readonly Row[] | undefined
   readonly args: TrainingArgumentsInput
   readonly json: boolean
+  readonly onEvent: (event: TrainingEvent) => void
 }
 
 interface Trained {
@@ -93,7 +99,8 @@ async function runTraining(job: Job, signal: AbortSignal): Promise<Trained> {
   const progress = trainingProgress()
   const last = new Map<TrainingEvent['type'], TrainingEvent>()
   try {
-    for await (const event of trainer.run({ signal })) {
+    for await (const event of trainer.run({ signal, saveOnAbort: true })) {
+      job.onEvent(event)
       recorder.record(event)
       if (!job.json) progress.show(event)
       else if (event.type !== 'step') process.stdout.write(jsonLine(event))
@@ -120,6 +127,14 @@ async function writeReport(file: string, curves: RunCurves, best: string | undef
   output.finish()
 }
 
+const noConfig: TrainConfig = { argv: [], args: {} }
+
+/** An interrupted run has saved what it did, unless it had done nothing. */
+function describeStop(folder: string, last: TrainingEvent | undefined): string {
+  if (last?.type !== 'save') return 'interrupted before the first step; nothing was saved\n'
+  return `interrupted after step ${last.step}, saved ${last.folder}; go on with: torch-adapters resume ${folder}\n`
+}
+
 function result(model: Model, { tuning, name, folder }: TuningPlan, events: readonly TrainingEvent[]): object {
   const { adapters, trainableParameters } = model.adapterSummary()
   const adapter = adapters.find((entry) => entry.name === name) ?? null
@@ -127,7 +142,7 @@ function result(model: Model, { tuning, name, folder }: TuningPlan, events: read
 }
 
 export async function run(argv: string[]): Promise<number> {
-  const { values } = parseCommand(argv, {
+  const options = {
     ...modelOptions,
     train: { type: 'string' },
     eval: { type: 'string' },
@@ -141,15 +156,20 @@ export async function run(argv: string[]): Promise<number> {
     report: { type: 'string' },
     overwrite: { type: 'boolean', default: false },
     ...trainOptions
-  })
-  if (values.help) {
+  } as const
+  const asked = parseCommand(argv, options, ['[CONFIG]'])
+  if (asked.values.help) {
     process.stdout.write(usage)
     return exitStatus.done
   }
+  const [configOf] = asked.operands
+  const config = configOf === undefined ? noConfig : await readTrainConfig(inputFile('config', configOf))
+  // The last of two counts.
+  const { values } = parseCommand([...config.argv, ...argv], options, ['[CONFIG]'])
   const trainFile = inputFile('train', required('train', values.train))
   const evalFile = values.eval === undefined ? undefined : inputFile('eval', values.eval)
   const folder = required('output', values.output)
-  const seed = numberOption('seed', values.seed) ?? 42
+  const seed = numberOption('seed', values.seed) ?? config.args.seed ?? 42
   const { checkAdapterName } = await import('../exchange/write-folder.js')
   // The name becomes a part of parameter names; a folder may be called anything.
   const name = fromOptions(() => checkAdapterName(values.name ?? basename(resolve(folder)).replaceAll('.', '_')))
@@ -157,6 +177,7 @@ export async function run(argv: string[]): Promise<number> {
   const outputDir = checkpointFolder(folder)
   const args = trainingSettings(values, {
     ...{ seed, outputDir, loggingDir: folder, hasEvaluation: evalFile !== undefined },
+    given: config.args,
     learningRate: plan.tuning === 'full' ? 5e-5 : 1e-4
   })
   const train = await readAll(trainFile)
@@ -170,10 +191,15 @@ export async function run(argv: string[]): Promise<number> {
     if (values.overwrite) removeCheckpoints(folder)
     if (report !== undefined) checkOutputFile('report', report, { train: trainFile, eval: evalFile })
     if (!json) process.stderr.write(describeHead(head))
-    const job = { model, plan, train, evaluation, args, json }
+    let last: TrainingEvent | undefined
+    const onEvent = (event: TrainingEvent) => {
+      if (last === undefined) writeTrainConfig(folder, values, args)
+      last = event
+    }
+    const job = { model, plan, train, evaluation, args, json, onEvent }
     const trained = await untilInterrupted((signal) => runTraining(job, signal))
     if (trained === 'interrupted') {
-      process.stderr.write(`interrupted; checkpoints, where any were saved, lie in ${outputDir}\n`)
+      process.stderr.write(describeStop(folder, last))
       return exitStatus.interrupted
     }
     await saveTuned(model, plan)

@@ -25,8 +25,20 @@ export function quoted(names: Iterable<string>): string {
   return Array.from(names, (name) => `'${name}'`).join(', ')
 }
 
-export function typeError(name: string, expected: string, got: unknown): TypeError {
-  return withCode(new TypeError(`${name}: expected ${expected}, got ${describe(got)}`), 'ERR_INVALID_ARG_TYPE')
+/** The part of JSON Schema that says what a rule accepts. */
+export type JsonSchema = Readonly<Record<string, unknown>>
+
+const schemas = new WeakMap<object, JsonSchema>()
+
+/** What an error's rule would have accepted, where the rule says it. */
+export const schemaOf = (error: unknown): JsonSchema | undefined =>
+  typeof error === 'object' && error !== null ? schemas.get(error) : undefined
+
+/** @param schema the same as `expected`, for programs */
+export function typeError(name: string, expected: string, got: unknown, schema?: JsonSchema): TypeError {
+  const error = new TypeError(`${name}: expected ${expected}, got ${describe(got)}`)
+  if (schema !== undefined) schemas.set(error, schema)
+  return withCode(error, 'ERR_INVALID_ARG_TYPE')
 }
 
 export function rangeError(name: string, expected: string, got: unknown): RangeError {
@@ -39,17 +51,18 @@ export function valueError(name: string, message: string): TypeError {
 }
 
 export function checkString(name: string, value: unknown): string {
-  if (typeof value !== 'string') throw typeError(name, 'a string', value)
+  if (typeof value !== 'string') throw typeError(name, 'a string', value, { type: 'string' })
   return value
 }
 
 export function checkNonEmptyString(name: string, value: unknown): string {
-  if (checkString(name, value) === '') throw rangeError(name, 'a string that is not empty', value)
-  return value as string
+  if (typeof value !== 'string') throw typeError(name, 'a string', value, { type: 'string', minLength: 1 })
+  if (value === '') throw rangeError(name, 'a string that is not empty', value)
+  return value
 }
 
 export function checkBoolean(name: string, value: unknown): boolean {
-  if (typeof value !== 'boolean') throw typeError(name, 'true or false', value)
+  if (typeof value !== 'boolean') throw typeError(name, 'true or false', value, { type: 'boolean' })
   return value
 }
 
@@ -60,7 +73,13 @@ export function checkInteger(
   maximum = Number.MAX_SAFE_INTEGER
 ): number {
   const expected = `${integerName(minimum)}${maximum < Number.MAX_SAFE_INTEGER ? ` up to ${maximum}` : ''}`
-  if (typeof value !== 'number') throw typeError(name, expected, value)
+  if (typeof value !== 'number') {
+    const limits = {
+      ...(minimum > Number.MIN_SAFE_INTEGER && { minimum }),
+      ...(maximum < Number.MAX_SAFE_INTEGER && { maximum })
+    }
+    throw typeError(name, expected, value, { type: 'integer', ...limits })
+  }
   if (!Number.isSafeInteger(value) || value < minimum || value > maximum) throw rangeError(name, expected, value)
   return value
 }
@@ -95,7 +114,7 @@ export function checkNumber(name: string, value: unknown, range: NumberRange = {
     range.below === undefined ? '' : `below ${range.below}`
   ].filter((limit) => limit !== '')
   const expected = limits.length === 0 ? 'a finite number' : `a number ${limits.join(' and ')}`
-  if (typeof value !== 'number') throw typeError(name, expected, value)
+  if (typeof value !== 'number') throw typeError(name, expected, value, numberSchema(range))
   const inside =
     Number.isFinite(value) &&
     value >= (range.from ?? -Infinity) &&
@@ -106,9 +125,17 @@ export function checkNumber(name: string, value: unknown, range: NumberRange = {
   return value
 }
 
+function numberSchema({ from, to, above, below }: NumberRange): JsonSchema {
+  const limits = { minimum: from, maximum: to, exclusiveMinimum: above, exclusiveMaximum: below }
+  return {
+    type: 'number',
+    ...Object.fromEntries(Object.entries(limits).filter(([, limit]) => limit !== undefined))
+  }
+}
+
 export function checkOneOf<const T extends string>(name: string, value: unknown, choices: readonly T[]): T {
   const expected = `one of ${quoted(choices)}`
-  if (typeof value !== 'string') throw typeError(name, expected, value)
+  if (typeof value !== 'string') throw typeError(name, expected, value, { enum: choices })
   if (choices.includes(value as T)) return value as T
   throw valueError(name, `expected ${expected}, got ${describe(value)}.${didYouMean(value, choices)}`)
 }
@@ -120,12 +147,14 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
 }
 
 export function checkObject(name: string, value: unknown): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw typeError(name, 'an object', value)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw typeError(name, 'an object', value, { type: 'object' })
+  }
   return value as Record<string, unknown>
 }
 
 export function checkArray(name: string, value: unknown): readonly unknown[] {
-  if (!Array.isArray(value)) throw typeError(name, 'an array', value)
+  if (!Array.isArray(value)) throw typeError(name, 'an array', value, { type: 'array' })
   return value
 }
 
@@ -153,7 +182,10 @@ export function checkFields<T extends object>(
   rules: FieldRules<T>,
   renamed: Readonly<Record<string, string>> = {}
 ): Partial<T> {
-  const given = checkObject(name, value)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    throw typeError(name, 'an object', value, fieldsSchema(rules))
+  }
+  const given = value as Record<string, unknown>
   const known = Object.keys(rules) as (keyof T & string)[]
   checkKeys(name, given, known, renamed)
   const fields = known.filter((key) => given[key] !== undefined)
@@ -161,3 +193,39 @@ export function checkFields<T extends object>(
     Object.fromEntries(fields.map((key) => [key, rules[key](`${name}.${key}`, given[key])]))
   ) as Partial<T>
 }
+
+/** What an object may hold whose fields have these rules. */
+export function fieldsSchema<T extends object>(rules: FieldRules<T>): JsonSchema {
+  const fields = Object.entries<(name: string, value: unknown) => unknown>(rules)
+  const properties = Object.fromEntries(fields.map(([key, rule]) => [key, ruleSchema(rule)]))
+  return { type: 'object', properties, additionalProperties: false }
+}
+
+/** Values beside its own kind that a rule may let pass. */
+const exceptions = [null, true, false, -1]
+
+/**
+ * What a rule accepts. A rule says it in the error for what nobody accepts; what passes beside its own kind, such as null for
+ * "none", is found by trying.
+ */
+export function ruleSchema(rule: (name: string, value: unknown) => unknown): JsonSchema {
+  const own = schemaOf(errorOf(rule, Symbol('none'))) ?? {}
+  const others = exceptions.filter((value) => errorOf(rule, value) === undefined && !isWithin(own, value))
+  if (others.length === 0 || Object.keys(own).length === 0) return own
+  const kinds = others.includes(true) && others.includes(false) ? [{ type: 'boolean' }] : []
+  const values = others.filter((value) => typeof value !== 'boolean').map((value) => ({ const: value }))
+  return { anyOf: [own, ...kinds, ...values] }
+}
+
+function errorOf(rule: (name: string, value: unknown) => unknown, value: unknown): unknown {
+  try {
+    rule('value', value)
+    return undefined
+  } catch (error) {
+    return error
+  }
+}
+
+const isWithin = ({ type, minimum = -Infinity }: JsonSchema, value: unknown): boolean =>
+  (type === 'boolean' && typeof value === 'boolean') ||
+  ((type === 'number' || type === 'integer') && typeof value === 'number' && value >= (minimum as number))

@@ -22,7 +22,20 @@ export interface ParameterGroup {
 const kinds = ['head', 'adapter', 'fusion', 'layerNorm'] as const
 
 export function parameterGroups(name: string, value: unknown): readonly ParameterGroup[] {
-  return Object.freeze(check.checkArray(name, value).map((group, i) => parameterGroup(`${name}[${i}]`, group)))
+  if (!Array.isArray(value)) throw check.typeError(name, 'an array', value, schema)
+  return Object.freeze(value.map((group, i) => parameterGroup(`${name}[${i}]`, group)))
+}
+
+/** JSON has no patterns. */
+const schema = {
+  type: 'array',
+  items: {
+    ...{ type: 'object', additionalProperties: false, required: ['match'] },
+    properties: {
+      match: { enum: kinds },
+      ...{ learningRate: { type: 'number', minimum: 0 }, weightDecay: { type: 'number', minimum: 0 } }
+    }
+  }
 }
 
 function parameterGroup(name: string, value: unknown): ParameterGroup {

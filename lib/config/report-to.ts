@@ -16,7 +16,10 @@ export function reportTo(name: string, value: unknown): readonly ReportTarget[] 
     const list = value.map((one, i) => check.checkOneOf(`${name}[${i}]`, one, targets))
     return Object.freeze([...new Set(list)])
   }
-  if (typeof value !== 'string') throw check.typeError(name, `one of ${check.quoted(spellings)}, or a list`, value)
+  if (typeof value !== 'string') {
+    const schema = { anyOf: [{ enum: spellings }, { type: 'array', items: { enum: targets } }] }
+    throw check.typeError(name, `one of ${check.quoted(spellings)}, or a list`, value, schema)
+  }
   const word = check.checkOneOf(name, value, spellings)
   return Object.freeze(word === 'all' ? [...targets] : word === 'none' ? [] : [word])
 }

@@ -183,7 +183,8 @@ const defaults: TrainingArguments = Object.freeze({
 
 const strategies = ['no', 'steps', 'epoch'] as const
 
-const rules: check.FieldRules<TrainingArguments> = {
+/** For each argument what checks it. */
+export const trainingRules: check.FieldRules<TrainingArguments> = {
   outputDir: check.checkNonEmptyString,
   numTrainEpochs: (name, value) => check.checkNumber(name, value, { above: 0 }),
   maxSteps: (name, value) => (value === -1 ? -1 : check.checkPositiveInteger(name, value)),
@@ -249,7 +250,7 @@ export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingA
   for (const name of Object.keys(given)) {
     if (notBuilt.includes(name)) refuse(name)
   }
-  const fields: TrainingArguments = { ...defaults, ...check.checkFields('args', given, rules, renamed) }
+  const fields: TrainingArguments = { ...defaults, ...check.checkFields('args', given, trainingRules, renamed) }
   checkSchedule(fields.lrSchedulerType, fields.lrSchedulerKwargs, fields.learningRate)
   checkOptimizer(fields.optim, fields.optimArgs)
   checkBatches(fields, input)
@@ -278,6 +279,6 @@ const batchWords = { perDeviceTrainBatchSize: 'number of rows', dataloaderDropLa
 
 function refuse(name: string): never {
   throw new AdapterError('ERR_UNSUPPORTED', 'read the training arguments', `'${name}' is not supported`, {
-    hint: `These are: ${Object.keys(rules).join(', ')}.`
+    hint: `These are: ${Object.keys(trainingRules).join(', ')}.`
   })
 }

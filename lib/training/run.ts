@@ -17,6 +17,7 @@ import { StepPlan, stepBatches } from './plan.js'
 import { loadBest, resume, saveCheckpoint } from './resume.js'
 import { rowLengths, rowsWithin } from './row-lengths.js'
 import { EncodedStream, StreamFeed, streamLength } from './stream.js'
+import type { RunOptions } from './trainer.js'
 
 export interface RunData {
   readonly train: EncodedDataset | EncodedStream
@@ -29,24 +30,38 @@ export async function* trainingRun(
   model: Model,
   args: TrainingArguments,
   data: RunData,
-  signal: AbortSignal | undefined
+  { signal, saveOnAbort = false }: RunOptions
 ): AsyncGenerator<TrainingEvent, void, undefined> {
   const { plan, batches } = await feedFor(args, data.train, signal)
   const weights = await headClassWeights(args, data.train)
   const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, weights)
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
-    const keeps = args.saveStrategy !== 'no' || args.loadBestModelAtEnd || args.resumeFromCheckpoint !== null
+    const keeps =
+      saveOnAbort || args.saveStrategy !== 'no' || args.loadBestModelAtEnd || args.resumeFromCheckpoint !== null
     const run = keeps ? await fingerprint(model, args, data.train) : {}
     const progress = await resume(args, native, run)
     closeCache = openFrozenLayers(model, args)
     const firstStep = progress.step
     const best = new BestModel(args, progress.best)
     await batches.skip(firstStep, progress.stream)
+    let savedStep = firstStep
+    const save = async (): Promise<TrainingEvent> => {
+      const { step } = progress
+      savedStep = step
+      const epoch = plan.epochAfter(step)
+      return {
+        type: 'save',
+        step,
+        epoch,
+        folder: await saveCheckpoint(model, args, native, { ...progress, epoch, run })
+      }
+    }
     const totals = { loss: 0, tokens: 0 }
     const start = performance.now()
     let logged = { at: start, tokens: 0 }
     for (let batch = best.isOver ? undefined : await batches.next(); batch !== undefined; ) {
+      if (signal?.aborted && saveOnAbort && progress.step > savedStep) yield await save()
       signal?.throwIfAborted()
       const current = batch
       const running = nativeCall(() =>
@@ -85,19 +100,16 @@ export async function* trainingRun(
       let isBest = false
       if (data.evaluation && due(args.evalStrategy, args.evalSteps, step, plan)) {
         const { computeMetrics } = data
-        const options = { batchSize: args.perDeviceEvalBatchSize, signal, computeMetrics }
+        // A step that is saved has been evaluated: a resumed run does not go back to it.
+        const stop = saveOnAbort ? undefined : signal
+        const options = { batchSize: args.perDeviceEvalBatchSize, signal: stop, computeMetrics }
         const evaluation = await evaluateEncoded(model, data.evaluation, options)
         isBest = best.take(step, evaluation)
         progress.best = best.saved
         yield { type: 'evaluate', step, epoch, ...evaluation }
       }
       if (due(args.saveStrategy, args.saveSteps, step, plan) || (isBest && args.loadBestModelAtEnd)) {
-        yield {
-          type: 'save',
-          step,
-          epoch,
-          folder: await saveCheckpoint(model, args, native, { ...progress, epoch, run })
-        }
+        yield await save()
       }
       batch = best.isOver ? undefined : await following()
     }

@@ -29,6 +29,8 @@ export interface AdapterTrainerOptions {
 export interface RunOptions {
   /** Stops between two steps; the run then rejects with the signal's reason. */
   readonly signal?: AbortSignal | undefined
+  /** When the signal stops it, a checkpoint is written first, and its event given. Default false. */
+  readonly saveOnAbort?: boolean | undefined
 }
 
 /** The end event's numbers, with the last evaluation where there was one. */
@@ -101,8 +103,9 @@ export class AdapterTrainer {
    * frees the model and keeps every checkpoint written so far.
    */
   async *run(options: RunOptions = {}): AsyncGenerator<TrainingEvent, void, undefined> {
-    checkOptions(options, ['signal'])
+    checkOptions(options, ['signal', 'saveOnAbort'])
     const { signal } = options
+    if (options.saveOnAbort !== undefined) check.checkBoolean('saveOnAbort', options.saveOnAbort)
     signal?.throwIfAborted()
     outsideScope('train')
     requireHeads(this.model, 'train')
@@ -114,7 +117,7 @@ export class AdapterTrainer {
       const evalDataset = this.#evalDataset
       const evaluation = evalDataset && (await EncodedDataset.of(evalDataset, this.model, 'evalDataset'))
       const { model, args } = this
-      const events = trainingRun(model, args, { train, evaluation, computeMetrics: this.#computeMetrics }, signal)
+      const events = trainingRun(model, args, { train, evaluation, computeMetrics: this.#computeMetrics }, options)
       const rows = { train: train.length, evaluation: evaluation?.length ?? null }
       yield* recorded(events, { model, args, rows }, signal, (event) => [event])
     } finally {

@@ -10,7 +10,7 @@ import { type Block, codeBlocks, commands, readme, tableRows } from './readme.js
 
 const blocks = codeBlocks(readme)
 const programs = blocks.filter(({ language }) => language === 'ts')
-const files = blocks.filter(({ language }) => language === 'jsonl')
+const files = blocks.filter(({ language }) => ['jsonl', 'yaml'].includes(language))
 const shell = blocks.filter(({ language }) => language === 'sh').flatMap(commands)
 const programName = ({ line }: Block) => `line-${line}`
 
@@ -25,7 +25,7 @@ test.before(async () => {
 test.after.always(() => project?.close())
 
 test('every kind of block on the page is one that is checked', (t) => {
-  t.deepEqual([...new Set(blocks.map(({ language }) => language))].sort(), ['jsonl', 'python', 'sh', 'ts'])
+  t.deepEqual([...new Set(blocks.map(({ language }) => language))].sort(), ['jsonl', 'python', 'sh', 'ts', 'yaml'])
   t.true(programs.length >= 4)
   t.true(programs.every(({ code }) => code.startsWith('import ')))
 })

@@ -130,3 +130,30 @@ test('aborted during an evaluation', async (t) => {
   t.is(error?.name, 'AbortError')
   await usable(t, model)
 })
+
+test('saveOnAbort: what was done is saved, and a resumed run ends with the same bits', async (t) => {
+  const args = { ...quiet, maxSteps: 9, evalStrategy: 'steps', evalSteps: 2, metricForBestModel: 'loss' } as const
+  const outputDir = scratch(t)
+  const trainer = (model: Model, more: object = {}) =>
+    new AdapterTrainer({ model, trainDataset: rows, evalDataset: rows, args: { ...args, outputDir, ...more } })
+  const [whole, stopped, resumed] = [await ready(t), await ready(t), await ready(t)]
+  const { best } = await trainer(whole).train()
+  const controller = new AbortController()
+  const types: string[] = []
+  const error = await failure(async () => {
+    for await (const event of trainer(stopped).run({ signal: controller.signal, saveOnAbort: true })) {
+      types.push(event.type)
+      // The evaluation of this step comes, although the signal was there before.
+      if (event.type === 'step' && event.step === 4) controller.abort()
+    }
+  })
+  t.is(error?.name, 'AbortError')
+  t.deepEqual(types.slice(-3), ['step', 'evaluate', 'save'])
+  t.deepEqual(readdirSync(outputDir), ['checkpoint-4'])
+  const result = await trainer(resumed, { resumeFromCheckpoint: true }).train()
+  t.deepEqual(result.best, best)
+  t.deepEqual(moved(snapshot(whole), snapshot(resumed)), [])
+  await t.throwsAsync(trainer(resumed).train({ saveOnAbort: 'yes' as never }), {
+    message: /saveOnAbort: expected true or false/
+  })
+})

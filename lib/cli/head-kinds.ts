@@ -1,0 +1,5 @@
+/** What `train --head` offers. */
+export const headKinds = [
+  ...(['classification', 'regression', 'multilabel', 'tagging'] as const),
+  ...(['question-answering', 'multiple-choice', 'dependency-parsing'] as const)
+] as const

@@ -1,0 +1,186 @@
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import * as check from '../config/check.js'
+import { inFile, readText } from '../config/read-json.js'
+import { type TrainingArguments, type TrainingArgumentsInput, trainingRules } from '../config/training-arguments.js'
+import { folderFormats } from '../exchange/folder-files.js'
+import { AdapterError } from '../native/errors.js'
+import { headKinds } from './head-kinds.js'
+import { FileOutput } from './output.js'
+import { tunings } from './train-what.js'
+
+/** What of `train` is no training argument. Options of the same names, in kebab-case, go before. */
+export interface TrainSettings {
+  /** Folder or hub id of the base model. */
+  readonly model: string
+  /** Rows to learn from: a JSONL, CSV, TSV or Parquet file. */
+  readonly train: string
+  /** Rows to measure on after each epoch. */
+  readonly eval: string
+  /** Where the result goes. */
+  readonly output: string
+  /** What trains. Default 'adapter': an adapter and its head, the base model frozen. */
+  readonly tune: (typeof tunings)[number]
+  /** The adapter's and the head's name. Default: the output folder's. */
+  readonly name: string
+  /** The adapter's preset or shorthand, or an object as adapter_config.json holds it. Default 'seq_bn'. */
+  readonly config: string | Readonly<Record<string, unknown>>
+  /** Default: what the labels look like. */
+  readonly head: (typeof headKinds)[number]
+  /** Label names in the order of their ids. Default: those of the rows, sorted. */
+  readonly labels: readonly string[]
+  /** Of the result. Default 'safetensors'. */
+  readonly format: (typeof folderFormats)[number]
+  /** Another place for a page with the curves of loss and metric alone. */
+  readonly report: string
+  /** 'cpu', 'cuda', 'cuda:1' or 'auto'. Default 'cpu'. */
+  readonly device: string
+  /** Threads for the CPU's work. Default: one a core. */
+  readonly threads: number
+  /** Take what a hub id names from the cache alone. */
+  readonly offline: boolean
+  /** Write TensorBoard's event files, too. */
+  readonly tensorboard: boolean
+}
+
+/** Where the result and its checkpoints lie is said once, as `output`; resuming is for the command line. */
+const elsewhere = ['outputDir', 'loggingDir', 'reportTo', 'resumeFromCheckpoint'] as const
+
+type Arguments = Omit<TrainingArguments, (typeof elsewhere)[number]>
+type TrainFile = TrainSettings & Arguments
+
+const settingRules: check.FieldRules<TrainSettings> = {
+  model: check.checkNonEmptyString,
+  train: check.checkNonEmptyString,
+  eval: check.checkNonEmptyString,
+  output: check.checkNonEmptyString,
+  tune: (name, value) => check.checkOneOf(name, value, tunings),
+  name: check.checkNonEmptyString,
+  config: (name, value) => {
+    if (check.isPlainObject(value)) return value
+    if (typeof value === 'string' && value !== '') return value
+    const schema = { anyOf: [{ type: 'string', minLength: 1 }, { type: 'object' }] }
+    throw check.typeError(name, 'a preset, a shorthand or an object', value, schema)
+  },
+  head: (name, value) => check.checkOneOf(name, value, headKinds),
+  labels: (name, value) => {
+    const schema = { type: 'array', items: { type: 'string', pattern: '^[^,]+$' }, minItems: 1 }
+    if (!Array.isArray(value) || value.length === 0) throw check.typeError(name, 'a list of names', value, schema)
+    return value.map((one, i) => labelName(`${name}[${i}]`, one))
+  },
+  format: (name, value) => check.checkOneOf(name, value, folderFormats),
+  report: check.checkNonEmptyString,
+  device: check.checkNonEmptyString,
+  threads: check.checkPositiveInteger,
+  offline: check.checkBoolean,
+  tensorboard: check.checkBoolean
+}
+
+function labelName(name: string, value: unknown): string {
+  const text = check.checkNonEmptyString(name, value)
+  if (text.includes(',')) throw check.valueError(name, `a name cannot hold a comma, got '${text}'`)
+  return text
+}
+
+const settings = Object.keys(settingRules) as (keyof TrainSettings)[]
+
+const rules: check.FieldRules<TrainFile> = {
+  ...settingRules,
+  ...(Object.fromEntries(
+    Object.entries(trainingRules).filter(([name]) => !(elsewhere as readonly string[]).includes(name))
+  ) as check.FieldRules<Arguments>)
+}
+
+/** The JSON Schema of a config for `train`. */
+export function trainSchema(): check.JsonSchema {
+  const { properties, ...rest } = check.fieldsSchema(rules)
+  return {
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    title: 'torch-adapters train',
+    description: 'A config for `torch-adapters train`, as JSON or YAML. Options on the command line go before.',
+    ...rest,
+    properties: { $schema: { type: 'string' }, ...(properties as object) }
+  }
+}
+
+/** A config as the command line takes it: what is an option there, and the training arguments. */
+export interface TrainConfig {
+  readonly argv: readonly string[]
+  readonly args: TrainingArgumentsInput
+}
+
+/** A config's file, JSON or YAML by its name. Unknown names and wrong values are errors that name the file. */
+export async function readTrainConfig(file: string): Promise<TrainConfig> {
+  const { $schema: _, ...fields } = await contentOf(file)
+  const known = inFile(file, operation, () => check.checkFields('config', fields, rules, namesOfOptions))
+  const isSetting = (name: string) => (settings as string[]).includes(name)
+  const entries = Object.entries(known)
+  return {
+    argv: entries.filter(([name]) => isSetting(name)).flatMap(([name, value]) => option(name, value)),
+    args: Object.fromEntries(entries.filter(([name]) => !isSetting(name)))
+  }
+}
+
+const operation = 'read the config'
+
+/** What the command line calls otherwise. */
+const namesOfOptions = {
+  ...{ epochs: 'numTrainEpochs', batchSize: 'perDeviceTrainBatchSize', maxTokens: 'maxTokensPerBatch' },
+  ...{ lrScheduler: 'lrSchedulerType', lrSchedulerArgs: 'lrSchedulerKwargs', save: 'saveStrategy' },
+  ...{ best: 'metricForBestModel', earlyStopping: 'earlyStoppingPatience', outputDir: 'output' }
+}
+
+async function contentOf(file: string): Promise<Record<string, unknown>> {
+  const text = readText(file, operation)
+  let content: unknown
+  try {
+    // JSON is YAML, too; its own reader says better what is wrong with it.
+    content = /\.ya?ml$/i.test(file) ? (await import('yaml')).parse(text) : JSON.parse(text)
+  } catch (cause) {
+    const { message } = cause as Error
+    throw new AdapterError('ERR_INVALID_FILE', operation, `${file} cannot be read: ${message.split('\n')[0]}`, {
+      expected: 'JSON, or YAML in a file whose name ends in .yaml or .yml',
+      cause
+    })
+  }
+  return inFile(file, operation, () => check.checkObject('config', content))
+}
+
+function option(name: string, value: unknown): string[] {
+  if (value === false) return []
+  if (value === true) return [`--${name}`]
+  const text = Array.isArray(value)
+    ? value.join(',')
+    : check.isPlainObject(value)
+      ? JSON.stringify(value)
+      : String(value)
+  return [`--${name}=${text}`]
+}
+
+/** The config of a run in its folder, from which `resume` goes on. */
+export const configFile = 'train.json'
+
+type Values = Readonly<Record<string, unknown>>
+
+/** Keeps what a run was started with: a config for `train`, whole, with paths that hold from everywhere. */
+export function writeTrainConfig(folder: string, values: Values, args: TrainingArgumentsInput): void {
+  const paths = ['train', 'eval', 'report']
+  const given = settings.filter((name) => name !== 'output' && values[name] !== undefined && values[name] !== false)
+  const own = given.map((name) => {
+    const value = values[name] as string | true
+    if (name === 'labels')
+      return [
+        name,
+        String(value)
+          .split(',')
+          .map((label) => label.trim())
+      ]
+    if (name === 'threads') return [name, Number(value)]
+    const isPath = paths.includes(name) || (name === 'model' && existsSync(String(value)))
+    return [name, isPath ? resolve(String(value)) : value]
+  })
+  const rest = Object.entries(args).filter(([name]) => !(elsewhere as readonly string[]).includes(name))
+  const output = new FileOutput(join(folder, configFile))
+  output.write(`${JSON.stringify(Object.fromEntries([...own, ...rest]), null, 2)}\n`)
+  output.finish()
+}
