@@ -113,12 +113,13 @@ export class AdapterTrainer {
     const release = this.model.hold('a training run')
     try {
       const train = await this.#trainingRows()
-      requireBatches(this.model.activeAdapters, this.args, train instanceof EncodedDataset ? train.length : null)
+      const length = train instanceof EncodedDataset ? train.length : null
+      requireBatches(this.model.activeAdapters, this.args, length)
       const evalDataset = this.#evalDataset
       const evaluation = evalDataset && (await EncodedDataset.of(evalDataset, this.model, 'evalDataset'))
       const { model, args } = this
       const events = trainingRun(model, args, { train, evaluation, computeMetrics: this.#computeMetrics }, options)
-      const rows = { train: train.length, evaluation: evaluation?.length ?? null }
+      const rows = { train: length, evaluation: evaluation?.length ?? null }
       yield* recorded(events, { model, args, rows }, signal, (event) => [event])
     } finally {
       release()

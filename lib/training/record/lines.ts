@@ -24,7 +24,7 @@ export interface StartLine extends Dated {
   readonly model: Readonly<Record<string, unknown>>
   readonly parameters: readonly ParameterLine[]
   readonly versions: Readonly<Record<string, string>>
-  readonly rows: { readonly train: number; readonly evaluation: number | null }
+  readonly rows: { readonly train: number | null; readonly evaluation: number | null }
   readonly process: Owner
 }
 

@@ -27,9 +27,9 @@ std::vector<FlatParameters*> own_buffers(AdapterModel& model, const MemberOption
     const auto [all, named] = count_named(*flat, options.names);
     if (!options.names.empty() && named == 0) continue;
     if (!options.names.empty() && named != all) {
-      fail(ErrorCode::invalid_argument, "train", "'" + options.name + "' has a part of what trains as one",
-           {.expected = text(all, " parameters, ", flat->parameters().front().name, " among them"),
-            .got = text(named)});
+      fail(
+          ErrorCode::invalid_argument, "train", "'" + options.name + "' has a part of what trains as one",
+          {.expected = text(all, " parameters, ", flat->parameters().front().name, " among them"), .got = text(named)});
     }
     own.push_back(flat);
   }
