@@ -51,7 +51,7 @@ export interface TaskEndEvent {
 export interface TaskResult {
   /** Steps of its own, of this run and of those that it resumed. */
   readonly steps: number
-  /** Mean over the steps of this run; NaN where there was none. */
+  /** Mean over all its steps; NaN where there was none. */
   readonly loss: number
   /** With metricForBestModel: the best evaluation. */
   readonly best?: BestEvaluation

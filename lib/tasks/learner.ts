@@ -22,6 +22,8 @@ export interface SavedLearner {
   readonly steps: number
   readonly lossSum: number
   readonly lossCount: number
+  /** Of all its steps. */
+  readonly lossTotal: number
   readonly best?: SavedBest | undefined
   readonly ended?: TaskEnd | undefined
   readonly bestStep?: number | undefined
@@ -35,7 +37,7 @@ export class Learner {
   last: NativeMemberResult | undefined
   #lossSum = 0
   #lossCount = 0
-  #total = { loss: 0, steps: 0 }
+  #lossTotal = 0
   #best: BestModel
   #bestStep: number | undefined
   #evaluation: Evaluation | undefined
@@ -53,8 +55,7 @@ export class Learner {
     this.last = result
     this.#lossSum += result.loss
     this.#lossCount++
-    this.#total.loss += result.loss
-    this.#total.steps++
+    this.#lossTotal += result.loss
   }
 
   /** Mean loss since this was asked last; undefined where there was no step. */
@@ -84,10 +85,9 @@ export class Learner {
   }
 
   get result(): TaskResult {
-    const { loss, steps } = this.#total
     return {
       steps: this.steps,
-      loss: steps === 0 ? Number.NaN : loss / steps,
+      loss: this.steps === 0 ? Number.NaN : this.#lossTotal / this.steps,
       ...(this.#best.best && { best: this.#best.best }),
       ...(this.#evaluation && { evaluation: this.#evaluation as Omit<TaskResult['evaluation'] & object, never> }),
       ...(this.ended && { ended: this.ended })
@@ -99,16 +99,18 @@ export class Learner {
       steps: this.steps,
       lossSum: this.#lossSum,
       lossCount: this.#lossCount,
+      lossTotal: this.#lossTotal,
       best: this.#best.saved,
       ended: this.ended,
       bestStep: this.#bestStep
     }
   }
 
-  restore({ steps, lossSum, lossCount, best, ended, bestStep }: SavedLearner): void {
+  restore({ steps, lossSum, lossCount, lossTotal, best, ended, bestStep }: SavedLearner): void {
     this.steps = steps
     this.#lossSum = lossSum
     this.#lossCount = lossCount
+    this.#lossTotal = lossTotal
     this.#best = new BestModel(this.options.args, best)
     this.#bestStep = this.#best.best === null ? undefined : bestStep
     this.ended = ended

@@ -1,11 +1,18 @@
-import { writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { saveFolder } from '../../lib/exchange/write-folder.js'
-import { AdapterConfig } from '../../lib/index.js'
+import {
+  AdapterConfig,
+  AdapterTrainer,
+  MultiTaskTrainer,
+  type TrainingArgumentsInput,
+  trainSweep
+} from '../../lib/index.js'
 import { writeCheckpoint } from '../../lib/training/checkpoint-folder.js'
-import { digest, readyModel, slowModel, trainerOf, write } from './support.js'
+import { quiet } from '../model/support.js'
+import { digest, readyModel, rows, slowModel, trainerOf, write } from './support.js'
 
 declare const gc: () => void
 
@@ -33,6 +40,23 @@ async function trainingWorker(what: 'train' | 'write' = 'train'): Promise<Worker
     thread.once('error', reject)
   })
   return thread
+}
+
+/** Checkpoints often, and on from the last where there is one. */
+function kept(outputDir: string): TrainingArgumentsInput {
+  const started = existsSync(outputDir) && readdirSync(outputDir).some((name) => name.startsWith('checkpoint-'))
+  return {
+    ...{ outputDir, perDeviceTrainBatchSize: 8, gradientAccumulationSteps: 2 },
+    ...{ saveStrategy: 'steps', saveSteps: 2, saveTotalLimit: 2, resumeFromCheckpoint: started }
+  }
+}
+
+async function follow(run: AsyncIterable<{ readonly type: string; readonly step: number }>): Promise<void> {
+  let first = true
+  for await (const event of run) {
+    if (first) console.log(`begins with step ${event.step}`)
+    first = false
+  }
 }
 
 const tasks: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> = {
@@ -138,25 +162,54 @@ const tasks: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> =
 
   /** Training with checkpoints, resumed where there is one; tells the parameters' digest at its end. */
   train: async (outputDir = '', maxSteps = '60') => {
-    const { existsSync, readdirSync } = await import('node:fs')
-    const started = existsSync(outputDir) && readdirSync(outputDir).some((name) => name.startsWith('checkpoint-'))
     const model = await readyModel()
-    const trainer = trainerOf(model, {
-      outputDir,
-      maxSteps: Number(maxSteps),
-      perDeviceTrainBatchSize: 8,
-      gradientAccumulationSteps: 2,
-      saveStrategy: 'steps',
-      saveSteps: 2,
-      saveTotalLimit: 2,
-      resumeFromCheckpoint: started
-    })
-    let first = true
-    for await (const event of trainer.run()) {
-      if (first) console.log(`begins with step ${'step' in event ? event.step : ''}`)
-      first = false
-    }
+    await follow(trainerOf(model, { ...kept(outputDir), maxSteps: Number(maxSteps) }).run())
     await model.saveAdapter(join(outputDir, 'adapter'), 'a')
+    console.log(`digest ${digest(model)}`)
+  },
+
+  /** The same of two tasks that are drawn at random. */
+  tasks: async (outputDir = '') => {
+    const model = await readyModel()
+    model.addAdapter('b', 'lora[r=4, dropout=0.1]')
+    model.addClassificationHead('b')
+    const tasks = {
+      a: { dataset: rows, args: { loadBestModelAtEnd: true }, evalDataset: rows },
+      b: { dataset: rows.slice(40) }
+    }
+    const args = { ...quiet, ...kept(outputDir), maxSteps: 40, evalStrategy: 'steps', evalSteps: 3 } as const
+    await follow(new MultiTaskTrainer({ model, tasks, args, sampler: 'sqrt' }).run())
+    console.log(`digest ${digest(model)}`)
+  },
+
+  /** The same of a sweep. */
+  sweep: async (outputDir = '') => {
+    const model = await readyModel()
+    let first = true
+    await trainSweep(
+      model,
+      rows,
+      { reductionFactor: [2, 8], learningRate: [1e-2, 1e-3] },
+      {
+        args: { ...quiet, ...kept(outputDir), maxSteps: 30 },
+        keep: 'all',
+        onEvent: () => {
+          if (first) console.log('begins')
+          first = false
+        }
+      }
+    )
+    console.log(`digest ${digest(model)}`)
+  },
+
+  /** The same over rows that come as a stream. */
+  stream: async (outputDir = '') => {
+    const model = await readyModel()
+    async function* endless() {
+      for (;;) yield* rows
+    }
+    const args = { ...quiet, ...kept(outputDir), maxSteps: 60, shuffleBufferSize: 20 }
+    await follow(new AdapterTrainer({ model, trainDataset: endless, args }).run())
     console.log(`digest ${digest(model)}`)
   },
 

@@ -12,41 +12,46 @@ const temporary = (outputDir: string) =>
     .flatMap((folder) => (existsSync(folder) ? readdirSync(folder) : []))
     .filter((name) => name.startsWith('.'))
 
-const kills = stress ? 30 : 3
+/** Of each kind of run, how many; the long form has three hundred. */
+const kills = Object.entries({ train: [3, 90], tasks: [2, 90], sweep: [1, 60], stream: [1, 60] } as const)
 
-test.serial(
-  `kill -9 at ${kills} random moments of a training: each resumes to the bits of one that was never killed`,
-  async (t) => {
-    t.timeout(1_200_000)
-    const folder = scratch(t)
-    const whole = startChild('train', join(folder, 'whole'))
-    await whole.line('begins')
-    const start = performance.now()
-    const { code, stdout, stderr } = await whole.ended
-    const duration = performance.now() - start
-    t.is(code, 0, stderr)
-    const expected = /digest (\w{64})/.exec(stdout)?.[1]
-    t.truthy(expected)
+for (const [kind, [few, many]] of kills) {
+  const count = stress ? many : few
+  test.serial(
+    `kill -9 at ${count} random moments of ${kind}: each resumes to the bits of one never killed`,
+    async (t) => {
+      t.timeout(3_600_000)
+      const folder = scratch(t)
+      const whole = startChild(kind, join(folder, 'whole'))
+      await whole.line('begins')
+      const start = performance.now()
+      const { code, stdout, stderr } = await whole.ended
+      const duration = performance.now() - start
+      t.is(code, 0, stderr)
+      const expected = /digest (\w{64})/.exec(stdout)?.[1]
+      t.truthy(expected)
 
-    const random = Random.fromSeed(kills)
-    let early = 0
-    for (let i = 0; i < kills; i++) {
-      const outputDir = join(folder, `killed-${i}`)
-      const child = startChild('train', outputDir)
-      await child.line('begins')
-      await wait((duration * random.nextBelow(1000)) / 1100)
-      child.kill('SIGKILL')
-      const { signal } = await child.ended
-      early += Number(signal === 'SIGKILL')
-      const left = readdirSync(folder).includes(`killed-${i}`) ? readdirSync(outputDir) : []
-      const resumed = await runChild('train', outputDir)
-      t.deepEqual({ code: resumed.code, signal: resumed.signal }, { code: 0, signal: null }, resumed.stderr)
-      t.is(/digest (\w{64})/.exec(resumed.stdout)?.[1], expected, `${left.join(' ')}; ${resumed.stdout}`)
+      const random = Random.fromSeed(count)
+      let early = 0
+      for (let i = 0; i < count; i++) {
+        const outputDir = join(folder, `killed-${i}`)
+        const child = startChild(kind, outputDir)
+        await child.line('begins')
+        await wait((duration * random.nextBelow(1000)) / 1100)
+        child.kill('SIGKILL')
+        const { signal } = await child.ended
+        early += Number(signal === 'SIGKILL')
+        const left = readdirSync(folder).includes(`killed-${i}`) ? readdirSync(outputDir) : []
+        const resumed = await runChild(kind, outputDir)
+        t.deepEqual({ code: resumed.code, signal: resumed.signal }, { code: 0, signal: null }, resumed.stderr)
+        t.is(/digest (\w{64})/.exec(resumed.stdout)?.[1], expected, `${left.join(' ')}; ${resumed.stdout}`)
+      }
+      // The machine decides how far each one came; most must have been in the middle.
+      t.true(early >= count / 2, `${early} of ${count} were killed before their end`)
+      t.log(`${early} of ${count} were killed before their end`)
     }
-    // The machine decides how far each one came; most must have been in the middle.
-    t.true(early >= kills / 2, `${early} of ${kills} were killed before their end`)
-  }
-)
+  )
+}
 
 test.serial(
   'what a killed process left half-written is removed by the next, what a living one writes is not',
