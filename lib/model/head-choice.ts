@@ -67,6 +67,11 @@ export class HeadChoice {
     this.#standsIn = true
   }
 
+  /** What a file keeps as active: nothing where nobody chose it. */
+  get kept(): string | null {
+    return this.#standsIn ? null : this.name
+  }
+
   deleted(name: string): void {
     if (this.#name !== name) return
     this.#name = null

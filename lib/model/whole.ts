@@ -61,6 +61,7 @@ async function loadParts(model: Model, folder: string, parts: BuiltIn): Promise<
   }
   if (parts.active !== null) model.setActiveAdapters(parts.active)
   if (parts.activeHead !== null) model.activeHead = parts.activeHead
+  else if (model.activeHead === defaultHead) model.headChoice.standIn()
 }
 
 /** The base model with all adapters, fusions and heads in one file, as Python's `model.save_pretrained` writes them. */
@@ -72,7 +73,8 @@ export async function saveWhole(
   check.checkNonEmptyString('folder', folder)
   check.checkOneOf('dtype', dtype, ['float32', 'float16', 'bfloat16'])
   checkWritable(model)
-  const { adapters, adapterFusions: fusions, heads, activeAdapters: active, activeHead } = model
+  const { adapters, adapterFusions: fusions, heads, activeAdapters: active } = model
+  const activeHead = model.headChoice.kept
   const sharings = sharedGroups(model)
   const json = wholeModelJson(model.config, { adapters, fusions, heads, active, activeHead, sharings })
   const names = [adapters, fusions, heads].map((parts) => [...parts.keys()]) as [string[], string[], string[]]

@@ -107,8 +107,20 @@ test('the head of a model’s class comes with it, and makes room for the first 
   t.is(model.activeHead, 'default')
   const [one, other] = await Promise.all([source, model].map((each) => each.predict([{ inputIds: [5, 9, 7] }])))
   t.deepEqual(one, other)
-  model.addTaggingHead('own')
-  t.is(model.activeHead, 'own')
+  // Saved and loaded, too.
+  const copy = join(scratch(t), 'copy')
+  await model.save(copy)
+  const loaded = await again(t, copy)
+  for (const each of [model, loaded]) {
+    t.is(each.activeHead, 'default')
+    each.addTaggingHead('own')
+    t.is(each.activeHead, 'own')
+  }
+  loaded.activeHead = 'default'
+  await loaded.save(copy)
+  const chosen = await again(t, copy)
+  chosen.addTaggingHead('other')
+  t.is(chosen.activeHead, 'default')
   t.is((await again(t, folder, { withHead: false })).heads.size, 0)
 })
 
