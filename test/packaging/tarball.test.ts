@@ -18,7 +18,7 @@ const npm = (args: readonly string[], cwd: string, env: NodeJS.ProcessEnv = proc
 /** The package as it would be published: what `files` names, with prebuilds made by prebuildify. */
 async function pack(t: ExecutionContext): Promise<string> {
   const stage = temporaryFolder(t)
-  for (const name of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'dist/lib']) {
+  for (const name of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'dist/lib', 'recipes', 'schema']) {
     if (existsSync(join(repository, name))) cpSync(join(repository, name), join(stage, name), { recursive: true })
   }
   const made = await runNode(['scripts/prebuildify.mjs', stage])
