@@ -10,6 +10,7 @@ interface Command {
 
 const commands = [
   'train',
+  'sweep',
   'resume',
   'watch',
   'evaluate',

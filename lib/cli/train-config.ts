@@ -41,6 +41,8 @@ export interface TrainSettings {
   readonly offline: boolean
   /** Write TensorBoard's event files, too. */
   readonly tensorboard: boolean
+  /** For `torch-adapters sweep`: values to try, each with each, such as `{ "learningRate": [1e-3, 1e-4] }`. */
+  readonly sweep: Readonly<Record<string, readonly unknown[]>>
 }
 
 /** Where the result and its checkpoints lie is said once, as `output`; resuming is for the command line. */
@@ -73,7 +75,14 @@ const settingRules: check.FieldRules<TrainSettings> = {
   device: check.checkNonEmptyString,
   threads: check.checkPositiveInteger,
   offline: check.checkBoolean,
-  tensorboard: check.checkBoolean
+  tensorboard: check.checkBoolean,
+  sweep: (name, value) => {
+    const list = { type: 'array', minItems: 1 }
+    if (!check.isPlainObject(value)) {
+      throw check.typeError(name, 'lists of values', value, { type: 'object', additionalProperties: list })
+    }
+    return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, check.checkArray(`${name}.${key}`, one)]))
+  }
 }
 
 function labelName(name: string, value: unknown): string {
@@ -146,7 +155,12 @@ async function contentOf(file: string): Promise<Record<string, unknown>> {
   return inFile(file, operation, () => check.checkObject('config', content))
 }
 
+/** Whether a config says what varies. */
+export const isSweep = ({ argv }: TrainConfig): boolean => argv.some((option) => option.startsWith('--vary='))
+
 function option(name: string, value: unknown): string[] {
+  if (name === 'sweep')
+    return Object.entries(value as object).map(([key, one]) => `--vary=${key}=${JSON.stringify(one)}`)
   if (value === false) return []
   if (value === true) return [`--${name}`]
   const text = Array.isArray(value)

@@ -1,26 +1,23 @@
-import { basename, resolve } from 'node:path'
 import type { TrainingArgumentsInput } from '../config/training-arguments.js'
 import type { Row } from '../data/dataset.js'
 import type { Model } from '../model/model.js'
 import type { TrainingEvent } from '../training/events.js'
 import type { RunCurves } from '../training/report.js'
-import { exitStatus, fromOptions, inputFile, numberOption, parseCommand, required } from './arguments.js'
-import { loadModel, modelOptions, modelUsage, untilInterrupted } from './model-options.js'
+import { exitStatus } from './arguments.js'
+import { loadModel, modelUsage, untilInterrupted } from './model-options.js'
 import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine, removeIfEmpty } from './output.js'
-import { labelNamesOf, readAll, rowsUsage } from './rows.js'
-import { readTrainConfig, type TrainConfig, writeTrainConfig } from './train-config.js'
-import { headFor } from './train-head.js'
-import { trainOptions, trainUsage } from './train-options.js'
-import { describeSettings, trainingSettings } from './train-settings.js'
+import { rowsUsage } from './rows.js'
+import { writeTrainConfig } from './train-config.js'
+import { trainUsage } from './train-options.js'
+import { describeSettings } from './train-settings.js'
+import { describeStop, readTraining } from './train-setup.js'
 import {
-  checkpointFolder,
   describeHead,
   describeTuned,
   prepareTuning,
   removeCheckpoints,
   saveTuned,
-  type TuningPlan,
-  tuningPlan
+  type TuningPlan
 } from './train-what.js'
 
 export const summary = 'train an adapter with its head, a head alone or a whole model on labelled rows'
@@ -128,14 +125,6 @@ async function writeReport(file: string, curves: RunCurves, best: string | undef
   output.finish()
 }
 
-const noConfig: TrainConfig = { argv: [], args: {} }
-
-/** An interrupted run has saved what it did, unless it had done nothing. */
-function describeStop(folder: string, last: TrainingEvent | undefined): string {
-  if (last?.type !== 'save') return 'interrupted before the first step; nothing was saved\n'
-  return `interrupted after step ${last.step}, saved ${last.folder}; go on with: torch-adapters resume ${folder}\n`
-}
-
 function result(model: Model, { tuning, name, folder }: TuningPlan, events: readonly TrainingEvent[]): object {
   const { adapters, trainableParameters } = model.adapterSummary()
   const adapter = adapters.find((entry) => entry.name === name) ?? null
@@ -143,54 +132,16 @@ function result(model: Model, { tuning, name, folder }: TuningPlan, events: read
 }
 
 export async function run(argv: string[]): Promise<number> {
-  const options = {
-    ...modelOptions,
-    train: { type: 'string' },
-    eval: { type: 'string' },
-    output: { type: 'string', short: 'o' },
-    tune: { type: 'string', default: 'adapter' },
-    name: { type: 'string' },
-    config: { type: 'string' },
-    head: { type: 'string' },
-    labels: { type: 'string' },
-    format: { type: 'string' },
-    report: { type: 'string' },
-    overwrite: { type: 'boolean', default: false },
-    ...trainOptions
-  } as const
-  const asked = parseCommand(argv, options, ['[CONFIG]'])
-  if (asked.values.help) {
-    process.stdout.write(usage)
-    return exitStatus.done
-  }
-  const [configOf] = asked.operands
-  const config = configOf === undefined ? noConfig : await readTrainConfig(inputFile('config', configOf))
-  // The last of two counts.
-  const { values } = parseCommand([...config.argv, ...argv], options, ['[CONFIG]'])
-  const trainFile = inputFile('train', required('train', values.train))
-  const evalFile = values.eval === undefined ? undefined : inputFile('eval', values.eval)
-  const folder = required('output', values.output)
-  const seed = numberOption('seed', values.seed) ?? config.args.seed ?? 42
-  const { checkAdapterName } = await import('../exchange/write-folder.js')
-  // The name becomes a part of parameter names; a folder may be called anything.
-  const name = fromOptions(() => checkAdapterName(values.name ?? basename(resolve(folder)).replaceAll('.', '_')))
-  const plan = await tuningPlan(values, folder, name)
-  const outputDir = checkpointFolder(folder)
-  const args = trainingSettings(values, {
-    ...{ seed, outputDir, loggingDir: folder, hasEvaluation: evalFile !== undefined },
-    given: config.args,
-    learningRate: plan.tuning === 'full' ? 5e-5 : 1e-4
-  })
-  const train = await readAll(trainFile)
-  const evaluation = evalFile === undefined ? undefined : await readAll(evalFile)
-  const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile))
+  const setup = await readTraining(argv, usage, {})
+  if (setup === undefined) return exitStatus.done
+  const { values, plan, folder, args, train, evaluation, head, files } = setup
   const { report, json } = values
-  const model = await loadModel(values, seed)
+  const model = await loadModel(values, args.seed)
   try {
     prepareTuning(model, plan, head)
     checkOutputFolder('output', folder)
     if (values.overwrite) removeCheckpoints(folder)
-    if (report !== undefined) checkOutputFile('report', report, { train: trainFile, eval: evalFile })
+    if (report !== undefined) checkOutputFile('report', report, files)
     if (!json) process.stderr.write(describeHead(head))
     let last: TrainingEvent | undefined
     const onEvent = (event: TrainingEvent) => {

@@ -10,12 +10,17 @@ export type ClassWeights = 'balanced' | readonly number[] | { readonly [label: s
 // A batch of labels that count nothing has no mean.
 const weight = (name: string, value: unknown) => check.checkNumber(name, value, { above: 0 })
 
+const number = { type: 'number', exclusiveMinimum: 0 }
+const schema = {
+  anyOf: [{ enum: ['balanced'] }, { type: 'array', items: number }, { type: 'object', additionalProperties: number }]
+}
+
 export function classWeights(name: string, value: unknown): ClassWeights | null {
   if (value === null) return null
   if (typeof value === 'string') return check.checkOneOf(name, value, ['balanced'])
   if (Array.isArray(value)) return Object.freeze(value.map((one, i) => weight(`${name}[${i}]`, one)))
   if (!check.isPlainObject(value)) {
-    throw check.typeError(name, "'balanced', an array of numbers, or numbers under the labels' names", value)
+    throw check.typeError(name, "'balanced', an array of numbers, or numbers under the labels' names", value, schema)
   }
   const entries = Object.entries(value).map(([label, one]) => [label, weight(`${name}['${label}']`, one)] as const)
   return Object.freeze(Object.fromEntries(entries))

@@ -121,7 +121,7 @@ export class MultiTaskTrainer {
    * frees the model and keeps every checkpoint written so far.
    */
   async *run(options: RunOptions = {}): AsyncGenerator<TasksEvent, void, undefined> {
-    checkOptions(options, ['signal'])
+    checkOptions(options, ['signal', 'saveOnAbort'])
     options.signal?.throwIfAborted()
     outsideScope('train')
     trainOnly(
@@ -140,7 +140,8 @@ export class MultiTaskTrainer {
       const seed = args.dataSeed ?? args.seed
       const sampling = { sizes, sampling: this.#sampling, mode: this.#mode, seed }
       yield* recordedTasksRun({
-        ...{ model, args, learners, feeds, goOn: this.#goOn, signal: options.signal },
+        ...{ model, args, learners, feeds, goOn: this.#goOn },
+        ...{ signal: options.signal, saveOnAbort: options.saveOnAbort },
         sampler: new TaskSampler(sampling),
         fingerprint: () =>
           tasksFingerprint(model, args, { learners, feeds, mode: this.#mode, sampling: this.#sampling })

@@ -22,6 +22,8 @@ export interface TasksRun {
   readonly goOn: boolean
   readonly fingerprint: () => Promise<Fingerprint>
   readonly signal: AbortSignal | undefined
+  /** When the signal stops it, a checkpoint is written first. */
+  readonly saveOnAbort?: boolean | undefined
 }
 
 /** What a checkpoint keeps beside the tensors. */

@@ -14,17 +14,29 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
   const state = new RunState(run, await learnerClassWeights(run))
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
-    const keeps = args.saveStrategy !== 'no' || args.resumeFromCheckpoint !== null
+    const keeps = run.saveOnAbort === true || args.saveStrategy !== 'no' || args.resumeFromCheckpoint !== null
     const fingerprint = keeps ? await run.fingerprint() : {}
     const found = await loadCheckpoint<SavedTasks>(args, state.native, fingerprint)
     if (found !== undefined) state.restore(found.saved)
     closeCache = openFrozenLayers(model, args)
     const firstStep = state.step
+    let savedStep = firstStep
+    const save = async (epoch: number): Promise<TasksEvent> => {
+      const { step } = state
+      savedStep = step
+      return {
+        type: 'save',
+        step,
+        epoch,
+        folder: await saveCheckpoint(model, args, state.native, state.saved(fingerprint))
+      }
+    }
     const start = performance.now()
     let logged = { at: start, tokens: 0 }
     let tokens = 0
     let next = state.prepare()()
     while (next !== undefined) {
+      if (run.signal?.aborted && run.saveOnAbort && state.step > savedStep) yield await save(state.epoch)
       run.signal?.throwIfAborted()
       const { batches, members, epoch, isLast, round } = next
       const running = nativeCall(() =>
@@ -70,8 +82,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
         yield { type: 'taskEnd', task: learner.name, step, reason }
       }
       if (due(args.saveStrategy, args.saveSteps, step, place)) {
-        const saved = state.saved(fingerprint)
-        yield { type: 'save', step, epoch, folder: await saveCheckpoint(model, args, state.native, saved) }
+        yield await save(epoch)
       }
       // What was made ready holds rows of those that have ended since.
       if (stopped.length > 0) following = state.prepareAgain()
@@ -92,7 +103,10 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
 }
 
 /** Everyone who has not ended, over their evaluation data; those that share rows pass over them together. */
-async function* evaluations({ model, args, feeds, learners, signal }: TasksRun): AsyncGenerator<[Learner, Evaluation]> {
+async function* evaluations(run: TasksRun): AsyncGenerator<[Learner, Evaluation]> {
+  const { model, args, feeds, learners } = run
+  // A step that is saved has been evaluated: a resumed run does not go back to it.
+  const signal = run.saveOnAbort ? undefined : run.signal
   for (const { options } of feeds) {
     const { evaluation: data, computeMetrics } = options
     const own = options.learners.map((index) => learners[index] as Learner)

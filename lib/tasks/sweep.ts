@@ -42,6 +42,8 @@ export interface SweepOptions {
   /** The next step waits for what it gives. */
   readonly onEvent?: ((event: TasksEvent) => void | Promise<void>) | undefined
   readonly signal?: AbortSignal | undefined
+  /** When the signal stops it, a checkpoint is written first. Default false. */
+  readonly saveOnAbort?: boolean | undefined
 }
 
 /** One of a sweep's adapters. */
@@ -63,7 +65,8 @@ export interface SweepResult {
 }
 
 const keys = [
-  ...['config', 'head', 'name', 'args', 'evalDataset', 'computeMetrics', 'keep', 'onNotFinite', 'onEvent', 'signal']
+  ...['config', 'head', 'name', 'args', 'evalDataset', 'computeMetrics', 'keep', 'onNotFinite', 'onEvent', 'signal'],
+  'saveOnAbort'
 ]
 
 /**
@@ -196,7 +199,7 @@ async function* run(
   learners: readonly Learner[]
 ): AsyncGenerator<TasksEvent> {
   const feeds: Feed[] = []
-  const { evalDataset, computeMetrics, signal } = options
+  const { evalDataset, computeMetrics, signal, saveOnAbort } = options
   for (const [dataSeed, own] of byDataSeed(learners)) {
     const names = own.map((index) => (learners[index] as Learner).name)
     const reading = readingOf(names)
@@ -209,7 +212,7 @@ async function* run(
   const mode = 'fused'
   const sampling = 'round_robin'
   yield* recordedTasksRun({
-    ...{ model, args, learners, feeds, signal },
+    ...{ model, args, learners, feeds, signal, saveOnAbort },
     goOn: options.onNotFinite !== 'throw',
     sampler: new TaskSampler({ sizes, sampling, mode, seed: args.seed }),
     fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode, sampling })

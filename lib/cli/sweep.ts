@@ -1,0 +1,130 @@
+import { saveAnyAdapter } from '../model/exchange.js'
+import type { TasksEvent } from '../tasks/events.js'
+import type { SweepResult } from '../tasks/sweep.js'
+import { describeEvent } from '../training/progress.js'
+import type { ReportTable } from '../training/report.js'
+import { exitStatus, usageError } from './arguments.js'
+import { loadModel, modelUsage, untilInterrupted } from './model-options.js'
+import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
+import { rowsUsage } from './rows.js'
+import { writeTrainConfig } from './train-config.js'
+import { trainUsage } from './train-options.js'
+import { describeStop, readTraining } from './train-setup.js'
+import { describeHead, removeCheckpoints } from './train-what.js'
+
+export const summary = 'train adapters that differ in some settings side by side, and keep the best'
+
+const usage = `Usage: torch-adapters sweep [CONFIG] --model MODEL --train FILE --output FOLDER --vary NAME=A,B,... [OPTIONS]
+
+Trains an adapter for each combination of what varies, all in one pass through the frozen model a step, each as it would
+learn alone. FOLDER then holds the best by the evaluations, or without --eval by the loss, and the curves of all.
+Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved first, and resume goes on.
+
+  --vary NAME=A,B,...     what each has for itself: learningRate, weightDecay and other training arguments, seed, fields of
+                          the adapter's config such as reduction_factor, or whole configs: 'config=["seq_bn","lora"]'.
+                          A list in JSON or with commas; may be repeated. In a config:
+                          "sweep": {"learningRate": [1e-3, 1e-4]}
+
+Everything else is as with train:
+${trainUsage}
+${modelUsage}
+  --json                  one JSON object a line: every event but single steps, and last the result
+  --help                  this text
+${rowsUsage}
+`
+
+/** `NAME=A,B` or `NAME=[…]`; the last of two with one name counts. */
+export function gridOf(texts: readonly string[]): Record<string, unknown[]> {
+  if (texts.length === 0) throw usageError('--vary is missing: expected NAME=A,B,...')
+  return Object.fromEntries(
+    texts.map((text) => {
+      const at = text.indexOf('=')
+      if (at < 1) throw usageError(`--vary: expected NAME=A,B,..., got '${text}'`)
+      return [text.slice(0, at), valuesOf(text.slice(at + 1), text)]
+    })
+  )
+}
+
+function valuesOf(list: string, text: string): unknown[] {
+  if (!list.startsWith('[')) return list.split(',').map((value) => plainValue(value.trim()))
+  try {
+    return JSON.parse(list) as unknown[]
+  } catch (error) {
+    throw usageError(`--vary: expected a list in JSON after '[', got '${text}': ${(error as Error).message}`)
+  }
+}
+
+function plainValue(text: string): unknown {
+  const number = Number(text)
+  if (text !== '' && Number.isFinite(number)) return number
+  return text === 'true' ? true : text === 'false' ? false : text
+}
+
+export async function run(argv: string[]): Promise<number> {
+  const setup = await readTraining(argv, usage, { vary: { type: 'string', multiple: true } } as const)
+  if (setup === undefined) return exitStatus.done
+  const { values, plan, folder, args, train, evaluation, head } = setup
+  const { config } = plan
+  const grid = gridOf(values.vary ?? [])
+  if (config === null) throw usageError(`--tune: a sweep is one of adapters, got '${plan.tuning}'`)
+  if (values.report !== undefined) throw usageError(`--report: the curves are in ${folder}/report.html`)
+  const { json } = values
+  const model = await loadModel(values, args.seed)
+  try {
+    checkOutputFolder('output', folder)
+    if (values.overwrite) removeCheckpoints(folder)
+    if (!json) process.stderr.write(describeHead(head))
+    model.addHead(plan.name, head)
+    let last: TasksEvent | undefined
+    const onEvent = (event: TasksEvent) => {
+      if (last === undefined) writeTrainConfig(folder, { ...values, sweep: grid }, args)
+      last = event
+      if (event.type !== 'step') showEvent(event, json)
+    }
+    const { trainSweep } = await import('../tasks/sweep.js')
+    const options = { config, head: plan.name, name: plan.name, args, evalDataset: evaluation, onEvent }
+    const result = await untilInterrupted((signal) =>
+      trainSweep(model, train, grid, { ...options, signal, saveOnAbort: true })
+    )
+    if (result === 'interrupted') {
+      process.stderr.write(describeStop(folder, last))
+      return exitStatus.interrupted
+    }
+    await saveAnyAdapter(model, folder, result.best, { format: plan.format })
+    await showResult(result, folder, json)
+    return exitStatus.done
+  } finally {
+    removeIfEmpty(folder)
+    model.dispose()
+  }
+}
+
+function showEvent(event: Exclude<TasksEvent, { type: 'step' }>, json: boolean): void {
+  if (json) process.stdout.write(jsonLine(event))
+  else if (event.type === 'taskEnd')
+    process.stderr.write(`${event.task} ended at step ${event.step}: ${event.reason}\n`)
+  else if (event.type !== 'end') {
+    const task = 'task' in event && event.task !== undefined ? `${event.task}: ` : ''
+    process.stderr.write(`${task}${describeEvent(event)}\n`)
+  }
+}
+
+async function showResult(result: SweepResult, folder: string, json: boolean): Promise<void> {
+  if (json) {
+    process.stdout.write(jsonLine({ type: 'result', folder, ...result }))
+    return
+  }
+  const { sweepTable } = await import('../tasks/sweep-table.js')
+  process.stdout.write(textTable(sweepTable(result)))
+  process.stdout.write(`the best, '${result.best}', is in ${folder}\n`)
+}
+
+function textTable({ head, rows }: ReportTable): string {
+  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => row[i]?.length ?? 0)))
+  const line = (cells: readonly string[]) =>
+    cells
+      .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+      .join('  ')
+      .trimEnd()
+  return `${[head, ...rows].map(line).join('\n')}\n`
+}

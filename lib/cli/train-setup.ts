@@ -1,0 +1,97 @@
+import { basename, resolve } from 'node:path'
+import type { ParseArgsConfig } from 'node:util'
+import type { HeadConfig } from '../config/head-config.js'
+import type { TrainingArgumentsInput } from '../config/training-arguments.js'
+import type { Row } from '../data/dataset.js'
+import { fromOptions, inputFile, numberOption, parseCommand, required, usageError } from './arguments.js'
+import { modelOptions } from './model-options.js'
+import { labelNamesOf, readAll } from './rows.js'
+import { isSweep, readTrainConfig, type TrainConfig } from './train-config.js'
+import { headFor } from './train-head.js'
+import { trainOptions } from './train-options.js'
+import { trainingSettings } from './train-settings.js'
+import { checkpointFolder, type TuningPlan, tuningPlan } from './train-what.js'
+
+const options = {
+  ...modelOptions,
+  train: { type: 'string' },
+  eval: { type: 'string' },
+  output: { type: 'string', short: 'o' },
+  tune: { type: 'string', default: 'adapter' },
+  name: { type: 'string' },
+  config: { type: 'string' },
+  head: { type: 'string' },
+  labels: { type: 'string' },
+  format: { type: 'string' },
+  report: { type: 'string' },
+  overwrite: { type: 'boolean', default: false },
+  ...trainOptions
+} as const
+
+type Values<O extends NonNullable<ParseArgsConfig['options']>> = ReturnType<
+  typeof parseCommand<typeof options & O>
+>['values']
+
+/** What a command that trains was asked for, all of it checked and read before a model is loaded. */
+export interface TrainingSetup<V> {
+  readonly values: V
+  readonly plan: TuningPlan
+  readonly folder: string
+  readonly args: TrainingArgumentsInput
+  readonly train: readonly Row[]
+  readonly evaluation: readonly Row[] | undefined
+  readonly head: HeadConfig
+  /** By the option that names each. */
+  readonly files: { readonly train: string; readonly eval: string | undefined }
+}
+
+const noConfig: TrainConfig = { argv: [], args: {} }
+
+/**
+ * Reads the command line, a config that it names, and the rows. Undefined: help was asked for and given.
+ * @param more options of this command alone
+ */
+export async function readTraining<const O extends NonNullable<ParseArgsConfig['options']>>(
+  argv: readonly string[],
+  usage: string,
+  more: O
+): Promise<TrainingSetup<Values<O>> | undefined> {
+  const all = { ...options, ...more }
+  const asked = parseCommand(argv, all, ['[CONFIG]'])
+  if ((asked.values as { help?: boolean }).help) {
+    process.stdout.write(usage)
+    return undefined
+  }
+  const [file] = asked.operands
+  const config = file === undefined ? noConfig : await readTrainConfig(inputFile('config', file))
+  if (isSweep(config) && !('vary' in more)) throw usageError(`${file} has a sweep: give it to torch-adapters sweep`)
+  // The last of two counts.
+  const parsed = parseCommand([...config.argv, ...argv], all, ['[CONFIG]'])
+  const values = parsed.values as Values<O> & ReturnType<typeof parseCommand<typeof options>>['values']
+  const trainFile = inputFile('train', required('train', values.train))
+  const evalFile = values.eval === undefined ? undefined : inputFile('eval', values.eval)
+  const folder = required('output', values.output)
+  const seed = numberOption('seed', values.seed) ?? config.args.seed ?? 42
+  const { checkAdapterName } = await import('../exchange/write-folder.js')
+  // The name becomes a part of parameter names; a folder may be called anything.
+  const name = fromOptions(() => checkAdapterName(values.name ?? basename(resolve(folder)).replaceAll('.', '_')))
+  const plan = await tuningPlan(values, folder, name)
+  const args = trainingSettings(values, {
+    ...{ seed, outputDir: checkpointFolder(folder), loggingDir: folder, hasEvaluation: evalFile !== undefined },
+    given: config.args,
+    learningRate: plan.tuning === 'full' ? 5e-5 : 1e-4
+  })
+  const train = await readAll(trainFile)
+  const evaluation = evalFile === undefined ? undefined : await readAll(evalFile)
+  const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile))
+  return { values, plan, folder, args, train, evaluation, head, files: { train: trainFile, eval: evalFile } }
+}
+
+/** An interrupted run has saved what it did, unless it had done nothing. */
+export function describeStop(
+  folder: string,
+  last: { readonly type: string; readonly step: number; readonly folder?: string } | undefined
+): string {
+  if (last?.type !== 'save') return 'interrupted before the first step; nothing was saved\n'
+  return `interrupted after step ${last.step}, saved ${last.folder}; go on with: torch-adapters resume ${folder}\n`
+}

@@ -1,0 +1,101 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { Random } from '../../lib/data/random.js'
+import { repository } from '../native/support.js'
+import { command, fixtures, scratch } from './command.js'
+
+const place = scratch()
+const model = join(repository, fixtures, 'models/bert-tiny')
+const rows = join(place, 'rows.jsonl')
+const shared = ['-m', model, '--train', rows, '--eval', rows, '--threads', '1', '--seed', '3']
+
+test.before(() => {
+  const random = Random.fromSeed(1)
+  const lines = Array.from({ length: 48 }, () => {
+    const label = random.nextBelow(2)
+    return JSON.stringify({ input_ids: [5 + random.nextBelow(80), 91 + label], label: ['no', 'yes'][label] })
+  })
+  writeFileSync(rows, `${lines.join('\n')}\n`)
+})
+
+test('a sweep keeps the best of its adapters, which answers as it was measured', async (t) => {
+  const folder = join(place, 'mood')
+  const vary = ['--vary', 'learningRate=0.02,1e-7', '--vary', 'config=["seq_bn[reduction_factor=4]","lora[r=2]"]']
+  const { status, output, errors } = await command(['sweep', ...shared, '-o', folder, '--epochs', '6', ...vary])
+  t.is(status, 0, errors)
+  t.regex(output, /^adapter +learningRate +config +parameters +loss +.*accuracy/)
+  const [, first = ''] = output.split('\n')
+  const [best = '', rate] = first.split(/ {2,}/)
+  t.is(rate, '0.02')
+  t.true(output.endsWith(`the best, '${best}', is in ${folder}\n`))
+  t.is(output.split('\n').length, 7)
+  t.regex(errors, /^mood-4: step 18, epoch 6\.00: evaluation loss/m)
+  const { metrics } = JSON.parse((await command(['evaluate', '-m', model, '-a', folder, '-d', rows, '--json'])).output)
+  t.is(
+    metrics.accuracy.toFixed(4),
+    /accuracy ([\d.]+)/.exec(errors.split('\n').findLast((line) => line.startsWith(`${best}: step 18,`)) ?? '')?.[1]
+  )
+  t.true(existsSync(join(folder, 'report.html')))
+  t.is(readFileSync(join(folder, 'adapter_config.json'), 'utf8').includes(`"name": "${best}"`), true)
+})
+
+test('a sweep in a config, interrupted and resumed, ends as one that was not', async (t) => {
+  const content = {
+    ...{
+      model,
+      train: rows,
+      eval: rows,
+      threads: 1,
+      seed: 3,
+      numTrainEpochs: 80,
+      config: 'seq_bn[reduction_factor=4]'
+    },
+    ...{ name: 'a', sweep: { learningRate: [0.02, 0.01] } }
+  }
+  const config = join(place, 'sweep.json')
+  writeFileSync(config, JSON.stringify(content))
+  const [whole, stopped] = [join(place, 'whole'), join(place, 'stopped')]
+  const through = await command(['sweep', config, '-o', whole, '--json'])
+  t.is(through.status, 0, through.errors)
+  const result = JSON.parse(through.output.trim().split('\n').at(-1) ?? '')
+  t.deepEqual(
+    result.members.map(({ values }: { values: object }) => values),
+    [{ learning_rate: 0.02 }, { learning_rate: 0.01 }]
+  )
+  let isStopped = false
+  const interrupted = await command(['sweep', config, '-o', stopped], {
+    onErrors: (text, kill) => {
+      if (text.includes('step 9,') && !isStopped) kill('SIGINT')
+      isStopped ||= text.includes('step 9,')
+    }
+  })
+  t.is(interrupted.status, 130, interrupted.errors)
+  t.regex(interrupted.errors, /interrupted after step \d+, saved .*; go on with: torch-adapters resume .*stopped\n$/)
+  t.is(readdirSync(join(stopped, 'checkpoints')).length, 1)
+  const resumed = await command(['resume', stopped])
+  t.is(resumed.status, 0, resumed.errors)
+  const file = (folder: string) => readFileSync(join(folder, 'adapter.safetensors'))
+  t.true(file(stopped).equals(file(whole)))
+  const wrong = await command(['train', config, '-o', join(place, 'never')])
+  t.is(wrong.status, 2)
+  t.regex(wrong.errors, /sweep\.json has a sweep: give it to torch-adapters sweep/)
+})
+
+test('mistakes are found before a model is loaded', async (t) => {
+  const folder = join(place, 'never')
+  for (const [args, message] of [
+    [[], /--vary is missing/],
+    [['--vary', 'learningRate'], /--vary: expected NAME=A,B/],
+    [['--vary', 'config=["seq_bn"'], /--vary: expected a list in JSON/],
+    [['--vary', 'seed=1,2', '--tune', 'head'], /--tune: a sweep is one of adapters, got 'head'/]
+  ] as const) {
+    const { status, errors } = await command(['sweep', ...shared, '-o', folder, ...args])
+    t.is(status, 2, errors)
+    t.regex(errors, message)
+  }
+  const unknown = await command(['sweep', ...shared, '-o', folder, '--vary', 'reduction_facto=1,2'])
+  t.is(unknown.status, 1)
+  t.regex(unknown.errors, /reduction_?facto/i)
+  t.false(existsSync(folder))
+})
