@@ -408,6 +408,8 @@ export interface NativeTrainer {
     members: readonly number[],
     goOn: boolean
   ): Promise<NativeStepResult>
+  /** The step that runs ends with ERR_ABORTED before its next micro-batch, and nothing has moved. */
+  stop(): void
   /** Remembers a member's parameters as they are; a checkpoint holds them, too. */
   keep(member: number): Promise<void>
   /** Puts them back to what was kept last, if anything. */

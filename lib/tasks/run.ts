@@ -1,8 +1,8 @@
-import { nativeCall } from '../native/errors.js'
 import { type Evaluation, evaluateEncoded } from '../training/evaluate.js'
 import { openFrozenLayers } from '../training/frozen-layers.js'
 import { loadCheckpoint, saveCheckpoint } from '../training/resume.js'
 import { due } from '../training/run.js'
+import { stoppableStep } from '../training/stoppable-step.js'
 import { learnerClassWeights } from './class-weights.js'
 import type { TaskEnd, TasksEvent } from './events.js'
 import type { Learner } from './learner.js'
@@ -39,17 +39,11 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       if (run.signal?.aborted && run.saveOnAbort && state.step > savedStep) yield await save(state.epoch)
       run.signal?.throwIfAborted()
       const { batches, members, epoch, isLast, round } = next
-      const running = nativeCall(() =>
-        state.native.step(
-          batches.map(({ batch }) => batch),
-          batches.map(({ pass }) => pass),
-          members,
-          run.goOn
-        )
-      )
+      const running = stoppableStep(state.native, { batches, members, goOn: run.goOn }, run.signal)
       // The engine thread computes; meanwhile this thread tokenizes and packs what comes next.
       let following = state.prepare()
       const result = await running
+      if (result === undefined) continue
       tokens += result.tokens
       state.round = round
       state.drawn = next.drawn

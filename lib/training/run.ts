@@ -2,7 +2,6 @@ import { valueError } from '../config/check.js'
 import type { Strategy, TrainingArguments } from '../config/training-arguments.js'
 import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
-import { nativeCall } from '../native/errors.js'
 import type { NativeMemberResult } from '../native/types.js'
 import { BestModel } from './best.js'
 import { headClassWeights } from './class-weights.js'
@@ -16,6 +15,7 @@ import type { ComputeMetrics } from './own-metrics.js'
 import { StepPlan, stepBatches } from './plan.js'
 import { loadBest, resume, saveCheckpoint } from './resume.js'
 import { rowLengths, rowsWithin } from './row-lengths.js'
+import { stoppableStep } from './stoppable-step.js'
 import { EncodedStream, StreamFeed, streamLength } from './stream.js'
 import type { RunOptions } from './trainer.js'
 
@@ -63,18 +63,12 @@ export async function* trainingRun(
     for (let batch = best.isOver ? undefined : await batches.next(); batch !== undefined; ) {
       if (signal?.aborted && saveOnAbort && progress.step > savedStep) yield await save()
       signal?.throwIfAborted()
-      const current = batch
-      const running = nativeCall(() =>
-        native.step(
-          current.map(({ batch }) => batch),
-          current.map(({ pass }) => pass),
-          [0],
-          false
-        )
-      )
+      const running = stoppableStep(native, { batches: batch, members: [0], goOn: false }, signal)
       // The engine thread computes; meanwhile this thread tokenizes and packs what comes next.
       const following = batches.prepare()
-      const { members, tokens } = await running
+      const result = await running
+      if (result === undefined) continue
+      const { members, tokens } = result
       const { loss, learningRate, gradNorm } = members[0] as NativeMemberResult
       progress.step++
       progress.stream = batches.digestAfter(progress.step)

@@ -50,10 +50,11 @@ MicroInput to_micro_input(const Napi::Object& batch, const Napi::Object& pass) {
 
 Napi::Function TrainerWrap::define(Napi::Env env) {
   using W = TrainerWrap;
-  return DefineClass(env, "NativeTrainer",
-                     {InstanceMethod<&W::step>("step"), InstanceMethod<&W::keep>("keep"),
-                      InstanceMethod<&W::restore>("restore"), InstanceMethod<&W::save_checkpoint>("saveCheckpoint"),
-                      InstanceMethod<&W::load_checkpoint>("loadCheckpoint"), InstanceMethod<&W::dispose>("dispose")});
+  return DefineClass(
+      env, "NativeTrainer",
+      {InstanceMethod<&W::step>("step"), InstanceMethod<&W::stop>("stop"), InstanceMethod<&W::keep>("keep"),
+       InstanceMethod<&W::restore>("restore"), InstanceMethod<&W::save_checkpoint>("saveCheckpoint"),
+       InstanceMethod<&W::load_checkpoint>("loadCheckpoint"), InstanceMethod<&W::dispose>("dispose")});
 }
 
 Napi::Value create_trainer(const Napi::CallbackInfo& info) {
@@ -62,9 +63,8 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info) {
     auto model = ModelWrap::state_of(info[0]);
     auto options = to_trainer_options(info[1].As<Napi::Object>());
     using State = TrainerWrap::State;
-    auto state = Engine::of(env).run([model, options] {
-      return std::make_shared<State>(State{model, std::make_unique<Trainer>(model->model, options)});
-    });
+    auto state = Engine::of(env).run(
+        [model, options] { return std::make_shared<State>(model, std::make_unique<Trainer>(model->model, options)); });
     return Engine::trainer_class(env).New({Napi::External<std::shared_ptr<State>>::New(env, &state)});
   });
 }
@@ -94,6 +94,7 @@ Napi::Value TrainerWrap::step(const Napi::CallbackInfo& info) {
     std::vector<MicroInput> inputs;
     for (uint32_t i = 0; i < batches.Length(); ++i)
       inputs.push_back(to_micro_input(batches.Get(i).As<Napi::Object>(), passes.Get(i).As<Napi::Object>()));
+    state()->stopped = false;
     return engine_->submit(
         info.Env(),
         [state = state(), inputs = std::move(inputs), members = to_shape(info[2]), go_on = info[3].ToBoolean().Value(),
@@ -104,10 +105,16 @@ Napi::Value TrainerWrap::step(const Napi::CallbackInfo& info) {
             batches.push_back(
                 {std::move(batch), std::move(request), std::move(input.head_members), std::move(input.head_weights)});
           }
-          return state->trainer->step(batches, members, go_on, &engine->stopping());
+          const auto stopped = [&] { return state->stopped || engine->stopping(); };
+          return state->trainer->step(batches, members, go_on, stopped);
         },
         [](Napi::Env env, StepResult& result) { return result_to_js(env, result); });
   });
+}
+
+Napi::Value TrainerWrap::stop(const Napi::CallbackInfo& info) {
+  if (state_) state_->stopped = true;
+  return info.Env().Undefined();
 }
 
 Napi::Value TrainerWrap::keep(const Napi::CallbackInfo& info) {

@@ -1,6 +1,8 @@
 #pragma once
 // A trainer handle: one native call a step.
 
+#include <atomic>
+
 #include "binding/model_wrap.h"
 #include "core/training/trainer.h"
 
@@ -14,13 +16,17 @@ class TrainerWrap : public Napi::ObjectWrap<TrainerWrap> {
   void Finalize(Napi::BasicEnv env) override;
 
   struct State {
+    State(std::shared_ptr<ModelState> of, std::unique_ptr<Trainer> made)
+        : model(std::move(of)), trainer(std::move(made)) {}
     std::shared_ptr<ModelState> model;
     std::unique_ptr<Trainer> trainer;
+    std::atomic<bool> stopped{false};  ///< the step that runs ends between two micro-batches
   };
 
  private:
   std::shared_ptr<State> state() const;
   Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value stop(const Napi::CallbackInfo& info);
   Napi::Value keep(const Napi::CallbackInfo& info);
   Napi::Value restore(const Napi::CallbackInfo& info);
   template <class Work>

@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { AdapterTrainer, type Model } from '../../lib/index.js'
+import { AdapterTrainer, type Model, MultiTaskTrainer } from '../../lib/index.js'
 import { moved, quiet, ready, scratch, snapshot, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(32)
@@ -56,22 +57,37 @@ test('aborted while it runs: it stops between two steps, with the signal’s rea
   await usable(t, model)
 })
 
-test('aborted in the middle of a step: that step is finished, the next one does not come', async (t) => {
+test('aborted in the middle of a step: it ends before its next micro-batch, and nothing has moved', async (t) => {
   const model = await ready(t)
+  const before = snapshot(model)
   const controller = new AbortController()
-  const trainer = new AdapterTrainer({
-    model,
-    trainDataset: rows,
-    args: { ...quiet, maxSteps: 100, gradientAccumulationSteps: 64 }
-  })
+  const args = { ...quiet, maxSteps: 2, gradientAccumulationSteps: 1000 }
+  const many = Array.from({ length: 1000 }, () => rows).flat()
+  const trainer = new AdapterTrainer({ model, trainDataset: many, args })
   const run = trainer.run({ signal: controller.signal })
   const first = run.next()
-  setTimeout(() => controller.abort(), 5)
-  t.is((await first).value?.type, 'step')
+  setTimeout(() => controller.abort(), 300)
+  t.is((await failure(() => first))?.name, 'AbortError')
+  t.deepEqual(moved(before, snapshot(model)), [])
+  await usable(t, model)
+})
+
+test('several tasks aborted in the middle of a step: what was done before it is saved where that is asked for', async (t) => {
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  const controller = new AbortController()
+  const args = { ...quiet, outputDir, maxSteps: 3, gradientAccumulationSteps: 400 }
+  const dataset = Array.from({ length: 400 }, () => rows).flat()
+  const folders: string[] = []
+  const trainer = new MultiTaskTrainer({ model, tasks: { a: { dataset } }, args })
   const error = await failure(async () => {
-    for (;;) if ((await run.next()).done === true) return
+    for await (const event of trainer.run({ signal: controller.signal, saveOnAbort: true })) {
+      if (event.type === 'step') setTimeout(() => controller.abort(), 50)
+      if (event.type === 'save') folders.push(event.folder)
+    }
   })
   t.is(error?.name, 'AbortError')
+  t.deepEqual(folders, [join(outputDir, 'checkpoint-1')])
   await usable(t, model)
 })
 

@@ -77,7 +77,7 @@ std::vector<double> Trainer::shares(const std::vector<MicroBatch>& batches) cons
 }
 
 StepResult Trainer::step(std::vector<MicroBatch>& batches, const std::vector<int64_t>& members, bool go_on,
-                         const std::atomic<bool>* stop) {
+                         const std::function<bool()>& stopped) {
   StepResult result;
   if (batches.empty()) fail(ErrorCode::invalid_argument, "train", "expected at least one batch, got none");
   for (const int64_t member : members) at(member);
@@ -87,7 +87,7 @@ StepResult Trainer::step(std::vector<MicroBatch>& batches, const std::vector<int
   std::vector<double> losses(members_.size(), 0);
   for (auto& micro : batches) {
     auto& [batch, request, own, weights] = micro;
-    if (stop != nullptr && *stop) {
+    if (stopped && stopped()) {
       random_.set_state(before);
       fail(ErrorCode::aborted, "train", "stopped between micro-batches");
     }

@@ -6,7 +6,7 @@
 #include "core/training/gradients.h"
 #include "core/training/member.h"
 
-#include <atomic>
+#include <functional>
 
 namespace ta {
 
@@ -45,9 +45,9 @@ class Trainer {
   Trainer(AdapterModel& model, TrainerOptions options);
 
   /// A step of these members, in rising order. Throws ERR_NAN_LOSS, the parameters as they were before the step, unless
-  /// `go_on`: then the others move. ERR_ABORTED where `stop` turns true between micro-batches, nothing updated.
+  /// `go_on`: then the others move. ERR_ABORTED where `stopped` says so between micro-batches, nothing updated.
   StepResult step(std::vector<MicroBatch>& batches, const std::vector<int64_t>& members, bool go_on,
-                  const std::atomic<bool>* stop);
+                  const std::function<bool()>& stopped);
 
   int64_t steps(int64_t member = 0) const { return at(member).steps(); }
   void keep(int64_t member) { at(member).keep(); }
