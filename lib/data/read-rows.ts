@@ -38,9 +38,14 @@ export function rowFormat(file: string): RowFormat {
 /**
  * Rows from a file: JSONL with an object a line, CSV or TSV with a header, or Parquet. Names are those of a row in camelCase
  * or snake_case (`text`, `text_pair`, `input_ids`, `label`); other columns are left alone. In a cell of CSV or TSV, words
- * and ids are a JSON array or have spaces between, and so have the `labels` beside them.
+ * and ids are a JSON array or have spaces between, and so have the `labels` beside them. The file is read each time that
+ * somebody goes through the rows.
  */
-export async function* readRows(file: string, format = rowFormat(file)): AsyncGenerator<Row, void, undefined> {
+export function readRows(file: string, format = rowFormat(file)): AsyncIterable<Row> {
+  return { [Symbol.asyncIterator]: () => rowsIn(file, format) }
+}
+
+async function* rowsIn(file: string, format: RowFormat): AsyncGenerator<Row, void, undefined> {
   if (format === 'parquet') {
     for await (const { value, row } of parquetRecords(file, operation)) yield toRow(value, `${file}[${row}]`)
     return

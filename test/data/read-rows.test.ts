@@ -19,6 +19,19 @@ async function read(extension: string, content: string | Buffer) {
   return rows as object[]
 }
 
+const first = (rows: AsyncIterable<unknown>) => rows[Symbol.asyncIterator]().next()
+
+test('the rows of a file can be gone through again', async (t) => {
+  const file = join(folder, 'twice.jsonl')
+  writeFileSync(file, '{"text": "a"}\n{"text": "b"}\n')
+  const rows = readRows(file)
+  for (let pass = 0; pass < 2; pass++) {
+    const texts: unknown[] = []
+    for await (const row of rows) texts.push('text' in row && row.text)
+    t.deepEqual(texts, ['a', 'b'])
+  }
+})
+
 test('JSONL: both spellings, empty lines, a byte order mark, Windows line ends', async (t) => {
   const content =
     '\ufeff{"text":"caf\u00e9","label":"a"}\r\n\n{"input_ids":[1,2],"token_type_ids":[0,1],"id":7}\n{"text":"x","textPair":"y","my_id":1}'
@@ -111,8 +124,8 @@ test('a line without end is refused before it fills the memory', async (t) => {
 
 test('files that are not there, and names that say nothing', async (t) => {
   const none = join(folder, 'none.jsonl')
-  await t.throwsAsync(readRows(none).next(), { code: 'ERR_FILE_NOT_FOUND', message: /none\.jsonl does not exist/ })
-  await t.throwsAsync(readRows(join(folder, 'none.csv')).next(), { code: 'ERR_FILE_NOT_FOUND' })
+  await t.throwsAsync(first(readRows(none)), { code: 'ERR_FILE_NOT_FOUND', message: /none\.jsonl does not exist/ })
+  await t.throwsAsync(first(readRows(join(folder, 'none.csv'))), { code: 'ERR_FILE_NOT_FOUND' })
   t.throws(() => readRows('rows.xlsx'), { code: 'ERR_INVALID_FILE', message: /\.jsonl.*'\.xlsx'/ })
 })
 
