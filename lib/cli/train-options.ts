@@ -45,7 +45,7 @@ export const trainUsage = `  --epochs N              default 3
   --best METRIC           the result is the model of the best evaluation by METRIC: loss, accuracy, ... Default: the last
   --early-stopping N      end after N evaluations in a row that are no better by METRIC, or by the loss
   --seed N                default 42
-  --save STRATEGY         no, epoch or steps. Default no
+  --save STRATEGY         no, epoch, steps or best. Default no
   --tensorboard           write TensorBoard's event files, too`
 
 /** Arguments that have an option of their own: two values for one would leave open which of them counts. */

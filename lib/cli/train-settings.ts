@@ -73,7 +73,8 @@ export function trainingSettings(
       loadBestModelAtEnd: values.best === undefined ? undefined : true,
       metricForBestModel: values.best,
       earlyStoppingPatience: countOption('early-stopping', values['early-stopping']),
-      saveStrategy: values.save === undefined ? undefined : choiceOption('save', values.save, ['no', 'epoch', 'steps'])
+      saveStrategy:
+        values.save === undefined ? undefined : choiceOption('save', values.save, ['no', 'epoch', 'steps', 'best'])
     }),
     ...chosen,
     ...{ outputDir, loggingDir, reportTo: values.tensorboard ? 'all' : ['jsonl', 'html'], seed },

@@ -9,7 +9,8 @@ export interface BestModelArguments {
   readonly loadBestModelAtEnd: boolean
   /**
    * What evaluations are compared by: 'loss', a metric such as 'accuracy', or of several heads `head.accuracy`; Hugging
-   * Face's prefix `eval_` may stand before it. Default: 'loss' where loadBestModelAtEnd or earlyStoppingPatience needs one.
+   * Face's prefix `eval_` may stand before it. Default: 'loss' where loadBestModelAtEnd, earlyStoppingPatience, saveStrategy
+   * 'best' or reduce_lr_on_plateau needs one.
    */
   readonly metricForBestModel: string | null
   /** Default: false for what ends in 'loss' and for mse and perplexity, otherwise true. */
@@ -38,17 +39,26 @@ export const bestModelRules: {
   earlyStoppingThreshold: (name, value) => check.checkNumber(name, value, { from: 0 })
 }
 
+/** Arguments that decide whether evaluations are compared. */
+type Needing = 'evalStrategy' | 'saveStrategy' | 'lrSchedulerType'
+
 const lowerIsBetter = /loss$|^(.*\.)?(mse|perplexity)$/
 
 /** Fills in what follows from the others, and refuses what could not work. */
 export function bestModel(
   args: BestModelArguments,
-  evalStrategy: string
+  { evalStrategy, saveStrategy, lrSchedulerType }: Readonly<Record<Needing, string>>
 ): Pick<BestModelArguments, 'metricForBestModel' | 'greaterIsBetter'> {
   const { loadBestModelAtEnd, earlyStoppingPatience } = args
-  const looks = loadBestModelAtEnd || earlyStoppingPatience !== null
+  const needing = [
+    ...(loadBestModelAtEnd ? ['loadBestModelAtEnd'] : []),
+    ...(earlyStoppingPatience === null ? [] : ['earlyStoppingPatience']),
+    ...(saveStrategy === 'best' ? ['saveStrategy'] : []),
+    ...(lrSchedulerType === 'reduce_lr_on_plateau' ? ['lrSchedulerType'] : [])
+  ]
+  const looks = needing.length > 0
   if (looks && evalStrategy === 'no') {
-    const name = loadBestModelAtEnd ? 'loadBestModelAtEnd' : 'earlyStoppingPatience'
+    const [name] = needing
     throw check.valueError(`args.${name}`, "it needs evaluations: set evalStrategy to 'epoch' or 'steps'")
   }
   if (earlyStoppingPatience === null && args.earlyStoppingThreshold > 0) {

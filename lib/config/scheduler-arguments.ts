@@ -17,7 +17,7 @@ export interface LrSchedulerKwargs {
   readonly power?: number | undefined
   /** polynomial: the last learning rate. Default 1e-7. */
   readonly lrEnd?: number | undefined
-  /** cosine with a minimum: the lowest learning rate; or minLrRate, never both. */
+  /** cosine with a minimum: the lowest learning rate; or minLrRate, never both. reduce_lr_on_plateau: likewise, default 0. */
   readonly minLr?: number | undefined
   /** cosine with a minimum: the lowest learning rate as a share of learningRate. */
   readonly minLrRate?: number | undefined
@@ -35,6 +35,20 @@ export interface LrSchedulerKwargs {
   readonly decayType?: ScheduleShape | undefined
   /** warmup_stable_decay: the lowest learning rate as a share of learningRate. Default 0. */
   readonly minLrRatio?: number | undefined
+  /** reduce_lr_on_plateau: what the learning rate is multiplied by, below 1. Default 0.1. */
+  readonly factor?: number | undefined
+  /** reduce_lr_on_plateau: evaluations that may be no better before it is. Default 10. */
+  readonly patience?: number | undefined
+  /** reduce_lr_on_plateau: by how much an evaluation must be better to count. Default 1e-4. */
+  readonly threshold?: number | undefined
+  /** reduce_lr_on_plateau: the threshold is a share of the best value, or itself one. Default 'rel'. */
+  readonly thresholdMode?: 'rel' | 'abs' | undefined
+  /** reduce_lr_on_plateau: evaluations after a reduction that do not count. Default 0. */
+  readonly cooldown?: number | undefined
+  /** reduce_lr_on_plateau: whether less or more is better. Default: what greaterIsBetter says. */
+  readonly mode?: 'min' | 'max' | undefined
+  /** reduce_lr_on_plateau: a reduction by less is left out. Default 1e-8. */
+  readonly eps?: number | undefined
 }
 
 type Name = keyof LrSchedulerKwargs
@@ -50,7 +64,8 @@ const options = {
   inverse_sqrt: ['timescale'],
   cosine_with_min_lr: ['numCycles', 'minLr', 'minLrRate'],
   cosine_warmup_with_min_lr: ['numCycles', 'minLr', 'minLrRate', 'warmupLrRate'],
-  warmup_stable_decay: ['numDecaySteps', 'numStableSteps', 'warmupType', 'decayType', 'minLrRatio', 'numCycles']
+  warmup_stable_decay: ['numDecaySteps', 'numStableSteps', 'warmupType', 'decayType', 'minLrRatio', 'numCycles'],
+  reduce_lr_on_plateau: ['factor', 'patience', 'threshold', 'thresholdMode', 'cooldown', 'minLr', 'mode', 'eps']
 } as const satisfies Record<string, readonly Name[]>
 
 export const schedulerTypes = Object.keys(options) as SchedulerType[]
@@ -72,7 +87,14 @@ const rules: check.FieldRules<LrSchedulerKwargs> = {
   numStableSteps: (name, value) => check.checkInteger(name, value, 0),
   warmupType: shape,
   decayType: shape,
-  minLrRatio: share
+  minLrRatio: share,
+  factor: (name, value) => check.checkNumber(name, value, { above: 0, below: 1 }),
+  patience: (name, value) => check.checkInteger(name, value, 0),
+  threshold: rate,
+  thresholdMode: (name, value) => check.checkOneOf(name, value, ['rel', 'abs']),
+  cooldown: (name, value) => check.checkInteger(name, value, 0),
+  mode: (name, value) => check.checkOneOf(name, value, ['min', 'max']),
+  eps: rate
 }
 
 /** Each field by its own rule; what fits which schedule is for checkSchedule. */
@@ -93,6 +115,7 @@ export function checkSchedule(type: SchedulerType, kwargs: LrSchedulerKwargs, le
     throw check.valueError(name, `'${type}' needs numDecaySteps`)
   }
   if (type === 'polynomial') checkBelow(`${name}.lrEnd`, kwargs.lrEnd ?? defaultLrEnd, learningRate)
+  if (type === 'reduce_lr_on_plateau') checkBelow(`${name}.minLr`, kwargs.minLr ?? 0, learningRate)
   if (type !== 'cosine_with_min_lr' && type !== 'cosine_warmup_with_min_lr') return
   if ((kwargs.minLr === undefined) === (kwargs.minLrRate === undefined)) {
     throw check.valueError(name, `'${type}' needs either minLr or minLrRate`)

@@ -22,6 +22,9 @@ import {
 
 export type Strategy = 'no' | 'steps' | 'epoch'
 
+/** best: after each evaluation that is better than all before, by metricForBestModel. */
+export type SaveStrategy = Strategy | 'best'
+
 /** Hugging Face's TrainingArguments in camelCase, with its defaults. Frozen. */
 export interface TrainingArguments extends BestModelArguments {
   /** Folder for checkpoints. Default 'trainer_output'. */
@@ -90,7 +93,7 @@ export interface TrainingArguments extends BestModelArguments {
    */
   readonly reportTo: readonly ReportTarget[]
   /** When checkpoints are written. Default 'steps'. */
-  readonly saveStrategy: Strategy
+  readonly saveStrategy: SaveStrategy
   /** Steps between checkpoints. Default 500. */
   readonly saveSteps: number
   /** Checkpoints kept, the oldest go first; null: all. Default null. */
@@ -213,7 +216,7 @@ export const trainingRules: check.FieldRules<TrainingArguments> = {
   loggingFirstStep: check.checkBoolean,
   loggingDir: (name, value) => (value === null ? null : check.checkNonEmptyString(name, value)),
   reportTo,
-  saveStrategy: (name, value) => check.checkOneOf(name, value, strategies),
+  saveStrategy: (name, value) => check.checkOneOf(name, value, [...strategies, 'best']),
   saveSteps: check.checkPositiveInteger,
   saveTotalLimit: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
   evalStrategy: (name, value) => check.checkOneOf(name, value, strategies),
@@ -244,22 +247,39 @@ const notBuilt = [
   ...['torchCompile', 'autoFindBatchSize']
 ]
 
+/** Names of Hugging Face's that nothing here would be the better for, and why. */
+const needless: Readonly<Record<string, string>> = {
+  evalAccumulationSteps:
+    "leave it out: each batch's answers leave the device at once (as with 1), and measures keep counts, not answers"
+}
+
 /** Checks what is given and fills in the rest. */
 export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingArguments {
   const given = check.checkObject('args', input)
   for (const name of Object.keys(given)) {
     if (notBuilt.includes(name)) refuse(name)
+    if (Object.hasOwn(needless, name)) throw check.valueError(`args.${name}`, needless[name] ?? '')
   }
   const fields: TrainingArguments = { ...defaults, ...check.checkFields('args', given, trainingRules, renamed) }
   checkSchedule(fields.lrSchedulerType, fields.lrSchedulerKwargs, fields.learningRate)
   checkOptimizer(fields.optim, fields.optimArgs)
   checkBatches(fields, input)
+  checkPlateau(fields)
   return Object.freeze({
     ...fields,
-    ...bestModel(fields, fields.evalStrategy),
+    ...bestModel(fields, fields),
     evalSteps: input.evalSteps ?? fields.loggingSteps,
     adamBeta2: input.adamBeta2 ?? (fields.optim === 'lion' ? 0.99 : fields.adamBeta2)
   })
+}
+
+function checkPlateau({ lrSchedulerType, lrSchedulerKwargs, parameterGroups, ...args }: TrainingArguments): void {
+  if (lrSchedulerType !== 'reduce_lr_on_plateau') return
+  if (args.warmupSteps > 0 || args.warmupRatio > 0) {
+    throw check.valueError('args.lrSchedulerType', `'${lrSchedulerType}' has no warm-up, in transformers neither`)
+  }
+  if ((lrSchedulerKwargs.minLr ?? 0) === 0 || parameterGroups.every((group) => group.learningRate === undefined)) return
+  throw check.valueError('args.lrSchedulerKwargs', 'minLr is for one learning rate, and parameterGroups has others')
 }
 
 function checkBatches(args: TrainingArguments, input: TrainingArgumentsInput): void {

@@ -410,6 +410,8 @@ export interface NativeTrainer {
   ): Promise<NativeStepResult>
   /** The step that runs ends with ERR_ABORTED before its next micro-batch, and nothing has moved. */
   stop(): void
+  /** Multiplies a member's learning rates from now on, beside its schedule. No checkpoint holds it. */
+  setScale(member: number, scale: number): Promise<void>
   /** Remembers a member's parameters as they are; a checkpoint holds them, too. */
   keep(member: number): Promise<void>
   /** Puts them back to what was kept last, if anything. */

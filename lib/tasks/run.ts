@@ -3,6 +3,7 @@ import { openFrozenLayers } from '../training/frozen-layers.js'
 import { loadCheckpoint, saveCheckpoint } from '../training/resume.js'
 import { due } from '../training/run.js'
 import { stoppableStep } from '../training/stoppable-step.js'
+import { checkLearners } from './check-run.js'
 import { learnerClassWeights } from './class-weights.js'
 import type { TaskEnd, TasksEvent } from './events.js'
 import type { Learner } from './learner.js'
@@ -11,6 +12,7 @@ import { RunState, type SavedTasks, type TasksRun } from './run-state.js'
 /** The steps of those that train side by side, as events. The model is held by the caller. */
 export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void, undefined> {
   const { model, args } = run
+  checkLearners(run)
   const state = new RunState(run, await learnerClassWeights(run))
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {

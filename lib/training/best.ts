@@ -1,6 +1,11 @@
+import * as check from '../config/check.js'
+import type { HeadConfig } from '../config/head-config.js'
+import { didYouMean } from '../config/nearest.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { AdapterError } from '../native/errors.js'
 import type { Evaluation } from './evaluate.js'
+import { measuresOf } from './metrics.js'
+import type { ComputeMetrics } from './own-metrics.js'
 
 /** The evaluation that was better than all others. */
 export interface BestEvaluation {
@@ -65,7 +70,24 @@ export class BestModel {
   }
 }
 
-function valueNamed(
+/** Refuses a metricForBestModel that no evaluation of these heads will have, where nobody adds measures of their own. */
+export function checkMetric(
+  { metricForBestModel: metric }: TrainingArguments,
+  heads: ReadonlyMap<string, HeadConfig>,
+  computeMetrics: ComputeMetrics | undefined
+): void {
+  if (metric === null || computeMetrics !== undefined) return
+  const each = Array.from(heads, ([head, config]) => ({ head, names: measuresOf(config) }))
+  const names = each.flatMap(({ head, names }) =>
+    heads.size === 1 ? names : [`${head}.loss`, ...names.map((name) => `${head}.${name}`)]
+  )
+  const known = ['loss', ...names]
+  if (known.includes(metric)) return
+  const help = didYouMean(metric, known) || ` They have ${known.join(', ')}.`
+  throw check.valueError('args.metricForBestModel', `no evaluation has '${metric}'.${help}`)
+}
+
+export function valueNamed(
   { loss, metrics, heads = {} }: Pick<Evaluation, 'loss' | 'metrics' | 'heads'>,
   metric: string
 ): number {

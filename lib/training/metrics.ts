@@ -41,6 +41,11 @@ export function metricCounter(head: HeadConfig, allowNone = false): MetricCounte
   return tags === undefined ? new ClassCounter(head.numLabels) : new TaggingCounter(tags)
 }
 
+/** Names of what evaluations of a head measure beside the loss. */
+export function measuresOf(head: HeadConfig): string[] {
+  return [...Object.keys(metricCounter(head).result()), ...(predictsWords(head) ? ['perplexity'] : [])]
+}
+
 /** The largest of `width` values from `start` on; of equal ones the first. */
 function argmax(values: Float32Array, start: number, width: number): number {
   let best = 0

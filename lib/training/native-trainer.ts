@@ -60,7 +60,9 @@ function nativeOptimizer({ optim, optimArgs, adamBeta1, adamBeta2, adamEpsilon }
 }
 
 function nativeSchedule(args: TrainingArguments, { warmupSteps, totalSteps }: StepCounts): NativeSchedule {
-  const { lrSchedulerType: kind, lrSchedulerKwargs: kwargs } = args
+  const { lrSchedulerType, lrSchedulerKwargs: kwargs } = args
+  // Evaluations alone move it: setScale.
+  const kind = lrSchedulerType === 'reduce_lr_on_plateau' ? 'constant' : lrSchedulerType
   const decaySteps = kwargs.numDecaySteps ?? 0
   return {
     ...{ kind, warmupSteps, totalSteps, decaySteps },

@@ -19,6 +19,7 @@ import {
   writeCheckpoint
 } from './checkpoint-folder.js'
 import { deciding, type Fingerprint } from './fingerprint.js'
+import type { SavedPlateau } from './plateau.js'
 
 /** Where a run stands, beside the tensors. */
 export interface Progress {
@@ -29,6 +30,8 @@ export interface Progress {
   lossCount: number
   /** Of a stream, which rows it has given. */
   stream?: string | undefined
+  /** With reduce_lr_on_plateau. */
+  plateau?: SavedPlateau | undefined
   /** Where evaluations are compared. */
   best?: SavedBest | undefined
 }
@@ -78,9 +81,10 @@ function folderOf(name: string): string {
 export async function resume(args: TrainingArguments, native: NativeTrainer, run: Fingerprint): Promise<Progress> {
   const found = await loadCheckpoint<SavedRun>(args, native, run)
   if (found === undefined) return { step: 0, lossSum: 0, lossCount: 0 }
-  const { step, lossSum, lossCount, stream, best } = found.saved
+  const { run: _, epoch: __, ...progress } = found.saved
+  const { best } = progress
   if (args.loadBestModelAtEnd) bringBest(found.folder, args.outputDir, best)
-  return { step, lossSum, lossCount, ...(stream !== undefined && { stream }), ...(best && { best }) }
+  return progress
 }
 
 /** Loads the checkpoint that the arguments name, of this very run, and gives what was saved with it. */

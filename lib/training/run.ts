@@ -1,9 +1,9 @@
 import { valueError } from '../config/check.js'
-import type { Strategy, TrainingArguments } from '../config/training-arguments.js'
+import type { SaveStrategy, TrainingArguments } from '../config/training-arguments.js'
 import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
 import type { NativeMemberResult } from '../native/types.js'
-import { BestModel } from './best.js'
+import { BestModel, valueNamed } from './best.js'
 import { headClassWeights } from './class-weights.js'
 import type { EncodedDataset, LabelledBatch } from './encoded.js'
 import { evaluateEncoded } from './evaluate.js'
@@ -13,6 +13,7 @@ import { openFrozenLayers } from './frozen-layers.js'
 import { nativeMember, nativeTrainer } from './native-trainer.js'
 import type { ComputeMetrics } from './own-metrics.js'
 import { StepPlan, stepBatches } from './plan.js'
+import { Plateau } from './plateau.js'
 import { loadBest, resume, saveCheckpoint } from './resume.js'
 import { rowLengths, rowsWithin } from './row-lengths.js'
 import { stoppableStep } from './stoppable-step.js'
@@ -37,6 +38,7 @@ export async function* trainingRun(
   const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, weights)
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
+    const keepsBest = args.loadBestModelAtEnd || args.saveStrategy === 'best'
     const keeps =
       saveOnAbort || args.saveStrategy !== 'no' || args.loadBestModelAtEnd || args.resumeFromCheckpoint !== null
     const run = keeps ? await fingerprint(model, args, data.train) : {}
@@ -44,6 +46,8 @@ export async function* trainingRun(
     closeCache = openFrozenLayers(model, args)
     const firstStep = progress.step
     const best = new BestModel(args, progress.best)
+    const plateau = args.lrSchedulerType === 'reduce_lr_on_plateau' ? new Plateau(args, progress.plateau) : undefined
+    if (plateau !== undefined) await native.setScale(0, plateau.saved.scale)
     await batches.skip(firstStep, progress.stream)
     let savedStep = firstStep
     const save = async (): Promise<TrainingEvent> => {
@@ -100,9 +104,13 @@ export async function* trainingRun(
         const evaluation = await evaluateEncoded(model, data.evaluation, options)
         isBest = best.take(step, evaluation)
         progress.best = best.saved
+        if (plateau !== undefined) {
+          await native.setScale(0, plateau.take(valueNamed(evaluation, args.metricForBestModel ?? 'loss')))
+          progress.plateau = plateau.saved
+        }
         yield { type: 'evaluate', step, epoch, ...evaluation }
       }
-      if (due(args.saveStrategy, args.saveSteps, step, plan) || (isBest && args.loadBestModelAtEnd)) {
+      if (due(args.saveStrategy, args.saveSteps, step, plan) || (isBest && keepsBest)) {
         yield await save()
       }
       batch = best.isOver ? undefined : await following()
@@ -206,12 +214,12 @@ class BatchFeed {
 
 /** Whether something that is told or kept so often comes after this step. */
 export function due(
-  strategy: Strategy,
+  strategy: SaveStrategy,
   every: number,
   step: number,
   plan: { readonly endsEpoch: (step: number) => boolean }
 ): boolean {
-  if (strategy === 'no') return false
+  if (strategy === 'no' || strategy === 'best') return false
   if (strategy === 'steps') return step % every === 0
   return plan.endsEpoch(step)
 }

@@ -7,6 +7,7 @@ import { checkModel } from '../model/check-model.js'
 import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
 import { AdapterError } from '../native/errors.js'
+import { checkMetric } from './best.js'
 import { EncodedDataset, requireHeads } from './encoded.js'
 import { checkComputeMetrics, type Evaluation, evaluateEncoded } from './evaluate.js'
 import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
@@ -108,7 +109,8 @@ export class AdapterTrainer {
     if (options.saveOnAbort !== undefined) check.checkBoolean('saveOnAbort', options.saveOnAbort)
     signal?.throwIfAborted()
     outsideScope('train')
-    requireHeads(this.model, 'train')
+    const heads = requireHeads(this.model, 'train')
+    if (this.args.evalStrategy !== 'no') checkMetric(this.args, heads, this.#computeMetrics)
     requireTakesPart(this.model)
     const release = this.model.hold('a training run')
     try {

@@ -52,7 +52,8 @@ Napi::Function TrainerWrap::define(Napi::Env env) {
   using W = TrainerWrap;
   return DefineClass(
       env, "NativeTrainer",
-      {InstanceMethod<&W::step>("step"), InstanceMethod<&W::stop>("stop"), InstanceMethod<&W::keep>("keep"),
+      {InstanceMethod<&W::step>("step"), InstanceMethod<&W::stop>("stop"), InstanceMethod<&W::set_scale>("setScale"),
+       InstanceMethod<&W::keep>("keep"),
        InstanceMethod<&W::restore>("restore"), InstanceMethod<&W::save_checkpoint>("saveCheckpoint"),
        InstanceMethod<&W::load_checkpoint>("loadCheckpoint"), InstanceMethod<&W::dispose>("dispose")});
 }
@@ -115,6 +116,11 @@ Napi::Value TrainerWrap::step(const Napi::CallbackInfo& info) {
 Napi::Value TrainerWrap::stop(const Napi::CallbackInfo& info) {
   if (state_) state_->stopped = true;
   return info.Env().Undefined();
+}
+
+Napi::Value TrainerWrap::set_scale(const Napi::CallbackInfo& info) {
+  const double scale = info[1].ToNumber().DoubleValue();
+  return on_member(info, [scale](Trainer& trainer, int64_t member) { trainer.set_scale(member, scale); });
 }
 
 Napi::Value TrainerWrap::keep(const Napi::CallbackInfo& info) {

@@ -67,7 +67,9 @@ test('wrong values', (t) => {
     [{ saveStrategy: true }, /args\.saveStrategy: expected one of/],
     [{ perDeviceTrainBatchSize: 2.5 }, /positive integer, got 2\.5/],
     [{ outputDir: '' }, /not empty/],
-    [{ labelSmoothingFactor: 1 }, /below 1/]
+    [{ labelSmoothingFactor: 1 }, /below 1/],
+    [{ evalAccumulationSteps: 4 }, /args\.evalAccumulationSteps: leave it out: each batch's answers leave the device/],
+    [{ saveStrategy: 'best' }, /args\.saveStrategy: it needs evaluations/]
   ]
   for (const [args, message] of cases) t.throws(() => trainingArguments(args as never), { message })
   t.throws(() => trainingArguments(null as never), { instanceOf: TypeError })
@@ -88,6 +90,23 @@ test('schedules: what each takes, and what some need', (t) => {
     ['warmup_stable_decay', { numDecaySteps: 2, decayType: 'sqrt' }, /decayType: expected one of .*'1-sqrt'/]
   ]
   for (const [type, kwargs, message] of cases) t.throws(() => of(type, kwargs), { message }, type)
+})
+
+test('reduce_lr_on_plateau: what it needs, and what it cannot have', (t) => {
+  const of = (own: object) =>
+    trainingArguments({ lrSchedulerType: 'reduce_lr_on_plateau', evalStrategy: 'epoch', learningRate: 0.01, ...own })
+  t.is(of({}).metricForBestModel, 'loss')
+  t.is(of({}).greaterIsBetter, false)
+  const groups = [{ match: 'head', learningRate: 1 }]
+  const cases: [object, RegExp][] = [
+    [{ evalStrategy: 'no' }, /args\.lrSchedulerType: it needs evaluations/],
+    [{ warmupSteps: 2 }, /has no warm-up/],
+    [{ lrSchedulerKwargs: { factor: 1 } }, /factor: expected a number above 0 and below 1/],
+    [{ lrSchedulerKwargs: { minLr: 0.01 } }, /minLr: expected a number below learningRate/],
+    [{ lrSchedulerKwargs: { minLr: 0.001 }, parameterGroups: groups }, /minLr is for one learning rate/],
+    [{ lrSchedulerKwargs: { power: 1 } }, /does not take 'power'\. It takes: factor, patience/]
+  ]
+  for (const [own, message] of cases) t.throws(() => of(own), { message })
 })
 
 test("optimizers by their own names and by transformers'", (t) => {

@@ -43,6 +43,7 @@ test('every group of fixtures has a test', (t) => {
     'vit-sizes',
     'curves',
     'optimizers',
+    'plateau',
     'schedules',
     'folders',
     'generate',

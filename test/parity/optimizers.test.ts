@@ -28,7 +28,8 @@ for (const { name, args, every, loss } of group.cases) {
       saveStrategy: 'no',
       loggingStrategy: 'no'
     }
-    for await (const event of new AdapterTrainer({ model, trainDataset: dataset, args: own }).run()) {
+    const evalDataset = args.evalStrategy === undefined ? undefined : dataset
+    for await (const event of new AdapterTrainer({ model, trainDataset: dataset, evalDataset, args: own }).run()) {
       if (event.type === 'step') losses.push(event.loss)
     }
     t.is(losses.length, 200)

@@ -1,5 +1,11 @@
 import test from 'ava'
-import { MultiTaskTrainer, Stack, type TasksEvent } from '../../lib/index.js'
+import {
+  MultiTaskTrainer,
+  Stack,
+  type TaskOptions,
+  type TasksEvent,
+  type TrainingArgumentsInput
+} from '../../lib/index.js'
 import { load, quiet, tinyRows } from '../model/support.js'
 import { args, distance, names, tasks, trainedAlone, valuesOf, withTasks } from './support.js'
 
@@ -160,4 +166,17 @@ test('what cannot be trained is said by name before the first step', async (t) =
   await t.throwsAsync(new MultiTaskTrainer({ model, tasks: twice, args }).train(), {
     message: /'x' has nothing of its own that trains/
   })
+})
+
+test('what is for one run alone, and misspelled measures, are refused before the first step', async (t) => {
+  const model = await withTasks(t)
+  const { topic } = tasks
+  const refuse = async (own: TaskOptions['args'], all: TrainingArgumentsInput, message: RegExp) => {
+    const withEvaluation = { ...topic, evalDataset: topic.dataset, args: { ...topic.args, ...own } }
+    const given = { model, tasks: { topic: withEvaluation }, args: { ...args, evalStrategy: 'epoch', ...all } as const }
+    await t.throwsAsync(async () => await new MultiTaskTrainer(given).train(), { message })
+  }
+  await refuse({ lrSchedulerType: 'reduce_lr_on_plateau' }, {}, /topic: lrSchedulerType: .* is for one run alone/)
+  await refuse({}, { saveStrategy: 'best' }, /args\.saveStrategy: 'best' is for one run alone/)
+  await refuse({ metricForBestModel: 'acuracy' }, {}, /no evaluation has 'acuracy'\. Did you mean 'accuracy'\?/)
 })

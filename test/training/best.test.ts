@@ -3,7 +3,6 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { trainingArguments } from '../../lib/config/training-arguments.js'
 import {
-  AdapterError,
   AdapterTrainer,
   evaluate,
   type Model,
@@ -131,8 +130,7 @@ test('a resumed run remembers its best and its patience', async (t) => {
 test('a metric that no evaluation has, and arguments that could not work', async (t) => {
   const model = await ready(t)
   await t.throwsAsync(run(model, recipe(scratch(t), { metricForBestModel: 'f2', earlyStoppingPatience: 1 })), {
-    instanceOf: AdapterError,
-    message: /metricForBestModel: no evaluation has 'f2' \(expected loss, accuracy, .*got f2\)/
+    message: "args.metricForBestModel: no evaluation has 'f2'. Did you mean 'f1'?"
   })
   const cases: [TrainingArgumentsInput, RegExp][] = [
     [{ loadBestModelAtEnd: true }, /args\.loadBestModelAtEnd: it needs evaluations/],
@@ -146,4 +144,62 @@ test('a metric that no evaluation has, and arguments that could not work', async
     true,
     ...[false, false, false, false, false, false]
   ])
+})
+
+test("saveStrategy 'best' writes a checkpoint after each evaluation that is the best, and no other", async (t) => {
+  const outputDir = scratch(t)
+  const model = await ready(t)
+  const args = recipe(outputDir, { saveStrategy: 'best', metricForBestModel: 'accuracy', maxSteps: 12 })
+  const events = await run(model, args, rows)
+  const best = new BestModel(trainingArguments(args), undefined)
+  const expected = events.flatMap((event) =>
+    event.type === 'evaluate' && best.take(event.step, event) ? [event.step] : []
+  )
+  t.true(expected.length > 0 && expected.length < 6)
+  t.deepEqual(
+    events.flatMap((event) => (event.type === 'save' ? [event.step] : [])),
+    expected
+  )
+  t.deepEqual(readdirSync(outputDir).sort(), expected.map((step) => `checkpoint-${step}`).sort())
+  t.is(endOf(events)?.best?.metric, 'accuracy')
+})
+
+test('with reduce_lr_on_plateau a resumed run goes on with the same bits', async (t) => {
+  const outputDir = scratch(t)
+  const args: TrainingArgumentsInput = {
+    lrSchedulerType: 'reduce_lr_on_plateau',
+    lrSchedulerKwargs: { factor: 0.5, patience: 0, cooldown: 1 },
+    maxSteps: 16,
+    saveStrategy: 'steps',
+    saveSteps: 1
+  }
+  const whole = await ready(t)
+  const events = await run(whole, recipe(outputDir, args))
+  const stepsOf = (all: readonly TrainingEvent[]) =>
+    all.flatMap((event) => (event.type === 'step' ? [[event.loss, event.learningRate]] : []))
+  t.true(new Set(stepsOf(events).map(([, rate]) => rate)).size > 2)
+  for (const step of [3, 6, 7, 12]) {
+    const model = await ready(t)
+    const from = join(outputDir, `checkpoint-${step}`)
+    const rest = await run(model, recipe(scratch(t), { ...args, resumeFromCheckpoint: from }))
+    t.deepEqual(stepsOf(rest), stepsOf(events).slice(step), `from step ${step}`)
+    t.deepEqual(moved(snapshot(whole), snapshot(model)), [])
+  }
+})
+
+test('a misspelled measure is refused before the first step, one of the caller is not', async (t) => {
+  const model = await ready(t)
+  const given = { model, trainDataset: rows, evalDataset: rows }
+  const named = (metricForBestModel: string) => recipe(scratch(t), { metricForBestModel, maxSteps: 2 })
+  let steps = 0
+  const refused = async () => {
+    for await (const event of new AdapterTrainer({ ...given, args: named('acuracy') }).run()) {
+      steps += Number(event.type === 'step')
+    }
+  }
+  await t.throwsAsync(refused, { message: /no evaluation has 'acuracy'\. Did you mean 'accuracy'\?/ })
+  t.is(steps, 0)
+  const computeMetrics = () => ({ mine: 1 })
+  const { best } = await new AdapterTrainer({ ...given, computeMetrics, args: named('mine') }).train()
+  t.is(best?.value, 1)
 })

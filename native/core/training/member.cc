@@ -70,7 +70,7 @@ double Member::step(double grad_norm) {
   if (options_.max_grad_norm > 0 && grad_norm > options_.max_grad_norm) {
     optimizer_->scale_grads(options_.max_grad_norm / (grad_norm + 1e-6));
   }
-  const double factor = options_.schedule.factor(optimizer_->steps());
+  const double factor = options_.schedule.factor(optimizer_->steps()) * scale_;
   optimizer_->step(factor);
   for (const auto& fusion : fusions_) fusion->cool();
   return options_.learning_rate * factor;

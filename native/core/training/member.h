@@ -36,6 +36,9 @@ class Member {
   /// Clips to the norm, moves the parameters, cools fusions; gives the learning rate of what is in no group.
   double step(double grad_norm);
 
+  /// Of all its learning rates from now on, beside the schedule's factor.
+  void set_scale(double scale) { scale_ = scale; }
+
   /// Remembers the parameters as they are now.
   void keep();
   /// Puts them back to what keep() remembered last; nothing where it never did.
@@ -48,6 +51,7 @@ class Member {
   std::vector<std::shared_ptr<Fusion>> fusions_;
   std::unique_ptr<Optimizer> optimizer_;
   std::vector<at::Tensor> kept_;
+  double scale_ = 1;
 };
 
 }  // namespace ta

@@ -50,6 +50,7 @@ class Trainer {
                   const std::function<bool()>& stopped);
 
   int64_t steps(int64_t member = 0) const { return at(member).steps(); }
+  void set_scale(int64_t member, double scale) { at(member).set_scale(scale); }
   void keep(int64_t member) { at(member).keep(); }
   void restore(int64_t member) { at(member).restore(); }
   /// Writes everything atomically as one safetensors file; `user` is the caller's own text.
