@@ -93,6 +93,7 @@ export type {
   WordsRow
 } from './data/dataset.js'
 export { type DecodedImage, imagePixels, type PixelScaling } from './data/image-pixels.js'
+export { type LabelNames, nameLabels } from './data/label-names.js'
 export { readLabelNames } from './data/parquet.js'
 export type { GivenAnswer, GivenAnswers } from './data/questions.js'
 export { type RowFormat, readRows } from './data/read-rows.js'

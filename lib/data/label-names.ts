@@ -1,0 +1,57 @@
+import * as check from '../config/check.js'
+import {
+  type Dataset,
+  type IndexedRows,
+  isIndexed,
+  type Label,
+  labelOf,
+  placeOf,
+  type Row,
+  withPlace
+} from './dataset.js'
+import { ignoredLabel } from './labels.js'
+
+/** Names under what stands in the rows: `{ 1: 'World', 2: 'Sports' }`. */
+export type LabelNames = { readonly [label: string]: string }
+
+/**
+ * A dataset with names in place of its labels, such as numbers that do not begin at 0 (a head reads numbers as ids). Each
+ * label needs a name; several a row are named one by one, and -100 stays.
+ */
+export function nameLabels(dataset: IndexedRows, names: LabelNames): IndexedRows
+export function nameLabels(dataset: readonly Row[] | Iterable<Row>, names: LabelNames): Row[]
+export function nameLabels(dataset: AsyncIterable<Row>, names: LabelNames): AsyncIterable<Row>
+export function nameLabels(dataset: Dataset, names: LabelNames): Dataset {
+  for (const [label, name] of Object.entries(check.checkObject('names', names))) {
+    check.checkNonEmptyString(`names['${label}']`, name)
+  }
+  const named = (row: Row, index: number) => withNames(row, names, placeOf(row, `dataset[${index}]`))
+  if (isIndexed(dataset)) return { length: dataset.length, at: (index) => named(dataset.at(index), index) }
+  if (typeof dataset !== 'object' || dataset === null || !(Symbol.asyncIterator in dataset)) {
+    return Array.from(dataset as Iterable<Row>, named)
+  }
+  return later(dataset, named)
+}
+
+async function* later(rows: AsyncIterable<Row>, named: (row: Row, index: number) => Row): AsyncGenerator<Row> {
+  let index = 0
+  for await (const row of rows) yield named(row, index++)
+}
+
+function withNames(row: Row, names: LabelNames, place: string): Row {
+  const label = labelOf(row)
+  if (label === null) return row
+  const isList = typeof label === 'object'
+  const items: readonly unknown[] = isList ? Array.from(label as ArrayLike<unknown>) : [label]
+  const found = items.map((item) => {
+    if (isList && item === ignoredLabel) return item
+    const name = Object.hasOwn(names, String(item)) ? names[String(item)] : undefined
+    if (name !== undefined) return name
+    throw check.valueError(
+      `${place}.label`,
+      `no name for ${check.describe(item)}; there are names for ${check.quoted(Object.keys(names))}`
+    )
+  })
+  const { labels: _, ...rest } = row
+  return withPlace({ ...rest, label: (isList ? found : found[0]) as Label } as Row, place)
+}
