@@ -77,9 +77,17 @@ function folderOf(name: string): string {
   return near === name ? name : `${near}-${createHash('sha256').update(name).digest('hex').slice(0, 8)}`
 }
 
-/** Puts the trainer where the checkpoint left off; a run from the start where none is asked for. */
-export async function resume(args: TrainingArguments, native: NativeTrainer, run: Fingerprint): Promise<Progress> {
-  const found = await loadCheckpoint<SavedRun>(args, native, run)
+/**
+ * Puts the trainer where the checkpoint left off; a run from the start where none is asked for.
+ * @param before called with what the checkpoint says, while the model is still as it was
+ */
+export async function resume(
+  args: TrainingArguments,
+  native: NativeTrainer,
+  run: Fingerprint,
+  before: (saved: Progress) => Promise<void> | void
+): Promise<Progress> {
+  const found = await loadCheckpoint<SavedRun>(args, native, run, before)
   if (found === undefined) return { step: 0, lossSum: 0, lossCount: 0 }
   const { run: _, epoch: __, ...progress } = found.saved
   const { best } = progress
@@ -91,14 +99,18 @@ export async function resume(args: TrainingArguments, native: NativeTrainer, run
 export async function loadCheckpoint<Saved extends { readonly run: Fingerprint }>(
   { resumeFromCheckpoint, outputDir }: TrainingArguments,
   native: NativeTrainer,
-  run: Fingerprint
+  run: Fingerprint,
+  before?: (saved: Saved) => Promise<void> | void
 ): Promise<{ readonly folder: string; readonly saved: Saved } | undefined> {
   if (resumeFromCheckpoint === null || resumeFromCheckpoint === false) return undefined
   const folder = findCheckpoint(outputDir, resumeFromCheckpoint)
   removeUnfinished(outputDir)
   // A run that is refused leaves the model as it is: this comes before the tensors.
-  const known = peekUser(join(folder, trainingFile)) as Partial<Saved> | undefined
-  if (known !== undefined) checkSameRun(folder, known.run ?? {}, run)
+  const known = peekUser(join(folder, trainingFile)) as Saved | undefined
+  if (known !== undefined) {
+    checkSameRun(folder, known.run ?? {}, run)
+    await before?.(known)
+  }
   return { folder, saved: JSON.parse(await load(native, folder)) as Saved }
 }
 

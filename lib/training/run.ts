@@ -42,13 +42,12 @@ export async function* trainingRun(
     const keeps =
       saveOnAbort || args.saveStrategy !== 'no' || args.loadBestModelAtEnd || args.resumeFromCheckpoint !== null
     const run = keeps ? await fingerprint(model, args, data.train) : {}
-    const progress = await resume(args, native, run)
+    const progress = await resume(args, native, run, ({ step, stream }) => batches.skip(step, stream))
     closeCache = openFrozenLayers(model, args)
     const firstStep = progress.step
     const best = new BestModel(args, progress.best)
     const plateau = args.lrSchedulerType === 'reduce_lr_on_plateau' ? new Plateau(args, progress.plateau) : undefined
     if (plateau !== undefined) await native.setScale(0, plateau.saved.scale)
-    await batches.skip(firstStep, progress.stream)
     let savedStep = firstStep
     const save = async (): Promise<TrainingEvent> => {
       const { step } = progress

@@ -76,13 +76,13 @@ export class StreamFeed {
     return this.#digests.get(step) ?? ''
   }
 
-  async next(): Promise<LabelledBatch[] | undefined> {
+  async next(): Promise<readonly LabelledBatch[] | undefined> {
     if (this.#taken >= this.#args.maxSteps) return undefined
     return await unlessAborted(this.#next(), this.#signal)
   }
 
   /** Begins to read the next step's rows now, and gives them when they are asked for. */
-  prepare(): () => Promise<LabelledBatch[] | undefined> {
+  prepare(): () => Promise<readonly LabelledBatch[] | undefined> {
     const following = this.next()
     // Whoever asks hears of it.
     following.catch(() => undefined)
@@ -147,11 +147,12 @@ async function* batchesOf(rows: AsyncIterable<Row>, args: TrainingArguments): As
   if (batch.length > 0 && !args.dataloaderDropLast) yield batch
 }
 
-async function unlessAborted<T>(work: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+/** Nothing as soon as the signal says so: the run looks at it before each step. */
+async function unlessAborted<T>(work: Promise<readonly T[]>, signal: AbortSignal | undefined): Promise<readonly T[]> {
   if (signal === undefined) return await work
   let stop = (): void => undefined
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(signal.reason)
+  const aborted = new Promise<readonly T[]>((resolve) => {
+    stop = () => resolve([])
     signal.addEventListener('abort', stop, { once: true })
   })
   try {

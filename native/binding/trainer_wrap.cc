@@ -50,12 +50,11 @@ MicroInput to_micro_input(const Napi::Object& batch, const Napi::Object& pass) {
 
 Napi::Function TrainerWrap::define(Napi::Env env) {
   using W = TrainerWrap;
-  return DefineClass(
-      env, "NativeTrainer",
-      {InstanceMethod<&W::step>("step"), InstanceMethod<&W::stop>("stop"), InstanceMethod<&W::set_scale>("setScale"),
-       InstanceMethod<&W::keep>("keep"),
-       InstanceMethod<&W::restore>("restore"), InstanceMethod<&W::save_checkpoint>("saveCheckpoint"),
-       InstanceMethod<&W::load_checkpoint>("loadCheckpoint"), InstanceMethod<&W::dispose>("dispose")});
+  return DefineClass(env, "NativeTrainer",
+                     {InstanceMethod<&W::step>("step"), InstanceMethod<&W::stop>("stop"),
+                      InstanceMethod<&W::set_scale>("setScale"), InstanceMethod<&W::keep>("keep"),
+                      InstanceMethod<&W::restore>("restore"), InstanceMethod<&W::save_checkpoint>("saveCheckpoint"),
+                      InstanceMethod<&W::load_checkpoint>("loadCheckpoint"), InstanceMethod<&W::dispose>("dispose")});
 }
 
 Napi::Value create_trainer(const Napi::CallbackInfo& info) {

@@ -98,10 +98,12 @@ test('a run resumes behind what it has read, to the same bits; another stream is
     t.deepEqual(moved(whole.values, rest.values), [])
   }
   const other = rows.map((row, i) => (i === 2 ? { ...row, label: 1 - row.label } : row))
-  await t.throwsAsync(
-    resumed(3, () => other),
-    { code: 'ERR_RESUME', message: /the stream gives other rows/ }
-  )
+  const model = await ready(t)
+  const before = snapshot(model)
+  const from = { ...args, outputDir: scratch(t), resumeFromCheckpoint: join(outputDir, 'checkpoint-3') }
+  const refused = new AdapterTrainer({ model, trainDataset: () => other, args: from }).train()
+  await t.throwsAsync(refused, { code: 'ERR_RESUME', message: /the stream gives other rows/ })
+  t.deepEqual(moved(before, snapshot(model)), [])
   await t.throwsAsync(resumed(3, rows as never), { code: 'ERR_RESUME' })
 })
 
@@ -132,15 +134,23 @@ test('a step ahead is read and no more, and the stream is let go of', async (t) 
 test('an abort does not wait for a stream that gives nothing', async (t) => {
   const model = await ready(t)
   const silent: RowStream = async function* () {
-    yield rows[0] as Row
+    yield* rows.slice(0, 4)
     await new Promise(() => undefined)
   }
-  const controller = new AbortController()
-  const trainer = new AdapterTrainer({ model, trainDataset: silent, args: { ...quiet, maxSteps: 5 } })
-  const running = trainer.train({ signal: controller.signal })
-  await setTimeout(50)
-  controller.abort(new Error('enough'))
-  await t.throwsAsync(running, { message: 'enough' })
+  for (const saveOnAbort of [false, true]) {
+    const outputDir = scratch(t)
+    const controller = new AbortController()
+    const trainer = new AdapterTrainer({ model, trainDataset: silent, args: { ...quiet, outputDir, maxSteps: 5 } })
+    const seen: string[] = []
+    const running = async () => {
+      for await (const event of trainer.run({ signal: controller.signal, saveOnAbort })) {
+        seen.push(event.type)
+        if (event.type === 'step') void setTimeout(20).then(() => controller.abort(new Error('enough')))
+      }
+    }
+    await t.throwsAsync(running, { message: 'enough' })
+    t.deepEqual(seen, saveOnAbort ? ['step', 'save'] : ['step'])
+  }
   model.addAdapter('b')
 })
 
