@@ -55,11 +55,17 @@ export async function fingerprint(
   }
 }
 
+const ofEvaluations = ['metricForBestModel', 'greaterIsBetter', 'evalStrategy', 'evalSteps']
+
 /** The arguments that decide; patterns as JSON can hold them. */
 export function deciding(args: TrainingArguments): Record<string, unknown> {
   const groups = args.parameterGroups.map((group) => ({ ...group, match: String(group.match) }))
   const entries = Object.entries({ ...args, parameterGroups: groups })
-  return Object.fromEntries(entries.filter(([name]) => !free.includes(name) && !/^(logging|save|eval)/.test(name)))
+  // There evaluations move the learning rate.
+  const more = args.lrSchedulerType === 'reduce_lr_on_plateau' ? ofEvaluations : []
+  return Object.fromEntries(
+    entries.filter(([name]) => more.includes(name) || !(free.includes(name) || /^(logging|save|eval)/.test(name)))
+  )
 }
 
 /** JSON would sort the keys of { '2': 0, '1': 1 } and so hide the order of the labels. */

@@ -187,6 +187,14 @@ test('with reduce_lr_on_plateau a resumed run goes on with the same bits', async
   }
 })
 
+test('with reduce_lr_on_plateau a run that is evaluated at other steps is another run', async (t) => {
+  const outputDir = scratch(t)
+  const own = { lrSchedulerType: 'reduce_lr_on_plateau', saveStrategy: 'steps', saveSteps: 2, maxSteps: 4 } as const
+  await run(await ready(t), recipe(outputDir, own))
+  const other = recipe(outputDir, { ...own, evalSteps: 3, resumeFromCheckpoint: true })
+  await t.throwsAsync(run(await ready(t), other), { code: 'ERR_RESUME', message: /evalSteps 2.*evalSteps 3/s })
+})
+
 test('a misspelled measure is refused before the first step, one of the caller is not', async (t) => {
   const model = await ready(t)
   const given = { model, trainDataset: rows, evalDataset: rows }
