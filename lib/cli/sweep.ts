@@ -1,15 +1,15 @@
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { TasksEvent } from '../tasks/events.js'
 import type { SweepResult } from '../tasks/sweep.js'
-import { describeEvent } from '../training/progress.js'
 import type { ReportTable } from '../training/report.js'
 import { exitStatus, usageError } from './arguments.js'
 import { loadModel, modelUsage, untilInterrupted } from './model-options.js'
 import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
 import { rowsUsage } from './rows.js'
+import { showEvent } from './tasks-progress.js'
 import { writeTrainConfig } from './train-config.js'
 import { trainUsage } from './train-options.js'
-import { describeStop, readTraining } from './train-setup.js'
+import { describeStop, parseTraining, readTraining } from './train-setup.js'
 import { describeHead, removeCheckpoints } from './train-what.js'
 
 export const summary = 'train adapters that differ in some settings side by side, and keep the best'
@@ -61,8 +61,9 @@ function plainValue(text: string): unknown {
 }
 
 export async function run(argv: string[]): Promise<number> {
-  const setup = await readTraining(argv, usage, { vary: { type: 'string', multiple: true } } as const)
-  if (setup === undefined) return exitStatus.done
+  const parsed = await parseTraining(argv, usage, { vary: { type: 'string', multiple: true } } as const)
+  if (parsed === undefined) return exitStatus.done
+  const setup = await readTraining(parsed)
   const { values, plan, folder, args, train, evaluation, head } = setup
   const { config } = plan
   const grid = gridOf(values.vary ?? [])
@@ -79,7 +80,7 @@ export async function run(argv: string[]): Promise<number> {
     const onEvent = (event: TasksEvent) => {
       if (last === undefined) writeTrainConfig(folder, { ...values, sweep: grid }, args)
       last = event
-      if (event.type !== 'step') showEvent(event, json)
+      showEvent(event, json)
     }
     const { trainSweep } = await import('../tasks/sweep.js')
     const options = { config, head: plan.name, name: plan.name, args, evalDataset: evaluation, onEvent }
@@ -96,16 +97,6 @@ export async function run(argv: string[]): Promise<number> {
   } finally {
     removeIfEmpty(folder)
     model.dispose()
-  }
-}
-
-function showEvent(event: Exclude<TasksEvent, { type: 'step' }>, json: boolean): void {
-  if (json) process.stdout.write(jsonLine(event))
-  else if (event.type === 'taskEnd')
-    process.stderr.write(`${event.task} ended at step ${event.step}: ${event.reason}\n`)
-  else if (event.type !== 'end') {
-    const task = 'task' in event && event.task !== undefined ? `${event.task}: ` : ''
-    process.stderr.write(`${task}${describeEvent(event)}\n`)
   }
 }
 

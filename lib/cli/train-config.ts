@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import * as check from '../config/check.js'
 import { inFile, readText } from '../config/read-json.js'
+import { isTaskArgument, type TaskArguments } from '../config/task-arguments.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingRules } from '../config/training-arguments.js'
 import { folderFormats } from '../exchange/folder-files.js'
 import { AdapterError } from '../native/errors.js'
@@ -43,6 +44,18 @@ export interface TrainSettings {
   readonly tensorboard: boolean
   /** For `torch-adapters sweep`: values to try, each with each, such as `{ "learningRate": [1e-3, 1e-4] }`. */
   readonly sweep: Readonly<Record<string, readonly unknown[]>>
+  /** Several tasks side by side, by their names, instead of train and eval. */
+  readonly tasks: Readonly<Record<string, TaskSettings>>
+}
+
+/** What one of several tasks has for itself, with the training arguments that it may have. */
+export interface TaskSettings
+  extends TaskArguments,
+    Partial<Pick<TrainSettings, 'train' | 'eval' | 'config' | 'head' | 'labels'>> {
+  /** The adapter's name; tasks with the same one share it. Default: the task's name. */
+  readonly adapter?: string
+  /** What its loss counts in what it shares with others. Default 1. */
+  readonly weight?: number
 }
 
 /** Where the result and its checkpoints lie is said once, as `output`; resuming is for the command line. */
@@ -82,7 +95,28 @@ const settingRules: check.FieldRules<TrainSettings> = {
       throw check.typeError(name, 'lists of values', value, { type: 'object', additionalProperties: list })
     }
     return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, check.checkArray(`${name}.${key}`, one)]))
+  },
+  tasks: (name, value) => {
+    if (check.isPlainObject(value)) return tasksOf(name, value)
+    const task = check.fieldsSchema(taskRules())
+    throw check.typeError(name, 'tasks by their names', value, { type: 'object', additionalProperties: task })
   }
+}
+
+function taskRules(): check.FieldRules<Record<string, unknown>> {
+  const { train, eval: measured, config, head, labels } = settingRules
+  return {
+    ...{ train, eval: measured, config, head, labels, adapter: check.checkNonEmptyString },
+    weight: (name, value) => check.checkNumber(name, value, { from: 0 }),
+    ...Object.fromEntries(Object.entries(trainingRules).filter(([name]) => isTaskArgument(name)))
+  }
+}
+
+/** Tasks from a config, or from a file of their own. */
+export function tasksOf(name: string, value: unknown): Readonly<Record<string, TaskSettings>> {
+  const rules = taskRules()
+  const tasks = Object.entries(check.checkObject(name, value))
+  return Object.fromEntries(tasks.map(([task, fields]) => [task, check.checkFields(`${name}.${task}`, fields, rules)]))
 }
 
 function labelName(name: string, value: unknown): string {
@@ -139,6 +173,13 @@ const namesOfOptions = {
   ...{ best: 'metricForBestModel', earlyStopping: 'earlyStoppingPatience', outputDir: 'output' }
 }
 
+/** The file of --tasks, or what a config has in its place. */
+export async function readTasks(source: string): Promise<Readonly<Record<string, TaskSettings>>> {
+  if (source.startsWith('{')) return tasksOf('tasks', JSON.parse(source))
+  const content = await contentOf(source)
+  return inFile(source, operation, () => tasksOf('tasks', content))
+}
+
 async function contentOf(file: string): Promise<Record<string, unknown>> {
   const text = readText(file, operation)
   let content: unknown
@@ -154,6 +195,9 @@ async function contentOf(file: string): Promise<Record<string, unknown>> {
   }
   return inFile(file, operation, () => check.checkObject('config', content))
 }
+
+/** Whether a config has several tasks. */
+export const hasTasks = ({ argv }: TrainConfig): boolean => argv.some((option) => option.startsWith('--tasks='))
 
 /** Whether a config says what varies. */
 export const isSweep = ({ argv }: TrainConfig): boolean => argv.some((option) => option.startsWith('--vary='))

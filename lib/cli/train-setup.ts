@@ -6,7 +6,7 @@ import type { Row } from '../data/dataset.js'
 import { fromOptions, inputFile, numberOption, parseCommand, required, usageError } from './arguments.js'
 import { modelOptions } from './model-options.js'
 import { labelNamesOf, readAll } from './rows.js'
-import { isSweep, readTrainConfig, type TrainConfig } from './train-config.js'
+import { hasTasks, isSweep, readTrainConfig, type TrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
 import { trainOptions } from './train-options.js'
 import { trainingSettings } from './train-settings.js'
@@ -47,15 +47,21 @@ export interface TrainingSetup<V> {
 
 const noConfig: TrainConfig = { argv: [], args: {} }
 
+/** The command line with the config that it names. */
+export interface ParsedTraining<V> {
+  readonly values: V
+  readonly config: TrainConfig
+}
+
 /**
- * Reads the command line, a config that it names, and the rows. Undefined: help was asked for and given.
+ * Reads the command line and a config that it names. Undefined: help was asked for and given.
  * @param more options of this command alone
  */
-export async function readTraining<const O extends NonNullable<ParseArgsConfig['options']>>(
+export async function parseTraining<const O extends NonNullable<ParseArgsConfig['options']>>(
   argv: readonly string[],
   usage: string,
   more: O
-): Promise<TrainingSetup<Values<O>> | undefined> {
+): Promise<ParsedTraining<Values<O>> | undefined> {
   const all = { ...options, ...more }
   const asked = parseCommand(argv, all, ['[CONFIG]'])
   if ((asked.values as { help?: boolean }).help) {
@@ -65,11 +71,19 @@ export async function readTraining<const O extends NonNullable<ParseArgsConfig['
   const [file] = asked.operands
   const config = file === undefined ? noConfig : await readTrainConfig(inputFile('config', file))
   if (isSweep(config) && !('vary' in more)) throw usageError(`${file} has a sweep: give it to torch-adapters sweep`)
+  if (hasTasks(config) && !('tasks' in more)) throw usageError(`${file} has tasks: give it to torch-adapters train`)
   // The last of two counts.
-  const parsed = parseCommand([...config.argv, ...argv], all, ['[CONFIG]'])
-  const values = parsed.values as Values<O> & ReturnType<typeof parseCommand<typeof options>>['values']
-  const trainFile = inputFile('train', required('train', values.train))
-  const evalFile = values.eval === undefined ? undefined : inputFile('eval', values.eval)
+  const { values } = parseCommand([...config.argv, ...argv], all, ['[CONFIG]'])
+  return { values: values as Values<O>, config }
+}
+
+export type TrainValues = Values<Record<never, never>>
+
+/** What is asked for, without its rows. */
+export async function planTraining(
+  { values, config }: ParsedTraining<TrainValues>,
+  hasEvaluation: boolean
+): Promise<Pick<TrainingSetup<unknown>, 'plan' | 'folder' | 'args'>> {
   const folder = required('output', values.output)
   const seed = numberOption('seed', values.seed) ?? config.args.seed ?? 42
   const { checkAdapterName } = await import('../exchange/write-folder.js')
@@ -77,14 +91,23 @@ export async function readTraining<const O extends NonNullable<ParseArgsConfig['
   const name = fromOptions(() => checkAdapterName(values.name ?? basename(resolve(folder)).replaceAll('.', '_')))
   const plan = await tuningPlan(values, folder, name)
   const args = trainingSettings(values, {
-    ...{ seed, outputDir: checkpointFolder(folder), loggingDir: folder, hasEvaluation: evalFile !== undefined },
+    ...{ seed, outputDir: checkpointFolder(folder), loggingDir: folder, hasEvaluation },
     given: config.args,
     learningRate: plan.tuning === 'full' ? 5e-5 : 1e-4
   })
+  return { plan, folder, args }
+}
+
+/** All that a training of one task needs. */
+export async function readTraining<V extends TrainValues>(parsed: ParsedTraining<V>): Promise<TrainingSetup<V>> {
+  const { values } = parsed
+  const trainFile = inputFile('train', required('train', values.train))
+  const evalFile = values.eval === undefined ? undefined : inputFile('eval', values.eval)
+  const planned = await planTraining(parsed, evalFile !== undefined)
   const train = await readAll(trainFile)
   const evaluation = evalFile === undefined ? undefined : await readAll(evalFile)
   const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile))
-  return { values, plan, folder, args, train, evaluation, head, files: { train: trainFile, eval: evalFile } }
+  return { values, ...planned, train, evaluation, head, files: { train: trainFile, eval: evalFile } }
 }
 
 /** An interrupted run has saved what it did, unless it had done nothing. */

@@ -10,7 +10,7 @@ import { rowsUsage } from './rows.js'
 import { writeTrainConfig } from './train-config.js'
 import { trainUsage } from './train-options.js'
 import { describeSettings } from './train-settings.js'
-import { describeStop, readTraining } from './train-setup.js'
+import { describeStop, parseTraining, readTraining } from './train-setup.js'
 import {
   describeHead,
   describeTuned,
@@ -38,6 +38,10 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
   --eval FILE             rows to measure on after each epoch
   --output FOLDER         where the result goes, with the run's events.jsonl and report.html; checkpoints lie in
                           FOLDER/checkpoints
+  --tasks FILE            instead of --train and --eval: several tasks side by side in one pass through the frozen model, each
+                          with an adapter and a head of its own, which FOLDER/TASK then holds. FILE is JSON or YAML, or tasks
+                          in CONFIG: { TASK: { train, eval, config, head, labels, weight, and training arguments that
+                          a task may have for itself, such as learningRate; adapter: the name of one that tasks share } }
   --tune WHAT             what trains. Default adapter
                             adapter  an adapter and its head, the base model frozen
                             head     the head alone, the base model frozen; for --head of evaluate and predict
@@ -132,8 +136,13 @@ function result(model: Model, { tuning, name, folder }: TuningPlan, events: read
 }
 
 export async function run(argv: string[]): Promise<number> {
-  const setup = await readTraining(argv, usage, {})
-  if (setup === undefined) return exitStatus.done
+  const parsed = await parseTraining(argv, usage, { tasks: { type: 'string' } } as const)
+  if (parsed === undefined) return exitStatus.done
+  if (parsed.values.tasks !== undefined) {
+    const { trainTasks } = await import('./train-tasks.js')
+    return await trainTasks(parsed)
+  }
+  const setup = await readTraining(parsed)
   const { values, plan, folder, args, train, evaluation, head, files } = setup
   const { report, json } = values
   const model = await loadModel(values, args.seed)

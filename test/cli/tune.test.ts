@@ -58,7 +58,8 @@ test.serial('--tune head: the folder of a head, which evaluate, predict and insp
   t.is(output, `head 'yesno' (1,122 parameters) is in ${folder}\n`)
   t.regex(errors, /^head: classification, 2 labels \(no, yes\)$/m)
   t.deepEqual(readdirSync(folder).sort(), [
-    ...['checkpoints', 'events.jsonl', 'head_config.json', 'model_head.safetensors', 'report.html']
+    ...['checkpoints', 'events.jsonl', 'head_config.json', 'model_head.safetensors', 'report.html'],
+    'train.json'
   ])
   const measured = await accuracy(t, [model, '--head', folder])
   t.true(measured > 0.8)
@@ -132,7 +133,8 @@ test.serial('--tune full: a model with its head, which --model takes', async (t)
     'head_config.json',
     'model.safetensors',
     'model_head.safetensors',
-    'report.html'
+    'report.html',
+    'train.json'
   ])
   const weights = (of: string) => readFileSync(join(of, 'model.safetensors'))
   t.notDeepEqual(weights(folder), weights(model))

@@ -1,0 +1,148 @@
+import { existsSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { AdapterConfig, type AdapterConfigSource } from '../config/adapter-config.js'
+import type { HeadConfig } from '../config/head-config.js'
+import type { Row } from '../data/dataset.js'
+import { adapterConfigFile, type FolderFormat, headConfigFile } from '../exchange/folder-files.js'
+import { checkAdapterName } from '../exchange/write-folder.js'
+import { saveAnyAdapter } from '../model/exchange.js'
+import type { Model } from '../model/model.js'
+import type { TasksEvent } from '../tasks/events.js'
+import type { MultiTaskResult, TaskOptions } from '../tasks/multi-task-trainer.js'
+import { exitStatus, fromOptions, inputFile, usageError } from './arguments.js'
+import { loadModel, untilInterrupted } from './model-options.js'
+import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
+import { labelNamesOf, readAll } from './rows.js'
+import { showEvent } from './tasks-progress.js'
+import { readTasks, type TaskSettings, writeTrainConfig } from './train-config.js'
+import { headFor } from './train-head.js'
+import { describeStop, type ParsedTraining, planTraining, type TrainValues } from './train-setup.js'
+import { describeHead, removeCheckpoints } from './train-what.js'
+
+interface ReadTask {
+  readonly name: string
+  /** Of the adapter; several tasks may share one. */
+  readonly adapter: string
+  readonly config: AdapterConfig
+  readonly head: HeadConfig
+  readonly train: readonly Row[]
+  readonly evaluation: readonly Row[] | undefined
+  readonly options: Pick<TaskOptions, 'args' | 'weight'>
+}
+
+/** `train --tasks`: an adapter and a head for each task, or heads over adapters that they share. */
+export async function trainTasks(
+  parsed: ParsedTraining<TrainValues & { readonly tasks?: string | undefined }>
+): Promise<number> {
+  const { values } = parsed
+  for (const option of ['train', 'eval', 'head', 'labels', 'report'] as const) {
+    if (values[option] !== undefined) throw usageError(`--${option}: each of the tasks has its own; leave it out`)
+  }
+  const settings = await readTasks(values.tasks ?? '')
+  const hasEvaluation = Object.values(settings).some((task) => task.eval !== undefined)
+  const { plan, folder, args } = await planTraining(parsed, hasEvaluation)
+  const { config } = plan
+  if (config === null) throw usageError(`--tune: tasks train adapters, got '${plan.tuning}'`)
+  const tasks: ReadTask[] = []
+  for (const [name, task] of Object.entries(settings)) tasks.push(await readTask(name, task, config))
+  checkFree(folder, tasks, values)
+  const { json } = values
+  const model = await loadModel(values, args.seed)
+  try {
+    addTasks(model, tasks)
+    checkOutputFolder('output', folder)
+    if (values.overwrite) removeCheckpoints(folder)
+    if (!json) for (const { name, head } of tasks) process.stderr.write(`${name}: ${describeHead(head)}`)
+    const { MultiTaskTrainer } = await import('../tasks/multi-task-trainer.js')
+    const trainer = new MultiTaskTrainer({ model, args, tasks: Object.fromEntries(tasks.map(taskOptions)) })
+    let last: TasksEvent | undefined
+    const trained = await untilInterrupted(async (signal) => {
+      for await (const event of trainer.run({ signal, saveOnAbort: true })) {
+        if (last === undefined) writeTrainConfig(folder, { ...values, tasks: withWholePaths(settings) }, args)
+        last = event
+        showEvent(event, json)
+        if (event.type === 'end') return event
+      }
+      return undefined
+    })
+    if (trained === 'interrupted' || trained === undefined) {
+      process.stderr.write(describeStop(folder, last))
+      return exitStatus.interrupted
+    }
+    await saveTasks(model, folder, tasks, plan.format)
+    if (json) process.stdout.write(jsonLine({ ...trained, type: 'result', folder }))
+    else process.stdout.write(describeTasks(trained, folder))
+    return exitStatus.done
+  } finally {
+    removeIfEmpty(folder)
+    model.dispose()
+  }
+}
+
+async function readTask(name: string, settings: TaskSettings, common: AdapterConfig): Promise<ReadTask> {
+  const { train: file, eval: measured, config, head, labels, adapter = name, weight, ...args } = settings
+  for (const one of [name, adapter]) fromOptions(() => checkAdapterName(one, 'tasks'))
+  if (file === undefined) throw usageError(`tasks.${name}.train is missing`)
+  const train = await readAll(inputFile(`tasks.${name}.train`, file))
+  return {
+    ...{ name, adapter, train },
+    evaluation: measured === undefined ? undefined : await readAll(inputFile(`tasks.${name}.eval`, measured)),
+    config: config === undefined ? common : fromOptions(() => AdapterConfig.load(config as AdapterConfigSource)),
+    head: await headFor(train, head, labels?.join(','), await labelNamesOf(file)),
+    options: { args, weight }
+  }
+}
+
+/** The first of those that share an adapter says what it is. */
+function addTasks(model: Model, tasks: readonly ReadTask[]): void {
+  for (const { name, adapter, config, head } of tasks) {
+    if (!model.adapters.has(adapter)) fromOptions(() => model.addAdapter(adapter, config))
+    model.addHead(name, head)
+  }
+}
+
+const taskOptions = ({ name, adapter, train, evaluation, options }: ReadTask): [string, TaskOptions] => [
+  name,
+  { ...options, adapter, head: name, dataset: train, evalDataset: evaluation }
+]
+
+/** What an earlier run left is replaced only where that was asked for. */
+function checkFree(folder: string, tasks: readonly ReadTask[], values: TrainValues): void {
+  if (values.overwrite || values.resume || values['resume-from'] !== undefined) return
+  const isTaken = (name: string) =>
+    [adapterConfigFile, headConfigFile].some((file) => existsSync(join(folder, name, file)))
+  const taken = tasks.flatMap(({ name, adapter }) => [name, adapter]).find(isTaken)
+  if (taken === undefined) return
+  throw usageError(
+    `--output: expected a new folder, got ${folder}, which holds '${taken}'; --overwrite replaces what is there`
+  )
+}
+
+/** A task's adapter comes with its head; one that others share has a folder of its own, and each task its head. */
+async function saveTasks(
+  model: Model,
+  folder: string,
+  tasks: readonly ReadTask[],
+  format: FolderFormat
+): Promise<void> {
+  const adapters = new Set(tasks.map(({ adapter }) => adapter))
+  for (const adapter of adapters) await saveAnyAdapter(model, join(folder, adapter), adapter, { format })
+  for (const { name } of tasks) if (!adapters.has(name)) await model.saveHead(join(folder, name), name, { format })
+}
+
+const withWholePaths = (tasks: Readonly<Record<string, TaskSettings>>): object =>
+  Object.fromEntries(
+    Object.entries(tasks).map(([name, { train, eval: measured, ...rest }]) => [
+      name,
+      { ...rest, ...(train && { train: resolve(train) }), ...(measured && { eval: resolve(measured) }) }
+    ])
+  )
+
+function describeTasks({ tasks }: MultiTaskResult, folder: string): string {
+  const lines = Object.entries(tasks).map(([name, { steps, loss, best, ended }]) => {
+    const top = best === undefined ? '' : `, best ${best.metric} ${best.value.toFixed(4)} at step ${best.step}`
+    const early = ended === undefined ? '' : `, ended early (${ended})`
+    return `task '${name}': ${steps} steps, mean loss ${loss.toFixed(4)}${top}${early}\n`
+  })
+  return `${lines.join('')}the tasks are in ${folder}\n`
+}

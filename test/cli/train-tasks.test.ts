@@ -1,0 +1,141 @@
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { Random } from '../../lib/data/random.js'
+import { repository } from '../native/support.js'
+import { command, fixtures, scratch } from './command.js'
+
+const place = scratch()
+const model = join(repository, fixtures, 'models/bert-tiny')
+const [mood, tags] = [join(place, 'mood.jsonl'), join(place, 'tags.jsonl')]
+
+test.before(() => {
+  const random = Random.fromSeed(1)
+  const ids = () => [5 + random.nextBelow(80), 5 + random.nextBelow(80)]
+  const rows = (of: (input_ids: number[], i: number) => object) =>
+    Array.from({ length: 32 }, (_, i) => JSON.stringify(of(ids(), i))).join('\n')
+  writeFileSync(
+    mood,
+    rows((input_ids, i) => ({ input_ids: [...input_ids, 91 + (i % 2)], label: i % 2 ? 'yes' : 'no' }))
+  )
+  writeFileSync(
+    tags,
+    rows((input_ids) => ({ input_ids, labels: input_ids.map((id) => (id > 40 ? 'HIGH' : 'LOW')) }))
+  )
+})
+
+const settings = { model, threads: 1, seed: 3, learningRate: 0.02, config: 'seq_bn[reduction_factor=4]' }
+const tasks = {
+  mood: { train: mood, eval: mood, labels: ['yes', 'no'] },
+  tags: { train: tags, eval: tags, config: { architecture: 'lora', r: 4 }, learningRate: 0.01 }
+}
+
+function write(name: string, content: object): string {
+  const file = join(place, name)
+  writeFileSync(file, JSON.stringify(content))
+  return file
+}
+
+const adapter = (folder: string, name: string) => readFileSync(join(folder, name, 'adapter.safetensors'))
+
+test('tasks in a config train side by side, each into a folder that evaluate takes; interrupted, they go on', async (t) => {
+  const config = write('tasks.json', { ...settings, tasks, numTrainEpochs: 60, metricForBestModel: 'loss' })
+  const [whole, stopped] = [join(place, 'whole'), join(place, 'stopped')]
+  const through = await command(['train', config, '-o', whole])
+  t.is(through.status, 0, through.errors)
+  t.regex(
+    through.errors,
+    /^mood: head: classification, 2 labels \(yes, no\)\ntags: head: tagging, 2 labels \(HIGH, LOW\)$/m
+  )
+  t.regex(through.output, /^task 'mood': 120 steps, mean loss [\d.]+, best loss .*\ntask 'tags': 120 steps/)
+  for (const [name, file] of [
+    ['mood', mood],
+    ['tags', tags]
+  ] as const) {
+    const { output, errors } = await command(['evaluate', '-m', model, '-a', join(whole, name), '-d', file, '--json'])
+    const { loss } = JSON.parse(output)
+    const last = errors + through.errors.split('\n').findLast((line) => line.startsWith(`${name}: step 120, epoch`))
+    t.true(last.includes(`evaluation loss ${loss.toFixed(4)}`), last)
+  }
+  t.is(JSON.parse(readFileSync(join(whole, 'tags', 'adapter_config.json'), 'utf8')).config.architecture, 'lora')
+  let isStopped = false
+  const interrupted = await command(['train', config, '-o', stopped], {
+    onErrors: (text, kill) => {
+      if (text.includes('step 10,') && !isStopped) kill('SIGINT')
+      isStopped ||= text.includes('step 10,')
+    }
+  })
+  t.is(interrupted.status, 130, interrupted.errors)
+  const resumed = await command(['resume', stopped])
+  t.is(resumed.status, 0, resumed.errors)
+  for (const name of ['mood', 'tags']) t.true(adapter(stopped, name).equals(adapter(whole, name)), name)
+  const again = await command(['train', config, '-o', whole])
+  t.is(again.status, 2)
+  t.regex(again.errors, /expected a new folder, got .*whole, which holds 'mood'; --overwrite/)
+})
+
+test('tasks of a file of their own may share an adapter', async (t) => {
+  const file = write('own.json', {
+    mood: { ...tasks.mood, adapter: 'shared' },
+    tags: { train: tags, adapter: 'shared', weight: 0.5 }
+  })
+  const folder = join(place, 'shared')
+  const { status, output, errors } = await command([
+    'train',
+    '-m',
+    model,
+    '--tasks',
+    file,
+    '-o',
+    folder,
+    '--max-steps',
+    '3',
+    '--json'
+  ])
+  t.is(status, 0, errors)
+  t.deepEqual(Object.keys(JSON.parse(output.trim().split('\n').at(-1) ?? '').tasks), ['mood', 'tags'])
+  t.true(existsSync(join(folder, 'shared', 'adapter.safetensors')))
+  for (const name of ['mood', 'tags'])
+    t.deepEqual(readdirSync(join(folder, name)), ['head_config.json', 'model_head.safetensors'])
+})
+
+test('mistakes in tasks are named', async (t) => {
+  const folder = join(place, 'never')
+  const cases: [object, number, RegExp][] = [
+    [
+      { mood: { ...tasks.mood, learningrate: 1 } },
+      1,
+      /tasks\.mood: unknown option 'learningrate'\. Did you mean 'learningRate'/
+    ],
+    [{ mood: { ...tasks.mood, saveSteps: 1 } }, 1, /tasks\.mood: unknown option 'saveSteps'/],
+    [{ mood: { eval: mood } }, 2, /tasks\.mood\.train is missing/],
+    [{ 'a.b': tasks.mood }, 2, /cannot hold a point/],
+    [{ mood: { train: join(place, 'nowhere.jsonl') } }, 2, /--tasks\.mood\.train: .*nowhere\.jsonl does not exist/]
+  ]
+  for (const [content, code, message] of cases) {
+    const { status, errors } = await command([
+      'train',
+      '-m',
+      model,
+      '--tasks',
+      write('wrong.json', content),
+      '-o',
+      folder
+    ])
+    t.is(status, code, errors)
+    t.regex(errors, message)
+  }
+  const both = await command([
+    'train',
+    '-m',
+    model,
+    '--tasks',
+    write('right.json', tasks),
+    '--train',
+    mood,
+    '-o',
+    folder
+  ])
+  t.regex(both.errors, /--train: each of the tasks has its own; leave it out/)
+  t.false(existsSync(folder))
+})
