@@ -1,3 +1,5 @@
+import { join } from 'node:path'
+import type { Model } from '../model/model.js'
 import { findAdapters } from './adapters.js'
 import { countOption, exitStatus, inputFile, parseCommand, required, usageError } from './arguments.js'
 import {
@@ -24,6 +26,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --model MODEL           folder or hub id of the base model
   --adapter ADAPTER       folder or hub id of an adapter with its head
 ${headUsage}
+  --setup FOLDER          instead of --adapter: what fuse wrote, a fusion with its head over its adapters
   --data FILE             rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label
   --batch-size N          rows in one pass. Default 32
 ${modelUsage}
@@ -32,11 +35,22 @@ ${modelUsage}
 ${rowsUsage}
 `
 
+/** A folder of fuse: what its setup names, and the head beside the fusion, whose name it has. */
+async function loadFusion(model: Model, folder: string): Promise<string> {
+  const { fuseBlocks, fusionName } = await import('../config/composition.js')
+  const block = await model.loadAdapterSetup(folder, { setActive: true, withHead: false })
+  const [fuse] = fuseBlocks(block)
+  if (fuse === undefined)
+    throw usageError(`--setup: expected a folder that fuse wrote, got ${folder}, which has no fusion`)
+  return await model.loadHead(join(folder, fusionName(fuse)))
+}
+
 export async function run(argv: string[]): Promise<number> {
   const { values } = parseCommand(argv, {
     ...modelOptions,
     adapter: { type: 'string', short: 'a', multiple: true },
     head: { type: 'string' },
+    setup: { type: 'string' },
     data: { type: 'string', short: 'd' },
     'batch-size': { type: 'string' }
   })
@@ -46,7 +60,11 @@ export async function run(argv: string[]): Promise<number> {
   }
   const adapters = values.adapter ?? []
   if (adapters.length > 1) throw usageError(`--adapter: expected one, got ${adapters.join(' and ')}`)
-  const source = headSource(adapters, values.head, required('model', values.model))
+  const { setup } = values
+  if (setup !== undefined && (adapters.length > 0 || values.head !== undefined)) {
+    throw usageError('--setup: expected it alone, without --adapter and --head')
+  }
+  const source = setup === undefined ? headSource(adapters, values.head, required('model', values.model)) : null
   const data = inputFile('data', required('data', values.data))
   const batchSize = countOption('batch-size', values['batch-size'])
   const offline = values.offline || undefined
@@ -55,8 +73,11 @@ export async function run(argv: string[]): Promise<number> {
   const model = await loadModel(values)
   try {
     if (found !== null) await loadWithHead(model, found)
-    const name = found?.name ?? (await loadHeadAlone(model, source as string, offline))
-    model.setActiveAdapters(found === null ? null : name)
+    const name =
+      setup !== undefined
+        ? await loadFusion(model, setup)
+        : (found?.name ?? (await loadHeadAlone(model, source as string, offline)))
+    if (setup === undefined) model.setActiveAdapters(found === null ? null : name)
     model.activeHead = name
     const { evaluate } = await import('../training/evaluate.js')
     const result = await untilInterrupted((signal) => evaluate(model, rows, { batchSize, signal }))

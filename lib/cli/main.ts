@@ -11,6 +11,7 @@ interface Command {
 const commands = [
   'train',
   'sweep',
+  'fuse',
   'resume',
   'watch',
   'evaluate',

@@ -1,15 +1,16 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { exitStatus, usageError } from './arguments.js'
+import { run as fuse } from './fuse.js'
 import { run as sweep } from './sweep.js'
 import { run as train } from './train.js'
-import { configFile, isSweep, readTrainConfig } from './train-config.js'
+import { configFile, isFusion, isSweep, readTrainConfig } from './train-config.js'
 
 export const summary = 'go on with a training that was interrupted'
 
 const usage = `Usage: torch-adapters resume FOLDER [OPTIONS]
 
-Goes on from the newest checkpoint of a run of train or sweep, whose FOLDER holds its train.json, as if it had never stopped.
+Goes on from the newest checkpoint of a run of train, sweep or fuse, whose FOLDER holds its train.json, as if it had never stopped.
 Options are those of train; what decides the numbers must stay as it was. See torch-adapters train --help
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 `
@@ -24,6 +25,7 @@ export async function run([folder, ...options]: string[]): Promise<number> {
   const config = join(folder, configFile)
   if (!existsSync(config)) throw usageError(`expected the folder of a run, got ${folder}, which has no ${configFile}`)
   const isElsewhere = options.some((option) => /^--resume-from(=|$)/.test(option))
-  const command = isSweep(await readTrainConfig(config)) ? sweep : train
+  const content = await readTrainConfig(config)
+  const command = isSweep(content) ? sweep : isFusion(content) ? fuse : train
   return await command([config, '--output', folder, ...(isElsewhere ? [] : ['--resume']), ...options])
 }

@@ -46,6 +46,10 @@ export interface TrainSettings {
   readonly sweep: Readonly<Record<string, readonly unknown[]>>
   /** Several tasks side by side, by their names, instead of train and eval. */
   readonly tasks: Readonly<Record<string, TaskSettings>>
+  /** For `torch-adapters fuse`: the adapters' folders or hub ids, `NAME=ADAPTER` where one gets another name. */
+  readonly adapters: readonly string[]
+  /** For `torch-adapters fuse`: AdapterHub's name of the fusion's config. Default 'dynamic'. */
+  readonly fusion: string
 }
 
 /** What one of several tasks has for itself, with the training arguments that it may have. */
@@ -96,6 +100,12 @@ const settingRules: check.FieldRules<TrainSettings> = {
     }
     return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, check.checkArray(`${name}.${key}`, one)]))
   },
+  adapters: (name, value) => {
+    const schema = { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 2 }
+    if (!Array.isArray(value)) throw check.typeError(name, 'a list of adapters', value, schema)
+    return value.map((one, i) => check.checkNonEmptyString(`${name}[${i}]`, one))
+  },
+  fusion: check.checkNonEmptyString,
   tasks: (name, value) => {
     if (check.isPlainObject(value)) return tasksOf(name, value)
     const task = check.fieldsSchema(taskRules())
@@ -196,6 +206,9 @@ async function contentOf(file: string): Promise<Record<string, unknown>> {
   return inFile(file, operation, () => check.checkObject('config', content))
 }
 
+/** Whether a config names adapters to fuse. */
+export const isFusion = ({ argv }: TrainConfig): boolean => argv.some((option) => option.startsWith('--adapter='))
+
 /** Whether a config has several tasks. */
 export const hasTasks = ({ argv }: TrainConfig): boolean => argv.some((option) => option.startsWith('--tasks='))
 
@@ -203,6 +216,7 @@ export const hasTasks = ({ argv }: TrainConfig): boolean => argv.some((option) =
 export const isSweep = ({ argv }: TrainConfig): boolean => argv.some((option) => option.startsWith('--vary='))
 
 function option(name: string, value: unknown): string[] {
+  if (name === 'adapters') return (value as string[]).map((one) => `--adapter=${one}`)
   if (name === 'sweep')
     return Object.entries(value as object).map(([key, one]) => `--vary=${key}=${JSON.stringify(one)}`)
   if (value === false) return []

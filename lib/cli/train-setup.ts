@@ -6,7 +6,7 @@ import type { Row } from '../data/dataset.js'
 import { fromOptions, inputFile, numberOption, parseCommand, required, usageError } from './arguments.js'
 import { modelOptions } from './model-options.js'
 import { labelNamesOf, readAll } from './rows.js'
-import { hasTasks, isSweep, readTrainConfig, type TrainConfig } from './train-config.js'
+import { hasTasks, isFusion, isSweep, readTrainConfig, type TrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
 import { trainOptions } from './train-options.js'
 import { trainingSettings } from './train-settings.js'
@@ -71,6 +71,7 @@ export async function parseTraining<const O extends NonNullable<ParseArgsConfig[
   const [file] = asked.operands
   const config = file === undefined ? noConfig : await readTrainConfig(inputFile('config', file))
   if (isSweep(config) && !('vary' in more)) throw usageError(`${file} has a sweep: give it to torch-adapters sweep`)
+  if (isFusion(config) && !('adapter' in more)) throw usageError(`${file} has adapters: give it to torch-adapters fuse`)
   if (hasTasks(config) && !('tasks' in more)) throw usageError(`${file} has tasks: give it to torch-adapters train`)
   // The last of two counts.
   const { values } = parseCommand([...config.argv, ...argv], all, ['[CONFIG]'])

@@ -87,7 +87,7 @@ interface Trained {
 }
 
 /** Runs the training and shows it. */
-async function runTraining(job: Job, signal: AbortSignal): Promise<Trained> {
+export async function runTraining(job: Job, signal: AbortSignal): Promise<Trained> {
   const { AdapterTrainer } = await import('../training/trainer.js')
   const { trainingProgress } = await import('../training/progress.js')
   const { CurveRecorder } = await import('../training/report.js')

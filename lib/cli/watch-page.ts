@@ -50,13 +50,15 @@ function listHtml(runs: readonly WatchedRun[], chosen: readonly WatchedRun[]): s
   const rows = runs.map((run) => {
     const { name, history } = run
     const isChosen = chosen.includes(run)
+    // Of several tasks none stands for all.
+    const has = history.tasks.length === 0 ? history : undefined
     const total = history.steps.at(-1)?.totalSteps ?? history.start?.totalSteps ?? Number.NaN
     const cells = [
       signs[history.status],
       `${history.step} / ${shown(total, 0)}`,
       shown(history.steps.at(-1)?.epoch, 2),
-      shown(history.steps.at(-1)?.loss, 4),
-      shown(history.evaluations.at(-1)?.loss, 4),
+      shown(has?.steps.at(-1)?.loss, 4),
+      shown(has?.evaluations.at(-1)?.loss, 4),
       metricOf(run),
       shown(history.tokensPerSecond, 0),
       history.secondsLeft === undefined ? '' : duration(history.secondsLeft)
@@ -78,6 +80,7 @@ function listHtml(runs: readonly WatchedRun[], chosen: readonly WatchedRun[]): s
 
 /** What the best is chosen by, or else the first of the newest evaluation. */
 function metricOf({ history }: WatchedRun): string {
+  if (history.tasks.length > 0) return `${history.tasks.length} tasks`
   const best = history.end?.best
   if (best !== undefined) return `best ${best.metric} ${shown(best.value, 4)}`
   const [name, value] = Object.entries(history.evaluations.at(-1)?.metrics ?? {})[0] ?? []

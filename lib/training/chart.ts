@@ -19,7 +19,7 @@ export interface ChartOptions {
   readonly xLabel: string
   readonly yLabel: string
   readonly series: readonly Series[]
-  /** Pixels. Default 640 × 380. */
+  /** Pixels. Default 640 × 380, and more for a long list of series. */
   readonly width?: number
   readonly height?: number
 }
@@ -38,9 +38,10 @@ interface Scale {
 }
 
 export function lineChart(options: ChartOptions): string {
-  const { title, series, width = 640, height = 380 } = options
+  const { title, series, width = 640 } = options
   const columns = series.length > 3 || series.some(({ name }) => name.length > 22) ? 2 : 3
   const rows = Math.ceil(series.length / columns)
+  const height = options.height ?? 380 + 18 * Math.max(0, rows - 2)
   const points = series.flatMap((one) => one.points).filter(([x, y]) => Number.isFinite(x) && Number.isFinite(y))
   const x = scale(points.map(([value]) => value))
   const y = scale(points.map(([, value]) => value))

@@ -82,6 +82,11 @@ export class RunHistory {
     return [...new Set(this.evaluations.flatMap((one) => Object.keys(metricsOf(one))))]
   }
 
+  /** Names of the tasks that train in it; none where it has but one. */
+  get tasks(): string[] {
+    return [...new Set([...this.steps, ...this.evaluations].flatMap(({ task }) => task ?? []))]
+  }
+
   /** Tokens a second over the newest steps of this part of the run. */
   get tokensPerSecond(): number | undefined {
     const [from, ...rest] = this.#newest()
@@ -100,8 +105,7 @@ export class RunHistory {
 
   #newest(): StepsLine[] {
     const since = this.start?.step ?? 0
-    const tasks = new Set(this.steps.map(({ task }) => task)).size
-    return this.steps.slice(-20 * tasks - 1).filter(({ step }) => step > since)
+    return this.steps.slice(-20 * Math.max(1, this.tasks.length) - 1).filter(({ step }) => step > since)
   }
 }
 

@@ -51,10 +51,12 @@ export function describeStatus(history: RunHistory): string {
   const { status, step, start, end, failure, time = '' } = history
   const total = history.steps.at(-1)?.totalSteps ?? start?.totalSteps
   const epoch = end?.epoch ?? history.steps.at(-1)?.epoch
-  const loss = history.steps.at(-1)?.loss
+  const { tasks } = history
+  const loss = tasks.length === 0 ? history.steps.at(-1)?.loss : undefined
   const facts = [
     `${status}: step ${step}${total === undefined ? '' : ` of ${total}`}`,
     epoch === undefined ? '' : `epoch ${epoch.toFixed(2)}`,
+    tasks.length === 0 ? '' : `${tasks.length} tasks`,
     loss === undefined ? '' : `loss ${number(loss)}`,
     history.tokensPerSecond === undefined ? '' : `${count(history.tokensPerSecond)} tokens a second`,
     history.secondsLeft === undefined ? '' : `${duration(history.secondsLeft)} left`,

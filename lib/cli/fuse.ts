@@ -1,0 +1,93 @@
+import { join, resolve } from 'node:path'
+import { Fuse } from '../config/composition.js'
+import type { TrainingEvent } from '../training/events.js'
+import { findAdapters } from './adapters.js'
+import { exitStatus, fromOptions, usageError } from './arguments.js'
+import { loadModel, modelUsage, untilInterrupted } from './model-options.js'
+import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
+import { rowsUsage } from './rows.js'
+import { runTraining } from './train.js'
+import { writeTrainConfig } from './train-config.js'
+import { trainUsage } from './train-options.js'
+import { describeStop, parseTraining, readTraining } from './train-setup.js'
+import { describeHead, removeCheckpoints } from './train-what.js'
+
+export const summary = 'train a fusion over adapters that have learned before, with a head (AdapterFusion)'
+
+const usage = `Usage: torch-adapters fuse [CONFIG] --model MODEL --adapter A --adapter B ... --train FILE --output FOLDER [OPTIONS]
+
+The second of AdapterFusion's two stages (Pfeiffer et al. 2021): the adapters stand still, and a fusion learns for each
+token how much each of them counts. train and train --tasks are the first. FOLDER then holds the adapters, the fusion with
+the head in FOLDER/NAME, and adapter_setup.json, as Python's save_adapter_setup writes them; evaluate takes it as --setup.
+Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved first, and resume goes on.
+
+  --adapter [NAME=]ADAPTER
+                          folder or hub id of an adapter, at least two; with NAME= it gets that name here. In CONFIG a
+                          list: adapters
+  --fusion KIND           static, dynamic or dynamic with another temperature, as AdapterHub names them. Default dynamic
+  --name NAME             the fusion's and the head's name. Default: FOLDER's
+
+Everything else is as with train:
+${trainUsage}
+${modelUsage}
+  --json                  one JSON object a line: every event but single steps, and last the result
+  --help                  this text
+${rowsUsage}
+`
+
+export async function run(argv: string[]): Promise<number> {
+  const parsed = await parseTraining(argv, usage, {
+    adapter: { type: 'string', short: 'a', multiple: true },
+    fusion: { type: 'string' }
+  } as const)
+  if (parsed === undefined) return exitStatus.done
+  const { adapter: given = [], fusion, json, offline } = parsed.values
+  for (const option of ['config', 'report'] as const) {
+    if (parsed.values[option] !== undefined) throw usageError(`--${option}: a fusion has none; leave it out`)
+  }
+  if (given.length < 2) throw usageError(`--adapter: expected at least two adapters to fuse, got ${given.length}`)
+  const setup = await readTraining(parsed)
+  const { values, plan, folder, args, train, evaluation, head } = setup
+  const { name, format } = plan
+  if (plan.tuning !== 'adapter') throw usageError(`--tune: a fusion stands over adapters, got '${plan.tuning}'`)
+  const sources = await findAdapters(given, offline || undefined)
+  const names = sources.map((source) => source.name)
+  if (names.includes(name))
+    throw usageError(`--name: an adapter is called '${name}', too; give the fusion another name`)
+  const model = await loadModel(values, args.seed)
+  try {
+    for (const source of sources) await model.loadAdapter(source.folder, { as: source.name, withHead: false })
+    model.addHead(name, head)
+    fromOptions(() => model.addAdapterFusion(names, fusion as 'dynamic' | undefined, { name }))
+    const fused = Fuse(...names, { name })
+    model.trainAdapterFusion(fused)
+    model.activeHead = name
+    checkOutputFolder('output', folder)
+    if (values.overwrite) removeCheckpoints(folder)
+    if (!json) process.stderr.write(describeHead(head))
+    let last: TrainingEvent | undefined
+    const onEvent = (event: TrainingEvent) => {
+      if (last === undefined)
+        writeTrainConfig(
+          folder,
+          { ...values, adapters: sources.map((one) => `${one.name}=${resolve(one.folder)}`) },
+          args
+        )
+      last = event
+    }
+    const job = { model, plan, train, evaluation, args, json, onEvent }
+    const trained = await untilInterrupted((signal) => runTraining(job, signal))
+    if (trained === 'interrupted') {
+      process.stderr.write(describeStop(folder, last))
+      return exitStatus.interrupted
+    }
+    await model.saveHead(join(folder, name), name, { format })
+    await model.saveAdapterSetup(folder, fused, { format, withHead: false })
+    if (json) process.stdout.write(jsonLine({ type: 'result', folder, name, adapters: names, events: trained.events }))
+    else process.stdout.write(`fusion '${name}' over ${names.join(', ')} with its head is in ${folder}\n`)
+    return exitStatus.done
+  } finally {
+    removeIfEmpty(folder)
+    model.dispose()
+  }
+}
