@@ -76,18 +76,20 @@ test('several tasks aborted in the middle of a step: what was done before it is 
   const model = await ready(t)
   const outputDir = scratch(t)
   const controller = new AbortController()
-  const args = { ...quiet, outputDir, maxSteps: 3, gradientAccumulationSteps: 400 }
+  const args = { ...quiet, outputDir, maxSteps: 100, gradientAccumulationSteps: 400 }
   const dataset = Array.from({ length: 400 }, () => rows).flat()
   const folders: string[] = []
+  let done = 0
   const trainer = new MultiTaskTrainer({ model, tasks: { a: { dataset } }, args })
   const error = await failure(async () => {
     for await (const event of trainer.run({ signal: controller.signal, saveOnAbort: true })) {
-      if (event.type === 'step') setTimeout(() => controller.abort(), 50)
+      // On a machine that has much to do the timer may come in a later step.
+      if (event.type === 'step' && ++done === 1) setTimeout(() => controller.abort(), 50)
       if (event.type === 'save') folders.push(event.folder)
     }
   })
   t.is(error?.name, 'AbortError')
-  t.deepEqual(folders, [join(outputDir, 'checkpoint-1')])
+  t.deepEqual(folders, [join(outputDir, `checkpoint-${done}`)])
   await usable(t, model)
 })
 
