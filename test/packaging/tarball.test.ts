@@ -46,7 +46,7 @@ test('the packed tarball, installed without scripts into an empty project, works
     readdirSync(installed)
       .filter((name) => !/\.(md|json)$|^LICENSE$/.test(name))
       .sort(),
-    ['dist', 'prebuilds']
+    ['dist', 'prebuilds', 'recipes', 'schema']
   )
   t.deepEqual(readdirSync(join(installed, 'dist')), ['lib'])
   t.deepEqual(readdirSync(join(installed, 'prebuilds', platformKey)).sort(), ['loader', 'torch-adapters.node'])
