@@ -1,5 +1,4 @@
 import * as check from './check.js'
-import type { TrainingArgumentsInput } from './training-arguments.js'
 
 const common = {
   lrSchedulerType: 'linear',
@@ -18,17 +17,19 @@ const recipes = Object.freeze({
   fusion: Object.freeze({ ...common, learningRate: 5e-5, numTrainEpochs: 10, perDeviceTrainBatchSize: 32 }),
   /** Full fine-tuning, the baseline. */
   full: Object.freeze({ ...common, learningRate: 5e-5, numTrainEpochs: 3, perDeviceTrainBatchSize: 32 })
-} satisfies Record<string, TrainingArgumentsInput>)
+})
 
 export type TrainingStrategy = keyof typeof recipes
+export const trainingStrategies = Object.keys(recipes) as readonly TrainingStrategy[]
 
 /**
  * What has proved itself, as arguments that the trainer takes:
- * `new AdapterTrainer({ model, trainDataset, args: { ...adapterTrainingStrategy(), outputDir: 'out' } })`.
+ * `new AdapterTrainer({ model, trainDataset, args: { ...adapterTrainingStrategy(), outputDir: 'out' } })`, which is
+ * `args: { recipe: 'adapter', outputDir: 'out' }`.
  * @param strategy 'adapter' (the default), 'careful', 'fusion' or 'full'
  */
 export function adapterTrainingStrategy<S extends TrainingStrategy = 'adapter'>(
   strategy: S = 'adapter' as S
 ): (typeof recipes)[S] {
-  return recipes[check.checkOneOf('strategy', strategy, Object.keys(recipes) as S[])]
+  return recipes[check.checkOneOf('strategy', strategy, trainingStrategies as readonly S[])]
 }

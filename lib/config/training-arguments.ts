@@ -11,6 +11,7 @@ import {
   optimizerName
 } from './optimizer-arguments.js'
 import { type ParameterGroup, parameterGroups } from './parameter-groups.js'
+import { adapterTrainingStrategy, type TrainingStrategy, trainingStrategies } from './recipes.js'
 import { type ReportTarget, type ReportTo, reportTo } from './report-to.js'
 import {
   checkSchedule,
@@ -27,6 +28,8 @@ export type SaveStrategy = Strategy | 'best'
 
 /** Hugging Face's TrainingArguments in camelCase, with its defaults. Frozen. */
 export interface TrainingArguments extends BestModelArguments {
+  /** Where to begin, as adapterTrainingStrategy has it: its arguments in place of the defaults below. Default null. */
+  readonly recipe: TrainingStrategy | null
   /** Folder for checkpoints. Default 'trainer_output'. */
   readonly outputDir: string
   /** Passes over the training data; a fraction ends within one. Default 3. */
@@ -142,6 +145,7 @@ export type TrainingArgumentsInput = {
 
 const defaults: TrainingArguments = Object.freeze({
   ...bestModelDefaults,
+  recipe: null,
   outputDir: 'trainer_output',
   numTrainEpochs: 3,
   maxSteps: -1,
@@ -188,6 +192,7 @@ const strategies = ['no', 'steps', 'epoch'] as const
 
 /** For each argument what checks it. */
 export const trainingRules: check.FieldRules<TrainingArguments> = {
+  recipe: (name, value) => (value === null ? null : check.checkOneOf(name, value, trainingStrategies)),
   outputDir: check.checkNonEmptyString,
   numTrainEpochs: (name, value) => check.checkNumber(name, value, { above: 0 }),
   maxSteps: (name, value) => (value === -1 ? -1 : check.checkPositiveInteger(name, value)),
@@ -260,7 +265,9 @@ export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingA
     if (notBuilt.includes(name)) refuse(name)
     if (Object.hasOwn(needless, name)) throw check.valueError(`args.${name}`, needless[name] ?? '')
   }
-  const fields: TrainingArguments = { ...defaults, ...check.checkFields('args', given, trainingRules, renamed) }
+  const own = check.checkFields('args', given, trainingRules, renamed)
+  const start = own.recipe ? adapterTrainingStrategy(own.recipe) : {}
+  const fields: TrainingArguments = { ...defaults, ...start, ...own }
   checkSchedule(fields.lrSchedulerType, fields.lrSchedulerKwargs, fields.learningRate)
   checkOptimizer(fields.optim, fields.optimArgs)
   checkBatches(fields, input)

@@ -1,5 +1,5 @@
 import * as check from '../config/check.js'
-import type { NativeClassWeights } from '../native/types.js'
+import type { NativeClassWeights } from '../native/trainer-types.js'
 import { hasClasses, headClassWeights } from '../training/class-weights.js'
 import type { TasksRun } from './run-state.js'
 

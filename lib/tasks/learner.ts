@@ -1,6 +1,6 @@
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { AdapterSetup } from '../model/setup.js'
-import type { NativeMemberResult } from '../native/types.js'
+import type { NativeMemberResult } from '../native/trainer-types.js'
 import { BestModel, type SavedBest } from '../training/best.js'
 import type { Evaluation } from '../training/evaluate.js'
 import type { TaskEnd, TaskResult } from './events.js'

@@ -1,7 +1,7 @@
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
-import type { NativeClassWeights, NativeMemberResult, NativeTrainer } from '../native/types.js'
+import type { NativeClassWeights, NativeMemberResult, NativeTrainer } from '../native/trainer-types.js'
 import type { Fingerprint } from '../training/fingerprint.js'
 import { nativeMember, nativeTrainer } from '../training/native-trainer.js'
 import type { TaskStep } from './events.js'

@@ -11,7 +11,7 @@ import {
 } from '../config/head-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { classId, ignoredLabel } from '../data/labels.js'
-import type { NativeClassWeights } from '../native/types.js'
+import type { NativeClassWeights } from '../native/trainer-types.js'
 import { EncodedDataset } from './encoded.js'
 import type { EncodedStream } from './stream.js'
 

@@ -9,7 +9,7 @@ import type {
   NativeOptimizer,
   NativeSchedule,
   NativeTrainer
-} from '../native/types.js'
+} from '../native/trainer-types.js'
 import { nativeGroups } from './parameter-groups.js'
 
 /** How many steps one that trains will do, and over how many of them its learning rate climbs. */

@@ -3,7 +3,8 @@ import type { ParameterGroup, ParameterMatch } from '../config/parameter-groups.
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { nativeCall } from '../native/errors.js'
-import type { NativeParameterGroup, ParameterInfo } from '../native/types.js'
+import type { NativeParameterGroup } from '../native/trainer-types.js'
+import type { ParameterInfo } from '../native/types.js'
 
 /**
  * The groups by the names of what trains. One that nothing that trains belongs to is a mistake: it would do nothing.

@@ -7,7 +7,7 @@ import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
-import type { NativeTrainer } from '../native/types.js'
+import type { NativeTrainer } from '../native/trainer-types.js'
 import type { SavedBest } from './best.js'
 import {
   damagedCheckpoint,

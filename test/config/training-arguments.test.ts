@@ -143,3 +143,16 @@ test('groups of parameters', (t) => {
   for (const [group, message] of cases) t.throws(() => of(group), { message })
   t.throws(() => trainingArguments({ parameterGroups: { match: 'head' } } as never), { instanceOf: TypeError })
 })
+
+test('a recipe stands in place of the defaults, and what is given before it', (t) => {
+  const args = trainingArguments({ recipe: 'careful', numTrainEpochs: 2 })
+  t.like(args, {
+    recipe: 'careful',
+    learningRate: 1e-4,
+    warmupRatio: 0.1,
+    perDeviceTrainBatchSize: 16,
+    numTrainEpochs: 2
+  })
+  t.is(trainingArguments().learningRate, 5e-5)
+  t.throws(() => trainingArguments({ recipe: 'adaptr' as never }), { message: /args\.recipe.*Did you mean 'adapter'/ })
+})
