@@ -163,7 +163,7 @@ export {
 export { type SweepMember, type SweepOptions, type SweepResult, trainSweep } from './tasks/sweep.js'
 export type { SweepGrid } from './tasks/sweep-grid.js'
 export { sweepTable } from './tasks/sweep-table.js'
-export type { TaskMode, TaskSampling } from './tasks/task-sampler.js'
+export type { TaskMode, TaskSampling } from './tasks/task-sampling.js'
 export type { BestEvaluation } from './training/best.js'
 export { type EvaluateOptions, type Evaluation, evaluate } from './training/evaluate.js'
 export type { EndEvent, EvaluateEvent, LogEvent, SaveEvent, StepEvent, TrainingEvent } from './training/events.js'

@@ -6,6 +6,7 @@ import { isTaskArgument, type TaskArguments } from '../config/task-arguments.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingRules } from '../config/training-arguments.js'
 import { folderFormats } from '../exchange/folder-files.js'
 import { AdapterError } from '../native/errors.js'
+import { checkMode, checkSampling, type TaskMode, type TaskSampling } from '../tasks/task-sampling.js'
 import { headKinds } from './head-kinds.js'
 import { FileOutput } from './output.js'
 import { tunings } from './train-what.js'
@@ -46,6 +47,10 @@ export interface TrainSettings {
   readonly sweep: Readonly<Record<string, readonly unknown[]>>
   /** Several tasks side by side, by their names, instead of train and eval. */
   readonly tasks: Readonly<Record<string, TaskSettings>>
+  /** Of several tasks: 'fused', rows of several in each step, or 'alternate', a batch of one. Default 'fused'. */
+  readonly mode: TaskMode
+  /** Of several tasks: whose batches come when, such as 'proportional' or `{ temperature: 2 }`. Default 'exhaustive'. */
+  readonly sampler: TaskSampling
   /** For `torch-adapters fuse`: the adapters' folders or hub ids, `NAME=ADAPTER` where one gets another name. */
   readonly adapters: readonly string[]
   /** For `torch-adapters fuse`: AdapterHub's name of the fusion's config. Default 'dynamic'. */
@@ -106,6 +111,8 @@ const settingRules: check.FieldRules<TrainSettings> = {
     return value.map((one, i) => check.checkNonEmptyString(`${name}[${i}]`, one))
   },
   fusion: check.checkNonEmptyString,
+  mode: checkMode,
+  sampler: checkSampling,
   tasks: (name, value) => {
     if (check.isPlainObject(value)) return tasksOf(name, value)
     const task = check.fieldsSchema(taskRules())
@@ -206,6 +213,12 @@ async function contentOf(file: string): Promise<Record<string, unknown>> {
   return inFile(file, operation, () => check.checkObject('config', content))
 }
 
+/** What --sampler takes. */
+export function samplingOf(text: string): TaskSampling {
+  const temperature = /^temperature=(.+)$/.exec(text)?.[1]
+  return checkSampling('--sampler', temperature === undefined ? text : { temperature: Number(temperature) })
+}
+
 /** Whether a config names adapters to fuse. */
 export const isFusion = ({ argv }: TrainConfig): boolean => argv.some((option) => option.startsWith('--adapter='))
 
@@ -219,6 +232,7 @@ function option(name: string, value: unknown): string[] {
   if (name === 'adapters') return (value as string[]).map((one) => `--adapter=${one}`)
   if (name === 'sweep')
     return Object.entries(value as object).map(([key, one]) => `--vary=${key}=${JSON.stringify(one)}`)
+  if (name === 'sampler' && check.isPlainObject(value)) return [`--sampler=temperature=${value['temperature']}`]
   if (value === false) return []
   if (value === true) return [`--${name}`]
   const text = Array.isArray(value)
@@ -247,6 +261,7 @@ export function writeTrainConfig(folder: string, values: Values, args: TrainingA
           .split(',')
           .map((label) => label.trim())
       ]
+    if (name === 'sampler') return [name, samplingOf(String(value))]
     if (name === 'threads') return [name, Number(value)]
     const isPath = paths.includes(name) || (name === 'model' && existsSync(String(value)))
     return [name, isPath ? resolve(String(value)) : value]

@@ -26,6 +26,13 @@ export const trainOptions = {
   set: { type: 'string', multiple: true, default: [] as string[] }
 } as const
 
+/** Options of `train` for several tasks alone. */
+export const tasksOptions = {
+  tasks: { type: 'string' },
+  mode: { type: 'string' },
+  sampler: { type: 'string' }
+} as const
+
 export type TrainValues = ReturnType<typeof parseCommand<typeof trainOptions>>['values']
 
 export const trainUsage = `  --epochs N              default 3

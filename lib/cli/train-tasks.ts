@@ -9,13 +9,15 @@ import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import type { TasksEvent } from '../tasks/events.js'
 import type { MultiTaskResult, TaskOptions } from '../tasks/multi-task-trainer.js'
+import { checkMode, checkTogether } from '../tasks/task-sampling.js'
 import { exitStatus, fromOptions, inputFile, usageError } from './arguments.js'
 import { loadModel, untilInterrupted } from './model-options.js'
 import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
 import { labelNamesOf, readAll } from './rows.js'
 import { showEvent } from './tasks-progress.js'
-import { readTasks, type TaskSettings, writeTrainConfig } from './train-config.js'
+import { readTasks, samplingOf, type TaskSettings, writeTrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
+import type { tasksOptions } from './train-options.js'
 import { describeStop, type ParsedTraining, planTraining, type TrainValues } from './train-setup.js'
 import { describeHead, removeCheckpoints } from './train-what.js'
 
@@ -30,14 +32,15 @@ interface ReadTask {
   readonly options: Pick<TaskOptions, 'args' | 'weight'>
 }
 
+type Values = TrainValues & { readonly [K in keyof typeof tasksOptions]?: string | undefined }
+
 /** `train --tasks`: an adapter and a head for each task, or heads over adapters that they share. */
-export async function trainTasks(
-  parsed: ParsedTraining<TrainValues & { readonly tasks?: string | undefined }>
-): Promise<number> {
+export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number> {
   const { values } = parsed
   for (const option of ['train', 'eval', 'head', 'labels', 'report'] as const) {
     if (values[option] !== undefined) throw usageError(`--${option}: each of the tasks has its own; leave it out`)
   }
+  const how = fromOptions(() => howTasksMeet(values))
   const settings = await readTasks(values.tasks ?? '')
   const hasEvaluation = Object.values(settings).some((task) => task.eval !== undefined)
   const { plan, folder, args } = await planTraining(parsed, hasEvaluation)
@@ -54,7 +57,7 @@ export async function trainTasks(
     if (values.overwrite) removeCheckpoints(folder)
     if (!json) for (const { name, head } of tasks) process.stderr.write(`${name}: ${describeHead(head)}`)
     const { MultiTaskTrainer } = await import('../tasks/multi-task-trainer.js')
-    const trainer = new MultiTaskTrainer({ model, args, tasks: Object.fromEntries(tasks.map(taskOptions)) })
+    const trainer = new MultiTaskTrainer({ model, args, ...how, tasks: Object.fromEntries(tasks.map(taskOptions)) })
     let last: TasksEvent | undefined
     const trained = await untilInterrupted(async (signal) => {
       for await (const event of trainer.run({ signal, saveOnAbort: true })) {
@@ -77,6 +80,13 @@ export async function trainTasks(
     removeIfEmpty(folder)
     model.dispose()
   }
+}
+
+function howTasksMeet({ mode: given, sampler: text }: Values) {
+  const mode = checkMode('--mode', given ?? 'fused')
+  const sampler = samplingOf(text ?? 'exhaustive')
+  checkTogether(sampler, mode)
+  return { mode, sampler }
 }
 
 async function readTask(name: string, settings: TaskSettings, common: AdapterConfig): Promise<ReadTask> {

@@ -3,12 +3,12 @@ import type { Row } from '../data/dataset.js'
 import type { Model } from '../model/model.js'
 import type { TrainingEvent } from '../training/events.js'
 import type { RunCurves } from '../training/report.js'
-import { exitStatus } from './arguments.js'
+import { exitStatus, usageError } from './arguments.js'
 import { loadModel, modelUsage, untilInterrupted } from './model-options.js'
 import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine, removeIfEmpty } from './output.js'
 import { rowsUsage } from './rows.js'
 import { writeTrainConfig } from './train-config.js'
-import { trainUsage } from './train-options.js'
+import { tasksOptions, trainUsage } from './train-options.js'
 import { describeSettings } from './train-settings.js'
 import { describeStop, parseTraining, readTraining } from './train-setup.js'
 import {
@@ -29,8 +29,8 @@ holds what was trained: an adapter or a head as AdapterHub folders do, which Pyt
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved first, and resume goes on.
 
   CONFIG                  these options in a file, JSON or YAML: model, train, eval, output, tune, name, config, head, labels,
-                          format, report, device, threads, offline, tensorboard, and training arguments by their own
-                          names; options go before. Editors know it by schema/train.schema.json
+                          format, report, device, threads, offline, tensorboard, tasks, mode, sampler, and training arguments by
+                          their own names; options go before. Editors know it by schema/train.schema.json
   --model MODEL           folder or hub id of the base model
   --train FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label; for questions
                           question, context and answers; for choices text, choices and label; to parse words, heads
@@ -42,6 +42,9 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
                           with an adapter and a head of its own, which FOLDER/TASK then holds. FILE is JSON or YAML, or tasks
                           in CONFIG: { TASK: { train, eval, config, head, labels, weight, and training arguments that
                           a task may have for itself, such as learningRate; adapter: the name of one that tasks share } }
+  --mode MODE             of several tasks: fused, rows of several in each step, or alternate, a batch of one. Default fused
+  --sampler NAME          of several tasks, whose batches come when: exhaustive, round_robin, sequential (with alternate),
+                          proportional, sqrt or temperature=T. Default exhaustive
   --tune WHAT             what trains. Default adapter
                             adapter  an adapter and its head, the base model frozen
                             head     the head alone, the base model frozen; for --head of evaluate and predict
@@ -136,11 +139,15 @@ function result(model: Model, { tuning, name, folder }: TuningPlan, events: read
 }
 
 export async function run(argv: string[]): Promise<number> {
-  const parsed = await parseTraining(argv, usage, { tasks: { type: 'string' } } as const)
+  const parsed = await parseTraining(argv, usage, tasksOptions)
   if (parsed === undefined) return exitStatus.done
   if (parsed.values.tasks !== undefined) {
     const { trainTasks } = await import('./train-tasks.js')
     return await trainTasks(parsed)
+  }
+  for (const option of ['mode', 'sampler'] as const) {
+    if (parsed.values[option] !== undefined)
+      throw usageError(`--${option}: expected several tasks, --tasks FILE, got none`)
   }
   const setup = await readTraining(parsed)
   const { values, plan, folder, args, train, evaluation, head, files } = setup

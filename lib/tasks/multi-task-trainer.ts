@@ -1,5 +1,4 @@
 import * as check from '../config/check.js'
-import { isPlainObject } from '../config/check.js'
 import type { TaskArguments } from '../config/task-arguments.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import type { Dataset } from '../data/dataset.js'
@@ -21,7 +20,8 @@ import { Learner } from './learner.js'
 import { trainOnly } from './owners.js'
 import { recordedTasksRun } from './recorded.js'
 import { type CheckedTask, checkTask } from './task.js'
-import { type TaskMode, TaskSampler, type TaskSampling } from './task-sampler.js'
+import { TaskSampler } from './task-sampler.js'
+import { checkMode, checkSampling, checkTogether, type TaskMode, type TaskSampling } from './task-sampling.js'
 
 /** One of the tasks. */
 export interface TaskOptions {
@@ -83,8 +83,9 @@ export class MultiTaskTrainer {
     this.args = trainingArguments({ ...this.#input, ...forAll })
     const tasks = Object.entries(check.checkObject('tasks', options.tasks) as Record<string, TaskOptions>)
     if (tasks.length === 0) throw check.valueError('tasks', 'expected at least one task')
-    this.#mode = check.checkOneOf('mode', options.mode ?? 'fused', ['fused', 'alternate'])
-    this.#sampling = checkSampling(options.sampler ?? 'exhaustive', this.#mode)
+    this.#mode = checkMode('mode', options.mode ?? 'fused')
+    this.#sampling = checkSampling('sampler', options.sampler ?? 'exhaustive')
+    checkTogether(this.#sampling, this.#mode)
     this.#goOn = check.checkOneOf('onNotFinite', options.onNotFinite ?? 'throw', ['throw', 'stopTask']) === 'stopTask'
     this.#tasks = tasks.map(([name, task]) => checkTask(this.model, name, task, this.#input))
     if (this.args.evalStrategy !== 'no' && this.#tasks.every(({ evalDataset }) => evalDataset === undefined)) {
@@ -177,16 +178,3 @@ const forAll = {
   earlyStoppingPatience: null,
   earlyStoppingThreshold: 0
 } as const satisfies TrainingArgumentsInput
-
-function checkSampling(sampling: TaskSampling, mode: TaskMode): TaskSampling {
-  if (isPlainObject(sampling)) {
-    check.checkKeys('sampler', sampling, ['temperature'])
-    return { temperature: check.checkNumber('sampler.temperature', sampling['temperature'], { above: 0 }) }
-  }
-  const names = ['exhaustive', 'round_robin', 'sequential', 'proportional', 'sqrt'] as const
-  const name = check.checkOneOf('sampler', sampling, names)
-  if (name === 'sequential' && mode === 'fused') {
-    throw check.valueError('sampler', "'sequential' is one task after the other: it needs mode 'alternate'")
-  }
-  return name
-}

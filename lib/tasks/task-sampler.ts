@@ -1,23 +1,5 @@
 import { Random } from '../data/random.js'
-
-/**
- * Which tasks' batches come when. In one epoch:
- * `exhaustive`: every batch of every task once, spread evenly (fused) or in random order (alternate);
- * `round_robin`: one of each in turn, until the task with most batches is through; shorter ones begin again;
- * `sequential`: one task after the other, as the plain loop over tasks has it; only alternate;
- * `proportional`, `sqrt`, `{ temperature: T }`: as many draws as there are batches, a task with probability in proportion
- * to n, √n or n^(1/T) of its n rows.
- */
-export type TaskSampling =
-  | 'exhaustive'
-  | 'round_robin'
-  | 'sequential'
-  | 'proportional'
-  | 'sqrt'
-  | { readonly temperature: number }
-
-/** `fused`: a step has rows of several tasks; `alternate`: of one. */
-export type TaskMode = 'fused' | 'alternate'
+import type { TaskMode, TaskSampling } from './task-sampling.js'
 
 export interface TaskSize {
   readonly rows: number

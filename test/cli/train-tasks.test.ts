@@ -99,6 +99,46 @@ test('tasks of a file of their own may share an adapter', async (t) => {
     t.deepEqual(readdirSync(join(folder, name)), ['head_config.json', 'model_head.safetensors'])
 })
 
+test('--mode and --sampler, or a config, say how tasks meet; a run goes on as it was begun', async (t) => {
+  const config = write('apart.json', { ...settings, tasks, mode: 'alternate', sampler: { temperature: 2 } })
+  const folder = join(place, 'apart')
+  const run = (...more: string[]) => command(['train', config, '--max-steps', '6', '-o', folder, '--json', ...more])
+  const { status, output, errors } = await run()
+  t.is(status, 0, errors)
+  const steps = (text: string): { steps: number }[] =>
+    Object.values(JSON.parse(text.trim().split('\n').at(-1) ?? '').tasks)
+  t.is(
+    steps(output).reduce((sum, one) => sum + one.steps, 0),
+    6
+  )
+  const kept = JSON.parse(readFileSync(join(folder, 'train.json'), 'utf8'))
+  t.is(kept.mode, 'alternate')
+  t.deepEqual(kept.sampler, { temperature: 2 })
+  const inTurn = await run('--sampler', 'round_robin', '--overwrite')
+  t.deepEqual(
+    steps(inTurn.output).map((one) => one.steps),
+    [3, 3]
+  )
+  const together = await run('--sampler=round_robin', '--mode=fused', '--overwrite')
+  t.deepEqual(
+    steps(together.output).map((one) => one.steps),
+    [6, 6]
+  )
+  const cases: [string[], RegExp][] = [
+    [['--mode', 'fuzed'], /--mode: expected one of 'fused', 'alternate', got 'fuzed'/],
+    [['--sampler', 'squareroot'], /--sampler: expected one of 'exhaustive'/],
+    [['--sampler', 'temperature=0'], /--sampler\.temperature: expected a number above 0/],
+    [['--mode', 'fused', '--sampler', 'sequential'], /needs mode 'alternate'/]
+  ]
+  for (const [options, message] of cases) {
+    const wrong = await run(...options)
+    t.is(wrong.status, 2, wrong.errors)
+    t.regex(wrong.errors, message)
+  }
+  const single = await command(['train', '-m', model, '--train', mood, '--mode', 'fused', '-o', join(place, 'no')])
+  t.regex(single.errors, /--mode: expected several tasks, --tasks FILE, got none/)
+})
+
 test('mistakes in tasks are named', async (t) => {
   const folder = join(place, 'never')
   const cases: [object, number, RegExp][] = [

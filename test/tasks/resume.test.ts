@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import test from 'ava'
 import { MultiTaskTrainer, type SweepResult, trainSweep } from '../../lib/index.js'
-import type { TaskSampling } from '../../lib/tasks/task-sampler.js'
+import type { TaskSampling } from '../../lib/tasks/task-sampling.js'
 import { load, quiet, scratch, tinyRows } from '../model/support.js'
 import { args, distance, names, tasks, valuesOf, withTasks } from './support.js'
 

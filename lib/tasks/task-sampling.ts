@@ -1,0 +1,43 @@
+import * as check from '../config/check.js'
+
+/**
+ * Which tasks' batches come when. In one epoch:
+ * `exhaustive`: every batch of every task once, spread evenly (fused) or in random order (alternate);
+ * `round_robin`: one of each in turn, until the task with most batches is through; shorter ones begin again;
+ * `sequential`: one task after the other, as the plain loop over tasks has it; only alternate;
+ * `proportional`, `sqrt`, `{ temperature: T }`: as many draws as there are batches, a task with probability in proportion
+ * to n, √n or n^(1/T) of its n rows.
+ */
+export type TaskSampling =
+  | 'exhaustive'
+  | 'round_robin'
+  | 'sequential'
+  | 'proportional'
+  | 'sqrt'
+  | { readonly temperature: number }
+
+/** `fused`: a step has rows of several tasks; `alternate`: of one. */
+export type TaskMode = 'fused' | 'alternate'
+
+const modes = ['fused', 'alternate'] as const
+const samplings = ['exhaustive', 'round_robin', 'sequential', 'proportional', 'sqrt'] as const
+
+export const checkMode = (name: string, value: unknown): TaskMode => check.checkOneOf(name, value, modes)
+
+export function checkSampling(name: string, value: unknown): TaskSampling {
+  if (check.isPlainObject(value)) {
+    check.checkKeys(name, value, ['temperature'])
+    return { temperature: check.checkNumber(`${name}.temperature`, value['temperature'], { above: 0 }) }
+  }
+  if (typeof value === 'string') return check.checkOneOf(name, value, samplings)
+  const properties = { temperature: { type: 'number', exclusiveMinimum: 0 } }
+  const schema = {
+    anyOf: [{ enum: samplings }, { type: 'object', properties, required: ['temperature'], additionalProperties: false }]
+  }
+  throw check.typeError(name, `one of ${check.quoted(samplings)}, or { temperature }`, value, schema)
+}
+
+export function checkTogether(sampling: TaskSampling, mode: TaskMode): void {
+  if (sampling !== 'sequential' || mode === 'alternate') return
+  throw check.valueError('sampler', "'sequential' is one task after the other: it needs mode 'alternate'")
+}
