@@ -5,7 +5,7 @@ import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments 
 const own = [
   ...['learningRate', 'parameterGroups', 'weightDecay', 'labelSmoothingFactor', 'classWeights', 'maxGradNorm'],
   ...['optim', 'optimArgs', 'adamBeta1', 'adamBeta2', 'adamEpsilon'],
-  ...['lrSchedulerType', 'lrSchedulerKwargs', 'warmupRatio', 'warmupSteps'],
+  ...['lrSchedulerType', 'lrSchedulerKwargs', 'warmupRatio', 'warmupSteps', 'mlmProbability'],
   ...['perDeviceTrainBatchSize', 'maxTokensPerBatch', 'groupByLength', 'shuffle', 'dataSeed', 'dataloaderDropLast'],
   ...Object.keys(bestModelDefaults)
 ] as const
@@ -28,6 +28,7 @@ export type TaskArguments = Pick<
   | 'lrSchedulerKwargs'
   | 'warmupRatio'
   | 'warmupSteps'
+  | 'mlmProbability'
   | 'perDeviceTrainBatchSize'
   | 'maxTokensPerBatch'
   | 'groupByLength'

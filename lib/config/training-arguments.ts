@@ -82,6 +82,11 @@ export interface TrainingArguments extends BestModelArguments {
    * too; evaluations count all alike. Default null: all alike.
    */
   readonly classWeights: ClassWeights | null
+  /**
+   * Share of the words that a masked_lm head has to guess in rows without labels, as transformers' language-model collator
+   * hides them: 80 % become the mask, 10 % a random word, 10 % stay; others in each epoch. Default 0.15.
+   */
+  readonly mlmProbability: number
   /** When log events come. Default 'steps'. */
   readonly loggingStrategy: Strategy
   /** Steps between log events. Default 500. */
@@ -107,7 +112,7 @@ export interface TrainingArguments extends BestModelArguments {
   readonly evalSteps: number
   /** For dropout and, without dataSeed, shuffling. Default 42. */
   readonly seed: number
-  /** For shuffling. Default null: seed. */
+  /** For shuffling and masking. Default null: seed. */
   readonly dataSeed: number | null
   /** A new order of the rows in each epoch. Default true. */
   readonly shuffle: boolean
@@ -169,6 +174,7 @@ const defaults: TrainingArguments = Object.freeze({
   warmupSteps: 0,
   labelSmoothingFactor: 0,
   classWeights: null,
+  mlmProbability: 0.15,
   loggingStrategy: 'steps',
   loggingSteps: 500,
   loggingFirstStep: false,
@@ -216,6 +222,7 @@ export const trainingRules: check.FieldRules<TrainingArguments> = {
   warmupSteps: (name, value) => check.checkInteger(name, value, 0),
   labelSmoothingFactor: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 }),
   classWeights,
+  mlmProbability: (name, value) => check.checkNumber(name, value, { above: 0, to: 1 }),
   loggingStrategy: (name, value) => check.checkOneOf(name, value, strategies),
   loggingSteps: check.checkPositiveInteger,
   loggingFirstStep: check.checkBoolean,

@@ -15,6 +15,12 @@ export interface FeedOptions {
   readonly computeMetrics: ComputeMetrics | undefined
 }
 
+/** Rows for a batch, each with the epoch that it is drawn in. */
+export interface DrawnRows {
+  readonly rows: number[]
+  readonly epochs: number[]
+}
+
 /** Rows for one learner, or for several that share them, batch by batch as a run of their own would have them. */
 export class Feed {
   readonly #plan: StepPlan
@@ -44,11 +50,15 @@ export class Feed {
   }
 
   /** The rows of its next steps, as the micro-batches of one. */
-  take(steps: number): number[][] {
-    const micro: number[][] = []
+  take(steps: number): DrawnRows[] {
+    const micro: DrawnRows[] = []
     for (let i = 0; i < steps; i++) {
       const { value } = this.#steps.next()
-      for (const [at, rows] of (value as Uint32Array[]).entries()) micro[at] = [...(micro[at] ?? []), ...rows]
+      const { epoch } = this.#plan.place(this.#drawn)
+      for (const [at, taken] of (value as Uint32Array[]).entries()) {
+        const { rows = [], epochs = [] } = micro[at] ?? {}
+        micro[at] = { rows: [...rows, ...taken], epochs: [...epochs, ...Array.from(taken, () => epoch)] }
+      }
       this.#drawn++
     }
     return micro
@@ -56,11 +66,11 @@ export class Feed {
 
   /** `memberOf`: of a learner; `weightOf`: of its loss. */
   batch(
-    rows: readonly number[],
+    { rows, epochs }: DrawnRows,
     learnerOf: (head: string) => number,
     weightOf: (learner: number) => number
   ): OwnedBatch | undefined {
-    const batch = this.options.data.batch(rows)
+    const batch = this.options.data.batch(rows, epochs)
     if (!batch.answers.some(hasLabels)) return undefined
     const members = batch.answers.map(({ head }) => learnerOf(head))
     return { ...batch, members, weights: members.map(weightOf) }

@@ -2,7 +2,14 @@ import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { setupNames } from '../model/setup.js'
 import { surgeryToJson } from '../model/surgery-record.js'
-import { dataDigest, deciding, type Fingerprint, headRecord, modelDigest } from '../training/fingerprint.js'
+import {
+  dataDigest,
+  deciding,
+  type Fingerprint,
+  headRecord,
+  maskingRecord,
+  modelDigest
+} from '../training/fingerprint.js'
 import { cacheRecord } from '../training/frozen-layers.js'
 import type { Feed } from './feed.js'
 import type { Learner } from './learner.js'
@@ -28,7 +35,7 @@ export async function tasksFingerprint(
     const config = model.heads.get(head)
     const [rows, data] = digests[feed] ?? []
     const record = { ...{ setup, parts, weight, feed, rows, data }, head: config && headRecord(head, config) }
-    return [name, { ...deciding(own), ...record }]
+    return [name, { ...deciding(own), ...maskingRecord(own, [config]), ...record }]
   })
   return {
     ...deciding(args),

@@ -10,6 +10,7 @@ import type { AdapterSetup } from '../model/setup.js'
 import { AdapterError } from '../native/errors.js'
 import { EncodedDataset } from '../training/encoded.js'
 import { type Evaluation, evaluateEncoded } from '../training/evaluate.js'
+import { evaluationMasks, trainingMasks } from '../training/masks.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import { samplerFor } from '../training/run.js'
 import type { RunOptions } from '../training/trainer.js'
@@ -155,7 +156,8 @@ export class MultiTaskTrainer {
   async #feeds(): Promise<Feed[]> {
     const feeds: Feed[] = []
     for (const [i, task] of this.#tasks.entries()) {
-      const data = await EncodedDataset.of(task.dataset, this.model, `tasks.${task.name}.dataset`, task)
+      const name = `tasks.${task.name}.dataset`
+      const data = await EncodedDataset.of(task.dataset, this.model, name, task, trainingMasks(task.args))
       const sampler = await samplerFor(task.args, data)
       const evaluation = this.args.evalStrategy === 'no' ? undefined : await this.#evaluationOf(task)
       const { args, computeMetrics } = task
@@ -166,7 +168,8 @@ export class MultiTaskTrainer {
 
   async #evaluationOf(task: CheckedTask): Promise<EncodedDataset | undefined> {
     if (task.evalDataset === undefined) return undefined
-    return await EncodedDataset.of(task.evalDataset, this.model, `tasks.${task.name}.evalDataset`, task)
+    const masking = evaluationMasks(task.args.mlmProbability)
+    return await EncodedDataset.of(task.evalDataset, this.model, `tasks.${task.name}.evalDataset`, task, masking)
   }
 }
 

@@ -137,9 +137,9 @@ export class RunState {
         const count = at.value.counts[i] ?? 0
         const own = feed.options.learners.filter((index) => learners[index]?.ended === undefined)
         if (count === 0 || own.length === 0) continue
-        feed.take(count).forEach((rows, j) => {
+        feed.take(count).forEach((drawn, j) => {
           const batch = feed.batch(
-            rows,
+            drawn,
             (head) => this.#learnerOf(feed, head),
             (index) => this.#weight(index)
           )

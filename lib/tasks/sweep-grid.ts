@@ -20,6 +20,11 @@ export interface SweepPoint {
   readonly seed: number
 }
 
+const ofBatches: readonly string[] = [
+  ...['perDeviceTrainBatchSize', 'maxTokensPerBatch', 'groupByLength', 'shuffle', 'dataloaderDropLast'],
+  'mlmProbability'
+]
+
 /** The last name varies fastest. */
 export function sweepPoints(grid: SweepGrid, config: AdapterConfigSource, seed: number): SweepPoint[] {
   const names = Object.keys(check.checkObject('grid', grid))
@@ -33,9 +38,7 @@ export function sweepPoints(grid: SweepGrid, config: AdapterConfigSource, seed: 
     if (['metricForBestModel', 'greaterIsBetter'].includes(name)) {
       throw check.valueError(`grid.${name}`, 'all of a sweep are compared by one measure: give it in args')
     }
-    if (
-      ['perDeviceTrainBatchSize', 'maxTokensPerBatch', 'groupByLength', 'shuffle', 'dataloaderDropLast'].includes(name)
-    ) {
+    if (ofBatches.includes(name)) {
       throw check.valueError(`grid.${name}`, 'all of a sweep read the same batches: give it in args')
     }
   }

@@ -13,6 +13,7 @@ import { checkKnown } from '../model/setup.js'
 import { countParameters, isAdapterParameter } from '../model/summary.js'
 import { EncodedDataset, type Reading } from '../training/encoded.js'
 import { checkComputeMetrics } from '../training/evaluate.js'
+import { evaluationMasks, trainingMasks } from '../training/masks.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import { samplerFor } from '../training/run.js'
 import type { TaskResult, TasksEvent } from './events.js'
@@ -200,12 +201,14 @@ async function* run(
 ): AsyncGenerator<TasksEvent> {
   const feeds: Feed[] = []
   const { evalDataset, computeMetrics, signal, saveOnAbort } = options
+  const fixed = evaluationMasks(args.mlmProbability)
   for (const [dataSeed, own] of byDataSeed(learners)) {
     const names = own.map((index) => (learners[index] as Learner).name)
     const reading = readingOf(names)
-    const data = await EncodedDataset.of(dataset, model, 'dataset', reading)
+    const masks = trainingMasks({ ...args, dataSeed })
+    const data = await EncodedDataset.of(dataset, model, 'dataset', reading, masks)
     const sampler = await samplerFor({ ...args, dataSeed }, data)
-    const evaluation = evalDataset && (await EncodedDataset.of(evalDataset, model, 'evalDataset', reading))
+    const evaluation = evalDataset && (await EncodedDataset.of(evalDataset, model, 'evalDataset', reading, fixed))
     feeds.push(new Feed({ data, sampler, args, learners: own, evaluation, computeMetrics }))
   }
   const sizes = feeds.map((feed) => ({ rows: feed.options.data.length, steps: (epoch: number) => feed.stepsIn(epoch) }))

@@ -24,6 +24,7 @@ import { passOptions } from '../model/passes.js'
 import { type AdapterSetup, channelCount, forTask, isUniform, rowSetups } from '../model/setup.js'
 import { AdapterError } from '../native/errors.js'
 import type { NativeBatch, NativeForwardOptions } from '../native/types.js'
+import { checkMaskable, evaluationMasks, type Masking, maskRows } from './masks.js'
 
 /** A batch with labels, and what one pass over it is told. */
 export interface LabelledBatch {
@@ -49,7 +50,8 @@ const recentRows = 64
 
 /**
  * Rows of a dataset as numbers under the model's active adapters, each tokenized when it is first asked for. Rows that
- * stay on disk are read and tokenized anew in every epoch.
+ * stay on disk are read and tokenized anew in every epoch. Rows without labels for a masked_lm head are kept as they are and
+ * masked batch by batch.
  */
 export class EncodedDataset {
   /** By what reads them. */
@@ -63,23 +65,34 @@ export class EncodedDataset {
     private readonly rows: readonly Row[] | IndexedRows,
     private readonly model: Model,
     private readonly name: string,
-    private readonly reading: Reading | undefined
+    private readonly reading: Reading | undefined,
+    private readonly masking: Masking
   ) {}
 
   /** Every row and label is checked now: a mistake in the last row must not show after an hour of training. */
-  static async of(dataset: Dataset, model: Model, name: string, reading?: Reading): Promise<EncodedDataset> {
+  static async of(
+    dataset: Dataset,
+    model: Model,
+    name: string,
+    reading?: Reading,
+    masking: Masking = evaluationMasks()
+  ): Promise<EncodedDataset> {
     const staysOnDisk = isIndexed(dataset)
     const rows = staysOnDisk ? nonEmpty(dataset, name) : await collectRows(dataset, name)
-    const encoded = new EncodedDataset(rows, model, name, reading)
+    const encoded = new EncodedDataset(rows, model, name, reading, masking)
     const limits = rowLimits(model.config)
     for (let i = 0; i < rows.length; i++) {
       const row = encoded.row(i)
       const place = placeOf(row, `${name}[${i}]`)
       if (staysOnDisk) checkRow(row, place)
       checkRowFits(row, limits, place)
-      for (const head of encoded.headsOf(i)) {
-        const config = model.heads.get(head) as HeadConfig
-        if (rowLabel(row, config, place) === undefined && config.headType !== 'causal_lm') {
+      const configs = encoded.headsOf(i).map((head) => model.heads.get(head) as HeadConfig)
+      for (const config of configs) {
+        if (rowLabel(row, config, place) !== undefined) continue
+        if (config.headType === 'masked_lm') {
+          checkMaskable(model.tokenizer, place)
+          requireMaskedAlone(configs, place)
+        } else if (config.headType !== 'causal_lm') {
           throw new AdapterError('ERR_NO_LABELS', 'read the dataset', `${place} has no label`, {
             hint: 'Rows to train or evaluate on need one; predict() answers rows without.'
           })
@@ -155,15 +168,20 @@ export class EncodedDataset {
     return encoded
   }
 
-  /** These rows as one batch, each under its own part of the active setup and read by its own head. */
-  batch(indices: readonly number[]): LabelledBatch {
+  /**
+   * These rows as one batch, each under its own part of the active setup and read by its own head.
+   * @param epochs of each, for what is drawn anew in every epoch
+   */
+  batch(indices: readonly number[], epochs: readonly number[] = []): LabelledBatch {
     const { model } = this
     const setup = this.#setup
     const count = indices.length
     this.#recentRows.makeRoomFor(count)
     this.#recentlyEncoded.makeRoomFor(count * Math.max(1, this.#readers.size))
     const taskIds = indices.map((index) => this.row(index).taskId ?? '')
-    const first = indices.map((index) => this.at(index, this.headsOf(index)[0] as string))
+    const plain = indices.map((index) => this.at(index, this.headsOf(index)[0] as string))
+    const masked = this.#masked(plain, indices, epochs)
+    const first = plain.map((row, i) => masked.get(i) ?? row)
     const channels = channelCount(setup)
     const batch = collate(
       first.map((row) => ({ ...row, label: undefined })),
@@ -181,7 +199,10 @@ export class EncodedDataset {
       const own = Array.from({ length: count * channels }, (_, row) => row).filter(
         (row) => !several || heads.rows[row] === i
       )
-      const rows = own.map((row) => this.at(indices[batch.order[row % count] ?? 0] ?? 0, head))
+      const rows = own.map((row) => {
+        const given = batch.order[row % count] ?? 0
+        return masked.get(given) ?? this.at(indices[given] ?? 0, head)
+      })
       return { head, labels: collateLabels(rows) ?? new Int32Array(), rows }
     })
     const pass = forParts(
@@ -193,6 +214,40 @@ export class EncodedDataset {
     const { labels } = answers[0] as LabelledBatch['answers'][number]
     return { batch: { ...batch, labels: labels.subarray(0, labels.length / channels) }, pass, answers }
   }
+
+  /** Those of a batch that are there to be masked, by their place in it. */
+  #masked(rows: readonly EncodedRow[], indices: readonly number[], epochs: readonly number[]): Map<number, EncodedRow> {
+    const { model } = this
+    const isMasked = (i: number) =>
+      rows[i]?.label === undefined &&
+      model.heads.get(this.headsOf(indices[i] ?? 0)[0] as string)?.headType === 'masked_lm'
+    const places = [...rows.keys()].filter(isMasked)
+    if (places.length === 0) return new Map()
+    const numbers = places.map((i) => [epochs[i] ?? 0, indices[i] ?? 0] as const)
+    const words = { tokenizer: model.tokenizer, vocabSize: rowLimits(model.config).vocabSize }
+    const found = maskRows(
+      places.map((i) => rows[i] as EncodedRow),
+      numbers,
+      words,
+      this.masking
+    )
+    return new Map(places.map((place, i) => [place, found[i] as EncodedRow]))
+  }
+}
+
+/** Words that one head has to guess another must not see. */
+function requireMaskedAlone(configs: readonly HeadConfig[], place: string): void {
+  const other = configs.find(({ headType }) => headType !== 'masked_lm')
+  if (other === undefined) return
+  throw new AdapterError(
+    'ERR_UNSUPPORTED',
+    'read the dataset',
+    `${place} has no label, and heads of two kinds read it`,
+    {
+      expected: 'labels, or masked_lm heads alone, for which its words are masked',
+      got: `a head of kind ${other.headType} beside masked_lm`
+    }
+  )
 }
 
 /** A reading names its head, unless its setup makes copies, each of which has one of its own. */

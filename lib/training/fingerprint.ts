@@ -25,7 +25,8 @@ export type Fingerprint = Readonly<Record<string, unknown>>
 /** Arguments that only say when something is told or kept, or when the run may end. */
 const free = [
   ...['outputDir', 'resumeFromCheckpoint', 'saveTotalLimit', 'perDeviceEvalBatchSize'],
-  ...['frozenLayerCache', 'reportTo'],
+  // With a head that masks it is beside the head.
+  ...['frozenLayerCache', 'reportTo', 'mlmProbability'],
   ...Object.keys(bestModelDefaults)
 ]
 
@@ -46,6 +47,7 @@ export async function fingerprint(
     ),
     adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
     ...(sharing.length === 0 ? {} : { sharedParameters: Object.fromEntries(sharing) }),
+    ...maskingRecord(args, requireHeads(model, 'train').values()),
     ...(heads.length === 1 ? { head: heads[0] } : { heads }),
     model: modelDigest(model),
     ...(model.replacements.length > 0 && { surgery: surgeryToJson(model.replacements) }),
@@ -67,6 +69,12 @@ export function deciding(args: TrainingArguments): Record<string, unknown> {
     entries.filter(([name]) => more.includes(name) || !(free.includes(name) || /^(logging|save|eval)/.test(name)))
   )
 }
+
+/** What hides words, where a head guesses them. */
+export const maskingRecord = (
+  { mlmProbability }: TrainingArguments,
+  heads: Iterable<HeadConfig | undefined>
+): object => ([...heads].some((head) => head?.headType === 'masked_lm') ? { mlmProbability } : {})
 
 /** JSON would sort the keys of { '2': 0, '1': 1 } and so hide the order of the labels. */
 export function headRecord(name: string, config: HeadConfig): Record<string, unknown> {

@@ -163,16 +163,23 @@ async function feedFor(
   const sampler = await samplerFor(args, train)
   const plan = new StepPlan(args, sampler)
   const from = (start: number) => stepBatches(sampler, plan, args.gradientAccumulationSteps, start)
-  return { plan, batches: new BatchFeed(from, train) }
+  return { plan, batches: new BatchFeed(from, train, (step) => plan.place(step).epoch) }
 }
 
 /** Each step's micro-batches, packed. */
 class BatchFeed {
   readonly #from: (start: number) => Generator<Uint32Array[]>
   readonly #data: EncodedDataset
+  readonly #epochOf: (step: number) => number
   #steps: Generator<Uint32Array[]>
+  #step = 0
 
-  constructor(from: (start: number) => Generator<Uint32Array[]>, data: EncodedDataset) {
+  constructor(
+    from: (start: number) => Generator<Uint32Array[]>,
+    data: EncodedDataset,
+    epochOf: (step: number) => number
+  ) {
+    this.#epochOf = epochOf
     this.#from = from
     this.#data = data
     this.#steps = from(0)
@@ -180,6 +187,7 @@ class BatchFeed {
 
   /** Goes on behind so many steps. */
   skip(steps: number, _stream: string | undefined): void {
+    this.#step = steps
     this.#steps = this.#from(steps)
   }
 
@@ -195,7 +203,8 @@ class BatchFeed {
   next(): LabelledBatch[] | undefined {
     const { done, value } = this.#steps.next()
     if (done === true) return undefined
-    return value.map((rows) => this.#data.batch(Array.from(rows)))
+    const epoch = this.#epochOf(this.#step++)
+    return value.map((rows) => this.#data.batch(Array.from(rows), new Array<number>(rows.length).fill(epoch)))
   }
 
   /** Makes the next batch now and gives it, or throws what went wrong, when it is asked for. */

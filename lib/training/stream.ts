@@ -7,6 +7,7 @@ import { type RowStream, rowsOfPass } from '../data/row-stream.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import { EncodedDataset, type LabelledBatch, requireHeads } from './encoded.js'
+import { trainingMasks } from './masks.js'
 
 /** Rows to train on that are read, checked and tokenized as the run goes on; a few batches of them are in memory. */
 export class EncodedStream {
@@ -98,7 +99,8 @@ export class StreamFeed {
     const { model, name } = this.#data
     const batches: LabelledBatch[] = []
     for (const rows of await this.#take()) {
-      const encoded = await EncodedDataset.of(rows, model, name)
+      const masking = trainingMasks(this.#args, this.#taken, batches.length)
+      const encoded = await EncodedDataset.of(rows, model, name, undefined, masking)
       batches.push(encoded.batch(Array.from(rows.keys())))
     }
     return batches

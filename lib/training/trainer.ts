@@ -11,6 +11,7 @@ import { checkMetric } from './best.js'
 import { EncodedDataset, requireHeads } from './encoded.js'
 import { checkComputeMetrics, type Evaluation, evaluateEncoded } from './evaluate.js'
 import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
+import { evaluationMasks, trainingMasks } from './masks.js'
 import type { ComputeMetrics } from './own-metrics.js'
 import { requireBatches, requireTakesPart } from './preflight.js'
 import { recorded } from './record/recorder.js'
@@ -83,7 +84,7 @@ export class AdapterTrainer {
     checkOptions(options, ['signal'])
     if (this.#evalDataset === undefined) throw check.valueError('evalDataset', 'the trainer has none')
     requireHeads(this.model, 'evaluate')
-    const dataset = await EncodedDataset.of(this.#evalDataset, this.model, 'evalDataset')
+    const dataset = await this.#evaluationRows(this.#evalDataset)
     const batchSize = this.args.perDeviceEvalBatchSize
     return await evaluateEncoded(this.model, dataset, {
       batchSize,
@@ -96,7 +97,12 @@ export class AdapterTrainer {
     const name = 'trainDataset'
     const rows = this.#trainDataset
     if (typeof rows === 'function') return new EncodedStream(rows, this.model, name)
-    return await EncodedDataset.of(rows, this.model, name)
+    return await EncodedDataset.of(rows, this.model, name, undefined, trainingMasks(this.args))
+  }
+
+  async #evaluationRows(rows: Dataset): Promise<EncodedDataset> {
+    const masking = evaluationMasks(this.args.mlmProbability)
+    return await EncodedDataset.of(rows, this.model, 'evalDataset', undefined, masking)
   }
 
   /**
@@ -118,7 +124,7 @@ export class AdapterTrainer {
       const length = train instanceof EncodedDataset ? train.length : null
       requireBatches(this.model.activeAdapters, this.args, length)
       const evalDataset = this.#evalDataset
-      const evaluation = evalDataset && (await EncodedDataset.of(evalDataset, this.model, 'evalDataset'))
+      const evaluation = evalDataset && (await this.#evaluationRows(evalDataset))
       const { model, args } = this
       const events = trainingRun(model, args, { train, evaluation, computeMetrics: this.#computeMetrics }, options)
       const rows = { train: length, evaluation: evaluation?.length ?? null }
