@@ -17,11 +17,15 @@ export async function headFor(
   const choice = await import('../config/choice-heads.js')
   const { summarizeLabels } = await import('../data/labels.js')
   const asked = kind === undefined ? kindOf(rows[0]) : choiceOption('head', kind, headKinds)
-  if (labels !== undefined && ['question-answering', 'multiple-choice', 'causal-lm'].includes(asked ?? '')) {
+  if (
+    labels !== undefined &&
+    ['question-answering', 'multiple-choice', 'causal-lm', 'masked-lm'].includes(asked ?? '')
+  ) {
     throw usageError(`--labels: a head for ${asked} has none; leave them out`)
   }
   if (asked === 'question-answering') return fromOptions(() => choice.questionAnsweringHead())
   if (asked === 'causal-lm') return fromOptions(() => heads.causalLmHead())
+  if (asked === 'masked-lm') return fromOptions(() => heads.maskedLmHead())
   if (asked === 'multiple-choice') return fromOptions(() => choice.multipleChoiceHead({ numChoices: choicesOf(rows) }))
   if (asked === 'dependency-parsing') {
     return fromOptions(() => choice.dependencyParsingHead({ labels: labelOption(labels, asked) ?? relationsOf(rows) }))

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { parse } from 'yaml'
@@ -20,7 +20,18 @@ const rowsOf: Readonly<Record<string, (i: number) => object>> = {
     start_position: 3,
     end_position: 4
   }),
+  'masked-lm': (i) => ({ text: `w${i} w${i + 1} w${i + 2} w3 w4` }),
   'causal-lm': (i) => ({ input_ids: [5 + i, 6 + i, 7 + i, 8 + i] })
+}
+
+/** Words are hidden by a tokenizer's mask token. */
+function withVocabulary(model: string): string {
+  const folder = join(scratch(), 'model')
+  cpSync(model, folder, { recursive: true })
+  const words = Array.from({ length: 90 }, (_, i) => `w${i}`)
+  writeFileSync(join(folder, 'vocab.txt'), ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...words].join('\n'))
+  writeFileSync(join(folder, 'tokenizer_config.json'), '{"tokenizer_class": "BertTokenizer"}')
+  return folder
 }
 
 for (const name of names) {
@@ -34,7 +45,8 @@ for (const name of names) {
     const rows = join(place, `${name}.jsonl`)
     writeFileSync(rows, Array.from({ length: 12 }, (_, i) => JSON.stringify(makeRow(i))).join('\n'))
     const family = ['bert', 'roberta', 'gpt2'].find((one) => recipe.model.startsWith(one))
-    const model = join(fixtures, 'models', `${family}-tiny`)
+    const tiny = join(fixtures, 'models', `${family}-tiny`)
+    const model = recipe.head === 'masked-lm' ? withVocabulary(tiny) : tiny
     const folder = join(place, name)
     const small = [
       '-m',
