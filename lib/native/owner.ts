@@ -22,6 +22,16 @@ export function isAlive(owner: Owner): boolean {
   }
 }
 
+/**
+ * Whether the process that wrote a file lives. Its number may be another's by now, as every container's first process has
+ * the same: that one wrote nothing before it began.
+ * @param written when, in milliseconds
+ */
+export function isRunning(owner: Owner, written: number): boolean {
+  if (owner.host === thisProcess.host && owner.pid === process.pid) return written >= performance.timeOrigin
+  return isAlive(owner)
+}
+
 const hostTag = (host: string) => createHash('sha256').update(host).digest('hex').slice(0, 8)
 
 /** A part of a temporary name that says whose it is: at its end, or before what mkdtemp adds. */
@@ -40,10 +50,8 @@ export function removeLeftovers(folder: string, start: string): void {
   }
 }
 
-// A process may have the number of a dead one, as every container's first does, but wrote nothing before it began.
 function isLeftover(name: string, modified: number | undefined): boolean {
   const [, pid, host] = /-(\d+)-([0-9a-f]{8})(?:-\w{6})?$/.exec(name) ?? []
   if (host !== hostTag(thisProcess.host) || modified === undefined) return false
-  if (Number(pid) === thisProcess.pid) return modified < performance.timeOrigin
-  return !isAlive({ pid: Number(pid), host: thisProcess.host })
+  return !isRunning({ pid: Number(pid), host: thisProcess.host }, modified)
 }

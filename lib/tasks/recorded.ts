@@ -1,12 +1,13 @@
 import type { EncodedDataset } from '../training/encoded.js'
 import { type RecordedEvent, recorded } from '../training/record/recorder.js'
+import { lockRunFolders } from '../training/run-lock.js'
 import type { TasksEvent } from './events.js'
 import type { Feed } from './feed.js'
 import { tasksRun } from './run.js'
 import type { TasksRun } from './run-state.js'
 
-/** A run of several tasks with its folder kept, as args.reportTo says: each task has curves of its own. */
-export function recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void, undefined> {
+/** A run of several tasks with its folder its own and kept, as args.reportTo says: each task has curves of its own. */
+export async function* recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void, undefined> {
   const { model, args, feeds, signal } = run
   const rowsOf = (of: (feed: Feed) => EncodedDataset | undefined) =>
     feeds.reduce((sum, feed) => sum + (of(feed)?.length ?? 0), 0)
@@ -14,7 +15,12 @@ export function recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void
     train: rowsOf(({ options }) => options.data),
     evaluation: rowsOf(({ options }) => options.evaluation) || null
   }
-  return recorded(tasksRun(run), { model, args, rows }, signal, byTask)
+  const unlock = lockRunFolders(args, run.saveOnAbort === true)
+  try {
+    yield* recorded(tasksRun(run), { model, args, rows }, signal, byTask)
+  } finally {
+    unlock()
+  }
 }
 
 /** A step as one of each task that is in it; its tokens belong to all of them alike. */

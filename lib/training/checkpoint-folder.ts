@@ -1,10 +1,10 @@
 import { closeSync, existsSync, openSync, readdirSync, readSync, renameSync, rmSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
-import { fileError } from '../config/read-json.js'
 import { syncFolder } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
 import { ownerTag, removeLeftovers } from '../native/owner.js'
+import { diskError } from './disk-error.js'
 
 /** Everything that a resumed run needs, one file inside a checkpoint's folder. */
 export const trainingFile = 'training.safetensors'
@@ -23,7 +23,10 @@ export function listCheckpoints(outputDir: string): { readonly step: number; rea
     .sort((a, b) => a.step - b.step)
 }
 
-/** Writes a checkpoint under a temporary name, syncs it and gives it its own: it is there whole or not at all. */
+/**
+ * Writes a checkpoint under a temporary name, syncs it and gives it its own: it is there whole or not at all, and where it
+ * cannot be written those before it are as they were.
+ */
 export async function writeCheckpoint(
   outputDir: string,
   step: number,
@@ -37,14 +40,50 @@ export async function writeCheckpoint(
     removeUnfinished(outputDir)
     await fill(stage)
     syncFolder(stage)
-    if (existsSync(folder)) discard(folder)
-    renameSync(stage, folder)
+    replace(folder, stage)
     syncFolder(outputDir)
   } catch (error) {
-    rmSync(stage, { recursive: true, force: true })
-    throw error instanceof Error && 'syscall' in error ? fileError(folder, 'write the checkpoint', error) : error
+    removeQuietly(stage)
+    throw diskError(outputDir, `write ${basename(folder)}`, error, newestOf(outputDir))
   }
   return folder
+}
+
+/** Where the new one cannot have the name, the old one gets it back. */
+function replace(folder: string, stage: string): void {
+  if (!existsSync(folder)) {
+    renameSync(stage, folder)
+    return
+  }
+  const old = nameless(folder)
+  rmSync(old, { recursive: true, force: true })
+  renameSync(folder, old)
+  try {
+    renameSync(stage, folder)
+  } catch (error) {
+    renameSync(old, folder)
+    throw error
+  }
+  rmSync(old, { recursive: true, force: true })
+}
+
+/** What the error before has to say matters more than that this cannot be removed, either. */
+function removeQuietly(path: string): void {
+  try {
+    rmSync(path, { recursive: true, force: true })
+  } catch {
+    // The next run in this folder tries again.
+  }
+}
+
+function newestOf(outputDir: string): string {
+  try {
+    const newest = listCheckpoints(outputDir).at(-1)
+    if (newest !== undefined) return `${newest.folder} is whole: resumeFromCheckpoint: true goes on from there`
+  } catch {
+    // Nobody may read it.
+  }
+  return ''
 }
 
 /** Removes what runs that were killed in the middle of a checkpoint left half-written. */
@@ -63,11 +102,13 @@ export function removeOldest(outputDir: string, limit: number | null, best: numb
 
 /** It loses its name first: one that is half removed must not pass for a checkpoint. */
 function discard(folder: string): void {
-  const nameless = join(dirname(folder), `.${basename(folder)}-old-${ownerTag}`)
-  rmSync(nameless, { recursive: true, force: true })
-  renameSync(folder, nameless)
-  rmSync(nameless, { recursive: true, force: true })
+  const old = nameless(folder)
+  rmSync(old, { recursive: true, force: true })
+  renameSync(folder, old)
+  rmSync(old, { recursive: true, force: true })
 }
+
+const nameless = (folder: string): string => join(dirname(folder), `.${basename(folder)}-old-${ownerTag}`)
 
 /** The checkpoint to resume from: a folder, or true for the newest. */
 export function findCheckpoint(outputDir: string, from: string | boolean): string {

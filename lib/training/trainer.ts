@@ -16,6 +16,7 @@ import type { ComputeMetrics } from './own-metrics.js'
 import { requireBatches, requireTakesPart } from './preflight.js'
 import { recorded } from './record/recorder.js'
 import { trainingRun } from './run.js'
+import { lockRunFolders } from './run-lock.js'
 import { checkStreamArguments, EncodedStream } from './stream.js'
 
 export interface AdapterTrainerOptions {
@@ -119,6 +120,7 @@ export class AdapterTrainer {
     if (this.args.evalStrategy !== 'no') checkMetric(this.args, heads, this.#computeMetrics)
     requireTakesPart(this.model)
     const release = this.model.hold('a training run')
+    let unlock = () => {}
     try {
       const train = await this.#trainingRows()
       const length = train instanceof EncodedDataset ? train.length : null
@@ -126,10 +128,12 @@ export class AdapterTrainer {
       const evalDataset = this.#evalDataset
       const evaluation = evalDataset && (await this.#evaluationRows(evalDataset))
       const { model, args } = this
+      unlock = lockRunFolders(args, options.saveOnAbort === true)
       const events = trainingRun(model, args, { train, evaluation, computeMetrics: this.#computeMetrics }, options)
       const rows = { train: length, evaluation: evaluation?.length ?? null }
       yield* recorded(events, { model, args, rows }, signal, (event) => [event])
     } finally {
+      unlock()
       release()
     }
   }

@@ -1,6 +1,14 @@
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { MultiTaskTrainer, type SweepResult, trainSweep } from '../../lib/index.js'
+import { Random } from '../../lib/data/random.js'
+import {
+  AdapterError,
+  MultiTaskTrainer,
+  type SweepResult,
+  type TrainingArgumentsInput,
+  trainSweep
+} from '../../lib/index.js'
 import type { TaskSampling } from '../../lib/tasks/task-sampling.js'
 import { load, quiet, scratch, tinyRows } from '../model/support.js'
 import { args, distance, names, tasks, valuesOf, withTasks } from './support.js'
@@ -77,6 +85,55 @@ test('a run of other tasks, another mode or other rows is refused by name', asyn
       code: 'ERR_RESUME',
       message: new RegExp(`expected.*${name.replaceAll('.', '\\.')}`)
     })
+  }
+})
+
+test('a checkpoint of tasks or of a sweep that is cut off anywhere: a named error, and the one before goes on', async (t) => {
+  const rows = tinyRows(18, { seed: 4 })
+  const runs = {
+    tasks: async (args: TrainingArgumentsInput) => {
+      const model = await withTasks(t)
+      const before = new Map([...valuesOf(model, 'topic'), ...valuesOf(model, 'length')])
+      try {
+        await new MultiTaskTrainer({ model, tasks, args }).train()
+      } catch (error) {
+        const after = new Map([...valuesOf(model, 'topic'), ...valuesOf(model, 'length')])
+        t.is(distance(before, after), 0, 'the model is as it was')
+        throw error
+      }
+    },
+    sweep: async (args: TrainingArgumentsInput) => {
+      const model = await load(t)
+      model.addClassificationHead('h', { numLabels: 2 })
+      await trainSweep(model, rows, { learningRate: [1e-2, 1e-3] }, { args })
+    }
+  }
+  for (const [name, run] of Object.entries(runs)) {
+    const outputDir = scratch(t)
+    const own = { ...args, outputDir, maxSteps: 4 } as const
+    await run({ ...own, saveStrategy: 'steps', saveSteps: 2 })
+    const file = join(outputDir, 'checkpoint-4', 'training.safetensors')
+    const whole = readFileSync(file)
+    const header = Number(whole.readBigUInt64LE())
+    const random = Random.fromSeed(3)
+    const places = [0, 1, 7, 8, 9, 8 + header - 1, 8 + header, 8 + header + 1, whole.length - 1]
+    for (let i = 0; i < 6; i++) places.push(random.nextBelow(whole.length))
+    for (const length of places) {
+      writeFileSync(file, whole.subarray(0, length))
+      const error = await t.throwsAsync(run({ ...own, saveStrategy: 'no', resumeFromCheckpoint: true }), {
+        instanceOf: AdapterError,
+        code: 'ERR_FILE_FORMAT'
+      })
+      t.regex(
+        error?.message ?? '',
+        /checkpoint-4 cannot be read: .*--resume-from \S+checkpoint-2$/,
+        `${name} ${length}`
+      )
+    }
+    await t.notThrowsAsync(
+      run({ ...own, saveStrategy: 'no', resumeFromCheckpoint: join(outputDir, 'checkpoint-2') }),
+      name
+    )
   }
 })
 

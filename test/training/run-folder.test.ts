@@ -138,7 +138,7 @@ test('a folder that cannot be written is a named error', async (t: ExecutionCont
   const file = join(scratch(t), 'file')
   writeFileSync(file, '')
   const args: TrainingArgumentsInput = { ...quiet, maxSteps: 2, loggingDir: file, reportTo: 'jsonl' }
-  await t.throwsAsync(trainerOf(await ready(t), args).train(), { message: /write the events.*events\.jsonl/ })
+  await t.throwsAsync(trainerOf(await ready(t), args).train(), { message: /^train: \S+file is no folder/ })
 })
 
 const common = { totalSteps: 50_000, epoch: 1, learningRate: 1, gradNorm: 1, tokens: 2 }

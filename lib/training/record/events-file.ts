@@ -1,7 +1,7 @@
 import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileError } from '../../config/read-json.js'
 import { makeFolder } from '../../native/make-folder.js'
+import { diskError } from '../disk-error.js'
 import { RunHistory } from './history.js'
 import { eventsFile, lineText, parseLine, type RunLine } from './lines.js'
 
@@ -19,7 +19,7 @@ export class EventsFile {
       this.#handle = openSync(this.#file, goesOn ? 'a+' : 'w')
       this.history = RunHistory.read(goesOn ? this.#wholeLines() : '')
     } catch (error) {
-      throw fileError(this.#file, 'write the events', error)
+      throw diskError(this.#file, 'write the events', error)
     }
   }
 
@@ -38,7 +38,7 @@ export class EventsFile {
       writeSync(this.#handle, text)
       if (line.type !== 'steps' && line.type !== 'log') fsyncSync(this.#handle)
     } catch (error) {
-      throw fileError(this.#file, 'write the events', error)
+      throw diskError(this.#file, 'write the events', error)
     }
     // As it will be read: what one page shows another shows, too.
     const read = parseLine(text)

@@ -121,14 +121,21 @@ class Recorder {
 
   fail(error: unknown): void {
     const message = error instanceof Error ? error.message : String(error)
-    this.#finish({ type: 'failed', ...now(), step: this.#history.step, message })
+    try {
+      this.#finish({ type: 'failed', ...now(), step: this.#history.step, message })
+    } catch {
+      // The error that ended the run matters more, and a full disk is often both.
+    }
   }
 
   /** Whoever left before the end stopped the run. */
   close(): void {
-    this.#finish({ type: 'stopped', ...now(), step: this.#history.step })
-    this.#events?.close()
-    this.#board?.close()
+    try {
+      this.#finish({ type: 'stopped', ...now(), step: this.#history.step })
+    } finally {
+      this.#events?.close()
+      this.#board?.close()
+    }
   }
 
   #finish(line: RunLine): void {

@@ -1,9 +1,9 @@
 import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { isPlainObject } from '../../config/check.js'
-import { fileError } from '../../config/read-json.js'
 import { ownerTag } from '../../native/owner.js'
 import { escapeXml } from '../chart.js'
+import { diskError } from '../disk-error.js'
 import { chartsHtml, pageHtml, tableHtml } from '../page.js'
 import { metricsOf, type RunHistory } from './history.js'
 import { runCharts } from './run-charts.js'
@@ -26,7 +26,7 @@ export function writeRunPage(folder: string, history: RunHistory): void {
     renameSync(stage, file)
   } catch (error) {
     rmSync(stage, { force: true })
-    throw fileError(file, 'write the report', error)
+    throw diskError(file, 'write the report', error)
   }
 }
 

@@ -1,8 +1,8 @@
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { fileError } from '../../config/read-json.js'
 import { makeFolder } from '../../native/make-folder.js'
+import { diskError } from '../disk-error.js'
 import { crc32c } from './crc32c.js'
 import { metricsOf } from './history.js'
 import type { RunLine, StartLine } from './lines.js'
@@ -26,7 +26,7 @@ export class TensorBoardFile {
       makeFolder(folder)
       this.#handle = openSync(this.#file, 'w')
     } catch (error) {
-      throw fileError(this.#file, 'write for TensorBoard', error)
+      throw diskError(this.#file, 'write for TensorBoard', error)
     }
     this.#write(message(seconds(start), 0, textField(3, 'brain.Event:2')))
     // It drops what an earlier part of the run wrote from this step on.
@@ -47,7 +47,7 @@ export class TensorBoardFile {
     try {
       writeSync(this.#handle, Buffer.concat([length, maskedCrc(length), data, maskedCrc(data)]))
     } catch (error) {
-      throw fileError(this.#file, 'write for TensorBoard', error)
+      throw diskError(this.#file, 'write for TensorBoard', error)
     }
   }
 

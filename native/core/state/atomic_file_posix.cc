@@ -18,8 +18,10 @@ namespace {
 
 [[noreturn]] void fail_write(const std::string& path, const char* step, int error) {
   std::string hint;
+  // lib/training/disk-error.ts knows a full disk by this sentence.
   if (error == ENOSPC || error == EDQUOT) hint = "Free some space; a file that was there before is unchanged.";
   if (error == ENOENT) hint = "Create the folder first.";
+  if (error == EACCES || error == EPERM || error == EROFS) hint = "Check the folder's permissions.";
   fail(ErrorCode::file_io, "write " + path, text("cannot ", step, ": ", std::strerror(error)), {.hint = hint});
 }
 

@@ -32,7 +32,9 @@ inline std::wstring wide_path(const std::string& path) {
                    sizeof message, nullptr);
   std::string reason = message;
   while (!reason.empty() && (reason.back() == '\n' || reason.back() == '\r' || reason.back() == '.')) reason.pop_back();
-  fail(ErrorCode::file_io, operation, text(problem, ": ", reason, " (Windows error ", code, ")"));
+  const bool is_full = code == ERROR_DISK_FULL || code == ERROR_HANDLE_DISK_FULL;
+  fail(ErrorCode::file_io, operation, text(problem, ": ", reason, " (Windows error ", code, ")"),
+       {.hint = is_full ? "Free some space; a file that was there before is unchanged." : ""});
 }
 
 }  // namespace ta

@@ -1,0 +1,147 @@
+import {
+  existsSync,
+  linkSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync
+} from 'node:fs'
+import { join, resolve } from 'node:path'
+import type { TrainingArguments } from '../config/training-arguments.js'
+import { AdapterError } from '../native/errors.js'
+import { makeFolder } from '../native/make-folder.js'
+import { isRunning, type Owner, ownerTag, removeLeftovers, thisProcess } from '../native/owner.js'
+import { diskError } from './disk-error.js'
+
+/** There while a run writes into its folder. */
+export const lockFile = '.run.lock'
+
+const operation = 'train'
+
+/**
+ * Takes the folders that a run writes into, before its first step: two runs in one would overwrite each other's checkpoints
+ * and mix their events. What a dead process left is taken over. Gives what lets the folders go again.
+ */
+export function lockRunFolders(args: TrainingArguments, saveOnAbort: boolean): () => void {
+  const folders = new Set<string>()
+  if (saveOnAbort || args.saveStrategy !== 'no' || args.loadBestModelAtEnd) folders.add(resolve(args.outputDir))
+  if (args.reportTo.length > 0) folders.add(resolve(args.loggingDir ?? args.outputDir))
+  const held: (() => void)[] = []
+  const release = () => {
+    for (const free of held.splice(0)) free()
+    forget(release)
+  }
+  remember(release)
+  try {
+    for (const folder of folders) held.push(lockFolder(folder))
+    return release
+  } catch (error) {
+    release()
+    throw error
+  }
+}
+
+/** What process.exit() in the middle of a run lets go. */
+const open = new Set<() => void>()
+
+const releaseOpen = () => {
+  for (const release of [...open]) release()
+}
+
+function remember(release: () => void): void {
+  if (open.size === 0) process.once('exit', releaseOpen)
+  open.add(release)
+}
+
+function forget(release: () => void): void {
+  open.delete(release)
+  if (open.size === 0) process.off('exit', releaseOpen)
+}
+
+function lockFolder(folder: string): () => void {
+  const lock = join(folder, lockFile)
+  const own = `${lock}-${ownerTag}`
+  const wasThere = existsSync(folder)
+  try {
+    makeFolder(folder)
+    removeLeftovers(folder, `${lockFile}-`)
+    // A lock has its owner in it from the first moment on, and there is one alone.
+    writeFileSync(own, JSON.stringify(thisProcess))
+    try {
+      while (!linked(own, lock)) removeStale(folder, lock)
+    } finally {
+      rmSync(own, { force: true })
+    }
+  } catch (error) {
+    throw diskError(folder, operation, error, 'the run writes its checkpoints and events there')
+  }
+  return () => {
+    try {
+      if (ownerOf(lock)?.pid === process.pid) rmSync(lock, { force: true })
+      // A run that wrote nothing leaves no folder.
+      if (!wasThere && readdirSync(folder).length === 0) rmdirSync(folder)
+    } catch {
+      // It cannot be written to any more: the run has said so, and the lock of a dead process keeps nobody out.
+    }
+  }
+}
+
+function linked(own: string, lock: string): boolean {
+  try {
+    linkSync(own, lock)
+    return true
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'EEXIST') return false
+    if (code !== 'EPERM' && code !== 'ENOTSUP' && code !== 'ENOSYS') throw error
+  }
+  // A file system without links: the second best.
+  try {
+    writeFileSync(lock, readFileSync(own), { flag: 'wx' })
+    return true
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false
+    throw error
+  }
+}
+
+/** Throws where the lock's owner lives. */
+function removeStale(folder: string, lock: string): void {
+  const owner = ownerOf(lock)
+  if (owner !== undefined) throw taken(folder, lock, owner)
+  const aside = `${lock}-old-${ownerTag}`
+  try {
+    renameSync(lock, aside)
+  } catch (error) {
+    // Gone by itself, or another was faster.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return
+    throw error
+  }
+  // Between the look and the move another run may have taken it over: then it is put back.
+  if (ownerOf(aside) !== undefined && linked(aside, lock)) {
+    rmSync(aside, { force: true })
+    return
+  }
+  rmSync(aside, { force: true })
+}
+
+/** Who holds a lock and lives; undefined where nobody does. */
+function ownerOf(lock: string): Owner | undefined {
+  try {
+    const { mtimeMs } = statSync(lock)
+    const owner = JSON.parse(readFileSync(lock, 'utf8')) as Owner
+    return isRunning(owner, mtimeMs) ? owner : undefined
+  } catch {
+    return undefined
+  }
+}
+
+function taken(folder: string, lock: string, { pid, host }: Owner): AdapterError {
+  const who = pid === process.pid && host === thisProcess.host ? 'of this process' : `of process ${pid} on ${host}`
+  return new AdapterError('ERR_BUSY', operation, `another run, ${who}, writes into ${folder}`, {
+    hint: `Give each run an outputDir (and loggingDir) of its own, or wait until that one has ended. If there is no such run, remove ${lock}.`
+  })
+}
