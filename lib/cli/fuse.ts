@@ -5,7 +5,7 @@ import { findAdapters } from './adapters.js'
 import { exitStatus, fromOptions, usageError } from './arguments.js'
 import { loadModel, modelUsage, untilInterrupted } from './model-options.js'
 import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
-import { rowsUsage } from './rows.js'
+import { closeRows, rowsUsage } from './rows.js'
 import { runTraining } from './train.js'
 import { writeTrainConfig } from './train-config.js'
 import { trainUsage } from './train-options.js'
@@ -87,6 +87,7 @@ export async function run(argv: string[]): Promise<number> {
     else process.stdout.write(`fusion '${name}' over ${names.join(', ')} with its head is in ${folder}\n`)
     return exitStatus.done
   } finally {
+    closeRows(train, evaluation)
     removeIfEmpty(folder)
     model.dispose()
   }

@@ -1,4 +1,6 @@
+import { statSync } from 'node:fs'
 import type { Row } from '../data/dataset.js'
+import type { RowsFile } from '../data/rows-file.js'
 import { AdapterError } from '../native/errors.js'
 
 /** For --help of what reads rows. */
@@ -15,6 +17,28 @@ export async function readAll(file: string): Promise<readonly Row[]> {
   for await (const row of readRows(file)) rows.push(row)
   if (rows.length > 0) return rows
   throw new AdapterError('ERR_INVALID_FILE', '', `${file} has no rows`, { hint: 'Check that this is the right file.' })
+}
+
+/** Rows to train on: in memory, or of a file too large for that. */
+export type TrainingRows = readonly Row[] | RowsFile
+
+/** Bytes of a file that is read into memory, where its rows are tokenized once; those of a larger one stay on disk. */
+const largestInMemory = 64 * 1024 * 1024
+
+export async function trainingRows(file: string): Promise<TrainingRows> {
+  const { rowFormat } = await import('../data/read-rows.js')
+  // Parquet has no places of rows.
+  if (rowFormat(file) === 'parquet' || statSync(file).size <= largestInMemory) return await readAll(file)
+  const { rowsFile } = await import('../data/rows-file.js')
+  return await rowsFile(file)
+}
+
+export function* eachRow(rows: TrainingRows): Generator<Row, void, undefined> {
+  for (let i = 0; i < rows.length; i++) yield rows.at(i) as Row
+}
+
+export function closeRows(...all: readonly (TrainingRows | undefined)[]): void {
+  for (const rows of all) if (rows !== undefined && 'close' in rows) rows.close()
 }
 
 /** The names that a file has for its labels beside the rows: Parquet alone can. */

@@ -5,7 +5,7 @@ import type { ReportTable } from '../training/report.js'
 import { exitStatus, usageError } from './arguments.js'
 import { loadModel, modelUsage, untilInterrupted } from './model-options.js'
 import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
-import { rowsUsage } from './rows.js'
+import { closeRows, rowsUsage } from './rows.js'
 import { showEvent } from './tasks-progress.js'
 import { writeTrainConfig } from './train-config.js'
 import { trainUsage } from './train-options.js'
@@ -95,6 +95,7 @@ export async function run(argv: string[]): Promise<number> {
     await showResult(result, folder, json)
     return exitStatus.done
   } finally {
+    closeRows(train, evaluation)
     removeIfEmpty(folder)
     model.dispose()
   }

@@ -2,13 +2,14 @@ import type { HeadConfig } from '../config/head-config.js'
 import type { Row } from '../data/dataset.js'
 import { choiceOption, fromOptions, usageError } from './arguments.js'
 import { headKinds } from './head-kinds.js'
+import { eachRow, type TrainingRows } from './rows.js'
 
 /**
  * The head that the labels of the training rows ask for, or the one that was asked for.
  * @param known names that the rows' file has for its labels
  */
 export async function headFor(
-  rows: readonly Row[],
+  rows: TrainingRows,
   kind: string | undefined,
   labels: string | undefined,
   known: readonly string[] | null = null
@@ -16,7 +17,7 @@ export async function headFor(
   const heads = await import('../config/head-config.js')
   const choice = await import('../config/choice-heads.js')
   const { summarizeLabels } = await import('../data/labels.js')
-  const asked = kind === undefined ? kindOf(rows[0]) : choiceOption('head', kind, headKinds)
+  const asked = kind === undefined ? kindOf(rows.at(0)) : choiceOption('head', kind, headKinds)
   if (
     labels !== undefined &&
     ['question-answering', 'multiple-choice', 'causal-lm', 'masked-lm'].includes(asked ?? '')
@@ -30,12 +31,17 @@ export async function headFor(
   if (asked === 'dependency-parsing') {
     return fromOptions(() => choice.dependencyParsingHead({ labels: labelOption(labels, asked) ?? relationsOf(rows) }))
   }
-  const found = summarizeLabels(rows, 'training rows')
+  let areImages = false
+  const found = summarizeLabels(
+    watched(rows, (row) => {
+      areImages ||= 'pixelValues' in row && row.pixelValues != null
+    }),
+    'training rows'
+  )
   const wanted = asked ?? found.kind
   const named = known !== null && known.length >= found.numLabels && wanted !== 'regression' ? known : undefined
   const given = labelOption(labels, wanted) ?? found.labels ?? named
   const options = given === undefined ? { numLabels: found.numLabels } : { labels: given }
-  const areImages = rows.some((row) => 'pixelValues' in row && row.pixelValues != null)
   return fromOptions(() => {
     if (areImages && wanted !== 'tagging') {
       const several = wanted === 'multilabel' || wanted === 'multilabel_classification'
@@ -70,13 +76,26 @@ function kindOf(row: Row | undefined): (typeof headKinds)[number] | undefined {
 }
 
 /** The most of a row: Python's head has one number for all. */
-function choicesOf(rows: readonly Row[]): number {
-  const counts = rows.map((row) => ((row as { choices?: readonly unknown[] }).choices ?? []).length)
-  return counts.reduce((most, count) => Math.max(most, count), 1)
+function choicesOf(rows: TrainingRows): number {
+  let most = 1
+  for (const row of eachRow(rows))
+    most = Math.max(most, ((row as { choices?: readonly unknown[] }).choices ?? []).length)
+  return most
 }
 
 /** Sorted, so that the order of rows does not matter. */
-function relationsOf(rows: readonly Row[]): string[] {
-  const names = rows.flatMap((row) => (row as { relations?: readonly unknown[] }).relations ?? [])
-  return [...new Set(names.map(String))].sort()
+function relationsOf(rows: TrainingRows): string[] {
+  const names = new Set<string>()
+  for (const row of eachRow(rows)) {
+    for (const name of (row as { relations?: readonly unknown[] }).relations ?? []) names.add(String(name))
+  }
+  return [...names].sort()
+}
+
+/** A large file is read once for all that is to be known. */
+function* watched(rows: TrainingRows, see: (row: Row) => void): Generator<Row, void, undefined> {
+  for (const row of eachRow(rows)) {
+    see(row)
+    yield row
+  }
 }

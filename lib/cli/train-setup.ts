@@ -2,10 +2,9 @@ import { basename, resolve } from 'node:path'
 import type { ParseArgsConfig } from 'node:util'
 import type { HeadConfig } from '../config/head-config.js'
 import type { TrainingArgumentsInput } from '../config/training-arguments.js'
-import type { Row } from '../data/dataset.js'
 import { fromOptions, inputFile, numberOption, parseCommand, required, usageError } from './arguments.js'
 import { modelOptions } from './model-options.js'
-import { labelNamesOf, readAll } from './rows.js'
+import { labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { hasTasks, isFusion, isSweep, readTrainConfig, type TrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
 import { trainOptions } from './train-options.js'
@@ -38,8 +37,8 @@ export interface TrainingSetup<V> {
   readonly plan: TuningPlan
   readonly folder: string
   readonly args: TrainingArgumentsInput
-  readonly train: readonly Row[]
-  readonly evaluation: readonly Row[] | undefined
+  readonly train: TrainingRows
+  readonly evaluation: TrainingRows | undefined
   readonly head: HeadConfig
   /** By the option that names each. */
   readonly files: { readonly train: string; readonly eval: string | undefined }
@@ -105,8 +104,8 @@ export async function readTraining<V extends TrainValues>(parsed: ParsedTraining
   const trainFile = inputFile('train', required('train', values.train))
   const evalFile = values.eval === undefined ? undefined : inputFile('eval', values.eval)
   const planned = await planTraining(parsed, evalFile !== undefined)
-  const train = await readAll(trainFile)
-  const evaluation = evalFile === undefined ? undefined : await readAll(evalFile)
+  const train = await trainingRows(trainFile)
+  const evaluation = evalFile === undefined ? undefined : await trainingRows(evalFile)
   const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile))
   return { values, ...planned, train, evaluation, head, files: { train: trainFile, eval: evalFile } }
 }

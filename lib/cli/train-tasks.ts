@@ -2,7 +2,6 @@ import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { AdapterConfig, type AdapterConfigSource } from '../config/adapter-config.js'
 import type { HeadConfig } from '../config/head-config.js'
-import type { Row } from '../data/dataset.js'
 import { adapterConfigFile, type FolderFormat, headConfigFile } from '../exchange/folder-files.js'
 import { checkAdapterName } from '../exchange/write-folder.js'
 import { saveAnyAdapter } from '../model/exchange.js'
@@ -13,7 +12,7 @@ import { checkMode, checkTogether } from '../tasks/task-sampling.js'
 import { exitStatus, fromOptions, inputFile, usageError } from './arguments.js'
 import { loadModel, untilInterrupted } from './model-options.js'
 import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
-import { labelNamesOf, readAll } from './rows.js'
+import { closeRows, labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { showEvent } from './tasks-progress.js'
 import { readTasks, samplingOf, type TaskSettings, writeTrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
@@ -27,8 +26,8 @@ interface ReadTask {
   readonly adapter: string
   readonly config: AdapterConfig
   readonly head: HeadConfig
-  readonly train: readonly Row[]
-  readonly evaluation: readonly Row[] | undefined
+  readonly train: TrainingRows
+  readonly evaluation: TrainingRows | undefined
   readonly options: Pick<TaskOptions, 'args' | 'weight'>
 }
 
@@ -77,6 +76,7 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
     else process.stdout.write(describeTasks(trained, folder))
     return exitStatus.done
   } finally {
+    closeRows(...tasks.flatMap(({ train, evaluation }) => [train, evaluation]))
     removeIfEmpty(folder)
     model.dispose()
   }
@@ -93,10 +93,10 @@ async function readTask(name: string, settings: TaskSettings, common: AdapterCon
   const { train: file, eval: measured, config, head, labels, adapter = name, weight, ...args } = settings
   for (const one of [name, adapter]) fromOptions(() => checkAdapterName(one, 'tasks'))
   if (file === undefined) throw usageError(`tasks.${name}.train is missing`)
-  const train = await readAll(inputFile(`tasks.${name}.train`, file))
+  const train = await trainingRows(inputFile(`tasks.${name}.train`, file))
   return {
     ...{ name, adapter, train },
-    evaluation: measured === undefined ? undefined : await readAll(inputFile(`tasks.${name}.eval`, measured)),
+    evaluation: measured === undefined ? undefined : await trainingRows(inputFile(`tasks.${name}.eval`, measured)),
     config: config === undefined ? common : fromOptions(() => AdapterConfig.load(config as AdapterConfigSource)),
     head: await headFor(train, head, labels?.join(','), await labelNamesOf(file)),
     options: { args, weight }

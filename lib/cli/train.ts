@@ -1,12 +1,11 @@
 import type { TrainingArgumentsInput } from '../config/training-arguments.js'
-import type { Row } from '../data/dataset.js'
 import type { Model } from '../model/model.js'
 import type { TrainingEvent } from '../training/events.js'
 import type { RunCurves } from '../training/report.js'
 import { exitStatus, usageError } from './arguments.js'
 import { loadModel, modelUsage, untilInterrupted } from './model-options.js'
 import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine, removeIfEmpty } from './output.js'
-import { rowsUsage } from './rows.js'
+import { closeRows, rowsUsage, type TrainingRows } from './rows.js'
 import { writeTrainConfig } from './train-config.js'
 import { tasksOptions, trainUsage } from './train-options.js'
 import { describeSettings } from './train-settings.js'
@@ -34,7 +33,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
   --model MODEL           folder or hub id of the base model
   --train FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label; for questions
                           question, context and answers; for choices text, choices and label; to parse words, heads
-                          (0: the root) and relations
+                          (0: the root) and relations. A file of more than 64 MiB stays on disk, unless it is Parquet
   --eval FILE             rows to measure on after each epoch
   --output FOLDER         where the result goes, with the run's events.jsonl and report.html; checkpoints lie in
                           FOLDER/checkpoints
@@ -76,8 +75,8 @@ ${rowsUsage}
 interface Job {
   readonly model: Model
   readonly plan: TuningPlan
-  readonly train: readonly Row[]
-  readonly evaluation: readonly Row[] | undefined
+  readonly train: TrainingRows
+  readonly evaluation: TrainingRows | undefined
   readonly args: TrainingArgumentsInput
   readonly json: boolean
   readonly onEvent: (event: TrainingEvent) => void
@@ -177,6 +176,7 @@ export async function run(argv: string[]): Promise<number> {
     if (report !== undefined) await writeReport(report, trained.curves, values.best)
     return exitStatus.done
   } finally {
+    closeRows(train, evaluation)
     removeIfEmpty(folder)
     model.dispose()
   }

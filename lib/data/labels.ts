@@ -124,13 +124,16 @@ export interface LabelSummary {
   readonly labels: readonly string[] | null
 }
 
-/** Looks at every row once. Whole numbers are classes, numbers with a fraction are values to predict. */
-export function summarizeLabels(rows: readonly Row[], name = 'dataset'): LabelSummary {
+/** Looks at every row once, in one pass. Whole numbers are classes, numbers with a fraction are values to predict. */
+export function summarizeLabels(rows: Iterable<Row>, name = 'dataset'): LabelSummary {
   const names = new Set<string>()
-  const numbers: number[] = []
+  const numbers = new Tally()
   let lists = 0
   let width = 0
-  rows.forEach((row, i) => {
+  let perToken = false
+  let i = 0
+  for (const row of rows) {
+    perToken ||= 'words' in row || 'inputIds' in row
     const label = labelOf(row)
     if (label === null) throw check.valueError(placeOf(row, `${name}[${i}]`), 'this row has no label')
     const isList = typeof label === 'object'
@@ -143,30 +146,40 @@ export function summarizeLabels(rows: readonly Row[], name = 'dataset'): LabelSu
         throw check.typeError(`${place}.label`, "a name, a number or a list of them ('true' for true)", item)
       }
       if (typeof item === 'string') names.add(item)
-      else if (item !== ignoredLabel) numbers.push(item)
+      else if (item !== ignoredLabel) numbers.add(item)
     }
-  })
-  if (lists > 0 && lists < rows.length) throw check.valueError(name, 'some rows have one label and some a list')
-  if (names.size > 0 && numbers.length > 0) throw check.valueError(name, 'some labels are names and some numbers')
-  return summaryOf(
-    names,
-    numbers,
-    lists > 0,
-    rows.some((row) => 'words' in row || 'inputIds' in row),
-    width
-  )
+    i++
+  }
+  if (lists > 0 && lists < i) throw check.valueError(name, 'some rows have one label and some a list')
+  if (names.size > 0 && numbers.count > 0) throw check.valueError(name, 'some labels are names and some numbers')
+  return summaryOf(names, numbers, lists > 0, perToken, width)
+}
+
+/** What there is to know of labels that are numbers, however many there are. */
+class Tally {
+  count = 0
+  largest = 0
+  areClasses = true
+
+  add(value: number): this {
+    this.count++
+    this.largest = Math.max(this.largest, value)
+    this.areClasses &&= Number.isInteger(value) && value >= 0
+    return this
+  }
 }
 
 function summaryOf(
   names: ReadonlySet<string>,
-  numbers: readonly number[],
+  numbers: Tally,
   areLists: boolean,
   perToken: boolean,
   width: number
 ): LabelSummary {
   const asNumbers = names.size > 0 && [...names].every(isNumber)
-  const values = asNumbers ? [...names].map(Number) : numbers
-  const largest = values.reduce((most, value) => Math.max(most, value), 0)
+  const { largest, areClasses } = asNumbers
+    ? [...names].reduce((tally, text) => tally.add(Number(text)), new Tally())
+    : numbers
   const kind = areLists ? (perToken ? 'tagging' : 'multilabel_classification') : 'classification'
   if (names.size > 0 && !asNumbers) {
     if (kind === 'classification' && names.size === 1) {
@@ -175,7 +188,6 @@ function summaryOf(
     return { kind, numLabels: names.size, labels: [...names].sort() }
   }
   if (kind === 'multilabel_classification') return { kind, numLabels: width, labels: null }
-  const areClasses = values.every((value) => Number.isInteger(value) && value >= 0)
   if (!areClasses && kind === 'classification') return { kind: 'regression', numLabels: 1, labels: null }
   return { kind, numLabels: Math.max(2, largest + 1), labels: null }
 }

@@ -116,9 +116,14 @@ async function* cellRecords(file: string, format: 'csv' | 'tsv'): AsyncGenerator
     for await (const { record, line } of csvRecords(file, format, longestLine))
       yield { value: cellValues(record), line }
   } catch (cause) {
-    if (isSystemError(cause)) throw cause
-    throw new AdapterError('ERR_INVALID_FILE', operation, `${file}: ${(cause as Error).message}`, { cause })
+    throw recordError(file, cause)
   }
+}
+
+/** What csvRecords throws, with the file's name. */
+export function recordError(file: string, cause: unknown): unknown {
+  if (isSystemError(cause)) return cause
+  return new AdapterError('ERR_INVALID_FILE', operation, `${file}: ${(cause as Error).message}`, { cause })
 }
 
 /** An empty one of these is an empty text. */

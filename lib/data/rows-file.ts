@@ -5,7 +5,16 @@ import { AdapterError } from '../native/errors.js'
 import { cellValues } from './cells.js'
 import { type CsvForm, csvRecords, recordIn } from './csv-records.js'
 import { type IndexedRows, nonEmpty, type Row } from './dataset.js'
-import { isSystemError, longestLine, parseLine, type RowFormat, rowFormat, tooLong, toRow } from './read-rows.js'
+import {
+  isSystemError,
+  longestLine,
+  parseLine,
+  type RowFormat,
+  recordError,
+  rowFormat,
+  tooLong,
+  toRow
+} from './read-rows.js'
 import { RowPlaces } from './row-places.js'
 
 const operation = 'read rows'
@@ -129,10 +138,14 @@ function hasSpacesAlone(bytes: Buffer, from: number, to: number): boolean {
 async function findRecords(file: string, format: 'csv' | 'tsv', places: RowPlaces): Promise<CsvForm | undefined> {
   let start = 0
   let form: CsvForm | undefined
-  for await (const record of csvRecords(file, format, longestLine)) {
-    places.add(start, record.line)
-    start = record.end
-    form = record.form
+  try {
+    for await (const record of csvRecords(file, format, longestLine)) {
+      places.add(start, record.line)
+      start = record.end
+      form = record.form
+    }
+  } catch (cause) {
+    throw recordError(file, cause)
   }
   places.finish(start)
   return form

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { command, fixtures, scratch } from './command.js'
@@ -55,6 +55,40 @@ test('labels that are missing or do not fit, and a file without rows', async (t)
   }
   // Nothing to answer is no mistake.
   t.is((await command(commands(empty)['predict'] ?? [])).status, 0)
+})
+
+test('a file of more than 64 MiB trains from where it is, as the same rows in memory do', async (t) => {
+  const note = 'n'.repeat(70_000)
+  const rows = Array.from({ length: 1000 }, (_, i) => ({
+    input_ids: [5 + (i % 80), 91 + (i % 2)],
+    label: i % 2 ? 'yes' : 'no'
+  }))
+  const lines = (more: object) => rows.map((row) => `${JSON.stringify({ ...row, ...more })}\n`).join('')
+  const [small, large] = [file(lines({})), file(lines({ note }))]
+  t.teardown(() => rmSync(large))
+  const train = async (data: string, folder: string) => {
+    const options = [
+      '--name',
+      'a',
+      '--max-steps',
+      '6',
+      '--save',
+      'steps',
+      '--set',
+      'saveSteps=4',
+      '-o',
+      join(place, folder)
+    ]
+    const result = await command(['train', ...shared, '--train', data, '--eval', data, ...options])
+    t.is(result.status, 0, result.errors)
+    t.regex(result.errors, /head: classification, 2 labels \(no, yes\)/)
+    return readFileSync(join(place, folder, 'adapter.safetensors'))
+  }
+  t.true((await train(large, 'from-disk')).equals(await train(small, 'from-memory')))
+  writeFileSync(large, '{"input_ids": [5, -6], "label": "no"}\n', { flag: 'a' })
+  const wrong = await command(['train', ...shared, '--train', large, '-o', join(place, 'wrong')])
+  t.is(wrong.status, 1)
+  t.regex(wrong.errors, /\.jsonl:1001\.inputIds\[1\]/i)
 })
 
 test('a row that names no adapter of the command line', async (t) => {

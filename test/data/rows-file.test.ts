@@ -76,6 +76,10 @@ test('what goes wrong names the file and the line', async (t) => {
   await t.throwsAsync(rowsFile(join(folder, 'none.jsonl')), { code: 'ERR_FILE_NOT_FOUND' })
   await t.throwsAsync(rowsFile(written('.jsonl', '\n \n')), { message: /it has no rows/ })
   await t.throwsAsync(rowsFile(written('.parquet', '')), { code: 'ERR_UNSUPPORTED', message: /Train on a stream/ })
+  await t.throwsAsync(rowsFile(written('.csv', 'text,label\na,1\nb\n')), {
+    code: 'ERR_INVALID_FILE',
+    message: /rows-\d+\.csv: .*line 3/
+  })
   using wrong = await rowsFile(written('.jsonl', '{"text":"a"}\n\n{"text":1}\n{"text"\n'))
   t.throws(() => wrong.at(1), { message: /rows-\d+\.jsonl:3\.text: expected a string/ })
   t.throws(() => wrong.at(2), { code: 'ERR_INVALID_FILE', message: /rows-\d+\.jsonl:4/ })
