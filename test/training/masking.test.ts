@@ -148,6 +148,23 @@ test('training on texts resumes in the middle of an epoch with the same bits', a
   await t.throwsAsync(other.train(), { code: 'ERR_RESUME', message: /mlmProbability/ })
 })
 
+test('so it does on a stream, and as one of several tasks', async (t) => {
+  const args = { ...recipe, maxSteps: 8, saveStrategy: 'steps', saveSteps: 3 } as const
+  const ways = {
+    stream: (model: Model, own: TrainingArgumentsInput) =>
+      new AdapterTrainer({ model, trainDataset: () => rows, args: own }).train(),
+    tasks: (model: Model, own: TrainingArgumentsInput) =>
+      new MultiTaskTrainer({ model, args: own, tasks: { a: { dataset: rows } } }).train()
+  }
+  for (const [name, train] of Object.entries(ways)) {
+    const outputDir = scratch(t)
+    const [whole, resumed] = [await ready(t), await ready(t)]
+    await train(whole, { ...args, outputDir })
+    await train(resumed, { ...args, outputDir, resumeFromCheckpoint: join(outputDir, 'checkpoint-3') })
+    t.deepEqual(moved(snapshot(whole), snapshot(resumed)), [], name)
+  }
+})
+
 test('the loss goes down, over rows in memory, on a stream and as one of several tasks', async (t) => {
   const args = { ...recipe, numTrainEpochs: 25, mlmProbability: 0.3 }
   const model = await ready(t)
