@@ -61,6 +61,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
 
 ${trainUsage}
   --overwrite             replace what an earlier run with the same --tune left in FOLDER, its checkpoints too
+  --plan                  print what memory the training will take, and exit; nothing is trained or written
   --resume                go on from the newest checkpoint
   --resume-from FOLDER    go on from this checkpoint, such as FOLDER/checkpoints/checkpoint-8
   --set NAME=VALUE        a training argument that has no option, such as maxGradNorm=0.5; may be repeated
@@ -137,10 +138,23 @@ function result(model: Model, { tuning, name, folder }: TuningPlan, events: read
   return { type: 'result', tune: tuning, folder, name, adapter, trainableParameters, events }
 }
 
+async function printPlan(
+  model: Model,
+  trainDataset: readonly Row[],
+  args: TrainingArgumentsInput,
+  json: boolean
+): Promise<void> {
+  const { AdapterTrainer } = await import('../training/trainer.js')
+  const { describePlan } = await import('../training/memory-plan.js')
+  const plan = await new AdapterTrainer({ model, trainDataset, args: { ...args, evalStrategy: 'no' } }).plan()
+  process.stdout.write(json ? jsonLine({ type: 'plan', ...plan }) : `${describePlan(plan)}\n`)
+}
+
 export async function run(argv: string[]): Promise<number> {
-  const parsed = await parseTraining(argv, usage, tasksOptions)
+  const parsed = await parseTraining(argv, usage, { ...tasksOptions, plan: { type: 'boolean', default: false } })
   if (parsed === undefined) return exitStatus.done
   if (parsed.values.tasks !== undefined) {
+    if (parsed.values.plan) throw usageError('--plan: expected one task, --train FILE, got --tasks')
     const { trainTasks } = await import('./train-tasks.js')
     return await trainTasks(parsed)
   }
@@ -154,6 +168,10 @@ export async function run(argv: string[]): Promise<number> {
   const model = await loadModel(values, args.seed)
   try {
     prepareTuning(model, plan, head)
+    if (values.plan) {
+      await printPlan(model, train, args, json)
+      return exitStatus.done
+    }
     checkOutputFolder('output', folder)
     if (values.overwrite) removeCheckpoints(folder)
     if (report !== undefined) checkOutputFile('report', report, files)

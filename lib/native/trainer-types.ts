@@ -93,6 +93,14 @@ export interface NativeStepResult {
   readonly tokens: number
 }
 
+/** In bytes. */
+export interface NativeMemoryUse {
+  readonly gradients: number
+  readonly optimizer: number
+  /** What a pass and its way back take at once at most. */
+  readonly activations: number
+}
+
 export interface NativeTrainer {
   /**
    * One step of some members over its micro-batches (gradient accumulation): forward, loss, backward, and for each member
@@ -108,6 +116,8 @@ export interface NativeTrainer {
     members: readonly number[],
     goOn: boolean
   ): Promise<NativeStepResult>
+  /** What a step over these micro-batches takes, found by passing them through once; nothing moves. */
+  measure(batches: readonly NativeBatch[], passes: readonly NativeTrainingPass[]): Promise<NativeMemoryUse>
   /** The step that runs ends with ERR_ABORTED before its next micro-batch, and nothing has moved. */
   stop(): void
   /** Multiplies a member's learning rates from now on, beside its schedule. No checkpoint holds it. */

@@ -11,6 +11,7 @@ import { AdapterError } from '../native/errors.js'
 import { EncodedDataset } from '../training/encoded.js'
 import { type Evaluation, evaluateEncoded } from '../training/evaluate.js'
 import { evaluationMasks, trainingMasks } from '../training/masks.js'
+import type { MemoryPlan } from '../training/memory-plan.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import { samplerFor } from '../training/run.js'
 import type { RunOptions } from '../training/trainer.js'
@@ -19,7 +20,9 @@ import { Feed } from './feed.js'
 import { tasksFingerprint } from './fingerprint.js'
 import { Learner } from './learner.js'
 import { trainOnly } from './owners.js'
+import { planTasks } from './plan-memory.js'
 import { recordedTasksRun } from './recorded.js'
+import type { TasksRun } from './run-state.js'
 import { type CheckedTask, checkTask } from './task.js'
 import { TaskSampler } from './task-sampler.js'
 import { checkMode, checkSampling, checkTogether, type TaskMode, type TaskSampling } from './task-sampling.js'
@@ -126,30 +129,50 @@ export class MultiTaskTrainer {
     checkOptions(options, ['signal', 'saveOnAbort'])
     options.signal?.throwIfAborted()
     outsideScope('train')
+    this.#trainOwn()
+    const release = this.model.hold('a training run')
+    try {
+      yield* recordedTasksRun(await this.#tasksRun(options))
+    } finally {
+      release()
+    }
+  }
+
+  /**
+   * What train() will take of memory: the largest micro-batch of the first epoch goes through the network once. As for
+   * train(), the tasks' adapters and heads are what trains from here on; no value changes.
+   */
+  async plan(): Promise<MemoryPlan> {
+    outsideScope('plan')
+    this.#trainOwn()
+    const release = this.model.hold('a memory plan')
+    try {
+      return await planTasks(await this.#tasksRun({}))
+    } finally {
+      release()
+    }
+  }
+
+  #trainOwn(): void {
     trainOnly(
       this.model,
       this.#tasks.map(({ parts }) => parts)
     )
-    const release = this.model.hold('a training run')
-    try {
-      const feeds = await this.#feeds()
-      const learners = this.#tasks.map((task) => new Learner(task))
-      const { model, args } = this
-      const sizes = feeds.map((feed) => ({
-        rows: feed.options.data.length,
-        steps: (epoch: number) => feed.stepsIn(epoch)
-      }))
-      const seed = args.dataSeed ?? args.seed
-      const sampling = { sizes, sampling: this.#sampling, mode: this.#mode, seed }
-      yield* recordedTasksRun({
-        ...{ model, args, learners, feeds, goOn: this.#goOn },
-        ...{ signal: options.signal, saveOnAbort: options.saveOnAbort },
-        sampler: new TaskSampler(sampling),
-        fingerprint: () =>
-          tasksFingerprint(model, args, { learners, feeds, mode: this.#mode, sampling: this.#sampling })
-      })
-    } finally {
-      release()
+  }
+
+  async #tasksRun({ signal, saveOnAbort }: RunOptions): Promise<TasksRun> {
+    const feeds = await this.#feeds()
+    const learners = this.#tasks.map((task) => new Learner(task))
+    const { model, args } = this
+    const sizes = feeds.map((feed) => ({
+      rows: feed.options.data.length,
+      steps: (epoch: number) => feed.stepsIn(epoch)
+    }))
+    const seed = args.dataSeed ?? args.seed
+    return {
+      ...{ model, args, learners, feeds, goOn: this.#goOn, signal, saveOnAbort },
+      sampler: new TaskSampler({ sizes, sampling: this.#sampling, mode: this.#mode, seed }),
+      fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode: this.#mode, sampling: this.#sampling })
     }
   }
 

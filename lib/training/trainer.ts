@@ -12,6 +12,7 @@ import { EncodedDataset, requireHeads } from './encoded.js'
 import { checkComputeMetrics, type Evaluation, evaluateEncoded } from './evaluate.js'
 import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
 import { evaluationMasks, trainingMasks } from './masks.js'
+import { type MemoryPlan, planMemory } from './memory-plan.js'
 import type { ComputeMetrics } from './own-metrics.js'
 import { requireBatches, requireTakesPart } from './preflight.js'
 import { recorded } from './record/recorder.js'
@@ -92,6 +93,30 @@ export class AdapterTrainer {
       signal: options.signal,
       computeMetrics: this.#computeMetrics
     })
+  }
+
+  /**
+   * What train() will take of memory: the largest micro-batch goes through the network once, and nothing is changed. An
+   * evaluation keeps nothing for a way back and takes less, unless its batches are much larger.
+   */
+  async plan(): Promise<MemoryPlan> {
+    outsideScope('plan')
+    requireHeads(this.model, 'plan')
+    requireTakesPart(this.model)
+    const release = this.model.hold('a memory plan')
+    try {
+      const train = await this.#trainingRows()
+      if (train instanceof EncodedDataset) {
+        requireBatches(this.model.activeAdapters, this.args, train.length)
+        return await planMemory(this.model, this.args, train)
+      }
+      throw new AdapterError('ERR_UNSUPPORTED', 'plan', 'nobody knows the longest rows of a stream', {
+        expected: 'a dataset with a length',
+        hint: 'Make a trainer with an array of its longest rows, a batch of them or more.'
+      })
+    } finally {
+      release()
+    }
   }
 
   async #trainingRows(): Promise<EncodedDataset | EncodedStream> {

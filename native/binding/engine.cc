@@ -1,6 +1,7 @@
 #include "binding/engine.h"
 
 #include "core/error.h"
+#include "core/nn/allocation_meter.h"
 
 namespace ta::binding {
 
@@ -59,6 +60,7 @@ void Engine::end(Napi::Env env) {
 
 Engine::Engine(Napi::Env env) {
   use_large_blocks();
+  meter_allocations();
   to_js_ = Channel::New(env, "torch-adapters engine", 0, 1, this);
   to_js_.Unref(env);
   thread_ = std::thread([this] { loop(); });

@@ -46,15 +46,36 @@ MicroInput to_micro_input(const Napi::Object& batch, const Napi::Object& pass) {
   return input;
 }
 
+std::vector<MicroInput> to_micro_inputs(const Napi::Value& batch_list, const Napi::Value& pass_list) {
+  auto batches = batch_list.As<Napi::Array>(), passes = pass_list.As<Napi::Array>();
+  if (passes.Length() != batches.Length()) wrong_type("options", "as many as there are batches");
+  std::vector<MicroInput> inputs;
+  for (uint32_t i = 0; i < batches.Length(); ++i)
+    inputs.push_back(to_micro_input(batches.Get(i).As<Napi::Object>(), passes.Get(i).As<Napi::Object>()));
+  return inputs;
+}
+
+// Takes the inputs apart.
+std::vector<MicroBatch> to_micro_batches(ModelState& model, std::vector<MicroInput>& inputs) {
+  std::vector<MicroBatch> batches;
+  for (auto& input : inputs) {
+    auto [batch, request] = model.prepare(std::move(input.batch), input.options);
+    batches.push_back(
+        {std::move(batch), std::move(request), std::move(input.head_members), std::move(input.head_weights)});
+  }
+  return batches;
+}
+
 }  // namespace
 
 Napi::Function TrainerWrap::define(Napi::Env env) {
   using W = TrainerWrap;
-  return DefineClass(env, "NativeTrainer",
-                     {InstanceMethod<&W::step>("step"), InstanceMethod<&W::stop>("stop"),
-                      InstanceMethod<&W::set_scale>("setScale"), InstanceMethod<&W::keep>("keep"),
-                      InstanceMethod<&W::restore>("restore"), InstanceMethod<&W::save_checkpoint>("saveCheckpoint"),
-                      InstanceMethod<&W::load_checkpoint>("loadCheckpoint"), InstanceMethod<&W::dispose>("dispose")});
+  return DefineClass(
+      env, "NativeTrainer",
+      {InstanceMethod<&W::step>("step"), InstanceMethod<&W::stop>("stop"), InstanceMethod<&W::measure>("measure"),
+       InstanceMethod<&W::set_scale>("setScale"), InstanceMethod<&W::keep>("keep"),
+       InstanceMethod<&W::restore>("restore"), InstanceMethod<&W::save_checkpoint>("saveCheckpoint"),
+       InstanceMethod<&W::load_checkpoint>("loadCheckpoint"), InstanceMethod<&W::dispose>("dispose")});
 }
 
 Napi::Value create_trainer(const Napi::CallbackInfo& info) {
@@ -89,26 +110,35 @@ std::shared_ptr<TrainerWrap::State> TrainerWrap::state() const {
 
 Napi::Value TrainerWrap::step(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    auto batches = info[0].As<Napi::Array>(), passes = info[1].As<Napi::Array>();
-    if (passes.Length() != batches.Length()) wrong_type("options", "as many as there are batches");
-    std::vector<MicroInput> inputs;
-    for (uint32_t i = 0; i < batches.Length(); ++i)
-      inputs.push_back(to_micro_input(batches.Get(i).As<Napi::Object>(), passes.Get(i).As<Napi::Object>()));
+    auto inputs = to_micro_inputs(info[0], info[1]);
     state()->stopped = false;
     return engine_->submit(
         info.Env(),
         [state = state(), inputs = std::move(inputs), members = to_shape(info[2]), go_on = info[3].ToBoolean().Value(),
          engine = engine_]() mutable {
-          std::vector<MicroBatch> batches;
-          for (auto& input : inputs) {
-            auto [batch, request] = state->model->prepare(std::move(input.batch), input.options);
-            batches.push_back(
-                {std::move(batch), std::move(request), std::move(input.head_members), std::move(input.head_weights)});
-          }
+          auto batches = to_micro_batches(*state->model, inputs);
           const auto stopped = [&] { return state->stopped || engine->stopping(); };
           return state->trainer->step(batches, members, go_on, stopped);
         },
         [](Napi::Env env, StepResult& result) { return result_to_js(env, result); });
+  });
+}
+
+Napi::Value TrainerWrap::measure(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    return engine_->submit(
+        info.Env(),
+        [state = state(), inputs = to_micro_inputs(info[0], info[1])]() mutable {
+          auto batches = to_micro_batches(*state->model, inputs);
+          return state->trainer->measure(batches);
+        },
+        [](Napi::Env env, MemoryUse& use) {
+          auto object = Napi::Object::New(env);
+          object.Set("gradients", static_cast<double>(use.gradients));
+          object.Set("optimizer", static_cast<double>(use.optimizer));
+          object.Set("activations", static_cast<double>(use.activations));
+          return object;
+        });
   });
 }
 

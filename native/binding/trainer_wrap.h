@@ -26,6 +26,7 @@ class TrainerWrap : public Napi::ObjectWrap<TrainerWrap> {
  private:
   std::shared_ptr<State> state() const;
   Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value measure(const Napi::CallbackInfo& info);
   Napi::Value stop(const Napi::CallbackInfo& info);
   Napi::Value set_scale(const Napi::CallbackInfo& info);
   Napi::Value keep(const Napi::CallbackInfo& info);

@@ -366,3 +366,17 @@ test.serial('a run that fails leaves no empty folder', async (t) => {
   t.is((await command(['train', ...shared, '--train', broken, '-o', failed])).status, 1)
   t.false(existsSync(failed))
 })
+
+test.serial('--plan prints what memory training takes, and writes nothing', async (t) => {
+  const folder = join(place, 'planned')
+  const planned = ['train', ...shared, '--train', rows, '--eval', rows, '-o', folder, ...recipe, '--plan']
+  const text = await command(planned)
+  t.is(text.status, 0, text.errors)
+  for (const name of ['parameters', 'gradients', 'optimizer', 'activations', 'total'])
+    t.regex(text.output, new RegExp(`^${name} +\\d+\\.\\d MiB$`, 'm'))
+  t.regex(text.output, /largest micro-batch: 16 rows, \d+ tokens\./)
+  const [plan] = lines((await command([...planned, '--json'])).output)
+  t.is(plan.type, 'plan')
+  t.is(plan.total, plan.parameters.total + plan.gradients + plan.optimizer + plan.activations)
+  t.false(existsSync(folder))
+})

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/nn/allocation_meter.h"
 
 namespace ta {
 
@@ -76,6 +77,46 @@ std::vector<double> Trainer::shares(const std::vector<MicroBatch>& batches) cons
   return counts;
 }
 
+double Trainer::weigh(MicroBatch& micro, const std::vector<double>& share) const {
+  auto& [batch, request, own, weights] = micro;
+  const auto owners = members_of(micro);
+  double whole = 1;
+  if (request.heads.empty()) {
+    whole = share[owners[0]] * (weights.empty() ? 1 : weights[0]);
+    request.label_smoothing = at(owners[0]).options().label_smoothing;
+  }
+  request.class_weights = &class_weights_;
+  request.head_weights.clear();
+  request.head_smoothing.clear();
+  for (size_t i = 0; i < request.heads.size(); ++i) {
+    request.head_weights.push_back(share[owners[i]] * (weights.empty() ? 1 : weights[i]));
+    request.head_smoothing.push_back(at(owners[i]).options().label_smoothing);
+  }
+  return whole;
+}
+
+MemoryUse Trainer::measure(std::vector<MicroBatch>& batches) {
+  MemoryUse use;
+  for (const auto& member : members_) {
+    for (size_t i = 0; i < member->parameters().size(); ++i) {
+      use.gradients += static_cast<int64_t>(member->parameters()[i]->grads().nbytes());
+      for (const auto& state : member->optimizer().state(i))
+        use.optimizer += static_cast<int64_t>(state.tensor.nbytes());
+    }
+  }
+  const auto share = shares(batches);
+  const auto before = random_.state();
+  use.activations = peak_bytes([&] {
+    for (auto& micro : batches) {
+      const double whole = weigh(micro, share);
+      gradients_.add(micro.batch, micro.request, &random_, whole);
+    }
+  });
+  random_.set_state(before);
+  gradients_.zero();
+  return use;
+}
+
 StepResult Trainer::step(std::vector<MicroBatch>& batches, const std::vector<int64_t>& members, bool go_on,
                          const std::function<bool()>& stopped) {
   StepResult result;
@@ -86,24 +127,13 @@ StepResult Trainer::step(std::vector<MicroBatch>& batches, const std::vector<int
   const auto before = random_.state();
   std::vector<double> losses(members_.size(), 0);
   for (auto& micro : batches) {
-    auto& [batch, request, own, weights] = micro;
+    const auto& [batch, request, own, weights] = micro;
     if (stopped && stopped()) {
       random_.set_state(before);
       fail(ErrorCode::aborted, "train", "stopped between micro-batches");
     }
     const auto owners = members_of(micro);
-    double whole = 1;
-    if (request.heads.empty()) {
-      whole = share[owners[0]] * (weights.empty() ? 1 : weights[0]);
-      request.label_smoothing = at(owners[0]).options().label_smoothing;
-    }
-    request.class_weights = &class_weights_;
-    request.head_weights.clear();
-    request.head_smoothing.clear();
-    for (size_t i = 0; i < request.heads.size(); ++i) {
-      request.head_weights.push_back(share[owners[i]] * (weights.empty() ? 1 : weights[i]));
-      request.head_smoothing.push_back(at(owners[i]).options().label_smoothing);
-    }
+    const double whole = weigh(micro, share);
     const auto loss = gradients_.add(batch, request, &random_, whole);
     if (request.heads.empty()) losses[owners[0]] += share[owners[0]] * loss.total;
     for (size_t i = 0; i < request.heads.size(); ++i) losses[owners[i]] += share[owners[i]] * loss.heads[i];

@@ -38,6 +38,13 @@ struct StepResult {
   int64_t tokens = 0;
 };
 
+/// In bytes.
+struct MemoryUse {
+  int64_t gradients = 0;    ///< of what trains
+  int64_t optimizer = 0;    ///< state of all members
+  int64_t activations = 0;  ///< what a pass and its way back take at once at most, threads' own gradients among it
+};
+
 class Trainer {
  public:
   /// Trains what the model's set_trainable chose. Throws ERR_INVALID_ARGUMENT where nothing trains, where a buffer
@@ -48,6 +55,10 @@ class Trainer {
   /// `go_on`: then the others move. ERR_ABORTED where `stopped` says so between micro-batches, nothing updated.
   StepResult step(std::vector<MicroBatch>& batches, const std::vector<int64_t>& members, bool go_on,
                   const std::function<bool()>& stopped);
+
+  /// What a step over these micro-batches takes, found by passing them through once, forward and backward; nothing
+  /// moves, and random numbers go on as if it had not been.
+  MemoryUse measure(std::vector<MicroBatch>& batches);
 
   int64_t steps(int64_t member = 0) const { return at(member).steps(); }
   void set_scale(int64_t member, double scale) { at(member).set_scale(scale); }
@@ -62,6 +73,8 @@ class Trainer {
   Member& at(int64_t member) const;
   /// What one micro-batch's losses are of each member's mean.
   std::vector<double> shares(const std::vector<MicroBatch>& batches) const;
+  /// Tells a micro-batch's request what its losses weigh; gives the weight of the whole.
+  double weigh(MicroBatch& micro, const std::vector<double>& share) const;
   std::vector<std::pair<std::string, at::Tensor>> tensors();
 
   AdapterModel& model_;

@@ -1,0 +1,57 @@
+// `node memory-plan-child.js plan|train SHAPE`: a model of middling size, planned or trained in a process of its own.
+import { readFileSync } from 'node:fs'
+import { AdapterTrainer, AutoModel, setNumThreads } from '../../lib/index.js'
+import { quiet, tinyConfig } from '../model/support.js'
+
+export interface Shape {
+  readonly hidden: number
+  readonly layers: number
+  readonly rows: number
+  readonly tokens: number
+  readonly threads: number
+  readonly tune: 'adapter' | 'head' | 'full'
+  /** An adapter's config. */
+  readonly config?: string
+  readonly dropout?: number
+}
+
+/** In bytes: `VmRSS` is resident now, `VmHWM` was at most. */
+function resident(which: 'VmRSS' | 'VmHWM'): number {
+  const found = new RegExp(`^${which}:\\s+(\\d+) kB$`, 'm').exec(readFileSync('/proc/self/status', 'utf8'))
+  return Number(found?.[1]) * 1024
+}
+
+const [, , what = '', text = '{}'] = process.argv
+if (what !== '') {
+  const { hidden, layers, rows, tokens, threads, tune, config = 'seq_bn', dropout = 0 } = JSON.parse(text) as Shape
+  setNumThreads(threads)
+  const model = await AutoModel.fromConfig({
+    ...tinyConfig,
+    ...{ hidden_size: hidden, num_attention_heads: hidden / 64, intermediate_size: 4 * hidden },
+    ...{ num_hidden_layers: layers, max_position_embeddings: tokens },
+    ...{ hidden_dropout_prob: dropout, attention_probs_dropout_prob: dropout }
+  })
+  if (tune === 'adapter') model.addAdapter('a', config)
+  model.addClassificationHead('a')
+  if (tune === 'adapter') model.trainAdapter('a')
+  else if (tune === 'head') model.trainHead('a')
+  else model.trainAll()
+  const row = (length: number, i: number) => ({
+    inputIds: Array.from({ length }, (_, k) => 5 + ((7 * i + k) % 80)),
+    label: i % 2
+  })
+  // Half of them shorter: the largest batch is not the first.
+  const all = Array.from({ length: 2 * rows }, (_, i) => row(i < rows ? tokens >> 1 : tokens, i))
+  const args = { ...quiet, maxSteps: 2, perDeviceTrainBatchSize: rows, shuffle: false }
+  const trainer = new AdapterTrainer({ model, trainDataset: all, args })
+  if (what === 'plan') {
+    const plan = await trainer.plan()
+    console.log(JSON.stringify(plan))
+  } else {
+    // What the libraries themselves take when they are first used is not the run's.
+    await model.predict([row(8, 0)])
+    const before = resident('VmRSS')
+    await trainer.train()
+    console.log(JSON.stringify({ growth: resident('VmHWM') - before }))
+  }
+}
