@@ -140,7 +140,7 @@ function result(model: Model, { tuning, name, folder }: TuningPlan, events: read
 
 async function printPlan(
   model: Model,
-  trainDataset: readonly Row[],
+  trainDataset: TrainingRows,
   args: TrainingArgumentsInput,
   json: boolean
 ): Promise<void> {
