@@ -20,7 +20,7 @@ function print(results) {
   const header = ['row', 'threads', 'ours', 'adapters', 'ratio', 'of minima', 'aim', 'limit', 'ours reaches']
   const lines = [header]
   for (const { row, threads, result } of results) {
-    const { ours, peer, unit, ratio, limit, limitShare, process: whole, apart } = result
+    const { ours, peer, unit, ratio, limit, limitShare, process: whole, apart, loop } = result
     const aim = row.target === undefined ? '' : row.type === 'memory' ? `≤ ${row.target}` : `≥ ${row.target}`
     lines.push([
       row.name,
@@ -33,6 +33,10 @@ function print(results) {
       limit === undefined ? '' : show(limit, unit),
       limitShare === undefined ? '' : percent(limitShare)
     ])
+    if (loop) {
+      const times = [show(ours.median, unit), show(loop.median, unit)]
+      lines.push([`${row.name}, a loop`, String(threads), ...times, `${loop.ratio.toFixed(2)} ×`, '', '', '', ''])
+    }
     if (apart) {
       const times = [show(ours.median, unit), show(apart.median, unit)]
       const name = `${row.name}, beside ours one by one`

@@ -51,13 +51,18 @@ function time(row, threads, { rounds = row.rounds, progress }) {
     const { hidden_size: hidden, intermediate_size: inner } = models[row.model]
     const tokens = row.batches[0].inputIds.reduce((sum, ids) => sum + ids.length, 0)
     const repeat = row.passes ?? 1
-    const seconds = { ours: [], peer: [], apart: [] }
+    const seconds = { ours: [], peer: [], apart: [], loop: [] }
     const rates = []
     for (let round = -1; round < rounds; round++) {
       rates.push((await peer.ask({ op: 'gemm', threads, tokens, hidden, inner, repeat: 4 })).gflops)
-      for (const [key, side] of [['ours', ours], ['peer', peer], ...(row.apart ? [['apart', ours]] : [])]) {
+      for (const [key, side] of [
+        ['ours', ours],
+        ['peer', peer],
+        ...(row.apart ? [['apart', ours]] : []),
+        ...(row.loop ? [['loop', peer]] : [])
+      ]) {
         await sleep(20)
-        const answer = await side.ask({ op: 'run', repeat, apart: key === 'apart' })
+        const answer = await side.ask({ op: 'run', repeat, apart: key === 'apart', loop: key === 'loop' })
         // The first round warms up.
         if (round >= 0) seconds[key].push(median(answer.seconds))
       }
@@ -72,11 +77,13 @@ function time(row, threads, { rounds = row.rounds, progress }) {
       gflops: Math.max(...rates)
     }
     const apart = row.apart && summary(seconds.apart)
+    const loop = row.loop && summary(seconds.loop)
     return {
       ...result,
       ratio: result.peer.median / result.ours.median,
       limitShare: limit / result.ours.median,
-      ...(apart && { apart: { ...apart, ratio: apart.median / result.ours.median } })
+      ...(apart && { apart: { ...apart, ratio: apart.median / result.ours.median } }),
+      ...(loop && { loop: { ...loop, ratio: loop.median / result.ours.median } })
     }
   })
 }

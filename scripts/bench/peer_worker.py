@@ -2,7 +2,7 @@
 
 Reads one JSON command a line, answers one JSON line each:
     {"op": "prepare", "threads", "model", "adapter", "kind": "step" | "forward", "batches", "padTo"?, "setup"?}
-    {"op": "run", "repeat"}          -> {"seconds": [per pass over all batches]}
+    {"op": "run", "repeat", "loop"?}          -> {"seconds": [per pass over all batches]}
     {"op": "switch"}                 -> {"seconds": of making another adapter active}
     {"op": "logits"}                 -> {"logits": rows of the first batch}
     {"op": "memory"}                 -> {"peakBytes"}
@@ -104,8 +104,18 @@ class Worker:
             # Of several heads those of one after the other.
             return self.model(input_ids=batch["input_ids"], attention_mask=batch.get("attention_mask")).logits
 
+    def loop(self, batch):
+        """One adapter after the other: each is made active and answers its rows in a pass of its own."""
+        share = len(batch["input_ids"]) // len(self.names)
+        for index, name in enumerate(self.names):
+            self.model.set_active_adapters(name)
+            self.model.active_head = "bench"
+            self.forward({key: value[index * share:(index + 1) * share] for key, value in batch.items()})
+        self.model.set_active_adapters(BatchSplit(*self.names, batch_sizes=share) if len(self.names) > 1 else "bench")
+        self.model.active_head = "bench"
+
     def run(self, command):
-        work = self.step if self.kind == "step" else self.forward
+        work = self.loop if command.get("loop") else self.step if self.kind == "step" else self.forward
         seconds = []
         for _ in range(command["repeat"]):
             start = time.perf_counter()

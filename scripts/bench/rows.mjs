@@ -178,7 +178,8 @@ export const rows = {
           kind: 'forward',
           batches: batches('bert-base', 1, fixed(32, 16)),
           rounds: 8,
-          setup: mixed(count, method)
+          setup: mixed(count, method),
+          loop: true
         }
       )
     )
@@ -231,8 +232,8 @@ export const rows = {
       apart: true
     })
   ],
-  fusion: [2, 8, 16].flatMap((count) =>
-    ['forward', 'step'].map((kind) =>
+  fusion: [2, 8, 16].flatMap((count) => [
+    ...['forward', 'step'].map((kind) =>
       timed(
         `fusion (C6), ${count} adapters, ${kind}`,
         'dynamic, B8 S32; a step trains query, key, value and head',
@@ -245,8 +246,18 @@ export const rows = {
           setup: fused(count)
         }
       )
-    )
-  ),
+    ),
+    {
+      type: 'memory',
+      name: `fusion (C6), ${count} adapters, memory`,
+      what: 'the same step three times, peak resident memory of a fresh process',
+      target: undefined,
+      model: 'bert-base',
+      kind: 'step',
+      batches: batches('bert-base', 1, fixed(8, 32)),
+      setup: fused(count)
+    }
+  ]),
   switch: [10, 100, 1000].map((count) => ({
     type: 'switch',
     name: `switch (C9), ${count} adapters`,
