@@ -230,7 +230,11 @@ export function rowSetups(adapters: RowAdapters, batch: BatchRows, known: Known)
     throw check.valueError('adapters', `expected one entry for each of ${rows} rows, got ${given.length}`)
   }
   return places.map((row) => {
-    const setup = given[row] ?? null
+    const setup = given[row]
+    // A name that a caller's table lacks must not answer as the base model.
+    if (setup === undefined) {
+      throw check.typeError(`adapters[${row}]`, "an adapter's name, a block, or null for the base model alone", setup)
+    }
     setupNames(setup, known, `adapters[${row}]`)
     if (!isUniform(setup) && (channelCount(setup) > 1 || hasBatchSplit(setup))) {
       const message = `${formatComposition(setup)} is for all rows together, not for one of them`

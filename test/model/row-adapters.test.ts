@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import type { AdapterSetup, Model } from '../../lib/index.js'
-import { Stack } from '../../lib/index.js'
+import { batchInferenceWithAdapters, Stack } from '../../lib/index.js'
 import type { NativeModel } from '../../lib/native/types.js'
 import { hidden, largestDifference, load, tinyRows } from './support.js'
 
@@ -157,6 +157,22 @@ test('a wrong count of adapters, and an unknown one, name the row', async (t) =>
   const unknown = setups.with(3, 'd')
   await t.throwsAsync(model.forward({ inputIds }, { adapters: unknown }), { message: /adapters\[3\]: no 'd' here/ })
   await t.throwsAsync(model.predict(rows, { adapters: unknown }), { message: /adapters\[3\]: no 'd' here/ })
+})
+
+test('only null is the base model: undefined, and a hole in the list, are errors that name the row', async (t) => {
+  const model = await withThree(t)
+  const wrong = (row: number) => ({
+    instanceOf: TypeError,
+    message: new RegExp(`adapters\\[${row}\\]: expected .* or null for the base model alone, got undefined`)
+  })
+  const lost = setups.with(4, undefined as never)
+  const sparse = [...setups]
+  delete sparse[11]
+  await t.throwsAsync(model.forward({ inputIds }, { adapters: lost }), wrong(4))
+  await t.throwsAsync(model.forward({ inputIds }, { adapters: sparse }), wrong(11))
+  await t.throwsAsync(model.predict(rows, { adapters: lost }), wrong(4))
+  await t.throwsAsync(batchInferenceWithAdapters(model, rows, lost), wrong(4))
+  await t.throwsAsync(batchInferenceWithAdapters(model, rows, sparse), wrong(11))
 })
 
 test('predict without a head, without rows, with wrong rows', async (t) => {
