@@ -20,7 +20,7 @@ import { seedFor, startSeed } from './seed.js'
 import { type AdapterSetup, checkKnown, type Known, setupNames } from './setup.js'
 import { checkLayerList, type SkipLayers } from './skip-layers.js'
 import { type ModelSummary, summarize } from './summary.js'
-import { renamedTrainable, trainableUnless } from './trainable.js'
+import { checkUnmerged, renamedTrainable, trainableUnless } from './trainable.js'
 
 const nothing: NativeTrainable = { adapters: [], heads: [], base: [], frozen: [], fusions: [], inserted: false }
 
@@ -273,6 +273,7 @@ export class Model extends ModelPasses {
     if (adapters.length === 0) {
       throw check.valueError('trainAdapter', 'expected a setup with an adapter; trainHead trains a head alone')
     }
+    checkUnmerged('trainAdapter', adapters, this.#merged)
     this.setActiveAdapters(setup)
     this.#setTrainable({ ...nothing, adapters, heads: this.headChoice.possible(this.#active) }, true)
   }
@@ -288,6 +289,7 @@ export class Model extends ModelPasses {
     this.configurable('trainAdapterFusion')
     checkOptions(options, ['unfreezeAdapters'])
     const names = setupNames(setup, this.known, 'trainAdapterFusion')
+    checkUnmerged('trainAdapterFusion', names, this.#merged)
     const fusions = fuseBlocks(parseComposition(setup)).map(fusionName)
     if (fusions.length === 0) {
       throw check.valueError('trainAdapterFusion', "expected a setup with a Fuse block, such as Fuse('a', 'b')")

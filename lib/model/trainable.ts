@@ -1,3 +1,4 @@
+import * as check from '../config/check.js'
 import type { NativeTrainable, ParameterInfo } from '../native/types.js'
 import { isAdapterParameter, isBaseParameter, isFusionParameter, isHeadParameter } from './summary.js'
 
@@ -34,4 +35,11 @@ export function renamedTrainable(what: NativeTrainable, parameters: readonly Par
     base: parameters.flatMap((p) => (isBaseParameter(p) && p.trainable ? [p.name] : [])),
     frozen: parameters.flatMap((p) => (isBaseParameter(p) || p.trainable ? [] : [p.name]))
   }
+}
+
+/** What is merged is part of the base model, and cannot run besides: no step could be taken. */
+export function checkUnmerged(operation: string, adapters: readonly string[], merged: string | null): void {
+  if (merged === null || !adapters.includes(merged)) return
+  const expected = `expected an adapter that is not merged, got '${merged}', which mergeAdapter put into the base model`
+  throw check.valueError(operation, `${expected}. Call resetAdapter() first to take it out again.`)
 }

@@ -43,6 +43,22 @@ test('a setup without an adapter trains nothing: that is what trainHead is for',
   t.deepEqual(trainableNames(model), [])
 })
 
+test('a merged adapter cannot train until it is taken out, and what trained before still does', async (t) => {
+  const model = await withTwo(t)
+  for (const name of ['l', 'm']) model.addAdapter(name, 'lora')
+  model.trainAdapter('b')
+  const before = trainableNames(model)
+  model.mergeAdapter('l')
+  const message = /expected an adapter that is not merged, got 'l'.*resetAdapter\(\)/
+  t.throws(() => model.trainAdapter('l'), { message })
+  t.throws(() => model.trainAdapter(Stack('m', 'l')), { message })
+  t.deepEqual(trainableNames(model), before)
+  t.is(model.activeAdapters, 'b')
+  t.notThrows(() => model.trainAdapter('m'))
+  model.resetAdapter()
+  t.notThrows(() => model.trainAdapter('l'))
+})
+
 test('weight decay alone moves nothing that does not train', async (t) => {
   const model = await withTwo(t)
   model.trainAdapter('b')
