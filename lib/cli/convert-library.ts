@@ -42,7 +42,7 @@ export async function convertLibrary(job: LibraryJob): Promise<void> {
     // The decoder of a head that answers with words is the base model's word embedding, which has not been read.
     const words = head !== null && predictsWords(head) ? head : null
     const loaded = await model.loadAdapter(source, {
-      withHead: withHead && words === null,
+      ...((!withHead || words !== null) && { withHead: false }),
       ...(name !== null && { as: name })
     })
     if (words !== null) model.addHead(loaded, words)

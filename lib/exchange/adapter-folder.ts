@@ -12,6 +12,7 @@ import {
   adapterWeightFiles,
   type FolderFormat,
   findWeights,
+  halfHead,
   headConfigFile,
   headWeightFiles,
   noAdapterHere
@@ -75,11 +76,12 @@ function adapterFields(json: Readonly<Record<string, unknown>>) {
   return { name, config, model: modelNote(json), version: optionalString('version', json['version']), sharing }
 }
 
-/** The folder's head; null if there is none. */
+/** The folder's head; null if there is none. One of its two files alone is an error: the other was lost. */
 export function readHeadFolder(folder: string): HeadFolder | null {
   const file = join(folder, headConfigFile)
   const weights = findWeights(folder, headWeightFiles)
-  if (!existsSync(file) || weights === undefined) return null
+  if (!existsSync(file) && weights === undefined) return null
+  if (!existsSync(file) || weights === undefined) throw halfHead(folder, weights?.file)
   const json = readJsonObject(file, operation)
   return inFile(file, operation, () => {
     const part = { folder, weightsFile: weights.file, format: weights.format, model: modelNote(json) }

@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { AdapterError } from '../native/errors.js'
 
 /** safetensors; a PyTorch checkpoint under the adapter library's name; or the same under a name of one's own. */
@@ -70,6 +70,24 @@ export const noAdapterHere = (folder: string, files: WeightFiles = adapterWeight
   nothingHere(folder, 'adapter', adapterConfigFile, files)
 
 export const noHeadHere = (folder: string): AdapterError => nothingHere(folder, 'head', headConfigFile, headWeightFiles)
+
+/** @param weights the file, where it is the config that is not there */
+export function halfHead(folder: string, weights: string | undefined): AdapterError {
+  return new AdapterError('ERR_FILE_NOT_FOUND', 'read the head folder', `half of the head in ${folder} is missing`, {
+    expected: `${headConfigFile} and one of ${Object.values(headWeightFiles).join(', ')}`,
+    got: weights === undefined ? `${headConfigFile} without weights` : `${basename(weights)} without ${headConfigFile}`,
+    hint: 'Save or download the folder again, or load the adapter without its head (withHead: false).'
+  })
+}
+
+/** Of an adapter's folder, where `withHead: true` asks for one. */
+export function withoutHead(folder: string): AdapterError {
+  return new AdapterError('ERR_FILE_NOT_FOUND', 'read the head folder', `${folder} holds an adapter without a head`, {
+    expected: 'a head, which withHead: true asks for',
+    got: readdirSync(folder).slice(0, 12).join(', '),
+    hint: 'Leave withHead out, which loads a head where there is one, or save the folder again with its head.'
+  })
+}
 
 export const noFusionHere = (folder: string): AdapterError =>
   nothingHere(folder, 'fusion', fusionConfigFile, fusionWeightFiles)

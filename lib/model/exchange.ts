@@ -9,7 +9,7 @@ import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
 import { adaptersForm, adaptersProblem } from '../exchange/adapters-form.js'
 import { checkBaseModel } from '../exchange/base-model.js'
-import { type FolderFormat, folderFormats, noHeadHere } from '../exchange/folder-files.js'
+import { type FolderFormat, folderFormats, noHeadHere, withoutHead } from '../exchange/folder-files.js'
 import { resolveFolder } from '../exchange/hub.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
 import type { SharedGroup } from '../exchange/shared-group.js'
@@ -42,7 +42,7 @@ export interface SaveAdapterOptions {
 export interface LoadAdapterOptions {
   /** Name here. Default: the folder's. */
   readonly as?: string | undefined
-  /** Also the folder's head, where there is one. Default true. */
+  /** true: also the folder's head, which must be there; false: not. Default: where there is one. */
   readonly withHead?: boolean | undefined
   /**
    * `problem_type` of the classifier in a folder of PEFT's, where PEFT has no field for it. Default: what this library wrote
@@ -154,6 +154,7 @@ export async function loadAdapter(model: Model, source: string, options: LoadAda
   const found = isPeftFolder(folder)
     ? await readPeftAdapter(model, folder, source, { withHead, problemType })
     : readAdapterHub(model, folder, withHead, problemType)
+  if (options.withHead === true && found.head === null) throw withoutHead(folder)
   const name = as ?? found.name
   const adapter = dropped.length === 0 ? found : withoutLayers(model, found, dropped)
   await placeOver(model, name, { adapter, head: found.head }, overwriteOk, 'loadAdapter')
@@ -247,14 +248,17 @@ async function placeOver(
   }
   if (taken.length > 0) {
     const trial = `${name} (loading)`
+    const chosen = model.headChoice.keep()
     await place(model, trial, parts)
     remove(model, trial, parts)
+    chosen()
   }
   await place(model, name, parts)
 }
 
 async function place(model: Model, name: string, { adapter, head }: Parts): Promise<void> {
   const { native } = model
+  const chosen = model.headChoice.keep()
   try {
     if (adapter !== null) {
       model.addAdapterOfFolder(name, adapter.config)
@@ -265,6 +269,7 @@ async function place(model: Model, name: string, { adapter, head }: Parts): Prom
     await nativeCall(() => native.loadHead(head.weightsFile, name, head.name ?? '', head.layers))
   } catch (error) {
     remove(model, name, { adapter, head })
+    chosen()
     throw error
   }
 }

@@ -72,6 +72,17 @@ export class HeadChoice {
     return this.#standsIn ? null : this.name
   }
 
+  /** @returns what goes back to the choice of now, for a head that came and went */
+  keep(): () => void {
+    const [name, byHand, standsIn] = [this.#name, this.#byHand, this.#standsIn]
+    return () => {
+      if (name !== null && !this.#heads.has(name)) return
+      this.#name = name
+      this.#byHand = byHand
+      this.#standsIn = standsIn
+    }
+  }
+
   deleted(name: string): void {
     if (this.#name !== name) return
     this.#name = null

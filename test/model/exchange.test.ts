@@ -1,7 +1,7 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { AdapterError, AutoModel, type Model } from '../../lib/index.js'
+import { AdapterError, AutoModel, type LoadAdapterOptions, type Model } from '../../lib/index.js'
 import { editTensors, floats, type StoredTensor } from './safetensors-file.js'
 import { load, make, moved, scratch, snapshot, tinyConfig, tinyRows } from './support.js'
 
@@ -75,6 +75,50 @@ test('the head stays behind where nobody wants it', async (t) => {
   await other.loadAdapter(full, { as: 'c', setActive: true })
   t.is(other.activeAdapters, 'c')
   t.is(other.activeHead, 'c')
+})
+
+test('a head that is half there, or not there where one is asked for, is an error and loads nothing', async (t) => {
+  const model = await withAdapter(t)
+  const [bare, noWeights, noConfig] = ['bare', 'no-weights', 'no-config'].map((name) => join(scratch(t), name))
+  await model.saveAdapter(bare ?? '', 'a', { withHead: false })
+  await model.saveAdapter(noWeights ?? '', 'a')
+  await model.saveAdapter(noConfig ?? '', 'a')
+  rmSync(join(noWeights ?? '', 'model_head.safetensors'))
+  rmSync(join(noConfig ?? '', 'head_config.json'))
+  const other = await load(t)
+  const refused = async (folder = '', options: LoadAdapterOptions, message: RegExp) => {
+    await t.throwsAsync(other.loadAdapter(folder, options), { code: 'ERR_FILE_NOT_FOUND', message })
+    t.is(other.adapters.size + other.heads.size, 0)
+  }
+  for (const options of [{}, { withHead: true }]) {
+    await refused(
+      noWeights,
+      options,
+      /expected .*model_head\.pt.* got head_config\.json without weights.*withHead: false/
+    )
+    await refused(
+      noConfig,
+      options,
+      /expected head_config\.json and .* got model_head\.safetensors without head_config\.json/
+    )
+  }
+  await refused(
+    bare,
+    { withHead: true },
+    /without a head \(expected a head, .* got .*adapter_config\.json.*Leave withHead out/
+  )
+  await t.throwsAsync(other.loadHead(noConfig ?? ''), { message: /without head_config\.json/ })
+  await other.loadAdapter(bare ?? '')
+  await other.loadAdapter(noWeights ?? '', { as: 'b', withHead: false })
+  await other.loadAdapter(noConfig ?? '', { as: 'c', withHead: false })
+  t.deepEqual([...other.heads.keys()], [])
+
+  const peft = join(scratch(t), 'peft')
+  model.addAdapter('l', 'lora')
+  await model.saveAdapter(peft, 'l', { library: 'peft' })
+  await t.throwsAsync(other.loadAdapter(peft, { as: 'l', withHead: true }), { message: /without a head/ })
+  await other.loadAdapter(peft, { as: 'l' })
+  t.false(other.heads.has('l'))
 })
 
 test('saving in another format leaves one adapter in the folder', async (t) => {
