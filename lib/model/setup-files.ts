@@ -17,13 +17,18 @@ import { readFusionFolder } from '../exchange/fusion-folder.js'
 import { folderVersion, writeSynced } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
+import { outsideScope } from './adapter-setup.js'
 import type { LoadAdapterOptions, SaveAdapterOptions } from './exchange.js'
+import { LoadedTogether } from './load-together.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { type AdapterSetup, setupNames } from './setup.js'
 
 export type SaveSetupOptions = Pick<SaveAdapterOptions, 'format' | 'withHead'>
-export type LoadSetupOptions = Pick<LoadAdapterOptions, 'withHead' | 'overwriteOk' | 'setActive'>
+export interface LoadSetupOptions extends Pick<LoadAdapterOptions, 'overwriteOk' | 'setActive'> {
+  /** Also the heads of the folders that have one. Default true. */
+  readonly withHead?: boolean | undefined
+}
 
 /** A folder for each adapter and fusion that the setup names, and adapter_setup.json, last: it says that all are there. */
 export async function saveAdapterSetup(
@@ -44,7 +49,7 @@ export async function saveAdapterSetup(
   writeSynced(join(folder, setupConfigFile), pythonJson(json, { indent: 2 }))
 }
 
-/** Loads what the folder's adapter_setup.json names; gives the setup. */
+/** Loads what the folder's adapter_setup.json names, all of it or nothing; gives the setup. */
 export async function loadAdapterSetup(
   model: Model,
   folder: string,
@@ -62,13 +67,66 @@ export async function loadAdapterSetup(
   }
   const json = readJsonObject(file, operation)
   const setup = inFile(file, operation, () => compositionFromJson(json['adapter_setup']))
-  for (const name of adapterNames(setup)) {
-    await model.loadAdapter(join(folder, name), { as: name, withHead, overwriteOk })
+  if (setActive) outsideScope('loadAdapterSetup')
+  const parts = { folder, setup, ...(withHead === false && { withHead }) }
+  await tryReplacing(model, parts, overwriteOk)
+  const loaded = new LoadedTogether(model)
+  try {
+    await loadParts(loaded, parts, { overwriteOk })
+    if (setActive) model.setActiveAdapters(setup)
+  } catch (error) {
+    loaded.undo()
+    throw error
   }
-  for (const name of fusionsIn(setup))
-    await model.loadAdapterFusion(fusionFolder(folder, name), { as: name, overwriteOk })
-  if (setActive) model.setActiveAdapters(setup)
   return setup
+}
+
+interface SetupParts {
+  readonly folder: string
+  readonly setup: CompositionBlock
+  /** Not true, which would ask for a head in every folder. */
+  readonly withHead?: false
+}
+
+/** @param under what each adapter and fusion is to be called. Default: its own name */
+async function loadParts(
+  loaded: LoadedTogether,
+  { folder, setup, withHead }: SetupParts,
+  { overwriteOk, under = (name) => name }: { overwriteOk?: boolean | undefined; under?: (name: string) => string }
+): Promise<void> {
+  const names = adapterNames(setup)
+  for (const name of names) {
+    await loaded.adapter(join(folder, name), { as: under(name), withHead, overwriteOk })
+  }
+  const adapters = Object.fromEntries(names.map((name) => [name, under(name)]))
+  for (const name of fusionsIn(setup)) {
+    await loaded.fusion(fusionFolder(folder, name), { as: under(name), adapters, overwriteOk })
+  }
+}
+
+/** What is there already goes only when every part has proved to fit, beside it and under another name. */
+async function tryReplacing(model: Model, parts: SetupParts, overwriteOk: boolean | undefined): Promise<void> {
+  const names = adapterNames(parts.setup)
+  const replaced = names.filter((name) => model.adapters.has(name))
+  const others = [
+    ...names.filter((name) => model.heads.has(name)),
+    ...fusionsIn(parts.setup).filter((name) => model.adapterFusions.has(name))
+  ]
+  if (overwriteOk !== true || replaced.length + others.length === 0) return
+  const held = [model.mergedAdapter, ...[...model.sharedParameters.values()].flat()]
+  const fixed = replaced.find((name) => held.includes(name))
+  if (fixed !== undefined) {
+    throw check.valueError(
+      'loadAdapterSetup',
+      `'${fixed}' is merged or shares parameters and cannot be replaced; call resetAdapter or unshareParameters first`
+    )
+  }
+  const trial = new LoadedTogether(model)
+  try {
+    await loadParts(trial, parts, { under: (name) => `${name} (loading)` })
+  } finally {
+    trial.undo()
+  }
 }
 
 /** Python's setup forgets the name of a fusion that has one of its own: its folder is then known by its adapters. */

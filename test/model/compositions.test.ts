@@ -1,4 +1,4 @@
-import { readdirSync } from 'node:fs'
+import { cpSync, readdirSync, rmSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import {
@@ -13,7 +13,7 @@ import {
   Split,
   Stack
 } from '../../lib/index.js'
-import { fill, hidden, largestDifference, load, moved, scratch, snapshot, tinyRows } from './support.js'
+import { fill, hidden, largestDifference, load, moved, scratch, snapshot, tinyRows, trainableNames } from './support.js'
 
 /** Rounding: a batch is multiplied in other blocks than a row alone. */
 const tolerance = 2e-5
@@ -262,6 +262,68 @@ test('folders of whole setups: each part in its own folder, loaded and run as be
     code: 'ERR_FILE_NOT_FOUND',
     message: /holds no setup.*loadAdapter/
   })
+})
+
+test('a setup of which a part is missing or damaged leaves the model as it was, new or replaced', async (t) => {
+  const model = await withFour(t)
+  const whole = join(scratch(t), 'whole')
+  await model.saveAdapterSetup(whole, Stack('b', Fuse('a', 'd', { name: 'f' })))
+  const broken = (change: (folder: string) => void) => {
+    const folder = join(scratch(t), 'broken')
+    cpSync(whole, folder, { recursive: true })
+    change(folder)
+    return folder
+  }
+  const folders = [
+    broken((folder) => rmSync(join(folder, 'd'), { recursive: true })),
+    broken((folder) => truncateSync(join(folder, 'd', 'adapter.safetensors'), 300)),
+    broken((folder) => truncateSync(join(folder, 'd', 'model_head.safetensors'), 200)),
+    broken((folder) => rmSync(join(folder, 'f'), { recursive: true })),
+    broken((folder) => truncateSync(join(folder, 'f', 'model_adapter_fusion.safetensors'), 300))
+  ]
+  const state = (one: Model) => ({
+    parts: [[...one.adapters.keys()], [...one.heads.keys()], [...one.adapterFusions.keys()]],
+    active: [one.activeAdapters, one.activeHead],
+    trains: trainableNames(one)
+  })
+  const empty = await load(t)
+  const partly = await load(t)
+  partly.addAdapter('a')
+  partly.addClassificationHead('x')
+  partly.trainAdapter('a')
+  partly.activeHead = null
+  const taken = await withFour(t)
+  taken.trainAdapterFusion(Fuse('a', 'd', { name: 'f' }))
+  for (const [i, folder] of folders.entries()) {
+    for (const one of [empty, partly, taken]) {
+      const [before, values] = [state(one), snapshot(one)]
+      await t.throwsAsync(one.loadAdapterSetup(folder, { overwriteOk: true, setActive: true }), undefined, `${i}`)
+      t.deepEqual(state(one), before)
+      t.deepEqual(moved(values, snapshot(one)), [])
+      t.is(snapshot(one).size, values.size)
+    }
+  }
+  // Without overwriteOk a name that is taken stops it.
+  await t.throwsAsync(partly.loadAdapterSetup(whole), { message: /'a' exists already/ })
+  t.deepEqual(state(partly).parts, [['a'], ['x'], []])
+  for (const one of [empty, partly, taken]) {
+    await one.loadAdapterSetup(whole, { overwriteOk: true, withHead: true })
+    const loaded = /\.adapters\.[abd]\.|^heads\.[abd]\.|fusion/
+    t.deepEqual(moved(snapshot(model, loaded), snapshot(one, loaded)), [])
+  }
+})
+
+test('what is merged cannot be replaced by a setup, and is said before anything is', async (t) => {
+  const model = await load(t)
+  for (const name of ['a', 'b']) model.addAdapter(name, 'lora')
+  const folder = scratch(t)
+  await model.saveAdapterSetup(folder, Stack('a', 'b'))
+  fill(model, 'a')
+  model.mergeAdapter('b')
+  const before = snapshot(model)
+  const message = /'b' is merged.*resetAdapter/
+  await t.throwsAsync(model.loadAdapterSetup(folder, { overwriteOk: true }), { message })
+  t.deepEqual(moved(before, snapshot(model)), [])
 })
 
 test('Parallel: what copies have in common is computed once, and answers are those of rows repeated by hand', async (t) => {
