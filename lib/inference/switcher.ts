@@ -1,6 +1,7 @@
 import * as check from '../config/check.js'
 import type { Row } from '../data/dataset.js'
 import { checkModel } from '../model/check-model.js'
+import { LoadedTogether } from '../model/load-together.js'
 import type { Model } from '../model/model.js'
 import type { Prediction } from '../model/predict.js'
 import { checkKnown } from '../model/setup.js'
@@ -17,10 +18,10 @@ export interface SwitcherSource {
  */
 export class AdapterSwitcher {
   readonly model: Model
-  /** Fulfilled when all adapters are loaded, rejected when one cannot be. */
+  /** Fulfilled when all adapters are loaded; rejected when one cannot be, and then the model has none of them. */
   readonly ready: Promise<void>
   readonly #names: ReadonlySet<string>
-  #isReady = false
+  #state: 'loading' | 'ready' | { readonly error: unknown } = 'loading'
 
   constructor(model: Model, adapters: Readonly<Record<string, SwitcherSource>>) {
     checkModel(model)
@@ -42,8 +43,15 @@ export class AdapterSwitcher {
   }
 
   async #load(entries: readonly (readonly [string, string | undefined])[]): Promise<void> {
-    for (const [name, path] of entries) if (path !== undefined) await this.model.loadAdapter(path, { as: name })
-    this.#isReady = true
+    const loaded = new LoadedTogether(this.model)
+    try {
+      for (const [name, path] of entries) if (path !== undefined) await loaded.adapter(path, { as: name })
+      this.#state = 'ready'
+    } catch (error) {
+      this.#state = { error }
+      loaded.undo()
+      throw error
+    }
   }
 
   /** The names that switchAdapter takes. */
@@ -51,10 +59,14 @@ export class AdapterSwitcher {
     return [...this.#names]
   }
 
-  /** Makes this adapter, and its head where it has one, the model's active one. Throws ERR_BUSY before `ready`. */
+  /**
+   * Makes this adapter, and its head where it has one, the model's active one. Throws ERR_BUSY before `ready`, and what
+   * `ready` was rejected with.
+   */
   switchAdapter(name: string): void {
     if (!this.#names.has(name)) checkKnown('switchAdapter', name, this.#names)
-    if (!this.#isReady) {
+    if (typeof this.#state === 'object') throw this.#state.error
+    if (this.#state === 'loading') {
       throw new AdapterError('ERR_BUSY', 'switchAdapter', 'the adapters are still being loaded', {
         hint: 'Wait for them first: await switcher.ready'
       })

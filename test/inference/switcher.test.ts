@@ -8,7 +8,7 @@ import {
   type Model,
   Stack
 } from '../../lib/index.js'
-import { largestDifference, load, quiet, scratch, tinyRows } from '../model/support.js'
+import { largestDifference, load, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 
 /** Folders of three adapters with heads of 2, 3 and 4 labels. */
 async function folders(t: ExecutionContext): Promise<Record<string, { path: string }>> {
@@ -67,6 +67,26 @@ test('adapters that are there already, and sources that cannot be', async (t) =>
   const lost = new AdapterSwitcher(model, { a: { path: join(scratch(t), 'nothing') } })
   await t.throwsAsync(lost.ready, { code: 'ERR_FILE_NOT_FOUND' })
   await t.throwsAsync(lost.inference({ inputIds: [5] }, 'a'), { code: 'ERR_FILE_NOT_FOUND' })
+})
+
+test('one path that is wrong: none of the adapters stays, and every call says why', async (t) => {
+  const model = await load(t)
+  model.addAdapter('mine')
+  const before = snapshot(model)
+  const { a = { path: '' }, b = { path: '' } } = await folders(t)
+  const lost = new AdapterSwitcher(model, { mine: {}, a, b, c: { path: join(scratch(t), 'nothing') } })
+  const wrong = { code: 'ERR_FILE_NOT_FOUND', message: /nothing/ }
+  await t.throwsAsync(lost.ready, wrong)
+  t.deepEqual([...model.adapters.keys(), ...model.heads.keys()], ['mine'])
+  t.is(model.activeHead, null)
+  t.deepEqual([...snapshot(model).keys()], [...before.keys()])
+  for (const name of ['mine', 'a', 'c']) {
+    t.throws(() => lost.switchAdapter(name), wrong)
+    await t.throwsAsync(lost.inference({ inputIds: [5] }, name), wrong)
+  }
+  const again = new AdapterSwitcher(model, { a, b })
+  await again.ready
+  t.notThrows(() => again.switchAdapter('a'))
 })
 
 async function withThree(t: ExecutionContext): Promise<Model> {
