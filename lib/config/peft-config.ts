@@ -11,6 +11,8 @@ export interface PeftConfig {
   readonly taskType: string | null
   /** `auto_mapping.base_model_class`: written where there is no task type. */
   readonly baseClass: string | null
+  /** `auto_mapping.parent_library`: the class's module in Python. */
+  readonly baseLibrary: string | null
   /** `base_model_name_or_path`; '' where nobody noted it. */
   readonly baseModel: string
   readonly targetModules: ModulePattern
@@ -116,6 +118,7 @@ export function peftConfigFromJson(json: Readonly<Record<string, unknown>>): Pef
     method: readMethod[type](json),
     taskType: text(json, 'task_type'),
     baseClass: check.isPlainObject(mapping) ? text(mapping, 'base_model_class') : null,
+    baseLibrary: check.isPlainObject(mapping) ? text(mapping, 'parent_library') : null,
     baseModel: text(json, 'base_model_name_or_path') ?? '',
     targetModules: pattern(json, 'target_modules'),
     excludeModules: pattern(json, 'exclude_modules'),

@@ -3,6 +3,7 @@ import type { ProblemType } from '../config/peft-config.js'
 import { readHeadFolder } from '../exchange/adapter-folder.js'
 import { adapterConfigFile, type FolderFormat, peftWeightFiles } from '../exchange/folder-files.js'
 import { peftAdapterConfig } from '../exchange/peft-adapter.js'
+import { checkPeftBase } from '../exchange/peft-base.js'
 import { readPeftFolder } from '../exchange/peft-folder.js'
 import { headModules, peftHead } from '../exchange/peft-head.js'
 import { peftHeadPlan, peftJson } from '../exchange/peft-write.js'
@@ -19,6 +20,7 @@ export async function readPeftAdapter(
   { withHead, problemType }: { readonly withHead: boolean; readonly problemType?: ProblemType | undefined }
 ): Promise<FoundAdapter> {
   const found = await readPeftFolder(folder, source)
+  checkPeftBase(found, model.config)
   const config = peftAdapterConfig(found, model.config)
   // A head that PEFT cannot hold stands beside it, in files of its own.
   const own = withHead ? peftHead(found, model.config, problemType) : null

@@ -146,6 +146,45 @@ test('a folder of another model, or with a module that has no place, is refused 
   t.deepEqual([...roberta.adapters.keys(), ...roberta.heads.keys()], [])
 })
 
+test('a folder that names a class of another family is refused, though names and shapes would fit', async (t) => {
+  using bert = await open('bert-tiny')
+  bert.addAdapter('l', 'lora')
+  const folder = scratch(t)
+  await bert.saveAdapter(folder, 'l', { library: 'peft' })
+  const file = join(folder, 'adapter_config.json')
+  const saved = JSON.parse(readFileSync(file, 'utf8'))
+  // As PEFT, which names the class only where there is no task type.
+  t.is(saved.task_type, 'FEATURE_EXTRACTION')
+  t.false('auto_mapping' in saved)
+  const of = (base_model_class: string, parent_library?: string) => {
+    writeFileSync(
+      file,
+      JSON.stringify({ ...saved, task_type: null, auto_mapping: { base_model_class, parent_library } })
+    )
+    return folder
+  }
+  const library = (type: string) => `transformers.models.${type}.modeling_${type}`
+  using roberta = await open('roberta-tiny')
+  for (const [base, parent] of [
+    ['BertModel', library('bert')],
+    ['BertModel'],
+    ['XLMRobertaModel'],
+    ['My', library('t5')]
+  ]) {
+    await t.throwsAsync(roberta.loadAdapter(of(base ?? '', parent)), {
+      code: 'ERR_WRONG_MODEL',
+      message: new RegExp(
+        `expected a class of roberta, such as RobertaModel, got base_model_class ${base}\\)\\. Load it into`
+      )
+    })
+  }
+  t.deepEqual([...roberta.adapters.keys()], [])
+  await bert.loadAdapter(of('BertModel', library('bert')), { as: 'a' })
+  await bert.loadAdapter(of('BertForMaskedLM'), { as: 'b' })
+  await roberta.loadAdapter(of('MyEncoder', 'my.own'), { as: 'c' })
+  await roberta.loadAdapter(of('RobertaModel', library('roberta')), { as: 'd' })
+})
+
 test('config and weights must speak of the same modules', async (t) => {
   using model = await open('bert-tiny')
   const refuses = async (name: string, fields: object, message: RegExp, code = 'ERR_UNSUPPORTED') => {
