@@ -4,6 +4,7 @@ import { type HeadConfig, hasManyLabels, predictsWords } from '../config/head-co
 import { linearPaths, pathOfPlace } from '../config/linear-paths.js'
 import { type LoraConfig, type LoraPlace, loraPlaces } from '../config/lora-config.js'
 import type { ModelConfig } from '../config/model-config.js'
+import { modelFamilies } from '../config/model-families.js'
 import type { ProblemType } from '../config/peft-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { AdapterError } from '../native/errors.js'
@@ -46,10 +47,15 @@ export function peftJson(config: AdapterConfig, model: ModelConfig, head: PeftHe
 
 function commonJson(model: ModelConfig, head: PeftHeadPlan | null): Record<string, unknown> {
   const modules = head === null ? [] : savedModules(head)
+  const bare =
+    head === null && model.imageSize !== null
+      ? modelFamilies[model.modelType].adapterClass.replace(/AdapterModel$/, 'Model')
+      : undefined
+  const modelClass = head?.modelClass ?? bare
   return {
     base_model_name_or_path: model.nameOrPath === '' ? null : model.nameOrPath,
     task_type: head === null && model.imageSize === null ? 'FEATURE_EXTRACTION' : (head?.task ?? null),
-    ...(head?.modelClass !== undefined && { auto_mapping: autoMapping(head.modelClass, model) }),
+    ...(modelClass !== undefined && { auto_mapping: autoMapping(modelClass, model) }),
     inference_mode: true,
     modules_to_save: modules.length === 0 ? null : modules,
     // PEFT tells of a field that it does not know, and goes on.

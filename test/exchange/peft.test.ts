@@ -163,6 +163,16 @@ test('a folder that names a class of another family is refused, though names and
     )
     return folder
   }
+  // Images have no task type without a head, either.
+  using vit = await open('vit-tiny')
+  vit.addAdapter('l', 'lora')
+  const images = scratch(t)
+  await vit.saveAdapter(images, 'l', { library: 'peft' })
+  t.like(JSON.parse(readFileSync(join(images, 'adapter_config.json'), 'utf8')), {
+    task_type: null,
+    auto_mapping: { base_model_class: 'ViTModel', parent_library: 'transformers.models.vit.modeling_vit' }
+  })
+  t.is(await vit.loadAdapter(images, { as: 'again' }), 'again')
   const library = (type: string) => `transformers.models.${type}.modeling_${type}`
   using roberta = await open('roberta-tiny')
   for (const [base, parent] of [
