@@ -214,10 +214,15 @@ function savedModules({ layers }: PeftHeadPlan): string[] {
 /** Fields of a head that no tensor and no step of its computation depends on. */
 const aside = ['label2id', 'dropoutProb', 'headType', 'multilabel']
 
+/** Of a class whose head is the base model's own words: nothing is stored, and names begin with the prefix. */
+export const wordsPlan: PeftHeadPlan = Object.freeze({ task: 'CAUSAL_LM', layers: {} })
+
+export const isOwnWords = (head: HeadConfig): boolean =>
+  head.headType === 'causal_lm' && head.layers === 1 && !head.bias
+
 /** The class whose head computes what ours does. */
 export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig): PeftHeadPlan {
-  // What writes is the base model's own words: nothing is stored.
-  if (head.headType === 'causal_lm' && head.layers === 1 && !head.bias) return { task: 'CAUSAL_LM', layers: {} }
+  if (isOwnWords(head)) return wordsPlan
   if (predictsWords(head) || isChoiceHead(head)) {
     const own = head.headType === 'causal_lm'
     throw new AdapterError('ERR_UNSUPPORTED', operation, `PEFT's folders hold no head like '${name}'`, {

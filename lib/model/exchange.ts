@@ -19,7 +19,7 @@ import { makeFolder } from '../native/make-folder.js'
 import type { KeyDialect, WeightsFormat } from '../native/types.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
-import { readPeftAdapter, savePeftAdapter } from './peft-files.js'
+import { notesWords, readPeftAdapter, savePeftAdapter } from './peft-files.js'
 import { checkKnown } from './setup.js'
 import { shareAgain, sharedGroups } from './sharing.js'
 import { checkLayerList } from './skip-layers.js'
@@ -28,7 +28,9 @@ import { writeSurgery } from './surgery-record.js'
 export interface SaveAdapterOptions {
   /**
    * Which Python library is to load the folder: 'adapters' (AdapterHub) or 'peft' (Hugging Face's PEFT: LoRA, DoRA, IA³, VeRA,
-   * and prefixes and prompts in its own form; the head goes into its file, as the class of this model for the task keeps it). Default 'adapters'.
+   * and prefixes and prompts in its own form; the head goes into its file, as the class of this model for the task keeps it).
+   * An adapter without a head of its own is for a class that writes (CAUSAL_LM) where the base model's own words answer, or
+   * where it came from such a folder. Default 'adapters'.
    */
   readonly library?: 'adapters' | 'peft' | undefined
   /** 'safetensors', or a PyTorch checkpoint as 'bin' (the adapter library's file name) or 'pt'. Default 'safetensors'. */
@@ -116,8 +118,9 @@ export async function saveAnyAdapter(
   if (config === undefined || isWhole) {
     return await model.saveAdapter(folder, name, { format })
   }
-  await model.saveAdapter(folder, name, { library: 'peft', format, withHead: false })
-  if (model.heads.has(name)) await model.saveHead(folder, name, { format })
+  const hasHead = model.heads.has(name)
+  await model.saveAdapter(folder, name, { library: 'peft', format, withHead: !hasHead })
+  if (hasHead) await model.saveHead(folder, name, { format })
 }
 
 function checkLibraryHas(name: string, config: AdapterConfig): void {
@@ -158,6 +161,7 @@ export async function loadAdapter(model: Model, source: string, options: LoadAda
   const name = as ?? found.name
   const adapter = dropped.length === 0 ? found : withoutLayers(model, found, dropped)
   await placeOver(model, name, { adapter, head: found.head }, overwriteOk, 'loadAdapter')
+  if (adapter.writes === true) notesWords(adapter.config)
   if (name === found.name && found.sharing != null) shareAgain(model, found.sharing)
   if (setActive) model.setActiveAdapters(name)
   return name
@@ -219,6 +223,8 @@ export interface FoundAdapter {
   readonly head: HeadFolder | null
   /** The group with which it had parameters in common when it was saved. */
   readonly sharing?: SharedGroup | null
+  /** The folder is for a class that answers with the base model's own words. */
+  readonly writes?: boolean
   /** Reads its weights into the adapter of this name, which is there already. */
   readonly load: (name: string) => Promise<void>
 }

@@ -1,3 +1,4 @@
+import type { AdapterConfig } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import type { ProblemType } from '../config/peft-config.js'
 import { readHeadFolder } from '../exchange/adapter-folder.js'
@@ -6,11 +7,20 @@ import { peftAdapterConfig } from '../exchange/peft-adapter.js'
 import { checkPeftBase } from '../exchange/peft-base.js'
 import { readPeftFolder } from '../exchange/peft-folder.js'
 import { headModules, peftHead } from '../exchange/peft-head.js'
-import { peftHeadPlan, peftJson } from '../exchange/peft-write.js'
+import { isOwnWords, type PeftHeadPlan, peftHeadPlan, peftJson, wordsPlan } from '../exchange/peft-write.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
 import { nativeCall } from '../native/errors.js'
 import type { FoundAdapter } from './exchange.js'
+import { headOfRow } from './head-rule.js'
 import type { Model } from './model.js'
+
+/** Adapters of folders of a class that writes, whose words are the base model's own: they are written back as such. */
+const ofWords = new WeakSet<AdapterConfig>()
+
+/** @param config as the model has it, which lives as long as the adapter does */
+export function notesWords(config: AdapterConfig): void {
+  ofWords.add(config)
+}
 
 /** What a folder of PEFT's holds, as parts of this model. @param source what the user called the folder */
 export async function readPeftAdapter(
@@ -33,6 +43,7 @@ export async function readPeftAdapter(
     name: found.name,
     config,
     head,
+    writes: found.config.taskType === wordsPlan.task,
     load: (name) => nativeCall(() => model.native.loadPeftAdapter(found.weightsFile, name, aside))
   }
 }
@@ -46,9 +57,8 @@ export async function savePeftAdapter(
   if (format === 'pt') throw check.valueError('format', "PEFT reads 'safetensors' and 'bin', not 'pt'")
   checkAdapterName(name)
   const config = model.adapters.get(name)
-  const head = withHead ? model.heads.get(name) : undefined
   if (config === undefined) return
-  const plan = head === undefined ? null : peftHeadPlan(name, head, model.config)
+  const plan = withHead ? planOf(model, name, config) : null
   const json = peftJson(config, model.config, plan)
   const { native } = model
   await saveParts(folder, 'save the PEFT adapter', [
@@ -59,4 +69,14 @@ export async function savePeftAdapter(
       writeWeights: (file) => nativeCall(() => native.savePeftAdapter(file, name, format, plan?.layers ?? null))
     }
   ])
+}
+
+/** The class that the folder is for: that of the adapter's own head, or the one whose words answer where it has none. */
+function planOf(model: Model, name: string, config: AdapterConfig): PeftHeadPlan | null {
+  const { heads, headChoice } = model
+  const own = heads.get(name)
+  if (own !== undefined) return peftHeadPlan(name, own, model.config)
+  const answering = heads.get(headOfRow(headChoice.rule, heads, name) ?? '')
+  const writes = ofWords.has(config) || (answering !== undefined && isOwnWords(answering))
+  return writes ? wordsPlan : null
 }

@@ -2,7 +2,7 @@
 //   node peft.mjs write FOLDER MODELS     saves adapters for PEFT, and the logits or hidden states they give
 //   node peft.mjs read FOLDER             loads what PEFT saved and compares
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { AutoModel } from '../../dist/lib/index.js'
 
 const tolerance = 1e-5
@@ -17,6 +17,8 @@ const words = "prompt_tuning[prompt_length=2, combine='prefix_words']"
 const scored = (model) => model.addClassificationHead('a', { numLabels: 3, layers: 1, bias: false })
 const writes = (model) => model.addCausalLmHead('a', { layers: 1, bias: false })
 const several = (model) => model.addMultiLabelClassificationHead('a', { numLabels: 3 })
+// The head that comes with the model's class: the adapter has none of its own.
+const ofClass = () => undefined
 const classes = (options) => (model) => model.addClassificationHead('a', { numLabels: 3, ...options })
 
 // [folder, model, adapter, head (null: none), format]
@@ -74,6 +76,16 @@ const written = [
   ['gpt2-vera', 'gpt2-tiny', "vera[attn_matrices=['qkv'], intermediate_lora=True]", scored, 'safetensors'],
   ['gpt2-ia3', 'gpt2-tiny', 'ia3', scored, 'safetensors'],
   ['gpt2-words', 'gpt2-tiny', "lora[attn_matrices=['qkv']]", writes, 'safetensors'],
+  [
+    'gpt2-class',
+    'gpt2-tiny',
+    "lora[r=2, alpha=3, attn_matrices=['q', 'v', 'o'], intermediate_lora=True, output_lora=True]",
+    ofClass,
+    'safetensors'
+  ],
+  ['gpt2-class-ia3', 'gpt2-tiny', 'ia3', ofClass, 'bin'],
+  ['gpt2-class-prompt', 'gpt2-tiny', words, ofClass, 'safetensors'],
+  ['gpt2-class-prefix', 'gpt2-tiny', shifted, ofClass, 'safetensors'],
   ['gpt2-prefix', 'gpt2-tiny', shifted, writes, 'safetensors'],
   ['gpt2-prompt', 'gpt2-tiny', words, scored, 'bin'],
   ['bert-prefix', 'bert-tiny', shifted, classes({ layers: 1, usePooler: true }), 'safetensors'],
@@ -112,12 +124,21 @@ async function answersOf(model, adapter) {
   return answers
 }
 
+/** The folder, loaded where no head came with the model, and written back: it is for the same class. */
+async function againWithout(model, folder, { source, format, answers }) {
+  const bare = await AutoModel.fromPretrained(source, { withHead: false })
+  const name = await bare.loadAdapter(folder)
+  await bare.saveAdapter(`${folder}-again`, name, { library: 'peft', format })
+  bare.dispose()
+  return { folder: `${basename(folder)}-again`, model: source, format, rows: rowsOf(model), labels: null, answers }
+}
+
 async function write(out, models) {
   mkdirSync(out, { recursive: true })
   const cases = []
   for (const [folder, base, adapter, addHead, format] of written) {
     const source = join(models, base)
-    const model = await AutoModel.fromPretrained(source, { withHead: false })
+    const model = await AutoModel.fromPretrained(source, { withHead: addHead === ofClass })
     model.addAdapter('a', adapter)
     addHead?.(model)
     fill(model)
@@ -125,6 +146,7 @@ async function write(out, models) {
     const labels = model.heads.get('a')?.numLabels ?? null
     const answers = await answersOf(model, 'a')
     cases.push({ folder, model: source, format, rows: rowsOf(model), labels, answers })
+    if (addHead === ofClass) cases.push(await againWithout(model, join(out, folder), { source, format, answers }))
     model.dispose()
     console.log(`✓ Node wrote ${folder}`)
   }
