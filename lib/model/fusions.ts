@@ -1,7 +1,9 @@
+import type { AdapterConfig } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import { adapterNames, type Composition, type Fuse, fusionName, parseComposition } from '../config/composition.js'
 import { type FusionConfig, type FusionConfigSource, fusionConfig } from '../config/fusion-config.js'
-import { checkKnown, type Known } from './setup.js'
+import { AdapterError } from '../native/errors.js'
+import { checkKnown } from './setup.js'
 
 /** An AdapterFusion of a model. */
 export interface AdapterFusion {
@@ -15,15 +17,33 @@ export function fusionOf(
   adapters: readonly string[] | Fuse,
   config: FusionConfigSource,
   name: string | undefined,
-  known: Known
+  known: ReadonlyMap<string, AdapterConfig>
 ): { readonly name: string; readonly fusion: AdapterFusion } {
   const block = asFuse(adapters)
   const names = adapterNames(block)
-  for (const adapter of names) checkKnown('addAdapterFusion', adapter, known.adapters)
+  for (const adapter of names) {
+    checkKnown('addAdapterFusion', adapter, known)
+    checkFusible(adapter, known.get(adapter))
+  }
   return {
     name: name === undefined ? fusionName(block) : check.checkNonEmptyString('name', name),
     fusion: Object.freeze({ config: fusionConfig(config), adapters: Object.freeze([...names]) })
   }
+}
+
+/** The core refuses what changes weights; an invertible part stands at the embeddings, where no fusion is, and runs or does not. */
+function checkFusible(name: string, config: AdapterConfig | undefined): void {
+  const parts = config?.method === 'union' ? config.configs : [config]
+  if (parts.every((part) => part?.method !== 'bottleneck' || part.invAdapter === null)) return
+  throw new AdapterError(
+    'ERR_UNSUPPORTED',
+    'addAdapterFusion',
+    `AdapterFusion has no meaning for '${name}', which has an invertible part at the embeddings`,
+    {
+      expected: 'bottleneck adapters without one (invAdapter: null)',
+      hint: "Put it in front of the block: Stack('language', Fuse('a', 'b'))"
+    }
+  )
 }
 
 function asFuse(adapters: readonly string[] | Fuse): Fuse {

@@ -16,6 +16,7 @@ import { type AddOptions, checkHeadFits, isTaken } from './heads.js'
 import { checkOptions } from './options.js'
 import { ModelPasses } from './passes.js'
 import { promptWords } from './prompt-words.js'
+import { withoutAdapter } from './reduced-setup.js'
 import { seedFor, startSeed } from './seed.js'
 import { type AdapterSetup, checkKnown, type Known, setupNames } from './setup.js'
 import { checkLayerList, type SkipLayers } from './skip-layers.js'
@@ -99,6 +100,10 @@ export class Model extends ModelPasses {
     if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)
   }
 
+  /**
+   * Takes it out of the active setup, too: `Stack('en', 'qa')` without 'qa' is 'en'. A block with weights, sizes, a fusion or
+   * tasks is not the same without one of its own: activeAdapters is then null, as where no adapter is left.
+   */
   deleteAdapter(name: string): void {
     this.configurable('deleteAdapter')
     checkKnown('deleteAdapter', name, this.#adapters)
@@ -106,7 +111,7 @@ export class Model extends ModelPasses {
     const runs = setupNames(this.#active, this.known).includes(name)
     nativeCall(() => this.#native.deleteAdapter(name))
     this.#adapters.delete(name)
-    if (runs) this.#active = null
+    if (runs) this.#active = withoutAdapter(this.#active, name)
     this.#trains = { ...this.#trains, adapters: this.#trains.adapters.filter((other) => other !== name) }
   }
 
@@ -166,7 +171,7 @@ export class Model extends ModelPasses {
   ): string {
     this.configurable('addAdapterFusion')
     const { name: given, ...rest } = options
-    const { name, fusion } = fusionOf(adapters, config, given, this.known)
+    const { name, fusion } = fusionOf(adapters, config, given, this.#adapters)
     const replaces = isTaken('fusion', name, this.#fusions, rest)
     const native = nativeFusionConfig(fusion.config, this.config.attentionProbsDropoutProb)
     const seed = startSeed(this.#seed, `fusion ${name}`, rest.seed)

@@ -1,5 +1,14 @@
 import test from 'ava'
-import type { Model } from '../../lib/index.js'
+import {
+  type AdapterSetup,
+  Average,
+  BatchSplit,
+  type Model,
+  MultiTask,
+  Parallel,
+  Split,
+  Stack
+} from '../../lib/index.js'
 import { hidden, largestDifference, layers, load, moved, snapshot, tinyRows } from './support.js'
 
 const inputIds = tinyRows(4).map((row) => row.inputIds)
@@ -96,7 +105,7 @@ test('a deleted adapter is gone from names, from the setup and from what trains;
   model.trainAdapter({ type: 'Stack', children: ['a', 'b'] })
   const b = snapshot(model, /adapters\.b\./)
   model.deleteAdapter('a')
-  t.is(model.activeAdapters, null)
+  t.is(model.activeAdapters, 'b')
   t.deepEqual(moved(b, snapshot(model, /adapters\.b\./)), [])
   t.false(model.namedModules().some((path) => path.includes('adapters.a')))
   t.deepEqual(
@@ -109,6 +118,32 @@ test('a deleted adapter is gone from names, from the setup and from what trains;
   t.is(model.activeHead, null)
   model.deleteAdapter('b')
   t.deepEqual(moved(base, snapshot(model)), [])
+})
+
+test('what stays active of a setup without the adapter that is deleted', async (t) => {
+  const cases: [AdapterSetup, AdapterSetup][] = [
+    ['x', null],
+    ['a', 'a'],
+    [Stack('x'), null],
+    [Stack(null, 'x'), null],
+    [Stack('a', 'x', 'b', 'x'), Stack('a', 'b')],
+    [Parallel(Stack('x', 'a'), Stack('b', 'x')), Parallel('a', 'b')],
+    [Stack('a', Parallel('x', Stack('x'))), 'a'],
+    [Stack('x', Average('a', 'b')), Average('a', 'b')],
+    // Nothing of these is the same without it.
+    [Average('a', 'x'), null],
+    [Stack('b', Split('a', 'x', { splits: 2 })), null],
+    [BatchSplit('a', Stack('b', 'x'), { batchSizes: 1 }), null],
+    [MultiTask('x', 'a'), null]
+  ]
+  const model = await load(t)
+  for (const name of ['a', 'b']) model.addAdapter(name)
+  for (const [active, left] of cases) {
+    model.addAdapter('x')
+    model.setActiveAdapters(active)
+    model.deleteAdapter('x')
+    t.deepEqual(model.activeAdapters, left)
+  }
 })
 
 test('setActiveAdapters: a name, a Stack, null; the last one brings its head', async (t) => {

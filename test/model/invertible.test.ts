@@ -186,7 +186,21 @@ test('GPT-2 writes with them as it answers with them', async (t) => {
 
 test('what cannot be is refused with what to do', async (t) => {
   const model = await filled(t)
-  model.addAdapterFusion(['nice', 'seq'], 'static', { name: 'f' })
+  model.addAdapter('union', 'seq_bn_inv|lora')
+  model.addAdapter('other')
+  for (const [inside, name] of [
+    [['nice', 'seq'], 'nice'],
+    [['seq', 'union'], 'union'],
+    [Fuse(Stack('glow', 'other'), 'seq'), 'glow']
+  ] as const) {
+    t.throws(() => model.addAdapterFusion(inside), {
+      code: 'ERR_UNSUPPORTED',
+      message: new RegExp(`no meaning for '${name}', which has an invertible part.*Stack`)
+    })
+  }
+  t.is(model.adapterFusions.size, 0)
+  // A block may name another fusion than that of its children.
+  model.addAdapterFusion(['other', 'seq'], 'static', { name: 'f' })
   for (const adapters of [
     Average('nice', 'seq'),
     Split('nice', 'seq', { splits: [1, 2] }),
