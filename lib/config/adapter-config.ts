@@ -1,4 +1,5 @@
 import { existsSync, statSync } from 'node:fs'
+import { isDeepStrictEqual } from 'node:util'
 import { AdapterError } from '../native/errors.js'
 import {
   BottleneckConfig,
@@ -9,6 +10,7 @@ import {
   bottleneckFloatKeys
 } from './bottleneck-config.js'
 import * as check from './check.js'
+import { checkSpelling, peftHere } from './config-hints.js'
 import {
   LoraConfig,
   type LoraJson,
@@ -203,6 +205,7 @@ export function adapterConfigFromObject(source: unknown): AdapterConfig {
     return adapterConfigFromObject(object['config'])
   if ('peft_type' in object) refusePeft(object['peft_type'])
   const { architecture = null, ...fields } = object
+  checkSpelling(withoutLegacy(fields), architecture, fieldTables)
   if (architecture === null || architecture === 'bottleneck') return new BottleneckConfig(withoutLegacy(fields))
   if (architecture === 'lora') return new LoraConfig(fields as LoraOverrides)
   if (architecture === 'mtl_lora') return new MtlLoraConfig(fields as MtlLoraOverrides)
@@ -252,7 +255,7 @@ function refusePeft(type: unknown): never {
   throw new AdapterError('ERR_UNSUPPORTED', operation, 'this is a PEFT config, not an AdapterHub one', {
     expected: 'an AdapterHub config (mh_adapter, output_adapter, …)',
     got: `peft_type ${check.describe(type)}`,
-    hint: 'Give the whole folder, with its weights, to model.loadAdapter.'
+    hint: `Give the whole folder, with its weights, to model.loadAdapter. ${peftHere}.`
   })
 }
 
@@ -279,12 +282,16 @@ function leftOutOf(config: MethodConfig, layers: readonly number[], layerCount: 
 /** With leave_out only the model's depth can tell whether two parts meet in a layer, so the check waits for it. */
 function checkUnion(configs: readonly MethodConfig[]): void {
   configs.forEach((config, i) => {
-    for (const other of configs.slice(0, i)) {
+    for (const [j, other] of configs.slice(0, i).entries()) {
+      const at: PartPair = [
+        [j, other],
+        [i, config]
+      ]
       if (leavesOut(config) || leavesOut(other)) continue
-      if (config.method === 'bottleneck' && other.method === 'bottleneck') checkApart(config, other)
-      else if (isLora(config) && isLora(other)) checkLinears(config, other)
+      if (config.method === 'bottleneck' && other.method === 'bottleneck') checkApart(config, other, at)
+      else if (isLora(config) && isLora(other)) checkLinears(config, other, at)
       else if (config.method === other.method) {
-        const message = `two parts are both '${config.method}'; an adapter has one of a kind, so write one with all places`
+        const message = `parts ${j + 1} and ${i + 1}: two parts are both '${config.method}'; an adapter has one of a kind, so write one with all places`
         throw check.valueError('union', message)
       }
     }
@@ -295,10 +302,23 @@ function isLora(config: MethodConfig): config is LoraConfig | MtlLoraConfig {
   return config.method === 'lora' || config.method === 'mtl_lora'
 }
 
-function checkLinears(config: LoraConfig | MtlLoraConfig, other: LoraConfig | MtlLoraConfig): void {
+/** `part 1 ('lora') and part 3 ('dora')`: by their presets, or their methods. */
+function partsAt(parts: readonly (readonly [number, MethodConfig])[]): string {
+  const named = parts.map(([index, config]) => {
+    const preset = Object.entries(adapterPresets).find(([, other]) => isDeepStrictEqual(other, config))
+    return `part ${index + 1} ('${preset?.[0] ?? config.method}')`
+  })
+  return named.join(' and ')
+}
+
+type PartPair = readonly [readonly [number, MethodConfig], readonly [number, MethodConfig]]
+
+function checkLinears(config: LoraConfig | MtlLoraConfig, other: LoraConfig | MtlLoraConfig, at: PartPair): void {
   const both = loraPlaces(config).find((place) => loraPlaces(other).includes(place))
   if (both === undefined) return
-  throw check.valueError('union', `two parts put something at the same place of a layer: ${both}`)
+  const message = `${partsAt(at)} put something at the same place of a layer: ${both}`
+  const remedy = 'other places (attnMatrices, intermediateLora, outputLora) or other layers (leaveOut)'
+  throw check.valueError('union', `${message}; give one of them ${remedy}`)
 }
 
 function leavesOut(config: MethodConfig): boolean {
@@ -306,8 +326,8 @@ function leavesOut(config: MethodConfig): boolean {
   return config.method === 'reft' ? config.layers !== 'all' : config.leaveOut.length > 0
 }
 
-function checkApart(config: BottleneckConfig, other: BottleneckConfig): void {
+function checkApart(config: BottleneckConfig, other: BottleneckConfig, at: PartPair): void {
   if (config.mhAdapter !== other.mhAdapter && config.outputAdapter !== other.outputAdapter) return
-  const message = 'two parts put an adapter at the same place of a layer; their mhAdapter and outputAdapter must differ'
+  const message = `${partsAt(at)} put an adapter at the same place of a layer; their mhAdapter and outputAdapter must differ`
   throw check.valueError('union', message)
 }

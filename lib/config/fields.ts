@@ -36,6 +36,11 @@ export class FieldTable<F extends object> {
     )
   }
 
+  /** Whether it is a field, in either spelling. */
+  has(name: string): boolean {
+    return this.#fieldByName.has(name)
+  }
+
   /** The fields that are given, under their camelCase names, checked one by one. */
   present(given: object): Partial<F> {
     const fields = new Map<string, unknown>()

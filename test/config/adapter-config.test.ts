@@ -166,7 +166,34 @@ test('a map without a value for a layer says which layer', (t) => {
 })
 
 test('a config of another library is refused by name', (t) => {
-  t.throws(() => AdapterConfig.load({ peft_type: 'LORA', r: 8 } as never), { code: 'ERR_UNSUPPORTED', message: /PEFT/ })
+  t.throws(() => AdapterConfig.load({ peft_type: 'LORA', r: 8 } as never), {
+    code: 'ERR_UNSUPPORTED',
+    message: /PEFT.*loadAdapter.*architecture: 'lora', r: 8/
+  })
+  for (const fields of [
+    { r: 4, lora_alpha: 8, target_modules: ['query'] },
+    { r: 4, loraAlpha: 8, targetModules: ['query'] },
+    { architecture: 'lora', r: 4, lora_alpha: 8, target_modules: ['query'] }
+  ]) {
+    t.throws(() => AdapterConfig.load(fields as never), {
+      message: /PEFT's config: lora_?alpha is alpha, target_?modules is attnMatrices.*\{ architecture: 'lora', r: 8/i
+    })
+  }
+})
+
+test('fields without their architecture say which one is missing', (t) => {
+  const cases: [object, RegExp][] = [
+    [{ r: 8, alpha: 16 }, /r, alpha: no field of a bottleneck.*write architecture: 'lora' beside them/],
+    [{ method: 'lora' }, /the method goes into the field architecture: write architecture: 'lora'/],
+    [{ method: 'prefix_tuning', prefixLength: 4 }, /write architecture: 'prefix_tuning'/],
+    [{ prefix_length: 4 }, /write architecture: 'prefix_tuning' beside it/],
+    [{ r: 8, alfa: 16 }, /unknown field 'r'/]
+  ]
+  for (const [fields, message] of cases) t.throws(() => AdapterConfig.load(fields as never), { message })
+  t.deepEqual(
+    AdapterConfig.load({ architecture: 'lora', r: 8, alpha: 16 } as never),
+    AdapterConfig.load('lora[r=8, alpha=16]')
+  )
 })
 
 test('old folders: the invertible pair and the fields that were never read', (t) => {
@@ -181,7 +208,9 @@ test('a union puts two adapters at different places', (t) => {
   t.true(union instanceof ConfigUnion)
   t.is(countAdapterParameters(union, { hiddenSize: 8, numHiddenLayers: 1 }), 8 * 4 * 2 + 4 + 8 + (8 * 2 + 1 + 8))
   t.deepEqual(AdapterConfig.load(JSON.parse(JSON.stringify(union))), union)
-  t.throws(() => AdapterConfig.load('seq_bn|double_seq_bn'), { message: /same place of a layer/ })
+  t.throws(() => AdapterConfig.load('seq_bn|double_seq_bn'), {
+    message: /part 1 \('seq_bn'\) and part 2 \('double_seq_bn'\) put an adapter at the same place of a layer/
+  })
   t.notThrows(() => AdapterConfig.load('seq_bn[leave_out=[0]]|double_seq_bn'))
   t.throws(() => AdapterConfig.load('attn_bn|seq_bn', { dropout: 0.1 }), { message: /a union has several configs/ })
   // get_adapter_config_hash(ConfigUnion(attn_bn, SeqBnConfig())) in adapters 1.3.0.

@@ -1,0 +1,45 @@
+import { valueError } from './check.js'
+
+/** PEFT's own names, which no config here has, and what says the same. */
+const ofPeft: Readonly<Record<string, string>> = {
+  lora_alpha: 'alpha',
+  lora_dropout: 'dropout',
+  target_modules: "attnMatrices: ['q', 'v'] with intermediateLora and outputLora",
+  use_rslora: 'alpha: alpha · √r',
+  task_type: 'a head: model.addClassificationHead(…)',
+  num_virtual_tokens: 'prefixLength or promptLength'
+}
+
+/** What such a config is here. */
+export const peftHere = "Here it is { architecture: 'lora', r: 8, alpha: 16, attnMatrices: ['q', 'v'] }"
+
+interface Fields {
+  has(name: string): boolean
+}
+
+/** Fields of PEFT's, of another method, or a method by another name: says what to write instead of an unknown field. */
+export function checkSpelling(given: object, architecture: unknown, methods: Readonly<Record<string, Fields>>): void {
+  const keys = Object.keys(given)
+  const known = methods[typeof architecture === 'string' ? architecture : 'bottleneck']
+  const unknown = keys.filter((key) => known?.has(key) === false)
+  const peft = unknown.filter((key) => Object.hasOwn(ofPeft, snake(key)))
+  if (peft.length > 0) {
+    const instead = peft.map((key) => `${key} is ${ofPeft[snake(key)]}`).join(', ')
+    throw valueError('adapter config', `these are fields of PEFT's config: ${instead}. ${peftHere}`)
+  }
+  if (architecture !== null) return
+  if (unknown.includes('method')) {
+    const { method } = given as { readonly method?: unknown }
+    const said = typeof method === 'string' && Object.hasOwn(methods, method) ? `'${method}'` : "'lora'"
+    throw valueError('adapter config', `the method goes into the field architecture: write architecture: ${said}`)
+  }
+  const other = Object.keys(methods).find((name) => unknown.length > 0 && keys.every((key) => methods[name]?.has(key)))
+  if (other === undefined) return
+  const message = `${unknown.join(', ')}: no field of a bottleneck, which a config without architecture is`
+  throw valueError(
+    'adapter config',
+    `${message}; write architecture: '${other}' beside ${keys.length > 1 ? 'them' : 'it'}`
+  )
+}
+
+const snake = (key: string) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
