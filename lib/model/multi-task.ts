@@ -11,6 +11,13 @@ export interface TaskConfig extends OutputAdapterOptions {
   readonly hiddenSize?: number | undefined
 }
 
+/** The same fields as Python spells them. */
+export interface TaskConfigJson {
+  readonly adapter_size: number
+  readonly hidden_size?: number | undefined
+  readonly activation?: TaskConfig['activation']
+}
+
 /** A task, or one for each row; a task without an adapter gives the base model's output. */
 export type Tasks = string | null | readonly (string | null)[]
 
@@ -23,15 +30,16 @@ export class MultiTaskAdapterModel {
   readonly baseModel: Model
   readonly tasks: readonly string[]
 
-  constructor(baseModel: Model, taskConfigs: Readonly<Record<string, TaskConfig>>) {
+  constructor(baseModel: Model, taskConfigs: Readonly<Record<string, TaskConfig | TaskConfigJson>>) {
     checkModel(baseModel, 'baseModel')
-    const configs = Object.entries(check.checkObject('taskConfigs', taskConfigs) as Record<string, TaskConfig>)
+    const configs = Object.entries(check.checkObject('taskConfigs', taskConfigs) as Record<string, unknown>)
     if (configs.length === 0) throw check.valueError('taskConfigs', 'expected at least one task')
-    const loaded = configs.map(([task, { hiddenSize, ...config }]) => {
+    const loaded = configs.map(([task, given]) => {
+      const { hiddenSize, ...config } = taskConfig(task, given)
       if (hiddenSize !== undefined && hiddenSize !== baseModel.config.hiddenSize) {
         throw check.rangeError(`${task}.hiddenSize`, `the model's, ${baseModel.config.hiddenSize}`, hiddenSize)
       }
-      return [task, new OutputAdapterConfig(config)] as const
+      return [task, new OutputAdapterConfig(config as OutputAdapterOptions)] as const
     })
     this.baseModel = baseModel
     this.tasks = Object.freeze(configs.map(([task]) => task))
@@ -67,6 +75,21 @@ export class MultiTaskAdapterModel {
     if (task !== null) check.checkString('task', task)
     return task !== null && this.tasks.includes(task) ? task : null
   }
+}
+
+/** The same fields as Python spells them are read, too. */
+const spelled: Readonly<Record<string, string>> = { hidden_size: 'hiddenSize', adapter_size: 'adapterSize' }
+
+function taskConfig(task: string, given: unknown): Partial<TaskConfig> {
+  const fields = new Map<string, unknown>()
+  for (const [key, value] of Object.entries(check.checkObject(`taskConfigs.${task}`, given))) {
+    const field = Object.hasOwn(spelled, key) ? (spelled[key] as string) : key
+    if (fields.has(field)) throw check.valueError(`taskConfigs.${task}`, `'${field}' is given in two spellings`)
+    fields.set(field, value)
+  }
+  const config = Object.fromEntries(fields)
+  check.checkKeys(`taskConfigs.${task}`, config, ['hiddenSize', 'adapterSize', 'activation'])
+  return config
 }
 
 const isList = (task: Tasks): task is readonly (string | null)[] => Array.isArray(task)

@@ -10,6 +10,7 @@ import {
   nativeModule,
   sequential
 } from '../config/module-description.js'
+import { didYouMean } from '../config/nearest.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
 import type { ModuleInfo } from '../native/types.js'
@@ -24,6 +25,9 @@ const weightsFile = 'inserted_modules.safetensors'
 // What holds adapters is no part of the base model: a pattern passes it by.
 const holdsAdapters =
   /(^|\.)(adapters|adapter_fusion_layer|(attention|output)_adapters|loras|prefix_tuning|prompt_tuning|reft_layer|shared_parameters)(\.|$)/
+
+const patternForm =
+  "a pattern such as 'transformer.h.*.mlp' (* is any text of one name, ** any number of names; no regular expression)"
 
 /** From the module that stands in a place to the one that is to stand there. */
 export type MakeModule = (module: ExistingModule, path: string) => ModuleDescription
@@ -54,9 +58,14 @@ export abstract class ModelSurgery extends ModelNames {
   /** The module at a path, to be part of what stands elsewhere or to be looked at. */
   getSubmodule(path: string): ExistingModule {
     this.usable('getSubmodule')
-    const found = this.#modules().find((module) => module.path === check.checkString('path', path))
+    const modules = this.#modules()
+    const found = modules.find((module) => module.path === check.checkString('path', path))
     if (found !== undefined && path !== '') return existingModule(path, found.type)
-    throw check.valueError('path', `there is no module '${path}'; namedModules() lists the paths`)
+    const paths = modules.map((module) => module.path)
+    throw check.valueError(
+      'path',
+      `there is no module '${path}'; namedModules() lists the paths.${didYouMean(path, paths)}`
+    )
   }
 
   /**
@@ -75,6 +84,7 @@ export abstract class ModelSurgery extends ModelNames {
   replaceModules(places: string | readonly string[], make: MakeModule): Replacement {
     this.configurable('replaceModules')
     if (typeof places === 'string') return this.#replace(this.#matches(places), make)
+    if (!Array.isArray(places)) throw check.typeError('places', `${patternForm}, or an array of paths`, places)
     return this.#replace(
       check.checkArray('places', places).map((path) => this.getSubmodule(path as string)),
       make
@@ -216,6 +226,7 @@ export function addSharedAdapter(model: Model, options: AddAdaptersOptions): Rep
 function adaptersOf(model: Model, options: AddAdaptersOptions): { pattern: string; layer: AdapterLayerOptions } {
   checkOptions(options, ['pattern', 'hiddenSize', 'adapterSize', 'activation', 'compat'])
   const { pattern = 'transformer.h.*.mlp', hiddenSize = model.config.hiddenSize, ...layer } = options
+  if (typeof pattern !== 'string') throw check.typeError('pattern', patternForm, pattern)
   return { pattern, layer: { hiddenSize, ...layer } }
 }
 

@@ -152,3 +152,15 @@ test('what cannot be a task is refused, and none is left behind', async (t) => {
   const multi = new MultiTaskAdapterModel(model, { a: { adapterSize: 4 } })
   t.throws(() => multi.trainTask('b'), { instanceOf: TypeError })
 })
+
+test('tasks in the spelling of Python are the same; others are named with what is known', async (t) => {
+  const model = await load(t)
+  new MultiTaskAdapterModel(model, { q: { hidden_size: hidden, adapter_size: 8, activation: 'gelu' } })
+  t.deepEqual(model.adapters.get('q'), new OutputAdapterConfig({ adapterSize: 8, activation: 'gelu' }))
+  const refused = (config: object, message: RegExp) =>
+    t.throws(() => new MultiTaskAdapterModel(model, { r: config as never }), { message })
+  refused({ hidden_size: hidden + 1, adapter_size: 8 }, /r\.hiddenSize: expected the model's, 32/)
+  refused({ adapter_size: 8, adapterSize: 8 }, /'adapterSize' is given in two spellings/)
+  refused({ rank: 8 }, /taskConfigs\.r: unknown option 'rank'\. Known: hiddenSize, adapterSize, activation/)
+  t.deepEqual([...model.adapters.keys()], ['q'])
+})

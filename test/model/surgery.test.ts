@@ -270,6 +270,13 @@ test('what is refused says what would do', async (t) => {
   t.throws(() => addAdaptersToModel(model, { pattern: 'transformer.h.*.mlp', adapterSize: 4 }), {
     message: /no module matches/
   })
+  t.throws(() => model.getSubmodule('bert.encoder.layer.0.attention.self.qeury'), {
+    message: /namedModules.*Did you mean 'bert\.encoder\.layer\.0\.attention\.self\.query'\?/
+  })
+  const pattern = /bert.encoder.layer.\d.output/ as never
+  const form = { instanceOf: TypeError, message: /a pattern such as 'transformer\.h\.\*\.mlp'.*got a RegExp/ }
+  t.throws(() => addAdaptersToModel(model, { pattern, adapterSize: 4 }), form)
+  t.throws(() => model.replaceModules(pattern, (module) => module), form)
   t.throws(() => addAdaptersToModel(model, { pattern: 'bert.encoder.layer.*.output', adapterSize: 4 }), {
     instanceOf: AdapterError,
     message: /bert\.encoder\.layer\.0\.output\.dense/
