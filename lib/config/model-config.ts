@@ -16,6 +16,8 @@ export interface ModelConfig extends Omit<NativeModelConfig, 'image'> {
   readonly classifierDropout: number | null
   /** `eos_token_id`: where generation ends a row; null: nowhere. */
   readonly eosTokenId: number | readonly number[] | null
+  /** `tie_word_embeddings`: heads that answer with words do so with the word embedding; they are refused where it is false. */
+  readonly tieWordEmbeddings: boolean
   /** `image_size`: height and width of the images that the model reads; null: it reads text. */
   readonly imageSize: readonly [number, number] | null
   /** `patch_size`: height and width. */
@@ -51,6 +53,7 @@ const rules: { readonly [K in Field]: (name: string, value: unknown) => ModelCon
   patchSize: checkPair,
   numChannels: (name, value) => check.checkInteger(name, value, 1, 1024),
   eosTokenId: checkEnds,
+  tieWordEmbeddings: check.checkBoolean,
   classifierDropout: (name, value) => (value === null ? null : probability(name, value)),
   nameOrPath: check.checkString
 }
@@ -192,9 +195,11 @@ export interface RowLimits {
 export function modelConfigToJson(config: ModelConfig, architecture?: string): Record<string, unknown> {
   const { nameOrPath: _, modelType, ...fields } = config
   const family = modelFamilies[modelType]
-  // What a file leaves out is none for both ids.
+  // What a file leaves out is none for both ids, and tied words.
   const isNone = (field: Field, value: unknown) =>
-    (field === 'padTokenId' && value === -1) || (field === 'eosTokenId' && value === null)
+    (field === 'padTokenId' && value === -1) ||
+    (field === 'eosTokenId' && value === null) ||
+    (field === 'tieWordEmbeddings' && value === true)
   const written = (Object.entries(fields) as [Field, unknown][]).filter(
     ([field, value]) => !family.absent.includes(field) && !isNone(field, value)
   )
@@ -213,8 +218,8 @@ function square(value: unknown): unknown {
 
 /** What the core takes. */
 export function nativeModelConfig(config: ModelConfig): NativeModelConfig {
-  const { classifierDropout: _, nameOrPath: __, eosTokenId: ___, ...rest } = config
-  const { imageSize: ____, patchSize: _____, numChannels: ______, ...native } = rest
+  const { classifierDropout: _, nameOrPath: __, eosTokenId: ___, tieWordEmbeddings: ____, ...rest } = config
+  const { imageSize: _____, patchSize: ______, numChannels: _______, ...native } = rest
   return { ...native, image: imageShape(config) }
 }
 

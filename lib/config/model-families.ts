@@ -52,6 +52,7 @@ const bertDefaults = {
   patchSize: null,
   numChannels: 0,
   eosTokenId: null,
+  tieWordEmbeddings: true,
   classifierDropout: null,
   nameOrPath: ''
 } as const
@@ -60,8 +61,7 @@ const fixed: Readonly<Record<string, FixedField>> = {
   position_embedding_type: { value: 'absolute', why: 'relative positions' },
   is_decoder: { value: false, why: 'causal attention' },
   add_cross_attention: { value: false, why: 'cross attention' },
-  is_encoder_decoder: { value: false, why: 'encoder-decoder models' },
-  tie_word_embeddings: { value: true, why: 'an output layer of its own' }
+  is_encoder_decoder: { value: false, why: 'encoder-decoder models' }
 }
 
 /** Fields that no family of text has. */
@@ -144,7 +144,6 @@ export const modelFamilies: Readonly<Record<ModelType, ModelFamily>> = {
     fixed: {
       add_cross_attention: { value: false, why: 'cross attention' },
       is_encoder_decoder: { value: false, why: 'encoder-decoder models' },
-      tie_word_embeddings: { value: true, why: 'an output layer of its own' },
       scale_attn_weights: { value: true, why: 'attention without a scale' },
       scale_attn_by_inverse_layer_idx: { value: false, why: 'another scale of attention in each layer' }
     },
@@ -174,6 +173,7 @@ export const modelFamilies: Readonly<Record<ModelType, ModelFamily>> = {
       'typeVocabSize',
       'padTokenId',
       'eosTokenId',
+      'tieWordEmbeddings',
       'classifierDropout'
     ],
     fixed: { pooler_act: { value: 'tanh', why: 'another activation in the pooler' } },

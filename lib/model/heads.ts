@@ -19,6 +19,7 @@ import {
   type MultiLabelHeadOptions,
   maskedLmHead,
   multiLabelHead,
+  predictsWords,
   type RegressionHeadOptions,
   regressionHead,
   type TaggingHeadOptions,
@@ -47,8 +48,21 @@ export function isTaken(kind: string, name: string, known: ReadonlyMap<string, u
   throw check.valueError('name', `the ${kind} '${name}' exists already; pass overwriteOk: true to replace it`)
 }
 
-/** Images have heads of their own, as in the adapter library. */
-export function checkHeadFits({ headType }: HeadConfig, { modelType, imageSize }: ModelConfig): void {
+/** Images have heads of their own, as in the adapter library, and what answers with words does so with the word embedding. */
+export function checkHeadFits(config: HeadConfig, { modelType, imageSize, tieWordEmbeddings }: ModelConfig): void {
+  const { headType } = config
+  if (predictsWords(config) && !tieWordEmbeddings) {
+    throw new AdapterError(
+      'ERR_UNSUPPORTED',
+      'addHead',
+      'this model answers with words through an output layer of its own',
+      {
+        expected: "tie_word_embeddings: true in the model's config.json, where the word embedding is that layer",
+        got: `tie_word_embeddings: false, and a head of type ${headType}`,
+        hint: 'Load the model with withHead: false, and add heads of other types'
+      }
+    )
+  }
   if ((headType === 'image_classification') === (imageSize !== null)) return
   throw new AdapterError('ERR_UNSUPPORTED', 'addHead', `a model of type ${modelType} has no heads of this kind`, {
     expected: imageSize === null ? 'a head for text' : 'image_classification',

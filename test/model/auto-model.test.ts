@@ -2,6 +2,7 @@ import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { AdapterError, AutoModel } from '../../lib/index.js'
+import { fixtures } from '../parity/support/fixtures.js'
 import { editTensors, readTensors } from './safetensors-file.js'
 import { load, make, moved, scratch, snapshot, tiny, tinyConfig } from './support.js'
 
@@ -147,4 +148,30 @@ test('savePretrained and fromPretrained give the same bits back', async (t) => {
   t.deepEqual(moved(snapshot(model), snapshot(again)), [])
   again.dispose()
   t.is(JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')).hidden_size, 32)
+})
+
+test('an output layer apart from the word embedding is refused only where a head of words would be built', async (t) => {
+  const untied = (fields: object) => {
+    const folder = scratch(t)
+    cpSync(join(fixtures, 'models/gpt2-tiny'), folder, { recursive: true })
+    const file = join(folder, 'config.json')
+    const json = JSON.parse(readFileSync(file, 'utf8'))
+    writeFileSync(file, JSON.stringify({ ...json, tie_word_embeddings: false, ...fields }))
+    return folder
+  }
+  const refusal = {
+    code: 'ERR_UNSUPPORTED',
+    message: /output layer of its own.*tie_word_embeddings: true.*got tie_word_embeddings: false.*withHead: false/
+  }
+  const writes = untied({})
+  await t.throwsAsync(AutoModel.fromPretrained(writes), refusal)
+  using base = await AutoModel.fromPretrained(writes, { withHead: false })
+  using tied = await AutoModel.fromPretrained(join(fixtures, 'models/gpt2-tiny'), { withHead: false })
+  const [one, other] = await Promise.all([base, tied].map((model) => model.forward({ inputIds: [[5, 6, 7]] })))
+  t.deepEqual(one?.lastHiddenState, other?.lastHiddenState)
+  t.throws(() => base.addCausalLmHead('words'), refusal)
+  t.notThrows(() => base.addClassificationHead('labels', { numLabels: 2 }))
+  // A class without words does not read the field.
+  using plain = await AutoModel.fromPretrained(untied({ architectures: ['GPT2ForSequenceClassification'] }))
+  t.false(plain.config.tieWordEmbeddings)
 })
