@@ -3,8 +3,9 @@ import { fromOptions, usageError } from './arguments.js'
 
 /** For --help. */
 export const adapterUsage = `  --adapter [NAME=]ADAPTER
-                          folder or hub id of an adapter with its head; with NAME= it gets that name here. More than one:
-                          a row's "adapter", or its "task_id", names the one that answers it; rows without one get the
+                          folder or hub id of an adapter with its head; with NAME= it gets that name here. More than
+                          one: a row's "adapter", or its "task_id", names the one that answers it; rows without one get
+                          the
                           first, null is none`
 
 /** An adapter of the command line, found but not loaded. */

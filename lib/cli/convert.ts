@@ -37,9 +37,9 @@ export const summary = 'rewrite an adapter, a head or a file of weights: format,
 const usage = `Usage: torch-adapters convert SOURCE TARGET [--format FORMAT] [--dialect DIALECT] [--name NAME]
        torch-adapters convert SOURCE TARGET --library LIBRARY --model MODEL [OPTIONS]
 
-SOURCE is the folder of an adapter (its head comes along; a folder of PEFT's stays one), the folder of a head, or a file
-of weights; TARGET a new folder or file. With --library an adapter's folder becomes one of the other Python library,
-where that one computes the same.
+SOURCE is the folder of an adapter (its head comes along; a folder of PEFT's stays one), the folder of a head, or a
+file of weights; TARGET a new folder or file. With --library an adapter's folder becomes one of the other Python
+library, where that one computes the same.
 Exit status: 0 done, 1 failed, 2 called in a wrong way.
 
   --format FORMAT    safetensors, bin or pt (both PyTorch's). Default: by TARGET's name, for folders safetensors

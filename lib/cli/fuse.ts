@@ -17,14 +17,16 @@ export const summary = 'train a fusion over adapters that have learned before, w
 const usage = `Usage: torch-adapters fuse [CONFIG] --model MODEL --adapter A --adapter B ... --train FILE --output FOLDER [OPTIONS]
 
 The second of AdapterFusion's two stages (Pfeiffer et al. 2021): the adapters stand still, and a fusion learns for each
-token how much each of them counts. train and train --tasks are the first. FOLDER then holds the adapters, the fusion with
-the head in FOLDER/NAME, and adapter_setup.json, as Python's save_adapter_setup writes them; evaluate takes it as --setup.
-Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved first, and resume goes on.
+token how much each of them counts. train and train --tasks are the first. FOLDER then holds the adapters, the fusion
+with the head in FOLDER/NAME, and adapter_setup.json, as Python's save_adapter_setup writes them; evaluate takes it as
+--setup. Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved first, and
+resume goes on.
 
   --adapter [NAME=]ADAPTER
                           folder or hub id of an adapter, at least two; with NAME= it gets that name here. In CONFIG a
                           list: adapters
-  --fusion KIND           static, dynamic or dynamic with another temperature, as AdapterHub names them. Default dynamic
+  --fusion KIND           static, dynamic or dynamic with another temperature, as AdapterHub names them. Default
+                          dynamic
   --name NAME             the fusion's and the head's name. Default: FOLDER's
 
 Everything else is as with train:

@@ -20,17 +20,17 @@ export const summary = 'answer rows of text or ids with an adapter, a head or a 
 
 const usage = `Usage: torch-adapters predict --model MODEL [--adapter ADAPTER... | --head HEAD] --input FILE [OPTIONS]
 
-Answers every row with a JSON object on a line, in the order of the rows: "logits", and by the kind of the head "label",
-"label_id" and "score", or "labels" and "scores", or "answer", "start", "end" and "score", or "tokens". Those of a row
-of words are its words, each with its label, or null where the row was too long for it; of other rows all tokens,
-special ones included. An "id" comes back.
+Answers every row with a JSON object on a line, in the order of the rows: "logits", and by the kind of the head
+"label", "label_id" and "score", or "labels" and "scores", or "answer", "start", "end" and "score", or "tokens". Those
+of a row of words are its words, each with its label, or null where the row was too long for it; of other rows all
+tokens, special ones included. An "id" comes back.
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
   --model MODEL           folder or hub id of the base model
 ${adapterUsage}
 ${headUsage}
-  --input FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words, input_ids, question and context, or choices;
-                          -: JSONL from standard input
+  --input FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words, input_ids, question and context,
+                          or choices; -: JSONL from standard input
   --output FILE           where the answers go. Default: standard output
   --batch-size N          rows in one pass. Default 32
 ${modelUsage}

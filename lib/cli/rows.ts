@@ -5,8 +5,8 @@ import { AdapterError } from '../native/errors.js'
 
 /** For --help of what reads rows. */
 export const rowsUsage = `
-Rows are JSON objects, one a line (.jsonl), CSV or TSV whose first line names the columns, or Parquet. In a cell of CSV or
-TSV, "words", "input_ids", "token_type_ids" and, beside them, "labels" are a JSON array, or their values with spaces
+Rows are JSON objects, one a line (.jsonl), CSV or TSV whose first line names the columns, or Parquet. In a cell of CSV
+or TSV, "words", "input_ids", "token_type_ids" and, beside them, "labels" are a JSON array, or their values with spaces
 between; "label" is one label for the whole row. An image is "pixel_values", one array.
 In TSV quotes are text, unless the first line begins with one.`
 

@@ -16,13 +16,14 @@ export const summary = 'train adapters that differ in some settings side by side
 
 const usage = `Usage: torch-adapters sweep [CONFIG] --model MODEL --train FILE --output FOLDER --vary NAME=A,B,... [OPTIONS]
 
-Trains an adapter for each combination of what varies, all in one pass through the frozen model a step, each as it would
-learn alone. FOLDER then holds the best by the evaluations, or without --eval by the loss, and the curves of all.
-Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved first, and resume goes on.
+Trains an adapter for each combination of what varies, all in one pass through the frozen model a step, each as it
+would learn alone. FOLDER then holds the best by the evaluations, or without --eval by the loss, and the curves of all.
+Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved first, and resume goes
+on.
 
-  --vary NAME=A,B,...     what each has for itself: learningRate, weightDecay and other training arguments, seed, fields of
-                          the adapter's config such as reduction_factor, or whole configs: 'config=["seq_bn","lora"]'.
-                          A list in JSON or with commas; may be repeated. In a config:
+  --vary NAME=A,B,...     what each has for itself: learningRate, weightDecay and other training arguments, seed,
+                          fields of the adapter's config such as reduction_factor, or whole configs:
+                          'config=["seq_bn","lora"]'. A list in JSON or with commas; may be repeated. In a config:
                           "sweep": {"learningRate": [1e-3, 1e-4]}
 
 Everything else is as with train:

@@ -49,7 +49,8 @@ export const trainUsage = `  --epochs N              default 3
   --optim-args A=X,...    what sgd and adafactor can be told, such as momentum=0.9,nesterov=true
   --lr-scheduler NAME     how the learning rate goes on, by transformers' names, such as cosine. Default linear
   --lr-scheduler-args A=X,...  what the schedule can be told, such as numCycles=3
-  --best METRIC           the result is the model of the best evaluation by METRIC: loss, accuracy, ... Default: the last
+  --best METRIC           the result is the model of the best evaluation by METRIC: loss, accuracy, ... Default: the
+                          last
   --early-stopping N      end after N evaluations in a row that are no better by METRIC, or by the loss
   --seed N                default 42
   --save STRATEGY         no, epoch, steps or best. Default no

@@ -25,25 +25,30 @@ const usage = `Usage: torch-adapters train [CONFIG] --model MODEL --train FILE -
 
 Trains a head for the labels that the rows have, and with it an adapter, nothing else, or the whole model. FOLDER then
 holds what was trained: an adapter or a head as AdapterHub folders do, which Python's adapters loads, or a model.
-Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved first, and resume goes on.
+Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved first, and resume goes
+on.
 
-  CONFIG                  these options in a file, JSON or YAML: model, train, eval, output, tune, name, config, head, labels,
-                          format, report, device, threads, offline, tensorboard, tasks, mode, sampler, and training arguments by
-                          their own names; options go before. Editors know it by schema/train.schema.json
+  CONFIG                  these options in a file, JSON or YAML: model, train, eval, output, tune, name, config, head,
+                          labels, format, report, device, threads, offline, tensorboard, tasks, mode, sampler, and
+                          training arguments by their own names; options go before. Editors know it by
+                          schema/train.schema.json
   --model MODEL           folder or hub id of the base model
-  --train FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label; for questions
-                          question, context and answers; for choices text, choices and label; to parse words, heads
-                          (0: the root) and relations. A file of more than 64 MiB stays on disk, unless it is Parquet
+  --train FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label; for
+                          questions question, context and answers; for choices text, choices and label; to parse words,
+                          heads (0: the root) and relations. A file of more than 64 MiB stays on disk, unless it is
+                          Parquet
   --eval FILE             rows to measure on after each epoch
   --output FOLDER         where the result goes, with the run's events.jsonl and report.html; checkpoints lie in
                           FOLDER/checkpoints
-  --tasks FILE            instead of --train and --eval: several tasks side by side in one pass through the frozen model, each
-                          with an adapter and a head of its own, which FOLDER/TASK then holds. FILE is JSON or YAML, or tasks
-                          in CONFIG: { TASK: { train, eval, config, head, labels, weight, and training arguments that
-                          a task may have for itself, such as learningRate; adapter: the name of one that tasks share } }
-  --mode MODE             of several tasks: fused, rows of several in each step, or alternate, a batch of one. Default fused
-  --sampler NAME          of several tasks, whose batches come when: exhaustive, round_robin, sequential (with alternate),
-                          proportional, sqrt or temperature=T. Default exhaustive
+  --tasks FILE            instead of --train and --eval: several tasks side by side in one pass through the frozen
+                          model, each with an adapter and a head of its own, which FOLDER/TASK then holds. FILE is JSON
+                          or YAML, or tasks in CONFIG: { TASK: { train, eval, config, head, labels, weight, and
+                          training arguments that a task may have for itself, such as learningRate; adapter: the name
+                          of one that tasks share } }
+  --mode MODE             of several tasks: fused, rows of several in each step, or alternate, a batch of one. Default
+                          fused
+  --sampler NAME          of several tasks, whose batches come when: exhaustive, round_robin, sequential (with
+                          alternate), proportional, sqrt or temperature=T. Default exhaustive
   --tune WHAT             what trains. Default adapter
                             adapter  an adapter and its head, the base model frozen
                             head     the head alone, the base model frozen; for --head of evaluate and predict
@@ -52,8 +57,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
   --config CONFIG         the adapter's preset or shorthand, such as 'seq_bn[reduction_factor=8]', or JSON.
                           Default seq_bn
   --head KIND             classification, regression, multilabel, tagging, question-answering, multiple-choice,
-                          dependency-parsing or, for rows without labels, masked-lm and, with GPT-2, causal-lm. Default: what
-                          the labels look like
+                          dependency-parsing or, for rows without labels, masked-lm and, with GPT-2, causal-lm.
+                          Default: what the labels look like
   --labels A,B,...        label names in the order of their ids. Default: those of the rows, sorted, or those that
                           a Parquet file has from Hugging Face's datasets
   --format FORMAT         safetensors, bin or pt. Default safetensors; a model is always safetensors

@@ -78,7 +78,8 @@ test.serial('wrong use ends with status 2 and points to --help', async (t) => {
 })
 
 test.serial('every command explains itself', async (t) => {
-  for (const name of ['train', 'evaluate', 'predict', 'inspect', 'convert']) {
+  const names = ['train', 'sweep', 'fuse', 'evaluate', 'predict', 'generate', 'inspect', 'convert']
+  for (const name of names) {
     const { status, output } = await command([name, '--help'])
     t.is(status, 0, name)
     t.true(output.startsWith(`Usage: torch-adapters ${name} `), name)
