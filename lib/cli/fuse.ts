@@ -19,8 +19,8 @@ const usage = `Usage: torch-adapters fuse [CONFIG] --model MODEL --adapter A --a
 The second of AdapterFusion's two stages (Pfeiffer et al. 2021): the adapters stand still, and a fusion learns for each
 token how much each of them counts. train and train --tasks are the first. FOLDER then holds the adapters, the fusion
 with the head in FOLDER/NAME, and adapter_setup.json, as Python's save_adapter_setup writes them; evaluate takes it as
---setup. Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved first, and
-resume goes on.
+--setup.
+Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved, and resume goes on.
 
   --adapter [NAME=]ADAPTER
                           folder or hub id of an adapter, at least two; with NAME= it gets that name here. In CONFIG a

@@ -18,8 +18,7 @@ const usage = `Usage: torch-adapters sweep [CONFIG] --model MODEL --train FILE -
 
 Trains an adapter for each combination of what varies, all in one pass through the frozen model a step, each as it
 would learn alone. FOLDER then holds the best by the evaluations, or without --eval by the loss, and the curves of all.
-Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved first, and resume goes
-on.
+Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved, and resume goes on.
 
   --vary NAME=A,B,...     what each has for itself: learningRate, weightDecay and other training arguments, seed,
                           fields of the adapter's config such as reduction_factor, or whole configs:

@@ -25,8 +25,7 @@ const usage = `Usage: torch-adapters train [CONFIG] --model MODEL --train FILE -
 
 Trains a head for the labels that the rows have, and with it an adapter, nothing else, or the whole model. FOLDER then
 holds what was trained: an adapter or a head as AdapterHub folders do, which Python's adapters loads, or a model.
-Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved first, and resume goes
-on.
+Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved, and resume goes on.
 
   CONFIG                  these options in a file, JSON or YAML: model, train, eval, output, tune, name, config, head,
                           labels, format, report, device, threads, offline, tensorboard, tasks, mode, sampler, and
