@@ -5,6 +5,7 @@ import { imageTokens } from '../config/image-shape.js'
 import type { RowLimits } from '../config/model-config.js'
 import type { NativeBatch } from '../native/types.js'
 import { choiceLabel, encodeChoices } from './choices.js'
+import { concatenate } from './concatenate.js'
 import { labelOf, type Row, type TextRow } from './dataset.js'
 import { checkImageSize, encodeImage } from './images.js'
 import { alignedLabels, encodeLabel, ignoredLabel, labelsTokens, spreadWordLabels } from './labels.js'
@@ -195,16 +196,6 @@ export function collateLabels(rows: readonly EncodedRow[]): Int32Array | Float32
   const integers = labels.filter((label) => label instanceof Int32Array)
   if (integers.length === labels.length) return concatenate(integers)
   return Float32Array.from(labels.flatMap((label) => Array.from(label)))
-}
-
-function concatenate(parts: readonly Int32Array[]): Int32Array {
-  const all = new Int32Array(parts.reduce((total, part) => total + part.length, 0))
-  let at = 0
-  for (const part of parts) {
-    all.set(part, at)
-    at += part.length
-  }
-  return all
 }
 
 /** Tokens of a batch that have a label. */

@@ -1,5 +1,6 @@
 import * as check from '../config/check.js'
 import type { EncodedRow } from './collate.js'
+import { concatenate } from './concatenate.js'
 import type { Row } from './dataset.js'
 import { ignoredLabel } from './labels.js'
 import type { TextTokenizer } from './tokenizer.js'
@@ -111,8 +112,8 @@ export function encodeQuestion(
   const answers = rightAnswers(row, name)
   const { windows, spans } = windowed
   return {
-    inputIds: joined(windows.map((window) => window.inputIds)),
-    tokenTypeIds: joined(windows.map((window) => window.tokenTypeIds)),
+    inputIds: concatenate(windows.map((window) => window.inputIds)),
+    tokenTypeIds: concatenate(windows.map((window) => window.tokenTypeIds)),
     parts: Int32Array.from(windows, (window) => window.inputIds.length),
     label: answers && Int32Array.from(windows.flatMap((window) => answerIn(window, tokensOf(answers[0], spans)))),
     question: { context: texts.context, windowed, answers }
@@ -169,8 +170,4 @@ function encodeIds(row: Row, tokenizer: TextTokenizer | undefined, name: string)
 /** The first token stands for no answer. */
 function placed([first = 0, last = 0]: Int32Array): readonly RightAnswer[] {
   return last <= 0 ? [] : [{ text: '', start: first, end: last + 1 }]
-}
-
-function joined(parts: readonly Int32Array[]): Int32Array {
-  return Int32Array.from(parts.flatMap((part) => Array.from(part)))
 }

@@ -1,3 +1,4 @@
+import { concatenate } from '../data/concatenate.js'
 import { ignoredLabel } from '../data/labels.js'
 import type { NativeTrainingPass } from '../native/trainer-types.js'
 import type { NativeBatch, NativeForwardOptions, NativeSetup } from '../native/types.js'
@@ -44,17 +45,17 @@ function repeated(batch: NativeBatch, copies: number): NativeBatch {
 function mergedRows(batches: readonly NativeBatch[]): NativeBatch {
   const some = (has: (batch: NativeBatch) => unknown) => batches.some((batch) => has(batch) !== undefined)
   return {
-    inputIds: joined(batches.map(({ inputIds }) => inputIds)),
-    rowLengths: joined(batches.map(({ rowLengths }) => rowLengths)),
+    inputIds: concatenate(batches.map(({ inputIds }) => inputIds)),
+    rowLengths: concatenate(batches.map(({ rowLengths }) => rowLengths)),
     ...(some((batch) => batch.pixelValues) && { pixelValues: batches.flatMap(({ pixelValues }) => pixelValues ?? []) }),
     ...(some((batch) => batch.tokenTypeIds) && {
-      tokenTypeIds: joined(batches.map(({ inputIds, tokenTypeIds }) => tokenTypeIds ?? filled(inputIds.length, 0)))
+      tokenTypeIds: concatenate(batches.map(({ inputIds, tokenTypeIds }) => tokenTypeIds ?? filled(inputIds.length, 0)))
     }),
     ...(some((batch) => batch.choices) && {
-      choices: joined(batches.map(({ rowLengths, choices }) => choices ?? filled(rowLengths.length, 1)))
+      choices: concatenate(batches.map(({ rowLengths, choices }) => choices ?? filled(rowLengths.length, 1)))
     }),
     ...(some((batch) => batch.wordIds) && {
-      wordIds: joined(batches.map(({ inputIds, wordIds }) => wordIds ?? filled(inputIds.length, -1)))
+      wordIds: concatenate(batches.map(({ inputIds, wordIds }) => wordIds ?? filled(inputIds.length, -1)))
     })
   }
 }
@@ -67,7 +68,7 @@ function mergedSetups(passes: readonly NativeForwardOptions[], rows: readonly nu
     if (pass.rowSetups === undefined) return filled(rows[i] ?? 0, pass.setups.length === 0 ? -1 : before)
     return pass.rowSetups.map((setup) => (setup < 0 ? -1 : before + setup))
   })
-  return { setups, rowSetups: joined(rowSetups) }
+  return { setups, rowSetups: concatenate(rowSetups) }
 }
 
 /** Heads are named once for each task: two tasks with one head have two losses. */
@@ -81,22 +82,12 @@ function mergedHeads(batches: readonly OwnedBatch[], rows: readonly number[]) {
   return {
     head: null,
     heads: batches.flatMap(({ answers }) => answers.map(({ head }) => head)),
-    rowHeads: joined(rowHeads),
+    rowHeads: concatenate(rowHeads),
     headLabels: batches.flatMap(({ answers }) => answers.map(({ labels }) => labels))
   }
 }
 
 const filled = (length: number, value: number): Int32Array => new Int32Array(length).fill(value)
-
-function joined(parts: readonly Int32Array[]): Int32Array {
-  const all = new Int32Array(parts.reduce((total, { length }) => total + length, 0))
-  let at = 0
-  for (const part of parts) {
-    all.set(part, at)
-    at += part.length
-  }
-  return all
-}
 
 /** Labels that count for a loss: a task whose batch has none learns nothing from it. */
 export function hasLabels({ labels }: LabelledBatch['answers'][number]): boolean {

@@ -4,6 +4,7 @@ import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeClassWeights, NativeMemberResult, NativeTrainer } from '../native/trainer-types.js'
 import type { Fingerprint } from '../training/fingerprint.js'
 import { nativeMember, nativeTrainer } from '../training/native-trainer.js'
+import { prepared } from '../training/prepared.js'
 import type { TaskStep } from './events.js'
 import type { Feed } from './feed.js'
 import type { Learner, SavedLearner } from './learner.js'
@@ -105,14 +106,7 @@ export class RunState {
 
   /** Makes the next step's batches now and gives them, or throws what went wrong, when they are asked for. */
   prepare(): () => ReadyStep | undefined {
-    try {
-      const ready = this.#next()
-      return () => ready
-    } catch (error) {
-      return () => {
-        throw error
-      }
-    }
+    return prepared(() => this.#next())
   }
 
   /** The same behind the last step that was done, without those that have ended since. */
@@ -175,12 +169,18 @@ export class RunState {
     return this.#shares.flatMap(({ tasks }, member) => (tasks.some((task) => taking.has(task)) ? [member] : []))
   }
 
+  /** Those that took part, each with what its own parameters did. */
+  #resultsOf(results: readonly NativeMemberResult[]): [Learner, NativeMemberResult][] {
+    return this.run.learners.flatMap((learner, i): [Learner, NativeMemberResult][] => {
+      const result = results.find(({ member }) => member === this.#memberOf[i])
+      return result === undefined ? [] : [[learner, result]]
+    })
+  }
+
   /** Takes what the members did; gives those that can go on no longer. */
   take(results: readonly NativeMemberResult[]): Learner[] {
     const failed: Learner[] = []
-    for (const [i, learner] of this.run.learners.entries()) {
-      const result = results.find(({ member }) => member === this.#memberOf[i])
-      if (result === undefined) continue
+    for (const [learner, result] of this.#resultsOf(results)) {
       if (result.finite) learner.step(result)
       else failed.push(learner)
     }
@@ -192,10 +192,7 @@ export class RunState {
   lossesOf(results: readonly NativeMemberResult[]): { loss: number; tasks: Record<string, TaskStep> } {
     const tasks: Record<string, TaskStep> = {}
     let sum = 0
-    for (const [i, { name, steps, options }] of this.run.learners.entries()) {
-      const result = results.find(({ member }) => member === this.#memberOf[i])
-      if (result === undefined) continue
-      const { loss, learningRate, gradNorm } = result
+    for (const [{ name, steps, options }, { loss, learningRate, gradNorm }] of this.#resultsOf(results)) {
       tasks[name] = { step: steps, loss, learningRate, gradNorm }
       sum += options.weight * loss
     }

@@ -1,5 +1,6 @@
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { StepCounts } from '../training/native-trainer.js'
+import { warmupStepsOf } from '../training/plan.js'
 import type { Feed } from './feed.js'
 import type { Share } from './owners.js'
 import type { Round, TaskSampler } from './task-sampler.js'
@@ -40,8 +41,7 @@ export class TaskPlan {
   /** Steps and warm-up of the one with this number among those that train. */
   stepsOf(share: number, args: TrainingArguments): StepCounts {
     const totalSteps = Math.max(1, this.#steps[share] ?? 0)
-    const warmupSteps = args.warmupSteps > 0 ? args.warmupSteps : Math.ceil(totalSteps * args.warmupRatio)
-    return { totalSteps, warmupSteps }
+    return { totalSteps, warmupSteps: warmupStepsOf(args, totalSteps) }
   }
 
   epochAfter(round: number): number {
@@ -49,7 +49,7 @@ export class TaskPlan {
   }
 
   /** The rounds behind so many. */
-  *from(start: number): Generator<PlannedRound & { readonly epoch: number }> {
+  *from(start: number): Generator<PlannedRound> {
     for (const planned of this.#all()) {
       if (planned.round > start) yield { ...planned, epoch: this.epochAfter(planned.round) }
     }

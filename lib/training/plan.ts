@@ -23,7 +23,7 @@ export class StepPlan {
     const { gradientAccumulationSteps: group, numTrainEpochs, maxSteps } = args
     this.#stepsOf = (epoch) => Math.max(1, Math.ceil(sampler.batchCount(epoch) / group))
     this.totalSteps = maxSteps > 0 ? maxSteps : this.#stepsFor(numTrainEpochs, sampler)
-    this.warmupSteps = args.warmupSteps > 0 ? args.warmupSteps : Math.ceil(this.totalSteps * args.warmupRatio)
+    this.warmupSteps = warmupStepsOf(args, this.totalSteps)
   }
 
   #stepsFor(epochs: number, sampler: Pick<Sampler, 'hasBudget'>): number {
@@ -57,6 +57,11 @@ export class StepPlan {
   endsEpoch(steps: number): boolean {
     return steps === this.totalSteps || this.place(steps).index === 0
   }
+}
+
+/** Steps in which the learning rate climbs, of so many. */
+export function warmupStepsOf({ warmupSteps, warmupRatio }: TrainingArguments, totalSteps: number): number {
+  return warmupSteps > 0 ? warmupSteps : Math.ceil(totalSteps * warmupRatio)
 }
 
 /** Each step's micro-batches as row numbers, from step `start` on. */

@@ -14,6 +14,7 @@ import { nativeMember, nativeTrainer } from './native-trainer.js'
 import type { ComputeMetrics } from './own-metrics.js'
 import { StepPlan, stepBatches } from './plan.js'
 import { Plateau } from './plateau.js'
+import { prepared } from './prepared.js'
 import { loadBest, resume, saveCheckpoint } from './resume.js'
 import { rowLengths, rowsWithin } from './row-lengths.js'
 import { stoppableStep } from './stoppable-step.js'
@@ -209,14 +210,7 @@ class BatchFeed {
 
   /** Makes the next batch now and gives it, or throws what went wrong, when it is asked for. */
   prepare(): () => LabelledBatch[] | undefined {
-    try {
-      const batch = this.next()
-      return () => batch
-    } catch (error) {
-      return () => {
-        throw error
-      }
-    }
+    return prepared(() => this.next())
   }
 }
 
