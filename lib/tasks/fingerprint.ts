@@ -1,16 +1,14 @@
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { setupNames } from '../model/setup.js'
-import { surgeryToJson } from '../model/surgery-record.js'
 import {
   dataDigest,
   deciding,
   type Fingerprint,
   headRecord,
   maskingRecord,
-  modelDigest
+  modelRecord
 } from '../training/fingerprint.js'
-import { cacheRecord } from '../training/frozen-layers.js'
 import type { Feed } from './feed.js'
 import type { Learner } from './learner.js'
 
@@ -39,13 +37,9 @@ export async function tasksFingerprint(
   })
   return {
     ...deciding(args),
-    ...(args.frozenLayerCache !== false && { frozenLayerCache: cacheRecord(args) }),
+    ...modelRecord(model, args, active),
     ...{ mode, sampling, tasks: Object.fromEntries(tasks) },
-    adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
     fusions: Object.fromEntries(model.adapterFusions),
-    sharedParameters: Object.fromEntries(model.sharedParameters),
-    model: modelDigest(model),
-    ...(model.replacements.length > 0 && { surgery: surgeryToJson(model.replacements) }),
-    ...(model.mergedAdapter === null ? {} : { merged: model.mergedAdapter })
+    sharedParameters: Object.fromEntries(model.sharedParameters)
   }
 }

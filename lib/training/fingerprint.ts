@@ -40,20 +40,27 @@ export async function fingerprint(
   const sharing = [...model.sharedParameters].filter(([, names]) => names.some((name) => active.includes(name)))
   return {
     ...deciding(args),
-    ...(args.frozenLayerCache !== false && { frozenLayerCache: cacheRecord(args) }),
     adapters: model.activeAdapters,
     fusions: Object.fromEntries(
       fuseBlocks(model.activeAdapters).map((fuse) => [fusionName(fuse), model.adapterFusions.get(fusionName(fuse))])
     ),
-    adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
+    ...modelRecord(model, args, active),
     ...(sharing.length === 0 ? {} : { sharedParameters: Object.fromEntries(sharing) }),
     ...maskingRecord(args, requireHeads(model, 'train').values()),
     ...(heads.length === 1 ? { head: heads[0] } : { heads }),
-    model: modelDigest(model),
-    ...(model.replacements.length > 0 && { surgery: surgeryToJson(model.replacements) }),
-    ...(model.mergedAdapter === null ? {} : { merged: model.mergedAdapter }),
     // The rows of a stream are compared as they come again.
     ...(data instanceof EncodedDataset ? { rows: data.length, data: await dataDigest(data) } : { rows: 'a stream' })
+  }
+}
+
+/** What the model is beside heads, fusions and rows. `active`: the adapters that run. */
+export function modelRecord(model: Model, args: TrainingArguments, active: readonly string[]): Fingerprint {
+  return {
+    ...(args.frozenLayerCache !== false && { frozenLayerCache: cacheRecord(args) }),
+    adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
+    model: modelDigest(model),
+    ...(model.replacements.length > 0 && { surgery: surgeryToJson(model.replacements) }),
+    ...(model.mergedAdapter === null ? {} : { merged: model.mergedAdapter })
   }
 }
 
@@ -85,7 +92,7 @@ export function headRecord(name: string, config: HeadConfig): Record<string, unk
  * Its config, its frozen biases and LayerNorms, which no two trainings of an encoder share, and one frozen matrix, which
  * tells random starts apart.
  */
-export function modelDigest(model: Model): string {
+function modelDigest(model: Model): string {
   const hash = createHash('sha256').update(JSON.stringify({ ...modelConfigToJson(model.config), _name_or_path: '' }))
   const frozen = model.namedParameters().filter((parameter) => isBaseParameter(parameter) && !parameter.trainable)
   const isSmall = ({ shape }: ParameterInfo) => shape.reduce((values, size) => values * size, 1) <= 1 << 20
