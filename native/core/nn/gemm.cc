@@ -8,6 +8,8 @@
 
 #include <optional>
 
+#include "core/nn/dot_product.h"
+
 namespace ta {
 
 namespace {
@@ -48,11 +50,14 @@ bool uses_onednn(const at::Tensor& x, const at::Tensor& weight) {
 }
 
 at::Tensor affine(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
-  return uses_onednn(x, weight) ? onednn(x, weight, bias) : at::linear(x, weight, bias);
+  if (uses_onednn(x, weight)) return onednn(x, weight, bias);
+  return dot_product_serves(x, weight) ? dot_product(x, weight, bias) : at::linear(x, weight, bias);
 }
 
 at::Tensor times(const at::Tensor& g, const at::Tensor& weight) {
-  return uses_onednn(g, weight) ? onednn(g, weight.t(), {}) : at::mm(g, weight);
+  if (uses_onednn(g, weight)) return onednn(g, weight.t(), {});
+  const auto transposed = weight.t();
+  return dot_product_serves(g, transposed) ? dot_product(g, transposed, {}) : at::mm(g, weight);
 }
 
 }  // namespace ta

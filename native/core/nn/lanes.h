@@ -49,9 +49,48 @@ TA_INLINE Floats all(float x) {
   return Floats{x, x, x, x, x, x, x, x};
 }
 
+// Numbers of a and b (8 .. 15) in this order.
+#if __has_builtin(__builtin_shufflevector)
+#define TA_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define TA_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Ints{__VA_ARGS__})
+#endif
+
 TA_INLINE float sum(Floats v) {
   return ((v[0] + v[4]) + (v[1] + v[5])) + ((v[2] + v[6]) + (v[3] + v[7]));
 }
+/// The four vectors' sums, one after the other.
+TA_INLINE void sums(Floats a, Floats b, Floats c, Floats d, float* result) {
+  const auto pairs = [](Floats x, Floats y) TA_LANES {
+    return TA_SHUFFLE(x, y, 0, 2, 8, 10, 4, 6, 12, 14) + TA_SHUFFLE(x, y, 1, 3, 9, 11, 5, 7, 13, 15);
+  };
+  const Floats all = pairs(pairs(a, b), pairs(c, d));
+  const Floats both = all + TA_SHUFFLE(all, all, 4, 5, 6, 7, 4, 5, 6, 7);
+  std::memcpy(result, &both, 4 * sizeof(float));
+}
+/// Line i of the result is column i of what was given.
+TA_INLINE void transpose(Floats (&v)[kWidth]) {
+  Floats t[kWidth];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = TA_SHUFFLE(v[i], v[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    t[i + 1] = TA_SHUFFLE(v[i], v[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  Floats u[kWidth];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i += 4) {
+    u[i] = TA_SHUFFLE(t[i], t[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+    u[i + 1] = TA_SHUFFLE(t[i], t[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    u[i + 2] = TA_SHUFFLE(t[i + 1], t[i + 3], 0, 1, 8, 9, 4, 5, 12, 13);
+    u[i + 3] = TA_SHUFFLE(t[i + 1], t[i + 3], 2, 3, 10, 11, 6, 7, 14, 15);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 4; ++i) {
+    v[i] = TA_SHUFFLE(u[i], u[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    v[i + 4] = TA_SHUFFLE(u[i], u[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+}
+
 TA_INLINE float most(Floats v) {
   float result = v[0];
   for (int64_t i = 1; i < kWidth; ++i) result = v[i] > result ? v[i] : result;

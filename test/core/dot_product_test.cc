@@ -1,0 +1,94 @@
+// Dot products against matmul in double precision: sizes around a tile's and a block's, operands of any strides, a
+// bias; a row's bits are the same in every batch and with any number of threads.
+#include "core/nn/dot_product.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/matmul.h>
+
+#include "check.h"
+#include "core/nn/random.h"
+
+namespace {
+
+using namespace ta;
+
+at::Tensor product_numbers(Random& random, at::IntArrayRef shape) {
+  auto tensor = at::empty(shape, at::TensorOptions(at::kFloat));
+  return random.normal_(tensor, 0, 1);
+}
+
+struct ProductSize {
+  int64_t rows, inner, columns;
+};
+
+const std::vector<ProductSize> kProductSizes = {
+    {1, 1, 1},    {1, 8, 3},    {3, 7, 2},    {4, 16, 3},   {5, 64, 48},   {31, 24, 7},    {32, 200, 9},
+    {33, 200, 9}, {33, 768, 1}, {40, 769, 5}, {64, 9, 100}, {255, 30, 50}, {257, 100, 13}, {300, 1600, 49},
+};
+
+double worst_difference(const at::Tensor& got, const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
+  auto want = at::matmul(x.to(at::kDouble), w.to(at::kDouble).t());
+  if (bias.defined()) want = want + bias.to(at::kDouble);
+  // Errors grow as the square root of the terms.
+  return ((got.to(at::kDouble) - want).abs().max() / std::sqrt(static_cast<double>(x.size(1)))).item<double>();
+}
+
+TEST(dot_products_are_matmul) {
+  Random random(11);
+  for (const auto& [rows, inner, columns] : kProductSizes) {
+    const auto x = product_numbers(random, {rows, inner}), w = product_numbers(random, {columns, inner});
+    if (!dot_product_runs(x, w)) return;
+    const auto bias = product_numbers(random, {columns});
+    CHECK_NEAR(worst_difference(dot_product(x, w, {}), x, w, {}), 0, 2e-6);
+    CHECK_NEAR(worst_difference(dot_product(x, w, bias), x, w, bias), 0, 2e-6);
+    // As a gradient's product has its matrix, and operands that are columns of something wider.
+    const auto turned = w.t().contiguous().t();
+    CHECK_NEAR(worst_difference(dot_product(x, turned, bias), x, w, bias), 0, 2e-6);
+    const auto wide_x = product_numbers(random, {rows, 2 * inner + 3}), wide_w = product_numbers(random, {columns + 9, inner + 5});
+    const auto part_x = wide_x.narrow(1, 3, inner), part_w = wide_w.narrow(0, 4, columns).narrow(1, 5, inner);
+    CHECK_NEAR(worst_difference(dot_product(part_x, part_w, bias), part_x, part_w, bias), 0, 2e-6);
+    const auto turned_x = x.t().contiguous().t();
+    CHECK(at::equal(dot_product(turned_x, turned, {}), dot_product(x, w, {})));
+  }
+}
+
+TEST(a_row_has_the_same_bits_in_every_batch) {
+  Random random(12);
+  for (const int64_t inner : {64, 1000, 3072}) {
+    const auto x = product_numbers(random, {300, inner}), w = product_numbers(random, {50, inner});
+    if (!dot_product_runs(x, w)) return;
+    const auto all = dot_product(x, w, {});
+    for (const int64_t count : {1, 2, 3, 4, 31, 33, 256, 259}) {
+      CHECK(at::equal(dot_product(x.narrow(0, 300 - count, count), w, {}), all.narrow(0, 300 - count, count)));
+    }
+  }
+}
+
+TEST(dot_products_have_the_same_bits_with_any_number_of_threads) {
+  Random random(13);
+  const auto x = product_numbers(random, {270, 800}), w = product_numbers(random, {301, 800});
+  if (!dot_product_runs(x, w)) return;
+  const int before = at::get_num_threads();
+  at::set_num_threads(1);
+  const auto one = dot_product(x, w, {});
+  for (const int threads : {2, 3, 7}) {
+    at::set_num_threads(threads);
+    CHECK(at::equal(dot_product(x, w, {}), one));
+    CHECK(at::equal(dot_product(x.narrow(0, 0, 9), w, {}), one.narrow(0, 0, 9)));
+  }
+  at::set_num_threads(before);
+}
+
+TEST(dot_products_of_nothing) {
+  const auto options = at::TensorOptions(at::kFloat);
+  const auto w = at::empty({5, 0}, options);
+  if (!dot_product_runs(w, w)) return;
+  CHECK_EQ(dot_product(at::empty({0, 0}, options), w, {}).sizes().vec(), (std::vector<int64_t>{0, 5}));
+  CHECK_NEAR(dot_product(at::empty({2, 0}, options), w, {}).abs().sum().item<double>(), 0, 0);
+  CHECK_EQ(dot_product(at::empty({0, 8}, options), at::empty({5, 8}, options), {}).sizes().vec(), (std::vector<int64_t>{0, 5}));
+}
+
+}  // namespace
