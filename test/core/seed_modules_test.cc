@@ -148,9 +148,8 @@ at::Tensor normal_tensor(Random& random, at::IntArrayRef shape) {
 }  // namespace
 
 TEST(modules_of_the_document_are_its_own_python) {
-  const std::string folder = "test/parity/fixtures/";
-  const auto tensors = read_safetensors(folder + "seed.safetensors");
-  const auto json = parse_json(check::read_file(folder + "seed.json"), "seed.json");
+  const auto tensors = read_safetensors(check::fixture("seed.safetensors"));
+  const auto json = parse_json(check::read_file(check::fixture("seed.json")), "seed.json");
   const auto& cases = json.find("cases")->as_array("cases");
   CHECK(cases.size() > 20);
   for (const auto& one : cases) {

@@ -8,10 +8,9 @@ import { type ModelConfig, modelConfigFromJson } from '../../lib/config/model-co
 import { readAdapterFolder } from '../../lib/exchange/adapter-folder.js'
 import { checkBaseModel } from '../../lib/exchange/base-model.js'
 import { adapterJson, headJson, saveFolder } from '../../lib/exchange/write-folder.js'
+import { fixtures, readIndex } from '../parity/support/fixtures.js'
 
 // Folders that `adapters` 1.3.0 wrote: scripts/fixtures/folders.py.
-const fixtures = 'test/parity/fixtures'
-
 interface Case {
   readonly folder: string
   readonly model: string
@@ -19,7 +18,7 @@ interface Case {
   readonly head?: { readonly name: string; readonly config: Record<string, unknown> }
 }
 
-const { cases } = JSON.parse(readFileSync(join(fixtures, 'folders.json'), 'utf8')) as { cases: Case[] }
+const { cases } = readIndex<{ cases: Case[] }>('folders')
 
 function modelOf(name: string): ModelConfig {
   const json = JSON.parse(readFileSync(join(fixtures, 'models', name, 'config.json'), 'utf8')) as Record<

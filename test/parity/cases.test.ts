@@ -1,4 +1,5 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import test from 'ava'
 import { checkGroup } from './support/check-case.js'
 import { fixtures } from './support/fixtures.js'
@@ -50,9 +51,14 @@ test('every group of fixtures has a test', (t) => {
     'names',
     'peft',
     'peft-prompts',
-    'seed',
     'task-curves'
   ]
-  const files = readdirSync(fixtures).filter((file) => file.endsWith('.json'))
-  t.deepEqual(files.sort(), [...groups, ...others].map((group) => `${group}.json`).sort())
+  const files = readdirSync(fixtures).filter((file) => file.includes('.json'))
+  t.deepEqual(files.sort(), [...groups, ...others].map((group) => `${group}.json.gz`).sort())
+})
+
+test('the fixtures stay below eight million bytes', (t) => {
+  const files = readdirSync(fixtures, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+  const bytes = files.reduce((sum, { parentPath, name }) => sum + statSync(join(parentPath, name)).size, 0)
+  t.true(bytes < 8_000_000, `${bytes} bytes`)
 })

@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { type AdapterConfigSource, AutoModel } from '../../lib/index.js'
-import { fixtures } from './support/fixtures.js'
+import { fixtures, readIndex } from './support/fixtures.js'
 
 interface Names {
   readonly adapter: AdapterConfigSource
@@ -11,7 +10,7 @@ interface Names {
   readonly modules: { readonly [path: string]: string }
 }
 
-const names: { readonly [folder: string]: Names } = JSON.parse(readFileSync(join(fixtures, 'names.json'), 'utf8'))
+const names: { readonly [folder: string]: Names } = readIndex('names')
 
 for (const [folder, expected] of Object.entries(names)) {
   test(`parameters and modules are called as in PyTorch: ${folder}`, async (t) => {

@@ -1,9 +1,8 @@
-import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { trainingArguments } from '../../lib/config/training-arguments.js'
 import type { LrSchedulerKwargs } from '../../lib/index.js'
 import { Plateau } from '../../lib/training/plateau.js'
-import { fixtures } from './support/fixtures.js'
+import { readIndex } from './support/fixtures.js'
 
 interface PlateauCase {
   readonly name: string
@@ -16,7 +15,7 @@ interface PlateauCase {
 }
 
 /** Made by scripts/fixtures/plateau.py. */
-const { cases }: { cases: readonly PlateauCase[] } = JSON.parse(readFileSync(`${fixtures}/plateau.json`, 'utf8'))
+const { cases } = readIndex<{ cases: readonly PlateauCase[] }>('plateau')
 const values = (cases[0]?.values ?? []).map((value) => value ?? Number.NaN)
 
 for (const { name, kwargs, greaterIsBetter, rates } of cases) {

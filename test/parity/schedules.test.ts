@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs'
 import test from 'ava'
 import { AdapterTrainer, type TrainingArgumentsInput } from '../../lib/index.js'
 import { quiet, ready, tinyRows } from '../model/support.js'
-import { fixtures } from './support/fixtures.js'
+import { readIndex } from './support/fixtures.js'
 
 interface Schedule {
   readonly name: string
@@ -12,7 +11,7 @@ interface Schedule {
 }
 
 /** Made by scripts/fixtures/schedules.py. */
-const { cases }: { cases: readonly Schedule[] } = JSON.parse(readFileSync(`${fixtures}/schedules.json`, 'utf8'))
+const { cases } = readIndex<{ cases: readonly Schedule[] }>('schedules')
 
 const common: TrainingArgumentsInput = { learningRate: 0.01, maxSteps: 16 }
 

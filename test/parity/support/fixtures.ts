@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { gunzipSync } from 'node:zlib'
 import type { AdapterConfigSource, ForwardInputs } from '../../../lib/index.js'
 
 export const fixtures = 'test/parity/fixtures'
@@ -53,6 +54,11 @@ export interface Curve extends Setting {
   }
 }
 
+/** A JSON file of the fixtures' own folder: they are gzipped, all of them. */
+export function readIndex<T>(name: string): T {
+  return JSON.parse(gunzipSync(readFileSync(`${fixtures}/${name}.json.gz`)).toString('utf8'))
+}
+
 /** A group of cases with its tensors; the format is described in fixtures/README.md. */
 export class Group<T> {
   readonly cases: readonly T[]
@@ -61,7 +67,7 @@ export class Group<T> {
   readonly #start: number
 
   constructor(name: string) {
-    this.cases = JSON.parse(readFileSync(`${fixtures}/${name}.json`, 'utf8')).cases
+    this.cases = readIndex<{ cases: readonly T[] }>(name).cases
     this.#bytes = readFileSync(`${fixtures}/${name}.safetensors`)
     this.#start = 8 + Number(this.#bytes.readBigUInt64LE(0))
     this.#header = JSON.parse(this.#bytes.toString('utf8', 8, this.#start))
