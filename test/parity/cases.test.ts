@@ -1,6 +1,7 @@
 import { readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { cellFamilies } from './support/cells.js'
 import { checkGroup } from './support/check-case.js'
 import { fixtures } from './support/fixtures.js'
 
@@ -28,6 +29,7 @@ for (const group of groups) test(`as PyTorch: ${group}`, (t) => checkGroup(t, gr
 
 test('every group of fixtures has a test', (t) => {
   const others = [
+    ...cellFamilies.map((family) => `cells-${family}`),
     'choices',
     'class-heads',
     'compositions',
