@@ -13,6 +13,7 @@ interface Family {
   readonly model: string
   readonly configs: { readonly [name: string]: AdapterConfigSource }
   readonly heads: { readonly [name: string]: JsonObject }
+  readonly fusion: { readonly names: string[]; readonly config: JsonObject }
   /** What is in files, but no parameter. */
   readonly buffers?: { readonly [name: string]: string }
 }
@@ -54,9 +55,10 @@ export class Cells {
   }
 
   async open(): Promise<Model> {
-    const { model: folder, configs, heads, buffers } = this.#family
+    const { model: folder, configs, heads, fusion, buffers } = this.#family
     const model = await AutoModel.fromPretrained(join(fixtures, 'models', folder), { withHead: false })
     for (const [name, config] of Object.entries(configs)) model.addAdapter(name, config)
+    model.addAdapterFusion(fusion.names, fusion.config, { name: 'f' })
     for (const [name, config] of Object.entries(heads)) model.addHead(name, headConfigFromJson(config))
     const added = model.namedParameters().filter((parameter) => !isBaseParameter(parameter))
     model.loadStateDict(new Map(added.map(({ name, shape }) => [name, hashedValue(name, shape)])))
