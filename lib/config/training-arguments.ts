@@ -23,7 +23,7 @@ import {
 
 export type Strategy = 'no' | 'steps' | 'epoch'
 
-/** best: after each evaluation that is better than all before, by metricForBestModel. */
+/** best: after each evaluation that is better than all before, by metricForBestModel; of several that train, of any. */
 export type SaveStrategy = Strategy | 'best'
 
 /** Hugging Face's TrainingArguments in camelCase, with its defaults. Frozen. */

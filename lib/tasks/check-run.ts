@@ -1,25 +1,29 @@
 import * as check from '../config/check.js'
+import type { TrainingArguments } from '../config/training-arguments.js'
 import { checkMetric } from '../training/best.js'
 import type { TasksRun } from './run-state.js'
 
-/** Refuses what one of several cannot do, and names of measures that it will not have, before the first step. */
-export function checkLearners({ args, learners, feeds }: TasksRun): void {
-  if (args.saveStrategy === 'best') {
-    throw check.valueError(
-      'args.saveStrategy',
-      "'best' is for one run alone: use loadBestModelAtEnd, which keeps each one's own"
-    )
-  }
+/** Refuses what nobody evaluates and names of measures that no evaluation will have, before the first step. */
+export function checkLearners({ learners, feeds }: TasksRun): void {
   for (const { options } of feeds) {
     for (const index of options.learners) {
       const own = learners[index]?.options
       if (own === undefined) continue
-      if (own.args.lrSchedulerType === 'reduce_lr_on_plateau') {
-        throw check.valueError(`${own.name}: lrSchedulerType`, `'${own.args.lrSchedulerType}' is for one run alone`)
+      if (options.evaluation === undefined) {
+        if (own.args.lrSchedulerType !== 'reduce_lr_on_plateau') continue
+        throw check.valueError(`${own.name}: lrSchedulerType`, `'${own.args.lrSchedulerType}' needs an evalDataset`)
       }
       const config = options.data.requireHeads('train').get(own.head)
-      if (options.evaluation === undefined || config === undefined) continue
-      checkMetric(own.args, new Map([[own.head, config]]), options.computeMetrics)
+      if (config !== undefined) checkMetric(own.args, new Map([[own.head, config]]), options.computeMetrics)
     }
   }
+}
+
+/** What several tasks share has the schedule of all; one that evaluations move would follow no one's. */
+export function checkShared({ lrSchedulerType }: TrainingArguments, names: string): void {
+  if (lrSchedulerType !== 'reduce_lr_on_plateau') return
+  throw check.valueError(
+    'args.lrSchedulerType',
+    `'${lrSchedulerType}' follows one task's evaluations, and what ${names} share is of several: give it in the args of each`
+  )
 }

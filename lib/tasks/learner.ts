@@ -1,8 +1,9 @@
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { AdapterSetup } from '../model/setup.js'
 import type { NativeMemberResult } from '../native/trainer-types.js'
-import { BestModel, type SavedBest } from '../training/best.js'
+import { BestModel, type SavedBest, valueNamed } from '../training/best.js'
 import type { Evaluation } from '../training/evaluate.js'
+import { Plateau, type SavedPlateau } from '../training/plateau.js'
 import type { TaskEnd, TaskResult } from './events.js'
 import type { TaskParts } from './owners.js'
 
@@ -25,6 +26,8 @@ export interface SavedLearner {
   /** Of all its steps. */
   readonly lossTotal: number
   readonly best?: SavedBest | undefined
+  /** With reduce_lr_on_plateau. */
+  readonly plateau?: SavedPlateau | undefined
   readonly ended?: TaskEnd | undefined
   readonly bestStep?: number | undefined
 }
@@ -39,11 +42,13 @@ export class Learner {
   #lossCount = 0
   #lossTotal = 0
   #best: BestModel
+  #plateau: Plateau | undefined
   #bestStep: number | undefined
   #evaluation: Evaluation | undefined
 
   constructor(readonly options: LearnerOptions) {
     this.#best = new BestModel(options.args, undefined)
+    this.#plateau = plateauOf(options.args, undefined)
   }
 
   get name(): string {
@@ -72,7 +77,13 @@ export class Learner {
     this.#evaluation = evaluation
     const isBest = this.#best.take(step, evaluation)
     if (isBest) this.#bestStep = this.steps
+    this.#plateau?.take(valueNamed(evaluation, this.options.args.metricForBestModel ?? 'loss'))
     return isBest
+  }
+
+  /** What its evaluations multiply its learning rates by; undefined where they do not. */
+  get scale(): number | undefined {
+    return this.#plateau?.saved.scale
   }
 
   get hasWaitedEnough(): boolean {
@@ -101,18 +112,23 @@ export class Learner {
       lossCount: this.#lossCount,
       lossTotal: this.#lossTotal,
       best: this.#best.saved,
+      plateau: this.#plateau?.saved,
       ended: this.ended,
       bestStep: this.#bestStep
     }
   }
 
-  restore({ steps, lossSum, lossCount, lossTotal, best, ended, bestStep }: SavedLearner): void {
+  restore({ steps, lossSum, lossCount, lossTotal, best, plateau, ended, bestStep }: SavedLearner): void {
     this.steps = steps
     this.#lossSum = lossSum
     this.#lossCount = lossCount
     this.#lossTotal = lossTotal
     this.#best = new BestModel(this.options.args, best)
     this.#bestStep = this.#best.best === null ? undefined : bestStep
+    this.#plateau = plateauOf(this.options.args, plateau)
     this.ended = ended
   }
 }
+
+const plateauOf = (args: TrainingArguments, saved: SavedPlateau | undefined): Plateau | undefined =>
+  args.lrSchedulerType === 'reduce_lr_on_plateau' ? new Plateau(args, saved) : undefined

@@ -2,9 +2,11 @@ import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeClassWeights, NativeMemberResult, NativeTrainer } from '../native/trainer-types.js'
+import type { Evaluation } from '../training/evaluate.js'
 import type { Fingerprint } from '../training/fingerprint.js'
 import { nativeMember, nativeTrainer } from '../training/native-trainer.js'
 import { prepared } from '../training/prepared.js'
+import { checkShared } from './check-run.js'
 import type { TaskStep } from './events.js'
 import type { Feed } from './feed.js'
 import type { Learner, SavedLearner } from './learner.js'
@@ -77,9 +79,10 @@ export class RunState {
     this.#rounds = this.plan.from(0)
     const members = this.#shares.map((share, i) => {
       const [first = 0] = share.tasks
-      const own =
-        share.tasks.length === 1 ? (learners[first] as Learner).options.args : { ...args, parameterGroups: [] }
       const name = share.tasks.map((task) => learners[task]?.name).join(' and ')
+      const isOwn = share.tasks.length === 1
+      if (!isOwn) checkShared(args, name)
+      const own = isOwn ? (learners[first] as Learner).options.args : { ...args, parameterGroups: [] }
       return nativeMember(model, own, this.plan.stepsOf(i, own), { name, names: share.names })
     })
     this.native = nativeTrainer(model, members, args.seed, classWeights)
@@ -89,7 +92,7 @@ export class RunState {
     return this.plan.epochAfter(this.round)
   }
 
-  restore({ step, round, learners, drawn }: SavedTasks): void {
+  async restore({ step, round, learners, drawn }: SavedTasks): Promise<void> {
     this.step = step
     this.round = round
     learners.forEach((saved, i) => {
@@ -97,6 +100,7 @@ export class RunState {
     })
     this.drawn = drawn
     this.prepareFrom()
+    for (const learner of this.run.learners) await this.#rescale(learner)
   }
 
   saved(run: Fingerprint): SavedTasks {
@@ -199,15 +203,29 @@ export class RunState {
     return { loss: sum, tasks }
   }
 
-  async keep(learner: Learner): Promise<void> {
-    const member = this.#memberOf[this.run.learners.indexOf(learner)] ?? 0
-    await nativeCall(() => this.native.keep(member))
+  /** Takes a learner's evaluation; whether it is its best, whose parameters are then kept where they are wanted. */
+  async evaluated(learner: Learner, evaluation: Evaluation): Promise<boolean> {
+    const isBest = learner.evaluated(this.step, evaluation)
+    if (isBest && learner.options.args.loadBestModelAtEnd) {
+      await nativeCall(() => this.native.keep(this.#memberFor(learner)))
+    }
+    await this.#rescale(learner)
+    return isBest
+  }
+
+  async #rescale(learner: Learner): Promise<void> {
+    const { scale } = learner
+    if (scale !== undefined) await nativeCall(() => this.native.setScale(this.#memberFor(learner), scale))
+  }
+
+  #memberFor(learner: Learner): number {
+    return this.#memberOf[this.run.learners.indexOf(learner)] ?? 0
   }
 
   /** Puts everyone back to their best. */
   async takeBest(): Promise<void> {
-    for (const [i, learner] of this.run.learners.entries()) {
-      if (learner.wantsBest) await nativeCall(() => this.native.restore(this.#memberOf[i] ?? 0))
+    for (const learner of this.run.learners) {
+      if (learner.wantsBest) await nativeCall(() => this.native.restore(this.#memberFor(learner)))
     }
   }
 }

@@ -19,7 +19,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
     const keeps = run.saveOnAbort === true || args.saveStrategy !== 'no' || args.resumeFromCheckpoint !== null
     const fingerprint = keeps ? await run.fingerprint() : {}
     const found = await loadCheckpoint<SavedTasks>(args, state.native, fingerprint)
-    if (found !== undefined) state.restore(found.saved)
+    if (found !== undefined) await state.restore(found.saved)
     closeCache = openFrozenLayers(model, args)
     const firstStep = state.step
     let savedStep = firstStep
@@ -66,9 +66,10 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
         }
       }
       const stopped: [Learner, TaskEnd][] = failed.map((learner) => [learner, 'notFinite'])
+      let isBest = false
       if (due(args.evalStrategy, args.evalSteps, step, place)) {
         for await (const [learner, evaluation] of evaluations(run)) {
-          if (learner.evaluated(step, evaluation) && learner.options.args.loadBestModelAtEnd) await state.keep(learner)
+          if (await state.evaluated(learner, evaluation)) isBest = true
           yield { type: 'evaluate', task: learner.name, step, epoch, ...evaluation }
           if (learner.hasWaitedEnough) stopped.push([learner, 'earlyStopping'])
         }
@@ -77,7 +78,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
         learner.ended = reason
         yield { type: 'taskEnd', task: learner.name, step, reason }
       }
-      if (due(args.saveStrategy, args.saveSteps, step, place)) {
+      if (due(args.saveStrategy, args.saveSteps, step, place) || (isBest && args.saveStrategy === 'best')) {
         yield await save(epoch)
       }
       // What was made ready holds rows of those that have ended since.

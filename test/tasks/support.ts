@@ -50,15 +50,21 @@ export async function withTasks(t: ExecutionContext): Promise<Model> {
 export async function trainedAlone(
   t: ExecutionContext,
   name: TaskName,
-  given: TrainingArgumentsInput = args
-): Promise<{ readonly model: Model; readonly losses: number[] }> {
+  given: TrainingArgumentsInput = args,
+  task: Pick<TaskOptions, 'dataset' | 'evalDataset' | 'args'> = tasks[name]
+): Promise<{ readonly model: Model; readonly losses: number[]; readonly rates: number[] }> {
   const model = await withTasks(t)
   model.trainAdapter(name)
-  const task = tasks[name]
-  const trainer = new AdapterTrainer({ model, trainDataset: [...task.dataset], args: { ...given, ...task.args } })
+  const { dataset: trainDataset, evalDataset } = task
+  const trainer = new AdapterTrainer({ model, trainDataset, evalDataset, args: { ...given, ...task.args } })
   const losses: number[] = []
-  for await (const event of trainer.run()) if (event.type === 'step') losses.push(event.loss)
-  return { model, losses }
+  const rates: number[] = []
+  for await (const event of trainer.run()) {
+    if (event.type !== 'step') continue
+    losses.push(event.loss)
+    rates.push(event.learningRate)
+  }
+  return { model, losses, rates }
 }
 
 /** The values of what a task trains, by name. */
