@@ -1,17 +1,15 @@
 #pragma once
-// y = x wᵀ + b as dot products, for processors where the library's products are slow: AMD's without AVX-512, on which
-// MKL spends a quarter of its time on copying operands together. Every number of y is the sum of eight partial sums
-// over the inner dimension, in an order that depends on its length alone: not on how many rows there are, nor on
-// threads, so a row has the same bits in every batch.
+// y = x wᵀ + b of a few rows as dot products over the rows of x and w as they lie in memory. A library copies its
+// operands together first, which few rows do not pay for: an adapter that has one row of a batch, a token that is
+// generated. Every number of y is the sum of eight partial sums in an order that depends on the inner dimension alone.
 
 #include <ATen/core/Tensor.h>
 
 namespace ta {
 
-/// Whether dot_product is the faster way to x wᵀ here, by processor, sizes and type alone.
-/// x [n, k], w [m, k], both of any strides.
+/// Whether dot_product is the faster way to x wᵀ here, by processor, sizes and type alone. x [n, k], w [m, k].
 bool dot_product_serves(const at::Tensor& x, const at::Tensor& w);
-/// Whether this processor can run it at all.
+/// Whether it can be had at all: CPU, float32, dense rows, k a multiple of 8.
 bool dot_product_runs(const at::Tensor& x, const at::Tensor& w);
 
 /// bias [m] or undefined → [n, m], without autograd. Only where dot_product_runs.

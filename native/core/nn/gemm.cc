@@ -55,9 +55,7 @@ at::Tensor affine(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 }
 
 at::Tensor times(const at::Tensor& g, const at::Tensor& weight) {
-  if (uses_onednn(g, weight)) return onednn(g, weight.t(), {});
-  const auto transposed = weight.t();
-  return dot_product_serves(g, transposed) ? dot_product(g, transposed, {}) : at::mm(g, weight);
+  return uses_onednn(g, weight) ? onednn(g, weight.t(), {}) : at::mm(g, weight);
 }
 
 }  // namespace ta
