@@ -47,6 +47,12 @@ export interface TrainingArguments extends BestModelArguments {
   readonly groupByLength: boolean
   /** Rows in one forward pass while evaluating. Default 8. */
   readonly perDeviceEvalBatchSize: number
+  /**
+   * Batches of an evaluation whose answers wait where they were computed and leave the device together; an abort waits for
+   * them, too. Results do not depend on it. Default null: each batch's leave at once, since measures keep counts here and
+   * not answers (Hugging Face keeps all of them until the end).
+   */
+  readonly evalAccumulationSteps: number | null
   /** Batches whose gradients are averaged into one optimizer step. Default 1. */
   readonly gradientAccumulationSteps: number
   /** Highest learning rate of the schedule. Default 5e-5; adapters like 1e-4 to 1e-2. */
@@ -75,11 +81,12 @@ export interface TrainingArguments extends BestModelArguments {
   readonly warmupRatio: number
   /** Steps of warm-up; above 0 it overrides warmupRatio. Default 0. */
   readonly warmupSteps: number
-  /** Share of a label's weight that goes to all labels alike. Default 0. */
+  /** Share of a label's weight that goes to all labels alike, in the loss of the run's evaluations, too. Default 0. */
   readonly labelSmoothingFactor: number
   /**
-   * How much labels of each class count in the training loss, as torch.nn.CrossEntropyLoss's weight, with label smoothing
-   * too; evaluations count all alike. Default null: all alike.
+   * How much labels of each class count in the loss, as torch.nn.CrossEntropyLoss's weight, with label smoothing too. The
+   * run's evaluations have the same loss, a mean over all rows by these weights; evaluate() counts all alike. Default null:
+   * all alike.
    */
   readonly classWeights: ClassWeights | null
   /**
@@ -158,6 +165,7 @@ const defaults: TrainingArguments = Object.freeze({
   maxTokensPerBatch: null,
   groupByLength: false,
   perDeviceEvalBatchSize: 8,
+  evalAccumulationSteps: null,
   gradientAccumulationSteps: 1,
   learningRate: 5e-5,
   parameterGroups: [],
@@ -206,6 +214,7 @@ export const trainingRules: check.FieldRules<TrainingArguments> = {
   maxTokensPerBatch: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
   groupByLength: check.checkBoolean,
   perDeviceEvalBatchSize: check.checkPositiveInteger,
+  evalAccumulationSteps: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
   gradientAccumulationSteps: check.checkPositiveInteger,
   learningRate: (name, value) => check.checkNumber(name, value, { from: 0 }),
   weightDecay: (name, value) => check.checkNumber(name, value, { from: 0 }),
@@ -259,18 +268,11 @@ const notBuilt = [
   ...['torchCompile', 'autoFindBatchSize']
 ]
 
-/** Names of Hugging Face's that nothing here would be the better for, and why. */
-const needless: Readonly<Record<string, string>> = {
-  evalAccumulationSteps:
-    "leave it out: each batch's answers leave the device at once (as with 1), and measures keep counts, not answers"
-}
-
 /** Checks what is given and fills in the rest. */
 export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingArguments {
   const given = check.checkObject('args', input)
   for (const name of Object.keys(given)) {
     if (notBuilt.includes(name)) refuse(name)
-    if (Object.hasOwn(needless, name)) throw check.valueError(`args.${name}`, needless[name] ?? '')
   }
   const own = check.checkFields('args', given, trainingRules, renamed)
   const start = own.recipe ? adapterTrainingStrategy(own.recipe) : {}

@@ -99,6 +99,8 @@ export interface NativeForwardOptions {
   readonly rowHeads?: Int32Array | undefined
   /** For each of `heads` the labels of its rows, as a batch's. The loss is the sum of the heads'. */
   readonly headLabels?: readonly (Int32Array | Float32Array)[] | undefined
+  /** Of heads whose loss counts classes differently, or smooths labels. */
+  readonly losses?: readonly NativeHeadLoss[] | undefined
   /** Layers in which no setup runs. */
   readonly skipLayers?: readonly number[] | undefined
   readonly outputHiddenStates?: boolean | undefined
@@ -106,6 +108,13 @@ export interface NativeForwardOptions {
   readonly outputFusionAttentions?: boolean | undefined
   /** What frozen layers give may come from the model's store, where one is open. Default false. */
   readonly frozenStates?: boolean | undefined
+}
+
+export interface NativeHeadLoss {
+  readonly head: string
+  /** One for each label, above 0. Absent: all count alike. */
+  readonly classWeights?: Float32Array | undefined
+  readonly labelSmoothing: number
 }
 
 /** [tokens, children] of one fusion at one place. */
@@ -226,6 +235,8 @@ export interface NativeModel {
   /** Copies values into existing parameters; base parameters are first taken off the file's mapping. */
   setParameters(values: ReadonlyMap<string, { data: Float32Array; shape: readonly number[] }>): void
   forward(batch: NativeBatch, options: NativeForwardOptions): Promise<NativeForwardResult>
+  /** One pass after the other; what they give stays where it was computed until the last is done. */
+  forwardEach(batches: readonly NativeBatch[], options: readonly NativeForwardOptions[]): Promise<NativeForwardResult[]>
   /**
    * New tokens of each row, an end token included. A model whose tokens see only those before them. With a stopId `written`
    * is called after each step with the batch's rows that still ran and the new token of each.

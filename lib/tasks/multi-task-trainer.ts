@@ -9,12 +9,13 @@ import { checkOptions } from '../model/options.js'
 import type { AdapterSetup } from '../model/setup.js'
 import { AdapterError } from '../native/errors.js'
 import { EncodedDataset } from '../training/encoded.js'
-import { type Evaluation, evaluateEncoded } from '../training/evaluate.js'
+import { type Evaluation, evaluateEncoded, evaluationOptions } from '../training/evaluate.js'
 import { evaluationMasks, trainingMasks } from '../training/masks.js'
 import type { MemoryPlan } from '../training/memory-plan.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import { samplerFor } from '../training/run.js'
 import type { RunOptions } from '../training/trainer.js'
+import { taskClassWeights } from './class-weights.js'
 import type { TasksEndEvent, TasksEvent } from './events.js'
 import { Feed } from './feed.js'
 import { tasksFingerprint } from './fingerprint.js'
@@ -114,9 +115,13 @@ export class MultiTaskTrainer {
     for (const task of this.#tasks) {
       const data = await this.#evaluationOf(task)
       if (data === undefined) continue
-      const { computeMetrics } = task
-      const batchSize = this.args.perDeviceEvalBatchSize
-      results.push([task.name, await evaluateEncoded(this.model, data, { batchSize, ...options, computeMetrics })])
+      const { computeMetrics, args } = task
+      const weights = await taskClassWeights(
+        task,
+        args.classWeights === 'balanced' ? await this.#trainingOf(task) : data
+      )
+      const own = { ...evaluationOptions(args, [[task.head, args]], weights), ...options, computeMetrics }
+      results.push([task.name, await evaluateEncoded(this.model, data, own)])
     }
     return Object.fromEntries(results)
   }
@@ -179,14 +184,18 @@ export class MultiTaskTrainer {
   async #feeds(): Promise<Feed[]> {
     const feeds: Feed[] = []
     for (const [i, task] of this.#tasks.entries()) {
-      const name = `tasks.${task.name}.dataset`
-      const data = await EncodedDataset.of(task.dataset, this.model, name, task, trainingMasks(task.args))
+      const data = await this.#trainingOf(task)
       const sampler = await samplerFor(task.args, data)
       const evaluation = this.args.evalStrategy === 'no' ? undefined : await this.#evaluationOf(task)
       const { args, computeMetrics } = task
       feeds.push(new Feed({ data, sampler, args, learners: [i], evaluation, computeMetrics }))
     }
     return feeds
+  }
+
+  async #trainingOf(task: CheckedTask): Promise<EncodedDataset> {
+    const name = `tasks.${task.name}.dataset`
+    return await EncodedDataset.of(task.dataset, this.model, name, task, trainingMasks(task.args))
   }
 
   async #evaluationOf(task: CheckedTask): Promise<EncodedDataset | undefined> {

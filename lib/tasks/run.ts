@@ -1,4 +1,5 @@
-import { type Evaluation, evaluateEncoded } from '../training/evaluate.js'
+import type { NativeClassWeights } from '../native/trainer-types.js'
+import { type Evaluation, evaluateEncoded, evaluationOptions } from '../training/evaluate.js'
 import { openFrozenLayers } from '../training/frozen-layers.js'
 import { loadCheckpoint, saveCheckpoint } from '../training/resume.js'
 import { due } from '../training/run.js'
@@ -13,7 +14,8 @@ import { RunState, type SavedTasks, type TasksRun } from './run-state.js'
 export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void, undefined> {
   const { model, args } = run
   checkLearners(run)
-  const state = new RunState(run, await learnerClassWeights(run))
+  const weights = await learnerClassWeights(run)
+  const state = new RunState(run, weights)
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
     const keeps = run.saveOnAbort === true || args.saveStrategy !== 'no' || args.resumeFromCheckpoint !== null
@@ -68,7 +70,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       const stopped: [Learner, TaskEnd][] = failed.map((learner) => [learner, 'notFinite'])
       let isBest = false
       if (due(args.evalStrategy, args.evalSteps, step, place)) {
-        for await (const [learner, evaluation] of evaluations(run)) {
+        for await (const [learner, evaluation] of evaluations(run, weights)) {
           if (await state.evaluated(learner, evaluation)) isBest = true
           yield { type: 'evaluate', task: learner.name, step, epoch, ...evaluation }
           if (learner.hasWaitedEnough) stopped.push([learner, 'earlyStopping'])
@@ -100,7 +102,10 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
 }
 
 /** Everyone who has not ended, over their evaluation data; those that share rows pass over them together. */
-async function* evaluations(run: TasksRun): AsyncGenerator<[Learner, Evaluation]> {
+async function* evaluations(
+  run: TasksRun,
+  weights: readonly NativeClassWeights[]
+): AsyncGenerator<[Learner, Evaluation]> {
   const { model, args, feeds, learners } = run
   // A step that is saved has been evaluated: a resumed run does not go back to it.
   const signal = run.saveOnAbort ? undefined : run.signal
@@ -108,8 +113,9 @@ async function* evaluations(run: TasksRun): AsyncGenerator<[Learner, Evaluation]
     const { evaluation: data, computeMetrics } = options
     const own = options.learners.map((index) => learners[index] as Learner)
     if (data === undefined || own.every(({ ended }) => ended !== undefined)) continue
-    const batchSize = args.perDeviceEvalBatchSize
-    const all = await evaluateEncoded(model, data, { batchSize, signal, computeMetrics })
+    const heads = own.map((learner) => [learner.options.head, learner.options.args] as const)
+    const how = evaluationOptions(args, heads, weights)
+    const all = await evaluateEncoded(model, data, { ...how, signal, computeMetrics })
     const { rows, seconds } = all
     for (const learner of own) {
       const head = all.heads?.[learner.options.head]

@@ -32,6 +32,12 @@ export async function headClassWeights(
   return heads.map(([head, config]) => ({ head, weights: given(classWeights, head, config) }))
 }
 
+/** The heads that answer, each with the same arguments. */
+export const headsBy = (
+  args: TrainingArguments,
+  data: EncodedDataset | EncodedStream
+): (readonly [string, TrainingArguments])[] => Array.from(data.requireHeads('train').keys(), (head) => [head, args])
+
 /** Whether labels of a head are classes, or several of them a row. */
 export function hasClasses(head: HeadConfig): head is LabelledHeadConfig {
   if (isChoiceHead(head) || predictsWords(head)) return false

@@ -1,13 +1,16 @@
 import * as check from '../config/check.js'
 import { type HeadConfig, predictsWords } from '../config/head-config.js'
+import type { TrainingArguments } from '../config/training-arguments.js'
 import { type EncodedRow, labelledTokens } from '../data/collate.js'
 import type { Dataset } from '../data/dataset.js'
-import { labelsTokens } from '../data/labels.js'
+import { ignoredLabel, labelsTokens } from '../data/labels.js'
 import { checkModel } from '../model/check-model.js'
 import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
 import { nativeCall } from '../native/errors.js'
-import { EncodedDataset, requireHeads } from './encoded.js'
+import type { NativeClassWeights } from '../native/trainer-types.js'
+import type { NativeHeadLoss } from '../native/types.js'
+import { EncodedDataset, type LabelledBatch, requireHeads } from './encoded.js'
 import { type MetricCounter, type Metrics, metricCounter } from './metrics.js'
 import { type ComputeMetrics, PredictionCollector } from './own-metrics.js'
 
@@ -38,6 +41,30 @@ export interface EvaluateOptions {
   readonly computeMetrics?: ComputeMetrics | undefined
 }
 
+/** Of an evaluation inside a run. */
+export interface RunEvaluateOptions extends EvaluateOptions {
+  /** Batches whose answers leave the device together; null: each batch's at once. */
+  readonly accumulationSteps?: number | null | undefined
+  /** Of heads whose loss counts classes differently, or smooths labels. */
+  readonly losses?: readonly NativeHeadLoss[] | undefined
+}
+
+/**
+ * How a run evaluates: by the loss that it lowers, with class weights and label smoothing, as Hugging Face's eval_loss is
+ * that of compute_loss. Other than there, the mean does not depend on the batches.
+ * @param heads each with the arguments of what trains it
+ */
+export function evaluationOptions(
+  args: TrainingArguments,
+  heads: Iterable<readonly [string, TrainingArguments]>,
+  classWeights: readonly NativeClassWeights[]
+): RunEvaluateOptions {
+  const losses = Array.from(heads, ([head, { labelSmoothingFactor: labelSmoothing }]) => {
+    return { head, labelSmoothing, classWeights: classWeights.find((own) => own.head === head)?.weights }
+  })
+  return { batchSize: args.perDeviceEvalBatchSize, accumulationSteps: args.evalAccumulationSteps, losses }
+}
+
 /** Loss and metrics of the active adapters and their heads over a dataset. */
 export async function evaluate(model: Model, dataset: Dataset, options: EvaluateOptions = {}): Promise<Evaluation> {
   checkModel(model)
@@ -51,30 +78,41 @@ export async function evaluate(model: Model, dataset: Dataset, options: Evaluate
 export async function evaluateEncoded(
   model: Model,
   dataset: EncodedDataset,
-  options: EvaluateOptions
+  options: RunEvaluateOptions
 ): Promise<Evaluation> {
   const heads = dataset.requireHeads('evaluate')
-  const { batchSize = 32, signal, computeMetrics } = options
+  const { batchSize = 32, signal, computeMetrics, accumulationSteps, losses = [] } = options
   const start = performance.now()
   const results = new Map(
     [...heads].map(([name, config]) => [
       name,
       new HeadResult(name, config, {
         allowNone: config.headType === 'question_answering' && dataset.hasNoAnswers,
+        classWeights: losses.find(({ head }) => head === name)?.classWeights,
         computeMetrics
       })
     ])
   )
-  for (let from = 0; from < dataset.length; from += batchSize) {
+  const counts = ({ answers }: LabelledBatch) =>
+    answers.some(({ head, labels }) => results.get(head)?.counts(labels) === true)
+  const together = batchSize * (accumulationSteps ?? 1)
+  for (let from = 0; from < dataset.length; from += together) {
     signal?.throwIfAborted()
-    const count = Math.min(batchSize, dataset.length - from)
-    const { batch, pass, answers } = dataset.batch(Array.from({ length: count }, (_, i) => from + i))
-    if (!answers.some(({ head, labels }) => results.get(head)?.counts(labels))) continue
-    const { loss, logits, headLosses, headLogits } = await nativeCall(() => model.native.forward(batch, pass))
-    answers.forEach(({ head, labels, rows }, i) => {
-      const own = headLogits === undefined ? { loss, logits } : { loss: headLosses?.[i], logits: headLogits[i] }
-      results.get(head)?.add(labels, rows, own.loss, own.logits?.data)
-    })
+    const to = Math.min(from + together, dataset.length)
+    const batches = [...batchesOf(dataset, batchSize, from, to)].filter(counts)
+    if (batches.length === 0) continue
+    const all = await nativeCall(() =>
+      model.native.forwardEach(
+        batches.map(({ batch }) => batch),
+        batches.map(({ pass }) => ({ ...pass, losses }))
+      )
+    )
+    for (const [at, { loss, logits, headLosses, headLogits }] of all.entries()) {
+      batches[at]?.answers.forEach(({ head, labels, rows }, i) => {
+        const own = headLogits === undefined ? { loss, logits } : { loss: headLosses?.[i], logits: headLogits[i] }
+        results.get(head)?.add(labels, rows, own.loss, own.logits?.data)
+      })
+    }
   }
   const each: [string, HeadEvaluation][] = []
   for (const [name, result] of results) each.push([name, await result.evaluation()])
@@ -88,9 +126,24 @@ export async function evaluateEncoded(
   }
 }
 
+function* batchesOf(dataset: EncodedDataset, batchSize: number, from: number, to: number): Generator<LabelledBatch> {
+  for (let first = from; first < to; first += batchSize) {
+    const count = Math.min(batchSize, to - first)
+    yield dataset.batch(Array.from({ length: count }, (_, i) => first + i))
+  }
+}
+
+interface HeadResultOptions {
+  /** Question answering: whether some rows have no answer. */
+  readonly allowNone: boolean
+  readonly classWeights: Float32Array | undefined
+  readonly computeMetrics: ComputeMetrics | undefined
+}
+
 /** One head's loss and metrics, batch by batch. */
 class HeadResult {
   readonly #config: HeadConfig
+  readonly #classWeights: Float32Array | undefined
   readonly #counter: MetricCounter
   readonly #compute: ComputeMetrics | undefined
   readonly #collector: PredictionCollector | undefined
@@ -98,13 +151,9 @@ class HeadResult {
   #weight = 0
   #rows = 0
 
-  constructor(
-    name: string,
-    config: HeadConfig,
-    /** allowNone: question answering: whether some rows have no answer. */
-    { allowNone, computeMetrics }: { allowNone: boolean; computeMetrics: ComputeMetrics | undefined }
-  ) {
+  constructor(name: string, config: HeadConfig, { allowNone, classWeights, computeMetrics }: HeadResultOptions) {
     this.#config = config
+    this.#classWeights = classWeights
     this.#counter = metricCounter(config, allowNone)
     this.#compute = computeMetrics
     this.#collector = computeMetrics && new PredictionCollector(name, config)
@@ -131,9 +180,13 @@ class HeadResult {
     this.#collector?.add(logits, labels, rows)
   }
 
-  /** What the batch's mean loss is the mean of: labels, where two stand together pairs of them, or rows. */
+  /** What the batch's mean loss is the mean of: labels by their weights, where two stand together pairs of them, or rows. */
   #weightOf(labels: Int32Array | Float32Array, rows: number): number {
     const { headType } = this.#config
+    const weights = this.#classWeights
+    if (weights !== undefined && labels instanceof Int32Array) {
+      return labels.reduce((sum, label) => sum + (label === ignoredLabel ? 0 : (weights[label] ?? 0)), 0)
+    }
     if (headType === 'question_answering' || headType === 'dependency_parsing')
       return labelledTokens(labels as Int32Array) / 2
     return labelsTokens(this.#config) ? labelledTokens(labels as Int32Array) : rows

@@ -4,9 +4,9 @@ import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
 import type { NativeMemberResult } from '../native/trainer-types.js'
 import { BestModel, valueNamed } from './best.js'
-import { headClassWeights } from './class-weights.js'
+import { headClassWeights, headsBy } from './class-weights.js'
 import type { EncodedDataset, LabelledBatch } from './encoded.js'
-import { evaluateEncoded } from './evaluate.js'
+import { evaluateEncoded, evaluationOptions } from './evaluate.js'
 import type { TrainingEvent } from './events.js'
 import { fingerprint } from './fingerprint.js'
 import { openFrozenLayers } from './frozen-layers.js'
@@ -36,6 +36,7 @@ export async function* trainingRun(
 ): AsyncGenerator<TrainingEvent, void, undefined> {
   const { plan, batches } = await feedFor(args, data.train, signal)
   const weights = await headClassWeights(args, data.train)
+  const evaluating = evaluationOptions(args, headsBy(args, data.train), weights)
   const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, weights)
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
@@ -100,7 +101,7 @@ export async function* trainingRun(
         const { computeMetrics } = data
         // A step that is saved has been evaluated: a resumed run does not go back to it.
         const stop = saveOnAbort ? undefined : signal
-        const options = { batchSize: args.perDeviceEvalBatchSize, signal: stop, computeMetrics }
+        const options = { ...evaluating, signal: stop, computeMetrics }
         const evaluation = await evaluateEncoded(model, data.evaluation, options)
         isBest = best.take(step, evaluation)
         progress.best = best.saved

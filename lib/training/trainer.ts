@@ -8,8 +8,9 @@ import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
 import { AdapterError } from '../native/errors.js'
 import { checkMetric } from './best.js'
+import { headClassWeights, headsBy } from './class-weights.js'
 import { EncodedDataset, requireHeads } from './encoded.js'
-import { checkComputeMetrics, type Evaluation, evaluateEncoded } from './evaluate.js'
+import { checkComputeMetrics, type Evaluation, evaluateEncoded, evaluationOptions } from './evaluate.js'
 import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
 import { evaluationMasks, trainingMasks } from './masks.js'
 import { type MemoryPlan, planMemory } from './memory-plan.js'
@@ -81,15 +82,19 @@ export class AdapterTrainer {
     throw new AdapterError('ERR_ABORTED', 'train', 'the run ended early')
   }
 
-  /** Loss and metrics over the evaluation data as the model is now. */
+  /** Loss and metrics over the evaluation data as the model is now; the loss is that of training, with its class weights. */
   async evaluate(options: RunOptions = {}): Promise<Evaluation> {
     checkOptions(options, ['signal'])
     if (this.#evalDataset === undefined) throw check.valueError('evalDataset', 'the trainer has none')
     requireHeads(this.model, 'evaluate')
     const dataset = await this.#evaluationRows(this.#evalDataset)
-    const batchSize = this.args.perDeviceEvalBatchSize
+    const { args } = this
+    const weights = await headClassWeights(
+      args,
+      args.classWeights === 'balanced' ? await this.#trainingRows() : dataset
+    )
     return await evaluateEncoded(this.model, dataset, {
-      batchSize,
+      ...evaluationOptions(args, headsBy(args, dataset), weights),
       signal: options.signal,
       computeMetrics: this.#computeMetrics
     })

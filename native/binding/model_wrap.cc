@@ -94,9 +94,23 @@ std::vector<Outputs::FusionAttention> attentions_of(ModelState& state, const Fus
   return result;
 }
 
-Outputs run_forward(ModelState& state, BatchInput input, const PassOptions& options) {
-  auto [batch, request] = state.prepare(std::move(input), options);
-  auto result = evaluate(state.model, batch, request);
+using Pass = std::pair<BatchInput, PassOptions>;
+
+Pass to_pass(const Napi::Value& batch, const Napi::Value& options) {
+  return {to_batch(batch.As<Napi::Object>()), to_pass_options(options.As<Napi::Object>())};
+}
+
+ForwardResult run_pass(ModelState& state, const Pass& pass) {
+  auto [batch, request] = state.prepare(pass.first, pass.second);
+  return evaluate(state.model, batch, request);
+}
+
+bool wants_states(const PassOptions& options) {
+  return options.last_hidden_state || (options.head.empty() && options.heads.empty());
+}
+
+// Off the device.
+Outputs outputs_of(ModelState& state, const ForwardResult& result, const PassOptions& options) {
   Outputs outputs;
   if (result.logits.defined()) outputs.logits = to_host(result.logits);
   if (result.loss.defined()) outputs.loss = result.loss.item<double>();
@@ -104,10 +118,31 @@ Outputs run_forward(ModelState& state, BatchInput input, const PassOptions& opti
   for (const auto& loss : result.head_losses)
     outputs.head_losses.push_back(loss.defined() ? std::optional(loss.item<double>()) : std::nullopt);
   outputs.fusion_attentions = attentions_of(state, result.fusion_scores);
-  if (options.last_hidden_state || (options.head.empty() && options.heads.empty()))
-    outputs.last_hidden_state = to_host(result.encoded.last);
+  if (wants_states(options)) outputs.last_hidden_state = to_host(result.encoded.last);
   for (const auto& hidden : result.encoded.hidden_states) outputs.hidden_states.push_back(to_host(hidden));
   return outputs;
+}
+
+// What passes gave, all at once: until then it is where it was computed.
+std::vector<Outputs> run_each(ModelState& state, const std::vector<Pass>& passes, const Engine& engine) {
+  std::vector<ForwardResult> results;
+  for (const auto& pass : passes) {
+    if (engine.stopping()) fail(ErrorCode::aborted, "forward", "the environment ends");
+    auto& result = results.emplace_back(run_pass(state, pass));
+    if (!wants_states(pass.second)) result.encoded.last = result.encoded.row_states = at::Tensor();
+  }
+  std::vector<Outputs> all;
+  for (size_t i = 0; i < passes.size(); ++i) {
+    all.push_back(outputs_of(state, results[i], passes[i].second));
+    results[i] = {};
+  }
+  return all;
+}
+
+Napi::Value to_js(Napi::Env env, const std::vector<Outputs>& all) {
+  auto array = Napi::Array::New(env, all.size());
+  for (uint32_t i = 0; i < all.size(); ++i) array.Set(i, to_js(env, all[i]));
+  return array;
 }
 
 struct Gradients {
@@ -189,6 +224,7 @@ Napi::Function ModelWrap::define(Napi::Env env) {
                       InstanceMethod<&W::parameter>("parameter"),
                       InstanceMethod<&W::set_parameters>("setParameters"),
                       InstanceMethod<&W::forward>("forward"),
+                      InstanceMethod<&W::forward_each>("forwardEach"),
                       InstanceMethod<&W::generate>("generate"),
                       InstanceMethod<&W::stop_generating>("stopGenerating"),
                       InstanceMethod<&W::gradients>("gradients"),
@@ -275,9 +311,21 @@ Napi::Value ModelWrap::set_parameters(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    return async(info,
-                 [batch = to_batch(info[0].As<Napi::Object>()), options = to_pass_options(info[1].As<Napi::Object>())](
-                     ModelState& s) { return run_forward(s, batch, options); });
+    return async(info, [pass = to_pass(info[0], info[1])](ModelState& s) {
+      return outputs_of(s, run_pass(s, pass), pass.second);
+    });
+  });
+}
+
+// forwardEach(batches, passes)
+Napi::Value ModelWrap::forward_each(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto batches = info[0].As<Napi::Array>(), options = info[1].As<Napi::Array>();
+    if (batches.Length() != options.Length()) wrong_type("options", "as many as there are batches");
+    std::vector<Pass> passes;
+    for (uint32_t i = 0; i < batches.Length(); ++i) passes.push_back(to_pass(batches.Get(i), options.Get(i)));
+    return async(
+        info, [passes = std::move(passes), engine = engine_](ModelState& s) { return run_each(s, passes, *engine); });
   });
 }
 

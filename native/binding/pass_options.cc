@@ -50,6 +50,21 @@ Composition resolve(const NamedSetup& setup, const AdapterModel& model) {
   return result;
 }
 
+// The options' losses for the request's heads.
+void reckon_losses(const PassOptions& options, const AdapterModel& model, ForwardRequest& request) {
+  if (options.losses.empty()) return;
+  auto weights = std::make_shared<ClassWeights>();
+  for (const auto& [head, loss] : options.losses)
+    if (loss.class_weights) (*weights)[head] = at::tensor(*loss.class_weights, at::kFloat).to(model.device());
+  request.class_weights = std::move(weights);
+  const auto smoothing = [&](const std::string& head) {
+    const auto found = options.losses.find(head);
+    return found == options.losses.end() ? 0.0 : found->second.label_smoothing;
+  };
+  request.label_smoothing = smoothing(request.head);
+  for (const auto& head : request.heads) request.head_smoothing.push_back(smoothing(head));
+}
+
 std::vector<RowSegment> to_segments(const PassOptions& options, const AdapterModel& model, int64_t rows) {
   std::vector<std::shared_ptr<const Composition>> setups;
   for (const auto& setup : options.setups) {
@@ -128,6 +143,15 @@ PassOptions to_pass_options(const Napi::Object& object) {
       if (auto list = lists.Get(i); present(list)) to_labels(list, labels.ints, labels.floats);
     }
   }
+  if (auto v = object.Get("losses"); present(v)) {
+    auto list = v.As<Napi::Array>();
+    for (uint32_t i = 0; i < list.Length(); ++i) {
+      const auto own = list.Get(i).As<Napi::Object>();
+      auto& loss = options.losses[own.Get("head").ToString().Utf8Value()];
+      loss.label_smoothing = own.Get("labelSmoothing").As<Napi::Number>().DoubleValue();
+      if (auto weights = own.Get("classWeights"); present(weights)) loss.class_weights = to_floats(weights);
+    }
+  }
   if (auto v = object.Get("skipLayers"); present(v)) options.skip_layers = to_shape(v);
   options.hidden_states = object.Get("outputHiddenStates").ToBoolean();
   options.fusion_attentions = object.Get("outputFusionAttentions").ToBoolean();
@@ -160,6 +184,7 @@ ForwardRequest to_request(const PassOptions& options, const AdapterModel& model,
       if (floats) labels = at::tensor(*floats, at::kFloat).to(model.device());
     }
   }
+  reckon_losses(options, model, request);
   request.segments = to_segments(options, model, rows);
   return request;
 }

@@ -35,6 +35,12 @@ struct PassOptions {
   bool hidden_states = false;
   bool last_hidden_state = false;
   bool fusion_attentions = false;
+  /// How the loss of each head is reckoned, by its name; of others all classes count alike.
+  struct Loss {
+    std::optional<std::vector<float>> class_weights;
+    double label_smoothing = 0;
+  };
+  std::map<std::string, Loss> losses;
   bool frozen_states = false;  ///< what frozen layers give may come from the model's store
 };
 

@@ -115,7 +115,7 @@ TEST(shards_weigh_what_the_classes_of_their_labels_weigh) {
         batch.request.head_smoothing = {0.1};
       }
       const auto alike = gradients(*model, batch, 1);
-      batch.request.class_weights = &weights;
+      batch.request.class_weights = std::make_shared<ClassWeights>(weights);
       const auto whole = gradients(*model, batch, 1);
       CHECK(std::abs(whole.loss - alike.loss) > 1e-4);
       for (int count : {2, 3, 9}) check_same(gradients(*model, batch, count), whole);

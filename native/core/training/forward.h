@@ -3,6 +3,7 @@
 // it.
 
 #include <map>
+#include <memory>
 #include <optional>
 
 #include "core/adapters/fusion_scores.h"
@@ -31,7 +32,7 @@ struct ForwardRequest {
   bool fusion_scores = false;
   bool logits = true;  ///< false: only the loss is read, so token heads skip tokens without a label
   double label_smoothing = 0;
-  const ClassWeights* class_weights = nullptr;  ///< null: all count alike
+  std::shared_ptr<const ClassWeights> class_weights{};  ///< null: all count alike
 
   /// Undefined: all of the head's count alike.
   at::Tensor weights_of(const std::string& name) const {

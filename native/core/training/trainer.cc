@@ -51,10 +51,11 @@ Trainer::Trainer(AdapterModel& model, TrainerOptions options)
     : model_(model), gradients_(model), random_(options.seed, model.device()) {
   for (auto& member : options.members) members_.push_back(std::make_unique<Member>(model, std::move(member)));
   check_owned(model, members_);
-  for (const auto& [head, weights] : options.class_weights) {
+  for (auto& [head, weights] : options.class_weights) {
     check_weights(model, head, weights);
-    class_weights_[head] = weights.to(model.device());
+    weights = weights.to(model.device());
   }
+  class_weights_ = std::make_shared<ClassWeights>(std::move(options.class_weights));
 }
 
 Member& Trainer::at(int64_t member) const {
@@ -85,7 +86,7 @@ double Trainer::weigh(MicroBatch& micro, const std::vector<double>& share) const
     whole = share[owners[0]] * (weights.empty() ? 1 : weights[0]);
     request.label_smoothing = at(owners[0]).options().label_smoothing;
   }
-  request.class_weights = &class_weights_;
+  request.class_weights = class_weights_;
   request.head_weights.clear();
   request.head_smoothing.clear();
   for (size_t i = 0; i < request.heads.size(); ++i) {

@@ -80,7 +80,7 @@ class Trainer {
   AdapterModel& model_;
   Gradients gradients_;
   std::vector<std::unique_ptr<Member>> members_;
-  ClassWeights class_weights_;
+  std::shared_ptr<const ClassWeights> class_weights_;
   Random random_;
 };
 
