@@ -18,8 +18,6 @@ using lanes::kWidth;
 
 constexpr int64_t kRows = 4, kColumns = 3;  // of a tile: twelve sums and four operands fill sixteen registers
 constexpr int64_t kInner = 768;             // a tile's rows of x stay in the first cache
-// What MKL is slower for on AMD's processors; shorter sums cost too much at their ends.
-constexpr int64_t kFewRows = 32, kLongSum = 192;
 constexpr int64_t kWorthMoreThreads = 400'000;
 
 struct Product {
@@ -89,16 +87,6 @@ TA_LANES void dot_products(const Product& p, int64_t from, int64_t to) {
   }
 }
 
-// MKL has kernels of its own for this maker's processors.
-bool slow_library() {
-#if defined(__x86_64__)
-  static const bool answer = __builtin_cpu_is("amd") && at::get_cpu_capability() == "AVX2";
-  return answer;
-#else
-  return false;
-#endif
-}
-
 bool is_plain(const at::Tensor& x) {
   return x.dim() == 2 && x.device().is_cpu() && x.scalar_type() == at::kFloat && (x.stride(1) == 1 || x.size(1) == 1);
 }
@@ -107,10 +95,6 @@ bool is_plain(const at::Tensor& x) {
 
 bool dot_product_runs(const at::Tensor& x, const at::Tensor& w) {
   return lanes::fast() && is_plain(x) && is_plain(w) && x.size(1) > 0 && x.size(1) % kWidth == 0;
-}
-
-bool dot_product_serves(const at::Tensor& x, const at::Tensor& w) {
-  return slow_library() && dot_product_runs(x, w) && x.size(0) <= kFewRows && x.size(1) >= kLongSum;
 }
 
 at::Tensor dot_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
@@ -136,9 +120,6 @@ at::Tensor dot_product(const at::Tensor& x, const at::Tensor& w, const at::Tenso
 #else
 
 bool dot_product_runs(const at::Tensor&, const at::Tensor&) {
-  return false;
-}
-bool dot_product_serves(const at::Tensor&, const at::Tensor&) {
   return false;
 }
 at::Tensor dot_product(const at::Tensor&, const at::Tensor&, const at::Tensor&) {

@@ -7,9 +7,7 @@
 
 namespace ta {
 
-/// Whether dot_product is the faster way to x wᵀ here, by processor, sizes and type alone. x [n, k], w [m, k].
-bool dot_product_serves(const at::Tensor& x, const at::Tensor& w);
-/// Whether it can be had at all: CPU, float32, dense rows, k a multiple of 8.
+/// Whether it can be had: CPU, float32, dense rows, k a multiple of 8. x [n, k], w [m, k].
 bool dot_product_runs(const at::Tensor& x, const at::Tensor& w);
 
 /// bias [m] or undefined → [n, m], without autograd. Only where dot_product_runs.

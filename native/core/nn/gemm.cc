@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "core/nn/dot_product.h"
+#include "core/nn/panel_product.h"
 
 namespace ta {
 
@@ -42,6 +43,28 @@ at::Tensor onednn(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   return linear_pointwise()->call(x, weight, b, "none", c10::List<std::optional<at::Scalar>>(), "");
 }
 
+// AMD's processors without AVX-512. MKL has kernels of its own for them.
+bool is_mkl_slow() {
+#if defined(__GNUC__) && defined(__x86_64__)
+  static const bool answer = __builtin_cpu_is("amd") && at::get_cpu_capability() == "AVX2";
+  return answer;
+#else
+  return false;
+#endif
+}
+
+// x wᵀ + b by our own loops; undefined where MKL is as fast.
+at::Tensor own_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
+  // Rows that do not pay for panels; sums whose ends cost more than MKL's calls.
+  constexpr int64_t kFewRows = 24, kShortSum = 48, kLongSum = 192;
+  if (!is_mkl_slow() || x.dim() != 2 || w.dim() != 2) return {};
+  if (x.size(0) <= kFewRows) {
+    return x.size(1) >= kLongSum && dot_product_runs(x, w) ? dot_product(x, w, bias) : at::Tensor();
+  }
+  const bool small = x.size(1) < kShortSum || w.size(0) < kShortSum;
+  return !small && panel_product_runs(x, w) ? panel_product(x, w, bias) : at::Tensor();
+}
+
 }  // namespace
 
 bool uses_onednn(const at::Tensor& x, const at::Tensor& weight) {
@@ -51,11 +74,14 @@ bool uses_onednn(const at::Tensor& x, const at::Tensor& weight) {
 
 at::Tensor affine(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   if (uses_onednn(x, weight)) return onednn(x, weight, bias);
-  return dot_product_serves(x, weight) ? dot_product(x, weight, bias) : at::linear(x, weight, bias);
+  auto y = own_product(x, weight, bias);
+  return y.defined() ? y : at::linear(x, weight, bias);
 }
 
 at::Tensor times(const at::Tensor& g, const at::Tensor& weight) {
-  return uses_onednn(g, weight) ? onednn(g, weight.t(), {}) : at::mm(g, weight);
+  if (uses_onednn(g, weight)) return onednn(g, weight.t(), {});
+  auto y = own_product(g, weight.t(), {});
+  return y.defined() ? y : at::mm(g, weight);
 }
 
 }  // namespace ta

@@ -1,9 +1,8 @@
 #pragma once
 // The two products that a linear layer spends its time in, without autograd. libtorch sends float32 products to MKL,
-// whose AVX-512 path is slow on AMD processors; oneDNN, which libtorch brings too, takes the same plain weights
-// (nothing is packed or copied) and reaches 10–25 % more there, and as much as MKL on Intel's. Without AVX-512 MKL is
-// ahead: a little forward, 1.3 to 2 times in the transposed product. Small products stay with MKL, building oneDNN's
-// primitive costs 20 µs; but for few rows on AMD's older processors, where dot_product.h is ahead.
+// which is slow on AMD's processors. With AVX-512 there, oneDNN, which libtorch brings too, takes the same plain
+// weights (nothing is packed or copied) and reaches 10–25 % more, and as much as MKL on Intel's; without it our own
+// loops do, for few rows (dot_product.h) and for many (panel_product.h). Small products stay with MKL.
 
 #include <ATen/core/Tensor.h>
 

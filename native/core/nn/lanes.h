@@ -68,6 +68,28 @@ TA_INLINE void sums(Floats a, Floats b, Floats c, Floats d, float* result) {
   const Floats both = all + TA_SHUFFLE(all, all, 4, 5, 6, 7, 4, 5, 6, 7);
   std::memcpy(result, &both, 4 * sizeof(float));
 }
+/// Line i of the result is column i of what was given.
+TA_INLINE void transpose(Floats (&v)[kWidth]) {
+  Floats t[kWidth], u[kWidth];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = TA_SHUFFLE(v[i], v[i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    t[i + 1] = TA_SHUFFLE(v[i], v[i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; i += 4) {
+    u[i] = TA_SHUFFLE(t[i], t[i + 2], 0, 1, 8, 9, 4, 5, 12, 13);
+    u[i + 1] = TA_SHUFFLE(t[i], t[i + 2], 2, 3, 10, 11, 6, 7, 14, 15);
+    u[i + 2] = TA_SHUFFLE(t[i + 1], t[i + 3], 0, 1, 8, 9, 4, 5, 12, 13);
+    u[i + 3] = TA_SHUFFLE(t[i + 1], t[i + 3], 2, 3, 10, 11, 6, 7, 14, 15);
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < 4; ++i) {
+    v[i] = TA_SHUFFLE(u[i], u[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    v[i + 4] = TA_SHUFFLE(u[i], u[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+}
+
 TA_INLINE float most(Floats v) {
   float result = v[0];
   for (int64_t i = 1; i < kWidth; ++i) result = v[i] > result ? v[i] : result;
