@@ -1,4 +1,4 @@
-import { join } from 'node:path'
+import { lastAdapter } from '../config/composition.js'
 import type { Model } from '../model/model.js'
 import { findAdapters } from './adapters.js'
 import { countOption, exitStatus, inputFile, parseCommand, required, usageError } from './arguments.js'
@@ -13,7 +13,8 @@ import {
   untilInterrupted
 } from './model-options.js'
 import { printJson } from './output.js'
-import { readAll, rowsUsage } from './rows.js'
+import { openRows, rowsUsage } from './rows.js'
+import { loadSetupFolder } from './setup.js'
 
 export const summary = 'measure an adapter, a head or a fine-tuned model on labelled rows'
 
@@ -26,7 +27,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --model MODEL           folder or hub id of the base model
   --adapter ADAPTER       folder or hub id of an adapter with its head
 ${headUsage}
-  --setup FOLDER          instead of --adapter: what fuse wrote, a fusion with its head over its adapters
+  --setup FOLDER          instead of --adapter: what fuse wrote, a fusion with its head over its adapters, or another setup
+                          whose last adapter has a head
   --data FILE             rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label
   --batch-size N          rows in one pass. Default 32
 ${modelUsage}
@@ -35,14 +37,12 @@ ${modelUsage}
 ${rowsUsage}
 `
 
-/** A folder of fuse: what its setup names, and the head beside the fusion, whose name it has. */
-async function loadFusion(model: Model, folder: string): Promise<string> {
-  const { fuseBlocks, fusionName } = await import('../config/composition.js')
-  const block = await model.loadAdapterSetup(folder, { setActive: true, withHead: false })
-  const [fuse] = fuseBlocks(block)
-  if (fuse === undefined)
-    throw usageError(`--setup: expected a folder that fuse wrote, got ${folder}, which has no fusion`)
-  return await model.loadHead(join(folder, fusionName(fuse)))
+/** What lies in a setup's folder, and the head that answers. */
+async function loadSetup(model: Model, folder: string): Promise<string> {
+  const { composition, head } = await loadSetupFolder(model, folder)
+  const name = head ?? lastAdapter(composition)
+  if (name !== null && model.heads.has(name)) return name
+  throw usageError(`--setup: expected a folder with the head that answers, as fuse writes it, got ${folder}`)
 }
 
 export async function run(argv: string[]): Promise<number> {
@@ -69,13 +69,13 @@ export async function run(argv: string[]): Promise<number> {
   const batchSize = countOption('batch-size', values['batch-size'])
   const offline = values.offline || undefined
   const [found = null] = await findAdapters(adapters, offline)
-  const rows = await readAll(data)
+  using rows = await openRows(data)
   const model = await loadModel(values)
   try {
     if (found !== null) await loadWithHead(model, found)
     const name =
       setup !== undefined
-        ? await loadFusion(model, setup)
+        ? await loadSetup(model, setup)
         : (found?.name ?? (await loadHeadAlone(model, source as string, offline)))
     if (setup === undefined) model.setActiveAdapters(found === null ? null : name)
     model.activeHead = name

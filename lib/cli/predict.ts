@@ -1,3 +1,4 @@
+import { adapterNames, type Composition, formatComposition } from '../config/composition.js'
 import { placeOf, type Row } from '../data/dataset.js'
 import type { Prediction } from '../model/predict.js'
 import { adapterUsage, findAdapters } from './adapters.js'
@@ -13,8 +14,9 @@ import {
   modelUsage
 } from './model-options.js'
 import { checkOutputFile } from './output.js'
-import { adapterOf, idOf } from './row-adapter.js'
+import { adapterOf, idOf, refuseAdapter } from './row-adapter.js'
 import { rowsUsage } from './rows.js'
+import { answererOf, checkBeside, loadSetup, setupSource } from './setup.js'
 
 export const summary = 'answer rows of text or ids with an adapter, a head or a fine-tuned model'
 
@@ -29,6 +31,10 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --model MODEL           folder or hub id of the base model
 ${adapterUsage}
 ${headUsage}
+  --setup SETUP           for all rows: what a folder holds that saveAdapterSetup or fuse wrote; or a composition of what
+                          --adapter loads, such as 'Stack[de, ner]', or as JSON, such as
+                          '{"type": "Split", "children": ["a", "b"], "splits": [16, 48]}'. With Parallel there is an
+                          answer for each child, whose "adapter" says of which
   --input FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words, input_ids, question and context,
                           or choices; -: JSONL from standard input
   --output FILE           where the answers go. Default: standard output
@@ -52,6 +58,17 @@ function withId(answer: Prediction, row: Row | undefined): object {
   return { ...idOf(row), ...answer, logits: rows ?? logits }
 }
 
+/** Each row's answers together: with Parallel one of each child. */
+function byRow(answers: readonly Prediction[], rows: readonly Row[], composition: Composition): object[] {
+  const copies = answers.length / rows.length
+  return rows.flatMap((row, i) =>
+    Array.from({ length: copies }, (_, copy) => {
+      const answer = answers[copy * rows.length + i] as Prediction
+      return { ...answererOf(composition, copies, copy), ...withId(answer, row) }
+    })
+  )
+}
+
 export async function run(argv: string[]): Promise<number> {
   const { values } = parseCommand(argv, {
     ...modelOptions,
@@ -59,6 +76,7 @@ export async function run(argv: string[]): Promise<number> {
     input: { type: 'string', short: 'i' },
     output: { type: 'string', short: 'o' },
     head: { type: 'string' },
+    setup: { type: 'string' },
     'batch-size': { type: 'string', default: '32' }
   })
   if (values.help) {
@@ -66,7 +84,10 @@ export async function run(argv: string[]): Promise<number> {
     return exitStatus.done
   }
   const sources = values.adapter ?? []
-  const headFrom = headSource(sources, values.head, required('model', values.model))
+  const given = required('model', values.model)
+  const setup = values.setup === undefined ? undefined : await setupSource(values.setup)
+  if (setup !== undefined) checkBeside(setup, sources, values.head)
+  const headFrom = setup === undefined ? headSource(sources, values.head, given) : null
   const input = inputRows('input', required('input', values.input))
   const batchSize = countOption('batch-size', values['batch-size']) ?? 32
   if (values.output !== undefined) checkOutputFile('output', values.output, input === standardInput ? {} : { input })
@@ -75,11 +96,21 @@ export async function run(argv: string[]): Promise<number> {
   const names = adapters.map(({ name }) => name)
   const model = await loadModel(values)
   try {
+    const { output, json } = values
+    const file = { input, output, json, atOnce: batchSize * batchesAtOnce }
+    if (setup !== undefined) {
+      const { composition, head } = await loadSetup(model, setup, adapters)
+      const facts = { adapters: adapterNames(composition), setup: formatComposition(composition), head: head ?? null }
+      return await answerRows({ ...file, facts }, async (rows, signal) => {
+        for (const row of rows) refuseAdapter(row, placeOf(row, input))
+        const answers = await model.predict(rows, { adapters: composition, head, batchSize, signal })
+        return byRow(answers, rows, composition)
+      })
+    }
     for (const adapter of adapters) await loadWithHead(model, adapter)
     const head = headFrom === null ? undefined : await loadHeadAlone(model, headFrom, offline)
-    const { output, json } = values
     const facts = { adapters: names, head: head ?? null }
-    return await answerRows({ input, output, json, atOnce: batchSize * batchesAtOnce, facts }, async (rows, signal) => {
+    return await answerRows({ ...file, facts }, async (rows, signal) => {
       const own = rows.map((row) => adapterOf(row, names, placeOf(row, input)))
       const answers = await model.predict(rows, { adapters: own, head, batchSize, signal })
       return answers.map((answer, i) => withId(answer, rows[i]))

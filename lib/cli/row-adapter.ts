@@ -39,3 +39,11 @@ export function adapterOf(row: Row, names: readonly string[], where: string): st
     hint: `Load it with --adapter, or change the row.${didYouMean(String(wanted), names)}`
   })
 }
+
+/** Where one setup is for all rows. */
+export function refuseAdapter(row: Row, where: string): void {
+  if (field(row, 'adapter') === undefined) return
+  throw new AdapterError('ERR_INVALID_FILE', '', `${where}: the row names an adapter, and --setup is for all rows`, {
+    hint: 'Leave out the field, or --setup.'
+  })
+}

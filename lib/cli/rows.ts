@@ -26,9 +26,11 @@ export type TrainingRows = readonly Row[] | RowsFile
 const largestInMemory = 64 * 1024 * 1024
 
 export async function trainingRows(file: string): Promise<TrainingRows> {
-  const { rowFormat } = await import('../data/read-rows.js')
-  // Parquet has no places of rows.
-  if (rowFormat(file) === 'parquet' || statSync(file).size <= largestInMemory) return await readAll(file)
+  return statSync(file).size <= largestInMemory ? await readAll(file) : await openRows(file)
+}
+
+/** The rows of a file that is read a batch at a time, whatever its size. To be closed. */
+export async function openRows(file: string): Promise<RowsFile> {
   const { rowsFile } = await import('../data/rows-file.js')
   return await rowsFile(file)
 }

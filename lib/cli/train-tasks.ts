@@ -17,6 +17,7 @@ import { showEvent } from './tasks-progress.js'
 import { readTasks, samplingOf, type TaskSettings, writeTrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
 import type { tasksOptions } from './train-options.js'
+import { printPlan } from './train-plan.js'
 import { describeStop, type ParsedTraining, planTraining, type TrainValues } from './train-setup.js'
 import { describeHead, removeCheckpoints } from './train-what.js'
 
@@ -31,7 +32,9 @@ interface ReadTask {
   readonly options: Pick<TaskOptions, 'args' | 'weight'>
 }
 
-type Values = TrainValues & { readonly [K in keyof typeof tasksOptions]?: string | undefined }
+type Values = TrainValues & { readonly [K in keyof typeof tasksOptions]?: string | undefined } & {
+  readonly plan: boolean
+}
 
 /** `train --tasks`: an adapter and a head for each task, or heads over adapters that they share. */
 export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number> {
@@ -52,11 +55,15 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
   const model = await loadModel(values, args.seed)
   try {
     addTasks(model, tasks)
+    const { MultiTaskTrainer } = await import('../tasks/multi-task-trainer.js')
+    const trainer = new MultiTaskTrainer({ model, args, ...how, tasks: Object.fromEntries(tasks.map(taskOptions)) })
+    if (values.plan) {
+      await printPlan(trainer, json)
+      return exitStatus.done
+    }
     checkOutputFolder('output', folder)
     if (values.overwrite) removeCheckpoints(folder)
     if (!json) for (const { name, head } of tasks) process.stderr.write(`${name}: ${describeHead(head)}`)
-    const { MultiTaskTrainer } = await import('../tasks/multi-task-trainer.js')
-    const trainer = new MultiTaskTrainer({ model, args, ...how, tasks: Object.fromEntries(tasks.map(taskOptions)) })
     let last: TasksEvent | undefined
     const trained = await untilInterrupted(async (signal) => {
       for await (const event of trainer.run({ signal, saveOnAbort: true })) {

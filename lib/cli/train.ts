@@ -8,6 +8,7 @@ import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine, removeIfEmpty
 import { closeRows, rowsUsage, type TrainingRows } from './rows.js'
 import { writeTrainConfig } from './train-config.js'
 import { tasksOptions, trainUsage } from './train-options.js'
+import { printPlan } from './train-plan.js'
 import { describeSettings } from './train-settings.js'
 import { describeStop, parseTraining, readTraining } from './train-setup.js'
 import {
@@ -34,8 +35,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
   --model MODEL           folder or hub id of the base model
   --train FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label; for
                           questions question, context and answers; for choices text, choices and label; to parse words,
-                          heads (0: the root) and relations. A file of more than 64 MiB stays on disk, unless it is
-                          Parquet
+                          heads (0: the root) and relations. A file of more than 64 MiB stays on disk
   --eval FILE             rows to measure on after each epoch
   --output FOLDER         where the result goes, with the run's events.jsonl and report.html; checkpoints lie in
                           FOLDER/checkpoints
@@ -142,23 +142,10 @@ function result(model: Model, { tuning, name, folder }: TuningPlan, events: read
   return { type: 'result', tune: tuning, folder, name, adapter, trainableParameters, events }
 }
 
-async function printPlan(
-  model: Model,
-  trainDataset: TrainingRows,
-  args: TrainingArgumentsInput,
-  json: boolean
-): Promise<void> {
-  const { AdapterTrainer } = await import('../training/trainer.js')
-  const { describePlan } = await import('../training/memory-plan.js')
-  const plan = await new AdapterTrainer({ model, trainDataset, args: { ...args, evalStrategy: 'no' } }).plan()
-  process.stdout.write(json ? jsonLine({ type: 'plan', ...plan }) : `${describePlan(plan)}\n`)
-}
-
 export async function run(argv: string[]): Promise<number> {
   const parsed = await parseTraining(argv, usage, { ...tasksOptions, plan: { type: 'boolean', default: false } })
   if (parsed === undefined) return exitStatus.done
   if (parsed.values.tasks !== undefined) {
-    if (parsed.values.plan) throw usageError('--plan: expected one task, --train FILE, got --tasks')
     const { trainTasks } = await import('./train-tasks.js')
     return await trainTasks(parsed)
   }
@@ -173,7 +160,8 @@ export async function run(argv: string[]): Promise<number> {
   try {
     prepareTuning(model, plan, head)
     if (values.plan) {
-      await printPlan(model, train, args, json)
+      const { AdapterTrainer } = await import('../training/trainer.js')
+      await printPlan(new AdapterTrainer({ model, trainDataset: train, evalDataset: evaluation, args }), json)
       return exitStatus.done
     }
     checkOutputFolder('output', folder)

@@ -4,7 +4,7 @@ import { fileError } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
 import { cellValues } from './cells.js'
 import { type CsvForm, csvRecords, recordIn } from './csv-records.js'
-import { type IndexedRows, nonEmpty, type Row } from './dataset.js'
+import type { IndexedRows, Row } from './dataset.js'
 import {
   isSystemError,
   longestLine,
@@ -16,62 +16,81 @@ import {
   toRow
 } from './read-rows.js'
 import { RowPlaces } from './row-places.js'
+import { spooledValue, spoolParquet } from './spooled-rows.js'
 
 const operation = 'read rows'
 
 /**
- * The rows of a JSONL, CSV or TSV file that stay there: one pass finds where each begins (12 bytes a row), and each is
- * read when it is asked for. A dataset like any other, for files that are larger than the memory; to be closed at the end.
+ * The rows of a file that stay on disk: one pass finds where each begins (12 bytes a row), and each is read when it is asked
+ * for. A dataset like any other, for files that are larger than the memory; to be closed at the end. Parquet is unpacked for
+ * that, once, into a nameless file in the system's folder for such (TMPDIR).
  */
 export async function rowsFile(file: string, format: RowFormat = rowFormat(file)): Promise<RowsFile> {
-  if (format === 'parquet') {
-    throw new AdapterError('ERR_UNSUPPORTED', operation, `${file}: Parquet has its rows in groups of columns`, {
-      hint: 'Train on a stream, () => readRows(file), or write the rows as JSONL.'
-    })
-  }
   const places = new RowPlaces()
   try {
+    if (format === 'parquet') {
+      const fd = await spoolParquet(file, operation, places)
+      const decode: Decode = (bytes, row) => toRow(spooledValue(bytes), `${file}[${row}]`)
+      return new RowsFile(file, { fd, places, decode })
+    }
     const form = format === 'jsonl' ? await findLines(file, places) : await findRecords(file, format, places)
-    return new RowsFile(file, nonEmpty(places, file), form)
+    const decode: Decode = (bytes, line, index) => {
+      const where = `${file}:${line}`
+      if (form === undefined) return toRow(parseLine(textOf(bytes), where), where)
+      return toRow(cellValues(recordIn(bytes, form, index === 0)), where)
+    }
+    return new RowsFile(file, { fd: openSync(file, 'r'), places, decode })
   } catch (error) {
     throw isSystemError(error) ? fileError(file, operation, error) : error
   }
 }
 
+/** @param line the row's, or where rows have none its number */
+type Decode = (bytes: Buffer, line: number, index: number) => Row
+
+/** Where rows lie, and how their bytes are read. */
+interface RowSource {
+  readonly fd: number
+  readonly places: RowPlaces
+  readonly decode: Decode
+}
+
 export class RowsFile implements IndexedRows, Disposable {
-  readonly #fd: number
   readonly #size: number
   readonly #changed: number
   #open = true
 
   constructor(
     readonly file: string,
-    private readonly places: RowPlaces,
-    /** CSV and TSV; undefined: JSONL. */
-    private readonly form: CsvForm | undefined
+    private readonly source: RowSource
   ) {
-    this.#fd = openSync(file, 'r')
-    const { size, mtimeMs } = fstatSync(this.#fd)
-    this.#size = size
-    this.#changed = mtimeMs
+    try {
+      if (source.places.length === 0) {
+        const hint = 'Check that this is the right file.'
+        throw new AdapterError('ERR_INVALID_FILE', operation, `${file} has no rows`, { hint })
+      }
+      const { size, mtimeMs } = fstatSync(source.fd)
+      this.#size = size
+      this.#changed = mtimeMs
+    } catch (error) {
+      closeSync(source.fd)
+      throw error
+    }
   }
 
   get length(): number {
-    return this.places.length
+    return this.source.places.length
   }
 
   /** Read at once, not later: what trains asks for rows while the engine's own thread computes. */
   at(index: number): Row {
     check.checkInteger('index', index, 0, this.length - 1)
-    const { start, end, line } = this.places.at(index)
-    const bytes = this.#read(start, end)
-    const where = `${this.file}:${line}`
-    if (this.form === undefined) return toRow(parseLine(textOf(bytes), where), where)
-    return toRow(cellValues(recordIn(bytes, this.form, index === 0)), where)
+    const { start, end, line } = this.source.places.at(index)
+    return this.source.decode(this.#read(start, end), line, index)
   }
 
   close(): void {
-    if (this.#open) closeSync(this.#fd)
+    if (this.#open) closeSync(this.source.fd)
     this.#open = false
   }
 
@@ -81,13 +100,10 @@ export class RowsFile implements IndexedRows, Disposable {
 
   #read(start: number, end: number): Buffer {
     if (!this.#open) throw new AdapterError('ERR_DISPOSED', operation, `${this.file} was closed`)
-    const { size, mtimeMs } = fstatSync(this.#fd)
+    const { fd } = this.source
+    const { size, mtimeMs } = fstatSync(fd)
     const bytes = Buffer.allocUnsafe(end - start)
-    if (
-      size !== this.#size ||
-      mtimeMs !== this.#changed ||
-      readSync(this.#fd, bytes, 0, end - start, start) < end - start
-    ) {
+    if (size !== this.#size || mtimeMs !== this.#changed || readSync(fd, bytes, 0, end - start, start) < end - start) {
       const hint = 'Open it again when nobody writes to it any more.'
       throw new AdapterError('ERR_INVALID_FILE', operation, `${this.file} has changed since it was opened`, { hint })
     }

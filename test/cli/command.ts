@@ -14,12 +14,20 @@ export interface CommandOptions {
   readonly input?: string
   /** Called with everything that came on standard error so far. */
   readonly onErrors?: (text: string, kill: (signal: NodeJS.Signals) => void) => void
+  /** Beside the environment's own. */
+  readonly env?: NodeJS.ProcessEnv
 }
 
 /** The command line as users start it. */
-export async function command(args: readonly string[], { onErrors, input }: CommandOptions = {}): Promise<Outcome> {
+export async function command(
+  args: readonly string[],
+  { onErrors, input, env }: CommandOptions = {}
+): Promise<Outcome> {
   const onText = ({ texts, kill }: Process) => onErrors?.(texts.stderr, kill)
-  const { ended } = startProcess(process.execPath, ['dist/lib/cli/main.js', ...args], { onText, input })
+  const { ended } = startProcess(process.execPath, ['dist/lib/cli/main.js', ...args], {
+    ...{ onText, input },
+    ...(env && { env: { ...process.env, ...env } })
+  })
   const { code, stdout, stderr } = await ended
   return { status: code, output: stdout, errors: stderr }
 }

@@ -38,6 +38,22 @@ function write(name: string, content: object): string {
 
 const adapter = (folder: string, name: string) => readFileSync(join(folder, name, 'adapter.safetensors'))
 
+test('--plan prints what memory the tasks take, and writes nothing', async (t) => {
+  const best = { metricForBestModel: 'loss', loadBestModelAtEnd: true }
+  const config = write('planned.json', { ...settings, tasks, numTrainEpochs: 1, ...best })
+  const folder = join(place, 'planned')
+  const text = await command(['train', config, '-o', folder, '--plan'])
+  t.is(text.status, 0, text.errors)
+  t.regex(text.output, /^total +\d+\.\d MiB$/m)
+  const { output } = await command(['train', config, '-o', folder, '--plan', '--json'])
+  const plan = JSON.parse(output)
+  t.is(plan.type, 'plan')
+  // Both tasks are in a step: 16 rows each.
+  t.is(plan.largest.rows, 32)
+  t.is(plan.total, plan.parameters.total + plan.gradients + plan.optimizer + plan.activations)
+  t.false(existsSync(folder))
+})
+
 test('tasks in a config train side by side, each into a folder that evaluate takes; interrupted, they go on', async (t) => {
   const config = write('tasks.json', { ...settings, tasks, numTrainEpochs: 60, metricForBestModel: 'loss' })
   const [whole, stopped] = [join(place, 'whole'), join(place, 'stopped')]

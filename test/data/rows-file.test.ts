@@ -1,4 +1,4 @@
-import { appendFileSync, mkdtempSync, writeFileSync } from 'node:fs'
+import { appendFileSync, cpSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
@@ -65,6 +65,32 @@ test('thousands of rows of all lengths, past the size of a chunk', async (t) => 
   t.deepEqual(csv.rows, csv.expected)
 })
 
+test('Parquet: the rows that readRows gives, in any order, from a file of its own', async (t) => {
+  const temporary = mkdtempSync(join(folder, 'temporary-'))
+  const before = process.env['TMPDIR']
+  process.env['TMPDIR'] = temporary
+  for (const name of ['texts', 'words', 'questions']) {
+    const source = join('test', 'data', 'fixtures', 'parquet', `${name}.parquet`)
+    const expected: Row[] = []
+    for await (const row of readRows(source)) expected.push(row)
+    const copy = join(folder, `${name}.parquet`)
+    cpSync(source, copy)
+    using file = await rowsFile(copy)
+    // What was unpacked is read, not what somebody may be writing.
+    writeFileSync(copy, 'something else')
+    const backwards = rowsOf(file).map((_, i) => file.at(file.length - 1 - i))
+    t.deepEqual(rowsOf(file), expected)
+    t.deepEqual(backwards.reverse(), expected)
+    t.deepEqual(
+      rowsOf(file).map((row) => placeOf(row, '')),
+      expected.map((_, i) => `${copy}[${i}]`)
+    )
+  }
+  if (before === undefined) delete process.env['TMPDIR']
+  else process.env['TMPDIR'] = before
+  t.deepEqual(readdirSync(temporary), [])
+})
+
 test('a split of it stays on disk', async (t) => {
   using file = await rowsFile(written('.jsonl', '{"text":"a"}\n{"text":"b"}\n{"text":"c"}\n{"text":"d"}\n'))
   const { train, test: tested } = await trainTestSplit(file, { testSize: 1 })
@@ -74,8 +100,8 @@ test('a split of it stays on disk', async (t) => {
 
 test('what goes wrong names the file and the line', async (t) => {
   await t.throwsAsync(rowsFile(join(folder, 'none.jsonl')), { code: 'ERR_FILE_NOT_FOUND' })
-  await t.throwsAsync(rowsFile(written('.jsonl', '\n \n')), { message: /it has no rows/ })
-  await t.throwsAsync(rowsFile(written('.parquet', '')), { code: 'ERR_UNSUPPORTED', message: /Train on a stream/ })
+  await t.throwsAsync(rowsFile(written('.jsonl', '\n \n')), { code: 'ERR_INVALID_FILE', message: /has no rows/ })
+  await t.throwsAsync(rowsFile(written('.parquet', '')), { code: 'ERR_INVALID_FILE' })
   await t.throwsAsync(rowsFile(written('.csv', 'text,label\na,1\nb\n')), {
     code: 'ERR_INVALID_FILE',
     message: /rows-\d+\.csv: .*line 3/

@@ -1,0 +1,71 @@
+import { existsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Composition, formatComposition, fuseBlocks, fusionName } from '../config/composition.js'
+import { compositionFromText } from '../config/composition-text.js'
+import { headConfigFile } from '../exchange/folder-files.js'
+import type { Model } from '../model/model.js'
+import type { AdapterSource } from './adapters.js'
+import { fromOptions, usageError } from './arguments.js'
+
+/** A folder of saveAdapterSetup or of fuse, or a composition of what --adapter loads. */
+export type SetupSource = { readonly folder: string } | { readonly composition: Composition }
+
+/** What --setup says, before anything is loaded. */
+export async function setupSource(text: string): Promise<SetupSource> {
+  if (statSync(text, { throwIfNoEntry: false })?.isDirectory() === true) return { folder: text }
+  if (!text.trimStart().startsWith('{')) return { composition: fromOptions(() => compositionFromText(text)) }
+  const { parseComposition } = await import('../config/composition.js')
+  try {
+    return { composition: parseComposition(JSON.parse(text)) }
+  } catch (error) {
+    throw usageError(`--setup: expected a block as JSON, got '${text}': ${(error as Error).message}`)
+  }
+}
+
+/**
+ * Loads what a folder's setup names, with the heads that lie there; that of a fusion, which has its name, answers. Gives the
+ * composition, and the head that it has beside its adapters' own.
+ */
+export async function loadSetupFolder(model: Model, folder: string): Promise<LoadedSetup> {
+  const composition = await model.loadAdapterSetup(folder, { setActive: true })
+  for (const fusion of fuseBlocks(composition).map(fusionName)) {
+    const own = join(folder, fusion)
+    if (existsSync(join(own, headConfigFile))) return { composition, head: await model.loadHead(own) }
+  }
+  return { composition, head: undefined }
+}
+
+/** A folder has its adapters and its head with it; a composition needs adapters, and may be told whose head answers. */
+export function checkBeside(setup: SetupSource, adapters: readonly string[], head: string | undefined): void {
+  if (head !== undefined)
+    throw usageError('--head: expected without --setup, whose adapters or fusion have their heads')
+  if ('folder' in setup && adapters.length > 0)
+    throw usageError('--adapter: expected none beside the folder of a --setup, which has its own')
+}
+
+export interface LoadedSetup {
+  readonly composition: Composition
+  /** Beside the adapters' own. */
+  readonly head: string | undefined
+}
+
+export async function loadSetup(
+  model: Model,
+  setup: SetupSource,
+  adapters: readonly AdapterSource[]
+): Promise<LoadedSetup> {
+  if ('folder' in setup) return await loadSetupFolder(model, setup.folder)
+  // One that is not the last needs no head.
+  for (const { folder, name } of adapters) await model.loadAdapter(folder, { as: name })
+  const { composition } = setup
+  fromOptions(() => model.setActiveAdapters(composition))
+  return { composition, head: undefined }
+}
+
+/** Whose answer each of a row's answers is: with Parallel there are several. */
+export function answererOf(composition: Composition, answers: number, index: number): { readonly adapter?: string } {
+  if (answers < 2) return {}
+  const child = composition !== null && typeof composition !== 'string' ? composition.children[index] : undefined
+  const isChild = child !== undefined && (composition as { children: readonly unknown[] }).children.length === answers
+  return { adapter: isChild ? formatComposition(child) : `${index}` }
+}
