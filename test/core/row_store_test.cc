@@ -116,6 +116,29 @@ TEST(what_is_cut_off_or_damaged_is_not_there_and_can_be_written_again) {
   }
 }
 
+// What another program does to a segment while it is open, and after it was read.
+TEST(a_segment_that_is_cut_off_or_changed_under_its_readers_costs_rows_and_nothing_else) {
+  for (const bool own : {true, false}) {
+    StoreFolder folder;
+    RowStore writer(folder.options());
+    for (int row : {1, 2, 3}) writer.write(hash_of(row), values_of(row, 2));
+    RowStore reader(folder.options());
+    auto& store = own ? writer : reader;
+    for (int row : {1, 2, 3}) CHECK(holds(store, row, 2));
+    const auto segment = folder.segments()[0];
+    flip_byte(segment, 16 + 32 + 5);
+    auto out = at::empty({2, 8}, at::kFloat);
+    CHECK(!store.read(hash_of(1), out) && !store.has(hash_of(1), 2));
+    CHECK(holds(store, 2, 2));
+    fs::resize_file(segment, 16 + 96 + 32 + 1);
+    CHECK(!store.read(hash_of(2), out) && !store.read(hash_of(3), out));
+    fs::resize_file(segment, 0);
+    CHECK(!store.read(hash_of(3), out));
+    store.write(hash_of(4), values_of(4, 2));
+    CHECK(holds(store, 4, 2));
+  }
+}
+
 TEST(a_full_folder_gives_up_what_belongs_to_others_and_then_keeps_nothing_more) {
   StoreFolder folder;
   RowStore old(folder.options("old"));

@@ -95,7 +95,7 @@ void RowStore::scan(const std::string& path) {
     if (magic != kRecordMagic || reader.read<uint32_t>() != crc32(bytes.data(), kRecordHeader - 4)) break;
     at += kRecordHeader;
     if (size_of(tokens) > size - at) break;
-    records_[row] = {segment, tokens, checksum, at, false};
+    records_[row] = {segment, tokens, checksum, at};
     at += size_of(tokens);
   }
   file.clear();
@@ -110,19 +110,18 @@ bool RowStore::has(const ContentHash& row, int64_t tokens) const {
 bool RowStore::read(const ContentHash& row, at::Tensor out) {
   const auto found = records_.find(row);
   if (found == records_.end() || found->second.tokens != out.size(0)) return false;
-  auto& record = found->second;
+  const auto& record = found->second;
   auto& file = segments_[record.segment];
   const bool direct = options_.dtype == at::kFloat;
   auto values = direct ? out : at::empty_like(out, out.options().dtype(options_.dtype));
   const auto size = size_of(record.tokens);
   file.seekg(static_cast<std::streamoff>(record.offset));
   const bool whole = static_cast<bool>(file.read(static_cast<char*>(values.data_ptr()), static_cast<long>(size)));
-  if (!whole || (!record.checked && crc32(values.data_ptr(), size) != record.checksum)) {
+  if (!whole || crc32(values.data_ptr(), size) != record.checksum) {
     file.clear();
     records_.erase(found);
     return false;
   }
-  record.checked = true;
   if (!direct) out.copy_(values);
   return true;
 }
@@ -148,7 +147,7 @@ void RowStore::write(const ContentHash& row, const at::Tensor& values) {
     return;
   }
   records_[row] = {static_cast<uint32_t>(own_), static_cast<uint32_t>(values.size(0)), checksum,
-                   own_size_ + kRecordHeader, true};
+                   own_size_ + kRecordHeader};
   own_size_ += kRecordHeader + size;
   bytes_ += kRecordHeader + size;
 }

@@ -2,7 +2,15 @@
 // one process and only at its end; every process reads all of its name's, so that several may share a folder.
 //   segment: "TAROWS01", width u32, type u32 (0 float32, 1 bfloat16), then records
 //   record:  u32 "ROW1", tokens u32, hash u64 u64, CRC-32 of the values u32, CRC-32 of the 28 bytes before u32, values
-// A record that was cut off ends its segment; one whose values do not have their checksum is not there.
+// A record that was cut off ends its segment; one whose values do not have their checksum is not there, whenever that
+// happens: every reading checks.
+//
+// Values are read by position and not through a map of the file. Several programs share a folder, on a disk that is
+// anybody's: where one cuts a mapped file short, reading from the map raises SIGBUS, which no code can turn into an
+// error without a signal handler for the whole process, Node's and libtorch's threads among it; and a map can change
+// between its check and its use. A map would save nothing either: a batch's rows lie far apart on the disk and side by
+// side in its tensor (as float32, whatever the file has), so that one copy out of the system's cache is made both ways,
+// and a read makes it without a page fault for every 4 KiB. (Weights are mapped: they are used where they lie.)
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -44,7 +52,6 @@ class RowStore {
   struct Record {
     uint32_t segment, tokens, checksum;
     uint64_t offset;  ///< of the values
-    bool checked;     ///< the values had their checksum
   };
   struct Key {
     size_t operator()(const ContentHash& row) const { return static_cast<size_t>(row.high); }
