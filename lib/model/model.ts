@@ -13,8 +13,8 @@ import { outsideScope, scopedSetup } from './adapter-setup.js'
 import { type AdapterFusion, checkUnread, fusionOf } from './fusions.js'
 import { HeadChoice } from './head-choice.js'
 import { type AddOptions, checkHeadFits, isTaken } from './heads.js'
+import { AdapterMerging } from './merging.js'
 import { checkOptions } from './options.js'
-import { ModelPasses } from './passes.js'
 import { promptWords } from './prompt-words.js'
 import { withoutAdapter } from './reduced-setup.js'
 import { seedFor, startSeed } from './seed.js'
@@ -29,7 +29,7 @@ const nothing: NativeTrainable = { adapters: [], heads: [], base: [], frozen: []
  * A pretrained encoder with adapters and heads: what PyTorch's `*AdapterModel` classes are, under the same parameter names.
  * Made by AutoModel. Configuration calls take effect at once and throw ERR_BUSY while a training run holds the model.
  */
-export class Model extends ModelPasses {
+export class Model extends AdapterMerging {
   readonly config: ModelConfig
   /** Undefined where the model's folder has none: rows must then be ids. */
   readonly tokenizer: TextTokenizer | undefined
@@ -48,7 +48,6 @@ export class Model extends ModelPasses {
   #skipped: readonly number[] = []
   #trains: NativeTrainable = nothing
   #trainsBySetup = false
-  #merged: string | null = null
   #holder: string | null = null
   #disposed = false
 
@@ -118,43 +117,6 @@ export class Model extends ModelPasses {
   /** The names and configs of all adapters. */
   get adapters(): ReadonlyMap<string, AdapterConfig> {
     return this.#adapters
-  }
-
-  /**
-   * Puts LoRA, IA³ or one of their kin into the base model's weights: every row passes through it at no cost, and others run
-   * on top of it. It is then no longer active, and cannot run besides. The base model cannot train meanwhile; savePretrained
-   * writes it with the adapter inside.
-   */
-  mergeAdapter(name: string): void {
-    this.configurable('mergeAdapter')
-    checkKnown('mergeAdapter', name, this.#adapters)
-    nativeCall(() => this.#native.mergeAdapter(name))
-    this.#merged = name
-    if (setupNames(this.#active, this.known).includes(name)) this.#active = null
-  }
-
-  /** Takes the merged adapter out again: every bit of the base model is as before. Nothing where none is merged. */
-  resetAdapter(): void {
-    this.configurable('resetAdapter')
-    nativeCall(() => this.#native.resetAdapter())
-    this.#merged = null
-  }
-
-  /** The adapter that mergeAdapter put into the base model. */
-  get mergedAdapter(): string | null {
-    return this.#merged
-  }
-
-  /**
-   * Prefix tuning without the small network that makes keys and values: they stay the same and cost nothing to make, and
-   * the adapter's config is flat from now on.
-   */
-  ejectPrefixTuning(name: string): void {
-    this.configurable('ejectPrefixTuning')
-    const config = this.#adapters.get(checkKnown('ejectPrefixTuning', name, this.#adapters))
-    nativeCall(() => this.#native.ejectPrefixTuning(name))
-    if (config !== undefined) this.#adapters.set(name, withFlatPrefix(config))
-    this.#setTrainable(this.#trains, this.#trainsBySetup)
   }
 
   /**
@@ -278,7 +240,7 @@ export class Model extends ModelPasses {
     if (adapters.length === 0) {
       throw check.valueError('trainAdapter', 'expected a setup with an adapter; trainHead trains a head alone')
     }
-    checkUnmerged('trainAdapter', adapters, this.#merged)
+    checkUnmerged('trainAdapter', adapters, this.mergedAdapter)
     this.setActiveAdapters(setup)
     this.#setTrainable({ ...nothing, adapters, heads: this.headChoice.possible(this.#active) }, true)
   }
@@ -294,7 +256,7 @@ export class Model extends ModelPasses {
     this.configurable('trainAdapterFusion')
     checkOptions(options, ['unfreezeAdapters'])
     const names = setupNames(setup, this.known, 'trainAdapterFusion')
-    checkUnmerged('trainAdapterFusion', names, this.#merged)
+    checkUnmerged('trainAdapterFusion', names, this.mergedAdapter)
     const fusions = fuseBlocks(parseComposition(setup)).map(fusionName)
     if (fusions.length === 0) {
       throw check.valueError('trainAdapterFusion', "expected a setup with a Fuse block, such as Fuse('a', 'b')")
@@ -394,6 +356,16 @@ export class Model extends ModelPasses {
 
   protected override seedFor(name: string): number {
     return seedFor(this.#seed, name)
+  }
+
+  protected override deactivate(adapter: string): void {
+    if (setupNames(this.#active, this.known).includes(adapter)) this.#active = null
+  }
+
+  protected override flattened(adapter: string): void {
+    const config = this.#adapters.get(adapter)
+    if (config !== undefined) this.#adapters.set(adapter, withFlatPrefix(config))
+    this.#setTrainable(this.#trains, this.#trainsBySetup)
   }
 
   protected override renamed(): void {
