@@ -3,14 +3,14 @@ import { Fuse } from '../config/composition.js'
 import type { TrainingEvent } from '../training/events.js'
 import { findAdapters } from './adapters.js'
 import { exitStatus, fromOptions, usageError } from './arguments.js'
-import { loadModel, modelUsage, untilInterrupted } from './model-options.js'
-import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
-import { closeRows, rowsUsage } from './rows.js'
-import { runTraining } from './train.js'
-import { writeTrainConfig } from './train-config.js'
+import { modelUsage } from './model-options.js'
+import { jsonLine } from './output.js'
+import { rowsUsage } from './rows.js'
+import { runTraining, type Trained } from './train.js'
 import { trainUsage } from './train-options.js'
-import { describeStop, parseTraining, readTraining } from './train-setup.js'
-import { describeHead, removeCheckpoints } from './train-what.js'
+import { parseTraining, readTraining } from './train-setup.js'
+import { describeHead } from './train-what.js'
+import { runTrainingIn } from './training-run.js'
 
 export const summary = 'train a fusion over adapters that have learned before, with a head (AdapterFusion)'
 
@@ -48,49 +48,33 @@ export async function run(argv: string[]): Promise<number> {
     if (parsed.values[option] !== undefined) throw usageError(`--${option}: a fusion has none; leave it out`)
   }
   if (given.length < 2) throw usageError(`--adapter: expected at least two adapters to fuse, got ${given.length}`)
-  const setup = await readTraining(parsed)
-  const { values, plan, folder, args, train, evaluation, head } = setup
+  const { values, plan, folder, args, train, evaluation, head } = await readTraining(parsed)
   const { name, format } = plan
   if (plan.tuning !== 'adapter') throw usageError(`--tune: a fusion stands over adapters, got '${plan.tuning}'`)
   const sources = await findAdapters(given, offline || undefined)
   const names = sources.map((source) => source.name)
   if (names.includes(name))
     throw usageError(`--name: an adapter is called '${name}', too; give the fusion another name`)
-  const model = await loadModel(values, args.seed)
-  try {
-    for (const source of sources) await model.loadAdapter(source.folder, { as: source.name, withHead: false })
-    model.addHead(name, head)
-    fromOptions(() => model.addAdapterFusion(names, fusion as 'dynamic' | undefined, { name }))
-    const fused = Fuse(...names, { name })
-    model.trainAdapterFusion(fused)
-    model.activeHead = name
-    checkOutputFolder('output', folder)
-    if (values.overwrite) removeCheckpoints(folder)
-    if (!json) process.stderr.write(describeHead(head))
-    let last: TrainingEvent | undefined
-    const onEvent = (event: TrainingEvent) => {
-      if (last === undefined)
-        writeTrainConfig(
-          folder,
-          { ...values, adapters: sources.map((one) => `${one.name}=${resolve(one.folder)}`) },
-          args
-        )
-      last = event
+  const fused = Fuse(...names, { name })
+  const adapters = sources.map((one) => `${one.name}=${resolve(one.folder)}`)
+  return await runTrainingIn<TrainingEvent, Trained>({
+    ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
+    record: { ...values, adapters },
+    prepare: async (model) => {
+      for (const source of sources) await model.loadAdapter(source.folder, { as: source.name, withHead: false })
+      model.addHead(name, head)
+      fromOptions(() => model.addAdapterFusion(names, fusion as 'dynamic' | undefined, { name }))
+      model.trainAdapterFusion(fused)
+      model.activeHead = name
+    },
+    train: async (model, following) => {
+      return await runTraining({ model, name, train, evaluation, args, json }, following)
+    },
+    finish: async (model, { events }) => {
+      await model.saveHead(join(folder, name), name, { format })
+      await model.saveAdapterSetup(folder, fused, { format, withHead: false })
+      if (json) process.stdout.write(jsonLine({ type: 'result', folder, name, adapters: names, events }))
+      else process.stdout.write(`fusion '${name}' over ${names.join(', ')} with its head is in ${folder}\n`)
     }
-    const job = { model, plan, train, evaluation, args, json, onEvent }
-    const trained = await untilInterrupted((signal) => runTraining(job, signal))
-    if (trained === 'interrupted') {
-      process.stderr.write(describeStop(folder, last))
-      return exitStatus.interrupted
-    }
-    await model.saveHead(join(folder, name), name, { format })
-    await model.saveAdapterSetup(folder, fused, { format, withHead: false })
-    if (json) process.stdout.write(jsonLine({ type: 'result', folder, name, adapters: names, events: trained.events }))
-    else process.stdout.write(`fusion '${name}' over ${names.join(', ')} with its head is in ${folder}\n`)
-    return exitStatus.done
-  } finally {
-    closeRows(train, evaluation)
-    removeIfEmpty(folder)
-    model.dispose()
-  }
+  })
 }

@@ -3,14 +3,14 @@ import type { TasksEvent } from '../tasks/events.js'
 import type { SweepResult } from '../tasks/sweep.js'
 import type { ReportTable } from '../training/report.js'
 import { exitStatus, usageError } from './arguments.js'
-import { loadModel, modelUsage, untilInterrupted } from './model-options.js'
-import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
-import { closeRows, rowsUsage } from './rows.js'
+import { modelUsage } from './model-options.js'
+import { jsonLine } from './output.js'
+import { rowsUsage } from './rows.js'
 import { showEvent } from './tasks-progress.js'
-import { writeTrainConfig } from './train-config.js'
 import { trainUsage } from './train-options.js'
-import { describeStop, parseTraining, readTraining } from './train-setup.js'
-import { describeHead, removeCheckpoints } from './train-what.js'
+import { parseTraining, readTraining } from './train-setup.js'
+import { describeHead } from './train-what.js'
+import { runTrainingIn } from './training-run.js'
 
 export const summary = 'train adapters that differ in some settings side by side, and keep the best'
 
@@ -63,42 +63,31 @@ function plainValue(text: string): unknown {
 export async function run(argv: string[]): Promise<number> {
   const parsed = await parseTraining(argv, usage, { vary: { type: 'string', multiple: true } } as const)
   if (parsed === undefined) return exitStatus.done
-  const setup = await readTraining(parsed)
-  const { values, plan, folder, args, train, evaluation, head } = setup
-  const { config } = plan
+  const { values, plan, folder, args, train, evaluation, head } = await readTraining(parsed)
+  const { config, name, format } = plan
   const grid = gridOf(values.vary ?? [])
   if (config === null) throw usageError(`--tune: a sweep is one of adapters, got '${plan.tuning}'`)
   if (values.report !== undefined) throw usageError(`--report: the curves are in ${folder}/report.html`)
   const { json } = values
-  const model = await loadModel(values, args.seed)
-  try {
-    checkOutputFolder('output', folder)
-    if (values.overwrite) removeCheckpoints(folder)
-    if (!json) process.stderr.write(describeHead(head))
-    model.addHead(plan.name, head)
-    let last: TasksEvent | undefined
-    const onEvent = (event: TasksEvent) => {
-      if (last === undefined) writeTrainConfig(folder, { ...values, sweep: grid }, args)
-      last = event
-      showEvent(event, json)
+  return await runTrainingIn<TasksEvent, SweepResult>({
+    ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
+    record: { ...values, sweep: grid },
+    prepare: (model) => model.addHead(name, head),
+    train: async (model, { signal, onEvent }) => {
+      const { trainSweep } = await import('../tasks/sweep.js')
+      return await trainSweep(model, train, grid, {
+        ...{ config, head: name, name, args, evalDataset: evaluation, signal, saveOnAbort: true },
+        onEvent: (event) => {
+          onEvent(event)
+          showEvent(event, json)
+        }
+      })
+    },
+    finish: async (model, result) => {
+      await saveAnyAdapter(model, folder, result.best, { format })
+      await showResult(result, folder, json)
     }
-    const { trainSweep } = await import('../tasks/sweep.js')
-    const options = { config, head: plan.name, name: plan.name, args, evalDataset: evaluation, onEvent }
-    const result = await untilInterrupted((signal) =>
-      trainSweep(model, train, grid, { ...options, signal, saveOnAbort: true })
-    )
-    if (result === 'interrupted') {
-      process.stderr.write(describeStop(folder, last))
-      return exitStatus.interrupted
-    }
-    await saveAnyAdapter(model, folder, result.best, { format: plan.format })
-    await showResult(result, folder, json)
-    return exitStatus.done
-  } finally {
-    closeRows(train, evaluation)
-    removeIfEmpty(folder)
-    model.dispose()
-  }
+  })
 }
 
 async function showResult(result: SweepResult, folder: string, json: boolean): Promise<void> {

@@ -109,12 +109,3 @@ export async function readTraining<V extends TrainValues>(parsed: ParsedTraining
   const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile))
   return { values, ...planned, train, evaluation, head, files: { train: trainFile, eval: evalFile } }
 }
-
-/** An interrupted run has saved what it did, unless it had done nothing. */
-export function describeStop(
-  folder: string,
-  last: { readonly type: string; readonly step: number; readonly folder?: string } | undefined
-): string {
-  if (last?.type !== 'save') return 'interrupted before the first step; nothing was saved\n'
-  return `interrupted after step ${last.step}, saved ${last.folder}; go on with: torch-adapters resume ${folder}\n`
-}

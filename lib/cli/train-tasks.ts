@@ -6,20 +6,20 @@ import { adapterConfigFile, type FolderFormat, headConfigFile } from '../exchang
 import { checkAdapterName } from '../exchange/write-folder.js'
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
-import type { TasksEvent } from '../tasks/events.js'
+import type { TasksEndEvent, TasksEvent } from '../tasks/events.js'
 import type { MultiTaskResult, TaskOptions } from '../tasks/multi-task-trainer.js'
 import { checkMode, checkTogether } from '../tasks/task-sampling.js'
-import { exitStatus, fromOptions, inputFile, usageError } from './arguments.js'
-import { loadModel, untilInterrupted } from './model-options.js'
-import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
-import { closeRows, labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
+import { fromOptions, inputFile, usageError } from './arguments.js'
+import { jsonLine } from './output.js'
+import { labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { showEvent } from './tasks-progress.js'
-import { readTasks, samplingOf, type TaskSettings, writeTrainConfig } from './train-config.js'
+import { readTasks, samplingOf, type TaskSettings } from './train-config.js'
 import { headFor } from './train-head.js'
 import type { tasksOptions } from './train-options.js'
 import { printPlan } from './train-plan.js'
-import { describeStop, type ParsedTraining, planTraining, type TrainValues } from './train-setup.js'
-import { describeHead, removeCheckpoints } from './train-what.js'
+import { type ParsedTraining, planTraining, type TrainValues } from './train-setup.js'
+import { describeHead } from './train-what.js'
+import { runTrainingIn } from './training-run.js'
 
 interface ReadTask {
   readonly name: string
@@ -52,41 +52,33 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
   for (const [name, task] of Object.entries(settings)) tasks.push(await readTask(name, task, config))
   checkFree(folder, tasks, values)
   const { json } = values
-  const model = await loadModel(values, args.seed)
-  try {
-    addTasks(model, tasks)
+  const trainerOf = async (model: Model) => {
     const { MultiTaskTrainer } = await import('../tasks/multi-task-trainer.js')
-    const trainer = new MultiTaskTrainer({ model, args, ...how, tasks: Object.fromEntries(tasks.map(taskOptions)) })
-    if (values.plan) {
-      await printPlan(trainer, json)
-      return exitStatus.done
-    }
-    checkOutputFolder('output', folder)
-    if (values.overwrite) removeCheckpoints(folder)
-    if (!json) for (const { name, head } of tasks) process.stderr.write(`${name}: ${describeHead(head)}`)
-    let last: TasksEvent | undefined
-    const trained = await untilInterrupted(async (signal) => {
-      for await (const event of trainer.run({ signal, saveOnAbort: true })) {
-        if (last === undefined) writeTrainConfig(folder, { ...values, tasks: withWholePaths(settings) }, args)
-        last = event
-        showEvent(event, json)
-        if (event.type === 'end') return event
-      }
-      return undefined
-    })
-    if (trained === 'interrupted' || trained === undefined) {
-      process.stderr.write(describeStop(folder, last))
-      return exitStatus.interrupted
-    }
-    await saveTasks(model, folder, tasks, plan.format)
-    if (json) process.stdout.write(jsonLine({ ...trained, type: 'result', folder }))
-    else process.stdout.write(describeTasks(trained, folder))
-    return exitStatus.done
-  } finally {
-    closeRows(...tasks.flatMap(({ train, evaluation }) => [train, evaluation]))
-    removeIfEmpty(folder)
-    model.dispose()
+    return new MultiTaskTrainer({ model, args, ...how, tasks: Object.fromEntries(tasks.map(taskOptions)) })
   }
+  return await runTrainingIn<TasksEvent, TasksEndEvent | undefined>({
+    ...{ values, folder, args },
+    rows: tasks.flatMap(({ train, evaluation }) => [train, evaluation]),
+    record: { ...values, tasks: withWholePaths(settings) },
+    heads: tasks.map(({ name, head }) => `${name}: ${describeHead(head)}`).join(''),
+    prepare: (model) => addTasks(model, tasks),
+    plan: values.plan ? async (model) => await printPlan(await trainerOf(model), json) : undefined,
+    train: async (model, { signal, onEvent }) => {
+      const trainer = await trainerOf(model)
+      let end: TasksEndEvent | undefined
+      for await (const event of trainer.run({ signal, saveOnAbort: true })) {
+        onEvent(event)
+        showEvent(event, json)
+        if (event.type === 'end') end = event
+      }
+      return end
+    },
+    finish: async (model, end) => {
+      await saveTasks(model, folder, tasks, plan.format)
+      if (json) process.stdout.write(jsonLine({ ...end, type: 'result', folder }))
+      else if (end !== undefined) process.stdout.write(describeTasks(end, folder))
+    }
+  })
 }
 
 function howTasksMeet({ mode: given, sampler: text }: Values) {

@@ -3,22 +3,15 @@ import type { Model } from '../model/model.js'
 import type { TrainingEvent } from '../training/events.js'
 import type { RunCurves } from '../training/report.js'
 import { exitStatus, usageError } from './arguments.js'
-import { loadModel, modelUsage, untilInterrupted } from './model-options.js'
-import { checkOutputFile, checkOutputFolder, FileOutput, jsonLine, removeIfEmpty } from './output.js'
-import { closeRows, rowsUsage, type TrainingRows } from './rows.js'
-import { writeTrainConfig } from './train-config.js'
+import { modelUsage } from './model-options.js'
+import { checkOutputFile, FileOutput, jsonLine } from './output.js'
+import { rowsUsage, type TrainingRows } from './rows.js'
 import { tasksOptions, trainUsage } from './train-options.js'
 import { printPlan } from './train-plan.js'
 import { describeSettings } from './train-settings.js'
-import { describeStop, parseTraining, readTraining } from './train-setup.js'
-import {
-  describeHead,
-  describeTuned,
-  prepareTuning,
-  removeCheckpoints,
-  saveTuned,
-  type TuningPlan
-} from './train-what.js'
+import { parseTraining, readTraining } from './train-setup.js'
+import { describeHead, describeTuned, prepareTuning, saveTuned, type TuningPlan } from './train-what.js'
+import { type Following, runTrainingIn } from './training-run.js'
 
 export const summary = 'train an adapter with its head, a head alone or a whole model on labelled rows'
 
@@ -79,39 +72,37 @@ ${rowsUsage}
 
 interface Job {
   readonly model: Model
-  readonly plan: TuningPlan
+  /** Of the curves. */
+  readonly name: string
   readonly train: TrainingRows
   readonly evaluation: TrainingRows | undefined
   readonly args: TrainingArgumentsInput
   readonly json: boolean
-  readonly onEvent: (event: TrainingEvent) => void
 }
 
-interface Trained {
+export interface Trained {
   /** The last evaluation and the end. */
   readonly events: readonly TrainingEvent[]
   readonly curves: RunCurves
 }
 
 /** Runs the training and shows it. */
-export async function runTraining(job: Job, signal: AbortSignal): Promise<Trained> {
+export async function runTraining(
+  { model, name, train, evaluation, args, json }: Job,
+  { signal, onEvent }: Following<TrainingEvent>
+): Promise<Trained> {
   const { AdapterTrainer } = await import('../training/trainer.js')
   const { trainingProgress } = await import('../training/progress.js')
   const { CurveRecorder } = await import('../training/report.js')
-  const trainer = new AdapterTrainer({
-    model: job.model,
-    trainDataset: job.train,
-    evalDataset: job.evaluation,
-    args: job.args
-  })
-  const recorder = new CurveRecorder(job.plan.name)
+  const trainer = new AdapterTrainer({ model, trainDataset: train, evalDataset: evaluation, args })
+  const recorder = new CurveRecorder(name)
   const progress = trainingProgress()
   const last = new Map<TrainingEvent['type'], TrainingEvent>()
   try {
     for await (const event of trainer.run({ signal, saveOnAbort: true })) {
-      job.onEvent(event)
+      onEvent(event)
       recorder.record(event)
-      if (!job.json) progress.show(event)
+      if (!json) progress.show(event)
       else if (event.type !== 'step') process.stdout.write(jsonLine(event))
       last.set(event.type, event)
     }
@@ -153,41 +144,29 @@ export async function run(argv: string[]): Promise<number> {
     if (parsed.values[option] !== undefined)
       throw usageError(`--${option}: expected several tasks, --tasks FILE, got none`)
   }
-  const setup = await readTraining(parsed)
-  const { values, plan, folder, args, train, evaluation, head, files } = setup
+  const { values, plan, folder, args, train, evaluation, head, files } = await readTraining(parsed)
   const { report, json } = values
-  const model = await loadModel(values, args.seed)
-  try {
-    prepareTuning(model, plan, head)
-    if (values.plan) {
-      const { AdapterTrainer } = await import('../training/trainer.js')
-      await printPlan(new AdapterTrainer({ model, trainDataset: train, evalDataset: evaluation, args }), json)
-      return exitStatus.done
+  return await runTrainingIn<TrainingEvent, Trained>({
+    ...{ values, folder, args, rows: [train, evaluation], record: values, heads: describeHead(head) },
+    prepare: (model) => {
+      prepareTuning(model, plan, head)
+      if (report !== undefined && !values.plan) checkOutputFile('report', report, files)
+    },
+    plan: values.plan
+      ? async (model) => {
+          const { AdapterTrainer } = await import('../training/trainer.js')
+          await printPlan(new AdapterTrainer({ model, trainDataset: train, evalDataset: evaluation, args }), json)
+        }
+      : undefined,
+    train: async (model, following) => {
+      return await runTraining({ model, name: plan.name, train, evaluation, args, json }, following)
+    },
+    finish: async (model, { events, curves }) => {
+      await saveTuned(model, plan)
+      if (json) process.stdout.write(jsonLine(result(model, plan, events)))
+      else process.stdout.write(describeTuned(model, plan))
+      // Last: what was trained is safe and named, whatever becomes of the report.
+      if (report !== undefined) await writeReport(report, curves, values.best)
     }
-    checkOutputFolder('output', folder)
-    if (values.overwrite) removeCheckpoints(folder)
-    if (report !== undefined) checkOutputFile('report', report, files)
-    if (!json) process.stderr.write(describeHead(head))
-    let last: TrainingEvent | undefined
-    const onEvent = (event: TrainingEvent) => {
-      if (last === undefined) writeTrainConfig(folder, values, args)
-      last = event
-    }
-    const job = { model, plan, train, evaluation, args, json, onEvent }
-    const trained = await untilInterrupted((signal) => runTraining(job, signal))
-    if (trained === 'interrupted') {
-      process.stderr.write(describeStop(folder, last))
-      return exitStatus.interrupted
-    }
-    await saveTuned(model, plan)
-    if (json) process.stdout.write(jsonLine(result(model, plan, trained.events)))
-    else process.stdout.write(describeTuned(model, plan))
-    // Last: what was trained is safe and named, whatever becomes of the report.
-    if (report !== undefined) await writeReport(report, trained.curves, values.best)
-    return exitStatus.done
-  } finally {
-    closeRows(train, evaluation)
-    removeIfEmpty(folder)
-    model.dispose()
-  }
+  })
 }

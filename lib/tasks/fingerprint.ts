@@ -1,6 +1,7 @@
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { setupNames } from '../model/setup.js'
+import type { EncodedDataset } from '../training/encoded.js'
 import {
   dataDigest,
   deciding,
@@ -26,12 +27,12 @@ export async function tasksFingerprint(
   { learners, feeds, mode, sampling }: Tasks
 ): Promise<Fingerprint> {
   const active = [...new Set(learners.flatMap(({ options }) => setupNames(options.setup, model.known)))]
-  const digests = await Promise.all(feeds.map(async ({ options: { data } }) => [data.length, await dataDigest(data)]))
+  const digests = await digestsOf(feeds.map(({ options: { data } }) => data))
   const tasks = learners.map(({ name, options }, index) => {
     const { args: own, setup, head, parts, weight } = options
     const feed = feeds.findIndex((one) => one.options.learners.includes(index))
     const config = model.heads.get(head)
-    const [rows, data] = digests[feed] ?? []
+    const { rows, data } = digests[feed] ?? {}
     const record = { ...{ setup, parts, weight, feed, rows, data }, head: config && headRecord(head, config) }
     return [name, { ...deciding(own), ...maskingRecord(own, [config]), ...record }]
   })
@@ -42,4 +43,21 @@ export async function tasksFingerprint(
     fusions: Object.fromEntries(model.adapterFusions),
     sharedParameters: Object.fromEntries(model.sharedParameters)
   }
+}
+
+/** Of each dataset its length and digest; rows that several read in orders of their own are digested once. */
+async function digestsOf(all: readonly EncodedDataset[]): Promise<{ readonly rows: number; readonly data: string }[]> {
+  const known = new Map<unknown, Map<string, string>>()
+  const digests: { rows: number; data: string }[] = []
+  for (const data of all) {
+    // Heads of another kind make other ids of a text.
+    const kinds = Array.from(data.requireHeads('train').values(), ({ headType }) => headType)
+    const reader = JSON.stringify([...new Set(kinds)])
+    const own = known.get(data.source) ?? new Map<string, string>()
+    known.set(data.source, own)
+    const digest = own.get(reader) ?? (await dataDigest(data))
+    own.set(reader, digest)
+    digests.push({ rows: data.length, data: digest })
+  }
+  return digests
 }

@@ -4,7 +4,7 @@ import { Parallel } from '../config/composition.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { taskArguments } from '../config/task-arguments.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
-import type { Dataset } from '../data/dataset.js'
+import { collectRows, type Dataset, isIndexed } from '../data/dataset.js'
 import { outsideScope } from '../model/adapter-setup.js'
 import { checkModel } from '../model/check-model.js'
 import type { Model } from '../model/model.js'
@@ -202,13 +202,16 @@ async function* run(
   const feeds: Feed[] = []
   const { evalDataset, computeMetrics, signal, saveOnAbort } = options
   const fixed = evaluationMasks(args.mlmProbability)
+  // Each order reads the same rows: what gives them may do so once.
+  const rows = await readOnce(dataset, 'dataset')
+  const measured = evalDataset && (await readOnce(evalDataset, 'evalDataset'))
   for (const [dataSeed, own] of byDataSeed(learners)) {
     const names = own.map((index) => (learners[index] as Learner).name)
     const reading = readingOf(names)
     const masks = trainingMasks({ ...args, dataSeed })
-    const data = await EncodedDataset.of(dataset, model, 'dataset', reading, masks)
+    const data = await EncodedDataset.of(rows, model, 'dataset', reading, masks)
     const sampler = await samplerFor({ ...args, dataSeed }, data)
-    const evaluation = evalDataset && (await EncodedDataset.of(evalDataset, model, 'evalDataset', reading, fixed))
+    const evaluation = measured && (await EncodedDataset.of(measured, model, 'evalDataset', reading, fixed))
     feeds.push(new Feed({ data, sampler, args, learners: own, evaluation, computeMetrics }))
   }
   const sizes = feeds.map((feed) => ({ rows: feed.options.data.length, steps: (epoch: number) => feed.stepsIn(epoch) }))
@@ -221,6 +224,9 @@ async function* run(
     fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode, sampling })
   })
 }
+
+const readOnce = async (dataset: Dataset, name: string): Promise<Dataset> =>
+  isIndexed(dataset) ? dataset : await collectRows(dataset, name)
 
 /** Those that see the rows in the same order share every pass. */
 function byDataSeed(learners: readonly Learner[]): Map<number, number[]> {

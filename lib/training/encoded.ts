@@ -63,6 +63,8 @@ export class EncodedDataset {
 
   private constructor(
     private readonly rows: readonly Row[] | IndexedRows,
+    /** What the rows were read from. */
+    readonly source: Dataset,
     private readonly model: Model,
     private readonly name: string,
     private readonly reading: Reading | undefined,
@@ -79,7 +81,7 @@ export class EncodedDataset {
   ): Promise<EncodedDataset> {
     const staysOnDisk = isIndexed(dataset)
     const rows = staysOnDisk ? nonEmpty(dataset, name) : await collectRows(dataset, name)
-    const encoded = new EncodedDataset(rows, model, name, reading, masking)
+    const encoded = new EncodedDataset(rows, dataset, model, name, reading, masking)
     const limits = rowLimits(model.config)
     for (let i = 0; i < rows.length; i++) {
       const row = encoded.row(i)

@@ -32,6 +32,20 @@ export async function command(
   return { status: code, output: stdout, errors: stderr }
 }
 
+/** The same, ended by Ctrl-C once the text has come on standard error; it must say that it was interrupted. */
+export async function interrupted(args: readonly string[], text: string): Promise<Outcome> {
+  let isSent = false
+  const outcome = await command(args, {
+    onErrors: (errors, kill) => {
+      // Once: a second one ends the process at once.
+      if (errors.includes(text) && !isSent) kill('SIGINT')
+      isSent ||= errors.includes(text)
+    }
+  })
+  if (outcome.status === 130) return outcome
+  throw new Error(`not interrupted at '${text}', but ended with ${outcome.status}: ${outcome.errors}`)
+}
+
 export const fixtures = 'test/parity/fixtures'
 
 export function scratch(): string {

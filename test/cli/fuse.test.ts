@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { Random } from '../../lib/data/random.js'
 import { repository } from '../native/support.js'
-import { command, fixtures, scratch } from './command.js'
+import { command, fixtures, interrupted, scratch } from './command.js'
 
 const place = scratch()
 const model = join(repository, fixtures, 'models/bert-tiny')
@@ -33,14 +33,7 @@ test('both stages of AdapterFusion, the second interrupted and resumed; evaluate
   t.is(head, 'f')
   t.true(metrics.accuracy > 0.9)
   t.regex(through.errors, new RegExp(`step 180, epoch 60\\.00: evaluation loss ${loss.toFixed(4)}`))
-  let isStopped = false
-  const interrupted = await command(['fuse', ...shared, ...over, '-o', stopped], {
-    onErrors: (text, kill) => {
-      if (text.includes('step 9,') && !isStopped) kill('SIGINT')
-      isStopped ||= text.includes('step 9,')
-    }
-  })
-  t.is(interrupted.status, 130, interrupted.errors)
+  await interrupted(['fuse', ...shared, ...over, '-o', stopped], 'step 9,')
   const resumed = await command(['resume', stopped])
   t.is(resumed.status, 0, resumed.errors)
   for (const file of ['model_head.safetensors', 'model_adapter_fusion.safetensors']) {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { Random } from '../../lib/data/random.js'
 import { repository } from '../native/support.js'
-import { command, fixtures, scratch } from './command.js'
+import { command, fixtures, interrupted, scratch } from './command.js'
 
 const place = scratch()
 const model = join(repository, fixtures, 'models/bert-tiny')
@@ -63,15 +63,8 @@ test('a sweep in a config, interrupted and resumed, ends as one that was not', a
     result.members.map(({ values }: { values: object }) => values),
     [{ learning_rate: 0.02 }, { learning_rate: 0.01 }]
   )
-  let isStopped = false
-  const interrupted = await command(['sweep', config, '-o', stopped], {
-    onErrors: (text, kill) => {
-      if (text.includes('step 9,') && !isStopped) kill('SIGINT')
-      isStopped ||= text.includes('step 9,')
-    }
-  })
-  t.is(interrupted.status, 130, interrupted.errors)
-  t.regex(interrupted.errors, /interrupted after step \d+, saved .*; go on with: torch-adapters resume .*stopped\n$/)
+  const { errors: stopErrors } = await interrupted(['sweep', config, '-o', stopped], 'step 9,')
+  t.regex(stopErrors, /interrupted after step \d+, saved .*; go on with: torch-adapters resume .*stopped\n$/)
   t.is(readdirSync(join(stopped, 'checkpoints')).length, 1)
   const resumed = await command(['resume', stopped])
   t.is(resumed.status, 0, resumed.errors)

@@ -7,7 +7,7 @@ import { trainingArguments } from '../../lib/config/training-arguments.js'
 import { Random } from '../../lib/data/random.js'
 import { repository } from '../native/support.js'
 import { script } from '../setup/script.js'
-import { command, fixtures, scratch } from './command.js'
+import { command, fixtures, interrupted, scratch } from './command.js'
 
 const place = scratch()
 const model = join(repository, fixtures, 'models/bert-tiny')
@@ -112,20 +112,12 @@ test('a run folder keeps its config, with which the run is repeated or goes on f
   t.true(new Ajv().validate(trainSchema(), kept))
   t.is((await command(['train', join(whole, 'train.json'), '-o', again])).status, 0)
   t.true(weights(again).equals(weights(whole)))
-  let isStopped = false
-  const interrupted = await command(['train', file, '-o', stopped], {
-    onErrors: (text, kill) => {
-      // Once: a second one ends the process at once.
-      if (text.includes('step 9,') && !isStopped) kill('SIGINT')
-      isStopped ||= text.includes('step 9,')
-    }
-  })
-  t.is(interrupted.status, 130, interrupted.errors)
+  const { errors: stopErrors } = await interrupted(['train', file, '-o', stopped], 'step 9,')
   const [, step] =
     /interrupted after step (\d+), saved .*checkpoint-\1; go on with: torch-adapters resume .*stopped\n$/.exec(
-      interrupted.errors
+      stopErrors
     ) ?? []
-  t.true(Number(step) >= 9 && Number(step) < 180, interrupted.errors)
+  t.true(Number(step) >= 9 && Number(step) < 180, stopErrors)
   t.deepEqual(readdirSync(join(stopped, 'checkpoints')), [`checkpoint-${step}`])
   const resumed = await command(['resume', stopped, '--json'])
   t.is(resumed.status, 0, resumed.errors)

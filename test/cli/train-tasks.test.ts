@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { Random } from '../../lib/data/random.js'
 import { repository } from '../native/support.js'
-import { command, fixtures, scratch } from './command.js'
+import { command, fixtures, interrupted, scratch } from './command.js'
 
 const place = scratch()
 const model = join(repository, fixtures, 'models/bert-tiny')
@@ -74,14 +74,7 @@ test('tasks in a config train side by side, each into a folder that evaluate tak
     t.true(last.includes(`evaluation loss ${loss.toFixed(4)}`), last)
   }
   t.is(JSON.parse(readFileSync(join(whole, 'tags', 'adapter_config.json'), 'utf8')).config.architecture, 'lora')
-  let isStopped = false
-  const interrupted = await command(['train', config, '-o', stopped], {
-    onErrors: (text, kill) => {
-      if (text.includes('step 10,') && !isStopped) kill('SIGINT')
-      isStopped ||= text.includes('step 10,')
-    }
-  })
-  t.is(interrupted.status, 130, interrupted.errors)
+  await interrupted(['train', config, '-o', stopped], 'step 10,')
   const resumed = await command(['resume', stopped])
   t.is(resumed.status, 0, resumed.errors)
   for (const name of ['mood', 'tags']) t.true(adapter(stopped, name).equals(adapter(whole, name)), name)

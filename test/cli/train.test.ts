@@ -2,7 +2,7 @@ import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync
 import { join } from 'node:path'
 import test from 'ava'
 import { Random } from '../../lib/data/random.js'
-import { command, fixtures, scratch } from './command.js'
+import { command, fixtures, interrupted, scratch } from './command.js'
 
 const place = scratch()
 const model = join(place, 'model')
@@ -161,15 +161,7 @@ test.serial('interrupted, then resumed: the same adapter as without the interrup
   ]
   const whole = await command(args('whole'))
   t.is(whole.status, 0, whole.errors)
-  let isStopped = false
-  const stopped = await command(args('stopped'), {
-    onErrors: (text, kill) => {
-      // Once: a second one ends the process at once.
-      if (text.includes('checkpoint-6') && !isStopped) kill('SIGINT')
-      isStopped ||= text.includes('checkpoint-6')
-    }
-  })
-  t.is(stopped.status, 130, stopped.errors)
+  await interrupted(args('stopped'), 'checkpoint-6')
   t.false(existsSync(join(place, 'stopped', 'adapter.safetensors')))
   const resumed = await command([...args('stopped'), '--resume'])
   t.is(resumed.status, 0, resumed.errors)

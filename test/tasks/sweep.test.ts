@@ -1,6 +1,8 @@
+import { join } from 'node:path'
 import test from 'ava'
 import { AdapterTrainer, type SweepGrid, sweepTable, type TrainingArgumentsInput, trainSweep } from '../../lib/index.js'
-import { load, quiet, tinyRows } from '../model/support.js'
+import { peekUser, trainingFile } from '../../lib/training/checkpoint-folder.js'
+import { load, quiet, scratch, tinyRows } from '../model/support.js'
 import { distance, valuesOf } from './support.js'
 
 const rows = tinyRows(18, { seed: 4 })
@@ -30,6 +32,33 @@ for (const [name, grid] of Object.entries<SweepGrid>({
     }
   })
 }
+
+test('rows that are given once are enough for orders of their own', async (t) => {
+  const model = await load(t)
+  model.addClassificationHead('h', { numLabels: 2 })
+  let reads = 0
+  function* once() {
+    for (const row of rows) {
+      reads++
+      yield row
+    }
+  }
+  const grid = { dataSeed: [1, 2, 3] }
+  const own = { ...args, maxSteps: 2, saveStrategy: 'steps', saveSteps: 2, outputDir: scratch(t) } as const
+  const { members } = await trainSweep(model, once(), grid, { args: own, head: 'h' })
+  t.is(members.length, 3)
+  t.is(reads, rows.length)
+  const { run } = peekUser(join(own.outputDir, 'checkpoint-2', trainingFile)) as {
+    run: { tasks: Record<string, { rows: number; data: string; dataSeed: number }> }
+  }
+  const tasks = Object.values(run.tasks)
+  t.deepEqual(
+    tasks.map((task) => [task.rows, task.dataSeed]),
+    [1, 2, 3].map((seed) => [rows.length, seed])
+  )
+  t.is(new Set(tasks.map(({ data }) => data)).size, 1)
+  t.regex(tasks[0]?.data ?? '', /^[0-9a-f]{16}$/)
+})
 
 test('the best one stays, is active and answers as it was measured', async (t) => {
   const model = await load(t)

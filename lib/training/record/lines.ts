@@ -1,6 +1,6 @@
 import { isPlainObject } from '../../config/check.js'
 import type { Owner } from '../../native/owner.js'
-import type { EndEvent, EvaluateEvent, LogEvent, SaveEvent } from '../events.js'
+import type { EndEvent, EvaluateEvent, LogEvent, SaveEvent, StepEvent } from '../events.js'
 import type { ParameterLine } from './parameter-table.js'
 
 /** Where a run's lines lie in its folder. */
@@ -28,22 +28,12 @@ export interface StartLine extends Dated {
   readonly process: Owner
 }
 
-/** Some steps in one: there are never more than about a thousand of these lines for a run. */
-export interface StepsLine extends Dated {
+/**
+ * Some steps in one, the last of them with the mean loss and the tokens of all: there are never more than about a thousand
+ * of these lines for a run.
+ */
+export interface StepsLine extends Omit<StepEvent, 'type'>, Dated {
   readonly type: 'steps'
-  readonly task?: string
-  /** The last of them. */
-  readonly step: number
-  readonly totalSteps: number
-  readonly epoch: number
-  /** Mean of them. */
-  readonly loss: number
-  /** Of the last step. */
-  readonly learningRate: number
-  /** Of the last step. */
-  readonly gradNorm: number
-  /** Of all of them. */
-  readonly tokens: number
 }
 
 /** Last, where the run was left or aborted. */
