@@ -8,6 +8,7 @@
 
 #include <cmath>
 
+#include "core/nn/bf16_gemm.h"
 #include "core/nn/gradient.h"
 #include "core/nn/rows.h"
 
@@ -16,7 +17,8 @@ namespace ta {
 namespace {
 
 // ‖W + B A‖ of each row, [out], without a matrix of W's size: ‖w‖² + 2 (W Aᵀ) · B + B (A Aᵀ) · B.
-at::Tensor row_norms(const at::Tensor& weight, const LowRank& low) {
+at::Tensor row_norms(const at::Tensor& matrix, const LowRank& low) {
+  const auto weight = matrix.to(at::kFloat);  // a bfloat16 trunk's
   const auto& b = low.b;
   const auto at = low.a.t();
   auto cross = at::matmul(weight, at) * 2 + at::matmul(b, at::matmul(low.a, at));
@@ -77,7 +79,7 @@ LowRankModule::LowRankModule(const LoraConfig& config, int64_t rank, const LoraT
 void LowRankModule::add_magnitude_and_gate(const LoraTarget& target) {
   if (config_.dora != Dora::none) {
     magnitude_ = std::make_shared<Linear>(1, target.rows(), false);
-    magnitude_->weight = at::linalg_vector_norm(target.parts.take(target.weight.detach()), 2, {1}, true);
+    magnitude_->weight = at::linalg_vector_norm(target.parts.take(target.weight.detach()).to(at::kFloat), 2, {1}, true);
     child("m", magnitude_);
   }
   if (config_.use_gating) add_gate(target.in());
@@ -184,7 +186,9 @@ at::Tensor InputIa3::apply(const at::Tensor& y, const at::Tensor& x, const Linea
                            Random*) const {
   const auto l = tracked(l_).squeeze(0);
   const auto share = gated() ? gate(x, rows, y.size(1)) * l : l * config_.alpha;
-  return y + at::matmul(x * (share - 1), linear.tracked_matrix().t());
+  const auto change = x * (share - 1);
+  if (is_bf16(linear.weight)) return y + ta::linear(change, linear.matrix(), {});
+  return y + at::matmul(change, linear.tracked_matrix().t());
 }
 
 LinearTensors InputIa3::merged(const LinearTensors& linear) const {

@@ -99,7 +99,7 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
   check_room(config, prompts, added, options.max_new_tokens);
   const auto& words = backbone.word_embeddings()->weight;
   KeyValueCache cache(config.num_hidden_layers, rows, longest + options.max_new_tokens, config.hidden_size,
-                      words.options().requires_grad(false));
+                      at::TensorOptions(at::kFloat).device(words.device()));
   std::vector<std::vector<int32_t>> result(rows);
   std::vector<Random> random;
   for (int64_t i = 0; options.sample && i < rows; ++i) random.emplace_back(options.seed + static_cast<uint64_t>(i));

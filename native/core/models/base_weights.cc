@@ -10,7 +10,7 @@
 namespace ta {
 
 LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device device,
-                             const std::function<bool(const Parameter&)>& keeps_memory) {
+                             const std::function<bool(const Parameter&)>& keeps_memory, at::ScalarType trunk) {
   const auto prefix = model.prefix();
   const auto named =
       weights.renamed([&](const std::string& key) { return strip_base_prefix(modern_key(key), prefix); });
@@ -18,7 +18,13 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
   LoadReport report;
   std::unordered_set<std::string> known;
   std::vector<std::string> misshaped;
-  std::vector<std::tuple<at::Tensor*, at::Tensor, bool>> found;
+  struct Found {
+    at::Tensor* value;
+    at::Tensor tensor;
+    bool keeps;
+    at::ScalarType type;
+  };
+  std::vector<Found> found;
   std::vector<std::pair<const at::Tensor*, std::string>> missing;
   std::unordered_set<const at::Tensor*> there;
   model.visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
@@ -31,7 +37,7 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
     } else if (tensor->sizes() != at::IntArrayRef(parameter.shape)) {
       misshaped.push_back(text(name, ": expected ", at::IntArrayRef(parameter.shape), ", got ", tensor->sizes()));
     } else {
-      found.emplace_back(parameter.value, *tensor, keeps);
+      found.push_back({parameter.value, *tensor, keeps, parameter.type_in(trunk)});
       there.insert(parameter.value);
     }
   });
@@ -44,13 +50,12 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
   }
   for (const auto& [name, tensor] : named)
     if (!known.count(name)) report.unexpected.push_back(name);
-  const auto options = at::TensorOptions(at::kFloat).device(device);
   const c10::NoGradGuard guard;
-  for (auto& [value, tensor, keeps] : found) {
+  for (auto& [value, tensor, keeps, type] : found) {
     if (keeps) {
       value->copy_(tensor);
     } else {
-      *value = tensor.to(options).contiguous();
+      *value = tensor.to(at::TensorOptions(type).device(device)).contiguous();
     }
   }
   return report;

@@ -51,12 +51,13 @@ void initialise(const Parameter& parameter, double std, Random& random) {
 }
 
 std::vector<std::string> initialise_missing(Module& module, const std::string& prefix, double std, Random& random,
-                                            at::Device device) {
+                                            at::Device device, at::ScalarType trunk) {
   std::vector<std::string> names;
   module.visit_parameters(prefix, [&](const std::string& name, const Parameter& parameter) {
     if (parameter.value->defined()) return;
     *parameter.value = at::empty(parameter.shape, at::TensorOptions(at::kFloat).device(device));
     initialise(parameter, std, random);
+    *parameter.value = parameter.value->to(parameter.type_in(trunk));
     names.push_back(name);
   });
   return names;

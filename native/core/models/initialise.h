@@ -9,8 +9,9 @@
 namespace ta {
 
 /// Gives every parameter below `module` that has no memory yet its first values, on `device`. Returns their names.
+/// `trunk`: the type of its matrices; their values are those of float32, rounded.
 std::vector<std::string> initialise_missing(Module& module, const std::string& prefix, double std, Random& random,
-                                            at::Device device);
+                                            at::Device device, at::ScalarType trunk = at::kFloat);
 
 /// First values for one parameter, in place.
 void initialise(const Parameter& parameter, double std, Random& random);

@@ -13,7 +13,7 @@ Embedding::Embedding(int64_t rows, int64_t size, int64_t padding, Init init) : p
 }
 
 at::Tensor Embedding::forward(const at::Tensor& ids) {
-  return at::embedding(tracked(weight), ids, padding_);
+  return at::embedding(tracked(weight), ids, padding_).to(at::kFloat);  // a bfloat16 trunk's; float32 stays as it is
 }
 
 }  // namespace ta

@@ -1,5 +1,5 @@
 #pragma once
-// y[t] = weight[ids[t]].  ids [tokens] → [tokens, size].  PyTorch: nn.Embedding, key `weight`.
+// y[t] = weight[ids[t]].  ids [tokens] → [tokens, size], float32.  PyTorch: nn.Embedding, key `weight`.
 
 #include "core/nn/module.h"
 

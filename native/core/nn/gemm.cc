@@ -8,6 +8,7 @@
 
 #include <optional>
 
+#include "core/nn/bf16_gemm.h"
 #include "core/nn/dot_product.h"
 #include "core/nn/panel_product.h"
 
@@ -73,12 +74,19 @@ bool uses_onednn(const at::Tensor& x, const at::Tensor& weight) {
 }
 
 at::Tensor affine(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  if (is_bf16(weight)) {
+    if (x.dim() == 2) return bf16_product(x, weight.t(), bias);
+    auto sizes = x.sizes().vec();
+    sizes.back() = weight.size(0);
+    return bf16_product(x.reshape({-1, x.size(-1)}), weight.t(), bias).view(sizes);
+  }
   if (uses_onednn(x, weight)) return onednn(x, weight, bias);
   auto y = own_product(x, weight, bias);
   return y.defined() ? y : at::linear(x, weight, bias);
 }
 
 at::Tensor times(const at::Tensor& g, const at::Tensor& weight) {
+  if (is_bf16(weight)) return bf16_product(g, weight, {});
   if (uses_onednn(g, weight)) return onednn(g, weight.t(), {});
   auto y = own_product(g, weight.t(), {});
   return y.defined() ? y : at::mm(g, weight);

@@ -3,6 +3,7 @@
 // which is slow on AMD's processors. With AVX-512 there, oneDNN, which libtorch brings too, takes the same plain
 // weights (nothing is packed or copied) and reaches 10–25 % more, and as much as MKL on Intel's; without it our own
 // loops do, for few rows (dot_product.h) and for many (panel_product.h). Small products stay with MKL.
+// A weight may be bfloat16 where it is the frozen trunk's (bf16_gemm.h).
 
 #include <ATen/core/Tensor.h>
 

@@ -30,6 +30,10 @@ struct Parameter {
   bool fixed = false;   ///< never trains, whatever it belongs to
   bool buffer = false;  ///< in files, but no parameter: PyTorch's register_buffer
   at::Tensor* value = nullptr;
+
+  /// How it is kept where the matrices of a frozen trunk are of type `trunk`: weights of products and tables of
+  /// embeddings are, and all else is float32: biases, LayerNorms, ViT's kernel and positions.
+  at::ScalarType type_in(at::ScalarType trunk) const { return decay && shape.size() == 2 ? trunk : at::kFloat; }
 };
 
 /// A named child position that maps tokens to tokens and whose occupant surgery may replace.

@@ -53,12 +53,13 @@ bool contains(const std::vector<std::string>& names, const std::string& name) {
 
 }  // namespace
 
-AdapterModel::AdapterModel(std::shared_ptr<Model> backbone, at::Device device)
+AdapterModel::AdapterModel(std::shared_ptr<Model> backbone, at::Device device, at::ScalarType trunk)
     : backbone_(std::move(backbone)),
       root_("AdapterModel"),
       heads_container_(std::make_shared<Container>("ModuleDict")),
       output_place_(std::make_shared<OutputPlace>()),
-      device_(device) {
+      device_(device),
+      trunk_(trunk) {
   root_.add(backbone_->prefix(), backbone_);
   root_.add("heads", heads_container_);
   root_.add("adapters", output_place_);
@@ -256,10 +257,23 @@ void AdapterModel::set_base_trainable(const std::vector<std::string>& names) {
   if (!wanted.empty()) {
     fail(ErrorCode::invalid_argument, "train base parameters", "no such parameter: " + name_list(wanted));
   }
+  check_trunk_trains(chosen);
   if (base_) base_->set_trainable(false);
   base_ = chosen.empty() ? nullptr : std::make_unique<FlatParameters>(std::move(chosen), device_);
   if (base_) base_->set_trainable(true);
   base_names_ = names;
+}
+
+// An optimizer's step is most often smaller than what bfloat16 can tell apart.
+void AdapterModel::check_trunk_trains(const std::vector<NamedParameter>& chosen) const {
+  std::vector<std::string> narrow;
+  for (const auto& named : chosen)
+    if (named.parameter.type_in(trunk_) != at::kFloat) narrow.push_back(named.name);
+  if (narrow.empty()) return;
+  fail(ErrorCode::unsupported, "train base parameters", "matrices of a bfloat16 trunk do not train",
+       {.expected = "adapters, heads, biases and LayerNorms",
+        .got = name_list(narrow),
+        .hint = "Load the model with trunk: 'float32' to train them"});
 }
 
 std::vector<FlatParameters*> AdapterModel::trainable() {

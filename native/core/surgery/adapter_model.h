@@ -33,13 +33,15 @@ enum class Part { base, adapter, fusion, head, inserted };
 
 class AdapterModel {
  public:
-  AdapterModel(std::shared_ptr<Model> backbone, at::Device device);
+  /// `trunk`: the type of the backbone's matrices, at::kFloat or at::kBFloat16.
+  AdapterModel(std::shared_ptr<Model> backbone, at::Device device, at::ScalarType trunk = at::kFloat);
 
   Model& backbone() { return *backbone_; }
   Module& root() { return root_; }
   /// Adapters on the last hidden state.
   const OutputPlace& output_place() const { return *output_place_; }
   at::Device device() const { return device_; }
+  at::ScalarType trunk() const { return trunk_; }
 
   /// Several configs name different places of one adapter. Throws ERR_INVALID_ARGUMENT: a name that is taken or has a
   /// dot, and what make_modules throws.
@@ -126,6 +128,7 @@ class AdapterModel {
   void remove(Entries& entries, const std::string& name, int64_t index);
   std::vector<NamedParameter> state_of(int64_t index, const std::string& name) const;
   void set_base_trainable(const std::vector<std::string>& names);
+  void check_trunk_trains(const std::vector<NamedParameter>& chosen) const;
   void lay_out_inserted();
   void rename_all();
   void check_not_merged(const std::string& operation, const std::string& name) const;
@@ -144,6 +147,7 @@ class AdapterModel {
   std::shared_ptr<Container> heads_container_;
   std::shared_ptr<OutputPlace> output_place_;
   at::Device device_;
+  at::ScalarType trunk_;
   std::vector<NamedPlace> places_;  ///< in the order of the tree
   Entries adapters_, fusions_;      ///< no two of them have one index
   std::map<std::string, Sharing> sharings_;

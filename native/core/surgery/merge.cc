@@ -18,6 +18,10 @@ void AdapterModel::merge_adapter(const std::string& name) {
     fail(ErrorCode::invalid_argument, operation, "the base model trains",
          {.hint = "Freeze it first: resetAdapter() could not tell its own change from training's"});
   }
+  if (trunk_ != at::kFloat) {
+    fail(ErrorCode::unsupported, operation, "in a bfloat16 trunk most of an adapter's change would be rounded away",
+         {.hint = "Load the model with trunk: 'float32' to merge"});
+  }
   std::vector<LoraPlace*> here;
   for (const auto& [place, path] : places_) {
     if (place == &backbone_->shared_place() || !place->module(index)) continue;

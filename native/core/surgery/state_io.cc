@@ -245,7 +245,8 @@ void set_parameters(AdapterModel& model, const StateDict& values) {
   for (const auto& [name, tensor] : values) {
     auto& value = *named.at(name).parameter.value;
     if (model.part_of(named.at(name)) == Part::base && !value.requires_grad()) {
-      value = tensor.to(at::TensorOptions(at::kFloat).device(model.device())).clone();  // never into a mapped file
+      const auto type = value.defined() ? value.scalar_type() : at::kFloat;
+      value = tensor.to(at::TensorOptions(type).device(model.device())).clone();  // never into a mapped file
     } else {
       value.copy_(tensor);
     }

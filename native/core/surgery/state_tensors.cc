@@ -11,7 +11,8 @@ namespace {
 
 StateDict detached(const std::vector<NamedParameter>& parameters) {
   StateDict tensors;
-  for (const auto& named : parameters) tensors.add(named.name, named.parameter.value->detach().to(at::kCPU));
+  for (const auto& named : parameters)
+    tensors.add(named.name, named.parameter.value->detach().to(at::kCPU, at::kFloat));
   return tensors;
 }
 

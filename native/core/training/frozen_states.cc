@@ -46,6 +46,7 @@ int64_t first_training_layer(AdapterModel& model) {
 ContentHash network_hash(AdapterModel& model, const std::string& config, int64_t layers) {
   ContentHash hash;
   hash.add(config);
+  if (model.trunk() != at::kFloat) hash.add("trunk bfloat16");
   for (const auto& named : model.named_parameters()) {
     const auto& value = *named.parameter.value;
     if (!is_network(model, named) || layer_of(model.backbone(), named.name) >= layers || value.requires_grad())
