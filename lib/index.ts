@@ -139,9 +139,10 @@ export {
 export type { Replaced } from './model/surgery-record.js'
 export { setNumThreads } from './model/threads.js'
 export type { TokenPrediction } from './model/token-answers.js'
+export type { TrunkOption } from './model/trunk.js'
 export type { ErrorCode } from './native/error-codes.js'
 export { AdapterError } from './native/errors.js'
-export type { DType, KeyDialect, ParameterInfo } from './native/types.js'
+export type { DType, KeyDialect, ParameterInfo, TrunkTimes, TrunkType } from './native/types.js'
 export type {
   TaskEnd,
   TaskEndEvent,

@@ -12,6 +12,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("version", version);
   add("systemInfo", system_info);
   add("setNumThreads", set_num_threads);
+  add("probeTrunk", probe_trunk);
   add("createModel", create_model);
   add("createTrainer", create_trainer);
   add("readWeights", read_weights);

@@ -268,6 +268,10 @@ const notBuilt = [
   ...['torchCompile', 'autoFindBatchSize']
 ]
 
+const hints: Readonly<Record<string, string>> = {
+  bf16: "The frozen base model's matrices may be bfloat16: load it with trunk: 'bfloat16', or 'auto'."
+}
+
 /** Checks what is given and fills in the rest. */
 export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingArguments {
   const given = check.checkObject('args', input)
@@ -315,6 +319,6 @@ const batchWords = { perDeviceTrainBatchSize: 'number of rows', dataloaderDropLa
 
 function refuse(name: string): never {
   throw new AdapterError('ERR_UNSUPPORTED', 'read the training arguments', `'${name}' is not supported`, {
-    hint: `These are: ${Object.keys(trainingRules).join(', ')}.`
+    hint: hints[name] ?? `These are: ${Object.keys(trainingRules).join(', ')}.`
   })
 }

@@ -11,9 +11,10 @@ import type { LoadReport } from '../native/types.js'
 import { Model } from './model.js'
 import { checkDevice, checkOptions, type Device, type LoadOptions } from './options.js'
 import { readSurgery } from './surgery-record.js'
+import { chooseTrunk } from './trunk.js'
 import { loadBuiltIn } from './whole.js'
 
-const loadKeys = ['device', 'seed', 'withHead', 'revision', 'cacheDir', 'offline']
+const loadKeys = ['device', 'trunk', 'seed', 'withHead', 'revision', 'cacheDir', 'offline']
 
 export const AutoModel = Object.freeze({
   /**
@@ -23,11 +24,11 @@ export const AutoModel = Object.freeze({
    */
   async fromPretrained(source: string, options: LoadOptions = {}): Promise<Model> {
     checkOptions(options, loadKeys)
-    const { device, seed, withHead = true, ...hub } = options
+    const { device, trunk, seed, withHead = true, ...hub } = options
     const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'model', hub)
     const json = readJsonObject(join(folder, 'config.json'), 'load the model')
     const tokenizer = hasTokenizer(folder) ? TextTokenizer.fromFolder(folder) : undefined
-    const model = make({ _name_or_path: source, ...json }, { device, seed }, tokenizer, folder)
+    const model = await make({ _name_or_path: source, ...json }, { device, trunk, seed }, tokenizer, folder)
     try {
       // A folder of a model after surgery: its weights have the names that the same surgery gives here.
       for (const replaced of readSurgery(folder)) model.repeatSurgery(replaced)
@@ -46,28 +47,31 @@ export const AutoModel = Object.freeze({
   /** Random weights, as Hugging Face initialises them. `config`: the fields of a config.json. */
   async fromConfig(
     config: object,
-    options: Pick<LoadOptions, 'device' | 'seed'> & { readonly tokenizer?: TextTokenizer | undefined } = {}
+    options: MakeOptions & { readonly tokenizer?: TextTokenizer | undefined } = {}
   ): Promise<Model> {
-    checkOptions(options, ['device', 'seed', 'tokenizer'])
+    checkOptions(options, ['device', 'trunk', 'seed', 'tokenizer'])
     const fields = check.checkObject('config', config)
-    const model = make(fields, options, options.tokenizer, undefined)
+    const model = await make(fields, options, options.tokenizer, undefined)
     await nativeCall(() => model.native.initWeights(check.checkInteger('seed', options.seed ?? 42, 0)))
     return model
   }
 })
 
-function make(
+type MakeOptions = Pick<LoadOptions, 'device' | 'trunk' | 'seed'>
+
+async function make(
   json: Readonly<Record<string, unknown>>,
-  options: Pick<LoadOptions, 'device' | 'seed'>,
+  options: MakeOptions,
   tokenizer: TextTokenizer | undefined,
   source: string | undefined
-): Model {
+): Promise<Model> {
   const config = modelConfigFromJson(json)
   const seed = check.checkInteger('seed', options.seed ?? 42, 0)
   const addon = loadAddon()
   const device = chooseDevice(options.device ?? 'cpu', () => nativeCall(() => addon.systemInfo()).devices)
-  const native = nativeCall(() => addon.createModel(nativeModelConfig(config), device))
-  return new Model({ native, config, tokenizer, source, device, seed })
+  const choice = await chooseTrunk(options.trunk ?? 'float32', config, device)
+  const native = nativeCall(() => addon.createModel(nativeModelConfig(config), device, choice.trunk))
+  return new Model({ native, config, tokenizer, source, device, seed, ...choice })
 }
 
 /** @param seen the devices that libtorch can use, such as `['cpu', 'cuda:0']` */

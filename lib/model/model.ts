@@ -8,7 +8,7 @@ import type { ModelConfig } from '../config/model-config.js'
 import { nativeAdapterConfigs } from '../config/size.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
-import type { NativeModel, NativeTrainable } from '../native/types.js'
+import type { NativeModel, NativeTrainable, TrunkTimes, TrunkType } from '../native/types.js'
 import { outsideScope, scopedSetup } from './adapter-setup.js'
 import { type AdapterFusion, checkUnread, fusionOf } from './fusions.js'
 import { HeadChoice } from './head-choice.js'
@@ -36,6 +36,10 @@ export class Model extends AdapterMerging {
   /** Where the model was loaded from; undefined for one made from a config. */
   readonly source: string | undefined
   readonly device: string
+  /** How the base model's matrices are kept and multiplied. */
+  readonly trunk: TrunkType
+  /** What `trunk: 'auto'` measured, in milliseconds; null where the type was given. */
+  readonly trunkProbe: TrunkTimes | null
 
   readonly #native: NativeModel
   readonly #seed: number
@@ -59,6 +63,8 @@ export class Model extends AdapterMerging {
     source: string | undefined
     device: string
     seed: number
+    trunk: TrunkType
+    trunkProbe: TrunkTimes | null
   }) {
     super()
     this.#native = parts.native
@@ -66,6 +72,8 @@ export class Model extends AdapterMerging {
     this.tokenizer = parts.tokenizer
     this.source = parts.source
     this.device = parts.device
+    this.trunk = parts.trunk
+    this.trunkProbe = parts.trunkProbe
     this.#seed = parts.seed
   }
 

@@ -320,11 +320,19 @@ export interface SystemInfo {
   readonly devices: string[]
 }
 
+/** How the matrices of the base model are kept and multiplied. */
+export type TrunkType = 'float32' | 'bfloat16'
+
+/** Milliseconds that the same few products took. */
+export type TrunkTimes = Readonly<Record<TrunkType, number>>
+
 export interface Addon {
   version(): string
   systemInfo(): SystemInfo
   setNumThreads(count: number): void
-  createModel(config: NativeModelConfig, device: string): NativeModel
+  createModel(config: NativeModelConfig, device: string, trunk: TrunkType): NativeModel
+  /** Times products of one layer's sizes both ways; once in a process for the same arguments. */
+  probeTrunk(hiddenSize: number, intermediateSize: number, device: string): Promise<TrunkTimes>
   createTrainer(model: NativeModel, options: NativeTrainerOptions): NativeTrainer
   /** Names, shapes and dtypes in a weights file; nothing is loaded. */
   readWeights(file: string): Promise<TensorInfo[]>

@@ -58,6 +58,7 @@ export function modelRecord(model: Model, args: TrainingArguments, active: reado
   return {
     ...(args.frozenLayerCache !== false && { frozenLayerCache: cacheRecord(args) }),
     adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
+    trunk: model.trunk,
     model: modelDigest(model),
     ...(model.replacements.length > 0 && { surgery: surgeryToJson(model.replacements) }),
     ...(model.mergedAdapter === null ? {} : { merged: model.mergedAdapter })

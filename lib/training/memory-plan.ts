@@ -4,6 +4,7 @@ import type { Model } from '../model/model.js'
 import { countParameters } from '../model/summary.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeTrainer } from '../native/trainer-types.js'
+import type { ParameterInfo } from '../native/types.js'
 import { headClassWeights } from './class-weights.js'
 import type { EncodedDataset } from './encoded.js'
 import { nativeMember, nativeTrainer } from './native-trainer.js'
@@ -84,7 +85,8 @@ export async function measured(
     )
   )
   const all = model.namedParameters()
-  const bytesOf = (parameters: typeof all) => countParameters(parameters) * Float32Array.BYTES_PER_ELEMENT
+  const widthOf = ({ dtype }: ParameterInfo) => (dtype === 'bfloat16' ? 2 : Float32Array.BYTES_PER_ELEMENT)
+  const bytesOf = (list: typeof all) => list.reduce((sum, one) => sum + countParameters([one]) * widthOf(one), 0)
   const total = bytesOf(all)
   return {
     parameters: { total, trained: bytesOf(all.filter(({ trainable }) => trainable)) },

@@ -147,7 +147,7 @@ async function load(native: NativeTrainer, folder: string): Promise<string> {
 
 function checkSameRun(folder: string, known: Fingerprint, now: Fingerprint): void {
   // A run from before an argument was there had its default.
-  const differences = differing({ ...deciding(trainingArguments()), ...known }, now)
+  const differences = differing({ ...deciding(trainingArguments()), trunk: 'float32', ...known }, now)
   if (differences.length === 0) return
   const list = (side: 'known' | 'now') =>
     differences.map((one) => `${one.path} ${JSON.stringify(one[side]) ?? 'not recorded'}`).join(', ')

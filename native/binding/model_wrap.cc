@@ -245,7 +245,8 @@ Napi::Value create_model(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
     auto env = info.Env();
     auto config = to_model_config(info[0].As<Napi::Object>());
-    auto state = std::make_shared<ModelState>(make_model(config), at::Device(text_of(info, 1)));
+    const auto trunk = text_of(info, 2) == "bfloat16" ? at::kBFloat16 : at::kFloat;
+    auto state = std::make_shared<ModelState>(make_model(config), at::Device(text_of(info, 1)), trunk);
     return Engine::model_class(env).New({Napi::External<std::shared_ptr<ModelState>>::New(env, &state)});
   });
 }
@@ -282,7 +283,8 @@ Napi::Value ModelWrap::load_weights(const Napi::CallbackInfo& info) {
     const auto inserted = [&](const Parameter& parameter) {
       return s.model.part_of({"", parameter}) == Part::inserted;
     };
-    return Loaded{load_base_weights(s.model.backbone(), read_model_weights(folder), s.model.device(), inserted)};
+    return Loaded{
+        load_base_weights(s.model.backbone(), read_model_weights(folder), s.model.device(), inserted, s.model.trunk())};
   });
 }
 
@@ -290,7 +292,8 @@ Napi::Value ModelWrap::init_weights(const Napi::CallbackInfo& info) {
   return async(info, [seed = info[0].As<Napi::Number>().Int64Value()](ModelState& s) {
     auto& backbone = s.model.backbone();
     Random random(static_cast<uint64_t>(seed), s.model.device());
-    initialise_missing(backbone, backbone.prefix(), backbone.config().initializer_range, random, s.model.device());
+    initialise_missing(backbone, backbone.prefix(), backbone.config().initializer_range, random, s.model.device(),
+                       s.model.trunk());
     return Done{};
   });
 }

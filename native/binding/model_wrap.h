@@ -13,7 +13,8 @@ namespace ta::binding {
 
 /// What a model handle stands for.
 struct ModelState {
-  explicit ModelState(std::shared_ptr<Model> backbone, at::Device device) : model(std::move(backbone), device) {}
+  ModelState(std::shared_ptr<Model> backbone, at::Device device, at::ScalarType trunk)
+      : model(std::move(backbone), device, trunk) {}
   AdapterModel model;
   std::unique_ptr<FrozenStates> frozen_states;  ///< null: nothing is kept
 
@@ -120,7 +121,7 @@ Napi::Value ModelWrap::async(const Napi::CallbackInfo& info, Work work) {
   });
 }
 
-/// createModel(config, device)
+/// createModel(config, device, trunk)
 Napi::Value create_model(const Napi::CallbackInfo& info);
 
 }  // namespace ta::binding

@@ -36,7 +36,7 @@ Napi::Value to_js(Napi::Env env, const ParameterList& list) {
     auto object = Napi::Object::New(env);
     object.Set("name", name);
     object.Set("shape", shape_to_js(env, parameter.shape));
-    object.Set("dtype", "float32");
+    object.Set("dtype", dtype_name(parameter.value->defined() ? parameter.value->scalar_type() : at::kFloat));
     object.Set("trainable", parameter.value->defined() && parameter.value->requires_grad());
     object.Set("part", part_name(part));
     array.Set(i, object);

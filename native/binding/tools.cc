@@ -7,6 +7,7 @@
 
 #include "binding/convert.h"
 #include "binding/engine.h"
+#include "core/models/trunk_probe.h"
 #include "core/state/weights_file.h"
 #include "core/surgery/state_io.h"
 
@@ -47,6 +48,24 @@ Napi::Value set_num_threads(const Napi::CallbackInfo& info) {
       return true;
     });
     return info.Env().Undefined();
+  });
+}
+
+Napi::Value probe_trunk(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    auto size = [&](size_t i) { return info[i].As<Napi::Number>().Int64Value(); };
+    return Engine::of(info.Env())
+        .submit(
+            info.Env(),
+            [hidden = size(0), intermediate = size(1), device = info[2].As<Napi::String>().Utf8Value()] {
+              return ta::probe_trunk(hidden, intermediate, at::Device(device));
+            },
+            [](Napi::Env env, TrunkTimes& times) -> Napi::Value {
+              auto object = Napi::Object::New(env);
+              object.Set("float32", times.float32 * 1000);
+              object.Set("bfloat16", times.bfloat16 * 1000);
+              return object;
+            });
   });
 }
 

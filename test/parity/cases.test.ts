@@ -53,7 +53,8 @@ test('every group of fixtures has a test', (t) => {
     'names',
     'peft',
     'peft-prompts',
-    'task-curves'
+    'task-curves',
+    'trunk'
   ]
   const files = readdirSync(fixtures).filter((file) => file.includes('.json'))
   t.deepEqual(files.sort(), [...groups, ...others].map((group) => `${group}.json.gz`).sort())

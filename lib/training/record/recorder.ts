@@ -36,6 +36,8 @@ export function describeRun(folder: string, { model, args, rows }: DescribedRun)
     model: {
       type: model.config.modelType,
       name: model.config.nameOrPath,
+      trunk: model.trunk,
+      ...(model.trunkProbe === null ? {} : { trunkProbe: model.trunkProbe }),
       activeAdapters: model.activeAdapters,
       adapters: configs(model.adapters),
       fusions: configs(model.adapterFusions),
