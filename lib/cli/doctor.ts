@@ -3,16 +3,18 @@ import { availableParallelism } from 'node:os'
 import { type LoadedAddon, loadedAddon } from '../native/addon.js'
 import { explainSearch, findLibTorch, type LibTorch, type LibTorchRejection } from '../native/libtorch.js'
 import { hasNvidiaDriver, packageJson, platformKey, unsupportedReason } from '../native/platform.js'
-import type { SystemInfo } from '../native/types.js'
+import type { SystemInfo, TrunkTimes, TrunkType } from '../native/types.js'
 import { parseCommand } from './arguments.js'
 
 export const summary = 'tell which libtorch is used, from where, and what this machine offers'
 
-const usage = `Usage: torch-adapters doctor [--json]
+const usage = `Usage: torch-adapters doctor [--probe] [--json]
 
 Looks for libtorch, loads it and the addon, and says what works and what does not.
 Exit status: 0 if everything loads, 1 if not.
 
+  --probe  also times products of BERT-base's sizes with matrices in float32 and in bfloat16, and says which of them
+           --trunk auto takes; under a second
   --json   the same as one JSON object
   --help   this text
 `
@@ -35,6 +37,8 @@ interface Diagnosis {
   readonly cuda: string | null
   /** Places that were looked at before the one that fits, and why they did not. */
   readonly rejected: readonly LibTorchRejection[]
+  /** With --probe: milliseconds of the same products both ways, and what 'auto' takes. */
+  readonly trunk?: TrunkTimes & { readonly auto: TrunkType }
   readonly problems: readonly string[]
 }
 
@@ -127,6 +131,7 @@ function text(diagnosis: Diagnosis): string {
     ['instructions', diagnosis.instructionSets.join(' ') || 'not known here'],
     ['devices', diagnosis.devices.join(', ') || 'none'],
     ['cuda', diagnosis.cuda ?? 'usable'],
+    ...(diagnosis.trunk === undefined ? [] : [['trunk', probeText(diagnosis.trunk)] satisfies [string, string]]),
     ...diagnosis.rejected.map(({ path, reason }): [string, string] => ['passed over', `${path}: ${reason}`])
   ]
   const lines = rows.map(([name, value]) => `${name.padEnd(13)} ${value}`)
@@ -139,8 +144,21 @@ function text(diagnosis: Diagnosis): string {
   return `${[...lines, ...verdict].join('\n')}\n`
 }
 
+const probeText = ({ float32, bfloat16, auto }: NonNullable<Diagnosis['trunk']>): string =>
+  `auto takes ${auto}: bfloat16 ${bfloat16.toFixed(1)} ms, float32 ${float32.toFixed(1)} ms`
+
+/** Of the first device. */
+async function probed(diagnosis: Diagnosis): Promise<Diagnosis> {
+  if (diagnosis.addon === null) return diagnosis
+  const { fasterTrunk, probeTrunk } = await import('../model/trunk.js')
+  const device = diagnosis.devices.find((name) => name.startsWith('cuda')) ?? 'cpu'
+  const times = await probeTrunk({ hiddenSize: 768, intermediateSize: 3072 }, device)
+  return { ...diagnosis, trunk: { ...times, auto: fasterTrunk(times) } }
+}
+
 export async function run(argv: string[]): Promise<number> {
   const { values } = parseCommand(argv, {
+    probe: { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
     help: { type: 'boolean', short: 'h', default: false }
   })
@@ -148,7 +166,7 @@ export async function run(argv: string[]): Promise<number> {
     process.stdout.write(usage)
     return 0
   }
-  const diagnosis = diagnose()
+  const diagnosis = values.probe ? await probed(diagnose()) : diagnose()
   process.stdout.write(values.json ? `${JSON.stringify(diagnosis, null, 2)}\n` : text(diagnosis))
   return diagnosis.problems.length === 0 ? 0 : 1
 }

@@ -4,12 +4,13 @@ import { adapterConfigFile, headConfigFile } from '../exchange/folder-files.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import type { AdapterSource } from './adapters.js'
-import { countOption, fromOptions, required, usageError } from './arguments.js'
+import { choiceOption, countOption, fromOptions, required, usageError } from './arguments.js'
 
 /** What every command that loads a model takes. */
 export const modelOptions = {
   model: { type: 'string', short: 'm' },
   device: { type: 'string', default: 'cpu' },
+  trunk: { type: 'string', default: 'float32' },
   threads: { type: 'string' },
   offline: { type: 'boolean', default: false },
   json: { type: 'boolean', default: false },
@@ -17,12 +18,15 @@ export const modelOptions = {
 } as const
 
 export const modelUsage = `  --device DEVICE         cpu, cuda, cuda:1, or auto. Default cpu
+  --trunk TYPE            of the base model's matrices: float32, bfloat16, which halves their memory, or auto, the one
+                          that a short measurement finds faster here. Default float32
   --threads N             threads for the CPU's work. Default: one a core
   --offline               take what a hub id names from the cache alone`
 
 export interface ModelValues {
   readonly model?: string | undefined
   readonly device: string
+  readonly trunk: string
   readonly threads?: string | undefined
   readonly offline: boolean
 }
@@ -33,16 +37,21 @@ export async function loadModel(values: ModelValues, seed?: number): Promise<Mod
   const threads = countOption('threads', values.threads)
   const { checkDevice } = await import('../model/options.js')
   const device = fromOptions(() => checkDevice(values.device))
+  const { describeTrunk, trunkOptions } = await import('../model/trunk.js')
+  const trunk = choiceOption('trunk', values.trunk, trunkOptions)
   const { AutoModel } = await import('../model/auto-model.js')
   if (threads !== undefined) {
     const { setNumThreads } = await import('../model/threads.js')
     fromOptions(() => setNumThreads(threads))
   }
-  return await AutoModel.fromPretrained(source, {
+  const model = await AutoModel.fromPretrained(source, {
     device,
+    trunk,
     seed,
     offline: values.offline || undefined
   })
+  if (trunk === 'auto') process.stderr.write(`${describeTrunk(model)}\n`)
+  return model
 }
 
 /** Loads an adapter with its head; a head is what answers. */

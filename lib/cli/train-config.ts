@@ -5,6 +5,7 @@ import { inFile, readText } from '../config/read-json.js'
 import { isTaskArgument, type TaskArguments } from '../config/task-arguments.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingRules } from '../config/training-arguments.js'
 import { folderFormats } from '../exchange/folder-files.js'
+import { type TrunkOption, trunkOptions } from '../model/trunk.js'
 import { AdapterError } from '../native/errors.js'
 import { checkMode, checkSampling, type TaskMode, type TaskSampling } from '../tasks/task-sampling.js'
 import { headKinds } from './head-kinds.js'
@@ -37,6 +38,8 @@ export interface TrainSettings {
   readonly report: string
   /** 'cpu', 'cuda', 'cuda:1' or 'auto'. Default 'cpu'. */
   readonly device: string
+  /** Of the base model's matrices. Default 'float32'. */
+  readonly trunk: TrunkOption
   /** Threads for the CPU's work. Default: one a core. */
   readonly threads: number
   /** Take what a hub id names from the cache alone. */
@@ -95,6 +98,7 @@ const settingRules: check.FieldRules<TrainSettings> = {
   format: (name, value) => check.checkOneOf(name, value, folderFormats),
   report: check.checkNonEmptyString,
   device: check.checkNonEmptyString,
+  trunk: (name, value) => check.checkOneOf(name, value, trunkOptions),
   threads: check.checkPositiveInteger,
   offline: check.checkBoolean,
   tensorboard: check.checkBoolean,

@@ -22,8 +22,8 @@ holds what was trained: an adapter or a head as AdapterHub folders do, which Pyt
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved, and resume goes on.
 
   CONFIG                  these options in a file, JSON or YAML: model, train, eval, output, tune, name, config, head,
-                          labels, format, report, device, threads, offline, tensorboard, tasks, mode, sampler, and
-                          training arguments by their own names; options go before. Editors know it by
+                          labels, format, report, device, trunk, threads, offline, tensorboard, tasks, mode, sampler,
+                          and training arguments by their own names; options go before. Editors know it by
                           schema/train.schema.json
   --model MODEL           folder or hub id of the base model
   --train FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label; for

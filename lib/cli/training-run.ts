@@ -57,7 +57,7 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
     if (!values.json) process.stderr.write(run.heads)
     let last: Event | undefined
     const onEvent = (event: Event) => {
-      if (last === undefined) writeTrainConfig(folder, run.record, args)
+      if (last === undefined) writeTrainConfig(folder, { ...run.record, trunk: loaded.trunk }, args)
       last = event
     }
     const trained = await untilInterrupted((signal) => run.train(loaded, { signal, onEvent }))
