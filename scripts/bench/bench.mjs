@@ -14,6 +14,7 @@ const show = (value, unit) => {
   if (value < 1e-4) return `${(value * 1e6).toFixed(2)} µs`
   return value < 0.1 ? `${(value * 1000).toFixed(2)} ms` : `${(value * 1000).toFixed(0)} ms`
 }
+const isMemory = ({ type }) => type === 'memory' || type === 'trunkMemory'
 const percent = (share) => `${Math.round(share * 100)} %`
 
 function print(results) {
@@ -21,14 +22,14 @@ function print(results) {
   const lines = [header]
   for (const { row, threads, result } of results) {
     const { ours, peer, unit, ratio, limit, limitShare, process: whole, apart, loop } = result
-    const aim = row.target === undefined ? '' : row.type === 'memory' ? `≤ ${row.target}` : `≥ ${row.target}`
+    const aim = row.target === undefined ? '' : isMemory(row) ? `≤ ${row.target}` : `≥ ${row.target}`
     lines.push([
       row.name,
       String(threads),
       show(ours.median, unit),
       show(peer.median, unit),
       `${ratio.toFixed(2)} ×`,
-      row.type === 'memory' ? '' : `${(peer.min / ours.min).toFixed(2)} ×`,
+      isMemory(row) ? '' : `${(peer.min / ours.min).toFixed(2)} ×`,
       aim,
       limit === undefined ? '' : show(limit, unit),
       limitShare === undefined ? '' : percent(limitShare)

@@ -13,12 +13,12 @@ const median = (values) => {
 const summary = (values) => ({ median: median(values), min: Math.min(...values) })
 
 /** Work of each side must be the same work: logits agree before anything is timed. */
-function checkLogits(ours, theirs, name) {
+function checkLogits(ours, theirs, name, tolerance = 1e-3) {
   let worst = 0
   ours.flat().forEach((value, index) => {
     worst = Math.max(worst, Math.abs(value - theirs.flat()[index]) / (1e-3 + Math.abs(theirs.flat()[index])))
   })
-  if (!(worst <= 1e-3) || ours.flat().length !== theirs.flat().length) {
+  if (!(worst <= tolerance) || ours.flat().length !== theirs.flat().length) {
     throw new Problem(
       `${name}: the logits of the two sides differ by ${worst} (relative); times would compare different work.`
     )
@@ -157,7 +157,52 @@ function switching(row, threads, { rounds = row.rounds, progress }) {
   })
 }
 
-const types = { time, memory, load, switch: switching }
+const trunks = { ours: 'bfloat16', peer: 'float32' }
+
+/** Ours with both kinds of trunk, in turns. */
+async function trunk(row, threads, { rounds = row.rounds, progress }) {
+  const command = await commandOf(row, threads)
+  const sides = {}
+  try {
+    for (const key of ['ours', 'peer']) sides[key] = await startOurs(threads)
+    for (const [key, type] of Object.entries(trunks)) await sides[key].ask({ ...command, trunk: type })
+    const logits = await Promise.all(Object.values(sides).map((side) => side.ask({ op: 'logits' })))
+    // Twelve layers of numbers of 8 bits, where some logits are near 0.
+    checkLogits(logits[0].logits, logits[1].logits, row.name, 0.5)
+    const seconds = { ours: [], peer: [] }
+    for (let round = -1; round < rounds; round++) {
+      for (const key of ['ours', 'peer']) {
+        await sleep(20)
+        const answer = await sides[key].ask({ op: 'run', repeat: 1 })
+        if (round >= 0) seconds[key].push(median(answer.seconds))
+      }
+      progress(round + 1, rounds)
+    }
+    const result = { ours: summary(seconds.ours), peer: summary(seconds.peer), unit: 's' }
+    return { ...result, ratio: result.peer.median / result.ours.median }
+  } finally {
+    await Promise.all(Object.values(sides).map((side) => side.close()))
+  }
+}
+
+async function trunkMemory(row, threads, { progress }) {
+  const peak = {}
+  let done = 0
+  for (const [key, type] of Object.entries(trunks)) {
+    const side = await startOurs(threads)
+    try {
+      await side.ask({ ...(await commandOf(row, threads)), trunk: type })
+      await side.ask({ op: 'run', repeat: 3 })
+      peak[key] = (await side.ask({ op: 'memory' })).peakBytes
+    } finally {
+      await side.close()
+    }
+    progress(++done, 2)
+  }
+  return { ours: summary([peak.ours]), peer: summary([peak.peer]), unit: 'bytes', ratio: peak.ours / peak.peer }
+}
+
+const types = { trunk, trunkMemory, time, memory, load, switch: switching }
 
 /** { ours, peer: { median, min }, unit, ratio, … }; the ratio of times is peer to ours, that of memory ours to peer. */
 export const measure = (row, threads, options) => types[row.type](row, threads, options)

@@ -26,9 +26,9 @@ export class Bench {
   #scratch = mkdtempSync(join(tmpdir(), 'torch-adapters-bench-'))
 
   /** `kind` 'step' trains; 'forward' answers. `setup`: several adapters, for rows of their own or for a fusion. */
-  static async open({ model, adapter, kind, batches, setup }) {
+  static async open({ model, adapter, kind, batches, setup, trunk }) {
     const bench = new Bench()
-    bench.#model = await AutoModel.fromPretrained(model)
+    bench.#model = await AutoModel.fromPretrained(model, { trunk })
     bench.#batches = batches
     bench.#names = Array.from({ length: setup?.count ?? 1 }, (_, i) => (i === 0 ? 'bench' : `bench${i}`))
     // Where rows are answered once for each adapter, each has a head, as the other side wants it.

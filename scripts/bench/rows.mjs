@@ -207,6 +207,17 @@ export const rows = {
       setup: kept(6)
     })
   ],
+  bf16: [
+    { type: 'trunk', what: 'B8 S32, step; the other side ours with a float32 trunk', rounds: 10 },
+    { type: 'trunkMemory', what: 'the same step three times, peak resident memory of a fresh process' }
+  ].map((fields) => ({
+    name: `bfloat16 trunk${fields.type === 'trunkMemory' ? ', memory' : ''}, beside ours in float32`,
+    target: undefined,
+    model: 'bert-base',
+    kind: 'step',
+    batches: batches('bert-base', 1, fixed(8, 32)),
+    ...fields
+  })),
   sweep: [1, 4, 16].map((count) =>
     timed(
       `sweep, ${count} adapter${count > 1 ? 's' : ''}`,
