@@ -1,7 +1,5 @@
 #include "core/exported/argument_reader.h"
 
-#include <ATen/ops/scalar_tensor.h>
-
 #include <cstdlib>
 #include <utility>
 
@@ -69,14 +67,6 @@ bool read_number(const std::string& tag, const Json& value, const Scope& scope, 
   return true;
 }
 
-// Python's numbers give way to tensors in what type a result has; libtorch calls them wrapped numbers.
-IValue wrapped(const IValue& number) {
-  const at::ScalarType dtype = number.isDouble() ? at::kDouble : number.isBool() ? at::kBool : at::kLong;
-  at::Tensor tensor = at::scalar_tensor(number.toScalar(), dtype);
-  tensor.unsafeGetTensorImpl()->set_wrapped_number(true);
-  return tensor;
-}
-
 Argument read_tensor(const std::string& tag, const Json& value, const c10::Argument& schema, const Scope& scope,
                      const std::string& what) {
   if (tag == "as_tensor") return from_slot(scope.tensor(value_name(value, what), what));
@@ -86,7 +76,7 @@ Argument read_tensor(const std::string& tag, const Json& value, const c10::Argum
   }
   Argument number;
   if (!read_number(tag, value, scope, what, number)) misfit(tag, schema, what);
-  if (number.kind == Argument::Kind::constant) return constant(wrapped(number.value));
+  if (number.kind == Argument::Kind::constant) return constant(wrapped_number(number.value));
   number.wrapped = true;
   return number;
 }

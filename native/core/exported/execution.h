@@ -10,12 +10,16 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
 
+#include <string>
 #include <vector>
 
 #include "core/exported/graph.h"
 #include "core/exported/program.h"
 
 namespace ta::exported {
+
+struct Load;
+struct Step;
 
 class Execution {
  public:
@@ -41,12 +45,19 @@ class Execution {
   bool training() const { return training_; }
 
  private:
-  friend struct Runner;
+  void execute(const Step& step);
+  void call(const Step& step);
+  void branch(const Step& step);
+  void protect(const Step& step) const;
+  c10::IValue value_of(const Load& load);
+  int32_t ask(int32_t hook, int32_t last);
+  [[noreturn]] void fail_at(int32_t node, const std::string& problem) const;
+
   const Program& program_;
+  const Plan& plan_;
   const void* pass_;
   bool training_;
-  bool grad_;                        ///< the thread's mode when the run began
-  const void* asking_ = nullptr;     ///< the hook that is running
+  int32_t least_depth_ = 0;          ///< of the hooks that are asked: a hook's own run asks those nested in it
   std::vector<c10::IValue> values_;  ///< by slot
   std::vector<c10::IValue> stack_;   ///< of the operator that is running
 };

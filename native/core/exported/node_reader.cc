@@ -107,6 +107,10 @@ void GraphReader::read_aten(const Json& json, const Operator& op, Scope& scope, 
     }
     return;
   }
+  if (outputs.size() != returns.size() && !(returns.empty() && outputs.size() == 1)) {
+    fail(ErrorCode::file_format, "read " + what, "the operator gives another number of values",
+         {.expected = text(returns.size()), .got = text(outputs.size())});
+  }
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const c10::Argument* gives = i < returns.size() ? &returns[i] : nullptr;
     node.outputs.push_back(define_output(outputs[i], scope, gives, what));

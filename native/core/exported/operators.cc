@@ -1,5 +1,7 @@
 #include "core/exported/operators.h"
 
+#include <ATen/ops/scalar_tensor.h>
+
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -93,6 +95,13 @@ const Operator& find_operator(const std::string& target, const std::string& what
     throw;
   }
   return *found;
+}
+
+c10::IValue wrapped_number(const c10::IValue& number) {
+  const at::ScalarType dtype = number.isDouble() ? at::kDouble : number.isBool() ? at::kBool : at::kLong;
+  at::Tensor tensor = at::scalar_tensor(number.toScalar(), dtype);
+  tensor.unsafeGetTensorImpl()->set_wrapped_number(true);
+  return tensor;
 }
 
 const Operator& cond_operator() {

@@ -40,6 +40,10 @@ const Operator& find_operator(const std::string& target, const std::string& what
 /// The node that stands for torch.cond.
 const Operator& cond_operator();
 
+/// A number where an operator takes a tensor. Python's numbers give way to tensors in what type a result has; libtorch
+/// calls them wrapped numbers.
+c10::IValue wrapped_number(const c10::IValue& number);
+
 /// operator_list.cc: names of ATen operators, any overload that takes and gives what graphs can hold.
 bool is_allowed(std::string_view base_name);
 /// operator_guards.cc; null: none is needed.

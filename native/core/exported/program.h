@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "core/exported/graph.h"
@@ -42,8 +43,8 @@ class Program {
   /// A parameter or buffer is read from here from now on. `tensor` must outlive the program or the next bind. Also for
   /// buffers outside the state dict, which the program has values of itself. ERR_INVALID_ARGUMENT: no such name.
   void bind(const std::string& name, const at::Tensor* tensor);
-  /// Owns what it reads: `weights` by name, strictly: ERR_STATE_DICT on a name that is missing or unknown (`prefix` in
-  /// front of names is taken off where all have it), on another shape or dtype. One graph, many checkpoints.
+  /// The program keeps the weights itself from now on: by name, `prefix` before each, strictly: ERR_STATE_DICT on a
+  /// name that is missing or unknown, on another shape or element type. One graph, many checkpoints.
   void load(const StateDict& weights, const std::string& prefix = "");
 
   /// Never while a run goes on. Ranges are disjoint or nested; of two hooks with one range the later is the outer.
@@ -60,7 +61,10 @@ class Program {
   friend class Execution;
   struct Bound {
     int32_t slot;
-    const at::Tensor* tensor;
+    const at::Tensor* tensor;  ///< null: nobody said where it is
+    int32_t tied_to;           ///< the first in bound_ that is the same weight
+    bool is_parameter;
+    bool persistent;
   };
   int32_t weight_index(const std::string& name) const;
 
