@@ -108,7 +108,7 @@ Step make_step(const Graph& graph, const Node& node, const std::string& what, at
     step.written = -1;
     return step;
   }
-  choose_fast_path(graph, node, step);
+  choose_fast_path(node, step);
   if (step.fast_path) step.training = step.evaluating = Action::fast;
   set_mode(*node.op, step);
   return step;

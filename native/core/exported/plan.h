@@ -86,7 +86,7 @@ struct Plan {
 };
 
 /// fast_paths.cc: gives the step its fast path where the node has one.
-void choose_fast_path(const Graph& graph, const Node& node, Step& step);
+void choose_fast_path(const Node& node, Step& step);
 
 /// writes.cc: the slot that a node changes in place, -1: none. Throws ERR_UNSUPPORTED where that is a weight or an
 /// input of the user's; sets `dropped` where it only counts batches.
