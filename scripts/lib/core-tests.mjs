@@ -4,6 +4,7 @@ import { root, run } from './run.mjs'
 import { filesBelow } from './stamp.mjs'
 import { compileJobs, compileProgress, discardTorn, markCompiling } from './steps.mjs'
 import { Problem, step } from './terminal.mjs'
+import { unpackFixtures } from './unpack-fixtures.mjs'
 
 // A finding ends the program: it must not be lost among a test's own lines.
 const sanitizers = {
@@ -56,6 +57,7 @@ async function build(folder, targets, log, progress) {
  * output is shown, a failure is thrown.
  */
 export function runCoreTest(program, { asan = false, short = false, filters = [], env = {} } = {}) {
+  unpackFixtures()
   const given = { OMP_NUM_THREADS: '2', ...process.env, ...(short ? { TA_FUZZ: '50' } : {}), ...env }
   return run(program, filters, { env: { ...given, ...(asan ? sanitizers : {}) }, inherit: true })
 }

@@ -59,16 +59,14 @@ export function readIndex<T>(name: string): T {
   return JSON.parse(gunzipSync(readFileSync(`${fixtures}/${name}.json.gz`)).toString('utf8'))
 }
 
-/** A group of cases with its tensors; the format is described in fixtures/README.md. */
-export class Group<T> {
-  readonly cases: readonly T[]
+/** The tensors of a safetensors file. */
+export class Tensors {
   readonly #header: { readonly [name: string]: { shape: number[]; data_offsets: [number, number] } }
   readonly #bytes: Buffer
   readonly #start: number
 
-  constructor(name: string) {
-    this.cases = readIndex<{ cases: readonly T[] }>(name).cases
-    this.#bytes = readFileSync(`${fixtures}/${name}.safetensors`)
+  constructor(file: string) {
+    this.#bytes = readFileSync(file)
     this.#start = 8 + Number(this.#bytes.readBigUInt64LE(0))
     this.#header = JSON.parse(this.#bytes.toString('utf8', 8, this.#start))
   }
@@ -81,12 +79,22 @@ export class Group<T> {
     return { data: new Float32Array(bytes.buffer), shape: entry.shape }
   }
 
+  tensors(references: { readonly [name: string]: string } = {}): Map<string, Tensor> {
+    return new Map(Object.entries(references).map(([name, reference]) => [name, this.tensor(reference)]))
+  }
+}
+
+/** A group of cases with its tensors; the format is described in fixtures/README.md. */
+export class Group<T> extends Tensors {
+  readonly cases: readonly T[]
+
+  constructor(name: string) {
+    super(`${fixtures}/${name}.safetensors`)
+    this.cases = readIndex<{ cases: readonly T[] }>(name).cases
+  }
+
   /** What a case's rows are, without labels. */
   input({ images, input }: Pick<Case, 'images' | 'input'>): ForwardInputs {
     return images === undefined ? { ...input } : { pixelValues: this.tensor(images) }
-  }
-
-  tensors(references: { readonly [name: string]: string } = {}): Map<string, Tensor> {
-    return new Map(Object.entries(references).map(([name, reference]) => [name, this.tensor(reference)]))
   }
 }
