@@ -1,0 +1,104 @@
+#include "core/exported/products.h"
+
+#include <algorithm>
+#include <array>
+
+namespace ta::exported {
+
+namespace {
+
+bool is_one_of(const Node& node, std::initializer_list<std::string_view> names) {
+  return std::find(names.begin(), names.end(), node.operator_name()) != names.end();
+}
+
+// Another view of the same numbers.
+bool is_view(const Node& node) {
+  return is_one_of(node, {"aten.t.default", "aten.transpose.int", "aten.permute.default", "aten.view.default",
+                          "aten.reshape.default", "aten.unsqueeze.default", "aten.squeeze.dim", "aten.select.int",
+                          "aten.expand.default", "aten.contiguous.default"});
+}
+
+bool is_product(const Node& node) {
+  return is_one_of(
+      node, {"aten.linear.default", "aten.addmm.default", "aten.mm.default", "aten.matmul.default", "aten.bmm.default",
+             "aten.baddbmm.default", "aten.einsum.default", "aten.conv1d.default", "aten.conv1d.padding",
+             "aten.conv2d.default", "aten.conv2d.padding", "aten.conv3d.default", "aten.convolution.default"});
+}
+
+}  // namespace
+
+Weights::Weights(const Graph& graph) : graph_(graph), inputs_(graph.slots.size(), nullptr) {
+  for (const auto& input : graph.inputs)
+    if (input.slot >= 0 && input.kind == Input::Kind::parameter) inputs_[input.slot] = &input;
+}
+
+const Input* Weights::exactly(int32_t slot) const {
+  return slot >= 0 ? inputs_[slot] : nullptr;
+}
+
+const Input* Weights::parameter(int32_t slot) const {
+  for (int steps = 0; slot >= 0 && steps < 8; ++steps) {
+    if (inputs_[slot] != nullptr) return inputs_[slot];
+    const int32_t producer = graph_.slots[slot].producer;
+    if (producer < 0 || !is_view(graph_.nodes[producer])) return nullptr;
+    slot = graph_.nodes[producer].slot(0);
+  }
+  return nullptr;
+}
+
+bool Weights::multiplies(const Node& node) const {
+  if (!is_product(node)) return false;
+  // Of linear, addmm and a convolution the bias is no factor, but it comes with one.
+  return std::any_of(node.arguments.begin(), node.arguments.end(), [&](const Argument& argument) {
+    bool found = false;
+    Graph::each_slot(argument, [&](int32_t slot) { found = found || parameter(slot) != nullptr; });
+    return found;
+  });
+}
+
+std::optional<Product> Weights::product(int32_t index) const {
+  const auto& node = graph_.nodes[index];
+  const bool linear = node.operator_name() == "aten.linear.default";
+  if (!linear && node.operator_name() != "aten.addmm.default") return std::nullopt;
+  if (node.outputs.size() != 1 || node.outputs[0] < 0) return std::nullopt;
+  const int32_t input = node.slot(linear ? 0 : 1);
+  const auto* weight = exactly(node.slot(linear ? 1 : 2));
+  const auto& bias_argument = node.arguments[linear ? 2 : 0];
+  const auto* bias = exactly(bias_argument.kind == Argument::Kind::slot ? bias_argument.slot : -1);
+  const bool no_bias = bias_argument.kind == Argument::Kind::constant && bias_argument.value.isNone();
+  if (input < 0 || weight == nullptr || (bias == nullptr && !no_bias)) return std::nullopt;
+  if (graph_.slots[weight->slot].shape.size() != 2) return std::nullopt;
+  if (!linear) {
+    // beta and alpha
+    for (size_t i : {3, 4}) {
+      const auto& factor = node.arguments[i];
+      if (factor.kind != Argument::Kind::constant || !factor.value.isScalar() ||
+          factor.value.toScalar().toDouble() != 1)
+        return std::nullopt;
+    }
+  }
+  return Product{index, input, node.outputs[0], weight->name, bias == nullptr ? "" : bias->name, !linear};
+}
+
+int32_t Weights::root(int32_t slot) const {
+  while (slot >= 0) {
+    const auto& info = graph_.slots[slot];
+    if (info.producer < 0) break;
+    const auto& node = graph_.nodes[info.producer];
+    if (!is_one_of(node, {"aten.to.dtype", "aten.to.dtype_layout", "aten.to.device", "aten.contiguous.default",
+                          "aten.alias.default"}))
+      break;
+    const int32_t before = node.slot(0);
+    if (before < 0 || graph_.slots[before].dtype != info.dtype || graph_.slots[before].shape != info.shape) break;
+    slot = before;
+  }
+  return slot;
+}
+
+bool multiplies_values(const Weights& weights, const Node& node) {
+  if (!is_one_of(node, {"aten.matmul.default", "aten.bmm.default", "aten.baddbmm.default", "aten.einsum.default"}))
+    return false;
+  return !weights.multiplies(node);
+}
+
+}  // namespace ta::exported

@@ -1,0 +1,43 @@
+#pragma once
+// Products with weights in a graph: which nodes they are, and which of them are a Linear at which LoRA can stand.
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/exported/graph.h"
+
+namespace ta::exported {
+
+/// y = x Wᵀ + b in one node: aten.linear, or aten.addmm with W the other way round (Conv1D).
+struct Product {
+  int32_t node = -1;
+  int32_t input = -1, output = -1;  ///< slots of x and y
+  std::string weight, bias;         ///< names in the state dict; `bias` may be empty
+  bool transposed = false;          ///< W is [in, out]
+};
+
+/// What the graph's slots are, beside what it says itself.
+class Weights {
+ public:
+  explicit Weights(const Graph& graph);
+
+  /// The parameter that a slot is, or is a mere view of; null: none.
+  const Input* parameter(int32_t slot) const;
+  /// The parameter that a slot is itself.
+  const Input* exactly(int32_t slot) const;
+  /// Whether a node multiplies by a parameter.
+  bool multiplies(const Node& node) const;
+  std::optional<Product> product(int32_t node) const;
+  /// The slot that a value is the same tensor as: through conversions that change nothing.
+  int32_t root(int32_t slot) const;
+
+ private:
+  const Graph& graph_;
+  std::vector<const Input*> inputs_;  ///< by slot
+};
+
+/// A product of two values, neither of them a weight.
+bool multiplies_values(const Weights& weights, const Node& node);
+
+}  // namespace ta::exported

@@ -1,0 +1,50 @@
+#pragma once
+// Where adapters stand in a graph that nobody described, found by its structure alone. A transformer is one stream of
+// hidden states that sub-layers read and add to:
+//
+//   out = r + h        r: the stream [rows, tokens, hidden];  h: made of r, by at least one product with a weight
+//   out = LN(r + h)    where a LayerNorm of the same layer reads the sum and nobody else does (post-LN)
+// Such a sum inside a numbered module (`layers.3`) ends a sub-layer. One in which tokens attend to each other
+// (scaled_dot_product_attention, or a softmax between two products of values) is the layer's attention, the other its
+// feed-forward block. A layer that has one sub-layer alone (attention and feed-forward side by side) has one site, its
+// output. What an attention reads from elsewhere than r (a decoder's cross-attention) is left out, and said so.
+
+#include <string>
+#include <vector>
+
+#include "core/exported/products.h"
+#include "core/models/model.h"
+
+namespace ta::exported {
+
+/// A Linear of a sub-layer, as Location names them.
+struct PlacedProduct {
+  Location location;
+  Product product;
+};
+
+struct SubLayer {
+  int64_t layer = 0;
+  Location location = Location::output;  ///< attention or output
+  Range nodes;                           ///< the sum, and its LayerNorm
+  int32_t module = -1;                   ///< the innermost that the sum stands in
+  int32_t h = -1, r = -1, out = -1;      ///< slots
+  int32_t norm = -1;                     ///< the node of the LayerNorm; -1: none
+  std::vector<PlacedProduct> products;
+};
+
+struct Residuals {
+  int64_t hidden = 0;           ///< features of the stream; 0: no sub-layer was found
+  std::vector<Size> shape;      ///< of the stream
+  int32_t begin = -1;           ///< the slot that the first sub-layer reads
+  std::vector<int32_t> layers;  ///< their modules, in the order in which they run
+  std::vector<SubLayer> sub_layers;
+  std::vector<std::string> left_out;  ///< what looked like a sub-layer and is none, and why
+};
+
+Residuals find_residuals(const Graph& graph);
+
+/// One sentence for each site, each layer's Linears, and what was left out.
+std::vector<std::string> explain(const Graph& graph, const Residuals& residuals);
+
+}  // namespace ta::exported
