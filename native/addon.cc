@@ -1,4 +1,5 @@
 // Registry of the addon: names and functions, nothing else.
+#include "binding/exported_wrap.h"
 #include "binding/model_wrap.h"
 #include "binding/tools.h"
 #include "binding/trainer_wrap.h"
@@ -14,6 +15,8 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   add("setNumThreads", set_num_threads);
   add("probeTrunk", probe_trunk);
   add("createModel", create_model);
+  add("openExported", open_exported);
+  add("createExported", create_exported);
   add("createTrainer", create_trainer);
   add("readWeights", read_weights);
   add("convertWeights", convert_weights);

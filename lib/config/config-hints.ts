@@ -4,7 +4,7 @@ import { valueError } from './check.js'
 const ofPeft: Readonly<Record<string, string>> = {
   lora_alpha: 'alpha',
   lora_dropout: 'dropout',
-  target_modules: "attnMatrices: ['q', 'v'] with intermediateLora and outputLora",
+  target_modules: "targetModules, or attnMatrices: ['q', 'v'] with intermediateLora and outputLora",
   use_rslora: 'alpha: alpha · √r',
   task_type: 'a head: model.addClassificationHead(…)',
   num_virtual_tokens: 'prefixLength or promptLength'

@@ -6,12 +6,15 @@ import type { ModelConfig } from './model-config.js'
 export type ImageShape = NativeImageShape
 
 /** Null for a model of text. */
-export function imageShape(config: Pick<ModelConfig, 'imageSize' | 'patchSize' | 'numChannels'>): ImageShape | null {
-  const { imageSize, patchSize, numChannels } = config
+export function imageShape(
+  config: Pick<ModelConfig, 'imageSize' | 'patchSize' | 'numChannels' | 'exported'>
+): ImageShape | null {
+  const { imageSize, patchSize, numChannels, exported } = config
   if (imageSize === null || patchSize === null) return null
   const [height, width] = imageSize
   const [patchHeight, patchWidth] = patchSize
-  return { channels: numChannels, height, width, patchHeight, patchWidth }
+  const tokens = exported?.rowTokens
+  return { channels: numChannels, height, width, patchHeight, patchWidth, ...(tokens !== undefined && { tokens }) }
 }
 
 /** Height and width. */
@@ -41,8 +44,8 @@ export function imageValues({ channels, height, width }: ImageShape): number {
 }
 
 /** Tokens that the model makes of an image: its patches and the class token. */
-export function imageTokens({ height, width, patchHeight, patchWidth }: ImageShape): number {
-  return Math.floor(height / patchHeight) * Math.floor(width / patchWidth) + 1
+export function imageTokens({ height, width, patchHeight, patchWidth, tokens }: ImageShape): number {
+  return tokens ?? Math.floor(height / patchHeight) * Math.floor(width / patchWidth) + 1
 }
 
 /** For messages: `[3, 224, 224]`. */

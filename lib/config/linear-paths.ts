@@ -1,4 +1,5 @@
 import type { LoraPlace } from './lora-config.js'
+import type { ModelConfig } from './model-config.js'
 import type { ModelType } from './model-families.js'
 
 /** Where a family's layers stand below its prefix, and the Linears of a layer below that. */
@@ -60,6 +61,22 @@ export const linearPaths: Readonly<Record<ModelType, LinearPaths>> = {
       value: 'attention.attention.value'
     }
   }
+}
+
+/** Of one of our own families. */
+export function linearPathsOf({ modelType }: Pick<ModelConfig, 'modelType'>): LinearPaths {
+  return linearPaths[modelType as ModelType]
+}
+
+/** The name in front of all parameters of a class with a head. */
+export function prefixOf({ modelType, exported }: Pick<ModelConfig, 'modelType' | 'exported'>): string {
+  return exported?.prefix ?? linearPaths[modelType as ModelType].prefix
+}
+
+/** Whether one product makes query, key and value. */
+export function hasMergedProduct({ modelType, exported }: Pick<ModelConfig, 'modelType' | 'exported'>): boolean {
+  if (exported !== null) return exported.linears.some(({ place }) => place === 'query_key_value')
+  return linearPaths[modelType as ModelType].places.query_key_value !== undefined
 }
 
 /** A place and its layer, for a path below the prefix; undefined for any other module. */

@@ -63,6 +63,11 @@ abstract class LoraFieldsOf {
   declare readonly veraD: number | null
   /** `vera_b`: what the vector after B starts with. Default null. */
   declare readonly veraB: number | null
+  /**
+   * Linears by name, as PEFT's `target_modules`: whole paths below the model, or their ends (`['q_proj', 'v_proj']`). It then
+   * stands at these instead of what selfattnLora, intermediateLora and outputLora say. Default null.
+   */
+  declare readonly targetModules: readonly string[] | null
   /** `dtype`: of the parameters in Python; here they are float32. Default null. */
   declare readonly dtype: Dtype | null
 }
@@ -87,7 +92,7 @@ export class LoraConfig extends LoraFieldsOf {
 
   /** The adapter library's dict: snake_case, every field, as `adapter_config.json` holds it. */
   toJSON(): Record<string, unknown> {
-    return { architecture: this.method, ...loraFields.toJSON(this) }
+    return { architecture: this.method, ...withoutTargets(loraFields.toJSON(this)) }
   }
 }
 
@@ -119,7 +124,7 @@ export class MtlLoraConfig extends LoraFieldsOf {
 
   /** The adapter library's dict: snake_case, every field, as `adapter_config.json` holds it. */
   toJSON(): Record<string, unknown> {
-    return { architecture: this.method, ...mtlLoraFields.toJSON(this) }
+    return { architecture: this.method, ...withoutTargets(mtlLoraFields.toJSON(this)) }
   }
 }
 
@@ -146,12 +151,14 @@ const loraDefaults: LoraFields = Object.freeze({
   useDora: false,
   veraD: null,
   veraB: null,
+  targetModules: null,
   dtype: null
 })
 
 const loraKeys = [
   ...['selfattn_lora', 'intermediate_lora', 'output_lora', 'leave_out', 'r', 'alpha', 'dropout', 'attn_matrices'],
-  ...['composition_mode', 'init_weights', 'init_weights_seed', 'use_gating', 'use_dora', 'vera_d', 'vera_b', 'dtype']
+  ...['composition_mode', 'init_weights', 'init_weights_seed', 'use_gating', 'use_dora', 'vera_d', 'vera_b'],
+  ...['target_modules', 'dtype']
 ]
 
 /** Numbers that are floats in Python: their JSON needs a decimal point. */
@@ -173,6 +180,7 @@ const loraRules: FieldRules<LoraFields> = {
   useDora: (name, value) => (value === 'peft' ? value : check.checkBoolean(name, value)),
   veraD: (name, value) => (value === null ? null : check.checkNumber(name, value)),
   veraB: (name, value) => (value === null ? null : check.checkNumber(name, value)),
+  targetModules: checkTargets,
   dtype: checkDtype
 }
 
@@ -199,10 +207,22 @@ function checkMatrices(name: string, value: unknown): readonly AttnMatrix[] {
   return Object.freeze([...new Set(matrices)])
 }
 
+function checkTargets(name: string, value: unknown): readonly string[] | null {
+  if (value === null) return null
+  const names = check.checkArray(name, value).map((one, i) => check.checkNonEmptyString(`${name}[${i}]`, one))
+  if (names.length === 0) throw check.valueError(name, 'expected the name of a Linear at least, or null')
+  return Object.freeze([...new Set(names)])
+}
+
+/** The adapter library has no such field: it is written where it says something. */
+function withoutTargets({ target_modules: targets, ...json }: Record<string, unknown>): Record<string, unknown> {
+  return targets === null ? json : { ...json, target_modules: targets }
+}
+
 /** What single fields do not show. */
 function checkTogether(config: LoraFieldsOf): void {
   const { selfattnLora, attnMatrices: matrices, intermediateLora, outputLora } = config
-  if (!(selfattnLora && matrices.length > 0) && !intermediateLora && !outputLora) {
+  if (config.targetModules === null && !(selfattnLora && matrices.length > 0) && !intermediateLora && !outputLora) {
     const message =
       'selfattnLora (with attnMatrices), intermediateLora or outputLora must be on, or there is no adapter'
     throw check.valueError('adapter config', message)

@@ -1,6 +1,7 @@
 import type { NativeLoraConfig } from '../native/config-types.js'
 import { valueError } from './check.js'
-import { linearPaths } from './linear-paths.js'
+import type { ExportedNetwork } from './exported-network.js'
+import { hasMergedProduct } from './linear-paths.js'
 import { type LoraConfig, type LoraPlace, loraPlaces, type MtlLoraConfig } from './lora-config.js'
 import type { ModelShape } from './size.js'
 
@@ -21,6 +22,7 @@ function sizesAt(place: LoraPlace, { hiddenSize, intermediateSize }: ModelShape)
 
 /** All numbers of one adapter, VeRA's frozen A and B among them. */
 export function countLora(config: LoraConfig | MtlLoraConfig, shape: ModelShape): number {
+  if (shape.exported) return countNamed(config, shape.exported)
   const layers = loraRanks(config, shape.numHiddenLayers).filter((rank) => rank > 0).length
   const places = loraPlaces(config)
   const sizes = places.map((place) => sizesAt(place, shape))
@@ -29,9 +31,25 @@ export function countLora(config: LoraConfig | MtlLoraConfig, shape: ModelShape)
   return layers === 0 ? 0 : layers * (each + tasks) + countShared(config, sizes)
 }
 
+/** At the Linears of an exported network. */
+function countNamed(config: LoraConfig | MtlLoraConfig, network: ExportedNetwork): number {
+  const sizes = sizesIn(config, network)
+  const each = sizes.reduce((total, size) => total + countOne(config, size) + countTask(config), 0)
+  return sizes.length === 0 ? 0 : each + countShared(config, sizes)
+}
+
+function sizesIn(config: LoraConfig | MtlLoraConfig, { linears }: ExportedNetwork): readonly MatrixSize[] {
+  const { targetModules, leaveOut } = config
+  const places = loraPlaces(config)
+  return linears.filter(({ path, layer, place }) => {
+    if (leaveOut.includes(layer)) return false
+    return targetModules === null ? place !== null && places.includes(place) : targetModules.includes(path)
+  })
+}
+
 /** Query, key and value in one product have one task matrix and one set of weights. */
 function taskCount(places: readonly LoraPlace[], { modelType }: ModelShape): number {
-  const isMerged = modelType !== undefined && linearPaths[modelType].places.query_key_value !== undefined
+  const isMerged = modelType !== undefined && hasMergedProduct({ modelType, exported: null })
   const parts = places.filter((place) => place === 'query' || place === 'key' || place === 'value').length
   return isMerged && parts > 0 ? places.length - parts + 1 : places.length
 }
@@ -67,7 +85,9 @@ function loraRanks({ r, leaveOut }: LoraConfig | MtlLoraConfig, layers: number):
 
 /** What no product of two factors can exceed at any of the places: the shorter side of the smallest matrix. */
 export function highestRank(config: LoraConfig, shape: ModelShape): number {
-  const sizes = loraPlaces(config).map((place) => sizesAt(place, shape))
+  const sizes = shape.exported
+    ? sizesIn(config, shape.exported)
+    : loraPlaces(config).map((place) => sizesAt(place, shape))
   return Math.min(...sizes.flatMap((size) => [size.in, size.out]))
 }
 

@@ -3,14 +3,16 @@ import { AdapterError } from '../native/errors.js'
 import { type Activation, activations } from './activations.js'
 import { camelCase, snakeCase } from './case.js'
 import * as check from './check.js'
+import type { ExportedNetwork } from './exported-network.js'
 import { type ImageShape, imageShape } from './image-shape.js'
-import { type Field, type ModelFamily, type ModelType, modelFamilies, modelTypes } from './model-families.js'
+import { type Field, familyOf, type ModelFamily, type ModelType, modelFamilies, modelTypes } from './model-families.js'
 
 export { type ModelType, modelTypes } from './model-families.js'
 
 /** What Hugging Face's config.json says about an encoder, as far as it changes a number. Frozen. */
 export interface ModelConfig extends Omit<NativeModelConfig, 'image'> {
-  readonly modelType: ModelType
+  /** One of `modelTypes`; of an exported network any that Hugging Face has. */
+  readonly modelType: string
   readonly hiddenAct: Activation
   /** Dropout of heads; null: hiddenDropoutProb. Default null. */
   readonly classifierDropout: number | null
@@ -26,6 +28,8 @@ export interface ModelConfig extends Omit<NativeModelConfig, 'image'> {
   readonly numChannels: number
   /** `_name_or_path`: where the weights came from; goes into adapter folders as `model_name`. */
   readonly nameOrPath: string
+  /** The network that a graph describes; null: one of our own families. */
+  readonly exported: ExportedNetwork | null
 }
 
 // Sizes have an upper limit, so that a hostile file cannot ask for more memory than any encoder has.
@@ -91,7 +95,10 @@ export function modelConfigFromJson(json: Readonly<Record<string, unknown>>): Mo
   if (!modelTypes.includes(type as ModelType)) refuse('model_type', type, `one of ${modelTypes.join(', ')}`)
   const family = modelFamilies[type as ModelType]
   refuseOtherMaths(given, family)
-  const fields = new Map<string, unknown>([['modelType', type]])
+  const fields = new Map<string, unknown>([
+    ['modelType', type],
+    ['exported', null]
+  ])
   for (const field of Object.keys(rules) as Field[]) {
     const name = jsonName(field, family)
     const value = family.absent.includes(field) ? undefined : (given.get(camelCase(name)) ?? given.get(field))
@@ -158,12 +165,12 @@ function checkTogether(config: ModelConfig, family: ModelFamily): void {
 
 /** Whether positions begin after the padding id and count real tokens alone (RoBERTa). */
 export function positionsAfterPadding(config: ModelConfig): boolean {
-  return modelFamilies[config.modelType].positionsAfterPadding
+  return familyOf(config).positionsAfterPadding
 }
 
 /** Whether tokens see only those before them, so that heads for rows read the last one and the model can write. */
 export function isCausal(config: ModelConfig): boolean {
-  return modelFamilies[config.modelType].isCausal
+  return familyOf(config).isCausal
 }
 
 /** The longest row that the model has positions for: RoBERTa's begin after the padding id. */
@@ -193,8 +200,9 @@ export interface RowLimits {
 
 /** A config.json that transformers reads. */
 export function modelConfigToJson(config: ModelConfig, architecture?: string): Record<string, unknown> {
-  const { nameOrPath: _, modelType, ...fields } = config
-  const family = modelFamilies[modelType]
+  const { nameOrPath: _, modelType, exported, ...fields } = config
+  if (exported !== null) refuseExported(exported)
+  const family = modelFamilies[modelType as ModelType]
   // What a file leaves out is none for both ids, and tied words.
   const isNone = (field: Field, value: unknown) =>
     (field === 'padTokenId' && value === -1) ||
@@ -219,8 +227,15 @@ function square(value: unknown): unknown {
 /** What the core takes. */
 export function nativeModelConfig(config: ModelConfig): NativeModelConfig {
   const { classifierDropout: _, nameOrPath: __, eosTokenId: ___, tieWordEmbeddings: ____, ...rest } = config
-  const { imageSize: _____, patchSize: ______, numChannels: _______, ...native } = rest
+  const { imageSize: _____, patchSize: ______, numChannels: _______, exported: ________, ...native } = rest
   return { ...native, image: imageShape(config) }
+}
+
+function refuseExported({ className }: ExportedNetwork): never {
+  throw new AdapterError('ERR_UNSUPPORTED', 'save the model', `the base model is ${className}, read from an archive`, {
+    expected: 'saveAdapter and saveHead; the archive itself is the base model',
+    got: 'the whole model'
+  })
 }
 
 function refuse(field: string, got: unknown, expected: string, why?: string): never {

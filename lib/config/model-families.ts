@@ -4,7 +4,7 @@ export const modelTypes = ['bert', 'roberta', 'xlm-roberta', 'electra', 'distilb
 
 export type ModelType = (typeof modelTypes)[number]
 
-export type Field = keyof Omit<ModelConfig, 'modelType'>
+export type Field = keyof Omit<ModelConfig, 'modelType' | 'exported'>
 
 /** A field of config.json with one value that the core computes: any other would change the numbers in silence. */
 export interface FixedField {
@@ -16,7 +16,7 @@ export interface FixedField {
 /** What a family's config.json and folders look like, where families differ. */
 export interface ModelFamily {
   /** Hugging Face's defaults for the fields that a file leaves out. */
-  readonly defaults: Omit<ModelConfig, 'modelType'>
+  readonly defaults: Omit<ModelConfig, 'modelType' | 'exported'>
   /** Our fields under the family's own names, in snake_case. */
   readonly names: { readonly [K in Field]?: string }
   /** Our fields that this family's files do not have: they keep their default. */
@@ -181,4 +181,17 @@ export const modelFamilies: Readonly<Record<ModelType, ModelFamily>> = {
     positionsAfterPadding: false,
     adapterClass: 'ViTAdapterModel'
   }
+}
+
+/** Of an exported network what its graph and its class say. */
+export function familyOf({
+  modelType,
+  exported
+}: Pick<ModelConfig, 'modelType' | 'exported'>): Pick<
+  ModelFamily,
+  'isCausal' | 'positionsAfterPadding' | 'adapterClass'
+> {
+  if (exported === null) return modelFamilies[modelType as ModelType]
+  const { className, isCausal } = exported
+  return { isCausal, positionsAfterPadding: false, adapterClass: `${className.replace(/Model$/, '')}AdapterModel` }
 }

@@ -3,10 +3,10 @@ import { activationParameters } from './activations.js'
 import type { AdapterConfig, MethodConfig } from './adapter-config.js'
 import type { BottleneckConfig } from './bottleneck-config.js'
 import { checkOneOf, checkPositiveInteger, valueError } from './check.js'
+import type { ExportedNetwork } from './exported-network.js'
 import { floorDivide } from './floor-divide.js'
 import { countInvertible, nativeInvertibleConfig } from './invertible-size.js'
 import { countLora, nativeLoraConfig } from './lora-size.js'
-import type { ModelType } from './model-families.js'
 import type { OutputAdapterConfig } from './output-adapter-config.js'
 import { countPhmProjections, countPhmShared, nativePhmConfig } from './phm-size.js'
 import { countPrefix, nativePrefixConfig } from './prefix-config.js'
@@ -22,7 +22,9 @@ export interface ModelShape {
   /** Read for prompts and invertible adapters; the hidden size where it is not given. */
   readonly embeddingSize?: number | undefined
   /** Read for MTL-LoRA: GPT-2 makes query, key and value in one product. */
-  readonly modelType?: ModelType | undefined
+  readonly modelType?: string | undefined
+  /** Read for LoRA: the Linears of an exported network have sizes of their own. */
+  readonly exported?: ExportedNetwork | null | undefined
 }
 
 function embeddingSize(shape: ModelShape): number {

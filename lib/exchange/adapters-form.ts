@@ -25,6 +25,7 @@ const isLora = (part: AdapterConfig): part is LoraConfig | MtlLoraConfig =>
   part.method === 'lora' || part.method === 'mtl_lora'
 
 function loraProblem(part: LoraConfig | MtlLoraConfig): string | undefined {
+  if (part.targetModules !== null) return 'targetModules that are no place of every layer'
   if (part.useDora === 'peft') return "useDora: 'peft'"
   if (part.compositionMode === 'scale_input') return "compositionMode: 'scale_input'"
   if (!part.selfattnLora) return undefined

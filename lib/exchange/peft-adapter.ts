@@ -1,5 +1,6 @@
 import { type AdapterConfig, ConfigUnion } from '../config/adapter-config.js'
-import { type AttnMatrix, LoraConfig, type LoraOverrides, type LoraPlace } from '../config/lora-config.js'
+import { LoraConfig, type LoraOverrides, type LoraPlace } from '../config/lora-config.js'
+import { placeFields, resolveTargets } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
 import type { PeftIa3, PeftLora, PeftVera } from '../config/peft-config.js'
 import { matching, patternValues } from '../config/peft-modules.js'
@@ -36,6 +37,7 @@ function linearConfig(folder: PeftFolder, model: ModelConfig, method: LinearMeth
   const targets = peftTargets(folder, model)
   checkTargets(folder, model, targets)
   const common = commonFields(method)
+  if (model.exported !== null) return namedConfig(targets, fieldsOf(method, targets), common, model)
   const parts = partsOf(targets, fieldsOf(method, targets)).map(
     ({ fields, places, layers }) =>
       new LoraConfig({ ...common, ...fields, ...placeFields(places), leaveOut: others(layers, model.numHiddenLayers) })
@@ -47,6 +49,28 @@ function linearConfig(folder: PeftFolder, model: ModelConfig, method: LinearMeth
     expected: 'the same places in every layer that has one',
     hint: 'Merge it into its base model in Python (merge_and_unload), and load that model.'
   })
+}
+
+/** In an exported network: a part for each choice of fields, by the names of its Linears. */
+function namedConfig(
+  targets: readonly PeftTarget[],
+  fieldsOf: (target: PeftTarget) => PartFields,
+  common: LoraOverrides,
+  model: ModelConfig
+): AdapterConfig {
+  const named = new Map<string, { fields: PartFields; paths: string[] }>()
+  for (const target of targets) {
+    const fields = fieldsOf(target)
+    const key = JSON.stringify(fields)
+    const part = named.get(key) ?? { fields, paths: [] }
+    part.paths.push(target.path)
+    named.set(key, part)
+  }
+  const parts = [...named.values()].map(
+    ({ fields, paths }) => new LoraConfig({ ...common, ...fields, targetModules: paths })
+  )
+  const [first] = parts
+  return resolveTargets(first !== undefined && parts.length === 1 ? first : new ConfigUnion(parts), model)
 }
 
 function commonFields(method: LinearMethod): LoraOverrides {
@@ -87,7 +111,7 @@ function partsOf(targets: readonly PeftTarget[], fieldsOf: (target: PeftTarget) 
   for (const target of targets) {
     const fields = fieldsOf(target)
     const key = JSON.stringify([fields, target.place])
-    const entry = layersOf.get(key) ?? { fields, place: target.place, layers: [] }
+    const entry = layersOf.get(key) ?? { fields, place: target.place as LoraPlace, layers: [] }
     entry.layers.push(target.layer)
     layersOf.set(key, entry)
   }
@@ -100,27 +124,6 @@ function partsOf(targets: readonly PeftTarget[], fieldsOf: (target: PeftTarget) 
     parts.set(key, part)
   }
   return [...parts.values()]
-}
-
-const matrixOf: { readonly [P in LoraPlace]?: AttnMatrix } = {
-  query: 'q',
-  key: 'k',
-  value: 'v',
-  query_key_value: 'qkv',
-  attention_output: 'o'
-}
-
-function placeFields(places: readonly LoraPlace[]): LoraOverrides {
-  const attnMatrices = (Object.keys(matrixOf) as LoraPlace[]).flatMap((place) => {
-    const matrix = matrixOf[place]
-    return matrix !== undefined && places.includes(place) ? [matrix] : []
-  })
-  return {
-    selfattnLora: attnMatrices.length > 0,
-    attnMatrices,
-    intermediateLora: places.includes('intermediate'),
-    outputLora: places.includes('output')
-  }
 }
 
 function others(layers: readonly number[], count: number): number[] {

@@ -1,5 +1,5 @@
 import type { ModelConfig } from '../config/model-config.js'
-import { type ModelType, modelFamilies, modelTypes } from '../config/model-families.js'
+import { familyOf, type ModelType, modelFamilies, modelTypes } from '../config/model-families.js'
 import { AdapterError } from '../native/errors.js'
 import type { PeftFolder } from './peft-folder.js'
 
@@ -21,7 +21,7 @@ export function checkPeftBase({ folder, config }: PeftFolder, model: ModelConfig
   if (theirs === undefined || theirs === model.modelType.replaceAll('-', '_')) return
   const trainedOn = config.baseModel === '' ? '' : ` It was trained on ${config.baseModel}.`
   throw new AdapterError('ERR_WRONG_MODEL', 'load the PEFT adapter', `${folder} belongs to another model`, {
-    expected: `a class of ${model.modelType}, such as ${prefixOf(model.modelType)}Model`,
+    expected: `a class of ${model.modelType}, such as ${familyOf(model).adapterClass.replace(/AdapterModel$/, '')}Model`,
     got: `base_model_class ${baseClass}`,
     hint: `Load it into the model that it was trained on.${trainedOn}`
   })

@@ -1,9 +1,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import { valueError } from '../config/check.js'
 import { type HeadConfig, headConfigFromJson, readsRows } from '../config/head-config.js'
-import { linearPaths } from '../config/linear-paths.js'
+import { prefixOf } from '../config/linear-paths.js'
 import type { ModelConfig } from '../config/model-config.js'
-import { modelFamilies } from '../config/model-families.js'
+import { familyOf } from '../config/model-families.js'
 import type { ProblemType } from '../config/peft-config.js'
 import { AdapterError } from '../native/errors.js'
 import type { HeadFolder } from './adapter-folder.js'
@@ -28,7 +28,7 @@ export interface PeftHead {
 /** The class that has such a head, by PEFT's name of the task; images have one class, and no name of a task. */
 export function peftClass(model: ModelConfig, task: string | null): string | undefined {
   const ending = task === null ? model.imageSize && 'ForImageClassification' : taskClasses[task]
-  return ending == null ? undefined : modelFamilies[model.modelType].adapterClass.replace(/AdapterModel$/, ending)
+  return ending == null ? undefined : familyOf(model).adapterClass.replace(/AdapterModel$/, ending)
 }
 
 /** A model class's head as one of ours; with `withPooler` the pooler is its first layer, not the base model's. */
@@ -45,7 +45,7 @@ export function headOfClass(
   const config = headConfigFromJson({
     ...{ head_type: 'classification', layers: 2, activation_function: 'tanh', num_labels: labels, label2id }
   })
-  return { config, layers: { [`${linearPaths[model.modelType].prefix}.pooler.dense`]: 1, classifier: 4 } }
+  return { config, layers: { [`${prefixOf(model)}.pooler.dense`]: 1, classifier: 4 } }
 }
 
 /**

@@ -1,5 +1,6 @@
-import { linearPaths, pathOfPlace, placeOfPath } from '../config/linear-paths.js'
+import { linearPathsOf, placeOfPath, prefixOf } from '../config/linear-paths.js'
 import type { LoraPlace } from '../config/lora-config.js'
+import { modelLinears } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
 import type { PeftConfig } from '../config/peft-config.js'
 import { targetedNames } from '../config/peft-modules.js'
@@ -10,8 +11,11 @@ import type { PeftFolder } from './peft-folder.js'
 export interface PeftTarget {
   /** Its name in PEFT: with the base model's prefix where a class with a head was wrapped. */
   readonly module: string
+  /** Below the model. */
+  readonly path: string
   readonly layer: number
-  readonly place: LoraPlace
+  /** Null: one of an exported network that is no place of a layer. */
+  readonly place: LoraPlace | null
 }
 
 interface PeftTensors {
@@ -52,19 +56,22 @@ export function peftTensors({ tensors, config }: PeftFolder): PeftTensors {
 /** Every module with its place in this model. Throws what tells that the folder is another model's. */
 export function peftTargets(folder: PeftFolder, model: ModelConfig): readonly PeftTarget[] {
   const { modules } = peftTensors(folder)
-  const paths = linearPaths[model.modelType]
+  const prefix = prefixOf(model)
+  const linears = modelLinears(model)
+  const order = new Map(linears.map(({ path }, i) => [path, i]))
+  const placeOf = (path: string) =>
+    model.exported === null ? placeOfPath(linearPathsOf(model), path) : linears.find((linear) => linear.path === path)
   const targets: PeftTarget[] = []
   const homeless: string[] = []
   for (const module of modules.keys()) {
-    const inside = module.startsWith(`${paths.prefix}.`) ? module.slice(paths.prefix.length + 1) : module
-    const at = placeOfPath(paths, inside)
+    const path = module.startsWith(`${prefix}.`) ? module.slice(prefix.length + 1) : module
+    const at = placeOf(path)
     if (at === undefined) homeless.push(module)
-    else targets.push({ module, ...at })
+    else targets.push({ module, path, layer: at.layer, place: at.place })
   }
   checkBelongs(folder, model, targets, homeless)
   // In the order of the model, whatever the file's.
-  const places = Object.keys(paths.places)
-  return targets.sort((a, b) => a.layer - b.layer || places.indexOf(a.place) - places.indexOf(b.place))
+  return targets.sort((a, b) => (order.get(a.path) ?? 0) - (order.get(b.path) ?? 0))
 }
 
 /** The shape of a prefix or a prompt; it tells whether the folder is for this model. */
@@ -90,7 +97,6 @@ function checkBelongs(
 ): void {
   const { folder } = found
   const trainedOn = trainedOnText(found)
-  const { places } = linearPaths[model.modelType]
   if (targets.length === 0) {
     throw new AdapterError('ERR_WRONG_MODEL', operation, `${folder} belongs to another model`, {
       expected: `an adapter at Linears of ${model.modelType}`,
@@ -100,7 +106,10 @@ function checkBelongs(
   }
   if (homeless.length > 0) {
     throw new AdapterError('ERR_UNSUPPORTED', operation, `there is no place for an adapter at ${some(homeless)}`, {
-      expected: `only ${Object.values(places).join(', ')} of each layer`,
+      expected:
+        model.exported === null
+          ? `only ${Object.values(linearPathsOf(model).places).join(', ')} of each layer`
+          : 'only Linears of the network',
       hint: "Train it with target_modules that leave the others out ('dense' alone names a pooler, too), or merge it in Python (merge_and_unload)."
     })
   }
@@ -115,11 +124,9 @@ function checkBelongs(
 
 /** The file and target_modules must speak of the same Linears: a file that lost some of them would answer otherwise. */
 export function checkTargets({ folder, config }: PeftFolder, model: ModelConfig, targets: readonly PeftTarget[]): void {
-  const paths = linearPaths[model.modelType]
-  const prefix = targets.some(({ module }) => module.startsWith(`${paths.prefix}.`)) ? `${paths.prefix}.` : ''
-  const all = Array.from({ length: model.numHiddenLayers }, (_, layer) =>
-    (Object.keys(paths.places) as LoraPlace[]).map((place) => prefix + pathOfPlace(paths, layer, place))
-  ).flat()
+  const start = `${prefixOf(model)}.`
+  const prefix = targets.some(({ module, path }) => module !== path && module.startsWith(start)) ? start : ''
+  const all = modelLinears(model).map(({ path }) => prefix + path)
   const wanted = targetedNames(config, all)
   const held = new Set(targets.map(({ module }) => module))
   const missing = [...wanted].filter((module) => !held.has(module))

@@ -1,10 +1,11 @@
 import type { AdapterConfig } from '../config/adapter-config.js'
 import { isChoiceHead } from '../config/choice-heads.js'
 import { type HeadConfig, hasManyLabels, predictsWords } from '../config/head-config.js'
-import { linearPaths, pathOfPlace } from '../config/linear-paths.js'
-import { type LoraConfig, type LoraPlace, loraPlaces } from '../config/lora-config.js'
+import { hasMergedProduct, prefixOf } from '../config/linear-paths.js'
+import { type LoraConfig, loraPlaces } from '../config/lora-config.js'
+import { linearsOf, modelLinears } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
-import { modelFamilies } from '../config/model-families.js'
+import { familyOf } from '../config/model-families.js'
 import type { ProblemType } from '../config/peft-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { AdapterError } from '../native/errors.js'
@@ -36,7 +37,7 @@ export function peftJson(config: AdapterConfig, model: ModelConfig, head: PeftHe
   const json = {
     ...commonJson(model, head),
     // Conv1D keeps a weight the other way round.
-    fan_in_fan_out: model.modelType === 'gpt2',
+    fan_in_fan_out: isTransposed(model, all),
     target_modules: all,
     ...methodJson(parts, names)
   }
@@ -49,7 +50,7 @@ function commonJson(model: ModelConfig, head: PeftHeadPlan | null): Record<strin
   const modules = head === null ? [] : savedModules(head)
   const bare =
     head === null && model.imageSize !== null
-      ? modelFamilies[model.modelType].adapterClass.replace(/AdapterModel$/, 'Model')
+      ? familyOf(model).adapterClass.replace(/AdapterModel$/, 'Model')
       : undefined
   const modelClass = head?.modelClass ?? bare
   return {
@@ -70,8 +71,7 @@ function commonJson(model: ModelConfig, head: PeftHeadPlan | null): Record<strin
 function ofWhole(part: LoraConfig, model: ModelConfig): LoraConfig[] {
   const { attnMatrices, selfattnLora, r, alpha } = part
   const own = attnMatrices.filter((matrix) => matrix !== 'o' && matrix !== 'qkv')
-  const isMerged = linearPaths[model.modelType].places.query_key_value !== undefined
-  if (!isMerged || !selfattnLora || own.length === 0) return [part]
+  if (!hasMergedProduct(model) || part.targetModules !== null || !selfattnLora || own.length === 0) return [part]
   if (part.veraD !== null || part.useDora !== false) {
     const what = part.veraD !== null ? 'VeRA' : 'DoRA'
     throw new AdapterError(
@@ -148,12 +148,13 @@ function mixture(parts: readonly LoraConfig[]): { what: string; hint?: string } 
 }
 
 function namesOf(part: LoraConfig, model: ModelConfig, withPrefix: boolean): string[] {
-  const paths = linearPaths[model.modelType]
-  const layers = Array.from({ length: model.numHiddenLayers }, (_, layer) => layer)
-  return layers
-    .filter((layer) => !part.leaveOut.includes(layer))
-    .flatMap((layer) => loraPlaces(part).map((place) => pathOfPlace(paths, layer, place)))
-    .map((path) => (withPrefix ? `${paths.prefix}.${path}` : path))
+  const linears = linearsOf(part, loraPlaces(part), model)
+  return linears.map(({ path }) => (withPrefix ? `${prefixOf(model)}.${path}` : path))
+}
+
+function isTransposed(model: ModelConfig, names: readonly string[]): boolean {
+  if (model.exported === null) return model.modelType === 'gpt2'
+  return model.exported.linears.some(({ path, transposed }) => transposed && names.some((name) => name.endsWith(path)))
 }
 
 function methodJson(parts: readonly LoraConfig[], names: readonly (readonly string[])[]): Record<string, unknown> {
@@ -184,17 +185,15 @@ function methodJson(parts: readonly LoraConfig[], names: readonly (readonly stri
 
 /** Ends of names where they name the same Linears: `query` instead of one name for each layer. */
 function shortNames(parts: readonly LoraConfig[], wanted: readonly string[], model: ModelConfig): readonly string[] {
-  const paths = linearPaths[model.modelType]
-  const places = Object.keys(paths.places) as LoraPlace[]
-  const inLayers = Array.from({ length: model.numHiddenLayers }, (_, layer) =>
-    places.map((place) => pathOfPlace(paths, layer, place))
-  ).flat()
+  const all = modelLinears(model).map(({ path }) => path)
   // Heads and poolers have a `dense`, too.
-  const named = (end: string) =>
-    [...inLayers, 'pooler.dense', 'classifier.dense'].filter((name) => name.endsWith(`.${end}`))
+  const named = (end: string) => [...all, 'pooler.dense', 'classifier.dense'].filter((name) => name.endsWith(`.${end}`))
   const isWanted = (name: string) => wanted.some((one) => one === name || one.endsWith(`.${name}`))
-  const ends = [...new Set(parts.flatMap(loraPlaces))].map((place) => {
-    const steps = paths.places[place]?.split('.') ?? []
+  const tails = new Set(
+    parts.flatMap((part) => linearsOf(part, loraPlaces(part), model)).map(({ path }) => path.replace(/^.*\.\d+\./, ''))
+  )
+  const ends = [...tails].map((tail) => {
+    const steps = tail.split('.')
     const candidates = steps.map((_, i) => steps.slice(-i - 1).join('.'))
     return candidates.find((end) => named(end).every(isWanted))
   })

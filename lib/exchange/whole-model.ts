@@ -12,7 +12,7 @@ import { adapterConfigHash } from '../config/config-hash.js'
 import { type FusionConfig, type FusionPreset, fusionConfig, fusionPresets } from '../config/fusion-config.js'
 import { type HeadConfig, headConfigFromJson, headConfigToJson } from '../config/head-config.js'
 import { type ModelConfig, modelConfigToJson } from '../config/model-config.js'
-import { modelFamilies } from '../config/model-families.js'
+import { familyOf } from '../config/model-families.js'
 import { pythonJson } from '../config/python-json.js'
 import { adaptersForm } from './adapters-form.js'
 import { type SharedGroup, sharedGroupFromJson, sharedGroupToJson } from './shared-group.js'
@@ -103,7 +103,7 @@ export function wholeModelJson(model: ModelConfig, parts: BuiltIn): string {
   const configs = [...parts.adapters].map(([name, config]) => [name, adaptersForm(config)] as const)
   const hashes = configs.map(([name, config]) => [name, adapterConfigHash(config)] as const)
   const json = {
-    ...modelConfigToJson(model, modelFamilies[model.modelType].adapterClass),
+    ...modelConfigToJson(model, familyOf(model).adapterClass),
     adapters: {
       adapters: Object.fromEntries(hashes),
       config_map: Object.fromEntries(

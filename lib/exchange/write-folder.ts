@@ -4,7 +4,7 @@ import { type AdapterConfig, adapterFloatKeys } from '../config/adapter-config.j
 import { checkNonEmptyString, valueError } from '../config/check.js'
 import { type HeadConfig, headConfigToJson } from '../config/head-config.js'
 import type { ModelConfig } from '../config/model-config.js'
-import { modelFamilies } from '../config/model-families.js'
+import { familyOf } from '../config/model-families.js'
 import { pythonJson } from '../config/python-json.js'
 import { fileError } from '../config/read-json.js'
 import { makeFolder } from '../native/make-folder.js'
@@ -180,7 +180,7 @@ export function headJson(name: string, config: HeadConfig, model: ModelConfig): 
 function modelFields(model: ModelConfig): Record<string, unknown> {
   return {
     hidden_size: model.hiddenSize,
-    model_class: modelFamilies[model.modelType].adapterClass,
+    model_class: familyOf(model).adapterClass,
     model_name: model.nameOrPath,
     model_type: model.modelType,
     version: folderVersion

@@ -8,6 +8,7 @@ import { resolveFolder } from '../exchange/hub.js'
 import { loadAddon } from '../native/addon.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { LoadReport } from '../native/types.js'
+import { type ExportedOptions, loadExported } from './exported.js'
 import { Model } from './model.js'
 import { checkDevice, checkOptions, type Device, type LoadOptions } from './options.js'
 import { readSurgery } from './surgery-record.js'
@@ -54,6 +55,19 @@ export const AutoModel = Object.freeze({
     const model = await make(fields, options, options.tokenizer, undefined)
     await nativeCall(() => model.native.initWeights(check.checkInteger('seed', options.seed ?? 42, 0)))
     return model
+  },
+
+  /**
+   * Any network that `torch.export` can write: a `.pt2` archive of torch-adapters-export (or of torch.export.save, torch
+   * 2.9 or later), memory-mapped. Adapters stand where its graph shows residual sub-layers (`explainPlacement`), LoRA and its
+   * kin at every Linear, surgery at every module that takes and gives one value a token.
+   */
+  async fromExported(path: string, options: ExportedOptions = {}): Promise<Model> {
+    const file = check.checkNonEmptyString('path', path)
+    const seed = check.checkInteger('seed', options.seed ?? 42, 0)
+    const addon = loadAddon()
+    const device = chooseDevice(options.device ?? 'cpu', () => nativeCall(() => addon.systemInfo()).devices)
+    return await loadExported(addon, file, options, { device, seed })
   }
 })
 

@@ -4,6 +4,7 @@ import { type Fuse, fuseBlocks, fusionName, parseComposition } from '../config/c
 import { type FusionConfigSource, nativeFusionConfig } from '../config/fusion-config.js'
 import { type HeadConfig, nativeHeadConfig } from '../config/head-config.js'
 import { checkLeaveOut } from '../config/leave-out.js'
+import { checkExported, resolveTargets } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { nativeAdapterConfigs } from '../config/size.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
@@ -96,10 +97,12 @@ export class Model extends AdapterMerging {
 
   #addAdapter(
     name: string,
-    config: AdapterConfig,
+    given: AdapterConfig,
     { replaces, seed }: { readonly replaces: boolean; readonly seed: number },
     words: (text: string) => number[]
   ): void {
+    checkExported(given, this.config)
+    const config = resolveTargets(given, this.config)
     checkLeaveOut(config, this.config.numHiddenLayers)
     const native = nativeAdapterConfigs(config, this.config, words)
     nativeCall(() => this.#native.addAdapter(name, native, seed, replaces))
@@ -312,6 +315,16 @@ export class Model extends AdapterMerging {
   adapterSummary(): ModelSummary {
     const active = setupNames(this.#active, this.known)
     return summarize(this.namedParameters(), this.#adapters, new Set(active), new Set(this.#trains.adapters))
+  }
+
+  /**
+   * Where adapters can stand in an exported network, as its graph shows it: a sentence for each site with its layer and its
+   * Linears, and for what was left out, and why. Of other models a sentence for the family.
+   */
+  explainPlacement(): readonly string[] {
+    const { exported, modelType, numHiddenLayers } = this.config
+    if (exported !== null) return exported.explanation
+    return [`a model of type ${modelType}: behind attention and feed-forward of each of its ${numHiddenLayers} layers`]
   }
 
   // ---- life ----

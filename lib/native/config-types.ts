@@ -22,7 +22,8 @@ export interface NativeReplacement {
 }
 
 export interface NativeModelConfig {
-  readonly modelType: 'bert' | 'roberta' | 'xlm-roberta' | 'electra' | 'distilbert' | 'gpt2' | 'vit'
+  /** One of the families; of an exported network any. */
+  readonly modelType: string
   /** 0: a model of images. */
   readonly vocabSize: number
   /** Of the embeddings; the hidden size in all families but ELECTRA. */
@@ -56,6 +57,8 @@ export interface NativeImageShape {
   readonly width: number
   readonly patchHeight: number
   readonly patchWidth: number
+  /** Of an exported network: what it makes of an image. Else by its patches. */
+  readonly tokens?: number
 }
 
 /** Snake case, as AdapterHub's adapter_config.json spells it; every field is present. */

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises'
 import { bestModelDefaults } from '../config/best-model.js'
 import { fuseBlocks, fusionName } from '../config/composition.js'
 import { type HeadConfig, labelNames, predictsWords } from '../config/head-config.js'
-import { modelConfigToJson } from '../config/model-config.js'
+import { type ModelConfig, modelConfigToJson } from '../config/model-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { labelOf, type Row } from '../data/dataset.js'
 import { headFields } from '../data/row-fields.js'
@@ -94,7 +94,7 @@ export function headRecord(name: string, config: HeadConfig): Record<string, unk
  * tells random starts apart.
  */
 function modelDigest(model: Model): string {
-  const hash = createHash('sha256').update(JSON.stringify({ ...modelConfigToJson(model.config), _name_or_path: '' }))
+  const hash = createHash('sha256').update(JSON.stringify(networkRecord(model.config)))
   const frozen = model.namedParameters().filter((parameter) => isBaseParameter(parameter) && !parameter.trainable)
   const isSmall = ({ shape }: ParameterInfo) => shape.reduce((values, size) => values * size, 1) <= 1 << 20
   const matrix = frozen.find((parameter) => parameter.shape.length > 1 && isSmall(parameter))
@@ -129,3 +129,10 @@ function content(row: Row): unknown[] {
 }
 
 const short = (digest: string): string => digest.slice(0, 16)
+
+/** What of the config decides numbers. */
+function networkRecord(config: ModelConfig): Record<string, unknown> {
+  if (config.exported === null) return { ...modelConfigToJson(config), _name_or_path: '' }
+  const { exported, nameOrPath: _, ...fields } = config
+  return { ...fields, class: exported.className, inputs: exported.inputs, linears: exported.linears }
+}

@@ -3,7 +3,7 @@ import { modelConfigToJson } from '../config/model-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { surgeryToJson } from '../model/surgery-record.js'
-import { nativeCall } from '../native/errors.js'
+import { AdapterError, nativeCall } from '../native/errors.js'
 import type { FrozenLayerReport } from '../native/types.js'
 
 const defaultBytes = 4 * 2 ** 30
@@ -12,6 +12,17 @@ const defaultBytes = 4 * 2 ** 30
 export function openFrozenLayers(model: Model, args: TrainingArguments): () => FrozenLayerReport | undefined {
   const { frozenLayerCache, outputDir } = args
   if (frozenLayerCache === false) return () => undefined
+  if (model.config.exported !== null) {
+    throw new AdapterError(
+      'ERR_UNSUPPORTED',
+      'train',
+      'the first layers of an exported network do not run by themselves',
+      {
+        got: 'frozenLayerCache',
+        hint: 'Leave it off'
+      }
+    )
+  }
   const { folder, maxBytes, dtype } = frozenLayerCache === true ? {} : frozenLayerCache
   nativeCall(() =>
     model.native.openFrozenStates({

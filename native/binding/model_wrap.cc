@@ -284,7 +284,7 @@ Napi::Value ModelWrap::load_weights(const Napi::CallbackInfo& info) {
       return s.model.part_of({"", parameter}) == Part::inserted;
     };
     return Loaded{
-        load_base_weights(s.model.backbone(), read_model_weights(folder), s.model.device(), inserted, s.model.trunk())};
+        load_base_weights(s.model.backbone(), read_weights_at(folder), s.model.device(), inserted, s.model.trunk())};
   });
 }
 

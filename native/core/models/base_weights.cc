@@ -55,7 +55,9 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
     if (keeps) {
       value->copy_(tensor);
     } else {
-      *value = tensor.to(at::TensorOptions(type).device(device)).contiguous();
+      // A buffer of an exported graph may be of another type.
+      const auto kept = value->defined() ? value->scalar_type() : type;
+      *value = tensor.to(at::TensorOptions(kept).device(device)).contiguous();
     }
   }
   return report;

@@ -1,0 +1,102 @@
+import type { NativeExportedFacts } from '../native/types.js'
+import * as check from './check.js'
+import type { ExportedNetwork } from './exported-network.js'
+import type { ModelConfig } from './model-config.js'
+import { type ModelType, modelFamilies } from './model-families.js'
+
+/** What the export script notes beside the graph, `extra/torch_adapters.json`; every field may be missing. */
+export interface ExportNote {
+  readonly className: string
+  readonly prefix: string
+  readonly modelType: string
+  /** The fields of Hugging Face's config.json. */
+  readonly config: Readonly<Record<string, unknown>>
+}
+
+/** Reads the note as it stands in the archive; undefined: the archive has none. */
+export function readExportNote(json: Readonly<Record<string, unknown>> | undefined): ExportNote {
+  const text = (key: string) => (typeof json?.[key] === 'string' ? json[key] : '')
+  const config = json?.['config']
+  return {
+    className: text('class'),
+    prefix: text('base_model_prefix'),
+    modelType: text('model_type'),
+    config: config === null || config === undefined ? {} : check.checkObject('config', config)
+  }
+}
+
+const positive = (name: string, value: unknown) => check.checkInteger(name, value, 1, 1 << 30)
+const probability = (name: string, value: unknown) => check.checkNumber(name, value, { from: 0, to: 1 })
+
+/** A model's config from its graph, and from the config of its class for what no graph says: dropout and norms of heads. */
+export function exportedModelConfig(facts: NativeExportedFacts, note: ExportNote, source: string): ModelConfig {
+  const { config } = note
+  const type = note.modelType === '' ? 'exported' : note.modelType
+  const family = modelFamilies[type as ModelType] as (typeof modelFamilies)[ModelType] | undefined
+  // Families call the same number by several names.
+  const read = <T>(names: readonly string[], rule: (name: string, value: unknown) => T, otherwise: T): T => {
+    const name = names.find((one) => config[one] !== undefined && config[one] !== null)
+    return name === undefined ? otherwise : rule(name, config[name])
+  }
+  const hiddenSize = facts.hidden
+  const [channels, sides] = imageOf(facts)
+  const intermediate = facts.linears.find(({ place }) => place === 'intermediate')?.out
+  const dropout = read(['hidden_dropout_prob', 'dropout', 'resid_pdrop', 'hidden_dropout'], probability, 0)
+  const attention = ['attention_probs_dropout_prob', 'attention_dropout', 'attn_pdrop']
+  return Object.freeze({
+    modelType: type,
+    vocabSize: facts.vocabulary,
+    embeddingSize: read(['embedding_size'], positive, hiddenSize),
+    hiddenSize,
+    numHiddenLayers: facts.layers,
+    numAttentionHeads: read(['num_attention_heads', 'n_head', 'n_heads', 'num_heads'], positive, 1),
+    intermediateSize: intermediate ?? 4 * hiddenSize,
+    hiddenAct: 'gelu',
+    embeddingDropoutProb: dropout,
+    hiddenDropoutProb: dropout,
+    attentionProbsDropoutProb: read(attention, probability, 0),
+    maxPositionEmbeddings:
+      facts.longestRow > 0 ? facts.longestRow : read(['max_position_embeddings', 'n_positions'], positive, 1 << 24),
+    sinusoidalPosEmbds: false,
+    typeVocabSize: facts.inputs.includes('token_type_ids') ? read(['type_vocab_size'], positive, 1 << 24) : 0,
+    initializerRange: read(['initializer_range'], (name, value) => check.checkNumber(name, value, { from: 0 }), 0.02),
+    layerNormEps: read(
+      ['layer_norm_eps', 'layer_norm_epsilon', 'rms_norm_eps', 'norm_eps'],
+      (name, value) => check.checkNumber(name, value, { from: 0, below: 1 }),
+      family?.defaults.layerNormEps ?? 1e-5
+    ),
+    padTokenId: read(['pad_token_id'], (name, value) => check.checkInteger(name, value, -1, 1 << 30), -1),
+    qkvBias: true,
+    imageSize: sides,
+    patchSize: sides,
+    numChannels: channels,
+    eosTokenId: null,
+    tieWordEmbeddings: read(['tie_word_embeddings'], check.checkBoolean, true),
+    classifierDropout: read(['classifier_dropout'], probability, family?.defaults.classifierDropout ?? null),
+    nameOrPath: read(['_name_or_path'], check.checkString, source),
+    exported: network(facts, note)
+  })
+}
+
+function network(facts: NativeExportedFacts, { className, prefix }: ExportNote): ExportedNetwork {
+  return Object.freeze({
+    className: className === '' ? facts.type : className,
+    prefix: prefix === '' ? 'model' : prefix,
+    isCausal: facts.isCausal,
+    inputs: Object.freeze([...facts.inputs]),
+    rowTokens: facts.rowTokens,
+    linears: Object.freeze(facts.linears.map((linear) => Object.freeze(linear))),
+    explanation: Object.freeze([...facts.explanation])
+  })
+}
+
+/** Channels, height and width of a row that is no text: fewer sizes stand for the last ones. */
+function imageOf({ image }: NativeExportedFacts): readonly [number, readonly [number, number] | null] {
+  if (image.length === 0) return [0, null]
+  const sizes = [1, 1, 1, ...image].slice(-3)
+  if (image.length <= 3 && sizes.every((size) => size > 0)) {
+    const [channels = 1, height = 1, width = 1] = sizes
+    return [channels, Object.freeze([height, width] as const)]
+  }
+  throw check.valueError('graph', `rows of ${image.length} sizes that differ from call to call are not read`)
+}

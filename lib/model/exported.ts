@@ -1,0 +1,79 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import * as check from '../config/check.js'
+import { exportedModelConfig, readExportNote } from '../config/exported-config.js'
+import { nativeModelConfig } from '../config/model-config.js'
+import { TextTokenizer } from '../data/tokenizer.js'
+import { hasTokenizer, tokenizerFiles } from '../data/tokenizer-files.js'
+import { AdapterError, nativeCall } from '../native/errors.js'
+import type { Addon } from '../native/types.js'
+import { Model } from './model.js'
+import { checkOptions, type LoadOptions } from './options.js'
+
+export interface ExportedOptions extends Pick<LoadOptions, 'device' | 'seed'> {
+  /** Other weights for the same graph: a file, or a Hugging Face folder. Default: the archive's own. */
+  readonly weights?: string | undefined
+  /** Default: the one that the archive carries, where it does. */
+  readonly tokenizer?: TextTokenizer | undefined
+}
+
+const operation = 'load the exported model'
+
+/** The model of an archive, on a device that was chosen. */
+export async function loadExported(
+  addon: Addon,
+  path: string,
+  options: ExportedOptions,
+  { device, seed }: { readonly device: string; readonly seed: number }
+): Promise<Model> {
+  checkOptions(options, ['device', 'seed', 'weights', 'tokenizer'])
+  const { handle, facts } = await nativeCall(() => addon.openExported(path, device))
+  const note = readExportNote(jsonOf(path, facts.extra['torch_adapters.json']))
+  const config = exportedModelConfig(facts, note, path)
+  const prefix = config.exported?.prefix ?? 'model'
+  const tokenizer = options.tokenizer ?? tokenizerOf(facts.extra)
+  const native = nativeCall(() => addon.createExported(handle, nativeModelConfig(config), prefix, device))
+  const model = new Model({ native, config, tokenizer, source: undefined, device, seed })
+  try {
+    if (options.weights !== undefined) await loadWeights(model, options.weights)
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+  return model
+}
+
+async function loadWeights(model: Model, weights: string): Promise<void> {
+  const source = check.checkNonEmptyString('weights', weights)
+  const { missing } = await nativeCall(() => model.native.loadWeights(source))
+  if (missing.length === 0) return
+  throw new AdapterError('ERR_STATE_DICT', operation, `${source} lacks weights of the graph: ${missing.join(', ')}`, {
+    hint: 'The weights and the archive must be of one class and one config'
+  })
+}
+
+function jsonOf(path: string, bytes: Buffer | undefined): Record<string, unknown> | undefined {
+  if (bytes === undefined) return undefined
+  try {
+    return check.checkObject('torch_adapters.json', JSON.parse(bytes.toString('utf8')))
+  } catch (cause) {
+    throw new AdapterError('ERR_FILE_FORMAT', operation, `${path}: its extra/torch_adapters.json is no JSON object`, {
+      hint: 'Export the model again',
+      cause
+    })
+  }
+}
+
+/** The tokenizer whose files lie in the archive as they lay in a folder. */
+function tokenizerOf(extra: Readonly<Record<string, Buffer>>): TextTokenizer | undefined {
+  const files = tokenizerFiles.filter((name) => extra[name] !== undefined)
+  if (files.length === 0) return undefined
+  const folder = mkdtempSync(join(tmpdir(), 'torch-adapters-'))
+  try {
+    for (const name of files) writeFileSync(join(folder, name), extra[name] as Buffer)
+    return hasTokenizer(folder) ? TextTokenizer.fromFolder(folder) : undefined
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+}

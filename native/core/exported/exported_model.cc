@@ -1,0 +1,212 @@
+#include "core/exported/exported_model.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/models/encoder.h"
+
+namespace ta::exported {
+
+namespace {
+
+const char* kOperation = "load the exported model";
+
+bool is_slot(const Argument& argument, const Graph& graph) {
+  return argument.kind == Argument::Kind::slot && graph.slots[argument.slot].is_tensor;
+}
+
+// Parameters that share their memory in PyTorch, by the first one's name.
+std::map<std::string, std::string> tied_names(const Graph& graph, const StateDict& weights) {
+  std::map<std::pair<const void*, std::vector<int64_t>>, std::string> first;
+  std::map<std::string, std::string> tied;
+  for (const auto& input : graph.inputs) {
+    const auto* tensor = input.kind == Input::Kind::parameter ? weights.find(input.name) : nullptr;
+    if (tensor == nullptr || tensor->numel() == 0) continue;
+    const auto [there, is_new] = first.try_emplace({tensor->const_data_ptr(), tensor->sizes().vec()}, input.name);
+    if (!is_new) tied[input.name] = there->second;
+  }
+  return tied;
+}
+
+}  // namespace
+
+ExportedModel::ExportedModel(const std::string& path, at::Device device) : archive_(Archive::open(path)) {
+  program_ = std::make_unique<Program>(Graph::parse(archive_.model(), path), archive_, device);
+  const auto& graph = program_->graph();
+  weights_ = std::make_unique<Weights>(graph);
+  for (const auto& input : graph.inputs)
+    if (input.kind == Input::Kind::user) user_inputs_.push_back(&input);
+  const auto tokens = find_output();
+  residuals_ = find_residuals(graph);
+  // A stream of other tokens than those that come out (an encoder's, before its decoder) has no rows of ours.
+  if (!residuals_.shape.empty() && !std::equal(tokens.begin(), tokens.end(), residuals_.shape.begin())) {
+    residuals_.left_out.push_back("all sub-layers: their stream has other tokens than the model's output");
+    residuals_.sub_layers.clear();
+    residuals_.layers.clear();
+    residuals_.begin = -1;
+  }
+  tree_ = std::make_unique<Tree>(graph, *weights_, tokens, tied_names(graph, archive_.weights()));
+  type_ = graph.modules.empty() || graph.modules[0].type.empty() ? "ExportedModel" : graph.modules[0].type;
+  take_weights(device);
+  add_sites();
+  take_tree();
+  add_hooks();
+  find_pooler();
+  collect_facts();
+}
+
+void ExportedModel::configure(ModelConfig config, std::string prefix) {
+  config_ = std::move(config);
+  prefix_ = std::move(prefix);
+}
+
+// The first output with a value for each token, or with one for each row. Gives the sizes in front of the features.
+std::vector<Size> ExportedModel::find_output() {
+  const auto& graph = program_->graph();
+  for (size_t rank : {3, 2}) {
+    size_t index = 0;
+    for (const auto& output : graph.outputs) {
+      if (!is_slot(output, graph)) continue;
+      const auto& info = graph.slots[output.slot];
+      if (info.shape.size() == rank && info.shape.back().number > 0 && info.dtype == at::kFloat) {
+        output_ = output.slot, output_index_ = index;
+        facts_.hidden = info.shape.back().number;
+        return {info.shape.begin(), info.shape.end() - 1};
+      }
+      ++index;
+    }
+  }
+  fail(ErrorCode::unsupported, kOperation, "the graph gives no hidden states",
+       {.expected = "an output [rows, tokens, features] or [rows, features] in float32",
+        .hint = "Export the base model in float32, without a head of its own"});
+}
+
+// The root's children and parameters are this model's own.
+void ExportedModel::take_tree() {
+  auto& root = tree_->root();
+  for (const auto& own : root.own_parameters()) parameter(own, *own.value);
+  for (const auto& one : root.children()) {
+    if (one.slot != nullptr) {
+      child(one.name, *one.slot, std::static_pointer_cast<Layer>(one.module));
+    } else {
+      child(one.name, one.module);
+    }
+  }
+}
+
+void ExportedModel::take_weights(at::Device device) {
+  for (const auto& [name, value] : tree_->values()) {
+    const auto* tensor = archive_.weights().find(name);
+    if (tensor == nullptr) {
+      fail(ErrorCode::state_dict, kOperation, text("the archive has no weight '", name, "'"),
+           {.hint = "Export the model again"});
+    }
+    *value = device.is_cpu() ? *tensor : tensor->to(device);
+    program_->bind(name, value);
+  }
+}
+
+void ExportedModel::add_sites() {
+  const auto& graph = program_->graph();
+  const auto at = [&](int64_t layer, Location location) {
+    return std::find_if(sites_.begin(), sites_.end(),
+                        [&](const SitePlace& place) { return place.layer == layer && place.location == location; });
+  };
+  for (const auto& sub : residuals_.sub_layers) {
+    auto found = at(sub.layer, sub.location);
+    if (found == sites_.end()) {
+      found = sites_.emplace(sites_.end());
+      found->layer = sub.layer, found->location = sub.location;
+    }
+    found->sub_layers.push_back(sub);
+  }
+  for (auto& place : sites_) {
+    const auto& sub = place.sub_layers.front();
+    const auto& module = graph.modules[sub.module].path;
+    const auto count = std::count_if(sites_.begin(), sites_.end(), [&](const SitePlace& other) {
+      return other.sub_layers.front().module == sub.module;
+    });
+    const bool attention = place.location == Location::attention;
+    if (count == 1 && sub.norm >= 0) {
+      tree_->add_child(module, "adapters", place.site);
+      tree_->add_child(module, "adapter_fusion_layer", place.site->fusions());
+    } else {
+      tree_->add_child(module, attention ? "attention_adapters" : "output_adapters", bottleneck_layer(place.site));
+    }
+    if (attention) continue;
+    place.reft = std::make_shared<ReftPlace>();
+    tree_->add_child(graph.modules[residuals_.layers[place.layer]].path, "reft_layer", reft_layer(place.reft));
+  }
+}
+
+// For each node the number of the layer that it stands in; -1: in none.
+std::vector<int64_t> ExportedModel::layers_of_nodes() const {
+  const auto& graph = program_->graph();
+  std::vector<int64_t> of_module(graph.modules.size(), -1), result;
+  for (size_t i = 0; i < graph.modules.size(); ++i)
+    for (size_t layer = 0; layer < residuals_.layers.size(); ++layer)
+      if (graph.inside(static_cast<int32_t>(i), residuals_.layers[layer])) of_module[i] = static_cast<int64_t>(layer);
+  for (const auto& node : graph.nodes) result.push_back(node.module < 0 ? -1 : of_module[node.module]);
+  return result;
+}
+
+void ExportedModel::add_hooks() {
+  const auto layers = layers_of_nodes();
+  add_dropout_hooks(*program_);
+  add_linear_hooks(*program_, *tree_, layers);
+  if (residuals_.begin >= 0) add_begin_hook(*program_, residuals_.begin, invertible_place());
+  add_site_hooks(*program_, *tree_, sites_);
+  add_slot_hooks(*program_, *tree_, layers, sites_);
+}
+
+void ExportedModel::find_pooler() {
+  const auto& graph = program_->graph();
+  const int32_t index = graph.find_module("pooler");
+  if (index < 0 || graph.modules[index].calls.size() != 1) return;
+  const auto& call = graph.modules[index].calls[0];
+  if (call.nodes.empty() || !call.contiguous || graph.entering(call.nodes) != std::vector<int32_t>{output_}) return;
+  const auto leaving = graph.leaving(call.nodes);
+  if (leaving.size() != 1 || graph.slots[leaving[0]].shape.size() != 2) return;
+  if (graph.slots[leaving[0]].shape.back().number != facts_.hidden) return;
+  pooler_ = Pooler{call.nodes, output_, leaving[0]};
+}
+
+at::Tensor ExportedModel::pool(const at::Tensor& first, const ForwardContext& context) {
+  const auto single = RowLayout::single(first.size(0));
+  const PaddedRows rows(single, first.device());
+  const auto inner = context.with(single);
+  const Pass pass{inner, rows};
+  Execution execution(*program_, &pass, context.random != nullptr);
+  const Running running(execution, pass);
+  execution.set(pooler_->input, first.unsqueeze(1));
+  execution.run_nodes(pooler_->nodes);
+  return execution.tensor(pooler_->output);
+}
+
+std::vector<Place> ExportedModel::places() {
+  std::vector<Place> places;
+  for (auto& place : sites_) {
+    places.push_back({place.layer, place.location, place.site.get()});
+    if (place.reft) places.push_back({place.layer, Location::layer_output, place.reft.get()});
+  }
+  for (const auto& linear : facts_.linears)
+    if (linear.location) places.push_back({linear.layer, *linear.location, linear.place});
+  std::stable_sort(places.begin(), places.end(), [](const Place& a, const Place& b) { return a.layer < b.layer; });
+  return places;
+}
+
+Embedding* ExportedModel::word_embeddings() {
+  return ids_ < 0 ? nullptr : tree_->embedding_of(ids_);
+}
+
+at::Tensor ExportedModel::encode_first(const PackedBatch&, int64_t) {
+  fail(ErrorCode::unsupported, "keep frozen states", "an exported model's layers do not run by themselves",
+       {.hint = "Train without cacheFrozenStates"});
+}
+
+at::Tensor ExportedModel::decode(const PackedBatch&, const ForwardContext&, KeyValueCache&) {
+  fail(ErrorCode::unsupported, "generate", "an exported graph keeps no keys and values",
+       {.got = "a model of type " + type_, .hint = "Generate with a model of fromPretrained"});
+}
+
+}  // namespace ta::exported

@@ -1,0 +1,129 @@
+#include "core/exported/hooks.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "core/models/encoder.h"
+#include "core/nn/layer_context.h"
+
+namespace ta::exported {
+
+namespace {
+
+const Pass& pass_of(const void* pass) {
+  return *static_cast<const Pass*>(pass);
+}
+
+// The slot of a LayerNorm where surgery may have put something else; null: none has.
+const Slot* slot_of(const Tree& tree, const LayerNorm* norm) {
+  for (const auto& place : tree.slots())
+    if (norm != nullptr && place.own.get() == norm) return place.slot;
+  return nullptr;
+}
+
+// Rows of a product that are none of the batch's (positions that all rows share): one setup for all is theirs, too.
+at::Tensor shared_rows(LinearPlace const& linear, const at::Tensor& x, const ForwardContext& context) {
+  const auto flat = x.reshape({-1, x.size(-1)});
+  if (context.segments == nullptr || context.segments->size() != 1) {
+    fail(ErrorCode::unsupported, "forward",
+         text("'", linear.path,
+              "' reads what all rows share, or a part of them: rows of different setups do not meet there"),
+         {.expected = "one setup for all rows"});
+  }
+  const RowLayout one({flat.size(0)});
+  const std::vector<RowSegment> segments{{0, 1, context.segments->front().setup}};
+  auto own = context.with(one);
+  own.segments = &segments;
+  auto sizes = x.sizes().vec();
+  const auto y = linear.layer->forward(flat, own);
+  sizes.back() = y.size(-1);
+  return y.view(sizes);
+}
+
+bool crosses(const Range& a, const Range& b) {
+  const bool apart = a.last < b.first || b.last < a.first;
+  const bool nested = (a.first <= b.first && b.last <= a.last) || (b.first <= a.first && a.last <= b.last);
+  return !apart && !nested;
+}
+
+}  // namespace
+
+void add_site_hooks(Program& program, const Tree& tree, const std::vector<SitePlace>& sites) {
+  bool first = true;
+  for (const auto& place : sites) {
+    for (const auto& sub : place.sub_layers) {
+      auto* norm = sub.norm < 0 ? nullptr : tree.norm_at(sub.norm);
+      const auto* norm_slot = slot_of(tree, norm);
+      const bool begins = std::exchange(first, false);
+      program.hook(sub.nodes, [&place, &sub, norm, norm_slot, begins](Execution& execution, const void* p) {
+        const auto& pass = pass_of(p);
+        const LayerContext here(pass.context, place.layer);
+        const bool changes = place.reft != nullptr && place.reft->reaches(here);
+        if (!changes && pass.hidden == nullptr && !place.site->reaches(here)) return false;
+        const auto like = execution.tensor(sub.h), r = execution.tensor(sub.r);
+        if (begins && pass.hidden != nullptr) pass.hidden->push_back(r);
+        const auto h = pass.pack(like), residual = pass.pack(r);
+        auto y = norm_slot != nullptr ? finish_at(*place.site, *norm_slot, h, residual, here)
+                                      : place.site->forward(h, residual, norm, here);
+        if (changes) y = place.reft->forward(y, here);
+        const auto value = pass.unpack(y, like);
+        if (place.location == Location::output && pass.hidden != nullptr) pass.hidden->push_back(value);
+        execution.set(sub.out, value);
+        return true;
+      });
+    }
+  }
+}
+
+void add_linear_hooks(Program& program, const Tree& tree, const std::vector<int64_t>& layer_of) {
+  for (const auto& linear : tree.linears()) {
+    for (const auto& product : linear.products) {
+      const int64_t layer = layer_of[product.node];
+      program.hook({product.node, product.node}, [&linear, &product, layer](Execution& execution, const void* p) {
+        const auto& pass = pass_of(p);
+        if (pass.context.segments == nullptr) return false;
+        const LayerContext here(pass.context, layer);
+        if (!linear.layer->extended(here)) return false;
+        const auto x = execution.tensor(product.input);
+        execution.set(product.output, pass.fits(x) ? pass.unpack(linear.layer->forward(pass.pack(x), here), x)
+                                                   : shared_rows(linear, x, here));
+        return true;
+      });
+    }
+  }
+}
+
+void add_slot_hooks(Program& program, const Tree& tree, const std::vector<int64_t>& layer_of,
+                    const std::vector<SitePlace>& sites) {
+  const auto crosses_site = [&](const Range& nodes) {
+    return std::any_of(sites.begin(), sites.end(), [&](const SitePlace& place) {
+      return std::any_of(place.sub_layers.begin(), place.sub_layers.end(),
+                         [&](const SubLayer& sub) { return crosses(nodes, sub.nodes); });
+    });
+  };
+  for (const auto& place : tree.slots()) {
+    if (crosses_site(place.nodes)) continue;
+    const int64_t layer = layer_of[place.nodes.first];
+    program.hook(place.nodes, [&place, layer](Execution&, const void* p) {
+      if (place.slot->layer == place.own) return false;
+      const LayerContext here(pass_of(p).context, layer);
+      Running::replace(place, *place.slot->layer, here);
+      return true;
+    });
+  }
+}
+
+void add_begin_hook(Program& program, int32_t slot, InvertiblePlace& place) {
+  const int32_t node = program.graph().slots[slot].producer;
+  if (node < 0) return;
+  program.hook({node, node}, [slot, node, &place](Execution& execution, const void* p) {
+    const auto& pass = pass_of(p);
+    if (!place.reaches(pass.context)) return false;
+    execution.run_nodes({node, node});
+    const auto x = execution.tensor(slot);
+    execution.set(slot, pass.unpack(place.forward(pass.pack(x), pass.context), x));
+    return true;
+  });
+}
+
+}  // namespace ta::exported

@@ -1,0 +1,83 @@
+#include "core/exported/pass.h"
+
+#include <utility>
+
+#include "core/error.h"
+#include "core/exported/tree.h"
+
+namespace ta::exported {
+
+namespace {
+
+thread_local Running* running_here = nullptr;
+
+}  // namespace
+
+bool Pass::fits(const at::Tensor& x) const {
+  const int64_t size = x.dim() < 2 ? 0 : x.size(-1);
+  return size > 0 && x.numel() / size == rows.rows() * rows.columns();
+}
+
+at::Tensor Pass::pack(const at::Tensor& x) const {
+  return rectangle ? x.reshape({rows.rows() * rows.columns(), x.size(-1)}) : rows.pack(x);
+}
+
+at::Tensor Pass::unpack(const at::Tensor& y, const at::Tensor& like) const {
+  auto sizes = like.sizes().vec();
+  sizes.back() = y.size(-1);
+  return (rectangle ? y : rows.pad(y)).view(sizes);
+}
+
+Running::Running(Execution& execution, const Pass& pass)
+    : execution_(execution), pass_(pass), before_(std::exchange(running_here, this)) {}
+
+Running::~Running() {
+  running_here = before_;
+}
+
+void Running::replace(const SlotPlace& place, Layer& layer, const ForwardContext& context) {
+  auto& own = *running_here;
+  const auto input = own.execution_.tensor(place.input);
+  const auto outer = std::exchange(own.at_, &place);
+  const bool outer_run = std::exchange(own.has_run_, false);
+  const auto y = layer.forward(own.pass_.pack(input), context);
+  own.at_ = outer;
+  own.has_run_ = outer_run;
+  // Others may read what the module made on the way.
+  const auto& graph = own.execution_.program().graph();
+  for (int32_t slot : graph.leaving(place.nodes)) {
+    if (slot == place.output || own.execution_.has(slot)) continue;
+    fail(ErrorCode::unsupported, "forward",
+         text("others read more of '", place.path, "' than its output: it cannot be left out"),
+         {.hint = "Put it in a sequence with what is new"});
+  }
+  own.execution_.set(place.output, own.pass_.unpack(y, input));
+}
+
+at::Tensor Running::run(const SlotPlace& place, const at::Tensor& x) {
+  auto* own = running_here;
+  if (own == nullptr || own->at_ != &place || own->has_run_) {
+    fail(ErrorCode::unsupported, "forward",
+         text("'", place.path, "' of an exported model runs in its own place alone, once"),
+         {.hint = "Keep it in a sequence where it stood"});
+  }
+  own->has_run_ = true;
+  auto& execution = own->execution_;
+  const auto before = execution.tensor(place.input);
+  execution.set(place.input, own->pass_.unpack(x, before));
+  execution.run_nodes(place.nodes);
+  auto y = own->pass_.pack(execution.tensor(place.output));
+  // What reads the same value behind this module reads the value itself.
+  const auto& info = execution.program().graph().slots[place.input];
+  if (info.is_output || (!info.users.empty() && info.users.back() > place.nodes.last))
+    execution.set(place.input, before);
+  return y;
+}
+
+at::Tensor GraphModule::forward(const at::Tensor& x, const ForwardContext&) {
+  if (place_ == nullptr)
+    fail(ErrorCode::unsupported, "forward", text("a module of type ", type_, " does not run by itself"));
+  return Running::run(*place_, x);
+}
+
+}  // namespace ta::exported

@@ -1,0 +1,52 @@
+#pragma once
+// What the hooks of a run are told about its rows.
+
+#include "core/exported/execution.h"
+#include "core/exported/padded_rows.h"
+#include "core/nn/forward_context.h"
+#include "core/nn/module.h"
+
+namespace ta::exported {
+
+struct SlotPlace;
+
+struct Pass {
+  const ForwardContext& context;  ///< its layout is that of what pack() gives
+  const PaddedRows& rows;
+  /// Nothing in this pass asks where rows end: padding passes through adapters like tokens do, as in PyTorch, and no
+  /// value is moved.
+  bool rectangle = false;
+  /// Where the stream is kept: in front of the first layer, and behind each; null: nobody asks.
+  std::vector<at::Tensor>* hidden = nullptr;
+
+  /// Whether a value has one entry for each token of the rectangle.
+  bool fits(const at::Tensor& x) const;
+  /// [rows, columns, n], [rows · columns, n] → [tokens, n].
+  at::Tensor pack(const at::Tensor& x) const;
+  /// [tokens, m] → the form of `like`, with m in the place of n.
+  at::Tensor unpack(const at::Tensor& y, const at::Tensor& like) const;
+};
+
+/// The run that is going on on this thread, for a module of the graph that a layer of the library calls.
+class Running {
+ public:
+  Running(Execution& execution, const Pass& pass);
+  ~Running();
+  Running(const Running&) = delete;
+  Running& operator=(const Running&) = delete;
+
+  /// Runs `layer` in the place of a module of the graph, which it may call.
+  static void replace(const SlotPlace& place, Layer& layer, const ForwardContext& context);
+  /// The module's own nodes with another input, packed. Throws ERR_UNSUPPORTED outside of its place, or when called
+  /// twice.
+  static at::Tensor run(const SlotPlace& place, const at::Tensor& x);
+
+ private:
+  Execution& execution_;
+  const Pass& pass_;
+  Running* before_;
+  const SlotPlace* at_ = nullptr;
+  bool has_run_ = false;
+};
+
+}  // namespace ta::exported

@@ -1,0 +1,240 @@
+#include "core/exported/tree.h"
+
+#include <algorithm>
+#include <set>
+
+#include "core/exported/paths.h"
+#include "core/nn/conv1d.h"
+
+namespace ta::exported {
+
+namespace {
+
+std::string parent_path(const std::string& path) {
+  const auto dot = path.rfind('.');
+  return dot == std::string::npos ? "" : path.substr(0, dot);
+}
+
+std::string last_name(const std::string& path) {
+  return path.substr(path.rfind('.') + 1);
+}
+
+std::vector<int64_t> numbers(const std::vector<Size>& shape) {
+  std::vector<int64_t> result;
+  for (const auto& size : shape) result.push_back(size.number);
+  return result;
+}
+
+}  // namespace
+
+Tree::Tree(const Graph& graph, const Weights& weights, std::vector<Size> tokens,
+           std::map<std::string, std::string> tied)
+    : graph_(graph),
+      weights_(weights),
+      tokens_(std::move(tokens)),
+      tied_(std::move(tied)),
+      root_(std::make_shared<GraphModule>("", nullptr, LayerSize{})) {
+  by_path_[""] = root_;
+  for (const auto& input : graph.inputs) {
+    const bool named = input.kind == Input::Kind::parameter || (input.kind == Input::Kind::buffer && input.persistent);
+    if (named) inputs_[input.name] = &input;
+  }
+  for (const auto& module : graph.modules)
+    if (!module.path.empty()) add_module(module.path, &module);
+  for (const auto& input : graph.inputs)
+    if (inputs_.contains(input.name) && inputs_[input.name] == &input) add_value(input);
+}
+
+Module* Tree::find(const std::string& path) const {
+  const auto found = by_path_.find(path);
+  return found == by_path_.end() ? nullptr : found->second.get();
+}
+
+std::map<std::string, at::Tensor*> Tree::values() const {
+  std::map<std::string, at::Tensor*> result;
+  for (const auto& [path, module] : by_path_)
+    for (const auto& parameter : module->own_parameters())
+      result[path.empty() ? parameter.name : path + "." + parameter.name] = parameter.value;
+  return result;
+}
+
+void Tree::add_child(const std::string& path, const std::string& name, std::shared_ptr<Module> module) {
+  dynamic_cast<GraphModule&>(*by_path_.at(path)).add(name, std::move(module));
+}
+
+LayerNorm* Tree::norm_at(int32_t node) const {
+  const auto found = norms_.find(node);
+  return found == norms_.end() ? nullptr : found->second;
+}
+
+Embedding* Tree::embedding_of(int32_t ids) const {
+  const auto found = embeddings_.find(ids);
+  return found == embeddings_.end() ? nullptr : found->second;
+}
+
+GraphModule& Tree::parent_of(const std::string& path) {
+  const auto parent = parent_path(path);
+  if (!by_path_.contains(parent)) add_module(parent, nullptr);
+  return dynamic_cast<GraphModule&>(*by_path_.at(parent));
+}
+
+void Tree::add_module(const std::string& path, const ModuleInfo* module) {
+  if (by_path_.contains(path)) return;
+  auto& parent = parent_of(path);
+  auto* place = module == nullptr ? nullptr : slot_place(*module);
+  auto layer = module == nullptr ? nullptr : own_layer(*module);
+  if (layer == nullptr) {
+    LayerSize size;
+    if (place != nullptr)
+      size = {graph_.slots[place->input].shape.back().number, graph_.slots[place->output].shape.back().number};
+    const auto type = module == nullptr || module->type.empty() ? "Module" : module->type;
+    layer = std::make_shared<GraphModule>(type, place,
+                                          LayerSize{std::max<int64_t>(size.in, 0), std::max<int64_t>(size.out, 0)});
+  }
+  by_path_[path] = layer;
+  if (place == nullptr) {
+    parent.add(last_name(path), layer);
+    return;
+  }
+  place->slot = &occupants_.emplace_back();
+  place->own = layer;
+  parent.add(last_name(path), *place->slot, layer);
+}
+
+// What no layer of the library has registered already.
+void Tree::add_value(const Input& input) {
+  const auto path = parent_path(input.name);
+  auto& owner =
+      *(by_path_.contains(path) ? by_path_.at(path).get() : (add_module(path, nullptr), by_path_.at(path).get()));
+  const auto name = last_name(input.name);
+  for (const auto& parameter : owner.own_parameters())
+    if (parameter.name == name) return;
+  const bool is_bias = name == "bias";
+  dynamic_cast<GraphModule&>(owner).add({.name = name,
+                                         .shape = numbers(graph_.slots[input.slot].shape),
+                                         .init = Init::zeros,
+                                         .decay = !is_bias && graph_.slots[input.slot].shape.size() > 1,
+                                         .buffer = input.kind == Input::Kind::buffer});
+}
+
+const Input* Tree::value_of(const ModuleInfo& module, const char* name) const {
+  const auto found = inputs_.find(module.path + "." + name);
+  return found == inputs_.end() ? nullptr : found->second;
+}
+
+bool Tree::is_token(int32_t slot) const {
+  if (slot < 0 || tokens_.empty()) return false;
+  const auto& info = graph_.slots[slot];
+  return info.is_tensor && info.shape.size() == tokens_.size() + 1 && info.shape.back().number > 0 &&
+         info.dtype == at::kFloat && std::equal(tokens_.begin(), tokens_.end(), info.shape.begin());
+}
+
+// Where PyTorch's call takes one value a token first, and gives one and no more of them.
+SlotPlace* Tree::slot_place(const ModuleInfo& module) {
+  if (module.calls.size() != 1) return nullptr;
+  const auto& call = module.calls[0];
+  if (call.nodes.empty() || !call.contiguous) return nullptr;
+  std::vector<int32_t> inputs, outputs;
+  if (call.has_signature) {
+    const auto first = std::find_if(call.inputs.begin(), call.inputs.end(), [](int32_t slot) { return slot >= 0; });
+    if (first != call.inputs.end()) inputs = {*first};
+    for (int32_t slot : call.outputs)
+      if (slot >= 0) outputs.push_back(slot);
+  } else {
+    for (int32_t slot : graph_.entering(call.nodes))
+      if (is_token(slot)) inputs.push_back(slot);
+    outputs = graph_.leaving(call.nodes);
+  }
+  if (inputs.size() != 1 || outputs.size() != 1 || inputs == outputs) return nullptr;
+  if (!is_token(inputs[0]) || !is_token(outputs[0])) return nullptr;
+  // A value that the module only hands through is none that others could be told from.
+  if (!call.nodes.contains(graph_.slots[outputs[0]].producer)) return nullptr;
+  return &slots_.emplace_back(SlotPlace{module.path, nullptr, nullptr, call.nodes, inputs[0], outputs[0]});
+}
+
+std::shared_ptr<Layer> Tree::own_layer(const ModuleInfo& module) {
+  const auto* weight = value_of(module, "weight");
+  if (weight == nullptr || weight->kind != Input::Kind::parameter) return nullptr;
+  // A module of the library has these parameters and no others, and no children.
+  const auto below = module.path + ".";
+  for (auto one = inputs_.lower_bound(below); one != inputs_.end() && one->first.starts_with(below); ++one) {
+    const auto name = one->first.substr(below.size());
+    if (name != "weight" && name != "bias") return nullptr;
+  }
+  if (const auto tied = tied_.find(weight->name); tied != tied_.end()) {
+    const auto first = by_path_.find(parent_path(tied->second));
+    auto layer = first == by_path_.end() ? nullptr : std::dynamic_pointer_cast<Embedding>(first->second);
+    if (layer != nullptr && module.type == "Embedding") return layer;
+  }
+  if (auto layer = linear(module)) return layer;
+  if (auto layer = norm(module)) return layer;
+  return embedding(module);
+}
+
+std::shared_ptr<Layer> Tree::linear(const ModuleInfo& module) {
+  const auto *weight = value_of(module, "weight"), *bias = value_of(module, "bias");
+  LinearPlace result{module.path, nullptr, nullptr, {}};
+  for (int32_t user : graph_.slots[weight->slot].users) {
+    auto product = weights_.product(user);
+    if (!product || product->weight != weight->name) return nullptr;
+    if (product->bias != (bias == nullptr ? "" : bias->name)) return nullptr;
+    result.products.push_back(std::move(*product));
+  }
+  if (result.products.empty()) return nullptr;
+  const bool transposed = result.products[0].transposed;
+  const auto shape = numbers(graph_.slots[weight->slot].shape);
+  if (transposed && bias == nullptr) return nullptr;
+  std::shared_ptr<Layer> layer;
+  if (transposed) {
+    auto conv = lora_ready(std::make_shared<Conv1D>(shape[0], shape[1]));
+    result.layer = conv, layer = conv;
+  } else {
+    auto linear = lora_ready_linear(shape[1], shape[0], bias != nullptr);
+    result.layer = linear, layer = linear;
+  }
+  result.place = lora_place(Slot{layer});
+  linears_.push_back(std::move(result));
+  return layer;
+}
+
+std::shared_ptr<Layer> Tree::norm(const ModuleInfo& module) {
+  const auto *weight = value_of(module, "weight"), *bias = value_of(module, "bias");
+  const auto& users = graph_.slots[weight->slot].users;
+  if (bias == nullptr || users.empty()) return nullptr;
+  for (int32_t user : users) {
+    const auto& node = graph_.nodes[user];
+    const bool here =
+        node.operator_name() == "aten.layer_norm.default" && node.slot(2) == weight->slot && node.slot(3) == bias->slot;
+    if (!here) return nullptr;
+  }
+  const auto shape = numbers(graph_.slots[weight->slot].shape);
+  if (shape.size() != 1) return nullptr;
+  const double eps = graph_.nodes[users[0]].arguments[4].value.toDouble();
+  auto layer = std::make_shared<LayerNorm>(shape[0], eps);
+  for (int32_t user : users) norms_[user] = layer.get();
+  return layer;
+}
+
+std::shared_ptr<Layer> Tree::embedding(const ModuleInfo& module) {
+  const auto* weight = value_of(module, "weight");
+  const auto& users = graph_.slots[weight->slot].users;
+  const auto shape = numbers(graph_.slots[weight->slot].shape);
+  if (users.empty() || shape.size() != 2 || value_of(module, "bias") != nullptr) return nullptr;
+  for (int32_t user : users) {
+    const auto& node = graph_.nodes[user];
+    if (node.operator_name() != "aten.embedding.default" || node.slot(0) != weight->slot) return nullptr;
+  }
+  const int64_t padding = graph_.nodes[users[0]].arguments[2].value.toInt();
+  auto layer = std::make_shared<Embedding>(shape[0], shape[1], padding);
+  for (int32_t user : users) {
+    // GPT-2 gives its ids another form first.
+    int32_t ids = graph_.nodes[user].slot(1);
+    const int32_t producer = ids < 0 ? -1 : graph_.slots[ids].producer;
+    if (producer >= 0 && graph_.nodes[producer].operator_name() == "aten.view.default")
+      ids = graph_.nodes[producer].slot(0);
+    embeddings_[ids] = layer.get();
+  }
+  return layer;
+}
+
+}  // namespace ta::exported

@@ -1,0 +1,106 @@
+#pragma once
+// The module tree of an exported network under PyTorch's names: every module that the archive names, every parameter
+// and persistent buffer of its state dict. A module that is exactly a Linear, Conv1D, LayerNorm or Embedding is one of
+// the library's own, so that LoRA, sites and surgery find what they know; any other is a name, or, where it takes and
+// gives one value a token, a layer that runs its part of the graph.
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/adapters/lora_place.h"
+#include "core/exported/products.h"
+#include "core/nn/embedding.h"
+#include "core/nn/layer_norm.h"
+#include "core/nn/module.h"
+
+namespace ta::exported {
+
+/// A module that takes and gives one value a token: what stands there, and its part of the graph.
+struct SlotPlace {
+  std::string path;
+  Slot* slot = nullptr;
+  std::shared_ptr<Layer> own;  ///< what the model was made with
+  Range nodes;
+  int32_t input = -1, output = -1;  ///< slots of the graph
+};
+
+/// A Linear of the library at a product of the graph; a module that is called several times has several.
+struct LinearPlace {
+  std::string path;
+  std::shared_ptr<LinearLayer> layer;
+  LoraPlace* place = nullptr;
+  std::vector<Product> products;
+};
+
+/// A name for its children and parameters; its own values run in the graph.
+class GraphModule : public Layer {
+ public:
+  GraphModule(std::string type, const SlotPlace* place, LayerSize size)
+      : type_(std::move(type)), place_(place), size_(size) {}
+  const char* type() const override { return type_.c_str(); }
+  /// Its part of the graph, in a pass that is at it (pass.h).
+  at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override;
+  LayerSize size() const override { return size_; }
+  bool reads_whole_rows() const override { return true; }
+
+  void add(const std::string& name, std::shared_ptr<Module> module) { child(name, std::move(module)); }
+  void add(const std::string& name, Slot& slot, std::shared_ptr<Layer> layer) { child(name, slot, std::move(layer)); }
+  void add(Parameter description) { parameter(std::move(description), values_.emplace_back()); }
+
+ private:
+  std::string type_;
+  const SlotPlace* place_;
+  LayerSize size_;
+  std::deque<at::Tensor> values_;  // a parameter keeps its address
+};
+
+class Tree {
+ public:
+  /// `tokens`: the first sizes of a value that has one entry a token. `tied`: names in the state dict that are another
+  /// name's tensor.
+  Tree(const Graph& graph, const Weights& weights, std::vector<Size> tokens, std::map<std::string, std::string> tied);
+
+  /// The children and parameters of the model itself.
+  GraphModule& root() { return *root_; }
+  /// Null where there is none of that path.
+  Module* find(const std::string& path) const;
+  const std::deque<SlotPlace>& slots() const { return slots_; }
+  const std::vector<LinearPlace>& linears() const { return linears_; }
+  /// Where every parameter and buffer of the state dict lies, by name.
+  std::map<std::string, at::Tensor*> values() const;
+  /// A child `name` of the module at a path.
+  void add_child(const std::string& path, const std::string& name, std::shared_ptr<Module> module);
+  /// The layer of a LayerNorm's node; null where it is none of the library's.
+  LayerNorm* norm_at(int32_t node) const;
+  Embedding* embedding_of(int32_t ids) const;
+
+ private:
+  void add_module(const std::string& path, const ModuleInfo* module);
+  void add_value(const Input& input);
+  std::shared_ptr<Layer> own_layer(const ModuleInfo& module);
+  std::shared_ptr<Layer> linear(const ModuleInfo& module);
+  std::shared_ptr<Layer> norm(const ModuleInfo& module);
+  std::shared_ptr<Layer> embedding(const ModuleInfo& module);
+  SlotPlace* slot_place(const ModuleInfo& module);
+  GraphModule& parent_of(const std::string& path);
+  const Input* value_of(const ModuleInfo& module, const char* name) const;
+  bool is_token(int32_t slot) const;
+
+  const Graph& graph_;
+  const Weights& weights_;
+  std::vector<Size> tokens_;
+  std::map<std::string, std::string> tied_;
+  std::shared_ptr<GraphModule> root_;
+  std::map<std::string, std::shared_ptr<Module>> by_path_;
+  std::map<std::string, const Input*> inputs_;  ///< by name in the state dict
+  std::deque<SlotPlace> slots_;
+  std::deque<Slot> occupants_;
+  std::vector<LinearPlace> linears_;
+  std::map<int32_t, LayerNorm*> norms_;
+  std::map<int32_t, Embedding*> embeddings_;
+};
+
+}  // namespace ta::exported

@@ -1,0 +1,243 @@
+// Networks from archives give what PyTorch gives: hidden states of rows of any lengths, and values and gradients with an
+// adapter after or before a module and at a weight. What residuals.h finds is what the models' own code has.
+#include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
+
+#include <filesystem>
+
+#include "check.h"
+#include "core/exported/exported_model.h"
+#include "core/state/safetensors.h"
+#include "core/surgery/adapter_model.h"
+#include "core/surgery/state_io.h"
+#include "core/training/gradients.h"
+#include "tensors.h"
+
+namespace {
+
+using namespace ta;
+using exported::ExportedModel;
+
+const std::filesystem::path kFolder = "build/fixtures/exported";
+
+std::vector<std::string> exported_names() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(kFolder))
+    if (entry.path().extension() == ".json") names.push_back(entry.path().stem().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::string read_text(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+struct Opened {
+  explicit Opened(const std::string& name)
+      : name(name),
+        backbone(std::make_shared<ExportedModel>((kFolder / (name + ".pt2")).string(), at::kCPU)),
+        cases(parse_json(read_text(kFolder / (name + ".json")), name)),
+        tensors(read_weights((kFolder / (name + ".safetensors")).string())) {
+    ModelConfig config;
+    config.model_type = name;
+    config.hidden_size = backbone->facts().hidden;
+    config.num_hidden_layers = backbone->facts().layers;
+    backbone->configure(config, "net");
+    model = std::make_unique<AdapterModel>(backbone, at::kCPU);
+  }
+  at::Tensor tensor(const Json* reference) const { return *tensors.find(reference->as_string("reference")); }
+
+  std::string name;
+  std::shared_ptr<ExportedModel> backbone;
+  Json cases;
+  StateDict tensors;
+  std::unique_ptr<AdapterModel> model;
+};
+
+std::vector<std::vector<int32_t>> rows_of(const Json* json) {
+  std::vector<std::vector<int32_t>> rows;
+  for (const auto& row : json->as_array("rows")) {
+    auto& values = rows.emplace_back();
+    for (const auto& value : row.as_array("row")) values.push_back(static_cast<int32_t>(value.as_integer("value")));
+  }
+  return rows;
+}
+
+// Nothing where rows are no ids.
+std::optional<BatchInput> batch_of(const Json& inputs) {
+  const auto* ids = inputs.find("input_ids");
+  if (ids == nullptr || ids->is_string()) return std::nullopt;
+  const auto rows = rows_of(ids);
+  const auto* given_mask = inputs.find("attention_mask");
+  const auto mask = given_mask == nullptr ? rows : rows_of(given_mask);
+  const auto* types = inputs.find("token_type_ids");
+  BatchInput batch;
+  if (types != nullptr) batch.token_types.emplace();
+  const auto type_rows = types == nullptr ? rows : rows_of(types);
+  for (size_t row = 0; row < rows.size(); ++row) {
+    int32_t length = 0;
+    for (size_t i = 0; i < rows[row].size(); ++i) {
+      if (given_mask != nullptr && mask[row][i] == 0) continue;
+      ++length;
+      batch.ids.push_back(rows[row][i]);
+      if (batch.token_types) batch.token_types->push_back(type_rows[row][i]);
+    }
+    batch.row_lengths.push_back(length);
+  }
+  return batch;
+}
+
+struct Rows {
+  PackedBatch batch;
+  std::vector<RowSegment> segments;
+};
+
+at::Tensor states_of(Opened& opened, const Rows& rows) {
+  const ForwardContext context{&rows.batch.layout, &rows.segments};
+  return opened.backbone->encode(rows.batch, context, {}).last;
+}
+
+// The padded tensor's rows without their padding.
+at::Tensor packed(const at::Tensor& padded, const RowLayout& layout) {
+  std::vector<at::Tensor> parts;
+  for (int64_t row = 0; row < layout.rows(); ++row) parts.push_back(padded.select(0, row).narrow(0, 0, layout.length(row)));
+  return at::cat(parts);
+}
+
+void check_close(const std::string& what, const at::Tensor& got, const at::Tensor& expected, double tolerance = 1e-6) {
+  const double scale = std::max(1.0, expected.abs().max().item<double>());
+  const double error = (got - expected).abs().max().item<double>() / scale;
+  if (error > tolerance) std::fprintf(stderr, "  %s is off by %g\n", what.c_str(), error);
+  CHECK(error <= tolerance);
+}
+
+std::optional<Rows> rows_for(Opened& opened, const Json& one) {
+  const auto* inputs = one.find("inputs");
+  auto input = inputs == nullptr ? std::nullopt : batch_of(*inputs);
+  if (!input) return std::nullopt;
+  opened.backbone->prepare(*input);
+  return Rows{PackedBatch::pack(*input, at::kCPU), {}};
+}
+
+void set_weights(Opened& opened, const Json& one, const std::map<std::string, std::string>& names) {
+  StateDict values;
+  for (const auto& [theirs, ours] : names) {
+    auto value = opened.tensor(one.find("weights")->find(theirs));
+    for (const auto& named : opened.model->named_parameters())
+      if (named.name == ours) values.add(ours, value.view(named.parameter.shape).clone());
+  }
+  CHECK_EQ(values.size(), names.size());
+  set_parameters(*opened.model, values);
+}
+
+// Value and gradients of what `names` says, the expected ones by the same keys.
+void check_site(Opened& opened, const Json& one, Rows rows, const std::map<std::string, std::string>& names) {
+  const auto what = opened.name + ": " + one.find("name")->as_string("name");
+  set_weights(opened, one, names);
+  std::vector<at::Tensor> values;
+  Gradients(*opened.model).zero();
+  const auto y = states_of(opened, rows);
+  const auto* expected = one.find("expected");
+  check_close(what, y.detach(), packed(opened.tensor(expected->find("output")), rows.batch.layout));
+  (y * packed(opened.tensor(one.find("lossWeights")), rows.batch.layout)).sum().backward();
+  for (const auto& [theirs, ours] : names) {
+    for (auto* flat : opened.model->trainable())
+      for (size_t i = 0; i < flat->parameters().size(); ++i)
+        if (flat->parameters()[i].name == ours) {
+          const auto wanted = opened.tensor(expected->find("gradients")->find(theirs));
+          check_close(what + ", gradient of " + theirs, flat->grad(i).reshape(wanted.sizes()), wanted, 5e-6);
+        }
+  }
+}
+
+void check_surgery(Opened& opened, const Json& one, const Rows& rows, bool after) {
+  using Kind = ModuleDescription::Kind;
+  const auto path = "net." + one.find("path")->as_string("path");
+  const ModuleDescription module{.kind = Kind::module, .path = path};
+  const ModuleDescription adapter{.kind = Kind::adapter, .hidden_size = opened.backbone->facts().hidden, .sizes = {4}};
+  ModuleDescription sequence{.kind = Kind::sequential};
+  sequence.parts = after ? std::vector{module, adapter} : std::vector{adapter, module};
+  const auto operation = opened.model->replace_modules({{path, sequence}}, 1);
+  opened.model->set_trainable({.adapters = {}, .heads = {}, .inserted = true});
+  const auto place = path + (after ? ".1." : ".0.");
+  check_site(opened, one, rows,
+             {{"down.weight", place + "down_project.weight"},
+              {"down.bias", place + "down_project.bias"},
+              {"up.weight", place + "up_project.weight"},
+              {"up.bias", place + "up_project.bias"}});
+  opened.model->undo_replacement(operation);
+}
+
+void check_lora(Opened& opened, const Json& one, Rows rows, bool scales) {
+  const auto path = one.find("path")->as_string("path");
+  const auto& linears = opened.backbone->facts().linears;
+  const auto at = std::find_if(linears.begin(), linears.end(), [&](const auto& linear) { return linear.path == path; });
+  CHECK(at != linears.end() && at->location);
+  LoraConfig config;
+  config.query = at->location == Location::query;
+  config.key = at->location == Location::key;
+  config.value = at->location == Location::value;
+  config.merged = at->location == Location::query_key_value;
+  config.attention_output = at->location == Location::attention_output;
+  config.intermediate = at->location == Location::intermediate;
+  config.output = at->location == Location::feed_forward_output;
+  config.ranks.assign(opened.backbone->facts().layers, 0);
+  config.ranks[at->layer] = scales ? 1 : 2;
+  config.alpha = scales ? 1 : 8;
+  if (scales) config.scales = Scales::output, config.init_weights = LoraInit::ia3;
+  opened.model->add_adapter("a", {config}, 1);
+  opened.model->set_trainable({.adapters = {"a"}, .heads = {}});
+  rows.segments = {{0, rows.batch.layout.rows(),
+                    std::make_shared<Composition>(Composition{.kind = Composition::Kind::adapter,
+                                                              .index = opened.model->adapter_index("a")})}};
+  const auto place = "net." + path + ".loras.a.";
+  check_site(opened, one, rows,
+             scales ? std::map<std::string, std::string>{{"scale", place + "lora_B"}}
+                    : std::map<std::string, std::string>{{"lora_A", place + "lora_A"}, {"lora_B", place + "lora_B"}});
+  opened.model->set_trainable({});
+  opened.model->delete_adapter("a");
+}
+
+}  // namespace
+
+TEST(exported_models_give_pytorchs_values_and_gradients) {
+  for (const auto& name : exported_names()) {
+    Opened opened(name);
+    for (const auto& one : opened.cases.find("cases")->as_array("cases")) {
+      const auto kind = one.find("kind")->as_string("kind");
+      auto rows = rows_for(opened, one);
+      if (!rows) continue;
+      if (kind == "forward") {
+        const auto expected = opened.tensor(one.find("expected")->find("output"));
+        if (expected.dim() != 3) continue;
+        check_close(name + ": " + one.find("name")->as_string("name"), states_of(opened, *rows),
+                    packed(expected, rows->batch.layout));
+      } else if (kind == "after" || kind == "before") {
+        check_surgery(opened, one, *rows, kind == "after");
+      } else if (kind == "lora" || kind == "ia3") {
+        check_lora(opened, one, *rows, kind == "ia3");
+      }
+    }
+  }
+}
+
+TEST(residual_sub_layers_are_those_of_the_models_code) {
+  for (const auto& name : exported_names()) {
+    Opened opened(name);
+    for (const auto& one : opened.cases.find("cases")->as_array("cases")) {
+      const auto* wanted = one.find("subLayers");
+      if (wanted == nullptr) continue;
+      std::vector<std::pair<int64_t, bool>> expected, found;
+      for (const auto& sub : wanted->as_array("subLayers"))
+        expected.emplace_back(sub.find("layer")->as_integer("layer"),
+                              sub.find("location")->as_string("location") == "attention");
+      for (const auto& place : opened.backbone->places())
+        if (place.location == Location::attention || place.location == Location::output)
+          found.emplace_back(place.layer, place.location == Location::attention);
+      if (expected != found)
+        for (const auto& line : opened.backbone->facts().explanation) std::fprintf(stderr, "  %s: %s\n", name.c_str(), line.c_str());
+      CHECK(expected == found);
+    }
+  }
+}

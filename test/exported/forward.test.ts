@@ -1,0 +1,63 @@
+import test from 'ava'
+import { AutoModel } from '../../lib/index.js'
+import { casesOf, distance, inputsOf, nativeTwin, open, textModels } from './support.js'
+
+for (const name of textModels) {
+  test(`${name}: hidden states are PyTorch's, whatever the rows' lengths`, async (t) => {
+    const { group, model } = await open(t, name)
+    for (const one of casesOf(group, 'forward')) {
+      const { lastHiddenState } = await model.forward(inputsOf(one.inputs), { head: null })
+      const away = distance(lastHiddenState?.data ?? [], group.tensor(one.expected.output ?? ''))
+      t.true(away < 1e-5, `${one.name}: ${away}`)
+    }
+  })
+}
+
+test('parameters and modules have the names of PyTorch', async (t) => {
+  const { model } = await open(t, 'llama')
+  const names = model.namedParameters().map((parameter) => parameter.name)
+  t.is(names[0], 'model.embed_tokens.weight')
+  t.is(names.at(-1), 'model.norm.weight')
+  t.true(names.includes('model.layers.1.mlp.gate_proj.weight'))
+  t.is(names.length, 2 * 9 + 2)
+  t.deepEqual(
+    model.namedModules('model.layers.*.self_attn.*_proj').map((path) => path),
+    ['q', 'k', 'v', 'o']
+      .flatMap((one) => [`model.layers.0.self_attn.${one}_proj`])
+      .concat(['q', 'k', 'v', 'o'].map((one) => `model.layers.1.self_attn.${one}_proj`))
+  )
+})
+
+const sizes = { hidden_size: 16, num_attention_heads: 2, num_hidden_layers: 2, intermediate_size: 24, vocab_size: 37 }
+const twins = {
+  bert: { model_type: 'bert', ...sizes, max_position_embeddings: 24 },
+  gpt2: { model_type: 'gpt2', n_embd: 16, n_head: 2, n_layer: 2, vocab_size: 37, n_positions: 24, n_inner: 24 }
+}
+
+for (const name of ['bert', 'gpt2'] as const) {
+  test(`${name}: the graph and the native model are the same network under the same names`, async (t) => {
+    const { group, model } = await open(t, name)
+    const native = await nativeTwin(t, twins[name], model)
+    t.deepEqual(
+      native.namedParameters().map((parameter) => parameter.name),
+      model.namedParameters().map((parameter) => parameter.name)
+    )
+    for (const one of casesOf(group, 'forward')) {
+      const ours = await native.forward(inputsOf(one.inputs), { head: null, outputHiddenStates: true })
+      const theirs = await model.forward(inputsOf(one.inputs), { head: null, outputHiddenStates: true })
+      t.is(theirs.hiddenStates?.length, ours.hiddenStates?.length)
+      ours.hiddenStates?.forEach((states, i) => {
+        const away = distance(theirs.hiddenStates?.[i]?.data ?? [], { data: states.data as Float32Array })
+        t.true(away < 1e-5, `${one.name}, layer ${i}: ${away}`)
+      })
+    }
+  })
+}
+
+test('what an exported network does not do is said by name', async (t) => {
+  const { model } = await open(t, 'gpt2')
+  await t.throwsAsync(model.generate([{ inputIds: [3, 4] }]), { code: 'ERR_UNSUPPORTED', message: /generate/ })
+  await t.throwsAsync(AutoModel.fromExported('no-such.pt2'), { code: 'ERR_FILE_IO' })
+  t.throws(() => model.addAdapter('p', 'prompt_tuning'), { code: 'ERR_UNSUPPORTED', message: /takes no prompt/ })
+  await t.throwsAsync(model.forward({ inputIds: [[3, 40]] }), { message: /vocabulary/ })
+})

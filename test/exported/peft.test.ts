@@ -1,0 +1,48 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { scratch } from '../model/support.js'
+import { open } from './support.js'
+
+test('LoRA on a network that nobody wrote here is a PEFT folder under its own names, and comes back', async (t) => {
+  const { model } = await open(t, 'llama')
+  model.addAdapter('x', {
+    architecture: 'lora',
+    targetModules: ['q_proj', 'v_proj', 'gate_proj', 'up_proj'],
+    r: 2,
+    alpha: 4
+  })
+  const own = model.namedParameters().filter(({ name }) => name.includes('.loras.x.'))
+  t.is(own.length, 2 * 2 * 4)
+  model.native.setParameters(
+    new Map(
+      own.map(({ name, shape }, i) => [
+        name,
+        { shape, data: Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, j) => Math.sin(i + j) / 4) }
+      ])
+    )
+  )
+  const folder = scratch(t)
+  await model.saveAdapter(folder, 'x', { library: 'peft', withHead: false })
+  const json = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))
+  t.deepEqual([...json.target_modules].sort(), ['gate_proj', 'q_proj', 'up_proj', 'v_proj'])
+  t.is(json.fan_in_fan_out, false)
+  const bytes = readFileSync(join(folder, 'adapter_model.safetensors'))
+  const header = JSON.parse(bytes.toString('utf8', 8, 8 + Number(bytes.readBigUInt64LE(0))))
+  t.true('base_model.model.layers.1.mlp.gate_proj.lora_A.weight' in header)
+
+  const { model: other } = await open(t, 'llama')
+  await other.loadAdapter(folder, { as: 'y' })
+  const rows = {
+    inputIds: [
+      [5, 6, 7, 8],
+      [3, 4]
+    ]
+  }
+  const [theirs, ours] = await Promise.all([
+    other.forward(rows, { adapters: 'y', head: null }),
+    model.forward(rows, { adapters: 'x', head: null })
+  ])
+  t.deepEqual(theirs.lastHiddenState, ours.lastHiddenState)
+  t.notDeepEqual((await model.forward(rows, { adapters: null, head: null })).lastHiddenState, ours.lastHiddenState)
+})
