@@ -20,6 +20,20 @@ async function writeState(folder) {
   await runCoreTest(program, { filters: ['files_for_python'], env: { TA_STATE_OUT: folder } })
 }
 
+/**
+ * TensorBoard's reader, 6 MB in a folder of its own, so that the environment of the other checks stays as it is. Where no
+ * index can be reached its check does without, and says so.
+ */
+function tensorBoard(interpreter) {
+  const folder = join(root, '.setup', 'tensorboard')
+  if (!existsSync(join(folder, 'tensorboard'))) {
+    const pip = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--no-input', '--no-deps']
+    const packages = ['tensorboard==2.21.0', 'protobuf==7.36.2', 'absl-py==2.5.1']
+    spawnSync(interpreter, [...pip, '--target', folder, ...packages], { stdio: ['ignore', 'ignore', 'inherit'] })
+  }
+  return folder
+}
+
 await main(async () => {
   if (!existsSync(join(root, 'dist/lib/index.js'))) {
     throw new Problem(
@@ -57,6 +71,8 @@ await main(async () => {
     [process.execPath, join(checks, 'whole.mjs'), 'read', join(out, 'their-whole')],
     [process.execPath, join(checks, 'surgery.mjs'), join(out, 'surgery'), models],
     [interpreter, join(checks, 'load_surgery.py'), join(out, 'surgery')],
+    [process.execPath, join(checks, 'tensorboard.mjs'), join(out, 'tensorboard'), models],
+    [interpreter, join(checks, 'check_tensorboard.py'), join(out, 'tensorboard'), tensorBoard(interpreter)],
     [process.execPath, join(checks, 'readme.mjs'), interpreter, models]
   ]
   // Every step is told of, also when one before it failed; only a missing folder makes the next one pointless.
