@@ -59,7 +59,7 @@ export interface MaskedLmHeadConfig {
   readonly activationFunction: NonLinearity | null
 }
 
-/** Predicting the next token; its last layer is the word embedding. For models whose tokens see only those before them. */
+/** Predicting the next token. For models whose tokens see only those before them. */
 export interface CausalLmHeadConfig {
   readonly headType: 'causal_lm'
   /** `layers`. Default 2; 1: the word embedding alone, as in pretrained models. */
@@ -70,6 +70,11 @@ export interface CausalLmHeadConfig {
   readonly layerNorm: boolean
   /** `bias`: of the last layer. Default true. */
   readonly bias: boolean
+  /**
+   * Whether the last layer is the word embedding. Default true. false: one of its own, which starts as the word embedding and
+   * learns (PEFT's `modules_to_save: ['lm_head']`); Python's `adapters` has no such head and refuses its config.
+   */
+  readonly tied: boolean
 }
 
 /** Heads with a label, labels or a value for each row. */
@@ -99,7 +104,7 @@ const fieldsOf: Readonly<Record<HeadType, readonly string[]>> = {
   tagging: labelled,
   ...choiceHeadFields,
   masked_lm: ['layers', 'activationFunction'],
-  causal_lm: ['layers', 'activationFunction', 'layerNorm', 'bias']
+  causal_lm: ['layers', 'activationFunction', 'layerNorm', 'bias', 'tied']
 }
 
 export function classificationHead(options: ClassificationHeadOptions = {}): ClassificationHeadConfig {
@@ -147,8 +152,14 @@ export function causalLmHead(options: CausalLmHeadOptions = {}): CausalLmHeadCon
     headType: 'causal_lm',
     ...layerFields(options, 2, 'gelu'),
     layerNorm: check.checkBoolean('layerNorm', options.layerNorm ?? true),
-    bias: check.checkBoolean('bias', options.bias ?? true)
+    bias: check.checkBoolean('bias', options.bias ?? true),
+    tied: check.checkBoolean('tied', options.tied ?? true)
   })
+}
+
+/** Whether the head's last layer is the word embedding itself. */
+export function isTied(config: HeadConfig): boolean {
+  return config.headType === 'masked_lm' || (config.headType === 'causal_lm' && config.tied)
 }
 
 /** Heads that answer with words of the vocabulary: they have no labels of their own. */
@@ -201,8 +212,9 @@ export function headConfigToJson(
     // The library gives every head names when it is added, and they go into the file.
     return { ...Object.fromEntries(fields), label2id: config.label2id ?? defaultIds(config.numLabels) }
   }
+  // The library knows no such field: it is there only where it says something.
   return {
-    ...Object.fromEntries(fields),
+    ...Object.fromEntries(fields.filter(([key, value]) => key !== 'tied' || value === false)),
     vocab_size: model.vocabSize,
     embedding_size: model.embeddingSize,
     layer_norm: config.headType === 'causal_lm' ? config.layerNorm : true,
@@ -278,7 +290,7 @@ export function nativeHeadConfig(config: HeadConfig, dropout: number | null = nu
 }
 
 function nativeFields(config: HeadConfig): NativeHeadConfig {
-  if (isChoiceHead(config)) return { head_type: config.headType, ...nativeChoiceFields(config) }
+  if (isChoiceHead(config)) return { head_type: config.headType, tied: true, ...nativeChoiceFields(config) }
   const isLm = predictsWords(config)
   const isRow = readsRows(config)
   const isCausal = config.headType === 'causal_lm'
@@ -291,6 +303,7 @@ function nativeFields(config: HeadConfig): NativeHeadConfig {
     use_pooler: isRow ? config.usePooler : false,
     bias: isRow || isCausal ? config.bias : true,
     layer_norm: isCausal ? config.layerNorm : true,
+    tied: isCausal ? config.tied : true,
     dropout_prob: isLm ? null : config.dropoutProb
   }
 }

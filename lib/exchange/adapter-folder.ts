@@ -1,11 +1,14 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { activationParameters } from '../config/activations.js'
 import { type AdapterConfig, adapterConfigFromObject } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import { type HeadConfig, headConfigFromJson } from '../config/head-config.js'
+import type { ModelConfig } from '../config/model-config.js'
 import { isPeftConfig } from '../config/peft-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
+import type { FoldedLinear } from '../native/types.js'
 import { type BaseModelNote, modelNote, optionalString } from './base-model.js'
 import {
   adapterConfigFile,
@@ -45,6 +48,10 @@ export interface HeadFolder {
   readonly format: FolderFormat
   /** Only where name is null: prefix of the file's keys → index of the layer. */
   readonly layers: Readonly<Record<string, number>> | null
+  /** Of these, what is the base model's Linear with an adapter at it. */
+  readonly folded?: readonly FoldedLinear[]
+  /** Of a class whose activation is the model's `hidden_act`: headOfModel() puts it in. */
+  readonly takesHiddenAct?: boolean
   readonly model: BaseModelNote
 }
 
@@ -90,6 +97,19 @@ export function readHeadFolder(folder: string): HeadFolder | null {
     const head = headConfigFromJson(check.checkObject('config', config))
     return { name: check.checkNonEmptyString('name', name), config: head, layers: null, ...part }
   })
+}
+
+/** With the activation of the model that it is for, where its class has none of its own. */
+export function headOfModel<T extends HeadFolder | null>(head: T, { hiddenAct }: ModelConfig): T {
+  if (head?.takesHiddenAct !== true) return head
+  if (activationParameters(hiddenAct) > 0) {
+    throw new AdapterError('ERR_UNSUPPORTED', operation, `the head in ${head.folder} has an activation that learns`, {
+      expected: 'a head whose activation has no parameters',
+      got: `${hiddenAct}, the model's hidden_act`,
+      hint: 'Load the adapter without its head (withHead: false) and add one of the heads that work.'
+    })
+  }
+  return { ...head, config: Object.freeze({ ...head.config, activationFunction: hiddenAct }) }
 }
 
 function staticHead(json: Readonly<Record<string, unknown>>) {

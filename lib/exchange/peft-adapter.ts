@@ -17,7 +17,7 @@ type PartFields = Pick<LoraOverrides, 'r' | 'alpha' | 'compositionMode'>
  * A PEFT folder's config as one of ours in this model: a part for each choice of rank, alpha and side that the folder makes,
  * and for each choice of layers.
  */
-export function peftAdapterConfig(folder: PeftFolder, model: ModelConfig): AdapterConfig {
+export function peftAdapterConfig(folder: PeftFolder, model: ModelConfig, withHead: boolean): AdapterConfig {
   const { method } = folder.config
   if (method.type === 'PREFIX_TUNING') {
     promptShape(folder, method.tokens, 2 * model.numHiddenLayers * model.hiddenSize, model)
@@ -27,14 +27,14 @@ export function peftAdapterConfig(folder: PeftFolder, model: ModelConfig): Adapt
     promptShape(folder, method.tokens, model.embeddingSize, model)
     return new PromptTuningConfig({ promptLength: method.tokens, combine: 'prefix_words' })
   }
-  return linearConfig(folder, model, method)
+  return linearConfig(folder, model, method, withHead)
 }
 
 type LinearMethod = PeftLora | PeftIa3 | PeftVera
 
 /** Of a method that stands at Linears. */
-function linearConfig(folder: PeftFolder, model: ModelConfig, method: LinearMethod): AdapterConfig {
-  const targets = peftTargets(folder, model)
+function linearConfig(folder: PeftFolder, model: ModelConfig, method: LinearMethod, withHead: boolean): AdapterConfig {
+  const targets = peftTargets(folder, model, withHead)
   checkTargets(folder, model, targets)
   const common = commonFields(method)
   if (model.exported !== null) return namedConfig(targets, fieldsOf(method, targets), common, model)
@@ -90,7 +90,11 @@ function fieldsOf(method: LinearMethod, targets: readonly PeftTarget[]): (target
   return ({ module }) => ({ r: 1, alpha: 1, compositionMode: onInput.has(module) ? 'scale_input' : 'scale' })
 }
 
-function loraFields(method: PeftLora, names: readonly string[]): (target: PeftTarget) => PartFields {
+/** Rank and alpha at a module. */
+export function loraFields(
+  method: PeftLora,
+  names: readonly string[]
+): (target: Pick<PeftTarget, 'module'>) => { readonly r: number; readonly alpha: number } {
   const rank = patternValues(method.rankPattern, names, method.r)
   const alpha = patternValues(method.alphaPattern, names, method.alpha)
   return ({ module }) => {

@@ -1,19 +1,23 @@
 import { isDeepStrictEqual } from 'node:util'
 import { valueError } from '../config/check.js'
-import { type HeadConfig, headConfigFromJson, readsRows } from '../config/head-config.js'
+import { type HeadConfig, headConfigFromJson, headConfigToJson, readsRows } from '../config/head-config.js'
 import { prefixOf } from '../config/linear-paths.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { familyOf } from '../config/model-families.js'
 import type { ProblemType } from '../config/peft-config.js'
 import { AdapterError } from '../native/errors.js'
+import type { FoldedLinear } from '../native/types.js'
 import type { HeadFolder } from './adapter-folder.js'
+import { loraFields } from './peft-adapter.js'
 import type { PeftFolder } from './peft-folder.js'
-import { peftRoot, peftTensors } from './peft-targets.js'
+import { peftPooler, peftRoot, peftTensors } from './peft-targets.js'
 import { convertStaticHead, headOfProblem } from './static-heads.js'
 
 const taskClasses: Readonly<Record<string, string>> = {
   SEQ_CLS: 'ForSequenceClassification',
-  TOKEN_CLS: 'ForTokenClassification'
+  TOKEN_CLS: 'ForTokenClassification',
+  // Only GPT-2's: its heads are known by this class's name.
+  CAUSAL_LM: 'LMHeadModel'
 }
 
 const operation = 'load the PEFT adapter'
@@ -40,6 +44,13 @@ export function headOfClass(
 ): PeftHead | undefined {
   const label2id = Object.fromEntries(Array.from({ length: labels }, (_, i) => [`LABEL_${i}`, i]))
   const found = convertStaticHead(modelClass, label2id, labels)
+  // Stored whole, it is a copy of the word embedding that learned.
+  if (found?.config.headType === 'causal_lm') {
+    return {
+      config: headConfigFromJson({ ...headConfigToJson(found.config, model), tied: false }),
+      layers: found.layers
+    }
+  }
   if (!withPooler || found === undefined) return found
   if (found.config.headType !== 'classification' || !found.config.usePooler) return undefined
   const config = headConfigFromJson({
@@ -53,9 +64,11 @@ export function headOfClass(
  * @param problem instead of what the folder says of it, or does not say
  */
 export function peftHead(folder: PeftFolder, model: ModelConfig, problem?: ProblemType): HeadFolder | null {
-  const held = headModules(folder)
+  const pooler = peftPooler(folder, model)
+  const held = [...headModules(folder), ...(pooler === undefined ? [] : [pooler])]
   if (held.length === 0) return null
   const { config } = folder
+  const folded = pooler === undefined ? [] : [foldedPooler(folder, pooler)]
   const modelClass = config.baseClass ?? peftClass(model, config.taskType)
   const withPooler = held.some((module) => module.endsWith('pooler.dense'))
   const found =
@@ -77,8 +90,19 @@ export function peftHead(folder: PeftFolder, model: ModelConfig, problem?: Probl
     weightsFile: folder.weightsFile,
     format: folder.format,
     layers,
+    folded,
     model: { type: null, class: modelClass ?? null, name: config.baseModel, hiddenSize: null }
   }
+}
+
+/** The pooler with LoRA at it is the first layer of a head: its weight is the base model's and what LoRA adds. */
+function foldedPooler(folder: PeftFolder, module: string): FoldedLinear {
+  const { config } = folder
+  if (config.method.type !== 'LORA') {
+    throw refuse(folder, `it holds ${config.method.type} at ${module}, and only LoRA and DoRA are taken over there`)
+  }
+  const { r, alpha } = loraFields(config.method, [module])({ module })
+  return { module: peftRoot(config) + module, scale: alpha / r, dora: config.method.dora }
 }
 
 function withProblem(config: HeadConfig, problem: ProblemType | null): HeadConfig {

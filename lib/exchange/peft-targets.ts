@@ -53,8 +53,18 @@ export function peftTensors({ tensors, config }: PeftFolder): PeftTensors {
   return { modules, others }
 }
 
-/** Every module with its place in this model. Throws what tells that the folder is another model's. */
-export function peftTargets(folder: PeftFolder, model: ModelConfig): readonly PeftTarget[] {
+/** The pooler's Linear, where the folder has an adapter there, as PEFT calls it. */
+export function peftPooler(folder: PeftFolder, model: ModelConfig): string | undefined {
+  if (model.exported !== null) return undefined // one Linear among others
+  const { modules } = peftTensors(folder)
+  return [`${prefixOf(model)}.pooler.dense`, 'pooler.dense'].find((module) => modules.has(module))
+}
+
+/**
+ * Every module with its place in this model. Throws what tells that the folder is another model's.
+ * @param withHead false: what stands at the pooler is left out, as only a head reads it
+ */
+export function peftTargets(folder: PeftFolder, model: ModelConfig, withHead: boolean): readonly PeftTarget[] {
   const { modules } = peftTensors(folder)
   const prefix = prefixOf(model)
   const linears = modelLinears(model)
@@ -66,6 +76,9 @@ export function peftTargets(folder: PeftFolder, model: ModelConfig): readonly Pe
   for (const module of modules.keys()) {
     const path = module.startsWith(`${prefix}.`) ? module.slice(prefix.length + 1) : module
     const at = placeOf(path)
+    // A class's pooler is part of its head; that of the bare model is read by nothing that answers here.
+    const ofHead = model.exported === null && path === 'pooler.dense' && (path !== module || !withHead)
+    if (ofHead) continue
     if (at === undefined) homeless.push(module)
     else targets.push({ module, path, layer: at.layer, place: at.place })
   }
@@ -110,7 +123,7 @@ function checkBelongs(
         model.exported === null
           ? `only ${Object.values(linearPathsOf(model).places).join(', ')} of each layer`
           : 'only Linears of the network',
-      hint: "Train it with target_modules that leave the others out ('dense' alone names a pooler, too), or merge it in Python (merge_and_unload)."
+      hint: "Train it with target_modules that leave the others out ('dense' alone names a pooler, too), or merge it in Python (merge_and_unload). withHead: false leaves out what stands at a pooler: hidden states do not depend on it."
     })
   }
   const deepest = Math.max(...targets.map(({ layer }) => layer))
@@ -123,12 +136,14 @@ function checkBelongs(
 }
 
 /** The file and target_modules must speak of the same Linears: a file that lost some of them would answer otherwise. */
-export function checkTargets({ folder, config }: PeftFolder, model: ModelConfig, targets: readonly PeftTarget[]): void {
+export function checkTargets(found: PeftFolder, model: ModelConfig, targets: readonly PeftTarget[]): void {
+  const { folder, config } = found
   const start = `${prefixOf(model)}.`
   const prefix = targets.some(({ module, path }) => module !== path && module.startsWith(start)) ? start : ''
   const all = modelLinears(model).map(({ path }) => prefix + path)
-  const wanted = targetedNames(config, all)
-  const held = new Set(targets.map(({ module }) => module))
+  const pooler = peftPooler(found, model)
+  const wanted = targetedNames(config, pooler === undefined ? all : [...all, pooler])
+  const held = new Set([...targets.map(({ module }) => module), ...(pooler === undefined ? [] : [pooler])])
   const missing = [...wanted].filter((module) => !held.has(module))
   const unexpected = [...held].filter((module) => !wanted.has(module))
   if (missing.length === 0 && unexpected.length === 0) return

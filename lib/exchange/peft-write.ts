@@ -216,16 +216,22 @@ const aside = ['label2id', 'dropoutProb', 'headType', 'multilabel']
 /** Of a class whose head is the base model's own words: nothing is stored, and names begin with the prefix. */
 export const wordsPlan: PeftHeadPlan = Object.freeze({ task: 'CAUSAL_LM', layers: {} })
 
+/** A copy of those words, which learned: PEFT stores the class's output layer whole. */
+const ownWordsPlan: PeftHeadPlan = Object.freeze({ task: 'CAUSAL_LM', layers: { lm_head: 0 } })
+
 export const isOwnWords = (head: HeadConfig): boolean =>
-  head.headType === 'causal_lm' && head.layers === 1 && !head.bias
+  head.headType === 'causal_lm' && head.tied && head.layers === 1 && !head.bias
 
 /** The class whose head computes what ours does. */
 export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig): PeftHeadPlan {
   if (isOwnWords(head)) return wordsPlan
+  if (head.headType === 'causal_lm' && !head.tied && head.layers === 1 && !head.bias) return ownWordsPlan
   if (predictsWords(head) || isChoiceHead(head)) {
     const own = head.headType === 'causal_lm'
     throw new AdapterError('ERR_UNSUPPORTED', operation, `PEFT's folders hold no head like '${name}'`, {
-      expected: own ? "causal_lm with layers: 1 and bias: false, the model's own words" : 'labels for rows or tokens',
+      expected: own
+        ? "causal_lm with layers: 1 and bias: false, the model's own words or (tied: false) a copy of them"
+        : 'labels for rows or tokens',
       got: own ? `layers: ${head.layers}, bias: ${head.bias}` : head.headType,
       hint: 'Save the adapter alone, with withHead: false, and the head with saveHead.'
     })

@@ -171,6 +171,8 @@ export interface ConvertedHead {
   readonly config: HeadConfig
   /** Prefix of the file's keys → index of the layer: `classifier.weight` is `heads.<name>.1.weight`. */
   readonly layers: Readonly<Record<string, number>>
+  /** The class has no activation of its own: it takes the model's `hidden_act`. */
+  readonly takesHiddenAct: boolean
 }
 
 /** The head of a class such as BertForSequenceClassification, as the adapter library converts it. */
@@ -180,12 +182,13 @@ export function convertStaticHead(
   numLabels: unknown
 ): ConvertedHead | undefined {
   if (!Object.hasOwn(staticHeads, modelClass)) return undefined
-  const { config, layers } = staticHeads[modelClass] as StaticHead
+  const { config, layers, activation } = staticHeads[modelClass] as StaticHead
+  const takesHiddenAct = activation !== undefined
   const { head_type: type } = config
   // Words, the two ends of an answer, and choices have no labels, whatever the file says.
   if (type === 'masked_lm' || type === 'causal_lm' || type === 'question_answering' || type === 'multiple_choice')
-    return { config: headConfigFromJson(config), layers }
+    return { config: headConfigFromJson(config), layers, takesHiddenAct }
   const labels = label2id ?? { LABEL_0: 0, LABEL_1: 1 }
   const count = numLabels ?? Object.keys(labels).length
-  return { config: headConfigFromJson({ ...config, num_labels: count, label2id: labels }), layers }
+  return { config: headConfigFromJson({ ...config, num_labels: count, label2id: labels }), layers, takesHiddenAct }
 }

@@ -6,7 +6,7 @@ import type { HeadConfig } from '../config/head-config.js'
 import { modelConfigToJson } from '../config/model-config.js'
 import { type ProblemType, problemTypes } from '../config/peft-config.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
-import { type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
+import { type HeadFolder, headOfModel, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
 import { adaptersForm, adaptersProblem } from '../exchange/adapters-form.js'
 import { checkBaseModel } from '../exchange/base-model.js'
 import { type FolderFormat, folderFormats, noHeadHere, withoutHead } from '../exchange/folder-files.js'
@@ -195,7 +195,7 @@ function readAdapterHub(
   return {
     name: from,
     config,
-    head,
+    head: headOfModel(head, model.config),
     sharing,
     load: (name) => nativeCall(() => model.native.loadAdapter(weightsFile, name, from))
   }
@@ -206,7 +206,7 @@ export async function loadHead(model: Model, source: string, options: LoadHeadOp
   const { as, overwriteOk = false, ...hub } = options
   if (as !== undefined) checkAdapterName(as, 'as')
   const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'head', hub)
-  const head = readHeadFolder(folder)
+  const head = headOfModel(readHeadFolder(folder), model.config)
   if (head === null) throw noHeadHere(folder)
   checkBaseModel(head, model.config)
   // A class with a head of its own gives it no name; the adapter library calls it so too.
@@ -272,7 +272,7 @@ async function place(model: Model, name: string, { adapter, head }: Parts): Prom
     }
     if (head === null) return
     model.addHead(name, head.config, { overwriteOk: true })
-    await nativeCall(() => native.loadHead(head.weightsFile, name, head.name ?? '', head.layers))
+    await nativeCall(() => native.loadHead(head.weightsFile, name, head.name ?? '', head.layers, head.folded))
   } catch (error) {
     remove(model, name, { adapter, head })
     chosen()

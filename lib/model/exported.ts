@@ -34,7 +34,8 @@ export async function loadExported(
   const prefix = config.exported?.prefix ?? 'model'
   const tokenizer = options.tokenizer ?? tokenizerOf(facts.extra)
   const native = nativeCall(() => addon.createExported(handle, nativeModelConfig(config), prefix, device))
-  const model = new Model({ native, config, tokenizer, source: undefined, device, seed })
+  const about = { source: undefined, device, seed, trunk: 'float32', trunkProbe: null } as const
+  const model = new Model({ native, config, tokenizer, ...about })
   try {
     if (options.weights !== undefined) await loadWeights(model, options.weights)
   } catch (error) {

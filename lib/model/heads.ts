@@ -15,11 +15,11 @@ import {
   type HeadConfig,
   type ImageClassificationHeadOptions,
   imageClassificationHead,
+  isTied,
   type MaskedLmHeadOptions,
   type MultiLabelHeadOptions,
   maskedLmHead,
   multiLabelHead,
-  predictsWords,
   type RegressionHeadOptions,
   regressionHead,
   type TaggingHeadOptions,
@@ -51,7 +51,7 @@ export function isTaken(kind: string, name: string, known: ReadonlyMap<string, u
 /** Images have heads of their own, as in the adapter library, and what answers with words does so with the word embedding. */
 export function checkHeadFits(config: HeadConfig, { modelType, imageSize, tieWordEmbeddings }: ModelConfig): void {
   const { headType } = config
-  if (predictsWords(config) && !tieWordEmbeddings) {
+  if (isTied(config) && !tieWordEmbeddings) {
     throw new AdapterError(
       'ERR_UNSUPPORTED',
       'addHead',
@@ -59,7 +59,7 @@ export function checkHeadFits(config: HeadConfig, { modelType, imageSize, tieWor
       {
         expected: "tie_word_embeddings: true in the model's config.json, where the word embedding is that layer",
         got: `tie_word_embeddings: false, and a head of type ${headType}`,
-        hint: 'Load the model with withHead: false, and add heads of other types'
+        hint: 'Load the model with withHead: false, and add heads of other types, or a causal_lm head with tied: false'
       }
     )
   }

@@ -1,12 +1,13 @@
 import type { AdapterConfig } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import type { ProblemType } from '../config/peft-config.js'
-import { readHeadFolder } from '../exchange/adapter-folder.js'
+import { headOfModel, readHeadFolder } from '../exchange/adapter-folder.js'
 import { adapterConfigFile, type FolderFormat, peftWeightFiles } from '../exchange/folder-files.js'
 import { peftAdapterConfig } from '../exchange/peft-adapter.js'
 import { checkPeftBase } from '../exchange/peft-base.js'
 import { readPeftFolder } from '../exchange/peft-folder.js'
 import { headModules, peftHead } from '../exchange/peft-head.js'
+import { peftPooler } from '../exchange/peft-targets.js'
 import { isOwnWords, type PeftHeadPlan, peftHeadPlan, peftJson, wordsPlan } from '../exchange/peft-write.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
 import { nativeCall } from '../native/errors.js'
@@ -31,14 +32,14 @@ export async function readPeftAdapter(
 ): Promise<FoundAdapter> {
   const found = await readPeftFolder(folder, source)
   checkPeftBase(found, model.config)
-  const config = peftAdapterConfig(found, model.config)
+  const config = peftAdapterConfig(found, model.config, withHead)
   // A head that PEFT cannot hold stands beside it, in files of its own.
   const own = withHead ? peftHead(found, model.config, problemType) : null
   if (problemType !== undefined && own === null) {
     throw check.valueError('problemType', 'no head is loaded of which the folder does not say it; leave it out')
   }
-  const head = own ?? (withHead ? readHeadFolder(folder) : null)
-  const aside = headModules(found)
+  const head = own ?? (withHead ? headOfModel(readHeadFolder(folder), model.config) : null)
+  const aside = [...headModules(found), ...[peftPooler(found, model.config) ?? []].flat()]
   return {
     name: found.name,
     config,

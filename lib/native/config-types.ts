@@ -215,6 +215,8 @@ export interface NativeHeadConfig {
   readonly bias: boolean
   /** Of language modelling with more than one layer. */
   readonly layer_norm: boolean
+  /** Of causal_lm: its last layer is the word embedding. */
+  readonly tied: boolean
   /** Dropout before each linear layer; null: the model's hidden dropout. */
   readonly dropout_prob: number | null
 }

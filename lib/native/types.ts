@@ -28,6 +28,13 @@ export interface TensorData {
   readonly dtype: DType
 }
 
+/** A module whose weight is the base model's with LoRA (or DoRA) at it. */
+export interface FoldedLinear {
+  readonly module: string
+  readonly scale: number
+  readonly dora: boolean
+}
+
 export interface TensorInfo {
   readonly name: string
   readonly shape: number[]
@@ -273,8 +280,17 @@ export interface NativeModel {
   /** `headModules`: what the file holds of a head, which is passed by. */
   loadPeftAdapter(file: string, name: string, headModules: readonly string[]): Promise<void>
   loadFusion(file: string, name: string, from: string): Promise<void>
-  /** `layers`: for a file of a class with a head of its own, its modules and the index each has in our head. */
-  loadHead(file: string, name: string, from: string, layers: Readonly<Record<string, number>> | null): Promise<void>
+  /**
+   * `layers`: for a file of a class with a head of its own, its modules and the index each has in our head. `folded`: those of
+   * them that the file has as PEFT's LoRA at a Linear of the base model.
+   */
+  loadHead(
+    file: string,
+    name: string,
+    from: string,
+    layers: Readonly<Record<string, number>> | null,
+    folded?: readonly FoldedLinear[]
+  ): Promise<void>
   /** What surgery inserted, by its names in the state dict; what stands in several places once. */
   saveInserted(file: string): Promise<void>
   loadInserted(file: string): Promise<void>

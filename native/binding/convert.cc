@@ -277,6 +277,7 @@ HeadConfig to_head_config(const Napi::Object& object) {
   c.use_pooler = boolean(object, "use_pooler");
   c.bias = boolean(object, "bias");
   c.layer_norm = boolean(object, "layer_norm");
+  c.tied = boolean(object, "tied");
   if (auto p = object.Get("dropout_prob"); present(p)) c.dropout_prob = p.As<Napi::Number>().DoubleValue();
   return c;
 }

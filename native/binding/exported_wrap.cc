@@ -98,7 +98,7 @@ Napi::Value create_exported(const Napi::CallbackInfo& info) {
     auto model = std::exchange(*info[0].As<Napi::External<Handle>>().Data(), nullptr);
     if (!model) fail(ErrorCode::invalid_argument, "create model", "this handle has given its model");
     model->configure(to_model_config(info[1].As<Napi::Object>()), text_of(info, 2));
-    auto state = std::make_shared<ModelState>(std::move(model), at::Device(text_of(info, 3)));
+    auto state = std::make_shared<ModelState>(std::move(model), at::Device(text_of(info, 3)), at::kFloat);
     return Engine::model_class(env).New({Napi::External<std::shared_ptr<ModelState>>::New(env, &state)});
   });
 }

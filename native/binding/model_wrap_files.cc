@@ -21,6 +21,18 @@ HeadLayers head_layers(const Napi::Value& value) {
   return layers;
 }
 
+std::vector<FoldedLinear> folded_linears(const Napi::Value& value) {
+  std::vector<FoldedLinear> folded;
+  if (!value.IsArray()) return folded;
+  auto array = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    auto one = array.Get(i).As<Napi::Object>();
+    folded.push_back({one.Get("module").As<Napi::String>().Utf8Value(),
+                      one.Get("scale").As<Napi::Number>().DoubleValue(), one.Get("dora").As<Napi::Boolean>().Value()});
+  }
+  return folded;
+}
+
 at::ScalarType stored_type(const std::string& name) {
   return name == "float16" ? at::kHalf : name == "bfloat16" ? at::kBFloat16 : at::kFloat;
 }
@@ -75,9 +87,10 @@ Napi::Value ModelWrap::load_peft_adapter(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ModelWrap::load_head(const Napi::CallbackInfo& info) {
-  return async(
-      info, [file = text_of(info, 0), name = text_of(info, 1), from = text_of(info, 2), layers = head_layers(info[3])](
-                ModelState& s) { return ta::load_head(s.model, name, from, file, layers), Done{}; });
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), from = text_of(info, 2),
+                      layers = head_layers(info[3]), folded = folded_linears(info[4])](ModelState& s) {
+    return ta::load_head(s.model, name, from, file, layers, folded), Done{};
+  });
 }
 
 Napi::Value ModelWrap::save_base(const Napi::CallbackInfo& info) {

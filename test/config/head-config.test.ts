@@ -155,6 +155,7 @@ test('what the core takes', (t) => {
     use_pooler: false,
     bias: true,
     layer_norm: true,
+    tied: true,
     dropout_prob: 0.1
   })
 })

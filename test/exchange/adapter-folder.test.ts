@@ -5,7 +5,7 @@ import test from 'ava'
 import { AdapterConfig } from '../../lib/config/adapter-config.js'
 import { classificationHead, headConfigFromJson } from '../../lib/config/head-config.js'
 import { type ModelConfig, modelConfigFromJson } from '../../lib/config/model-config.js'
-import { readAdapterFolder } from '../../lib/exchange/adapter-folder.js'
+import { headOfModel, readAdapterFolder, readHeadFolder } from '../../lib/exchange/adapter-folder.js'
 import { checkBaseModel } from '../../lib/exchange/base-model.js'
 import { adapterJson, headJson, saveFolder } from '../../lib/exchange/write-folder.js'
 import { fixtures, readIndex } from '../parity/support/fixtures.js'
@@ -190,4 +190,21 @@ test('names and places that cannot be', async (t) => {
   const file = join(folder, 'file')
   writeFileSync(file, '')
   await t.throwsAsync(save(file, 'bin'), { code: 'ERR_FILE', message: /EEXIST/ })
+})
+
+test('a head of a class without an activation of its own takes that of the model', (t) => {
+  const folder = fixtureCopy('bert-static-head')
+  const headOf = (model_class: string, model: ModelConfig) => {
+    edit(join(folder, 'head_config.json'), (json) => ({ ...json, model_class }))
+    return headOfModel(readHeadFolder(folder), model)?.config
+  }
+  const model = modelOf('bert-tiny')
+  t.like(headOf('BertForMaskedLM', { ...model, hiddenAct: 'gelu_new' }), { activationFunction: 'gelu_new', layers: 2 })
+  t.like(headOf('DistilBertForMaskedLM', { ...model, hiddenAct: 'relu' }), { activationFunction: 'relu' })
+  t.like(headOf('RobertaForMaskedLM', { ...model, hiddenAct: 'relu' }), { activationFunction: 'gelu' })
+  t.like(headOf('RobertaForSequenceClassification', { ...model, hiddenAct: 'relu' }), { activationFunction: 'tanh' })
+  t.throws(() => headOf('BertForMaskedLM', { ...model, hiddenAct: 'prelu' }), {
+    code: 'ERR_UNSUPPORTED',
+    message: /an activation that learns.*prelu/s
+  })
 })

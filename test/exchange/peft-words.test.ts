@@ -55,3 +55,33 @@ test('a folder of such a class stays one, whatever the model answers with', asyn
   bare.addAdapter('one', 'lora', { overwriteOk: true })
   t.is((await written(bare, 'one', join(scratch(t), 'other'))).task, 'FEATURE_EXTRACTION')
 })
+
+test('words that learned are a head with an output layer of its own', async (t) => {
+  using model = await open(false)
+  await model.loadAdapter(join(fixtures, 'peft/gpt2-words'), { as: 'own' })
+  t.like(model.heads.get('own'), { headType: 'causal_lm', layers: 1, bias: false, tied: false })
+  t.true(model.namedParameters().some(({ name }) => name === 'heads.own.0.weight'))
+  const rows = [{ inputIds: [5, 6, 7] }]
+  const options = { adapters: 'own', maxNewTokens: 8, eosTokenId: null }
+  const own = await model.generate(rows, { ...options, head: 'own' })
+  t.notDeepEqual(own[0]?.ids, (await model.generate(rows, { ...options, head: null }))[0]?.ids)
+})
+
+test('such a layer starts as the word embedding and learns without it', async (t) => {
+  using model = await open(false)
+  model.addCausalLmHead('tied', { layers: 1, bias: false })
+  model.addCausalLmHead('own', { layers: 1, bias: false, tied: false })
+  const inputs = { inputIds: [[5, 6, 7, 8]], labels: [[5, 6, 7, 8]] }
+  const logits = async (head: string) => (await model.forward(inputs, { adapters: null, head })).logits?.data
+  t.deepEqual(await logits('own'), await logits('tied'))
+  model.trainHead('own')
+  const { gradients } = await model.gradients(inputs, { adapters: null, head: 'own' })
+  t.deepEqual([...gradients.keys()], ['heads.own.0.weight'])
+  const folder = scratch(t)
+  await model.saveHead(folder, 'own')
+  t.is(await model.loadHead(folder, { as: 'again' }), 'again')
+  t.deepEqual(model.heads.get('again'), model.heads.get('own'))
+  t.deepEqual(await logits('again'), await logits('own'))
+  // Python's adapters has no such head, and fails at a field that it does not know.
+  t.is(JSON.parse(readFileSync(join(folder, 'head_config.json'), 'utf8')).config.tied, false)
+})

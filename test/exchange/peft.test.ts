@@ -135,6 +135,28 @@ test('what one library has and the other has not is refused with the way out', a
   })
 })
 
+test('LoRA at the pooler is part of the head: the first layer of one, or left out with it', async (t) => {
+  using model = await open('bert-tiny')
+  const linear = folderOf('bert-linear')
+  await model.loadAdapter(linear, { as: 'whole' })
+  t.like(model.heads.get('whole'), { layers: 2, numLabels: 3, usePooler: false, activationFunction: 'tanh' })
+  t.false(model.namedParameters().some(({ name }) => name.includes('pooler') && name.includes('lora')))
+  await model.loadAdapter(linear, { as: 'alone', withHead: false })
+  t.deepEqual(model.adapters.get('alone'), model.adapters.get('whole'))
+  t.false(model.heads.has('alone'))
+  // Written back, the pooler stands whole in modules_to_save, where PEFT computes the same.
+  const again = scratch(t)
+  await model.saveAdapter(again, 'whole', { library: 'peft' })
+  const { modules_to_save, target_modules } = JSON.parse(readFileSync(join(again, 'adapter_config.json'), 'utf8'))
+  t.deepEqual(modules_to_save, ['pooler', 'classifier'])
+  t.false(target_modules.some((name: string) => name.includes('pooler')))
+
+  // What has no class has no head that would read it.
+  const bare = changed(t, 'bert-linear', { task_type: 'TOKEN_CLS' })
+  await t.throwsAsync(model.loadAdapter(bare, { as: 'bare' }), { code: 'ERR_UNSUPPORTED', message: /withHead: false/ })
+  t.false(model.adapters.has('bare'))
+})
+
 test('a folder of another model, or with a module that has no place, is refused by name', async (t) => {
   using roberta = await open('roberta-tiny')
   await t.throwsAsync(roberta.loadAdapter(folderOf('bert-regex-rslora')), {

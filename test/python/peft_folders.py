@@ -47,7 +47,12 @@ WRITTEN = {
     "vit-ia3": ("vit-tiny", IA3Config(
         target_modules=["key", "value", "intermediate.dense"], feedforward_modules=["intermediate.dense"],
         modules_to_save=["classifier"])),
+    "bert-linear": ("bert-tiny", LoraConfig(task_type="SEQ_CLS", r=2, lora_alpha=6, target_modules="all-linear")),
+    "bert-linear-dora": ("bert-tiny", LoraConfig(
+        task_type="SEQ_CLS", r=2, use_dora=True, use_rslora=True, target_modules="all-linear")),
+    "bert-linear-bare": ("bert-tiny", LoraConfig(task_type="FEATURE_EXTRACTION", r=2, target_modules="all-linear")),
     "gpt2-lora": ("gpt2-tiny", LoraConfig(task_type="CAUSAL_LM", r=2, lora_alpha=3)),
+    "gpt2-own-words": ("gpt2-tiny", LoraConfig(task_type="CAUSAL_LM", r=2, modules_to_save=["lm_head"])),
     "gpt2-all": ("gpt2-tiny", LoraConfig(task_type="SEQ_CLS", r=2, target_modules=["c_attn", "c_proj", "c_fc"])),
     "gpt2-dora": ("gpt2-tiny", LoraConfig(task_type="SEQ_CLS", r=2, use_dora=True)),
     "gpt2-vera": ("gpt2-tiny", VeraConfig(task_type="SEQ_CLS", r=4, target_modules=["c_attn", "c_fc"])),

@@ -26,6 +26,7 @@ struct HeadConfig {
   bool use_pooler = false;
   bool bias = true;
   bool layer_norm = true;              ///< language modelling with more than one layer
+  bool tied = true;                    ///< causal_lm: its last layer is the word embedding, not one of its own
   std::optional<double> dropout_prob;  ///< absent: the model's hidden dropout
 };
 

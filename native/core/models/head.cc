@@ -103,6 +103,10 @@ void Head::build_language_model(Model& model) {
     if (config_.layer_norm) step(std::make_shared<LayerNorm>(embedding, model.head_norm_eps()));
   }
   invertible_ = &model.invertible_place();
+  if (!config_.tied) {
+    step(std::make_shared<Linear>(embedding, model.word_embeddings()->own_parameters()[0].shape[0], config_.bias));
+    return;
+  }
   // No slot: the name of its weight belongs to the word embedding.
   steps_.emplace_back().layer = std::make_shared<TiedDecoder>(*model.word_embeddings(), config_.bias);
   child(std::to_string(next_++), std::static_pointer_cast<Module>(steps_.back().layer));
@@ -175,7 +179,12 @@ bool Head::reads_whole_rows() const {
 }
 
 std::optional<std::string> Head::tied_key() const {
-  if (!predicts_words()) return std::nullopt;
+  if (!predicts_words() || !config_.tied) return std::nullopt;
+  return std::to_string(next_ - 1) + ".weight";
+}
+
+std::optional<std::string> Head::own_words_key() const {
+  if (!predicts_words() || config_.tied) return std::nullopt;
   return std::to_string(next_ - 1) + ".weight";
 }
 

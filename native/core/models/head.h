@@ -2,10 +2,12 @@
 // Prediction heads with AdapterHub's structure and keys (adapters.heads): a Sequential whose indices count Dropout,
 // Linear and activation alike, so a two-layer classification head has `heads.<name>.1.*` and `heads.<name>.4.*`.
 // masked_lm: 0 Linear, 1 activation, 2 LayerNorm, 3 Linear to the vocabulary whose weight is the word embedding; from
-// the first Linear on it is as wide as the embedding. causal_lm: the same; LayerNorm and bias as configured.
-// question_answering: as tagging, the logits of a token being the first and the last of the answer. multiple_choice: as
-// classification with one output, a row being a choice. dependency_parsing (Glavaš & Vulić 2021, arXiv:2008.06788):
-// `biaffine_arcs`, `biaffine_rels` over words that are means of their tokens, and the row's first token as the root.
+// the first Linear on it is as wide as the embedding. causal_lm: the same; LayerNorm and bias as configured; where it
+// is not tied, that Linear has a weight of its own, which starts as the word embedding (PEFT's modules_to_save
+// `lm_head`). question_answering: as tagging, the logits of a token being the first and the last of the answer.
+// multiple_choice: as classification with one output, a row being a choice. dependency_parsing (Glavaš & Vulić 2021,
+// arXiv:2008.06788): `biaffine_arcs`, `biaffine_rels` over words that are means of their tokens, and the row's first
+// token as the root.
 
 #include <deque>
 #include <optional>
@@ -37,6 +39,8 @@ class Head : public Module {
   bool reads_whole_rows() const;
   /// The decoder's name in a state dict where its weight is the word embedding's.
   std::optional<std::string> tied_key() const;
+  /// The decoder's name where its weight is its own, and only starts as the word embedding's.
+  std::optional<std::string> own_words_key() const;
 
  private:
   void build_layers(Model& model);

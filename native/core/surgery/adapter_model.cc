@@ -1,5 +1,7 @@
 #include "core/surgery/adapter_model.h"
 
+#include <c10/core/GradMode.h>
+
 #include <algorithm>
 #include <set>
 #include <unordered_set>
@@ -213,6 +215,10 @@ void AdapterModel::add_head(const std::string& name, const HeadConfig& config, u
   Random random(seed);
   for (const auto& named : flat->parameters()) {
     initialise(named.parameter, backbone_->config().initializer_range, random);
+    if (named.name == "heads." + name + "." + head->own_words_key().value_or("")) {
+      const c10::NoGradGuard guard;
+      named.parameter.value->copy_(backbone_->word_embeddings()->weight);
+    }
   }
   if (heads_.count(name)) delete_head(name);
   heads_container_->add(name, head);

@@ -21,8 +21,15 @@ void load_fusion(AdapterModel& model, const std::string& name, const std::string
 /// `layers`: for a file of a class with a head of its own, its modules (`classifier.dense`) and their index in our
 /// head.
 using HeadLayers = std::vector<std::pair<std::string, int64_t>>;
+/// A module of `layers` that is the base model's Linear with PEFT's LoRA at it: the head's layer is W + scale · BA,
+/// with DoRA m / ‖row‖ times that.
+struct FoldedLinear {
+  std::string module;  ///< as in the file: base_model.model.bert.pooler.dense
+  double scale = 1;
+  bool dora = false;
+};
 void load_head(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file,
-               const HeadLayers& layers = {});
+               const HeadLayers& layers = {}, const std::vector<FoldedLinear>& folded = {});
 /// The backbone's parameters without prefix, as save_pretrained of the bare model names them.
 void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtype);
 /// The backbone with its prefix and the named parts among its tensors, as save_pretrained of a model with adapters
