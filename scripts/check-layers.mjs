@@ -7,7 +7,18 @@ import { fileURLToPath } from 'node:url'
 import { isMain } from './lib/terminal.mjs'
 
 const layers = {
-  'native/core': ['config', 'nn', 'state', 'adapters', 'models', 'exported', 'surgery', 'training', 'inference', 'distributed'],
+  'native/core': [
+    'config',
+    'nn',
+    'state',
+    'adapters',
+    'models',
+    'exported',
+    'surgery',
+    'training',
+    'inference',
+    'distributed'
+  ],
   lib: ['native', 'config', 'data', 'exchange', 'model', 'training', 'tasks', 'inference', 'cli']
 }
 

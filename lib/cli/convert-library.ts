@@ -1,10 +1,13 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type HeadConfig, predictsWords } from '../config/head-config.js'
+import type { ProblemType } from '../config/peft-config.js'
 import { readJsonObject } from '../config/read-json.js'
 import { readAdapterFolder } from '../exchange/adapter-folder.js'
 import type { FolderFormat } from '../exchange/folder-files.js'
 import { isPeftFolder, readPeftFolder } from '../exchange/peft-folder.js'
+import { peftPooler } from '../exchange/peft-targets.js'
+import { AdapterError } from '../native/errors.js'
 import type { KeyDialect } from '../native/types.js'
 import { usageError } from './arguments.js'
 
@@ -18,11 +21,13 @@ export interface LibraryJob {
   readonly dialect: KeyDialect
   readonly name: string | null
   readonly withHead: boolean
+  /** What a PEFT folder of others does not say of its head. */
+  readonly problemType: ProblemType | undefined
 }
 
 /** An adapter of one library's folder in the other's, where both compute it. Of the base model its config is read, no more. */
 export async function convertLibrary(job: LibraryJob): Promise<void> {
-  const { source, library, format, dialect, name, withHead } = job
+  const { source, library, format, dialect, name, withHead, problemType } = job
   const isPeft = isPeftFolder(source)
   if (isPeft === (library === 'peft')) {
     throw usageError(`--library: ${source} is a folder of ${library} already; leave it out`)
@@ -40,10 +45,22 @@ export async function convertLibrary(job: LibraryJob): Promise<void> {
   const model = await AutoModel.fromConfig({ _name_or_path: trainedOn || job.model, ...config })
   try {
     // The decoder of a head that answers with words is the base model's word embedding, which has not been read.
+    if (isPeft && withHead && peftPooler(await readPeftFolder(source), model.config) !== undefined) {
+      throw new AdapterError(
+        'ERR_UNSUPPORTED',
+        'convert',
+        "LoRA at the pooler becomes the head's first layer with it",
+        {
+          expected: 'a folder without one, as the base weights are not read here',
+          hint: 'Load it into its model with loadAdapter and save it, or convert the adapter alone: --no-head.'
+        }
+      )
+    }
     const words = head !== null && predictsWords(head) ? head : null
     const loaded = await model.loadAdapter(source, {
       ...((!withHead || words !== null) && { withHead: false }),
-      ...(name !== null && { as: name })
+      ...(name !== null && { as: name }),
+      problemType
     })
     if (words !== null) model.addHead(loaded, words)
     await model.saveAdapter(job.target, loaded, {

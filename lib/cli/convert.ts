@@ -31,6 +31,7 @@ import { makeFolder } from '../native/make-folder.js'
 import type { KeyDialect } from '../native/types.js'
 import { choiceOption, exitStatus, fromOptions, parseCommand, required, usageError } from './arguments.js'
 import { convertLibrary } from './convert-library.js'
+import { problemOption } from './model-options.js'
 
 export const summary = 'rewrite an adapter, a head or a file of weights: format, dialect, name, library'
 
@@ -50,6 +51,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way.
   --library LIBRARY  adapters (AdapterHub) or peft: the one that is to load TARGET
   --model MODEL      with --library: the base model's folder, or its config.json, which tells where its modules are
   --no-head          with --library: the adapter alone
+  --problem-type T   with --library adapters, where the folder does not say how its head's labels count:
+                     single_label_classification, which is the default, or multi_label_classification
   --force            replace what TARGET holds
   --json             one JSON object: the files written
   --help             this text
@@ -181,6 +184,7 @@ export async function run(argv: string[]): Promise<number> {
       library: { type: 'string' },
       model: { type: 'string' },
       'no-head': { type: 'boolean', default: false },
+      'problem-type': { type: 'string' },
       force: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false }
@@ -203,10 +207,11 @@ export async function run(argv: string[]): Promise<number> {
     const expected = 'the folder of an adapter or a head, or one file of weights'
     throw usageError(`SOURCE: expected ${expected}, got ${source}, which holds a model; give the file in it`)
   }
-  if (values.library === undefined && (values.model !== undefined || values['no-head'])) {
-    throw usageError(
-      `--${values.model === undefined ? 'no-head' : 'model'} is for --library; give both, or leave it out`
-    )
+  const forLibrary = (['model', 'no-head', 'problem-type'] as const).find(
+    (one) => values[one] !== undefined && values[one] !== false
+  )
+  if (values.library === undefined && forLibrary !== undefined) {
+    throw usageError(`--${forLibrary} is for --library; give both, or leave it out`)
   }
   checkTarget(target, isFolder, values.force)
   const job = { source, target, format, dialect, name }
@@ -214,7 +219,8 @@ export async function run(argv: string[]): Promise<number> {
     const library = choiceOption('library', values.library, libraries)
     if (!isFolder) throw usageError(`SOURCE: expected the folder of an adapter, got the file ${source}`)
     const model = required('model', values.model)
-    await convertLibrary({ ...job, library, model, withHead: !values['no-head'] })
+    const problemType = await problemOption(values['problem-type'], [{ folder: source }])
+    await convertLibrary({ ...job, library, model, withHead: !values['no-head'], problemType })
     printFiles(
       job,
       folderFiles.map((file) => join(target, file)).filter((file) => existsSync(file)),

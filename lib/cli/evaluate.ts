@@ -10,6 +10,8 @@ import {
   loadWithHead,
   modelOptions,
   modelUsage,
+  problemOption,
+  problemUsage,
   untilInterrupted
 } from './model-options.js'
 import { printJson } from './output.js'
@@ -26,6 +28,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
   --model MODEL           folder or hub id of the base model
   --adapter ADAPTER       folder or hub id of an adapter with its head
+${problemUsage}
 ${headUsage}
   --setup FOLDER          instead of --adapter: what fuse wrote, a fusion with its head over its adapters, or another setup
                           whose last adapter has a head
@@ -50,6 +53,7 @@ export async function run(argv: string[]): Promise<number> {
     ...modelOptions,
     adapter: { type: 'string', short: 'a', multiple: true },
     head: { type: 'string' },
+    'problem-type': { type: 'string' },
     setup: { type: 'string' },
     data: { type: 'string', short: 'd' },
     'batch-size': { type: 'string' }
@@ -69,10 +73,11 @@ export async function run(argv: string[]): Promise<number> {
   const batchSize = countOption('batch-size', values['batch-size'])
   const offline = values.offline || undefined
   const [found = null] = await findAdapters(adapters, offline)
+  const problem = await problemOption(values['problem-type'], found === null ? [] : [found])
   using rows = await openRows(data)
   const model = await loadModel(values)
   try {
-    if (found !== null) await loadWithHead(model, found)
+    if (found !== null) await loadWithHead(model, found, problem)
     const name =
       setup !== undefined
         ? await loadSetup(model, setup)

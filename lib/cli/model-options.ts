@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { type ProblemType, problemTypes } from '../config/peft-config.js'
 import { adapterConfigFile, headConfigFile } from '../exchange/folder-files.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
@@ -54,9 +55,39 @@ export async function loadModel(values: ModelValues, seed?: number): Promise<Mod
   return model
 }
 
+export const problemUsage = `  --problem-type TYPE     how labels count in a PEFT adapter's head, where its folder does not say it:
+                          single_label_classification, which is the default, or multi_label_classification`
+
+/** PEFT has no field for it; AdapterHub's folders say it, and so do those of PEFT's that this library wrote. */
+export async function problemOption(
+  given: string | undefined,
+  adapters: readonly Pick<AdapterSource, 'folder'>[]
+): Promise<ProblemType | undefined> {
+  if (given === undefined) return undefined
+  const { isPeftFolder } = await import('../exchange/peft-folder.js')
+  const problem = choiceOption('problem-type', given, problemTypes)
+  if (adapters.some(({ folder }) => isPeftFolder(folder))) return problem
+  throw usageError('--problem-type is for an --adapter of PEFT, and there is none: the other folders say it')
+}
+
+/** Loads an adapter with the head that it may have. */
+export async function loadNamed(
+  model: Model,
+  { folder, name }: AdapterSource,
+  problemType: ProblemType | undefined
+): Promise<void> {
+  const { isPeftFolder } = await import('../exchange/peft-folder.js')
+  await model.loadAdapter(folder, { as: name, problemType: isPeftFolder(folder) ? problemType : undefined })
+}
+
 /** Loads an adapter with its head; a head is what answers. */
-export async function loadWithHead(model: Model, { folder, name }: AdapterSource): Promise<void> {
-  await model.loadAdapter(folder, { as: name })
+export async function loadWithHead(
+  model: Model,
+  source: AdapterSource,
+  problemType: ProblemType | undefined
+): Promise<void> {
+  await loadNamed(model, source, problemType)
+  const { folder, name } = source
   if (model.heads.has(name)) return
   throw new AdapterError('ERR_NO_HEAD', 'load the adapter', `${folder} has no head, so it cannot answer`, {
     hint: 'Save it together with its head.'

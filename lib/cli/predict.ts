@@ -11,7 +11,9 @@ import {
   loadModel,
   loadWithHead,
   modelOptions,
-  modelUsage
+  modelUsage,
+  problemOption,
+  problemUsage
 } from './model-options.js'
 import { checkOutputFile } from './output.js'
 import { adapterOf, idOf, refuseAdapter } from './row-adapter.js'
@@ -30,6 +32,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
   --model MODEL           folder or hub id of the base model
 ${adapterUsage}
+${problemUsage}
 ${headUsage}
   --setup SETUP           for all rows: what a folder holds that saveAdapterSetup or fuse wrote; or a composition of what
                           --adapter loads, such as 'Stack[de, ner]', or as JSON, such as
@@ -77,6 +80,7 @@ export async function run(argv: string[]): Promise<number> {
     output: { type: 'string', short: 'o' },
     head: { type: 'string' },
     setup: { type: 'string' },
+    'problem-type': { type: 'string' },
     'batch-size': { type: 'string', default: '32' }
   })
   if (values.help) {
@@ -93,13 +97,14 @@ export async function run(argv: string[]): Promise<number> {
   if (values.output !== undefined) checkOutputFile('output', values.output, input === standardInput ? {} : { input })
   const offline = values.offline || undefined
   const adapters = await findAdapters(sources, offline)
+  const problem = await problemOption(values['problem-type'], adapters)
   const names = adapters.map(({ name }) => name)
   const model = await loadModel(values)
   try {
     const { output, json } = values
     const file = { input, output, json, atOnce: batchSize * batchesAtOnce }
     if (setup !== undefined) {
-      const { composition, head } = await loadSetup(model, setup, adapters)
+      const { composition, head } = await loadSetup(model, setup, adapters, problem)
       const facts = { adapters: adapterNames(composition), setup: formatComposition(composition), head: head ?? null }
       return await answerRows({ ...file, facts }, async (rows, signal) => {
         for (const row of rows) refuseAdapter(row, placeOf(row, input))
@@ -107,7 +112,7 @@ export async function run(argv: string[]): Promise<number> {
         return byRow(answers, rows, composition)
       })
     }
-    for (const adapter of adapters) await loadWithHead(model, adapter)
+    for (const adapter of adapters) await loadWithHead(model, adapter, problem)
     const head = headFrom === null ? undefined : await loadHeadAlone(model, headFrom, offline)
     const facts = { adapters: names, head: head ?? null }
     return await answerRows({ ...file, facts }, async (rows, signal) => {

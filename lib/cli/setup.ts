@@ -2,10 +2,12 @@ import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Composition, formatComposition, fuseBlocks, fusionName } from '../config/composition.js'
 import { compositionFromText } from '../config/composition-text.js'
+import type { ProblemType } from '../config/peft-config.js'
 import { headConfigFile } from '../exchange/folder-files.js'
 import type { Model } from '../model/model.js'
 import type { AdapterSource } from './adapters.js'
 import { fromOptions, usageError } from './arguments.js'
+import { loadNamed } from './model-options.js'
 
 /** A folder of saveAdapterSetup or of fuse, or a composition of what --adapter loads. */
 export type SetupSource = { readonly folder: string } | { readonly composition: Composition }
@@ -52,11 +54,12 @@ export interface LoadedSetup {
 export async function loadSetup(
   model: Model,
   setup: SetupSource,
-  adapters: readonly AdapterSource[]
+  adapters: readonly AdapterSource[],
+  problem: ProblemType | undefined
 ): Promise<LoadedSetup> {
   if ('folder' in setup) return await loadSetupFolder(model, setup.folder)
   // One that is not the last needs no head.
-  for (const { folder, name } of adapters) await model.loadAdapter(folder, { as: name })
+  for (const adapter of adapters) await loadNamed(model, adapter, problem)
   const { composition } = setup
   fromOptions(() => model.setActiveAdapters(composition))
   return { composition, head: undefined }

@@ -1,6 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { AutoModel } from '../../lib/index.js'
 import { type Case, Group } from '../parity/support/fixtures.js'
 import { command, fixtures, scratch } from './command.js'
 
@@ -52,4 +53,30 @@ test.serial('convert writes the other of PEFT’s formats', async (t) => {
   const named = await command(['convert', folder, join(scratch(), 'b'), '--name', 'b'])
   t.is(named.status, 2)
   t.regex(named.errors, /PEFT keeps no name/)
+})
+
+test.serial('--problem-type says of a head what a PEFT folder does not', async (t) => {
+  const rows = join(scratch(), 'rows.jsonl')
+  writeFileSync(rows, `${JSON.stringify({ input_ids: [5, 6, 7] })}\n`)
+  const given = ['--model', model, '--input', rows, '--problem-type', 'multi_label_classification']
+  const several = await command(['predict', ...given, '--adapter', folder])
+  t.is(several.status, 0, several.errors)
+  t.deepEqual(Object.keys(JSON.parse(several.output)).sort(), ['labels', 'logits', 'scores'])
+  const hub = await command(['predict', ...given, '--adapter', join(fixtures, 'folders/bert-seq_bn-bin')])
+  t.is(hub.status, 2)
+  t.regex(hub.errors, /--problem-type is for an --adapter of PEFT, and there is none/)
+  const wrong = await command(['predict', '--model', model, '--input', rows, '-a', folder, '--problem-type', 'several'])
+  t.is(wrong.status, 2)
+  t.regex(wrong.errors, /--problem-type: expected one of/)
+
+  const [written, target] = [join(scratch(), 'lora'), join(scratch(), 'of-hub')]
+  using base = await AutoModel.fromPretrained(model)
+  base.addAdapter('a', 'lora[r=2]')
+  base.addClassificationHead('a', { numLabels: 3, layers: 1, usePooler: true })
+  await base.saveAdapter(written, 'a', { library: 'peft' })
+  const type = ['--problem-type', 'multi_label_classification']
+  const converted = await command(['convert', written, target, '--library', 'adapters', '--model', model, ...type])
+  t.is(converted.status, 0, converted.errors)
+  t.regex(readFileSync(join(target, 'head_config.json'), 'utf8'), /"head_type": "multilabel_classification"/)
+  t.is((await command(['convert', folder, join(scratch(), 'other'), ...type])).status, 2)
 })
