@@ -18,7 +18,8 @@ const npm = (args: readonly string[], cwd: string, env: NodeJS.ProcessEnv = proc
 /** The package as it would be published: what `files` names, with prebuilds made by prebuildify. */
 async function pack(t: ExecutionContext): Promise<string> {
   const stage = temporaryFolder(t)
-  for (const name of ['package.json', 'LICENSE', 'README.md', 'CHANGELOG.md', 'dist/lib', 'recipes', 'schema']) {
+  const parts = ['LICENSE', 'README.md', 'CHANGELOG.md', 'dist/lib', 'recipes', 'schema', 'scripts/export']
+  for (const name of ['package.json', ...parts]) {
     if (existsSync(join(repository, name))) cpSync(join(repository, name), join(stage, name), { recursive: true })
   }
   const made = await runNode(['scripts/prebuildify.mjs', stage])
@@ -46,9 +47,11 @@ test('the packed tarball, installed without scripts into an empty project, works
     readdirSync(installed)
       .filter((name) => !/\.(md|json)$|^LICENSE$/.test(name))
       .sort(),
-    ['dist', 'prebuilds', 'recipes', 'schema']
+    ['dist', 'prebuilds', 'recipes', 'schema', 'scripts']
   )
   t.deepEqual(readdirSync(join(installed, 'dist')), ['lib'])
+  const exporter = readdirSync(join(installed, 'scripts', 'export', 'torch_adapters_export'))
+  t.true(exporter.includes('__main__.py') && exporter.every((name) => name.endsWith('.py')), exporter.join())
   t.deepEqual(readdirSync(join(installed, 'prebuilds', platformKey)).sort(), ['loader', 'torch-adapters.node'])
 
   const bare = bareMachine(t)

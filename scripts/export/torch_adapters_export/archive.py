@@ -1,0 +1,127 @@
+"""The archive: torch.export's own, with the config, the tokenizer and names of inputs and outputs beside the graph."""
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from .graph import export_with_signatures, modules_to_preserve
+from .inputs import dynamic_shapes, other_sizes
+from .models import every_layer, note, prepare, savable_masks
+from .refused import Refused, explained, first_line
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json")
+# What transformers makes those from.
+TOKENIZER_SOURCES = ("vocab.txt", "vocab.json", "spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
+
+
+def output_names(output):
+    """Names of the flat outputs in their order; those of transformers have names of their own."""
+    if isinstance(output, dict):
+        named = [(name, len(tree_leaves(value))) for name, value in output.items()]
+    else:
+        named = [("output", len(tree_leaves(output)))]
+    return [name if count == 1 else f"{name}.{i}" for name, count in named for i in range(count)]
+
+
+def describe(model, examples, notes):
+    """What stands in torch_adapters.json."""
+    config = getattr(model, "config", None)
+    fields = json.loads(config.to_json_string(use_diff=False)) if hasattr(config, "to_json_string") else None
+    with torch.no_grad():
+        names = output_names(model(**examples))
+    return {
+        "format": 1, "class": type(model).__name__, "base_model_prefix": getattr(model, "base_model_prefix", ""),
+        "model_type": (fields or {}).get("model_type"), "config": fields, "input_names": list(examples),
+        "output_names": names, "notes": notes
+    }
+
+
+def tokenizer_files(source, notes):
+    """Those of the tokenizer and of the processor of images, as transformers saves them."""
+    from transformers import AutoTokenizer
+
+    folder = Path(source)
+    if folder.is_dir() and not any((folder / name).is_file() for name in (*TOKENIZER_FILES, *TOKENIZER_SOURCES)):
+        note(notes, f"no tokenizer is in the archive: {source} has none")
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+        except Exception as error:  # noqa: BLE001 - a model of images has none; anything else is worth a line
+            note(notes, f"no tokenizer is in the archive: {first_line(error)}")
+        given = Path(source) / "preprocessor_config.json"
+        paths = [Path(folder) / name for name in TOKENIZER_FILES] + [given]
+        files = {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
+    if "tokenizer_config.json" in files and "tokenizer.json" not in files:
+        note(notes, "the tokenizer has no tokenizer.json: give one by the option tokenizer where the archive is opened")
+    return files
+
+
+def tolerance(model):
+    halves = any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in model.parameters())
+    return 2e-2 if halves else 1e-5
+
+
+def difference(model, file, inputs, ranges):
+    """The archive, read again, against the model: the same seed gives both the same dropout. Relative, the largest."""
+    given = other_sizes(inputs, ranges)
+    results = []
+    loaded = torch.export.load(file).module()
+    for run in (model, loaded):
+        torch.manual_seed(0)
+        with torch.no_grad():
+            results.append(tree_leaves(run(**given)))
+    if [type(value) for value in results[0]] != [type(value) for value in results[1]]:
+        return float("inf")
+    worst = 0.0
+    for ours, theirs in zip(*results):
+        if isinstance(ours, torch.Tensor) and ours.numel():
+            if ours.shape != theirs.shape:
+                return float("inf")
+            ours, theirs = ours.double(), theirs.double()
+            scale = ours.abs().max().clamp_min(1e-6)
+            worst = max(worst, torch.nan_to_num((ours - theirs).abs().max() / scale, nan=float("inf")).item())
+    return worst
+
+
+def write(model, inputs, file, ranges=None, files=None, notes=None):
+    """Exports `model` to `file`, whole or not at all; gives what there is to tell."""
+    ranges, notes = ranges or {}, [] if notes is None else notes
+    prepare(model, notes)
+    examples = {name: value.example for name, value in inputs.items()}
+    # In a folder of its own: the archive's entries begin with the file's name.
+    workplace = tempfile.mkdtemp(prefix=".torch-adapters-export-", dir=Path(file).parent)
+    unfinished = str(Path(workplace) / Path(file).name)
+    try:
+        with warnings.catch_warnings(), every_layer(model, notes):
+            warnings.simplefilter("ignore")
+            try:
+                paths, without = modules_to_preserve(model, examples)
+                told = describe(model, examples, notes)
+            except Exception as error:
+                raise explained(error, f"{type(model).__name__} does not take the example inputs") from error
+
+            def save(program, refused):
+                told["not_preserved"] = {**without, **refused}
+                extra = {"torch_adapters.json": json.dumps(told), **(files or {})}
+                torch.export.save(program, unfinished, extra_files=extra)
+
+            with savable_masks():
+                program, refused = export_with_signatures(model, examples, dynamic_shapes(inputs, ranges), paths, save)
+            worst = difference(model, unfinished, inputs, ranges)
+        if not worst <= tolerance(model):
+            raise Refused(
+                f"the archive does not give what the model gives: relative difference {worst:.1e}, expected at most "
+                f"{tolerance(model):.0e}. The model does something by chance or by size that its graph does not hold; "
+                "nothing was written.")
+        os.replace(unfinished, file)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+    return {**told, "difference": worst, "nodes": len(program.graph.nodes), "bytes": os.path.getsize(file),
+            "preserved": [path for path in paths if path not in refused]}

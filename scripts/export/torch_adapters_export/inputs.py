@@ -1,0 +1,154 @@
+"""What goes into a model when it is exported: examples, and which of their sizes vary."""
+
+import inspect
+import re
+from dataclasses import dataclass
+
+import torch
+
+from .refused import Refused, Usage
+
+
+@dataclass(frozen=True)
+class Input:
+    """An example, and for every dimension the name of what varies, or None where the size is fixed."""
+
+    example: torch.Tensor
+    dims: tuple
+
+
+# NAME=DTYPE[SIZES] or NAME=DTYPE[SIZES]<LIMIT
+PART = r"\s*(\w+)=(\w+)\[([^\]]*)\](?:<(\d+))?\s*"
+EXPECTED = "expected NAME=DTYPE[SIZES], whole numbers below a limit as NAME=DTYPE[SIZES]<LIMIT, separated by commas, as " \
+           "in 'ids=int64[batch,sequence]<100,image=float32[batch,3,32,32]'; sizes that are names vary"
+
+
+def parse_inputs(text):
+    """Equal names are equal sizes. Examples are of 2 and more: torch takes a size of 1 for a constant."""
+    if not re.fullmatch(rf"{PART}(?:,{PART})*", text):
+        raise Usage(f"--inputs: cannot read {text!r}; {EXPECTED}")
+    found, sizes = {}, {}
+    generator = torch.Generator().manual_seed(0)
+    for name, dtype, shape, limit in re.findall(PART, text):
+        kind = getattr(torch, dtype, None)
+        if not isinstance(kind, torch.dtype):
+            raise Usage(f"--inputs: {name} has dtype {dtype!r}; expected one of torch's, as float32 or int64")
+        dims = [entry.strip() for entry in shape.split(",") if entry.strip()]
+        if not all(re.fullmatch(r"\d+|[A-Za-z_]\w*", dim) for dim in dims):
+            raise Usage(f"--inputs: {name} has sizes [{shape}]; {EXPECTED}")
+        lengths = [int(dim) if dim.isdigit() else sizes.setdefault(dim, 2 + 3 * len(sizes)) for dim in dims]
+        if kind.is_floating_point:
+            example = torch.randn(lengths, generator=generator).to(kind)
+        else:
+            example = torch.randint(0, int(limit or 2), lengths, generator=generator).to(kind)
+        found[name] = Input(example, tuple(None if dim.isdigit() else dim for dim in dims))
+    return found
+
+
+def parse_range(text):
+    match = re.fullmatch(r"(\w+)=(\d+)\.\.(\d+)?", text)
+    if not match or (match[3] and int(match[3]) < int(match[2])):
+        raise Usage(f"--range: cannot read {text!r}; expected NAME=FROM..TO or NAME=FROM.., as in sequence=1..512")
+    return match[1], (int(match[2]), int(match[3]) if match[3] else None)
+
+
+def accepts(model, name):
+    return name in inspect.signature(model.forward).parameters
+
+
+def text_inputs(model, config, prefix=""):
+    """Ids and mask of two rows, the second shorter."""
+    rows, length = 2, 7
+    vocabulary = getattr(config, "vocab_size", 2)
+    pad = getattr(config, "pad_token_id", None)
+    ids = torch.randint(0, vocabulary, (rows, length), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(rows, length, dtype=torch.long)
+    mask[1, -2:] = 0
+    if isinstance(pad, int) and 0 <= pad < vocabulary:
+        ids = torch.where(ids == pad, (ids + 1) % vocabulary, ids)
+        ids[1, -2:] = pad
+    dims = ("batch", f"{prefix}sequence")
+    found = {f"{prefix}input_ids": Input(ids, dims)}
+    if accepts(model, f"{prefix}attention_mask"):
+        found[f"{prefix}attention_mask"] = Input(mask, dims)
+    if not prefix and accepts(model, "token_type_ids") and getattr(config, "type_vocab_size", 0) > 1:
+        found["token_type_ids"] = Input(torch.zeros_like(ids), dims)
+    return found
+
+
+def noise_input(shape, dims):
+    return Input(torch.randn(shape, generator=torch.Generator().manual_seed(0)), dims)
+
+
+def huggingface_inputs(model, config):
+    """By what the model calls its main input."""
+    main = getattr(model, "main_input_name", "input_ids")
+    if main == "pixel_values" and hasattr(config, "image_size"):
+        size = config.image_size
+        height, width = size if isinstance(size, (list, tuple)) else (size, size)
+        return {main: noise_input((2, getattr(config, "num_channels", 3), height, width), ("batch", None, None, None))}
+    if main == "input_features" and hasattr(config, "max_source_positions"):
+        # Whisper's encoder takes thirty seconds, always: two frames a position.
+        shape = (2, config.num_mel_bins, 2 * config.max_source_positions)
+        return {main: noise_input(shape, ("batch", None, None))}
+    if main == "input_values":
+        return {main: noise_input((2, 4000), ("batch", "samples"))}
+    if main != "input_ids" or not accepts(model, "input_ids"):
+        raise Refused(f"{type(model).__name__} takes {main!r}, whose sizes are not known here: give them by --inputs, "
+                      "as in --inputs 'pixel_values=float32[batch,3,224,224]'")
+    found = text_inputs(model, config)
+    if accepts(model, "decoder_input_ids"):
+        found.update(text_inputs(model, config, "decoder_"))
+    return found
+
+
+# Families whose positions begin behind the padding id.
+OFFSET_POSITIONS = {"camembert", "data2vec-text", "esm", "ibert", "longformer", "luke", "mpnet", "roberta",
+                    "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl", "xmod"}
+
+
+def fewest_samples(config):
+    """Of a sound that gives two frames: one frame alone would be a size that does not vary."""
+    fewest = 2
+    for kernel, stride in reversed(list(zip(config.conv_kernel, config.conv_stride))):
+        fewest = (fewest - 1) * stride + kernel
+    return fewest
+
+
+def huggingface_ranges(config):
+    """How long rows may be, where a config says it: by their positions, or by what convolutions need."""
+    if hasattr(config, "conv_kernel") and hasattr(config, "conv_stride"):
+        return {"samples": (fewest_samples(config), None)}
+    longest = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    if not isinstance(longest, int) or longest < 2:
+        return {}
+    if getattr(config, "model_type", "") in OFFSET_POSITIONS:
+        longest -= (config.pad_token_id or 0) + 1
+    return {"sequence": (1, longest), "decoder_sequence": (1, longest)}
+
+
+def dynamic_shapes(inputs, ranges):
+    from torch.export import Dim
+
+    dims = {}
+    for value in inputs.values():
+        for name in filter(None, value.dims):
+            low, high = ranges.get(name, (1, None))
+            dims.setdefault(name, Dim(name, min=low, max=high))
+    return {name: {i: dims[dim] for i, dim in enumerate(value.dims) if dim} for name, value in inputs.items()}
+
+
+def other_sizes(inputs, ranges):
+    """The examples with one row more and a few tokens more: what a graph of fixed sizes does not take."""
+    found = {}
+    for name, value in inputs.items():
+        example = value.example
+        for i, dim in enumerate(value.dims):
+            if dim is None:
+                continue
+            limit = ranges.get(dim, (1, None))[1]
+            size = example.shape[i] + (1 if dim == "batch" else 2)
+            size = size if limit is None else min(size, limit)
+            example = example.index_select(i, torch.arange(size) % example.shape[i])
+        found[name] = example
+    return found

@@ -1,0 +1,149 @@
+"""The model: from Hugging Face or from a function of the user's, in the mode in which a graph can hold it."""
+
+import contextlib
+import importlib
+import os
+import re
+import sys
+
+import torch
+
+from .inputs import Input
+from .refused import Refused, Usage, first_line
+
+
+def is_factory(spec):
+    """module:factory; a folder's name with a colon in it is none, nor is a drive's letter."""
+    return re.fullmatch(r"[\w.]+:\w+", spec) is not None and not os.path.exists(spec)
+
+
+def load_factory(spec):
+    """(module, examples by name) from a function without arguments."""
+    module_name, _, attribute = spec.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        factory = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise Usage(f"MODEL {spec}: {error}. Expected module:factory, where Python finds the module (in the current "
+                    "folder or on PYTHONPATH)") from error
+    if not callable(factory):
+        raise Usage(f"MODEL {spec}: {attribute} is {type(factory).__name__}; expected a function without arguments")
+    made = factory()
+    model, examples = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
+    if not isinstance(model, torch.nn.Module) or not isinstance(examples, dict):
+        raise Usage(f"MODEL {spec}: the function gave {type(model).__name__}; expected a torch.nn.Module, or a pair of "
+                    "one and a dict of example tensors by the names of forward's arguments")
+    # The first size varies: what it is of an example of the user's own is not known otherwise.
+    return model, {name: Input(value, ("batch", *[None] * (value.dim() - 1))) for name, value in examples.items()}
+
+
+def load_huggingface(spec, class_name, dtype, attention):
+    try:
+        import transformers
+    except ImportError as error:
+        raise Refused(f"MODEL {spec}: Hugging Face's models need transformers ({error}): "
+                      "python3 -m pip install transformers. A model of your own is given as module:factory") from error
+    chosen = getattr(transformers, class_name, None)
+    if chosen is None:
+        raise Usage(f"--class: transformers {transformers.__version__} has no {class_name}")
+    extra = {} if attention is None else {"attn_implementation": attention}
+    try:
+        return chosen.from_pretrained(spec, dtype=dtype, **extra)
+    except (OSError, ValueError, ImportError, KeyError) as error:
+        raise Refused(f"MODEL {spec}: cannot be loaded as {class_name}: {first_line(error)}\n  Expected a name on the "
+                      "hub, a folder with config.json and weights, or module:factory") from error
+
+
+def part_of(model, path):
+    try:
+        part = model.get_submodule(path)
+    except AttributeError as error:
+        names = ", ".join(name for name, _ in model.named_children())
+        raise Usage(f"--part: {type(model).__name__} has no module {path!r}; its own are {names}") from error
+    if not hasattr(part, "config") and hasattr(model, "config"):
+        part.config = model.config
+    return part
+
+
+def configs_of(config):
+    """The config, and those of its parts (CLIP's holds two)."""
+    yield config
+    for value in list(vars(config).values()):
+        if type(value).__name__.endswith("Config") and value is not config:
+            yield from configs_of(value)
+
+
+def prepare(model, notes):
+    """Training mode, without what a graph cannot hold: caches, and masks drawn outside of torch."""
+    model.train()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    for module in model.modules():
+        config = getattr(module, "config", None)
+        for part in configs_of(config) if hasattr(config, "to_dict") else ():
+            part.use_cache = False
+            if getattr(part, "apply_spec_augment", False):
+                part.apply_spec_augment = False
+                note(notes, "SpecAugment: its masks of frames, drawn outside the graph, are not in it")
+
+
+@contextlib.contextmanager
+def every_layer(model, notes):
+    """Models with layerdrop draw a number before each layer and go on by it: here it says that no layer is left out."""
+    configs = [module.config for module in model.modules() if hasattr(getattr(module, "config", None), "to_dict")]
+    rates = [value for holder in (*model.modules(), *configs) for name, value in vars(holder).items()
+             if name.endswith("layerdrop")]
+    if not rates:
+        yield
+        return
+    if any(rates):
+        note(notes, "layerdrop: every layer is in the graph, whatever chance says")
+    drawn = torch.rand
+    torch.rand = lambda *sizes, **options: 1.0 if sizes == ([],) else drawn(*sizes, **options)
+    try:
+        yield
+    finally:
+        torch.rand = drawn
+
+
+def note(notes, text):
+    if text not in notes:
+        notes.append(text)
+
+
+def broadcast_mask(batch_size, cache_position, kv_length, kv_offset=0, mask_function=None, attention_mask=None, **_):
+    """transformers' masks by broadcasting instead of vmap: the same values, in operators that can be saved."""
+    from transformers.masking_utils import and_masks, padding_mask_function, prepare_padding_mask
+
+    padding = prepare_padding_mask(attention_mask, kv_length, kv_offset, _slice=False)
+    if padding is not None:
+        mask_function = and_masks(mask_function, padding_mask_function(padding))
+    device = cache_position.device
+    rows = torch.arange(batch_size, device=device)[:, None, None, None]
+    heads = torch.arange(1, device=device)[None, :, None, None]
+    columns = (torch.arange(kv_length, device=device) + kv_offset)[None, None, None, :]
+    seen = mask_function(rows, heads, cache_position[None, None, :, None], columns)
+    return seen.expand(batch_size, 1, cache_position.shape[0], kv_length)
+
+
+def broadcast_eager_mask(*args, dtype=torch.float32, **kwargs):
+    seen = broadcast_mask(*args, **kwargs)
+    zero = torch.zeros((), dtype=dtype, device=seen.device)
+    return torch.where(seen, zero, torch.finfo(dtype).min)
+
+
+@contextlib.contextmanager
+def savable_masks():
+    """transformers 4.5x makes its masks by vmap, which no archive can hold. Only while a graph is made."""
+    try:
+        from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS as masks
+    except ImportError:
+        yield
+        return
+    mapping = masks._global_mapping
+    before = dict(mapping)
+    mapping.update(sdpa=broadcast_mask, eager=broadcast_eager_mask)
+    try:
+        yield
+    finally:
+        mapping.update(before)
