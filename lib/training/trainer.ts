@@ -102,7 +102,8 @@ export class AdapterTrainer {
 
   /**
    * What train() will take of memory: the largest micro-batch goes through the network once, and nothing is changed. An
-   * evaluation keeps nothing for a way back and takes less, unless its batches are much larger.
+   * evaluation keeps nothing for a way back and takes less, unless its batches are much larger. Where most tensors are below
+   * 1 MiB, a process grows by more, up to twice as much and some 10 MiB: they lie in the C library's heap.
    */
   async plan(): Promise<MemoryPlan> {
     outsideScope('plan')
