@@ -8,13 +8,13 @@ import { checkExported, resolveTargets } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { nativeAdapterConfigs } from '../config/size.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
-import { AdapterError, nativeCall } from '../native/errors.js'
+import { nativeCall } from '../native/errors.js'
 import type { NativeModel, NativeTrainable, TrunkTimes, TrunkType } from '../native/types.js'
 import { outsideScope, scopedSetup } from './adapter-setup.js'
 import { type AdapterFusion, checkUnread, fusionOf } from './fusions.js'
 import { HeadChoice } from './head-choice.js'
 import { type AddOptions, checkHeadFits, isTaken } from './heads.js'
-import { AdapterMerging } from './merging.js'
+import { ModelLife } from './life.js'
 import { checkOptions } from './options.js'
 import { promptWords } from './prompt-words.js'
 import { withoutAdapter } from './reduced-setup.js'
@@ -30,7 +30,7 @@ const nothing: NativeTrainable = { adapters: [], heads: [], base: [], frozen: []
  * A pretrained encoder with adapters and heads: what PyTorch's `*AdapterModel` classes are, under the same parameter names.
  * Made by AutoModel. Configuration calls take effect at once and throw ERR_BUSY while a training run holds the model.
  */
-export class Model extends AdapterMerging {
+export class Model extends ModelLife {
   readonly config: ModelConfig
   /** Undefined where the model's folder has none: rows must then be ids. */
   readonly tokenizer: TextTokenizer | undefined
@@ -53,8 +53,6 @@ export class Model extends AdapterMerging {
   #skipped: readonly number[] = []
   #trains: NativeTrainable = nothing
   #trainsBySetup = false
-  #holder: string | null = null
-  #disposed = false
 
   /** @internal AutoModel makes models. */
   constructor(parts: {
@@ -327,36 +325,12 @@ export class Model extends AdapterMerging {
     return [`a model of type ${modelType}: behind attention and feed-forward of each of its ${numHiddenLayers} layers`]
   }
 
-  // ---- life ----
-
-  get disposed(): boolean {
-    return this.#disposed
-  }
-
-  /** Gives the model's memory back. Work under way still ends well; later calls throw ERR_DISPOSED. */
-  dispose(): void {
-    if (this.#disposed) return
-    this.#disposed = true
-    this.#native.dispose()
-  }
-
-  [Symbol.dispose](): void {
-    this.dispose()
-  }
+  // ---- the core's part, and what the library asks for ----
 
   /** @internal The handle, for lib/training. */
   get native(): NativeModel {
     this.usable('model')
     return this.#native
-  }
-
-  /** @internal A run holds the model: nothing about it may change until the returned function is called. */
-  hold(who: string): () => void {
-    this.configurable(who)
-    this.#holder = who
-    return () => {
-      this.#holder = null
-    }
   }
 
   /** @internal What trainAdapter or trainAdapterFusion chose and still trains. */
@@ -393,16 +367,7 @@ export class Model extends AdapterMerging {
     this.#trains = renamedTrainable(this.#trains, this.namedParameters())
   }
 
-  protected override usable(operation: string): void {
-    if (!this.#disposed) return
-    throw new AdapterError('ERR_DISPOSED', operation, 'the model was disposed of', { hint: 'Load it again to go on' })
-  }
-
-  protected override configurable(operation: string): void {
-    this.usable(operation)
-    if (this.#holder === null) return
-    throw new AdapterError('ERR_BUSY', operation, `${this.#holder} holds the model`, {
-      hint: 'Wait until the run ends, or abort it'
-    })
+  protected override release(): void {
+    this.#native.dispose()
   }
 }
