@@ -11,9 +11,11 @@
 #include "core/models/trunk_probe.h"
 #include "core/nn/bf16_gemm.h"
 #include "core/nn/conv1d.h"
+#include "core/nn/dot_product.h"
 #include "core/nn/embedding.h"
 #include "core/nn/gemm.h"
 #include "core/nn/node.h"
+#include "core/nn/panel_product.h"
 #include "core/nn/random.h"
 #include "core/surgery/state_io.h"
 #include "tiny.h"
@@ -57,6 +59,26 @@ TEST(widened_products_are_exact_but_for_float32) {
   }
 }
 
+// Both kinds of loops, and matrices whose columns lie one after the other.
+TEST(our_own_loops_read_bfloat16) {
+  Random random(6);
+  for (const auto& [tokens, in, out] : {std::tuple{1, 768, 50}, {7, 192, 8}, {40, 200, 49}, {300, 1600, 70}}) {
+    const auto x = numbers(random, {tokens, in}), bias = numbers(random, {out});
+    const auto w = numbers(random, {out, in}).to(at::kBFloat16), turned = w.t().contiguous().t();
+    const auto expected = at::mm(x.to(at::kDouble), w.to(at::kDouble).t());
+    if (dot_product_runs(x, w)) {
+      CHECK(difference(dot_product(x, w, bias), expected + bias) < 1e-6);
+      // The same bits as of the same numbers in float32.
+      CHECK(at::equal(dot_product(x, w, bias), dot_product(x, w.to(at::kFloat), bias)));
+    }
+    for (const auto& one : {w, turned}) {
+      if (!panel_product_runs(x, one)) continue;
+      CHECK(difference(panel_product(x, one, {}), expected) < 1e-6);
+      CHECK(at::equal(panel_product(x, one, bias), panel_product(x, one.to(at::kFloat), bias)));
+    }
+  }
+}
+
 // A result has 8 bits: half a unit in the last place is 2^-9 of it; float32 sums of the rounded factors add nothing
 // that shows.
 TEST(a_processors_own_products_round_both_factors_and_the_result) {
@@ -64,10 +86,10 @@ TEST(a_processors_own_products_round_both_factors_and_the_result) {
   const auto x = numbers(random, {9, 40}), bias = numbers(random, {24});
   const auto w = numbers(random, {24, 40}).to(at::kBFloat16);
   const auto exact = at::mm(rounded(x), w.to(at::kDouble).t());
-  const auto y = own_bf16_product(x, w.t(), bias);
+  const auto y = rounded_product(x, w.t(), bias);
   CHECK(y.scalar_type() == at::kFloat);
   CHECK(((y - bias - exact).abs() <= exact.abs() / 256 + 1e-5).all().item<bool>());
-  CHECK(difference(own_bf16_product(x, w.t(), {}), exact) < 1.0 / 256);
+  CHECK(difference(rounded_product(x, w.t(), {}), exact) < 1.0 / 256);
   CHECK(difference(widened_product(x, w.t(), bias), exact + bias) < 1.0 / 128);
 }
 

@@ -9,6 +9,8 @@
 
 #include <algorithm>
 
+#include "core/nn/gemm.h"
+
 namespace ta {
 
 namespace {
@@ -33,7 +35,7 @@ bool multiplies_bf16(at::Device device) {
   return device.is_cpu() ? processor : true;
 }
 
-at::Tensor own_bf16_product(const at::Tensor& x, const at::Tensor& m, const at::Tensor& bias) {
+at::Tensor rounded_product(const at::Tensor& x, const at::Tensor& m, const at::Tensor& bias) {
   const auto y = at::mm(x.to(at::kBFloat16), m);
   return bias.defined() ? at::add(y, bias) : y.to(at::kFloat);  // the sum of both types is float32
 }
@@ -60,7 +62,9 @@ at::Tensor widened_product(const at::Tensor& x, const at::Tensor& m, const at::T
 }
 
 at::Tensor bf16_product(const at::Tensor& x, const at::Tensor& m, const at::Tensor& bias) {
-  return multiplies_bf16(x.device()) ? own_bf16_product(x, m, bias) : widened_product(x, m, bias);
+  if (multiplies_bf16(x.device())) return rounded_product(x, m, bias);
+  auto y = own_product(x, m.t(), bias);
+  return y.defined() ? y : widened_product(x, m, bias);
 }
 
 }  // namespace ta

@@ -20,10 +20,12 @@ constexpr int64_t kRows = 4, kColumns = 3;  // of a tile: twelve sums and four o
 constexpr int64_t kInner = 768;             // a tile's rows of x stay in the first cache
 constexpr int64_t kWorthMoreThreads = 400'000;
 
+// Number: of w, float or the bits of bfloat16, which are widened where they are read.
+template <class Number>
 struct Product {
   const float* x;
   int64_t x_row;  // numbers from one row to the next
-  const float* w;
+  const Number* w;
   int64_t w_row;
   const float* bias;  // null: none
   float* y;
@@ -32,15 +34,16 @@ struct Product {
 
 // Rows × Columns dot products from row i and column j on, over `inner` numbers from `first`: the bias first, then
 // added.
-template <int Rows, int Columns>
-TA_INLINE void tile(const Product& p, int64_t i, int64_t j, int64_t first, int64_t inner) {
+template <int Rows, int Columns, class Number>
+TA_INLINE void tile(const Product<Number>& p, int64_t i, int64_t j, int64_t first, int64_t inner) {
   Floats sum[Columns][kRows];  // of four rows, whatever Rows is: all sums end alike
 #pragma GCC unroll 8
   for (int c = 0; c < Columns; ++c) {
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) sum[c][r] = lanes::all(0);
   }
-  const float *x = p.x + i * p.x_row + first, *w = p.w + j * p.w_row + first;
+  const float* x = p.x + i * p.x_row + first;
+  const Number* w = p.w + j * p.w_row + first;
   for (int64_t k = 0; k < inner; k += kWidth) {
     Floats wk[Columns];
 #pragma GCC unroll 8
@@ -64,8 +67,8 @@ TA_INLINE void tile(const Product& p, int64_t i, int64_t j, int64_t first, int64
   }
 }
 
-template <int Columns>
-TA_INLINE void column_of_dot_products(const Product& p, int64_t j, int64_t first, int64_t inner) {
+template <int Columns, class Number>
+TA_INLINE void column_of_dot_products(const Product<Number>& p, int64_t j, int64_t first, int64_t inner) {
   int64_t i = 0;
   for (; i + kRows <= p.rows; i += kRows) tile<kRows, Columns>(p, i, j, first, inner);
   switch (p.rows - i) {
@@ -78,7 +81,8 @@ TA_INLINE void column_of_dot_products(const Product& p, int64_t j, int64_t first
   }
 }
 
-TA_LANES void dot_products(const Product& p, int64_t from, int64_t to) {
+template <class Number>
+TA_LANES void dot_products(const Product<Number>& p, int64_t from, int64_t to) {
   for (int64_t first = 0; first < p.inner; first += kInner) {
     const int64_t inner = std::min(kInner, p.inner - first);
     int64_t j = from;
@@ -88,32 +92,39 @@ TA_LANES void dot_products(const Product& p, int64_t from, int64_t to) {
 }
 
 bool is_plain(const at::Tensor& x) {
-  return x.dim() == 2 && x.device().is_cpu() && x.scalar_type() == at::kFloat && (x.stride(1) == 1 || x.size(1) == 1);
+  return x.dim() == 2 && x.device().is_cpu() && (x.stride(1) == 1 || x.size(1) == 1);
 }
 
-}  // namespace
-
-bool dot_product_runs(const at::Tensor& x, const at::Tensor& w) {
-  return lanes::fast() && is_plain(x) && is_plain(w) && x.size(1) > 0 && x.size(1) % kWidth == 0;
-}
-
-at::Tensor dot_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
-  auto y = at::empty({x.size(0), w.size(0)}, x.options());
-  const auto b = bias.defined() ? bias.contiguous() : bias;
-  const Product p{x.const_data_ptr<float>(),
-                  x.stride(0),
-                  w.const_data_ptr<float>(),
-                  w.stride(0),
-                  b.defined() ? b.const_data_ptr<float>() : nullptr,
-                  y.mutable_data_ptr<float>(),
-                  x.size(0),
-                  w.size(0),
-                  x.size(1)};
+template <class Number>
+void compute(const at::Tensor& x, const at::Tensor& w, const Number* numbers, const at::Tensor& b,
+             const at::Tensor& y) {
+  const Product<Number> p{x.const_data_ptr<float>(),
+                          x.stride(0),
+                          numbers,
+                          w.stride(0),
+                          b.defined() ? b.const_data_ptr<float>() : nullptr,
+                          y.mutable_data_ptr<float>(),
+                          x.size(0),
+                          w.size(0),
+                          x.size(1)};
   const int64_t grain = std::max<int64_t>(1, kWorthMoreThreads / std::max<int64_t>(1, p.rows * p.inner * kColumns));
   // In whole tiles.
   at::parallel_for(0, (p.columns + kColumns - 1) / kColumns, grain, [&](int64_t begin, int64_t end) {
     dot_products(p, begin * kColumns, std::min(p.columns, end * kColumns));
   });
+}
+
+}  // namespace
+
+bool dot_product_runs(const at::Tensor& x, const at::Tensor& w) {
+  return lanes::fast() && is_plain(x) && is_plain(w) && x.scalar_type() == at::kFloat && lanes::reads(w) &&
+         x.size(1) > 0 && x.size(1) % kWidth == 0;
+}
+
+at::Tensor dot_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
+  auto y = at::empty({x.size(0), w.size(0)}, x.options());
+  const auto b = bias.defined() ? bias.contiguous() : bias;
+  lanes::with_numbers(w, [&](const auto* numbers) { compute(x, w, numbers, b, y); });
   return y;
 }
 

@@ -7,7 +7,7 @@
 
 namespace ta {
 
-/// Whether it can be had: CPU, float32, dense rows, k a multiple of 8. x [n, k], w [m, k].
+/// Whether it can be had: CPU, dense rows, k a multiple of 8. x [n, k] float32, w [m, k] float32 or bfloat16.
 bool dot_product_runs(const at::Tensor& x, const at::Tensor& w);
 
 /// bias [m] or undefined → [n, m], without autograd. Only where dot_product_runs.

@@ -54,7 +54,8 @@ bool is_mkl_slow() {
 #endif
 }
 
-// x wᵀ + b by our own loops; undefined where MKL is as fast.
+}  // namespace
+
 at::Tensor own_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
   // Rows that do not pay for panels; sums whose ends cost more than MKL's calls.
   constexpr int64_t kFewRows = 24, kShortSum = 48, kLongSum = 192;
@@ -65,8 +66,6 @@ at::Tensor own_product(const at::Tensor& x, const at::Tensor& w, const at::Tenso
   const bool small = x.size(1) < kShortSum || w.size(0) < kShortSum;
   return !small && panel_product_runs(x, w) ? panel_product(x, w, bias) : at::Tensor();
 }
-
-}  // namespace
 
 bool uses_onednn(const at::Tensor& x, const at::Tensor& weight) {
   return x.dim() == 2 && x.size(0) * weight.numel() >= kWorthwhile && x.scalar_type() == at::kFloat &&

@@ -15,6 +15,9 @@ at::Tensor affine(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 /// g W, the gradient of affine's input.  g [n, out], weight [out, in] → [n, in].
 at::Tensor times(const at::Tensor& g, const at::Tensor& weight);
 
+/// x wᵀ + b by our own loops; undefined where MKL is as fast. w [m, k] float32 or bfloat16.
+at::Tensor own_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias);
+
 /// Whether a product of this size goes to oneDNN. Depends on the processor, sizes, type and device alone, never on a
 /// measurement, so bits repeat.
 bool uses_onednn(const at::Tensor& x, const at::Tensor& weight);

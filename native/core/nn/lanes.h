@@ -7,7 +7,9 @@
 #define TA_HAS_LANES 1
 
 #include <ATen/Version.h>
+#include <ATen/core/Tensor.h>
 
+#include <bit>
 #include <cstdint>
 #include <cstring>
 
@@ -41,6 +43,28 @@ TA_INLINE Floats load(const float* p) {
   Floats v;
   std::memcpy(&v, p, sizeof v);
   return v;
+}
+/// Eight numbers in bfloat16, each the upper half of a float's bits.
+TA_INLINE Floats load(const uint16_t* p) {
+  uint16_t halves __attribute__((vector_size(16)));
+  std::memcpy(&halves, p, sizeof halves);
+  return reinterpret_cast<Floats>(__builtin_convertvector(halves, Ints) << 16);
+}
+inline float number(float x) {
+  return x;
+}
+inline float number(uint16_t bits) {
+  return std::bit_cast<float>(static_cast<uint32_t>(bits) << 16);
+}
+/// Whether a matrix has numbers of one of these types.
+inline bool reads(const at::Tensor& x) {
+  return x.scalar_type() == at::kFloat || x.scalar_type() == at::kBFloat16;
+}
+/// run(a pointer to its numbers).
+template <class Run>
+void with_numbers(const at::Tensor& x, const Run& run) {
+  if (x.scalar_type() == at::kBFloat16) return run(static_cast<const uint16_t*>(x.const_data_ptr()));
+  run(x.const_data_ptr<float>());
 }
 TA_INLINE void store(float* p, Floats v) {
   std::memcpy(p, &v, sizeof v);

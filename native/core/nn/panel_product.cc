@@ -29,9 +29,11 @@ int64_t round_up(int64_t n, int64_t to) {
   return (n + to - 1) / to * to;
 }
 
-// Number k of row i is at data + i · row + k · inner; one of the two is 1.
+// Number k of row i is at data + i · row + k · inner; one of the two is 1. Number: float, or the bits of bfloat16,
+// which are widened as they are copied.
+template <class Number>
 struct PanelSource {
-  const float* data;
+  const Number* data;
   int64_t row, inner;
 
   PanelSource from(int64_t i, int64_t k) const { return {data + i * row + k * inner, row, inner}; }
@@ -39,8 +41,8 @@ struct PanelSource {
 
 // The first `rows` rows side by side: number k of row i at to[k · Rows + i], zeros in rows that are not there.
 // Eight lines of eight are turned at a time; what a turned line has beyond `Rows` the next one overwrites.
-template <int Rows>
-TA_INLINE void pack_rows(PanelSource from, int64_t rows, int64_t length, float* to) {
+template <int Rows, class Number>
+TA_INLINE void pack_rows(PanelSource<Number> from, int64_t rows, int64_t length, float* to) {
   int64_t k = 0;
   for (; k + kWidth <= length; k += kWidth) {
 #pragma GCC unroll 2
@@ -56,20 +58,21 @@ TA_INLINE void pack_rows(PanelSource from, int64_t rows, int64_t length, float* 
     }
   }
   for (; k < length; ++k) {
-    for (int64_t i = 0; i < Rows; ++i) to[k * Rows + i] = i < rows ? from.data[i * from.row + k] : 0.0F;
+    for (int64_t i = 0; i < Rows; ++i) to[k * Rows + i] = i < rows ? lanes::number(from.data[i * from.row + k]) : 0.0F;
   }
 }
 
 // The same of a matrix whose columns are dense: its numbers lie side by side already.
-TA_INLINE void pack_columns(PanelSource from, int64_t rows, int64_t length, float* to) {
+template <class Number>
+TA_INLINE void pack_columns(PanelSource<Number> from, int64_t rows, int64_t length, float* to) {
   for (int64_t k = 0; k < length; ++k, to += kTileColumns) {
-    const float* line = from.data + k * from.inner;
+    const Number* line = from.data + k * from.inner;
     if (rows == kTileColumns) {
       lanes::store(to, lanes::load(line));
       lanes::store(to + kWidth, lanes::load(line + kWidth));
       continue;
     }
-    for (int64_t i = 0; i < kTileColumns; ++i) to[i] = i < rows ? line[i] : 0.0F;
+    for (int64_t i = 0; i < kTileColumns; ++i) to[i] = i < rows ? lanes::number(line[i]) : 0.0F;
   }
 }
 
@@ -96,8 +99,10 @@ TA_INLINE void full_tile(const float* x, const float* w, int64_t length, float* 
   }
 }
 
+template <class Number>
 struct PanelProduct {
-  PanelSource x, w;
+  PanelSource<float> x;
+  PanelSource<Number> w;
   const float* bias;  // null: none
   float* y;
   int64_t rows, columns, inner;
@@ -110,7 +115,8 @@ struct PanelBlock {
 };
 
 // A tile that may reach beyond the last row or column. The bias is what the first part of the sums is added to.
-TA_INLINE void one_tile(const PanelProduct& p, const PanelBlock& b, int64_t i, int64_t j, const float* w) {
+template <class Number>
+TA_INLINE void one_tile(const PanelProduct<Number>& p, const PanelBlock& b, int64_t i, int64_t j, const float* w) {
   const int64_t rows = std::min(kTileRows, b.rows - i), columns = std::min(kTileColumns, p.columns - j);
   const float* x = b.x + i * b.length;
   float* c = p.y + (b.first_row + i) * p.columns + j;
@@ -130,7 +136,8 @@ TA_INLINE void one_tile(const PanelProduct& p, const PanelBlock& b, int64_t i, i
 }
 
 // All rows of a block with columns from .. to - 1.
-TA_LANES void tiles_of_block(const PanelProduct& p, const PanelBlock& b, int64_t from, int64_t to) {
+template <class Number>
+TA_LANES void tiles_of_block(const PanelProduct<Number>& p, const PanelBlock& b, int64_t from, int64_t to) {
   alignas(64) float w[kPanelLength * kTileColumns];
   const bool dense_rows = p.w.inner == 1;
   const int64_t tiles = (b.rows + kTileRows - 1) / kTileRows;
@@ -154,7 +161,8 @@ TA_LANES void tiles_of_block(const PanelProduct& p, const PanelBlock& b, int64_t
   }
 }
 
-TA_LANES void pack_block(const PanelProduct& p, const PanelBlock& b, float* to) {
+template <class Number>
+TA_LANES void pack_block(const PanelProduct<Number>& p, const PanelBlock& b, float* to) {
   for (int64_t i = 0; i < b.rows; i += kTileRows) {
     pack_rows<kTileRows>(p.x.from(b.first_row + i, b.first), std::min(kTileRows, b.rows - i), b.length,
                          to + i * b.length);
@@ -168,7 +176,8 @@ float* panels_of_x() {
   return memory.get();
 }
 
-void compute_panels(const PanelProduct& p) {
+template <class Number>
+void compute_panels(const PanelProduct<Number>& p) {
   float* x = panels_of_x();
   const int64_t parts = (p.inner + kPanelLength - 1) / kPanelLength;
   const int64_t length = round_up((p.inner + parts - 1) / parts, kWidth);
@@ -185,29 +194,33 @@ void compute_panels(const PanelProduct& p) {
   }
 }
 
-bool is_float_matrix(const at::Tensor& x) {
-  return x.dim() == 2 && x.device().is_cpu() && x.scalar_type() == at::kFloat;
+bool is_matrix(const at::Tensor& x) {
+  return x.dim() == 2 && x.device().is_cpu();
 }
 
-PanelSource source_of(const at::Tensor& x) {
+template <class Number>
+PanelSource<Number> source_of(const at::Tensor& x, const Number* numbers) {
   // Of one row or one column any stride may be named.
   const bool dense_rows = x.stride(1) == 1 || x.size(1) == 1;
-  return {x.const_data_ptr<float>(), dense_rows ? x.stride(0) : 1, dense_rows ? 1 : x.stride(1)};
+  return {numbers, dense_rows ? x.stride(0) : 1, dense_rows ? 1 : x.stride(1)};
 }
 
 }  // namespace
 
 bool panel_product_runs(const at::Tensor& x, const at::Tensor& w) {
-  return lanes::fast() && is_float_matrix(x) && is_float_matrix(w) && x.size(1) > 0 &&
-         (x.stride(1) == 1 || x.size(1) == 1) &&
+  return lanes::fast() && is_matrix(x) && is_matrix(w) && x.scalar_type() == at::kFloat && lanes::reads(w) &&
+         x.size(1) > 0 && (x.stride(1) == 1 || x.size(1) == 1) &&
          (w.stride(1) == 1 || w.size(1) == 1 || w.stride(0) == 1 || w.size(0) == 1);
 }
 
 at::Tensor panel_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
   auto y = at::empty({x.size(0), w.size(0)}, x.options());
   const auto b = bias.defined() ? bias.contiguous() : bias;
-  compute_panels({source_of(x), source_of(w), b.defined() ? b.const_data_ptr<float>() : nullptr,
-                  y.mutable_data_ptr<float>(), x.size(0), w.size(0), x.size(1)});
+  lanes::with_numbers(w, [&]<class Number>(const Number* numbers) {
+    compute_panels(PanelProduct<Number>{source_of(x, x.const_data_ptr<float>()), source_of(w, numbers),
+                                        b.defined() ? b.const_data_ptr<float>() : nullptr, y.mutable_data_ptr<float>(),
+                                        x.size(0), w.size(0), x.size(1)});
+  });
   return y;
 }
 

@@ -9,7 +9,8 @@
 
 namespace ta {
 
-/// Whether it can be had: CPU, float32, k > 0, dense rows of x; of w dense rows or dense columns. x [n, k], w [m, k].
+/// Whether it can be had: CPU, k > 0, dense rows of x, float32; of w dense rows or dense columns, float32 or bfloat16.
+/// x [n, k], w [m, k].
 bool panel_product_runs(const at::Tensor& x, const at::Tensor& w);
 /// bias [m] or undefined → [n, m], without autograd. Only where panel_product_runs.
 at::Tensor panel_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias);
