@@ -1,6 +1,6 @@
 // Operators called by their C++ names: for those that models consist of, it spares the trip of every argument through
-// the dispatcher's stack. Which call a node is made with is settled here once, by the kinds of its arguments; a node that
-// does not look as usual goes the long way.
+// the dispatcher's stack. Which call a node is made with is settled here once, by the kinds of its arguments; a node
+// that does not look as usual goes the long way.
 
 #include <ATen/Functions.h>
 
@@ -25,62 +25,110 @@ std::optional<at::Tensor> maybe_tensor(const Step& step, const IValue* values, s
   const IValue& value = argument(step, values, i);
   return value.isTensor() ? std::optional<at::Tensor>(value.toTensor()) : std::nullopt;
 }
-int64_t integer(const Step& step, const IValue* values, std::size_t i) { return argument(step, values, i).toInt(); }
+int64_t integer(const Step& step, const IValue* values, std::size_t i) {
+  return argument(step, values, i).toInt();
+}
 std::optional<int64_t> maybe_integer(const Step& step, const IValue* values, std::size_t i) {
   const IValue& value = argument(step, values, i);
   return value.isNone() ? std::nullopt : std::optional<int64_t>(value.toInt());
 }
-void give(const Step& step, Values values, at::Tensor result) { values[step.outputs[0]] = std::move(result); }
+void give(const Step& step, Values values, at::Tensor result) {
+  values[step.outputs[0]] = std::move(result);
+}
 
 // The sizes of a view: written down, or computed by the graph.
 c10::SmallVector<int64_t, 8> sizes(const Step& step, const IValue* values, std::size_t i) {
   const Load& load = step.loads[i];
   if (load.kind == Load::Kind::constant) return {step.integers.begin(), step.integers.end()};
   c10::SmallVector<int64_t, 8> result;
-  for (const Argument::Item& item : load.items) result.push_back(item.slot < 0 ? item.number : values[item.slot].toInt());
+  for (const Argument::Item& item : load.items)
+    result.push_back(item.slot < 0 ? item.number : values[item.slot].toInt());
   return result;
 }
 
-void linear(const Step& s, Values v, bool) { give(s, v, at::linear(tensor(s, v, 0), tensor(s, v, 1), maybe_tensor(s, v, 2))); }
-void matmul(const Step& s, Values v, bool) { give(s, v, at::matmul(tensor(s, v, 0), tensor(s, v, 1))); }
+void linear(const Step& s, Values v, bool) {
+  give(s, v, at::linear(tensor(s, v, 0), tensor(s, v, 1), maybe_tensor(s, v, 2)));
+}
+void matmul(const Step& s, Values v, bool) {
+  give(s, v, at::matmul(tensor(s, v, 0), tensor(s, v, 1)));
+}
 void addmm(const Step& s, Values v, bool) {
   give(s, v, at::addmm(tensor(s, v, 0), tensor(s, v, 1), tensor(s, v, 2)));
 }
 void layer_norm(const Step& s, Values v, bool) {
-  give(s, v, at::layer_norm(tensor(s, v, 0), s.integers, maybe_tensor(s, v, 2), maybe_tensor(s, v, 3),
-                            s.loads[4].value.toDouble(), false));
+  give(s, v,
+       at::layer_norm(tensor(s, v, 0), s.integers, maybe_tensor(s, v, 2), maybe_tensor(s, v, 3),
+                      s.loads[4].value.toDouble(), false));
 }
 void embedding(const Step& s, Values v, bool) {
   give(s, v, at::embedding(tensor(s, v, 0), tensor(s, v, 1), integer(s, v, 2), false, false));
 }
 
-void add(const Step& s, Values v, bool) { give(s, v, at::add(tensor(s, v, 0), tensor(s, v, 1))); }
-void sub(const Step& s, Values v, bool) { give(s, v, at::sub(tensor(s, v, 0), tensor(s, v, 1))); }
-void mul(const Step& s, Values v, bool) { give(s, v, at::mul(tensor(s, v, 0), tensor(s, v, 1))); }
-void neg(const Step& s, Values v, bool) { give(s, v, at::neg(tensor(s, v, 0))); }
-void rsqrt(const Step& s, Values v, bool) { give(s, v, at::rsqrt(tensor(s, v, 0))); }
-void pow(const Step& s, Values v, bool) { give(s, v, at::pow(tensor(s, v, 0), s.loads[1].value.toScalar())); }
-void mean(const Step& s, Values v, bool) { give(s, v, at::mean(tensor(s, v, 0), s.integers, s.loads[2].value.toBool())); }
-void softmax(const Step& s, Values v, bool) { give(s, v, at::softmax(tensor(s, v, 0), integer(s, v, 1))); }
+void add(const Step& s, Values v, bool) {
+  give(s, v, at::add(tensor(s, v, 0), tensor(s, v, 1)));
+}
+void sub(const Step& s, Values v, bool) {
+  give(s, v, at::sub(tensor(s, v, 0), tensor(s, v, 1)));
+}
+void mul(const Step& s, Values v, bool) {
+  give(s, v, at::mul(tensor(s, v, 0), tensor(s, v, 1)));
+}
+void neg(const Step& s, Values v, bool) {
+  give(s, v, at::neg(tensor(s, v, 0)));
+}
+void rsqrt(const Step& s, Values v, bool) {
+  give(s, v, at::rsqrt(tensor(s, v, 0)));
+}
+void pow(const Step& s, Values v, bool) {
+  give(s, v, at::pow(tensor(s, v, 0), s.loads[1].value.toScalar()));
+}
+void mean(const Step& s, Values v, bool) {
+  give(s, v, at::mean(tensor(s, v, 0), s.integers, s.loads[2].value.toBool()));
+}
+void softmax(const Step& s, Values v, bool) {
+  give(s, v, at::softmax(tensor(s, v, 0), integer(s, v, 1)));
+}
 
-void relu(const Step& s, Values v, bool) { give(s, v, at::relu(tensor(s, v, 0))); }
-void silu(const Step& s, Values v, bool) { give(s, v, at::silu(tensor(s, v, 0))); }
-void tanh(const Step& s, Values v, bool) { give(s, v, at::tanh(tensor(s, v, 0))); }
-void gelu(const Step& s, Values v, bool) { give(s, v, at::gelu(tensor(s, v, 0), s.loads[1].value.toStringView())); }
+void relu(const Step& s, Values v, bool) {
+  give(s, v, at::relu(tensor(s, v, 0)));
+}
+void silu(const Step& s, Values v, bool) {
+  give(s, v, at::silu(tensor(s, v, 0)));
+}
+void tanh(const Step& s, Values v, bool) {
+  give(s, v, at::tanh(tensor(s, v, 0)));
+}
+void gelu(const Step& s, Values v, bool) {
+  give(s, v, at::gelu(tensor(s, v, 0), s.loads[1].value.toStringView()));
+}
 
-void view(const Step& s, Values v, bool) { give(s, v, tensor(s, v, 0).view(sizes(s, v, 1))); }
-void reshape(const Step& s, Values v, bool) { give(s, v, tensor(s, v, 0).reshape(sizes(s, v, 1))); }
-void expand(const Step& s, Values v, bool) { give(s, v, tensor(s, v, 0).expand(sizes(s, v, 1))); }
-void permute(const Step& s, Values v, bool) { give(s, v, tensor(s, v, 0).permute(s.integers)); }
+void view(const Step& s, Values v, bool) {
+  give(s, v, tensor(s, v, 0).view(sizes(s, v, 1)));
+}
+void reshape(const Step& s, Values v, bool) {
+  give(s, v, tensor(s, v, 0).reshape(sizes(s, v, 1)));
+}
+void expand(const Step& s, Values v, bool) {
+  give(s, v, tensor(s, v, 0).expand(sizes(s, v, 1)));
+}
+void permute(const Step& s, Values v, bool) {
+  give(s, v, tensor(s, v, 0).permute(s.integers));
+}
 void transpose(const Step& s, Values v, bool) {
   give(s, v, tensor(s, v, 0).transpose(integer(s, v, 1), integer(s, v, 2)));
 }
-void unsqueeze(const Step& s, Values v, bool) { give(s, v, tensor(s, v, 0).unsqueeze(integer(s, v, 1))); }
-void select(const Step& s, Values v, bool) { give(s, v, tensor(s, v, 0).select(integer(s, v, 1), integer(s, v, 2))); }
+void unsqueeze(const Step& s, Values v, bool) {
+  give(s, v, tensor(s, v, 0).unsqueeze(integer(s, v, 1)));
+}
+void select(const Step& s, Values v, bool) {
+  give(s, v, tensor(s, v, 0).select(integer(s, v, 1), integer(s, v, 2)));
+}
 void slice(const Step& s, Values v, bool) {
   give(s, v, tensor(s, v, 0).slice(integer(s, v, 1), maybe_integer(s, v, 2), maybe_integer(s, v, 3), integer(s, v, 4)));
 }
-void contiguous(const Step& s, Values v, bool) { give(s, v, tensor(s, v, 0).contiguous()); }
+void contiguous(const Step& s, Values v, bool) {
+  give(s, v, tensor(s, v, 0).contiguous());
+}
 // What PyTorch does, too: a tensor that has the type already is itself.
 void to_dtype(const Step& s, Values v, bool) {
   const at::Tensor& x = tensor(s, v, 0);
@@ -102,10 +150,11 @@ void attention(const Step& s, Values v, bool training) {
   const Load& dropout = s.loads[4];
   const bool active = training || dropout.kind == Load::Kind::constant;
   const IValue& scale = s.loads[6].value;
-  give(s, v, at::scaled_dot_product_attention(
-                 tensor(s, v, 0), key, value, maybe_tensor(s, v, 3), (active ? dropout.value : dropout.evaluating).toDouble(),
-                 s.loads[5].value.toBool(), scale.isNone() ? std::nullopt : std::optional<double>(scale.toDouble()),
-                 s.loads[7].value.toBool()));
+  give(s, v,
+       at::scaled_dot_product_attention(
+           tensor(s, v, 0), key, value, maybe_tensor(s, v, 3), (active ? dropout.value : dropout.evaluating).toDouble(),
+           s.loads[5].value.toBool(), scale.isNone() ? std::nullopt : std::optional<double>(scale.toDouble()),
+           s.loads[7].value.toBool()));
 }
 
 struct Entry {
