@@ -12,9 +12,14 @@
 
 namespace {
 
-using namespace ta::exported;
+using ta::exported::Execution;
+using ta::exported::Graph;
+using ta::exported::Input;
+using ta::exported::ModuleCall;
+using ta::exported::Program;
+using ta::exported::Range;
 
-at::Tensor identifiers(const ta::Json& rows) {
+at::Tensor id_rows(const ta::Json& rows) {
   std::vector<int64_t> values;
   const ta::Json::Array& all = rows.as_array("rows");
   for (const ta::Json& row : all) {
@@ -24,7 +29,7 @@ at::Tensor identifiers(const ta::Json& rows) {
   return at::tensor(values, at::kLong).view({count, -1});
 }
 
-double difference(const at::Tensor& a, const at::Tensor& b) {
+double distance_between(const at::Tensor& a, const at::Tensor& b) {
   return a.sizes() == b.sizes() ? (a - b).abs().max().item<double>() : 1e9;
 }
 
@@ -38,7 +43,7 @@ struct Cases {
   std::vector<at::Tensor> inputs(const ta::Json& one) const {
     std::vector<at::Tensor> result;
     for (const Input& input : model.program.graph().inputs) {
-      if (input.kind == Input::Kind::user) result.push_back(identifiers(*one.find("inputs")->find(input.name)));
+      if (input.kind == Input::Kind::user) result.push_back(id_rows(*one.find("inputs")->find(input.name)));
     }
     return result;
   }
@@ -47,7 +52,7 @@ struct Cases {
   }
   // Rows of padding are compared nowhere.
   at::Tensor mask(const ta::Json& one) const {
-    return identifiers(*one.find("inputs")->find("attention_mask")).to(at::kFloat).unsqueeze(-1);
+    return id_rows(*one.find("inputs")->find("attention_mask")).to(at::kFloat).unsqueeze(-1);
   }
 
   check::Exported model;
@@ -111,13 +116,13 @@ void run_site(Cases& cases, const ta::Json& one) {
   const at::Tensor output = Execution(cases.model.program, &cases, false).run(cases.inputs(one)).at(0);
   CHECK_EQ(asked, 1);
   const at::Tensor mask = cases.mask(one);
-  CHECK_NEAR(difference(output * mask, cases.named(*one.find("expected"), "output") * mask), 0, 1e-5);
+  CHECK_NEAR(distance_between(output * mask, cases.named(*one.find("expected"), "output") * mask), 0, 1e-5);
   (output * cases.named(one, "lossWeights")).sum().backward();
   const ta::Json& gradients = *one.find("expected")->find("gradients");
   for (const auto& [name, value] : trained) {
     const at::Tensor expected = cases.named(gradients, name.c_str());
     const double scale = std::max(1.0, expected.abs().max().item<double>());
-    CHECK_NEAR(difference(value.grad(), expected) / scale, 0, 1e-5);
+    CHECK_NEAR(distance_between(value.grad(), expected) / scale, 0, 1e-5);
   }
   cases.model.program.clear_hooks();
 }
@@ -139,7 +144,7 @@ TEST(exported_models_agree_with_pytorch) {
       const at::Tensor expected = cases.named(*one.find("expected"), "output");
       const at::Tensor mask = cases.mask(one);
       const at::Tensor recorded = cases.model.run(cases.inputs(one)).at(0);
-      CHECK_NEAR(difference(recorded * mask, expected * mask), 0, 1e-5);
+      CHECK_NEAR(distance_between(recorded * mask, expected * mask), 0, 1e-5);
       const c10::InferenceMode inference;
       CHECK(at::equal(cases.model.run(cases.inputs(one)).at(0), recorded));
       ++forwards;
