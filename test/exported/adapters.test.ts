@@ -7,7 +7,8 @@ import type { ExportedCase } from '../parity/support/exported.js'
 import type { Tensor } from '../parity/support/fixtures.js'
 import { casesOf, distance, inputsOf, nativeTwin, open, textModels } from './support.js'
 
-const bothSites = { mhAdapter: true, reductionFactor: 4, nonLinearity: 'relu' } as const
+/** Bottlenecks of four numbers, as the fixtures have them. */
+const bothSites = (hidden: number) => ({ mhAdapter: true, reductionFactor: hidden / 4, nonLinearity: 'relu' }) as const
 
 /** The fixture's names of what trains, by ours: adapters in the order in which they run, then the head. */
 function namesOf(model: Model, one: ExportedCase): Map<string, string> {
@@ -61,7 +62,7 @@ for (const name of textModels) {
     const { group, model } = await open(t, name)
     const [one] = casesOf(group, 'training')
     if (one === undefined) return void t.fail()
-    model.addAdapter('x', AdapterConfig.load('seq_bn', bothSites))
+    model.addAdapter('x', AdapterConfig.load('seq_bn', bothSites(model.config.hiddenSize)))
     model.addClassificationHead('x', { numLabels: 3, layers: 1 })
     model.trainAdapter('x')
     const names = namesOf(model, one)

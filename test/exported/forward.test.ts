@@ -1,6 +1,7 @@
 import test from 'ava'
 import { AutoModel } from '../../lib/index.js'
-import { casesOf, distance, inputsOf, nativeTwin, open, textModels } from './support.js'
+import { ExportedGroup } from '../parity/support/exported.js'
+import { casesOf, distance, imageModels, inputsOf, nativeTwin, open, refused, textModels } from './support.js'
 
 for (const name of textModels) {
   test(`${name}: hidden states are PyTorch's, whatever the rows' lengths`, async (t) => {
@@ -10,6 +11,27 @@ for (const name of textModels) {
       const away = distance(lastHiddenState?.data ?? [], group.tensor(one.expected.output ?? ''))
       t.true(away < 1e-5, `${one.name}: ${away}`)
     }
+  })
+}
+
+for (const name of imageModels) {
+  test(`${name}: rows of numbers come out as PyTorch has them`, async (t) => {
+    const { group, model } = await open(t, name)
+    for (const one of casesOf(group, 'forward')) {
+      const { data, shape } = group.tensor(String(Object.values(one.inputs ?? {})[0]))
+      const each = data.length / (shape[0] ?? 1)
+      const pixelValues = Array.from({ length: shape[0] ?? 1 }, (_, i) => data.subarray(i * each, (i + 1) * each))
+      const { lastHiddenState } = await model.forward({ pixelValues }, { head: null })
+      const away = distance(lastHiddenState?.data ?? [], group.tensor(one.expected.output ?? ''))
+      t.true(away < 1e-5, `${one.name}: ${away}`)
+    }
+  })
+}
+
+for (const name of refused) {
+  test(`${name}: a network that asks for more than rows is refused with what it asks for`, async (t) => {
+    const { archive } = await ExportedGroup.read(name)
+    await t.throwsAsync(AutoModel.fromExported(archive), { message: /decoder_input_ids|differ from call to call/ })
   })
 }
 

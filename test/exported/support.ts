@@ -1,10 +1,32 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { gunzipSync } from 'node:zlib'
 import type { ExecutionContext } from 'ava'
 import { AutoModel, type Model } from '../../lib/index.js'
 import { type ExportedCase, ExportedGroup, type ExportedInputs } from '../parity/support/exported.js'
 import type { Tensor } from '../parity/support/fixtures.js'
 
-/** Those whose rows are ids. */
-export const textModels = ['bert', 'gpt2', 'llama'] as const
+const archives = 'test/parity/fixtures/exported'
+
+/** The names of the archives by what their first case gives a pass. */
+function namesBy(isWanted: (inputs: ExportedInputs) => boolean): readonly string[] {
+  return readdirSync(archives)
+    .filter((file) => file.endsWith('.json.gz'))
+    .filter((file) => {
+      const { cases } = JSON.parse(gunzipSync(readFileSync(`${archives}/${file}`)).toString('utf8'))
+      const { inputs } = (cases as ExportedCase[]).find(({ kind }) => kind === 'forward') ?? {}
+      return inputs !== undefined && isWanted(inputs)
+    })
+    .map((file) => file.replace('.json.gz', ''))
+}
+
+/** Those whose rows are ids, and that a pass needs no more of. */
+export const textModels = namesBy((inputs) => Array.isArray(inputs['input_ids']) && !('decoder_input_ids' in inputs))
+
+/** Those whose rows are numbers of one size. */
+export const imageModels = namesBy((inputs) => ['pixel_values', 'input_features'].some((name) => name in inputs))
+
+/** Those that are refused by name, and what the message says. */
+export const refused = namesBy((inputs) => 'decoder_input_ids' in inputs || 'input_values' in inputs)
 
 export interface Opened {
   readonly group: ExportedGroup
