@@ -1,6 +1,7 @@
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import { startHub } from '../exchange/hub-server.js'
 import { repository } from '../native/support.js'
 import { type Ended, startProcess } from '../support/process.js'
@@ -52,6 +53,8 @@ export async function openProject(): Promise<Project> {
   symlinkSync(join(repository, 'node_modules/@types'), join(folder, 'node_modules/@types'), 'junction')
   writeFileSync(join(folder, 'package.json'), '{ "type": "module" }\n')
   cpSync(join(fixtures, 'folders/bert-seq_bn-bin'), join(folder, 'topic-from-python'), { recursive: true })
+  const archive = readFileSync(join(fixtures, 'exported/llama.pt2.gz'))
+  writeFileSync(join(folder, 'llama.pt2'), gunzipSync(archive))
   writeFileSync(
     join(folder, 'dev.jsonl'),
     '{"text": "warm, clever", "label": "good"}\n{"text": "too long", "label": "bad"}\n'
