@@ -1,5 +1,5 @@
-// Networks from archives give what PyTorch gives: hidden states of rows of any lengths, and values and gradients with an
-// adapter after or before a module and at a weight. What residuals.h finds is what the models' own code has.
+// Networks from archives give what PyTorch gives: hidden states of rows of any lengths, and values and gradients with
+// an adapter after or before a module and at a weight. What residuals.h finds is what the models' own code has.
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 
@@ -101,7 +101,8 @@ at::Tensor states_of(Opened& opened, const Rows& rows) {
 // The padded tensor's rows without their padding.
 at::Tensor packed(const at::Tensor& padded, const RowLayout& layout) {
   std::vector<at::Tensor> parts;
-  for (int64_t row = 0; row < layout.rows(); ++row) parts.push_back(padded.select(0, row).narrow(0, 0, layout.length(row)));
+  for (int64_t row = 0; row < layout.rows(); ++row)
+    parts.push_back(padded.select(0, row).narrow(0, 0, layout.length(row)));
   return at::cat(parts);
 }
 
@@ -189,8 +190,8 @@ void check_lora(Opened& opened, const Json& one, Rows rows, bool scales) {
   opened.model->add_adapter("a", {config}, 1);
   opened.model->set_trainable({.adapters = {"a"}, .heads = {}});
   rows.segments = {{0, rows.batch.layout.rows(),
-                    std::make_shared<Composition>(Composition{.kind = Composition::Kind::adapter,
-                                                              .index = opened.model->adapter_index("a")})}};
+                    std::make_shared<Composition>(
+                        Composition{.kind = Composition::Kind::adapter, .index = opened.model->adapter_index("a")})}};
   const auto place = "net." + path + ".loras.a.";
   check_site(opened, one, rows,
              scales ? std::map<std::string, std::string>{{"scale", place + "lora_B"}}
@@ -236,7 +237,8 @@ TEST(residual_sub_layers_are_those_of_the_models_code) {
         if (place.location == Location::attention || place.location == Location::output)
           found.emplace_back(place.layer, place.location == Location::attention);
       if (expected != found)
-        for (const auto& line : opened.backbone->facts().explanation) std::fprintf(stderr, "  %s: %s\n", name.c_str(), line.c_str());
+        for (const auto& line : opened.backbone->facts().explanation)
+          std::fprintf(stderr, "  %s: %s\n", name.c_str(), line.c_str());
       CHECK(expected == found);
     }
   }
