@@ -1,13 +1,22 @@
-// Node's half of the check of whole setups: adapters, a fusion and how they stand together.
+// Node's half of the check of whole setups: adapters, a fusion where there is one, and how they stand together.
 //   node fusions.mjs write FOLDER MODELS     saves a setup and the logits it gives
 //   node fusions.mjs read FOLDER             loads what Python saved and compares
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { AutoModel, Fuse, Stack } from '../../dist/lib/index.js'
+import { AutoModel, Average, BatchSplit, Fuse, Parallel, Split, Stack } from '../../dist/lib/index.js'
 
 const tolerance = 1e-5
-const rows = [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]]
-const setups = { fuse: Fuse('a', 'b', { name: 'f' }), stack: Stack('c', Fuse('a', 'b')) }
+const uneven = [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]]
+const even = [7, 20, 60].map((first) => Array.from({ length: 8 }, (_, i) => first + 3 * i))
+// [setup, rows, whether they are one batch]
+const setups = {
+  fuse: [Fuse('a', 'b', { name: 'f' }), uneven],
+  stack: [Stack('c', Fuse('a', 'b')), uneven],
+  split: [Split('a', 'b', { splits: [3, 5] }), even],
+  'batch-split': [BatchSplit('a', 'b', { batchSizes: [1, 2] }), even, true],
+  average: [Average('a', 'b', { weights: [1, 3] }), uneven],
+  parallel: [Parallel('a', 'b'), uneven]
+}
 
 /** Values that no initialisation would give, the same in every run. */
 function fill(model) {
@@ -19,16 +28,18 @@ function fill(model) {
   model.loadStateDict(new Map(values))
 }
 
-async function logitsOf(model) {
+async function logitsOf(model, rows, isBatch) {
   const answers = []
-  for (const row of rows) answers.push([...(await model.forward({ inputIds: [row] })).logits.data])
+  for (const inputIds of isBatch ? [rows] : rows.map((row) => [row])) {
+    answers.push([...(await model.forward({ inputIds }, { head: 'b' })).logits.data])
+  }
   return answers
 }
 
 async function write(out, models) {
   mkdirSync(out, { recursive: true })
   const cases = []
-  for (const [name, setup] of Object.entries(setups)) {
+  for (const [name, [setup, rows, isBatch = false]] of Object.entries(setups)) {
     for (const format of ['safetensors', 'bin']) {
       const source = join(models, 'bert-tiny')
       const model = await AutoModel.fromPretrained(source)
@@ -39,7 +50,8 @@ async function write(out, models) {
       model.setActiveAdapters(setup)
       const folder = `${name}-${format}`
       await model.saveAdapterSetup(join(out, folder), setup, { format })
-      cases.push({ folder, model: source, format, rows, logits: await logitsOf(model) })
+      const logits = await logitsOf(model, rows, isBatch)
+      cases.push({ folder, model: source, format, rows, isBatch, logits })
       model.dispose()
       console.log(`✓ Node wrote the setup ${folder}`)
     }
@@ -50,11 +62,12 @@ async function write(out, models) {
 async function read(folder) {
   const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8'))
   let failed = 0
-  for (const { folder: name, model: source, logits } of cases) {
+  for (const { folder: name, model: source, rows, isBatch, logits } of cases) {
     const model = await AutoModel.fromPretrained(source)
     await model.loadAdapterSetup(join(folder, name), { setActive: true })
-    const ours = (await logitsOf(model)).flat()
-    const worst = Math.max(...logits.flat().map((value, i) => Math.abs(value - ours[i]) / (1 + Math.abs(value))))
+    const ours = (await logitsOf(model, rows, isBatch)).flat()
+    const errors = logits.flat().map((value, i) => Math.abs(value - ours[i]) / (1 + Math.abs(value)))
+    const worst = errors.length === ours.length ? Math.max(...errors) : Number.NaN
     const isFine = worst <= tolerance
     if (!isFine) failed++
     console.log(`${isFine ? '✓' : '✗'} Node loads the setup ${name}: largest difference ${worst.toExponential(1)}`)

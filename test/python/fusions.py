@@ -6,11 +6,34 @@ from pathlib import Path
 
 import torch
 from adapters import SeqBnConfig
-from adapters.composition import Fuse, Stack
+from adapters.composition import Average, BatchSplit, Fuse, Parallel, Split, Stack
 
-from common import TOLERANCE, as_lists, difference, finish, load_base, logits_of, read_cases
+from common import TOLERANCE, as_lists, difference, finish, load_base, read_cases
 
-ROWS = [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]]
+UNEVEN = [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]]
+EVEN = [[first + 3 * i for i in range(8)] for first in (7, 20, 60)]
+# setup, rows, whether they are one batch
+SETUPS = {
+    "fuse": (Fuse("a", "b"), UNEVEN, False),
+    "named": (Stack("c", Fuse("a", "b", name="f")), UNEVEN, False),
+    "split": (Split("a", "b", splits=[3, 5]), EVEN, False),
+    "batch-split": (BatchSplit("a", "b", batch_sizes=[1, 2]), EVEN, True),
+    "average": (Average("a", "b", weights=[0.25, 0.75]), UNEVEN, False),
+    "parallel": (Parallel("a", "b"), UNEVEN, False)
+}
+
+
+def logits_of(model, setup, rows, is_batch):
+    """What weights its children and then takes their mean gives what the weights say where each is as many times itself."""
+    if isinstance(setup, Average):
+        setup = Average(*setup.children, weights=[len(setup) * weight for weight in setup.weights],
+                        normalize_weights=False)
+    model.set_active_adapters(setup)
+    # A parallel setup wants a head for each child.
+    model.active_head = ["b"] * len(setup) if isinstance(setup, Parallel) else "b"
+    with torch.no_grad():
+        outputs = [model(torch.tensor(batch)) for batch in ([rows] if is_batch else [[row] for row in rows])]
+    return [torch.cat([one.logits.flatten() for one in (out if isinstance(setup, Parallel) else [out])]) for out in outputs]
 
 
 def read(folder):
@@ -19,8 +42,8 @@ def read(folder):
         model = load_base(case["model"])
         safe = case["format"] == "safetensors"
         model.load_adapter_setup(str(folder / case["folder"]), set_active=True, use_safetensors=safe)
-        model.active_head = "b"
-        worst = difference([torch.tensor(row) for row in case["logits"]], logits_of(model.eval(), case["rows"]))
+        got = logits_of(model.eval(), model.active_adapters, case["rows"], case["isBatch"])
+        worst = difference([torch.tensor(row) for row in case["logits"]], got)
         if not worst <= TOLERANCE:
             failures.append(f"{case['folder']}: logits differ by {worst:.1e}")
         print(f"{'✗' if worst > TOLERANCE else '✓'} Python loads the setup {case['folder']}: largest difference {worst:.1e}")
@@ -30,13 +53,13 @@ def read(folder):
 def write(out, models):
     out.mkdir(parents=True, exist_ok=True)
     cases = []
-    for name, setup in {"fuse": Fuse("a", "b"), "named": Stack("c", Fuse("a", "b", name="f"))}.items():
+    for name, (setup, rows, is_batch) in SETUPS.items():
         for safe in (False, True):
             base = models / "bert-tiny"
             model = load_base(base)
             for adapter in ("a", "b", "c"):
                 model.add_adapter(adapter, config=SeqBnConfig(reduction_factor=8))
-            model.add_adapter_fusion(["a", "b"], "dynamic", name=None if name == "fuse" else "f")
+            model.add_adapter_fusion(["a", "b"], "dynamic", name="f" if name == "named" else None)
             model.add_classification_head("b", num_labels=3)
             generator = torch.Generator().manual_seed(5)
             with torch.no_grad():
@@ -47,7 +70,8 @@ def write(out, models):
             model.active_head = "b"
             folder = f"{name}-{'safetensors' if safe else 'bin'}"
             model.save_adapter_setup(str(out / folder), setup, use_safetensors=safe)
-            cases.append({"folder": folder, "model": str(base), "logits": as_lists(logits_of(model.eval(), ROWS))})
+            logits = as_lists(logits_of(model.eval(), setup, rows, is_batch))
+            cases.append({"folder": folder, "model": str(base), "rows": rows, "isBatch": is_batch, "logits": logits})
             print(f"✓ Python wrote the setup {folder}")
     (out / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
 
