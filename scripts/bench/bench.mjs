@@ -21,7 +21,7 @@ function print(results) {
   const header = ['row', 'threads', 'ours', 'adapters', 'ratio', 'of minima', 'aim', 'limit', 'ours reaches']
   const lines = [header]
   for (const { row, threads, result } of results) {
-    const { ours, peer, unit, ratio, limit, limitShare, process: whole, apart, loop } = result
+    const { ours, peer, unit, ratio, limit, limitShare, process: whole, apart, loop, single } = result
     const aim = row.target === undefined ? '' : isMemory(row) ? `≤ ${row.target}` : `≥ ${row.target}`
     lines.push([
       row.name,
@@ -37,6 +37,11 @@ function print(results) {
     if (loop) {
       const times = [show(ours.median, unit), show(loop.median, unit)]
       lines.push([`${row.name}, a loop`, String(threads), ...times, `${loop.ratio.toFixed(2)} ×`, '', '', '', ''])
+    }
+    if (single) {
+      const times = [show(ours.median, unit), show(single.median, unit)]
+      const name = `${row.name}, over ours with one for all rows`
+      lines.push([name, String(threads), ...times, `${single.ratio.toFixed(2)} ×`, '', `≤ ${row.single}`, '', ''])
     }
     if (apart) {
       const times = [show(ours.median, unit), show(apart.median, unit)]
@@ -62,7 +67,7 @@ function print(results) {
   console.log(`\n${format(header)}\n| ${widths.map((width) => '-'.repeat(width)).join(' | ')} |`)
   for (const line of lines.slice(1)) console.log(format(line))
   console.log(
-    `\nMedians. ${cpus()[0]?.model ?? 'unknown processor'}. Times: adapters over ours; memory: ours over adapters.`
+    `\nMedians. ${cpus()[0]?.model ?? 'unknown processor'}. Times: adapters over ours; memory, and one adapter for all rows: ours over the other.`
   )
 }
 

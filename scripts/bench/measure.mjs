@@ -51,18 +51,19 @@ function time(row, threads, { rounds = row.rounds, progress }) {
     const { hidden_size: hidden, intermediate_size: inner } = models[row.model]
     const tokens = row.batches[0].inputIds.reduce((sum, ids) => sum + ids.length, 0)
     const repeat = row.passes ?? 1
-    const seconds = { ours: [], peer: [], apart: [], loop: [] }
+    const seconds = { ours: [], peer: [], apart: [], loop: [], single: [] }
     const rates = []
     for (let round = -1; round < rounds; round++) {
       rates.push((await peer.ask({ op: 'gemm', threads, tokens, hidden, inner, repeat: 4 })).gflops)
       for (const [key, side] of [
         ['ours', ours],
+        ...(row.single ? [['single', ours]] : []),
         ['peer', peer],
         ...(row.apart ? [['apart', ours]] : []),
         ...(row.loop ? [['loop', peer]] : [])
       ]) {
         await sleep(20)
-        const answer = await side.ask({ op: 'run', repeat, apart: key === 'apart', loop: key === 'loop' })
+        const answer = await side.ask({ op: 'run', repeat, [key]: true })
         // The first round warms up.
         if (round >= 0) seconds[key].push(median(answer.seconds))
       }
@@ -78,12 +79,16 @@ function time(row, threads, { rounds = row.rounds, progress }) {
     }
     const apart = row.apart && summary(seconds.apart)
     const loop = row.loop && summary(seconds.loop)
+    const single = row.single && summary(seconds.single)
+    // Of each round: what else the machine did met both.
+    const overSingle = single && median(seconds.ours.map((value, round) => value / seconds.single[round]))
     return {
       ...result,
       ratio: result.peer.median / result.ours.median,
       limitShare: limit / result.ours.median,
       ...(apart && { apart: { ...apart, ratio: apart.median / result.ours.median } }),
-      ...(loop && { loop: { ...loop, ratio: loop.median / result.ours.median } })
+      ...(loop && { loop: { ...loop, ratio: loop.median / result.ours.median } }),
+      ...(single && { single: { ...single, ratio: overSingle } })
     }
   })
 }

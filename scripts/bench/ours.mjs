@@ -106,6 +106,11 @@ export class Bench {
     }
   }
 
+  /** The same rows, all under one adapter. */
+  async passSingle() {
+    for (const { inputIds } of this.#batches) await this.#model.forward({ inputIds }, { adapters: this.#names[0] })
+  }
+
   /** The same work one adapter after the other, each in a step of its own. */
   async passApart() {
     for (let i = 0; i < this.#names.length; i++) await this.#apart.pass()

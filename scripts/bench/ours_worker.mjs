@@ -16,11 +16,11 @@ const prepare = async (command) => {
 
 const operations = {
   prepare,
-  run: async ({ repeat, apart }) => {
+  run: async ({ repeat, apart, single }) => {
     const seconds = []
     for (let i = 0; i < repeat; i++) {
       const begin = performance.now()
-      await (apart ? bench.passApart() : bench.pass())
+      await (apart ? bench.passApart() : single ? bench.passSingle() : bench.pass())
       seconds.push((performance.now() - begin) / 1000)
     }
     return { seconds }
