@@ -1,7 +1,7 @@
 // Networks from archives give what PyTorch gives: hidden states of rows of any lengths, and values and gradients with
 // an adapter after or before a module and at a weight. What residuals.h finds is what the models' own code has.
-#include <ATen/ops/empty.h>
-#include <ATen/ops/tensor.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 
 #include <filesystem>
 
@@ -136,7 +136,6 @@ void set_weights(Opened& opened, const Json& one, const std::map<std::string, st
 void check_site(Opened& opened, const Json& one, Rows rows, const std::map<std::string, std::string>& names) {
   const auto what = opened.name + ": " + one.find("name")->as_string("name");
   set_weights(opened, one, names);
-  std::vector<at::Tensor> values;
   Gradients(*opened.model).zero();
   const auto y = states_of(opened, rows);
   const auto* expected = one.find("expected");
