@@ -2,6 +2,8 @@
 // is still readable is run, so that a graph that was tampered with meets the operators, too.
 #include <ATen/core/grad_mode.h>
 
+#include <algorithm>
+
 #include "core/exported/plan.h"
 #include "exported_archives.h"
 #include "fuzz.h"
@@ -85,16 +87,29 @@ std::string change_json(check::Mutator& mutator, const std::string& text) {
   return ta::write_json(JsonMutator(mutator, json).changed(json));
 }
 
+// The models in turn.
 void fuzz_entry(const char* kind, const char* ending) {
   const check::TemporaryFolder folder;
   const std::string path = folder.file("m.pt2");
+  std::vector<std::string> sources, originals;
   for (const std::string& name : check::exported_models()) {
-    const std::string source = check::exported_file(name + ".pt2");
-    check::fuzz_changed(kind, {check::archive_entry(source, ending)}, change_json, [&](const std::string& bytes) {
-      check::write_archive(path, source, {{ending, bytes}});
-      read_and_run(path);
-    });
+    sources.push_back(check::exported_file(name + ".pt2"));
+    originals.push_back(check::archive_entry(sources.back(), ending));
   }
+  std::size_t model = 0;
+  const auto choose = [&](const std::string& bytes) {
+    const auto found = std::find(originals.begin(), originals.end(), bytes);
+    if (found != originals.end()) model = static_cast<std::size_t>(found - originals.begin());
+  };
+  const auto change = [&](check::Mutator& mutator, const std::string& text) {
+    choose(text);
+    return change_json(mutator, text);
+  };
+  check::fuzz_changed(kind, originals, change, [&](const std::string& bytes) {
+    choose(bytes);
+    check::write_archive(path, sources[model], {{ending, bytes}});
+    read_and_run(path);
+  });
 }
 
 }  // namespace
