@@ -1,5 +1,6 @@
 """The archive: torch.export's own, with the config, the tokenizer and names of inputs and outputs beside the graph."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -27,6 +28,17 @@ def output_names(output):
     else:
         named = [("output", len(tree_leaves(output)))]
     return [name if count == 1 else f"{name}.{i}" for name, count in named for i in range(count)]
+
+
+@contextlib.contextmanager
+def kept_buffers(model):
+    """A pass in training mode moves what BatchNorm has counted: the archive is to have what the model came with."""
+    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        yield
+    finally:
+        for buffer, value in before:
+            buffer.copy_(value)
 
 
 def describe(model, examples, notes):
@@ -75,7 +87,7 @@ def difference(model, file, inputs, ranges):
     loaded = torch.export.load(file).module()
     for run in (model, loaded):
         torch.manual_seed(0)
-        with torch.no_grad():
+        with torch.no_grad(), kept_buffers(model):
             results.append(tree_leaves(run(**given)))
     if [type(value) for value in results[0]] != [type(value) for value in results[1]]:
         return float("inf")
@@ -102,8 +114,9 @@ def write(model, inputs, file, ranges=None, files=None, notes=None):
         with warnings.catch_warnings(), every_layer(model, notes):
             warnings.simplefilter("ignore")
             try:
-                paths, without = modules_to_preserve(model, examples)
-                told = describe(model, examples, notes)
+                with kept_buffers(model):
+                    paths, without = modules_to_preserve(model, examples)
+                    told = describe(model, examples, notes)
             except Exception as error:
                 raise explained(error, f"{type(model).__name__} does not take the example inputs") from error
 

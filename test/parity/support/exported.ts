@@ -18,8 +18,9 @@ export interface ExportedCase {
   /** What the output is multiplied with before it is summed and differentiated: zero on padding. */
   readonly lossWeights?: string
   readonly weights?: { readonly [name: string]: string }
-  readonly pooling?: 'first' | 'last' | 'mean'
-  readonly subLayers?: readonly { readonly layer: number; readonly location: 'attention' | 'output' }[]
+  /** Which token the head reads; none: the output is of rows. */
+  readonly pooling?: 'first' | 'last' | 'none'
+  readonly subLayers?: readonly { readonly layer: number; readonly location: 'attention' | 'cross' | 'output' }[]
   readonly args?: { readonly steps: number; readonly learningRate: number; readonly weightDecay: number }
   readonly batches?: readonly { readonly inputs: ExportedInputs; readonly labels: number[] }[]
   readonly expected: {
@@ -28,8 +29,8 @@ export interface ExportedCase {
     readonly losses?: string
     readonly final?: { readonly [name: string]: string }
   }
-  /** How far float32 is from float64 in Python itself, relative to the largest value. */
-  readonly noise: number
+  /** How far float32 is from float64 in Python itself, relative to the largest value; null where it has no float64. */
+  readonly noise: number | null
 }
 
 let folder: Promise<string> | undefined
