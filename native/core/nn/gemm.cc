@@ -61,7 +61,9 @@ at::Tensor own_product(const at::Tensor& x, const at::Tensor& w, const at::Tenso
   constexpr int64_t kFewRows = 24, kShortSum = 48, kLongSum = 192;
   if (!is_mkl_slow() || x.dim() != 2 || w.dim() != 2) return {};
   if (x.size(0) <= kFewRows) {
-    return x.size(1) >= kLongSum && dot_product_runs(x, w) ? dot_product(x, w, bias) : at::Tensor();
+    if (x.size(1) >= kLongSum && dot_product_runs(x, w)) return dot_product(x, w, bias);
+    // Panels widen a bfloat16 matrix as they are made; otherwise it would be widened whole.
+    if (w.scalar_type() != at::kBFloat16) return {};
   }
   const bool small = x.size(1) < kShortSum || w.size(0) < kShortSum;
   return !small && panel_product_runs(x, w) ? panel_product(x, w, bias) : at::Tensor();
