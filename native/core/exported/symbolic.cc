@@ -152,13 +152,13 @@ IValue square_root(const IValue* a) {
   return std::sqrt(real(a[0]));
 }
 
-struct Entry {
+struct SymbolicEntry {
   std::string_view name;
   std::size_t arity;
   SymbolicFunction function;
 };
 
-constexpr Entry functions[] = {
+constexpr SymbolicEntry functions[] = {
     {"_operator.add", 2, add},
     {"_operator.sub", 2, sub},
     {"_operator.mul", 2, mul},
@@ -193,7 +193,7 @@ constexpr Entry functions[] = {
 }  // namespace
 
 SymbolicFunction find_symbolic(std::string_view target, std::size_t& arity) {
-  for (const Entry& entry : functions) {
+  for (const SymbolicEntry& entry : functions) {
     if (entry.name != target) continue;
     arity = entry.arity;
     return entry.function;
