@@ -30,8 +30,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --adapter ADAPTER       folder or hub id of an adapter with its head
 ${problemUsage}
 ${headUsage}
-  --setup FOLDER          instead of --adapter: what fuse wrote, a fusion with its head over its adapters, or another setup
-                          whose last adapter has a head
+  --setup FOLDER          instead of --adapter: what fuse wrote, a fusion with its head over its adapters, or another
+                          setup whose last adapter has a head
   --data FILE             rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label
   --batch-size N          rows in one pass. Default 32
 ${modelUsage}
