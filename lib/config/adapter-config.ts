@@ -279,7 +279,10 @@ function leftOutOf(config: MethodConfig, layers: readonly number[], layerCount: 
   return replaced(config, { leaveOut: [...config.leaveOut, ...layers].sort((a, b) => a - b) })
 }
 
-/** With leave_out only the model's depth can tell whether two parts meet in a layer, so the check waits for it. */
+/**
+ * With leave_out only the model's depth can tell whether two parts meet in a layer, and with targetModules only its Linears,
+ * so the check waits for them.
+ */
 function checkUnion(configs: readonly MethodConfig[]): void {
   configs.forEach((config, i) => {
     for (const [j, other] of configs.slice(0, i).entries()) {
@@ -287,7 +290,7 @@ function checkUnion(configs: readonly MethodConfig[]): void {
         [j, other],
         [i, config]
       ]
-      if (leavesOut(config) || leavesOut(other)) continue
+      if (leavesOut(config) || leavesOut(other) || namesModules(config) || namesModules(other)) continue
       if (config.method === 'bottleneck' && other.method === 'bottleneck') checkApart(config, other, at)
       else if (isLora(config) && isLora(other)) checkLinears(config, other, at)
       else if (config.method === other.method) {
@@ -325,6 +328,8 @@ function leavesOut(config: MethodConfig): boolean {
   if (config.method === 'prompt_tuning') return false
   return config.method === 'reft' ? config.layers !== 'all' : config.leaveOut.length > 0
 }
+
+const namesModules = (config: MethodConfig): boolean => config.method === 'lora' && config.targetModules !== null
 
 function checkApart(config: BottleneckConfig, other: BottleneckConfig, at: PartPair): void {
   if (config.mhAdapter !== other.mhAdapter && config.outputAdapter !== other.outputAdapter) return

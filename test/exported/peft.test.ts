@@ -46,3 +46,38 @@ test('LoRA on a network that nobody wrote here is a PEFT folder under its own na
   t.deepEqual(theirs.lastHiddenState, ours.lastHiddenState)
   t.notDeepEqual((await model.forward(rows, { adapters: null, head: null })).lastHiddenState, ours.lastHiddenState)
 })
+
+test('an (IA)³ of PEFT scales outputs at some Linears and inputs at others', async (t) => {
+  const { model } = await open(t, 'llama')
+  const ia3 = { architecture: 'lora', r: 1, alpha: 1, init_weights: 'ia3' } as const
+  model.addAdapter('x', {
+    architecture: 'union',
+    configs: [
+      { ...ia3, target_modules: ['k_proj', 'v_proj'], composition_mode: 'scale' },
+      { ...ia3, target_modules: ['down_proj'], composition_mode: 'scale_input' }
+    ]
+  })
+  const own = model.namedParameters().filter(({ name }) => name.includes('.loras.x.'))
+  t.is(own.length, 2 * 3)
+  const values = own.map(({ name, shape }, i) => {
+    const data = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, j) => 1 + Math.sin(i + j) / 4)
+    return [name, { shape, data }] as const
+  })
+  model.native.setParameters(new Map(values))
+  const folder = scratch(t)
+  await model.saveAdapter(folder, 'x', { library: 'peft', withHead: false })
+  const json = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))
+  const ends = (names: readonly string[]) => [...new Set(names.map((name) => name.split('.').at(-1)))].sort()
+  t.deepEqual(ends(json.target_modules), ['down_proj', 'k_proj', 'v_proj'])
+  t.deepEqual(ends(json.feedforward_modules), ['down_proj'])
+
+  const { model: other } = await open(t, 'llama')
+  await other.loadAdapter(folder, { as: 'y' })
+  const rows = { inputIds: [[5, 6, 7, 8], [3]] }
+  const [theirs, ours] = await Promise.all([
+    other.forward(rows, { adapters: 'y', head: null }),
+    model.forward(rows, { adapters: 'x', head: null })
+  ])
+  t.deepEqual(theirs.lastHiddenState, ours.lastHiddenState)
+  t.notDeepEqual((await model.forward(rows, { adapters: null, head: null })).lastHiddenState, ours.lastHiddenState)
+})
