@@ -60,7 +60,7 @@ export const AutoModel = Object.freeze({
   /**
    * Any network that `torch.export` can write: a `.pt2` archive of torch-adapters-export (or of torch.export.save, torch
    * 2.9 or later), memory-mapped. Adapters stand where its graph shows residual sub-layers (`explainPlacement`), LoRA and its
-   * kin at every Linear, surgery at every module that takes and gives one value a token.
+   * kin at Linears of attention and feed-forward, surgery at every module that takes and gives one value a token.
    */
   async fromExported(path: string, options: ExportedOptions = {}): Promise<Model> {
     const file = check.checkNonEmptyString('path', path)
