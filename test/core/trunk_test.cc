@@ -30,7 +30,7 @@ at::Tensor numbers(Random& random, std::vector<int64_t> sizes, double spread = 1
   return x;
 }
 
-double difference(const at::Tensor& a, const at::Tensor& b) {
+double trunk_difference(const at::Tensor& a, const at::Tensor& b) {
   const auto wide = b.to(at::kDouble);
   return ((a.to(at::kDouble) - wide).abs().max() / wide.abs().max()).item<double>();
 }
@@ -48,13 +48,13 @@ TEST(widened_products_are_exact_but_for_float32) {
     const auto x = numbers(random, {tokens, in}), bias = numbers(random, {out});
     const auto w = numbers(random, {out, in}).to(at::kBFloat16);
     const auto expected = at::mm(x.to(at::kDouble), w.to(at::kDouble).t());
-    CHECK(difference(widened_product(x, w.t(), bias), expected + bias) < 1e-6);
-    CHECK(difference(widened_product(x, w.t().contiguous(), {}), expected) < 1e-6);
+    CHECK(trunk_difference(widened_product(x, w.t(), bias), expected + bias) < 1e-6);
+    CHECK(trunk_difference(widened_product(x, w.t().contiguous(), {}), expected) < 1e-6);
     // Columns of a wider matrix, as GPT-2's query, key and value are.
     const auto all = numbers(random, {in, 3 * out}).to(at::kBFloat16);
     const auto part = all.narrow(1, out, out);
-    CHECK(difference(widened_product(x, part, {}), at::mm(x.to(at::kDouble), part.to(at::kDouble))) < 1e-6);
-    CHECK(difference(widened_product(x.narrow(1, 0, in), part.contiguous(), bias),
+    CHECK(trunk_difference(widened_product(x, part, {}), at::mm(x.to(at::kDouble), part.to(at::kDouble))) < 1e-6);
+    CHECK(trunk_difference(widened_product(x.narrow(1, 0, in), part.contiguous(), bias),
                      at::mm(x.to(at::kDouble), part.to(at::kDouble)) + bias) < 1e-6);
   }
 }
@@ -67,13 +67,13 @@ TEST(our_own_loops_read_bfloat16) {
     const auto w = numbers(random, {out, in}).to(at::kBFloat16), turned = w.t().contiguous().t();
     const auto expected = at::mm(x.to(at::kDouble), w.to(at::kDouble).t());
     if (dot_product_runs(x, w)) {
-      CHECK(difference(dot_product(x, w, bias), expected + bias) < 1e-6);
+      CHECK(trunk_difference(dot_product(x, w, bias), expected + bias) < 1e-6);
       // The same bits as of the same numbers in float32.
       CHECK(at::equal(dot_product(x, w, bias), dot_product(x, w.to(at::kFloat), bias)));
     }
     for (const auto& one : {w, turned}) {
       if (!panel_product_runs(x, one)) continue;
-      CHECK(difference(panel_product(x, one, {}), expected) < 1e-6);
+      CHECK(trunk_difference(panel_product(x, one, {}), expected) < 1e-6);
       CHECK(at::equal(panel_product(x, one, bias), panel_product(x, one.to(at::kFloat), bias)));
     }
   }
@@ -89,8 +89,8 @@ TEST(a_processors_own_products_round_both_factors_and_the_result) {
   const auto y = rounded_product(x, w.t(), bias);
   CHECK(y.scalar_type() == at::kFloat);
   CHECK(((y - bias - exact).abs() <= exact.abs() / 256 + 1e-5).all().item<bool>());
-  CHECK(difference(rounded_product(x, w.t(), {}), exact) < 1.0 / 256);
-  CHECK(difference(widened_product(x, w.t(), bias), exact + bias) < 1.0 / 128);
+  CHECK(trunk_difference(rounded_product(x, w.t(), {}), exact) < 1.0 / 256);
+  CHECK(trunk_difference(widened_product(x, w.t(), bias), exact + bias) < 1.0 / 128);
 }
 
 TEST(layers_take_a_bfloat16_matrix_forward_and_back) {
@@ -109,8 +109,8 @@ TEST(layers_take_a_bfloat16_matrix_forward_and_back) {
       y.sum().backward();
       values.push_back(y.detach()), gradients.push_back(input.grad());
     }
-    CHECK(difference(values[0], values[1]) < 1.0 / 128);
-    CHECK(difference(gradients[0], gradients[1]) < 1.0 / 128);
+    CHECK(trunk_difference(values[0], values[1]) < 1.0 / 128);
+    CHECK(trunk_difference(gradients[0], gradients[1]) < 1.0 / 128);
   };
   Linear first(16, 24), second(16, 24);
   same(first, second);
