@@ -55,7 +55,7 @@ TEST(widened_products_are_exact_but_for_float32) {
     const auto part = all.narrow(1, out, out);
     CHECK(trunk_difference(widened_product(x, part, {}), at::mm(x.to(at::kDouble), part.to(at::kDouble))) < 1e-6);
     CHECK(trunk_difference(widened_product(x.narrow(1, 0, in), part.contiguous(), bias),
-                     at::mm(x.to(at::kDouble), part.to(at::kDouble)) + bias) < 1e-6);
+                           at::mm(x.to(at::kDouble), part.to(at::kDouble)) + bias) < 1e-6);
   }
 }
 
