@@ -1,4 +1,4 @@
-import type { NativeExportedFacts } from '../native/types.js'
+import type { NativeExportedFacts } from '../native/exported-types.js'
 import * as check from './check.js'
 import type { ExportedNetwork } from './exported-network.js'
 import type { ModelConfig } from './model-config.js'

@@ -5,6 +5,7 @@ import type {
   NativeModelConfig,
   NativeReplacement
 } from './config-types.js'
+import type { NativeExportedHandle } from './exported-types.js'
 import type { NativeTrainer, NativeTrainerOptions } from './trainer-types.js'
 
 /** The addon's face, and the only place that types it. Everything here is plain data; the public API stands on lib/model and lib/training. */
@@ -341,43 +342,6 @@ export type TrunkType = 'float32' | 'bfloat16'
 
 /** Milliseconds that the same few products took. */
 export type TrunkTimes = Readonly<Record<TrunkType, number>>
-
-/** What a graph of a `.pt2` archive says of itself. */
-export interface NativeExportedFacts {
-  /** PyTorch's class. */
-  readonly type: string
-  readonly hidden: number
-  readonly layers: number
-  /** Ids lie below it; 0: rows are no ids. */
-  readonly vocabulary: number
-  /** Tokens; 0: any number. */
-  readonly longestRow: number
-  /** Tokens of a row that is no text, 0: they differ, or rows are ids. */
-  readonly rowTokens: number
-  readonly isCausal: boolean
-  readonly inputs: string[]
-  /** Sizes of one row's floating-point input, -1 where any will do; empty: rows are ids. */
-  readonly image: number[]
-  readonly linears: {
-    readonly path: string
-    readonly layer: number
-    readonly in: number
-    readonly out: number
-    readonly transposed: boolean
-    readonly place: LoraPlaceName | null
-  }[]
-  readonly explanation: string[]
-  /** The archive's `extra` files. */
-  readonly extra: Readonly<Record<string, Buffer>>
-}
-
-type LoraPlaceName = 'query' | 'key' | 'value' | 'query_key_value' | 'attention_output' | 'intermediate' | 'output'
-
-/** A network that was read and is no model yet. */
-export interface NativeExportedHandle {
-  readonly handle: unknown
-  readonly facts: NativeExportedFacts
-}
 
 export interface Addon {
   version(): string

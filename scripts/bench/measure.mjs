@@ -93,25 +93,28 @@ function time(row, threads, { rounds = row.rounds, progress }) {
   })
 }
 
-async function memory(row, threads, { progress }) {
+/** Peak memory of two sides, one after the other: [key, how it starts, what its command has more]. */
+async function peaks(row, threads, progress, sides) {
   const peak = {}
-  let done = 0
-  for (const [key, start] of [
-    ['ours', startOurs],
-    ['peer', startPeer]
-  ]) {
+  for (const [done, [key, start, more]] of sides.entries()) {
     const side = await start(threads)
     try {
-      await side.ask(await commandOf(row, threads))
+      await side.ask({ ...(await commandOf(row, threads)), ...more })
       await side.ask({ op: 'run', repeat: 3 })
       peak[key] = (await side.ask({ op: 'memory' })).peakBytes
     } finally {
       await side.close()
     }
-    progress(++done, 2)
+    progress(done + 1, sides.length)
   }
   return { ours: summary([peak.ours]), peer: summary([peak.peer]), unit: 'bytes', ratio: peak.ours / peak.peer }
 }
+
+const memory = (row, threads, { progress }) =>
+  peaks(row, threads, progress, [
+    ['ours', startOurs],
+    ['peer', startPeer]
+  ])
 
 async function load(row, threads, { rounds = row.rounds, progress }) {
   const command = { ...(await commandOf(row, threads)), op: 'load' }
@@ -190,22 +193,13 @@ async function trunk(row, threads, { rounds = row.rounds, progress }) {
   }
 }
 
-async function trunkMemory(row, threads, { progress }) {
-  const peak = {}
-  let done = 0
-  for (const [key, type] of Object.entries(trunks)) {
-    const side = await startOurs(threads)
-    try {
-      await side.ask({ ...(await commandOf(row, threads)), trunk: type })
-      await side.ask({ op: 'run', repeat: 3 })
-      peak[key] = (await side.ask({ op: 'memory' })).peakBytes
-    } finally {
-      await side.close()
-    }
-    progress(++done, 2)
-  }
-  return { ours: summary([peak.ours]), peer: summary([peak.peer]), unit: 'bytes', ratio: peak.ours / peak.peer }
-}
+const trunkMemory = (row, threads, { progress }) =>
+  peaks(
+    row,
+    threads,
+    progress,
+    Object.entries(trunks).map(([key, type]) => [key, startOurs, { trunk: type }])
+  )
 
 const types = { trunk, trunkMemory, time, memory, load, switch: switching }
 

@@ -15,6 +15,7 @@
 #include "core/adapters/fusion_scores.h"
 #include "core/error.h"
 #include "core/exported/exported_model.h"
+#include "core/models/encoder.h"
 #include "core/nn/sequential.h"
 
 namespace ta::exported {
@@ -23,16 +24,6 @@ namespace {
 
 bool is_integral(const SlotInfo& info) {
   return info.dtype && at::isIntegralType(*info.dtype, true);
-}
-
-// A module of the library that an adapter has somewhere and that reads whole rows.
-bool reads_whole_rows(const Module& module, int64_t adapter) {
-  if (const auto* place = dynamic_cast<const AdapterPlace*>(&module)) {
-    const auto own = place->module(adapter);
-    return own != nullptr && own->needs_all_tokens();
-  }
-  return std::any_of(module.children().begin(), module.children().end(),
-                     [&](const Module::Child& child) { return reads_whole_rows(*child.module, adapter); });
 }
 
 // Of what surgery put in a module's place, the graph's own modules left out.

@@ -42,16 +42,6 @@ std::vector<const Composition*> setups_of_rows(const ForwardContext& context, in
   return result;
 }
 
-// Whether an adapter somewhere below reads whole rows.
-bool reads_whole_rows(const Module& module, int64_t adapter) {
-  if (const auto* place = dynamic_cast<const AdapterPlace*>(&module)) {
-    const auto own = place->module(adapter);
-    return own != nullptr && own->needs_all_tokens();
-  }
-  return std::any_of(module.children().begin(), module.children().end(),
-                     [&](const Module::Child& child) { return reads_whole_rows(*child.module, adapter); });
-}
-
 // Whether something that a row passes through stands in a layer.
 bool has_adapters(const Module& module, const ForwardContext& context) {
   if (const auto* place = dynamic_cast<const AdapterPlace*>(&module)) return place->reaches(context);
@@ -61,6 +51,15 @@ bool has_adapters(const Module& module, const ForwardContext& context) {
 }
 
 }  // namespace
+
+bool reads_whole_rows(const Module& module, int64_t adapter) {
+  if (const auto* place = dynamic_cast<const AdapterPlace*>(&module)) {
+    const auto own = place->module(adapter);
+    return own != nullptr && own->needs_all_tokens();
+  }
+  return std::any_of(module.children().begin(), module.children().end(),
+                     [&](const Module::Child& child) { return reads_whole_rows(*child.module, adapter); });
+}
 
 void Encoder::prepare(BatchInput& input) const {
   if (input.pixels.defined()) {

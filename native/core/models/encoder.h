@@ -44,6 +44,9 @@ at::Tensor attend(const Slot& slot, const at::Tensor& xq, const at::Tensor& x, c
 /// Whether a module, below which surgery may have replaced others, can answer for fewer tokens than it reads.
 bool answers_for_some(const Module& module);
 
+/// Whether an adapter has something below a module that reads whole rows.
+bool reads_whole_rows(const Module& module, int64_t adapter);
+
 class EncoderLayer : public AttendingLayer {
  public:
   using AttendingLayer::forward;
