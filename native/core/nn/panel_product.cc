@@ -76,22 +76,28 @@ TA_INLINE void pack_columns(PanelSource<Number> from, int64_t rows, int64_t leng
   }
 }
 
-// c [6, 16] = a panel of x times one of w, added to what is there where `adds`.
+// c [Rows, 16] = a panel of x times one of w, added to what is there where `adds`.
+template <int Rows>
 TA_INLINE void full_tile(const float* x, const float* w, int64_t length, float* c, int64_t ldc, bool adds) {
-  Floats sum[kTileRows][2];
+  Floats sum[Rows][2];
 #pragma GCC unroll 8
-  for (int i = 0; i < kTileRows; ++i) sum[i][0] = sum[i][1] = lanes::all(0);
+  for (int i = 0; i < Rows; ++i) {
+    sum[i][0] = sum[i][1] = lanes::all(0);
+    // The sums are long: the lines that take them come meanwhile.
+    __builtin_prefetch(c + i * ldc, 1, 3);
+    __builtin_prefetch(c + i * ldc + kTileColumns - 1, 1, 3);
+  }
   for (int64_t k = 0; k < length; ++k, x += kTileRows, w += kTileColumns) {
     const Floats first = lanes::load(w), second = lanes::load(w + kWidth);
 #pragma GCC unroll 8
-    for (int i = 0; i < kTileRows; ++i) {
+    for (int i = 0; i < Rows; ++i) {
       const Floats xi = lanes::all(x[i]);
       sum[i][0] += xi * first;
       sum[i][1] += xi * second;
     }
   }
 #pragma GCC unroll 8
-  for (int i = 0; i < kTileRows; ++i) {
+  for (int i = 0; i < Rows; ++i) {
     float* line = c + i * ldc;
     if (adds) sum[i][0] += lanes::load(line), sum[i][1] += lanes::load(line + kWidth);
     lanes::store(line, sum[i][0]);
@@ -124,13 +130,30 @@ TA_INLINE void one_tile(const PanelProduct<Number>& p, const PanelBlock& b, int6
   if (b.first == 0 && p.bias != nullptr) {
     for (int64_t r = 0; r < rows; ++r) std::copy_n(p.bias + j, columns, c + r * p.columns);
   }
-  if (rows == kTileRows && columns == kTileColumns) return full_tile(x, w, b.length, c, p.columns, adds);
+  if (columns == kTileColumns) {
+    if (rows == kTileRows) return full_tile<kTileRows>(x, w, b.length, c, p.columns, adds);
+    if (rows == 4) return full_tile<4>(x, w, b.length, c, p.columns, adds);  // the end of rows by the power of two
+    if (rows == 2) return full_tile<2>(x, w, b.length, c, p.columns, adds);
+  }
   alignas(32) float whole[kTileRows * kTileColumns];
-  full_tile(x, w, b.length, whole, kTileColumns, false);
+  full_tile<kTileRows>(x, w, b.length, whole, kTileColumns, false);
   for (int64_t r = 0; r < rows; ++r) {
     for (int64_t q = 0; q < columns; ++q) {
       float& value = c[r * p.columns + q];
       value = whole[r * kTileColumns + q] + (adds ? value : 0.0F);
+    }
+  }
+}
+
+// Part `part` of `parts` of the next tile's columns of w, into the second cache: they are short pieces of many lines,
+// whose first numbers the processor would wait for.
+template <class Number>
+TA_INLINE void prefetch_part(PanelSource<Number> from, bool dense_rows, int64_t length, int64_t part, int64_t parts) {
+  constexpr int64_t kLine = 64 / sizeof(Number);
+  const int64_t pieces = dense_rows ? length / kLine : length, step = dense_rows ? kLine : from.inner;
+  for (int64_t piece = pieces * part / parts; piece < pieces * (part + 1) / parts; ++piece) {
+    for (int64_t line = 0; line < (dense_rows ? kTileColumns : 1); ++line) {
+      __builtin_prefetch(from.data + line * from.row + piece * step, 0, 2);
     }
   }
 }
@@ -150,12 +173,7 @@ TA_LANES void tiles_of_block(const PanelProduct<Number>& p, const PanelBlock& b,
       pack_columns(source, columns, b.length, w);
     }
     for (int64_t t = 0; t < tiles; ++t) {
-      if (!dense_rows && j + kTileColumns < to) {
-        // One cache line in each of many lines of w: nothing but this tells the processor that they come next.
-        for (int64_t k = b.length * t / tiles; k < b.length * (t + 1) / tiles; ++k) {
-          __builtin_prefetch(source.data + k * source.inner + kTileColumns, 0, 2);
-        }
-      }
+      if (j + kTileColumns < to) prefetch_part(p.w.from(j + kTileColumns, b.first), dense_rows, b.length, t, tiles);
       one_tile(p, b, t * kTileRows, j, w);
     }
   }
