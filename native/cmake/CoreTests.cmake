@@ -7,11 +7,23 @@ set(_main "${PROJECT_SOURCE_DIR}/test/core/main.cc")
 # The addon leaves OpenMP's symbols to libtorch_cpu's own run-time; an executable must name that file.
 file(GLOB _openmp "${LIBTORCH_ROOT}/lib/libgomp*.so*")
 
+function(ta_test_options target)
+  ta_compile_options(${target})
+  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/test/core")
+  # The same for objects and programs, or the precompiled headers of one would not be the other's.
+  set_target_properties(${target} PROPERTIES POSITION_INDEPENDENT_CODE OFF)
+  target_link_libraries(${target} PRIVATE libtorch::libtorch)
+endfunction()
+
+add_library(core_tests_main OBJECT EXCLUDE_FROM_ALL "${_main}")
+ta_test_options(core_tests_main)
+ta_precompile(core_tests_main)
+
 function(ta_core_test name)
-  add_executable(${name} EXCLUDE_FROM_ALL ${ARGN} "${_main}")
-  ta_compile_options(${name})
-  target_include_directories(${name} PRIVATE "${PROJECT_SOURCE_DIR}/test/core")
-  target_link_libraries(${name} PRIVATE torch_adapters_core libtorch::libtorch ${_openmp})
+  add_executable(${name} EXCLUDE_FROM_ALL ${ARGN})
+  ta_test_options(${name})
+  ta_reuse_precompiled(${name} core_tests_main)
+  target_link_libraries(${name} PRIVATE core_tests_main torch_adapters_core ${_openmp})
   set_target_properties(${name} PROPERTIES
     RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/core-tests" INSTALL_RPATH "${LIBTORCH_ROOT}/lib")
 endfunction()

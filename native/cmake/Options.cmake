@@ -42,6 +42,27 @@ function(ta_compile_options target)
   endif()
 endfunction()
 
+# Reading libtorch's headers is more than half of what a file costs: a target reads those that most of its files include
+# once. Files still include what they use: with a compiler cache, from which such headers hide them, nothing is
+# precompiled. (Not tried with Visual C++.)
+function(ta_precompile target)
+  if(CMAKE_CXX_COMPILER_LAUNCHER OR MSVC)
+    return()
+  endif()
+  target_precompile_headers(${target} PRIVATE
+    <algorithm> <functional> <map> <memory> <optional> <string> <unordered_map> <vector>
+    <ATen/TensorOperators.h> <ATen/core/Tensor.h> <ATen/ops/cat.h> <ATen/ops/empty.h> <ATen/ops/matmul.h>
+    <c10/core/GradMode.h> <torch/csrc/autograd/function.h> ${ARGN})
+endfunction()
+
+# The same headers for a target with the same options.
+function(ta_reuse_precompiled target from)
+  get_target_property(_headers ${from} PRECOMPILE_HEADERS)
+  if(_headers)
+    target_precompile_headers(${target} REUSE_FROM ${from})
+  endif()
+endfunction()
+
 # What makes a shared library a Node-API addon. These definitions are the only place that configures node-addon-api.
 function(ta_node_addon target)
   target_include_directories(${target} SYSTEM PRIVATE ${CMAKE_JS_INC})
