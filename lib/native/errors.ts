@@ -10,25 +10,34 @@ export interface ErrorParts {
 }
 
 /**
- * The library's own error. The message reads `operation: problem (expected …, got …). hint`; the native core composes
- * its messages in the same way, so both sides look alike.
+ * The library's own error. The message is whole: `operation: problem (expected …, got …). hint`; the native core composes its
+ * messages in the same way, so both sides look alike. Its parts are for programs, which show `problem` where the hint stands
+ * in a place of its own; consoles, which list what is enumerable under the message, show each once.
  */
 export class AdapterError extends Error {
   override readonly name = 'AdapterError'
   /** Stable, for programs: `ERR_DISPOSED`, `ERR_STATE_DICT`, … */
   readonly code: ErrorCode
-  readonly operation: string
-  readonly expected: string | undefined
-  readonly got: string | undefined
-  readonly hint: string | undefined
+  declare readonly operation: string
+  declare readonly expected: string | undefined
+  declare readonly got: string | undefined
+  /** What to do, in whole sentences. */
+  declare readonly hint: string | undefined
+  /** The message without the hint. */
+  declare readonly problem: string
 
   constructor(code: ErrorCode, operation: string, problem: string, parts: ErrorParts = {}) {
     super(compose(operation, problem, parts), 'cause' in parts ? { cause: parts.cause } : undefined)
     this.code = code
-    this.operation = operation
-    this.expected = parts.expected
-    this.got = parts.got
-    this.hint = parts.hint
+    const { hint, cause: _, ...sides } = parts
+    const { expected, got } = sides
+    define(this, { operation, expected, got, hint, problem: compose(operation, problem, sides) })
+  }
+}
+
+const define = (error: Error, fields: Readonly<Record<string, unknown>>): void => {
+  for (const [name, value] of Object.entries(fields)) {
+    Object.defineProperty(error, name, { value, configurable: true, writable: true })
   }
 }
 
@@ -61,12 +70,12 @@ export function toAdapterError(error: unknown): unknown {
   if (!isNativeError(error)) return error
   const part = (text: string | undefined) => (text === '' ? undefined : text)
   const translated = new AdapterError(error.code, error.operation ?? '', '', { cause: error })
-  return Object.defineProperties(translated, {
-    message: { value: error.message, configurable: true, writable: true },
-    expected: { value: part(error.expected), enumerable: true },
-    got: { value: part(error.got), enumerable: true },
-    hint: { value: part(error.hint), enumerable: true }
-  })
+  const hint = part(error.hint)
+  const { message } = error
+  const ends = hint !== undefined && message.endsWith(hint)
+  const problem = ends ? message.slice(0, -hint.length).replace(/\.? $/, '') : message
+  define(translated, { message, expected: part(error.expected), got: part(error.got), hint, problem })
+  return translated
 }
 
 /** Runs a call into the addon, direct or promised, so that its errors leave as AdapterErrors. */

@@ -134,7 +134,7 @@ export function damagedCheckpoint(folder: string, cause: AdapterError): AdapterE
   const older = listCheckpoints(dirname(folder)).findLast((one) => {
     return one.step < step && peekUser(join(one.folder, trainingFile)) !== undefined
   })
-  const reason = cause.hint === undefined ? cause.message : cause.message.replace(`. ${cause.hint}`, '')
+  const reason = cause.problem.replace(/\.$/, '')
   return new AdapterError(cause.code, 'resume the training', `${folder} cannot be read: ${reason}`, {
     hint:
       older === undefined

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import test from 'ava'
 import { AdapterError, nativeCall, toAdapterError } from '../../lib/native/errors.js'
 
@@ -27,6 +28,23 @@ test('a quoted message that ends in a full stop gets no second one', (t) => {
   t.is(message("Did you mean 'a'?", { hint: 'Check it.' }), "read: Did you mean 'a'? Check it.")
   t.is(message('it broke.', { got: 'nothing.', hint: 'Check it.' }), 'read: it broke (got nothing). Check it.')
   t.is(message('it broke.', {}), 'read: it broke.')
+})
+
+test('the message is whole, and a console shows each part of it once', (t) => {
+  const parts = { expected: '4', got: '5', hint: 'Use 4.' }
+  const translated = toAdapterError(
+    Object.assign(new Error('add adapter: wrong size (expected 4, got 5). Use 4.'), {
+      ...{ code: 'ERR_FILE', operation: 'add adapter', ...parts }
+    })
+  )
+  for (const error of [new AdapterError('ERR_FILE', 'add adapter', 'wrong size', parts), translated as AdapterError]) {
+    t.is(error.message, 'add adapter: wrong size (expected 4, got 5). Use 4.')
+    t.is(error.problem, 'add adapter: wrong size (expected 4, got 5)')
+    t.is(error.hint, 'Use 4.')
+    const { cause: _, ...own } = Object.getOwnPropertyDescriptors(error)
+    const alone = Object.create(Object.getPrototypeOf(error), own)
+    t.is(inspect(alone).split('Use 4.').length, 2, inspect(alone))
+  }
 })
 
 test("the addon's errors keep their fields and message", (t) => {
