@@ -88,6 +88,26 @@ export function fromOptions<T>(read: () => T): T {
   }
 }
 
+/** The same for what is read first. */
+export async function fromFile<T>(read: () => Promise<T>): Promise<T> {
+  try {
+    return await read()
+  } catch (error) {
+    return fromOptions<T>(() => {
+      throw error
+    })
+  }
+}
+
+/** A file of options; CONFIG is given without a name. */
+export function configFile(path: string, name = 'CONFIG'): string {
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (found?.isFile() === true) return path
+  const what = found === undefined ? 'does not exist' : 'is no file'
+  const note = name === 'CONFIG' ? " (an adapter's config is given as --config)" : ''
+  throw usageError(`${name}: ${path} ${what}; expected a file of options, JSON or YAML${note}`)
+}
+
 export function inputFile(name: string, path: string): string {
   const found = statSync(path, { throwIfNoEntry: false })
   if (found?.isFile() === true) return path

@@ -4,7 +4,7 @@ import { exitStatus, usageError } from './arguments.js'
 import { run as fuse } from './fuse.js'
 import { run as sweep } from './sweep.js'
 import { run as train } from './train.js'
-import { configFile, isFusion, isSweep, readTrainConfig } from './train-config.js'
+import { isFusion, isSweep, readTrainConfig, runConfigFile } from './train-config.js'
 
 export const summary = 'go on with a training that was interrupted'
 
@@ -23,8 +23,9 @@ export async function run([folder, ...options]: string[]): Promise<number> {
   }
   if (folder === undefined || folder.startsWith('-'))
     throw usageError(`expected a run's FOLDER first, got ${folder ?? 'nothing'}`)
-  const config = join(folder, configFile)
-  if (!existsSync(config)) throw usageError(`expected the folder of a run, got ${folder}, which has no ${configFile}`)
+  const config = join(folder, runConfigFile)
+  if (!existsSync(config))
+    throw usageError(`expected the folder of a run, got ${folder}, which has no ${runConfigFile}`)
   const isElsewhere = options.some((option) => /^--resume-from(=|$)/.test(option))
   const content = await readTrainConfig(config)
   const command = isSweep(content) ? sweep : isFusion(content) ? fuse : train

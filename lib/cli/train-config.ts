@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import * as check from '../config/check.js'
+import { explainArgument } from '../config/foreign-arguments.js'
+import { plain } from '../config/nearest.js'
 import { inFile, readText } from '../config/read-json.js'
 import { isTaskArgument, type TaskArguments } from '../config/task-arguments.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingRules } from '../config/training-arguments.js'
@@ -8,6 +10,7 @@ import { folderFormats } from '../exchange/folder-files.js'
 import { type TrunkOption, trunkOptions } from '../model/trunk.js'
 import { AdapterError } from '../native/errors.js'
 import { checkMode, checkSampling, type TaskMode, type TaskSampling } from '../tasks/task-sampling.js'
+import { configFile, fromFile, fromOptions, usageError } from './arguments.js'
 import { headKinds } from './head-kinds.js'
 import { FileOutput } from './output.js'
 import { tunings } from './train-what.js'
@@ -71,7 +74,7 @@ export interface TaskSettings
 }
 
 /** Where the result and its checkpoints lie is said once, as `output`; resuming is for the command line. */
-const elsewhere = ['outputDir', 'loggingDir', 'reportTo', 'resumeFromCheckpoint'] as const
+const elsewhere = ['outputDir', 'resumeFromCheckpoint'] as const
 
 type Arguments = Omit<TrainingArguments, (typeof elsewhere)[number]>
 type TrainFile = TrainSettings & Arguments
@@ -137,7 +140,9 @@ function taskRules(): check.FieldRules<Record<string, unknown>> {
 export function tasksOf(name: string, value: unknown): Readonly<Record<string, TaskSettings>> {
   const rules = taskRules()
   const tasks = Object.entries(check.checkObject(name, value))
-  return Object.fromEntries(tasks.map(([task, fields]) => [task, check.checkFields(`${name}.${task}`, fields, rules)]))
+  return Object.fromEntries(
+    tasks.map(([task, fields]) => [task, check.checkFields(`${name}.${task}`, fields, rules, explainInTask)])
+  )
 }
 
 function labelName(name: string, value: unknown): string {
@@ -173,10 +178,13 @@ export interface TrainConfig {
   readonly args: TrainingArgumentsInput
 }
 
+const explainInTask = (name: string): string | undefined =>
+  Object.hasOwn(trainingRules, name) ? 'is one for all tasks: give it beside them, or as an option' : explain(name)
+
 /** A config's file, JSON or YAML by its name. Unknown names and wrong values are errors that name the file. */
 export async function readTrainConfig(file: string): Promise<TrainConfig> {
-  const { $schema: _, ...fields } = await contentOf(file)
-  const known = inFile(file, operation, () => check.checkFields('config', fields, rules, namesOfOptions))
+  const { $schema: _, ...fields } = await fromFile(() => contentOf(file))
+  const known = fromOptions(() => inFile(file, operation, () => check.checkFields('config', fields, rules, explain)))
   const isSetting = (name: string) => (settings as string[]).includes(name)
   const entries = Object.entries(known)
   return {
@@ -187,18 +195,38 @@ export async function readTrainConfig(file: string): Promise<TrainConfig> {
 
 const operation = 'read the config'
 
-/** What the command line calls otherwise. */
-const namesOfOptions = {
-  ...{ epochs: 'numTrainEpochs', batchSize: 'perDeviceTrainBatchSize', maxTokens: 'maxTokensPerBatch' },
-  ...{ lrScheduler: 'lrSchedulerType', lrSchedulerArgs: 'lrSchedulerKwargs', save: 'saveStrategy' },
-  ...{ best: 'metricForBestModel', earlyStopping: 'earlyStoppingPatience', outputDir: 'output' }
+/** What the command line, or a trainer, calls otherwise. */
+const ownNames = new Map(
+  Object.entries({
+    ...{ lrSchedulerArgs: 'lrSchedulerKwargs', save: 'saveStrategy', best: 'metricForBestModel' },
+    ...{ outputDir: 'output', evalFile: 'eval', trainFile: 'train', validationFile: 'eval' },
+    ...{ modelNameOrPath: 'model', adapterConfig: 'config', adapter: 'config', trainDataset: 'train' },
+    ...{ evalDataset: 'eval' }
+  }).map(([name, own]) => [plain(name), own])
+)
+
+function explain(name: string): string | undefined {
+  const own = ownNames.get(plain(name))
+  if (own !== undefined) return `is called '${own}' here`
+  if (plain(name) !== plain('resumeFromCheckpoint')) return explainArgument(name)
+  return 'is for the command line: torch-adapters resume FOLDER, or --resume-from CHECKPOINT'
 }
 
 /** The file of --tasks, or what a config has in its place. */
 export async function readTasks(source: string): Promise<Readonly<Record<string, TaskSettings>>> {
-  if (source.startsWith('{')) return tasksOf('tasks', JSON.parse(source))
-  const content = await contentOf(source)
-  return inFile(source, operation, () => tasksOf('tasks', content))
+  if (source.startsWith('{')) return fromOptions(() => tasksOf('tasks', JSON.parse(source)))
+  const content = await fromFile(() => contentOf(configFile(source, '--tasks')))
+  return fromOptions(() => inFile(source, operation, () => tasksOf('tasks', tasksIn(content, source))))
+}
+
+/** A file of tasks may have them under `tasks`; with more beside it is a whole config, which says where all of it goes. */
+function tasksIn({ $schema: _, ...content }: Record<string, unknown>, file: string): unknown {
+  const { tasks, ...rest } = content
+  if (!check.isPlainObject(tasks) || !Object.values(tasks).every(check.isPlainObject)) return content
+  const others = Object.keys(rest)
+  if (others.length === 0) return tasks
+  const what = `is a whole config, with ${others.slice(0, 3).join(', ')} beside its tasks`
+  throw usageError(`--tasks: ${file} ${what}: give it without --tasks, as torch-adapters train ${file}`)
 }
 
 async function contentOf(file: string): Promise<Record<string, unknown>> {
@@ -248,7 +276,7 @@ function option(name: string, value: unknown): string[] {
 }
 
 /** The config of a run in its folder, from which `resume` goes on. */
-export const configFile = 'train.json'
+export const runConfigFile = 'train.json'
 
 type Values = Readonly<Record<string, unknown>>
 
@@ -270,8 +298,12 @@ export function writeTrainConfig(folder: string, values: Values, args: TrainingA
     const isPath = paths.includes(name) || (name === 'model' && existsSync(String(value)))
     return [name, isPath ? resolve(String(value)) : value]
   })
-  const rest = Object.entries(args).filter(([name]) => !(elsewhere as readonly string[]).includes(name))
-  const output = new FileOutput(join(folder, configFile))
+  // A folder that is moved has its own files still.
+  const isOwn = args.loggingDir == null || resolve(args.loggingDir) === resolve(folder)
+  const unsaid: readonly string[] = [...elsewhere, 'loggingDir']
+  const rest = Object.entries(args).filter(([name]) => !unsaid.includes(name))
+  if (!isOwn) rest.push(['loggingDir', resolve(args.loggingDir ?? '')])
+  const output = new FileOutput(join(folder, runConfigFile))
   output.write(`${JSON.stringify(Object.fromEntries([...own, ...rest]), null, 2)}\n`)
   output.finish()
 }

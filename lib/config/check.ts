@@ -158,16 +158,20 @@ export function checkArray(name: string, value: unknown): readonly unknown[] {
   return value
 }
 
+/** What is known of a key that nobody reads, as the rest of a sentence that begins with it. */
+export type Explain = (key: string) => string | undefined
+
 /** Refuses keys that nobody reads: a misspelled option must not pass in silence. */
 export function checkKeys(
   name: string,
   object: Record<string, unknown>,
   allowed: readonly string[],
-  renamed: Readonly<Record<string, string>> = {}
+  explain: Explain = () => undefined
 ): void {
   for (const key of Object.keys(object)) {
     if (allowed.includes(key)) continue
-    if (Object.hasOwn(renamed, key)) throw valueError(name, `'${key}' is now called '${renamed[key]}'`)
+    const known = explain(key)
+    if (known !== undefined) throw valueError(name, `'${key}' ${known}`)
     throw valueError(name, `unknown option '${key}'.${didYouMean(key, allowed) || ` Known: ${allowed.join(', ')}.`}`)
   }
 }
@@ -180,14 +184,14 @@ export function checkFields<T extends object>(
   name: string,
   value: unknown,
   rules: FieldRules<T>,
-  renamed: Readonly<Record<string, string>> = {}
+  explain?: Explain
 ): Partial<T> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw typeError(name, 'an object', value, fieldsSchema(rules))
   }
   const given = value as Record<string, unknown>
   const known = Object.keys(rules) as (keyof T & string)[]
-  checkKeys(name, given, known, renamed)
+  checkKeys(name, given, known, explain)
   const fields = known.filter((key) => given[key] !== undefined)
   return Object.freeze(
     Object.fromEntries(fields.map((key) => [key, rules[key](`${name}.${key}`, given[key])]))

@@ -1,14 +1,15 @@
 import { bestModelDefaults } from './best-model.js'
 import * as check from './check.js'
+import { explainArgument } from './foreign-arguments.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from './training-arguments.js'
 
-const own = [
+export const taskArgumentNames: readonly string[] = [
   ...['learningRate', 'parameterGroups', 'weightDecay', 'labelSmoothingFactor', 'classWeights', 'maxGradNorm'],
   ...['optim', 'optimArgs', 'adamBeta1', 'adamBeta2', 'adamEpsilon'],
   ...['lrSchedulerType', 'lrSchedulerKwargs', 'warmupRatio', 'warmupSteps', 'mlmProbability'],
   ...['perDeviceTrainBatchSize', 'maxTokensPerBatch', 'groupByLength', 'shuffle', 'dataSeed', 'dataloaderDropLast'],
   ...Object.keys(bestModelDefaults)
-] as const
+]
 
 /** Training arguments that one of several that train side by side may have for itself. */
 export type TaskArguments = Pick<
@@ -42,7 +43,7 @@ export type TaskArguments = Pick<
   | 'earlyStoppingThreshold'
 >
 
-export const isTaskArgument = (name: string): boolean => own.includes(name)
+export const isTaskArgument = (name: string): boolean => taskArgumentNames.includes(name)
 
 /** All arguments of one of several: its own in place of those of all. `name`: for messages, such as `tasks.sst.args`. */
 export function taskArguments(
@@ -54,9 +55,12 @@ export function taskArguments(
   const known = Object.keys(trainingArguments())
   for (const key of Object.keys(fields)) {
     if (known.includes(key) && !isTaskArgument(key)) {
-      throw check.valueError(`${name}.${key}`, `it is one for all: give it in args. Of its own are ${own.join(', ')}`)
+      throw check.valueError(
+        `${name}.${key}`,
+        `it is one for all: give it in args. Of its own are ${taskArgumentNames.join(', ')}`
+      )
     }
   }
-  check.checkKeys(name, fields, own)
+  check.checkKeys(name, fields, taskArgumentNames, explainArgument)
   return trainingArguments({ ...args, ...fields })
 }

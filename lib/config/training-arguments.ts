@@ -2,6 +2,7 @@ import { AdapterError } from '../native/errors.js'
 import { type BestModelArguments, bestModel, bestModelDefaults, bestModelRules } from './best-model.js'
 import * as check from './check.js'
 import { type ClassWeights, classWeights } from './class-weights.js'
+import { explainArgument, reasonAgainst } from './foreign-arguments.js'
 import {
   checkOptimizer,
   type OptimizerArguments,
@@ -117,6 +118,10 @@ export interface TrainingArguments extends BestModelArguments {
   readonly evalStrategy: Strategy
   /** Steps between evaluations. Default: loggingSteps. */
   readonly evalSteps: number
+  /** No evaluation before so many epochs, or steps where evalStrategy is 'steps'. Default 0. */
+  readonly evalDelay: number
+  /** Evaluate before the first step, too; what is the best is not decided by it. Default false. */
+  readonly evalOnStart: boolean
   /** For dropout and, without dataSeed, shuffling. Default 42. */
   readonly seed: number
   /** For shuffling and masking. Default null: seed. */
@@ -193,6 +198,8 @@ const defaults: TrainingArguments = Object.freeze({
   saveTotalLimit: null,
   evalStrategy: 'no',
   evalSteps: 500,
+  evalDelay: 0,
+  evalOnStart: false,
   seed: 42,
   dataSeed: null,
   shuffle: true,
@@ -228,7 +235,7 @@ export const trainingRules: check.FieldRules<TrainingArguments> = {
   lrSchedulerType: (name, value) => check.checkOneOf(name, value, schedulerTypes),
   lrSchedulerKwargs: schedulerKwargs,
   warmupRatio: (name, value) => check.checkNumber(name, value, { from: 0, to: 1 }),
-  warmupSteps: (name, value) => check.checkInteger(name, value, 0),
+  warmupSteps,
   labelSmoothingFactor: (name, value) => check.checkNumber(name, value, { from: 0, below: 1 }),
   classWeights,
   mlmProbability: (name, value) => check.checkNumber(name, value, { above: 0, to: 1 }),
@@ -242,6 +249,8 @@ export const trainingRules: check.FieldRules<TrainingArguments> = {
   saveTotalLimit: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
   evalStrategy: (name, value) => check.checkOneOf(name, value, strategies),
   evalSteps: check.checkPositiveInteger,
+  evalDelay: (name, value) => check.checkNumber(name, value, { from: 0 }),
+  evalOnStart: check.checkBoolean,
   ...bestModelRules,
   seed: (name, value) => check.checkInteger(name, value, 0),
   dataSeed: (name, value) => (value === null ? null : check.checkInteger(name, value, 0)),
@@ -254,31 +263,27 @@ export const trainingRules: check.FieldRules<TrainingArguments> = {
   frozenLayerCache: (name, value) => (typeof value === 'boolean' ? value : check.checkFields(name, value, cacheRules))
 }
 
+function warmupSteps(name: string, value: unknown): number {
+  if (typeof value === 'number' && value > 0 && value < 1) {
+    throw check.rangeError(name, `an integer from 0, or as a share of all steps warmupRatio: ${value}`, value)
+  }
+  return check.checkInteger(name, value, 0)
+}
+
 const cacheRules: check.FieldRules<FrozenLayerCache> = {
   folder: check.checkNonEmptyString,
   maxBytes: check.checkPositiveInteger,
   dtype: (name, value) => check.checkOneOf(name, value, ['float32', 'bfloat16'])
 }
 
-const renamed = { evaluationStrategy: 'evalStrategy', perGpuTrainBatchSize: 'perDeviceTrainBatchSize' }
-
-/** Names that people bring from Hugging Face and that mean nothing here yet: an answer of their own. */
-const notBuilt = [
-  ...['bf16', 'fp16', 'tf32', 'deepspeed', 'fsdp', 'gradientCheckpointing', 'pushToHub'],
-  ...['torchCompile', 'autoFindBatchSize']
-]
-
-const hints: Readonly<Record<string, string>> = {
-  bf16: "The frozen base model's matrices may be bfloat16: load it with trunk: 'bfloat16', or 'auto'."
-}
-
 /** Checks what is given and fills in the rest. */
 export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingArguments {
   const given = check.checkObject('args', input)
   for (const name of Object.keys(given)) {
-    if (notBuilt.includes(name)) refuse(name)
+    const reason = reasonAgainst(name)
+    if (reason !== undefined) refuse(name, reason)
   }
-  const own = check.checkFields('args', given, trainingRules, renamed)
+  const own = check.checkFields('args', given, trainingRules, explainArgument)
   const start = own.recipe ? adapterTrainingStrategy(own.recipe) : {}
   const fields: TrainingArguments = { ...defaults, ...start, ...own }
   checkSchedule(fields.lrSchedulerType, fields.lrSchedulerKwargs, fields.learningRate)
@@ -317,8 +322,6 @@ function checkBatches(args: TrainingArguments, input: TrainingArgumentsInput): v
 
 const batchWords = { perDeviceTrainBatchSize: 'number of rows', dataloaderDropLast: 'full size' }
 
-function refuse(name: string): never {
-  throw new AdapterError('ERR_UNSUPPORTED', 'read the training arguments', `'${name}' is not supported`, {
-    hint: hints[name] ?? `These are: ${Object.keys(trainingRules).join(', ')}.`
-  })
+function refuse(name: string, reason: string): never {
+  throw new AdapterError('ERR_UNSUPPORTED', 'read the training arguments', `'${name}' is no argument here: ${reason}`)
 }

@@ -124,6 +124,10 @@ export interface LabelSummary {
   readonly labels: readonly string[] | null
 }
 
+/** Which heads learn from rows that have none. */
+export const withoutLabels =
+  'Heads for words need none: masked_lm, on the command line --head masked-lm, and with GPT-2 causal_lm.'
+
 /** Looks at every row once, in one pass. Whole numbers are classes, numbers with a fraction are values to predict. */
 export function summarizeLabels(rows: Iterable<Row>, name = 'dataset'): LabelSummary {
   const names = new Set<string>()
@@ -135,7 +139,7 @@ export function summarizeLabels(rows: Iterable<Row>, name = 'dataset'): LabelSum
   for (const row of rows) {
     perToken ||= 'words' in row || 'inputIds' in row
     const label = labelOf(row)
-    if (label === null) throw check.valueError(placeOf(row, `${name}[${i}]`), 'this row has no label')
+    if (label === null) throw check.valueError(placeOf(row, `${name}[${i}]`), `this row has no label. ${withoutLabels}`)
     const isList = typeof label === 'object'
     const items = isList ? Array.from(label as ArrayLike<string | number>) : [label]
     lists += Number(isList)

@@ -70,6 +70,8 @@ export interface TasksEndEvent {
   readonly tokens: number
   readonly seconds: number
   readonly tasks: Readonly<Record<string, TaskResult>>
+  /** A callback ended it before its last step. */
+  readonly stoppedEarly?: true
   readonly frozenLayers?: FrozenLayerReport
 }
 

@@ -2,6 +2,7 @@ import * as check from '../config/check.js'
 import { Fuse } from '../config/composition.js'
 import type { FusionConfigSource } from '../config/fusion-config.js'
 import type { TrainingArgumentsInput } from '../config/training-arguments.js'
+import type { TrainerCallback } from '../training/callbacks.js'
 import type { RunOptions, TrainResult } from '../training/trainer.js'
 import { AdapterTrainer } from '../training/trainer.js'
 import { type MultiTaskResult, MultiTaskTrainer, type MultiTaskTrainerOptions } from './multi-task-trainer.js'
@@ -17,6 +18,8 @@ export interface FuseTasksOptions extends MultiTaskTrainerOptions {
         readonly name?: string | undefined
         /** In place of those of the first stage. */
         readonly args?: TrainingArgumentsInput | undefined
+        /** Of the second stage; those beside the tasks are of the first. */
+        readonly callbacks?: readonly TrainerCallback[] | undefined
       }
     | undefined
 }
@@ -38,7 +41,7 @@ export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {})
   const { target, fusion = {}, ...first } = options
   const given = check.checkObject('tasks', first.tasks)
   check.checkOneOf('target', target, Object.keys(given))
-  check.checkKeys('fusion', check.checkObject('fusion', fusion), ['config', 'name', 'args'])
+  check.checkKeys('fusion', check.checkObject('fusion', fusion), ['config', 'name', 'args', 'callbacks'])
   const { model, tasks } = first
   const task = tasks[target] as (typeof tasks)[string]
   const adapters = Object.entries(tasks).map(([name, { adapter = name }]) => {
@@ -53,6 +56,9 @@ export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {})
   model.activeHead = model.heads.has(head) ? head : (task.adapter as string)
   const { dataset: trainDataset, evalDataset, computeMetrics } = task
   const args = { ...first.args, ...task.args, ...fusion.args }
-  const trainer = new AdapterTrainer({ model, trainDataset, evalDataset, computeMetrics, args })
+  const trainer = new AdapterTrainer({
+    ...{ model, trainDataset, evalDataset, computeMetrics, args },
+    callbacks: fusion.callbacks
+  })
   return { fusion: name, tasks: trained, target: await trainer.train(run) }
 }

@@ -8,6 +8,7 @@ import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
 import type { AdapterSetup } from '../model/setup.js'
 import { AdapterError } from '../native/errors.js'
+import { checkCallbacks, type TrainerCallback } from '../training/callbacks.js'
 import { EncodedDataset } from '../training/encoded.js'
 import { type Evaluation, evaluateEncoded, evaluationOptions } from '../training/evaluate.js'
 import { evaluationMasks, trainingMasks } from '../training/masks.js'
@@ -15,6 +16,7 @@ import type { MemoryPlan } from '../training/memory-plan.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import { samplerFor } from '../training/run.js'
 import type { RunOptions } from '../training/trainer.js'
+import { checkTrainerOptions, requireEvaluationRows } from '../training/trainer-options.js'
 import { taskClassWeights } from './class-weights.js'
 import type { TasksEndEvent, TasksEvent } from './events.js'
 import { Feed } from './feed.js'
@@ -59,7 +61,11 @@ export interface MultiTaskTrainerOptions {
   readonly sampler?: TaskSampling | undefined
   /** Where a task's loss is not finite: 'throw' stops the run, 'stopTask' that task alone. Default 'throw'. */
   readonly onNotFinite?: 'throw' | 'stopTask' | undefined
+  /** Called while a run goes on; they may ask it to stop, evaluate, log or save. */
+  readonly callbacks?: readonly TrainerCallback<TasksEvent>[] | undefined
 }
+
+const keys = ['model', 'tasks', 'args', 'mode', 'sampler', 'onNotFinite', 'callbacks']
 
 /** The end event's numbers. */
 export type MultiTaskResult = Omit<TasksEndEvent, 'type'>
@@ -78,10 +84,11 @@ export class MultiTaskTrainer {
   readonly #mode: TaskMode
   readonly #sampling: TaskSampling
   readonly #goOn: boolean
+  readonly #callbacks: MultiTaskTrainerOptions['callbacks']
 
   constructor(options: MultiTaskTrainerOptions) {
-    const given = check.checkObject('options', options)
-    check.checkKeys('options', given, ['model', 'tasks', 'args', 'mode', 'sampler', 'onNotFinite'])
+    checkTrainerOptions('MultiTaskTrainer', options, keys)
+    checkCallbacks(options.callbacks)
     checkModel(options.model)
     this.model = options.model
     this.#input = options.args ?? {}
@@ -93,9 +100,9 @@ export class MultiTaskTrainer {
     checkTogether(this.#sampling, this.#mode)
     this.#goOn = check.checkOneOf('onNotFinite', options.onNotFinite ?? 'throw', ['throw', 'stopTask']) === 'stopTask'
     this.#tasks = tasks.map(([name, task]) => checkTask(this.model, name, task, this.#input))
-    if (this.args.evalStrategy !== 'no' && this.#tasks.every(({ evalDataset }) => evalDataset === undefined)) {
-      throw check.valueError('args.evalStrategy', `'${this.args.evalStrategy}' needs a task with an evalDataset`)
-    }
+    this.#callbacks = options.callbacks
+    const has = this.#tasks.some(({ evalDataset }) => evalDataset !== undefined)
+    requireEvaluationRows(this.args, has, 'a task with an evalDataset')
   }
 
   /** Runs to the end. */
@@ -175,7 +182,7 @@ export class MultiTaskTrainer {
     }))
     const seed = args.dataSeed ?? args.seed
     return {
-      ...{ model, args, learners, feeds, goOn: this.#goOn, signal, saveOnAbort },
+      ...{ model, args, learners, feeds, goOn: this.#goOn, signal, saveOnAbort, callbacks: this.#callbacks },
       sampler: new TaskSampler({ sizes, sampling: this.#sampling, mode: this.#mode, seed }),
       fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode: this.#mode, sampling: this.#sampling })
     }
@@ -186,7 +193,8 @@ export class MultiTaskTrainer {
     for (const [i, task] of this.#tasks.entries()) {
       const data = await this.#trainingOf(task)
       const sampler = await samplerFor(task.args, data)
-      const evaluation = this.args.evalStrategy === 'no' ? undefined : await this.#evaluationOf(task)
+      const evaluates = this.args.evalStrategy !== 'no' || this.args.evalOnStart || this.#callbacks !== undefined
+      const evaluation = evaluates ? await this.#evaluationOf(task) : undefined
       const { args, computeMetrics } = task
       feeds.push(new Feed({ data, sampler, args, learners: [i], evaluation, computeMetrics }))
     }

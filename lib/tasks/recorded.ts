@@ -15,11 +15,12 @@ export async function* recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEven
     train: rowsOf(({ options }) => options.data),
     evaluation: rowsOf(({ options }) => options.evaluation) || null
   }
-  const unlock = lockRunFolders(args, run.saveOnAbort === true)
+  const locks = lockRunFolders(args, run.saveOnAbort === true)
   try {
-    yield* recorded(tasksRun(run), { model, args, rows }, signal, byTask)
+    const events = tasksRun({ ...run, lock: () => locks.take(args.outputDir) })
+    yield* recorded(events, { model, args, rows }, signal, byTask)
   } finally {
-    unlock()
+    locks.release()
   }
 }
 

@@ -2,12 +2,13 @@ import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeClassWeights, NativeMemberResult, NativeTrainer } from '../native/trainer-types.js'
+import type { TrainerCallback } from '../training/callbacks.js'
 import type { Evaluation } from '../training/evaluate.js'
 import type { Fingerprint } from '../training/fingerprint.js'
 import { nativeMember, nativeTrainer } from '../training/native-trainer.js'
 import { prepared } from '../training/prepared.js'
 import { checkShared } from './check-run.js'
-import type { TaskStep } from './events.js'
+import type { TaskStep, TasksEvent } from './events.js'
 import type { Feed } from './feed.js'
 import type { Learner, SavedLearner } from './learner.js'
 import { mergeBatches, type OwnedBatch } from './merge-batches.js'
@@ -27,6 +28,9 @@ export interface TasksRun {
   readonly signal: AbortSignal | undefined
   /** When the signal stops it, a checkpoint is written first. */
   readonly saveOnAbort?: boolean | undefined
+  readonly callbacks: readonly TrainerCallback<TasksEvent>[] | undefined
+  /** Takes the folder of checkpoints, for one that only a callback asks for. */
+  readonly lock?: () => void
 }
 
 /** What a checkpoint keeps beside the tensors. */
@@ -38,6 +42,8 @@ export interface SavedTasks {
   readonly learners: readonly SavedLearner[]
   /** Of each feed the steps that were taken from it. */
   readonly drawn: readonly number[]
+  /** What callbacks remember. */
+  readonly callbacks?: readonly unknown[] | undefined
 }
 
 interface ReadyStep {

@@ -1,12 +1,14 @@
 import type { NativeClassWeights } from '../native/trainer-types.js'
+import { Callbacks } from '../training/callbacks.js'
 import { type Evaluation, evaluateEncoded, evaluationOptions } from '../training/evaluate.js'
+import type { SaveEvent } from '../training/events.js'
 import { openFrozenLayers } from '../training/frozen-layers.js'
 import { loadCheckpoint, saveCheckpoint } from '../training/resume.js'
-import { due } from '../training/run.js'
+import { due, isEvaluated } from '../training/run.js'
 import { stoppableStep } from '../training/stoppable-step.js'
 import { checkLearners } from './check-run.js'
 import { learnerClassWeights } from './class-weights.js'
-import type { TaskEnd, TasksEvent } from './events.js'
+import type { TaskEnd, TasksEndEvent, TasksEvent } from './events.js'
 import type { Learner } from './learner.js'
 import { RunState, type SavedTasks, type TasksRun } from './run-state.js'
 
@@ -16,29 +18,38 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
   checkLearners(run)
   const weights = await learnerClassWeights(run)
   const state = new RunState(run, weights)
+  const canEvaluate = run.feeds.some(({ options }) => options.evaluation !== undefined)
+  const callbacks = new Callbacks(run.callbacks, { model, args }, canEvaluate)
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
     const keeps = run.saveOnAbort === true || args.saveStrategy !== 'no' || args.resumeFromCheckpoint !== null
-    const fingerprint = keeps ? await run.fingerprint() : {}
-    const found = await loadCheckpoint<SavedTasks>(args, state.native, fingerprint)
+    let fingerprint = keeps ? await run.fingerprint() : undefined
+    const found = await loadCheckpoint<SavedTasks>(args, state.native, fingerprint ?? {})
     if (found !== undefined) await state.restore(found.saved)
+    callbacks.restore(found?.saved.callbacks)
     closeCache = openFrozenLayers(model, args)
     const firstStep = state.step
     let savedStep = firstStep
-    const save = async (epoch: number): Promise<TasksEvent> => {
+    const save = async (epoch: number): Promise<SaveEvent> => {
       const { step } = state
+      run.lock?.()
+      fingerprint ??= await run.fingerprint()
       savedStep = step
-      return {
-        type: 'save',
-        step,
-        epoch,
-        folder: await saveCheckpoint(model, args, state.native, state.saved(fingerprint))
-      }
+      const saved = { ...state.saved(fingerprint), callbacks: callbacks.saved }
+      const folder = await saveCheckpoint(model, args, state.native, saved)
+      return await callbacks.tell({ type: 'save', step, epoch, folder })
     }
     const start = performance.now()
     let logged = { at: start, tokens: 0 }
     let tokens = 0
-    let next = state.prepare()()
+    await callbacks.begin({ step: firstStep, totalSteps: state.plan.totalSteps, epoch: state.epoch })
+    const asked = callbacks.takes('evaluate')
+    if (asked || (args.evalOnStart && firstStep === 0)) {
+      for await (const [{ name }, evaluation] of evaluations(run, weights)) {
+        yield await callbacks.tell({ type: 'evaluate', task: name, step: firstStep, epoch: state.epoch, ...evaluation })
+      }
+    }
+    let next = callbacks.stopped ? undefined : state.prepare()()
     while (next !== undefined) {
       if (run.signal?.aborted && run.saveOnAbort && state.step > savedStep) yield await save(state.epoch)
       run.signal?.throwIfAborted()
@@ -54,47 +65,58 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       const step = ++state.step
       const failed = state.take(result.members)
       const where = { step, totalSteps: state.plan.totalSteps, epoch }
-      yield { type: 'step', ...where, ...state.lossesOf(result.members), tokens: result.tokens }
-      const place = { endsEpoch: () => next?.endsEpoch === true }
+      const losses = state.lossesOf(result.members)
+      yield await callbacks.tell({ type: 'step', ...where, ...losses, tokens: result.tokens })
+      const place = { endsEpoch: () => next?.endsEpoch === true, epochAfter: () => epoch }
+      if (place.endsEpoch()) await callbacks.endEpoch()
       const logs = due(args.loggingStrategy, args.loggingSteps, step, place) || (args.loggingFirstStep && step === 1)
-      if (logs || (isLast && args.loggingStrategy !== 'no')) {
+      const asksForLog = callbacks.takes('log')
+      if (logs || asksForLog || (isLast && args.loggingStrategy !== 'no')) {
         const tokensPerSecond = ((tokens - logged.tokens) / (performance.now() - logged.at)) * 1000
         logged = { at: performance.now(), tokens }
         for (const learner of run.learners) {
           const loss = learner.takeLoss()
           if (loss === undefined || learner.last === undefined) continue
           const { learningRate, gradNorm } = learner.last
-          yield { type: 'log', task: learner.name, ...where, loss, learningRate, gradNorm, tokensPerSecond }
+          const log = { task: learner.name, ...where, loss, learningRate, gradNorm, tokensPerSecond }
+          yield await callbacks.tell({ type: 'log', ...log })
         }
       }
       const stopped: [Learner, TaskEnd][] = failed.map((learner) => [learner, 'notFinite'])
       let isBest = false
-      if (due(args.evalStrategy, args.evalSteps, step, place)) {
+      const asksForEvaluation = callbacks.takes('evaluate')
+      if (asksForEvaluation || isEvaluated(args, step, place)) {
         for await (const [learner, evaluation] of evaluations(run, weights)) {
           if (await state.evaluated(learner, evaluation)) isBest = true
-          yield { type: 'evaluate', task: learner.name, step, epoch, ...evaluation }
+          yield await callbacks.tell({ type: 'evaluate', task: learner.name, step, epoch, ...evaluation })
           if (learner.hasWaitedEnough) stopped.push([learner, 'earlyStopping'])
         }
       }
       for (const [learner, reason] of stopped) {
         learner.ended = reason
-        yield { type: 'taskEnd', task: learner.name, step, reason }
+        yield await callbacks.tell({ type: 'taskEnd', task: learner.name, step, reason })
       }
-      if (due(args.saveStrategy, args.saveSteps, step, place) || (isBest && args.saveStrategy === 'best')) {
+      const asksForSave = callbacks.takes('save')
+      if (
+        asksForSave ||
+        due(args.saveStrategy, args.saveSteps, step, place) ||
+        (isBest && args.saveStrategy === 'best')
+      ) {
         yield await save(epoch)
       }
       // What was made ready holds rows of those that have ended since.
       if (stopped.length > 0) following = state.prepareAgain()
-      next = following()
+      next = callbacks.stopped ? undefined : following()
     }
     await state.takeBest()
     const seconds = (performance.now() - start) / 1000
     const frozenLayers = closeCache()
-    yield {
+    yield await callbacks.tell<TasksEndEvent>({
       ...{ type: 'end', step: state.step, steps: state.step - firstStep, epoch: state.epoch, tokens, seconds },
       tasks: Object.fromEntries(run.learners.map((learner) => [learner.name, learner.result])),
+      ...(callbacks.stopped && state.step < state.plan.totalSteps && { stoppedEarly: true }),
       ...(frozenLayers && { frozenLayers })
-    }
+    })
   } finally {
     closeCache()
     state.native.dispose()

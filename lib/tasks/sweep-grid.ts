@@ -1,7 +1,9 @@
 import { AdapterConfig, type AdapterConfigSource, type AdapterOverrides } from '../config/adapter-config.js'
 import { camelCase } from '../config/case.js'
 import * as check from '../config/check.js'
-import { isTaskArgument, type TaskArguments } from '../config/task-arguments.js'
+import { explainArgument } from '../config/foreign-arguments.js'
+import { didYouMean } from '../config/nearest.js'
+import { isTaskArgument, type TaskArguments, taskArgumentNames } from '../config/task-arguments.js'
 import { trainingArguments } from '../config/training-arguments.js'
 
 /**
@@ -29,7 +31,10 @@ const ofBatches: readonly string[] = [
 export function sweepPoints(grid: SweepGrid, config: AdapterConfigSource, seed: number): SweepPoint[] {
   const names = Object.keys(check.checkObject('grid', grid))
   const shared = Object.keys(trainingArguments())
+  const configs = names.includes('config') ? check.checkArray('grid.config', grid['config']) : [config]
+  const fields = configs.flatMap((one) => fieldsOf(one as AdapterConfigSource))
   for (const name of names) {
+    checkName(name, fields)
     const values = check.checkArray(`grid.${name}`, grid[name])
     if (values.length === 0) throw check.valueError(`grid.${name}`, 'expected at least one value')
     if (name !== 'seed' && shared.includes(name) && !isTaskArgument(name)) {
@@ -47,6 +52,23 @@ export function sweepPoints(grid: SweepGrid, config: AdapterConfigSource, seed: 
     points = points.flatMap((point) => (grid[name] ?? []).map((value) => ({ ...point, [name]: value })))
   }
   return points.map((values) => pointOf(values, config, seed))
+}
+
+/** What may vary is an argument of each one's own, or a field of its adapter's config in either spelling. */
+function checkName(name: string, fields: readonly string[]): void {
+  if (name === 'config' || name === 'seed' || fields.includes(name) || fields.includes(camelCase(name))) return
+  if (Object.hasOwn(trainingArguments(), name)) return
+  const elsewhere = explainArgument(name)
+  if (elsewhere !== undefined) throw check.valueError(`grid.${name}`, `'${name}' ${elsewhere}`)
+  const known = ['config', 'seed', ...taskArgumentNames.filter((one) => !ofBatches.includes(one)), ...fields]
+  const help = didYouMean(name, known) || ` These may: ${known.join(', ')}.`
+  throw check.valueError(`grid.${name}`, `nothing of that name can vary.${help}`)
+}
+
+function fieldsOf(source: AdapterConfigSource): string[] {
+  const config = AdapterConfig.load(source)
+  const parts = config.method === 'union' ? config.configs : [config]
+  return parts.flatMap((part) => Object.keys(part)).filter((name) => name !== 'method')
 }
 
 function pointOf(values: Record<string, unknown>, config: AdapterConfigSource, seed: number): SweepPoint {

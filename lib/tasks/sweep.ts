@@ -11,11 +11,13 @@ import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
 import { checkKnown } from '../model/setup.js'
 import { countParameters, isAdapterParameter } from '../model/summary.js'
+import { checkCallbacks, type TrainerCallback } from '../training/callbacks.js'
 import { EncodedDataset, type Reading } from '../training/encoded.js'
 import { checkComputeMetrics } from '../training/evaluate.js'
 import { evaluationMasks, trainingMasks } from '../training/masks.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import { samplerFor } from '../training/run.js'
+import { requireEvaluationRows } from '../training/trainer-options.js'
 import type { TaskResult, TasksEvent } from './events.js'
 import { Feed } from './feed.js'
 import { tasksFingerprint } from './fingerprint.js'
@@ -42,6 +44,8 @@ export interface SweepOptions {
   readonly onNotFinite?: 'throw' | 'stopOne' | undefined
   /** The next step waits for what it gives. */
   readonly onEvent?: ((event: TasksEvent) => void | Promise<void>) | undefined
+  /** Called while it goes on; they may ask it to stop, evaluate, log or save. */
+  readonly callbacks?: readonly TrainerCallback<TasksEvent>[] | undefined
   readonly signal?: AbortSignal | undefined
   /** When the signal stops it, a checkpoint is written first. Default false. */
   readonly saveOnAbort?: boolean | undefined
@@ -67,7 +71,7 @@ export interface SweepResult {
 
 const keys = [
   ...['config', 'head', 'name', 'args', 'evalDataset', 'computeMetrics', 'keep', 'onNotFinite', 'onEvent', 'signal'],
-  'saveOnAbort'
+  ...['saveOnAbort', 'callbacks']
 ]
 
 /**
@@ -133,24 +137,34 @@ interface Sweep {
   readonly options: SweepOptions
 }
 
-function checkSweep(model: Model, grid: SweepGrid, options: SweepOptions): Sweep {
-  checkModel(model)
-  checkOptions(options, keys)
-  checkComputeMetrics(options.computeMetrics)
-  outsideScope('trainSweep')
-  check.checkOneOf('keep', options.keep ?? 'best', ['best', 'all'])
-  check.checkOneOf('onNotFinite', options.onNotFinite ?? 'stopOne', ['throw', 'stopOne'])
-  const input = options.args ?? {}
+/** What each of a sweep has of the grid, and all of its arguments. */
+export function sweepMembers(
+  grid: SweepGrid,
+  config: AdapterConfigSource,
+  input: TrainingArgumentsInput
+): Pick<Sweep, 'points' | 'each'> {
   const args = trainingArguments(input)
-  if (args.evalStrategy !== 'no' && options.evalDataset === undefined) {
-    throw check.valueError('args.evalStrategy', `'${args.evalStrategy}' needs an evalDataset`)
-  }
-  const points = sweepPoints(grid, options.config ?? 'seq_bn', args.seed)
+  const points = sweepPoints(grid, config, args.seed)
   const each = points.map((point) => {
     const own = taskArguments('grid', input, point.args)
     const looks = args.evalStrategy !== 'no' && own.metricForBestModel === null
     return looks ? taskArguments('grid', input, { ...point.args, metricForBestModel: 'loss' }) : own
   })
+  return { points, each }
+}
+
+function checkSweep(model: Model, grid: SweepGrid, options: SweepOptions): Sweep {
+  checkModel(model)
+  checkOptions(options, keys)
+  checkComputeMetrics(options.computeMetrics)
+  checkCallbacks(options.callbacks)
+  outsideScope('trainSweep')
+  check.checkOneOf('keep', options.keep ?? 'best', ['best', 'all'])
+  check.checkOneOf('onNotFinite', options.onNotFinite ?? 'stopOne', ['throw', 'stopOne'])
+  const input = options.args ?? {}
+  const args = trainingArguments(input)
+  requireEvaluationRows(args, options.evalDataset !== undefined, 'an evalDataset')
+  const { points, each } = sweepMembers(grid, options.config ?? 'seq_bn', input)
   const head = options.head ?? model.activeHead
   if (head === null) {
     throw check.valueError(
@@ -200,7 +214,7 @@ async function* run(
   learners: readonly Learner[]
 ): AsyncGenerator<TasksEvent> {
   const feeds: Feed[] = []
-  const { evalDataset, computeMetrics, signal, saveOnAbort } = options
+  const { evalDataset, computeMetrics, signal, saveOnAbort, callbacks } = options
   const fixed = evaluationMasks(args.mlmProbability)
   // Each order reads the same rows: what gives them may do so once.
   const rows = await readOnce(dataset, 'dataset')
@@ -218,7 +232,7 @@ async function* run(
   const mode = 'fused'
   const sampling = 'round_robin'
   yield* recordedTasksRun({
-    ...{ model, args, learners, feeds, signal, saveOnAbort },
+    ...{ model, args, learners, feeds, signal, saveOnAbort, callbacks },
     goOn: options.onNotFinite !== 'throw',
     sampler: new TaskSampler({ sizes, sampling, mode, seed: args.seed }),
     fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode, sampling })

@@ -15,6 +15,7 @@ import {
   placeOf,
   type Row
 } from '../data/dataset.js'
+import { withoutLabels } from '../data/labels.js'
 import { questionLabel } from '../data/questions.js'
 import { Recent } from '../data/recent.js'
 import { type HeadRule, headOfRow } from '../model/head-rule.js'
@@ -96,7 +97,7 @@ export class EncodedDataset {
           requireMaskedAlone(configs, place)
         } else if (config.headType !== 'causal_lm') {
           throw new AdapterError('ERR_NO_LABELS', 'read the dataset', `${place} has no label`, {
-            hint: 'Rows to train or evaluate on need one; predict() answers rows without.'
+            hint: `Rows to train or evaluate on need one; predict() answers rows without. ${withoutLabels}`
           })
         }
       }

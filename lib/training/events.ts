@@ -70,13 +70,13 @@ export interface EndEvent {
   /** Steps of this run; fewer than `step` where it was resumed, 0 where there was nothing left to do. */
   readonly steps: number
   readonly epoch: number
-  /** Mean of all steps of this run; NaN where there was none. */
+  /** Mean of all steps, those before a resumed run included; NaN where there was none. */
   readonly loss: number
   readonly tokens: number
   readonly seconds: number
   /** The best evaluation, where there were some to compare; with loadBestModelAtEnd the model is as it was then. */
   readonly best?: BestEvaluation
-  /** It ended before its last step, since evaluations got no better. */
+  /** It ended before its last step, since evaluations got no better or a callback said so. */
   readonly stoppedEarly?: true
   /** With args.frozenLayerCache: what of it was read, and what computed. */
   readonly frozenLayers?: FrozenLayerReport

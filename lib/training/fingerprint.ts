@@ -65,7 +65,7 @@ export function modelRecord(model: Model, args: TrainingArguments, active: reado
   }
 }
 
-const ofEvaluations = ['metricForBestModel', 'greaterIsBetter', 'evalStrategy', 'evalSteps']
+const ofEvaluations = ['metricForBestModel', 'greaterIsBetter', 'evalStrategy', 'evalSteps', 'evalDelay']
 
 /** The arguments that decide; patterns as JSON can hold them. */
 export function deciding(args: TrainingArguments): Record<string, unknown> {

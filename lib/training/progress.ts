@@ -1,4 +1,5 @@
 import cliProgress from 'cli-progress'
+import { counted } from '../config/counted.js'
 import type { EndEvent, EvaluateEvent, LogEvent, TrainingEvent } from './events.js'
 import type { Metrics } from './metrics.js'
 
@@ -85,7 +86,7 @@ function describeEnd({ step, steps, seconds, loss, best, stoppedEarly }: EndEven
   const resumed = steps < step ? ` (${step} with those before)` : ''
   const early = stoppedEarly ? ', ended early' : ''
   const top = best === undefined ? '' : `, best ${best.metric} ${best.value.toFixed(4)} at step ${best.step}`
-  return `${steps} steps${resumed} in ${seconds.toFixed(1)} s, mean loss ${loss.toFixed(4)}${top}${early}`
+  return `${counted(steps, 'step')}${resumed} in ${seconds.toFixed(1)} s, mean loss ${loss.toFixed(4)}${top}${early}`
 }
 
 function describeLog({ step, totalSteps, epoch, loss, learningRate, gradNorm, tokensPerSecond }: LogEvent): string {

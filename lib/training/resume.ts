@@ -28,6 +28,11 @@ export interface Progress {
   /** Losses since the last log event. */
   lossSum: number
   lossCount: number
+  /** Of all steps, and how many of them there are: a checkpoint from before this was kept has none. */
+  lossTotal?: number | undefined
+  lossSteps?: number | undefined
+  /** What callbacks remember. */
+  callbacks?: readonly unknown[] | undefined
   /** Of a stream, which rows it has given. */
   stream?: string | undefined
   /** With reduce_lr_on_plateau. */

@@ -21,23 +21,34 @@ export const lockFile = '.run.lock'
 
 const operation = 'train'
 
+/** The folders that a run holds. */
+export interface RunLocks {
+  /** One that it needs now, unless it holds it. */
+  take(folder: string): void
+  /** Lets all of them go. */
+  release(): void
+}
+
 /**
  * Takes the folders that a run writes into, before its first step: two runs in one would overwrite each other's checkpoints
- * and mix their events. What a dead process left is taken over. Gives what lets the folders go again.
+ * and mix their events. What a dead process left is taken over.
  */
-export function lockRunFolders(args: TrainingArguments, saveOnAbort: boolean): () => void {
-  const folders = new Set<string>()
-  if (saveOnAbort || args.saveStrategy !== 'no' || args.loadBestModelAtEnd) folders.add(resolve(args.outputDir))
-  if (args.reportTo.length > 0) folders.add(resolve(args.loggingDir ?? args.outputDir))
-  const held: (() => void)[] = []
+export function lockRunFolders(args: TrainingArguments, saveOnAbort: boolean): RunLocks {
+  const held = new Map<string, () => void>()
   const release = () => {
-    for (const free of held.splice(0)) free()
+    for (const free of held.values()) free()
+    held.clear()
     forget(release)
+  }
+  const take = (folder: string) => {
+    const path = resolve(folder)
+    if (!held.has(path)) held.set(path, lockFolder(path))
   }
   remember(release)
   try {
-    for (const folder of folders) held.push(lockFolder(folder))
-    return release
+    if (saveOnAbort || args.saveStrategy !== 'no' || args.loadBestModelAtEnd) take(args.outputDir)
+    if (args.reportTo.length > 0) take(args.loggingDir ?? args.outputDir)
+    return { take, release }
   } catch (error) {
     release()
     throw error

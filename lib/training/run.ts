@@ -4,10 +4,11 @@ import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
 import type { NativeMemberResult } from '../native/trainer-types.js'
 import { BestModel, valueNamed } from './best.js'
+import { Callbacks, type TrainerCallback } from './callbacks.js'
 import { headClassWeights, headsBy } from './class-weights.js'
 import type { EncodedDataset, LabelledBatch } from './encoded.js'
 import { evaluateEncoded, evaluationOptions } from './evaluate.js'
-import type { TrainingEvent } from './events.js'
+import type { EndEvent, EvaluateEvent, SaveEvent, TrainingEvent } from './events.js'
 import { fingerprint } from './fingerprint.js'
 import { openFrozenLayers } from './frozen-layers.js'
 import { nativeMember, nativeTrainer } from './native-trainer.js'
@@ -25,6 +26,12 @@ export interface RunData {
   readonly train: EncodedDataset | EncodedStream
   readonly evaluation: EncodedDataset | undefined
   readonly computeMetrics: ComputeMetrics | undefined
+  readonly callbacks: readonly TrainerCallback[] | undefined
+}
+
+interface LockedRun extends RunOptions {
+  /** Takes the folder of checkpoints, for one that only a callback asks for. */
+  readonly lock: () => void
 }
 
 /** The steps of a run as events. The model is held by the caller; the native trainer lives as long as the loop. */
@@ -32,7 +39,7 @@ export async function* trainingRun(
   model: Model,
   args: TrainingArguments,
   data: RunData,
-  { signal, saveOnAbort = false }: RunOptions
+  { signal, saveOnAbort = false, lock }: LockedRun
 ): AsyncGenerator<TrainingEvent, void, undefined> {
   const { plan, batches } = await feedFor(args, data.train, signal)
   const weights = await headClassWeights(args, data.train)
@@ -43,29 +50,43 @@ export async function* trainingRun(
     const keepsBest = args.loadBestModelAtEnd || args.saveStrategy === 'best'
     const keeps =
       saveOnAbort || args.saveStrategy !== 'no' || args.loadBestModelAtEnd || args.resumeFromCheckpoint !== null
-    const run = keeps ? await fingerprint(model, args, data.train) : {}
-    const progress = await resume(args, native, run, ({ step, stream }) => batches.skip(step, stream))
+    let run = keeps ? await fingerprint(model, args, data.train) : undefined
+    const progress = await resume(args, native, run ?? {}, ({ step, stream }) => batches.skip(step, stream))
     closeCache = openFrozenLayers(model, args)
     const firstStep = progress.step
     const best = new BestModel(args, progress.best)
     const plateau = args.lrSchedulerType === 'reduce_lr_on_plateau' ? new Plateau(args, progress.plateau) : undefined
     if (plateau !== undefined) await native.setScale(0, plateau.saved.scale)
+    const callbacks = new Callbacks(data.callbacks, { model, args }, data.evaluation !== undefined)
+    callbacks.restore(progress.callbacks)
     let savedStep = firstStep
-    const save = async (): Promise<TrainingEvent> => {
+    const save = async (): Promise<SaveEvent> => {
       const { step } = progress
+      lock()
+      run ??= await fingerprint(model, args, data.train)
       savedStep = step
       const epoch = plan.epochAfter(step)
-      return {
-        type: 'save',
-        step,
-        epoch,
-        folder: await saveCheckpoint(model, args, native, { ...progress, epoch, run })
-      }
+      progress.callbacks = callbacks.saved
+      const folder = await saveCheckpoint(model, args, native, { ...progress, epoch, run })
+      return await callbacks.tell({ type: 'save', step, epoch, folder })
     }
-    const totals = { loss: 0, tokens: 0 }
+    const evaluate = async (rows: EncodedDataset): Promise<EvaluateEvent> => {
+      // A step that is saved has been evaluated: a resumed run does not go back to it.
+      const stop = saveOnAbort ? undefined : signal
+      const { computeMetrics } = data
+      const evaluation = await evaluateEncoded(model, rows, { ...evaluating, signal: stop, computeMetrics })
+      return { type: 'evaluate', step: progress.step, epoch: plan.epochAfter(progress.step), ...evaluation }
+    }
+    const totals = { tokens: 0 }
     const start = performance.now()
     let logged = { at: start, tokens: 0 }
-    for (let batch = best.isOver ? undefined : await batches.next(); batch !== undefined; ) {
+    await callbacks.begin({ step: firstStep, totalSteps: plan.totalSteps, epoch: plan.epochAfter(firstStep) })
+    const asked = callbacks.takes('evaluate')
+    if (data.evaluation && (asked || (args.evalOnStart && firstStep === 0))) {
+      yield await callbacks.tell(await evaluate(data.evaluation))
+    }
+    const isOver = () => best.isOver || callbacks.stopped
+    for (let batch = isOver() ? undefined : await batches.next(); batch !== undefined; ) {
       if (signal?.aborted && saveOnAbort && progress.step > savedStep) yield await save()
       signal?.throwIfAborted()
       const running = stoppableStep(native, { batches: batch, members: [0], goOn: false }, signal)
@@ -79,42 +100,43 @@ export async function* trainingRun(
       progress.stream = batches.digestAfter(progress.step)
       progress.lossSum += loss
       progress.lossCount++
-      totals.loss += loss
+      progress.lossTotal = (progress.lossTotal ?? 0) + loss
+      progress.lossSteps = (progress.lossSteps ?? 0) + 1
       totals.tokens += tokens
       const { step } = progress
       const epoch = plan.epochAfter(step)
       const common = { step, totalSteps: plan.totalSteps, epoch, learningRate, gradNorm }
-      yield { type: 'step', ...common, loss, tokens }
+      yield await callbacks.tell({ type: 'step', ...common, loss, tokens })
+      if (plan.endsEpoch(step)) await callbacks.endEpoch()
       const isLast = step === plan.totalSteps
       const logs = due(args.loggingStrategy, args.loggingSteps, step, plan) || (args.loggingFirstStep && step === 1)
-      if (logs || (isLast && args.loggingStrategy !== 'no')) {
+      const asksForLog = callbacks.takes('log')
+      if (logs || asksForLog || (isLast && args.loggingStrategy !== 'no')) {
         const seconds = (performance.now() - logged.at) / 1000
         const tokensPerSecond = (totals.tokens - logged.tokens) / seconds
         const mean = progress.lossSum / progress.lossCount
         progress.lossSum = 0
         progress.lossCount = 0
         logged = { at: performance.now(), tokens: totals.tokens }
-        yield { type: 'log', ...common, loss: mean, tokensPerSecond }
+        yield await callbacks.tell({ type: 'log', ...common, loss: mean, tokensPerSecond })
       }
       let isBest = false
-      if (data.evaluation && due(args.evalStrategy, args.evalSteps, step, plan)) {
-        const { computeMetrics } = data
-        // A step that is saved has been evaluated: a resumed run does not go back to it.
-        const stop = saveOnAbort ? undefined : signal
-        const options = { ...evaluating, signal: stop, computeMetrics }
-        const evaluation = await evaluateEncoded(model, data.evaluation, options)
+      const asksForEvaluation = callbacks.takes('evaluate')
+      if (data.evaluation && (asksForEvaluation || isEvaluated(args, step, plan))) {
+        const evaluation = await evaluate(data.evaluation)
         isBest = best.take(step, evaluation)
         progress.best = best.saved
         if (plateau !== undefined) {
           await native.setScale(0, plateau.take(valueNamed(evaluation, args.metricForBestModel ?? 'loss')))
           progress.plateau = plateau.saved
         }
-        yield { type: 'evaluate', step, epoch, ...evaluation }
+        yield await callbacks.tell(evaluation)
       }
-      if (due(args.saveStrategy, args.saveSteps, step, plan) || (isBest && keepsBest)) {
+      const asksForSave = callbacks.takes('save')
+      if (asksForSave || due(args.saveStrategy, args.saveSteps, step, plan) || (isBest && keepsBest)) {
         yield await save()
       }
-      batch = best.isOver ? undefined : await following()
+      batch = isOver() ? undefined : await following()
     }
     if (args.loadBestModelAtEnd && best.best !== null && best.best.step !== progress.step) {
       await loadBest(args, native, best.best.step)
@@ -122,14 +144,15 @@ export async function* trainingRun(
     const { step } = progress
     const seconds = (performance.now() - start) / 1000
     const steps = step - firstStep
-    const loss = steps === 0 ? Number.NaN : totals.loss / steps
+    const { lossTotal = Number.NaN, lossSteps = 1 } = progress
+    const loss = lossTotal / lossSteps
     const frozenLayers = closeCache()
-    yield {
+    yield await callbacks.tell<EndEvent>({
       ...{ type: 'end', step, steps, epoch: plan.epochAfter(step), loss, tokens: totals.tokens, seconds },
       ...(best.best && { best: best.best }),
-      ...(best.isOver && step < plan.totalSteps && { stoppedEarly: true }),
+      ...(isOver() && step < plan.totalSteps && { stoppedEarly: true }),
       ...(frozenLayers && { frozenLayers })
-    }
+    })
   } finally {
     batches.close()
     closeCache()
@@ -213,6 +236,16 @@ class BatchFeed {
   prepare(): () => LabelledBatch[] | undefined {
     return prepared(() => this.next())
   }
+}
+
+/** Whether the evaluation data is run after this step. */
+export function isEvaluated(
+  { evalStrategy, evalSteps, evalDelay }: TrainingArguments,
+  step: number,
+  plan: { readonly endsEpoch: (step: number) => boolean; readonly epochAfter: (step: number) => number }
+): boolean {
+  const done = evalStrategy === 'epoch' ? plan.epochAfter(step) : step
+  return due(evalStrategy, evalSteps, step, plan) && evalDelay <= done
 }
 
 /** Whether something that is told or kept so often comes after this step. */

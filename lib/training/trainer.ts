@@ -8,6 +8,7 @@ import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
 import { AdapterError } from '../native/errors.js'
 import { checkMetric } from './best.js'
+import { checkCallbacks, type TrainerCallback } from './callbacks.js'
 import { headClassWeights, headsBy } from './class-weights.js'
 import { EncodedDataset, requireHeads } from './encoded.js'
 import { checkComputeMetrics, type Evaluation, evaluateEncoded, evaluationOptions } from './evaluate.js'
@@ -20,6 +21,7 @@ import { recorded } from './record/recorder.js'
 import { trainingRun } from './run.js'
 import { lockRunFolders } from './run-lock.js'
 import { checkStreamArguments, EncodedStream } from './stream.js'
+import { checkTrainerOptions, requireEvaluationRows } from './trainer-options.js'
 
 export interface AdapterTrainerOptions {
   readonly model: Model
@@ -29,7 +31,11 @@ export interface AdapterTrainerOptions {
   readonly args?: TrainingArgumentsInput | undefined
   /** Measures of your own over all answers of an evaluation, which metricForBestModel may name, too. */
   readonly computeMetrics?: ComputeMetrics | undefined
+  /** Called while a run goes on; they may ask it to stop, evaluate, log or save. */
+  readonly callbacks?: readonly TrainerCallback[] | undefined
 }
+
+const keys = ['model', 'trainDataset', 'evalDataset', 'args', 'computeMetrics', 'callbacks']
 
 export interface RunOptions {
   /** Stops between two steps; the run then rejects with the signal's reason. */
@@ -53,11 +59,12 @@ export class AdapterTrainer {
   readonly #trainDataset: Dataset | RowStream
   readonly #evalDataset: Dataset | undefined
   readonly #computeMetrics: ComputeMetrics | undefined
+  readonly #callbacks: readonly TrainerCallback[] | undefined
 
   constructor(options: AdapterTrainerOptions) {
-    const given = check.checkObject('options', options)
-    check.checkKeys('options', given, ['model', 'trainDataset', 'evalDataset', 'args', 'computeMetrics'])
+    checkTrainerOptions('AdapterTrainer', options, keys)
     checkComputeMetrics(options.computeMetrics)
+    checkCallbacks(options.callbacks)
     checkModel(options.model)
     if (options.trainDataset === undefined) throw check.typeError('trainDataset', 'rows', undefined)
     this.model = options.model
@@ -66,9 +73,8 @@ export class AdapterTrainer {
     this.#trainDataset = options.trainDataset
     this.#evalDataset = options.evalDataset
     this.#computeMetrics = options.computeMetrics
-    if (this.args.evalStrategy !== 'no' && options.evalDataset === undefined) {
-      throw check.valueError('args.evalStrategy', `'${this.args.evalStrategy}' needs an evalDataset`)
-    }
+    this.#callbacks = options.callbacks
+    requireEvaluationRows(this.args, options.evalDataset !== undefined, 'an evalDataset')
   }
 
   /** Runs to the end. */
@@ -159,8 +165,10 @@ export class AdapterTrainer {
       const evalDataset = this.#evalDataset
       const evaluation = evalDataset && (await this.#evaluationRows(evalDataset))
       const { model, args } = this
-      unlock = lockRunFolders(args, options.saveOnAbort === true)
-      const events = trainingRun(model, args, { train, evaluation, computeMetrics: this.#computeMetrics }, options)
+      const locks = lockRunFolders(args, options.saveOnAbort === true)
+      unlock = locks.release
+      const data = { train, evaluation, computeMetrics: this.#computeMetrics, callbacks: this.#callbacks }
+      const events = trainingRun(model, args, data, { ...options, lock: () => locks.take(args.outputDir) })
       const rows = { train: length, evaluation: evaluation?.length ?? null }
       yield* recorded(events, { model, args, rows }, signal, (event) => [event])
     } finally {

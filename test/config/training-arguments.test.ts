@@ -50,7 +50,7 @@ test('undefined leaves the default', (t) => {
 
 test('misspelled and old names', (t) => {
   t.throws(() => trainingArguments({ evaluationStrategy: 'epoch' } as never), {
-    message: "args: 'evaluationStrategy' is now called 'evalStrategy'"
+    message: "args: 'evaluationStrategy' is called 'evalStrategy' here"
   })
   t.throws(() => trainingArguments({ num_train_epochs: 3 } as never), { message: /Did you mean 'numTrainEpochs'\?/ })
   t.throws(() => trainingArguments({ learningrate: 1 } as never), { message: /Did you mean 'learningRate'\?/ })

@@ -96,7 +96,7 @@ test('a run that had nothing left to do says so, in a terminal too', (t) => {
   }
   t.regex(
     String(describeEvent({ type: 'end', step: 4, steps: 1, epoch: 1, loss: 0.5, tokens: 9, seconds: 1 })),
-    /^1 steps \(4 with those before\) in 1\.0 s/
+    /^1 step \(4 with those before\) in 1\.0 s/
   )
 })
 
