@@ -20,11 +20,13 @@ export async function findAdapters(given: readonly string[], offline: boolean | 
   const { readAdapterFolder } = await import('../exchange/adapter-folder.js')
   const { isPeftFolder, peftName } = await import('../exchange/peft-folder.js')
   const { checkAdapterName } = await import('../exchange/write-folder.js')
+  const { refuseUnfinished } = await import('./run-folder.js')
   const found: (AdapterSource & { readonly source: string })[] = []
   for (const text of given) {
     const { as, source } = split(text)
     if (as !== undefined) fromOptions(() => checkAdapterName(as))
     const folder = await resolveFolder(source, 'adapter', { offline })
+    refuseUnfinished('--adapter', folder)
     const name = as ?? (isPeftFolder(folder) ? peftName(source) : readAdapterFolder(folder, false).name)
     const other = found.find((one) => one.name === name)
     if (other !== undefined) throw sameName(name, other, { source, folder })

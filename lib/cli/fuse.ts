@@ -7,7 +7,7 @@ import { modelUsage } from './model-options.js'
 import { jsonLine } from './output.js'
 import { rowsUsage } from './rows.js'
 import { runTraining, type Trained } from './train.js'
-import { trainUsage } from './train-options.js'
+import { sharedUsage } from './train-options.js'
 import { parseTraining, readTraining } from './train-setup.js'
 import { describeHead } from './train-what.js'
 import { runTrainingIn } from './training-run.js'
@@ -30,7 +30,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
   --name NAME             the fusion's and the head's name. Default: FOLDER's
 
 Everything else is as with train:
-${trainUsage}
+${sharedUsage}
 ${modelUsage}
   --json                  one JSON object a line: every event but single steps, and last the result
   --help                  this text
@@ -59,7 +59,7 @@ export async function run(argv: string[]): Promise<number> {
   const adapters = sources.map((one) => `${one.name}=${resolve(one.folder)}`)
   return await runTrainingIn<TrainingEvent, Trained>({
     ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
-    record: { ...values, adapters },
+    record: { ...values, name, adapters },
     prepare: async (model) => {
       for (const source of sources) await model.loadAdapter(source.folder, { as: source.name, withHead: false })
       model.addHead(name, head)

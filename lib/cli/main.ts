@@ -77,6 +77,19 @@ function explain(command: string, error: unknown): number {
   return wrongUse ? 2 : 1
 }
 
+// Ctrl-C where nothing ends in good order: a model or rows are being read, or it is the second one.
+const train: readonly (string | undefined)[] = ['train', 'sweep', 'fuse', 'resume']
+let signals = 0
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.on(signal, () => {
+    const isFirst = signals++ === 0
+    if (process.listenerCount(signal) > 1) return
+    const trains = isFirst && train.includes(process.argv[2])
+    process.stderr.write(trains ? 'interrupted before the first step; nothing was saved\n' : 'interrupted\n')
+    process.exit(130)
+  })
+}
+
 // A reader that has enough, such as head, closes the pipe; nothing that is still to come has a place to go.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error

@@ -40,6 +40,8 @@ export async function loadModel(values: ModelValues, seed?: number): Promise<Mod
   const device = fromOptions(() => checkDevice(values.device))
   const { describeTrunk, trunkOptions } = await import('../model/trunk.js')
   const trunk = choiceOption('trunk', values.trunk, trunkOptions)
+  const { refuseUnfinished } = await import('./run-folder.js')
+  refuseUnfinished('--model', source)
   const { AutoModel } = await import('../model/auto-model.js')
   if (threads !== undefined) {
     const { setNumThreads } = await import('../model/threads.js')
@@ -101,6 +103,8 @@ export const headUsage = `  --head HEAD             instead of --adapter: folder
 export async function loadHeadAlone(model: Model, source: string, offline: boolean | undefined): Promise<string> {
   const { resolveFolder } = await import('../exchange/hub.js')
   const folder = await resolveFolder(source, 'head', { offline })
+  const { refuseUnfinished } = await import('./run-folder.js')
+  refuseUnfinished('--head', folder)
   if (!existsSync(join(folder, adapterConfigFile))) return await model.loadHead(folder)
   throw usageError(`--head: expected a head alone, got ${source}, which holds an adapter: give it as --adapter`)
 }
@@ -120,7 +124,10 @@ export function headSource(
   throw usageError('--adapter is missing: expected an adapter, a --head, or a --model whose folder holds a head')
 }
 
-/** Ctrl-C ends the work in good order; the second one ends the process. */
+/**
+ * Ctrl-C ends the work in good order; the second one ends the process. What comes before such work, such as reading rows, it
+ * ends at once: see main.ts.
+ */
 export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | 'interrupted'> {
   const controller = new AbortController()
   const interrupt = () => controller.abort()

@@ -1,7 +1,9 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { type Composition, formatComposition, fuseBlocks, fusionName } from '../config/composition.js'
+import { quoted } from '../config/check.js'
+import { adapterNames, type Composition, formatComposition, fuseBlocks, fusionName } from '../config/composition.js'
 import { compositionFromText } from '../config/composition-text.js'
+import { didYouMean } from '../config/nearest.js'
 import type { ProblemType } from '../config/peft-config.js'
 import { headConfigFile } from '../exchange/folder-files.js'
 import type { Model } from '../model/model.js'
@@ -14,7 +16,11 @@ export type SetupSource = { readonly folder: string } | { readonly composition: 
 
 /** What --setup says, before anything is loaded. */
 export async function setupSource(text: string): Promise<SetupSource> {
-  if (statSync(text, { throwIfNoEntry: false })?.isDirectory() === true) return { folder: text }
+  if (statSync(text, { throwIfNoEntry: false })?.isDirectory() === true) {
+    const { refuseUnfinished } = await import('./run-folder.js')
+    refuseUnfinished('--setup', text)
+    return { folder: text }
+  }
   if (!text.trimStart().startsWith('{')) return { composition: fromOptions(() => compositionFromText(text)) }
   const { parseComposition } = await import('../config/composition.js')
   try {
@@ -45,6 +51,16 @@ export function checkBeside(setup: SetupSource, adapters: readonly string[], hea
     throw usageError('--adapter: expected none beside the folder of a --setup, which has its own')
 }
 
+/** What a composition names must be what --adapter loads: that shows before anything is loaded. */
+function checkNames(composition: Composition, adapters: readonly AdapterSource[]): void {
+  const loaded = adapters.map(({ name }) => name)
+  const stranger = adapterNames(composition).find((name) => !loaded.includes(name))
+  if (stranger === undefined) return
+  const there = loaded.length === 0 ? 'there is no --adapter' : `--adapter loads ${quoted(loaded)}`
+  const text = formatComposition(composition)
+  throw usageError(`--setup: ${text} names '${stranger}', and ${there}.${didYouMean(stranger, loaded)}`)
+}
+
 export interface LoadedSetup {
   readonly composition: Composition
   /** Beside the adapters' own. */
@@ -58,11 +74,21 @@ export async function loadSetup(
   problem: ProblemType | undefined
 ): Promise<LoadedSetup> {
   if ('folder' in setup) return await loadSetupFolder(model, setup.folder)
+  checkNames(setup.composition, adapters)
   // One that is not the last needs no head.
   for (const adapter of adapters) await loadNamed(model, adapter, problem)
   const { composition } = setup
-  fromOptions(() => model.setActiveAdapters(composition))
+  inSetup(() => model.setActiveAdapters(composition))
   return { composition, head: undefined }
+}
+
+/** What such a block lacks is said of the option, not of the call behind it. */
+function inSetup(activate: () => void): void {
+  try {
+    activate()
+  } catch (error) {
+    throw usageError((error as Error).message.replace(/^setActiveAdapters/, '--setup'))
+  }
 }
 
 /** Whose answer each of a row's answers is: with Parallel there are several. */

@@ -2,13 +2,13 @@ import { saveAnyAdapter } from '../model/exchange.js'
 import type { TasksEvent } from '../tasks/events.js'
 import type { SweepResult } from '../tasks/sweep.js'
 import type { ReportTable } from '../training/report.js'
-import { exitStatus, usageError } from './arguments.js'
+import { exitStatus, fromOptions, usageError } from './arguments.js'
 import { modelUsage } from './model-options.js'
 import { jsonLine } from './output.js'
 import { rowsUsage } from './rows.js'
 import { showEvent } from './tasks-progress.js'
-import { trainUsage } from './train-options.js'
-import { parseTraining, readTraining } from './train-setup.js'
+import { sharedUsage } from './train-options.js'
+import { checkBest, parseTraining, readTraining } from './train-setup.js'
 import { describeHead } from './train-what.js'
 import { runTrainingIn } from './training-run.js'
 
@@ -26,7 +26,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
                           "sweep": {"learningRate": [1e-3, 1e-4]}
 
 Everything else is as with train:
-${trainUsage}
+${sharedUsage}
 ${modelUsage}
   --json                  one JSON object a line: every event but single steps, and last the result
   --help                  this text
@@ -67,11 +67,15 @@ export async function run(argv: string[]): Promise<number> {
   const { config, name, format } = plan
   const grid = gridOf(values.vary ?? [])
   if (config === null) throw usageError(`--tune: a sweep is one of adapters, got '${plan.tuning}'`)
+  const { sweepMembers } = await import('../tasks/sweep.js')
+  for (const own of inGrid(() => sweepMembers(grid, config, args).each)) {
+    if (evaluation !== undefined) checkBest(own, head)
+  }
   if (values.report !== undefined) throw usageError(`--report: the curves are in ${folder}/report.html`)
   const { json } = values
   return await runTrainingIn<TasksEvent, SweepResult>({
     ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
-    record: { ...values, sweep: grid },
+    record: { ...values, name, sweep: grid },
     prepare: (model) => model.addHead(name, head),
     train: async (model, { signal, onEvent }) => {
       const { trainSweep } = await import('../tasks/sweep.js')
@@ -88,6 +92,15 @@ export async function run(argv: string[]): Promise<number> {
       await showResult(result, folder, json)
     }
   })
+}
+
+/** The library's grid is --vary here. */
+function inGrid<T>(read: () => T): T {
+  try {
+    return fromOptions(read)
+  } catch (error) {
+    throw usageError((error as Error).message.replace(/^grid(?=[.:])/, '--vary'))
+  }
 }
 
 async function showResult(result: SweepResult, folder: string, json: boolean): Promise<void> {

@@ -1,6 +1,8 @@
+import { snakeCase } from '../config/case.js'
+import { trainingArguments } from '../config/training-arguments.js'
 import type { parseCommand } from './arguments.js'
 
-/** Options of `train` that are training arguments. */
+/** Options of `train` that are training arguments and have a name of their own, or more to say. */
 export const trainOptions = {
   epochs: { type: 'string' },
   'max-steps': { type: 'string' },
@@ -21,6 +23,9 @@ export const trainOptions = {
   seed: { type: 'string' },
   save: { type: 'string' },
   tensorboard: { type: 'boolean', default: false },
+  'parameter-groups': { type: 'string' },
+  'report-to': { type: 'string' },
+  'logging-dir': { type: 'string' },
   resume: { type: 'boolean', default: false },
   'resume-from': { type: 'string' },
   set: { type: 'string', multiple: true, default: [] as string[] }
@@ -35,13 +40,65 @@ export const tasksOptions = {
 
 export type TrainValues = ReturnType<typeof parseCommand<typeof trainOptions>>['values']
 
-export const trainUsage = `  --epochs N              default 3
+/** Arguments that have an option of their own: two values for one would leave open which of them counts. */
+export const optionOf: Readonly<Record<string, keyof TrainValues | 'output'>> = {
+  ...{ numTrainEpochs: 'epochs', maxSteps: 'max-steps', perDeviceTrainBatchSize: 'batch-size', seed: 'seed' },
+  ...{ learningRate: 'learning-rate', warmupRatio: 'warmup-ratio', weightDecay: 'weight-decay', saveStrategy: 'save' },
+  ...{ maxTokensPerBatch: 'max-tokens', groupByLength: 'group-by-length', warmupSteps: 'warmup-steps' },
+  ...{ optim: 'optim', optimArgs: 'optim-args', lrSchedulerType: 'lr-scheduler' },
+  ...{ lrSchedulerKwargs: 'lr-scheduler-args', parameterGroups: 'parameter-groups' },
+  ...{ metricForBestModel: 'best', loadBestModelAtEnd: 'best', earlyStoppingPatience: 'early-stopping' },
+  ...{ outputDir: 'output', loggingDir: 'logging-dir', reportTo: 'report-to', resumeFromCheckpoint: 'resume-from' }
+}
+
+/** These are more than the argument, or more than one value: where the result goes, what adapters start from, … */
+export const onlyAsOption: readonly string[] = [
+  ...['outputDir', 'loggingDir', 'reportTo', 'seed', 'resumeFromCheckpoint'],
+  ...['optimArgs', 'lrSchedulerKwargs', 'parameterGroups', 'loadBestModelAtEnd', 'metricForBestModel']
+]
+
+const known = trainingArguments()
+
+/** The training arguments that --set may name. */
+const settable = Object.keys(known).filter((name) => !onlyAsOption.includes(name))
+
+/** Every other argument is an option under its own name: which argument, by the option. */
+export const plainOptions: ReadonlyMap<string, string> = new Map(
+  settable
+    .filter((name) => !Object.hasOwn(optionOf, name))
+    .map((name) => [snakeCase(name).replaceAll('_', '-'), name] as const)
+)
+
+/** The same as parseCommand takes them: what is off by default is a switch. */
+export const plainOptionTypes: Readonly<Record<string, { readonly type: 'string' | 'boolean' }>> = Object.fromEntries(
+  [...plainOptions].map(([option, name]) => {
+    const isSwitch = known[name as keyof typeof known] === false
+    return [option, { type: isSwitch ? ('boolean' as const) : ('string' as const) }]
+  })
+)
+
+const describeSettings = wrap(`Arguments: ${settable.join(', ')}.`)
+
+function wrap(text: string): string {
+  const lines = ['']
+  for (const word of text.split(' ')) {
+    const line = lines.at(-1) ?? ''
+    if (line.length + word.length > 90) lines.push(word)
+    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`
+  }
+  return lines.map((line) => `                          ${line}`).join('\n')
+}
+
+function usageFor(forFull: string): string {
+  return `  --epochs N              default 3
   --max-steps N           stop after N steps
   --batch-size N          rows of a batch. Default 16
   --max-tokens N          tokens of a batch, instead of --batch-size
   --group-by-length       rows of about one length make a batch
-  --learning-rate X       default 1e-4; with --tune full 5e-5
+  --learning-rate X       default 1e-4${forFull}
   --head-learning-rate X  the head's own. Default: --learning-rate
+  --parameter-groups JSON what has a learning rate or weight decay of its own, such as
+                          '[{"match": "layerNorm", "weightDecay": 0}]'
   --warmup-ratio X        share of the steps in which the learning rate climbs. Default 0
   --warmup-steps N        the same as a number of steps
   --weight-decay X        default 0
@@ -54,21 +111,27 @@ export const trainUsage = `  --epochs N              default 3
   --early-stopping N      end after N evaluations in a row that are no better by METRIC, or by the loss
   --seed N                default 42
   --save STRATEGY         no, epoch, steps or best. Default no
-  --tensorboard           write TensorBoard's event files, too`
-
-/** Arguments that have an option of their own: two values for one would leave open which of them counts. */
-export const optionOf: Readonly<Record<string, keyof TrainValues | 'output'>> = {
-  ...{ numTrainEpochs: 'epochs', maxSteps: 'max-steps', perDeviceTrainBatchSize: 'batch-size', seed: 'seed' },
-  ...{ learningRate: 'learning-rate', warmupRatio: 'warmup-ratio', weightDecay: 'weight-decay', saveStrategy: 'save' },
-  ...{ maxTokensPerBatch: 'max-tokens', groupByLength: 'group-by-length', warmupSteps: 'warmup-steps' },
-  ...{ optim: 'optim', optimArgs: 'optim-args', lrSchedulerType: 'lr-scheduler' },
-  ...{ lrSchedulerKwargs: 'lr-scheduler-args', parameterGroups: 'head-learning-rate' },
-  ...{ metricForBestModel: 'best', loadBestModelAtEnd: 'best', earlyStoppingPatience: 'early-stopping' },
-  ...{ outputDir: 'output', loggingDir: 'output', reportTo: 'tensorboard', resumeFromCheckpoint: 'resume-from' }
+  --tensorboard           write TensorBoard's event files, too
+  --report-to LIST        which files about the run: jsonl, html, tensorboard with commas, all or none. Default
+                          jsonl,html
+  --logging-dir FOLDER    where they go. Default: that of --output
+  --set NAME=VALUE        any other training argument, such as maxGradNorm=0.5; may be repeated. Each is an option under
+                          its own name, too: --max-grad-norm 0.5
+${describeSettings}`
 }
 
-/** These are more than the argument, or more than one value: where the result goes, what adapters start from, … */
-export const onlyAsOption: readonly string[] = [
-  ...['outputDir', 'loggingDir', 'reportTo', 'seed', 'resumeFromCheckpoint'],
-  ...['optimArgs', 'lrSchedulerKwargs', 'parameterGroups', 'loadBestModelAtEnd', 'metricForBestModel']
-]
+export const trainUsage = usageFor('; with --tune full 5e-5')
+
+/** Training arguments and what a run does with its folder, of the commands that train adapters alone. */
+export const sharedUsage = `  --model MODEL           folder or hub id of the base model
+  --train FILE            rows to learn from
+  --eval FILE             rows to measure on after each epoch
+  --output FOLDER         where the result goes, with the run's events.jsonl and report.html; checkpoints lie in
+                          FOLDER/checkpoints
+  --head KIND, --labels A,B,...
+                          of the head. Default: what the labels of the rows look like
+  --format FORMAT         safetensors, bin or pt. Default safetensors
+${usageFor('')}
+  --overwrite             replace what an earlier run left in FOLDER, its checkpoints too
+  --resume                go on from the newest checkpoint
+  --resume-from FOLDER    go on from this checkpoint, such as FOLDER/checkpoints/checkpoint-8`

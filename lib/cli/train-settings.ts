@@ -1,29 +1,17 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { explainArgument } from '../config/foreign-arguments.js'
 import { nearest } from '../config/nearest.js'
 import type { OptimizerSpelling } from '../config/optimizer-arguments.js'
-import type { ParameterGroup } from '../config/parameter-groups.js'
+import { parameterGroups } from '../config/parameter-groups.js'
+import { type ReportTo, reportTo } from '../config/report-to.js'
 import type { SchedulerType } from '../config/scheduler-arguments.js'
 import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { listCheckpoints, trainingFile } from '../training/checkpoint-folder.js'
 import { choiceOption, countOption, fromOptions, numberOption, usageError } from './arguments.js'
-import { onlyAsOption, optionOf, type TrainValues } from './train-options.js'
+import { onlyAsOption, optionOf, plainOptions, type TrainValues } from './train-options.js'
 
-const known = trainingArguments()
-
-const settable = Object.keys(known).filter((name) => !onlyAsOption.includes(name))
-/** The training arguments that `--set` may name, for --help. */
-export const describeSettings = wrap(`Arguments: ${settable.join(', ')}.`)
-
-function wrap(text: string): string {
-  const lines = ['']
-  for (const word of text.split(' ')) {
-    const line = lines.at(-1) ?? ''
-    if (line.length + word.length > 90) lines.push(word)
-    else lines[lines.length - 1] = line === '' ? word : `${line} ${word}`
-  }
-  return lines.map((line) => `                          ${line}`).join('\n')
-}
+const known = Object.keys(trainingArguments())
 
 interface Circumstances {
   readonly seed: number
@@ -43,7 +31,7 @@ export function trainingSettings(
   { seed, outputDir, loggingDir, hasEvaluation, learningRate, given }: Circumstances
 ): TrainingArgumentsInput {
   const batchSize = numberOption('batch-size', values['batch-size'])
-  const chosen = Object.fromEntries(values.set.map((text) => setting(text, values)))
+  const chosen = { ...plainSettings(values), ...Object.fromEntries(values.set.map((text) => setting(text, values))) }
   const maxTokens = countOption('max-tokens', values['max-tokens'])
   const file = withoutOther(given, batchSize !== undefined, maxTokens !== undefined)
   const isBudget = [maxTokens, chosen['maxTokensPerBatch'], file.maxTokensPerBatch].some(
@@ -62,7 +50,7 @@ export function trainingSettings(
       maxTokensPerBatch: maxTokens,
       groupByLength: values['group-by-length'] || undefined,
       learningRate: numberOption('learning-rate', values['learning-rate']),
-      parameterGroups: headGroup(numberOption('head-learning-rate', values['head-learning-rate'])),
+      parameterGroups: groupsOf(values),
       warmupRatio: numberOption('warmup-ratio', values['warmup-ratio']),
       warmupSteps: numberOption('warmup-steps', values['warmup-steps']),
       weightDecay: numberOption('weight-decay', values['weight-decay']),
@@ -77,18 +65,18 @@ export function trainingSettings(
         values.save === undefined ? undefined : choiceOption('save', values.save, ['no', 'epoch', 'steps', 'best'])
     }),
     ...chosen,
-    ...{ outputDir, loggingDir, reportTo: values.tensorboard ? 'all' : ['jsonl', 'html'], seed },
+    ...{ outputDir, loggingDir: values['logging-dir'] ?? given.loggingDir ?? loggingDir, seed },
+    reportTo: targetsOf(values, given.reportTo),
     resumeFromCheckpoint: resumeFrom(values, outputDir)
   }
   for (const option of ['best', 'early-stopping'] as const) {
     if (values[option] === undefined || hasEvaluation) continue
     throw usageError(`--${option}: expected rows to measure on, --eval FILE, got none`)
   }
-  const { evalStrategy } = fromOptions(() => trainingArguments(settings))
-  if (evalStrategy !== 'no' && !hasEvaluation) {
-    throw usageError(`--set evalStrategy=${evalStrategy}: expected rows to measure on, --eval FILE, got none`)
-  }
-  return settings
+  const { evalStrategy, evalOnStart } = fromOptions(() => trainingArguments(settings))
+  if (hasEvaluation || (evalStrategy === 'no' && !evalOnStart)) return settings
+  const option = evalStrategy === 'no' ? 'evalOnStart=true' : `evalStrategy=${evalStrategy}`
+  throw usageError(`--set ${option}: expected rows to measure on, --eval FILE, got none`)
 }
 
 /** A batch has so many rows or so many tokens: the one that an option says takes the place of the other. */
@@ -126,16 +114,51 @@ function setting(text: string, values: TrainValues): [string, unknown] {
   if (given || onlyAsOption.includes(name)) {
     throw usageError(`--set: expected --${option} alone, got '${text}'`)
   }
-  if (!Object.hasOwn(known, name) && nearest(name, Object.keys(known)) === undefined) {
-    throw usageError(`--set: expected an argument that --help lists, got '${name}'`)
+  const plain = [...plainOptions].find(([, argument]) => argument === name)?.[0]
+  if (plain !== undefined && optionValue(values, plain) !== undefined) {
+    throw usageError(`--set: expected either --${plain} or --set, got both: '${text}'`)
   }
-  return [name, valueOfText(text.slice(at + 1))]
+  if (!known.includes(name)) {
+    const elsewhere = explainArgument(name)
+    if (elsewhere !== undefined) throw usageError(`--set: '${name}' ${elsewhere}`)
+    if (nearest(name, known) === undefined) {
+      throw usageError(`--set: expected an argument that --help lists, got '${name}'`)
+    }
+  }
+  return [name, valueOfText('--set', text.slice(at + 1))]
 }
 
-function valueOfText(text: string): unknown {
+const optionValue = (values: object, option: string): unknown => (values as Readonly<Record<string, unknown>>)[option]
+
+/** Training arguments that are options under their own names. */
+function plainSettings(values: TrainValues): Record<string, unknown> {
+  const given = [...plainOptions].flatMap(([option, name]) => {
+    const value = optionValue(values, option)
+    if (value === undefined) return []
+    return [[name, typeof value === 'string' ? valueOfText(`--${option}`, value) : value] as const]
+  })
+  return Object.fromEntries(given)
+}
+
+/** Numbers, true, false and null are what they look like, lists and objects JSON, all else is text. */
+function valueOfText(option: string, text: string): unknown {
   const number = Number(text)
   if (text.trim() !== '' && Number.isFinite(number)) return number
-  return text === 'true' ? true : text === 'false' ? false : text
+  if (/^[[{]/.test(text)) return jsonOf(option, text)
+  const words = new Map<string, unknown>([
+    ['true', true],
+    ['false', false],
+    ['null', null]
+  ])
+  return words.has(text) ? words.get(text) : text
+}
+
+function jsonOf(option: string, text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw usageError(`${option}: expected JSON, got '${text}': ${(error as Error).message}`)
+  }
 }
 
 /** `name=value,…` as an object. */
@@ -145,10 +168,24 @@ function fieldsOption(name: string, text: string | undefined): Record<string, un
     text.split(',').map((field) => {
       const at = field.indexOf('=')
       if (at < 1) throw usageError(`--${name}: expected NAME=VALUE,..., got '${text}'`)
-      return [field.slice(0, at).trim(), valueOfText(field.slice(at + 1).trim())]
+      return [field.slice(0, at).trim(), valueOfText(`--${name}`, field.slice(at + 1).trim())]
     })
   )
 }
 
-const headGroup = (learningRate: number | undefined): readonly ParameterGroup[] | undefined =>
-  learningRate === undefined ? undefined : [{ match: 'head', learningRate }]
+/** Those of --parameter-groups, or the head alone with --head-learning-rate. */
+function groupsOf({ 'head-learning-rate': head, 'parameter-groups': json }: TrainValues) {
+  const learningRate = numberOption('head-learning-rate', head)
+  if (json === undefined) return learningRate === undefined ? undefined : [{ match: 'head' as const, learningRate }]
+  if (head !== undefined) {
+    throw usageError('--head-learning-rate: expected either it or --parameter-groups, which may have the head in it')
+  }
+  return fromOptions(() => parameterGroups('--parameter-groups', jsonOf('--parameter-groups', json)))
+}
+
+/** TensorBoard's files beside whatever else is asked for. */
+function targetsOf({ 'report-to': text, tensorboard }: TrainValues, given: ReportTo | undefined) {
+  const asked = text?.includes(',') ? text.split(',').map((one) => one.trim()) : text
+  const targets = fromOptions(() => reportTo('--report-to', asked ?? given ?? ['jsonl', 'html']))
+  return tensorboard ? [...new Set([...targets, 'tensorboard' as const])] : targets
+}

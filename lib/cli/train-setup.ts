@@ -1,13 +1,14 @@
 import { basename, resolve } from 'node:path'
 import type { ParseArgsConfig } from 'node:util'
 import type { HeadConfig } from '../config/head-config.js'
-import type { TrainingArgumentsInput } from '../config/training-arguments.js'
-import { fromOptions, inputFile, numberOption, parseCommand, required, usageError } from './arguments.js'
+import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import { checkMetric } from '../training/best.js'
+import { configFile, fromOptions, inputFile, numberOption, parseCommand, required, usageError } from './arguments.js'
 import { modelOptions } from './model-options.js'
 import { labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { hasTasks, isFusion, isSweep, readTrainConfig, type TrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
-import { trainOptions } from './train-options.js'
+import { plainOptionTypes, trainOptions } from './train-options.js'
 import { trainingSettings } from './train-settings.js'
 import { checkpointFolder, type TuningPlan, tuningPlan } from './train-what.js'
 
@@ -61,14 +62,14 @@ export async function parseTraining<const O extends NonNullable<ParseArgsConfig[
   usage: string,
   more: O
 ): Promise<ParsedTraining<Values<O>> | undefined> {
-  const all = { ...options, ...more }
+  const all = { ...plainOptionTypes, ...options, ...more }
   const asked = parseCommand(argv, all, ['[CONFIG]'])
   if ((asked.values as { help?: boolean }).help) {
     process.stdout.write(usage)
     return undefined
   }
   const [file] = asked.operands
-  const config = file === undefined ? noConfig : await readTrainConfig(inputFile('config', file))
+  const config = file === undefined ? noConfig : await readTrainConfig(configFile(file))
   if (isSweep(config) && !('vary' in more)) throw usageError(`${file} has a sweep: give it to torch-adapters sweep`)
   if (isFusion(config) && !('adapter' in more)) throw usageError(`${file} has adapters: give it to torch-adapters fuse`)
   if (hasTasks(config) && !('tasks' in more)) throw usageError(`${file} has tasks: give it to torch-adapters train`)
@@ -98,6 +99,15 @@ export async function planTraining(
   return { plan, folder, args }
 }
 
+/** A measure that no evaluation of this head will have is a mistake that shows before a model is loaded. */
+export function checkBest(args: TrainingArguments, head: HeadConfig, option = '--best'): void {
+  try {
+    checkMetric(args, new Map([['', head]]), undefined)
+  } catch (error) {
+    throw usageError((error as Error).message.replace(/^args\.metricForBestModel/, option))
+  }
+}
+
 /** All that a training of one task needs. */
 export async function readTraining<V extends TrainValues>(parsed: ParsedTraining<V>): Promise<TrainingSetup<V>> {
   const { values } = parsed
@@ -107,5 +117,10 @@ export async function readTraining<V extends TrainValues>(parsed: ParsedTraining
   const train = await trainingRows(trainFile)
   const evaluation = evalFile === undefined ? undefined : await trainingRows(evalFile)
   const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile))
+  if (evaluation !== undefined)
+    checkBest(
+      fromOptions(() => trainingArguments(planned.args)),
+      head
+    )
   return { values, ...planned, train, evaluation, head, files: { train: trainFile, eval: evalFile } }
 }

@@ -1,7 +1,10 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { AdapterConfig, type AdapterConfigSource } from '../config/adapter-config.js'
+import { quoted } from '../config/check.js'
+import { counted } from '../config/counted.js'
 import type { HeadConfig } from '../config/head-config.js'
+import { taskArguments } from '../config/task-arguments.js'
 import { adapterConfigFile, type FolderFormat, headConfigFile } from '../exchange/folder-files.js'
 import { checkAdapterName } from '../exchange/write-folder.js'
 import { saveAnyAdapter } from '../model/exchange.js'
@@ -17,7 +20,7 @@ import { readTasks, samplingOf, type TaskSettings } from './train-config.js'
 import { headFor } from './train-head.js'
 import type { tasksOptions } from './train-options.js'
 import { printPlan } from './train-plan.js'
-import { type ParsedTraining, planTraining, type TrainValues } from './train-setup.js'
+import { checkBest, type ParsedTraining, planTraining, type TrainValues } from './train-setup.js'
 import { describeHead } from './train-what.js'
 import { runTrainingIn } from './training-run.js'
 
@@ -50,6 +53,10 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
   if (config === null) throw usageError(`--tune: tasks train adapters, got '${plan.tuning}'`)
   const tasks: ReadTask[] = []
   for (const [name, task] of Object.entries(settings)) tasks.push(await readTask(name, task, config))
+  for (const { name, head, evaluation, options } of tasks) {
+    const own = fromOptions(() => taskArguments(`tasks.${name}`, args, options.args))
+    if (evaluation !== undefined) checkBest(own, head, `--best for tasks.${name}`)
+  }
   checkFree(folder, tasks, values)
   const { json } = values
   const trainerOf = async (model: Model) => {
@@ -74,9 +81,12 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
       return end
     },
     finish: async (model, end) => {
-      await saveTasks(model, folder, tasks, plan.format)
-      if (json) process.stdout.write(jsonLine({ ...end, type: 'result', folder }))
+      const trained = tasks.filter(({ name }) => (end?.tasks[name]?.steps ?? 0) > 0)
+      await saveTasks(model, folder, trained, plan.format)
+      const untrained = tasks.filter((task) => !trained.includes(task)).map(({ name }) => name)
+      if (json) process.stdout.write(jsonLine({ ...end, type: 'result', folder, untrained }))
       else if (end !== undefined) process.stdout.write(describeTasks(end, folder))
+      if (untrained.length > 0) process.stderr.write(describeUntrained(untrained, end))
     }
   })
 }
@@ -149,9 +159,30 @@ const withWholePaths = (tasks: Readonly<Record<string, TaskSettings>>): object =
 
 function describeTasks({ tasks }: MultiTaskResult, folder: string): string {
   const lines = Object.entries(tasks).map(([name, { steps, loss, best, ended }]) => {
+    if (steps === 0) return `task '${name}': no step, nothing was saved\n`
     const top = best === undefined ? '' : `, best ${best.metric} ${best.value.toFixed(4)} at step ${best.step}`
     const early = ended === undefined ? '' : `, ended early (${ended})`
-    return `task '${name}': ${steps} steps, mean loss ${loss.toFixed(4)}${top}${early}\n`
+    return `task '${name}': ${counted(steps, 'step')}, mean loss ${loss.toFixed(4)}${top}${early}\n`
   })
   return `${lines.join('')}the tasks are in ${folder}\n`
+}
+
+/** A task that had no turn has learned nothing: its folder would look as if it had. */
+function describeUntrained(names: readonly string[], end: TasksEndEvent | undefined): string {
+  const notFinite = names.filter((name) => end?.tasks[name]?.ended === 'notFinite')
+  const unread = names.filter((name) => !notFinite.includes(name))
+  const of = (all: readonly string[]) => `${all.length === 1 ? 'task' : 'tasks'} ${quoted(all)}`
+  return [
+    ...(unread.length === 0
+      ? []
+      : [
+          `${of(unread)} had no turn in ${counted(end?.step ?? 0, 'step')} and learned nothing: nothing of it was saved. ` +
+            'Give more --max-steps or --epochs, or --sampler round_robin\n'
+        ]),
+    ...(notFinite.length === 0
+      ? []
+      : [
+          `${of(notFinite)}: the first loss was not finite, nothing was saved. Lower the learning rate, check the rows\n`
+        ])
+  ].join('')
 }

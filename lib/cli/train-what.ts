@@ -1,6 +1,7 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AdapterConfig, AdapterConfigSource } from '../config/adapter-config.js'
+import { counted } from '../config/counted.js'
 import { type HeadConfig, hasManyLabels, readsRows } from '../config/head-config.js'
 import { adapterConfigFile, type FolderFormat, folderFormats, headConfigFile } from '../exchange/folder-files.js'
 import { saveAnyAdapter } from '../model/exchange.js'
@@ -86,7 +87,9 @@ function checkFolder(folder: string, tuning: Tuning, { overwrite, resume, 'resum
   if (overwrite || resume || from !== undefined) return
   const checkpoints = listCheckpoints(checkpointFolder(folder)).length
   if (there === null && checkpoints === 0) return
-  const holds = [there !== null && describe[there], checkpoints > 0 && `${checkpoints} checkpoints`].filter(Boolean)
+  const holds = [there !== null && describe[there], checkpoints > 0 && counted(checkpoints, 'checkpoint')].filter(
+    Boolean
+  )
   const instead = `--overwrite replaces what is there${checkpoints > 0 ? ', --resume goes on from the newest checkpoint' : ''}`
   throw usageError(`--output: expected a new folder, got ${folder}, which holds ${holds.join(' and ')}; ${instead}`)
 }

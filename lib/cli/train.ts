@@ -8,7 +8,6 @@ import { checkOutputFile, FileOutput, jsonLine } from './output.js'
 import { rowsUsage, type TrainingRows } from './rows.js'
 import { tasksOptions, trainUsage } from './train-options.js'
 import { printPlan } from './train-plan.js'
-import { describeSettings } from './train-settings.js'
 import { parseTraining, readTraining } from './train-setup.js'
 import { describeHead, describeTuned, prepareTuning, saveTuned, type TuningPlan } from './train-what.js'
 import { type Following, runTrainingIn } from './training-run.js'
@@ -61,8 +60,6 @@ ${trainUsage}
   --plan                  print what memory the training will take, and exit; nothing is trained or written
   --resume                go on from the newest checkpoint
   --resume-from FOLDER    go on from this checkpoint, such as FOLDER/checkpoints/checkpoint-8
-  --set NAME=VALUE        a training argument that has no option, such as maxGradNorm=0.5; may be repeated
-${describeSettings}
 
 ${modelUsage}
   --json                  one JSON object a line: every event but single steps, and last the result
@@ -147,7 +144,8 @@ export async function run(argv: string[]): Promise<number> {
   const { values, plan, folder, args, train, evaluation, head, files } = await readTraining(parsed)
   const { report, json } = values
   return await runTrainingIn<TrainingEvent, Trained>({
-    ...{ values, folder, args, rows: [train, evaluation], record: values, heads: describeHead(head) },
+    ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
+    record: { ...values, name: plan.name },
     prepare: (model) => {
       prepareTuning(model, plan, head)
       if (report !== undefined && !values.plan) checkOutputFile('report', report, files)

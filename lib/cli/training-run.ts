@@ -1,11 +1,14 @@
+import { join } from 'node:path'
 import type { TrainingArgumentsInput } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
+import { listCheckpoints } from '../training/checkpoint-folder.js'
 import { exitStatus } from './arguments.js'
 import { loadModel, type ModelValues, untilInterrupted } from './model-options.js'
-import { checkOutputFolder, removeIfEmpty } from './output.js'
+import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
 import { closeRows, type TrainingRows } from './rows.js'
-import { writeTrainConfig } from './train-config.js'
-import { removeCheckpoints } from './train-what.js'
+import { type FinishedRun, finishedRun } from './run-folder.js'
+import { runConfigFile, writeTrainConfig } from './train-config.js'
+import { checkpointFolder, removeCheckpoints } from './train-what.js'
 
 /** What happened last in a run, as far as its end is told by it. */
 interface Told {
@@ -22,7 +25,7 @@ export interface Following<Event extends Told> {
 
 /** What the commands that train do in the same frame: train, its tasks, sweep and fuse. */
 export interface TrainingRun<Event extends Told, Trained> {
-  readonly values: ModelValues & { readonly json: boolean; readonly overwrite: boolean }
+  readonly values: ModelValues & { readonly json: boolean; readonly overwrite: boolean; readonly resume: boolean }
   readonly folder: string
   readonly args: TrainingArgumentsInput
   /** To be closed at the end. */
@@ -43,29 +46,38 @@ export interface TrainingRun<Event extends Told, Trained> {
 /** Loads the model, trains, and saves; an interruption leaves a checkpoint, and says how to go on. Gives the exit status. */
 export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRun<Event, Trained>): Promise<number> {
   const { values, folder, args } = run
+  const { resume } = values
+  // Where nothing is left to learn, a checkpoint before the end would be trained to the same result again.
+  const finished = resume && run.plan === undefined ? finishedRun(folder, args) : undefined
+  if (finished !== undefined) {
+    closeRows(...run.rows)
+    if (values.json) process.stdout.write(jsonLine({ type: 'finished', folder, step: finished.step }))
+    else process.stdout.write(describeFinished(folder, finished))
+    return exitStatus.done
+  }
   let model: Model | undefined
+  let last: Event | undefined
   try {
-    const loaded = await loadModel(values, args.seed)
-    model = loaded
-    await run.prepare(loaded)
-    if (run.plan !== undefined) {
-      await run.plan(loaded)
-      return exitStatus.done
-    }
-    checkOutputFolder('output', folder)
-    if (values.overwrite) removeCheckpoints(folder)
-    if (!values.json) process.stderr.write(run.heads)
-    let last: Event | undefined
-    const onEvent = (event: Event) => {
-      if (last === undefined) writeTrainConfig(folder, { ...run.record, trunk: loaded.trunk }, args)
-      last = event
-    }
-    const trained = await untilInterrupted((signal) => run.train(loaded, { signal, onEvent }))
-    if (trained === 'interrupted') {
+    const ended = await untilInterrupted(async (signal) => {
+      const loaded = await loadModel(values, args.seed)
+      model = loaded
+      signal.throwIfAborted()
+      await run.prepare(loaded)
+      if (run.plan !== undefined) return await run.plan(loaded)
+      checkOutputFolder('output', folder)
+      if (values.overwrite) removeCheckpoints(folder)
+      if (!values.json) process.stderr.write(run.heads)
+      const onEvent = (event: Event) => {
+        if (last === undefined) writeTrainConfig(folder, { ...run.record, trunk: loaded.trunk }, args)
+        last = event
+      }
+      // What is trained is written, whoever interrupts then.
+      await run.finish(loaded, await run.train(loaded, { signal, onEvent }))
+    })
+    if (ended === 'interrupted') {
       process.stderr.write(describeStop(folder, last))
       return exitStatus.interrupted
     }
-    await run.finish(loaded, trained)
     return exitStatus.done
   } finally {
     closeRows(...run.rows)
@@ -74,8 +86,17 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
   }
 }
 
+function describeFinished(folder: string, { step, isEarly }: FinishedRun): string {
+  const early = isEarly ? ' (early; with another --early-stopping it may go on)' : ''
+  const again = `torch-adapters train ${join(folder, runConfigFile)} --output ${folder} --overwrite`
+  return `the run in ${folder} is finished, at step ${step}${early}: nothing is left to train. To train it anew: ${again}\n`
+}
+
 /** An interrupted run has saved what it did, unless it had done nothing. */
 function describeStop(folder: string, last: Told | undefined): string {
-  if (last?.type !== 'save') return 'interrupted before the first step; nothing was saved\n'
-  return `interrupted after step ${last.step}, saved ${last.folder}; go on with: torch-adapters resume ${folder}\n`
+  const goOn = `go on with: torch-adapters resume ${folder}`
+  if (last?.type === 'save') return `interrupted after step ${last.step}, saved ${last.folder}; ${goOn}\n`
+  const newest = listCheckpoints(checkpointFolder(folder)).at(-1)
+  if (newest === undefined) return 'interrupted before the first step; nothing was saved\n'
+  return `interrupted before another step; ${newest.folder} is the newest checkpoint still; ${goOn}\n`
 }

@@ -87,8 +87,52 @@ test('mistakes are found before a model is loaded', async (t) => {
     t.is(status, 2, errors)
     t.regex(errors, message)
   }
-  const unknown = await command(['sweep', ...shared, '-o', folder, '--vary', 'reduction_facto=1,2'])
-  t.is(unknown.status, 1)
-  t.regex(unknown.errors, /reduction_?facto/i)
+  for (const [vary, message] of [
+    [
+      'reduction_facto=1,2',
+      /--vary\.reduction_facto: nothing of that name can vary\. Did you mean 'reductionFactor'\?/
+    ],
+    ['learning_rate=1,2', /--vary\.learning_rate: .*Did you mean 'learningRate'\?/],
+    ['learningRat=1,2', /--vary\.learningRat: .*Did you mean 'learningRate'\?/],
+    ['lr=1,2', /--vary\.lr: 'lr' is called 'learningRate' here/],
+    [
+      'zzzzzz=1',
+      /--vary\.zzzzzz: nothing of that name can vary\. These may: config, seed, learningRate, .*reductionFactor/
+    ],
+    ['perDeviceTrainBatchSize=8,16', /--vary\.perDeviceTrainBatchSize: all of a sweep read the same batches/],
+    ['maxSteps=8,16', /--vary\.maxSteps: all of a sweep train in the same steps/],
+    ['learningRate=-1', /learningRate: expected a number at least 0/],
+    ['config=seq_bm', /Did you mean 'seq_bn'/]
+  ] as const) {
+    const { status, errors } = await command(['sweep', ...shared, '-o', folder, '--vary', vary])
+    t.is(status, 2, errors)
+    t.regex(errors, message)
+  }
+  const best = await command(['sweep', ...shared, '-o', folder, '--vary', 'seed=1,2', '--best', 'acuracy'])
+  t.is(best.status, 2)
+  t.regex(best.errors, /--best: no evaluation has 'acuracy'\. Did you mean 'accuracy'\?/)
   t.false(existsSync(folder))
+})
+
+test('the help of commands that train names all that they take, and nothing that they refuse', async (t) => {
+  for (const name of ['sweep', 'fuse']) {
+    const { output } = await command([name, '--help'])
+    for (const option of [
+      'model',
+      'train',
+      'eval',
+      'output',
+      'head',
+      'labels',
+      'format',
+      'set',
+      'overwrite',
+      'resume'
+    ]) {
+      t.regex(output, new RegExp(`^  (--head KIND, )?--${option} `, 'm'), `${name} --${option}`)
+    }
+    t.notRegex(output, /--tune/)
+    t.regex(output, /maxGradNorm, /)
+    for (const line of output.split('\n')) t.true(line.length <= 120, line)
+  }
 })

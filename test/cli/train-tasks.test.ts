@@ -153,10 +153,10 @@ test('mistakes in tasks are named', async (t) => {
   const cases: [object, number, RegExp][] = [
     [
       { mood: { ...tasks.mood, learningrate: 1 } },
-      1,
+      2,
       /tasks\.mood: unknown option 'learningrate'\. Did you mean 'learningRate'/
     ],
-    [{ mood: { ...tasks.mood, saveSteps: 1 } }, 1, /tasks\.mood: unknown option 'saveSteps'/],
+    [{ mood: { ...tasks.mood, saveSteps: 1 } }, 2, /tasks\.mood: 'saveSteps' is one for all tasks: give it beside/],
     [{ mood: { eval: mood } }, 2, /tasks\.mood\.train is missing/],
     [{ 'a.b': tasks.mood }, 2, /cannot hold a point/],
     [{ mood: { train: join(place, 'nowhere.jsonl') } }, 2, /--tasks\.mood\.train: .*nowhere\.jsonl does not exist/]
@@ -187,4 +187,44 @@ test('mistakes in tasks are named', async (t) => {
   ])
   t.regex(both.errors, /--train: each of the tasks has its own; leave it out/)
   t.false(existsSync(folder))
+})
+
+test('a task that had no turn is not saved as trained, and that is said', async (t) => {
+  const config = write('short.json', { ...settings, tasks, mode: 'alternate', sampler: 'sequential' })
+  const folder = join(place, 'short')
+  const { status, output, errors } = await command(['train', config, '-o', folder, '--max-steps', '1'])
+  t.is(status, 0, errors)
+  t.regex(output, /^task 'mood': 1 step, mean loss [\d.]+.*\ntask 'tags': no step, nothing was saved\n/)
+  t.regex(errors, /task 'tags' had no turn in 1 step and learned nothing: .* Give more --max-steps/)
+  t.notRegex(output + errors, /NaN/)
+  t.true(existsSync(join(folder, 'mood')))
+  t.false(existsSync(join(folder, 'tags')))
+  const json = await command(['train', config, '-o', folder, '--max-steps', '1', '--overwrite', '--json'])
+  const last = JSON.parse(json.output.trim().split('\n').at(-1) ?? '')
+  t.deepEqual(last.untrained, ['tags'])
+  t.is(last.tasks.tags.steps, 0)
+})
+
+test('--tasks takes a file with tasks in it; a whole config is told how it is given', async (t) => {
+  const inside = write('inside.json', { $schema: 'x', tasks })
+  const folder = join(place, 'inside')
+  const args = ['train', '-m', model, '-o', folder, '--max-steps', '2']
+  const { status, errors } = await command([...args, '--tasks', inside])
+  t.is(status, 0, errors)
+  const whole = write('whole.json', { ...settings, tasks })
+  const told = await command([...args, '--overwrite', '--tasks', whole])
+  t.is(told.status, 2)
+  t.regex(
+    told.errors,
+    /--tasks: .*whole\.json is a whole config, with model, .* give it without --tasks, as torch-adapters train .*whole/
+  )
+  for (const [content, message] of [
+    [{ mood: { trian: mood } }, /unknown option 'trian'\. Did you mean 'train'/],
+    [{ mood: { ...tasks.mood, metricForBestModel: 'acuracy' } }, /--best for tasks\.mood: .*Did you mean 'accuracy'/],
+    [{ mood: { ...tasks.mood, lr: 1 } }, /'lr' is called 'learningRate' here/]
+  ] as const) {
+    const wrong = await command([...args, '--overwrite', '--tasks', write('wrong.json', content)])
+    t.is(wrong.status, 2, wrong.errors)
+    t.regex(wrong.errors, message)
+  }
 })

@@ -339,6 +339,39 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
       2,
       /leaveOut: all 2 layers are left out/
     ],
+    [['train', 'nosuch.yaml', '-m', model, '-o', folder], 2, /CONFIG: nosuch\.yaml does not exist; expected a file of/],
+    [
+      ['train', '--train', rows, '--eval', rows, '-m', model, '-o', folder, '--best', 'acuracy'],
+      2,
+      /--best: no evaluation has 'acuracy'\. Did you mean 'accuracy'\?/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--set', 'bf16=true'],
+      2,
+      /--set: 'bf16' is no argument here: .*on the command line --trunk bfloat16/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--warmup-steps', '0.1'],
+      2,
+      /as a share of all steps warmupRatio: 0\.1/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--max-grad-norm', '1', '--set', 'maxGradNorm=2'],
+      2,
+      /--set: expected either --max-grad-norm or --set, got both/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--head-learning-rate', '1', '--parameter-groups', '[]'],
+      2,
+      /--head-learning-rate: expected either it or --parameter-groups/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--parameter-groups', '[{"match": "heads"}]'],
+      2,
+      /--parameter-groups\[0\]: expected learningRate, weightDecay or both|Did you mean 'head'/
+    ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--report-to', 'htm'], 2, /Did you mean 'html'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--eval-on-start'], 2, /evalOnStart=true: expected rows/],
     [['predict', '--model', model, '--input', rows], 2, /--adapter is missing/],
     [['evaluate', '--model', model, '--adapter', folder], 2, /--data is missing/]
   ]
@@ -371,4 +404,37 @@ test.serial('--plan prints what memory training takes, and writes nothing', asyn
   t.is(plan.type, 'plan')
   t.is(plan.total, plan.parameters.total + plan.gradients + plan.optimizer + plan.activations)
   t.false(existsSync(folder))
+})
+
+test.serial('every training argument is an option, too; JSON is for lists and objects', async (t) => {
+  const folder = join(place, 'flags')
+  const events = join(place, 'flags-events')
+  const trained = await command([
+    ...['train', ...shared, '--train', rows, '--eval', rows, '-o', folder, '--max-steps', '4', '--json'],
+    ...['--max-grad-norm', '0.5', '--eval-strategy', 'steps', '--eval-steps', '2', '--eval-on-start', '--eval-delay=3'],
+    ...['--class-weights', '{"yes": 2}', '--shuffle', 'false', '--report-to', 'jsonl', '--logging-dir', events],
+    ...['--parameter-groups', '[{"match": "head", "learningRate": 0.1}]', '--logging-first-step']
+  ])
+  t.is(trained.status, 0, trained.errors)
+  const { args } = JSON.parse(readFileSync(join(events, 'events.jsonl'), 'utf8').split('\n')[0] ?? '')
+  t.like(args, {
+    ...{ maxGradNorm: 0.5, evalStrategy: 'steps', evalSteps: 2, evalOnStart: true, evalDelay: 3, shuffle: false },
+    ...{ classWeights: { yes: 2 }, reportTo: ['jsonl'], loggingDir: events, loggingFirstStep: true },
+    parameterGroups: [{ match: 'head', learningRate: 0.1 }]
+  })
+  t.deepEqual(
+    lines(trained.output).flatMap(({ type, step }) => (type === 'evaluate' ? [step] : [])),
+    [0, 4]
+  )
+  t.false(existsSync(join(folder, 'events.jsonl')))
+  t.false(existsSync(join(events, 'report.html')))
+  t.is(JSON.parse(readFileSync(join(folder, 'train.json'), 'utf8')).loggingDir, events)
+})
+
+test.serial('a row without a label: the error knows the heads that need none', async (t) => {
+  const file = join(place, 'unlabelled.jsonl')
+  writeFileSync(file, '{"input_ids": [5, 6], "label": "yes"}\n{"input_ids": [5]}\n')
+  const { status, errors } = await command(['train', ...shared, '--train', file, '-o', join(place, 'never')])
+  t.is(status, 1)
+  t.regex(errors, /unlabelled\.jsonl:2.*: this row has no label\. Heads for words need none: .*--head masked-lm/)
 })

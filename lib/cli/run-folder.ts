@@ -1,0 +1,62 @@
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import { adapterConfigFile, headConfigFile, setupConfigFile } from '../exchange/folder-files.js'
+import { listCheckpoints } from '../training/checkpoint-folder.js'
+import { RunHistory } from '../training/record/history.js'
+import { eventsFile } from '../training/record/lines.js'
+import { usageError } from './arguments.js'
+import { runConfigFile } from './train-config.js'
+import { checkpointFolder } from './train-what.js'
+
+const results: readonly string[] = [adapterConfigFile, headConfigFile, setupConfigFile, 'config.json']
+
+const holdsResult = (folder: string): boolean => results.some((file) => existsSync(join(folder, file)))
+
+/** Whether a run's folder, or that of one of its tasks, holds what was trained. */
+function isSaved(folder: string): boolean {
+  if (holdsResult(folder)) return true
+  const inside = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory())
+  return inside.some(({ name }) => name !== 'checkpoints' && holdsResult(join(folder, name)))
+}
+
+export interface FinishedRun {
+  /** Steps done. */
+  readonly step: number
+  /** Evaluations that got no better ended it: with more patience it may go on. */
+  readonly isEarly: boolean
+}
+
+/** Whether a run of the command line came to its end and saved what it had trained, with nothing left to do by `args`. */
+export function finishedRun(folder: string, args: TrainingArgumentsInput): FinishedRun | undefined {
+  const file = join(args.loggingDir ?? folder, eventsFile)
+  if (!existsSync(file) || !existsSync(folder)) return undefined
+  const history = RunHistory.read(readFileSync(file, 'utf8'))
+  if (history.status !== 'finished' || !isSaved(folder)) return undefined
+  const isEarly = history.end?.stoppedEarly === true
+  const { earlyStoppingPatience } = trainingArguments(args)
+  const isOtherwise = history.start?.args['earlyStoppingPatience'] !== earlyStoppingPatience
+  return isEarly && isOtherwise ? undefined : { step: history.step, isEarly }
+}
+
+/**
+ * What to do about a folder that should hold something trained and is that of a run which has not ended, in whole sentences;
+ * undefined where it is no such folder.
+ */
+export function unfinishedHint(folder: string): string | undefined {
+  const isRun = existsSync(join(folder, runConfigFile)) || existsSync(join(folder, eventsFile))
+  if (!isRun || isSaved(folder)) return undefined
+  const newest = listCheckpoints(checkpointFolder(folder)).at(-1)?.folder
+  if (newest === undefined) {
+    return `${folder} is the folder of a run that has not ended, and it has no checkpoint yet: start it again.`
+  }
+  const inside = readdirSync(newest, { withFileTypes: true }).filter((entry) => entry.isDirectory())
+  const whole = inside.map(({ name }) => join(newest, name)).filter(holdsResult)
+  const measure = whole.length === 0 ? '' : `, or take what its newest checkpoint has: ${whole.join(', ')}`
+  return `${folder} is the folder of a run that has not ended: go on with torch-adapters resume ${folder}${measure}.`
+}
+
+export function refuseUnfinished(option: string, folder: string): void {
+  const hint = unfinishedHint(folder)
+  if (hint !== undefined) throw usageError(`${option}: ${hint}`)
+}

@@ -1,0 +1,150 @@
+import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { Random } from '../../lib/data/random.js'
+import { repository } from '../native/support.js'
+import { startProcess } from '../support/process.js'
+import { command, fixtures, interrupted, scratch } from './command.js'
+
+const place = scratch()
+const model = join(repository, fixtures, 'models/bert-tiny')
+const rows = join(place, 'rows.jsonl')
+const shared = ['-m', model, '--train', rows, '--threads', '1', '--seed', '3', '--learning-rate', '0.02']
+
+test.before(() => {
+  const random = Random.fromSeed(1)
+  const lines = Array.from({ length: 48 }, (_, i) => {
+    return JSON.stringify({ input_ids: [5 + random.nextBelow(80), 91 + (i % 2)], label: ['no', 'yes'][i % 2] })
+  })
+  writeFileSync(rows, `${lines.join('\n')}\n`)
+})
+
+const weights = (folder: string) => readFileSync(join(folder, 'adapter.safetensors'))
+
+test('the folder of a run goes on under another name, and from a copy', async (t) => {
+  const whole = join(place, 'mood')
+  const args = ['train', ...shared, '--epochs', '60']
+  t.is((await command([...args, '-o', whole, '--name', 'stopped'])).status, 0)
+  const stopped = join(place, 'stopped')
+  await interrupted([...args, '-o', stopped, '--set', 'loggingSteps=5'], 'step 10')
+  t.is(JSON.parse(readFileSync(join(stopped, 'train.json'), 'utf8')).name, 'stopped')
+  const copy = join(place, 'copy of it')
+  cpSync(stopped, copy, { recursive: true })
+  const moved = join(place, 'moved')
+  renameSync(stopped, moved)
+  for (const folder of [copy, moved]) {
+    const { status, errors } = await command(['resume', folder])
+    t.is(status, 0, errors)
+    t.true(weights(folder).equals(weights(whole)))
+    t.true(existsSync(join(folder, 'events.jsonl')))
+  }
+  t.false(existsSync(stopped))
+})
+
+test('a run that is finished is not trained again; one that stopped early goes on with more patience', async (t) => {
+  const folder = join(place, 'finished')
+  const save = ['--set', 'saveStrategy=steps', '--set', 'saveSteps=2', '--set', 'saveTotalLimit=1']
+  t.is((await command(['train', ...shared, '-o', folder, '--max-steps', '5', ...save])).status, 0)
+  const before = weights(folder)
+  for (const args of [
+    ['resume', folder],
+    ['train', ...shared, '-o', folder, '--max-steps', '5', ...save, '--resume']
+  ]) {
+    const { status, output, errors } = await command(args)
+    t.is(status, 0, errors)
+    t.regex(
+      output,
+      /^the run in .*finished is finished, at step 5: nothing is left to train\. To train it anew: torch-adapt/
+    )
+    t.notRegex(errors, /saved/)
+  }
+  t.deepEqual(JSON.parse((await command(['resume', folder, '--json'])).output), { type: 'finished', folder, step: 5 })
+  // The checkpoint of step 4 is there for who wants it.
+  const again = await command(['resume', folder, '--resume-from', join(folder, 'checkpoints/checkpoint-4')])
+  t.is(again.status, 0, again.errors)
+  t.regex(again.errors, /^1 step \(5 with those before\)/m)
+  t.true(weights(folder).equals(before))
+  // Without its result a run is not finished, whatever its events say.
+  for (const file of ['adapter_config.json', 'head_config.json']) rmSync(join(folder, file))
+  const lost = await command(['resume', folder])
+  t.is(lost.status, 0, lost.errors)
+  t.true(existsSync(join(folder, 'adapter_config.json')))
+
+  const early = join(place, 'early')
+  const patient = ['--eval', rows, '--epochs', '12', '--save', 'epoch', '--best', 'macroF1']
+  const first = await command(['train', ...shared, '-o', early, ...patient, '--early-stopping', '1'])
+  t.is(first.status, 0, first.errors)
+  t.regex(first.errors, /ended early/)
+  t.regex((await command(['resume', early])).output, /is finished, at step \d+ \(early; with another --early-stopping/)
+  const longer = await command(['resume', early, '--early-stopping', '20'])
+  t.is(longer.status, 0, longer.errors)
+  t.regex(longer.errors, /\(36 with those before\)/)
+})
+
+test('evaluate, predict and others say of an unfinished run that it is one, and what can be taken', async (t) => {
+  const folder = join(place, 'unfinished')
+  await interrupted(['train', ...shared, '-o', folder, '--epochs', '200', '--set', 'loggingSteps=2'], 'step 4')
+  const pattern =
+    /unfinished is the folder of a run that has not ended: go on with torch-adapters resume .*unfinished, or take/
+  const of = (name: string, ...args: string[]) => command([name, ...args])
+  for (const outcome of [
+    await of('evaluate', '-m', model, '-a', folder, '-d', rows),
+    await of('evaluate', '-m', model, '--head', folder, '-d', rows),
+    await of('evaluate', '-m', folder, '-a', folder, '-d', rows),
+    await of('predict', '-m', model, '-a', folder, '-i', rows),
+    await of('predict', '-m', model, '--setup', folder, '-i', rows)
+  ]) {
+    t.is(outcome.status, 2)
+    t.regex(outcome.errors, pattern)
+  }
+  const { errors } = await of('evaluate', '-m', model, '-a', folder, '-d', rows)
+  const checkpoint = /newest checkpoint has: (\S+checkpoint-\d+\/unfinished)\./.exec(errors)?.[1] ?? errors
+  t.is((await of('evaluate', '-m', model, '-a', checkpoint, '-d', rows)).status, 0)
+  const other = join(place, 'begun')
+  mkdirSync(other)
+  writeFileSync(join(other, 'train.json'), '{}')
+  t.regex((await of('evaluate', '-m', model, '-a', other, '-d', rows)).errors, /no checkpoint yet: start it again/)
+})
+
+test('interrupted before the first step: it says that nothing was saved', async (t) => {
+  // Rows enough for a second of reading.
+  const many = join(place, 'many.jsonl')
+  writeFileSync(many, readFileSync(rows, 'utf8').repeat(6000))
+  const folder = join(place, 'never')
+  const stopAfter = async (ms: number) => {
+    const args = ['dist/lib/cli/main.js', 'train', '-m', model, '--train', many, '-o', folder]
+    const started = startProcess(process.execPath, args)
+    await new Promise((resolve) => setTimeout(resolve, ms))
+    started.kill('SIGINT')
+    return await started.ended
+  }
+  let outcome = await stopAfter(400)
+  // A busy machine has not even started by then.
+  for (let ms = 800; outcome.code === null && ms < 7000; ms *= 2) outcome = await stopAfter(ms)
+  t.is(outcome.code, 130)
+  t.regex(outcome.stderr, /interrupted before the first step; nothing was saved\n$/)
+  t.false(existsSync(folder))
+})
+
+test('what a setup names and no --adapter loads is said of the option, with the nearest', async (t) => {
+  const folder = join(place, 'ner')
+  t.is((await command(['train', ...shared, '-o', folder, '--max-steps', '1'])).status, 0)
+  for (const [setup, adapters, message] of [
+    [
+      'Stack[ner, nar]',
+      ['-a', folder],
+      /--setup: Stack\[ner, nar\] names 'nar', and --adapter loads 'ner'\. Did you mean 'ner'\?/
+    ],
+    ['Stack[ner, xx]', [], /--setup: Stack\[ner, xx\] names 'ner', and there is no --adapter/],
+    [
+      'Fuse[ner, two]',
+      ['-a', folder, '-a', `two=${folder}`],
+      /--adapter: expected each adapter once|--setup: there is no fusion/
+    ]
+  ] as const) {
+    const { status, errors } = await command(['predict', '-m', model, ...adapters, '--setup', setup, '-i', rows])
+    t.is(status, 2, errors)
+    t.regex(errors, message)
+    t.notRegex(errors, /setActiveAdapters/)
+  }
+})
