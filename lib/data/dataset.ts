@@ -87,26 +87,38 @@ export function isIndexed(dataset: unknown): dataset is IndexedRows {
 const largestId = 2 ** 31 - 1
 
 /** Every row of a dataset, checked. */
-export async function collectRows(dataset: Dataset, name = 'dataset'): Promise<readonly Row[]> {
+export async function collectRows(dataset: Dataset, name = 'dataset', signal?: AbortSignal): Promise<readonly Row[]> {
   const expected = 'an array, an iterable or an async iterable of rows'
   if (typeof dataset !== 'object' || dataset === null) throw check.typeError(name, expected, dataset)
   const rows: Row[] = []
   if (isIndexed(dataset)) {
-    for (let i = 0; i < dataset.length; i++) rows.push(checkRow(dataset.at(i), `${name}[${i}]`))
+    for (let i = 0; i < dataset.length; i++) {
+      rows.push(checkRow(dataset.at(i), `${name}[${i}]`))
+      await pauseAfter(rows.length, signal)
+    }
     return nonEmpty(rows, name)
   }
   if (Symbol.asyncIterator in dataset) {
-    for await (const row of dataset) rows.push(checkRow(row, `${name}[${rows.length}]`))
+    for await (const row of dataset) {
+      rows.push(checkRow(row, `${name}[${rows.length}]`))
+      signal?.throwIfAborted()
+    }
   } else if (Symbol.iterator in dataset) {
     for (const row of dataset) {
       rows.push(checkRow(row, `${name}[${rows.length}]`))
-      // A long list must not keep timers and sockets waiting.
-      if (rows.length % 1024 === 0) await setImmediate()
+      await pauseAfter(rows.length, signal)
     }
   } else {
     throw check.typeError(name, expected, dataset)
   }
   return nonEmpty(rows, name)
+}
+
+/** A long list must not keep timers and sockets waiting. */
+async function pauseAfter(rows: number, signal: AbortSignal | undefined): Promise<void> {
+  if (rows % 1024 !== 0) return
+  await setImmediate()
+  signal?.throwIfAborted()
 }
 
 export function nonEmpty<Rows extends { readonly length: number }>(rows: Rows, name: string): Rows {

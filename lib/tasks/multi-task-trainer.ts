@@ -120,12 +120,12 @@ export class MultiTaskTrainer {
     checkOptions(options, ['signal'])
     const results: [string, Evaluation][] = []
     for (const task of this.#tasks) {
-      const data = await this.#evaluationOf(task)
+      const data = await this.#evaluationOf(task, options.signal)
       if (data === undefined) continue
       const { computeMetrics, args } = task
       const weights = await taskClassWeights(
         task,
-        args.classWeights === 'balanced' ? await this.#trainingOf(task) : data
+        args.classWeights === 'balanced' ? await this.#trainingOf(task, options.signal) : data
       )
       const own = { ...evaluationOptions(args, [[task.head, args]], weights), ...options, computeMetrics }
       results.push([task.name, await evaluateEncoded(this.model, data, own)])
@@ -173,7 +173,7 @@ export class MultiTaskTrainer {
   }
 
   async #tasksRun({ signal, saveOnAbort }: RunOptions): Promise<TasksRun> {
-    const feeds = await this.#feeds()
+    const feeds = await this.#feeds(signal)
     const learners = this.#tasks.map((task) => new Learner(task))
     const { model, args } = this
     const sizes = feeds.map((feed) => ({
@@ -188,28 +188,35 @@ export class MultiTaskTrainer {
     }
   }
 
-  async #feeds(): Promise<Feed[]> {
+  async #feeds(signal: AbortSignal | undefined): Promise<Feed[]> {
     const feeds: Feed[] = []
     for (const [i, task] of this.#tasks.entries()) {
-      const data = await this.#trainingOf(task)
+      const data = await this.#trainingOf(task, signal)
       const sampler = await samplerFor(task.args, data)
       const evaluates = this.args.evalStrategy !== 'no' || this.args.evalOnStart || this.#callbacks !== undefined
-      const evaluation = evaluates ? await this.#evaluationOf(task) : undefined
+      const evaluation = evaluates ? await this.#evaluationOf(task, signal) : undefined
       const { args, computeMetrics } = task
       feeds.push(new Feed({ data, sampler, args, learners: [i], evaluation, computeMetrics }))
     }
     return feeds
   }
 
-  async #trainingOf(task: CheckedTask): Promise<EncodedDataset> {
+  async #trainingOf(task: CheckedTask, signal?: AbortSignal): Promise<EncodedDataset> {
     const name = `tasks.${task.name}.dataset`
-    return await EncodedDataset.of(task.dataset, this.model, name, task, trainingMasks(task.args))
+    return await EncodedDataset.of(task.dataset, this.model, name, task, trainingMasks(task.args), signal)
   }
 
-  async #evaluationOf(task: CheckedTask): Promise<EncodedDataset | undefined> {
+  async #evaluationOf(task: CheckedTask, signal?: AbortSignal): Promise<EncodedDataset | undefined> {
     if (task.evalDataset === undefined) return undefined
     const masking = evaluationMasks(task.args.mlmProbability)
-    return await EncodedDataset.of(task.evalDataset, this.model, `tasks.${task.name}.evalDataset`, task, masking)
+    return await EncodedDataset.of(
+      task.evalDataset,
+      this.model,
+      `tasks.${task.name}.evalDataset`,
+      task,
+      masking,
+      signal
+    )
   }
 }
 

@@ -172,8 +172,14 @@ function checkSweep(model: Model, grid: SweepGrid, options: SweepOptions): Sweep
       'the model has none for the adapters to learn through; add one, such as addClassificationHead'
     )
   }
+  const name = options.name ?? 'sweep'
+  const taken = points.map((_, i) => `${name}-${i + 1}`).find((own) => model.adapters.has(own) || model.heads.has(own))
+  if (taken !== undefined) {
+    const what = `the model has '${taken}' already, as from a sweep before`
+    throw check.valueError('name', `${what}; give another name, such as '${name}-next', or delete what it has`)
+  }
   const config = model.heads.get(checkKnown('head', head, model.heads)) as HeadConfig
-  return { name: options.name ?? 'sweep', head: config, points, args, each, options }
+  return { name, head: config, points, args, each, options }
 }
 
 function addMembers(model: Model, { name, head, points, each }: Sweep): Learner[] {
@@ -217,15 +223,15 @@ async function* run(
   const { evalDataset, computeMetrics, signal, saveOnAbort, callbacks } = options
   const fixed = evaluationMasks(args.mlmProbability)
   // Each order reads the same rows: what gives them may do so once.
-  const rows = await readOnce(dataset, 'dataset')
-  const measured = evalDataset && (await readOnce(evalDataset, 'evalDataset'))
+  const rows = await readOnce(dataset, 'dataset', signal)
+  const measured = evalDataset && (await readOnce(evalDataset, 'evalDataset', signal))
   for (const [dataSeed, own] of byDataSeed(learners)) {
     const names = own.map((index) => (learners[index] as Learner).name)
     const reading = readingOf(names)
     const masks = trainingMasks({ ...args, dataSeed })
-    const data = await EncodedDataset.of(rows, model, 'dataset', reading, masks)
+    const data = await EncodedDataset.of(rows, model, 'dataset', reading, masks, signal)
     const sampler = await samplerFor({ ...args, dataSeed }, data)
-    const evaluation = measured && (await EncodedDataset.of(measured, model, 'evalDataset', reading, fixed))
+    const evaluation = measured && (await EncodedDataset.of(measured, model, 'evalDataset', reading, fixed, signal))
     feeds.push(new Feed({ data, sampler, args, learners: own, evaluation, computeMetrics }))
   }
   const sizes = feeds.map((feed) => ({ rows: feed.options.data.length, steps: (epoch: number) => feed.stepsIn(epoch) }))
@@ -239,8 +245,8 @@ async function* run(
   })
 }
 
-const readOnce = async (dataset: Dataset, name: string): Promise<Dataset> =>
-  isIndexed(dataset) ? dataset : await collectRows(dataset, name)
+const readOnce = async (dataset: Dataset, name: string, signal: AbortSignal | undefined): Promise<Dataset> =>
+  isIndexed(dataset) ? dataset : await collectRows(dataset, name, signal)
 
 /** Those that see the rows in the same order share every pass. */
 function byDataSeed(learners: readonly Learner[]): Map<number, number[]> {

@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises'
 import * as check from '../config/check.js'
 import { isChoiceHead } from '../config/choice-heads.js'
 import type { ClassWeights } from '../config/class-weights.js'
@@ -72,7 +71,7 @@ async function balanced(
       if (label instanceof Float32Array) for (const [id, value] of label.entries()) own[id] = (own[id] ?? 0) + value
       else for (const id of label) if (id !== ignoredLabel) own[id] = (own[id] ?? 0) + 1
     }
-    if (i % 1024 === 1023) await setImmediate()
+    if (i % 1024 === 1023) await train.pause()
   }
   return heads.map(([head, config]) => {
     const own = counts.get(head) ?? new Float64Array(config.numLabels)

@@ -69,8 +69,15 @@ export class EncodedDataset {
     private readonly model: Model,
     private readonly name: string,
     private readonly reading: Reading | undefined,
-    private readonly masking: Masking
+    private readonly masking: Masking,
+    private readonly signal: AbortSignal | undefined
   ) {}
+
+  /** Between many rows: the thread does what else it has to, and an abort ends what is being made ready. */
+  async pause(): Promise<void> {
+    await setImmediate()
+    this.signal?.throwIfAborted()
+  }
 
   /** Every row and label is checked now: a mistake in the last row must not show after an hour of training. */
   static async of(
@@ -78,11 +85,12 @@ export class EncodedDataset {
     model: Model,
     name: string,
     reading?: Reading,
-    masking: Masking = evaluationMasks()
+    masking: Masking = evaluationMasks(),
+    signal?: AbortSignal
   ): Promise<EncodedDataset> {
     const staysOnDisk = isIndexed(dataset)
-    const rows = staysOnDisk ? nonEmpty(dataset, name) : await collectRows(dataset, name)
-    const encoded = new EncodedDataset(rows, dataset, model, name, reading, masking)
+    const rows = staysOnDisk ? nonEmpty(dataset, name) : await collectRows(dataset, name, signal)
+    const encoded = new EncodedDataset(rows, dataset, model, name, reading, masking, signal)
     const limits = rowLimits(model.config)
     for (let i = 0; i < rows.length; i++) {
       const row = encoded.row(i)
@@ -101,7 +109,7 @@ export class EncodedDataset {
           })
         }
       }
-      if (i % 1024 === 1023) await setImmediate()
+      if (i % 512 === 511) await encoded.pause()
     }
     return encoded
   }

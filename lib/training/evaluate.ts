@@ -72,7 +72,11 @@ export async function evaluate(model: Model, dataset: Dataset, options: Evaluate
   checkComputeMetrics(options.computeMetrics)
   if (options.batchSize !== undefined) check.checkPositiveInteger('batchSize', options.batchSize)
   requireHeads(model, 'evaluate')
-  return await evaluateEncoded(model, await EncodedDataset.of(dataset, model, 'dataset'), options)
+  return await evaluateEncoded(
+    model,
+    await EncodedDataset.of(dataset, model, 'dataset', undefined, undefined, options.signal),
+    options
+  )
 }
 
 export async function evaluateEncoded(

@@ -1,5 +1,4 @@
 import { createHash } from 'node:crypto'
-import { setImmediate } from 'node:timers/promises'
 import { bestModelDefaults } from '../config/best-model.js'
 import { fuseBlocks, fusionName } from '../config/composition.js'
 import { type HeadConfig, labelNames, predictsWords } from '../config/head-config.js'
@@ -113,7 +112,7 @@ export async function dataDigest(data: EncodedDataset): Promise<string> {
     const row = data.row(i)
     hash.update(`${JSON.stringify(content(row))}\n`)
     if ('pixelValues' in row) hash.update(encoded(i).image?.pixelValues ?? '')
-    if (i % 1024 === 1023) await setImmediate()
+    if (i % 512 === 511) await data.pause()
   }
   for (let i = 0; i < Math.min(8, data.length); i++) hash.update(encoded(i).inputIds)
   return short(hash.digest('hex'))

@@ -1,4 +1,3 @@
-import { setImmediate } from 'node:timers/promises'
 import { partsOf } from '../data/collate.js'
 import type { EncodedDataset } from './encoded.js'
 
@@ -9,7 +8,7 @@ export async function rowLengths(data: EncodedDataset): Promise<Uint32Array> {
     const parts = partsOf(data.at(i, data.headsOf(i)[0] as string))
     lengths[i] = parts.reduce((sum, { inputIds }) => sum + inputIds.length, 0)
     // Tokenizing all rows at once must not hold up what else the thread has to do.
-    if (i % 256 === 255) await setImmediate()
+    if (i % 256 === 255) await data.pause()
   }
   return lengths
 }

@@ -93,11 +93,11 @@ export class AdapterTrainer {
     checkOptions(options, ['signal'])
     if (this.#evalDataset === undefined) throw check.valueError('evalDataset', 'the trainer has none')
     requireHeads(this.model, 'evaluate')
-    const dataset = await this.#evaluationRows(this.#evalDataset)
+    const dataset = await this.#evaluationRows(this.#evalDataset, options.signal)
     const { args } = this
     const weights = await headClassWeights(
       args,
-      args.classWeights === 'balanced' ? await this.#trainingRows() : dataset
+      args.classWeights === 'balanced' ? await this.#trainingRows(options.signal) : dataset
     )
     return await evaluateEncoded(this.model, dataset, {
       ...evaluationOptions(args, headsBy(args, dataset), weights),
@@ -131,16 +131,16 @@ export class AdapterTrainer {
     }
   }
 
-  async #trainingRows(): Promise<EncodedDataset | EncodedStream> {
+  async #trainingRows(signal?: AbortSignal): Promise<EncodedDataset | EncodedStream> {
     const name = 'trainDataset'
     const rows = this.#trainDataset
     if (typeof rows === 'function') return new EncodedStream(rows, this.model, name)
-    return await EncodedDataset.of(rows, this.model, name, undefined, trainingMasks(this.args))
+    return await EncodedDataset.of(rows, this.model, name, undefined, trainingMasks(this.args), signal)
   }
 
-  async #evaluationRows(rows: Dataset): Promise<EncodedDataset> {
+  async #evaluationRows(rows: Dataset, signal?: AbortSignal): Promise<EncodedDataset> {
     const masking = evaluationMasks(this.args.mlmProbability)
-    return await EncodedDataset.of(rows, this.model, 'evalDataset', undefined, masking)
+    return await EncodedDataset.of(rows, this.model, 'evalDataset', undefined, masking, signal)
   }
 
   /**
@@ -159,11 +159,11 @@ export class AdapterTrainer {
     const release = this.model.hold('a training run')
     let unlock = () => {}
     try {
-      const train = await this.#trainingRows()
+      const train = await this.#trainingRows(signal)
       const length = train instanceof EncodedDataset ? train.length : null
       requireBatches(this.model.activeAdapters, this.args, length)
       const evalDataset = this.#evalDataset
-      const evaluation = evalDataset && (await this.#evaluationRows(evalDataset))
+      const evaluation = evalDataset && (await this.#evaluationRows(evalDataset, signal))
       const { model, args } = this
       const locks = lockRunFolders(args, options.saveOnAbort === true)
       unlock = locks.release
