@@ -24,6 +24,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
                           fields of the adapter's config such as reduction_factor, or whole configs:
                           'config=["seq_bn","lora"]'. A list in JSON or with commas; may be repeated. In a config:
                           "sweep": {"learningRate": [1e-3, 1e-4]}
+  --config CONFIG         what the varied fields change: a preset, a shorthand or JSON. Default seq_bn
+  --name NAME             the adapters are called NAME-1, NAME-2 and so on. Default: FOLDER's
 
 Everything else is as with train:
 ${sharedUsage}

@@ -90,6 +90,7 @@ const largestId = 2 ** 31 - 1
 export async function collectRows(dataset: Dataset, name = 'dataset', signal?: AbortSignal): Promise<readonly Row[]> {
   const expected = 'an array, an iterable or an async iterable of rows'
   if (typeof dataset !== 'object' || dataset === null) throw check.typeError(name, expected, dataset)
+  if (dataset instanceof Promise) throw check.typeError(name, `${expected} (await what makes them)`, dataset)
   const rows: Row[] = []
   if (isIndexed(dataset)) {
     for (let i = 0; i < dataset.length; i++) {

@@ -59,7 +59,8 @@ export async function trainTestSplit(
 
 const size = (name: string, value: unknown): number => {
   const number = check.checkNumber(name, value, { above: 0 })
-  return number < 1 ? number : check.checkPositiveInteger(name, number)
+  if (number < 1 || Number.isSafeInteger(number)) return number
+  throw check.rangeError(name, 'a share below 1, or a number of rows', value)
 }
 
 const rules: check.FieldRules<SplitOptions> = {

@@ -62,7 +62,7 @@ test('what cannot be split', async (t) => {
   const refuse = (options: SplitOptions, message: RegExp) => t.throwsAsync(trainTestSplit(rows, options), { message })
   await refuse({ testSize: 20 }, /two parts with rows of 20, got 0 to train on and 20 to test/)
   await refuse({ testSize: 0 }, /options\.testSize: expected a number above 0/)
-  await refuse({ testSize: 1.5 }, /options\.testSize/)
+  await refuse({ testSize: 1.5 }, /options\.testSize: expected a share below 1, or a number of rows, got 1\.5/)
   await refuse({ stratify: true, shuffle: false }, /it needs shuffle/)
   await refuse({ stratify: 'text' }, /20 of 20 values stand in one row alone/)
   await refuse({ stratify: 'source' }, /this row has no source to stratify by/)

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { AdapterTrainer, type Model, MultiTaskTrainer } from '../../lib/index.js'
+import { AdapterTrainer, type Model, MultiTaskTrainer, trainSweep } from '../../lib/index.js'
 import { moved, quiet, ready, scratch, snapshot, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(32)
@@ -34,6 +34,43 @@ test('a signal that is aborted already: nothing happens', async (t) => {
   t.is((await failure(() => trainer.train({ signal: AbortSignal.abort() })))?.name, 'AbortError')
   t.deepEqual(moved(before, snapshot(model)), [])
   await usable(t, model)
+})
+
+test('aborted while rows are made ready: no trainer goes through the rest of them', async (t) => {
+  // Every row is looked at before the first step, and again for what a checkpoint says of them.
+  let seen = 0
+  const many = {
+    length: 40_000,
+    at: (index: number) => {
+      seen++
+      return rows[index % rows.length] as (typeof rows)[number]
+    }
+  }
+  const args = { ...quiet, maxSteps: 5, outputDir: scratch(t), saveStrategy: 'steps' } as const
+  for (const when of [500, 30_000, 50_000]) {
+    const model = await ready(t)
+    model.addAdapter('b')
+    model.addClassificationHead('b')
+    const runs = [
+      (signal: AbortSignal) => new AdapterTrainer({ model, trainDataset: many, args }).train({ signal }),
+      (signal: AbortSignal) =>
+        new MultiTaskTrainer({ model, tasks: { a: { dataset: many }, b: { dataset: rows } }, args }).train({ signal }),
+      (signal: AbortSignal) => trainSweep(model, many, { seed: [1, 2] }, { head: 'a', args, signal })
+    ]
+    for (const run of runs) {
+      seen = 0
+      const controller = new AbortController()
+      const watch = setInterval(() => {
+        if (seen > when) controller.abort()
+      })
+      const error = await failure(() => run(controller.signal))
+      clearInterval(watch)
+      t.is(error?.name, 'AbortError')
+      t.true(seen < when + 8000, `${seen} rows were looked at, aborted behind ${when}`)
+      t.deepEqual(readdirSync(args.outputDir), [])
+      t.notThrows(() => model.trainAdapter('a'))
+    }
+  }
 })
 
 test('aborted while it runs: it stops between two steps, with the signal’s reason', async (t) => {
