@@ -1,6 +1,8 @@
 import { statSync } from 'node:fs'
 import { type ParseArgsConfig, parseArgs } from 'node:util'
+import { snakeCase } from '../config/case.js'
 import { quoted } from '../config/check.js'
+import { ownNameOf, reasonAgainst } from '../config/foreign-arguments.js'
 import { nearest, plain } from '../config/nearest.js'
 import { AdapterError } from '../native/errors.js'
 
@@ -46,11 +48,16 @@ export function parseCommand<const O extends Options>(
     }
     const unknown = /Unknown option '--?([^']*)'/.exec(message)?.[1]
     if (code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION' || unknown === undefined) throw error
-    const other = elsewhere[plain(unknown)]
+    const other = elsewhere[plain(unknown)] ?? kebabCase(ownNameOf(unknown))
+    // What trains takes training arguments.
+    const reason = Object.hasOwn(options, 'max-steps') ? reasonAgainst(unknown) : undefined
+    if (reason !== undefined) throw usageError(`unknown option '--${unknown}': ${reason}`)
     const guess = other !== undefined && Object.hasOwn(options, other) ? other : nearest(unknown, Object.keys(options))
     throw usageError(`unknown option '--${unknown}'${guess === undefined ? '' : ` (did you mean '--${guess}'?)`}`)
   }
 }
+
+const kebabCase = (name = ''): string => snakeCase(name).replaceAll('_', '-')
 
 export function required(name: string, value: string | undefined): string {
   if (value === undefined || value === '') throw usageError(`--${name} is missing`)
@@ -102,6 +109,11 @@ export async function fromFile<T>(read: () => Promise<T>): Promise<T> {
 /** A file of options; CONFIG is given without a name. */
 export function configFile(path: string, name = 'CONFIG'): string {
   const found = statSync(path, { throwIfNoEntry: false })
+  if (/\.(jsonl|ndjson|csv|tsv|parquet)$/i.test(path)) {
+    throw usageError(
+      `${name}: expected a file of options, JSON or YAML, got ${path}: rows are given as --train ${path}`
+    )
+  }
   if (found?.isFile() === true) return path
   const what = found === undefined ? 'does not exist' : 'is no file'
   const note = name === 'CONFIG' ? " (an adapter's config is given as --config)" : ''

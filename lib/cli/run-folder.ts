@@ -27,12 +27,20 @@ export interface FinishedRun {
   readonly isEarly: boolean
 }
 
-/** Whether a run of the command line came to its end and saved what it had trained, with nothing left to do by `args`. */
-export function finishedRun(folder: string, args: TrainingArgumentsInput): FinishedRun | undefined {
-  const file = join(args.loggingDir ?? folder, eventsFile)
+/** What the events of a run say that came to its end and saved what it had trained. */
+function finishedHistory(folder: string, events: string): RunHistory | undefined {
+  const file = join(events, eventsFile)
   if (!existsSync(file) || !existsSync(folder)) return undefined
   const history = RunHistory.read(readFileSync(file, 'utf8'))
-  if (history.status !== 'finished' || !isSaved(folder)) return undefined
+  return history.status === 'finished' && isSaved(folder) ? history : undefined
+}
+
+export const isFinished = (folder: string, events: string): boolean => finishedHistory(folder, events) !== undefined
+
+/** A run of the command line that came to its end and saved what it had trained, with nothing left to do by `args`. */
+export function finishedRun(folder: string, args: TrainingArgumentsInput): FinishedRun | undefined {
+  const history = finishedHistory(folder, args.loggingDir ?? folder)
+  if (history === undefined) return undefined
   const isEarly = history.end?.stoppedEarly === true
   const { earlyStoppingPatience } = trainingArguments(args)
   const isOtherwise = history.start?.args['earlyStoppingPatience'] !== earlyStoppingPatience

@@ -8,7 +8,7 @@ import type { ProblemType } from '../config/peft-config.js'
 import { headConfigFile } from '../exchange/folder-files.js'
 import type { Model } from '../model/model.js'
 import type { AdapterSource } from './adapters.js'
-import { fromOptions, usageError } from './arguments.js'
+import { usageError } from './arguments.js'
 import { loadNamed } from './model-options.js'
 
 /** A folder of saveAdapterSetup or of fuse, or a composition of what --adapter loads. */
@@ -21,7 +21,7 @@ export async function setupSource(text: string): Promise<SetupSource> {
     refuseUnfinished('--setup', text)
     return { folder: text }
   }
-  if (!text.trimStart().startsWith('{')) return { composition: fromOptions(() => compositionFromText(text)) }
+  if (!text.trimStart().startsWith('{')) return { composition: inSetup(() => compositionFromText(text)) }
   const { parseComposition } = await import('../config/composition.js')
   try {
     return { composition: parseComposition(JSON.parse(text)) }
@@ -83,11 +83,11 @@ export async function loadSetup(
 }
 
 /** What such a block lacks is said of the option, not of the call behind it. */
-function inSetup(activate: () => void): void {
+function inSetup<T>(read: () => T): T {
   try {
-    activate()
+    return read()
   } catch (error) {
-    throw usageError((error as Error).message.replace(/^setActiveAdapters/, '--setup'))
+    throw usageError(`--setup: ${(error as Error).message.replace(/^setActiveAdapters: /, '')}`)
   }
 }
 

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { explainArgument } from '../config/foreign-arguments.js'
 import { nearest } from '../config/nearest.js'
 import type { OptimizerSpelling } from '../config/optimizer-arguments.js'
@@ -9,6 +9,7 @@ import type { SchedulerType } from '../config/scheduler-arguments.js'
 import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { listCheckpoints, trainingFile } from '../training/checkpoint-folder.js'
 import { choiceOption, countOption, fromOptions, numberOption, usageError } from './arguments.js'
+import { isFinished } from './run-folder.js'
 import { onlyAsOption, optionOf, plainOptions, type TrainValues } from './train-options.js'
 
 const known = Object.keys(trainingArguments())
@@ -37,6 +38,7 @@ export function trainingSettings(
   const isBudget = [maxTokens, chosen['maxTokensPerBatch'], file.maxTokensPerBatch].some(
     (one) => typeof one === 'number'
   )
+  const events = values['logging-dir'] ?? given.loggingDir ?? loggingDir
   const settings: TrainingArgumentsInput = {
     perDeviceTrainBatchSize: isBudget ? undefined : 16,
     perDeviceEvalBatchSize: batchSize ?? file.perDeviceTrainBatchSize ?? 16,
@@ -65,9 +67,9 @@ export function trainingSettings(
         values.save === undefined ? undefined : choiceOption('save', values.save, ['no', 'epoch', 'steps', 'best'])
     }),
     ...chosen,
-    ...{ outputDir, loggingDir: values['logging-dir'] ?? given.loggingDir ?? loggingDir, seed },
+    ...{ outputDir, loggingDir: events, seed },
     reportTo: targetsOf(values, given.reportTo),
-    resumeFromCheckpoint: resumeFrom(values, outputDir)
+    resumeFromCheckpoint: resumeFrom(values, outputDir, events)
   }
   for (const option of ['best', 'early-stopping'] as const) {
     if (values[option] === undefined || hasEvaluation) continue
@@ -92,13 +94,18 @@ function withoutOther(given: TrainingArgumentsInput, rows: boolean, tokens: bool
 const present = <T extends object>(fields: T): Partial<T> =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>
 
-function resumeFrom({ resume, 'resume-from': folder }: TrainValues, outputDir: string): string | true | null {
+function resumeFrom(
+  { resume, 'resume-from': folder }: TrainValues,
+  outputDir: string,
+  loggingDir: string
+): string | true | null {
   if (folder !== undefined) {
     if (resume) throw usageError('--resume-from: expected either --resume or --resume-from, got both')
     if (existsSync(join(folder, trainingFile))) return folder
     throw usageError(`--resume-from: expected the folder of a checkpoint, got ${folder}, which has no ${trainingFile}`)
   }
-  if (resume && listCheckpoints(outputDir).length === 0) {
+  // Of a run that is finished nothing is left to go on with: see runTrainingIn.
+  if (resume && listCheckpoints(outputDir).length === 0 && !isFinished(dirname(outputDir), loggingDir)) {
     throw usageError(`--resume: there are no checkpoints in ${outputDir}`)
   }
   return resume || null

@@ -52,7 +52,7 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
   if (finished !== undefined) {
     closeRows(...run.rows)
     if (values.json) process.stdout.write(jsonLine({ type: 'finished', folder, step: finished.step }))
-    else process.stdout.write(describeFinished(folder, finished))
+    else process.stdout.write(describeFinished(run, finished))
     return exitStatus.done
   }
   let model: Model | undefined
@@ -86,9 +86,12 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
   }
 }
 
-function describeFinished(folder: string, { step, isEarly }: FinishedRun): string {
+type Frame = Pick<TrainingRun<Told, unknown>, 'folder' | 'record'>
+
+function describeFinished({ folder, record }: Frame, { step, isEarly }: FinishedRun): string {
   const early = isEarly ? ' (early; with another --early-stopping it may go on)' : ''
-  const again = `torch-adapters train ${join(folder, runConfigFile)} --output ${folder} --overwrite`
+  const command = 'sweep' in record ? 'sweep' : 'adapters' in record ? 'fuse' : 'train'
+  const again = `torch-adapters ${command} ${join(folder, runConfigFile)} --output ${folder} --overwrite`
   return `the run in ${folder} is finished, at step ${step}${early}: nothing is left to train. To train it anew: ${again}\n`
 }
 

@@ -8,7 +8,8 @@ const otherNames: Readonly<Record<string, string>> = {
   ...{ evalBatchSize: 'perDeviceEvalBatchSize', accumulationSteps: 'gradientAccumulationSteps' },
   ...{ optimizer: 'optim', beta1: 'adamBeta1', beta2: 'adamBeta2' },
   ...{ epsilon: 'adamEpsilon', eps: 'adamEpsilon', scheduler: 'lrSchedulerType', lrScheduler: 'lrSchedulerType' },
-  ...{ gradClip: 'maxGradNorm', clipGradNorm: 'maxGradNorm', labelSmoothing: 'labelSmoothingFactor' },
+  ...{ gradClip: 'maxGradNorm', gradientClip: 'maxGradNorm', gradientClipping: 'maxGradNorm' },
+  ...{ clipGradNorm: 'maxGradNorm', labelSmoothing: 'labelSmoothingFactor' },
   ...{ patience: 'earlyStoppingPatience', earlyStopping: 'earlyStoppingPatience', dropLast: 'dataloaderDropLast' },
   ...{ bestMetric: 'metricForBestModel', maxTokens: 'maxTokensPerBatch', logDir: 'loggingDir' }
 }
@@ -106,9 +107,12 @@ const missing = new Map(reasons.flatMap(([names, reason]) => names.map((name) =>
 /** Why an argument of Hugging Face's has no counterpart here, in any spelling; undefined where it is none of those. */
 export const reasonAgainst = (name: string): string | undefined => missing.get(plain(name))
 
+/** Our name of an argument that others call so. */
+export const ownNameOf = (name: string): string | undefined => renamed.get(plain(name))
+
 /** What to say of a name that is no argument here and known from elsewhere: the rest of a sentence that begins with it. */
 export function explainArgument(name: string): string | undefined {
-  const own = renamed.get(plain(name))
+  const own = ownNameOf(name)
   if (own !== undefined) return `is called '${own}' here`
   const reason = reasonAgainst(name)
   return reason === undefined ? undefined : `is no argument here: ${reason}`

@@ -59,6 +59,11 @@ test('a run that is finished is not trained again; one that stopped early goes o
     t.notRegex(errors, /saved/)
   }
   t.deepEqual(JSON.parse((await command(['resume', folder, '--json'])).output), { type: 'finished', folder, step: 5 })
+  const bare = join(place, 'bare')
+  t.is((await command(['train', ...shared, '-o', bare, '--max-steps', '1'])).status, 0)
+  const none = await command(['resume', bare])
+  t.is(none.status, 0, none.errors)
+  t.regex(none.output, /^the run in .*bare is finished, at step 1:/)
   // The checkpoint of step 4 is there for who wants it.
   const again = await command(['resume', folder, '--resume-from', join(folder, 'checkpoints/checkpoint-4')])
   t.is(again.status, 0, again.errors)

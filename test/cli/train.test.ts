@@ -370,6 +370,13 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
       2,
       /--parameter-groups\[0\]: expected learningRate, weightDecay or both|Did you mean 'head'/
     ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--fp16'],
+      2,
+      /unknown option '--fp16': what trains is float32/
+    ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--grad-clip', '1'], 2, /did you mean '--max-grad-norm'/],
+    [['train', rows], 2, /CONFIG: expected a file of options, JSON or YAML, got .*: rows are given as --train/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--report-to', 'htm'], 2, /Did you mean 'html'/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--eval-on-start'], 2, /evalOnStart=true: expected rows/],
     [['predict', '--model', model, '--input', rows], 2, /--adapter is missing/],
