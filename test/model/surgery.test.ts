@@ -95,11 +95,10 @@ test('a loop over named modules puts an adapter behind each, under the names of 
 test('addAdaptersToModel is one operation over what matches, the outermost only', async (t) => {
   const model = await withHead(t)
   const before = snapshot(model)
-  const done = addAdaptersToModel(model, {
-    pattern: 'bert.encoder.layer.*.attention.self.**',
-    hiddenSize: hidden,
-    adapterSize: 4
-  })
+  const at = (pattern: string) => addAdaptersToModel(model, { pattern, hiddenSize: hidden, adapterSize: 4 })
+  // In PyTorch the Dropout would get one, too: names would be others.
+  t.throws(() => at('bert.encoder.layer.*.attention.self.**'), { message: /self\.dropout' \(Dropout\)/ })
+  const done = at('bert.encoder.layer.*.attention.self.*e*')
   t.is(done.paths.length, 6)
   done.undo()
   t.true(done.undone)
@@ -267,6 +266,13 @@ test('what is refused says what would do', async (t) => {
   t.throws(() => dynamicAdapter({ hiddenSize: hidden, maxAdapterSize: 4, temperature: 0 }), { instanceOf: RangeError })
   t.throws(() => model.replaceModule('bert.nothing', (module) => module), { message: /namedModules/ })
   t.throws(() => model.replaceModule(dense, () => null as never), { instanceOf: TypeError })
+  // It is there as in PyTorch, but what it does the block around it does.
+  const dropout = 'bert.encoder.layer.0.output.dropout'
+  t.is(model.getSubmodule(dropout).type, 'Dropout')
+  t.throws(() => model.replaceModule(dropout, (module) => sequential(module, adapterLayer(layer))), {
+    instanceOf: AdapterError,
+    message: /'bert\.encoder\.layer\.0\.output\.dropout' \(Dropout\).*config\.json/s
+  })
   t.throws(() => addAdaptersToModel(model, { pattern: 'transformer.h.*.mlp', adapterSize: 4 }), {
     message: /no module matches/
   })

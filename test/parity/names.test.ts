@@ -8,7 +8,10 @@ interface Names {
   readonly parameters: { readonly [name: string]: number[] }
   readonly added: { readonly [name: string]: number[] }
   readonly modules: { readonly [path: string]: string }
+  readonly headDropouts: readonly string[]
 }
+
+const isDropout = (path: string) => /(^|[._])drop(out)?$/.test(path)
 
 const names: { readonly [folder: string]: Names } = readIndex('names')
 
@@ -22,6 +25,8 @@ for (const [folder, expected] of Object.entries(names)) {
       Object.keys(expected.modules).filter((path) => !paths.has(path)),
       []
     )
+    const dropouts = Object.entries(expected.modules).flatMap(([path, type]) => (type === 'Dropout' ? [path] : []))
+    t.deepEqual([...paths].filter(isDropout).sort(), dropouts.sort())
 
     model.addAdapter('a', expected.adapter)
     const head = { numLabels: 3, layers: 2 }
@@ -29,6 +34,11 @@ for (const [folder, expected] of Object.entries(names)) {
       ? model.addClassificationHead('a', head)
       : model.addImageClassificationHead('a', head)
     t.deepEqual(shapes(), { ...expected.parameters, ...expected.added })
+    const ofHead = model.namedModules('heads.a.*').filter((path) => model.getSubmodule(path).type === 'Dropout')
+    t.deepEqual(
+      ofHead,
+      expected.headDropouts.map((path) => `heads.${path}`)
+    )
     model.deleteAdapter('a')
     model.deleteHead('a')
     t.deepEqual(shapes(), expected.parameters)

@@ -2,6 +2,8 @@
 
 #include <ATen/TensorOperators.h>
 
+#include "core/nn/named_dropout.h"
+
 namespace ta {
 
 namespace {
@@ -40,6 +42,7 @@ BertEmbeddings::BertEmbeddings(const ModelConfig& config) : dropout_(config.embe
     child("token_type_embeddings", token_type);
   }
   child("LayerNorm", norm_, std::make_shared<LayerNorm>(d, config.layer_norm_eps));
+  child("dropout", named_dropout());
 }
 
 at::Tensor BertEmbeddings::forward(const PackedBatch& batch, const ForwardContext& context) {

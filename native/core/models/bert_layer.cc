@@ -1,4 +1,5 @@
 #include "core/models/bert.h"
+#include "core/nn/named_dropout.h"
 
 namespace ta {
 
@@ -7,6 +8,7 @@ BertOutput::BertOutput(const ModelConfig& config, int64_t in, const char* type)
   const int64_t d = config.hidden_size;
   child("dense", dense, lora_ready_linear(in, d));
   child("LayerNorm", norm_, std::make_shared<LayerNorm>(config.hidden_size, config.layer_norm_eps));
+  child("dropout", named_dropout());
   site_ = std::make_shared<AdapterSite>();
   child("adapters", site_);
   child("adapter_fusion_layer", site_->fusions());

@@ -1,10 +1,12 @@
 #include "core/models/distilbert.h"
+#include "core/nn/named_dropout.h"
 
 namespace ta {
 
 DistilBertAttention::DistilBertAttention(const ModelConfig& config)
     : heads_(config.num_attention_heads), dropout_(config.attention_probs_dropout_prob) {
   const int64_t d = config.hidden_size;
+  child("dropout", named_dropout());
   child("q_lin", query, lora_ready_linear(d, d));
   child("k_lin", key, lora_ready_linear(d, d));
   child("v_lin", value, lora_ready_linear(d, d));
@@ -18,6 +20,7 @@ at::Tensor DistilBertAttention::forward(const at::Tensor& xq, const at::Tensor& 
 }
 
 DistilBertFeedForward::DistilBertFeedForward(const ModelConfig& config) : dropout_(config.hidden_dropout_prob) {
+  child("dropout", named_dropout());
   child("lin1", in, lora_ready_linear(config.hidden_size, config.intermediate_size));
   child("lin2", out, lora_ready_linear(config.intermediate_size, config.hidden_size));
   child("activation", activation, std::make_shared<Activation>(config.hidden_act));

@@ -9,6 +9,7 @@
 #include "core/nn/frozen.h"
 #include "core/nn/key_value_cache.h"
 #include "core/nn/layer_context.h"
+#include "core/nn/named_dropout.h"
 
 namespace ta {
 
@@ -45,6 +46,8 @@ Gpt2Attention::Gpt2Attention(const ModelConfig& config, int64_t layer)
   const int64_t d = config.hidden_size;
   child("c_attn", merged, conv(d, 3 * d));
   child("c_proj", output, conv(d, d, residual_scale(config)));
+  child("attn_dropout", named_dropout());
+  child("resid_dropout", named_dropout());
   child("prefix_tuning", prefix);
 }
 
@@ -76,6 +79,7 @@ Gpt2FeedForward::Gpt2FeedForward(const ModelConfig& config) {
   child("c_fc", in, conv(config.hidden_size, config.intermediate_size));
   child("c_proj", out, conv(config.intermediate_size, config.hidden_size, residual_scale(config)));
   child("act", activation_, std::make_shared<Activation>(config.hidden_act));
+  child("dropout", named_dropout());
 }
 
 at::Tensor Gpt2FeedForward::forward(const at::Tensor& x, const ForwardContext& context) {
@@ -138,6 +142,7 @@ Gpt2Model::Gpt2Model(const ModelConfig& config)
       position_(std::make_shared<Embedding>(config.max_position_embeddings, config.hidden_size)) {
   child("wte", word_);
   child("wpe", position_);
+  child("drop", named_dropout());
   auto list = std::make_shared<Container>("ModuleList");
   for (int64_t i = 0; i < config.num_hidden_layers; ++i) {
     add_layer(*list, std::make_shared<Gpt2Block>(config, i));

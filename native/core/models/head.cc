@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/nn/linear.h"
+#include "core/nn/named_dropout.h"
 
 namespace ta {
 
@@ -74,7 +75,7 @@ void Head::build_layers(Model& model) {
   const int64_t hidden = model.config().hidden_size;
   for (int64_t i = 0; i < config_.layers; ++i) {
     steps_.emplace_back();
-    ++next_;
+    child(std::to_string(next_++), named_dropout());
     if (i + 1 == config_.layers) {
       step(std::make_shared<Linear>(hidden, config_.num_labels, config_.bias));
     } else {

@@ -2,6 +2,10 @@
 
 #include <ATen/ops/tanh.h>
 
+#include <string_view>
+
+#include "core/nn/named_dropout.h"
+
 namespace ta {
 
 SelfAttention::SelfAttention(const ModelConfig& config, const char* type, bool bias)
@@ -10,6 +14,7 @@ SelfAttention::SelfAttention(const ModelConfig& config, const char* type, bool b
   child("query", query, lora_ready_linear(d, d, bias));
   child("key", key, lora_ready_linear(d, d, bias));
   child("value", value, lora_ready_linear(d, d, bias));
+  if (!std::string_view(type_).starts_with("ViT")) child("dropout", named_dropout());  // ViT's is a number there
   child("prefix_tuning", prefix);
 }
 

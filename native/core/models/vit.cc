@@ -5,11 +5,13 @@
 #include <tuple>
 
 #include "core/error.h"
+#include "core/nn/named_dropout.h"
 
 namespace ta {
 
 VitSelfOutput::VitSelfOutput(const ModelConfig& config) : dropout(config.hidden_dropout_prob) {
   child("dense", dense, lora_ready_linear(config.hidden_size, config.hidden_size));
+  child("dropout", named_dropout());
 }
 
 VitAttention::VitAttention(const ModelConfig& config) {
@@ -28,6 +30,7 @@ at::Tensor VitAttention::forward(const at::Tensor& xq, const at::Tensor& x, cons
 
 VitOutput::VitOutput(const ModelConfig& config) : dropout(config.hidden_dropout_prob) {
   child("dense", dense, lora_ready_linear(config.intermediate_size, config.hidden_size));
+  child("dropout", named_dropout());
   child("output_adapters", bottleneck_layer(site));
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/nn/gradient.h"
+#include "core/nn/named_dropout.h"
 #include "core/nn/random.h"
 
 namespace ta {
@@ -47,6 +48,7 @@ VitEmbeddings::VitEmbeddings(const ModelConfig& config) : dropout_(config.hidden
   auto patches = std::make_shared<Container>("ViTPatchEmbeddings");
   patches->add("projection", projection_);
   child("patch_embeddings", patches);
+  child("dropout", named_dropout());
 }
 
 // [1, patches + 1, hidden] of images of this size.

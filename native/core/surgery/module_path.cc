@@ -64,6 +64,12 @@ SlotPlace find_slot(const Module& root, const std::string& operation, const std:
   const auto* child = owner ? child_of(*owner, name) : nullptr;
   if (child == nullptr || child->slot == nullptr) {
     const auto others = slots_near(root, path);
+    if (std::string(found->type()) == "Dropout") {
+      fail(ErrorCode::invalid_argument, operation, "'" + path + "' (Dropout) is what the block around it does itself",
+           {.expected = others.empty() ? "a module that computes by itself" : "one of " + name_list(others),
+            .got = "'" + path + "'",
+            .hint = "How often it drops is a field of the model's config.json"});
+    }
     fail(ErrorCode::invalid_argument, operation,
          "'" + path + "' (" + found->type() + ") does not map tokens to tokens by itself",
          {.expected = others.empty() ? "a module that does" : "one of " + name_list(others), .got = "'" + path + "'"});
