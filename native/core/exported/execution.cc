@@ -43,11 +43,22 @@ Execution::Execution(const Program& program, const void* pass, bool training)
   }
 }
 
-std::vector<at::Tensor> Execution::run(const std::vector<at::Tensor>& inputs) {
+void Execution::take(const std::vector<at::Tensor>& inputs) {
   program_.check_inputs(inputs);
   for (std::size_t i = 0; i < inputs.size(); ++i) {
     values_[static_cast<std::size_t>(program_.user_inputs_[i])] = inputs[i];
   }
+}
+
+at::Tensor Execution::run_to(int32_t slot, const std::vector<at::Tensor>& inputs) {
+  take(inputs);
+  const int32_t producer = program_.graph_.slots.at(static_cast<std::size_t>(slot)).producer;
+  if (producer >= 0) run_nodes({0, plan_.end_of(producer)});
+  return tensor(slot);
+}
+
+std::vector<at::Tensor> Execution::run(const std::vector<at::Tensor>& inputs) {
+  take(inputs);
   run_nodes({0, static_cast<int32_t>(plan_.steps.size()) - 1});
   std::vector<at::Tensor> outputs;
   for (const Argument& output : program_.graph_.outputs) {

@@ -31,6 +31,9 @@ class Execution {
   /// do not fit; what an operator refuses is ERR_INVALID_ARGUMENT with its name and module.
   std::vector<at::Tensor> run(const std::vector<at::Tensor>& inputs);
 
+  /// One tensor of the main graph, by no more nodes than those up to the one that makes it.
+  at::Tensor run_to(int32_t slot, const std::vector<at::Tensor>& inputs);
+
   /// Nodes first .. last, with the hooks inside, but for the one that is calling.
   void run_nodes(Range range);
 
@@ -45,6 +48,7 @@ class Execution {
   bool training() const { return training_; }
 
  private:
+  void take(const std::vector<at::Tensor>& inputs);
   void execute(const Step& step);
   void call(const Step& step);
   void branch(const Step& step);

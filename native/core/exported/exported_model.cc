@@ -64,16 +64,14 @@ void ExportedModel::configure(ModelConfig config, std::string prefix) {
 std::vector<Size> ExportedModel::find_output() {
   const auto& graph = program_->graph();
   for (size_t rank : {3, 2}) {
-    size_t index = 0;
     for (const auto& output : graph.outputs) {
       if (!is_slot(output, graph)) continue;
       const auto& info = graph.slots[output.slot];
       if (info.shape.size() == rank && info.shape.back().number > 0 && info.dtype == at::kFloat) {
-        output_ = output.slot, output_index_ = index;
+        output_ = output.slot;
         facts_.hidden = info.shape.back().number;
         return {info.shape.begin(), info.shape.end() - 1};
       }
-      ++index;
     }
   }
   fail(ErrorCode::unsupported, kOperation, "the graph gives no hidden states",
@@ -152,6 +150,13 @@ std::vector<int64_t> ExportedModel::layers_of_nodes() const {
 
 void ExportedModel::add_hooks() {
   const auto layers = layers_of_nodes();
+  std::vector<Range> kept;
+  for (const auto& place : sites_)
+    for (const auto& sub : place.sub_layers) kept.push_back(sub.nodes);
+  if (residuals_.begin >= 0)
+    if (const int32_t node = program_->graph().slots[residuals_.begin].producer; node >= 0)
+      kept.push_back({node, node});
+  add_block_hooks(*program_, *tree_, layers, kept);
   add_dropout_hooks(*program_);
   add_linear_hooks(*program_, *tree_, layers);
   if (residuals_.begin >= 0) add_begin_hook(*program_, residuals_.begin, invertible_place());

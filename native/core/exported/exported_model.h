@@ -94,9 +94,8 @@ class ExportedModel : public Model {
   ModelConfig config_;
   std::string type_, prefix_ = "model";
   std::vector<const Input*> user_inputs_;
-  int32_t output_ = -1;      ///< the slot of the last hidden state
-  size_t output_index_ = 0;  ///< among the graph's outputs that are tensors
-  int32_t ids_ = -1;         ///< slot of input_ids
+  int32_t output_ = -1;  ///< the slot of the last hidden state
+  int32_t ids_ = -1;     ///< slot of input_ids
   int64_t least_columns_ = 1;
   mutable std::map<std::vector<int64_t>, int64_t> tokens_;  ///< of a row, by the sizes of its input
 };

@@ -210,7 +210,7 @@ int64_t ExportedModel::tokens_of(const at::Tensor& values) const {
   PackedBatch batch;
   batch.layout = layout;
   batch.pixels = at::zeros(all, at::TensorOptions(at::kFloat).device(program_->device()));
-  return tokens_[sizes] = execution.run(inputs_of(batch, rows))[output_index_].size(1);
+  return tokens_[sizes] = execution.run_to(output_, inputs_of(batch, rows)).size(1);
 }
 
 std::vector<at::Tensor> ExportedModel::inputs_of(const PackedBatch& batch, const PaddedRows& rows) const {
@@ -265,7 +265,8 @@ Encoded ExportedModel::encode(const PackedBatch& batch, const ForwardContext& co
   Execution execution(*program_, &pass, context.random != nullptr);
   const Running running(execution, pass);
   Encoded result;
-  result.last = rows.pack(execution.run(inputs_of(batch, rows))[output_index_]);
+  const auto states = execution.run_to(output_, inputs_of(batch, rows));
+  result.last = rectangle ? rows.pack(states) : pass.pack(states);
   if (!request.hidden_states) return result;
   if (hidden.size() != residuals_.layers.size() + 1) {
     fail(ErrorCode::unsupported, "forward", "the layers' hidden states were not found in this graph",

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/exported/plan.h"
+#include "core/nn/linear.h"
 
 namespace ta::exported {
 namespace {
@@ -46,8 +47,28 @@ c10::SmallVector<int64_t, 8> sizes(const Step& step, const IValue* values, std::
   return result;
 }
 
+bool is_frozen_float(const at::Tensor& weight) {
+  return weight.scalar_type() == at::kFloat && !weight.requires_grad();
+}
+// Frozen weights take the library's own products (gemm.h), in one node of the autograd graph.
 void linear(const Step& s, Values v, bool) {
-  give(s, v, at::linear(tensor(s, v, 0), tensor(s, v, 1), maybe_tensor(s, v, 2)));
+  const at::Tensor &x = tensor(s, v, 0), &weight = tensor(s, v, 1);
+  const IValue& bias = argument(s, v, 2);
+  const bool is_frozen = is_frozen_float(weight) && (!bias.isTensor() || is_frozen_float(bias.toTensor()));
+  if (!is_frozen || weight.dim() != 2 || x.dim() < 2 || x.size(-1) != weight.size(1) || x.scalar_type() != at::kFloat ||
+      !x.is_contiguous() || x.numel() == 0) {
+    give(s, v, at::linear(x, weight, maybe_tensor(s, v, 2)));
+    return;
+  }
+  const at::Tensor none;
+  const at::Tensor& b = bias.isTensor() ? bias.toTensor() : none;
+  if (x.dim() == 2) {
+    give(s, v, ta::linear(x, weight, b));
+    return;
+  }
+  auto sizes = x.sizes().vec();
+  sizes.back() = weight.size(0);
+  give(s, v, ta::linear(x.view({-1, x.size(-1)}), weight, b).view(sizes));
 }
 void matmul(const Step& s, Values v, bool) {
   give(s, v, at::matmul(tensor(s, v, 0), tensor(s, v, 1)));

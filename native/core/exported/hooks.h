@@ -26,6 +26,9 @@ void add_linear_hooks(Program& program, const Tree& tree, const std::vector<int6
 void add_slot_hooks(Program& program, const Tree& tree, const std::vector<int64_t>& layer_of,
                     const std::vector<SitePlace>& sites);
 void add_dropout_hooks(Program& program);
+/// In front of all others that may stand at the same modules. `kept`: nodes that others stand at, whoever they are.
+void add_block_hooks(Program& program, const Tree& tree, const std::vector<int64_t>& layer_of,
+                     const std::vector<Range>& kept);
 /// `place` changes a value of the stream right where it is made.
 void add_begin_hook(Program& program, int32_t slot, InvertiblePlace& place);
 

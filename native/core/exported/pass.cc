@@ -19,13 +19,25 @@ bool Pass::fits(const at::Tensor& x) const {
 }
 
 at::Tensor Pass::pack(const at::Tensor& x) const {
+  for (const auto& [unpacked, packed] : last)
+    if (unpacked.is_same(x)) return packed;
   return rectangle ? x.reshape({rows.rows() * rows.columns(), x.size(-1)}) : rows.pack(x);
 }
 
 at::Tensor Pass::unpack(const at::Tensor& y, const at::Tensor& like) const {
   auto sizes = like.sizes().vec();
   sizes.back() = y.size(-1);
-  return (rectangle ? y : rows.pad(y)).view(sizes);
+  if (!rectangle && !rows.even()) return rows.pad(y).view(sizes);
+  auto& kept = last[std::exchange(oldest, 1 - oldest)];
+  // Views of each other: whoever writes to one writes to both.
+  kept = {y.view(sizes), y};
+  return kept.first;
+}
+
+MaskForm Pass::form_of(int32_t slot, const at::Tensor& mask) const {
+  for (const auto& [known, form] : masks)
+    if (known == slot) return form;
+  return masks.emplace_back(slot, exported::form_of_mask(mask, rows.columns())).second;
 }
 
 Running::Running(Execution& execution, const Pass& pass)

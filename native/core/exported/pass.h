@@ -1,6 +1,10 @@
 #pragma once
 // What the hooks of a run are told about its rows.
 
+#include <array>
+#include <utility>
+
+#include "core/exported/attention_mask.h"
 #include "core/exported/execution.h"
 #include "core/exported/padded_rows.h"
 #include "core/nn/forward_context.h"
@@ -25,6 +29,13 @@ struct Pass {
   at::Tensor pack(const at::Tensor& x) const;
   /// [tokens, m] → the form of `like`, with m in the place of n.
   at::Tensor unpack(const at::Tensor& y, const at::Tensor& like) const;
+  /// What the mask in a slot says; looked at once a pass.
+  MaskForm form_of(int32_t slot, const at::Tensor& mask) const;
+
+  // A pass belongs to one thread. What was unpacked last is packed next: {unpacked, packed}.
+  mutable std::array<std::pair<at::Tensor, at::Tensor>, 2> last{};
+  mutable std::size_t oldest = 0;
+  mutable std::vector<std::pair<int32_t, MaskForm>> masks{};
 };
 
 /// The run that is going on on this thread, for a module of the graph that a layer of the library calls.

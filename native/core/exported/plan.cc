@@ -63,6 +63,9 @@ void set_mode(const Operator& op, Step& step) {
   if (is_dropout(base)) {
     mode("train", true, false);
     step.evaluating = step.outputs[0] < 0 ? Action::skip : Action::pass_on;
+    const Load& rate = step.loads[1];
+    if (rate.kind == Load::Kind::constant && rate.value.isDouble() && rate.value.toDouble() == 0)
+      step.training = step.evaluating;
   } else if (base == "native_dropout") {
     mode("train", true, false);
   } else if (base == "scaled_dot_product_attention") {
@@ -166,17 +169,17 @@ Plan::Plan(const Graph& graph, at::Device device) {
   }
 }
 
-void Plan::add_hook(Range range, Hook hook) {
+void Plan::add_hook(Range range, Hook hook, bool may_cross) {
   if (range.empty() || range.first < 0 || static_cast<std::size_t>(range.last) >= steps.size()) {
     fail(ErrorCode::invalid_argument, "hook", "the range is none of the graph's",
          {.expected = text("0 to ", steps.size() - 1), .got = text(range.first, " to ", range.last)});
   }
-  HookEntry entry{.range = range, .hook = std::move(hook), .depth = 0, .next = -1, .dead = {}};
+  HookEntry entry{.range = range, .hook = std::move(hook), .may_cross = may_cross, .depth = 0, .next = -1, .dead = {}};
   for (const HookEntry& other : hooks) {
     const bool apart = other.range.last < range.first || range.last < other.range.first;
     const bool around = other.range.first <= range.first && range.last <= other.range.last;
     const bool within = range.first <= other.range.first && other.range.last <= range.last;
-    if (apart || around || within) continue;
+    if (apart || around || within || may_cross || other.may_cross) continue;
     fail(ErrorCode::invalid_argument, "hook", "two ranges cross",
          {.expected = "ranges that are apart or nested",
           .got = text(range.first, " to ", range.last, " and ", other.range.first, " to ", other.range.last)});
@@ -199,6 +202,17 @@ void Plan::add_hook(Range range, Hook hook) {
   }
   entry.next = std::exchange(*link, static_cast<int32_t>(hooks.size()));
   hooks.push_back(std::move(entry));
+}
+
+int32_t Plan::end_of(int32_t node) const {
+  for (bool grows = true; std::exchange(grows, false);) {
+    for (const HookEntry& entry : hooks) {
+      if (entry.range.first > node || entry.range.last <= node) continue;
+      node = entry.range.last;
+      grows = true;
+    }
+  }
+  return node;
 }
 
 void Plan::clear_hooks() {

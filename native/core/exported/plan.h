@@ -70,6 +70,7 @@ struct BranchPlan {
 struct HookEntry {
   Range range;
   Hook hook;
+  bool may_cross = false;
   int32_t depth = 0;          ///< how many stand around it
   int32_t next = -1;          ///< the next inner one that starts at the same node
   std::vector<int32_t> dead;  ///< released behind the range
@@ -77,8 +78,10 @@ struct HookEntry {
 
 struct Plan {
   Plan(const Graph& graph, at::Device device);
-  void add_hook(Range range, Hook hook);
+  void add_hook(Range range, Hook hook, bool may_cross = false);
   void clear_hooks();
+  /// The last node of what must run for a node to: hooks stand for whole ranges.
+  int32_t end_of(int32_t node) const;
 
   std::vector<Step> steps;
   std::vector<BranchPlan> branches;

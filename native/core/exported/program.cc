@@ -132,6 +132,9 @@ void Program::load(const StateDict& weights, const std::string& prefix) {
 void Program::hook(Range range, Hook hook) {
   plan_->add_hook(range, std::move(hook));
 }
+void Program::shortcut(Range range, Hook hook) {
+  plan_->add_hook(range, std::move(hook), true);
+}
 void Program::clear_hooks() {
   plan_->clear_hooks();
 }

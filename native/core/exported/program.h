@@ -50,6 +50,9 @@ class Program {
   /// Never while a run goes on. Ranges are disjoint or nested; of two hooks with one range the later is the outer.
   /// ERR_INVALID_ARGUMENT on ranges that cross.
   void hook(Range range, Hook hook);
+  /// A hook for the same values, sooner: it answers for whatever stands inside its range, and may cross other ranges,
+  /// which it answers for, too, where it says true.
+  void shortcut(Range range, Hook hook);
   void clear_hooks();
   std::size_t hook_count() const;
 

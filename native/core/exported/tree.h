@@ -76,6 +76,8 @@ class Tree {
   /// The layer of a LayerNorm's node; null where it is none of the library's.
   LayerNorm* norm_at(int32_t node) const;
   Embedding* embedding_of(int32_t ids) const;
+  /// Whether a slot has one value for each token, row by row.
+  bool is_token(int32_t slot) const;
 
  private:
   void add_module(const std::string& path, const ModuleInfo* module);
@@ -87,7 +89,6 @@ class Tree {
   SlotPlace* slot_place(const ModuleInfo& module);
   GraphModule& parent_of(const std::string& path);
   const Input* value_of(const ModuleInfo& module, const char* name) const;
-  bool is_token(int32_t slot) const;
 
   const Graph& graph_;
   const Weights& weights_;

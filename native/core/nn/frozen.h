@@ -4,6 +4,8 @@
 // input gradient reads, and nothing at all where the input needs none. The layers' plain forms (Layer::forward,
 // packed_attention) give the same numbers; tests compare the two.
 
+#include <optional>
+
 #include "core/nn/activation.h"
 #include "core/nn/attention.h"
 #include "core/nn/layer_norm.h"
@@ -20,9 +22,10 @@ struct Affine {
 };
 
 /// softmax(xq Wqᵀ · (x Wkᵀ)ᵀ / √d) (x Wvᵀ) Woᵀ with biases, all weights frozen, no dropout, CPU.
-/// xq [query tokens, hidden], x [tokens, hidden] → [query tokens, hidden].
+/// xq [query tokens, hidden], x [tokens, hidden] → [query tokens, hidden]. Without Wo: what the heads give.
 struct AttentionWeights {
-  Affine query, key, value, output;
+  Affine query, key, value;
+  std::optional<Affine> output;
 };
 at::Tensor frozen_attention(const at::Tensor& xq, const at::Tensor& x, const AttentionWeights& weights,
                             const RowLayout& queries, const RowLayout& keys, const AttentionForm& form);

@@ -16,7 +16,7 @@ struct AttentionNode : BackwardNode {
   bool same = false;  // queries come from the same tensor as keys
 
   variable_list backward(const at::Tensor& g) override {
-    auto d = cpu_attention_backward(times(g, wo), q, k, v, context, logsumexp, queries, keys, form);
+    auto d = cpu_attention_backward(wo.defined() ? times(g, wo) : g, q, k, v, context, logsumexp, queries, keys, form);
     auto dx = times(d.k, wk).add_(times(d.v, wv));
     auto dxq = times(d.q, wq);
     if (same) return {dx.add_(dxq)};
@@ -39,12 +39,15 @@ at::Tensor frozen_attention(const at::Tensor& xq, const at::Tensor& x, const Att
   const bool graph = needs_grad(x) || needs_grad(xq);
   std::vector<at::Tensor> logsumexp;
   auto context = cpu_attention(q, k, v, queries, keys, form, graph ? &logsumexp : nullptr);
-  auto y = affine(context, w.output.weight, w.output.bias);
+  auto y = w.output ? affine(context, w.output->weight, w.output->bias) : context;
   if (!graph) return y;
   auto node = c10::make_intrusive<AttentionNode>();
   node->logsumexp = std::move(logsumexp);
-  node->q = q, node->k = k, node->v = v, node->context = context;
-  node->wq = w.query.weight, node->wk = w.key.weight, node->wv = w.value.weight, node->wo = w.output.weight;
+  node->q = q, node->k = k, node->v = v;
+  // The node must not own its output: the two would keep each other alive.
+  node->context = w.output ? context : context.detach();
+  node->wq = w.query.weight, node->wk = w.key.weight, node->wv = w.value.weight;
+  if (w.output) node->wo = w.output->weight;
   node->queries = queries, node->keys = keys;
   node->form = form;
   node->same = xq.is_same(x);
