@@ -21,7 +21,7 @@ function print(results) {
   const header = ['row', 'threads', 'ours', 'adapters', 'ratio', 'of minima', 'aim', 'limit', 'ours reaches']
   const lines = [header]
   for (const { row, threads, result } of results) {
-    const { ours, peer, unit, ratio, limit, limitShare, process: whole, apart, loop, single } = result
+    const { ours, peer, unit, ratio, limit, limitShare, process: whole, apart, loop, single, native } = result
     const aim = row.target === undefined ? '' : isMemory(row) ? `≤ ${row.target}` : `≥ ${row.target}`
     lines.push([
       row.name,
@@ -42,6 +42,12 @@ function print(results) {
       const times = [show(ours.median, unit), show(single.median, unit)]
       const name = `${row.name}, over ours with one for all rows`
       lines.push([name, String(threads), ...times, `${single.ratio.toFixed(2)} ×`, '', `≤ ${row.single}`, '', ''])
+    }
+    if (native) {
+      const times = [show(ours.median, unit), show(native.median, unit)]
+      const name = `${row.name}, over our own BERT`
+      const minima = `${(ours.min / native.min).toFixed(2)} ×`
+      lines.push([name, String(threads), ...times, `${native.ratio.toFixed(2)} ×`, minima, `≤ ${row.native}`, '', ''])
     }
     if (apart) {
       const times = [show(ours.median, unit), show(apart.median, unit)]
@@ -67,7 +73,7 @@ function print(results) {
   console.log(`\n${format(header)}\n| ${widths.map((width) => '-'.repeat(width)).join(' | ')} |`)
   for (const line of lines.slice(1)) console.log(format(line))
   console.log(
-    `\nMedians. ${cpus()[0]?.model ?? 'unknown processor'}. Times: adapters over ours; memory, and one adapter for all rows: ours over the other.`
+    `\nMedians. ${cpus()[0]?.model ?? 'unknown processor'}. Times: adapters over ours; memory, one adapter for all rows, and our own BERT: ours over the other.`
   )
 }
 

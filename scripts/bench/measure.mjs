@@ -1,6 +1,7 @@
 // One measurement of each type. Both sides work in turns in the same run, so that what else the machine does meets both.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Problem } from '../lib/terminal.mjs'
+import { exportedFolders } from './exported_models.mjs'
 import { modelFolders } from './models.mjs'
 import { models, operations } from './rows.mjs'
 import { startOurs, startPeer } from './side.mjs'
@@ -165,6 +166,43 @@ function switching(row, threads, { rounds = row.rounds, progress }) {
   })
 }
 
+/** An archive, our own family and eager PyTorch, in turns. */
+async function exported(row, threads, { rounds = row.rounds, progress }) {
+  const { kind, batches } = row
+  const { model, archive, adapter } = await exportedFolders(row.model)
+  const command = { op: 'prepare', threads, kind, batches, model, adapter }
+  const sides = {}
+  try {
+    for (const [key, start, more] of [
+      ['ours', startOurs, { archive }],
+      ['native', startOurs, {}],
+      ['peer', startPeer, { eager: true }]
+    ]) {
+      sides[key] = await start(threads)
+      await sides[key].ask({ ...command, ...more })
+    }
+    const logits = {}
+    for (const [key, side] of Object.entries(sides)) logits[key] = (await side.ask({ op: 'logits' })).logits
+    checkLogits(logits.ours, logits.peer, row.name)
+    checkLogits(logits.ours, logits.native, row.name)
+    const seconds = { ours: [], native: [], peer: [] }
+    for (let round = -1; round < rounds; round++) {
+      for (const [key, side] of Object.entries(sides)) {
+        await sleep(20)
+        const answer = await side.ask({ op: 'run', repeat: row.passes ?? 1 })
+        if (round >= 0) seconds[key].push(median(answer.seconds))
+      }
+      progress(round + 1, rounds)
+    }
+    const [ours, native, peer] = ['ours', 'native', 'peer'].map((key) => summary(seconds[key]))
+    // Of each round: what else the machine did met both.
+    const overNative = median(seconds.ours.map((value, round) => value / seconds.native[round]))
+    return { ours, peer, unit: 's', ratio: peer.median / ours.median, native: { ...native, ratio: overNative } }
+  } finally {
+    await Promise.all(Object.values(sides).map((side) => side.close()))
+  }
+}
+
 const trunks = { ours: 'bfloat16', peer: 'float32' }
 
 /** Ours with both kinds of trunk, in turns. */
@@ -201,7 +239,7 @@ const trunkMemory = (row, threads, { progress }) =>
     Object.entries(trunks).map(([key, type]) => [key, startOurs, { trunk: type }])
   )
 
-const types = { trunk, trunkMemory, time, memory, load, switch: switching }
+const types = { exported, trunk, trunkMemory, time, memory, load, switch: switching }
 
 /** { ours, peer: { median, min }, unit, ratio, … }; the ratio of times is peer to ours, that of memory ours to peer. */
 export const measure = (row, threads, options) => types[row.type](row, threads, options)

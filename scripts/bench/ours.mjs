@@ -25,10 +25,13 @@ export class Bench {
   #apart
   #scratch = mkdtempSync(join(tmpdir(), 'torch-adapters-bench-'))
 
-  /** `kind` 'step' trains; 'forward' answers. `setup`: several adapters, for rows of their own or for a fusion. */
-  static async open({ model, adapter, kind, batches, setup, trunk }) {
+  /**
+   * `kind` 'step' trains; 'forward' answers. `setup`: several adapters, for rows of their own or for a fusion.
+   * `archive`: of torch.export, in the place of the model.
+   */
+  static async open({ model, adapter, kind, batches, setup, trunk, archive }) {
     const bench = new Bench()
-    bench.#model = await AutoModel.fromPretrained(model, { trunk })
+    bench.#model = archive ? await AutoModel.fromExported(archive) : await AutoModel.fromPretrained(model, { trunk })
     bench.#batches = batches
     bench.#names = Array.from({ length: setup?.count ?? 1 }, (_, i) => (i === 0 ? 'bench' : `bench${i}`))
     // Where rows are answered once for each adapter, each has a head, as the other side wants it.
@@ -127,9 +130,12 @@ export class Bench {
   async logits() {
     const answer = await this.#model.forward({ inputIds: this.#batches[0].inputIds }, { adapters: this.#adapters })
     const parts = answer.logits ? [answer.logits] : answer.headOutputs.map(({ logits }) => logits)
-    return parts.flatMap(({ data, shape: [rows, labels] }) =>
-      Array.from({ length: rows }, (_, row) => [...data.subarray(row * labels, (row + 1) * labels)])
-    )
+    return parts.flatMap(({ data, shape }) => {
+      const labels = shape.at(-1)
+      return Array.from({ length: data.length / labels }, (_, row) => [
+        ...data.subarray(row * labels, (row + 1) * labels)
+      ])
+    })
   }
 
   /** Seconds of one switch, over many. */

@@ -1,7 +1,7 @@
 """The peer's side of a benchmark: transformers with adapters at its best public settings.
 
 Reads one JSON command a line, answers one JSON line each:
-    {"op": "prepare", "threads", "model", "adapter", "kind": "step" | "forward", "batches", "padTo"?, "setup"?}
+    {"op": "prepare", "threads", "model", "adapter", "kind": "step" | "forward", "batches", "padTo"?, "setup"?, "eager"?}
     {"op": "run", "repeat", "loop"?}          -> {"seconds": [per pass over all batches]}
     {"op": "switch"}                 -> {"seconds": of making another adapter active}
     {"op": "logits"}                 -> {"logits": rows of the first batch}
@@ -19,6 +19,7 @@ import json
 import torch
 from adapters import AdapterFusionConfig, BertAdapterModel
 from adapters.composition import BatchSplit, Fuse, Parallel
+from peer_eager import EagerTagger
 from torch.nn.utils import clip_grad_norm_
 from transformers import logging
 
@@ -41,8 +42,30 @@ class Worker:
     def prepare(self, command):
         torch.set_num_threads(command["threads"])
         self.kind = command["kind"]
-        self.model = BertAdapterModel.from_pretrained(command["model"], attn_implementation="sdpa")
         setup = command.get("setup") or {"kind": "one", "count": 1}
+        self.setup = setup["kind"]
+        if command.get("eager"):
+            self.model = EagerTagger(command["model"], command["adapter"])
+        else:
+            self.open_adapters(command, setup)
+        self.batches = [
+            {**rectangle(batch["inputIds"], command.get("padTo")), "labels": torch.tensor(batch["labels"])}
+            for batch in command["batches"]
+        ]
+        if self.kind == "step":
+            if not command.get("eager"):
+                self.train_adapters(setup)
+            self.trainable = [value for value in self.model.parameters() if value.requires_grad]
+            decayed = [value for value in self.trainable if value.dim() > 1]
+            other = [value for value in self.trainable if value.dim() == 1]
+            self.optimizer = torch.optim.AdamW(
+                [{"params": decayed, "weight_decay": 0.01}, {"params": other, "weight_decay": 0.0}], lr=1e-4, fused=True)
+        else:
+            self.model.eval()
+        return {"trainable": sum(value.numel() for value in self.model.parameters() if value.requires_grad)}
+
+    def open_adapters(self, command, setup):
+        self.model = BertAdapterModel.from_pretrained(command["model"], attn_implementation="sdpa")
         self.names = ["bench"] + [f"bench{i}" for i in range(1, setup["count"])]
         for name in self.names:
             self.model.load_adapter(command["adapter"], use_safetensors=True, load_as=name,
@@ -57,34 +80,22 @@ class Worker:
         if setup["kind"] == "mixed" and setup["count"] > 1:
             share = len(command["batches"][0]["inputIds"]) // setup["count"]
             self.model.set_active_adapters(BatchSplit(*self.names, batch_sizes=share))
-        self.setup = setup["kind"]
         if self.setup in ("parallel", "sweep") and len(self.names) > 1:
             self.model.set_active_adapters(Parallel(*self.names))
         else:
             self.model.active_head = "bench"
-        self.batches = [
-            {**rectangle(batch["inputIds"], command.get("padTo")), "labels": torch.tensor(batch["labels"])}
-            for batch in command["batches"]
-        ]
-        if self.kind == "step":
-            if setup["kind"] == "fuse":
-                self.model.train_adapter_fusion(Fuse(*self.names, name="f"))
+
+    def train_adapters(self, setup):
+        if setup["kind"] == "fuse":
+            self.model.train_adapter_fusion(Fuse(*self.names, name="f"))
+            self.model.active_head = "bench"
+        elif self.setup in ("sweep", "tasks") and len(self.names) > 1:
+            self.model.train_adapter(Parallel(*self.names))
+            if self.setup == "tasks":
+                self.model.set_active_adapters("bench")
                 self.model.active_head = "bench"
-            elif self.setup in ("sweep", "tasks") and len(self.names) > 1:
-                self.model.train_adapter(Parallel(*self.names))
-                if self.setup == "tasks":
-                    self.model.set_active_adapters("bench")
-                    self.model.active_head = "bench"
-            else:
-                self.model.train_adapter("bench")
-            self.trainable = [value for value in self.model.parameters() if value.requires_grad]
-            decayed = [value for value in self.trainable if value.dim() > 1]
-            other = [value for value in self.trainable if value.dim() == 1]
-            self.optimizer = torch.optim.AdamW(
-                [{"params": decayed, "weight_decay": 0.01}, {"params": other, "weight_decay": 0.0}], lr=1e-4, fused=True)
         else:
-            self.model.eval()
-        return {"trainable": sum(value.numel() for value in self.model.parameters() if value.requires_grad)}
+            self.model.train_adapter("bench")
 
     def task_step(self, index, batch):
         self.model.set_active_adapters(self.names[index])

@@ -102,6 +102,10 @@ export function operations({ model, kind, batches, setup }) {
   return total
 }
 
+/** A label for each token: the head reads all of them. */
+const tagged = (made) =>
+  made.map(({ inputIds }) => ({ inputIds, labels: inputIds.map((ids) => ids.map((id) => id % 2)) }))
+
 const timed = (name, what, target, fields) => ({ type: 'time', name, what, target, ...fields })
 
 /** Name on the command line → measurements. `target` is the ratio to reach; for memory, not to pass. */
@@ -142,6 +146,24 @@ export const rows = {
       rounds: 20,
       passes: 25
     })
+  ),
+  exported: [
+    ['hidden 64, 12 layers, B1 S8', 'narrow', [1, 8], 30, 25],
+    ['BERT-base, B8 S32', 'bert-base', [8, 32], 8, 1]
+  ].flatMap(([what, model, size, rounds, passes]) =>
+    ['forward', 'step'].map((kind) => ({
+      type: 'exported',
+      name: `exported, ${what}, ${kind}`,
+      what: 'a head on every token; the other side eager PyTorch with adapters by surgery, and our own BERT',
+      target: model === 'narrow' && kind === 'forward' ? 2.5 : undefined,
+      // Our own family in turns with the archive: what its graph may cost.
+      native: 1.1,
+      model,
+      kind,
+      batches: tagged(batches(model, 1, fixed(...size))),
+      rounds,
+      passes
+    }))
   ),
   memory: [
     ['memory, C1', 8, 32],
