@@ -110,7 +110,7 @@ export interface TrainingArguments extends BestModelArguments {
   readonly reportTo: readonly ReportTarget[]
   /** When checkpoints are written. Default 'steps'. */
   readonly saveStrategy: SaveStrategy
-  /** Steps between checkpoints. Default 500. */
+  /** Steps between checkpoints; behind the last step there is one only where it is due. Default 500. */
   readonly saveSteps: number
   /** Checkpoints kept, the oldest go first; null: all. Default null. */
   readonly saveTotalLimit: number | null
