@@ -201,10 +201,17 @@ export function labelNames(config: HeadConfig): readonly string[] {
   return names
 }
 
+const predictsOwn = (config: HeadConfig): boolean => config.headType === 'causal_lm' && !config.tied
+
+/** In a model whose words are not tied, the library's head for them has an output layer of its own. */
+export function headInModel(config: HeadConfig, { tieWordEmbeddings }: { tieWordEmbeddings: boolean }): HeadConfig {
+  return config.headType === 'causal_lm' && !tieWordEmbeddings ? Object.freeze({ ...config, tied: false }) : config
+}
+
 /** The library's dict for `head_config.json`, its key set exactly: it passes every key to the head's constructor. */
 export function headConfigToJson(
   config: HeadConfig,
-  model: { readonly vocabSize: number; readonly embeddingSize: number }
+  model: { readonly vocabSize: number; readonly embeddingSize: number; readonly tieWordEmbeddings?: boolean }
 ): Record<string, unknown> {
   const fields = Object.entries(config).map(([key, value]) => [key === 'label2id' ? key : snakeCase(key), value])
   if (isChoiceHead(config)) return { ...Object.fromEntries(fields), ...choiceHeadExtras(config) }
@@ -212,9 +219,10 @@ export function headConfigToJson(
     // The library gives every head names when it is added, and they go into the file.
     return { ...Object.fromEntries(fields), label2id: config.label2id ?? defaultIds(config.numLabels) }
   }
-  // The library knows no such field: it is there only where it says something.
+  // The library knows no such field, as the model's config says it there; it is written only where the two differ.
+  const isSaid = !predictsOwn(config) || model.tieWordEmbeddings === false
   return {
-    ...Object.fromEntries(fields.filter(([key, value]) => key !== 'tied' || value === false)),
+    ...Object.fromEntries(fields.filter(([key]) => key !== 'tied' || !isSaid)),
     vocab_size: model.vocabSize,
     embedding_size: model.embeddingSize,
     layer_norm: config.headType === 'causal_lm' ? config.layerNorm : true,

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { activationParameters } from '../config/activations.js'
 import { type AdapterConfig, adapterConfigFromObject } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
-import { type HeadConfig, headConfigFromJson } from '../config/head-config.js'
+import { type HeadConfig, headConfigFromJson, headInModel } from '../config/head-config.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { isPeftConfig } from '../config/peft-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
@@ -99,9 +99,11 @@ export function readHeadFolder(folder: string): HeadFolder | null {
   })
 }
 
-/** With the activation of the model that it is for, where its class has none of its own. */
-export function headOfModel<T extends HeadFolder | null>(head: T, { hiddenAct }: ModelConfig): T {
-  if (head?.takesHiddenAct !== true) return head
+/** With what follows from the model that it is for: its output layer, and its activation where its class has none of its own. */
+export function headOfModel<T extends HeadFolder | null>(head: T, model: ModelConfig): T {
+  if (head === null) return head
+  const { hiddenAct } = model
+  if (head.takesHiddenAct !== true) return { ...head, config: headInModel(head.config, model) }
   if (activationParameters(hiddenAct) > 0) {
     throw new AdapterError('ERR_UNSUPPORTED', operation, `the head in ${head.folder} has an activation that learns`, {
       expected: 'a head whose activation has no parameters',

@@ -10,7 +10,7 @@ import {
 } from '../config/composition.js'
 import { adapterConfigHash } from '../config/config-hash.js'
 import { type FusionConfig, type FusionPreset, fusionConfig, fusionPresets } from '../config/fusion-config.js'
-import { type HeadConfig, headConfigFromJson, headConfigToJson } from '../config/head-config.js'
+import { type HeadConfig, headConfigFromJson, headConfigToJson, headInModel } from '../config/head-config.js'
 import { type ModelConfig, modelConfigToJson } from '../config/model-config.js'
 import { familyOf } from '../config/model-families.js'
 import { pythonJson } from '../config/python-json.js'
@@ -60,7 +60,10 @@ export function builtIn(json: Json): BuiltIn | null {
       ])
     ),
     heads: new Map(
-      Object.entries(objectAt(json, 'prediction_heads')).map(([name, head]) => [name, headAt(name, head)])
+      Object.entries(objectAt(json, 'prediction_heads')).map(([name, head]) => [
+        name,
+        headInModel(headAt(name, head), { tieWordEmbeddings: json['tie_word_embeddings'] !== false })
+      ])
     ),
     active: activeSetup(own['adapter_setup'], names),
     activeHead: headNames.includes(String(own['active_head'])) ? String(own['active_head']) : null,

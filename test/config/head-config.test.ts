@@ -146,6 +146,16 @@ test('heads that choose: Python’s dicts, both ways', (t) => {
   t.throws(() => questionAnsweringHead({ numLabels: 2 } as never), { message: /unknown option 'numLabels'/ })
 })
 
+test('an output layer of its own is said by the model where its words are not tied, else by the head', (t) => {
+  const own = heads.causalLmHead({ tied: false })
+  t.is(heads.headConfigToJson(own, model)['tied'], false)
+  const json = heads.headConfigToJson(own, { ...model, tieWordEmbeddings: false })
+  t.false('tied' in json)
+  const read = heads.headConfigFromJson(json)
+  t.deepEqual(heads.headInModel(read, { tieWordEmbeddings: false }), own)
+  t.deepEqual(heads.headInModel(read, { tieWordEmbeddings: true }), heads.causalLmHead())
+})
+
 test('what the core takes', (t) => {
   t.deepEqual(heads.nativeHeadConfig(heads.taggingHead({ numLabels: 5, dropoutProb: 0.1 })), {
     head_type: 'tagging',

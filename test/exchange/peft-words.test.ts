@@ -82,6 +82,6 @@ test('such a layer starts as the word embedding and learns without it', async (t
   t.is(await model.loadHead(folder, { as: 'again' }), 'again')
   t.deepEqual(model.heads.get('again'), model.heads.get('own'))
   t.deepEqual(await logits('again'), await logits('own'))
-  // Python's adapters has no such head, and fails at a field that it does not know.
+  // Python's adapters has no such head in a model whose words are tied, and fails at a field that it does not know.
   t.is(JSON.parse(readFileSync(join(folder, 'head_config.json'), 'utf8')).config.tied, false)
 })

@@ -1,7 +1,7 @@
 // Node's half of the checks against Python.
 //   node exchange.mjs write FOLDER MODELS MINILM     saves adapters and the logits they give
 //   node exchange.mjs read FOLDER                    loads what Python saved and compares
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { AdapterTrainer, AutoModel } from '../../dist/lib/index.js'
 import { inputsOf, valuesOf } from './head-inputs.mjs'
@@ -13,6 +13,7 @@ const rowsOf = {
   'distilbert-tiny': shortRows,
   'electra-tiny': shortRows,
   'gpt2-tiny': shortRows,
+  'gpt2-untied': shortRows,
   // [2, 4, 6]
   'vit-tiny': [0, 1].map((row) =>
     Array.from({ length: 48 }, (_, i) => Math.round(1000 * Math.cos(row + 0.9 * i)) / 1000)
@@ -189,6 +190,14 @@ const written = [
     (model) => model.addCausalLmHead('a', { layers: 1, bias: false }),
     'bin'
   ],
+  // With an output layer of its own, as the model's config says.
+  ...['safetensors', 'bin'].map((format) => [
+    `gpt2-untied-${format}`,
+    'gpt2-untied',
+    'seq_bn[reduction_factor=2]',
+    (model) => model.addCausalLmHead('a', { tied: false }),
+    format
+  ]),
   ['vit', 'vit-tiny', 'double_seq_bn[reduction_factor=2]', image, 'safetensors'],
   ['vit-compacter', 'vit-tiny', 'compacter[reduction_factor=2, phm_dim=2]', image, 'bin'],
   ['vit-lora', 'vit-tiny', "lora[r=2, attn_matrices=['q', 'k', 'v'], intermediate_lora=True]", image, 'bin'],
@@ -215,6 +224,15 @@ const written = [
   ['bert-head-parses', 'bert-tiny', null, parser, 'safetensors'],
   ['distilbert-head-parses', 'distilbert-tiny', null, parser, 'bin']
 ]
+
+/** GPT-2 whose words are not tied; the base model alone. */
+function writeUntied(folder, models) {
+  cpSync(join(models, 'gpt2-tiny'), folder, { recursive: true })
+  const file = join(folder, 'config.json')
+  const json = JSON.parse(readFileSync(file, 'utf8'))
+  writeFileSync(file, JSON.stringify({ ...json, architectures: ['GPT2Model'], tie_word_embeddings: false }))
+  return folder
+}
 
 /** Of each row alone, so that nothing is padded. */
 async function logitsOf(model, rows) {
@@ -247,8 +265,9 @@ function fill(model) {
 
 async function writeTiny(out, models) {
   const cases = []
+  const untied = writeUntied(join(out, 'base', 'gpt2-untied'), models)
   for (const [folder, base, adapter, addHead, format, dialect = 'adapterhub', twin] of written) {
-    const source = join(models, base)
+    const source = base === 'gpt2-untied' ? untied : join(models, base)
     const model = await AutoModel.fromPretrained(source)
     if (adapter !== null) model.addAdapter('a', adapter)
     addHead(model)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,7 +20,7 @@ ROWS = {
     "bert-tiny": [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]],
     "roberta-tiny": [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]],
     "xlm-roberta-tiny": [[7], [9, 8, 50], [60, 61, 62, 63, 122, 5, 6, 98]],
-    **{name: [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]] for name in ("distilbert-tiny", "electra-tiny", "gpt2-tiny")},
+    **{name: [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]] for name in ("distilbert-tiny", "electra-tiny", "gpt2-tiny", "gpt2-untied")},
     "vit-tiny": [[round(math.sin(row + 0.7 * i), 3) for i in range(48)] for row in range(2)]
 }
 TEXTS = [
@@ -65,6 +66,15 @@ def to_plain(weights):
             key = key.replace(hub, name)
         plain[key] = value
     return plain
+
+
+def untied(folder, models):
+    """GPT-2 whose words are not tied; the base model alone."""
+    shutil.copytree(models / "gpt2-tiny", folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config |= {"architectures": ["GPT2Model"], "tie_word_embeddings": False}
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    return folder
 
 
 class Writer:
@@ -137,6 +147,11 @@ def main(out, models, minilm):
                     lambda model: model.add_tagging_head("a", num_labels=4), safetensors=True)
         writer.tiny(f"{family}-words", base, SeqBnConfig(reduction_factor=2),
                     lambda model: getattr(model, f"add_{language_head}_lm_head")("a"))
+    # The head's output layer is its own, as the model's config says.
+    base = untied(out / "base" / "gpt2-untied", models)
+    for safetensors in (False, True):
+        writer.tiny(f"gpt2-untied-{'safetensors' if safetensors else 'bin'}", base, SeqBnConfig(reduction_factor=2),
+                    lambda model: model.add_causal_lm_head("a"), safetensors=safetensors)
     writer.tiny("bert-lora", models / "bert-tiny", LoRAConfig(
         r=4, alpha=6, attn_matrices=["q", "k", "v"], intermediate_lora=True, output_lora=True), classification)
     for family in ("distilbert", "electra"):
