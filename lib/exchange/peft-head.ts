@@ -5,6 +5,7 @@ import { prefixOf } from '../config/linear-paths.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { familyOf } from '../config/model-families.js'
 import type { ProblemType } from '../config/peft-config.js'
+import { matching } from '../config/peft-modules.js'
 import { AdapterError } from '../native/errors.js'
 import type { FoldedLinear } from '../native/types.js'
 import type { HeadFolder } from './adapter-folder.js'
@@ -68,7 +69,7 @@ export function peftHead(folder: PeftFolder, model: ModelConfig, problem?: Probl
   const held = [...headModules(folder), ...(pooler === undefined ? [] : [pooler])]
   if (held.length === 0) return null
   const { config } = folder
-  const folded = pooler === undefined ? [] : [foldedPooler(folder, pooler)]
+  const folded = pooler === undefined ? [] : [foldedPooler(folder, pooler, model)]
   const modelClass = config.baseClass ?? peftClass(model, config.taskType)
   const withPooler = held.some((module) => module.endsWith('pooler.dense'))
   const found =
@@ -95,14 +96,18 @@ export function peftHead(folder: PeftFolder, model: ModelConfig, problem?: Probl
   }
 }
 
-/** The pooler with LoRA at it is the first layer of a head: its weight is the base model's and what LoRA adds. */
-function foldedPooler(folder: PeftFolder, module: string): FoldedLinear {
-  const { config } = folder
-  if (config.method.type !== 'LORA') {
-    throw refuse(folder, `it holds ${config.method.type} at ${module}, and only LoRA and DoRA are taken over there`)
+/** The pooler with an adapter at it is the first layer of a head: its weight is the base model's, and what the adapter does to it. */
+function foldedPooler(folder: PeftFolder, module: string, model: ModelConfig): FoldedLinear {
+  const { method } = folder.config
+  const at = { module: peftRoot(folder.config) + module, source: `${prefixOf(model)}.pooler.dense`, scale: 1 }
+  if (method.type === 'VERA') return { ...at, kind: 'vera' }
+  if (method.type === 'IA3') {
+    const onInput = matching(method.feedforwardModules, [module], '').has(module)
+    return { ...at, kind: onInput ? 'ia3_input' : 'ia3' }
   }
-  const { r, alpha } = loraFields(config.method, [module])({ module })
-  return { module: peftRoot(config) + module, scale: alpha / r, dora: config.method.dora }
+  if (method.type !== 'LORA') throw refuse(folder, `it holds ${method.type} at ${module}`)
+  const { r, alpha } = loraFields(method, [module])({ module })
+  return { ...at, kind: method.dora ? 'dora' : 'lora', scale: alpha / r }
 }
 
 function withProblem(config: HeadConfig, problem: ProblemType | null): HeadConfig {

@@ -102,13 +102,16 @@ function trainedOnText({ config }: PeftFolder): string {
   return config.baseModel === '' ? '' : ` It was trained on ${config.baseModel}.`
 }
 
+/** Of transformers' classes with a head. */
+const headLinear = /^(pre_classifier|classifier|score|qa_outputs)(\.|$)/
+
 function checkBelongs(
   found: PeftFolder,
   model: ModelConfig,
   targets: readonly PeftTarget[],
   homeless: readonly string[]
 ): void {
-  const { folder } = found
+  const { folder, config } = found
   const trainedOn = trainedOnText(found)
   if (targets.length === 0) {
     throw new AdapterError('ERR_WRONG_MODEL', operation, `${folder} belongs to another model`, {
@@ -116,6 +119,19 @@ function checkBelongs(
       got: homeless.length === 0 ? 'a file without one' : `one at ${some(homeless)}`,
       hint: `Load it into the model that it was trained on.${trainedOn}`
     })
+  }
+  const ofHead = homeless.filter((module) => headLinear.test(module))
+  if (ofHead.length > 0) {
+    throw new AdapterError(
+      'ERR_UNSUPPORTED',
+      operation,
+      `${folder} holds an adapter at ${some(ofHead)}, and not its weights`,
+      {
+        expected: 'Linears of a head whole in the folder: PEFT starts them at random where they are not',
+        got: `${config.method.type} at a Linear of a head`,
+        hint: "Train it with modules_to_save that name the head's Linears (DistilBERT: ['pre_classifier', 'classifier']), not with target_modules='all-linear'."
+      }
+    )
   }
   if (homeless.length > 0) {
     throw new AdapterError('ERR_UNSUPPORTED', operation, `there is no place for an adapter at ${some(homeless)}`, {

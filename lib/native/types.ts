@@ -29,11 +29,15 @@ export interface TensorData {
   readonly dtype: DType
 }
 
-/** A module whose weight is the base model's with LoRA (or DoRA) at it. */
+/** A module whose weight is that of a Linear of the model, with PEFT's adapter at it. */
 export interface FoldedLinear {
+  /** As in the file. */
   readonly module: string
+  /** The Linear, as in namedParameters. */
+  readonly source: string
+  readonly kind: 'lora' | 'dora' | 'vera' | 'ia3' | 'ia3_input'
+  /** Of LoRA and DoRA. */
   readonly scale: number
-  readonly dora: boolean
 }
 
 export interface TensorInfo {
@@ -283,7 +287,7 @@ export interface NativeModel {
   loadFusion(file: string, name: string, from: string): Promise<void>
   /**
    * `layers`: for a file of a class with a head of its own, its modules and the index each has in our head. `folded`: those of
-   * them that the file has as PEFT's LoRA at a Linear of the base model.
+   * them that the file has as PEFT's adapter at a Linear of the model.
    */
   loadHead(
     file: string,

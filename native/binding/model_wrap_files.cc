@@ -28,7 +28,9 @@ std::vector<FoldedLinear> folded_linears(const Napi::Value& value) {
   for (uint32_t i = 0; i < array.Length(); ++i) {
     auto one = array.Get(i).As<Napi::Object>();
     folded.push_back({one.Get("module").As<Napi::String>().Utf8Value(),
-                      one.Get("scale").As<Napi::Number>().DoubleValue(), one.Get("dora").As<Napi::Boolean>().Value()});
+                      one.Get("source").As<Napi::String>().Utf8Value(),
+                      parse_folded_kind(one.Get("kind").As<Napi::String>().Utf8Value()),
+                      one.Get("scale").As<Napi::Number>().DoubleValue()});
   }
   return folded;
 }

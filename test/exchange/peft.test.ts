@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { AdapterTrainer, AutoModel, type ForwardInputs, type LoadAdapterOptions, type Model } from '../../lib/index.js'
+import { editTensors, floats } from '../model/safetensors-file.js'
 import { checkForward } from '../parity/support/check-case.js'
 import { type Case, fixtures, Group } from '../parity/support/fixtures.js'
 import { Worst } from '../parity/support/worst.js'
@@ -155,6 +156,20 @@ test('LoRA at the pooler is part of the head: the first layer of one, or left ou
   const bare = changed(t, 'bert-linear', { task_type: 'TOKEN_CLS' })
   await t.throwsAsync(model.loadAdapter(bare, { as: 'bare' }), { code: 'ERR_UNSUPPORTED', message: /withHead: false/ })
   t.false(model.adapters.has('bare'))
+})
+
+test('an adapter at a Linear of a head is refused: no folder of PEFT has its weights', async (t) => {
+  using model = await open('distilbert-tiny')
+  const folder = join(scratch(t), 'linear')
+  cpSync(folderOf('distilbert-vera'), folder, { recursive: true })
+  editTensors(join(folder, 'adapter_model.safetensors'), (tensors) => {
+    tensors.set('base_model.model.pre_classifier.vera_lambda_b', floats([1, 1]))
+  })
+  await t.throwsAsync(model.loadAdapter(folder), {
+    code: 'ERR_UNSUPPORTED',
+    message: /an adapter at pre_classifier, and not its weights.*at random.*\['pre_classifier', 'classifier'\]/s
+  })
+  t.deepEqual([...model.adapters.keys(), ...model.heads.keys()], [])
 })
 
 test('a folder of another model, or with a module that has no place, is refused by name', async (t) => {

@@ -1,8 +1,6 @@
 #include "core/surgery/state_io.h"
 
-#include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
-#include <ATen/ops/matmul.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
@@ -116,39 +114,6 @@ FromFile from_layers(const StateDict& file, const HeadLayers& layers, const std:
       if (named.name.starts_with(prefix)) expected = module + "." + named.name.substr(prefix.size());
     }
   }
-  return result;
-}
-
-// What the file has, with the folded Linear's weight and bias in the place of its factors.
-StateDict with_folded(const StateDict& file, const FoldedLinear& folded, AdapterModel& model,
-                      const std::string& operation) {
-  const auto of_file = [&](const char* part) {
-    const auto* tensor = file.find(folded.module + part);
-    if (tensor == nullptr)
-      fail(ErrorCode::state_dict, operation, "missing " + folded.module + part, {.hint = "Save the folder again"});
-    return tensor->to(at::kDouble);
-  };
-  const c10::NoGradGuard guard;
-  StateDict result;
-  for (const auto& [key, tensor] : file)
-    if (!key.starts_with(folded.module + ".")) result.add(key, tensor);
-  model.backbone().visit_parameters(
-      model.backbone().prefix(), [&](const std::string& path, const Parameter& parameter) {
-        if (!folded.module.ends_with("." + path.substr(0, path.rfind('.')))) return;
-        auto value = parameter.value->detach().to(at::TensorOptions(at::kDouble).device(at::kCPU));
-        if (path.ends_with(".weight")) {
-          const auto up = of_file(".lora_B.weight"), down = of_file(".lora_A.weight");
-          if (up.dim() != 2 || down.dim() != 2 || up.size(1) != down.size(0) || up.size(0) != value.size(0) ||
-              down.size(1) != value.size(1)) {
-            fail(ErrorCode::state_dict, operation, "the factors at " + folded.module + " do not fit it",
-                 {.expected = text("[r, ", value.size(1), "] and [", value.size(0), ", r]"),
-                  .got = text(down.sizes(), " and ", up.sizes())});
-          }
-          value = value + folded.scale * at::matmul(up, down);
-          if (folded.dora) value = value * (of_file(".lora_magnitude_vector") / value.norm(2, 1)).unsqueeze(1);
-        }
-        result.add(folded.module + path.substr(path.rfind('.')), value.to(at::kFloat));
-      });
   return result;
 }
 

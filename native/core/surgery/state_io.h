@@ -5,6 +5,7 @@
 #include "core/state/key_names.h"
 #include "core/state/weights_file.h"
 #include "core/surgery/adapter_model.h"
+#include "core/surgery/folded_linear.h"
 
 namespace ta {
 
@@ -21,13 +22,7 @@ void load_fusion(AdapterModel& model, const std::string& name, const std::string
 /// `layers`: for a file of a class with a head of its own, its modules (`classifier.dense`) and their index in our
 /// head.
 using HeadLayers = std::vector<std::pair<std::string, int64_t>>;
-/// A module of `layers` that is the base model's Linear with PEFT's LoRA at it: the head's layer is W + scale · BA,
-/// with DoRA m / ‖row‖ times that.
-struct FoldedLinear {
-  std::string module;  ///< as in the file: base_model.model.bert.pooler.dense
-  double scale = 1;
-  bool dora = false;
-};
+/// `folded`: those modules of `layers` that the file has as PEFT's adapter at a Linear of the model.
 void load_head(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file,
                const HeadLayers& layers = {}, const std::vector<FoldedLinear>& folded = {});
 /// The backbone's parameters without prefix, as save_pretrained of the bare model names them.
