@@ -1,11 +1,13 @@
 import test from 'ava'
 import { type AdapterSetup, Average, BatchSplit, Fuse, MultiTask, Parallel, Split, Stack } from '../../lib/index.js'
+import { BlockCells } from '../parity/support/blocks.js'
 import { checkTable, configOf, distance, families, isUnsupported, presets, TinyFamily } from './tiny-families.js'
 
 /**
  * README's table of which block takes which method is what this test saw. A cell is `yes` where a block of two adapters of the
  * preset gives what follows from each alone, and both learn, in every family that has the preset; `no` where the library
- * refuses it by name in all of them. Everything else fails. After a change:
+ * refuses it by name in all of them. Everything else fails. Marks: whose values test/parity/blocks.test.ts holds it to. After a
+ * change:
  * UPDATE_README=1 npx ava dist/test/docs/composition-matrix.test.js
  */
 const lengths = [5, 5, 5, 5]
@@ -127,13 +129,24 @@ async function seen(family: (typeof families)[keyof typeof families], preset: st
   return cells
 }
 
+const blockCells = Object.values(families).map((family) => new BlockCells(family))
+
+/** ●: the peer's own block in every family that has the preset, ◐: in some, ○: in none. */
+function mark(preset: string, block: string): string {
+  const defects = blockCells.map((cells) => cells.defect(preset, block)).filter((defect) => defect !== undefined)
+  if (defects.length === 0) return ''
+  const theirs = defects.filter((defect) => defect === null).length
+  return theirs === defects.length ? ' ●' : theirs > 0 ? ' ◐' : ' ○'
+}
+
 test('README says which block takes which method', async (t) => {
   const alike = new Map<string, string[]>()
   for (const preset of presets) {
     const all = await Promise.all(Object.values(families).map((family) => seen(family, preset)))
     const [first, ...others] = all.filter((one) => one !== null)
     for (const one of others) t.deepEqual(one, first, `${preset} is the same in every family`)
-    const cells = `${first?.join(' | ')}`
+    const marked = first?.map((cell, i) => `${cell}${cell === 'yes' ? mark(preset, Object.keys(laws)[i] ?? '') : ''}`)
+    const cells = `${marked?.join(' | ')}`
     alike.set(cells, [...(alike.get(cells) ?? []), `\`${preset}\``])
   }
   const blocks = Object.keys(laws).map((block) => `\`${block}\``)

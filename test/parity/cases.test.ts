@@ -30,6 +30,7 @@ for (const group of groups) test(`as PyTorch: ${group}`, (t) => checkGroup(t, gr
 test('every group of fixtures has a test', (t) => {
   const others = [
     ...cellFamilies.map((family) => `cells-${family}`),
+    'blocks',
     'choices',
     'class-heads',
     'compositions',

@@ -8,14 +8,16 @@ import { hashedValue, uniform } from './hashed.js'
 import { largestOf, scalar, type Worst } from './worst.js'
 
 /** All adapters and heads of a family's model, which the cases after it put together. */
-interface Family {
+export interface Family {
   readonly name: string
   readonly model: string
   readonly configs: { readonly [name: string]: AdapterConfigSource }
   readonly heads: { readonly [name: string]: JsonObject }
-  readonly fusion: { readonly names: string[]; readonly config: JsonObject }
+  readonly fusion?: { readonly names: string[]; readonly config: JsonObject }
   /** What is in files, but no parameter. */
   readonly buffers?: { readonly [name: string]: string }
+  /** Those that are identities, by their size. */
+  readonly bases?: { readonly [name: string]: number }
 }
 
 export interface Cell {
@@ -55,13 +57,8 @@ export class Cells {
   }
 
   async open(): Promise<Model> {
-    const { model: folder, configs, heads, fusion, buffers } = this.#family
-    const model = await AutoModel.fromPretrained(join(fixtures, 'models', folder), { withHead: false })
-    for (const [name, config] of Object.entries(configs)) model.addAdapter(name, config)
-    model.addAdapterFusion(fusion.names, fusion.config, { name: 'f' })
-    for (const [name, config] of Object.entries(heads)) model.addHead(name, headConfigFromJson(config))
-    const added = model.namedParameters().filter((parameter) => !isBaseParameter(parameter))
-    model.loadStateDict(new Map(added.map(({ name, shape }) => [name, hashedValue(name, shape)])))
+    const model = await openFamily(this.#family)
+    const { buffers } = this.#family
     if (buffers !== undefined) model.loadStateDict(this.#group.tensors(buffers))
     return model
   }
@@ -101,13 +98,31 @@ export class Cells {
   }
 }
 
+/** The family's model with all its adapters and heads, whose weights follow from their names. */
+export async function openFamily({ model: folder, configs, heads, fusion, bases = {} }: Family): Promise<Model> {
+  const model = await AutoModel.fromPretrained(join(fixtures, 'models', folder), { withHead: false })
+  for (const [name, config] of Object.entries(configs)) model.addAdapter(name, config)
+  if (fusion !== undefined) model.addAdapterFusion(fusion.names, fusion.config, { name: 'f' })
+  for (const [name, config] of Object.entries(heads)) model.addHead(name, headConfigFromJson(config))
+  const added = model.namedParameters().filter((parameter) => !isBaseParameter(parameter))
+  const identity = (size: number) =>
+    Float32Array.from({ length: size * size }, (_, i) => (i % (size + 1) === 0 ? 1 : 0))
+  model.loadStateDict(
+    new Map([
+      ...added.map(({ name, shape }) => [name, hashedValue(name, shape)] as const),
+      ...Object.entries(bases).map(([name, size]) => [name, { data: identity(size), shape: [size, size] }] as const)
+    ])
+  )
+  return model
+}
+
 /** [rows, channels, height, width] of vit-tiny. */
-function images(rows: number): Tensor {
+export function images(rows: number): Tensor {
   return { data: Float32Array.from(uniform('images', rows * 48)), shape: [rows, 2, 4, 6] }
 }
 
 /** [rows, width, n] → [real tokens, n]; one a row stays so. */
-function real(logits: Tensor, inputIds: readonly number[][] | undefined): Tensor {
+export function real(logits: Tensor, inputIds: readonly number[][] | undefined): Tensor {
   const [, width = 0, size = 0] = logits.shape
   if (inputIds === undefined) return logits
   const kept = inputIds.map(({ length }, row) => [
