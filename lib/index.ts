@@ -1,13 +1,13 @@
 export { AdapterConfig, type AdapterConfigSource, type AdapterOverrides, ConfigUnion } from './config/adapter-config.js'
 export type { BestModelArguments } from './config/best-model.js'
-export type {
+export {
   BottleneckConfig,
-  BottleneckOptions,
-  BottleneckOverrides,
-  InitWeights,
-  ReductionFactor,
-  ResidualBeforeLn,
-  Scaling
+  type BottleneckOptions,
+  type BottleneckOverrides,
+  type InitWeights,
+  type ReductionFactor,
+  type ResidualBeforeLn,
+  type Scaling
 } from './config/bottleneck-config.js'
 export type {
   DependencyParsingHeadOptions,
@@ -39,13 +39,13 @@ export type {
   RegressionHeadOptions,
   TaggingHeadOptions
 } from './config/head-config.js'
-export type {
-  AttnMatrix,
+export {
+  type AttnMatrix,
   LoraConfig,
-  LoraInitWeights,
-  LoraOverrides,
+  type LoraInitWeights,
+  type LoraOverrides,
   MtlLoraConfig,
-  MtlLoraOverrides
+  type MtlLoraOverrides
 } from './config/lora-config.js'
 export type { ModelConfig } from './config/model-config.js'
 export {
@@ -71,10 +71,10 @@ export {
 export type { OptimizerArguments, OptimizerName, OptimizerSpelling } from './config/optimizer-arguments.js'
 export { OutputAdapterConfig, type OutputAdapterOptions } from './config/output-adapter-config.js'
 export type { ParameterGroup, ParameterMatch } from './config/parameter-groups.js'
-export type { PrefixTuningConfig, PrefixTuningOverrides } from './config/prefix-config.js'
-export type { PromptTuningConfig, PromptTuningOverrides } from './config/prompt-config.js'
+export { PrefixTuningConfig, type PrefixTuningOverrides } from './config/prefix-config.js'
+export { PromptTuningConfig, type PromptTuningOverrides } from './config/prompt-config.js'
 export { adapterTrainingStrategy, type TrainingStrategy } from './config/recipes.js'
-export type { ReftConfig, ReftOverrides } from './config/reft-config.js'
+export { ReftConfig, type ReftOverrides } from './config/reft-config.js'
 export type { ReportTarget, ReportTo } from './config/report-to.js'
 export type { LrSchedulerKwargs, SchedulerType, ScheduleShape } from './config/scheduler-arguments.js'
 export { chooseAdapterSize, type TaskComplexity } from './config/size.js'
@@ -83,12 +83,14 @@ export type { Choice } from './data/choices.js'
 export type {
   ChoicesRow,
   Dataset,
+  FeaturesRow,
   IdsRow,
   ImageRow,
   IndexedRows,
   Label,
   QuestionRow,
   Row,
+  SoundRow,
   TextRow,
   WordsRow
 } from './data/dataset.js'
@@ -101,6 +103,7 @@ export type { RowStream } from './data/row-stream.js'
 export { type RowsFile, rowsFile } from './data/rows-file.js'
 export { type DatasetSplit, type SplitOptions, trainTestSplit } from './data/split.js'
 export { TextTokenizer } from './data/tokenizer.js'
+export type { ValuesOfRow } from './data/value-rows.js'
 export type { FolderFormat } from './exchange/folder-files.js'
 export { batchInferenceWithAdapters } from './inference/batch.js'
 export { AdapterSwitcher, type SwitcherSource } from './inference/switcher.js'
@@ -140,6 +143,7 @@ export type { Replaced } from './model/surgery-record.js'
 export { setNumThreads } from './model/threads.js'
 export type { TokenPrediction } from './model/token-answers.js'
 export type { TrunkOption } from './model/trunk.js'
+export type { ValueInputs, Values } from './model/value-inputs.js'
 export type { ErrorCode } from './native/error-codes.js'
 export { AdapterError } from './native/errors.js'
 export type { DType, KeyDialect, ParameterInfo, TrunkTimes, TrunkType } from './native/types.js'

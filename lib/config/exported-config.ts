@@ -1,6 +1,6 @@
 import type { NativeExportedFacts } from '../native/exported-types.js'
 import * as check from './check.js'
-import type { ExportedNetwork } from './exported-network.js'
+import type { ExportedNetwork, ExportReading } from './exported-network.js'
 import type { ModelConfig } from './model-config.js'
 import { type ModelType, modelFamilies } from './model-families.js'
 
@@ -29,7 +29,12 @@ const positive = (name: string, value: unknown) => check.checkInteger(name, valu
 const probability = (name: string, value: unknown) => check.checkNumber(name, value, { from: 0, to: 1 })
 
 /** A model's config from its graph, and from the config of its class for what no graph says: dropout and norms of heads. */
-export function exportedModelConfig(facts: NativeExportedFacts, note: ExportNote, source: string): ModelConfig {
+export function exportedModelConfig(
+  facts: NativeExportedFacts,
+  note: ExportNote,
+  source: string,
+  reading: ExportReading = { output: null, pooling: 'automatic' }
+): ModelConfig {
   const { config } = note
   const type = note.modelType === '' ? 'exported' : note.modelType
   const family = modelFamilies[type as ModelType] as (typeof modelFamilies)[ModelType] | undefined
@@ -74,29 +79,38 @@ export function exportedModelConfig(facts: NativeExportedFacts, note: ExportNote
     tieWordEmbeddings: read(['tie_word_embeddings'], check.checkBoolean, true),
     classifierDropout: read(['classifier_dropout'], probability, family?.defaults.classifierDropout ?? null),
     nameOrPath: read(['_name_or_path'], check.checkString, source),
-    exported: network(facts, note)
+    exported: network(facts, note, reading)
   })
 }
 
-function network(facts: NativeExportedFacts, { className, prefix }: ExportNote): ExportedNetwork {
+function network(
+  facts: NativeExportedFacts,
+  { className, prefix, config }: ExportNote,
+  reading: ExportReading
+): ExportedNetwork {
+  const start = config['decoder_start_token_id'] ?? config['pad_token_id']
   return Object.freeze({
     className: className === '' ? facts.type : className,
     prefix: prefix === '' ? 'model' : prefix,
     isCausal: facts.isCausal,
     inputs: Object.freeze([...facts.inputs]),
+    outputs: Object.freeze([...facts.outputs]),
     rowTokens: facts.rowTokens,
+    values: Object.freeze(imageOf(facts)[1] === null ? [...facts.image] : []),
+    tokensText: facts.tokensText,
+    lengthName: facts.lengthText,
+    decoder: facts.hasDecoder
+      ? Object.freeze({ startTokenId: typeof start === 'number' && start >= 0 ? start : null })
+      : null,
+    reading: Object.freeze(reading),
     linears: Object.freeze(facts.linears.map((linear) => Object.freeze(linear))),
     explanation: Object.freeze([...facts.explanation])
   })
 }
 
-/** Channels, height and width of a row that is no text: fewer sizes stand for the last ones. */
+/** Channels, height and width where a row is an image of one size; otherwise it is ids, or numbers of another form. */
 function imageOf({ image }: NativeExportedFacts): readonly [number, readonly [number, number] | null] {
-  if (image.length === 0) return [0, null]
-  const sizes = [1, 1, 1, ...image].slice(-3)
-  if (image.length <= 3 && sizes.every((size) => size > 0)) {
-    const [channels = 1, height = 1, width = 1] = sizes
-    return [channels, Object.freeze([height, width] as const)]
-  }
-  throw check.valueError('graph', `rows of ${image.length} sizes that differ from call to call are not read`)
+  const [channels = 0, height = 0, width = 0] = image
+  if (image.length !== 3 || Math.min(...image) < 1) return [0, null]
+  return [channels, Object.freeze([height, width] as const)]
 }

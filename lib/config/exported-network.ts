@@ -14,6 +14,19 @@ export interface ExportedLinear {
   readonly place: LoraPlace | null
 }
 
+export interface DecoderFacts {
+  /** `decoder_start_token_id`: the id in front of what a decoder writes; null: the config does not say. */
+  readonly startTokenId: number | null
+}
+
+/** What heads for rows read of a row: an output of the graph, or one of its tokens, or their mean. */
+export interface ExportReading {
+  /** Null: the tokens' states. */
+  readonly output: string | null
+  /** 'automatic': the first token, or the last where tokens see only those before them. */
+  readonly pooling: 'automatic' | 'first' | 'last' | 'mean'
+}
+
 /** What the graph of a `.pt2` archive says of itself, beside the numbers that every model has. */
 export interface ExportedNetwork {
   /** PyTorch's class, such as `LlamaModel`. */
@@ -24,8 +37,19 @@ export interface ExportedNetwork {
   readonly isCausal: boolean
   /** What a pass is given, by PyTorch's names. */
   readonly inputs: readonly string[]
-  /** Tokens that the network makes of a row that is no text; 0: rows are ids. */
+  /** Names of what comes out, in its order. */
+  readonly outputs: readonly string[]
+  /** Tokens that the network makes of a row that is no text; 0: rows are ids, or it depends on the row. */
   readonly rowTokens: number
+  /** Sizes of a row that is neither text nor an image of one size; -1: it differs from row to row. */
+  readonly values: readonly number[]
+  /** How many tokens come of a row whose one open size is `lengthName`, as PyTorch writes it. */
+  readonly tokensText: string
+  readonly lengthName: string
+  /** An encoder reads the row and a decoder, whose tokens these are, answers; null: there is one stream of tokens. */
+  readonly decoder: DecoderFacts | null
+  /** What heads for rows read. */
+  readonly reading: ExportReading
   readonly linears: readonly ExportedLinear[]
   /** What was found where, a sentence each. */
   readonly explanation: readonly string[]

@@ -3,9 +3,10 @@ import { AdapterError } from '../native/errors.js'
 import { type Activation, activations } from './activations.js'
 import { camelCase, snakeCase } from './case.js'
 import * as check from './check.js'
-import type { ExportedNetwork } from './exported-network.js'
+import type { DecoderFacts, ExportedNetwork } from './exported-network.js'
 import { type ImageShape, imageShape } from './image-shape.js'
 import { type Field, familyOf, type ModelFamily, type ModelType, modelFamilies, modelTypes } from './model-families.js'
+import { type RowValues, rowValues } from './row-values.js'
 
 export { type ModelType, modelTypes } from './model-families.js'
 
@@ -183,7 +184,12 @@ export function maxRowLength(config: ModelConfig): number {
 /** What rows are checked against. */
 export function rowLimits(config: ModelConfig): RowLimits {
   const { vocabSize, typeVocabSize } = config
-  return { maxLength: maxRowLength(config), vocabSize, typeVocabSize, image: imageShape(config) }
+  return {
+    ...{ maxLength: maxRowLength(config), vocabSize, typeVocabSize },
+    image: imageShape(config),
+    values: rowValues(config),
+    decoder: config.exported?.decoder ?? null
+  }
 }
 
 /** What a model has room for. */
@@ -196,6 +202,10 @@ export interface RowLimits {
   readonly typeVocabSize: number
   /** Rows are images of this shape; null: they are text. */
   readonly image: ImageShape | null
+  /** Rows are numbers of this form, and no images of one size; null: they are not. */
+  readonly values?: RowValues | null
+  /** Rows are read by an encoder and answered by a decoder; null: there is one stream of tokens. */
+  readonly decoder?: DecoderFacts | null
 }
 
 /** A config.json that transformers reads. */

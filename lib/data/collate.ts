@@ -3,7 +3,9 @@ import { type ChoiceHeadConfig, isChoiceHead } from '../config/choice-heads.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { imageTokens } from '../config/image-shape.js'
 import type { RowLimits } from '../config/model-config.js'
+import { tokensOfRow } from '../config/row-values.js'
 import type { NativeBatch } from '../native/types.js'
+import { answeredRow, decoderIds } from './answered-rows.js'
 import { choiceLabel, encodeChoices } from './choices.js'
 import { concatenate } from './concatenate.js'
 import { labelOf, type Row, type TextRow } from './dataset.js'
@@ -12,11 +14,14 @@ import { alignedLabels, encodeLabel, ignoredLabel, labelsTokens, spreadWordLabel
 import { type EncodedWordsOf, encodeParse, parseLabel } from './parses.js'
 import { type EncodedQuestion, encodeQuestion, questionLabel } from './questions.js'
 import type { TextTokenizer } from './tokenizer.js'
+import { givenValues, rowOf } from './value-rows.js'
 
 /** A row as numbers. */
 export interface EncodedRow {
-  /** Empty for an image. */
+  /** Empty for an image. Of a network with a decoder: what that reads. */
   readonly inputIds: Int32Array
+  /** Of a network with a decoder: what its encoder reads. */
+  readonly sourceIds?: Int32Array
   readonly tokenTypeIds: Int32Array
   /** One number for the row, one for each label or one for each token; undefined: the row has no label. */
   readonly label: Float32Array | Int32Array | undefined
@@ -31,12 +36,27 @@ export interface EncodedRow {
 
 /** Checks what a row is, and its ids or the size of its image, against the model. */
 export function checkRowFits(row: Row, limits: RowLimits, name: string): void {
-  const { image, maxLength, vocabSize, typeVocabSize } = limits
-  const isImage = 'pixelValues' in row && row.pixelValues != null
-  if (image === null && isImage) throw check.valueError(name, 'an image was given to a model of text')
-  if (image !== null) {
-    if (!isImage) throw check.valueError(name, 'the model reads images: expected pixelValues, got text or ids')
+  const { image, values = null, decoder = null, maxLength, vocabSize, typeVocabSize } = limits
+  const given = givenValues(row)
+  if (image === null && values === null && given !== undefined) {
+    const what = given.name === 'pixelValues' ? 'an image was' : `${given.name} were`
+    throw check.valueError(name, `${what} given to a model of text`)
+  }
+  if (values !== null) {
+    if (given === undefined)
+      throw check.valueError(name, 'the model reads numbers: expected inputValues, got text or ids')
+    tokensOfRow(`${name}.${given.name}`, rowOf(`${name}.${given.name}`, given.values, values).length, values)
+  } else if (image !== null) {
+    if (!('pixelValues' in row) || row.pixelValues == null)
+      throw check.valueError(name, 'the model reads images: expected pixelValues, got text or ids')
     checkImageSize(row.pixelValues, image, `${name}.pixelValues`)
+  }
+  const written = decoderIds(row)
+  if (written !== null) {
+    const field = `${name}.decoderInputIds`
+    if (decoder === null) throw check.valueError(field, 'the model has no decoder; leave it out')
+    if (written.length > maxLength) throw check.rangeError(field, `at most ${maxLength} ids`, written)
+    checkBelow(field, written, vocabSize, 'the vocabulary')
   }
   if (!('inputIds' in row) || row.inputIds == null) return
   if (row.inputIds.length > maxLength) {
@@ -67,13 +87,21 @@ export interface EncodeRowOptions {
 }
 
 /** A row's label as its head wants it, checked as far as it can be without a tokenizer; undefined where there is none. */
-export function rowLabel(row: Row, head: HeadConfig, name: string): Float32Array | Int32Array | undefined {
+export function rowLabel(
+  row: Row,
+  head: HeadConfig,
+  name: string,
+  { decoder = null }: Pick<RowLimits, 'decoder'> = {}
+): Float32Array | Int32Array | undefined {
   if (isChoiceHead(head)) return choiceHeadLabel(row, head, name)
   const given = labelOf(row)
   if (given === null) return undefined
   const label = encodeLabel(head, given, `${name}.label`)
   if (!labelsTokens(head)) return label
-  if ('words' in row && row.words != null) checkCount(label, row.words.length, 'words', name)
+  const written = decoderIds(row)
+  if (written !== null) checkCount(label, written.length, 'tokens of the decoder', name)
+  else if (givenValues(row) !== undefined || (decoder !== null && head.headType === 'causal_lm')) return label
+  else if ('words' in row && row.words != null) checkCount(label, row.words.length, 'words', name)
   else if ('inputIds' in row && row.inputIds != null) checkCount(label, row.inputIds.length, 'tokens', name)
   else throw check.valueError(name, 'labels for tokens need words or inputIds, not text')
   return label
@@ -91,8 +119,14 @@ function checkCount(label: ArrayLike<number>, count: number, what: string, name:
 /** A row of text for a causal head needs no label: each token is that of the one before it. */
 export function encodeRow(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
   const { head } = options
-  if (head !== undefined && isChoiceHead(head)) return encodeForChoice(row, head, options, name)
+  if (head !== undefined && isChoiceHead(head)) {
+    if (options.limits.decoder == null && options.limits.values == null)
+      return encodeForChoice(row, head, options, name)
+    throw check.valueError(name, `a head of kind ${head.headType} reads rows of text for an encoder alone`)
+  }
   const encoded = encode(row, options, name)
+  const { decoder } = options.limits
+  if (decoder != null) return answeredRow(row, encoded, { ...options, decoder }, name)
   if (head?.headType !== 'causal_lm') return encoded
   const label = (encoded.label ?? encoded.inputIds) as Int32Array
   return { ...encoded, label: alignedLabels(label, head) }
@@ -109,9 +143,18 @@ function encodeForChoice(row: Row, head: ChoiceHeadConfig, options: EncodeRowOpt
 
 function encode(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
   const { head, limits } = options
-  const label = head === undefined ? undefined : rowLabel(row, head, name)
+  const label = head === undefined ? undefined : rowLabel(row, head, name, limits)
   const perToken = head !== undefined && labelsTokens(head)
   checkRowFits(row, limits, name)
+  const { values = null } = limits
+  const given = values === null ? undefined : givenValues(row)
+  if (values !== null && given !== undefined) {
+    const field = `${name}.${given.name}`
+    const pixelValues = rowOf(field, given.values, values)
+    const tokens = tokensOfRow(field, pixelValues.length, values)
+    if (perToken && label !== undefined) checkCount(label, tokens, 'tokens', name)
+    return { inputIds: noIds, tokenTypeIds: noIds, label, image: { pixelValues, tokens } }
+  }
   if (limits.image !== null && 'pixelValues' in row) {
     const pixelValues = encodeImage(row.pixelValues, limits.image, `${name}.pixelValues`)
     const image = { pixelValues, tokens: imageTokens(limits.image) }
@@ -157,6 +200,7 @@ export function collate(rows: readonly EncodedRow[], groups?: readonly number[])
   })
   return {
     inputIds: concatenate(sorted.map((row) => row.inputIds)),
+    ...(sorted.some((row) => row.sourceIds !== undefined) && sourcesOf(sorted)),
     ...(images.length > 0 && { pixelValues: images }),
     rowLengths: concatenate(sorted.map((row) => row.parts ?? Int32Array.of(lengthOf(row)))),
     ...(images.length === 0 && { tokenTypeIds: concatenate(sorted.map((row) => row.tokenTypeIds)) }),
@@ -170,6 +214,11 @@ export function collate(rows: readonly EncodedRow[], groups?: readonly number[])
     labels: collateLabels(sorted),
     order
   }
+}
+
+function sourcesOf(rows: readonly EncodedRow[]): Pick<NativeBatch, 'sourceIds' | 'sourceLengths'> {
+  const sources = rows.map(({ sourceIds }) => sourceIds ?? noIds)
+  return { sourceIds: concatenate(sources), sourceLengths: Int32Array.from(sources, ({ length }) => length) }
 }
 
 /** The rows that a row is for the core: its choices, its windows, or itself. */

@@ -1,9 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
 import * as check from '../config/check.js'
 import type { Choice } from './choices.js'
-import { checkPixels } from './images.js'
 import type { GivenAnswers } from './questions.js'
-import { checkFieldNames, contentFields, didYouMeanField, type Spelling } from './row-fields.js'
+import { checkFieldNames, contentFields, didYouMeanField, numberFields, type Spelling } from './row-fields.js'
+import { checkValues, givenValues, type ValuesOfRow } from './value-rows.js'
 
 /** A class's name or number, a value, or several of them: for multi-label rows and for tokens or words. */
 export type Label = string | number | readonly string[] | ArrayLike<number>
@@ -16,7 +16,7 @@ interface Labelled {
   readonly taskId?: string | number | undefined
 }
 
-export interface TextRow extends Labelled {
+export interface TextRow extends Labelled, Answered {
   readonly text: string
   readonly textPair?: string | null | undefined
   /** Question answering: where textPair answers text, as a QuestionRow has it. */
@@ -50,7 +50,7 @@ export interface WordsRow extends Labelled {
 }
 
 /** Ids with their special tokens, as a tokenizer gave them. */
-export interface IdsRow extends Labelled {
+export interface IdsRow extends Labelled, Answered {
   readonly inputIds: ArrayLike<number>
   readonly tokenTypeIds?: ArrayLike<number> | null | undefined
   /** What tokenizers add; rows are not padded here, so it can say nothing but 1 for every id. */
@@ -65,7 +65,23 @@ export interface ImageRow extends Labelled {
   readonly pixelValues: ArrayLike<number>
 }
 
-export type Row = TextRow | WordsRow | IdsRow | ImageRow | QuestionRow | ChoicesRow
+/** A sound or features for an exported network that reads them, of any length where its graph has one that differs. */
+export interface SoundRow extends Labelled {
+  readonly inputValues: ValuesOfRow
+}
+export interface FeaturesRow extends Labelled {
+  readonly inputFeatures: ValuesOfRow
+}
+
+/** Of rows for an exported network with an encoder and a decoder: what the decoder reads, at most one of the two. */
+interface Answered {
+  /** Ids with the start token in front. Default: those of targetText, of a language-modelling head's labels, or of the row, shifted right. */
+  readonly decoderInputIds?: ArrayLike<number> | null | undefined
+  /** What the decoder is to write: its ids, shifted right, and the labels of a language-modelling head. */
+  readonly targetText?: string | null | undefined
+}
+
+export type Row = TextRow | WordsRow | IdsRow | ImageRow | SoundRow | FeaturesRow | QuestionRow | ChoicesRow
 
 /** Rows that need not be in memory: each is read when it is asked for, in whatever order (rowsFile). */
 export interface IndexedRows {
@@ -132,7 +148,7 @@ export function checkRow(row: unknown, name: string, spelling: Spelling = (field
   const given = check.checkObject(name, row)
   const names = Object.keys(given)
   checkFieldNames(name, names, spelling)
-  const plain = contentFields.filter((field) => given[field] != null)
+  const plain = [...contentFields, ...numberFields].filter((field) => given[field] != null)
   const contents = plain.length > 0 ? plain : ['question', 'choices'].filter((field) => given[field] != null)
   if (contents.length !== 1) {
     const wanted = contentFields.map(spelling)
@@ -165,7 +181,14 @@ export function checkRow(row: unknown, name: string, spelling: Spelling = (field
     }
     if (given['attentionMask'] != null) checkMask(`${name}.attentionMask`, given['attentionMask'], ids.length)
   }
-  if (given['pixelValues'] != null) checkPixels(`${name}.pixelValues`, given['pixelValues'])
+  if (given['decoderInputIds'] != null) {
+    const ids = checkIds(`${name}.decoderInputIds`, given['decoderInputIds'])
+    if (ids.length === 0) throw check.valueError(`${name}.decoderInputIds`, 'a decoder needs at least one token')
+    if (given['targetText'] != null) throw check.valueError(name, 'give decoderInputIds or targetText, not both')
+  }
+  if (given['targetText'] != null) check.checkString(`${name}.targetText`, given['targetText'])
+  const values = givenValues(given)
+  if (values !== undefined) checkValues(`${name}.${values.name}`, values.values)
   if (given['label'] != null && given['labels'] != null) throw check.valueError(name, 'give label or labels, not both')
   return row as Row
 }

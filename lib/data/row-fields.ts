@@ -5,6 +5,7 @@ import { Recent } from './recent.js'
 /** The fields of a row that mean something here. All others (`id`, `source`) are the caller's own. */
 export const rowFields: readonly string[] = [
   ...['text', 'textPair', 'words', 'inputIds', 'tokenTypeIds', 'attentionMask', 'pixelValues'],
+  ...['inputValues', 'inputFeatures', 'decoderInputIds', 'targetText'],
   ...['label', 'labels']
 ]
 
@@ -15,6 +16,8 @@ export const headFields: readonly string[] = [
 ]
 
 export const contentFields: readonly string[] = ['text', 'words', 'inputIds', 'pixelValues']
+/** Content of rows for exported networks of sounds and features. */
+export const numberFields: readonly string[] = ['inputValues', 'inputFeatures']
 
 /** How a field is spelled where the row comes from: as it is, or in snake_case. */
 export type Spelling = (field: string) => string

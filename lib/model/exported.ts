@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import { exportedModelConfig, readExportNote } from '../config/exported-config.js'
+import type { ExportReading } from '../config/exported-network.js'
 import { nativeModelConfig } from '../config/model-config.js'
 import { TextTokenizer } from '../data/tokenizer.js'
 import { hasTokenizer, tokenizerFiles } from '../data/tokenizer-files.js'
@@ -16,9 +17,22 @@ export interface ExportedOptions extends Pick<LoadOptions, 'device' | 'seed'> {
   readonly weights?: string | undefined
   /** Default: the one that the archive carries, where it does. */
   readonly tokenizer?: TextTokenizer | undefined
+  /**
+   * Which output heads read, by its name (`model.config.exported.outputs`): one with a value for each token instead of the
+   * first such, or one with a value for each row (`pooler_output`), which heads for rows read instead of a token. Default:
+   * the first output with a value for each token, or for each row where there is none.
+   */
+  readonly output?: string | undefined
+  /**
+   * Which token heads for rows read, or the mean of all. Default: the first, or the last where tokens see only those before
+   * them.
+   */
+  readonly pooling?: 'first' | 'last' | 'mean' | undefined
 }
 
 const operation = 'load the exported model'
+/** A message names so many weights and counts the others. */
+const namesTold = 5
 
 /** The model of an archive, on a device that was chosen. */
 export async function loadExported(
@@ -27,10 +41,13 @@ export async function loadExported(
   options: ExportedOptions,
   { device, seed }: { readonly device: string; readonly seed: number }
 ): Promise<Model> {
-  checkOptions(options, ['device', 'seed', 'weights', 'tokenizer'])
-  const { handle, facts } = await nativeCall(() => addon.openExported(path, device))
+  checkOptions(options, ['device', 'seed', 'weights', 'tokenizer', 'output', 'pooling'])
+  const reading = readingOf(options)
+  const { handle, facts } = await nativeCall(() =>
+    addon.openExported(path, device, reading.output ?? '', reading.pooling)
+  )
   const note = readExportNote(jsonOf(path, facts.extra['torch_adapters.json']))
-  const config = exportedModelConfig(facts, note, path)
+  const config = exportedModelConfig(facts, note, path, reading)
   const prefix = config.exported?.prefix ?? 'model'
   const tokenizer = options.tokenizer ?? tokenizerOf(facts.extra)
   const native = nativeCall(() => addon.createExported(handle, nativeModelConfig(config), prefix, device))
@@ -45,11 +62,20 @@ export async function loadExported(
   return model
 }
 
+function readingOf({ output, pooling }: ExportedOptions): ExportReading {
+  return {
+    output: output === undefined ? null : check.checkNonEmptyString('output', output),
+    pooling: pooling === undefined ? 'automatic' : check.checkOneOf('pooling', pooling, ['first', 'last', 'mean'])
+  }
+}
+
 async function loadWeights(model: Model, weights: string): Promise<void> {
   const source = check.checkNonEmptyString('weights', weights)
   const { missing } = await nativeCall(() => model.native.loadWeights(source))
   if (missing.length === 0) return
-  throw new AdapterError('ERR_STATE_DICT', operation, `${source} lacks weights of the graph: ${missing.join(', ')}`, {
+  const more = missing.length > namesTold ? `, and ${missing.length - namesTold} more` : ''
+  const names = `${missing.slice(0, namesTold).join(', ')}${more}`
+  throw new AdapterError('ERR_STATE_DICT', operation, `${source} lacks weights of the graph: ${names}`, {
     hint: 'The weights and the archive must be of one class and one config'
   })
 }

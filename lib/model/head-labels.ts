@@ -1,11 +1,15 @@
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import type { ModelConfig } from '../config/model-config.js'
+import { rowValues } from '../config/row-values.js'
+import { givenValues } from '../data/value-rows.js'
 import type { BatchHeads } from './head-rule.js'
 import type { PixelValues } from './image-inputs.js'
 import { type Labels, labelsOf, rowLabels } from './input-labels.js'
 import type { Ids, Shaped } from './input-rows.js'
-import type { ForwardInputs, ImageInputs, TokenInputs } from './inputs.js'
+import type { ForwardInputs, TokenInputs } from './inputs.js'
+import { decoderRows } from './pair-inputs.js'
+import { packValues, type ValueInputs, valueLabels } from './value-inputs.js'
 
 interface LabelledModel {
   readonly config: ModelConfig
@@ -24,7 +28,10 @@ export function headLabels(
   if (lengthOf(labels) !== count) {
     throw check.valueError('labels', `expected one entry for each of ${count} rows, got ${lengthOf(labels)}`)
   }
-  const { inputIds, attentionMask, wordIds } = inputs as Partial<TokenInputs>
+  const { wordIds } = inputs as Partial<TokenInputs>
+  const decoder = model.config.exported?.decoder ?? null
+  const values = rowValues(model.config)
+  const lengths = values === null ? [] : Array.from(packValues(withoutLabels(inputs), values, noHead).batch.rowLengths)
   return names.map((name, head) => {
     const config = model.heads.get(name)
     if (config?.headType === 'multiple_choice') {
@@ -35,18 +42,39 @@ export function headLabels(
       .filter((i) => rowHeads[i] === head)
       .map((i) => i % count)
     const ownLabels = own.map((row) => labelOf(labels, row)) as Labels
-    const asked = { head: config, name: `the labels of head '${name}'` }
-    if (inputIds === undefined) return rowLabels(ownLabels, config, own.length, asked.name) ?? new Int32Array()
+    const asked = { head: config, name: `the labels of head '${name}'`, isAligned: decoder !== null }
+    const { inputIds, attentionMask } =
+      decoder === null
+        ? (inputs as Partial<TokenInputs>)
+        : decoderRows(inputs as TokenInputs, decoder, { ...asked, name: 'labels' })
+    if (inputIds === undefined) {
+      const found =
+        values === null
+          ? rowLabels(ownLabels, config, own.length, asked.name)
+          : valueLabels(
+              ownLabels,
+              own.map((row) => lengths[row] ?? 0),
+              asked
+            )
+      return found ?? new Int32Array()
+    }
     const some = (ids: Ids | undefined) => ids && own.map((row) => rowOf(ids, row))
     const rows = { inputIds: some(inputIds) ?? [], attentionMask: some(attentionMask), wordIds: some(wordIds) }
     return labelsOf({ ...rows, labels: ownLabels }, model.config, asked) ?? new Int32Array()
   })
 }
 
-/** Rows of ids or images; 0 where neither was given. */
+const noHead = { head: undefined, name: 'labels' }
+
+function withoutLabels(inputs: ForwardInputs): ValueInputs {
+  const { labels: _, ...rest } = inputs
+  return rest as ValueInputs
+}
+
+/** Rows of ids or numbers; 0 where neither was given. */
 export function rowCount(inputs: ForwardInputs): number {
-  const { inputIds, pixelValues } = inputs as Partial<TokenInputs & ImageInputs>
-  return lengthOf(pixelValues ?? inputIds ?? [])
+  const { inputIds } = inputs as Partial<TokenInputs>
+  return lengthOf((givenValues(inputs)?.values as PixelValues | undefined) ?? inputIds ?? [])
 }
 
 function lengthOf(values: Ids | PixelValues | Labels): number {

@@ -22,6 +22,8 @@ export interface LabelledRows {
 export interface LabelsFor {
   readonly head: HeadConfig | undefined
   readonly name: string
+  /** Labels of a language-modelling head are what each token is to give, as of a decoder, not what each token is. */
+  readonly isAligned?: boolean
 }
 
 /** Labels as the head reads them, and what heads that choose get beside ids. @param kept of `ids`, the real tokens */
@@ -29,13 +31,13 @@ export function labelBatch(
   inputs: LabelledRows,
   { ids, kept }: { readonly ids: Rows; readonly kept: readonly number[][] },
   config: ModelConfig,
-  { head, name }: LabelsFor
+  { head, name, isAligned = false }: LabelsFor
 ): Pick<NativeBatch, 'labels' | 'choices' | 'wordIds'> {
   if (head !== undefined && isChoiceHead(head)) return choiceBatch(choiceInputs(inputs, ids, kept), head, kept, name)
   const tokens = head && labelsTokens(head) && inputs.labels !== undefined && alike(name, inputs.labels as Ids, ids)
   return {
     labels: tokens
-      ? tokenLabelsOf(tokens, kept, head, config, name)
+      ? tokenLabelsOf(tokens, kept, head, config, name, isAligned)
       : rowLabels(inputs.labels, head, kept.length, name),
     ...otherRows(choiceInputs({ ...inputs, labels: undefined }, ids, kept))
   }
@@ -76,17 +78,18 @@ function choiceInputs(inputs: LabelledRows, ids: Rows, kept: readonly number[][]
 }
 
 /** Each row's labels, as its head reads them, one row after the other. */
-function tokenLabelsOf(
+export function tokenLabelsOf(
   labels: Rows,
   kept: readonly number[][],
   head: HeadConfig | undefined,
-  { vocabSize }: ModelConfig,
-  name: string
+  { vocabSize }: Pick<ModelConfig, 'vocabSize'>,
+  name: string,
+  isAligned = false
 ): Int32Array {
   const classes = head !== undefined && 'numLabels' in head ? head.numLabels : vocabSize
   const rows = kept.map((columns, i) => {
     const row = columns.map((c) => labelId(`${name}[${i}][${c}]`, integer(name, i, c, labels.values[i]?.[c]), classes))
-    return head === undefined ? row : alignedLabels(row, head)
+    return head === undefined || isAligned ? row : alignedLabels(row, head)
   })
   return Int32Array.from(rows.flatMap((row) => Array.from(row)))
 }

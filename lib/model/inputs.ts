@@ -2,18 +2,29 @@ import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { type ImageShape, imageShape } from '../config/image-shape.js'
 import { type ModelConfig, positionsAfterPadding, rowLimits } from '../config/model-config.js'
+import { rowValues } from '../config/row-values.js'
+import { givenValues } from '../data/value-rows.js'
 import type { NativeBatch } from '../native/types.js'
 import { imagePlaces, imagesOf, type PixelValues } from './image-inputs.js'
 import { type Labels, type LabelsFor, labelBatch, rowLabels } from './input-labels.js'
 import { alike, below, flatten, type Ids, keptColumns, type Rows, rowsOf } from './input-rows.js'
+import { packPairs } from './pair-inputs.js'
+import { packValues, type ValueInputs } from './value-inputs.js'
 
-export type ForwardInputs = TokenInputs | ImageInputs
+export type ForwardInputs = TokenInputs | ImageInputs | ValueInputs
 
 export interface TokenInputs {
   readonly inputIds: Ids
   /** 1 where a token is real, 0 where it is padding. Masked tokens are left out of the computation altogether. */
   readonly attentionMask?: Ids | undefined
   readonly tokenTypeIds?: Ids | undefined
+  /**
+   * Of a network with an encoder and a decoder, whose encoder reads inputIds: what the decoder reads, its start token first.
+   * Answers and token labels are of these. Default: a language-modelling head's labels, or inputIds, shifted right.
+   */
+  readonly decoderInputIds?: Ids | undefined
+  /** As attentionMask, of decoderInputIds. */
+  readonly decoderAttentionMask?: Ids | undefined
   /** Default: the model's own rule, as Hugging Face counts them. */
   readonly positionIds?: Ids | undefined
   /**
@@ -50,10 +61,14 @@ export interface PackedInputs {
 export function packInputs(given: ForwardInputs, config: ModelConfig, head: HeadConfig | undefined): PackedInputs {
   const inputs = check.checkObject('inputs', given)
   const image = imageShape(config)
-  if (image === null && inputs['pixelValues'] !== undefined) {
-    throw check.valueError('inputs', 'expected inputIds: an image was given to a model of text')
-  }
   const labels = { head, name: 'labels' }
+  const values = rowValues(config)
+  if (values !== null) return packValues(given as ValueInputs, values, labels)
+  if (image === null && givenValues(inputs) !== undefined) {
+    const what = inputs['pixelValues'] === undefined ? 'numbers were' : 'an image was'
+    throw check.valueError('inputs', `expected inputIds: ${what} given to a model of text`)
+  }
+  if (config.exported?.decoder != null) return packPairs(given as TokenInputs, config, config.exported.decoder, labels)
   return image === null
     ? packTokens(given as TokenInputs, config, labels)
     : packImages(given as ImageInputs, image, labels)
@@ -74,7 +89,7 @@ function packImages(inputs: ImageInputs, shape: ImageShape, { head, name }: Labe
 }
 
 /** Drops masked tokens and puts the rest one after the other. */
-function packTokens(inputs: TokenInputs, config: ModelConfig, labels: LabelsFor): PackedInputs {
+export function packTokens(inputs: TokenInputs, config: ModelConfig, labels: LabelsFor): PackedInputs {
   const given = check.checkObject('inputs', inputs)
   check.checkKeys('inputs', given, [
     ...['inputIds', 'attentionMask', 'tokenTypeIds', 'positionIds', 'labels'],

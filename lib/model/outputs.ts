@@ -26,7 +26,7 @@ export interface ForwardOutputs {
   readonly loss?: number
   /** Instead of logits where rows have different heads, in the order of their first rows. */
   readonly headOutputs?: readonly HeadOutput[]
-  /** [rows, columns, hidden]. There without a head, and with outputHiddenStates. */
+  /** [rows, columns, hidden]; of an exported network with one value a row [rows, hidden]. There without a head, and with outputHiddenStates. */
   readonly lastHiddenState?: Tensor
   /** The embeddings' output and each layer's, [rows, columns, hidden]. */
   readonly hiddenStates?: readonly Tensor[]
@@ -124,6 +124,8 @@ function logitsOf(
 
 function rectangle({ data, shape, dtype }: TensorData, { rows, columns, places }: Omit<Rows, 'batch'>): Tensor {
   const width = shape[1] ?? 1
+  // Networks that give one value a row.
+  if (shape[0] === rows && places.length !== rows) return { data, shape, dtype }
   const all = new Float32Array(rows * columns * width)
   places.forEach((place, token) => {
     all.set(data.subarray(token * width, (token + 1) * width), place * width)

@@ -30,14 +30,16 @@ export interface TokenAnswers {
 
 /** One answer for each token, special tokens included. */
 export function answersByToken(
-  { inputIds }: EncodedRow,
+  { inputIds, image }: EncodedRow,
   logits: Float32Array,
   best: (logits: Float32Array) => Best,
   tokenizer: TextTokenizer | undefined
 ): TokenAnswers {
-  const width = logits.length / inputIds.length
-  const tokens = Array.from(inputIds, (id, i) => {
-    const token = tokenizer?.idToToken(id)
+  const count = image?.tokens ?? inputIds.length
+  const width = logits.length / count
+  const tokens = Array.from({ length: count }, (_, i) => {
+    const id = inputIds[i]
+    const token = id === undefined ? undefined : tokenizer?.idToToken(id)
     return { ...(token === undefined ? {} : { token }), ...best(logits.subarray(i * width, (i + 1) * width)) }
   })
   return { tokens, logits }

@@ -11,6 +11,13 @@ export interface NativeExportedFacts {
   /** Tokens of a row that is no text, 0: they differ, or rows are ids. */
   readonly rowTokens: number
   readonly isCausal: boolean
+  /** Otherwise: how many tokens come of a row whose one open size is `lengthText`, as PyTorch writes both. */
+  readonly lengthText: string
+  readonly tokensText: string
+  /** Rows are read by an encoder and answered by a decoder. */
+  readonly hasDecoder: boolean
+  /** Names of what comes out, in its order. */
+  readonly outputs: string[]
   readonly inputs: string[]
   /** Sizes of one row's floating-point input, -1 where any will do; empty: rows are ids. */
   readonly image: number[]

@@ -70,11 +70,14 @@ export interface ModuleInfo {
 export interface NativeBatch {
   /** Empty where rows are images. */
   readonly inputIds: Int32Array
-  /** An image for each row, in place of ids. */
+  /** An image for each row, in place of ids; of exported networks any numbers, and rows of several lengths. */
   readonly pixelValues?: readonly Float32Array[] | undefined
   /** Their height and width. Default: those of the model's config; others interpolate its positions. */
   readonly imageSize?: readonly [number, number] | undefined
   readonly rowLengths: Int32Array
+  /** What an encoder reads, where `inputIds` are its decoder's: as many rows, of lengths of their own. */
+  readonly sourceIds?: Int32Array | undefined
+  readonly sourceLengths?: Int32Array | undefined
   readonly tokenTypeIds?: Int32Array | undefined
   readonly positionIds?: Int32Array | undefined
   /** Multiple choice: how many neighbouring rows are the choices of each question. */
@@ -355,7 +358,12 @@ export interface Addon {
   /** Times products of one layer's sizes both ways; once in a process for the same arguments. */
   probeTrunk(hiddenSize: number, intermediateSize: number, device: string): Promise<TrunkTimes>
   /** Reads a torch.export archive, memory-mapped, and makes its graph ready to run. */
-  openExported(path: string, device: string): Promise<NativeExportedHandle>
+  openExported(
+    path: string,
+    device: string,
+    output: string,
+    pooling: 'automatic' | 'first' | 'last' | 'mean'
+  ): Promise<NativeExportedHandle>
   /** The model of such a handle, which gives one. `prefix`: in front of its parameters' names. */
   createExported(handle: unknown, config: NativeModelConfig, prefix: string, device: string): NativeModel
   createTrainer(model: NativeModel, options: NativeTrainerOptions): NativeTrainer

@@ -47,6 +47,10 @@ function mergedRows(batches: readonly NativeBatch[]): NativeBatch {
   return {
     inputIds: concatenate(batches.map(({ inputIds }) => inputIds)),
     rowLengths: concatenate(batches.map(({ rowLengths }) => rowLengths)),
+    ...(some((batch) => batch.sourceIds) && {
+      sourceIds: concatenate(batches.map(({ sourceIds }) => sourceIds ?? filled(0, 0))),
+      sourceLengths: concatenate(batches.map(({ sourceLengths }) => sourceLengths ?? filled(0, 0)))
+    }),
     ...(some((batch) => batch.pixelValues) && { pixelValues: batches.flatMap(({ pixelValues }) => pixelValues ?? []) }),
     ...(some((batch) => batch.tokenTypeIds) && {
       tokenTypeIds: concatenate(batches.map(({ inputIds, tokenTypeIds }) => tokenTypeIds ?? filled(inputIds.length, 0)))

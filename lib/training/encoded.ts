@@ -4,6 +4,7 @@ import { isChoiceHead } from '../config/choice-heads.js'
 import { lastAdapters } from '../config/composition.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { rowLimits } from '../config/model-config.js'
+import { isAnswered, needsTarget } from '../data/answered-rows.js'
 import { checkRowFits, collate, collateLabels, type EncodedRow, encodeRow, rowLabel } from '../data/collate.js'
 import {
   checkRow,
@@ -99,7 +100,8 @@ export class EncodedDataset {
       checkRowFits(row, limits, place)
       const configs = encoded.headsOf(i).map((head) => model.heads.get(head) as HeadConfig)
       for (const config of configs) {
-        if (rowLabel(row, config, place) !== undefined) continue
+        if (rowLabel(row, config, place, limits) !== undefined) continue
+        if (limits.decoder != null && !isAnswered(row, config)) throw needsTarget(place)
         if (config.headType === 'masked_lm') {
           checkMaskable(model.tokenizer, place)
           requireMaskedAlone(configs, place)
@@ -159,7 +161,8 @@ export class EncodedDataset {
 
   /** A row's label as a head reads it, before tokens are known; undefined where it has none. */
   labelOf(index: number, head: string): Float32Array | Int32Array | undefined {
-    return rowLabel(this.row(index), this.model.heads.get(head) as HeadConfig, this.#placeOf(index))
+    const limits = rowLimits(this.model.config)
+    return rowLabel(this.row(index), this.model.heads.get(head) as HeadConfig, this.#placeOf(index), limits)
   }
 
   /** A row with the label that a head reads. Heads of one config read the same. */

@@ -6,6 +6,7 @@ import { type ModelConfig, modelConfigToJson } from '../config/model-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { labelOf, type Row } from '../data/dataset.js'
 import { headFields } from '../data/row-fields.js'
+import { givenValues } from '../data/value-rows.js'
 import type { Model } from '../model/model.js'
 import { setupNames } from '../model/setup.js'
 import { isBaseParameter } from '../model/summary.js'
@@ -111,7 +112,7 @@ export async function dataDigest(data: EncodedDataset): Promise<string> {
   for (let i = 0; i < data.length; i++) {
     const row = data.row(i)
     hash.update(`${JSON.stringify(content(row))}\n`)
-    if ('pixelValues' in row) hash.update(encoded(i).image?.pixelValues ?? '')
+    if (givenValues(row) !== undefined) hash.update(encoded(i).image?.pixelValues ?? '')
     if (i % 512 === 511) await data.pause()
   }
   for (let i = 0; i < Math.min(8, data.length); i++) hash.update(encoded(i).inputIds)
@@ -121,9 +122,13 @@ export async function dataDigest(data: EncodedDataset): Promise<string> {
 function content(row: Row): unknown[] {
   const plain = (value: unknown) => (ArrayBuffer.isView(value) ? Array.from(value as Int32Array) : (value ?? null))
   const fields = row as unknown as Record<string, unknown>
-  const { text, textPair, words, inputIds, tokenTypeIds } = fields
+  const { text, textPair, words, inputIds, tokenTypeIds, decoderInputIds, targetText } = fields
   const ofHeads = headFields.flatMap((field) => (fields[field] == null ? [] : [[field, plain(fields[field])]]))
-  const content = [...[text, textPair, words, inputIds, tokenTypeIds, labelOf(row)].map(plain), ...ofHeads]
+  const ofDecoder = [decoderInputIds, targetText].filter((value) => value != null)
+  const content = [
+    ...[text, textPair, words, inputIds, tokenTypeIds, labelOf(row), ...ofDecoder].map(plain),
+    ...ofHeads
+  ]
   return row.taskId === undefined ? content : [...content, row.taskId]
 }
 
@@ -133,5 +138,6 @@ const short = (digest: string): string => digest.slice(0, 16)
 function networkRecord(config: ModelConfig): Record<string, unknown> {
   if (config.exported === null) return { ...modelConfigToJson(config), _name_or_path: '' }
   const { exported, nameOrPath: _, ...fields } = config
-  return { ...fields, class: exported.className, inputs: exported.inputs, linears: exported.linears }
+  const { className, inputs, linears, reading } = exported
+  return { ...fields, class: className, inputs, linears, reading }
 }

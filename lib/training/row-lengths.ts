@@ -1,4 +1,4 @@
-import { partsOf } from '../data/collate.js'
+import { type EncodedRow, partsOf } from '../data/collate.js'
 import type { EncodedDataset } from './encoded.js'
 
 /** Tokens of each row; of several windows or choices together. */
@@ -6,11 +6,16 @@ export async function rowLengths(data: EncodedDataset): Promise<Uint32Array> {
   const lengths = new Uint32Array(data.length)
   for (let i = 0; i < data.length; i++) {
     const parts = partsOf(data.at(i, data.headsOf(i)[0] as string))
-    lengths[i] = parts.reduce((sum, { inputIds }) => sum + inputIds.length, 0)
+    lengths[i] = parts.reduce((sum, part) => sum + tokensOf(part), 0)
     // Tokenizing all rows at once must not hold up what else the thread has to do.
     if (i % 256 === 255) await data.pause()
   }
   return lengths
+}
+
+/** All that a network computes for a row: of one with an encoder and a decoder the tokens of both. */
+function tokensOf({ inputIds, sourceIds, image }: EncodedRow): number {
+  return image?.tokens ?? inputIds.length + (sourceIds?.length ?? 0)
 }
 
 /** How many rows of average length have so many tokens. */

@@ -1,8 +1,10 @@
 #include "binding/convert.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/ScalarType.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "binding/fields.h"
@@ -42,21 +44,29 @@ std::vector<float> to_floats(const Napi::Value& value) {
   return {array.Data(), array.Data() + array.ElementLength()};
 }
 
-at::Tensor to_float_rows(const Napi::Value& value, const char* name) {
+at::Tensor to_float_rows(const Napi::Value& value, const char* name, std::vector<int32_t>& lengths) {
   if (!value.IsArray()) wrong_type(name, "an array of Float32Array");
   const auto array = value.As<Napi::Array>();
-  at::Tensor rows;
+  lengths.clear();
   for (uint32_t i = 0; i < array.Length(); ++i) {
     const Napi::Value row = array.Get(i);
     if (!row.IsTypedArray() || row.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array)
       wrong_type(name, "an array of Float32Array");
-    const auto values = row.As<Napi::Float32Array>();
-    const auto length = static_cast<int64_t>(values.ElementLength());
-    if (i == 0) rows = at::empty({static_cast<int64_t>(array.Length()), length}, at::TensorOptions(at::kFloat));
-    if (length != rows.size(1)) wrong_type(name, "rows of one length");
-    if (length > 0) std::memcpy(rows.mutable_data_ptr<float>() + i * length, values.Data(), length * sizeof(float));
+    lengths.push_back(static_cast<int32_t>(row.As<Napi::Float32Array>().ElementLength()));
   }
-  if (!rows.defined()) wrong_type(name, "at least one row");
+  if (lengths.empty()) wrong_type(name, "at least one row");
+  const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
+  const bool even = *std::min_element(lengths.begin(), lengths.end()) == longest;
+  const std::vector<int64_t> sizes{static_cast<int64_t>(lengths.size()), longest};
+  const at::TensorOptions options(at::kFloat);
+  auto rows = even ? at::empty(sizes, options) : at::zeros(sizes, options);
+  for (uint32_t i = 0; i < array.Length(); ++i) {
+    const Napi::Value row = array.Get(i);
+    const auto values = row.As<Napi::Float32Array>();
+    if (lengths[i] > 0)
+      std::memcpy(rows.mutable_data_ptr<float>() + i * longest, values.Data(), lengths[i] * sizeof(float));
+  }
+  if (even) lengths.clear();
   return rows;
 }
 

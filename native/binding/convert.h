@@ -32,8 +32,9 @@ bool present(const Napi::Value& value);
 std::vector<int32_t> to_ints(const Napi::Value& value, const char* name);
 std::vector<std::string> to_strings(const Napi::Value& value);
 std::vector<float> to_floats(const Napi::Value& value);
-/// Rows of one length, each a Float32Array, copied once: [rows, length].
-at::Tensor to_float_rows(const Napi::Value& value, const char* name);
+/// Rows, each a Float32Array, copied once: [rows, longest], zeros behind shorter ones. `lengths`: of each; empty where
+/// all are of one length.
+at::Tensor to_float_rows(const Napi::Value& value, const char* name, std::vector<int32_t>& lengths);
 std::vector<int64_t> to_shape(const Napi::Value& value);
 
 }  // namespace ta::binding

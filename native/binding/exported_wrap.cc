@@ -10,6 +10,8 @@ namespace {
 
 using exported::ExportedModel;
 using exported::Facts;
+using exported::Pooling;
+using exported::Reading;
 using Handle = std::shared_ptr<ExportedModel>;
 
 const char* location_name(Location location) {
@@ -51,6 +53,10 @@ Napi::Object facts_to_js(Napi::Env env, const ExportedModel& model) {
   object.Set("rowTokens", static_cast<double>(facts.row_tokens));
   object.Set("isCausal", facts.is_causal);
   object.Set("layersPath", facts.layers_path);
+  object.Set("lengthText", facts.length_text);
+  object.Set("tokensText", facts.tokens_text);
+  object.Set("hasDecoder", facts.has_decoder);
+  object.Set("outputs", list_to_js(env, facts.outputs, text));
   object.Set("inputs", list_to_js(env, facts.inputs, text));
   object.Set("image", shape_to_js(env, facts.image));
   object.Set("explanation", list_to_js(env, facts.explanation, text));
@@ -71,6 +77,15 @@ Napi::Object facts_to_js(Napi::Env env, const ExportedModel& model) {
   return object;
 }
 
+Reading to_reading(const Napi::CallbackInfo& info) {
+  const auto pooling = text_of(info, 3);
+  Reading reading{text_of(info, 2)};
+  if (pooling == "first") reading.pooling = Pooling::first;
+  if (pooling == "last") reading.pooling = Pooling::last;
+  if (pooling == "mean") reading.pooling = Pooling::mean;
+  return reading;
+}
+
 }  // namespace
 
 Napi::Value open_exported(const Napi::CallbackInfo& info) {
@@ -78,8 +93,8 @@ Napi::Value open_exported(const Napi::CallbackInfo& info) {
     return Engine::of(info.Env())
         .submit(
             info.Env(),
-            [path = text_of(info, 0), device = at::Device(text_of(info, 1))] {
-              return std::make_shared<ExportedModel>(path, device);
+            [path = text_of(info, 0), device = at::Device(text_of(info, 1)), reading = to_reading(info)] {
+              return std::make_shared<ExportedModel>(path, device, reading);
             },
             [](Napi::Env env, Handle& model) -> Napi::Value {
               auto object = Napi::Object::New(env);

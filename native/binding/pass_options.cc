@@ -109,13 +109,16 @@ void to_labels(const Napi::Value& value, std::optional<std::vector<int32_t>>& in
 BatchInput to_batch(const Napi::Object& object) {
   BatchInput batch;
   batch.ids = to_ints(object.Get("inputIds"), "inputIds");
-  if (auto v = object.Get("pixelValues"); present(v)) batch.pixels = to_float_rows(v, "pixelValues");
+  if (auto v = object.Get("pixelValues"); present(v))
+    batch.pixels = to_float_rows(v, "pixelValues", batch.value_lengths);
   if (auto v = object.Get("imageSize"); present(v)) {
     const auto size = to_shape(v);
     if (size.size() != 2) wrong_type("imageSize", "height and width");
     batch.image_size.emplace(size[0], size[1]);
   }
   batch.row_lengths = to_ints(object.Get("rowLengths"), "rowLengths");
+  if (auto v = object.Get("sourceIds"); present(v)) batch.source_ids = to_ints(v, "sourceIds");
+  if (auto v = object.Get("sourceLengths"); present(v)) batch.source_lengths = to_ints(v, "sourceLengths");
   if (auto v = object.Get("tokenTypeIds"); present(v)) batch.token_types = to_ints(v, "tokenTypeIds");
   if (auto v = object.Get("positionIds"); present(v)) batch.positions = to_ints(v, "positionIds");
   if (auto v = object.Get("choices"); present(v)) batch.choices = to_ints(v, "choices");

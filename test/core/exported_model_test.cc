@@ -2,6 +2,7 @@
 // an adapter after or before a module and at a weight. What residuals.h finds is what the models' own code has.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
 
 #include <filesystem>
 #include <set>
@@ -21,14 +22,14 @@ using exported::ExportedModel;
 
 const std::filesystem::path kFolder = "build/fixtures/exported";
 
-// An encoder and a decoder at once.
-const std::set<std::string> kRefused = {"t5"};
+// An encoder and a decoder at once: what their rows give is tested in test/exported/encoder-decoder.test.ts.
+const std::set<std::string> kPairs = {"t5"};
 
 std::vector<std::string> exported_names() {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(kFolder)) {
     const auto name = entry.path().stem().string();
-    if (entry.path().extension() == ".json" && !kRefused.contains(name)) names.push_back(name);
+    if (entry.path().extension() == ".json" && !kPairs.contains(name)) names.push_back(name);
   }
   std::sort(names.begin(), names.end());
   return names;
@@ -228,10 +229,40 @@ TEST(exported_models_give_pytorchs_values_and_gradients) {
   }
 }
 
-TEST(exported_models_with_other_inputs_are_refused) {
-  for (const auto& name : kRefused) {
-    CHECK_THROWS(ErrorCode::unsupported, ExportedModel((kFolder / (name + ".pt2")).string(), at::kCPU));
-  }
+TEST(exported_outputs_that_heads_cannot_read_are_refused) {
+  const auto open = [](const char* name, const char* output) {
+    return ExportedModel((kFolder / (std::string(name) + ".pt2")).string(), at::kCPU, {.output = output});
+  };
+  CHECK(open("bert", "pooler_output").facts().hidden == 16);
+  CHECK_THROWS(ErrorCode::invalid_argument, open("bert", "logits"));
+  // Tokens of the encoder, while those of a batch are the decoder's.
+  CHECK_THROWS(ErrorCode::unsupported, open("t5", "encoder_last_hidden_state"));
+}
+
+TEST(exported_encoder_and_decoder_run_rows_of_lengths_of_their_own) {
+  ExportedModel model((kFolder / "t5.pt2").string(), at::kCPU);
+  ModelConfig config;
+  config.hidden_size = model.facts().hidden;
+  config.num_hidden_layers = model.facts().layers;
+  model.configure(config, "transformer");
+  CHECK(model.facts().layers == 4 && model.facts().is_causal && model.facts().has_decoder);
+  const auto states = [&](BatchInput input) {
+    model.prepare(input);
+    const auto batch = PackedBatch::pack(input, at::kCPU);
+    return model.encode(batch, ForwardContext{&batch.layout}, {}).last;
+  };
+  BatchInput both, first, second;
+  first.ids = {0, 9, 4}, first.row_lengths = {3}, first.source_ids = {5, 6}, first.source_lengths = {2};
+  second.ids = {0}, second.row_lengths = {1}, second.source_ids = {7, 8, 9, 3}, second.source_lengths = {4};
+  both.ids = {0, 9, 4, 0}, both.row_lengths = {3, 1};
+  both.source_ids = {5, 6, 7, 8, 9, 3}, both.source_lengths = {2, 4};
+  check_close("rows of both", states(both), at::cat({states(first), states(second)}));
+  first.source_ids = {5, 7};
+  CHECK(!at::equal(states(first), states(both).narrow(0, 0, 3)));
+  first.source_lengths = {3};
+  CHECK_THROWS(ErrorCode::invalid_argument, states(first));
+  first.source_ids.clear(), first.source_lengths.clear();
+  CHECK_THROWS(ErrorCode::invalid_argument, states(first));
 }
 
 TEST(residual_sub_layers_are_those_of_the_models_code) {

@@ -15,7 +15,10 @@ interface Told {
 }
 
 const read = (name: string) =>
-  Object.values(JSON.parse(readFileSync(join(fixtures, 'exported', name), 'utf8')) as { [name: string]: Told })
+  Object.entries(JSON.parse(readFileSync(join(fixtures, 'exported', name), 'utf8')) as { [name: string]: Told }).map(
+    ([key, told]) =>
+      key.endsWith('-masked') ? { ...told, notes: ['rows of any length', ...(told.notes ?? [])] } : told
+  )
 
 /** What the note says before its colon. */
 const short = (note: string) => note.replace(/:.*/, '')

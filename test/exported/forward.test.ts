@@ -1,7 +1,6 @@
 import test from 'ava'
 import { AutoModel } from '../../lib/index.js'
-import { ExportedGroup } from '../parity/support/exported.js'
-import { casesOf, distance, imageModels, inputsOf, nativeTwin, open, refused, textModels } from './support.js'
+import { casesOf, distance, imageModels, inputsOf, nativeTwin, open, textModels } from './support.js'
 
 for (const name of textModels) {
   test(`${name}: hidden states are PyTorch's, whatever the rows' lengths`, async (t) => {
@@ -25,13 +24,6 @@ for (const name of imageModels) {
       const away = distance(lastHiddenState?.data ?? [], group.tensor(one.expected.output ?? ''))
       t.true(away < 1e-5, `${one.name}: ${away}`)
     }
-  })
-}
-
-for (const name of refused) {
-  test(`${name}: a network that asks for more than rows is refused with what it asks for`, async (t) => {
-    const { archive } = await ExportedGroup.read(name)
-    await t.throwsAsync(AutoModel.fromExported(archive), { message: /decoder_input_ids|differ from call to call/ })
   })
 }
 

@@ -23,10 +23,9 @@ function namesBy(isWanted: (inputs: ExportedInputs) => boolean): readonly string
 export const textModels = namesBy((inputs) => Array.isArray(inputs['input_ids']) && !('decoder_input_ids' in inputs))
 
 /** Those whose rows are numbers of one size. */
-export const imageModels = namesBy((inputs) => ['pixel_values', 'input_features'].some((name) => name in inputs))
-
-/** Those that are refused by name, and what the message says. */
-export const refused = namesBy((inputs) => 'decoder_input_ids' in inputs || 'input_values' in inputs)
+export const imageModels = namesBy(
+  (inputs) => ['pixel_values', 'input_features'].some((name) => name in inputs) && !('attention_mask' in inputs)
+)
 
 export interface Opened {
   readonly group: ExportedGroup

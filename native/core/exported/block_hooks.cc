@@ -85,8 +85,9 @@ void add_attention(Program& program, const Tree& tree, const Layers& layers, con
   if (own.query == nullptr || own.key == nullptr || own.value == nullptr || !tree.is_token(block.x)) return;
   if (block.output >= 0 && own.output == nullptr) return;
   program.shortcut(block.nodes,
-                   [block, layer, own, modules = modules_of(tree, block.nodes)](Execution& execution, const void* p) {
-                     const auto& pass = *static_cast<const Pass*>(p);
+                   [block, layer, own, source = of_source(program, tree, block.x),
+                    modules = modules_of(tree, block.nodes)](Execution& execution, const void* p) {
+                     const auto& pass = static_cast<const Pass*>(p)->side(source);
                      if (!intact(modules)) return false;
                      const auto form = form_in(block, execution, pass);
                      if (!form) return false;
@@ -102,8 +103,9 @@ void add_feed_forward(Program& program, const Tree& tree, const Layers& layers, 
   const auto first = layers.find(block.first), second = layers.find(block.second);
   if (first == layers.end() || second == layers.end() || !tree.is_token(block.x)) return;
   program.shortcut(block.nodes, [block, layer, in = first->second, out = second->second,
+                                 source = of_source(program, tree, block.x),
                                  modules = modules_of(tree, block.nodes)](Execution& execution, const void* p) {
-    const auto& pass = *static_cast<const Pass*>(p);
+    const auto& pass = static_cast<const Pass*>(p)->side(source);
     const auto x = execution.tensor(block.x);
     if (!pass.rows.even() && !pass.rectangle) return false;
     if (!intact(modules) || !pass.fits(x) || x.scalar_type() != at::kFloat) return false;

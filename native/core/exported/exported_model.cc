@@ -1,6 +1,7 @@
 #include "core/exported/exported_model.h"
 
 #include <algorithm>
+#include <set>
 
 #include "core/error.h"
 #include "core/models/encoder.h"
@@ -8,12 +9,6 @@
 namespace ta::exported {
 
 namespace {
-
-const char* kOperation = "load the exported model";
-
-bool is_slot(const Argument& argument, const Graph& graph) {
-  return argument.kind == Argument::Kind::slot && graph.slots[argument.slot].is_tensor;
-}
 
 // Parameters that share their memory in PyTorch, by the first one's name.
 std::map<std::string, std::string> tied_names(const Graph& graph, const StateDict& weights) {
@@ -30,22 +25,28 @@ std::map<std::string, std::string> tied_names(const Graph& graph, const StateDic
 
 }  // namespace
 
-ExportedModel::ExportedModel(const std::string& path, at::Device device) : archive_(Archive::open(path)) {
+ExportedModel::ExportedModel(const std::string& path, at::Device device, const Reading& reading)
+    : archive_(Archive::open(path)), pooling_(reading.pooling) {
   program_ = std::make_unique<Program>(Graph::parse(archive_.model(), path), archive_, device);
   const auto& graph = program_->graph();
   weights_ = std::make_unique<Weights>(graph);
   for (const auto& input : graph.inputs)
     if (input.kind == Input::Kind::user) user_inputs_.push_back(&input);
-  const auto tokens = find_output();
-  residuals_ = find_residuals(graph);
-  // A stream of other tokens than those that come out (an encoder's, before its decoder) has no rows of ours.
+  const auto streams = find_streams(reading);
+  const auto& tokens = streams.tokens;
+  residuals_ = find_residuals(graph, streams.source);
+  // A stream of other tokens than those that come out has no rows of ours.
   if (!residuals_.shape.empty() && !std::equal(tokens.begin(), tokens.end(), residuals_.shape.begin())) {
     residuals_.left_out.push_back("all sub-layers: their stream has other tokens than the model's output");
     residuals_.sub_layers.clear();
     residuals_.layers.clear();
     residuals_.begin = -1;
   }
-  tree_ = std::make_unique<Tree>(graph, *weights_, tokens, tied_names(graph, archive_.weights()));
+  std::set<int64_t> main;
+  for (const auto& sub : residuals_.sub_layers)
+    if (!streams.of_source(graph, graph.slots[sub.out])) main.insert(sub.layer);
+  main_layers_ = static_cast<int64_t>(main.size());
+  tree_ = std::make_unique<Tree>(graph, *weights_, streams, tied_names(graph, archive_.weights()));
   type_ = graph.modules.empty() || graph.modules[0].type.empty() ? "ExportedModel" : graph.modules[0].type;
   take_weights(device);
   add_sites();
@@ -58,25 +59,6 @@ ExportedModel::ExportedModel(const std::string& path, at::Device device) : archi
 void ExportedModel::configure(ModelConfig config, std::string prefix) {
   config_ = std::move(config);
   prefix_ = std::move(prefix);
-}
-
-// The first output with a value for each token, or with one for each row. Gives the sizes in front of the features.
-std::vector<Size> ExportedModel::find_output() {
-  const auto& graph = program_->graph();
-  for (size_t rank : {3, 2}) {
-    for (const auto& output : graph.outputs) {
-      if (!is_slot(output, graph)) continue;
-      const auto& info = graph.slots[output.slot];
-      if (info.shape.size() == rank && info.shape.back().number > 0 && info.dtype == at::kFloat) {
-        output_ = output.slot;
-        facts_.hidden = info.shape.back().number;
-        return {info.shape.begin(), info.shape.end() - 1};
-      }
-    }
-  }
-  fail(ErrorCode::unsupported, kOperation, "the graph gives no hidden states",
-       {.expected = "an output [rows, tokens, features] or [rows, features] in float32",
-        .hint = "Export the base model in float32, without a head of its own"});
 }
 
 // The root's children and parameters are this model's own.
@@ -96,7 +78,7 @@ void ExportedModel::take_weights(at::Device device) {
   for (const auto& [name, value] : tree_->values()) {
     const auto* tensor = archive_.weights().find(name);
     if (tensor == nullptr) {
-      fail(ErrorCode::state_dict, kOperation, text("the archive has no weight '", name, "'"),
+      fail(ErrorCode::state_dict, "load the exported model", text("the archive has no weight '", name, "'"),
            {.hint = "Export the model again"});
     }
     *value = device.is_cpu() ? *tensor : tensor->to(device);
@@ -159,7 +141,7 @@ void ExportedModel::add_hooks() {
   add_block_hooks(*program_, *tree_, layers, kept);
   add_dropout_hooks(*program_);
   add_linear_hooks(*program_, *tree_, layers);
-  if (residuals_.begin >= 0) add_begin_hook(*program_, residuals_.begin, invertible_place());
+  if (residuals_.begin >= 0) add_begin_hook(*program_, *tree_, residuals_.begin, invertible_place());
   add_site_hooks(*program_, *tree_, sites_);
   add_slot_hooks(*program_, *tree_, layers, sites_);
 }

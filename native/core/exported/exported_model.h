@@ -4,9 +4,17 @@
 // it, and leave it packed again. Adapters stand at the residual sub-layers that its structure shows (residuals.h), LoRA
 // and its kin at every Linear, surgery at every module that takes and gives one value a token (tree.h).
 //
+// Of a network with an encoder and a decoder the batch's tokens are the decoder's: heads, labels and losses read what
+// comes out. What its encoder reads goes beside them, as rows of other lengths (PackedBatch::source_ids); adapters of a
+// row stand in both, the encoder's layers being the first ones. Attention across has no site, as in the adapters
+// library by default.
+//
 // PyTorch keys: the network's own. Sites stand in the module that the sum stands in: `….adapters.<name>` where that
 // module holds one post-LN sub-layer (BERT), else `….attention_adapters.adapters.<name>` and `….output_adapters.…`, as
 // in the adapters library.
+
+#include <map>
+#include <mutex>
 
 #include "core/exported/archive.h"
 #include "core/exported/hooks.h"
@@ -21,10 +29,14 @@ struct Facts {
   int64_t vocabulary = 0;   ///< rows of the embedding that ids are looked up in; 0: there is none
   int64_t longest_row = 0;  ///< tokens; 0: any number
   int64_t row_tokens = 0;   ///< of a row that is no text; 0: they differ
-  bool is_causal = false;   ///< tokens see only those before them
+  /// Otherwise: how many tokens come of a row of so many numbers, both as PyTorch writes them: "FloorDiv(s76,
+  /// Integer(2))" of "s76".
+  std::string tokens_text, length_text;
+  bool has_decoder = false;
+  bool is_causal = false;  ///< tokens see only those before them
   bool has_pooler = false;
   std::string layers_path;
-  std::vector<std::string> inputs;
+  std::vector<std::string> inputs, outputs;
   std::vector<int64_t> image;  ///< sizes of one row's floating-point input, -1 where any will do; empty: rows are ids
   struct Linear {
     std::string path;
@@ -37,9 +49,17 @@ struct Facts {
   std::vector<std::string> explanation;
 };
 
+/// What heads for rows read of each row: the token that Model::row_tokens names, or another one, or the mean of all.
+enum class Pooling { automatic, first, last, mean };
+
+struct Reading {
+  std::string output;  ///< a name; empty: the first output with a value for each token, or for each row
+  Pooling pooling = Pooling::automatic;
+};
+
 class ExportedModel : public Model {
  public:
-  ExportedModel(const std::string& path, at::Device device);
+  ExportedModel(const std::string& path, at::Device device, const Reading& reading = {});
 
   const Archive& archive() const { return archive_; }
   const Facts& facts() const { return facts_; }
@@ -69,7 +89,10 @@ class ExportedModel : public Model {
     int32_t input = -1, output = -1;
   };
 
-  std::vector<Size> find_output();
+  Streams find_streams(const Reading& reading);
+  std::vector<Size> find_output(const std::string& name);
+  void read_output_names();
+  void note_row_tokens(const Input& values);
   void take_tree();
   void take_weights(at::Device device);
   void add_sites();
@@ -78,10 +101,17 @@ class ExportedModel : public Model {
   void collect_facts();
   bool see_causality();
   std::vector<int64_t> layers_of_nodes() const;
-  std::vector<at::Tensor> inputs_of(const PackedBatch& batch, const PaddedRows& rows) const;
-  at::Tensor input_of(const Input& input, const PackedBatch& batch, const PaddedRows& rows) const;
+  /// What the graph asks for; `source`: of the encoder's rows.
+  std::vector<at::Tensor> inputs_of(const PackedBatch& batch, const PaddedRows& rows, const PaddedRows* source) const;
+  at::Tensor input_of(const Input& input, const PackedBatch& batch, const PaddedRows& rows,
+                      const PaddedRows* source) const;
+  bool asks_for(const char* input) const;
+  void prepare_values(BatchInput& input) const;
+  void prepare_source(BatchInput& input) const;
   bool asks_where_rows_end(const ForwardContext& context);
+  void check_mask(const PaddedRows& rows, const char* mask) const;
   int64_t tokens_of(const at::Tensor& row_values) const;
+  at::Tensor pooled(const at::Tensor& states, const PackedBatch& batch) const;
 
   Archive archive_;
   std::unique_ptr<Program> program_;
@@ -94,9 +124,20 @@ class ExportedModel : public Model {
   ModelConfig config_;
   std::string type_, prefix_ = "model";
   std::vector<const Input*> user_inputs_;
-  int32_t output_ = -1;  ///< the slot of the last hidden state
-  int32_t ids_ = -1;     ///< slot of input_ids
-  int64_t least_columns_ = 1;
+  int32_t output_ = -1;      ///< the slot of the last hidden state
+  size_t output_index_ = 0;  ///< among the graph's outputs that are tensors
+  size_t rows_index_ = 0;    ///< of the output that heads for rows read
+  bool reads_row_output_ = false;
+  Pooling pooling_ = Pooling::automatic;
+  int32_t ids_ = -1;         ///< slot of input_ids, or of decoder_input_ids
+  int32_t source_ids_ = -1;  ///< slot of input_ids, where those are the encoder's
+  /// Of ids and of the encoder's.
+  struct Columns {
+    int64_t least = 1, most = 0;  ///< 0: any number
+  };
+  Columns columns_, source_columns_;
+  int64_t main_layers_ = 0;  ///< of the stream that comes out
+  mutable std::mutex tokens_mutex_;
   mutable std::map<std::vector<int64_t>, int64_t> tokens_;  ///< of a row, by the sizes of its input
 };
 

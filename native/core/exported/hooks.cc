@@ -10,9 +10,11 @@ namespace ta::exported {
 
 namespace {
 
-const Pass& pass_of(const void* pass) {
-  return *static_cast<const Pass*>(pass);
+// `source`: for a value of the encoder, where there is a decoder, too.
+const Pass& pass_of(const void* pass, bool source) {
+  return static_cast<const Pass*>(pass)->side(source);
 }
+
 
 // The slot of a LayerNorm where surgery may have put something else; null: none has.
 const Slot* slot_of(const Tree& tree, const LayerNorm* norm) {
@@ -48,20 +50,23 @@ bool crosses(const Range& a, const Range& b) {
 
 }  // namespace
 
+bool of_source(const Program& program, const Tree& tree, int32_t slot) {
+  return tree.streams().of_source(program.graph(), program.graph().slots[slot]);
+}
+
 void add_site_hooks(Program& program, const Tree& tree, const std::vector<SitePlace>& sites) {
-  bool first = true;
   for (const auto& place : sites) {
     for (const auto& sub : place.sub_layers) {
       auto* norm = sub.norm < 0 ? nullptr : tree.norm_at(sub.norm);
       const auto* norm_slot = slot_of(tree, norm);
-      const bool begins = std::exchange(first, false);
-      program.hook(sub.nodes, [&place, &sub, norm, norm_slot, begins](Execution& execution, const void* p) {
-        const auto& pass = pass_of(p);
+      const bool source = of_source(program, tree, sub.out);
+      program.hook(sub.nodes, [&place, &sub, norm, norm_slot, source](Execution& execution, const void* p) {
+        const auto& pass = pass_of(p, source);
         const LayerContext here(pass.context, place.layer);
         const bool changes = place.reft != nullptr && place.reft->reaches(here);
         if (!changes && pass.hidden == nullptr && !place.site->reaches(here)) return false;
         const auto like = execution.tensor(sub.h), r = execution.tensor(sub.r);
-        if (begins && pass.hidden != nullptr) pass.hidden->push_back(r);
+        if (pass.hidden != nullptr && pass.hidden->empty()) pass.hidden->push_back(r);
         const auto h = pass.pack(like), residual = pass.pack(r);
         auto y = norm_slot != nullptr ? finish_at(*place.site, *norm_slot, h, residual, here)
                                       : place.site->forward(h, residual, norm, here);
@@ -79,16 +84,18 @@ void add_linear_hooks(Program& program, const Tree& tree, const std::vector<int6
   for (const auto& linear : tree.linears()) {
     for (const auto& product : linear.products) {
       const int64_t layer = layer_of[product.node];
-      program.hook({product.node, product.node}, [&linear, &product, layer](Execution& execution, const void* p) {
-        const auto& pass = pass_of(p);
-        if (pass.context.segments == nullptr) return false;
-        const LayerContext here(pass.context, layer);
-        if (!linear.layer->extended(here)) return false;
-        const auto x = execution.tensor(product.input);
-        execution.set(product.output, pass.fits(x) ? pass.unpack(linear.layer->forward(pass.pack(x), here), x)
-                                                   : shared_rows(linear, x, here));
-        return true;
-      });
+      const bool source = of_source(program, tree, product.input);
+      program.hook(
+          {product.node, product.node}, [&linear, &product, layer, source](Execution& execution, const void* p) {
+            const auto& pass = pass_of(p, source);
+            if (pass.context.segments == nullptr) return false;
+            const LayerContext here(pass.context, layer);
+            if (!linear.layer->extended(here)) return false;
+            const auto x = execution.tensor(product.input);
+            execution.set(product.output, pass.fits(x) ? pass.unpack(linear.layer->forward(pass.pack(x), here), x)
+                                                       : shared_rows(linear, x, here));
+            return true;
+          });
     }
   }
 }
@@ -106,18 +113,19 @@ void add_slot_hooks(Program& program, const Tree& tree, const std::vector<int64_
     const int64_t layer = layer_of[place.nodes.first];
     program.hook(place.nodes, [&place, layer](Execution&, const void* p) {
       if (place.slot->layer == place.own) return false;
-      const LayerContext here(pass_of(p).context, layer);
+      const LayerContext here(pass_of(p, place.source).context, layer);
       Running::replace(place, *place.slot->layer, here);
       return true;
     });
   }
 }
 
-void add_begin_hook(Program& program, int32_t slot, InvertiblePlace& place) {
+void add_begin_hook(Program& program, const Tree& tree, int32_t slot, InvertiblePlace& place) {
   const int32_t node = program.graph().slots[slot].producer;
   if (node < 0) return;
-  program.hook({node, node}, [slot, node, &place](Execution& execution, const void* p) {
-    const auto& pass = pass_of(p);
+  const bool source = of_source(program, tree, slot);
+  program.hook({node, node}, [slot, node, source, &place](Execution& execution, const void* p) {
+    const auto& pass = pass_of(p, source);
     if (!place.reaches(pass.context)) return false;
     execution.run_nodes({node, node});
     const auto x = execution.tensor(slot);

@@ -19,6 +19,9 @@ struct SitePlace {
   std::vector<SubLayer> sub_layers;
 };
 
+/// Whether a value is the encoder's, of a network that has a decoder, too.
+bool of_source(const Program& program, const Tree& tree, int32_t slot);
+
 /// The tree and the sites must outlive the program.
 void add_site_hooks(Program& program, const Tree& tree, const std::vector<SitePlace>& sites);
 /// `layer_of`: the layer that a node stands in; -1: none.
@@ -30,6 +33,6 @@ void add_dropout_hooks(Program& program);
 void add_block_hooks(Program& program, const Tree& tree, const std::vector<int64_t>& layer_of,
                      const std::vector<Range>& kept);
 /// `place` changes a value of the stream right where it is made.
-void add_begin_hook(Program& program, int32_t slot, InvertiblePlace& place);
+void add_begin_hook(Program& program, const Tree& tree, int32_t slot, InvertiblePlace& place);
 
 }  // namespace ta::exported

@@ -22,7 +22,11 @@ struct Pass {
   bool rectangle = false;
   /// Where the stream is kept: in front of the first layer, and behind each; null: nobody asks.
   std::vector<at::Tensor>* hidden = nullptr;
+  /// Of a network with an encoder and a decoder: what hooks at the encoder's values are told; null: there is none.
+  const Pass* encoder = nullptr;
 
+  /// `source`: whether a value is one of the encoder's.
+  const Pass& side(bool source) const { return source && encoder != nullptr ? *encoder : *this; }
   /// Whether a value has one entry for each token of the rectangle.
   bool fits(const at::Tensor& x) const;
   /// [rows, columns, n], [rows · columns, n] → [tokens, n].

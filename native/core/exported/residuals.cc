@@ -30,7 +30,7 @@ bool ends_in_number(const std::string& path) {
 
 class Finder {
  public:
-  explicit Finder(const Graph& graph) : graph_(graph), weights_(graph) {}
+  Finder(const Graph& graph, const std::vector<Size>& source) : graph_(graph), source_(source), weights_(graph) {}
 
   Residuals find() {
     auto sums = find_sums();
@@ -96,19 +96,25 @@ class Finder {
     const auto shape_of = [&](const Sum& sum) -> const std::vector<Size>& { return graph_.slots[sum.out].shape; };
     int64_t most = 0;
     for (const auto& sum : sums) {
+      if (is_source(shape_of(sum))) continue;
       const auto count =
           std::count_if(sums.begin(), sums.end(), [&](const Sum& other) { return shape_of(other) == shape_of(sum); });
       if (count > most) most = count, result_.shape = shape_of(sum);
     }
     std::vector<Sum> kept;
     for (auto& sum : sums) {
-      if (shape_of(sum) == result_.shape) {
+      const auto& shape = shape_of(sum);
+      if (shape == result_.shape || (is_source(shape) && !result_.shape.empty() && shape[2] == result_.shape[2])) {
         kept.push_back(std::move(sum));
       } else {
         leave_out(sum, "it is of another shape than the model's stream of hidden states");
       }
     }
     sums = std::move(kept);
+  }
+
+  bool is_source(const std::vector<Size>& shape) const {
+    return !source_.empty() && std::equal(source_.begin(), source_.end(), shape.begin());
   }
 
   int32_t numbered(int32_t module) const {
@@ -247,6 +253,7 @@ class Finder {
   }
 
   const Graph& graph_;
+  const std::vector<Size>& source_;
   Weights weights_;
   Residuals result_;
   int64_t work_ = 0;
@@ -277,8 +284,8 @@ const char* name_of(Location location) {
 
 }  // namespace
 
-Residuals find_residuals(const Graph& graph) {
-  return Finder(graph).find();
+Residuals find_residuals(const Graph& graph, const std::vector<Size>& source) {
+  return Finder(graph, source).find();
 }
 
 std::vector<std::string> explain(const Graph& graph, const Residuals& residuals) {

@@ -7,7 +7,8 @@
 // Such a sum inside a numbered module (`layers.3`) ends a sub-layer. One in which tokens attend to each other
 // (scaled_dot_product_attention, or a softmax between two products of values) is the layer's attention, the other its
 // feed-forward block. A layer that has one sub-layer alone (attention and feed-forward side by side) has one site, its
-// output. What an attention reads from elsewhere than r (a decoder's cross-attention) is left out, and said so.
+// output. What an attention reads from elsewhere than r (a decoder's cross-attention) is left out, and said so. A
+// network with an encoder and a decoder has two streams of one width; the encoder's layers are the first ones.
 
 #include <string>
 #include <vector>
@@ -35,14 +36,15 @@ struct SubLayer {
 
 struct Residuals {
   int64_t hidden = 0;           ///< features of the stream; 0: no sub-layer was found
-  std::vector<Size> shape;      ///< of the stream
+  std::vector<Size> shape;      ///< of the stream; that of an encoder in front of a decoder has other columns
   int32_t begin = -1;           ///< the slot that the first sub-layer reads
   std::vector<int32_t> layers;  ///< their modules, in the order in which they run
   std::vector<SubLayer> sub_layers;
   std::vector<std::string> left_out;  ///< what looked like a sub-layer and is none, and why
 };
 
-Residuals find_residuals(const Graph& graph);
+/// `source`: [rows, columns] of an encoder's tokens in a graph whose stream is its decoder's; empty elsewhere.
+Residuals find_residuals(const Graph& graph, const std::vector<Size>& source = {});
 
 /// One sentence for each site, each layer's Linears, and what was left out.
 std::vector<std::string> explain(const Graph& graph, const Residuals& residuals);

@@ -27,11 +27,10 @@ std::vector<int64_t> numbers(const std::vector<Size>& shape) {
 
 }  // namespace
 
-Tree::Tree(const Graph& graph, const Weights& weights, std::vector<Size> tokens,
-           std::map<std::string, std::string> tied)
+Tree::Tree(const Graph& graph, const Weights& weights, Streams streams, std::map<std::string, std::string> tied)
     : graph_(graph),
       weights_(weights),
-      tokens_(std::move(tokens)),
+      streams_(std::move(streams)),
       tied_(std::move(tied)),
       root_(std::make_shared<GraphModule>("", nullptr, LayerSize{})) {
   by_path_[""] = root_;
@@ -123,10 +122,7 @@ const Input* Tree::value_of(const ModuleInfo& module, const char* name) const {
 }
 
 bool Tree::is_token(int32_t slot) const {
-  if (slot < 0 || tokens_.empty()) return false;
-  const auto& info = graph_.slots[slot];
-  return info.is_tensor && info.shape.size() == tokens_.size() + 1 && info.shape.back().number > 0 &&
-         info.dtype == at::kFloat && std::equal(tokens_.begin(), tokens_.end(), info.shape.begin());
+  return slot >= 0 && streams_.is_token(graph_.slots[slot]);
 }
 
 // Where PyTorch's call takes one value a token first, and gives one and no more of them.
@@ -149,7 +145,10 @@ SlotPlace* Tree::slot_place(const ModuleInfo& module) {
   if (!is_token(inputs[0]) || !is_token(outputs[0])) return nullptr;
   // A value that the module only hands through is none that others could be told from.
   if (!call.nodes.contains(graph_.slots[outputs[0]].producer)) return nullptr;
-  return &slots_.emplace_back(SlotPlace{module.path, nullptr, nullptr, call.nodes, inputs[0], outputs[0]});
+  const auto of_source = [&](int32_t slot) { return streams_.of_source(graph_, graph_.slots[slot]); };
+  const bool source = of_source(inputs[0]);
+  if (source != of_source(outputs[0])) return nullptr;
+  return &slots_.emplace_back(SlotPlace{module.path, nullptr, nullptr, call.nodes, inputs[0], outputs[0], source});
 }
 
 std::shared_ptr<Layer> Tree::own_layer(const ModuleInfo& module) {

@@ -12,6 +12,7 @@
 
 #include "core/adapters/lora_place.h"
 #include "core/exported/products.h"
+#include "core/exported/streams.h"
 #include "core/nn/embedding.h"
 #include "core/nn/layer_norm.h"
 #include "core/nn/module.h"
@@ -25,6 +26,7 @@ struct SlotPlace {
   std::shared_ptr<Layer> own;  ///< what the model was made with
   Range nodes;
   int32_t input = -1, output = -1;  ///< slots of the graph
+  bool source = false;              ///< its tokens are the encoder's, of a network that has a decoder, too
 };
 
 /// A Linear of the library at a product of the graph; a module that is called several times has several.
@@ -59,15 +61,15 @@ class GraphModule : public Layer {
 
 class Tree {
  public:
-  /// `tokens`: the first sizes of a value that has one entry a token. `tied`: names in the state dict that are another
-  /// name's tensor.
-  Tree(const Graph& graph, const Weights& weights, std::vector<Size> tokens, std::map<std::string, std::string> tied);
+  /// `tied`: names in the state dict that are another name's tensor.
+  Tree(const Graph& graph, const Weights& weights, Streams streams, std::map<std::string, std::string> tied);
 
   /// The children and parameters of the model itself.
   GraphModule& root() { return *root_; }
   /// Null where there is none of that path.
   Module* find(const std::string& path) const;
   const std::deque<SlotPlace>& slots() const { return slots_; }
+  const Streams& streams() const { return streams_; }
   const std::vector<LinearPlace>& linears() const { return linears_; }
   /// Where every parameter and buffer of the state dict lies, by name.
   std::map<std::string, at::Tensor*> values() const;
@@ -92,7 +94,7 @@ class Tree {
 
   const Graph& graph_;
   const Weights& weights_;
-  std::vector<Size> tokens_;
+  Streams streams_;
   std::map<std::string, std::string> tied_;
   std::shared_ptr<GraphModule> root_;
   std::map<std::string, std::shared_ptr<Module>> by_path_;

@@ -93,11 +93,11 @@ void VitModel::prepare(BatchInput& input) const {
          {.expected = "pixel values", .got = "ids for a model of type " + config_.model_type});
   }
   if (input.image_size) std::tie(image.height, image.width) = *input.image_size;
-  if (image.patches() == 0 || input.pixels.size(1) != image.values()) {
+  if (image.patches() == 0 || input.pixels.size(1) != image.values() || !input.value_lengths.empty()) {
     fail(ErrorCode::invalid_argument, "batch", "images do not fit the model",
          {.expected =
               text(image.values(), " values: ", image.channels, " channels of ", image.height, " × ", image.width),
-          .got = text(input.pixels.size(1))});
+          .got = input.value_lengths.empty() ? text(input.pixels.size(1)) : "images of several sizes"});
   }
   const auto finite = at::isfinite(input.pixels).all(1);
   if (const auto* row = finite.const_data_ptr<bool>(); !finite.all().item<bool>()) {

@@ -79,6 +79,18 @@ void check_same_length(const std::optional<std::vector<int32_t>>& values, size_t
   }
 }
 
+void check_sources(const BatchInput& input) {
+  const auto& lengths = input.source_lengths;
+  if (lengths.empty() && input.source_ids.empty()) return;
+  const bool empty = std::any_of(lengths.begin(), lengths.end(), [](int32_t length) { return length < 1; });
+  const auto sum = std::accumulate(lengths.begin(), lengths.end(), int64_t{0});
+  if (!empty && lengths.size() == input.row_lengths.size() && sum == static_cast<int64_t>(input.source_ids.size()))
+    return;
+  fail(ErrorCode::invalid_argument, "batch", "the encoder's rows are not those of the decoder",
+       {.expected = std::to_string(input.row_lengths.size()) + " rows of at least one token",
+        .got = std::to_string(lengths.size()) + " lengths for " + std::to_string(input.source_ids.size()) + " ids"});
+}
+
 RowLayout questions_of(const std::vector<int32_t>& choices, size_t rows) {
   const std::vector<int64_t> counts(choices.begin(), choices.end());
   const bool empty = std::any_of(counts.begin(), counts.end(), [](int64_t count) { return count < 1; });
@@ -119,13 +131,19 @@ PackedBatch PackedBatch::pack(const BatchInput& input, at::Device device) {
   }
   check_same_length(input.token_types, tokens, "token types");
   check_same_length(input.positions, tokens, "positions");
+  check_sources(input);
 
   PackedBatch batch;
   batch.layout = RowLayout(lengths);
   if (images) {
     batch.pixels = input.pixels.to(device);
+    batch.value_lengths.assign(input.value_lengths.begin(), input.value_lengths.end());
   } else {
     batch.ids = to_ids(input.ids, device);
+  }
+  if (!input.source_ids.empty()) {
+    batch.source_ids = to_ids(input.source_ids, device);
+    batch.source_layout = RowLayout({input.source_lengths.begin(), input.source_lengths.end()});
   }
   if (input.token_types) batch.token_types = to_ids(*input.token_types, device);
   if (input.positions) batch.positions = to_ids(*input.positions, device);
@@ -148,6 +166,12 @@ PackedBatch PackedBatch::rows(int64_t first, int64_t last, LabelsOf labels_of) c
   part.layout = RowLayout(lengths);
   if (ids.defined()) part.ids = ids.narrow(0, begin, tokens);
   if (pixels.defined()) part.pixels = pixels.narrow(0, first, last - first);
+  if (!value_lengths.empty()) part.value_lengths = {value_lengths.begin() + first, value_lengths.begin() + last};
+  if (source_ids.defined()) {
+    const int64_t source = source_layout.starts()[first];
+    part.source_ids = source_ids.narrow(0, source, source_layout.starts()[last] - source);
+    part.source_layout = source_layout.rows(first, last);
+  }
   if (token_types) part.token_types = token_types->narrow(0, begin, tokens);
   if (positions) part.positions = positions->narrow(0, begin, tokens);
   if (states.defined()) part.states = states.narrow(0, begin, tokens);
@@ -187,6 +211,12 @@ PackedBatch PackedBatch::repeated(int64_t copies) const {
   all.layout = std::move(all_facts.layout);
   if (ids.defined()) all.ids = repeat(ids);
   if (pixels.defined()) all.pixels = at::cat(std::vector<at::Tensor>(copies, pixels));
+  for (int64_t copy = 0; copy < copies; ++copy)
+    all.value_lengths.insert(all.value_lengths.end(), value_lengths.begin(), value_lengths.end());
+  if (source_ids.defined()) {
+    all.source_ids = repeat(source_ids);
+    all.source_layout = source_layout.repeated(copies);
+  }
   if (states.defined()) all.states = states.repeat({copies, 1});
   all.first_layer = first_layer;
   if (token_types) all.token_types = repeat(*token_types);

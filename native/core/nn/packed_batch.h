@@ -48,11 +48,16 @@ class RowLayout {
 struct BatchInput {
   std::vector<int32_t> ids;  ///< empty where rows are images
   /// [rows, values of an image] float32, and [rows, channels, height, width] once a model has prepared them; undefined
-  /// where rows are tokens.
+  /// where rows are tokens. Zeros stand behind the values of shorter rows.
   at::Tensor pixels;
+  /// Rows of numbers that are not all of one length: how many values each has, and, once a model has prepared them, how
+  /// long each is in the direction in which they differ.
+  std::vector<int32_t> value_lengths;
   /// Of the images: their height and width, where they are not the model's.
   std::optional<std::pair<int64_t, int64_t>> image_size;
   std::vector<int32_t> row_lengths;
+  /// What an encoder reads, where `ids` are its decoder's: rows of lengths of their own; both empty elsewhere.
+  std::vector<int32_t> source_ids, source_lengths;
   std::optional<std::vector<int32_t>> token_types;
   std::optional<std::vector<int32_t>> positions;
   std::optional<std::vector<int32_t>> choices;
@@ -81,6 +86,9 @@ struct PackedBatch {
   RowLayout layout;
   at::Tensor ids;                         ///< [tokens] int64; undefined where rows are images
   at::Tensor pixels;                      ///< [rows, channels, height, width]; undefined where rows are tokens
+  std::vector<int64_t> value_lengths;     ///< as in BatchInput; empty: all of one length
+  at::Tensor source_ids;                  ///< [source tokens] int64: what the encoder reads; undefined: there is none
+  RowLayout source_layout;                ///< of these
   at::Tensor words;                       ///< [tokens, size], in the place of the embeddings of ids; else undefined
   std::optional<at::Tensor> token_types;  ///< [tokens] int64; absent: all zero
   std::optional<at::Tensor> positions;    ///< [tokens] int64; absent: the model's own rule

@@ -84,6 +84,10 @@ class Readings {
   const Reading& of(const Head& head) {
     auto& found = head.reads_rows() ? rows_ : tokens_;
     if (found) return *found;
+    if (!head.reads_rows() && encoded_.rows_only) {
+      fail(ErrorCode::unsupported, "forward", "the head reads every token, but the network gives one value a row",
+           {.expected = "a head that answers for rows"});
+    }
     if (!head.reads_rows()) return found.emplace(Reading{encoded_.last, batch_.layout, request_.segments});
     const auto rows = RowLayout::single(batch_.layout.rows());
     return found.emplace(Reading{row_states(encoded_, backbone_, batch_), rows, request_.segments});

@@ -12,7 +12,7 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from .graph import export_with_signatures, modules_to_preserve
-from .inputs import dynamic_shapes, other_sizes
+from .inputs import dynamic_shapes, other_sizes, unmasked
 from .models import every_layer, note, prepare, savable_masks
 from .refused import Refused, explained, first_line
 
@@ -106,6 +106,9 @@ def write(model, inputs, file, ranges=None, files=None, notes=None):
     """Exports `model` to `file`, whole or not at all; gives what there is to tell."""
     ranges, notes = ranges or {}, [] if notes is None else notes
     prepare(model, notes)
+    if open_sizes := unmasked(inputs):
+        note(notes, f"rows of one length: {', '.join(open_sizes)} varies from batch to batch, but no attention_mask is among "
+             "the inputs to say where a shorter row of a batch ends")
     examples = {name: value.example for name, value in inputs.items()}
     # In a folder of its own: the archive's entries begin with the file's name.
     workplace = tempfile.mkdtemp(prefix=".torch-adapters-export-", dir=Path(file).parent)

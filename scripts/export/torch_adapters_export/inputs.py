@@ -80,6 +80,17 @@ def noise_input(shape, dims):
     return Input(torch.randn(shape, generator=torch.Generator().manual_seed(0)), dims)
 
 
+def takes_sound_masks(config):
+    """Whether zeros behind a sound can be hidden: a norm over all of its samples, as wav2vec2-base has it, reads them."""
+    return getattr(config, "feat_extract_norm", "layer") == "layer"
+
+
+def unmasked(inputs):
+    """The names of sizes, beside the number of rows, that vary with no mask to say where a row ends."""
+    masked = {dim for name, value in inputs.items() if name.endswith("attention_mask") for dim in value.dims}
+    return sorted({dim for value in inputs.values() for dim in value.dims[1:] if dim} - masked)
+
+
 def huggingface_inputs(model, config):
     """By what the model calls its main input."""
     main = getattr(model, "main_input_name", "input_ids")
@@ -92,7 +103,12 @@ def huggingface_inputs(model, config):
         shape = (2, config.num_mel_bins, 2 * config.max_source_positions)
         return {main: noise_input(shape, ("batch", None, None))}
     if main == "input_values":
-        return {main: noise_input((2, 4000), ("batch", "samples"))}
+        found = {main: noise_input((2, 4000), ("batch", "samples"))}
+        if takes_sound_masks(config) and accepts(model, "attention_mask"):
+            mask = torch.ones(2, 4000, dtype=torch.long)
+            mask[1, -800:] = 0
+            found["attention_mask"] = Input(mask, ("batch", "samples"))
+        return found
     if main != "input_ids" or not accepts(model, "input_ids"):
         raise Refused(f"{type(model).__name__} takes {main!r}, whose sizes are not known here: give them by --inputs, "
                       "as in --inputs 'pixel_values=float32[batch,3,224,224]'")

@@ -1,0 +1,51 @@
+import * as check from './check.js'
+import type { ModelConfig } from './model-config.js'
+import { type SizeExpression, sizeExpression } from './size-expression.js'
+
+/** What a row is to a network that reads numbers which are no images of one size: sounds, features. */
+export interface RowValues {
+  /** Sizes of one row; -1: it differs from row to row. */
+  readonly sizes: readonly number[]
+  /** How many tokens come of a row whose own size is this. */
+  readonly tokensOf: SizeExpression
+}
+
+/** The names that rows' numbers may have, as Hugging Face's models call them. */
+export const valueFields = ['inputValues', 'inputFeatures', 'pixelValues'] as const
+
+/** Null for models that read ids, or images of one size. */
+export function rowValues({ exported }: Pick<ModelConfig, 'exported'>): RowValues | null {
+  const { values = [], rowTokens = 0, lengthName = '', tokensText = '' } = exported ?? {}
+  if (values.length === 0) return null
+  const known = rowTokens > 0 ? () => rowTokens : sizeExpression(tokensText, lengthName)
+  if (known !== null) return { sizes: values, tokensOf: known }
+  throw check.valueError('graph', `how many tokens come of a row is not read: '${tokensText}'`)
+}
+
+/** For messages: `[4, any]`. */
+export function describeSizes({ sizes }: RowValues): string {
+  return `[${sizes.map((size) => (size < 0 ? 'any' : size)).join(', ')}]`
+}
+
+/** Tokens of a row of so many numbers. */
+export function tokensOfRow(name: string, count: number, values: RowValues): number {
+  const own = ownSize(name, count, values)
+  const tokens = values.tokensOf(own)
+  if (Number.isInteger(tokens) && tokens > 0) return tokens
+  throw check.valueError(name, `${count} numbers are too few: no token comes of them`)
+}
+
+/** The size that differs from row to row; 0 where none does. */
+function ownSize(name: string, count: number, values: RowValues): number {
+  const known = values.sizes.reduce((product, size) => (size < 0 ? product : product * size), 1)
+  const open = values.sizes.filter((size) => size < 0).length
+  if (open === 0 ? count === known : open === 1 && count > 0 && count % known === 0)
+    return open === 0 ? 0 : count / known
+  const expected = open === 0 ? `${known} numbers` : `a multiple of ${known} numbers`
+  throw check.valueError(
+    name,
+    open > 1
+      ? `two sizes of ${describeSizes(values)} are open: rows are not read; export the network with one of them fixed`
+      : `expected ${expected}, ${describeSizes(values)}, got ${count}`
+  )
+}

@@ -1,0 +1,120 @@
+// ExportedModel's part that chooses among a graph's outputs: whose tokens the batch has, and what heads for rows read.
+
+#include <algorithm>
+#include <optional>
+
+#include "core/error.h"
+#include "core/exported/exported_model.h"
+#include "core/exported/json_fields.h"
+
+namespace ta::exported {
+
+namespace {
+
+const char* kOperation = "load the exported model";
+
+bool is_slot(const Argument& argument, const Graph& graph) {
+  return argument.kind == Argument::Kind::slot && graph.slots[argument.slot].is_tensor;
+}
+
+std::vector<std::string> noted_outputs(std::string_view note) {
+  std::vector<std::string> result;
+  try {
+    const auto json = parse_json(note, "torch_adapters.json");
+    if (const auto* names = optional_field(json, "output_names"))
+      for (const auto& name : names->as_array("output_names")) result.push_back(name.as_string("output_names"));
+  } catch (const Error&) {
+    result.clear();  // a note that is no JSON names nothing; who reads all of it says so
+  }
+  return result;
+}
+
+}  // namespace
+
+// Names of the graph's outputs: those that the archive notes, else the graph's own.
+void ExportedModel::read_output_names() {
+  const auto& graph = program_->graph();
+  const auto note = archive_.extra().find("torch_adapters.json");
+  const auto names = note == archive_.extra().end() ? std::vector<std::string>() : noted_outputs(note->second);
+  for (size_t i = 0; i < graph.outputs.size(); ++i) {
+    const auto& output = graph.outputs[i];
+    const bool noted = names.size() == graph.outputs.size();
+    facts_.outputs.push_back(noted ? names[i] : is_slot(output, graph) ? graph.slots[output.slot].name : "");
+  }
+}
+
+// Which output's tokens are the batch's, and what heads for rows read. Gives the sizes in front of the features.
+std::vector<Size> ExportedModel::find_output(const std::string& name) {
+  const auto& graph = program_->graph();
+  const auto fits = [&](const Argument& output, size_t rank) {
+    if (!is_slot(output, graph)) return false;
+    const auto& info = graph.slots[output.slot];
+    return info.shape.size() == rank && info.shape.back().number > 0 && info.dtype == at::kFloat;
+  };
+  // Outputs that are no tensors are not counted by a run.
+  const auto index_of = [&](size_t place) {
+    return static_cast<size_t>(std::count_if(graph.outputs.begin(), graph.outputs.begin() + place,
+                                             [&](const Argument& output) { return is_slot(output, graph); }));
+  };
+  std::optional<size_t> named, states;
+  for (size_t i = 0; i < graph.outputs.size(); ++i)
+    if (!name.empty() && facts_.outputs[i] == name) named = i;
+  if (!name.empty() && (!named || !(fits(graph.outputs[*named], 3) || fits(graph.outputs[*named], 2)))) {
+    fail(ErrorCode::invalid_argument, kOperation,
+         text("the output '", name, named ? "' has no value for each token or row" : "' is none of the graph's"),
+         {.expected = "an output [rows, tokens, features] or [rows, features] in float32",
+          .got = name_list(facts_.outputs)});
+  }
+  if (named && fits(graph.outputs[*named], 3)) states = named;
+  for (size_t rank : {3, 2})
+    for (size_t i = 0; i < graph.outputs.size() && !states; ++i)
+      if (fits(graph.outputs[i], rank)) states = i;
+  if (!states) {
+    fail(ErrorCode::unsupported, kOperation, "the graph gives no hidden states",
+         {.expected = "an output [rows, tokens, features] or [rows, features] in float32",
+          .hint = "Export the base model in float32, without a head of its own"});
+  }
+  // Of several outputs with one value a row the named one is read.
+  if (named && fits(graph.outputs[*named], 2) && !fits(graph.outputs[*states], 3)) states = named;
+  output_ = graph.outputs[*states].slot, output_index_ = index_of(*states);
+  const auto& shape = graph.slots[output_].shape;
+  facts_.hidden = shape.back().number;
+  if (named && *named != *states) {
+    reads_row_output_ = true, rows_index_ = index_of(*named);
+    const auto& info = graph.slots[graph.outputs[*named].slot];
+    if (info.shape.back().number != facts_.hidden) {
+      fail(ErrorCode::unsupported, kOperation, text("the output '", name, "' has another width than the hidden states"),
+           {.expected = text(facts_.hidden, " features"),
+            .got = text(info.shape.back().number),
+            .hint = "Export a module that gives this output alone"});
+    }
+  }
+  return {shape.begin(), shape.end() - 1};
+}
+
+Streams ExportedModel::find_streams(const Reading& reading) {
+  const auto& graph = program_->graph();
+  read_output_names();
+  Streams streams{find_output(reading.output), {}};
+  const auto named = [&](const char* name) -> const Input* {
+    const auto found =
+        std::find_if(user_inputs_.begin(), user_inputs_.end(), [&](const Input* input) { return input->name == name; });
+    return found == user_inputs_.end() ? nullptr : *found;
+  };
+  const auto *source = named("input_ids"), *decoder = named("decoder_input_ids");
+  if (source == nullptr || decoder == nullptr) return streams;
+  facts_.has_decoder = true;
+  const auto& shape = graph.slots[source->slot].shape;
+  const auto& written = graph.slots[decoder->slot].shape;
+  const bool two = shape.size() == 2 && written.size() == 2 && shape[1].symbol >= 0 && shape[1] != written[1];
+  if (two && streams.tokens == written) {
+    streams.source = shape;
+    return streams;
+  }
+  fail(ErrorCode::unsupported, kOperation, "an encoder and a decoder are read where the decoder's states come out",
+       {.expected = "input_ids and decoder_input_ids with columns of their own, and an output of the decoder's tokens",
+        .got = text("the output '", facts_.outputs[0], "'"),
+        .hint = "Export the encoder by itself with --part encoder"});
+}
+
+}  // namespace ta::exported

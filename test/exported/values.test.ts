@@ -1,0 +1,112 @@
+import test from 'ava'
+import { AutoModel, type Model } from '../../lib/index.js'
+import { casesOf, distance, open } from './support.js'
+import { setTrained } from './training-case.js'
+import { valueRows } from './value-rows.js'
+
+const tokensOf: { readonly [name: string]: (values: number) => number } = {
+  wav2vec2: (samples) => Math.floor((Math.floor((samples - 6) / 4) + 1 - 2) / 2) + 1,
+  'wav2vec2-masked': (samples) => Math.floor((Math.floor((samples - 6) / 4) + 1 - 2) / 2) + 1,
+  frames: (values) => values / 4
+}
+
+for (const name of Object.keys(tokensOf)) {
+  test(`${name}: sounds and features of any length come out as PyTorch has them`, async (t) => {
+    const { group, model } = await open(t, name)
+    for (const one of casesOf(group, 'forward')) {
+      const rows = valueRows(group, one.inputs)
+      const { lastHiddenState } = await model.forward({ inputValues: rows }, { head: null })
+      const { data, shape } = group.tensor(one.expected.output ?? '')
+      t.deepEqual(lastHiddenState?.shape, [...shape])
+      const [, columns = 1, hidden = 1] = shape
+      rows.forEach((row, i) => {
+        const begin = i * columns * hidden
+        const end = begin + (tokensOf[name]?.(row.length) ?? 0) * hidden
+        const away = distance(lastHiddenState?.data.subarray(begin, end) ?? [], { data: data.subarray(begin, end) })
+        t.true(away < 1e-6, `${one.name}, row ${i}: ${away}`)
+      })
+    }
+  })
+}
+
+async function answers(model: Model, rows: readonly object[]): Promise<number[][]> {
+  const found = await model.predict(rows as never, { head: 'x' })
+  return found.map(({ logits }) => Array.from(logits))
+}
+
+for (const name of ['wav2vec2-masked', 'frames']) {
+  test(`${name}: rows of several lengths in one batch answer as they do alone`, async (t) => {
+    const { group, model } = await open(t, name)
+    setTrained(model, group)
+    const rows = casesOf(group, 'forward').flatMap(({ inputs }) =>
+      valueRows(group, inputs).map((inputValues) => ({ inputValues }))
+    )
+    const together = await answers(model, rows)
+    for (const [i, row] of rows.entries()) {
+      const [alone] = await answers(model, [row])
+      const away = distance(together[i] ?? [], { data: Float32Array.from(alone ?? []) })
+      t.true(away < 2e-6, `row ${i}: ${away}`)
+    }
+    model.addTaggingHead('tags', { numLabels: 2 })
+    const [tagged] = await model.predict([rows[1] ?? { inputValues: [] }] as never, { head: 'tags' })
+    t.is(tagged?.tokens?.length, tokensOf[name]?.(rows[1]?.inputValues.length ?? 0))
+  })
+}
+
+test('an output with one value a row, and the mean over tokens, are what heads read when asked to', async (t) => {
+  const { group } = await open(t, 'frames')
+  const rows = valueRows(group, casesOf(group, 'forward').at(-1)?.inputs)
+  const logits = async (options: object) => {
+    const model = await AutoModel.fromExported(group.archive, options)
+    t.teardown(() => model.dispose())
+    setTrained(model, group)
+    const { logits } = await model.forward({ inputFeatures: rows }, { head: 'x' })
+    return { data: logits?.data ?? new Float32Array() }
+  }
+  const [first, last, mean] = [await logits({}), await logits({ pooling: 'last' }), await logits({ pooling: 'mean' })]
+  t.true(distance(first.data, await logits({ pooling: 'first' })) === 0)
+  t.true(distance(first.data, last) > 1e-3 && distance(first.data, mean) > 1e-3)
+  // The network's own mean is that over tokens.
+  t.true(distance(mean.data, await logits({ output: 'mean' })) < 1e-6)
+  await t.throwsAsync(AutoModel.fromExported(group.archive, { output: 'pooled' }), {
+    message: /'pooled' is none of the graph's.*last_hidden_state/
+  })
+  await t.throwsAsync(AutoModel.fromExported(group.archive, { pooling: 'max' as never }), { message: /pooling/ })
+})
+
+test('a pooler of the network answers for rows where it is the output', async (t) => {
+  const { group, model } = await open(t, 'vit')
+  const pooled = await AutoModel.fromExported(group.archive, { output: 'pooler_output' })
+  t.teardown(() => pooled.dispose())
+  const pixelValues = valueRows(group, casesOf(group, 'forward')[1]?.inputs)
+  for (const one of [model, pooled]) {
+    one.addImageClassificationHead('h', { numLabels: 2, layers: 1, usePooler: one === model, seed: 3 })
+  }
+  const [ours, theirs] = [await model.forward({ pixelValues }), await pooled.forward({ pixelValues })]
+  t.true(distance(ours.logits?.data ?? [], { data: theirs.logits?.data ?? new Float32Array() }) < 1e-6)
+})
+
+test('features of one size are typed arrays with or without their shape; what does not fit is said', async (t) => {
+  const { group, model } = await open(t, 'whisper-encoder')
+  const [one] = casesOf(group, 'forward')
+  const [row = new Float32Array()] = valueRows(group, one?.inputs)
+  const expected = group.tensor(one?.expected.output ?? '')
+  for (const inputFeatures of [[row], [{ data: row, shape: [4, 12] }], { data: row, shape: [1, 4, 12] }]) {
+    const { lastHiddenState } = await model.forward({ inputFeatures }, { head: null })
+    t.true(distance(lastHiddenState?.data ?? [], expected) < 1e-6)
+  }
+  await t.throwsAsync(model.forward({ inputFeatures: [row.subarray(4)] }), {
+    message: /expected 48 numbers, \[4, 12\], got 44/
+  })
+  await t.throwsAsync(model.forward({ inputFeatures: [{ data: row, shape: [12, 4] }] }), {
+    message: /expected rows of \[4, 12\], got \[12, 4\]/
+  })
+  await t.throwsAsync(model.forward({ inputIds: [[1]] }), { message: /inputIds|numbers/ })
+  const { group: plain, model: sounds } = await open(t, 'wav2vec2')
+  const rows = valueRows(plain, casesOf(plain, 'forward')[1]?.inputs)
+  const uneven = [rows[0] ?? row, (rows[1] ?? row).subarray(4)]
+  await t.throwsAsync(sounds.forward({ inputValues: uneven }), { message: /without attention_mask/ })
+  await t.throwsAsync(sounds.forward({ inputValues: [row.subarray(0, 3)] }), { message: /too few/ })
+  const { model: bert } = await open(t, 'bert')
+  await t.throwsAsync(bert.forward({ inputValues: [row] }), { message: /numbers were given to a model of text/ })
+})
