@@ -1,4 +1,4 @@
-import { AdapterConfig, type Model } from '../../lib/index.js'
+import { AdapterConfig, addAdaptersToModel, freezeBaseModel, type Model } from '../../lib/index.js'
 import type { ForwardInputs } from '../../lib/model/inputs.js'
 import type { ExportedCase, ExportedGroup, ExportedInputs } from '../parity/support/exported.js'
 import { AdamW } from './adamw.js'
@@ -14,17 +14,27 @@ export function trainingOf(group: ExportedGroup): ExportedCase {
 /** Adapter and head `x` as the fixture's training begins; gives the names of what trains, by the fixture's. */
 export function setTrained(model: Model, group: ExportedGroup): Map<string, string> {
   const one = trainingOf(group)
-  const reductionFactor = model.config.hiddenSize / 4
-  model.addAdapter('x', AdapterConfig.load('seq_bn', { mhAdapter: true, reductionFactor, nonLinearity: 'relu' }))
-  const head3 = { numLabels: 3, layers: 1 }
-  if (model.config.imageSize === null) model.addClassificationHead('x', head3)
-  else model.addImageClassificationHead('x', head3)
-  model.trainAdapter('x')
-  const ours = model.namedParameters()
-  const parts = ['down.weight', 'down.bias', 'up.weight', 'up.bias']
   const places = (one.subLayers ?? []).filter(({ location }) => location !== 'cross')
-  const theirs = places.flatMap(({ layer, location }) => parts.map((part) => `${layer}.${location}.${part}`))
-  const adapters = ours.filter(({ name }) => name.includes('.adapters.x.')).map(({ name }) => name)
+  const parts = ['down.weight', 'down.bias', 'up.weight', 'up.bias']
+  const headOptions = { numLabels: 3, layers: 1 }
+  if (model.config.imageSize === null) model.addClassificationHead('x', headOptions)
+  else model.addImageClassificationHead('x', { ...headOptions, usePooler: false })
+  let theirs = places.flatMap(({ layer, location }) => parts.map((part) => `${layer}.${location}.${part}`))
+  if (places.length > 0) {
+    const reductionFactor = model.config.hiddenSize / 4
+    model.addAdapter('x', AdapterConfig.load('seq_bn', { mhAdapter: true, reductionFactor, nonLinearity: 'relu' }))
+    model.trainAdapter('x')
+  } else {
+    // Where no sub-layer is, one stands after a module.
+    const [site] = casesOf(group, 'after')
+    const found = model.namedModules().filter((path) => path === site?.path || path.endsWith(`.${site?.path}`))
+    addAdaptersToModel(model, { pattern: found[0] ?? '', adapterSize: 4 })
+    freezeBaseModel(model)
+    theirs = parts.map((part) => `after.${part}`)
+  }
+  const ours = model.namedParameters()
+  const isAdapter = (name: string) => name.includes('.adapters.x.') || /\.1\.(down|up)_project\./.test(name)
+  const adapters = inOrder(ours.filter(({ name }) => isAdapter(name)).map(({ name }) => name))
   const head = ours.filter(({ name }) => name.startsWith('heads.x.')).map(({ name }) => name)
   const names = new Map([
     ...theirs.map((name, i): [string, string] => [name, adapters[i] ?? '']),
@@ -39,6 +49,14 @@ export function setTrained(model: Model, group: ExportedGroup): Map<string, stri
   if (values.length !== adapters.length + head.length) throw new Error('other sub-layers than the fixture has')
   model.native.setParameters(new Map(values))
   return names
+}
+
+/** Of each layer those after its attention first, wherever its modules stand in PyTorch's tree. */
+function inOrder(names: readonly string[]): string[] {
+  const layerOf = (name: string) => /^.*?\.\d+\./.exec(name)?.[0] ?? ''
+  const layers = [...new Set(names.map(layerOf))]
+  const rank = (name: string) => 2 * layers.indexOf(layerOf(name)) + Number(!/attention/.test(name))
+  return [...names].sort((a, b) => rank(a) - rank(b))
 }
 
 /** Trains as the fixture does, by gradients and an AdamW of the test's own; gives how far losses and parameters are off. */
