@@ -65,6 +65,8 @@ export {
   hierarchical,
   type ModuleDescription,
   type NewModule,
+  type ParallelModule,
+  parallel,
   type SequentialModule,
   sequential
 } from './config/module-description.js'
@@ -132,6 +134,7 @@ export type { LoadSetupOptions, SaveSetupOptions } from './model/setup-files.js'
 export type { ShareParametersOptions } from './model/sharing.js'
 export type { AdapterSummary, ModelSummary } from './model/summary.js'
 export {
+  type AdapterPosition,
   type AddAdaptersOptions,
   addAdaptersToModel,
   addSharedAdapter,
@@ -146,7 +149,7 @@ export type { TrunkOption } from './model/trunk.js'
 export type { ValueInputs, Values } from './model/value-inputs.js'
 export type { ErrorCode } from './native/error-codes.js'
 export { AdapterError } from './native/errors.js'
-export type { DType, KeyDialect, ParameterInfo, TrunkTimes, TrunkType } from './native/types.js'
+export type { DType, KeyDialect, ModuleInfo, ParameterInfo, TrunkTimes, TrunkType } from './native/types.js'
 export type {
   TaskEnd,
   TaskEndEvent,

@@ -91,7 +91,10 @@ function network(
   const start = config['decoder_start_token_id'] ?? config['pad_token_id']
   return Object.freeze({
     className: className === '' ? facts.type : className,
-    prefix: prefix === '' ? 'model' : prefix,
+    prefix: facts.prefix,
+    // A class with a head has the base model as a module of this name: its names have the prefix already.
+    filePrefix: facts.topLevel.includes(prefix) ? '' : prefix,
+    keyFeatures: facts.keyFeatures,
     isCausal: facts.isCausal,
     inputs: Object.freeze([...facts.inputs]),
     outputs: Object.freeze([...facts.outputs]),
@@ -104,6 +107,7 @@ function network(
       : null,
     reading: Object.freeze(reading),
     linears: Object.freeze(facts.linears.map((linear) => Object.freeze(linear))),
+    unclearLinears: Object.freeze({ ...facts.unclearLinears }),
     explanation: Object.freeze([...facts.explanation])
   })
 }

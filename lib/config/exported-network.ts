@@ -31,8 +31,15 @@ export interface ExportReading {
 export interface ExportedNetwork {
   /** PyTorch's class, such as `LlamaModel`. */
   readonly className: string
-  /** The name in front of all parameters of a class with a head: its base_model_prefix. */
+  /**
+   * In front of the names of all modules and parameters: empty, as names are those of the exported module; 'model' where it
+   * has a module that is called as what stands beside it here (`heads`, `adapters`).
+   */
   readonly prefix: string
+  /** In front of names in files of a class with a head: PyTorch's base_model_prefix. Empty: there is none. */
+  readonly filePrefix: string
+  /** Of the keys in a layer's attention, all heads; 0: prefixes have no place there. */
+  readonly keyFeatures: number
   /** Tokens see only those before them. */
   readonly isCausal: boolean
   /** What a pass is given, by PyTorch's names. */
@@ -51,6 +58,8 @@ export interface ExportedNetwork {
   /** What heads for rows read. */
   readonly reading: ExportReading
   readonly linears: readonly ExportedLinear[]
+  /** Linears at which nothing can stand, by path: the weight is read in several ways, which the reason names. */
+  readonly unclearLinears: Readonly<Record<string, string>>
   /** What was found where, a sentence each. */
   readonly explanation: readonly string[]
 }

@@ -8,7 +8,11 @@ export function checkLeaveOut(config: AdapterConfig, layers: number): void {
     const beyond = given.find((layer) => layer >= layers)
     if (beyond !== undefined) throw rangeError('leaveOut', `layers from 0 to ${layers - 1}`, beyond)
     const isInvertible = part.method === 'bottleneck' && part.invAdapter !== null
-    if (new Set(given).size === layers && !isInvertible) {
+    const namesLinears = part.method === 'lora' && part.targetModules !== null
+    if (new Set(given).size === layers && !isInvertible && !namesLinears) {
+      if (layers === 0) {
+        throw valueError('adapter config', 'no layer was found in this network; name Linears with targetModules')
+      }
       throw valueError('leaveOut', `all ${layers} layers are left out, so the adapter would stand nowhere; keep one`)
     }
     const wanted: readonly number[] = part.method === 'reft' && part.layers !== 'all' ? part.layers : []

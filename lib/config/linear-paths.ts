@@ -68,9 +68,15 @@ export function linearPathsOf({ modelType }: Pick<ModelConfig, 'modelType'>): Li
   return linearPaths[modelType as ModelType]
 }
 
-/** The name in front of all parameters of a class with a head. */
+/** The name in front of all parameters of a class with a head; empty: there is none. */
 export function prefixOf({ modelType, exported }: Pick<ModelConfig, 'modelType' | 'exported'>): string {
-  return exported?.prefix ?? linearPaths[modelType as ModelType].prefix
+  return exported?.filePrefix ?? linearPaths[modelType as ModelType].prefix
+}
+
+/** A path below the base model as a class with a head has it. */
+export function prefixed(path: string, model: Pick<ModelConfig, 'modelType' | 'exported'>): string {
+  const prefix = prefixOf(model)
+  return prefix === '' ? path : `${prefix}.${path}`
 }
 
 /** Whether one product makes query, key and value. */

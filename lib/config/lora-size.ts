@@ -94,9 +94,15 @@ export function highestRank(config: LoraConfig, shape: ModelShape): number {
 /** The config as the core takes it: the ranks worked out for each layer of this model. */
 export function nativeLoraConfig(
   config: LoraConfig | MtlLoraConfig,
-  { numHiddenLayers }: ModelShape
+  { numHiddenLayers, exported }: ModelShape
 ): NativeLoraConfig {
-  const places = loraPlaces(config)
+  const { targetModules, r } = config
+  // By their paths: no place has a part, and each Linear a rank of its own.
+  const named =
+    targetModules === null || !exported
+      ? null
+      : exported.linears.map(({ path }) => (targetModules.includes(path) ? r : 0))
+  const places = named === null ? loraPlaces(config) : []
   return {
     method: 'lora',
     query: places.includes('query'),
@@ -106,7 +112,7 @@ export function nativeLoraConfig(
     attention_output: places.includes('attention_output'),
     intermediate: places.includes('intermediate'),
     output: places.includes('output'),
-    ranks: loraRanks(config, numHiddenLayers),
+    ranks: named === null ? loraRanks(config, numHiddenLayers) : named,
     alpha: config.alpha,
     dropout: config.dropout,
     scales: ({ add: 'none', scale: 'output', scale_input: 'input' } as const)[config.compositionMode],

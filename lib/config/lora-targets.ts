@@ -1,9 +1,11 @@
 import { AdapterError } from '../native/errors.js'
 import { type AdapterConfig, ConfigUnion, type MethodConfig } from './adapter-config.js'
 import { valueError } from './check.js'
+import type { ExportedNetwork } from './exported-network.js'
 import { linearPathsOf, pathOfPlace } from './linear-paths.js'
 import type { AttnMatrix, LoraConfig, LoraOverrides, LoraPlace } from './lora-config.js'
 import type { ModelConfig } from './model-config.js'
+import { pathPattern } from './path-pattern.js'
 import { matching } from './peft-modules.js'
 
 /** A Linear of a model that an adapter may stand at. */
@@ -41,12 +43,25 @@ export function resolveTargets(config: AdapterConfig, model: ModelConfig): Adapt
 export function checkExported(config: AdapterConfig, { exported }: ModelConfig): void {
   if (exported === null) return
   const parts = config.method === 'union' ? config.configs : [config]
-  const other = parts.find(({ method }) => method === 'prefix_tuning' || method === 'prompt_tuning')
-  if (other === undefined) return
-  const what = other.method === 'prefix_tuning' ? 'prefix' : 'prompt'
-  throw new AdapterError('ERR_UNSUPPORTED', 'addAdapter', `${exported.className} of an archive takes no ${what}`, {
-    expected: 'bottlenecks, ReFT, LoRA and its kin',
-    got: other.method
+  for (const part of parts) {
+    if (part.method === 'prompt_tuning') refuse(exported, 'takes no prompt', part.method)
+    if (part.method !== 'prefix_tuning') continue
+    if (exported.keyFeatures === 0) {
+      refuse(
+        exported,
+        'takes no prefix: not every layer has its tokens attend by scaled_dot_product_attention',
+        part.method
+      )
+    }
+    if (part.shiftPositions) refuse(exported, 'counts positions itself, from 0', 'shiftPositions: true')
+    if (part.useGating) refuse(exported, 'keeps nothing that a gate of a prefix could read', 'useGating: true')
+  }
+}
+
+function refuse({ className }: ExportedNetwork, why: string, got: string): never {
+  throw new AdapterError('ERR_UNSUPPORTED', 'addAdapter', `${className} of an archive ${why}`, {
+    expected: 'bottlenecks, ReFT, LoRA and its kin, prefixes where attention takes them',
+    got
   })
 }
 
@@ -55,7 +70,13 @@ function resolvePart(config: MethodConfig, model: ModelConfig): MethodConfig {
   const { targetModules, leaveOut } = config
   const linears = modelLinears(model)
   const names = linears.map(({ path }) => path)
-  const unknown = targetModules.find((one) => matching([one], names, '.').size === 0)
+  const unclear = Object.keys(model.exported?.unclearLinears ?? {})
+  const [cannotTell] = named(targetModules, unclear)
+  if (cannotTell !== undefined) {
+    const why = model.exported?.unclearLinears[cannotTell]
+    throw valueError('targetModules', `what stands at '${cannotTell}' cannot be told: ${why}`)
+  }
+  const unknown = targetModules.find((one) => named([one], names).size === 0)
   if (unknown !== undefined) {
     const ends = [...new Set(linears.map(({ path }) => path.split('.').at(-1)))].slice(0, 12)
     throw valueError(
@@ -63,20 +84,30 @@ function resolvePart(config: MethodConfig, model: ModelConfig): MethodConfig {
       `no Linear of ${model.modelType} is called '${unknown}'; there are ${ends.join(', ')}`
     )
   }
-  const wanted = matching(targetModules, names, '.')
+  const wanted = named(targetModules, names)
   const chosen = linears.filter(({ path, layer }) => wanted.has(path) && !leaveOut.includes(layer))
+  if (chosen.length === 0) throw valueError('targetModules', 'leaveOut leaves out every layer that they name')
   const places = [...new Set(chosen.map(({ place }) => place))]
   const same = linears.filter(({ place, layer }) => places.includes(place) && !leaveOut.includes(layer))
   if (!places.includes(null) && same.length === chosen.length) {
     return config.replace({ ...placeFields(places as LoraPlace[]), targetModules: null })
   }
-  const apart = chosen.find(({ place }) => place === null)
-  throw valueError(
-    'targetModules',
-    apart === undefined
-      ? 'expected the same Linears in every layer; leaveOut names layers without any'
-      : `expected Linears of attention or feed-forward; '${apart.path}' is neither`
+  if (model.exported !== null) return config.replace({ targetModules: chosen.map(({ path }) => path) })
+  throw valueError('targetModules', 'expected the same Linears in every layer; leaveOut names layers without any')
+}
+
+/** Of these paths, those that are named: as a whole, by their end, or by a pattern with `*`. */
+function named(targets: readonly string[], paths: readonly string[]): ReadonlySet<string> {
+  const patterns = targets.filter((one) => one.includes('*')).map(pathPattern)
+  const ends = targets.filter((one) => !one.includes('*'))
+  // What was saved names Linears by whole paths, one of which may be the end of another's.
+  const whole = ends.filter((one) => paths.includes(one))
+  const found = matching(
+    ends.filter((one) => !whole.includes(one)),
+    paths,
+    '.'
   )
+  return new Set(paths.filter((path) => found.has(path) || whole.includes(path) || patterns.some((is) => is(path))))
 }
 
 const matrixOf: { readonly [P in LoraPlace]?: AttnMatrix } = {

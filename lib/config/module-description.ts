@@ -17,6 +17,14 @@ export interface SequentialModule {
   readonly modules: readonly ModuleDescription[]
 }
 
+/** module(x) + scale · (adapter(x) − x): what the adapter adds to x is added to what the module makes of it. */
+export interface ParallelModule {
+  readonly kind: 'parallel'
+  readonly module: ModuleDescription
+  readonly adapter: NewModule
+  readonly scale: number
+}
+
 /** x + up_project(activation(down_project(x))) */
 export interface AdapterLayerModule {
   readonly kind: 'adapterLayer'
@@ -56,7 +64,7 @@ export type NewModule = AdapterLayerModule | HierarchicalModule | DynamicModule 
  * What stands in a place: plain data. One object is one module wherever it is used: two places that are given the same
  * one share its parameters.
  */
-export type ModuleDescription = ExistingModule | SequentialModule | NewModule
+export type ModuleDescription = ExistingModule | SequentialModule | ParallelModule | NewModule
 
 export interface AdapterLayerOptions {
   readonly hiddenSize: number
@@ -109,6 +117,22 @@ export function sequential(...modules: readonly ModuleDescription[]): Sequential
     checkModule(`sequential, module ${i}`, module)
   })
   return made({ kind: 'sequential', modules: Object.freeze([...modules]) })
+}
+
+/**
+ * An adapter beside a module, which reads what the module reads: module(x) + scale · (adapter(x) − x). In PyTorch a Module
+ * with the children `module` and `adapter`.
+ */
+export function parallel(
+  module: ModuleDescription,
+  adapter: NewModule,
+  options: { readonly scale?: number | undefined } = {}
+): ParallelModule {
+  checkKeys('parallel', options, ['scale'])
+  checkModule('parallel, module', module)
+  checkModule('parallel, adapter', adapter)
+  if (!('hiddenSize' in adapter)) throw check.valueError('parallel, adapter', 'expected a new adapter')
+  return made({ kind: 'parallel', module, adapter, scale: check.checkNumber('scale', options.scale ?? 1) })
 }
 
 /** x + up_project(activation(down_project(x))): starts as the identity. */
@@ -181,7 +205,7 @@ export function existingModule(path: string, type: string): ExistingModule {
 /** @internal */
 export function checkModule(name: string, value: unknown): ModuleDescription {
   if (typeof value === 'object' && value !== null && known.has(value)) return value as ModuleDescription
-  throw check.typeError(name, 'a module: sequential(…), adapterLayer(…), or the one that was there', value)
+  throw check.typeError(name, 'a module: sequential(…), parallel(…), adapterLayer(…), or the one that was there', value)
 }
 
 function checkKeys(name: string, options: unknown, keys: readonly string[]): void {
@@ -220,6 +244,10 @@ export function nativeModule(description: ModuleDescription): NativeModuleDescri
       return { kind: 'module', id, path: description.path }
     case 'sequential':
       return { kind: 'sequential', id, parts: description.modules.map(nativeModule) }
+    case 'parallel': {
+      const { module, adapter, scale } = description
+      return { kind: 'parallel', id, parts: [nativeModule(module), nativeModule(adapter)], scale }
+    }
     case 'adapterLayer': {
       const { hiddenSize, adapterSize, activation } = description
       return { kind: 'adapter', id, hidden_size: hiddenSize, sizes: [adapterSize], activation }

@@ -7,6 +7,7 @@ import {
   hierarchical,
   type ModuleDescription,
   type NewModule,
+  parallel,
   sequential
 } from './module-description.js'
 
@@ -27,6 +28,10 @@ export class ModuleWriter {
     switch (description.kind) {
       case 'sequential':
         return { kind: 'sequential', modules: description.modules.map((module) => this.write(module)) }
+      case 'parallel': {
+        const { module, adapter, scale } = description
+        return { kind: 'parallel', module: this.write(module), adapter: this.write(adapter), scale }
+      }
       case 'adapterLayer': {
         const { hiddenSize, adapterSize, activation } = description
         return { kind: 'adapter_layer', hidden_size: hiddenSize, adapter_size: adapterSize, activation }
@@ -80,6 +85,10 @@ export class ModuleReader {
         return sequential(
           ...check.checkArray('modules', fields['modules']).map((module) => this.read(module, depth + 1))
         )
+      case 'parallel':
+        return parallel(this.read(fields['module'], depth + 1), this.read(fields['adapter'], depth + 1) as NewModule, {
+          scale: fields['scale'] as number
+        })
       case 'adapter_layer':
         return adapterLayer({ hiddenSize, adapterSize: fields['adapter_size'] as number, activation })
       case 'hierarchical':

@@ -117,11 +117,12 @@ export function prefixLengths({ prefixLength, leaveOut }: PrefixTuningConfig, la
   return Array.from({ length: layers }, (_, layer) => (leaveOut.includes(layer) ? 0 : prefixLength))
 }
 
-export function countPrefix(config: PrefixTuningConfig, { hiddenSize, numHiddenLayers }: ModelShape): number {
+export function countPrefix(config: PrefixTuningConfig, shape: ModelShape): number {
+  const { hiddenSize, numHiddenLayers, exported } = shape
   const { prefixLength, bottleneckSize: inner, flat, useGating, sharedGating, nonLinearity } = config
   const layers = prefixLengths(config, numHiddenLayers).filter((length) => length > 0).length
   if (layers === 0) return 0
-  const made = 2 * layers * hiddenSize
+  const made = 2 * layers * (exported?.keyFeatures ?? hiddenSize)
   const network =
     prefixLength * hiddenSize + (hiddenSize + 1) * inner + (inner + 1) * made + activationParameters(nonLinearity)
   const gates = useGating ? layers * (sharedGating ? 1 : 2) * (hiddenSize + 1) : 0

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { valueError } from '../config/check.js'
 import { type HeadConfig, headConfigFromJson, headConfigToJson, readsRows } from '../config/head-config.js'
-import { prefixOf } from '../config/linear-paths.js'
+import { prefixed } from '../config/linear-paths.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { familyOf } from '../config/model-families.js'
 import type { ProblemType } from '../config/peft-config.js'
@@ -57,7 +57,7 @@ export function headOfClass(
   const config = headConfigFromJson({
     ...{ head_type: 'classification', layers: 2, activation_function: 'tanh', num_labels: labels, label2id }
   })
-  return { config, layers: { [`${prefixOf(model)}.pooler.dense`]: 1, classifier: 4 } }
+  return { config, layers: { [prefixed('pooler.dense', model)]: 1, classifier: 4 } }
 }
 
 /**

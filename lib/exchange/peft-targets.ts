@@ -1,4 +1,4 @@
-import { linearPathsOf, placeOfPath, prefixOf } from '../config/linear-paths.js'
+import { linearPathsOf, placeOfPath, prefixed, prefixOf } from '../config/linear-paths.js'
 import type { LoraPlace } from '../config/lora-config.js'
 import { modelLinears } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
@@ -57,7 +57,7 @@ export function peftTensors({ tensors, config }: PeftFolder): PeftTensors {
 export function peftPooler(folder: PeftFolder, model: ModelConfig): string | undefined {
   if (model.exported !== null) return undefined // one Linear among others
   const { modules } = peftTensors(folder)
-  return [`${prefixOf(model)}.pooler.dense`, 'pooler.dense'].find((module) => modules.has(module))
+  return [prefixed('pooler.dense', model), 'pooler.dense'].find((module) => modules.has(module))
 }
 
 /**

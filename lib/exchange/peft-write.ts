@@ -1,7 +1,7 @@
 import type { AdapterConfig } from '../config/adapter-config.js'
 import { isChoiceHead } from '../config/choice-heads.js'
 import { type HeadConfig, hasManyLabels, predictsWords } from '../config/head-config.js'
-import { hasMergedProduct, prefixOf } from '../config/linear-paths.js'
+import { hasMergedProduct, prefixed } from '../config/linear-paths.js'
 import { type LoraConfig, loraPlaces } from '../config/lora-config.js'
 import { linearsOf, modelLinears } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
@@ -149,7 +149,7 @@ function mixture(parts: readonly LoraConfig[]): { what: string; hint?: string } 
 
 function namesOf(part: LoraConfig, model: ModelConfig, withPrefix: boolean): string[] {
   const linears = linearsOf(part, loraPlaces(part), model)
-  return linears.map(({ path }) => (withPrefix ? `${prefixOf(model)}.${path}` : path))
+  return linears.map(({ path }) => (withPrefix ? prefixed(path, model) : path))
 }
 
 function isTransposed(model: ModelConfig, names: readonly string[]): boolean {

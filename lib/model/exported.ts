@@ -48,7 +48,7 @@ export async function loadExported(
   )
   const note = readExportNote(jsonOf(path, facts.extra['torch_adapters.json']))
   const config = exportedModelConfig(facts, note, path, reading)
-  const prefix = config.exported?.prefix ?? 'model'
+  const prefix = config.exported?.filePrefix ?? ''
   const tokenizer = options.tokenizer ?? tokenizerOf(facts.extra)
   const native = nativeCall(() => addon.createExported(handle, nativeModelConfig(config), prefix, device))
   const about = { source: undefined, device, seed, trunk: 'float32', trunkProbe: null } as const

@@ -1,10 +1,11 @@
 import * as check from '../config/check.js'
 import { didYouMean } from '../config/nearest.js'
+import { pathPattern } from '../config/path-pattern.js'
 import { nativeCall } from '../native/errors.js'
-import type { NativeModel, ParameterInfo } from '../native/types.js'
+import type { ModuleInfo, NativeModel, ParameterInfo } from '../native/types.js'
 import { ModelFiles } from './files.js'
 import type { Model } from './model.js'
-import { pathPattern } from './module-path.js'
+import { checkOptions } from './options.js'
 import type { Tensor } from './outputs.js'
 import { isBaseParameter } from './summary.js'
 
@@ -15,10 +16,15 @@ export abstract class ModelNames extends ModelFiles {
   }
 
   /** Module paths in PyTorch's order; with a pattern (`bert.encoder.layer.*.output`) those that match. */
-  namedModules(pattern?: string): string[] {
+  namedModules(pattern?: string): string[]
+  /** With the class of each module and the shapes of what goes in and comes out. */
+  namedModules(pattern: string | undefined, options: { readonly shapes: true }): ModuleInfo[]
+  namedModules(pattern?: string, options: { readonly shapes?: boolean } = {}): string[] | ModuleInfo[] {
     this.usable('namedModules')
-    const paths = nativeCall(() => this.#native.namedModules()).map(({ path }) => path)
-    return pattern === undefined ? paths : paths.filter(pathPattern(check.checkString('pattern', pattern)))
+    checkOptions(options, ['shapes'])
+    const isWanted = pattern === undefined ? () => true : pathPattern(check.checkString('pattern', pattern))
+    const modules = nativeCall(() => this.#native.namedModules()).filter(({ path }) => isWanted(path))
+    return check.checkBoolean('shapes', options.shapes ?? false) ? modules : modules.map(({ path }) => path)
   }
 
   /** Every parameter once, in PyTorch's order, with its shape and whether it trains. */

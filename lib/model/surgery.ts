@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import {
+  type AdapterLayerModule,
   type AdapterLayerOptions,
   adapterLayer,
   checkModule,
@@ -8,14 +9,15 @@ import {
   existingModule,
   type ModuleDescription,
   nativeModule,
+  parallel,
   sequential
 } from '../config/module-description.js'
 import { didYouMean } from '../config/nearest.js'
+import { pathPattern } from '../config/path-pattern.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
 import type { ModuleInfo } from '../native/types.js'
 import type { Model } from './model.js'
-import { pathPattern } from './module-path.js'
 import { ModelNames } from './names.js'
 import { checkOptions } from './options.js'
 import { type Replaced, readSurgery, writeSurgery } from './surgery-record.js'
@@ -79,7 +81,8 @@ export abstract class ModelSurgery extends ModelNames {
 
   /**
    * The same at every place that matches, in one operation, and never inside of one: a pattern such as
-   * `bert.encoder.layer.*.attention.self.query`, or paths.
+   * `bert.encoder.layer.*.attention.self.query`, or paths. In an exported network a pattern that matches a module and one
+   * inside of it is an error.
    */
   replaceModules(places: string | readonly string[], make: MakeModule): Replacement {
     this.configurable('replaceModules')
@@ -148,6 +151,14 @@ export abstract class ModelSurgery extends ModelNames {
       throw check.valueError('pattern', `no module matches '${pattern}'; there are ${some.join(', ')}, …`)
     }
     const paths = new Set(found.map(({ path }) => path))
+    const inner = found.find(({ path }) => parents(path).some((parent) => paths.has(parent)))
+    if (inner !== undefined && this.#surgeon.config.exported !== null) {
+      const outer = parents(inner.path).find((parent) => paths.has(parent))
+      throw check.valueError(
+        'pattern',
+        `'${pattern}' matches '${outer}' and '${inner.path}' inside of it; give a narrower one, or paths`
+      )
+    }
     return found.flatMap(({ path, type }) =>
       parents(path).some((parent) => paths.has(parent)) ? [] : [existingModule(path, type)]
     )
@@ -205,29 +216,54 @@ export interface AddAdaptersOptions extends Omit<AdapterLayerOptions, 'hiddenSiz
   readonly pattern?: string | undefined
   /** Default: the model's. */
   readonly hiddenSize?: number | undefined
+  /**
+   * Behind the module, in front of it, or beside it: what the adapter makes of the module's input, without its residual, is
+   * added to the module's output. Default 'after'.
+   */
+  readonly position?: AdapterPosition | undefined
+  /** What counts of an adapter beside a module. Default 1. */
+  readonly scale?: number | undefined
 }
+
+export type AdapterPosition = 'after' | 'before' | 'parallel'
 
 /**
- * Puts an adapter of its own behind every module that matches: the module itself becomes Sequential(module, adapter),
- * never its children. Names are those that the same surgery gives in PyTorch: `….mlp.0.…` and `….mlp.1.down_project.weight`.
+ * Puts an adapter of its own at every module that matches: the module itself becomes Sequential(module, adapter),
+ * Sequential(adapter, module) or Parallel(module, adapter), never its children. Names are those that the same surgery gives
+ * in PyTorch: `….mlp.0.…` and `….mlp.1.down_project.weight`; beside it `….mlp.module.…` and `….mlp.adapter.down_project.weight`.
  */
 export function addAdaptersToModel(model: Model, options: AddAdaptersOptions): Replacement {
-  const { pattern, layer } = adaptersOf(model, options)
-  return model.replaceModules(pattern, (module) => sequential(module, adapterLayer(layer)))
+  const { pattern, layer, place } = adaptersOf(model, options)
+  return model.replaceModules(pattern, (module) => place(module, adapterLayer(layer)))
 }
 
-/** One adapter behind every module that matches: one set of tensors, whose gradients are summed. */
+/** One adapter at every module that matches: one set of tensors, whose gradients are summed. */
 export function addSharedAdapter(model: Model, options: AddAdaptersOptions): Replacement {
-  const { pattern, layer } = adaptersOf(model, options)
+  const { pattern, layer, place } = adaptersOf(model, options)
   const shared = adapterLayer(layer)
-  return model.replaceModules(pattern, (module) => sequential(module, shared))
+  return model.replaceModules(pattern, (module) => place(module, shared))
 }
 
-function adaptersOf(model: Model, options: AddAdaptersOptions): { pattern: string; layer: AdapterLayerOptions } {
-  checkOptions(options, ['pattern', 'hiddenSize', 'adapterSize', 'activation', 'compat'])
-  const { pattern = 'transformer.h.*.mlp', hiddenSize = model.config.hiddenSize, ...layer } = options
+interface WantedAdapters {
+  readonly pattern: string
+  readonly layer: AdapterLayerOptions
+  readonly place: (module: ExistingModule, adapter: AdapterLayerModule) => ModuleDescription
+}
+
+function adaptersOf(model: Model, options: AddAdaptersOptions): WantedAdapters {
+  checkOptions(options, ['pattern', 'hiddenSize', 'adapterSize', 'activation', 'compat', 'position', 'scale'])
+  const { pattern = 'transformer.h.*.mlp', hiddenSize = model.config.hiddenSize, position, scale, ...layer } = options
   if (typeof pattern !== 'string') throw check.typeError('pattern', patternForm, pattern)
-  return { pattern, layer: { hiddenSize, ...layer } }
+  const where = check.checkOneOf('position', position ?? 'after', ['after', 'before', 'parallel'] as const)
+  if (scale !== undefined && where !== 'parallel') {
+    throw check.valueError('scale', `an adapter ${where} a module counts as it is; give position 'parallel'`)
+  }
+  const places = {
+    after: (module: ExistingModule, adapter: AdapterLayerModule) => sequential(module, adapter),
+    before: (module: ExistingModule, adapter: AdapterLayerModule) => sequential(adapter, module),
+    parallel: (module: ExistingModule, adapter: AdapterLayerModule) => parallel(module, adapter, { scale })
+  }
+  return { pattern, layer: { hiddenSize, ...layer }, place: places[where] }
 }
 
 /** Freezes the base model; what was added to it trains: adapters, heads, and all that surgery inserted. */

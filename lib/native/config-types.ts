@@ -2,7 +2,7 @@
 
 /** What is to stand in a place. The same id is the same module, wherever it stands. */
 export interface NativeModuleDescription {
-  readonly kind: 'module' | 'sequential' | 'adapter' | 'hierarchical' | 'dynamic' | 'fused'
+  readonly kind: 'module' | 'sequential' | 'parallel' | 'adapter' | 'hierarchical' | 'dynamic' | 'fused'
   readonly id: number
   readonly path?: string
   readonly parts?: readonly NativeModuleDescription[]
@@ -14,6 +14,7 @@ export interface NativeModuleDescription {
   readonly temperature?: number
   readonly identity_start?: boolean
   readonly heads?: number
+  readonly scale?: number
 }
 
 export interface NativeReplacement {
@@ -121,7 +122,10 @@ export interface NativeLoraConfig {
   /** The two layers of the feed-forward block. */
   readonly intermediate: boolean
   readonly output: boolean
-  /** For each layer, 0 where the layer has no adapter. */
+  /**
+   * For each layer, 0 where the layer has no adapter. Where no place is named above: for each Linear of the network, in its
+   * order.
+   */
   readonly ranks: number[]
   readonly alpha: number
   readonly dropout: number

@@ -18,6 +18,12 @@ export interface NativeExportedFacts {
   readonly hasDecoder: boolean
   /** Names of what comes out, in its order. */
   readonly outputs: string[]
+  /** Of the keys in a layer's attention; 0: prefixes have no place. */
+  readonly keyFeatures: number
+  /** In front of all names; most often empty. */
+  readonly prefix: string
+  /** Names of the model's own children. */
+  readonly topLevel: string[]
   readonly inputs: string[]
   /** Sizes of one row's floating-point input, -1 where any will do; empty: rows are ids. */
   readonly image: number[]
@@ -29,6 +35,8 @@ export interface NativeExportedFacts {
     readonly transposed: boolean
     readonly place: LoraPlaceName | null
   }[]
+  /** Linears at which nothing can stand, by path, with the reason. */
+  readonly unclearLinears: Readonly<Record<string, string>>
   readonly explanation: string[]
   /** The archive's `extra` files. */
   readonly extra: Readonly<Record<string, Buffer>>

@@ -58,6 +58,14 @@ export interface ModuleInfo {
   readonly type: string
   /** It maps tokens to tokens, and surgery may put something else in its place. */
   readonly replaceable: boolean
+  /**
+   * Sizes of the tensors that it takes and gives, in PyTorch's form in an exported network: a name where they differ from
+   * call to call (`['batch', 'sequence', 64]`). In our own layers `['tokens', 64]`. Empty: not known, or it is never called.
+   */
+  readonly inputs: (string | number)[][]
+  readonly outputs: (string | number)[][]
+  /** How often a pass calls it, where its network is an exported one. */
+  readonly calls: number
 }
 
 /**
@@ -364,8 +372,8 @@ export interface Addon {
     output: string,
     pooling: 'automatic' | 'first' | 'last' | 'mean'
   ): Promise<NativeExportedHandle>
-  /** The model of such a handle, which gives one. `prefix`: in front of its parameters' names. */
-  createExported(handle: unknown, config: NativeModelConfig, prefix: string, device: string): NativeModel
+  /** The model of such a handle, which gives one. `filePrefix`: in front of names in files of classes with a head. */
+  createExported(handle: unknown, config: NativeModelConfig, filePrefix: string, device: string): NativeModel
   createTrainer(model: NativeModel, options: NativeTrainerOptions): NativeTrainer
   /** Names, shapes and dtypes in a weights file; nothing is loaded. */
   readWeights(file: string): Promise<TensorInfo[]>

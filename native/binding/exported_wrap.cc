@@ -57,6 +57,9 @@ Napi::Object facts_to_js(Napi::Env env, const ExportedModel& model) {
   object.Set("tokensText", facts.tokens_text);
   object.Set("hasDecoder", facts.has_decoder);
   object.Set("outputs", list_to_js(env, facts.outputs, text));
+  object.Set("keyFeatures", static_cast<double>(facts.key_features));
+  object.Set("prefix", facts.prefix);
+  object.Set("topLevel", list_to_js(env, facts.top_level, text));
   object.Set("inputs", list_to_js(env, facts.inputs, text));
   object.Set("image", shape_to_js(env, facts.image));
   object.Set("explanation", list_to_js(env, facts.explanation, text));
@@ -70,6 +73,9 @@ Napi::Object facts_to_js(Napi::Env env, const ExportedModel& model) {
                one.Set("place", linear.location ? text(location_name(*linear.location)) : env.Null());
                return one;
              }));
+  auto unclear = Napi::Object::New(env);
+  for (const auto& [path, why] : facts.unclear_linears) unclear.Set(path, why);
+  object.Set("unclearLinears", unclear);
   auto extra = Napi::Object::New(env);
   for (const auto& [name, bytes] : model.archive().extra())
     extra.Set(name, Napi::Buffer<char>::Copy(env, bytes.data(), bytes.size()));

@@ -2,6 +2,7 @@
 #include <unordered_set>
 
 #include "binding/model_wrap.h"
+#include "core/models/network.h"
 #include "core/surgery/inserted_io.h"
 #include "core/surgery/module_path.h"
 
@@ -48,9 +49,44 @@ struct ModuleList {
   struct Item {
     std::string path, type;
     bool replaceable;
+    ModuleShapes shapes;
   };
   std::vector<Item> modules;
 };
+
+Napi::Array shapes_to_js(Napi::Env env, const std::vector<ModuleShapes::Shape>& shapes) {
+  auto all = Napi::Array::New(env, shapes.size());
+  for (uint32_t i = 0; i < shapes.size(); ++i) {
+    auto one = Napi::Array::New(env, shapes[i].size());
+    for (uint32_t j = 0; j < shapes[i].size(); ++j) {
+      const auto& [number, name] = shapes[i][j];
+      if (name.empty()) {
+        one.Set(j, static_cast<double>(number));
+      } else {
+        one.Set(j, name);
+      }
+    }
+    all.Set(i, one);
+  }
+  return all;
+}
+
+// Rows lie one after the other in our own layers.
+std::vector<ModuleShapes::Shape> of_tokens(int64_t features) {
+  if (features <= 0) return {};
+  return {{{-1, "tokens"}, {features, ""}}};
+}
+
+ModuleShapes shapes_of(const Model& backbone, const std::string& path, const Module& module) {
+  const auto* network = as_network(backbone);
+  const auto prefix = named(backbone, "");
+  if (network != nullptr && path.starts_with(prefix))
+    if (const auto* known = network->shapes_at(path.substr(prefix.size()))) return *known;
+  const auto* layer = dynamic_cast<const Layer*>(&module);
+  const auto size = layer == nullptr ? LayerSize{} : layer->size();
+  return {of_tokens(size.in), of_tokens(size.out), 1};
+}
+
 Napi::Value to_js(Napi::Env env, const ModuleList& list) {
   auto array = Napi::Array::New(env, list.modules.size());
   for (uint32_t i = 0; i < list.modules.size(); ++i) {
@@ -58,6 +94,9 @@ Napi::Value to_js(Napi::Env env, const ModuleList& list) {
     object.Set("path", list.modules[i].path);
     object.Set("type", list.modules[i].type);
     object.Set("replaceable", list.modules[i].replaceable);
+    object.Set("inputs", shapes_to_js(env, list.modules[i].shapes.inputs));
+    object.Set("outputs", shapes_to_js(env, list.modules[i].shapes.outputs));
+    object.Set("calls", static_cast<double>(list.modules[i].shapes.calls));
     array.Set(i, object);
   }
   return array;
@@ -76,6 +115,7 @@ ModuleDescription to_description(const Napi::Object& object) {
   const auto kind = object.Get("kind").As<Napi::String>().Utf8Value();
   result.kind = kind == "module"         ? Kind::module
                 : kind == "sequential"   ? Kind::sequential
+                : kind == "parallel"     ? Kind::parallel
                 : kind == "adapter"      ? Kind::adapter
                 : kind == "hierarchical" ? Kind::hierarchical
                 : kind == "dynamic"      ? Kind::dynamic
@@ -94,6 +134,7 @@ ModuleDescription to_description(const Napi::Object& object) {
   if (object.Has("soft_mask")) result.soft_mask = object.Get("soft_mask").ToBoolean().Value();
   if (object.Has("temperature")) result.temperature = object.Get("temperature").As<Napi::Number>().DoubleValue();
   if (object.Has("identity_start")) result.identity_start = object.Get("identity_start").ToBoolean().Value();
+  if (object.Has("scale")) result.scale = object.Get("scale").As<Napi::Number>().DoubleValue();
   if (object.Has("heads")) result.heads = object.Get("heads").As<Napi::Number>().Int64Value();
   return result;
 }
@@ -117,7 +158,7 @@ Napi::Value ModelWrap::named_modules(const Napi::CallbackInfo& info) {
     const std::unordered_set<std::string> replaceable(slots.begin(), slots.end());
     ModuleList list;
     s.model.root().visit_modules("", [&](const std::string& path, const Module& m) {
-      list.modules.push_back({path, m.type(), replaceable.contains(path)});
+      list.modules.push_back({path, m.type(), replaceable.contains(path), shapes_of(s.model.backbone(), path, m)});
     });
     return list;
   });

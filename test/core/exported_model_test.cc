@@ -8,7 +8,9 @@
 #include <set>
 
 #include "check.h"
+#include "core/adapters/prefix_layer.h"
 #include "core/exported/exported_model.h"
+#include "core/models/network.h"
 #include "core/state/safetensors.h"
 #include "core/surgery/adapter_model.h"
 #include "core/surgery/state_io.h"
@@ -50,7 +52,7 @@ struct Opened {
     config.model_type = name;
     config.hidden_size = backbone->facts().hidden;
     config.num_hidden_layers = backbone->facts().layers;
-    backbone->configure(config, "net");
+    backbone->configure(config, "");
     model = std::make_unique<AdapterModel>(backbone, at::kCPU);
   }
   at::Tensor tensor(const Json* reference) const { return *tensors.find(reference->as_string("reference")); }
@@ -101,12 +103,15 @@ struct Rows {
 };
 
 at::Tensor states_of(Opened& opened, const Rows& rows) {
-  const ForwardContext context{&rows.batch.layout, &rows.segments};
+  const PassPrefixes prefixes(opened.backbone->prefix_place(), rows.segments);
+  ForwardContext context{&rows.batch.layout, &rows.segments};
+  context.prefixes = &prefixes;
   return opened.backbone->encode(rows.batch, context, {}).last;
 }
 
-// The padded tensor's rows without their padding.
+// The padded tensor's rows without their padding; a value a row is as it is.
 at::Tensor packed(const at::Tensor& padded, const RowLayout& layout) {
+  if (padded.dim() == 2) return padded;
   std::vector<at::Tensor> parts;
   for (int64_t row = 0; row < layout.rows(); ++row)
     parts.push_back(padded.select(0, row).narrow(0, 0, layout.length(row)));
@@ -123,6 +128,12 @@ void check_close(const std::string& what, const at::Tensor& got, const at::Tenso
 std::optional<Rows> rows_for(Opened& opened, const Json& one) {
   const auto* inputs = one.find("inputs");
   auto input = inputs == nullptr ? std::nullopt : batch_of(*inputs);
+  for (const char* name : {"pixel_values", "input_features"}) {
+    const auto* values = inputs == nullptr ? nullptr : inputs->find(name);
+    if (values == nullptr) continue;
+    const auto all = opened.tensor(values);
+    input.emplace().pixels = all.reshape({all.size(0), -1});
+  }
   if (!input) return std::nullopt;
   opened.backbone->prepare(*input);
   return Rows{PackedBatch::pack(*input, at::kCPU), {}};
@@ -158,16 +169,18 @@ void check_site(Opened& opened, const Json& one, Rows rows, const std::map<std::
   }
 }
 
-void check_surgery(Opened& opened, const Json& one, const Rows& rows, bool after) {
+void check_surgery(Opened& opened, const Json& one, const Rows& rows, const std::string& position) {
   using Kind = ModuleDescription::Kind;
-  const auto path = "net." + one.find("path")->as_string("path");
+  const auto path = ta::named(*opened.backbone, one.find("path")->as_string("path"));
   const ModuleDescription module{.kind = Kind::module, .path = path};
   const ModuleDescription adapter{.kind = Kind::adapter, .hidden_size = opened.backbone->facts().hidden, .sizes = {4}};
-  ModuleDescription sequence{.kind = Kind::sequential};
-  sequence.parts = after ? std::vector{module, adapter} : std::vector{adapter, module};
-  const auto operation = opened.model->replace_modules({{path, sequence}}, 1);
+  const bool parallel = position == "parallel";
+  ModuleDescription whole{.kind = parallel ? Kind::parallel : Kind::sequential};
+  whole.parts = position == "before" ? std::vector{adapter, module} : std::vector{module, adapter};
+  whole.scale = 4;
+  const auto operation = opened.model->replace_modules({{path, whole}}, 1);
   opened.model->set_trainable({.adapters = {}, .heads = {}, .inserted = true});
-  const auto place = path + (after ? ".1." : ".0.");
+  const auto place = path + (parallel ? ".adapter." : position == "after" ? ".1." : ".0.");
   check_site(opened, one, rows,
              {{"down.weight", place + "down_project.weight"},
               {"down.bias", place + "down_project.bias"},
@@ -176,11 +189,13 @@ void check_surgery(Opened& opened, const Json& one, const Rows& rows, bool after
   opened.model->undo_replacement(operation);
 }
 
-void check_lora(Opened& opened, const Json& one, Rows rows, bool scales) {
+void check_lora(Opened& opened, const Json& one, Rows rows, const std::string& kind) {
+  const bool scales = kind == "ia3", lengths = kind == "dora";
   const auto path = one.find("path")->as_string("path");
   const auto& linears = opened.backbone->facts().linears;
   const auto at = std::find_if(linears.begin(), linears.end(), [&](const auto& linear) { return linear.path == path; });
-  CHECK(at != linears.end() && at->location);
+  CHECK(at != linears.end());
+  if (at == linears.end()) return;
   LoraConfig config;
   config.query = at->location == Location::query;
   config.key = at->location == Location::key;
@@ -190,7 +205,14 @@ void check_lora(Opened& opened, const Json& one, Rows rows, bool scales) {
   config.intermediate = at->location == Location::intermediate;
   config.output = at->location == Location::feed_forward_output;
   config.ranks.assign(opened.backbone->facts().layers, 0);
-  config.ranks[at->layer] = scales ? 1 : 2;
+  if (at->location) {
+    config.ranks[at->layer] = scales ? 1 : 2;
+  } else {
+    // By itself: a rank for each Linear.
+    config.ranks.assign(linears.size(), 0);
+    config.ranks[at - linears.begin()] = scales ? 1 : 2;
+  }
+  if (lengths) config.dora = Dora::peft;
   config.alpha = scales ? 1 : 8;
   if (scales) config.scales = Scales::output, config.init_weights = LoraInit::ia3;
   opened.model->add_adapter("a", {config}, 1);
@@ -198,12 +220,37 @@ void check_lora(Opened& opened, const Json& one, Rows rows, bool scales) {
   rows.segments = {{0, rows.batch.layout.rows(),
                     std::make_shared<Composition>(
                         Composition{.kind = Composition::Kind::adapter, .index = opened.model->adapter_index("a")})}};
-  const auto place = "net." + path + ".loras.a.";
-  check_site(opened, one, rows,
-             scales ? std::map<std::string, std::string>{{"scale", place + "lora_B"}}
-                    : std::map<std::string, std::string>{{"lora_A", place + "lora_A"}, {"lora_B", place + "lora_B"}});
+  const auto place = ta::named(*opened.backbone, path) + ".loras.a.";
+  std::map<std::string, std::string> names{{"lora_A", place + "lora_A"}, {"lora_B", place + "lora_B"}};
+  if (scales) names = {{"scale", place + "lora_B"}};
+  if (lengths) names["magnitude"] = place + "m.weight";
+  check_site(opened, one, rows, names);
   opened.model->set_trainable({});
   opened.model->delete_adapter("a");
+}
+
+// The fixture's names are those of the adapters library, and ours.
+void check_prefix(Opened& opened, const Json& one, Rows rows) {
+  const auto* given = one.find("config");
+  PrefixConfig config;
+  config.lengths.assign(opened.backbone->facts().layers, given->find("prefix_length")->as_integer("prefix_length"));
+  if (const auto* left_out = given->find("leave_out"))
+    for (const auto& layer : left_out->as_array("leave_out")) config.lengths[layer.as_integer("layer")] = 0;
+  config.flat = given->find("flat") != nullptr;
+  config.use_gating = given->find("use_gating") != nullptr;
+  config.shared_gating = given->find("shared_gating") == nullptr;
+  if (const auto* size = given->find("bottleneck_size")) config.bottleneck_size = size->as_integer("bottleneck_size");
+  opened.model->add_adapter("x", {config}, 1);
+  opened.model->set_trainable({.adapters = {"x"}, .heads = {}});
+  rows.segments = {{0, rows.batch.layout.rows(),
+                    std::make_shared<Composition>(
+                        Composition{.kind = Composition::Kind::adapter, .index = opened.model->adapter_index("x")})}};
+  std::map<std::string, std::string> names;
+  for (const auto& [name, reference] : one.find("weights")->as_object("weights")) names[name] = name;
+  CHECK_EQ(names.size(), opened.model->adapter_state("x").size());
+  check_site(opened, one, rows, names);
+  opened.model->set_trainable({});
+  opened.model->delete_adapter("x");
 }
 
 }  // namespace
@@ -217,13 +264,14 @@ TEST(exported_models_give_pytorchs_values_and_gradients) {
       if (!rows) continue;
       if (kind == "forward") {
         const auto expected = opened.tensor(one.find("expected")->find("output"));
-        if (expected.dim() != 3) continue;
         check_close(name + ": " + one.find("name")->as_string("name"), states_of(opened, *rows),
                     packed(expected, rows->batch.layout));
-      } else if (kind == "after" || kind == "before") {
-        check_surgery(opened, one, *rows, kind == "after");
-      } else if (kind == "lora" || kind == "ia3") {
-        check_lora(opened, one, *rows, kind == "ia3");
+      } else if (kind == "after" || kind == "before" || kind == "parallel") {
+        check_surgery(opened, one, *rows, kind);
+      } else if (kind == "lora" || kind == "ia3" || kind == "dora") {
+        check_lora(opened, one, *rows, kind);
+      } else if (kind == "prefix") {
+        check_prefix(opened, one, *rows);
       }
     }
   }

@@ -32,6 +32,9 @@ for (const name of textModels) {
     const { group, model } = await open(t, name)
     const [one] = casesOf(group, 'training')
     if (one === undefined) return void t.fail()
+    if (one.subLayers?.length === 0) {
+      return void t.throws(() => model.addAdapter('x', 'seq_bn'), { message: /no layer was found in this network/ })
+    }
     model.addAdapter('x', AdapterConfig.load('seq_bn', bothSites(model.config.hiddenSize)))
     model.addClassificationHead('x', { numLabels: 3, layers: 1 })
     model.trainAdapter('x')

@@ -1,7 +1,13 @@
 import test from 'ava'
-import { addAdaptersToModel, bottleneck, type Model, sequential } from '../../lib/index.js'
+import { addAdaptersToModel, type Model } from '../../lib/index.js'
 import type { ExportedCase, ExportedGroup } from '../parity/support/exported.js'
-import { casesOf, distance, inputsOf, open, textModels } from './support.js'
+import type { Tensor } from '../parity/support/fixtures.js'
+import { casesOf, distance, imageModels, inputsOf, open, textModels } from './support.js'
+
+/** A path with what stands in front of all names, most often nothing. */
+function named({ config }: Model, path: string): string {
+  return config.exported?.prefix ? `${config.exported.prefix}.${path}` : path
+}
 
 /** Gives parameters, named by a pattern, the fixture's values. */
 function setWeights(model: Model, group: ExportedGroup, one: ExportedCase, nameOf: (part: string) => string) {
@@ -13,46 +19,63 @@ function setWeights(model: Model, group: ExportedGroup, one: ExportedCase, nameO
   model.native.setParameters(new Map(values))
 }
 
+function rowsOf({ data, shape: [rows = 1] }: Tensor): Float32Array[] {
+  const each = data.length / rows
+  return Array.from({ length: rows }, (_, i) => data.subarray(i * each, (i + 1) * each))
+}
+
 async function awayFrom(model: Model, group: ExportedGroup, one: ExportedCase): Promise<number> {
-  const { lastHiddenState } = await model.forward(inputsOf(one.inputs), { head: null })
+  const [values] = Object.values(one.inputs ?? {})
+  const rows = typeof values === 'string' ? { pixelValues: rowsOf(group.tensor(values)) } : inputsOf(one.inputs)
+  const { lastHiddenState } = await model.forward(rows, { head: null })
   return distance(lastHiddenState?.data ?? [], group.tensor(one.expected.output ?? ''))
 }
 
-for (const name of textModels) {
+/** What the kinds of cases are here. */
+const linearKinds = {
+  lora: { r: 2, alpha: 8 },
+  ia3: { r: 1, alpha: 1, compositionMode: 'scale', initWeights: 'ia3' },
+  dora: { r: 2, alpha: 8, useDora: 'peft' }
+} as const
+const partNames: { readonly [part: string]: string } = { scale: 'lora_B', magnitude: 'm.weight' }
+
+for (const name of [...textModels, ...imageModels]) {
   test(`${name}: an adapter at a Linear, by the name that PEFT knows it by`, async (t) => {
     const { group, model } = await open(t, name)
-    for (const one of [...casesOf(group, 'lora'), ...casesOf(group, 'ia3')]) {
-      const path = one.path ?? ''
-      const layer = Number(/\.(\d+)\./.exec(path)?.[1])
-      const isLora = one.kind === 'lora'
-      model.addAdapter(one.kind, {
-        architecture: 'lora',
-        targetModules: [path.slice(path.indexOf(`.${layer}.`) + 3)],
-        leaveOut: [0, 1].filter((other) => other !== layer),
-        ...(isLora ? { r: 2, alpha: 8 } : { r: 1, alpha: 1, compositionMode: 'scale', initWeights: 'ia3' })
-      })
-      const place = `${model.config.exported?.prefix}.${path}.loras.${one.kind}`
-      setWeights(model, group, one, (part) => `${place}.${part === 'scale' ? 'lora_B' : part}`)
-      model.setActiveAdapters(one.kind)
-      const away = await awayFrom(model, group, one)
-      t.true(away < 1e-5, `${one.name}: ${away}`)
+    for (const kind of ['lora', 'ia3', 'dora'] as const) {
+      for (const one of casesOf(group, kind)) {
+        const path = one.path ?? ''
+        const layer = /\.(\d+)\./.exec(path)?.[1]
+        // By its end and its layer, and by its whole path where it stands in none.
+        const targets =
+          layer === undefined
+            ? { targetModules: [path] }
+            : {
+                targetModules: [path.slice(path.indexOf(`.${layer}.`) + 3)],
+                leaveOut: [0, 1].filter((other) => other !== Number(layer))
+              }
+        model.addAdapter('x', { architecture: 'lora', ...targets, ...linearKinds[kind] }, { overwriteOk: true })
+        setWeights(model, group, one, (part) => `${named(model, path)}.loras.x.${partNames[part] ?? part}`)
+        model.setActiveAdapters('x')
+        const away = await awayFrom(model, group, one)
+        t.true(away < 1e-5, `${one.name}: ${away}`)
+      }
     }
     t.throws(() => model.addAdapter('y', { architecture: 'lora', targetModules: ['no_proj'] }), {
       message: /no Linear of [\w-]+ is called 'no_proj'/
     })
   })
 
-  test(`${name}: surgery after a module and before it, and back again`, async (t) => {
+  test(`${name}: surgery after a module, before it and beside it, and back again`, async (t) => {
     const { group, model } = await open(t, name)
-    const hiddenSize = model.config.hiddenSize
-    for (const one of [...casesOf(group, 'after'), ...casesOf(group, 'before')]) {
+    for (const position of ['after', 'before', 'parallel'] as const) {
+      const [one] = casesOf(group, position)
+      if (one?.path === undefined) return void t.fail()
+      const path = named(model, one.path)
       const before = await awayFrom(model, group, one)
-      const path = `${model.config.exported?.prefix}.${one.path}`
-      const done =
-        one.kind === 'after'
-          ? addAdaptersToModel(model, { pattern: path, adapterSize: 4 })
-          : model.replaceModules(path, (module) => sequential(bottleneck({ hiddenSize, adapterSize: 4 }), module))
-      const place = `${path}.${one.kind === 'after' ? 1 : 0}`
+      const scale = position === 'parallel' ? 4 : undefined
+      const done = addAdaptersToModel(model, { pattern: path, adapterSize: 4, position, scale })
+      const place = `${path}.${{ after: 1, before: 0, parallel: 'adapter' }[position]}`
       setWeights(model, group, one, (part) => `${place}.${part.replace('.', '_project.')}`)
       const away = await awayFrom(model, group, one)
       t.true(away < 1e-5, `${one.name}: ${away}`)

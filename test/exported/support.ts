@@ -60,11 +60,12 @@ export function distance(got: ArrayLike<number>, { data }: Pick<Tensor, 'data'>)
   return Math.max(...Array.from(data, (value, i) => Math.abs(value - (got[i] ?? Number.NaN)))) / scale
 }
 
-/** A native model of this class with the exported one's weights. */
+/** A native model of this class with the exported one's weights: its names have a prefix before those of the exported one. */
 export async function nativeTwin(t: ExecutionContext, config: object, exported: Model): Promise<Model> {
   const native = await AutoModel.fromConfig(config)
   t.teardown(() => native.dispose())
   const names = native.namedParameters().map(({ name }) => name)
-  native.native.setParameters(new Map(names.map((name) => [name, exported.parameter(name)])))
+  const below = (name: string) => name.slice(name.indexOf('.') + 1)
+  native.native.setParameters(new Map(names.map((name) => [name, exported.parameter(below(name))])))
   return native
 }

@@ -12,6 +12,7 @@ struct ModuleDescription {
   enum class Kind {
     module,        ///< the one that stands at `path` now
     sequential,    ///< parts, one after the other
+    parallel,      ///< ParallelLayer(parts[0], parts[1], scale)
     adapter,       ///< AdapterLayer(hidden_size, sizes[0], activation)
     hierarchical,  ///< HierarchicalAdapter(hidden_size, sizes, activation)
     dynamic,       ///< DynamicAdapter(hidden_size, sizes[0])
@@ -29,6 +30,7 @@ struct ModuleDescription {
   double temperature = 1.0;
   bool identity_start = true;
   int64_t heads = 8;
+  double scale = 1.0;
 };
 
 struct Replacement {

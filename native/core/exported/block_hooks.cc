@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 
+#include "core/adapters/prefix_layer.h"
 #include "core/exported/attention_mask.h"
 #include "core/exported/blocks.h"
 #include "core/exported/hooks.h"
@@ -84,14 +85,18 @@ void add_attention(Program& program, const Tree& tree, const Layers& layers, con
   const AttentionLayers own{at(block.products[0]), at(block.products[1]), at(block.products[2]), at(block.output)};
   if (own.query == nullptr || own.key == nullptr || own.value == nullptr || !tree.is_token(block.x)) return;
   if (block.output >= 0 && own.output == nullptr) return;
+  // Prefixes stand at the node inside.
+  const auto prefix = std::make_shared<PrefixLayer>();
+  prefix->layer = layer;
   program.shortcut(block.nodes,
-                   [block, layer, own, source = of_source(program, tree, block.x),
+                   [block, layer, own, prefix, source = of_source(program, tree, block.x),
                     modules = modules_of(tree, block.nodes)](Execution& execution, const void* p) {
                      const auto& pass = static_cast<const Pass*>(p)->side(source);
                      if (!intact(modules)) return false;
+                     const LayerContext here(pass.context, layer);
+                     if (prefix->acts(here)) return false;
                      const auto form = form_in(block, execution, pass);
                      if (!form) return false;
-                     const LayerContext here(pass.context, layer);
                      const auto x = execution.tensor(block.x);
                      execution.set(block.out, pass.unpack(attend_at_once(own, pass.pack(x), *form, here), x));
                      return true;

@@ -10,6 +10,8 @@ namespace ta::exported {
 
 namespace {
 
+const char* kOtherPrefix = "model";
+
 // Parameters that share their memory in PyTorch, by the first one's name.
 std::map<std::string, std::string> tied_names(const Graph& graph, const StateDict& weights) {
   std::map<std::pair<const void*, std::vector<int64_t>>, std::string> first;
@@ -50,15 +52,26 @@ ExportedModel::ExportedModel(const std::string& path, at::Device device, const R
   type_ = graph.modules.empty() || graph.modules[0].type.empty() ? "ExportedModel" : graph.modules[0].type;
   take_weights(device);
   add_sites();
+  add_prefixes();
   take_tree();
+  choose_prefix();
+  shapes_ = module_shapes(graph);
   add_hooks();
   find_pooler();
   collect_facts();
 }
 
-void ExportedModel::configure(ModelConfig config, std::string prefix) {
+void ExportedModel::configure(ModelConfig config, std::string file_prefix) {
   config_ = std::move(config);
-  prefix_ = std::move(prefix);
+  file_prefix_ = std::move(file_prefix);
+}
+
+// What stands beside the base model has names of its own, which no module of the network may have.
+void ExportedModel::choose_prefix() {
+  for (const char* ours : {"heads", "adapters"})
+    if (tree_->find(ours) != nullptr) prefix_ = kOtherPrefix;
+  facts_.prefix = prefix_;
+  for (const auto& one : tree_->root().children()) facts_.top_level.push_back(one.name);
 }
 
 // The root's children and parameters are this model's own.
@@ -119,6 +132,31 @@ void ExportedModel::add_sites() {
   }
 }
 
+// In front of the keys of every layer's attention, where all of them are of one form.
+void ExportedModel::add_prefixes() {
+  const auto& graph = program_->graph();
+  for (const auto& sub : residuals_.sub_layers) {
+    const auto form = sub.core ? key_heads(graph, *sub.core) : std::nullopt;
+    if (!form || graph.nodes[sub.core->node].module < 0) continue;
+    auto found = std::find_if(prefixes_.begin(), prefixes_.end(),
+                              [&](const PrefixPlace& place) { return place.layer->layer == sub.layer; });
+    if (found == prefixes_.end()) {
+      found = prefixes_.emplace(prefixes_.end());
+      found->layer->layer = sub.layer, found->heads = form->first, found->size = form->second;
+    }
+    found->attentions.push_back({sub.core->node, sub.core_input});
+  }
+  const auto features = [](const PrefixPlace& place) { return place.heads * place.size; };
+  const bool alike = std::all_of(prefixes_.begin(), prefixes_.end(), [&](const PrefixPlace& place) {
+    return features(place) == features(prefixes_.front());
+  });
+  if (!alike || prefixes_.size() != residuals_.layers.size()) prefixes_.clear();
+  for (const auto& place : prefixes_) {
+    facts_.key_features = features(place);
+    tree_->add_child(graph.modules[graph.nodes[place.attentions[0].node].module].path, "prefix_tuning", place.layer);
+  }
+}
+
 // For each node the number of the layer that it stands in; -1: in none.
 std::vector<int64_t> ExportedModel::layers_of_nodes() const {
   const auto& graph = program_->graph();
@@ -140,6 +178,7 @@ void ExportedModel::add_hooks() {
       kept.push_back({node, node});
   add_block_hooks(*program_, *tree_, layers, kept);
   add_dropout_hooks(*program_);
+  add_prefix_hooks(*program_, prefixes_);
   add_linear_hooks(*program_, *tree_, layers);
   if (residuals_.begin >= 0) add_begin_hook(*program_, *tree_, residuals_.begin, invertible_place());
   add_site_hooks(*program_, *tree_, sites_);
@@ -176,10 +215,28 @@ std::vector<Place> ExportedModel::places() {
     places.push_back({place.layer, place.location, place.site.get()});
     if (place.reft) places.push_back({place.layer, Location::layer_output, place.reft.get()});
   }
+  for (const auto& place : prefixes_) places.push_back({place.layer->layer, Location::prefix, &place.layer->gates()});
   for (const auto& linear : facts_.linears)
     if (linear.location) places.push_back({linear.layer, *linear.location, linear.place});
   std::stable_sort(places.begin(), places.end(), [](const Place& a, const Place& b) { return a.layer < b.layer; });
   return places;
+}
+
+const ModuleShapes* ExportedModel::shapes_at(const std::string& path) const {
+  const auto found = shapes_.find(path);
+  return found == shapes_.end() ? nullptr : &found->second;
+}
+
+std::vector<NamedLinear> ExportedModel::named_linears() const {
+  std::vector<NamedLinear> linears;
+  for (const auto& linear : facts_.linears) linears.push_back({linear.path, linear.place});
+  return linears;
+}
+
+std::string ExportedModel::why_unclear(const std::string& path) const {
+  const auto& unclear = tree_->unclear_modules();
+  const auto found = unclear.find(path);
+  return found == unclear.end() ? "" : found->second;
 }
 
 Embedding* ExportedModel::word_embeddings() {

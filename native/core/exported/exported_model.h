@@ -9,15 +9,18 @@
 // row stand in both, the encoder's layers being the first ones. Attention across has no site, as in the adapters
 // library by default.
 //
-// PyTorch keys: the network's own. Sites stand in the module that the sum stands in: `….adapters.<name>` where that
-// module holds one post-LN sub-layer (BERT), else `….attention_adapters.adapters.<name>` and `….output_adapters.…`, as
-// in the adapters library.
+// PyTorch keys: the network's own, with nothing in front, as the exported module's state_dict() has them; `model.`
+// stands in front where it calls a module as this library calls what stands beside it (`heads`, `adapters`). Sites
+// stand in the module that the sum stands in: `….adapters.<name>` where that module holds one post-LN sub-layer (BERT),
+// else `….attention_adapters.adapters.<name>` and `….output_adapters.…`, as in the adapters library.
 
 #include <map>
 #include <mutex>
 
 #include "core/exported/archive.h"
 #include "core/exported/hooks.h"
+#include "core/exported/module_shapes.h"
+#include "core/exported/prefix_hooks.h"
 #include "core/exported/program.h"
 
 namespace ta::exported {
@@ -35,6 +38,7 @@ struct Facts {
   bool has_decoder = false;
   bool is_causal = false;  ///< tokens see only those before them
   bool has_pooler = false;
+  int64_t key_features = 0;  ///< of a prefix in one layer; 0: prefixes have no place
   std::string layers_path;
   std::vector<std::string> inputs, outputs;
   std::vector<int64_t> image;  ///< sizes of one row's floating-point input, -1 where any will do; empty: rows are ids
@@ -46,7 +50,10 @@ struct Facts {
     LoraPlace* place = nullptr;
   };
   std::vector<Linear> linears;
+  std::map<std::string, std::string> unclear_linears;  ///< path → why nothing can stand there
   std::vector<std::string> explanation;
+  std::string prefix;                  ///< in front of all names; most often empty
+  std::vector<std::string> top_level;  ///< names of the model's own children
 };
 
 /// What heads for rows read of each row: the token that Model::row_tokens names, or another one, or the mean of all.
@@ -57,17 +64,18 @@ struct Reading {
   Pooling pooling = Pooling::automatic;
 };
 
-class ExportedModel : public Model {
+class ExportedModel : public Model, public NamedNetwork {
  public:
   ExportedModel(const std::string& path, at::Device device, const Reading& reading = {});
 
   const Archive& archive() const { return archive_; }
   const Facts& facts() const { return facts_; }
-  /// What the graph does not say. `prefix`: in front of its parameters' names.
-  void configure(ModelConfig config, std::string prefix);
+  /// What the graph does not say. `file_prefix`: in front of names in files of classes with a head.
+  void configure(ModelConfig config, std::string file_prefix);
 
   const char* type() const override { return type_.c_str(); }
   std::string prefix() const override { return prefix_; }
+  std::string file_prefix() const override { return file_prefix_; }
   std::string layers_path() const override { return facts_.layers_path; }
   const ModelConfig& config() const override { return config_; }
   void prepare(BatchInput& input) const override;
@@ -81,7 +89,12 @@ class ExportedModel : public Model {
   at::Tensor decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) override;
   std::vector<Place> places() override;
   Embedding* word_embeddings() override;
+  std::vector<NamedLinear> named_linears() const override;
+  const ModuleShapes* shapes_at(const std::string& path) const override;
+  std::string why_unclear(const std::string& path) const override;
   bool takes_prompts() const override { return false; }
+  int64_t key_features() const override { return facts_.key_features; }
+  std::string prefix_location() const override { return config_.model_type == "distilbert" ? "self" : "self_prefix"; }
 
  private:
   struct Pooler {
@@ -94,8 +107,10 @@ class ExportedModel : public Model {
   void read_output_names();
   void note_row_tokens(const Input& values);
   void take_tree();
+  void choose_prefix();
   void take_weights(at::Device device);
   void add_sites();
+  void add_prefixes();
   void add_hooks();
   void find_pooler();
   void collect_facts();
@@ -119,10 +134,12 @@ class ExportedModel : public Model {
   Residuals residuals_;
   std::unique_ptr<Tree> tree_;
   std::vector<SitePlace> sites_;
+  std::vector<PrefixPlace> prefixes_;
   std::optional<Pooler> pooler_;
   Facts facts_;
+  std::map<std::string, ModuleShapes> shapes_;
   ModelConfig config_;
-  std::string type_, prefix_ = "model";
+  std::string type_, prefix_, file_prefix_;
   std::vector<const Input*> user_inputs_;
   int32_t output_ = -1;      ///< the slot of the last hidden state
   size_t output_index_ = 0;  ///< among the graph's outputs that are tensors

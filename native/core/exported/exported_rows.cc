@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "core/adapters/fusion_scores.h"
+#include "core/adapters/parallel_layer.h"
 #include "core/error.h"
 #include "core/exported/exported_model.h"
 #include "core/models/encoder.h"
@@ -27,7 +28,9 @@ bool is_integral(const SlotInfo& info) {
 bool inserted_reads_rows(const Module& module) {
   if (dynamic_cast<const GraphModule*>(&module) != nullptr) return false;
   const auto* layer = dynamic_cast<const Layer*>(&module);
-  if (layer != nullptr && dynamic_cast<const Sequential*>(layer) == nullptr && layer->reads_whole_rows()) return true;
+  const bool of_parts =
+      dynamic_cast<const Sequential*>(&module) != nullptr || dynamic_cast<const ParallelLayer*>(&module) != nullptr;
+  if (layer != nullptr && !of_parts && layer->reads_whole_rows()) return true;
   return std::any_of(module.children().begin(), module.children().end(),
                      [](const Module::Child& child) { return inserted_reads_rows(*child.module); });
 }
@@ -94,7 +97,12 @@ void ExportedModel::collect_facts() {
         if (placed.product.weight == linear.products[0].weight) fact.location = placed.location;
     facts_.linears.push_back(std::move(fact));
   }
+  facts_.unclear_linears = tree_->unclear_linears();
   facts_.explanation = explain(graph, residuals_);
+  if (!prefix_.empty()) {
+    facts_.explanation.push_back(text("names begin with '", prefix_,
+                                      ".': the network has a module that is called as what stands beside it here"));
+  }
   facts_.is_causal = see_causality();
 }
 

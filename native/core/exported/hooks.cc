@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/exported/row_order.h"
 #include "core/models/encoder.h"
 #include "core/nn/layer_context.h"
 
@@ -21,6 +22,26 @@ const Slot* slot_of(const Tree& tree, const LayerNorm* norm) {
   for (const auto& place : tree.slots())
     if (norm != nullptr && place.own.get() == norm) return place.slot;
   return nullptr;
+}
+
+// A value that has other tokens than the model's, but as many for each row.
+at::Tensor rows_of_their_own(LinearPlace const& linear, const at::Tensor& x, const Pass& pass,
+                             const ForwardContext& context) {
+  const auto flat = x.reshape({-1, x.size(-1)});
+  const RowLayout layout(std::vector<int64_t>(pass.rows.rows(), flat.size(0) / pass.rows.rows()));
+  auto sizes = x.sizes().vec();
+  const auto y = linear.layer->forward(flat, context.with(layout));
+  sizes.back() = y.size(-1);
+  return y.view(sizes);
+}
+
+// Tokens first: the other way round, and back.
+at::Tensor turned(LinearPlace const& linear, const at::Tensor& x, const Pass& pass, const ForwardContext& context) {
+  const auto own = x.reshape({pass.rows.columns(), pass.rows.rows(), x.size(-1)}).transpose(0, 1);
+  const auto y = pass.unpack(linear.layer->forward(pass.pack(own), context), own);
+  auto sizes = x.sizes().vec();
+  sizes.back() = y.size(-1);
+  return y.transpose(0, 1).reshape(sizes);
 }
 
 // Rows of a product that are none of the batch's (positions that all rows share): one setup for all is theirs, too.
@@ -85,17 +106,25 @@ void add_linear_hooks(Program& program, const Tree& tree, const std::vector<int6
     for (const auto& product : linear.products) {
       const int64_t layer = layer_of[product.node];
       const bool source = of_source(program, tree, product.input);
-      program.hook(
-          {product.node, product.node}, [&linear, &product, layer, source](Execution& execution, const void* p) {
-            const auto& pass = pass_of(p, source);
-            if (pass.context.segments == nullptr) return false;
-            const LayerContext here(pass.context, layer);
-            if (!linear.layer->extended(here)) return false;
-            const auto x = execution.tensor(product.input);
-            execution.set(product.output, pass.fits(x) ? pass.unpack(linear.layer->forward(pass.pack(x), here), x)
-                                                       : shared_rows(linear, x, here));
-            return true;
-          });
+      const auto order = row_order(program.graph(), tree.tokens(), product.input);
+      program.hook({product.node, product.node},
+                   [&linear, &product, layer, order, source](Execution& execution, const void* p) {
+                     const auto& pass = pass_of(p, source);
+                     if (pass.context.segments == nullptr) return false;
+                     const LayerContext here(pass.context, layer);
+                     if (!linear.layer->extended(here)) return false;
+                     const auto x = execution.tensor(product.input);
+                     if (order == RowOrder::rows && pass.fits(x)) {
+                       execution.set(product.output, pass.unpack(linear.layer->forward(pass.pack(x), here), x));
+                     } else if (order == RowOrder::own && x.size(0) == pass.rows.rows()) {
+                       execution.set(product.output, rows_of_their_own(linear, x, pass, here));
+                     } else if (order == RowOrder::tokens && pass.fits(x)) {
+                       execution.set(product.output, turned(linear, x, pass, here));
+                     } else {
+                       execution.set(product.output, shared_rows(linear, x, here));
+                     }
+                     return true;
+                   });
     }
   }
 }

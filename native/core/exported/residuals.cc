@@ -192,6 +192,13 @@ class Finder {
       result.out = graph_.nodes[norm].outputs[0];
     }
     add_products(sum, core, result);
+    result.core = core;
+    if (core) {
+      const auto made_by = sum.ways.nearest(core->key, [&](int32_t node) { return is_product(node); });
+      if (const auto product = made_by.empty() ? std::nullopt : weights_.product(made_by[0])) {
+        result.core_input = product->input;
+      }
+    }
     return result;
   }
 

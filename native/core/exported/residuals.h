@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "core/exported/products.h"
+#include "core/exported/attention_block.h"
 #include "core/models/model.h"
 
 namespace ta::exported {
@@ -32,6 +32,8 @@ struct SubLayer {
   int32_t h = -1, r = -1, out = -1;      ///< slots
   int32_t norm = -1;                     ///< the node of the LayerNorm; -1: none
   std::vector<PlacedProduct> products;
+  std::optional<AttentionCore> core;  ///< where its tokens attend to each other
+  int32_t core_input = -1;            ///< the slot that its keys are made of
 };
 
 struct Residuals {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <set>
 
+#include "core/error.h"
 #include "core/exported/paths.h"
 #include "core/nn/conv1d.h"
 
@@ -17,6 +18,26 @@ std::string parent_path(const std::string& path) {
 
 std::string last_name(const std::string& path) {
   return path.substr(path.rfind('.') + 1);
+}
+
+bool is_read_behind(const SlotInfo& slot, const Range& nodes) {
+  return slot.is_output || (!slot.users.empty() && slot.users.back() > nodes.last);
+}
+
+// "from aten.linear.default (node 5, layers.0.router) and …"
+std::string calls_text(const Graph& graph, const ModuleInfo& module) {
+  std::string result;
+  for (const auto& call : module.calls)
+    if (!call.nodes.empty()) result += (result.empty() ? "from " : " and ") + graph.describe(call.nodes.first);
+  return result;
+}
+
+// "add_3 [batch, sequence, 8] and …"
+std::string values_text(const Graph& graph, const std::vector<int32_t>& slots) {
+  std::string result;
+  for (int32_t slot : slots)
+    result += (result.empty() ? "" : " and ") + graph.slots[slot].name + " " + shape_text(graph, slot);
+  return result;
 }
 
 std::vector<int64_t> numbers(const std::vector<Size>& shape) {
@@ -100,6 +121,34 @@ void Tree::add_module(const std::string& path, const ModuleInfo* module) {
   parent.add(last_name(path), *place->slot, layer);
 }
 
+// A Linear whose weight is a parameter of a larger module: that keeps the names, and only what stands at it is new.
+bool Tree::bare_linear(const Input& weight) {
+  constexpr std::string_view kEnd = "_weight";
+  const auto& users = graph_.slots[weight.slot].users;
+  if (weight.kind != Input::Kind::parameter || graph_.slots[weight.slot].shape.size() != 2 || users.empty())
+    return false;
+  const auto first = weights_.product(users[0]);
+  auto products = first ? products_of(weight, first->bias) : std::nullopt;
+  if (!products || first->transposed || tied_.contains(weight.name)) return false;
+  const auto owner = parent_path(weight.name);
+  const auto* bias = first->bias.empty() ? nullptr : inputs_.at(first->bias);
+  if (!weight.name.ends_with(kEnd) || (bias != nullptr && parent_path(bias->name) != owner)) return false;
+  const auto path = weight.name.substr(0, weight.name.size() - kEnd.size());
+  if (by_path_.contains(path)) return false;
+  const auto shape = numbers(graph_.slots[weight.slot].shape);
+  auto layer = lora_ready_linear(shape[1], shape[0], bias != nullptr);
+  auto& module = dynamic_cast<GraphModule&>(*by_path_.at(owner));
+  module.add({.name = last_name(weight.name), .shape = shape, .init = Init::zeros, .decay = true}, layer->weight);
+  if (bias != nullptr)
+    module.add({.name = last_name(bias->name), .shape = {shape[0]}, .init = Init::zeros}, layer->bias);
+  auto holder = std::make_shared<GraphModule>("Linear", nullptr, LayerSize{shape[1], shape[0]});
+  for (const auto& child : layer->children()) holder->add(child.name, child.module);
+  module.add(last_name(path), holder);
+  by_path_[path] = holder;
+  linears_.push_back({path, layer, lora_place(Slot{layer}), std::move(*products)});
+  return true;
+}
+
 // What no layer of the library has registered already.
 void Tree::add_value(const Input& input) {
   const auto path = parent_path(input.name);
@@ -108,6 +157,7 @@ void Tree::add_value(const Input& input) {
   const auto name = last_name(input.name);
   for (const auto& parameter : owner.own_parameters())
     if (parameter.name == name) return;
+  if (bare_linear(input)) return;
   const bool is_bias = name == "bias";
   dynamic_cast<GraphModule&>(owner).add({.name = name,
                                          .shape = numbers(graph_.slots[input.slot].shape),
@@ -127,20 +177,28 @@ bool Tree::is_token(int32_t slot) const {
 
 // Where PyTorch's call takes one value a token first, and gives one and no more of them.
 SlotPlace* Tree::slot_place(const ModuleInfo& module) {
-  if (module.calls.size() != 1) return nullptr;
+  if (module.calls.size() != 1) {
+    unclear_modules_[module.path] =
+        text("the network calls it ", module.calls.size(), " times, ", calls_text(graph_, module));
+    return nullptr;
+  }
   const auto& call = module.calls[0];
   if (call.nodes.empty() || !call.contiguous) return nullptr;
   std::vector<int32_t> inputs, outputs;
   if (call.has_signature) {
     const auto first = std::find_if(call.inputs.begin(), call.inputs.end(), [](int32_t slot) { return slot >= 0; });
     if (first != call.inputs.end()) inputs = {*first};
+    // What nobody reads, such as weights of attention that are only handed on, is no value that could be meant.
     for (int32_t slot : call.outputs)
-      if (slot >= 0) outputs.push_back(slot);
+      if (slot >= 0 && is_read_behind(graph_.slots[slot], call.nodes)) outputs.push_back(slot);
   } else {
     for (int32_t slot : graph_.entering(call.nodes))
       if (is_token(slot)) inputs.push_back(slot);
     outputs = graph_.leaving(call.nodes);
   }
+  if (outputs.size() > 1) unclear_modules_[module.path] = "it gives several values, " + values_text(graph_, outputs);
+  if (outputs.size() == 1 && inputs.size() > 1)
+    unclear_modules_[module.path] = "it takes several values, " + values_text(graph_, inputs);
   if (inputs.size() != 1 || outputs.size() != 1 || inputs == outputs) return nullptr;
   if (!is_token(inputs[0]) || !is_token(outputs[0])) return nullptr;
   // A value that the module only hands through is none that others could be told from.
@@ -170,16 +228,37 @@ std::shared_ptr<Layer> Tree::own_layer(const ModuleInfo& module) {
   return embedding(module);
 }
 
+// A weight that others read besides its module is none that an adapter at the module could stand for.
+bool Tree::is_clear(const ModuleInfo& module, const Input& weight) {
+  const auto& users = graph_.slots[weight.slot].users;
+  const auto index = graph_.find_module(module.path);
+  const bool inside = std::all_of(users.begin(), users.end(), [&](int32_t user) {
+    return graph_.nodes[user].module >= 0 && graph_.inside(graph_.nodes[user].module, index);
+  });
+  if (users.size() < 2 || inside) return true;
+  if (graph_.slots[weight.slot].shape.size() != 2 || !weights_.product(users[0])) return true;
+  std::string uses;
+  for (int32_t user : users) uses += (uses.empty() ? "" : " and ") + graph_.describe(user);
+  unclear_linears_[module.path] = "its weight is read by " + uses;
+  return false;
+}
+
+// Where the weight is read by products alone, all with this bias.
+std::optional<std::vector<Product>> Tree::products_of(const Input& weight, const std::string& bias) const {
+  std::vector<Product> result;
+  for (int32_t user : graph_.slots[weight.slot].users) {
+    auto product = weights_.product(user);
+    if (!product || product->weight != weight.name || product->bias != bias) return std::nullopt;
+    result.push_back(std::move(*product));
+  }
+  return result.empty() ? std::nullopt : std::optional(std::move(result));
+}
+
 std::shared_ptr<Layer> Tree::linear(const ModuleInfo& module) {
   const auto *weight = value_of(module, "weight"), *bias = value_of(module, "bias");
-  LinearPlace result{module.path, nullptr, nullptr, {}};
-  for (int32_t user : graph_.slots[weight->slot].users) {
-    auto product = weights_.product(user);
-    if (!product || product->weight != weight->name) return nullptr;
-    if (product->bias != (bias == nullptr ? "" : bias->name)) return nullptr;
-    result.products.push_back(std::move(*product));
-  }
-  if (result.products.empty()) return nullptr;
+  auto products = products_of(*weight, bias == nullptr ? "" : bias->name);
+  if (!is_clear(module, *weight) || !products) return nullptr;
+  LinearPlace result{module.path, nullptr, nullptr, std::move(*products)};
   const bool transposed = result.products[0].transposed;
   const auto shape = numbers(graph_.slots[weight->slot].shape);
   if (transposed && bias == nullptr) return nullptr;

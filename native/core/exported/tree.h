@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/adapters/lora_place.h"
+#include "core/exported/module_shapes.h"
 #include "core/exported/products.h"
 #include "core/exported/streams.h"
 #include "core/nn/embedding.h"
@@ -29,7 +30,8 @@ struct SlotPlace {
   bool source = false;              ///< its tokens are the encoder's, of a network that has a decoder, too
 };
 
-/// A Linear of the library at a product of the graph; a module that is called several times has several.
+/// A Linear of the library at a product of the graph; a module that is called several times has several. `path`: of its
+/// module; of a weight that has none, such as in_proj_weight of nn.MultiheadAttention, its own name without `_weight`.
 struct LinearPlace {
   std::string path;
   std::shared_ptr<LinearLayer> layer;
@@ -51,6 +53,7 @@ class GraphModule : public Layer {
   void add(const std::string& name, std::shared_ptr<Module> module) { child(name, std::move(module)); }
   void add(const std::string& name, Slot& slot, std::shared_ptr<Layer> layer) { child(name, slot, std::move(layer)); }
   void add(Parameter description) { parameter(std::move(description), values_.emplace_back()); }
+  void add(Parameter description, at::Tensor& value) { parameter(std::move(description), value); }
 
  private:
   std::string type_;
@@ -71,6 +74,11 @@ class Tree {
   const std::deque<SlotPlace>& slots() const { return slots_; }
   const Streams& streams() const { return streams_; }
   const std::vector<LinearPlace>& linears() const { return linears_; }
+  /// Linears at which nothing can stand, with the reason: it cannot be told which of the weight's uses are meant.
+  const std::map<std::string, std::string>& unclear_linears() const { return unclear_linears_; }
+  /// The same of modules, for surgery.
+  const std::map<std::string, std::string>& unclear_modules() const { return unclear_modules_; }
+  const std::vector<Size>& tokens() const { return tokens_; }
   /// Where every parameter and buffer of the state dict lies, by name.
   std::map<std::string, at::Tensor*> values() const;
   /// A child `name` of the module at a path.
@@ -86,6 +94,9 @@ class Tree {
   void add_value(const Input& input);
   std::shared_ptr<Layer> own_layer(const ModuleInfo& module);
   std::shared_ptr<Layer> linear(const ModuleInfo& module);
+  std::optional<std::vector<Product>> products_of(const Input& weight, const std::string& bias) const;
+  bool bare_linear(const Input& weight);
+  bool is_clear(const ModuleInfo& module, const Input& weight);
   std::shared_ptr<Layer> norm(const ModuleInfo& module);
   std::shared_ptr<Layer> embedding(const ModuleInfo& module);
   SlotPlace* slot_place(const ModuleInfo& module);
@@ -102,6 +113,7 @@ class Tree {
   std::deque<SlotPlace> slots_;
   std::deque<Slot> occupants_;
   std::vector<LinearPlace> linears_;
+  std::map<std::string, std::string> unclear_linears_, unclear_modules_;
   std::map<int32_t, LayerNorm*> norms_;
   std::map<int32_t, Embedding*> embeddings_;
 };

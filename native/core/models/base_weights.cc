@@ -5,13 +5,14 @@
 #include <unordered_set>
 
 #include "core/error.h"
+#include "core/models/network.h"
 #include "core/state/key_names.h"
 
 namespace ta {
 
 LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device device,
                              const std::function<bool(const Parameter&)>& keeps_memory, at::ScalarType trunk) {
-  const auto prefix = model.prefix();
+  const auto prefix = file_prefix(model);
   const auto named =
       weights.renamed([&](const std::string& key) { return strip_base_prefix(modern_key(key), prefix); });
 
@@ -43,7 +44,7 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
   });
   // A tensor that stands in several places may be there under one of its names.
   for (const auto& [value, name] : missing)
-    if (!there.contains(value)) report.missing.push_back(prefix + "." + name);
+    if (!there.contains(value)) report.missing.push_back(ta::named(model, name));
   if (!misshaped.empty()) {
     fail(ErrorCode::state_dict, "load base weights",
          text("shapes that do not fit config.json: ", name_list(misshaped)));

@@ -8,8 +8,10 @@
 namespace ta {
 
 namespace {
+// A child without a name has no place in names: what is below it is called as its parent's own.
 std::string join(const std::string& prefix, const std::string& name) {
-  return prefix.empty() ? name : prefix + "." + name;
+  if (prefix.empty() || name.empty()) return prefix + name;
+  return prefix + "." + name;
 }
 }  // namespace
 
@@ -53,7 +55,14 @@ void Module::visit_parameters(const std::string& prefix,
 void Module::visit_modules(const std::string& prefix,
                            const std::function<void(const std::string&, const Module&)>& visit) const {
   visit(prefix, *this);
-  for (const auto& child : children_) child.module->visit_modules(join(prefix, child.name), visit);
+  for (const auto& child : children_) {
+    const auto& inner = *child.module;
+    if (!child.name.empty()) {
+      inner.visit_modules(join(prefix, child.name), visit);
+      continue;
+    }
+    for (const auto& below : inner.children_) below.module->visit_modules(join(prefix, below.name), visit);
+  }
 }
 
 void Module::repoint(const std::string& name, at::Tensor& value) {

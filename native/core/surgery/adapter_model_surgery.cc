@@ -1,13 +1,34 @@
 // AdapterModel's part in surgery: memory of what is new, and names after the tree has changed.
 #include <unordered_set>
 
+#include "core/error.h"
+#include "core/models/network.h"
 #include "core/state/key_names.h"
 #include "core/surgery/adapter_model.h"
 
 namespace ta {
 
+namespace {
+
+// Of several things that could be meant none is taken.
+void check_clear(const Model& backbone, const std::vector<Replacement>& replacements) {
+  const auto* network = as_network(backbone);
+  if (network == nullptr) return;
+  const auto front = named(backbone, "");
+  for (const auto& [path, with] : replacements) {
+    const auto why = path.starts_with(front) ? network->why_unclear(path.substr(front.size())) : std::string();
+    if (why.empty()) continue;
+    fail(ErrorCode::invalid_argument, "replaceModule '" + path + "'", "it cannot be told what stands there: " + why,
+         {.expected = "a module that is called once, takes one value a token first, and gives one",
+          .hint = "namedModules(pattern, { shapes: true }) lists what modules take and give"});
+  }
+}
+
+}  // namespace
+
 int64_t AdapterModel::replace_modules(const std::vector<Replacement>& replacements, uint64_t seed) {
   check_not_merged("replace modules", merged_);  // resetAdapter() must find every Linear again
+  check_clear(*backbone_, replacements);
   auto done = surgery_.replace(replacements);
   try {
     lay_out_inserted();

@@ -3,6 +3,7 @@
 #include "core/adapters/dynamic_adapter.h"
 #include "core/adapters/fused_adapters.h"
 #include "core/adapters/hierarchical_adapter.h"
+#include "core/adapters/parallel_layer.h"
 #include "core/error.h"
 #include "core/nn/sequential.h"
 #include "core/surgery/module_path.h"
@@ -46,6 +47,7 @@ class Builder {
 
   std::shared_ptr<Layer> make(const ModuleDescription& what, size_t depth) {
     if (what.kind == ModuleDescription::Kind::sequential) return sequence(what, depth);
+    if (what.kind == ModuleDescription::Kind::parallel) return parallel(what, depth);
     check_sizes(what);
     std::shared_ptr<InsertedLayer> layer;
     if (what.kind == ModuleDescription::Kind::adapter) {
@@ -80,11 +82,25 @@ class Builder {
     return std::make_shared<Sequential>(layers);
   }
 
+  std::shared_ptr<Layer> parallel(const ModuleDescription& what, size_t depth) {
+    auto module = build(what.parts.at(0), depth + 1), adapter = build(what.parts.at(1), depth + 1);
+    const auto [in, out] = module->size();
+    const auto width = adapter->size().in;
+    if ((in != 0 && in != width) || (out != 0 && out != width)) {
+      fail(ErrorCode::invalid_argument, operation_, "an adapter does not fit the module that it stands beside",
+           {.expected = text(width, " → ", width, " features, the adapter's"),
+            .got = text(in, " → ", out, ", the module's"),
+            .hint = "Set the adapter's hiddenSize; a module that gives another number of features has none beside it"});
+    }
+    return std::make_shared<ParallelLayer>(std::move(module), std::move(adapter), what.scale);
+  }
+
   std::shared_ptr<InsertedLayer> fused(const ModuleDescription& what, size_t depth) {
     FusedAdapters::Named adapters;
     for (size_t i = 0; i < what.parts.size(); ++i) {
       const auto& part = what.parts[i];
-      if (part.kind == ModuleDescription::Kind::module || part.kind == ModuleDescription::Kind::sequential) {
+      using Kind = ModuleDescription::Kind;
+      if (part.kind == Kind::module || part.kind == Kind::sequential || part.kind == Kind::parallel) {
         fail(ErrorCode::invalid_argument, operation_, "a fusion is of new adapters");
       }
       auto adapter = build(part, depth + 1);

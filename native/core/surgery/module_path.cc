@@ -6,10 +6,22 @@ namespace ta {
 
 namespace {
 
-const Module::Child* child_of(const Module& module, const std::string& name) {
+/// A child and whose it is; null where there is none of this name.
+struct FoundChild {
+  std::shared_ptr<Module> owner;  ///< null: the module that was asked
+  const Module::Child* child = nullptr;
+};
+
+// Children of one without a name count as the module's own.
+FoundChild child_of(const Module& module, const std::string& name) {
   for (const auto& child : module.children())
-    if (child.name == name) return &child;
-  return nullptr;
+    if (child.name == name && !name.empty()) return {nullptr, &child};
+  for (const auto& unnamed : module.children()) {
+    if (!unnamed.name.empty()) continue;
+    for (const auto& child : unnamed.module->children())
+      if (child.name == name) return {unnamed.module, &child};
+  }
+  return {};
 }
 
 // The components of a path: 'a.b' → a, b; '' → none.
@@ -26,7 +38,7 @@ std::vector<std::string> components(const std::string& path) {
 
 void add_slots(const Module& module, const std::string& prefix, std::vector<std::string>& paths) {
   for (const auto& child : module.children()) {
-    const auto path = prefix.empty() ? child.name : prefix + "." + child.name;
+    const auto path = prefix.empty() || child.name.empty() ? prefix + child.name : prefix + "." + child.name;
     if (child.slot != nullptr) paths.push_back(path);
     add_slots(*child.module, path, paths);
   }
@@ -45,7 +57,7 @@ std::vector<std::string> slots_near(const Module& root, const std::string& path)
 std::shared_ptr<Module> find_module(const Module& root, const std::string& path) {
   std::shared_ptr<Module> found;
   for (const auto& name : components(path)) {
-    const auto* child = child_of(found ? *found : root, name);
+    const auto* child = child_of(found ? *found : root, name).child;
     if (child == nullptr) return nullptr;
     found = child->module;
   }
@@ -59,10 +71,11 @@ SlotPlace find_slot(const Module& root, const std::string& operation, const std:
          {.hint = "namedModules() lists the paths"});
   }
   const auto dot = path.rfind('.');
-  const auto owner = dot == std::string::npos ? nullptr : find_module(root, path.substr(0, dot));
+  const auto parent = dot == std::string::npos ? nullptr : find_module(root, path.substr(0, dot));
   const auto name = path.substr(dot + 1);
-  const auto* child = owner ? child_of(*owner, name) : nullptr;
-  if (child == nullptr || child->slot == nullptr) {
+  const auto [other, child] = child_of(parent ? *parent : root, name);
+  const auto owner = other ? other : parent;
+  if (child == nullptr || child->slot == nullptr || !owner) {
     const auto others = slots_near(root, path);
     if (std::string(found->type()) == "Dropout") {
       fail(ErrorCode::invalid_argument, operation, "'" + path + "' (Dropout) is what the block around it does itself",

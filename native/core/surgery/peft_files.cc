@@ -6,6 +6,7 @@
 
 #include "core/adapters/prefix.h"
 #include "core/error.h"
+#include "core/models/network.h"
 #include "core/surgery/strict_assign.h"
 
 namespace ta {
@@ -26,14 +27,15 @@ bool learns_prompt(const std::vector<NamedParameter>& state) {
 // The names of one adapter's parameters in PEFT's files.
 class PeftNames {
  public:
-  PeftNames(const std::string& operation, const std::string& name, const std::string& prefix, bool bare,
+  PeftNames(const std::string& operation, const std::string& name, const Model& backbone, bool bare,
             const std::vector<NamedParameter>& state)
       : operation_(operation),
+        prefix_(file_prefix(backbone)),
+        bare_(bare),
         inside_(".loras." + name + "."),
         shared_(".shared_parameters." + name + "."),
         prefix_tuning_(".prefix_tunings." + name + "."),
         prompt_tuning_(".prompt_tunings." + name + ".") {
-    prefix_ = bare ? prefix : "";
     for (const auto& named : state) known_.insert(named.name);
   }
 
@@ -45,7 +47,8 @@ class PeftNames {
     const auto at = ours.find(inside_);
     if (at == ours.npos) refuse(ours);
     const auto path = ours.substr(0, at), part = ours.substr(at + inside_.size());
-    return kRoot + (prefix_.empty() ? path : strip_base_prefix(path, prefix_)) + "." + spelled(ours, path, part);
+    const auto there = bare_ ? strip_base_prefix(path, prefix_) : add_base_prefix(path, prefix_);
+    return kRoot + there + "." + spelled(ours, path, part);
   }
 
  private:
@@ -66,7 +69,9 @@ class PeftNames {
   }
 
   const std::string& operation_;
-  std::string inside_, shared_, prefix_tuning_, prompt_tuning_, prefix_;
+  std::string prefix_;
+  bool bare_;
+  std::string inside_, shared_, prefix_tuning_, prompt_tuning_;
   std::unordered_set<std::string> known_;
 };
 
@@ -125,8 +130,8 @@ void load_peft_adapter(AdapterModel& model, const std::string& name, const std::
   const auto wanted = model.adapter_state(name);
   const auto operation = "load the PEFT adapter of " + file;
   const auto tensors = read_weights(file);
-  const auto& prefix = model.backbone().prefix();
-  const PeftNames names(operation, name, prefix, is_bare(tensors, prefix), wanted);
+  const auto& backbone = model.backbone();
+  const PeftNames names(operation, name, backbone, is_bare(tensors, file_prefix(backbone)), wanted);
   FromFile found;
   std::unordered_set<std::string> taken;
   for (const auto& named : wanted) {
@@ -150,7 +155,7 @@ void save_peft_adapter(AdapterModel& model, const std::string& name, const std::
   const int64_t index = model.adapter_index(name);
   const auto merged = merged_modules(model, index);
   const auto state = model.adapter_state(name);
-  const PeftNames names(operation, name, model.backbone().prefix(), bare, state);
+  const PeftNames names(operation, name, model.backbone(), bare, state);
   const auto copied = [](const NamedParameter& named) { return named.parameter.value->detach().to(at::kCPU); };
   StateDict tensors;
   for (const auto& named : state) {

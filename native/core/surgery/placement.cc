@@ -10,6 +10,7 @@
 #include "core/adapters/prompt.h"
 #include "core/adapters/reft.h"
 #include "core/error.h"
+#include "core/models/network.h"
 
 namespace ta {
 
@@ -43,6 +44,36 @@ std::optional<MergedParts> parts_at(const LoraConfig& config, Location location)
     default:
       return std::nullopt;
   }
+}
+
+// A configuration without a place names Linears of the network itself: it has a rank for each of them.
+bool names_linears(const LoraConfig& config) {
+  return !config.query && !config.key && !config.value && !config.merged && !config.attention_output &&
+         !config.intermediate && !config.output;
+}
+
+// What such a configuration names; all Linears that the model places otherwise.
+struct Target {
+  LoraPlace* place;
+  MergedParts parts;
+  int64_t rank;
+};
+
+std::vector<Target> targets_of(const LoraConfig& config, Model& model) {
+  std::vector<Target> targets;
+  const auto add = [&](LoraPlace* place, const std::optional<MergedParts>& parts, int64_t rank) {
+    if (parts && rank != 0) targets.push_back({place, *parts, rank});
+  };
+  if (names_linears(config)) {
+    const auto* network = as_network(model);
+    const auto linears = network == nullptr ? std::vector<NamedLinear>() : network->named_linears();
+    for (size_t i = 0; i < linears.size(); ++i) add(linears[i].place, MergedParts(), config.ranks[i]);
+    return targets;
+  }
+  for (const auto& at : model.places())
+    if (const auto parts = parts_at(config, at.location))
+      add(static_cast<LoraPlace*>(at.place), parts, config.ranks[at.layer]);
+  return targets;
 }
 
 class Maker {
@@ -105,11 +136,14 @@ class Maker {
   }
 
   std::shared_ptr<AdapterModule> make(const Place& at, const LoraConfig& config) {
-    const auto parts = parts_at(config, at.location);
+    const auto parts = names_linears(config) ? std::nullopt : parts_at(config, at.location);
     const int64_t rank = parts ? config.ranks[at.layer] : 0;
     if (rank == 0) return nullptr;
     check_size(at, "rank", rank, "r is the rank of what LoRA adds");
-    const LoraTarget target{static_cast<LoraPlace*>(at.place)->weight(), *parts};
+    return make_lora({static_cast<LoraPlace*>(at.place)->weight(), *parts}, rank, config);
+  }
+
+  std::shared_ptr<AdapterModule> make_lora(const LoraTarget& target, int64_t rank, const LoraConfig& config) {
     if (config.scales == Scales::output) return std::make_shared<Ia3>(config, target);
     if (config.scales == Scales::input) return input_ia3(config, target);
     if (config.mtl) return std::make_shared<MtlLora>(config, rank, target);
@@ -193,10 +227,8 @@ class Maker {
   std::shared_ptr<VeraShared> shared_of(const LoraConfig& config, int64_t rank) {
     if (shared_) return shared_;
     int64_t in = 0, out = 0;
-    for (const auto& at : model_.places()) {
-      const auto parts = parts_at(config, at.location);
-      if (!parts || config.ranks[at.layer] == 0) continue;
-      const LoraTarget target{static_cast<LoraPlace*>(at.place)->weight(), *parts};
+    for (const auto& at : targets_of(config, model_)) {
+      const LoraTarget target{at.place->weight(), at.parts};
       out = std::max(out, target.out());
       in = std::max(in, target.in());
     }
@@ -220,7 +252,14 @@ class Maker {
       fail(ErrorCode::out_of_range, operation_, "the bottleneck of the prefix is too large",
            {.expected = text("at most ", kLargest), .got = text(config.bottleneck_size)});
     }
-    auto group = std::make_shared<PrefixGroup>(config, model_.config().hidden_size, model_.prefix_location());
+    const int64_t hidden = model_.config().hidden_size;
+    const auto* network = as_network(model_);
+    const int64_t features = network == nullptr ? hidden : network->key_features();
+    if (features != hidden && !config.flat) {
+      fail(ErrorCode::unsupported, operation_, "heads share keys in this model, and a prefix there is flat",
+           {.expected = "flat: true", .got = text("keys of ", features, " features beside a hidden size of ", hidden)});
+    }
+    auto group = std::make_shared<PrefixGroup>(config, features, model_.prefix_location());
     made_.push_back({&model_.prefix_place(), std::move(group), config.init_weights_seed});
   }
 
@@ -247,11 +286,24 @@ void check_layers(const std::string& operation, const BottleneckConfig& config, 
 }
 
 void check_layers(const std::string& operation, const LoraConfig& config, int64_t layers) {
-  check_sizes(operation, config.ranks, layers);
+  if (!names_linears(config)) return check_sizes(operation, config.ranks, layers);
+  for (int64_t rank : config.ranks) {
+    if (rank <= kLargest) continue;
+    fail(ErrorCode::out_of_range, operation, "the rank of a Linear is too large",
+         {.expected = text("at most ", kLargest), .got = text(rank), .hint = "r is the rank of what LoRA adds"});
+  }
 }
 
 // In a union the rest would run without it in silence.
-void check_linears(const std::string& operation, const LoraConfig& config, const std::vector<Place>& places) {
+void check_linears(const std::string& operation, const LoraConfig& config, const std::vector<Place>& places,
+                   const Model& model) {
+  const auto* network = as_network(model);
+  if (network != nullptr && names_linears(config)) {
+    const auto linears = static_cast<int64_t>(network->named_linears().size());
+    if (static_cast<int64_t>(config.ranks.size()) == linears) return;
+    fail(ErrorCode::invalid_argument, operation, "the configuration's sizes do not fit the network",
+         {.expected = text(linears, " ranks, one a Linear"), .got = text(config.ranks.size())});
+  }
   if (std::any_of(places.begin(), places.end(), [&](const Place& at) { return parts_at(config, at.location); })) return;
   fail(ErrorCode::unsupported, operation, "this model has no Linear where the configuration wants one",
        {.expected = "attnMatrices of 'q', 'k', 'v' or 'o', or intermediateLora or outputLora",
@@ -260,9 +312,9 @@ void check_linears(const std::string& operation, const LoraConfig& config, const
 }
 
 void check_linears(const std::string& operation, const std::vector<AdapterConfig>& configs,
-                   const std::vector<Place>& places) {
+                   const std::vector<Place>& places, const Model& model) {
   for (const auto& config : configs)
-    if (const auto* lora = std::get_if<LoraConfig>(&config)) check_linears(operation, *lora, places);
+    if (const auto* lora = std::get_if<LoraConfig>(&config)) check_linears(operation, *lora, places, model);
 }
 
 void check_layers(const std::string& operation, const PrefixConfig& config, int64_t layers) {
@@ -277,6 +329,22 @@ void check_layers(const std::string&, const PromptConfig&, int64_t) {}
 
 void check_layers(const std::string&, const OutputAdapterConfig&, int64_t) {}
 
+// At Linears that configurations name by their paths.
+void add_named(const std::string& operation, const std::vector<AdapterConfig>& configs, Model& model, Maker& maker,
+               std::vector<PlacedModule>& made) {
+  for (const auto& config : configs) {
+    const auto* lora = std::get_if<LoraConfig>(&config);
+    if (lora == nullptr || !names_linears(*lora)) continue;
+    for (const auto& target : targets_of(*lora, model)) {
+      const bool taken =
+          std::any_of(made.begin(), made.end(), [&](const PlacedModule& one) { return one.place == target.place; });
+      if (taken) fail(ErrorCode::invalid_argument, operation, "two configurations want the same Linear");
+      auto module = maker.make_lora({target.place->weight(), target.parts}, target.rank, *lora);
+      made.push_back({target.place, std::move(module), lora->init_weights_seed});
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<PlacedModule> make_modules(const std::string& operation, const std::vector<AdapterConfig>& configs,
@@ -288,7 +356,7 @@ std::vector<PlacedModule> make_modules(const std::string& operation, const std::
   places.push_back({layers, Location::prompt, &model.prompt_place()});
   for (const auto& config : configs)
     std::visit([&](const auto& method) { check_layers(operation, method, layers); }, config);
-  check_linears(operation, configs, places);
+  check_linears(operation, configs, places, model);
   std::vector<PlacedModule> made;
   Maker maker(operation, model, made);
   for (const auto& at : places) {
@@ -305,6 +373,7 @@ std::vector<PlacedModule> make_modules(const std::string& operation, const std::
           {at.place, std::move(module), std::visit([](const auto& m) { return m.init_weights_seed; }, config)});
     }
   }
+  add_named(operation, configs, model, maker, made);
   if (made.empty()) {
     fail(ErrorCode::invalid_argument, operation, "the configuration names no place in this model",
          {.hint = "Name a place, such as output_adapter or selfattn_lora, and leave out fewer layers"});

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "core/error.h"
+#include "core/models/network.h"
 #include "core/state/safetensors.h"
 #include "core/surgery/state_tensors.h"
 #include "core/surgery/strict_assign.h"
@@ -25,9 +26,14 @@ bool is_constant_buffer(const std::string& key) {
 // The peer's state dict has a prefix beside the layers, and again in each of them.
 constexpr std::string_view kPool = ".prefix_tuning.pool.";
 
-std::string without_pool(const std::string& key, const std::string& prefix) {
+std::string without_pool(const std::string& key, const Model& backbone) {
   const auto at = key.find(kPool);
-  return at == std::string::npos ? key : prefix + ".prefix_tuning." + key.substr(at + kPool.size());
+  return at == std::string::npos ? key : named(backbone, "prefix_tuning.") + key.substr(at + kPool.size());
+}
+
+// A key of any file as this model has it.
+std::string with_our_prefix(const std::string& key, const Model& backbone) {
+  return add_base_prefix(strip_base_prefix(key, file_prefix(backbone)), backbone.prefix());
 }
 
 // Leaves out what the file has once more.
@@ -46,7 +52,7 @@ StateDict without_copies(const StateDict& tensors) {
 }
 
 // Only what belongs to `owner`, under `name`, with the base prefix of this model and AdapterHub's names inside.
-FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::string& name, const std::string& prefix,
+FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::string& name, const Model& backbone,
                   const std::vector<NamedParameter>& wanted) {
   StateDict own;
   std::unordered_map<std::string, std::string> keys;
@@ -55,8 +61,8 @@ FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::strin
     const auto modern = modern_key(key);
     const auto found = key_owner(modern);
     if (!found || found->kind != owner.kind || found->name != owner.name || is_constant_buffer(key)) continue;
-    prefixed = prefixed || has_base_prefix(modern, prefix);
-    const auto here = without_pool(add_base_prefix(rename_owner(modern, owner, name), prefix), prefix);
+    prefixed = prefixed || has_base_prefix(modern, backbone.prefix());
+    const auto here = without_pool(with_our_prefix(rename_owner(modern, owner, name), backbone), backbone);
     if (const auto* before = own.find(here); before != nullptr && here.find(".prefix_tunings.") != here.npos) {
       if (before->is_same(tensor) || at::equal(*before, tensor)) continue;
       fail(ErrorCode::state_dict, "read the prefix", key + " is not what another layer has of it",
@@ -82,7 +88,7 @@ FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::strin
   }
   for (const auto& [ours, spelled] : renames) {
     const auto renamed = rename_owner(spelled, {owner.kind, name}, owner.name);
-    result.expected.emplace(ours, bare ? strip_base_prefix(renamed, prefix) : renamed);
+    result.expected.emplace(ours, bare ? strip_base_prefix(renamed, backbone.prefix()) : renamed);
   }
   return result;
 }
@@ -155,7 +161,7 @@ void load_adapter(AdapterModel& model, const std::string& name, const std::strin
   const auto wanted = model.adapter_state(name);
   const KeyOwner owner{KeyOwner::Kind::adapter, from};
   const auto operation = "load the adapter '" + from + "' of " + file;
-  auto found = owned_by(read_weights_at(file), owner, name, model.backbone().prefix(), wanted);
+  auto found = owned_by(read_weights_at(file), owner, name, model.backbone(), wanted);
   found.tensors = vera_in_dialect(operation, found.tensors, KeyDialect::plain);
   check_layers(operation, model.backbone(), wanted, found);
   assign_strictly(operation, wanted, found);
@@ -168,8 +174,7 @@ void save_fusion(AdapterModel& model, const std::string& name, const std::string
 void load_fusion(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file) {
   const auto wanted = model.fusion_state(name);
   const auto operation = "load the fusion '" + from + "' of " + file;
-  const auto found =
-      owned_by(read_weights_at(file), {KeyOwner::Kind::fusion, from}, name, model.backbone().prefix(), wanted);
+  const auto found = owned_by(read_weights_at(file), {KeyOwner::Kind::fusion, from}, name, model.backbone(), wanted);
   check_layers(operation, model.backbone(), wanted, found);
   assign_strictly(operation, wanted, found);
 }
@@ -181,7 +186,7 @@ void load_head(AdapterModel& model, const std::string& name, const std::string& 
   for (const auto& one : folded) weights = with_folded(weights, one, model, operation);
   auto wanted = model.head_state(name);
   const KeyOwner owner{KeyOwner::Kind::head, from};
-  auto found = layers.empty() ? owned_by(weights, owner, name, model.backbone().prefix(), wanted)
+  auto found = layers.empty() ? owned_by(weights, owner, name, model.backbone(), wanted)
                               : from_layers(weights, layers, name, wanted);
   if (auto tied = model.head(name).tied_key()) {
     // The decoder's weight is the word embedding's, which a head must not change: same values, or another base model.
@@ -208,7 +213,7 @@ void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtyp
 }
 
 void save_whole(AdapterModel& model, const std::string& file, at::ScalarType dtype, const WholeParts& parts) {
-  auto whole = base_tensors(model, dtype, model.backbone().prefix() + ".");
+  auto whole = base_tensors(model, dtype, named(model.backbone(), ""));
   const auto add = [&](const StateDict& part) {
     for (const auto& [name, tensor] : part) whole.tensors.add(name, tensor);
   };

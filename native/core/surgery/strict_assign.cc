@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "core/error.h"
+#include "core/models/network.h"
 
 namespace ta {
 
@@ -56,9 +57,9 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
 
 void check_layers(const std::string& operation, const Model& backbone, const std::vector<NamedParameter>& wanted,
                   const FromFile& file) {
-  const auto path = backbone.prefix() + "." + backbone.layers_path() + ".";
+  const auto path = named(backbone, backbone.layers_path()) + ".";
   int64_t here = 0, there = 0;
-  for (const auto& named : wanted) here = std::max(here, layers_of(named.name, path));
+  for (const auto& parameter : wanted) here = std::max(here, layers_of(parameter.name, path));
   for (const auto& [name, tensor] : file.tensors) there = std::max(there, layers_of(name, path));
   if (here == there || there == 0) return;
   fail(ErrorCode::state_dict, operation, "it was made for another base model",

@@ -9,15 +9,20 @@ export type ExportedInputs = { readonly [name: string]: number[][] | string }
 /** What scripts/fixtures/exported.py writes; what the kinds mean stands in exported_sites.py. */
 export interface ExportedCase {
   readonly name: string
-  readonly kind: 'forward' | 'after' | 'before' | 'parallel' | 'lora' | 'ia3' | 'training'
+  readonly kind: 'forward' | 'after' | 'before' | 'parallel' | 'lora' | 'ia3' | 'dora' | 'prefix' | 'training' | 'names'
   /** The module of a site. */
   readonly path?: string
   readonly inputs?: ExportedInputs
+  /** Of all modules, and of all parameters. */
+  readonly modules?: readonly string[]
+  readonly parameters?: readonly string[]
   /** Which of the model's outputs the values are of. */
   readonly output: string
   /** What the output is multiplied with before it is summed and differentiated: zero on padding. */
   readonly lossWeights?: string
   readonly weights?: { readonly [name: string]: string }
+  /** Of a prefix, as the adapters library writes it. */
+  readonly config?: Readonly<Record<string, unknown>>
   /** Which token the head reads; none: the output is of rows. */
   readonly pooling?: 'first' | 'last' | 'none'
   readonly subLayers?: readonly { readonly layer: number; readonly location: 'attention' | 'cross' | 'output' }[]

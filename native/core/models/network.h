@@ -1,0 +1,59 @@
+#pragma once
+// What a model tells of itself whose modules are a network's own, not a family's that this library wrote: paths of
+// Linears, shapes, and why a module is no place for surgery. Families need none of it.
+
+#include <string>
+#include <vector>
+
+#include "core/models/model.h"
+
+namespace ta {
+
+/// What a module takes and gives, in PyTorch's form.
+struct ModuleShapes {
+  struct Dimension {
+    int64_t number = -1;
+    std::string name;  ///< of a size that differs from call to call; empty: `number` counts
+  };
+  using Shape = std::vector<Dimension>;
+  std::vector<Shape> inputs, outputs;
+  int64_t calls = 1;  ///< how often a pass calls it
+};
+
+/// A Linear that configurations may name by its path below the model.
+struct NamedLinear {
+  std::string path;
+  LoraPlace* place;
+};
+
+class NamedNetwork {
+ public:
+  virtual ~NamedNetwork() = default;
+  /// In front of names in files of classes with a head: PyTorch's base_model_prefix. Names may lack it there.
+  virtual std::string file_prefix() const = 0;
+  virtual std::vector<NamedLinear> named_linears() const = 0;
+  /// Of the module at a path below the model; null where there is none of it in the network.
+  virtual const ModuleShapes* shapes_at(const std::string& path) const = 0;
+  /// Why it cannot be told what would stand at a path; empty: it can, or there is nothing more to say.
+  virtual std::string why_unclear(const std::string& path) const = 0;
+  /// Of the keys in a layer's attention, all heads; fewer than the hidden size where heads share keys.
+  virtual int64_t key_features() const = 0;
+};
+
+/// Null: the model is a family of ours.
+inline const NamedNetwork* as_network(const Model& model) {
+  return dynamic_cast<const NamedNetwork*>(&model);
+}
+
+/// The name of what stands at `path` below the model.
+inline std::string named(const Model& model, const std::string& path) {
+  return model.prefix().empty() ? path : model.prefix() + "." + path;
+}
+
+/// The prefix of names in files.
+inline std::string file_prefix(const Model& model) {
+  const auto* network = as_network(model);
+  return network == nullptr ? model.prefix() : network->file_prefix();
+}
+
+}  // namespace ta

@@ -1,0 +1,109 @@
+import test from 'ava'
+import { AutoModel, addAdaptersToModel, type Model } from '../../lib/index.js'
+import { distance, open } from './support.js'
+
+const tokens = (features: number) => ['batch', 'sequence', features]
+
+test('every module is told with what it takes and gives', async (t) => {
+  const { model } = await open(t, 'llama')
+  const [mlp, ...others] = model.namedModules('layers.1.mlp', { shapes: true })
+  t.deepEqual(others, [])
+  const both = { inputs: [tokens(16)], outputs: [tokens(16)] }
+  t.deepEqual(mlp, { path: 'layers.1.mlp', type: 'LlamaMLP', replaceable: true, ...both, calls: 1 })
+  const [gate] = model.namedModules('layers.0.mlp.gate_proj', { shapes: true })
+  t.deepEqual([gate?.inputs, gate?.outputs], [[tokens(16)], [tokens(24)]])
+  // Cosines and sines of the positions.
+  const [rotary] = model.namedModules('rotary_emb', { shapes: true })
+  t.is(rotary?.outputs.length, 2)
+  t.false(rotary?.replaceable)
+  t.deepEqual(
+    model.namedModules('layers.*', { shapes: true }).map(({ path }) => path),
+    model.namedModules('layers.*')
+  )
+
+  const { model: images } = await open(t, 'convolutional')
+  const [stem] = images.namedModules('stem', { shapes: true })
+  t.deepEqual([stem?.inputs, stem?.outputs], [[['batch', 3, 8, 8]], [['batch', 6, 3, 3]]])
+  const { model: experts } = await open(t, 'mixture-of-experts')
+  const [router] = experts.namedModules('layers.0.experts.router', { shapes: true })
+  t.deepEqual([router?.calls, router?.outputs], [2, [tokens(4)]])
+})
+
+test('our own layers have rows one after the other', async (t) => {
+  const sizes = { hidden_size: 8, num_attention_heads: 2, num_hidden_layers: 1, intermediate_size: 12, vocab_size: 9 }
+  const model = await AutoModel.fromConfig({ model_type: 'bert', ...sizes })
+  t.teardown(() => model.dispose())
+  const [dense] = model.namedModules('bert.encoder.layer.0.output.dense', { shapes: true })
+  t.deepEqual([dense?.inputs, dense?.outputs], [[['tokens', 12]], [['tokens', 8]]])
+  t.throws(() => model.namedModules(undefined, { shape: true } as never), { message: /shape/ })
+})
+
+test('where it cannot be told what is meant, the error names what it could be', async (t) => {
+  const { model } = await open(t, 'shared')
+  const put = (pattern: string) => () => addAdaptersToModel(model, { pattern, adapterSize: 2 })
+  t.throws(put('model.block'), {
+    code: 'ERR_INVALID_ARGUMENT',
+    message: /calls it 2 times, from aten\.linear\.default \(node \d+, block\.0\) and aten\.linear\.default \(node \d+/
+  })
+  t.throws(put('model.pair'), {
+    code: 'ERR_INVALID_ARGUMENT',
+    message: /several values, linear_\d+ \[batch, sequence, 8\] and linear_\d+ \[batch, sequence, 8\]/
+  })
+  t.throws(() => model.addAdapter('x', { architecture: 'lora', targetModules: ['first'] }), {
+    message: /'first' cannot be told: its weight is read by aten\.linear\.default \(.*\) and aten\.linear\.default \(/
+  })
+  t.throws(put('model.pair**'), {
+    message: /matches 'model\.pair' and 'model\.pair\.left' inside of it/
+  })
+  t.regex(model.explainPlacement().join('\n'), /names begin with 'model\.'/)
+  t.is(put('model.pair.*')().paths.length, 2)
+})
+
+const rows = {
+  inputIds: [
+    [5, 6, 7, 8, 9],
+    [3, 4, 5],
+    [9, 8, 7, 6]
+  ]
+}
+
+async function states(model: Model, adapters: Parameters<Model['setActiveAdapters']>[0]) {
+  const { lastHiddenState } = await model.forward(rows, { adapters, head: null })
+  return [...(lastHiddenState?.data ?? [])]
+}
+
+test('rows of different adapters, where the graph has tokens first and where it has both as one size', async (t) => {
+  const { model } = await open(t, 'transformer-encoder')
+  for (const [name, target] of [
+    ['in', 'self_attn.in_proj'],
+    ['out', 'self_attn.out_proj']
+  ] as const) {
+    model.addAdapter(name, { architecture: 'lora', targetModules: [target], initWeights: 'bert', r: 2 }, { seed: 3 })
+    const own = model.namedParameters().filter((one) => one.name.includes(`.loras.${name}.`))
+    t.is(own.length, 4)
+    const values = own.map(({ name, shape }, i) => {
+      const data = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, j) => Math.sin(i + j) / 2)
+      return [name, { shape, data }] as const
+    })
+    model.native.setParameters(new Map(values))
+  }
+  const alone = { in: await states(model, 'in'), out: await states(model, 'out'), none: await states(model, null) }
+  const mixed = await states(model, ['in', null, 'out'] as never)
+  // Three rows of five tokens of eight numbers each, the last of them padding.
+  const expected = [...alone.in.slice(0, 40), ...alone.none.slice(40, 80), ...alone.out.slice(80)]
+  t.true(distance(mixed, { data: Float32Array.from(expected) }) < 1e-6)
+  t.true(distance(alone.in, { data: Float32Array.from(alone.none) }) > 1e-3)
+  t.true(distance(alone.out, { data: Float32Array.from(alone.none) }) > 1e-3)
+})
+
+test('LoRA at several Linears of no layer, by a pattern, comes back from its folder', async (t) => {
+  const { model } = await open(t, 'shared')
+  model.addAdapter('x', { architecture: 'lora', targetModules: ['pair.*', 'block.0'], r: 2 })
+  const own = model.namedParameters().filter(({ name }) => name.includes('.loras.x.'))
+  t.deepEqual(
+    own.map(({ name }) => name),
+    ['block.0', 'pair.left', 'pair.right'].flatMap((path) =>
+      ['lora_A', 'lora_B'].map((part) => `model.${path}.loras.x.${part}`)
+    )
+  )
+})
