@@ -99,7 +99,7 @@ export function peftHead(folder: PeftFolder, model: ModelConfig, problem?: Probl
 /** The pooler with an adapter at it is the first layer of a head: its weight is the base model's, and what the adapter does to it. */
 function foldedPooler(folder: PeftFolder, module: string, model: ModelConfig): FoldedLinear {
   const { method } = folder.config
-  const at = { module: peftRoot(folder.config) + module, source: `${prefixOf(model)}.pooler.dense`, scale: 1 }
+  const at = { module: peftRoot(folder.config) + module, source: prefixed('pooler.dense', model), scale: 1 }
   if (method.type === 'VERA') return { ...at, kind: 'vera' }
   if (method.type === 'IA3') {
     const onInput = matching(method.feedforwardModules, [module], '').has(module)
