@@ -106,7 +106,8 @@ void add_linear_hooks(Program& program, const Tree& tree, const std::vector<int6
     for (const auto& product : linear.products) {
       const int64_t layer = layer_of[product.node];
       const bool source = of_source(program, tree, product.input);
-      const auto order = row_order(program.graph(), tree.tokens(), product.input);
+      const auto& streams = tree.streams();
+      const auto order = row_order(program.graph(), source ? streams.source : streams.tokens, product.input);
       program.hook({product.node, product.node},
                    [&linear, &product, layer, order, source](Execution& execution, const void* p) {
                      const auto& pass = pass_of(p, source);

@@ -78,7 +78,6 @@ class Tree {
   const std::map<std::string, std::string>& unclear_linears() const { return unclear_linears_; }
   /// The same of modules, for surgery.
   const std::map<std::string, std::string>& unclear_modules() const { return unclear_modules_; }
-  const std::vector<Size>& tokens() const { return tokens_; }
   /// Where every parameter and buffer of the state dict lies, by name.
   std::map<std::string, at::Tensor*> values() const;
   /// A child `name` of the module at a path.
