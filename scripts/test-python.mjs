@@ -65,6 +65,8 @@ await main(async () => {
     [process.execPath, join(checks, 'exported.mjs'), 'write', join(out, 'exported')],
     [interpreter, join(checks, 'exported.py'), join(out, 'exported')],
     [process.execPath, join(checks, 'exported.mjs'), 'read', join(out, 'exported')],
+    [process.execPath, join(root, 'examples/llama/run.mjs'), '--out', join(out, 'llama')],
+    [interpreter, join(checks, 'example_llama.py'), join(out, 'llama')],
     [process.execPath, join(checks, 'whole.mjs'), 'write', join(out, 'our-whole'), models],
     [interpreter, join(checks, 'whole.py'), 'read', join(out, 'our-whole')],
     [interpreter, join(checks, 'whole.py'), 'write', join(out, 'their-whole'), models],
@@ -78,7 +80,8 @@ await main(async () => {
   // Every step is told of, also when one before it failed; only a missing folder makes the next one pointless.
   let failed = false
   for (const [command, ...args] of steps) {
-    const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: pythonEnv })
+    const env = { ...pythonEnv, TORCH_ADAPTERS_PYTHON: interpreter }
+    const { status } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env })
     failed ||= status !== 0
   }
   return failed ? 1 : 0
