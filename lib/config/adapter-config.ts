@@ -137,6 +137,7 @@ function loadAdapterConfig(source: AdapterConfigSource, overrides: AdapterOverri
 
 /** Each config checks by itself that the fields are its own. */
 function replaced(config: MethodConfig, changes: object): MethodConfig {
+  checkSpelling(changes, config.method, fieldTables)
   return (config.replace as (changes: object) => MethodConfig).call(config, changes)
 }
 
@@ -172,6 +173,7 @@ function isFile(path: string): boolean {
 function fromPart(part: ShorthandPart, text: string): MethodConfig {
   if (isAdapterPreset(part.name)) {
     const preset = adapterPresets[part.name]
+    checkSpelling(part.values, preset.method, fieldTables)
     fieldTables[preset.method].checkShorthand(part.values)
     return replaced(preset, part.values)
   }

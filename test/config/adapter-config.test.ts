@@ -166,6 +166,9 @@ test('a map without a value for a layer says which layer', (t) => {
 })
 
 test('a config of another library is refused by name', (t) => {
+  const rsLora = { message: /use_rslora is alpha: alpha · √r/ }
+  t.throws(() => AdapterConfig.load('lora[use_rslora=True]'), rsLora)
+  t.throws(() => AdapterConfig.load('lora', { use_rslora: true } as never), rsLora)
   t.throws(() => AdapterConfig.load({ peft_type: 'LORA', r: 8 } as never), {
     code: 'ERR_UNSUPPORTED',
     message: /PEFT.*loadAdapter.*architecture: 'lora', r: 8/
