@@ -127,20 +127,26 @@ void run_site(Cases& cases, const ta::Json& one) {
   cases.model.program.clear_hooks();
 }
 
+// What a hook at one call of a module says by itself; the rest is the model's (exported_model_test.cc).
+bool is_site(const Cases& cases, const ta::Json& one) {
+  const std::string kind = one.find("kind")->as_string("kind");
+  if (std::string(" after before parallel lora ia3 ").find(" " + kind + " ") == std::string::npos) return false;
+  const Graph& graph = cases.model.program.graph();
+  const int32_t module = graph.find_module(one.find("path")->as_string("path"));
+  return module >= 0 && graph.modules[static_cast<std::size_t>(module)].calls.size() == 1;
+}
+
 }  // namespace
 
 TEST(exported_models_agree_with_pytorch) {
+  int sites = 0;
   for (const std::string& name : check::exported_models()) {
     Cases cases(name);
-    int forwards = 0, sites = 0;
+    int forwards = 0;
     for (const ta::Json& one : cases.json.find("cases")->as_array("cases")) {
       const std::string kind = one.find("kind")->as_string("kind");
-      if (kind == "training") continue;
-      if (kind != "forward") {
-        run_site(cases, one);
-        ++sites;
-        continue;
-      }
+      if (is_site(cases, one)) run_site(cases, one), ++sites;
+      if (kind != "forward") continue;
       const at::Tensor expected = cases.named(*one.find("expected"), "output");
       const at::Tensor mask = cases.mask(one);
       const at::Tensor recorded = cases.model.run(cases.inputs(one)).at(0);
@@ -149,9 +155,9 @@ TEST(exported_models_agree_with_pytorch) {
       CHECK(at::equal(cases.model.run(cases.inputs(one)).at(0), recorded));
       ++forwards;
     }
-    CHECK(forwards >= 4);
-    CHECK(sites >= 4);
+    CHECK(forwards >= 3);
   }
+  CHECK(sites >= 80);
 }
 
 TEST(exported_hooks_nest) {

@@ -88,38 +88,37 @@ void add_attention(Program& program, const Tree& tree, const Layers& layers, con
   // Prefixes stand at the node inside.
   const auto prefix = std::make_shared<PrefixLayer>();
   prefix->layer = layer;
-  program.shortcut(block.nodes,
-                   [block, layer, own, prefix, source = of_source(program, tree, block.x),
-                    modules = modules_of(tree, block.nodes)](Execution& execution, const void* p) {
-                     const auto& pass = static_cast<const Pass*>(p)->side(source);
-                     if (!intact(modules)) return false;
-                     const LayerContext here(pass.context, layer);
-                     if (prefix->acts(here)) return false;
-                     const auto form = form_in(block, execution, pass);
-                     if (!form) return false;
-                     const auto x = execution.tensor(block.x);
-                     execution.set(block.out, pass.unpack(attend_at_once(own, pass.pack(x), *form, here), x));
-                     return true;
-                   });
+  program.shortcut(block.nodes, [block, layer, own, prefix, source = of_source(program, tree, block.x),
+                                 modules = modules_of(tree, block.nodes)](Execution& execution, const void* p) {
+    const auto& pass = static_cast<const Pass*>(p)->side(source);
+    if (!intact(modules)) return false;
+    const LayerContext here(pass.context, layer);
+    if (prefix->acts(here)) return false;
+    const auto form = form_in(block, execution, pass);
+    if (!form) return false;
+    const auto x = execution.tensor(block.x);
+    execution.set(block.out, pass.unpack(attend_at_once(own, pass.pack(x), *form, here), x));
+    return true;
+  });
 }
 
 void add_feed_forward(Program& program, const Tree& tree, const Layers& layers, const FeedForwardBlock& block,
                       int64_t layer) {
   const auto first = layers.find(block.first), second = layers.find(block.second);
   if (first == layers.end() || second == layers.end() || !tree.is_token(block.x)) return;
-  program.shortcut(block.nodes, [block, layer, in = first->second, out = second->second,
-                                 source = of_source(program, tree, block.x),
-                                 modules = modules_of(tree, block.nodes)](Execution& execution, const void* p) {
-    const auto& pass = static_cast<const Pass*>(p)->side(source);
-    const auto x = execution.tensor(block.x);
-    if (!pass.rows.even() && !pass.rectangle) return false;
-    if (!intact(modules) || !pass.fits(x) || x.scalar_type() != at::kFloat) return false;
-    const LayerContext here(pass.context, layer);
-    if (!is_plain(*in, here) || !is_plain(*out, here)) return false;
-    execution.set(block.out,
-                  pass.unpack(frozen_feed_forward(pass.pack(x), affine_of(*in), block.act, affine_of(*out)), x));
-    return true;
-  });
+  program.shortcut(
+      block.nodes, [block, layer, in = first->second, out = second->second, source = of_source(program, tree, block.x),
+                    modules = modules_of(tree, block.nodes)](Execution& execution, const void* p) {
+        const auto& pass = static_cast<const Pass*>(p)->side(source);
+        const auto x = execution.tensor(block.x);
+        if (!pass.rows.even() && !pass.rectangle) return false;
+        if (!intact(modules) || !pass.fits(x) || x.scalar_type() != at::kFloat) return false;
+        const LayerContext here(pass.context, layer);
+        if (!is_plain(*in, here) || !is_plain(*out, here)) return false;
+        execution.set(block.out,
+                      pass.unpack(frozen_feed_forward(pass.pack(x), affine_of(*in), block.act, affine_of(*out)), x));
+        return true;
+      });
 }
 
 void add_rms_norm(Program& program, const Tree& tree, const RmsNormBlock& block) {

@@ -16,7 +16,6 @@ const Pass& pass_of(const void* pass, bool source) {
   return static_cast<const Pass*>(pass)->side(source);
 }
 
-
 // The slot of a LayerNorm where surgery may have put something else; null: none has.
 const Slot* slot_of(const Tree& tree, const LayerNorm* norm) {
   for (const auto& place : tree.slots())

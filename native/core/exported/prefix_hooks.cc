@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/exported/attend.h"
+#include "core/exported/hooks.h"
 #include "core/nn/layer_context.h"
 
 namespace ta::exported {
@@ -163,11 +164,12 @@ std::optional<std::pair<int64_t, int64_t>> key_heads(const Graph& graph, const A
   return std::pair(heads, shape[3].number);
 }
 
-void add_prefix_hooks(Program& program, const std::vector<PrefixPlace>& places) {
+void add_prefix_hooks(Program& program, const Tree& tree, const std::vector<PrefixPlace>& places) {
   for (const auto& place : places) {
     for (const auto& at : place.attentions) {
-      program.hook({at.node, at.node}, [&place, at](Execution& execution, const void* pass) {
-        return attend_behind_prefixes(place, at, execution, *static_cast<const Pass*>(pass));
+      const bool source = of_source(program, tree, at.input);
+      program.hook({at.node, at.node}, [&place, at, source](Execution& execution, const void* p) {
+        return attend_behind_prefixes(place, at, execution, static_cast<const Pass*>(p)->side(source));
       });
     }
   }
