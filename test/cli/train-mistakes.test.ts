@@ -1,0 +1,152 @@
+// What is wrong with a training run is said before it begins.
+import { cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { command, fixtures, scratch } from './command.js'
+
+const place = scratch()
+const model = join(place, 'model')
+const rows = join(place, 'rows.jsonl')
+const shared = ['--model', model, '--threads', '1']
+
+test.before(() => {
+  mkdirSync(model)
+  cpSync(join(fixtures, 'models/bert-tiny'), model, { recursive: true })
+  writeFileSync(rows, '{"input_ids": [5, 91], "label": "yes"}\n{"input_ids": [6, 92], "label": "no"}\n')
+})
+
+test.serial('mistakes are found before anything is loaded', async (t) => {
+  const folder = join(place, 'never')
+  const cases: [string[], number, RegExp][] = [
+    [['train', '--model', 'nowhere/none'], 2, /--train is missing/],
+    [['train', '--train', 'nowhere.jsonl', '-m', model, '-o', folder], 2, /--train: nowhere\.jsonl does not exist/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--epochs', 'many'],
+      2,
+      /--epochs: expected a number, got 'many'/
+    ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--config', 'seq_bm'], 2, /Did you mean 'seq_bn'\?/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--set', 'lrSheduler=linear'], 2, /got 'lrSheduler'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--set', 'warmupStep=1'], 2, /Did you mean 'warmupSteps'\?/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--set', 'foo=1'],
+      2,
+      /--set: expected an argument that --help lists, got 'foo'\. See torch-adapters train --help\n$/
+    ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--learning-rte', '1'], 2, /did you mean '--learning-rate'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--resume'], 2, /there are no checkpoints/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--resume-from', place],
+      2,
+      /--resume-from: expected the folder of a checkpoint, got .*, which has no training\.safetensors/
+    ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--resume', '--resume-from', place], 2, /got both/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--name', 'a.b'], 2, /a name cannot hold a point/],
+    [['train', '--train', rows, '-m', join(place, 'none', 'x'), '-o', folder], 1, /does not exist/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--epochs', '-1'], 2, /^.*--epochs: expected a value.*\n$/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--epochs=-1'], 2, /numTrainEpochs: .*above 0, got -1/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--lr', '1'], 2, /did you mean '--learning-rate'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--device', 'tpu'], 2, /device: expected 'cpu'.*got 'tpu'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--config', './nothere.json'], 2, /nothere\.json/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--set', 'evalStrategy=epoch'], 2, /--eval FILE, got none/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--set', 'seed=1'], 2, /--set: expected --seed alone/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--epochs', '2', '--set', 'numTrainEpochs=3'],
+      2,
+      /--set: expected --epochs alone, got 'numTrainEpochs=3'/
+    ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--best', 'loss'], 2, /--best: .*--eval FILE, got none/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--early-stopping', '2'], 2, /--eval FILE, got none/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--optim', 'lions'], 2, /Did you mean 'lion'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--optim-args', 'momentum'], 2, /expected NAME=VALUE,/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--optim-args', 'momentum=0.9'], 2, /'adamw' does not take/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--lr-scheduler', 'cosin'], 2, /Did you mean 'cosine'/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--set', 'optimArgs=1'],
+      2,
+      /--set: expected --optim-args alone/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--max-tokens', '99', '--batch-size', '4'],
+      2,
+      /leave out perDeviceTrainBatchSize/
+    ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--labels', 'yes'], 2, /at least two names/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--labels', 'yes,'], 2, /names with commas between/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--config', 'compacter'],
+      2,
+      /reductionFactor, such as 4 and 8/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--config', 'seq_bn[leave_out=[0, 1]]'],
+      2,
+      /leaveOut: all 2 layers are left out/
+    ],
+    [['train', 'nosuch.yaml', '-m', model, '-o', folder], 2, /CONFIG: nosuch\.yaml does not exist; expected a file of/],
+    [
+      ['train', '--train', rows, '--eval', rows, '-m', model, '-o', folder, '--best', 'acuracy'],
+      2,
+      /--best: no evaluation has 'acuracy'\. Did you mean 'accuracy'\?/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--set', 'bf16=true'],
+      2,
+      /--set: 'bf16' is no argument here: .*on the command line --trunk bfloat16/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--warmup-steps', '0.1'],
+      2,
+      /as a share of all steps warmupRatio: 0\.1/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--max-grad-norm', '1', '--set', 'maxGradNorm=2'],
+      2,
+      /--set: expected either --max-grad-norm or --set, got both/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--head-learning-rate', '1', '--parameter-groups', '[]'],
+      2,
+      /--head-learning-rate: expected either it or --parameter-groups/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--parameter-groups', '[{"match": "heads"}]'],
+      2,
+      /--parameter-groups\[0\]: expected learningRate, weightDecay or both|Did you mean 'head'/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--fp16'],
+      2,
+      /unknown option '--fp16': what trains is float32/
+    ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--grad-clip', '1'], 2, /did you mean '--max-grad-norm'/],
+    [['train', rows], 2, /CONFIG: expected a file of options, JSON or YAML, got .*: rows are given as --train/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--report-to', 'htm'], 2, /Did you mean 'html'/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--eval-on-start'], 2, /evalOnStart=true: expected rows/],
+    [['predict', '--model', model, '--input', rows], 2, /--adapter is missing/],
+    [['evaluate', '--model', model, '--adapter', folder], 2, /--data is missing/]
+  ]
+  for (const [args, status, message] of cases) {
+    const outcome = await command(args)
+    t.is(outcome.status, status, args.join(' '))
+    t.regex(outcome.errors, message)
+    t.notRegex(outcome.errors, /\n\s+at /)
+  }
+  t.false(existsSync(folder))
+})
+
+test.serial('a run that fails leaves no empty folder', async (t) => {
+  const failed = join(place, 'failed')
+  const broken = join(place, 'broken.jsonl')
+  writeFileSync(broken, '{"input_ids": [5, 900000], "label": "yes"}\n{"input_ids": [5], "label": "no"}\n')
+  t.is((await command(['train', ...shared, '--train', broken, '-o', failed])).status, 1)
+  t.false(existsSync(failed))
+})
+
+test.serial('a row without a label: the error knows the heads that need none', async (t) => {
+  const file = join(place, 'unlabelled.jsonl')
+  writeFileSync(file, '{"input_ids": [5, 6], "label": "yes"}\n{"input_ids": [5]}\n')
+  const { status, errors } = await command(['train', ...shared, '--train', file, '-o', join(place, 'never')])
+  t.is(status, 1)
+  t.regex(errors, /unlabelled\.jsonl:2.*: this row has no label\. Heads for words need none: .*--head masked-lm/)
+})
