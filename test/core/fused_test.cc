@@ -136,7 +136,7 @@ TEST(causal_attention_of_frozen_merged_weights_is_the_formula) {
     auto part = [&](int64_t i) {
       return Affine(merged->weight.narrow(1, i * d, d).t(), merged->bias.narrow(0, i * d, d));
     };
-    const AttentionWeights weights{part(0), part(1), part(2), {out->weight.t(), out->bias}};
+    const AttentionWeights weights{part(0), part(1), part(2), Affine(out->weight.t(), out->bias)};
     auto by_hand = [&](const at::Tensor& x) {
       auto all = x.matmul(merged->weight) + merged->bias;
       auto h = causal_by_hand(all.narrow(1, 0, d), all.narrow(1, d, d), all.narrow(1, 2 * d, d), rows, 4);
