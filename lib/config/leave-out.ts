@@ -7,7 +7,8 @@ export function checkLeaveOut(config: AdapterConfig, layers: number): void {
     const given: readonly number[] = 'leaveOut' in part ? part.leaveOut : []
     const beyond = given.find((layer) => layer >= layers)
     if (beyond !== undefined) throw rangeError('leaveOut', `layers from 0 to ${layers - 1}`, beyond)
-    const isInvertible = part.method === 'bottleneck' && part.invAdapter !== null
+    // It stands before the first layer, of which a network without layers has no sign.
+    const isInvertible = part.method === 'bottleneck' && part.invAdapter !== null && layers > 0
     const namesLinears = part.method === 'lora' && part.targetModules !== null
     if (new Set(given).size === layers && !isInvertible && !namesLinears) {
       if (layers === 0) {

@@ -30,7 +30,10 @@ function row({ class: name, nodes, preserved, notPreserved = {}, notes = [], ref
     return `| \`${name}\` | no: ${meaning} (\`${reason}\`) | |`
   }
   const without = Object.keys(notPreserved).length
-  const remarks = [...(without > 0 ? [`${without} ${without === 1 ? 'module' : 'modules'} without a signature`] : []), ...notes.map(short)]
+  const remarks = [
+    ...(without > 0 ? [`${without} ${without === 1 ? 'module' : 'modules'} without a signature`] : []),
+    ...notes.map(short)
+  ]
   // The survey counts inputs among the nodes.
   const size = hasCases ? `${nodes} nodes, ${preserved} modules ●` : `${preserved} modules`
   return `| \`${name}\` | ${size} | ${remarks.join('; ')} |`
