@@ -65,6 +65,7 @@ await main(async () => {
     [process.execPath, join(checks, 'exported.mjs'), 'write', join(out, 'exported')],
     [interpreter, join(checks, 'exported.py'), join(out, 'exported')],
     [process.execPath, join(checks, 'exported.mjs'), 'read', join(out, 'exported')],
+    [interpreter, join(checks, 'export_notes.py')],
     [process.execPath, join(root, 'examples/llama/run.mjs'), '--out', join(out, 'llama')],
     [interpreter, join(checks, 'example_llama.py'), join(out, 'llama')],
     [process.execPath, join(checks, 'whole.mjs'), 'write', join(out, 'our-whole'), models],

@@ -1,0 +1,71 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import { AutoModel, type Model } from '../../lib/index.js'
+import { scratch } from '../model/support.js'
+import type { Tensor } from '../parity/support/fixtures.js'
+import { open } from './support.js'
+
+type Weights = ReadonlyMap<string, Pick<Tensor, 'data' | 'shape'>>
+
+/** A safetensors file of float32: the length of its header, the header, the values. */
+function written(t: ExecutionContext, weights: Weights): string {
+  let end = 0
+  const entries = [...weights].map(([name, { data, shape }]) => {
+    const start = end
+    end += data.byteLength
+    return [name, { dtype: 'F32', shape, data_offsets: [start, end] }] as const
+  })
+  const header = Buffer.from(JSON.stringify(Object.fromEntries(entries)))
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(header.length))
+  const values = [...weights.values()].map(({ data }) => Buffer.from(data.buffer, data.byteOffset, data.byteLength))
+  const file = join(scratch(t), 'model.safetensors')
+  writeFileSync(file, Buffer.concat([length, header, ...values]))
+  return file
+}
+
+const weightsOf = (model: Model): Map<string, Pick<Tensor, 'data' | 'shape'>> =>
+  new Map(model.namedParameters().map(({ name, shape }) => [name, { data: model.parameter(name).data, shape }]))
+
+test("weights of another checkpoint are the network's", async (t) => {
+  const { group, model } = await open(t, 'bert')
+  const given = new Map(
+    [...weightsOf(model)].map(([name, { data, shape }]) => [name, { data: data.map((x) => x / 2), shape }])
+  )
+  const other = await AutoModel.fromExported(group.archive, { weights: written(t, given) })
+  t.teardown(() => other.dispose())
+  t.deepEqual(weightsOf(other), given)
+})
+
+test('weights that lack some name them, and count those behind the fifth', async (t) => {
+  const { group, model } = await open(t, 'bert')
+  const all = [...weightsOf(model)]
+  const lacking = (count: number) =>
+    t.throwsAsync(AutoModel.fromExported(group.archive, { weights: written(t, new Map(all.slice(count))) }), {
+      code: 'ERR_STATE_DICT',
+      message: /lacks weights of the graph/
+    })
+  const told = (message: string | undefined) => all.flatMap(([name]) => (message?.includes(name) ? [name] : []))
+  for (const count of [1, 5]) {
+    const error = await lacking(count)
+    t.deepEqual(
+      told(error?.message),
+      all.slice(0, count).map(([name]) => name)
+    )
+    t.notRegex(error?.message ?? '', /more/)
+  }
+  const many = await lacking(8)
+  t.is(told(many?.message).length, 5)
+  t.regex(many?.message ?? '', /, and 3 more/)
+})
+
+test('weights of another size are refused by name, and leave no model', async (t) => {
+  const { group, model } = await open(t, 'bert')
+  const [first, ...rest] = [...weightsOf(model)]
+  if (first === undefined) return void t.fail()
+  const [name, { data }] = first
+  const wrong = new Map([[name, { data, shape: [data.length] }], ...rest])
+  const error = await t.throwsAsync(AutoModel.fromExported(group.archive, { weights: written(t, wrong) }))
+  t.true(error?.message.includes(name), error?.message)
+})
