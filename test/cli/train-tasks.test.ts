@@ -167,7 +167,7 @@ test('mistakes in tasks are named', async (t) => {
       '-m',
       model,
       '--tasks',
-      write('wrong.json', content),
+      write('mistakes.json', content),
       '-o',
       folder
     ])

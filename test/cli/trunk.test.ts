@@ -31,7 +31,10 @@ test.serial('train, inspect, resume and predict with a bfloat16 trunk', async (t
   t.regex(seen.output, /^ {2}trunk +bfloat16$/m)
   const resumed = await command(['resume', folder, '--epochs', '2'])
   t.is(resumed.status, 0, resumed.errors)
-  const other = await command(['resume', folder, '--trunk', 'float32'])
+  const other = await command([
+    ...['train', ...model, '--train', rows, '--output', join(place, 'other'), '--trunk', 'float32', '--epochs', '2'],
+    ...['--save', 'epoch', '--resume-from', join(folder, 'checkpoints', 'checkpoint-2')]
+  ])
   t.is(other.status, 1)
   t.regex(other.errors, /trunk "bfloat16"/)
   const predicted = await command([
