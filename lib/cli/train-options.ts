@@ -90,7 +90,8 @@ function wrap(text: string): string {
 }
 
 function usageFor(forFull: string): string {
-  return `  --epochs N              default 3
+  return `  --recipe NAME           what has proved itself in place of the defaults below: adapter, careful, fusion or full
+  --epochs N              default 3
   --max-steps N           stop after N steps
   --batch-size N          rows of a batch. Default 16
   --max-tokens N          tokens of a batch, instead of --batch-size

@@ -4,6 +4,7 @@ import { explainArgument } from '../config/foreign-arguments.js'
 import { nearest } from '../config/nearest.js'
 import type { OptimizerSpelling } from '../config/optimizer-arguments.js'
 import { parameterGroups } from '../config/parameter-groups.js'
+import { adapterTrainingStrategy, type TrainingStrategy, trainingStrategies } from '../config/recipes.js'
 import { type ReportTo, reportTo } from '../config/report-to.js'
 import type { SchedulerType } from '../config/scheduler-arguments.js'
 import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
@@ -22,7 +23,7 @@ interface Circumstances {
   readonly hasEvaluation: boolean
   /** Those of a config; options go before. */
   readonly given: TrainingArgumentsInput
-  /** Where --learning-rate names none. */
+  /** Where neither --learning-rate nor a recipe names one. */
   readonly learningRate: number
 }
 
@@ -39,10 +40,12 @@ export function trainingSettings(
     (one) => typeof one === 'number'
   )
   const events = values['logging-dir'] ?? given.loggingDir ?? loggingDir
+  const recipe = recipeNamed('recipe' in chosen ? chosen['recipe'] : file.recipe)
   const settings: TrainingArgumentsInput = {
-    perDeviceTrainBatchSize: isBudget ? undefined : 16,
-    perDeviceEvalBatchSize: batchSize ?? file.perDeviceTrainBatchSize ?? 16,
-    ...{ learningRate, saveStrategy: 'no', evalStrategy: hasEvaluation ? 'epoch' : 'no', loggingSteps: 50 },
+    // With a recipe its own: what is given here would go before it.
+    ...(recipe === undefined && { learningRate, perDeviceTrainBatchSize: isBudget ? undefined : 16 }),
+    perDeviceEvalBatchSize: batchSize ?? file.perDeviceTrainBatchSize ?? recipe?.perDeviceTrainBatchSize ?? 16,
+    ...{ saveStrategy: 'no', evalStrategy: hasEvaluation ? 'epoch' : 'no', loggingSteps: 50 },
     ...file,
     ...present({
       numTrainEpochs: numberOption('epochs', values.epochs),
@@ -79,6 +82,12 @@ export function trainingSettings(
   if (hasEvaluation || (evalStrategy === 'no' && !evalOnStart)) return settings
   const option = evalStrategy === 'no' ? 'evalOnStart=true' : `evalStrategy=${evalStrategy}`
   throw usageError(`--set ${option}: expected rows to measure on, --eval FILE, got none`)
+}
+
+/** Undefined where there is none, or none of that name, of which trainingArguments then says more. */
+function recipeNamed(name: unknown) {
+  const isKnown = (trainingStrategies as readonly unknown[]).includes(name)
+  return isKnown ? adapterTrainingStrategy(name as TrainingStrategy) : undefined
 }
 
 /** A batch has so many rows or so many tokens: the one that an option says takes the place of the other. */
