@@ -1,10 +1,11 @@
 import * as check from '../config/check.js'
 import { Fuse } from '../config/composition.js'
 import type { FusionConfigSource } from '../config/fusion-config.js'
-import type { TrainingArgumentsInput } from '../config/training-arguments.js'
+import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import type { TrainerCallback } from '../training/callbacks.js'
 import type { RunOptions, TrainResult } from '../training/trainer.js'
 import { AdapterTrainer } from '../training/trainer.js'
+import { fuseStages } from './fuse-stages.js'
 import { type MultiTaskResult, MultiTaskTrainer, type MultiTaskTrainerOptions } from './multi-task-trainer.js'
 
 export interface FuseTasksOptions extends MultiTaskTrainerOptions {
@@ -16,7 +17,7 @@ export interface FuseTasksOptions extends MultiTaskTrainerOptions {
         readonly config?: FusionConfigSource | undefined
         /** Default: the adapters' names with commas. */
         readonly name?: string | undefined
-        /** In place of those of the first stage. */
+        /** In place of those of the first stage. Default outputDir and loggingDir: `fusion` in the first's. */
         readonly args?: TrainingArgumentsInput | undefined
         /** Of the second stage; those beside the tasks are of the first. */
         readonly callbacks?: readonly TrainerCallback[] | undefined
@@ -35,7 +36,9 @@ export interface FuseTasksResult {
 
 /**
  * AdapterFusion's two stages (Pfeiffer et al. 2021): an adapter for each task, in one pass for all; then a fusion over
- * these adapters, which stand still, for one of the tasks. The fusion is then active.
+ * these adapters, which stand still, for one of the tasks. The fusion is then active. `resumeFromCheckpoint: true`, with a
+ * model as it was at the start, goes on in the stage that was interrupted: where checkpoints are written, one is of the first
+ * stage's end.
  */
 export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {}): Promise<FuseTasksResult> {
   const { target, fusion = {}, ...first } = options
@@ -48,14 +51,17 @@ export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {})
     if (typeof adapter === 'string') return adapter
     throw check.valueError(`tasks.${name}.adapter`, 'a fusion is over adapters: expected a name')
   })
-  const trained = await new MultiTaskTrainer(first).train(run)
+  const { dataset: trainDataset, evalDataset, computeMetrics } = task
+  const stages = fuseStages(first.args ?? {}, { ...task.args, ...fusion.args })
+  // A mistake in the second stage's shows before the first.
+  trainingArguments(stages.second(false))
+  const trained = await new MultiTaskTrainer({ ...first, args: stages.first }, true).train(run)
   const names = [...new Set(adapters)]
   const name = model.addAdapterFusion(names, fusion.config, { name: fusion.name })
   model.trainAdapterFusion(Fuse(...names, { name }))
   const head = task.head ?? target
   model.activeHead = model.heads.has(head) ? head : (task.adapter as string)
-  const { dataset: trainDataset, evalDataset, computeMetrics } = task
-  const args = { ...first.args, ...task.args, ...fusion.args }
+  const args = stages.second(trained.steps === 0)
   const trainer = new AdapterTrainer({
     ...{ model, trainDataset, evalDataset, computeMetrics, args },
     callbacks: fusion.callbacks

@@ -86,7 +86,11 @@ export class MultiTaskTrainer {
   readonly #goOn: boolean
   readonly #callbacks: MultiTaskTrainerOptions['callbacks']
 
-  constructor(options: MultiTaskTrainerOptions) {
+  /** @param keepsEnd where checkpoints are written, one of the end, too: resumed from it, nothing is left to do */
+  constructor(
+    options: MultiTaskTrainerOptions,
+    private readonly keepsEnd = false
+  ) {
     checkTrainerOptions('MultiTaskTrainer', options, keys)
     checkCallbacks(options.callbacks)
     checkModel(options.model)
@@ -183,6 +187,7 @@ export class MultiTaskTrainer {
     const seed = args.dataSeed ?? args.seed
     return {
       ...{ model, args, learners, feeds, goOn: this.#goOn, signal, saveOnAbort, callbacks: this.#callbacks },
+      keepsEnd: this.keepsEnd,
       sampler: new TaskSampler({ sizes, sampling: this.#sampling, mode: this.#mode, seed }),
       fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode: this.#mode, sampling: this.#sampling })
     }

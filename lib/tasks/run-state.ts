@@ -28,6 +28,8 @@ export interface TasksRun {
   readonly signal: AbortSignal | undefined
   /** When the signal stops it, a checkpoint is written first. */
   readonly saveOnAbort?: boolean | undefined
+  /** Where checkpoints are written, one of the end, too, from which nothing goes on. */
+  readonly keepsEnd?: boolean
   readonly callbacks: readonly TrainerCallback<TasksEvent>[] | undefined
   /** Takes the folder of checkpoints, for one that only a callback asks for. */
   readonly lock?: () => void
@@ -44,6 +46,8 @@ export interface SavedTasks {
   readonly drawn: readonly number[]
   /** What callbacks remember. */
   readonly callbacks?: readonly unknown[] | undefined
+  /** Of the end, where it is kept. */
+  readonly isOver?: boolean | undefined
 }
 
 interface ReadyStep {

@@ -30,12 +30,13 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
     closeCache = openFrozenLayers(model, args)
     const firstStep = state.step
     let savedStep = firstStep
-    const save = async (epoch: number): Promise<SaveEvent> => {
+    const wasOver = run.keepsEnd === true && found?.saved.isOver === true
+    const save = async (epoch: number, isOver?: boolean): Promise<SaveEvent> => {
       const { step } = state
       run.lock?.()
       fingerprint ??= await run.fingerprint()
       savedStep = step
-      const saved = { ...state.saved(fingerprint), callbacks: callbacks.saved }
+      const saved = { ...state.saved(fingerprint), callbacks: callbacks.saved, isOver }
       const folder = await saveCheckpoint(model, args, state.native, saved)
       return await callbacks.tell({ type: 'save', step, epoch, folder })
     }
@@ -49,7 +50,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
         yield await callbacks.tell({ type: 'evaluate', task: name, step: firstStep, epoch: state.epoch, ...evaluation })
       }
     }
-    let next = callbacks.stopped ? undefined : state.prepare()()
+    let next = callbacks.stopped || wasOver ? undefined : state.prepare()()
     while (next !== undefined) {
       if (run.signal?.aborted && run.saveOnAbort && state.step > savedStep) yield await save(state.epoch)
       run.signal?.throwIfAborted()
@@ -108,6 +109,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       if (stopped.length > 0) following = state.prepareAgain()
       next = callbacks.stopped ? undefined : following()
     }
+    if (run.keepsEnd && keeps && !wasOver) yield await save(state.epoch, true)
     await state.takeBest()
     const seconds = (performance.now() - start) / 1000
     const frozenLayers = closeCache()
