@@ -50,7 +50,7 @@ export interface SavedTasks {
   readonly isOver?: boolean | undefined
 }
 
-interface ReadyStep {
+export interface ReadyStep {
   readonly batches: readonly ReturnType<typeof mergeBatches>[]
   readonly members: readonly number[]
   readonly epoch: number

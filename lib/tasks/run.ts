@@ -10,7 +10,7 @@ import { checkLearners } from './check-run.js'
 import { learnerClassWeights } from './class-weights.js'
 import type { TaskEnd, TasksEndEvent, TasksEvent } from './events.js'
 import type { Learner } from './learner.js'
-import { RunState, type SavedTasks, type TasksRun } from './run-state.js'
+import { type ReadyStep, RunState, type SavedTasks, type TasksRun } from './run-state.js'
 
 /** The steps of those that train side by side, as events. The model is held by the caller. */
 export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void, undefined> {
@@ -50,29 +50,19 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
         yield await callbacks.tell({ type: 'evaluate', task: name, step: firstStep, epoch: state.epoch, ...evaluation })
       }
     }
-    let next = callbacks.stopped || wasOver ? undefined : state.prepare()()
-    while (next !== undefined) {
-      if (run.signal?.aborted && run.saveOnAbort && state.step > savedStep) yield await save(state.epoch)
-      run.signal?.throwIfAborted()
-      const { batches, members, epoch, isLast, round } = next
-      const running = stoppableStep(state.native, { batches, members, goOn: run.goOn }, run.signal)
-      // The engine thread computes; meanwhile this thread tokenizes and packs what comes next.
-      let following = state.prepare()
-      const result = await running
-      if (result === undefined) continue
-      tokens += result.tokens
-      state.round = round
-      state.drawn = next.drawn
-      const step = ++state.step
-      const failed = state.take(result.members)
+    /** What comes behind a step, in this order: what is due, and what callbacks ask for. Gives whether a task ended. */
+    const behind = async function* (
+      { epoch, endsEpoch, isLast }: ReadyStep,
+      failed: readonly Learner[],
+      isDue: boolean
+    ): AsyncGenerator<TasksEvent, boolean, undefined> {
+      const { step } = state
       const where = { step, totalSteps: state.plan.totalSteps, epoch }
-      const losses = state.lossesOf(result.members)
-      yield await callbacks.tell({ type: 'step', ...where, ...losses, tokens: result.tokens })
-      const place = { endsEpoch: () => next?.endsEpoch === true, epochAfter: () => epoch }
-      if (place.endsEpoch()) await callbacks.endEpoch()
-      const logs = due(args.loggingStrategy, args.loggingSteps, step, place) || (args.loggingFirstStep && step === 1)
-      const asksForLog = callbacks.takes('log')
-      if (logs || asksForLog || (isLast && args.loggingStrategy !== 'no')) {
+      const place = { endsEpoch: () => endsEpoch, epochAfter: () => epoch }
+      const first = args.loggingFirstStep && step === 1
+      const last = isLast && args.loggingStrategy !== 'no'
+      const logs = isDue && (due(args.loggingStrategy, args.loggingSteps, step, place) || first || last)
+      if (callbacks.takes('log') || logs) {
         const tokensPerSecond = ((tokens - logged.tokens) / (performance.now() - logged.at)) * 1000
         logged = { at: performance.now(), tokens }
         for (const learner of run.learners) {
@@ -86,7 +76,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       const stopped: [Learner, TaskEnd][] = failed.map((learner) => [learner, 'notFinite'])
       let isBest = false
       const asksForEvaluation = callbacks.takes('evaluate')
-      if (asksForEvaluation || isEvaluated(args, step, place)) {
+      if (asksForEvaluation || (isDue && isEvaluated(args, step, place))) {
         for await (const [learner, evaluation] of evaluations(run, weights)) {
           if (await state.evaluated(learner, evaluation)) isBest = true
           yield await callbacks.tell({ type: 'evaluate', task: learner.name, step, epoch, ...evaluation })
@@ -98,16 +88,41 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
         yield await callbacks.tell({ type: 'taskEnd', task: learner.name, step, reason })
       }
       const asksForSave = callbacks.takes('save')
-      if (
-        asksForSave ||
-        due(args.saveStrategy, args.saveSteps, step, place) ||
-        (isBest && args.saveStrategy === 'best')
-      ) {
+      const isSaved = isDue && due(args.saveStrategy, args.saveSteps, step, place)
+      if (asksForSave || isSaved || (isBest && args.saveStrategy === 'best')) {
         yield await save(epoch)
       }
+      return stopped.length > 0
+    }
+    let next = callbacks.stopped || wasOver ? undefined : state.prepare()()
+    while (next !== undefined) {
+      if (run.signal?.aborted && run.saveOnAbort && state.step > savedStep) yield await save(state.epoch)
+      run.signal?.throwIfAborted()
+      const { batches, members, epoch, endsEpoch, round } = next
+      const running = stoppableStep(state.native, { batches, members, goOn: run.goOn }, run.signal)
+      // The engine thread computes; meanwhile this thread tokenizes and packs what comes next.
+      let following = state.prepare()
+      const result = await running
+      if (result === undefined) continue
+      tokens += result.tokens
+      state.round = round
+      state.drawn = next.drawn
+      const step = ++state.step
+      const failed = state.take(result.members)
+      const where = { step, totalSteps: state.plan.totalSteps, epoch }
+      const losses = state.lossesOf(result.members)
+      yield await callbacks.tell({ type: 'step', ...where, ...losses, tokens: result.tokens })
+      const tellsEnd = endsEpoch || callbacks.stopped
+      if (tellsEnd) await callbacks.endEpoch()
+      const someEnded = yield* behind(next, failed, true)
       // What was made ready holds rows of those that have ended since.
-      if (stopped.length > 0) following = state.prepareAgain()
+      if (someEnded) following = state.prepareAgain()
+      const done = next
       next = callbacks.stopped ? undefined : following()
+      if (next === undefined && !tellsEnd) {
+        await callbacks.endEpoch()
+        yield* behind(done, [], false)
+      }
     }
     if (run.keepsEnd && keeps && !wasOver) yield await save(state.epoch, true)
     await state.takeBest()

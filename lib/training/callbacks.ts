@@ -35,7 +35,7 @@ export interface TrainerCallback<E extends { readonly type: string } = TrainingE
   /** Before the first step; of a resumed run behind its checkpoint. */
   onTrainBegin?(run: CallbackRun): Waits
   onStepEnd?(event: Told<E, 'step'>, run: CallbackRun): Waits
-  /** Behind the last step of a pass over the data, and of the run. */
+  /** Behind the last step of a pass over the data, and of the run, also where that ends early. */
   onEpochEnd?(run: CallbackRun): Waits
   onLog?(event: Told<E, 'log'>, run: CallbackRun): Waits
   onEvaluate?(event: Told<E, 'evaluate'>, run: CallbackRun): Waits

@@ -8,7 +8,7 @@ import { Callbacks, type TrainerCallback } from './callbacks.js'
 import { headClassWeights, headsBy } from './class-weights.js'
 import type { EncodedDataset, LabelledBatch } from './encoded.js'
 import { evaluateEncoded, evaluationOptions } from './evaluate.js'
-import type { EndEvent, EvaluateEvent, SaveEvent, TrainingEvent } from './events.js'
+import type { EndEvent, EvaluateEvent, LogEvent, SaveEvent, TrainingEvent } from './events.js'
 import { fingerprint } from './fingerprint.js'
 import { openFrozenLayers } from './frozen-layers.js'
 import { nativeMember, nativeTrainer } from './native-trainer.js'
@@ -85,6 +85,41 @@ export async function* trainingRun(
     if (data.evaluation && (asked || (args.evalOnStart && firstStep === 0))) {
       yield await callbacks.tell(await evaluate(data.evaluation))
     }
+    /** What comes behind a step, in this order: what is due, and what callbacks ask for. */
+    const behind = async function* (common: Omit<LogEvent, 'type' | 'loss' | 'tokensPerSecond'>, isDue: boolean) {
+      const { step } = common
+      const isLast = step === plan.totalSteps
+      const first = args.loggingFirstStep && step === 1
+      const last = isLast && args.loggingStrategy !== 'no'
+      const logs = isDue && (due(args.loggingStrategy, args.loggingSteps, step, plan) || first || last)
+      // One that was told is not told again.
+      if ((callbacks.takes('log') || logs) && progress.lossCount > 0) {
+        const seconds = (performance.now() - logged.at) / 1000
+        const tokensPerSecond = (totals.tokens - logged.tokens) / seconds
+        const mean = progress.lossSum / progress.lossCount
+        progress.lossSum = 0
+        progress.lossCount = 0
+        logged = { at: performance.now(), tokens: totals.tokens }
+        yield await callbacks.tell({ type: 'log', ...common, loss: mean, tokensPerSecond })
+      }
+      let isBest = false
+      const asksForEvaluation = callbacks.takes('evaluate')
+      if (data.evaluation && (asksForEvaluation || (isDue && isEvaluated(args, step, plan)))) {
+        const evaluation = await evaluate(data.evaluation)
+        isBest = best.take(step, evaluation)
+        progress.best = best.saved
+        if (plateau !== undefined) {
+          await native.setScale(0, plateau.take(valueNamed(evaluation, args.metricForBestModel ?? 'loss')))
+          progress.plateau = plateau.saved
+        }
+        yield await callbacks.tell(evaluation)
+      }
+      const asksForSave = callbacks.takes('save')
+      const isSaved = isDue && due(args.saveStrategy, args.saveSteps, step, plan)
+      if (asksForSave || isSaved || (isBest && keepsBest)) {
+        yield await save()
+      }
+    }
     const isOver = () => best.isOver || callbacks.stopped
     for (let batch = isOver() ? undefined : await batches.next(); batch !== undefined; ) {
       if (signal?.aborted && saveOnAbort && progress.step > savedStep) yield await save()
@@ -107,36 +142,14 @@ export async function* trainingRun(
       const epoch = plan.epochAfter(step)
       const common = { step, totalSteps: plan.totalSteps, epoch, learningRate, gradNorm }
       yield await callbacks.tell({ type: 'step', ...common, loss, tokens })
-      if (plan.endsEpoch(step)) await callbacks.endEpoch()
-      const isLast = step === plan.totalSteps
-      const logs = due(args.loggingStrategy, args.loggingSteps, step, plan) || (args.loggingFirstStep && step === 1)
-      const asksForLog = callbacks.takes('log')
-      if (logs || asksForLog || (isLast && args.loggingStrategy !== 'no')) {
-        const seconds = (performance.now() - logged.at) / 1000
-        const tokensPerSecond = (totals.tokens - logged.tokens) / seconds
-        const mean = progress.lossSum / progress.lossCount
-        progress.lossSum = 0
-        progress.lossCount = 0
-        logged = { at: performance.now(), tokens: totals.tokens }
-        yield await callbacks.tell({ type: 'log', ...common, loss: mean, tokensPerSecond })
-      }
-      let isBest = false
-      const asksForEvaluation = callbacks.takes('evaluate')
-      if (data.evaluation && (asksForEvaluation || isEvaluated(args, step, plan))) {
-        const evaluation = await evaluate(data.evaluation)
-        isBest = best.take(step, evaluation)
-        progress.best = best.saved
-        if (plateau !== undefined) {
-          await native.setScale(0, plateau.take(valueNamed(evaluation, args.metricForBestModel ?? 'loss')))
-          progress.plateau = plateau.saved
-        }
-        yield await callbacks.tell(evaluation)
-      }
-      const asksForSave = callbacks.takes('save')
-      if (asksForSave || due(args.saveStrategy, args.saveSteps, step, plan) || (isBest && keepsBest)) {
-        yield await save()
-      }
+      const endsEpoch = plan.endsEpoch(step) || callbacks.stopped
+      if (endsEpoch) await callbacks.endEpoch()
+      yield* behind(common, true)
       batch = isOver() ? undefined : await following()
+      if (batch === undefined && !endsEpoch) {
+        await callbacks.endEpoch()
+        yield* behind(common, false)
+      }
     }
     if (args.loadBestModelAtEnd && best.best !== null && best.best.step !== progress.step) {
       await loadBest(args, native, best.best.step)

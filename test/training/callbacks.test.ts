@@ -234,6 +234,57 @@ test('tasks and sweeps call them, too', async (t) => {
   t.deepEqual(steps, [1, 2])
 })
 
+test('an epoch in whose middle the run ends is told, too, once, and what is then asked for is done', async (t) => {
+  const place: string[] = []
+  const ends = (from: 'onStepEnd' | 'onLog' | 'onEvaluate'): TrainerCallback => ({
+    onStepEnd: ({ step }, run) => {
+      if (step !== 4) return
+      if (from === 'onStepEnd') run.stop()
+      else if (from === 'onLog') run.log()
+      else run.evaluate()
+    },
+    onLog: (_, run) => {
+      if (from === 'onLog') run.stop()
+    },
+    onEvaluate: ({ step }, run) => {
+      if (from === 'onEvaluate' && step === 4) run.stop()
+    },
+    onEpochEnd: (run) => {
+      place.push(`${run.step}`)
+      if (run.step === 4) run.save()
+    }
+  })
+  const one = async (callback: TrainerCallback, args: TrainingArgumentsInput = {}) => {
+    place.length = 0
+    const model = await ready(t)
+    const own = { ...recipe, outputDir: scratch(t), ...args }
+    const all = await kinds(new AdapterTrainer({ model, trainDataset, evalDataset, args: own, callbacks: [callback] }))
+    return all.slice(all.indexOf('step 4') + 1)
+  }
+  t.deepEqual(await one(ends('onStepEnd')), ['save 4', 'end 4'])
+  t.deepEqual(place, ['3', '4'])
+  t.deepEqual(await one(ends('onLog')), ['log 4', 'save 4', 'end 4'])
+  t.deepEqual(place, ['3', '4'])
+  t.deepEqual(await one(ends('onEvaluate')), ['evaluate 4', 'save 4', 'end 4'])
+  t.deepEqual(place, ['3', '4'])
+  // Evaluations that get no better end a run where they are, too.
+  const patience = { evalStrategy: 'steps', evalSteps: 2, earlyStoppingPatience: 1, learningRate: 0 } as const
+  const epochs: TrainerCallback = { onEpochEnd: ({ step }) => void place.push(`${step}`) }
+  await one(epochs, { ...patience, metricForBestModel: 'loss' })
+  t.deepEqual(place, ['3', '4'])
+
+  const tasks = { topic: { ...others.topic, evalDataset } }
+  for (const from of ['onStepEnd', 'onLog', 'onEvaluate'] as const) {
+    place.length = 0
+    const args = { ...quiet, outputDir: scratch(t), maxSteps: 9, perDeviceTrainBatchSize: 1 }
+    const callback = ends(from) as TrainerCallback<{ type: 'step'; step: number }>
+    const model = await withTasks(t)
+    const all = await kinds(new MultiTaskTrainer({ model, tasks, args, callbacks: [callback as never] }))
+    t.deepEqual(all.slice(-2), ['save 4', 'end 4'], from)
+    t.deepEqual(place, ['4'], from)
+  }
+})
+
 test('evalDelay and evalOnStart', async (t) => {
   const evaluated = async (args: TrainingArgumentsInput) => {
     const model = await ready(t)
