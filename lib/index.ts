@@ -132,6 +132,7 @@ export type { Prediction } from './model/predict.js'
 export type { AdapterSetup, RowAdapters, TaskIds } from './model/setup.js'
 export type { LoadSetupOptions, SaveSetupOptions } from './model/setup-files.js'
 export type { ShareParametersOptions } from './model/sharing.js'
+export type { StateDict, StateValue } from './model/state-dict.js'
 export type { AdapterSummary, ModelSummary } from './model/summary.js'
 export {
   type AdapterPosition,

@@ -17,6 +17,7 @@ import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import type { AdapterSetup } from './setup.js'
 import { type LoadSetupOptions, loadAdapterSetup, type SaveSetupOptions, saveAdapterSetup } from './setup-files.js'
+import { checkStateDict, type StateDict } from './state-dict.js'
 import { saveWhole } from './whole.js'
 
 /** A model's calls that write and read folders, and values by name. */
@@ -72,10 +73,14 @@ export abstract class ModelFiles extends Averages {
     await saveWhole(this.#model, folder, options.dtype ?? 'float32')
   }
 
-  /** Copies values into parameters by name; unknown names and wrong shapes are one error. */
-  loadStateDict(values: ReadonlyMap<string, { readonly data: Float32Array; readonly shape: readonly number[] }>): void {
+  /**
+   * Copies values into parameters by name, from a Map or an object with a field a name; unknown names and wrong shapes are
+   * one error.
+   */
+  loadStateDict(values: StateDict): void {
     this.configurable('loadStateDict')
-    nativeCall(() => this.#model.native.setParameters(values))
+    const checked = checkStateDict(values)
+    nativeCall(() => this.#model.native.setParameters(checked))
   }
 
   /** Writes the folder of an AdapterFusion, as Python's `save_adapter_fusion` does; its adapters have folders of their own. */

@@ -295,6 +295,22 @@ test('loadStateDict sets values by name; unknown names and wrong shapes are one 
   other.dispose()
 })
 
+test('loadStateDict takes an object by name, too, and refuses what is neither', async (t) => {
+  const model = await withAdapter(t)
+  const name = 'heads.a.1.bias'
+  const { shape, data } = model.parameter(name)
+  model.loadStateDict({ [name]: { shape, data: data.map(() => 0.25) } })
+  t.deepEqual([...new Set(model.parameter(name).data)], [0.25])
+  t.throws(() => model.loadStateDict({ nobody: { shape, data } }), { code: 'ERR_STATE_DICT', message: /nobody/ })
+  const refused = (values: unknown, message: RegExp) =>
+    t.throws(() => model.loadStateDict(values as never), { code: 'ERR_INVALID_ARG_TYPE', message })
+  refused('weights.safetensors', /a Map or an object of \{ data, shape \} by name.*fromPretrained.*got 'weights/)
+  refused([[name, { shape, data }]], /a Map or an object/)
+  refused({ [name]: { shape, data: [1, 2] } }, /heads\.a\.1\.bias\.data: expected a Float32Array, got an array of 2/)
+  refused({ [name]: data }, /heads\.a\.1\.bias/)
+  refused(new Map([[name, { data }]]), /heads\.a\.1\.bias\.shape: expected an array/)
+})
+
 test('the head of an adapter that another one replaces goes with it; a head that was alone stays', async (t) => {
   const folder = scratch(t)
   const model = await load(t)
