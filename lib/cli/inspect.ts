@@ -17,6 +17,7 @@ import { adapterConfigFile, headConfigFile, noAdapterHere } from '../exchange/fo
 import { isPeftFolder } from '../exchange/peft-folder.js'
 import { trainingFile } from '../training/checkpoint-folder.js'
 import { exitStatus, parseCommand, usageError } from './arguments.js'
+import { type ArchiveSummary, archivePart, describeArchive } from './inspect-archive.js'
 import {
   type CheckpointEntry,
   type CheckpointSummary,
@@ -33,8 +34,9 @@ export const summary = 'print what an adapter, a head, a checkpoint or a file of
 
 const usage = `Usage: torch-adapters inspect FOLDER_OR_FILE [--tensors] [--json]
 
-Reads the configs and the index of the weights; loads no model. FOLDER is an adapter's (AdapterHub's or PEFT's), a
-head's, a model's, a checkpoint's, or one of checkpoints; FILE is one of safetensors or PyTorch's (.bin, .pt).
+Reads the configs and the index of the weights; loads no model, but for an archive. FOLDER is an adapter's (AdapterHub's
+or PEFT's), a head's, a model's, a checkpoint's, or one of checkpoints; FILE is one of safetensors or PyTorch's (.bin,
+.pt), or an archive of torch.export (.pt2), whose graph is read, too.
 Exit status: 0 done, 1 the folder or file is not what it should be, 2 called in a wrong way.
 
   --tensors  also the name, shape and type of every tensor
@@ -51,6 +53,7 @@ interface Inspection {
   readonly peft?: PeftSummary
   readonly head?: Omit<HeadFolder, 'folder' | 'weightsFile'> & { readonly weights: WeightsSummary }
   readonly model?: Record<string, unknown>
+  readonly archive?: ArchiveSummary
   readonly weights?: readonly WeightsSummary[]
   readonly checkpoint?: CheckpointSummary
   readonly checkpoints?: readonly CheckpointEntry[]
@@ -62,7 +65,10 @@ export async function inspect(path: string): Promise<Inspection> {
   if (!existsSync(path)) {
     throw usageError(`${path} does not exist`)
   }
-  if (statSync(path).isFile()) return { path, weights: [await summarizeWeights(path)] }
+  if (statSync(path).isFile()) {
+    const { archive } = await archivePart(path)
+    return archive === undefined ? { path, weights: [await summarizeWeights(path)] } : { path, archive }
+  }
   const parts = {
     ...(await adapterPart(path)),
     ...(await headPart(path)),
@@ -121,7 +127,7 @@ function sharedWith({ name, sharing }: Pick<AdapterFolder, 'name' | 'sharing'>):
 }
 
 function text(inspection: Inspection, withTensors: boolean): string {
-  const { path, adapter, peft, head, model, checkpoint, checkpoints, weights, inside } = inspection
+  const { path, adapter, peft, head, model, archive, checkpoint, checkpoints, weights, inside } = inspection
   const lines = [path]
   if (adapter !== undefined) {
     lines.push('', `adapter '${adapter.name}'`, ...describeAdapter(adapter.config, adapter.hash))
@@ -147,6 +153,7 @@ function text(inspection: Inspection, withTensors: boolean): string {
   if (model !== undefined) {
     lines.push('', 'model', ...Object.entries(model).map(([key, value]) => `  ${key.padEnd(29)} ${value}`))
   }
+  if (archive !== undefined) lines.push('', ...describeArchive(archive))
   if (checkpoint !== undefined) lines.push('', ...describeCheckpoint(checkpoint))
   if (checkpoints !== undefined) lines.push('', ...describeCheckpoints(checkpoints))
   for (const part of weights ?? []) lines.push('', ...describeWeights(part, withTensors))

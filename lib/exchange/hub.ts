@@ -2,6 +2,7 @@ import { existsSync, statSync } from 'node:fs'
 import { listFiles, modelInfo } from '@huggingface/hub'
 import * as check from '../config/check.js'
 import { AdapterError } from '../native/errors.js'
+import { isExportArchive } from './export-archive.js'
 import { cachedSnapshot, type HubCache, hubCache, hubCacheFolder, rememberCommit, snapshotFolder } from './hub-cache.js'
 import { type Connection, type DownloadProgress, fetchIntoCache, type HubFile } from './hub-download.js'
 import { type HubPlace, hubError } from './hub-errors.js'
@@ -45,11 +46,26 @@ function isHubId(source: string): boolean {
 }
 
 function noFolder(source: string): AdapterError {
+  if (existsSync(source) && isExportArchive(source)) return noArchive(source)
   const what = existsSync(source) ? 'is a file, not a folder' : 'does not exist'
   return new AdapterError('ERR_FILE_NOT_FOUND', 'find the folder', `${source} ${what}`, {
     expected: "a folder's path or a hub id such as 'organisation/name'",
     hint: missingFolderHint(source)
   })
+}
+
+function noArchive(source: string): AdapterError {
+  return new AdapterError(
+    'ERR_UNSUPPORTED',
+    'find the folder',
+    `${source} is an archive of torch.export, not a folder`,
+    {
+      expected: "a folder's path or a hub id such as 'organisation/name'",
+      hint:
+        `AutoModel.fromExported('${source}') reads it. On the command line only "torch-adapters inspect" does: train, ` +
+        'evaluate, predict and generate take folders'
+    }
+  )
 }
 
 function fromCache(cache: HubCache, source: string, revision: string, kind: FolderKind): string {
