@@ -4,9 +4,11 @@ import type { TrainingArguments } from '../config/training-arguments.js'
 import { type EncodedRow, labelledTokens } from '../data/collate.js'
 import type { Dataset } from '../data/dataset.js'
 import { ignoredLabel, labelsTokens } from '../data/labels.js'
+import { adapterSetup, scopedHead } from '../model/adapter-setup.js'
 import { checkModel } from '../model/check-model.js'
 import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
+import { type AdapterSetup, checkKnown, setupNames } from '../model/setup.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeClassWeights } from '../native/trainer-types.js'
 import type { NativeHeadLoss } from '../native/types.js'
@@ -33,7 +35,7 @@ export interface Evaluation {
   readonly seconds: number
 }
 
-export interface EvaluateOptions {
+export interface MeasureOptions {
   /** Rows in one pass. Default 32. */
   readonly batchSize?: number | undefined
   readonly signal?: AbortSignal | undefined
@@ -41,8 +43,15 @@ export interface EvaluateOptions {
   readonly computeMetrics?: ComputeMetrics | undefined
 }
 
+export interface EvaluateOptions extends MeasureOptions {
+  /** Which adapters run, for all rows. Default: the active ones. */
+  readonly adapters?: AdapterSetup | undefined
+  /** Head that answers all rows. Default: the one that `activeHead` describes. */
+  readonly head?: string | undefined
+}
+
 /** Of an evaluation inside a run. */
-export interface RunEvaluateOptions extends EvaluateOptions {
+export interface RunEvaluateOptions extends MeasureOptions {
   /** Batches whose answers leave the device together; null: each batch's at once. */
   readonly accumulationSteps?: number | null | undefined
   /** Of heads whose loss counts classes differently, or smooths labels. */
@@ -65,12 +74,31 @@ export function evaluationOptions(
   return { batchSize: args.perDeviceEvalBatchSize, accumulationSteps: args.evalAccumulationSteps, losses }
 }
 
-/** Loss and metrics of the active adapters and their heads over a dataset. */
+/** Loss and metrics over a dataset, of the active adapters and their heads or of those that the call names. */
 export async function evaluate(model: Model, dataset: Dataset, options: EvaluateOptions = {}): Promise<Evaluation> {
   checkModel(model)
-  checkOptions(options, ['batchSize', 'signal', 'computeMetrics'])
+  checkOptions(options, ['adapters', 'head', 'batchSize', 'signal', 'computeMetrics'])
   checkComputeMetrics(options.computeMetrics)
   if (options.batchSize !== undefined) check.checkPositiveInteger('batchSize', options.batchSize)
+  const { adapters, head, ...rest } = options
+  if (adapters === undefined && head === undefined) return await evaluateActive(model, dataset, rest)
+  // A scope makes each row's head the one that predict takes for it.
+  const setup = adapters === undefined ? model.activeAdapters : checkSetup(adapters, model)
+  const skipLayers = adapters === undefined ? model.skippedLayers : []
+  const own = head === undefined ? scopedHead(model.heads) : checkKnown('head', head, model.heads)
+  return await adapterSetup(setup, () => evaluateActive(model, dataset, rest), { head: own, skipLayers })
+}
+
+function checkSetup(adapters: unknown, model: Model): AdapterSetup {
+  if (Array.isArray(adapters)) {
+    const expected = "one setup for all rows, such as 'a' or Stack('a', 'b'); predict takes one for each"
+    throw check.typeError('adapters', expected, adapters)
+  }
+  setupNames(adapters as AdapterSetup, model.known)
+  return adapters as AdapterSetup
+}
+
+async function evaluateActive(model: Model, dataset: Dataset, options: MeasureOptions): Promise<Evaluation> {
   requireHeads(model, 'evaluate')
   return await evaluateEncoded(
     model,

@@ -174,3 +174,36 @@ test('of several tasks, and of a sweep whose members weigh classes differently, 
   await trainSweep(model, uneven, grid, { args, evalDataset: uneven, head: 'a', onEvent })
   check(swept, ['sweep-1', 'sweep-2', 'sweep-3', 'sweep-4'])
 })
+
+test('evaluate takes adapters and a head of its own, as predict does, and leaves what is active', async (t) => {
+  const model = await load(t)
+  for (const name of ['a', 'b']) {
+    model.addAdapter(name)
+    model.addClassificationHead(name, { numLabels: 2 })
+  }
+  model.addClassificationHead('own', { numLabels: 2 })
+  const rows = tinyRows(9)
+  model.setActiveAdapters('b')
+  const active = without(await evaluate(model, rows))
+  const fixed = async (setup: 'a' | 'b' | null, head: string) => {
+    model.setActiveAdapters(setup)
+    model.activeHead = head
+    return without(await evaluate(model, rows))
+  }
+  const [ofA, ownOfA, ownOfNone] = [await fixed('a', 'a'), await fixed('a', 'own'), await fixed(null, 'own')]
+  t.is(new Set([active, ofA, ownOfA, ownOfNone].map(({ loss }) => loss)).size, 4)
+  model.setActiveAdapters('b')
+  t.deepEqual(without(await evaluate(model, rows, { adapters: 'a' })), ofA)
+  t.deepEqual(without(await evaluate(model, rows, { adapters: 'a', head: 'own' })), ownOfA)
+  t.deepEqual(without(await evaluate(model, rows, { adapters: null, head: 'own' })), ownOfNone)
+  t.deepEqual(without(await evaluate(model, rows, { adapters: 'b' })), active)
+  t.notDeepEqual(without(await evaluate(model, rows, { head: 'own' })), active)
+  t.is(model.activeAdapters, 'b')
+  t.is(model.activeHead, 'b')
+  t.deepEqual(without(await evaluate(model, rows)), active)
+
+  await t.throwsAsync(evaluate(model, rows, { head: 'nobody' }), { message: /no 'nobody' here/ })
+  await t.throwsAsync(evaluate(model, rows, { head: null as never }), { code: 'ERR_INVALID_ARG_TYPE' })
+  await t.throwsAsync(evaluate(model, rows, { adapters: 'nobody' }), { message: /no 'nobody' here/ })
+  await t.throwsAsync(evaluate(model, rows, { adapters: ['a', 'b'] as never }), { message: /one setup for all rows/ })
+})
