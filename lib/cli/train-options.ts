@@ -62,11 +62,31 @@ const known = trainingArguments()
 /** The training arguments that --set may name. */
 const settable = Object.keys(known).filter((name) => !onlyAsOption.includes(name))
 
+const kebabCase = (name: string): string => snakeCase(name).replaceAll('_', '-')
+
+/** --best says both of an evaluation's arguments, --output and --resume-from are more than theirs. */
+const notTheSame: readonly string[] = ['outputDir', 'resumeFromCheckpoint', 'loadBestModelAtEnd', 'metricForBestModel']
+
+/** The arguments' own names of options that are shorter: which option, by that name. */
+const longNames: ReadonlyMap<string, string> = new Map(
+  Object.entries(optionOf)
+    .filter(([name]) => !notTheSame.includes(name))
+    .map(([name, option]) => [kebabCase(name), option])
+)
+
+/** A command line with each option under the name that it is read by. */
+export function withShortNames(argv: readonly string[]): string[] {
+  const end = argv.indexOf('--')
+  return argv.map((text, i) => {
+    const [, name = '', value = ''] = /^--([^=]+)(=.*)?$/s.exec(text) ?? []
+    const option = end < 0 || i < end ? longNames.get(name) : undefined
+    return option === undefined ? text : `--${option}${value}`
+  })
+}
+
 /** Every other argument is an option under its own name: which argument, by the option. */
 export const plainOptions: ReadonlyMap<string, string> = new Map(
-  settable
-    .filter((name) => !Object.hasOwn(optionOf, name))
-    .map((name) => [snakeCase(name).replaceAll('_', '-'), name] as const)
+  settable.filter((name) => !Object.hasOwn(optionOf, name)).map((name) => [kebabCase(name), name] as const)
 )
 
 /** The same as parseCommand takes them: what is off by default is a switch. */
@@ -117,7 +137,7 @@ function usageFor(forFull: string): string {
                           jsonl,html
   --logging-dir FOLDER    where they go. Default: that of --output
   --set NAME=VALUE        any other training argument, such as maxGradNorm=0.5; may be repeated. Each is an option under
-                          its own name, too: --max-grad-norm 0.5
+                          its own name, too: --max-grad-norm 0.5, --num-train-epochs 3
 ${describeSettings}`
 }
 

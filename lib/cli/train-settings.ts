@@ -177,9 +177,10 @@ function jsonOf(option: string, text: string): unknown {
   }
 }
 
-/** `name=value,…` as an object. */
+/** `name=value,…`, or JSON, as an object. */
 function fieldsOption(name: string, text: string | undefined): Record<string, unknown> | undefined {
   if (text === undefined) return undefined
+  if (text.startsWith('{')) return jsonOf(`--${name}`, text) as Record<string, unknown>
   return Object.fromEntries(
     text.split(',').map((field) => {
       const at = field.indexOf('=')

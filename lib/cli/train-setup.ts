@@ -8,7 +8,7 @@ import { modelOptions } from './model-options.js'
 import { labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { hasTasks, isFusion, isSweep, readTrainConfig, type TrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
-import { plainOptionTypes, trainOptions } from './train-options.js'
+import { plainOptionTypes, trainOptions, withShortNames } from './train-options.js'
 import { trainingSettings } from './train-settings.js'
 import { checkpointFolder, type TuningPlan, tuningPlan } from './train-what.js'
 
@@ -63,7 +63,8 @@ export async function parseTraining<const O extends NonNullable<ParseArgsConfig[
   more: O
 ): Promise<ParsedTraining<Values<O>> | undefined> {
   const all = { ...plainOptionTypes, ...options, ...more }
-  const asked = parseCommand(argv, all, ['[CONFIG]'])
+  const own = withShortNames(argv)
+  const asked = parseCommand(own, all, ['[CONFIG]'])
   if ((asked.values as { help?: boolean }).help) {
     process.stdout.write(usage)
     return undefined
@@ -74,7 +75,7 @@ export async function parseTraining<const O extends NonNullable<ParseArgsConfig[
   if (isFusion(config) && !('adapter' in more)) throw usageError(`${file} has adapters: give it to torch-adapters fuse`)
   if (hasTasks(config) && !('tasks' in more)) throw usageError(`${file} has tasks: give it to torch-adapters train`)
   // The last of two counts.
-  const { values } = parseCommand([...config.argv, ...argv], all, ['[CONFIG]'])
+  const { values } = parseCommand([...config.argv, ...own], all, ['[CONFIG]'])
   return { values: values as Values<O>, config }
 }
 

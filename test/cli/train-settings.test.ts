@@ -23,6 +23,34 @@ async function argumentsOf(argv: readonly string[], config?: object): Promise<Tr
   return trainingArguments((await planTraining(parsed, true)).args)
 }
 
+test('every training argument is an option under its own name, also where there is a shorter one', async (t) => {
+  const short = ['--epochs', '2', '--batch-size=4', '--lr-scheduler', 'cosine', '--lr-scheduler-args', 'numCycles=2']
+  const long = ['--num-train-epochs', '2', '--per-device-train-batch-size=4', '--lr-scheduler-type', 'cosine']
+  const more = ['--lr-scheduler-kwargs', '{"numCycles": 2}', '--save-strategy=epoch', '--early-stopping-patience', '3']
+  const ofShort = await argumentsOf([...short, '--save', 'epoch', '--early-stopping', '3'])
+  const { outputDir: _, loggingDir: __, ...ofLong } = await argumentsOf([...long, ...more])
+  t.like(ofShort, ofLong)
+  t.like(ofLong, { numTrainEpochs: 2, perDeviceTrainBatchSize: 4, saveStrategy: 'epoch', earlyStoppingPatience: 3 })
+  t.is((await argumentsOf(['--max-tokens-per-batch', '64'])).maxTokensPerBatch, 64)
+  t.is((await argumentsOf(['--epochs', '2', '--num-train-epochs', '5'])).numTrainEpochs, 5)
+  // Each that is none says what is one.
+  const isOption = async (name: string) => {
+    const option = `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
+    try {
+      await argumentsOf([`${option}=x`])
+    } catch (error) {
+      const { message } = error as Error
+      if (message.includes('unknown option'))
+        t.regex(message, /write --best METRIC|did you mean '--(output|resume-from)'/)
+      return !message.includes('unknown option')
+    }
+    return true
+  }
+  const none: string[] = []
+  for (const name of Object.keys(trainingArguments())) if (!(await isOption(name))) none.push(name)
+  t.deepEqual(none.sort(), ['loadBestModelAtEnd', 'metricForBestModel', 'outputDir', 'resumeFromCheckpoint'])
+})
+
 const numbers = ({ learningRate, perDeviceTrainBatchSize, numTrainEpochs, warmupRatio }: TrainingArguments) => [
   learningRate,
   perDeviceTrainBatchSize,
