@@ -74,28 +74,35 @@ const longNames: ReadonlyMap<string, string> = new Map(
     .map(([name, option]) => [kebabCase(name), option])
 )
 
-/** A command line with each option under the name that it is read by. */
-export function withShortNames(argv: readonly string[]): string[] {
-  const end = argv.indexOf('--')
-  return argv.map((text, i) => {
-    const [, name = '', value = ''] = /^--([^=]+)(=.*)?$/s.exec(text) ?? []
-    const option = end < 0 || i < end ? longNames.get(name) : undefined
-    return option === undefined ? text : `--${option}${value}`
-  })
-}
-
 /** Every other argument is an option under its own name: which argument, by the option. */
 export const plainOptions: ReadonlyMap<string, string> = new Map(
   settable.filter((name) => !Object.hasOwn(optionOf, name)).map((name) => [kebabCase(name), name] as const)
 )
 
-/** The same as parseCommand takes them: what is off by default is a switch. */
-export const plainOptionTypes: Readonly<Record<string, { readonly type: 'string' | 'boolean' }>> = Object.fromEntries(
-  [...plainOptions].map(([option, name]) => {
-    const isSwitch = known[name as keyof typeof known] === false
-    return [option, { type: isSwitch ? ('boolean' as const) : ('string' as const) }]
-  })
+/** The same as parseCommand takes them. */
+export const plainOptionTypes: Readonly<Record<string, { readonly type: 'string' }>> = Object.fromEntries(
+  [...plainOptions.keys()].map((option) => [option, { type: 'string' as const }])
 )
+
+/** What is off by default is on without a value. */
+const isSwitch = (option: string): boolean => known[plainOptions.get(option) as keyof typeof known] === false
+
+const isSwitchValue = (text: string | undefined): boolean => /^(true|false|\{.*)$/s.test(text ?? '')
+
+/** A command line as parseCommand takes it: each option under the name that it is read by, and switches with a value. */
+export function readableOptions(argv: readonly string[]): string[] {
+  const all: string[] = []
+  for (let i = 0; i < argv.length; i++) {
+    const text = argv[i] as string
+    if (text === '--') return [...all, ...argv.slice(i)]
+    const [, given = '', value = ''] = /^--([^=]+)(=.*)?$/s.exec(text) ?? []
+    const option = longNames.get(given) ?? given
+    if (given === '') all.push(text)
+    else if (value !== '' || !isSwitch(option)) all.push(`--${option}${value}`)
+    else all.push(`--${option}=${isSwitchValue(argv[i + 1]) ? argv[++i] : true}`)
+  }
+  return all
+}
 
 const describeSettings = wrap(`Arguments: ${settable.join(', ')}.`)
 

@@ -8,7 +8,7 @@ import { modelOptions } from './model-options.js'
 import { labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { hasTasks, isFusion, isSweep, readTrainConfig, type TrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
-import { plainOptionTypes, trainOptions, withShortNames } from './train-options.js'
+import { plainOptionTypes, readableOptions, trainOptions } from './train-options.js'
 import { trainingSettings } from './train-settings.js'
 import { checkpointFolder, type TuningPlan, tuningPlan } from './train-what.js'
 
@@ -63,7 +63,7 @@ export async function parseTraining<const O extends NonNullable<ParseArgsConfig[
   more: O
 ): Promise<ParsedTraining<Values<O>> | undefined> {
   const all = { ...plainOptionTypes, ...options, ...more }
-  const own = withShortNames(argv)
+  const own = readableOptions(argv)
   const asked = parseCommand(own, all, ['[CONFIG]'])
   if ((asked.values as { help?: boolean }).help) {
     process.stdout.write(usage)

@@ -51,6 +51,21 @@ test('every training argument is an option under its own name, also where there 
   t.deepEqual(none.sort(), ['loadBestModelAtEnd', 'metricForBestModel', 'outputDir', 'resumeFromCheckpoint'])
 })
 
+test('a switch takes a value, too', async (t) => {
+  t.deepEqual((await argumentsOf(['--frozen-layer-cache', '{"dtype": "bfloat16"}'])).frozenLayerCache, {
+    dtype: 'bfloat16'
+  })
+  t.like(await argumentsOf(['--frozen-layer-cache={"maxBytes": 8}']), { frozenLayerCache: { maxBytes: 8 } })
+  t.like(await argumentsOf(['--frozen-layer-cache', '--eval-on-start', '--epochs', '2']), {
+    ...{ frozenLayerCache: true, evalOnStart: true, numTrainEpochs: 2 }
+  })
+  t.true((await argumentsOf(['--frozen-layer-cache'])).frozenLayerCache)
+  const off = await argumentsOf(['--frozen-layer-cache', 'false'], { frozenLayerCache: true })
+  t.false(off.frozenLayerCache)
+  await t.throwsAsync(argumentsOf(['--frozen-layer-cache', '{"dtype": "half"}']), { message: /dtype.*'bfloat16'/ })
+  await t.throwsAsync(argumentsOf(['--frozen-layer-cache', '{dtype']), { message: /--frozen-layer-cache: .*JSON/ })
+})
+
 const numbers = ({ learningRate, perDeviceTrainBatchSize, numTrainEpochs, warmupRatio }: TrainingArguments) => [
   learningRate,
   perDeviceTrainBatchSize,
