@@ -10,7 +10,7 @@ import {
   bottleneckFloatKeys
 } from './bottleneck-config.js'
 import * as check from './check.js'
-import { checkSpelling, peftHere } from './config-hints.js'
+import { checkSpelling, peftHere, unknownArchitecture } from './config-hints.js'
 import {
   LoraConfig,
   type LoraJson,
@@ -216,7 +216,11 @@ export function adapterConfigFromObject(source: unknown): AdapterConfig {
   if (architecture === 'reft') return new ReftConfig(fields as ReftOverrides)
   if (architecture === 'union') return unionFromObject(fields)
   if (architecture === 'output_adapter') return OutputAdapterConfig.fromJSON(fields)
-  throw check.valueError('adapter config', `unknown architecture ${check.describe(architecture)}`)
+  const known = [...Object.keys(fieldTables), 'union']
+  throw check.valueError(
+    'adapter config',
+    `unknown architecture ${check.describe(architecture)};${unknownArchitecture(architecture, known)}`
+  )
 }
 
 function unionFromObject(fields: Record<string, unknown>): ConfigUnion {

@@ -286,6 +286,13 @@ function checkSizes(
       children,
       minimum
     )
+  if (value === undefined) {
+    const [block, option] = name.split('.') as [string, string]
+    const names = children.map((child) => (child === null ? 'null' : `'${formatComposition(child)}'`))
+    const what = option === 'splits' ? 'tokens' : 'rows'
+    const example = `${block}(${names.join(', ')}, { ${option}: [${children.map((_, i) => 4 * (i + 1)).join(', ')}] })`
+    throw valueError(name, `says how many ${what} each child gets, one number a child: ${example}`)
+  }
   const sizes = check.checkArray(name, value).map((size, i) => check.checkInteger(`${name}[${i}]`, size, minimum))
   if (sizes.length !== children.length) throw valueError(name, `${sizes.length} sizes for ${children.length} adapters`)
   return Object.freeze(sizes)

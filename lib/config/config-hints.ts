@@ -1,4 +1,5 @@
 import { valueError } from './check.js'
+import { didYouMean } from './nearest.js'
 
 /** PEFT's own names, which no config here has, and what says the same. */
 const ofPeft: Readonly<Record<string, string>> = {
@@ -24,8 +25,12 @@ export function checkSpelling(given: object, architecture: unknown, methods: Rea
   const unknown = keys.filter((key) => known?.has(key) === false)
   const peft = unknown.filter((key) => Object.hasOwn(ofPeft, snake(key)))
   if (peft.length > 0) {
-    const instead = peft.map((key) => `${key} is ${ofPeft[snake(key)]}`).join(', ')
-    throw valueError('adapter config', `these are fields of PEFT's config: ${instead}. ${peftHere}`)
+    const isBottleneck = architecture === null || architecture === 'bottleneck'
+    if (isBottleneck && peft.every((key) => snake(key) === 'target_modules')) refuseBottleneckModules()
+    const instead = peft.map((key) => insteadOf(key, given)).join(', ')
+    // Its numbers are not those of a config that counts otherwise.
+    const example = peft.every((key) => snake(key) === 'use_rslora') ? '' : `. ${peftHere}`
+    throw valueError('adapter config', `these are fields of PEFT's config: ${instead}${example}`)
   }
   if (architecture !== null) return
   if (unknown.includes('method')) {
@@ -40,6 +45,46 @@ export function checkSpelling(given: object, architecture: unknown, methods: Rea
     'adapter config',
     `${message}; write architecture: '${other}' beside ${keys.length > 1 ? 'them' : 'it'}`
   )
+}
+
+/** A bottleneck's modules are what surgery takes by pattern. */
+function refuseBottleneckModules(): never {
+  const lora = "LoRA takes targetModules: write architecture: 'lora' beside it"
+  const surgery = "addAdaptersToModel(model, { pattern: 'bert.encoder.layer.*.output.dense', adapterSize: 8 })"
+  throw valueError(
+    'adapter config',
+    `a bottleneck takes no targetModules. ${lora}. For bottlenecks at modules: ${surgery}`
+  )
+}
+
+function insteadOf(key: string, given: object): string {
+  return snake(key) === 'use_rslora' ? rankStabilised(key, given) : `${key} is ${ofPeft[snake(key)]}`
+}
+
+/** alpha / √r is alpha' / r of alpha' = alpha · √r. */
+function rankStabilised(key: string, given: object): string {
+  const values = new Map(Object.entries(given).map(([name, value]) => [snake(name), value as unknown]))
+  if (values.get('use_rslora') === false) return `${key} is off here, so leave it out`
+  const [r, alpha] = [values.get('r') ?? 8, values.get('alpha') ?? values.get('lora_alpha') ?? 8]
+  const isKnown = typeof r === 'number' && typeof alpha === 'number' && r > 0
+  if (!isKnown) return `${key} is alpha: alpha · √r`
+  return `${key} is alpha: ${Number((alpha * Math.sqrt(r)).toPrecision(12))}, which is alpha · √r of ${alpha} and ${r}`
+}
+
+/** Kinds of LoRA that have a preset, and the fields that make them. */
+const kinds: Readonly<Record<string, string>> = {
+  dora: 'useDora: true',
+  vera: "veraD: 0.1, veraB: 0, initWeights: 'vera'",
+  dvora: "veraD: 0.1, veraB: 0, initWeights: 'vera', useDora: true",
+  ia3: "compositionMode: 'scale', r: 1, initWeights: 'ia3'"
+}
+
+/** What to write instead, as the rest of a sentence. */
+export function unknownArchitecture(architecture: unknown, known: readonly string[]): string {
+  const own = typeof architecture === 'string' ? architecture.toLowerCase() : ''
+  const kind = Object.hasOwn(kinds, own) ? kinds[own] : undefined
+  if (kind !== undefined) return ` write { architecture: 'lora', ${kind} }, or the preset '${own}'`
+  return didYouMean(own, known) || ` known: ${known.join(', ')}`
 }
 
 const snake = (key: string) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)

@@ -3,7 +3,7 @@ import { type AdapterConfig, ConfigUnion, type MethodConfig } from './adapter-co
 import { valueError } from './check.js'
 import type { ExportedNetwork } from './exported-network.js'
 import { linearPathsOf, pathOfPlace } from './linear-paths.js'
-import type { AttnMatrix, LoraConfig, LoraOverrides, LoraPlace } from './lora-config.js'
+import { type AttnMatrix, type LoraConfig, type LoraOverrides, type LoraPlace, loraPlaces } from './lora-config.js'
 import type { ModelConfig } from './model-config.js'
 import { pathPattern } from './path-pattern.js'
 import { matching } from './peft-modules.js'
@@ -44,6 +44,7 @@ export function checkExported(config: AdapterConfig, { exported }: ModelConfig):
   if (exported === null) return
   const parts = config.method === 'union' ? config.configs : [config]
   for (const part of parts) {
+    if (part.method === 'lora') checkPlaces(part, exported)
     if (part.method === 'prompt_tuning') refuse(exported, 'takes no prompt', part.method)
     if (part.method !== 'prefix_tuning') continue
     if (exported.keyFeatures === 0) {
@@ -56,6 +57,29 @@ export function checkExported(config: AdapterConfig, { exported }: ModelConfig):
     if (part.shiftPositions) refuse(exported, 'counts positions itself, from 0', 'shiftPositions: true')
     if (part.useGating) refuse(exported, 'keeps nothing that a gate of a prefix could read', 'useGating: true')
   }
+}
+
+/** Its graph may show layers in which a config without names finds no Linear. */
+function checkPlaces(part: LoraConfig, { className, linears }: ExportedNetwork): void {
+  const places = loraPlaces(part)
+  // One product of all three has what is asked of each.
+  const inMerged: readonly LoraPlace[] = ['query', 'key', 'value']
+  const wanted = places.some((place) => inMerged.includes(place)) ? [...places, 'query_key_value'] : places
+  const inLayers = linears.filter(({ layer }) => layer >= 0)
+  if (part.targetModules !== null || inLayers.length === 0) return
+  if (inLayers.some(({ place }) => place !== null && wanted.includes(place))) return
+  const byName = inLayers.toSorted((a, b) => Number(a.place !== null) - Number(b.place !== null))
+  const ends = [...new Set(byName.map(({ path }) => path.split('.').at(-1)))].slice(0, 8)
+  throw new AdapterError(
+    'ERR_UNSUPPORTED',
+    'addAdapter',
+    `${className} of an archive shows no Linear at these places`,
+    {
+      expected: 'Linears by name',
+      got: places.join(', '),
+      hint: `Name some of them: { architecture: 'lora', targetModules: [${ends.map((end) => `'${end}'`).join(', ')}] }`
+    }
+  )
 }
 
 function refuse({ className }: ExportedNetwork, why: string, got: string): never {

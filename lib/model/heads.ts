@@ -40,7 +40,11 @@ export interface AddOptions {
 
 /** Whether the name is there already and may be replaced; an error where it may not. */
 export function isTaken(kind: string, name: string, known: ReadonlyMap<string, unknown>, options: AddOptions): boolean {
-  checkOptions(options, ['overwriteOk', 'seed'])
+  check.checkKeys('options', check.checkObject('options', options), ['overwriteOk', 'seed'], (key) =>
+    kind === 'adapter' && key.replaceAll('_', '').toLowerCase() === 'leaveout'
+      ? "belongs in the config: 'seq_bn[leave_out=[0]]', or AdapterConfig.load('seq_bn', { leaveOut: [0] })"
+      : undefined
+  )
   if (options.seed !== undefined) check.checkInteger('seed', options.seed, 0)
   checkAdapterName(name)
   if (!known.has(name)) return false

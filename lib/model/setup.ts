@@ -3,6 +3,7 @@ import {
   adapterNames,
   type Composition,
   type CompositionBlock,
+  type Fuse,
   formatComposition,
   fuseBlocks,
   fusionName,
@@ -36,7 +37,8 @@ export interface Names {
 
 /** What setups may name. */
 export interface Known {
-  readonly adapters: Names
+  /** With their configs, where these are known. */
+  readonly adapters: Names & { get?(name: string): { readonly method: string } | undefined }
   readonly fusions: Names
 }
 
@@ -51,11 +53,20 @@ export function setupNames(setup: AdapterSetup, known: Known, argument = 'adapte
     const name = fusionName(fuse)
     if (known.fusions.has(name)) continue
     const there = known.fusions.size === 0 ? '' : `; there are ${check.quoted(known.fusions.keys())}`
-    const children = fuse.children.map((child) => `'${formatComposition(child)}'`).join(', ')
-    const call = `addAdapterFusion([${children}])`
-    throw check.valueError(argument, `there is no fusion '${name}'${there}. Add it first: model.${call}.`)
+    throw check.valueError(argument, `there is no fusion '${name}'${there}. ${fusionHint(fuse, known)}.`)
   }
   return names
+}
+
+/** The call that adds it, where there is one; the core knows of every method whether it fuses. */
+function fusionHint(fuse: Fuse, { adapters }: Known): string {
+  const weights = adapterNames(fuse).find((one) => ['lora', 'mtl_lora'].includes(adapters.get?.(one)?.method ?? ''))
+  if (weights !== undefined) {
+    const instead = 'Stack, Average or Parallel put other methods together'
+    return `There can be none: '${weights}' changes weights, and fusions read bottlenecks alone. ${instead}`
+  }
+  const children = fuse.children.map((child) => (child === null ? 'null' : `'${formatComposition(child)}'`))
+  return `Add it first: model.addAdapterFusion([${children.join(', ')}])`
 }
 
 export function checkKnown(argument: string, name: unknown, known: Names): string {

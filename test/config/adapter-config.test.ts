@@ -166,9 +166,14 @@ test('a map without a value for a layer says which layer', (t) => {
 })
 
 test('a config of another library is refused by name', (t) => {
-  const rsLora = { message: /use_rslora is alpha: alpha · √r/ }
+  const rsLora = { message: /use_rslora is alpha: 22\.627416998, which is alpha · √r of 8 and 8$/ }
   t.throws(() => AdapterConfig.load('lora[use_rslora=True]'), rsLora)
   t.throws(() => AdapterConfig.load('lora', { use_rslora: true } as never), rsLora)
+  t.throws(() => AdapterConfig.load('lora[r=4,alpha=8,use_rslora=True]'), { message: /use_rslora is alpha: 16, which/ })
+  t.throws(() => AdapterConfig.load({ architecture: 'lora', r: 4, loraAlpha: 3, useRslora: true } as never), {
+    message: /loraAlpha is alpha, useRslora is alpha: 6, which.*Here it is/
+  })
+  t.throws(() => AdapterConfig.load('lora[use_rslora=False]'), { message: /leave it out/ })
   t.throws(() => AdapterConfig.load({ peft_type: 'LORA', r: 8 } as never), {
     code: 'ERR_UNSUPPORTED',
     message: /PEFT.*loadAdapter.*architecture: 'lora', r: 8/
@@ -218,4 +223,16 @@ test('a union puts two adapters at different places', (t) => {
   t.throws(() => AdapterConfig.load('attn_bn|seq_bn', { dropout: 0.1 }), { message: /a union has several configs/ })
   // get_adapter_config_hash(ConfigUnion(attn_bn, SeqBnConfig())) in adapters 1.3.0.
   t.is(adapterConfigHash(AdapterConfig.load('attn_bn|seq_bn')), '79e4fa217138cb6b')
+})
+
+test('a method that is a kind of LoRA, and modules of a bottleneck, are told what they are here', (t) => {
+  const refused = (config: unknown, message: RegExp) =>
+    t.throws(() => AdapterConfig.load(config as never), { code: 'ERR_INVALID_ARG_VALUE', message })
+  refused({ architecture: 'dora' }, /write \{ architecture: 'lora', useDora: true \}, or the preset 'dora'/)
+  refused({ architecture: 'bottelneck' }, /Did you mean 'bottleneck'/)
+  refused({ architecture: 'adalora' }, /known: bottleneck, lora, .*union|Did you mean 'lora'/)
+  for (const name of ['dora', 'vera', 'dvora', 'ia3'])
+    refused({ architecture: name }, new RegExp(`architecture: 'lora', .*, or the preset '${name}'`))
+  refused({ reductionFactor: 4, targetModules: ['q_proj'] }, /bottleneck takes no targetModules.*addAdaptersToModel\(/)
+  refused("seq_bn[target_modules=['q_proj']]", /bottleneck takes no targetModules.*addAdaptersToModel\(/)
 })

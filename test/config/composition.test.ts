@@ -133,3 +133,10 @@ test('an adapter runs twice in a Stack, and has no place twice in a Fuse', (t) =
   t.deepEqual(Stack('a', 'a').children, ['a', 'a'])
   t.throws(() => Fuse('a', 'b', 'a'), { message: /Fuse.*'a' is there twice/ })
 })
+
+test('blocks of sizes without any show how they are written', (t) => {
+  const split = Split as (...names: string[]) => unknown
+  const batchSplit = BatchSplit as (...names: string[]) => unknown
+  t.throws(() => split('a', 'b'), { message: /Split\('a', 'b', \{ splits: \[4, 8\] \}\)/ })
+  t.throws(() => batchSplit('a', 'b'), { message: /rows.*BatchSplit\('a', 'b', \{ batchSizes: \[4, 8\] \}\)/ })
+})

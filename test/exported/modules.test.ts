@@ -107,3 +107,16 @@ test('LoRA at several Linears of no layer, by a pattern, comes back from its fol
     )
   )
 })
+
+test('LoRA without names, where no layer has its Linears, is told some that there are', async (t) => {
+  const { model } = await open(t, 'transformer-encoder')
+  t.throws(() => model.addAdapter('l', 'lora'), {
+    code: 'ERR_UNSUPPORTED',
+    message: /shows no Linear.*query, value.*targetModules: \['in_proj', 'out_proj', 'linear1', 'linear2'\]/
+  })
+  t.notThrows(() => model.addAdapter('l', { architecture: 'lora', targetModules: ['in_proj'] }))
+  t.notThrows(() => model.addAdapter('b', 'lora[selfattn_lora=False,output_lora=True]'))
+  // One product of query, key and value has what a config asks of each.
+  const { model: merged } = await open(t, 'modernbert')
+  t.notThrows(() => merged.addAdapter('l', 'lora'))
+})

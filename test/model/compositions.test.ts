@@ -376,3 +376,17 @@ test('Parallel: what copies have in common is computed once, and answers are tho
   const each = await model.forward({ inputIds }, { adapters: 'early', head: 'h', skipLayers: [0] })
   t.true(largestDifference(skipped.logits?.data.subarray(15) ?? [], each.logits?.data ?? []) < tolerance)
 })
+
+test('what a missing fusion advises can be done, or says that nothing can', async (t) => {
+  const model = await load(t)
+  model.addAdapter('a')
+  model.addAdapter('l', 'lora')
+  t.throws(() => model.setActiveAdapters(Fuse('a', null)), { message: /model\.addAdapterFusion\(\['a', null\]\)/ })
+  model.addAdapterFusion(Fuse('a', null))
+  t.notThrows(() => model.setActiveAdapters(Fuse('a', null)))
+  t.throws(() => model.setActiveAdapters(Fuse('a', 'l')), { message: /There can be none: 'l' changes weights.*Stack/ })
+  t.throws(() => model.addAdapter('z', 'seq_bn', { leaveOut: [0] } as never), {
+    message: /'leaveOut' belongs in the config: 'seq_bn\[leave_out=\[0\]\]'/
+  })
+  t.notThrows(() => model.addAdapter('z', 'seq_bn[leave_out=[0]]'))
+})
