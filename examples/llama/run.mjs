@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { AutoModel } from 'torch-adapters'
 import { capture, root } from '../../scripts/lib/run.mjs'
 import { main, Problem, step } from '../../scripts/lib/terminal.mjs'
 import { randomSource, shuffle } from '../../scripts/quickstart/random.mjs'
@@ -59,6 +60,21 @@ function makeArchive(synsets, out) {
   return archive
 }
 
+/** An archive made elsewhere: the rows here are texts. */
+async function checkGiven(archive) {
+  if (!existsSync(archive)) throw new Problem(`There is no ${archive}.`)
+  const model = await AutoModel.fromExported(archive).catch((error) => {
+    throw new Problem(error.message)
+  })
+  const { tokenizer } = model
+  model.dispose()
+  if (tokenizer !== undefined) return
+  throw new Problem(
+    `${archive} has no tokenizer inside, and the rows here are texts. torch-adapters-export puts in the one that lies in ` +
+      "the model's folder; finetune.mjs itself also takes rows of inputIds."
+  )
+}
+
 await main(async () => {
   const { values } = parseArgs({
     options: {
@@ -70,13 +86,11 @@ await main(async () => {
   const { out } = values
   const count = Number(values.rows)
   if (!Number.isInteger(count) || count < 1) throw new Problem(`--rows takes a whole number, but got "${values.rows}".`)
+  if (values.archive !== undefined) await checkGiven(values.archive)
   mkdirSync(out, { recursive: true })
   const synsets = readWordnet()
-  let archive = values.archive ?? join(out, 'llama.pt2')
-  if (!existsSync(archive)) {
-    if (values.archive) throw new Problem(`There is no ${archive}.`)
-    archive = makeArchive(synsets, out)
-  }
+  const own = join(out, 'llama.pt2')
+  const archive = values.archive ?? (existsSync(own) ? own : makeArchive(synsets, out))
   await step('LoRA in Node', async () => {
     const [train, test] = [rowsOf(synsets, 'train', count), rowsOf(synsets, 'test', 300)]
     const args = { numTrainEpochs: 1, warmupRatio: 0.1, seed: 1 }

@@ -5,6 +5,7 @@ import test from 'ava'
 import { AutoModel } from '../../lib/index.js'
 import { scratch } from '../model/support.js'
 import { ExportedGroup } from '../parity/support/exported.js'
+import { startProcess } from '../support/process.js'
 
 interface Outcome {
   readonly before: number
@@ -45,4 +46,18 @@ test('examples/llama trains LoRA on an exported Llama and saves it for PEFT', as
   answers.forEach((answer, i) => {
     t.deepEqual([...(answer as { logits: Float32Array }).logits], outcome.answers[i]?.logits)
   })
+})
+
+test('examples/llama says in a paragraph what an archive of others lacks', async (t) => {
+  const { archive } = await ExportedGroup.read('llama')
+  for (const [given, message] of [
+    [archive, /llama\.pt2 has no tokenizer inside/],
+    [join(scratch(t), 'none.pt2'), /There is no .*none\.pt2/]
+  ] as const) {
+    const args = ['examples/llama/run.mjs', '--archive', given, '--out', scratch(t)]
+    const { code, stderr } = await startProcess(process.execPath, args).ended
+    t.is(code, 1)
+    t.regex(stderr.replaceAll('\n', ' '), message)
+    t.notRegex(stderr, /\n {4}at /)
+  }
 })
