@@ -9,6 +9,7 @@ import { adapterConfigFile, type FolderFormat, headConfigFile } from '../exchang
 import { checkAdapterName } from '../exchange/write-folder.js'
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
+import { AdapterError } from '../native/errors.js'
 import type { TasksEndEvent, TasksEvent } from '../tasks/events.js'
 import type { MultiTaskResult, TaskOptions } from '../tasks/multi-task-trainer.js'
 import { checkMode, checkTogether } from '../tasks/task-sampling.js'
@@ -102,13 +103,25 @@ async function readTask(name: string, settings: TaskSettings, common: AdapterCon
   const { train: file, eval: measured, config, head, labels, adapter = name, weight, ...args } = settings
   for (const one of [name, adapter]) fromOptions(() => checkAdapterName(one, 'tasks'))
   if (file === undefined) throw usageError(`tasks.${name}.train is missing`)
-  const train = await trainingRows(inputFile(`tasks.${name}.train`, file))
+  const train = await rowsOf(`tasks.${name}.train`, file)
   return {
     ...{ name, adapter, train },
-    evaluation: measured === undefined ? undefined : await trainingRows(inputFile(`tasks.${name}.eval`, measured)),
+    evaluation: measured === undefined ? undefined : await rowsOf(`tasks.${name}.eval`, measured),
     config: config === undefined ? common : fromOptions(() => AdapterConfig.load(config as AdapterConfigSource)),
     head: await headFor(train, head, labels?.join(','), await labelNamesOf(file)),
     options: { args, weight }
+  }
+}
+
+/** Whatever is wrong with the rows is a mistake in this task's. */
+async function rowsOf(place: string, file: string): Promise<TrainingRows> {
+  const path = inputFile(place, file)
+  try {
+    return await trainingRows(path)
+  } catch (error) {
+    if (!(error instanceof AdapterError)) throw error
+    const { code, problem, hint } = error
+    throw new AdapterError(code, '', `${place}: ${problem}`, { ...(hint && { hint }), cause: error })
   }
 }
 

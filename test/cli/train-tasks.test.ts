@@ -150,6 +150,8 @@ test('--mode and --sampler, or a config, say how tasks meet; a run goes on as it
 
 test('mistakes in tasks are named', async (t) => {
   const folder = join(place, 'never')
+  const empty = join(place, 'empty.jsonl')
+  writeFileSync(empty, '')
   const cases: [object, number, RegExp][] = [
     [
       { mood: { ...tasks.mood, learningrate: 1 } },
@@ -159,7 +161,9 @@ test('mistakes in tasks are named', async (t) => {
     [{ mood: { ...tasks.mood, saveSteps: 1 } }, 2, /tasks\.mood: 'saveSteps' is one for all tasks: give it beside/],
     [{ mood: { eval: mood } }, 2, /tasks\.mood\.train is missing/],
     [{ 'a.b': tasks.mood }, 2, /cannot hold a point/],
-    [{ mood: { train: join(place, 'nowhere.jsonl') } }, 2, /--tasks\.mood\.train: .*nowhere\.jsonl does not exist/]
+    [{ mood: { train: join(place, 'nowhere.jsonl') } }, 2, /--tasks\.mood\.train: .*nowhere\.jsonl does not exist/],
+    [{ mood: { train: empty } }, 1, /tasks\.mood\.train: .*empty\.jsonl has no rows\. Check/],
+    [{ mood: { ...tasks.mood, eval: empty } }, 1, /tasks\.mood\.eval: .*empty\.jsonl has no rows\. Check/]
   ]
   for (const [content, code, message] of cases) {
     const { status, errors } = await command([
