@@ -17,8 +17,15 @@ export async function* recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEven
   }
   const locks = lockRunFolders(args, run.saveOnAbort === true)
   try {
-    const events = tasksRun({ ...run, lock: () => locks.take(args.outputDir) })
-    yield* recorded(events, { model, args, rows }, signal, byTask)
+    let totalSteps = 0
+    const events = tasksRun({
+      ...run,
+      lock: () => locks.take(args.outputDir),
+      onPlan: (steps) => {
+        totalSteps = steps
+      }
+    })
+    yield* recorded(events, { model, args, rows, totalSteps: () => totalSteps }, signal, byTask)
   } finally {
     locks.release()
   }

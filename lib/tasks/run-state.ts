@@ -33,6 +33,8 @@ export interface TasksRun {
   readonly callbacks: readonly TrainerCallback<TasksEvent>[] | undefined
   /** Takes the folder of checkpoints, for one that only a callback asks for. */
   readonly lock?: () => void
+  /** Told how many steps there will be, before the first event. */
+  readonly onPlan?: (totalSteps: number) => void
 }
 
 /** What a checkpoint keeps beside the tensors. */

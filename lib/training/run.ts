@@ -32,6 +32,8 @@ export interface RunData {
 interface LockedRun extends RunOptions {
   /** Takes the folder of checkpoints, for one that only a callback asks for. */
   readonly lock: () => void
+  /** Told how many steps there will be, before the first event. */
+  readonly onPlan: (totalSteps: number) => void
 }
 
 /** The steps of a run as events. The model is held by the caller; the native trainer lives as long as the loop. */
@@ -39,9 +41,10 @@ export async function* trainingRun(
   model: Model,
   args: TrainingArguments,
   data: RunData,
-  { signal, saveOnAbort = false, lock }: LockedRun
+  { signal, saveOnAbort = false, lock, onPlan }: LockedRun
 ): AsyncGenerator<TrainingEvent, void, undefined> {
   const { plan, batches } = await feedFor(args, data.train, signal)
+  onPlan(plan.totalSteps)
   const weights = await headClassWeights(args, data.train)
   const evaluating = evaluationOptions(args, headsBy(args, data.train), weights)
   const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, weights)

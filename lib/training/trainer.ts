@@ -168,9 +168,16 @@ export class AdapterTrainer {
       const locks = lockRunFolders(args, options.saveOnAbort === true)
       unlock = locks.release
       const data = { train, evaluation, computeMetrics: this.#computeMetrics, callbacks: this.#callbacks }
-      const events = trainingRun(model, args, data, { ...options, lock: () => locks.take(args.outputDir) })
+      let totalSteps = 0
+      const events = trainingRun(model, args, data, {
+        ...options,
+        lock: () => locks.take(args.outputDir),
+        onPlan: (steps) => {
+          totalSteps = steps
+        }
+      })
       const rows = { train: length, evaluation: evaluation?.length ?? null }
-      yield* recorded(events, { model, args, rows }, signal, (event) => [event])
+      yield* recorded(events, { model, args, rows, totalSteps: () => totalSteps }, signal, (event) => [event])
     } finally {
       unlock()
       release()

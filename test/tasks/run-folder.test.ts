@@ -16,7 +16,7 @@ test('a run folder keeps the curves of each task', async (t) => {
   const trainer = new MultiTaskTrainer({
     model,
     tasks: all,
-    args: { ...args, outputDir, reportTo: ['html'], evalStrategy: 'epoch' }
+    args: { ...args, outputDir, reportTo: ['html'], evalStrategy: 'epoch', evalOnStart: true }
   })
   for await (const event of trainer.run()) {
     if (event.type !== 'step') continue
@@ -33,8 +33,9 @@ test('a run folder keeps the curves of each task', async (t) => {
   }
   t.deepEqual(
     history.evaluations.map(({ task }) => task),
-    ['topic', 'topic']
+    ['topic', 'topic', 'topic']
   )
+  t.is(history.start?.totalSteps, history.steps.at(-1)?.totalSteps)
   t.deepEqual(history.start?.rows, { train: 45, evaluation: 6 })
   t.is(Object.keys(history.start?.model['adapters'] as object).length, 3)
   const page = readFileSync(join(outputDir, 'report.html'), 'utf8')

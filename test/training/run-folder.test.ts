@@ -34,6 +34,19 @@ const linesIn = (folder: string): RunLine[] =>
 
 const typesIn = (folder: string) => linesIn(folder).map(({ type }) => type)
 
+test('the first line says how many steps there will be, also where an evaluation comes before them', async (t) => {
+  const outputDir = scratch(t)
+  await trainerOf(await ready(t), { ...recipe(outputDir), evalOnStart: true }).train()
+  t.like(linesIn(outputDir)[0], { type: 'start', step: 0, totalSteps: 9 })
+  t.like(linesIn(outputDir)[1], { type: 'evaluate', step: 0 })
+  const again = { ...recipe(outputDir), evalOnStart: true, resumeFromCheckpoint: true }
+  await trainerOf(await ready(t), again).train()
+  t.like(
+    linesIn(outputDir).findLast(({ type }) => type === 'start'),
+    { step: 8, totalSteps: 9 }
+  )
+})
+
 test('a run folder holds what happened, a line each, and the page of it', async (t) => {
   const model = await ready(t)
   const outputDir = scratch(t)

@@ -25,9 +25,11 @@ export interface DescribedRun {
   readonly model: Model
   readonly args: TrainingArguments
   readonly rows: StartLine['rows']
+  /** Known once the run is planned, before its first event. */
+  readonly totalSteps: () => number
 }
 
-export function describeRun(folder: string, { model, args, rows }: DescribedRun): RunDescription {
+export function describeRun(folder: string, { model, args, rows }: Omit<DescribedRun, 'totalSteps'>): RunDescription {
   const configs = <C extends object>(all: ReadonlyMap<string, C>) =>
     Object.fromEntries([...all].map(([name, config]) => [name, { ...config }]))
   return {
@@ -103,7 +105,7 @@ class Recorder {
     this.#events = keepsEvents ? new EventsFile(folder, goesOn) : undefined
     this.#history = this.#events?.history ?? new RunHistory()
     const step = first.type === 'step' ? first.step - 1 : first.step
-    const totalSteps = first.type === 'step' ? first.totalSteps : first.step
+    const totalSteps = run.totalSteps()
     const start: StartLine = { type: 'start', ...now(), step, totalSteps, ...describeRun(folder, run) }
     this.#board = reportTo.includes('tensorboard') ? new TensorBoardFile(folder, start) : undefined
     this.#write(start)
