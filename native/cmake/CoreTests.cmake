@@ -1,5 +1,5 @@
 # Executables of test/core/*_test.cc, linked against the core's objects and libtorch: one a file, or with -DTA_SANITIZE=ON
-# all in one, core_tests_sanitized, whose sources are compiled as two units. Not part of the ordinary build:
+# all in one, core_tests_sanitized, whose sources are compiled seven at a time. Not part of the ordinary build:
 # scripts/lib/core-tests.mjs asks for them.
 
 file(GLOB CORE_TESTS CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/test/core/*_test.cc")

@@ -1,23 +1,17 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { Random } from '../../lib/data/random.js'
 import { repository } from '../native/support.js'
 import { startProcess } from '../support/process.js'
 import { command, fixtures, interrupted, scratch } from './command.js'
+import { writeLabelledRows } from './labelled-rows.js'
 
 const place = scratch()
 const model = join(repository, fixtures, 'models/bert-tiny')
 const rows = join(place, 'rows.jsonl')
 const shared = ['-m', model, '--train', rows, '--threads', '1', '--seed', '3', '--learning-rate', '0.02']
 
-test.before(() => {
-  const random = Random.fromSeed(1)
-  const lines = Array.from({ length: 48 }, (_, i) => {
-    return JSON.stringify({ input_ids: [5 + random.nextBelow(80), 91 + (i % 2)], label: ['no', 'yes'][i % 2] })
-  })
-  writeFileSync(rows, `${lines.join('\n')}\n`)
-})
+test.before(() => writeLabelledRows(rows))
 
 const weights = (folder: string) => readFileSync(join(folder, 'adapter.safetensors'))
 
