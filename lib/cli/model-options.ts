@@ -10,7 +10,7 @@ import { choiceOption, countOption, fromOptions, required, usageError } from './
 /** What every command that loads a model takes. */
 export const modelOptions = {
   model: { type: 'string', short: 'm' },
-  device: { type: 'string', default: 'cpu' },
+  device: { type: 'string' },
   trunk: { type: 'string', default: 'float32' },
   threads: { type: 'string' },
   offline: { type: 'boolean', default: false },
@@ -18,7 +18,7 @@ export const modelOptions = {
   help: { type: 'boolean', short: 'h', default: false }
 } as const
 
-export const modelUsage = `  --device DEVICE         cpu, cuda, cuda:1, or auto. Default cpu
+export const modelUsage = `  --device DEVICE         cpu, cuda, cuda:1, or auto. Default: what TORCH_ADAPTERS_DEVICE says, or cpu
   --trunk TYPE            of the base model's matrices: float32, bfloat16, which halves their memory, or auto, the one
                           that a short measurement finds faster here. Default float32
   --threads N             threads for the CPU's work. Default: one a core
@@ -26,7 +26,7 @@ export const modelUsage = `  --device DEVICE         cpu, cuda, cuda:1, or auto.
 
 export interface ModelValues {
   readonly model?: string | undefined
-  readonly device: string
+  readonly device?: string | undefined
   readonly trunk: string
   readonly threads?: string | undefined
   readonly offline: boolean
@@ -36,8 +36,8 @@ export interface ModelValues {
 export async function loadModel(values: ModelValues, seed?: number): Promise<Model> {
   const source = required('model', values.model)
   const threads = countOption('threads', values.threads)
-  const { checkDevice } = await import('../model/options.js')
-  const device = fromOptions(() => checkDevice(values.device))
+  const { checkDevice, defaultDevice } = await import('../model/options.js')
+  const device = fromOptions(() => (values.device === undefined ? defaultDevice() : checkDevice(values.device)))
   const { describeTrunk, trunkOptions } = await import('../model/trunk.js')
   const trunk = choiceOption('trunk', values.trunk, trunkOptions)
   const { refuseUnfinished } = await import('./run-folder.js')

@@ -39,7 +39,7 @@ export interface TrainSettings {
   readonly format: (typeof folderFormats)[number]
   /** Another place for a page with the curves of loss and metric alone. */
   readonly report: string
-  /** 'cpu', 'cuda', 'cuda:1' or 'auto'. Default 'cpu'. */
+  /** 'cpu', 'cuda', 'cuda:1' or 'auto'. Default: what TORCH_ADAPTERS_DEVICE says, or 'cpu'. */
   readonly device: string
   /** Of the base model's matrices. Default 'float32'. */
   readonly trunk: TrunkOption

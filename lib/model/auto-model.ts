@@ -10,7 +10,7 @@ import { AdapterError, nativeCall } from '../native/errors.js'
 import type { LoadReport } from '../native/types.js'
 import { type ExportedOptions, loadExported } from './exported.js'
 import { Model } from './model.js'
-import { checkDevice, checkOptions, type Device, type LoadOptions } from './options.js'
+import { checkDevice, checkOptions, type Device, defaultDevice, type LoadOptions } from './options.js'
 import { readSurgery } from './surgery-record.js'
 import { chooseTrunk } from './trunk.js'
 import { loadBuiltIn } from './whole.js'
@@ -66,7 +66,7 @@ export const AutoModel = Object.freeze({
     const file = check.checkNonEmptyString('path', path)
     const seed = check.checkInteger('seed', options.seed ?? 42, 0)
     const addon = loadAddon()
-    const device = chooseDevice(options.device ?? 'cpu', () => nativeCall(() => addon.systemInfo()).devices)
+    const device = chooseDevice(options.device, () => nativeCall(() => addon.systemInfo()).devices)
     return await loadExported(addon, file, options, { device, seed })
   }
 })
@@ -82,15 +82,16 @@ async function make(
   const config = modelConfigFromJson(json)
   const seed = check.checkInteger('seed', options.seed ?? 42, 0)
   const addon = loadAddon()
-  const device = chooseDevice(options.device ?? 'cpu', () => nativeCall(() => addon.systemInfo()).devices)
+  const device = chooseDevice(options.device, () => nativeCall(() => addon.systemInfo()).devices)
   const choice = await chooseTrunk(options.trunk ?? 'float32', config, device)
   const native = nativeCall(() => addon.createModel(nativeModelConfig(config), device, choice.trunk))
   return new Model({ native, config, tokenizer, source, device, seed, ...choice })
 }
 
 /** @param seen the devices that libtorch can use, such as `['cpu', 'cuda:0']` */
-export function chooseDevice(device: Device, seen: () => readonly string[]): string {
-  if (checkDevice(device) === 'cpu') return device
+export function chooseDevice(wish: Device | undefined, seen: () => readonly string[]): string {
+  const device = checkDevice(wish ?? defaultDevice())
+  if (device === 'cpu') return device
   const devices = seen()
   const first = devices.find((name) => name.startsWith('cuda'))
   if (device === 'auto') return first ?? 'cpu'

@@ -12,13 +12,19 @@ export function checkOptions(options: unknown, allowed: readonly string[]): void
 /** 'cuda' is the first of them, 'auto' is that where it works and otherwise the CPU. */
 export type Device = 'cpu' | 'cuda' | `cuda:${number}` | 'auto'
 
-export function checkDevice(device: unknown): Device {
-  if (/^(cpu|auto|cuda(:\d{1,3})?)$/.test(check.checkString('device', device))) return device as Device
-  throw check.rangeError('device', "'cpu', 'cuda', 'cuda:<number>' or 'auto'", device)
+export function checkDevice(device: unknown, name = 'device'): Device {
+  if (/^(cpu|auto|cuda(:\d{1,3})?)$/.test(check.checkString(name, device))) return device as Device
+  throw check.rangeError(name, "'cpu', 'cuda', 'cuda:<number>' or 'auto'", device)
+}
+
+/** The device of a model that names none. */
+export function defaultDevice(): Device {
+  const named = process.env['TORCH_ADAPTERS_DEVICE']
+  return named ? checkDevice(named, 'TORCH_ADAPTERS_DEVICE') : 'cpu'
 }
 
 export interface LoadOptions {
-  /** Default 'cpu'. */
+  /** Default: what the environment's TORCH_ADAPTERS_DEVICE says, otherwise 'cpu'. */
   readonly device?: Device | undefined
   /**
    * How the base model's matrices are kept and multiplied. 'bfloat16' halves their memory and rounds them to 8 bits; they do

@@ -291,7 +291,7 @@ Napi::Value ModelWrap::load_weights(const Napi::CallbackInfo& info) {
 Napi::Value ModelWrap::init_weights(const Napi::CallbackInfo& info) {
   return async(info, [seed = info[0].As<Napi::Number>().Int64Value()](ModelState& s) {
     auto& backbone = s.model.backbone();
-    Random random(static_cast<uint64_t>(seed), s.model.device());
+    Random random(static_cast<uint64_t>(seed));
     initialise_missing(backbone, backbone.prefix(), backbone.config().initializer_range, random, s.model.device(),
                        s.model.trunk());
     return Done{};

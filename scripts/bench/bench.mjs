@@ -80,12 +80,16 @@ function print(results) {
 await main(async () => {
   const options = readOptions(argv.slice(2))
   if (typeof options === 'string') return console.log(options)
-  const { names, threads: counts, rounds, json } = options
+  const { names, threads: counts, rounds, device, json } = options
   const results = []
   for (const row of names.flatMap((name) => rows[name])) {
     for (const threads of counts) {
       await step(`${row.name}, ${threads} thread${threads > 1 ? 's' : ''}`, async ({ progress }) => {
-        const settings = { progress: (done, total) => progress(done, total, 'rounds'), ...(rounds ? { rounds } : {}) }
+        const settings = {
+          device,
+          progress: (done, total) => progress(done, total, 'rounds'),
+          ...(rounds ? { rounds } : {})
+        }
         const result = await measure(row, threads, settings)
         results.push({ row, threads, result })
         return `${result.ratio.toFixed(2)} ×`

@@ -36,15 +36,15 @@ async function withSides(threads, work) {
   }
 }
 
-const commandOf = async (row, threads) => {
+const commandOf = async (row, threads, device = 'cpu') => {
   const { kind, batches, padTo, setup } = row
   const extra = { ...(padTo ? { padTo } : {}), ...(setup ? { setup } : {}) }
-  return { op: 'prepare', threads, kind, batches, ...extra, ...(await modelFolders(row.model, setup?.method)) }
+  return { op: 'prepare', threads, device, kind, batches, ...extra, ...(await modelFolders(row.model, setup?.method)) }
 }
 
-function time(row, threads, { rounds = row.rounds, progress }) {
+function time(row, threads, { rounds = row.rounds, device, progress }) {
   return withSides(threads, async (ours, peer) => {
-    const command = await commandOf(row, threads)
+    const command = await commandOf(row, threads, device)
     const { padTo: _, ...unpadded } = command
     await ours.ask(unpadded)
     await peer.ask(command)
@@ -55,7 +55,7 @@ function time(row, threads, { rounds = row.rounds, progress }) {
     const seconds = { ours: [], peer: [], apart: [], loop: [], single: [] }
     const rates = []
     for (let round = -1; round < rounds; round++) {
-      rates.push((await peer.ask({ op: 'gemm', threads, tokens, hidden, inner, repeat: 4 })).gflops)
+      rates.push((await peer.ask({ op: 'gemm', threads, device, tokens, hidden, inner, repeat: 4 })).gflops)
       for (const [key, side] of [
         ['ours', ours],
         ...(row.single ? [['single', ours]] : []),
@@ -150,9 +150,9 @@ async function load(row, threads, { rounds = row.rounds, progress }) {
   }
 }
 
-function switching(row, threads, { rounds = row.rounds, progress }) {
+function switching(row, threads, { rounds = row.rounds, device, progress }) {
   return withSides(threads, async (ours, peer) => {
-    const command = await commandOf(row, threads)
+    const command = await commandOf(row, threads, device)
     const seconds = { ours: [], peer: [] }
     await ours.ask(command)
     await peer.ask(command)

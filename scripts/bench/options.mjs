@@ -10,14 +10,18 @@ dropout 0, and beside both the machine's own limit.
 
   ROWS             which of ${Object.keys(rows).join(', ')} (default: all)
   --threads LIST   thread counts with commas between (default: 1,2)
+  --device DEVICE  where both sides compute: cpu, cuda or cuda:N (default: cpu)
   --rounds N       turns of both sides in each row (default: the row's own)
   --json FILE      also write every number
   --help
 `
 
+/** What is measured on other devices, too; the rest reads the process's memory or opens its models by itself. */
+const deviceTypes = ['time', 'switch']
+
 const isCount = (number) => Number.isInteger(number) && number > 0
 
-/** @returns {{ names: string[], threads: number[], rounds: number | undefined, json: string | undefined } | string} text to print */
+/** @returns {{ names: string[], threads: number[], rounds: number | undefined, device: string, json: string | undefined } | string} text to print */
 export function readOptions(args) {
   let parsed
   try {
@@ -27,6 +31,7 @@ export function readOptions(args) {
       options: {
         threads: { type: 'string', default: '1,2' },
         rounds: { type: 'string' },
+        device: { type: 'string', default: 'cpu' },
         json: { type: 'string' },
         help: { type: 'boolean', default: false }
       }
@@ -48,5 +53,10 @@ export function readOptions(args) {
   if (rounds !== undefined && !isCount(rounds)) {
     throw new Problem(`--rounds takes a whole number from 1, but got "${values.rounds}".`)
   }
-  return { names, threads, rounds, json: values.json }
+  if (!/^(cpu|cuda(:\d+)?)$/.test(values.device))
+    throw new Problem(`--device takes cpu, cuda or cuda:N, but got "${values.device}".`)
+  const onlyHere = names.filter((name) => rows[name].some(({ type }) => !deviceTypes.includes(type)))
+  if (values.device !== 'cpu' && onlyHere.length > 0)
+    throw new Problem(`Only on the CPU: ${onlyHere.join(', ')}. Name the other rows with --device ${values.device}.`)
+  return { names, threads, rounds, device: values.device, json: values.json }
 }

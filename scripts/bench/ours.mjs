@@ -29,9 +29,11 @@ export class Bench {
    * `kind` 'step' trains; 'forward' answers. `setup`: several adapters, for rows of their own or for a fusion.
    * `archive`: of torch.export, in the place of the model.
    */
-  static async open({ model, adapter, kind, batches, setup, trunk, archive }) {
+  static async open({ model, adapter, kind, batches, setup, trunk, archive, device }) {
     const bench = new Bench()
-    bench.#model = archive ? await AutoModel.fromExported(archive) : await AutoModel.fromPretrained(model, { trunk })
+    bench.#model = archive
+      ? await AutoModel.fromExported(archive)
+      : await AutoModel.fromPretrained(model, { trunk, device })
     bench.#batches = batches
     bench.#names = Array.from({ length: setup?.count ?? 1 }, (_, i) => (i === 0 ? 'bench' : `bench${i}`))
     // Where rows are answered once for each adapter, each has a head, as the other side wants it.
@@ -53,7 +55,7 @@ export class Bench {
     }
     if (kind === 'step') bench.#train(setup)
     if (['sweep', 'tasks'].includes(setup?.kind)) {
-      bench.#apart = await Bench.open({ model, adapter, kind, batches: batches.slice(0, 1), setup: undefined })
+      bench.#apart = await Bench.open({ model, adapter, kind, batches: batches.slice(0, 1), device })
     }
     return bench
   }

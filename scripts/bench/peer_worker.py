@@ -1,12 +1,12 @@
 """The peer's side of a benchmark: transformers with adapters at its best public settings.
 
 Reads one JSON command a line, answers one JSON line each:
-    {"op": "prepare", "threads", "model", "adapter", "kind": "step" | "forward", "batches", "padTo"?, "setup"?, "eager"?}
+    {"op": "prepare", "threads", "device", "model", "adapter", "kind": "step" | "forward", "batches", "padTo"?, "setup"?, "eager"?}
     {"op": "run", "repeat", "loop"?}          -> {"seconds": [per pass over all batches]}
     {"op": "switch"}                 -> {"seconds": of making another adapter active}
     {"op": "logits"}                 -> {"logits": rows of the first batch}
     {"op": "memory"}                 -> {"peakBytes"}
-    {"op": "gemm", "threads", "tokens", "hidden", "inner"} -> {"gflops"}: the machine's own rate
+    {"op": "gemm", "threads", "device", "tokens", "hidden", "inner"} -> {"gflops"}: the machine's own rate
 """
 
 import sys
@@ -38,20 +38,30 @@ def rectangle(rows, pad_to):
     return {"input_ids": ids} if bool(mask.all()) else {"input_ids": ids, "attention_mask": mask}
 
 
+def wait_for(device):
+    """A device works on while Python goes on."""
+    if device != "cpu":
+        torch.cuda.synchronize(device)
+
+
 class Worker:
     def prepare(self, command):
         torch.set_num_threads(command["threads"])
         self.kind = command["kind"]
         setup = command.get("setup") or {"kind": "one", "count": 1}
         self.setup = setup["kind"]
+        self.device = command.get("device", "cpu")
         if command.get("eager"):
             self.model = EagerTagger(command["model"], command["adapter"])
         else:
             self.open_adapters(command, setup)
-        self.batches = [
+        self.model.to(self.device)
+        made = [
             {**rectangle(batch["inputIds"], command.get("padTo")), "labels": torch.tensor(batch["labels"])}
             for batch in command["batches"]
         ]
+        # On a device before anything is timed; ours brings each batch there in its own time.
+        self.batches = [{key: value.to(self.device) for key, value in batch.items()} for batch in made]
         if self.kind == "step":
             if not command.get("eager"):
                 self.train_adapters(setup)
@@ -132,6 +142,7 @@ class Worker:
             start = time.perf_counter()
             for index, batch in enumerate(self.batches):
                 self.task_step(index, batch) if self.setup == "tasks" else work(batch)
+            wait_for(self.device)
             seconds.append(time.perf_counter() - start)
         return {"seconds": seconds}
 
@@ -161,12 +172,13 @@ class Worker:
         """The better of the two libraries that torch can call, over the shapes of one layer."""
         torch.set_num_threads(command["threads"])
         tokens, hidden, inner = command["tokens"], command["hidden"], command["inner"]
+        device = command.get("device", "cpu")
         best = 0.0
         with torch.inference_mode():
-            for packed in (False, True):
+            for packed in (False, True) if device == "cpu" else (False,):
                 seconds = flops = 0.0
                 for rows, columns, count in ((hidden, hidden, 4), (inner, hidden, 1), (hidden, inner, 1)):
-                    x, weight = torch.randn(tokens, columns), torch.randn(rows, columns)
+                    x, weight = torch.randn(tokens, columns, device=device), torch.randn(rows, columns, device=device)
                     if packed:
                         weight = torch.ops.mkldnn._reorder_linear_weight(weight, tokens)
                         product = lambda: torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
@@ -174,8 +186,10 @@ class Worker:
                         product = lambda: torch.nn.functional.linear(x, weight)
                     fastest = float("inf")
                     for _ in range(command.get("repeat", 12)):
+                        wait_for(device)
                         start = time.perf_counter()
                         product()
+                        wait_for(device)
                         fastest = min(fastest, time.perf_counter() - start)
                     seconds += fastest * count
                     flops += 2 * tokens * rows * columns * count

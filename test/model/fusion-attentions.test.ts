@@ -9,7 +9,8 @@ test('attentions by fusion, layer and place: probabilities of the children that 
   const { adapterFusionAttentions: none } = await model.forward({ inputIds }, { adapters: f })
   t.is(none, undefined)
   const { adapterFusionAttentions: all, logits } = await model.forward({ inputIds }, { adapters: g, ...asked })
-  t.deepEqual(logits?.data, (await model.forward({ inputIds }, { adapters: g })).logits?.data)
+  const plain = await model.forward({ inputIds }, { adapters: g })
+  t.true(largestDifference(logits?.data ?? [], plain.logits?.data ?? []) < tolerance)
   t.deepEqual(Object.keys(all ?? {}), ['g'])
   t.deepEqual(Object.keys(all?.['g'] ?? {}), ['0', '1'])
   for (const [layer, place, zeros] of [

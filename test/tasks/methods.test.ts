@@ -67,6 +67,9 @@ test('heads that choose, tag and fuse are tasks of one pass', async (t) => {
   }
   const model = await withAll()
   const frozen = valuesOf(model, 'x')
+  // A bias that all choices of a question get alike changes no answer: AdamW makes steps of its gradient's rounding.
+  const trained = (of: Model, name: string) =>
+    new Map([...valuesOf(of, name)].filter(([parameter]) => parameter !== 'heads.mc.4.bias'))
   await new MultiTaskTrainer({ model, tasks, args, sampler: 'round_robin' }).train()
   t.is(distance(frozen, valuesOf(model, 'x')), 0, 'what a fusion reads stays as it is')
   for (const [name, { dataset, adapter }] of Object.entries(tasks)) {
@@ -77,7 +80,7 @@ test('heads that choose, tag and fuse are tasks of one pass', async (t) => {
     if (adapter !== undefined) alone.freeze((parameter) => !/adapter_fusion_layer|^heads\.f\./.test(parameter))
     await new AdapterTrainer({ model: alone, trainDataset: dataset, args }).train()
     const own = adapter === undefined ? name : 'x,y'
-    const apart = distance(valuesOf(alone, own), valuesOf(model, own))
+    const apart = distance(trained(alone, own), trained(model, own))
     t.true(apart < 1e-3, `${name}: ${apart}`)
   }
 })

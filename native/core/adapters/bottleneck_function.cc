@@ -207,7 +207,7 @@ at::Tensor bottleneck_site(const at::Tensor& h, const at::Tensor& r, const std::
   for (const auto& part : parts)
     trains = trains || (part.adapter != nullptr && !(part.adapter->down->frozen() && part.adapter->up->frozen()));
   if (!(trains && c10::GradMode::is_enabled()) && !needs_grad(h) && !needs_grad(r)) return v.y;
-  auto node = c10::make_intrusive<BottleneckNode>();
+  auto node = make_node<BottleneckNode>();
   node->form = form;
   // With norm_before the input comes back from the sum; otherwise it is h or r, which live elsewhere anyway.
   node->input = form.norm_before ? v.sum : v.x;

@@ -94,7 +94,7 @@ at::Tensor lora_linear(const at::Tensor& x, const LinearTensors& linear, const s
   const bool base_trains = needs_grad(weight) || (bias.defined() && needs_grad(bias));
   const bool trains = std::any_of(own.begin(), own.end(), [](const Term& t) { return t.a.trains || t.b.trains; });
   if (!needs_grad(x) && !base_trains && !trains) return y;
-  auto node = c10::make_intrusive<LoraNode>();
+  auto node = make_node<LoraNode>();
   if (weight.requires_grad() || std::any_of(own.begin(), own.end(), [](const Term& t) { return t.a.trains; })) {
     node->x = x;
   }

@@ -311,7 +311,7 @@ at::Tensor self_attention(const AttentionSlots& slots, const at::Tensor& xq, con
   const Linear *q = frozen_linear(slots.query, context), *k = frozen_linear(slots.key, context),
                *v = frozen_linear(slots.value, context), *o = frozen_linear(slots.output, context);
   const bool drops = dropout_p > 0 && context.random != nullptr;
-  if (q && k && v && o && !drops && !slots.prefix.acts(context) && x.device().is_cpu())
+  if (q && k && v && o && !drops && !slots.prefix.acts(context) && row_attention_serves(xq, form.heads))
     return frozen_attention(xq, x, {*q, *k, *v, *o}, view.queries, view.keys, form);
   const auto all = context.with(view.keys);
   auto h = prefixed_attention(slots.prefix, slots.query(xq, context),

@@ -57,7 +57,7 @@ at::Tensor Gpt2Attention::forward(const at::Tensor& xq, const at::Tensor& x, con
   const bool drops = dropout_ > 0 && context.random != nullptr;
   const AttentionForm form(heads_, true);
   const bool prefixed = prefix->acts(context);
-  if (qkv && o && !drops && !prefixed && view.cache == nullptr && x.device().is_cpu()) {
+  if (qkv && o && !drops && !prefixed && view.cache == nullptr && row_attention_serves(x, heads_)) {
     const AttentionWeights weights{part_of(*qkv, 0), part_of(*qkv, 1), part_of(*qkv, 2), affine_of(*o)};
     return frozen_attention(xq, x, weights, view.queries, view.keys, form);
   }

@@ -14,6 +14,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/nn/device_attention.h"
 #include "core/nn/node.h"
 #include "core/nn/short_attention.h"
 
@@ -101,7 +102,7 @@ std::optional<at::Tensor> added_mask(const Block& block, const AttentionForm& fo
   return mask.masked_fill_(later_tokens(block, like), -std::numeric_limits<double>::infinity());
 }
 
-// The plain form, for attention dropout and for devices without the CPU kernel.
+// The plain form, for attention dropout and where there is no kernel.
 at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
                            const RowLayout& keys, const AttentionForm& form, double dropout_p, Random* random) {
   std::vector<at::Tensor> parts;
@@ -122,14 +123,14 @@ at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::T
   return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 
-struct CpuAttentionNode : BackwardNode {
+struct AttentionNode : BackwardNode {
   at::Tensor q, k, v, out;
   std::vector<at::Tensor> logsumexp;
   RowLayout queries, keys;  // copies: the batch may be gone when backward runs
   AttentionForm form{1};
 
   variable_list backward(const at::Tensor& g) override {
-    auto d = cpu_attention_backward(g, q, k, v, out, logsumexp, queries, keys, form);
+    auto d = row_attention_backward(g, q, k, v, out, logsumexp, queries, keys, form);
     return {d.q, d.k, d.v};
   }
   void release_variables() override {
@@ -140,8 +141,13 @@ struct CpuAttentionNode : BackwardNode {
 
 }  // namespace
 
-at::Tensor cpu_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
+bool row_attention_serves(const at::Tensor& q, int64_t heads) {
+  return q.device().is_cpu() || device_attention_serves(q, heads);
+}
+
+at::Tensor row_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
                          const RowLayout& keys, const AttentionForm& form, std::vector<at::Tensor>* logsumexp) {
+  if (!q.device().is_cpu()) return device_attention(q, k, v, queries, keys, form, logsumexp);
   const int64_t heads = form.heads;
   const auto parts = blocks(queries, keys, short_attention_serves(q, heads));
   PackedWriter out(q, parts);
@@ -163,10 +169,11 @@ at::Tensor cpu_attention(const at::Tensor& q, const at::Tensor& k, const at::Ten
   return out.whole();
 }
 
-AttentionGrads cpu_attention_backward(const at::Tensor& grad, const at::Tensor& q, const at::Tensor& k,
+AttentionGrads row_attention_backward(const at::Tensor& grad, const at::Tensor& q, const at::Tensor& k,
                                       const at::Tensor& v, const at::Tensor& out,
                                       const std::vector<at::Tensor>& logsumexp, const RowLayout& queries,
                                       const RowLayout& keys, const AttentionForm& form) {
+  if (!q.device().is_cpu()) return device_attention_backward(grad, q, k, v, out, logsumexp, queries, keys, form);
   const int64_t heads = form.heads;
   const auto parts = blocks(queries, keys, short_attention_serves(q, heads));
   PackedWriter dq(q, parts), dk(k, parts), dv(v, parts);
@@ -192,15 +199,15 @@ AttentionGrads cpu_attention_backward(const at::Tensor& grad, const at::Tensor& 
 
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
                             const RowLayout& keys, const AttentionForm& form, double dropout_p, Random* random) {
-  if ((dropout_p > 0 && random != nullptr) || !q.device().is_cpu()) {
+  if ((dropout_p > 0 && random != nullptr) || !row_attention_serves(q, form.heads)) {
     return plain_attention(q, k, v, queries, keys, form, dropout_p, random);
   }
   const WithoutAutograd guard;
   const bool graph = needs_grad(q) || needs_grad(k) || needs_grad(v);
   std::vector<at::Tensor> logsumexp;
-  auto out = cpu_attention(q, k, v, queries, keys, form, graph ? &logsumexp : nullptr);
+  auto out = row_attention(q, k, v, queries, keys, form, graph ? &logsumexp : nullptr);
   if (!graph) return out;
-  auto node = c10::make_intrusive<CpuAttentionNode>();
+  auto node = make_node<AttentionNode>();
   node->q = q, node->k = k, node->v = v;
   // The node must not own its output: the two would keep each other alive.
   node->out = out.detach();

@@ -3,7 +3,7 @@
 // q [query tokens, heads·d], k and v [tokens, heads·d] → [query tokens, heads·d].
 // Causal: a token sees itself and the tokens before it. Queries are all of a row's tokens, its last ones, or one.
 // No padding, no gather: on the CPU short rows are one call for all of them (short_attention.h), and longer ones of one
-// length that stand side by side are one call on a view.
+// length that stand side by side are one call on a view; a CUDA device takes all rows in one call (device_attention.h).
 
 #include "core/nn/packed_batch.h"
 #include "core/nn/random.h"
@@ -21,16 +21,18 @@ struct AttentionForm {
 at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
                             const RowLayout& keys, const AttentionForm& form, double dropout_p, Random* random);
 
-/// On the CPU, without autograd. `logsumexp` gets what the backward pass reads besides.
-at::Tensor cpu_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
-                         const RowLayout& keys, const AttentionForm& form, std::vector<at::Tensor>* logsumexp);
+/// Where row_attention has a kernel: on the CPU, and where device_attention.h serves.
+bool row_attention_serves(const at::Tensor& q, int64_t heads);
+
+/// Without autograd. `saved` gets what the backward pass reads besides.
+at::Tensor row_attention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const RowLayout& queries,
+                         const RowLayout& keys, const AttentionForm& form, std::vector<at::Tensor>* saved);
 
 struct AttentionGrads {
   at::Tensor q, k, v;
 };
-AttentionGrads cpu_attention_backward(const at::Tensor& grad, const at::Tensor& q, const at::Tensor& k,
-                                      const at::Tensor& v, const at::Tensor& out,
-                                      const std::vector<at::Tensor>& logsumexp, const RowLayout& queries,
-                                      const RowLayout& keys, const AttentionForm& form);
+AttentionGrads row_attention_backward(const at::Tensor& grad, const at::Tensor& q, const at::Tensor& k,
+                                      const at::Tensor& v, const at::Tensor& out, const std::vector<at::Tensor>& saved,
+                                      const RowLayout& queries, const RowLayout& keys, const AttentionForm& form);
 
 }  // namespace ta

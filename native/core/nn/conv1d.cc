@@ -32,7 +32,7 @@ at::Tensor Conv1D::forward(const at::Tensor& x) {
   const WithoutAutograd guard;
   auto y = affine(x, weight.t(), bias);
   if (!needs_grad(x) && !needs_grad(weight) && !needs_grad(bias)) return y;
-  auto node = c10::make_intrusive<Conv1DNode>();
+  auto node = make_node<Conv1DNode>();
   if (weight.requires_grad()) node->x = x;
   node->weight = weight;
   node->weight_grad = gradient_of(weight);

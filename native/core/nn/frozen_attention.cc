@@ -16,7 +16,7 @@ struct AttentionNode : BackwardNode {
   bool same = false;  // queries come from the same tensor as keys
 
   variable_list backward(const at::Tensor& g) override {
-    auto d = cpu_attention_backward(wo.defined() ? times(g, wo) : g, q, k, v, context, logsumexp, queries, keys, form);
+    auto d = row_attention_backward(wo.defined() ? times(g, wo) : g, q, k, v, context, logsumexp, queries, keys, form);
     auto dx = times(d.k, wk).add_(times(d.v, wv));
     auto dxq = times(d.q, wq);
     if (same) return {dx.add_(dxq)};
@@ -38,10 +38,10 @@ at::Tensor frozen_attention(const at::Tensor& xq, const at::Tensor& x, const Att
   auto v = affine(x, w.value.weight, w.value.bias);
   const bool graph = needs_grad(x) || needs_grad(xq);
   std::vector<at::Tensor> logsumexp;
-  auto context = cpu_attention(q, k, v, queries, keys, form, graph ? &logsumexp : nullptr);
+  auto context = row_attention(q, k, v, queries, keys, form, graph ? &logsumexp : nullptr);
   auto y = w.output ? affine(context, w.output->weight, w.output->bias) : context;
   if (!graph) return y;
-  auto node = c10::make_intrusive<AttentionNode>();
+  auto node = make_node<AttentionNode>();
   node->logsumexp = std::move(logsumexp);
   node->q = q, node->k = k, node->v = v;
   // The node must not own its output: the two would keep each other alive.

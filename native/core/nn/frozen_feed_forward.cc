@@ -38,7 +38,7 @@ at::Tensor frozen_feed_forward(const at::Tensor& x, const Affine& in, Activation
   auto inner = affine(x, in.weight, in.bias);
   auto y = affine(activate(act, inner), out.weight, out.bias);
   if (!needs_grad(x)) return y;
-  auto node = c10::make_intrusive<FeedForwardNode>();
+  auto node = make_node<FeedForwardNode>();
   node->inner = inner, node->w_in = in.weight, node->w_out = out.weight;
   node->act = act;
   return attach(y, node, x);
@@ -52,7 +52,7 @@ at::Tensor add_norm(const at::Tensor& h, const at::Tensor& r, LayerNorm& norm) {
   auto sum = h + r;
   auto [y, mean, rstd] = at::native_layer_norm(sum, {norm.weight.size(0)}, norm.weight, norm.bias, norm.eps);
   if (!graph) return y;
-  auto node = c10::make_intrusive<AddNormNode>();
+  auto node = make_node<AddNormNode>();
   node->sum = sum, node->mean = mean, node->rstd = rstd, node->weight = norm.weight, node->bias = norm.bias;
   return attach(y, node, h, r);
 }

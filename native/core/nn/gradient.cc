@@ -48,7 +48,7 @@ at::Tensor gradient_of(const at::Tensor& parameter) {
 
 at::Tensor tracked(const at::Tensor& parameter) {
   if (buffers_here == nullptr || !parameter.defined() || !needs_grad(parameter)) return parameter;
-  auto node = c10::make_intrusive<AddToBuffer>();
+  auto node = make_node<AddToBuffer>();
   node->buffer = buffers_here->of(parameter);
   const WithoutAutograd guard;
   return attach(parameter.detach(), node);

@@ -29,7 +29,7 @@ at::Tensor linear(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   const WithoutAutograd guard;
   auto y = affine(x, weight, bias);
   if (!needs_grad(x) && !needs_grad(weight) && !(bias.defined() && needs_grad(bias))) return y;
-  auto node = c10::make_intrusive<LinearNode>();
+  auto node = make_node<LinearNode>();
   if (weight.requires_grad()) node->x = x;
   node->weight = weight;
   node->weight_grad = gradient_of(weight);

@@ -8,6 +8,9 @@
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 
+#include <memory>
+#include <type_traits>
+
 namespace ta {
 
 /// While it lives, operators of this thread record nothing and skip autograd altogether.
@@ -34,9 +37,19 @@ class BackwardNode : public torch::autograd::Node {
   }
 };
 
+/// A new node, held as this libtorch's graph holds its own: by shared_ptr or (2.13) by intrusive_ptr.
+template <class N>
+auto make_node() {
+  if constexpr (std::is_same_v<decltype(torch::autograd::Edge::function), std::shared_ptr<torch::autograd::Node>>) {
+    return std::make_shared<N>();
+  } else {
+    return c10::make_intrusive<N>();
+  }
+}
+
 /// y, made without autograd, as the node's output; gradients flow on to `inputs`.
-template <class N, class... Inputs>
-at::Tensor attach(at::Tensor y, const c10::intrusive_ptr<N>& node, const Inputs&... inputs) {
+template <class Pointer, class... Inputs>
+at::Tensor attach(at::Tensor y, const Pointer& node, const Inputs&... inputs) {
   node->set_next_edges(torch::autograd::collect_next_edges(inputs...));
   torch::autograd::set_history(y, node);
   return y;

@@ -4,6 +4,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/tensor.h>
 
 #include <algorithm>
 #include <numeric>
@@ -23,6 +24,18 @@ RowLayout::RowLayout(const std::vector<int64_t>& lengths) {
     }
     starts_.push_back(starts_.back() + length);
   }
+}
+
+int64_t RowLayout::longest() const {
+  int64_t most = 0;
+  for (const auto& group : groups_) most = std::max(most, group.length);
+  return most;
+}
+
+const at::Tensor& RowLayout::starts_on(at::Device device) const {
+  if (!device_starts_.defined() || device_starts_.device() != device)
+    device_starts_ = at::tensor(starts_, at::TensorOptions(at::kInt)).to(device);
+  return device_starts_;
 }
 
 std::vector<int64_t> RowLayout::lengths() const {

@@ -28,6 +28,8 @@ class RowLayout {
   int64_t rows() const { return static_cast<int64_t>(starts_.size()) - 1; }
   int64_t tokens() const { return starts_.back(); }
   int64_t length(int64_t row) const { return starts_[row + 1] - starts_[row]; }
+  /// Tokens of the longest row.
+  int64_t longest() const;
   std::vector<int64_t> lengths() const;
   /// Rows first .. last-1 alone.
   RowLayout rows(int64_t first, int64_t last) const;
@@ -37,11 +39,14 @@ class RowLayout {
   /// of tokens, one row at least.
   int64_t share_end(int64_t i, int64_t count, int64_t first) const;
   const std::vector<int64_t>& starts() const { return starts_; }
+  /// `starts` as int32 on a device; made once for all layers that ask. Only for the thread that owns the batch.
+  const at::Tensor& starts_on(at::Device device) const;
   const std::vector<Group>& groups() const { return groups_; }
 
  private:
   std::vector<int64_t> starts_{0};
   std::vector<Group> groups_;
+  mutable at::Tensor device_starts_;
 };
 
 /// Numbers as they came from the caller, before any tensor is made.

@@ -28,26 +28,32 @@ void Random::set_state(const at::Tensor& state) {
 }
 
 Random Random::fork() {
-  auto seed = at::empty({1}, at::TensorOptions(at::kLong));
+  auto seed = at::empty({1}, at::TensorOptions(at::kLong).device(generator_.device()));
   seed.random_(generator_);
-  return Random(static_cast<uint64_t>(seed.item<int64_t>()));
+  return Random(static_cast<uint64_t>(seed.item<int64_t>()), generator_.device());
+}
+
+template <class Draw>
+at::Tensor& Random::fill(at::Tensor& tensor, Draw draw) {
+  if (tensor.device() == generator_.device()) return draw(tensor);
+  auto here = at::empty(tensor.sizes(), tensor.options().device(generator_.device()).requires_grad(false));
+  return tensor.copy_(draw(here));
 }
 
 at::Tensor& Random::normal_(at::Tensor& tensor, double mean, double std) {
-  tensor.normal_(mean, std, generator_);
-  return tensor;
+  return fill(tensor, [&](at::Tensor& x) -> at::Tensor& { return x.normal_(mean, std, generator_); });
 }
 
 at::Tensor& Random::uniform_(at::Tensor& tensor, double low, double high) {
-  tensor.uniform_(low, high, generator_);
-  return tensor;
+  return fill(tensor, [&](at::Tensor& x) -> at::Tensor& { return x.uniform_(low, high, generator_); });
 }
 
 at::Tensor& Random::truncated_normal_(at::Tensor& tensor, double mean, double std, double low, double high) {
   auto cdf = [&](double x) { return (1.0 + std::erf((x - mean) / (std * std::sqrt(2.0)))) / 2.0; };
-  tensor.uniform_(2 * cdf(low) - 1, 2 * cdf(high) - 1, generator_);
-  tensor.erfinv_().mul_(std * std::sqrt(2.0)).add_(mean).clamp_(low, high);
-  return tensor;
+  return fill(tensor, [&](at::Tensor& x) -> at::Tensor& {
+    x.uniform_(2 * cdf(low) - 1, 2 * cdf(high) - 1, generator_);
+    return x.erfinv_().mul_(std * std::sqrt(2.0)).add_(mean).clamp_(low, high);
+  });
 }
 
 at::Tensor Random::keep_mask(at::IntArrayRef shape, const at::TensorOptions& options, double p) {

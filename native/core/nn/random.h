@@ -18,6 +18,7 @@ class Random {
   /// Another source, seeded by this one's next number: for a thread of its own.
   Random fork();
 
+  /// Drawn where the generator is, whatever device the tensor is on: a seed gives each device the same values.
   at::Tensor& normal_(at::Tensor& tensor, double mean, double std);
   at::Tensor& uniform_(at::Tensor& tensor, double low, double high);
   /// Normal values outside [low, high] are drawn again (PyTorch's trunc_normal_, by the inverse of its distribution).
@@ -26,6 +27,9 @@ class Random {
   at::Tensor keep_mask(at::IntArrayRef shape, const at::TensorOptions& options, double p);
 
  private:
+  template <class Draw>
+  at::Tensor& fill(at::Tensor& tensor, Draw draw);
+
   at::Generator generator_;
 };
 

@@ -73,7 +73,7 @@ at::Tensor frozen_rms_norm(const at::Tensor& given, const at::Tensor& given_weig
     for (int64_t i = 0; i < n; ++i) out[row * n + i] = w[i] * (xr[i] * scale);
   });
   if (!graph) return y;
-  auto node = c10::make_intrusive<RmsNormNode>();
+  auto node = make_node<RmsNormNode>();
   node->x = x, node->weight = weight, node->scales = scales;
   return attach(y, node, given);
 }

@@ -75,7 +75,7 @@ at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& 
   if (y.stride(3) != 1) y = at::empty_like(x, at::MemoryFormat::Contiguous);
   turn(x, cos, sin, y, false);
   if (!graph) return y;
-  auto node = c10::make_intrusive<RotaryNode>();
+  auto node = make_node<RotaryNode>();
   node->cos = cos, node->sin = sin;
   return attach(y, node, x);
 }

@@ -114,9 +114,9 @@ void AdapterModel::place(Entries& entries, const std::string& name, int64_t inde
   entry.index = index;
   entry.flat = std::make_unique<FlatParameters>(state_of(index, name), device_);
   // A seed in the configuration starts every module of one shape alike, as the peer does; otherwise one stream for all.
-  Random random(seed, device_);
+  Random random(seed);
   for (const auto& made : modules) {
-    if (made.seed) random = Random(*made.seed, device_);
+    if (made.seed) random = Random(*made.seed);
     made.module->initialise(random);
   }
 }

@@ -36,7 +36,7 @@ int64_t AdapterModel::replace_modules(const std::vector<Replacement>& replacemen
     surgery_.undo(done.operation);
     throw;
   }
-  Random random(seed, device_);
+  Random random(seed);
   for (const auto& layer : done.made) layer->initialise(random);
   rename_all();
   return done.operation;

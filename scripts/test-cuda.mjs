@@ -1,0 +1,29 @@
+// npm run test:cuda: the tests that compute, with every model on a CUDA device, against the same values of PyTorch.
+//   node scripts/test-cuda.mjs [AVA ARGUMENTS…]
+import { spawnSync } from 'node:child_process'
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { root } from './lib/run.mjs'
+import { main, Problem } from './lib/terminal.mjs'
+import { setup } from './setup.mjs'
+
+const folders = ['parity', 'model', 'training', 'tasks', 'exported', 'inference']
+
+await main(async () => {
+  await setup()
+  const doctor = spawnSync(process.execPath, [join(root, 'dist/lib/cli/main.js'), 'doctor', '--json'], { cwd: root })
+  const { devices, cuda } = JSON.parse(String(doctor.stdout))
+  if (!devices.some((device) => device.startsWith('cuda')))
+    throw new Problem(`There is no CUDA device to test: ${cuda}.`)
+  const args = process.argv.slice(2)
+  const files = folders.map((folder) => `dist/test/${folder}/*.test.js`)
+  const ava = [
+    join(root, 'node_modules/ava/entrypoints/cli.mjs'),
+    '--no-worker-threads', // each file in a process of its own: what crashes there is told by its name
+    `--concurrency=${Math.max(1, Math.min(12, availableParallelism() - 2))}`,
+    ...(args.length > 0 ? args : files)
+  ]
+  // One thread a file for what stays on the CPU.
+  const env = { ...process.env, TORCH_ADAPTERS_DEVICE: 'cuda', OMP_NUM_THREADS: '1' }
+  return spawnSync(process.execPath, ava, { cwd: root, env, stdio: 'inherit' }).status ?? 1
+})
