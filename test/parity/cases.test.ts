@@ -38,6 +38,7 @@ test('every group of fixtures has a test', (t) => {
     'lora-gpt2',
     'phm',
     'invertible',
+    'nested',
     'prefix',
     'prompt',
     'reft',
