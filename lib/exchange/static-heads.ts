@@ -2,11 +2,15 @@ import { type Activation, activationParameters } from '../config/activations.js'
 import {
   type HeadConfig,
   headConfigFromJson,
+  headInModel,
   predictsWords,
   type RowHeadConfig,
   readsRows
 } from '../config/head-config.js'
 import type { ProblemType } from '../config/peft-config.js'
+
+/** As Python's AutoAdapterModel calls the head of a class such as BertForQuestionAnswering. */
+export const defaultHead = 'default'
 
 /** Where a model class with a head of its own keeps it, and what the same head is among ours. */
 interface StaticHead {
@@ -154,7 +158,7 @@ export function headOfProblem(config: RowHeadConfig, problem: ProblemType): RowH
   return Object.freeze({ ...config, headType: several ? 'multilabel_classification' : 'classification' })
 }
 
-/** None where ours could not be the same: its activation learns. */
+/** None where ours could not be the same: its activation learns. Words that are not tied are an output layer of their own. */
 function wordHead(
   found: ConvertedHead,
   modelClass: string,
@@ -162,7 +166,10 @@ function wordHead(
 ): ConvertedHead | undefined {
   const { config, activation } = staticHeads[modelClass] as StaticHead
   const name = activation === undefined ? undefined : json[activation]
-  if (typeof name !== 'string') return found
+  if (typeof name !== 'string') {
+    const tieWordEmbeddings = json['tie_word_embeddings'] !== false
+    return { ...found, config: headInModel(found.config, { tieWordEmbeddings }) }
+  }
   if (activationParameters(name as Activation) > 0) return undefined
   return { ...found, config: headConfigFromJson({ ...config, activation_function: name }) }
 }

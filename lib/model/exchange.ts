@@ -13,6 +13,7 @@ import { type FolderFormat, folderFormats, noHeadHere, withoutHead } from '../ex
 import { resolveFolder } from '../exchange/hub.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
 import type { SharedGroup } from '../exchange/shared-group.js'
+import { defaultHead } from '../exchange/static-heads.js'
 import { checkAdapterName, type SavedPart, saveFolder } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
@@ -209,8 +210,8 @@ export async function loadHead(model: Model, source: string, options: LoadHeadOp
   const head = headOfModel(readHeadFolder(folder), model.config)
   if (head === null) throw noHeadHere(folder)
   checkBaseModel(head, model.config)
-  // A class with a head of its own gives it no name; the adapter library calls it so too.
-  const name = as ?? head.name ?? 'default'
+  // A class with a head of its own gives it no name.
+  const name = as ?? head.name ?? defaultHead
   await placeOver(model, name, { adapter: null, head }, overwriteOk, 'loadHead')
   return name
 }

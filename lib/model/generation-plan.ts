@@ -169,6 +169,16 @@ function headOf(model: Model, options: GenerateOptions, setups: readonly NativeS
       `the rows of one call write with one head, and these have ${got}; name one with head`
     )
   }
+  if (name === null && !model.config.tieWordEmbeddings) throw withoutWords()
   if (options.head == null || name !== null) return name
   throw check.valueError('head', `expected the name of a causal_lm head, or null, got '${options.head}'`)
+}
+
+function withoutWords(): AdapterError {
+  const problem = 'this model writes through an output layer of its own, not the word embedding, and it is not here'
+  return new AdapterError('ERR_UNSUPPORTED', 'generate', problem, {
+    expected:
+      "a causal_lm head: with tie_word_embeddings: false in the model's config.json none is in the word embedding",
+    hint: "Load GPT2LMHeadModel's folder with its head (withHead: true), or train one: addCausalLmHead(name, { tied: false })."
+  })
 }

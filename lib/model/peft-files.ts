@@ -9,6 +9,7 @@ import { readPeftFolder } from '../exchange/peft-folder.js'
 import { headModules, peftHead } from '../exchange/peft-head.js'
 import { peftPooler } from '../exchange/peft-targets.js'
 import { isOwnWords, type PeftHeadPlan, peftHeadPlan, peftJson, wordsPlan } from '../exchange/peft-write.js'
+import { defaultHead } from '../exchange/static-heads.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
 import { nativeCall } from '../native/errors.js'
 import type { FoundAdapter } from './exchange.js'
@@ -77,7 +78,13 @@ function planOf(model: Model, name: string, config: AdapterConfig): PeftHeadPlan
   const { heads, headChoice } = model
   const own = heads.get(name)
   if (own !== undefined) return peftHeadPlan(name, own, model.config)
-  const answering = heads.get(headOfRow(headChoice.rule, heads, name) ?? '')
-  const writes = ofWords.has(config) || (answering !== undefined && isOwnWords(answering))
-  return writes ? wordsPlan : null
+  const answering = headOfRow(headChoice.rule, heads, name) ?? ''
+  return ofWords.has(config) || isOfModel(model, answering) ? wordsPlan : null
+}
+
+/** Whether a head is what the base model itself writes with: its word embedding, or the output layer of its own class. */
+function isOfModel({ heads, config: { tieWordEmbeddings } }: Model, name: string): boolean {
+  const head = heads.get(name)
+  if (head === undefined || head.headType !== 'causal_lm') return false
+  return isOwnWords(tieWordEmbeddings || name !== defaultHead ? head : { ...head, tied: true })
 }

@@ -5,16 +5,13 @@ import { Fuse } from '../config/composition.js'
 import { inFile } from '../config/read-json.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { adaptersProblem } from '../exchange/adapters-form.js'
-import { type ConvertedHead, modelClassHead } from '../exchange/static-heads.js'
+import { type ConvertedHead, defaultHead, modelClassHead } from '../exchange/static-heads.js'
 import { type BuiltIn, builtIn, fusionPreset, wholeModelJson } from '../exchange/whole-model.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { LoadReport } from '../native/types.js'
 import type { Model } from './model.js'
 import { shareAgain, sharedGroups } from './sharing.js'
-
-/** As Python's AutoAdapterModel calls the head of a class such as BertForQuestionAnswering. */
-const defaultHead = 'default'
 
 /** What a folder's config.json and weights hold beside the base model, which is loaded. */
 export async function loadBuiltIn(
@@ -34,11 +31,11 @@ export async function loadBuiltIn(
   if (parts !== null) await loadParts(model, folder, parts)
 }
 
-/** Whether the weights have something of each of the head's layers; a decoder without bias is the word embedding alone. */
+/** Whether the weights have something of each of the head's layers; a tied decoder without bias is the word embedding alone. */
 function isThere({ config, layers }: ConvertedHead, names: readonly string[]): boolean {
   const found = new Set(names.map((name) => layers[name.slice(0, name.lastIndexOf('.'))]))
   const wanted = new Set(Object.values(layers))
-  if (config.headType === 'causal_lm' && !config.bias) wanted.delete(Math.max(...wanted))
+  if (config.headType === 'causal_lm' && config.tied && !config.bias) wanted.delete(Math.max(...wanted))
   return [...wanted].every((layer) => found.has(layer))
 }
 

@@ -4,7 +4,7 @@ import test from 'ava'
 import { AdapterError, AutoModel } from '../../lib/index.js'
 import { fixtures } from '../parity/support/fixtures.js'
 import { editTensors, readTensors } from './safetensors-file.js'
-import { load, make, moved, scratch, snapshot, tiny, tinyConfig } from './support.js'
+import { largestDifference, load, make, moved, scratch, snapshot, tiny, tinyConfig } from './support.js'
 
 test('fromPretrained reads the values of the file', async (t) => {
   const model = await load(t)
@@ -163,9 +163,14 @@ test('an output layer apart from the word embedding is refused only where a head
     code: 'ERR_UNSUPPORTED',
     message: /output layer of its own.*tie_word_embeddings: true.*got tie_word_embeddings: false.*withHead: false/
   }
+  // Its weights hold no output layer, as those of a bare GPT2Model.
   const writes = untied({})
-  await t.throwsAsync(AutoModel.fromPretrained(writes), refusal)
-  using base = await AutoModel.fromPretrained(writes, { withHead: false })
+  using base = await AutoModel.fromPretrained(writes)
+  t.is(base.heads.size, 0)
+  await t.throwsAsync(base.generate([{ inputIds: [5] }], { maxNewTokens: 1 }), {
+    code: 'ERR_UNSUPPORTED',
+    message: /an output layer of its own.*and it is not here.*withHead: true/
+  })
   using tied = await AutoModel.fromPretrained(join(fixtures, 'models/gpt2-tiny'), { withHead: false })
   const [one, other] = await Promise.all([base, tied].map((model) => model.forward({ inputIds: [[5, 6, 7]] })))
   t.deepEqual(one?.lastHiddenState, other?.lastHiddenState)
@@ -174,4 +179,37 @@ test('an output layer apart from the word embedding is refused only where a head
   // A class without words does not read the field.
   using plain = await AutoModel.fromPretrained(untied({ architectures: ['GPT2ForSequenceClassification'] }))
   t.false(plain.config.tieWordEmbeddings)
+})
+
+test("an untied GPT2LMHeadModel answers and writes with its own output layer, and PEFT's folders are for it", async (t) => {
+  const folder = scratch(t)
+  cpSync(join(fixtures, 'models/gpt2-tiny'), folder, { recursive: true })
+  const config = join(folder, 'config.json')
+  const json = { ...JSON.parse(readFileSync(config, 'utf8')), architectures: ['GPT2LMHeadModel'] }
+  writeFileSync(config, JSON.stringify({ ...json, tie_word_embeddings: false }))
+  const count = json.vocab_size * json.n_embd
+  const layer = Float32Array.from({ length: count }, (_, i) => Math.sin(i * 3 + 1))
+  editTensors(join(folder, 'model.safetensors'), (tensors) => {
+    tensors.set('lm_head.weight', {
+      dtype: 'F32',
+      shape: [json.vocab_size, json.n_embd],
+      bytes: Buffer.from(layer.buffer)
+    })
+  })
+  using model = await AutoModel.fromPretrained(folder)
+  t.deepEqual(model.parameter('heads.default.0.weight').data, layer)
+  const inputIds = [5, 6, 7]
+  const { logits, lastHiddenState } = await model.forward({ inputIds: [inputIds] }, { outputHiddenStates: true })
+  const hidden = (lastHiddenState as { data: Float32Array }).data.slice(-json.n_embd)
+  const scores = Array.from({ length: json.vocab_size }, (_, word) =>
+    hidden.reduce((sum, value, i) => sum + value * (layer[word * json.n_embd + i] as number), 0)
+  )
+  t.true(largestDifference((logits as { data: Float32Array }).data.slice(-json.vocab_size), scores) < 1e-4)
+  const [answer] = await model.generate([{ inputIds }], { maxNewTokens: 1 })
+  t.is(answer?.ids.at(-1), scores.indexOf(Math.max(...scores)))
+  await t.throwsAsync(model.generate([{ inputIds }], { maxNewTokens: 1, head: null }), { code: 'ERR_UNSUPPORTED' })
+  model.addAdapter('l', 'lora')
+  await model.saveAdapter(join(folder, 'l'), 'l', { library: 'peft' })
+  const { task_type } = JSON.parse(readFileSync(join(folder, 'l/adapter_config.json'), 'utf8'))
+  t.is(task_type, 'CAUSAL_LM')
 })

@@ -19,7 +19,7 @@ ROW = [60, 61, 62, 63, 64, 5, 6, 98]
 CLASSES = ("BertForQuestionAnswering", "BertForMultipleChoice", "BertForSequenceClassification",
            "ElectraForMultipleChoice", "DistilBertForQuestionAnswering", "RobertaForTokenClassification",
            "BertForMaskedLM", "RobertaForMaskedLM", "XLMRobertaForMaskedLM", "ElectraForMaskedLM",
-           "DistilBertForMaskedLM", "GPT2LMHeadModel")
+           "DistilBertForMaskedLM", "GPT2LMHeadModel", "GPT2LMHeadModel-untied")
 FOLDERS = {"xlmroberta": "xlm-roberta"}
 EAGER = {"attn_implementation": "eager"}
 # Pickled files name a decoder's bias twice; small shards spread a head over several files.
@@ -116,7 +116,9 @@ def write(out, models):
     classes = {}
     for name in CLASSES:
         family = re.split("For|LMHead", name)[0].lower()
-        own = getattr(transformers, name).from_pretrained(models / f"{FOLDERS.get(family, family)}-tiny").eval()
+        tied = {"tie_word_embeddings": False} if name.endswith("-untied") else {}
+        own = getattr(transformers, name.removesuffix("-untied")).from_pretrained(
+            models / f"{FOLDERS.get(family, family)}-tiny", **tied).eval()
         randomise(own)
         row = [min(token, own.config.vocab_size - 1) for token in ROW]
         with torch.no_grad():
