@@ -21,7 +21,7 @@ import { type HeadRule, headOfRow, headRule } from './head-rule.js'
 import type { Model } from './model.js'
 import { checkOptions, type PredictOptions } from './options.js'
 import { type Copy, type Part, type PartAnswer, type PartPass, passParts } from './part-answers.js'
-import { type AdapterSetup, rowSetups, setupNames, taskIdsOf } from './setup.js'
+import { type AdapterSetup, rowBranches, rowSetups, setupNames, taskIdsOf } from './setup.js'
 import { skippedLayers } from './skip-layers.js'
 import { answersByToken, answersByWord, type Best, type TokenPrediction, wordsOf } from './token-answers.js'
 
@@ -50,6 +50,8 @@ export interface Prediction {
   readonly answers?: readonly Answer[]
   /** Each [tokens, children], windows and choices one after the other. There with outputAdapterFusionAttentions. */
   readonly adapterFusionAttentions?: FusionAttentions
+  /** For a row whose own setup has a Parallel block: the answer of each child, and nothing beside but the logits of all. */
+  readonly branches?: readonly Prediction[]
   /**
    * [labels], or [tokens × labels] row by row; NaN for a word without an answer. Question answering: [tokens × 2] of all
    * windows. Dependency parsing: [words × (words + 1) × (1 + labels)], for each head how well it is one, and of which kind.
@@ -83,9 +85,11 @@ export async function predict(
   const { adapters = model.activeAdapters, taskIds = taskIdsOf(checked) } = options
   if (!Array.isArray(adapters)) setupNames(adapters as AdapterSetup, model.known)
   const rule = headRule(model, options)
-  const each = rowSetups(adapters, { rows: checked.length, taskIds }, model.known)
+  const batch = { rows: checked.length, taskIds }
+  const branches = Array.isArray(adapters) ? rowBranches(adapters as AdapterSetup[], batch, model.known) : null
+  const each = branches?.flat() ?? rowSetups(adapters, batch, model.known)
   const heads = each.map((setup) => headOf(rule, model, setup, options.head === null))
-  const jobs = jobsOf(model, checked, each, heads)
+  const jobs = branches === null ? jobsOf(model, checked, each, heads) : jobsOfBranches(checked, branches, heads)
   const copies = jobs[0]?.copies.length ?? 1
   const pass: Pass = {
     skipLayers: skippedLayers(model, options),
@@ -100,7 +104,7 @@ export async function predict(
   for (let from = 0; from < jobs.length; from += pass.rows) {
     await answer(model, jobs.slice(from, from + pass.rows), { pass, asked, answers })
   }
-  return answers
+  return branches === null ? answers : ofRows(answers, branches)
 }
 
 /**
@@ -116,6 +120,30 @@ function jobsOf(model: Model, rows: readonly Row[], each: readonly NativeSetup[]
   return rows.flatMap((row, index): Job[] => {
     const copies = ofRow[index] ?? []
     return together ? [{ index, row, copies }] : copies.map((copy) => ({ index, row, copies: [copy] }))
+  })
+}
+
+/** Where rows have setups of their own, each child of a row's Parallel is a row among the others. */
+function jobsOfBranches(
+  rows: readonly Row[],
+  branches: readonly (readonly NativeSetup[])[],
+  heads: readonly string[]
+): Job[] {
+  const each = branches.flatMap((setups, index) => setups.map((setup) => ({ index, setup })))
+  return each.map(({ index, setup }, place) => {
+    return { index, row: rows[index] as Row, copies: [{ setup, head: heads[place] as string, place }] }
+  })
+}
+
+/** One answer for each row: of several children, a list of theirs. */
+function ofRows(answers: readonly Prediction[], branches: readonly (readonly NativeSetup[])[]): Prediction[] {
+  let begin = 0
+  return branches.map(({ length }) => {
+    const own = answers.slice(begin, begin + length)
+    begin += length
+    const [first] = own
+    if (first !== undefined && length === 1) return first
+    return { branches: own, logits: Float32Array.from(own.flatMap(({ logits }) => [...logits])) }
   })
 }
 

@@ -237,22 +237,46 @@ export function rowSetups(adapters: RowAdapters, batch: BatchRows, known: Known)
     )
   }
   const given = adapters as readonly AdapterSetup[]
+  const branches = rowBranches(given, { rows, taskIds }, known)
+  const several = branches.findIndex(({ length }) => length > 1)
+  if (several >= 0) {
+    const message = `${formatComposition(given[several] ?? null)} gives one row ${branches[several]?.length} answers`
+    const instead = 'predict lists them as its branches; elsewhere give the row once for each child'
+    throw check.valueError(`adapters[${several}]`, `${message}: ${instead}`)
+  }
+  return places.map((row) => branches[row]?.[0] ?? null)
+}
+
+/** What each row passes through where it has a setup of its own: one, or with Parallel one for each child. */
+export function rowBranches(
+  given: readonly AdapterSetup[],
+  { rows, taskIds }: BatchRows,
+  known: Known
+): readonly (readonly NativeSetup[])[] {
   if (given.length !== rows) {
     throw check.valueError('adapters', `expected one entry for each of ${rows} rows, got ${given.length}`)
   }
-  return places.map((row) => {
-    const setup = given[row]
+  return Array.from(given, (setup, row) => {
     // A name that a caller's table lacks must not answer as the base model.
     if (setup === undefined) {
       throw check.typeError(`adapters[${row}]`, "an adapter's name, a block, or null for the base model alone", setup)
     }
     setupNames(setup, known, `adapters[${row}]`)
-    if (!isUniform(setup) && (channelCount(setup) > 1 || hasBatchSplit(setup))) {
-      const message = `${formatComposition(setup)} is for all rows together, not for one of them`
+    if (hasBatchSplit(setup)) {
+      const message = `${formatComposition(setup)} shares a batch out, and this is one row of it: name the row's own child`
       throw check.valueError(`adapters[${row}]`, message)
     }
-    return rowSetup(setup, { row, rows, channel: 0, taskIds })
+    const at = { row, rows, channel: 0, taskIds }
+    const own = ofTask(setup, at)
+    return Array.from({ length: channelCount(own) }, (_, channel) => rowSetup(own, { ...at, channel }))
   })
+}
+
+/** A row's task decides how many children answer it. */
+function ofTask(setup: AdapterSetup, at: SetupRow): AdapterSetup {
+  if (setup === null || typeof setup === 'string') return setup
+  if (setup.type === 'MultiTask') return ofTask(setup.children[taskIndex(setup, at)] ?? null, at)
+  return { ...setup, children: setup.children.map((child) => ofTask(child, at)) }
 }
 
 function hasBatchSplit(setup: AdapterSetup): boolean {

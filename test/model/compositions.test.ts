@@ -5,11 +5,13 @@ import {
   type AdapterSetup,
   Average,
   BatchSplit,
+  batchInferenceWithAdapters,
   Fuse,
   type Model,
   MultiTask,
   OutputAdapterConfig,
   Parallel,
+  type Prediction,
   Split,
   Stack
 } from '../../lib/index.js'
@@ -164,7 +166,55 @@ test('rows of one batch under different blocks', async (t) => {
   await checkRows(t, model, own as never, own)
   const wrong = [BatchSplit('a', 'b', { batchSizes: 1 }), null, null, null, null]
   await t.throwsAsync(model.forward({ inputIds }, { adapters: wrong }), {
-    message: /adapters\[0\].*for all rows together/
+    message: /adapters\[0\].*BatchSplit\[a, b\] shares a batch out, and this is one row of it: name the row's own child/
+  })
+})
+
+test('predict: a row under a Parallel of its own, among others, lists the answers of its children', async (t) => {
+  const model = await withFour(t)
+  const own: AdapterSetup[] = [
+    'd',
+    Parallel('b', Stack('c', 'd'), null),
+    null,
+    Stack('a', Parallel('b', 'c')),
+    MultiTask('a', Parallel('b', 'd'))
+  ]
+  const taskIds = ['a', 'a', 'a', 'a', 1]
+  const answers = await model.predict(rows, { adapters: own, taskIds, batchSize: 3 })
+  t.deepEqual(
+    answers.map(({ branches }) => branches?.length),
+    [undefined, 3, undefined, 2, 2]
+  )
+  const children: AdapterSetup[][] = [
+    ['d'],
+    ['b', Stack('c', 'd'), null],
+    [null],
+    [Stack('a', 'b'), Stack('a', 'c')],
+    ['b', 'd']
+  ]
+  for (const [row, setups] of children.entries()) {
+    const { branches, ...rest } = answers[row] as Prediction
+    for (const [i, setup] of setups.entries()) {
+      const got = branches === undefined ? rest : branches[i]
+      const [alone] = await model.predict([rows[row] as (typeof rows)[0]], { adapters: [setup] })
+      t.is(got?.labelId, alone?.labelId)
+      t.true(largestDifference(got?.logits ?? [], alone?.logits ?? []) < tolerance, `row ${row}, branch ${i}`)
+    }
+    if (branches === undefined) continue
+    t.deepEqual(Object.keys(rest), ['logits'])
+    t.deepEqual(
+      [...rest.logits],
+      branches.flatMap(({ logits }) => [...logits])
+    )
+  }
+  // A task without a Parallel gives one answer, and so do the same rows as a batch of their own.
+  const [single] = await model.predict(rows.slice(4), { adapters: own.slice(4), taskIds: [0] })
+  t.is(single?.branches, undefined)
+  const mixed = batchInferenceWithAdapters(model, rows.slice(0, 2), own.slice(0, 2))
+  t.deepEqual((await mixed)[1]?.branches?.length, 3)
+  await t.throwsAsync(model.forward({ inputIds }, { adapters: own, taskIds }), {
+    message:
+      /adapters\[1\]: Parallel\[b, Stack\[c, d\], null\] gives one row 3 answers: predict lists them as its branches/
   })
 })
 
