@@ -113,7 +113,14 @@ export { type AdapterSetupOptions, adapterSetup } from './model/adapter-setup.js
 export { AutoModel } from './model/auto-model.js'
 export type { AverageAdapterOptions, AverageHeadOptions, AverageOf, CombineStrategy } from './model/average.js'
 export type { Answer } from './model/best-spans.js'
-export type { LoadAdapterOptions, LoadHeadOptions, SaveAdapterOptions, SaveHeadOptions } from './model/exchange.js'
+export type { ClassOptions } from './model/class-state.js'
+export type {
+  LoadAdapterOptions,
+  LoadHeadOptions,
+  SaveAdapterOptions,
+  SaveHeadOptions,
+  SavePretrainedOptions
+} from './model/exchange.js'
 export type { FusionAttentions } from './model/fusion-attentions.js'
 export type { LoadFusionOptions, SaveFusionOptions } from './model/fusion-files.js'
 export type { AdapterFusion } from './model/fusions.js'

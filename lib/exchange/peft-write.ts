@@ -11,6 +11,7 @@ import { pythonJson } from '../config/python-json.js'
 import { AdapterError } from '../native/errors.js'
 import { headOfClass, peftClass } from './peft-head.js'
 import { peftPromptJson } from './peft-prompt.js'
+import { isSameHead } from './same-head.js'
 
 const operation = 'save the PEFT adapter'
 const floatKeys: ReadonlySet<string> = new Set(['lora_dropout', 'vera_dropout', 'd_initial'])
@@ -210,9 +211,6 @@ function savedModules({ layers }: PeftHeadPlan): string[] {
   return [...new Set(modules)]
 }
 
-/** Fields of a head that no tensor and no step of its computation depends on. */
-const aside = ['label2id', 'dropoutProb', 'headType', 'multilabel']
-
 /** Of a class whose head is the base model's own words: nothing is stored, and names begin with the prefix. */
 export const wordsPlan: PeftHeadPlan = Object.freeze({ task: 'CAUSAL_LM', layers: {} })
 
@@ -254,14 +252,4 @@ export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig)
     got: JSON.stringify(head),
     hint: `Save the adapter alone, with withHead: false, and the head with saveHead.`
   })
-}
-
-function isSameHead(one: HeadConfig, other: HeadConfig): boolean {
-  const fields = (head: HeadConfig) => {
-    const entries = Object.entries(head).filter(([key]) => !aside.includes(key))
-    const single = 'layers' in head && head.layers === 1
-    // Between the layers of a head of one there is nothing.
-    return JSON.stringify(entries.filter(([key]) => !(single && key === 'activationFunction')).sort())
-  }
-  return fields(one) === fields(other)
 }

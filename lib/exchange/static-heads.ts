@@ -139,6 +139,8 @@ const staticHeads: Readonly<Record<string, StaticHead>> = {
   GPT2LMHeadModel: { config: { head_type: 'causal_lm' }, layers: { lm_head: 0 } }
 }
 
+export const staticHeadClasses: readonly string[] = Object.keys(staticHeads)
+
 /** The head that a model of this class answers with, whose tensors lie beside the base model's. */
 export function modelClassHead(json: Readonly<Record<string, unknown>>): ConvertedHead | undefined {
   const { architectures, label2id, id2label, num_labels: count, problem_type: problem } = json

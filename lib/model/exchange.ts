@@ -18,6 +18,7 @@ import { checkAdapterName, type SavedPart, saveFolder } from '../exchange/write-
 import { AdapterError, nativeCall } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
 import type { KeyDialect, WeightsFormat } from '../native/types.js'
+import { type ClassOptions, saveClass } from './class-state.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { notesWords, readPeftAdapter, savePeftAdapter } from './peft-files.js'
@@ -286,16 +287,27 @@ function remove(model: Model, name: string, { adapter, head }: Parts): void {
   if (head !== null && model.heads.has(name)) model.deleteHead(name)
 }
 
-export async function savePretrained(
-  model: Model,
-  folder: string,
-  dtype: 'float32' | 'float16' | 'bfloat16'
-): Promise<void> {
+export interface SavePretrainedOptions extends ClassOptions {
+  /** Default 'float32'. */
+  readonly dtype?: 'float32' | 'float16' | 'bfloat16' | undefined
+}
+
+export async function savePretrained(model: Model, folder: string, options: SavePretrainedOptions): Promise<void> {
+  checkOptions(options, ['dtype', 'modelClass', 'head'])
+  const { modelClass, head } = options
   check.checkNonEmptyString('folder', folder)
-  check.checkOneOf('dtype', dtype, ['float32', 'float16', 'bfloat16'])
+  const dtype = check.checkOneOf('dtype', options.dtype ?? 'float32', ['float32', 'float16', 'bfloat16'] as const)
+  if (modelClass === undefined && head !== undefined) throw check.valueError('head', 'is for a modelClass; name one')
   makeFolder(folder)
-  await nativeCall(() => model.native.saveBase(join(folder, 'model.safetensors'), dtype))
-  writeFileSync(join(folder, 'config.json'), `${JSON.stringify(modelConfigToJson(model.config), null, 2)}\n`)
+  const file = join(folder, 'model.safetensors')
+  let json: object
+  if (modelClass === undefined) {
+    await nativeCall(() => model.native.saveBase(file, dtype))
+    json = modelConfigToJson(model.config)
+  } else {
+    json = await saveClass(model, file, dtype, { modelClass, head })
+  }
+  writeFileSync(join(folder, 'config.json'), `${JSON.stringify(json, null, 2)}\n`)
   writeSurgery(folder, model.replacements)
   const { source } = model
   if (source === undefined || source === folder) return

@@ -1,6 +1,7 @@
 import type { CompositionBlock } from '../config/composition.js'
 import { nativeCall } from '../native/errors.js'
 import { Averages } from './average.js'
+import { type ClassOptions, loadWeights, stateDict } from './class-state.js'
 import {
   type LoadAdapterOptions,
   type LoadHeadOptions,
@@ -8,6 +9,7 @@ import {
   loadHead,
   type SaveAdapterOptions,
   type SaveHeadOptions,
+  type SavePretrainedOptions,
   saveAdapter,
   saveHead,
   savePretrained
@@ -17,7 +19,7 @@ import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import type { AdapterSetup } from './setup.js'
 import { type LoadSetupOptions, loadAdapterSetup, type SaveSetupOptions, saveAdapterSetup } from './setup-files.js'
-import { checkStateDict, type StateDict } from './state-dict.js'
+import { checkStateDict, type StateDict, type StateValue } from './state-dict.js'
 import { saveWhole } from './whole.js'
 
 /** A model's calls that write and read folders, and values by name. */
@@ -53,14 +55,32 @@ export abstract class ModelFiles extends Averages {
     return await loadHead(this.#model, source, options)
   }
 
-  /** Writes the base model: config.json, model.safetensors and, where there is one, the tokenizer. */
-  async savePretrained(
-    folder: string,
-    options: { readonly dtype?: 'float32' | 'float16' | 'bfloat16' } = {}
-  ): Promise<void> {
+  /**
+   * Writes the base model: config.json, model.safetensors and, where there is one, the tokenizer. Names are those of the bare
+   * class (GPT2Model), or of the class that `modelClass` names, with its head.
+   */
+  async savePretrained(folder: string, options: SavePretrainedOptions = {}): Promise<void> {
     this.usable('savePretrained')
-    checkOptions(options, ['dtype'])
-    await savePretrained(this.#model, folder, options.dtype ?? 'float32')
+    await savePretrained(this.#model, folder, options)
+  }
+
+  /**
+   * Copies of all values by their names in namedParameters, and of a tensor in several places under each of its names: PyTorch's
+   * state_dict. With `modelClass` those of a class of transformers, which loads them with strict=True, after the same surgery.
+   */
+  stateDict(options: ClassOptions = {}): Map<string, StateValue> {
+    this.usable('stateDict')
+    return stateDict(this.#model, options)
+  }
+
+  /**
+   * Loads weights into this model, which has had the surgery that they have: a file, or a model's folder, of savePretrained or of
+   * PyTorch's state_dict, under the names of the bare class, of a class with a head (`modelClass`; a folder's config.json names
+   * it), or those of namedParameters. Missing, unexpected and misshaped names are one error, and nothing has changed then.
+   */
+  async loadWeights(path: string, options: ClassOptions = {}): Promise<void> {
+    this.configurable('loadWeights')
+    await loadWeights(this.#model, path, options)
   }
 
   /**

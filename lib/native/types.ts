@@ -311,6 +311,12 @@ export interface NativeModel {
   saveInserted(file: string): Promise<void>
   loadInserted(file: string): Promise<void>
   saveBase(file: string, dtype: 'float32' | 'float16' | 'bfloat16'): Promise<void>
+  /** Names of tensors that namedParameters lists under another: that one and this, one pair after the other. */
+  sharedNames(): string[]
+  /** Parameters under other names, one pair of the file's and ours after the other. */
+  saveState(file: string, dtype: 'float32' | 'float16' | 'bfloat16', names: readonly string[]): Promise<void>
+  /** Such a file, or a folder: strict for `names` and for `required`, which are ours. */
+  loadState(file: string, names: readonly string[], required: readonly string[]): Promise<void>
   /** The base model with its prefix, in that type, and the parts' tensors among its own, as they are. */
   saveWhole(
     file: string,

@@ -237,6 +237,9 @@ Napi::Function ModelWrap::define(Napi::Env env) {
                       InstanceMethod<&W::load_peft_adapter>("loadPeftAdapter"),
                       InstanceMethod<&W::load_head>("loadHead"),
                       InstanceMethod<&W::save_base>("saveBase"),
+                      InstanceMethod<&W::shared_names>("sharedNames"),
+                      InstanceMethod<&W::save_state>("saveState"),
+                      InstanceMethod<&W::load_state>("loadState"),
                       InstanceMethod<&W::save_whole>("saveWhole"),
                       InstanceMethod<&W::dispose>("dispose")});
 }

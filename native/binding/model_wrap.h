@@ -81,6 +81,9 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value load_head(const Napi::CallbackInfo& info);
   Napi::Value save_base(const Napi::CallbackInfo& info);
   Napi::Value save_whole(const Napi::CallbackInfo& info);
+  Napi::Value shared_names(const Napi::CallbackInfo& info);
+  Napi::Value save_state(const Napi::CallbackInfo& info);
+  Napi::Value load_state(const Napi::CallbackInfo& info);
   Napi::Value dispose(const Napi::CallbackInfo& info);
 
   std::shared_ptr<ModelState> state_;

@@ -1,6 +1,7 @@
 // The model handle's calls that write and read files.
 
 #include "binding/model_wrap.h"
+#include "core/surgery/model_state.h"
 #include "core/surgery/peft_files.h"
 #include "core/surgery/state_io.h"
 
@@ -33,6 +34,27 @@ std::vector<FoldedLinear> folded_linears(const Napi::Value& value) {
                       one.Get("scale").As<Napi::Number>().DoubleValue()});
   }
   return folded;
+}
+
+// [theirs, ours, theirs, ours, …]
+std::vector<NameInFile> names_in_file(const Napi::Value& value) {
+  auto flat = to_strings(value);
+  std::vector<NameInFile> names;
+  for (size_t i = 0; i + 1 < flat.size(); i += 2) names.push_back({std::move(flat[i]), std::move(flat[i + 1])});
+  return names;
+}
+
+struct SharedNames {
+  std::vector<NameInFile> names;
+};
+Napi::Value to_js(Napi::Env env, const SharedNames& shared) {
+  auto array = Napi::Array::New(env, 2 * shared.names.size());
+  uint32_t i = 0;
+  for (const auto& [first, name] : shared.names) {
+    array.Set(i++, first);
+    array.Set(i++, name);
+  }
+  return array;
 }
 
 at::ScalarType stored_type(const std::string& name) {
@@ -106,6 +128,20 @@ Napi::Value ModelWrap::save_whole(const Napi::CallbackInfo& info) {
   return async(info, [file = text_of(info, 0), dtype = stored_type(text_of(info, 1)), parts](ModelState& s) {
     return ta::save_whole(s.model, file, dtype, parts), Done{};
   });
+}
+
+Napi::Value ModelWrap::shared_names(const Napi::CallbackInfo& info) {
+  return sync(info, [](ModelState& s) { return SharedNames{ta::shared_names(s.model)}; });
+}
+
+Napi::Value ModelWrap::save_state(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), dtype = stored_type(text_of(info, 1)), names = names_in_file(info[2])](
+                         ModelState& s) { return ta::save_state(s.model, file, dtype, names), Done{}; });
+}
+
+Napi::Value ModelWrap::load_state(const Napi::CallbackInfo& info) {
+  return async(info, [file = text_of(info, 0), names = names_in_file(info[1]), required = to_strings(info[2])](
+                         ModelState& s) { return ta::load_state(s.model, file, names, required), Done{}; });
 }
 
 }  // namespace ta::binding

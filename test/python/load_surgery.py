@@ -10,8 +10,9 @@ from pathlib import Path
 
 import torch
 import torch.nn as nn
+import transformers
 from safetensors.torch import load_file, load_model
-from transformers import AutoModel
+from transformers import AutoConfig, AutoModel
 
 from common import TOLERANCE
 
@@ -46,12 +47,12 @@ class FusedAdapters(nn.Module):
 
 
 class Surgeon:
-    def __init__(self, model):
-        self.model, self.made = model, []
+    def __init__(self, model, bare):
+        self.model, self.made, self.bare = model, [], bare
 
     def path(self, path):
         """The bare model has no prefix."""
-        return path.split(".", 1)[1]
+        return path.split(".", 1)[1] if self.bare else path
 
     def build(self, module):
         if "shared" in module:
@@ -85,17 +86,30 @@ class Surgeon:
 
 
 def check(folder, case):
-    model = AutoModel.from_pretrained(case["model"])
+    """Both of Node's files, its state dict and its folder's: exactly the names that are here, and loaded with strict=True."""
+    name = case.get("modelClass")
+    source = case["model"] if name is None else folder
+    return max(check_file(folder, folder / file, case, name, source) for file in ("model.safetensors", "state.safetensors"))
+
+
+def check_file(folder, file, case, name, source):
+    config = AutoConfig.from_pretrained(source)
+    torch.manual_seed(0)
+    model = (AutoModel if name is None else getattr(transformers, name)).from_pretrained(case["model"], config=config)
     operations = json.loads((folder / "surgery.json").read_text())["operations"]
-    Surgeon(model).operate(operations)
-    file = folder / "model.safetensors"
-    if "shared" in folder.name:
-        weights = load_file(file)
-        assert len(weights) == len(model.state_dict()) - 4, "the shared adapter is in the file more than once"
+    Surgeon(model, name is None).operate(operations)
+    weights, names = load_file(file), set(model.state_dict())
+    # The four of the shared adapter, and what the class ties: decoder and embedding, and the decoder's two biases.
+    once = {"shared": 4, "bert-words": 6}.get(folder.name, 0)
+    if file.name == "model.safetensors" and once > 0:
+        assert len(weights) == len(names) - once, "what is shared is in the file more than once"
         load_model(model, file, strict=True)
     else:
-        model.load_state_dict(load_file(file), strict=True)
-    return worst_of(model.eval(), case["rows"], case["hidden"], lambda ids: model(input_ids=ids).last_hidden_state)
+        assert set(weights) == names, set(weights) ^ names
+        model.load_state_dict(weights, strict=True)
+    model.eval()
+    return worst_of(model, case["rows"], case["hidden"],
+                    lambda ids: model(input_ids=ids)["last_hidden_state" if name is None else "logits"])
 
 
 def worst_of(model, rows, hidden, run):

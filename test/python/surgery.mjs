@@ -139,6 +139,49 @@ const cases = [
   ]
 ]
 
+// [folder, model, class, head that is the class's own, surgery]
+const classes = [
+  ['gpt2-words', 'gpt2-tiny', 'GPT2LMHeadModel', null, (model) => addAdaptersToModel(model, { adapterSize: 6 })],
+  [
+    'bert-classes',
+    'bert-tiny',
+    'BertForSequenceClassification',
+    (model) =>
+      model.addClassificationHead('own', {
+        labels: ['x', 'y', 'z'],
+        layers: 1,
+        activationFunction: null,
+        usePooler: true
+      }),
+    (model) => addAdaptersToModel(model, { pattern: 'bert.encoder.layer.*.output.dense', adapterSize: 6 })
+  ],
+  [
+    'bert-words',
+    'bert-tiny',
+    'BertForMaskedLM',
+    (model) => model.addMaskedLmHead('own', {}),
+    (model) => {
+      const shared = layer(5)
+      model.replaceModules('bert.encoder.layer.*.attention', (module) => sequential(module, shared))
+    }
+  ]
+]
+
+/** The same tensors as a file of safetensors: what a program may do with a state dict. */
+function writeTensors(file, tensors) {
+  let at = 0
+  const header = {}
+  for (const [name, { data, shape }] of tensors) {
+    header[name] = { dtype: 'F32', shape, data_offsets: [at, at + data.byteLength] }
+    at += data.byteLength
+  }
+  const text = Buffer.from(JSON.stringify(header))
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(text.length))
+  const values = [...tensors.values()].map(({ data }) => Buffer.from(data.buffer, data.byteOffset, data.byteLength))
+  writeFileSync(file, Buffer.concat([length, text, ...values]))
+}
+
 /** Values that no initialisation would give, the same in every run. */
 function fill(model, isChosen = ({ part }) => part === 'inserted') {
   let state = 7
@@ -154,13 +197,27 @@ function fill(model, isChosen = ({ part }) => part === 'inserted') {
   model.loadStateDict(new Map(values))
 }
 
-async function hiddenOf(model) {
+async function hiddenOf(model, head = null) {
   const answers = []
   for (const row of rows) {
-    const { lastHiddenState } = await model.forward({ inputIds: [row] }, { head: null })
-    answers.push([...lastHiddenState.data])
+    const { lastHiddenState, logits } = await model.forward({ inputIds: [row] }, { head })
+    answers.push([...(head === null ? lastHiddenState : logits).data])
   }
   return answers
+}
+
+// Where a weight lies in memory may change the last bit of a product of one token.
+function same(folder, hidden, other) {
+  const worst = Math.max(...hidden.flat().map((value, i) => Math.abs(value - other.flat()[i])))
+  if (!(worst < 1e-6)) throw new Error(`${folder}: another model when it is read back, by ${worst}`)
+}
+
+const bareClass = {
+  bert: 'BertModel',
+  roberta: 'RobertaModel',
+  'xlm-roberta': 'XLMRobertaModel',
+  gpt2: 'GPT2Model',
+  distilbert: 'DistilBertModel'
 }
 
 const [out, models] = process.argv.slice(2)
@@ -175,14 +232,45 @@ for (const [folder, base, surgery] of cases) {
   const hidden = await hiddenOf(model)
   // The same folder read back here, with its surgery.
   const again = await AutoModel.fromPretrained(join(out, folder))
-  const other = await hiddenOf(again)
-  // Where a weight lies in memory may change the last bit of a product of one token.
-  const worst = Math.max(...hidden.flat().map((value, i) => Math.abs(value - other.flat()[i])))
-  if (!(worst < 1e-6)) throw new Error(`${folder}: another model when it is read back, by ${worst}`)
+  same(folder, hidden, await hiddenOf(again))
+  writeTensors(
+    join(out, folder, 'state.safetensors'),
+    model.stateDict({ modelClass: bareClass[model.config.modelType] })
+  )
   written.push({ folder, model: source, rows, hidden })
   model.dispose()
   again.dispose()
   console.log(`✓ Node wrote the surgery ${folder}`)
+}
+
+for (const [folder, base, modelClass, addHead, surgery] of classes) {
+  const source = join(models, base)
+  const make = async () => {
+    const model = await AutoModel.fromPretrained(source, { withHead: addHead === null })
+    addHead?.(model)
+    surgery(model)
+    return model
+  }
+  const model = await make()
+  const head = addHead === null ? 'default' : 'own'
+  fill(model, ({ name, part }) => part === 'inserted' || name.startsWith('heads.'))
+  const to = join(out, folder)
+  await model.savePretrained(to, { modelClass, head })
+  writeTensors(join(to, 'state.safetensors'), model.stateDict({ modelClass, head }))
+  const hidden = await hiddenOf(model, head)
+  const whole = await AutoModel.fromPretrained(to)
+  same(folder, hidden, await hiddenOf(whole, 'default'))
+  // And into a model that has had the same surgery.
+  for (const file of [to, join(to, 'state.safetensors')]) {
+    const other = await make()
+    await other.loadWeights(file, { modelClass, head })
+    same(folder, hidden, await hiddenOf(other, head))
+    other.dispose()
+  }
+  written.push({ folder, model: source, rows, hidden, modelClass })
+  model.dispose()
+  whole.dispose()
+  console.log(`✓ Node wrote the surgery ${folder}, as a ${modelClass}`)
 }
 
 /** Adapters on the last hidden state, one for each task. */

@@ -1,0 +1,129 @@
+import { existsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import * as check from '../config/check.js'
+import { readJsonObject } from '../config/read-json.js'
+import {
+  classConfigJson,
+  classNames,
+  type ModelParts,
+  modelClasses,
+  type NameInClass,
+  needsHead
+} from '../exchange/class-names.js'
+import { defaultHead } from '../exchange/static-heads.js'
+import { AdapterError, nativeCall } from '../native/errors.js'
+import type { Model } from './model.js'
+import { checkOptions } from './options.js'
+import { checkKnown } from './setup.js'
+import type { StateValue } from './state-dict.js'
+
+/** Under whose names a state is. */
+export interface ClassOptions {
+  /**
+   * A class of transformers: 'GPT2Model', 'GPT2LMHeadModel', 'BertForSequenceClassification'. What surgery inserted has the names
+   * that the same surgery gives there.
+   */
+  readonly modelClass?: string | undefined
+  /** Which head is the class's. Default: 'default', which a class's folder brings, else the active one. */
+  readonly head?: string | undefined
+}
+
+/** Every name of a tensor in several places with the one that namedParameters lists it by. */
+const firstNames = (model: Model): ReadonlyMap<string, string> => {
+  const flat = nativeCall(() => model.native.sharedNames())
+  return new Map(Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i + 1] as string, flat[2 * i] as string]))
+}
+
+function partsOf(model: Model, modelClass: string, head: string | undefined): ModelParts {
+  const { config, heads, headChoice } = model
+  if (head !== undefined) checkKnown('head', head, heads)
+  const wanted = needsHead(modelClass, config) || heads.has(defaultHead)
+  const name = head ?? (heads.has(defaultHead) ? defaultHead : wanted ? headChoice.kept : null)
+  const own = name === null ? undefined : heads.get(name)
+  const parameters = model.namedParameters()
+  const inModel = new Set(
+    parameters
+      .filter(({ part, name: each }) => part === 'base' || part === 'inserted' || each.startsWith('heads.'))
+      .map((each) => each.name)
+  )
+  const shared = [...firstNames(model)].filter(([, first]) => inModel.has(first)).map(([other]) => other)
+  const names = [...inModel, ...shared]
+  return { config, names, head: own === undefined || name === null ? null : { name, config: own } }
+}
+
+function namesOf(model: Model, modelClass: string, head: string | undefined) {
+  const parts = partsOf(model, check.checkNonEmptyString('modelClass', modelClass), head)
+  return { parts, names: classNames(modelClass, parts) }
+}
+
+/** Copies of a model's values by name: all that namedParameters lists, or what the class has. */
+export function stateDict(model: Model, options: ClassOptions): Map<string, StateValue> {
+  checkOptions(options, ['modelClass', 'head'])
+  const { modelClass, head } = options
+  const firsts = firstNames(model)
+  if (modelClass === undefined && head !== undefined) throw check.valueError('head', 'is for a modelClass; name one')
+  const own = () => [...model.namedParameters().map(({ name }) => name), ...firsts.keys()]
+  const names =
+    modelClass === undefined
+      ? own().map((name) => ({ theirs: name, ours: name }))
+      : namesOf(model, modelClass, head).names
+  return new Map(names.map(({ theirs, ours }) => [theirs, model.parameter(firsts.get(ours) ?? ours)]))
+}
+
+const flat = (names: readonly NameInClass[]) => names.flatMap(({ theirs, ours }) => [theirs, ours])
+
+/** The weights of a class, and its config. */
+export async function saveClass(
+  model: Model,
+  file: string,
+  dtype: 'float32' | 'float16' | 'bfloat16',
+  { modelClass, head }: ClassOptions & { readonly modelClass: string }
+): Promise<Record<string, unknown>> {
+  const { parts, names } = namesOf(model, modelClass, head)
+  const json = classConfigJson(modelClass, parts)
+  const inHead = model.namedParameters().find(({ name, part }) => part === 'inserted' && name.startsWith('heads.'))
+  if (inHead !== undefined && names.some(({ ours }) => ours === inHead.name)) {
+    const problem = `surgery has put '${inHead.name}' into the head, which no folder's record has`
+    throw new AdapterError('ERR_UNSUPPORTED', 'savePretrained', problem, {
+      hint: 'stateDict has the names; undo it, or save the model without modelClass and the head with saveHead.'
+    })
+  }
+  await nativeCall(() => model.native.saveState(file, dtype, flat(names)))
+  return json
+}
+
+/** Weights under PyTorch's names into a model that had the same surgery. */
+export async function loadWeights(model: Model, path: string, options: ClassOptions): Promise<void> {
+  checkOptions(options, ['modelClass', 'head'])
+  check.checkNonEmptyString('path', path)
+  if (!existsSync(path)) {
+    throw new AdapterError('ERR_FILE_NOT_FOUND', 'load the weights', `there is no file or folder '${path}'`, {
+      hint: 'Give a file of weights, or the folder of a model.'
+    })
+  }
+  const { modelClass = classOfFolder(model, path), head } = options
+  const bare = modelClasses(model.config)[0]
+  const own = partsOf(model, bare ?? '', undefined).names
+  const inBase = own.filter((name) => !name.startsWith('heads.'))
+  const ofClass = modelClass === undefined ? [] : namesOf(model, modelClass, head).names
+  // The bare class's names, and those of a class with a head, lie in files of either.
+  const accepted = [
+    ...own.map((name) => ({ theirs: name, ours: name })),
+    ...(bare === undefined ? [] : namesOf(model, bare, undefined).names),
+    ...ofClass
+  ]
+  const inClass = new Set(ofClass.map(({ ours }) => ours))
+  // Classes with a head of their own for words have no pooler.
+  const isNeeded = (name: string) => (inClass.size > 0 ? inClass.has(name) : !/(^|\.)pooler\./.test(name))
+  const required = [...inBase.filter(isNeeded), ...[...inClass].filter((name) => name.startsWith('heads.'))]
+  await nativeCall(() => model.native.loadState(path, flat(accepted), required))
+}
+
+/** The class that a folder's config.json names, where it is one of this model's. */
+function classOfFolder(model: Model, path: string): string | undefined {
+  const file = join(path, 'config.json')
+  if (!statSync(path).isDirectory() || !existsSync(file)) return undefined
+  const { architectures } = readJsonObject(file, 'load the weights')
+  const name = Array.isArray(architectures) ? String(architectures[0]) : ''
+  return modelClasses(model.config).includes(name) ? name : undefined
+}

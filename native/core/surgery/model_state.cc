@@ -1,0 +1,105 @@
+#include "core/surgery/model_state.h"
+
+#include <ATen/ops/equal.h>
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "core/error.h"
+#include "core/state/key_names.h"
+#include "core/state/safetensors.h"
+#include "core/state/weights_file.h"
+#include "core/surgery/state_io.h"
+
+namespace ta {
+
+namespace {
+
+std::unordered_map<std::string, Parameter> by_name(AdapterModel& model) {
+  std::unordered_map<std::string, Parameter> result;
+  model.root().visit_parameters(
+      "", [&](const std::string& name, const Parameter& parameter) { result.emplace(name, parameter); });
+  return result;
+}
+
+}  // namespace
+
+std::vector<NameInFile> shared_names(AdapterModel& model) {
+  std::vector<NameInFile> result;
+  std::unordered_map<const at::Tensor*, std::string> first;
+  model.root().visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
+    if (parameter.buffer) return;
+    const auto [before, added] = first.emplace(parameter.value, name);
+    if (!added) result.push_back({before->second, name});
+  });
+  return result;
+}
+
+void save_state(AdapterModel& model, const std::string& file, at::ScalarType dtype,
+                const std::vector<NameInFile>& names) {
+  const auto parameters = by_name(model);
+  std::unordered_set<const at::Tensor*> inserted;
+  const bool once = std::any_of(names.begin(), names.end(), [&](const NameInFile& name) {
+    const auto& parameter = parameters.at(name.ours);
+    return model.part_of({name.ours, parameter}) == Part::inserted && !inserted.insert(parameter.value).second;
+  });
+  StateDict tensors;
+  SafetensorsMetadata metadata = {{"format", "pt"}};
+  std::unordered_map<const at::Tensor*, std::string> written;
+  for (const auto& [theirs, ours] : names) {
+    const auto* value = parameters.at(ours).value;
+    const auto [before, added] = written.emplace(value, theirs);
+    if (once && !added) {
+      metadata.emplace_back(theirs, before->second);
+    } else {
+      tensors.add(theirs, value->detach().to(at::kCPU).to(dtype));
+    }
+  }
+  write_safetensors(file, tensors, metadata);
+}
+
+void load_state(AdapterModel& model, const std::string& file, const std::vector<NameInFile>& names,
+                const std::vector<std::string>& required) {
+  const std::string operation = "load the weights of " + file;
+  const auto parameters = by_name(model);
+  std::unordered_map<std::string, std::string> ours_of;
+  for (const auto& [theirs, ours] : names) ours_of.emplace(theirs, ours);
+
+  StateDict found;
+  std::unordered_set<const at::Tensor*> covered;
+  std::vector<std::string> missing, unexpected, misshaped;
+  const auto weights = read_weights_at(file);
+  for (const auto& [key, tensor] : weights) {
+    auto at = ours_of.find(key);
+    if (at == ours_of.end()) at = ours_of.find(modern_key(key));
+    if (at == ours_of.end()) {
+      unexpected.push_back(key);
+      continue;
+    }
+    const auto& parameter = parameters.at(at->second);
+    if (tensor.sizes() != at::IntArrayRef(parameter.shape)) {
+      misshaped.push_back(text(key, ": expected ", at::IntArrayRef(parameter.shape), ", got ", tensor.sizes()));
+    } else if (const auto* before = found.find(at->second); before == nullptr) {
+      found.add(at->second, tensor);
+      covered.insert(parameter.value);
+    } else if (!before->is_same(tensor) && !at::equal(*before, tensor)) {
+      fail(
+          ErrorCode::state_dict, operation, key + " is not what another name has of the same parameter",
+          {.expected = "one tensor under both names", .hint = "The model ties them; the file is of one that does not"});
+    }
+  }
+  for (const auto& name : required)
+    if (!covered.contains(parameters.at(name).value)) missing.push_back(name);
+  if (!missing.empty() || !unexpected.empty() || !misshaped.empty()) {
+    std::string problem = "the file does not fit";
+    if (!missing.empty()) problem += "; missing " + name_list(missing, all_names);
+    if (!unexpected.empty()) problem += "; unexpected " + name_list(unexpected, all_names);
+    if (!misshaped.empty()) problem += "; wrong shape " + name_list(misshaped, all_names);
+    fail(ErrorCode::state_dict, operation, problem,
+         {.hint = "Do the same surgery on the same base model, and add the same adapters and heads, before"});
+  }
+  set_parameters(model, found);
+}
+
+}  // namespace ta

@@ -1,0 +1,124 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { AutoModel, adapterLayer, addAdaptersToModel, type Model, sequential } from '../../lib/index.js'
+import { fixtures } from '../parity/support/fixtures.js'
+import { readTensors } from './safetensors-file.js'
+import { load, moved, scratch, snapshot } from './support.js'
+
+const gpt2 = () => AutoModel.fromPretrained(join(fixtures, 'models/gpt2-tiny'))
+const operate = (model: Model) => addAdaptersToModel(model, { adapterSize: 4 })
+
+/** Values that no start gives. */
+function disturb(model: Model): void {
+  const own = [...model.stateDict()].filter(([name]) => name.includes('.mlp.1.'))
+  model.loadStateDict(
+    new Map(own.map(([name, { data, shape }]) => [name, { data: data.map((_, i) => Math.sin(i) / 8), shape }]))
+  )
+}
+
+test('stateDict: every name of every tensor, with values that loadStateDict takes', async (t) => {
+  const model = await load(t)
+  const shared = adapterLayer({ hiddenSize: model.config.hiddenSize, adapterSize: 4 })
+  model.replaceModules('bert.encoder.layer.*.output.dense', (module) => sequential(module, shared))
+  const state = model.stateDict()
+  const [own, again] = [0, 1].map((layer) => `bert.encoder.layer.${layer}.output.dense.1.down_project.weight`)
+  t.deepEqual(state.get(again as string), state.get(own as string))
+  t.deepEqual([...state.keys()].filter((name) => name !== own).length, state.size - 1)
+  const listed = model.namedParameters().map(({ name }) => name)
+  t.true(listed.every((name) => state.has(name)))
+  t.is(state.size, listed.length + 4 * (model.config.numHiddenLayers - 1))
+  const before = snapshot(model)
+  model.loadStateDict(state)
+  t.deepEqual(moved(before, snapshot(model)), [])
+})
+
+test('after surgery a state has the names of the class, as the same surgery gives them in PyTorch', async (t) => {
+  using model = await gpt2()
+  operate(model)
+  const words = model.stateDict({ modelClass: 'GPT2LMHeadModel' })
+  for (const name of ['transformer.h.0.mlp.0.c_fc.weight', 'transformer.h.0.mlp.1.down_project.weight']) {
+    t.true(words.has(name), name)
+  }
+  t.deepEqual(words.get('lm_head.weight'), words.get('transformer.wte.weight'))
+  t.true([...words.keys()].every((name) => name === 'lm_head.weight' || name.startsWith('transformer.')))
+  const bare = model.stateDict({ modelClass: 'GPT2Model' })
+  t.deepEqual(
+    [...bare.keys()],
+    [...words.keys()].slice(0, -1).map((name) => name.replace('transformer.', ''))
+  )
+  const folder = join(scratch(t), 'words')
+  await model.savePretrained(folder, { modelClass: 'GPT2LMHeadModel' })
+  const file = readTensors(join(folder, 'model.safetensors'))
+  t.deepEqual([...file.keys()].sort(), [...words.keys()].sort())
+  const json = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'))
+  t.deepEqual(json.architectures, ['GPT2LMHeadModel'])
+})
+
+test('loadWeights: files of a class, of the bare one and of Python’s own names, after the same surgery', async (t) => {
+  using model = await gpt2()
+  operate(model)
+  disturb(model)
+  const folder = scratch(t)
+  await model.savePretrained(join(folder, 'words'), { modelClass: 'GPT2LMHeadModel' })
+  await model.savePretrained(join(folder, 'bare'))
+  for (const source of ['words', 'bare', 'bare/model.safetensors']) {
+    using other = await gpt2()
+    operate(other)
+    t.true(moved(snapshot(model), snapshot(other)).length > 0)
+    await other.loadWeights(join(folder, source))
+    t.deepEqual(moved(snapshot(model), snapshot(other)), [], source)
+  }
+  using again = await AutoModel.fromPretrained(join(folder, 'words'))
+  t.deepEqual(moved(snapshot(model), snapshot(again)), [])
+  using other = await gpt2()
+  const before = snapshot(other)
+  await t.throwsAsync(other.loadWeights(join(folder, 'bare')), {
+    code: 'ERR_STATE_DICT',
+    message:
+      /missing 'transformer\.h\.0\.mlp\.c_fc\.weight'.*unexpected 'h\.0\.mlp\.0\.c_fc\.weight'.*Do the same surgery/
+  })
+  t.deepEqual(moved(before, snapshot(other)), [])
+  await t.throwsAsync(other.loadWeights(join(folder, 'nowhere')), { code: 'ERR_FILE_NOT_FOUND' })
+  // The file alone does not say of which class it is.
+  operate(other)
+  const file = join(folder, 'words/model.safetensors')
+  await t.throwsAsync(other.loadWeights(file), { message: /unexpected 'lm_head\.weight'/ })
+  await other.loadWeights(file, { modelClass: 'GPT2LMHeadModel' })
+  t.deepEqual(moved(snapshot(model), snapshot(other)), [])
+})
+
+test('a class has its head, and what has none of its form is refused by name', async (t) => {
+  const model = await load(t)
+  const state = (modelClass: string, head?: string) => model.stateDict({ modelClass, head })
+  t.throws(() => state('BertForSequenceClassification'), { code: 'ERR_UNSUPPORTED', message: /answers with a head/ })
+  model.addClassificationHead('two', { numLabels: 3 })
+  t.throws(() => state('BertForSequenceClassification', 'two'), {
+    message: /'two' is not what .* has \(expected .*layers/
+  })
+  const form = { labels: ['x', 'y', 'z'], layers: 1, activationFunction: null, usePooler: true } as const
+  model.addClassificationHead('one', form)
+  const one = state('BertForSequenceClassification', 'one')
+  t.deepEqual(one.get('classifier.weight'), model.parameter('heads.one.1.weight'))
+  t.true(one.has('bert.pooler.dense.weight'))
+  model.addTaggingHead('tags', { numLabels: 2 })
+  t.false(state('BertForTokenClassification', 'tags').has('bert.pooler.dense.weight'))
+  t.throws(() => state('BertForTokenClassification', 'one'), { message: /'one' is not what/ })
+  model.addMaskedLmHead('words', {})
+  const words = state('BertForMaskedLM', 'words')
+  t.deepEqual(words.get('cls.predictions.bias'), words.get('cls.predictions.decoder.bias'))
+  t.deepEqual(words.get('cls.predictions.decoder.weight'), model.parameter('bert.embeddings.word_embeddings.weight'))
+  t.throws(() => state('GPT2LMHeadModel'), { message: /no GPT2LMHeadModel \(expected one of BertModel, BertFor/ })
+  t.throws(() => state('BertForMaskedLm', 'words'), { message: /Did you mean 'BertForMaskedLM'/ })
+  t.throws(() => model.stateDict({ head: 'one' }), { message: /head: is for a modelClass/ })
+  const folder = scratch(t)
+  await model.savePretrained(folder, { modelClass: 'BertForSequenceClassification', head: 'one' })
+  using again = await AutoModel.fromPretrained(folder)
+  t.deepEqual(again.heads.get('default')?.['label2id' as never], { x: 0, y: 1, z: 2 } as never)
+  t.deepEqual(again.parameter('heads.default.1.weight'), model.parameter('heads.one.1.weight'))
+  // No folder's record has what stands in a head.
+  model.replaceModule('heads.one.1', (last) => sequential(last, adapterLayer({ hiddenSize: 3, adapterSize: 2 })))
+  t.true(state('BertForSequenceClassification', 'one').has('classifier.1.down_project.weight'))
+  const save = model.savePretrained(folder, { modelClass: 'BertForSequenceClassification', head: 'one' })
+  await t.throwsAsync(save, { message: /surgery has put 'heads\.one\.1\.1\.\S+' into the head/ })
+})
