@@ -6,7 +6,6 @@ const ofPeft: Readonly<Record<string, string>> = {
   lora_alpha: 'alpha',
   lora_dropout: 'dropout',
   target_modules: "targetModules, or attnMatrices: ['q', 'v'] with intermediateLora and outputLora",
-  use_rslora: 'alpha: alpha · √r',
   task_type: 'a head: model.addClassificationHead(…)',
   num_virtual_tokens: 'prefixLength or promptLength'
 }
@@ -27,10 +26,8 @@ export function checkSpelling(given: object, architecture: unknown, methods: Rea
   if (peft.length > 0) {
     const isBottleneck = architecture === null || architecture === 'bottleneck'
     if (isBottleneck && peft.every((key) => snake(key) === 'target_modules')) refuseBottleneckModules()
-    const instead = peft.map((key) => insteadOf(key, given)).join(', ')
-    // Its numbers are not those of a config that counts otherwise.
-    const example = peft.every((key) => snake(key) === 'use_rslora') ? '' : `. ${peftHere}`
-    throw valueError('adapter config', `these are fields of PEFT's config: ${instead}${example}`)
+    const instead = peft.map((key) => `${key} is ${ofPeft[snake(key)]}`).join(', ')
+    throw valueError('adapter config', `these are fields of PEFT's config: ${instead}. ${peftHere}`)
   }
   if (architecture !== null) return
   if (unknown.includes('method')) {
@@ -55,20 +52,6 @@ function refuseBottleneckModules(): never {
     'adapter config',
     `a bottleneck takes no targetModules. ${lora}. For bottlenecks at modules: ${surgery}`
   )
-}
-
-function insteadOf(key: string, given: object): string {
-  return snake(key) === 'use_rslora' ? rankStabilised(key, given) : `${key} is ${ofPeft[snake(key)]}`
-}
-
-/** alpha / √r is alpha' / r of alpha' = alpha · √r. */
-function rankStabilised(key: string, given: object): string {
-  const values = new Map(Object.entries(given).map(([name, value]) => [snake(name), value as unknown]))
-  if (values.get('use_rslora') === false) return `${key} is off here, so leave it out`
-  const [r, alpha] = [values.get('r') ?? 8, values.get('alpha') ?? values.get('lora_alpha') ?? 8]
-  const isKnown = typeof r === 'number' && typeof alpha === 'number' && r > 0
-  if (!isKnown) return `${key} is alpha: alpha · √r`
-  return `${key} is alpha: ${Number((alpha * Math.sqrt(r)).toPrecision(12))}, which is alpha · √r of ${alpha} and ${r}`
 }
 
 /** Kinds of LoRA that have a preset, and the fields that make them. */

@@ -39,6 +39,8 @@ abstract class LoraFieldsOf {
   declare readonly r: number
   /** `alpha`: what is added counts alpha / r; with compositionMode 'scale', alpha. Default 8. */
   declare readonly alpha: number
+  /** `use_rslora`, PEFT's: alpha counts alpha / √r (rank-stabilised LoRA, arXiv 2312.03732). Default false. */
+  declare readonly useRslora: boolean
   /** `dropout`: on what the adapter reads, while training. Default 0. */
   declare readonly dropout: number
   /** `attn_matrices`. Default ['q', 'v']. */
@@ -92,7 +94,7 @@ export class LoraConfig extends LoraFieldsOf {
 
   /** The adapter library's dict: snake_case, every field, as `adapter_config.json` holds it. */
   toJSON(): Record<string, unknown> {
-    return { architecture: this.method, ...withoutTargets(loraFields.toJSON(this)) }
+    return { architecture: this.method, ...withoutOwn(loraFields.toJSON(this)) }
   }
 }
 
@@ -124,7 +126,7 @@ export class MtlLoraConfig extends LoraFieldsOf {
 
   /** The adapter library's dict: snake_case, every field, as `adapter_config.json` holds it. */
   toJSON(): Record<string, unknown> {
-    return { architecture: this.method, ...withoutTargets(mtlLoraFields.toJSON(this)) }
+    return { architecture: this.method, ...withoutOwn(mtlLoraFields.toJSON(this)) }
   }
 }
 
@@ -142,6 +144,7 @@ const loraDefaults: LoraFields = Object.freeze({
   leaveOut: Object.freeze([]),
   r: 8,
   alpha: 8,
+  useRslora: false,
   dropout: 0,
   attnMatrices: Object.freeze(['q', 'v'] as const),
   compositionMode: 'add',
@@ -156,7 +159,17 @@ const loraDefaults: LoraFields = Object.freeze({
 })
 
 const loraKeys = [
-  ...['selfattn_lora', 'intermediate_lora', 'output_lora', 'leave_out', 'r', 'alpha', 'dropout', 'attn_matrices'],
+  ...[
+    'selfattn_lora',
+    'intermediate_lora',
+    'output_lora',
+    'leave_out',
+    'r',
+    'alpha',
+    'use_rslora',
+    'dropout',
+    'attn_matrices'
+  ],
   ...['composition_mode', 'init_weights', 'init_weights_seed', 'use_gating', 'use_dora', 'vera_d', 'vera_b'],
   ...['target_modules', 'dtype']
 ]
@@ -171,6 +184,7 @@ const loraRules: FieldRules<LoraFields> = {
   leaveOut: checkLayers,
   r: check.checkPositiveInteger,
   alpha: (name, value) => check.checkNumber(name, value),
+  useRslora: check.checkBoolean,
   dropout: (name, value) => check.checkNumber(name, value, { from: 0, to: 1 }),
   attnMatrices: checkMatrices,
   compositionMode: (name, value) => check.checkOneOf(name, value, compositionModes),
@@ -214,10 +228,19 @@ function checkTargets(name: string, value: unknown): readonly string[] | null {
   return Object.freeze([...new Set(names)])
 }
 
-/** The adapter library has no such field: it is written where it says something. */
-function withoutTargets({ target_modules: targets, ...json }: Record<string, unknown>): Record<string, unknown> {
-  return targets === null ? json : { ...json, target_modules: targets }
+/** The adapter library has no such fields: they are written where they say something. */
+function withoutOwn({ target_modules, use_rslora, ...json }: Record<string, unknown>): Record<string, unknown> {
+  return { ...json, ...(target_modules !== null && { target_modules }), ...(use_rslora === true && { use_rslora }) }
 }
+
+/** The alpha that counts alpha / r: with useRslora another than the config's, of the same sum. */
+export function plainAlpha({ alpha, r, useRslora }: Pick<LoraFields, 'alpha' | 'r' | 'useRslora'>): number {
+  return useRslora ? alpha * Math.sqrt(r) : alpha
+}
+
+/** What counts of the product B A. */
+export const loraScale = (config: Pick<LoraFields, 'alpha' | 'r' | 'useRslora'>): number =>
+  plainAlpha(config) / config.r
 
 /** What single fields do not show. */
 function checkTogether(config: LoraFieldsOf): void {
@@ -235,11 +258,23 @@ function checkTogether(config: LoraFieldsOf): void {
   if ((config.veraD === null) !== (config.veraB === null)) {
     throw check.valueError('adapter config', 'VeRA needs both veraD and veraB')
   }
+  if (config.useRslora && (config.useGating || config.veraD !== null)) {
+    const why = config.useGating ? 'a gate stands for what useRslora scales' : 'VeRA has two vectors, and no scale'
+    throw check.valueError('useRslora', `${why}; leave the field out`)
+  }
   const { compositionMode: mode } = config
   if (mode === 'add') return
   if (config.r !== 1) throw check.rangeError('r', `1 with compositionMode '${mode}'`, config.r)
   const other =
-    config.dropout > 0 ? 'dropout' : config.useDora ? 'useDora' : config.veraD !== null ? 'veraD' : undefined
+    config.dropout > 0
+      ? 'dropout'
+      : config.useRslora
+        ? 'useRslora'
+        : config.useDora
+          ? 'useDora'
+          : config.veraD !== null
+            ? 'veraD'
+            : undefined
   if (other === undefined) return
   throw check.valueError(other, `compositionMode '${mode}' (IA³) has none; leave the field out, or add instead`)
 }

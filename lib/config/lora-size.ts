@@ -2,7 +2,7 @@ import type { NativeLoraConfig } from '../native/config-types.js'
 import { valueError } from './check.js'
 import type { ExportedNetwork } from './exported-network.js'
 import { hasMergedProduct } from './linear-paths.js'
-import { type LoraConfig, type LoraPlace, loraPlaces, type MtlLoraConfig } from './lora-config.js'
+import { type LoraConfig, type LoraPlace, loraPlaces, type MtlLoraConfig, plainAlpha } from './lora-config.js'
 import type { ModelShape } from './size.js'
 
 /** Columns and rows of the matrix at a place. */
@@ -113,7 +113,7 @@ export function nativeLoraConfig(
     intermediate: places.includes('intermediate'),
     output: places.includes('output'),
     ranks: named === null ? loraRanks(config, numHiddenLayers) : named,
-    alpha: config.alpha,
+    alpha: plainAlpha(config),
     dropout: config.dropout,
     scales: ({ add: 'none', scale: 'output', scale_input: 'input' } as const)[config.compositionMode],
     init_weights: config.initWeights,

@@ -140,7 +140,7 @@ function withModernNames(json: Readonly<Record<string, unknown>>): Readonly<Reco
  */
 function withoutUnusedInvertible(json: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const config = check.checkObject('config', json['config'])
-  const restored = withOwnInit(config, json)
+  const restored = withOwn(config, json)
   if (json['type'] !== 'text_task') return restored
   const { invertible_adapter: _, ...rest } = restored
   return { ...rest, inv_adapter: null, inv_adapter_reduction_factor: null }
@@ -156,18 +156,24 @@ function withTrainedAlpha(config: Readonly<Record<string, unknown>>, version: un
   return config['architecture'] === 'lora' ? { ...config, alpha: config['r'] } : config
 }
 
-/** `zeros` is an init of ours: the folder names one that Python knows, and beside it the true one. */
-function withOwnInit(
+/** The folder names what Python knows instead of an init and a scale of ours, and beside them the true ones. */
+function withOwn(
   config: Readonly<Record<string, unknown>>,
   json: Readonly<Record<string, unknown>>
 ): Readonly<Record<string, unknown>> {
-  const own = json['torch_adapters']
-  const init = check.isPlainObject(own) ? own['init_weights'] : undefined
-  if (init === undefined) return config
+  const { torch_adapters: own } = json
+  if (!check.isPlainObject(own)) return config
+  const { init_weights: init, rslora_alpha: alpha } = own
   const { configs } = config
-  if (!Array.isArray(configs) || !Array.isArray(init)) return { ...config, init_weights: init }
+  if (!Array.isArray(configs)) return { ...config, ...ownOf(init, alpha) }
+  const at = (values: unknown, i: number) => (Array.isArray(values) ? values[i] : undefined)
   return {
     ...config,
-    configs: configs.map((part, i) => ({ ...check.checkObject('config', part), init_weights: init[i] }))
+    configs: configs.map((part, i) => ({ ...check.checkObject('config', part), ...ownOf(at(init, i), at(alpha, i)) }))
   }
 }
+
+const ownOf = (init: unknown, alpha: unknown) => ({
+  ...(init != null && { init_weights: init }),
+  ...(alpha != null && { alpha, use_rslora: true })
+})

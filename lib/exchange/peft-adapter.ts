@@ -94,13 +94,10 @@ function fieldsOf(method: LinearMethod, targets: readonly PeftTarget[]): (target
 export function loraFields(
   method: PeftLora,
   names: readonly string[]
-): (target: Pick<PeftTarget, 'module'>) => { readonly r: number; readonly alpha: number } {
+): (target: Pick<PeftTarget, 'module'>) => { readonly r: number; readonly alpha: number; readonly useRslora: boolean } {
   const rank = patternValues(method.rankPattern, names, method.r)
   const alpha = patternValues(method.alphaPattern, names, method.alpha)
-  return ({ module }) => {
-    const r = rank(module)
-    return { r, alpha: method.rankStabilised ? alpha(module) * Math.sqrt(r) : alpha(module) }
-  }
+  return ({ module }) => ({ r: rank(module), alpha: alpha(module), useRslora: method.rankStabilised })
 }
 
 interface Part {

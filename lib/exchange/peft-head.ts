@@ -2,6 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { valueError } from '../config/check.js'
 import { type HeadConfig, headConfigFromJson, headConfigToJson, readsRows } from '../config/head-config.js'
 import { prefixed } from '../config/linear-paths.js'
+import { loraScale } from '../config/lora-config.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { familyOf } from '../config/model-families.js'
 import type { ProblemType } from '../config/peft-config.js'
@@ -106,8 +107,8 @@ function foldedPooler(folder: PeftFolder, module: string, model: ModelConfig): F
     return { ...at, kind: onInput ? 'ia3_input' : 'ia3' }
   }
   if (method.type !== 'LORA') throw refuse(folder, `it holds ${method.type} at ${module}`)
-  const { r, alpha } = loraFields(method, [module])({ module })
-  return { ...at, kind: method.dora ? 'dora' : 'lora', scale: alpha / r }
+  const scale = loraScale(loraFields(method, [module])({ module }))
+  return { ...at, kind: method.dora ? 'dora' : 'lora', scale }
 }
 
 function withProblem(config: HeadConfig, problem: ProblemType | null): HeadConfig {

@@ -2,7 +2,7 @@ import type { AdapterConfig } from '../config/adapter-config.js'
 import { isChoiceHead } from '../config/choice-heads.js'
 import { type HeadConfig, hasManyLabels, predictsWords } from '../config/head-config.js'
 import { hasMergedProduct, prefixed } from '../config/linear-paths.js'
-import { type LoraConfig, loraPlaces } from '../config/lora-config.js'
+import { type LoraConfig, loraPlaces, plainAlpha } from '../config/lora-config.js'
 import { linearsOf, modelLinears } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { familyOf } from '../config/model-families.js'
@@ -32,7 +32,7 @@ export function peftJson(config: AdapterConfig, model: ModelConfig, head: PeftHe
   if (config.method === 'prefix_tuning' || config.method === 'prompt_tuning') {
     return `${pythonJson(peftPromptJson(config, model, commonJson(model, head)), { indent: 2, floatKeys })}\n`
   }
-  const parts = peftParts(config).flatMap((part) => ofWhole(part, model))
+  const parts = ofOneScale(peftParts(config)).flatMap((part) => ofWhole(part, model))
   const names = parts.map((part) => namesOf(part, model, head !== null))
   const all = names.flat()
   const json = {
@@ -90,7 +90,7 @@ function ofWhole(part: LoraConfig, model: ModelConfig): LoraConfig[] {
   const whole = {
     attnMatrices: ['qkv'],
     r: n * r,
-    alpha: n * alpha,
+    alpha: part.useRslora ? Math.sqrt(n) * alpha : n * alpha,
     intermediateLora: false,
     outputLora: false
   } as const
@@ -101,6 +101,12 @@ function ofWhole(part: LoraConfig, model: ModelConfig): LoraConfig[] {
     part.replace(whole),
     ...(rest ? [others({ attnMatrices: hasOutput ? ['o'] : [], selfattnLora: hasOutput })] : [])
   ]
+}
+
+/** use_rslora is one field for all: where parts differ in it, their alphas say the same. */
+function ofOneScale(parts: readonly LoraConfig[]): readonly LoraConfig[] {
+  if (parts.every(({ useRslora }) => useRslora === parts[0]?.useRslora)) return parts
+  return parts.map((part) => part.replace({ alpha: plainAlpha(part), useRslora: false }))
 }
 
 function autoMapping(modelClass: string, { modelType }: ModelConfig): Record<string, string> {
@@ -178,7 +184,7 @@ function methodJson(parts: readonly LoraConfig[], names: readonly (readonly stri
     )
   return {
     ...{ peft_type: kind, r: first.r, lora_alpha: first.alpha, lora_dropout: first.dropout, bias: 'none' },
-    ...{ use_dora: first.useDora !== false, use_rslora: false, init_lora_weights: true },
+    ...{ use_dora: first.useDora !== false, use_rslora: first.useRslora, init_lora_weights: true },
     ...{ rank_pattern: patterns((part) => part.r), alpha_pattern: patterns((part) => part.alpha) },
     ...{ layers_to_transform: null, layers_pattern: null }
   }

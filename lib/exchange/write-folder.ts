@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { type AdapterConfig, adapterFloatKeys } from '../config/adapter-config.js'
 import { checkNonEmptyString, valueError } from '../config/check.js'
 import { type HeadConfig, headConfigToJson } from '../config/head-config.js'
+import { plainAlpha } from '../config/lora-config.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { familyOf } from '../config/model-families.js'
 import { pythonJson } from '../config/python-json.js'
@@ -147,8 +148,10 @@ export function adapterJson(
   const fields = { config: known, name, ...modelFields(model) }
   const init = initWeights(json)
   const isOwn = String(init) !== String(initWeights(known))
+  const rslora = rsloraAlpha(json)
   const own = {
     ...(isOwn && { init_weights: init }),
+    ...(isOn(rslora) && { rslora_alpha: rslora }),
     ...(sharing !== undefined && { shared_parameters: sharedGroupToJson(sharing) })
   }
   const ours = Object.keys(own).length === 0 ? {} : { torch_adapters: own }
@@ -160,14 +163,26 @@ function initWeights({ init_weights, configs }: Readonly<Record<string, unknown>
   return Array.isArray(configs) ? configs.map(initWeights) : init_weights
 }
 
+/** Of LoRA with use_rslora; null for what has none. */
+function rsloraAlpha({ use_rslora, alpha, configs }: Readonly<Record<string, unknown>>): unknown {
+  return Array.isArray(configs) ? configs.map(rsloraAlpha) : use_rslora === true ? alpha : null
+}
+
+const isOn = (own: unknown): boolean => (Array.isArray(own) ? own.some((one) => one !== null) : own !== null)
+
 /**
- * Python knows no 'zeros', and for PHM layers no start but 'bert'; what an adapter started from no longer matters once
+ * Python knows no 'zeros', no use_rslora, which another alpha stands for, and for PHM layers no start but 'bert'; what an adapter started from no longer matters once
  * it is trained.
  */
 export function knownConfig(json: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const { configs } = json
   if (Array.isArray(configs)) return { ...json, configs: configs.map(knownConfig) }
   if (json['phm_layer'] === true) return { ...json, init_weights: 'bert' }
+  const { use_rslora: useRslora, ...rest } = json
+  if (useRslora === true) {
+    const [alpha, r] = [Number(rest['alpha']), Number(rest['r'])]
+    return { ...rest, alpha: plainAlpha({ alpha, r, useRslora }) }
+  }
   return json['init_weights'] === 'zeros' ? { ...json, init_weights: 'mam_adapter' } : { ...json }
 }
 

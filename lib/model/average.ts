@@ -1,6 +1,6 @@
 import { type AdapterConfig, AdapterConfig as Configs } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
-import { LoraConfig } from '../config/lora-config.js'
+import { LoraConfig, loraScale } from '../config/lora-config.js'
 import { highestRank } from '../config/lora-size.js'
 import type { ModelShape } from '../config/size.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -119,7 +119,7 @@ function checkApart(name: string, weighted: ReadonlyMap<string, number>): void {
 const ofTraining = ['dropout', 'init_weights', 'init_weights_seed']
 
 function checkAlike(names: readonly string[], configs: readonly AdapterConfig[], strategy: CombineStrategy): void {
-  const ignored = new Set(strategy === 'lora_delta_w_svd' ? [...ofTraining, 'r', 'alpha'] : ofTraining)
+  const ignored = new Set(strategy === 'lora_delta_w_svd' ? [...ofTraining, 'r', 'alpha', 'use_rslora'] : ofTraining)
   const told = (config?: AdapterConfig) =>
     JSON.parse(JSON.stringify(config, (key, value) => (ignored.has(key) ? undefined : value)))
   configs.forEach((config, i) => {
@@ -161,7 +161,7 @@ function configOf(
   return Configs.load(config, { r })
 }
 
-const scaleOf = (config?: AdapterConfig): number => (config instanceof LoraConfig ? config.alpha / config.r : 1)
+const scaleOf = (config?: AdapterConfig): number => (config instanceof LoraConfig ? loraScale(config) : 1)
 
 /** `numLabels 3 and 2` for each field in which two configurations differ; of two methods these have few in common. */
 function differingFields(one: unknown, other: unknown): string[] {

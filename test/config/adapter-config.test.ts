@@ -166,14 +166,6 @@ test('a map without a value for a layer says which layer', (t) => {
 })
 
 test('a config of another library is refused by name', (t) => {
-  const rsLora = { message: /use_rslora is alpha: 22\.627416998, which is alpha · √r of 8 and 8$/ }
-  t.throws(() => AdapterConfig.load('lora[use_rslora=True]'), rsLora)
-  t.throws(() => AdapterConfig.load('lora', { use_rslora: true } as never), rsLora)
-  t.throws(() => AdapterConfig.load('lora[r=4,alpha=8,use_rslora=True]'), { message: /use_rslora is alpha: 16, which/ })
-  t.throws(() => AdapterConfig.load({ architecture: 'lora', r: 4, loraAlpha: 3, useRslora: true } as never), {
-    message: /loraAlpha is alpha, useRslora is alpha: 6, which.*Here it is/
-  })
-  t.throws(() => AdapterConfig.load('lora[use_rslora=False]'), { message: /leave it out/ })
   t.throws(() => AdapterConfig.load({ peft_type: 'LORA', r: 8 } as never), {
     code: 'ERR_UNSUPPORTED',
     message: /PEFT.*loadAdapter.*architecture: 'lora', r: 8/

@@ -72,6 +72,9 @@ test('what does not go together is refused, with the field', (t) => {
     [() => AdapterConfig.load('ia3[r=2]'), /r: expected 1 with compositionMode 'scale', got 2/],
     [() => AdapterConfig.load('ia3[dropout=0.1]'), /dropout: compositionMode 'scale' \(IA³\) has none/],
     [() => AdapterConfig.load('ia3[use_dora=True]'), /useDora: .*IA³/],
+    [() => AdapterConfig.load('ia3[use_rslora=True]'), /useRslora: .*IA³/],
+    [() => AdapterConfig.load('vera[use_rslora=True]'), /useRslora: VeRA has two vectors, and no scale/],
+    [() => AdapterConfig.load('lora[use_rslora=True, use_gating=True]'), /useRslora: a gate stands for what/],
     [() => AdapterConfig.load('lora[vera_d=0.1]'), /both veraD and veraB/],
     [() => AdapterConfig.load("mtl_lora[composition_mode='scale', r=1]"), /compositionMode: MTL-LoRA/],
     [() => AdapterConfig.load('mtl_lora[vera_d=0.1, vera_b=0]'), /veraD: MTL-LoRA/],
@@ -96,4 +99,15 @@ test('an alpha of 0 would leave nothing to learn', (t) => {
   // The gate stands in its place.
   t.is(AdapterConfig.load('lora[alpha=0, use_gating=True]').method, 'lora')
   t.is((AdapterConfig.load('lora[alpha=-8]') as LoraConfig).alpha, -8)
+})
+
+test('useRslora: alpha counts alpha / √r, and is a field of its own where it is on', (t) => {
+  const config = AdapterConfig.load('lora[r=4, alpha=6, use_rslora=True]') as LoraConfig
+  t.like(config, { r: 4, alpha: 6, useRslora: true })
+  t.deepEqual(AdapterConfig.load(JSON.parse(JSON.stringify(config))), config)
+  t.deepEqual(AdapterConfig.load('lora', { r: 4, alpha: 6, useRslora: true }), config)
+  t.false('use_rslora' in AdapterConfig.load('lora').toJSON())
+  // The core divides by r.
+  t.like(nativeAdapterConfigs(config, base)[0], { alpha: 12 })
+  t.like(nativeAdapterConfigs(config.replace({ useRslora: false }), base)[0], { alpha: 6 })
 })

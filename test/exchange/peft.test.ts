@@ -59,7 +59,7 @@ test('the config says where the adapter stands and how it counts', async (t) => 
   using bert = await open('bert-tiny')
   await bert.loadAdapter(folderOf('bert-regex-rslora'), { as: 'regex' })
   const regex = bert.adapters.get('regex')?.method === 'lora' ? bert.adapters.get('regex') : undefined
-  t.like(regex, { r: 2, alpha: 3 * Math.SQRT2, dropout: 0.1, attnMatrices: ['q', 'o'], intermediateLora: false })
+  t.like(regex, { r: 2, alpha: 3, useRslora: true, dropout: 0.1, attnMatrices: ['q', 'o'], intermediateLora: false })
   await bert.loadAdapter(folderOf('bert-dora-patterns'), { as: 'patterns' })
   const union = bert.adapters.get('patterns')
   t.is(union?.method === 'union' ? union.configs.length : 0, 3)
@@ -399,4 +399,36 @@ test('a checkpoint keeps what only PEFT has, and a head that only AdapterHub has
   const row = { inputIds: [[7, 8, 9]] }
   const expected = await model.forward(row, { adapters: 'a', head: 'a' })
   t.deepEqual((await model.forward(row, { adapters: 'b', head: 'b' })).logits, expected.logits)
+})
+
+test('rsLoRA: the field and its alpha go both ways, and to AdapterHub as an alpha of the same sum', async (t) => {
+  using model = await open('bert-tiny')
+  const own = await model.loadAdapter(folderOf('bert-regex-rslora'), { as: 'theirs' })
+  t.like(model.adapters.get(own), { r: 2, alpha: 3, useRslora: true })
+  const input = { inputIds: [[5, 6, 7, 8]] }
+  const expected = await logits(model, input, own)
+  const folder = scratch(t)
+  const json = (name: string) => JSON.parse(readFileSync(join(folder, name, 'adapter_config.json'), 'utf8'))
+
+  // AdapterHub knows alpha / r alone; beside it stands what it is here.
+  model.addAdapter('query', 'lora[r=4, alpha=6, use_rslora=True]|seq_bn')
+  await model.saveAdapter(join(folder, 'hub'), 'query')
+  const [part] = json('hub').config.configs
+  t.is(part.alpha, 12)
+  t.false('use_rslora' in part)
+  t.deepEqual(json('hub').torch_adapters, { rslora_alpha: [6, null] })
+  await model.loadAdapter(join(folder, 'hub'), { as: 'again' })
+  t.deepEqual(model.adapters.get('again'), model.adapters.get('query'))
+
+  // One field for all of PEFT's: where parts differ, alphas of alpha / r say the same.
+  const mixed = 'lora[r=4, alpha=3, use_rslora=True]|lora[r=4, alpha=5, selfattn_lora=False, output_lora=True]'
+  model.addAdapter('mixed', mixed)
+  await model.saveAdapter(join(folder, 'mixed'), 'mixed', { library: 'peft' })
+  t.like(json('mixed'), { use_rslora: false, lora_alpha: 6 })
+  t.deepEqual(new Set(Object.values(json('mixed').alpha_pattern)), new Set([5]))
+
+  await model.saveAdapter(join(folder, 'peft'), own, { library: 'peft' })
+  t.like(json('peft'), { use_rslora: true, lora_alpha: 3, r: 2 })
+  await model.loadAdapter(join(folder, 'peft'), { as: 'back' })
+  t.deepEqual(await logits(model, input, 'back'), expected)
 })

@@ -278,3 +278,27 @@ test('VeRA in files: a diagonal matrix for AdapterHub, a vector in the plain dia
     message: /vera_D is a whole matrix that has been trained/
   })
 })
+
+test('useRslora is the alpha of the same sum: alone, in a batch, merged and averaged', async (t) => {
+  const model = await load(t)
+  model.addAdapter('rs', 'lora[r=4, alpha=3, use_rslora=True]')
+  model.addAdapter('plain', 'lora[r=4, alpha=6]')
+  fill(model, 'rs')
+  const own = model.namedParameters().filter(({ name }) => name.includes('.loras.rs.'))
+  model.loadStateDict(
+    new Map(own.map(({ name }) => [name.replace('.loras.rs.', '.loras.plain.'), model.parameter(name)] as const))
+  )
+  const expected = await answer(model, { adapters: 'plain' })
+  t.deepEqual(await answer(model, { adapters: 'rs' }), expected)
+  model.mergeAdapter('rs')
+  const merged = await answer(model, { adapters: null })
+  model.resetAdapter()
+  model.mergeAdapter('plain')
+  t.deepEqual(await answer(model, { adapters: null }), merged)
+  model.resetAdapter()
+  const strategy = { combineStrategy: 'lora_delta_w_svd', svdRank: 8, normalizeWeights: false } as const
+  model.averageAdapter('one', { rs: 1 }, strategy)
+  model.averageAdapter('other', { plain: 1 }, strategy)
+  t.true(largestDifference(await answer(model, { adapters: 'one' }), expected) < 1e-4)
+  t.true(largestDifference(await answer(model, { adapters: 'other' }), expected) < 1e-4)
+})

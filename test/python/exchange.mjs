@@ -72,6 +72,7 @@ const written = [
     classification,
     'safetensors'
   ],
+  ['bert-rslora', 'bert-tiny', 'lora[r=4, alpha=6, use_rslora=True]', classification, 'safetensors'],
   ['bert-lora-gate', 'bert-tiny', 'lora[use_gating=True]', classification, 'bin'],
   ['roberta-ia3', 'roberta-tiny', 'ia3', classification, 'safetensors'],
   ['bert-dora', 'bert-tiny', 'dora[r=4, leave_out=[1]]', classification, 'bin'],

@@ -48,6 +48,16 @@ const written = [
     classes(),
     'safetensors'
   ],
+  ['bert-rslora', 'bert-tiny', 'lora[r=4, alpha=6, use_rslora=True, output_lora=True]', classes(), 'safetensors'],
+  ['bert-rsdora', 'bert-tiny', "lora[r=3, alpha=5, use_rslora=True, use_dora='peft']", classes(), 'bin'],
+  [
+    'bert-rslora-parts',
+    'bert-tiny',
+    'lora[r=4, alpha=2, use_rslora=True]|lora[r=2, alpha=7, selfattn_lora=False, output_lora=True]',
+    classes(),
+    'safetensors'
+  ],
+  ['gpt2-rslora', 'gpt2-tiny', 'lora[r=2, alpha=3, use_rslora=True]', scored, 'safetensors'],
   ['xlm-roberta-vera', 'xlm-roberta-tiny', 'vera[intermediate_lora=True]', classes(), 'bin'],
   ['electra-tokens', 'electra-tiny', 'ia3', (model) => model.addTaggingHead('a', { numLabels: 4 }), 'safetensors'],
   ['distilbert-lora', 'distilbert-tiny', 'lora[r=2]', classes({ activationFunction: 'relu' }), 'safetensors'],
