@@ -335,7 +335,7 @@ function leavesOut(config: MethodConfig): boolean {
   return config.method === 'reft' ? config.layers !== 'all' : config.leaveOut.length > 0
 }
 
-const namesModules = (config: MethodConfig): boolean => config.method === 'lora' && config.targetModules !== null
+const namesModules = (config: MethodConfig): boolean => isLora(config) && config.targetModules !== null
 
 function checkApart(config: BottleneckConfig, other: BottleneckConfig, at: PartPair): void {
   if (config.mhAdapter !== other.mhAdapter && config.outputAdapter !== other.outputAdapter) return

@@ -3,7 +3,14 @@ import { type AdapterConfig, ConfigUnion, type MethodConfig } from './adapter-co
 import { valueError } from './check.js'
 import type { ExportedNetwork } from './exported-network.js'
 import { linearPathsOf, pathOfPlace } from './linear-paths.js'
-import { type AttnMatrix, type LoraConfig, type LoraOverrides, type LoraPlace, loraPlaces } from './lora-config.js'
+import {
+  type AttnMatrix,
+  type LoraConfig,
+  type LoraOverrides,
+  type LoraPlace,
+  loraPlaces,
+  type MtlLoraConfig
+} from './lora-config.js'
 import type { ModelConfig } from './model-config.js'
 import { pathPattern } from './path-pattern.js'
 import { matching } from './peft-modules.js'
@@ -44,7 +51,7 @@ export function checkExported(config: AdapterConfig, { exported }: ModelConfig):
   if (exported === null) return
   const parts = config.method === 'union' ? config.configs : [config]
   for (const part of parts) {
-    if (part.method === 'lora') checkPlaces(part, exported)
+    if (part.method === 'lora' || part.method === 'mtl_lora') checkPlaces(part, exported)
     if (part.method === 'prompt_tuning') refuse(exported, 'takes no prompt', part.method)
     if (part.method !== 'prefix_tuning') continue
     if (exported.keyFeatures === 0) {
@@ -60,7 +67,7 @@ export function checkExported(config: AdapterConfig, { exported }: ModelConfig):
 }
 
 /** Its graph may show layers in which a config without names finds no Linear. */
-function checkPlaces(part: LoraConfig, { className, linears }: ExportedNetwork): void {
+function checkPlaces(part: LoraConfig | MtlLoraConfig, { className, linears }: ExportedNetwork): void {
   const places = loraPlaces(part)
   // One product of all three has what is asked of each.
   const inMerged: readonly LoraPlace[] = ['query', 'key', 'value']
@@ -77,7 +84,7 @@ function checkPlaces(part: LoraConfig, { className, linears }: ExportedNetwork):
     {
       expected: 'Linears by name',
       got: places.join(', '),
-      hint: `Name some of them: { architecture: 'lora', targetModules: [${ends.map((end) => `'${end}'`).join(', ')}] }`
+      hint: `Name some of them${part.method === 'lora' ? '' : ', for LoRA'}: { architecture: 'lora', targetModules: [${ends.map((end) => `'${end}'`).join(', ')}] }`
     }
   )
 }
@@ -90,7 +97,7 @@ function refuse({ className }: ExportedNetwork, why: string, got: string): never
 }
 
 function resolvePart(config: MethodConfig, model: ModelConfig): MethodConfig {
-  if (config.method !== 'lora' || config.targetModules === null) return config
+  if ((config.method !== 'lora' && config.method !== 'mtl_lora') || config.targetModules === null) return config
   const { targetModules, leaveOut } = config
   const linears = modelLinears(model)
   const names = linears.map(({ path }) => path)
@@ -115,6 +122,11 @@ function resolvePart(config: MethodConfig, model: ModelConfig): MethodConfig {
   const same = linears.filter(({ place, layer }) => places.includes(place) && !leaveOut.includes(layer))
   if (!places.includes(null) && same.length === chosen.length) {
     return config.replace({ ...placeFields(places as LoraPlace[]), targetModules: null })
+  }
+  // No folder of either Python library holds the others.
+  if (config.method === 'mtl_lora') {
+    const expected = 'the same Linears in every layer, which attnMatrices, intermediateLora and outputLora name'
+    throw valueError('targetModules', `MTL-LoRA takes ${expected}; others are LoRA's: architecture: 'lora'`)
   }
   if (model.exported !== null) return config.replace({ targetModules: chosen.map(({ path }) => path) })
   throw valueError('targetModules', 'expected the same Linears in every layer; leaveOut names layers without any')

@@ -1,6 +1,7 @@
 import type { AdapterConfig } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import { adapterNames, type Composition, type Fuse, fusionName, parseComposition } from '../config/composition.js'
+import { whyNotFused } from '../config/fusible.js'
 import { type FusionConfig, type FusionConfigSource, fusionConfig } from '../config/fusion-config.js'
 import { AdapterError } from '../native/errors.js'
 import { checkKnown } from './setup.js'
@@ -31,19 +32,14 @@ export function fusionOf(
   }
 }
 
-/** The core refuses what changes weights; an invertible part stands at the embeddings, where no fusion is, and runs or does not. */
 function checkFusible(name: string, config: AdapterConfig | undefined): void {
-  const parts = config?.method === 'union' ? config.configs : [config]
-  if (parts.every((part) => part?.method !== 'bottleneck' || part.invAdapter === null)) return
-  throw new AdapterError(
-    'ERR_UNSUPPORTED',
-    'addAdapterFusion',
-    `AdapterFusion has no meaning for '${name}', which has an invertible part at the embeddings`,
-    {
-      expected: 'bottleneck adapters without one (invAdapter: null)',
-      hint: "Put it in front of the block: Stack('language', Fuse('a', 'b'))"
-    }
-  )
+  const other = config === undefined ? null : whyNotFused(name, config)
+  if (other === null) return
+  const problem = `AdapterFusion has no meaning for '${name}', which ${other.why}`
+  throw new AdapterError('ERR_UNSUPPORTED', 'addAdapterFusion', problem, {
+    expected: 'bottleneck adapters without an invertible part',
+    hint: other.hint
+  })
 }
 
 function asFuse(adapters: readonly string[] | Fuse): Fuse {

@@ -1,3 +1,4 @@
+import type { AdapterConfig } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import {
   adapterNames,
@@ -9,6 +10,7 @@ import {
   fusionName,
   parseComposition
 } from '../config/composition.js'
+import { whyNotFused } from '../config/fusible.js'
 import { didYouMean } from '../config/nearest.js'
 import type { NativeForwardOptions, NativeSetup } from '../native/types.js'
 
@@ -38,7 +40,7 @@ export interface Names {
 /** What setups may name. */
 export interface Known {
   /** With their configs, where these are known. */
-  readonly adapters: Names & { get?(name: string): { readonly method: string } | undefined }
+  readonly adapters: Names & { get?(name: string): AdapterConfig | undefined }
   readonly fusions: Names
 }
 
@@ -53,20 +55,21 @@ export function setupNames(setup: AdapterSetup, known: Known, argument = 'adapte
     const name = fusionName(fuse)
     if (known.fusions.has(name)) continue
     const there = known.fusions.size === 0 ? '' : `; there are ${check.quoted(known.fusions.keys())}`
-    throw check.valueError(argument, `there is no fusion '${name}'${there}. ${fusionHint(fuse, known)}.`)
+    throw check.valueError(argument, `there is no fusion '${name}'${there}. ${fusionHint(fuse, known)}`)
   }
   return names
 }
 
-/** The call that adds it, where there is one; the core knows of every method whether it fuses. */
+/** The call that adds it, where there can be one. */
 function fusionHint(fuse: Fuse, { adapters }: Known): string {
-  const weights = adapterNames(fuse).find((one) => ['lora', 'mtl_lora'].includes(adapters.get?.(one)?.method ?? ''))
-  if (weights !== undefined) {
-    const instead = 'Stack, Average or Parallel put other methods together'
-    return `There can be none: '${weights}' changes weights, and fusions read bottlenecks alone. ${instead}`
+  for (const name of adapterNames(fuse)) {
+    const config = adapters.get?.(name)
+    const other = config === undefined ? null : whyNotFused(name, config)
+    if (other === null) continue
+    return `There can be none: '${name}' ${other.why}, and fusions read bottlenecks alone. ${other.hint}`
   }
   const children = fuse.children.map((child) => (child === null ? 'null' : `'${formatComposition(child)}'`))
-  return `Add it first: model.addAdapterFusion([${children.join(', ')}])`
+  return `Add it first: model.addAdapterFusion([${children.join(', ')}]).`
 }
 
 export function checkKnown(argument: string, name: unknown, known: Names): string {

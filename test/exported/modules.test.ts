@@ -120,3 +120,16 @@ test('LoRA without names, where no layer has its Linears, is told some that ther
   const { model: merged } = await open(t, 'modernbert')
   t.notThrows(() => merged.addAdapter('l', 'lora'))
 })
+
+test('MTL-LoRA by names is at places of every layer, or refused with what takes the names', async (t) => {
+  const { model } = await open(t, 'llama')
+  model.addAdapter('m', { architecture: 'mtl_lora', targetModules: ['q_proj', 'v_proj'] })
+  t.like(model.adapters.get('m'), { attnMatrices: ['q', 'v'], targetModules: null })
+  t.throws(() => model.addAdapter('n', { architecture: 'mtl_lora', targetModules: ['layers.0.self_attn.q_proj'] }), {
+    message: /targetModules: MTL-LoRA takes the same Linears in every layer.*others are LoRA's: architecture: 'lora'/
+  })
+  const { model: encoder } = await open(t, 'transformer-encoder')
+  t.throws(() => encoder.addAdapter('m', 'mtl_lora'), {
+    message: /shows no Linear.*Name some of them, for LoRA: \{ architecture: 'lora', targetModules: \['in_proj'/
+  })
+})

@@ -431,10 +431,35 @@ test('what a missing fusion advises can be done, or says that nothing can', asyn
   const model = await load(t)
   model.addAdapter('a')
   model.addAdapter('l', 'lora')
+  model.addClassificationHead('h')
   t.throws(() => model.setActiveAdapters(Fuse('a', null)), { message: /model\.addAdapterFusion\(\['a', null\]\)/ })
   model.addAdapterFusion(Fuse('a', null))
   t.notThrows(() => model.setActiveAdapters(Fuse('a', null)))
   t.throws(() => model.setActiveAdapters(Fuse('a', 'l')), { message: /There can be none: 'l' changes weights.*Stack/ })
+  const others: [config: string, why: RegExp, instead: RegExp][] = [
+    ['ia3', /changes weights/, /, or weigh several of them: Average\.$/],
+    ['loreft', /changes hidden states of some tokens/, /, or weigh several of them: Average\.$/],
+    ['prefix_tuning_flat', /adds keys and values to attention/, /Fuse\('a', 'b'\)\)\.$/],
+    ['prompt_tuning', /adds tokens to a row/, /Fuse\('a', 'b'\)\)\.$/],
+    ['lora|seq_bn', /is a union of lora and bottleneck, one name/, /train its bottleneck as an adapter of its own\.$/],
+    ['seq_bn_inv', /has an invertible part/, /Fuse\('a', 'b'\)\)\.$/]
+  ]
+  for (const [i, [config, why, instead]] of others.entries()) {
+    model.addAdapter(`o${i}`, config)
+    const refusals = [() => model.addAdapterFusion(['a', `o${i}`]), () => model.setActiveAdapters(Fuse('a', `o${i}`))]
+    for (const refusal of refusals) {
+      const { message = '' } = t.throws(refusal) ?? {}
+      t.regex(message, why)
+      t.true(message.includes(`Put it in front of the block: Stack('o${i}', Fuse('a', 'b'))`), message)
+      t.regex(message, instead)
+    }
+    // And so it can be: a fusion behind each of them.
+    const [inFront] = await model.predict([rows[0] ?? { inputIds: [] }], {
+      adapters: Stack(`o${i}`, Fuse('a', null)),
+      head: 'h'
+    })
+    t.is(inFront?.logits.length, 2)
+  }
   t.throws(() => model.addAdapter('z', 'seq_bn', { leaveOut: [0] } as never), {
     message: /'leaveOut' belongs in the config: 'seq_bn\[leave_out=\[0\]\]'/
   })
