@@ -26,12 +26,12 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
     const keeps = run.saveOnAbort === true || args.saveStrategy !== 'no' || args.resumeFromCheckpoint !== null
     let fingerprint = keeps ? await run.fingerprint() : undefined
     const found = await loadCheckpoint<SavedTasks>(args, state.native, fingerprint ?? {})
-    if (found !== undefined) await state.restore(found.saved)
-    callbacks.restore(found?.saved.callbacks)
+    if (found !== undefined) await state.restore(found)
+    callbacks.restore(found?.callbacks)
     closeCache = openFrozenLayers(model, args)
     const firstStep = state.step
     let savedStep = firstStep
-    const wasOver = run.keepsEnd === true && found?.saved.isOver === true
+    const wasOver = run.keepsEnd === true && found?.isOver === true
     const save = async (epoch: number, isOver?: boolean): Promise<SaveEvent> => {
       const { step } = state
       run.lock?.()

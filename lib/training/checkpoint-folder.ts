@@ -4,6 +4,7 @@ import { syncFolder } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
 import { ownerTag, removeLeftovers } from '../native/owner.js'
+import { findDamage, writeList } from './checkpoint-list.js'
 import { diskError } from './disk-error.js'
 
 /** Everything that a resumed run needs, one file inside a checkpoint's folder. */
@@ -39,6 +40,7 @@ export async function writeCheckpoint(
     makeFolder(stage)
     removeUnfinished(outputDir)
     await fill(stage)
+    await writeList(stage)
     syncFolder(stage)
     replace(folder, stage)
     syncFolder(outputDir)
@@ -128,18 +130,25 @@ export function findCheckpoint(outputDir: string, from: string | boolean): strin
   })
 }
 
-/** A checkpoint that cannot be read, with the one to resume from instead. */
-export function damagedCheckpoint(folder: string, cause: AdapterError): AdapterError {
+/** Refuses a checkpoint of which a file is not as it was written, and names the one to resume from instead. */
+export async function requireWhole(folder: string): Promise<void> {
+  const damage = await findDamage(folder)
+  if (damage !== undefined) throw await damagedCheckpoint(folder, damage)
+}
+
+/** A checkpoint that cannot be read, with the newest before it that can. */
+export async function damagedCheckpoint(folder: string, cause: AdapterError): Promise<AdapterError> {
   const step = Number(pattern.exec(basename(folder))?.[1] ?? Infinity)
-  const older = listCheckpoints(dirname(folder)).findLast((one) => {
-    return one.step < step && peekUser(join(one.folder, trainingFile)) !== undefined
-  })
+  let older: string | undefined
+  for (const one of listCheckpoints(dirname(folder)).toReversed()) {
+    if (older === undefined && one.step < step && (await findDamage(one.folder)) === undefined) older = one.folder
+  }
   const reason = cause.problem.replace(/\.$/, '')
   return new AdapterError(cause.code, 'resume the training', `${folder} cannot be read: ${reason}`, {
     hint:
       older === undefined
         ? 'There is no earlier checkpoint beside it: start without resuming.'
-        : `Resume from the one before it: resumeFromCheckpoint: '${older.folder}', on the command line --resume-from ${older.folder}`,
+        : `Resume from the one before it: resumeFromCheckpoint: '${older}', on the command line --resume-from ${older}`,
     cause
   })
 }

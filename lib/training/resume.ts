@@ -15,9 +15,11 @@ import {
   peekUser,
   removeOldest,
   removeUnfinished,
+  requireWhole,
   trainingFile,
   writeCheckpoint
 } from './checkpoint-folder.js'
+import { findDamage } from './checkpoint-list.js'
 import { deciding, type Fingerprint } from './fingerprint.js'
 import type { SavedPlateau } from './plateau.js'
 
@@ -92,11 +94,12 @@ export async function resume(
   run: Fingerprint,
   before: (saved: Progress) => Promise<void> | void
 ): Promise<Progress> {
-  const found = await loadCheckpoint<SavedRun>(args, native, run, before)
+  const found = await loadCheckpoint<SavedRun>(args, native, run, async (saved, folder) => {
+    await before(saved)
+    if (args.loadBestModelAtEnd) await bringBest(folder, args.outputDir, saved.best)
+  })
   if (found === undefined) return { step: 0, lossSum: 0, lossCount: 0 }
-  const { run: _, epoch: __, ...progress } = found.saved
-  const { best } = progress
-  if (args.loadBestModelAtEnd) bringBest(found.folder, args.outputDir, best)
+  const { run: _, epoch: __, ...progress } = found
   return progress
 }
 
@@ -105,32 +108,39 @@ export async function loadCheckpoint<Saved extends { readonly run: Fingerprint }
   { resumeFromCheckpoint, outputDir }: TrainingArguments,
   native: NativeTrainer,
   run: Fingerprint,
-  before?: (saved: Saved) => Promise<void> | void
-): Promise<{ readonly folder: string; readonly saved: Saved } | undefined> {
+  before?: (saved: Saved, folder: string) => Promise<void> | void
+): Promise<Saved | undefined> {
   if (resumeFromCheckpoint === null || resumeFromCheckpoint === false) return undefined
   const folder = findCheckpoint(outputDir, resumeFromCheckpoint)
   removeUnfinished(outputDir)
+  await requireWhole(folder)
   // A run that is refused leaves the model as it is: this comes before the tensors.
   const known = peekUser(join(folder, trainingFile)) as Saved | undefined
   if (known !== undefined) {
     checkSameRun(folder, known.run ?? {}, run)
-    await before?.(known)
+    await before?.(known, folder)
   }
-  return { folder, saved: JSON.parse(await load(native, folder)) as Saved }
+  return JSON.parse(await load(native, folder)) as Saved
 }
 
 /** The best checkpoint so far must be there at the end, in the run's own folder. */
-function bringBest(from: string, outputDir: string, saved: SavedBest | undefined): void {
+async function bringBest(from: string, outputDir: string, saved: SavedBest | undefined): Promise<void> {
   if (!saved?.best) return
   const name = `checkpoint-${saved.best.step}`
   const own = join(outputDir, name)
   const other = join(dirname(from), name)
-  if (existsSync(join(own, trainingFile))) return
-  if (!existsSync(join(other, trainingFile))) {
-    throw new AdapterError('ERR_FILE_NOT_FOUND', 'resume the training', `the best checkpoint so far is gone: ${own}`, {
-      hint: 'Resume without loadBestModelAtEnd.'
-    })
+  const isOwn = existsSync(join(own, trainingFile))
+  const operation = 'resume the training'
+  const hint = 'Resume without loadBestModelAtEnd.'
+  if (!isOwn && !existsSync(join(other, trainingFile))) {
+    throw new AdapterError('ERR_FILE_NOT_FOUND', operation, `the best checkpoint so far is gone: ${own}`, { hint })
   }
+  const damage = await findDamage(isOwn ? own : other)
+  if (damage !== undefined) {
+    const problem = `the best checkpoint so far, ${isOwn ? own : other}, cannot be read: ${damage.problem}`
+    throw new AdapterError(damage.code, operation, problem, { hint, cause: damage })
+  }
+  if (isOwn) return
   makeFolder(outputDir)
   cpSync(other, own, { recursive: true })
 }
@@ -146,7 +156,7 @@ async function load(native: NativeTrainer, folder: string): Promise<string> {
   } catch (error) {
     // Any other code says that the file is whole and does not fit.
     const isDamaged = error instanceof AdapterError && /^ERR_FILE/.test(error.code)
-    throw isDamaged ? damagedCheckpoint(folder, error) : error
+    throw isDamaged ? await damagedCheckpoint(folder, error) : error
   }
 }
 

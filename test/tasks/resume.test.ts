@@ -1,7 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { Random } from '../../lib/data/random.js'
 import {
   AdapterError,
   MultiTaskTrainer,
@@ -11,6 +10,7 @@ import {
 } from '../../lib/index.js'
 import type { TaskSampling } from '../../lib/tasks/task-sampling.js'
 import { load, quiet, scratch, tinyRows } from '../model/support.js'
+import { damagedBytes, filesIn } from '../training/checkpoint-files.js'
 import { args, distance, names, tasks, valuesOf, withTasks } from './support.js'
 
 for (const sampler of ['exhaustive', 'round_robin', { temperature: 2 }] as const satisfies TaskSampling[]) {
@@ -88,7 +88,7 @@ test('a run of other tasks, another mode or other rows is refused by name', asyn
   }
 })
 
-test('a checkpoint of tasks or of a sweep that is cut off anywhere: a named error, and the one before goes on', async (t) => {
+test('a checkpoint of tasks or of a sweep of which any file is damaged: a named error, and the one before goes on', async (t) => {
   const rows = tinyRows(18, { seed: 4 })
   const runs = {
     tasks: async (args: TrainingArgumentsInput) => {
@@ -112,23 +112,23 @@ test('a checkpoint of tasks or of a sweep that is cut off anywhere: a named erro
     const outputDir = scratch(t)
     const own = { ...args, outputDir, maxSteps: 4 } as const
     await run({ ...own, saveStrategy: 'steps', saveSteps: 2 })
-    const file = join(outputDir, 'checkpoint-4', 'training.safetensors')
-    const whole = readFileSync(file)
-    const header = Number(whole.readBigUInt64LE())
-    const random = Random.fromSeed(3)
-    const places = [0, 1, 7, 8, 9, 8 + header - 1, 8 + header, 8 + header + 1, whole.length - 1]
-    for (let i = 0; i < 6; i++) places.push(random.nextBelow(whole.length))
-    for (const length of places) {
-      writeFileSync(file, whole.subarray(0, length))
-      const error = await t.throwsAsync(run({ ...own, saveStrategy: 'no', resumeFromCheckpoint: true }), {
-        instanceOf: AdapterError,
-        code: 'ERR_FILE_FORMAT'
-      })
-      t.regex(
-        error?.message ?? '',
-        /checkpoint-4 cannot be read: .*--resume-from \S+checkpoint-2$/,
-        `${name} ${length}`
-      )
+    const checkpoint = join(outputDir, 'checkpoint-4')
+    const files = filesIn(checkpoint)
+    t.is(files.length, name === 'tasks' ? 14 : 12, String(files))
+    for (const file of files) {
+      const path = join(checkpoint, file)
+      const whole = readFileSync(path)
+      for (const bytes of damagedBytes(whole)) {
+        writeFileSync(path, bytes)
+        const error = await t.throwsAsync(run({ ...own, saveStrategy: 'no', resumeFromCheckpoint: true }), {
+          instanceOf: AdapterError,
+          code: 'ERR_FILE_FORMAT'
+        })
+        const told = error?.message ?? ''
+        t.true(told.includes(`checkpoint-4 cannot be read: ${file} is damaged`), told)
+        t.regex(told, /--resume-from \S+checkpoint-2$/, `${name} ${bytes.length}`)
+      }
+      writeFileSync(path, whole)
     }
     await t.notThrowsAsync(
       run({ ...own, saveStrategy: 'no', resumeFromCheckpoint: join(outputDir, 'checkpoint-2') }),

@@ -123,6 +123,10 @@ test('a resumed run remembers its best and its patience', async (t) => {
   const resumeFromCheckpoint = join(outputDir, `checkpoint-${last}`)
   const more = { ...args, earlyStoppingPatience: 5, resumeFromCheckpoint }
   t.true((endOf(await run(model, recipe(outputDir, more)))?.steps ?? 0) > 0)
+  rmSync(join(outputDir, `checkpoint-${best?.step}`, 'a', 'adapter.safetensors'))
+  await t.throwsAsync(run(model, recipe(outputDir, more)), {
+    message: /the best checkpoint so far, \S+, cannot be read: a\/adapter\.safetensors is missing/
+  })
   rmSync(join(outputDir, `checkpoint-${best?.step}`), { recursive: true })
   await t.throwsAsync(run(model, recipe(outputDir, more)), { message: /the best checkpoint so far is gone/ })
 })

@@ -10,6 +10,7 @@ import {
   type TrainingEvent
 } from '../../lib/index.js'
 import { make, moved, quiet, sameBits, scratch, snapshot, tinyRows } from '../model/support.js'
+import { damagedBytes, filesIn } from './checkpoint-files.js'
 
 const rows = tinyRows(19)
 
@@ -214,24 +215,27 @@ test('a checkpoint of another adapter, a damaged one, and none', async (t) => {
     message: /expected adapterConfigs\.a\.architecture "bottleneck", .*got adapterConfigs\.a\.architecture "lora", /
   })
 
-  const file = join(outputDir, 'checkpoint-5', 'training.safetensors')
-  const whole = readFileSync(file)
+  const checkpoint = join(outputDir, 'checkpoint-5')
+  const files = filesIn(checkpoint)
+  t.is(files.length, 6, String(files))
   const before = snapshot(model)
-  const damaged = Buffer.from(whole)
-  const near = damaged.length - 100
-  damaged.writeUInt8(damaged.readUInt8(near) ^ 1, near)
-  for (const bytes of [
-    damaged,
-    whole.subarray(0, whole.length - 1),
-    whole.subarray(0, 100),
-    whole.subarray(0, 4),
-    Buffer.alloc(0)
-  ]) {
-    writeFileSync(file, bytes)
-    const error = await t.throwsAsync(resume(model), { instanceOf: AdapterError, message: /training\.safetensors/ })
-    t.regex(error?.message ?? '', /checkpoint-5 cannot be read: .*\. There is no earlier checkpoint beside it/)
+  for (const file of files) {
+    const path = join(checkpoint, file)
+    const whole = readFileSync(path)
+    for (const bytes of [...damagedBytes(whole), undefined]) {
+      if (bytes === undefined) rmSync(path)
+      else writeFileSync(path, bytes)
+      const error = await t.throwsAsync(resume(model), { instanceOf: AdapterError })
+      t.is(error?.code, bytes === undefined ? 'ERR_FILE_NOT_FOUND' : 'ERR_FILE_FORMAT', file)
+      if (bytes === undefined && file === 'training.safetensors') continue
+      t.true(error?.message.includes(`checkpoint-5 cannot be read: ${file} is `), error?.message)
+      t.regex(error?.message ?? '', /\. There is no earlier checkpoint beside it/)
+    }
+    writeFileSync(path, whole)
   }
   t.deepEqual(moved(before, snapshot(model)), [])
+  writeFileSync(join(checkpoint, 'notes.txt'), 'What one puts beside the files does no harm.')
+  await t.notThrowsAsync(resume(model))
 })
 
 test('a damaged newest checkpoint: the error names the one before it that can be read', async (t) => {
@@ -247,10 +251,7 @@ test('a damaged newest checkpoint: the error names the one before it that can be
   const resume = (from: string | boolean) => run(model, { ...recipe(outputDir), resumeFromCheckpoint: from })
   const error = await t.throwsAsync(resume(true), { instanceOf: AdapterError, code: 'ERR_FILE_FORMAT' })
   const older = join(outputDir, 'checkpoint-6')
-  t.true(
-    error?.message.includes(`checkpoint-10 cannot be read: load checkpoint: ${file(10)} is damaged`),
-    error?.message
-  )
+  t.true(error?.message.includes('checkpoint-10 cannot be read: training.safetensors is damaged'), error?.message)
   t.true(error?.message.endsWith(`--resume-from ${older}`), error?.message)
   t.notRegex(error?.message ?? '', /earlier checkpoint/)
   await t.notThrowsAsync(resume(older))
@@ -285,7 +286,7 @@ test('a checkpoint keeps adapters whose names no file may have', async (t) => {
   const args = { ...recipe(outputDir), maxSteps: 4, saveSteps: 2 }
   const whole = await ready()
   await run(whole, args)
-  t.is(readdirSync(join(outputDir, 'checkpoint-2')).length, names.length + 1)
+  t.is(readdirSync(join(outputDir, 'checkpoint-2')).length, names.length + 2)
   const resumed = await ready()
   await run(resumed, { ...args, resumeFromCheckpoint: join(outputDir, 'checkpoint-2') })
   t.deepEqual(moved(snapshot(whole), snapshot(resumed)), [])
