@@ -23,7 +23,7 @@ function isSaved(folder: string): boolean {
 export interface FinishedRun {
   /** Steps done. */
   readonly step: number
-  /** Evaluations that got no better ended it: with more patience it may go on. */
+  /** Evaluations that got no better ended it. */
   readonly isEarly: boolean
 }
 
@@ -37,14 +37,19 @@ function finishedHistory(folder: string, events: string): RunHistory | undefined
 
 export const isFinished = (folder: string, events: string): boolean => finishedHistory(folder, events) !== undefined
 
-/** A run of the command line that came to its end and saved what it had trained, with nothing left to do by `args`. */
+/**
+ * A run of the command line that came to its end and saved what it had trained, with nothing left to do by `args`: those may
+ * give it another length, and more patience to one that evaluations ended.
+ */
 export function finishedRun(folder: string, args: TrainingArgumentsInput): FinishedRun | undefined {
   const history = finishedHistory(folder, args.loggingDir ?? folder)
   if (history === undefined) return undefined
+  const now = trainingArguments(args)
+  const isOther = (name: keyof typeof now) => history.start?.args[name] !== now[name]
   const isEarly = history.end?.stoppedEarly === true
-  const { earlyStoppingPatience } = trainingArguments(args)
-  const isOtherwise = history.start?.args['earlyStoppingPatience'] !== earlyStoppingPatience
-  return isEarly && isOtherwise ? undefined : { step: history.step, isEarly }
+  if (isEarly && isOther('earlyStoppingPatience')) return undefined
+  const isLonger = now.maxSteps > 0 ? isOther('maxSteps') : isOther('maxSteps') || isOther('numTrainEpochs')
+  return isLonger ? undefined : { step: history.step, isEarly }
 }
 
 /**

@@ -1,7 +1,9 @@
 import * as check from '../config/check.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
+import { AdapterError } from '../native/errors.js'
 import { checkMetric } from '../training/best.js'
-import type { TasksRun } from './run-state.js'
+import { checkLength } from '../training/run-length.js'
+import type { SavedTasks, TasksRun } from './run-state.js'
 
 /** Refuses what nobody evaluates and names of measures that no evaluation will have, before the first step. */
 export function checkLearners({ learners, feeds }: TasksRun): void {
@@ -26,4 +28,16 @@ export function checkShared({ lrSchedulerType }: TrainingArguments, names: strin
     'args.lrSchedulerType',
     `'${lrSchedulerType}' follows one task's evaluations, and what ${names} share is of several: give it in the args of each`
   )
+}
+
+/** A first stage that is over stays as it is: what came behind stands on it. */
+export function checkSavedLength({ keepsEnd }: TasksRun, saved: SavedTasks, totalSteps: number): void {
+  if (keepsEnd && saved.isOver && saved.totalSteps !== totalSteps) {
+    throw new AdapterError('ERR_RESUME', 'resume the training', 'the first stage is over', {
+      expected: `its ${saved.totalSteps} steps`,
+      got: `${totalSteps}`,
+      hint: 'For the second alone give maxSteps or numTrainEpochs in fusion.args; to train the first longer, start anew.'
+    })
+  }
+  checkLength(saved, totalSteps)
 }

@@ -1,3 +1,4 @@
+import { fuseBlocks, fusionName } from '../config/composition.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { setupNames } from '../model/setup.js'
@@ -27,6 +28,7 @@ export async function tasksFingerprint(
   { learners, feeds, mode, sampling }: Tasks
 ): Promise<Fingerprint> {
   const active = [...new Set(learners.flatMap(({ options }) => setupNames(options.setup, model.known)))]
+  const fusions = [...new Set(learners.flatMap(({ options }) => fuseBlocks(options.setup).map(fusionName)))]
   const digests = await digestsOf(feeds.map(({ options: { data } }) => data))
   const tasks = learners.map(({ name, options }, index) => {
     const { args: own, setup, head, parts, weight } = options
@@ -40,7 +42,7 @@ export async function tasksFingerprint(
     ...deciding(args),
     ...modelRecord(model, args, active),
     ...{ mode, sampling, tasks: Object.fromEntries(tasks) },
-    fusions: Object.fromEntries(model.adapterFusions),
+    fusions: Object.fromEntries(fusions.map((name) => [name, model.adapterFusions.get(name)])),
     sharedParameters: Object.fromEntries(model.sharedParameters)
   }
 }

@@ -1,5 +1,5 @@
 import * as check from '../config/check.js'
-import { Fuse } from '../config/composition.js'
+import { Fuse, fusionName } from '../config/composition.js'
 import type { FusionConfigSource } from '../config/fusion-config.js'
 import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import type { TrainerCallback } from '../training/callbacks.js'
@@ -37,8 +37,8 @@ export interface FuseTasksResult {
 /**
  * AdapterFusion's two stages (Pfeiffer et al. 2021): an adapter for each task, in one pass for all; then a fusion over
  * these adapters, which stand still, for one of the tasks. The fusion is then active. `resumeFromCheckpoint: true`, with a
- * model as it was at the start, goes on in the stage that was interrupted: where checkpoints are written, one is of the first
- * stage's end.
+ * model as it was at the start or with the one that was interrupted, goes on in the stage that was interrupted: where
+ * checkpoints are written, one is of the first stage's end.
  */
 export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {}): Promise<FuseTasksResult> {
   const { target, fusion = {}, ...first } = options
@@ -55,10 +55,14 @@ export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {})
   const stages = fuseStages(first.args ?? {}, { ...task.args, ...fusion.args })
   // A mistake in the second stage's shows before the first.
   trainingArguments(stages.second(false))
-  const trained = await new MultiTaskTrainer({ ...first, args: stages.first }, true).train(run)
   const names = [...new Set(adapters)]
-  const name = model.addAdapterFusion(names, fusion.config, { name: fusion.name })
-  model.trainAdapterFusion(Fuse(...names, { name }))
+  const fuse = fusion.name === undefined ? Fuse(...names) : Fuse(...names, { name: fusion.name })
+  const name = fusionName(fuse)
+  const isBegun = model.adapterFusions.has(name)
+  if (isBegun) checkBegun(name, stages.first)
+  const trained = await new MultiTaskTrainer({ ...first, args: stages.first }, true).train(run)
+  model.addAdapterFusion(fuse, fusion.config, { name, overwriteOk: isBegun })
+  model.trainAdapterFusion(fuse)
   const head = task.head ?? target
   model.activeHead = model.heads.has(head) ? head : (task.adapter as string)
   const args = stages.second(trained.steps === 0)
@@ -67,4 +71,14 @@ export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {})
     callbacks: fusion.callbacks
   })
   return { fusion: name, tasks: trained, target: await trainer.train(run) }
+}
+
+/** A fusion of that name is there: a call that was interrupted left it, and its checkpoints hold what it had learned. */
+function checkBegun(name: string, { resumeFromCheckpoint }: TrainingArgumentsInput): void {
+  if (resumeFromCheckpoint) return
+  throw check.valueError(
+    'fusion.name',
+    `the model has a fusion '${name}' already, as an interrupted fuseTasks leaves it. With resumeFromCheckpoint: true in args ` +
+      `it goes on where checkpoints were written; model.deleteAdapterFusion('${name}') makes place for a new one`
+  )
 }

@@ -7,6 +7,7 @@ import type { Evaluation } from '../training/evaluate.js'
 import type { Fingerprint } from '../training/fingerprint.js'
 import { nativeMember, nativeTrainer } from '../training/native-trainer.js'
 import { prepared } from '../training/prepared.js'
+import type { SavedLength } from '../training/run-length.js'
 import { checkShared } from './check-run.js'
 import type { TaskStep, TasksEvent } from './events.js'
 import type { Feed } from './feed.js'
@@ -38,8 +39,7 @@ export interface TasksRun {
 }
 
 /** What a checkpoint keeps beside the tensors. */
-export interface SavedTasks {
-  readonly step: number
+export interface SavedTasks extends SavedLength {
   /** Rounds of the sampler, those without a step among them. */
   readonly round: number
   readonly run: Fingerprint
@@ -117,7 +117,8 @@ export class RunState {
 
   saved(run: Fingerprint): SavedTasks {
     const learners = this.run.learners.map(({ saved }) => saved)
-    return { step: this.step, round: this.round, run, learners, drawn: this.drawn }
+    const { totalSteps } = this.plan
+    return { step: this.step, totalSteps, round: this.round, run, learners, drawn: this.drawn }
   }
 
   /** Makes the next step's batches now and gives them, or throws what went wrong, when they are asked for. */

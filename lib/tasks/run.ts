@@ -6,7 +6,7 @@ import { openFrozenLayers } from '../training/frozen-layers.js'
 import { loadCheckpoint, saveCheckpoint } from '../training/resume.js'
 import { due, isEvaluated } from '../training/run.js'
 import { stoppableStep } from '../training/stoppable-step.js'
-import { checkLearners } from './check-run.js'
+import { checkLearners, checkSavedLength } from './check-run.js'
 import { learnerClassWeights } from './class-weights.js'
 import type { TaskEnd, TasksEndEvent, TasksEvent } from './events.js'
 import type { Learner } from './learner.js'
@@ -25,7 +25,9 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
   try {
     const keeps = run.saveOnAbort === true || args.saveStrategy !== 'no' || args.resumeFromCheckpoint !== null
     let fingerprint = keeps ? await run.fingerprint() : undefined
-    const found = await loadCheckpoint<SavedTasks>(args, state.native, fingerprint ?? {})
+    const found = await loadCheckpoint<SavedTasks>(args, state.native, fingerprint ?? {}, (saved) => {
+      checkSavedLength(run, saved, state.plan.totalSteps)
+    })
     if (found !== undefined) await state.restore(found)
     callbacks.restore(found?.callbacks)
     closeCache = openFrozenLayers(model, args)

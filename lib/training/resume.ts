@@ -22,6 +22,7 @@ import {
 import { findDamage } from './checkpoint-list.js'
 import { deciding, type Fingerprint } from './fingerprint.js'
 import type { SavedPlateau } from './plateau.js'
+import { lengthArguments } from './run-length.js'
 
 /** Where a run stands, beside the tensors. */
 export interface Progress {
@@ -47,6 +48,8 @@ export interface Progress {
 export interface SavedRun extends Progress {
   /** Passes over the data. */
   readonly epoch: number
+  /** That the run was to have. */
+  readonly totalSteps?: number | undefined
   readonly run: Fingerprint
 }
 
@@ -92,14 +95,14 @@ export async function resume(
   args: TrainingArguments,
   native: NativeTrainer,
   run: Fingerprint,
-  before: (saved: Progress) => Promise<void> | void
+  before: (saved: SavedRun) => Promise<void> | void
 ): Promise<Progress> {
   const found = await loadCheckpoint<SavedRun>(args, native, run, async (saved, folder) => {
     await before(saved)
     if (args.loadBestModelAtEnd) await bringBest(folder, args.outputDir, saved.best)
   })
   if (found === undefined) return { step: 0, lossSum: 0, lossCount: 0 }
-  const { run: _, epoch: __, ...progress } = found
+  const { run: _, epoch: __, totalSteps: ___, ...progress } = found
   return progress
 }
 
@@ -180,9 +183,11 @@ interface Difference {
   readonly now: unknown
 }
 
-/** The fields in which two records differ, each alone, however deep it lies. */
+/** The fields in which two records differ, each alone, however deep it lies; how long a run is may change. */
 function differing(known: Fingerprint, now: Fingerprint, above = ''): Difference[] {
-  return [...new Set([...Object.keys(now), ...Object.keys(known)])].flatMap((name) => {
+  const names = new Set([...Object.keys(now), ...Object.keys(known)])
+  return [...names].flatMap((name) => {
+    if (lengthArguments.includes(name)) return []
     const path = `${above}${name}`
     const [one, other] = [known[name], now[name]]
     if (JSON.stringify(one) === JSON.stringify(other)) return []

@@ -18,6 +18,7 @@ import { Plateau } from './plateau.js'
 import { prepared } from './prepared.js'
 import { loadBest, resume, saveCheckpoint } from './resume.js'
 import { rowLengths, rowsWithin } from './row-lengths.js'
+import { checkLength } from './run-length.js'
 import { stoppableStep } from './stoppable-step.js'
 import { EncodedStream, StreamFeed, streamLength } from './stream.js'
 import type { RunOptions } from './trainer.js'
@@ -54,7 +55,10 @@ export async function* trainingRun(
     const keeps =
       saveOnAbort || args.saveStrategy !== 'no' || args.loadBestModelAtEnd || args.resumeFromCheckpoint !== null
     let run = keeps ? await fingerprint(model, args, data.train) : undefined
-    const progress = await resume(args, native, run ?? {}, ({ step, stream }) => batches.skip(step, stream))
+    const progress = await resume(args, native, run ?? {}, async (saved) => {
+      checkLength(saved, plan.totalSteps)
+      await batches.skip(saved.step, saved.stream)
+    })
     closeCache = openFrozenLayers(model, args)
     const firstStep = progress.step
     const best = new BestModel(args, progress.best)
@@ -70,7 +74,8 @@ export async function* trainingRun(
       savedStep = step
       const epoch = plan.epochAfter(step)
       progress.callbacks = callbacks.saved
-      const folder = await saveCheckpoint(model, args, native, { ...progress, epoch, run })
+      const saved = { ...progress, epoch, totalSteps: plan.totalSteps, run }
+      const folder = await saveCheckpoint(model, args, native, saved)
       return await callbacks.tell({ type: 'save', step, epoch, folder })
     }
     const evaluate = async (rows: EncodedDataset): Promise<EvaluateEvent> => {

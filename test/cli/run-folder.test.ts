@@ -48,7 +48,7 @@ test('a run that is finished is not trained again; one that stopped early goes o
     t.is(status, 0, errors)
     t.regex(
       output,
-      /^the run in .*finished is finished, at step 5: nothing is left to train\. To train it anew: torch-adapt/
+      /finished is finished, at step 5: nothing is left to train\. With more --epochs .*\. To train it anew: torch-adapt/
     )
     t.notRegex(errors, /saved/)
   }
@@ -57,12 +57,25 @@ test('a run that is finished is not trained again; one that stopped early goes o
   t.is((await command(['train', ...shared, '-o', bare, '--max-steps', '1'])).status, 0)
   const none = await command(['resume', bare])
   t.is(none.status, 0, none.errors)
-  t.regex(none.output, /^the run in .*bare is finished, at step 1:/)
+  t.regex(none.output, /^the run in .*bare is finished, at step 1: nothing is left to train\. To train it anew:/)
   // The checkpoint of step 4 is there for who wants it.
   const again = await command(['resume', folder, '--resume-from', join(folder, 'checkpoints/checkpoint-4')])
   t.is(again.status, 0, again.errors)
   t.regex(again.errors, /^1 step \(5 with those before\)/m)
   t.true(weights(folder).equals(before))
+  // With more steps it goes on from its newest checkpoint, and says how its rate goes on.
+  const longer = await command(['resume', folder, '--max-steps', '7'])
+  t.is(longer.status, 0, longer.errors)
+  t.regex(
+    longer.errors,
+    /the run was to have 5 steps and now has 7; from step 5 on the learning rate is that of a run of 7/
+  )
+  t.regex(longer.errors, /^3 steps \(7 with those before\)/m)
+  t.false(weights(folder).equals(before))
+  t.regex((await command(['resume', folder])).output, /is finished, at step 7: nothing is left/)
+  const shorter = await command(['resume', folder, '--max-steps', '3'])
+  t.is(shorter.status, 1)
+  t.regex(shorter.errors, /6 steps are done already/)
   // Without its result a run is not finished, whatever its events say.
   for (const file of ['adapter_config.json', 'head_config.json']) rmSync(join(folder, file))
   const lost = await command(['resume', folder])
@@ -75,9 +88,9 @@ test('a run that is finished is not trained again; one that stopped early goes o
   t.is(first.status, 0, first.errors)
   t.regex(first.errors, /ended early/)
   t.regex((await command(['resume', early])).output, /is finished, at step \d+ \(early; with another --early-stopping/)
-  const longer = await command(['resume', early, '--early-stopping', '20'])
-  t.is(longer.status, 0, longer.errors)
-  t.regex(longer.errors, /\(36 with those before\)/)
+  const patienter = await command(['resume', early, '--early-stopping', '20'])
+  t.is(patienter.status, 0, patienter.errors)
+  t.regex(patienter.errors, /\(36 with those before\)/)
 })
 
 test('evaluate, predict and others say of an unfinished run that it is one, and what can be taken', async (t) => {

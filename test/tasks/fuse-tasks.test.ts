@@ -133,3 +133,47 @@ test('a first stage that a callback ended is over; checkpoints of an older fusio
   await fused(99, { resumeFromCheckpoint: join(outputDir, 'fusion', 'checkpoint-4') })
   t.deepEqual(steps, ['fusion 5', 'fusion 6'])
 })
+
+for (const at of [2, 5]) {
+  test(`aborted at step ${at} of fusion: the same model goes on with the same bits`, async (t) => {
+    const whole = await begun(t)
+    await fuseTasks(optionsOf(whole, { outputDir: scratch(t), saveSteps: 2 }))
+    const options = optionsOf(await begun(t), { outputDir: scratch(t), saveSteps: 2 })
+    const { model, fusion } = options
+    const controller = new AbortController()
+    const callbacks = [
+      { onStepEnd: ({ step }: { step: number }) => void (step === at && controller.abort(new Error('enough'))) }
+    ]
+    await t.throwsAsync(fuseTasks({ ...options, fusion: { ...fusion, callbacks } }, { signal: controller.signal }))
+    await t.throwsAsync(fuseTasks(options), {
+      instanceOf: TypeError,
+      message:
+        /^fusion\.name: the model has a fusion 'x,y' already, .* resumeFromCheckpoint: true .* model\.deleteAdapterFusion\('x,y'\)/
+    })
+    const steps: number[] = []
+    const watched = { ...fusion, callbacks: [{ onStepEnd: ({ step }: { step: number }) => void steps.push(step) }] }
+    const args = { ...options.args, resumeFromCheckpoint: true }
+    const result = await fuseTasks({ ...options, fusion: watched, args })
+    t.is(steps[0], at - (at % 2) + 1, 'behind the newest checkpoint')
+    t.is(result.fusion, 'x,y')
+    t.deepEqual(bitsOf(model), bitsOf(whole))
+    model.deleteAdapterFusion('x,y')
+    await t.notThrowsAsync(fuseTasks({ ...options, args: { ...options.args, outputDir: scratch(t) } }))
+  })
+}
+
+test('a first stage that is over keeps its length; the fusion may go on for longer', async (t) => {
+  const outputDir = scratch(t)
+  const fused = async (args: TrainingArgumentsInput, own: TrainingArgumentsInput = {}) => {
+    const options = optionsOf(await begun(t), { outputDir, maxSteps: 4, ...args })
+    return await fuseTasks({ ...options, fusion: { args: { ...options.fusion?.args, ...own } } })
+  }
+  await fused({})
+  await t.throwsAsync(fused({ maxSteps: 6, resumeFromCheckpoint: true }), {
+    code: 'ERR_RESUME',
+    message: /the first stage is over \(expected its 4 steps, got 6\)\. For the second alone .* fusion\.args/
+  })
+  const { tasks, target } = await fused({ resumeFromCheckpoint: true }, { maxSteps: 6 })
+  t.is(tasks.steps, 0)
+  t.like(target, { step: 6, steps: 2 })
+})
