@@ -15,7 +15,11 @@ export interface AdapterSource {
 }
 
 /** Every --adapter in its order. Two of one name, or one twice, is a mistake that shows before the model is loaded. */
-export async function findAdapters(given: readonly string[], offline: boolean | undefined): Promise<AdapterSource[]> {
+export async function findAdapters(
+  given: readonly string[],
+  offline: boolean | undefined,
+  option = '--adapter'
+): Promise<AdapterSource[]> {
   const { resolveFolder } = await import('../exchange/hub.js')
   const { readAdapterFolder } = await import('../exchange/adapter-folder.js')
   const { isPeftFolder, peftName } = await import('../exchange/peft-folder.js')
@@ -23,20 +27,20 @@ export async function findAdapters(given: readonly string[], offline: boolean | 
   const { refuseUnfinished } = await import('./run-folder.js')
   const found: (AdapterSource & { readonly source: string })[] = []
   for (const text of given) {
-    const { as, source } = split(text)
+    const { as, source } = splitName(text)
     if (as !== undefined) fromOptions(() => checkAdapterName(as))
     const folder = await resolveFolder(source, 'adapter', { offline })
-    refuseUnfinished('--adapter', folder)
+    refuseUnfinished(option, folder)
     const name = as ?? (isPeftFolder(folder) ? peftName(source) : readAdapterFolder(folder, false).name)
     const other = found.find((one) => one.name === name)
-    if (other !== undefined) throw sameName(name, other, { source, folder })
+    if (other !== undefined) throw sameName(option, name, other, { source, folder })
     found.push({ source, folder, name })
   }
   return found.map(({ folder, name }) => ({ folder, name }))
 }
 
 /** A folder may have `=` in its path; what is there as it stands is no renaming. */
-function split(text: string): { readonly as?: string; readonly source: string } {
+export function splitName(text: string): { readonly as?: string; readonly source: string } {
   const [, as, source] = /^([^=/\\]+)=(.+)$/s.exec(text) ?? []
   return as === undefined || source === undefined || existsSync(text) ? { source: text } : { as, source }
 }
@@ -46,12 +50,12 @@ interface Place {
   readonly folder: string
 }
 
-function sameName(name: string, first: Place, second: Place): Error {
+function sameName(option: string, name: string, first: Place, second: Place): Error {
   if (realpathSync(first.folder) === realpathSync(second.folder)) {
-    return usageError(`--adapter: expected each adapter once, got ${second.source} twice`)
+    return usageError(`${option}: expected each adapter once, got ${second.source} twice`)
   }
   return usageError(
-    `--adapter: ${first.source} and ${second.source} both hold an adapter named '${name}'. ` +
-      `Give one of them another name: --adapter ${name}-2=${second.source}`
+    `${option}: ${first.source} and ${second.source} both hold an adapter named '${name}'. ` +
+      `Give one of them another name: ${option} ${name}-2=${second.source}`
   )
 }

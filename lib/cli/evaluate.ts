@@ -16,7 +16,7 @@ import {
 } from './model-options.js'
 import { printJson } from './output.js'
 import { openRows, rowsUsage } from './rows.js'
-import { loadSetupFolder } from './setup.js'
+import { checkBeside, type LoadedSetup, loadSetup, setupSource } from './setup.js'
 
 export const summary = 'measure an adapter, a head or a fine-tuned model on labelled rows'
 
@@ -30,8 +30,9 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
   --adapter ADAPTER       folder or hub id of an adapter with its head
 ${problemUsage}
 ${headUsage}
-  --setup FOLDER          instead of --adapter: what fuse wrote, a fusion with its head over its adapters, or another
-                          setup whose last adapter has a head
+  --setup SETUP           for all rows: instead of --adapter the folder that fuse wrote, a fusion with its head over its
+                          adapters, or another setup whose last adapter has a head; or a composition of what --adapter
+                          loads (then more than one), such as 'Stack[en, ner]', whose last adapter's head answers
   --data FILE             rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label
   --batch-size N          rows in one pass. Default 32
 ${modelUsage}
@@ -40,12 +41,12 @@ ${modelUsage}
 ${rowsUsage}
 `
 
-/** What lies in a setup's folder, and the head that answers. */
-async function loadSetup(model: Model, folder: string): Promise<string> {
-  const { composition, head } = await loadSetupFolder(model, folder)
+/** The head that answers under a setup. */
+function headUnder({ composition, head }: LoadedSetup, model: Model, given: string): string {
   const name = head ?? lastAdapter(composition)
   if (name !== null && model.heads.has(name)) return name
-  throw usageError(`--setup: expected a folder with the head that answers, as fuse writes it, got ${folder}`)
+  const expected = 'a folder with the head that answers, as fuse writes it, or a composition whose last adapter has one'
+  throw usageError(`--setup: expected ${expected}, got ${given}`)
 }
 
 export async function run(argv: string[]): Promise<number> {
@@ -63,24 +64,27 @@ export async function run(argv: string[]): Promise<number> {
     return exitStatus.done
   }
   const adapters = values.adapter ?? []
-  if (adapters.length > 1) throw usageError(`--adapter: expected one, got ${adapters.join(' and ')}`)
-  const { setup } = values
-  if (setup !== undefined && (adapters.length > 0 || values.head !== undefined)) {
-    throw usageError('--setup: expected it alone, without --adapter and --head')
+  const setup = values.setup === undefined ? undefined : await setupSource(values.setup)
+  if (setup !== undefined) checkBeside(setup, adapters, values.head)
+  else if (adapters.length > 1) {
+    throw usageError(
+      `--adapter: expected one, or a --setup of them such as 'Stack[a, b]', got ${adapters.join(' and ')}`
+    )
   }
   const source = setup === undefined ? headSource(adapters, values.head, required('model', values.model)) : null
   const data = inputFile('data', required('data', values.data))
   const batchSize = countOption('batch-size', values['batch-size'])
   const offline = values.offline || undefined
-  const [found = null] = await findAdapters(adapters, offline)
-  const problem = await problemOption(values['problem-type'], found === null ? [] : [found])
+  const sources = await findAdapters(adapters, offline)
+  const found = setup === undefined ? (sources[0] ?? null) : null
+  const problem = await problemOption(values['problem-type'], sources)
   using rows = await openRows(data)
   const model = await loadModel(values)
   try {
     if (found !== null) await loadWithHead(model, found, problem)
     const name =
       setup !== undefined
-        ? await loadSetup(model, setup)
+        ? headUnder(await loadSetup(model, setup, sources, problem), model, values.setup ?? '')
         : (found?.name ?? (await loadHeadAlone(model, source as string, offline)))
     if (setup === undefined) model.setActiveAdapters(found === null ? null : name)
     model.activeHead = name

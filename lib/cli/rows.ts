@@ -12,11 +12,16 @@ In TSV quotes are text, unless the first line begins with one.`
 
 /** The rows of a file whose rows are all needed. */
 export async function readAll(file: string): Promise<readonly Row[]> {
+  const rows = await readAny(file)
+  if (rows.length > 0) return rows
+  throw new AdapterError('ERR_INVALID_FILE', '', `${file} has no rows`, { hint: 'Check that this is the right file.' })
+}
+
+async function readAny(file: string): Promise<readonly Row[]> {
   const { readRows } = await import('../data/read-rows.js')
   const rows: Row[] = []
   for await (const row of readRows(file)) rows.push(row)
-  if (rows.length > 0) return rows
-  throw new AdapterError('ERR_INVALID_FILE', '', `${file} has no rows`, { hint: 'Check that this is the right file.' })
+  return rows
 }
 
 /** Rows to train on: in memory, or of a file too large for that. */
@@ -25,8 +30,9 @@ export type TrainingRows = readonly Row[] | RowsFile
 /** Bytes of a file that is read into memory, where its rows are tokenized once; those of a larger one stay on disk. */
 const largestInMemory = 64 * 1024 * 1024
 
-export async function trainingRows(file: string): Promise<TrainingRows> {
-  return statSync(file).size <= largestInMemory ? await readAll(file) : await openRows(file)
+export async function trainingRows(file: string, mayBeEmpty = false): Promise<TrainingRows> {
+  if (statSync(file).size > largestInMemory) return await openRows(file)
+  return mayBeEmpty ? await readAny(file) : await readAll(file)
 }
 
 /** The rows of a file that is read a batch at a time, whatever its size. To be closed. */

@@ -6,9 +6,11 @@ import { jsonLine } from './output.js'
 export function showEvent(event: TasksEvent, json: boolean): void {
   if (event.type === 'step') return
   if (json) process.stdout.write(jsonLine(event))
-  else if (event.type === 'taskEnd')
-    process.stderr.write(`${event.task} ended at step ${event.step}: ${event.reason}\n`)
-  else if (event.type !== 'end') {
+  else if (event.type === 'taskEnd') {
+    const { task, step, reason } = event
+    const what = reason === 'noRows' ? 'has no rows: the others go on' : `ended at step ${step}: ${reason}`
+    process.stderr.write(`${task} ${what}\n`)
+  } else if (event.type !== 'end') {
     const task = 'task' in event && event.task !== undefined ? `${event.task}: ` : ''
     process.stderr.write(`${task}${describeEvent(event)}\n`)
   }

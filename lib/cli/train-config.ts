@@ -9,7 +9,14 @@ import { type TrainingArguments, type TrainingArgumentsInput, trainingRules } fr
 import { folderFormats } from '../exchange/folder-files.js'
 import { type TrunkOption, trunkOptions } from '../model/trunk.js'
 import { AdapterError } from '../native/errors.js'
-import { checkMode, checkSampling, type TaskMode, type TaskSampling } from '../tasks/task-sampling.js'
+import {
+  checkMode,
+  checkOnNotFinite,
+  checkSampling,
+  type OnNotFinite,
+  type TaskMode,
+  type TaskSampling
+} from '../tasks/task-sampling.js'
 import { configFile, fromFile, fromOptions, usageError } from './arguments.js'
 import { headKinds } from './head-kinds.js'
 import { FileOutput } from './output.js'
@@ -57,6 +64,10 @@ export interface TrainSettings {
   readonly mode: TaskMode
   /** Of several tasks: whose batches come when, such as 'proportional' or `{ temperature: 2 }`. Default 'exhaustive'. */
   readonly sampler: TaskSampling
+  /** Of several tasks: what a loss that is not finite, or a task without rows, ends: the run or that task. Default 'throw'. */
+  readonly onNotFinite: OnNotFinite
+  /** Adapters that have learned before and lie, as they are, below the one that trains: folders or hub ids, `NAME=ADAPTER`. */
+  readonly below: readonly string[]
   /** For `torch-adapters fuse`: the adapters' folders or hub ids, `NAME=ADAPTER` where one gets another name. */
   readonly adapters: readonly string[]
   /** For `torch-adapters fuse`: AdapterHub's name of the fusion's config. Default 'dynamic'. */
@@ -66,7 +77,7 @@ export interface TrainSettings {
 /** What one of several tasks has for itself, with the training arguments that it may have. */
 export interface TaskSettings
   extends TaskArguments,
-    Partial<Pick<TrainSettings, 'train' | 'eval' | 'config' | 'head' | 'labels'>> {
+    Partial<Pick<TrainSettings, 'train' | 'eval' | 'config' | 'head' | 'labels' | 'below'>> {
   /** The adapter's name; tasks with the same one share it. Default: the task's name. */
   readonly adapter?: string
   /** What its loss counts in what it shares with others. Default 1. */
@@ -112,14 +123,12 @@ const settingRules: check.FieldRules<TrainSettings> = {
     }
     return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, check.checkArray(`${name}.${key}`, one)]))
   },
-  adapters: (name, value) => {
-    const schema = { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 2 }
-    if (!Array.isArray(value)) throw check.typeError(name, 'a list of adapters', value, schema)
-    return value.map((one, i) => check.checkNonEmptyString(`${name}[${i}]`, one))
-  },
+  adapters: (name, value) => adapterList(name, value, 2),
+  below: (name, value) => adapterList(name, value, 1),
   fusion: check.checkNonEmptyString,
   mode: checkMode,
   sampler: checkSampling,
+  onNotFinite: checkOnNotFinite,
   tasks: (name, value) => {
     if (check.isPlainObject(value)) return tasksOf(name, value)
     const task = check.fieldsSchema(taskRules())
@@ -127,10 +136,16 @@ const settingRules: check.FieldRules<TrainSettings> = {
   }
 }
 
+function adapterList(name: string, value: unknown, minItems: number): readonly string[] {
+  const schema = { type: 'array', items: { type: 'string', minLength: 1 }, minItems }
+  if (!Array.isArray(value)) throw check.typeError(name, 'a list of adapters', value, schema)
+  return value.map((one, i) => check.checkNonEmptyString(`${name}[${i}]`, one))
+}
+
 function taskRules(): check.FieldRules<Record<string, unknown>> {
-  const { train, eval: measured, config, head, labels } = settingRules
+  const { train, eval: measured, config, head, labels, below } = settingRules
   return {
-    ...{ train, eval: measured, config, head, labels, adapter: check.checkNonEmptyString },
+    ...{ train, eval: measured, config, head, labels, below, adapter: check.checkNonEmptyString },
     weight: (name, value) => check.checkNumber(name, value, { from: 0 }),
     ...Object.fromEntries(Object.entries(trainingRules).filter(([name]) => isTaskArgument(name)))
   }
@@ -262,6 +277,8 @@ export const isSweep = ({ argv }: TrainConfig): boolean => argv.some((option) =>
 
 function option(name: string, value: unknown): string[] {
   if (name === 'adapters') return (value as string[]).map((one) => `--adapter=${one}`)
+  if (name === 'below') return (value as string[]).map((one) => `--below=${one}`)
+  if (name === 'onNotFinite') return [`--on-not-finite=${value}`]
   if (name === 'sweep')
     return Object.entries(value as object).map(([key, one]) => `--vary=${key}=${JSON.stringify(one)}`)
   if (name === 'sampler' && check.isPlainObject(value)) return [`--sampler=temperature=${value['temperature']}`]

@@ -35,7 +35,8 @@ export const trainOptions = {
 export const tasksOptions = {
   tasks: { type: 'string' },
   mode: { type: 'string' },
-  sampler: { type: 'string' }
+  sampler: { type: 'string' },
+  'on-not-finite': { type: 'string' }
 } as const
 
 export type TrainValues = ReturnType<typeof parseCommand<typeof trainOptions>>['values']

@@ -74,8 +74,11 @@ export async function parseTraining<const O extends NonNullable<ParseArgsConfig[
   if (isSweep(config) && !('vary' in more)) throw usageError(`${file} has a sweep: give it to torch-adapters sweep`)
   if (isFusion(config) && !('adapter' in more)) throw usageError(`${file} has adapters: give it to torch-adapters fuse`)
   if (hasTasks(config) && !('tasks' in more)) throw usageError(`${file} has tasks: give it to torch-adapters train`)
-  // The last of two counts.
-  const { values } = parseCommand([...config.argv, ...own], all, ['[CONFIG]'])
+  // The last of two counts, and a list takes the place of the config's.
+  const isReplaced = (name: string) => (asked.values as Record<string, unknown>)[name] !== undefined
+  const lists = ['adapter', 'below'].filter(isReplaced).map((name) => `--${name}=`)
+  const kept = config.argv.filter((one) => !lists.some((option) => one.startsWith(option)))
+  const { values } = parseCommand([...kept, ...own], all, ['[CONFIG]'])
   return { values: values as Values<O>, config }
 }
 

@@ -12,10 +12,11 @@ import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import type { TasksEndEvent, TasksEvent } from '../tasks/events.js'
 import type { MultiTaskResult, TaskOptions } from '../tasks/multi-task-trainer.js'
-import { checkMode, checkTogether } from '../tasks/task-sampling.js'
+import { checkMode, checkOnNotFinite, checkTogether } from '../tasks/task-sampling.js'
 import { fromOptions, inputFile, usageError } from './arguments.js'
+import { type Below, findBelow, withWholePath } from './below.js'
 import { jsonLine } from './output.js'
-import { labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
+import { closeRows, labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { showEvent } from './tasks-progress.js'
 import { readTasks, samplingOf, type TaskSettings } from './train-config.js'
 import { headFor } from './train-head.js'
@@ -33,11 +34,13 @@ interface ReadTask {
   readonly head: HeadConfig
   readonly train: TrainingRows
   readonly evaluation: TrainingRows | undefined
+  readonly below: Below
   readonly options: Pick<TaskOptions, 'args' | 'weight'>
 }
 
 type Values = TrainValues & { readonly [K in keyof typeof tasksOptions]?: string | undefined } & {
   readonly plan: boolean
+  readonly below?: readonly string[] | undefined
 }
 
 /** `train --tasks`: an adapter and a head for each task, or heads over adapters that they share. */
@@ -52,8 +55,20 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
   const { plan, folder, args } = await planTraining(parsed, hasEvaluation)
   const { config } = plan
   if (config === null) throw usageError(`--tune: tasks train adapters, got '${plan.tuning}'`)
+  const adapters = Object.entries(settings).map(([name, task]) => task.adapter ?? name)
+  const belowOf = async (place: string, given: readonly string[]) =>
+    await findBelow(place, given, adapters, values.offline || undefined)
+  const common = await belowOf('--below', values.below ?? [])
   const tasks: ReadTask[] = []
-  for (const [name, task] of Object.entries(settings)) tasks.push(await readTask(name, task, config))
+  const empty: string[] = []
+  for (const [name, task] of Object.entries(settings)) {
+    const below = task.below === undefined ? common : await belowOf(`tasks.${name}.below`, task.below)
+    const read = await readTask(name, task, { config, below, mayBeEmpty: how.onNotFinite === 'stopTask' })
+    if (read === undefined) empty.push(name)
+    else tasks.push(read)
+  }
+  if (tasks.length === 0) throw usageError('--tasks: none of them has rows')
+  checkSame(tasks)
   for (const { name, head, evaluation, options } of tasks) {
     const own = fromOptions(() => taskArguments(`tasks.${name}`, args, options.args))
     if (evaluation !== undefined) checkBest(own, head, `--best for tasks.${name}`)
@@ -67,12 +82,16 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
   return await runTrainingIn<TasksEvent, TasksEndEvent | undefined>({
     ...{ values, folder, args },
     rows: tasks.flatMap(({ train, evaluation }) => [train, evaluation]),
-    record: { ...values, tasks: withWholePaths(settings) },
+    record: {
+      ...{ ...values, onNotFinite: values['on-not-finite'], tasks: withWholePaths(settings) },
+      below: values.below && common.record
+    },
     heads: tasks.map(({ name, head }) => `${name}: ${describeHead(head)}`).join(''),
-    prepare: (model) => addTasks(model, tasks),
+    prepare: async (model) => await addTasks(model, tasks),
     plan: values.plan ? async (model) => await printPlan(await trainerOf(model), json) : undefined,
     train: async (model, { signal, onEvent }) => {
       const trainer = await trainerOf(model)
+      for (const task of empty) showEvent({ type: 'taskEnd', task, step: 0, reason: 'noRows' }, json)
       let end: TasksEndEvent | undefined
       for await (const event of trainer.run({ signal, saveOnAbort: true })) {
         onEvent(event)
@@ -85,39 +104,74 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
       const trained = tasks.filter(({ name }) => (end?.tasks[name]?.steps ?? 0) > 0)
       await saveTasks(model, folder, trained, plan.format)
       const untrained = tasks.filter((task) => !trained.includes(task)).map(({ name }) => name)
-      if (json) process.stdout.write(jsonLine({ ...end, type: 'result', folder, untrained }))
+      if (json) process.stdout.write(jsonLine({ ...end, type: 'result', folder, untrained: [...untrained, ...empty] }))
       else if (end !== undefined) process.stdout.write(describeTasks(end, folder))
       if (untrained.length > 0) process.stderr.write(describeUntrained(untrained, end))
     }
   })
 }
 
-function howTasksMeet({ mode: given, sampler: text }: Values) {
+function howTasksMeet(values: Values) {
+  const { mode: given, sampler: text } = values
   const mode = checkMode('--mode', given ?? 'fused')
   const sampler = samplingOf(text ?? 'exhaustive')
   checkTogether(sampler, mode)
-  return { mode, sampler }
+  return { mode, sampler, onNotFinite: checkOnNotFinite('--on-not-finite', values['on-not-finite'] ?? 'throw') }
 }
 
-async function readTask(name: string, settings: TaskSettings, common: AdapterConfig): Promise<ReadTask> {
-  const { train: file, eval: measured, config, head, labels, adapter = name, weight, ...args } = settings
+/** What tasks have that does not say otherwise. */
+interface Common {
+  readonly config: AdapterConfig
+  readonly below: Below
+  readonly mayBeEmpty: boolean
+}
+
+/** Undefined: it has no rows, and may have none. */
+async function readTask(
+  name: string,
+  settings: TaskSettings,
+  { config: common, below, mayBeEmpty }: Common
+): Promise<ReadTask | undefined> {
+  const { train: file, eval: measured, config, head, labels, adapter = name, weight, below: _, ...args } = settings
+  const place = `tasks.${name}`
   for (const one of [name, adapter]) fromOptions(() => checkAdapterName(one, 'tasks'))
-  if (file === undefined) throw usageError(`tasks.${name}.train is missing`)
-  const train = await rowsOf(`tasks.${name}.train`, file)
+  if (file === undefined) throw usageError(`${place}.train is missing`)
+  const train = await rowsOf(`${place}.train`, file, true)
+  if (train.length === 0) {
+    if (mayBeEmpty) return undefined
+    throw new AdapterError('ERR_INVALID_FILE', '', `${place}.train: ${file} has no rows`, {
+      hint: 'Check that this is the right file, leave the task out, or go on without it: --on-not-finite stopTask.'
+    })
+  }
   return {
-    ...{ name, adapter, train },
-    evaluation: measured === undefined ? undefined : await rowsOf(`tasks.${name}.eval`, measured),
+    ...{ name, adapter, train, below },
+    evaluation: measured === undefined ? undefined : await rowsOf(`${place}.eval`, measured),
     config: config === undefined ? common : fromOptions(() => AdapterConfig.load(config as AdapterConfigSource)),
-    head: await headFor(train, head, labels?.join(','), await labelNamesOf(file)),
+    head: await headOf(place, train, async () => headFor(train, head, labels?.join(','), await labelNamesOf(file))),
     options: { args, weight }
   }
 }
 
+/** What is wrong with the labels of a task's rows, or with what it says of them, is said of the task. */
+async function headOf(place: string, rows: TrainingRows, read: () => Promise<HeadConfig>): Promise<HeadConfig> {
+  try {
+    return await read()
+  } catch (error) {
+    closeRows(rows)
+    const { code, message, ...rest } = error as AdapterError
+    const { problem = message, hint } = error instanceof AdapterError ? error : rest
+    // Options of the command line are fields of a task, and `training rows` its train.
+    const said = problem.replace(/^--(head|labels)\b/, '$1').replace(/^training rows\b/, 'train')
+    const own = /^(head|labels|train)\b/.test(said) ? `${place}.${said}` : `${place}: ${said}`
+    throw new AdapterError(code, '', own, { ...(hint && { hint }), cause: error })
+  }
+}
+
 /** Whatever is wrong with the rows is a mistake in this task's. */
-async function rowsOf(place: string, file: string): Promise<TrainingRows> {
+async function rowsOf(place: string, file: string, mayBeEmpty = false): Promise<TrainingRows> {
   const path = inputFile(place, file)
   try {
-    return await trainingRows(path)
+    return await trainingRows(path, mayBeEmpty)
   } catch (error) {
     if (!(error instanceof AdapterError)) throw error
     const { code, problem, hint } = error
@@ -126,17 +180,34 @@ async function rowsOf(place: string, file: string): Promise<TrainingRows> {
 }
 
 /** The first of those that share an adapter says what it is. */
-function addTasks(model: Model, tasks: readonly ReadTask[]): void {
-  for (const { name, adapter, config, head } of tasks) {
+async function addTasks(model: Model, tasks: readonly ReadTask[]): Promise<void> {
+  for (const { name, adapter, config, head, below } of tasks) {
+    await below.load(model)
     if (!model.adapters.has(adapter)) fromOptions(() => model.addAdapter(adapter, config))
     model.addHead(name, head)
   }
 }
 
-const taskOptions = ({ name, adapter, train, evaluation, options }: ReadTask): [string, TaskOptions] => [
+const taskOptions = ({ name, adapter, train, evaluation, below, options }: ReadTask): [string, TaskOptions] => [
   name,
-  { ...options, adapter, head: name, dataset: train, evalDataset: evaluation }
+  {
+    ...{ ...options, adapter: below.under(adapter), train: [adapter], head: name, dataset: train },
+    evalDataset: evaluation
+  }
 ]
+
+/** A name stands for one adapter, whichever task says it. */
+function checkSame(tasks: readonly ReadTask[]): void {
+  const folders = new Map<string, string>()
+  for (const { name: task, below } of tasks) {
+    for (const { name, folder } of below.sources) {
+      const known = folders.get(name) ?? folder
+      if (known !== folder)
+        throw usageError(`tasks.${task}.below: '${name}' is ${folder}, and ${known} in another task`)
+      folders.set(name, folder)
+    }
+  }
+}
 
 /** What an earlier run left is replaced only where that was asked for. */
 function checkFree(folder: string, tasks: readonly ReadTask[], values: TrainValues): void {
@@ -164,9 +235,14 @@ async function saveTasks(
 
 const withWholePaths = (tasks: Readonly<Record<string, TaskSettings>>): object =>
   Object.fromEntries(
-    Object.entries(tasks).map(([name, { train, eval: measured, ...rest }]) => [
+    Object.entries(tasks).map(([name, { train, eval: measured, below, ...rest }]) => [
       name,
-      { ...rest, ...(train && { train: resolve(train) }), ...(measured && { eval: resolve(measured) }) }
+      {
+        ...rest,
+        ...(train && { train: resolve(train) }),
+        ...(measured && { eval: resolve(measured) }),
+        ...(below && { below: below.map(withWholePath) })
+      }
     ])
   )
 

@@ -3,6 +3,7 @@ import type { Model } from '../model/model.js'
 import type { TrainingEvent } from '../training/events.js'
 import type { RunCurves } from '../training/report.js'
 import { exitStatus, usageError } from './arguments.js'
+import { findBelow } from './below.js'
 import { modelUsage } from './model-options.js'
 import { checkOutputFile, FileOutput, jsonLine } from './output.js'
 import { rowsUsage, type TrainingRows } from './rows.js'
@@ -22,7 +23,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
 
   CONFIG                  these options in a file, JSON or YAML: model, train, eval, output, tune, name, config, head,
                           labels, format, report, device, trunk, threads, offline, tensorboard, tasks, mode, sampler,
-                          and training arguments by their own names; options go before. Editors know it by
+                          onNotFinite, below, and training arguments by their own names; options go before. Editors know it by
                           schema/train.schema.json
   --model MODEL           folder or hub id of the base model
   --train FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label; for
@@ -40,6 +41,11 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
                           fused
   --sampler NAME          of several tasks, whose batches come when: exhaustive, round_robin, sequential (with
                           alternate), proportional, sqrt or temperature=T. Default exhaustive
+  --on-not-finite WHAT    of several tasks, what a loss that is not finite, or a task without rows, ends: throw, the
+                          run, or stopTask, that task. Default throw
+  --below [NAME=]ADAPTER  an adapter that has learned before and lies, as it is, below the one that trains: MAD-X's
+                          language adapter below the task's. May be repeated, the lowest first; in CONFIG, or in one of
+                          its tasks, a list
   --tune WHAT             what trains. Default adapter
                             adapter  an adapter and its head, the base model frozen
                             head     the head alone, the base model frozen; for --head of evaluate and predict
@@ -131,23 +137,32 @@ function result(model: Model, { tuning, name, folder }: TuningPlan, events: read
 }
 
 export async function run(argv: string[]): Promise<number> {
-  const parsed = await parseTraining(argv, usage, { ...tasksOptions, plan: { type: 'boolean', default: false } })
+  const parsed = await parseTraining(argv, usage, {
+    ...tasksOptions,
+    plan: { type: 'boolean', default: false },
+    below: { type: 'string', multiple: true }
+  } as const)
   if (parsed === undefined) return exitStatus.done
   if (parsed.values.tasks !== undefined) {
     const { trainTasks } = await import('./train-tasks.js')
     return await trainTasks(parsed)
   }
-  for (const option of ['mode', 'sampler'] as const) {
+  for (const option of ['mode', 'sampler', 'on-not-finite'] as const) {
     if (parsed.values[option] !== undefined)
       throw usageError(`--${option}: expected several tasks, --tasks FILE, got none`)
   }
   const { values, plan, folder, args, train, evaluation, head, files } = await readTraining(parsed)
   const { report, json } = values
+  if (values.below !== undefined && plan.tuning !== 'adapter')
+    throw usageError(`--below: what trains above it is an adapter, got --tune ${plan.tuning}`)
+  const below = await findBelow('--below', values.below ?? [], [plan.name], values.offline || undefined)
   return await runTrainingIn<TrainingEvent, Trained>({
     ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
-    record: { ...values, name: plan.name },
-    prepare: (model) => {
+    record: { ...values, name: plan.name, below: values.below && below.record },
+    prepare: async (model) => {
+      await below.load(model)
       prepareTuning(model, plan, head)
+      if (values.below !== undefined) model.setActiveAdapters(below.under(plan.name))
       if (report !== undefined && !values.plan) checkOutputFile('report', report, files)
     },
     plan: values.plan
@@ -162,7 +177,7 @@ export async function run(argv: string[]): Promise<number> {
     finish: async (model, { events, curves }) => {
       await saveTuned(model, plan)
       if (json) process.stdout.write(jsonLine(result(model, plan, events)))
-      else process.stdout.write(describeTuned(model, plan))
+      else process.stdout.write(describeTuned(model, plan) + below.describe(plan.name, folder))
       // Last: what was trained is safe and named, whatever becomes of the report.
       if (report !== undefined) await writeReport(report, curves, values.best)
     }

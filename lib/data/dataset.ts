@@ -102,8 +102,13 @@ export function isIndexed(dataset: unknown): dataset is IndexedRows {
 
 const largestId = 2 ** 31 - 1
 
-/** Every row of a dataset, checked. */
+/** Every row of a dataset, checked; at least one. */
 export async function collectRows(dataset: Dataset, name = 'dataset', signal?: AbortSignal): Promise<readonly Row[]> {
+  return nonEmpty(await collectAny(dataset, name, signal), name)
+}
+
+/** The same where there may be none. */
+export async function collectAny(dataset: Dataset, name: string, signal?: AbortSignal): Promise<readonly Row[]> {
   const expected = 'an array, an iterable or an async iterable of rows'
   if (typeof dataset !== 'object' || dataset === null) throw check.typeError(name, expected, dataset)
   if (dataset instanceof Promise) throw check.typeError(name, `${expected} (await what makes them)`, dataset)
@@ -113,7 +118,7 @@ export async function collectRows(dataset: Dataset, name = 'dataset', signal?: A
       rows.push(checkRow(dataset.at(i), `${name}[${i}]`))
       await pauseAfter(rows.length, signal)
     }
-    return nonEmpty(rows, name)
+    return rows
   }
   if (Symbol.asyncIterator in dataset) {
     for await (const row of dataset) {
@@ -128,7 +133,7 @@ export async function collectRows(dataset: Dataset, name = 'dataset', signal?: A
   } else {
     throw check.typeError(name, expected, dataset)
   }
-  return nonEmpty(rows, name)
+  return rows
 }
 
 /** A long list must not keep timers and sockets waiting. */

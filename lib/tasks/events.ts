@@ -36,8 +36,8 @@ export interface TaskEvaluateEvent extends EvaluateEvent {
   readonly task: string
 }
 
-/** Why a task ended before the others. */
-export type TaskEnd = 'earlyStopping' | 'notFinite'
+/** Why a task ended before the others; 'noRows': before its first step. */
+export type TaskEnd = 'earlyStopping' | 'notFinite' | 'noRows'
 
 /** A task ends before the others; it stands where it stands. */
 export interface TaskEndEvent {

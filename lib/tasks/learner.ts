@@ -126,7 +126,7 @@ export class Learner {
     this.#best = new BestModel(this.options.args, best)
     this.#bestStep = this.#best.best === null ? undefined : bestStep
     this.#plateau = plateauOf(this.options.args, plateau)
-    this.ended = ended
+    this.ended ??= ended
   }
 }
 

@@ -9,7 +9,7 @@ import { checkOptions } from '../model/options.js'
 import type { AdapterSetup } from '../model/setup.js'
 import { AdapterError } from '../native/errors.js'
 import { checkCallbacks, type TrainerCallback } from '../training/callbacks.js'
-import { EncodedDataset } from '../training/encoded.js'
+import { EncodedDataset, type Reading } from '../training/encoded.js'
 import { type Evaluation, evaluateEncoded, evaluationOptions } from '../training/evaluate.js'
 import { evaluationMasks, trainingMasks } from '../training/masks.js'
 import type { MemoryPlan } from '../training/memory-plan.js'
@@ -28,7 +28,15 @@ import { recordedTasksRun } from './recorded.js'
 import type { TasksRun } from './run-state.js'
 import { type CheckedTask, checkTask } from './task.js'
 import { TaskSampler } from './task-sampler.js'
-import { checkMode, checkSampling, checkTogether, type TaskMode, type TaskSampling } from './task-sampling.js'
+import {
+  checkMode,
+  checkOnNotFinite,
+  checkSampling,
+  checkTogether,
+  type OnNotFinite,
+  type TaskMode,
+  type TaskSampling
+} from './task-sampling.js'
 
 /** One of the tasks. */
 export interface TaskOptions {
@@ -59,8 +67,11 @@ export interface MultiTaskTrainerOptions {
   readonly mode?: TaskMode | undefined
   /** Default 'exhaustive'. */
   readonly sampler?: TaskSampling | undefined
-  /** Where a task's loss is not finite: 'throw' stops the run, 'stopTask' that task alone. Default 'throw'. */
-  readonly onNotFinite?: 'throw' | 'stopTask' | undefined
+  /**
+   * Where a task's loss is not finite, as the mean over no rows is not: 'throw' stops the run, 'stopTask' that task alone.
+   * Default 'throw'.
+   */
+  readonly onNotFinite?: OnNotFinite | undefined
   /** Called while a run goes on; they may ask it to stop, evaluate, log or save. */
   readonly callbacks?: readonly TrainerCallback<TasksEvent>[] | undefined
 }
@@ -102,7 +113,7 @@ export class MultiTaskTrainer {
     this.#mode = checkMode('mode', options.mode ?? 'fused')
     this.#sampling = checkSampling('sampler', options.sampler ?? 'exhaustive')
     checkTogether(this.#sampling, this.#mode)
-    this.#goOn = check.checkOneOf('onNotFinite', options.onNotFinite ?? 'throw', ['throw', 'stopTask']) === 'stopTask'
+    this.#goOn = checkOnNotFinite('onNotFinite', options.onNotFinite ?? 'throw') === 'stopTask'
     this.#tasks = tasks.map(([name, task]) => checkTask(this.model, name, task, this.#input))
     this.#callbacks = options.callbacks
     const has = this.#tasks.some(({ evalDataset }) => evalDataset !== undefined)
@@ -177,8 +188,8 @@ export class MultiTaskTrainer {
   }
 
   async #tasksRun({ signal, saveOnAbort }: RunOptions): Promise<TasksRun> {
-    const feeds = await this.#feeds(signal)
     const learners = this.#tasks.map((task) => new Learner(task))
+    const feeds = await this.#feeds(learners, signal)
     const { model, args } = this
     const sizes = feeds.map((feed) => ({
       rows: feed.options.data.length,
@@ -193,20 +204,26 @@ export class MultiTaskTrainer {
     }
   }
 
-  async #feeds(signal: AbortSignal | undefined): Promise<Feed[]> {
+  async #feeds(learners: readonly Learner[], signal: AbortSignal | undefined): Promise<Feed[]> {
     const feeds: Feed[] = []
     for (const [i, task] of this.#tasks.entries()) {
-      const data = await this.#trainingOf(task, signal)
-      const sampler = await samplerFor(task.args, data)
+      const data = await this.#trainingOf({ ...task, mayBeEmpty: true }, signal)
+      if (data.length === 0) {
+        if (!this.#goOn) throw noRows(task)
+        ;(learners[i] as Learner).ended = 'noRows'
+        continue
+      }
+      const sampler = await samplerFor(task.args, data, `tasks.${task.name}.dataset`)
       const evaluates = this.args.evalStrategy !== 'no' || this.args.evalOnStart || this.#callbacks !== undefined
       const evaluation = evaluates ? await this.#evaluationOf(task, signal) : undefined
       const { args, computeMetrics } = task
       feeds.push(new Feed({ data, sampler, args, learners: [i], evaluation, computeMetrics }))
     }
+    if (feeds.length === 0) throw check.valueError('tasks', 'none of them has rows')
     return feeds
   }
 
-  async #trainingOf(task: CheckedTask, signal?: AbortSignal): Promise<EncodedDataset> {
+  async #trainingOf(task: CheckedTask & Pick<Reading, 'mayBeEmpty'>, signal?: AbortSignal): Promise<EncodedDataset> {
     const name = `tasks.${task.name}.dataset`
     return await EncodedDataset.of(task.dataset, this.model, name, task, trainingMasks(task.args), signal)
   }
@@ -224,6 +241,12 @@ export class MultiTaskTrainer {
     )
   }
 }
+
+const noRows = ({ name }: CheckedTask): TypeError =>
+  check.valueError(
+    `tasks.${name}.dataset`,
+    "it has no rows; leave the task out, or go on without it by onNotFinite: 'stopTask'"
+  )
 
 /** The best is each task's own. */
 const forAll = {

@@ -47,6 +47,11 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
     let logged = { at: start, tokens: 0 }
     let tokens = 0
     await callbacks.begin({ step: firstStep, totalSteps: state.plan.totalSteps, epoch: state.epoch })
+    if (firstStep === 0) {
+      for (const { name, ended } of run.learners) {
+        if (ended !== undefined) yield await callbacks.tell({ type: 'taskEnd', task: name, step: 0, reason: ended })
+      }
+    }
     const asked = callbacks.takes('evaluate')
     if (asked || (args.evalOnStart && firstStep === 0)) {
       for await (const [{ name }, evaluation] of evaluations(run, weights)) {

@@ -19,10 +19,16 @@ export type TaskSampling =
 /** `fused`: a step has rows of several tasks; `alternate`: of one. */
 export type TaskMode = 'fused' | 'alternate'
 
+/** What a loss that is not finite ends: the run, or that task alone. */
+export type OnNotFinite = 'throw' | 'stopTask'
+
 const modes = ['fused', 'alternate'] as const
 const samplings = ['exhaustive', 'round_robin', 'sequential', 'proportional', 'sqrt'] as const
 
 export const checkMode = (name: string, value: unknown): TaskMode => check.checkOneOf(name, value, modes)
+
+export const checkOnNotFinite = (name: string, value: unknown): OnNotFinite =>
+  check.checkOneOf(name, value, ['throw', 'stopTask'])
 
 export function checkSampling(name: string, value: unknown): TaskSampling {
   if (check.isPlainObject(value)) {

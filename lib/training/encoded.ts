@@ -8,7 +8,7 @@ import { isAnswered, needsTarget } from '../data/answered-rows.js'
 import { checkRowFits, collate, collateLabels, type EncodedRow, encodeRow, rowLabel } from '../data/collate.js'
 import {
   checkRow,
-  collectRows,
+  collectAny,
   type Dataset,
   type IndexedRows,
   isIndexed,
@@ -45,6 +45,8 @@ export interface LabelledBatch {
 export interface Reading {
   readonly setup: AdapterSetup
   readonly head: string
+  /** The caller says what becomes of a dataset without rows. */
+  readonly mayBeEmpty?: boolean
 }
 
 /** Of rows that stay on disk, how many are kept beside a batch's own. */
@@ -90,7 +92,8 @@ export class EncodedDataset {
     signal?: AbortSignal
   ): Promise<EncodedDataset> {
     const staysOnDisk = isIndexed(dataset)
-    const rows = staysOnDisk ? nonEmpty(dataset, name) : await collectRows(dataset, name, signal)
+    const rows = staysOnDisk ? dataset : await collectAny(dataset, name, signal)
+    if (reading?.mayBeEmpty !== true) nonEmpty(rows, name)
     const encoded = new EncodedDataset(rows, dataset, model, name, reading, masking, signal)
     const limits = rowLimits(model.config)
     for (let i = 0; i < rows.length; i++) {

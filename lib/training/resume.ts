@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import { cpSync, existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { isPlainObject } from '../config/check.js'
 import { type TrainingArguments, trainingArguments } from '../config/training-arguments.js'
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
@@ -20,9 +19,9 @@ import {
   writeCheckpoint
 } from './checkpoint-folder.js'
 import { findDamage } from './checkpoint-list.js'
+import { differencesOf } from './differences.js'
 import { deciding, type Fingerprint } from './fingerprint.js'
 import type { SavedPlateau } from './plateau.js'
-import { lengthArguments } from './run-length.js'
 
 /** Where a run stands, beside the tensors. */
 export interface Progress {
@@ -165,36 +164,10 @@ async function load(native: NativeTrainer, folder: string): Promise<string> {
 
 function checkSameRun(folder: string, known: Fingerprint, now: Fingerprint): void {
   // A run from before an argument was there had its default.
-  const differences = differing({ ...deciding(trainingArguments()), trunk: 'float32', ...known }, now)
-  if (differences.length === 0) return
-  const list = (side: 'known' | 'now') =>
-    differences.map((one) => `${one.path} ${JSON.stringify(one[side]) ?? 'not recorded'}`).join(', ')
+  const differences = differencesOf({ ...deciding(trainingArguments()), trunk: 'float32', ...known }, now)
+  if (differences === undefined) return
   throw new AdapterError('ERR_RESUME', 'resume the training', `${folder} belongs to another run`, {
-    expected: list('known'),
-    got: list('now'),
-    hint: 'A resumed run needs the same; start a new one in another outputDir to change it.'
-  })
-}
-
-interface Difference {
-  /** `head.numLabels` */
-  readonly path: string
-  readonly known: unknown
-  readonly now: unknown
-}
-
-/** The fields in which two records differ, each alone, however deep it lies; how long a run is may change. */
-function differing(known: Fingerprint, now: Fingerprint, above = ''): Difference[] {
-  const names = new Set([...Object.keys(now), ...Object.keys(known)])
-  return [...names].flatMap((name) => {
-    if (lengthArguments.includes(name)) return []
-    const path = `${above}${name}`
-    const [one, other] = [known[name], now[name]]
-    if (JSON.stringify(one) === JSON.stringify(other)) return []
-    if (!isPlainObject(one) || !isPlainObject(other)) return [{ path, known: one, now: other }]
-    // Configs of two methods have few fields in common: their kinds say all.
-    const [was, is] = [one, other].map(({ architecture = 'bottleneck' }) => architecture)
-    if (was !== is) return [{ path: `${path}.architecture`, known: was, now: is }]
-    return differing(one, other, `${path}.`)
+    ...differences,
+    hint: 'Resume with the same, or start a new run in another outputDir.'
   })
 }

@@ -181,7 +181,11 @@ export async function* trainingRun(
   }
 }
 
-export async function samplerFor(args: TrainingArguments, train: EncodedDataset): Promise<Sampler> {
+export async function samplerFor(
+  args: TrainingArguments,
+  train: EncodedDataset,
+  name = 'trainDataset'
+): Promise<Sampler> {
   const { maxTokensPerBatch, groupByLength, perDeviceTrainBatchSize: batchSize } = args
   const needsLengths = groupByLength || maxTokensPerBatch !== null
   const lengths = needsLengths ? await rowLengths(train) : undefined
@@ -195,7 +199,7 @@ export async function samplerFor(args: TrainingArguments, train: EncodedDataset)
     maxTokens: maxTokensPerBatch ?? undefined
   })
   if (sampler.batchCount(0) > 0) return sampler
-  throw valueError('trainDataset', 'there is no full batch, and dataloaderDropLast leaves the rest out')
+  throw valueError(name, 'there is no full batch, and dataloaderDropLast leaves the rest out')
 }
 
 async function feedFor(

@@ -49,5 +49,5 @@ test('mistakes are found before a model is loaded', async (t) => {
   t.false(existsSync(folder))
   const both = await command(['evaluate', '-m', model, '--setup', place, '--head', place, '-d', rows])
   t.is(both.status, 2)
-  t.regex(both.errors, /--setup: expected it alone/)
+  t.regex(both.errors, /--head: expected without --setup/)
 })

@@ -1,5 +1,5 @@
 import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import test from 'ava'
 import { parse } from 'yaml'
 import { readme } from '../docs/readme.js'
@@ -34,21 +34,52 @@ function withVocabulary(model: string): string {
   return folder
 }
 
-for (const name of names) {
+const recipeOf = (name: string) => parse(readFileSync(join(recipes, name), 'utf8'))
+const isOfOne = (name: string) => !['tasks', 'sweep', 'adapters', 'below'].some((key) => key in recipeOf(name))
+const tinyFor = (model: string) =>
+  join(repository, fixtures, 'models', `${['bert', 'roberta', 'gpt2'].find((one) => model.startsWith(one))}-tiny`)
+
+function rowsFor(name: string, head: string): string {
+  const makeRow = rowsOf[head]
+  if (makeRow === undefined) throw new Error(`no rows for ${head}`)
+  const rows = join(place, `${name}.jsonl`)
+  writeFileSync(rows, Array.from({ length: 12 }, (_, i) => JSON.stringify(makeRow(i))).join('\n'))
+  return rows
+}
+
+const eventsOf = (output: string) =>
+  output
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+
+/** The recipe with what is of this machine, as a config. */
+function small(name: string, own: object): [file: string, folder: string] {
+  const recipe = recipeOf(name)
+  const file = join(place, `${name}.json`)
+  const folder = join(place, name)
+  const size = { model: tinyFor(recipe.model), output: folder, threads: 1, numTrainEpochs: 2 }
+  writeFileSync(file, JSON.stringify({ ...recipe, ...size, ...own }))
+  return [file, folder]
+}
+
+test('README names each, and each says where its result goes', (t) => {
+  for (const name of names) {
+    t.is(recipeOf(name).output, `out/${name.replace('.yaml', '')}`)
+    t.true(readme.includes(`recipes/${name}`), name)
+    t.regex(readFileSync(join(recipes, name), 'utf8'), new RegExp(`torch-adapters (train|sweep|fuse) recipes/${name}`))
+  }
+})
+
+for (const name of names.filter(isOfOne)) {
   test(`${name}: in a small form`, async (t) => {
     const file = join(recipes, name)
-    const recipe = parse(readFileSync(file, 'utf8'))
-    t.is(recipe.output, `out/${name.replace('.yaml', '')}`)
-    t.true(readme.includes(`recipes/${name}`), 'README names each')
-    const makeRow = rowsOf[recipe.head]
-    if (makeRow === undefined) return t.fail(recipe.head)
-    const rows = join(place, `${name}.jsonl`)
-    writeFileSync(rows, Array.from({ length: 12 }, (_, i) => JSON.stringify(makeRow(i))).join('\n'))
-    const family = ['bert', 'roberta', 'gpt2'].find((one) => recipe.model.startsWith(one))
-    const tiny = join(fixtures, 'models', `${family}-tiny`)
+    const recipe = recipeOf(name)
+    const rows = rowsFor(name, recipe.head)
+    const tiny = tinyFor(recipe.model)
     const model = recipe.head === 'masked-lm' ? withVocabulary(tiny) : tiny
     const folder = join(place, name)
-    const small = [
+    const here = [
       '-m',
       model,
       '--train',
@@ -63,13 +94,9 @@ for (const name of names) {
       '2',
       '--json'
     ]
-    const { status, output, errors } = await command(['train', file, ...small])
+    const { status, output, errors } = await command(['train', file, ...here])
     t.is(status, 0, errors)
-    const events = output
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line))
-    const end = events.find(({ type }) => type === 'end')
+    const end = eventsOf(output).find(({ type }) => type === 'end')
     t.is(end.epoch, 2)
     t.is(end.best?.metric, recipe.metricForBestModel)
     const kept =
@@ -81,3 +108,78 @@ for (const name of names) {
     for (const one of [kept, 'events.jsonl', 'report.html', 'train.json']) t.true(existsSync(join(folder, one)), one)
   })
 }
+
+test('several-tasks.yaml, and fusion.yaml over what came of it, in a small form', async (t) => {
+  const { tasks } = recipeOf('several-tasks.yaml')
+  const own = Object.fromEntries(
+    Object.entries(tasks as Record<string, { head: string }>).map(([task, fields]) => {
+      const rows = rowsFor(`tasks-${task}`, fields.head)
+      return [task, { ...fields, train: rows, eval: rows }]
+    })
+  )
+  const [file, folder] = small('several-tasks.yaml', { tasks: own })
+  const trained = await command(['train', file, '--json'])
+  t.is(trained.status, 0, trained.errors)
+  const result = eventsOf(trained.output).at(-1)
+  t.deepEqual(Object.keys(result.tasks), Object.keys(tasks))
+  for (const [task, { best }] of Object.entries(result.tasks as Record<string, { best: { metric: string } }>)) {
+    t.is(best.metric, tasks[task].metricForBestModel)
+    t.true(existsSync(join(folder, task, 'adapter.safetensors')))
+  }
+  const { adapters } = recipeOf('fusion.yaml')
+  t.deepEqual(
+    adapters,
+    Object.keys(tasks).map((task) => `out/several-tasks/${task}`)
+  )
+  const rows = rowsFor('fusion', recipeOf('fusion.yaml').head)
+  const here = adapters.map((one: string) => join(folder, basename(one)))
+  const [fusion, fused] = small('fusion.yaml', { train: rows, eval: rows, adapters: here })
+  const { status, errors } = await command(['fuse', fusion, '--json'])
+  t.is(status, 0, errors)
+  t.true(existsSync(join(fused, 'adapter_setup.json')))
+})
+
+test('sweep.yaml in a small form: as many adapters as its grid has points', async (t) => {
+  const { sweep, metricForBestModel, head } = recipeOf('sweep.yaml')
+  const rows = rowsFor('sweep', head)
+  const [file, folder] = small('sweep.yaml', { train: rows, eval: rows })
+  const { status, output, errors } = await command(['sweep', file, '--json'])
+  t.is(status, 0, errors)
+  const { members } = eventsOf(output).at(-1)
+  const points = Object.values(sweep as Record<string, unknown[]>).reduce((product, list) => product * list.length, 1)
+  t.is(members.length, points)
+  t.is(members[0].best.metric, metricForBestModel)
+  t.true(existsSync(join(folder, 'adapter.safetensors')))
+})
+
+test('language-and-task.yaml in a small form: the language adapter stands still', async (t) => {
+  const { below, head } = recipeOf('language-and-task.yaml')
+  t.deepEqual(below, [`en=${recipeOf('masked-language-model.yaml').output}`])
+  const texts = rowsFor('language', 'masked-lm')
+  const model = withVocabulary(tinyFor('bert'))
+  const folder = join(place, 'language')
+  const [first] = small('masked-language-model.yaml', { model, train: texts, eval: texts, output: folder })
+  const learned = await command(['train', first])
+  t.is(learned.status, 0, learned.errors)
+  const weights = readFileSync(join(folder, 'adapter.safetensors'))
+  const rows = rowsFor('above', head)
+  const [file, output] = small('language-and-task.yaml', { model, train: rows, eval: rows })
+  // An option takes the place of the config's list.
+  const trained = await command(['train', file, '--below', `en=${folder}`, '--name', 'ner'])
+  t.is(trained.status, 0, trained.errors)
+  t.deepEqual(readFileSync(join(folder, 'adapter.safetensors')), weights)
+  const adapters = ['--adapter', `de=${folder}`, '--adapter', output]
+  const measured = await command([
+    'evaluate',
+    '-m',
+    model,
+    ...adapters,
+    '--setup',
+    'Stack[de, ner]',
+    '-d',
+    rows,
+    '--json'
+  ])
+  t.is(measured.status, 0, measured.errors)
+  t.is(JSON.parse(measured.output).head, 'ner')
+})

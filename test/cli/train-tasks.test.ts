@@ -152,6 +152,10 @@ test('mistakes in tasks are named', async (t) => {
   const folder = join(place, 'never')
   const empty = join(place, 'empty.jsonl')
   writeFileSync(empty, '')
+  const unlabelled = join(place, 'unlabelled.jsonl')
+  writeFileSync(unlabelled, '{"text":"good"}\n')
+  const mixed = join(place, 'mixed.jsonl')
+  writeFileSync(mixed, '{"text":"good","label":"x"}\n{"text":"bad","label":0.5}\n')
   const cases: [object, number, RegExp][] = [
     [
       { mood: { ...tasks.mood, learningrate: 1 } },
@@ -162,7 +166,21 @@ test('mistakes in tasks are named', async (t) => {
     [{ mood: { eval: mood } }, 2, /tasks\.mood\.train is missing/],
     [{ 'a.b': tasks.mood }, 2, /cannot hold a point/],
     [{ mood: { train: join(place, 'nowhere.jsonl') } }, 2, /--tasks\.mood\.train: .*nowhere\.jsonl does not exist/],
-    [{ mood: { train: empty } }, 1, /tasks\.mood\.train: .*empty\.jsonl has no rows\. Check/],
+    [
+      { mood: { train: empty } },
+      1,
+      /tasks\.mood\.train: .*empty\.jsonl has no rows\. Check .* --on-not-finite stopTask/
+    ],
+    [{ mood: { ...tasks.mood, head: 'multiple' } }, 2, /tasks\.mood/],
+    [
+      { mood: { ...tasks.mood, head: 'regression', labels: ['a', 'b'] } },
+      2,
+      /tasks\.mood\.labels: a regression head has none/
+    ],
+    [{ mood: { ...tasks.mood, labels: ['good'] } }, 2, /tasks\.mood\.labels: expected at least two names/],
+    [{ mood: { train: unlabelled } }, 1, /tasks\.mood: .*unlabelled\.jsonl:1: this row has no label/],
+    [{ mood: { train: mixed } }, 1, /tasks\.mood\.train: some labels are names and some numbers/],
+    [{ mood: { ...tasks.mood, below: [join(place, 'nowhere')] } }, 1, /nowhere/],
     [{ mood: { ...tasks.mood, eval: empty } }, 1, /tasks\.mood\.eval: .*empty\.jsonl has no rows\. Check/]
   ]
   for (const [content, code, message] of cases) {
@@ -228,6 +246,70 @@ test('--tasks takes a file with tasks in it; a whole config is told how it is gi
     [{ mood: { ...tasks.mood, lr: 1 } }, /'lr' is called 'learningRate' here/]
   ] as const) {
     const wrong = await command([...args, '--overwrite', '--tasks', write('wrong.json', content)])
+    t.is(wrong.status, 2, wrong.errors)
+    t.regex(wrong.errors, message)
+  }
+})
+
+test('--on-not-finite stopTask goes on without a task that has no rows, and says so', async (t) => {
+  const empty = join(place, 'nothing.jsonl')
+  writeFileSync(empty, '')
+  const config = write('one-empty.json', {
+    ...{ ...settings, onNotFinite: 'stopTask' },
+    tasks: { ...tasks, tags: { train: empty } }
+  })
+  const folder = join(place, 'one-empty')
+  const { status, output, errors } = await command(['train', config, '-o', folder, '--max-steps', '2'])
+  t.is(status, 0, errors)
+  t.regex(errors, /^tags has no rows: the others go on$/m)
+  t.regex(output, /^task 'mood': 2 steps/)
+  t.false(existsSync(join(folder, 'tags')))
+  t.is(JSON.parse(readFileSync(join(folder, 'train.json'), 'utf8')).onNotFinite, 'stopTask')
+  const json = await command(['train', config, '-o', folder, '--max-steps', '2', '--overwrite', '--json'])
+  t.deepEqual(JSON.parse(json.output.trim().split('\n').at(-1) ?? '').untrained, ['tags'])
+  const none = write('all-empty.json', { ...settings, onNotFinite: 'stopTask', tasks: { tags: { train: empty } } })
+  t.regex((await command(['train', none, '-o', folder, '--overwrite'])).errors, /--tasks: none of them has rows/)
+})
+
+test('below: adapters that have learned before stand still under those that train, as MAD-X has it', async (t) => {
+  const language = join(place, 'language')
+  const common = ['-m', model, '--max-steps', '2', '--learning-rate', '0.01']
+  const first = await command(['train', ...common, '--train', mood, '-o', language, '--config', 'seq_bn_inv'])
+  t.is(first.status, 0, first.errors)
+  const before = readFileSync(join(language, 'adapter.safetensors'))
+  const single = join(place, 'above')
+  const alone = await command(['train', ...common, '--train', mood, '-o', single, '--below', `en=${language}`])
+  t.is(alone.status, 0, alone.errors)
+  t.regex(
+    alone.output,
+    /it stands above en: evaluate --adapter en=\S+language --adapter \S+above --setup 'Stack\[en, above\]'/
+  )
+  t.deepEqual(JSON.parse(readFileSync(join(single, 'train.json'), 'utf8')).below, [`en=${language}`])
+  const measured = (...setup: string[]) =>
+    command(['evaluate', '-m', model, '-d', mood, '-a', `en=${language}`, '-a', single, '--json', ...setup])
+  const stacked = await measured('--setup', 'Stack[en, above]')
+  t.is(stacked.status, 0, stacked.errors)
+
+  const config = write('madx.json', {
+    ...settings,
+    below: [`en=${language}`],
+    tasks: { mood: tasks.mood, tags: { ...tasks.tags, below: [`de=${language}`] } }
+  })
+  const folder = join(place, 'madx')
+  const { status, errors } = await command(['train', config, '-o', folder, '--max-steps', '3', '--save', 'epoch'])
+  t.is(status, 0, errors)
+  const checkpoint = join(folder, 'checkpoints')
+  for (const name of ['en', 'de']) t.false(existsSync(join(folder, name)), 'what stands still is where it was')
+  t.deepEqual(readFileSync(join(language, 'adapter.safetensors')), before)
+  t.true(existsSync(checkpoint))
+  const resumed = await command(['resume', folder, '--max-steps', '5'])
+  t.is(resumed.status, 0, resumed.errors)
+  for (const [more, message] of [
+    [['--below', language, '--tune', 'head'], /--below: what trains above it is an adapter, got --tune head/],
+    [['--below', `mood=${language}`, '--name', 'mood'], /--below: an adapter that trains is called 'mood', too/],
+    [['--below', `a=${language}`, '--below', `a=${single}`], /--below: .* both hold an adapter named 'a'/]
+  ] as const) {
+    const wrong = await command(['train', ...common, '--train', mood, '-o', join(place, 'wrong'), ...more])
     t.is(wrong.status, 2, wrong.errors)
     t.regex(wrong.errors, message)
   }

@@ -1,3 +1,4 @@
+import { join } from 'node:path'
 import test from 'ava'
 import {
   MultiTaskTrainer,
@@ -6,7 +7,7 @@ import {
   type TasksEvent,
   type TrainingArgumentsInput
 } from '../../lib/index.js'
-import { load, quiet, tinyRows } from '../model/support.js'
+import { load, quiet, scratch, tinyRows } from '../model/support.js'
 import { args, distance, names, tasks, trainedAlone, valuesOf, withTasks } from './support.js'
 
 for (const mode of ['fused', 'alternate'] as const) {
@@ -118,6 +119,57 @@ test('a task whose loss is not finite ends by name, and the others learn what th
   await t.throwsAsync(new MultiTaskTrainer({ model: other, tasks: broken, args }).train(), {
     code: 'ERR_NAN_LOSS',
     message: /of 'tags'/
+  })
+})
+
+test('a task without rows ends before its first step, by name, and the others learn what they would have learned', async (t) => {
+  async function* none(): AsyncGenerator<never> {}
+  for (const [dataset, mode] of [
+    [[], 'fused'],
+    [none(), 'alternate'],
+    [{ length: 0, at: () => tinyRows(1)[0] as never }, 'fused']
+  ] as const) {
+    const withEmpty = { topic: tasks.topic, tags: { ...tasks.tags, dataset }, length: tasks.length }
+    const model = await withTasks(t)
+    const before = valuesOf(model, 'tags')
+    const reportTo = ['jsonl'] as const
+    const own = { ...args, saveStrategy: 'epoch', outputDir: scratch(t), reportTo } as const
+    const trainer = new MultiTaskTrainer({ model, tasks: withEmpty, args: own, mode, onNotFinite: 'stopTask' })
+    const events: TasksEvent[] = []
+    for await (const event of trainer.run()) events.push(event)
+    t.deepEqual(events[0], { type: 'taskEnd', task: 'tags', step: 0, reason: 'noRows' })
+    const end = events.at(-1)
+    t.true(end?.type === 'end' && end.tasks['tags']?.ended === 'noRows' && end.tasks['tags'].steps === 0)
+    t.is(distance(before, valuesOf(model, 'tags')), 0)
+    for (const name of ['topic', 'length'] as const) {
+      const alone = await trainedAlone(t, name)
+      t.true(distance(valuesOf(alone.model, name), valuesOf(model, name)) < 1e-4, name)
+    }
+    // A resumed run knows it, too.
+    const resumed = await withTasks(t)
+    const again = { ...own, resumeFromCheckpoint: join(own.outputDir, `checkpoint-${mode === 'fused' ? 6 : 11}`) }
+    const options = { model: resumed, tasks: withEmpty, args: again, mode, onNotFinite: 'stopTask' } as const
+    t.is((await new MultiTaskTrainer(options).train()).tasks['tags']?.ended, 'noRows')
+    for (const name of ['topic', 'length'] as const) {
+      t.is(distance(valuesOf(model, name), valuesOf(resumed, name)), 0)
+    }
+  }
+  const model = await withTasks(t)
+  const empty = { topic: tasks.topic, tags: { ...tasks.tags, dataset: [] } }
+  await t.throwsAsync(new MultiTaskTrainer({ model, tasks: empty, args }).train(), {
+    instanceOf: TypeError,
+    message: "tasks.tags.dataset: it has no rows; leave the task out, or go on without it by onNotFinite: 'stopTask'"
+  })
+  const nothing = { tags: { ...tasks.tags, dataset: [] } }
+  await t.throwsAsync(new MultiTaskTrainer({ model, tasks: nothing, args, onNotFinite: 'stopTask' }).train(), {
+    message: 'tasks: none of them has rows'
+  })
+  const few = {
+    topic: tasks.topic,
+    tags: { ...tasks.tags, args: { dataloaderDropLast: true, perDeviceTrainBatchSize: 99 } }
+  }
+  await t.throwsAsync(new MultiTaskTrainer({ model, tasks: few, args }).train(), {
+    message: /^tasks\.tags\.dataset: there is no full batch/
   })
 })
 

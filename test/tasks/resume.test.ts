@@ -86,6 +86,26 @@ test('a run of other tasks, another mode or other rows is refused by name', asyn
       message: new RegExp(`expected.*${name.replaceAll('.', '\\.')}`)
     })
   }
+  const { topic, tags, length } = tasks
+  const refused = async (change: object, message: RegExp) => {
+    const model = await withTasks(t)
+    const error = await t.throwsAsync(new MultiTaskTrainer({ model, tasks, args: resumed, ...change }).train())
+    t.regex(error?.message ?? '', message)
+    t.true((error?.message.length ?? 0) < 400, error?.message)
+  }
+  // What is of all is said once, and what is long is not spelt out.
+  await refused(
+    { args: { ...resumed, seed: 6, adamBeta1: 0.5 } },
+    /\(expected adamBeta1 0\.9, seed 5, got adamBeta1 0\.5, seed 6\)/
+  )
+  await refused(
+    { tasks: { topic, tags } },
+    /\(expected adapterConfigs\.length \{…\}, tasks\.length \{…\}, got adapterConfigs\.length none, tasks\.length none\)/
+  )
+  await refused(
+    { tasks: { tags, topic, length } },
+    /expected tasks\.tags\.feed 1, tasks\.topic\.feed 0, got tasks\.tags\.feed 0, tasks\.topic\.feed 1/
+  )
 })
 
 test('a checkpoint of tasks or of a sweep of which any file is damaged: a named error, and the one before goes on', async (t) => {

@@ -1,0 +1,62 @@
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { Stack } from '../config/composition.js'
+import type { Model } from '../model/model.js'
+import type { AdapterSetup } from '../model/setup.js'
+import { type AdapterSource, findAdapters, splitName } from './adapters.js'
+import { usageError } from './arguments.js'
+
+/** Adapters that have learned before, stand still and lie below what trains, such as MAD-X's language adapter. */
+export interface Below {
+  readonly sources: readonly AdapterSource[]
+  /** Adds them to a model; one that several tasks name comes once. */
+  readonly load: (model: Model) => Promise<void>
+  /** The setup of an adapter above them. */
+  readonly under: (adapter: string) => AdapterSetup
+  /** For people: what the adapter above them is used with. Empty where there are none. */
+  readonly describe: (adapter: string, folder: string) => string
+  /** As a config keeps them. */
+  readonly record: readonly string[]
+}
+
+/**
+ * @param place for messages, such as `--below`
+ * @param above adapters that train
+ */
+export async function findBelow(
+  place: string,
+  given: readonly string[],
+  above: readonly string[],
+  offline: boolean | undefined
+): Promise<Below> {
+  const sources = await findAdapters(given, offline, place)
+  const both = sources.find(({ name }) => above.includes(name))
+  if (both !== undefined) {
+    throw usageError(
+      `${place}: an adapter that trains is called '${both.name}', too: NAME=${both.folder} gives it another`
+    )
+  }
+  const names = sources.map(({ name }) => name)
+  return {
+    sources,
+    load: async (model) => {
+      for (const { folder, name } of sources) {
+        if (!model.adapters.has(name)) await model.loadAdapter(folder, { as: name, withHead: false })
+      }
+    },
+    under: (adapter) => (names.length === 0 ? adapter : Stack(...names, adapter)),
+    describe: (adapter, folder) => {
+      if (names.length === 0) return ''
+      const options = sources.map((one) => `--adapter ${one.name}=${one.folder}`)
+      return `it stands above ${names.join(', ')}: evaluate ${options.join(' ')} --adapter ${folder} --setup 'Stack[${[...names, adapter].join(', ')}]'\n`
+    },
+    record: sources.map(({ name, folder }) => `${name}=${resolve(folder)}`)
+  }
+}
+
+/** An adapter of a config, from wherever it is read again; a hub id stays one. */
+export function withWholePath(given: string): string {
+  const { as, source } = splitName(given)
+  if (!existsSync(source)) return given
+  return as === undefined ? resolve(source) : `${as}=${resolve(source)}`
+}
