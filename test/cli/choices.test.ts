@@ -1,11 +1,10 @@
-import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { command, fixtures, scratch } from './command.js'
+import { command, scratch } from './command.js'
+import { tinyModelOf } from './tiny-model.js'
 
 const place = scratch()
-const model = join(place, 'model')
-const shared = ['--model', model, '--threads', '1']
 const recipe = [
   '--epochs',
   '12',
@@ -17,13 +16,8 @@ const recipe = [
   'double_seq_bn[reduction_factor=2]'
 ]
 const cities = ['york', 'paris', 'rome']
-
-test.before(() => {
-  cpSync(join(fixtures, 'models/bert-tiny'), model, { recursive: true })
-  const pieces = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...cities, 'is', 'old', 'where', 'in', '?', '.', 'it']
-  writeFileSync(join(model, 'vocab.txt'), pieces.join('\n'))
-  writeFileSync(join(model, 'tokenizer_config.json'), '{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
-})
+const model = tinyModelOf([...cities, 'is', 'old', 'where', 'in', '?', '.', 'it'])
+const shared = ['--model', model, '--threads', '1']
 
 const city = (i: number) => cities[i % 3] ?? ''
 const lines = (rows: readonly object[]) => rows.map((row) => JSON.stringify(row)).join('\n')

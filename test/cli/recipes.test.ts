@@ -1,10 +1,11 @@
-import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import test from 'ava'
 import { parse } from 'yaml'
 import { readme } from '../docs/readme.js'
 import { repository } from '../native/support.js'
 import { command, fixtures, scratch } from './command.js'
+import { tinyModelOf } from './tiny-model.js'
 
 const recipes = join(repository, 'recipes')
 const names = readdirSync(recipes)
@@ -25,14 +26,7 @@ const rowsOf: Readonly<Record<string, (i: number) => object>> = {
 }
 
 /** Words are hidden by a tokenizer's mask token. */
-function withVocabulary(model: string): string {
-  const folder = join(scratch(), 'model')
-  cpSync(model, folder, { recursive: true })
-  const words = Array.from({ length: 90 }, (_, i) => `w${i}`)
-  writeFileSync(join(folder, 'vocab.txt'), ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...words].join('\n'))
-  writeFileSync(join(folder, 'tokenizer_config.json'), '{"tokenizer_class": "BertTokenizer"}')
-  return folder
-}
+const tinyWithWords = () => tinyModelOf(Array.from({ length: 90 }, (_, i) => `w${i}`))
 
 const recipeOf = (name: string) => parse(readFileSync(join(recipes, name), 'utf8'))
 const isOfOne = (name: string) => !['tasks', 'sweep', 'adapters', 'below'].some((key) => key in recipeOf(name))
@@ -77,7 +71,7 @@ for (const name of names.filter(isOfOne)) {
     const recipe = recipeOf(name)
     const rows = rowsFor(name, recipe.head)
     const tiny = tinyFor(recipe.model)
-    const model = recipe.head === 'masked-lm' ? withVocabulary(tiny) : tiny
+    const model = recipe.head === 'masked-lm' ? tinyWithWords() : tiny
     const folder = join(place, name)
     const here = [
       '-m',
@@ -156,7 +150,7 @@ test('language-and-task.yaml in a small form: the language adapter stands still'
   const { below, head } = recipeOf('language-and-task.yaml')
   t.deepEqual(below, [`en=${recipeOf('masked-language-model.yaml').output}`])
   const texts = rowsFor('language', 'masked-lm')
-  const model = withVocabulary(tinyFor('bert'))
+  const model = tinyWithWords()
   const folder = join(place, 'language')
   const [first] = small('masked-language-model.yaml', { model, train: texts, eval: texts, output: folder })
   const learned = await command(['train', first])

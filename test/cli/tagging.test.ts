@@ -1,20 +1,14 @@
-import { cpSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { command, fixtures, scratch } from './command.js'
+import { command, scratch } from './command.js'
+import { tinyModelOf } from './tiny-model.js'
 
 const place = scratch()
-const model = join(place, 'model')
-const shared = ['--model', model, '--threads', '1']
 const capitals = ['york', 'paris', 'rome']
 const others = ['is', 'old', 'newly']
-
-test.before(() => {
-  cpSync(join(fixtures, 'models/bert-tiny'), model, { recursive: true })
-  const pieces = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...capitals, 'is', 'old', 'new', '##ly']
-  writeFileSync(join(model, 'vocab.txt'), pieces.join('\n'))
-  writeFileSync(join(model, 'tokenizer_config.json'), '{"tokenizer_class": "BertTokenizer", "do_lower_case": true}')
-})
+const model = tinyModelOf([...capitals, 'is', 'old', 'new', '##ly'])
+const shared = ['--model', model, '--threads', '1']
 
 test.serial('words in TSV: a tagging head is trained, measured and answers word by word', async (t) => {
   const rows = join(place, 'rows.tsv')

@@ -1,17 +1,16 @@
 // What is wrong with a training run is said before it begins.
-import { cpSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { command, fixtures, scratch } from './command.js'
+import { command, scratch } from './command.js'
+import { tinyModel } from './tiny-model.js'
 
 const place = scratch()
-const model = join(place, 'model')
+const model = tinyModel
 const rows = join(place, 'rows.jsonl')
 const shared = ['--model', model, '--threads', '1']
 
 test.before(() => {
-  mkdirSync(model)
-  cpSync(join(fixtures, 'models/bert-tiny'), model, { recursive: true })
   writeFileSync(rows, '{"input_ids": [5, 91], "label": "yes"}\n{"input_ids": [6, 92], "label": "no"}\n')
 })
 

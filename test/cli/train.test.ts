@@ -1,18 +1,17 @@
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { Random } from '../../lib/data/random.js'
-import { command, fixtures, interrupted, scratch } from './command.js'
+import { command, interrupted, scratch } from './command.js'
+import { tinyModel } from './tiny-model.js'
 
 const place = scratch()
-const model = join(place, 'model')
+const model = tinyModel
 const rows = join(place, 'rows.jsonl')
 const shared = ['--model', model, '--threads', '1']
 
 /** Rows of random ids whose last id decides the label. */
 test.before(() => {
-  mkdirSync(model)
-  cpSync(join(fixtures, 'models/bert-tiny'), model, { recursive: true })
   const random = Random.fromSeed(1)
   const lines = Array.from({ length: 96 }, (_, id) => {
     const yes = random.nextBelow(2) === 1
