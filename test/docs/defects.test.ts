@@ -39,7 +39,8 @@ const proofs: readonly (readonly [file: string, title: string])[] = [
   ['core/fused', 'bottlenecks_of_one_form_in_one_node_are_the_modules'],
   ['model/reft', 'every kind goes through a folder and back, a DiReFT as one'],
   ['model/fusion-attentions', 'attentions in mixed batches'],
-  ['parity/nested', 'a Stack inside a BatchSplit inside a Stack']
+  ['parity/nested', 'a Stack inside a BatchSplit inside a Stack'],
+  ['parity/methods', 'the values of the formulas, forward and gradients']
 ]
 
 test('README names a test for each defect of Python’s adapters, and the test is there', (t) => {
