@@ -12,6 +12,7 @@ import { checkBaseModel } from '../exchange/base-model.js'
 import { type FolderFormat, folderFormats, noHeadHere, withoutHead } from '../exchange/folder-files.js'
 import { resolveFolder } from '../exchange/hub.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
+import { peftJson } from '../exchange/peft-write.js'
 import type { SharedGroup } from '../exchange/shared-group.js'
 import { defaultHead } from '../exchange/static-heads.js'
 import { checkAdapterName, type SavedPart, saveFolder } from '../exchange/write-folder.js'
@@ -93,7 +94,7 @@ export async function saveAdapter(
   const dialect = check.checkOneOf('dialect', options.dialect ?? 'adapterhub', dialects)
   const config = model.adapters.get(name)
   if (config === undefined) return
-  checkLibraryHas(name, config)
+  checkLibraryHas(model, name, config)
   const { native } = model
   await saveFolder(folder, {
     model: model.config,
@@ -125,12 +126,36 @@ export async function saveAnyAdapter(
   if (hasHead) await model.saveHead(folder, name, { format })
 }
 
-function checkLibraryHas(name: string, config: AdapterConfig): void {
+/** For what saves adapters later on, when they have learned: one that no folder holds is an error now. */
+export function checkSavable(model: Model): void {
+  for (const [name, config] of model.adapters) {
+    const problem = adaptersProblem(config)
+    if (problem === undefined || isForPeft(model, config)) continue
+    const why = `the adapter library has no ${problem}, and PEFT does not have it either`
+    throw new AdapterError('ERR_UNSUPPORTED', 'train', `no checkpoint could hold '${name}': ${why}`, {
+      expected: 'a config that one of the two libraries computes',
+      hint: "Change it, or train with saveStrategy: 'no'."
+    })
+  }
+}
+
+function isForPeft(model: Model, config: AdapterConfig): boolean {
+  try {
+    peftJson(config, model.config, null)
+    return true
+  } catch {
+    return false
+  }
+}
+
+function checkLibraryHas(model: Model, name: string, config: AdapterConfig): void {
   const problem = adaptersProblem(config)
   if (problem === undefined) return
   throw new AdapterError('ERR_UNSUPPORTED', `save the adapter '${name}'`, `the adapter library has no ${problem}`, {
     expected: 'a config that Python computes as this library does',
-    hint: "Save it for PEFT: library: 'peft'."
+    hint: isForPeft(model, config)
+      ? "Save it for PEFT: library: 'peft'."
+      : 'PEFT does not have it either: train it with other fields.'
   })
 }
 

@@ -1,6 +1,7 @@
+import { checkSavable } from '../model/exchange.js'
 import type { EncodedDataset } from '../training/encoded.js'
 import { type RecordedEvent, recorded } from '../training/record/recorder.js'
-import { lockRunFolders } from '../training/run-lock.js'
+import { lockRunFolders, writesCheckpoints } from '../training/run-lock.js'
 import type { TasksEvent } from './events.js'
 import type { Feed } from './feed.js'
 import { tasksRun } from './run.js'
@@ -15,6 +16,7 @@ export async function* recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEven
     train: rowsOf(({ options }) => options.data),
     evaluation: rowsOf(({ options }) => options.evaluation) || null
   }
+  if (writesCheckpoints(args, run.saveOnAbort === true)) checkSavable(model)
   const locks = lockRunFolders(args, run.saveOnAbort === true)
   try {
     let totalSteps = 0

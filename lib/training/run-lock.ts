@@ -46,13 +46,17 @@ export function lockRunFolders(args: TrainingArguments, saveOnAbort: boolean): R
   }
   remember(release)
   try {
-    if (saveOnAbort || args.saveStrategy !== 'no' || args.loadBestModelAtEnd) take(args.outputDir)
+    if (writesCheckpoints(args, saveOnAbort)) take(args.outputDir)
     if (args.reportTo.length > 0) take(args.loggingDir ?? args.outputDir)
     return { take, release }
   } catch (error) {
     release()
     throw error
   }
+}
+
+export function writesCheckpoints(args: TrainingArguments, saveOnAbort: boolean): boolean {
+  return saveOnAbort || args.saveStrategy !== 'no' || args.loadBestModelAtEnd
 }
 
 /** What process.exit() in the middle of a run lets go. */

@@ -4,6 +4,7 @@ import type { Dataset } from '../data/dataset.js'
 import type { RowStream } from '../data/row-stream.js'
 import { outsideScope } from '../model/adapter-setup.js'
 import { checkModel } from '../model/check-model.js'
+import { checkSavable } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
 import { AdapterError } from '../native/errors.js'
@@ -19,7 +20,7 @@ import type { ComputeMetrics } from './own-metrics.js'
 import { requireBatches, requireTakesPart } from './preflight.js'
 import { recorded } from './record/recorder.js'
 import { trainingRun } from './run.js'
-import { lockRunFolders } from './run-lock.js'
+import { lockRunFolders, writesCheckpoints } from './run-lock.js'
 import { checkStreamArguments, EncodedStream } from './stream.js'
 import { checkTrainerOptions, requireEvaluationRows } from './trainer-options.js'
 
@@ -165,6 +166,7 @@ export class AdapterTrainer {
       const evalDataset = this.#evalDataset
       const evaluation = evalDataset && (await this.#evaluationRows(evalDataset, signal))
       const { model, args } = this
+      if (writesCheckpoints(args, options.saveOnAbort === true)) checkSavable(model)
       const locks = lockRunFolders(args, options.saveOnAbort === true)
       unlock = locks.release
       const data = { train, evaluation, computeMetrics: this.#computeMetrics, callbacks: this.#callbacks }

@@ -6,7 +6,7 @@ import {
   type TrainingArgumentsInput,
   type TrainingEvent
 } from '../../lib/index.js'
-import { largestDifference, make, moved, quiet, snapshot, tinyRows } from '../model/support.js'
+import { largestDifference, load, make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 
 const dropout = { hidden_dropout_prob: 0.2, attention_probs_dropout_prob: 0.1 }
 
@@ -171,4 +171,28 @@ test('arguments of the trainer are checked by name', async (t) => {
   t.throws(make({ model, trainDataset: rows, args: { evalStrategy: 'epoch' } }), {
     message: /evalStrategy.*needs an evalDataset/
   })
+})
+
+test('an adapter that no folder could hold is told of before the first step, where a checkpoint would be written', async (t) => {
+  const model = await load(t)
+  model.addAdapter('m', "mtl_lora[attn_matrices=['q', 'o']]")
+  model.addClassificationHead('m')
+  model.trainAdapter('m')
+  const args = { ...quiet, maxSteps: 1, outputDir: scratch(t) }
+  const steps: unknown[] = []
+  const train = async (saveStrategy: 'no' | 'epoch') => {
+    for await (const event of new AdapterTrainer({
+      model,
+      trainDataset: tinyRows(4),
+      args: { ...args, saveStrategy }
+    }).run())
+      steps.push(event)
+  }
+  await t.throwsAsync(train('epoch'), {
+    code: 'ERR_UNSUPPORTED',
+    message:
+      /no checkpoint could hold 'm': the adapter library has no attnMatrices with 'o', and PEFT.*saveStrategy: 'no'/
+  })
+  t.is(steps.length, 0)
+  await t.notThrowsAsync(train('no'))
 })
