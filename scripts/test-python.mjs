@@ -72,6 +72,7 @@ await main(async () => {
     [interpreter, join(checks, 'whole.py'), 'read', join(out, 'our-whole')],
     [interpreter, join(checks, 'whole.py'), 'write', join(out, 'their-whole'), models],
     [process.execPath, join(checks, 'whole.mjs'), 'read', join(out, 'their-whole')],
+    [interpreter, join(checks, 'whole.py'), 'again', join(out, 'their-whole')],
     [process.execPath, join(checks, 'surgery.mjs'), join(out, 'surgery'), models],
     [interpreter, join(checks, 'load_surgery.py'), join(out, 'surgery')],
     [process.execPath, join(checks, 'tensorboard.mjs'), join(out, 'tensorboard'), models],

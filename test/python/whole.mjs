@@ -96,6 +96,10 @@ async function read(folder) {
   for (const [name, values] of Object.entries(classes)) {
     const own = await AutoModel.fromPretrained(join(folder, name))
     compare(name, await answers(own), { default: values })
+    const { architectures } = JSON.parse(readFileSync(join(folder, name, 'config.json'), 'utf8'))
+    if (!/-(bin|sharded)$/.test(name)) {
+      await own.savePretrained(join(folder, 'again', name), { modelClass: architectures[0] })
+    }
     own.dispose()
   }
 }

@@ -1,4 +1,4 @@
-"""Whole models, Python's half: python whole.py read FOLDER | python whole.py write FOLDER MODELS
+"""Whole models, Python's half: python whole.py read FOLDER | write FOLDER MODELS | again FOLDER
 
 What Node wrote is loaded with from_pretrained, where every key must be used and none may be missing.
 """
@@ -12,6 +12,7 @@ import torch
 import transformers
 from adapters import AutoAdapterModel, SeqBnConfig
 from adapters.composition import Fuse, Stack
+from safetensors.torch import load_file
 
 from common import TOLERANCE, answer_of, choices_of, finish, load_base
 
@@ -131,5 +132,19 @@ def write(out, models):
     print("✓ Python wrote whole models and one of each class")
 
 
+def again(folder):
+    """Classes that Node wrote back: exactly their names, strictly loaded, and every value as it was."""
+    failures, folders = [], sorted((folder / "again").iterdir())
+    for written in folders:
+        own = json.loads((written / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+        first, model = (getattr(transformers, own).from_pretrained(source) for source in (folder / written.name, written))
+        model.load_state_dict(load_file(written / "model.safetensors"), strict=True)
+        expected, got = first.state_dict(), model.state_dict()
+        if not all(torch.equal(value, got[key]) for key, value in expected.items()):
+            failures.append(f"{written.name}: other values")
+        print(f"✓ Python loads the {own} that Node wrote back, with strict=True")
+    finish(failures, len(folders), "classes written back by Node, read by Python")
+
+
 if __name__ == "__main__":
-    {"read": read, "write": write}[sys.argv[1]](*map(Path, sys.argv[2:]))
+    {"read": read, "write": write, "again": again}[sys.argv[1]](*map(Path, sys.argv[2:]))
