@@ -5,11 +5,13 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/layer_norm.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/rsqrt.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/function.h>
 
+#include <algorithm>
 #include <limits>
 #include <set>
 
@@ -50,18 +52,33 @@ Found blocks_of(const std::string& name) {
   return found;
 }
 
-// Nodes of the autograd graph behind a value.
-size_t recorded(const at::Tensor& value) {
+// Nodes of the autograd graph behind a value: all, or those of a kind.
+size_t recorded(const at::Tensor& value, const std::string& kind = "") {
   std::set<const torch::autograd::Node*> seen;
   std::vector<const torch::autograd::Node*> open{value.grad_fn().get()};
+  size_t count = 0;
   while (!open.empty()) {
     const auto* node = open.back();
     open.pop_back();
     if (node == nullptr || !seen.insert(node).second) continue;
+    count += node->name().find(kind) != std::string::npos;
     for (const auto& edge : node->next_edges()) open.push_back(edge.function.get());
   }
-  return seen.size();
+  return count;
 }
+
+// A LayerNorm that is none of the library's for who asks, with the values of one that is.
+class OtherNorm : public ta::TokenLayer {
+ public:
+  explicit OtherNorm(const ta::LayerNorm& norm) : norm_(norm) {}
+  const char* type() const override { return "OtherNorm"; }
+  at::Tensor forward(const at::Tensor& x) override {
+    return at::layer_norm(x, {x.size(-1)}, norm_.weight, norm_.bias, norm_.eps);
+  }
+
+ private:
+  const ta::LayerNorm& norm_;
+};
 
 ta::PackedBatch batch_of(const ExportedModel& model, const std::vector<int32_t>& lengths) {
   ta::BatchInput input;
@@ -118,6 +135,78 @@ TEST(exported_blocks_are_taken_where_rows_have_one_length) {
   CHECK(recorded(even) * 2 < recorded(expected));
   expected.sum().backward();
   CHECK_NEAR((words.grad() - gradient).abs().max().item<double>(), 0, 1e-5);
+}
+
+TEST(exported_layers_are_the_library_s_own_nodes) {
+  ExportedModel model(check::exported_file("bert.pt2"), at::kCPU);
+  at::Tensor& words = *model.word_embeddings()->own_parameters()[0].value;
+  words = words.clone().requires_grad_();
+  // Two layers: of the graph itself the embeddings are left, and a view into the first layer.
+  const auto check_nodes = [&](const at::Tensor& states, size_t sums) {
+    CHECK_EQ(recorded(states, "AddNormNode"), sums);
+    CHECK_EQ(recorded(states, "FeedForwardNode"), size_t{2});
+    CHECK_EQ(recorded(states, "NativeLayerNormBackward"), 5 - sums);
+  };
+  const auto even = states_of(model, {5, 5}), uneven = states_of(model, {5, 4});
+  check_nodes(even, 4);
+  CHECK_EQ(recorded(even, "AttentionNode"), size_t{2});
+  CHECK_EQ(recorded(even, "ViewBackward"), size_t{1});
+  // Padding passes through all but the attention like a token.
+  check_nodes(uneven, 4);
+  CHECK_EQ(recorded(uneven, "AttentionNode"), size_t{0});
+
+  // What surgery puts in a LayerNorm's place runs; the others stay as they are.
+  ta::Module* output = nullptr;
+  model.visit_modules("", [&](const std::string& path, const ta::Module& module) {
+    if (path == "encoder.layer.0.output") output = const_cast<ta::Module*>(&module);
+  });
+  const auto& children = output->children();
+  const auto found =
+      std::find_if(children.begin(), children.end(), [](const auto& one) { return one.name == "LayerNorm"; });
+  const auto own = std::static_pointer_cast<ta::LayerNorm>(found->module);
+  output->occupy("LayerNorm", std::make_shared<OtherNorm>(*own));
+  const auto replaced = states_of(model, {5, 5});
+  check_nodes(replaced, 3);
+  CHECK(at::equal(replaced, even));
+  output->occupy("LayerNorm", own);
+  check_nodes(states_of(model, {5, 5}), 4);
+}
+
+TEST(exported_values_are_handed_on_packed) {
+  check::Exported model(check::exported_file("bert.pt2"));
+  Program& program = model.program;
+  const Graph& graph = program.graph();
+  const auto inputs = check::inputs_for(graph);
+  const auto plain = model.run(inputs).at(0);
+  const auto& dense = graph.modules[static_cast<size_t>(graph.find_module("encoder.layer.0.output.dense"))].calls.at(0);
+  const int32_t out = graph.leaving(dense.nodes).at(0);
+  const auto factor = at::ones({1}).requires_grad_();
+  at::Tensor packed;
+  bool has = false, in_part_without_gradients = false;
+  program.hook(dense.nodes, [&](Execution& execution, const void*) {
+    execution.run_nodes(dense.nodes);
+    const auto value = execution.tensor(out);
+    CHECK(!execution.packed(out).defined());
+    packed = value.flatten(0, 1) * factor;
+    execution.set_packed(out, packed, value.size(0), value.size(1));
+    CHECK(execution.packed(out).is_same(packed));
+    has = execution.has(out);
+    if (in_part_without_gradients) {
+      const at::NoGradGuard guard;
+      CHECK(at::equal(execution.tensor(out), value));
+    }
+    return true;
+  });
+  // The next node is a dropout, which hands it on as it is; the sum behind that asks for its form.
+  for (const bool without : {false, true}) {
+    in_part_without_gradients = without;
+    const auto states = model.run(inputs).at(0);
+    CHECK(has && at::equal(states, plain));
+    CHECK(states.requires_grad());
+    states.sum().backward();
+    CHECK(std::abs(factor.grad().item<double>()) > 0);
+    factor.mutable_grad() = at::Tensor();
+  }
 }
 
 TEST(rms_norm_is_its_formula) {

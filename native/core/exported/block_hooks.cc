@@ -68,8 +68,7 @@ at::Tensor attend_at_once(const AttentionLayers& own, const at::Tensor& x, const
 // Nothing where the pass needs the nodes themselves.
 std::optional<AttentionForm> form_in(const AttentionBlock& block, const Execution& execution, const Pass& pass) {
   if (!pass.rows.even() || (block.dropout > 0 && pass.context.random != nullptr)) return std::nullopt;
-  const auto& x = execution.tensor(block.x);
-  if (!pass.fits(x) || !x.device().is_cpu() || x.scalar_type() != at::kFloat) return std::nullopt;
+  if (!pass.fits(execution, block.x)) return std::nullopt;
   if (block.mask < 0) return AttentionForm(block.heads, block.causal);
   const auto form = pass.form_of(block.mask, execution.tensor(block.mask));
   if (form == MaskForm::other || block.causal) return std::nullopt;
@@ -96,8 +95,9 @@ void add_attention(Program& program, const Tree& tree, const Layers& layers, con
     if (prefix->acts(here)) return false;
     const auto form = form_in(block, execution, pass);
     if (!form) return false;
-    const auto x = execution.tensor(block.x);
-    execution.set(block.out, pass.unpack(attend_at_once(own, pass.pack(x), *form, here), x));
+    const auto x = pass.packed(execution, block.x);
+    if (!x.device().is_cpu() || x.scalar_type() != at::kFloat) return false;
+    pass.give(execution, block.out, attend_at_once(own, x, *form, here), block.x);
     return true;
   });
 }
@@ -106,19 +106,19 @@ void add_feed_forward(Program& program, const Tree& tree, const Layers& layers, 
                       int64_t layer) {
   const auto first = layers.find(block.first), second = layers.find(block.second);
   if (first == layers.end() || second == layers.end() || !tree.is_token(block.x)) return;
-  program.shortcut(
-      block.nodes, [block, layer, in = first->second, out = second->second, source = of_source(program, tree, block.x),
+  program.shortcut(block.nodes,
+                   [block, layer, in = first->second, out = second->second, source = of_source(program, tree, block.x),
                     modules = modules_of(tree, block.nodes)](Execution& execution, const void* p) {
-        const auto& pass = static_cast<const Pass*>(p)->side(source);
-        const auto x = execution.tensor(block.x);
-        if (!pass.rows.even() && !pass.rectangle) return false;
-        if (!intact(modules) || !pass.fits(x) || x.scalar_type() != at::kFloat) return false;
-        const LayerContext here(pass.context, layer);
-        if (!is_plain(*in, here) || !is_plain(*out, here)) return false;
-        execution.set(block.out,
-                      pass.unpack(frozen_feed_forward(pass.pack(x), affine_of(*in), block.act, affine_of(*out)), x));
-        return true;
-      });
+                     const auto& pass = static_cast<const Pass*>(p)->side(source);
+                     if (!pass.folds() || !intact(modules) || !pass.fits(execution, block.x)) return false;
+                     const LayerContext here(pass.context, layer);
+                     if (!is_plain(*in, here) || !is_plain(*out, here)) return false;
+                     const auto x = pass.packed(execution, block.x);
+                     if (x.scalar_type() != at::kFloat) return false;
+                     const auto y = frozen_feed_forward(x, affine_of(*in), block.act, affine_of(*out));
+                     pass.give(execution, block.out, y, block.x);
+                     return true;
+                   });
 }
 
 void add_rms_norm(Program& program, const Tree& tree, const RmsNormBlock& block) {

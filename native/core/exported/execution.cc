@@ -2,6 +2,7 @@
 
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "core/error.h"
@@ -112,14 +113,56 @@ int32_t Execution::ask(int32_t hook, int32_t last) {
     if (entry.depth < least_depth_ || entry.range.last > last) continue;
     const DepthScope inside(least_depth_, entry.depth + 1);
     if (!entry.hook(*this, pass_)) continue;
-    for (const int32_t slot : entry.dead) values_[static_cast<std::size_t>(slot)] = IValue();
+    release(entry.dead);
     return entry.range.last + 1;
   }
   return -1;
 }
 
+void Execution::release(const std::vector<int32_t>& slots) {
+  for (const int32_t slot : slots) values_[static_cast<std::size_t>(slot)] = IValue();
+  if (!packed_values_.empty()) forget_packed(slots.data(), slots.size());
+}
+
+void Execution::forget_packed(const int32_t* slots, std::size_t count) {
+  const auto is_meant = [&](const Packed& one) { return std::find(slots, slots + count, one.slot) != slots + count; };
+  packed_values_.erase(std::remove_if(packed_values_.begin(), packed_values_.end(), is_meant), packed_values_.end());
+}
+
+const Execution::Packed* Execution::find_packed(int32_t slot) const {
+  for (const Packed& one : packed_values_)
+    if (one.slot == slot) return &one;
+  return nullptr;
+}
+
+void Execution::unfold(int32_t slot) const {
+  const Packed* packed = find_packed(slot);
+  if (!packed || !values_[static_cast<std::size_t>(slot)].isNone()) return;
+  // Who asks first may be a part without gradients; others may have them.
+  const c10::AutoGradMode mode(c10::GradMode::is_enabled() || packed->tensor.requires_grad());
+  values_[static_cast<std::size_t>(slot)] =
+      packed->tensor.view({packed->rows, packed->columns, packed->tensor.size(1)});
+}
+
+void Execution::unfold_arguments(const Step& step) const {
+  for (const Load& load : step.loads) {
+    if (load.slot >= 0) unfold(load.slot);
+    for (const Argument::Item& item : load.items)
+      if (item.slot >= 0) unfold(item.slot);
+  }
+}
+
 void Execution::execute(const Step& step) {
-  switch (training_ ? step.training : step.evaluating) {
+  const Step::Action action = training_ ? step.training : step.evaluating;
+  if (!packed_values_.empty() && action != Step::Action::skip) {
+    if (const Packed* packed = action == Step::Action::pass_on ? find_packed(step.loads[0].slot) : nullptr) {
+      set_packed(step.outputs[0], packed->tensor, packed->rows, packed->columns);
+      release(step.dead);
+      return;
+    }
+    unfold_arguments(step);
+  }
+  switch (action) {
     case Step::Action::fast:
       step.fast_path(step, values_.data(), training_);
       break;
@@ -141,7 +184,7 @@ void Execution::execute(const Step& step) {
       branch(step);
       break;
   }
-  for (const int32_t slot : step.dead) values_[static_cast<std::size_t>(slot)] = IValue();
+  release(step.dead);
 }
 
 IValue Execution::value_of(const Load& load) {
@@ -244,7 +287,14 @@ void Execution::branch(const Step& step) {
 const at::Tensor& Execution::tensor(int32_t slot) const {
   static const at::Tensor none;
   const IValue& value = values_.at(static_cast<std::size_t>(slot));
+  if (!packed_values_.empty()) unfold(slot);
   return value.isTensor() ? value.toTensor() : none;
+}
+
+const at::Tensor& Execution::packed(int32_t slot) const {
+  static const at::Tensor none;
+  const Packed* packed = find_packed(slot);
+  return packed ? packed->tensor : none;
 }
 
 int64_t Execution::number(int32_t slot) const {
@@ -253,6 +303,17 @@ int64_t Execution::number(int32_t slot) const {
 
 void Execution::set(int32_t slot, at::Tensor value) {
   values_.at(static_cast<std::size_t>(slot)) = std::move(value);
+  if (!packed_values_.empty()) forget_packed(&slot, 1);
+}
+
+void Execution::set_packed(int32_t slot, at::Tensor packed, int64_t rows, int64_t columns) {
+  values_.at(static_cast<std::size_t>(slot)) = IValue();
+  keep_packed(slot, std::move(packed), rows, columns);
+}
+
+void Execution::keep_packed(int32_t slot, at::Tensor packed, int64_t rows, int64_t columns) {
+  if (!packed_values_.empty()) forget_packed(&slot, 1);
+  packed_values_.push_back({slot, std::move(packed), rows, columns});
 }
 
 }  // namespace ta::exported

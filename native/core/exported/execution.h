@@ -6,9 +6,13 @@
 //   std::vector<at::Tensor> outputs = execution.run({input_ids, attention_mask});
 //
 // A part by itself, such as a pooler: set(…) what it reads, run_nodes(range), tensor(…).
+//
+// Hooks hand values of the stream to each other packed, [rows · columns, n]. The form that the graph gives them,
+// [rows, columns, n], is a view that autograd would record twice for each; it is made when a node or tensor(…) asks.
 
 #include <ATen/core/Tensor.h>
 #include <ATen/core/ivalue.h>
+#include <c10/util/SmallVector.h>
 
 #include <string>
 #include <vector>
@@ -37,12 +41,20 @@ class Execution {
   /// Nodes first .. last, with the hooks inside, but for the one that is calling.
   void run_nodes(Range range);
 
-  bool has(int32_t slot) const { return values_[static_cast<std::size_t>(slot)].isTensor(); }
+  bool has(int32_t slot) const {
+    return values_[static_cast<std::size_t>(slot)].isTensor() || find_packed(slot) != nullptr;
+  }
   /// Undefined where the slot has no tensor: not computed yet, or released.
   const at::Tensor& tensor(int32_t slot) const;
+  /// What set_packed gave; undefined where the slot has a value that nobody packed.
+  const at::Tensor& packed(int32_t slot) const;
   /// A number that the graph computed: a size.
   int64_t number(int32_t slot) const;
   void set(int32_t slot, at::Tensor value);
+  /// packed [rows · columns, n] → the slot's value is [rows, columns, n], the same memory.
+  void set_packed(int32_t slot, at::Tensor packed, int64_t rows, int64_t columns);
+  /// A view that was made of a value, for who reads it next.
+  void keep_packed(int32_t slot, at::Tensor packed, int64_t rows, int64_t columns);
 
   const Program& program() const { return program_; }
   bool training() const { return training_; }
@@ -55,15 +67,26 @@ class Execution {
   void protect(const Step& step) const;
   c10::IValue value_of(const Load& load);
   int32_t ask(int32_t hook, int32_t last);
+  struct Packed {
+    int32_t slot;
+    at::Tensor tensor;
+    int64_t rows, columns;
+  };
+  const Packed* find_packed(int32_t slot) const;
+  void forget_packed(const int32_t* slots, std::size_t count);
+  void unfold(int32_t slot) const;
+  void unfold_arguments(const Step& step) const;
+  void release(const std::vector<int32_t>& slots);
   [[noreturn]] void fail_at(int32_t node, const std::string& problem) const;
 
   const Program& program_;
   const Plan& plan_;
   const void* pass_;
   bool training_;
-  int32_t least_depth_ = 0;          ///< of the hooks that are asked: a hook's own run asks those nested in it
-  std::vector<c10::IValue> values_;  ///< by slot
-  std::vector<c10::IValue> stack_;   ///< of the operator that is running
+  int32_t least_depth_ = 0;                  ///< of the hooks that are asked: a hook's own run asks those nested in it
+  mutable std::vector<c10::IValue> values_;  ///< by slot; none yet where it is packed and nobody has asked
+  c10::SmallVector<Packed, 6> packed_values_;  ///< few are alive at once
+  std::vector<c10::IValue> stack_;             ///< of the operator that is running
 };
 
 }  // namespace ta::exported

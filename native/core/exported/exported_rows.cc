@@ -169,8 +169,12 @@ Encoded ExportedModel::encode(const PackedBatch& batch, const ForwardContext& co
   const int64_t least = ids_ >= 0 ? columns_.least : batch.value_lengths.empty() ? 1 : tokens_of(batch.pixels);
   const PaddedRows rows(batch.layout, program_->device(), least);
   if (!facts_.is_causal) check_mask(rows, source_ids_ >= 0 ? "decoder_attention_mask" : "attention_mask");
-  const bool asks = asks_where_rows_end(context);
-  const auto rectangle = [&](const PaddedRows& one) { return !one.even() && !asks; };
+  std::optional<bool> asks;  // of rows of several lengths alone
+  const auto rectangle = [&](const PaddedRows& one) {
+    if (one.even()) return false;
+    if (!asks) asks = asks_where_rows_end(context);
+    return !*asks;
+  };
   const auto layout = [&](const PaddedRows& one, const RowLayout& own) {
     return context.with(rectangle(one) ? one.rectangle() : own);
   };
@@ -203,7 +207,7 @@ Encoded ExportedModel::encode(const PackedBatch& batch, const ForwardContext& co
     states = execution.run_to(output_, given);
   }
   result.rows_only = ids_ >= 0 && states.dim() == 2;
-  result.last = result.rows_only ? states : rectangle(rows) ? rows.pack(states) : pass.pack(states);
+  result.last = result.rows_only ? states : rectangle(rows) ? rows.pack(states) : pass.packed(execution, output_);
   if (!reads_row_output_ && pooling_ != Pooling::automatic && !result.rows_only)
     result.row_states = pooled(result.last, batch);
   if (!request.hidden_states) return result;

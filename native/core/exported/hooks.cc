@@ -62,6 +62,14 @@ at::Tensor shared_rows(LinearPlace const& linear, const at::Tensor& x, const For
   return y.view(sizes);
 }
 
+// Whether a sub-layer's end is what a site gives that nothing stands at: the sum, and a LayerNorm that is the
+// library's.
+bool is_sum_alone(const Graph& graph, const SubLayer& sub, const LayerNorm* norm) {
+  for (int32_t i = sub.nodes.first; i <= sub.nodes.last; ++i)
+    if (graph.nodes[i].no_grad) return false;
+  return sub.norm < 0 || norm != nullptr;
+}
+
 bool crosses(const Range& a, const Range& b) {
   const bool apart = a.last < b.first || b.last < a.first;
   const bool nested = (a.first <= b.first && b.last <= a.last) || (b.first <= a.first && a.last <= b.last);
@@ -80,20 +88,25 @@ void add_site_hooks(Program& program, const Tree& tree, const std::vector<SitePl
       auto* norm = sub.norm < 0 ? nullptr : tree.norm_at(sub.norm);
       const auto* norm_slot = slot_of(tree, norm);
       const bool source = of_source(program, tree, sub.out);
-      program.hook(sub.nodes, [&place, &sub, norm, norm_slot, source](Execution& execution, const void* p) {
+      const bool is_own = is_sum_alone(program.graph(), sub, norm);
+      program.hook(sub.nodes, [&place, &sub, norm, norm_slot, source, is_own](Execution& execution, const void* p) {
         const auto& pass = pass_of(p, source);
         const LayerContext here(pass.context, place.layer);
         const bool changes = place.reft != nullptr && place.reft->reaches(here);
-        if (!changes && pass.hidden == nullptr && !place.site->reaches(here)) return false;
-        const auto like = execution.tensor(sub.h), r = execution.tensor(sub.r);
-        if (pass.hidden != nullptr && pass.hidden->empty()) pass.hidden->push_back(r);
-        const auto h = pass.pack(like), residual = pass.pack(r);
-        auto y = norm_slot != nullptr ? finish_at(*place.site, *norm_slot, h, residual, here)
-                                      : place.site->forward(h, residual, norm, here);
+        const bool acts = changes || pass.hidden != nullptr || place.site->reaches(here);
+        // Where nothing stands here the sum and its LayerNorm are one call of the library, too.
+        if (!acts && !(is_own && pass.folds() && pass.fits(execution, sub.h) && pass.fits(execution, sub.r) &&
+                       (norm_slot == nullptr || norm_slot->layer.get() == norm)))
+          return false;
+        const auto h = pass.packed(execution, sub.h), r = pass.packed(execution, sub.r);
+        if (!acts && (h.scalar_type() != at::kFloat || r.scalar_type() != at::kFloat)) return false;
+        if (pass.hidden != nullptr && pass.hidden->empty()) pass.hidden->push_back(execution.tensor(sub.r));
+        auto y = norm_slot != nullptr ? finish_at(*place.site, *norm_slot, h, r, here)
+                                      : place.site->forward(h, r, norm, here);
         if (changes) y = place.reft->forward(y, here);
-        const auto value = pass.unpack(y, like);
-        if (place.location == Location::output && pass.hidden != nullptr) pass.hidden->push_back(value);
-        execution.set(sub.out, value);
+        pass.give(execution, sub.out, y, sub.h);
+        if (place.location == Location::output && pass.hidden != nullptr)
+          pass.hidden->push_back(execution.tensor(sub.out));
         return true;
       });
     }
@@ -113,10 +126,13 @@ void add_linear_hooks(Program& program, const Tree& tree, const std::vector<int6
                      if (pass.context.segments == nullptr) return false;
                      const LayerContext here(pass.context, layer);
                      if (!linear.layer->extended(here)) return false;
+                     if (order == RowOrder::rows && pass.fits(execution, product.input)) {
+                       const auto y = linear.layer->forward(pass.packed(execution, product.input), here);
+                       pass.give(execution, product.output, y, product.input);
+                       return true;
+                     }
                      const auto x = execution.tensor(product.input);
-                     if (order == RowOrder::rows && pass.fits(x)) {
-                       execution.set(product.output, pass.unpack(linear.layer->forward(pass.pack(x), here), x));
-                     } else if (order == RowOrder::own && x.size(0) == pass.rows.rows()) {
+                     if (order == RowOrder::own && x.size(0) == pass.rows.rows()) {
                        execution.set(product.output, rows_of_their_own(linear, x, pass, here));
                      } else if (order == RowOrder::tokens && pass.fits(x)) {
                        execution.set(product.output, turned(linear, x, pass, here));

@@ -18,6 +18,33 @@ bool Pass::fits(const at::Tensor& x) const {
   return size > 0 && x.numel() / size == rows.rows() * rows.columns();
 }
 
+bool Pass::fits(const Execution& execution, int32_t slot) const {
+  return (folds() && execution.packed(slot).defined()) || fits(execution.tensor(slot));
+}
+
+bool Pass::is_rectangle(const Execution& execution, int32_t slot) const {
+  if (execution.packed(slot).defined()) return true;
+  const auto& x = execution.tensor(slot);
+  return x.dim() == 3 && x.size(0) == rows.rows() && x.size(1) == rows.columns();
+}
+
+at::Tensor Pass::packed(Execution& execution, int32_t slot) const {
+  if (!folds()) return pack(execution.tensor(slot));
+  if (const auto& known = execution.packed(slot); known.defined()) return known;
+  const auto x = execution.tensor(slot);
+  const auto y = pack(x);
+  if (is_rectangle(execution, slot) && x.is_contiguous()) execution.keep_packed(slot, y, rows.rows(), rows.columns());
+  return y;
+}
+
+void Pass::give(Execution& execution, int32_t slot, const at::Tensor& y, int32_t like) const {
+  if (folds() && is_rectangle(execution, like)) {
+    execution.set_packed(slot, y, rows.rows(), rows.columns());
+  } else {
+    execution.set(slot, unpack(y, execution.tensor(like)));
+  }
+}
+
 at::Tensor Pass::pack(const at::Tensor& x) const {
   for (const auto& [unpacked, packed] : last)
     if (unpacked.is_same(x)) return packed;

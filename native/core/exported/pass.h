@@ -27,12 +27,20 @@ struct Pass {
 
   /// `source`: whether a value is one of the encoder's.
   const Pass& side(bool source) const { return source && encoder != nullptr ? *encoder : *this; }
+  /// Whether a value is [rows, columns, n] and [tokens, n] at once: padding is none, or passes through like tokens.
+  bool folds() const { return rectangle || rows.even(); }
   /// Whether a value has one entry for each token of the rectangle.
   bool fits(const at::Tensor& x) const;
+  bool fits(const Execution& execution, int32_t slot) const;
+  /// Whether it is the rectangle, or what it is a view of.
+  bool is_rectangle(const Execution& execution, int32_t slot) const;
   /// [rows, columns, n], [rows · columns, n] → [tokens, n].
   at::Tensor pack(const at::Tensor& x) const;
   /// [tokens, m] → the form of `like`, with m in the place of n.
   at::Tensor unpack(const at::Tensor& y, const at::Tensor& like) const;
+  /// The same of slots, where hooks hand on what they made without a view of it.
+  at::Tensor packed(Execution& execution, int32_t slot) const;
+  void give(Execution& execution, int32_t slot, const at::Tensor& y, int32_t like) const;
   /// What the mask in a slot says; looked at once a pass.
   MaskForm form_of(int32_t slot, const at::Tensor& mask) const;
 
