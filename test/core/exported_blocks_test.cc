@@ -172,6 +172,15 @@ TEST(exported_layers_are_the_library_s_own_nodes) {
   check_nodes(states_of(model, {5, 5}), 4);
 }
 
+TEST(exported_sums_that_others_read_too_keep_their_layer_norms_apart) {
+  ExportedModel model(check::exported_file("gpt2.pt2"), at::kCPU);
+  at::Tensor& words = *model.word_embeddings()->own_parameters()[0].value;
+  words = words.clone().requires_grad_();
+  const auto states = states_of(model, {5, 5});
+  CHECK_EQ(recorded(states, "AddNormNode"), size_t{0});
+  CHECK_EQ(recorded(states, "NativeLayerNormBackward"), size_t{5});
+}
+
 TEST(exported_values_are_handed_on_packed) {
   check::Exported model(check::exported_file("bert.pt2"));
   Program& program = model.program;

@@ -120,7 +120,9 @@ int32_t Execution::ask(int32_t hook, int32_t last) {
 }
 
 void Execution::release(const std::vector<int32_t>& slots) {
-  for (const int32_t slot : slots) values_[static_cast<std::size_t>(slot)] = IValue();
+  // Most of what dies behind a hook's range has never been made.
+  for (const int32_t slot : slots)
+    if (IValue& value = values_[static_cast<std::size_t>(slot)]; !value.isNone()) value = IValue();
   if (!packed_values_.empty()) forget_packed(slots.data(), slots.size());
 }
 
