@@ -73,12 +73,23 @@ def configs_of(config):
             yield from configs_of(value)
 
 
+def chance_of(module):
+    """How often a module for stochastic depth leaves its block out: transformers' and timm's name, and torchvision's."""
+    chance = getattr(module, "drop_prob", getattr(module, "p", None))
+    return 1.0 if chance is None else chance
+
+
 def prepare(model, notes):
     """Training mode, without what a graph cannot hold: caches, and masks drawn outside of torch."""
     model.train()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     for module in model.modules():
+        # Its random numbers are one a row, which no graph draws row by row: every block counts, as it does in eval().
+        if type(module).__name__.endswith(("DropPath", "StochasticDepth")):
+            module.eval()
+            if chance_of(module) > 0:
+                note(notes, "stochastic depth (drop path): every block is in the graph, whatever chance says")
         config = getattr(module, "config", None)
         for part in configs_of(config) if hasattr(config, "to_dict") else ():
             part.use_cache = False
