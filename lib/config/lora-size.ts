@@ -23,7 +23,7 @@ function sizesAt(place: LoraPlace, { hiddenSize, intermediateSize }: ModelShape)
 /** All numbers of one adapter, VeRA's frozen A and B among them. */
 export function countLora(config: LoraConfig | MtlLoraConfig, shape: ModelShape): number {
   if (shape.exported) return countNamed(config, shape.exported)
-  const layers = loraRanks(config, shape.numHiddenLayers).filter((rank) => rank > 0).length
+  const layers = shape.numHiddenLayers - new Set(config.leaveOut).size
   const places = loraPlaces(config)
   const sizes = places.map((place) => sizesAt(place, shape))
   const each = sizes.reduce((total, size) => total + countOne(config, size), 0)
@@ -78,11 +78,6 @@ function countShared({ veraD, r }: LoraConfig | MtlLoraConfig, sizes: readonly M
   return r * (Math.max(...sizes.map((size) => size.in)) + Math.max(...sizes.map((size) => size.out)))
 }
 
-/** The rank in each layer, 0 where leaveOut leaves the layer without an adapter. */
-function loraRanks({ r, leaveOut }: LoraConfig | MtlLoraConfig, layers: number): number[] {
-  return Array.from({ length: layers }, (_, layer) => (leaveOut.includes(layer) ? 0 : r))
-}
-
 /** What no product of two factors can exceed at any of the places: the shorter side of the smallest matrix. */
 export function highestRank(config: LoraConfig, shape: ModelShape): number {
   const sizes = shape.exported
@@ -91,18 +86,10 @@ export function highestRank(config: LoraConfig, shape: ModelShape): number {
   return Math.min(...sizes.flatMap((size) => [size.in, size.out]))
 }
 
-/** The config as the core takes it: the ranks worked out for each layer of this model. */
-export function nativeLoraConfig(
-  config: LoraConfig | MtlLoraConfig,
-  { numHiddenLayers, exported }: ModelShape
-): NativeLoraConfig {
-  const { targetModules, r } = config
-  // By their paths: no place has a part, and each Linear a rank of its own.
-  const named =
-    targetModules === null || !exported
-      ? null
-      : exported.linears.map(({ path }) => (targetModules.includes(path) ? r : 0))
-  const places = named === null ? loraPlaces(config) : []
+/** The config as the core takes it: in an exported network Linears by their paths, elsewhere places of each layer. */
+export function nativeLoraConfig(config: LoraConfig | MtlLoraConfig, { exported }: ModelShape): NativeLoraConfig {
+  const linears = exported ? (config.targetModules ?? []) : []
+  const places = linears.length === 0 ? loraPlaces(config) : []
   return {
     method: 'lora',
     query: places.includes('query'),
@@ -112,7 +99,9 @@ export function nativeLoraConfig(
     attention_output: places.includes('attention_output'),
     intermediate: places.includes('intermediate'),
     output: places.includes('output'),
-    ranks: named === null ? loraRanks(config, numHiddenLayers) : named,
+    linears,
+    rank: config.r,
+    leave_out: config.leaveOut,
     alpha: plainAlpha(config),
     dropout: config.dropout,
     scales: ({ add: 'none', scale: 'output', scale_input: 'input' } as const)[config.compositionMode],

@@ -122,11 +122,11 @@ export interface NativeLoraConfig {
   /** The two layers of the feed-forward block. */
   readonly intermediate: boolean
   readonly output: boolean
-  /**
-   * For each layer, 0 where the layer has no adapter. Where no place is named above: for each Linear of the network, in its
-   * order.
-   */
-  readonly ranks: number[]
+  /** Instead of the places above: paths of Linears that an exported network has. */
+  readonly linears: readonly string[]
+  readonly rank: number
+  /** Layers, from 0, without it at the places above. */
+  readonly leave_out: readonly number[]
   readonly alpha: number
   readonly dropout: number
   /** IA³: what the vector multiplies. */

@@ -229,7 +229,9 @@ LoraConfig to_lora_config(const Napi::Object& object) {
   c.attention_output = boolean(object, "attention_output");
   c.intermediate = boolean(object, "intermediate");
   c.output = boolean(object, "output");
-  c.ranks = to_shape(object.Get("ranks"));
+  c.linears = to_strings(object.Get("linears"));
+  c.rank = integer(object, "rank");
+  c.leave_out = to_shape(object.Get("leave_out"));
   c.alpha = number(object, "alpha");
   c.dropout = number(object, "dropout");
   c.scales = choose<Scales>(string(object, "scales"),

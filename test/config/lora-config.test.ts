@@ -53,7 +53,7 @@ test('VeRA counts two vectors a place, and A and B once', (t) => {
   t.throws(() => countAdapterParameters(wide, { hiddenSize: 8, numHiddenLayers: 1 }), { message: /intermediateSize/ })
 })
 
-test('the core gets the places, and the rank of each layer', (t) => {
+test('the core gets the places, the rank, and the layers without it', (t) => {
   const [native] = nativeAdapterConfigs(AdapterConfig.load('ia3[leave_out=[1]]'), { ...base, numHiddenLayers: 3 })
   t.like(native, {
     method: 'lora',
@@ -64,7 +64,7 @@ test('the core gets the places, and the rank of each layer', (t) => {
     output: false,
     scales: 'output'
   })
-  t.like(native, { ranks: [1, 0, 1], mtl: null })
+  t.like(native, { rank: 1, leave_out: [1], linears: [], mtl: null })
 })
 
 test('what does not go together is refused, with the field', (t) => {

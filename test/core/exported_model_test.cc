@@ -208,13 +208,12 @@ void check_lora(Opened& opened, const Json& one, Rows rows, const std::string& k
   config.attention_output = at->location == Location::attention_output;
   config.intermediate = at->location == Location::intermediate;
   config.output = at->location == Location::feed_forward_output;
-  config.ranks.assign(opened.backbone->facts().layers, 0);
+  config.rank = scales ? 1 : 2;
   if (at->location) {
-    config.ranks[at->layer] = scales ? 1 : 2;
+    for (int64_t layer = 0; layer < opened.backbone->facts().layers; ++layer)
+      if (layer != at->layer) config.leave_out.push_back(layer);
   } else {
-    // By itself: a rank for each Linear.
-    config.ranks.assign(linears.size(), 0);
-    config.ranks[at - linears.begin()] = scales ? 1 : 2;
+    config.linears = {path};
   }
   if (lengths) config.dora = Dora::peft;
   config.alpha = scales ? 1 : 8;

@@ -18,7 +18,7 @@ using Kind = Composition::Kind;
 LoraConfig everywhere() {
   LoraConfig config;
   config.key = config.attention_output = config.intermediate = config.output = true;
-  config.ranks = {2, 2};
+  config.rank = 2;
   config.alpha = 3;
   return config;
 }
@@ -40,7 +40,7 @@ std::map<std::string, LoraConfig> kinds(double dropout) {
   result["linear"].mtl = MtlLoraConfig{1, true, 0.5};
   result["ia3"] = everywhere();
   result["ia3"].scales = Scales::output;
-  result["ia3"].ranks = {1, 1};
+  result["ia3"].rank = 1;
   result["input ia3"] = result["ia3"];
   result["input ia3"].scales = Scales::input;
   return result;

@@ -65,7 +65,7 @@ TEST(shards_of_lora_in_a_merged_product) {
     LoraConfig lora;
     lora.merged = merged;
     lora.query = lora.value = !merged;
-    lora.ranks = {2, 2};
+    lora.rank = 2;
     model.add_adapter("a", {lora}, 2);
     HeadConfig head;
     head.num_labels = 3;

@@ -94,7 +94,10 @@ struct LoraConfig {
   bool attention_output = false;                 ///< behind the heads
   bool intermediate = false;                     ///< the first layer of feed-forward
   bool output = false;                           ///< the second one
-  std::vector<int64_t> ranks;                    ///< [layers]; 0: none in that layer
+  /// Instead of the places above: paths, below the model, of Linears that an exported network has.
+  std::vector<std::string> linears;
+  int64_t rank = 8;
+  std::vector<int64_t> leave_out;  ///< layers, from 0, that have none at the places above
   double alpha = 8;
   double dropout = 0;
   Scales scales = Scales::none;

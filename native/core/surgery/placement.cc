@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <numeric>
+#include <unordered_set>
 
 #include "core/adapters/lora_kinds.h"
 #include "core/adapters/output_adapter.h"
@@ -46,33 +47,27 @@ std::optional<MergedParts> parts_at(const LoraConfig& config, Location location)
   }
 }
 
-// A configuration without a place names Linears of the network itself: it has a rank for each of them.
-bool names_linears(const LoraConfig& config) {
-  return !config.query && !config.key && !config.value && !config.merged && !config.attention_output &&
-         !config.intermediate && !config.output;
+bool stands_in(const LoraConfig& config, int64_t layer) {
+  return std::find(config.leave_out.begin(), config.leave_out.end(), layer) == config.leave_out.end();
 }
 
-// What such a configuration names; all Linears that the model places otherwise.
+// The places at which a configuration puts a module; check_linears knows that all paths are there.
 struct Target {
   LoraPlace* place;
   MergedParts parts;
-  int64_t rank;
 };
 
 std::vector<Target> targets_of(const LoraConfig& config, Model& model) {
   std::vector<Target> targets;
-  const auto add = [&](LoraPlace* place, const std::optional<MergedParts>& parts, int64_t rank) {
-    if (parts && rank != 0) targets.push_back({place, *parts, rank});
-  };
-  if (names_linears(config)) {
-    const auto* network = as_network(model);
-    const auto linears = network == nullptr ? std::vector<NamedLinear>() : network->named_linears();
-    for (size_t i = 0; i < linears.size(); ++i) add(linears[i].place, MergedParts(), config.ranks[i]);
+  if (!config.linears.empty()) {
+    const std::unordered_set<std::string> wanted(config.linears.begin(), config.linears.end());
+    for (const auto& linear : as_network(model)->named_linears())
+      if (wanted.contains(linear.path)) targets.push_back({linear.place, MergedParts()});
     return targets;
   }
   for (const auto& at : model.places())
-    if (const auto parts = parts_at(config, at.location))
-      add(static_cast<LoraPlace*>(at.place), parts, config.ranks[at.layer]);
+    if (const auto parts = parts_at(config, at.location); parts && stands_in(config, at.layer))
+      targets.push_back({static_cast<LoraPlace*>(at.place), *parts});
   return targets;
 }
 
@@ -136,18 +131,17 @@ class Maker {
   }
 
   std::shared_ptr<AdapterModule> make(const Place& at, const LoraConfig& config) {
-    const auto parts = names_linears(config) ? std::nullopt : parts_at(config, at.location);
-    const int64_t rank = parts ? config.ranks[at.layer] : 0;
-    if (rank == 0) return nullptr;
-    check_size(at, "rank", rank, "r is the rank of what LoRA adds");
-    return make_lora({static_cast<LoraPlace*>(at.place)->weight(), *parts}, rank, config);
+    const auto parts = parts_at(config, at.location);
+    if (!parts || !config.linears.empty() || !stands_in(config, at.layer)) return nullptr;
+    return make_lora({static_cast<LoraPlace*>(at.place)->weight(), *parts}, config);
   }
 
-  std::shared_ptr<AdapterModule> make_lora(const LoraTarget& target, int64_t rank, const LoraConfig& config) {
+  std::shared_ptr<AdapterModule> make_lora(const LoraTarget& target, const LoraConfig& config) {
+    const int64_t rank = config.rank;
     if (config.scales == Scales::output) return std::make_shared<Ia3>(config, target);
     if (config.scales == Scales::input) return input_ia3(config, target);
     if (config.mtl) return std::make_shared<MtlLora>(config, rank, target);
-    if (config.vera_d) return std::make_shared<Vera>(config, shared_of(config, rank), rank, target);
+    if (config.vera_d) return std::make_shared<Vera>(config, shared_of(config), rank, target);
     return std::make_shared<Lora>(config, rank, target);
   }
 
@@ -224,7 +218,7 @@ class Maker {
   }
 
   // One pair for all Linears that the configuration names.
-  std::shared_ptr<VeraShared> shared_of(const LoraConfig& config, int64_t rank) {
+  std::shared_ptr<VeraShared> shared_of(const LoraConfig& config) {
     if (shared_) return shared_;
     int64_t in = 0, out = 0;
     for (const auto& at : targets_of(config, model_)) {
@@ -232,7 +226,7 @@ class Maker {
       out = std::max(out, target.out());
       in = std::max(in, target.in());
     }
-    shared_ = std::make_shared<VeraShared>(config, rank, in, out);
+    shared_ = std::make_shared<VeraShared>(config, config.rank, in, out);
     made_.push_back({&model_.shared_place(), shared_, config.init_weights_seed});
     return shared_;
   }
@@ -285,24 +279,25 @@ void check_layers(const std::string& operation, const BottleneckConfig& config, 
   check_sizes(operation, config.bottleneck_sizes, layers);
 }
 
-void check_layers(const std::string& operation, const LoraConfig& config, int64_t layers) {
-  if (!names_linears(config)) return check_sizes(operation, config.ranks, layers);
-  for (int64_t rank : config.ranks) {
-    if (rank <= kLargest) continue;
-    fail(ErrorCode::out_of_range, operation, "the rank of a Linear is too large",
-         {.expected = text("at most ", kLargest), .got = text(rank), .hint = "r is the rank of what LoRA adds"});
-  }
+void check_layers(const std::string& operation, const LoraConfig& config, int64_t) {
+  if (config.rank >= 1 && config.rank <= kLargest) return;
+  fail(ErrorCode::out_of_range, operation, "a rank that no adapter can have",
+       {.expected = text("1 .. ", kLargest), .got = text(config.rank), .hint = "r is the rank of what LoRA adds"});
 }
 
 // In a union the rest would run without it in silence.
 void check_linears(const std::string& operation, const LoraConfig& config, const std::vector<Place>& places,
                    const Model& model) {
-  const auto* network = as_network(model);
-  if (network != nullptr && names_linears(config)) {
-    const auto linears = static_cast<int64_t>(network->named_linears().size());
-    if (static_cast<int64_t>(config.ranks.size()) == linears) return;
-    fail(ErrorCode::invalid_argument, operation, "the configuration's sizes do not fit the network",
-         {.expected = text(linears, " ranks, one a Linear"), .got = text(config.ranks.size())});
+  if (!config.linears.empty()) {
+    std::unordered_set<std::string> there;
+    if (const auto* network = as_network(model))
+      for (const auto& linear : network->named_linears()) there.insert(linear.path);
+    std::vector<std::string> missing;
+    for (const auto& path : config.linears)
+      if (!there.contains(path)) missing.push_back(path);
+    if (missing.empty()) return;
+    fail(ErrorCode::invalid_argument, operation, "the network has no Linear at these paths",
+         {.expected = there.empty() ? "an exported network" : "paths of its Linears", .got = name_list(missing)});
   }
   if (std::any_of(places.begin(), places.end(), [&](const Place& at) { return parts_at(config, at.location); })) return;
   fail(ErrorCode::unsupported, operation, "this model has no Linear where the configuration wants one",
@@ -334,12 +329,12 @@ void add_named(const std::string& operation, const std::vector<AdapterConfig>& c
                std::vector<PlacedModule>& made) {
   for (const auto& config : configs) {
     const auto* lora = std::get_if<LoraConfig>(&config);
-    if (lora == nullptr || !names_linears(*lora)) continue;
+    if (lora == nullptr || lora->linears.empty()) continue;
     for (const auto& target : targets_of(*lora, model)) {
       const bool taken =
           std::any_of(made.begin(), made.end(), [&](const PlacedModule& one) { return one.place == target.place; });
       if (taken) fail(ErrorCode::invalid_argument, operation, "two configurations want the same Linear");
-      auto module = maker.make_lora({target.place->weight(), target.parts}, target.rank, *lora);
+      auto module = maker.make_lora({target.place->weight(), target.parts}, *lora);
       made.push_back({target.place, std::move(module), lora->init_weights_seed});
     }
   }
