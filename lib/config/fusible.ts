@@ -24,18 +24,18 @@ export function whyNotFused(name: string, config: AdapterConfig): NotFusible | n
   const parts: readonly (MethodConfig | AdapterConfig)[] = config.method === 'union' ? config.configs : [config]
   const other = parts.find(({ method }) => method !== 'bottleneck')
   const inFront = `Put it in front of the block: Stack('${name}', Fuse('a', 'b'))`
-  if (other === undefined) {
-    const isInvertible = parts.some((part) => part.method === 'bottleneck' && part.invAdapter !== null)
-    const why = 'has an invertible part at the embeddings, where no fusion is'
-    return isInvertible ? { why, hint: `${inFront}.` } : null
+  if (parts.some((part) => part.method === 'bottleneck' && part.invAdapter !== null)) {
+    return { why: 'has an invertible part at the embeddings, where no fusion is', hint: `${inFront}.` }
   }
+  if (other === undefined) return null
   if (config.method === 'union') {
     const methods = [...new Set(parts.map(({ method }) => method))].join(' and ')
     const alone = parts.some(({ method }) => method === 'bottleneck')
       ? ' For a fusion, train its bottleneck as an adapter of its own.'
       : ''
-    return { why: `is a union of ${methods}, one name for all of them`, hint: `${inFront}.${alone}` }
+    const part = `${other.method} ${effects[other.method] ?? 'acts elsewhere'}`
+    return { why: `is a union of ${methods}, of which ${part}`, hint: `${inFront}.${alone}` }
   }
   const mean = averaged.includes(config.method) ? ', or weigh several of them: Average' : ''
-  return { why: effects[config.method] ?? `is of the method ${config.method}`, hint: `${inFront}${mean}.` }
+  return { why: effects[config.method] ?? 'acts elsewhere', hint: `${inFront}${mean}.` }
 }

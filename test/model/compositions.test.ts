@@ -441,7 +441,11 @@ test('what a missing fusion advises can be done, or says that nothing can', asyn
     ['loreft', /changes hidden states of some tokens/, /, or weigh several of them: Average\.$/],
     ['prefix_tuning_flat', /adds keys and values to attention/, /Fuse\('a', 'b'\)\)\.$/],
     ['prompt_tuning', /adds tokens to a row/, /Fuse\('a', 'b'\)\)\.$/],
-    ['lora|seq_bn', /is a union of lora and bottleneck, one name/, /train its bottleneck as an adapter of its own\.$/],
+    [
+      'lora|seq_bn',
+      /is a union of lora and bottleneck, of which lora changes weights/,
+      /train its bottleneck as an adapter of its own\.$/
+    ],
     ['seq_bn_inv', /has an invertible part/, /Fuse\('a', 'b'\)\)\.$/]
   ]
   for (const [i, [config, why, instead]] of others.entries()) {
