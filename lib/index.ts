@@ -27,6 +27,7 @@ export {
   Split,
   Stack
 } from './config/composition.js'
+export type { Placement, PlacementPatterns } from './config/exported-placement.js'
 export type { FusionConfig, FusionConfigSource, FusionPreset } from './config/fusion-config.js'
 export type {
   CausalLmHeadOptions,

@@ -12,6 +12,8 @@ export interface ExportedLinear {
   readonly transposed: boolean
   /** What it is to its layer; null: nothing that a config without `targetModules` names. */
   readonly place: LoraPlace | null
+  /** It makes query, key and value of its layer in an order of its own (head by head, or of other sizes): no part can be told. */
+  readonly merged: boolean
 }
 
 export interface DecoderFacts {

@@ -67,13 +67,15 @@ export function checkExported(config: AdapterConfig, { exported }: ModelConfig):
 }
 
 /** Its graph may show layers in which a config without names finds no Linear. */
-function checkPlaces(part: LoraConfig | MtlLoraConfig, { className, linears }: ExportedNetwork): void {
+function checkPlaces(part: LoraConfig | MtlLoraConfig, network: ExportedNetwork): void {
+  const { className, linears } = network
   const places = loraPlaces(part)
   // One product of all three has what is asked of each.
   const inMerged: readonly LoraPlace[] = ['query', 'key', 'value']
   const wanted = places.some((place) => inMerged.includes(place)) ? [...places, 'query_key_value'] : places
   const inLayers = linears.filter(({ layer }) => layer >= 0)
   if (part.targetModules !== null || inLayers.length === 0) return
+  if (part.method === 'lora' && atMerged(part, network) !== part) return
   if (inLayers.some(({ place }) => place !== null && wanted.includes(place))) return
   const byName = inLayers.toSorted((a, b) => Number(a.place !== null) - Number(b.place !== null))
   const ends = [...new Set(byName.map(({ path }) => path.split('.').at(-1)))].slice(0, 8)
@@ -96,8 +98,23 @@ function refuse({ className }: ExportedNetwork, why: string, got: string): never
   })
 }
 
+/** Where one Linear makes query, key and value in an order of its own, all of it is what the config gets, as in PEFT. */
+function atMerged(config: LoraConfig, { linears }: ExportedNetwork): LoraConfig {
+  const places = loraPlaces(config)
+  const ofAttention: readonly LoraPlace[] = ['query', 'key', 'value', 'query_key_value']
+  const isApart = linears.some(({ place }) => place !== null && ofAttention.includes(place))
+  if (isApart || !places.some((place) => ofAttention.includes(place))) return config
+  const chosen = linears.filter(({ layer, place, merged }) => {
+    return layer >= 0 && !config.leaveOut.includes(layer) && (merged || (place !== null && places.includes(place)))
+  })
+  if (!chosen.some(({ merged }) => merged)) return config
+  return config.replace({ targetModules: chosen.map(({ path }) => path) })
+}
+
 function resolvePart(config: MethodConfig, model: ModelConfig): MethodConfig {
-  if ((config.method !== 'lora' && config.method !== 'mtl_lora') || config.targetModules === null) return config
+  if (config.method !== 'lora' && config.method !== 'mtl_lora') return config
+  if (config.targetModules === null)
+    return model.exported === null || config.method !== 'lora' ? config : atMerged(config, model.exported)
   const { targetModules, leaveOut } = config
   const linears = modelLinears(model)
   const names = linears.map(({ path }) => path)

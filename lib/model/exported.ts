@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import * as check from '../config/check.js'
 import { exportedModelConfig, readExportNote } from '../config/exported-config.js'
 import type { ExportReading } from '../config/exported-network.js'
+import { nativePlacement, type Placement } from '../config/exported-placement.js'
 import { nativeModelConfig } from '../config/model-config.js'
 import { TextTokenizer } from '../data/tokenizer.js'
 import { hasTokenizer, tokenizerFiles } from '../data/tokenizer-files.js'
@@ -28,6 +29,13 @@ export interface ExportedOptions extends Pick<LoadOptions, 'device' | 'seed'> {
    * them.
    */
   readonly pooling?: 'first' | 'last' | 'mean' | undefined
+  /**
+   * Where adapters stand. Default 'auto': at the residual sub-layers that the graph shows (`explainPlacement`). Patterns name
+   * modules instead, one a layer: `{ attention: 'h.*.self_attention', feedForward: 'h.*.mlp' }`; what is left out stays as the
+   * graph shows it, and null leaves it empty. Adapters then stand where what the module gives is added to the stream, or
+   * right behind it where it is added to nothing.
+   */
+  readonly placement?: Placement | undefined
 }
 
 const operation = 'load the exported model'
@@ -41,10 +49,11 @@ export async function loadExported(
   options: ExportedOptions,
   { device, seed }: { readonly device: string; readonly seed: number }
 ): Promise<Model> {
-  checkOptions(options, ['device', 'seed', 'weights', 'tokenizer', 'output', 'pooling'])
+  checkOptions(options, ['device', 'seed', 'weights', 'tokenizer', 'output', 'pooling', 'placement'])
   const reading = readingOf(options)
+  const { attention, feedForward } = nativePlacement(options.placement ?? 'auto')
   const { handle, facts } = await nativeCall(() =>
-    addon.openExported(path, device, reading.output ?? '', reading.pooling)
+    addon.openExported(path, device, reading.output ?? '', reading.pooling, attention, feedForward)
   )
   const note = readExportNote(jsonOf(path, facts.extra['torch_adapters.json']))
   const config = exportedModelConfig(facts, note, path, reading)

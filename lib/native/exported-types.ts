@@ -34,6 +34,8 @@ export interface NativeExportedFacts {
     readonly out: number
     readonly transposed: boolean
     readonly place: LoraPlaceName | null
+    /** Makes query, key and value of its layer, in an order of its own. */
+    readonly merged: boolean
   }[]
   /** Linears at which nothing can stand, by path, with the reason. */
   readonly unclearLinears: Readonly<Record<string, string>>

@@ -371,12 +371,17 @@ export interface Addon {
   createModel(config: NativeModelConfig, device: string, trunk: TrunkType): NativeModel
   /** Times products of one layer's sizes both ways; once in a process for the same arguments. */
   probeTrunk(hiddenSize: number, intermediateSize: number, device: string): Promise<TrunkTimes>
-  /** Reads a torch.export archive, memory-mapped, and makes its graph ready to run. */
+  /**
+   * Reads a torch.export archive, memory-mapped, and makes its graph ready to run. `attention`, `feedForward`: patterns of the
+   * modules where adapters stand; '' for none, undefined for those that the graph shows.
+   */
   openExported(
     path: string,
     device: string,
     output: string,
-    pooling: 'automatic' | 'first' | 'last' | 'mean'
+    pooling: 'automatic' | 'first' | 'last' | 'mean',
+    attention: string | undefined,
+    feedForward: string | undefined
   ): Promise<NativeExportedHandle>
   /** The model of such a handle, which gives one. `filePrefix`: in front of names in files of classes with a head. */
   createExported(handle: unknown, config: NativeModelConfig, filePrefix: string, device: string): NativeModel

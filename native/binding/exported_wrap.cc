@@ -8,6 +8,7 @@ namespace ta::binding {
 
 namespace {
 
+using exported::Choices;
 using exported::ExportedModel;
 using exported::Facts;
 using exported::Pooling;
@@ -70,6 +71,7 @@ Napi::Object facts_to_js(Napi::Env env, const ExportedModel& model) {
                one.Set("in", static_cast<double>(linear.in));
                one.Set("out", static_cast<double>(linear.out));
                one.Set("transposed", linear.transposed);
+               one.Set("merged", linear.merged);
                one.Set("place", linear.location ? text(location_name(*linear.location)) : env.Null());
                return one;
              }));
@@ -81,6 +83,11 @@ Napi::Object facts_to_js(Napi::Env env, const ExportedModel& model) {
     extra.Set(name, Napi::Buffer<char>::Copy(env, bytes.data(), bytes.size()));
   object.Set("extra", extra);
   return object;
+}
+
+// `argument`: a pattern, '' for nowhere, or undefined for what the graph shows.
+std::optional<std::string> pattern_of(const Napi::CallbackInfo& info, size_t argument) {
+  return info[argument].IsUndefined() ? std::nullopt : std::optional(text_of(info, argument));
 }
 
 Reading to_reading(const Napi::CallbackInfo& info) {
@@ -99,8 +106,9 @@ Napi::Value open_exported(const Napi::CallbackInfo& info) {
     return Engine::of(info.Env())
         .submit(
             info.Env(),
-            [path = text_of(info, 0), device = at::Device(text_of(info, 1)), reading = to_reading(info)] {
-              return std::make_shared<ExportedModel>(path, device, reading);
+            [path = text_of(info, 0), device = at::Device(text_of(info, 1)),
+             choices = Choices{to_reading(info), {pattern_of(info, 4), pattern_of(info, 5)}}] {
+              return std::make_shared<ExportedModel>(path, device, choices);
             },
             [](Napi::Env env, Handle& model) -> Napi::Value {
               auto object = Napi::Object::New(env);

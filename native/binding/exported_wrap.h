@@ -6,7 +6,7 @@
 
 namespace ta::binding {
 
-/// openExported(path, device): a promise of { handle, facts }
+/// openExported(path, device, output, pooling, attention?, feedForward?): a promise of { handle, facts }
 Napi::Value open_exported(const Napi::CallbackInfo& info);
 /// createExported(handle, config, prefix, device): a model; a handle gives one.
 Napi::Value create_exported(const Napi::CallbackInfo& info);

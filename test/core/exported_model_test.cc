@@ -282,7 +282,7 @@ TEST(exported_models_give_pytorchs_values_and_gradients) {
 
 TEST(exported_outputs_that_heads_cannot_read_are_refused) {
   const auto open = [](const char* name, const char* output) {
-    return ExportedModel((kFolder / (std::string(name) + ".pt2")).string(), at::kCPU, {.output = output});
+    return ExportedModel((kFolder / (std::string(name) + ".pt2")).string(), at::kCPU, {.reading = {.output = output}});
   };
   CHECK(open("bert", "pooler_output").facts().hidden == 16);
   CHECK_THROWS(ErrorCode::invalid_argument, open("bert", "logits"));

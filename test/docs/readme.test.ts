@@ -40,6 +40,10 @@ test.serial('the programs compile in a strict project', async (t) => {
 
 /** What a program must print, by a word of its code. */
 const printed: readonly (readonly [string, RegExp])[] = [
+  [
+    'const placement =',
+    /^layer 0 \(layers\.0\), attention: layers\.0\.self_attn \(.*by your placement, the sum at .*\n$/
+  ],
   ['fromExported(', /^layer 0 \(layers\.0\), attention: .*\nloss \d\.\d{3}\n$/],
   ['addAdaptersToModel(', /^16 2\nthe model as it was\nthe model as it was\n$/],
   ["trainAdapter('mood')\n\nconst trainDataset", /^loss \d\.\d{3}; (bad|good) [01]\.\d\d\n$/],

@@ -108,14 +108,45 @@ test('LoRA at several Linears of no layer, by a pattern, comes back from its fol
   )
 })
 
+test('LoRA without names takes the whole of a Linear that makes query, key and value in an order of its own', async (t) => {
+  const placesOf = (model: Model) => [
+    ...new Set(model.namedParameters().flatMap(({ name }) => /^(.*)\.loras\.x\./.exec(name)?.[1] ?? []))
+  ]
+  for (const [name, place] of [
+    ['falcon', 'h.*.self_attention.query_key_value'],
+    ['transformer-encoder', 'encoder.layers.*.self_attn.in_proj']
+  ] as const) {
+    const { model } = await open(t, name)
+    const { model: named } = await open(t, name)
+    const attention = [0, 1].map((layer) => place.replace('*', String(layer)))
+    t.regex(
+      model.explainPlacement().join(),
+      new RegExp(`query, key and value in one ${attention[0]?.replace('in_proj', '')}`)
+    )
+    for (const preset of ['lora', 'dora', 'vera'] as const) {
+      model.addAdapter('x', preset, { overwriteOk: true, seed: 1 })
+      t.deepEqual(placesOf(model), attention, preset)
+    }
+    model.addAdapter('x', 'lora[r=2]', { overwriteOk: true, seed: 1 })
+    named.addAdapter('x', { architecture: 'lora', r: 2, targetModules: [place.replace(/^.*\.\*\./, '')] }, { seed: 1 })
+    t.deepEqual(placesOf(named), attention)
+    const [a, b] = [await states(model, 'x'), await states(named, 'x')]
+    t.deepEqual(a, b)
+    // Beside it what else a config asks for, and not where it leaves layers out.
+    model.addAdapter('x', 'ia3', { overwriteOk: true })
+    t.is(placesOf(model).length, 4)
+    model.addAdapter('x', 'lora[leave_out=[0]]', { overwriteOk: true })
+    t.deepEqual(placesOf(model), attention.slice(1))
+  }
+})
+
 test('LoRA without names, where no layer has its Linears, is told some that there are', async (t) => {
-  const { model } = await open(t, 'transformer-encoder')
-  t.throws(() => model.addAdapter('l', 'lora'), {
+  const { model } = await open(t, 'mixture-of-experts')
+  t.throws(() => model.addAdapter('l', 'lora[selfattn_lora=False,intermediate_lora=True]'), {
     code: 'ERR_UNSUPPORTED',
-    message: /shows no Linear.*query, value.*targetModules: \['in_proj', 'out_proj', 'linear1', 'linear2'\]/
+    message: /shows no Linear.*intermediate.*targetModules: \['router', /
   })
-  t.notThrows(() => model.addAdapter('l', { architecture: 'lora', targetModules: ['in_proj'] }))
-  t.notThrows(() => model.addAdapter('b', 'lora[selfattn_lora=False,output_lora=True]'))
+  t.notThrows(() => model.addAdapter('l', { architecture: 'lora', targetModules: ['router'] }))
   // One product of query, key and value has what a config asks of each.
   const { model: merged } = await open(t, 'modernbert')
   t.notThrows(() => merged.addAdapter('l', 'lora'))

@@ -57,8 +57,13 @@ Result run_split(const SiteInput& site, const Composition& setup, const at::Tens
   std::vector<Piece> pieces;
   for (const auto& own : split_tokens(setup, rows, h.device())) {
     const auto tokens = site.tokens.defined() ? site.tokens.index_select(0, own.tokens) : own.tokens;
-    const SiteInput piece{site.site, site.r.index_select(0, own.tokens), site.norm, site.context, site.first_token,
-                          tokens};
+    const SiteInput piece{site.site,
+                          site.r.index_select(0, own.tokens),
+                          site.norm,
+                          site.context,
+                          site.first_token,
+                          tokens,
+                          site.read.defined() ? site.read.index_select(0, own.tokens) : site.read};
     auto part_h = h.index_select(0, own.tokens);
     auto part = run_composition(piece, *own.child, part_h, own.rows).value_or(Partial{part_h});
     pieces.push_back({own.tokens, piece, part});
@@ -83,7 +88,7 @@ Result run_composition(const SiteInput& site, const Composition& setup, const at
       return std::nullopt;
     case Kind::adapter: {
       auto* adapter = site.site.at(setup.index);
-      return Partial{adapter->forward(h, site.r, site.norm, site.context.with(rows)),
+      return Partial{adapter->forward(h, site.residual_of(*adapter), site.norm, site.context.with(rows)),
                      adapter->config().original_ln_after};
     }
     case Kind::stack:

@@ -24,6 +24,12 @@ struct SiteInput {
   const ForwardContext& context;  ///< of the whole batch: the rows are told beside it
   int64_t first_token = 0;        ///< of those given, in the batch
   at::Tensor tokens = {};         ///< where they do not follow one another: the number of each, counted from there
+  at::Tensor read = {};           ///< what parallel adapters read; undefined: r
+
+  /// What meets h at an adapter.
+  const at::Tensor& residual_of(const Bottleneck& adapter) const {
+    return read.defined() && adapter.config().is_parallel ? read : r;
+  }
 };
 
 /// The value before the last LayerNorm, and whether that still comes.

@@ -58,7 +58,7 @@ class Reader {
     for (size_t i = 0; i + 1 < here.size(); ++i) o = run_composition(site_, *here[i], o, rows_)->o;
     const auto* last = here.back()->kind == Kind::adapter ? site_.site.at(here.back()->index) : nullptr;
     if (last == nullptr) return Reader(site_, o, rows_, x_).read(*here.back());
-    return last->up_projection(last->enter(o, site_.r, site_.norm).x, site_.context.with(rows_));
+    return last->up_projection(last->enter(o, site_.residual_of(*last), site_.norm).x, site_.context.with(rows_));
   }
 
   std::optional<UpProjection> read_average(const Composition& average) const {
@@ -108,7 +108,7 @@ std::optional<Partial> fuse(const SiteInput& site, const Composition& setup, con
   const auto* last = last_here(site.site, setup);
   const auto fusion = std::static_pointer_cast<Fusion>(site.site.fusions()->module(setup.index));
   if (last == nullptr || fusion == nullptr) return std::nullopt;
-  const auto [x, rho] = last->enter(h, site.r, site.norm);
+  const auto [x, rho] = last->enter(h, site.residual_of(*last), site.norm);
   const auto& q = fusion->config().query_before_ln && !last->config().is_parallel ? h : x;
   at::Tensor p;
   auto* scores = site.context.fusion_scores != nullptr ? &p : nullptr;

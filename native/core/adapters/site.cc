@@ -45,24 +45,25 @@ std::vector<BottleneckPart> parts_of(const AdapterSite& site, const std::vector<
 
 }  // namespace
 
-at::Tensor AdapterSite::run(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm, const RowLayout& rows,
-                            const Composition* setup, const ForwardContext& context, int64_t first_token) {
+at::Tensor AdapterSite::run(const Values& values, LayerNorm* norm, const RowLayout& rows, const Composition* setup,
+                            const ForwardContext& context, int64_t first_token) {
+  const auto& [h, r, read] = values;
   if (setup == nullptr || !has_any(*setup)) return norm == nullptr ? h + r : add_norm(h, r, *norm);
   if (norm != nullptr && norm->frozen()) {
     const auto* only = only_adapter(*this, *setup);
     if (only != nullptr && only->plain()) return bottleneck_site(h, r, {{h.size(0), only}}, *norm);
   }
-  return compose({*this, r, norm, context, first_token}, *setup, h, rows);
+  return compose({*this, r, norm, context, first_token, {}, read}, *setup, h, rows);
 }
 
 at::Tensor AdapterSite::forward(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm,
-                                const ForwardContext& context) {
+                                const ForwardContext& context, const at::Tensor& read) {
   const auto& layout = *context.layout;
   if (context.segments == nullptr || context.segments->empty()) {
-    return run(h, r, norm, layout, nullptr, context);
+    return run({h, r, read}, norm, layout, nullptr, context);
   }
   const auto& segments = *context.segments;
-  if (segments.size() == 1) return run(h, r, norm, layout, segments[0].setup.get(), context);
+  if (segments.size() == 1) return run({h, r, read}, norm, layout, segments[0].setup.get(), context);
   if (norm != nullptr && norm->frozen()) {
     auto together = parts_of(*this, segments, layout);
     if (!together.empty() && fit_together(together)) return bottleneck_site(h, r, together, *norm);
@@ -71,8 +72,9 @@ at::Tensor AdapterSite::forward(const at::Tensor& h, const at::Tensor& r, LayerN
   parts.reserve(segments.size());
   for (const auto& segment : segments) {
     const int64_t begin = layout.starts()[segment.first], count = layout.starts()[segment.last] - begin;
-    parts.push_back(run(h.narrow(0, begin, count), r.narrow(0, begin, count), norm,
-                        layout.rows(segment.first, segment.last), segment.setup.get(), context, begin));
+    const Values own{h.narrow(0, begin, count), r.narrow(0, begin, count),
+                     read.defined() ? read.narrow(0, begin, count) : read};
+    parts.push_back(run(own, norm, layout.rows(segment.first, segment.last), segment.setup.get(), context, begin));
   }
   return at::cat(parts);
 }

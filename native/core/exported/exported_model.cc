@@ -27,16 +27,32 @@ std::map<std::string, std::string> tied_names(const Graph& graph, const StateDic
 
 }  // namespace
 
-ExportedModel::ExportedModel(const std::string& path, at::Device device, const Reading& reading)
-    : archive_(Archive::open(path)), pooling_(reading.pooling) {
+ExportedModel::ExportedModel(const std::string& path, at::Device device, const Choices& choices)
+    : archive_(Archive::open(path)), pooling_(choices.reading.pooling) {
   program_ = std::make_unique<Program>(Graph::parse(archive_.model(), path), archive_, device);
   const auto& graph = program_->graph();
   weights_ = std::make_unique<Weights>(graph);
   for (const auto& input : graph.inputs)
     if (input.kind == Input::Kind::user) user_inputs_.push_back(&input);
-  const auto streams = find_streams(reading);
-  const auto& tokens = streams.tokens;
+  const auto streams = find_streams(choices.reading);
+  tree_ = std::make_unique<Tree>(graph, *weights_, streams, tied_names(graph, archive_.weights()));
+  choose_prefix();
+  find_sub_layers(streams, choices.placement);
+  type_ = graph.modules.empty() || graph.modules[0].type.empty() ? "ExportedModel" : graph.modules[0].type;
+  take_weights(device);
+  add_sites();
+  add_prefixes();
+  take_tree();
+  shapes_ = module_shapes(graph);
+  add_hooks();
+  find_pooler();
+  collect_facts();
+}
+
+void ExportedModel::find_sub_layers(const Streams& streams, const Placement& placement) {
+  const auto& graph = program_->graph();
   residuals_ = find_residuals(graph, streams.source);
+  const auto& tokens = streams.tokens;
   // A stream of other tokens than those that come out has no rows of ours.
   if (!residuals_.shape.empty() && !std::equal(tokens.begin(), tokens.end(), residuals_.shape.begin())) {
     residuals_.left_out.push_back("all sub-layers: their stream has other tokens than the model's output");
@@ -44,21 +60,11 @@ ExportedModel::ExportedModel(const std::string& path, at::Device device, const R
     residuals_.layers.clear();
     residuals_.begin = -1;
   }
+  place_named(graph, *weights_, *tree_, placement, prefix_, facts_.hidden, residuals_);
   std::set<int64_t> main;
   for (const auto& sub : residuals_.sub_layers)
     if (!streams.of_source(graph, graph.slots[sub.out])) main.insert(sub.layer);
   main_layers_ = static_cast<int64_t>(main.size());
-  tree_ = std::make_unique<Tree>(graph, *weights_, streams, tied_names(graph, archive_.weights()));
-  type_ = graph.modules.empty() || graph.modules[0].type.empty() ? "ExportedModel" : graph.modules[0].type;
-  take_weights(device);
-  add_sites();
-  add_prefixes();
-  take_tree();
-  choose_prefix();
-  shapes_ = module_shapes(graph);
-  add_hooks();
-  find_pooler();
-  collect_facts();
 }
 
 void ExportedModel::configure(ModelConfig config, std::string file_prefix) {
@@ -111,6 +117,7 @@ void ExportedModel::add_sites() {
       found = sites_.emplace(sites_.end());
       found->layer = sub.layer, found->location = sub.location;
     }
+    if (sub.r < 0 && graph.slots[sub.input].shape != graph.slots[sub.h].shape) found->site->refuse_parallel();
     found->sub_layers.push_back(sub);
   }
   for (auto& place : sites_) {

@@ -1,8 +1,9 @@
 #pragma once
 // A network that nobody here wrote: the graph of a torch.export archive behind the interface that training, heads,
 // inference and surgery know. Rows come one after the other, run through the graph as the rectangle that PyTorch gave
-// it, and leave it packed again. Adapters stand at the residual sub-layers that its structure shows (residuals.h), LoRA
-// and its kin at every Linear, surgery at every module that takes and gives one value a token (tree.h).
+// it, and leave it packed again. Adapters stand at the residual sub-layers that its structure shows (residuals.h) or
+// that somebody names (named_sub_layers.h), LoRA and its kin at every Linear, surgery at every module that takes and
+// gives one value a token (tree.h).
 //
 // Of a network with an encoder and a decoder the batch's tokens are the decoder's: heads, labels and losses read what
 // comes out. What its encoder reads goes beside them, as rows of other lengths (PackedBatch::source_ids); adapters of a
@@ -20,6 +21,7 @@
 #include "core/exported/archive.h"
 #include "core/exported/hooks.h"
 #include "core/exported/module_shapes.h"
+#include "core/exported/named_sub_layers.h"
 #include "core/exported/prefix_hooks.h"
 #include "core/exported/program.h"
 
@@ -48,6 +50,7 @@ struct Facts {
     bool transposed;
     std::optional<Location> location;
     LoraPlace* place = nullptr;
+    bool merged = false;  ///< makes query, key and value of its layer, in an order of its own
   };
   std::vector<Linear> linears;
   std::map<std::string, std::string> unclear_linears;  ///< path → why nothing can stand there
@@ -64,9 +67,15 @@ struct Reading {
   Pooling pooling = Pooling::automatic;
 };
 
+/// How a graph is read, where it leaves that open.
+struct Choices {
+  Reading reading;
+  Placement placement;
+};
+
 class ExportedModel : public Model, public NamedNetwork {
  public:
-  ExportedModel(const std::string& path, at::Device device, const Reading& reading = {});
+  ExportedModel(const std::string& path, at::Device device, const Choices& choices = {});
 
   const Archive& archive() const { return archive_; }
   const Facts& facts() const { return facts_; }
@@ -106,6 +115,7 @@ class ExportedModel : public Model, public NamedNetwork {
   std::vector<Size> find_output(const std::string& name);
   void read_output_names();
   void note_row_tokens(const Input& values);
+  void find_sub_layers(const Streams& streams, const Placement& placement);
   void take_tree();
   void choose_prefix();
   void take_weights(at::Device device);

@@ -92,9 +92,11 @@ void ExportedModel::collect_facts() {
     const auto size = linear.layer->size();
     Facts::Linear fact{linear.path, layers[linear.products[0].node], size.in, size.out, linear.layer->transposed(), {},
                        linear.place};
-    for (const auto& sub : residuals_.sub_layers)
+    for (const auto& sub : residuals_.sub_layers) {
+      fact.merged = fact.merged || sub.merged == linear.products[0].weight;
       for (const auto& placed : sub.products)
         if (placed.product.weight == linear.products[0].weight) fact.location = placed.location;
+    }
     facts_.linears.push_back(std::move(fact));
   }
   facts_.unclear_linears = tree_->unclear_linears();

@@ -5,7 +5,7 @@
 #include "core/adapters/invertible.h"
 #include "core/adapters/reft.h"
 #include "core/exported/pass.h"
-#include "core/exported/residuals.h"
+#include "core/exported/sub_layer.h"
 #include "core/exported/tree.h"
 
 namespace ta::exported {

@@ -13,9 +13,9 @@ bool is_one_of(const Node& node, std::initializer_list<std::string_view> names) 
 
 // Another view of the same numbers.
 bool is_view(const Node& node) {
-  return is_one_of(node, {"aten.t.default", "aten.transpose.int", "aten.permute.default", "aten.view.default",
-                          "aten.reshape.default", "aten.unsqueeze.default", "aten.squeeze.dim", "aten.select.int",
-                          "aten.expand.default", "aten.contiguous.default"});
+  return is_one_of(node, {"aten.t.default", "aten.numpy_T.default", "aten.transpose.int", "aten.permute.default",
+                          "aten.view.default", "aten.reshape.default", "aten.unsqueeze.default", "aten.squeeze.dim",
+                          "aten.select.int", "aten.expand.default", "aten.contiguous.default"});
 }
 
 bool is_product(const Node& node) {
@@ -56,8 +56,39 @@ bool Weights::multiplies(const Node& node) const {
   });
 }
 
+// The matrix that a value is the transpose of.
+const Input* Weights::turned(int32_t slot) const {
+  const int32_t producer = slot < 0 ? -1 : graph_.slots[slot].producer;
+  if (producer < 0 || !is_one_of(graph_.nodes[producer], {"aten.t.default", "aten.numpy_T.default"})) return nullptr;
+  const auto* weight = exactly(graph_.nodes[producer].slot(0));
+  return weight != nullptr && graph_.slots[weight->slot].shape.size() == 2 ? weight : nullptr;
+}
+
+std::optional<Product> Weights::matmul(int32_t index) const {
+  const auto& node = graph_.nodes[index];
+  const auto* weight = turned(node.slot(1));
+  if (weight == nullptr || node.slot(0) < 0 || node.outputs[0] < 0) return std::nullopt;
+  if (graph_.slots[node.slot(0)].shape.size() < 2) return std::nullopt;
+  return Product{index, node.slot(0), node.outputs[0], weight->name, "", false};
+}
+
+std::vector<int32_t> Weights::users(const Input& weight) const {
+  std::vector<int32_t> result;
+  for (int32_t user : graph_.slots[weight.slot].users) {
+    const int32_t out = graph_.nodes[user].outputs.empty() ? -1 : graph_.nodes[user].outputs[0];
+    if (turned(out) == nullptr) {
+      result.push_back(user);
+    } else {
+      const auto& readers = graph_.slots[out].users;
+      result.insert(result.end(), readers.begin(), readers.end());
+    }
+  }
+  return result;
+}
+
 std::optional<Product> Weights::product(int32_t index) const {
   const auto& node = graph_.nodes[index];
+  if (node.operator_name() == "aten.matmul.default") return matmul(index);
   const bool linear = node.operator_name() == "aten.linear.default";
   if (!linear && node.operator_name() != "aten.addmm.default") return std::nullopt;
   if (node.outputs.size() != 1 || node.outputs[0] < 0) return std::nullopt;

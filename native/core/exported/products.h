@@ -9,7 +9,7 @@
 
 namespace ta::exported {
 
-/// y = x Wᵀ + b in one node: aten.linear, or aten.addmm with W the other way round (Conv1D).
+/// y = x Wᵀ + b in one node: aten.linear, aten.addmm with W the other way round (Conv1D), or aten.matmul by `W.T`.
 struct Product {
   int32_t node = -1;
   int32_t input = -1, output = -1;  ///< slots of x and y
@@ -29,10 +29,15 @@ class Weights {
   /// Whether a node multiplies by a parameter.
   bool multiplies(const Node& node) const;
   std::optional<Product> product(int32_t node) const;
+  /// The nodes that read a parameter; those that read `W.T` in the place of the node that turns it round.
+  std::vector<int32_t> users(const Input& weight) const;
   /// The slot that a value is the same tensor as: through conversions that change nothing.
   int32_t root(int32_t slot) const;
 
  private:
+  const Input* turned(int32_t slot) const;
+  std::optional<Product> matmul(int32_t node) const;
+
   const Graph& graph_;
   std::vector<const Input*> inputs_;  ///< by slot
 };

@@ -6,38 +6,19 @@
 //   out = LN(r + h)    where a LayerNorm of the same layer reads the sum and nobody else does (post-LN)
 // Such a sum inside a numbered module (`layers.3`) ends a sub-layer. One in which tokens attend to each other
 // (scaled_dot_product_attention, or a softmax between two products of values) is the layer's attention, the other its
-// feed-forward block. A layer that has one sub-layer alone (attention and feed-forward side by side) has one site, its
-// output. What an attention reads from elsewhere than r (a decoder's cross-attention) is left out, and said so. A
-// network with an encoder and a decoder has two streams of one width; the encoder's layers are the first ones.
+// feed-forward block. Where both are made of one r and added together (GPT-J, GPT-NeoX, Falcon), the feed-forward
+// block's stream is what attention leaves, as in the adapters library. A layer that has one sub-layer alone has one
+// site, its output. What an attention reads from elsewhere than r (a decoder's cross-attention) is left out, and said
+// so. A network with an encoder and a decoder has two streams of one width; the encoder's layers are the first ones.
 
 #include <string>
 #include <vector>
 
-#include "core/exported/attention_block.h"
-#include "core/models/model.h"
+#include "core/exported/sub_layer.h"
 
 namespace ta::exported {
 
-/// A Linear of a sub-layer, as Location names them.
-struct PlacedProduct {
-  Location location;
-  Product product;
-};
-
-struct SubLayer {
-  int64_t layer = 0;
-  Location location = Location::output;  ///< attention or output
-  Range nodes;                           ///< the sum, and its LayerNorm
-  int32_t module = -1;                   ///< the innermost that the sum stands in
-  int32_t h = -1, r = -1, out = -1;      ///< slots
-  int32_t norm = -1;                     ///< the node of the LayerNorm; -1: none
-  std::vector<PlacedProduct> products;
-  std::optional<AttentionCore> core;  ///< where its tokens attend to each other
-  int32_t core_input = -1;            ///< the slot that its keys are made of
-};
-
 struct Residuals {
-  int64_t hidden = 0;           ///< features of the stream; 0: no sub-layer was found
   std::vector<Size> shape;      ///< of the stream; that of an encoder in front of a decoder has other columns
   int32_t begin = -1;           ///< the slot that the first sub-layer reads
   std::vector<int32_t> layers;  ///< their modules, in the order in which they run

@@ -79,7 +79,9 @@ std::map<std::string, at::Tensor*> Tree::values() const {
 }
 
 void Tree::add_child(const std::string& path, const std::string& name, std::shared_ptr<Module> module) {
-  dynamic_cast<GraphModule&>(*by_path_.at(path)).add(name, std::move(module));
+  if (auto* own = dynamic_cast<GraphModule*>(by_path_.at(path).get())) return own->add(name, std::move(module));
+  // One of the library's layers, which has no such children: its name is part of the child's.
+  parent_of(path).add(last_name(path) + "." + name, std::move(module));
 }
 
 LayerNorm* Tree::norm_at(int32_t node) const {
@@ -124,7 +126,7 @@ void Tree::add_module(const std::string& path, const ModuleInfo* module) {
 // A Linear whose weight is a parameter of a larger module: that keeps the names, and only what stands at it is new.
 bool Tree::bare_linear(const Input& weight) {
   constexpr std::string_view kEnd = "_weight";
-  const auto& users = graph_.slots[weight.slot].users;
+  const auto users = weights_.users(weight);
   if (weight.kind != Input::Kind::parameter || graph_.slots[weight.slot].shape.size() != 2 || users.empty())
     return false;
   const auto first = weights_.product(users[0]);
@@ -230,7 +232,7 @@ std::shared_ptr<Layer> Tree::own_layer(const ModuleInfo& module) {
 
 // A weight that others read besides its module is none that an adapter at the module could stand for.
 bool Tree::is_clear(const ModuleInfo& module, const Input& weight) {
-  const auto& users = graph_.slots[weight.slot].users;
+  const auto users = weights_.users(weight);
   const auto index = graph_.find_module(module.path);
   const bool inside = std::all_of(users.begin(), users.end(), [&](int32_t user) {
     return graph_.nodes[user].module >= 0 && graph_.inside(graph_.nodes[user].module, index);
@@ -246,7 +248,7 @@ bool Tree::is_clear(const ModuleInfo& module, const Input& weight) {
 // Where the weight is read by products alone, all with this bias.
 std::optional<std::vector<Product>> Tree::products_of(const Input& weight, const std::string& bias) const {
   std::vector<Product> result;
-  for (int32_t user : graph_.slots[weight.slot].users) {
+  for (int32_t user : weights_.users(weight)) {
     auto product = weights_.product(user);
     if (!product || product->weight != weight.name || product->bias != bias) return std::nullopt;
     result.push_back(std::move(*product));

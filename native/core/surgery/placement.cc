@@ -83,6 +83,11 @@ class Maker {
     const int64_t size = wanted ? config.bottleneck_sizes[at.layer] : 0;
     if (size == 0) return nullptr;
     check_size(at, "bottleneck", size, "The bottleneck is the hidden size divided by reductionFactor");
+    if (config.is_parallel && !static_cast<AdapterSite*>(at.place)->takes_parallel()) {
+      fail(ErrorCode::unsupported, operation_,
+           text("what the sub-layer of layer ", at.layer, " reads has another width than what it gives"),
+           {.expected = "adapters behind it", .got = "a parallel one", .hint = "Use seq_bn, or name another module"});
+    }
     if (config.phm) check_phm(at, size, *config.phm);
     return std::make_shared<Bottleneck>(model_.config().hidden_size, size, config, shared_of(config, size));
   }

@@ -1,0 +1,63 @@
+#include "core/error.h"
+#include "core/exported/residuals.h"
+
+namespace ta::exported {
+
+namespace {
+
+const char* name_of(Location location) {
+  switch (location) {
+    case Location::attention:
+      return "attention";
+    case Location::output:
+      return "output";
+    case Location::query:
+      return "query";
+    case Location::key:
+      return "key";
+    case Location::value:
+      return "value";
+    case Location::query_key_value:
+      return "query, key and value";
+    case Location::attention_output:
+      return "attention output";
+    case Location::intermediate:
+      return "intermediate";
+    default:
+      return "feed-forward output";
+  }
+}
+
+}  // namespace
+
+std::vector<std::string> explain(const Graph& graph, const Residuals& residuals) {
+  std::vector<std::string> lines;
+  if (residuals.sub_layers.empty()) {
+    lines.push_back(
+        "no residual sub-layer was found: addAdapter has no place of its own here; name modules by patterns "
+        "(placement)");
+  }
+  for (const auto& sub : residuals.sub_layers) {
+    std::string products;
+    for (const auto& [location, product] : sub.products) {
+      products += text(products.empty() ? "; " : ", ", name_of(location), " ",
+                       product.weight.substr(0, product.weight.rfind('.')));
+    }
+    if (!sub.merged.empty()) {
+      products += text(products.empty() ? "; " : ", ", "query, key and value in one ",
+                       sub.merged.substr(0, sub.merged.rfind('.')));
+    }
+    const auto place = sub.r >= 0 ? text("the sum at ", graph.describe(sub.nodes.first))
+                                  : std::string("right behind it, where it is added to nothing");
+    lines.push_back(text(
+        "layer ", sub.layer, " (", graph.modules[residuals.layers[sub.layer]].path, "), ", name_of(sub.location), ": ",
+        sub.named.empty() ? "" : sub.named + " by your placement, ", place, sub.norm >= 0 ? ", with its LayerNorm" : "",
+        sub.beside ? sub.location == Location::output ? ", behind attention" : ", in front of the feed-forward block"
+                   : "",
+        products));
+  }
+  for (const auto& line : residuals.left_out) lines.push_back("left out: " + line);
+  return lines;
+}
+
+}  // namespace ta::exported
