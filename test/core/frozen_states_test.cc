@@ -137,6 +137,31 @@ TEST(copies_begin_with_the_states_of_their_rows) {
   }
 }
 
+TEST(of_the_layer_that_the_first_adapter_ends_what_its_site_reads_is_kept) {
+  const check::TemporaryFolder folder;
+  const auto fill = [&](AdapterModel& model, const ForwardRequest& request) {
+    auto batch = packed_for(model, HeadType::classification);
+    FrozenStates states(model, kept_in(folder));
+    states.fill(batch, request);
+    return std::pair(batch.states.size(1) / model.backbone().config().hidden_size, states.rows_computed());
+  };
+  auto model = three_layers("bert", HeadType::classification);
+  model->set_trainable({{"b", "c"}, {"a"}, {}});
+  CHECK(fill(*model, under(*model, {"b"})) == std::pair(int64_t{2}, int64_t{4}));
+  CHECK(fill(*model, under(*model, {"b"})) == std::pair(int64_t{2}, int64_t{0}));
+  // Of the last layer one token a row is wanted: it is left whole.
+  CHECK(fill(*model, under(*model, {"c"})) == std::pair(int64_t{1}, int64_t{4}));
+  for (const auto& named : model->named_parameters())
+    if (named.name == "bert.encoder.layer.1.attention.output.dense.bias") named.parameter.value->add_(1);
+  CHECK(fill(*model, under(*model, {"b"})) == std::pair(int64_t{2}, int64_t{4}));
+  // What trains in the layer leaves it whole, as does a family whose layers do not come in parts.
+  model->set_trainable({{"b"}, {"a"}, {"bert.encoder.layer.1.output.LayerNorm.bias"}});
+  CHECK_EQ(fill(*model, under(*model, {"b"})).first, int64_t{1});
+  auto other = three_layers("gpt2", HeadType::classification);
+  other->set_trainable({{"b"}, {"a"}, {}});
+  CHECK_EQ(fill(*other, under(*other, {"b"})).first, int64_t{1});
+}
+
 TEST(what_trains_and_what_stands_in_front_ends_the_frozen_layers) {
   const check::TemporaryFolder folder;
   auto model = three_layers("bert", HeadType::classification);

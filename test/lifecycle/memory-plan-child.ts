@@ -1,6 +1,6 @@
 // `node memory-plan-child.js plan|train SHAPE`: a model of middling size, planned or trained in a process of its own.
 import { readFileSync } from 'node:fs'
-import { AdapterTrainer, AutoModel, setNumThreads } from '../../lib/index.js'
+import { AdapterTrainer, AutoModel, setNumThreads, type TrainingArgumentsInput } from '../../lib/index.js'
 import { quiet, tinyConfig } from '../model/support.js'
 
 export interface Shape {
@@ -13,6 +13,12 @@ export interface Shape {
   /** An adapter's config. */
   readonly config?: string
   readonly dropout?: number
+  /** Rows of every length up to `tokens`, as text has them. */
+  readonly uneven?: boolean
+  /** frozenLayerCache, in this folder. */
+  readonly cache?: string
+  /** The training evaluates, too, in batches of the same size. */
+  readonly evaluates?: boolean
 }
 
 /** In bytes: `VmRSS` is resident now, `VmHWM` was at most. */
@@ -23,7 +29,17 @@ function resident(which: 'VmRSS' | 'VmHWM'): number {
 
 const [, , what = '', text = '{}'] = process.argv
 if (what !== '') {
-  const { hidden, layers, rows, tokens, threads, tune, config = 'seq_bn', dropout = 0 } = JSON.parse(text) as Shape
+  const {
+    hidden,
+    layers,
+    rows,
+    tokens,
+    threads,
+    tune,
+    config = 'seq_bn',
+    dropout = 0,
+    ...more
+  } = JSON.parse(text) as Shape
   setNumThreads(threads)
   const model = await AutoModel.fromConfig({
     ...tinyConfig,
@@ -41,9 +57,16 @@ if (what !== '') {
     label: i % 2
   })
   // Half of them shorter: the largest batch is not the first.
-  const all = Array.from({ length: 2 * rows }, (_, i) => row(i < rows ? tokens >> 1 : tokens, i))
-  const args = { ...quiet, maxSteps: 2, perDeviceTrainBatchSize: rows, shuffle: false }
-  const trainer = new AdapterTrainer({ model, trainDataset: all, args })
+  const even = Array.from({ length: 2 * rows }, (_, i) => row(i < rows ? tokens >> 1 : tokens, i))
+  const uneven = Array.from({ length: 16 * rows }, (_, i) => row(1 + ((i * 7919) % tokens), i))
+  const { cache, evaluates } = more
+  const args: TrainingArgumentsInput = {
+    ...{ ...quiet, maxSteps: more.uneven ? 32 : 2, perDeviceTrainBatchSize: rows, shuffle: more.uneven === true },
+    ...(cache !== undefined && { frozenLayerCache: { folder: cache } }),
+    ...(evaluates && ({ evalStrategy: 'steps', evalSteps: 1, perDeviceEvalBatchSize: rows } as const))
+  }
+  const trainDataset = more.uneven ? uneven : even
+  const trainer = new AdapterTrainer({ model, trainDataset, evalDataset: evaluates ? even : undefined, args })
   if (what === 'plan') {
     const plan = await trainer.plan()
     console.log(JSON.stringify(plan))

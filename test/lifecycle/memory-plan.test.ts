@@ -22,6 +22,7 @@ const shapes: readonly Shape[] = [
   { ...base, layers: 6, rows: 6, config: 'seq_bn[leave_out=[0,1]]' },
   { ...base, hidden: 256, rows: 6, tokens: 384, tune: 'full' },
   { ...base, rows: 20, tune: 'head' },
+  { ...base, evaluates: true },
   ...(stress
     ? [
         { ...base, layers: 6, rows: 12, threads: 2 },

@@ -250,7 +250,7 @@ Embedding* ExportedModel::word_embeddings() {
   return ids_ < 0 ? nullptr : tree_->embedding_of(ids_);
 }
 
-at::Tensor ExportedModel::encode_first(const PackedBatch&, int64_t) {
+at::Tensor ExportedModel::encode_first(const PackedBatch&, const FirstLayers&) {
   fail(ErrorCode::unsupported, "keep frozen states", "an exported model's layers do not run by themselves",
        {.hint = "Train without cacheFrozenStates"});
 }

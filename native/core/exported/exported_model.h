@@ -90,8 +90,8 @@ class ExportedModel : public Model, public NamedNetwork {
   void prepare(BatchInput& input) const override;
   Encoded encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) override;
   /// None: what the graph's first part gives is not kept.
-  int64_t free_layers(const ForwardContext&) override { return 0; }
-  at::Tensor encode_first(const PackedBatch& batch, int64_t layers) override;
+  FirstLayers free_layers(const ForwardContext&) override { return {}; }
+  at::Tensor encode_first(const PackedBatch& batch, const FirstLayers& first) override;
   bool is_causal() const override { return facts_.is_causal; }
   bool has_pooler() const override { return facts_.has_pooler; }
   at::Tensor pool(const at::Tensor& first, const ForwardContext& context) override;

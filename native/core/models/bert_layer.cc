@@ -45,11 +45,25 @@ BertLayer::BertLayer(const ModelConfig& config)
 
 at::Tensor BertLayer::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                               const ForwardContext& context) {
+  return end(begin(xq, x, view, context), context);
+}
+
+bool BertLayer::begins_free(const ForwardContext& context) const {
+  return !has_adapters(*attention.layer, context) && !has_adapters(*intermediate.layer, context) &&
+         !has_adapters(*output->dense.layer, context);
+}
+
+LayerEnding BertLayer::begin(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                             const ForwardContext& context) {
   auto a = attend(attention, xq, x, view, context);
   const auto* inner = intermediate.intact();
   auto h = inner != nullptr ? feed_forward(inner->dense, inner->activation, output->dense, a, context)
                             : output->dense(intermediate(a, context), context);
-  return reft_->forward(output->finish(h, a, context), context);
+  return {std::move(h), std::move(a)};
+}
+
+at::Tensor BertLayer::end(const LayerEnding& ending, const ForwardContext& context) {
+  return reft_->forward(output->finish(ending.h, ending.r, context), context);
 }
 
 LoraPlace* BertLayer::lora(Location location) const {

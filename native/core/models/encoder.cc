@@ -1,6 +1,7 @@
 #include "core/models/encoder.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
@@ -42,15 +43,14 @@ std::vector<const Composition*> setups_of_rows(const ForwardContext& context, in
   return result;
 }
 
-// Whether something that a row passes through stands in a layer.
+}  // namespace
+
 bool has_adapters(const Module& module, const ForwardContext& context) {
   if (const auto* place = dynamic_cast<const AdapterPlace*>(&module)) return place->reaches(context);
   if (const auto* prefix = dynamic_cast<const PrefixLayer*>(&module); prefix && prefix->acts(context)) return true;
   return std::any_of(module.children().begin(), module.children().end(),
                      [&](const Module::Child& child) { return has_adapters(*child.module, context); });
 }
-
-}  // namespace
 
 bool reads_whole_rows(const Module& module, int64_t adapter) {
   if (const auto* place = dynamic_cast<const AdapterPlace*>(&module)) {
@@ -175,21 +175,33 @@ bool Encoder::reached_in_front(const ForwardContext& context) {
   return shifts || invertible_place().reaches(context) || prompt_place().reaches(context);
 }
 
-int64_t Encoder::free_layers(const ForwardContext& context) {
-  if (reached_in_front(context)) return 0;
+LayerEnding EncoderLayer::begin(const at::Tensor&, const at::Tensor&, const TokenView&, const ForwardContext&) {
+  fail(ErrorCode::unsupported, "forward", std::string(type()) + " has no parts");
+}
+
+at::Tensor EncoderLayer::end(const LayerEnding&, const ForwardContext&) {
+  fail(ErrorCode::unsupported, "forward", std::string(type()) + " has no parts");
+}
+
+FirstLayers Encoder::free_layers(const ForwardContext& context) {
+  if (reached_in_front(context)) return {};
   int64_t layer = 0;
   for (const auto& slot : layers_) {
     if (has_adapters(*slot.layer, LayerContext(context, layer))) break;
     ++layer;
   }
-  return layer;
+  const auto count = static_cast<int64_t>(layers_.size());
+  const auto* next = layer + 1 < count ? layers_[layer].intact() : nullptr;
+  return {layer, next != nullptr && next->begins_free(LayerContext(context, layer))};
 }
 
-at::Tensor Encoder::encode_first(const PackedBatch& batch, int64_t layers) {
+at::Tensor Encoder::encode_first(const PackedBatch& batch, const FirstLayers& first) {
   const ForwardContext alone{&batch.layout};
   auto x = project(begin(batch, alone).x, alone);
-  for (int64_t i = 0; i < layers; ++i) x = layers_[i](x, alone);
-  return x;
+  for (int64_t i = 0; i < first.layers; ++i) x = layers_[i](x, alone);
+  if (!first.and_begun) return x;
+  const auto [h, r] = layers_[first.layers].own->begin(x, x, {batch.layout, batch.layout}, alone);
+  return at::cat({h, r}, 1);
 }
 
 Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) {
@@ -214,6 +226,7 @@ Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context,
   const bool rows_only =
       request.row_tokens_only && !request.hidden_states && first < layers_.size() && !needs_all_tokens(context);
   if (first == layers_.size() && first > 0) x = finish(x, inner);
+  const bool is_begun = read.states.defined() && x.size(1) > config_.hidden_size;
   for (size_t i = first; i < layers_.size(); ++i) {
     if (copies.together() && has_adapters(*layers_[i].layer, LayerContext(context, static_cast<int64_t>(i)))) {
       x = copies.all(x);
@@ -221,7 +234,10 @@ Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context,
       inner = copies.context();
     }
     const LayerContext here(inner, static_cast<int64_t>(i));
-    if (rows_only && i + 1 == layers_.size()) {
+    if (is_begun && i == first) {
+      const auto parts = x.chunk(2, 1);
+      x = layers_[i].own->end({parts[0].contiguous(), parts[1].contiguous()}, here);
+    } else if (rows_only && i + 1 == layers_.size()) {
       const auto single = RowLayout::single(copies.batch().layout.rows());
       x = finish(attend(layers_[i], head_tokens(), x, {single, *inner.layout}, here.with(single)), inner.with(single));
     } else {

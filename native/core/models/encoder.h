@@ -44,12 +44,25 @@ at::Tensor attend(const Slot& slot, const at::Tensor& xq, const at::Tensor& x, c
 /// Whether a module, below which surgery may have replaced others, can answer for fewer tokens than it reads.
 bool answers_for_some(const Module& module);
 
+/// Whether something that a row passes through stands below a module.
+bool has_adapters(const Module& module, const ForwardContext& context);
+
 /// Whether an adapter has something below a module that reads whole rows.
 bool reads_whole_rows(const Module& module, int64_t adapter);
+
+/// What a layer's last site reads: the sub-layer's output, before dropout, and its residual.
+struct LayerEnding {
+  at::Tensor h, r;
+};
 
 class EncoderLayer : public AttendingLayer {
  public:
   using AttendingLayer::forward;
+  /// Whether a layer comes in two parts, begin() and end(), and nothing that a row passes through stands in the first.
+  virtual bool begins_free(const ForwardContext&) const { return false; }
+  virtual LayerEnding begin(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                            const ForwardContext& context);
+  virtual at::Tensor end(const LayerEnding& ending, const ForwardContext& context);
   virtual AdapterSite* site(Location location) const = 0;
   /// Null where the layer has no Linear for it, or surgery has put something else there.
   virtual LoraPlace* lora(Location) const { return nullptr; }
@@ -63,8 +76,8 @@ class Encoder : public Model {
   const ModelConfig& config() const override { return config_; }
   void prepare(BatchInput& input) const override;
   Encoded encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) override;
-  int64_t free_layers(const ForwardContext& context) override;
-  at::Tensor encode_first(const PackedBatch& batch, int64_t layers) override;
+  FirstLayers free_layers(const ForwardContext& context) override;
+  at::Tensor encode_first(const PackedBatch& batch, const FirstLayers& first) override;
   std::vector<Place> places() override;
   at::Tensor decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) override;
 

@@ -57,6 +57,12 @@ struct Encoded {
   std::vector<at::Tensor> hidden_states;  ///< each [tokens, hidden]
 };
 
+/// How far the network's beginning reaches.
+struct FirstLayers {
+  int64_t layers = 0;      ///< whole ones
+  bool and_begun = false;  ///< and of the next all that stands before its last site; never of the last layer
+};
+
 class Model : public Module {
  public:
   /// The name in front of the backbone's parameters in PyTorch's *AdapterModel classes, such as `bert`.
@@ -68,13 +74,13 @@ class Model : public Module {
   /// Checks ids, token types and lengths against the model and fills in positions and token types by its rule.
   /// Throws ERR_OUT_OF_RANGE.
   virtual void prepare(BatchInput& input) const = 0;
-  /// A batch with `states` begins with its `first_layer`.
+  /// A batch with `states` begins with its `first_layer`, or behind what stands in that layer before its last site.
   virtual Encoded encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) = 0;
-  /// How many of the first layers no adapter of a row stands in, nor in front of them: their values are the base
-  /// model's.
-  virtual int64_t free_layers(const ForwardContext& context) = 0;
-  /// What so many layers give without adapters and dropout: [tokens, hidden], before any last LayerNorm.
-  virtual at::Tensor encode_first(const PackedBatch& batch, int64_t layers) = 0;
+  /// The first layers in which no adapter of a row stands, nor in front of them: their values are the base model's.
+  virtual FirstLayers free_layers(const ForwardContext& context) = 0;
+  /// What they give without adapters and dropout: [tokens, hidden], before any last LayerNorm; with the next layer's
+  /// beginning [tokens, 2 hidden], its last sub-layer's output beside its residual.
+  virtual at::Tensor encode_first(const PackedBatch& batch, const FirstLayers& first) = 0;
   /// The token that heads read a whole row from: its first, or its last where tokens see only those before them.
   virtual bool is_causal() const { return false; }
   at::Tensor row_tokens(const PackedBatch& batch) const { return is_causal() ? batch.last_tokens : batch.first_tokens; }

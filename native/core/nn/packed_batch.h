@@ -102,7 +102,7 @@ struct PackedBatch {
   std::optional<RowLayout> questions;     ///< as in RowFacts
   std::optional<std::vector<int64_t>> word_ids;
   std::optional<at::Tensor> labels;  ///< int64 or float32, as given
-  at::Tensor states;                 ///< [tokens, hidden]: what the layers before `first_layer` give; else undefined
+  at::Tensor states;                 ///< what Model::encode_first gives up to `first_layer`; else undefined
   int64_t first_layer = 0;           ///< from which on the network is to run
 
   /// Checks lengths against each other and puts the tensors on `device`.

@@ -10,7 +10,9 @@
 // error without a signal handler for the whole process, Node's and libtorch's threads among it; and a map can change
 // between its check and its use. A map would save nothing either: a batch's rows lie far apart on the disk and side by
 // side in its tensor (as float32, whatever the file has), so that one copy out of the system's cache is made both ways,
-// and a read makes it without a page fault for every 4 KiB. (Weights are mapped: they are used where they lie.)
+// and a read makes it without a page fault for every 4 KiB: 8 rows of 196 kB out of 800 MB in the cache took 2.8 ms to
+// read, 2.9 to copy out of a new map, 2.5 out of one whose pages had been touched. (Weights are mapped: they are used
+// where they lie.)
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -58,18 +58,24 @@ ContentHash network_hash(AdapterModel& model, const std::string& config, int64_t
   return hash;
 }
 
+// Values of a token.
+int64_t width_of(AdapterModel& model, const FirstLayers& first) {
+  return model.backbone().config().hidden_size * (first.and_begun ? 2 : 1);
+}
+
 }  // namespace
 
 FrozenStates::FrozenStates(AdapterModel& model, FrozenStatesOptions options)
     : model_(model), options_(std::move(options)), trains_from_(first_training_layer(model)) {}
 
-RowStore& FrozenStates::store(int64_t layers) {
-  if (const auto found = stores_.find(layers); found != stores_.end()) return *found->second;
-  const auto name = network_hash(model_, options_.model, layers).hex() + "-" + std::to_string(layers) +
-                    (options_.dtype == at::kBFloat16 ? "-bf16" : "-fp32");
-  auto store = std::make_unique<RowStore>(RowStoreOptions{options_.folder, name, model_.backbone().config().hidden_size,
-                                                          options_.dtype, options_.max_bytes});
-  return *stores_.emplace(layers, std::move(store)).first->second;
+RowStore& FrozenStates::store(const FirstLayers& first) {
+  const auto part = std::to_string(first.layers) + (first.and_begun ? "-begun" : "");
+  if (const auto found = stores_.find(part); found != stores_.end()) return *found->second;
+  const auto hash = network_hash(model_, options_.model, first.layers + (first.and_begun ? 1 : 0)).hex();
+  const auto name = hash + "-" + part + (options_.dtype == at::kBFloat16 ? "-bf16" : "-fp32");
+  auto store = std::make_unique<RowStore>(
+      RowStoreOptions{options_.folder, name, width_of(model_, first), options_.dtype, options_.max_bytes});
+  return *stores_.emplace(part, std::move(store)).first->second;
 }
 
 ContentHash FrozenStates::row_hash(const PackedBatch& batch, int64_t row) const {
@@ -94,18 +100,19 @@ void FrozenStates::fill(PackedBatch& batch, const ForwardRequest& request) {
   auto& backbone = model_.backbone();
   const PassPrefixes prefixes(backbone.prefix_place(), request.segments);
   const ForwardContext context{&batch.layout, &request.segments, nullptr, nullptr, &prefixes};
-  const int64_t layers = std::min(trains_from_, backbone.free_layers(context));
-  if (layers == 0 && stores_.empty()) {
+  auto first = backbone.free_layers(context);
+  if (first.layers >= trains_from_) first = {trains_from_, false};
+  if (first.layers == 0 && stores_.empty()) {
     fail(ErrorCode::invalid_argument, "train", "frozenLayerCache has nothing to keep",
          {.expected = "first layers without an adapter of these rows and without parameters that train",
           .got = trains_from_ == 0 ? "a base model that trains from the first layer on"
                                    : "an adapter in the first layer or in front of it",
           .hint = "Leave layers out, as in addAdapter(name, { ..., leaveOut: [0, 1, 2] }), or do without the cache"});
   }
-  if (layers == 0) return;
-  layers_ = layers;
-  auto& kept = store(layers);
-  auto states = at::empty({batch.layout.tokens(), backbone.config().hidden_size}, at::kFloat);
+  if (first.layers == 0) return;
+  first_ = first;
+  auto& kept = store(first);
+  auto states = at::empty({batch.layout.tokens(), width_of(model_, first)}, at::kFloat);
   const auto rows_states = [&](int64_t row) {
     return states.narrow(0, batch.layout.starts()[row], batch.layout.length(row));
   };
@@ -124,7 +131,7 @@ void FrozenStates::fill(PackedBatch& batch, const ForwardRequest& request) {
     if (options_.dtype != at::kFloat) rows_states(row).copy_(rows_states(row).to(options_.dtype));
   }
   batch.states = states.to(model_.device());
-  batch.first_layer = layers;
+  batch.first_layer = first.layers;
 }
 
 void FrozenStates::compute(const PackedBatch& batch, const std::vector<int64_t>& missing, at::Tensor& states) {
@@ -152,7 +159,7 @@ void FrozenStates::compute(const PackedBatch& batch, const std::vector<int64_t>&
   const auto one = [&](size_t i) {
     c10::NoGradGuard guard;
     const auto& part = parts[i];
-    const auto x = model_.backbone().encode_first(part.batch, layers_);
+    const auto x = model_.backbone().encode_first(part.batch, first_);
     states.narrow(0, part.first_token, x.size(0)).copy_(x);
   };
   if (parts.size() > 1 && model_.device().is_cpu()) return run_shards(parts.size(), one);

@@ -1,11 +1,13 @@
 #pragma once
 // What a network's first layers give, where no adapter and nothing that trains stands in them, is a function of the row
 // alone: computed once, kept on disk, and read by every later pass. Dropout does not act there: it would make another
-// function of each pass.
+// function of each pass. Where the first adapter stands at its layer's last site, what that site reads is kept instead,
+// the sub-layer's output h and its residual r, twice as wide: of BERT's layer all products are in front of it.
 
 #include <map>
 #include <memory>
 
+#include "core/models/model.h"
 #include "core/state/row_store.h"
 #include "core/training/forward.h"
 
@@ -29,22 +31,23 @@ class FrozenStates {
   /// had; throws ERR_INVALID_ARGUMENT where the first ones have none.
   void fill(PackedBatch& batch, const ForwardRequest& request);
 
-  int64_t layers() const { return layers_; }  ///< of the last batch that was filled
+  int64_t layers() const { return first_.layers; }  ///< whole ones, of the last batch that was filled
   int64_t rows_read() const { return rows_read_; }
   int64_t rows_computed() const { return rows_computed_; }
   uint64_t bytes() const;
   bool full() const;
 
  private:
-  RowStore& store(int64_t layers);
+  RowStore& store(const FirstLayers& first);
   ContentHash row_hash(const PackedBatch& batch, int64_t row) const;
   void compute(const PackedBatch& batch, const std::vector<int64_t>& missing, at::Tensor& states);
 
   AdapterModel& model_;
   FrozenStatesOptions options_;
   int64_t trains_from_;  ///< the first layer with something of the base model that trains
-  int64_t layers_ = 0, rows_read_ = 0, rows_computed_ = 0;
-  std::map<int64_t, std::unique_ptr<RowStore>> stores_;  ///< by the number of layers
+  FirstLayers first_;
+  int64_t rows_read_ = 0, rows_computed_ = 0;
+  std::map<std::string, std::unique_ptr<RowStore>> stores_;  ///< by their part of the name
 };
 
 }  // namespace ta
