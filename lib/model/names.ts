@@ -15,7 +15,10 @@ export abstract class ModelNames extends ModelFiles {
     return (this as unknown as Model).native
   }
 
-  /** Module paths in PyTorch's order; with a pattern (`bert.encoder.layer.*.output`) those that match. */
+  /**
+   * Module paths in PyTorch's order; with a pattern (`bert.encoder.layer.*.output`) those that match. Of an exported network
+   * its own, and what surgery put there.
+   */
   namedModules(pattern?: string): string[]
   /** With the class of each module and the shapes of what goes in and comes out. */
   namedModules(pattern: string | undefined, options: { readonly shapes: true }): ModuleInfo[]
@@ -23,7 +26,9 @@ export abstract class ModelNames extends ModelFiles {
     this.usable('namedModules')
     checkOptions(options, ['shapes'])
     const isWanted = pattern === undefined ? () => true : pathPattern(check.checkString('pattern', pattern))
-    const modules = nativeCall(() => this.#native.namedModules()).filter(({ path }) => isWanted(path))
+    const modules = nativeCall(() => this.#native.namedModules()).flatMap(({ beside, ...module }) =>
+      beside || !isWanted(module.path) ? [] : [module]
+    )
     return check.checkBoolean('shapes', options.shapes ?? false) ? modules : modules.map(({ path }) => path)
   }
 

@@ -68,6 +68,11 @@ export interface ModuleInfo {
   readonly calls: number
 }
 
+export interface NativeModuleInfo extends ModuleInfo {
+  /** No module of an exported network, but a place of the library in it, such as `loras`. */
+  readonly beside: boolean
+}
+
 /**
  * Rows without padding: all rows' ids one after the other.
  * Labels: classification Int32Array [rows]; regression Float32Array [rows]; multi-label Float32Array [rows × labels];
@@ -253,7 +258,7 @@ export interface NativeModel {
   /** What stood there before is back, bit for bit. */
   undoReplacement(operation: number): void
   namedParameters(): ParameterInfo[]
-  namedModules(): ModuleInfo[]
+  namedModules(): NativeModuleInfo[]
   parameter(name: string): TensorData
   /** Copies values into existing parameters; base parameters are first taken off the file's mapping. */
   setParameters(values: ReadonlyMap<string, { data: Float32Array; shape: readonly number[] }>): void

@@ -2,6 +2,8 @@
 #include <unordered_set>
 
 #include "binding/model_wrap.h"
+#include "core/exported/exported_model.h"
+#include "core/exported/listed_modules.h"
 #include "core/models/network.h"
 #include "core/surgery/inserted_io.h"
 #include "core/surgery/module_path.h"
@@ -49,6 +51,7 @@ struct ModuleList {
   struct Item {
     std::string path, type;
     bool replaceable;
+    bool beside;  ///< the library's own place in a network that somebody else wrote
     ModuleShapes shapes;
   };
   std::vector<Item> modules;
@@ -94,6 +97,7 @@ Napi::Value to_js(Napi::Env env, const ModuleList& list) {
     object.Set("path", list.modules[i].path);
     object.Set("type", list.modules[i].type);
     object.Set("replaceable", list.modules[i].replaceable);
+    object.Set("beside", list.modules[i].beside);
     object.Set("inputs", shapes_to_js(env, list.modules[i].shapes.inputs));
     object.Set("outputs", shapes_to_js(env, list.modules[i].shapes.outputs));
     object.Set("calls", static_cast<double>(list.modules[i].shapes.calls));
@@ -156,9 +160,14 @@ Napi::Value ModelWrap::named_modules(const Napi::CallbackInfo& info) {
   return sync(info, [](ModelState& s) {
     const auto slots = slot_paths(s.model.root());
     const std::unordered_set<std::string> replaceable(slots.begin(), slots.end());
+    std::optional<std::set<std::string>> listed;
+    if (const auto* exported = dynamic_cast<const exported::ExportedModel*>(&s.model.backbone()))
+      listed = exported::listed_modules(*exported, s.model.root());
     ModuleList list;
     s.model.root().visit_modules("", [&](const std::string& path, const Module& m) {
-      list.modules.push_back({path, m.type(), replaceable.contains(path), shapes_of(s.model.backbone(), path, m)});
+      const bool beside = listed && !listed->contains(path);
+      list.modules.push_back(
+          {path, m.type(), replaceable.contains(path), beside, shapes_of(s.model.backbone(), path, m)});
     });
     return list;
   });

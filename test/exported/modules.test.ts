@@ -164,3 +164,41 @@ test('MTL-LoRA by names is at places of every layer, or refused with what takes 
     message: /shows no Linear.*Name some of them, for LoRA: \{ architecture: 'lora', targetModules: \['in_proj'/
   })
 })
+
+test("modules are the network's own, and what surgery put there, with sizes as Python would write them", async (t) => {
+  const { model } = await open(t, 'llama')
+  const before = model.namedModules()
+  t.false(before.some((path) => /loras|adapters|prefix|reft|heads/.test(path)))
+  t.is(model.namedModules('layers', { shapes: true })[0]?.type, 'ModuleList')
+  model.addAdapter('x', 'double_seq_bn|lora|loreft|prefix_tuning_flat')
+  model.addClassificationHead('x', { numLabels: 2 })
+  t.deepEqual(model.namedModules(), before)
+  const done = addAdaptersToModel(model, { pattern: 'layers.1.mlp', adapterSize: 2 })
+  const added = model.namedModules().filter((path) => !before.includes(path))
+  t.deepEqual(
+    added,
+    [
+      ...[
+        '0',
+        '0.gate_proj',
+        '0.up_proj',
+        '0.down_proj',
+        '0.act_fn',
+        '1',
+        '1.down_project',
+        '1.activation',
+        '1.up_project'
+      ]
+    ].map((path) => `layers.1.mlp.${path}`)
+  )
+  done.undo()
+  t.deepEqual(model.namedModules(), before)
+
+  const { model: sounds } = await open(t, 'wav2vec2')
+  const [first] = sounds.namedModules('feature_extractor.conv_layers.0.conv', { shapes: true })
+  t.deepEqual(first?.outputs, [['batch', 6, '(sequence - 6) // 4 + 1']])
+  const [block] = sounds.namedModules('encoder.layers.0', { shapes: true })
+  t.deepEqual(block?.outputs, [['batch', 'tokens', 8]])
+  const [padded] = sounds.namedModules('encoder.pos_conv_embed.conv', { shapes: true })
+  t.deepEqual(padded?.outputs, [['batch', 8, '((sequence - 6) // 4 - 1) // 2 + 2']])
+})

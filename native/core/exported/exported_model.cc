@@ -43,7 +43,7 @@ ExportedModel::ExportedModel(const std::string& path, at::Device device, const C
   add_sites();
   add_prefixes();
   take_tree();
-  shapes_ = module_shapes(graph);
+  shapes_ = module_shapes(graph, streams.tokens);
   add_hooks();
   find_pooler();
   collect_facts();
@@ -244,6 +244,12 @@ std::string ExportedModel::why_unclear(const std::string& path) const {
   const auto& unclear = tree_->unclear_modules();
   const auto found = unclear.find(path);
   return found == unclear.end() ? "" : found->second;
+}
+
+bool ExportedModel::is_replaced(const std::string& path) const {
+  const auto& slots = tree_->slots();
+  return std::any_of(slots.begin(), slots.end(),
+                     [&](const SlotPlace& place) { return place.path == path && place.slot->layer != place.own; });
 }
 
 Embedding* ExportedModel::word_embeddings() {

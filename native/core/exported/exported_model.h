@@ -101,6 +101,8 @@ class ExportedModel : public Model, public NamedNetwork {
   std::vector<NamedLinear> named_linears() const override;
   const ModuleShapes* shapes_at(const std::string& path) const override;
   std::string why_unclear(const std::string& path) const override;
+  /// Whether surgery has put something else in the place of the module at a path below the model.
+  bool is_replaced(const std::string& path) const;
   bool takes_prompts() const override { return false; }
   int64_t key_features() const override { return facts_.key_features; }
   std::string prefix_location() const override { return config_.model_type == "distilbert" ? "self" : "self_prefix"; }

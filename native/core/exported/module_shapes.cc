@@ -1,17 +1,14 @@
 #include "core/exported/module_shapes.h"
 
 #include <algorithm>
-#include <cctype>
+
+#include "core/exported/expression_text.h"
 
 namespace ta::exported {
 
 namespace {
 
 using Names = std::map<std::string, std::string>;
-
-bool is_identifier(char c) {
-  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_';
-}
 
 // "decoder_input_ids" → "decoder_sequence"
 std::string sequence_of(const std::string& input) {
@@ -34,28 +31,10 @@ Names names_of(const Graph& graph) {
   return names;
 }
 
-// Every name in an expression by its new one.
-std::string renamed(const std::string& text, const Names& names) {
-  std::string result;
-  for (size_t i = 0; i < text.size();) {
-    size_t end = i;
-    while (end < text.size() && is_identifier(text[end])) ++end;
-    if (end == i) {
-      result += text[i++];
-      continue;
-    }
-    const auto word = text.substr(i, end - i);
-    const auto found = names.find(word);
-    result += found == names.end() ? word : found->second;
-    i = end;
-  }
-  return result;
-}
-
 ModuleShapes::Shape shape_of(const Graph& graph, const Names& names, int32_t slot) {
   ModuleShapes::Shape shape;
   for (const auto& size : graph.slots[slot].shape)
-    shape.push_back({size.number, size.symbol < 0 ? "" : renamed(graph.symbols[size.symbol].text, names)});
+    shape.push_back({size.number, size.symbol < 0 ? "" : expression_text(graph.symbols[size.symbol].text, names)});
   return shape;
 }
 
@@ -68,8 +47,9 @@ std::string shape_text(const Graph& graph, int32_t slot) {
   return result.empty() ? "[]" : result + "]";
 }
 
-std::map<std::string, ModuleShapes> module_shapes(const Graph& graph) {
-  const auto names = names_of(graph);
+std::map<std::string, ModuleShapes> module_shapes(const Graph& graph, const std::vector<Size>& tokens) {
+  auto names = names_of(graph);
+  if (tokens.size() == 2 && tokens[1].symbol >= 0) names.try_emplace(graph.symbols[tokens[1].symbol].text, "tokens");
   const auto shapes_of = [&](const std::vector<int32_t>& slots) {
     std::vector<ModuleShapes::Shape> shapes;
     for (int32_t slot : slots)

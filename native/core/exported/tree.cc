@@ -109,7 +109,9 @@ void Tree::add_module(const std::string& path, const ModuleInfo* module) {
     LayerSize size;
     if (place != nullptr)
       size = {graph_.slots[place->input].shape.back().number, graph_.slots[place->output].shape.back().number};
-    const auto type = module == nullptr || module->type.empty() ? "Module" : module->type;
+    // A module that runs nothing itself left no class name: a list is told by its children's.
+    const bool is_list = graph_.find_module(path + ".0") >= 0;
+    const auto type = module == nullptr || module->type.empty() ? is_list ? "ModuleList" : "Module" : module->type;
     layer = std::make_shared<GraphModule>(type, place,
                                           LayerSize{std::max<int64_t>(size.in, 0), std::max<int64_t>(size.out, 0)});
   }
