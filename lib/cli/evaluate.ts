@@ -26,7 +26,7 @@ Prints the loss and, by the kind of the head, accuracy, macro-F1, Matthews' or P
 error, exact match and F1 of answers, or attachment scores.
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
-  --model MODEL           folder or hub id of the base model
+  --model MODEL           folder or hub id of the base model, or an archive of torch.export (.pt2)
   --adapter ADAPTER       folder or hub id of an adapter with its head
 ${problemUsage}
 ${headUsage}

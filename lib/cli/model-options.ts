@@ -10,6 +10,8 @@ import { choiceOption, countOption, fromOptions, required, usageError } from './
 /** What every command that loads a model takes. */
 export const modelOptions = {
   model: { type: 'string', short: 'm' },
+  tokenizer: { type: 'string' },
+  placement: { type: 'string' },
   device: { type: 'string' },
   trunk: { type: 'string', default: 'float32' },
   threads: { type: 'string' },
@@ -21,11 +23,16 @@ export const modelOptions = {
 export const modelUsage = `  --device DEVICE         cpu, cuda, cuda:1, or auto. Default: what TORCH_ADAPTERS_DEVICE says, or cpu
   --trunk TYPE            of the base model's matrices: float32, bfloat16, which halves their memory, or auto, the one
                           that a short measurement finds faster here. Default float32
+  --tokenizer FOLDER      of a MODEL that is an archive of torch.export: where its tokenizer lies. Default: inside of it
+  --placement PLACES      of such a MODEL: where adapters stand, auto, or modules by patterns, one a layer, as JSON such
+                          as '{"attention": "h.*.self_attention", "feedForward": "h.*.mlp"}'. Default auto
   --threads N             threads for the CPU's work. Default: one a core
   --offline               take what a hub id names from the cache alone`
 
 export interface ModelValues {
   readonly model?: string | undefined
+  readonly tokenizer?: string | undefined
+  readonly placement?: string | undefined
   readonly device?: string | undefined
   readonly trunk: string
   readonly threads?: string | undefined
@@ -47,6 +54,9 @@ export async function loadModel(values: ModelValues, seed?: number): Promise<Mod
     const { setNumThreads } = await import('../model/threads.js')
     fromOptions(() => setNumThreads(threads))
   }
+  const { loadArchive } = await import('./archive-model.js')
+  const exported = await loadArchive(source, values, { device, seed })
+  if (exported !== undefined) return exported
   const model = await AutoModel.fromPretrained(source, {
     device,
     trunk,

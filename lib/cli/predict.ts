@@ -30,7 +30,7 @@ of a row of words are its words, each with its label, or null where the row was 
 tokens, special ones included. An "id" comes back.
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
-  --model MODEL           folder or hub id of the base model
+  --model MODEL           folder or hub id of the base model, or an archive of torch.export (.pt2)
 ${adapterUsage}
 ${problemUsage}
 ${headUsage}

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import * as check from '../config/check.js'
+import { checkPlacement, type Placement } from '../config/exported-placement.js'
 import { explainArgument } from '../config/foreign-arguments.js'
 import { plain } from '../config/nearest.js'
 import { inFile, readText } from '../config/read-json.js'
@@ -24,8 +25,12 @@ import { tunings } from './train-what.js'
 
 /** What of `train` is no training argument. Options of the same names, in kebab-case, go before. */
 export interface TrainSettings {
-  /** Folder or hub id of the base model. */
+  /** Folder or hub id of the base model, or an archive of torch.export. */
   readonly model: string
+  /** Of an archive: the folder of its tokenizer. Default: the one inside of it. */
+  readonly tokenizer: string
+  /** Of an archive: where adapters stand, 'auto' or patterns of modules, one a layer. Default 'auto'. */
+  readonly placement: Placement
   /** Rows to learn from: a JSONL, CSV, TSV or Parquet file. */
   readonly train: string
   /** Rows to measure on after each epoch. */
@@ -92,6 +97,8 @@ type TrainFile = TrainSettings & Arguments
 
 const settingRules: check.FieldRules<TrainSettings> = {
   model: check.checkNonEmptyString,
+  tokenizer: check.checkNonEmptyString,
+  placement: checkPlacement,
   train: check.checkNonEmptyString,
   eval: check.checkNonEmptyString,
   output: check.checkNonEmptyString,
@@ -299,7 +306,7 @@ type Values = Readonly<Record<string, unknown>>
 
 /** Keeps what a run was started with: a config for `train`, whole, with paths that hold from everywhere. */
 export function writeTrainConfig(folder: string, values: Values, args: TrainingArgumentsInput): void {
-  const paths = ['train', 'eval', 'report']
+  const paths = ['train', 'eval', 'report', 'tokenizer']
   const given = settings.filter((name) => name !== 'output' && values[name] !== undefined && values[name] !== false)
   const own = given.map((name) => {
     const value = values[name] as string | true
@@ -312,6 +319,7 @@ export function writeTrainConfig(folder: string, values: Values, args: TrainingA
       ]
     if (name === 'sampler') return [name, samplingOf(String(value))]
     if (name === 'threads') return [name, Number(value)]
+    if (name === 'placement' && value !== 'auto') return [name, JSON.parse(String(value))]
     const isPath = paths.includes(name) || (name === 'model' && existsSync(String(value)))
     return [name, isPath ? resolve(String(value)) : value]
   })

@@ -115,6 +115,8 @@ export function describeHead(head: HeadConfig): string {
 
 /** Adds what is new and says what trains. */
 export function prepareTuning(model: Model, { tuning, name, config }: TuningPlan, head: HeadConfig): void {
+  if (tuning === 'full' && model.config.exported !== null)
+    throw usageError('--tune full: an archive of torch.export is not written anew; train an adapter or a head')
   if (config !== null) fromOptions(() => model.addAdapter(name, config))
   model.addHead(name, head)
   if (tuning === 'adapter') model.trainAdapter(name)

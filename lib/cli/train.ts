@@ -21,11 +21,12 @@ Trains a head for the labels that the rows have, and with it an adapter, nothing
 holds what was trained: an adapter or a head as AdapterHub folders do, which Python's adapters loads, or a model.
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what was done is saved, and resume goes on.
 
-  CONFIG                  these options in a file, JSON or YAML: model, train, eval, output, tune, name, config, head,
-                          labels, format, report, device, trunk, threads, offline, tensorboard, tasks, mode, sampler,
-                          onNotFinite, below, and training arguments by their own names; options go before. Editors know it by
+  CONFIG                  these options in a file, JSON or YAML: model, tokenizer, placement, train, eval, output, tune,
+                          name, config, head, labels, format, report, device, trunk, threads, offline, tensorboard,
+                          tasks, mode, sampler, onNotFinite, below, and training arguments by their own names; options
+                          go before. Editors know it by
                           schema/train.schema.json
-  --model MODEL           folder or hub id of the base model
+  --model MODEL           folder or hub id of the base model, or an archive of torch.export (.pt2)
   --train FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label; for
                           questions question, context and answers; for choices text, choices and label; to parse words,
                           heads (0: the root) and relations. A file of more than 64 MiB stays on disk

@@ -62,8 +62,8 @@ function noArchive(source: string): AdapterError {
     {
       expected: "a folder's path or a hub id such as 'organisation/name'",
       hint:
-        `AutoModel.fromExported('${source}') reads it. On the command line only "torch-adapters inspect" does: train, ` +
-        'evaluate, predict and generate take folders'
+        `AutoModel.fromExported('${source}') reads it, and the command line where it is the --model of train, evaluate, ` +
+        'predict, sweep and fuse'
     }
   )
 }

@@ -1,7 +1,7 @@
-import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import test from 'ava'
-import { AutoModel } from '../../lib/index.js'
+import { AutoModel, TextTokenizer } from '../../lib/index.js'
 import { exportedFolder } from '../parity/support/exported.js'
 import { command, fixtures, scratch } from './command.js'
 
@@ -22,25 +22,115 @@ test.serial('inspect tells what an archive of torch.export is and where adapters
   t.deepEqual(json.archive.placement, model.explainPlacement())
 })
 
-test.serial('commands that load a model say what reads an archive, and so does fromPretrained', async (t) => {
-  const file = await archive()
-  const input = join(scratch(), 'rows.jsonl')
-  writeFileSync(input, '{"text": "a"}\n')
-  const { status, errors } = await command([
-    'predict',
-    '--model',
-    file,
-    '--adapter',
-    join(fixtures, 'folders/bert-seq_bn-bin'),
-    '--input',
-    input
-  ])
-  t.is(status, 1)
-  t.regex(
-    errors,
-    /llama\.pt2 is an archive of torch\.export, not a folder.*AutoModel\.fromExported\('.*llama\.pt2'\) reads it/s
+/** A BERT's vocabulary that the fixtures' networks have ids for. */
+function tokenizerFolder(): string {
+  const folder = scratch()
+  const words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'good', 'bad', 'film', 'book', 'a', 'the', 'very']
+  writeFileSync(join(folder, 'vocab.txt'), `${words.join('\n')}\n`)
+  return folder
+}
+
+/** Texts whose last word decides the label. */
+function writeTexts(file: string): void {
+  const subjects = ['a film', 'the book', 'a book', 'the film']
+  const lines = subjects.flatMap((subject) =>
+    ['good', 'bad'].map((word) => JSON.stringify({ text: `${subject} very ${word}`, label: word }))
   )
-  await t.throwsAsync(AutoModel.fromPretrained(file), {
+  writeFileSync(file, `${lines.join('\n')}\n`)
+}
+
+const linesOf = (text: string) =>
+  text
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+
+test.serial('an archive is a --model: text in, an adapter trained, measured, answering, and going on', async (t) => {
+  const place = scratch()
+  const [rows, out, answers] = ['rows.jsonl', 'tone', 'answers.jsonl'].map((name) => join(place, name)) as [
+    string,
+    string,
+    string
+  ]
+  writeTexts(rows)
+  const archive = join(await exportedFolder(), 'bert.pt2')
+  const tokenizer = tokenizerFolder()
+  const base = ['--model', archive, '--tokenizer', tokenizer]
+  const training = ['--train', rows, '--output', out, '--epochs', '30', '--learning-rate', '0.03', '--batch-size', '8']
+  const trained = await command(['train', ...base, ...training])
+  t.is(trained.status, 0, trained.errors)
+  const kept = JSON.parse(readFileSync(join(out, 'train.json'), 'utf8'))
+  t.deepEqual([kept.model, kept.tokenizer], [resolve(archive), resolve(tokenizer)])
+  const measured = await command(['evaluate', '--json', ...base, '--adapter', out, '--data', rows])
+  t.is(measured.status, 0, measured.errors)
+  const { rows: count, metrics } = JSON.parse(measured.output)
+  t.is(count, 8)
+
+  const predicted = await command(['predict', ...base, '--adapter', out, '--input', rows, '--output', answers])
+  t.is(predicted.status, 0, predicted.errors)
+  using model = await AutoModel.fromExported(archive, { tokenizer: TextTokenizer.fromFolder(tokenizer) })
+  await model.loadAdapter(out, { as: 'tone' })
+  const texts = linesOf(readFileSync(rows, 'utf8')).map(({ text }) => ({ text }))
+  const expected = await model.predict(texts, { adapters: 'tone' })
+  t.deepEqual(
+    linesOf(readFileSync(answers, 'utf8')).map(({ label, logits }) => [label, logits]),
+    expected.map(({ label, logits }) => [label, Array.from(logits)])
+  )
+  const labels = linesOf(readFileSync(rows, 'utf8')).map(({ label }) => label)
+  t.is(metrics.accuracy, expected.filter(({ label }, i) => label === labels[i]).length / labels.length)
+  const again = await command(['resume', out])
+  t.is(again.status, 0, again.errors)
+  t.regex(again.output, /is finished/)
+})
+
+test.serial('a config names an archive and where adapters stand in it; ids need no tokenizer', async (t) => {
+  const place = scratch()
+  const [rows, out, config] = ['rows.jsonl', 'x', 'config.json'].map((name) => join(place, name)) as [
+    string,
+    string,
+    string
+  ]
+  const lines = Array.from({ length: 8 }, (_, i) => JSON.stringify({ input_ids: [3 + i, 20 + (i % 2)], label: i % 2 }))
+  writeFileSync(rows, `${lines.join('\n')}\n`)
+  const placement = { attention: null, feedForward: 'model.norm' }
+  const model = join(await exportedFolder(), 'shared.pt2')
+  const adapter = 'seq_bn[reduction_factor=2]'
+  writeFileSync(config, JSON.stringify({ model, placement, train: rows, output: out, maxSteps: 2, config: adapter }))
+  const { status, errors } = await command(['train', config])
+  t.is(status, 0, errors)
+  t.deepEqual(JSON.parse(readFileSync(join(out, 'train.json'), 'utf8')).placement, placement)
+  const predict = ['predict', '--model', model, '--adapter', out, '--input', rows]
+  const placed = await command([...predict, '--placement', JSON.stringify(placement)])
+  t.is(placed.status, 0, placed.errors)
+  t.is(linesOf(placed.output).length, 8)
+  // Its graph shows no place of its own.
+  const elsewhere = await command(predict)
+  t.not(elsewhere.status, 0)
+  t.regex(elsewhere.errors, /no layer was found in this network/)
+})
+
+test.serial('what an archive cannot have beside it is said', async (t) => {
+  const place = scratch()
+  const rows = join(place, 'rows.jsonl')
+  writeTexts(rows)
+  const archive = join(await exportedFolder(), 'bert.pt2')
+  const predict = ['predict', '--adapter', join(fixtures, 'folders/bert-seq_bn-bin'), '--input', rows, '--model']
+  for (const [args, message] of [
+    [[archive, '--trunk', 'bfloat16'], /--trunk: an archive of torch\.export keeps the type/],
+    [[archive, '--tokenizer', place], /--tokenizer: expected a folder with tokenizer\.json.*which has none/],
+    [[archive, '--placement', 'mlp'], /--placement: expected auto, or JSON such as .*got 'mlp'/],
+    [[archive, '--placement', '{"mlp": "x"}'], /--placement: unknown option 'mlp'/],
+    [['models/wordnet-bert-mini', '--placement', 'auto'], /--placement: is for a --model that is an archive/]
+  ] as const) {
+    const { status, errors } = await command([...predict, ...args])
+    t.is(status, 2, errors)
+    t.regex(errors, message)
+  }
+  const train = ['train', '--model', archive, '--train', rows, '--output', join(place, 'out'), '--tune', 'full']
+  const { status, errors } = await command(train)
+  t.is(status, 2)
+  t.regex(errors, /--tune full: an archive of torch\.export is not written anew/)
+  await t.throwsAsync(AutoModel.fromPretrained(archive), {
     code: 'ERR_UNSUPPORTED',
     message: /is an archive of torch\.export.*AutoModel\.fromExported/s
   })
