@@ -40,7 +40,8 @@ export function exportedModelConfig(
   const family = modelFamilies[type as ModelType] as (typeof modelFamilies)[ModelType] | undefined
   // Families call the same number by several names.
   const read = <T>(names: readonly string[], rule: (name: string, value: unknown) => T, otherwise: T): T => {
-    const name = names.find((one) => config[one] !== undefined && config[one] !== null)
+    // A list has a value for each stage of a network (Swin): none is that of the whole.
+    const name = names.find((one) => config[one] !== undefined && config[one] !== null && !Array.isArray(config[one]))
     return name === undefined ? otherwise : rule(name, config[name])
   }
   const hiddenSize = facts.hidden

@@ -1,0 +1,18 @@
+import test from 'ava'
+import { exportedModelConfig, readExportNote } from '../../lib/config/exported-config.js'
+
+const facts = {
+  ...{ type: 'SwinModel', hidden: 16, layers: 1, vocabulary: 0, longestRow: 0, rowTokens: 4, isCausal: false },
+  ...{ lengthText: '', tokensText: '', hasDecoder: false, outputs: ['last_hidden_state'], keyFeatures: 0, prefix: '' },
+  ...{ topLevel: ['encoder'], inputs: ['pixel_values'], image: [3, 8, 8], linears: [], unclearLinears: {} },
+  ...{ explanation: [], extra: {} }
+}
+
+test('what a config has as a list, a value for each stage, is none of the whole network', (t) => {
+  const config = { num_heads: [2, 4], depths: [1, 1], hidden_dropout_prob: 0.25, layer_norm_eps: 1e-6 }
+  const read = exportedModelConfig(facts, readExportNote({ class: 'SwinModel', model_type: 'swin', config }), 'x.pt2')
+  t.deepEqual([read.numAttentionHeads, read.hiddenDropoutProb, read.layerNormEps], [1, 0.25, 1e-6])
+  t.throws(() => exportedModelConfig(facts, readExportNote({ config: { num_heads: 'two' } }), 'x.pt2'), {
+    message: /num_heads/
+  })
+})
