@@ -1,4 +1,4 @@
-"""What the exporter notes where rows vary in size and nothing says where one ends."""
+"""What the exporter notes where rows vary in size and nothing says where one ends, and of what chance would leave out."""
 
 import sys
 from pathlib import Path
@@ -27,6 +27,28 @@ class MaskedRows(Rows):
         return self.layer(values) * attention_mask[..., None]
 
 
+class DropPath(torch.nn.Module):
+    """Stochastic depth, as transformers and timm have it."""
+
+    def __init__(self, drop_prob):
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x):
+        if not self.training or self.drop_prob == 0:
+            return x
+        return x * (torch.rand((x.shape[0], 1, 1)) >= self.drop_prob) / (1 - self.drop_prob)
+
+
+class Deep(Rows):
+    def __init__(self, drop_prob):
+        super().__init__()
+        self.path = DropPath(drop_prob)
+
+    def forward(self, values):
+        return values + self.path(self.layer(values))
+
+
 def notes(model, inputs):
     with TemporaryDirectory() as folder:
         return write(model, parse_inputs(inputs), Path(folder) / "rows.pt2")["notes"]
@@ -36,4 +58,8 @@ def notes(model, inputs):
 assert note.startswith("rows of one length: frames varies from batch to batch"), note
 assert notes(Rows(), "values=float32[batch,4,3]") == []
 assert notes(MaskedRows(), "values=float32[batch,frames,3],attention_mask=int64[batch,frames]<2") == []
+# Its random numbers would be the graph's: the exporter's own check of the archive would see them.
+(note,) = notes(Deep(0.5), "values=float32[batch,4,3]")
+assert note.startswith("stochastic depth (drop path): every block is in the graph"), note
+assert notes(Deep(0.0), "values=float32[batch,4,3]") == []
 print("The exporter says which sizes vary without a mask")
