@@ -62,7 +62,7 @@ export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {})
   if (isBegun) checkBegun(name, stages.first)
   const trained = await new MultiTaskTrainer({ ...first, args: stages.first }, true).train(run)
   model.addAdapterFusion(fuse, fusion.config, { name, overwriteOk: isBegun })
-  model.trainAdapterFusion(fuse)
+  model.trainAdapterFusion(Fuse(...names, { name }))
   const head = task.head ?? target
   model.activeHead = model.heads.has(head) ? head : (task.adapter as string)
   const args = stages.second(trained.steps === 0)

@@ -76,7 +76,7 @@ test("null as a row's adapter is none; a row without the field gets the first", 
 test('evaluate takes one adapter; a row whose adapter is misspelled is refused', async (t) => {
   const twice = await command(['evaluate', ...shared, '-a', trained, '--adapter', 'other', '-d', rows])
   t.is(twice.status, 2)
-  t.regex(twice.errors, /--adapter: expected one, got .* and other/)
+  t.regex(twice.errors, /--adapter: expected one, or a --setup of them.*, got .* and other/)
   const input = join(place, 'misspelled.jsonl')
   writeFileSync(input, '{"input_ids": [5], "adaptor": "a"}\n')
   const misspelled = await command(['predict', ...shared, '-a', trained, '-i', input])

@@ -1,7 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { AdapterError, AdapterTrainer, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
+import { writeList } from '../../lib/training/checkpoint-list.js'
 import { make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(19)
@@ -94,6 +95,7 @@ test('a checkpoint from before there was a choice of optimizers goes on', async 
     for (const name of ['optim', 'optimArgs', 'parameterGroups', 'lrSchedulerKwargs']) delete user.run[name]
     metadata.user = JSON.stringify(user)
   })
+  await writeList(dirname(file))
   const model = await ready(t)
   await run(model, { ...recipe(scratch(t), {}), resumeFromCheckpoint: join(outputDir, 'checkpoint-3') })
   t.deepEqual(moved(snapshot(whole), snapshot(model)), [])

@@ -123,7 +123,7 @@ at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::T
   return parts.size() == 1 ? parts.front() : at::cat(parts);
 }
 
-struct AttentionNode : BackwardNode {
+struct PackedAttentionNode : BackwardNode {
   at::Tensor q, k, v, out;
   std::vector<at::Tensor> logsumexp;
   RowLayout queries, keys;  // copies: the batch may be gone when backward runs
@@ -207,7 +207,7 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
   std::vector<at::Tensor> logsumexp;
   auto out = row_attention(q, k, v, queries, keys, form, graph ? &logsumexp : nullptr);
   if (!graph) return out;
-  auto node = make_node<AttentionNode>();
+  auto node = make_node<PackedAttentionNode>();
   node->q = q, node->k = k, node->v = v;
   // The node must not own its output: the two would keep each other alive.
   node->out = out.detach();
