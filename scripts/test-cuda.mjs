@@ -3,18 +3,16 @@
 import { spawnSync } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
+import { requireCuda } from './lib/cuda.mjs'
 import { root } from './lib/run.mjs'
-import { main, Problem } from './lib/terminal.mjs'
+import { main } from './lib/terminal.mjs'
 import { setup } from './setup.mjs'
 
 const folders = ['parity', 'model', 'training', 'tasks', 'exported', 'inference']
 
 await main(async () => {
   await setup()
-  const doctor = spawnSync(process.execPath, [join(root, 'dist/lib/cli/main.js'), 'doctor', '--json'], { cwd: root })
-  const { devices, cuda } = JSON.parse(String(doctor.stdout))
-  if (!devices.some((device) => device.startsWith('cuda')))
-    throw new Problem(`There is no CUDA device to test: ${cuda}.`)
+  requireCuda('cuda')
   const args = process.argv.slice(2)
   const files = folders.map((folder) => `dist/test/${folder}/*.test.js`)
   const ava = [

@@ -42,7 +42,7 @@ export async function convertLibrary(job: LibraryJob): Promise<void> {
     : hubFacts(source, withHead)
   const { AutoModel } = await import('../model/auto-model.js')
   // Weights that nobody reads: shapes and names alone decide.
-  const model = await AutoModel.fromConfig({ _name_or_path: trainedOn || job.model, ...config })
+  const model = await AutoModel.fromConfig({ _name_or_path: trainedOn || job.model, ...config }, { device: 'cpu' })
   try {
     // The decoder of a head that answers with words is the base model's word embedding, which has not been read.
     if (isPeft && withHead && peftPooler(await readPeftFolder(source), model.config) !== undefined) {

@@ -1,4 +1,4 @@
-import { lastAdapter } from '../config/composition.js'
+import { type Composition, lastAdapter } from '../config/composition.js'
 import type { Model } from '../model/model.js'
 import { findAdapters } from './adapters.js'
 import { countOption, exitStatus, inputFile, parseCommand, required, usageError } from './arguments.js'
@@ -41,8 +41,15 @@ ${modelUsage}
 ${rowsUsage}
 `
 
+const answersSeveral = (setup: Composition | string | null): boolean =>
+  setup !== null && typeof setup !== 'string' && (setup.type === 'Parallel' || setup.children.some(answersSeveral))
+
 /** The head that answers under a setup. */
 function headUnder({ composition, head }: LoadedSetup, model: Model, given: string): string {
+  if (answersSeveral(composition))
+    throw usageError(
+      `--setup: expected one answer for each row, got ${given}: evaluate the children of Parallel one by one`
+    )
   const name = head ?? lastAdapter(composition)
   if (name !== null && model.heads.has(name)) return name
   const expected = 'a folder with the head that answers, as fuse writes it, or a composition whose last adapter has one'

@@ -17,7 +17,7 @@ export interface ArchiveSummary {
 
 export async function archivePart(file: string): Promise<{ readonly archive?: ArchiveSummary }> {
   if (!isExportArchive(file)) return {}
-  using model = await AutoModel.fromExported(file)
+  using model = await AutoModel.fromExported(file, { device: 'cpu' })
   const { exported, modelType, numHiddenLayers, hiddenSize } = model.config
   const { className = '', inputs = [], outputs = [] } = exported ?? {}
   const sizes = model.namedParameters().map(({ shape }) => shape.reduce((product, size) => product * size, 1))

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { adapterConfigFile, headConfigFile, setupConfigFile } from '../exchange/folder-files.js'
 import { listCheckpoints } from '../training/checkpoint-folder.js'
 import { RunHistory } from '../training/record/history.js'
@@ -48,8 +48,19 @@ export function finishedRun(folder: string, args: TrainingArgumentsInput): Finis
   const isOther = (name: keyof typeof now) => history.start?.args[name] !== now[name]
   const isEarly = history.end?.stoppedEarly === true
   if (isEarly && isOther('earlyStoppingPatience')) return undefined
+  refuseShorter(history, now)
   const isLonger = now.maxSteps > 0 ? isOther('maxSteps') : isOther('maxSteps') || isOther('numTrainEpochs')
   return isLonger ? undefined : { step: history.step, isEarly }
+}
+
+/** Its checkpoints may be from before its end, so that a shorter run would go on from there and lose what came after. */
+function refuseShorter({ start, end, step }: RunHistory, { maxSteps, numTrainEpochs }: TrainingArguments): void {
+  const epochs =
+    Number(start?.args['maxSteps']) > 0 || end?.stoppedEarly ? Number.NaN : Number(start?.args['numTrainEpochs'])
+  const isShorter = maxSteps > 0 ? maxSteps < step : numTrainEpochs < epochs
+  if (!isShorter) return
+  const wish = maxSteps > 0 ? `--max-steps ${maxSteps}` : `--epochs ${numTrainEpochs}`
+  throw usageError(`${wish}: the run is finished, at step ${step}, and cannot become shorter than what it has done`)
 }
 
 /**

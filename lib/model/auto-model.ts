@@ -99,7 +99,7 @@ export function chooseDevice(wish: Device | undefined, seen: () => readonly stri
   if (wanted !== undefined) return wanted
   throw new AdapterError('ERR_DEVICE', 'choose the device', `there is no ${device} here`, {
     expected: `one of ${devices.join(', ')}`,
-    got: device,
+    got: wish === undefined ? `${device}, which TORCH_ADAPTERS_DEVICE says` : device,
     hint: 'Run "npx torch-adapters doctor" to see why'
   })
 }

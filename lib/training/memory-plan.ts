@@ -38,14 +38,12 @@ export interface MemoryPlan {
  * and backward, while the core counts what its tensors take (nn/allocation_meter.h). Nothing moves: gradients are zero
  * again afterwards, random numbers are drawn from the plan's own trainer, and its blocks go back to the system.
  *
- * A process grows by that, within 15 %, where a pass's tensors are of 1 MiB and more, which lie in blocks of our own
- * (nn/large_blocks.h), and batches are alike. Smaller ones lie in the C library's heap: those that are freed leave holes
- * there that no other fits, in an arena for each thread. With 4 layers and 1,024 tokens a batch, hidden 64, 128 and 256,
- * 8, 16 and 33 MiB were planned and the process grew by 21, 30 and 55, with two threads by 58; by 40 and 44 for hidden 256
- * with blocks from 256 KiB on, which then cost page faults in each step of rows of other lengths. Of that 7 MiB and 10 no
- * plan can know: code, threads and JavaScript's heap of a first training. Rows of all lengths leave blocks that serve the
- * next batch though they are larger than it needs, and stay: hidden 384 grew by 173 MiB where 114 were planned, BERT-base by
- * 448 where 241 were.
+ * A process grows by that, within 15 %, where a pass's tensors are of 256 KiB and more, which lie in blocks of our own
+ * (nn/large_blocks.h), and by some 10 MiB of which no plan can know: code, threads and JavaScript's heap of a first training.
+ * Smaller ones lie in the C library's heap: those that are freed leave holes there that no other fits. With 4 layers and
+ * 1,024 tokens a batch, hidden 64, 128 and 256, 8, 16 and 33 MiB were planned and the process grew by 18, 22 and 40. Rows of
+ * all lengths: hidden 384 grew by 126 MiB where 113 were planned, hidden 768 by 145 where 131 were, hidden 256 with its small
+ * batches by 43 where 24 were. Blocks from 1 MiB on took a third more memory there, and a twentieth less time.
  */
 
 /** Of a run of AdapterTrainer. */

@@ -4,6 +4,7 @@
 import { writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { argv } from 'node:process'
+import { requireCuda } from '../lib/cuda.mjs'
 import { main, step } from '../lib/terminal.mjs'
 import { measure } from './measure.mjs'
 import { readOptions } from './options.mjs'
@@ -81,6 +82,7 @@ await main(async () => {
   const options = readOptions(argv.slice(2))
   if (typeof options === 'string') return console.log(options)
   const { names, threads: counts, rounds, device, json } = options
+  if (device !== 'cpu') requireCuda(device)
   const results = []
   for (const row of names.flatMap((name) => rows[name])) {
     for (const threads of counts) {

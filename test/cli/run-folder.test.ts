@@ -74,8 +74,13 @@ test('a run that is finished is not trained again; one that stopped early goes o
   t.false(weights(folder).equals(before))
   t.regex((await command(['resume', folder])).output, /is finished, at step 7: nothing is left/)
   const shorter = await command(['resume', folder, '--max-steps', '3'])
-  t.is(shorter.status, 1)
-  t.regex(shorter.errors, /6 steps are done already/)
+  t.is(shorter.status, 2)
+  t.regex(
+    shorter.errors,
+    /--max-steps 3: the run is finished, at step 7, and cannot become shorter than what it has done/
+  )
+  // Its newest checkpoint is of step 6: nothing that came after is lost.
+  t.is((await command(['resume', folder, '--max-steps', '6'])).status, 2)
   // Without its result a run is not finished, whatever its events say.
   for (const file of ['adapter_config.json', 'head_config.json']) rmSync(join(folder, file))
   const lost = await command(['resume', folder])

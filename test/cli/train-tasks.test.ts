@@ -287,6 +287,9 @@ test('below: adapters that have learned before stand still under those that trai
   t.deepEqual(JSON.parse(readFileSync(join(single, 'train.json'), 'utf8')).below, [`en=${language}`])
   const measured = (...setup: string[]) =>
     command(['evaluate', '-m', model, '-d', mood, '-a', `en=${language}`, '-a', single, '--json', ...setup])
+  const several = await measured('--setup', 'Parallel[en, above]')
+  t.is(several.status, 2)
+  t.regex(several.errors, /--setup: expected one answer for each row, got Parallel\[en, above\]/)
   const stacked = await measured('--setup', 'Stack[en, above]')
   t.is(stacked.status, 0, stacked.errors)
 

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import type { Model, Tensor } from '../../lib/index.js'
 import { scratch } from '../model/support.js'
-import { open } from './support.js'
+import { distance, open } from './support.js'
 
 test('LoRA on a network that nobody wrote here is a PEFT folder under its own names, and comes back', async (t) => {
   const { model } = await open(t, 'llama')
@@ -80,4 +81,26 @@ test('an (IA)³ of PEFT scales outputs at some Linears and inputs at others', as
   ])
   t.deepEqual(theirs.lastHiddenState, ours.lastHiddenState)
   t.notDeepEqual((await model.forward(rows, { adapters: null, head: null })).lastHiddenState, ours.lastHiddenState)
+})
+
+test('VeRA at a merged Linear goes to a PEFT folder and back', async (t) => {
+  const { model } = await open(t, 'falcon')
+  const { model: other } = await open(t, 'falcon')
+  model.addAdapter('v', 'vera')
+  for (const { name } of model.namedParameters().filter(({ name }) => /loras\.v\.vera_[BD]$/.test(name))) {
+    const { data, shape } = model.parameter(name)
+    model.loadStateDict({
+      [name]: { data: Float32Array.from(data, (value, i) => value + 0.1 * Math.sin(i + 1)), shape }
+    })
+  }
+  const folder = scratch(t)
+  await model.saveAdapter(folder, 'v', { library: 'peft' })
+  await other.loadAdapter(folder, { as: 'v' })
+  const answer = async (of: Model, adapters: string | null) => {
+    const { lastHiddenState } = await of.forward({ inputIds: [[1, 2, 3], [4]] }, { adapters, head: null })
+    return lastHiddenState as Tensor
+  }
+  const learned = await answer(model, 'v')
+  t.true(distance(learned.data, await answer(model, null)) > 1e-3)
+  t.is(distance(learned.data, await answer(other, 'v')), 0)
 })

@@ -2,6 +2,7 @@ import { cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { AdapterError, AutoModel } from '../../lib/index.js'
+import { chooseDevice } from '../../lib/model/auto-model.js'
 import { fixtures } from '../parity/support/fixtures.js'
 import { editTensors, readTensors } from './safetensors-file.js'
 import { largestDifference, load, make, moved, scratch, snapshot, tiny, tinyConfig } from './support.js'
@@ -111,6 +112,23 @@ test('a folder without config.json, without weights, or that is not there', asyn
   await t.throwsAsync(AutoModel.fromPretrained(folder), { message: /config\.json/ })
 })
 
+test.serial('the environment names a device where nothing else does', (t) => {
+  const before = process.env['TORCH_ADAPTERS_DEVICE']
+  t.teardown(() => {
+    if (before === undefined) delete process.env['TORCH_ADAPTERS_DEVICE']
+    else process.env['TORCH_ADAPTERS_DEVICE'] = before
+  })
+  const seen = () => ['cpu', 'cuda:0']
+  process.env['TORCH_ADAPTERS_DEVICE'] = 'cuda'
+  t.is(chooseDevice(undefined, seen), 'cuda:0')
+  t.is(chooseDevice('cpu', seen), 'cpu')
+  t.throws(() => chooseDevice(undefined, () => ['cpu']), { message: /got cuda, which TORCH_ADAPTERS_DEVICE says/ })
+  process.env['TORCH_ADAPTERS_DEVICE'] = 'tpu'
+  t.throws(() => chooseDevice(undefined, seen), { message: /TORCH_ADAPTERS_DEVICE: expected 'cpu'/ })
+  delete process.env['TORCH_ADAPTERS_DEVICE']
+  t.is(chooseDevice(undefined, seen), 'cpu')
+})
+
 test('devices: what is no device, and what is not here', async (t) => {
   await t.throwsAsync(AutoModel.fromPretrained(tiny, { device: 'tpu' as never }), {
     instanceOf: RangeError,
@@ -121,6 +139,7 @@ test('devices: what is no device, and what is not here', async (t) => {
     code: 'ERR_DEVICE',
     message: /no cuda:99 here.*expected one of cpu.*doctor/
   })
+  t.throws(() => chooseDevice('cuda:99', () => ['cpu']), { message: /expected one of cpu, got cuda:99/ })
   const model = await load(t, { device: 'auto' })
   t.regex(model.device, /^(cpu|cuda:\d+)$/)
 })

@@ -16,7 +16,8 @@ namespace ta {
 
 namespace {
 
-constexpr size_t kLarge = size_t{1} << 20;
+constexpr size_t kLarge = size_t{1} << 18;
+constexpr size_t kHugePage = size_t{1} << 21;
 
 // Eight sizes to each power of two: at most an eighth is wasted, and sizes meet again.
 size_t rounded(size_t n) {
@@ -40,7 +41,7 @@ class Blocks {
     void* data = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     TORCH_CHECK(data != MAP_FAILED, "no memory for a tensor of ", n, " bytes");
 #ifdef MADV_HUGEPAGE
-    if (size >= 2 * kLarge) madvise(data, size, MADV_HUGEPAGE);
+    if (size >= kHugePage) madvise(data, size, MADV_HUGEPAGE);
 #endif
     return use(data, size);
   }

@@ -6,7 +6,7 @@
 
 namespace ta {
 
-/// From now on libtorch's CPU tensors of 1 MiB and more live in such blocks; once for a process. Does nothing on
+/// From now on libtorch's CPU tensors of 256 KiB and more live in such blocks; once for a process. Does nothing on
 /// Windows.
 void use_large_blocks();
 /// Gives every block that is not in use back to the system: after training, after a model is gone.

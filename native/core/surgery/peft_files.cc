@@ -40,7 +40,8 @@ class PeftNames {
   }
 
   std::string of(const std::string& ours) const {
-    if (const auto at = ours.find(shared_); at != ours.npos)
+    // A network without a prefix has what its layers share at its root.
+    if (("." + ours).find(shared_) != ours.npos)
       return ours.ends_with("lora_A") ? "base_model.vera_A" : "base_model.vera_B";
     const bool flat = ours.find(prefix_tuning_) != ours.npos && ours.ends_with(".control_trans");
     if (flat || ours.find(prompt_tuning_) != ours.npos) return kPrompt;
