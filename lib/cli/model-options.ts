@@ -44,7 +44,7 @@ export async function loadModel(values: ModelValues, seed?: number): Promise<Mod
   const source = required('model', values.model)
   const threads = countOption('threads', values.threads)
   const { checkDevice, defaultDevice } = await import('../model/options.js')
-  const device = fromOptions(() => (values.device === undefined ? defaultDevice() : checkDevice(values.device)))
+  const device = fromOptions(() => checkDevice(values.device ?? defaultDevice()))
   const { describeTrunk, trunkOptions } = await import('../model/trunk.js')
   const trunk = choiceOption('trunk', values.trunk, trunkOptions)
   const { refuseUnfinished } = await import('./run-folder.js')

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/state/weights_file.h"
+#include "core/surgery/misfit.h"
 
 namespace ta {
 
@@ -34,26 +35,20 @@ void save_inserted(AdapterModel& model, const std::string& file) {
 void load_inserted(AdapterModel& model, const std::string& file) {
   const std::string operation = "load the inserted modules of " + file;
   const auto weights = read_weights(file);
-  std::vector<std::string> missing, unexpected, misshaped;
+  Misfit misfit;
   std::map<std::string, at::Tensor*> wanted;
   for (const auto& named : inserted_in_base(model, operation)) {
     wanted.emplace(named.name, named.parameter.value);
     const auto* tensor = weights.find(named.name);
     if (tensor == nullptr) {
-      missing.push_back(named.name);
+      misfit.missing.push_back(named.name);
     } else if (tensor->sizes() != named.parameter.value->sizes()) {
-      misshaped.push_back(text(named.name, ": expected ", named.parameter.value->sizes(), ", got ", tensor->sizes()));
+      misfit.add_misshaped(named.name, named.parameter.value->sizes(), tensor->sizes());
     }
   }
   for (const auto& [name, tensor] : weights)
-    if (!wanted.contains(name)) unexpected.push_back(name);
-  if (!missing.empty() || !unexpected.empty() || !misshaped.empty()) {
-    std::string problem = "the file does not fit";
-    if (!missing.empty()) problem += "; missing " + name_list(missing, all_names);
-    if (!unexpected.empty()) problem += "; unexpected " + name_list(unexpected, all_names);
-    if (!misshaped.empty()) problem += "; wrong shape " + name_list(misshaped, all_names);
-    fail(ErrorCode::state_dict, operation, problem, {.hint = "Do the same surgery on the same base model first"});
-  }
+    if (!wanted.contains(name)) misfit.unexpected.push_back(name);
+  misfit.refuse_any(operation, "Do the same surgery on the same base model first");
   const c10::NoGradGuard guard;
   for (auto& [name, value] : wanted) value->copy_(weights.at(name));
 }

@@ -10,6 +10,7 @@
 #include "core/state/key_names.h"
 #include "core/state/safetensors.h"
 #include "core/state/weights_file.h"
+#include "core/surgery/misfit.h"
 #include "core/surgery/state_io.h"
 
 namespace ta {
@@ -68,18 +69,18 @@ void load_state(AdapterModel& model, const std::string& file, const std::vector<
 
   StateDict found;
   std::unordered_set<const at::Tensor*> covered;
-  std::vector<std::string> missing, unexpected, misshaped;
+  Misfit misfit;
   const auto weights = read_weights_at(file);
   for (const auto& [key, tensor] : weights) {
     auto at = ours_of.find(key);
     if (at == ours_of.end()) at = ours_of.find(modern_key(key));
     if (at == ours_of.end()) {
-      unexpected.push_back(key);
+      misfit.unexpected.push_back(key);
       continue;
     }
     const auto& parameter = parameters.at(at->second);
     if (tensor.sizes() != at::IntArrayRef(parameter.shape)) {
-      misshaped.push_back(text(key, ": expected ", at::IntArrayRef(parameter.shape), ", got ", tensor.sizes()));
+      misfit.add_misshaped(key, at::IntArrayRef(parameter.shape), tensor.sizes());
     } else if (const auto* before = found.find(at->second); before == nullptr) {
       found.add(at->second, tensor);
       covered.insert(parameter.value);
@@ -90,15 +91,9 @@ void load_state(AdapterModel& model, const std::string& file, const std::vector<
     }
   }
   for (const auto& name : required)
-    if (!covered.contains(parameters.at(name).value)) missing.push_back(name);
-  if (!missing.empty() || !unexpected.empty() || !misshaped.empty()) {
-    std::string problem = "the file does not fit";
-    if (!missing.empty()) problem += "; missing " + name_list(missing, all_names);
-    if (!unexpected.empty()) problem += "; unexpected " + name_list(unexpected, all_names);
-    if (!misshaped.empty()) problem += "; wrong shape " + name_list(misshaped, all_names);
-    fail(ErrorCode::state_dict, operation, problem,
-         {.hint = "Do the same surgery on the same base model, and add the same adapters and heads, before"});
-  }
+    if (!covered.contains(parameters.at(name).value)) misfit.missing.push_back(name);
+  misfit.refuse_any(operation,
+                    "Do the same surgery on the same base model, and add the same adapters and heads, before");
   set_parameters(model, found);
 }
 

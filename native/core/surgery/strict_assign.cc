@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/models/network.h"
+#include "core/surgery/misfit.h"
 
 namespace ta {
 
@@ -26,7 +27,7 @@ int64_t layers_of(const std::string& name, const std::string& path) {
 }  // namespace
 
 void assign_strictly(const std::string& operation, const std::vector<NamedParameter>& wanted, const FromFile& file) {
-  std::vector<std::string> missing, unexpected, misshaped;
+  Misfit misfit;
   std::unordered_set<std::string> known, told;
   for (const auto& named : wanted) {
     known.insert(named.name);
@@ -34,23 +35,16 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
     if (tensor == nullptr) {
       // A norm that AdapterHub holds twice is one tensor in a plain file: its second name is expected nowhere.
       const auto name = file.expected.find(named.name);
-      if (name != file.expected.end()) missing.push_back(name->second);
+      if (name != file.expected.end()) misfit.missing.push_back(name->second);
     } else if (tensor->sizes() != at::IntArrayRef(named.parameter.shape)) {
       const auto& name = file.spelled(named.name);
       if (!told.insert(name).second) continue;
-      misshaped.push_back(text(name, ": expected ", at::IntArrayRef(named.parameter.shape), ", got ", tensor->sizes()));
+      misfit.add_misshaped(name, at::IntArrayRef(named.parameter.shape), tensor->sizes());
     }
   }
   for (const auto& [name, tensor] : file.tensors)
-    if (!known.count(name) && told.insert(file.spelled(name)).second) unexpected.push_back(file.spelled(name));
-  if (!missing.empty() || !unexpected.empty() || !misshaped.empty()) {
-    std::string problem = "the file does not fit";
-    if (!missing.empty()) problem += "; missing " + name_list(missing, all_names);
-    if (!unexpected.empty()) problem += "; unexpected " + name_list(unexpected, all_names);
-    if (!misshaped.empty()) problem += "; wrong shape " + name_list(misshaped, all_names);
-    fail(ErrorCode::state_dict, operation, problem,
-         {.hint = "Compare its configuration and base model with those it was trained with"});
-  }
+    if (!known.count(name) && told.insert(file.spelled(name)).second) misfit.unexpected.push_back(file.spelled(name));
+  misfit.refuse_any(operation, "Compare its configuration and base model with those it was trained with");
   c10::NoGradGuard guard;
   for (const auto& named : wanted) named.parameter.value->copy_(*file.tensors.find(named.name));
 }
