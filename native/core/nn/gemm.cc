@@ -23,10 +23,21 @@ using LinearPointwise = at::Tensor(const at::Tensor&, const at::Tensor&, const s
                                    std::string_view, c10::List<std::optional<at::Scalar>>,
                                    std::optional<std::string_view>);
 
+#if defined(__GNUC__) && defined(__x86_64__)
+bool is_amd() {
+  static const bool answer = __builtin_cpu_is("amd");
+  return answer;
+}
+#else
+bool is_amd() {
+  return false;
+}
+#endif
+
 /// libtorch's own entrance to oneDNN's inner product. Not public API: where a build lacks it, MKL does the work.
 const std::optional<c10::TypedOperatorHandle<LinearPointwise>>& linear_pointwise() {
   static const auto handle = []() -> std::optional<c10::TypedOperatorHandle<LinearPointwise>> {
-    if (!at::globalContext().hasMKLDNN() || at::get_cpu_capability() != "AVX512") return std::nullopt;
+    if (!is_amd() || !at::globalContext().hasMKLDNN() || at::get_cpu_capability() != "AVX512") return std::nullopt;
     auto schema = c10::Dispatcher::singleton().findSchema({"mkldnn::_linear_pointwise", ""});
     if (!schema || !schema->hasKernelForDispatchKey(c10::DispatchKey::CPU)) return std::nullopt;
     try {
@@ -46,12 +57,8 @@ at::Tensor onednn(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 
 // AMD's processors without AVX-512. MKL has kernels of its own for them.
 bool is_mkl_slow() {
-#if defined(__GNUC__) && defined(__x86_64__)
-  static const bool answer = __builtin_cpu_is("amd") && at::get_cpu_capability() == "AVX2";
+  static const bool answer = is_amd() && at::get_cpu_capability() == "AVX2";
   return answer;
-#else
-  return false;
-#endif
 }
 
 }  // namespace
