@@ -77,7 +77,7 @@ await main(async () => {
     [interpreter, join(checks, 'load_surgery.py'), join(out, 'surgery')],
     [process.execPath, join(checks, 'tensorboard.mjs'), join(out, 'tensorboard'), models],
     [interpreter, join(checks, 'check_tensorboard.py'), join(out, 'tensorboard'), tensorBoard(interpreter)],
-    [process.execPath, join(checks, 'readme.mjs'), interpreter, models]
+    [process.execPath, join(checks, 'docs.mjs'), interpreter, models]
   ]
   // Every step is told of, also when one before it failed; only a missing folder makes the next one pointless.
   let failed = false

@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import test from 'ava'
 import { parse } from 'yaml'
-import { readme } from '../docs/readme.js'
+import { pageOf } from '../docs/pages.js'
 import { repository } from '../native/support.js'
 import { command, fixtures, scratch } from './command.js'
 import { tinyModelOf } from './tiny-model.js'
@@ -57,10 +57,11 @@ function small(name: string, own: object): [file: string, folder: string] {
   return [file, folder]
 }
 
-test('README names each, and each says where its result goes', (t) => {
+test('docs/command-line.md names each, and each says where its result goes', (t) => {
+  const { text } = pageOf('docs/command-line.md')
   for (const name of names) {
     t.is(recipeOf(name).output, `out/${name.replace('.yaml', '')}`)
-    t.true(readme.includes(`recipes/${name}`), name)
+    t.true(text.includes(`recipes/${name}`), name)
     t.regex(readFileSync(join(recipes, name), 'utf8'), new RegExp(`torch-adapters (train|sweep|fuse) recipes/${name}`))
   }
 })

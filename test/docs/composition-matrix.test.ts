@@ -4,11 +4,11 @@ import { BlockCells } from '../parity/support/blocks.js'
 import { checkTable, configOf, distance, families, isUnsupported, presets, TinyFamily } from './tiny-families.js'
 
 /**
- * README's table of which block takes which method is what this test saw. A cell is `yes` where a block of two adapters of the
+ * docs/composition.md's table of which block takes which method is what this test saw. A cell is `yes` where a block of two adapters of the
  * preset gives what follows from each alone, and both learn, in every family that has the preset; `no` where the library
  * refuses it by name in all of them. Everything else fails. Marks: whose values test/parity/blocks.test.ts holds it to. After a
  * change:
- * UPDATE_README=1 npx ava dist/test/docs/composition-matrix.test.js
+ * UPDATE_DOCS=1 npx ava dist/test/docs/composition-matrix.test.js
  */
 const lengths = [5, 5, 5, 5]
 
@@ -139,7 +139,7 @@ function mark(preset: string, block: string): string {
   return theirs === defects.length ? ' ●' : theirs > 0 ? ' ◐' : ' ○'
 }
 
-test('README says which block takes which method', async (t) => {
+test('docs/composition.md says which block takes which method', async (t) => {
   const alike = new Map<string, string[]>()
   for (const preset of presets) {
     const all = await Promise.all(Object.values(families).map((family) => seen(family, preset)))
@@ -151,5 +151,5 @@ test('README says which block takes which method', async (t) => {
   }
   const blocks = Object.keys(laws).map((block) => `\`${block}\``)
   const lines = [...alike].map(([cells, which]) => `| ${which.join(', ')} | ${cells} |`)
-  checkTable(t, `| presets | ${blocks.join(' | ')} |`, lines)
+  checkTable(t, 'docs/composition.md', `| presets | ${blocks.join(' | ')} |`, lines)
 })

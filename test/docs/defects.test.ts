@@ -2,9 +2,9 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { repository } from '../native/support.js'
-import { readme } from './readme.js'
+import { pageOf } from './pages.js'
 
-/** README's table of what is wrong in Python's adapters: a test for each, by its file and words of its title. */
+/** docs/python-defects.md's table of what is wrong in Python's adapters: a test for each, by its file and words of its title. */
 const proofs: readonly (readonly [file: string, title: string])[] = [
   ['parity/blocks', 'every block of two adapters of one method'],
   ['parity/blocks', 'every block of two adapters of one method'],
@@ -43,8 +43,10 @@ const proofs: readonly (readonly [file: string, title: string])[] = [
   ['parity/methods', 'the values of the formulas, forward and gradients']
 ]
 
-test('README names a test for each defect of Python’s adapters, and the test is there', (t) => {
-  const rows = readme.split('\n').filter((line) => /^\| D\d+ \|/.test(line))
+test('docs/python-defects.md names a test for each defect of Python’s adapters, and the test is there', (t) => {
+  const rows = pageOf('docs/python-defects.md')
+    .text.split('\n')
+    .filter((line) => /^\| D\d+ \|/.test(line))
   t.is(rows.length, proofs.length)
   for (const [i, row] of rows.entries()) {
     const [, number, , , named] = row.split('|').map((cell) => cell.trim())

@@ -17,6 +17,7 @@ import { fixtures } from '../parity/support/fixtures.js'
 import { hashedValue } from '../parity/support/hashed.js'
 import { checkTable, configOf, distance, isUnsupported } from './tiny-families.js'
 
+const page = 'docs/exported-networks.md'
 const presets = [
   'seq_bn',
   'double_seq_bn',
@@ -137,11 +138,11 @@ function reasonOf(error: unknown): string {
 const letter = (index: number) => String.fromCharCode(97 + index)
 
 /**
- * README's table of what stands where is what this test saw: `yes` where it changes the answers and trains, alone; `no` with the
+ * docs/exported-networks.md's table of what stands where is what this test saw: `yes` where it changes the answers and trains, alone; `no` with the
  * reason of the refusal. Everything else fails.
  */
-// After a change: UPDATE_README=1 npx ava dist/test/docs/exported-methods.test.js
-test('README says which methods stand in which exported networks', async (t) => {
+// After a change: UPDATE_DOCS=1 npx ava dist/test/docs/exported-methods.test.js
+test('docs/exported-networks.md says which methods stand in which exported networks', async (t) => {
   const told = JSON.parse(readFileSync(join(fixtures, 'exported', 'models.json'), 'utf8')) as {
     readonly [name: string]: { readonly class: string }
   }
@@ -162,7 +163,7 @@ test('README says which methods stand in which exported networks', async (t) => 
     }
     lines.push(`| \`${className}\`${name.endsWith('-masked') ? ', rows of any length' : ''} | ${cells.join(' | ')} |`)
   }
-  checkTable(t, `| network | ${methods.map((method) => `\`${method}\``).join(' | ')} |`, lines)
+  checkTable(t, page, `| network | ${methods.map((method) => `\`${method}\``).join(' | ')} |`, lines)
   const why = reasons.map((reason, i) => `| ${letter(i)} | ${reason} |`)
-  checkTable(t, '| no | why |', why)
+  checkTable(t, page, '| no | why |', why)
 })

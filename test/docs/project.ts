@@ -6,7 +6,7 @@ import { startHub } from '../exchange/hub-server.js'
 import { repository } from '../native/support.js'
 import { type Ended, startProcess } from '../support/process.js'
 
-/** A user's project that has this package installed, and what the README takes for granted there. */
+/** A user's project that has this package installed, and what the pages take for granted there. */
 export interface Project {
   readonly folder: string
   run(command: string, args: readonly string[]): Promise<Ended>
@@ -22,7 +22,7 @@ function vocabulary(): string {
   return [...special, ...letters, ...[...letters].map((letter) => `##${letter}`)].join('\n')
 }
 
-/** `bert-base-uncased` is a tiny model here, on a hub of this machine: the code of the page stays as it stands. */
+/** `bert-base-uncased` is a tiny model here, on a hub of this machine: the code of the pages stays as it stands. */
 function tinyModel(): Record<string, Buffer> {
   const model = join(fixtures, 'models/bert-tiny')
   const tokenizer = { tokenizer_class: 'BertTokenizer', do_lower_case: true, model_max_length: 24 }

@@ -13,9 +13,9 @@ import {
 } from './tiny-families.js'
 
 /**
- * README's table of what works where is what this test saw. A cell is `yes` where the method, on a tiny model of the family,
+ * docs/methods.md's table of what works where is what this test saw. A cell is `yes` where the method, on a tiny model of the family,
  * changes the answers, has gradients, runs in a Stack, and answers in a mixed batch as alone; `no` where the library refuses
- * it by name. Everything else fails. After a change: UPDATE_README=1 npx ava dist/test/docs/support-matrix.test.js
+ * it by name. Everything else fails. After a change: UPDATE_DOCS=1 npx ava dist/test/docs/support-matrix.test.js
  */
 async function cell(family: FamilyName, preset: string): Promise<'yes' | 'no'> {
   using tiny = await TinyFamily.open(family, [4, 1, 3])
@@ -52,7 +52,7 @@ function mark(cells: Cells, preset: string): string {
   return theirs === 3 ? ' ●' : theirs > 0 ? ' ◐' : ' ○'
 }
 
-test('README says what works where', async (t) => {
+test('docs/methods.md says what works where', async (t) => {
   const lines = new Map(presets.map((preset) => [preset, [] as string[]]))
   for (const family of Object.values(families)) {
     const cells = new Cells(family)
@@ -63,6 +63,7 @@ test('README says what works where', async (t) => {
   }
   checkTable(
     t,
+    'docs/methods.md',
     `| preset | ${Object.keys(families).join(' | ')} |`,
     [...lines].map(([preset, cells]) => `| \`${preset}\` | ${cells.join(' | ')} |`)
   )

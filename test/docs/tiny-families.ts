@@ -4,10 +4,11 @@ import type { ExecutionContext } from 'ava'
 import { adapterPresets, unionPresets } from '../../lib/config/presets.js'
 import { type AdapterSetup, AutoModel, type Model } from '../../lib/index.js'
 import { isBaseParameter } from '../../lib/model/summary.js'
+import { repository } from '../native/support.js'
 import { fixtures } from '../parity/support/fixtures.js'
 import { hashedValue } from '../parity/support/hashed.js'
 
-/** What README calls a family, and the fixtures' tiny model of it. */
+/** What the pages call a family, and the fixtures' tiny model of it. */
 export const families = {
   BERT: 'bert',
   RoBERTa: 'roberta',
@@ -96,19 +97,20 @@ export class TinyFamily implements Disposable {
   }
 }
 
-/**
- * README's table that begins with these words must be this one. UPDATE_README=1 puts it there.
- */
-export function checkTable(t: ExecutionContext, header: string, lines: readonly string[]): void {
+/** A page's table that begins with these words must be this one. UPDATE_DOCS=1 puts it there. */
+export function checkTable(t: ExecutionContext, path: string, header: string, lines: readonly string[]): void {
   const columns = header.split('|').length - 2
   const table = [header, `|${'---|'.repeat(columns)}`, ...lines].join('\n')
-  const page = readFileSync('README.md', 'utf8')
+  const file = join(repository, path)
+  const page = readFileSync(file, 'utf8')
   const start = page.indexOf(`${header}\n`)
-  const there = start < 0 ? undefined : page.slice(start, page.indexOf('\n\n', start))
-  const isUpdate = process.env['UPDATE_README'] !== undefined && there !== undefined
+  const end = /\n(?!\|)/g
+  end.lastIndex = start
+  const there = start < 0 ? undefined : page.slice(start, end.exec(page)?.index)
+  const isUpdate = process.env['UPDATE_DOCS'] !== undefined && there !== undefined
   if (isUpdate)
     writeFileSync(
-      'README.md',
+      file,
       page.replace(there, () => table)
     )
   t.is(isUpdate ? table : there, table)

@@ -6,7 +6,7 @@ import { open } from '../exported/support.js'
 import { readTensors } from './safetensors-file.js'
 import { fill, load, scratch } from './support.js'
 
-// What Python's adapters gets wrong and no other test holds; README's table of its defects names the other tests.
+// What Python's adapters gets wrong and no other test holds; docs/python-defects.md names the other tests.
 
 test('a tagging head under BatchSplit takes labels and a mask (D10)', async (t) => {
   const model = await load(t)

@@ -18,7 +18,7 @@ const npm = (args: readonly string[], cwd: string, env: NodeJS.ProcessEnv = proc
 /** The package as it would be published: what `files` names, with prebuilds made by prebuildify. */
 async function pack(t: ExecutionContext): Promise<string> {
   const stage = temporaryFolder(t)
-  const parts = ['LICENSE', 'README.md', 'CHANGELOG.md', 'dist/lib', 'recipes', 'schema', 'scripts/export']
+  const parts = ['LICENSE', 'README.md', 'CHANGELOG.md', 'docs', 'dist/lib', 'recipes', 'schema', 'scripts/export']
   for (const name of ['package.json', ...parts]) {
     if (existsSync(join(repository, name))) cpSync(join(repository, name), join(stage, name), { recursive: true })
   }
@@ -47,7 +47,7 @@ test('the packed tarball, installed without scripts into an empty project, works
     readdirSync(installed)
       .filter((name) => !/\.(md|json)$|^LICENSE$/.test(name))
       .sort(),
-    ['dist', 'prebuilds', 'recipes', 'schema', 'scripts']
+    ['dist', 'docs', 'prebuilds', 'recipes', 'schema', 'scripts']
   )
   t.deepEqual(readdirSync(join(installed, 'dist')), ['lib'])
   const exporter = readdirSync(join(installed, 'scripts', 'export', 'torch_adapters_export'))

@@ -1,18 +1,19 @@
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { Model } from '../../lib/index.js'
+import * as library from '../../lib/index.js'
 import { repository } from '../native/support.js'
 import { script } from '../setup/script.js'
+import { anchors, type Block, codeBlocks, commands, links, pageOf, pages, readme, tableRows } from './pages.js'
 import { openProject, type Project } from './project.js'
-import { type Block, codeBlocks, commands, readme, tableRows } from './readme.js'
 
-const blocks = codeBlocks(readme)
+const blocks = pages.flatMap(codeBlocks)
 const programs = blocks.filter(({ language }) => language === 'ts')
 const files = blocks.filter(({ language }) => ['jsonl', 'yaml'].includes(language))
 const shell = blocks.filter(({ language }) => language === 'sh').flatMap(commands)
-const programName = ({ line }: Block) => `line-${line}`
+const place = ({ page, line }: Block) => `${page}, line ${line}`
+const programName = ({ page, line }: Block) => `${page.replace(/\.md$/, '').replaceAll('/', '-')}-line-${line}`
 
 let project: Project
 
@@ -24,9 +25,16 @@ test.before(async () => {
 
 test.after.always(() => project?.close())
 
-test('every kind of block on the page is one that is checked', (t) => {
+test('README lists every page of docs', (t) => {
+  const there = readdirSync(join(repository, 'docs')).map((name) => `docs/${name}`)
+  t.deepEqual(pages.map(({ path }) => path).sort(), ['README.md', ...there].sort())
+})
+
+test('every kind of block on the pages is one that is checked', (t) => {
   t.deepEqual([...new Set(blocks.map(({ language }) => language))].sort(), ['jsonl', 'python', 'sh', 'ts', 'yaml'])
-  t.true(programs.length >= 4)
+  const titles = files.map(({ title }) => title)
+  t.is(new Set(titles).size, titles.length, 'a file is written twice')
+  t.true(programs.length >= 11)
   t.true(programs.every(({ code }) => code.startsWith('import ')))
 })
 
@@ -57,7 +65,7 @@ const printed: readonly (readonly [string, RegExp])[] = [
 ]
 
 for (const program of programs) {
-  test.serial(`the program of line ${program.line} runs`, async (t) => {
+  test.serial(`the program of ${place(program)} runs`, async (t) => {
     const { code, stdout, stderr } = await project.run(process.execPath, [`${programName(program)}.js`])
     t.is(code, 0, stderr)
     const expected = printed.find(([word]) => program.code.includes(word))
@@ -66,14 +74,14 @@ for (const program of programs) {
   })
 }
 
-for (const command of shell.filter((line) => line.startsWith('npx '))) {
-  test.serial(`${command.slice(0, 60)} … runs`, async (t) => {
+for (const [i, command] of shell.filter((line) => line.startsWith('npx ')).entries()) {
+  test.serial(`command ${i + 1} runs: ${command.slice(0, 60)} …`, async (t) => {
     const { code, stderr } = await project.run('sh', ['-c', command])
     t.is(code, 0, stderr)
   })
 }
 
-test.serial('the command line left what the page says', (t) => {
+test.serial('the command line left what the pages say', (t) => {
   const answers = readFileSync(join(project.folder, 'out/answers.jsonl'), 'utf8').trim().split('\n')
   const parsed = answers.map((line) => JSON.parse(line) as { id: number; logits: number[] })
   t.deepEqual(
@@ -94,11 +102,11 @@ test.serial('the command line left what the page says', (t) => {
   }
 })
 
-test('npm commands on the page exist; what they do is tested elsewhere', async (t) => {
+test('npm commands on the pages exist; what they do is tested elsewhere', async (t) => {
   const { readOptions } = await script<{ readOptions(args: string[]): unknown }>('quickstart/options.mjs')
   const { scripts } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8')) as { scripts: object }
   const rest = shell.filter((line) => !line.startsWith('npx '))
-  const named = readme.match(/`npm run [\w:]+/g)?.map((match) => match.slice(1)) ?? []
+  const named = pages.flatMap(({ text }) => text.match(/`npm run [\w:]+/g) ?? []).map((match) => match.slice(1))
   for (const line of [...rest, ...named]) {
     const [, name = '', args = ''] = /^npm (?:run )?([\w:]+)(?: -- (.*))?$/.exec(line) ?? []
     t.true(name === 'pack' || name in scripts, line)
@@ -109,9 +117,10 @@ test('npm commands on the page exist; what they do is tested elsewhere', async (
 test('the tables of commands and exit statuses are those of the program', async (t) => {
   const { stdout } = await project.run('torch-adapters', ['--help'])
   const listed = [...stdout.matchAll(/^ {2}([\w-]+) {2}/gm)].map(([, name]) => `\`${name}\``)
-  t.deepEqual(tableRows(readme, 'command'), listed)
+  const page = pageOf('docs/command-line.md')
+  for (const one of [readme, page]) t.deepEqual(tableRows(one, 'command'), listed, one.path)
   const { exitStatus } = await import('../../lib/cli/arguments.js')
-  t.deepEqual(tableRows(readme, 'exit status').map(Number), Object.values(exitStatus))
+  t.deepEqual(tableRows(page, 'exit status').map(Number), Object.values(exitStatus))
   t.is((await project.run('torch-adapters', ['trian'])).code, exitStatus.wrongUse)
   t.is((await project.run('torch-adapters', ['inspect', 'train.jsonl'])).code, exitStatus.failed)
 })
@@ -127,20 +136,32 @@ test('the table of the repository names everything that is kept at its top', (t)
   t.deepEqual(missing, [])
 })
 
-test('the calls of a model on the page are calls of a model', (t) => {
-  const names = tableRows(readme, 'call').flatMap((cell) =>
-    [...cell.matchAll(/`(\w+)`/g)].map(([, name]) => name ?? '')
+const modelPage = pageOf('docs/model.md')
+
+test('the calls of a model on its page are calls of a model', (t) => {
+  const names = tableRows(modelPage, 'call').flatMap((cell) =>
+    [...cell.matchAll(/`(\w+)/g)].map(([, name]) => name ?? '')
   )
   t.true(names.length > 10)
-  for (const name of names) t.true(name in Model.prototype, name)
+  for (const name of names) t.true(name in library.Model.prototype, name)
 })
 
-test('the links inside the page lead somewhere', (t) => {
-  const anchors = [...readme.matchAll(/^#+ (.*)$/gm)].map(([, title = '']) =>
-    title
-      .toLowerCase()
-      .replace(/[^\w -]/g, '')
-      .replaceAll(' ', '-')
-  )
-  for (const [, anchor = ''] of readme.matchAll(/\]\(#([^)]*)\)/g)) t.true(anchors.includes(anchor), anchor)
+test('what stands beside a model on its page is in the package', (t) => {
+  const names = tableRows(modelPage, 'function or class').map((cell) => /`(?:new )?(\w+)/.exec(cell)?.[1] ?? '')
+  t.true(names.length >= 5)
+  for (const name of names) t.true(name in library, name)
+})
+
+test('headings of a page have anchors of their own', (t) => {
+  for (const page of pages) t.deepEqual(anchors(page), [...new Set(anchors(page))], page.path)
+})
+
+test('the links of the pages lead somewhere', (t) => {
+  for (const page of pages) {
+    for (const { target, anchor } of links(page)) {
+      const link = `${page.path}: ${target}#${anchor}`
+      t.true(existsSync(join(repository, target)), link)
+      if (anchor !== '') t.true(anchors(pageOf(target)).includes(anchor), link)
+    }
+  }
 })

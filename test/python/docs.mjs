@@ -1,17 +1,22 @@
-// The README's Python, run as it stands: node readme.mjs PYTHON MODELS. A folder of Node's goes in, Python loads and
-// saves it, and the folder that comes out must answer the same in Node.
+// The pages' Python, run as it stands: node docs.mjs PYTHON MODELS. A folder of Node's goes in, Python loads and saves it, and
+// the folder that comes out must answer the same in Node.
 import { spawnSync } from 'node:child_process'
-import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { AutoModel } from '../../dist/lib/index.js'
 
 const [python = '', models = ''] = process.argv.slice(2)
-const page = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
-const code = /```python\n(.*?)```/s.exec(page)?.[1]
-if (code === undefined) throw new Error('README.md has no Python')
+const repository = fileURLToPath(new URL('../../', import.meta.url))
+const pages = ['README.md', ...readdirSync(join(repository, 'docs')).map((name) => join('docs', name))]
+const blocks = pages.flatMap((page) => [
+  ...readFileSync(join(repository, page), 'utf8').matchAll(/^```python\n(.*?)^```/gms)
+])
+if (blocks.length !== 1) throw new Error(`The pages have ${blocks.length} blocks of Python; this check is made for one`)
+const code = blocks[0][1]
 
-const folder = mkdtempSync(join(tmpdir(), 'torch-adapters-readme-'))
+const folder = mkdtempSync(join(tmpdir(), 'torch-adapters-docs-'))
 const inputs = {
   inputIds: [
     [2, 5, 6, 3],
@@ -34,13 +39,13 @@ try {
   await model.saveAdapter(at('out/topic-bin'), 'topic', { format: 'bin' })
 
   const { status } = spawnSync(python, ['-c', code], { cwd: folder, stdio: 'inherit' })
-  if (status !== 0) throw new Error("README's Python ended with an error")
+  if (status !== 0) throw new Error("The pages' Python ended with an error")
 
   const before = await logits(model, 'topic')
   const after = await logits(model, await model.loadAdapter(at('topic-from-python'), { as: 'returned' }))
   const differing = before.filter((value, i) => value !== after[i]).length
   console.log(
-    `${differing === 0 ? '✓' : '✗'} README's Python: ${differing} of ${before.length} logits differ after the way there and back`
+    `${differing === 0 ? '✓' : '✗'} the pages' Python: ${differing} of ${before.length} logits differ after the way there and back`
   )
   if (differing > 0) process.exitCode = 1
   model.dispose()
