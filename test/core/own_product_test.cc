@@ -1,4 +1,4 @@
-// Dot products against matmul in double precision: sizes around a tile's, operands that are parts of wider ones, a
+// Our own products against matmul in double precision: sizes around a tile's, operands that are parts of wider ones, a
 // bias; a row's bits are the same in every batch and with any number of threads.
 #include "core/nn/dot_product.h"
 
@@ -14,6 +14,7 @@
 #include "check.h"
 #include "core/nn/panel_product.h"
 #include "core/nn/random.h"
+#include "core/nn/wide_product.h"
 
 namespace {
 
@@ -166,6 +167,63 @@ TEST(panel_products_of_no_rows) {
   CHECK_EQ(panel_product(w, x, {}).sizes().vec(), (std::vector<int64_t>{5, 0}));
   CHECK(!panel_product_runs(at::empty({4, 0}, options), at::empty({4, 0}, options)));
   CHECK(!panel_product_runs(at::empty({4, 9}, options).t(), at::empty({6, 4}, options)));
+}
+
+const std::vector<ProductSize> kWideSizes = {{1, 16, 16},    {15, 48, 32},  {17, 768, 48},
+                                             {33, 784, 16},  {48, 32, 144}, {49, 1600, 32},
+                                             {96, 3072, 16}, {289, 64, 32}, {600, 800, 48}};
+
+// A sum has up to 768 terms before it meets another.
+TEST(wide_products_are_matmul) {
+  Random random(18);
+  for (const auto& [rows, inner, columns] : kWideSizes) {
+    const auto x = product_numbers(random, {rows, inner}), w = product_numbers(random, {columns, inner});
+    if (!wide_product_runs(x, w)) return;
+    const auto bias = product_numbers(random, {columns});
+    CHECK_NEAR(worst_difference(wide_product(x, w, {}), x, w, {}), 0, 8e-6);
+    CHECK_NEAR(worst_difference(wide_product(x, w, bias), x, w, bias), 0, 8e-6);
+    const auto wide_x = product_numbers(random, {rows, 2 * inner + 3});
+    const auto wide_w = product_numbers(random, {columns + 9, inner + 5});
+    const auto part_x = wide_x.narrow(1, 3, inner), part_w = wide_w.narrow(0, 4, columns).narrow(1, 5, inner);
+    CHECK_NEAR(worst_difference(wide_product(part_x, part_w, bias), part_x, part_w, bias), 0, 8e-6);
+  }
+}
+
+TEST(a_row_of_a_wide_product_has_the_same_bits_in_every_batch_and_with_any_number_of_threads) {
+  Random random(19);
+  const auto x = product_numbers(random, {300, 1600}), w = product_numbers(random, {112, 1600});
+  if (!wide_product_runs(x, w)) return;
+  const int before = at::get_num_threads();
+  at::set_num_threads(1);
+  const auto all = wide_product(x, w, {});
+  for (const int64_t count : {1, 16, 17, 33, 48, 289})
+    CHECK(at::equal(wide_product(x.narrow(0, 300 - count, count), w, {}), all.narrow(0, 300 - count, count)));
+  for (const int threads : {2, 3, 7}) {
+    at::set_num_threads(threads);
+    CHECK(at::equal(wide_product(x, w, {}), all));
+  }
+  at::set_num_threads(before);
+}
+
+TEST(wide_products_keep_what_is_no_number_in_its_row) {
+  Random random(20);
+  auto x = product_numbers(random, {20, 32});
+  const auto w = product_numbers(random, {16, 32});
+  if (!wide_product_runs(x, w)) return;
+  x[18][31] = std::numeric_limits<float>::infinity();
+  const auto y = wide_product(x, w, {});
+  for (int64_t row = 0; row < 20; ++row) CHECK_EQ(at::isfinite(y[row]).all().item<bool>(), row != 18);
+}
+
+TEST(wide_products_want_plain_rows_and_whole_lines) {
+  const auto options = at::TensorOptions(at::kFloat);
+  const auto x = at::empty({0, 32}, options), w = at::empty({16, 32}, options);
+  if (!wide_product_runs(x, w)) return;
+  CHECK_EQ(wide_product(x, w, {}).sizes().vec(), (std::vector<int64_t>{0, 16}));
+  CHECK(!wide_product_runs(x, at::empty({32, 16}, options).t()));
+  CHECK(!wide_product_runs(x, at::empty({17, 32}, options)));
+  CHECK(!wide_product_runs(at::empty({4, 24}, options), at::empty({16, 24}, options)));
+  CHECK(!wide_product_runs(x, w.to(at::kBFloat16)));
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "core/nn/bf16_gemm.h"
 #include "core/nn/dot_product.h"
 #include "core/nn/panel_product.h"
+#include "core/nn/wide_product.h"
 
 namespace ta {
 
@@ -61,9 +62,19 @@ bool is_mkl_slow() {
   return answer;
 }
 
+// With AVX-512, but for AMD's, where oneDNN comes first. For many rows MKL is as fast, for few it waits for memory,
+// too.
+bool is_wide_faster(const at::Tensor& x, const at::Tensor& w) {
+  constexpr int64_t kLeast = 24, kMost = 320, kWorthwhileWeight = 1 << 16;
+  if (is_amd() || x.dim() != 2 || x.size(0) < kLeast || x.size(0) > kMost || w.numel() < kWorthwhileWeight)
+    return false;
+  return wide_product_runs(x, w);
+}
+
 }  // namespace
 
 at::Tensor own_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
+  if (is_wide_faster(x, w)) return wide_product(x, w, bias);
   // Rows that do not pay for panels; sums whose ends cost more than MKL's calls.
   constexpr int64_t kFewRows = 24, kShortSum = 48, kLongSum = 192;
   if (!is_mkl_slow() || x.dim() != 2 || w.dim() != 2) return {};

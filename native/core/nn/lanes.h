@@ -189,13 +189,18 @@ TA_INLINE void product(int64_t rows, int64_t columns, int64_t inner, Matrix a, c
   if (j < columns) column_of_tiles<1>(rows, inner, a, b + j, ldb, c + j, ldc);
 }
 
-/// t [columns, ld] = xᵀ of x [rows, columns]; what lies behind `rows` in each line of t becomes 0.
+/// t [columns, ld] = xᵀ of x [rows, columns]; columns and ld are multiples of 8. What lies behind `rows` in each line
+/// of t becomes 0.
 TA_INLINE void transpose(int64_t rows, int64_t columns, const float* x, int64_t ldx, float* t, int64_t ld) {
-  for (int64_t j = 0; j < rows; ++j) {
-    for (int64_t c = 0; c < columns; ++c) t[c * ld + j] = x[j * ldx + c];
-  }
-  for (int64_t j = rows; j < ld; ++j) {
-    for (int64_t c = 0; c < columns; ++c) t[c * ld + j] = 0;
+  for (int64_t j = 0; j < ld; j += kWidth) {
+    for (int64_t c = 0; c < columns; c += kWidth) {
+      Floats v[kWidth];
+#pragma GCC unroll 8
+      for (int i = 0; i < kWidth; ++i) v[i] = j + i < rows ? load(x + (j + i) * ldx + c) : all(0);
+      transpose(v);
+#pragma GCC unroll 8
+      for (int i = 0; i < kWidth; ++i) store(t + (c + i) * ld + j, v[i]);
+    }
   }
 }
 
