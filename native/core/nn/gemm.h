@@ -2,8 +2,8 @@
 // The two products that a linear layer spends its time in, without autograd. libtorch sends float32 products to MKL,
 // which is slow on AMD's processors. With AVX-512 there, oneDNN, which libtorch brings too, takes the same plain
 // weights (nothing is packed or copied) and reaches 10–25 % more; without it our own loops do, for few rows
-// (dot_product.h) and for many (panel_product.h). Small products stay with MKL, and all products on Intel's processors,
-// where oneDNN takes up to twice the time.
+// (dot_product.h) and for many (panel_product.h). On Intel's with AVX-512 our own are ahead for a batch of texts
+// (wide_product.h); the rest is MKL's, small products everywhere.
 // A weight may be bfloat16 where it is the frozen trunk's (bf16_gemm.h).
 
 #include <ATen/core/Tensor.h>
