@@ -50,8 +50,18 @@ export interface TaggingHeadConfig extends LabelledHead {
   readonly headType: 'tagging'
 }
 
-/** Masked language modelling; its last layer is the word embedding. */
-export interface MaskedLmHeadConfig {
+/** Heads that answer with words of the vocabulary. */
+interface WordHead {
+  /**
+   * Whether the last layer's matrix is the word embedding. Default true. false: one of its own, which starts as the word
+   * embedding and learns (a class of transformers with `tie_word_embeddings: false`, PEFT's `modules_to_save: ['lm_head']`);
+   * Python's `adapters` has it where the model's config says so, and for other models refuses its config.
+   */
+  readonly tied: boolean
+}
+
+/** Masked language modelling. */
+export interface MaskedLmHeadConfig extends WordHead {
   readonly headType: 'masked_lm'
   /** `layers`. Default 2. */
   readonly layers: number
@@ -60,7 +70,7 @@ export interface MaskedLmHeadConfig {
 }
 
 /** Predicting the next token. For models whose tokens see only those before them. */
-export interface CausalLmHeadConfig {
+export interface CausalLmHeadConfig extends WordHead {
   readonly headType: 'causal_lm'
   /** `layers`. Default 2; 1: the word embedding alone, as in pretrained models. */
   readonly layers: number
@@ -70,11 +80,6 @@ export interface CausalLmHeadConfig {
   readonly layerNorm: boolean
   /** `bias`: of the last layer. Default true. */
   readonly bias: boolean
-  /**
-   * Whether the last layer is the word embedding. Default true. false: one of its own, which starts as the word embedding and
-   * learns (PEFT's `modules_to_save: ['lm_head']`); Python's `adapters` has no such head and refuses its config.
-   */
-  readonly tied: boolean
 }
 
 /** Heads with a label, labels or a value for each row. */
@@ -103,7 +108,7 @@ const fieldsOf: Readonly<Record<HeadType, readonly string[]>> = {
   image_classification: [...row, 'multilabel'],
   tagging: labelled,
   ...choiceHeadFields,
-  masked_lm: ['layers', 'activationFunction'],
+  masked_lm: ['layers', 'activationFunction', 'tied'],
   causal_lm: ['layers', 'activationFunction', 'layerNorm', 'bias', 'tied']
 }
 
@@ -143,7 +148,7 @@ export function taggingHead(options: TaggingHeadOptions = {}): TaggingHeadConfig
 
 export function maskedLmHead(options: MaskedLmHeadOptions = {}): MaskedLmHeadConfig {
   checkHeadKeys('masked_lm', options, fieldsOf.masked_lm)
-  return Object.freeze({ headType: 'masked_lm', ...layerFields(options, 2, 'gelu') })
+  return Object.freeze({ headType: 'masked_lm', ...layerFields(options, 2, 'gelu'), tied: tiedField(options) })
 }
 
 export function causalLmHead(options: CausalLmHeadOptions = {}): CausalLmHeadConfig {
@@ -153,13 +158,15 @@ export function causalLmHead(options: CausalLmHeadOptions = {}): CausalLmHeadCon
     ...layerFields(options, 2, 'gelu'),
     layerNorm: check.checkBoolean('layerNorm', options.layerNorm ?? true),
     bias: check.checkBoolean('bias', options.bias ?? true),
-    tied: check.checkBoolean('tied', options.tied ?? true)
+    tied: tiedField(options)
   })
 }
 
+const tiedField = ({ tied }: { readonly tied?: boolean | undefined }) => check.checkBoolean('tied', tied ?? true)
+
 /** Whether the head's last layer is the word embedding itself. */
 export function isTied(config: HeadConfig): boolean {
-  return config.headType === 'masked_lm' || (config.headType === 'causal_lm' && config.tied)
+  return predictsWords(config) && config.tied
 }
 
 /** Heads that answer with words of the vocabulary: they have no labels of their own. */
@@ -201,11 +208,9 @@ export function labelNames(config: HeadConfig): readonly string[] {
   return names
 }
 
-const predictsOwn = (config: HeadConfig): boolean => config.headType === 'causal_lm' && !config.tied
-
 /** In a model whose words are not tied, the library's head for them has an output layer of its own. */
 export function headInModel(config: HeadConfig, { tieWordEmbeddings }: { tieWordEmbeddings: boolean }): HeadConfig {
-  return config.headType === 'causal_lm' && !tieWordEmbeddings ? Object.freeze({ ...config, tied: false }) : config
+  return predictsWords(config) && !tieWordEmbeddings ? Object.freeze({ ...config, tied: false }) : config
 }
 
 /** The library's dict for `head_config.json`, its key set exactly: it passes every key to the head's constructor. */
@@ -220,7 +225,7 @@ export function headConfigToJson(
     return { ...Object.fromEntries(fields), label2id: config.label2id ?? defaultIds(config.numLabels) }
   }
   // The library knows no such field, as the model's config says it there; it is written only where the two differ.
-  const isSaid = !predictsOwn(config) || model.tieWordEmbeddings === false
+  const isSaid = config.tied || model.tieWordEmbeddings === false
   return {
     ...Object.fromEntries(fields.filter(([key]) => key !== 'tied' || !isSaid)),
     vocab_size: model.vocabSize,
@@ -311,7 +316,7 @@ function nativeFields(config: HeadConfig): NativeHeadConfig {
     use_pooler: isRow ? config.usePooler : false,
     bias: isRow || isCausal ? config.bias : true,
     layer_norm: isCausal ? config.layerNorm : true,
-    tied: isCausal ? config.tied : true,
+    tied: isLm ? config.tied : true,
     dropout_prob: isLm ? null : config.dropoutProb
   }
 }

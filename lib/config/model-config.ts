@@ -19,7 +19,7 @@ export interface ModelConfig extends Omit<NativeModelConfig, 'image'> {
   readonly classifierDropout: number | null
   /** `eos_token_id`: where generation ends a row; null: nowhere. */
   readonly eosTokenId: number | readonly number[] | null
-  /** `tie_word_embeddings`: heads that answer with words do so with the word embedding; they are refused where it is false. */
+  /** `tie_word_embeddings`: where it is false, a head for words has an output layer of its own. */
   readonly tieWordEmbeddings: boolean
   /** `image_size`: height and width of the images that the model reads; null: it reads text. */
   readonly imageSize: readonly [number, number] | null

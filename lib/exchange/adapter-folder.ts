@@ -111,7 +111,8 @@ export function headOfModel<T extends HeadFolder | null>(head: T, model: ModelCo
       hint: 'Load the adapter without its head (withHead: false) and add one of the heads that work.'
     })
   }
-  return { ...head, config: Object.freeze({ ...head.config, activationFunction: hiddenAct }) }
+  const config = Object.freeze({ ...head.config, activationFunction: hiddenAct })
+  return { ...head, config: headInModel(config, model) }
 }
 
 function staticHead(json: Readonly<Record<string, unknown>>) {

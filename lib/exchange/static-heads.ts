@@ -168,12 +168,9 @@ function wordHead(
 ): ConvertedHead | undefined {
   const { config, activation } = staticHeads[modelClass] as StaticHead
   const name = activation === undefined ? undefined : json[activation]
-  if (typeof name !== 'string') {
-    const tieWordEmbeddings = json['tie_word_embeddings'] !== false
-    return { ...found, config: headInModel(found.config, { tieWordEmbeddings }) }
-  }
   if (activationParameters(name as Activation) > 0) return undefined
-  return { ...found, config: headConfigFromJson({ ...config, activation_function: name }) }
+  const own = typeof name === 'string' ? headConfigFromJson({ ...config, activation_function: name }) : found.config
+  return { ...found, config: headInModel(own, { tieWordEmbeddings: json['tie_word_embeddings'] !== false }) }
 }
 
 export interface ConvertedHead {

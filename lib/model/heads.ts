@@ -63,7 +63,7 @@ export function checkHeadFits(config: HeadConfig, { modelType, imageSize, tieWor
       {
         expected: "tie_word_embeddings: true in the model's config.json, where the word embedding is that layer",
         got: `tie_word_embeddings: false, and a head of type ${headType}`,
-        hint: 'Load the model with withHead: false, and add heads of other types, or a causal_lm head with tied: false'
+        hint: 'Load the model with withHead: false, and add heads of other types, or a head for words with tied: false'
       }
     )
   }

@@ -2,6 +2,7 @@ import { copyFileSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import { Fuse } from '../config/composition.js'
+import { predictsWords } from '../config/head-config.js'
 import { inFile } from '../config/read-json.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { adaptersProblem } from '../exchange/adapters-form.js'
@@ -31,11 +32,17 @@ export async function loadBuiltIn(
   if (parts !== null) await loadParts(model, folder, parts)
 }
 
-/** Whether the weights have something of each of the head's layers; a tied decoder without bias is the word embedding alone. */
+/** Whether the weights have something of each of the head's layers, and its own matrix of words where it has one. */
 function isThere({ config, layers }: ConvertedHead, names: readonly string[]): boolean {
-  const found = new Set(names.map((name) => layers[name.slice(0, name.lastIndexOf('.'))]))
+  const layerOf = (name: string) => layers[name.slice(0, name.lastIndexOf('.'))]
+  const found = new Set(names.map(layerOf))
   const wanted = new Set(Object.values(layers))
-  if (config.headType === 'causal_lm' && config.tied && !config.bias) wanted.delete(Math.max(...wanted))
+  if (predictsWords(config)) {
+    const last = Math.max(...wanted)
+    // A tied decoder without bias is the word embedding alone.
+    if (config.tied && config.headType === 'causal_lm' && !config.bias) wanted.delete(last)
+    if (!config.tied && !names.some((name) => name.endsWith('.weight') && layerOf(name) === last)) return false
+  }
   return [...wanted].every((layer) => found.has(layer))
 }
 

@@ -9,7 +9,10 @@ import { scalar, Worst } from './support/worst.js'
 
 interface ClassCase {
   readonly name: string
+  readonly modelClass: string
   readonly model: string
+  /** Of config.json: `tie_word_embeddings: false`, where the class has an output layer of its own. */
+  readonly fields: { readonly tie_word_embeddings?: false }
   readonly input: { readonly inputIds: number[][] }
   /** Of the class's head, where the folder has another. */
   readonly weights: { readonly [name: string]: string }
@@ -50,8 +53,8 @@ async function logitsOf(folder: string, inputIds: readonly (readonly number[])[]
 
 test('the heads for words of transformers’ classes come with their models, with the same logits', async (t) => {
   const worst = new Worst()
-  for (const { name, model, input, weights, expected } of group.cases) {
-    const folder = changed(t, model, { architectures: [name] }, (tensors) => {
+  for (const { name, modelClass, model, fields, input, weights, expected } of group.cases) {
+    const folder = changed(t, model, { architectures: [modelClass], ...fields }, (tensors) => {
       for (const [key, tensor] of group.tensors(weights))
         tensors.set(key, { dtype: 'F32', shape: tensor.shape, bytes: bytesOf(tensor) })
     })
@@ -95,6 +98,34 @@ test('files of every age have the head: TensorFlow’s names of norms, the bias 
   await t.throwsAsync(headsOf(other), { code: 'ERR_STATE_DICT', message: /cls\.predictions\..*under both names/ })
 })
 
+test('an output layer of its own trains, and goes into folders and back', async (t) => {
+  for (const { modelClass, model: folder, fields, input, weights } of group.cases) {
+    if (fields.tie_word_embeddings === undefined || modelClass === 'GPT2LMHeadModel') continue
+    const source = changed(t, folder, { architectures: [modelClass], ...fields }, (tensors) => {
+      for (const [key, tensor] of group.tensors(weights))
+        tensors.set(key, { dtype: 'F32', shape: tensor.shape, bytes: bytesOf(tensor) })
+    })
+    using model = await AutoModel.fromPretrained(source)
+    t.like(model.heads.get('default'), { headType: 'masked_lm', tied: false }, modelClass)
+    model.trainHead('default')
+    const labels = [input.inputIds[1] as number[]]
+    const { gradients } = await model.gradients({ inputIds: labels, labels })
+    t.true([...gradients.keys()].some((key) => /^heads\.default\.\d\.weight$/.test(key)))
+    t.false([...gradients.keys()].some((key) => key.includes('embeddings')))
+    const before = await logitsOf(source, input.inputIds)
+    const out = scratch(t)
+    await model.savePretrained(join(out, 'class'), { modelClass })
+    await model.save(join(out, 'whole'))
+    t.deepEqual(await logitsOf(join(out, 'class'), input.inputIds), before, modelClass)
+    t.deepEqual(await logitsOf(join(out, 'whole'), input.inputIds), before, modelClass)
+    const names = [...model.stateDict({ modelClass }).keys()]
+    t.is(new Set(names).size, names.length)
+    await model.saveHead(join(out, 'head'), 'default')
+    await model.loadHead(join(out, 'head'), { as: 'again' })
+    t.deepEqual(model.heads.get('again'), model.heads.get('default'))
+  }
+})
+
 test('where ours could not be the same, or nothing of it is there, the base model comes alone', async (t) => {
   const architectures = ['BertForMaskedLM']
   t.deepEqual(await headsOf(changed(t, 'bert-tiny', {})), [], 'BertForPreTraining')
@@ -105,4 +136,5 @@ test('where ours could not be the same, or nothing of it is there, the base mode
     tensors.delete('cls.predictions.bias')
   })
   t.deepEqual(await headsOf(without), [])
+  t.deepEqual(await headsOf(changed(t, 'bert-tiny', { architectures, tie_word_embeddings: false })), [])
 })
