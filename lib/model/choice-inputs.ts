@@ -1,7 +1,7 @@
 import * as check from '../config/check.js'
 import type { ChoiceHeadConfig } from '../config/choice-heads.js'
 import { ignoredLabel } from '../data/labels.js'
-import type { NativeBatch } from '../native/types.js'
+import type { NativeBatch } from '../native/pass-types.js'
 
 /** What heads that choose get beside ids. */
 export interface ChoiceInputs {

@@ -1,4 +1,5 @@
-import type { NativeBatch, TensorData } from '../native/types.js'
+import type { NativeBatch } from '../native/pass-types.js'
+import type { TensorData } from '../native/types.js'
 import type { Tensor } from './outputs.js'
 
 /** What the answers of heads that choose are laid out by. */

@@ -1,4 +1,5 @@
-import type { NativeFusionAttention, TensorData } from '../native/types.js'
+import type { NativeFusionAttention } from '../native/pass-types.js'
+import type { TensorData } from '../native/types.js'
 import type { Tensor } from './outputs.js'
 
 /**

@@ -1,5 +1,5 @@
 import * as check from '../config/check.js'
-import type { NativeSetup } from '../native/types.js'
+import type { NativeSetup } from '../native/pass-types.js'
 import type { Model } from './model.js'
 import { checkKnown, lastName, type Names, type RowAdapters } from './setup.js'
 

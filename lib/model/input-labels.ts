@@ -3,7 +3,7 @@ import { isChoiceHead } from '../config/choice-heads.js'
 import { type HeadConfig, hasManyLabels, predictsWords } from '../config/head-config.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { alignedLabels, ignoredLabel, labelsTokens } from '../data/labels.js'
-import type { NativeBatch } from '../native/types.js'
+import type { NativeBatch } from '../native/pass-types.js'
 import { type ChoiceInputs, choiceBatch } from './choice-inputs.js'
 import { alike, type Ids, integer, keptColumns, type Rows, rowsOf, type Shaped } from './input-rows.js'
 

@@ -1,6 +1,7 @@
 import type { HeadConfig } from '../config/head-config.js'
 import { labelsTokens } from '../data/labels.js'
-import type { DType, NativeForwardResult, TensorData } from '../native/types.js'
+import type { NativeForwardResult } from '../native/pass-types.js'
+import type { DType, TensorData } from '../native/types.js'
 import { byQuestion, byWord, type RowFacts, repeatedFacts, rowFacts } from './choice-outputs.js'
 import { byPlace, type FusionAttentions } from './fusion-attentions.js'
 import type { BatchHeads } from './head-rule.js'

@@ -12,7 +12,7 @@ import {
 } from '../config/composition.js'
 import { whyNotFused } from '../config/fusible.js'
 import { didYouMean } from '../config/nearest.js'
-import type { NativeForwardOptions, NativeSetup } from '../native/types.js'
+import type { NativeForwardOptions, NativeSetup } from '../native/pass-types.js'
 
 /** A name, a block of names such as `Stack('en', 'qa')`, or null: the base model alone. */
 export type AdapterSetup = Composition

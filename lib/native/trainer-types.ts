@@ -1,4 +1,4 @@
-import type { NativeBatch, NativeForwardOptions } from './types.js'
+import type { NativeBatch, NativeForwardOptions } from './pass-types.js'
 
 /** A schedule with every number filled in; learning rates are factors of the trainer's. */
 export interface NativeSchedule {

@@ -1,7 +1,7 @@
 import { concatenate } from '../data/concatenate.js'
 import { ignoredLabel } from '../data/labels.js'
+import type { NativeBatch, NativeForwardOptions, NativeSetup } from '../native/pass-types.js'
 import type { NativeTrainingPass } from '../native/trainer-types.js'
-import type { NativeBatch, NativeForwardOptions, NativeSetup } from '../native/types.js'
 import type { LabelledBatch } from '../training/encoded.js'
 
 /** A batch, and who learns from it. */

@@ -25,7 +25,7 @@ import type { ForwardOptions } from '../model/options.js'
 import { passOptions } from '../model/passes.js'
 import { type AdapterSetup, channelCount, forTask, isUniform, rowSetups } from '../model/setup.js'
 import { AdapterError } from '../native/errors.js'
-import type { NativeBatch, NativeForwardOptions } from '../native/types.js'
+import type { NativeBatch, NativeForwardOptions } from '../native/pass-types.js'
 import { checkMaskable, evaluationMasks, type Masking, maskRows } from './masks.js'
 
 /** A batch with labels, and what one pass over it is told. */

@@ -1,6 +1,6 @@
 import { AdapterError, nativeCall } from '../native/errors.js'
+import type { NativeBatch } from '../native/pass-types.js'
 import type { NativeStepResult, NativeTrainer, NativeTrainingPass } from '../native/trainer-types.js'
-import type { NativeBatch } from '../native/types.js'
 
 export interface StepInputs {
   readonly batches: readonly { readonly batch: NativeBatch; readonly pass: NativeTrainingPass }[]

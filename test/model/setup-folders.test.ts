@@ -1,0 +1,124 @@
+import { cpSync, readdirSync, rmSync, truncateSync } from 'node:fs'
+import { join } from 'node:path'
+import test from 'ava'
+import { Fuse, type Model, Stack } from '../../lib/index.js'
+import { alone, inputIds, withFour } from './four-adapters.js'
+import { fill, load, moved, scratch, snapshot, trainableNames } from './support.js'
+
+test('folders of fusions: every format, the adapters under other names, strict', async (t) => {
+  const model = await withFour(t)
+  const folder = scratch(t)
+  const setup = Fuse('a', 'd', { name: 'f' })
+  const before = await alone(model, 0, setup)
+  const values = snapshot(model, /adapter_fusion_layer\.f\./)
+  for (const format of ['safetensors', 'bin', 'pt'] as const) {
+    await model.saveAdapterFusion(join(folder, format), 'f', { format })
+    t.is(await model.loadAdapterFusion(join(folder, format), { as: 'g' }), 'g')
+    const loaded = snapshot(model, /adapter_fusion_layer\.g\./)
+    t.deepEqual(
+      moved(values, new Map([...loaded].map(([name, data]) => [name.replace('layer.g.', 'layer.f.'), data]))),
+      []
+    )
+    t.deepEqual(await alone(model, 0, Fuse('a', 'd', { name: 'g' })), before)
+    model.deleteAdapterFusion('g')
+  }
+  const saved = join(folder, 'bin')
+  await t.throwsAsync(model.loadAdapterFusion(saved), { message: /the fusion 'f' exists already/ })
+  await model.loadAdapterFusion(saved, { overwriteOk: true, setActive: true })
+  t.deepEqual(model.activeAdapters, setup)
+  const other = await load(t)
+  await t.throwsAsync(other.loadAdapterFusion(saved), { message: /no 'a' here/ })
+  other.addAdapter('x')
+  other.addAdapter('y', 'seq_bn[leave_out=[0]]')
+  await other.loadAdapterFusion(saved, { adapters: { a: 'x', d: 'y' } })
+  t.deepEqual(other.adapterFusions.get('f')?.adapters, ['x', 'y'])
+  // Of two adapters that stand in the last layer alone the fusion has no part in the first.
+  other.addAdapter('z', 'seq_bn[leave_out=[0]]')
+  await t.throwsAsync(other.loadAdapterFusion(saved, { as: 'h', adapters: { a: 'y', d: 'z' } }), {
+    code: 'ERR_STATE_DICT',
+    message: /unexpected .*layer\.0/
+  })
+  t.false(other.adapterFusions.has('h'))
+  await t.throwsAsync(model.loadAdapterFusion(join(folder, 'nothing-here')), { code: 'ERR_FILE_NOT_FOUND' })
+})
+
+test('folders of whole setups: each part in its own folder, loaded and run as before', async (t) => {
+  const model = await withFour(t)
+  const folder = scratch(t)
+  const setup = Stack('b', Fuse('a', 'd', { name: 'f' }))
+  const before = await alone(model, 1, setup)
+  await model.saveAdapterSetup(folder, setup, { format: 'bin' })
+  t.deepEqual(readdirSync(folder).sort(), ['a', 'adapter_setup.json', 'b', 'd', 'f'])
+  const other = await load(t)
+  t.deepEqual(await other.loadAdapterSetup(folder, { setActive: true }), setup)
+  t.deepEqual(other.activeAdapters, setup)
+  t.is(other.activeHead, 'd')
+  other.activeHead = 'a'
+  t.deepEqual((await other.forward({ inputIds: [inputIds[1] ?? []] })).logits?.data, before)
+  await t.throwsAsync(other.loadAdapterSetup(join(folder, 'a')), {
+    code: 'ERR_FILE_NOT_FOUND',
+    message: /holds no setup.*loadAdapter/
+  })
+})
+
+test('a setup of which a part is missing or damaged leaves the model as it was, new or replaced', async (t) => {
+  const model = await withFour(t)
+  const whole = join(scratch(t), 'whole')
+  await model.saveAdapterSetup(whole, Stack('b', Fuse('a', 'd', { name: 'f' })))
+  const broken = (change: (folder: string) => void) => {
+    const folder = join(scratch(t), 'broken')
+    cpSync(whole, folder, { recursive: true })
+    change(folder)
+    return folder
+  }
+  const folders = [
+    broken((folder) => rmSync(join(folder, 'd'), { recursive: true })),
+    broken((folder) => truncateSync(join(folder, 'd', 'adapter.safetensors'), 300)),
+    broken((folder) => truncateSync(join(folder, 'd', 'model_head.safetensors'), 200)),
+    broken((folder) => rmSync(join(folder, 'f'), { recursive: true })),
+    broken((folder) => truncateSync(join(folder, 'f', 'model_adapter_fusion.safetensors'), 300))
+  ]
+  const state = (one: Model) => ({
+    parts: [[...one.adapters.keys()], [...one.heads.keys()], [...one.adapterFusions.keys()]],
+    active: [one.activeAdapters, one.activeHead],
+    trains: trainableNames(one)
+  })
+  const empty = await load(t)
+  const partly = await load(t)
+  partly.addAdapter('a')
+  partly.addClassificationHead('x')
+  partly.trainAdapter('a')
+  partly.activeHead = null
+  const taken = await withFour(t)
+  taken.trainAdapterFusion(Fuse('a', 'd', { name: 'f' }))
+  for (const [i, folder] of folders.entries()) {
+    for (const one of [empty, partly, taken]) {
+      const [before, values] = [state(one), snapshot(one)]
+      await t.throwsAsync(one.loadAdapterSetup(folder, { overwriteOk: true, setActive: true }), undefined, `${i}`)
+      t.deepEqual(state(one), before)
+      t.deepEqual(moved(values, snapshot(one)), [])
+      t.is(snapshot(one).size, values.size)
+    }
+  }
+  // Without overwriteOk a name that is taken stops it.
+  await t.throwsAsync(partly.loadAdapterSetup(whole), { message: /'a' exists already/ })
+  t.deepEqual(state(partly).parts, [['a'], ['x'], []])
+  for (const one of [empty, partly, taken]) {
+    await one.loadAdapterSetup(whole, { overwriteOk: true, withHead: true })
+    const loaded = /\.adapters\.[abd]\.|^heads\.[abd]\.|fusion/
+    t.deepEqual(moved(snapshot(model, loaded), snapshot(one, loaded)), [])
+  }
+})
+
+test('what is merged cannot be replaced by a setup, and is said before anything is', async (t) => {
+  const model = await load(t)
+  for (const name of ['a', 'b']) model.addAdapter(name, 'lora')
+  const folder = scratch(t)
+  await model.saveAdapterSetup(folder, Stack('a', 'b'))
+  fill(model, 'a')
+  model.mergeAdapter('b')
+  const before = snapshot(model)
+  const message = /'b' is merged.*resetAdapter/
+  await t.throwsAsync(model.loadAdapterSetup(folder, { overwriteOk: true }), { message })
+  t.deepEqual(moved(before, snapshot(model)), [])
+})
