@@ -56,6 +56,13 @@ export function fileError(file: string, operation: string, cause: unknown): Adap
       cause
     })
   }
+  if (code === 'EEXIST') {
+    return new AdapterError('ERR_FILE', operation, `${file} is a file`, {
+      expected: 'a folder, or a path where nothing is yet',
+      hint: 'Give another path.',
+      cause
+    })
+  }
   return new AdapterError('ERR_FILE', operation, `${file} cannot be used: ${code}`, {
     hint: "Check the path and the file's permissions.",
     cause

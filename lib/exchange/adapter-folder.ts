@@ -20,6 +20,7 @@ import {
   headWeightFiles,
   noAdapterHere
 } from './folder-files.js'
+import { withOwnFields } from './own-fields.js'
 import { type SharedGroup, sharedGroupFromJson } from './shared-group.js'
 import { convertStaticHead } from './static-heads.js'
 
@@ -141,7 +142,7 @@ function withModernNames(json: Readonly<Record<string, unknown>>): Readonly<Reco
  */
 function withoutUnusedInvertible(json: Readonly<Record<string, unknown>>): Record<string, unknown> {
   const config = check.checkObject('config', json['config'])
-  const restored = withOwn(config, json)
+  const restored = withOwnFields(config, json['torch_adapters'])
   if (json['type'] !== 'text_task') return restored
   const { invertible_adapter: _, ...rest } = restored
   return { ...rest, inv_adapter: null, inv_adapter_reduction_factor: null }
@@ -156,25 +157,3 @@ function withTrainedAlpha(config: Readonly<Record<string, unknown>>, version: un
   if (Number(major) > 1 || (Number(major) === 1 && Number(minor) > 0)) return config
   return config['architecture'] === 'lora' ? { ...config, alpha: config['r'] } : config
 }
-
-/** The folder names what Python knows instead of an init and a scale of ours, and beside them the true ones. */
-function withOwn(
-  config: Readonly<Record<string, unknown>>,
-  json: Readonly<Record<string, unknown>>
-): Readonly<Record<string, unknown>> {
-  const { torch_adapters: own } = json
-  if (!check.isPlainObject(own)) return config
-  const { init_weights: init, rslora_alpha: alpha } = own
-  const { configs } = config
-  if (!Array.isArray(configs)) return { ...config, ...ownOf(init, alpha) }
-  const at = (values: unknown, i: number) => (Array.isArray(values) ? values[i] : undefined)
-  return {
-    ...config,
-    configs: configs.map((part, i) => ({ ...check.checkObject('config', part), ...ownOf(at(init, i), at(alpha, i)) }))
-  }
-}
-
-const ownOf = (init: unknown, alpha: unknown) => ({
-  ...(init != null && { init_weights: init }),
-  ...(alpha != null && { alpha, use_rslora: true })
-})

@@ -29,6 +29,9 @@ export const peftWeightFiles: Readonly<Record<Exclude<FolderFormat, 'pt'>, strin
   bin: 'adapter_model.bin'
 }
 
+/** Of a whole model, as transformers looks for them. */
+export const modelWeightFiles = { safetensors: 'model.safetensors', bin: 'pytorch_model.bin' } as const
+
 export const setupConfigFile = 'adapter_setup.json'
 export const fusionConfigFile = 'adapter_fusion_config.json'
 

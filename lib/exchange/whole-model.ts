@@ -15,8 +15,9 @@ import { type ModelConfig, modelConfigToJson } from '../config/model-config.js'
 import { familyOf } from '../config/model-families.js'
 import { pythonJson } from '../config/python-json.js'
 import { adaptersForm } from './adapters-form.js'
+import { knownConfig, ownFields, withOwnFieldsIfSame } from './own-fields.js'
 import { type SharedGroup, sharedGroupFromJson, sharedGroupToJson } from './shared-group.js'
-import { folderVersion, headFloatKeys, knownConfig } from './write-folder.js'
+import { folderVersion, headFloatKeys } from './write-folder.js'
 
 /** What config.json says of the adapters, fusions and heads whose tensors lie among the model's own. */
 export interface BuiltIn {
@@ -47,7 +48,7 @@ export function builtIn(json: Json): BuiltIn | null {
     adapters: new Map(
       Object.entries(objectAt(adapters, 'adapters')).map(([name, key]) => [
         name,
-        AdapterConfig.load(configAt(adapters, 'config_map', key) as string)
+        AdapterConfig.load(withOwn(configAt(adapters, 'config_map', key), objectAt(own, 'adapters')[name]) as string)
       ])
     ),
     fusions: new Map(
@@ -79,6 +80,9 @@ function configAt(adapters: Json, map: string, key: unknown): unknown {
   return objectAt(adapters, map)[name] ?? name
 }
 
+const withOwn = (config: unknown, own: unknown): unknown =>
+  check.isPlainObject(config) ? withOwnFieldsIfSame(config, own) : config
+
 function fusedBy(adapters: Json, fusion: string): readonly string[] {
   const names = objectAt(adapters, 'fusion_name_map')[fusion] ?? fusion.split(',')
   return check.checkArray(`fusion_name_map['${fusion}']`, names).map((name) => check.checkString('adapter', name))
@@ -104,6 +108,7 @@ export function fusionPreset(config: FusionConfig): FusionPreset | undefined {
 /** The content of config.json: the model's own fields and what stands in it. */
 export function wholeModelJson(model: ModelConfig, parts: BuiltIn): string {
   const configs = [...parts.adapters].map(([name, config]) => [name, adaptersForm(config)] as const)
+  const own = configs.map(([name, config]) => [name, ownFields(config.toJSON())] as const)
   const hashes = configs.map(([name, config]) => [name, adapterConfigHash(config)] as const)
   const json = {
     ...modelConfigToJson(model, familyOf(model).adapterClass),
@@ -122,6 +127,7 @@ export function wholeModelJson(model: ModelConfig, parts: BuiltIn): string {
     torch_adapters: {
       adapter_setup: parts.active === null ? null : compositionToJson(parseComposition(parts.active)),
       active_head: parts.activeHead,
+      adapters: Object.fromEntries(own.filter(([, fields]) => Object.keys(fields).length > 0)),
       ...(parts.sharings.length > 0 && { shared_parameters: parts.sharings.map(sharedGroupToJson) }),
       version: folderVersion
     }

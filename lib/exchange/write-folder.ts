@@ -3,7 +3,6 @@ import { join } from 'node:path'
 import { type AdapterConfig, adapterFloatKeys } from '../config/adapter-config.js'
 import { checkNonEmptyString, valueError } from '../config/check.js'
 import { type HeadConfig, headConfigToJson } from '../config/head-config.js'
-import { plainAlpha } from '../config/lora-config.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { familyOf } from '../config/model-families.js'
 import { pythonJson } from '../config/python-json.js'
@@ -18,10 +17,11 @@ import {
   fusionWeightFiles,
   headConfigFile,
   headWeightFiles,
-  peftWeightFiles,
-  type WeightFiles
+  modelWeightFiles,
+  peftWeightFiles
 } from './folder-files.js'
 import { fusionFloatKeys, fusionJson, type SavedFusion } from './fusion-folder.js'
+import { knownConfig, ownFields } from './own-fields.js'
 import { type SharedGroup, sharedGroupToJson } from './shared-group.js'
 
 /** The release of the adapter library whose files these are: Python compares the part after the first point. */
@@ -106,14 +106,23 @@ export async function saveFolder(folder: string, options: SaveOptions): Promise<
   await saveParts(folder, operation, partsOf(options))
 }
 
+/** Makes the folder that a call writes into. */
+export function makeOutput(folder: string, operation: string): void {
+  try {
+    makeFolder(folder)
+  } catch (error) {
+    throw fileError(folder, operation, error)
+  }
+}
+
 /**
  * All files are written beside the old ones first and then renamed, the weights before their config: whoever is interrupted
  * keeps the old adapter or has the new one, never half a file.
  */
 export async function saveParts(folder: string, operation: string, parts: readonly FolderPart[]): Promise<void> {
   let stage: string
+  makeOutput(folder, operation)
   try {
-    makeFolder(folder)
     removeLeftovers(folder, temporary)
     stage = mkdtempSync(join(folder, `${temporary}${ownerTag}-`))
   } catch (error) {
@@ -144,46 +153,13 @@ export function adapterJson(
   model: ModelConfig
 ): string {
   const json = config.toJSON()
-  const known = knownConfig(json)
-  const fields = { config: known, name, ...modelFields(model) }
-  const init = initWeights(json)
-  const isOwn = String(init) !== String(initWeights(known))
-  const rslora = rsloraAlpha(json)
+  const fields = { config: knownConfig(json), name, ...modelFields(model) }
   const own = {
-    ...(isOwn && { init_weights: init }),
-    ...(isOn(rslora) && { rslora_alpha: rslora }),
+    ...ownFields(json),
     ...(sharing !== undefined && { shared_parameters: sharedGroupToJson(sharing) })
   }
   const ours = Object.keys(own).length === 0 ? {} : { torch_adapters: own }
   return pythonJson({ ...fields, ...ours }, { indent: 2, floatKeys: adapterFloatKeys })
-}
-
-/** Of a union: one for each of its configs. */
-function initWeights({ init_weights, configs }: Readonly<Record<string, unknown>>): unknown {
-  return Array.isArray(configs) ? configs.map(initWeights) : init_weights
-}
-
-/** Of LoRA with use_rslora; null for what has none. */
-function rsloraAlpha({ use_rslora, alpha, configs }: Readonly<Record<string, unknown>>): unknown {
-  return Array.isArray(configs) ? configs.map(rsloraAlpha) : use_rslora === true ? alpha : null
-}
-
-const isOn = (own: unknown): boolean => (Array.isArray(own) ? own.some((one) => one !== null) : own !== null)
-
-/**
- * Python knows no 'zeros', no use_rslora, which another alpha stands for, and for PHM layers no start but 'bert'; what an adapter started from no longer matters once
- * it is trained.
- */
-export function knownConfig(json: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const { configs } = json
-  if (Array.isArray(configs)) return { ...json, configs: configs.map(knownConfig) }
-  if (json['phm_layer'] === true) return { ...json, init_weights: 'bert' }
-  const { use_rslora: useRslora, ...rest } = json
-  if (useRslora === true) {
-    const [alpha, r] = [Number(rest['alpha']), Number(rest['r'])]
-    return { ...rest, alpha: plainAlpha({ alpha, r, useRslora }) }
-  }
-  return json['init_weights'] === 'zeros' ? { ...json, init_weights: 'mam_adapter' } : { ...json }
 }
 
 /** The content of head_config.json. */
@@ -214,13 +190,14 @@ export function writeSynced(file: string, text: string): void {
 
 /** The same part in another format, or of the other library, would be read instead of the new one, or beside it by Python. */
 function removeStale(folder: string, written: readonly string[]): void {
-  const kinds: readonly (readonly WeightFiles[])[] = [
-    [adapterWeightFiles, peftWeightFiles],
-    [headWeightFiles],
-    [fusionWeightFiles]
+  const models = Object.values(modelWeightFiles)
+  const kinds: readonly (readonly string[])[] = [
+    [...Object.values(adapterWeightFiles), ...Object.values(peftWeightFiles)],
+    Object.values(headWeightFiles),
+    Object.values(fusionWeightFiles),
+    [...models, ...models.map((name) => `${name}.index.json`)]
   ]
-  for (const files of kinds) {
-    const names = files.flatMap((names) => Object.values(names))
+  for (const names of kinds) {
     if (!names.some((name) => written.includes(name))) continue
     for (const name of names) {
       if (!written.includes(name)) rmSync(join(folder, name), { force: true })

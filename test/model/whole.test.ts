@@ -89,6 +89,25 @@ test('GPT-2’s LoRA over the whole of query, key and value comes back as one fo
   t.true((one?.logits?.data.length ?? 0) > 0)
 })
 
+test('what Python says in another way comes back as it was, unless Python has put another adapter there', async (t) => {
+  using model = await AutoModel.fromPretrained(tiny)
+  model.addAdapter('r', 'lora[r=5, alpha=3, use_rslora=True]')
+  model.addAdapter('u', "lora[r=2, alpha=6, use_rslora=True]|seq_bn[init_weights='zeros']")
+  const folder = join(scratch(t), 'whole')
+  await model.save(folder)
+  const loaded = await again(t, folder)
+  t.deepEqual([...loaded.adapters], [...model.adapters])
+  const file = join(folder, 'config.json')
+  const json = JSON.parse(readFileSync(file, 'utf8'))
+  const written = json.adapters.config_map[json.adapters.adapters.r]
+  t.false('use_rslora' in written)
+  t.is(written.alpha, 3 * Math.sqrt(5))
+  t.deepEqual(json.torch_adapters.adapters.r, { rslora_alpha: 3 })
+  written.alpha = 8
+  writeFileSync(file, JSON.stringify(json))
+  t.like((await again(t, folder)).adapters.get('r'), { alpha: 8, useRslora: false })
+})
+
 test('the head of a model’s class comes with it, and makes room for the first that is added', async (t) => {
   const source = await load(t)
   source.addClassificationHead('x', { labels: ['bad', 'good'], layers: 1, usePooler: true })
