@@ -32,7 +32,8 @@ export interface ModelParts {
 
 const baseOf = (config: ModelConfig) => familyOf(config).adapterClass.replace(/AdapterModel$/, '')
 
-const isBare = (modelClass: string, config: ModelConfig) => modelClass === `${baseOf(config)}Model`
+/** Whether it is the class without a head. */
+export const isBareClass = (modelClass: string, config: ModelConfig) => modelClass === `${baseOf(config)}Model`
 
 /** The classes that such a model may be: the bare one, and those with a head that has its like here. */
 export function modelClasses(config: ModelConfig): readonly string[] {
@@ -44,13 +45,15 @@ export function modelClasses(config: ModelConfig): readonly string[] {
 
 /** Whether the class has a head, which must then be here; GPT2LMHeadModel's may be the word embedding alone. */
 export function needsHead(modelClass: string, config: ModelConfig): boolean {
-  return !isBare(modelClass, config) && !(modelClass.endsWith('LMHeadModel') && config.tieWordEmbeddings)
+  return !isBareClass(modelClass, config) && !(modelClass.endsWith('LMHeadModel') && config.tieWordEmbeddings)
 }
 
 /** config.json of the class. */
 export function classConfigJson(modelClass: string, { config, head }: ModelParts): Record<string, unknown> {
   const json = modelConfigToJson(config, modelClass)
-  if (head === null || isBare(modelClass, config)) return json
+  if (head === null || isBareClass(modelClass, config)) return json
+  // A head with an output layer of its own makes the class one.
+  if (predictsWords(head.config)) return head.config.tied ? json : { ...json, tie_word_embeddings: false }
   const labels = labelNames(head.config)
   if (labels.length === 0) return json
   const problem = readsRows(head.config) && head.config.headType === 'multilabel_classification'
@@ -67,7 +70,7 @@ export function classNames(modelClass: string, model: ModelParts): readonly Name
   const { config, names } = model
   checkClass(modelClass, config)
   const inBase = names.filter((name) => !name.startsWith('heads.'))
-  if (isBare(modelClass, config)) {
+  if (isBareClass(modelClass, config)) {
     const prefix = prefixed('', config)
     return inBase.map((ours) => ({ theirs: ours.startsWith(prefix) ? ours.slice(prefix.length) : ours, ours }))
   }
@@ -108,10 +111,12 @@ function headOfClass(modelClass: string, model: ModelParts): ConvertedHead {
 
 /** The class's modules for the layers of our head, by their index in it. */
 function headNames({ layers, config: form }: ConvertedHead, { names, head }: ModelParts): NameInClass[] {
-  const modules = Object.entries(layers)
+  const all = Object.entries(layers)
   // A module around the last layer, which has a bias of its own: `lm_head.bias` is `lm_head.decoder.bias`.
   const isAround = ([module, index]: readonly [string, number]) =>
-    modules.some(([other, at]) => at === index && other.startsWith(`${module}.`))
+    all.some(([other, at]) => at === index && other.startsWith(`${module}.`))
+  // The first of a tensor's names is the one that save_pretrained keeps.
+  const modules = all.toSorted((a, b) => Number(isAround(b)) - Number(isAround(a)))
   const start = head === null ? null : `heads.${head.name}.`
   const own = names.flatMap((ours) => {
     if (start === null || !ours.startsWith(start)) return []

@@ -9,7 +9,8 @@ export function isSameHead(one: HeadConfig, other: HeadConfig): boolean {
     const entries = Object.entries(head).filter(([key]) => !aside.includes(key))
     const single = 'layers' in head && head.layers === 1
     // Between the layers of a head of one there is nothing.
-    return JSON.stringify(entries.filter(([key]) => !(single && key === 'activationFunction')).sort())
+    const between = ['activationFunction', 'layerNorm']
+    return JSON.stringify(entries.filter(([key]) => !(single && between.includes(key))).sort())
   }
   return fields(one) === fields(other)
 }

@@ -141,6 +141,11 @@ const staticHeads: Readonly<Record<string, StaticHead>> = {
 
 export const staticHeadClasses: readonly string[] = Object.keys(staticHeads)
 
+/** Whether a name of a file is one of the class's own head. */
+export function isInStaticHead(modelClass: string, name: string): boolean {
+  return Object.keys(staticHeads[modelClass]?.layers ?? {}).some((module) => name.startsWith(`${module}.`))
+}
+
 /** The head that a model of this class answers with, whose tensors lie beside the base model's. */
 export function modelClassHead(json: Readonly<Record<string, unknown>>): ConvertedHead | undefined {
   const { architectures, label2id, id2label, num_labels: count, problem_type: problem } = json

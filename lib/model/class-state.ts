@@ -1,16 +1,18 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
+import { type HeadConfig, predictsWords } from '../config/head-config.js'
 import { readJsonObject } from '../config/read-json.js'
 import {
   classConfigJson,
   classNames,
+  isBareClass,
   type ModelParts,
   modelClasses,
   type NameInClass,
   needsHead
 } from '../exchange/class-names.js'
-import { defaultHead } from '../exchange/static-heads.js'
+import { defaultHead, isInStaticHead } from '../exchange/static-heads.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
@@ -37,8 +39,11 @@ const firstNames = (model: Model): ReadonlyMap<string, string> => {
 function partsOf(model: Model, modelClass: string, head: string | undefined): ModelParts {
   const { config, heads, headChoice } = model
   if (head !== undefined) checkKnown('head', head, heads)
-  const wanted = needsHead(modelClass, config) || heads.has(defaultHead)
-  const name = head ?? (heads.has(defaultHead) ? defaultHead : wanted ? headChoice.kept : null)
+  const active = headChoice.kept
+  const answers = active !== null && predictsWords(heads.get(active) as HeadConfig)
+  // GPT2LMHeadModel's words answer alone where no head for words is here.
+  const wanted = needsHead(modelClass, config) || (answers && !isBareClass(modelClass, config))
+  const name = head ?? (heads.has(defaultHead) ? defaultHead : wanted ? active : null)
   const own = name === null ? undefined : heads.get(name)
   const parameters = model.namedParameters()
   const inModel = new Set(
@@ -72,15 +77,12 @@ export function stateDict(model: Model, options: ClassOptions): Map<string, Stat
 
 const flat = (names: readonly NameInClass[]) => names.flatMap(({ theirs, ours }) => [theirs, ours])
 
-/** The weights of a class, and its config. */
-export async function saveClass(
+/** What a folder of a class has: its config.json, and its names, one pair of the file's and ours after the other. */
+export function classFolder(
   model: Model,
-  file: string,
-  dtype: 'float32' | 'float16' | 'bfloat16',
   { modelClass, head }: ClassOptions & { readonly modelClass: string }
-): Promise<Record<string, unknown>> {
+): { readonly json: Record<string, unknown>; readonly names: readonly string[] } {
   const { parts, names } = namesOf(model, modelClass, head)
-  const json = classConfigJson(modelClass, parts)
   const inHead = model.namedParameters().find(({ name, part }) => part === 'inserted' && name.startsWith('heads.'))
   if (inHead !== undefined && names.some(({ ours }) => ours === inHead.name)) {
     const problem = `surgery has put '${inHead.name}' into the head, which no folder's record has`
@@ -88,8 +90,7 @@ export async function saveClass(
       hint: 'stateDict has the names; undo it, or save the model without modelClass and the head with saveHead.'
     })
   }
-  await nativeCall(() => model.native.saveState(file, dtype, flat(names)))
-  return json
+  return { json: classConfigJson(modelClass, parts), names: flat(names) }
 }
 
 /** Weights under PyTorch's names into a model that had the same surgery. */
@@ -116,7 +117,22 @@ export async function loadWeights(model: Model, path: string, options: ClassOpti
   // Classes with a head of their own for words have no pooler.
   const isNeeded = (name: string) => (inClass.size > 0 ? inClass.has(name) : !/(^|\.)pooler\./.test(name))
   const required = [...inBase.filter(isNeeded), ...[...inClass].filter((name) => name.startsWith('heads.'))]
-  await nativeCall(() => model.native.loadState(path, flat(accepted), required))
+  try {
+    await nativeCall(() => model.native.loadState(path, flat(accepted), required))
+  } catch (error) {
+    throw modelClass === undefined ? withClasses(model, error) : error
+  }
+}
+
+/** Where the file's names are those of classes with a head, says so: a file alone does not tell which it is of. */
+function withClasses(model: Model, error: unknown): unknown {
+  if (!(error instanceof AdapterError) || error.code !== 'ERR_STATE_DICT') return error
+  const names = [...error.problem.matchAll(/'([^']+)'/g)].map(([, name]) => name as string)
+  const classes = modelClasses(model.config).filter((each) => names.some((name) => isInStaticHead(each, name)))
+  if (classes.length === 0) return error
+  const { code, operation, problem, cause } = error
+  const hint = `A head's names are read with { modelClass: '${classes.join("' or '")}' }, into a head that is here.`
+  return new AdapterError(code, operation, problem.slice(`${operation}: `.length), { hint, cause })
 }
 
 /** The class that a folder's config.json names, where it is one of this model's. */

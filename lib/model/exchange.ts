@@ -1,4 +1,4 @@
-import { copyFileSync, existsSync, writeFileSync } from 'node:fs'
+import { copyFileSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type AdapterConfig, leftOut } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
@@ -9,17 +9,22 @@ import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { type HeadFolder, headOfModel, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
 import { adaptersForm, adaptersProblem } from '../exchange/adapters-form.js'
 import { checkBaseModel } from '../exchange/base-model.js'
-import { type FolderFormat, folderFormats, noHeadHere, withoutHead } from '../exchange/folder-files.js'
+import {
+  type FolderFormat,
+  folderFormats,
+  modelWeightFiles,
+  noHeadHere,
+  withoutHead
+} from '../exchange/folder-files.js'
 import { resolveFolder } from '../exchange/hub.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
 import { peftJson } from '../exchange/peft-write.js'
 import type { SharedGroup } from '../exchange/shared-group.js'
 import { defaultHead } from '../exchange/static-heads.js'
-import { checkAdapterName, type SavedPart, saveFolder } from '../exchange/write-folder.js'
+import { checkAdapterName, type SavedPart, saveFolder, saveParts } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
-import { makeFolder } from '../native/make-folder.js'
 import type { KeyDialect, WeightsFormat } from '../native/types.js'
-import { type ClassOptions, saveClass } from './class-state.js'
+import { type ClassOptions, classFolder } from './class-state.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { notesWords, readPeftAdapter, savePeftAdapter } from './peft-files.js'
@@ -134,9 +139,16 @@ export function checkSavable(model: Model): void {
     const why = `the adapter library has no ${problem}, and PEFT does not have it either`
     throw new AdapterError('ERR_UNSUPPORTED', 'train', `no checkpoint could hold '${name}': ${why}`, {
       expected: 'a config that one of the two libraries computes',
-      hint: "Change it, or train with saveStrategy: 'no'."
+      hint: doraForPeft(model, config) ?? "Change it, or train with saveStrategy: 'no'."
     })
   }
+}
+
+/** The DoRA of the adapter library is none of PEFT's, whose own may stand at the same Linears. */
+function doraForPeft(model: Model, config: AdapterConfig): string | undefined {
+  if (config.method !== 'lora' || config.useDora !== true) return undefined
+  if (!isForPeft(model, config.replace({ useDora: 'peft' }))) return undefined
+  return `Add it in PEFT's form, as "lora[use_dora='peft']", and save it for PEFT: library: 'peft'.`
 }
 
 function isForPeft(model: Model, config: AdapterConfig): boolean {
@@ -155,7 +167,7 @@ function checkLibraryHas(model: Model, name: string, config: AdapterConfig): voi
     expected: 'a config that Python computes as this library does',
     hint: isForPeft(model, config)
       ? "Save it for PEFT: library: 'peft'."
-      : 'PEFT does not have it either: train it with other fields.'
+      : (doraForPeft(model, config) ?? 'PEFT does not have it either: train it with other fields.')
   })
 }
 
@@ -315,24 +327,30 @@ function remove(model: Model, name: string, { adapter, head }: Parts): void {
 export interface SavePretrainedOptions extends ClassOptions {
   /** Default 'float32'. */
   readonly dtype?: 'float32' | 'float16' | 'bfloat16' | undefined
+  /**
+   * 'safetensors' (the default): model.safetensors, where a tensor of several names stands once, as transformers'
+   * save_pretrained has it. 'bin': pytorch_model.bin with every name, as `torch.save(model.state_dict(), …)` writes it, for
+   * `load_state_dict(torch.load(file), strict=True)`.
+   */
+  readonly format?: 'safetensors' | 'bin' | undefined
 }
 
 export async function savePretrained(model: Model, folder: string, options: SavePretrainedOptions): Promise<void> {
-  checkOptions(options, ['dtype', 'modelClass', 'head'])
+  checkOptions(options, ['dtype', 'format', 'modelClass', 'head'])
   const { modelClass, head } = options
   check.checkNonEmptyString('folder', folder)
   const dtype = check.checkOneOf('dtype', options.dtype ?? 'float32', ['float32', 'float16', 'bfloat16'] as const)
   if (modelClass === undefined && head !== undefined) throw check.valueError('head', 'is for a modelClass; name one')
-  makeFolder(folder)
-  const file = join(folder, 'model.safetensors')
-  let json: object
-  if (modelClass === undefined) {
-    await nativeCall(() => model.native.saveBase(file, dtype))
-    json = modelConfigToJson(model.config)
-  } else {
-    json = await saveClass(model, file, dtype, { modelClass, head })
-  }
-  writeFileSync(join(folder, 'config.json'), `${JSON.stringify(json, null, 2)}\n`)
+  const format = check.checkOneOf('format', options.format ?? 'safetensors', ['safetensors', 'bin'] as const)
+  const { native } = model
+  const ofClass = modelClass === undefined ? null : classFolder(model, { modelClass, head })
+  const json = `${JSON.stringify(ofClass?.json ?? modelConfigToJson(model.config), null, 2)}\n`
+  const writeWeights = (file: string) =>
+    nativeCall(() =>
+      ofClass === null ? native.saveBase(file, dtype, format) : native.saveState(file, dtype, format, ofClass.names)
+    )
+  const weights = modelWeightFiles[format]
+  await saveParts(folder, 'save the model', [{ weights, config: 'config.json', json, writeWeights }])
   writeSurgery(folder, model.replacements)
   const { source } = model
   if (source === undefined || source === folder) return

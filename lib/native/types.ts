@@ -207,11 +207,19 @@ export interface NativeModel {
   /** What surgery inserted, by its names in the state dict; what stands in several places once. */
   saveInserted(file: string): Promise<void>
   loadInserted(file: string): Promise<void>
-  saveBase(file: string, dtype: 'float32' | 'float16' | 'bfloat16'): Promise<void>
+  saveBase(file: string, dtype: 'float32' | 'float16' | 'bfloat16', format: 'safetensors' | 'bin'): Promise<void>
   /** Names of tensors that namedParameters lists under another: that one and this, one pair after the other. */
   sharedNames(): string[]
-  /** Parameters under other names, one pair of the file's and ours after the other. */
-  saveState(file: string, dtype: 'float32' | 'float16' | 'bfloat16', names: readonly string[]): Promise<void>
+  /**
+   * Parameters under other names, one pair of the file's and ours after the other; a tensor of several is in safetensors once,
+   * in PyTorch's format ('bin') under each.
+   */
+  saveState(
+    file: string,
+    dtype: 'float32' | 'float16' | 'bfloat16',
+    format: 'safetensors' | 'bin',
+    names: readonly string[]
+  ): Promise<void>
   /** Such a file, or a folder: strict for `names` and for `required`, which are ours. */
   loadState(file: string, names: readonly string[], required: readonly string[]): Promise<void>
   /** The base model with its prefix, in that type, and the parts' tensors among its own, as they are. */

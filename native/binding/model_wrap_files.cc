@@ -118,8 +118,9 @@ Napi::Value ModelWrap::load_head(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ModelWrap::save_base(const Napi::CallbackInfo& info) {
-  return async(info, [file = text_of(info, 0), dtype = stored_type(text_of(info, 1))](ModelState& s) {
-    return ta::save_base(s.model, file, dtype), Done{};
+  return async(info, [file = text_of(info, 0), dtype = stored_type(text_of(info, 1)),
+                      format = parse_weights_format(text_of(info, 2))](ModelState& s) {
+    return ta::save_base(s.model, file, dtype, format), Done{};
   });
 }
 
@@ -135,8 +136,10 @@ Napi::Value ModelWrap::shared_names(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ModelWrap::save_state(const Napi::CallbackInfo& info) {
-  return async(info, [file = text_of(info, 0), dtype = stored_type(text_of(info, 1)), names = names_in_file(info[2])](
-                         ModelState& s) { return ta::save_state(s.model, file, dtype, names), Done{}; });
+  return async(info, [file = text_of(info, 0), dtype = stored_type(text_of(info, 1)),
+                      format = parse_weights_format(text_of(info, 2)), names = names_in_file(info[3])](ModelState& s) {
+    return ta::save_state(s.model, file, dtype, format, names), Done{};
+  });
 }
 
 Napi::Value ModelWrap::load_state(const Napi::CallbackInfo& info) {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { AutoModel, adapterLayer, addAdaptersToModel, type Model, sequential } from '../../lib/index.js'
@@ -50,7 +50,7 @@ test('after surgery a state has the names of the class, as the same surgery give
   const folder = join(scratch(t), 'words')
   await model.savePretrained(folder, { modelClass: 'GPT2LMHeadModel' })
   const file = readTensors(join(folder, 'model.safetensors'))
-  t.deepEqual([...file.keys()].sort(), [...words.keys()].sort())
+  t.deepEqual([...file.keys(), 'lm_head.weight'].sort(), [...words.keys()].sort())
   const json = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'))
   t.deepEqual(json.architectures, ['GPT2LMHeadModel'])
 })
@@ -80,12 +80,63 @@ test('loadWeights: files of a class, of the bare one and of Python’s own names
   })
   t.deepEqual(moved(before, snapshot(other)), [])
   await t.throwsAsync(other.loadWeights(join(folder, 'nowhere')), { code: 'ERR_FILE_NOT_FOUND' })
-  // The file alone does not say of which class it is.
+  // Here every name is one of the model's own; PyTorch's format has lm_head.weight beside them.
   operate(other)
-  const file = join(folder, 'words/model.safetensors')
-  await t.throwsAsync(other.loadWeights(file), { message: /unexpected 'lm_head\.weight'/ })
-  await other.loadWeights(file, { modelClass: 'GPT2LMHeadModel' })
+  await other.loadWeights(join(folder, 'words/model.safetensors'))
   t.deepEqual(moved(snapshot(model), snapshot(other)), [])
+})
+
+test('the head that writes is the class’s own, or refused where the class has no such head', async (t) => {
+  const sizes = { vocab_size: 30, n_positions: 16, n_embd: 8, n_head: 2, n_layer: 1 }
+  using model = await AutoModel.fromConfig({ model_type: 'gpt2', ...sizes })
+  const names = () => [...model.stateDict({ modelClass: 'GPT2LMHeadModel' }).keys()]
+  t.true(names().includes('lm_head.weight'))
+  model.addCausalLmHead('lm')
+  t.throws(names, { code: 'ERR_UNSUPPORTED', message: /the head 'lm' is not what GPT2LMHeadModel has/ })
+  model.addCausalLmHead('lm', { layers: 1, bias: false, overwriteOk: true })
+  t.true(names().includes('lm_head.weight'))
+  // A head with an output layer of its own is that of a class whose words are not tied.
+  model.addCausalLmHead('lm', { layers: 1, bias: false, tied: false, overwriteOk: true })
+  const weight = model.parameter('heads.lm.0.weight')
+  model.loadStateDict({ 'heads.lm.0.weight': { ...weight, data: weight.data.map((_, i) => Math.sin(i)) } })
+  const folder = scratch(t)
+  await model.savePretrained(folder, { modelClass: 'GPT2LMHeadModel' })
+  using again = await AutoModel.fromPretrained(folder)
+  t.false(again.config.tieWordEmbeddings)
+  t.deepEqual(again.parameter('heads.default.0.weight'), model.parameter('heads.lm.0.weight'))
+})
+
+test('tied tensors stand once in safetensors, as transformers writes them, and under each name in PyTorch’s format', async (t) => {
+  const model = await load(t)
+  const folder = scratch(t)
+  model.addMaskedLmHead('words', {})
+  const asClass = { modelClass: 'BertForMaskedLM', head: 'words' }
+  const all = [...model.stateDict(asClass).keys()]
+  const tied = ['cls.predictions.decoder.bias', 'cls.predictions.decoder.weight']
+  await model.savePretrained(folder, asClass)
+  const names = () => [...readTensors(join(folder, 'model.safetensors')).keys()].sort()
+  t.deepEqual(names(), all.filter((name) => !tied.includes(name)).sort())
+  t.true(existsSync(join(folder, 'model.safetensors')))
+  await model.savePretrained(folder, { ...asClass, format: 'bin' })
+  t.false(existsSync(join(folder, 'model.safetensors')))
+  const file = join(folder, 'pytorch_model.bin')
+  const other = await load(t)
+  other.addMaskedLmHead('mine', {})
+  const weight = model.parameter('heads.words.0.weight')
+  model.loadStateDict({ 'heads.words.0.weight': { ...weight, data: weight.data.map((_, i) => Math.cos(i)) } })
+  await model.savePretrained(folder, { ...asClass, format: 'bin' })
+  await t.throwsAsync(other.loadWeights(file), {
+    code: 'ERR_STATE_DICT',
+    message: /unexpected 'cls\.predictions.*read with \{ modelClass: 'BertForMaskedLM' \}, into a head that is here/
+  })
+  await other.loadWeights(file, { modelClass: 'BertForMaskedLM', head: 'mine' })
+  t.deepEqual(other.parameter('heads.mine.0.weight'), model.parameter('heads.words.0.weight'))
+  using again = await AutoModel.fromPretrained(folder)
+  t.deepEqual(again.parameter('heads.default.0.weight'), model.parameter('heads.words.0.weight'))
+  await t.throwsAsync(model.savePretrained(file), {
+    code: 'ERR_FILE',
+    message: /pytorch_model\.bin is a file \(expected a folder/
+  })
 })
 
 test('a class has its head, and what has none of its form is refused by name', async (t) => {

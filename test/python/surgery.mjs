@@ -229,6 +229,7 @@ for (const [folder, base, surgery] of cases) {
   surgery(model)
   fill(model)
   await model.savePretrained(join(out, folder))
+  await model.savePretrained(join(out, folder, 'bin'), { format: 'bin' })
   const hidden = await hiddenOf(model)
   // The same folder read back here, with its surgery.
   const again = await AutoModel.fromPretrained(join(out, folder))
@@ -256,6 +257,7 @@ for (const [folder, base, modelClass, addHead, surgery] of classes) {
   fill(model, ({ name, part }) => part === 'inserted' || name.startsWith('heads.'))
   const to = join(out, folder)
   await model.savePretrained(to, { modelClass, head })
+  await model.savePretrained(join(to, 'bin'), { modelClass, head, format: 'bin' })
   writeTensors(join(to, 'state.safetensors'), model.stateDict({ modelClass, head }))
   const hidden = await hiddenOf(model, head)
   const whole = await AutoModel.fromPretrained(to)

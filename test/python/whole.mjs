@@ -98,7 +98,9 @@ async function read(folder) {
     compare(name, await answers(own), { default: values })
     const { architectures } = JSON.parse(readFileSync(join(folder, name, 'config.json'), 'utf8'))
     if (!/-(bin|sharded)$/.test(name)) {
-      await own.savePretrained(join(folder, 'again', name), { modelClass: architectures[0] })
+      const as = { modelClass: architectures[0] }
+      await own.savePretrained(join(folder, 'again', name), as)
+      await own.savePretrained(join(folder, 'again-bin', name), { ...as, format: 'bin' })
     }
     own.dispose()
   }

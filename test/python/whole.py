@@ -12,7 +12,7 @@ import torch
 import transformers
 from adapters import AutoAdapterModel, SeqBnConfig
 from adapters.composition import Fuse, Stack
-from safetensors.torch import load_file
+from safetensors.torch import load_file, load_model
 
 from common import TOLERANCE, answer_of, choices_of, finish, load_base
 
@@ -20,7 +20,9 @@ ROW = [60, 61, 62, 63, 64, 5, 6, 98]
 CLASSES = ("BertForQuestionAnswering", "BertForMultipleChoice", "BertForSequenceClassification",
            "ElectraForMultipleChoice", "DistilBertForQuestionAnswering", "RobertaForTokenClassification",
            "BertForMaskedLM", "RobertaForMaskedLM", "XLMRobertaForMaskedLM", "ElectraForMaskedLM",
-           "DistilBertForMaskedLM", "GPT2LMHeadModel", "GPT2LMHeadModel-untied")
+           "DistilBertForMaskedLM", "GPT2LMHeadModel")
+# Those with words have them tied or not.
+CLASSES += tuple(f"{name}-untied" for name in CLASSES if re.search("MaskedLM|LMHead", name))
 FOLDERS = {"xlmroberta": "xlm-roberta"}
 EAGER = {"attn_implementation": "eager"}
 # Pickled files name a decoder's bias twice; small shards spread a head over several files.
@@ -132,16 +134,34 @@ def write(out, models):
     print("✓ Python wrote whole models and one of each class")
 
 
+def names_saved(model, folder):
+    """What transformers itself writes of it: of tied tensors one."""
+    model.save_pretrained(folder)
+    return set(load_file(folder / "model.safetensors"))
+
+
 def again(folder):
-    """Classes that Node wrote back: exactly their names, strictly loaded, and every value as it was."""
+    """Classes that Node wrote back: exactly the names of save_pretrained, or in PyTorch's format those of the state dict,
+    strictly loaded, and every value as it was."""
     failures, folders = [], sorted((folder / "again").iterdir())
     for written in folders:
         own = json.loads((written / "config.json").read_text(encoding="utf-8"))["architectures"][0]
         first, model = (getattr(transformers, own).from_pretrained(source) for source in (folder / written.name, written))
-        model.load_state_dict(load_file(written / "model.safetensors"), strict=True)
-        expected, got = first.state_dict(), model.state_dict()
-        if not all(torch.equal(value, got[key]) for key, value in expected.items()):
-            failures.append(f"{written.name}: other values")
+        expected, weights = first.state_dict(), written / "model.safetensors"
+        if set(load_file(weights)) != names_saved(first, folder / "saved" / written.name):
+            failures.append(f"{written.name}: other names than those of save_pretrained")
+        load_model(model, weights, strict=True)
+        whole = torch.load(folder / "again-bin" / written.name / "pytorch_model.bin", weights_only=True)
+        other, info = getattr(transformers, own).from_pretrained(folder / "again-bin" / written.name, output_loading_info=True)
+        if any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys")):
+            failures.append(f"{written.name}: {info}")
+        other.load_state_dict(whole, strict=True)
+        shared = lambda state: len({value.data_ptr() for value in state.values()})  # noqa: E731
+        if shared(whole) != shared(expected):
+            failures.append(f"{written.name}: other tensors are one")
+        for got in (model.state_dict(), other.state_dict(), whole):
+            if not all(torch.equal(value, got[key]) for key, value in expected.items()):
+                failures.append(f"{written.name}: other values")
         print(f"✓ Python loads the {own} that Node wrote back, with strict=True")
     finish(failures, len(folders), "classes written back by Node, read by Python")
 

@@ -2,13 +2,13 @@
 
 #include <ATen/ops/equal.h>
 
-#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "core/error.h"
 #include "core/state/key_names.h"
 #include "core/state/safetensors.h"
+#include "core/state/torch_checkpoint.h"
 #include "core/state/weights_file.h"
 #include "core/surgery/misfit.h"
 #include "core/surgery/state_io.h"
@@ -37,27 +37,28 @@ std::vector<NameInFile> shared_names(AdapterModel& model) {
   return result;
 }
 
-void save_state(AdapterModel& model, const std::string& file, at::ScalarType dtype,
+void save_state(AdapterModel& model, const std::string& file, at::ScalarType dtype, WeightsFormat format,
                 const std::vector<NameInFile>& names) {
   const auto parameters = by_name(model);
-  std::unordered_set<const at::Tensor*> inserted;
-  const bool once = std::any_of(names.begin(), names.end(), [&](const NameInFile& name) {
-    const auto& parameter = parameters.at(name.ours);
-    return model.part_of({name.ours, parameter}) == Part::inserted && !inserted.insert(parameter.value).second;
-  });
+  const bool once = format == WeightsFormat::safetensors;
   StateDict tensors;
   SafetensorsMetadata metadata = {{"format", "pt"}};
   std::unordered_map<const at::Tensor*, std::string> written;
   for (const auto& [theirs, ours] : names) {
     const auto* value = parameters.at(ours).value;
     const auto [before, added] = written.emplace(value, theirs);
-    if (once && !added) {
+    if (added) {
+      tensors.add(theirs, value->detach().to(at::kCPU).to(dtype));
+    } else if (once) {
       metadata.emplace_back(theirs, before->second);
     } else {
-      tensors.add(theirs, value->detach().to(at::kCPU).to(dtype));
+      tensors.add(theirs, tensors.at(before->second));
     }
   }
-  write_safetensors(file, tensors, metadata);
+  if (once)
+    write_safetensors(file, tensors, metadata);
+  else
+    write_state_dict(file, tensors);
 }
 
 void load_state(AdapterModel& model, const std::string& file, const std::vector<NameInFile>& names,

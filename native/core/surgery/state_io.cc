@@ -207,9 +207,14 @@ void load_head(AdapterModel& model, const std::string& name, const std::string& 
   assign_strictly(operation, wanted, found);
 }
 
-void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtype) {
-  const auto base = base_tensors(model, dtype, "");
-  write_safetensors(file, base.tensors, base.metadata());
+void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtype, WeightsFormat format) {
+  auto base = base_tensors(model, dtype, "");
+  if (format == WeightsFormat::safetensors) {
+    write_safetensors(file, base.tensors, base.metadata());
+    return;
+  }
+  for (const auto& [other, first] : base.aliases) base.tensors.add(other, base.tensors.at(first));
+  write_weights(file, base.tensors, format);
 }
 
 void save_whole(AdapterModel& model, const std::string& file, at::ScalarType dtype, const WholeParts& parts) {

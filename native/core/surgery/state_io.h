@@ -26,7 +26,7 @@ using HeadLayers = std::vector<std::pair<std::string, int64_t>>;
 void load_head(AdapterModel& model, const std::string& name, const std::string& from, const std::string& file,
                const HeadLayers& layers = {}, const std::vector<FoldedLinear>& folded = {});
 /// The backbone's parameters without prefix, as save_pretrained of the bare model names them.
-void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtype);
+void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtype, WeightsFormat format);
 /// The backbone with its prefix and the named parts among its tensors, as save_pretrained of a model with adapters
 /// does.
 struct WholeParts {
