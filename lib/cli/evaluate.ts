@@ -1,5 +1,6 @@
-import { type Composition, lastAdapter } from '../config/composition.js'
+import { lastAdapter } from '../config/composition.js'
 import type { Model } from '../model/model.js'
+import { channelCount } from '../model/setup.js'
 import { findAdapters } from './adapters.js'
 import { countOption, exitStatus, inputFile, parseCommand, required, usageError } from './arguments.js'
 import {
@@ -41,12 +42,9 @@ ${modelUsage}
 ${rowsUsage}
 `
 
-const answersSeveral = (setup: Composition | string | null): boolean =>
-  setup !== null && typeof setup !== 'string' && (setup.type === 'Parallel' || setup.children.some(answersSeveral))
-
 /** The head that answers under a setup. */
 function headUnder({ composition, head }: LoadedSetup, model: Model, given: string): string {
-  if (answersSeveral(composition))
+  if (channelCount(composition) > 1)
     throw usageError(
       `--setup: expected one answer for each row, got ${given}: evaluate the children of Parallel one by one`
     )

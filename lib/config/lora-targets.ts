@@ -1,6 +1,6 @@
 import { AdapterError } from '../native/errors.js'
 import { type AdapterConfig, ConfigUnion, type MethodConfig } from './adapter-config.js'
-import { valueError } from './check.js'
+import { quoted, valueError } from './check.js'
 import type { ExportedNetwork } from './exported-network.js'
 import { linearPathsOf, pathOfPlace } from './linear-paths.js'
 import {
@@ -107,15 +107,31 @@ function atMerged(config: LoraConfig, { linears }: ExportedNetwork): LoraConfig 
   const chosen = linears.filter(({ layer, place, merged }) => {
     return layer >= 0 && !config.leaveOut.includes(layer) && (merged || (place !== null && places.includes(place)))
   })
-  if (!chosen.some(({ merged }) => merged)) return config
+  const merged = chosen.find((linear) => linear.merged)
+  if (merged === undefined) return config
+  checkWhole(config, merged.path)
   return config.replace({ targetModules: chosen.map(({ path }) => path) })
+}
+
+/** Of its own, a config means query and value (IA³: key and value), which says no more than that attention has it. */
+function checkWhole({ attnMatrices, compositionMode }: LoraConfig, path: string): void {
+  const own: readonly AttnMatrix[] = compositionMode === 'add' ? ['q', 'v'] : ['k', 'v']
+  const named = (wanted: readonly AttnMatrix[]) => wanted.every((one) => attnMatrices.includes(one))
+  const parts = attnMatrices.filter((one) => one === 'q' || one === 'k' || one === 'v')
+  if (parts.length === 0 || named(['q', 'k', 'v']) || (parts.length === own.length && named(own))) return
+  throw valueError(
+    'attnMatrices',
+    `'${path}' makes query, key and value in an order of its own, and ${quoted(parts)} alone cannot be told there; ` +
+      `name the whole of it: attnMatrices ['qkv'], or targetModules`
+  )
 }
 
 function resolvePart(config: MethodConfig, model: ModelConfig): MethodConfig {
   if (config.method !== 'lora' && config.method !== 'mtl_lora') return config
   if (config.targetModules === null)
     return model.exported === null || config.method !== 'lora' ? config : atMerged(config, model.exported)
-  const { targetModules, leaveOut } = config
+  const { leaveOut } = config
+  const targetModules = withoutPrefix(config.targetModules, model)
   const linears = modelLinears(model)
   const names = linears.map(({ path }) => path)
   const unclear = Object.keys(model.exported?.unclearLinears ?? {})
@@ -147,6 +163,13 @@ function resolvePart(config: MethodConfig, model: ModelConfig): MethodConfig {
   }
   if (model.exported !== null) return config.replace({ targetModules: chosen.map(({ path }) => path) })
   throw valueError('targetModules', 'expected the same Linears in every layer; leaveOut names layers without any')
+}
+
+/** Names as `namedModules` lists them, where an exported network has `model.` in front of all. */
+function withoutPrefix(targets: readonly string[], { exported }: ModelConfig): readonly string[] {
+  if (exported === null || exported.prefix === '') return targets
+  const prefix = `${exported.prefix}.`
+  return targets.map((one) => (one.startsWith(prefix) ? one.slice(prefix.length) : one))
 }
 
 /** Of these paths, those that are named: as a whole, by their end, or by a pattern with `*`. */

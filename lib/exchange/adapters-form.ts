@@ -25,7 +25,10 @@ const isLora = (part: AdapterConfig): part is LoraConfig | MtlLoraConfig =>
   part.method === 'lora' || part.method === 'mtl_lora'
 
 function loraProblem(part: LoraConfig | MtlLoraConfig): string | undefined {
-  if (part.targetModules !== null) return 'targetModules that are no place of every layer'
+  if (part.targetModules !== null) {
+    const [first, ...others] = part.targetModules
+    return `targetModules that are no place of every layer (${first}${others.length > 0 ? ', …' : ''})`
+  }
   if (part.useDora === 'peft') return "useDora: 'peft'"
   if (part.compositionMode === 'scale_input') return "compositionMode: 'scale_input'"
   if (!part.selfattnLora) return undefined

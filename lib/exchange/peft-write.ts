@@ -127,13 +127,19 @@ export function peftParts(config: AdapterConfig): readonly LoraConfig[] {
   })
 }
 
+/** The adapter library has no Linears by name. */
+function doraHint({ targetModules }: LoraConfig): string {
+  const other = targetModules === null ? ", or save it for the adapters library: library: 'adapters'" : ''
+  return `Train it in PEFT's form, useDora: 'peft' ("lora[use_dora='peft']")${other}.`
+}
+
 function problemOf(part: AdapterConfig): { what: string; hint?: string } | undefined {
   if (part.method !== 'lora') return { what: `the method '${part.method}'` }
   if (part.useGating) return { what: 'a gate (useGating)' }
   if (part.useDora === true) {
     return {
       what: 'DoRA as the adapter library does (useDora: true)',
-      hint: "Train it with useDora: 'peft', or save it for the adapters library: library: 'adapters'."
+      hint: doraHint(part)
     }
   }
   if (part.veraD !== null && part.useDora !== false) return { what: 'VeRA with DoRA' }

@@ -5,6 +5,7 @@ import { nativeCall } from '../native/errors.js'
 import type { ModuleInfo, NativeModel, ParameterInfo } from '../native/types.js'
 import { ModelFiles } from './files.js'
 import type { Model } from './model.js'
+import { moduleType } from './module-type.js'
 import { checkOptions } from './options.js'
 import type { Tensor } from './outputs.js'
 import { isBaseParameter } from './summary.js'
@@ -26,8 +27,9 @@ export abstract class ModelNames extends ModelFiles {
     this.usable('namedModules')
     checkOptions(options, ['shapes'])
     const isWanted = pattern === undefined ? () => true : pathPattern(check.checkString('pattern', pattern))
+    const { config } = this as unknown as Model
     const modules = nativeCall(() => this.#native.namedModules()).flatMap(({ beside, ...module }) =>
-      beside || !isWanted(module.path) ? [] : [module]
+      beside || !isWanted(module.path) ? [] : [{ ...module, type: moduleType(config, module) }]
     )
     return check.checkBoolean('shapes', options.shapes ?? false) ? modules : modules.map(({ path }) => path)
   }

@@ -14,9 +14,8 @@ import { pythonJson } from '../config/python-json.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { fusionConfigFile, setupConfigFile } from '../exchange/folder-files.js'
 import { readFusionFolder } from '../exchange/fusion-folder.js'
-import { folderVersion, writeSynced } from '../exchange/write-folder.js'
+import { folderVersion, makeOutput, writeSynced } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
-import { makeFolder } from '../native/make-folder.js'
 import { outsideScope } from './adapter-setup.js'
 import type { LoadAdapterOptions, SaveAdapterOptions } from './exchange.js'
 import { LoadedTogether } from './load-together.js'
@@ -40,11 +39,12 @@ export async function saveAdapterSetup(
   check.checkNonEmptyString('folder', folder)
   checkOptions(options, ['format', 'withHead'])
   const block = parseComposition(setup)
-  for (const name of setupNames(block, model.known, 'setup')) await model.saveAdapter(join(folder, name), name, options)
+  const names = setupNames(block, model.known, 'setup')
+  makeOutput(folder, 'save the setup')
+  for (const name of names) await model.saveAdapter(join(folder, name), name, options)
   for (const name of fusionsIn(block)) {
     await model.saveAdapterFusion(join(folder, name), name, { format: options.format })
   }
-  makeFolder(folder)
   const json = { adapter_setup: compositionToJson(block), head_setup: null, version: folderVersion }
   writeSynced(join(folder, setupConfigFile), pythonJson(json, { indent: 2 }))
 }

@@ -14,10 +14,11 @@ import {
 } from '../config/module-description.js'
 import { didYouMean } from '../config/nearest.js'
 import { pathPattern } from '../config/path-pattern.js'
+import { makeOutput } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
-import { makeFolder } from '../native/make-folder.js'
 import type { ModuleInfo } from '../native/types.js'
 import type { Model } from './model.js'
+import { moduleType } from './module-type.js'
 import { ModelNames } from './names.js'
 import { checkOptions } from './options.js'
 import { type Replaced, readSurgery, writeSurgery } from './surgery-record.js'
@@ -109,7 +110,7 @@ export abstract class ModelSurgery extends ModelNames {
   async saveSurgery(folder: string): Promise<void> {
     this.usable('saveSurgery')
     check.checkNonEmptyString('folder', folder)
-    makeFolder(folder)
+    makeOutput(folder, 'save the surgery')
     await nativeCall(() => this.#surgeon.native.saveInserted(join(folder, weightsFile)))
     writeSurgery(folder, this.#operations)
   }
@@ -138,7 +139,8 @@ export abstract class ModelSurgery extends ModelNames {
   }
 
   #modules(): ModuleInfo[] {
-    return nativeCall(() => this.#surgeon.native.namedModules())
+    const { native, config } = this.#surgeon
+    return nativeCall(() => native.namedModules()).map((one) => ({ ...one, type: moduleType(config, one) }))
   }
 
   // The outermost ones: what is below a match goes with it.

@@ -1,5 +1,6 @@
 import test from 'ava'
 import { AutoModel, addAdaptersToModel, type Model } from '../../lib/index.js'
+import { scratch } from '../model/support.js'
 import { distance, open } from './support.js'
 
 const tokens = (features: number) => ['batch', 'sequence', features]
@@ -137,6 +138,25 @@ test('LoRA without names takes the whole of a Linear that makes query, key and v
     t.is(placesOf(model).length, 4)
     model.addAdapter('x', 'lora[leave_out=[0]]', { overwriteOk: true })
     t.deepEqual(placesOf(model), attention.slice(1))
+    // A part of it alone cannot be told.
+    for (const config of ["lora[attn_matrices=['k']]", "lora[attn_matrices=['k','v']]", "ia3[attn_matrices=['v']]"]) {
+      t.throws(() => model.addAdapter('y', config), {
+        message: /attnMatrices: '\S+' makes query, key and value in an order of its own, and '.*' alone.*\['qkv'\]/
+      })
+    }
+    model.addAdapter('x', "lora[attn_matrices=['q','k','v']]", { overwriteOk: true })
+    t.deepEqual(placesOf(model), attention)
+    const folder = scratch(t)
+    const [first] = attention as [string]
+    await t.throwsAsync(model.saveAdapter(folder, 'x'), {
+      message: new RegExp(`no targetModules .*\\(${first}, …\\).*library: 'peft'`)
+    })
+    model.addAdapter('x', 'dora', { overwriteOk: true })
+    const works = /in PEFT's form.*"lora\[use_dora='peft'\]"/
+    await t.throwsAsync(model.saveAdapter(folder, 'x'), { message: works })
+    await t.throwsAsync(model.saveAdapter(folder, 'x', { library: 'peft' }), { message: works })
+    model.addAdapter('x', "lora[use_dora='peft']", { overwriteOk: true })
+    await model.saveAdapter(folder, 'x', { library: 'peft' })
   }
 })
 
@@ -201,4 +221,14 @@ test("modules are the network's own, and what surgery put there, with sizes as P
   t.deepEqual(block?.outputs, [['batch', 'tokens', 8]])
   const [padded] = sounds.namedModules('encoder.pos_conv_embed.conv', { shapes: true })
   t.deepEqual(padded?.outputs, [['batch', 8, '((sequence - 6) // 4 - 1) // 2 + 2']])
+})
+
+test('a network with a module called heads: what namedModules lists is what placement and targetModules take', async (t) => {
+  const { group, model } = await open(t, 'shared')
+  t.deepEqual(model.namedModules('model.heads'), ['model.heads'])
+  model.addAdapter('x', { architecture: 'lora', targetModules: ['model.heads'] })
+  t.true(model.namedParameters().some(({ name }) => name.startsWith('model.heads.loras.x.')))
+  const placement = { attention: null, feedForward: 'model.heads' }
+  using placed = await AutoModel.fromExported(group.archive, { placement })
+  t.regex(placed.explainPlacement().join(), /model\.heads/)
 })

@@ -117,3 +117,15 @@ test('GPT-2 starts as transformers starts it: weights that write into the residu
   t.true(Math.abs(deviation('mlp.c_proj') / (0.02 / 4) - 1) < 0.05)
   t.true(model.namedParameters().some(({ name, shape }) => name.endsWith('h.0.mlp.c_fc.weight') && shape[1] === 256))
 })
+
+test('modules are of the classes that they have in Python', async (t) => {
+  const typesOf = async (name: string, pattern: string) => {
+    using model = await AutoModel.fromPretrained(at(name), { withHead: false })
+    return model.namedModules(pattern, { shapes: true }).map(({ type }) => type)
+  }
+  t.deepEqual(await typesOf('bert-tiny', ''), ['BertAdapterModel'])
+  t.deepEqual(await typesOf('gpt2-tiny', 'transformer'), ['GPT2Model'])
+  t.deepEqual(await typesOf('xlm-roberta-tiny', 'roberta.encoder.layer.0.output'), ['XLMRobertaOutput'])
+  t.deepEqual(await typesOf('electra-tiny', 'electra.e*'), ['ElectraEmbeddings', 'Linear', 'ElectraEncoder'])
+  t.deepEqual(await typesOf('distilbert-tiny', 'distilbert.embeddings'), ['Embeddings'])
+})
