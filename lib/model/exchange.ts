@@ -139,7 +139,7 @@ export function checkSavable(model: Model): void {
     const why = `the adapter library has no ${problem}, and PEFT does not have it either`
     throw new AdapterError('ERR_UNSUPPORTED', 'train', `no checkpoint could hold '${name}': ${why}`, {
       expected: 'a config that one of the two libraries computes',
-      hint: doraForPeft(model, config) ?? "Change it, or train with saveStrategy: 'no'."
+      hint: `${doraForPeft(model, config) ?? "Change it, or train with saveStrategy: 'no'"}.`
     })
   }
 }
@@ -148,7 +148,7 @@ export function checkSavable(model: Model): void {
 function doraForPeft(model: Model, config: AdapterConfig): string | undefined {
   if (config.method !== 'lora' || config.useDora !== true) return undefined
   if (!isForPeft(model, config.replace({ useDora: 'peft' }))) return undefined
-  return `Add it in PEFT's form, as "lora[use_dora='peft']", and save it for PEFT: library: 'peft'.`
+  return `DoRA in PEFT's form works there: "lora[use_dora='peft']"`
 }
 
 function isForPeft(model: Model, config: AdapterConfig): boolean {
@@ -163,11 +163,13 @@ function isForPeft(model: Model, config: AdapterConfig): boolean {
 function checkLibraryHas(model: Model, name: string, config: AdapterConfig): void {
   const problem = adaptersProblem(config)
   if (problem === undefined) return
+  const dora = doraForPeft(model, config)
+  const otherwise = dora && `${dora}, saved for PEFT: library: 'peft'.`
   throw new AdapterError('ERR_UNSUPPORTED', `save the adapter '${name}'`, `the adapter library has no ${problem}`, {
     expected: 'a config that Python computes as this library does',
     hint: isForPeft(model, config)
       ? "Save it for PEFT: library: 'peft'."
-      : (doraForPeft(model, config) ?? 'PEFT does not have it either: train it with other fields.')
+      : (otherwise ?? 'PEFT does not have it either: train it with other fields.')
   })
 }
 
