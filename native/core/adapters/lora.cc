@@ -73,8 +73,8 @@ void LoraModule::initialise_gate(Random& random) const {
   random.uniform_(gate_->bias, -bound, bound);
 }
 
-LowRankModule::LowRankModule(const LoraConfig& config, int64_t rank, const LoraTarget& target)
-    : LoraModule(target.parts), config_(config), rank_(rank) {}
+LowRankModule::LowRankModule(const LoraConfig& config, const LoraTarget& target)
+    : LoraModule(target.parts), config_(config) {}
 
 void LowRankModule::add_magnitude_and_gate(const LoraTarget& target) {
   if (config_.dora != Dora::none) {
@@ -135,9 +135,9 @@ LinearTensors LowRankModule::merged(const LinearTensors& linear) const {
           bias.defined() && !whole ? (doubled(bias) * ratio).to(bias.scalar_type()) : bias};
 }
 
-Lora::Lora(const LoraConfig& config, int64_t rank, const LoraTarget& target) : LowRankModule(config, rank, target) {
-  parameter({.name = "lora_A", .shape = {target.inner(rank), target.in()}, .decay = true}, a_);
-  parameter({.name = "lora_B", .shape = {target.rows(), rank}, .decay = true}, b_);
+Lora::Lora(const LoraConfig& config, const LoraTarget& target) : LowRankModule(config, target) {
+  parameter({.name = "lora_A", .shape = {target.inner(config.rank), target.in()}, .decay = true}, a_);
+  parameter({.name = "lora_B", .shape = {target.rows(), config.rank}, .decay = true}, b_);
   add_magnitude_and_gate(target);
 }
 

@@ -92,15 +92,14 @@ class LowRankModule : public LoraModule {
   LinearTensors merged(const LinearTensors& linear) const override;
 
  protected:
-  LowRankModule(const LoraConfig& config, int64_t rank, const LoraTarget& target);
+  LowRankModule(const LoraConfig& config, const LoraTarget& target);
   /// A and B: parameters, or made of some.
   virtual LowRank factors() const = 0;
   /// After the factors' own parameters, as in the peer.
   void add_magnitude_and_gate(const LoraTarget& target);
-  double scale() const { return config_.alpha / static_cast<double>(rank_); }
+  double scale() const { return config_.alpha / static_cast<double>(config_.rank); }
 
   LoraConfig config_;
-  int64_t rank_;
 
  private:
   /// The same for autograd's own operators.
@@ -113,7 +112,7 @@ class LowRankModule : public LoraModule {
 
 class Lora : public LowRankModule {
  public:
-  Lora(const LoraConfig& config, int64_t rank, const LoraTarget& target);
+  Lora(const LoraConfig& config, const LoraTarget& target);
   const char* type() const override { return "LoRA"; }
   void initialise(Random& random) override;
 

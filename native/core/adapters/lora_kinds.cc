@@ -9,9 +9,9 @@
 
 namespace ta {
 
-VeraShared::VeraShared(const LoraConfig& config, int64_t rank, int64_t in, int64_t out) : init_(config.init_weights) {
-  parameter({.name = "lora_A", .shape = {rank, in}, .fixed = true}, a);
-  parameter({.name = "lora_B", .shape = {out, rank}, .fixed = true}, b);
+VeraShared::VeraShared(const LoraConfig& config, int64_t in, int64_t out) : init_(config.init_weights) {
+  parameter({.name = "lora_A", .shape = {config.rank, in}, .fixed = true}, a);
+  parameter({.name = "lora_B", .shape = {out, config.rank}, .fixed = true}, b);
 }
 
 void VeraShared::initialise(Random& random) {
@@ -20,9 +20,9 @@ void VeraShared::initialise(Random& random) {
   initialise_factor(b, init_, true, random);
 }
 
-Vera::Vera(const LoraConfig& config, std::shared_ptr<VeraShared> shared, int64_t rank, const LoraTarget& target)
-    : LowRankModule(config, rank, target), shared_(std::move(shared)), in_(target.in()), out_(target.out()) {
-  parameter({.name = "vera_D", .shape = {target.inner(rank)}, .decay = true}, d_);
+Vera::Vera(const LoraConfig& config, std::shared_ptr<VeraShared> shared, const LoraTarget& target)
+    : LowRankModule(config, target), shared_(std::move(shared)), in_(target.in()), out_(target.out()) {
+  parameter({.name = "vera_D", .shape = {target.inner(config.rank)}, .decay = true}, d_);
   parameter({.name = "vera_B", .shape = {target.rows()}, .decay = true}, b_);
   add_magnitude_and_gate(target);
 }
@@ -46,8 +46,8 @@ TaskMatrix::TaskMatrix(std::vector<int64_t> shape, bool linear)
   parameter({.name = "values", .shape = std::move(shape), .decay = true}, values);
 }
 
-MtlLora::MtlLora(const LoraConfig& config, int64_t rank, const LoraTarget& target)
-    : LowRankModule(config, rank, target) {
+MtlLora::MtlLora(const LoraConfig& config, const LoraTarget& target) : LowRankModule(config, target) {
+  const int64_t rank = config.rank;
   const int64_t n = config.mtl->up_projections;
   parameter({.name = "lora_A", .shape = {target.inner(rank), target.in()}, .decay = true}, shared_->a);
   parameter({.name = "lora_B", .shape = {n, target.rows(), rank}, .decay = true}, shared_->b);
@@ -60,12 +60,12 @@ MtlLora::MtlLora(const LoraConfig& config, int64_t rank, const LoraTarget& targe
 
 LowRank MtlLora::factors() const {
   const auto task = tracked(task_->values), b = tracked(shared_->b);
-  const auto a = tracked(shared_->a).view({parts_.count(), rank_, shared_->a.size(1)});
+  const auto a = tracked(shared_->a).view({parts_.count(), config_.rank, shared_->a.size(1)});
   // One up-projection has the weight 1.
   const auto up =
       b.size(0) == 1 ? b.squeeze(0)
                      : (at::softmax(tracked(weights_) / config_.mtl->weights_sharpness, 0).view({-1, 1, 1}) * b).sum(0);
-  const auto down = config_.mtl->linear ? at::matmul(task.t(), a) : task.view({1, rank_, 1}) * a;
+  const auto down = config_.mtl->linear ? at::matmul(task.t(), a) : task.view({1, config_.rank, 1}) * a;
   return {down.reshape(shared_->a.sizes()), parts_.spread(up)};
 }
 

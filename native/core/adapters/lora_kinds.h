@@ -12,7 +12,7 @@ namespace ta {
 /// The frozen pair, `shared_parameters.<name>` beside the layers.
 class VeraShared : public AdapterModule {
  public:
-  VeraShared(const LoraConfig& config, int64_t rank, int64_t in, int64_t out);
+  VeraShared(const LoraConfig& config, int64_t in, int64_t out);
   const char* type() const override { return "ParameterDict"; }
   void initialise(Random& random) override;
 
@@ -24,7 +24,7 @@ class VeraShared : public AdapterModule {
 
 class Vera : public LowRankModule {
  public:
-  Vera(const LoraConfig& config, std::shared_ptr<VeraShared> shared, int64_t rank, const LoraTarget& target);
+  Vera(const LoraConfig& config, std::shared_ptr<VeraShared> shared, const LoraTarget& target);
   const char* type() const override { return "Vera"; }
   void initialise(Random& random) override;
 
@@ -56,7 +56,7 @@ struct MtlFactors {
 
 class MtlLora : public LowRankModule {
  public:
-  MtlLora(const LoraConfig& config, int64_t rank, const LoraTarget& target);
+  MtlLora(const LoraConfig& config, const LoraTarget& target);
   const char* type() const override { return "MTLLoRA"; }
   void initialise(Random& random) override;
   /// From now on its A and up-projections are the other's, one tensor each.

@@ -142,12 +142,11 @@ class Maker {
   }
 
   std::shared_ptr<AdapterModule> make_lora(const LoraTarget& target, const LoraConfig& config) {
-    const int64_t rank = config.rank;
     if (config.scales == Scales::output) return std::make_shared<Ia3>(config, target);
     if (config.scales == Scales::input) return input_ia3(config, target);
-    if (config.mtl) return std::make_shared<MtlLora>(config, rank, target);
-    if (config.vera_d) return std::make_shared<Vera>(config, shared_of(config), rank, target);
-    return std::make_shared<Lora>(config, rank, target);
+    if (config.mtl) return std::make_shared<MtlLora>(config, target);
+    if (config.vera_d) return std::make_shared<Vera>(config, shared_of(config), target);
+    return std::make_shared<Lora>(config, target);
   }
 
  private:
@@ -231,7 +230,7 @@ class Maker {
       out = std::max(out, target.out());
       in = std::max(in, target.in());
     }
-    shared_ = std::make_shared<VeraShared>(config, config.rank, in, out);
+    shared_ = std::make_shared<VeraShared>(config, in, out);
     made_.push_back({&model_.shared_place(), shared_, config.init_weights_seed});
     return shared_;
   }
