@@ -1,8 +1,10 @@
 import type { NativeExportedFacts } from '../native/exported-types.js'
 import * as check from './check.js'
 import type { ExportedNetwork, ExportReading } from './exported-network.js'
+import type { Placement } from './exported-placement.js'
 import type { ModelConfig } from './model-config.js'
 import { type ModelType, modelFamilies } from './model-families.js'
+import { placementRecord } from './placement-record.js'
 
 /** What the export script notes beside the graph, `extra/torch_adapters.json`; every field may be missing. */
 export interface ExportNote {
@@ -33,7 +35,8 @@ export function exportedModelConfig(
   facts: NativeExportedFacts,
   note: ExportNote,
   source: string,
-  reading: ExportReading = { output: null, pooling: 'automatic' }
+  reading: ExportReading = { output: null, pooling: 'automatic' },
+  placement: Placement = 'auto'
 ): ModelConfig {
   const { config } = note
   const type = note.modelType === '' ? 'exported' : note.modelType
@@ -80,14 +83,15 @@ export function exportedModelConfig(
     tieWordEmbeddings: read(['tie_word_embeddings'], check.checkBoolean, true),
     classifierDropout: read(['classifier_dropout'], probability, family?.defaults.classifierDropout ?? null),
     nameOrPath: read(['_name_or_path'], check.checkString, source),
-    exported: network(facts, note, reading)
+    exported: network(facts, note, reading, placement)
   })
 }
 
 function network(
   facts: NativeExportedFacts,
   { className, prefix, config }: ExportNote,
-  reading: ExportReading
+  reading: ExportReading,
+  placement: Placement
 ): ExportedNetwork {
   const start = config['decoder_start_token_id'] ?? config['pad_token_id']
   return Object.freeze({
@@ -107,6 +111,7 @@ function network(
       ? Object.freeze({ startTokenId: typeof start === 'number' && start >= 0 ? start : null })
       : null,
     reading: Object.freeze(reading),
+    placed: placementRecord(placement, facts.sites),
     linears: Object.freeze(facts.linears.map((linear) => Object.freeze(linear))),
     unclearLinears: Object.freeze({ ...facts.unclearLinears }),
     explanation: Object.freeze([...facts.explanation])

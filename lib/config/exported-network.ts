@@ -1,4 +1,5 @@
 import type { LoraPlace } from './lora-config.js'
+import type { PlacementRecord } from './placement-record.js'
 
 /** A Linear of an exported network. */
 export interface ExportedLinear {
@@ -60,6 +61,8 @@ export interface ExportedNetwork {
   /** What heads for rows read. */
   readonly reading: ExportReading
   readonly linears: readonly ExportedLinear[]
+  /** Where adapters stand. */
+  readonly placed: PlacementRecord
   /** Linears at which nothing can stand, by path: the weight is read in several ways, which the reason names. */
   readonly unclearLinears: Readonly<Record<string, string>>
   /** What was found where, a sentence each. */

@@ -14,19 +14,21 @@ export interface PlacementPatterns {
 /** 'auto': at the residual sub-layers that the graph shows. */
 export type Placement = 'auto' | PlacementPatterns
 
-const kinds = ['attention', 'feedForward'] as const
+export const placementKinds = ['attention', 'feedForward'] as const
 
 /** The rule that checks one, and says what it may be. */
 export function checkPlacement(name: string, value: unknown): Placement {
   if (value === 'auto') return value
   const pattern = { type: ['string', 'null'], minLength: 1 }
-  const properties = Object.fromEntries(kinds.map((kind) => [kind, pattern]))
+  const properties = Object.fromEntries(placementKinds.map((kind) => [kind, pattern]))
   const schema = { anyOf: [{ const: 'auto' }, { type: 'object', properties, additionalProperties: false }] }
   const expected = "'auto', or patterns such as { attention: 'layers.*.attention', feedForward: 'layers.*.mlp' }"
   if (!check.isPlainObject(value)) throw check.typeError(name, expected, value, schema)
-  check.checkKeys(name, value, kinds)
-  for (const kind of kinds)
+  check.checkKeys(name, value, placementKinds)
+  for (const kind of placementKinds)
     if (value[kind] !== undefined && value[kind] !== null) check.checkNonEmptyString(`${name}.${kind}`, value[kind])
+  if (placementKinds.every((kind) => value[kind] === null))
+    throw check.valueError(name, `null for both kinds leaves adapters no place; expected ${expected}`)
   return value
 }
 

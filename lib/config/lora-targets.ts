@@ -14,6 +14,7 @@ import {
 import type { ModelConfig } from './model-config.js'
 import { pathPattern } from './path-pattern.js'
 import { matching } from './peft-modules.js'
+import { checkPlaced, type PlacementRecord, placementRecord } from './placement-record.js'
 
 /** A Linear of a model that an adapter may stand at. */
 export interface ModelLinear {
@@ -51,6 +52,7 @@ export function checkExported(config: AdapterConfig, { exported }: ModelConfig):
   if (exported === null) return
   const parts = config.method === 'union' ? config.configs : [config]
   for (const part of parts) {
+    if (part.method !== 'output') checkPlaced(part, exported.placed)
     if (part.method === 'lora' || part.method === 'mtl_lora') checkPlaces(part, exported)
     if (part.method === 'prompt_tuning') refuse(exported, 'takes no prompt', part.method)
     if (part.method !== 'prefix_tuning') continue
@@ -210,7 +212,7 @@ export function placeFields(places: readonly LoraPlace[]): LoraOverrides {
 
 /** The Linears at which a config of this model puts something. */
 export function linearsOf(
-  config: LoraConfig,
+  config: LoraConfig | MtlLoraConfig,
   places: readonly LoraPlace[],
   model: ModelConfig
 ): readonly ModelLinear[] {
@@ -219,4 +221,18 @@ export function linearsOf(
     if (leaveOut.includes(layer)) return false
     return targetModules === null ? place !== null && places.includes(place) : targetModules.includes(path)
   })
+}
+
+/**
+ * What of the model's placement this config depends on; null: the model has none. LoRA depends on which Linears its places
+ * are, and on no site.
+ */
+export function placementOf(config: AdapterConfig, model: ModelConfig): PlacementRecord | null {
+  if (model.exported === null) return null
+  const { placed } = model.exported
+  const parts = config.method === 'union' ? config.configs : [config]
+  const ofLinears = parts.filter((part) => part.method === 'lora' || part.method === 'mtl_lora')
+  if (ofLinears.length < parts.length) return placed
+  const paths = ofLinears.flatMap((part) => linearsOf(part, loraPlaces(part), model).map(({ path }) => path))
+  return placementRecord(placed.placement, paths)
 }

@@ -1,3 +1,4 @@
+import { basename, resolve } from 'node:path'
 import type { NativeModelConfig } from '../native/config-types.js'
 import { AdapterError } from '../native/errors.js'
 import { type Activation, activations } from './activations.js'
@@ -89,13 +90,17 @@ function checkActivation(name: string, value: unknown): Activation {
   return activation
 }
 
-/** Reads a Hugging Face config.json, or the same fields in camelCase. */
-export function modelConfigFromJson(json: Readonly<Record<string, unknown>>): ModelConfig {
+/**
+ * Reads a Hugging Face config.json, or the same fields in camelCase.
+ * @param source the folder or name on the hub that it came from, for what to do where it is refused
+ */
+export function modelConfigFromJson(json: Readonly<Record<string, unknown>>, source?: string): ModelConfig {
   const given = byField(json)
   const type = check.checkString('model_type', given.get('modelType') ?? missingType())
+  const refuse = refusal(source)
   if (!modelTypes.includes(type as ModelType)) refuse('model_type', type, `one of ${modelTypes.join(', ')}`)
   const family = modelFamilies[type as ModelType]
-  refuseOtherMaths(given, family)
+  refuseOtherMaths(given, family, refuse)
   const fields = new Map<string, unknown>([
     ['modelType', type],
     ['exported', null]
@@ -129,7 +134,11 @@ function missingType(): never {
   throw check.valueError('model_type', `the file does not say what the model is; known: ${modelTypes.join(', ')}`)
 }
 
-function refuseOtherMaths(given: ReadonlyMap<string, unknown>, { fixed, defaults }: ModelFamily): void {
+function refuseOtherMaths(
+  given: ReadonlyMap<string, unknown>,
+  { fixed, defaults }: ModelFamily,
+  refuse: (...what: Refused) => never
+): void {
   for (const [key, { value, why }] of Object.entries(fixed)) {
     const got = given.get(camelCase(key)) ?? value
     if (got !== value) refuse(key, got, String(value), why)
@@ -248,11 +257,29 @@ function refuseExported({ className }: ExportedNetwork): never {
   })
 }
 
-function refuse(field: string, got: unknown, expected: string, why?: string): never {
-  const reason = why === undefined ? '' : `: ${why} would be needed`
-  throw new AdapterError('ERR_UNSUPPORTED', 'read the model config', `this ${field} is not supported${reason}`, {
-    expected,
-    got: check.describe(got),
-    hint: `Models of these types work: ${modelTypes.join(', ')}.`
-  })
+type Refused = [field: string, got: unknown, expected: string, why?: string]
+
+const refusal =
+  (source: string | undefined) =>
+  (...[field, got, expected, why]: Refused): never => {
+    const reason = why === undefined ? '' : `: ${why} would be needed`
+    throw new AdapterError('ERR_UNSUPPORTED', 'read the model config', `this ${field} is not supported${reason}`, {
+      expected,
+      got: check.describe(got),
+      hint:
+        field === 'quantization_config'
+          ? 'Take the model as it was before it was quantized.'
+          : `${asArchive(source)} Models of these types need none: ${modelTypes.join(', ')}.`
+    })
+  }
+
+/** What opens any other model. */
+function asArchive(source: string | undefined): string {
+  const word = (text: string) => (/^[\w./~:@-]+$/.test(text) ? text : JSON.stringify(text))
+  const file = source === undefined ? 'model.pt2' : `${basename(resolve(source))}.pt2`
+  const command = `npx torch-adapters-export ${source === undefined ? 'MODEL' : word(source)} ${word(file)}`
+  return (
+    `As an archive of torch.export it works: run \`${command}\` where Python has torch and transformers, then ` +
+    `AutoModel.fromExported('${file}'), or --model ${word(file)} on the command line.`
+  )
 }

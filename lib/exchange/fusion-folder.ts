@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import { type FusionConfig, fusionConfig, fusionConfigToJson } from '../config/fusion-config.js'
+import type { ModelConfig } from '../config/model-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { type BaseModelNote, modelNote } from './base-model.js'
 import { type FolderFormat, findWeights, fusionConfigFile, fusionWeightFiles, noFusionHere } from './folder-files.js'
@@ -19,9 +20,17 @@ export interface SavedFusion {
 export const fusionFloatKeys: ReadonlySet<string> = new Set(['dropout_prob'])
 
 /** The content of adapter_fusion_config.json but for what it says of the model. */
-export function fusionJson(name: string, { config, adapters, temperature }: SavedFusion): Record<string, unknown> {
-  const own = config.temperature ? { torch_adapters: { temperature } } : {}
-  return { adapter_names: [...adapters], config: fusionConfigToJson(config), name, ...own }
+export function fusionJson(
+  name: string,
+  { config, adapters, temperature }: SavedFusion,
+  { exported }: ModelConfig
+): Record<string, unknown> {
+  const own = {
+    ...(config.temperature && { temperature }),
+    ...(exported !== null && { placement: exported.placed })
+  }
+  const ours = Object.keys(own).length === 0 ? {} : { torch_adapters: own }
+  return { adapter_names: [...adapters], config: fusionConfigToJson(config), name, ...ours }
 }
 
 export interface FusionFolder extends SavedFusion {

@@ -93,7 +93,7 @@ export function peftHead(folder: PeftFolder, model: ModelConfig, problem?: Probl
     format: folder.format,
     layers,
     folded,
-    model: { type: null, class: modelClass ?? null, name: config.baseModel, hiddenSize: null }
+    model: { type: null, class: modelClass ?? null, name: config.baseModel, hiddenSize: null, placed: null }
   }
 }
 

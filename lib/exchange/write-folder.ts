@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { type AdapterConfig, adapterFloatKeys } from '../config/adapter-config.js'
 import { checkNonEmptyString, valueError } from '../config/check.js'
 import { type HeadConfig, headConfigToJson } from '../config/head-config.js'
+import { placementOf } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { familyOf } from '../config/model-families.js'
 import { pythonJson } from '../config/python-json.js'
@@ -90,7 +91,7 @@ function partsOf({ model, format, adapter, head, fusion }: SaveOptions): FolderP
             fusionWeightFiles,
             fusionConfigFile,
             pythonJson(
-              { ...fusionJson(fusion.name, fusion.config), ...modelFields(model) },
+              { ...fusionJson(fusion.name, fusion.config, model), ...modelFields(model) },
               { indent: 2, floatKeys: fusionFloatKeys }
             ),
             fusion
@@ -154,9 +155,11 @@ export function adapterJson(
 ): string {
   const json = config.toJSON()
   const fields = { config: knownConfig(json), name, ...modelFields(model) }
+  const placement = placementOf(config, model)
   const own = {
     ...ownFields(json),
-    ...(sharing !== undefined && { shared_parameters: sharedGroupToJson(sharing) })
+    ...(sharing !== undefined && { shared_parameters: sharedGroupToJson(sharing) }),
+    ...(placement !== null && { placement })
   }
   const ours = Object.keys(own).length === 0 ? {} : { torch_adapters: own }
   return pythonJson({ ...fields, ...ours }, { indent: 2, floatKeys: adapterFloatKeys })

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import * as check from '../config/check.js'
-import { modelConfigFromJson, nativeModelConfig } from '../config/model-config.js'
+import { type ModelConfig, modelConfigFromJson, nativeModelConfig } from '../config/model-config.js'
 import { readJsonObject } from '../config/read-json.js'
 import { TextTokenizer } from '../data/tokenizer.js'
 import { hasTokenizer } from '../data/tokenizer-files.js'
@@ -29,7 +29,8 @@ export const AutoModel = Object.freeze({
     const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'model', hub)
     const json = readJsonObject(join(folder, 'config.json'), 'load the model')
     const tokenizer = hasTokenizer(folder) ? TextTokenizer.fromFolder(folder) : undefined
-    const model = await make({ _name_or_path: source, ...json }, { device, trunk, seed }, tokenizer, folder)
+    const config = modelConfigFromJson({ _name_or_path: source, ...json }, source)
+    const model = await make(config, { device, trunk, seed }, tokenizer, folder)
     try {
       // A folder of a model after surgery: its weights have the names that the same surgery gives here.
       for (const replaced of readSurgery(folder)) model.repeatSurgery(replaced)
@@ -52,7 +53,7 @@ export const AutoModel = Object.freeze({
   ): Promise<Model> {
     checkOptions(options, ['device', 'trunk', 'seed', 'tokenizer'])
     const fields = check.checkObject('config', config)
-    const model = await make(fields, options, options.tokenizer, undefined)
+    const model = await make(modelConfigFromJson(fields), options, options.tokenizer, undefined)
     await nativeCall(() => model.native.initWeights(check.checkInteger('seed', options.seed ?? 42, 0)))
     return model
   },
@@ -74,12 +75,11 @@ export const AutoModel = Object.freeze({
 type MakeOptions = Pick<LoadOptions, 'device' | 'trunk' | 'seed'>
 
 async function make(
-  json: Readonly<Record<string, unknown>>,
+  config: ModelConfig,
   options: MakeOptions,
   tokenizer: TextTokenizer | undefined,
   source: string | undefined
 ): Promise<Model> {
-  const config = modelConfigFromJson(json)
   const seed = check.checkInteger('seed', options.seed ?? 42, 0)
   const addon = loadAddon()
   const device = chooseDevice(options.device, () => nativeCall(() => addon.systemInfo()).devices)

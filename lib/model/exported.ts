@@ -51,12 +51,13 @@ export async function loadExported(
 ): Promise<Model> {
   checkOptions(options, ['device', 'seed', 'weights', 'tokenizer', 'output', 'pooling', 'placement'])
   const reading = readingOf(options)
-  const { attention, feedForward } = nativePlacement(options.placement ?? 'auto')
+  const { placement = 'auto' } = options
+  const { attention, feedForward } = nativePlacement(placement)
   const { handle, facts } = await nativeCall(() =>
     addon.openExported(path, device, reading.output ?? '', reading.pooling, attention, feedForward)
   )
   const note = readExportNote(jsonOf(path, facts.extra['torch_adapters.json']))
-  const config = exportedModelConfig(facts, note, path, reading)
+  const config = exportedModelConfig(facts, note, path, reading, placement)
   const prefix = config.exported?.filePrefix ?? ''
   const tokenizer = options.tokenizer ?? tokenizerOf(facts.extra)
   const native = nativeCall(() => addon.createExported(handle, nativeModelConfig(config), prefix, device))

@@ -40,6 +40,8 @@ export interface NativeExportedFacts {
   /** Linears at which nothing can stand, by path, with the reason. */
   readonly unclearLinears: Readonly<Record<string, string>>
   readonly explanation: string[]
+  /** A text for each site that placements have alike where adapters stand at the same values of one graph. */
+  readonly sites: string[]
   /** The archive's `extra` files. */
   readonly extra: Readonly<Record<string, Buffer>>
 }

@@ -60,6 +60,7 @@ export function modelRecord(model: Model, args: TrainingArguments, active: reado
     adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
     trunk: model.trunk,
     model: modelDigest(model),
+    ...(model.config.exported !== null && { placement: model.config.exported.placed.placement }),
     ...(model.replacements.length > 0 && { surgery: surgeryToJson(model.replacements) }),
     ...(model.mergedAdapter === null ? {} : { merged: model.mergedAdapter })
   }

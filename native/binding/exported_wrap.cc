@@ -15,25 +15,6 @@ using exported::Pooling;
 using exported::Reading;
 using Handle = std::shared_ptr<ExportedModel>;
 
-const char* location_name(Location location) {
-  switch (location) {
-    case Location::query:
-      return "query";
-    case Location::key:
-      return "key";
-    case Location::value:
-      return "value";
-    case Location::query_key_value:
-      return "query_key_value";
-    case Location::attention_output:
-      return "attention_output";
-    case Location::intermediate:
-      return "intermediate";
-    default:
-      return "output";
-  }
-}
-
 template <class List, class Make>
 Napi::Array list_to_js(Napi::Env env, const List& list, Make make) {
   auto array = Napi::Array::New(env, list.size());
@@ -64,6 +45,7 @@ Napi::Object facts_to_js(Napi::Env env, const ExportedModel& model) {
   object.Set("inputs", list_to_js(env, facts.inputs, text));
   object.Set("image", shape_to_js(env, facts.image));
   object.Set("explanation", list_to_js(env, facts.explanation, text));
+  object.Set("sites", list_to_js(env, facts.sites, text));
   object.Set("linears", list_to_js(env, facts.linears, [&](const Facts::Linear& linear) -> Napi::Value {
                auto one = Napi::Object::New(env);
                one.Set("path", linear.path);
@@ -72,7 +54,7 @@ Napi::Object facts_to_js(Napi::Env env, const ExportedModel& model) {
                one.Set("out", static_cast<double>(linear.out));
                one.Set("transposed", linear.transposed);
                one.Set("merged", linear.merged);
-               one.Set("place", linear.location ? text(location_name(*linear.location)) : env.Null());
+               one.Set("place", linear.location ? text(exported::name_of(*linear.location)) : env.Null());
                return one;
              }));
   auto unclear = Napi::Object::New(env);

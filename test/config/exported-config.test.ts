@@ -5,7 +5,7 @@ const facts = {
   ...{ type: 'SwinModel', hidden: 16, layers: 1, vocabulary: 0, longestRow: 0, rowTokens: 4, isCausal: false },
   ...{ lengthText: '', tokensText: '', hasDecoder: false, outputs: ['last_hidden_state'], keyFeatures: 0, prefix: '' },
   ...{ topLevel: ['encoder'], inputs: ['pixel_values'], image: [3, 8, 8], linears: [], unclearLinears: {} },
-  ...{ explanation: [], extra: {} }
+  ...{ explanation: [], sites: [], extra: {} }
 }
 
 test('what a config has as a list, a value for each stage, is none of the whole network', (t) => {

@@ -112,6 +112,25 @@ test('a folder without config.json, without weights, or that is not there', asyn
   await t.throwsAsync(AutoModel.fromPretrained(folder), { message: /config\.json/ })
 })
 
+test('a model of no family of ours is told the command that makes an archive of it', async (t) => {
+  const folder = join(scratch(t), 'my llama')
+  cpSync(tiny, folder, { recursive: true })
+  writeFileSync(join(folder, 'config.json'), JSON.stringify({ model_type: 'llama' }))
+  const error = await t.throwsAsync(AutoModel.fromPretrained(folder), { code: 'ERR_UNSUPPORTED' })
+  t.true(
+    error?.message.includes(`\`npx torch-adapters-export ${JSON.stringify(folder)} "my llama.pt2"\``),
+    error?.message
+  )
+  t.true(error?.message.includes("AutoModel.fromExported('my llama.pt2')"), error?.message)
+  // So is one of a family of ours with other mathematics, but not one whose numbers are no floats.
+  const other = (fields: object) => () => AutoModel.fromConfig({ ...tinyConfig, ...fields })
+  await t.throwsAsync(other({ position_embedding_type: 'relative_key' }), {
+    message: /npx torch-adapters-export MODEL/
+  })
+  const quantized = await t.throwsAsync(other({ quantization_config: {} }))
+  t.false(quantized?.message.includes('torch-adapters-export'), quantized?.message)
+})
+
 test.serial('the environment names a device where nothing else does', (t) => {
   const before = process.env['TORCH_ADAPTERS_DEVICE']
   t.teardown(() => {

@@ -1,4 +1,5 @@
-"""What the exporter notes where rows vary in size and nothing says where one ends, and of what chance would leave out."""
+"""What the exporter reads of --inputs and --range, and what it notes where rows vary in size and nothing says where one
+ends, and of what chance would leave out."""
 
 import sys
 from pathlib import Path
@@ -8,7 +9,8 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts" / "export"))
 from torch_adapters_export.archive import write  # noqa: E402
-from torch_adapters_export.inputs import parse_inputs  # noqa: E402
+from torch_adapters_export.inputs import parse_inputs, parse_ranges  # noqa: E402
+from torch_adapters_export.refused import Usage  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -51,8 +53,25 @@ class Deep(Rows):
 
 def notes(model, inputs):
     with TemporaryDirectory() as folder:
-        return write(model, parse_inputs(inputs), Path(folder) / "rows.pt2")["notes"]
+        return write(model, parse_inputs([inputs]), Path(folder) / "rows.pt2")["notes"]
 
+
+def refusal(parse, texts):
+    try:
+        return f"nothing, but {parse(texts)}"
+    except Usage as error:
+        return str(error)
+
+
+# Given again, an option adds to what there is; a size has one value in all.
+apart = parse_inputs(["ids=int64[batch,length]<9", "mask=int64[batch,length],image=float32[batch,3]"])
+together = parse_inputs(["ids=int64[batch,length]<9,mask=int64[batch,length],image=float32[batch,3]"])
+assert list(apart) == ["ids", "mask", "image"] and apart["ids"].example.shape == apart["mask"].example.shape
+assert all(torch.equal(apart[name].example, together[name].example) for name in apart)
+assert "ids is given twice" in refusal(parse_inputs, ["ids=int64[batch]", "ids=int64[batch,length]"])
+assert "ids is given twice" in refusal(parse_inputs, ["ids=int64[batch],ids=int64[batch,length]"])
+assert parse_ranges(["batch=2..", "length=1..9"]) == {"batch": (2, None), "length": (1, 9)}
+assert "length is given twice" in refusal(parse_ranges, ["length=1..9", "length=2..9"])
 
 (note,) = notes(Rows(), "values=float32[batch,frames,3]")
 assert note.startswith("rows of one length: frames varies from batch to batch"), note
@@ -62,4 +81,4 @@ assert notes(MaskedRows(), "values=float32[batch,frames,3],attention_mask=int64[
 (note,) = notes(Deep(0.5), "values=float32[batch,4,3]")
 assert note.startswith("stochastic depth (drop path): every block is in the graph"), note
 assert notes(Deep(0.0), "values=float32[batch,4,3]") == []
-print("The exporter says which sizes vary without a mask")
+print("The exporter takes what it is given, and says which sizes vary without a mask")

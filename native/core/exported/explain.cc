@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/exported/residuals.h"
 
@@ -5,27 +7,10 @@ namespace ta::exported {
 
 namespace {
 
-const char* name_of(Location location) {
-  switch (location) {
-    case Location::attention:
-      return "attention";
-    case Location::output:
-      return "output";
-    case Location::query:
-      return "query";
-    case Location::key:
-      return "key";
-    case Location::value:
-      return "value";
-    case Location::query_key_value:
-      return "query, key and value";
-    case Location::attention_output:
-      return "attention output";
-    case Location::intermediate:
-      return "intermediate";
-    default:
-      return "feed-forward output";
-  }
+std::string words_of(Location location) {
+  std::string words = name_of(location);
+  std::replace(words.begin(), words.end(), '_', ' ');
+  return words;
 }
 
 }  // namespace
@@ -40,7 +25,7 @@ std::vector<std::string> explain(const Graph& graph, const Residuals& residuals)
   for (const auto& sub : residuals.sub_layers) {
     std::string products;
     for (const auto& [location, product] : sub.products) {
-      products += text(products.empty() ? "; " : ", ", name_of(location), " ",
+      products += text(products.empty() ? "; " : ", ", words_of(location), " ",
                        product.weight.substr(0, product.weight.rfind('.')));
     }
     if (!sub.merged.empty()) {
@@ -58,6 +43,16 @@ std::vector<std::string> explain(const Graph& graph, const Residuals& residuals)
   }
   for (const auto& line : residuals.left_out) lines.push_back("left out: " + line);
   return lines;
+}
+
+std::vector<std::string> describe_sites(const Graph& graph, const Residuals& residuals) {
+  std::vector<std::string> sites;
+  const auto name = [&](int32_t slot) { return slot < 0 ? std::string("-") : graph.slots[slot].name; };
+  for (const auto& sub : residuals.sub_layers) {
+    sites.push_back(text(sub.layer, " ", name_of(sub.location), " ", graph.modules[sub.module].path, " ", name(sub.h),
+                         " ", name(sub.r), " ", name(sub.out)));
+  }
+  return sites;
 }
 
 }  // namespace ta::exported

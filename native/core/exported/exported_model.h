@@ -54,7 +54,7 @@ struct Facts {
   };
   std::vector<Linear> linears;
   std::map<std::string, std::string> unclear_linears;  ///< path → why nothing can stand there
-  std::vector<std::string> explanation;
+  std::vector<std::string> explanation, sites;
   std::string prefix;                  ///< in front of all names; most often empty
   std::vector<std::string> top_level;  ///< names of the model's own children
 };

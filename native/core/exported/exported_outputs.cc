@@ -113,7 +113,7 @@ Streams ExportedModel::find_streams(const Reading& reading) {
   }
   fail(ErrorCode::unsupported, kOperation, "an encoder and a decoder are read where the decoder's states come out",
        {.expected = "input_ids and decoder_input_ids with columns of their own, and an output of the decoder's tokens",
-        .got = text("the output '", facts_.outputs[0], "'"),
+        .got = text("the output '", reading.output.empty() ? facts_.outputs[0] : reading.output, "'"),
         .hint = "Export the encoder by itself with --part encoder"});
 }
 

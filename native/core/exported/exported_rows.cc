@@ -101,6 +101,7 @@ void ExportedModel::collect_facts() {
   }
   facts_.unclear_linears = tree_->unclear_linears();
   facts_.explanation = explain(graph, residuals_);
+  facts_.sites = describe_sites(graph, residuals_);
   if (!prefix_.empty()) {
     facts_.explanation.push_back(text("names begin with '", prefix_,
                                       ".': the network has a module that is called as what stands beside it here"));

@@ -220,6 +220,11 @@ void place_named(const Graph& graph, const Weights& weights, const Tree& tree, c
     residuals.layers = layer_modules(graph, modules);
     residuals.left_out.clear();
   }
+  const auto leave_out = [&](const char* option, const std::optional<std::string>& pattern) {
+    if (pattern && pattern->empty()) residuals.left_out.push_back(text(option, ": null in your placement"));
+  };
+  leave_out("attention", placement.attention);
+  leave_out("feedForward", placement.feed_forward);
   for (auto& a : all)
     for (auto& b : all)
       if (a.location == Location::attention && b.location == Location::output && a.layer == b.layer) namer.pair(a, b);

@@ -31,5 +31,7 @@ Residuals find_residuals(const Graph& graph, const std::vector<Size>& source = {
 
 /// One sentence for each site, each layer's Linears, and what was left out.
 std::vector<std::string> explain(const Graph& graph, const Residuals& residuals);
+/// A text for each site that two placements have alike where adapters stand at the same values of one graph.
+std::vector<std::string> describe_sites(const Graph& graph, const Residuals& residuals);
 
 }  // namespace ta::exported

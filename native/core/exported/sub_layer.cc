@@ -88,6 +88,27 @@ class Products {
 
 }  // namespace
 
+const char* name_of(Location location) {
+  switch (location) {
+    case Location::attention:
+      return "attention";
+    case Location::query:
+      return "query";
+    case Location::key:
+      return "key";
+    case Location::value:
+      return "value";
+    case Location::query_key_value:
+      return "query_key_value";
+    case Location::attention_output:
+      return "attention_output";
+    case Location::intermediate:
+      return "intermediate";
+    default:
+      return "output";
+  }
+}
+
 int32_t numbered_module(const Graph& graph, int32_t module) {
   if (module < 0) return -1;
   const auto outer = graph.enclosing(module);

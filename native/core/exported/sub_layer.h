@@ -13,6 +13,9 @@
 
 namespace ta::exported {
 
+/// The name that configurations and explanations have for it: `query_key_value`.
+const char* name_of(Location location);
+
 /// A Linear of a sub-layer, as Location names them.
 struct PlacedProduct {
   Location location;

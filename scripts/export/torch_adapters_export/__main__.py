@@ -34,8 +34,9 @@ def arguments(given):
     parser.add_argument("--class", dest="model_class", default="AutoModel", metavar="NAME",
                         help="transformers' class that loads MODEL (default: AutoModel, which is without a head)")
     parser.add_argument("--part", metavar="PATH", help="export this module of the model, as 'encoder'")
-    parser.add_argument("--inputs", metavar="SPEC", help="examples, as 'ids=int64[batch,sequence]<100,x=float32[batch,3,8]': "
-                        "sizes that are names vary, whole numbers are below the limit (default 2)")
+    parser.add_argument("--inputs", action="append", default=[], metavar="SPEC", help="examples, as "
+                        "'ids=int64[batch,sequence]<100,x=float32[batch,3,8]': sizes that are names vary, whole numbers are "
+                        "below the limit (default 2); may be given again, for further inputs")
     parser.add_argument("--range", dest="ranges", action="append", default=[], metavar="NAME=FROM..TO",
                         help="between which bounds a size varies, as sequence=1..512; may be given again")
     parser.add_argument("--dtype", default="float32", metavar="NAME", help="float32 (default), bfloat16 or float16")
@@ -63,7 +64,7 @@ def check_torch():
 
 def export(options, torch):
     from .archive import tokenizer_files, write
-    from .inputs import huggingface_inputs, huggingface_ranges, parse_inputs, parse_range
+    from .inputs import huggingface_inputs, huggingface_ranges, parse_inputs, parse_ranges
     from .models import is_factory, load_factory, load_huggingface, part_of
     from .refused import Usage
 
@@ -75,8 +76,8 @@ def export(options, torch):
     dtype = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}.get(options.dtype)
     if dtype is None:
         raise Usage(f"--dtype: {options.dtype}; expected float32, bfloat16 or float16")
-    given = parse_inputs(options.inputs) if options.inputs else {}
-    ranges = dict(parse_range(text) for text in options.ranges)
+    given = parse_inputs(options.inputs)
+    ranges = parse_ranges(options.ranges)
     notes, files = [], {}
 
     if is_factory(options.model):

@@ -23,13 +23,13 @@ EXPECTED = "expected NAME=DTYPE[SIZES], whole numbers below a limit as NAME=DTYP
            "in 'ids=int64[batch,sequence]<100,image=float32[batch,3,32,32]'; sizes that are names vary"
 
 
-def parse_inputs(text):
-    """Equal names are equal sizes. Examples are of 2 and more: torch takes a size of 1 for a constant."""
-    if not re.fullmatch(rf"{PART}(?:,{PART})*", text):
-        raise Usage(f"--inputs: cannot read {text!r}; {EXPECTED}")
+def parse_inputs(texts):
+    """Of each --inputs. Equal names are equal sizes. Examples are of 2 and more: torch takes a size of 1 for a constant."""
     found, sizes = {}, {}
     generator = torch.Generator().manual_seed(0)
-    for name, dtype, shape, limit in re.findall(PART, text):
+    for name, dtype, shape, limit in (part for text in texts for part in parts_of(text)):
+        if name in found:
+            raise Usage(f"--inputs: {name} is given twice; expected each input once")
         kind = getattr(torch, dtype, None)
         if not isinstance(kind, torch.dtype):
             raise Usage(f"--inputs: {name} has dtype {dtype!r}; expected one of torch's, as float32 or int64")
@@ -45,11 +45,22 @@ def parse_inputs(text):
     return found
 
 
-def parse_range(text):
-    match = re.fullmatch(r"(\w+)=(\d+)\.\.(\d+)?", text)
-    if not match or (match[3] and int(match[3]) < int(match[2])):
-        raise Usage(f"--range: cannot read {text!r}; expected NAME=FROM..TO or NAME=FROM.., as in sequence=1..512")
-    return match[1], (int(match[2]), int(match[3]) if match[3] else None)
+def parts_of(text):
+    if not re.fullmatch(rf"{PART}(?:,{PART})*", text):
+        raise Usage(f"--inputs: cannot read {text!r}; {EXPECTED}")
+    return re.findall(PART, text)
+
+
+def parse_ranges(texts):
+    found = {}
+    for text in texts:
+        match = re.fullmatch(r"(\w+)=(\d+)\.\.(\d+)?", text)
+        if not match or (match[3] and int(match[3]) < int(match[2])):
+            raise Usage(f"--range: cannot read {text!r}; expected NAME=FROM..TO or NAME=FROM.., as in sequence=1..512")
+        if match[1] in found:
+            raise Usage(f"--range: {match[1]} is given twice; expected each size once")
+        found[match[1]] = (int(match[2]), int(match[3]) if match[3] else None)
+    return found
 
 
 def accepts(model, name):
