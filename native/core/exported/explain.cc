@@ -22,7 +22,15 @@ std::vector<std::string> explain(const Graph& graph, const Residuals& residuals)
         "no residual sub-layer was found: addAdapter has no place of its own here; name modules by patterns "
         "(placement)");
   }
-  for (const auto& sub : residuals.sub_layers) {
+  const auto is_same = [](const SubLayer& a, const SubLayer& b) {
+    return a.layer == b.layer && a.location == b.location && a.module == b.module;
+  };
+  const auto& all = residuals.sub_layers;
+  for (auto at = all.begin(); at != all.end(); ++at) {
+    const auto& sub = *at;
+    // A module that is called again has its adapters there, too.
+    if (std::any_of(all.begin(), at, [&](const SubLayer& before) { return is_same(before, sub); })) continue;
+    const auto calls = std::count_if(at, all.end(), [&](const SubLayer& other) { return is_same(other, sub); });
     std::string products;
     for (const auto& [location, product] : sub.products) {
       products += text(products.empty() ? "; " : ", ", words_of(location), " ",
@@ -36,7 +44,8 @@ std::vector<std::string> explain(const Graph& graph, const Residuals& residuals)
                                   : std::string("right behind it, where it is added to nothing");
     lines.push_back(text(
         "layer ", sub.layer, " (", graph.modules[residuals.layers[sub.layer]].path, "), ", name_of(sub.location), ": ",
-        sub.named.empty() ? "" : sub.named + " by your placement, ", place, sub.norm >= 0 ? ", with its LayerNorm" : "",
+        sub.named.empty() ? "" : sub.named + " by your placement, ", place,
+        calls > 1 ? text(", and at each of ", calls - 1, " further calls") : "", sub.norm >= 0 ? ", with its LayerNorm" : "",
         sub.beside ? sub.location == Location::output ? ", behind attention" : ", in front of the feed-forward block"
                    : "",
         products));

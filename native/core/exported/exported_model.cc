@@ -51,7 +51,7 @@ ExportedModel::ExportedModel(const std::string& path, at::Device device, const C
 
 void ExportedModel::find_sub_layers(const Streams& streams, const Placement& placement) {
   const auto& graph = program_->graph();
-  residuals_ = find_residuals(graph, streams.source);
+  residuals_ = find_residuals(graph, output_, streams.source);
   const auto& tokens = streams.tokens;
   // A stream of other tokens than those that come out has no rows of ours.
   if (!residuals_.shape.empty() && !std::equal(tokens.begin(), tokens.end(), residuals_.shape.begin())) {

@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "core/error.h"
 #include "core/exported/attention_block.h"
+#include "core/exported/module_shapes.h"
 
 namespace ta::exported {
 
@@ -21,7 +23,8 @@ struct Found {
 
 class Finder {
  public:
-  Finder(const Graph& graph, const std::vector<Size>& source) : graph_(graph), source_(source), weights_(graph) {}
+  Finder(const Graph& graph, int32_t output, const std::vector<Size>& source)
+      : graph_(graph), output_(output), source_(source), weights_(graph) {}
 
   Residuals find() {
     auto sums = find_sums();
@@ -74,7 +77,7 @@ class Finder {
     return sums;
   }
 
-  // The shape that most of them have is the stream's.
+  // The output's shape is the stream's; where no sum has it, the shape that most of them have.
   void keep_stream(std::vector<Found>& sums) {
     const auto shape_of = [&](const Found& one) -> const std::vector<Size>& { return graph_.slots[one.sum.out].shape; };
     int64_t most = 0;
@@ -82,6 +85,7 @@ class Finder {
       if (is_source(shape_of(one))) continue;
       const auto count =
           std::count_if(sums.begin(), sums.end(), [&](const Found& other) { return shape_of(other) == shape_of(one); });
+      if (shape_of(one) == graph_.slots[output_].shape) result_.shape = shape_of(one), most = static_cast<int64_t>(sums.size());
       if (count > most) most = count, result_.shape = shape_of(one);
     }
     std::vector<Found> kept;
@@ -90,7 +94,8 @@ class Finder {
       if (shape == result_.shape || (is_source(shape) && !result_.shape.empty() && shape[2] == result_.shape[2])) {
         kept.push_back(std::move(one));
       } else {
-        leave_out(one, "it is of another shape than the model's stream of hidden states");
+        leave_out(one, text("it is ", shape_text(graph_, one.sum.out), ", and the last hidden state, whose tokens and width ",
+                            "adapters have, ", shape_text(graph_, output_)));
       }
     }
     sums = std::move(kept);
@@ -131,6 +136,23 @@ class Finder {
     return {};
   }
 
+  // A numbered module that attends several times (or has several sub-layers, none of which attends) is a stage of
+  // several layers, where these have numbers of their own: `layers.3.blocks.0`.
+  bool add_inner_layers(int32_t module, std::vector<Found>& found) {
+    std::vector<std::pair<int32_t, std::vector<Found>>> inner;
+    std::set<int32_t> attending;
+    for (const auto& one : found) {
+      const int32_t own = numbered_module(graph_, graph_.nodes[one.sum.nodes.first].module, module);
+      if (own < 0) return false;
+      if (one.core) attending.insert(own);
+      if (inner.empty() || inner.back().first != own) inner.push_back({own, {}});
+      inner.back().second.push_back(one);
+    }
+    if ((attending.empty() ? inner.size() : attending.size()) < 2) return false;
+    for (auto& [own, sums] : inner) add_layer(own, std::move(sums));
+    return true;
+  }
+
   void add_layer(int32_t module, std::vector<Found> sums) {
     const auto layer = static_cast<int64_t>(result_.layers.size());
     std::vector<Found> found;
@@ -143,7 +165,6 @@ class Finder {
       }
     }
     if (found.empty()) return;
-    result_.layers.push_back(module);
     bool beside = false;
     if (found.size() == 1 && found[0].core) {
       if (auto parts = side_by_side(found[0]); !parts.empty()) found = std::move(parts), beside = true;
@@ -151,6 +172,8 @@ class Finder {
     const bool alone = std::all_of(found.begin(), found.end(), [&](const Found& one) {
       return one.core.has_value() == found.front().core.has_value();
     });
+    if (add_inner_layers(module, found)) return;
+    result_.layers.push_back(module);
     SubLayer last[2];
     for (const auto& one : found) {
       auto sub = make_sub_layer(graph_, weights_, one.sum, one.ways, module);
@@ -176,6 +199,7 @@ class Finder {
   }
 
   const Graph& graph_;
+  int32_t output_;
   const std::vector<Size>& source_;
   Weights weights_;
   Residuals result_;
@@ -184,8 +208,8 @@ class Finder {
 
 }  // namespace
 
-Residuals find_residuals(const Graph& graph, const std::vector<Size>& source) {
-  return Finder(graph, source).find();
+Residuals find_residuals(const Graph& graph, int32_t output, const std::vector<Size>& source) {
+  return Finder(graph, output, source).find();
 }
 
 }  // namespace ta::exported

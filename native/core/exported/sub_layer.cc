@@ -109,11 +109,12 @@ const char* name_of(Location location) {
   }
 }
 
-int32_t numbered_module(const Graph& graph, int32_t module) {
+int32_t numbered_module(const Graph& graph, int32_t module, int32_t within) {
   if (module < 0) return -1;
   const auto outer = graph.enclosing(module);
-  const auto found =
-      std::find_if(outer.rbegin(), outer.rend(), [&](int32_t one) { return ends_in_number(graph.modules[one].path); });
+  const auto found = std::find_if(outer.rbegin(), outer.rend(), [&](int32_t one) {
+    return ends_in_number(graph.modules[one].path) && (within < 0 || (one != within && graph.inside(one, within)));
+  });
   return found == outer.rend() ? -1 : *found;
 }
 

@@ -45,7 +45,7 @@ SubLayer make_sub_layer(const Graph& graph, const Weights& weights, const Sum& s
 /// Its Linears and its attention, for a sub-layer that has no sum.
 void add_products(const Graph& graph, const Weights& weights, const Ways& ways, SubLayer& into);
 
-/// The outermost module around one whose name is a number (`layers.3`); -1: there is none.
-int32_t numbered_module(const Graph& graph, int32_t module);
+/// The outermost module around one whose name is a number (`layers.3`), of those inside `within`; -1: there is none.
+int32_t numbered_module(const Graph& graph, int32_t module, int32_t within = -1);
 
 }  // namespace ta::exported
