@@ -32,7 +32,7 @@ export async function finetune({ archive, labels, train, test, out, args }) {
       args: {
         outputDir: join(out, 'run'),
         perDeviceTrainBatchSize: 32,
-        learningRate: 2e-3,
+        learningRate: 8e-3,
         saveStrategy: 'no',
         ...args
       }

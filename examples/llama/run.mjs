@@ -93,7 +93,7 @@ await main(async () => {
   const archive = values.archive ?? (existsSync(own) ? own : makeArchive(synsets, out))
   await step('LoRA in Node', async () => {
     const [train, test] = [rowsOf(synsets, 'train', count), rowsOf(synsets, 'test', 300)]
-    const args = { numTrainEpochs: 1, warmupRatio: 0.1, seed: 1 }
+    const args = { numTrainEpochs: 2, warmupRatio: 0.1, seed: 1 }
     const { before, after, answers } = await finetune({ archive, labels: kinds, train, test, out, args })
     writeFileSync(join(out, 'answers.json'), JSON.stringify(answers, null, 2))
     return `${percent(before)} of ${test.length} definitions right at first, ${percent(after)} after ${train.length} others`

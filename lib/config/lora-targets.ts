@@ -145,10 +145,8 @@ function resolvePart(config: MethodConfig, model: ModelConfig): MethodConfig {
   const unknown = targetModules.find((one) => named([one], names).size === 0)
   if (unknown !== undefined) {
     const ends = [...new Set(linears.map(({ path }) => path.split('.').at(-1)))].slice(0, 12)
-    throw valueError(
-      'targetModules',
-      `no Linear of ${model.modelType} is called '${unknown}'; there are ${ends.join(', ')}`
-    )
+    const others = ends.length === 0 ? 'it shows none at all' : `there are ${ends.join(', ')}`
+    throw valueError('targetModules', `no Linear of ${model.modelType} is called '${unknown}'; ${others}`)
   }
   const wanted = named(targetModules, names)
   const chosen = linears.filter(({ path, layer }) => wanted.has(path) && !leaveOut.includes(layer))

@@ -10,7 +10,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts" / "export"))
 from torch_adapters_export.archive import write  # noqa: E402
 from torch_adapters_export.inputs import parse_inputs, parse_ranges  # noqa: E402
-from torch_adapters_export.refused import Usage  # noqa: E402
+from torch_adapters_export.refused import Refused, Usage  # noqa: E402
 
 torch.set_num_threads(1)
 
@@ -51,6 +51,19 @@ class Deep(Rows):
         return values + self.path(self.layer(values))
 
 
+class Branches(Rows):
+    """A module that runs, or does not, by the values of what goes in."""
+
+    def forward(self, values):
+        return torch.cond(values.sum() > 0, lambda x: self.layer(x), lambda x: 2 * x, (values,))
+
+
+class Mixed(Rows):
+    def forward(self, values):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.layer(values).float()
+
+
 def notes(model, inputs):
     with TemporaryDirectory() as folder:
         return write(model, parse_inputs([inputs]), Path(folder) / "rows.pt2")["notes"]
@@ -80,5 +93,11 @@ assert notes(MaskedRows(), "values=float32[batch,frames,3],attention_mask=int64[
 # Its random numbers would be the graph's: the exporter's own check of the archive would see them.
 (note,) = notes(Deep(0.5), "values=float32[batch,4,3]")
 assert note.startswith("stochastic depth (drop path): every block is in the graph"), note
+assert notes(Branches(), "values=float32[batch,4,3]") == []
+try:
+    notes(Mixed(), "values=float32[batch,4,3]")
+    raise AssertionError("a region under autocast was exported")
+except Refused as error:
+    assert "torch.autocast" in str(error), error
 assert notes(Deep(0.0), "values=float32[batch,4,3]") == []
 print("The exporter takes what it is given, and says which sizes vary without a mask")

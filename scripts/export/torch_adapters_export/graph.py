@@ -5,7 +5,7 @@ import warnings
 
 import torch
 
-from .refused import explained, first_line
+from .refused import Refused, explained, first_line
 
 
 def holds_only_tensors(value):
@@ -23,6 +23,9 @@ def modules_to_preserve(model, examples):
 
     def watch(path):
         def called(_, args, kwargs, output):
+            # Inside a branch of torch.cond, which takes no side effects, and where no signature can be kept.
+            if torch.compiler.is_dynamo_compiling():
+                return
             calls[path] = calls.get(path, 0) + 1
             for verb, value in (("takes", (args, kwargs)), ("gives", output)):
                 if not holds_only_tensors(value):
@@ -50,6 +53,9 @@ def export_once(model, examples, shapes, preserved):
                                       preserve_module_call_signature=tuple(preserved))
     for module in program.graph_module.modules():
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
+            if getattr(node.target, "_name", "") == "wrap_with_autocast" and node.args[2]:
+                raise Refused("a part of the model runs under torch.autocast, which fromExported does not take\n  What to "
+                              "try: take autocast out of the model, and choose its type by --dtype.")
             # Lines of the files of the machine that exports: most of the graph's bytes, and nobody else's business.
             for name in ("stack_trace", "from_node", "torch_fn"):
                 node.meta.pop(name, None)
@@ -68,6 +74,8 @@ def export_with_signatures(model, examples, shapes, paths, save):
 
     try:
         return attempt(paths, {}, save), {}
+    except Refused:
+        raise
     except Exception as error:  # noqa: BLE001 - torch.export raises whatever it met
         reason = f"torch.export: {first_line(error)}"
     try:
