@@ -56,7 +56,7 @@ void* find_symbol(void* library, const char* name) {
 #endif
 
 // libgomp's threads spin for milliseconds at every barrier before they sleep. Where something else wants the cores too
-// (a (a web server, a second training, a shared machine) a step then waits for threads that are not scheduled: measured
+// (a web server, a second training, a shared machine) a step then waits for threads that are not scheduled: measured
 // 1,200 ms instead of 7 on two cores of which one was busy. It reads its settings once, when libtorch brings it in.
 void calm_openmp() {
 #ifndef _WIN32

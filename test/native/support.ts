@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -9,9 +9,9 @@ import { type Ended, type Process, startProcess } from '../support/process.js'
 /** The repository: compiled tests lie in dist/test/FOLDER/. */
 export const repository = fileURLToPath(new URL('../../../', import.meta.url))
 
-/** A folder that is gone when the test is over. */
+/** A folder that is gone when the test is over, by its real path: macOS and Windows have others for the same one. */
 export function temporaryFolder(t: ExecutionContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'torch-adapters-test-'))
+  const folder = realpathSync.native(mkdtempSync(join(tmpdir(), 'torch-adapters-test-')))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   return folder
 }

@@ -28,11 +28,11 @@ async function pack(t: ExecutionContext): Promise<string> {
   return join(stage, packed?.filename ?? '')
 }
 
-/** A PATH with node and nothing else: no compiler, no CMake, no Python. */
+/** A PATH with node and nothing else: no compiler, no CMake, no Python; and no libtorch that was fetched before. */
 function bareMachine(t: ExecutionContext): NodeJS.ProcessEnv {
   const bin = temporaryFolder(t)
   symlinkSync(process.execPath, join(bin, 'node'))
-  return { PATH: bin, HOME: temporaryFolder(t) }
+  return { PATH: bin, HOME: temporaryFolder(t), TORCH_ADAPTERS_CACHE: temporaryFolder(t) }
 }
 
 test('the packed tarball, installed without scripts into an empty project, works as soon as libtorch is found', async (t) => {
