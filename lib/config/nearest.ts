@@ -30,16 +30,24 @@ export function plain(word: string): string {
 export function nearest(word: string, choices: Iterable<string>): string | undefined {
   if (word.length > longestWord) return undefined
   const wanted = plain(word)
+  const all = [...choices]
   let best: string | undefined
   let bestDistance = Math.max(1, Math.floor(wanted.length / 3)) + 1
-  for (const choice of choices) {
+  for (const choice of all) {
     const distance = editDistance(wanted, plain(choice))
     if (distance < bestDistance) {
       best = choice
       bestDistance = distance
     }
   }
-  return best
+  return best ?? begunWith(wanted, all)
+}
+
+// `out` for `output`: too far from it as a misspelling, but the only choice that begins so.
+function begunWith(wanted: string, choices: readonly string[]): string | undefined {
+  if (wanted.length < 3) return undefined
+  const begun = choices.filter((choice) => plain(choice).startsWith(wanted))
+  return begun.length === 1 ? begun[0] : undefined
 }
 
 /** ` Did you mean 'x'?` or nothing: the tail of a message about an unknown name. */

@@ -56,17 +56,23 @@ export function fileError(file: string, operation: string, cause: unknown): Adap
       cause
     })
   }
-  if (code === 'EEXIST') {
-    return new AdapterError('ERR_FILE', operation, `${file} is a file`, {
-      expected: 'a folder, or a path where nothing is yet',
-      hint: 'Give another path.',
-      cause
-    })
+  if (code === 'ENOSPC' || code === 'EDQUOT') {
+    const hint = 'Free some space, or take another disk.'
+    return new AdapterError('ERR_DISK', operation, `no space left for ${file}`, { hint, cause })
+  }
+  const kind = otherKind[code]
+  if (kind !== undefined) {
+    return new AdapterError('ERR_FILE', operation, `${file} ${kind}`, { hint: 'Check the path.', cause })
   }
   return new AdapterError('ERR_FILE', operation, `${file} cannot be used: ${code}`, {
     hint: "Check the path and the file's permissions.",
     cause
   })
+}
+
+const otherKind: Readonly<Record<string, string>> = {
+  EEXIST: 'is a file, where a folder is needed',
+  EISDIR: 'is a folder, where a file is needed'
 }
 
 /** Runs a validator over a file's content, so that its TypeError or RangeError names the file. */

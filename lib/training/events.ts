@@ -34,7 +34,7 @@ export interface LogEvent {
   readonly learningRate: number
   /** Of the last step. */
   readonly gradNorm: number
-  /** Since the last log event. */
+  /** Since the last log event, without the time of evaluations and checkpoints. */
   readonly tokensPerSecond: number
 }
 

@@ -88,6 +88,13 @@ export async function* trainingRun(
     const totals = { tokens: 0 }
     const start = performance.now()
     let logged = { at: start, tokens: 0 }
+    /** Work that is no training: its time is not counted in tokensPerSecond. */
+    const aside = async <T>(work: () => Promise<T>): Promise<T> => {
+      const at = performance.now()
+      const result = await work()
+      logged.at += performance.now() - at
+      return result
+    }
     await callbacks.begin({ step: firstStep, totalSteps: plan.totalSteps, epoch: plan.epochAfter(firstStep) })
     const asked = callbacks.takes('evaluate')
     if (data.evaluation && (asked || (args.evalOnStart && firstStep === 0))) {
@@ -113,7 +120,8 @@ export async function* trainingRun(
       let isBest = false
       const asksForEvaluation = callbacks.takes('evaluate')
       if (data.evaluation && (asksForEvaluation || (isDue && isEvaluated(args, step, plan)))) {
-        const evaluation = await evaluate(data.evaluation)
+        const rows = data.evaluation
+        const evaluation = await aside(() => evaluate(rows))
         isBest = best.take(step, evaluation)
         progress.best = best.saved
         if (plateau !== undefined) {
@@ -125,7 +133,7 @@ export async function* trainingRun(
       const asksForSave = callbacks.takes('save')
       const isSaved = isDue && due(args.saveStrategy, args.saveSteps, step, plan)
       if (asksForSave || isSaved || (isBest && keepsBest)) {
-        yield await save()
+        yield await aside(save)
       }
     }
     const isOver = () => best.isOver || callbacks.stopped

@@ -60,7 +60,8 @@ export function readOptions(args) {
       }
     }).values
   } catch (error) {
-    throw new Problem(`${/** @type {Error} */ (error).message} See npm run quickstart -- --help.`)
+    const { message } = /** @type {Error} */ (error)
+    throw new Problem(`${message.replace(/\.?$/, '.')} See npm run quickstart -- --help.`)
   }
   if (values.help) return usage
   if (values.data !== undefined && values.task !== undefined) {

@@ -13,6 +13,12 @@ test('nearest ignores case and word separators', (t) => {
   t.is(nearest('reductionFacotr', ['reductionFactor', 'dropout']), 'reductionFactor')
 })
 
+test('nearest names the only choice that begins so', (t) => {
+  t.is(nearest('out', new Set(['output', 'report']).values()), 'output')
+  t.is(nearest('warmup', ['warmupRatio', 'warmupSteps']), undefined)
+  t.is(nearest('or', ['organisation']), undefined)
+})
+
 test('nearest names nothing when nothing is near', (t) => {
   t.is(nearest('zebra', ['reductionFactor', 'dropout']), undefined)
   t.is(nearest('x'.repeat(100_000), ['x']), undefined)

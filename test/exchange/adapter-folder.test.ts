@@ -189,7 +189,7 @@ test('names and places that cannot be', async (t) => {
   await t.throwsAsync(saveFolder(folder, { model, format: 'bin', adapter }), { message: /cannot hold a point/ })
   const file = join(folder, 'file')
   writeFileSync(file, '')
-  await t.throwsAsync(save(file, 'bin'), { code: 'ERR_FILE', message: /file is a file \(expected a folder/ })
+  await t.throwsAsync(save(file, 'bin'), { code: 'ERR_FILE', message: /is a file, where a folder is needed/ })
 })
 
 test('a head of a class without an activation of its own takes that of the model', (t) => {
