@@ -2,6 +2,8 @@ import { createReadStream } from 'node:fs'
 import { Readable } from 'node:stream'
 import { type Options, type Parser, parse } from 'csv-parse'
 import { parse as parseAll } from 'csv-parse/sync'
+import { camelCase } from '../config/case.js'
+import { headFields, rowFields } from './row-fields.js'
 
 /** What a file's first lines tell about all of it. */
 export interface CsvForm {
@@ -46,7 +48,7 @@ export async function* csvRecords(
   try {
     for await (const { record, info } of all.pipe(parser)) {
       // The parser has found out by now.
-      form ??= { ...found(parser), delimiter, quotes }
+      form ??= checked({ ...found(parser), delimiter, quotes })
       yield { record: quotes ? record : unquoted(record), line: info.lines, end: info.bytes, form }
     }
   } finally {
@@ -60,6 +62,20 @@ function found({ options }: Parser): Pick<CsvForm, 'columns' | 'lineEnds'> {
     readonly record_delimiter: readonly Buffer[]
   }
   return { columns: columns.map(({ name }) => name), lineEnds }
+}
+
+const read: readonly string[] = [...rowFields, ...headFields]
+
+/** Of columns with one name only the last would be read, and a file with another delimiter has a single column. */
+function checked(form: CsvForm): CsvForm {
+  const { columns, delimiter } = form
+  const twice = columns.find((name, i) => columns.indexOf(name) < i && read.includes(camelCase(name)))
+  if (twice !== undefined) throw new Error(`its first line has more than one column '${twice}'`)
+  const [only = ''] = columns
+  if (columns.length > 1 || !/[,;\t]/.test(only)) return form
+  throw new Error(
+    `its first line has one column, '${only}': cells stand between ${delimiter === ',' ? 'commas' : 'tabs'}`
+  )
 }
 
 /** The one record in a piece of a file. @param isFirst the piece begins with the line that names the columns */

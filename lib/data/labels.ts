@@ -155,7 +155,9 @@ export function summarizeLabels(rows: Iterable<Row>, name = 'dataset'): LabelSum
     i++
   }
   if (lists > 0 && lists < i) throw check.valueError(name, 'some rows have one label and some a list')
-  if (names.size > 0 && numbers.count > 0) throw check.valueError(name, 'some labels are names and some numbers')
+  if (names.size > 0 && numbers.count > 0) {
+    throw check.valueError(name, `some labels are names and some numbers; '${[...names][0]}' is a name`)
+  }
   return summaryOf(names, numbers, lists > 0, perToken, width)
 }
 

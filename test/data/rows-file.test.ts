@@ -39,7 +39,7 @@ const contents: readonly [name: string, extension: string, content: string][] = 
   ['JSONL that ends with a line end', '.ndjson', '{"text":"a"}\n{"input_ids":[1,2]}\n'],
   ['CSV, quotes, line ends in cells', '.csv', '\ufefftext,label\r\n"a, ""é""\r\nb",1\r\n\r\n日本,x\r\n"",2'],
   ['CSV, lone line ends in cells of a Windows file', '.csv', 'text,label\r\n"a\nb",1\r\nc,2\r\n'],
-  ['CSV, one row, a column twice', '.csv', 'text,label,label\na,1,2\n'],
+  ['CSV, one row, a column twice', '.csv', 'text,note,note\na,1,2\n'],
   ['TSV, where quotes are text', '.tsv', 'label\ttext\n0\t"Never!" he said\n1\tthe 5" disk\n\n1\t"open\n'],
   ['TSV that quotes', '.tsv', '"text"\t"label"\n"a\tb\nc"\t"x"\n"d"\t"y"\n'],
   ['TSV with what only a program quotes', '.tsv', 'text\tlabel\n"a ""b"" c"\t1\n']
