@@ -90,8 +90,7 @@ async function convertFolder(job: Job): Promise<string[]> {
   const holdsAdapter = !holdsHead || existsSync(join(source, adapterConfigFile))
   const isPeft = holdsAdapter && isPeftFolder(source)
   const adapter = holdsAdapter && !isPeft ? readAdapterFolder(source, false) : null
-  makeFolder(dirname(target))
-  const stage = mkdtempSync(join(dirname(target), '.converting-'))
+  const stage = stageBeside(target)
   try {
     const files = [
       ...(adapter === null ? [] : await convertAdapter(job, adapter, stage)),
@@ -107,6 +106,16 @@ async function convertFolder(job: Job): Promise<string[]> {
     throw error instanceof Error && 'syscall' in error ? fileError(target, 'write the folder', error) : error
   } finally {
     rmSync(stage, { recursive: true, force: true })
+  }
+}
+
+function stageBeside(target: string): string {
+  const parent = dirname(target)
+  try {
+    makeFolder(parent)
+    return mkdtempSync(join(parent, '.converting-'))
+  } catch (error) {
+    throw fileError(parent, 'write the folder', error)
   }
 }
 

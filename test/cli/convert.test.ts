@@ -172,6 +172,11 @@ test.serial('nothing is replaced unasked, and a failure leaves nothing', async (
   t.is(failed.status, 1)
   t.regex(failed.errors, /pytorch_adapter\.bin/)
   t.deepEqual(readdirSync(parent), [])
+  const file = join(parent, 'file')
+  writeFileSync(file, '')
+  const below = await command(['convert', source, join(file, 'x')])
+  t.is(below.status, 1)
+  t.regex(below.errors, /file is a file, where a folder is needed/)
 })
 
 test.serial('wrong use', async (t) => {
