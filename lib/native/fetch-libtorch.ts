@@ -2,7 +2,7 @@ import { mkdtemp, readdir, readFile, rename, rm, statfs, writeFile } from 'node:
 import { basename, join } from 'node:path'
 import { download, sha256Of } from './download.js'
 import { AdapterError } from './errors.js'
-import { neededMinor, readLibTorchVersion } from './libtorch.js'
+import { foreignReason, neededMinor, readLibTorchVersion } from './libtorch.js'
 import { withLock } from './lock.js'
 import { makeFolder } from './make-folder.js'
 import { findPip, pipDownload } from './pip.js'
@@ -247,6 +247,12 @@ async function finish(target: string, final: string, origin: string): Promise<vo
     throw new AdapterError('ERR_LIBTORCH_VERSION', operation, `${origin} is another version`, {
       expected: `libtorch ${neededMinor}`,
       got: got ?? 'none named'
+    })
+  }
+  const foreign = foreignReason(join(target, 'torch'))
+  if (foreign !== undefined) {
+    throw new AdapterError('ERR_ARCHIVE', operation, `${origin} is no libtorch for this machine: ${foreign}`, {
+      hint: `Take the one for ${platformKey}, or leave --file out: then it is downloaded.`
     })
   }
   await writeFile(

@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { AdapterError } from './errors.js'
+import { libraryPlatform } from './library-platform.js'
 import {
   cacheFolder,
   hasNvidiaDriver,
@@ -8,6 +9,7 @@ import {
   minorOf,
   packageJson,
   packageRoot,
+  platformKey,
   unsupportedReason
 } from './platform.js'
 import { pythonTorchFolders } from './python-torch.js'
@@ -56,12 +58,22 @@ export function readLibTorchVersion(folder: string): string | undefined {
   return wheel ?? (archive || undefined) ?? header
 }
 
+/** Why the libraries of a folder cannot be opened on this machine, or undefined. */
+export function foreignReason(folder: string): string | undefined {
+  const name = libraryFile('c10')
+  const file = join(folder, 'lib', name)
+  if (!existsSync(file)) return `it has no lib/${name}`
+  const platform = libraryPlatform(file) ?? platformKey
+  return platform === platformKey ? undefined : `it is for ${platform}, and this machine is ${platformKey}`
+}
+
 function inspect(path: string, source: LibTorchSource): LibTorch | LibTorchRejection {
   const reject = (reason: string): LibTorchRejection => ({ path, source, reason })
   if (!existsSync(path)) return reject('the folder does not exist')
-  for (const name of ['c10', 'torch_cpu']) {
-    if (!existsSync(join(path, 'lib', libraryFile(name)))) return reject(`it has no lib/${libraryFile(name)}`)
-  }
+  const foreign = foreignReason(path)
+  if (foreign !== undefined) return reject(foreign)
+  const torch = libraryFile('torch_cpu')
+  if (!existsSync(join(path, 'lib', torch))) return reject(`it has no lib/${torch}`)
   const version = readLibTorchVersion(path)
   if (version === undefined) return reject('it names no version (no version.py, build-version or version.h)')
   if (minorOf(version) !== neededMinor) return reject(`it is libtorch ${version}`)

@@ -3,15 +3,17 @@ import { join } from 'node:path'
 import test from 'ava'
 import { fetchLibTorch, placeEntry } from '../../lib/native/fetch-libtorch.js'
 import { withLock } from '../../lib/native/lock.js'
-import { packageJson } from '../../lib/native/platform.js'
+import { libraryFile, packageJson, platformKey } from '../../lib/native/platform.js'
 import { bareEnvironment, repository, runNode, temporaryFolder, zip } from './support.js'
 
 const { version } = packageJson.libtorch
 
-function fakeWheel(release: string): Buffer {
+const c10 = libraryFile('c10')
+
+function fakeWheel(release: string, library = Buffer.from('c10')): Buffer {
   return zip([
     { name: 'torch/version.py', data: Buffer.from(`__version__ = '${release}'\n`) },
-    { name: 'torch/lib/libc10.so', data: Buffer.from('c10') },
+    { name: `torch/lib/${c10}`, data: library },
     { name: 'torch/lib/libtorch_python.so', data: Buffer.from('python') },
     { name: 'torch/nn/modules.py', data: Buffer.from('python') },
     { name: `torch-${version}.dist-info/METADATA`, data: Buffer.from('Requires-Dist: filelock\n') }
@@ -41,7 +43,7 @@ test('a file given by the user is unpacked into the cache, whole or not at all',
   writeFileSync(file, fakeWheel(`${version}+cpu`))
   const folder = await fetchLibTorch({ file, env })
   t.is(folder, join(home, 'cache', `libtorch-${version}`, 'torch'))
-  t.deepEqual(readdirSync(join(folder, 'lib')), ['libc10.so'])
+  t.deepEqual(readdirSync(join(folder, 'lib')), [c10])
   t.like(JSON.parse(readFileSync(join(folder, '..', 'fetched.json'), 'utf8')), {
     version: `${version}+cpu`,
     origin: file
@@ -60,6 +62,22 @@ test('another version, a wrong checksum and a foreign zip leave nothing behind',
     code: 'ERR_ARCHIVE',
     message: /is no archive of libtorch .*holds no torch\/ or libtorch\/ folder/
   })
+  t.deepEqual(readdirSync(join(home, 'cache')), [])
+})
+
+test('a libtorch for another machine is refused by its name, and nothing of it is kept', async (t) => {
+  const home = temporaryFolder(t)
+  const env = bareEnvironment(home)
+  const file = join(home, 'torch.whl')
+  const foreign = Buffer.alloc(64)
+  foreign.writeUInt32BE(0x7f454c46)
+  foreign.writeUInt16LE(platformKey === 'linux-arm64' ? 62 : 183, 18)
+  const name = platformKey === 'linux-arm64' ? 'linux-x64' : 'linux-arm64'
+  writeFileSync(file, fakeWheel(version, foreign))
+  const refusal = { code: 'ERR_ARCHIVE', message: new RegExp(`it is for ${name}, and this machine is ${platformKey}`) }
+  await t.throwsAsync(fetchLibTorch({ file, env }), refusal)
+  writeFileSync(file, zip([{ name: 'torch/version.py', data: Buffer.from(`__version__ = '${version}'`) }]))
+  await t.throwsAsync(fetchLibTorch({ file, env }), { code: 'ERR_ARCHIVE', message: /it has no lib\// })
   t.deepEqual(readdirSync(join(home, 'cache')), [])
 })
 
@@ -107,7 +125,7 @@ needsShell('pip is asked for the small build first, then for any, then for other
     cuda: true,
     report: { step: (text) => steps.push(text), progress: () => {} }
   })
-  t.true(existsSync(join(folder, 'lib', 'libc10.so')))
+  t.true(existsSync(join(folder, 'lib', c10)))
   t.true(steps.includes(`asking pip for torch==${version}`))
   t.regex(readFileSync(join(home, 'calls'), 'utf8'), /--no-deps .*--python-version 3\.11 torch==/)
 })
