@@ -12,10 +12,13 @@ const stopAll = () => {
   for (const child of children) child.kill('SIGTERM')
 }
 process.on('exit', stopAll)
+// npm takes back what it began when it is stopped: who leaves before it has ended lets the next set-up run beside that.
+let stopping = false
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   process.on(signal, () => {
     stopAll()
-    process.exit(130)
+    if (stopping || children.size === 0) process.exit(130)
+    stopping = true
   })
 }
 
@@ -65,12 +68,16 @@ export function run(
     const end = (problem) => {
       children.delete(child)
       file?.end()
+      if (stopping) {
+        if (children.size === 0) process.exit(130)
+        return
+      }
       if (problem) reject(problem)
       else resolve(tail)
     }
     child.on('error', (error) => end(new Problem(`${command} could not be started: ${error.message}. ${help}`)))
     child.on('close', (code, signal) => {
-      if (code === 0) return end()
+      if (code === 0 || stopping) return end()
       if (inherit)
         return end(new Problem(`${command} ${args.join(' ')} ended with ${signal ?? `status ${code}`}. ${help}`))
       console.error(interesting(tail))

@@ -24,14 +24,25 @@ export async function packages() {
     const [command, args] = npm?.endsWith('.js')
       ? [process.execPath, [npm]]
       : [process.platform === 'win32' ? 'npm.cmd' : 'npm', []]
-    await run(command, [...args, 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline'], {
-      log: 'npm-ci',
-      help: 'npm needs a registry: is there a network, and do "npm config get registry" and "npm ping" answer?'
-    })
+    const install = () =>
+      run(command, [...args, 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--prefer-offline'], {
+        log: 'npm-ci',
+        help: 'npm needs a registry: is there a network, and do "npm config get registry" and "npm ping" answer?'
+      })
+    await install()
+    // An npm that was killed here a moment ago may still have taken away what this one brought.
+    if (missingPackages().length > 0) await install()
+    const [missing] = missingPackages()
+    if (missing) throw new Problem(`npm ci says that all is installed, but ${missing} is not. Start again.`)
     writeStamp(packagesStamp, packagesKey())
     return 'installed'
   })
   return true
+}
+
+function missingPackages() {
+  const { packages } = JSON.parse(readFileSync(at('node_modules/.package-lock.json'), 'utf8'))
+  return Object.keys(packages).filter((folder) => !existsSync(at(`${folder}/package.json`)))
 }
 
 const typescriptStamp = 'dist/.stamp'
