@@ -168,6 +168,8 @@ export async function* trainingRun(
       }
     }
     if (args.loadBestModelAtEnd && best.best !== null && best.best.step !== progress.step) {
+      // Where it ends is kept, too: made longer, the run goes on from there.
+      if (savedStep !== progress.step) yield await save()
       await loadBest(args, native, best.best.step)
     }
     const { step } = progress

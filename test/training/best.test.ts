@@ -97,7 +97,9 @@ test('the best is saved whatever saveStrategy says, by a metric as well', async 
   const events = await run(model, args, rows)
   const accuracies = events.flatMap((event) => (event.type === 'evaluate' ? [event.metrics.accuracy ?? 0] : []))
   const best = accuracies.indexOf(Math.max(...accuracies))
-  t.deepEqual(readdirSync(outputDir), [`checkpoint-${2 * (best + 1)}`])
+  // And where it ended, for a run that is made longer.
+  const kept = [...new Set([2 * (best + 1), 2 * accuracies.length])]
+  t.deepEqual(readdirSync(outputDir).toSorted(), kept.map((step) => `checkpoint-${step}`).toSorted())
   t.is((await evaluate(model, rows)).metrics.accuracy, Math.max(...accuracies))
   t.is(endOf(events)?.stoppedEarly, undefined)
 })
@@ -129,6 +131,19 @@ test('a resumed run remembers its best and its patience', async (t) => {
   })
   rmSync(join(outputDir, `checkpoint-${best?.step}`), { recursive: true })
   await t.throwsAsync(run(model, recipe(outputDir, more)), { message: /the best checkpoint so far is gone/ })
+})
+
+test('a finished run that is made longer goes on from where it ended, not from its best', async (t) => {
+  const args = { maxSteps: 8, loadBestModelAtEnd: true, lrSchedulerType: 'constant' } as const
+  const whole = await ready(t)
+  const events = await run(whole, recipe(scratch(t), { ...args, maxSteps: 12, loadBestModelAtEnd: false }))
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  t.true((endOf(await run(model, recipe(outputDir, args)))?.best?.step ?? 8) < 8)
+  const rest = await run(await ready(t), recipe(outputDir, { ...args, maxSteps: 12, resumeFromCheckpoint: true }))
+  t.is(endOf(rest)?.steps, 4)
+  const losses = (list: TrainingEvent[]) => list.flatMap((event) => (event.type === 'step' ? [event.loss] : []))
+  t.deepEqual(losses(rest), losses(events).slice(8))
 })
 
 test('a metric that no evaluation has, and arguments that could not work', async (t) => {
