@@ -99,6 +99,8 @@ export interface NativeMemoryUse {
   readonly optimizer: number
   /** What a pass and its way back take at once at most. */
   readonly activations: number
+  /** What the process had in memory by then, without what it maps from files; 0 where the system does not tell. */
+  readonly process: number
 }
 
 export interface NativeTrainer {

@@ -134,7 +134,8 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
     }
     if (run.keepsEnd && keeps && !wasOver) yield await save(state.epoch, true)
     // The newest checkpoint is then a best one, and a run that is made longer goes on from the end.
-    const keepsBest = args.saveStrategy === 'best' && run.learners.some(({ options }) => options.args.loadBestModelAtEnd)
+    const keepsBest =
+      args.saveStrategy === 'best' && run.learners.some(({ options }) => options.args.loadBestModelAtEnd)
     if (keepsBest && savedStep !== state.step) yield await save(state.epoch)
     await state.takeBest()
     const seconds = (performance.now() - start) / 1000

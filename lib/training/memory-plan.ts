@@ -1,12 +1,16 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { countParameters } from '../model/summary.js'
 import { nativeCall } from '../native/errors.js'
-import type { NativeTrainer } from '../native/trainer-types.js'
+import type { NativeMemoryUse, NativeTrainer } from '../native/trainer-types.js'
 import type { ParameterInfo } from '../native/types.js'
 import { headClassWeights } from './class-weights.js'
 import type { EncodedDataset } from './encoded.js'
+import { openFrozenLayers } from './frozen-layers.js'
 import { nativeMember, nativeTrainer } from './native-trainer.js'
 import { StepPlan, stepBatches } from './plan.js'
 import { rowLengths } from './row-lengths.js'
@@ -22,6 +26,11 @@ export interface MemoryPlan {
   readonly optimizer: number
   /** What a pass over the largest micro-batch and its way back take at once; measured, not reckoned. */
   readonly activations: number
+  /**
+   * What the process took beside its tensors while they were measured: buffers of the mathematics library, code compiled for
+   * each number of tokens, holes between tensors. Less where it was taken before, by another run; 0 but on Linux.
+   */
+  readonly overhead: number
   /** All of it. */
   readonly total: number
   /** The micro-batch that was measured. */
@@ -38,41 +47,89 @@ export interface MemoryPlan {
  * and backward, while the core counts what its tensors take (nn/allocation_meter.h). Nothing moves: gradients are zero
  * again afterwards, random numbers are drawn from the plan's own trainer, and its blocks go back to the system.
  *
- * A process grows by that, within 15 %, where a pass's tensors are of 256 KiB and more, which lie in blocks of our own
- * (nn/large_blocks.h), and by some 10 MiB of which no plan can know: code, threads and JavaScript's heap of a first training.
- * Smaller ones lie in the C library's heap: those that are freed leave holes there that no other fits. With 4 layers and
- * 1,024 tokens a batch, hidden 64, 128 and 256, 8, 16 and 33 MiB were planned and the process grew by 18, 22 and 40. Rows of
- * all lengths: hidden 384 grew by 126 MiB where 113 were planned, hidden 768 by 145 where 131 were, hidden 256 with its small
- * batches by 43 where 24 were. Blocks from 1 MiB on took a third more memory there, and a twentieth less time.
+ * A process takes more than its tensors: buffers of the mathematics library, code that oneDNN compiles for each number of
+ * tokens, holes between small tensors in the C library's heap, blocks that are larger than what lies in them (nn/large_blocks.h).
+ * That is some 10 MiB for the smallest model, and no formula has it either. So micro-batches of other sizes go through, too,
+ * as many as the compiled code of is kept (bound_kernels in loader.cc), and what the process itself grew by is read.
  */
+const sizes = 8
+
+/** The largest of a run's micro-batches, and some of other sizes. */
+export class Samples<T> {
+  largest: { readonly tokens: number; readonly batch: T } | undefined
+  readonly #others = new Map<number, T>()
+
+  add(tokens: number, batch: T): void {
+    if (this.#others.size < sizes && !this.#others.has(tokens)) this.#others.set(tokens, batch)
+    if (this.largest === undefined || tokens > this.largest.tokens) this.largest = { tokens, batch }
+  }
+
+  /** The largest stands among them, once. */
+  get all(): T[] {
+    const { largest } = this
+    if (largest === undefined) return []
+    return [...new Map(this.#others).set(largest.tokens, largest.batch).values()]
+  }
+}
+
+export interface ProcessBytes {
+  /** Not mapped from a file. */
+  readonly anonymous: number
+  /** Of programs and libraries; the system brings in the pages that are used, and a first training uses others. */
+  readonly code: number
+}
+
+/** What the process has in memory, but for weights that are mapped from files; undefined where the system does not tell. */
+export function processBytes(): ProcessBytes | undefined {
+  if (process.platform !== 'linux') return undefined
+  let [anonymous, code, isCode] = [0, 0, false]
+  for (const line of readFileSync('/proc/self/smaps', 'utf8').split('\n')) {
+    const [, name, kibibytes] = /^(Rss|Anonymous): +(\d+) kB$/.exec(line) ?? []
+    if (name === undefined) {
+      if (/^[0-9a-f]+-/.test(line)) isCode = /\.so(\.[\d.]+)?$|\.node$/.test(line) || line.endsWith(process.execPath)
+    } else if (name === 'Anonymous') {
+      anonymous += Number(kibibytes) * 1024
+      if (isCode) code -= Number(kibibytes) * 1024
+    } else if (isCode) {
+      code += Number(kibibytes) * 1024
+    }
+  }
+  return { anonymous, code }
+}
 
 /** Of a run of AdapterTrainer. */
 export async function planMemory(model: Model, args: TrainingArguments, train: EncodedDataset): Promise<MemoryPlan> {
+  const before = processBytes()
   const sampler = await samplerFor(args, train)
   const plan = new StepPlan(args, sampler)
   const lengths = await rowLengths(train)
-  let rows = new Uint32Array()
-  let tokens = 0
+  const samples = new Samples<Uint32Array>()
   let seen = 0
   for (const step of stepBatches(sampler, plan, args.gradientAccumulationSteps, 0)) {
-    for (const batch of step) {
-      const own = batch.reduce((sum, row) => sum + (lengths[row] ?? 0), 0)
-      if (own > tokens) [rows, tokens] = [Uint32Array.from(batch), own]
+    for (const rows of step) {
+      samples.add(
+        rows.reduce((sum, row) => sum + (lengths[row] ?? 0), 0),
+        rows.slice()
+      )
     }
     if (++seen % 1024 === 0) await setImmediate()
   }
   const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, await headClassWeights(args, train))
-  const batches = [train.batch(Array.from(rows))]
-  const all = lengths.reduce((sum, length) => sum + length, 0)
+  const batches = samples.all.map((rows) => train.batch(Array.from(rows)))
+  const { tokens = 0, batch = [] } = samples.largest ?? {}
+  const allTokens = lengths.reduce((sum, length) => sum + length, 0)
   try {
-    return await measured(model, args, native, { batches, rows: rows.length, tokens, allTokens: all })
+    return await measured(model, args, native, { before, batches, rows: batch.length, tokens, allTokens })
   } finally {
     native.dispose()
   }
 }
 
-export interface LargestStep {
+export interface MeasuredBatches {
+  /** processBytes() before the trainer was made. */
+  readonly before: ProcessBytes | undefined
   readonly batches: StepInputs['batches']
+  /** Of the largest. */
   readonly rows: number
   readonly tokens: number
   /** Of the whole dataset. */
@@ -83,24 +140,59 @@ export async function measured(
   model: Model,
   args: TrainingArguments,
   native: NativeTrainer,
-  { batches, rows, tokens, allTokens }: LargestStep
+  { before, batches, rows, tokens, allTokens }: MeasuredBatches
 ): Promise<MemoryPlan> {
-  const use = await nativeCall(() =>
-    native.measure(
-      batches.map(({ batch }) => batch),
-      batches.map(({ pass }) => pass)
-    )
-  )
+  const { gradients, optimizer, activations, process } = await measuredUse(model, args, native, batches)
   const all = model.namedParameters()
   const widthOf = ({ dtype }: ParameterInfo) => (dtype === 'bfloat16' ? 2 : Float32Array.BYTES_PER_ELEMENT)
   const bytesOf = (list: typeof all) => list.reduce((sum, one) => sum + countParameters([one]) * widthOf(one), 0)
   const total = bytesOf(all)
+  const tensors = gradients + optimizer + activations
+  const now = processBytes()
+  const overhead =
+    before === undefined || now === undefined
+      ? 0
+      : Math.max(0, process - before.anonymous + now.code - before.code - tensors)
   return {
     parameters: { total, trained: bytesOf(all.filter(({ trainable }) => trainable)) },
-    ...use,
-    total: total + use.gradients + use.optimizer + use.activations,
+    ...{ gradients, optimizer, activations, overhead },
+    total: total + tensors + overhead,
     largest: { rows, tokens },
     frozenLayerCache: cacheBytes(model, args, allTokens)
+  }
+}
+
+/** With a cache, also of a pass that reads what the first has kept, in a folder that is gone afterwards. */
+async function measuredUse(
+  model: Model,
+  args: TrainingArguments,
+  native: NativeTrainer,
+  batches: StepInputs['batches']
+): Promise<NativeMemoryUse> {
+  const pass = () =>
+    nativeCall(() =>
+      native.measure(
+        batches.map(({ batch }) => batch),
+        batches.map(({ pass }) => pass)
+      )
+    )
+  const { frozenLayerCache: cache } = args
+  if (cache === false) return await pass()
+  const folder = mkdtempSync(join(tmpdir(), 'torch-adapters-'))
+  const close = openFrozenLayers(model, {
+    ...args,
+    frozenLayerCache: { ...(cache !== true && cache), folder }
+  })
+  try {
+    const [first, second] = [await pass(), await pass()]
+    return {
+      ...first,
+      activations: Math.max(first.activations, second.activations),
+      process: Math.max(first.process, second.process)
+    }
+  } finally {
+    close()
+    rmSync(folder, { recursive: true, force: true })
   }
 }
 
@@ -119,6 +211,7 @@ export function describePlan(plan: MemoryPlan): string {
     ['gradients', plan.gradients],
     ['optimizer', plan.optimizer],
     ['activations', plan.activations],
+    ['overhead', plan.overhead],
     ['total', plan.total]
   ]
   const size = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`.padStart(14)

@@ -108,10 +108,8 @@ export class AdapterTrainer {
   }
 
   /**
-   * What train() will take of memory: the largest micro-batch goes through the network once, and nothing is changed. An
-   * evaluation keeps nothing for a way back and takes less, unless its batches are much larger. Where most tensors are below
-   * 1 MiB, a process grows by some 10 to 25 MiB more: they lie in the C library's heap. With rows of all lengths it grows by
-   * up to twice as much, since what one batch leaves fits the next in part.
+   * What train() will take of memory: the largest micro-batch and some of other sizes go through the network once, and
+   * nothing is changed. An evaluation keeps nothing for a way back and takes less, unless its batches are much larger.
    */
   async plan(): Promise<MemoryPlan> {
     outsideScope('plan')

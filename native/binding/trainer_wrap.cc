@@ -137,6 +137,7 @@ Napi::Value TrainerWrap::measure(const Napi::CallbackInfo& info) {
           object.Set("gradients", static_cast<double>(use.gradients));
           object.Set("optimizer", static_cast<double>(use.optimizer));
           object.Set("activations", static_cast<double>(use.activations));
+          object.Set("process", static_cast<double>(use.process));
           return object;
         });
   });

@@ -15,8 +15,9 @@ export interface Shape {
   readonly dropout?: number
   /** Rows of every length up to `tokens`, as text has them. */
   readonly uneven?: boolean
-  /** frozenLayerCache, in this folder. */
-  readonly cache?: string
+  /** With frozenLayerCache, in the folder that the child is told. */
+  readonly isCached?: boolean
+  readonly cache?: string | undefined
   /** The training evaluates, too, in batches of the same size. */
   readonly evaluates?: boolean
 }
@@ -67,12 +68,12 @@ if (what !== '') {
   }
   const trainDataset = more.uneven ? uneven : even
   const trainer = new AdapterTrainer({ model, trainDataset, evalDataset: evaluates ? even : undefined, args })
+  // A model that has answered before. What the libraries themselves take when they are first used is not the run's.
+  await model.predict([row(8, 0)])
   if (what === 'plan') {
     const plan = await trainer.plan()
     console.log(JSON.stringify(plan))
   } else {
-    // What the libraries themselves take when they are first used is not the run's.
-    await model.predict([row(8, 0)])
     const before = resident('VmRSS')
     await trainer.train()
     console.log(JSON.stringify({ growth: resident('VmHWM') - before }))

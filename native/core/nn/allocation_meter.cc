@@ -2,14 +2,31 @@
 
 #include <c10/core/CPUAllocator.h>
 
+#ifdef __linux__
+#include <unistd.h>
+#endif
+
 #include <algorithm>
 #include <atomic>
+#include <fstream>
 #include <mutex>
 #include <unordered_map>
 
 namespace ta {
 
 namespace {
+
+constexpr int64_t kSampleEvery = int64_t{1} << 20;
+
+int64_t process_bytes() {
+#ifdef __linux__
+  // In pages: all that is mapped, what is resident, and what of that lies in files.
+  int64_t mapped = 0, resident = 0, of_files = 0;
+  if (std::ifstream("/proc/self/statm") >> mapped >> resident >> of_files)
+    return (resident - of_files) * sysconf(_SC_PAGESIZE);
+#endif
+  return 0;
+}
 
 class Meter {
  public:
@@ -20,6 +37,11 @@ class Meter {
     sizes_[data] = bytes;
     used_ += bytes;
     peak_ = std::max(peak_, used_);
+    // Blocks are not written to before this: what is seen is what was there a tensor before.
+    if (peak_ >= sampled_ + kSampleEvery) {
+      sampled_ = peak_;
+      process_ = std::max(process_, process_bytes());
+    }
     counted_.store(sizes_.size(), std::memory_order_relaxed);
   }
 
@@ -34,12 +56,13 @@ class Meter {
     counted_.store(sizes_.size(), std::memory_order_relaxed);
   }
 
-  int64_t measure(const std::function<void()>& work) {
+  Peak measure(const std::function<void()>& work) {
     const std::lock_guard one(one_at_a_time_);
     int64_t before = 0;
     {
       const std::lock_guard lock(mutex_);
-      before = peak_ = used_;
+      before = peak_ = sampled_ = used_;
+      process_ = 0;
     }
     running_ = true;
     try {
@@ -50,7 +73,7 @@ class Meter {
     }
     running_ = false;
     const std::lock_guard lock(mutex_);
-    return peak_ - before;
+    return {peak_ - before, std::max(process_, process_bytes())};
   }
 
  private:
@@ -58,7 +81,7 @@ class Meter {
   std::atomic<bool> running_{false};
   std::atomic<size_t> counted_{0};
   std::unordered_map<void*, int64_t> sizes_;
-  int64_t used_ = 0, peak_ = 0;
+  int64_t used_ = 0, peak_ = 0, sampled_ = 0, process_ = 0;
 };
 
 // Never destroyed: tensors of other threads may outlive main.
@@ -99,7 +122,7 @@ void meter_allocations() {
   std::call_once(once, [] { at::SetCPUAllocator(new MeteredAllocator(at::GetCPUAllocator())); });
 }
 
-int64_t peak_bytes(const std::function<void()>& work) {
+Peak peak_bytes(const std::function<void()>& work) {
   return meter().measure(work);
 }
 

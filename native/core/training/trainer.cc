@@ -107,12 +107,14 @@ MemoryUse Trainer::measure(std::vector<MicroBatch>& batches) {
   }
   const auto share = shares(batches);
   const auto before = random_.state();
-  use.activations = peak_bytes([&] {
+  const auto peak = peak_bytes([&] {
     for (auto& micro : batches) {
       const double whole = weigh(micro, share);
       gradients_.add(micro.batch, micro.request, &random_, whole);
     }
   });
+  use.activations = peak.tensors;
+  use.process = peak.process;
   random_.set_state(before);
   gradients_.zero();
   return use;

@@ -43,6 +43,7 @@ struct MemoryUse {
   int64_t gradients = 0;    ///< of what trains
   int64_t optimizer = 0;    ///< state of all members
   int64_t activations = 0;  ///< what a pass and its way back take at once at most, threads' own gradients among it
+  int64_t process = 0;      ///< what the process had in memory by then (nn/allocation_meter.h), or 0
 };
 
 class Trainer {
