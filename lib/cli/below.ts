@@ -3,6 +3,7 @@ import { resolve } from 'node:path'
 import { Stack } from '../config/composition.js'
 import type { Model } from '../model/model.js'
 import type { AdapterSetup } from '../model/setup.js'
+import { AdapterError } from '../native/errors.js'
 import { type AdapterSource, findAdapters, splitName } from './adapters.js'
 import { usageError } from './arguments.js'
 
@@ -29,7 +30,9 @@ export async function findBelow(
   above: readonly string[],
   offline: boolean | undefined
 ): Promise<Below> {
-  const sources = await findAdapters(given, offline, place)
+  const sources = await findAdapters(given, offline, place).catch((error: unknown) => {
+    throw isNowhere(error) ? nowhere(place, given, error) : error
+  })
   const both = sources.find(({ name }) => above.includes(name))
   if (both !== undefined) {
     throw usageError(
@@ -52,6 +55,19 @@ export async function findBelow(
     },
     record: sources.map(({ name, folder }) => `${name}=${resolve(folder)}`)
   }
+}
+
+const isNowhere = (error: unknown): error is AdapterError =>
+  error instanceof AdapterError && ['ERR_NETWORK', 'ERR_HUB_NOT_FOUND'].includes(error.code)
+
+/** A recipe names a folder that its reader has not made yet, or has made elsewhere. */
+function nowhere(place: string, given: readonly string[], error: AdapterError): AdapterError {
+  const gone = given.filter((text) => !existsSync(splitName(text).source))
+  const name = splitName(gone[0] ?? '').as ?? 'NAME'
+  return usageError(
+    `${place}: no adapter that has learned before is at ${gone.join(', ')}. Train it first, or say where it lies: ` +
+      `--below ${name}=FOLDER. As a hub id: ${error.problem}`
+  )
 }
 
 /** An adapter of a config, from wherever it is read again; a hub id stays one. */

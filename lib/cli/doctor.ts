@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { checkDevice } from '../model/options.js'
 import { type LoadedAddon, loadedAddon } from '../native/addon.js'
 import { explainSearch, findLibTorch, type LibTorch, type LibTorchRejection } from '../native/libtorch.js'
 import { hasNvidiaDriver, packageJson, platformKey, unsupportedReason } from '../native/platform.js'
@@ -33,6 +34,8 @@ interface Diagnosis {
   /** Instruction sets of the processor that matter for speed. */
   readonly instructionSets: readonly string[]
   readonly devices: readonly string[]
+  /** Of a model that names none, where TORCH_ADAPTERS_DEVICE is set: what it says. */
+  readonly defaultDevice: string | null
   /** Why there is no CUDA device. */
   readonly cuda: string | null
   /** Places that were looked at before the one that fits, and why they did not. */
@@ -58,6 +61,9 @@ function diagnose(): Diagnosis {
     if (libtorch) problems.push((error as Error).message)
   }
   const devices = system?.devices ?? []
+  const defaultDevice = process.env['TORCH_ADAPTERS_DEVICE'] || null
+  const wrongDevice = defaultDevice === null ? undefined : whyNotDevice(defaultDevice, devices)
+  if (wrongDevice !== undefined) problems.push(wrongDevice)
   return {
     package: { version: packageJson.version, needs: `libtorch ${packageJson.libtorch.version}` },
     node: process.versions.node,
@@ -76,9 +82,21 @@ function diagnose(): Diagnosis {
     cpuCapability: system?.cpuCapability ?? null,
     instructionSets: instructionSets(),
     devices,
+    defaultDevice,
     cuda: devices.some((device) => device.startsWith('cuda')) ? null : whyNoCuda(libtorch, loaded),
     rejected: search.rejected,
     problems
+  }
+}
+
+function whyNotDevice(named: string, devices: readonly string[]): string | undefined {
+  try {
+    const device = checkDevice(named, 'TORCH_ADAPTERS_DEVICE')
+    const there = device === 'auto' || devices.includes(device === 'cuda' ? 'cuda:0' : device)
+    if (there || devices.length === 0) return undefined
+    return `TORCH_ADAPTERS_DEVICE says ${device}, and there is ${devices.join(', ')} alone: correct it, or unset it`
+  } catch (error) {
+    return (error as Error).message
   }
 }
 
@@ -130,6 +148,9 @@ function text(diagnosis: Diagnosis): string {
     ['kernels', diagnosis.cpuCapability ?? '-'],
     ['instructions', diagnosis.instructionSets.join(' ') || 'not known here'],
     ['devices', diagnosis.devices.join(', ') || 'none'],
+    ...(diagnosis.defaultDevice === null
+      ? []
+      : [['by default', `${diagnosis.defaultDevice}, which TORCH_ADAPTERS_DEVICE says`] satisfies [string, string]]),
     ['cuda', diagnosis.cuda ?? 'usable'],
     ...(diagnosis.trunk === undefined ? [] : [['trunk', probeText(diagnosis.trunk)] satisfies [string, string]]),
     ...diagnosis.rejected.map(({ path, reason }): [string, string] => ['passed over', `${path}: ${reason}`])

@@ -70,9 +70,13 @@ function explain(command: string, error: unknown): number {
     console.error(error)
     return 1
   }
+  // The library does not know options of the command line.
+  const isArchive = process.argv.some((argument) => argument.endsWith('.pt2'))
+  const option =
+    isArchive && message.includes('the model has no tokenizer') ? '. --tokenizer FOLDER says where one lies' : ''
   const wrongUse = code.startsWith('ERR_PARSE_ARGS')
   process.stderr.write(
-    `torch-adapters ${command}: ${message}${wrongUse ? `${/[.?!]$/.test(message) ? '' : '.'} See torch-adapters ${command} --help` : ''}\n`
+    `torch-adapters ${command}: ${message}${option}${wrongUse ? `${/[.?!]$/.test(message) ? '' : '.'} See torch-adapters ${command} --help` : ''}\n`
   )
   return wrongUse ? 2 : 1
 }

@@ -9,6 +9,7 @@ import {
   headUsage,
   loadHeadAlone,
   loadModel,
+  loadNamed,
   loadWithHead,
   modelOptions,
   modelUsage,
@@ -16,7 +17,7 @@ import {
   problemUsage
 } from './model-options.js'
 import { checkOutputFile } from './output.js'
-import { adapterOf, idOf, refuseAdapter } from './row-adapter.js'
+import { idOf, refuseAdapter, setupOf } from './row-adapter.js'
 import { rowsUsage } from './rows.js'
 import { answererOf, checkBeside, loadSetup, setupSource } from './setup.js'
 
@@ -37,7 +38,8 @@ ${headUsage}
   --setup SETUP           for all rows: what a folder holds that saveAdapterSetup or fuse wrote; or a composition of what
                           --adapter loads, such as 'Stack[de, ner]', or as JSON, such as
                           '{"type": "Split", "children": ["a", "b"], "splits": [16, 48]}'. With Parallel there is an
-                          answer for each child, whose "adapter" says of which
+                          answer for each child, whose "adapter" says of which. A row's own "adapter" may be such a
+                          composition, too, in text or JSON; of Parallel its answer then has "branches"
   --input FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words, input_ids, question and context,
                           or choices; -: JSONL from standard input
   --output FILE           where the answers go. Default: standard output
@@ -59,6 +61,14 @@ function withId(answer: Prediction, row: Row | undefined): object {
   if (tokens?.some((token) => 'head' in token)) return { ...idOf(row), ...answer }
   const rows = tokens?.map((_, i) => logits.subarray(i * width, (i + 1) * width))
   return { ...idOf(row), ...answer, logits: rows ?? logits }
+}
+
+/** A row's own Parallel answers once for each child, and each says of which. */
+function withBranches(answer: Prediction, setup: Composition, row: Row | undefined): object {
+  const { branches } = answer
+  if (branches === undefined) return withId(answer, row)
+  const each = branches.map((one, i) => ({ ...answererOf(setup, branches.length, i), ...withId(one, undefined) }))
+  return { ...idOf(row), branches: each }
 }
 
 /** Each row's answers together: with Parallel one of each child. */
@@ -112,13 +122,16 @@ export async function run(argv: string[]): Promise<number> {
         return byRow(answers, rows, composition)
       })
     }
-    for (const adapter of adapters) await loadWithHead(model, adapter, problem)
+    const [only] = adapters
+    if (adapters.length === 1 && only !== undefined) await loadWithHead(model, only, problem)
+    // One that stands below another in a row's block needs no head.
+    else for (const adapter of adapters) await loadNamed(model, adapter, problem)
     const head = headFrom === null ? undefined : await loadHeadAlone(model, headFrom, offline)
     const facts = { adapters: names, head: head ?? null }
     return await answerRows({ ...file, facts }, async (rows, signal) => {
-      const own = rows.map((row) => adapterOf(row, names, placeOf(row, input)))
+      const own = rows.map((row) => setupOf(row, names, model.heads, placeOf(row, input)))
       const answers = await model.predict(rows, { adapters: own, head, batchSize, signal })
-      return answers.map((answer, i) => withId(answer, rows[i]))
+      return answers.map((answer, i) => withBranches(answer, own[i] ?? null, rows[i]))
     })
   } finally {
     model.dispose()

@@ -1,4 +1,12 @@
-import { quoted } from '../config/check.js'
+import { isPlainObject, quoted } from '../config/check.js'
+import {
+  adapterNames,
+  type Composition,
+  formatComposition,
+  lastAdapters,
+  parseComposition
+} from '../config/composition.js'
+import { compositionFromText } from '../config/composition-text.js'
 import { didYouMean, editDistance, plain } from '../config/nearest.js'
 import type { Row } from '../data/dataset.js'
 import { AdapterError } from '../native/errors.js'
@@ -38,6 +46,35 @@ export function adapterOf(row: Row, names: readonly string[], where: string): st
     expected: names.length === 0 ? 'no "adapter", because none is loaded' : `one of ${quoted(names)}, or null`,
     hint: `Load it with --adapter, or change the row.${didYouMean(String(wanted), names)}`
   })
+}
+
+/** What a row's "adapter" may be for predict: a name, a block as --setup takes it, or as JSON. Its last adapter's head answers. */
+export function setupOf(row: Row, names: readonly string[], heads: Heads, where: string): Composition {
+  const given = field(row, 'adapter')
+  const isBlock = typeof given === 'string' ? !names.includes(given) && given.includes('[') : isPlainObject(given)
+  const setup = isBlock ? blockOf(given, where) : adapterOf(row, names, where)
+  const stranger = adapterNames(setup).find((name) => !names.includes(name))
+  if (stranger !== undefined) {
+    throw new AdapterError('ERR_INVALID_FILE', '', `${where}: ${formatComposition(setup)} names '${stranger}'`, {
+      expected: `of ${quoted(names)}, or null`,
+      hint: `Load it with --adapter, or change the row.${didYouMean(stranger, names)}`
+    })
+  }
+  const headless = lastAdapters(setup).find((name) => name !== null && !heads.has(name))
+  if (headless == null) return setup
+  throw new AdapterError('ERR_NO_HEAD', '', `${where}: '${headless}' has no head, so it cannot answer`, {
+    hint: 'Save it together with its head, or put one that has a head above it: "adapter": "Stack[...]".'
+  })
+}
+
+type Heads = Pick<ReadonlyMap<string, unknown>, 'has'>
+
+function blockOf(given: unknown, where: string): Composition {
+  try {
+    return typeof given === 'string' ? compositionFromText(given) : parseComposition(given)
+  } catch (error) {
+    throw new AdapterError('ERR_INVALID_FILE', '', `${where}: "adapter": ${(error as Error).message}`)
+  }
 }
 
 /** Where one setup is for all rows. */

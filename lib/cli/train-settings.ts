@@ -115,7 +115,10 @@ function resumeFrom(
   }
   // Of a run that is finished nothing is left to go on with: see runTrainingIn.
   if (resume && listCheckpoints(outputDir).length === 0 && !isFinished(dirname(outputDir), loggingDir)) {
-    throw usageError(`--resume: there are no checkpoints in ${outputDir}`)
+    throw usageError(
+      `--resume: there are no checkpoints in ${outputDir}. A run that is not interrupted writes them with --save epoch or ` +
+        '--save steps; without --resume it begins anew'
+    )
   }
   return resume || null
 }

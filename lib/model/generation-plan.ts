@@ -100,6 +100,13 @@ export function planGeneration(
   options: GenerateOptions
 ): GenerationPlan | undefined {
   checkOptions(options, keys)
+  if (model.config.exported !== null) {
+    throw new AdapterError('ERR_UNSUPPORTED', 'generate', 'an exported network does not write', {
+      expected: 'a model of our own family, such as gpt2 from its folder',
+      got: 'an archive of torch.export, whose graph keeps no keys and values from token to token',
+      hint: 'It trains, and answers with its heads: predict.'
+    })
+  }
   if (!isCausal(model.config)) {
     throw new AdapterError('ERR_UNSUPPORTED', 'generate', 'this model does not write', {
       expected: 'a causal language model, such as one of type gpt2',

@@ -58,9 +58,14 @@ export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {})
   const names = [...new Set(adapters)]
   const fuse = fusion.name === undefined ? Fuse(...names) : Fuse(...names, { name: fusion.name })
   const name = fusionName(fuse)
+  // Known here of arrays alone; of what is read later, once it has been.
+  const isEmptyArray = ({ dataset }: (typeof tasks)[string]) => Array.isArray(dataset) && dataset.length === 0
+  if (first.onNotFinite === 'stopTask')
+    refuseUntrained(tasks, names, (name) => isEmptyArray(tasks[name] as typeof task))
   const isBegun = model.adapterFusions.has(name)
   if (isBegun) checkBegun(name, stages.first)
   const trained = await new MultiTaskTrainer({ ...first, args: stages.first }, true).train(run)
+  refuseUntrained(tasks, names, (name) => trained.tasks[name]?.ended === 'noRows')
   model.addAdapterFusion(fuse, fusion.config, { name, overwriteOk: isBegun })
   model.trainAdapterFusion(Fuse(...names, { name }))
   const head = task.head ?? target
@@ -71,6 +76,21 @@ export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {})
     callbacks: fusion.callbacks
   })
   return { fusion: name, tasks: trained, target: await trainer.train(run) }
+}
+
+/** One whose tasks have all no rows is as it was made: a fusion over it would weigh noise. */
+function refuseUntrained(
+  tasks: FuseTasksOptions['tasks'],
+  adapters: readonly string[],
+  isEmpty: (task: string) => boolean
+) {
+  const of = (adapter: string) => Object.keys(tasks).filter((name) => (tasks[name]?.adapter ?? name) === adapter)
+  const none = adapters.find((adapter) => of(adapter).every(isEmpty))
+  if (none === undefined) return
+  throw check.valueError(
+    `tasks.${of(none)[0]}`,
+    `it has no rows, so that the fusion would stand over '${none}' as it was made; leave the task out`
+  )
 }
 
 /** A fusion of that name is there: a call that was interrupted left it, and its checkpoints hold what it had learned. */

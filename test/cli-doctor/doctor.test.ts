@@ -34,6 +34,17 @@ test('doctor for people says the same', async (t) => {
   t.regex(stdout, /Everything loads\./)
 })
 
+test('doctor names the device that the environment says, and one that is not there', async (t) => {
+  const of = async (device: string) => await cli(['doctor'], { ...process.env, TORCH_ADAPTERS_DEVICE: device })
+  const there = await of('cpu')
+  t.is(there.code, 0)
+  t.regex(there.stdout, /by default +cpu, which TORCH_ADAPTERS_DEVICE says/)
+  const gone = await of('cuda:99')
+  t.is(gone.code, 1)
+  t.regex(gone.stdout, /Problem: TORCH_ADAPTERS_DEVICE says cuda:99, and there is cpu.* alone: correct it, or unset it/)
+  t.regex((await of('gpu')).stdout, /Problem: TORCH_ADAPTERS_DEVICE: expected 'cpu', 'cuda'/)
+})
+
 test('doctor without a libtorch that fits: status 1, the reason, the command', async (t) => {
   const home = temporaryFolder(t)
   writeFakeLibTorch(join(home, 'old'), '2.4.0')

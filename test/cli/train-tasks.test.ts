@@ -50,7 +50,7 @@ test('--plan prints what memory the tasks take, and writes nothing', async (t) =
   t.is(plan.type, 'plan')
   // Both tasks are in a step: 16 rows each.
   t.is(plan.largest.rows, 32)
-  t.is(plan.total, plan.parameters.total + plan.gradients + plan.optimizer + plan.activations)
+  t.is(plan.total, plan.parameters.total + plan.gradients + plan.optimizer + plan.activations + plan.overhead)
   t.false(existsSync(folder))
 })
 

@@ -220,6 +220,34 @@ test.serial('rows choose among several adapters', async (t) => {
   const byTask = await answered([{}, { task_id: 'second' }, { task_id: 1 }, { task_id: '0' }])
   const byName = await answered(['first', 'second', 'second', 'first'].map((adapter) => ({ adapter })))
   t.deepEqual(byTask, byName)
+  // Or by a block, as --setup takes it.
+  const block = { type: 'Stack', children: ['second', 'first'] }
+  const stacks = ['Stack[second, first]', block, 'Stack[first, second]'].map((adapter) => ({ adapter }))
+  const [asText, asJson, other] = await answered(stacks)
+  const asked = [...both, '--setup', 'Stack[second, first]', '-i', input]
+  writeFileSync(input, JSON.stringify({ input_ids: ids }))
+  const alone = lines((await command(asked)).output)[0]?.['logits']
+  // Beside other rows the last bits may be others.
+  const near = (one: unknown, two: unknown) =>
+    (one as number[]).every((value, i) => Math.abs(value - ((two as number[])[i] ?? 9)) < 1e-6)
+  t.true(near(asText, alone))
+  t.true(near(asJson, alone))
+  t.false(near(other, alone))
+  writeFileSync(input, JSON.stringify({ input_ids: ids, adapter: 'Parallel[first, second]', id: 7 }))
+  const [parallel] = lines((await command([...both, '-i', input])).output) as { id?: unknown; branches?: object[] }[]
+  t.is(parallel?.id, 7)
+  const [one, two] = (parallel?.branches ?? []) as Record<string, unknown>[]
+  t.deepEqual([one?.['adapter'], two?.['adapter']], ['first', 'second'])
+  t.true(near(one?.['logits'], byName[0]) && near(two?.['logits'], byName[1]))
+  for (const [adapter, problem] of [
+    ['Stack[first, secnd]', /:1: Stack\[first, secnd\] names 'secnd' .*Did you mean 'second'\?/],
+    ['Stack[first', /:1: "adapter": /]
+  ] as const) {
+    writeFileSync(input, JSON.stringify({ input_ids: ids, adapter }))
+    const mistaken = await command([...both, '-i', input])
+    t.is(mistaken.status, 1)
+    t.regex(mistaken.errors, problem)
+  }
   writeFileSync(input, JSON.stringify({ input_ids: ids, adapter: 'third' }))
   const wrong = await command([...both, '-i', input])
   t.is(wrong.status, 1)
@@ -280,7 +308,7 @@ test.serial('--plan prints what memory training takes, and writes nothing', asyn
   t.regex(text.output, /largest micro-batch: 16 rows, \d+ tokens\./)
   const [plan] = lines((await command([...planned, '--json'])).output)
   t.is(plan.type, 'plan')
-  t.is(plan.total, plan.parameters.total + plan.gradients + plan.optimizer + plan.activations)
+  t.is(plan.total, plan.parameters.total + plan.gradients + plan.optimizer + plan.activations + plan.overhead)
   t.false(existsSync(folder))
 })
 

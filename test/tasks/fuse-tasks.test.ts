@@ -48,6 +48,22 @@ test('each stage has a folder of its own, for checkpoints and for events', async
   t.deepEqual(readdirSync(elsewhere).sort(), ['checkpoint-4', 'events.jsonl'])
 })
 
+test('a task without rows is refused: the fusion would stand over an adapter that has learned nothing', async (t) => {
+  async function* none() {}
+  for (const dataset of [[], none]) {
+    const model = await begun(t)
+    const { tasks, ...options } = optionsOf(model, { maxSteps: 2, saveStrategy: 'no', reportTo: 'none' })
+    const given = {
+      ...options,
+      tasks: { ...tasks, y: { dataset: typeof dataset === 'function' ? dataset() : dataset } }
+    }
+    await t.throwsAsync(fuseTasks({ ...given, onNotFinite: 'stopTask' }), {
+      message: /^tasks\.y: it has no rows, so that the fusion would stand over 'y' as it was made/
+    })
+    t.is(model.adapterFusions.size, 0)
+  }
+})
+
 for (const [stage, at] of [
   ['tasks', 3],
   ['tasks', 6],
