@@ -58,7 +58,7 @@ export async function findBelow(
 }
 
 const isNowhere = (error: unknown): error is AdapterError =>
-  error instanceof AdapterError && ['ERR_NETWORK', 'ERR_HUB_NOT_FOUND'].includes(error.code)
+  error instanceof AdapterError && ['ERR_NETWORK', 'ERR_OFFLINE', 'ERR_HUB_NOT_FOUND'].includes(error.code)
 
 /** A recipe names a folder that its reader has not made yet, or has made elsewhere. */
 function nowhere(place: string, given: readonly string[], error: AdapterError): AdapterError {

@@ -160,6 +160,9 @@ test('language-and-task.yaml in a small form: the language adapter stands still'
   const rows = rowsFor('above', head)
   const [file, output] = small('language-and-task.yaml', { model, train: rows, eval: rows })
   // An option takes the place of the config's list.
+  const missing = await command(['train', file, '--below', 'en=out/nowhere', '--offline'])
+  t.is(missing.status, 2)
+  t.regex(missing.errors, /--below: no adapter that has learned before is at en=out\/nowhere\. .*--below en=FOLDER/)
   const trained = await command(['train', file, '--below', `en=${folder}`, '--name', 'ner'])
   t.is(trained.status, 0, trained.errors)
   t.deepEqual(readFileSync(join(folder, 'adapter.safetensors')), weights)
