@@ -3,6 +3,7 @@ import type { TasksEvent } from '../tasks/events.js'
 import type { SweepResult } from '../tasks/sweep.js'
 import type { ReportTable } from '../training/report.js'
 import { exitStatus, fromOptions, usageError } from './arguments.js'
+import { findBelow } from './below.js'
 import { modelUsage } from './model-options.js'
 import { jsonLine } from './output.js'
 import { rowsUsage } from './rows.js'
@@ -24,6 +25,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
                           fields of the adapter's config such as reduction_factor, or whole configs:
                           'config=["seq_bn","lora"]'. A list in JSON or with commas; may be repeated. In a config:
                           "sweep": {"learningRate": [1e-3, 1e-4]}
+  --below [NAME=]ADAPTER  an adapter that has learned before and lies, as it is, below each. May be repeated, the lowest
+                          first; in CONFIG a list
   --config CONFIG         what the varied fields change: a preset, a shorthand or JSON. Default seq_bn
   --name NAME             the adapters are called NAME-1, NAME-2 and so on. Default: FOLDER's
 
@@ -63,26 +66,44 @@ function plainValue(text: string): unknown {
 }
 
 export async function run(argv: string[]): Promise<number> {
-  const parsed = await parseTraining(argv, usage, { vary: { type: 'string', multiple: true } } as const)
+  const parsed = await parseTraining(argv, usage, {
+    vary: { type: 'string', multiple: true },
+    below: { type: 'string', multiple: true }
+  } as const)
   if (parsed === undefined) return exitStatus.done
   const { values, plan, folder, args, train, evaluation, head } = await readTraining(parsed)
   const { config, name, format } = plan
   const grid = gridOf(values.vary ?? [])
   if (config === null) throw usageError(`--tune: a sweep is one of adapters, got '${plan.tuning}'`)
   const { sweepMembers } = await import('../tasks/sweep.js')
-  for (const own of inGrid(() => sweepMembers(grid, config, args).each)) {
+  const each = inGrid(() => sweepMembers(grid, config, args).each)
+  for (const own of each) {
     if (evaluation !== undefined) checkBest(own, head)
   }
   if (values.report !== undefined) throw usageError(`--report: the curves are in ${folder}/report.html`)
   const { json } = values
+  const members = each.map((_, i) => `${name}-${i + 1}`)
+  const below = await findBelow('--below', values.below ?? [], members, values.offline || undefined)
   return await runTrainingIn<TasksEvent, SweepResult>({
     ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
-    record: { ...values, name, sweep: grid },
-    prepare: (model) => model.addHead(name, head),
+    record: { ...values, name, sweep: grid, below: values.below && below.record },
+    prepare: async (model) => {
+      await below.load(model)
+      model.addHead(name, head)
+    },
     train: async (model, { signal, onEvent }) => {
       const { trainSweep } = await import('../tasks/sweep.js')
       return await trainSweep(model, train, grid, {
-        ...{ config, head: name, name, args, evalDataset: evaluation, signal, saveOnAbort: true },
+        ...{
+          config,
+          head: name,
+          name,
+          below: below.sources.map((one) => one.name),
+          args,
+          evalDataset: evaluation,
+          signal,
+          saveOnAbort: true
+        },
         onEvent: (event) => {
           onEvent(event)
           showEvent(event, json)
@@ -92,6 +113,7 @@ export async function run(argv: string[]): Promise<number> {
     finish: async (model, result) => {
       await saveAnyAdapter(model, folder, result.best, { format })
       await showResult(result, folder, json)
+      if (!json) process.stdout.write(below.describe(result.best, folder))
     }
   })
 }

@@ -1,6 +1,6 @@
 import type { AdapterConfigSource } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
-import { Parallel } from '../config/composition.js'
+import { type CompositionBlock, Parallel, Stack } from '../config/composition.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { taskArguments } from '../config/task-arguments.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
@@ -34,6 +34,8 @@ export interface SweepOptions {
   readonly head?: string | undefined
   /** The adapters are called `<name>-1`, `<name>-2` and so on. Default 'sweep'. */
   readonly name?: string | undefined
+  /** Adapters of the model that stand still below each, the lowest first, such as MAD-X's language adapter. Default none. */
+  readonly below?: readonly string[] | undefined
   /** For all; what the grid has goes before. */
   readonly args?: TrainingArgumentsInput | undefined
   readonly evalDataset?: Dataset | undefined
@@ -71,7 +73,7 @@ export interface SweepResult {
 
 const keys = [
   ...['config', 'head', 'name', 'args', 'evalDataset', 'computeMetrics', 'keep', 'onNotFinite', 'onEvent', 'signal'],
-  ...['saveOnAbort', 'callbacks']
+  ...['saveOnAbort', 'callbacks', 'below']
 ]
 
 /**
@@ -107,7 +109,7 @@ export async function trainSweep(
         model,
         learners.filter(({ name }) => name !== best)
       )
-    model.setActiveAdapters(options.keep === 'all' ? before : best)
+    model.setActiveAdapters(options.keep === 'all' ? before : setupOver(sweep.below, best))
     return { members, best, seconds: (performance.now() - start) / 1000 }
   } catch (error) {
     removeMembers(model, learners)
@@ -130,6 +132,7 @@ function membersOf(
 
 interface Sweep {
   readonly name: string
+  readonly below: readonly string[]
   readonly head: HeadConfig
   readonly points: readonly SweepPoint[]
   readonly args: TrainingArguments
@@ -179,17 +182,21 @@ function checkSweep(model: Model, grid: SweepGrid, options: SweepOptions): Sweep
     throw check.valueError('name', `${what}; give another name, such as '${name}-next', or delete what it has`)
   }
   const config = model.heads.get(checkKnown('head', head, model.heads)) as HeadConfig
-  return { name, head: config, points, args, each, options }
+  const below = check.checkArray('below', options.below ?? []).map((one) => checkKnown('below', one, model.adapters))
+  return { name, below, head: config, points, args, each, options }
 }
 
-function addMembers(model: Model, { name, head, points, each }: Sweep): Learner[] {
+const setupOver = (below: readonly string[], own: string | CompositionBlock): string | CompositionBlock =>
+  below.length === 0 ? own : Stack(...below, own)
+
+function addMembers(model: Model, { name, below, head, points, each }: Sweep): Learner[] {
   const learners: Learner[] = []
   try {
     for (const [i, { config, seed }] of points.entries()) {
       const own = `${name}-${i + 1}`
       model.addAdapter(own, config, { seed })
       const options: LearnerOptions = {
-        ...{ name: own, args: each[i] as TrainingArguments, setup: own, head: own, weight: 1 },
+        ...{ name: own, args: each[i] as TrainingArguments, setup: setupOver(below, own), head: own, weight: 1 },
         parts: { adapters: [own], fusions: [], heads: [own] }
       }
       learners.push(new Learner(options))
@@ -216,7 +223,7 @@ function removeMembers(model: Model, learners: readonly Learner[]): void {
 async function* run(
   model: Model,
   dataset: Dataset,
-  { args, options }: Sweep,
+  { args, below, options }: Sweep,
   learners: readonly Learner[]
 ): AsyncGenerator<TasksEvent> {
   const feeds: Feed[] = []
@@ -227,7 +234,7 @@ async function* run(
   const measured = evalDataset && (await readOnce(evalDataset, 'evalDataset', signal))
   for (const [dataSeed, own] of byDataSeed(learners)) {
     const names = own.map((index) => (learners[index] as Learner).name)
-    const reading = readingOf(names)
+    const reading = readingOf(below, names)
     const masks = trainingMasks({ ...args, dataSeed })
     const data = await EncodedDataset.of(rows, model, 'dataset', reading, masks, signal)
     const sampler = await samplerFor({ ...args, dataSeed }, data)
@@ -258,9 +265,10 @@ function byDataSeed(learners: readonly Learner[]): Map<number, number[]> {
   return groups
 }
 
-function readingOf(names: readonly string[]): Reading {
+function readingOf(below: readonly string[], names: readonly string[]): Reading {
   const [only = ''] = names
-  return { setup: names.length === 1 ? only : Parallel(...names), head: only }
+  const own = names.length === 1 ? only : Parallel(...names)
+  return { setup: setupOver(below, own), head: only }
 }
 
 /** By their best evaluations; without evaluations by the loss. */

@@ -40,6 +40,27 @@ test('a sweep keeps the best of its adapters, which answers as it was measured',
   t.is(readFileSync(join(folder, 'adapter_config.json'), 'utf8').includes(`"name": "${best}"`), true)
 })
 
+test('a sweep above an adapter that has learned before, which stays as it is', async (t) => {
+  const [language, folder] = [join(place, 'en'), join(place, 'above')]
+  const first = await command(['train', ...shared, '-o', language, '--epochs', '2', '--learning-rate', '0.01'])
+  t.is(first.status, 0, first.errors)
+  const weights = readFileSync(join(language, 'adapter.safetensors'))
+  const run = ['--vary', 'seed=1,2', '--below', language, '--epochs', '2', '--save', 'epoch']
+  const { status, output, errors } = await command(['sweep', ...shared, '-o', folder, ...run])
+  t.is(status, 0, errors)
+  t.regex(output, /it stands above en: evaluate --adapter en=\S+ --adapter \S+ --setup 'Stack\[en, above-[12]\]'\n$/)
+  t.deepEqual(readFileSync(join(language, 'adapter.safetensors')), weights)
+  const setup = ['--setup', /Stack\[en, above-[12]\]/.exec(output)?.[0] ?? '']
+  const data = ['-d', rows, '--json', '-a', `en=${language}`, '-a', folder]
+  const { metrics } = JSON.parse((await command(['evaluate', '-m', model, ...data, ...setup])).output)
+  const name = /above-[12]/.exec(setup[1] ?? '')?.[0] ?? ''
+  t.true(
+    errors.split('\n').some((line) => line.startsWith(`${name}: step 6,`) && line.includes(metrics.accuracy.toFixed(4)))
+  )
+  const again = await command(['resume', folder, '--epochs', '3'])
+  t.is(again.status, 0, again.errors)
+})
+
 test('a sweep in a config, interrupted and resumed, ends as one that was not', async (t) => {
   const content = {
     ...{

@@ -1,6 +1,13 @@
 import { join } from 'node:path'
 import test from 'ava'
-import { AdapterTrainer, type SweepGrid, sweepTable, type TrainingArgumentsInput, trainSweep } from '../../lib/index.js'
+import {
+  AdapterTrainer,
+  Stack,
+  type SweepGrid,
+  sweepTable,
+  type TrainingArgumentsInput,
+  trainSweep
+} from '../../lib/index.js'
 import { peekUser, trainingFile } from '../../lib/training/checkpoint-folder.js'
 import { load, quiet, scratch, tinyRows } from '../model/support.js'
 import { distance, valuesOf } from './support.js'
@@ -32,6 +39,42 @@ for (const [name, grid] of Object.entries<SweepGrid>({
     }
   })
 }
+
+test('above an adapter that stands still each learns what it learns there alone', async (t) => {
+  const withLanguage = async () => {
+    const model = await load(t)
+    model.addAdapter('en', 'double_seq_bn_inv', { seed: 5 })
+    // As one that has learned.
+    for (const { name } of model.namedParameters()) {
+      if (!name.includes('.en.')) continue
+      const { data, shape } = model.parameter(name)
+      model.loadStateDict({ [name]: { data: data.map((value, i) => value + 0.05 * Math.sin(i)), shape } })
+    }
+    return model
+  }
+  const model = await withLanguage()
+  model.addClassificationHead('h', { numLabels: 2 })
+  const before = valuesOf(model, 'en')
+  const { members, best } = await trainSweep(model, rows, { seed: [1, 2] }, { args, keep: 'all', below: ['en'] })
+  t.is(distance(valuesOf(model, 'en'), before), 0)
+  for (const { name, values, loss } of members) {
+    const alone = await withLanguage()
+    const { seed } = values as { seed: number }
+    alone.addAdapter(name, 'seq_bn', { seed })
+    alone.addClassificationHead(name, { numLabels: 2, seed })
+    alone.trainAdapter(name)
+    alone.setActiveAdapters(Stack('en', name))
+    const own = await new AdapterTrainer({ model: alone, trainDataset: rows, args: { ...args, dataSeed: 3 } }).train()
+    t.true(Math.abs(own.loss - loss) < 1e-5, `${name}: ${own.loss}, ${loss}`)
+    t.true(distance(valuesOf(alone, name), valuesOf(model, name)) < 1e-4, name)
+  }
+  const next = await trainSweep(model, rows, { seed: [1, 2] }, { args, name: 'next', below: ['en'] })
+  t.deepEqual(model.activeAdapters, Stack('en', next.best))
+  t.true(best.startsWith('sweep-'))
+  await t.throwsAsync(trainSweep(model, rows, { seed: [1] }, { args, name: 'third', below: ['enn'] }), {
+    message: /^below: .*'en'/s
+  })
+})
 
 test('rows that are given once are enough for orders of their own', async (t) => {
   const model = await load(t)

@@ -85,7 +85,8 @@ class Finder {
       if (is_source(shape_of(one))) continue;
       const auto count =
           std::count_if(sums.begin(), sums.end(), [&](const Found& other) { return shape_of(other) == shape_of(one); });
-      if (shape_of(one) == graph_.slots[output_].shape) result_.shape = shape_of(one), most = static_cast<int64_t>(sums.size());
+      if (shape_of(one) == graph_.slots[output_].shape)
+        result_.shape = shape_of(one), most = static_cast<int64_t>(sums.size());
       if (count > most) most = count, result_.shape = shape_of(one);
     }
     std::vector<Found> kept;
@@ -94,8 +95,9 @@ class Finder {
       if (shape == result_.shape || (is_source(shape) && !result_.shape.empty() && shape[2] == result_.shape[2])) {
         kept.push_back(std::move(one));
       } else {
-        leave_out(one, text("it is ", shape_text(graph_, one.sum.out), ", and the last hidden state, whose tokens and width ",
-                            "adapters have, ", shape_text(graph_, output_)));
+        leave_out(
+            one, text("it is ", shape_text(graph_, one.sum.out), ", and the last hidden state, whose tokens and width ",
+                      "adapters have, ", shape_text(graph_, output_)));
       }
     }
     sums = std::move(kept);

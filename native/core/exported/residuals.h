@@ -9,8 +9,8 @@
 // feed-forward block. Where both are made of one r and added together (GPT-J, GPT-NeoX, Falcon), the feed-forward
 // block's stream is what attention leaves, as in the adapters library. A layer that has one sub-layer alone has one
 // site, its output. What an attention reads from elsewhere than r (a decoder's cross-attention) is left out, and said
-// so. Where tokens are merged on the way (Swin), the layers are those whose stream has the output's tokens. A network with
-// an encoder and a decoder has two streams of one width; the encoder's layers are the first ones.
+// so. Where tokens are merged on the way (Swin), the layers are those whose stream has the output's tokens. A network
+// with an encoder and a decoder has two streams of one width; the encoder's layers are the first ones.
 
 #include <string>
 #include <vector>
@@ -27,8 +27,8 @@ struct Residuals {
   std::vector<std::string> left_out;  ///< what looked like a sub-layer and is none, and why
 };
 
-/// `output`: the slot of the last hidden state. `source`: [rows, columns] of an encoder's tokens in a graph whose stream
-/// is its decoder's; empty elsewhere.
+/// `output`: the slot of the last hidden state. `source`: [rows, columns] of an encoder's tokens in a graph whose
+/// stream is its decoder's; empty elsewhere.
 Residuals find_residuals(const Graph& graph, int32_t output, const std::vector<Size>& source = {});
 
 /// One sentence for each site, each layer's Linears, and what was left out.
