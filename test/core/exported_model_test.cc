@@ -267,8 +267,11 @@ TEST(exported_models_give_pytorchs_values_and_gradients) {
       if (!rows) continue;
       if (kind == "forward") {
         const auto expected = opened.tensor(one.find("expected")->find("output"));
+        // Python's float32 is as far from the exact values as its own noise, and we may be on their other side.
+        const auto* noise = one.find("noise");
+        const double own = noise == nullptr || noise->is_null() ? 0 : noise->as_number("noise");
         check_close(name + ": " + one.find("name")->as_string("name"), states_of(opened, *rows),
-                    packed(expected, rows->batch.layout));
+                    packed(expected, rows->batch.layout), 1e-6 + own);
       } else if (kind == "after" || kind == "before" || kind == "parallel") {
         check_surgery(opened, one, *rows, kind);
       } else if (kind == "lora" || kind == "ia3" || kind == "dora") {

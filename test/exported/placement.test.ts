@@ -192,7 +192,7 @@ test('names that are none, or not clear, are told what they could be', async (t)
     { feedForward: 'stem' },
     /does not map tokens to tokens: it takes \[batch, 3, 8, 8\] and gives \[batch, 6, 3, 3\].*such as .*neck/s
   )
-  await refused('shared', { feedForward: 'model.block' }, /calls it 2 times/)
+  await refused('shared', { feedForward: 'model.block' }, /calls it 2 times.*called once.*Leave it to 'auto'/s)
   await refused('shared', { feedForward: 'model.pair' }, /several values/)
   await refused('bert', { attention: 'encoder.layer.*', feedForward: 'encoder.layer.*.output' }, /end in one place/)
   await refused(
@@ -203,6 +203,19 @@ test('names that are none, or not clear, are told what they could be', async (t)
   await refused('bert', { attention: 3 }, /placement\.attention/)
   await refused('bert', { attentions: 'x' }, /unknown option 'attentions'.*attention/)
   await refused('bert', 'none', /placement: expected 'auto', or patterns/)
+})
+
+test('where tokens are merged on the way, adapters stand in the last stage, and the others say why not', async (t) => {
+  const { model } = await placed(t, 'swin', 'auto')
+  t.is(model.config.numHiddenLayers, 2)
+  const said = model.explainPlacement()
+  t.deepEqual(
+    said.slice(0, 4).map((line) => /^layer \d \((.*?)\), (\w+)/.exec(line)?.slice(1)),
+    [0, 1].flatMap((block) => ['attention', 'output'].map((kind) => [`encoder.layers.1.blocks.${block}`, kind]))
+  )
+  t.is(said.length, 8)
+  for (const line of said.slice(4))
+    t.regex(line, /left out: .*encoder\.layers\.0\.blocks\.\d\): it is \[batch, 16, 4\], and .*\[batch, 4, 8\]$/)
 })
 
 test('what is named for one kind leaves the other as the graph shows it', async (t) => {

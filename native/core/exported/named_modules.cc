@@ -101,6 +101,13 @@ std::vector<const SlotPlace*> NamedModules::places(const char* option, const std
 
 const SlotPlace* NamedModules::checked(const char* option, const ModuleInfo& module) const {
   const auto* place = place_at(module.path);
+  if (place == nullptr && module.calls.size() > 1) {
+    fail(ErrorCode::invalid_argument, kPlaceAdapters,
+         text(option, ": '", name(module.path), "': the network calls it ", module.calls.size(),
+              " times, and a pattern names modules that are called once"),
+         {.expected = text("such a module: ", candidates()),
+          .hint = "Leave it to 'auto', which has one adapter at every call of a layer that the graph shows."});
+  }
   if (place == nullptr) {
     const auto& unclear = tree_.unclear_modules();
     const auto why = unclear.find(module.path);
