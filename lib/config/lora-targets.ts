@@ -225,7 +225,7 @@ export function linearsOf(
  * What of the model's placement this config depends on; null: the model has none. LoRA depends on which Linears its places
  * are, and on no site.
  */
-export function placementOf(config: AdapterConfig, model: ModelConfig): PlacementRecord | null {
+export function dependsOnPlacement(config: AdapterConfig, model: ModelConfig): PlacementRecord | null {
   if (model.exported === null) return null
   const { placed } = model.exported
   const parts = config.method === 'union' ? config.configs : [config]

@@ -58,7 +58,7 @@ export function checkBaseModel(
 }
 
 /** Refuses what stands at the sub-layers of another placement. `here`: what it depends on in the model; null: on nothing. */
-export function checkPlacement(
+export function checkSamePlacement(
   { folder, model: { placed } }: { readonly folder: string; readonly model: BaseModelNote },
   here: PlacementRecord | null
 ): void {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { type AdapterConfig, adapterFloatKeys } from '../config/adapter-config.js'
 import { checkNonEmptyString, valueError } from '../config/check.js'
 import { type HeadConfig, headConfigToJson } from '../config/head-config.js'
-import { placementOf } from '../config/lora-targets.js'
+import { dependsOnPlacement } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { familyOf } from '../config/model-families.js'
 import { pythonJson } from '../config/python-json.js'
@@ -155,7 +155,7 @@ export function adapterJson(
 ): string {
   const json = config.toJSON()
   const fields = { config: knownConfig(json), name, ...modelFields(model) }
-  const placement = placementOf(config, model)
+  const placement = dependsOnPlacement(config, model)
   const own = {
     ...ownFields(json),
     ...(sharing !== undefined && { shared_parameters: sharedGroupToJson(sharing) }),

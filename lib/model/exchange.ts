@@ -3,13 +3,13 @@ import { join } from 'node:path'
 import { type AdapterConfig, leftOut } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
-import { placementOf } from '../config/lora-targets.js'
+import { dependsOnPlacement } from '../config/lora-targets.js'
 import { modelConfigToJson } from '../config/model-config.js'
 import { type ProblemType, problemTypes } from '../config/peft-config.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { type HeadFolder, headOfModel, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
 import { adaptersForm, adaptersProblem } from '../exchange/adapters-form.js'
-import { checkBaseModel, checkPlacement } from '../exchange/base-model.js'
+import { checkBaseModel, checkSamePlacement } from '../exchange/base-model.js'
 import {
   type FolderFormat,
   folderFormats,
@@ -233,7 +233,7 @@ function readAdapterHub(
   if (problemType !== undefined) throw check.valueError('problemType', "a folder of AdapterHub's says it; leave it out")
   const found = readAdapterFolder(folder, withHead)
   checkBaseModel(found, model.config)
-  checkPlacement(found, placementOf(found.config, model.config))
+  checkSamePlacement(found, dependsOnPlacement(found.config, model.config))
   const { name: from, config, head, sharing, weightsFile } = found
   return {
     name: from,

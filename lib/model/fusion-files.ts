@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import { Fuse } from '../config/composition.js'
-import { checkBaseModel, checkPlacement } from '../exchange/base-model.js'
+import { checkBaseModel, checkSamePlacement } from '../exchange/base-model.js'
 import { folderFormats } from '../exchange/folder-files.js'
 import { readFusionFolder } from '../exchange/fusion-folder.js'
 import { resolveFolder } from '../exchange/hub.js'
@@ -48,7 +48,7 @@ export async function loadAdapterFusion(model: Model, source: string, options: L
   const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'fusion', hub)
   const found = readFusionFolder(folder)
   checkBaseModel(found, model.config)
-  checkPlacement(found, model.config.exported?.placed ?? null)
+  checkSamePlacement(found, model.config.exported?.placed ?? null)
   const adapters = found.adapters.map((adapter) => renamed[adapter] ?? adapter)
   for (const adapter of adapters) checkKnown(`the adapters of ${folder}`, adapter, model.adapters)
   const name = as ?? found.name
