@@ -178,8 +178,9 @@ std::vector<int64_t> ExportedModel::layers_of_nodes() const {
 // One plan serves every set of active adapters: a hook asks the pass who stands at its place, and where nobody does,
 // the nodes run as they are. A plan for each set would save nothing: a pass of a BERT of 12 layers and hidden size 64,
 // one row of 8 tokens, takes 5.07 million instructions with all hooks and no adapter, 5.10 with two adapters of which
-// none is active, and 5.17 without a place for any (callgrind), since a hook also folds the sum with its LayerNorm. So
-// switching stays an index, and nothing is made anew.
+// none is active, and 5.17 without a place for any (callgrind), since a hook also folds the sum with its LayerNorm.
+// With one of size 4 active in every layer it takes 5.58 million, and as many where each pass has the other one than
+// the pass before: switching stays an index, and nothing is made anew.
 void ExportedModel::add_hooks() {
   const auto layers = layers_of_nodes();
   std::vector<Range> kept;
