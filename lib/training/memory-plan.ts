@@ -50,9 +50,10 @@ export interface MemoryPlan {
  * A process takes more than its tensors: buffers of the mathematics library, code that oneDNN compiles for each number of
  * tokens, holes between small tensors in the C library's heap, blocks that are larger than what lies in them (nn/large_blocks.h).
  * That is some 10 MiB for the smallest model, and no formula has it either. So micro-batches of other sizes go through, too,
- * as many as the compiled code of is kept (bound_kernels in loader.cc), and what the process itself grew by is read.
+ * and what the process itself grew by is read. With 8 of them, rows of all lengths took up to 19 % more than was planned at
+ * hidden 256; with 24, up to 2 %.
  */
-const sizes = 8
+const sizes = 24
 
 /** The largest of a run's micro-batches, and some of other sizes. */
 export class Samples<T> {
