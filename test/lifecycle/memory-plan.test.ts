@@ -55,6 +55,7 @@ for (const shape of shapes) {
     const mebi = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`
     const numbers = `planned ${mebi(planned)}, grew by ${mebi(growth)}: ${(100 * off).toFixed(1)} %`
     t.log(numbers)
-    t.true(Math.abs(off) < 0.15, numbers)
+    // The same run in two processes differs by up to 2 MiB.
+    t.true(Math.abs(growth - planned) < 0.15 * planned + 2 * 2 ** 20, numbers)
   })
 }
