@@ -41,11 +41,14 @@ export function trainingSettings(
   )
   const events = values['logging-dir'] ?? given.loggingDir ?? loggingDir
   const recipe = recipeNamed('recipe' in chosen ? chosen['recipe'] : file.recipe)
+  const savesByDefault = values.save === undefined && !('saveStrategy' in chosen) && file.saveStrategy === undefined
   const settings: TrainingArgumentsInput = {
     // With a recipe its own: what is given here would go before it.
     ...(recipe === undefined && { learningRate, perDeviceTrainBatchSize: isBudget ? undefined : 16 }),
     perDeviceEvalBatchSize: batchSize ?? file.perDeviceTrainBatchSize ?? recipe?.perDeviceTrainBatchSize ?? 16,
-    ...{ saveStrategy: 'no', evalStrategy: hasEvaluation ? 'epoch' : 'no', loggingSteps: 50 },
+    // Hugging Face's default, every 500 steps; as nobody asked for checkpoints, one is kept.
+    ...(savesByDefault && { saveTotalLimit: 1 }),
+    ...{ evalStrategy: hasEvaluation ? 'epoch' : 'no', loggingSteps: 50 },
     ...file,
     ...present({
       numTrainEpochs: numberOption('epochs', values.epochs),
@@ -116,8 +119,8 @@ function resumeFrom(
   // Of a run that is finished nothing is left to go on with: see runTrainingIn.
   if (resume && listCheckpoints(outputDir).length === 0 && !isFinished(dirname(outputDir), loggingDir)) {
     throw usageError(
-      `--resume: there are no checkpoints in ${outputDir}. A run that is not interrupted writes them with --save epoch or ` +
-        '--save steps; without --resume it begins anew'
+      `--resume: there are no checkpoints in ${outputDir}. A run writes one every 500 steps and where it is interrupted; ` +
+        'with --save epoch it does after each epoch. Without --resume it begins anew'
     )
   }
   return resume || null

@@ -51,6 +51,18 @@ test('every training argument is an option under its own name, also where there 
   t.deepEqual(none.sort(), ['loadBestModelAtEnd', 'metricForBestModel', 'outputDir', 'resumeFromCheckpoint'])
 })
 
+test('of the checkpoints that nobody asked for the newest is kept, of others all', async (t) => {
+  t.like(await argumentsOf([]), { saveStrategy: 'steps', saveSteps: 500, saveTotalLimit: 1 })
+  t.like(await argumentsOf(['--set', 'saveSteps=20', '--set', 'saveTotalLimit=3']), {
+    saveSteps: 20,
+    saveTotalLimit: 3
+  })
+  t.like(await argumentsOf(['--save', 'epoch']), { saveStrategy: 'epoch', saveTotalLimit: null })
+  t.like(await argumentsOf(['--set', 'saveStrategy=epoch']), { saveStrategy: 'epoch', saveTotalLimit: null })
+  t.like(await argumentsOf([], { saveStrategy: 'epoch' }), { saveStrategy: 'epoch', saveTotalLimit: null })
+  t.is((await argumentsOf(['--save', 'no'])).saveStrategy, 'no')
+})
+
 test('a switch takes a value, too', async (t) => {
   t.deepEqual((await argumentsOf(['--frozen-layer-cache', '{"dtype": "bfloat16"}'])).frozenLayerCache, {
     dtype: 'bfloat16'
