@@ -30,7 +30,7 @@ struct Result {
 inline void check_same(const Result& got, const Result& expected) {
   CHECK_NEAR(got.loss, expected.loss, 1e-6);
   CHECK_EQ(got.grads.size(), expected.grads.size());
-  for (size_t i = 0; i < expected.grads.size(); ++i) CHECK(difference(got.grads[i], expected.grads[i]) < 1e-5);
+  for (size_t i = 0; i < expected.grads.size(); ++i) CHECK_NEAR(difference(got.grads[i], expected.grads[i]), 0, 1e-5);
 }
 
 inline Result gradients(AdapterModel& model, const MicroBatch& batch, int shards, Random* random = nullptr) {

@@ -60,7 +60,8 @@ TEST(shards_of_lora_in_a_merged_product) {
     config.type_vocab_size = 0;
     auto backbone = std::make_shared<Gpt2Model>(config);
     Random random(1);
-    initialise_missing(*backbone, backbone->prefix(), 0.3, random, at::kCPU);
+    // Small weights: larger ones make more of what products of few and of many rows round differently.
+    initialise_missing(*backbone, backbone->prefix(), 0.1, random, at::kCPU);
     AdapterModel model(backbone, at::kCPU);
     LoraConfig lora;
     lora.merged = merged;

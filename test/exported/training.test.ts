@@ -1,5 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
 import {
+  AdapterConfig,
   AdapterSwitcher,
   AdapterTrainer,
   Fuse,
@@ -43,6 +44,18 @@ for (const name of ['bert', 'llama']) {
     t.true(loss < start.loss, `${loss}, at first ${start.loss}`)
   })
 }
+
+test('below the lowest adapter nothing is kept for gradients', async (t) => {
+  const activations = async (leaveOut: number[]) => {
+    const { model } = await open(t, 'llama')
+    model.addAdapter('a', AdapterConfig.load('seq_bn', { reductionFactor: 4, leaveOut }))
+    model.addClassificationHead('a', { numLabels: 2 })
+    model.trainAdapter('a')
+    return (await new AdapterTrainer({ model, trainDataset: rows, args }).plan()).activations
+  }
+  const [all, upper] = [await activations([]), await activations([0])]
+  t.true(upper < 0.75 * all, `${upper} above the first layer, ${all} from there on`)
+})
 
 test('members of a sweep end where they end alone', async (t) => {
   const { model } = await open(t, 'llama')
