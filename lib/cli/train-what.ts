@@ -7,6 +7,7 @@ import { adapterConfigFile, type FolderFormat, folderFormats, headConfigFile } f
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { listCheckpoints } from '../training/checkpoint-folder.js'
+import { refuseRunning } from '../training/run-lock.js'
 import { choiceOption, fromOptions, usageError } from './arguments.js'
 
 /** What `train --tune` offers: adapter and head on the frozen base model, the head alone, or everything. */
@@ -97,8 +98,12 @@ function checkFolder(folder: string, tuning: Tuning, { overwrite, resume, 'resum
 /** Where the checkpoints of a run lie whose result goes to `folder`. */
 export const checkpointFolder = (folder: string): string => join(folder, 'checkpoints')
 
-/** With --overwrite, before training: what an earlier run left to resume from. Its result goes when the new one is there. */
+/**
+ * With --overwrite, before training: what an earlier run left to resume from. Its result goes when the new one is there.
+ * @throws {AdapterError} ERR_BUSY where that run has not ended
+ */
 export function removeCheckpoints(folder: string): void {
+  for (const held of [folder, checkpointFolder(folder)]) refuseRunning(held)
   rmSync(checkpointFolder(folder), { recursive: true, force: true })
 }
 

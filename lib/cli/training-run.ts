@@ -91,7 +91,9 @@ type Frame = Pick<TrainingRun<Told, unknown>, 'folder' | 'record'>
 function describeFinished({ folder, record }: Frame, { step, isEarly }: FinishedRun): string {
   const early = isEarly ? ' (early; with another --early-stopping it may go on)' : ''
   const canGoOn = listCheckpoints(checkpointFolder(folder)).length > 0
-  const longer = canGoOn ? `With more --epochs or --max-steps it goes on: torch-adapters resume ${folder}. ` : ''
+  const longer = canGoOn
+    ? `With more epochs or steps it goes on: torch-adapters resume ${folder} --epochs N (or --max-steps N). `
+    : ''
   const command = 'sweep' in record ? 'sweep' : 'adapters' in record ? 'fuse' : 'train'
   const again = `torch-adapters ${command} ${join(folder, runConfigFile)} --output ${folder} --overwrite`
   return `the run in ${folder} is finished, at step ${step}${early}: nothing is left to train. ${longer}To train it anew: ${again}\n`

@@ -55,6 +55,13 @@ export function lockRunFolders(args: TrainingArguments, saveOnAbort: boolean): R
   }
 }
 
+/** Before a folder is emptied. @throws {AdapterError} ERR_BUSY where a run that lives writes into it */
+export function refuseRunning(folder: string): void {
+  const lock = join(folder, lockFile)
+  const owner = ownerOf(lock)
+  if (owner !== undefined) throw taken(folder, lock, owner)
+}
+
 export function writesCheckpoints(args: TrainingArguments, saveOnAbort: boolean): boolean {
   return saveOnAbort || args.saveStrategy !== 'no' || args.loadBestModelAtEnd
 }

@@ -1,6 +1,7 @@
-import { cpSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { thisProcess } from '../../lib/native/owner.js'
 import { repository } from '../native/support.js'
 import { startProcess } from '../support/process.js'
 import { command, fixtures, interrupted, scratch } from './command.js'
@@ -35,6 +36,22 @@ test('the folder of a run goes on under another name, and from a copy', async (t
   t.false(existsSync(stopped))
 })
 
+test('--overwrite does not take the folder of a run that has not ended', async (t) => {
+  const folder = join(place, 'running')
+  const args = ['train', ...shared, '-o', folder, '--max-steps', '2']
+  t.is((await command([...args, '--save', 'steps', '--set', 'saveSteps=1'])).status, 0)
+  const checkpoints = join(folder, 'checkpoints')
+  const before = readdirSync(checkpoints)
+  const lock = join(checkpoints, '.run.lock')
+  writeFileSync(lock, JSON.stringify(thisProcess))
+  const refused = await command([...args, '--overwrite'])
+  t.is(refused.status, 1)
+  t.regex(refused.errors, /another run, .* writes into .*checkpoints/)
+  t.deepEqual(readdirSync(checkpoints).sort(), [...before, '.run.lock'].sort())
+  rmSync(lock)
+  t.is((await command([...args, '--overwrite'])).status, 0)
+})
+
 test('a run that is finished is not trained again; one that stopped early goes on with more patience', async (t) => {
   const folder = join(place, 'finished')
   const save = ['--set', 'saveStrategy=steps', '--set', 'saveSteps=2', '--set', 'saveTotalLimit=1']
@@ -48,7 +65,7 @@ test('a run that is finished is not trained again; one that stopped early goes o
     t.is(status, 0, errors)
     t.regex(
       output,
-      /finished is finished, at step 5: nothing is left to train\. With more --epochs .*\. To train it anew: torch-adapt/
+      /finished is finished, at step 5: nothing is left to train\. With more .* resume .* --epochs N .*\. To train it anew: torch-adapt/
     )
     t.notRegex(errors, /saved/)
   }
