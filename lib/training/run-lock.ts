@@ -132,8 +132,7 @@ function linked(own: string, lock: string): boolean {
 
 /** Throws where the lock's owner lives. */
 function removeStale(folder: string, lock: string): void {
-  const owner = ownerOf(lock)
-  if (owner !== undefined) throw taken(folder, lock, owner)
+  refuseRunning(folder)
   const aside = `${lock}-old-${ownerTag}`
   try {
     renameSync(lock, aside)
