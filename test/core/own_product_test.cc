@@ -169,9 +169,13 @@ TEST(panel_products_of_no_rows) {
   CHECK(!panel_product_runs(at::empty({4, 9}, options).t(), at::empty({6, 4}, options)));
 }
 
-const std::vector<ProductSize> kWideSizes = {{1, 16, 16},    {15, 48, 32},  {17, 768, 48},
-                                             {33, 784, 16},  {48, 32, 144}, {49, 1600, 32},
-                                             {96, 3072, 16}, {289, 64, 32}, {600, 800, 48}};
+const std::vector<ProductSize> kWideSizes = {{1, 16, 32},    {8, 48, 48},   {15, 48, 64},   {17, 768, 80},
+                                             {33, 784, 96},  {48, 32, 144}, {49, 1600, 32}, {96, 3072, 400},
+                                             {289, 64, 784}, {600, 800, 48}};
+
+at::Tensor with_dense_columns(const at::Tensor& w) {
+  return w.t().contiguous().t();
+}
 
 // A sum has up to 768 terms before it meets another.
 TEST(wide_products_are_matmul) {
@@ -180,27 +184,41 @@ TEST(wide_products_are_matmul) {
     const auto x = product_numbers(random, {rows, inner}), w = product_numbers(random, {columns, inner});
     if (!wide_product_runs(x, w)) return;
     const auto bias = product_numbers(random, {columns});
-    CHECK_NEAR(worst_difference(wide_product(x, w, {}), x, w, {}), 0, 8e-6);
-    CHECK_NEAR(worst_difference(wide_product(x, w, bias), x, w, bias), 0, 8e-6);
     const auto wide_x = product_numbers(random, {rows, 2 * inner + 3});
     const auto wide_w = product_numbers(random, {columns + 9, inner + 5});
+    const auto tall_w = product_numbers(random, {inner + 2, columns + 3});
     const auto part_x = wide_x.narrow(1, 3, inner), part_w = wide_w.narrow(0, 4, columns).narrow(1, 5, inner);
-    CHECK_NEAR(worst_difference(wide_product(part_x, part_w, bias), part_x, part_w, bias), 0, 8e-6);
+    const auto part_turned = tall_w.narrow(0, 1, inner).narrow(1, 2, columns).t();
+    for (const auto& [a, b] : {std::pair{x, w}, {x, with_dense_columns(w)}, {part_x, part_w}, {part_x, part_turned}}) {
+      CHECK(wide_product_runs(a, b));
+      CHECK_NEAR(worst_difference(wide_product(a, b, {}), a, b, {}), 0, 1.2e-5);
+      CHECK_NEAR(worst_difference(wide_product(a, b, bias), a, b, bias), 0, 1.2e-5);
+    }
   }
+}
+
+TEST(wide_products_of_one_vector_of_columns) {
+  Random random(21);
+  const auto x = product_numbers(random, {33, 784}), w = product_numbers(random, {16, 784});
+  if (!wide_product_runs(x, w)) return;
+  CHECK_NEAR(worst_difference(wide_product(x, w, {}), x, w, {}), 0, 1.2e-5);
+  CHECK(!wide_product_runs(x, with_dense_columns(w)));
 }
 
 TEST(a_row_of_a_wide_product_has_the_same_bits_in_every_batch_and_with_any_number_of_threads) {
   Random random(19);
-  const auto x = product_numbers(random, {300, 1600}), w = product_numbers(random, {112, 1600});
-  if (!wide_product_runs(x, w)) return;
+  const auto x = product_numbers(random, {300, 1600}), rows = product_numbers(random, {848, 1600});
+  if (!wide_product_runs(x, rows)) return;
   const int before = at::get_num_threads();
-  at::set_num_threads(1);
-  const auto all = wide_product(x, w, {});
-  for (const int64_t count : {1, 16, 17, 33, 48, 289})
-    CHECK(at::equal(wide_product(x.narrow(0, 300 - count, count), w, {}), all.narrow(0, 300 - count, count)));
-  for (const int threads : {2, 3, 7}) {
-    at::set_num_threads(threads);
-    CHECK(at::equal(wide_product(x, w, {}), all));
+  for (const auto& w : {rows, with_dense_columns(rows)}) {
+    at::set_num_threads(1);
+    const auto all = wide_product(x, w, {});
+    for (const int64_t count : {1, 8, 16, 17, 33, 48, 289})
+      CHECK(at::equal(wide_product(x.narrow(0, 300 - count, count), w, {}), all.narrow(0, 300 - count, count)));
+    for (const int threads : {2, 3, 7}) {
+      at::set_num_threads(threads);
+      CHECK(at::equal(wide_product(x, w, {}), all));
+    }
   }
   at::set_num_threads(before);
 }
@@ -208,20 +226,25 @@ TEST(a_row_of_a_wide_product_has_the_same_bits_in_every_batch_and_with_any_numbe
 TEST(wide_products_keep_what_is_no_number_in_its_row) {
   Random random(20);
   auto x = product_numbers(random, {20, 32});
-  const auto w = product_numbers(random, {16, 32});
-  if (!wide_product_runs(x, w)) return;
+  const auto rows = product_numbers(random, {32, 32});
+  if (!wide_product_runs(x, rows)) return;
   x[18][31] = std::numeric_limits<float>::infinity();
-  const auto y = wide_product(x, w, {});
-  for (int64_t row = 0; row < 20; ++row) CHECK_EQ(at::isfinite(y[row]).all().item<bool>(), row != 18);
+  for (const auto& w : {rows, with_dense_columns(rows)}) {
+    const auto y = wide_product(x, w, {});
+    for (int64_t row = 0; row < 20; ++row) CHECK_EQ(at::isfinite(y[row]).all().item<bool>(), row != 18);
+  }
 }
 
-TEST(wide_products_want_plain_rows_and_whole_lines) {
+TEST(wide_products_want_dense_rows_or_columns_and_whole_lines) {
   const auto options = at::TensorOptions(at::kFloat);
-  const auto x = at::empty({0, 32}, options), w = at::empty({16, 32}, options);
+  const auto x = at::empty({0, 32}, options), w = at::empty({48, 32}, options);
   if (!wide_product_runs(x, w)) return;
-  CHECK_EQ(wide_product(x, w, {}).sizes().vec(), (std::vector<int64_t>{0, 16}));
-  CHECK(!wide_product_runs(x, at::empty({32, 16}, options).t()));
-  CHECK(!wide_product_runs(x, at::empty({17, 32}, options)));
+  CHECK_EQ(wide_product(x, w, {}).sizes().vec(), (std::vector<int64_t>{0, 48}));
+  CHECK_EQ(wide_product(x, with_dense_columns(w), {}).sizes().vec(), (std::vector<int64_t>{0, 48}));
+  CHECK(!wide_product_runs(x, at::empty({48, 64}, options).slice(1, 0, 64, 2)));
+  CHECK(!wide_product_runs(x, at::empty({1, 48}, options).expand({32, 48}).t()));
+  CHECK(!wide_product_runs(x, at::empty({47, 32}, options)));
+  CHECK(!wide_product_runs(at::empty({32, 4}, options).t(), w));
   CHECK(!wide_product_runs(at::empty({4, 24}, options), at::empty({16, 24}, options)));
   CHECK(!wide_product_runs(x, w.to(at::kBFloat16)));
 }

@@ -5,115 +5,16 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 
-#include "core/nn/lanes.h"
+#include "core/nn/wide_tile.h"
 
 namespace ta {
 
-#if TA_HAS_LANES && defined(__x86_64__)
-
-#define TA_WIDE __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
-#define TA_WIDE_INLINE TA_WIDE inline __attribute__((always_inline))
+#if TA_HAS_WIDE_TILE
 
 namespace {
 
-using Wide = float __attribute__((vector_size(64)));
-
-constexpr int64_t kWideLanes = 16, kLine = 16;  // numbers in a vector, in a line of the cache
-// A tile: 24 sums, three vectors of x and one number of w fill the registers.
-constexpr int kStripColumns = 8, kStripVectors = 3;
-constexpr int64_t kStripRows = kStripVectors * kWideLanes;
-// Two tiles side by side fill the lines of y.
-constexpr int64_t kPair = 2 * kStripColumns;
-// So much of the inner dimension at a time: a tile's rows of w stay in the first cache,
-constexpr int64_t kStripLength = 768;
-// and the panels of so many rows of x in the second.
-constexpr int64_t kBlockRows = 6 * kStripRows;
 constexpr int64_t kWorthAPart = 1'000'000;
-
-TA_WIDE_INLINE Wide wide_load(const float* p) {
-  Wide v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-TA_WIDE_INLINE void wide_store(float* p, Wide v) {
-  std::memcpy(p, &v, sizeof v);
-}
-TA_WIDE_INLINE Wide wide_all(float x) {
-  return Wide{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
-}
-
-// Lines of rows that are read next, asked for one at a time.
-struct Fetch {
-  const float* line;
-  int64_t in_row, of_row, jump, left;  // lines behind in this row, of a whole one; from a row's end to the next
-
-  TA_WIDE_INLINE void one() {
-    if (left == 0) return;
-    __builtin_prefetch(line, 0, 2);
-    line += kLine, --left;
-    if (++in_row == of_row) in_row = 0, line += jump;
-  }
-};
-
-// Rows of x as a panel: number k of row i at to[k · 16 Vectors + i], zeros in rows that are not there.
-template <int Vectors>
-TA_WIDE void pack_strip(const float* x, int64_t ldx, int64_t rows, int64_t length, float* to) {
-  constexpr int64_t kRows = Vectors * kWideLanes;
-  for (int64_t first = 0; first < kRows; first += lanes::kWidth) {
-    for (int64_t k = 0; k < length; k += lanes::kWidth) {
-      lanes::Floats v[lanes::kWidth];
-#pragma GCC unroll 8
-      for (int i = 0; i < lanes::kWidth; ++i)
-        v[i] = first + i < rows ? lanes::load(x + (first + i) * ldx + k) : lanes::all(0);
-      lanes::transpose(v);
-#pragma GCC unroll 8
-      for (int i = 0; i < lanes::kWidth; ++i) lanes::store(to + (k + i) * kRows + first, v[i]);
-    }
-  }
-}
-
-// y [16 Vectors, 8], lines kPair apart = a panel of x times eight rows of w.
-template <int Vectors>
-TA_WIDE void strip_tile(const float* x, const float* w, int64_t ldw, int64_t length, float* y, Fetch& fetch) {
-  Wide sum[kStripColumns][Vectors];
-#pragma GCC unroll 8
-  for (int c = 0; c < kStripColumns; ++c) {
-#pragma GCC unroll 3
-    for (int v = 0; v < Vectors; ++v) sum[c][v] = wide_all(0);
-  }
-  const float* half = w + 4 * ldw;
-  for (int64_t k = 0; k < length; k += 4) {
-    fetch.one();
-#pragma GCC unroll 4
-    for (int u = 0; u < 4; ++u, ++w, ++half, x += Vectors * kWideLanes) {
-      Wide xs[Vectors];
-#pragma GCC unroll 3
-      for (int v = 0; v < Vectors; ++v) xs[v] = wide_load(x + v * kWideLanes);
-#pragma GCC unroll 8
-      for (int c = 0; c < kStripColumns; ++c) {
-        const Wide one = wide_all(c < 4 ? w[c * ldw] : half[(c - 4) * ldw]);
-#pragma GCC unroll 3
-        for (int v = 0; v < Vectors; ++v) sum[c][v] += one * xs[v];
-      }
-    }
-  }
-#pragma GCC unroll 3
-  for (int v = 0; v < Vectors; ++v) {
-#pragma GCC unroll 2
-    for (int upper = 0; upper < 2; ++upper) {
-      lanes::Floats lines[lanes::kWidth];
-#pragma GCC unroll 8
-      for (int c = 0; c < kStripColumns; ++c)
-        std::memcpy(&lines[c], reinterpret_cast<const char*>(&sum[c][v]) + upper * sizeof lines[c], sizeof lines[c]);
-      lanes::transpose(lines);
-      float* to = y + (v * kWideLanes + upper * lanes::kWidth) * kPair;
-#pragma GCC unroll 8
-      for (int i = 0; i < lanes::kWidth; ++i) lanes::store(to + i * kPair, lines[i]);
-    }
-  }
-}
 
 struct WideProduct {
   const float *x, *w, *bias;  // bias null: none
@@ -121,107 +22,253 @@ struct WideProduct {
   int64_t ldx, ldw, rows, columns, inner;
 };
 
-// Some rows over a part of the inner dimension, with their panels.
-struct WideBlock {
-  int64_t first_row, rows, first, length;
-  const float* panels;
-};
-
-// y [rows, 16] = sums, or what is there and the sums; the bias comes with the first part.
-TA_WIDE void put_pair(const WideProduct& p, const WideBlock& b, int64_t row, int64_t rows, int64_t j,
-                      const float* sums) {
-  float* y = p.y + (b.first_row + row) * p.columns + j;
-  const bool adds = b.first > 0;
-  const Wide start = !adds && p.bias != nullptr ? wide_load(p.bias + j) : wide_all(0);
-  for (int64_t i = 0; i < rows; ++i, y += p.columns, sums += kPair) {
-    const Wide before = adds ? wide_load(y) : start;
-    wide_store(y, wide_load(sums) + before);
-  }
-}
-
-// All rows of a block with columns from .. to - 1.
-TA_WIDE void strips_of_block(const WideProduct& p, const WideBlock& b, int64_t from, int64_t to) {
-  alignas(64) float sums[kStripRows * kPair];
-  for (int64_t j = from; j < to; j += kPair) {
-    const float* w = p.w + j * p.ldw + b.first;
-    Fetch fetch{w + kPair * p.ldw, 0, b.length / kLine, p.ldw - b.length, j + kPair < to ? b.length : 0};
-    for (int64_t row = 0; row < b.rows; row += kStripRows) {
-      const int64_t rows = std::min(kStripRows, b.rows - row);
-      const float* x = b.panels + row * b.length;
-      for (int64_t i = 0; i < rows; ++i) __builtin_prefetch(p.y + (b.first_row + row + i) * p.columns + j, 1, 3);
-      for (int64_t half = 0; half < kPair; half += kStripColumns) {
-        const float* ws = w + half * p.ldw;
-        if (rows > 2 * kWideLanes) {
-          strip_tile<3>(x, ws, p.ldw, b.length, sums + half, fetch);
-        } else if (rows > kWideLanes) {
-          strip_tile<2>(x, ws, p.ldw, b.length, sums + half, fetch);
-        } else {
-          strip_tile<1>(x, ws, p.ldw, b.length, sums + half, fetch);
-        }
-      }
-      put_pair(p, b, row, rows, j, sums);
-    }
-  }
-}
-
-TA_WIDE void pack_panels(const WideProduct& p, const WideBlock& b, float* to) {
-  for (int64_t row = 0; row < b.rows; row += kStripRows, to += kStripRows * b.length) {
-    const int64_t rows = std::min(kStripRows, b.rows - row);
-    const float* x = p.x + (b.first_row + row) * p.ldx + b.first;
-    if (rows > 2 * kWideLanes) {
-      pack_strip<3>(x, p.ldx, rows, b.length, to);
-    } else if (rows > kWideLanes) {
-      pack_strip<2>(x, p.ldx, rows, b.length, to);
-    } else {
-      pack_strip<1>(x, p.ldx, rows, b.length, to);
-    }
-  }
-}
-
-// As large as the largest block: a thread that computes products keeps it.
-float* wide_panels() {
-  static thread_local const auto memory = std::make_unique<float[]>(kBlockRows * kStripLength + kLine);
-  const auto address = reinterpret_cast<std::uintptr_t>(memory.get());
-  return memory.get() + (64 - address % 64) % 64 / sizeof(float);
-}
-
 // n in parts of about one size, a multiple of `of` and at most `most`.
 int64_t even_part(int64_t n, int64_t most, int64_t of) {
   const int64_t parts = std::max<int64_t>(1, (n + most - 1) / most);
   return ((n + parts - 1) / parts + of - 1) / of * of;
 }
 
-void compute_wide(const WideProduct& p) {
-  float* panels = wide_panels();
-  const int64_t height = even_part(p.rows, kBlockRows, kStripRows), length = even_part(p.inner, kStripLength, kLine);
-  for (int64_t row = 0; row < p.rows; row += height) {
-    for (int64_t first = 0; first < p.inner; first += length) {
-      const WideBlock b{row, std::min(height, p.rows - row), first, std::min(length, p.inner - first), panels};
-      pack_panels(p, b, panels);
-      const int64_t grain = std::max<int64_t>(1, kWorthAPart / (b.rows * b.length * kPair));
-      at::parallel_for(0, p.columns / kPair, grain,
-                       [&](int64_t begin, int64_t end) { strips_of_block(p, b, begin * kPair, end * kPair); });
+int64_t panels_of(int64_t n) {
+  return (n + wide::kTileColumns - 1) / wide::kTileColumns;
+}
+// use(vectors, first) of each panel of n numbers.
+template <class Use>
+TA_WIDE_INLINE void for_panels(int64_t n, const Use& use) {
+  int64_t left = (n + wide::kWidth - 1) / wide::kWidth;
+  for (int64_t first = 0; left > 0;) {
+    const int64_t vectors = wide::next_panel(left);
+    use(vectors, first);
+    first += vectors * wide::kWidth, left -= vectors;
+  }
+}
+
+// ---- w's rows are dense: x is copied in panels, its rows along the vectors, and eight rows of w are read in place
+// ----
+
+// Two tiles side by side fill the lines of y.
+constexpr int64_t kPair = 2 * wide::kTileRows;
+// So much of the inner dimension at a time: a tile's rows of w stay in the first cache,
+constexpr int64_t kPanelLength = 768;
+// and the panels of so many rows of x in the second.
+constexpr int64_t kBlockRows = wide::kScratch / kPanelLength;
+
+// Rows of x as a panel: number k of row i at to[k · width + i], zeros in rows that are not there.
+TA_WIDE void pack_panel(const float* x, int64_t ldx, int64_t rows, int64_t length, int64_t width, float* to) {
+  for (int64_t first = 0; first < width; first += lanes::kWidth) {
+    for (int64_t k = 0; k < length; k += lanes::kWidth) {
+      lanes::Floats v[lanes::kWidth];
+#pragma GCC unroll 8
+      for (int i = 0; i < lanes::kWidth; ++i)
+        v[i] = first + i < rows ? lanes::load(x + (first + i) * ldx + k) : lanes::all(0);
+      lanes::transpose(v);
+#pragma GCC unroll 8
+      for (int i = 0; i < lanes::kWidth; ++i) lanes::store(to + (k + i) * width + first, v[i]);
     }
   }
 }
 
-bool has_wide_rows(const at::Tensor& x) {
-  return x.dim() == 2 && x.device().is_cpu() && x.scalar_type() == at::kFloat && x.stride(1) == 1;
+// Some rows over a part of the inner dimension, with their panels.
+struct RowBlock {
+  int64_t first_row, rows, first, length;
+  const float* panels;
+};
+
+TA_WIDE void pack_rows(const WideProduct& p, const RowBlock& b, float* to) {
+  for_panels(b.rows, [&](int64_t vectors, int64_t row) TA_WIDE {
+    const float* x = p.x + (b.first_row + row) * p.ldx + b.first;
+    pack_panel(x, p.ldx, b.rows - row, b.length, vectors * wide::kWidth, to + row * b.length);
+  });
+}
+
+// y [rows, 16] = sums [16, width], or what is there and the sums; the bias comes with the first part.
+TA_WIDE void put_pair(const WideProduct& p, const RowBlock& b, int64_t row, int64_t width, int64_t j,
+                      const float* sums) {
+  float* y = p.y + (b.first_row + row) * p.columns + j;
+  const int64_t rows = std::min(width, b.rows - row);
+  for (int64_t half = 0; half < kPair; half += lanes::kWidth, y += lanes::kWidth) {
+    const auto start = b.first == 0 && p.bias != nullptr ? lanes::load(p.bias + j + half) : lanes::all(0);
+    for (int64_t first = 0; first < rows; first += lanes::kWidth) {
+      lanes::Floats lines[lanes::kWidth];
+#pragma GCC unroll 8
+      for (int c = 0; c < lanes::kWidth; ++c) lines[c] = lanes::load(sums + (half + c) * width + first);
+      lanes::transpose(lines);
+#pragma GCC unroll 8
+      for (int i = 0; i < lanes::kWidth; ++i) {
+        if (first + i >= rows) break;
+        float* to = y + (first + i) * p.columns;
+        lanes::store(to, lines[i] + (b.first > 0 ? lanes::load(to) : start));
+      }
+    }
+  }
+}
+
+// All rows of a block with columns from .. to - 1.
+TA_WIDE void block_columns(const WideProduct& p, const RowBlock& b, int64_t from, int64_t to) {
+  alignas(64) float sums[kPair * wide::kTileColumns];
+  for (int64_t j = from; j < to; j += kPair) {
+    const float* w = p.w + j * p.ldw + b.first;
+    auto fetch = wide::Fetch::of(w + kPair * p.ldw, j + kPair < to ? kPair : 0, b.length, p.ldw,
+                                 2 * panels_of(b.rows) * (b.length / 4));
+    for_panels(b.rows, [&](int64_t vectors, int64_t row) TA_WIDE {
+      const int64_t width = vectors * wide::kWidth;
+      for (int64_t i = row; i < std::min(row + width, b.rows); ++i)
+        __builtin_prefetch(p.y + (b.first_row + i) * p.columns + j, 1, 3);
+      for (int64_t half = 0; half < kPair; half += wide::kTileRows) {
+        wide::multiply(vectors,
+                       {.rows = w + half * p.ldw,
+                        .panel = b.panels + row * b.length,
+                        .y = sums + half * width,
+                        .ld_rows = p.ldw,
+                        .ld_y = width,
+                        .length = b.length,
+                        .adds = false},
+                       fetch);
+      }
+      put_pair(p, b, row, width, j, sums);
+    });
+  }
+}
+
+void product_of_rows(const WideProduct& p) {
+  float* panels = wide::scratch();
+  const int64_t height = even_part(p.rows, kBlockRows, wide::kTileColumns);
+  const int64_t length = even_part(p.inner, kPanelLength, wide::kLine);
+  for (int64_t row = 0; row < p.rows; row += height) {
+    for (int64_t first = 0; first < p.inner; first += length) {
+      const RowBlock b{row, std::min(height, p.rows - row), first, std::min(length, p.inner - first), panels};
+      pack_rows(p, b, panels);
+      const int64_t grain = std::max<int64_t>(1, kWorthAPart / (b.rows * b.length * kPair));
+      at::parallel_for(0, p.columns / kPair, grain,
+                       [&](int64_t begin, int64_t end) { block_columns(p, b, begin * kPair, end * kPair); });
+    }
+  }
+}
+
+// ---- w's columns are dense: w is copied in panels, its columns along the vectors, and x's rows are read in place ----
+
+// A chunk of w stays in the second cache, the rows of x that meet it in the first.
+constexpr int64_t kChunkLength = 192, kChunkColumns = 384;
+static_assert(kChunkLength * (kChunkColumns + wide::kWidth) <= wide::kScratch);
+
+struct Chunk {
+  int64_t first, length, column, columns;
+  float* panels;
+};
+
+// w [length, columns] as panels: line k of each at to[k · width].
+TA_WIDE void pack_chunk(const WideProduct& p, const Chunk& c) {
+  const float* w = p.w + c.first * p.ldw + c.column;
+  for (int64_t k = 0; k < c.length; ++k, w += p.ldw) {
+    for_panels(c.columns, [&](int64_t vectors, int64_t j) TA_WIDE {
+      float* to = c.panels + j * c.length + k * vectors * wide::kWidth;
+      for (int64_t v = 0; v < vectors * wide::kWidth; v += wide::kWidth) wide::store(to + v, wide::load(w + j + v));
+    });
+  }
+}
+
+// The last rows, fewer than eight, beside zeros.
+TA_WIDE void last_rows(const WideProduct& p, const Chunk& c, int64_t row, wide::Fetch& fetch) {
+  alignas(64) float x[wide::kTileRows * kChunkLength] = {}, sums[wide::kTileRows * wide::kTileColumns];
+  const int64_t rows = p.rows - row;
+  for (int64_t i = 0; i < rows; ++i)
+    std::memcpy(x + i * c.length, p.x + (row + i) * p.ldx + c.first, c.length * sizeof(float));
+  for_panels(c.columns, [&](int64_t vectors, int64_t j) TA_WIDE {
+    const int64_t width = vectors * wide::kWidth;
+    float* y = p.y + row * p.columns + c.column + j;
+    const bool adds = c.first > 0 || p.bias != nullptr;
+    for (int64_t i = 0; adds && i < rows; ++i) std::memcpy(sums + i * width, y + i * p.columns, width * sizeof(float));
+    wide::multiply(vectors, {x, c.panels + j * c.length, sums, c.length, width, c.length, adds}, fetch);
+    for (int64_t i = 0; i < rows; ++i) std::memcpy(y + i * p.columns, sums + i * width, width * sizeof(float));
+  });
+}
+
+TA_WIDE void chunk_rows(const WideProduct& p, const Chunk& c, wide::Fetch& fetch) {
+  int64_t row = 0;
+  for (; row + wide::kTileRows <= p.rows; row += wide::kTileRows) {
+    for_panels(c.columns, [&](int64_t vectors, int64_t j) TA_WIDE {
+      wide::multiply(vectors,
+                     {.rows = p.x + row * p.ldx + c.first,
+                      .panel = c.panels + j * c.length,
+                      .y = p.y + row * p.columns + c.column + j,
+                      .ld_rows = p.ldx,
+                      .ld_y = p.columns,
+                      .length = c.length,
+                      .adds = c.first > 0 || p.bias != nullptr},
+                     fetch);
+    });
+  }
+  if (row < p.rows) last_rows(p, c, row, fetch);
+}
+
+// The next chunk's, with `left` columns to go: a last one of a single vector would have no panel.
+int64_t chunk_width(int64_t left) {
+  const int64_t width = std::min(left, kChunkColumns);
+  return left - width == wide::kWidth ? width - wide::kWidth : width;
+}
+
+// All rows with columns from .. to - 1.
+void columns_of_product(const WideProduct& p, int64_t from, int64_t to) {
+  if (p.bias != nullptr) {
+    for (int64_t i = 0; i < p.rows; ++i)
+      std::memcpy(p.y + i * p.columns + from, p.bias + from, (to - from) * sizeof(float));
+  }
+  const int64_t length = even_part(p.inner, kChunkLength, wide::kLine);
+  for (int64_t column = from, width = 0; column < to; column += width) {
+    width = chunk_width(to - column);
+    const int64_t beside = chunk_width(to - column - width);
+    for (int64_t first = 0; first < p.inner; first += length) {
+      const Chunk c{first, std::min(length, p.inner - first), column, width, wide::scratch()};
+      pack_chunk(p, c);
+      const int64_t requests = (p.rows + wide::kTileRows - 1) / wide::kTileRows * panels_of(width) * (c.length / 4);
+      const int64_t next = first + length;
+      const bool below = next < p.inner;
+      const float* from = below ? p.w + next * p.ldw + column : p.w + column + width;
+      const int64_t rows = below ? std::min(length, p.inner - next) : beside > 0 ? length : 0;
+      auto fetch = wide::Fetch::of(from, rows, below ? width : beside, p.ldw, requests);
+      chunk_rows(p, c, fetch);
+    }
+  }
+}
+
+void product_of_columns(const WideProduct& p) {
+  constexpr int64_t kPart = 2 * wide::kWidth;
+  const int64_t parts = p.columns / kPart;
+  const int64_t grain = std::max<int64_t>(1, kWorthAPart / std::max<int64_t>(1, p.rows * p.inner * kPart));
+  at::parallel_for(0, parts, grain, [&](int64_t begin, int64_t end) {
+    columns_of_product(p, begin * kPart, end == parts ? p.columns : end * kPart);
+  });
+}
+
+bool is_float_on_cpu(const at::Tensor& x) {
+  return x.dim() == 2 && x.device().is_cpu() && x.scalar_type() == at::kFloat;
+}
+bool are_columns_dense(const at::Tensor& w) {
+  return w.stride(0) == 1 && w.stride(1) >= w.size(0);
 }
 
 }  // namespace
 
 bool wide_product_runs(const at::Tensor& x, const at::Tensor& w) {
   static const bool wide = at::get_cpu_capability() == "AVX512";
-  return wide && has_wide_rows(x) && has_wide_rows(w) && x.size(1) > 0 && x.size(1) % kLine == 0 &&
-         w.size(0) % kPair == 0;
+  if (!wide || !is_float_on_cpu(x) || !is_float_on_cpu(w) || x.stride(1) != 1) return false;
+  if (x.size(1) == 0 || x.size(1) % wide::kLine != 0 || w.size(0) % kPair != 0) return false;
+  return w.stride(1) == 1 || (are_columns_dense(w) && w.size(0) >= 2 * wide::kWidth);
 }
 
 at::Tensor wide_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
   auto y = at::empty({x.size(0), w.size(0)}, x.options());
   const auto b = bias.defined() ? bias.contiguous() : bias;
-  compute_wide({x.const_data_ptr<float>(), w.const_data_ptr<float>(), b.defined() ? b.const_data_ptr<float>() : nullptr,
-                y.mutable_data_ptr<float>(), x.stride(0), w.stride(0), x.size(0), w.size(0), x.size(1)});
+  const bool rows = w.stride(1) == 1;
+  const WideProduct p{x.const_data_ptr<float>(),
+                      w.const_data_ptr<float>(),
+                      b.defined() ? b.const_data_ptr<float>() : nullptr,
+                      y.mutable_data_ptr<float>(),
+                      x.stride(0),
+                      w.stride(rows ? 0 : 1),
+                      x.size(0),
+                      w.size(0),
+                      x.size(1)};
+  rows ? product_of_rows(p) : product_of_columns(p);
   return y;
 }
 
