@@ -107,12 +107,13 @@ TA_WIDE void block_columns(const WideProduct& p, const RowBlock& b, int64_t from
   alignas(64) float sums[kPair * wide::kTileColumns];
   for (int64_t j = from; j < to; j += kPair) {
     const float* w = p.w + j * p.ldw + b.first;
-    auto fetch = wide::Fetch::of(w + kPair * p.ldw, j + kPair < to ? kPair : 0, b.length, p.ldw,
-                                 2 * panels_of(b.rows) * (b.length / 4));
+    // Lines that the next columns read, then those that they write.
+    const bool more = j + kPair < to;
+    const int64_t requests = 2 * panels_of(b.rows) * (b.length / 4) - b.rows;
+    auto reads = wide::Fetch::of(w + kPair * p.ldw, more ? kPair : 0, b.length, p.ldw, requests);
+    auto writes = wide::Fetch::of(p.y + b.first_row * p.columns + j + kPair, more ? b.rows : 0, kPair, p.columns, 0);
     for_panels(b.rows, [&](int64_t vectors, int64_t row) TA_WIDE {
       const int64_t width = vectors * wide::kWidth;
-      for (int64_t i = row; i < std::min(row + width, b.rows); ++i)
-        __builtin_prefetch(p.y + (b.first_row + i) * p.columns + j, 1, 3);
       for (int64_t half = 0; half < kPair; half += wide::kTileRows) {
         wide::multiply(vectors,
                        {.rows = w + half * p.ldw,
@@ -122,7 +123,7 @@ TA_WIDE void block_columns(const WideProduct& p, const RowBlock& b, int64_t from
                         .ld_y = width,
                         .length = b.length,
                         .adds = false},
-                       fetch);
+                       reads.left > 0 ? reads : writes);
       }
       put_pair(p, b, row, width, j, sums);
     });
