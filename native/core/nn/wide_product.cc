@@ -158,13 +158,13 @@ struct Chunk {
 
 // w [length, columns] as panels: line k of each at to[k · width].
 TA_WIDE void pack_chunk(const WideProduct& p, const Chunk& c) {
-  const float* w = p.w + c.first * p.ldw + c.column;
-  for (int64_t k = 0; k < c.length; ++k, w += p.ldw) {
-    for_panels(c.columns, [&](int64_t vectors, int64_t j) TA_WIDE {
-      float* to = c.panels + j * c.length + k * vectors * wide::kWidth;
-      for (int64_t v = 0; v < vectors * wide::kWidth; v += wide::kWidth) wide::store(to + v, wide::load(w + j + v));
-    });
-  }
+  for_panels(c.columns, [&](int64_t vectors, int64_t j) TA_WIDE {
+    const float* w = p.w + c.first * p.ldw + c.column + j;
+    float* to = c.panels + j * c.length;
+    for (int64_t k = 0; k < c.length; ++k, w += p.ldw, to += vectors * wide::kWidth) {
+      for (int64_t v = 0; v < vectors * wide::kWidth; v += wide::kWidth) wide::store(to + v, wide::load(w + v));
+    }
+  });
 }
 
 // The last rows, fewer than eight, beside zeros.
