@@ -136,59 +136,6 @@ TA_INLINE Floats exp(Floats x) {
   return reinterpret_cast<Floats>(reinterpret_cast<Ints>(p) + (reinterpret_cast<Ints>(shifted) << 23));
 }
 
-/// A matrix of any strides: a product reads its left side one number at a time.
-struct Matrix {
-  const float* data;
-  int64_t row, column;  ///< strides
-};
-
-template <int Rows, int Vectors>
-TA_INLINE void tile(const float* a, int64_t row, int64_t column, const float* b, int64_t ldb, float* c, int64_t ldc,
-                    int64_t inner) {
-  Floats sum[Rows][Vectors];  // registers, once every loop over it is unrolled
-#pragma GCC unroll 8
-  for (int i = 0; i < Rows; ++i) {
-#pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) sum[i][v] = all(0);
-  }
-  for (int64_t k = 0; k < inner; ++k) {
-    Floats bk[Vectors];
-#pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) bk[v] = load(b + k * ldb + v * kWidth);
-#pragma GCC unroll 8
-    for (int i = 0; i < Rows; ++i) {
-      const Floats x = all(a[i * row + k * column]);
-#pragma GCC unroll 8
-      for (int v = 0; v < Vectors; ++v) sum[i][v] += x * bk[v];
-    }
-  }
-#pragma GCC unroll 8
-  for (int i = 0; i < Rows; ++i) {
-#pragma GCC unroll 8
-    for (int v = 0; v < Vectors; ++v) store(c + i * ldc + v * kWidth, sum[i][v]);
-  }
-}
-
-template <int Vectors>
-TA_INLINE void column_of_tiles(int64_t rows, int64_t inner, Matrix a, const float* b, int64_t ldb, float* c,
-                               int64_t ldc) {
-  int64_t i = 0;
-  for (; i + 4 <= rows; i += 4) {
-    tile<4, Vectors>(a.data + i * a.row, a.row, a.column, b, ldb, c + i * ldc, ldc, inner);
-  }
-  for (; i < rows; ++i) {
-    tile<1, Vectors>(a.data + i * a.row, a.row, a.column, b, ldb, c + i * ldc, ldc, inner);
-  }
-}
-
-/// C = A B.  A [rows, inner], B [inner, columns], C [rows, columns]; columns is a multiple of 8.
-TA_INLINE void product(int64_t rows, int64_t columns, int64_t inner, Matrix a, const float* b, int64_t ldb, float* c,
-                       int64_t ldc) {
-  int64_t j = 0;
-  for (; j + 2 * kWidth <= columns; j += 2 * kWidth) column_of_tiles<2>(rows, inner, a, b + j, ldb, c + j, ldc);
-  if (j < columns) column_of_tiles<1>(rows, inner, a, b + j, ldb, c + j, ldc);
-}
-
 /// t [columns, ld] = xᵀ of x [rows, columns]; columns and ld are multiples of 8. What lies behind `rows` in each line
 /// of t becomes 0.
 TA_INLINE void transpose(int64_t rows, int64_t columns, const float* x, int64_t ldx, float* t, int64_t ld) {

@@ -7,6 +7,7 @@
 #include <limits>
 #include <memory>
 
+#include "core/nn/head_product.h"
 #include "core/nn/lanes.h"
 
 namespace ta {
@@ -73,7 +74,7 @@ class Scratch {
 TA_INLINE void scores(const Piece& p, Read q, Read k, float* turned, float* s) {
   const int64_t columns = p.columns();
   lanes::transpose(p.seen, p.size, k.first, k.step, turned, columns);
-  lanes::product(p.asked, columns, p.size, {q.first, q.step, 1}, turned, columns, s, columns);
+  head_product(p.asked, columns, p.size, {q.first, q.step, 1}, turned, columns, s, columns);
   for (int64_t i = 0; i < p.asked; ++i) {
     float* line = s + i * columns;
     for (int64_t j = 0; j < columns; j += kWidth) lanes::store(line + j, lanes::load(line + j) * p.scale);
@@ -109,7 +110,7 @@ TA_LANES void forward_piece(const Piece& p, Read q, Read k, Read v, Write out, f
     const float log_sum = softmax(s + i * columns, columns, p.visible(i));
     if (lse != nullptr) lse[i * p.heads] = log_sum;
   }
-  lanes::product(p.asked, p.size, p.seen, {s, columns, 1}, v.first, v.step, out.first, out.step);
+  head_product(p.asked, p.size, p.seen, {s, columns, 1}, v.first, v.step, out.first, out.step);
 }
 
 struct PieceGrads {
@@ -122,7 +123,7 @@ TA_LANES void backward_piece(const Piece& p, Read g, Read q, Read k, Read v, Rea
   const int64_t columns = p.columns();
   scores(p, q, k, scratch.turned(), w);
   lanes::transpose(p.seen, p.size, v.first, v.step, scratch.turned(), columns);
-  lanes::product(p.asked, columns, p.size, {g.first, g.step, 1}, scratch.turned(), columns, dw, columns);
+  head_product(p.asked, columns, p.size, {g.first, g.step, 1}, scratch.turned(), columns, dw, columns);
   for (int64_t i = 0; i < p.asked; ++i) {
     Floats dots = lanes::all(0);
     for (int64_t c = 0; c < p.size; c += kWidth) dots += lanes::load(g[i] + c) * lanes::load(out[i] + c);
@@ -136,9 +137,9 @@ TA_LANES void backward_piece(const Piece& p, Read g, Read q, Read k, Read v, Rea
     std::fill(line + p.visible(i), line + columns, 0.0F);
     std::fill(dline + p.visible(i), dline + columns, 0.0F);
   }
-  lanes::product(p.seen, p.size, p.asked, {w, 1, columns}, g.first, g.step, d.v.first, d.v.step);
-  lanes::product(p.asked, p.size, p.seen, {dw, columns, 1}, k.first, k.step, d.q.first, d.q.step);
-  lanes::product(p.seen, p.size, p.asked, {dw, 1, columns}, q.first, q.step, d.k.first, d.k.step);
+  head_product(p.seen, p.size, p.asked, {w, 1, columns}, g.first, g.step, d.v.first, d.v.step);
+  head_product(p.asked, p.size, p.seen, {dw, columns, 1}, k.first, k.step, d.q.first, d.q.step);
+  head_product(p.seen, p.size, p.asked, {dw, 1, columns}, q.first, q.step, d.k.first, d.k.step);
 }
 
 // Numbers of a token side by side, as the pieces read them.
