@@ -10,6 +10,7 @@ import { TextTokenizer } from '../data/tokenizer.js'
 import { hasTokenizer, tokenizerFiles } from '../data/tokenizer-files.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { Addon } from '../native/types.js'
+import { loadExportedWeights } from './exported-weights.js'
 import { Model } from './model.js'
 import { checkOptions, type LoadOptions } from './options.js'
 
@@ -39,8 +40,6 @@ export interface ExportedOptions extends Pick<LoadOptions, 'device' | 'seed'> {
 }
 
 const operation = 'load the exported model'
-/** A message names so many weights and counts the others. */
-const namesTold = 5
 
 /** The model of an archive, on a device that was chosen. */
 export async function loadExported(
@@ -64,7 +63,7 @@ export async function loadExported(
   const about = { source: undefined, device, seed, trunk: 'float32', trunkProbe: null } as const
   const model = new Model({ native, config, tokenizer, ...about })
   try {
-    if (options.weights !== undefined) await loadWeights(model, options.weights)
+    if (options.weights !== undefined) await loadExportedWeights(model, options.weights, note)
   } catch (error) {
     model.dispose()
     throw error
@@ -77,17 +76,6 @@ function readingOf({ output, pooling }: ExportedOptions): ExportReading {
     output: output === undefined ? null : check.checkNonEmptyString('output', output),
     pooling: pooling === undefined ? 'automatic' : check.checkOneOf('pooling', pooling, ['first', 'last', 'mean'])
   }
-}
-
-async function loadWeights(model: Model, weights: string): Promise<void> {
-  const source = check.checkNonEmptyString('weights', weights)
-  const { missing } = await nativeCall(() => model.native.loadWeights(source))
-  if (missing.length === 0) return
-  const more = missing.length > namesTold ? `, and ${missing.length - namesTold} more` : ''
-  const names = `${missing.slice(0, namesTold).join(', ')}${more}`
-  throw new AdapterError('ERR_STATE_DICT', operation, `${source} lacks weights of the graph: ${names}`, {
-    hint: 'The weights and the archive must be of one class and one config'
-  })
 }
 
 function jsonOf(path: string, bytes: Buffer | undefined): Record<string, unknown> | undefined {

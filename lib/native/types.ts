@@ -96,6 +96,10 @@ export interface NativeTrainable {
 export interface LoadReport {
   readonly missing: string[]
   readonly unexpected: string[]
+  /** Of an exported network: the file's names of those that are neither buffers of whole numbers nor tied to others. */
+  readonly unplaced: string[]
+  /** The file's names have the prefix of a class with a head. */
+  readonly hasPrefix: boolean
 }
 
 export type WeightsFormat = 'safetensors' | 'bin'

@@ -29,6 +29,8 @@ Napi::Value to_js(Napi::Env env, const Loaded& loaded) {
   auto object = Napi::Object::New(env);
   object.Set("missing", names(loaded.report.missing));
   object.Set("unexpected", names(loaded.report.unexpected));
+  object.Set("unplaced", names(loaded.report.unplaced));
+  object.Set("hasPrefix", loaded.report.has_prefix);
   return object;
 }
 

@@ -69,3 +69,38 @@ test('weights of another size are refused by name, and leave no model', async (t
   const error = await t.throwsAsync(AutoModel.fromExported(group.archive, { weights: written(t, wrong) }))
   t.true(error?.message.includes(name), error?.message)
 })
+
+test('weights that the graph has no place for are refused by name, whoever they were saved with', async (t) => {
+  const { group, model } = await open(t, 'bert')
+  const own = weightsOf(model)
+  const extra = { data: Float32Array.of(1, 2, 3), shape: [3] }
+  const ofClass = new Map([...own].map(([name, value]) => [`bert.${name}`, value]))
+  const load = (all: Weights, more: Record<string, Pick<Tensor, 'data' | 'shape'>>) =>
+    AutoModel.fromExported(group.archive, { weights: written(t, new Map([...all, ...Object.entries(more)])) })
+  const refused: readonly (readonly [Weights, string])[] = [
+    [own, 'encoder.layer.9.output.dense.weight'],
+    [own, 'encoder.layer.0.attention.self.query.scale'],
+    [own, 'classifier.weight'],
+    [ofClass, 'bert.encoder.layer.9.output.dense.weight'],
+    [ofClass, 'bert.pooler.dense.scale']
+  ]
+  for (const [all, name] of refused) {
+    const error = await t.throwsAsync(
+      load(all, { [name]: extra }),
+      { code: 'ERR_STATE_DICT', message: /no place/ },
+      name
+    )
+    t.true(error?.message.includes(name), error?.message)
+  }
+  const words = own.get('embeddings.word_embeddings.weight')
+  if (words === undefined) return void t.fail()
+  const taken: readonly (readonly [Weights, Record<string, Pick<Tensor, 'data' | 'shape'>>])[] = [
+    [ofClass, { 'cls.predictions.transform.dense.bias': extra, 'cls.predictions.decoder.weight': words }],
+    [own, { 'embeddings.inv_freq': extra, 'cls.predictions.decoder.weight': words }]
+  ]
+  for (const [all, more] of taken) {
+    const other = await load(all, more)
+    t.teardown(() => other.dispose())
+    t.deepEqual(weightsOf(other), own)
+  }
+})

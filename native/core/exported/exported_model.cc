@@ -35,7 +35,7 @@ ExportedModel::ExportedModel(const std::string& path, at::Device device, const C
   for (const auto& input : graph.inputs)
     if (input.kind == Input::Kind::user) user_inputs_.push_back(&input);
   const auto streams = find_streams(choices.reading);
-  tree_ = std::make_unique<Tree>(graph, *weights_, streams, tied_names(graph, archive_.weights()));
+  tree_ = std::make_unique<Tree>(graph, *weights_, streams, tied_weights());
   choose_prefix();
   find_sub_layers(streams, choices.placement);
   type_ = graph.modules.empty() || graph.modules[0].type.empty() ? "ExportedModel" : graph.modules[0].type;
@@ -244,6 +244,10 @@ std::vector<NamedLinear> ExportedModel::named_linears() const {
   std::vector<NamedLinear> linears;
   for (const auto& linear : facts_.linears) linears.push_back({linear.path, linear.place});
   return linears;
+}
+
+std::map<std::string, std::string> ExportedModel::tied_weights() const {
+  return tied_names(program_->graph(), archive_.weights());
 }
 
 std::string ExportedModel::why_unclear(const std::string& path) const {

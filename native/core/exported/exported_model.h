@@ -99,6 +99,7 @@ class ExportedModel : public Model, public NamedNetwork {
   std::vector<Place> places() override;
   Embedding* word_embeddings() override;
   std::vector<NamedLinear> named_linears() const override;
+  std::map<std::string, std::string> tied_weights() const override;
   const ModuleShapes* shapes_at(const std::string& path) const override;
   std::string why_unclear(const std::string& path) const override;
   /// Whether surgery has put something else in the place of the module at a path below the model.

@@ -1,14 +1,59 @@
 #include "core/models/base_weights.h"
 
+#include <ATen/ops/equal.h>
 #include <c10/core/GradMode.h>
 
+#include <map>
+#include <memory>
 #include <unordered_set>
+#include <vector>
 
 #include "core/error.h"
 #include "core/models/network.h"
+#include "core/models/unplaced_weights.h"
 #include "core/state/key_names.h"
 
 namespace ta {
+
+namespace {
+
+// A file has a tensor of several names under one of them, or under each.
+class TiedWeights {
+ public:
+  TiedWeights(const StateDict& weights, const NamedNetwork* network) : weights_(weights) {
+    if (network == nullptr) return;
+    for (const auto& [name, first] : network->tied_weights()) {
+      auto& group = groups_[first];
+      if (!group) group = std::make_shared<std::vector<std::string>>(1, first);
+      group->push_back(name);
+      groups_[name] = group;
+      check_same(first, name);
+    }
+  }
+
+  const at::Tensor* find(const std::string& name) const {
+    const auto* own = weights_.find(name);
+    const auto group = groups_.find(name);
+    if (own != nullptr || group == groups_.end()) return own;
+    for (const auto& other : *group->second)
+      if (const auto* tensor = weights_.find(other)) return tensor;
+    return nullptr;
+  }
+
+ private:
+  void check_same(const std::string& first, const std::string& name) const {
+    const auto *one = weights_.find(first), *other = weights_.find(name);
+    if (one == nullptr || other == nullptr || one->sizes() != other->sizes() || at::equal(*one, *other)) return;
+    fail(ErrorCode::state_dict, "load base weights",
+         text("the model has one tensor for '", first, "' and '", name, "', and the file has two"),
+         {.hint = "Load a checkpoint in which they are tied, or export that one"});
+  }
+
+  const StateDict& weights_;
+  std::map<std::string, std::shared_ptr<std::vector<std::string>>> groups_;
+};
+
+}  // namespace
 
 LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device device,
                              const std::function<bool(const Parameter&)>& keeps_memory, at::ScalarType trunk) {
@@ -16,7 +61,9 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
   const auto named =
       weights.renamed([&](const std::string& key) { return strip_base_prefix(modern_key(key), prefix); });
 
+  const TiedWeights tied(named, as_network(model));
   LoadReport report;
+  for (const auto& [name, tensor] : weights) report.has_prefix |= has_base_prefix(name, prefix);
   std::unordered_set<std::string> known;
   std::vector<std::string> misshaped;
   struct Found {
@@ -32,7 +79,7 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
     const bool keeps = keeps_memory && keeps_memory(parameter);
     if (!keeps && key_owner(name)) return;
     known.insert(name);
-    const auto* tensor = named.find(name);
+    const auto* tensor = tied.find(name);
     if (tensor == nullptr) {
       missing.emplace_back(parameter.value, name);
     } else if (tensor->sizes() != at::IntArrayRef(parameter.shape)) {
@@ -51,6 +98,7 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
   }
   for (const auto& [name, tensor] : named)
     if (!known.count(name)) report.unexpected.push_back(name);
+  if (as_network(model) != nullptr) report.unplaced = unplaced_weights(weights, prefix, known);
   const c10::NoGradGuard guard;
   for (auto& [value, tensor, keeps, type] : found) {
     if (keeps) {

@@ -12,6 +12,8 @@ namespace ta {
 struct LoadReport {
   std::vector<std::string> missing;     ///< parameters that stay without values
   std::vector<std::string> unexpected;  ///< keys that no parameter wants (heads of other tasks, position_ids)
+  std::vector<std::string> unplaced;    ///< the file's names of those that may be weights (unplaced_weights.h)
+  bool has_prefix = false;              ///< the file's names have the prefix of a class with a head
 };
 
 /// `keeps_memory`: a parameter that is not of the base model but stands in it, and has memory of its own.

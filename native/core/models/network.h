@@ -2,6 +2,7 @@
 // What a model tells of itself whose modules are a network's own, not a family's that this library wrote: paths of
 // Linears, shapes, and why a module is no place for surgery. Families need none of it.
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,8 @@ class NamedNetwork {
   /// In front of names in files of classes with a head: PyTorch's base_model_prefix. Names may lack it there.
   virtual std::string file_prefix() const = 0;
   virtual std::vector<NamedLinear> named_linears() const = 0;
+  /// Weights that are another one's tensor, by that one's name.
+  virtual std::map<std::string, std::string> tied_weights() const = 0;
   /// Of the module at a path below the model; null where there is none of it in the network.
   virtual const ModuleShapes* shapes_at(const std::string& path) const = 0;
   /// Why it cannot be told what would stand at a path; empty: it can, or there is nothing more to say.
