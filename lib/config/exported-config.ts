@@ -9,6 +9,8 @@ import { placementRecord } from './placement-record.js'
 /** What the export script notes beside the graph, `extra/torch_adapters.json`; every field may be missing. */
 export interface ExportNote {
   readonly className: string
+  /** Where Python has the class. */
+  readonly module: string
   readonly prefix: string
   readonly modelType: string
   /** The fields of Hugging Face's config.json. */
@@ -21,6 +23,7 @@ export function readExportNote(json: Readonly<Record<string, unknown>> | undefin
   const config = json?.['config']
   return {
     className: text('class'),
+    module: text('module'),
     prefix: text('base_model_prefix'),
     modelType: text('model_type'),
     config: config === null || config === undefined ? {} : check.checkObject('config', config)
@@ -89,13 +92,16 @@ export function exportedModelConfig(
 
 function network(
   facts: NativeExportedFacts,
-  { className, prefix, config }: ExportNote,
+  { className, module, modelType, prefix, config }: ExportNote,
   reading: ExportReading,
   placement: Placement
 ): ExportedNetwork {
   const start = config['decoder_start_token_id'] ?? config['pad_token_id']
   return Object.freeze({
     className: className === '' ? facts.type : className,
+    pythonModule: module !== '' ? module : modelType === '' ? '' : moduleOf(modelType),
+    ofHuggingFace: modelType !== '',
+    hasOwnHead: prefix !== '' && facts.topLevel.includes(prefix),
     prefix: facts.prefix,
     // A class with a head has the base model as a module of this name: its names have the prefix already.
     filePrefix: facts.topLevel.includes(prefix) ? '' : prefix,
@@ -116,6 +122,12 @@ function network(
     unclearLinears: Object.freeze({ ...facts.unclearLinears }),
     explanation: Object.freeze([...facts.explanation])
   })
+}
+
+/** Where transformers has the classes of most families. */
+function moduleOf(modelType: string): string {
+  const name = modelType.replaceAll('-', '_')
+  return `transformers.models.${name}.modeling_${name}`
 }
 
 /** Channels, height and width where a row is an image of one size; otherwise it is ids, or numbers of another form. */

@@ -34,6 +34,12 @@ export interface ExportReading {
 export interface ExportedNetwork {
   /** PyTorch's class, such as `LlamaModel`. */
   readonly className: string
+  /** Where Python has it, such as `transformers.models.llama.modeling_llama`; empty: unknown. */
+  readonly pythonModule: string
+  /** The class is one of transformers'. */
+  readonly ofHuggingFace: boolean
+  /** It is a class with a head: the base model is a module of it. */
+  readonly hasOwnHead: boolean
   /**
    * In front of the names of all modules and parameters: empty, as names are those of the exported module; 'model' where it
    * has a module that is called as what stands beside it here (`heads`, `adapters`).

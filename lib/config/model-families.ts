@@ -193,5 +193,6 @@ export function familyOf({
 > {
   if (exported === null) return modelFamilies[modelType as ModelType]
   const { className, isCausal } = exported
-  return { isCausal, positionsAfterPadding: false, adapterClass: `${className.replace(/Model$/, '')}AdapterModel` }
+  const base = className.replace(/(LMHeadModel|Model|For[A-Z]\w*)$/, '')
+  return { isCausal, positionsAfterPadding: false, adapterClass: `${base}AdapterModel` }
 }

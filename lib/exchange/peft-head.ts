@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { valueError } from '../config/check.js'
+import type { ExportedNetwork } from '../config/exported-network.js'
 import { type HeadConfig, headConfigFromJson, headConfigToJson, readsRows } from '../config/head-config.js'
 import { prefixed } from '../config/linear-paths.js'
 import { loraScale } from '../config/lora-config.js'
@@ -13,13 +14,12 @@ import type { HeadFolder } from './adapter-folder.js'
 import { loraFields } from './peft-adapter.js'
 import type { PeftFolder } from './peft-folder.js'
 import { peftPooler, peftRoot, peftTensors } from './peft-targets.js'
-import { convertStaticHead, headOfProblem } from './static-heads.js'
+import { convertDecoderHead, convertStaticHead, type DecoderTask, headOfProblem } from './static-heads.js'
 
 const taskClasses: Readonly<Record<string, string>> = {
   SEQ_CLS: 'ForSequenceClassification',
   TOKEN_CLS: 'ForTokenClassification',
-  // Only GPT-2's: its heads are known by this class's name.
-  CAUSAL_LM: 'LMHeadModel'
+  CAUSAL_LM: 'ForCausalLM'
 }
 
 const operation = 'load the PEFT adapter'
@@ -34,7 +34,9 @@ export interface PeftHead {
 /** The class that has such a head, by PEFT's name of the task; images have one class, and no name of a task. */
 export function peftClass(model: ModelConfig, task: string | null): string | undefined {
   const ending = task === null ? model.imageSize && 'ForImageClassification' : taskClasses[task]
-  return ending == null ? undefined : familyOf(model).adapterClass.replace(/AdapterModel$/, ending)
+  if (ending == null) return undefined
+  const base = familyOf(model).adapterClass.replace(/AdapterModel$/, '')
+  return base === 'GPT2' && task === 'CAUSAL_LM' ? 'GPT2LMHeadModel' : base + ending
 }
 
 /** A model class's head as one of ours; with `withPooler` the pooler is its first layer, not the base model's. */
@@ -45,7 +47,7 @@ export function headOfClass(
   withPooler: boolean
 ): PeftHead | undefined {
   const label2id = Object.fromEntries(Array.from({ length: labels }, (_, i) => [`LABEL_${i}`, i]))
-  const found = convertStaticHead(modelClass, label2id, labels)
+  const found = convertStaticHead(modelClass, label2id, labels) ?? decoderHead(model, modelClass, label2id)
   // Stored whole, it is a copy of the word embedding that learned.
   if (found?.config.headType === 'causal_lm') {
     return {
@@ -60,6 +62,28 @@ export function headOfClass(
   })
   return { config, layers: { [prefixed('pooler.dense', model)]: 1, classifier: 4 } }
 }
+
+/** What a decoder's head reads is a row's last token, of the last hidden state. */
+const readsLastToken = ({ isCausal, decoder, reading }: ExportedNetwork): boolean =>
+  isCausal && decoder === null && reading.output === null && ['automatic', 'last'].includes(reading.pooling)
+
+/** The head of a decoder that we know from an archive alone. */
+function decoderHead(model: ModelConfig, modelClass: string, labels: Readonly<Record<string, number>>) {
+  const { exported } = model
+  if (exported === null || !readsLastToken(exported)) return undefined
+  const ending = /For(SequenceClassification|TokenClassification|CausalLM)$/.exec(modelClass)?.[1]
+  // All decoders have the first; the others differ from family to family (biases, names, caps on logits).
+  const isKnown = ending === 'SequenceClassification' || hasPlainWords(model)
+  return ending === undefined || !isKnown ? undefined : convertDecoderHead(ending as DecoderTask, labels)
+}
+
+/** Whether the class that writes makes its logits by one product and nothing behind it. */
+export function hasPlainWords({ exported, modelType }: ModelConfig): boolean {
+  if (exported === null) return true
+  return (plainDecoders.has(modelType) || modelType === 'gpt2') && readsLastToken(exported)
+}
+
+const plainDecoders: ReadonlySet<string> = new Set(['llama', 'mistral', 'qwen2', 'qwen3', 'gemma', 'phi3'])
 
 /**
  * The head that PEFT stored whole beside the adapter (modules_to_save); null where there is none.
@@ -136,7 +160,7 @@ function labelsOf({ tensors, config }: PeftFolder, held: readonly string[]): num
 function refuse({ folder }: PeftFolder, message: string): AdapterError {
   return new AdapterError('ERR_UNSUPPORTED', operation, `the head in ${folder} has no like here: ${message}`, {
     expected:
-      'all layers of the head of a classification class (BERT: classifier, DistilBERT: pre_classifier and classifier)',
+      'all layers of the head of a classification class (BERT: classifier, DistilBERT: pre_classifier and classifier, decoders: score)',
     hint: `Train it with modules_to_save that name all of them, or load it with withHead: false.`
   })
 }

@@ -53,6 +53,13 @@ export function peftTensors({ tensors, config }: PeftFolder): PeftTensors {
   return { modules, others }
 }
 
+/** Of Linears that are a model's words PEFT also stores what the adapter stands at: `lm_head.base_layer`. */
+export function baseLayers(folder: PeftFolder): readonly string[] {
+  const { others, modules } = peftTensors(folder)
+  const layers = others.flatMap((name) => /^(.*)\.base_layer\.(weight|bias)$/.exec(name)?.[1] ?? [])
+  return [...new Set(layers)].filter((path) => modules.has(path)).map((path) => `${path}.base_layer`)
+}
+
 /** The pooler's Linear, where the folder has an adapter there, as PEFT calls it. */
 export function peftPooler(folder: PeftFolder, model: ModelConfig): string | undefined {
   if (model.exported !== null) return undefined // one Linear among others
@@ -103,7 +110,7 @@ function trainedOnText({ config }: PeftFolder): string {
 }
 
 /** Of transformers' classes with a head. */
-const headLinear = /^(pre_classifier|classifier|score|qa_outputs)(\.|$)/
+const headLinear = /^(pre_classifier|classifier|score|qa_outputs|lm_head|embed_out|cls)(\.|$)/
 
 function checkBelongs(
   found: PeftFolder,
@@ -129,7 +136,11 @@ function checkBelongs(
       {
         expected: 'Linears of a head whole in the folder: PEFT starts them at random where they are not',
         got: `${config.method.type} at a Linear of a head`,
-        hint: "Train it with modules_to_save that name the head's Linears (DistilBERT: ['pre_classifier', 'classifier']), not with target_modules='all-linear'."
+        hint:
+          "Train it with modules_to_save that name the head's Linears (DistilBERT: ['pre_classifier', 'classifier'])" +
+          (model.exported === null
+            ? ", not with target_modules='all-linear'."
+            : ', or export the class that has the head (--class): there they are Linears of the network.')
       }
     )
   }
@@ -139,7 +150,10 @@ function checkBelongs(
         model.exported === null
           ? `only ${Object.values(linearPathsOf(model).places).join(', ')} of each layer`
           : 'only Linears of the network',
-      hint: "Train it with target_modules that leave the others out ('dense' alone names a pooler, too), or merge it in Python (merge_and_unload). withHead: false leaves out what stands at a pooler: hidden states do not depend on it."
+      hint:
+        model.exported === null
+          ? "Train it with target_modules that leave the others out ('dense' alone names a pooler, too), or merge it in Python (merge_and_unload). withHead: false leaves out what stands at a pooler: hidden states do not depend on it."
+          : 'Train it with target_modules that leave the others out, or merge it in Python (merge_and_unload) and export the merged model.'
     })
   }
   const deepest = Math.max(...targets.map(({ layer }) => layer))

@@ -5,11 +5,11 @@ import { hasMergedProduct, prefixed } from '../config/linear-paths.js'
 import { type LoraConfig, loraPlaces, plainAlpha } from '../config/lora-config.js'
 import { linearsOf, modelLinears } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
-import { familyOf } from '../config/model-families.js'
 import type { ProblemType } from '../config/peft-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { AdapterError } from '../native/errors.js'
-import { headOfClass, peftClass } from './peft-head.js'
+import { autoMapping, baseClassOf } from './peft-class.js'
+import { hasPlainWords, headOfClass, peftClass } from './peft-head.js'
 import { peftPromptJson } from './peft-prompt.js'
 import { isSameHead } from './same-head.js'
 
@@ -27,16 +27,25 @@ export interface PeftHeadPlan {
   readonly problemType?: ProblemType
 }
 
-/** The content of PEFT's adapter_config.json. Throws ERR_UNSUPPORTED for what PEFT does not compute. */
-export function peftJson(config: AdapterConfig, model: ModelConfig, head: PeftHeadPlan | null): string {
+/**
+ * The content of PEFT's adapter_config.json.
+ * @param ownModules what the file holds of an exported class's own head
+ * Throws ERR_UNSUPPORTED for what PEFT does not compute. */
+export function peftJson(
+  config: AdapterConfig,
+  model: ModelConfig,
+  head: PeftHeadPlan | null,
+  ownModules: readonly string[] = []
+): string {
+  const common = commonJson(model, head, ownModules)
   if (config.method === 'prefix_tuning' || config.method === 'prompt_tuning') {
-    return `${pythonJson(peftPromptJson(config, model, commonJson(model, head)), { indent: 2, floatKeys })}\n`
+    return `${pythonJson(peftPromptJson(config, model, common), { indent: 2, floatKeys })}\n`
   }
   const parts = ofOneScale(peftParts(config)).flatMap((part) => ofWhole(part, model))
   const names = parts.map((part) => namesOf(part, model, head !== null))
   const all = names.flat()
   const json = {
-    ...commonJson(model, head),
+    ...common,
     // Conv1D keeps a weight the other way round.
     fan_in_fan_out: isTransposed(model, all),
     target_modules: all,
@@ -47,17 +56,17 @@ export function peftJson(config: AdapterConfig, model: ModelConfig, head: PeftHe
   return `${pythonJson({ ...json, target_modules: targets }, { indent: 2, floatKeys })}\n`
 }
 
-function commonJson(model: ModelConfig, head: PeftHeadPlan | null): Record<string, unknown> {
-  const modules = head === null ? [] : savedModules(head)
-  const bare =
-    head === null && model.imageSize !== null
-      ? familyOf(model).adapterClass.replace(/AdapterModel$/, 'Model')
-      : undefined
-  const modelClass = head?.modelClass ?? bare
+function commonJson(
+  model: ModelConfig,
+  head: PeftHeadPlan | null,
+  ownModules: readonly string[]
+): Record<string, unknown> {
+  const modules = head === null ? ownModules : savedModules(head)
+  const { task, modelClass = null } = head ?? baseClassOf(model, ownModules.length > 0)
   return {
     base_model_name_or_path: model.nameOrPath === '' ? null : model.nameOrPath,
-    task_type: head === null && model.imageSize === null ? 'FEATURE_EXTRACTION' : (head?.task ?? null),
-    ...(modelClass !== undefined && { auto_mapping: autoMapping(modelClass, model) }),
+    task_type: task,
+    ...(modelClass !== null && { auto_mapping: autoMapping(modelClass, model) }),
     inference_mode: true,
     modules_to_save: modules.length === 0 ? null : modules,
     // PEFT tells of a field that it does not know, and goes on.
@@ -107,13 +116,6 @@ function ofWhole(part: LoraConfig, model: ModelConfig): LoraConfig[] {
 function ofOneScale(parts: readonly LoraConfig[]): readonly LoraConfig[] {
   if (parts.every(({ useRslora }) => useRslora === parts[0]?.useRslora)) return parts
   return parts.map((part) => part.replace({ alpha: plainAlpha(part), useRslora: false }))
-}
-
-function autoMapping(modelClass: string, { modelType }: ModelConfig): Record<string, string> {
-  return {
-    base_model_class: modelClass,
-    parent_library: `transformers.models.${modelType}.modeling_${modelType}`
-  }
 }
 
 /** Whether PEFT has all of it: LoRA, DoRA in PEFT's own form, IA³ or VeRA, and no gate. */
@@ -232,17 +234,21 @@ const ownWordsPlan: PeftHeadPlan = Object.freeze({ task: 'CAUSAL_LM', layers: { 
 export const isOwnWords = (head: HeadConfig): boolean =>
   head.headType === 'causal_lm' && head.tied && head.layers === 1 && !head.bias
 
+const isOwnOutput = (head: HeadConfig): boolean =>
+  head.headType === 'causal_lm' && !head.tied && head.layers === 1 && !head.bias
+
 /** The class whose head computes what ours does. */
 export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig): PeftHeadPlan {
-  if (isOwnWords(head)) return wordsPlan
-  if (head.headType === 'causal_lm' && !head.tied && head.layers === 1 && !head.bias) return ownWordsPlan
+  // Where the class's words are another output layer than the word embedding, only a folder that holds one answers alike.
+  const isTied = model.exported === null || model.tieWordEmbeddings
+  const plan = isOwnWords(head) ? isTied && wordsPlan : isOwnOutput(head) && ownWordsPlan
+  if (plan && hasPlainWords(model)) return plan
   if (predictsWords(head) || isChoiceHead(head)) {
-    const own = head.headType === 'causal_lm'
+    const own = head.headType === 'causal_lm' && hasPlainWords(model)
+    const forms = isTied ? ", the model's own words or (tied: false) a copy of them" : ', and tied: false'
     throw new AdapterError('ERR_UNSUPPORTED', operation, `PEFT's folders hold no head like '${name}'`, {
-      expected: own
-        ? "causal_lm with layers: 1 and bias: false, the model's own words or (tied: false) a copy of them"
-        : 'labels for rows or tokens',
-      got: own ? `layers: ${head.layers}, bias: ${head.bias}` : head.headType,
+      expected: own ? `causal_lm with layers: 1 and bias: false${forms}` : 'labels for rows or tokens',
+      got: own ? `layers: ${head.layers}, bias: ${head.bias}, tied: ${head.tied}` : head.headType,
       hint: 'Save the adapter alone, with withHead: false, and the head with saveHead.'
     })
   }
@@ -254,7 +260,7 @@ export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig)
       if (found !== undefined && isSameHead(found.config, head))
         return {
           ...{ task, layers: found.layers },
-          ...(task === null && { modelClass }),
+          ...((task === null || model.exported !== null) && { modelClass }),
           ...(hasManyLabels(head) && { problemType: 'multi_label_classification' as const })
         }
     }

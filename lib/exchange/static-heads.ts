@@ -106,6 +106,8 @@ const vitClassifier: StaticHead = {
   layers: { classifier: 1 }
 }
 
+const causal: StaticHead = { config: { head_type: 'causal_lm' }, layers: { lm_head: 0 } }
+
 const staticHeads: Readonly<Record<string, StaticHead>> = {
   BertForSequenceClassification: bertClassifier,
   BertForTokenClassification: tagger,
@@ -136,7 +138,22 @@ const staticHeads: Readonly<Record<string, StaticHead>> = {
   GPT2ForTokenClassification: tagger,
   ViTForImageClassification: vitClassifier,
   GPT2ForQuestionAnswering: answerer,
-  GPT2LMHeadModel: { config: { head_type: 'causal_lm' }, layers: { lm_head: 0 } }
+  GPT2LMHeadModel: causal
+}
+
+/** The heads of most decoders' classes in transformers, by the task in the class's name. */
+const decoderHeads = {
+  SequenceClassification: gpt2Classifier,
+  TokenClassification: { ...tagger, layers: { score: 1 } },
+  CausalLM: causal
+} satisfies Readonly<Record<string, StaticHead>>
+
+export type DecoderTask = keyof typeof decoderHeads
+
+export function convertDecoderHead(task: DecoderTask, labels: Readonly<Record<string, number>>): ConvertedHead {
+  const { config, layers } = decoderHeads[task]
+  const labelled = task === 'CausalLM' ? {} : { num_labels: Object.keys(labels).length, label2id: labels }
+  return { config: headConfigFromJson({ ...config, ...labelled }), layers, takesHiddenAct: false }
 }
 
 export const staticHeadClasses: readonly string[] = Object.keys(staticHeads)

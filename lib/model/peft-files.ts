@@ -5,13 +5,14 @@ import { headOfModel, readHeadFolder } from '../exchange/adapter-folder.js'
 import { adapterConfigFile, type FolderFormat, peftWeightFiles } from '../exchange/folder-files.js'
 import { peftAdapterConfig } from '../exchange/peft-adapter.js'
 import { checkPeftBase } from '../exchange/peft-base.js'
+import { ownHeadModules } from '../exchange/peft-class.js'
 import { readPeftFolder } from '../exchange/peft-folder.js'
 import { headModules, peftHead } from '../exchange/peft-head.js'
-import { peftPooler } from '../exchange/peft-targets.js'
+import { baseLayers, peftPooler } from '../exchange/peft-targets.js'
 import { isOwnWords, type PeftHeadPlan, peftHeadPlan, peftJson, wordsPlan } from '../exchange/peft-write.js'
 import { defaultHead } from '../exchange/static-heads.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
-import { nativeCall } from '../native/errors.js'
+import { AdapterError, nativeCall } from '../native/errors.js'
 import type { FoundAdapter } from './exchange.js'
 import { headOfRow } from './head-rule.js'
 import type { Model } from './model.js'
@@ -35,18 +36,21 @@ export async function readPeftAdapter(
   checkPeftBase(found, model.config)
   const config = peftAdapterConfig(found, model.config, withHead)
   // A head that PEFT cannot hold stands beside it, in files of its own.
-  const own = withHead ? peftHead(found, model.config, problemType) : null
+  const isOwnHead = model.config.exported?.hasOwnHead === true
+  const own = withHead && !isOwnHead ? peftHead(found, model.config, problemType) : null
   if (problemType !== undefined && own === null) {
     throw check.valueError('problemType', 'no head is loaded of which the folder does not say it; leave it out')
   }
   const head = own ?? (withHead ? headOfModel(readHeadFolder(folder), model.config) : null)
-  const aside = [...headModules(found), ...[peftPooler(found, model.config) ?? []].flat()]
+  const ofHead = [...headModules(found), ...[peftPooler(found, model.config) ?? []].flat()]
+  const [aside, same] = isOwnHead && withHead ? [[], ofHead] : [ofHead, []]
+  const ofNetwork = [...same, ...baseLayers(found)]
   return {
     name: found.name,
     config,
     head,
     writes: found.config.taskType === wordsPlan.task,
-    load: (name) => nativeCall(() => model.native.loadPeftAdapter(found.weightsFile, name, aside))
+    load: (name) => nativeCall(() => model.native.loadPeftAdapter(found.weightsFile, name, aside, ofNetwork))
   }
 }
 
@@ -61,14 +65,21 @@ export async function savePeftAdapter(
   const config = model.adapters.get(name)
   if (config === undefined) return
   const plan = withHead ? planOf(model, name, config) : null
-  const json = peftJson(config, model.config, plan)
   const { native } = model
+  const ownModules = withHead
+    ? ownHeadModules(
+        model.config,
+        model.namedParameters().map((each) => each.name)
+      )
+    : []
+  const json = peftJson(config, model.config, plan, ownModules)
   await saveParts(folder, 'save the PEFT adapter', [
     {
       weights: peftWeightFiles[format],
       config: adapterConfigFile,
       json,
-      writeWeights: (file) => nativeCall(() => native.savePeftAdapter(file, name, format, plan?.layers ?? null))
+      writeWeights: (file) =>
+        nativeCall(() => native.savePeftAdapter(file, name, format, plan?.layers ?? null, ownModules))
     }
   ])
 }
@@ -77,9 +88,21 @@ export async function savePeftAdapter(
 function planOf(model: Model, name: string, config: AdapterConfig): PeftHeadPlan | null {
   const { heads, headChoice } = model
   const own = heads.get(name)
+  const { exported } = model.config
+  if (exported?.hasOwnHead) {
+    if (own !== undefined) throw besideOwnHead(name, exported.className)
+    return null
+  }
   if (own !== undefined) return peftHeadPlan(name, own, model.config)
   const answering = headOfRow(headChoice.rule, heads, name) ?? ''
   return ofWords.has(config) || isOfModel(model, answering) ? wordsPlan : null
+}
+
+function besideOwnHead(name: string, className: string): AdapterError {
+  const problem = `${className} has a head of its own, and no place for the head '${name}'`
+  return new AdapterError('ERR_UNSUPPORTED', 'save the PEFT adapter', problem, {
+    hint: 'Save the adapter alone, with withHead: false, and the head with saveHead.'
+  })
 }
 
 /** Whether a head is what the base model itself writes with: its word embedding, or the output layer of its own class. */

@@ -184,18 +184,30 @@ export interface NativeModel {
   /** Writes the adapter's (or head's) tensors under PyTorch's names; written to a temporary name, then renamed. */
   saveAdapter(file: string, name: string, format: WeightsFormat, dialect: KeyDialect): Promise<void>
   saveHead(file: string, name: string, format: WeightsFormat): Promise<void>
-  /** As PEFT names it; `head`: also the head of its name, by the modules of its class and the index each has in ours. */
+  /**
+   * As PEFT names it; `head`: also the head of its name, by the modules of its class and the index each has in ours.
+   * `ownModules`: also these of the network itself.
+   */
   savePeftAdapter(
     file: string,
     name: string,
     format: WeightsFormat,
-    head: Readonly<Record<string, number>> | null
+    head: Readonly<Record<string, number>> | null,
+    ownModules: readonly string[]
   ): Promise<void>
   saveFusion(file: string, name: string, format: WeightsFormat): Promise<void>
   /** Strict: missing, unexpected and mis-shaped keys are one error. `from` is the name inside the file, which may be a folder. */
   loadAdapter(file: string, name: string, from: string): Promise<void>
-  /** `headModules`: what the file holds of a head, which is passed by. */
-  loadPeftAdapter(file: string, name: string, headModules: readonly string[]): Promise<void>
+  /**
+   * `headModules`: what the file holds of a head, which is passed by; `ownModules`: what it holds of the network itself, which
+   * must be the network's.
+   */
+  loadPeftAdapter(
+    file: string,
+    name: string,
+    headModules: readonly string[],
+    ownModules: readonly string[]
+  ): Promise<void>
   loadFusion(file: string, name: string, from: string): Promise<void>
   /**
    * `layers`: for a file of a class with a head of its own, its modules and the index each has in our head. `folded`: those of

@@ -99,15 +99,17 @@ Napi::Value ModelWrap::load_adapter(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelWrap::save_peft_adapter(const Napi::CallbackInfo& info) {
   return async(info, [file = text_of(info, 0), name = text_of(info, 1), format = text_of(info, 2),
-                      head = head_layers(info[3]), bare = info[3].IsNull()](ModelState& s) {
-    ta::save_peft_adapter(s.model, name, file, parse_weights_format(format), head, bare);
+                      head = head_layers(info[3]), bare = info[3].IsNull(), own = to_strings(info[4])](ModelState& s) {
+    ta::save_peft_adapter(s.model, name, file, parse_weights_format(format), head, bare, own);
     return Done{};
   });
 }
 
 Napi::Value ModelWrap::load_peft_adapter(const Napi::CallbackInfo& info) {
-  return async(info, [file = text_of(info, 0), name = text_of(info, 1), head_modules = to_strings(info[2])](
-                         ModelState& s) { return ta::load_peft_adapter(s.model, name, file, head_modules), Done{}; });
+  return async(info, [file = text_of(info, 0), name = text_of(info, 1), head_modules = to_strings(info[2]),
+                      own = to_strings(info[3])](ModelState& s) {
+    return ta::load_peft_adapter(s.model, name, file, head_modules, own), Done{};
+  });
 }
 
 Napi::Value ModelWrap::load_head(const Napi::CallbackInfo& info) {

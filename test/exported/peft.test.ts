@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import type { Model, Tensor } from '../../lib/index.js'
@@ -103,4 +103,83 @@ test('VeRA at a merged Linear goes to a PEFT folder and back', async (t) => {
   const learned = await answer(model, 'v')
   t.true(distance(learned.data, await answer(model, null)) > 1e-3)
   t.is(distance(learned.data, await answer(other, 'v')), 0)
+})
+
+const filled = (model: Model, part: string) =>
+  model.loadStateDict(
+    new Map(
+      model
+        .namedParameters()
+        .filter(({ name }) => name.includes(part))
+        .map(({ name, shape }, i) => [
+          name,
+          { shape, data: Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, j) => Math.sin(i + j) / 4) }
+        ])
+    )
+  )
+
+test("a head on an exported decoder is its class's: score for labels, lm_head for words", async (t) => {
+  const heads = {
+    SEQ_CLS: (model: Model) => model.addClassificationHead('x', { numLabels: 3, layers: 1, bias: false }),
+    TOKEN_CLS: (model: Model) => model.addTaggingHead('x', { numLabels: 3 }),
+    CAUSAL_LM: (model: Model) => model.addCausalLmHead('x', { layers: 1, bias: false, tied: false })
+  }
+  const rows = { inputIds: [[5, 6, 7, 8], [3]] }
+  for (const [task, add] of Object.entries(heads)) {
+    const { model } = await open(t, 'llama')
+    model.addAdapter('x', { architecture: 'lora', targetModules: ['q_proj', 'down_proj'], r: 2 })
+    add(model)
+    filled(model, '.x.')
+    const folder = scratch(t)
+    await model.saveAdapter(folder, 'x', { library: 'peft' })
+    const json = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))
+    t.is(json.task_type, task)
+    t.deepEqual(json.modules_to_save, [task === 'CAUSAL_LM' ? 'lm_head' : 'score'])
+    const { model: other } = await open(t, 'llama')
+    await other.loadAdapter(folder, { as: 'y' })
+    const [theirs, ours] = await Promise.all([
+      other.forward(rows, { adapters: 'y' }),
+      model.forward(rows, { adapters: 'x' })
+    ])
+    t.truthy(ours.logits, task)
+    t.deepEqual(theirs.logits, ours.logits, task)
+  }
+})
+
+test('a folder of an adapter alone names the class that was exported, and a class of another family is refused', async (t) => {
+  const { model } = await open(t, 'llama')
+  model.addAdapter('x', 'lora')
+  const folder = scratch(t)
+  await model.saveAdapter(folder, 'x', { library: 'peft' })
+  const json = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))
+  t.is(json.task_type, 'FEATURE_EXTRACTION')
+  t.deepEqual(json.auto_mapping, {
+    base_model_class: 'LlamaModel',
+    parent_library: 'transformers.models.llama.modeling_llama'
+  })
+  const { model: mistral } = await open(t, 'mistral')
+  await t.throwsAsync(mistral.loadAdapter(folder), { code: 'ERR_WRONG_MODEL', message: /base_model_class LlamaModel/ })
+})
+
+test("a head that is no class's, and adapters at a head that the network has not, are refused by name", async (t) => {
+  const { model } = await open(t, 'llama')
+  model.addAdapter('x', 'lora')
+  model.addClassificationHead('x', { numLabels: 3, layers: 2 })
+  const folder = scratch(t)
+  await t.throwsAsync(model.saveAdapter(folder, 'x', { library: 'peft' }), {
+    code: 'ERR_UNSUPPORTED',
+    message: /LlamaForSequenceClassification has no head like 'x'/
+  })
+  await model.saveAdapter(folder, 'x', { library: 'peft', withHead: false })
+  const file = join(folder, 'adapter_model.safetensors')
+  const bytes = readFileSync(file)
+  const end = 8 + Number(bytes.readBigUInt64LE(0))
+  const header = bytes.toString('utf8', 8, end).replaceAll('layers.0.self_attn.q_proj', 'lm_head')
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(Buffer.byteLength(header)))
+  writeFileSync(file, Buffer.concat([length, Buffer.from(header), bytes.subarray(end)]))
+  await t.throwsAsync(model.loadAdapter(folder, { as: 'y' }), {
+    code: 'ERR_UNSUPPORTED',
+    message: /adapter at lm_head.*export the class that has the head/s
+  })
 })

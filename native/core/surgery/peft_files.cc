@@ -1,5 +1,7 @@
 #include "core/surgery/peft_files.h"
 
+#include <ATen/ops/equal.h>
+
 #include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
@@ -7,6 +9,7 @@
 #include "core/adapters/prefix.h"
 #include "core/error.h"
 #include "core/models/network.h"
+#include "core/state/key_names.h"
 #include "core/surgery/strict_assign.h"
 
 namespace ta {
@@ -87,6 +90,31 @@ bool of_head(const std::string& key, const std::string& root, const std::vector<
                      [&](const std::string& module) { return key.starts_with(root + module + "."); });
 }
 
+// The network's own parameters, by their names below it.
+StateDict own_weights(const Model& backbone) {
+  StateDict weights;
+  backbone.visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
+    if (!key_owner(name)) weights.add(name, *parameter.value);
+  });
+  return weights;
+}
+
+// A tensor of the file must be the network's own, once more.
+void check_own(const std::string& operation, const std::string& path, const at::Tensor& theirs, const StateDict& own) {
+  static const std::string kBase = ".base_layer.";
+  const auto at = path.find(kBase);
+  const auto* ours = own.find(at == path.npos ? path : path.substr(0, at) + "." + path.substr(at + kBase.size()));
+  const bool fits = ours != nullptr && ours->sizes() == theirs.sizes();
+  if (fits && at::equal(ours->cpu(), theirs.to(ours->scalar_type()))) return;
+  const auto what = ours == nullptr ? "'" + path + "', which the network has not"
+                                    : "another '" + path + "' than the network has of its own";
+  fail(ErrorCode::unsupported, operation, "the file holds " + what,
+       {.expected = "nothing that learned but the adapter: a head of the exported class is part of the network",
+        .hint =
+            "Export the base model without its head (--class AutoModel), which takes such a folder with its head, or "
+            "load the adapter alone (withHead: false)"});
+}
+
 // A column is a vector in PEFT, and a flat prefix has a row for each token.
 at::Tensor in_our_shape(const std::string& key, const at::Tensor& theirs, const Parameter& ours) {
   if (key.ends_with("lora_magnitude_vector") && theirs.dim() == 1) return theirs.unsqueeze(1);
@@ -126,7 +154,7 @@ at::Tensor of_whole(const std::string& operation, const NamedParameter& named, c
 }  // namespace
 
 void load_peft_adapter(AdapterModel& model, const std::string& name, const std::string& file,
-                       const std::vector<std::string>& head_modules) {
+                       const std::vector<std::string>& head_modules, const std::vector<std::string>& own_modules) {
   model.adapter_index(name);
   const auto wanted = model.adapter_state(name);
   const auto operation = "load the PEFT adapter of " + file;
@@ -145,13 +173,20 @@ void load_peft_adapter(AdapterModel& model, const std::string& name, const std::
     found.tensors.add(named.name, in_our_shape(key, *tensor, named.parameter));
   }
   const std::string root = learns_prompt(wanted) ? kPromptRoot : kRoot;
-  for (const auto& [key, tensor] : tensors)
-    if (!taken.count(key) && !of_head(key, root, head_modules)) found.tensors.add(key, tensor);
+  const auto own = own_modules.empty() ? StateDict() : own_weights(backbone);
+  for (const auto& [key, tensor] : tensors) {
+    if (taken.count(key) || of_head(key, root, head_modules)) continue;
+    if (of_head(key, root, own_modules)) {
+      check_own(operation, key.substr(root.size()), tensor, own);
+    } else {
+      found.tensors.add(key, tensor);
+    }
+  }
   assign_strictly(operation, wanted, found);
 }
 
 void save_peft_adapter(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format,
-                       const HeadLayers& head, bool bare) {
+                       const HeadLayers& head, bool bare, const std::vector<std::string>& own_modules) {
   const auto operation = "save the PEFT adapter '" + name + "'";
   const int64_t index = model.adapter_index(name);
   const auto merged = merged_modules(model, index);
@@ -169,6 +204,9 @@ void save_peft_adapter(AdapterModel& model, const std::string& name, const std::
     tensors.add(key, flat ? value.reshape({prefix_length(model, index), -1}) : value);
   }
   const std::string root = learns_prompt(state) ? kPromptRoot : kRoot;
+  if (!own_modules.empty())
+    for (const auto& [path, value] : own_weights(model.backbone()))
+      if (of_head(root + path, root, own_modules)) tensors.add(root + path, value.detach().to(at::kCPU));
   if (head.empty()) return write_weights(file, tensors, format);
   for (const auto& named : model.head_state(name)) {
     for (const auto& [module, index] : head) {

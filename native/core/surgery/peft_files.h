@@ -21,14 +21,16 @@
 
 namespace ta {
 
-/// `head_modules`: modules of a head that the file holds, too, such as `classifier`: they are passed by.
-/// Throws ERR_STATE_DICT: missing, unexpected and mis-shaped keys.
+/// `head_modules`: modules of a head that the file holds, too, such as `classifier`: they are passed by. `own_modules`:
+/// modules of the network itself, whose weights the file holds as well (a Linear's as `<path>.base_layer`).
+/// Throws ERR_STATE_DICT: missing, unexpected and mis-shaped keys; ERR_UNSUPPORTED: other weights than the network's.
 void load_peft_adapter(AdapterModel& model, const std::string& name, const std::string& file,
-                       const std::vector<std::string>& head_modules);
+                       const std::vector<std::string>& head_modules, const std::vector<std::string>& own_modules);
 
 /// `head`: where its class keeps the head of the adapter's name; empty: the class has none that is stored. `bare`: no
-/// class, with the names of the bare model. Throws ERR_UNSUPPORTED for what PEFT has no name for.
+/// class, with the names of the bare model. `own_modules`: of the network itself, written as they are. Throws
+/// ERR_UNSUPPORTED for what PEFT has no name for.
 void save_peft_adapter(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format,
-                       const HeadLayers& head, bool bare);
+                       const HeadLayers& head, bool bare, const std::vector<std::string>& own_modules);
 
 }  // namespace ta

@@ -48,7 +48,7 @@ def describe(model, examples, notes):
     with torch.no_grad():
         names = output_names(model(**examples))
     return {
-        "format": 1, "class": type(model).__name__, "base_model_prefix": getattr(model, "base_model_prefix", ""),
+        "format": 1, "class": type(model).__name__, "module": type(model).__module__, "base_model_prefix": getattr(model, "base_model_prefix", ""),
         "model_type": (fields or {}).get("model_type"), "config": fields, "input_names": list(examples),
         "output_names": names, "notes": notes
     }

@@ -1,0 +1,68 @@
+import type { ModelConfig } from '../config/model-config.js'
+import { familyOf } from '../config/model-families.js'
+
+/** PEFT's names of tasks, by the end of a class's name in transformers. */
+const taskOfClass: readonly (readonly [RegExp, string])[] = [
+  [/(ForCausalLM|LMHeadModel)$/, 'CAUSAL_LM'],
+  [/ForSequenceClassification$/, 'SEQ_CLS'],
+  [/ForTokenClassification$/, 'TOKEN_CLS'],
+  [/ForQuestionAnswering$/, 'QUESTION_ANS'],
+  [/ForConditionalGeneration$/, 'SEQ_2_SEQ_LM'],
+  [/Model$/, 'FEATURE_EXTRACTION']
+]
+
+/** What PEFT's models for a task store whole, whatever the folder says, where a class has it. */
+const storedForTask: Readonly<Record<string, readonly string[]>> = {
+  SEQ_CLS: ['classifier', 'score'],
+  TOKEN_CLS: ['classifier', 'score'],
+  QUESTION_ANS: ['qa_outputs']
+}
+
+/** The class that a folder is for, where no head of ours says it. */
+export interface BaseClass {
+  /** PEFT's name of its task; null: PEFT has none, or its class for the task reads words alone. */
+  readonly task: string | null
+  /** Written as `auto_mapping`; null: unknown, or what the task says is enough. */
+  readonly modelClass: string | null
+}
+
+/**
+ * That of an exported network is the class that was exported.
+ * @param withHead whether the folder holds what PEFT's class for the task looks for
+ */
+export function baseClassOf(model: ModelConfig, withHead: boolean): BaseClass {
+  const { exported, imageSize } = model
+  if (exported === null) {
+    const bare = familyOf(model).adapterClass.replace(/AdapterModel$/, 'Model')
+    return imageSize === null ? { task: 'FEATURE_EXTRACTION', modelClass: null } : { task: null, modelClass: bare }
+  }
+  const { className, ofHuggingFace, pythonModule, inputs } = exported
+  const readsWords = ofHuggingFace && inputs.includes('input_ids')
+  const task = taskOfClass.find(([ending]) => ending.test(className))?.[1] ?? null
+  const isComplete = withHead || task === null || !Object.hasOwn(storedForTask, task)
+  return { task: readsWords && isComplete ? task : null, modelClass: pythonModule === '' ? null : className }
+}
+
+/**
+ * The modules of an exported class's own head that PEFT looks for in a folder.
+ * @param names those of the network's parameters
+ */
+export function ownHeadModules(model: ModelConfig, names: readonly string[]): readonly string[] {
+  if (!model.exported?.hasOwnHead) return []
+  const { task } = baseClassOf(model, true)
+  return (storedForTask[task ?? ''] ?? []).filter((module) => names.some((name) => name.startsWith(`${module}.`)))
+}
+
+/** PEFT's record of a class: its name and where Python has it. */
+export function autoMapping(modelClass: string, { modelType, exported }: ModelConfig): Record<string, string> {
+  const name = modelType.replaceAll('-', '_')
+  return {
+    base_model_class: modelClass,
+    parent_library: exported?.pythonModule ?? `transformers.models.${name}.modeling_${name}`
+  }
+}
+
+/** The family that a class's place in transformers names, such as `llama`. */
+export function familyInLibrary(library: string | null): string | undefined {
+  return /^transformers\.models\.(\w+)\./.exec(library ?? '')?.[1]
+}
