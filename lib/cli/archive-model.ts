@@ -13,7 +13,7 @@ import { fromOptions, usageError } from './arguments.js'
 export interface ArchiveValues {
   readonly tokenizer?: string | undefined
   readonly placement?: string | undefined
-  readonly trunk: string
+  readonly trunk?: string
 }
 
 const isArchive = (source: string): boolean =>

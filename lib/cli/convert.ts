@@ -49,7 +49,9 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way.
   --name NAME        the new name of the adapter and its head, in the configs and in the names of tensors. Default: the
                      old one
   --library LIBRARY  adapters (AdapterHub) or peft: the one that is to load TARGET
-  --model MODEL      with --library: the base model's folder, or its config.json, which tells where its modules are
+  --model MODEL      with --library: the base model's folder, or its config.json, which tells where its modules are, or
+                     an archive of torch.export
+  --placement P      with an archive: where adapters stand, as it was when this one learned (auto, or JSON)
   --no-head          with --library: the adapter alone
   --problem-type T   with --library adapters, where the folder does not say how its head's labels count:
                      single_label_classification, which is the default, or multi_label_classification
@@ -192,6 +194,7 @@ export async function run(argv: string[]): Promise<number> {
       name: { type: 'string' },
       library: { type: 'string' },
       model: { type: 'string' },
+      placement: { type: 'string' },
       'no-head': { type: 'boolean', default: false },
       'problem-type': { type: 'string' },
       force: { type: 'boolean', default: false },
@@ -216,7 +219,7 @@ export async function run(argv: string[]): Promise<number> {
     const expected = 'the folder of an adapter or a head, or one file of weights'
     throw usageError(`SOURCE: expected ${expected}, got ${source}, which holds a model; give the file in it`)
   }
-  const forLibrary = (['model', 'no-head', 'problem-type'] as const).find(
+  const forLibrary = (['model', 'placement', 'no-head', 'problem-type'] as const).find(
     (one) => values[one] !== undefined && values[one] !== false
   )
   if (values.library === undefined && forLibrary !== undefined) {
@@ -229,7 +232,8 @@ export async function run(argv: string[]): Promise<number> {
     if (!isFolder) throw usageError(`SOURCE: expected the folder of an adapter, got the file ${source}`)
     const model = required('model', values.model)
     const problemType = await problemOption(values['problem-type'], [{ folder: source }])
-    await convertLibrary({ ...job, library, model, withHead: !values['no-head'], problemType })
+    const { placement } = values
+    await convertLibrary({ ...job, library, model, placement, withHead: !values['no-head'], problemType })
     printFiles(
       job,
       folderFiles.map((file) => join(target, file)).filter((file) => existsSync(file)),

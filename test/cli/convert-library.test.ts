@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { AutoModel, type Model } from '../../lib/index.js'
 import { fill } from '../model/support.js'
+import { exportedFolder } from '../parity/support/exported.js'
 import { command, fixtures, scratch } from './command.js'
 
 const models = join(fixtures, 'models')
@@ -72,7 +73,7 @@ test.serial('what the other library does not compute, and mistakes, are told', a
     [[seqBn, target, '--library', 'peft'], /--model is missing/],
     [[seqBn, target, '--library', 'pefd', '--model', bert], /did you mean 'peft'/],
     [[seqBn, target, '--model', bert], /--model is for --library/],
-    [[seqBn, target, '--library', 'peft', '--model', 'nowhere'], /base model's folder or its config\.json/],
+    [[seqBn, target, '--library', 'peft', '--model', 'nowhere'], /base model's folder, its config\.json or an archive/],
     [[seqBn, target, '--library', 'peft', '--model', bert, '--format', 'pt'], /which PEFT reads/]
   ] as const) {
     const { status, errors } = await convert(...args)
@@ -101,3 +102,48 @@ test.serial(
     t.regex(refused.errors, /expected causal_lm with layers: 1 and bias: false.*got layers: 2/)
   }
 )
+
+test.serial('an archive is the model of a conversion, both ways, with a head', async (t) => {
+  const archive = join(await exportedFolder(), 'llama.pt2')
+  using model = await AutoModel.fromExported(archive)
+  model.addAdapter('a', "lora[r=2, attn_matrices=['q', 'v']]")
+  model.addClassificationHead('a', { numLabels: 2, layers: 1, bias: false })
+  fill(model, 'a')
+  const [hub, there, back] = ['a', 'there', 'back'].map((name) => join(scratch(), name)) as [string, string, string]
+  await model.saveAdapter(hub, 'a')
+  for (const [from, to, library] of [
+    [hub, there, 'peft'],
+    [there, back, 'adapters']
+  ] as const) {
+    const { status, errors } = await command(['convert', from, to, '--library', library, '--model', archive])
+    t.is(status, 0, errors)
+  }
+  const expected = await answers(model, hub, 'first')
+  t.deepEqual(await answers(model, there, 'second'), expected)
+  t.deepEqual(await answers(model, back, 'third'), expected)
+  const elsewhere = ['--placement', '{"feedForward": "layers.*.mlp.down_proj"}']
+  const placed = await command([
+    'convert',
+    hub,
+    join(scratch(), 'x'),
+    '--library',
+    'peft',
+    '--model',
+    archive,
+    ...elsewhere
+  ])
+  t.is(placed.status, 0, placed.errors)
+  const base = join(models, 'gpt2-tiny')
+  const wrong = await command([
+    'convert',
+    hub,
+    join(scratch(), 'x'),
+    '--library',
+    'peft',
+    '--model',
+    base,
+    ...elsewhere
+  ])
+  t.is(wrong.status, 2)
+  t.regex(wrong.errors, /--placement: is for a --model that is an archive/)
+})
