@@ -20,6 +20,9 @@ export type AttnMatrix = 'q' | 'k' | 'v' | 'o' | 'qkv'
 /** lora: A as nn.Linear, B = 0. bert: N(0, 0.02). ia3: ones. vera: Kaiming's uniform values. */
 export type LoraInitWeights = 'lora' | 'bert' | 'ia3' | 'vera'
 
+/** Names of Linears or their ends; a text is 'all-linear' or a regular expression. */
+export type TargetModules = readonly string[] | string
+
 const attnMatrices = ['q', 'k', 'v', 'o', 'qkv'] as const
 const compositionModes = ['add', 'scale', 'scale_input'] as const
 const initWeights = ['lora', 'bert', 'ia3', 'vera'] as const
@@ -66,10 +69,12 @@ abstract class LoraFieldsOf {
   /** `vera_b`: what the vector after B starts with. Default null. */
   declare readonly veraB: number | null
   /**
-   * Linears by name, as PEFT's `target_modules`: whole paths below the model, or their ends (`['q_proj', 'v_proj']`). It then
-   * stands at these instead of what selfattnLora, intermediateLora and outputLora say. Default null.
+   * Linears by name, as PEFT's `target_modules`: whole paths below the model, or their ends (`['q_proj', 'v_proj']`);
+   * 'all-linear' for all but the output layer; any other single text is a regular expression for whole paths
+   * (`'.*\\.(q|v)_proj'`). It then stands at these instead of what selfattnLora, intermediateLora and outputLora say. A model
+   * has the names of these Linears for it. Default null.
    */
-  declare readonly targetModules: readonly string[] | null
+  declare readonly targetModules: TargetModules | null
   /** `dtype`: of the parameters in Python; here they are float32. Default null. */
   declare readonly dtype: Dtype | null
 }
@@ -221,8 +226,9 @@ function checkMatrices(name: string, value: unknown): readonly AttnMatrix[] {
   return Object.freeze([...new Set(matrices)])
 }
 
-function checkTargets(name: string, value: unknown): readonly string[] | null {
+function checkTargets(name: string, value: unknown): TargetModules | null {
   if (value === null) return null
+  if (typeof value === 'string') return check.checkNonEmptyString(name, value)
   const names = check.checkArray(name, value).map((one, i) => check.checkNonEmptyString(`${name}[${i}]`, one))
   if (names.length === 0) throw check.valueError(name, 'expected the name of a Linear at least, or null')
   return Object.freeze([...new Set(names)])
@@ -236,6 +242,12 @@ function withoutOwn({ target_modules, use_rslora, ...json }: Record<string, unkn
 /** The alpha that counts alpha / r: with useRslora another than the config's, of the same sum. */
 export function plainAlpha({ alpha, r, useRslora }: Pick<LoraFields, 'alpha' | 'r' | 'useRslora'>): number {
   return useRslora ? alpha * Math.sqrt(r) : alpha
+}
+
+/** The Linears of a config as a model has it, by their paths (`resolveTargets`); null: it has places instead. */
+export function targetPaths({ targetModules }: Pick<LoraFieldsOf, 'targetModules'>): readonly string[] | null {
+  if (typeof targetModules === 'string') throw new TypeError('targetModules: no model has been asked for the Linears')
+  return targetModules
 }
 
 /** What counts of the product B A. */

@@ -2,7 +2,14 @@ import type { NativeLoraConfig } from '../native/config-types.js'
 import { valueError } from './check.js'
 import type { ExportedNetwork } from './exported-network.js'
 import { hasMergedProduct } from './linear-paths.js'
-import { type LoraConfig, type LoraPlace, loraPlaces, type MtlLoraConfig, plainAlpha } from './lora-config.js'
+import {
+  type LoraConfig,
+  type LoraPlace,
+  loraPlaces,
+  type MtlLoraConfig,
+  plainAlpha,
+  targetPaths
+} from './lora-config.js'
 import type { ModelShape } from './size.js'
 
 /** Columns and rows of the matrix at a place. */
@@ -39,7 +46,8 @@ function countNamed(config: LoraConfig | MtlLoraConfig, network: ExportedNetwork
 }
 
 function sizesIn(config: LoraConfig | MtlLoraConfig, { linears }: ExportedNetwork): readonly MatrixSize[] {
-  const { targetModules, leaveOut } = config
+  const { leaveOut } = config
+  const targetModules = targetPaths(config)
   const places = loraPlaces(config)
   return linears.filter(({ path, layer, place }) => {
     if (leaveOut.includes(layer)) return false
@@ -88,7 +96,7 @@ export function highestRank(config: LoraConfig, shape: ModelShape): number {
 
 /** The config as the core takes it: in an exported network Linears by their paths, elsewhere places of each layer. */
 export function nativeLoraConfig(config: LoraConfig | MtlLoraConfig, { exported }: ModelShape): NativeLoraConfig {
-  const linears = exported ? (config.targetModules ?? []) : []
+  const linears = exported ? (targetPaths(config) ?? []) : []
   const places = linears.length === 0 ? loraPlaces(config) : []
   return {
     method: 'lora',

@@ -9,21 +9,12 @@ import {
   type LoraOverrides,
   type LoraPlace,
   loraPlaces,
-  type MtlLoraConfig
+  type MtlLoraConfig,
+  targetPaths
 } from './lora-config.js'
 import type { ModelConfig } from './model-config.js'
-import { pathPattern } from './path-pattern.js'
-import { matching } from './peft-modules.js'
 import { checkPlaced, type PlacementRecord, placementRecord } from './placement-record.js'
-
-/** A Linear of a model that an adapter may stand at. */
-export interface ModelLinear {
-  readonly path: string
-  /** -1: it stands in no layer. */
-  readonly layer: number
-  /** Null: nothing that a config without `targetModules` names. */
-  readonly place: LoraPlace | null
-}
+import { type ModelLinear, targetedLinears } from './target-modules.js'
 
 /** All of them, layer by layer. */
 export function modelLinears(model: ModelConfig): readonly ModelLinear[] {
@@ -133,22 +124,8 @@ function resolvePart(config: MethodConfig, model: ModelConfig): MethodConfig {
   if (config.targetModules === null)
     return model.exported === null || config.method !== 'lora' ? config : atMerged(config, model.exported)
   const { leaveOut } = config
-  const targetModules = withoutPrefix(config.targetModules, model)
   const linears = modelLinears(model)
-  const names = linears.map(({ path }) => path)
-  const unclear = Object.keys(model.exported?.unclearLinears ?? {})
-  const [cannotTell] = named(targetModules, unclear)
-  if (cannotTell !== undefined) {
-    const why = model.exported?.unclearLinears[cannotTell]
-    throw valueError('targetModules', `what stands at '${cannotTell}' cannot be told: ${why}`)
-  }
-  const unknown = targetModules.find((one) => named([one], names).size === 0)
-  if (unknown !== undefined) {
-    const ends = [...new Set(linears.map(({ path }) => path.split('.').at(-1)))].slice(0, 12)
-    const others = ends.length === 0 ? 'it shows none at all' : `there are ${ends.join(', ')}`
-    throw valueError('targetModules', `no Linear of ${model.modelType} is called '${unknown}'; ${others}`)
-  }
-  const wanted = named(targetModules, names)
+  const wanted = targetedLinears(config.targetModules, model, linears)
   const chosen = linears.filter(({ path, layer }) => wanted.has(path) && !leaveOut.includes(layer))
   if (chosen.length === 0) throw valueError('targetModules', 'leaveOut leaves out every layer that they name')
   const places = [...new Set(chosen.map(({ place }) => place))]
@@ -163,27 +140,6 @@ function resolvePart(config: MethodConfig, model: ModelConfig): MethodConfig {
   }
   if (model.exported !== null) return config.replace({ targetModules: chosen.map(({ path }) => path) })
   throw valueError('targetModules', 'expected the same Linears in every layer; leaveOut names layers without any')
-}
-
-/** Names as `namedModules` lists them, where an exported network has `model.` in front of all. */
-function withoutPrefix(targets: readonly string[], { exported }: ModelConfig): readonly string[] {
-  if (exported === null || exported.prefix === '') return targets
-  const prefix = `${exported.prefix}.`
-  return targets.map((one) => (one.startsWith(prefix) ? one.slice(prefix.length) : one))
-}
-
-/** Of these paths, those that are named: as a whole, by their end, or by a pattern with `*`. */
-function named(targets: readonly string[], paths: readonly string[]): ReadonlySet<string> {
-  const patterns = targets.filter((one) => one.includes('*')).map(pathPattern)
-  const ends = targets.filter((one) => !one.includes('*'))
-  // What was saved names Linears by whole paths, one of which may be the end of another's.
-  const whole = ends.filter((one) => paths.includes(one))
-  const found = matching(
-    ends.filter((one) => !whole.includes(one)),
-    paths,
-    '.'
-  )
-  return new Set(paths.filter((path) => found.has(path) || whole.includes(path) || patterns.some((is) => is(path))))
 }
 
 const matrixOf: { readonly [P in LoraPlace]?: AttnMatrix } = {
@@ -214,7 +170,8 @@ export function linearsOf(
   places: readonly LoraPlace[],
   model: ModelConfig
 ): readonly ModelLinear[] {
-  const { targetModules, leaveOut } = config
+  const { leaveOut } = config
+  const targetModules = targetPaths(config)
   return modelLinears(model).filter(({ path, layer, place }) => {
     if (leaveOut.includes(layer)) return false
     return targetModules === null ? place !== null && places.includes(place) : targetModules.includes(path)

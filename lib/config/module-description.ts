@@ -96,9 +96,9 @@ export interface DynamicAdapterOptions {
 
 export interface FusedAdaptersOptions {
   readonly hiddenSize: number
-  /** By name, in the order in which they are numbered. */
-  readonly adapters: Readonly<Record<string, NewModule>>
-  /** Default 8. */
+  /** By name, in the order in which they are numbered; a list's are called 0, 1, … as in a ModuleList. */
+  readonly adapters: Readonly<Record<string, NewModule>> | readonly NewModule[]
+  /** Heads of the self-attention, a number that divides hiddenSize. Default 8. */
   readonly numHeads?: number | undefined
 }
 
@@ -184,7 +184,8 @@ export function fusedAdapters(options: FusedAdaptersOptions): FusedModule {
   if (hiddenSize % numHeads !== 0) {
     throw check.rangeError('numHeads', `a number that divides the hidden size ${hiddenSize}`, numHeads)
   }
-  const adapters = check.checkObject('adapters', options.adapters) as Record<string, NewModule>
+  const given = Array.isArray(options.adapters) ? { ...options.adapters } : options.adapters
+  const adapters = check.checkObject('adapters', given) as Record<string, NewModule>
   if (Object.keys(adapters).length === 0) throw check.valueError('adapters', 'expected at least one adapter')
   for (const [name, adapter] of Object.entries(adapters)) {
     if (name === '' || name.includes('.')) throw check.valueError('adapters', `'${name}' cannot be part of a path`)

@@ -33,7 +33,7 @@ function compile(pattern: string): RegExp {
 function refuse(pattern: string, reason: string, cause?: unknown): AdapterError {
   return new AdapterError('ERR_UNSUPPORTED', 'match modules', `the regular expression '${pattern}': ${reason}`, {
     expected: "a regular expression that Python's re and JavaScript have in common",
-    hint: 'Write the names of the modules as a list in adapter_config.json.',
+    hint: 'Write the names of the modules as a list.',
     cause
   })
 }

@@ -1,5 +1,5 @@
 import { type AdapterConfig, ConfigUnion, type MethodConfig } from '../config/adapter-config.js'
-import type { LoraConfig, MtlLoraConfig } from '../config/lora-config.js'
+import { type LoraConfig, type MtlLoraConfig, targetPaths } from '../config/lora-config.js'
 
 const partsOf = (config: AdapterConfig) => (config.method === 'union' ? config.configs : [config])
 
@@ -25,8 +25,9 @@ const isLora = (part: AdapterConfig): part is LoraConfig | MtlLoraConfig =>
   part.method === 'lora' || part.method === 'mtl_lora'
 
 function loraProblem(part: LoraConfig | MtlLoraConfig): string | undefined {
-  if (part.targetModules !== null) {
-    const [first, ...others] = part.targetModules
+  const targets = targetPaths(part)
+  if (targets !== null) {
+    const [first, ...others] = targets
     return `targetModules that are no place of every layer (${first}${others.length > 0 ? ', …' : ''})`
   }
   if (part.useDora === 'peft') return "useDora: 'peft'"

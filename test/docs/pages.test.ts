@@ -53,6 +53,7 @@ const printed: readonly (readonly [string, RegExp])[] = [
     /^layer 0 \(layers\.0\), attention: layers\.0\.self_attn \(.*by your placement, the sum at .*\n$/
   ],
   ['fromExported(', /^layer 0 \(layers\.0\), attention: .*\nloss \d\.\d{3}\n$/],
+  ['fusedAdapters(', /output\.dense\.1\.adapters\.en'[\s\S]*output\.dense\.1\.adapters\.de'/],
   ['addAdaptersToModel(', /^16 2\nthe model as it was\nthe model as it was\n$/],
   ["trainAdapter('mood')\n\nconst trainDataset", /^loss \d\.\d{3}; (bad|good) [01]\.\d\d\n$/],
   ["saveAdapter('out/topic'", /^topic LABEL_[0-2]\n$/],

@@ -10,6 +10,7 @@ import {
   bottleneck,
   dynamicAdapter,
   freezeBaseModel,
+  fusedAdapters,
   hierarchical,
   type Model,
   sequential
@@ -344,4 +345,15 @@ test('the MLPs of GPT-2, as the document replaces them; what reads whole rows do
   wrapped.undo()
   while (model.undo());
   t.deepEqual(names(model), before)
+})
+
+test('fused adapters come by name, or as a list whose names are numbers', async (t) => {
+  const parts = [4, 2].map((adapterSize) => bottleneck({ hiddenSize: hidden, adapterSize }))
+  const fused = fusedAdapters({ hiddenSize: hidden, numHeads: 2, adapters: parts })
+  t.deepEqual(fused.adapters, { 0: parts[0], 1: parts[1] } as never)
+  const model = await load(t)
+  model.replaceModule('bert.encoder.layer.0.output.dense', (module) => sequential(module, fused))
+  const names = model.namedParameters().flatMap(({ name }) => /dense\.1\.(adapters\.\w+)\./.exec(name)?.[1] ?? [])
+  t.deepEqual([...new Set(names)], ['adapters.0', 'adapters.1'])
+  t.throws(() => fusedAdapters({ hiddenSize: hidden, numHeads: 2, adapters: [] }), { message: /at least one adapter/ })
 })
