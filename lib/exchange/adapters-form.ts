@@ -1,15 +1,21 @@
 import { type AdapterConfig, ConfigUnion, type MethodConfig } from '../config/adapter-config.js'
 import { type LoraConfig, type MtlLoraConfig, targetPaths } from '../config/lora-config.js'
+import type { ModelConfig } from '../config/model-config.js'
+import { inLibraryPlaces } from './gated-places.js'
 
 const partsOf = (config: AdapterConfig) => (config.method === 'union' ? config.configs : [config])
 
-/** What the adapter library does not compute of a config; undefined where it has all of it. */
-export function adaptersProblem(config: AdapterConfig): string | undefined {
+/** What the adapter library does not compute of a model's config; undefined where it has all of it. */
+export function adaptersProblem(config: AdapterConfig, model: ModelConfig): string | undefined {
   for (const part of partsOf(config)) {
     if (part.method === 'prefix_tuning' && part.shiftPositions) return 'shiftPositions'
     if (part.method === 'prompt_tuning' && part.combine === 'prefix_words') return "combine: 'prefix_words'"
   }
-  const parts = partsOf(config).filter(isLora)
+  const ours = partsOf(config).filter(isLora)
+  const theirs = ours.map((part) => inLibraryPlaces(part, model))
+  const placeless = theirs.find((one) => typeof one === 'string')
+  if (placeless !== undefined) return placeless as string
+  const parts = theirs as readonly (LoraConfig | MtlLoraConfig)[]
   const problem = parts.map(loraProblem).find((one) => one !== undefined)
   if (problem !== undefined) return problem
   const apart = parts.every((part, i) => parts.slice(0, i).every((other) => !shareLayers(part, other)))
@@ -39,15 +45,23 @@ function loraProblem(part: LoraConfig | MtlLoraConfig): string | undefined {
 }
 
 /**
- * The config of what the adapter library is given. One LoRA over query, key and value is there one for each of them, whose A
- * are alike: the answers are the same.
+ * The config of what the adapter library is given: of a part that it has no place for, as it is. One LoRA over query, key and
+ * value is there one for each of them, whose A are alike: the answers are the same.
  */
-export function adaptersForm(config: AdapterConfig): AdapterConfig {
-  if (!partsOf(config).some(isWhole)) return config
-  const inParts = (part: MethodConfig) => (isWhole(part) ? part.replace({ attnMatrices: ['q', 'k', 'v'] }) : part)
-  if (config.method === 'union') return new ConfigUnion(config.configs.map(inParts))
-  return config.method === 'output' ? config : inParts(config)
+export function adaptersForm(config: AdapterConfig, model: ModelConfig): AdapterConfig {
+  if (config.method === 'output') return config
+  const inParts = (part: MethodConfig): MethodConfig => {
+    if (isWhole(part)) return part.replace({ attnMatrices: ['q', 'k', 'v'] })
+    const theirs = isLora(part) ? inLibraryPlaces(part, model) : part
+    return typeof theirs === 'string' ? part : theirs
+  }
+  if (config.method !== 'union') return inParts(config)
+  const parts = config.configs.map(inParts)
+  return parts.every((part, i) => part === config.configs[i]) ? config : new ConfigUnion(parts)
 }
+
+/** Whether the adapter library has a config in several parts that is one here: it does not go on learning as it did. */
+export const isSplit = (config: AdapterConfig): boolean => partsOf(config).some(isWhole)
 
 const isWhole = (part: AdapterConfig): part is LoraConfig =>
   part.method === 'lora' && part.selfattnLora && part.attnMatrices.includes('qkv')

@@ -107,7 +107,7 @@ export function fusionPreset(config: FusionConfig): FusionPreset | undefined {
 
 /** The content of config.json: the model's own fields and what stands in it. */
 export function wholeModelJson(model: ModelConfig, parts: BuiltIn): string {
-  const configs = [...parts.adapters].map(([name, config]) => [name, adaptersForm(config)] as const)
+  const configs = [...parts.adapters].map(([name, config]) => [name, adaptersForm(config, model)] as const)
   const own = configs.map(([name, config]) => [name, ownFields(config.toJSON())] as const)
   const hashes = configs.map(([name, config]) => [name, adapterConfigHash(config)] as const)
   const json = {

@@ -10,6 +10,7 @@ import { pythonJson } from '../config/python-json.js'
 import { fileError } from '../config/read-json.js'
 import { makeFolder } from '../native/make-folder.js'
 import { ownerTag, removeLeftovers } from '../native/owner.js'
+import { adaptersForm } from './adapters-form.js'
 import {
   adapterConfigFile,
   adapterWeightFiles,
@@ -22,6 +23,7 @@ import {
   peftWeightFiles
 } from './folder-files.js'
 import { fusionFloatKeys, fusionJson, type SavedFusion } from './fusion-folder.js'
+import { fromLibraryPlaces } from './gated-places.js'
 import { knownConfig, ownFields } from './own-fields.js'
 import { type SharedGroup, sharedGroupToJson } from './shared-group.js'
 
@@ -153,9 +155,10 @@ export function adapterJson(
   { name, config, sharing }: Pick<SavedAdapter, 'name' | 'config' | 'sharing'>,
   model: ModelConfig
 ): string {
-  const json = config.toJSON()
+  const theirs = adaptersForm(config, model)
+  const json = theirs.toJSON()
   const fields = { config: knownConfig(json), name, ...modelFields(model) }
-  const placement = dependsOnPlacement(config, model)
+  const placement = dependsOnPlacement(fromLibraryPlaces(theirs, model), model)
   const own = {
     ...ownFields(json),
     ...(sharing !== undefined && { shared_parameters: sharedGroupToJson(sharing) }),

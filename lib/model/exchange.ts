@@ -8,7 +8,7 @@ import { modelConfigToJson } from '../config/model-config.js'
 import { type ProblemType, problemTypes } from '../config/peft-config.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { type HeadFolder, headOfModel, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
-import { adaptersForm, adaptersProblem } from '../exchange/adapters-form.js'
+import { adaptersProblem, isSplit } from '../exchange/adapters-form.js'
 import { checkBaseModel, checkSamePlacement } from '../exchange/base-model.js'
 import {
   type FolderFormat,
@@ -17,6 +17,7 @@ import {
   noHeadHere,
   withoutHead
 } from '../exchange/folder-files.js'
+import { fromLibraryPlaces } from '../exchange/gated-places.js'
 import { resolveFolder } from '../exchange/hub.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
 import { peftJson } from '../exchange/peft-write.js'
@@ -107,7 +108,7 @@ export async function saveAdapter(
     format,
     adapter: {
       name,
-      config: adaptersForm(config),
+      config,
       sharing: sharedGroups(model).find(({ adapters }) => adapters.includes(name)),
       writeWeights: (file) => nativeCall(() => native.saveAdapter(file, name, nativeFormat(format), dialect))
     },
@@ -123,7 +124,7 @@ export async function saveAnyAdapter(
   { format }: Pick<SaveAdapterOptions, 'format'> = {}
 ): Promise<void> {
   const config = model.adapters.get(name)
-  const isWhole = config !== undefined && adaptersProblem(config) === undefined && adaptersForm(config) === config
+  const isWhole = config !== undefined && adaptersProblem(config, model.config) === undefined && !isSplit(config)
   if (config === undefined || isWhole) {
     return await model.saveAdapter(folder, name, { format })
   }
@@ -135,7 +136,7 @@ export async function saveAnyAdapter(
 /** For what saves adapters later on, when they have learned: one that no folder holds is an error now. */
 export function checkSavable(model: Model): void {
   for (const [name, config] of model.adapters) {
-    const problem = adaptersProblem(config)
+    const problem = adaptersProblem(config, model.config)
     if (problem === undefined || isForPeft(model, config)) continue
     const why = `the adapter library has no ${problem}, and PEFT does not have it either`
     throw new AdapterError('ERR_UNSUPPORTED', 'train', `no checkpoint could hold '${name}': ${why}`, {
@@ -162,7 +163,7 @@ function isForPeft(model: Model, config: AdapterConfig): boolean {
 }
 
 function checkLibraryHas(model: Model, name: string, config: AdapterConfig): void {
-  const problem = adaptersProblem(config)
+  const problem = adaptersProblem(config, model.config)
   if (problem === undefined) return
   const dora = doraForPeft(model, config)
   const otherwise = dora && `${dora}, saved for PEFT: library: 'peft'.`
@@ -233,8 +234,9 @@ function readAdapterHub(
   if (problemType !== undefined) throw check.valueError('problemType', "a folder of AdapterHub's says it; leave it out")
   const found = readAdapterFolder(folder, withHead)
   checkBaseModel(found, model.config)
-  checkSamePlacement(found, dependsOnPlacement(found.config, model.config))
-  const { name: from, config, head, sharing, weightsFile } = found
+  const { name: from, head, sharing, weightsFile } = found
+  const config = fromLibraryPlaces(found.config, model.config)
+  checkSamePlacement(found, dependsOnPlacement(config, model.config))
   return {
     name: from,
     config,

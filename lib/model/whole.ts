@@ -112,7 +112,8 @@ function checkWritable(model: Model): void {
     }
   }
   for (const [name, config] of model.adapters) {
-    const problem = config.method === 'output' ? 'adapters on the last hidden state' : adaptersProblem(config)
+    const problem =
+      config.method === 'output' ? 'adapters on the last hidden state' : adaptersProblem(config, model.config)
     if (problem !== undefined) refuse(`Python's adapters has no ${problem}: '${name}'`, 'Delete it, or save it alone.')
   }
 }
