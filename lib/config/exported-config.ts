@@ -106,6 +106,7 @@ function network(
     // A class with a head has the base model as a module of this name: its names have the prefix already.
     filePrefix: facts.topLevel.includes(prefix) ? '' : prefix,
     keyFeatures: facts.keyFeatures,
+    keyHeads: facts.keyHeads,
     isCausal: facts.isCausal,
     inputs: Object.freeze([...facts.inputs]),
     outputs: Object.freeze([...facts.outputs]),

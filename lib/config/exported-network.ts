@@ -49,6 +49,8 @@ export interface ExportedNetwork {
   readonly filePrefix: string
   /** Of the keys in a layer's attention, all heads; 0: prefixes have no place there. */
   readonly keyFeatures: number
+  /** Heads of these keys, fewer than the queries' where heads share them. */
+  readonly keyHeads: number
   /** Tokens see only those before them. */
   readonly isCausal: boolean
   /** What a pass is given, by PyTorch's names. */

@@ -54,7 +54,11 @@ export function checkExported(config: AdapterConfig, { exported }: ModelConfig):
         part.method
       )
     }
-    if (part.shiftPositions) refuse(exported, 'counts positions itself, from 0', 'shiftPositions: true')
+    if (part.shiftPositions) {
+      const why =
+        "counts positions itself, from 0; leave shiftPositions off: PEFT's folders are read and written without it"
+      refuse(exported, why, 'shiftPositions: true')
+    }
     if (part.useGating) refuse(exported, 'keeps nothing that a gate of a prefix could read', 'useGating: true')
   }
 }

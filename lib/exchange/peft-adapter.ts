@@ -20,14 +20,44 @@ type PartFields = Pick<LoraOverrides, 'r' | 'alpha' | 'compositionMode'>
 export function peftAdapterConfig(folder: PeftFolder, model: ModelConfig, withHead: boolean): AdapterConfig {
   const { method } = folder.config
   if (method.type === 'PREFIX_TUNING') {
-    promptShape(folder, method.tokens, 2 * model.numHiddenLayers * model.hiddenSize, model)
-    return new PrefixTuningConfig({ flat: true, prefixLength: method.tokens, shiftPositions: true })
+    checkTakesPrefix(model)
+    const features = model.exported?.keyFeatures ?? model.hiddenSize
+    promptShape(folder, method.tokens, 2 * model.numHiddenLayers * features, model)
+    // An exported network counts from 0: the core turns the prefix instead.
+    return new PrefixTuningConfig({ flat: true, prefixLength: method.tokens, shiftPositions: model.exported === null })
   }
   if (method.type === 'PROMPT_TUNING') {
+    checkTakesPrompt(model)
     promptShape(folder, method.tokens, model.embeddingSize, model)
     return new PromptTuningConfig({ promptLength: method.tokens, combine: 'prefix_words' })
   }
   return linearConfig(folder, model, method, withHead)
+}
+
+function checkTakesPrompt({ exported }: ModelConfig): void {
+  if (exported === null) return
+  throw new AdapterError(
+    'ERR_UNSUPPORTED',
+    'load the PEFT adapter',
+    `${exported.className} of an archive takes no prompt`,
+    {
+      expected: 'a model of a family of our own (fromPretrained)',
+      hint: 'Train another method for it, such as LoRA or prefix tuning.'
+    }
+  )
+}
+
+function checkTakesPrefix({ exported }: ModelConfig): void {
+  if (exported === null || exported.keyFeatures > 0) return
+  throw new AdapterError(
+    'ERR_UNSUPPORTED',
+    'load the PEFT adapter',
+    `${exported.className} of an archive takes no prefix`,
+    {
+      expected: 'a network in every layer of which tokens attend by scaled_dot_product_attention',
+      hint: 'Export it with --attention sdpa, if it has that, or train another method, such as LoRA.'
+    }
+  )
 }
 
 type LinearMethod = PeftLora | PeftIa3 | PeftVera

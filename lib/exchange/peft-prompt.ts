@@ -14,13 +14,15 @@ export function peftPromptJson(
   if (problem !== undefined) {
     throw new AdapterError('ERR_UNSUPPORTED', 'save the PEFT adapter', `PEFT does not compute ${problem.what}`, {
       expected: problem.expected,
-      hint: "Train one of that form, or save it for the adapters library: library: 'adapters'."
+      hint: problem.hint ?? "Train one of that form, or save it for the adapters library: library: 'adapters'."
     })
   }
+  const { exported } = model
   const sizes = {
     ...common,
     num_layers: model.numHiddenLayers,
-    num_attention_heads: model.numAttentionHeads,
+    // Where heads share keys, a prefix has as many heads as the keys.
+    num_attention_heads: exported?.keyHeads ?? model.numAttentionHeads,
     num_transformer_submodules: 1
   }
   if (config.method === 'prompt_tuning') {
@@ -29,21 +31,23 @@ export function peftPromptJson(
     return { ...sizes, ...own, ...start, peft_type: 'PROMPT_TUNING' }
   }
   const made = { prefix_projection: false, encoder_hidden_size: model.hiddenSize }
-  const own = { num_virtual_tokens: config.prefixLength, token_dim: model.hiddenSize }
+  const own = { num_virtual_tokens: config.prefixLength, token_dim: exported?.keyFeatures ?? model.hiddenSize }
   return { ...sizes, ...own, ...made, peft_type: 'PREFIX_TUNING' }
 }
 
 interface Problem {
   readonly what: string
   readonly expected: string
+  readonly hint?: string
 }
 
-function prefixProblem(
-  { shiftPositions, dropout }: PrefixTuningConfig,
-  { modelType }: ModelConfig,
-  task: unknown
-): Problem | undefined {
-  if (!shiftPositions) {
+function prefixProblem(config: PrefixTuningConfig, model: ModelConfig, task: unknown): Problem | undefined {
+  const { shiftPositions, dropout } = config
+  const { modelType, exported } = model
+  if (exported !== null) {
+    const problem = exportedPrefixProblem(config)
+    if (problem !== undefined) return problem
+  } else if (!shiftPositions) {
     const expected = 'shiftPositions: true (with flat: true)'
     return { what: 'a prefix that leaves the positions of the row as they are', expected }
   }
@@ -51,8 +55,18 @@ function prefixProblem(
   const expected = 'a model whose class takes past_key_values'
   if (modelType === 'distilbert') return { what: 'prefix tuning in DistilBERT', expected }
   // It takes what such a class gives second for the pooler's answer.
-  if (task !== 'SEQ_CLS' || modelType === 'bert' || modelType === 'gpt2') return undefined
+  if (exported !== null || task !== 'SEQ_CLS' || modelType === 'bert' || modelType === 'gpt2') return undefined
   return { what: `a classifier on a prefix in ${modelType}`, expected: `${expected}, or no head (withHead: false)` }
+}
+
+/** What is one of PEFT's there but for the positions, which the core sees to. */
+function exportedPrefixProblem({ flat, leaveOut, prefixLength }: PrefixTuningConfig): Problem | undefined {
+  if (!flat) {
+    const hint = 'ejectPrefixTuning(name) makes one of it, with the same answers.'
+    return { what: 'a prefix with the network that makes it', expected: 'flat: true', hint }
+  }
+  if (leaveOut.length === 0) return undefined
+  return { what: `a prefix of ${prefixLength} in some layers and none in others`, expected: 'leaveOut: []' }
 }
 
 function promptProblem({ combine }: PromptTuningConfig): Problem | undefined {

@@ -20,6 +20,7 @@ export interface NativeExportedFacts {
   readonly outputs: string[]
   /** Of the keys in a layer's attention; 0: prefixes have no place. */
   readonly keyFeatures: number
+  readonly keyHeads: number
   /** In front of all names; most often empty. */
   readonly prefix: string
   /** Names of the model's own children. */

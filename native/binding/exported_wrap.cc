@@ -40,6 +40,7 @@ Napi::Object facts_to_js(Napi::Env env, const ExportedModel& model) {
   object.Set("hasDecoder", facts.has_decoder);
   object.Set("outputs", list_to_js(env, facts.outputs, text));
   object.Set("keyFeatures", static_cast<double>(facts.key_features));
+  object.Set("keyHeads", static_cast<double>(facts.key_heads));
   object.Set("prefix", facts.prefix);
   object.Set("topLevel", list_to_js(env, facts.top_level, text));
   object.Set("inputs", list_to_js(env, facts.inputs, text));

@@ -3,7 +3,15 @@ import { exportedModelConfig, readExportNote } from '../../lib/config/exported-c
 
 const facts = {
   ...{ type: 'SwinModel', hidden: 16, layers: 1, vocabulary: 0, longestRow: 0, rowTokens: 4, isCausal: false },
-  ...{ lengthText: '', tokensText: '', hasDecoder: false, outputs: ['last_hidden_state'], keyFeatures: 0, prefix: '' },
+  ...{
+    lengthText: '',
+    tokensText: '',
+    hasDecoder: false,
+    outputs: ['last_hidden_state'],
+    keyFeatures: 0,
+    keyHeads: 1,
+    prefix: ''
+  },
   ...{ topLevel: ['encoder'], inputs: ['pixel_values'], image: [3, 8, 8], linears: [], unclearLinears: {} },
   ...{ explanation: [], sites: [], extra: {} }
 }

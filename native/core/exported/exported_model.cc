@@ -159,7 +159,7 @@ void ExportedModel::add_prefixes() {
   });
   if (!alike || prefixes_.size() != residuals_.layers.size()) prefixes_.clear();
   for (const auto& place : prefixes_) {
-    facts_.key_features = features(place);
+    facts_.key_features = features(place), facts_.key_heads = place.heads;
     tree_->add_child(graph.modules[graph.nodes[place.attentions[0].node].module].path, "prefix_tuning", place.layer);
   }
 }

@@ -41,6 +41,7 @@ struct Facts {
   bool is_causal = false;  ///< tokens see only those before them
   bool has_pooler = false;
   int64_t key_features = 0;  ///< of a prefix in one layer; 0: prefixes have no place
+  int64_t key_heads = 0;     ///< which these features are of
   std::string layers_path;
   std::vector<std::string> inputs, outputs;
   std::vector<int64_t> image;  ///< sizes of one row's floating-point input, -1 where any will do; empty: rows are ids
@@ -106,6 +107,7 @@ class ExportedModel : public Model, public NamedNetwork {
   bool is_replaced(const std::string& path) const;
   bool takes_prompts() const override { return false; }
   int64_t key_features() const override { return facts_.key_features; }
+  at::Tensor turned_keys(const at::Tensor& keys, bool back) override;
   std::string prefix_location() const override { return config_.model_type == "distilbert" ? "self" : "self_prefix"; }
 
  private:

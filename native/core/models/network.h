@@ -41,6 +41,9 @@ class NamedNetwork {
   virtual std::string why_unclear(const std::string& path) const = 0;
   /// Of the keys in a layer's attention, all heads; fewer than the hidden size where heads share keys.
   virtual int64_t key_features() const = 0;
+  /// A prefix's keys [p, layers, heads · d] as they are where positions begin behind it; `back`: the other way round.
+  /// Throws ERR_UNSUPPORTED where no keys of this network say the same.
+  virtual at::Tensor turned_keys(const at::Tensor& keys, bool back) = 0;
 };
 
 /// Null: the model is a family of ours.

@@ -1,6 +1,7 @@
 #include "core/surgery/peft_files.h"
 
 #include <ATen/ops/equal.h>
+#include <ATen/ops/stack.h>
 
 #include <algorithm>
 #include <unordered_map>
@@ -115,11 +116,20 @@ void check_own(const std::string& operation, const std::string& path, const at::
             "load the adapter alone (withHead: false)"});
 }
 
+// [p, 2 · layers · features], in PEFT's order of keys and values, as the other library has it.
+at::Tensor turned_prefix(AdapterModel& model, const at::Tensor& prefix, bool back) {
+  auto* network = dynamic_cast<NamedNetwork*>(&model.backbone());
+  if (network == nullptr) return prefix;
+  const auto parts = prefix.view({prefix.size(0), -1, 2, network->key_features()});
+  const auto keys = network->turned_keys(parts.select(2, 0), back);
+  return at::stack({keys, parts.select(2, 1)}, 2).reshape(prefix.sizes());
+}
+
 // A column is a vector in PEFT, and a flat prefix has a row for each token.
-at::Tensor in_our_shape(const std::string& key, const at::Tensor& theirs, const Parameter& ours) {
+at::Tensor in_our_shape(AdapterModel& model, const std::string& key, const at::Tensor& theirs, const Parameter& ours) {
   if (key.ends_with("lora_magnitude_vector") && theirs.dim() == 1) return theirs.unsqueeze(1);
   const bool flat = key == kPrompt && ours.shape.size() == 1 && theirs.numel() == ours.shape[0];
-  return flat ? theirs.reshape({-1}) : theirs;
+  return flat ? turned_prefix(model, theirs.to(at::kFloat), true).reshape({-1}) : theirs;
 }
 
 int64_t prefix_length(AdapterModel& model, int64_t adapter) {
@@ -170,7 +180,7 @@ void load_peft_adapter(AdapterModel& model, const std::string& name, const std::
     const auto* tensor = tensors.find(key);
     if (tensor == nullptr) continue;
     taken.insert(key);
-    found.tensors.add(named.name, in_our_shape(key, *tensor, named.parameter));
+    found.tensors.add(named.name, in_our_shape(model, key, *tensor, named.parameter));
   }
   const std::string root = learns_prompt(wanted) ? kPromptRoot : kRoot;
   const auto own = own_modules.empty() ? StateDict() : own_weights(backbone);
@@ -201,7 +211,7 @@ void save_peft_adapter(AdapterModel& model, const std::string& name, const std::
       value = of_whole(operation, named, *part->second, value);
     if (key.ends_with("lora_magnitude_vector")) value = value.squeeze(1);
     const bool flat = key == kPrompt && value.dim() == 1;
-    tensors.add(key, flat ? value.reshape({prefix_length(model, index), -1}) : value);
+    tensors.add(key, flat ? turned_prefix(model, value.reshape({prefix_length(model, index), -1}), false) : value);
   }
   const std::string root = learns_prompt(state) ? kPromptRoot : kRoot;
   if (!own_modules.empty())
