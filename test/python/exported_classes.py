@@ -1,0 +1,125 @@
+"""Python's half of the check of exported classes: archives of Llama with and without a head, and folders of PEFT's and of
+adapters' for them, both ways.
+
+exported_classes.py make FOLDER     exports the classes; saves adapters, with what they give
+exported_classes.py check FOLDER    loads Node's folders into the classes that they name
+"""
+
+import json
+import sys
+import warnings
+from pathlib import Path
+
+import adapters
+import torch
+import transformers
+from peft import LoraConfig, PeftModel, PrefixTuningConfig, get_peft_model
+
+root = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(root / "scripts" / "fixtures"), str(root / "scripts" / "export")]
+from seeded import normal  # noqa: E402
+from torch_adapters_export.__main__ import main as export  # noqa: E402
+
+warnings.simplefilter("ignore")
+transformers.logging.set_verbosity_error()
+torch.set_num_threads(1)
+way, folder = sys.argv[1], Path(sys.argv[2])
+rows = [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]]
+SIZES = dict(
+    vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+    max_position_embeddings=32, pad_token_id=0, bos_token_id=1, eos_token_id=2, num_labels=3)
+CLASSES = {"base": "LlamaModel", "words": "LlamaForCausalLM", "labels": "LlamaForSequenceClassification"}
+
+
+def fill(model, wanted, size=0.3, around=0.0):
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            if wanted(name):
+                value.copy_(normal(name, tuple(value.shape), size) + around)
+    return model.eval()
+
+
+def answers(model):
+    given = []
+    for row in rows:
+        with torch.no_grad():
+            out = model(input_ids=torch.tensor([row]), attention_mask=torch.ones(1, len(row), dtype=torch.long))
+        given.append((out.logits if "logits" in out else out.last_hidden_state).flatten().tolist())
+    return given
+
+
+def keep(name, archive, model):
+    (folder / f"{name}.json").write_text(json.dumps({"archive": archive, "rows": rows, "answers": answers(model)}))
+
+
+def load(archive):
+    return getattr(transformers, CLASSES[archive]).from_pretrained(folder / archive)
+
+
+def make():
+    for archive, class_name in CLASSES.items():
+        model = getattr(transformers, class_name)(transformers.LlamaConfig(**SIZES))
+        fill(model, lambda name: "norm" not in name, 0.2).save_pretrained(folder / archive)
+        file = folder / f"{archive}.pt2"
+        assert export([str(folder / archive), str(file), "--class", class_name, "--tokenizer", "none"]) == 0
+    lora = dict(r=2, target_modules=["q_proj", "v_proj", "down_proj"])
+    theirs = {
+        "lora-base": ("base", LoraConfig(task_type="FEATURE_EXTRACTION", **lora)),
+        "lora-words": ("words", LoraConfig(task_type="CAUSAL_LM", **lora)),
+        "lora-lm-head": ("words", LoraConfig(r=2, task_type="CAUSAL_LM", target_modules=["k_proj", "lm_head"])),
+        "all-linear": ("words", LoraConfig(r=2, task_type="CAUSAL_LM", target_modules="all-linear")),
+        "prefix-base": ("base", PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=5)),
+        "prefix-words": ("words", PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)),
+    }
+    for name, (archive, config) in theirs.items():
+        learned = ("lora_", "prompt_encoder")
+        model = fill(get_peft_model(load(archive), config), lambda path: any(part in path for part in learned))
+        model.save_pretrained(folder / "theirs" / name)
+        keep(name, archive, model)
+    # The head that learned goes into the archive without one.
+    bare = getattr(transformers, CLASSES["labels"]).from_pretrained(folder / "base", num_labels=3)
+    model = get_peft_model(bare, LoraConfig(task_type="SEQ_CLS", **lora))
+    fill(model, lambda path: "lora_" in path or "modules_to_save" in path).save_pretrained(folder / "theirs" / "score")
+    keep("score", "base", model)
+    for name, config in {"hub-ia3": "ia3", "hub-inner": "lora[r=2, intermediate_lora=True]",
+                         "hub-outer": "lora[r=2, output_lora=True, leave_out=[0]]"}.items():
+        model = load("base")
+        adapters.init(model)
+        model.add_adapter("x", config=config)
+        model.set_active_adapters("x")
+        fill(model, lambda path: ".loras.x." in path, around=1.0 if name == "hub-ia3" else 0.0)
+        model.save_adapter(folder / "theirs" / name, "x", use_safetensors=True)
+        keep(name, "base", model)
+
+
+def check():
+    for file in sorted(folder.glob("ours-*.json")):
+        own = json.loads(file.read_text())
+        place = folder / "ours" / file.stem
+        config = json.loads((place / "adapter_config.json").read_text())
+        if "peft_type" in config:
+            class_name = config["auto_mapping"]["base_model_class"] if config.get("auto_mapping") else CLASSES["words"]
+            extra = {"num_labels": 3} if config["modules_to_save"] and own["archive"] == "base" else {}
+            model = getattr(transformers, class_name).from_pretrained(folder / own["archive"], **extra)
+            assert config["task_type"] == own["task"], (file.stem, config["task_type"])
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                model = PeftModel.from_pretrained(model, place).eval()
+            missing = [str(one.message) for one in told if "missing" in str(one.message).lower()]
+            assert not missing, (file.stem, missing)
+        else:
+            model = load(own["archive"])
+            adapters.init(model)
+            model.load_adapter(str(place), set_active=True, use_safetensors=True)
+            model.eval()
+        got = answers(model)
+        apart = max(abs(a - b) for one, other in zip(got, own["answers"]) for a, b in zip(one, other))
+        assert apart < 1e-5, f"{file.stem}: off by {apart}"
+        print(f"{type(model).__name__} answers with {file.stem} as Node does ({apart:.1e})")
+
+
+if way == "make":
+    folder.mkdir(parents=True, exist_ok=True)
+    make()
+else:
+    check()
