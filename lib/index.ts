@@ -46,7 +46,8 @@ export {
   type LoraInitWeights,
   type LoraOverrides,
   MtlLoraConfig,
-  type MtlLoraOverrides
+  type MtlLoraOverrides,
+  type TargetModules
 } from './config/lora-config.js'
 export type { ModelConfig } from './config/model-config.js'
 export {
