@@ -8,6 +8,9 @@
 #include <ATen/ops/relu.h>
 #include <c10/core/InferenceMode.h>
 
+#include <algorithm>
+
+#include "core/exported/form_nodes.h"
 #include "exported_archives.h"
 
 namespace {
@@ -203,6 +206,59 @@ TEST(exported_parts_run_by_themselves) {
   const std::string path = "encoder.layer.1.intermediate.dense.";
   CHECK(at::equal(execution.tensor(output_of(graph, call)),
                   at::linear(x, weights.at(path + "weight"), weights.at(path + "bias"))));
+}
+
+// What depends on a batch's form alone is kept from run to run: a run among others gives the bits of one by itself.
+TEST(exported_forms_are_computed_once) {
+  for (const std::string& name : check::exported_models()) {
+    check::Exported model(check::exported_file(name + ".pt2"));
+    const Graph& graph = model.program.graph();
+    const ta::exported::FormNodes form(graph);
+    CHECK(std::count(form.nodes.begin(), form.nodes.end(), true) >= 6);
+    const auto alone = [&](const std::vector<at::Tensor>& inputs) {
+      return check::Exported(check::exported_file(name + ".pt2")).run(inputs).at(0);
+    };
+    auto inputs = check::inputs_for(graph);
+    std::size_t mask = 0;
+    for (std::size_t i = 0, user = 0; i < graph.inputs.size(); ++i) {
+      if (graph.inputs[i].kind != Input::Kind::user) continue;
+      if (graph.inputs[i].name == "attention_mask") mask = user;
+      ++user;
+    }
+    CHECK_EQ(form.sources, std::vector<std::size_t>{mask});
+    const auto same = [&] { CHECK(at::equal(model.run(inputs).at(0), alone(inputs))); };
+    same();
+    inputs[0] = (inputs[0] + 1) % 5;  // other tokens
+    same();
+    inputs[mask].select(1, -1).zero_();  // the same tensor, another mask
+    same();
+    same();
+    for (auto& one : inputs) one = one.slice(1, 0, one.size(1) - 1).contiguous();
+    same();
+    {
+      // Its values cannot be part of a graph of autograd: another run's must not be these.
+      const c10::InferenceMode inference;
+      same();
+    }
+    const auto weights = model.archive.weights();
+    for (const auto& [key, tensor] : weights)
+      const_cast<at::Tensor&>(tensor).set_requires_grad(tensor.is_floating_point());
+    auto y = model.run(inputs, true).at(0);
+    CHECK(y.requires_grad());
+    y.sum().backward();
+    // A hook may ask for what stands in its range, also where a run before it did not compute it.
+    bool asked = false;
+    for (std::size_t i = 0; i < form.nodes.size() && !asked; ++i) {
+      const int32_t node = static_cast<int32_t>(i);
+      if (!form.nodes[i] || !graph.slots[static_cast<std::size_t>(graph.nodes[i].outputs.at(0))].is_tensor) continue;
+      model.program.hook({node, node}, [&](Execution& execution, const void*) {
+        execution.run_nodes({node, node});
+        return asked = true;
+      });
+      same();
+      CHECK(asked);
+    }
+  }
 }
 
 TEST(exported_inputs_are_checked) {

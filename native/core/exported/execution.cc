@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/exported/form_nodes.h"
 #include "core/exported/plan.h"
 #include "core/nn/gradient.h"
 
@@ -51,16 +52,30 @@ void Execution::take(const std::vector<at::Tensor>& inputs) {
   }
 }
 
-at::Tensor Execution::run_to(int32_t slot, const std::vector<at::Tensor>& inputs) {
+// Nodes up to `last`, with what another run of this form computed. Reading the sources is cheap on the CPU alone.
+void Execution::run_up_to(int32_t last, const std::vector<at::Tensor>& inputs) {
   take(inputs);
+  if (program_.device().is_cpu()) {
+    const auto kept = program_.form_values();
+    knows_form_ = kept && kept->last() >= last && kept->fits(inputs, plan_.form.sources, training_);
+    if (knows_form_) {
+      for (const auto& [slot, value] : kept->values()) values_[static_cast<std::size_t>(slot)] = value;
+    } else {
+      form_ = std::make_shared<FormValues>(inputs, plan_.form.sources, training_, last);
+    }
+  }
+  run_nodes({0, last});
+  if (form_ && form_->small()) program_.keep_form(std::move(form_));
+}
+
+at::Tensor Execution::run_to(int32_t slot, const std::vector<at::Tensor>& inputs) {
   const int32_t producer = program_.graph_.slots.at(static_cast<std::size_t>(slot)).producer;
-  if (producer >= 0) run_nodes({0, plan_.end_of(producer)});
+  run_up_to(producer >= 0 ? plan_.end_of(producer) : -1, inputs);
   return tensor(slot);
 }
 
 std::vector<at::Tensor> Execution::run(const std::vector<at::Tensor>& inputs) {
-  take(inputs);
-  run_nodes({0, static_cast<int32_t>(plan_.steps.size()) - 1});
+  run_up_to(static_cast<int32_t>(plan_.steps.size()) - 1, inputs);
   std::vector<at::Tensor> outputs;
   for (const Argument& output : program_.graph_.outputs) {
     if (output.kind == Argument::Kind::slot && has(output.slot)) outputs.push_back(tensor(output.slot));
@@ -155,6 +170,7 @@ void Execution::unfold_arguments(const Step& step) const {
 }
 
 void Execution::execute(const Step& step) {
+  if (step.of_form && knows_form_) return;
   const Step::Action action = training_ ? step.training : step.evaluating;
   if (!packed_values_.empty() && action != Step::Action::skip) {
     if (const Packed* packed = action == Step::Action::pass_on ? find_packed(step.loads[0].slot) : nullptr) {
@@ -185,6 +201,10 @@ void Execution::execute(const Step& step) {
     case Step::Action::branch:
       branch(step);
       break;
+  }
+  if (step.of_form && form_) {
+    for (const int32_t output : step.outputs)
+      if (output >= 0) form_->add(output, values_[static_cast<std::size_t>(output)]);
   }
   release(step.dead);
 }

@@ -14,6 +14,7 @@
 #include <ATen/core/ivalue.h>
 #include <c10/util/SmallVector.h>
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@
 
 namespace ta::exported {
 
+class FormValues;
 struct Load;
 struct Step;
 
@@ -61,6 +63,7 @@ class Execution {
 
  private:
   void take(const std::vector<at::Tensor>& inputs);
+  void run_up_to(int32_t last, const std::vector<at::Tensor>& inputs);
   void execute(const Step& step);
   void call(const Step& step);
   void branch(const Step& step);
@@ -87,6 +90,8 @@ class Execution {
   mutable std::vector<c10::IValue> values_;  ///< by slot; none yet where it is packed and nobody has asked
   c10::SmallVector<Packed, 6> packed_values_;  ///< few are alive at once
   std::vector<c10::IValue> stack_;             ///< of the operator that is running
+  bool knows_form_ = false;                    ///< steps of the form are not run: another run's values are set
+  std::shared_ptr<FormValues> form_;           ///< what this run computes of them; null: nobody keeps it
 };
 
 }  // namespace ta::exported

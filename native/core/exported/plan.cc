@@ -139,7 +139,7 @@ void set_liveness(std::vector<Step>& steps, std::vector<bool>& kept) {
 
 }  // namespace
 
-Plan::Plan(const Graph& graph, at::Device device) {
+Plan::Plan(const Graph& graph, at::Device device) : form(graph) {
   // A program outlives the mode of the thread that makes it: its constants must serve training, too.
   const c10::InferenceMode off(false);
   for (std::size_t i = 0; i < graph.nodes.size(); ++i) {
@@ -167,6 +167,11 @@ Plan::Plan(const Graph& graph, at::Device device) {
     set_liveness(made.steps, kept);
     branches.push_back(std::move(made));
   }
+  mark_form();
+}
+
+void Plan::mark_form() {
+  for (std::size_t i = 0; i < steps.size(); ++i) steps[i].of_form = form.nodes[i];
 }
 
 void Plan::add_hook(Range range, Hook hook, bool may_cross) {
@@ -194,6 +199,7 @@ void Plan::add_hook(Range range, Hook hook, bool may_cross) {
   for (int32_t i = range.first; i <= range.last; ++i) {
     const std::vector<int32_t>& dead = steps[static_cast<std::size_t>(i)].dead;
     entry.dead.insert(entry.dead.end(), dead.begin(), dead.end());
+    steps[static_cast<std::size_t>(i)].of_form = false;
   }
   // Outermost first among those that start at one node.
   int32_t* link = &steps[static_cast<std::size_t>(range.first)].hook;
@@ -218,6 +224,7 @@ int32_t Plan::end_of(int32_t node) const {
 void Plan::clear_hooks() {
   hooks.clear();
   for (Step& step : steps) step.hook = -1;
+  mark_form();
 }
 
 }  // namespace ta::exported

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/exported/form_nodes.h"
 #include "core/exported/graph.h"
 #include "core/exported/operators.h"
 #include "core/exported/program.h"
@@ -50,6 +51,7 @@ struct Step {
   Action evaluating = Action::call;
   bool no_grad = false;
   bool splits_list = false;
+  bool of_form = false;  ///< form_nodes.h, and in no hook's range
   int32_t hook = -1;     ///< the outermost that starts here
   int32_t written = -1;  ///< a slot that the operator changes in place and that may lie in a weight
   const Operator* op = nullptr;
@@ -80,12 +82,15 @@ struct Plan {
   Plan(const Graph& graph, at::Device device);
   void add_hook(Range range, Hook hook, bool may_cross = false);
   void clear_hooks();
+  /// Steps that a run may take from another of its form: nothing in a hook's range, which may ask for any of them.
+  void mark_form();
   /// The last node of what must run for a node to: hooks stand for whole ranges.
   int32_t end_of(int32_t node) const;
 
   std::vector<Step> steps;
   std::vector<BranchPlan> branches;
   std::vector<HookEntry> hooks;
+  FormNodes form;
 };
 
 /// fast_paths.cc: gives the step its fast path where the node has one.

@@ -79,6 +79,7 @@ int32_t Program::weight_index(const std::string& name) const {
 
 void Program::bind(const std::string& name, const at::Tensor* tensor) {
   bound_[static_cast<std::size_t>(weight_index(name))].tensor = tensor;
+  keep_form(nullptr);
 }
 
 void Program::load(const StateDict& weights, const std::string& prefix) {
@@ -129,13 +130,25 @@ void Program::load(const StateDict& weights, const std::string& prefix) {
   }
 }
 
+std::shared_ptr<const FormValues> Program::form_values() const {
+  const std::lock_guard lock(form_lock_);
+  return form_;
+}
+void Program::keep_form(std::shared_ptr<const FormValues> values) const {
+  const std::lock_guard lock(form_lock_);
+  form_ = std::move(values);
+}
+
 void Program::hook(Range range, Hook hook) {
+  keep_form(nullptr);
   plan_->add_hook(range, std::move(hook));
 }
 void Program::shortcut(Range range, Hook hook) {
+  keep_form(nullptr);
   plan_->add_hook(range, std::move(hook), true);
 }
 void Program::clear_hooks() {
+  keep_form(nullptr);
   plan_->clear_hooks();
 }
 std::size_t Program::hook_count() const {

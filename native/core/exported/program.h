@@ -9,6 +9,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -20,6 +21,7 @@ namespace ta::exported {
 
 class Archive;
 class Execution;
+class FormValues;
 struct Plan;
 
 /// Called when a run arrives at its range. True: it has set what others read of the range (Execution::set), and the run
@@ -70,6 +72,8 @@ class Program {
     bool persistent;
   };
   int32_t weight_index(const std::string& name) const;
+  std::shared_ptr<const FormValues> form_values() const;
+  void keep_form(std::shared_ptr<const FormValues> values) const;
 
   Graph graph_;
   at::Device device_;
@@ -78,6 +82,8 @@ class Program {
   std::vector<at::Tensor> own_;                     ///< for those that the program keeps
   std::unordered_map<std::string, int32_t> index_;  ///< name → bound_
   std::vector<int32_t> user_inputs_;
+  mutable std::mutex form_lock_;
+  mutable std::shared_ptr<const FormValues> form_;  ///< of the last run that computed them; null: none yet
 };
 
 }  // namespace ta::exported
