@@ -232,7 +232,7 @@ export const wordsPlan: PeftHeadPlan = Object.freeze({ task: 'CAUSAL_LM', layers
 const ownWordsPlan: PeftHeadPlan = Object.freeze({ task: 'CAUSAL_LM', layers: { lm_head: 0 } })
 
 export const isOwnWords = (head: HeadConfig): boolean =>
-  head.headType === 'causal_lm' && head.tied && head.layers === 1 && !head.bias
+  head.headType === 'causal_lm' && head.tied && head.layers <= 1 && !head.bias
 
 const isOwnOutput = (head: HeadConfig): boolean =>
   head.headType === 'causal_lm' && !head.tied && head.layers === 1 && !head.bias

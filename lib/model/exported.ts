@@ -6,8 +6,10 @@ import { exportedModelConfig, readExportNote } from '../config/exported-config.j
 import type { ExportReading } from '../config/exported-network.js'
 import { nativePlacement, type Placement } from '../config/exported-placement.js'
 import { nativeModelConfig } from '../config/model-config.js'
+import { ownHead } from '../config/own-head.js'
 import { TextTokenizer } from '../data/tokenizer.js'
 import { hasTokenizer, tokenizerFiles } from '../data/tokenizer-files.js'
+import { defaultHead } from '../exchange/static-heads.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { Addon } from '../native/types.js'
 import { loadExportedWeights } from './exported-weights.js'
@@ -63,6 +65,11 @@ export async function loadExported(
   const about = { source: undefined, device, seed, trunk: 'float32', trunkProbe: null } as const
   const model = new Model({ native, config, tokenizer, ...about })
   try {
+    const head = ownHead(facts, note, config)
+    if (head !== undefined) {
+      model.addHead(defaultHead, head)
+      model.headChoice.standIn()
+    }
     if (options.weights !== undefined) await loadExportedWeights(model, options.weights, note)
   } catch (error) {
     model.dispose()

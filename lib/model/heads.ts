@@ -53,7 +53,10 @@ export function isTaken(kind: string, name: string, known: ReadonlyMap<string, u
 }
 
 /** Images have heads of their own, as in the adapter library, and what answers with words does so with the word embedding. */
-export function checkHeadFits(config: HeadConfig, { modelType, imageSize, tieWordEmbeddings }: ModelConfig): void {
+export function checkHeadFits(
+  config: HeadConfig,
+  { modelType, imageSize, tieWordEmbeddings, exported }: ModelConfig
+): void {
   const { headType } = config
   if (isTied(config) && !tieWordEmbeddings) {
     throw new AdapterError(
@@ -63,7 +66,10 @@ export function checkHeadFits(config: HeadConfig, { modelType, imageSize, tieWor
       {
         expected: "tie_word_embeddings: true in the model's config.json, where the word embedding is that layer",
         got: `tie_word_embeddings: false, and a head of type ${headType}`,
-        hint: 'Load the model with withHead: false, and add heads of other types, or a head for words with tied: false'
+        hint:
+          exported === null
+            ? 'Load the model with withHead: false, and add heads of other types, or a head for words with tied: false'
+            : 'Export the class with its own head, which answers and trains adapters (--class AutoModelForCausalLM), or add one with tied: false'
       }
     )
   }

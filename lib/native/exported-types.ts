@@ -11,6 +11,9 @@ export interface NativeExportedFacts {
   /** Tokens of a row that is no text, 0: they differ, or rows are ids. */
   readonly rowTokens: number
   readonly isCausal: boolean
+  /** Of the head that the network brings along; 0: it has none. */
+  readonly ownLabels: number
+  readonly ownHeadReadsRows: boolean
   /** Otherwise: how many tokens come of a row whose one open size is `lengthText`, as PyTorch writes both. */
   readonly lengthText: string
   readonly tokensText: string

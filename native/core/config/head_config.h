@@ -21,7 +21,7 @@ enum class HeadType {
 struct HeadConfig {
   HeadType type = HeadType::classification;
   int64_t num_labels = 2;  ///< classification with 1: regression
-  int64_t layers = 2;
+  int64_t layers = 2;      ///< 0: none, it is the one that an exported network brings along
   std::optional<std::string> activation_function = "tanh";
   bool use_pooler = false;
   bool bias = true;

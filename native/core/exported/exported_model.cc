@@ -4,6 +4,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/exported/tied_words.h"
 #include "core/models/encoder.h"
 
 namespace ta::exported {
@@ -12,30 +13,20 @@ namespace {
 
 const char* kOtherPrefix = "model";
 
-// Parameters that share their memory in PyTorch, by the first one's name.
-std::map<std::string, std::string> tied_names(const Graph& graph, const StateDict& weights) {
-  std::map<std::pair<const void*, std::vector<int64_t>>, std::string> first;
-  std::map<std::string, std::string> tied;
-  for (const auto& input : graph.inputs) {
-    const auto* tensor = input.kind == Input::Kind::parameter ? weights.find(input.name) : nullptr;
-    if (tensor == nullptr || tensor->numel() == 0) continue;
-    const auto [there, is_new] = first.try_emplace({tensor->const_data_ptr(), tensor->sizes().vec()}, input.name);
-    if (!is_new) tied[input.name] = there->second;
-  }
-  return tied;
-}
-
 }  // namespace
 
 ExportedModel::ExportedModel(const std::string& path, at::Device device, const Choices& choices)
     : archive_(Archive::open(path)), pooling_(choices.reading.pooling) {
-  program_ = std::make_unique<Program>(Graph::parse(archive_.model(), path), archive_, device);
+  auto parsed = Graph::parse(archive_.model(), path);
+  const auto tied = tied_names(parsed, archive_.weights());
+  name_tied_words(parsed, tied);
+  program_ = std::make_unique<Program>(std::move(parsed), archive_, device);
   const auto& graph = program_->graph();
   weights_ = std::make_unique<Weights>(graph);
   for (const auto& input : graph.inputs)
     if (input.kind == Input::Kind::user) user_inputs_.push_back(&input);
   const auto streams = find_streams(choices.reading);
-  tree_ = std::make_unique<Tree>(graph, *weights_, streams, tied_weights());
+  tree_ = std::make_unique<Tree>(graph, *weights_, streams, tied);
   choose_prefix();
   find_sub_layers(streams, choices.placement);
   type_ = graph.modules.empty() || graph.modules[0].type.empty() ? "ExportedModel" : graph.modules[0].type;
@@ -200,7 +191,7 @@ void ExportedModel::add_hooks() {
 
 void ExportedModel::find_pooler() {
   const auto& graph = program_->graph();
-  const int32_t index = graph.find_module("pooler");
+  const int32_t index = graph.find_module(own_head_ ? own_head_->base + ".pooler" : "pooler");
   if (index < 0 || graph.modules[index].calls.size() != 1) return;
   const auto& call = graph.modules[index].calls[0];
   if (call.nodes.empty() || !call.contiguous || graph.entering(call.nodes) != std::vector<int32_t>{output_}) return;
@@ -220,6 +211,33 @@ at::Tensor ExportedModel::pool(const at::Tensor& first, const ForwardContext& co
   execution.set(pooler_->input, first.unsqueeze(1));
   execution.run_nodes(pooler_->nodes);
   return execution.tensor(pooler_->output);
+}
+
+at::Tensor ExportedModel::own_logits(const at::Tensor& states, const ForwardContext& context) {
+  const auto single = RowLayout::single(states.size(0));
+  const PaddedRows rows(single, states.device());
+  // Each token is a row, which passes through what its own row does.
+  std::vector<RowSegment> segments;
+  auto inner = context.with(single);
+  if (context.segments != nullptr) {
+    const auto& starts = context.layout->starts();
+    for (const auto& [first, last, setup] : *context.segments)
+      if (starts[last] > starts[first]) segments.push_back({starts[first], starts[last], setup});
+    inner.segments = &segments;
+  }
+  const Pass pass{inner, rows};
+  Execution execution(*program_, &pass, context.random != nullptr);
+  const Running running(execution, pass);
+  execution.set(own_head_->states, states.unsqueeze(1));
+  const auto& nodes = own_head_->nodes;
+  for (size_t i = 0; i < nodes.size();) {
+    size_t end = i + 1;
+    while (end < nodes.size() && nodes[end] == nodes[end - 1] + 1) ++end;
+    execution.run_nodes({nodes[i], nodes[end - 1]});
+    i = end;
+  }
+  const auto logits = execution.tensor(own_head_->logits);
+  return logits.dim() == 3 ? logits.squeeze(1) : logits;
 }
 
 std::vector<Place> ExportedModel::places() {

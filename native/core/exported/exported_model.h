@@ -22,6 +22,7 @@
 #include "core/exported/hooks.h"
 #include "core/exported/module_shapes.h"
 #include "core/exported/named_sub_layers.h"
+#include "core/exported/own_head.h"
 #include "core/exported/prefix_hooks.h"
 #include "core/exported/program.h"
 
@@ -40,6 +41,9 @@ struct Facts {
   bool has_decoder = false;
   bool is_causal = false;  ///< tokens see only those before them
   bool has_pooler = false;
+  /// Of the head that the network brings along: 0: it has none.
+  int64_t own_labels = 0;
+  bool own_head_reads_rows = false;
   int64_t key_features = 0;  ///< of a prefix in one layer; 0: prefixes have no place
   int64_t key_heads = 0;     ///< which these features are of
   std::string layers_path;
@@ -96,6 +100,8 @@ class ExportedModel : public Model, public NamedNetwork {
   bool is_causal() const override { return facts_.is_causal; }
   bool has_pooler() const override { return facts_.has_pooler; }
   at::Tensor pool(const at::Tensor& first, const ForwardContext& context) override;
+  /// The network's own head; only where facts().own_labels is not 0.
+  at::Tensor own_logits(const at::Tensor& states, const ForwardContext& context) override;
   at::Tensor decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) override;
   std::vector<Place> places() override;
   Embedding* word_embeddings() override;
@@ -151,6 +157,7 @@ class ExportedModel : public Model, public NamedNetwork {
   std::vector<SitePlace> sites_;
   std::vector<PrefixPlace> prefixes_;
   std::optional<Pooler> pooler_;
+  std::optional<OwnHead> own_head_;
   Facts facts_;
   std::map<std::string, ModuleShapes> shapes_;
   ModelConfig config_;

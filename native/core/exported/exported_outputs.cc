@@ -12,6 +12,8 @@ namespace ta::exported {
 namespace {
 
 const char* kOperation = "load the exported model";
+// What transformers calls the output of a class with a head.
+const char* kLogits = "logits";
 
 bool is_slot(const Argument& argument, const Graph& graph) {
   return argument.kind == Argument::Kind::slot && graph.slots[argument.slot].is_tensor;
@@ -77,6 +79,18 @@ std::vector<Size> ExportedModel::find_output(const std::string& name) {
   // Of several outputs with one value a row the named one is read.
   if (named && fits(graph.outputs[*named], 2) && !fits(graph.outputs[*states], 3)) states = named;
   output_ = graph.outputs[*states].slot, output_index_ = index_of(*states);
+  if (facts_.outputs[*states] == kLogits) {
+    own_head_ = find_own_head(graph, *weights_, output_);
+    output_ = own_head_->states;
+    facts_.own_labels = graph.slots[own_head_->logits].shape.back().number;
+    facts_.own_head_reads_rows = own_head_->reads != OwnHead::Reads::tokens;
+    if (facts_.own_head_reads_rows && pooling_ != Pooling::automatic) {
+      fail(ErrorCode::invalid_argument, kOperation, "the network's own head reads one token of each row",
+           {.expected = "no pooling, which is for the heads that are added to a base model",
+            .hint = "Export the base model (--class AutoModel)"});
+    }
+    if (named && *named == *states) named.reset();
+  }
   const auto& shape = graph.slots[output_].shape;
   facts_.hidden = shape.back().number;
   if (named && *named != *states) {

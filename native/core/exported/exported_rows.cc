@@ -107,6 +107,11 @@ void ExportedModel::collect_facts() {
                                       ".': the network has a module that is called as what stands beside it here"));
   }
   facts_.is_causal = see_causality();
+  if (!facts_.own_head_reads_rows || (own_head_->reads == OwnHead::Reads::last) == facts_.is_causal) return;
+  fail(ErrorCode::unsupported, "load the exported model",
+       "the network's own head reads another token of each row than heads do",
+       {.expected = "the first, or the last where tokens see only those before them",
+        .hint = "Export the base model (--class AutoModel), and add a head here"});
 }
 
 // Two rows that differ in their last token alone: where tokens see only those before them, the others' values agree.

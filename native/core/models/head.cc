@@ -36,6 +36,10 @@ Head::Head(const HeadConfig& config, Model& model)
     fail(ErrorCode::unsupported, "addHead", "this model has no pooler",
          {.expected = "usePooler: false", .got = text("usePooler for a model of type ", model.config().model_type)});
   }
+  if (config_.layers == 0) {
+    own_ = &model;
+    return;
+  }
   if (predicts_words() && model.word_embeddings() == nullptr) {
     fail(ErrorCode::unsupported, "addHead", "a model of images predicts no words",
          {.got = text("a model of type ", model.config().model_type)});
@@ -146,6 +150,7 @@ LabelsOf Head::labels_of() const {
 }
 
 at::Tensor Head::forward(const at::Tensor& x, const ForwardContext& context) {
+  if (own_ != nullptr) return own_->own_logits(x, context);
   auto y = x;
   for (const auto& step : steps_) {
     if (invertible_ != nullptr && &step == &steps_.back()) y = invertible_->inverse(y, context);
@@ -180,12 +185,12 @@ bool Head::reads_whole_rows() const {
 }
 
 std::optional<std::string> Head::tied_key() const {
-  if (!predicts_words() || !config_.tied) return std::nullopt;
+  if (!predicts_words() || !config_.tied || own_ != nullptr) return std::nullopt;
   return std::to_string(next_ - 1) + ".weight";
 }
 
 std::optional<std::string> Head::own_words_key() const {
-  if (!predicts_words() || config_.tied) return std::nullopt;
+  if (!predicts_words() || config_.tied || own_ != nullptr) return std::nullopt;
   return std::to_string(next_ - 1) + ".weight";
 }
 

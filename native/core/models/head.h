@@ -51,6 +51,7 @@ class Head : public Module {
 
   HeadConfig config_;
   double dropout_;
+  Model* own_ = nullptr;  ///< whose own head this is
   std::shared_ptr<Biaffine> arcs_, relations_;
   InvertiblePlace* invertible_ = nullptr;  ///< the way back to embeddings, before the words
   std::deque<Slot> steps_;                 // an empty one is drop-out; a slot keeps its address

@@ -1,0 +1,47 @@
+import type { NativeExportedFacts } from '../native/exported-types.js'
+import * as check from './check.js'
+import type { ExportNote } from './exported-config.js'
+import {
+  causalLmHead,
+  classificationHead,
+  type HeadConfig,
+  imageClassificationHead,
+  maskedLmHead,
+  multiLabelHead,
+  taggingHead
+} from './head-config.js'
+import type { ModelConfig } from './model-config.js'
+
+/**
+ * The head that an exported network brings along, told by what its logits are: words where it has as many as the vocabulary,
+ * else labels of tokens or rows, whose names and kind the config has. It has no layers here: the graph has them. Undefined:
+ * there is none.
+ */
+export function ownHead(
+  facts: NativeExportedFacts,
+  { config }: ExportNote,
+  model: ModelConfig
+): HeadConfig | undefined {
+  const { ownLabels: numLabels, ownHeadReadsRows } = facts
+  if (numLabels === 0) return undefined
+  const tied = model.tieWordEmbeddings
+  if (!ownHeadReadsRows && numLabels === facts.vocabulary)
+    return withoutLayers(
+      facts.isCausal
+        ? causalLmHead({ tied, bias: false, layerNorm: false, activationFunction: null })
+        : maskedLmHead({ tied })
+    )
+  const { id2label } = config
+  const names = id2label === undefined || id2label === null ? undefined : check.checkObject('id2label', id2label)
+  const labels = {
+    numLabels,
+    activationFunction: null,
+    ...(names !== undefined && Object.keys(names).length === numLabels && { id2label: names as Record<number, string> })
+  }
+  if (!ownHeadReadsRows) return withoutLayers(taggingHead(labels))
+  const several = config['problem_type'] === 'multi_label_classification'
+  if (model.imageSize !== null) return withoutLayers(imageClassificationHead({ ...labels, multilabel: several }))
+  return withoutLayers(several ? multiLabelHead(labels) : classificationHead(labels))
+}
+
+const withoutLayers = (config: HeadConfig): HeadConfig => Object.freeze({ ...config, layers: 0 }) as HeadConfig

@@ -1,0 +1,154 @@
+#include "core/exported/own_head.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <string_view>
+
+#include "core/error.h"
+
+namespace ta::exported {
+
+namespace {
+
+// What maps each token by itself, over its features; others may mix tokens.
+constexpr std::string_view kByToken[] = {
+    "aten.linear.default", "aten.dropout.default", "aten.layer_norm.default", "aten.gelu.default",
+    "aten.relu.default",   "aten.silu.default",    "aten.tanh.default",       "aten.sigmoid.default",
+    "aten.mul.Tensor",     "aten.mul.Scalar",      "aten.div.Tensor",         "aten.div.Scalar",
+    "aten.add.Tensor",     "aten.sub.Tensor",      "aten.to.dtype",           "aten.contiguous.default",
+    "aten.clone.default",  "aten.alias.default",   "aten.detach_.default"};
+
+bool is_number(const Argument& argument, int64_t number) {
+  return argument.kind == Argument::Kind::constant && argument.value.isInt() && argument.value.toInt() == number;
+}
+
+class Finder {
+ public:
+  Finder(const Graph& graph, const Weights& weights, int32_t logits)
+      : graph_(graph), weights_(weights), logits_(logits) {}
+
+  OwnHead find() {
+    find_states();
+    if (head_.states < 0) refuse("its base model gives no states of tokens");
+    made_.insert(head_.states);
+    for (int32_t i = graph_.slots[head_.states].producer + 1; i < static_cast<int32_t>(graph_.nodes.size()); ++i)
+      take(i);
+    if (!made_.contains(logits_)) refuse(why_.empty() ? "they are made of more than the states" : why_);
+    head_.logits = logits_;
+    choose_token();
+    keep_needed();
+    return std::move(head_);
+  }
+
+ private:
+  [[noreturn]] void refuse(const std::string& why) const {
+    fail(ErrorCode::unsupported, "load the exported model",
+         "the logits are made by a head that cannot run by itself: " + why,
+         {.expected = "a head that maps each token's state, or that of each row's first or last token",
+          .hint = "Export the base model (--class AutoModel), and add a head here"});
+  }
+
+  static bool are_states(const SlotInfo& info, const std::vector<Size>& form) {
+    return info.is_tensor && info.dtype == at::kFloat && info.shape.size() == 3 && info.shape[2].number > 0 &&
+           !form.empty() && info.shape[0] == form[0] && (form.size() == 2 || info.shape[1] == form[1]);
+  }
+
+  // Of the network's own modules the largest that gives states of the logits' tokens is the base model.
+  void find_states() {
+    const auto& form = graph_.slots[logits_].shape;
+    int32_t most = 0;
+    for (const auto& module : graph_.modules) {
+      if (module.path.empty() || module.path.find('.') != std::string::npos || module.calls.size() != 1) continue;
+      const auto& call = module.calls[0];
+      if (call.nodes.size() <= most) continue;
+      for (int32_t slot : call.has_signature ? call.outputs : graph_.leaving(call.nodes)) {
+        if (slot < 0 || !are_states(graph_.slots[slot], form)) continue;
+        head_.states = slot, head_.base = module.path, most = call.nodes.size();
+        break;
+      }
+    }
+  }
+
+  bool is_made(int32_t slot) const { return made_.contains(slot); }
+
+  // A node that reads what is made of the states, and beside it weights and numbers alone.
+  void take(int32_t index) {
+    const auto& node = graph_.nodes[index];
+    bool reads = false, alone = true;
+    for (const auto& argument : node.arguments) {
+      Graph::each_slot(argument, [&](int32_t slot) {
+        reads = reads || is_made(slot);
+        alone = alone && (is_made(slot) || weights_.parameter(slot) != nullptr);
+      });
+    }
+    if (!reads || node.outputs.size() != 1 || node.outputs[0] < 0) return;
+    const int32_t out = node.outputs[0];
+    const auto& name = node.operator_name();
+    if (name == "aten.index.Tensor" && is_made(node.slot(0)) && out == logits_) {
+      // Llama's classifier: of each row the logits of the token in front of its padding.
+      logits_ = node.slot(0), head_.reads = OwnHead::Reads::last;
+      return;
+    }
+    const bool by_token = std::find(std::begin(kByToken), std::end(kByToken), name) != std::end(kByToken);
+    if (!alone || !(by_token || takes_all(node) || takes_one(node))) {
+      if (why_.empty()) why_ = "it has " + graph_.describe(index);
+      return;
+    }
+    made_.insert(out);
+    head_.nodes.push_back(index);
+  }
+
+  // x[:]
+  bool takes_all(const Node& node) const {
+    constexpr int64_t kEnd = std::numeric_limits<int64_t>::max();
+    return node.operator_name() == "aten.slice.Tensor" &&
+           (is_number(node.arguments[2], 0) || node.arguments[2].value.isNone()) &&
+           (is_number(node.arguments[3], kEnd) || node.arguments[3].value.isNone()) && is_number(node.arguments[4], 1);
+  }
+
+  // x[:, 0]
+  bool takes_one(const Node& node) const {
+    return node.operator_name() == "aten.select.int" && graph_.slots[node.slot(0)].shape.size() == 3 &&
+           is_number(node.arguments[1], 1) && (is_number(node.arguments[2], 0) || is_number(node.arguments[2], -1));
+  }
+
+  void choose_token() {
+    if (head_.reads == OwnHead::Reads::last || graph_.slots[logits_].shape.size() == 3) return;
+    for (int32_t index : head_.nodes) {
+      const auto& node = graph_.nodes[index];
+      if (node.operator_name() == "aten.select.int")
+        head_.reads = is_number(node.arguments[2], 0) ? OwnHead::Reads::first : OwnHead::Reads::last;
+    }
+  }
+
+  // Others, such as a pooler that the head does not read, are left out.
+  void keep_needed() {
+    head_.logits = logits_;
+    std::set<int32_t> needed{logits_};
+    std::vector<int32_t> nodes;
+    for (auto index = head_.nodes.rbegin(); index != head_.nodes.rend(); ++index) {
+      const auto& node = graph_.nodes[*index];
+      if (!needed.contains(node.outputs[0])) continue;
+      nodes.push_back(*index);
+      for (const auto& argument : node.arguments)
+        Graph::each_slot(argument, [&](int32_t slot) { needed.insert(slot); });
+    }
+    head_.nodes.assign(nodes.rbegin(), nodes.rend());
+  }
+
+  const Graph& graph_;
+  const Weights& weights_;
+  int32_t logits_;
+  OwnHead head_;
+  std::set<int32_t> made_;  // of the states alone
+  std::string why_;
+};
+
+}  // namespace
+
+OwnHead find_own_head(const Graph& graph, const Weights& weights, int32_t logits) {
+  return Finder(graph, weights, logits).find();
+}
+
+}  // namespace ta::exported

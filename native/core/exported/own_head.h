@@ -1,0 +1,27 @@
+#pragma once
+// The head that an exported network brings along (`LlamaForCausalLM`): what stands between the states of its base model
+// and its logits. It answers for single tokens, so it runs by itself, as this library's own heads do:
+//
+//   logits [n, labels] = head(states [n, hidden])     n: tokens, or the one token of each row that it reads
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/exported/products.h"
+
+namespace ta::exported {
+
+struct OwnHead {
+  enum class Reads { tokens, first, last };
+  int32_t states = -1, logits = -1;  ///< slots
+  std::vector<int32_t> nodes;        ///< that lie between, in their order
+  Reads reads = Reads::tokens;
+  std::string base;  ///< the path of the base model
+};
+
+/// `logits`: a slot [rows, tokens, labels] or [rows, labels]. Throws ERR_UNSUPPORTED where what stands before them is
+/// no head for single tokens.
+OwnHead find_own_head(const Graph& graph, const Weights& weights, int32_t logits);
+
+}  // namespace ta::exported

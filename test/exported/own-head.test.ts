@@ -1,0 +1,121 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
+import test, { type ExecutionContext } from 'ava'
+import { AdapterConfig, AdapterTrainer, AutoModel, type Model } from '../../lib/index.js'
+import { quiet, scratch } from '../model/support.js'
+import { distance } from './support.js'
+
+interface Case {
+  readonly ids: number[][]
+  readonly labels: number[] | number[][]
+  readonly targetModules: string[]
+  readonly r: number
+  readonly loss: number
+  readonly logits: number[]
+  readonly factors: Readonly<Record<string, number[]>>
+  readonly gradients: Readonly<Record<string, number[]>>
+}
+
+const fixtures = 'test/parity/fixtures/exported-heads'
+const unpacked = (file: string) => gunzipSync(readFileSync(join(fixtures, `${file}.gz`)))
+const cases: Readonly<Record<string, Case>> = JSON.parse(unpacked('cases.json').toString('utf8'))
+
+async function open(t: ExecutionContext, name: string, options: { pooling?: 'mean' } = {}): Promise<Model> {
+  const archive = join(scratch(t), `${name}.pt2`)
+  writeFileSync(archive, unpacked(`${name}.pt2`))
+  const model = await AutoModel.fromExported(archive, options)
+  t.teardown(() => model.dispose())
+  return model
+}
+
+const headTypes: Readonly<Record<string, string>> = {
+  'gpt2-lm': 'causal_lm',
+  'llama-classifier': 'classification',
+  'bert-classifier': 'classification',
+  'bert-mlm': 'masked_lm'
+}
+
+for (const [name, one] of Object.entries(cases)) {
+  test(`${name}: the network's own head answers, and its loss teaches LoRA, as in PyTorch`, async (t) => {
+    const model = await open(t, name)
+    t.deepEqual([model.config.hiddenSize, model.config.vocabSize], [8, 20])
+    t.is(model.activeHead, 'default')
+    t.is<string | undefined, string | undefined>(model.heads.get('default')?.headType, headTypes[name])
+    model.addAdapter('x', AdapterConfig.load('lora', { r: one.r, alpha: one.r, targetModules: one.targetModules }))
+    model.trainAdapter('x')
+    const trained = model.namedParameters().filter(({ trainable }) => trainable)
+    t.is(trained.length, Object.keys(one.factors).length)
+    // `<module>.loras.x.lora_A`
+    const theirs = (ours: string) => ours.replace('.loras.x', '')
+    model.native.setParameters(
+      new Map(
+        trained.map(({ name: ours, shape }) => [
+          ours,
+          { shape, data: Float32Array.from(one.factors[theirs(ours)] ?? []) }
+        ])
+      )
+    )
+    const { logits, lastHiddenState } = await model.forward({ inputIds: one.ids })
+    t.is(lastHiddenState, undefined)
+    const width = logits?.shape.at(-1) ?? 0
+    const rows = logits?.shape.length === 3 ? one.ids.map(({ length }) => length) : [one.ids.length]
+    const longest = Math.max(...rows)
+    const told = rows.flatMap((count, row) =>
+      Array.from(logits?.data.subarray(row * longest * width, (row * longest + count) * width) ?? [])
+    )
+    t.true(distance(told, { data: Float32Array.from(one.logits) }) < 1e-6)
+    const labels = one.labels as number[][]
+    const { loss, gradients } = await model.gradients({ inputIds: one.ids, labels })
+    t.true(Math.abs(loss - one.loss) < 1e-6 * Math.max(1, one.loss), `${loss}, not ${one.loss}`)
+    t.is(gradients.size, trained.length)
+    for (const [ours, { data }] of gradients)
+      t.true(distance(data, { data: Float32Array.from(one.gradients[theirs(ours)] ?? []) }) < 1e-6, ours)
+  })
+
+  test(`${name}: methods that read the stream stand in it, with the width of the base model`, async (t) => {
+    const model = await open(t, name)
+    for (const method of ['seq_bn', 'double_seq_bn', 'par_bn', 'seq_bn_inv', 'loreft', 'lora', 'prefix_tuning_flat']) {
+      model.addAdapter(method, method)
+      model.trainAdapter(method)
+      const { gradients } = await model.gradients({ inputIds: one.ids, labels: one.labels as number[][] })
+      const moved = [...gradients.values()].some(({ data }) => data.some((value) => value !== 0))
+      t.true(moved && [...gradients.values()].every(({ data }) => data.every(Number.isFinite)), method)
+    }
+  })
+}
+
+test('a trainer takes an archive with a head as it is: nothing is added but the adapter', async (t) => {
+  const model = await open(t, 'gpt2-lm')
+  model.addAdapter('x', 'seq_bn')
+  model.trainAdapter('x')
+  const rows = [5, 6, 7, 8].map((first) => ({ inputIds: [first, first + 1, first + 2, first + 3] }))
+  const before = model.parameter('lm_head.weight').data
+  const trainer = new AdapterTrainer({
+    model,
+    trainDataset: rows,
+    args: { ...quiet, maxSteps: 30, learningRate: 0.03, perDeviceTrainBatchSize: 4 }
+  })
+  const losses: number[] = []
+  for await (const event of trainer.run()) if (event.type === 'step') losses.push(event.loss)
+  t.true((losses.at(-1) ?? 9) < 0.8 * (losses[0] ?? 0), losses.join())
+  t.deepEqual(model.parameter('lm_head.weight').data, before)
+})
+
+test('heads that are added read the states of the base model, and take the place of its own', async (t) => {
+  const model = await open(t, 'bert-classifier')
+  model.addTaggingHead('tags', { numLabels: 4 })
+  t.is(model.activeHead, 'tags')
+  const inputIds = [[5, 6, 7]]
+  t.deepEqual((await model.forward({ inputIds })).logits?.shape, [1, 3, 4])
+  t.deepEqual((await model.forward({ inputIds }, { head: null })).lastHiddenState?.shape, [1, 3, 8])
+  t.deepEqual((await model.forward({ inputIds }, { head: 'default' })).logits?.shape, [1, 3])
+  model.addClassificationHead('rows', { usePooler: true })
+  t.deepEqual((await model.forward({ inputIds }, { head: 'rows' })).logits?.shape, [1, 2])
+})
+
+test('another pooling than that of the own head is refused', async (t) => {
+  await t.throwsAsync(open(t, 'bert-classifier', { pooling: 'mean' }), {
+    message: /the network's own head reads one token of each row.*AutoModel/s
+  })
+})
