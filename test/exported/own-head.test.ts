@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
 import { AdapterConfig, AdapterTrainer, AutoModel, type Model } from '../../lib/index.js'
+import { writeTensors } from '../model/safetensors-file.js'
 import { quiet, scratch } from '../model/support.js'
 import { distance } from './support.js'
 
@@ -21,7 +22,11 @@ const fixtures = 'test/parity/fixtures/exported-heads'
 const unpacked = (file: string) => gunzipSync(readFileSync(join(fixtures, `${file}.gz`)))
 const cases: Readonly<Record<string, Case>> = JSON.parse(unpacked('cases.json').toString('utf8'))
 
-async function open(t: ExecutionContext, name: string, options: { pooling?: 'mean' } = {}): Promise<Model> {
+async function open(
+  t: ExecutionContext,
+  name: string,
+  options: { pooling?: 'mean'; weights?: string } = {}
+): Promise<Model> {
   const archive = join(scratch(t), `${name}.pt2`)
   writeFileSync(archive, unpacked(`${name}.pt2`))
   const model = await AutoModel.fromExported(archive, options)
@@ -118,4 +123,20 @@ test('another pooling than that of the own head is refused', async (t) => {
   await t.throwsAsync(open(t, 'bert-classifier', { pooling: 'mean' }), {
     message: /the network's own head reads one token of each row.*AutoModel/s
   })
+})
+
+test('tied weights come from a file that has them once, under one of their names', async (t) => {
+  const model = await open(t, 'gpt2-lm')
+  const doubled = model.parameter('transformer.wte.weight').data.map((value) => 2 * value)
+  const file = join(scratch(t), 'model.safetensors')
+  const stored = model
+    .namedParameters()
+    .filter(({ name }) => name !== 'lm_head.weight')
+    .map(({ name, shape }) => {
+      const values = name === 'transformer.wte.weight' ? doubled : model.parameter(name).data
+      return [name, { dtype: 'F32', shape, bytes: Buffer.from(Float32Array.from(values).buffer) }] as const
+    })
+  writeTensors(file, new Map(stored))
+  const other = await open(t, 'gpt2-lm', { weights: file })
+  for (const name of ['lm_head.weight', 'transformer.wte.weight']) t.deepEqual(other.parameter(name).data, doubled)
 })

@@ -30,7 +30,7 @@ ExportedModel::ExportedModel(const std::string& path, at::Device device, const C
   choose_prefix();
   find_sub_layers(streams, choices.placement);
   type_ = graph.modules.empty() || graph.modules[0].type.empty() ? "ExportedModel" : graph.modules[0].type;
-  take_weights(device);
+  take_weights(device, tied);
   add_sites();
   add_prefixes();
   take_tree();
@@ -84,7 +84,7 @@ void ExportedModel::take_tree() {
   }
 }
 
-void ExportedModel::take_weights(at::Device device) {
+void ExportedModel::take_weights(at::Device device, const std::map<std::string, std::string>& tied) {
   for (const auto& [name, value] : tree_->values()) {
     const auto* tensor = archive_.weights().find(name);
     if (tensor == nullptr) {
@@ -94,6 +94,10 @@ void ExportedModel::take_weights(at::Device device) {
     *value = device.is_cpu() ? *tensor : tensor->to(device);
     program_->bind(name, value);
   }
+  // Once in memory, on every device.
+  const auto values = tree_->values();
+  for (const auto& [name, first] : tied)
+    if (values.contains(name) && values.contains(first)) *values.at(name) = *values.at(first);
 }
 
 void ExportedModel::add_sites() {

@@ -129,7 +129,7 @@ class ExportedModel : public Model, public NamedNetwork {
   void find_sub_layers(const Streams& streams, const Placement& placement);
   void take_tree();
   void choose_prefix();
-  void take_weights(at::Device device);
+  void take_weights(at::Device device, const std::map<std::string, std::string>& tied);
   void add_sites();
   void add_prefixes();
   void add_hooks();
