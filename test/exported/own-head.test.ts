@@ -90,6 +90,26 @@ for (const [name, one] of Object.entries(cases)) {
   })
 }
 
+test('rows of a batch pass through adapters of their own in the head, too', async (t) => {
+  const model = await open(t, 'gpt2-lm')
+  const { ids, r, targetModules } = cases['gpt2-lm'] as Case
+  for (const [i, name] of ['x', 'y'].entries()) {
+    model.addAdapter(name, AdapterConfig.load('lora', { r, targetModules }))
+    const own = model.namedParameters().filter((one) => one.name.includes(`.loras.${name}.`))
+    const values = (size: number) => Float32Array.from({ length: size }, (_, j) => Math.sin(i + j))
+    model.native.setParameters(
+      new Map(own.map((one) => [one.name, { shape: one.shape, data: values(one.shape.reduce((a, b) => a * b)) }]))
+    )
+  }
+  const together = await model.forward({ inputIds: ids }, { adapters: ['x', 'y'] })
+  for (const [row, adapters] of ['x', 'y'].entries()) {
+    const alone = await model.forward({ inputIds: [ids[row] ?? []] }, { adapters })
+    const start = row * 5 * 20
+    const part = together.logits?.data.subarray(start, start + (ids[row]?.length ?? 0) * 20) ?? []
+    t.true(distance(part, { data: Float32Array.from(alone.logits?.data ?? []) }) < 1e-6, adapters)
+  }
+})
+
 test('a trainer takes an archive with a head as it is: nothing is added but the adapter', async (t) => {
   const model = await open(t, 'gpt2-lm')
   model.addAdapter('x', 'seq_bn')
