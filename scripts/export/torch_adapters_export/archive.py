@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import operator
 import os
 import shutil
 import tempfile
@@ -102,6 +103,11 @@ def difference(model, file, inputs, ranges):
     return worst
 
 
+def steps(graph):
+    """Nodes that run, as the archive counts them: no inputs, no outputs, no parts of a node's several values."""
+    return sum(node.op == "call_function" and node.target is not operator.getitem for node in graph.nodes)
+
+
 def write(model, inputs, file, ranges=None, files=None, notes=None):
     """Exports `model` to `file`, whole or not at all; gives what there is to tell."""
     ranges, notes = ranges or {}, [] if notes is None else notes
@@ -139,5 +145,5 @@ def write(model, inputs, file, ranges=None, files=None, notes=None):
         os.replace(unfinished, file)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
-    return {**told, "difference": worst, "nodes": len(program.graph.nodes), "bytes": os.path.getsize(file),
+    return {**told, "difference": worst, "nodes": steps(program.graph), "bytes": os.path.getsize(file),
             "preserved": [path for path in paths if path not in refused]}
