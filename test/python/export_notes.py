@@ -9,7 +9,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts" / "export"))
 from torch_adapters_export.archive import write  # noqa: E402
-from torch_adapters_export.inputs import parse_inputs, parse_ranges  # noqa: E402
+from torch_adapters_export.inputs import check_names, parse_inputs, parse_ranges  # noqa: E402
 from torch_adapters_export.refused import Refused, Usage  # noqa: E402
 
 torch.set_num_threads(1)
@@ -100,4 +100,7 @@ try:
 except Refused as error:
     assert "torch.autocast" in str(error), error
 assert notes(Deep(0.0), "values=float32[batch,4,3]") == []
+# A name that the model does not take is told with those that it takes, before torch sees it.
+assert "Linear takes no ids; it takes input" in refusal(lambda names: check_names(torch.nn.Linear(2, 2), names), ["ids"])
+check_names(torch.nn.Linear(2, 2), ["input"])
 print("The exporter takes what it is given, and says which sizes vary without a mask")

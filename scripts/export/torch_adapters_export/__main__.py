@@ -64,7 +64,7 @@ def check_torch():
 
 def export(options, torch):
     from .archive import tokenizer_files, write
-    from .inputs import huggingface_inputs, huggingface_ranges, parse_inputs, parse_ranges
+    from .inputs import check_names, huggingface_inputs, huggingface_ranges, parse_inputs, parse_ranges
     from .models import is_factory, load_factory, load_huggingface, part_of
     from .refused import Usage
 
@@ -95,6 +95,7 @@ def export(options, torch):
         raise Usage(f"MODEL {options.model}: no example inputs; give them by --inputs 'x=float32[batch,16]', or let the "
                     "function give (module, {'x': tensor})")
     inputs = inputs or huggingface_inputs(model, config)
+    check_names(model, inputs)
     if tokenizer and tokenizer != "none":
         files = tokenizer_files(tokenizer, notes)
     unknown = set(ranges) - {dim for value in inputs.values() for dim in value.dims}

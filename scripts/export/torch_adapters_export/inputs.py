@@ -67,6 +67,17 @@ def accepts(model, name):
     return name in inspect.signature(model.forward).parameters
 
 
+def check_names(model, names):
+    """Names that the model's forward does not take."""
+    parameters = inspect.signature(model.forward).parameters.values()
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return
+    known = [one.name for one in parameters if one.kind is not one.VAR_POSITIONAL]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise Usage(f"--inputs: {type(model).__name__} takes no {', '.join(unknown)}; it takes {', '.join(known)}")
+
+
 def text_inputs(model, config, prefix=""):
     """Ids and mask of two rows, the second shorter."""
     rows, length = 2, 7
