@@ -191,4 +191,11 @@ export type { Metrics } from './training/metrics.js'
 export type { ComputeMetrics, Predictions } from './training/own-metrics.js'
 export { type Progress, type ProgressOptions, trainingProgress } from './training/progress.js'
 export { CurveRecorder, type ReportOptions, type ReportTable, type RunCurves, reportHtml } from './training/report.js'
-export { AdapterTrainer, type AdapterTrainerOptions, type RunOptions, type TrainResult } from './training/trainer.js'
+export {
+  AdapterTrainer,
+  type AdapterTrainerOptions,
+  type PredictionOutput,
+  type RunOptions,
+  type TrainerEvaluateOptions,
+  type TrainResult
+} from './training/trainer.js'

@@ -262,6 +262,10 @@ const labelFields = [
   'relations'
 ]
 
+/** Whether a row brings something to learn or to measure, for whichever head. */
+export const isLabelled = (row: Row): boolean =>
+  labelFields.some((field) => (row as unknown as Readonly<Record<string, unknown>>)[field] != null)
+
 /** As the heads of its copies read it. */
 function encodeJob(model: Model, { row, index, copies }: Job, limits: RowLimits): EncodedRow {
   const options = { tokenizer: model.tokenizer, limits }

@@ -8,7 +8,7 @@ import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
 import type { AdapterSetup } from '../model/setup.js'
 import { AdapterError } from '../native/errors.js'
-import { checkCallbacks, type TrainerCallback } from '../training/callbacks.js'
+import type { TrainerCallback } from '../training/callbacks.js'
 import { EncodedDataset, type Reading } from '../training/encoded.js'
 import { type Evaluation, evaluateEncoded, evaluationOptions } from '../training/evaluate.js'
 import { evaluationMasks, trainingMasks } from '../training/masks.js'
@@ -16,7 +16,8 @@ import type { MemoryPlan } from '../training/memory-plan.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import { samplerFor } from '../training/run.js'
 import type { RunOptions } from '../training/trainer.js'
-import { checkTrainerOptions, requireEvaluationRows } from '../training/trainer-options.js'
+import { checkRunOptions, checkTrainerOptions, requireEvaluationRows } from '../training/trainer-options.js'
+import { TrainerParts } from '../training/trainer-parts.js'
 import { taskClassWeights } from './class-weights.js'
 import type { TasksEndEvent, TasksEvent } from './events.js'
 import { Feed } from './feed.js'
@@ -87,7 +88,7 @@ export type MultiTaskResult = Omit<TasksEndEvent, 'type'>
  * several tasks train, such as an adapter that they share, gets the weighted sum of their gradients. With dropout the
  * numbers drawn are others than alone. `loadBestModelAtEnd` brings back what is a task's own.
  */
-export class MultiTaskTrainer {
+export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
   readonly model: Model
   readonly args: TrainingArguments
   readonly #input: TrainingArgumentsInput
@@ -95,7 +96,6 @@ export class MultiTaskTrainer {
   readonly #mode: TaskMode
   readonly #sampling: TaskSampling
   readonly #goOn: boolean
-  readonly #callbacks: MultiTaskTrainerOptions['callbacks']
 
   /** @param keepsEnd where checkpoints are written, one of the end, too: resumed from it, nothing is left to do */
   constructor(
@@ -103,7 +103,7 @@ export class MultiTaskTrainer {
     private readonly keepsEnd = false
   ) {
     checkTrainerOptions('MultiTaskTrainer', options, keys)
-    checkCallbacks(options.callbacks)
+    super(options.callbacks)
     checkModel(options.model)
     this.model = options.model
     this.#input = options.args ?? {}
@@ -115,7 +115,6 @@ export class MultiTaskTrainer {
     checkTogether(this.#sampling, this.#mode)
     this.#goOn = checkOnNotFinite('onNotFinite', options.onNotFinite ?? 'throw') === 'stopTask'
     this.#tasks = tasks.map(([name, task]) => checkTask(this.model, name, task, this.#input))
-    this.#callbacks = options.callbacks
     const has = this.#tasks.some(({ evalDataset }) => evalDataset !== undefined)
     requireEvaluationRows(this.args, has, 'a task with an evalDataset')
   }
@@ -153,7 +152,7 @@ export class MultiTaskTrainer {
    * frees the model and keeps every checkpoint written so far.
    */
   async *run(options: RunOptions = {}): AsyncGenerator<TasksEvent, void, undefined> {
-    checkOptions(options, ['signal', 'saveOnAbort'])
+    checkRunOptions(options)
     options.signal?.throwIfAborted()
     outsideScope('train')
     this.#trainOwn()
@@ -197,7 +196,7 @@ export class MultiTaskTrainer {
     }))
     const seed = args.dataSeed ?? args.seed
     return {
-      ...{ model, args, learners, feeds, goOn: this.#goOn, signal, saveOnAbort, callbacks: this.#callbacks },
+      ...{ model, args, learners, feeds, goOn: this.#goOn, signal, saveOnAbort, callbacks: this.callbacks },
       keepsEnd: this.keepsEnd,
       sampler: new TaskSampler({ sizes, sampling: this.#sampling, mode: this.#mode, seed }),
       fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode: this.#mode, sampling: this.#sampling })
@@ -214,7 +213,7 @@ export class MultiTaskTrainer {
         continue
       }
       const sampler = await samplerFor(task.args, data, `tasks.${task.name}.dataset`)
-      const evaluates = this.args.evalStrategy !== 'no' || this.args.evalOnStart || this.#callbacks !== undefined
+      const evaluates = this.args.evalStrategy !== 'no' || this.args.evalOnStart || this.callbacks.length > 0
       const evaluation = evaluates ? await this.#evaluationOf(task, signal) : undefined
       const { args, computeMetrics } = task
       feeds.push(new Feed({ data, sampler, args, learners: [i], evaluation, computeMetrics }))

@@ -76,24 +76,34 @@ type AnyCallback = TrainerCallback<any>
 
 export function checkCallbacks(value: unknown): void {
   if (value === undefined) return
-  for (const [i, one] of check.checkArray('callbacks', value).entries()) {
-    const given = check.checkObject(`callbacks[${i}]`, one)
-    // Methods of a class are not its own properties.
-    for (const name of methods) {
-      if (given[name] !== undefined && typeof given[name] !== 'function') {
-        throw check.typeError(`callbacks[${i}].${name}`, 'a function', given[name])
-      }
-    }
-    const prototype = Object.getPrototypeOf(given) as object | null
-    const names = [...Object.keys(given), ...Object.getOwnPropertyNames(prototype ?? {})]
-    for (const name of names.filter((one) => /^on[A-Z]/.test(one))) {
-      if (methods.includes(name)) continue
-      const help = didYouMean(name, methods) || ` There are ${methods.join(', ')}.`
-      throw check.valueError(`callbacks[${i}]`, `nothing calls '${name}'.${help}`)
-    }
-    if (methods.some((name) => given[name] !== undefined)) continue
-    throw check.valueError(`callbacks[${i}]`, `it has none of ${methods.join(', ')}`)
+  for (const [i, one] of check.checkArray('callbacks', value).entries()) checkCallback(`callbacks[${i}]`, one)
+}
+
+/** @param place for messages */
+export function checkCallback(place: string, value: unknown): void {
+  if (typeof value === 'function' && value.prototype !== undefined) {
+    throw check.typeError(
+      place,
+      `an object with methods such as onStepEnd; of a class, new ${value.name || 'Mine'}()`,
+      value
+    )
   }
+  const given = check.checkObject(place, value)
+  // Methods of a class are not its own properties.
+  for (const name of methods) {
+    if (given[name] !== undefined && typeof given[name] !== 'function') {
+      throw check.typeError(`${place}.${name}`, 'a function', given[name])
+    }
+  }
+  const prototype = Object.getPrototypeOf(given) as object | null
+  const names = [...Object.keys(given), ...Object.getOwnPropertyNames(prototype ?? {})]
+  for (const name of names.filter((one) => /^on[A-Z]/.test(one))) {
+    if (methods.includes(name)) continue
+    const help = didYouMean(name, methods) || ` There are ${methods.join(', ')}.`
+    throw check.valueError(place, `nothing calls '${name}'.${help}`)
+  }
+  if (methods.some((name) => given[name] !== undefined)) return
+  throw check.valueError(place, `it has none of ${methods.join(', ')}`)
 }
 
 export interface RunPlace {

@@ -1,8 +1,6 @@
-import { createHash } from 'node:crypto'
 import { cpSync, existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { type TrainingArguments, trainingArguments } from '../config/training-arguments.js'
-import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
@@ -22,6 +20,7 @@ import { findDamage } from './checkpoint-list.js'
 import { differencesOf } from './differences.js'
 import { deciding, type Fingerprint } from './fingerprint.js'
 import type { SavedPlateau } from './plateau.js'
+import { saveParts } from './save-model.js'
 
 /** Where a run stands, beside the tensors. */
 export interface Progress {
@@ -63,27 +62,12 @@ export async function saveCheckpoint<Saved extends Pick<SavedRun, 'step' | 'run'
   saved: Saved
 ): Promise<string> {
   const folder = await writeCheckpoint(args.outputDir, saved.step, async (stage) => {
-    for (const name of model.adapters.keys()) await saveAnyAdapter(model, join(stage, folderOf(name)), name)
-    for (const name of model.heads.keys()) {
-      if (!model.adapters.has(name)) await model.saveHead(join(stage, folderOf(name)), name)
-    }
-    for (const name of model.adapterFusions.keys()) {
-      // A fusion may be called like an adapter.
-      const own = model.adapters.has(name) || model.heads.has(name) ? `${name} (fusion)` : name
-      await model.saveAdapterFusion(join(stage, folderOf(own)), name)
-    }
-    if (model.hasInsertedModules) await model.saveSurgery(stage)
+    await saveParts(model, stage)
     await nativeCall(() => native.saveCheckpoint(join(stage, trainingFile), JSON.stringify(saved)))
   })
   const kept = args.loadBestModelAtEnd ? saved.best?.best?.step : undefined
   removeOldest(args.outputDir, args.saveTotalLimit, kept)
   return folder
-}
-
-/** The folder itself knows the name: one that no file may have is a near one, and what it was told by its hash. */
-function folderOf(name: string): string {
-  const near = name.replace(/[\p{Cc}/\\:*?"<>|]/gu, '_').slice(0, 80)
-  return near === name ? name : `${near}-${createHash('sha256').update(name).digest('hex').slice(0, 8)}`
 }
 
 /**

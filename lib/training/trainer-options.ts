@@ -46,3 +46,13 @@ export function requireEvaluationRows(args: TrainingArguments, has: boolean, wha
   if (args.evalStrategy !== 'no') throw check.valueError('args.evalStrategy', `'${args.evalStrategy}' needs ${what}`)
   if (args.evalOnStart) throw check.valueError('args.evalOnStart', `it needs ${what}`)
 }
+
+const runKeys = ['signal', 'saveOnAbort']
+
+/** What run() and train() are told, where Hugging Face's train() is told more. */
+export function checkRunOptions(options: unknown): void {
+  check.checkKeys('options', check.checkObject('options', options), runKeys, (key) => {
+    const isResume = plain(key) === plain('resumeFromCheckpoint')
+    return isResume ? `is a training argument: args: { resumeFromCheckpoint: true }` : undefined
+  })
+}

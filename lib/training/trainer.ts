@@ -1,15 +1,16 @@
 import * as check from '../config/check.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
-import type { Dataset } from '../data/dataset.js'
+import { collectRows, type Dataset, isIndexed, type Row } from '../data/dataset.js'
 import type { RowStream } from '../data/row-stream.js'
 import { outsideScope } from '../model/adapter-setup.js'
 import { checkModel } from '../model/check-model.js'
 import { checkSavable } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
+import { isLabelled, type Prediction } from '../model/predict.js'
 import { AdapterError } from '../native/errors.js'
 import { checkMetric } from './best.js'
-import { checkCallbacks, type TrainerCallback } from './callbacks.js'
+import type { TrainerCallback } from './callbacks.js'
 import { headClassWeights, headsBy } from './class-weights.js'
 import { EncodedDataset, requireHeads } from './encoded.js'
 import { checkComputeMetrics, type Evaluation, evaluateEncoded, evaluationOptions } from './evaluate.js'
@@ -22,7 +23,8 @@ import { recorded } from './record/recorder.js'
 import { trainingRun } from './run.js'
 import { lockRunFolders, writesCheckpoints } from './run-lock.js'
 import { checkStreamArguments, EncodedStream } from './stream.js'
-import { checkTrainerOptions, requireEvaluationRows } from './trainer-options.js'
+import { checkRunOptions, checkTrainerOptions, requireEvaluationRows } from './trainer-options.js'
+import { TrainerParts } from './trainer-parts.js'
 
 export interface AdapterTrainerOptions {
   readonly model: Model
@@ -45,6 +47,16 @@ export interface RunOptions {
   readonly saveOnAbort?: boolean | undefined
 }
 
+export interface TrainerEvaluateOptions {
+  readonly evalDataset?: Dataset | undefined
+  readonly signal?: AbortSignal | undefined
+}
+
+/** Of trainer.predict(): each row's answer, in order; where the rows have labels, what an evaluation of them gives. */
+export interface PredictionOutput extends Partial<Evaluation> {
+  readonly predictions: readonly Prediction[]
+}
+
 /** The end event's numbers, with the last evaluation where there was one. */
 export interface TrainResult extends Omit<EndEvent, 'type'> {
   readonly evaluation?: Omit<EvaluateEvent, 'type'>
@@ -54,18 +66,17 @@ export interface TrainResult extends Omit<EndEvent, 'type'> {
  * Trains what the model says trains (trainAdapter, trainHead, trainAll) on its active head. The same seed and thread count
  * give the same bits; a resumed run continues as if it had never stopped.
  */
-export class AdapterTrainer {
+export class AdapterTrainer extends TrainerParts<TrainingEvent> {
   readonly model: Model
   readonly args: TrainingArguments
   readonly #trainDataset: Dataset | RowStream
   readonly #evalDataset: Dataset | undefined
   readonly #computeMetrics: ComputeMetrics | undefined
-  readonly #callbacks: readonly TrainerCallback[] | undefined
 
   constructor(options: AdapterTrainerOptions) {
     checkTrainerOptions('AdapterTrainer', options, keys)
+    super(options.callbacks)
     checkComputeMetrics(options.computeMetrics)
-    checkCallbacks(options.callbacks)
     checkModel(options.model)
     if (options.trainDataset === undefined) throw check.typeError('trainDataset', 'rows', undefined)
     this.model = options.model
@@ -74,7 +85,6 @@ export class AdapterTrainer {
     this.#trainDataset = options.trainDataset
     this.#evalDataset = options.evalDataset
     this.#computeMetrics = options.computeMetrics
-    this.#callbacks = options.callbacks
     requireEvaluationRows(this.args, options.evalDataset !== undefined, 'an evalDataset')
   }
 
@@ -89,20 +99,45 @@ export class AdapterTrainer {
     throw new AdapterError('ERR_ABORTED', 'train', 'the run ended early')
   }
 
-  /** Loss and metrics over the evaluation data as the model is now; the loss is that of training, with its class weights. */
-  async evaluate(options: RunOptions = {}): Promise<Evaluation> {
-    checkOptions(options, ['signal'])
-    if (this.#evalDataset === undefined) throw check.valueError('evalDataset', 'the trainer has none')
+  /**
+   * Loss and metrics over the evaluation data as the model is now; the loss is that of training, with its class weights.
+   * @param options evalDataset: other rows, in place of the trainer's
+   */
+  async evaluate(options: TrainerEvaluateOptions = {}): Promise<Evaluation> {
+    if (Array.isArray(options) || isIndexed(options)) {
+      throw check.typeError('options', 'rows as an option: evaluate({ evalDataset: rows })', options)
+    }
+    checkOptions(options, ['evalDataset', 'signal'])
+    const rows = options.evalDataset ?? this.#evalDataset
+    if (rows === undefined) throw check.valueError('evalDataset', 'the trainer has none, and evaluate() was given none')
     requireHeads(this.model, 'evaluate')
-    const dataset = await this.#evaluationRows(this.#evalDataset, options.signal)
+    return await this.#measure(await this.#evaluationRows(rows, options.signal), options.signal)
+  }
+
+  /**
+   * Answers rows as model.predict does and, where they have labels, measures as evaluate() does; for that they pass through
+   * the model once more. Hugging Face's `predict`, whose predictions are the logits of each.
+   */
+  async predict(testDataset: Dataset, options: Pick<RunOptions, 'signal'> = {}): Promise<PredictionOutput> {
+    checkOptions(options, ['signal'])
+    requireHeads(this.model, 'predict')
+    const { signal } = options
+    const rows = await collectRows(testDataset, 'testDataset', signal)
+    const batchSize = this.args.perDeviceEvalBatchSize
+    const predictions = await this.model.predict(rows, { batchSize, signal })
+    const labelled = await this.#labelledRows(rows, signal)
+    return { predictions, ...(labelled && (await this.#measure(labelled, signal))) }
+  }
+
+  async #measure(dataset: EncodedDataset, signal: AbortSignal | undefined): Promise<Evaluation> {
     const { args } = this
     const weights = await headClassWeights(
       args,
-      args.classWeights === 'balanced' ? await this.#trainingRows(options.signal) : dataset
+      args.classWeights === 'balanced' ? await this.#trainingRows(signal) : dataset
     )
     return await evaluateEncoded(this.model, dataset, {
       ...evaluationOptions(args, headsBy(args, dataset), weights),
-      signal: options.signal,
+      signal,
       computeMetrics: this.#computeMetrics
     })
   }
@@ -138,9 +173,19 @@ export class AdapterTrainer {
     return await EncodedDataset.of(rows, this.model, name, undefined, trainingMasks(this.args), signal)
   }
 
-  async #evaluationRows(rows: Dataset, signal?: AbortSignal): Promise<EncodedDataset> {
+  async #evaluationRows(rows: Dataset, signal?: AbortSignal, name = 'evalDataset'): Promise<EncodedDataset> {
     const masking = evaluationMasks(this.args.mlmProbability)
-    return await EncodedDataset.of(rows, this.model, 'evalDataset', undefined, masking, signal)
+    return await EncodedDataset.of(rows, this.model, name, undefined, masking, signal)
+  }
+
+  /** Undefined where none of them has a label. Where some have, the others are an error. */
+  async #labelledRows(rows: readonly Row[], signal?: AbortSignal): Promise<EncodedDataset | undefined> {
+    try {
+      return await this.#evaluationRows(rows, signal, 'testDataset')
+    } catch (error) {
+      if (error instanceof AdapterError && error.code === 'ERR_NO_LABELS' && !rows.some(isLabelled)) return undefined
+      throw error
+    }
   }
 
   /**
@@ -148,7 +193,7 @@ export class AdapterTrainer {
    * frees the model and keeps every checkpoint written so far.
    */
   async *run(options: RunOptions = {}): AsyncGenerator<TrainingEvent, void, undefined> {
-    checkOptions(options, ['signal', 'saveOnAbort'])
+    checkRunOptions(options)
     const { signal } = options
     if (options.saveOnAbort !== undefined) check.checkBoolean('saveOnAbort', options.saveOnAbort)
     signal?.throwIfAborted()
@@ -168,7 +213,7 @@ export class AdapterTrainer {
       if (writesCheckpoints(args, options.saveOnAbort === true)) checkSavable(model)
       const locks = lockRunFolders(args, options.saveOnAbort === true)
       unlock = locks.release
-      const data = { train, evaluation, computeMetrics: this.#computeMetrics, callbacks: this.#callbacks }
+      const data = { train, evaluation, computeMetrics: this.#computeMetrics, callbacks: this.callbacks }
       let totalSteps = 0
       const events = trainingRun(model, args, data, {
         ...options,
