@@ -1,3 +1,4 @@
+import { statSync } from 'node:fs'
 import { snakeCase } from '../config/case.js'
 import { trainingArguments } from '../config/training-arguments.js'
 import type { parseCommand } from './arguments.js'
@@ -88,7 +89,11 @@ export const plainOptionTypes: Readonly<Record<string, { readonly type: 'string'
 /** What is off by default is on without a value. */
 const isSwitch = (option: string): boolean => known[plainOptions.get(option) as keyof typeof known] === false
 
-const isSwitchValue = (text: string | undefined): boolean => /^(true|false|\{.*)$/s.test(text ?? '')
+/** Behind a switch a config may stand; what is none, such as `yes`, is its value, and then told to be a wrong one. */
+const isSwitchValue = (text: string | undefined): boolean =>
+  text !== undefined && !/^-|\.(json|ya?ml)$/i.test(text) && (text.startsWith('{') || !isFile(text))
+
+const isFile = (path: string): boolean => statSync(path, { throwIfNoEntry: false })?.isFile() === true
 
 /** A command line as parseCommand takes it: each option under the name that it is read by, and switches with a value. */
 export function readableOptions(argv: readonly string[]): string[] {

@@ -260,7 +260,7 @@ export const trainingRules: check.FieldRules<TrainingArguments> = {
   resumeFromCheckpoint: (name, value) => {
     return value === null || typeof value === 'boolean' ? value : check.checkNonEmptyString(name, value)
   },
-  frozenLayerCache: (name, value) => (typeof value === 'boolean' ? value : check.checkFields(name, value, cacheRules))
+  frozenLayerCache
 }
 
 function warmupSteps(name: string, value: unknown): number {
@@ -272,8 +272,20 @@ function warmupSteps(name: string, value: unknown): number {
 
 const cacheRules: check.FieldRules<FrozenLayerCache> = {
   folder: check.checkNonEmptyString,
-  maxBytes: check.checkPositiveInteger,
+  maxBytes: (name, value) => {
+    if (typeof value === 'number') return check.checkPositiveInteger(name, value)
+    throw check.typeError(name, 'a number of bytes, such as 4 * 2 ** 30', value, { type: 'integer', minimum: 1 })
+  },
   dtype: (name, value) => check.checkOneOf(name, value, ['float32', 'bfloat16'])
+}
+
+function frozenLayerCache(name: string, value: unknown): boolean | FrozenLayerCache {
+  if (typeof value === 'boolean') return value
+  if (check.isPlainObject(value)) return check.checkFields(name, value, cacheRules)
+  const fields =
+    "{ folder: a path, maxBytes: of all files, dtype: 'float32' or 'bfloat16' }, each of which may be left out"
+  const expected = `true (on disk, in 'frozen-layers' of outputDir), false, or an object: ${fields}`
+  throw check.typeError(name, expected, value, check.fieldsSchema(cacheRules))
 }
 
 /** Checks what is given and fills in the rest. */

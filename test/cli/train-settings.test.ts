@@ -51,6 +51,21 @@ test('every training argument is an option under its own name, also where there 
   t.deepEqual(none.sort(), ['loadBestModelAtEnd', 'metricForBestModel', 'outputDir', 'resumeFromCheckpoint'])
 })
 
+test('what stands behind a switch is its value, unless it is a config', async (t) => {
+  t.is((await argumentsOf(['--frozen-layer-cache', '--eval-on-start', 'true'])).frozenLayerCache, true)
+  t.deepEqual((await argumentsOf(['--frozen-layer-cache', '{"folder": "c"}'])).frozenLayerCache, { folder: 'c' })
+  const all = /args\.frozenLayerCache: expected true .*, false, or an object: \{ folder: .*\}.*, got 'disk'/
+  await t.throwsAsync(argumentsOf(['--frozen-layer-cache', 'disk']), { message: all })
+  await t.throwsAsync(argumentsOf(['--eval-on-start', 'yes']), {
+    message: /evalOnStart: expected true or false, got 'yes'/
+  })
+  await t.throwsAsync(argumentsOf(['--eval-on-start', 'none.yaml']), { message: /CONFIG: none\.yaml does not exist/ })
+  const file = join(scratch(), 'settings')
+  writeFileSync(file, '{"learningRate": 0.5}')
+  const args = await argumentsOf(['--eval-on-start', file])
+  t.like(args, { learningRate: 0.5, evalOnStart: true })
+})
+
 test('of the checkpoints that nobody asked for the newest is kept, of others all', async (t) => {
   t.like(await argumentsOf([]), { saveStrategy: 'steps', saveSteps: 500, saveTotalLimit: 1 })
   t.like(await argumentsOf(['--set', 'saveSteps=20', '--set', 'saveTotalLimit=3']), {

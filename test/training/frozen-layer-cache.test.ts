@@ -165,6 +165,9 @@ test('adapters in the first layer and arguments that mean nothing are refused', 
   const wrong = (frozenLayerCache: unknown) =>
     t.throws(() => new AdapterTrainer({ model: low, trainDataset: rows, args: { frozenLayerCache } as never })).message
   t.regex(wrong({ dir: 'x' }), /args\.frozenLayerCache.*'dir'/s)
+  const all = /expected true .*, false, or an object: \{ folder: .*, maxBytes: .*, dtype: 'float32' or 'bfloat16' \}/
+  for (const value of ['disk', 1, null, []]) t.regex(wrong(value), all)
+  t.regex(wrong({ maxBytes: '4GB' }), /maxBytes: expected a number of bytes, such as 4 \* 2 \*\* 30, got '4GB'/)
   t.regex(wrong({ maxBytes: 0 }), /args\.frozenLayerCache\.maxBytes/)
   t.regex(wrong({ dtype: 'float16' }), /args\.frozenLayerCache\.dtype/)
   t.regex(wrong('yes'), /args\.frozenLayerCache/)
