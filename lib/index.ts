@@ -178,7 +178,7 @@ export {
   type MultiTaskTrainerOptions,
   type TaskOptions
 } from './tasks/multi-task-trainer.js'
-export { type SweepMember, type SweepOptions, type SweepResult, trainSweep } from './tasks/sweep.js'
+export { planSweep, type SweepMember, type SweepOptions, type SweepResult, trainSweep } from './tasks/sweep.js'
 export type { SweepGrid } from './tasks/sweep-grid.js'
 export { sweepTable } from './tasks/sweep-table.js'
 export type { TaskMode, TaskSampling } from './tasks/task-sampling.js'

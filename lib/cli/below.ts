@@ -1,8 +1,7 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { Stack } from '../config/composition.js'
+import { type CompositionBlock, Stack } from '../config/composition.js'
 import type { Model } from '../model/model.js'
-import type { AdapterSetup } from '../model/setup.js'
 import { AdapterError } from '../native/errors.js'
 import { type AdapterSource, findAdapters, splitName } from './adapters.js'
 import { usageError } from './arguments.js'
@@ -12,8 +11,8 @@ export interface Below {
   readonly sources: readonly AdapterSource[]
   /** Adds them to a model; one that several tasks name comes once. */
   readonly load: (model: Model) => Promise<void>
-  /** The setup of an adapter above them. */
-  readonly under: (adapter: string) => AdapterSetup
+  /** The setup of an adapter or a fusion above them. */
+  readonly under: (above: string | CompositionBlock) => string | CompositionBlock
   /** For people: what the adapter above them is used with. Empty where there are none. */
   readonly describe: (adapter: string, folder: string) => string
   /** As a config keeps them. */
@@ -22,7 +21,7 @@ export interface Below {
 
 /**
  * @param place for messages, such as `--below`
- * @param above adapters that train
+ * @param above names of what stands above them
  */
 export async function findBelow(
   place: string,
@@ -36,7 +35,7 @@ export async function findBelow(
   const both = sources.find(({ name }) => above.includes(name))
   if (both !== undefined) {
     throw usageError(
-      `${place}: an adapter that trains is called '${both.name}', too: NAME=${both.folder} gives it another`
+      `${place}: what stands above it is called '${both.name}', too: NAME=${both.folder} gives it another`
     )
   }
   const names = sources.map(({ name }) => name)
@@ -47,7 +46,7 @@ export async function findBelow(
         if (!model.adapters.has(name)) await model.loadAdapter(folder, { as: name, withHead: false })
       }
     },
-    under: (adapter) => (names.length === 0 ? adapter : Stack(...names, adapter)),
+    under: (above) => (names.length === 0 ? above : Stack(...names, above)),
     describe: (adapter, folder) => {
       if (names.length === 0) return ''
       const options = sources.map((one) => `--adapter ${one.name}=${one.folder}`)

@@ -3,11 +3,13 @@ import { Fuse } from '../config/composition.js'
 import type { TrainingEvent } from '../training/events.js'
 import { findAdapters } from './adapters.js'
 import { exitStatus, fromOptions, usageError } from './arguments.js'
+import { findBelow } from './below.js'
 import { modelUsage } from './model-options.js'
 import { jsonLine } from './output.js'
 import { rowsUsage } from './rows.js'
 import { runTraining, type Trained } from './train.js'
 import { sharedUsage } from './train-options.js'
+import { printPlan } from './train-plan.js'
 import { parseTraining, readTraining } from './train-setup.js'
 import { describeHead } from './train-what.js'
 import { runTrainingIn } from './training-run.js'
@@ -25,6 +27,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
   --adapter [NAME=]ADAPTER
                           folder or hub id of an adapter, at least two; with NAME= it gets that name here. In CONFIG a
                           list: adapters
+  --below [NAME=]ADAPTER  an adapter that lies, as it is, below all of them, such as MAD-X's language adapter. May be
+                          repeated, the lowest first; in CONFIG a list. FOLDER then holds it, too
   --fusion KIND           static, dynamic or dynamic with another temperature, as AdapterHub names them. Default
                           dynamic
   --name NAME             the fusion's and the head's name. Default: FOLDER's
@@ -43,7 +47,7 @@ export async function run(argv: string[]): Promise<number> {
     fusion: { type: 'string' }
   } as const)
   if (parsed === undefined) return exitStatus.done
-  const { adapter: given = [], fusion, json, offline } = parsed.values
+  const { adapter: given = [], below: givenBelow = [], fusion, json, offline } = parsed.values
   for (const option of ['config', 'report'] as const) {
     if (parsed.values[option] !== undefined) throw usageError(`--${option}: a fusion has none; leave it out`)
   }
@@ -55,24 +59,32 @@ export async function run(argv: string[]): Promise<number> {
   const names = sources.map((source) => source.name)
   if (names.includes(name))
     throw usageError(`--name: an adapter is called '${name}', too; give the fusion another name`)
-  const fused = Fuse(...names, { name })
+  const below = await findBelow('--below', givenBelow, [...names, name], offline || undefined)
+  const setup = below.under(Fuse(...names, { name }))
   const adapters = sources.map((one) => `${one.name}=${resolve(one.folder)}`)
   return await runTrainingIn<TrainingEvent, Trained>({
     ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
-    record: { ...values, name, adapters },
+    record: { ...values, name, adapters, below: values.below && below.record },
     prepare: async (model) => {
+      await below.load(model)
       for (const source of sources) await model.loadAdapter(source.folder, { as: source.name, withHead: false })
       model.addHead(name, head)
       fromOptions(() => model.addAdapterFusion(names, fusion as 'dynamic' | undefined, { name }))
-      model.trainAdapterFusion(fused)
+      model.trainAdapterFusion(setup)
       model.activeHead = name
     },
+    plan: values.plan
+      ? async (model) => {
+          const { AdapterTrainer } = await import('../training/trainer.js')
+          await printPlan(new AdapterTrainer({ model, trainDataset: train, evalDataset: evaluation, args }), json)
+        }
+      : undefined,
     train: async (model, following) => {
       return await runTraining({ model, name, train, evaluation, args, json }, following)
     },
     finish: async (model, { events }) => {
       await model.saveHead(join(folder, name), name, { format })
-      await model.saveAdapterSetup(folder, fused, { format, withHead: false })
+      await model.saveAdapterSetup(folder, setup, { format, withHead: false })
       if (json) process.stdout.write(jsonLine({ type: 'result', folder, name, adapters: names, events }))
       else process.stdout.write(`fusion '${name}' over ${names.join(', ')} with its head is in ${folder}\n`)
     }

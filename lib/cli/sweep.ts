@@ -9,6 +9,7 @@ import { jsonLine } from './output.js'
 import { rowsUsage } from './rows.js'
 import { showEvent } from './tasks-progress.js'
 import { sharedUsage } from './train-options.js'
+import { printPlan } from './train-plan.js'
 import { checkBest, parseTraining, readTraining } from './train-setup.js'
 import { describeHead } from './train-what.js'
 import { runTrainingIn } from './training-run.js'
@@ -67,8 +68,7 @@ function plainValue(text: string): unknown {
 
 export async function run(argv: string[]): Promise<number> {
   const parsed = await parseTraining(argv, usage, {
-    vary: { type: 'string', multiple: true },
-    below: { type: 'string', multiple: true }
+    vary: { type: 'string', multiple: true }
   } as const)
   if (parsed === undefined) return exitStatus.done
   const { values, plan, folder, args, train, evaluation, head } = await readTraining(parsed)
@@ -84,6 +84,10 @@ export async function run(argv: string[]): Promise<number> {
   const { json } = values
   const members = each.map((_, i) => `${name}-${i + 1}`)
   const below = await findBelow('--below', values.below ?? [], members, values.offline || undefined)
+  const settings = {
+    ...{ config, head: name, name, args, evalDataset: evaluation },
+    below: below.sources.map((one) => one.name)
+  }
   return await runTrainingIn<TasksEvent, SweepResult>({
     ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
     record: { ...values, name, sweep: grid, below: values.below && below.record },
@@ -91,19 +95,16 @@ export async function run(argv: string[]): Promise<number> {
       await below.load(model)
       model.addHead(name, head)
     },
+    plan: values.plan
+      ? async (model) => {
+          const { planSweep } = await import('../tasks/sweep.js')
+          await printPlan({ plan: () => planSweep(model, train, grid, settings) }, json)
+        }
+      : undefined,
     train: async (model, { signal, onEvent }) => {
       const { trainSweep } = await import('../tasks/sweep.js')
       return await trainSweep(model, train, grid, {
-        ...{
-          config,
-          head: name,
-          name,
-          below: below.sources.map((one) => one.name),
-          args,
-          evalDataset: evaluation,
-          signal,
-          saveOnAbort: true
-        },
+        ...{ ...settings, signal, saveOnAbort: true },
         onEvent: (event) => {
           onEvent(event)
           showEvent(event, json)

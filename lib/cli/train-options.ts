@@ -167,5 +167,6 @@ export const sharedUsage = `  --model MODEL           folder or hub id of the ba
   --format FORMAT         safetensors, bin or pt. Default safetensors
 ${usageFor('')}
   --overwrite             replace what an earlier run left in FOLDER, its checkpoints too
+  --plan                  print what memory the training will take, and exit; nothing is trained or written
   --resume                go on from the newest checkpoint
   --resume-from FOLDER    go on from this checkpoint, such as FOLDER/checkpoints/checkpoint-8`

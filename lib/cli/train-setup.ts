@@ -25,6 +25,8 @@ const options = {
   format: { type: 'string' },
   report: { type: 'string' },
   overwrite: { type: 'boolean', default: false },
+  plan: { type: 'boolean', default: false },
+  below: { type: 'string', multiple: true },
   ...trainOptions
 } as const
 

@@ -138,11 +138,7 @@ function result(model: Model, { tuning, name, folder }: TuningPlan, events: read
 }
 
 export async function run(argv: string[]): Promise<number> {
-  const parsed = await parseTraining(argv, usage, {
-    ...tasksOptions,
-    plan: { type: 'boolean', default: false },
-    below: { type: 'string', multiple: true }
-  } as const)
+  const parsed = await parseTraining(argv, usage, tasksOptions)
   if (parsed === undefined) return exitStatus.done
   if (parsed.values.tasks !== undefined) {
     const { trainTasks } = await import('./train-tasks.js')

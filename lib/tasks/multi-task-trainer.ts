@@ -12,7 +12,7 @@ import type { TrainerCallback } from '../training/callbacks.js'
 import { EncodedDataset, type Reading } from '../training/encoded.js'
 import { type Evaluation, evaluateEncoded, evaluationOptions } from '../training/evaluate.js'
 import { evaluationMasks, trainingMasks } from '../training/masks.js'
-import type { MemoryPlan } from '../training/memory-plan.js'
+import { type MemoryPlan, processBytes } from '../training/memory-plan.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import { samplerFor } from '../training/run.js'
 import type { RunOptions } from '../training/trainer.js'
@@ -173,7 +173,8 @@ export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
     this.#trainOwn()
     const release = this.model.hold('a memory plan')
     try {
-      return await planTasks(await this.#tasksRun({}))
+      const before = processBytes()
+      return await planTasks(await this.#tasksRun({}), before)
     } finally {
       release()
     }

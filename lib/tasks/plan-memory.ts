@@ -1,14 +1,16 @@
 import { setImmediate } from 'node:timers/promises'
-import { type MemoryPlan, measured, processBytes, Samples } from '../training/memory-plan.js'
+import { type MemoryPlan, measured, type ProcessBytes, Samples } from '../training/memory-plan.js'
 import { rowLengths } from '../training/row-lengths.js'
 import { checkLearners } from './check-run.js'
 import { learnerClassWeights } from './class-weights.js'
 import { RunState, type TasksRun } from './run-state.js'
 
-/** What those that train side by side take of memory: the largest micro-batch of the first epoch is measured. */
-export async function planTasks(run: TasksRun): Promise<MemoryPlan> {
+/**
+ * What those that train side by side take of memory: the largest micro-batch of the first epoch is measured.
+ * @param before processBytes() before anything of the run was made but for parameters
+ */
+export async function planTasks(run: TasksRun, before: ProcessBytes | undefined): Promise<MemoryPlan> {
   checkLearners(run)
-  const before = processBytes()
   const state = new RunState(run, await learnerClassWeights(run))
   try {
     const samples = new Samples<NonNullable<ReturnType<ReturnType<RunState['prepare']>>>['batches'][number]>()

@@ -15,6 +15,7 @@ import { checkCallbacks, type TrainerCallback } from '../training/callbacks.js'
 import { EncodedDataset, type Reading } from '../training/encoded.js'
 import { checkComputeMetrics } from '../training/evaluate.js'
 import { evaluationMasks, trainingMasks } from '../training/masks.js'
+import { type MemoryPlan, processBytes } from '../training/memory-plan.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import { samplerFor } from '../training/run.js'
 import { requireEvaluationRows } from '../training/trainer-options.js'
@@ -23,7 +24,9 @@ import { Feed } from './feed.js'
 import { tasksFingerprint } from './fingerprint.js'
 import { Learner, type LearnerOptions } from './learner.js'
 import { trainOnly } from './owners.js'
+import { planTasks } from './plan-memory.js'
 import { recordedTasksRun } from './recorded.js'
+import type { TasksRun } from './run-state.js'
 import { type SweepGrid, type SweepPoint, sweepPoints } from './sweep-grid.js'
 import { TaskSampler } from './task-sampler.js'
 
@@ -95,7 +98,7 @@ export async function trainSweep(
     let results: Readonly<Record<string, TaskResult>> = {}
     const release = model.hold('a sweep')
     try {
-      for await (const event of run(model, dataset, sweep, learners)) {
+      for await (const event of recordedTasksRun(await runOf(model, dataset, sweep, learners))) {
         if (event.type === 'end') results = event.tasks
         await options.onEvent?.(event)
       }
@@ -114,6 +117,36 @@ export async function trainSweep(
   } catch (error) {
     removeMembers(model, learners)
     throw error
+  }
+}
+
+/**
+ * What trainSweep with the same arguments will take of memory, its adapters among the parameters: the largest micro-batch of
+ * the first epoch goes through all of them once. They are gone again afterwards; as behind a sweep, nothing trains.
+ */
+export async function planSweep(
+  model: Model,
+  dataset: Dataset,
+  grid: SweepGrid,
+  options: SweepOptions = {}
+): Promise<MemoryPlan> {
+  const sweep = checkSweep(model, grid, options)
+  const before = processBytes()
+  const learners = addMembers(model, sweep)
+  try {
+    const release = model.hold('a memory plan')
+    try {
+      const own = model.namedParameters().filter(({ trainable }) => trainable)
+      const made = Float32Array.BYTES_PER_ELEMENT * countParameters(own)
+      return await planTasks(
+        await runOf(model, dataset, sweep, learners),
+        before && { ...before, anonymous: before.anonymous + made }
+      )
+    } finally {
+      release()
+    }
+  } finally {
+    removeMembers(model, learners)
   }
 }
 
@@ -220,16 +253,16 @@ function removeMembers(model: Model, learners: readonly Learner[]): void {
   }
 }
 
-async function* run(
+/** The sweep as a run of tasks. Each order reads the same rows: what gives them may do so once. */
+async function runOf(
   model: Model,
   dataset: Dataset,
   { args, below, options }: Sweep,
   learners: readonly Learner[]
-): AsyncGenerator<TasksEvent> {
+): Promise<TasksRun> {
   const feeds: Feed[] = []
   const { evalDataset, computeMetrics, signal, saveOnAbort, callbacks } = options
   const fixed = evaluationMasks(args.mlmProbability)
-  // Each order reads the same rows: what gives them may do so once.
   const rows = await readOnce(dataset, 'dataset', signal)
   const measured = evalDataset && (await readOnce(evalDataset, 'evalDataset', signal))
   for (const [dataSeed, own] of byDataSeed(learners)) {
@@ -244,12 +277,12 @@ async function* run(
   const sizes = feeds.map((feed) => ({ rows: feed.options.data.length, steps: (epoch: number) => feed.stepsIn(epoch) }))
   const mode = 'fused'
   const sampling = 'round_robin'
-  yield* recordedTasksRun({
+  return {
     ...{ model, args, learners, feeds, signal, saveOnAbort, callbacks },
     goOn: options.onNotFinite !== 'throw',
     sampler: new TaskSampler({ sizes, sampling, mode, seed: args.seed }),
     fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode, sampling })
-  })
+  }
 }
 
 const readOnce = async (dataset: Dataset, name: string, signal: AbortSignal | undefined): Promise<Dataset> =>

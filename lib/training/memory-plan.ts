@@ -65,11 +65,11 @@ export class Samples<T> {
     if (this.largest === undefined || tokens > this.largest.tokens) this.largest = { tokens, batch }
   }
 
-  /** The largest stands among them, once. */
+  /** The largest comes last: it meets the holes that the others have left. */
   get all(): T[] {
     const { largest } = this
     if (largest === undefined) return []
-    return [...new Map(this.#others).set(largest.tokens, largest.batch).values()]
+    return [...[...this.#others].flatMap(([tokens, one]) => (tokens === largest.tokens ? [] : [one])), largest.batch]
   }
 }
 
@@ -98,9 +98,16 @@ export function processBytes(): ProcessBytes | undefined {
   return { anonymous, code }
 }
 
-/** Of a run of AdapterTrainer. */
-export async function planMemory(model: Model, args: TrainingArguments, train: EncodedDataset): Promise<MemoryPlan> {
-  const before = processBytes()
+/**
+ * Of a run of AdapterTrainer.
+ * @param before processBytes() before its rows were read
+ */
+export async function planMemory(
+  model: Model,
+  args: TrainingArguments,
+  train: EncodedDataset,
+  before: ProcessBytes | undefined
+): Promise<MemoryPlan> {
   const sampler = await samplerFor(args, train)
   const plan = new StepPlan(args, sampler)
   const lengths = await rowLengths(train)
@@ -127,7 +134,7 @@ export async function planMemory(model: Model, args: TrainingArguments, train: E
 }
 
 export interface MeasuredBatches {
-  /** processBytes() before the trainer was made. */
+  /** processBytes() before anything of the run was made, its rows among it. */
   readonly before: ProcessBytes | undefined
   readonly batches: StepInputs['batches']
   /** Of the largest. */

@@ -16,7 +16,7 @@ import { EncodedDataset, requireHeads } from './encoded.js'
 import { checkComputeMetrics, type Evaluation, evaluateEncoded, evaluationOptions } from './evaluate.js'
 import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
 import { evaluationMasks, trainingMasks } from './masks.js'
-import { type MemoryPlan, planMemory } from './memory-plan.js'
+import { type MemoryPlan, planMemory, processBytes } from './memory-plan.js'
 import type { ComputeMetrics } from './own-metrics.js'
 import { requireBatches, requireTakesPart } from './preflight.js'
 import { recorded } from './record/recorder.js'
@@ -152,10 +152,11 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
     requireTakesPart(this.model)
     const release = this.model.hold('a memory plan')
     try {
+      const before = processBytes()
       const train = await this.#trainingRows()
       if (train instanceof EncodedDataset) {
         requireBatches(this.model.activeAdapters, this.args, train.length)
-        return await planMemory(this.model, this.args, train)
+        return await planMemory(this.model, this.args, train, before)
       }
       throw new AdapterError('ERR_UNSUPPORTED', 'plan', 'nobody knows the longest rows of a stream', {
         expected: 'a dataset with a length',

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { compositionFromJson, formatComposition } from '../../lib/config/composition.js'
 import { repository } from '../native/support.js'
 import { command, fixtures, interrupted, scratch } from './command.js'
 import { writeLabelledRows } from './labelled-rows.js'
@@ -33,6 +34,37 @@ test('both stages of AdapterFusion, the second interrupted and resumed; evaluate
   for (const file of ['model_head.safetensors', 'model_adapter_fusion.safetensors']) {
     t.true(readFileSync(join(stopped, 'f', file)).equals(readFileSync(join(whole, 'f', file))), file)
   }
+})
+
+test('a fusion above an adapter that lies below all of them, as MAD-X has it; --plan writes nothing', async (t) => {
+  const [language, one, two] = ['en', 'first', 'second'].map((name) => join(place, name)) as [string, string, string]
+  for (const folder of [language, one, two])
+    t.is((await command(['train', ...shared, '-o', folder, '--max-steps', '9'])).status, 0)
+  const folder = join(place, 'above')
+  const over = ['-a', one, '-a', two, '--below', language, '--eval', rows, '--epochs', '4', '--name', 'f', '-o', folder]
+  const planned = await command(['fuse', ...shared, ...over, '--plan', '--json'])
+  t.is(planned.status, 0, planned.errors)
+  t.true(JSON.parse(planned.output).activations > 0)
+  t.false(existsSync(folder))
+  const trained = await command(['fuse', ...shared, ...over, '--save', 'epoch'])
+  t.is(trained.status, 0, trained.errors)
+  const { adapter_setup: setup } = JSON.parse(readFileSync(join(folder, 'adapter_setup.json'), 'utf8'))
+  t.is(formatComposition(compositionFromJson(setup)), 'Stack[en, Fuse[first, second]]')
+  t.deepEqual(JSON.parse(readFileSync(join(folder, 'train.json'), 'utf8')).below, [`en=${language}`])
+  // What it read stands still, and evaluate reads the same.
+  for (const name of ['en', 'first', 'second']) {
+    const file = (of: string) => readFileSync(join(of, name, 'adapter.safetensors'))
+    t.true(file(folder).equals(file(place)), name)
+  }
+  const measured = await command(['evaluate', '-m', model, '--setup', folder, '-d', rows, '--json'])
+  t.is(measured.status, 0, measured.errors)
+  const { loss } = JSON.parse(measured.output)
+  t.regex(trained.errors, new RegExp(`step 12, epoch 4\\.00: evaluation loss ${loss.toFixed(4)}`))
+  const resumed = await command(['resume', folder, '--epochs', '5'])
+  t.is(resumed.status, 0, resumed.errors)
+  const both = await command(['fuse', ...shared, ...over, '-o', join(place, 'no'), '--below', `first=${language}`])
+  t.is(both.status, 2)
+  t.regex(both.errors, /--below: what stands above it is called 'first', too/)
 })
 
 test('mistakes are found before a model is loaded', async (t) => {

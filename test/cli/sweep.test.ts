@@ -61,6 +61,19 @@ test('a sweep above an adapter that has learned before, which stays as it is', a
   t.is(again.status, 0, again.errors)
 })
 
+test('--plan prints what memory a sweep takes, and writes nothing', async (t) => {
+  const folder = join(place, 'planned')
+  const vary = ['--vary', 'learningRate=0.02,0.01,0.005', '--plan']
+  const text = await command(['sweep', ...shared, '-o', folder, ...vary])
+  t.is(text.status, 0, text.errors)
+  t.regex(text.output, /^parameters .*\n(.*\n)*Activations were measured on the largest micro-batch: 16 rows/)
+  const { output } = await command(['sweep', ...shared, '-o', folder, ...vary, '--json'])
+  const plan = JSON.parse(output)
+  t.is(plan.type, 'plan')
+  t.is(plan.gradients, plan.parameters.trained)
+  t.false(existsSync(folder))
+})
+
 test('a sweep in a config, interrupted and resumed, ends as one that was not', async (t) => {
   const content = {
     ...{

@@ -309,7 +309,7 @@ test('below: adapters that have learned before stand still under those that trai
   t.is(resumed.status, 0, resumed.errors)
   for (const [more, message] of [
     [['--below', language, '--tune', 'head'], /--below: what trains above it is an adapter, got --tune head/],
-    [['--below', `mood=${language}`, '--name', 'mood'], /--below: an adapter that trains is called 'mood', too/],
+    [['--below', `mood=${language}`, '--name', 'mood'], /--below: what stands above it is called 'mood', too/],
     [['--below', `a=${language}`, '--below', `a=${single}`], /--below: .* both hold an adapter named 'a'/]
   ] as const) {
     const wrong = await command(['train', ...common, '--train', mood, '-o', join(place, 'wrong'), ...more])

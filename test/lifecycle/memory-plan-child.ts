@@ -1,6 +1,15 @@
 // `node memory-plan-child.js plan|train SHAPE`: a model of middling size, planned or trained in a process of its own.
 import { readFileSync } from 'node:fs'
-import { AdapterTrainer, AutoModel, setNumThreads, type TrainingArgumentsInput } from '../../lib/index.js'
+import {
+  AdapterTrainer,
+  AutoModel,
+  type Model,
+  MultiTaskTrainer,
+  planSweep,
+  setNumThreads,
+  type TrainingArgumentsInput,
+  trainSweep
+} from '../../lib/index.js'
 import { quiet, tinyConfig } from '../model/support.js'
 
 export interface Shape {
@@ -20,12 +29,42 @@ export interface Shape {
   readonly cache?: string | undefined
   /** The training evaluates, too, in batches of the same size. */
   readonly evaluates?: boolean
+  /** Several that train side by side: two tasks with an adapter each, or a sweep over so many learning rates. */
+  readonly tasks?: boolean
+  readonly sweep?: number
 }
 
 /** In bytes: `VmRSS` is resident now, `VmHWM` was at most. */
 function resident(which: 'VmRSS' | 'VmHWM'): number {
   const found = new RegExp(`^${which}:\\s+(\\d+) kB$`, 'm').exec(readFileSync('/proc/self/status', 'utf8'))
   return Number(found?.[1]) * 1024
+}
+
+interface Trainer {
+  plan(): Promise<object>
+  train(): Promise<object>
+}
+
+interface Training {
+  readonly trainDataset: readonly { readonly inputIds: number[]; readonly label: number }[]
+  readonly evalDataset: Training['trainDataset'] | undefined
+  readonly args: TrainingArgumentsInput
+}
+
+function trainerOf(model: Model, { tasks, sweep }: Pick<Shape, 'tasks' | 'sweep'>, training: Training): Trainer {
+  const { trainDataset: dataset, evalDataset, args } = training
+  if (tasks) {
+    model.addAdapter('b', 'double_seq_bn')
+    model.addClassificationHead('b')
+    const half = dataset.filter((_, i) => i % 2 === 0)
+    return new MultiTaskTrainer({ model, tasks: { a: { dataset, evalDataset }, b: { dataset: half } }, args })
+  }
+  if (sweep !== undefined) {
+    const grid = { learningRate: Array.from({ length: sweep }, (_, i) => 1e-3 / (i + 1)) }
+    const all = [model, dataset, grid, { head: 'a', evalDataset, args }] as const
+    return { plan: () => planSweep(...all), train: () => trainSweep(...all) }
+  }
+  return new AdapterTrainer({ model, ...training })
 }
 
 const [, , what = '', text = '{}'] = process.argv
@@ -67,7 +106,7 @@ if (what !== '') {
     ...(evaluates && ({ evalStrategy: 'steps', evalSteps: 1, perDeviceEvalBatchSize: rows } as const))
   }
   const trainDataset = more.uneven ? uneven : even
-  const trainer = new AdapterTrainer({ model, trainDataset, evalDataset: evaluates ? even : undefined, args })
+  const trainer = trainerOf(model, more, { trainDataset, evalDataset: evaluates ? even : undefined, args })
   // A model that has answered before. What the libraries themselves take when they are first used is not the run's.
   await model.predict([row(8, 0)])
   if (what === 'plan') {

@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
-import { AdapterError, AdapterTrainer, type Model, MultiTaskTrainer } from '../../lib/index.js'
+import { AdapterError, AdapterTrainer, type Model, MultiTaskTrainer, planSweep, trainSweep } from '../../lib/index.js'
 import { make, moved, quiet, snapshot, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(12)
@@ -84,5 +84,25 @@ test('tasks side by side: a plan, and then the same bits', async (t) => {
   t.true(plan.activations > 0)
   await trainer.train()
   await new MultiTaskTrainer({ model: other, tasks, args }).train()
+  t.deepEqual(moved(snapshot(planned), snapshot(other)), [])
+})
+
+test('a sweep: a plan leaves the model as it was, and then it trains to the same bits', async (t) => {
+  const [planned, other] = [await ready(t), await ready(t)]
+  const before = snapshot(planned)
+  const grid = { learningRate: [0.01, 0.02, 0.03], reductionFactor: [4] }
+  const sweep = { head: 'a', args } as const
+  const plan = await planSweep(planned, rows, grid, sweep)
+  t.deepEqual([...snapshot(planned).keys()], [...before.keys()])
+  t.deepEqual(moved(before, snapshot(planned)), [])
+  t.is(planned.activeAdapters, 'a')
+  // Three adapters with a head each, and two moments for all of them.
+  const own = planned.adapterSummary().adapters[0]?.parameters ?? 0
+  t.true(plan.parameters.trained > 3 * 4 * own)
+  t.is(plan.optimizer, 2 * plan.gradients)
+  t.is(plan.largest.rows, 4)
+  t.true(plan.activations > (await planSweep(planned, rows, { learningRate: [0.01] }, sweep)).activations)
+  const results = [await trainSweep(planned, rows, grid, sweep), await trainSweep(other, rows, grid, sweep)]
+  t.is(results[0]?.best, results[1]?.best)
   t.deepEqual(moved(snapshot(planned), snapshot(other)), [])
 })

@@ -16,7 +16,7 @@ namespace ta {
 
 namespace {
 
-constexpr int64_t kSampleEvery = int64_t{1} << 20;
+constexpr int64_t kSampleEvery = int64_t{2} << 20;
 
 int64_t process_bytes() {
 #ifdef __linux__
@@ -37,9 +37,11 @@ class Meter {
     sizes_[data] = bytes;
     used_ += bytes;
     peak_ = std::max(peak_, used_);
-    // Blocks are not written to before this: what is seen is what was there a tensor before.
-    if (peak_ >= sampled_ + kSampleEvery) {
-      sampled_ = peak_;
+    // Blocks are not written to before this: what is seen is what was there a tensor before. Below the peak, too, since
+    // holes between tensors come later.
+    taken_ += bytes;
+    if (taken_ >= kSampleEvery) {
+      taken_ = 0;
       process_ = std::max(process_, process_bytes());
     }
     counted_.store(sizes_.size(), std::memory_order_relaxed);
@@ -61,8 +63,8 @@ class Meter {
     int64_t before = 0;
     {
       const std::lock_guard lock(mutex_);
-      before = peak_ = sampled_ = used_;
-      process_ = 0;
+      before = peak_ = used_;
+      taken_ = process_ = 0;
     }
     running_ = true;
     try {
@@ -81,7 +83,7 @@ class Meter {
   std::atomic<bool> running_{false};
   std::atomic<size_t> counted_{0};
   std::unordered_map<void*, int64_t> sizes_;
-  int64_t used_ = 0, peak_ = 0, sampled_ = 0, process_ = 0;
+  int64_t used_ = 0, peak_ = 0, taken_ = 0, process_ = 0;
 };
 
 // Never destroyed: tensors of other threads may outlive main.
