@@ -1,9 +1,10 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { tasksOptions } from '../../lib/cli/train-options.js'
 import { parseTraining, planTraining } from '../../lib/cli/train-setup.js'
 import { type TrainingArguments, trainingArguments } from '../../lib/config/training-arguments.js'
+import { repository } from '../native/support.js'
 import { scratch } from './command.js'
 
 const more = {
@@ -13,14 +14,14 @@ const more = {
 } as const
 
 /** What a command that trains makes of its options, and of a config where there is one. */
-async function argumentsOf(argv: readonly string[], config?: object): Promise<TrainingArguments> {
+async function argumentsOf(argv: readonly string[], config?: object, evaluates = true): Promise<TrainingArguments> {
   const folder = scratch()
   const file = join(folder, 'config.json')
   if (config !== undefined) writeFileSync(file, JSON.stringify(config))
   const all = ['--model', 'm', '--output', join(folder, 'out'), ...argv]
   const parsed = await parseTraining(config === undefined ? all : [file, ...all], '', more)
   if (parsed === undefined) throw new Error('help was asked for')
-  return trainingArguments((await planTraining(parsed, true)).args)
+  return trainingArguments((await planTraining(parsed, evaluates)).args)
 }
 
 test('every training argument is an option under its own name, also where there is a shorter one', async (t) => {
@@ -119,4 +120,36 @@ test("a recipe goes before the command line's defaults, and what is given before
   t.deepEqual(numbers(await argumentsOf(['--recipe', 'null'], { recipe: 'adapter' })), [1e-4, 16, 3, 0])
   t.is((await argumentsOf(['--recipe', 'adapter', '--max-tokens', '64'])).maxTokensPerBatch, 64)
   await t.throwsAsync(argumentsOf(['--recipe', 'adaptor']), { message: /recipe.*adaptor/ })
+})
+
+test('the defaults that docs/command-line.md shows are those of the command line and of the trainer', async (t) => {
+  const [, page = ''] = readFileSync(join(repository, 'docs/command-line.md'), 'utf8').split('\n## Defaults\n')
+  const [table = ''] = page.split('\n## ')
+  const rows = [...table.matchAll(/^\| `(\w+)` \| `--([\w-]+)` \| (.+) \| (.+) \|$/gm)]
+  const [ours, trainers] = [await argumentsOf([]), trainingArguments()] as [TrainingArguments, TrainingArguments]
+  const shown = (value: unknown): string =>
+    Array.isArray(value) ? value.join(', ') || 'none' : value === null ? 'all' : String(value)
+  const plain = (cell = '') => (Number.isNaN(Number(cell)) ? cell : String(Number(cell)))
+  for (const [, argument = '', option, here = '', there] of rows) {
+    const name = argument as keyof TrainingArguments
+    t.is(plain(here.split('; ')[0]), shown(ours[name]), name)
+    t.is(plain(there), shown(trainers[name]), name)
+    // The option is this argument's.
+    const value = { numTrainEpochs: 2, optim: 'lion', lrSchedulerType: 'cosine', reportTo: 'jsonl' }[
+      argument as 'optim'
+    ]
+    const other = value ?? (argument.endsWith('Strategy') ? 'steps' : argument.endsWith('Ratio') ? 0.5 : 7)
+    t.is(shown((await argumentsOf([`--${option}`, `${other}`]))[name]), `${other}`, option)
+  }
+  const told = rows.map(([, name]) => name)
+  const differ = Object.entries(ours).filter(([name, value]) => shown(value) !== shown(trainers[name as 'optim']))
+  const elsewhere = ['outputDir', 'loggingDir']
+  t.deepEqual(
+    differ.map(([name]) => name).filter((name) => !told.includes(name) && !elsewhere.includes(name)),
+    []
+  )
+  t.is((await argumentsOf(['--tune', 'full'])).learningRate, 5e-5)
+  t.is((await argumentsOf(['--batch-size', '5'])).perDeviceEvalBatchSize, 5)
+  t.is((await argumentsOf([], undefined, false)).evalStrategy, 'no')
+  t.is((await argumentsOf(['--save', 'epoch'])).saveTotalLimit, null)
 })
