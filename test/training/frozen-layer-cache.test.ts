@@ -1,15 +1,17 @@
-import { existsSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import {
   AdapterTrainer,
+  AutoModel,
   type Model,
   Parallel,
   type TrainingArgumentsInput,
   type TrainingEvent,
   type TrainResult
 } from '../../lib/index.js'
-import { largestDifference, make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
+import { largestDifference, make, moved, quiet, scratch, snapshot, tinyRows, vocabulary } from '../model/support.js'
+import { fixtures } from '../parity/support/fixtures.js'
 
 const rows = tinyRows(20)
 const evaluation = tinyRows(6, { seed: 2 })
@@ -213,6 +215,43 @@ test('adapters of every kind and place end where the plain run ends, too', async
     t.true(difference < 1e-5, `${family} ${config}: ${difference}`)
   }
 })
+
+const images = rows.map(({ label }, i) => ({
+  pixelValues: Float32Array.from({ length: 48 }, (_, k) => Math.sin((i + 5) * (k + 1))),
+  label
+}))
+
+for (const family of ['electra', 'distilbert', 'gpt2', 'vit']) {
+  test(`${family}: a layer that ends with its adapter is kept up to there, and the run ends where the plain one ends`, async (t) => {
+    const config = JSON.parse(readFileSync(join(fixtures, `models/${family}-tiny/config.json`), 'utf8'))
+    const layers = { gpt2: 'n_layer', distilbert: 'n_layers' }[family] ?? 'num_hidden_layers'
+    const build = async (adapter: string) => {
+      const model = await AutoModel.fromConfig({ ...config, [layers]: 4, vocab_size: vocabulary }, { seed: 7 })
+      t.teardown(() => model.dispose())
+      model.addAdapter('a', adapter)
+      if (family === 'vit') model.addImageClassificationHead('a', { numLabels: 2 })
+      else model.addClassificationHead('a', { numLabels: 2 })
+      model.trainAdapter('a')
+      return model
+    }
+    const run = async (adapter: string) => {
+      const [plain, cached] = [await build(adapter), await build(adapter)]
+      const of = async (model: Model, more: TrainingArgumentsInput) => {
+        const trainDataset = family === 'vit' ? images : rows
+        return await new AdapterTrainer({ model, trainDataset, args: recipe(scratch(t), more) }).train()
+      }
+      await of(plain, {})
+      const { frozenLayers } = await of(cached, { frozenLayerCache: true })
+      t.is(frozenLayers?.layers, 2, adapter)
+      t.true(largestDifference(trained(cached), trained(plain)) < 1e-5, adapter)
+      return frozenLayers?.bytes ?? 0
+    }
+    const whole = await run('double_seq_bn[reduction_factor=4,leave_out=[0,1]]')
+    // A sub-layer's output and its residual for each token, where the other is one state.
+    const begun = await run('seq_bn[reduction_factor=4,leave_out=[0,1]]')
+    t.true(begun > 1.5 * whole, `${begun} ${whole}`)
+  })
+}
 
 test('a run that is left early closes its cache', async (t) => {
   const model = await ready(t)

@@ -19,7 +19,7 @@ at::Tensor DistilBertAttention::forward(const at::Tensor& xq, const at::Tensor& 
   return self_attention({query, key, value, output, *prefix}, xq, x, view, heads_, dropout_, context);
 }
 
-DistilBertFeedForward::DistilBertFeedForward(const ModelConfig& config) : dropout_(config.hidden_dropout_prob) {
+DistilBertFeedForward::DistilBertFeedForward(const ModelConfig& config) : dropout(config.hidden_dropout_prob) {
   child("dropout", named_dropout());
   child("lin1", in, lora_ready_linear(config.hidden_size, config.intermediate_size));
   child("lin2", out, lora_ready_linear(config.intermediate_size, config.hidden_size));
@@ -27,7 +27,7 @@ DistilBertFeedForward::DistilBertFeedForward(const ModelConfig& config) : dropou
 }
 
 at::Tensor DistilBertFeedForward::forward(const at::Tensor& x, const ForwardContext& context) {
-  return dropout(feed_forward(in, activation, out, x, context), dropout_, context.random);
+  return ta::dropout(feed_forward(in, activation, out, x, context), dropout, context.random);
 }
 
 DistilBertBlock::DistilBertBlock(const ModelConfig& config)
@@ -44,9 +44,28 @@ DistilBertBlock::DistilBertBlock(const ModelConfig& config)
 
 at::Tensor DistilBertBlock::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                                     const ForwardContext& context) {
+  return end(begin(xq, x, view, context), context);
+}
+
+bool DistilBertBlock::begins_free(const ForwardContext& context) const {
+  return !has_adapters(*attention_.layer, context) && !has_adapters(*attention_site_, context) &&
+         !has_adapters(*feed_forward_.layer, context);
+}
+
+LayerEnding DistilBertBlock::begin(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                                   const ForwardContext& context) {
   auto h = attend(attention_, xq, x, view, context);
   auto a = finish_at(*attention_site_, attention_norm_, h, xq, context);
-  return reft_->forward(finish_at(*output_site_, output_norm_, feed_forward_(a, context), a, context), context);
+  const auto* inner = feed_forward_.intact();
+  auto f =
+      inner != nullptr ? feed_forward(inner->in, inner->activation, inner->out, a, context) : feed_forward_(a, context);
+  return {std::move(f), std::move(a)};
+}
+
+at::Tensor DistilBertBlock::end(const LayerEnding& ending, const ForwardContext& context) {
+  const auto* inner = feed_forward_.intact();
+  const auto h = inner != nullptr ? dropout(ending.h, inner->dropout, context.random) : ending.h;
+  return reft_->forward(finish_at(*output_site_, output_norm_, h, ending.r, context), context);
 }
 
 LoraPlace* DistilBertBlock::lora(Location location) const {

@@ -37,9 +37,7 @@ class DistilBertFeedForward : public Layer {
 
   Slot in, out;
   SlotOf<Activation> activation;
-
- private:
-  double dropout_;
+  double dropout;
 };
 
 class DistilBertBlock : public EncoderLayer {
@@ -47,6 +45,10 @@ class DistilBertBlock : public EncoderLayer {
   using EncoderLayer::forward;
   explicit DistilBertBlock(const ModelConfig& config);
   const char* type() const override { return "TransformerBlock"; }
+  bool begins_free(const ForwardContext& context) const override;
+  LayerEnding begin(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                    const ForwardContext& context) override;
+  at::Tensor end(const LayerEnding& ending, const ForwardContext& context) override;
   at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                      const ForwardContext& context) override;
   AdapterSite* site(Location location) const override;

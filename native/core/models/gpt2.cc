@@ -106,15 +106,32 @@ Gpt2Block::Gpt2Block(const ModelConfig& config, int64_t layer)
 
 at::Tensor Gpt2Block::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                               const ForwardContext& context) {
+  const auto ending = begin(xq, x, view, context);
+  // ReFT's positions are those of the prompt: what a row writes on is left alone.
+  const bool writes_on = view.cache != nullptr && view.cache->length(0) > 0;
+  return writes_on ? finish(ending, context) : end(ending, context);
+}
+
+bool Gpt2Block::begins_free(const ForwardContext& context) const {
+  return !has_adapters(*attention_.layer, context) && !has_adapters(*attention_site_, context) &&
+         !has_adapters(*feed_forward_.layer, context);
+}
+
+LayerEnding Gpt2Block::begin(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                             const ForwardContext& context) {
   auto n = attention_norm_(x, context.with(view.keys));
   auto nq = xq.is_same(x) ? n : attention_norm_(xq, context);
   auto h = dropout(attend(attention_, nq, n, view, context), dropout_, context.random);
   auto a = attention_site_->forward(h, xq, nullptr, context);
-  auto f = dropout(feed_forward_(output_norm_(a, context), context), dropout_, context.random);
-  auto y = output_site_->forward(f, a, nullptr, context);
-  // ReFT's positions are those of the prompt: what a row writes on is left alone.
-  const bool writes_on = view.cache != nullptr && view.cache->length(0) > 0;
-  return writes_on ? y : reft_->forward(y, context);
+  return {feed_forward_(output_norm_(a, context), context), std::move(a)};
+}
+
+at::Tensor Gpt2Block::finish(const LayerEnding& ending, const ForwardContext& context) {
+  return output_site_->forward(dropout(ending.h, dropout_, context.random), ending.r, nullptr, context);
+}
+
+at::Tensor Gpt2Block::end(const LayerEnding& ending, const ForwardContext& context) {
+  return reft_->forward(finish(ending, context), context);
 }
 
 AdapterSite* Gpt2Block::site(Location location) const {

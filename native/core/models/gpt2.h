@@ -48,6 +48,10 @@ class Gpt2Block : public EncoderLayer {
   using EncoderLayer::forward;
   Gpt2Block(const ModelConfig& config, int64_t layer);
   const char* type() const override { return "GPT2Block"; }
+  bool begins_free(const ForwardContext& context) const override;
+  LayerEnding begin(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                    const ForwardContext& context) override;
+  at::Tensor end(const LayerEnding& ending, const ForwardContext& context) override;
   at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                      const ForwardContext& context) override;
   AdapterSite* site(Location location) const override;
@@ -57,6 +61,8 @@ class Gpt2Block : public EncoderLayer {
   LayerSize size() const override { return attention_.own->size(); }
 
  private:
+  at::Tensor finish(const LayerEnding& ending, const ForwardContext& context);
+
   Slot attention_norm_, output_norm_;
   SlotOf<Gpt2Attention> attention_;
   SlotOf<Gpt2FeedForward> feed_forward_;

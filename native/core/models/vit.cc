@@ -47,6 +47,16 @@ VitLayer::VitLayer(const ModelConfig& config) : output_(std::make_shared<VitOutp
 
 at::Tensor VitLayer::forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                              const ForwardContext& context) {
+  return end(begin(xq, x, view, context), context);
+}
+
+bool VitLayer::begins_free(const ForwardContext& context) const {
+  return !has_adapters(*attention_.layer, context) && !has_adapters(*attention_site_, context) &&
+         !has_adapters(*intermediate_.layer, context) && !has_adapters(*output_->dense.layer, context);
+}
+
+LayerEnding VitLayer::begin(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                            const ForwardContext& context) {
   auto n = norm_before_(x, context.with(view.keys));
   auto nq = xq.is_same(x) ? n : norm_before_(xq, context);
   auto a = attention_site_->forward(attend(attention_, nq, n, view, context), xq, nullptr, context);
@@ -54,7 +64,11 @@ at::Tensor VitLayer::forward(const at::Tensor& xq, const at::Tensor& x, const To
   const auto* inner = intermediate_.intact();
   auto f = inner != nullptr ? feed_forward(inner->dense, inner->activation, output_->dense, m, context)
                             : output_->dense(intermediate_(m, context), context);
-  return reft_->forward(output_->finish(f, a, context), context);
+  return {std::move(f), std::move(a)};
+}
+
+at::Tensor VitLayer::end(const LayerEnding& ending, const ForwardContext& context) {
+  return reft_->forward(output_->finish(ending.h, ending.r, context), context);
 }
 
 AdapterSite* VitLayer::site(Location location) const {

@@ -62,6 +62,10 @@ class VitLayer : public EncoderLayer {
   using EncoderLayer::forward;
   explicit VitLayer(const ModelConfig& config);
   const char* type() const override { return "ViTLayer"; }
+  bool begins_free(const ForwardContext& context) const override;
+  LayerEnding begin(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
+                    const ForwardContext& context) override;
+  at::Tensor end(const LayerEnding& ending, const ForwardContext& context) override;
   at::Tensor forward(const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                      const ForwardContext& context) override;
   AdapterSite* site(Location location) const override;
