@@ -7,11 +7,10 @@
 
 #include "core/error.h"
 #include "core/state/key_names.h"
-#include "core/state/safetensors.h"
-#include "core/state/torch_checkpoint.h"
 #include "core/state/weights_file.h"
 #include "core/surgery/misfit.h"
 #include "core/surgery/state_io.h"
+#include "core/surgery/state_tensors.h"
 
 namespace ta {
 
@@ -40,25 +39,17 @@ std::vector<NameInFile> shared_names(AdapterModel& model) {
 void save_state(AdapterModel& model, const std::string& file, at::ScalarType dtype, WeightsFormat format,
                 const std::vector<NameInFile>& names) {
   const auto parameters = by_name(model);
-  const bool once = format == WeightsFormat::safetensors;
-  StateDict tensors;
-  SafetensorsMetadata metadata = {{"format", "pt"}};
+  SharedTensors state;
   std::unordered_map<const at::Tensor*, std::string> written;
   for (const auto& [theirs, ours] : names) {
     const auto* value = parameters.at(ours).value;
     const auto [before, added] = written.emplace(value, theirs);
-    if (added) {
-      tensors.add(theirs, value->detach().to(at::kCPU).to(dtype));
-    } else if (once) {
-      metadata.emplace_back(theirs, before->second);
-    } else {
-      tensors.add(theirs, tensors.at(before->second));
-    }
+    if (added)
+      state.tensors.add(theirs, value->detach().to(at::kCPU).to(dtype));
+    else
+      state.aliases.emplace_back(theirs, before->second);
   }
-  if (once)
-    write_safetensors(file, tensors, metadata);
-  else
-    write_state_dict(file, tensors);
+  state.write(file, format);
 }
 
 void load_state(AdapterModel& model, const std::string& file, const std::vector<NameInFile>& names,

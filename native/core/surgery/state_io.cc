@@ -9,7 +9,6 @@
 
 #include "core/error.h"
 #include "core/models/network.h"
-#include "core/state/safetensors.h"
 #include "core/surgery/state_tensors.h"
 #include "core/surgery/strict_assign.h"
 #include "core/surgery/vera_files.h"
@@ -208,13 +207,7 @@ void load_head(AdapterModel& model, const std::string& name, const std::string& 
 }
 
 void save_base(AdapterModel& model, const std::string& file, at::ScalarType dtype, WeightsFormat format) {
-  auto base = base_tensors(model, dtype, "");
-  if (format == WeightsFormat::safetensors) {
-    write_safetensors(file, base.tensors, base.metadata());
-    return;
-  }
-  for (const auto& [other, first] : base.aliases) base.tensors.add(other, base.tensors.at(first));
-  write_weights(file, base.tensors, format);
+  base_tensors(model, dtype, "").write(file, format);
 }
 
 void save_whole(AdapterModel& model, const std::string& file, at::ScalarType dtype, const WholeParts& parts) {
@@ -225,7 +218,7 @@ void save_whole(AdapterModel& model, const std::string& file, at::ScalarType dty
   for (const auto& name : parts.adapters) add(adapter_tensors(model, name, KeyDialect::adapterhub));
   for (const auto& name : parts.fusions) add(fusion_tensors(model, name));
   for (const auto& name : parts.heads) add(head_tensors(model, name));
-  write_safetensors(file, whole.tensors, whole.metadata());
+  whole.write(file, WeightsFormat::safetensors);
 }
 
 void rewrite_weights(const std::string& source, const std::string& target, WeightsFormat format, KeyDialect dialect,

@@ -3,6 +3,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "core/state/safetensors.h"
 #include "core/surgery/vera_files.h"
 
 namespace ta {
@@ -50,14 +51,19 @@ StateDict head_tensors(AdapterModel& model, const std::string& name) {
   return detached(model.head_state(name));
 }
 
-SafetensorsMetadata BaseTensors::metadata() const {
-  SafetensorsMetadata result = {{"format", "pt"}};
-  result.insert(result.end(), aliases.begin(), aliases.end());
-  return result;
+void SharedTensors::write(const std::string& file, WeightsFormat format) const {
+  if (format == WeightsFormat::safetensors) {
+    SafetensorsMetadata metadata = {{"format", "pt"}};
+    metadata.insert(metadata.end(), aliases.begin(), aliases.end());
+    return write_safetensors(file, tensors, metadata);
+  }
+  auto all = tensors;
+  for (const auto& [other, first] : aliases) all.add(other, all.at(first));
+  write_weights(file, all, format);
 }
 
-BaseTensors base_tensors(AdapterModel& model, at::ScalarType dtype, const std::string& prefix) {
-  BaseTensors result;
+SharedTensors base_tensors(AdapterModel& model, at::ScalarType dtype, const std::string& prefix) {
+  SharedTensors result;
   std::unordered_map<const at::Tensor*, std::string> written;
   model.backbone().visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
     const auto part = model.part_of({name, parameter});

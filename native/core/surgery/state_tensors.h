@@ -2,7 +2,7 @@
 // What files hold of a model's parts: tensors on the CPU under PyTorch's names.
 
 #include "core/state/key_names.h"
-#include "core/state/safetensors.h"
+#include "core/state/weights_file.h"
 #include "core/surgery/adapter_model.h"
 
 namespace ta {
@@ -12,16 +12,17 @@ StateDict adapter_tensors(AdapterModel& model, const std::string& name, KeyDiale
 StateDict fusion_tensors(AdapterModel& model, const std::string& name);
 StateDict head_tensors(AdapterModel& model, const std::string& name);
 
-/// A tensor that stands in several places is there once; the others' names point to it, as
-/// safetensors.torch.save_model has it, and load_model reads it.
-struct BaseTensors {
-  StateDict tensors;
+/// Tensors of which some stand under several names.
+struct SharedTensors {
+  StateDict tensors;                                         ///< each once
   std::vector<std::pair<std::string, std::string>> aliases;  ///< another name → the one that is there
 
-  SafetensorsMetadata metadata() const;
+  /// safetensors has each once, and the other names point to it, as safetensors.torch.save_model writes and load_model
+  /// reads them; a PyTorch checkpoint has every name.
+  void write(const std::string& file, WeightsFormat format) const;
 };
 /// `prefix`: in front of every name.
-BaseTensors base_tensors(AdapterModel& model, at::ScalarType dtype, const std::string& prefix);
+SharedTensors base_tensors(AdapterModel& model, at::ScalarType dtype, const std::string& prefix);
 
 /// The same tensors as `dialect` has them.
 StateDict in_dialect(const std::string& operation, const StateDict& tensors, KeyDialect dialect);
