@@ -97,7 +97,7 @@ export interface TrainingArguments extends BestModelArguments {
   readonly mlmProbability: number
   /** When log events come. Default 'steps'. */
   readonly loggingStrategy: Strategy
-  /** Steps between log events. Default 500. */
+  /** Steps between log events; below 1 a share of all steps. Default 500. */
   readonly loggingSteps: number
   /** Also log step 1. Default false. */
   readonly loggingFirstStep: boolean
@@ -110,13 +110,13 @@ export interface TrainingArguments extends BestModelArguments {
   readonly reportTo: readonly ReportTarget[]
   /** When checkpoints are written. Default 'steps'. */
   readonly saveStrategy: SaveStrategy
-  /** Steps between checkpoints; behind the last step there is one only where it is due. Default 500. */
+  /** Steps between checkpoints, below 1 a share of all; behind the last step there is one only where it is due. Default 500. */
   readonly saveSteps: number
   /** Checkpoints kept, the oldest go first; null: all. Default null. */
   readonly saveTotalLimit: number | null
   /** When the evaluation data is run. Default 'no'. */
   readonly evalStrategy: Strategy
-  /** Steps between evaluations. Default: loggingSteps. */
+  /** Steps between evaluations, below 1 a share of all. Default: loggingSteps. */
   readonly evalSteps: number
   /** No evaluation before so many epochs, or steps where evalStrategy is 'steps'. Default 0. */
   readonly evalDelay: number
@@ -240,15 +240,15 @@ export const trainingRules: check.FieldRules<TrainingArguments> = {
   classWeights,
   mlmProbability: (name, value) => check.checkNumber(name, value, { above: 0, to: 1 }),
   loggingStrategy: (name, value) => check.checkOneOf(name, value, strategies),
-  loggingSteps: check.checkPositiveInteger,
+  loggingSteps: stepsOrShare,
   loggingFirstStep: check.checkBoolean,
   loggingDir: (name, value) => (value === null ? null : check.checkNonEmptyString(name, value)),
   reportTo,
   saveStrategy: (name, value) => check.checkOneOf(name, value, [...strategies, 'best']),
-  saveSteps: check.checkPositiveInteger,
+  saveSteps: stepsOrShare,
   saveTotalLimit: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
   evalStrategy: (name, value) => check.checkOneOf(name, value, strategies),
-  evalSteps: check.checkPositiveInteger,
+  evalSteps: stepsOrShare,
   evalDelay: (name, value) => check.checkNumber(name, value, { from: 0 }),
   evalOnStart: check.checkBoolean,
   ...bestModelRules,
@@ -261,6 +261,15 @@ export const trainingRules: check.FieldRules<TrainingArguments> = {
     return value === null || typeof value === 'boolean' ? value : check.checkNonEmptyString(name, value)
   },
   frozenLayerCache
+}
+
+function stepsOrShare(name: string, value: unknown): number {
+  const expected = 'a positive integer, or below 1 a share of all steps'
+  const share = { type: 'number', exclusiveMinimum: 0, exclusiveMaximum: 1 }
+  const schema = { anyOf: [{ type: 'integer', minimum: 1 }, share] }
+  if (typeof value !== 'number') throw check.typeError(name, expected, value, schema)
+  if (value > 0 && (value < 1 || Number.isSafeInteger(value))) return value
+  throw check.rangeError(name, expected, value)
 }
 
 function warmupSteps(name: string, value: unknown): number {

@@ -110,6 +110,9 @@ export async function collectRows(dataset: Dataset, name = 'dataset', signal?: A
 /** The same where there may be none. */
 export async function collectAny(dataset: Dataset, name: string, signal?: AbortSignal): Promise<readonly Row[]> {
   const expected = 'an array, an iterable or an async iterable of rows'
+  if (typeof dataset === 'string') {
+    throw check.typeError(name, `${expected}, such as readRows('${dataset}') or await rowsFile('${dataset}')`, dataset)
+  }
   if (typeof dataset !== 'object' || dataset === null) throw check.typeError(name, expected, dataset)
   if (dataset instanceof Promise) throw check.typeError(name, `${expected} (await what makes them)`, dataset)
   const rows: Row[] = []
@@ -131,10 +134,14 @@ export async function collectAny(dataset: Dataset, name: string, signal?: AbortS
       await pauseAfter(rows.length, signal)
     }
   } else {
-    throw check.typeError(name, expected, dataset)
+    const several = Object.keys(dataset).filter((key) => isListOfRows((dataset as Record<string, unknown>)[key]))
+    const each = several.length === 0 ? '' : `, one of those under ${several.slice(0, 3).join(', ')}`
+    throw check.typeError(name, expected + each, dataset)
   }
   return rows
 }
+
+const isListOfRows = (value: unknown): boolean => Array.isArray(value) && typeof value[0] === 'object'
 
 /** A long list must not keep timers and sockets waiting. */
 async function pauseAfter(rows: number, signal: AbortSignal | undefined): Promise<void> {

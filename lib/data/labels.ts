@@ -70,7 +70,11 @@ export function classId({ label2id, numLabels }: NamedHead, label: unknown, name
   if (label2id !== null && Object.hasOwn(label2id, text)) return label2id[text] ?? 0
   const isId = typeof label === 'number' || (label2id === null ? /^(LABEL_)?\d{1,9}$/ : /^\d{1,9}$/).test(text)
   if (label2id === null) {
-    if (!isId) throw check.valueError(name, `the head has no label names, so '${text}' is none of its labels`)
+    if (!isId)
+      throw check.valueError(
+        name,
+        `the head has no label names, so '${text}' is none of its labels; add it with labels: ['${text}', …]`
+      )
     return check.checkInteger(name, idOf(label), 0, numLabels - 1)
   }
   const names = Object.keys(label2id)

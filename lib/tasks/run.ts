@@ -66,7 +66,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
     ): AsyncGenerator<TasksEvent, boolean, undefined> {
       const { step } = state
       const where = { step, totalSteps: state.plan.totalSteps, epoch }
-      const place = { endsEpoch: () => endsEpoch, epochAfter: () => epoch }
+      const place = { totalSteps: where.totalSteps, endsEpoch: () => endsEpoch, epochAfter: () => epoch }
       const first = args.loggingFirstStep && step === 1
       const last = isLast && args.loggingStrategy !== 'no'
       const logs = isDue && (due(args.loggingStrategy, args.loggingSteps, step, place) || first || last)

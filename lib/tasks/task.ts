@@ -1,5 +1,6 @@
 import * as check from '../config/check.js'
 import { formatComposition, lastAdapter, parseComposition } from '../config/composition.js'
+import { plain } from '../config/nearest.js'
 import { taskArguments } from '../config/task-arguments.js'
 import type { TrainingArguments, TrainingArgumentsInput } from '../config/training-arguments.js'
 import type { Dataset } from '../data/dataset.js'
@@ -23,7 +24,10 @@ const keys = ['dataset', 'evalDataset', 'adapter', 'train', 'head', 'weight', 'a
 
 export function checkTask(model: Model, name: string, given: unknown, all: TrainingArgumentsInput): CheckedTask {
   const place = `tasks.${name}`
-  check.checkKeys(place, check.checkObject(place, given), keys)
+  if (Array.isArray(given)) throw check.typeError(place, 'an object with rows in it: { dataset: rows }', given)
+  check.checkKeys(place, check.checkObject(place, given), keys, (key) =>
+    plain(key) === plain('trainDataset') ? "is called 'dataset' here" : undefined
+  )
   const task = given as TaskOptions
   if (task.dataset === undefined) throw check.typeError(`${place}.dataset`, 'rows', undefined)
   checkComputeMetrics(task.computeMetrics)

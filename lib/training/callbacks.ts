@@ -97,7 +97,7 @@ export function checkCallback(place: string, value: unknown): void {
   }
   const prototype = Object.getPrototypeOf(given) as object | null
   const names = [...Object.keys(given), ...Object.getOwnPropertyNames(prototype ?? {})]
-  for (const name of names.filter((one) => /^on[A-Z]/.test(one))) {
+  for (const name of names.filter((one) => /^on[A-Z_]/.test(one))) {
     if (methods.includes(name)) continue
     const help = didYouMean(name, methods) || ` There are ${methods.join(', ')}.`
     throw check.valueError(place, `nothing calls '${name}'.${help}`)

@@ -273,24 +273,25 @@ class BatchFeed {
   }
 }
 
+/** Where a step lies in its run. */
+interface Due {
+  readonly totalSteps: number
+  readonly endsEpoch: (step: number) => boolean
+}
+
 /** Whether the evaluation data is run after this step. */
 export function isEvaluated(
   { evalStrategy, evalSteps, evalDelay }: TrainingArguments,
   step: number,
-  plan: { readonly endsEpoch: (step: number) => boolean; readonly epochAfter: (step: number) => number }
+  plan: Due & { readonly epochAfter: (step: number) => number }
 ): boolean {
   const done = evalStrategy === 'epoch' ? plan.epochAfter(step) : step
   return due(evalStrategy, evalSteps, step, plan) && evalDelay <= done
 }
 
-/** Whether something that is told or kept so often comes after this step. */
-export function due(
-  strategy: SaveStrategy,
-  every: number,
-  step: number,
-  plan: { readonly endsEpoch: (step: number) => boolean }
-): boolean {
+/** Whether something that is told or kept so often comes after this step. `every`: steps, or below 1 a share of all. */
+export function due(strategy: SaveStrategy, every: number, step: number, plan: Due): boolean {
   if (strategy === 'no' || strategy === 'best') return false
-  if (strategy === 'steps') return step % every === 0
+  if (strategy === 'steps') return step % (every < 1 ? Math.ceil(plan.totalSteps * every) : every) === 0
   return plan.endsEpoch(step)
 }

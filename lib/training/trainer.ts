@@ -118,11 +118,15 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
    * Answers rows as model.predict does and, where they have labels, measures as evaluate() does; for that they pass through
    * the model once more. Hugging Face's `predict`, whose predictions are the logits of each.
    */
-  async predict(testDataset: Dataset, options: Pick<RunOptions, 'signal'> = {}): Promise<PredictionOutput> {
+  async predict(
+    testDataset: Dataset | readonly string[],
+    options: Pick<RunOptions, 'signal'> = {}
+  ): Promise<PredictionOutput> {
     checkOptions(options, ['signal'])
     requireHeads(this.model, 'predict')
     const { signal } = options
-    const rows = await collectRows(testDataset, 'testDataset', signal)
+    const given = Array.isArray(testDataset) ? testDataset.map(rowOf) : (testDataset as Dataset)
+    const rows = await collectRows(given, 'testDataset', signal)
     const batchSize = this.args.perDeviceEvalBatchSize
     const predictions = await this.model.predict(rows, { batchSize, signal })
     const labelled = await this.#labelledRows(rows, signal)
@@ -231,3 +235,5 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
     }
   }
 }
+
+const rowOf = (row: Row | string): Row => (typeof row === 'string' ? { text: row } : row)

@@ -150,3 +150,41 @@ test('while a run goes on, its callbacks stay as they are, and saveModel works',
   await trainer.train()
   t.true(existsSync(join(outputDir, 'first', 'a', 'adapter_config.json')))
 })
+
+test('what stands in the place of rows is told what does', async (t) => {
+  const model = await ready(t)
+  const make = (rows: unknown) => new AdapterTrainer({ model, trainDataset: rows as never, args: quiet }).train()
+  await t.throwsAsync(make('train.jsonl'), { message: /trainDataset: .* such as readRows\('train\.jsonl'\)/ })
+  await t.throwsAsync(make({ train: trainDataset, test: evalDataset }), { message: /one of those under train, test/ })
+  await t.throwsAsync(make(trainDataset[0]), { message: /async iterable of rows, got an object$/ })
+  const named = [{ inputIds: [5, 6], label: 'good' }]
+  await t.throwsAsync(make(named), { message: /no label names, so 'good' .*; add it with labels: \['good', …\]/ })
+  const tasks = (task: unknown) => () => new MultiTaskTrainer({ model, tasks: { a: task as never }, args: quiet })
+  t.throws(tasks(trainDataset), { message: /tasks\.a: expected an object with rows in it: \{ dataset: rows \}/ })
+  t.throws(tasks({ trainDataset }), { message: /tasks\.a: 'trainDataset' is called 'dataset' here/ })
+  t.throws(() => new AdapterTrainer({ model, trainDataset, callbacks: [{ on_step_end: () => {} } as never] }), {
+    message: /nothing calls 'on_step_end'\. Did you mean 'onStepEnd'\?/
+  })
+})
+
+test('steps below 1 are a share of all, rounded up, as with Hugging Face, of one task and of several', async (t) => {
+  const steps = { loggingStrategy: 'steps', evalStrategy: 'steps', saveStrategy: 'steps' } as const
+  const shares = { loggingSteps: 0.25, evalSteps: 0.4, saveSteps: 0.5 }
+  const often: TrainingArgumentsInput = { ...quiet, ...steps, ...shares, numTrainEpochs: 4 }
+  const of = async (trainer: { run(): AsyncIterable<{ type: string; step: number }> }) => {
+    const all: string[] = []
+    for await (const { type, step } of trainer.run()) if (type !== 'step') all.push(`${type} ${step}`)
+    return all
+  }
+  const expected = [
+    ...['log 3', 'evaluate 5', 'log 6', 'save 6', 'log 9', 'evaluate 10', 'log 12', 'save 12', 'end 12']
+  ]
+  const model = await ready(t)
+  t.deepEqual(await of(trainerOf(model, { ...often, maxSteps: -1, outputDir: scratch(t) })), expected)
+  const task = { dataset: trainDataset, evalDataset }
+  const several = new MultiTaskTrainer({ model, tasks: { a: task }, args: { ...often, outputDir: scratch(t) } })
+  t.deepEqual(await of(several), expected)
+  t.throws(() => trainerOf(model, { saveSteps: 1.5 }), {
+    message: /saveSteps: expected a positive integer, or below 1 a share of all steps, got 1\.5/
+  })
+})
