@@ -28,7 +28,7 @@ const shapes: readonly Shape[] = [
   { ...base, hidden: 256, tokens: 128, uneven: true },
   { ...base, layers: 6, config: 'seq_bn[leave_out=[0,1]]', isCached: true },
   { ...base, rows: 4, tasks: true },
-  { ...base, hidden: 256, rows: 4, tokens: 128, tasks: true, uneven: true },
+  { ...base, rows: 4, tokens: 256, tasks: true, uneven: true },
   { ...base, rows: 4, sweep: 4 },
   { ...base, hidden: 128, rows: 4, tokens: 128, sweep: 8, uneven: true },
   ...(stress
