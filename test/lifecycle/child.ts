@@ -6,12 +6,13 @@ import { saveFolder } from '../../lib/exchange/write-folder.js'
 import {
   AdapterConfig,
   AdapterTrainer,
+  AutoModel,
   MultiTaskTrainer,
   type TrainingArgumentsInput,
   trainSweep
 } from '../../lib/index.js'
 import { writeCheckpoint } from '../../lib/training/checkpoint-folder.js'
-import { quiet } from '../model/support.js'
+import { quiet, tiny } from '../model/support.js'
 import { digest, readyModel, rows, slowModel, trainerOf, write } from './support.js'
 
 declare const gc: () => void
@@ -246,6 +247,22 @@ const tasks: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> =
       measured.push(process.memoryUsage.rss())
     }
     console.log(`memory ${JSON.stringify(measured)}`)
+  },
+
+  /** What a model's folder adds to resident memory, loaded and read once, in bytes. The library itself is there. */
+  load: async (folder = '') => {
+    const answer = async (from: string) => {
+      const model = await AutoModel.fromPretrained(from)
+      await model.forward({ inputIds: [Array.from({ length: 16 }, (_, i) => 5 + i)] })
+      return model
+    }
+    ;(await answer(tiny)).dispose()
+    gc()
+    const before = process.memoryUsage.rss()
+    const model = await answer(folder)
+    gc()
+    console.log(`load ${process.memoryUsage.rss() - before}`)
+    model.dispose()
   }
 }
 

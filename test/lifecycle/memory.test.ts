@@ -1,4 +1,8 @@
+import { statSync } from 'node:fs'
+import { join } from 'node:path'
 import test from 'ava'
+import { AutoModel } from '../../lib/index.js'
+import { scratch, tinyConfig } from '../model/support.js'
 import { runChild, stress } from './support.js'
 
 const steps = stress ? 2000 : 300
@@ -17,3 +21,24 @@ test.serial(`${steps} steps: resident memory grows by less than 2 % after the wa
   t.log(`${(early / 2 ** 20).toFixed(1)} → ${(late / 2 ** 20).toFixed(1)} MiB`)
   t.true(late < early * 1.02, `${early} → ${late}`)
 })
+
+for (const [format, file] of [
+  ['safetensors', 'model.safetensors'],
+  ['bin', 'pytorch_model.bin']
+] as const) {
+  test.serial(`${file}: a model takes at most 1.15 times its weights, and is read once`, async (t) => {
+    // The word embeddings, of which a row is read alone, are few beside the rest.
+    const large = { hidden_size: 768, num_attention_heads: 12, intermediate_size: 3072, num_hidden_layers: 4 }
+    const model = await AutoModel.fromConfig({ ...tinyConfig, ...large })
+    const folder = scratch(t)
+    await model.savePretrained(folder, { format })
+    model.dispose()
+    const bytes = statSync(join(folder, file)).size
+    const { code, stdout, stderr } = await runChild('load', folder)
+    t.is(code, 0, stderr)
+    const share = Number(stdout.replace('load ', '')) / bytes
+    t.log(`${(bytes / 2 ** 20).toFixed(0)} MiB of weights, ${share.toFixed(3)} of them in memory`)
+    // All of them are there: the pass has read each.
+    t.true(share > 0.9 && share <= 1.15, `${share}`)
+  })
+}

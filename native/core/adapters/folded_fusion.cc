@@ -14,9 +14,7 @@
 
 namespace ta {
 
-namespace {
-
-constexpr size_t kMostForms = 4;
+namespace folded {
 
 // A parameter as it was: the same tensor, not written to since. It does not keep the values alive, and while it is
 // there no other tensor takes the address.
@@ -28,6 +26,14 @@ struct Stamp {
       : tensor(parameter.getIntrusivePtr()), version(static_cast<int64_t>(parameter._version())) {}
   bool operator==(const Stamp& other) const { return tensor == other.tensor && version == other.version; }
 };
+
+}  // namespace folded
+
+namespace {
+
+using folded::Stamp;
+
+constexpr size_t kMostForms = 4;
 
 std::vector<Stamp> stamps_of(const FusionWeights& weights, const std::vector<const Bottleneck*>& adapters) {
   std::vector<Stamp> stamps;
