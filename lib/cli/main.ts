@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { nearest } from '../config/nearest.js'
 import { packageJson } from '../native/platform.js'
+import { interruptions } from './interruptions.js'
 
 /** What every command file exports. `run` gives the exit status: 0 done, 1 failed, 2 called in a wrong way. */
 interface Command {
@@ -84,7 +85,7 @@ function explain(command: string, error: unknown): number {
 // Ctrl-C where nothing ends in good order: a model or rows are being read, or it is the second one.
 const train: readonly (string | undefined)[] = ['train', 'sweep', 'fuse', 'resume']
 let signals = 0
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+for (const signal of interruptions()) {
   process.on(signal, () => {
     const isFirst = signals++ === 0
     if (process.listenerCount(signal) > 1) return
@@ -94,11 +95,21 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 
-// A reader that has enough, such as head, closes the pipe; nothing that is still to come has a place to go.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code !== 'EPIPE') throw error
-  process.exit(0)
-})
+// A reader that has enough, such as head, closes the pipe; a terminal may be closed, too. What is still to be told has no
+// place to go then. That ends a command that was there to tell it; one that makes files, such as train, goes on.
+const gone: readonly (string | undefined)[] = ['EPIPE', 'EIO', 'ERR_STREAM_DESTROYED']
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on('error', (error: NodeJS.ErrnoException) => {
+    if (!gone.includes(error.code)) throw error
+    if (stream === process.stdout && onlyTells(process.argv.slice(2))) process.exit(0)
+  })
+}
+
+/** Whether what a command is for goes to standard output. */
+function onlyTells([name = '', ...argv]: string[]): boolean {
+  if (['evaluate', 'inspect', 'doctor'].includes(name) || argv.includes('--help') || argv.includes('-h')) return true
+  return ['predict', 'generate'].includes(name) && !argv.some((one) => /^(-o|--output(=|$))/.test(one))
+}
 
 // exitCode instead of process.exit: output that is still in a pipe must arrive.
 process.exitCode = await main(process.argv.slice(2))

@@ -6,6 +6,7 @@ import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import type { AdapterSource } from './adapters.js'
 import { choiceOption, countOption, fromOptions, required, usageError } from './arguments.js'
+import { interruptions } from './interruptions.js'
 
 /** What every command that loads a model takes. */
 export const modelOptions = {
@@ -141,15 +142,14 @@ export function headSource(
 export async function untilInterrupted<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T | 'interrupted'> {
   const controller = new AbortController()
   const interrupt = () => controller.abort()
-  process.once('SIGINT', interrupt)
-  process.once('SIGTERM', interrupt)
+  const signals = interruptions()
+  for (const signal of signals) process.once(signal, interrupt)
   try {
     return await work(controller.signal)
   } catch (error) {
     if (controller.signal.aborted) return 'interrupted'
     throw error
   } finally {
-    process.off('SIGINT', interrupt)
-    process.off('SIGTERM', interrupt)
+    for (const signal of signals) process.off(signal, interrupt)
   }
 }

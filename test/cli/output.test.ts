@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { command, fixtures, scratch } from './command.js'
@@ -99,4 +99,26 @@ test('more threads than any machine has are refused', async (t) => {
   const { status, errors } = await command(['evaluate', ...shared, '-a', trained, '-d', rows, '--threads', '99999'])
   t.is(status, 2)
   t.regex(errors, /threads: expected a positive integer up to 1024, got 99999/)
+})
+
+test('a training goes on where nobody reads what it tells, or its terminal closes', async (t) => {
+  const folder = join(place, 'unread')
+  const args = ['dist/lib/cli/main.js', ...train, '--logging-steps', '1', '--json', '-o', folder]
+  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] })
+  child.stdout.destroy()
+  child.stderr.destroy()
+  const [status] = await once(child, 'exit')
+  t.is(status, 0)
+  t.true(existsSync(join(folder, 'adapter.safetensors')))
+  if (process.platform === 'win32') return
+  const stopped = join(place, 'hung-up')
+  let isSent = false
+  const outcome = await command([...train, '--max-steps', '100000', '--save', 'no', '-o', stopped], {
+    onErrors: (errors, kill) => {
+      if (errors.includes('step ') && !isSent) kill('SIGHUP')
+      isSent ||= errors.includes('step ')
+    }
+  })
+  t.is(outcome.status, 130, outcome.errors)
+  t.regex(outcome.errors, /interrupted after step \d+, saved /)
 })
