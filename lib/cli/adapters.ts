@@ -1,4 +1,5 @@
 import { existsSync, realpathSync } from 'node:fs'
+import type { Model } from '../model/model.js'
 import { fromOptions, usageError } from './arguments.js'
 
 /** For --help. */
@@ -37,6 +38,16 @@ export async function findAdapters(
     found.push({ source, folder, name })
   }
   return found.map(({ folder, name }) => ({ folder, name }))
+}
+
+/** Before an adapter is loaded: a folder that Model.save wrote may come with one of that name. */
+export function refuseLoaded(model: Model, { name, folder }: AdapterSource, option = '--adapter'): void {
+  if (!model.adapters.has(name) && !model.heads.has(name)) return
+  const kind = model.adapters.has(name) ? 'an adapter' : 'a head'
+  throw usageError(
+    `${option}: the model's folder holds ${kind} called '${name}', too. Give this one another name: ` +
+      `${option} ${name}-2=${folder}`
+  )
 }
 
 /** A folder may have `=` in its path; what is there as it stands is no renaming. */

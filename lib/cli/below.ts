@@ -3,14 +3,14 @@ import { resolve } from 'node:path'
 import { type CompositionBlock, Stack } from '../config/composition.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
-import { type AdapterSource, findAdapters, splitName } from './adapters.js'
+import { type AdapterSource, findAdapters, refuseLoaded, splitName } from './adapters.js'
 import { usageError } from './arguments.js'
 
 /** Adapters that have learned before, stand still and lie below what trains, such as MAD-X's language adapter. */
 export interface Below {
   readonly sources: readonly AdapterSource[]
-  /** Adds them to a model; one that several tasks name comes once. */
-  readonly load: (model: Model) => Promise<void>
+  /** Adds them to a model, those apart that are loaded already: one that several tasks name comes once. */
+  readonly load: (model: Model, loaded?: Set<string>) => Promise<void>
   /** The setup of an adapter or a fusion above them. */
   readonly under: (above: string | CompositionBlock) => string | CompositionBlock
   /** For people: what the adapter above them is used with. Empty where there are none. */
@@ -41,9 +41,12 @@ export async function findBelow(
   const names = sources.map(({ name }) => name)
   return {
     sources,
-    load: async (model) => {
-      for (const { folder, name } of sources) {
-        if (!model.adapters.has(name)) await model.loadAdapter(folder, { as: name, withHead: false })
+    load: async (model, loaded = new Set()) => {
+      for (const source of sources) {
+        if (loaded.has(source.name)) continue
+        loaded.add(source.name)
+        refuseLoaded(model, source, place)
+        await model.loadAdapter(source.folder, { as: source.name, withHead: false })
       }
     },
     under: (above) => (names.length === 0 ? above : Stack(...names, above)),

@@ -4,15 +4,18 @@ import { channelCount } from '../model/setup.js'
 import { findAdapters } from './adapters.js'
 import { countOption, exitStatus, inputFile, parseCommand, required, usageError } from './arguments.js'
 import {
+  type HeadSource,
   headSource,
   headUsage,
   loadHeadAlone,
   loadModel,
+  loadNamed,
   loadWithHead,
   modelOptions,
   modelUsage,
   problemOption,
   problemUsage,
+  requireOwnHead,
   untilInterrupted
 } from './model-options.js'
 import { printJson } from './output.js'
@@ -76,7 +79,7 @@ export async function run(argv: string[]): Promise<number> {
       `--adapter: expected one, or a --setup of them such as 'Stack[a, b]', got ${adapters.join(' and ')}`
     )
   }
-  const source = setup === undefined ? headSource(adapters, values.head, required('model', values.model)) : null
+  const source = setup === undefined ? headSource(adapters, values.head, required('model', values.model)) : 'adapters'
   const data = inputFile('data', required('data', values.data))
   const batchSize = countOption('batch-size', values['batch-size'])
   const offline = values.offline || undefined
@@ -85,19 +88,22 @@ export async function run(argv: string[]): Promise<number> {
   const problem = await problemOption(values['problem-type'], sources)
   using rows = await openRows(data)
   const model = await loadModel(values)
+  /** Loads what was asked for, makes it active, and gives the head that answers. */
+  const answering = async (to: Model, from: Exclude<HeadSource, 'model'>): Promise<string> => {
+    if (setup !== undefined) return headUnder(await loadSetup(to, setup, sources, problem), to, values.setup ?? '')
+    if (found !== null) await (from === 'adapters' ? loadWithHead : loadNamed)(to, found, problem)
+    to.setActiveAdapters(found?.name ?? null)
+    return from === 'adapters' ? (found?.name ?? '') : await loadHeadAlone(to, from.folder, offline)
+  }
   try {
-    if (found !== null) await loadWithHead(model, found, problem)
-    const name =
-      setup !== undefined
-        ? headUnder(await loadSetup(model, setup, sources, problem), model, values.setup ?? '')
-        : (found?.name ?? (await loadHeadAlone(model, source as string, offline)))
-    if (setup === undefined) model.setActiveAdapters(found === null ? null : name)
-    model.activeHead = name
+    if (source === 'model') requireOwnHead(model)
+    else model.activeHead = await answering(model, source)
+    const name = model.activeHead
     const { evaluate } = await import('../training/evaluate.js')
     const result = await untilInterrupted((signal) => evaluate(model, rows, { batchSize, signal }))
     if (result === 'interrupted') return exitStatus.interrupted
     if (values.json) {
-      printJson({ adapter: found === null ? null : name, head: name, ...result })
+      printJson({ adapter: found?.name ?? null, head: name, ...result })
     } else {
       const { loss, metrics, seconds } = result
       const entries = Object.entries({ loss, ...metrics })

@@ -1,7 +1,7 @@
 import { join, resolve } from 'node:path'
 import { Fuse } from '../config/composition.js'
 import type { TrainingEvent } from '../training/events.js'
-import { findAdapters } from './adapters.js'
+import { findAdapters, refuseLoaded } from './adapters.js'
 import { exitStatus, fromOptions, usageError } from './arguments.js'
 import { findBelow } from './below.js'
 import { modelUsage } from './model-options.js'
@@ -11,7 +11,7 @@ import { runTraining, type Trained } from './train.js'
 import { sharedUsage } from './train-options.js'
 import { printPlan } from './train-plan.js'
 import { parseTraining, readTraining } from './train-setup.js'
-import { describeHead } from './train-what.js'
+import { describeHead, refuseKnown } from './train-what.js'
 import { runTrainingIn } from './training-run.js'
 
 export const summary = 'train a fusion over adapters that have learned before, with a head (AdapterFusion)'
@@ -66,8 +66,12 @@ export async function run(argv: string[]): Promise<number> {
     ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
     record: { ...values, name, adapters, below: values.below && below.record },
     prepare: async (model) => {
+      refuseKnown(model, name)
       await below.load(model)
-      for (const source of sources) await model.loadAdapter(source.folder, { as: source.name, withHead: false })
+      for (const source of sources) {
+        refuseLoaded(model, source)
+        await model.loadAdapter(source.folder, { as: source.name, withHead: false })
+      }
       model.addHead(name, head)
       fromOptions(() => model.addAdapterFusion(names, fusion as 'dynamic' | undefined, { name }))
       model.trainAdapterFusion(setup)

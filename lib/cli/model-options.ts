@@ -90,6 +90,8 @@ export async function loadNamed(
   problemType: ProblemType | undefined
 ): Promise<void> {
   const { isPeftFolder } = await import('../exchange/peft-folder.js')
+  const { refuseLoaded } = await import('./adapters.js')
+  refuseLoaded(model, { folder, name })
   await model.loadAdapter(folder, { as: name, problemType: isPeftFolder(folder) ? problemType : undefined })
 }
 
@@ -107,8 +109,9 @@ export async function loadWithHead(
   })
 }
 
-export const headUsage = `  --head HEAD             instead of --adapter: folder or hub id of a head alone, as train --tune head writes it. Without
-                          either, the head that lies in MODEL's folder, as train --tune full writes it`
+export const headUsage = `  --head HEAD             instead of --adapter, or to answer above one: folder or hub id of a head alone, as
+                          train --tune head writes it. Without either, what MODEL's folder has: a head, as train --tune full
+                          writes it, that of a Hugging Face class, or what was active when Model.save wrote it`
 
 /** A head alone. One that was trained with an adapter would answer what it never saw. */
 export async function loadHeadAlone(model: Model, source: string, offline: boolean | undefined): Promise<string> {
@@ -116,22 +119,28 @@ export async function loadHeadAlone(model: Model, source: string, offline: boole
   const folder = await resolveFolder(source, 'head', { offline })
   const { refuseUnfinished } = await import('./run-folder.js')
   refuseUnfinished('--head', folder)
-  if (!existsSync(join(folder, adapterConfigFile))) return await model.loadHead(folder)
+  // In place of one of its name that came with the model or with an adapter: it was asked for.
+  if (!existsSync(join(folder, adapterConfigFile))) return await model.loadHead(folder, { overwriteOk: true })
   throw usageError(`--head: expected a head alone, got ${source}, which holds an adapter: give it as --adapter`)
 }
 
-/** Where the head that answers comes from when no adapter is named: --head, or the model's own folder. Null: adapters. */
-export function headSource(
-  adapters: readonly string[],
-  head: string | undefined,
-  model: string | undefined
-): string | null {
-  if (adapters.length > 0 && head !== undefined) {
-    throw usageError(`--head: expected either --adapter or --head, got both (--adapter ${adapters[0]}, --head ${head})`)
+/** Where the head that answers comes from: a folder of it alone, the adapters' own folders, or what the model comes with. */
+export type HeadSource = { readonly folder: string } | 'adapters' | 'model'
+
+export function headSource(adapters: readonly string[], head: string | undefined, model: string): HeadSource {
+  if (head !== undefined) {
+    const [, second] = adapters
+    if (second !== undefined)
+      throw usageError(`--head: expected at most one --adapter below it, got ${adapters.join(' and ')}`)
+    return { folder: head }
   }
-  if (adapters.length > 0) return null
-  const source = head ?? model
-  if (source !== undefined && (head !== undefined || existsSync(join(source, headConfigFile)))) return source
+  if (adapters.length > 0) return 'adapters'
+  return existsSync(join(model, headConfigFile)) ? { folder: model } : 'model'
+}
+
+/** Where nothing else is to answer. @throws {AdapterError} ERR_PARSE_ARGS_VALUE where the model came without a head */
+export function requireOwnHead(model: Model): void {
+  if (model.heads.size > 0) return
   throw usageError('--adapter is missing: expected an adapter, a --head, or a --model whose folder holds a head')
 }
 

@@ -14,7 +14,8 @@ import {
   modelOptions,
   modelUsage,
   problemOption,
-  problemUsage
+  problemUsage,
+  requireOwnHead
 } from './model-options.js'
 import { checkOutputFile } from './output.js'
 import { idOf, refuseAdapter, setupOf } from './row-adapter.js'
@@ -101,7 +102,7 @@ export async function run(argv: string[]): Promise<number> {
   const given = required('model', values.model)
   const setup = values.setup === undefined ? undefined : await setupSource(values.setup)
   if (setup !== undefined) checkBeside(setup, sources, values.head)
-  const headFrom = setup === undefined ? headSource(sources, values.head, given) : null
+  const headFrom = setup === undefined ? headSource(sources, values.head, given) : 'adapters'
   const input = inputRows('input', required('input', values.input))
   const batchSize = countOption('batch-size', values['batch-size']) ?? 32
   if (values.output !== undefined) checkOutputFile('output', values.output, input === standardInput ? {} : { input })
@@ -113,23 +114,32 @@ export async function run(argv: string[]): Promise<number> {
   try {
     const { output, json } = values
     const file = { input, output, json, atOnce: batchSize * batchesAtOnce }
-    if (setup !== undefined) {
-      const { composition, head } = await loadSetup(model, setup, adapters, problem)
-      const facts = { adapters: adapterNames(composition), setup: formatComposition(composition), head: head ?? null }
+    if (headFrom === 'model') requireOwnHead(model)
+    if (setup !== undefined || headFrom === 'model') {
+      // What the model came with is active as it is, and so is its head.
+      const own = { composition: model.activeAdapters, head: model.activeHead ?? undefined }
+      const { composition, head } = setup === undefined ? own : await loadSetup(model, setup, adapters, problem)
+      const facts = {
+        adapters: adapterNames(composition),
+        ...(composition !== null && { setup: formatComposition(composition) }),
+        head: head ?? null
+      }
       return await answerRows({ ...file, facts }, async (rows, signal) => {
-        for (const row of rows) refuseAdapter(row, placeOf(row, input))
+        for (const row of rows) refuseAdapter(row, placeOf(row, input), setup === undefined ? '--model' : '--setup')
         const answers = await model.predict(rows, { adapters: composition, head, batchSize, signal })
         return byRow(answers, rows, composition)
       })
     }
     const [only] = adapters
-    if (adapters.length === 1 && only !== undefined) await loadWithHead(model, only, problem)
-    // One that stands below another in a row's block needs no head.
+    if (headFrom === 'adapters' && adapters.length === 1 && only !== undefined) await loadWithHead(model, only, problem)
+    // One that stands below another in a row's block, or below a --head, needs none.
     else for (const adapter of adapters) await loadNamed(model, adapter, problem)
-    const head = headFrom === null ? undefined : await loadHeadAlone(model, headFrom, offline)
+    const head = headFrom === 'adapters' ? undefined : await loadHeadAlone(model, headFrom.folder, offline)
     const facts = { adapters: names, head: head ?? null }
     return await answerRows({ ...file, facts }, async (rows, signal) => {
-      const own = rows.map((row) => setupOf(row, names, model.heads, placeOf(row, input)))
+      // A head for all answers whichever adapter a row names.
+      const heads = head === undefined ? model.heads : new Set(names)
+      const own = rows.map((row) => setupOf(row, names, heads, placeOf(row, input)))
       const answers = await model.predict(rows, { adapters: own, head, batchSize, signal })
       return answers.map((answer, i) => withBranches(answer, own[i] ?? null, rows[i]))
     })

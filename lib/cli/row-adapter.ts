@@ -77,10 +77,12 @@ function blockOf(given: unknown, where: string): Composition {
   }
 }
 
-/** Where one setup is for all rows. */
-export function refuseAdapter(row: Row, where: string): void {
+/** Where one setup is for all rows: that of --setup, or the one that the model came with. */
+export function refuseAdapter(row: Row, where: string, option: '--setup' | '--model'): void {
   if (field(row, 'adapter') === undefined) return
-  throw new AdapterError('ERR_INVALID_FILE', '', `${where}: the row names an adapter, and --setup is for all rows`, {
-    hint: 'Leave out the field, or --setup.'
+  const what = option === '--setup' ? '--setup is' : "what is active in the model's folder is"
+  throw new AdapterError('ERR_INVALID_FILE', '', `${where}: the row names an adapter, and ${what} for all rows`, {
+    hint:
+      option === '--setup' ? 'Leave out the field, or --setup.' : 'Leave out the field, or give adapters as --adapter.'
   })
 }

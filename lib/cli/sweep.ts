@@ -11,7 +11,7 @@ import { showEvent } from './tasks-progress.js'
 import { sharedUsage } from './train-options.js'
 import { printPlan } from './train-plan.js'
 import { checkBest, parseTraining, readTraining } from './train-setup.js'
-import { describeHead } from './train-what.js'
+import { describeHead, refuseKnown } from './train-what.js'
 import { runTrainingIn } from './training-run.js'
 
 export const summary = 'train adapters that differ in some settings side by side, and keep the best'
@@ -92,6 +92,7 @@ export async function run(argv: string[]): Promise<number> {
     ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
     record: { ...values, name, sweep: grid, below: values.below && below.record },
     prepare: async (model) => {
+      for (const one of [name, ...members]) refuseKnown(model, one)
       await below.load(model)
       model.addHead(name, head)
     },

@@ -23,7 +23,7 @@ import { headFor } from './train-head.js'
 import type { tasksOptions } from './train-options.js'
 import { printPlan } from './train-plan.js'
 import { checkBest, type ParsedTraining, planTraining, type TrainValues } from './train-setup.js'
-import { describeHead } from './train-what.js'
+import { describeHead, refuseKnown } from './train-what.js'
 import { runTrainingIn } from './training-run.js'
 
 interface ReadTask {
@@ -181,8 +181,10 @@ async function rowsOf(place: string, file: string, mayBeEmpty = false): Promise<
 
 /** The first of those that share an adapter says what it is. */
 async function addTasks(model: Model, tasks: readonly ReadTask[]): Promise<void> {
+  for (const { name, adapter } of tasks) for (const one of [name, adapter]) refuseKnown(model, one, `tasks.${name}`)
+  const loaded = new Set<string>()
   for (const { name, adapter, config, head, below } of tasks) {
-    await below.load(model)
+    await below.load(model, loaded)
     if (!model.adapters.has(adapter)) fromOptions(() => model.addAdapter(adapter, config))
     model.addHead(name, head)
   }

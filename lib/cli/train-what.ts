@@ -1,6 +1,8 @@
 import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AdapterConfig, AdapterConfigSource } from '../config/adapter-config.js'
+import { quoted } from '../config/check.js'
+import { adapterNames, type Composition } from '../config/composition.js'
 import { counted } from '../config/counted.js'
 import { type HeadConfig, hasManyLabels, readsRows } from '../config/head-config.js'
 import { adapterConfigFile, type FolderFormat, folderFormats, headConfigFile } from '../exchange/folder-files.js'
@@ -118,15 +120,37 @@ export function describeHead(head: HeadConfig): string {
   return `head: ${kind}, ${head.numLabels} labels${shown === '' ? '' : ` (${shown})`}\n`
 }
 
-/** Adds what is new and says what trains. */
+/** Adds what is new and says what trains: over the base model alone, as the result is used, whatever else its folder holds. */
 export function prepareTuning(model: Model, { tuning, name, config }: TuningPlan, head: HeadConfig): void {
   if (tuning === 'full' && model.config.exported !== null)
     throw usageError('--tune full: an archive of torch.export is not written anew; train an adapter or a head')
+  if (model.activeAdapters !== null) process.stderr.write(describeIdle(model.activeAdapters, tuning))
+  model.setActiveAdapters(null)
+  refuseKnown(model, name)
   if (config !== null) fromOptions(() => model.addAdapter(name, config))
   model.addHead(name, head)
+  // Whatever head came with the model.
+  model.activeHead = name
   if (tuning === 'adapter') model.trainAdapter(name)
   else if (tuning === 'head') model.trainHead(name)
   else model.trainAll()
+}
+
+/** A folder of model.save() comes with an adapter that is active; the result here is not above it. */
+function describeIdle(active: Composition, tuning: Tuning): string {
+  const what =
+    tuning === 'full'
+      ? 'what trains is the base model with a new head'
+      : `${describe[tuning]} trains over the base model`
+  const below = tuning === 'adapter' ? '; --below FOLDER trains it above another' : ''
+  return `the model's folder has ${quoted(adapterNames(active))} active, which takes no part: ${what}${below}\n`
+}
+
+/** Before what trains is added: the model's folder may have adapters and heads of its own. */
+export function refuseKnown(model: Model, name: string, option = '--name'): void {
+  const kind = model.adapters.has(name) ? 'an adapter' : model.heads.has(name) ? 'a head' : undefined
+  if (kind === undefined) return
+  throw usageError(`${option}: the model's folder holds ${kind} called '${name}', too; give what trains another name`)
 }
 
 export async function saveTuned(model: Model, { tuning, name, format, folder }: TuningPlan): Promise<void> {

@@ -2,6 +2,7 @@ import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'no
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { Random } from '../../lib/data/random.js'
+import { AutoModel } from '../../lib/model/auto-model.js'
 import { command, scratch } from './command.js'
 import { tinyModel } from './tiny-model.js'
 
@@ -207,8 +208,8 @@ test.serial('combinations that mean nothing are refused before anything is loade
     ],
     [[...base, '-o', model], /--output: expected .* for --tune adapter, got .*, which holds a model/],
     [
-      ['predict', ...shared, model, '-a', 'x', '--head', 'y', '-i', rows],
-      /--head: expected either --adapter or --head, got both \(--adapter x, --head y\)/
+      ['predict', ...shared, model, '-a', 'x', '-a', 'z', '--head', 'y', '-i', rows],
+      /--head: expected at most one --adapter below it, got x and z/
     ],
     [['evaluate', ...shared, model, '-d', rows], /--adapter is missing: expected .*a --model whose folder holds a head/]
   ]
@@ -235,4 +236,42 @@ test.serial('a row names no adapter where a head answers alone', async (t) => {
   const { status, errors } = await command(['predict', ...shared, model, '--head', join(place, 'head'), '-i', input])
   t.is(status, 1)
   t.regex(errors, /wrong\.jsonl:1: no adapter 'a' \(expected no "adapter", because none is loaded\)/)
+})
+
+test.serial('what Model.save wrote answers as it was; what trains over it is measured as it is used', async (t) => {
+  const whole = join(place, 'whole')
+  const saved = await AutoModel.fromPretrained(model)
+  await saved.loadAdapter(join(place, 'json-adapter'), { as: 'old', setActive: true })
+  await saved.save(whole)
+  saved.dispose()
+  const measure = async (args: readonly string[]) => {
+    const { status, output, errors } = await command(['evaluate', ...shared, ...args, '-d', rows, '--json'])
+    t.is(status, 0, errors)
+    return JSON.parse(output)
+  }
+  const alone = await measure([model, '-a', join(place, 'json-adapter')])
+  t.is((await measure([whole])).loss, alone.loss)
+  const { errors, output } = await command(['predict', ...shared, whole, '-i', rows])
+  const direct = await command(['predict', ...shared, model, '-a', join(place, 'json-adapter'), '-i', rows])
+  t.is(output, direct.output, errors)
+  const named = await command(['predict', ...shared, whole, '-a', `old=${join(place, 'json-adapter')}`, '-i', rows])
+  t.regex(named.errors, /--adapter: the model's folder holds an adapter called 'old', too\. .*--adapter old-2=/)
+  for (const tuning of ['head', 'full']) {
+    const folder = join(place, `over-${tuning}`)
+    const args = ['train', ...shared, whole, '-o', folder, ...recipe, '--eval', rows, '--tune', tuning, '--json']
+    const trained = await command(args)
+    t.is(trained.status, 0, trained.errors)
+    t.regex(trained.errors, /the model's folder has 'old' active, which takes no part/)
+    const { events } = JSON.parse(trained.output.trim().split('\n').at(-1) ?? '')
+    const { loss, metrics } = events.find(({ type }: { type: string }) => type === 'evaluate')
+    const used = await measure(tuning === 'head' ? [whole, '--head', folder] : [folder])
+    t.true(Math.abs(used.loss - loss) < 1e-6, `${used.loss} and ${loss}`)
+    t.is(used.metrics.accuracy, metrics.accuracy)
+  }
+  const again = await command(['train', ...shared, whole, '-o', join(place, 'again'), ...recipe, '--name', 'old'])
+  t.is(again.status, 2)
+  t.regex(again.errors, /--name: the model's folder holds an adapter called 'old', too; give what trains another name/)
+  const above = await measure([model, '-a', join(place, 'json-adapter'), '--head', join(place, 'head')])
+  t.is(above.head, 'yesno')
+  t.not(above.loss, (await measure([model, '--head', join(place, 'head')])).loss)
 })
