@@ -55,7 +55,7 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
   const { plan, folder, args } = await planTraining(parsed, hasEvaluation)
   const { config } = plan
   if (config === null) throw usageError(`--tune: tasks train adapters, got '${plan.tuning}'`)
-  const adapters = Object.entries(settings).map(([name, task]) => task.adapter ?? name)
+  const adapters = Object.entries(settings).flatMap(([name, task]) => [task.adapter ?? name, name])
   const belowOf = async (place: string, given: readonly string[]) =>
     await findBelow(place, given, adapters, values.offline || undefined)
   const common = await belowOf('--below', values.below ?? [])
@@ -69,6 +69,7 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
   }
   if (tasks.length === 0) throw usageError('--tasks: none of them has rows')
   checkSame(tasks)
+  checkNames(tasks)
   for (const { name, head, evaluation, options } of tasks) {
     const own = fromOptions(() => taskArguments(`tasks.${name}`, args, options.args))
     if (evaluation !== undefined) checkBest(own, head, `--best for tasks.${name}`)
@@ -211,6 +212,18 @@ function checkSame(tasks: readonly ReadTask[]): void {
   }
 }
 
+/** A task's folder holds an adapter of its name. */
+function checkNames(tasks: readonly ReadTask[]): void {
+  const users = new Map(tasks.map(({ name, adapter }) => [adapter, name]))
+  for (const { name, adapter } of tasks) {
+    const user = users.get(name)
+    if (user === undefined || adapter === name) continue
+    throw usageError(
+      `tasks.${user}.adapter: '${name}' is a task, whose adapter is '${adapter}'; give the adapter another name`
+    )
+  }
+}
+
 /** What an earlier run left is replaced only where that was asked for. */
 function checkFree(folder: string, tasks: readonly ReadTask[], values: TrainValues): void {
   if (values.overwrite || values.resume || values['resume-from'] !== undefined) return
@@ -223,7 +236,10 @@ function checkFree(folder: string, tasks: readonly ReadTask[], values: TrainValu
   )
 }
 
-/** A task's adapter comes with its head; one that others share has a folder of its own, and each task its head. */
+/**
+ * Each task's folder has all that answers its rows: its head, and its adapter, or a copy of one that tasks share, which
+ * then has a folder of its own, too.
+ */
 async function saveTasks(
   model: Model,
   folder: string,
@@ -232,7 +248,11 @@ async function saveTasks(
 ): Promise<void> {
   const adapters = new Set(tasks.map(({ adapter }) => adapter))
   for (const adapter of adapters) await saveAnyAdapter(model, join(folder, adapter), adapter, { format })
-  for (const { name } of tasks) if (!adapters.has(name)) await model.saveHead(join(folder, name), name, { format })
+  for (const { name, adapter } of tasks) {
+    if (adapter === name) continue
+    model.averageAdapter(name, [adapter])
+    await saveAnyAdapter(model, join(folder, name), name, { format })
+  }
 }
 
 const withWholePaths = (tasks: Readonly<Record<string, TaskSettings>>): object =>

@@ -104,8 +104,22 @@ test('tasks of a file of their own may share an adapter', async (t) => {
   t.is(status, 0, errors)
   t.deepEqual(Object.keys(JSON.parse(output.trim().split('\n').at(-1) ?? '').tasks), ['mood', 'tags'])
   t.true(existsSync(join(folder, 'shared', 'adapter.safetensors')))
-  for (const name of ['mood', 'tags'])
-    t.deepEqual(readdirSync(join(folder, name)), ['head_config.json', 'model_head.safetensors'])
+  const { tasks: trained } = JSON.parse(output.trim().split('\n').at(-1) ?? '')
+  for (const [name, rows] of [
+    ['mood', mood],
+    ['tags', tags]
+  ] as const) {
+    const own = join(folder, name)
+    const head = ['head_config.json', 'model_head.safetensors']
+    t.deepEqual(readdirSync(own), ['adapter.safetensors', 'adapter_config.json', ...head])
+    const alone = await command(['evaluate', '-m', model, '-a', own, '-d', rows, '--json'])
+    const above = await command([
+      ...['evaluate', '-m', model, '-a', join(folder, 'shared'), '--head', own, '-d', rows, '--json']
+    ])
+    t.is(alone.status, 0, alone.errors)
+    t.is(above.status, 2, above.errors)
+    if (name === 'mood') t.is(JSON.parse(alone.output).loss, trained.mood.evaluation.loss)
+  }
 })
 
 test('--mode and --sampler, or a config, say how tasks meet; a run goes on as it was begun', async (t) => {
