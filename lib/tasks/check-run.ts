@@ -3,6 +3,7 @@ import type { TrainingArguments } from '../config/training-arguments.js'
 import { AdapterError } from '../native/errors.js'
 import { checkMetric } from '../training/best.js'
 import { checkLength } from '../training/run-length.js'
+import type { LearnerOptions } from './learner.js'
 import type { SavedTasks, TasksRun } from './run-state.js'
 
 /** Refuses what nobody evaluates and names of measures that no evaluation will have, before the first step. */
@@ -21,8 +22,23 @@ export function checkLearners({ learners, feeds }: TasksRun): void {
   }
 }
 
-/** What several tasks share has the schedule of all; one that evaluations move would follow no one's. */
-export function checkShared({ lrSchedulerType }: TrainingArguments, names: string): void {
+/**
+ * What several tasks share has the schedule of all; one that evaluations move would follow no one's. Nor has it a moment
+ * that is the best: each task's own would come back from another step than what is below it.
+ */
+export function checkShared(
+  { lrSchedulerType }: TrainingArguments,
+  names: string,
+  sharing: readonly Pick<LearnerOptions, 'name' | 'args'>[]
+): void {
+  const best = sharing.find(({ args }) => args.loadBestModelAtEnd)
+  if (best !== undefined) {
+    throw check.valueError(
+      `tasks.${best.name}: loadBestModelAtEnd`,
+      `the tasks ${names} share what trains, and the best step of one is not that of another; leave it out for these, ` +
+        'or give each an adapter of its own'
+    )
+  }
   if (lrSchedulerType !== 'reduce_lr_on_plateau') return
   throw check.valueError(
     'args.lrSchedulerType',

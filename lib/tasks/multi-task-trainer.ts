@@ -86,7 +86,8 @@ export type MultiTaskResult = Omit<TasksEndEvent, 'type'>
  * Trains adapters and heads of several tasks over one model that stays as it is. Each task learns what it would learn
  * alone: its gradients are those of its own rows, and its learning rate, schedule, clipping and optimizer its own. What
  * several tasks train, such as an adapter that they share, gets the weighted sum of their gradients. With dropout the
- * numbers drawn are others than alone. `loadBestModelAtEnd` brings back what is a task's own.
+ * numbers drawn are others than alone. `loadBestModelAtEnd` is for tasks that share nothing with others: each comes back from
+ * its own best step.
  */
 export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
   readonly model: Model

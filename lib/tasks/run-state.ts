@@ -93,7 +93,8 @@ export class RunState {
       const [first = 0] = share.tasks
       const name = share.tasks.map((task) => learners[task]?.name).join(' and ')
       const isOwn = share.tasks.length === 1
-      if (!isOwn) checkShared(args, name)
+      const sharing = share.tasks.flatMap((task) => learners[task]?.options ?? [])
+      if (!isOwn) checkShared(args, name, sharing)
       const own = isOwn ? (learners[first] as Learner).options.args : { ...args, parameterGroups: [] }
       return nativeMember(model, own, this.plan.stepsOf(i, own), { name, names: share.names })
     })

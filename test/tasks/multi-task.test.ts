@@ -195,6 +195,22 @@ test('early stopping and the best parameters are each task’s own', async (t) =
   }
 })
 
+test('what several tasks share has no best step', async (t) => {
+  const model = await withTasks(t)
+  const own = { evalDataset: tinyRows(12, { seed: 9 }), args: { metricForBestModel: 'loss', loadBestModelAtEnd: true } }
+  model.addClassificationHead('other', { numLabels: 2 })
+  const sharing = {
+    topic: { ...tasks.topic, ...own },
+    other: { dataset: tasks.topic.dataset, adapter: 'topic', head: 'other' }
+  }
+  const evaluated = { ...args, evalStrategy: 'epoch' } as const
+  const before = [...valuesOf(model, 'topic')]
+  await t.throwsAsync(new MultiTaskTrainer({ model, tasks: sharing, args: evaluated }).train(), {
+    message: /^tasks\.topic: loadBestModelAtEnd: the tasks topic and other share what trains, .*an adapter of its own/
+  })
+  t.deepEqual([...valuesOf(model, 'topic')], before)
+})
+
 test('what cannot be trained is said by name before the first step', async (t) => {
   const model = await withTasks(t)
   const make = (given: object) => () => new MultiTaskTrainer({ model, tasks, args, ...given })
