@@ -62,5 +62,22 @@ export function taskArguments(
     }
   }
   check.checkKeys(name, fields, taskArgumentNames, explainArgument)
-  return trainingArguments({ ...args, ...fields })
+  try {
+    return trainingArguments({ ...withoutOther(args, fields), ...fields })
+  } catch (error) {
+    if (error instanceof TypeError || error instanceof RangeError) {
+      error.message = error.message.replace(/^args(?=[.:])/, name)
+    }
+    throw error
+  }
+}
+
+/** A batch has so many rows or so many tokens: one's own say takes the place of what is said for all. */
+function withoutOther(args: TrainingArgumentsInput, own: TaskArguments): TrainingArgumentsInput {
+  const { perDeviceTrainBatchSize, maxTokensPerBatch, ...rest } = args
+  return {
+    ...rest,
+    ...(perDeviceTrainBatchSize !== undefined && own.maxTokensPerBatch == null && { perDeviceTrainBatchSize }),
+    ...(maxTokensPerBatch !== undefined && own.perDeviceTrainBatchSize === undefined && { maxTokensPerBatch })
+  }
 }

@@ -195,6 +195,22 @@ test('early stopping and the best parameters are each task’s own', async (t) =
   }
 })
 
+test('a task’s own size of batches takes the place of that of all, whichever way it is said', async (t) => {
+  const model = await withTasks(t)
+  const { perDeviceTrainBatchSize: _, ...rest } = args
+  const argsOf = (own: object, all: object) =>
+    new MultiTaskTrainer({ model, tasks: { topic: { ...tasks.topic, args: own } }, args: { ...rest, ...all } })
+  const losses = async (trainer: MultiTaskTrainer) => (await trainer.train()).tasks['topic']?.steps
+  const rows = await losses(argsOf({ perDeviceTrainBatchSize: 1 }, { maxTokensPerBatch: 10_000 }))
+  const tokens = await losses(argsOf({ maxTokensPerBatch: 10_000 }, { perDeviceTrainBatchSize: 1 }))
+  const epochs = args.numTrainEpochs ?? 3
+  t.is(rows, tasks.topic.dataset.length * epochs)
+  t.is(tokens, epochs)
+  t.throws(() => argsOf({ maxTokensPerBatch: 64, perDeviceTrainBatchSize: 4 }, {}), {
+    message: /^tasks\.topic\.args\.maxTokensPerBatch: .*leave out perDeviceTrainBatchSize/
+  })
+})
+
 test('what several tasks share has no best step', async (t) => {
   const model = await withTasks(t)
   const own = { evalDataset: tinyRows(12, { seed: 9 }), args: { metricForBestModel: 'loss', loadBestModelAtEnd: true } }
