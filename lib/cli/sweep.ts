@@ -24,8 +24,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
 
   --vary NAME=A,B,...     what each has for itself: learningRate, weightDecay and other training arguments, seed,
                           fields of the adapter's config such as reduction_factor, or whole configs:
-                          'config=["seq_bn","lora"]'. A list in JSON or with commas; may be repeated. In a config:
-                          "sweep": {"learningRate": [1e-3, 1e-4]}
+                          'config=seq_bn,lora[r=4,alpha=8]'. With commas, or a list in JSON; may be repeated, each NAME
+                          once. In a config: "sweep": {"learningRate": [1e-3, 1e-4]}
   --below [NAME=]ADAPTER  an adapter that has learned before and lies, as it is, below each. May be repeated, the lowest
                           first; in CONFIG a list
   --config CONFIG         what the varied fields change: a preset, a shorthand or JSON. Default seq_bn
@@ -39,25 +39,40 @@ ${modelUsage}
 ${rowsUsage}
 `
 
-/** `NAME=A,B` or `NAME=[…]`; the last of two with one name counts. */
+/** `NAME=A,B` or `NAME=[…]`, each name once. */
 export function gridOf(texts: readonly string[]): Record<string, unknown[]> {
   if (texts.length === 0) throw usageError('--vary is missing: expected NAME=A,B,...')
-  return Object.fromEntries(
-    texts.map((text) => {
-      const at = text.indexOf('=')
-      if (at < 1) throw usageError(`--vary: expected NAME=A,B,..., got '${text}'`)
-      return [text.slice(0, at), valuesOf(text.slice(at + 1), text)]
-    })
-  )
+  const grid: Record<string, unknown[]> = {}
+  for (const text of texts) {
+    const at = text.indexOf('=')
+    if (at < 1) throw usageError(`--vary: expected NAME=A,B,..., got '${text}'`)
+    const name = text.slice(0, at)
+    if (Object.hasOwn(grid, name)) throw usageError(`--vary: expected the values of ${name} in one list, got two`)
+    grid[name] = valuesOf(text.slice(at + 1), text)
+  }
+  return grid
 }
 
 function valuesOf(list: string, text: string): unknown[] {
-  if (!list.startsWith('[')) return list.split(',').map((value) => plainValue(value.trim()))
+  if (!list.startsWith('[')) return splitOutside(list).map((value) => plainValue(value.trim()))
   try {
     return JSON.parse(list) as unknown[]
   } catch (error) {
     throw usageError(`--vary: expected a list in JSON after '[', got '${text}': ${(error as Error).message}`)
   }
+}
+
+/** At the commas that stand in no brackets, as those of `lora[r=4,alpha=8]` do. */
+function splitOutside(list: string): string[] {
+  const parts = ['']
+  let depth = 0
+  for (const letter of list) {
+    if ('[{('.includes(letter)) depth++
+    if (']})'.includes(letter)) depth--
+    if (letter === ',' && depth === 0) parts.push('')
+    else parts[parts.length - 1] += letter
+  }
+  return parts
 }
 
 function plainValue(text: string): unknown {

@@ -78,7 +78,11 @@ export async function parseTraining<const O extends NonNullable<ParseArgsConfig[
   if (hasTasks(config) && !('tasks' in more)) throw usageError(`${file} has tasks: give it to torch-adapters train`)
   // The last of two counts, and a list takes the place of the config's.
   const isReplaced = (name: string) => (asked.values as Record<string, unknown>)[name] !== undefined
-  const lists = ['adapter', 'below'].filter(isReplaced).map((name) => `--${name}=`)
+  const varied = (asked.values as { vary?: readonly string[] }).vary ?? []
+  const lists = [
+    ...['adapter', 'below'].filter(isReplaced).map((name) => `--${name}=`),
+    ...varied.map((text) => `--vary=${text.split('=')[0]}=`)
+  ]
   const kept = config.argv.filter((one) => !lists.some((option) => one.startsWith(option)))
   const { values } = parseCommand([...kept, ...own], all, ['[CONFIG]'])
   return { values: values as Values<O>, config }

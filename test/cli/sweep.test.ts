@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { gridOf } from '../../lib/cli/sweep.js'
 import { Random } from '../../lib/data/random.js'
 import { repository } from '../native/support.js'
 import { command, fixtures, interrupted, scratch } from './command.js'
@@ -17,6 +18,20 @@ test.before(() => {
     return JSON.stringify({ input_ids: [5 + random.nextBelow(80), 91 + label], label: ['no', 'yes'][label] })
   })
   writeFileSync(rows, `${lines.join('\n')}\n`)
+})
+
+test('commas in brackets part nothing; a name that varies twice is refused', (t) => {
+  t.deepEqual(gridOf(['config=lora[r=4,alpha=8], seq_bn', 'learningRate=1e-3,0.1']), {
+    config: ['lora[r=4,alpha=8]', 'seq_bn'],
+    learningRate: [1e-3, 0.1]
+  })
+  t.deepEqual(gridOf(['config=["lora[r=4,alpha=8]","seq_bn"]', 'leave_out=[[0],[1]]']), {
+    config: ['lora[r=4,alpha=8]', 'seq_bn'],
+    leave_out: [[0], [1]]
+  })
+  t.throws(() => gridOf(['learningRate=1e-3,1e-2', 'learningRate=1e-3']), {
+    message: '--vary: expected the values of learningRate in one list, got two'
+  })
 })
 
 test('a sweep keeps the best of its adapters, which answers as it was measured', async (t) => {
