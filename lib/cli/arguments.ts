@@ -24,11 +24,6 @@ const elsewhere: Readonly<Record<string, string>> = {
   ...{ modelnameorpath: 'model', adapterconfig: 'config', savestrategy: 'save', resumefromcheckpoint: 'resume-from' }
 }
 
-const best = "write --best METRIC, such as --best loss: the result is then the best evaluation's model"
-
-/** Options of a command that trains which are said in another way. */
-const saidOtherwise: Readonly<Record<string, string>> = { loadbestmodelatend: best, metricforbestmodel: best }
-
 /** node:util's parseArgs, with the nearest spelling of an unknown option, and operands: `[FOLDER]` may be left out. */
 export function parseCommand<const O extends Options>(
   argv: readonly string[],
@@ -36,7 +31,7 @@ export function parseCommand<const O extends Options>(
   operands: readonly string[] = []
 ): { readonly values: Parsed<O>; readonly operands: readonly string[] } {
   try {
-    const parsed = parseArgs({ args: [...argv], options, allowPositionals: operands.length > 0 })
+    const parsed = parseArgs({ args: [...argv], options, allowPositionals: operands.length > 0, allowNegative: true })
     const wantsHelp = (parsed.values as Record<string, unknown>)['help'] === true
     const count = parsed.positionals.length
     const least = operands.filter((operand) => !operand.startsWith('[')).length
@@ -55,9 +50,7 @@ export function parseCommand<const O extends Options>(
     if (code !== 'ERR_PARSE_ARGS_UNKNOWN_OPTION' || unknown === undefined) throw error
     const other = elsewhere[plain(unknown)] ?? kebabCase(ownNameOf(unknown))
     // What trains takes training arguments.
-    const reason = Object.hasOwn(options, 'max-steps')
-      ? (saidOtherwise[plain(unknown)] ?? reasonAgainst(unknown))
-      : undefined
+    const reason = Object.hasOwn(options, 'max-steps') ? reasonAgainst(unknown) : undefined
     if (reason !== undefined) throw usageError(`unknown option '--${unknown}': ${reason}`)
     const guess = other !== undefined && Object.hasOwn(options, other) ? other : nearest(unknown, Object.keys(options))
     throw usageError(`unknown option '--${unknown}'${guess === undefined ? '' : ` (did you mean '--${guess}'?)`}`)

@@ -9,7 +9,7 @@ export const trainOptions = {
   'max-steps': { type: 'string' },
   'batch-size': { type: 'string' },
   'max-tokens': { type: 'string' },
-  'group-by-length': { type: 'boolean', default: false },
+  'group-by-length': { type: 'boolean' },
   'learning-rate': { type: 'string' },
   'head-learning-rate': { type: 'string' },
   'warmup-ratio': { type: 'string' },
@@ -23,7 +23,7 @@ export const trainOptions = {
   'early-stopping': { type: 'string' },
   seed: { type: 'string' },
   save: { type: 'string' },
-  tensorboard: { type: 'boolean', default: false },
+  tensorboard: { type: 'boolean' },
   'parameter-groups': { type: 'string' },
   'report-to': { type: 'string' },
   'logging-dir': { type: 'string' },
@@ -49,15 +49,18 @@ export const optionOf: Readonly<Record<string, keyof TrainValues | 'output'>> = 
   ...{ maxTokensPerBatch: 'max-tokens', groupByLength: 'group-by-length', warmupSteps: 'warmup-steps' },
   ...{ optim: 'optim', optimArgs: 'optim-args', lrSchedulerType: 'lr-scheduler' },
   ...{ lrSchedulerKwargs: 'lr-scheduler-args', parameterGroups: 'parameter-groups' },
-  ...{ metricForBestModel: 'best', loadBestModelAtEnd: 'best', earlyStoppingPatience: 'early-stopping' },
+  ...{ earlyStoppingPatience: 'early-stopping' },
   ...{ outputDir: 'output', loggingDir: 'logging-dir', reportTo: 'report-to', resumeFromCheckpoint: 'resume-from' }
 }
 
 /** These are more than the argument, or more than one value: where the result goes, what adapters start from, … */
 export const onlyAsOption: readonly string[] = [
   ...['outputDir', 'loggingDir', 'reportTo', 'seed', 'resumeFromCheckpoint'],
-  ...['optimArgs', 'lrSchedulerKwargs', 'parameterGroups', 'loadBestModelAtEnd', 'metricForBestModel']
+  ...['optimArgs', 'lrSchedulerKwargs', 'parameterGroups']
 ]
+
+/** Options without a value, which a config may have switched on: behind them stands true or false, too. */
+const bareSwitches: readonly string[] = ['group-by-length', 'tensorboard', 'offline']
 
 const known = trainingArguments()
 
@@ -66,8 +69,8 @@ const settable = Object.keys(known).filter((name) => !onlyAsOption.includes(name
 
 const kebabCase = (name: string): string => snakeCase(name).replaceAll('_', '-')
 
-/** --best says both of an evaluation's arguments, --output and --resume-from are more than theirs. */
-const notTheSame: readonly string[] = ['outputDir', 'resumeFromCheckpoint', 'loadBestModelAtEnd', 'metricForBestModel']
+/** --output and --resume-from are more than their arguments. */
+const notTheSame: readonly string[] = ['outputDir', 'resumeFromCheckpoint']
 
 /** The arguments' own names of options that are shorter: which option, by that name. */
 const longNames: ReadonlyMap<string, string> = new Map(
@@ -104,7 +107,11 @@ export function readableOptions(argv: readonly string[]): string[] {
     const [, given = '', value = ''] = /^--([^=]+)(=.*)?$/s.exec(text) ?? []
     const option = longNames.get(given) ?? given
     if (given === '') all.push(text)
-    else if (value !== '' || !isSwitch(option)) all.push(`--${option}${value}`)
+    else if (bareSwitches.includes(option)) {
+      const next = value === '' && /^(true|false)$/.test(argv[i + 1] ?? '') ? argv[++i] : value.slice(1)
+      if (next === 'false') all.push(`--no-${option}`)
+      else all.push(next === '' || next === 'true' ? `--${option}` : text)
+    } else if (value !== '' || !isSwitch(option)) all.push(`--${option}${value}`)
     else all.push(`--${option}=${isSwitchValue(argv[i + 1]) ? argv[++i] : true}`)
   }
   return all
@@ -141,7 +148,7 @@ function usageFor(forFull: string): string {
   --lr-scheduler NAME     how the learning rate goes on, by transformers' names, such as cosine. Default linear
   --lr-scheduler-args A=X,...  what the schedule can be told, such as numCycles=3
   --best METRIC           the result is the model of the best evaluation by METRIC: loss, accuracy, ... Default: the
-                          last
+                          last, as with --load-best-model-at-end false
   --early-stopping N      end after N evaluations in a row that are no better by METRIC, or by the loss
   --seed N                default 42
   --save STRATEGY         checkpoints: no, epoch, steps or best. Default: every 500 steps, the newest kept

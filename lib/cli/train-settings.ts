@@ -56,7 +56,7 @@ export function trainingSettings(
       perDeviceTrainBatchSize: batchSize,
       perDeviceEvalBatchSize: batchSize,
       maxTokensPerBatch: maxTokens,
-      groupByLength: values['group-by-length'] || undefined,
+      groupByLength: values['group-by-length'],
       learningRate: numberOption('learning-rate', values['learning-rate']),
       parameterGroups: groupsOf(values),
       warmupRatio: numberOption('warmup-ratio', values['warmup-ratio']),
@@ -210,5 +210,7 @@ function groupsOf({ 'head-learning-rate': head, 'parameter-groups': json }: Trai
 function targetsOf({ 'report-to': text, tensorboard }: TrainValues, given: ReportTo | undefined) {
   const asked = text?.includes(',') ? text.split(',').map((one) => one.trim()) : text
   const targets = fromOptions(() => reportTo('--report-to', asked ?? given ?? ['jsonl', 'html']))
-  return tensorboard ? [...new Set([...targets, 'tensorboard' as const])] : targets
+  if (tensorboard === undefined) return targets
+  const others = targets.filter((one) => one !== 'tensorboard')
+  return tensorboard ? [...others, 'tensorboard' as const] : others
 }

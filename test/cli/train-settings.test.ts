@@ -41,15 +41,27 @@ test('every training argument is an option under its own name, also where there 
       await argumentsOf([`${option}=x`])
     } catch (error) {
       const { message } = error as Error
-      if (message.includes('unknown option'))
-        t.regex(message, /write --best METRIC|did you mean '--(output|resume-from)'/)
+      if (message.includes('unknown option')) t.regex(message, /did you mean '--(output|resume-from)'/)
       return !message.includes('unknown option')
     }
     return true
   }
   const none: string[] = []
   for (const name of Object.keys(trainingArguments())) if (!(await isOption(name))) none.push(name)
-  t.deepEqual(none.sort(), ['loadBestModelAtEnd', 'metricForBestModel', 'outputDir', 'resumeFromCheckpoint'])
+  t.deepEqual(none.sort(), ['outputDir', 'resumeFromCheckpoint'])
+})
+
+test('what a config switches on an option switches off', async (t) => {
+  const config = { groupByLength: true, tensorboard: true, loadBestModelAtEnd: true, metricForBestModel: 'accuracy' }
+  t.like(await argumentsOf([], config), { ...{ groupByLength: true, loadBestModelAtEnd: true } })
+  t.deepEqual((await argumentsOf([], config)).reportTo, ['jsonl', 'html', 'tensorboard'])
+  const off = ['--group-by-length', 'false', '--tensorboard=false', '--load-best-model-at-end', 'false']
+  const args = await argumentsOf([...off, '--metric-for-best-model', 'loss'], config)
+  t.like(args, { groupByLength: false, loadBestModelAtEnd: false, metricForBestModel: 'loss' })
+  t.deepEqual(args.reportTo, ['jsonl', 'html'])
+  t.false((await argumentsOf(['--no-group-by-length'], config)).groupByLength)
+  t.true((await argumentsOf(['--group-by-length', 'true', '--tensorboard'])).groupByLength)
+  await t.throwsAsync(argumentsOf(['--group-by-length=maybe']), { message: /group-by-length/ })
 })
 
 test('what stands behind a switch is its value, unless it is a config', async (t) => {
