@@ -1,4 +1,6 @@
-import { existsSync, realpathSync } from 'node:fs'
+import { existsSync, readdirSync, realpathSync } from 'node:fs'
+import { join } from 'node:path'
+import { adapterConfigFile, setupConfigFile } from '../exchange/folder-files.js'
 import type { Model } from '../model/model.js'
 import { fromOptions, usageError } from './arguments.js'
 
@@ -32,12 +34,25 @@ export async function findAdapters(
     if (as !== undefined) fromOptions(() => checkAdapterName(as))
     const folder = await resolveFolder(source, 'adapter', { offline })
     refuseUnfinished(option, folder)
+    refuseSetup(option, folder)
     const name = as ?? (isPeftFolder(folder) ? peftName(source) : readAdapterFolder(folder, false).name)
     const other = found.find((one) => one.name === name)
     if (other !== undefined) throw sameName(option, name, other, { source, folder })
     found.push({ source, folder, name })
   }
   return found.map(({ folder, name }) => ({ folder, name }))
+}
+
+/** What fuse and saveAdapterSetup write is several adapters, used by another option. */
+function refuseSetup(option: string, folder: string): void {
+  if (!existsSync(join(folder, setupConfigFile)) || existsSync(join(folder, adapterConfigFile))) return
+  const inside = readdirSync(folder)
+    .map((name) => join(folder, name))
+    .filter((one) => existsSync(join(one, adapterConfigFile)))
+  throw usageError(
+    `${option}: expected an adapter, got ${folder}, a whole setup: evaluate and predict take it as --setup ${folder}; ` +
+      `its adapters are in ${inside.join(', ')}`
+  )
 }
 
 /** Before an adapter is loaded: a folder that Model.save wrote may come with one of that name. */

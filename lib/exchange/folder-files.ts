@@ -63,7 +63,7 @@ const strangers: Readonly<Record<string, string>> = {
   'adapter_model.safetensors': 'a PEFT adapter without its config',
   'adapter_model.bin': 'a PEFT adapter without its config',
   [fusionConfigFile]: 'an AdapterFusion',
-  [setupConfigFile]: 'a whole setup, which loadAdapterSetup loads; each of its sub-folders is an adapter',
+  [setupConfigFile]: 'a whole setup, which loadAdapterSetup loads; its adapters have folders in it',
   [headConfigFile]: 'a head alone, or a model with one',
   'model.safetensors': 'a model',
   'pytorch_model.bin': 'a model'
