@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import type { TrainingArgumentsInput } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { listCheckpoints } from '../training/checkpoint-folder.js'
-import { exitStatus } from './arguments.js'
+import { exitStatus, usageError } from './arguments.js'
 import { loadModel, type ModelValues, untilInterrupted } from './model-options.js'
 import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
 import { closeRows, type TrainingRows } from './rows.js'
@@ -55,6 +55,7 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
     else process.stdout.write(describeFinished(run, finished))
     return exitStatus.done
   }
+  if (resume && listCheckpoints(checkpointFolder(folder)).length === 0) throw usageError(describeEnded(run))
   let model: Model | undefined
   let last: Event | undefined
   try {
@@ -94,9 +95,17 @@ function describeFinished({ folder, record }: Frame, { step, isEarly }: Finished
   const longer = canGoOn
     ? `With more epochs or steps it goes on: torch-adapters resume ${folder} --epochs N (or --max-steps N). `
     : ''
+  return `the run in ${folder} is finished, at step ${step}${early}: nothing is left to train. ${longer}To train it anew: ${anew({ folder, record })}\n`
+}
+
+/** One that is to become longer, and has nothing to go on from. */
+const describeEnded = ({ folder, record }: Frame): string =>
+  `--resume: the run in ${folder} is finished, and no checkpoint is there to go on from: --save epoch writes one at the ` +
+  `end. To train it anew: ${anew({ folder, record })}`
+
+function anew({ folder, record }: Frame): string {
   const command = 'sweep' in record ? 'sweep' : 'adapters' in record ? 'fuse' : 'train'
-  const again = `torch-adapters ${command} ${join(folder, runConfigFile)} --output ${folder} --overwrite`
-  return `the run in ${folder} is finished, at step ${step}${early}: nothing is left to train. ${longer}To train it anew: ${again}\n`
+  return `torch-adapters ${command} ${join(folder, runConfigFile)} --output ${folder} --overwrite`
 }
 
 /** An interrupted run has saved what it did, unless it had done nothing. */

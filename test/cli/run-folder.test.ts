@@ -75,6 +75,9 @@ test('a run that is finished is not trained again; one that stopped early goes o
   const none = await command(['resume', bare])
   t.is(none.status, 0, none.errors)
   t.regex(none.output, /^the run in .*bare is finished, at step 1: nothing is left to train\. To train it anew:/)
+  const stuck = await command(['resume', bare, '--max-steps', '3'])
+  t.is(stuck.status, 2)
+  t.regex(stuck.errors, /bare is finished, and no checkpoint is there to go on from: --save epoch .*To train it anew: /)
   // The checkpoint of step 4 is there for who wants it.
   const again = await command(['resume', folder, '--resume-from', join(folder, 'checkpoints/checkpoint-4')])
   t.is(again.status, 0, again.errors)
