@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { readdirSync, rmSync, statSync } from 'node:fs'
-import { hostname } from 'node:os'
+import { hostname, uptime } from 'node:os'
 import { join } from 'node:path'
 
 /** A process, as files tell of it that it leaves when it is killed. */
@@ -22,14 +22,18 @@ export function isAlive(owner: Owner): boolean {
   }
 }
 
+/** Since when this machine runs, a minute earlier for clocks that are set. */
+const started = () => Date.now() - uptime() * 1000 - 60_000
+
 /**
  * Whether the process that wrote a file lives. Its number may be another's by now, as every container's first process has
- * the same: that one wrote nothing before it began.
+ * the same, and a machine that began anew gives numbers again: such a one wrote nothing before it began.
  * @param written when, in milliseconds
  */
 export function isRunning(owner: Owner, written: number): boolean {
-  if (owner.host === thisProcess.host && owner.pid === process.pid) return written >= performance.timeOrigin
-  return isAlive(owner)
+  if (owner.host !== thisProcess.host) return true
+  if (owner.pid === process.pid) return written >= performance.timeOrigin
+  return written >= started() && isAlive(owner)
 }
 
 const hostTag = (host: string) => createHash('sha256').update(host).digest('hex').slice(0, 8)

@@ -7,6 +7,7 @@ import {
   rmdirSync,
   rmSync,
   statSync,
+  utimesSync,
   writeFileSync
 } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -20,6 +21,10 @@ import { diskError } from './disk-error.js'
 export const lockFile = '.run.lock'
 
 const operation = 'train'
+
+/** How often a run touches its locks, and after how long without that it is dead, where its process cannot be looked for. */
+const beat = 20_000
+const silence = 180_000
 
 /** The folders that a run holds. */
 export interface RunLocks {
@@ -35,7 +40,11 @@ export interface RunLocks {
  */
 export function lockRunFolders(args: TrainingArguments, saveOnAbort: boolean): RunLocks {
   const held = new Map<string, () => void>()
+  const beating = setInterval(() => {
+    for (const folder of held.keys()) touch(join(folder, lockFile))
+  }, beat).unref()
   const release = () => {
+    clearInterval(beating)
     for (const free of held.values()) free()
     held.clear()
     forget(release)
@@ -102,7 +111,8 @@ function lockFolder(folder: string): () => void {
   }
   return () => {
     try {
-      if (ownerOf(lock)?.pid === process.pid) rmSync(lock, { force: true })
+      const owner = ownerOf(lock)
+      if (owner !== undefined && isOwn(owner)) rmSync(lock, { force: true })
       // A run that wrote nothing leaves no folder.
       if (!wasThere && readdirSync(folder).length === 0) rmdirSync(folder)
     } catch {
@@ -154,15 +164,40 @@ function ownerOf(lock: string): Owner | undefined {
   try {
     const { mtimeMs } = statSync(lock)
     const owner = JSON.parse(readFileSync(lock, 'utf8')) as Owner
-    return isRunning(owner, mtimeMs) ? owner : undefined
+    const isSilent = owner.host !== thisProcess.host && Date.now() - mtimeMs > silence
+    return !isSilent && isRunning(owner, mtimeMs) ? owner : undefined
   } catch {
     return undefined
   }
 }
 
-function taken(folder: string, lock: string, { pid, host }: Owner): AdapterError {
-  const who = pid === process.pid && host === thisProcess.host ? 'of this process' : `of process ${pid} on ${host}`
+const isOwn = ({ pid, host }: Owner): boolean => pid === process.pid && host === thisProcess.host
+
+/** A sign of life, for other machines. */
+function touch(lock: string): void {
+  try {
+    const owner = ownerOf(lock)
+    const now = new Date()
+    if (owner !== undefined && isOwn(owner)) utimesSync(lock, now, now)
+  } catch {
+    // The folder cannot be written to for now: the run itself says so.
+  }
+}
+
+function taken(folder: string, lock: string, owner: Owner): AdapterError {
+  const { pid, host } = owner
+  const who = isOwn(owner) ? 'of this process' : `of process ${pid} on ${host}`
+  // A run of the command line holds its folder, and that of its checkpoints in it.
+  const near = [lock, join(folder, '..', lockFile), join(folder, 'checkpoints', lockFile)]
+  const locks = near.filter((one) => {
+    const other = ownerOf(one)
+    return other?.pid === pid && other.host === host
+  })
+  const free =
+    host === thisProcess.host
+      ? ''
+      : ` If it was killed there, the folder is free ${silence / 60_000} minutes after its last sign of life.`
   return new AdapterError('ERR_BUSY', operation, `another run, ${who}, writes into ${folder}`, {
-    hint: `Give each run an outputDir (and loggingDir) of its own, or wait until that one has ended. If there is no such run, remove ${lock}.`
+    hint: `Give each run an outputDir (and loggingDir) of its own, or wait until that one has ended.${free} If there is no such run, remove ${locks.join(' and ')}.`
   })
 }

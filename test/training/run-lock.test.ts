@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { mock } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import {
   AdapterError,
@@ -52,6 +54,21 @@ test('a second run in a folder is refused by name, and the first one goes on as 
   await t.notThrowsAsync(trainerOf(other, saving(outputDir)).train())
 })
 
+test.serial('a run that goes on touches its lock', async (t) => {
+  mock.timers.enable({ apis: ['setInterval'] })
+  const outputDir = join(scratch(t), 'run')
+  const run = trainerOf(await ready(t), saving(outputDir)).run()
+  await run.next()
+  const lock = join(outputDir, lockFile)
+  const old = statSync(lock).mtimeMs
+  await sleep(20)
+  mock.timers.tick(20_000)
+  mock.timers.reset()
+  t.true(statSync(lock).mtimeMs > old)
+  await run.return()
+  t.false(existsSync(lock))
+})
+
 test('a run that is left, refused or fails lets its folder go', async (t) => {
   const outputDir = join(scratch(t), 'run')
   const model = await ready(t)
@@ -75,7 +92,22 @@ test('the lock of a dead process is taken over, that of a living one is not', as
   leave(process.ppid)
   await t.throwsAsync(train(), busy(new RegExp(`of process ${process.ppid} on .*remove \\S+\\.run\\.lock\\.$`)))
   leave(7, 'another-machine')
-  await t.throwsAsync(train(), busy(/of process 7 on another-machine/))
+  const inside = join(outputDir, 'checkpoints', lockFile)
+  mkdirSync(join(outputDir, 'checkpoints'))
+  writeFileSync(inside, JSON.stringify({ pid: 7, host: 'another-machine' }))
+  const both = new RegExp(`of process 7 on another-machine.* 3 minutes after .* remove ${lock} and ${inside}\\.$`)
+  await t.throwsAsync(train(), busy(both))
+  rmSync(join(outputDir, 'checkpoints'), { recursive: true })
+  // Without a sign of life for longer than that.
+  const minutes = (count: number) => new Date(Date.now() - count * 60_000)
+  utimesSync(lock, minutes(2), minutes(2))
+  await t.throwsAsync(train(), busy(/of process 7/))
+  utimesSync(lock, minutes(4), minutes(4))
+  await t.notThrowsAsync(train())
+  // Of a number that a process of before the machine began had, too.
+  leave(process.ppid)
+  utimesSync(lock, 1, 1)
+  await t.notThrowsAsync(train())
 
   leave(spawnSync(process.execPath, ['--version']).pid)
   await t.notThrowsAsync(train())
