@@ -1,4 +1,4 @@
-import { existsSync, rmSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { AdapterConfig, AdapterConfigSource } from '../config/adapter-config.js'
 import { quoted } from '../config/check.js'
@@ -9,7 +9,6 @@ import { adapterConfigFile, type FolderFormat, folderFormats, headConfigFile } f
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { listCheckpoints } from '../training/checkpoint-folder.js'
-import { refuseRunning } from '../training/run-lock.js'
 import { choiceOption, fromOptions, usageError } from './arguments.js'
 
 /** What `train --tune` offers: adapter and head on the frozen base model, the head alone, or everything. */
@@ -99,15 +98,6 @@ function checkFolder(folder: string, tuning: Tuning, { overwrite, resume, 'resum
 
 /** Where the checkpoints of a run lie whose result goes to `folder`. */
 export const checkpointFolder = (folder: string): string => join(folder, 'checkpoints')
-
-/**
- * With --overwrite, before training: what an earlier run left to resume from. Its result goes when the new one is there.
- * @throws {AdapterError} ERR_BUSY where that run has not ended
- */
-export function removeCheckpoints(folder: string): void {
-  for (const held of [folder, checkpointFolder(folder)]) refuseRunning(held)
-  rmSync(checkpointFolder(folder), { recursive: true, force: true })
-}
 
 /** Before training, for people: the head that the labels of the rows, or the options, led to. */
 export function describeHead(head: HeadConfig): string {

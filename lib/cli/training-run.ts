@@ -5,10 +5,11 @@ import { listCheckpoints } from '../training/checkpoint-folder.js'
 import { exitStatus, usageError } from './arguments.js'
 import { loadModel, type ModelValues, untilInterrupted } from './model-options.js'
 import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
+import { removeEarlier } from './overwrite.js'
 import { closeRows, type TrainingRows } from './rows.js'
 import { type FinishedRun, finishedRun } from './run-folder.js'
 import { runConfigFile, writeTrainConfig } from './train-config.js'
-import { checkpointFolder, removeCheckpoints } from './train-what.js'
+import { checkpointFolder } from './train-what.js'
 
 /** What happened last in a run, as far as its end is told by it. */
 interface Told {
@@ -66,7 +67,7 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
       await run.prepare(loaded)
       if (run.plan !== undefined) return await run.plan(loaded)
       checkOutputFolder('output', folder)
-      if (values.overwrite) removeCheckpoints(folder)
+      if (values.overwrite) removeEarlier(folder, run.record)
       if (!values.json) process.stderr.write(run.heads)
       const onEvent = (event: Event) => {
         if (last === undefined) writeTrainConfig(folder, { ...run.record, trunk: loaded.trunk }, args)

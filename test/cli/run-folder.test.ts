@@ -185,3 +185,40 @@ test('what a setup names and no --adapter loads is said of the option, with the 
     t.notRegex(errors, /setActiveAdapters/)
   }
 })
+
+test('--overwrite leaves nothing of another kind of run, and what the new one stands on', async (t) => {
+  const folder = join(place, 'kinds')
+  const run = async (...args: string[]) => {
+    const { status, errors } = await command([...args, '-o', folder, '--max-steps', '2', '--overwrite'])
+    t.is(status, 0, errors)
+    return readdirSync(folder).sort()
+  }
+  const tasksFile = join(place, 'kinds.json')
+  const own = ['events.jsonl', 'report.html', 'train.json']
+  const plain = ['adapter.safetensors', 'adapter_config.json', 'head_config.json', 'model_head.safetensors']
+  const first = await run('train', ...shared, '--tensorboard')
+  t.is(first.filter((name) => name.startsWith('events.out.tfevents')).length, 1)
+  t.deepEqual(await run('train', ...shared), [...own, ...plain].sort())
+  t.deepEqual(await run('train', ...shared, '--report-to', 'none'), [...plain, 'train.json'].sort())
+  const tasks = (...names: string[]) => {
+    writeFileSync(tasksFile, JSON.stringify(Object.fromEntries(names.map((name) => [name, { train: rows }]))))
+    return run('train', '-m', model, '--tasks', tasksFile, '--sampler', 'round_robin')
+  }
+  t.deepEqual(await tasks('a', 'b'), [...own, 'a', 'b'].sort())
+  writeFileSync(join(folder, 'a', 'notes.txt'), 'mine')
+  t.deepEqual(await tasks('b', 'c'), [...own, 'a', 'b', 'c'].sort())
+  t.deepEqual(readdirSync(join(folder, 'a')), ['notes.txt'])
+  rmSync(join(folder, 'a'), { recursive: true })
+  // It stands on the tasks, one of them under another name.
+  const over = ['-a', join(folder, 'b'), '-a', `d=${join(folder, 'c')}`]
+  t.deepEqual(
+    await run('fuse', ...shared, ...over, '--name', 'f'),
+    [...own, 'adapter_setup.json', 'b', 'c', 'd', 'f'].sort()
+  )
+  const again = ['-a', join(folder, 'b'), '-a', join(folder, 'd')]
+  t.deepEqual(
+    await run('fuse', ...shared, ...again, '--name', 'g'),
+    [...own, 'adapter_setup.json', 'b', 'c', 'd', 'g'].sort()
+  )
+  t.deepEqual(await run('train', ...shared), [...own, ...plain, 'c'].sort())
+})

@@ -1,0 +1,78 @@
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { isPlainObject } from '../config/check.js'
+import {
+  adapterConfigFile,
+  adapterWeightFiles,
+  fusionConfigFile,
+  fusionWeightFiles,
+  headConfigFile,
+  headWeightFiles,
+  peftWeightFiles,
+  setupConfigFile
+} from '../exchange/folder-files.js'
+import { eventsFile } from '../training/record/lines.js'
+import { pageFile } from '../training/record/run-page.js'
+import { refuseRunning } from '../training/run-lock.js'
+import { removeIfEmpty } from './output.js'
+import { runConfigFile } from './train-config.js'
+import { checkpointFolder } from './train-what.js'
+
+type Record = Readonly<{ [name: string]: unknown }>
+
+const resultFiles: readonly string[] = [
+  ...[adapterConfigFile, ...Object.values(adapterWeightFiles), ...Object.values(peftWeightFiles)],
+  ...[headConfigFile, ...Object.values(headWeightFiles), fusionConfigFile, ...Object.values(fusionWeightFiles)]
+]
+
+/**
+ * With --overwrite, before training: what an earlier run left in the folder. A result that the new one takes the place of
+ * stays until that is there.
+ * @param record what train.json will keep of the new run
+ * @throws {AdapterError} ERR_BUSY where the earlier run has not ended
+ */
+export function removeEarlier(folder: string, record: Record): void {
+  for (const held of [folder, checkpointFolder(folder)]) refuseRunning(held)
+  rmSync(checkpointFolder(folder), { recursive: true, force: true })
+  const kept = new Set(placesOf(record))
+  // The new run may stand on what the earlier one made.
+  const used = JSON.stringify({ ...record, output: undefined })
+  const isUsed = (path: string) => used.includes(JSON.stringify(resolve(path)).slice(1))
+  for (const place of placesOf(earlierRecord(folder))) {
+    const path = join(folder, place)
+    if (kept.has(place) || isUsed(path)) continue
+    for (const file of resultFiles) rmSync(join(path, file), { force: true })
+    if (place !== '') removeIfEmpty(path)
+  }
+  if (!('adapters' in record)) rmSync(join(folder, setupConfigFile), { force: true })
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    if (name === eventsFile || name === pageFile || name.startsWith('events.out.tfevents.')) {
+      rmSync(join(folder, name), { force: true })
+    }
+  }
+}
+
+/** The folders in a run's folder that hold what it trained; '': that one itself. */
+function placesOf(record: Record): readonly string[] {
+  const { tasks, adapters, name } = record
+  if (isPlainObject(tasks)) {
+    const each = Object.entries(tasks).map(([task, own]) => [task, isPlainObject(own) ? own['adapter'] : undefined])
+    return inside(each.flat())
+  }
+  if (Array.isArray(adapters)) return inside([name, ...adapters.map((one) => String(one).split('=')[0])])
+  return Object.keys(record).length === 0 ? [] : ['']
+}
+
+/** Names of adapters have no points, and those of files here no parts. */
+const inside = (names: readonly unknown[]): string[] =>
+  names.filter((name): name is string => typeof name === 'string' && /^[^./\\]+$/.test(name))
+
+/** Empty where no run of the command line was here. */
+function earlierRecord(folder: string): Record {
+  try {
+    const record = JSON.parse(readFileSync(join(folder, runConfigFile), 'utf8'))
+    return isPlainObject(record) ? record : {}
+  } catch {
+    return {}
+  }
+}
