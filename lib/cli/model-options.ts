@@ -110,8 +110,9 @@ export async function loadWithHead(
 }
 
 export const headUsage = `  --head HEAD             instead of --adapter, or to answer above one: folder or hub id of a head alone, as
-                          train --tune head writes it. Without either, what MODEL's folder has: a head, as train --tune full
-                          writes it, that of a Hugging Face class, or what was active when Model.save wrote it`
+                          train --tune head writes it. Without either, what MODEL's folder has: a head, as
+                          train --tune full writes it, that of a Hugging Face class, or what was active when
+                          Model.save wrote it`
 
 /** A head alone. One that was trained with an adapter would answer what it never saw. */
 export async function loadHeadAlone(model: Model, source: string, offline: boolean | undefined): Promise<string> {
