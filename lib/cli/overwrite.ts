@@ -54,12 +54,15 @@ export function removeEarlier(folder: string, record: Record): void {
 
 /** The folders in a run's folder that hold what it trained; '': that one itself. */
 function placesOf(record: Record): readonly string[] {
-  const { tasks, adapters, name } = record
+  const { tasks, adapters, below, name } = record
   if (isPlainObject(tasks)) {
     const each = Object.entries(tasks).map(([task, own]) => [task, isPlainObject(own) ? own['adapter'] : undefined])
     return inside(each.flat())
   }
-  if (Array.isArray(adapters)) return inside([name, ...adapters.map((one) => String(one).split('=')[0])])
+  if (Array.isArray(adapters)) {
+    const others = Array.isArray(below) ? below : []
+    return inside([name, ...[...adapters, ...others].map((one) => String(one).split('=')[0])])
+  }
   return Object.keys(record).length === 0 ? [] : ['']
 }
 
