@@ -1,112 +1,130 @@
 import { createReadStream } from 'node:fs'
-import { Readable } from 'node:stream'
-import { type Options, type Parser, parse } from 'csv-parse'
-import { parse as parseAll } from 'csv-parse/sync'
 import { camelCase } from '../config/case.js'
+import { AdapterError } from '../native/errors.js'
+import { carriageReturn, type FileRecord, fileRecords, lineFeed, type RecordForm } from './file-records.js'
 import { headFields, rowFields } from './row-fields.js'
+import { utf8Text } from './utf8.js'
 
-/** What a file's first lines tell about all of it. */
-export interface CsvForm {
+/** What a file's beginning tells about all of it. */
+export interface CsvForm extends RecordForm {
+  readonly file: string
   readonly columns: readonly string[]
   readonly delimiter: string
-  /** Whether cells may stand in quotes. */
-  readonly quotes: boolean
-  /** What ends a line. */
-  readonly lineEnds: readonly Buffer[]
 }
 
-export interface CsvRecord {
-  /** Cells under their columns' names. */
-  readonly record: Readonly<Record<string, string>>
-  readonly line: number
-  /** Bytes of the file up to its end. */
-  readonly end: number
-  /** The same of all records. */
+export interface CsvRecords {
+  /** The same for all. */
   readonly form: CsvForm
+  readonly records: readonly FileRecord[]
 }
+
+const operation = 'read rows'
 
 /**
- * The records of a file whose first line names the columns. CSV quotes as RFC 4180 says. In TSV a cell is what stands
- * between two tabs: GLUE's files hold quotes that quote nothing. Only where the first line itself begins with a quote does
- * the file quote as CSV does; and a cell such as `"a ""b"""`, which nobody writes but a program that quotes, is unquoted.
+ * The records of a file whose first line names the columns, those of a piece of it at a time. CSV quotes as RFC 4180 says.
+ * In TSV a cell is what stands between two tabs: GLUE's files hold quotes that quote nothing. Only where the first line
+ * itself begins with a quote does the file quote as CSV does; and a cell such as `"a ""b"""`, which nobody writes but a
+ * program that quotes, is unquoted.
  */
-export async function* csvRecords(
-  file: string,
-  format: 'csv' | 'tsv',
-  largestRecord: number
-): AsyncGenerator<CsvRecord, void, undefined> {
-  const input = createReadStream(file)
-  const chunks: AsyncIterator<Buffer> = input[Symbol.asyncIterator]()
-  const first = await chunks.next()
-  const quotes = format === 'csv' || beginsWithQuote(first.value)
-  const delimiter = format === 'tsv' ? '\t' : ','
-  const options = { ...optionsOf({ quotes, delimiter }), bom: true, columns: true, info: true }
-  const parser = parse({ ...options, max_record_size: largestRecord })
-  const all = Readable.from(rejoined(first, chunks))
-  all.once('error', (error) => parser.destroy(error))
-  let form: CsvForm | undefined
-  try {
-    for await (const { record, info } of all.pipe(parser)) {
-      // The parser has found out by now.
-      form ??= checked({ ...found(parser), delimiter, quotes })
-      yield { record: quotes ? record : unquoted(record), line: info.lines, end: info.bytes, form }
-    }
-  } finally {
-    input.destroy()
+export async function* csvRecords(file: string, format: 'csv' | 'tsv'): AsyncGenerator<CsvRecords, void, undefined> {
+  let form: CsvForm = { file, columns: [], delimiter: format === 'tsv' ? '\t' : ',', quotes: true, lineEnd: lineFeed }
+  const formOf = (first: Buffer) => {
+    // Behind a byte order mark, of three bytes.
+    const beginsWithQuote = first.toString('utf8', 0, 4).replace('\ufeff', '').startsWith('"')
+    form = { ...form, quotes: format === 'csv' || beginsWithQuote, lineEnd: lineEndIn(first) }
+    return form
+  }
+  for await (const found of fileRecords(createReadStream(file, { highWaterMark: 1 << 20 }), file, formOf)) {
+    const filled = found.filter(({ bytes }) => bytes.length > 0)
+    const first = form.columns.length === 0 ? filled.shift() : undefined
+    if (first !== undefined) form = { ...form, columns: columnsIn(first, form) }
+    yield { form, records: filled }
   }
 }
 
-function found({ options }: Parser): Pick<CsvForm, 'columns' | 'lineEnds'> {
-  const { columns, record_delimiter: lineEnds } = options as unknown as {
-    readonly columns: readonly { readonly name: string }[]
-    readonly record_delimiter: readonly Buffer[]
-  }
-  return { columns: columns.map(({ name }) => name), lineEnds }
+/** A carriage return alone in files of old Macs, else a line feed, with or without one before it. */
+function lineEndIn(first: Buffer): number {
+  const at = first.indexOf(carriageReturn)
+  const isAlone = at >= 0 && first[at + 1] !== lineFeed && !first.subarray(0, at).includes(lineFeed)
+  return isAlone ? carriageReturn : lineFeed
 }
 
 const read: readonly string[] = [...rowFields, ...headFields]
 
 /** Of columns with one name only the last would be read, and a file with another delimiter has a single column. */
-function checked(form: CsvForm): CsvForm {
-  const { columns, delimiter } = form
+function columnsIn(first: FileRecord, form: CsvForm): readonly string[] {
+  const { file, delimiter } = form
+  const columns = cellsIn(first, form)
   const twice = columns.find((name, i) => columns.indexOf(name) < i && read.includes(camelCase(name)))
-  if (twice !== undefined) throw new Error(`its first line has more than one column '${twice}'`)
+  if (twice !== undefined) {
+    const hint = 'Give one of them another name, or leave it out.'
+    throw invalid(`${file}: its first line has more than one column '${twice}'`, hint)
+  }
   const [only = ''] = columns
-  if (columns.length > 1 || !/[,;\t]/.test(only)) return form
-  throw new Error(
-    `its first line has one column, '${only}': cells stand between ${delimiter === ',' ? 'commas' : 'tabs'}`
-  )
+  if (columns.length > 1 || !/[,;\t]/.test(only)) return columns
+  const between = delimiter === ',' ? 'commas' : 'tabs'
+  const others = only.includes('\t') ? 'A file with tabs is named .tsv.' : `Write the file with ${between}.`
+  throw invalid(`${file}: its first line has one column, '${only}': cells stand between ${between}`, others)
 }
 
-/** The one record in a piece of a file. @param isFirst the piece begins with the line that names the columns */
-export function recordIn(bytes: Buffer, form: CsvForm, isFirst: boolean): Readonly<Record<string, string>> {
-  const { columns, lineEnds, quotes } = form
-  const [record = {}] = parseAll(bytes, {
-    ...optionsOf(form),
-    bom: isFirst,
-    columns: isFirst ? true : [...columns],
-    record_delimiter: [...lineEnds]
-  }) as Record<string, string>[]
-  return quotes ? record : unquoted(record)
-}
-
-const optionsOf = ({ quotes, delimiter }: Pick<CsvForm, 'quotes' | 'delimiter'>) =>
-  ({ delimiter, quote: quotes ? '"' : null, skip_empty_lines: true }) satisfies Options
-
-/** A file is read once, for it may be a pipe. */
-async function* rejoined(first: IteratorResult<Buffer>, rest: AsyncIterator<Buffer>): AsyncGenerator<Buffer> {
-  for (let part = first; part.done !== true; part = await rest.next()) yield part.value
-}
-
-function beginsWithQuote(start: Buffer | undefined): boolean {
-  // Behind a byte order mark, of three bytes.
-  return start?.toString('utf8', 0, 4).replace('\ufeff', '').startsWith('"') ?? false
-}
-
-function unquoted(record: Readonly<Record<string, string>>): Record<string, string> {
-  const cells = Object.entries(record).map(([name, cell]) => {
-    const isQuoted = /^"(?:[^"]|"")*"$/.test(cell) && cell.slice(1, -1).includes('""')
-    return [name, isQuoted ? cell.slice(1, -1).replaceAll('""', '"') : cell]
+/** The cells of a record under their columns' names. */
+export function recordOf(found: Pick<FileRecord, 'bytes' | 'line'>, form: CsvForm): Record<string, string> {
+  const { file, columns, delimiter, quotes } = form
+  const cells = cellsIn(found, form)
+  if (cells.length === columns.length) {
+    return Object.fromEntries(columns.map((name, i) => [name, quotes ? (cells[i] ?? '') : unquoted(cells[i] ?? '')]))
+  }
+  const inQuotes = `A text with a comma, a quote or a line end stands in quotes, its own quotes twice: "so, ""he"" said".`
+  const inTabs = 'A text cannot have a tab or a line end.'
+  throw invalid(`${file}:${found.line}: this row has not the columns of the first line`, quotes ? inQuotes : inTabs, {
+    expected: `${columns.length} cells (${columns.join(delimiter)})`,
+    got: `${cells.length}`
   })
-  return Object.fromEntries(cells)
 }
+
+function cellsIn({ bytes, line }: Pick<FileRecord, 'bytes' | 'line'>, form: CsvForm): string[] {
+  const where = `${form.file}:${line}`
+  const text = utf8Text(bytes, where, operation)
+  return form.quotes && text.includes('"') ? quotedCells(text, form.delimiter, where) : text.split(form.delimiter)
+}
+
+function quotedCells(text: string, delimiter: string, where: string): string[] {
+  const cells: string[] = []
+  for (let at = 0; at <= text.length; ) {
+    const isQuoted = text[at] === '"'
+    const from = isQuoted ? closingQuote(text, at, where) + 1 : at
+    const found = text.indexOf(delimiter, from)
+    const end = found < 0 ? text.length : found
+    if (isQuoted && end > from) {
+      throw badQuote(where, `'${text.slice(from, end).slice(0, 20)}' behind the quote that closes a cell`)
+    }
+    const cell = text.slice(at, end)
+    if (!isQuoted && cell.includes('"')) throw badQuote(where, `a quote in the cell '${cell.slice(0, 40)}'`)
+    cells.push(isQuoted ? cell.slice(1, -1).replaceAll('""', '"') : cell)
+    at = end + 1
+  }
+  return cells
+}
+
+/** @param open where the quote stands that opens a cell */
+function closingQuote(text: string, open: number, where: string): number {
+  for (let at = open + 1; ; at += 2) {
+    at = text.indexOf('"', at)
+    if (at < 0) throw badQuote(where, `nothing that closes the quote before '${text.slice(open + 1, open + 21)}'`)
+    if (text[at + 1] !== '"') return at
+  }
+}
+
+const badQuote = (where: string, got: string) =>
+  invalid(`${where}: quotes do not pair up`, 'Programs that write CSV do so (pandas: to_csv).', {
+    expected: 'a cell with quotes to stand in quotes, its own twice: "so ""he"" said"',
+    got
+  })
+
+function unquoted(cell: string): string {
+  const isQuoted = cell.startsWith('"') && /^"(?:[^"]|"")*"$/.test(cell) && cell.slice(1, -1).includes('""')
+  return isQuoted ? cell.slice(1, -1).replaceAll('""', '"') : cell
+}
+
+const invalid = (message: string, hint: string, told: { expected?: string; got?: string } = {}) =>
+  new AdapterError('ERR_INVALID_FILE', operation, message, { ...told, hint })

@@ -5,17 +5,16 @@ import { isPlainObject } from '../config/check.js'
 import { fileError } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
 import { cellValues } from './cells.js'
-import { csvRecords } from './csv-records.js'
+import { csvRecords, recordOf } from './csv-records.js'
 import { checkRow, type Row, withPlace } from './dataset.js'
+import { fileRecords, lineFeed } from './file-records.js'
 import { parquetRecords } from './parquet.js'
 import { headFields, rowFields } from './row-fields.js'
+import { utf8Text } from './utf8.js'
 
 export type RowFormat = 'jsonl' | 'csv' | 'tsv' | 'parquet'
 
 const operation = 'read rows'
-// Far more than a row of any model; a file without line ends must not fill the memory.
-export const longestLine = 16 * 1024 * 1024
-
 const formats: Readonly<Record<string, RowFormat>> = {
   '.jsonl': 'jsonl',
   '.ndjson': 'jsonl',
@@ -73,31 +72,17 @@ interface Located {
   readonly line: number
 }
 
-async function* jsonLines(chunks: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Located, void, undefined> {
-  let line = 0
-  for await (const text of lines(chunks, name)) {
-    line++
-    if (text.trim() !== '') yield { value: parseLine(text, `${name}:${line}`), line }
-  }
-}
+/** A line of JSONL is a record that no quotes keep together. */
+export const lineForm = { quotes: false, lineEnd: lineFeed }
 
-/** Node's readline has no limit on a line's length. */
-async function* lines(chunks: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<string, void, undefined> {
-  const decoder = new TextDecoder()
-  let rest = ''
-  for await (const chunk of chunks) {
-    const parts = (rest + decoder.decode(chunk, { stream: true })).split('\n')
-    rest = parts.pop() ?? ''
-    if (rest.length > longestLine) throw tooLong(name)
-    yield* parts
+async function* jsonLines(pieces: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<Located, void, undefined> {
+  for await (const records of fileRecords(pieces, name, () => lineForm)) {
+    for (const { bytes, line } of records) {
+      const where = `${name}:${line}`
+      const text = utf8Text(bytes, where, operation)
+      if (text.trim() !== '') yield { value: parseLine(text, where), line }
+    }
   }
-  yield rest + decoder.decode()
-}
-
-export function tooLong(file: string): AdapterError {
-  return new AdapterError('ERR_INVALID_FILE', operation, `${file} has a line of more than ${longestLine} characters`, {
-    hint: 'JSONL has one object on each line.'
-  })
 }
 
 export function parseLine(text: string, where: string): unknown {
@@ -112,18 +97,9 @@ export function parseLine(text: string, where: string): unknown {
 }
 
 async function* cellRecords(file: string, format: 'csv' | 'tsv'): AsyncGenerator<Located, void, undefined> {
-  try {
-    for await (const { record, line } of csvRecords(file, format, longestLine))
-      yield { value: cellValues(record), line }
-  } catch (cause) {
-    throw recordError(file, cause)
+  for await (const { records, form } of csvRecords(file, format)) {
+    for (const found of records) yield { value: cellValues(recordOf(found, form)), line: found.line }
   }
-}
-
-/** What csvRecords throws, with the file's name. */
-export function recordError(file: string, cause: unknown): unknown {
-  if (isSystemError(cause)) return cause
-  return new AdapterError('ERR_INVALID_FILE', operation, `${file}: ${(cause as Error).message}`, { cause })
 }
 
 /** An empty one of these is an empty text. */

@@ -3,20 +3,13 @@ import * as check from '../config/check.js'
 import { fileError } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
 import { cellValues } from './cells.js'
-import { type CsvForm, csvRecords, recordIn } from './csv-records.js'
+import { type CsvForm, csvRecords, recordOf } from './csv-records.js'
 import type { IndexedRows, Row } from './dataset.js'
-import {
-  isSystemError,
-  longestLine,
-  parseLine,
-  type RowFormat,
-  recordError,
-  rowFormat,
-  tooLong,
-  toRow
-} from './read-rows.js'
+import { carriageReturn, fileRecords, lineFeed } from './file-records.js'
+import { isSystemError, lineForm, parseLine, type RowFormat, rowFormat, toRow } from './read-rows.js'
 import { RowPlaces } from './row-places.js'
 import { spooledValue, spoolParquet } from './spooled-rows.js'
+import { utf8Text } from './utf8.js'
 
 const operation = 'read rows'
 
@@ -34,10 +27,10 @@ export async function rowsFile(file: string, format: RowFormat = rowFormat(file)
       return new RowsFile(file, { fd, places, decode })
     }
     const form = format === 'jsonl' ? await findLines(file, places) : await findRecords(file, format, places)
-    const decode: Decode = (bytes, line, index) => {
+    const decode: Decode = (bytes, line) => {
       const where = `${file}:${line}`
-      if (form === undefined) return toRow(parseLine(textOf(bytes), where), where)
-      return toRow(cellValues(recordIn(bytes, form, index === 0)), where)
+      if (form === undefined) return toRow(parseLine(utf8Text(bytes, where, operation), where), where)
+      return toRow(cellValues(recordOf({ bytes: withoutEnd(bytes), line }, form)), where)
     }
     return new RowsFile(file, { fd: openSync(file, 'r'), places, decode })
   } catch (error) {
@@ -46,7 +39,7 @@ export async function rowsFile(file: string, format: RowFormat = rowFormat(file)
 }
 
 /** @param line the row's, or where rows have none its number */
-type Decode = (bytes: Buffer, line: number, index: number) => Row
+type Decode = (bytes: Buffer, line: number) => Row
 
 /** Where rows lie, and how their bytes are read. */
 interface RowSource {
@@ -86,7 +79,7 @@ export class RowsFile implements IndexedRows, Disposable {
   at(index: number): Row {
     check.checkInteger('index', index, 0, this.length - 1)
     const { start, end, line } = this.source.places.at(index)
-    return this.source.decode(this.#read(start, end), line, index)
+    return this.source.decode(this.#read(start, end), line)
   }
 
   close(): void {
@@ -111,58 +104,41 @@ export class RowsFile implements IndexedRows, Disposable {
   }
 }
 
-const decoder = new TextDecoder()
-const textOf = (bytes: Buffer): string => decoder.decode(bytes)
-
-const lineEnd = 0x0a
-const byteOrderMark = Buffer.from('\ufeff')
-
 /** Lines with more than spaces are rows. */
 async function findLines(file: string, places: RowPlaces): Promise<undefined> {
-  let [line, start, offset] = [1, 0, 0]
-  let isBlank = true
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) {
-    const bytes = chunk as Buffer
-    for (let at = 0; at < bytes.length; ) {
-      const found = bytes.indexOf(lineEnd, at)
-      const end = found < 0 ? bytes.length : found
-      const content = offset + at === 0 && bytes.subarray(0, 3).equals(byteOrderMark) ? 3 : at
-      isBlank &&= hasSpacesAlone(bytes, content, end)
-      if (offset + end - start > longestLine) throw tooLong(file)
-      if (found >= 0) {
-        if (!isBlank) places.add(start, line)
-        line++
-        start = offset + found + 1
-        isBlank = true
-      }
-      at = end + 1
+  const pieces = createReadStream(file, { highWaterMark: 1 << 20 })
+  let end = 0
+  for await (const records of fileRecords(pieces, file, () => lineForm)) {
+    for (const { bytes, start, line } of records) {
+      if (bytes.every(isSpace)) continue
+      places.add(start, line)
+      end = start + bytes.length
     }
-    offset += bytes.length
   }
-  if (!isBlank) places.add(start, line)
-  places.finish(offset)
+  places.finish(end)
 }
 
-function hasSpacesAlone(bytes: Buffer, from: number, to: number): boolean {
-  for (let i = from; i < to; i++) {
-    const byte = bytes[i] ?? 0
-    if (byte !== 0x20 && (byte < 0x09 || byte > 0x0d)) return false
-  }
-  return true
-}
+const isSpace = (byte: number): boolean => byte === 0x20 || (byte >= 0x09 && byte <= 0x0d)
 
 async function findRecords(file: string, format: 'csv' | 'tsv', places: RowPlaces): Promise<CsvForm | undefined> {
-  let start = 0
   let form: CsvForm | undefined
-  try {
-    for await (const record of csvRecords(file, format, longestLine)) {
-      places.add(start, record.line)
-      start = record.end
-      form = record.form
+  let end = 0
+  for await (const found of csvRecords(file, format)) {
+    form = found.form
+    for (const record of found.records) {
+      places.add(record.start, record.line)
+      end = record.start + record.bytes.length
+      // A mistake is told before training, not in the midst of it.
+      recordOf(record, form)
     }
-  } catch (cause) {
-    throw recordError(file, cause)
   }
-  places.finish(start)
+  places.finish(end)
   return form
+}
+
+/** A record reaches to where the next one begins. */
+function withoutEnd(bytes: Buffer): Buffer {
+  let end = bytes.length
+  while (end > 0 && (bytes[end - 1] === lineFeed || bytes[end - 1] === carriageReturn)) end--
+  return bytes.subarray(0, end)
 }

@@ -95,12 +95,17 @@ test('CSV and TSV: words, ids and their labels', async (t) => {
 })
 
 test('errors name the file and the line', async (t) => {
-  const cases: [string, string, RegExp][] = [
+  const cases: [string, string | Buffer, RegExp][] = [
     ['.jsonl', '{"text":"a"}\n{"text":', /rows-\d+\.jsonl:2: /],
     ['.jsonl', '[1]\n', /:1: a row is an object/],
     ['.jsonl', '{"txet":"a"}\n', /:1: expected one of text.*Did you mean 'text' instead of 'txet'\?/],
-    ['.csv', 'text,label\n"open', /\.csv: /],
-    ['.csv', 'text,label\na,b,c\n', /\.csv: .*line 2/],
+    ['.csv', 'text,label\n"open', /\.csv:2: .*got nothing that closes the quote before 'open'/],
+    ['.csv', 'text,label\nx,1\n\na "joy",1\n', /\.csv:4: .*got a quote in the cell 'a "joy"'/],
+    ['.csv', 'text,label\n"a" joy,1\n', /\.csv:2: .*got ' joy' behind the quote that closes a cell/],
+    ['.tsv', 'text\tlabel\na\tb\tc\n', /\.tsv:2: .*got 3\)\. A text cannot have a tab/],
+    ['.csv', Buffer.from('text,label\nso,1\ncaf\xe9,1\n', 'latin1'), /\.csv:3: .*UTF-8.*got the byte 0xe9 after 'caf'/],
+    ['.jsonl', Buffer.from('{"text":"\xe9"}', 'latin1'), /\.jsonl:1: .*UTF-8.*iconv/],
+    ['.csv', 'text,label\na,b,c\n', /\.csv:2: .*expected 2 cells \(text,label\), got 3\)\. .* stands in quotes/],
     ['.csv', 'text,label,text\na,b,c\n', /\.csv: its first line has more than one column 'text'/],
     ['.csv', 'text;label\na;b\n', /\.csv: its first line has one column, 'text;label': cells stand between commas/],
     ['.tsv', 'text,label\na,b\n', /\.tsv: its first line has one column, .* between tabs/],
@@ -115,13 +120,13 @@ test('errors name the file and the line', async (t) => {
     ]
   ]
   for (const [extension, content, message] of cases) {
-    await t.throwsAsync(read(extension, content), { code: 'ERR_INVALID_FILE', message }, content)
+    await t.throwsAsync(read(extension, content), { code: 'ERR_INVALID_FILE', message }, String(content))
   }
 })
 
 test('a line without end is refused before it fills the memory', async (t) => {
   const endless = Buffer.alloc(20 * 1024 * 1024, 'a')
-  await t.throwsAsync(read('.jsonl', endless), { message: /a line of more than/ })
+  await t.throwsAsync(read('.jsonl', endless), { message: /\.jsonl:1: a row of more than/ })
   await t.throwsAsync(read('.csv', Buffer.concat([Buffer.from('text\n"'), endless])), { code: 'ERR_INVALID_FILE' })
 })
 

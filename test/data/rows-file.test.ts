@@ -39,6 +39,7 @@ const contents: readonly [name: string, extension: string, content: string][] = 
   ['JSONL that ends with a line end', '.ndjson', '{"text":"a"}\n{"input_ids":[1,2]}\n'],
   ['CSV, quotes, line ends in cells', '.csv', '\ufefftext,label\r\n"a, ""é""\r\nb",1\r\n\r\n日本,x\r\n"",2'],
   ['CSV, lone line ends in cells of a Windows file', '.csv', 'text,label\r\n"a\nb",1\r\nc,2\r\n'],
+  ['CSV of an old Mac', '.csv', 'text,label\ra,1\r"b\rc",2\r'],
   ['CSV, one row, a column twice', '.csv', 'text,note,note\na,1,2\n'],
   ['TSV, where quotes are text', '.tsv', 'label\ttext\n0\t"Never!" he said\n1\tthe 5" disk\n\n1\t"open\n'],
   ['TSV that quotes', '.tsv', '"text"\t"label"\n"a\tb\nc"\t"x"\n"d"\t"y"\n'],
@@ -104,7 +105,7 @@ test('what goes wrong names the file and the line', async (t) => {
   await t.throwsAsync(rowsFile(written('.parquet', '')), { code: 'ERR_INVALID_FILE' })
   await t.throwsAsync(rowsFile(written('.csv', 'text,label\na,1\nb\n')), {
     code: 'ERR_INVALID_FILE',
-    message: /rows-\d+\.csv: .*line 3/
+    message: /rows-\d+\.csv:3: .*expected 2 cells/
   })
   using wrong = await rowsFile(written('.jsonl', '{"text":"a"}\n\n{"text":1}\n{"text"\n'))
   t.throws(() => wrong.at(1), { message: /rows-\d+\.jsonl:3\.text: expected a string/ })
