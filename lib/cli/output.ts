@@ -8,7 +8,7 @@ import {
   rmdirSync,
   rmSync,
   statSync,
-  writeSync
+  writeFileSync
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { snakeCase } from '../config/case.js'
@@ -92,17 +92,25 @@ export class FileOutput {
   }
 
   write(text: string): void {
-    writeSync(this.#handle, text)
+    this.#try(() => writeFileSync(this.#handle, text))
   }
 
   finish(): void {
-    fsyncSync(this.#handle)
+    this.#try(() => fsyncSync(this.#handle))
     closeSync(this.#handle)
-    renameSync(this.#stage, this.file)
+    this.#try(() => renameSync(this.#stage, this.file))
   }
 
   discard(): void {
     closeSync(this.#handle)
     rmSync(this.#stage, { force: true })
+  }
+
+  #try(change: () => void): void {
+    try {
+      change()
+    } catch (error) {
+      throw fileError(this.file, 'write', error)
+    }
   }
 }

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { camelCase } from '../config/case.js'
 import { explainArgument } from '../config/foreign-arguments.js'
 import { nearest } from '../config/nearest.js'
 import type { OptimizerSpelling } from '../config/optimizer-arguments.js'
@@ -67,7 +68,7 @@ export function trainingSettings(
       lrSchedulerType: values['lr-scheduler'] as SchedulerType | undefined,
       lrSchedulerKwargs: fieldsOption('lr-scheduler-args', values['lr-scheduler-args']),
       loadBestModelAtEnd: values.best === undefined ? undefined : true,
-      metricForBestModel: values.best,
+      metricForBestModel: measureNamed(values.best ?? file.metricForBestModel),
       earlyStoppingPatience: countOption('early-stopping', values['early-stopping']),
       saveStrategy:
         values.save === undefined ? undefined : choiceOption('save', values.save, ['no', 'epoch', 'steps', 'best'])
@@ -147,7 +148,7 @@ function setting(text: string, values: TrainValues): [string, unknown] {
       throw usageError(`--set: expected an argument that --help lists, got '${name}'`)
     }
   }
-  return [name, valueOfText('--set', text.slice(at + 1))]
+  return [name, argumentValue(name, 'set', text.slice(at + 1))]
 }
 
 const optionValue = (values: object, option: string): unknown => (values as Readonly<Record<string, unknown>>)[option]
@@ -157,9 +158,22 @@ function plainSettings(values: TrainValues): Record<string, unknown> {
   const given = [...plainOptions].flatMap(([option, name]) => {
     const value = optionValue(values, option)
     if (value === undefined) return []
-    return [[name, typeof value === 'string' ? valueOfText(`--${option}`, value) : value] as const]
+    return [[name, typeof value === 'string' ? argumentValue(name, option, value) : value] as const]
   })
   return Object.fromEntries(given)
+}
+
+/** A measure may be named as `evaluate --json` spells it: macro_f1. */
+function measureNamed(name: string | null | undefined): string | undefined {
+  const [, head = '', measure = ''] = /^(?:eval_)?(.*\.)?([^.]*)$/s.exec(name ?? '') ?? []
+  return name == null ? undefined : `${head}${camelCase(measure)}`
+}
+
+/** The value of a training argument; weights of classes may be `1,2` or `good=2,bad=1`, too. */
+function argumentValue(argument: string, option: string, text: string): unknown {
+  if (argument === 'classWeights' && /^[^[{]*=/.test(text)) return fieldsOption(option, text)
+  const numbers = argument === 'classWeights' && text.includes(',') ? text.split(',').map(Number) : []
+  return numbers.length > 0 && numbers.every(Number.isFinite) ? numbers : valueOfText(`--${option}`, text)
 }
 
 /** Numbers, true, false and null are what they look like, lists and objects JSON, all else is text. */

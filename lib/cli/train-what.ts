@@ -103,7 +103,9 @@ export const checkpointFolder = (folder: string): string => join(folder, 'checkp
 export function describeHead(head: HeadConfig): string {
   if (!('numLabels' in head)) return `head: ${head.headType}\n`
   if (readsRows(head) && head.numLabels === 1 && !hasManyLabels(head)) return 'head: regression, labels are numbers\n'
-  const names = head.label2id === null ? [] : Object.keys(head.label2id)
+  // Names that are whole numbers come first in an object, whatever their ids.
+  const named = Object.entries(head.label2id ?? {}).sort(([, a], [, b]) => a - b)
+  const names = named.map(([name]) => name)
   const shown = names.slice(0, 5).join(', ') + (names.length > 5 ? ', …' : '')
   const forWords = head.headType === 'dependency_parsing' ? 'dependency parsing' : 'tagging'
   const kind = hasManyLabels(head) ? 'multilabel' : readsRows(head) ? 'classification' : forWords

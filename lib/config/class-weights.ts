@@ -1,4 +1,5 @@
 import * as check from './check.js'
+import { nearest } from './nearest.js'
 
 /**
  * How much labels count in the loss: one number for each label in the order of their ids, or under the names of some (the
@@ -17,7 +18,7 @@ const schema = {
 
 export function classWeights(name: string, value: unknown): ClassWeights | null {
   if (value === null) return null
-  if (typeof value === 'string') return check.checkOneOf(name, value, ['balanced'])
+  if (typeof value === 'string' && nearest(value, ['balanced'])) return check.checkOneOf(name, value, ['balanced'])
   if (Array.isArray(value)) return Object.freeze(value.map((one, i) => weight(`${name}[${i}]`, one)))
   if (!check.isPlainObject(value)) {
     throw check.typeError(name, "'balanced', an array of numbers, or numbers under the labels' names", value, schema)

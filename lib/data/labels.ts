@@ -66,25 +66,28 @@ function tokenId(label: unknown, name: string): number {
  * a name is a number itself (`--labels 1,2,3`), numbers are names and never ids: read as ids they would all be off by one.
  */
 export function classId({ label2id, numLabels }: NamedHead, label: unknown, name: string): number {
-  const text = String(label)
+  const given = String(label)
+  const isName = (text: string) => label2id !== null && Object.hasOwn(label2id, text)
+  // pandas writes a column of whole numbers with gaps as 1.0.
+  const text = isName(given) ? given : given.replace(/^(\d{1,9})\.0+$/, '$1')
   if (label2id !== null && Object.hasOwn(label2id, text)) return label2id[text] ?? 0
   const isId = typeof label === 'number' || (label2id === null ? /^(LABEL_)?\d{1,9}$/ : /^\d{1,9}$/).test(text)
   if (label2id === null) {
-    if (!isId)
-      throw check.valueError(
-        name,
-        `the head has no label names, so '${text}' is none of its labels; add it with labels: ['${text}', …]`
-      )
-    return check.checkInteger(name, idOf(label), 0, numLabels - 1)
+    if (!isId) {
+      const expected = `the head has no label names: expected an id from 0 to ${numLabels - 1}`
+      throw check.valueError(name, `${expected}, got '${text}'. A head with \`labels: [...]\` reads names`)
+    }
+    return check.checkInteger(name, idOf(label, text), 0, numLabels - 1)
   }
   const names = Object.keys(label2id)
-  if (isId && !names.some(isNumber)) return check.checkInteger(name, idOf(label), 0, numLabels - 1)
+  if (isId && !names.some(isNumber)) return check.checkInteger(name, idOf(label, text), 0, numLabels - 1)
   const shown = `${check.quoted(names.slice(0, 12))}${names.length > 12 ? ', …' : ''}`
   const help = didYouMean(text, names) || ` The head's labels: ${shown}.`
   throw check.valueError(name, `unknown label ${check.describe(label)}.${help}`)
 }
 
-const idOf = (label: unknown): unknown => (typeof label === 'string' ? Number(label.replace('LABEL_', '')) : label)
+const idOf = (label: unknown, text: string): unknown =>
+  typeof label === 'string' ? Number(text.replace('LABEL_', '')) : label
 const isNumber = (text: string): boolean => text.trim() !== '' && Number.isFinite(Number(text))
 
 /** Names that apply, or one number in [0, 1] for each label. */

@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { extname } from 'node:path'
 import { camelCase, isSnakeCase, snakeCase } from '../config/case.js'
-import { isPlainObject } from '../config/check.js'
+import { describe, isPlainObject } from '../config/check.js'
 import { fileError } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
 import { cellValues } from './cells.js'
@@ -24,13 +24,21 @@ const formats: Readonly<Record<string, RowFormat>> = {
   '.parquet': 'parquet'
 }
 
+function otherFormat(file: string): string {
+  const name = file.toLowerCase()
+  if (/\.(gz|zst|bz2|xz|zip)$/.test(name)) return 'Unpack the file first; Parquet is read compressed as it is.'
+  if (name.endsWith('.txt'))
+    return 'Give each text a row: a line of JSON such as {"text": "…"}, in a file named .jsonl.'
+  return 'Write the rows as JSONL, an object on each line, or name the file by the format that it has.'
+}
+
 export function rowFormat(file: string): RowFormat {
   const format = formats[extname(file).toLowerCase()]
   if (format !== undefined) return format
   throw new AdapterError('ERR_INVALID_FILE', operation, `the format of ${file} is not known`, {
     expected: `a name that ends in ${Object.keys(formats).join(', ')}`,
     got: `'${extname(file)}'`,
-    hint: 'Rename the file.'
+    hint: otherFormat(file)
   })
 }
 
@@ -85,15 +93,26 @@ async function* jsonLines(pieces: AsyncIterable<Uint8Array>, name: string): Asyn
   }
 }
 
+const oneALine = 'Write a list of objects one a line, without the brackets and commas around them (jq -c ".[]").'
+
 export function parseLine(text: string, where: string): unknown {
   try {
-    return JSON.parse(text)
+    return JSON.parse(withWholeNumbers(text))
   } catch (cause) {
     throw new AdapterError('ERR_INVALID_FILE', operation, `${where}: ${(cause as Error).message}`, {
       expected: 'one JSON object on each line',
+      hint: /^\s*(\[|\{\s*$)/.test(text) ? oneALine : '',
       cause
     })
   }
+}
+
+/** Whole numbers that JavaScript would round, such as ids of 64 bits, become texts, as those of Parquet files do. */
+function withWholeNumbers(text: string): string {
+  if (!/\d{16}/.test(text)) return text
+  return text.replace(/"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, (part) =>
+    /^-?\d{16,}$/.test(part) && !Number.isSafeInteger(Number(part)) ? `"${part}"` : part
+  )
 }
 
 async function* cellRecords(file: string, format: 'csv' | 'tsv'): AsyncGenerator<Located, void, undefined> {
@@ -108,14 +127,22 @@ const known = [...rowFields, ...headFields, 'taskId']
 
 export function toRow(value: unknown, where: string): Row {
   if (!isPlainObject(value)) {
-    throw new AdapterError('ERR_INVALID_FILE', operation, `${where}: a row is an object with "text" or "input_ids"`)
+    const isList = Array.isArray(value)
+    throw new AdapterError('ERR_INVALID_FILE', operation, `${where}: a row is an object with "text" or "input_ids"`, {
+      expected: 'one JSON object on each line',
+      got: isList ? 'a list' : describe(value),
+      hint: isList ? oneALine : ''
+    })
   }
   const names = Object.keys(value)
   // An empty cell of a CSV file is no label and no second text, and names no adapter; null would say that there is none.
   const fields = names.map((name) => {
     const field = known.includes(camelCase(name)) ? camelCase(name) : name
     const empty = field === 'adapter' ? undefined : null
-    return [field, value[name] === '' && !texts.includes(field) ? empty : value[name]]
+    const given = value[name]
+    // As a cell of a CSV file has them.
+    if (field === 'label' && typeof given === 'boolean') return [field, String(given)]
+    return [field, given === '' && !texts.includes(field) ? empty : given]
   })
   try {
     const row = checkRow(Object.fromEntries(fields), where, isSnakeCase(names) ? snakeCase : undefined)

@@ -22,12 +22,15 @@ export interface CheckedTask extends LearnerOptions {
 
 const keys = ['dataset', 'evalDataset', 'adapter', 'train', 'head', 'weight', 'args', 'computeMetrics']
 
+/** What AdapterTrainer calls its rows. */
+const otherNames = ['traindataset', 'trainrows', 'rows']
+
+const explain = (key: string) => (otherNames.includes(plain(key)) ? "is called 'dataset' here" : undefined)
+
 export function checkTask(model: Model, name: string, given: unknown, all: TrainingArgumentsInput): CheckedTask {
   const place = `tasks.${name}`
   if (Array.isArray(given)) throw check.typeError(place, 'an object with rows in it: { dataset: rows }', given)
-  check.checkKeys(place, check.checkObject(place, given), keys, (key) =>
-    plain(key) === plain('trainDataset') ? "is called 'dataset' here" : undefined
-  )
+  check.checkKeys(place, check.checkObject(place, given), keys, explain)
   const task = given as TaskOptions
   if (task.dataset === undefined) throw check.typeError(`${place}.dataset`, 'rows', undefined)
   checkComputeMetrics(task.computeMetrics)

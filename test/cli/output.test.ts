@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { join } from 'node:path'
 import test from 'ava'
 import { interruptions } from '../../lib/cli/interruptions.js'
+import { FileOutput } from '../../lib/cli/output.js'
 import { command, fixtures, scratch } from './command.js'
 
 const place = scratch()
@@ -19,6 +20,13 @@ test.before(async (t) => {
   writeFileSync(file, '')
   const { status, errors } = await command([...train, '-o', trained])
   t.is(status, 0, errors)
+})
+
+test('a failed write names the file', (t) => {
+  const place = join(scratch(), 'answers')
+  const output = new FileOutput(place)
+  output.discard()
+  t.throws(() => output.write('a'), { code: 'ERR_FILE', message: new RegExp(`^write: ${place} cannot be used: EBADF`) })
 })
 
 test('train refuses a place for its result before it trains', async (t) => {

@@ -33,6 +33,12 @@ test('every training argument is an option under its own name, also where there 
   t.like(ofShort, ofLong)
   t.like(ofLong, { numTrainEpochs: 2, perDeviceTrainBatchSize: 4, saveStrategy: 'epoch', earlyStoppingPatience: 3 })
   t.is((await argumentsOf(['--max-tokens-per-batch', '64'])).maxTokensPerBatch, 64)
+  t.deepEqual((await argumentsOf(['--class-weights', '1,2.5'])).classWeights, [1, 2.5])
+  t.deepEqual((await argumentsOf(['--class-weights', 'good=2,bad=1'])).classWeights, { good: 2, bad: 1 })
+  t.deepEqual((await argumentsOf(['--set', 'classWeights=good=2'])).classWeights, { good: 2 })
+  // As evaluate --json spells it.
+  t.is((await argumentsOf(['--best', 'macro_f1'])).metricForBestModel, 'macroF1')
+  t.is((await argumentsOf([], { metricForBestModel: 'eval_my_head.macro_f1' })).metricForBestModel, 'my_head.macroF1')
   t.is((await argumentsOf(['--epochs', '2', '--num-train-epochs', '5'])).numTrainEpochs, 5)
   // Each that is none says what is one.
   const isOption = async (name: string) => {

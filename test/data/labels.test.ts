@@ -11,11 +11,14 @@ test('classes by number, by name and by text from a CSV file', (t) => {
   t.deepEqual(encodeLabel(classificationHead(), '1', 'label'), Int32Array.of(1))
   t.deepEqual(encodeLabel(classificationHead(), 'LABEL_0', 'label'), Int32Array.of(0))
   t.deepEqual(encodeLabel(sentiment, '1', 'label'), Int32Array.of(1))
+  // pandas writes whole numbers of a column with gaps so.
+  t.deepEqual(encodeLabel(classificationHead(), '1.0', 'label'), Int32Array.of(1))
+  t.deepEqual(encodeLabel(sentiment, '0.0', 'label'), Int32Array.of(0))
 })
 
 test('where a name is a number, numbers are names and never ids', (t) => {
   const stars = classificationHead({ labels: ['1', '2', '3', 'none'] })
-  for (const label of [2, '2']) t.deepEqual(encodeLabel(stars, label, 'label'), Int32Array.of(1))
+  for (const label of [2, '2', '2.0']) t.deepEqual(encodeLabel(stars, label, 'label'), Int32Array.of(1))
   for (const label of [0, '0', 4, 'LABEL_1']) {
     t.throws(() => encodeLabel(stars, label, 'rows[7].label'), {
       message: /rows\[7\]\.label: unknown label .*(The head's labels: '1', '2', '3', 'none'\.|Did you mean)/
@@ -57,7 +60,10 @@ test('wrong labels', (t) => {
   t.throws(() => encodeLabel(sentiment, 'positiv', 'rows[3].label'), {
     message: /rows\[3\].*Did you mean 'positive'\?/
   })
-  t.throws(() => encodeLabel(classificationHead(), 'good', 'label'), { message: /has no label names/ })
+  const unnamed = { message: /has no label names: expected an id from 0 to 1, got '1\.5'/ }
+  t.throws(() => encodeLabel(classificationHead(), '1.5', 'label'), unnamed)
+  const versions = classificationHead({ labels: ['2.0', '2'] })
+  t.deepEqual(encodeLabel(versions, '2.0', 'label'), Int32Array.of(0))
   t.throws(() => encodeLabel(taggingHead(), 1, 'label'), { message: /one label a token/ })
 })
 

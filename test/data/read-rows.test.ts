@@ -94,10 +94,24 @@ test('CSV and TSV: words, ids and their labels', async (t) => {
   ])
 })
 
+test('JSONL: whole numbers that JavaScript would round stay as they are, as texts; true and false are labels', async (t) => {
+  const lines = '{"id":9007199254740993,"text":"9007199254740993 \\"1234567890123456789","label":true}\n'
+  t.deepEqual(
+    await read('.jsonl', `${lines}{"id":9007199254740991,"text":"","label":false,"x":[-12345678901234567890]}`),
+    [
+      { id: '9007199254740993', text: '9007199254740993 "1234567890123456789', label: 'true' },
+      { id: 9007199254740991, text: '', label: 'false', x: ['-12345678901234567890'] }
+    ]
+  )
+})
+
 test('errors name the file and the line', async (t) => {
   const cases: [string, string | Buffer, RegExp][] = [
     ['.jsonl', '{"text":"a"}\n{"text":', /rows-\d+\.jsonl:2: /],
-    ['.jsonl', '[1]\n', /:1: a row is an object/],
+    ['.jsonl', '[1]\n', /:1: a row is an object .*got a list\)\. Write a list of objects one a line/],
+    ['.json', '[\n{"text":"a"}\n]', /:1: .*one JSON object on each line\)\. Write a list of objects one a line/],
+    ['.jsonl.gz', '', /Unpack the file first/],
+    ['.txt', 'a', /Give each text a row/],
     ['.jsonl', '{"txet":"a"}\n', /:1: expected one of text.*Did you mean 'text' instead of 'txet'\?/],
     ['.csv', 'text,label\n"open', /\.csv:2: .*got nothing that closes the quote before 'open'/],
     ['.csv', 'text,label\nx,1\n\na "joy",1\n', /\.csv:4: .*got a quote in the cell 'a "joy"'/],

@@ -53,6 +53,7 @@ test('what does not fit is refused before the first step', async (t) => {
   await refuse([1, 0], /args\.classWeights\[1\]: expected a number above 0/)
   await refuse({ god: 2 }, /unknown label 'god'\. Did you mean 'good'\?/)
   await refuse('balance', /Did you mean 'balanced'\?/)
+  await refuse('good', /'balanced', an array of numbers, or numbers under the labels' names, got 'good'/)
   await refuse(2, /'balanced', an array of numbers/)
   model.addRegressionHead('value')
   model.trainHead('value')
