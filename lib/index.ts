@@ -1,3 +1,5 @@
+// TypeScript 7 takes no types by itself; these are in our own.
+/// <reference types="node" preserve="true" />
 export { AdapterConfig, type AdapterConfigSource, type AdapterOverrides, ConfigUnion } from './config/adapter-config.js'
 export type { BestModelArguments } from './config/best-model.js'
 export {

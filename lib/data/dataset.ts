@@ -107,14 +107,27 @@ export async function collectRows(dataset: Dataset, name = 'dataset', signal?: A
   return nonEmpty(await collectAny(dataset, name, signal), name)
 }
 
+const expectedDataset = 'an array, an iterable or an async iterable of rows'
+
+/** What iterators gave that can be gone through once alone, such as a generator's: whoever asks again gets the same. */
+const given = new WeakMap<object, readonly Row[]>()
+
 /** The same where there may be none. */
 export async function collectAny(dataset: Dataset, name: string, signal?: AbortSignal): Promise<readonly Row[]> {
-  const expected = 'an array, an iterable or an async iterable of rows'
   if (typeof dataset === 'string') {
-    throw check.typeError(name, `${expected}, such as readRows('${dataset}') or await rowsFile('${dataset}')`, dataset)
+    const such = `, such as readRows('${dataset}') or await rowsFile('${dataset}')`
+    throw check.typeError(name, expectedDataset + such, dataset)
   }
-  if (typeof dataset !== 'object' || dataset === null) throw check.typeError(name, expected, dataset)
-  if (dataset instanceof Promise) throw check.typeError(name, `${expected} (await what makes them)`, dataset)
+  if (typeof dataset !== 'object' || dataset === null) throw check.typeError(name, expectedDataset, dataset)
+  if (dataset instanceof Promise) throw check.typeError(name, `${expectedDataset} (await what makes them)`, dataset)
+  const known = given.get(dataset)
+  if (known !== undefined) return known
+  const rows = await read(dataset, name, signal)
+  if ('next' in dataset) given.set(dataset, rows)
+  return rows
+}
+
+async function read(dataset: Dataset, name: string, signal?: AbortSignal): Promise<readonly Row[]> {
   const rows: Row[] = []
   if (isIndexed(dataset)) {
     for (let i = 0; i < dataset.length; i++) {
@@ -136,7 +149,7 @@ export async function collectAny(dataset: Dataset, name: string, signal?: AbortS
   } else {
     const several = Object.keys(dataset).filter((key) => isListOfRows((dataset as Record<string, unknown>)[key]))
     const each = several.length === 0 ? '' : `, one of those under ${several.slice(0, 3).join(', ')}`
-    throw check.typeError(name, expected + each, dataset)
+    throw check.typeError(name, expectedDataset + each, dataset)
   }
   return rows
 }

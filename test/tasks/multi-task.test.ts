@@ -243,6 +243,9 @@ test('what cannot be trained is said by name before the first step', async (t) =
     message: /tasks\.topic\.args\.numTrainEpochs: it is one for all/
   })
   t.throws(make({ tasks: { topic: { ...tasks.topic, args: { learningRat: 3 } } } }), { message: /learningRate/ })
+  t.throws(make({ tasks: { topic: { trainDataset: [] } as never } }), {
+    message: /'trainDataset' is called 'dataset' here/
+  })
   await t.throwsAsync(new MultiTaskTrainer({ model, tasks: { ...tasks, topic: { dataset: [] } }, args }).train(), {
     message: /tasks\.topic\.dataset/
   })
