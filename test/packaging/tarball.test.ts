@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { cpSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { loadedAddon } from '../../lib/native/addon.js'
@@ -22,8 +22,12 @@ async function pack(t: ExecutionContext): Promise<string> {
   for (const name of ['package.json', ...parts]) {
     if (existsSync(join(repository, name))) cpSync(join(repository, name), join(stage, name), { recursive: true })
   }
+  const built = join(repository, 'build', 'Release', 'torch_adapters.node')
+  const { ino, mtimeMs } = statSync(built)
   const made = await runNode(['scripts/prebuildify.mjs', stage])
   t.is(made.code, 0, made.stdout + made.stderr)
+  // A program that runs beside it has this file mapped.
+  t.like(statSync(built), { ino, mtimeMs })
   const [packed] = JSON.parse(npm(['pack', '--json', '--ignore-scripts'], stage)) as { filename: string }[]
   return join(stage, packed?.filename ?? '')
 }
