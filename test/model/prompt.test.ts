@@ -31,6 +31,27 @@ test('what trains is the prompt; the base model keeps every bit', async (t) => {
   t.deepEqual(moved(before, snapshot(model)).sort(), trainableNames(model).sort())
 })
 
+test('padding changes nothing under a prompt', async (t) => {
+  const model = await load(t)
+  model.addAdapter('a', 'prompt_tuning[prompt_length=3, random_uniform_scale=3]')
+  model.setActiveAdapters('a')
+  const [alone, long] = [
+    [5, 6, 7],
+    [8, 9, 10, 11, 12, 13]
+  ]
+  const shape = [2, 6]
+  const data = BigInt64Array.from([...alone, 0, 0, 0, ...long].map(BigInt))
+  const mask = Uint8Array.from([1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1, 1])
+  const padded = await model.forward(
+    { inputIds: { data, shape }, attentionMask: { data: mask, shape } },
+    { head: null }
+  )
+  const one = await model.forward({ inputIds: [alone] }, { head: null })
+  const states = one.lastHiddenState?.data ?? new Float32Array(0)
+  t.is(states.length, alone.length * hidden)
+  t.true(largestDifference(padded.lastHiddenState?.data.subarray(0, states.length) as Float32Array, states) < 1e-6)
+})
+
 test('GPT-2 writes after a prompt what whole rows give, whatever the form', async (t) => {
   const gpt2 = await AutoModel.fromPretrained(tiny.replace('bert-tiny', 'gpt2-tiny'))
   t.teardown(() => gpt2.dispose())
