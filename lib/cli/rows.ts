@@ -31,7 +31,14 @@ export type TrainingRows = readonly Row[] | RowsFile
 const largestInMemory = 64 * 1024 * 1024
 
 export async function trainingRows(file: string, mayBeEmpty = false): Promise<TrainingRows> {
-  if (statSync(file).size > largestInMemory) return await openRows(file)
+  const { size } = statSync(file)
+  if (size > largestInMemory) {
+    const mebibytes = Math.round(size / 2 ** 20).toLocaleString('en')
+    process.stderr.write(
+      `${file}: ${mebibytes} MiB stay on disk; every row is read and checked before the first step\n`
+    )
+    return await openRows(file)
+  }
   return mayBeEmpty ? await readAny(file) : await readAll(file)
 }
 

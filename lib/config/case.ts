@@ -1,6 +1,8 @@
 /** The same word on both sides of a file: `reductionFactor` in TypeScript is `reduction_factor` in JSON. */
 
 export function camelCase(word: string): string {
+  // Most are one word, and columns are asked for with every row.
+  if (!word.includes('_')) return word
   return word.replace(/_+([a-zA-Z0-9])/g, (_, letter: string) => letter.toUpperCase())
 }
 

@@ -88,6 +88,7 @@ test('a file of more than 64 MiB trains from where it is, as the same rows in me
   writeFileSync(large, '{"input_ids": [5, -6], "label": "no"}\n', { flag: 'a' })
   const wrong = await command(['train', ...shared, '--train', large, '-o', join(place, 'wrong')])
   t.is(wrong.status, 1)
+  t.regex(wrong.errors, /^.*\.jsonl: 67 MiB stay on disk; every row is read and checked before the first step$/m)
   t.regex(wrong.errors, /\.jsonl:1001\.inputIds\[1\]/i)
 })
 
