@@ -40,7 +40,8 @@ const proofs: readonly (readonly [file: string, title: string])[] = [
   ['model/reft', 'every kind goes through a folder and back, a DiReFT as one'],
   ['model/fusion-attentions', 'attentions in mixed batches'],
   ['parity/nested', 'a Stack inside a BatchSplit inside a Stack'],
-  ['parity/methods', 'the values of the formulas, forward and gradients']
+  ['parity/methods', 'the values of the formulas, forward and gradients'],
+  ['model/prompt', 'padding changes nothing under a prompt']
 ]
 
 test('docs/python-defects.md names a test for each defect of Python’s adapters, and the test is there', (t) => {
