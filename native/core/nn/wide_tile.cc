@@ -10,7 +10,7 @@ namespace {
 
 #define FOR_8_ROWS(M) M(0) M(1) M(2) M(3) M(4) M(5) M(6) M(7)
 
-// Where number `at` (in bytes) of row i is read.
+// Row i, behind the byte that it is read at.
 #define ROW_0 "(%[rows])"
 #define ROW_1 "(%[rows],%[ld])"
 #define ROW_2 "(%[rows],%[ld],2)"
@@ -82,30 +82,35 @@ namespace {
 #define CLEAR_2(i) CLEAR(SUM_##i##0) CLEAR(SUM_##i##1)
 #define CLEAR_3(i) CLEAR_2(i) CLEAR(SUM_##i##2)
 #define NEXT_Y "add %[ld_y], %[y]\n"
-#define TAKE_2(i) OP("vmovups", "(%[y])", REG(SUM_##i##0)) OP("vmovups", "64(%[y])", REG(SUM_##i##1))
-#define TAKE_3(i) TAKE_2(i) OP("vmovups", "128(%[y])", REG(SUM_##i##2))
-#define GIVE_2(i) OP("vmovups", REG(SUM_##i##0), "(%[y])") OP("vmovups", REG(SUM_##i##1), "64(%[y])")
-#define GIVE_3(i) GIVE_2(i) OP("vmovups", REG(SUM_##i##2), "128(%[y])")
+#define TAKE(v, at) OP("vmovups", at "(%[y])", REG(v))
+#define TAKE_2(i) TAKE(SUM_##i##0, "0") TAKE(SUM_##i##1, "64")
+#define TAKE_3(i) TAKE_2(i) TAKE(SUM_##i##2, "128")
 #define TAKE_ROW_2(i) TAKE_2(i) NEXT_Y
 #define TAKE_ROW_3(i) TAKE_3(i) NEXT_Y
+#define GIVE(v, at) OP("vmovups", REG(v), at "(%[y])")
+#define GIVE_2(i) GIVE(SUM_##i##0, "0") GIVE(SUM_##i##1, "64")
+#define GIVE_3(i) GIVE_2(i) GIVE(SUM_##i##2, "128")
 #define GIVE_ROW_2(i) GIVE_2(i) NEXT_Y
 #define GIVE_ROW_3(i) GIVE_3(i) NEXT_Y
 
-#define TILE(vectors, panel_bytes) \
-  asm volatile(                                                                                                      \
-      "test %[adds], %[adds]\n jz 3f\n" FOR_8_ROWS(TAKE_ROW_##vectors) "sub %[all_y], %[y]\n jmp 1f\n "              \
-                                                                       "3:\n" FOR_8_ROWS(                            \
-                                                                           CLEAR_##vectors) ".p2align 6\n "          \
-                                                                                            "1:\n" FETCH_ONE         \
-                                                                                                FOUR_STEPS_##vectors \
-      "add $" panel_bytes ", %[panel]\n add $16, %[rows]\n dec %[steps]\n jnz 1b\n" FOR_8_ROWS(GIVE_ROW_##vectors)   \
-      : [rows] "+r"(rows), [panel] "+r"(panel), [y] "+r"(y), [steps] "+r"(steps), [next] "+r"(next),                 \
-        [in_row] "+r"(in_row)                                                                                        \
-      : [ld] "r"(ld), [ld3] "r"(3 * ld), [ld5] "r"(5 * ld), [ld7] "r"(7 * ld), [ld_y] "r"(ld_y), [adds] "r"(adds),   \
-        [all_y] "m"(all_y), [bytes] "r"(bytes), [jump] "m"(jump), [of_row] "m"(of_row)                                                   \
-      : "memory", "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",     \
-        "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22",  \
-        "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30")
+#define BEGIN_SUMS(vectors) \
+  "test %[adds], %[adds]\n jz 3f\n" FOR_8_ROWS(TAKE_ROW_##vectors) "sub %[all_y], %[y]\n jmp 4f\n" \
+  "3:\n" FOR_8_ROWS(CLEAR_##vectors) "4:\n"
+#define ALL_STEPS(vectors, panel_bytes)                                  \
+  ".p2align 6\n 1:\n" FETCH_ONE FOUR_STEPS_##vectors "add $" panel_bytes \
+                                                     ", %[panel]\n add $16, %[rows]\n dec %[steps]\n jnz 1b\n"
+
+#define TILE(vectors, panel_bytes)                                                                                \
+  asm volatile(BEGIN_SUMS(vectors) ALL_STEPS(vectors, panel_bytes) FOR_8_ROWS(GIVE_ROW_##vectors)                 \
+               : [rows] "+r"(rows), [panel] "+r"(panel), [y] "+r"(y), [steps] "+r"(steps), [next] "+r"(next),     \
+                 [in_row] "+r"(in_row)                                                                            \
+               : [ld] "r"(ld), [ld3] "r"(3 * ld), [ld5] "r"(5 * ld), [ld7] "r"(7 * ld), [ld_y] "r"(ld_y),         \
+                 [adds] "r"(adds), [bytes] "r"(bytes), [all_y] "m"(all_y), [jump] "m"(jump), [of_row] "m"(of_row) \
+               : "memory", "cc", ALL_VECTORS)
+#define ALL_VECTORS                                                                                                   \
+  "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", \
+      "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25",     \
+      "xmm26", "xmm27", "xmm28", "xmm29", "xmm30"
 
 }  // namespace
 
