@@ -12,7 +12,7 @@ const taskOfClass: readonly (readonly [RegExp, string])[] = [
 ]
 
 /** What PEFT's models for a task store whole, whatever the folder says, where a class has it. */
-const storedForTask: Readonly<Record<string, readonly string[]>> = {
+export const storedForTask: Readonly<Record<string, readonly string[]>> = {
   SEQ_CLS: ['classifier', 'score'],
   TOKEN_CLS: ['classifier', 'score'],
   QUESTION_ANS: ['qa_outputs']

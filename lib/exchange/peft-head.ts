@@ -12,6 +12,7 @@ import { AdapterError } from '../native/errors.js'
 import type { FoldedLinear } from '../native/types.js'
 import type { HeadFolder } from './adapter-folder.js'
 import { loraFields } from './peft-adapter.js'
+import { storedForTask } from './peft-class.js'
 import type { PeftFolder } from './peft-folder.js'
 import { peftPooler, peftRoot, peftTensors } from './peft-targets.js'
 import { convertDecoderHead, convertStaticHead, type DecoderTask, headOfProblem } from './static-heads.js'
@@ -141,9 +142,10 @@ function withProblem(config: HeadConfig, problem: ProblemType | null): HeadConfi
   throw valueError('problemType', `is for heads with labels for rows, and the folder's is of type ${config.headType}`)
 }
 
-/** The Linears that the folder stores whole: they lie in a module that modules_to_save names. */
+/** The Linears that the folder stores whole: they lie in a module that modules_to_save names, or that PEFT adds for the task. */
 export function headModules(folder: PeftFolder): string[] {
-  const saved = folder.config.modulesToSave
+  const { modulesToSave, taskType } = folder.config
+  const saved = [...modulesToSave, ...(storedForTask[taskType ?? ''] ?? [])]
   const modules = peftTensors(folder)
     .others.filter((name) => name.split('.').some((part) => saved.includes(part)))
     .map((name) => name.slice(0, name.lastIndexOf('.')))

@@ -164,9 +164,31 @@ test('config and weights must speak of the same modules', async (t) => {
   await refuses(regex, { something_new: { a: 1 } }, /the field something_new/)
   await refuses(regex, { init_lora_weights: 'pissa_niter_4' }, /changed the base model/)
   await refuses(regex, { peft_type: 'LOHA' }, /PEFT's method 'LOHA'/)
-  await refuses(regex, { modules_to_save: ['score'] }, /unexpected 'base_model\.model\.classifier/, 'ERR_STATE_DICT')
+  await refuses(
+    regex,
+    { modules_to_save: ['score'], task_type: null },
+    /unexpected 'base_model\.model\.classifier/,
+    'ERR_STATE_DICT'
+  )
   await refuses(regex, { task_type: null }, /a class that it does not name/)
   await refuses(regex, { r: 'many' }, /adapter_config\.json: r/, 'ERR_INVALID_FILE')
+})
+
+test('for a task PEFT stores the classifier whole, whether modules_to_save names it or not', async (t) => {
+  using model = await open('bert-tiny')
+  await model.loadAdapter(folderOf('bert-regex-rslora'), { as: 'named' })
+  const old = changed(t, 'bert-regex-rslora', { modules_to_save: null })
+  await model.loadAdapter(old, { as: 'old' })
+  t.deepEqual(model.heads.get('old'), model.heads.get('named'))
+  const rows = { inputIds: [[2, 3, 4]] }
+  const [one, other] = [
+    await model.forward(rows, { adapters: 'named' }),
+    await model.forward(rows, { adapters: 'old' })
+  ]
+  t.truthy(one.logits)
+  t.deepEqual(other.logits, one.logits)
+  await model.loadAdapter(old, { as: 'alone', withHead: false })
+  t.false(model.heads.has('alone'))
 })
 
 test('without its head a folder needs no class', async (t) => {
