@@ -18,13 +18,8 @@ export function adaptersProblem(config: AdapterConfig, model: ModelConfig): stri
   const parts = theirs as readonly (LoraConfig | MtlLoraConfig)[]
   const problem = parts.map(loraProblem).find((one) => one !== undefined)
   if (problem !== undefined) return problem
-  const apart = parts.every((part, i) => parts.slice(0, i).every((other) => !shareLayers(part, other)))
-  return apart ? undefined : 'two of the LoRA family in one layer'
-}
-
-/** Without the model's depth: two that leave out nothing share every layer. */
-function shareLayers(one: { leaveOut: readonly number[] }, other: { leaveOut: readonly number[] }): boolean {
-  return one.leaveOut.length === 0 || other.leaveOut.length === 0
+  // Python first looks for the one of an adapter whatever the layer: two that leave out each other's layers conflict, too.
+  return parts.length > 1 ? 'two of the LoRA family in one adapter' : undefined
 }
 
 const isLora = (part: AdapterConfig): part is LoraConfig | MtlLoraConfig =>
