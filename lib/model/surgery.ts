@@ -61,10 +61,12 @@ export abstract class ModelSurgery extends ModelNames {
   /** The module at a path, to be part of what stands elsewhere or to be looked at. */
   getSubmodule(path: string): ExistingModule {
     this.usable('getSubmodule')
+    if (check.checkString('path', path) === '')
+      throw check.valueError('path', 'the model itself is not replaced; namedModules() lists the paths of its modules')
     const modules = this.#modules()
-    const found = modules.find((module) => module.path === check.checkString('path', path))
-    if (found !== undefined && path !== '') return existingModule(path, found.type)
-    const paths = modules.map((module) => module.path)
+    const found = modules.find((module) => module.path === path)
+    if (found !== undefined) return existingModule(path, found.type)
+    const paths = modules.map((module) => module.path).filter((each) => each !== '')
     throw check.valueError(
       'path',
       `there is no module '${path}'; namedModules() lists the paths.${didYouMean(path, paths)}`

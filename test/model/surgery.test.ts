@@ -252,6 +252,9 @@ test('what is refused says what would do', async (t) => {
   const before = names(model)
   const dense = 'bert.encoder.layer.0.output.dense'
   const layer = { hiddenSize: hidden, adapterSize: 4 }
+  t.throws(() => model.replaceModule('', (module) => module), {
+    message: /^path: the model itself is not replaced; namedModules\(\) lists the paths of its modules$/
+  })
   t.throws(() => adapterLayer({ ...layer, activation: 'relo' }), {
     instanceOf: TypeError,
     message: /Did you mean 'relu'/
