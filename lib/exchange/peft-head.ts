@@ -1,8 +1,14 @@
 import { isDeepStrictEqual } from 'node:util'
 import { valueError } from '../config/check.js'
 import type { ExportedNetwork } from '../config/exported-network.js'
-import { type HeadConfig, headConfigFromJson, headConfigToJson, readsRows } from '../config/head-config.js'
-import { prefixed } from '../config/linear-paths.js'
+import {
+  type HeadConfig,
+  headConfigFromJson,
+  headConfigToJson,
+  predictsWords,
+  readsRows
+} from '../config/head-config.js'
+import { prefixed, prefixOf } from '../config/linear-paths.js'
 import { loraScale } from '../config/lora-config.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { familyOf } from '../config/model-families.js'
@@ -14,12 +20,13 @@ import type { HeadFolder } from './adapter-folder.js'
 import { loraFields } from './peft-adapter.js'
 import { storedForTask } from './peft-class.js'
 import type { PeftFolder } from './peft-folder.js'
-import { peftPooler, peftRoot, peftTensors } from './peft-targets.js'
+import { peftPooler, peftRoot, peftTensors, some } from './peft-targets.js'
 import { convertDecoderHead, convertStaticHead, type DecoderTask, headOfProblem } from './static-heads.js'
 
 const taskClasses: Readonly<Record<string, string>> = {
   SEQ_CLS: 'ForSequenceClassification',
   TOKEN_CLS: 'ForTokenClassification',
+  QUESTION_ANS: 'ForQuestionAnswering',
   CAUSAL_LM: 'ForCausalLM'
 }
 
@@ -36,9 +43,14 @@ export interface PeftHead {
 export function peftClass(model: ModelConfig, task: string | null): string | undefined {
   const ending = task === null ? model.imageSize && 'ForImageClassification' : taskClasses[task]
   if (ending == null) return undefined
-  const base = familyOf(model).adapterClass.replace(/AdapterModel$/, '')
+  const base = classBase(model)
   return base === 'GPT2' && task === 'CAUSAL_LM' ? 'GPT2LMHeadModel' : base + ending
 }
+
+/** The class for choices, for which PEFT has no name of a task. */
+export const choiceClass = (model: ModelConfig): string => `${classBase(model)}ForMultipleChoice`
+
+const classBase = (model: ModelConfig): string => familyOf(model).adapterClass.replace(/AdapterModel$/, '')
 
 /** A model class's head as one of ours; with `withPooler` the pooler is its first layer, not the base model's. */
 export function headOfClass(
@@ -50,7 +62,7 @@ export function headOfClass(
   const label2id = Object.fromEntries(Array.from({ length: labels }, (_, i) => [`LABEL_${i}`, i]))
   const found = convertStaticHead(modelClass, label2id, labels) ?? decoderHead(model, modelClass, label2id)
   // Stored whole, it is a copy of the word embedding that learned.
-  if (found?.config.headType === 'causal_lm') {
+  if (found !== undefined && predictsWords(found.config)) {
     return {
       config: headConfigFromJson({ ...headConfigToJson(found.config, model), tied: false }),
       layers: found.layers
@@ -146,8 +158,11 @@ function withProblem(config: HeadConfig, problem: ProblemType | null): HeadConfi
 export function headModules(folder: PeftFolder): string[] {
   const { modulesToSave, taskType } = folder.config
   const saved = [...modulesToSave, ...(storedForTask[taskType ?? ''] ?? [])]
+  // As PEFT does, by the ends of names: `lm_head` is `generator_lm_head`, too.
+  const isSaved = (name: string) =>
+    name.split('.').some((_, i, parts) => saved.some((end) => parts.slice(0, i).join('.').endsWith(end)))
   const modules = peftTensors(folder)
-    .others.filter((name) => name.split('.').some((part) => saved.includes(part)))
+    .others.filter(isSaved)
     .map((name) => name.slice(0, name.lastIndexOf('.')))
   return [...new Set(modules)]
 }
@@ -159,10 +174,33 @@ function labelsOf({ tensors, config }: PeftFolder, held: readonly string[]): num
   return tensors.find(({ name }) => name === `${root}${last}.weight`)?.shape[0] ?? 1
 }
 
+/** Refuses modules of the base model that were stored whole: they learned, and every adapter here stands on the same base. */
+export function checkStoredModules(folder: PeftFolder, model: ModelConfig): void {
+  const start = `${prefixOf(model)}.`
+  const ofBase = headModules(folder).filter(
+    (module) => !module.endsWith('pooler.dense') && (module.startsWith(start) || baseModule.test(module))
+  )
+  if (ofBase.length === 0) return
+  const { modulesToSave } = folder.config
+  throw new AdapterError(
+    'ERR_UNSUPPORTED',
+    operation,
+    `${folder.folder} stores ${some(ofBase)} of the base model whole`,
+    {
+      expected: 'modules_to_save that name Linears of a head',
+      got: `modules_to_save ${modulesToSave.join(', ')}`,
+      hint: 'Merge it into its base model in Python (merge_and_unload), and load that model.'
+    }
+  )
+}
+
+/** As classes without a head call their modules. */
+const baseModule = /^(embeddings|encoder|transformer|layers|h|wte|wpe|embed_tokens|norm|ln_f)(\.|$)/
+
 function refuse({ folder }: PeftFolder, message: string): AdapterError {
   return new AdapterError('ERR_UNSUPPORTED', operation, `the head in ${folder} has no like here: ${message}`, {
     expected:
-      'all layers of the head of a classification class (BERT: classifier, DistilBERT: pre_classifier and classifier, decoders: score)',
-    hint: `Train it with modules_to_save that name all of them, or load it with withHead: false.`
+      'all layers of the head of a class that is known here (BERT: classifier, DistilBERT: pre_classifier and classifier, decoders: score)',
+    hint: `Train it for such a class with modules_to_save that name all of them, or load it with withHead: false.`
   })
 }

@@ -1,5 +1,4 @@
 import type { AdapterConfig } from '../config/adapter-config.js'
-import { isChoiceHead } from '../config/choice-heads.js'
 import { type HeadConfig, hasManyLabels, predictsWords } from '../config/head-config.js'
 import { hasMergedProduct, prefixed } from '../config/linear-paths.js'
 import { type LoraConfig, loraPlaces, plainAlpha } from '../config/lora-config.js'
@@ -9,7 +8,7 @@ import type { ProblemType } from '../config/peft-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { AdapterError } from '../native/errors.js'
 import { autoMapping, baseClassOf } from './peft-class.js'
-import { hasPlainWords, headOfClass, peftClass } from './peft-head.js'
+import { choiceClass, hasPlainWords, headOfClass, peftClass } from './peft-head.js'
 import { peftPromptJson } from './peft-prompt.js'
 import { isSameHead } from './same-head.js'
 
@@ -237,33 +236,41 @@ export const isOwnWords = (head: HeadConfig): boolean =>
 const isOwnOutput = (head: HeadConfig): boolean =>
   head.headType === 'causal_lm' && !head.tied && head.layers === 1 && !head.bias
 
+/** PEFT's name of what a head does; null: it has none. */
+function taskOf({ headType }: HeadConfig): string | null {
+  if (headType === 'multiple_choice') return null
+  if (headType === 'question_answering') return 'QUESTION_ANS'
+  return headType === 'tagging' ? 'TOKEN_CLS' : 'SEQ_CLS'
+}
+
 /** The class whose head computes what ours does. */
 export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig): PeftHeadPlan {
   // Where the class's words are another output layer than the word embedding, only a folder that holds one answers alike.
   const isTied = model.exported === null || model.tieWordEmbeddings
   const plan = isOwnWords(head) ? isTied && wordsPlan : isOwnOutput(head) && ownWordsPlan
   if (plan && hasPlainWords(model)) return plan
-  if (predictsWords(head) || isChoiceHead(head)) {
+  if (predictsWords(head) || head.headType === 'dependency_parsing') {
     const own = head.headType === 'causal_lm' && hasPlainWords(model)
     const forms = isTied ? ", the model's own words or (tied: false) a copy of them" : ', and tied: false'
     throw new AdapterError('ERR_UNSUPPORTED', operation, `PEFT's folders hold no head like '${name}'`, {
-      expected: own ? `causal_lm with layers: 1 and bias: false${forms}` : 'labels for rows or tokens',
+      expected: own
+        ? `causal_lm with layers: 1 and bias: false${forms}`
+        : 'labels for rows or tokens, ends of an answer, or choices',
       got: own ? `layers: ${head.layers}, bias: ${head.bias}, tied: ${head.tied}` : head.headType,
       hint: 'Save the adapter alone, with withHead: false, and the head with saveHead.'
     })
   }
-  const task = model.imageSize !== null ? null : head.headType === 'tagging' ? 'TOKEN_CLS' : 'SEQ_CLS'
-  const modelClass = peftClass(model, task) ?? ''
-  if ('numLabels' in head) {
-    for (const withPooler of [false, true]) {
-      const found = headOfClass(model, modelClass, head.numLabels, withPooler)
-      if (found !== undefined && isSameHead(found.config, head))
-        return {
-          ...{ task, layers: found.layers },
-          ...((task === null || model.exported !== null) && { modelClass }),
-          ...(hasManyLabels(head) && { problemType: 'multi_label_classification' as const })
-        }
-    }
+  const task = model.imageSize !== null ? null : taskOf(head)
+  const modelClass = peftClass(model, task) ?? choiceClass(model)
+  const labels = 'numLabels' in head ? head.numLabels : 0
+  for (const withPooler of [false, true]) {
+    const found = headOfClass(model, modelClass, labels, withPooler)
+    if (found !== undefined && isSameHead(found.config, head))
+      return {
+        ...{ task, layers: found.layers },
+        ...((task === null || model.exported !== null) && { modelClass }),
+        ...(hasManyLabels(head) && { problemType: 'multi_label_classification' as const })
+      }
   }
   throw new AdapterError('ERR_UNSUPPORTED', operation, `${modelClass} has no head like '${name}'`, {
     expected: 'the layers and the activation of that class',

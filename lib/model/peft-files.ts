@@ -7,7 +7,7 @@ import { peftAdapterConfig } from '../exchange/peft-adapter.js'
 import { checkPeftBase } from '../exchange/peft-base.js'
 import { ownHeadModules } from '../exchange/peft-class.js'
 import { readPeftFolder } from '../exchange/peft-folder.js'
-import { headModules, peftHead } from '../exchange/peft-head.js'
+import { checkStoredModules, headModules, peftHead } from '../exchange/peft-head.js'
 import { baseLayers, peftPooler } from '../exchange/peft-targets.js'
 import { isOwnWords, type PeftHeadPlan, peftHeadPlan, peftJson, wordsPlan } from '../exchange/peft-write.js'
 import { defaultHead } from '../exchange/static-heads.js'
@@ -37,6 +37,7 @@ export async function readPeftAdapter(
   const config = peftAdapterConfig(found, model.config, withHead)
   // A head that PEFT cannot hold stands beside it, in files of its own.
   const isOwnHead = model.config.exported?.hasOwnHead === true
+  if (!isOwnHead) checkStoredModules(found, model.config)
   const own = withHead && !isOwnHead ? peftHead(found, model.config, problemType) : null
   if (problemType !== undefined && own === null) {
     throw check.valueError('problemType', 'no head is loaded of which the folder does not say it; leave it out')

@@ -206,9 +206,114 @@ test('without its head a folder needs no class', async (t) => {
   t.true(model.heads.has('mapped'))
 })
 
+/** The same folder with other tensors, by their names below `base_model.model.`. */
+function withTensors(folder: string, change: Readonly<Record<string, readonly number[] | null>>): string {
+  editTensors(join(folder, 'adapter_model.safetensors'), (tensors) => {
+    for (const [path, shape] of Object.entries(change)) {
+      const name = `base_model.model.${path}`
+      const size = shape?.reduce((a, b) => a * b) ?? 0
+      if (shape === null) tensors.delete(name)
+      else
+        tensors.set(
+          name,
+          floats(
+            Array.from({ length: size }, (_, i) => Math.sin(i)),
+            shape
+          )
+        )
+    }
+  })
+  return folder
+}
+
+test('a head of words that was stored whole is an output layer of its own', async (t) => {
+  using model = await open('bert-tiny')
+  const { hiddenSize: width, vocabSize: words } = model.config
+  const folder = withTensors(
+    changed(t, 'bert-regex-rslora', {
+      ...{ task_type: null, modules_to_save: ['cls'], auto_mapping: { base_model_class: 'BertForMaskedLM' } }
+    }),
+    {
+      ...{ 'classifier.weight': null, 'classifier.bias': null },
+      ...{ 'cls.predictions.decoder.weight': [words, width], 'cls.predictions.decoder.bias': [words] },
+      ...{ 'cls.predictions.bias': [words], 'cls.predictions.transform.dense.weight': [width, width] },
+      ...{ 'cls.predictions.transform.dense.bias': [width], 'cls.predictions.transform.LayerNorm.weight': [width] },
+      ...{ 'cls.predictions.transform.LayerNorm.bias': [width] }
+    }
+  )
+  await model.loadAdapter(folder, { as: 'x' })
+  t.like(model.heads.get('x'), { headType: 'masked_lm', tied: false })
+  const { logits } = await model.forward({ inputIds: [[2, 3, 4]] }, { adapters: 'x' })
+  t.deepEqual(logits?.shape, [1, 3, words])
+})
+
+test('ends of an answer and choices go to folders of their classes and back', async (t) => {
+  using model = await open('bert-tiny')
+  model.addAdapter('ends', 'lora')
+  model.addQuestionAnsweringHead('ends', { layers: 1 })
+  model.addAdapter('choices', 'lora')
+  model.addMultipleChoiceHead('choices', { layers: 1, usePooler: true, numChoices: 4 })
+  const written = {
+    ends: { task_type: 'QUESTION_ANS', modules_to_save: ['qa_outputs'] },
+    choices: {
+      ...{ task_type: null, modules_to_save: ['classifier'] },
+      auto_mapping: {
+        base_model_class: 'BertForMultipleChoice',
+        parent_library: 'transformers.models.bert.modeling_bert'
+      }
+    }
+  }
+  for (const [name, fields] of Object.entries(written)) {
+    const folder = scratch(t)
+    await model.saveAdapter(folder, name, { library: 'peft' })
+    t.like(JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8')), fields)
+    await model.loadAdapter(folder, { as: 'again', overwriteOk: true })
+    t.is(model.heads.get('again')?.headType, model.heads.get(name)?.headType)
+    const rows = { inputIds: [[2, 3, 4], [5]], ...(name === 'choices' && { choices: [2] }) }
+    t.deepEqual(await model.forward(rows, { adapters: 'again' }), await model.forward(rows, { adapters: name }))
+  }
+})
+
+test('what of the base model was stored whole is refused by name, also without the head', async (t) => {
+  using model = await open('bert-tiny')
+  const { hiddenSize, vocabSize } = model.config
+  const folder = withTensors(changed(t, 'bert-regex-rslora', { modules_to_save: ['word_embeddings', 'classifier'] }), {
+    'bert.embeddings.word_embeddings.weight': [vocabSize, hiddenSize]
+  })
+  for (const withHead of [true, false])
+    await t.throwsAsync(model.loadAdapter(folder, { withHead }), {
+      code: 'ERR_UNSUPPORTED',
+      message: /stores bert\.embeddings\.word_embeddings of the base model whole.*merge_and_unload/s
+    })
+})
+
+test('modules_to_save names ends of names, as in PEFT', async (t) => {
+  using electra = await open('electra-tiny')
+  const { embeddingSize, vocabSize } = electra.config
+  const words = withTensors(
+    changed(t, 'electra-tokens', {
+      ...{ task_type: null, modules_to_save: ['lm_head'], auto_mapping: { base_model_class: 'ElectraForMaskedLM' } }
+    }),
+    {
+      ...{ 'classifier.weight': null, 'classifier.bias': null },
+      ...{ 'generator_lm_head.weight': [vocabSize, embeddingSize], 'generator_lm_head.bias': [vocabSize] }
+    }
+  )
+  await t.throwsAsync(electra.loadAdapter(words), {
+    code: 'ERR_UNSUPPORTED',
+    message: /it holds generator_lm_head, and the head of ElectraForMaskedLM is generator_predictions\.dense/
+  })
+  using model = await open('distilbert-tiny')
+  await model.loadAdapter(changed(t, 'distilbert-vera', { modules_to_save: ['classifier'] }), { as: 'short' })
+  await model.loadAdapter(folderOf('distilbert-vera'), { as: 'long' })
+  t.deepEqual(model.heads.get('short'), model.heads.get('long'))
+})
+
 test('DistilBERT needs both layers of its head', async (t) => {
   using model = await open('distilbert-tiny')
-  const folder = changed(t, 'distilbert-vera', { modules_to_save: ['classifier'] })
+  const folder = withTensors(changed(t, 'distilbert-vera', {}), {
+    ...{ 'pre_classifier.weight': null, 'pre_classifier.bias': null }
+  })
   await t.throwsAsync(model.loadAdapter(folder), {
     message: /the head of DistilBertForSequenceClassification is pre_cl/
   })
