@@ -23,7 +23,7 @@ export function rowValues({ exported }: Pick<ModelConfig, 'exported'>): RowValue
 }
 
 /** For messages: `[4, any]`. */
-export function describeSizes({ sizes }: RowValues): string {
+export function describeSizes({ sizes }: Pick<RowValues, 'sizes'>): string {
   return `[${sizes.map((size) => (size < 0 ? 'any' : size)).join(', ')}]`
 }
 

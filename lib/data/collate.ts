@@ -14,7 +14,7 @@ import { alignedLabels, encodeLabel, ignoredLabel, labelsTokens, spreadWordLabel
 import { type EncodedWordsOf, encodeParse, parseLabel } from './parses.js'
 import { type EncodedQuestion, encodeQuestion, questionLabel } from './questions.js'
 import type { TextTokenizer } from './tokenizer.js'
-import { givenValues, rowOf } from './value-rows.js'
+import { givenValues, imageOf, rowOf } from './value-rows.js'
 
 /** A row as numbers. */
 export interface EncodedRow {
@@ -49,7 +49,8 @@ export function checkRowFits(row: Row, limits: RowLimits, name: string): void {
   } else if (image !== null) {
     if (!('pixelValues' in row) || row.pixelValues == null)
       throw check.valueError(name, 'the model reads images: expected pixelValues, got text or ids')
-    checkImageSize(row.pixelValues, image, `${name}.pixelValues`)
+    const field = `${name}.pixelValues`
+    checkImageSize(imageOf(field, row.pixelValues, image), image, field)
   }
   const written = decoderIds(row)
   if (written !== null) {
@@ -156,7 +157,8 @@ function encode(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
     return { inputIds: noIds, tokenTypeIds: noIds, label, image: { pixelValues, tokens } }
   }
   if (limits.image !== null && 'pixelValues' in row) {
-    const pixelValues = encodeImage(row.pixelValues, limits.image, `${name}.pixelValues`)
+    const field = `${name}.pixelValues`
+    const pixelValues = encodeImage(imageOf(field, row.pixelValues, limits.image), limits.image, field)
     const image = { pixelValues, tokens: imageTokens(limits.image) }
     return { inputIds: noIds, tokenTypeIds: noIds, label, image }
   }

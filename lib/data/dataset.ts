@@ -60,9 +60,12 @@ export interface IdsRow extends Labelled, Answered {
   readonly endPosition?: number | null | undefined
 }
 
-/** An image for a model of images: [channels, height, width] in one array, scaled as the model's image processor does. */
+/**
+ * An image for a model of images: [channels, height, width] in one array, or with that shape, scaled as the model's image
+ * processor does.
+ */
 export interface ImageRow extends Labelled {
-  readonly pixelValues: ArrayLike<number>
+  readonly pixelValues: ValuesOfRow
 }
 
 /** A sound or features for an exported network that reads them, of any length where its graph has one that differs. */

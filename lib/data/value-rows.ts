@@ -1,4 +1,5 @@
 import * as check from '../config/check.js'
+import type { ImageShape } from '../config/image-shape.js'
 import { describeSizes, type RowValues, valueFields } from '../config/row-values.js'
 import { checkPixels } from './images.js'
 
@@ -21,19 +22,27 @@ export function givenValues(inputs: object): { name: string; values: unknown } |
 
 /** A row's numbers, checked for their kind. */
 export function checkValues(name: string, row: unknown): ArrayLike<number> {
-  const isShaped = typeof row === 'object' && row !== null && 'shape' in row && 'data' in row
-  return checkPixels(name, isShaped ? (row as ShapedNumbers).data : row)
+  return checkPixels(name, isShaped(row) && 'data' in row ? row.data : row)
 }
+
+/** An image's numbers, flat; of one with its shape, that is checked. Whether they are as many as the model reads is not. */
+export function imageOf(name: string, row: ValuesOfRow, { channels, height, width }: ImageShape): ArrayLike<number> {
+  if (!isShaped(row)) return row
+  checkShape(name, row, { sizes: [channels, height, width] })
+  return row.data
+}
+
+const isShaped = (row: unknown): row is ShapedNumbers => typeof row === 'object' && row !== null && 'shape' in row
 
 /** One row as the core takes it, flat: a Float32Array as it is, without a copy. */
 export function rowOf(name: string, row: unknown, shape: RowValues): Float32Array {
-  const shaped = typeof row === 'object' && row !== null && 'shape' in row ? (row as ShapedNumbers) : null
-  if (shaped !== null) checkShape(name, shaped, shape.sizes, shape)
+  if (isShaped(row)) checkShape(name, row, shape)
   const values = checkValues(name, row)
   return values instanceof Float32Array ? values : Float32Array.from(values)
 }
 
-function checkShape(name: string, { data, shape }: ShapedNumbers, sizes: readonly number[], values: RowValues): void {
+function checkShape(name: string, { data, shape }: ShapedNumbers, values: Pick<RowValues, 'sizes'>): void {
+  const { sizes } = values
   const fits =
     Array.isArray(shape) &&
     shape.length === sizes.length &&

@@ -1,18 +1,19 @@
 import * as check from '../config/check.js'
 import { describeShape, type ImageShape, imageTokens, imageValues } from '../config/image-shape.js'
 import { checkPixels, checkScaled, encodeImage } from '../data/images.js'
+import { imageOf, type ValuesOfRow } from '../data/value-rows.js'
 import type { Shaped } from './input-rows.js'
 
 /** Images one by one, or all of them in one array of shape [rows, channels, height, width]. */
-export type PixelValues = readonly ArrayLike<number>[] | Shaped<ArrayLike<number>>
+export type PixelValues = readonly ValuesOfRow[] | Shaped<ArrayLike<number>>
 
 /** Each row's image, as the core takes it. */
 export function imagesOf(given: PixelValues, shape: ImageShape): Float32Array[] {
-  const images = Array.isArray(given) ? (given as readonly ArrayLike<number>[]) : cut(given as Shaped, shape)
+  const images = Array.isArray(given) ? (given as readonly ValuesOfRow[]) : cut(given as Shaped, shape)
   if (images.length === 0) throw check.valueError('pixelValues', 'expected at least one image, got an empty batch')
   return images.map((pixels, i) => {
     const name = `pixelValues[${i}]`
-    return encodeImage(checkPixels(name, pixels), shape, name)
+    return encodeImage(checkPixels(name, imageOf(name, pixels, shape)), shape, name)
   })
 }
 

@@ -59,6 +59,21 @@ test('rows of images are answered as forward answers them, each with its own ada
   }
 })
 
+test('an image may say its shape, in rows and one by one', async (t) => {
+  using model = await withAdapters()
+  const shaped = images.map((data) => ({ pixelValues: { data, shape: [2, 4, 6] } }))
+  const flat = images.map((pixelValues) => ({ pixelValues }))
+  t.deepEqual(await model.predict(shaped, { adapters: 'a' }), await model.predict(flat, { adapters: 'a' }))
+  t.deepEqual(
+    await model.forward({ pixelValues: shaped.map(({ pixelValues }) => pixelValues) }, { adapters: 'a' }),
+    await model.forward({ pixelValues: images }, { adapters: 'a' })
+  )
+  const turned = { pixelValues: { data: images[0] as Float32Array, shape: [2, 6, 4] } }
+  await t.throwsAsync(model.predict([turned], { adapters: 'a' }), {
+    message: /pixelValues: expected rows of \[2, 4, 6\], got \[2, 6, 4\]/
+  })
+})
+
 test('Parallel: images pass once through what their adapters have in common', async (t) => {
   using model = await withAdapters()
   model.addAdapter('late', 'seq_bn[reduction_factor=2,leave_out=[0]]')
