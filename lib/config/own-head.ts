@@ -44,4 +44,8 @@ export function ownHead(
   return withoutLayers(several ? multiLabelHead(labels) : classificationHead(labels))
 }
 
+/** Whether a head is the network's own, whose weights are the archive's. */
+export const isOwnHead = (config: HeadConfig | undefined): boolean =>
+  config !== undefined && 'layers' in config && config.layers === 0
+
 const withoutLayers = (config: HeadConfig): HeadConfig => Object.freeze({ ...config, layers: 0 }) as HeadConfig

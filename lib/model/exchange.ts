@@ -5,6 +5,7 @@ import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { dependsOnPlacement } from '../config/lora-targets.js'
 import { modelConfigToJson } from '../config/model-config.js'
+import { isOwnHead } from '../config/own-head.js'
 import { type ProblemType, problemTypes } from '../config/peft-config.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { type HeadFolder, headOfModel, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
@@ -128,7 +129,7 @@ export async function saveAnyAdapter(
   if (config === undefined || isWhole) {
     return await model.saveAdapter(folder, name, { format })
   }
-  const hasHead = model.heads.has(name)
+  const hasHead = model.heads.has(name) && !isOwnHead(model.heads.get(name))
   await model.saveAdapter(folder, name, { library: 'peft', format, withHead: !hasHead })
   if (hasHead) await model.saveHead(folder, name, { format })
 }
@@ -180,13 +181,20 @@ export async function saveHead(model: Model, folder: string, name: string, optio
   checkOptions(options, ['format'])
   checkKnown('name', name, model.heads)
   const format = check.checkOneOf('format', options.format ?? 'safetensors', folderFormats)
+  if (isOwnHead(model.heads.get(name))) {
+    throw new AdapterError('ERR_UNSUPPORTED', 'save the head', `the head '${name}' is the network's own`, {
+      expected: 'a head that was added to the network',
+      hint: 'Its weights are in the archive; what an adapter does to them saveAdapter writes.'
+    })
+  }
   await saveFolder(folder, { model: model.config, format, head: headPart(model, name, format) })
 }
 
+/** None for the network's own head, which the archive holds. */
 function headPart(model: Model, name: string, format: FolderFormat): SavedPart<HeadConfig> | undefined {
   const config = model.heads.get(name)
   const { native } = model
-  if (config === undefined) return undefined
+  if (config === undefined || isOwnHead(config)) return undefined
   return { name, config, writeWeights: (file) => nativeCall(() => native.saveHead(file, name, nativeFormat(format))) }
 }
 

@@ -1,5 +1,6 @@
 import type { AdapterConfig } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
+import { isOwnHead } from '../config/own-head.js'
 import type { ProblemType } from '../config/peft-config.js'
 import { headOfModel, readHeadFolder } from '../exchange/adapter-folder.js'
 import { adapterConfigFile, type FolderFormat, peftWeightFiles } from '../exchange/folder-files.js'
@@ -36,15 +37,15 @@ export async function readPeftAdapter(
   checkPeftBase(found, model.config)
   const config = peftAdapterConfig(found, model.config, withHead)
   // A head that PEFT cannot hold stands beside it, in files of its own.
-  const isOwnHead = model.config.exported?.hasOwnHead === true
-  if (!isOwnHead) checkStoredModules(found, model.config)
-  const own = withHead && !isOwnHead ? peftHead(found, model.config, problemType) : null
+  const hasOwnHead = model.config.exported?.hasOwnHead === true
+  if (!hasOwnHead) checkStoredModules(found, model.config)
+  const own = withHead && !hasOwnHead ? peftHead(found, model.config, problemType) : null
   if (problemType !== undefined && own === null) {
     throw check.valueError('problemType', 'no head is loaded of which the folder does not say it; leave it out')
   }
   const head = own ?? (withHead ? headOfModel(readHeadFolder(folder), model.config) : null)
   const ofHead = [...headModules(found), ...[peftPooler(found, model.config) ?? []].flat()]
-  const [aside, same] = isOwnHead && withHead ? [[], ofHead] : [ofHead, []]
+  const [aside, same] = hasOwnHead && withHead ? [[], ofHead] : [ofHead, []]
   const ofNetwork = [...same, ...baseLayers(found)]
   return {
     name: found.name,
@@ -91,7 +92,7 @@ function planOf(model: Model, name: string, config: AdapterConfig): PeftHeadPlan
   const own = heads.get(name)
   const { exported } = model.config
   if (exported?.hasOwnHead) {
-    if (own !== undefined) throw besideOwnHead(name, exported.className)
+    if (own !== undefined && !isOwnHead(own)) throw besideOwnHead(name, exported.className)
     return null
   }
   if (own !== undefined) return peftHeadPlan(name, own, model.config)

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
+import { isOwnHead } from '../config/own-head.js'
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { isBaseParameter } from '../model/summary.js'
@@ -7,8 +8,8 @@ import { isBaseParameter } from '../model/summary.js'
 /** Each adapter, each head without one and each fusion as a folder that Python and this library load. */
 export async function saveParts(model: Model, folder: string): Promise<void> {
   for (const name of model.adapters.keys()) await saveAnyAdapter(model, join(folder, folderOf(name)), name)
-  for (const name of model.heads.keys()) {
-    if (!model.adapters.has(name)) await model.saveHead(join(folder, folderOf(name)), name)
+  for (const [name, config] of model.heads) {
+    if (!model.adapters.has(name) && !isOwnHead(config)) await model.saveHead(join(folder, folderOf(name)), name)
   }
   for (const name of model.adapterFusions.keys()) {
     // A fusion may be called like an adapter.

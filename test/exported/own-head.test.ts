@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
@@ -137,6 +137,36 @@ test('heads that are added read the states of the base model, and take the place
   t.deepEqual((await model.forward({ inputIds }, { head: 'default' })).logits?.shape, [1, 3])
   model.addClassificationHead('rows', { usePooler: true })
   t.deepEqual((await model.forward({ inputIds }, { head: 'rows' })).logits?.shape, [1, 2])
+})
+
+test('the own head is in the archive: folders of adapters and of runs leave it out, saveHead refuses it', async (t) => {
+  const model = await open(t, 'bert-classifier')
+  const folder = scratch(t)
+  await t.throwsAsync(model.saveHead(join(folder, 'head'), 'default'), {
+    code: 'ERR_UNSUPPORTED',
+    message: /the head 'default' is the network's own.*Its weights are in the archive/s
+  })
+  t.false(existsSync(join(folder, 'head')))
+  model.addAdapter('default', 'lora[r=2]')
+  model.trainAdapter('default')
+  for (const library of ['adapters', 'peft'] as const) {
+    const saved = join(folder, library)
+    await model.saveAdapter(saved, 'default', { library })
+    t.false(existsSync(join(saved, 'head_config.json')))
+    t.is(await model.loadAdapter(saved, { as: library }), library)
+  }
+  for (const library of ['adapters', 'peft', 'default']) model.deleteAdapter(library)
+  model.addAdapter('x', 'lora[r=2]')
+  model.trainAdapter('x')
+  const outputDir = join(folder, 'run')
+  const trainDataset = [1, 2, 3, 4].map((id) => ({ inputIds: [id, 5], label: id % 3 }))
+  await new AdapterTrainer({
+    model,
+    trainDataset,
+    args: { ...quiet, outputDir, saveStrategy: 'steps', saveSteps: 1, maxSteps: 1 }
+  }).train()
+  t.true(existsSync(join(outputDir, 'checkpoint-1', 'x')))
+  t.false(existsSync(join(outputDir, 'checkpoint-1', 'default')))
 })
 
 test('another pooling than that of the own head is refused', async (t) => {
