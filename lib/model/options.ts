@@ -57,7 +57,10 @@ export interface ForwardOptions extends SkipLayers {
   readonly imageSize?: ImageSize | undefined
   /** Also the embeddings' output and every layer's. Default false. */
   readonly outputHiddenStates?: boolean | undefined
-  /** Also what each AdapterFusion attends to. Nothing of it is kept where it is not asked for. Default false. */
+  /**
+   * Also what each AdapterFusion attends to; in a network of an encoder and a decoder each of the decoder's. Nothing of it is
+   * kept where it is not asked for. Default false.
+   */
   readonly outputAdapterFusionAttentions?: boolean | undefined
   /** For MultiTask blocks: for each row the child that it goes to, by name or number. */
   readonly taskIds?: TaskIds | undefined
@@ -76,7 +79,10 @@ export interface PredictOptions extends SkipLayers {
   readonly maxAnswerLength?: number | undefined
   /** Question answering: whether '' may be an answer, for heads that learned it (SQuAD 2). Default false. */
   readonly allowNoAnswer?: boolean | undefined
-  /** Also what each AdapterFusion attends to, for each token of a row. Default false. */
+  /**
+   * Also what each AdapterFusion attends to, for each token of a row; in a network of an encoder and a decoder each of the
+   * decoder's, for its tokens. Default false.
+   */
   readonly outputAdapterFusionAttentions?: boolean | undefined
   /**
    * Height and width of the images, where they are not the model's: its positions are interpolated (bicubic), as

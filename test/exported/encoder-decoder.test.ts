@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
-import { AdapterConfig, AdapterTrainer, type Model, Stack } from '../../lib/index.js'
+import { AdapterConfig, AdapterTrainer, Fuse, type Model, Stack } from '../../lib/index.js'
 import { quiet } from '../model/support.js'
 import type { ExportedCase, ExportedGroup, ExportedInputs } from '../parity/support/exported.js'
 import { casesOf, distance, open } from './support.js'
@@ -196,4 +196,21 @@ test('T5: what does not fit is said by name', async (t) => {
   await t.throwsAsync(bert.predict([{ inputIds: [3], decoderInputIds: [3] }], { head: 'h' }), {
     message: /the model has no decoder/
   })
+})
+
+test("T5: fusions are told of the decoder's layers alone, for its tokens, and stand in the encoder, too", async (t) => {
+  const { model } = await open(t, 't5')
+  for (const name of ['a', 'b']) model.addAdapter(name, AdapterConfig.load('seq_bn', { reductionFactor: 2 }))
+  model.addAdapterFusion(['a', 'b'])
+  const inputs = { inputIds: [[3, 4, 5, 6]], decoderInputIds: [[0, 7]] }
+  const options = { adapters: Fuse('a', 'b'), head: null, outputAdapterFusionAttentions: true }
+  const { adapterFusionAttentions } = await model.forward(inputs, options)
+  const layers = adapterFusionAttentions?.['a,b'] ?? {}
+  const half = model.config.numHiddenLayers / 2
+  t.deepEqual(
+    Object.keys(layers).map(Number),
+    Array.from({ length: half }, (_, i) => half + i)
+  )
+  for (const { outputAdapter } of Object.values(layers)) t.deepEqual(outputAdapter?.shape, [1, 2, 2])
+  t.true(model.namedParameters().some(({ name }) => /encoder\..*adapter_fusion/.test(name)))
 })
