@@ -16,7 +16,7 @@ export async function headFor(
 ): Promise<HeadConfig> {
   const heads = await import('../config/head-config.js')
   const choice = await import('../config/choice-heads.js')
-  const { summarizeLabels } = await import('../data/labels.js')
+  const { summarizeLabels, wholeNumberNames } = await import('../data/labels.js')
   const asked = kind === undefined ? kindOf(rows.at(0)) : choiceOption('head', kind, headKinds)
   if (
     labels !== undefined &&
@@ -40,7 +40,12 @@ export async function headFor(
   )
   const wanted = asked ?? found.kind
   const named = known !== null && known.length >= found.numLabels && wanted !== 'regression' ? known : undefined
-  const given = labelOption(labels, wanted) ?? found.labels ?? named
+  // Numbers that are no ids, such as -1 and 1, look like values unless they are said to be classes.
+  const numbers = () =>
+    asked === 'classification' && found.kind === 'regression'
+      ? wholeNumberNames(eachRow(rows), 'training rows')
+      : undefined
+  const given = labelOption(labels, wanted) ?? found.labels ?? named ?? numbers()
   const options = given === undefined ? { numLabels: found.numLabels } : { labels: given }
   return fromOptions(() => {
     if (areImages && wanted !== 'tagging') {

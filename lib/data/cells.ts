@@ -1,71 +1,96 @@
 import { camelCase } from '../config/case.js'
+import { describe } from '../config/check.js'
+import { AdapterError } from '../native/errors.js'
 import { ignoredLabel } from './labels.js'
 
 /**
  * What the text in the cells of a record stands for. `words`, `input_ids` and what goes with them are a JSON array, or their
  * values with spaces between. So is `labels` beside them, one label for each; `label` is one label for the row, whatever
- * spaces its name has, and a JSON array where it is a list.
+ * spaces its name has, and a JSON array where it is a list. A list that is no JSON, as Python prints it, is an error.
+ * @param where the record's file and line
  */
-export function cellValues(record: Readonly<Record<string, string>>): Record<string, unknown> {
+export function cellValues(record: Readonly<Record<string, string>>, where: string): Record<string, unknown> {
   const filled = Object.entries(record).flatMap(([name, cell]) => (cell === '' ? [] : [camelCase(name)]))
   const hasItems = filled.includes('words') || filled.includes('inputIds')
   return Object.fromEntries(
-    Object.entries(record).map(([name, cell]) => [name, valueIn(camelCase(name), cell, hasItems)])
+    Object.entries(record).map(([name, cell]) => [name, valueIn({ field: camelCase(name), cell, where }, hasItems)])
   )
 }
 
-function valueIn(field: string, cell: string, hasItems: boolean): unknown {
+interface Cell {
+  readonly field: string
+  readonly cell: string
+  /** The record's file and line. */
+  readonly where: string
+}
+
+function valueIn(given: Cell, hasItems: boolean): unknown {
+  const { field, cell } = given
   // An empty text is one, unless the row's content stands in another column.
   if (cell === '') return field === 'text' && hasItems ? null : cell
   switch (field) {
     case 'words':
-      return wordsOf(cell)
+      return wordsOf(given)
     case 'inputIds':
     case 'tokenTypeIds':
     case 'attentionMask':
-      return jsonArray(cell) ?? split(cell).map(numberOr)
+    case 'decoderInputIds':
     case 'heads':
+      return listIn(given) ?? split(cell).map(numberOr)
     case 'startPosition':
     case 'endPosition':
     case 'answerStart':
-      return jsonArray(cell) ?? (field === 'heads' ? split(cell).map(numberOr) : numberOr(cell.trim()))
+      return listIn(given) ?? numberOr(cell.trim())
     case 'relations':
-      return hasItems ? (jsonArray(cell) ?? split(cell)) : cell
-    case 'choices':
-      return jsonArray(cell) ?? cell
-    case 'answers':
-      return jsonValue(cell) ?? cell
+      return hasItems ? (listIn(given) ?? split(cell)) : cell
     case 'labels':
-      return jsonArray(cell) ?? (hasItems ? split(cell).map(labelOf) : cell)
+      return listIn(given) ?? (hasItems ? split(cell).map(labelOf) : cell)
+    case 'answers':
+      return parsed(given) ?? cell
     case 'label':
-      return jsonArray(cell) ?? cell
+    case 'choices':
+    case 'pixelValues':
+    case 'inputValues':
+    case 'inputFeatures':
+      return listIn(given) ?? cell
     default:
       return cell
   }
 }
 
-/** `[ 1 ]` are three words; only a list of texts is JSON here. */
-function wordsOf(cell: string): unknown[] {
-  const list = jsonArray(cell)
-  return list !== undefined && list.length > 0 && list.every((word) => typeof word === 'string') ? list : split(cell)
+/** `[ 1 ]` are three words; only a list with texts is JSON here. */
+function wordsOf(given: Cell): unknown[] {
+  const list = listIn(given)
+  return list?.some((word) => typeof word === 'string') ? list : split(given.cell)
 }
 
-/** SQuAD's answers are an object of lists. */
-function jsonValue(cell: string): unknown {
+const listIn = (given: Cell): unknown[] | undefined =>
+  /^\s*\[/.test(given.cell) ? (parsed(given) as unknown[] | undefined) : undefined
+
+/** Undefined where a cell is no JSON and does not look like any. */
+function parsed({ field, cell, where }: Cell): unknown {
   try {
     return JSON.parse(cell)
-  } catch {
-    return undefined
+  } catch (cause) {
+    if (!(meansList[field] ?? anyList).test(cell)) return undefined
+    throw new AdapterError('ERR_INVALID_FILE', 'read rows', `${where}.${field}: this list is no JSON`, {
+      expected: 'one as JSON writes it, such as ["A", "B"] or [1, 2]',
+      got: describe(cell),
+      hint: 'pandas writes lists as Python prints them: give such a column through json.dumps before to_csv.',
+      cause
+    })
   }
 }
 
-function jsonArray(cell: string): unknown[] | undefined {
-  if (!/^\s*\[.*\]\s*$/s.test(cell)) return undefined
-  try {
-    return JSON.parse(cell) as unknown[]
-  } catch {
-    return undefined
-  }
+const anyList = /^\s*\[/
+/** `[spam]` and `[CLS] O [SEP]` are names. */
+const listOfNames = /^\s*\[(?:\s*['"[{(]|[^[\]]*$|(?=[^[\]]*[\s,])[^[\]]*\]\s*$)/
+/** Of cells that are no JSON, those that were meant to be. */
+const meansList: Readonly<Record<string, RegExp>> = {
+  // Of `[ 'a' ]` each part is a word.
+  words: /^\s*\[['"].*['"]\]\s*$/s,
+  ...{ label: listOfNames, labels: listOfNames, relations: listOfNames },
+  answers: /^\s*(?:\[|\{\s*['"])/
 }
 
 const split = (cell: string) => cell.split(/[ \r\n]+/).filter((part) => part !== '')

@@ -61,6 +61,9 @@ function tokenId(label: unknown, name: string): number {
   return check.checkInteger(name, typeof label === 'string' && /^\d+$/.test(label) ? Number(label) : label, 0)
 }
 
+/** pandas writes a column of whole numbers with gaps as 1.0. */
+const withoutZeros = (text: string): string => text.replace(/^(-?\d{1,9})\.0+$/, '$1')
+
 /**
  * A label's name first, then an id: a number, its text in a CSV file, or LABEL_3, which a head without names answers. Where
  * a name is a number itself (`--labels 1,2,3`), numbers are names and never ids: read as ids they would all be off by one.
@@ -68,8 +71,7 @@ function tokenId(label: unknown, name: string): number {
 export function classId({ label2id, numLabels }: NamedHead, label: unknown, name: string): number {
   const given = String(label)
   const isName = (text: string) => label2id !== null && Object.hasOwn(label2id, text)
-  // pandas writes a column of whole numbers with gaps as 1.0.
-  const text = isName(given) ? given : given.replace(/^(\d{1,9})\.0+$/, '$1')
+  const text = isName(given) ? given : withoutZeros(given)
   if (label2id !== null && Object.hasOwn(label2id, text)) return label2id[text] ?? 0
   const isId = typeof label === 'number' || (label2id === null ? /^(LABEL_)?\d{1,9}$/ : /^\d{1,9}$/).test(text)
   if (label2id === null) {
@@ -168,6 +170,30 @@ export function summarizeLabels(rows: Iterable<Row>, name = 'dataset'): LabelSum
   return summaryOf(names, numbers, lists > 0, perToken, width)
 }
 
+/**
+ * Class names of labels that are whole numbers, whatever their signs: in their order, as `classId` finds them.
+ * @param name of the rows, in errors
+ */
+export function wholeNumberNames(rows: Iterable<Row>, name: string): string[] {
+  const found = new Set<string>()
+  let i = 0
+  for (const row of rows) {
+    const label = labelOf(row)
+    if (!Number.isInteger(Number(label))) {
+      const place = placeOf(row, `${name}[${i}]`)
+      const hint = 'Values are for --head regression; --labels makes such numbers names.'
+      throw check.valueError(
+        `${place}.label`,
+        `expected a name or a whole number for a class, got ${check.describe(label)}. ${hint}`
+      )
+    }
+    found.add(withoutZeros(String(label)))
+    i++
+  }
+  if (found.size === 1) throw oneClass([...found][0])
+  return [...found].sort((a, b) => Number(a) - Number(b))
+}
+
 /** What there is to know of labels that are numbers, however many there are. */
 class Tally {
   count = 0
@@ -182,6 +208,9 @@ class Tally {
   }
 }
 
+const oneClass = (name: string | undefined) =>
+  check.valueError('labels', `every row has the label '${name}'; a classifier needs two at least`)
+
 function summaryOf(
   names: ReadonlySet<string>,
   numbers: Tally,
@@ -195,9 +224,7 @@ function summaryOf(
     : numbers
   const kind = areLists ? (perToken ? 'tagging' : 'multilabel_classification') : 'classification'
   if (names.size > 0 && !asNumbers) {
-    if (kind === 'classification' && names.size === 1) {
-      throw check.valueError('labels', `every row has the label '${[...names][0]}'; a classifier needs two at least`)
-    }
+    if (kind === 'classification' && names.size === 1) throw oneClass([...names][0])
     return { kind, numLabels: names.size, labels: [...names].sort() }
   }
   if (kind === 'multilabel_classification') return { kind, numLabels: width, labels: null }

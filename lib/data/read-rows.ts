@@ -117,7 +117,9 @@ function withWholeNumbers(text: string): string {
 
 async function* cellRecords(file: string, format: 'csv' | 'tsv'): AsyncGenerator<Located, void, undefined> {
   for await (const { records, form } of csvRecords(file, format)) {
-    for (const found of records) yield { value: cellValues(recordOf(found, form)), line: found.line }
+    for (const found of records) {
+      yield { value: cellValues(recordOf(found, form), `${file}:${found.line}`), line: found.line }
+    }
   }
 }
 

@@ -30,7 +30,7 @@ export async function rowsFile(file: string, format: RowFormat = rowFormat(file)
     const decode: Decode = (bytes, line) => {
       const where = `${file}:${line}`
       if (form === undefined) return toRow(parseLine(utf8Text(bytes, where, operation), where), where)
-      return toRow(cellValues(recordOf({ bytes: withoutEnd(bytes), line }, form)), where)
+      return toRow(cellValues(recordOf({ bytes: withoutEnd(bytes), line }, form), where), where)
     }
     return new RowsFile(file, { fd: openSync(file, 'r'), places, decode })
   } catch (error) {

@@ -94,6 +94,36 @@ test('CSV and TSV: words, ids and their labels', async (t) => {
   ])
 })
 
+test('CSV and TSV: a list that is no JSON is an error, and brackets of names and words are none', async (t) => {
+  const cells: readonly [columns: string, cells: string, field: string][] = [
+    ['words\tlabels', "a b\t['A', 'B']", 'labels'],
+    ['words\tlabels', "['a', 'b']\tA B", 'words'],
+    ['words\tlabels', "['it', \"don't\"]\tA B", 'words'],
+    ['words\tlabels', 'a b\t[A, B]', 'labels'],
+    ['words\tlabels', 'a b\t["A", "B"', 'labels'],
+    ['words\theads\trelations', "a b\t[2, 0]\t['x', 'y']", 'relations'],
+    ['words\theads\trelations', 'a b\t[2 0]\tx y', 'heads'],
+    ['text\tlabels', "a\t['A', 'B']", 'labels'],
+    ['text\tlabel', 'a\t[0. 1. 1.]', 'label'],
+    ['text\tlabel', 'a\t[nan, 1.0]', 'label'],
+    ['text\tchoices\tlabel', "a\t['b', 'c']\t0", 'choices'],
+    ['pixel_values\tlabel', '[0.5 1. ]\tx', 'pixelValues'],
+    ['input_features\tlabel', '[[0.5 1. ]]\tx', 'inputFeatures'],
+    ['input_ids\tlabel', '[2 5 3]\tx', 'inputIds'],
+    ['question\tcontext\tanswers', "a\tb\t{'text': ['b'], 'answer_start': [0]}", 'answers']
+  ]
+  for (const [columns, record, field] of cells) {
+    const told = `\\.tsv:2\\.${field}: this list is no JSON \\(expected .*, got '.*'\\)\\. .*json\\.dumps`
+    const wrong = { code: 'ERR_INVALID_FILE', message: new RegExp(told) }
+    await t.throwsAsync(read('.tsv', `${columns}\n${record}\n`), wrong, record)
+  }
+  t.deepEqual(await read('.tsv', 'text\tlabel\n[a, b]\t[spam]\n'), [{ text: '[a, b]', label: '[spam]' }])
+  t.deepEqual(await read('.tsv', "words\tlabels\n[ 'a' ]\t[CLS] O [SEP]\n"), [
+    { words: ['[', "'a'", ']'], labels: ['[CLS]', 'O', '[SEP]'] }
+  ])
+  t.deepEqual(await read('.tsv', 'pixel_values\tlabel\n[0.5, 1]\tx\n'), [{ pixelValues: [0.5, 1], label: 'x' }])
+})
+
 test('JSONL: whole numbers that JavaScript would round stay as they are, as texts; true and false are labels', async (t) => {
   const lines = '{"id":9007199254740993,"text":"9007199254740993 \\"1234567890123456789","label":true}\n'
   t.deepEqual(
