@@ -158,7 +158,8 @@ test('what stands in the place of rows is told what does', async (t) => {
   await t.throwsAsync(make({ train: trainDataset, test: evalDataset }), { message: /one of those under train, test/ })
   await t.throwsAsync(make(trainDataset[0]), { message: /async iterable of rows, got an object$/ })
   const named = [{ inputIds: [5, 6], label: 'good' }]
-  await t.throwsAsync(make(named), { message: /no label names, so 'good' .*; add it with labels: \['good', …\]/ })
+  const unnamed = /no label names: expected an id from 0 to 1, got 'good'\. A head with `labels: \[\.{3}\]` reads names/
+  await t.throwsAsync(make(named), { message: unnamed })
   const tasks = (task: unknown) => () => new MultiTaskTrainer({ model, tasks: { a: task as never }, args: quiet })
   t.throws(tasks(trainDataset), { message: /tasks\.a: expected an object with rows in it: \{ dataset: rows \}/ })
   t.throws(tasks({ trainDataset }), { message: /tasks\.a: 'trainDataset' is called 'dataset' here/ })
