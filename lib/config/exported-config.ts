@@ -107,6 +107,7 @@ function network(
     filePrefix: facts.topLevel.includes(prefix) ? '' : prefix,
     keyFeatures: facts.keyFeatures,
     keyHeads: facts.keyHeads,
+    slidingWindow: slidingWindow(config),
     isCausal: facts.isCausal,
     inputs: Object.freeze([...facts.inputs]),
     outputs: Object.freeze([...facts.outputs]),
@@ -123,6 +124,11 @@ function network(
     unclearLinears: Object.freeze({ ...facts.unclearLinears }),
     explanation: Object.freeze([...facts.explanation])
   })
+}
+
+/** Qwen2's config may have one that it says it does not use. */
+function slidingWindow({ sliding_window: window, use_sliding_window: used }: ExportNote['config']): number | null {
+  return typeof window === 'number' && window > 0 && used !== false ? window : null
 }
 
 /** Where transformers has the classes of most families. */

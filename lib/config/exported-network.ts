@@ -51,6 +51,8 @@ export interface ExportedNetwork {
   readonly keyFeatures: number
   /** Heads of these keys, fewer than the queries' where heads share them. */
   readonly keyHeads: number
+  /** `sliding_window`: some of its layers attend to this many of the last tokens alone; null: none does. */
+  readonly slidingWindow: number | null
   /** Tokens see only those before them. */
   readonly isCausal: boolean
   /** What a pass is given, by PyTorch's names. */

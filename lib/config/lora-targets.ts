@@ -39,12 +39,16 @@ export function resolveTargets(config: AdapterConfig, model: ModelConfig): Adapt
 }
 
 /** Refuses what belongs to our own families, by name. */
-export function checkExported(config: AdapterConfig, { exported }: ModelConfig): void {
+export function checkExported(config: AdapterConfig, { exported, embeddingSize, hiddenSize }: ModelConfig): void {
   if (exported === null) return
   const parts = config.method === 'union' ? config.configs : [config]
   for (const part of parts) {
     if (part.method !== 'output') checkPlaced(part, exported.placed)
     if (part.method === 'lora' || part.method === 'mtl_lora') checkPlaces(part, exported)
+    if (part.method === 'bottleneck' && part.invAdapter !== null && embeddingSize !== hiddenSize) {
+      const why = `has embeddings of ${embeddingSize} and layers of ${hiddenSize} features: an invertible adapter has no place there`
+      refuse(exported, why, 'invAdapter')
+    }
     if (part.method === 'prompt_tuning') refuse(exported, 'takes no prompt', part.method)
     if (part.method !== 'prefix_tuning') continue
     if (exported.keyFeatures === 0) {

@@ -1,5 +1,6 @@
 import { type AdapterConfig, ConfigUnion, type MethodConfig } from '../config/adapter-config.js'
-import { type LoraConfig, type MtlLoraConfig, targetPaths } from '../config/lora-config.js'
+import { type LoraConfig, loraPlaces, type MtlLoraConfig, targetPaths } from '../config/lora-config.js'
+import { linearsOf } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { inLibraryPlaces } from './gated-places.js'
 
@@ -16,6 +17,7 @@ export function adaptersProblem(config: AdapterConfig, model: ModelConfig): stri
   const placeless = theirs.find((one) => typeof one === 'string')
   if (placeless !== undefined) return placeless as string
   const parts = theirs as readonly (LoraConfig | MtlLoraConfig)[]
+  if (ours.some((part) => isOfManySizes(part, model))) return 'VeRA at Linears of different sizes'
   const problem = parts.map(loraProblem).find((one) => one !== undefined)
   if (problem !== undefined) return problem
   // Python first looks for the one of an adapter whatever the layer: two that leave out each other's layers conflict, too.
@@ -24,6 +26,14 @@ export function adaptersProblem(config: AdapterConfig, model: ModelConfig): stri
 
 const isLora = (part: AdapterConfig): part is LoraConfig | MtlLoraConfig =>
   part.method === 'lora' || part.method === 'mtl_lora'
+
+/** One pair of matrices serves all Linears of a VeRA there; where heads share keys, those of keys and values are smaller. */
+function isOfManySizes(part: LoraConfig | MtlLoraConfig, model: ModelConfig): boolean {
+  if (part.veraD === null) return false
+  const paths = new Set(linearsOf(part, loraPlaces(part), model).map(({ path }) => path))
+  const linears = model.exported?.linears.filter(({ path }) => paths.has(path)) ?? []
+  return new Set(linears.map((one) => `${one.in} ${one.out}`)).size > 1
+}
 
 function loraProblem(part: LoraConfig | MtlLoraConfig): string | undefined {
   const targets = targetPaths(part)

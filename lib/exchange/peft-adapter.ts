@@ -9,6 +9,7 @@ import { PromptTuningConfig } from '../config/prompt-config.js'
 import { AdapterError } from '../native/errors.js'
 import type { PeftFolder } from './peft-folder.js'
 import { checkTargets, type PeftTarget, peftTargets, promptShape } from './peft-targets.js'
+import { warnOfWindow } from './windowed-prefix.js'
 
 /** Fields that are the same at all places of one part. */
 type PartFields = Pick<LoraOverrides, 'r' | 'alpha' | 'compositionMode'>
@@ -21,6 +22,7 @@ export function peftAdapterConfig(folder: PeftFolder, model: ModelConfig, withHe
   const { method } = folder.config
   if (method.type === 'PREFIX_TUNING') {
     checkTakesPrefix(model)
+    warnOfWindow('load the PEFT adapter', method.tokens, model)
     const features = model.exported?.keyFeatures ?? model.hiddenSize
     promptShape(folder, method.tokens, 2 * model.numHiddenLayers * features, model)
     // An exported network counts from 0: the core turns the prefix instead.
@@ -48,13 +50,14 @@ function checkTakesPrompt({ exported }: ModelConfig): void {
 }
 
 function checkTakesPrefix({ exported }: ModelConfig): void {
-  if (exported === null || exported.keyFeatures > 0) return
+  if (exported === null || (exported.keyFeatures > 0 && exported.decoder === null)) return
   throw new AdapterError(
     'ERR_UNSUPPORTED',
     'load the PEFT adapter',
     `${exported.className} of an archive takes no prefix`,
     {
-      expected: 'a network in every layer of which tokens attend by scaled_dot_product_attention',
+      expected:
+        'a network of one stream of tokens, which attend by scaled_dot_product_attention in every one of its layers',
       hint: 'Export it with --attention sdpa, if it has that, or train another method, such as LoRA.'
     }
   )

@@ -1,3 +1,4 @@
+import type { ExportedNetwork } from '../config/exported-network.js'
 import type { ModelConfig } from '../config/model-config.js'
 import type { PrefixTuningConfig } from '../config/prefix-config.js'
 import type { PromptTuningConfig } from '../config/prompt-config.js'
@@ -45,7 +46,7 @@ function prefixProblem(config: PrefixTuningConfig, model: ModelConfig, task: unk
   const { shiftPositions, dropout } = config
   const { modelType, exported } = model
   if (exported !== null) {
-    const problem = exportedPrefixProblem(config)
+    const problem = exportedPrefixProblem(config, exported)
     if (problem !== undefined) return problem
   } else if (!shiftPositions) {
     const expected = 'shiftPositions: true (with flat: true)'
@@ -60,7 +61,14 @@ function prefixProblem(config: PrefixTuningConfig, model: ModelConfig, task: unk
 }
 
 /** What is one of PEFT's there but for the positions, which the core sees to. */
-function exportedPrefixProblem({ flat, leaveOut, prefixLength }: PrefixTuningConfig): Problem | undefined {
+function exportedPrefixProblem(
+  { flat, leaveOut, prefixLength }: PrefixTuningConfig,
+  { decoder }: ExportedNetwork
+): Problem | undefined {
+  if (decoder !== null) {
+    const what = 'a prefix of an encoder and a decoder as this library does'
+    return { what, expected: 'a network with one stream of tokens' }
+  }
   if (!flat) {
     const hint = 'ejectPrefixTuning(name) makes one of it, with the same answers.'
     return { what: 'a prefix with the network that makes it', expected: 'flat: true', hint }

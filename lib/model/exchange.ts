@@ -20,6 +20,7 @@ import {
 } from '../exchange/folder-files.js'
 import { fromLibraryPlaces } from '../exchange/gated-places.js'
 import { resolveFolder } from '../exchange/hub.js'
+import { checkLibraryPlace, warnOfOtherPlace } from '../exchange/library-differs.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
 import { peftJson } from '../exchange/peft-write.js'
 import type { SharedGroup } from '../exchange/shared-group.js'
@@ -103,6 +104,7 @@ export async function saveAdapter(
   const config = model.adapters.get(name)
   if (config === undefined) return
   checkLibraryHas(model, name, config)
+  warnOfOtherPlace(name, config, model.config)
   const { native } = model
   await saveFolder(folder, {
     model: model.config,
@@ -244,6 +246,7 @@ function readAdapterHub(
   checkBaseModel(found, model.config)
   const { name: from, head, sharing, weightsFile } = found
   const config = fromLibraryPlaces(found.config, model.config)
+  checkLibraryPlace(found, config, model.config)
   checkSamePlacement(found, dependsOnPlacement(config, model.config))
   return {
     name: from,

@@ -12,6 +12,7 @@ import { checkStoredModules, headModules, peftHead } from '../exchange/peft-head
 import { baseLayers, peftPooler } from '../exchange/peft-targets.js'
 import { isOwnWords, type PeftHeadPlan, peftHeadPlan, peftJson, wordsPlan } from '../exchange/peft-write.js'
 import { defaultHead } from '../exchange/static-heads.js'
+import { warnOfWindow } from '../exchange/windowed-prefix.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { FoundAdapter } from './exchange.js'
@@ -75,6 +76,7 @@ export async function savePeftAdapter(
       )
     : []
   const json = peftJson(config, model.config, plan, ownModules)
+  if (config.method === 'prefix_tuning') warnOfWindow('save the PEFT adapter', config.prefixLength, model.config)
   await saveParts(folder, 'save the PEFT adapter', [
     {
       weights: peftWeightFiles[format],

@@ -1,6 +1,7 @@
 #include "core/exported/exported_model.h"
 
 #include <algorithm>
+#include <cctype>
 #include <set>
 
 #include "core/error.h"
@@ -12,6 +13,13 @@ namespace ta::exported {
 namespace {
 
 const char* kOtherPrefix = "model";
+
+// Whether a module is one of a list inside its layer, as T5 numbers its sub-layers: `encoder.block.0.layer.1`.
+bool is_numbered(const std::string& module, const std::string& layer) {
+  const auto last = module.substr(module.rfind('.') + 1);
+  return module.starts_with(layer + ".") &&
+         std::all_of(last.begin(), last.end(), [](unsigned char c) { return std::isdigit(c) != 0; });
+}
 
 }  // namespace
 
@@ -34,6 +42,7 @@ ExportedModel::ExportedModel(const std::string& path, at::Device device, const C
   add_sites();
   add_prefixes();
   take_tree();
+  move_invertible();
   shapes_ = module_shapes(graph, streams.tokens);
   add_hooks();
   find_pooler();
@@ -122,7 +131,7 @@ void ExportedModel::add_sites() {
       return other.sub_layers.front().module == sub.module;
     });
     const bool attention = place.location == Location::attention;
-    if (count == 1 && sub.norm >= 0) {
+    if (count == 1 && (sub.norm >= 0 || is_numbered(module, graph.modules[residuals_.layers[place.layer]].path))) {
       tree_->add_child(module, "adapters", place.site);
       tree_->add_child(module, "adapter_fusion_layer", place.site->fusions());
     } else {
@@ -157,6 +166,17 @@ void ExportedModel::add_prefixes() {
     facts_.key_features = features(place), facts_.key_heads = place.heads;
     tree_->add_child(graph.modules[graph.nodes[place.attentions[0].node].module].path, "prefix_tuning", place.layer);
   }
+}
+
+// Where the adapter library has it: in the encoder before a decoder, and in CLIP's tower.
+void ExportedModel::move_invertible() {
+  const bool has_decoder = tree_->find("encoder") != nullptr && tree_->find("decoder") != nullptr;
+  const std::string owner = has_decoder ? "encoder" : "text_model";
+  if (tree_->find(owner) == nullptr) return;
+  invertible_place();
+  const auto own = children().back();
+  tree_->add_child(owner, own.name, own.module);
+  remove_child(own.name);
 }
 
 // For each node the number of the layer that it stands in; -1: in none.
@@ -270,6 +290,12 @@ std::vector<NamedLinear> ExportedModel::named_linears() const {
 
 std::map<std::string, std::string> ExportedModel::tied_weights() const {
   return tied_names(program_->graph(), archive_.weights());
+}
+
+std::string ExportedModel::prefix_location() const {
+  const auto& type = config_.model_type;
+  if (type == "clip_text_model" || type == "clip_vision_model") return type + "_self_prefix";
+  return type == "distilbert" ? "self" : "self_prefix";
 }
 
 std::string ExportedModel::why_unclear(const std::string& path) const {

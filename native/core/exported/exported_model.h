@@ -12,8 +12,9 @@
 //
 // PyTorch keys: the network's own, with nothing in front, as the exported module's state_dict() has them; `model.`
 // stands in front where it calls a module as this library calls what stands beside it (`heads`, `adapters`). Sites
-// stand in the module that the sum stands in: `….adapters.<name>` where that module holds one post-LN sub-layer (BERT),
-// else `….attention_adapters.adapters.<name>` and `….output_adapters.…`, as in the adapters library.
+// stand in the module that the sum stands in: `….adapters.<name>` where that module holds one post-LN sub-layer (BERT)
+// or is a numbered one of its layer's (T5), else `….attention_adapters.adapters.<name>` and `….output_adapters.…`, as
+// in the adapters library.
 
 #include <map>
 #include <mutex>
@@ -114,7 +115,7 @@ class ExportedModel : public Model, public NamedNetwork {
   bool takes_prompts() const override { return false; }
   int64_t key_features() const override { return facts_.key_features; }
   at::Tensor turned_keys(const at::Tensor& keys, bool back) override;
-  std::string prefix_location() const override { return config_.model_type == "distilbert" ? "self" : "self_prefix"; }
+  std::string prefix_location() const override;
 
  private:
   struct Pooler {
@@ -128,6 +129,7 @@ class ExportedModel : public Model, public NamedNetwork {
   void note_row_tokens(const Input& values);
   void find_sub_layers(const Streams& streams, const Placement& placement);
   void take_tree();
+  void move_invertible();
   void choose_prefix();
   void take_weights(at::Device device, const std::map<std::string, std::string>& tied);
   void add_sites();

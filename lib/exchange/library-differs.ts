@@ -1,0 +1,48 @@
+import type { AdapterConfig } from '../config/adapter-config.js'
+import type { ModelConfig } from '../config/model-config.js'
+import { AdapterError } from '../native/errors.js'
+import type { AdapterFolder } from './adapter-folder.js'
+
+const partsOf = (config: AdapterConfig) => (config.method === 'union' ? config.configs : [config])
+
+/** Where an adapter of this model answers otherwise in the adapter library, which says nothing of it; undefined: nowhere. */
+function otherPlace(config: AdapterConfig, { modelType, exported }: ModelConfig): string | undefined {
+  if (exported === null) return undefined
+  const has = (method: string) => partsOf(config).some((part) => part.method === method)
+  if (['gemma2', 'gemma3_text'].includes(modelType) && has('bottleneck'))
+    return `puts bottleneck adapters of ${exported.className} in front of the norm behind each block, and here they stand behind it`
+  if (exported.decoder !== null && has('prefix_tuning'))
+    return `has prefixes of ${exported.className} apart for its encoder, its decoder and the attention across`
+  return undefined
+}
+
+/** For a folder that is written for the adapter library: it is whole here, and Python answers otherwise or refuses it. */
+export function warnOfOtherPlace(name: string, config: AdapterConfig, model: ModelConfig): void {
+  const other = otherPlace(config, model)
+  if (other === undefined) return
+  process.emitWarning(
+    `save the adapter '${name}': the adapter library ${other}. The folder gives its answers here alone; ` +
+      'for Python train LoRA or LoReFT instead.',
+    { code: 'TORCH_ADAPTERS_OTHER_PLACE' }
+  )
+}
+
+/** Refuses what Python trained at another place than ours. Folders of this library note where theirs stand. */
+export function checkLibraryPlace(
+  { folder, model: { placed } }: AdapterFolder,
+  config: AdapterConfig,
+  model: ModelConfig
+) {
+  const other = placed === null ? otherPlace(config, model) : undefined
+  if (other === undefined) return
+  throw new AdapterError(
+    'ERR_UNSUPPORTED',
+    'load the weights',
+    `${folder} would give other answers here than in Python`,
+    {
+      expected: 'an adapter that was trained here, or one of LoRA or LoReFT',
+      got: `one of Python's, which ${other}`,
+      hint: 'Train it here, or use LoRA or LoReFT in Python.'
+    }
+  )
+}
