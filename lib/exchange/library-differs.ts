@@ -16,10 +16,14 @@ function otherPlace(config: AdapterConfig, { modelType, exported }: ModelConfig)
   return undefined
 }
 
-/** For a folder that is written for the adapter library: it is whole here, and Python answers otherwise or refuses it. */
+// A run writes a checkpoint every so often: once is enough.
+const told = new WeakSet<ModelConfig>()
+
+/** For a folder that is written for the adapter library: it is whole here, and Python answers otherwise or refuses it. Once for each model. */
 export function warnOfOtherPlace(name: string, config: AdapterConfig, model: ModelConfig): void {
   const other = otherPlace(config, model)
-  if (other === undefined) return
+  if (other === undefined || told.has(model)) return
+  told.add(model)
   process.emitWarning(
     `save the adapter '${name}': the adapter library ${other}. The folder gives its answers here alone; ` +
       'for Python train LoRA or LoReFT instead.',

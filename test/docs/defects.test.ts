@@ -42,7 +42,8 @@ const proofs: readonly (readonly [file: string, title: string])[] = [
   ['parity/nested', 'a Stack inside a BatchSplit inside a Stack'],
   ['parity/methods', 'the values of the formulas, forward and gradients'],
   ['model/prompt', 'padding changes nothing under a prompt'],
-  ['exported/library-differs', 'a bottleneck for Python is written with a warning, and one of Python is refused']
+  ['exported/library-differs', 'a bottleneck for Python is written with a warning, and one of Python is refused'],
+  ['exported/forward', "hidden states are PyTorch's, whatever the rows' lengths"]
 ]
 
 test('docs/python-defects.md names a test for each defect of Python’s adapters, and the test is there', (t) => {

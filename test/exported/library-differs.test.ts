@@ -52,7 +52,7 @@ test('Gemma 2: a bottleneck for Python is written with a warning, and one of Pyt
   const { model } = await open(t, 'gemma2')
   const warnings = warningsOf(t, 'TORCH_ADAPTERS_OTHER_PLACE')
   const folder = scratch(t)
-  for (const config of ['lora[r=2]', 'seq_bn[reduction_factor=4]']) {
+  for (const config of ['lora[r=2]', 'seq_bn[reduction_factor=4]', 'seq_bn[reduction_factor=4]']) {
     model.addAdapter('x', config, { overwriteOk: true })
     await model.saveAdapter(folder, 'x')
   }
