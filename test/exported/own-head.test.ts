@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
 import { AdapterConfig, AdapterTrainer, AutoModel, type Model } from '../../lib/index.js'
-import { writeTensors } from '../model/safetensors-file.js'
+import { readTensors, writeTensors } from '../model/safetensors-file.js'
 import { quiet, scratch } from '../model/support.js'
 import { distance } from './support.js'
 
@@ -189,4 +189,21 @@ test('tied weights come from a file that has them once, under one of their names
   writeTensors(file, new Map(stored))
   const other = await open(t, 'gpt2-lm', { weights: file })
   for (const name of ['lm_head.weight', 'transformer.wte.weight']) t.deepEqual(other.parameter(name).data, doubled)
+})
+
+test('what an adapter has once for all layers stands in the base model, as in the adapter library', async (t) => {
+  const model = await open(t, 'bert-classifier')
+  for (const [config, key] of [
+    ['seq_bn_inv[reduction_factor=2]', 'bert.invertible_adapters.x.F.0.weight'],
+    ['prefix_tuning_flat[prefix_length=3]', 'bert.prefix_tuning.prefix_tunings.x.self_prefix.control_trans'],
+    ['compacter[reduction_factor=2,phm_dim=2]', 'bert.shared_parameters.x.phm_rule']
+  ] as const) {
+    model.addAdapter('x', config, { overwriteOk: true })
+    const folder = scratch(t)
+    await model.saveAdapter(folder, 'x')
+    const keys = [...readTensors(join(folder, 'adapter.safetensors')).keys()]
+    t.true(keys.includes(key), keys.join('\n'))
+    t.true(keys.every((one) => one.startsWith('bert.')))
+    await model.loadAdapter(folder, { as: 'y', overwriteOk: true })
+  }
 })

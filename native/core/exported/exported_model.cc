@@ -42,7 +42,7 @@ ExportedModel::ExportedModel(const std::string& path, at::Device device, const C
   add_sites();
   add_prefixes();
   take_tree();
-  move_invertible();
+  move_common_places();
   shapes_ = module_shapes(graph, streams.tokens);
   add_hooks();
   find_pooler();
@@ -168,15 +168,25 @@ void ExportedModel::add_prefixes() {
   }
 }
 
-// Where the adapter library has it: in the encoder before a decoder, and in CLIP's tower.
-void ExportedModel::move_invertible() {
-  const bool has_decoder = tree_->find("encoder") != nullptr && tree_->find("decoder") != nullptr;
-  const std::string owner = has_decoder ? "encoder" : "text_model";
-  if (tree_->find(owner) == nullptr) return;
+// Where the adapter library has what stands once for all layers: in the base model of a class with a head; of that,
+// what inverts in the encoder before a decoder, and in CLIP's tower.
+void ExportedModel::move_common_places() {
+  const std::string base = own_head_ ? own_head_->base : "";
+  const auto below = [&](const std::string& name) { return base.empty() ? name : base + "." + name; };
+  const auto has = [&](const std::string& name) { return tree_->find(below(name)) != nullptr; };
+  const auto move_last = [&](const std::string& owner) {
+    if (owner.empty() || tree_->find(owner) == nullptr) return;
+    const auto own = children().back();
+    tree_->add_child(owner, own.name, own.module);
+    remove_child(own.name);
+  };
+  const bool has_decoder = has("encoder") && has("decoder");
   invertible_place();
-  const auto own = children().back();
-  tree_->add_child(owner, own.name, own.module);
-  remove_child(own.name);
+  move_last(has_decoder ? below("encoder") : has("text_model") ? below("text_model") : base);
+  prefix_place();
+  move_last(base);
+  shared_place();
+  move_last(base);
 }
 
 // For each node the number of the layer that it stands in; -1: in none.

@@ -129,7 +129,7 @@ class ExportedModel : public Model, public NamedNetwork {
   void note_row_tokens(const Input& values);
   void find_sub_layers(const Streams& streams, const Placement& placement);
   void take_tree();
-  void move_invertible();
+  void move_common_places();
   void choose_prefix();
   void take_weights(at::Device device, const std::map<std::string, std::string>& tied);
   void add_sites();
