@@ -48,9 +48,9 @@ TA_WIDE_INLINE void for_panels(int64_t n, const Use& use) {
 // Two tiles side by side fill the lines of y.
 constexpr int64_t kPair = 2 * wide::kTileRows;
 // So much of the inner dimension at a time: a tile's rows of w stay in the first cache,
-constexpr int64_t kPanelLength = 768;
+constexpr int64_t kPartLength = 768;
 // and the panels of so many rows of x in the second.
-constexpr int64_t kBlockRows = wide::kScratch / kPanelLength;
+constexpr int64_t kBlockRows = wide::kScratch / kPartLength;
 
 // Rows of x as a panel: number k of row i at to[k · width + i], zeros in rows that are not there.
 TA_WIDE void pack_panel(const float* x, int64_t ldx, int64_t rows, int64_t length, int64_t width, float* to) {
@@ -133,7 +133,7 @@ TA_WIDE void block_columns(const WideProduct& p, const RowBlock& b, int64_t from
 void product_of_rows(const WideProduct& p) {
   float* panels = wide::scratch();
   const int64_t height = even_part(p.rows, kBlockRows, wide::kTileColumns);
-  const int64_t length = even_part(p.inner, kPanelLength, wide::kLine);
+  const int64_t length = even_part(p.inner, kPartLength, wide::kLine);
   for (int64_t row = 0; row < p.rows; row += height) {
     for (int64_t first = 0; first < p.inner; first += length) {
       const RowBlock b{row, std::min(height, p.rows - row), first, std::min(length, p.inner - first), panels};
