@@ -3,7 +3,7 @@ import * as check from './check.js'
 import type { ExportedNetwork, ExportReading } from './exported-network.js'
 import type { Placement } from './exported-placement.js'
 import type { ModelConfig } from './model-config.js'
-import { type ModelType, modelFamilies } from './model-families.js'
+import { type ModelType, modelFamilies, moduleOf } from './model-families.js'
 import { placementRecord } from './placement-record.js'
 
 /** What the export script notes beside the graph, `extra/torch_adapters.json`; every field may be missing. */
@@ -129,12 +129,6 @@ function network(
 /** Qwen2's config may have one that it says it does not use. */
 function slidingWindow({ sliding_window: window, use_sliding_window: used }: ExportNote['config']): number | null {
   return typeof window === 'number' && window > 0 && used !== false ? window : null
-}
-
-/** Where transformers has the classes of most families. */
-function moduleOf(modelType: string): string {
-  const name = modelType.replaceAll('-', '_')
-  return `transformers.models.${name}.modeling_${name}`
 }
 
 /** Channels, height and width where a row is an image of one size; otherwise it is ids, or numbers of another form. */

@@ -196,3 +196,9 @@ export function familyOf({
   const base = className.replace(/(LMHeadModel|Model|For[A-Z]\w*)$/, '')
   return { isCausal, positionsAfterPadding: false, adapterClass: `${base}AdapterModel` }
 }
+
+/** Where transformers has the classes of most families. */
+export function moduleOf(modelType: string): string {
+  const name = modelType.replaceAll('-', '_')
+  return `transformers.models.${name}.modeling_${name}`
+}

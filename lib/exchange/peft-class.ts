@@ -1,5 +1,5 @@
 import type { ModelConfig } from '../config/model-config.js'
-import { familyOf } from '../config/model-families.js'
+import { familyOf, moduleOf } from '../config/model-families.js'
 
 /** PEFT's names of tasks, by the end of a class's name in transformers. */
 const taskOfClass: readonly (readonly [RegExp, string])[] = [
@@ -55,11 +55,7 @@ export function ownHeadModules(model: ModelConfig, names: readonly string[]): re
 
 /** PEFT's record of a class: its name and where Python has it. */
 export function autoMapping(modelClass: string, { modelType, exported }: ModelConfig): Record<string, string> {
-  const name = modelType.replaceAll('-', '_')
-  return {
-    base_model_class: modelClass,
-    parent_library: exported?.pythonModule ?? `transformers.models.${name}.modeling_${name}`
-  }
+  return { base_model_class: modelClass, parent_library: exported?.pythonModule ?? moduleOf(modelType) }
 }
 
 /** The family that a class's place in transformers names, such as `llama`. */

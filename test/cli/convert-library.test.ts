@@ -122,28 +122,11 @@ test.serial('an archive is the model of a conversion, both ways, with a head', a
   t.deepEqual(await answers(model, there, 'second'), expected)
   t.deepEqual(await answers(model, back, 'third'), expected)
   const elsewhere = ['--placement', '{"feedForward": "layers.*.mlp.down_proj"}']
-  const placed = await command([
-    'convert',
-    hub,
-    join(scratch(), 'x'),
-    '--library',
-    'peft',
-    '--model',
-    archive,
-    ...elsewhere
-  ])
+  const convertPlaced = (from: string) =>
+    command(['convert', hub, join(scratch(), 'x'), '--library', 'peft', '--model', from, ...elsewhere])
+  const placed = await convertPlaced(archive)
   t.is(placed.status, 0, placed.errors)
-  const base = join(models, 'gpt2-tiny')
-  const wrong = await command([
-    'convert',
-    hub,
-    join(scratch(), 'x'),
-    '--library',
-    'peft',
-    '--model',
-    base,
-    ...elsewhere
-  ])
+  const wrong = await convertPlaced(join(models, 'gpt2-tiny'))
   t.is(wrong.status, 2)
   t.regex(wrong.errors, /--placement: is for a --model that is an archive/)
 })

@@ -23,11 +23,6 @@ namespace sixteen {
 #define TA_TILE_WIDTH 16
 #include "core/nn/head_product_tiles.h"
 }  // namespace sixteen
-
-bool has_sixteen() {
-  static const bool answer = at::get_cpu_capability() == "AVX512";
-  return answer;
-}
 #endif
 
 }  // namespace
@@ -36,7 +31,7 @@ void head_product(int64_t rows, int64_t columns, int64_t inner, HeadMatrix a, co
                   int64_t ldc) {
   int64_t done = 0;
 #if TA_HAS_WIDE_TILE
-  if (has_sixteen()) done = sixteen::columns_of_tiles(rows, columns, inner, a, b, ldb, c, ldc);
+  if (wide::fast()) done = sixteen::columns_of_tiles(rows, columns, inner, a, b, ldb, c, ldc);
 #endif
   if (done < columns) eight::columns_of_tiles(rows, columns - done, inner, a, b + done, ldb, c + done, ldc);
 }

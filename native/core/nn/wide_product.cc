@@ -250,8 +250,7 @@ bool are_columns_dense(const at::Tensor& w) {
 }  // namespace
 
 bool wide_product_runs(const at::Tensor& x, const at::Tensor& w) {
-  static const bool wide = at::get_cpu_capability() == "AVX512";
-  if (!wide || !is_float_on_cpu(x) || !is_float_on_cpu(w) || x.stride(1) != 1) return false;
+  if (!wide::fast() || !is_float_on_cpu(x) || !is_float_on_cpu(w) || x.stride(1) != 1) return false;
   if (x.size(1) == 0 || x.size(1) % wide::kLine != 0 || w.size(0) % kPair != 0) return false;
   return w.stride(1) == 1 || (are_columns_dense(w) && w.size(0) >= 2 * wide::kWidth);
 }

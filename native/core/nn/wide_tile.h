@@ -17,6 +17,12 @@ namespace ta::wide {
 
 using Floats = float __attribute__((vector_size(64)));
 
+/// True where this processor has what TA_WIDE asks for, as lanes::fast.
+inline bool fast() {
+  static const bool answer = at::get_cpu_capability() == "AVX512";
+  return answer;
+}
+
 constexpr int64_t kWidth = 16, kLine = 16;  // numbers in a vector, in a line of the cache
 constexpr int64_t kTileRows = 8;
 constexpr int64_t kMostVectors = 3;  // of a panel: 24 sums, three numbers of it and four of the rows fill the registers
