@@ -86,12 +86,14 @@ function countShared({ veraD, r }: LoraConfig | MtlLoraConfig, sizes: readonly M
   return r * (Math.max(...sizes.map((size) => size.in)) + Math.max(...sizes.map((size) => size.out)))
 }
 
+/** Of the Linears at which it stands, in a model of our own families of those in one layer. */
+export function sizesOf(config: LoraConfig | MtlLoraConfig, shape: ModelShape): readonly MatrixSize[] {
+  return shape.exported ? sizesIn(config, shape.exported) : loraPlaces(config).map((place) => sizesAt(place, shape))
+}
+
 /** What no product of two factors can exceed at any of the places: the shorter side of the smallest matrix. */
 export function highestRank(config: LoraConfig, shape: ModelShape): number {
-  const sizes = shape.exported
-    ? sizesIn(config, shape.exported)
-    : loraPlaces(config).map((place) => sizesAt(place, shape))
-  return Math.min(...sizes.flatMap((size) => [size.in, size.out]))
+  return Math.min(...sizesOf(config, shape).flatMap((size) => [size.in, size.out]))
 }
 
 /** The config as the core takes it: in an exported network Linears by their paths, elsewhere places of each layer. */

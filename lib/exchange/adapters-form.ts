@@ -1,6 +1,6 @@
 import { type AdapterConfig, ConfigUnion, type MethodConfig } from '../config/adapter-config.js'
-import { type LoraConfig, loraPlaces, type MtlLoraConfig, targetPaths } from '../config/lora-config.js'
-import { linearsOf } from '../config/lora-targets.js'
+import { type LoraConfig, type MtlLoraConfig, targetPaths } from '../config/lora-config.js'
+import { sizesOf } from '../config/lora-size.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { inLibraryPlaces } from './gated-places.js'
 
@@ -27,12 +27,13 @@ export function adaptersProblem(config: AdapterConfig, model: ModelConfig): stri
 const isLora = (part: AdapterConfig): part is LoraConfig | MtlLoraConfig =>
   part.method === 'lora' || part.method === 'mtl_lora'
 
-/** One pair of matrices serves all Linears of a VeRA there; where heads share keys, those of keys and values are smaller. */
+/**
+ * One pair of matrices serves all Linears of a VeRA there. Feed-forward's are of other sizes than attention's, and where heads
+ * share keys, those of keys and values are smaller.
+ */
 function isOfManySizes(part: LoraConfig | MtlLoraConfig, model: ModelConfig): boolean {
   if (part.veraD === null) return false
-  const paths = new Set(linearsOf(part, loraPlaces(part), model).map(({ path }) => path))
-  const linears = model.exported?.linears.filter(({ path }) => paths.has(path)) ?? []
-  return new Set(linears.map((one) => `${one.in} ${one.out}`)).size > 1
+  return new Set(sizesOf(part, model).map((one) => `${one.in} ${one.out}`)).size > 1
 }
 
 function loraProblem(part: LoraConfig | MtlLoraConfig): string | undefined {

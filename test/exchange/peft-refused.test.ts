@@ -18,6 +18,16 @@ test('what one library has and the other has not is refused with the way out', a
   // Python's load_adapter: "Multiple adapter definitions conflict … in layer None".
   await hub('lora[leave_out=[0],r=4]|lora[leave_out=[1],r=2]', /no two of the LoRA family in one adapter/)
   await hub('lora[leave_out=[0]]|ia3[leave_out=[1]]', /no two of the LoRA family in one adapter/)
+  // Python's forward: "mat1 and mat2 shapes cannot be multiplied", as one pair of matrices serves all Linears.
+  for (const more of ['intermediate_lora=True', 'output_lora=True', 'leave_out=[0], intermediate_lora=True']) {
+    await hub(`vera[${more}]`, /no VeRA at Linears of different sizes.*library: 'peft'/s)
+  }
+  await hub('vera[alpha=16, output_lora=True]', /no VeRA at Linears of different sizes.*PEFT does not have it either/s)
+  await t.throwsAsync(model.save(join(folder, 'whole')), { message: /no VeRA at Linears of different sizes/ })
+  for (const one of ['intermediate_lora=True', 'output_lora=True']) {
+    model.addAdapter('a', `vera[selfattn_lora=False, ${one}]`, { overwriteOk: true })
+    await t.notThrowsAsync(model.saveAdapter(join(folder, 'one'), 'a'))
+  }
   const peft = async (config: string, message: RegExp) => {
     model.addAdapter('a', config, { overwriteOk: true })
     await t.throwsAsync(model.saveAdapter(folder, 'a', { library: 'peft' }), { code: 'ERR_UNSUPPORTED', message })

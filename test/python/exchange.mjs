@@ -77,6 +77,14 @@ const written = [
   ['roberta-ia3', 'roberta-tiny', 'ia3', classification, 'safetensors'],
   ['bert-dora', 'bert-tiny', 'dora[r=4, leave_out=[1]]', classification, 'bin'],
   ['xlm-roberta-vera', 'xlm-roberta-tiny', 'vera', classification, 'safetensors'],
+  [
+    'bert-vera-intermediate',
+    'bert-tiny',
+    'vera[r=4, selfattn_lora=False, intermediate_lora=True]',
+    classification,
+    'bin'
+  ],
+  ['vit-vera-output', 'vit-tiny', 'vera[r=4, selfattn_lora=False, output_lora=True]', image, 'safetensors'],
   ['bert-dvora', 'bert-tiny', 'dvora[r=4]', classification, 'bin'],
   ['bert-mtl_lora', 'bert-tiny', 'mtl_lora[n_up_projection=2]', classification, 'safetensors'],
   [
