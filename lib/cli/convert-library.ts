@@ -1,12 +1,14 @@
 import { existsSync, statSync } from 'node:fs'
-import { join } from 'node:path'
-import { type HeadConfig, predictsWords } from '../config/head-config.js'
+import { dirname, join } from 'node:path'
+import { type HeadConfig, headInModel, isTied } from '../config/head-config.js'
 import type { ProblemType } from '../config/peft-config.js'
 import { readJsonObject } from '../config/read-json.js'
 import { readAdapterFolder } from '../exchange/adapter-folder.js'
 import type { FolderFormat } from '../exchange/folder-files.js'
 import { isPeftFolder, readPeftFolder } from '../exchange/peft-folder.js'
 import { peftPooler } from '../exchange/peft-targets.js'
+import { isOwnWords } from '../exchange/peft-write.js'
+import { AutoModel, readWeights } from '../model/auto-model.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import type { KeyDialect } from '../native/types.js'
@@ -28,7 +30,10 @@ export interface LibraryJob {
   readonly problemType: ProblemType | undefined
 }
 
-/** An adapter of one library's folder in the other's, where both compute it. Of a base model its config is read, no more. */
+/**
+ * An adapter of one library's folder in the other's, where both compute it. Of a base model its config is read, and its weights
+ * where a head is made of them: a tied output layer, or what stands at a pooler.
+ */
 export async function convertLibrary(job: LibraryJob): Promise<void> {
   const { source, library, format, dialect, name, withHead, problemType } = job
   const isPeft = isPeftFolder(source)
@@ -45,19 +50,11 @@ export async function convertLibrary(job: LibraryJob): Promise<void> {
   const archive = await loadArchive(job.model, { placement: job.placement }, { device: 'cpu', seed: undefined })
   const model = archive ?? (await unreadModel(job.model, trainedOn))
   try {
-    // The decoder of a head that answers with words is the base model's word embedding, which has not been read.
-    if (isPeft && withHead && peftPooler(await readPeftFolder(source), model.config) !== undefined) {
-      throw new AdapterError(
-        'ERR_UNSUPPORTED',
-        'convert',
-        "LoRA at the pooler becomes the head's first layer with it",
-        {
-          expected: 'a folder without one, as the base weights are not read here',
-          hint: 'Load it into its model with loadAdapter and save it, or convert the adapter alone: --no-head.'
-        }
-      )
-    }
-    const words = archive === undefined && head !== null && predictsWords(head) ? head : null
+    const inModel = head === null ? null : headInModel(head, model.config)
+    // PEFT stores nothing of a head that is the base model's own words.
+    const words = archive === undefined && inModel !== null && isOwnWords(inModel) ? inModel : null
+    const ofBase = isPeft ? await peftReadsBase(source, model) : inModel !== null && isTied(inModel)
+    if (archive === undefined && withHead && words === null && ofBase) await readBase(model, job.model)
     const loaded = await model.loadAdapter(source, {
       ...((!withHead || words !== null) && { withHead: false }),
       ...(name !== null && { as: name }),
@@ -73,10 +70,27 @@ export async function convertLibrary(job: LibraryJob): Promise<void> {
   }
 }
 
-/** Weights that nobody reads: shapes and names alone decide. */
+/** Whether a folder's head has a tied output layer, or the pooler's adapter in it. */
+async function peftReadsBase(source: string, model: Model): Promise<boolean> {
+  const folder = await readPeftFolder(source)
+  return folder.config.tied || peftPooler(folder, model.config) !== undefined
+}
+
+async function readBase(model: Model, source: string): Promise<void> {
+  try {
+    await readWeights(model, dirname(configFile(source)))
+  } catch (error) {
+    throw new AdapterError('ERR_UNSUPPORTED', 'convert', "the head is made of the base model's own weights", {
+      expected: "the base model's folder, with its weights",
+      got: `${source}: ${error instanceof Error ? error.message : error}`,
+      hint: 'Name that folder with --model, or convert the adapter alone: --no-head.'
+    })
+  }
+}
+
+/** Without its weights: shapes and names decide. */
 async function unreadModel(source: string, trainedOn: string | null): Promise<Model> {
   const config = readJsonObject(configFile(source), 'read the model config')
-  const { AutoModel } = await import('../model/auto-model.js')
   return await AutoModel.fromConfig({ _name_or_path: trainedOn || source, ...config }, { device: 'cpu' })
 }
 

@@ -49,8 +49,9 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way.
   --name NAME        the new name of the adapter and its head, in the configs and in the names of tensors. Default: the
                      old one
   --library LIBRARY  adapters (AdapterHub) or peft: the one that is to load TARGET
-  --model MODEL      with --library: the base model's folder, or its config.json, which tells where its modules are, or
-                     an archive of torch.export
+  --model MODEL      with --library: the base model's folder, or its config.json, which tells where its modules are
+                     (a head with tied words, or with what stood at a pooler, wants the weights, too), or an archive of
+                     torch.export
   --placement P      with an archive: where adapters stand, as it was when this one learned (auto, or JSON)
   --no-head          with --library: the adapter alone
   --problem-type T   with --library adapters, where the folder does not say how its head's labels count:

@@ -1,4 +1,5 @@
 import type { NativeExportedFacts } from '../native/exported-types.js'
+import { activations } from './activations.js'
 import * as check from './check.js'
 import type { ExportedNetwork, ExportReading } from './exported-network.js'
 import type { Placement } from './exported-placement.js'
@@ -63,7 +64,8 @@ export function exportedModelConfig(
     numHiddenLayers: facts.layers,
     numAttentionHeads: read(['num_attention_heads', 'n_head', 'n_heads', 'num_heads'], positive, 1),
     intermediateSize: intermediate ?? 4 * hiddenSize,
-    hiddenAct: 'gelu',
+    // Heads for masked words have it, too.
+    hiddenAct: activations.find((one) => one === config[family?.names.hiddenAct ?? 'hidden_act']) ?? 'gelu',
     embeddingDropoutProb: dropout,
     hiddenDropoutProb: dropout,
     attentionProbsDropoutProb: read(attention, probability, 0),

@@ -23,6 +23,8 @@ export interface PeftConfig {
   readonly modulesToSave: readonly string[]
   /** `torch_adapters.problem_type`, a field of ours: PEFT's own say nothing of how a classifier's labels count. */
   readonly problemType: ProblemType | null
+  /** `torch_adapters.tied`, a field of ours: the output layer that is stored whole is the word embedding as it was. */
+  readonly tied: boolean
   readonly version: string | null
 }
 
@@ -125,7 +127,7 @@ export function peftConfigFromJson(json: Readonly<Record<string, unknown>>): Pef
     layersToTransform: layers == null ? null : layerNumbers(layers),
     layersPattern: strings('layers_pattern', json['layers_pattern']),
     modulesToSave: strings('modules_to_save', json['modules_to_save']),
-    problemType: problemType(json['torch_adapters']),
+    ...ownFields(json['torch_adapters']),
     version: text(json, 'peft_version')
   }
 }
@@ -223,9 +225,12 @@ function veraFields(json: Readonly<Record<string, unknown>>): PeftVera {
   }
 }
 
-function problemType(own: unknown): ProblemType | null {
-  const { problem_type: type = null } = own == null ? {} : check.checkObject('torch_adapters', own)
-  return type === null ? null : check.checkOneOf('torch_adapters.problem_type', type, problemTypes)
+function ownFields(own: unknown): Pick<PeftConfig, 'problemType' | 'tied'> {
+  const { problem_type: type = null, tied = false } = own == null ? {} : check.checkObject('torch_adapters', own)
+  return {
+    problemType: type === null ? null : check.checkOneOf('torch_adapters.problem_type', type, problemTypes),
+    tied: check.checkBoolean('torch_adapters.tied', tied)
+  }
 }
 
 function text(json: Readonly<Record<string, unknown>>, key: string): string | null {

@@ -1,10 +1,11 @@
 import { isDeepStrictEqual } from 'node:util'
+import { activationParameters } from '../config/activations.js'
 import { valueError } from '../config/check.js'
 import type { ExportedNetwork } from '../config/exported-network.js'
 import {
   type HeadConfig,
   headConfigFromJson,
-  headConfigToJson,
+  type LanguageHeadConfig,
   predictsWords,
   readsRows
 } from '../config/head-config.js'
@@ -21,7 +22,13 @@ import { loraFields } from './peft-adapter.js'
 import { storedForTask } from './peft-class.js'
 import type { PeftFolder } from './peft-folder.js'
 import { peftPooler, peftRoot, peftTensors, some } from './peft-targets.js'
-import { convertDecoderHead, convertStaticHead, type DecoderTask, headOfProblem } from './static-heads.js'
+import {
+  type ConvertedHead,
+  convertDecoderHead,
+  convertStaticHead,
+  type DecoderTask,
+  headOfProblem
+} from './static-heads.js'
 
 const taskClasses: Readonly<Record<string, string>> = {
   SEQ_CLS: 'ForSequenceClassification',
@@ -47,8 +54,9 @@ export function peftClass(model: ModelConfig, task: string | null): string | und
   return base === 'GPT2' && task === 'CAUSAL_LM' ? 'GPT2LMHeadModel' : base + ending
 }
 
-/** The class for choices, for which PEFT has no name of a task. */
+/** The classes for choices and for masked words, for which PEFT has no name of a task. */
 export const choiceClass = (model: ModelConfig): string => `${classBase(model)}ForMultipleChoice`
+export const maskedClass = (model: ModelConfig): string => `${classBase(model)}ForMaskedLM`
 
 const classBase = (model: ModelConfig): string => familyOf(model).adapterClass.replace(/AdapterModel$/, '')
 
@@ -61,19 +69,24 @@ export function headOfClass(
 ): PeftHead | undefined {
   const label2id = Object.fromEntries(Array.from({ length: labels }, (_, i) => [`LABEL_${i}`, i]))
   const found = convertStaticHead(modelClass, label2id, labels) ?? decoderHead(model, modelClass, label2id)
-  // Stored whole, it is a copy of the word embedding that learned.
-  if (found !== undefined && predictsWords(found.config)) {
-    return {
-      config: headConfigFromJson({ ...headConfigToJson(found.config, model), tied: false }),
-      layers: found.layers
-    }
-  }
+  if (found !== undefined && predictsWords(found.config)) return wordsOfClass(found, found.config, model)
   if (!withPooler || found === undefined) return found
-  if (found.config.headType !== 'classification' || !found.config.usePooler) return undefined
-  const config = headConfigFromJson({
-    ...{ head_type: 'classification', layers: 2, activation_function: 'tanh', num_labels: labels, label2id }
-  })
+  const { headType } = found.config
+  if ((headType !== 'classification' && headType !== 'multiple_choice') || !found.config.usePooler) return undefined
+  const labelled = headType === 'classification' && { num_labels: labels, label2id }
+  const config = headConfigFromJson({ head_type: headType, layers: 2, activation_function: 'tanh', ...labelled })
   return { config, layers: { [prefixed('pooler.dense', model)]: 1, classifier: 4 } }
+}
+
+/** Stored whole, its output layer is a copy of the word embedding that learned. None where its activation learns, too. */
+function wordsOfClass(
+  { layers, takesHiddenAct }: ConvertedHead,
+  config: LanguageHeadConfig,
+  { hiddenAct }: ModelConfig
+): PeftHead | undefined {
+  if (takesHiddenAct && activationParameters(hiddenAct) > 0) return undefined
+  const activationFunction = takesHiddenAct ? hiddenAct : config.activationFunction
+  return { config: Object.freeze({ ...config, activationFunction, tied: false }), layers }
 }
 
 /** What a decoder's head reads is a row's last token, of the last hidden state. */
@@ -125,7 +138,7 @@ export function peftHead(folder: PeftFolder, model: ModelConfig, problem?: Probl
   return {
     folder: folder.folder,
     name: null,
-    config: withProblem(found.config, problem ?? config.problemType),
+    config: withProblem(withTie(found.config, config.tied), problem ?? config.problemType),
     weightsFile: folder.weightsFile,
     format: folder.format,
     layers,
@@ -147,6 +160,10 @@ function foldedPooler(folder: PeftFolder, module: string, model: ModelConfig): F
   const scale = loraScale(loraFields(method, [module])({ module }))
   return { ...at, kind: method.dora ? 'dora' : 'lora', scale }
 }
+
+/** Where the folder says that its output layer is the word embedding, the file's is only compared with it. */
+const withTie = (config: HeadConfig, tied: boolean): HeadConfig =>
+  config.headType === 'masked_lm' ? Object.freeze({ ...config, tied }) : config
 
 function withProblem(config: HeadConfig, problem: ProblemType | null): HeadConfig {
   if (problem === null) return config

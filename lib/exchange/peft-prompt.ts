@@ -11,7 +11,8 @@ export function peftPromptJson(
   common: Readonly<Record<string, unknown>>
 ): Record<string, unknown> {
   const isPrefix = config.method === 'prefix_tuning'
-  const problem = isPrefix ? prefixProblem(config, model, common['task_type']) : promptProblem(config)
+  const problem =
+    (isPrefix ? prefixProblem(config, model, common['task_type']) : promptProblem(config)) ?? taskProblem(model, common)
   if (problem !== undefined) {
     throw new AdapterError('ERR_UNSUPPORTED', 'save the PEFT adapter', `PEFT does not compute ${problem.what}`, {
       expected: problem.expected,
@@ -34,6 +35,20 @@ export function peftPromptJson(
   const made = { prefix_projection: false, encoder_hidden_size: model.hiddenSize }
   const own = { num_virtual_tokens: config.prefixLength, token_dim: exported?.keyFeatures ?? model.hiddenSize }
   return { ...sizes, ...own, ...made, peft_type: 'PREFIX_TUNING' }
+}
+
+/** PEFT puts them in front of a row in its classes for tasks alone; its class for all others passes them by. */
+function taskProblem({ exported }: ModelConfig, common: Readonly<Record<string, unknown>>): Problem | undefined {
+  if (common['task_type'] !== null) return undefined
+  const { base_model_class: name = 'a class of your own' } = (common['auto_mapping'] ?? {}) as Record<string, unknown>
+  return {
+    what: `a prefix or a prompt in ${name}, for whose task it has no name`,
+    expected: 'a head for labels of rows or tokens, ends of an answer or the next word, or none',
+    hint:
+      exported === null
+        ? 'Save the adapter alone, with withHead: false, and the head with saveHead.'
+        : "Export the base model without its head (--class AutoModel), or save it for the adapters library: library: 'adapters'."
+  }
 }
 
 interface Problem {

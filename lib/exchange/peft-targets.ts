@@ -110,7 +110,8 @@ function trainedOnText({ config }: PeftFolder): string {
 }
 
 /** Of transformers' classes with a head. */
-const headLinear = /^(pre_classifier|classifier|score|qa_outputs|lm_head|embed_out|cls)(\.|$)/
+const headLinear =
+  /^(pre_classifier|classifier|score|qa_outputs|sequence_summary|(generator_)?lm_head|embed_out|cls|vocab_\w+|generator_predictions)(\.|$)/
 
 function checkBelongs(
   found: PeftFolder,

@@ -1,5 +1,5 @@
 import type { AdapterConfig } from '../config/adapter-config.js'
-import { type HeadConfig, hasManyLabels, predictsWords } from '../config/head-config.js'
+import { type HeadConfig, hasManyLabels, type MaskedLmHeadConfig, predictsWords } from '../config/head-config.js'
 import { hasMergedProduct, prefixed } from '../config/linear-paths.js'
 import { type LoraConfig, loraPlaces, plainAlpha } from '../config/lora-config.js'
 import { linearsOf, modelLinears } from '../config/lora-targets.js'
@@ -8,7 +8,7 @@ import type { ProblemType } from '../config/peft-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { AdapterError } from '../native/errors.js'
 import { autoMapping, baseClassOf } from './peft-class.js'
-import { choiceClass, hasPlainWords, headOfClass, peftClass } from './peft-head.js'
+import { choiceClass, hasPlainWords, headOfClass, maskedClass, peftClass } from './peft-head.js'
 import { peftPromptJson } from './peft-prompt.js'
 import { isSameHead } from './same-head.js'
 
@@ -24,6 +24,8 @@ export interface PeftHeadPlan {
   readonly layers: Readonly<Record<string, number>>
   /** Where a row may have several labels: PEFT's folders have no field for it. */
   readonly problemType?: ProblemType
+  /** The output layer of ours is the word embedding, of which the class stores a copy. */
+  readonly tied?: boolean
 }
 
 /**
@@ -69,7 +71,8 @@ function commonJson(
     inference_mode: true,
     modules_to_save: modules.length === 0 ? null : modules,
     // PEFT tells of a field that it does not know, and goes on.
-    ...(head?.problemType !== undefined && { torch_adapters: { problem_type: head.problemType } })
+    ...(head?.problemType !== undefined && { torch_adapters: { problem_type: head.problemType } }),
+    ...(head?.tied === true && { torch_adapters: { tied: true } })
   }
 }
 
@@ -245,6 +248,7 @@ function taskOf({ headType }: HeadConfig): string | null {
 
 /** The class whose head computes what ours does. */
 export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig): PeftHeadPlan {
+  if (head.headType === 'masked_lm') return maskedPlan(name, head, model)
   // Where the class's words are another output layer than the word embedding, only a folder that holds one answers alike.
   const isTied = model.exported === null || model.tieWordEmbeddings
   const plan = isOwnWords(head) ? isTied && wordsPlan : isOwnOutput(head) && ownWordsPlan
@@ -255,9 +259,9 @@ export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig)
     throw new AdapterError('ERR_UNSUPPORTED', operation, `PEFT's folders hold no head like '${name}'`, {
       expected: own
         ? `causal_lm with layers: 1 and bias: false${forms}`
-        : 'labels for rows or tokens, ends of an answer, or choices',
+        : 'labels for rows or tokens, ends of an answer, choices, or masked words',
       got: own ? `layers: ${head.layers}, bias: ${head.bias}, tied: ${head.tied}` : head.headType,
-      hint: 'Save the adapter alone, with withHead: false, and the head with saveHead.'
+      hint: headApart
     })
   }
   const task = model.imageSize !== null ? null : taskOf(head)
@@ -272,9 +276,25 @@ export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig)
         ...(hasManyLabels(head) && { problemType: 'multi_label_classification' as const })
       }
   }
-  throw new AdapterError('ERR_UNSUPPORTED', operation, `${modelClass} has no head like '${name}'`, {
-    expected: 'the layers and the activation of that class',
+  throw noLike(name, head, modelClass)
+}
+
+/** Words have no labels, and what the class stores of a tied output layer is a copy of the word embedding. */
+function maskedPlan(name: string, head: MaskedLmHeadConfig, model: ModelConfig): PeftHeadPlan {
+  const modelClass = maskedClass(model)
+  const found = headOfClass(model, modelClass, 0, false)
+  if (found === undefined || !isSameHead(found.config, { ...head, tied: false })) {
+    throw noLike(name, head, modelClass, found?.config)
+  }
+  return { task: null, modelClass, layers: found.layers, tied: head.tied }
+}
+
+const headApart = 'Save the adapter alone, with withHead: false, and the head with saveHead.'
+
+function noLike(name: string, head: HeadConfig, modelClass: string, theirs?: HeadConfig): AdapterError {
+  return new AdapterError('ERR_UNSUPPORTED', operation, `${modelClass} has no head like '${name}'`, {
+    expected: `the layers and the activation of that class${theirs === undefined ? '' : `: ${JSON.stringify(theirs)}`}`,
     got: JSON.stringify(head),
-    hint: `Save the adapter alone, with withHead: false, and the head with saveHead.`
+    hint: headApart
   })
 }

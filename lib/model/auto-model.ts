@@ -34,8 +34,7 @@ export const AutoModel = Object.freeze({
     try {
       // A folder of a model after surgery: its weights have the names that the same surgery gives here.
       for (const replaced of readSurgery(folder)) model.repeatSurgery(replaced)
-      const report = await nativeCall(() => model.native.loadWeights(folder))
-      checkComplete(folder, report)
+      const report = await readWeights(model, folder)
       if (report.missing.length > 0)
         await nativeCall(() => model.native.initWeights(check.checkInteger('seed', seed ?? 42, 0)))
       if (check.checkBoolean('withHead', withHead)) await loadBuiltIn(model, folder, json, report)
@@ -102,6 +101,13 @@ export function chooseDevice(wish: Device | undefined, seen: () => readonly stri
     got: wish === undefined ? `${device}, which TORCH_ADAPTERS_DEVICE says` : device,
     hint: 'Run "npx torch-adapters doctor" to see why'
   })
+}
+
+/** The weights of a folder of Hugging Face's, into a model of its config. */
+export async function readWeights(model: Model, folder: string): Promise<LoadReport> {
+  const report = await nativeCall(() => model.native.loadWeights(folder))
+  checkComplete(folder, report)
+  return report
 }
 
 /** The pooler may be missing (checkpoints of masked language models have none), and an activation's own parameter. */

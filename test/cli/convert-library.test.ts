@@ -1,7 +1,8 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { copyFileSync, cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { AutoModel, type Model } from '../../lib/index.js'
+import { editTensors } from '../model/safetensors-file.js'
 import { fill } from '../model/support.js'
 import { exportedFolder } from '../parity/support/exported.js'
 import { command, fixtures, scratch } from './command.js'
@@ -102,6 +103,88 @@ test.serial(
     t.regex(refused.errors, /expected causal_lm with layers: 1 and bias: false.*got layers: 2/)
   }
 )
+
+const worded = [
+  ['an output layer of its own', 'gpt2-tiny', (model: Model) => model.addCausalLmHead('a', ownWords)],
+  ['masked words, tied', 'bert-tiny', (model: Model) => model.addMaskedLmHead('a')],
+  ['masked words, not tied', 'electra-tiny', (model: Model) => model.addMaskedLmHead('a', { tied: false })]
+] as const
+const ownWords = { layers: 1, bias: false, tied: false, activationFunction: null, layerNorm: false }
+
+for (const [what, base, addHead] of worded) {
+  test.serial(`a head with ${what} keeps what it learned, both ways`, async (t) => {
+    using model = await AutoModel.fromPretrained(join(models, base), { withHead: false })
+    model.addAdapter('a', 'ia3')
+    addHead(model)
+    fill(model, 'a')
+    const learned = model.namedParameters().filter(({ name }) => name.startsWith('heads.a.'))
+    model.loadStateDict(new Map(learned.map(({ name, shape }) => [name, { data: sines(shape), shape }])))
+    const folders = ['a', 'there', 'back'].map((name) => join(scratch(), name)) as [string, string, string]
+    await model.saveAdapter(folders[0], 'a')
+    for (const [from, to, library] of [
+      [folders[0], folders[1], 'peft'],
+      [folders[1], folders[2], 'adapters']
+    ] as const) {
+      const { status, errors } = await command([
+        'convert',
+        from,
+        to,
+        '--library',
+        library,
+        '--model',
+        join(models, base)
+      ])
+      t.is(status, 0, errors)
+    }
+    const { logits } = await model.forward({ inputIds: rows }, { adapters: 'a', head: 'a' })
+    const expected = [...(logits?.data ?? [])]
+    for (const folder of folders.slice(1)) {
+      const got = await answers(model, folder, folder)
+      t.is(got.length, expected.length)
+      t.true(got.every((value, i) => Math.abs(value - (expected[i] ?? Number.NaN)) < 1e-5))
+      t.deepEqual(model.heads.get(folder), model.heads.get('a'))
+    }
+  })
+}
+
+const sines = (shape: readonly number[]) =>
+  Float32Array.from({ length: shape.reduce((product, side) => product * side, 1) }, (_, i) => Math.sin(7 * i) / 3)
+
+/** A folder of PEFT's with LoRA at the pooler, at no place that the adapter library lacks. */
+function atPooler(): string {
+  const folder = join(scratch(), 'linear')
+  cpSync(join(fixtures, 'peft/bert-linear'), folder, { recursive: true })
+  editTensors(join(folder, 'adapter_model.safetensors'), (tensors) => {
+    const isOther = (name: string) => name.includes('.encoder.') && !name.includes('.query.')
+    for (const name of [...tensors.keys()].filter(isOther)) tensors.delete(name)
+  })
+  const file = join(folder, 'adapter_config.json')
+  const json = JSON.parse(readFileSync(file, 'utf8'))
+  writeFileSync(file, JSON.stringify({ ...json, target_modules: ['query', 'pooler.dense'] }))
+  return folder
+}
+
+test.serial('a head that is made of base weights wants them, and names the way out', async (t) => {
+  const base = join(models, 'bert-tiny')
+  using model = await AutoModel.fromPretrained(base)
+  const [tied, linear, alone] = [join(scratch(), 'tied'), atPooler(), scratch()]
+  model.addAdapter('a', 'lora')
+  model.addMaskedLmHead('a')
+  await model.saveAdapter(tied, 'a')
+  copyFileSync(join(base, 'config.json'), join(alone, 'config.json'))
+  for (const [source, library] of [
+    [tied, 'peft'],
+    [linear, 'adapters']
+  ] as const) {
+    const refused = await command(['convert', source, join(scratch(), 'x'), '--library', library, '--model', alone])
+    t.is(refused.status, 1)
+    t.regex(refused.errors, /made of the base model's own weights.*no weights in the folder.*--no-head/s)
+  }
+  const target = join(scratch(), 'linear')
+  const done = await command(['convert', linear, target, '--library', 'adapters', '--model', base])
+  t.is(done.status, 0, done.errors)
+  t.deepEqual(await answers(model, target, 'converted'), await answers(model, linear, 'theirs'))
+})
 
 test.serial('an archive is the model of a conversion, both ways, with a head', async (t) => {
   const archive = join(await exportedFolder(), 'llama.pt2')

@@ -24,3 +24,13 @@ test('what a config has as a list, a value for each stage, is none of the whole 
     message: /num_heads/
   })
 })
+
+test("a family's activation is that of its config, under the name that it has there", (t) => {
+  const read = (type: string, config: object) =>
+    exportedModelConfig(facts, readExportNote({ class: 'XModel', model_type: type, config }), 'x.pt2').hiddenAct
+  t.is(read('bert', { hidden_act: 'relu' }), 'relu')
+  t.is(read('distilbert', { activation: 'silu', hidden_act: 'relu' }), 'silu')
+  t.is(read('bert', {}), 'gelu')
+  // No activation of ours: nothing that a pass depends on.
+  t.is(read('swin', { hidden_act: 'my_own' }), 'gelu')
+})

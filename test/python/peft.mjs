@@ -22,6 +22,9 @@ const several = (model) => model.addMultiLabelClassificationHead('a', { numLabel
 const ofClass = () => undefined
 const classes = (options) => (model) => model.addClassificationHead('a', { numLabels: 3, ...options })
 
+const masked = (options) => (model) => model.addMaskedLmHead('a', options)
+const chooses = (options) => (model) => model.addMultipleChoiceHead('a', options)
+
 // [folder, model, adapter, head (null: none), format]
 const written = [
   ['bert-lora', 'bert-tiny', "lora[r=4, alpha=6, attn_matrices=['q', 'k', 'v', 'o']]", classes(), 'safetensors'],
@@ -107,7 +110,21 @@ const written = [
   ['electra-prompt', 'electra-tiny', words, (model) => model.addTaggingHead('a', { numLabels: 4 }), 'safetensors'],
   ['electra-prefix', 'electra-tiny', shifted, null, 'safetensors'],
   ['distilbert-prompt', 'distilbert-tiny', words, classes({ activationFunction: 'relu' }), 'safetensors'],
-  ['distilbert-bare', 'distilbert-tiny', 'lora[r=2, intermediate_lora=True]', null, 'safetensors']
+  ['distilbert-bare', 'distilbert-tiny', 'lora[r=2, intermediate_lora=True]', null, 'safetensors'],
+  ['bert-masked', 'bert-tiny', 'lora[r=2, output_lora=True]', masked(), 'safetensors'],
+  ['bert-masked-own', 'bert-tiny', 'ia3', masked({ tied: false }), 'bin'],
+  ['roberta-masked', 'roberta-tiny', "lora[r=2, use_dora='peft']", masked(), 'bin'],
+  ['roberta-masked-own', 'roberta-tiny', 'lora[r=2]', masked({ tied: false }), 'safetensors'],
+  ['xlm-roberta-masked', 'xlm-roberta-tiny', 'vera', masked(), 'safetensors'],
+  ['distilbert-masked', 'distilbert-tiny', 'lora[r=2]', masked(), 'safetensors'],
+  ['distilbert-masked-own', 'distilbert-tiny', 'lora[r=2]', masked({ tied: false }), 'bin'],
+  ['electra-masked', 'electra-tiny', 'lora[r=2]', masked(), 'bin'],
+  ['electra-masked-own', 'electra-tiny', 'ia3', masked({ tied: false }), 'safetensors'],
+  ['bert-choices', 'bert-tiny', 'lora[r=2]', chooses({ layers: 1, usePooler: true }), 'safetensors'],
+  ['bert-choices-pooler', 'bert-tiny', 'lora[r=2]', chooses(), 'bin'],
+  ['roberta-choices', 'roberta-tiny', 'ia3', chooses({ layers: 1, usePooler: true }), 'bin'],
+  ['electra-choices', 'electra-tiny', 'lora[r=2]', chooses({ activationFunction: 'gelu' }), 'safetensors'],
+  ['distilbert-choices', 'distilbert-tiny', 'lora[r=2]', chooses({ activationFunction: 'relu' }), 'bin']
 ]
 
 /** Values that no initialisation would give, the same in every run. */
@@ -125,11 +142,12 @@ function fill(model) {
 /** Logits of each row, or without a head its last hidden states. */
 async function answersOf(model, adapter) {
   const answers = []
+  const chooses = model.heads.get(adapter)?.headType === 'multiple_choice'
   for (const row of rowsOf(model)) {
-    const options = { adapters: adapter, outputHiddenStates: true }
+    const ofText = chooses ? { inputIds: [row, row.toReversed()], choices: [2] } : { inputIds: [row] }
     const { logits, lastHiddenState } = await model.forward(
-      model.config.imageSize === null ? { inputIds: [row] } : { pixelValues: [row] },
-      options
+      model.config.imageSize === null ? ofText : { pixelValues: [row] },
+      { adapters: adapter, outputHiddenStates: true }
     )
     answers.push([...(logits ?? lastHiddenState).data])
   }

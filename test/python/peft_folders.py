@@ -15,9 +15,10 @@ from peft import (
     get_peft_model_state_dict
 )
 from peft.utils import load_peft_weights
+import transformers
 from transformers import (
-    AutoModel, AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForSequenceClassification,
-    AutoModelForTokenClassification
+    AutoModel, AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForMaskedLM, AutoModelForMultipleChoice,
+    AutoModelForSequenceClassification, AutoModelForTokenClassification
 )
 
 from common import TOLERANCE, difference, finish, inputs_of, read_cases
@@ -64,29 +65,50 @@ WRITTEN = {
     "bert-prompt": ("bert-tiny", PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3)),
     "roberta-prompt": ("roberta-tiny", PromptTuningConfig(task_type="TOKEN_CLS", num_virtual_tokens=2)),
     "xlm-roberta-prefix": ("xlm-roberta-tiny", PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=2)),
-    "bert-bare": ("bert-tiny", LoraConfig(task_type="FEATURE_EXTRACTION", r=2))
+    "bert-bare": ("bert-tiny", LoraConfig(task_type="FEATURE_EXTRACTION", r=2)),
+    # PEFT has no name for these tasks: its folders name the class.
+    "bert-masked": ("bert-tiny", LoraConfig(r=2, modules_to_save=["cls"]), AutoModelForMaskedLM),
+    "roberta-masked": ("roberta-tiny", IA3Config(modules_to_save=["lm_head"]), AutoModelForMaskedLM),
+    "distilbert-masked": ("distilbert-tiny", LoraConfig(
+        r=2, target_modules=["q_lin"], modules_to_save=["vocab_transform", "vocab_layer_norm", "vocab_projector"]),
+        AutoModelForMaskedLM),
+    "electra-masked": ("electra-tiny", LoraConfig(
+        r=2, modules_to_save=["generator_predictions", "generator_lm_head"]), AutoModelForMaskedLM),
+    "bert-choices": ("bert-tiny", LoraConfig(r=2, modules_to_save=["pooler", "classifier"]), AutoModelForMultipleChoice),
+    "electra-choices": ("electra-tiny", LoraConfig(
+        r=2, modules_to_save=["sequence_summary", "classifier"]), AutoModelForMultipleChoice),
+    "distilbert-choices": ("distilbert-tiny", LoraConfig(
+        r=2, target_modules=["v_lin"], modules_to_save=["pre_classifier", "classifier"]), AutoModelForMultipleChoice)
 }
 
 
 def answers_of(model, rows):
     """Logits of each row, or without a head its last hidden states; without those of virtual tokens."""
     answers = []
+    chooses = type(model.get_base_model()).__name__.endswith("ForMultipleChoice")
     for row in rows:
         inputs = inputs_of(model.base_model.config, row)
+        if chooses:
+            inputs = {"input_ids": torch.tensor([[row, row[::-1]]])}
         if "input_ids" in inputs:
-            inputs["attention_mask"] = torch.ones(1, len(row))
+            inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         with torch.no_grad():
             out = model(**inputs)
         values = out.logits if hasattr(out, "logits") else out.last_hidden_state
-        own = "input_ids" in inputs and values.dim() == 3
+        own = "input_ids" in inputs and values.dim() == 3  # of tokens
         answers.append((values[:, -len(row):] if own else values).flatten())
     return answers
 
 
-def base_of(folder, task, labels):
-    # PEFT has no name for the task of images.
-    image_class = AutoModelForImageClassification if labels else AutoModel
-    return CLASSES.get(task, image_class).from_pretrained(folder, dtype=torch.float32, **({"num_labels": labels} if labels else {}))
+def base_of(base_class, folder, labels):
+    return base_class.from_pretrained(folder, dtype=torch.float32, **({"num_labels": labels} if labels else {}))
+
+
+def class_for(config):
+    """What a folder's config says that it is for."""
+    if config["task_type"] is not None:
+        return CLASSES[config["task_type"]]
+    return getattr(transformers, config["auto_mapping"]["base_model_class"])
 
 
 def problems_of(model, folder):
@@ -103,8 +125,8 @@ def read(folder):
     failures = []
     for case in cases:
         place = folder / case["folder"]
-        task = json.loads((place / "adapter_config.json").read_text())["task_type"]
-        model = PeftModel.from_pretrained(base_of(case["model"], task, case["labels"]), str(place)).eval()
+        base_class = class_for(json.loads((place / "adapter_config.json").read_text()))
+        model = PeftModel.from_pretrained(base_of(base_class, case["model"], case["labels"]), str(place)).eval()
         problems = problems_of(model, place)
         worst = difference([torch.tensor(row) for row in case["answers"]], answers_of(model, case["rows"]))
         if not worst <= TOLERANCE:
@@ -117,9 +139,10 @@ def read(folder):
 def write(folder, models):
     cases = []
     torch.manual_seed(3)
-    for name, (base, config) in WRITTEN.items():
-        labels = None if config.task_type == "FEATURE_EXTRACTION" else 3
-        model = get_peft_model(base_of(models / base, config.task_type, labels), config).eval()
+    for name, (base, config, *given) in WRITTEN.items():
+        base_class = given[0] if given else CLASSES.get(config.task_type, AutoModelForImageClassification)
+        labels = None if given or config.task_type == "FEATURE_EXTRACTION" else 3
+        model = get_peft_model(base_of(base_class, models / base, labels), config).eval()
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.requires_grad:

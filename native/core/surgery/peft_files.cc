@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/models/network.h"
 #include "core/state/key_names.h"
+#include "core/surgery/state_tensors.h"
 #include "core/surgery/strict_assign.h"
 
 namespace ta {
@@ -150,6 +151,25 @@ std::unordered_map<const at::Tensor*, const LoraModule*> merged_modules(AdapterM
   return result;
 }
 
+// The layers of a head, named by `from`, under the class's modules. A module around another one of the same layer is an
+// output layer's, whose bias it has once more: `lm_head.bias` is `lm_head.decoder.bias`.
+void add_head(StateDict& tensors, const StateDict& ours, const std::string& from, const std::string& root,
+              const HeadLayers& head) {
+  const auto is_around = [&](const std::string& module, int64_t index) {
+    return std::any_of(head.begin(), head.end(), [&](const auto& other) {
+      return other.second == index && other.first.starts_with(module + ".");
+    });
+  };
+  for (const auto& [name, tensor] : ours) {
+    for (const auto& [module, index] : head) {
+      const auto layer = text(from, index, ".");
+      if (!name.starts_with(layer)) continue;
+      const auto part = name.substr(layer.size());
+      if (part == "bias" || !is_around(module, index)) tensors.add(root + module + "." + part, tensor);
+    }
+  }
+}
+
 // Factors of parts as those of the whole: A as it is, for all parts side by side, B with zeros, IA³'s vector with ones.
 at::Tensor of_whole(const std::string& operation, const NamedParameter& named, const LoraModule& module,
                     const at::Tensor& value) {
@@ -217,14 +237,7 @@ void save_peft_adapter(AdapterModel& model, const std::string& name, const std::
   if (!own_modules.empty())
     for (const auto& [path, value] : own_weights(model.backbone()))
       if (of_head(root + path, root, own_modules)) tensors.add(root + path, value.detach().to(at::kCPU));
-  if (head.empty()) return write_weights(file, tensors, format);
-  for (const auto& named : model.head_state(name)) {
-    for (const auto& [module, index] : head) {
-      const auto layer = text("heads.", name, ".", index, ".");
-      if (named.name.starts_with(layer))
-        tensors.add(root + module + "." + named.name.substr(layer.size()), copied(named));
-    }
-  }
+  if (!head.empty()) add_head(tensors, head_tensors(model, name), "heads." + name + ".", root, head);
   write_weights(file, tensors, format);
 }
 
