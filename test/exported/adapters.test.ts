@@ -131,3 +131,30 @@ for (const name of ['bert', 'gpt2'] as const) {
     t.true(away < 1e-5, `mixed rows: ${away}`)
   })
 }
+
+test("bert: PEFT's folder of a head for masked words is the same for the graph and for the native model", async (t) => {
+  const { model } = await open(t, 'bert')
+  const native = await nativeTwin(t, twins.bert, model)
+  for (const [from, to] of [
+    [model, native],
+    [native, model]
+  ] as const) {
+    from.addAdapter('m', 'ia3', { overwriteOk: true })
+    from.addMaskedLmHead('m', { overwriteOk: true })
+    const head = from.namedParameters().filter(({ name }) => name.startsWith('heads.m.'))
+    from.native.setParameters(
+      new Map(
+        head.map(({ name }, i) => {
+          const value = from.parameter(name)
+          return [name, { ...value, data: value.data.map((x, j) => x + 0.1 * Math.sin(i + j)) }]
+        })
+      )
+    )
+    const path = folder()
+    await from.saveAdapter(path, 'm', { library: 'peft' })
+    await to.loadAdapter(path, { as: 'm', overwriteOk: true })
+    t.like(to.heads.get('m'), { headType: 'masked_lm', tied: true })
+    const answers = async (one: Model) => (await one.forward(rows, { adapters: 'm', head: 'm' })).logits as Tensor
+    t.true(distance((await answers(to)).data, await answers(from)) < 1e-5)
+  }
+})
