@@ -23,6 +23,7 @@ const ofClass = () => undefined
 const classes = (options) => (model) => model.addClassificationHead('a', { numLabels: 3, ...options })
 
 const masked = (options) => (model) => model.addMaskedLmHead('a', options)
+const answersIn = (layers) => (model) => model.addQuestionAnsweringHead('a', { layers })
 const chooses = (options) => (model) => model.addMultipleChoiceHead('a', options)
 
 // [folder, model, adapter, head (null: none), format]
@@ -111,6 +112,10 @@ const written = [
   ['electra-prefix', 'electra-tiny', shifted, null, 'safetensors'],
   ['distilbert-prompt', 'distilbert-tiny', words, classes({ activationFunction: 'relu' }), 'safetensors'],
   ['distilbert-bare', 'distilbert-tiny', 'lora[r=2, intermediate_lora=True]', null, 'safetensors'],
+  ['electra-answers', 'electra-tiny', 'ia3', answersIn(1), 'safetensors'],
+  ['gpt2-answers', 'gpt2-tiny', 'lora[r=2]', answersIn(1), 'bin'],
+  ['roberta-answers-prefix', 'roberta-tiny', shifted, answersIn(1), 'safetensors'],
+  ['distilbert-answers', 'distilbert-tiny', 'lora[r=2]', answersIn(1), 'safetensors'],
   ['bert-masked', 'bert-tiny', 'lora[r=2, output_lora=True]', masked(), 'safetensors'],
   ['bert-masked-own', 'bert-tiny', 'ia3', masked({ tied: false }), 'bin'],
   ['roberta-masked', 'roberta-tiny', "lora[r=2, use_dora='peft']", masked(), 'bin'],

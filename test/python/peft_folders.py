@@ -18,7 +18,7 @@ from peft.utils import load_peft_weights
 import transformers
 from transformers import (
     AutoModel, AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForMaskedLM, AutoModelForMultipleChoice,
-    AutoModelForSequenceClassification, AutoModelForTokenClassification
+    AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoModelForTokenClassification
 )
 
 from common import TOLERANCE, difference, finish, inputs_of, read_cases
@@ -27,7 +27,7 @@ ROWS = [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]]
 IMAGES = [[round(math.cos(row + 0.7 * i), 3) for i in range(48)] for row in range(2)]
 CLASSES = {
     "SEQ_CLS": AutoModelForSequenceClassification, "TOKEN_CLS": AutoModelForTokenClassification,
-    "FEATURE_EXTRACTION": AutoModel, "CAUSAL_LM": AutoModelForCausalLM
+    "FEATURE_EXTRACTION": AutoModel, "CAUSAL_LM": AutoModelForCausalLM, "QUESTION_ANS": AutoModelForQuestionAnswering
 }
 WRITTEN = {
     "bert-all": ("bert-tiny", LoraConfig(
@@ -66,6 +66,9 @@ WRITTEN = {
     "roberta-prompt": ("roberta-tiny", PromptTuningConfig(task_type="TOKEN_CLS", num_virtual_tokens=2)),
     "xlm-roberta-prefix": ("xlm-roberta-tiny", PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=2)),
     "bert-bare": ("bert-tiny", LoraConfig(task_type="FEATURE_EXTRACTION", r=2)),
+    "bert-answers": ("bert-tiny", LoraConfig(task_type="QUESTION_ANS", r=2)),
+    "gpt2-answers": ("gpt2-tiny", LoraConfig(task_type="QUESTION_ANS", r=2)),
+    "roberta-answers-prefix": ("roberta-tiny", PrefixTuningConfig(task_type="QUESTION_ANS", num_virtual_tokens=2)),
     # PEFT has no name for these tasks: its folders name the class.
     "bert-masked": ("bert-tiny", LoraConfig(r=2, modules_to_save=["cls"]), AutoModelForMaskedLM),
     "roberta-masked": ("roberta-tiny", IA3Config(modules_to_save=["lm_head"]), AutoModelForMaskedLM),
@@ -83,7 +86,8 @@ WRITTEN = {
 
 
 def answers_of(model, rows):
-    """Logits of each row, or without a head its last hidden states; without those of virtual tokens."""
+    """Logits of each row, or without a head its last hidden states; without those of virtual tokens. Of an answer's ends
+    both for each token."""
     answers = []
     chooses = type(model.get_base_model()).__name__.endswith("ForMultipleChoice")
     for row in rows:
@@ -94,7 +98,10 @@ def answers_of(model, rows):
             inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
         with torch.no_grad():
             out = model(**inputs)
-        values = out.logits if hasattr(out, "logits") else out.last_hidden_state
+        if hasattr(out, "start_logits"):
+            values = torch.stack([out.start_logits, out.end_logits], -1)
+        else:
+            values = out.logits if hasattr(out, "logits") else out.last_hidden_state
         own = "input_ids" in inputs and values.dim() == 3  # of tokens
         answers.append((values[:, -len(row):] if own else values).flatten())
     return answers
@@ -141,7 +148,7 @@ def write(folder, models):
     torch.manual_seed(3)
     for name, (base, config, *given) in WRITTEN.items():
         base_class = given[0] if given else CLASSES.get(config.task_type, AutoModelForImageClassification)
-        labels = None if given or config.task_type == "FEATURE_EXTRACTION" else 3
+        labels = None if given or config.task_type in ("FEATURE_EXTRACTION", "QUESTION_ANS") else 3
         model = get_peft_model(base_of(base_class, models / base, labels), config).eval()
         with torch.no_grad():
             for parameter in model.parameters():
