@@ -20,7 +20,7 @@ import {
 } from '../exchange/folder-files.js'
 import { fromLibraryPlaces } from '../exchange/gated-places.js'
 import { resolveFolder } from '../exchange/hub.js'
-import { checkLibraryPlace, warnOfOtherPlace } from '../exchange/library-differs.js'
+import { checkLibraryPlace, warnOfDifference } from '../exchange/library-differs.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
 import { peftJson } from '../exchange/peft-write.js'
 import type { SharedGroup } from '../exchange/shared-group.js'
@@ -104,7 +104,7 @@ export async function saveAdapter(
   const config = model.adapters.get(name)
   if (config === undefined) return
   checkLibraryHas(model, name, config)
-  warnOfOtherPlace(name, config, model.config)
+  warnOfDifference(name, config, model.config)
   const { native } = model
   await saveFolder(folder, {
     model: model.config,

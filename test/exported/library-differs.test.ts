@@ -1,27 +1,15 @@
 // What an archive's adapters are called in Python's adapters, and where that library has them at another place.
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import test, { type ExecutionContext } from 'ava'
+import test from 'ava'
 import { AdapterConfig } from '../../lib/config/adapter-config.js'
 import { checkExported } from '../../lib/config/lora-targets.js'
 import { peftPromptJson } from '../../lib/exchange/peft-prompt.js'
 import { PrefixTuningConfig } from '../../lib/index.js'
+import { soon, warningsOf } from '../exchange/warnings.js'
 import { readTensors } from '../model/safetensors-file.js'
 import { scratch } from '../model/support.js'
 import { open } from './support.js'
-
-/** The warnings of this process with a code, from now on. */
-function warningsOf(t: ExecutionContext, code: string): string[] {
-  const seen: string[] = []
-  const listen = (warning: Error & { code?: string }) => {
-    if (warning.code === code) seen.push(warning.message)
-  }
-  process.on('warning', listen)
-  t.teardown(() => process.off('warning', listen))
-  return seen
-}
-
-const soon = () => new Promise((resolve) => setImmediate(resolve))
 
 /** As adapters 1.3 has them in its own models. */
 const keys = [

@@ -190,6 +190,8 @@ const written = [
   ],
   ['gpt2-lora-whole', 'gpt2-tiny', "lora[r=2, alpha=3, attn_matrices=['qkv']]", classification, 'safetensors'],
   ['gpt2-ia3', 'gpt2-tiny', 'ia3', classification, 'safetensors'],
+  ['gpt2-vera-output', 'gpt2-tiny', 'vera[r=2, selfattn_lora=False, output_lora=True]', classification, 'safetensors'],
+  ['gpt2-mtl_lora', 'gpt2-tiny', 'mtl_lora[r=2, selfattn_lora=False, intermediate_lora=True]', classification, 'bin'],
   ['gpt2-unipelt', 'gpt2-tiny', gatedUnion, classification, 'bin'],
   ['gpt2-causal-lm', 'gpt2-tiny', 'seq_bn[reduction_factor=2]', (model) => model.addCausalLmHead('a'), 'bin'],
   [
