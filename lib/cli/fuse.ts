@@ -4,6 +4,7 @@ import type { TrainingEvent } from '../training/events.js'
 import { findAdapters, refuseLoaded } from './adapters.js'
 import { exitStatus, fromOptions, usageError } from './arguments.js'
 import { findBelow } from './below.js'
+import { eachEvalRows } from './eval-sets.js'
 import { modelUsage } from './model-options.js'
 import { jsonLine } from './output.js'
 import { rowsUsage } from './rows.js'
@@ -63,7 +64,7 @@ export async function run(argv: string[]): Promise<number> {
   const setup = below.under(Fuse(...names, { name }))
   const adapters = sources.map((one) => `${one.name}=${resolve(one.folder)}`)
   return await runTrainingIn<TrainingEvent, Trained>({
-    ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
+    ...{ values, folder, args, rows: [train, ...eachEvalRows(evaluation)], heads: describeHead(head) },
     record: { ...values, name, adapters, below: values.below && below.record },
     prepare: async (model) => {
       refuseKnown(model, name)

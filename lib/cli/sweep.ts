@@ -4,6 +4,7 @@ import type { SweepResult } from '../tasks/sweep.js'
 import type { ReportTable } from '../training/report.js'
 import { exitStatus, fromOptions, usageError } from './arguments.js'
 import { findBelow } from './below.js'
+import { eachEvalRows, evalFiles, evalNames } from './eval-sets.js'
 import { modelUsage } from './model-options.js'
 import { jsonLine } from './output.js'
 import { rowsUsage } from './rows.js'
@@ -93,7 +94,7 @@ export async function run(argv: string[]): Promise<number> {
   const { sweepMembers } = await import('../tasks/sweep.js')
   const each = inGrid(() => sweepMembers(grid, config, args).each)
   for (const own of each) {
-    if (evaluation !== undefined) checkBest(own, head)
+    if (evaluation !== undefined) checkBest(own, head, evalNames(evalFiles(values.eval)))
   }
   if (values.report !== undefined) throw usageError(`--report: the curves are in ${folder}/report.html`)
   const { json } = values
@@ -104,7 +105,7 @@ export async function run(argv: string[]): Promise<number> {
     below: below.sources.map((one) => one.name)
   }
   return await runTrainingIn<TasksEvent, SweepResult>({
-    ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
+    ...{ values, folder, args, rows: [train, ...eachEvalRows(evaluation)], heads: describeHead(head) },
     record: { ...values, name, sweep: grid, below: values.below && below.record },
     prepare: async (model) => {
       for (const one of [name, ...members]) refuseKnown(model, one)

@@ -19,6 +19,7 @@ import {
   type TaskSampling
 } from '../tasks/task-sampling.js'
 import { configFile, fromFile, fromOptions, usageError } from './arguments.js'
+import { type EvalFiles, evalFiles, evalOptions, wholeEvalPaths } from './eval-sets.js'
 import { headKinds } from './head-kinds.js'
 import { FileOutput } from './output.js'
 import { tunings } from './train-what.js'
@@ -33,8 +34,8 @@ export interface TrainSettings {
   readonly placement: Placement
   /** Rows to learn from: a JSONL, CSV, TSV or Parquet file. */
   readonly train: string
-  /** Rows to measure on after each epoch. */
-  readonly eval: string
+  /** Rows to measure on after each epoch: a file, or several by names, whose measures are then `NAME_accuracy`, … */
+  readonly eval: EvalFiles
   /** Where the result goes. */
   readonly output: string
   /** What trains. Default 'adapter': an adapter and its head, the base model frozen. */
@@ -100,7 +101,7 @@ const settingRules: check.FieldRules<TrainSettings> = {
   tokenizer: check.checkNonEmptyString,
   placement: checkPlacement,
   train: check.checkNonEmptyString,
-  eval: check.checkNonEmptyString,
+  eval: evalFilesIn,
   output: check.checkNonEmptyString,
   tune: (name, value) => check.checkOneOf(name, value, tunings),
   name: check.checkNonEmptyString,
@@ -141,6 +142,17 @@ const settingRules: check.FieldRules<TrainSettings> = {
     const task = check.fieldsSchema(taskRules())
     throw check.typeError(name, 'tasks by their names', value, { type: 'object', additionalProperties: task })
   }
+}
+
+function evalFilesIn(name: string, value: unknown): EvalFiles {
+  if (typeof value === 'string') return check.checkNonEmptyString(name, value)
+  const file = { type: 'string', minLength: 1 }
+  const schema = { anyOf: [file, { type: 'object', additionalProperties: file, minProperties: 1 }] }
+  if (!check.isPlainObject(value) || Object.keys(value).length === 0) {
+    throw check.typeError(name, 'a file of rows, or several by their names', value, schema)
+  }
+  const sets = Object.entries(value)
+  return Object.fromEntries(sets.map(([set, one]) => [set, check.checkNonEmptyString(`${name}.${set}`, one)]))
 }
 
 function adapterList(name: string, value: unknown, minItems: number): readonly string[] {
@@ -283,6 +295,7 @@ export const hasTasks = ({ argv }: TrainConfig): boolean => argv.some((option) =
 export const isSweep = ({ argv }: TrainConfig): boolean => argv.some((option) => option.startsWith('--vary='))
 
 function option(name: string, value: unknown): string[] {
+  if (name === 'eval') return evalOptions(value as EvalFiles)
   if (name === 'adapters') return (value as string[]).map((one) => `--adapter=${one}`)
   if (name === 'below') return (value as string[]).map((one) => `--below=${one}`)
   if (name === 'onNotFinite') return [`--on-not-finite=${value}`]
@@ -306,7 +319,7 @@ type Values = Readonly<Record<string, unknown>>
 
 /** Keeps what a run was started with: a config for `train`, whole, with paths that hold from everywhere. */
 export function writeTrainConfig(folder: string, values: Values, args: TrainingArgumentsInput): void {
-  const paths = ['train', 'eval', 'report', 'tokenizer']
+  const paths = ['train', 'report', 'tokenizer']
   const given = settings.filter((name) => name !== 'output' && values[name] !== undefined && values[name] !== false)
   const own = given.map((name) => {
     const value = values[name] as string | true
@@ -317,6 +330,7 @@ export function writeTrainConfig(folder: string, values: Values, args: TrainingA
           .split(',')
           .map((label) => label.trim())
       ]
+    if (name === 'eval') return [name, wholeEvalPaths(evalFiles(values[name] as readonly string[]) as EvalFiles)]
     if (name === 'sampler') return [name, samplingOf(String(value))]
     if (name === 'threads') return [name, Number(value)]
     if (name === 'placement' && value !== 'auto') return [name, JSON.parse(String(value))]

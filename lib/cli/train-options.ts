@@ -166,7 +166,7 @@ export const trainUsage = usageFor('; with --tune full 5e-5')
 /** Training arguments and what a run does with its folder, of the commands that train adapters alone. */
 export const sharedUsage = `  --model MODEL           folder or hub id of the base model
   --train FILE            rows to learn from
-  --eval FILE             rows to measure on after each epoch
+  --eval [NAME=]FILE      rows to measure on after each epoch; with NAME= it may be repeated
   --output FOLDER         where the result goes, with the run's events.jsonl and report.html; checkpoints lie in
                           FOLDER/checkpoints
   --head KIND, --labels A,B,...

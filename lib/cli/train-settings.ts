@@ -163,11 +163,9 @@ function plainSettings(values: TrainValues): Record<string, unknown> {
   return Object.fromEntries(given)
 }
 
-/** A measure may be named as `evaluate --json` spells it: macro_f1. */
-function measureNamed(name: string | null | undefined): string | undefined {
-  const [, head = '', measure = ''] = /^(?:eval_)?(.*\.)?([^.]*)$/s.exec(name ?? '') ?? []
-  return name == null ? undefined : `${head}${camelCase(measure)}`
-}
+/** A measure may be named as `evaluate --json` spells it: macro_f1. What stands before is the name of a head or a set. */
+const measureNamed = (name: string | null | undefined): string | undefined =>
+  name?.replace(/(?:macro_f1|micro_f1|entity_(?:f1|precision|recall)|exact_match)$/, camelCase)
 
 /** The value of a training argument; weights of classes may be `1,2` or `good=2,bad=1`, too. */
 function argumentValue(argument: string, option: string, text: string): unknown {

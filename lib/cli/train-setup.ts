@@ -4,6 +4,7 @@ import type { HeadConfig } from '../config/head-config.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { checkMetric } from '../training/best.js'
 import { configFile, fromOptions, inputFile, numberOption, parseCommand, required, usageError } from './arguments.js'
+import { checkEvalFiles, type EvalRows, evalFiles, evalFilesByOption, evalNames, readEvalRows } from './eval-sets.js'
 import { modelOptions } from './model-options.js'
 import { labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { hasTasks, isFusion, isSweep, readTrainConfig, type TrainConfig } from './train-config.js'
@@ -15,7 +16,7 @@ import { checkpointFolder, type TuningPlan, tuningPlan } from './train-what.js'
 const options = {
   ...modelOptions,
   train: { type: 'string' },
-  eval: { type: 'string' },
+  eval: { type: 'string', multiple: true },
   output: { type: 'string', short: 'o' },
   tune: { type: 'string', default: 'adapter' },
   name: { type: 'string' },
@@ -41,10 +42,10 @@ export interface TrainingSetup<V> {
   readonly folder: string
   readonly args: TrainingArgumentsInput
   readonly train: TrainingRows
-  readonly evaluation: TrainingRows | undefined
+  readonly evaluation: EvalRows | undefined
   readonly head: HeadConfig
   /** By the option that names each. */
-  readonly files: { readonly train: string; readonly eval: string | undefined }
+  readonly files: Readonly<Record<string, string>>
 }
 
 const noConfig: TrainConfig = { argv: [], args: {} }
@@ -80,7 +81,7 @@ export async function parseTraining<const O extends NonNullable<ParseArgsConfig[
   const isReplaced = (name: string) => (asked.values as Record<string, unknown>)[name] !== undefined
   const varied = (asked.values as { vary?: readonly string[] }).vary ?? []
   const lists = [
-    ...['adapter', 'below'].filter(isReplaced).map((name) => `--${name}=`),
+    ...['adapter', 'below', 'eval'].filter(isReplaced).map((name) => `--${name}=`),
     ...varied.map((text) => `--vary=${text.split('=')[0]}=`)
   ]
   const kept = config.argv.filter((one) => !lists.some((option) => one.startsWith(option)))
@@ -110,9 +111,9 @@ export async function planTraining(
 }
 
 /** A measure that no evaluation of this head will have is a mistake that shows before a model is loaded. */
-export function checkBest(args: TrainingArguments, head: HeadConfig, option = '--best'): void {
+export function checkBest(args: TrainingArguments, head: HeadConfig, sets: readonly string[], option = '--best'): void {
   try {
-    checkMetric(args, new Map([['', head]]), undefined)
+    checkMetric(args, new Map([['', head]]), undefined, sets)
   } catch (error) {
     throw usageError((error as Error).message.replace(/^args\.metricForBestModel/, option))
   }
@@ -122,15 +123,17 @@ export function checkBest(args: TrainingArguments, head: HeadConfig, option = '-
 export async function readTraining<V extends TrainValues>(parsed: ParsedTraining<V>): Promise<TrainingSetup<V>> {
   const { values } = parsed
   const trainFile = inputFile('train', required('train', values.train))
-  const evalFile = values.eval === undefined ? undefined : inputFile('eval', values.eval)
-  const planned = await planTraining(parsed, evalFile !== undefined)
+  const measured = evalFiles(values.eval)
+  if (measured !== undefined) checkEvalFiles('eval', measured)
+  const planned = await planTraining(parsed, measured !== undefined)
   const train = await trainingRows(trainFile)
-  const evaluation = evalFile === undefined ? undefined : await trainingRows(evalFile)
+  const evaluation = measured === undefined ? undefined : await readEvalRows(measured)
   const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile))
   if (evaluation !== undefined)
     checkBest(
       fromOptions(() => trainingArguments(planned.args)),
-      head
+      head,
+      evalNames(measured)
     )
-  return { values, ...planned, train, evaluation, head, files: { train: trainFile, eval: evalFile } }
+  return { values, ...planned, train, evaluation, head, files: { train: trainFile, ...evalFilesByOption(measured) } }
 }

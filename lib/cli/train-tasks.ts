@@ -15,6 +15,7 @@ import type { MultiTaskResult, TaskOptions } from '../tasks/multi-task-trainer.j
 import { checkMode, checkOnNotFinite, checkTogether } from '../tasks/task-sampling.js'
 import { fromOptions, inputFile, usageError } from './arguments.js'
 import { type Below, findBelow, withWholePath } from './below.js'
+import { type EvalRows, eachEvalRows, evalNames, readEvalRows, wholeEvalPaths } from './eval-sets.js'
 import { jsonLine } from './output.js'
 import { closeRows, labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { showEvent } from './tasks-progress.js'
@@ -33,7 +34,7 @@ interface ReadTask {
   readonly config: AdapterConfig
   readonly head: HeadConfig
   readonly train: TrainingRows
-  readonly evaluation: TrainingRows | undefined
+  readonly evaluation: EvalRows | undefined
   readonly below: Below
   readonly options: Pick<TaskOptions, 'args' | 'weight'>
 }
@@ -72,7 +73,7 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
   checkNames(tasks)
   for (const { name, head, evaluation, options } of tasks) {
     const own = fromOptions(() => taskArguments(`tasks.${name}`, args, options.args))
-    if (evaluation !== undefined) checkBest(own, head, `--best for tasks.${name}`)
+    if (evaluation !== undefined) checkBest(own, head, evalNames(settings[name]?.eval), `--best for tasks.${name}`)
   }
   checkFree(folder, tasks, values)
   const { json } = values
@@ -82,7 +83,7 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
   }
   return await runTrainingIn<TasksEvent, TasksEndEvent | undefined>({
     ...{ values, folder, args },
-    rows: tasks.flatMap(({ train, evaluation }) => [train, evaluation]),
+    rows: tasks.flatMap(({ train, evaluation }) => [train, ...eachEvalRows(evaluation)]),
     record: {
       ...{ ...values, onNotFinite: values['on-not-finite'], tasks: withWholePaths(settings) },
       below: values.below && common.record
@@ -146,7 +147,8 @@ async function readTask(
   }
   return {
     ...{ name, adapter, train, below },
-    evaluation: measured === undefined ? undefined : await rowsOf(`${place}.eval`, measured),
+    evaluation:
+      measured === undefined ? undefined : await readEvalRows(measured, (one) => rowsOf(`${place}.eval`, one)),
     config: config === undefined ? common : fromOptions(() => AdapterConfig.load(config as AdapterConfigSource)),
     head: await headOf(place, train, async () => headFor(train, head, labels?.join(','), await labelNamesOf(file))),
     options: { args, weight }
@@ -262,7 +264,7 @@ const withWholePaths = (tasks: Readonly<Record<string, TaskSettings>>): object =
       {
         ...rest,
         ...(train && { train: resolve(train) }),
-        ...(measured && { eval: resolve(measured) }),
+        ...(measured && { eval: wholeEvalPaths(measured) }),
         ...(below && { below: below.map(withWholePath) })
       }
     ])

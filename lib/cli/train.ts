@@ -1,9 +1,10 @@
-import type { TrainingArgumentsInput } from '../config/training-arguments.js'
+import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import type { TrainingEvent } from '../training/events.js'
 import type { RunCurves } from '../training/report.js'
 import { exitStatus, usageError } from './arguments.js'
 import { findBelow } from './below.js'
+import { type EvalRows, eachEvalRows, evalFiles, evalNames } from './eval-sets.js'
 import { modelUsage } from './model-options.js'
 import { checkOutputFile, FileOutput, jsonLine } from './output.js'
 import { rowsUsage, type TrainingRows } from './rows.js'
@@ -30,7 +31,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
   --train FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words or input_ids, and label; for
                           questions question, context and answers; for choices text, choices and label; to parse words,
                           heads (0: the root) and relations. A file of more than 64 MiB stays on disk
-  --eval FILE             rows to measure on after each epoch
+  --eval [NAME=]FILE      rows to measure on after each epoch. With NAME= it may be repeated: each set's measures are then
+                          NAME_loss, NAME_accuracy, ..., and the loss is the mean of theirs; in CONFIG { NAME: FILE }
   --output FOLDER         where the result goes, with the run's events.jsonl and report.html; checkpoints lie in
                           FOLDER/checkpoints
   --tasks FILE            instead of --train and --eval: several tasks side by side in one pass through the frozen
@@ -79,7 +81,7 @@ interface Job {
   /** Of the curves. */
   readonly name: string
   readonly train: TrainingRows
-  readonly evaluation: TrainingRows | undefined
+  readonly evaluation: EvalRows | undefined
   readonly args: TrainingArgumentsInput
   readonly json: boolean
 }
@@ -120,10 +122,16 @@ export async function runTraining(
 /** The first that the head's evaluations have is drawn, where --best names none. */
 const curveMetrics = ['pearson', 'entityF1', 'las', 'accuracy', 'f1'] as const
 
-async function writeReport(file: string, curves: RunCurves, best: string | undefined): Promise<void> {
+async function writeReport(
+  file: string,
+  curves: RunCurves,
+  { metricForBestModel: best }: TrainingArguments,
+  sets: readonly string[]
+): Promise<void> {
   const { reportHtml } = await import('../training/report.js')
+  const ofSets = sets.flatMap((set) => curveMetrics.map((metric) => `${set}_${metric}`))
   const metric =
-    [...(best === undefined || best === 'loss' ? [] : [best]), ...curveMetrics].find((name) =>
+    [...(best === null || best === 'loss' ? [] : [best]), ...curveMetrics, ...ofSets].find((name) =>
       curves.evaluations.some((values) => values[name] !== undefined)
     ) ?? 'accuracy'
   const output = new FileOutput(file)
@@ -154,7 +162,7 @@ export async function run(argv: string[]): Promise<number> {
     throw usageError(`--below: what trains above it is an adapter, got --tune ${plan.tuning}`)
   const below = await findBelow('--below', values.below ?? [], [plan.name], values.offline || undefined)
   return await runTrainingIn<TrainingEvent, Trained>({
-    ...{ values, folder, args, rows: [train, evaluation], heads: describeHead(head) },
+    ...{ values, folder, args, rows: [train, ...eachEvalRows(evaluation)], heads: describeHead(head) },
     record: { ...values, name: plan.name, below: values.below && below.record },
     prepare: async (model) => {
       await below.load(model)
@@ -176,7 +184,8 @@ export async function run(argv: string[]): Promise<number> {
       if (json) process.stdout.write(jsonLine(result(model, plan, events)))
       else process.stdout.write(describeTuned(model, plan) + below.describe(plan.name, folder))
       // Last: what was trained is safe and named, whatever becomes of the report.
-      if (report !== undefined) await writeReport(report, curves, values.best)
+      if (report !== undefined)
+        await writeReport(report, curves, trainingArguments(args), evalNames(evalFiles(values.eval)))
     }
   })
 }

@@ -8,8 +8,8 @@ export interface BestModelArguments {
    */
   readonly loadBestModelAtEnd: boolean
   /**
-   * What evaluations are compared by: 'loss', a metric such as 'accuracy', or of several heads `head.accuracy`; Hugging
-   * Face's prefix `eval_` may stand before it. Default: 'loss' where loadBestModelAtEnd, earlyStoppingPatience, saveStrategy
+   * What evaluations are compared by: 'loss', a metric such as 'accuracy', of several heads `head.accuracy`, of several
+   * evaluation sets `NAME_loss`, `NAME_accuracy`; Hugging Face's prefix `eval_` may stand before it. Default: 'loss' where loadBestModelAtEnd, earlyStoppingPatience, saveStrategy
    * 'best' or reduce_lr_on_plateau needs one.
    */
   readonly metricForBestModel: string | null
@@ -42,7 +42,7 @@ export const bestModelRules: {
 /** Arguments that decide whether evaluations are compared. */
 type Needing = 'evalStrategy' | 'saveStrategy' | 'lrSchedulerType'
 
-const lowerIsBetter = /loss$|^(.*\.)?(mse|perplexity)$/
+const lowerIsBetter = /loss$|^(.*[._])?(mse|perplexity)$/
 
 /** Fills in what follows from the others, and refuses what could not work. */
 export function bestModel(

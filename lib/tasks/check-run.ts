@@ -17,7 +17,8 @@ export function checkLearners({ learners, feeds }: TasksRun): void {
         throw check.valueError(`${own.name}: lrSchedulerType`, `'${own.args.lrSchedulerType}' needs an evalDataset`)
       }
       const config = options.data.requireHeads('train').get(own.head)
-      if (config !== undefined) checkMetric(own.args, new Map([[own.head, config]]), options.computeMetrics)
+      const sets = options.evaluation.flatMap(({ name }) => name ?? [])
+      if (config !== undefined) checkMetric(own.args, new Map([[own.head, config]]), options.computeMetrics, sets)
     }
   }
 }

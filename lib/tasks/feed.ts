@@ -1,6 +1,7 @@
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Sampler } from '../data/sampler.js'
 import type { EncodedDataset } from '../training/encoded.js'
+import type { EvaluationSet } from '../training/evaluation-sets.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import { StepPlan, stepBatches } from '../training/plan.js'
 import { hasLabels, type OwnedBatch } from './merge-batches.js'
@@ -11,7 +12,7 @@ export interface FeedOptions {
   readonly args: TrainingArguments
   /** Numbers of those that learn from its rows; of several each reads every row. */
   readonly learners: readonly number[]
-  readonly evaluation: EncodedDataset | undefined
+  readonly evaluation: readonly EvaluationSet[] | undefined
   readonly computeMetrics: ComputeMetrics | undefined
 }
 

@@ -11,6 +11,7 @@ import { AdapterError } from '../native/errors.js'
 import type { TrainerCallback } from '../training/callbacks.js'
 import { EncodedDataset, type Reading } from '../training/encoded.js'
 import { type Evaluation, evaluateEncoded, evaluationOptions } from '../training/evaluate.js'
+import { type EvalDataset, type EvaluationSet, evaluateSets, evaluationSets } from '../training/evaluation-sets.js'
 import { evaluationMasks, trainingMasks } from '../training/masks.js'
 import { type MemoryPlan, processBytes } from '../training/memory-plan.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
@@ -42,7 +43,8 @@ import {
 /** One of the tasks. */
 export interface TaskOptions {
   readonly dataset: Dataset
-  readonly evalDataset?: Dataset | undefined
+  /** Rows to measure on, or several sets by their names, as AdapterTrainer takes them. */
+  readonly evalDataset?: EvalDataset | undefined
   /** What its rows pass through, such as `Stack('de', 'ner')`; null: the base model alone. Default: the task's name. */
   readonly adapter?: AdapterSetup | undefined
   /** Which adapters of it train. Default: all of them; where it fuses adapters, its fusions and no adapter. */
@@ -135,15 +137,16 @@ export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
     checkOptions(options, ['signal'])
     const results: [string, Evaluation][] = []
     for (const task of this.#tasks) {
-      const data = await this.#evaluationOf(task, options.signal)
-      if (data === undefined) continue
+      const sets = await this.#evaluationOf(task, options.signal)
+      if (sets === undefined) continue
       const { computeMetrics, args } = task
-      const weights = await taskClassWeights(
-        task,
-        args.classWeights === 'balanced' ? await this.#trainingOf(task, options.signal) : data
-      )
-      const own = { ...evaluationOptions(args, [[task.head, args]], weights), ...options, computeMetrics }
-      results.push([task.name, await evaluateEncoded(this.model, data, own)])
+      const train = args.classWeights === 'balanced' ? await this.#trainingOf(task, options.signal) : undefined
+      const evaluation = await evaluateSets(sets, async (rows) => {
+        const weights = await taskClassWeights(task, train ?? rows)
+        const own = { ...evaluationOptions(args, [[task.head, args]], weights), ...options, computeMetrics }
+        return await evaluateEncoded(this.model, rows, own)
+      })
+      results.push([task.name, evaluation])
     }
     return Object.fromEntries(results)
   }
@@ -229,17 +232,11 @@ export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
     return await EncodedDataset.of(task.dataset, this.model, name, task, trainingMasks(task.args), signal)
   }
 
-  async #evaluationOf(task: CheckedTask, signal?: AbortSignal): Promise<EncodedDataset | undefined> {
+  async #evaluationOf(task: CheckedTask, signal?: AbortSignal): Promise<readonly EvaluationSet[] | undefined> {
     if (task.evalDataset === undefined) return undefined
     const masking = evaluationMasks(task.args.mlmProbability)
-    return await EncodedDataset.of(
-      task.evalDataset,
-      this.model,
-      `tasks.${task.name}.evalDataset`,
-      task,
-      masking,
-      signal
-    )
+    const encode = (rows: Dataset, place: string) => EncodedDataset.of(rows, this.model, place, task, masking, signal)
+    return await evaluationSets(task.evalDataset, `tasks.${task.name}.evalDataset`, encode)
   }
 }
 

@@ -1,5 +1,5 @@
 import { checkSavable } from '../model/exchange.js'
-import type { EncodedDataset } from '../training/encoded.js'
+import { countRows } from '../training/evaluation-sets.js'
 import { type RecordedEvent, recorded } from '../training/record/recorder.js'
 import { lockRunFolders, writesCheckpoints } from '../training/run-lock.js'
 import type { TasksEvent } from './events.js'
@@ -10,11 +10,10 @@ import type { TasksRun } from './run-state.js'
 /** A run of several tasks with its folder its own and kept, as args.reportTo says: each task has curves of its own. */
 export async function* recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void, undefined> {
   const { model, args, feeds, signal } = run
-  const rowsOf = (of: (feed: Feed) => EncodedDataset | undefined) =>
-    feeds.reduce((sum, feed) => sum + (of(feed)?.length ?? 0), 0)
+  const sum = (of: (feed: Feed) => number) => feeds.reduce((total, feed) => total + of(feed), 0)
   const rows = {
-    train: rowsOf(({ options }) => options.data),
-    evaluation: rowsOf(({ options }) => options.evaluation) || null
+    train: sum(({ options }) => options.data.length),
+    evaluation: sum(({ options }) => countRows(options.evaluation ?? [])) || null
   }
   if (writesCheckpoints(args, run.saveOnAbort === true)) checkSavable(model)
   const locks = lockRunFolders(args, run.saveOnAbort === true)

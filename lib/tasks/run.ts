@@ -1,6 +1,7 @@
 import type { NativeClassWeights } from '../native/trainer-types.js'
 import { Callbacks } from '../training/callbacks.js'
 import { type Evaluation, evaluateEncoded, evaluationOptions } from '../training/evaluate.js'
+import { joinSets } from '../training/evaluation-sets.js'
 import type { SaveEvent } from '../training/events.js'
 import { openFrozenLayers } from '../training/frozen-layers.js'
 import { loadCheckpoint, saveCheckpoint } from '../training/resume.js'
@@ -161,16 +162,23 @@ async function* evaluations(
   // A step that is saved has been evaluated: a resumed run does not go back to it.
   const signal = run.saveOnAbort ? undefined : run.signal
   for (const { options } of feeds) {
-    const { evaluation: data, computeMetrics } = options
+    const { evaluation, computeMetrics } = options
     const own = options.learners.map((index) => learners[index] as Learner)
-    if (data === undefined || own.every(({ ended }) => ended !== undefined)) continue
+    if (evaluation === undefined || own.every(({ ended }) => ended !== undefined)) continue
     const heads = own.map((learner) => [learner.options.head, learner.options.args] as const)
     const how = evaluationOptions(args, heads, weights)
-    const all = await evaluateEncoded(model, data, { ...how, signal, computeMetrics })
-    const { rows, seconds } = all
+    const sets: [string | undefined, Evaluation][] = []
+    for (const { name, rows } of evaluation) {
+      sets.push([name, await evaluateEncoded(model, rows, { ...how, signal, computeMetrics })])
+    }
     for (const learner of own) {
-      const head = all.heads?.[learner.options.head]
-      if (learner.ended === undefined) yield [learner, head === undefined ? all : { ...head, rows, seconds }]
+      const { head } = learner.options
+      if (learner.ended === undefined) yield [learner, joinSets(sets.map(([name, all]) => [name, ofHead(all, head)]))]
     }
   }
+}
+
+function ofHead(all: Evaluation, head: string): Evaluation {
+  const own = all.heads?.[head]
+  return own === undefined ? all : { ...own, rows: all.rows, seconds: all.seconds }
 }

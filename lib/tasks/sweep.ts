@@ -14,6 +14,7 @@ import { countParameters, isAdapterParameter } from '../model/summary.js'
 import { checkCallbacks, type TrainerCallback } from '../training/callbacks.js'
 import { EncodedDataset, type Reading } from '../training/encoded.js'
 import { checkComputeMetrics } from '../training/evaluate.js'
+import { checkEvalDataset, type EvalDataset, evaluationSets } from '../training/evaluation-sets.js'
 import { evaluationMasks, trainingMasks } from '../training/masks.js'
 import { type MemoryPlan, processBytes } from '../training/memory-plan.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
@@ -41,7 +42,8 @@ export interface SweepOptions {
   readonly below?: readonly string[] | undefined
   /** For all; what the grid has goes before. */
   readonly args?: TrainingArgumentsInput | undefined
-  readonly evalDataset?: Dataset | undefined
+  /** Rows to measure on, or several sets by their names, as AdapterTrainer takes them. */
+  readonly evalDataset?: EvalDataset | undefined
   readonly computeMetrics?: ComputeMetrics | undefined
   /** Which adapters stay in the model: the best, which is then active, or all. Default 'best'. */
   readonly keep?: 'best' | 'all' | undefined
@@ -192,6 +194,7 @@ export function sweepMembers(
 function checkSweep(model: Model, grid: SweepGrid, options: SweepOptions): Sweep {
   checkModel(model)
   checkOptions(options, keys)
+  checkEvalDataset('evalDataset', options.evalDataset)
   checkComputeMetrics(options.computeMetrics)
   checkCallbacks(options.callbacks)
   outsideScope('trainSweep')
@@ -264,14 +267,15 @@ async function runOf(
   const { evalDataset, computeMetrics, signal, saveOnAbort, callbacks } = options
   const fixed = evaluationMasks(args.mlmProbability)
   const rows = await readOnce(dataset, 'dataset', signal)
-  const measured = evalDataset && (await readOnce(evalDataset, 'evalDataset', signal))
+  const measured = evalDataset && (await readSets(evalDataset, signal))
   for (const [dataSeed, own] of byDataSeed(learners)) {
     const names = own.map((index) => (learners[index] as Learner).name)
     const reading = readingOf(below, names)
     const masks = trainingMasks({ ...args, dataSeed })
     const data = await EncodedDataset.of(rows, model, 'dataset', reading, masks, signal)
     const sampler = await samplerFor({ ...args, dataSeed }, data)
-    const evaluation = measured && (await EncodedDataset.of(measured, model, 'evalDataset', reading, fixed, signal))
+    const encode = (own: Dataset, name: string) => EncodedDataset.of(own, model, name, reading, fixed, signal)
+    const evaluation = measured && (await evaluationSets(measured, 'evalDataset', encode))
     feeds.push(new Feed({ data, sampler, args, learners: own, evaluation, computeMetrics }))
   }
   const sizes = feeds.map((feed) => ({ rows: feed.options.data.length, steps: (epoch: number) => feed.stepsIn(epoch) }))
@@ -287,6 +291,13 @@ async function runOf(
 
 const readOnce = async (dataset: Dataset, name: string, signal: AbortSignal | undefined): Promise<Dataset> =>
   isIndexed(dataset) ? dataset : await collectRows(dataset, name, signal)
+
+async function readSets(evalDataset: EvalDataset, signal: AbortSignal | undefined): Promise<EvalDataset> {
+  const sets = await evaluationSets(evalDataset, 'evalDataset', (own, name) => readOnce(own, name, signal))
+  const [only] = sets
+  if (only !== undefined && only.name === undefined) return only.rows
+  return Object.fromEntries(sets.map(({ name = '', rows }) => [name, rows]))
+}
 
 /** Those that see the rows in the same order share every pass. */
 function byDataSeed(learners: readonly Learner[]): Map<number, number[]> {

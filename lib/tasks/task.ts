@@ -7,6 +7,7 @@ import type { Dataset } from '../data/dataset.js'
 import type { Model } from '../model/model.js'
 import { type AdapterSetup, checkKnown, isUniform, setupNames } from '../model/setup.js'
 import { checkComputeMetrics } from '../training/evaluate.js'
+import { checkEvalDataset, type EvalDataset } from '../training/evaluation-sets.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import type { LearnerOptions } from './learner.js'
 import type { TaskOptions } from './multi-task-trainer.js'
@@ -15,7 +16,7 @@ import { partsOfSetup } from './owners.js'
 /** A task with everything filled in. */
 export interface CheckedTask extends LearnerOptions {
   readonly dataset: Dataset
-  readonly evalDataset: Dataset | undefined
+  readonly evalDataset: EvalDataset | undefined
   readonly args: TrainingArguments
   readonly computeMetrics: ComputeMetrics | undefined
 }
@@ -33,6 +34,7 @@ export function checkTask(model: Model, name: string, given: unknown, all: Train
   check.checkKeys(place, check.checkObject(place, given), keys, explain)
   const task = given as TaskOptions
   if (task.dataset === undefined) throw check.typeError(`${place}.dataset`, 'rows', undefined)
+  checkEvalDataset(`${place}.evalDataset`, task.evalDataset)
   checkComputeMetrics(task.computeMetrics)
   const setup = checkSetup(model, place, task.adapter === undefined ? name : task.adapter)
   const head = headOf(model, name, setup, task.head)

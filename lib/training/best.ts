@@ -3,7 +3,7 @@ import type { HeadConfig } from '../config/head-config.js'
 import { didYouMean } from '../config/nearest.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { AdapterError } from '../native/errors.js'
-import type { Evaluation } from './evaluate.js'
+import { type Evaluation, measuredValues } from './evaluate.js'
 import { measuresOf } from './metrics.js'
 import type { ComputeMetrics } from './own-metrics.js'
 
@@ -70,35 +70,30 @@ export class BestModel {
   }
 }
 
-/** Refuses a metricForBestModel that no evaluation of these heads will have, where nobody adds measures of their own. */
+/**
+ * Refuses a metricForBestModel that no evaluation of these heads will have, where nobody adds measures of their own.
+ * @param sets names of the evaluation data, where there are several
+ */
 export function checkMetric(
   { metricForBestModel: metric }: TrainingArguments,
   heads: ReadonlyMap<string, HeadConfig>,
-  computeMetrics: ComputeMetrics | undefined
+  computeMetrics: ComputeMetrics | undefined,
+  sets: readonly string[] = []
 ): void {
   if (metric === null || computeMetrics !== undefined) return
   const each = Array.from(heads, ([head, config]) => ({ head, names: measuresOf(config) }))
   const names = each.flatMap(({ head, names }) =>
     heads.size === 1 ? names : [`${head}.loss`, ...names.map((name) => `${head}.${name}`)]
   )
-  const known = ['loss', ...names]
+  const ofOne = ['loss', ...names]
+  const known = sets.length === 0 ? ofOne : ['loss', ...sets.flatMap((set) => ofOne.map((name) => `${set}_${name}`))]
   if (known.includes(metric)) return
   const help = didYouMean(metric, known) || ` They have ${known.join(', ')}.`
   throw check.valueError('args.metricForBestModel', `no evaluation has '${metric}'.${help}`)
 }
 
-export function valueNamed(
-  { loss, metrics, heads = {} }: Pick<Evaluation, 'loss' | 'metrics' | 'heads'>,
-  metric: string
-): number {
-  const named = new Map<string, number | undefined>([
-    ['loss', loss],
-    ...Object.entries(metrics),
-    ...Object.entries(heads).flatMap(([head, own]): [string, number | undefined][] => [
-      [`${head}.loss`, own.loss],
-      ...Object.entries(own.metrics).map(([name, value]): [string, number | undefined] => [`${head}.${name}`, value])
-    ])
-  ])
+export function valueNamed(evaluation: Pick<Evaluation, 'loss' | 'metrics' | 'heads'>, metric: string): number {
+  const named = new Map(measuredValues(evaluation))
   const value = named.get(metric)
   if (value !== undefined) return value
   throw new AdapterError('ERR_INVALID_ARGUMENT', 'evaluate', `metricForBestModel: no evaluation has '${metric}'`, {

@@ -35,6 +35,23 @@ export interface Evaluation {
   readonly seconds: number
 }
 
+/** Loss and metrics by the names that metricForBestModel takes, those of several heads as `head.accuracy`. */
+export function measuredValues({ loss, metrics, heads = {} }: MeasuredValues): [string, number][] {
+  return [
+    ['loss', loss],
+    ...Object.entries(metrics as Readonly<Record<string, number>>),
+    ...Object.entries(heads).flatMap(([head, own]): [string, number][] => [
+      [`${head}.loss`, own.loss],
+      ...Object.entries(own.metrics as Readonly<Record<string, number>>).map(([name, value]): [string, number] => [
+        `${head}.${name}`,
+        value
+      ])
+    ])
+  ]
+}
+
+type MeasuredValues = Pick<Evaluation, 'loss' | 'metrics' | 'heads'>
+
 export interface MeasureOptions {
   /** Rows in one pass. Default 32. */
   readonly batchSize?: number | undefined

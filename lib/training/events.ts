@@ -45,7 +45,7 @@ export interface EvaluateEvent {
   readonly task?: string
   readonly step: number
   readonly epoch: number
-  /** Mean over the evaluation data. */
+  /** Mean over the evaluation data; of several sets the mean of theirs. */
   readonly loss: number
   readonly metrics: Metrics
   /** Each head's own, where rows have different ones. */

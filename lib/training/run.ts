@@ -8,6 +8,7 @@ import { Callbacks, type TrainerCallback } from './callbacks.js'
 import { headClassWeights, headsBy } from './class-weights.js'
 import type { EncodedDataset, LabelledBatch } from './encoded.js'
 import { evaluateEncoded, evaluationOptions } from './evaluate.js'
+import { type EvaluationSet, evaluateSets } from './evaluation-sets.js'
 import type { EndEvent, EvaluateEvent, LogEvent, SaveEvent, TrainingEvent } from './events.js'
 import { fingerprint } from './fingerprint.js'
 import { openFrozenLayers } from './frozen-layers.js'
@@ -25,7 +26,7 @@ import type { RunOptions } from './trainer.js'
 
 export interface RunData {
   readonly train: EncodedDataset | EncodedStream
-  readonly evaluation: EncodedDataset | undefined
+  readonly evaluation: readonly EvaluationSet[] | undefined
   readonly computeMetrics: ComputeMetrics | undefined
   readonly callbacks: readonly TrainerCallback[] | undefined
 }
@@ -78,11 +79,12 @@ export async function* trainingRun(
       const folder = await saveCheckpoint(model, args, native, saved)
       return await callbacks.tell({ type: 'save', step, epoch, folder })
     }
-    const evaluate = async (rows: EncodedDataset): Promise<EvaluateEvent> => {
+    const evaluate = async (sets: readonly EvaluationSet[]): Promise<EvaluateEvent> => {
       // A step that is saved has been evaluated: a resumed run does not go back to it.
       const stop = saveOnAbort ? undefined : signal
       const { computeMetrics } = data
-      const evaluation = await evaluateEncoded(model, rows, { ...evaluating, signal: stop, computeMetrics })
+      const how = { ...evaluating, signal: stop, computeMetrics }
+      const evaluation = await evaluateSets(sets, (rows) => evaluateEncoded(model, rows, how))
       return { type: 'evaluate', step: progress.step, epoch: plan.epochAfter(progress.step), ...evaluation }
     }
     const totals = { tokens: 0 }
@@ -120,8 +122,8 @@ export async function* trainingRun(
       let isBest = false
       const asksForEvaluation = callbacks.takes('evaluate')
       if (data.evaluation && (asksForEvaluation || (isDue && isEvaluated(args, step, plan)))) {
-        const rows = data.evaluation
-        const evaluation = await aside(() => evaluate(rows))
+        const sets = data.evaluation
+        const evaluation = await aside(() => evaluate(sets))
         isBest = best.take(step, evaluation)
         progress.best = best.saved
         if (plateau !== undefined) {

@@ -14,6 +14,15 @@ import type { TrainerCallback } from './callbacks.js'
 import { headClassWeights, headsBy } from './class-weights.js'
 import { EncodedDataset, requireHeads } from './encoded.js'
 import { checkComputeMetrics, type Evaluation, evaluateEncoded, evaluationOptions } from './evaluate.js'
+import {
+  checkEvalDataset,
+  countRows,
+  type EvalDataset,
+  type EvaluationSet,
+  evaluateSets,
+  evaluationNames,
+  evaluationSets
+} from './evaluation-sets.js'
 import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
 import { evaluationMasks, trainingMasks } from './masks.js'
 import { type MemoryPlan, planMemory, processBytes } from './memory-plan.js'
@@ -30,7 +39,8 @@ export interface AdapterTrainerOptions {
   readonly model: Model
   /** Rows, or a stream of them: a function that gives them anew for each pass. */
   readonly trainDataset: Dataset | RowStream
-  readonly evalDataset?: Dataset | undefined
+  /** Rows to measure on, or several sets by their names: metrics are then `NAME_accuracy`, …, and the loss is their mean. */
+  readonly evalDataset?: EvalDataset | undefined
   readonly args?: TrainingArgumentsInput | undefined
   /** Measures of your own over all answers of an evaluation, which metricForBestModel may name, too. */
   readonly computeMetrics?: ComputeMetrics | undefined
@@ -48,7 +58,7 @@ export interface RunOptions {
 }
 
 export interface TrainerEvaluateOptions {
-  readonly evalDataset?: Dataset | undefined
+  readonly evalDataset?: EvalDataset | undefined
   readonly signal?: AbortSignal | undefined
 }
 
@@ -70,7 +80,7 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
   readonly model: Model
   readonly args: TrainingArguments
   readonly #trainDataset: Dataset | RowStream
-  readonly #evalDataset: Dataset | undefined
+  readonly #evalDataset: EvalDataset | undefined
   readonly #computeMetrics: ComputeMetrics | undefined
 
   constructor(options: AdapterTrainerOptions) {
@@ -79,6 +89,7 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
     checkComputeMetrics(options.computeMetrics)
     checkModel(options.model)
     if (options.trainDataset === undefined) throw check.typeError('trainDataset', 'rows', undefined)
+    checkEvalDataset('evalDataset', options.evalDataset)
     this.model = options.model
     this.args = trainingArguments(options.args)
     if (typeof options.trainDataset === 'function') checkStreamArguments(this.args)
@@ -110,8 +121,9 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
     checkOptions(options, ['evalDataset', 'signal'])
     const rows = options.evalDataset ?? this.#evalDataset
     if (rows === undefined) throw check.valueError('evalDataset', 'the trainer has none, and evaluate() was given none')
+    checkEvalDataset('evalDataset', rows)
     requireHeads(this.model, 'evaluate')
-    return await this.#measure(await this.#evaluationRows(rows, options.signal), options.signal)
+    return await this.#measure(await this.#evaluationSets(rows, options.signal), options.signal)
   }
 
   /**
@@ -130,19 +142,19 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
     const batchSize = this.args.perDeviceEvalBatchSize
     const predictions = await this.model.predict(rows, { batchSize, signal })
     const labelled = await this.#labelledRows(rows, signal)
-    return { predictions, ...(labelled && (await this.#measure(labelled, signal))) }
+    return { predictions, ...(labelled && (await this.#measure([{ name: undefined, rows: labelled }], signal))) }
   }
 
-  async #measure(dataset: EncodedDataset, signal: AbortSignal | undefined): Promise<Evaluation> {
+  async #measure(sets: readonly EvaluationSet[], signal: AbortSignal | undefined): Promise<Evaluation> {
     const { args } = this
-    const weights = await headClassWeights(
-      args,
-      args.classWeights === 'balanced' ? await this.#trainingRows(signal) : dataset
-    )
-    return await evaluateEncoded(this.model, dataset, {
-      ...evaluationOptions(args, headsBy(args, dataset), weights),
-      signal,
-      computeMetrics: this.#computeMetrics
+    const train = args.classWeights === 'balanced' ? await this.#trainingRows(signal) : undefined
+    return await evaluateSets(sets, async (rows) => {
+      const weights = await headClassWeights(args, train ?? rows)
+      return await evaluateEncoded(this.model, rows, {
+        ...evaluationOptions(args, headsBy(args, rows), weights),
+        signal,
+        computeMetrics: this.#computeMetrics
+      })
     })
   }
 
@@ -178,15 +190,19 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
     return await EncodedDataset.of(rows, this.model, name, undefined, trainingMasks(this.args), signal)
   }
 
-  async #evaluationRows(rows: Dataset, signal?: AbortSignal, name = 'evalDataset'): Promise<EncodedDataset> {
+  async #evaluationRows(rows: Dataset, name: string, signal?: AbortSignal): Promise<EncodedDataset> {
     const masking = evaluationMasks(this.args.mlmProbability)
     return await EncodedDataset.of(rows, this.model, name, undefined, masking, signal)
+  }
+
+  async #evaluationSets(rows: EvalDataset, signal?: AbortSignal): Promise<readonly EvaluationSet[]> {
+    return await evaluationSets(rows, 'evalDataset', (dataset, name) => this.#evaluationRows(dataset, name, signal))
   }
 
   /** Undefined where none of them has a label. Where some have, the others are an error. */
   async #labelledRows(rows: readonly Row[], signal?: AbortSignal): Promise<EncodedDataset | undefined> {
     try {
-      return await this.#evaluationRows(rows, signal, 'testDataset')
+      return await this.#evaluationRows(rows, 'testDataset', signal)
     } catch (error) {
       if (error instanceof AdapterError && error.code === 'ERR_NO_LABELS' && !rows.some(isLabelled)) return undefined
       throw error
@@ -204,7 +220,9 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
     signal?.throwIfAborted()
     outsideScope('train')
     const heads = requireHeads(this.model, 'train')
-    if (this.args.evalStrategy !== 'no') checkMetric(this.args, heads, this.#computeMetrics)
+    if (this.args.evalStrategy !== 'no') {
+      checkMetric(this.args, heads, this.#computeMetrics, evaluationNames(this.#evalDataset))
+    }
     requireTakesPart(this.model)
     const release = this.model.hold('a training run')
     let unlock = () => {}
@@ -213,7 +231,7 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
       const length = train instanceof EncodedDataset ? train.length : null
       requireBatches(this.model.activeAdapters, this.args, length)
       const evalDataset = this.#evalDataset
-      const evaluation = evalDataset && (await this.#evaluationRows(evalDataset, signal))
+      const evaluation = evalDataset && (await this.#evaluationSets(evalDataset, signal))
       const { model, args } = this
       if (writesCheckpoints(args, options.saveOnAbort === true)) checkSavable(model)
       const locks = lockRunFolders(args, options.saveOnAbort === true)
@@ -227,7 +245,7 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
           totalSteps = steps
         }
       })
-      const rows = { train: length, evaluation: evaluation?.length ?? null }
+      const rows = { train: length, evaluation: evaluation === undefined ? null : countRows(evaluation) }
       yield* recorded(events, { model, args, rows, totalSteps: () => totalSteps }, signal, (event) => [event])
     } finally {
       unlock()

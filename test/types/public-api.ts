@@ -10,6 +10,7 @@ import {
   adapterLayer,
   addAdaptersToModel,
   type Dataset,
+  type EvalDataset,
   type ForwardOutputs,
   Fuse,
   type GeneratedToken,
@@ -187,6 +188,8 @@ export async function work(model: Model): Promise<void> {
 export async function training(model: Model, rows: readonly Row[]): Promise<void> {
   const args: TrainingArgumentsInput = { lrSchedulerType: 'cosine', saveStrategy: 'epoch', resumeFromCheckpoint: true }
   const trainer = new AdapterTrainer({ model, trainDataset: rows, evalDataset: readRows('dev.jsonl'), args })
+  const sets: EvalDataset = { dev: rows, other: readRows('other.jsonl') }
+  await trainer.evaluate({ evalDataset: sets })
   same<Same<Awaited<ReturnType<typeof trainer.train>>, TrainResult>>()
   for await (const event of trainer.run({ signal: AbortSignal.timeout(1000) })) {
     same<Same<typeof event, TrainingEvent>>()
