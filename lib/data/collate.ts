@@ -235,7 +235,8 @@ export function partsOf(row: EncodedRow): EncodedRow[] {
   })
 }
 
-function lengthOf(row: EncodedRow | undefined): number {
+/** Its tokens. */
+export function lengthOf(row: EncodedRow | undefined): number {
   return row?.image?.tokens ?? row?.inputIds.length ?? 0
 }
 

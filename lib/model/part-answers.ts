@@ -87,7 +87,7 @@ export async function passParts(model: Model, parts: readonly Part[], asked: Par
 }
 
 /** Rows of logits that a head gives for a row. */
-function answerCount(config: HeadConfig, { parse }: EncodedRow, tokens: number): number {
+export function answerCount(config: HeadConfig, { parse }: EncodedRow, tokens: number): number {
   if (config.headType === 'dependency_parsing') {
     const words = parse?.words.length ?? 0
     return words * (words + 1)

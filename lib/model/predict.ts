@@ -234,6 +234,16 @@ interface JobPart extends Part {
   readonly job: number
 }
 
+/** The answer of logits that are there, each part's own. */
+export function predictionOf(
+  { tokenizer }: Model,
+  config: HeadConfig,
+  parts: readonly Float32Array[],
+  question: Pick<Question, 'row' | 'encoded'>
+): Prediction {
+  return answerOf(config, parts, { ...question, tokenizer }, answerOptions({}))
+}
+
 function answerOf(
   config: HeadConfig,
   parts: readonly Float32Array[],

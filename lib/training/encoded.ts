@@ -33,12 +33,16 @@ export interface LabelledBatch {
   readonly batch: NativeBatch
   readonly pass: NativeForwardOptions
   /** Each head that answers with the labels of its rows. */
-  readonly answers: readonly {
-    readonly head: string
-    readonly labels: Int32Array | Float32Array
-    /** As the core's answers come. */
-    readonly rows: readonly EncodedRow[]
-  }[]
+  readonly answers: readonly BatchAnswers[]
+}
+
+export interface BatchAnswers {
+  readonly head: string
+  readonly labels: Int32Array | Float32Array
+  /** As the core's answers come. */
+  readonly rows: readonly EncodedRow[]
+  /** Which row of the dataset each is and, under a setup that makes copies, which of them. */
+  readonly places: readonly { readonly row: number; readonly copy: number }[]
 }
 
 /** What rows pass through and which head reads them, where it is not what is active. */
@@ -62,6 +66,8 @@ export class EncodedDataset {
   readonly #encoded = new Map<string, (EncodedRow | undefined)[]>()
   readonly #recentRows = new Recent<number, Row>(recentRows)
   readonly #recentlyEncoded = new Recent<string, EncodedRow>(recentRows)
+  /** Whether words of some rows are hidden, which a head is to guess. */
+  #hidesWords = false
   /** Of each head its config as text. */
   readonly #readers = new Map<string, string>()
 
@@ -108,6 +114,7 @@ export class EncodedDataset {
         if (config.headType === 'masked_lm') {
           checkMaskable(model.tokenizer, place)
           requireMaskedAlone(configs, place)
+          encoded.#hidesWords = true
         } else if (config.headType !== 'causal_lm') {
           throw new AdapterError('ERR_NO_LABELS', 'read the dataset', `${place} has no label`, {
             hint: `Rows to train or evaluate on need one; predict() answers rows without. ${withoutLabels}`
@@ -117,6 +124,11 @@ export class EncodedDataset {
       if (i % 512 === 511) await encoded.pause()
     }
     return encoded
+  }
+
+  /** Whether the model reads rows as it would without labels: no word hidden, and no decoder that reads what it should write. */
+  get isReadAlike(): boolean {
+    return !this.#hidesWords && rowLimits(this.model.config).decoder == null
   }
 
   /** Whether some question has no answer in its context. */
@@ -220,7 +232,10 @@ export class EncodedDataset {
         const given = batch.order[row % count] ?? 0
         return masked.get(given) ?? this.at(indices[given] ?? 0, head)
       })
-      return { head, labels: collateLabels(rows) ?? new Int32Array(), rows }
+      const places = own.map((row) => {
+        return { row: indices[batch.order[row % count] ?? 0] ?? 0, copy: Math.floor(row / count) }
+      })
+      return { head, labels: collateLabels(rows) ?? new Int32Array(), rows, places }
     })
     const pass = forParts(
       native,

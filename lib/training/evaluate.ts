@@ -12,7 +12,8 @@ import { type AdapterSetup, checkKnown, setupNames } from '../model/setup.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeHeadLoss } from '../native/pass-types.js'
 import type { NativeClassWeights } from '../native/trainer-types.js'
-import { EncodedDataset, type LabelledBatch, requireHeads } from './encoded.js'
+import type { TensorData } from '../native/types.js'
+import { type BatchAnswers, EncodedDataset, type LabelledBatch, requireHeads } from './encoded.js'
 import { type MetricCounter, type Metrics, metricCounter } from './metrics.js'
 import { type ComputeMetrics, PredictionCollector } from './own-metrics.js'
 
@@ -73,6 +74,8 @@ export interface RunEvaluateOptions extends MeasureOptions {
   readonly accumulationSteps?: number | null | undefined
   /** Of heads whose loss counts classes differently, or smooths labels. */
   readonly losses?: readonly NativeHeadLoss[] | undefined
+  /** Takes what each head gives for the rows of a batch, those without a label that counts among them. */
+  readonly onAnswers?: ((answers: BatchAnswers, logits: TensorData) => void) | undefined
 }
 
 /**
@@ -130,7 +133,7 @@ export async function evaluateEncoded(
   options: RunEvaluateOptions
 ): Promise<Evaluation> {
   const heads = dataset.requireHeads('evaluate')
-  const { batchSize = 32, signal, computeMetrics, accumulationSteps, losses = [] } = options
+  const { batchSize = 32, signal, computeMetrics, accumulationSteps, losses = [], onAnswers } = options
   const start = performance.now()
   const results = new Map(
     [...heads].map(([name, config]) => [
@@ -143,7 +146,7 @@ export async function evaluateEncoded(
     ])
   )
   const counts = ({ answers }: LabelledBatch) =>
-    answers.some(({ head, labels }) => results.get(head)?.counts(labels) === true)
+    onAnswers !== undefined || answers.some(({ head, labels }) => results.get(head)?.counts(labels) === true)
   const together = batchSize * (accumulationSteps ?? 1)
   for (let from = 0; from < dataset.length; from += together) {
     signal?.throwIfAborted()
@@ -157,9 +160,11 @@ export async function evaluateEncoded(
       )
     )
     for (const [at, { loss, logits, headLosses, headLogits }] of all.entries()) {
-      batches[at]?.answers.forEach(({ head, labels, rows }, i) => {
+      batches[at]?.answers.forEach((answers, i) => {
+        const { head, labels, rows } = answers
         const own = headLogits === undefined ? { loss, logits } : { loss: headLosses?.[i], logits: headLogits[i] }
         results.get(head)?.add(labels, rows, own.loss, own.logits?.data)
+        if (own.logits !== undefined) onAnswers?.(answers, own.logits)
       })
     }
   }

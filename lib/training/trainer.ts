@@ -9,11 +9,18 @@ import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
 import { isLabelled, type Prediction } from '../model/predict.js'
 import { AdapterError } from '../native/errors.js'
+import { AnswerCollector } from './answers.js'
 import { checkMetric } from './best.js'
 import type { TrainerCallback } from './callbacks.js'
 import { headClassWeights, headsBy } from './class-weights.js'
 import { EncodedDataset, requireHeads } from './encoded.js'
-import { checkComputeMetrics, type Evaluation, evaluateEncoded, evaluationOptions } from './evaluate.js'
+import {
+  checkComputeMetrics,
+  type Evaluation,
+  evaluateEncoded,
+  evaluationOptions,
+  type RunEvaluateOptions
+} from './evaluate.js'
 import {
   checkEvalDataset,
   countRows,
@@ -127,8 +134,9 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
   }
 
   /**
-   * Answers rows as model.predict does and, where they have labels, measures as evaluate() does; for that they pass through
-   * the model once more. Hugging Face's `predict`, whose predictions are the logits of each.
+   * Answers rows as model.predict does and, where they have labels, measures as evaluate() does, in the same pass; where it
+   * hides words for a masked_lm head, or a decoder reads the labels, in one more. Hugging Face's `predict`, whose predictions
+   * are the logits of each.
    */
   async predict(
     testDataset: Dataset | readonly string[],
@@ -139,13 +147,23 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
     const { signal } = options
     const given = Array.isArray(testDataset) ? testDataset.map(rowOf) : (testDataset as Dataset)
     const rows = await collectRows(given, 'testDataset', signal)
-    const batchSize = this.args.perDeviceEvalBatchSize
-    const predictions = await this.model.predict(rows, { batchSize, signal })
     const labelled = await this.#labelledRows(rows, signal)
-    return { predictions, ...(labelled && (await this.#measure([{ name: undefined, rows: labelled }], signal))) }
+    const measure = async (data: EncodedDataset, onAnswers?: RunEvaluateOptions['onAnswers']) =>
+      await this.#measure([{ name: undefined, rows: data }], signal, onAnswers)
+    if (labelled?.isReadAlike) {
+      const answers = new AnswerCollector(this.model, labelled)
+      const measured = await measure(labelled, (own, logits) => answers.take(own, logits))
+      return { predictions: answers.predictions, ...measured }
+    }
+    const predictions = await this.model.predict(rows, { batchSize: this.args.perDeviceEvalBatchSize, signal })
+    return { predictions, ...(labelled && (await measure(labelled))) }
   }
 
-  async #measure(sets: readonly EvaluationSet[], signal: AbortSignal | undefined): Promise<Evaluation> {
+  async #measure(
+    sets: readonly EvaluationSet[],
+    signal: AbortSignal | undefined,
+    onAnswers?: RunEvaluateOptions['onAnswers']
+  ): Promise<Evaluation> {
     const { args } = this
     const train = args.classWeights === 'balanced' ? await this.#trainingRows(signal) : undefined
     return await evaluateSets(sets, async (rows) => {
@@ -153,6 +171,7 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
       return await evaluateEncoded(this.model, rows, {
         ...evaluationOptions(args, headsBy(args, rows), weights),
         signal,
+        onAnswers,
         computeMetrics: this.#computeMetrics
       })
     })
