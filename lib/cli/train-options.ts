@@ -147,8 +147,9 @@ function usageFor(forFull: string): string {
   --optim-args A=X,...    what sgd and adafactor can be told, such as momentum=0.9,nesterov=true
   --lr-scheduler NAME     how the learning rate goes on, by transformers' names, such as cosine. Default linear
   --lr-scheduler-args A=X,...  what the schedule can be told, such as numCycles=3
-  --best METRIC           the result is the model of the best evaluation by METRIC: loss, accuracy, ... Default: the
-                          last, as with --load-best-model-at-end false
+  --best METRIC           the result is the model of the best evaluation by METRIC: loss, accuracy, ...; of several
+                          tasks together mean_loss, mean_accuracy, ... Default: the last, as with
+                          --load-best-model-at-end false
   --early-stopping N      end after N evaluations in a row that are no better by METRIC, or by the loss
   --seed N                default 42
   --save STRATEGY         checkpoints: no, epoch, steps or best. Default: every 500 steps, the newest kept

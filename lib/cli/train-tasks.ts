@@ -10,6 +10,7 @@ import { checkAdapterName } from '../exchange/write-folder.js'
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
+import { argumentsOfEach, averagedMetric } from '../tasks/common-best.js'
 import type { TasksEndEvent, TasksEvent } from '../tasks/events.js'
 import type { MultiTaskResult, TaskOptions } from '../tasks/multi-task-trainer.js'
 import { checkMode, checkOnNotFinite, checkTogether } from '../tasks/task-sampling.js'
@@ -72,8 +73,11 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
   checkSame(tasks)
   checkNames(tasks)
   for (const { name, head, evaluation, options } of tasks) {
-    const own = fromOptions(() => taskArguments(`tasks.${name}`, args, options.args))
-    if (evaluation !== undefined) checkBest(own, head, evalNames(settings[name]?.eval), `--best for tasks.${name}`)
+    const own = fromOptions(() => taskArguments(`tasks.${name}`, argumentsOfEach(args), options.args))
+    if (evaluation === undefined) continue
+    for (const metricForBestModel of [own.metricForBestModel, averagedMetric(args) ?? null]) {
+      checkBest({ ...own, metricForBestModel }, head, evalNames(settings[name]?.eval), `--best for tasks.${name}`)
+    }
   }
   checkFree(folder, tasks, values)
   const { json } = values
@@ -270,14 +274,17 @@ const withWholePaths = (tasks: Readonly<Record<string, TaskSettings>>): object =
     ])
   )
 
-function describeTasks({ tasks }: MultiTaskResult, folder: string): string {
+function describeTasks({ tasks, best: ofAll, step, stoppedEarly }: MultiTaskResult, folder: string): string {
   const lines = Object.entries(tasks).map(([name, { steps, loss, best, ended }]) => {
     if (steps === 0) return `task '${name}': no step, nothing was saved\n`
     const top = best === undefined ? '' : `, best ${best.metric} ${best.value.toFixed(4)} at step ${best.step}`
     const early = ended === undefined ? '' : `, ended early (${ended})`
     return `task '${name}': ${counted(steps, 'step')}, mean loss ${loss.toFixed(4)}${top}${early}\n`
   })
-  return `${lines.join('')}the tasks are in ${folder}\n`
+  const early = stoppedEarly ? `ended early, at step ${step}\n` : ''
+  const top =
+    ofAll === undefined ? '' : `all together: best ${ofAll.metric} ${ofAll.value.toFixed(4)} at step ${ofAll.step}\n`
+  return `${lines.join('')}${top}${early}the tasks are in ${folder}\n`
 }
 
 /** A task that had no turn has learned nothing: its folder would look as if it had. */

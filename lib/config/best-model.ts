@@ -9,8 +9,9 @@ export interface BestModelArguments {
   readonly loadBestModelAtEnd: boolean
   /**
    * What evaluations are compared by: 'loss', a metric such as 'accuracy', of several heads `head.accuracy`, of several
-   * evaluation sets `NAME_loss`, `NAME_accuracy`; Hugging Face's prefix `eval_` may stand before it. Default: 'loss' where loadBestModelAtEnd, earlyStoppingPatience, saveStrategy
-   * 'best' or reduce_lr_on_plateau needs one.
+   * evaluation sets `NAME_loss`, `NAME_accuracy`, of several tasks together `mean_loss`, `mean_accuracy`; Hugging Face's
+   * prefix `eval_` may stand before it. Default: 'loss' where loadBestModelAtEnd, earlyStoppingPatience, saveStrategy 'best'
+   * or reduce_lr_on_plateau needs one.
    */
   readonly metricForBestModel: string | null
   /** Default: false for what ends in 'loss' and for mse and perplexity, otherwise true. */

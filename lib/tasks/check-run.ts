@@ -7,7 +7,7 @@ import type { LearnerOptions } from './learner.js'
 import type { SavedTasks, TasksRun } from './run-state.js'
 
 /** Refuses what nobody evaluates and names of measures that no evaluation will have, before the first step. */
-export function checkLearners({ learners, feeds }: TasksRun): void {
+export function checkLearners({ learners, feeds, args, averagedMetric }: TasksRun): void {
   for (const { options } of feeds) {
     for (const index of options.learners) {
       const own = learners[index]?.options
@@ -18,8 +18,26 @@ export function checkLearners({ learners, feeds }: TasksRun): void {
       }
       const config = options.data.requireHeads('train').get(own.head)
       const sets = options.evaluation.flatMap(({ name }) => name ?? [])
-      if (config !== undefined) checkMetric(own.args, new Map([[own.head, config]]), options.computeMetrics, sets)
+      if (config === undefined) continue
+      const checkOne = (one: TrainingArguments) =>
+        checkMetric(one, new Map([[own.head, config]]), options.computeMetrics, sets)
+      checkOne(own.args)
+      if (averagedMetric !== undefined)
+        inMean(own.name, () => checkOne({ ...args, metricForBestModel: averagedMetric }))
     }
+  }
+}
+
+/** What a mean over the tasks lacks is said of the task. */
+function inMean(task: string, checkOne: () => void): void {
+  try {
+    checkOne()
+  } catch (error) {
+    ;(error as Error).message = (error as Error).message.replace(
+      ': ',
+      `: it is a mean over the tasks, and of '${task}' `
+    )
+    throw error
   }
 }
 
@@ -36,8 +54,8 @@ export function checkShared(
   if (best !== undefined) {
     throw check.valueError(
       `tasks.${best.name}: loadBestModelAtEnd`,
-      `the tasks ${names} share what trains, and the best step of one is not that of another; leave it out for these, ` +
-        'or give each an adapter of its own'
+      `the tasks ${names} share what trains, and the best step of one is not that of another; in the arguments of all give ` +
+        "metricForBestModel: 'mean_loss', or another measure's mean, for the best step of all, or each an adapter of its own"
     )
   }
   if (lrSchedulerType !== 'reduce_lr_on_plateau') return

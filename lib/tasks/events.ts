@@ -70,7 +70,9 @@ export interface TasksEndEvent {
   readonly tokens: number
   readonly seconds: number
   readonly tasks: Readonly<Record<string, TaskResult>>
-  /** A callback ended it before its last step. */
+  /** Where metricForBestModel is a mean over the tasks: the best step of all; with loadBestModelAtEnd the model is as it was then. */
+  readonly best?: BestEvaluation
+  /** It ended before its last step, since a callback said so or the mean over the tasks got no better. */
   readonly stoppedEarly?: true
   readonly frozenLayers?: FrozenLayerReport
 }

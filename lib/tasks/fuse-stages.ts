@@ -1,6 +1,7 @@
 import { dirname, join, resolve } from 'node:path'
 import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { listCheckpoints } from '../training/checkpoint-folder.js'
+import { averagedMetric } from './common-best.js'
 
 /** Both stages with folders of their own: step 8 of one is another than step 8 of the other. */
 export interface FuseStages {
@@ -17,6 +18,8 @@ export function fuseStages(args: TrainingArgumentsInput, own: TrainingArgumentsI
   const both = trainingArguments(args)
   const outputDir = below(both.outputDir, own.outputDir)
   const loggingDir = both.loggingDir === null ? (own.loggingDir ?? null) : below(both.loggingDir, own.loggingDir)
+  // The second stage is of one task, the target.
+  const metricForBestModel = averagedMetric(args)
   const from = both.resumeFromCheckpoint
   const isOfSecond = typeof from === 'string' && dirname(resolve(from)) === resolve(outputDir)
   const second = (wasOver: boolean) => {
@@ -28,7 +31,10 @@ export function fuseStages(args: TrainingArgumentsInput, own: TrainingArgumentsI
   }
   return {
     first: isOfSecond ? { ...args, resumeFromCheckpoint: true } : args,
-    second: (wasOver) => ({ ...args, ...own, outputDir, loggingDir, resumeFromCheckpoint: second(wasOver) })
+    second: (wasOver) => {
+      const where = { outputDir, loggingDir, resumeFromCheckpoint: second(wasOver) }
+      return { ...args, ...(metricForBestModel && { metricForBestModel }), ...own, ...where }
+    }
   }
 }
 

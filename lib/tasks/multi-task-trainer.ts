@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import type { TaskArguments } from '../config/task-arguments.js'
-import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import type { TrainingArguments, TrainingArgumentsInput } from '../config/training-arguments.js'
 import type { Dataset } from '../data/dataset.js'
 import { outsideScope } from '../model/adapter-setup.js'
 import { checkModel } from '../model/check-model.js'
@@ -20,6 +20,7 @@ import type { RunOptions } from '../training/trainer.js'
 import { checkRunOptions, checkTrainerOptions, requireEvaluationRows } from '../training/trainer-options.js'
 import { TrainerParts } from '../training/trainer-parts.js'
 import { taskClassWeights } from './class-weights.js'
+import { argumentsOfAll, argumentsOfEach, averagedMetric } from './common-best.js'
 import type { TasksEndEvent, TasksEvent } from './events.js'
 import { Feed } from './feed.js'
 import { tasksFingerprint } from './fingerprint.js'
@@ -88,8 +89,11 @@ export type MultiTaskResult = Omit<TasksEndEvent, 'type'>
  * Trains adapters and heads of several tasks over one model that stays as it is. Each task learns what it would learn
  * alone: its gradients are those of its own rows, and its learning rate, schedule, clipping and optimizer its own. What
  * several tasks train, such as an adapter that they share, gets the weighted sum of their gradients. With dropout the
- * numbers drawn are others than alone. `loadBestModelAtEnd` is for tasks that share nothing with others: each comes back from
- * its own best step.
+ * numbers drawn are others than alone.
+ *
+ * With `loadBestModelAtEnd` each task comes back from its own best step, where it shares nothing with others. All come back
+ * from one where `metricForBestModel` in the arguments of all is a mean over the tasks that are measured: `mean_loss`,
+ * `mean_accuracy`, … Early stopping then ends the run.
  */
 export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
   readonly model: Model
@@ -110,14 +114,15 @@ export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
     checkModel(options.model)
     this.model = options.model
     this.#input = options.args ?? {}
-    this.args = trainingArguments({ ...this.#input, ...forAll })
+    this.args = argumentsOfAll(this.#input)
     const tasks = Object.entries(check.checkObject('tasks', options.tasks) as Record<string, TaskOptions>)
     if (tasks.length === 0) throw check.valueError('tasks', 'expected at least one task')
     this.#mode = checkMode('mode', options.mode ?? 'fused')
     this.#sampling = checkSampling('sampler', options.sampler ?? 'exhaustive')
     checkTogether(this.#sampling, this.#mode)
     this.#goOn = checkOnNotFinite('onNotFinite', options.onNotFinite ?? 'throw') === 'stopTask'
-    this.#tasks = tasks.map(([name, task]) => checkTask(this.model, name, task, this.#input))
+    this.#tasks = tasks.map(([name, task]) => checkTask(this.model, name, task, argumentsOfEach(this.#input)))
+    if (averagedMetric(this.#input) !== undefined) refuseOwnBest(this.#tasks)
     const has = this.#tasks.some(({ evalDataset }) => evalDataset !== undefined)
     requireEvaluationRows(this.args, has, 'a task with an evalDataset')
   }
@@ -203,6 +208,7 @@ export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
     return {
       ...{ model, args, learners, feeds, goOn: this.#goOn, signal, saveOnAbort, callbacks: this.callbacks },
       keepsEnd: this.keepsEnd,
+      averagedMetric: averagedMetric(this.#input),
       sampler: new TaskSampler({ sizes, sampling: this.#sampling, mode: this.#mode, seed }),
       fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode: this.#mode, sampling: this.#sampling })
     }
@@ -246,11 +252,11 @@ const noRows = ({ name }: CheckedTask): TypeError =>
     "it has no rows; leave the task out, or go on without it by onNotFinite: 'stopTask'"
   )
 
-/** The best is each task's own. */
-const forAll = {
-  loadBestModelAtEnd: false,
-  metricForBestModel: null,
-  greaterIsBetter: null,
-  earlyStoppingPatience: null,
-  earlyStoppingThreshold: 0
-} as const satisfies TrainingArgumentsInput
+function refuseOwnBest(tasks: readonly CheckedTask[]): void {
+  const own = tasks.find(({ args }) => args.loadBestModelAtEnd)
+  if (own === undefined) return
+  throw check.valueError(
+    `tasks.${own.name}.args.loadBestModelAtEnd`,
+    'metricForBestModel is a mean over all tasks, so that they come back from one step together: leave it out here'
+  )
+}

@@ -15,8 +15,10 @@ export async function* recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEven
     train: sum(({ options }) => options.data.length),
     evaluation: sum(({ options }) => countRows(options.evaluation ?? [])) || null
   }
-  if (writesCheckpoints(args, run.saveOnAbort === true)) checkSavable(model)
-  const locks = lockRunFolders(args, run.saveOnAbort === true)
+  // The best step is kept in memory.
+  const written = { ...args, loadBestModelAtEnd: false }
+  if (writesCheckpoints(written, run.saveOnAbort === true)) checkSavable(model)
+  const locks = lockRunFolders(written, run.saveOnAbort === true)
   try {
     let totalSteps = 0
     const events = tasksRun({

@@ -2,6 +2,7 @@ import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeClassWeights, NativeMemberResult, NativeTrainer } from '../native/trainer-types.js'
+import type { BestEvaluation } from '../training/best.js'
 import type { TrainerCallback } from '../training/callbacks.js'
 import type { Evaluation } from '../training/evaluate.js'
 import type { Fingerprint } from '../training/fingerprint.js'
@@ -9,6 +10,7 @@ import { nativeMember, nativeTrainer } from '../training/native-trainer.js'
 import { prepared } from '../training/prepared.js'
 import type { SavedLength } from '../training/run-length.js'
 import { checkShared } from './check-run.js'
+import { CommonBest, type SavedCommonBest } from './common-best.js'
 import type { TaskStep, TasksEvent } from './events.js'
 import type { Feed } from './feed.js'
 import type { Learner, SavedLearner } from './learner.js'
@@ -32,6 +34,8 @@ export interface TasksRun {
   /** Where checkpoints are written, one of the end, too, from which nothing goes on. */
   readonly keepsEnd?: boolean
   readonly callbacks: readonly TrainerCallback<TasksEvent>[] | undefined
+  /** Where the best step is one of all tasks: of which metric the mean over them says so. */
+  readonly averagedMetric?: string | undefined
   /** Takes the folder of checkpoints, for one that only a callback asks for. */
   readonly lock?: () => void
   /** Told how many steps there will be, before the first event. */
@@ -48,6 +52,8 @@ export interface SavedTasks extends SavedLength {
   readonly drawn: readonly number[]
   /** What callbacks remember. */
   readonly callbacks?: readonly unknown[] | undefined
+  /** Where it is one of all. */
+  readonly best?: SavedCommonBest | undefined
   /** Of the end, where it is kept. */
   readonly isOver?: boolean | undefined
 }
@@ -75,6 +81,7 @@ export class RunState {
   round = 0
   drawn: readonly number[]
   #rounds: Generator<PlannedRound>
+  #common: CommonBest | undefined
 
   constructor(
     private readonly run: TasksRun,
@@ -89,6 +96,7 @@ export class RunState {
     this.plan = new TaskPlan(args, sampler, feeds, this.#shares)
     this.drawn = feeds.map(() => 0)
     this.#rounds = this.plan.from(0)
+    this.#common = this.#commonBest(undefined)
     const members = this.#shares.map((share, i) => {
       const [first = 0] = share.tasks
       const name = share.tasks.map((task) => learners[task]?.name).join(' and ')
@@ -101,17 +109,33 @@ export class RunState {
     this.native = nativeTrainer(model, members, args.seed, classWeights)
   }
 
+  #commonBest(saved: SavedCommonBest | undefined): CommonBest | undefined {
+    const { args, averagedMetric } = this.run
+    return averagedMetric === undefined ? undefined : new CommonBest(args, averagedMetric, saved)
+  }
+
+  /** Of all tasks together. */
+  get best(): BestEvaluation | null {
+    return this.#common?.best ?? null
+  }
+
+  /** Whether evaluations of all together have got no better for long enough. */
+  get isOver(): boolean {
+    return this.#common?.isOver ?? false
+  }
+
   get epoch(): number {
     return this.plan.epochAfter(this.round)
   }
 
-  async restore({ step, round, learners, drawn }: SavedTasks): Promise<void> {
+  async restore({ step, round, learners, drawn, best }: SavedTasks): Promise<void> {
     this.step = step
     this.round = round
     learners.forEach((saved, i) => {
       this.run.learners[i]?.restore(saved)
     })
     this.drawn = drawn
+    this.#common = this.#commonBest(best)
     this.prepareFrom()
     for (const learner of this.run.learners) await this.#rescale(learner)
   }
@@ -119,7 +143,15 @@ export class RunState {
   saved(run: Fingerprint): SavedTasks {
     const learners = this.run.learners.map(({ saved }) => saved)
     const { totalSteps } = this.plan
-    return { step: this.step, totalSteps, round: this.round, run, learners, drawn: this.drawn }
+    return {
+      step: this.step,
+      totalSteps,
+      round: this.round,
+      run,
+      learners,
+      drawn: this.drawn,
+      best: this.#common?.saved
+    }
   }
 
   /** Makes the next step's batches now and gives them, or throws what went wrong, when they are asked for. */
@@ -220,11 +252,21 @@ export class RunState {
   /** Takes a learner's evaluation; whether it is its best, whose parameters are then kept where they are wanted. */
   async evaluated(learner: Learner, evaluation: Evaluation): Promise<boolean> {
     const isBest = learner.evaluated(this.step, evaluation)
+    this.#common?.evaluated(learner.name, evaluation)
     if (isBest && learner.options.args.loadBestModelAtEnd) {
       await nativeCall(() => this.native.keep(this.#memberFor(learner)))
     }
     await this.#rescale(learner)
-    return isBest
+    return isBest && this.#common === undefined
+  }
+
+  /** Behind the evaluations of a step: whether it is the best of all tasks together, which is then kept where it is wanted. */
+  async allEvaluated(): Promise<boolean> {
+    if (this.#common?.take(this.step) !== true) return false
+    if (this.run.args.loadBestModelAtEnd) {
+      for (const member of this.#shares.keys()) await nativeCall(() => this.native.keep(member))
+    }
+    return true
   }
 
   async #rescale(learner: Learner): Promise<void> {
@@ -236,8 +278,12 @@ export class RunState {
     return this.#memberOf[this.run.learners.indexOf(learner)] ?? 0
   }
 
-  /** Puts everyone back to their best. */
+  /** Puts everyone back to their best, or to that of all. */
   async takeBest(): Promise<void> {
+    const { best } = this
+    if (this.run.args.loadBestModelAtEnd && best !== null && best.step !== this.step) {
+      for (const member of this.#shares.keys()) await nativeCall(() => this.native.restore(member))
+    }
     for (const learner of this.run.learners) {
       if (learner.wantsBest) await nativeCall(() => this.native.restore(this.#memberFor(learner)))
     }

@@ -91,6 +91,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
           yield await callbacks.tell({ type: 'evaluate', task: learner.name, step, epoch, ...evaluation })
           if (learner.hasWaitedEnough) stopped.push([learner, 'earlyStopping'])
         }
+        if (await state.allEvaluated()) isBest = true
       }
       for (const [learner, reason] of stopped) {
         learner.ended = reason
@@ -103,7 +104,8 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       }
       return stopped.length > 0
     }
-    let next = callbacks.stopped || wasOver ? undefined : state.prepare()()
+    const isOver = () => callbacks.stopped || state.isOver
+    let next = isOver() || wasOver ? undefined : state.prepare()()
     while (next !== undefined) {
       if (run.signal?.aborted && run.saveOnAbort && state.step > savedStep) yield await save(state.epoch)
       run.signal?.throwIfAborted()
@@ -127,7 +129,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       // What was made ready holds rows of those that have ended since.
       if (someEnded) following = state.prepareAgain()
       const done = next
-      next = callbacks.stopped ? undefined : following()
+      next = isOver() ? undefined : following()
       if (next === undefined && !tellsEnd) {
         await callbacks.endEpoch()
         yield* behind(done, [], false)
@@ -136,7 +138,8 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
     if (run.keepsEnd && keeps && !wasOver) yield await save(state.epoch, true)
     // The newest checkpoint is then a best one, and a run that is made longer goes on from the end.
     const keepsBest =
-      args.saveStrategy === 'best' && run.learners.some(({ options }) => options.args.loadBestModelAtEnd)
+      args.saveStrategy === 'best' &&
+      (args.loadBestModelAtEnd || run.learners.some(({ options }) => options.args.loadBestModelAtEnd))
     if (keepsBest && savedStep !== state.step) yield await save(state.epoch)
     await state.takeBest()
     const seconds = (performance.now() - start) / 1000
@@ -144,7 +147,8 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
     yield await callbacks.tell<TasksEndEvent>({
       ...{ type: 'end', step: state.step, steps: state.step - firstStep, epoch: state.epoch, tokens, seconds },
       tasks: Object.fromEntries(run.learners.map((learner) => [learner.name, learner.result])),
-      ...(callbacks.stopped && state.step < state.plan.totalSteps && { stoppedEarly: true }),
+      ...(state.best && { best: state.best }),
+      ...(isOver() && state.step < state.plan.totalSteps && { stoppedEarly: true }),
       ...(frozenLayers && { frozenLayers })
     })
   } finally {

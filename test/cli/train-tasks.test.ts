@@ -122,6 +122,44 @@ test('tasks of a file of their own may share an adapter', async (t) => {
   }
 })
 
+test('of tasks that share an adapter the best is that of all together, by a mean over them', async (t) => {
+  const task = { ...tasks.mood, adapter: 'shared' }
+  const file = write('mean.json', { mood: { ...task, eval: mood }, again: { ...task, eval: mood } })
+  const folder = join(place, 'mean')
+  const shared = [
+    'train',
+    '-m',
+    model,
+    '--tasks',
+    file,
+    '--max-steps',
+    '6',
+    '--eval-strategy',
+    'steps',
+    '--eval-steps',
+    '2'
+  ]
+  const trained = await command([...shared, '--best', 'eval_mean_macro_f1', '-o', folder, '--json'])
+  t.is(trained.status, 0, trained.errors)
+  const events = trained.output
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  const found = [2, 4, 6].map((step) => {
+    const own = events.filter((event) => event.type === 'evaluate' && event.step === step)
+    t.is(own.length, 2)
+    return own.reduce((sum, { metrics }) => sum + metrics.macro_f1 / 2, 0)
+  })
+  const { best } = events.at(-1)
+  t.is(best.metric, 'mean_macroF1')
+  t.true(Math.abs(best.value - Math.max(...found)) < 1e-12)
+  t.is(best.step, 2 * (1 + found.indexOf(Math.max(...found))))
+  t.regex(readFileSync(join(folder, 'report.html'), 'utf8'), /best mean_macroF1/)
+  const wrong = await command([...shared, '--best', 'mean_f2', '-o', join(place, 'never')])
+  t.is(wrong.status, 2)
+  t.regex(wrong.errors, /--best for tasks\.mood: no evaluation has 'f2'/)
+})
+
 test('--mode and --sampler, or a config, say how tasks meet; a run goes on as it was begun', async (t) => {
   const config = write('apart.json', { ...settings, tasks, mode: 'alternate', sampler: { temperature: 2 } })
   const folder = join(place, 'apart')
