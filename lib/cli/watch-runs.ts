@@ -2,6 +2,7 @@ import { lstatSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { RunHistory } from '../training/record/history.js'
 import { eventsFile } from '../training/record/lines.js'
+import { isHeldBy } from '../training/run-lock.js'
 
 /** A run below the folder that is watched. */
 export interface WatchedRun {
@@ -32,7 +33,11 @@ export class RunReader {
   read(): WatchedRun[] {
     const runs = this.#below('.', 0).flatMap((name): WatchedRun[] => {
       const history = this.#history(name)
-      return history === undefined ? [] : [{ name, history }]
+      if (history === undefined) return []
+      const { start } = history
+      // Asked for anew each time: a run that was killed writes no line about it.
+      history.livesElsewhere = start !== undefined && isHeldBy(join(this.folder, name), start.process)
+      return [{ name, history }]
     })
     const began = ({ history }: WatchedRun) => history.start?.time ?? ''
     return runs.sort((a, b) => began(b).localeCompare(began(a)) || a.name.localeCompare(b.name)).slice(0, mostRuns)

@@ -71,6 +71,12 @@ export function refuseRunning(folder: string): void {
   if (owner !== undefined) throw taken(folder, lock, owner)
 }
 
+/** Whether a run of this process holds a folder and lives: another machine's has given a sign of life not long ago. */
+export function isHeldBy(folder: string, { pid, host }: Owner): boolean {
+  const owner = ownerOf(join(folder, lockFile))
+  return owner?.pid === pid && owner.host === host
+}
+
 export function writesCheckpoints(args: TrainingArguments, saveOnAbort: boolean): boolean {
   return saveOnAbort || args.saveStrategy !== 'no' || args.loadBestModelAtEnd
 }

@@ -1,4 +1,13 @@
-import { appendFileSync, mkdirSync, mkdtempSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync
+} from 'node:fs'
 import { request } from 'node:http'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -66,6 +75,33 @@ async function watch(t: ExecutionContext, folder: string): Promise<Watching> {
 
 const scratch = () => mkdtempSync(join(tmpdir(), 'torch-adapters-watch-'))
 const evil = `<img src=x onerror="document.title='taken'">`
+
+test('a run of another machine is running while its lock there gives signs of life', async (t) => {
+  const folder = scratch()
+  const [start, ...rest] = begun('far', 0)
+  const process = { pid: 7, host: 'another-machine' }
+  write(join(folder, 'far'), [{ ...start, process } as RunLine, ...rest])
+  const lock = join(folder, 'far', '.run.lock')
+  const { url, ended, kill } = await watch(t, folder)
+  const status = async () => /<td>\W (\w+)<\/td><td>20 \/ 100/.exec(await (await fetch(url)).text())?.[1]
+  // It never came to its lock, or let it go without a word.
+  t.is(await status(), 'lost')
+  writeFileSync(lock, JSON.stringify(process))
+  t.is(await status(), 'running')
+  const ago = (minutes: number) => new Date(Date.now() - minutes * 60_000)
+  utimesSync(lock, ago(2), ago(2))
+  t.is(await status(), 'running')
+  utimesSync(lock, ago(4), ago(4))
+  t.is(await status(), 'lost')
+  // Another run has the folder now, and has written nothing yet.
+  writeFileSync(lock, JSON.stringify({ ...process, pid: 8 }))
+  t.is(await status(), 'lost')
+  rmSync(lock)
+  write(join(folder, 'far'), [{ type: 'stopped', time: time(40), step: 20 }])
+  t.is(await status(), 'stopped')
+  kill()
+  await ended
+})
 
 test('the page lists the runs below a folder and follows them', async (t) => {
   const folder = scratch()

@@ -212,6 +212,9 @@ test('lines that are none are left out, and what lines say is text on the page',
   const history = RunHistory.read([start, step, evaluation].map(lineText).join(''))
   t.is(history.step, 1)
   t.true(Number.isNaN(history.steps[0]?.loss))
+  // Of another machine only its lock tells.
+  t.is(history.status, 'lost')
+  history.livesElsewhere = true
   t.is(history.status, 'running')
   t.notRegex(runPage(history), /<script/)
   const bad = [

@@ -1,4 +1,4 @@
-import { isAlive, type Owner } from '../../native/owner.js'
+import { isAlive, type Owner, thisProcess } from '../../native/owner.js'
 import {
   type EndLine,
   type EvaluateLine,
@@ -27,6 +27,8 @@ export class RunHistory {
   failure: FailedLine | undefined
   /** When the newest line was written. */
   time: string | undefined
+  /** Whether a process of another machine lives, as its lock in the run's folder tells: it cannot be looked for. */
+  livesElsewhere = false
   #stopped = false
 
   /** The lines of a file. What is no line is left out: the last one may be cut off. */
@@ -74,7 +76,11 @@ export class RunHistory {
     if (this.failure !== undefined) return 'failed'
     if (this.end !== undefined) return 'finished'
     if (this.#stopped) return 'stopped'
-    return this.start !== undefined && isAlive(this.start.process as Owner) ? 'running' : 'lost'
+    return this.start !== undefined && this.#lives(this.start.process) ? 'running' : 'lost'
+  }
+
+  #lives(owner: Owner): boolean {
+    return owner.host === thisProcess.host ? isAlive(owner) : this.livesElsewhere
   }
 
   /** Names of what its evaluations measured, those of several heads as `head.accuracy`. */
