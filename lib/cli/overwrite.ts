@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { isPlainObject } from '../config/check.js'
+import { isPlainObject, quoted } from '../config/check.js'
 import {
   adapterConfigFile,
   adapterWeightFiles,
@@ -14,6 +14,7 @@ import {
 import { eventsFile } from '../training/record/lines.js'
 import { pageFile } from '../training/record/run-page.js'
 import { refuseRunning } from '../training/run-lock.js'
+import { usageError } from './arguments.js'
 import { removeIfEmpty } from './output.js'
 import { runConfigFile } from './train-config.js'
 import { checkpointFolder } from './train-what.js'
@@ -50,6 +51,22 @@ export function removeEarlier(folder: string, record: Record): void {
       rmSync(join(folder, name), { force: true })
     }
   }
+}
+
+/**
+ * Without --overwrite, where nothing goes on either: a run of tasks or of a fusion left its results in folders of their own,
+ * beside which those of another run would lie as if they belonged together.
+ */
+export function refuseEarlier(folder: string): void {
+  const record = earlierRecord(folder)
+  const holds = (place: string) => resultFiles.some((file) => existsSync(join(folder, place, file)))
+  const there = placesOf(record).filter((place) => place !== '' && holds(place))
+  if (there.length === 0) return
+  const what = 'tasks' in record ? 'tasks' : 'a fusion'
+  throw usageError(
+    `--output: expected a new folder, got ${folder}, which holds ${quoted(new Set(there))} of an earlier run of ${what}; ` +
+      '--overwrite replaces what is there'
+  )
 }
 
 /** The folders in a run's folder that hold what it trained; '': that one itself. */

@@ -6,6 +6,7 @@ import { checkMetric } from '../training/best.js'
 import { configFile, fromOptions, inputFile, numberOption, parseCommand, required, usageError } from './arguments.js'
 import { checkEvalFiles, type EvalRows, evalFiles, evalFilesByOption, evalNames, readEvalRows } from './eval-sets.js'
 import { modelOptions } from './model-options.js'
+import { refuseEarlier } from './overwrite.js'
 import { labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { hasTasks, isFusion, isSweep, readTrainConfig, type TrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
@@ -102,6 +103,7 @@ export async function planTraining(
   // The name becomes a part of parameter names; a folder may be called anything.
   const name = fromOptions(() => checkAdapterName(values.name ?? basename(resolve(folder)).replaceAll('.', '_')))
   const plan = await tuningPlan(values, folder, name)
+  if (!values.overwrite && !values.resume && values['resume-from'] === undefined) refuseEarlier(folder)
   const args = trainingSettings(values, {
     ...{ seed, outputDir: checkpointFolder(folder), loggingDir: folder, hasEvaluation },
     given: config.args,

@@ -186,6 +186,54 @@ test('what a setup names and no --adapter loads is said of the option, with the 
   }
 })
 
+test('without --overwrite no run takes the folder of another kind of run', async (t) => {
+  const [ofTasks, single, fused] = ['of-tasks', 'single', 'fused'].map((name) => join(place, name)) as [
+    string,
+    string,
+    string
+  ]
+  const file = join(place, 'two.json')
+  writeFileSync(file, JSON.stringify({ a: { train: rows }, b: { train: rows } }))
+  const short = ['--max-steps', '1', '--save', 'no']
+  const tasks = ['train', '-m', model, '--tasks', file, ...short]
+  const train = ['train', ...shared, ...short]
+  const fuse = ['fuse', ...shared, ...short, '-a', join(ofTasks, 'a'), '-a', join(ofTasks, 'b')]
+  const sweep = ['sweep', ...shared, ...short, '--vary', 'learningRate=1e-2,1e-3']
+  for (const args of [
+    [...tasks, '-o', ofTasks],
+    [...train, '-o', single],
+    [...fuse, '-o', fused, '--name', 'f']
+  ]) {
+    const { status, errors } = await command(args)
+    t.is(status, 0, errors)
+  }
+  const left = (folder: string, what: string) =>
+    new RegExp(
+      `--output: expected a new folder, got ${folder}, which holds ${what}; --overwrite replaces what is there`
+    )
+  const cases: [string[], string, RegExp][] = [
+    [train, ofTasks, left(ofTasks, "'a', 'b' of an earlier run of tasks")],
+    [[...train, '--tune', 'head'], ofTasks, left(ofTasks, "'a', 'b' of an earlier run of tasks")],
+    [sweep, ofTasks, left(ofTasks, "'a', 'b' of an earlier run of tasks")],
+    [[...fuse, '--name', 'f'], ofTasks, left(ofTasks, "'a', 'b' of an earlier run of tasks")],
+    [train, fused, left(fused, "'f', 'a', 'b' of an earlier run of a fusion")],
+    [tasks, fused, left(fused, "'f', 'a', 'b' of an earlier run of a fusion")],
+    [tasks, single, left(single, 'an adapter')],
+    [fuse, single, left(single, 'an adapter')]
+  ]
+  for (const [args, folder, message] of cases) {
+    const before = readdirSync(folder)
+    const { status, errors } = await command([...args, '-o', folder])
+    t.is(status, 2, errors)
+    t.regex(errors, message)
+    t.deepEqual(readdirSync(folder), before)
+  }
+  // What lies beside a run's own folders is nobody's result, and a run that left none keeps nothing back.
+  for (const name of ['a', 'b']) rmSync(join(ofTasks, name), { recursive: true })
+  const { status, errors } = await command([...train, '-o', ofTasks])
+  t.is(status, 0, errors)
+})
+
 test('--overwrite leaves nothing of another kind of run, and what the new one stands on', async (t) => {
   const folder = join(place, 'kinds')
   const run = async (...args: string[]) => {

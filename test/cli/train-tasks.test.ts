@@ -80,7 +80,10 @@ test('tasks in a config train side by side, each into a folder that evaluate tak
   for (const name of ['mood', 'tags']) t.true(adapter(stopped, name).equals(adapter(whole, name)), name)
   const again = await command(['train', config, '-o', whole])
   t.is(again.status, 2)
-  t.regex(again.errors, /expected a new folder, got .*whole, which holds 'mood'; --overwrite/)
+  t.regex(
+    again.errors,
+    /expected a new folder, got .*whole, which holds 'mood', 'tags' of an earlier run of tasks; --overwrite/
+  )
 })
 
 test('tasks of a file of their own may share an adapter', async (t) => {
