@@ -54,7 +54,7 @@ export function checkExported(config: AdapterConfig, { exported, embeddingSize, 
     if (exported.keyFeatures === 0) {
       refuse(
         exported,
-        'takes no prefix: not every layer has its tokens attend by scaled_dot_product_attention',
+        'takes no prefix: not every layer has attention of a form that takes one (scaled_dot_product_attention, or a softmax between two products)',
         part.method
       )
     }

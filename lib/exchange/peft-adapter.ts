@@ -56,9 +56,8 @@ function checkTakesPrefix({ exported }: ModelConfig): void {
     'load the PEFT adapter',
     `${exported.className} of an archive takes no prefix`,
     {
-      expected:
-        'a network of one stream of tokens, which attend by scaled_dot_product_attention in every one of its layers',
-      hint: 'Export it with --attention sdpa, if it has that, or train another method, such as LoRA.'
+      expected: 'a network of one stream of tokens, in every layer of which prefixes have a place',
+      hint: 'Train another method for it, such as LoRA.'
     }
   )
 }

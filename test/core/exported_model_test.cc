@@ -15,6 +15,7 @@
 #include "core/surgery/adapter_model.h"
 #include "core/surgery/state_io.h"
 #include "core/training/gradients.h"
+#include "exported_archives.h"
 #include "tensors.h"
 
 namespace {
@@ -73,12 +74,12 @@ std::vector<std::vector<int32_t>> rows_of(const Json* json) {
   return rows;
 }
 
-// Nothing where rows are no ids.
-std::optional<BatchInput> batch_of(const Json& inputs) {
-  const auto* ids = inputs.find("input_ids");
+// Nothing where rows are no ids. `side`: "decoder_", in front of the names of what a decoder reads.
+std::optional<BatchInput> batch_of(const Json& inputs, const std::string& side = "") {
+  const auto* ids = inputs.find(side + "input_ids");
   if (ids == nullptr || ids->is_string()) return std::nullopt;
   const auto rows = rows_of(ids);
-  const auto* given_mask = inputs.find("attention_mask");
+  const auto* given_mask = inputs.find(side + "attention_mask");
   const auto mask = given_mask == nullptr ? rows : rows_of(given_mask);
   const auto* types = inputs.find("token_type_ids");
   BatchInput batch;
@@ -317,6 +318,40 @@ TEST(exported_encoder_and_decoder_run_rows_of_lengths_of_their_own) {
   CHECK_THROWS(ErrorCode::invalid_argument, states(first));
   first.source_ids.clear(), first.source_lengths.clear();
   CHECK_THROWS(ErrorCode::invalid_argument, states(first));
+}
+
+TEST(exported_encoder_and_decoder_have_prefixes_in_the_layers_of_both) {
+  Opened opened("t5");
+  int cases = 0;
+  for (const auto& one : opened.cases.find("cases")->as_array("cases")) {
+    if (one.find("kind")->as_string("kind") != "prefix") continue;
+    const auto source = batch_of(*one.find("inputs"));
+    auto input = batch_of(*one.find("inputs"), "decoder_");
+    input->source_ids = source->ids, input->source_lengths = source->row_lengths;
+    opened.backbone->prepare(*input);
+    check_prefix(opened, one, {PackedBatch::pack(*input, at::kCPU), {}});
+    ++cases;
+  }
+  CHECK_EQ(cases, 1);
+}
+
+// Gemma 2's scores: scaled, divided, through tanh, multiplied, and a mask.
+TEST(prefixes_stand_where_all_that_is_done_to_the_scores_is_understood) {
+  const auto source = check::exported_file("gemma2.pt2");
+  const auto features = [&](const std::string& from, const std::string& to) {
+    auto model = check::archive_entry(source, "models/model.json");
+    CHECK(model.find(from) != std::string::npos);
+    for (size_t at = model.find(from); at != std::string::npos; at = model.find(from, at + to.size()))
+      model.replace(at, from.size(), to);
+    const check::TemporaryFolder folder;
+    const auto path = folder.file("gemma2.pt2");
+    check::write_archive(path, source, {{"models/model.json", model}});
+    return ExportedModel(path, at::kCPU).facts().key_features;
+  };
+  CHECK_EQ(features("aten.tanh.default", "aten.tanh_.default"), 6);
+  CHECK_EQ(features("aten.tanh.default", "aten.sigmoid.default"), 0);
+  CHECK_EQ(features("aten.div.Tensor", "aten.fmod.Tensor"), 0);
+  CHECK_EQ(features("aten.dropout.default", "aten.alpha_dropout.default"), 0);
 }
 
 TEST(residual_sub_layers_are_those_of_the_models_code) {

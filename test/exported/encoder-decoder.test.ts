@@ -44,6 +44,18 @@ test("T5: the decoder's states are PyTorch's, whatever the lengths of both rows"
   t.deepEqual(hiddenStates?.at(-1), lastHiddenState)
 })
 
+test("T5: prefixes stand in front of the encoder's keys and of the decoder's, at no distance", async (t) => {
+  const { group, model } = await open(t, 't5')
+  const [one] = casesOf(group, 'prefix')
+  if (one?.config === undefined) return void t.fail()
+  model.addAdapter('x', AdapterConfig.load('prefix_tuning', one.config))
+  setWeights(model, group, one, (name) => name)
+  const away = await awayFrom(model, group, one)
+  t.true(away > 1e-2)
+  model.setActiveAdapters('x')
+  t.true((await awayFrom(model, group, one)) < 1e-6)
+})
+
 test("T5: adapters stand in the encoder's and in the decoder's sub-layers, none across", async (t) => {
   const { group, model } = await open(t, 't5')
   const wanted = casesOf(group, 'training')[0]?.subLayers ?? []

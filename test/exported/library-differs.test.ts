@@ -17,6 +17,8 @@ const keys = [
   ['clip-text', 'prefix_tuning_flat', 'prefix_tuning.prefix_tunings.x.clip_text_model_self_prefix.control_trans'],
   ['clip-vision', 'prefix_tuning_flat', 'prefix_tuning.prefix_tunings.x.clip_vision_model_self_prefix.control_trans'],
   ['t5', 'seq_bn_inv', 'encoder.invertible_adapters.x.F.0.weight'],
+  ['t5', 'prefix_tuning_flat', 'prefix_tuning.prefix_tunings.x.self_prefix.control_trans'],
+  ['deberta-v2', 'prefix_tuning_flat', 'prefix_tuning.prefix_tunings.x.self_prefix.control_trans'],
   ['t5', 'seq_bn_inv', 'decoder.block.1.layer.2.adapters.x.adapter_up.weight'],
   ['bert', 'seq_bn_inv', 'invertible_adapters.x.F.0.weight']
 ] as const

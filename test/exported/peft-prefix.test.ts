@@ -34,7 +34,7 @@ function turned(flat: Float32Array, { layers, heads, size }: { layers: number; h
   return result
 }
 
-for (const network of ['llama', 'qwen2'] as const) {
+for (const network of ['llama', 'qwen2', 'gemma2'] as const) {
   test(`${network}: a prefix is written as PEFT has it, with as many heads as the keys, and comes back`, async (t) => {
     const { model } = await open(t, network)
     model.addAdapter('x', `prefix_tuning_flat[prefix_length=${length}]`, { seed: 3 })

@@ -2,10 +2,12 @@ import test from 'ava'
 import { AdapterConfig, type Model, Stack } from '../../lib/index.js'
 import { casesOf, distance, imageModels, inputsOf, open, textModels } from './support.js'
 
-const prefixed = [...textModels, ...imageModels].filter((name) => ['bert', 'llama', 'mistral', 'vit'].includes(name))
+const prefixed = [...textModels, ...imageModels].filter((name) =>
+  ['bert', 'llama', 'mistral', 'vit', 'deberta-v2', 'gemma2', 'swin'].includes(name)
+)
 
 for (const name of prefixed) {
-  test(`${name}: a prefix at the keys and values is the adapters library's, under its names`, async (t) => {
+  test(`${name}: a prefix at the keys and values is Python's, under the adapters library's names`, async (t) => {
     const { group, model } = await open(t, name)
     const [one] = casesOf(group, 'prefix')
     if (one?.config === undefined) return void t.fail()
@@ -41,16 +43,17 @@ async function states(model: Model, adapters: Parameters<Model['setActiveAdapter
   return [...(lastHiddenState?.data ?? [])]
 }
 
-for (const name of ['bert', 'llama'] as const) {
+for (const name of ['bert', 'llama', 'deberta-v2', 'gemma2'] as const) {
   test(`${name}: rows of one batch have prefixes of different lengths, several, or none`, async (t) => {
     const { model } = await open(t, name)
     model.addAdapter('short', AdapterConfig.load('prefix_tuning_flat', { prefixLength: 2 }), { seed: 1 })
     model.addAdapter('long', AdapterConfig.load('prefix_tuning_flat', { prefixLength: 5 }), { seed: 2 })
     const setups = ['short', null, 'long', Stack('short', 'long')]
     const mixed = await states(model, setups as never)
+    const { hiddenSize } = model.config
     for (const [row, setup] of setups.entries()) {
-      const from = row * 5 * 16
-      const to = from + (rows.inputIds[row]?.length ?? 0) * 16
+      const from = row * 5 * hiddenSize
+      const to = from + (rows.inputIds[row]?.length ?? 0) * hiddenSize
       const alone = (await states(model, setup)).slice(from, to)
       t.true(distance(mixed.slice(from, to), { data: Float32Array.from(alone) }) < 2e-6, `row ${row}`)
       const plain = (await states(model, null)).slice(from, to)
@@ -59,13 +62,13 @@ for (const name of ['bert', 'llama'] as const) {
   })
 }
 
-for (const name of ['bert', 'llama'] as const) {
+for (const name of ['bert', 'llama', 'deberta-v2', 'gemma2'] as const) {
   test(`${name}: rows of one length see their prefix as rows beside longer ones do`, async (t) => {
     const { model } = await open(t, name)
     model.addAdapter('x', AdapterConfig.load('prefix_tuning_flat', { prefixLength: 2 }), { seed: 1 })
     const of = async (inputIds: number[][]) => {
       const { lastHiddenState } = await model.forward({ inputIds }, { adapters: 'x', head: null })
-      return [...(lastHiddenState?.data ?? [])].slice(0, 3 * 16)
+      return [...(lastHiddenState?.data ?? [])].slice(0, 3 * model.config.hiddenSize)
     }
     const even = await of([
       [5, 6, 7],
@@ -80,7 +83,7 @@ for (const name of ['bert', 'llama'] as const) {
 }
 
 test('what takes no prefix says why', async (t) => {
-  const { model } = await open(t, 'deberta-v2')
+  const { model } = await open(t, 'convolutional')
   t.throws(() => model.addAdapter('x', 'prefix_tuning'), { code: 'ERR_UNSUPPORTED', message: /takes no prefix/ })
   const { model: llama } = await open(t, 'llama')
   const shifting = AdapterConfig.load('prefix_tuning_flat', { shiftPositions: true })

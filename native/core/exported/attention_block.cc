@@ -32,16 +32,19 @@ std::optional<AttentionCore> written_out(const Graph& graph, const Weights& weig
     // Where positions have products of their own, queries and keys are those that are both made of the stream.
     const bool both = ways.contains(graph.slots[key].producer);
     if (core.query >= 0 && !both) continue;
-    core.query = query, core.key = key;
+    core.query = query, core.key = key, core.scores = scores;
     if (both) break;
   }
   if (core.query < 0) return std::nullopt;
+  core.softmax = softmax;
   for (int32_t node : ways.nodes()) {
     if (node <= softmax || !is_values(node)) continue;
     const auto [left, right] = factors(graph.nodes[node]);
     if (left < 0 || right < 0) continue;
-    if (ways.made_of(left, softmax)) return AttentionCore{node, core.query, core.key, right};
-    if (ways.made_of(right, softmax)) return AttentionCore{node, core.query, core.key, left};
+    const bool weights_first = ways.made_of(left, softmax);
+    if (!weights_first && !ways.made_of(right, softmax)) continue;
+    core.node = node, core.value = weights_first ? right : left;
+    return core;
   }
   return std::nullopt;
 }

@@ -10,6 +10,7 @@ namespace ta::exported {
 struct AttentionCore {
   int32_t node = -1;
   int32_t query = -1, key = -1, value = -1;  ///< slots
+  int32_t scores = -1, softmax = -1;         ///< nodes, where it is written out in two products; -1: in one operator
 };
 
 /// The last one among these nodes; nothing where there is none.

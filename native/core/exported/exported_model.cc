@@ -147,15 +147,15 @@ void ExportedModel::add_sites() {
 void ExportedModel::add_prefixes() {
   const auto& graph = program_->graph();
   for (const auto& sub : residuals_.sub_layers) {
-    const auto form = sub.core ? key_heads(graph, *sub.core) : std::nullopt;
+    const auto form = key_form(graph, sub);
     if (!form || graph.nodes[sub.core->node].module < 0) continue;
     auto found = std::find_if(prefixes_.begin(), prefixes_.end(),
                               [&](const PrefixPlace& place) { return place.layer->layer == sub.layer; });
     if (found == prefixes_.end()) {
       found = prefixes_.emplace(prefixes_.end());
-      found->layer->layer = sub.layer, found->heads = form->first, found->size = form->second;
+      found->layer->layer = sub.layer, found->heads = form->heads, found->size = form->size;
     }
-    found->attentions.push_back({sub.core->node, sub.core_input});
+    found->attentions.push_back({sub.core->node, sub.core_input, form->written});
   }
   const auto features = [](const PrefixPlace& place) { return place.heads * place.size; };
   const bool alike = std::all_of(prefixes_.begin(), prefixes_.end(), [&](const PrefixPlace& place) {

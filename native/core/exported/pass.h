@@ -2,7 +2,9 @@
 // What the hooks of a run are told about its rows.
 
 #include <array>
+#include <map>
 #include <utility>
+#include <vector>
 
 #include "core/exported/attention_mask.h"
 #include "core/exported/execution.h"
@@ -48,6 +50,8 @@ struct Pass {
   mutable std::array<std::pair<at::Tensor, at::Tensor>, 2> last{};
   mutable std::size_t oldest = 0;
   mutable std::vector<std::pair<int32_t, MaskForm>> masks{};
+  /// What a hook leaves for one behind it, under the node of either.
+  mutable std::map<int32_t, std::vector<at::Tensor>> left{};
 };
 
 /// The run that is going on on this thread, for a module of the graph that a layer of the library calls.

@@ -1,9 +1,11 @@
 #pragma once
-// Prefix tuning in a graph (adapters/prefix.h): at scaled_dot_product_attention each row gets keys and values in front
-// of its own, which every token of the row sees.
+// Prefix tuning in a graph (adapters/prefix.h): each row gets keys and values in front of its own, which every token of
+// the row sees.
 //
-//   softmax([q Kpᵀ; q Kᵀ + mask] / √d) [Vp; V]      q, K, V [rows, heads, tokens, d], Kp, Vp [rows, heads, p, d]
+//   softmax([f(q Kpᵀ); f(q Kᵀ) + bias]) [Vp; V]      q, K, V [rows, heads, tokens, d], Kp, Vp [rows, heads, p, d]
 //
+// At scaled_dot_product_attention f is 1/√d. Where attention is written out (written_attention.h), whatever it does to
+// all scores alike is done to those of the prefix; positions and masks, which have a value for each key, have 0 there.
 // Where heads share keys, a prefix has as many heads as the keys have before they are repeated, as in the adapters
 // library. Where tokens see only those before them, they see all of the prefix.
 
@@ -11,6 +13,7 @@
 #include "core/exported/pass.h"
 #include "core/exported/residuals.h"
 #include "core/exported/tree.h"
+#include "core/exported/written_attention.h"
 
 namespace ta::exported {
 
@@ -19,15 +22,26 @@ struct PrefixPlace {
   std::shared_ptr<PrefixLayer> layer = std::make_shared<PrefixLayer>();
   int64_t heads = 0, size = 0;  ///< of the keys, before they are repeated
   struct Attention {
-    int32_t node, input;
+    int32_t node = -1, input = -1;
+    std::optional<WrittenAttention> written = std::nullopt;  ///< where it is not one operator
   };
   std::vector<Attention> attentions;
 };
 
-/// Heads and size of the keys that a node of scaled_dot_product_attention reads; nothing where it has another form.
-std::optional<std::pair<int64_t, int64_t>> key_heads(const Graph& graph, const AttentionCore& core);
+/// The attention of a sub-layer, with heads and size of its keys; nothing where it has another form.
+struct KeyForm {
+  int64_t heads, size;
+  std::optional<WrittenAttention> written = std::nullopt;
+};
+std::optional<KeyForm> key_form(const Graph& graph, const SubLayer& sub);
 
 /// The places must outlive the program. To be called behind add_dropout_hooks: of two hooks the later is asked first.
 void add_prefix_hooks(Program& program, const Tree& tree, const std::vector<PrefixPlace>& places);
+/// written_prefix.cc: those at attention that is written out.
+void add_written_prefix(Program& program, const PrefixPlace& place, const PrefixPlace::Attention& at, bool source);
+
+/// The first node that reads what keys are made of, and these, [rows, heads, tokens, d], in a run that is about to.
+int32_t reader_of_keys(const PrefixPlace::Attention& at);
+at::Tensor keys_of(const PrefixPlace::Attention& at, const Execution& execution);
 
 }  // namespace ta::exported

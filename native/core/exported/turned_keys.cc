@@ -12,7 +12,6 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "core/exported/attend.h"
 #include "core/exported/exported_model.h"
 #include "core/exported/rotation.h"
 
@@ -55,13 +54,13 @@ at::Tensor ExportedModel::turned_keys(const at::Tensor& keys, bool back) {
   bool turns = false;
   for (size_t layer = 0; layer < prefixes_.size(); ++layer) {
     const auto& place = prefixes_[layer];
-    const int32_t attention = place.attentions[0].node;
+    const auto& attention = place.attentions[0];
     const Pass pass{context, rows};
     Execution execution(*program_, &pass, false);
     const Running running(execution, pass);
     for (size_t i = 0; i < given.size(); ++i) execution.set(user_inputs_[i]->slot, given[i]);
-    execution.run_nodes({0, attention - 1});
-    const auto made = attention_inputs(execution, attention).k;  // [rows, heads, columns, d]
+    execution.run_nodes({0, reader_of_keys(attention) - 1});
+    const auto made = keys_of(attention, execution);  // [rows, heads, columns, d]
     const auto at = [&](int64_t column) { return made.select(2, column).reshape({-1, place.size}); };
     const auto rotation = find_rotation(at(0), at(shift));
     if (!rotation) refuse("this network counts them in another way", apart);

@@ -1,0 +1,315 @@
+#include "core/exported/written_attention.h"
+
+#include <algorithm>
+#include <initializer_list>
+#include <string_view>
+
+namespace ta::exported {
+
+namespace {
+
+constexpr int kMostSteps = 64;
+
+using Names = std::initializer_list<std::string_view>;
+
+bool is(const Node& node, Names names) {
+  return std::find(names.begin(), names.end(), node.operator_name()) != names.end();
+}
+
+bool keeps_values(const Node& node) {
+  return is(node, {"aten.to.dtype", "aten.to.dtype_layout", "aten.to.device", "aten._to_copy.default",
+                   "aten.type_as.default", "aten.contiguous.default", "aten.clone.default", "aten.alias.default"});
+}
+
+bool is_view(const Node& node) {
+  return is(node, {"aten.view.default", "aten.reshape.default", "aten._unsafe_view.default"});
+}
+
+std::optional<double> number_of(const Argument& argument) {
+  if (argument.kind != Argument::Kind::constant) return std::nullopt;
+  if (argument.value.isScalar()) return argument.value.toScalar().toDouble();
+  if (!argument.value.isTensor() || argument.value.toTensor().numel() != 1) return std::nullopt;
+  return argument.value.toTensor().item<double>();
+}
+
+class Reader {
+ public:
+  Reader(const Graph& graph, const AttentionCore& core, const Size& rows) : graph_(graph), core_(core), rows_(rows) {}
+
+  std::optional<WrittenAttention> read() {
+    if (core_.scores < 0) return std::nullopt;
+    own_.scores = core_.scores, own_.softmax = core_.softmax, own_.product = core_.node;
+    own_.query = core_.query, own_.key = core_.key;
+    if (!read_scores_product() || !read_keys() || !read_values()) return std::nullopt;
+    if (!read_scores() || !read_weights()) return std::nullopt;
+    return own_;
+  }
+
+ private:
+  const Node& node(int32_t index) const { return graph_.nodes[index]; }
+  const std::vector<Size>& shape(int32_t slot) const {
+    static const std::vector<Size> none;
+    return slot < 0 ? none : graph_.slots[slot].shape;
+  }
+  const Node* maker(int32_t slot) const {
+    const int32_t producer = slot < 0 ? -1 : graph_.slots[slot].producer;
+    return producer < 0 ? nullptr : &node(producer);
+  }
+  int32_t index_of(const Node& one) const { return static_cast<int32_t>(&one - graph_.nodes.data()); }
+
+  // How many keys the scores in a slot are for.
+  Size keys_of(int32_t slot) const { return shape(slot).empty() ? Size{} : shape(slot).back(); }
+
+  // [rows, heads, …] or [rows · heads, …].
+  bool is_of_heads(int32_t slot) const {
+    const auto& own = shape(slot);
+    return (own.size() == 4 && own[0] == rows_ && own[1].number > 0) || own.size() == 3;
+  }
+
+  bool read_scores_product() {
+    const auto& product = node(own_.scores);
+    const bool adds = is(product, {"aten.baddbmm.default"});
+    if (!adds && !is(product, {"aten.matmul.default", "aten.bmm.default"})) return false;
+    if (product.slot(adds ? 1 : 0) != own_.query || product.slot(adds ? 2 : 1) != own_.key) return false;
+    const auto& query = shape(own_.query);
+    if (!is_of_heads(own_.query) || query.back().number < 1 || shape(own_.key).size() != query.size()) return false;
+    own_.size = query.back().number;
+    if (shape(own_.key)[query.size() - 2].number != own_.size) return false;
+    if (!adds) return true;
+    const auto alpha = number_of(product.arguments[4]);
+    if (alpha) own_.steps.push_back({ScoreStep::Kind::multiply, own_.scores, -1, *alpha});
+    return alpha.has_value();
+  }
+
+  // From [.., d, tokens] back to where heads are parted. What scales the keys on the way scales the scores.
+  bool read_keys() {
+    int32_t slot = own_.key;
+    std::vector<ScoreStep> scales;
+    bool turned = false;
+    for (int i = 0; i < kMostSteps && !turned; ++i) {
+      const auto* one = maker(slot);
+      if (one == nullptr) return false;
+      if (const auto by = scale(*one); by && (by->slot < 0 || is_single(by->slot))) {
+        scales.push_back(*by);
+      } else if (is(*one, {"aten.transpose.int", "aten.permute.default"})) {
+        turned = true;
+      } else if (!keeps_values(*one)) {
+        return false;
+      }
+      slot = one->slot(0);
+    }
+    own_.steps.insert(own_.steps.begin(), scales.rbegin(), scales.rend());
+    // The last two turned round, or all of [rows, tokens, heads, d] at once.
+    const size_t rank = shape(own_.key).size();
+    const auto& before = shape(slot);
+    if (before.size() != rank || before.back().number != own_.size) return false;
+    if (rank == 4 && before[1] != shape(own_.key)[1])
+      return before[2] == shape(own_.key)[1] && take_heads(before[2].number, before[2].number);
+    return parted(slot);
+  }
+
+  bool read_values() {
+    const auto& product = node(own_.product);
+    if (!is(product, {"aten.matmul.default", "aten.bmm.default"}) || product.slot(1) != core_.value) return false;
+    const auto& value = shape(core_.value);
+    if (!is_of_heads(core_.value) || value.back().number != own_.size) return false;
+    if (value[value.size() - 2] != keys_of(own_.key)) return false;
+    return parted(core_.value);
+  }
+
+  // Back from [rows · heads, tokens, d] to [rows, heads, tokens, d], which says how many heads there are.
+  bool parted(int32_t slot) {
+    for (int i = 0; i < kMostSteps; ++i) {
+      const auto& own = shape(slot);
+      if (own.size() == 4) {
+        if (own[0] != rows_ || own[1].number < 1 || own[3].number != own_.size) return false;
+        return take_heads(own[1].number, heads_before_repeat(graph_, slot, own[1].number));
+      }
+      if (own[0] == rows_) return take_heads(1, 1);
+      const auto* one = maker(slot);
+      if (one == nullptr || (!keeps_values(*one) && !is_view(*one)) || one->slot(0) < 0) return false;
+      const auto& before = shape(one->slot(0));
+      if (before.size() < 3 || before.size() > 4 || before.back() != own.back() ||
+          before[before.size() - 2] != own[own.size() - 2])
+        return false;
+      slot = one->slot(0);
+    }
+    return false;
+  }
+
+  // Keys and values have the same.
+  bool take_heads(int64_t heads, int64_t key_heads) {
+    const bool first = own_.heads == 0;
+    if (first) own_.heads = heads, own_.key_heads = key_heads;
+    return own_.heads == heads && own_.key_heads == key_heads;
+  }
+
+  // A step by a number or by a tensor that is the same for all keys.
+  std::optional<ScoreStep> step(const Node& one, ScoreStep::Kind kind, size_t operand) const {
+    ScoreStep result{kind, index_of(one), one.slot(operand), 0};
+    if (result.slot >= 0) {
+      if (one.arguments[operand].wrapped || !same_for_all(result.slot)) return std::nullopt;
+      return result;
+    }
+    const auto number = number_of(one.arguments[operand]);
+    if (!number) return std::nullopt;
+    result.number = *number;
+    return result;
+  }
+
+  bool is_single(int32_t slot) const {
+    return std::all_of(shape(slot).begin(), shape(slot).end(), [](const Size& one) { return one.number == 1; });
+  }
+
+  bool same_for_all(int32_t slot) const {
+    const auto& own = shape(slot);
+    return graph_.slots[slot].is_tensor && own.size() <= 4 && (own.empty() || own.back().number == 1);
+  }
+
+  std::optional<ScoreStep> scale(const Node& one, size_t operand = 1) const {
+    if (is(one, {"aten.mul.Tensor", "aten.mul_.Tensor", "aten.mul.Scalar"}))
+      return step(one, ScoreStep::Kind::multiply, operand);
+    if (operand == 1 && is(one, {"aten.div.Tensor", "aten.div_.Tensor", "aten.div.Scalar"}))
+      return step(one, ScoreStep::Kind::divide, operand);
+    return std::nullopt;
+  }
+
+  // Whether a value is made of the scores: nodes stand in the order in which they run.
+  bool made_of_scores(int32_t slot) const {
+    std::vector<int32_t> open{graph_.slots[slot].producer}, seen;
+    while (!open.empty()) {
+      const int32_t index = open.back();
+      open.pop_back();
+      if (index == own_.scores) return true;
+      if (index < own_.scores || std::find(seen.begin(), seen.end(), index) != seen.end()) continue;
+      seen.push_back(index);
+      each_read(node(index), [&](int32_t read) { open.push_back(graph_.slots[read].producer); });
+    }
+    return false;
+  }
+
+  // Whether the scores are what stands at `index` of a node's arguments, and no other tensor is made of them.
+  bool scores_at(const Node& one, size_t index) const {
+    if (one.slot(index) < 0 || one.arguments[index].wrapped || !made_of_scores(one.slot(index))) return false;
+    int64_t count = 0;
+    each_read(one, [&](int32_t read) { count += made_of_scores(read) ? 1 : 0; });
+    return count == 1;
+  }
+
+  // What a node does to the scores that it reads at `index`; nothing where that is not understood. A bias, or a mask,
+  // is a step of none.
+  bool take_step(const Node& one, size_t index, std::vector<ScoreStep>& steps) const {
+    if (keeps_values(one)) return index == 0;
+    if (is_view(one)) return keeps_pairs(one.slot(0), one.outputs[0]);
+    if (is(one, {"aten.tanh.default", "aten.tanh_.default"})) {
+      steps.push_back({ScoreStep::Kind::tanh, index_of(one)});
+      return true;
+    }
+    if (is(one, {"aten.masked_fill.Scalar", "aten.masked_fill.Tensor", "aten.masked_fill_.Scalar",
+                 "aten.masked_fill_.Tensor"}))
+      return index == 0;
+    if (is(one, {"aten.where.self", "aten.where.ScalarOther", "aten.where.ScalarSelf"})) return index > 0;
+    const auto by = scale(one, 1 - index);
+    if (!by) return take_sum(one, index, steps);
+    steps.push_back(*by);
+    return fits_heads(one, *by);
+  }
+
+  // A tensor of several values needs rows and heads apart.
+  bool fits_heads(const Node& one, const ScoreStep& by) const {
+    return by.slot < 0 || is_single(by.slot) || shape(one.outputs[0]).size() == 4;
+  }
+
+  bool take_sum(const Node& one, size_t index, std::vector<ScoreStep>& steps) const {
+    const bool adds = is(one, {"aten.add.Tensor", "aten.add_.Tensor", "aten.add.Scalar"});
+    const bool subtracts = index == 0 && is(one, {"aten.sub.Tensor", "aten.sub_.Tensor", "aten.sub.Scalar"});
+    if (!adds && !subtracts) return false;
+    const auto factor = number_of(one.arguments[2]);
+    if (!factor || *factor != 1) return false;
+    const int32_t other = one.slot(1 - index);
+    if (other >= 0 && !same_for_all(other)) return !shape(other).empty() && shape(other).size() <= 4;
+    const auto by = step(one, adds ? ScoreStep::Kind::add : ScoreStep::Kind::subtract, 1 - index);
+    if (!by) return false;
+    steps.push_back(*by);
+    return fits_heads(one, *by);
+  }
+
+  // [.., queries, keys] in another form, the last two as they were.
+  bool keeps_pairs(int32_t from, int32_t to) const {
+    const auto &before = shape(from), &after = shape(to);
+    if (before.size() < 3 || before.size() > 4 || after.size() < 3 || after.size() > 4) return false;
+    return before.back() == after.back() && before[before.size() - 2] == after[after.size() - 2];
+  }
+
+  // From the softmax back to the first product.
+  bool read_scores() {
+    const auto& softmax = node(own_.softmax);
+    const auto dim = number_of(softmax.arguments[1]);
+    int32_t slot = softmax.slot(0);
+    const auto rank = static_cast<double>(shape(slot).size());
+    if (!dim || (*dim != -1 && *dim != rank - 1) || softmax.outputs[0] < 0) return false;
+    std::vector<ScoreStep> steps;
+    for (int i = 0; i < kMostSteps; ++i) {
+      const auto* one = maker(slot);
+      if (one == nullptr || keys_of(slot) != keys_of(own_.key)) return false;
+      if (index_of(*one) == own_.scores) {
+        own_.steps.insert(own_.steps.end(), steps.rbegin(), steps.rend());
+        return true;
+      }
+      size_t index = 0;
+      while (index < one->arguments.size() && !scores_at(*one, index)) ++index;
+      if (index > 2 || !take_step(*one, index, steps)) return false;
+      slot = one->slot(index);
+    }
+    return false;
+  }
+
+  // From the second product back to the softmax.
+  bool read_weights() {
+    int32_t slot = node(own_.product).slot(0);
+    for (int i = 0; i < kMostSteps; ++i) {
+      const auto* one = maker(slot);
+      if (one == nullptr || keys_of(slot) != keys_of(own_.key)) return false;
+      if (index_of(*one) == own_.softmax) return true;
+      if (is(*one, {"aten.dropout.default"})) {
+        const auto rate = number_of(one->arguments[1]);
+        if (!rate || own_.dropout > 0) return false;
+        own_.dropout = *rate;
+      } else if (is_view(*one)) {
+        if (!keeps_pairs(one->slot(0), slot)) return false;
+      } else if (!keeps_values(*one) && !is(*one, {"aten.masked_fill.Scalar", "aten.masked_fill.Tensor"})) {
+        return false;
+      }
+      slot = one->slot(0);
+    }
+    return false;
+  }
+
+  const Graph& graph_;
+  const AttentionCore& core_;
+  const Size& rows_;
+  WrittenAttention own_;
+};
+
+}  // namespace
+
+std::optional<WrittenAttention> read_attention(const Graph& graph, const AttentionCore& core, const Size& rows) {
+  return Reader(graph, core, rows).read();
+}
+
+int64_t heads_before_repeat(const Graph& graph, int32_t slot, int64_t heads) {
+  const auto made = [&](int32_t value) {
+    const int32_t producer = graph.slots[value].producer;
+    return producer < 0 ? nullptr : &graph.nodes[producer];
+  };
+  // reshape(expand(unsqueeze(k))): each head of the keys for several of the queries.
+  const auto* joined = made(slot);
+  if (joined == nullptr || !is_view(*joined)) return heads;
+  const int32_t repeated = joined->slot(0);
+  const auto& five = graph.slots[repeated].shape;
+  const auto* expanded = made(repeated);
+  if (five.size() != 5 || expanded == nullptr || expanded->operator_name() != "aten.expand.default") return heads;
+  return five[1].number > 0 && five[1].number * five[2].number == heads ? five[1].number : heads;
+}
+
+}  // namespace ta::exported

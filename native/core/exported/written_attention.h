@@ -1,0 +1,39 @@
+#pragma once
+// Attention that a graph writes out in two products, read so far that keys and values can be put in front of its own:
+//
+//   s = f(q kᵀ) + bias      w = softmax(s)      y = dropout(w) v        q, k, v [rows, heads, tokens, d] or
+//                                                                       [rows · heads, tokens, d]
+// f: what is the same for all keys: scales, also of k alone, a soft cap (Gemma 2), casts. A bias, or a mask, has a
+// value for each key: positions (T5, Swin), products of positions (DeBERTa), what hides (all).
+
+#include <optional>
+#include <vector>
+
+#include "core/exported/attention_block.h"
+
+namespace ta::exported {
+
+/// One step of f.
+struct ScoreStep {
+  enum class Kind { multiply, divide, add, subtract, tanh };
+  Kind kind = Kind::multiply;
+  int32_t node = -1;
+  int32_t slot = -1;  ///< a tensor that is the same for all keys; -1: `number`
+  double number = 0;
+};
+
+struct WrittenAttention {
+  int32_t scores = -1, softmax = -1, product = -1;  ///< nodes
+  int32_t query = -1, key = -1;                     ///< slots that the first product reads
+  int64_t heads = 0, key_heads = 0, size = 0;       ///< key_heads: before they are repeated for several queries
+  std::vector<ScoreStep> steps;                     ///< f, in order
+  double dropout = 0;
+};
+
+/// Nothing where something stands in it that is not understood. `rows`: the size that the stream's rows have.
+std::optional<WrittenAttention> read_attention(const Graph& graph, const AttentionCore& core, const Size& rows);
+
+/// How many heads the keys have before each is repeated for several of the queries' `heads`.
+int64_t heads_before_repeat(const Graph& graph, int32_t slot, int64_t heads);
+
+}  // namespace ta::exported
