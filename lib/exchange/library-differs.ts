@@ -2,6 +2,7 @@ import type { AdapterConfig } from '../config/adapter-config.js'
 import type { ModelConfig } from '../config/model-config.js'
 import { AdapterError } from '../native/errors.js'
 import type { AdapterFolder } from './adapter-folder.js'
+import { libraryFails } from './library-fails.js'
 
 const partsOf = (config: AdapterConfig) => (config.method === 'union' ? config.configs : [config])
 
@@ -16,29 +17,13 @@ function otherPlace(config: AdapterConfig, { modelType, exported }: ModelConfig)
   return undefined
 }
 
-/** What the adapter library reads of GPT-2 and then fails on, or computes otherwise; undefined: nothing. */
-function failsInGpt2(config: AdapterConfig, { modelType }: ModelConfig): string | undefined {
-  if (modelType !== 'gpt2') return undefined
-  for (const part of partsOf(config)) {
-    if (part.method !== 'lora' && part.method !== 'mtl_lora') continue
-    if (part.method === 'lora' && part.useDora !== false) return 'fails on DoRA in GPT-2'
-    const parts = part.attnMatrices.filter((matrix) => matrix !== 'o')
-    if (!part.selfattnLora || parts.length === 0) continue
-    if (part.method === 'mtl_lora') return "fails on MTL-LoRA at GPT-2's query, key and value"
-    if (part.veraD !== null) return "fails on VeRA at GPT-2's query, key and value"
-    if (part.compositionMode !== 'add' && part.alpha !== 1 && parts.length < 3 && !parts.includes('qkv'))
-      return `multiplies what (IA)³ does not name of GPT-2's query, key and value by alpha (${part.alpha}), too`
-  }
-  return undefined
-}
-
 // A run writes a checkpoint every so often: once is enough.
 const told = new WeakSet<ModelConfig>()
 
 /** For a folder that is written for the adapter library: it is whole here, and Python answers otherwise or refuses it. Once for each model. */
 export function warnOfDifference(name: string, config: AdapterConfig, model: ModelConfig): void {
   const place = otherPlace(config, model)
-  const other = place ?? failsInGpt2(config, model)
+  const other = place ?? libraryFails(config, model)
   if (other === undefined || told.has(model)) return
   told.add(model)
   process.emitWarning(

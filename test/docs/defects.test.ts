@@ -43,7 +43,8 @@ const proofs: readonly (readonly [file: string, title: string])[] = [
   ['parity/methods', 'the values of the formulas, forward and gradients'],
   ['model/prompt', 'padding changes nothing under a prompt'],
   ['exported/library-differs', 'a bottleneck for Python is written with a warning, and one of Python is refused'],
-  ['exported/forward', "hidden states are PyTorch's, whatever the rows' lengths"]
+  ['exported/forward', "hidden states are PyTorch's, whatever the rows' lengths"],
+  ['model/reft', 'a row shorter than suffixPositions is all of the last tokens']
 ]
 
 test('docs/python-defects.md names a test for each defect of Python’s adapters, and the test is there', (t) => {

@@ -90,6 +90,28 @@ test('each row has its own: lists, BatchSplit and Parallel give what each gives 
   t.true(largestDifference(logits?.data ?? [], all.logits?.data ?? [1]) < 1e-5)
 })
 
+test('a row shorter than suffixPositions is all of the last tokens, alone and beside longer ones', async (t) => {
+  const model = await load(t)
+  model.addAdapter('long', 'noreft[suffix_positions=3]')
+  // One unit for all tokens, which is the other's second.
+  model.addAdapter('one', 'noreft[prefix_positions=0, suffix_positions=3]')
+  const units = model.namedParameters().filter(({ name }) => name.includes('.refts.long.units.1.'))
+  model.loadStateDict(
+    new Map(units.map(({ name }) => [name.replace('.refts.long.', '.refts.one.'), model.parameter(name)]))
+  )
+  const states = async (ids: number[][], adapters: string) =>
+    (await model.forward({ inputIds: ids }, { adapters, head: null, outputHiddenStates: true })).lastHiddenState?.data
+  for (const row of [[5], [5, 6], [5, 6, 7]]) t.deepEqual(await states([row], 'long'), await states([row], 'one'))
+  const beside = await states(
+    [
+      [5, 6],
+      [5, 6, 7, 8, 9]
+    ],
+    'long'
+  )
+  t.true(largestDifference(beside?.slice(0, 2 * hidden) ?? [], (await states([[5, 6]], 'one')) ?? [1]) < 1e-5)
+})
+
 test('blocks that have no meaning for it are refused by name', async (t) => {
   const model = await load(t)
   model.addAdapter('a', 'loreft')

@@ -1,0 +1,49 @@
+import type { AdapterConfig, MethodConfig } from '../config/adapter-config.js'
+import type { BottleneckConfig } from '../config/bottleneck-config.js'
+import type { LoraConfig, MtlLoraConfig } from '../config/lora-config.js'
+import type { ModelConfig } from '../config/model-config.js'
+
+/**
+ * What the adapter library has a config for and then fails on, in `add_adapter`, `load_adapter` or its first pass, or computes
+ * otherwise (version 1.3); undefined: nothing.
+ */
+export function libraryFails(config: AdapterConfig, { modelType }: ModelConfig): string | undefined {
+  if (config.method === 'output') return undefined
+  const parts = config.method === 'union' ? config.configs : [config]
+  if (parts.filter(({ method }) => method === 'reft').length > 1) return 'refuses two ReFTs in one adapter'
+  for (const part of parts) {
+    const problem = partFails(part, modelType)
+    if (problem !== undefined) return problem
+  }
+  return undefined
+}
+
+function partFails(part: MethodConfig, modelType: string): string | undefined {
+  if (part.method === 'bottleneck') return bottleneckFails(part, modelType)
+  if (part.method === 'prompt_tuning' && modelType === 'gpt2') return 'has no prompts for GPT-2'
+  if (part.method !== 'lora' && part.method !== 'mtl_lora') return undefined
+  if (part.method === 'mtl_lora' && part.taskSpecificMatrixType === 'linear')
+    return "fails on MTL-LoRA with taskSpecificMatrixType 'linear'"
+  return modelType === 'gpt2' ? failsInGpt2(part) : undefined
+}
+
+/** Where layers normalise what comes in, no LayerNorm of theirs stands before an adapter, and no residual is taken there. */
+function bottleneckFails(part: BottleneckConfig, modelType: string): string | undefined {
+  const takesNone = !part.originalLnBefore || modelType === 'gpt2' || modelType === 'vit'
+  if (part.residualBeforeLn === 'post_add' && takesNone && !part.isParallel)
+    return "fails on residualBeforeLn 'post_add' where no LayerNorm stands before the adapter"
+  if (part.invAdapter === 'glow') return 'fails on GLOW'
+  if (part.phmLayer && part.sharedWPhm && !part.factorizedPhmW) return 'fails on one whole W for all PHM layers'
+  return undefined
+}
+
+function failsInGpt2(part: LoraConfig | MtlLoraConfig): string | undefined {
+  if (part.useDora !== false) return 'fails on DoRA in GPT-2'
+  const merged = part.attnMatrices.filter((matrix) => matrix !== 'o')
+  if (!part.selfattnLora || merged.length === 0) return undefined
+  if (part.method === 'mtl_lora') return "fails on MTL-LoRA at GPT-2's query, key and value"
+  if (part.veraD !== null) return "fails on VeRA at GPT-2's query, key and value"
+  const isPart = merged.length < 3 && !merged.includes('qkv')
+  if (part.compositionMode === 'add' || part.alpha === 1 || !isPart) return undefined
+  return `multiplies what (IA)³ does not name of GPT-2's query, key and value by alpha (${part.alpha}), too`
+}
