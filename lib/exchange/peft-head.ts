@@ -58,6 +58,16 @@ export function peftClass(model: ModelConfig, task: string | null): string | und
 export const choiceClass = (model: ModelConfig): string => `${classBase(model)}ForMultipleChoice`
 export const maskedClass = (model: ModelConfig): string => `${classBase(model)}ForMaskedLM`
 
+/**
+ * The class with a head that a folder is for, where it holds nothing of that head and PEFT has no name for the task: its modules
+ * have the names of that class. Undefined: another folder.
+ */
+export function classWithoutHead(folder: PeftFolder, model: ModelConfig): string | undefined {
+  const { taskType, baseClass } = folder.config
+  if (model.exported !== null || taskType !== null || baseClass === null) return undefined
+  return baseClass.startsWith(`${classBase(model)}For`) && headModules(folder).length === 0 ? baseClass : undefined
+}
+
 const classBase = (model: ModelConfig): string => familyOf(model).adapterClass.replace(/AdapterModel$/, '')
 
 /** A model class's head as one of ours; with `withPooler` the pooler is its first layer, not the base model's. */
@@ -130,7 +140,10 @@ export function peftHead(folder: PeftFolder, model: ModelConfig, problem?: Probl
     throw refuse(folder, `the head of ${what} is not supported: ${held.join(', ')}`)
   }
   const wanted = Object.keys(found.layers)
-  if (!isDeepStrictEqual([...held].sort(), [...wanted].sort())) {
+  // A module around another one has that one's bias, once more.
+  const isAround = (module: string) => wanted.some((other) => other.startsWith(`${module}.`))
+  const apart = (modules: readonly string[]) => modules.filter((module) => !isAround(module)).sort()
+  if (!isDeepStrictEqual(apart(held), apart(wanted))) {
     throw refuse(folder, `it holds ${held.join(', ')}, and the head of ${modelClass} is ${wanted.join(', ')}`)
   }
   const root = peftRoot(config)

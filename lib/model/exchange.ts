@@ -22,7 +22,7 @@ import { fromLibraryPlaces } from '../exchange/gated-places.js'
 import { resolveFolder } from '../exchange/hub.js'
 import { checkLibraryPlace, warnOfDifference } from '../exchange/library-differs.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
-import { peftJson } from '../exchange/peft-write.js'
+import { type PeftHeadPlan, peftJson } from '../exchange/peft-write.js'
 import type { SharedGroup } from '../exchange/shared-group.js'
 import { defaultHead } from '../exchange/static-heads.js'
 import { checkAdapterName, type SavedPart, saveFolder, saveParts } from '../exchange/write-folder.js'
@@ -31,7 +31,7 @@ import type { KeyDialect, WeightsFormat } from '../native/types.js'
 import { type ClassOptions, classFolder } from './class-state.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
-import { notesWords, readPeftAdapter, savePeftAdapter } from './peft-files.js'
+import { notesClass, readPeftAdapter, savePeftAdapter } from './peft-files.js'
 import { checkKnown } from './setup.js'
 import { shareAgain, sharedGroups } from './sharing.js'
 import { checkLayerList } from './skip-layers.js'
@@ -214,7 +214,7 @@ export async function loadAdapter(model: Model, source: string, options: LoadAda
   const name = as ?? found.name
   const adapter = dropped.length === 0 ? found : withoutLayers(model, found, dropped)
   await placeOver(model, name, { adapter, head: found.head }, overwriteOk, 'loadAdapter')
-  if (adapter.writes === true) notesWords(adapter.config)
+  if (adapter.forClass != null) notesClass(adapter.config, adapter.forClass)
   if (name === found.name && found.sharing != null) shareAgain(model, found.sharing)
   if (setActive) model.setActiveAdapters(name)
   return name
@@ -279,8 +279,8 @@ export interface FoundAdapter {
   readonly head: HeadFolder | null
   /** The group with which it had parameters in common when it was saved. */
   readonly sharing?: SharedGroup | null
-  /** The folder is for a class that answers with the base model's own words. */
-  readonly writes?: boolean
+  /** The class that the folder is for, where it holds nothing of that class's head. */
+  readonly forClass?: PeftHeadPlan | null
   /** Reads its weights into the adapter of this name, which is there already. */
   readonly load: (name: string) => Promise<void>
 }

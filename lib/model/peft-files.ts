@@ -7,8 +7,8 @@ import { adapterConfigFile, type FolderFormat, peftWeightFiles } from '../exchan
 import { peftAdapterConfig } from '../exchange/peft-adapter.js'
 import { checkPeftBase } from '../exchange/peft-base.js'
 import { ownHeadModules } from '../exchange/peft-class.js'
-import { readPeftFolder } from '../exchange/peft-folder.js'
-import { checkStoredModules, headModules, peftHead } from '../exchange/peft-head.js'
+import { type PeftFolder, readPeftFolder } from '../exchange/peft-folder.js'
+import { checkStoredModules, classWithoutHead, headModules, peftHead } from '../exchange/peft-head.js'
 import { baseLayers, peftPooler } from '../exchange/peft-targets.js'
 import { isOwnWords, type PeftHeadPlan, peftHeadPlan, peftJson, wordsPlan } from '../exchange/peft-write.js'
 import { defaultHead } from '../exchange/static-heads.js'
@@ -19,12 +19,18 @@ import type { FoundAdapter } from './exchange.js'
 import { headOfRow } from './head-rule.js'
 import type { Model } from './model.js'
 
-/** Adapters of folders of a class that writes, whose words are the base model's own: they are written back as such. */
-const ofWords = new WeakSet<AdapterConfig>()
+/** Adapters of folders of a class whose head the folder does not hold, such as the base model's own words: written back as such. */
+const ofClass = new WeakMap<AdapterConfig, PeftHeadPlan>()
 
 /** @param config as the model has it, which lives as long as the adapter does */
-export function notesWords(config: AdapterConfig): void {
-  ofWords.add(config)
+export function notesClass(config: AdapterConfig, plan: PeftHeadPlan): void {
+  ofClass.set(config, plan)
+}
+
+function classOfFolder(folder: PeftFolder, model: Model): PeftHeadPlan | null {
+  if (folder.config.taskType === wordsPlan.task) return wordsPlan
+  const modelClass = classWithoutHead(folder, model.config)
+  return modelClass === undefined ? null : { task: null, modelClass, layers: {} }
 }
 
 /** What a folder of PEFT's holds, as parts of this model. @param source what the user called the folder */
@@ -52,7 +58,7 @@ export async function readPeftAdapter(
     name: found.name,
     config,
     head,
-    writes: found.config.taskType === wordsPlan.task,
+    forClass: classOfFolder(found, model),
     load: (name) => nativeCall(() => model.native.loadPeftAdapter(found.weightsFile, name, aside, ofNetwork))
   }
 }
@@ -99,7 +105,7 @@ function planOf(model: Model, name: string, config: AdapterConfig): PeftHeadPlan
   }
   if (own !== undefined) return peftHeadPlan(name, own, model.config)
   const answering = headOfRow(headChoice.rule, heads, name) ?? ''
-  return ofWords.has(config) || isOfModel(model, answering) ? wordsPlan : null
+  return ofClass.get(config) ?? (isOfModel(model, answering) ? wordsPlan : null)
 }
 
 function besideOwnHead(name: string, className: string): AdapterError {

@@ -224,3 +224,43 @@ for (const [source, options, saved] of choosers) {
     t.deepEqual(await scores('again'), await scores('a'))
   })
 }
+
+/** The folder of 'a' with some tensors of its head left out. */
+async function without(model: Model, folder: string, left: (name: string) => boolean, fields: object): Promise<void> {
+  await model.saveAdapter(folder, 'a', { library: 'peft' })
+  editTensors(join(folder, 'adapter_model.safetensors'), (tensors) => {
+    for (const name of [...tensors.keys()].filter(left)) tensors.delete(name)
+  })
+  writeFileSync(join(folder, 'adapter_config.json'), JSON.stringify({ ...configOf(folder), ...fields }))
+}
+
+test('modules_to_save may name the decoder alone, without the bias around it; but all layers of the head', async (t) => {
+  using model = await open('bert-tiny')
+  withMasked(model)
+  const folder = scratch(t)
+  const decoder = ['cls.predictions.transform', 'cls.predictions.decoder']
+  await without(model, folder, (name) => name.endsWith('predictions.bias'), { modules_to_save: decoder })
+  await model.loadAdapter(folder, { as: 'again' })
+  t.deepEqual(await logits(model, 'again'), await logits(model, 'a'))
+  await without(model, folder, (name) => name.includes('.transform.'), { modules_to_save: ['decoder', 'predictions'] })
+  await t.throwsAsync(model.loadAdapter(folder, { as: 'b' }), {
+    message: /the head of BertForMaskedLM is cls\.predictions\.transform\.dense/
+  })
+})
+
+test('a folder of such a class that holds nothing of its head stays one of that class', async (t) => {
+  using model = await open('bert-tiny')
+  withMasked(model)
+  const folder = scratch(t)
+  await without(model, folder, (name) => name.includes('.cls.'), { modules_to_save: null, torch_adapters: undefined })
+  t.is(await model.loadAdapter(folder, { as: 'lora' }), 'lora')
+  t.false(model.heads.has('lora'))
+  const again = scratch(t)
+  await model.saveAdapter(again, 'lora', { library: 'peft' })
+  t.like(configOf(again), { task_type: null, auto_mapping: { base_model_class: 'BertForMaskedLM' } })
+  t.is(configOf(again).modules_to_save, null)
+  t.deepEqual([...tensorsOf(again).keys()].sort(), [...tensorsOf(folder).keys()].sort())
+  // Alone it is for the base model.
+  await model.saveAdapter(again, 'lora', { library: 'peft', withHead: false })
+  t.is(configOf(again).task_type, 'FEATURE_EXTRACTION')
+})
