@@ -19,6 +19,8 @@ interface StaticHead {
   readonly layers: Readonly<Record<string, number>>
   /** The field of config.json that names the head's activation, where the class has no fixed one. */
   readonly activation?: string
+  /** Fields of config.json with the one value, which is the default, that the head computes. */
+  readonly fixed?: Readonly<Record<string, unknown>>
 }
 
 const bertClassifier: StaticHead = {
@@ -48,7 +50,8 @@ const bertChooser: StaticHead = {
 
 const electraChooser: StaticHead = {
   config: { head_type: 'multiple_choice', layers: 2, activation_function: 'gelu' },
-  layers: { 'sequence_summary.summary': 1, classifier: 4 }
+  layers: { 'sequence_summary.summary': 1, classifier: 4 },
+  fixed: { summary_type: 'first', summary_use_proj: true, summary_activation: 'gelu' }
 }
 
 const distilBertChooser: StaticHead = {
@@ -170,6 +173,9 @@ export function modelClassHead(json: Readonly<Record<string, unknown>>): Convert
   const names = Object.entries((id2label ?? {}) as Record<string, string>).map(([id, label]) => [label, Number(id)])
   const labels = (label2id ?? (names.length > 0 ? Object.fromEntries(names) : null)) as Record<string, unknown> | null
   const found = convertStaticHead(modelClass, labels, count)
+  const fixed = Object.entries(staticHeads[modelClass]?.fixed ?? {})
+  // Of another form than ours: the base model alone is loaded.
+  if (fixed.some(([field, value]) => json[field] !== undefined && json[field] !== value)) return undefined
   if (found !== undefined && predictsWords(found.config)) return wordHead(found, modelClass, json)
   if (found === undefined || !readsRows(found.config) || problem !== 'multi_label_classification') return found
   return { ...found, config: headOfProblem(found.config, problem) }

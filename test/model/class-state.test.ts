@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { AutoModel, adapterLayer, addAdaptersToModel, type Model, sequential } from '../../lib/index.js'
@@ -172,4 +172,23 @@ test('a class has its head, and what has none of its form is refused by name', a
   t.true(state('BertForSequenceClassification', 'one').has('classifier.1.down_project.weight'))
   const save = model.savePretrained(folder, { modelClass: 'BertForSequenceClassification', head: 'one' })
   await t.throwsAsync(save, { message: /surgery has put 'heads\.one\.1\.1\.\S+' into the head/ })
+})
+
+test("ELECTRA's choices: a config that sums a row up otherwise than its class usually does gives no head", async (t) => {
+  using model = await AutoModel.fromPretrained(join(fixtures, 'models/electra-tiny'), { withHead: false })
+  model.addMultipleChoiceHead('choices', { activationFunction: 'gelu' })
+  const folder = scratch(t)
+  await model.savePretrained(folder, { modelClass: 'ElectraForMultipleChoice', head: 'choices' })
+  const file = join(folder, 'config.json')
+  const json = JSON.parse(readFileSync(file, 'utf8'))
+  const headsWith = async (fields: object) => {
+    writeFileSync(file, JSON.stringify({ ...json, ...fields }))
+    using again = await AutoModel.fromPretrained(folder)
+    return [...again.heads.keys()]
+  }
+  const usual = { summary_type: 'first', summary_use_proj: true, summary_activation: 'gelu', summary_last_dropout: 0.1 }
+  t.deepEqual(await headsWith({}), ['default'])
+  t.deepEqual(await headsWith(usual), ['default'])
+  t.deepEqual(await headsWith({ summary_type: 'mean' }), [])
+  t.deepEqual(await headsWith({ summary_activation: 'tanh' }), [])
 })
