@@ -57,7 +57,8 @@ interface Call {
 
 /** Rows of one adapter are one call: its head writes for all of them. */
 function callsOf(model: Model, rows: readonly Row[], names: readonly string[], input: string): Call[] {
-  const adapters = rows.map((row) => adapterOf(row, names, placeOf(row, input)))
+  const known = { names, loaded: [...model.adapters.keys()] }
+  const adapters = rows.map((row) => adapterOf(row, known, placeOf(row, input)))
   return [...new Set(adapters)].map((adapter) => {
     const places = [...rows.keys()].filter((i) => adapters[i] === adapter)
     const head = adapter !== null && model.heads.get(adapter)?.headType === 'causal_lm' ? adapter : null

@@ -18,7 +18,7 @@ import {
   requireOwnHead
 } from './model-options.js'
 import { checkOutputFile } from './output.js'
-import { idOf, refuseAdapter, setupOf } from './row-adapter.js'
+import { type Heads, idOf, namesAdapter, refuseAdapter, setupOf } from './row-adapter.js'
 import { rowsUsage } from './rows.js'
 import { answererOf, checkBeside, loadSetup, setupSource } from './setup.js'
 
@@ -115,19 +115,34 @@ export async function run(argv: string[]): Promise<number> {
     const { output, json } = values
     const file = { input, output, json, atOnce: batchSize * batchesAtOnce }
     if (headFrom === 'model') requireOwnHead(model)
+    const answerEach = async (rows: readonly Row[], heads: Heads, head: string | undefined, signal: AbortSignal) => {
+      const known = { names, loaded: [...model.adapters.keys()] }
+      const own = rows.map((row) => setupOf(row, known, heads, placeOf(row, input)))
+      const answers = await model.predict(rows, { adapters: own, head, batchSize, signal })
+      return answers.map((answer, i) => withBranches(answer, own[i] ?? null, rows[i]))
+    }
     if (setup !== undefined || headFrom === 'model') {
-      // What the model came with is active as it is, and so is its head.
+      // What the model came with is active as it is, and so are its heads.
       const own = { composition: model.activeAdapters, head: model.activeHead ?? undefined }
       const { composition, head } = setup === undefined ? own : await loadSetup(model, setup, adapters, problem)
+      const how = setup === undefined ? {} : { adapters: composition, head }
       const facts = {
         adapters: adapterNames(composition),
         ...(composition !== null && { setup: formatComposition(composition) }),
         head: head ?? null
       }
       return await answerRows({ ...file, facts }, async (rows, signal) => {
-        for (const row of rows) refuseAdapter(row, placeOf(row, input), setup === undefined ? '--model' : '--setup')
-        const answers = await model.predict(rows, { adapters: composition, head, batchSize, signal })
-        return byRow(answers, rows, composition)
+        if (setup !== undefined) for (const row of rows) refuseAdapter(row, placeOf(row, input))
+        // Above an adapter that has none the head that is active answers, unless it is another adapter's own.
+        const isOfAll = head !== undefined && !model.adapters.has(head)
+        const heads = { has: (name: string) => isOfAll || model.heads.has(name) }
+        const [named, others] = [rows.filter(namesAdapter), rows.filter((row) => !namesAdapter(row))]
+        const ofNamed = named.length === 0 ? [] : await answerEach(named, heads, undefined, signal)
+        const answers = await model.predict(others, { ...how, batchSize, signal })
+        const ofOthers = byRow(answers, others, composition)
+        // Of a row that names none there may be an answer for each child of Parallel.
+        const each = ofOthers.length / others.length
+        return rows.flatMap((row) => (namesAdapter(row) ? ofNamed.splice(0, 1) : ofOthers.splice(0, each)))
       })
     }
     const [only] = adapters
@@ -136,13 +151,9 @@ export async function run(argv: string[]): Promise<number> {
     else for (const adapter of adapters) await loadNamed(model, adapter, problem)
     const head = headFrom === 'adapters' ? undefined : await loadHeadAlone(model, headFrom.folder, offline)
     const facts = { adapters: names, head: head ?? null }
-    return await answerRows({ ...file, facts }, async (rows, signal) => {
-      // A head for all answers whichever adapter a row names.
-      const heads = head === undefined ? model.heads : new Set(names)
-      const own = rows.map((row) => setupOf(row, names, heads, placeOf(row, input)))
-      const answers = await model.predict(rows, { adapters: own, head, batchSize, signal })
-      return answers.map((answer, i) => withBranches(answer, own[i] ?? null, rows[i]))
-    })
+    // A head for all answers whichever adapter a row names.
+    const heads = head === undefined ? model.heads : model.adapters
+    return await answerRows({ ...file, facts }, (rows, signal) => answerEach(rows, heads, head, signal))
   } finally {
     model.dispose()
   }

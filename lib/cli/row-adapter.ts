@@ -30,8 +30,16 @@ function taskOf({ taskId }: Row, names: readonly string[]): string | undefined {
   return names[Number(name)] ?? name
 }
 
+/** Adapters that rows may name. */
+export interface KnownAdapters {
+  /** Of --adapter, in its order: the first answers rows that name none. */
+  readonly names: readonly string[]
+  /** These, and those that the model's folder came with. */
+  readonly loaded: readonly string[]
+}
+
 /** The adapter that a row of a file names, or the first. */
-export function adapterOf(row: Row, names: readonly string[], where: string): string | null {
+export function adapterOf(row: Row, { names, loaded }: KnownAdapters, where: string): string | null {
   const given = field(row, 'adapter')
   const misspelled = given === undefined && Object.keys(row).find((name) => editDistance(plain(name), 'adapter') <= 1)
   if (misspelled) {
@@ -41,23 +49,24 @@ export function adapterOf(row: Row, names: readonly string[], where: string): st
   }
   // As in the API, null is no adapter; a row without the field gets the first.
   const wanted = given === undefined ? (taskOf(row, names) ?? names[0] ?? null) : given
-  if (wanted === null || (typeof wanted === 'string' && names.includes(wanted))) return wanted
+  if (wanted === null || (typeof wanted === 'string' && loaded.includes(wanted))) return wanted
   throw new AdapterError('ERR_INVALID_FILE', '', `${where}: no adapter '${String(wanted)}'`, {
-    expected: names.length === 0 ? 'no "adapter", because none is loaded' : `one of ${quoted(names)}, or null`,
-    hint: `Load it with --adapter, or change the row.${didYouMean(String(wanted), names)}`
+    expected: loaded.length === 0 ? 'no "adapter", because none is loaded' : `one of ${quoted(loaded)}, or null`,
+    hint: `Load it with --adapter, or change the row.${didYouMean(String(wanted), loaded)}`
   })
 }
 
 /** What a row's "adapter" may be for predict: a name, a block as --setup takes it, or as JSON. Its last adapter's head answers. */
-export function setupOf(row: Row, names: readonly string[], heads: Heads, where: string): Composition {
+export function setupOf(row: Row, known: KnownAdapters, heads: Heads, where: string): Composition {
+  const { loaded } = known
   const given = field(row, 'adapter')
-  const isBlock = typeof given === 'string' ? !names.includes(given) && given.includes('[') : isPlainObject(given)
-  const setup = isBlock ? blockOf(given, where) : adapterOf(row, names, where)
-  const stranger = adapterNames(setup).find((name) => !names.includes(name))
+  const isBlock = typeof given === 'string' ? !loaded.includes(given) && given.includes('[') : isPlainObject(given)
+  const setup = isBlock ? blockOf(given, where) : adapterOf(row, known, where)
+  const stranger = adapterNames(setup).find((name) => !loaded.includes(name))
   if (stranger !== undefined) {
     throw new AdapterError('ERR_INVALID_FILE', '', `${where}: ${formatComposition(setup)} names '${stranger}'`, {
-      expected: `of ${quoted(names)}, or null`,
-      hint: `Load it with --adapter, or change the row.${didYouMean(stranger, names)}`
+      expected: `of ${quoted(loaded)}, or null`,
+      hint: `Load it with --adapter, or change the row.${didYouMean(stranger, loaded)}`
     })
   }
   const headless = lastAdapters(setup).find((name) => name !== null && !heads.has(name))
@@ -67,7 +76,7 @@ export function setupOf(row: Row, names: readonly string[], heads: Heads, where:
   })
 }
 
-type Heads = Pick<ReadonlyMap<string, unknown>, 'has'>
+export type Heads = Pick<ReadonlyMap<string, unknown>, 'has'>
 
 function blockOf(given: unknown, where: string): Composition {
   try {
@@ -77,12 +86,13 @@ function blockOf(given: unknown, where: string): Composition {
   }
 }
 
-/** Where one setup is for all rows: that of --setup, or the one that the model came with. */
-export function refuseAdapter(row: Row, where: string, option: '--setup' | '--model'): void {
-  if (field(row, 'adapter') === undefined) return
-  const what = option === '--setup' ? '--setup is' : "what is active in the model's folder is"
-  throw new AdapterError('ERR_INVALID_FILE', '', `${where}: the row names an adapter, and ${what} for all rows`, {
-    hint:
-      option === '--setup' ? 'Leave out the field, or --setup.' : 'Leave out the field, or give adapters as --adapter.'
+/** Whether a row says by itself what answers it; null is the base model. */
+export const namesAdapter = (row: Row): boolean => field(row, 'adapter') !== undefined
+
+/** Where --setup is for all rows. */
+export function refuseAdapter(row: Row, where: string): void {
+  if (!namesAdapter(row)) return
+  throw new AdapterError('ERR_INVALID_FILE', '', `${where}: the row names an adapter, and --setup is for all rows`, {
+    hint: 'Leave out the field, or --setup.'
   })
 }

@@ -72,6 +72,12 @@ export class HeadChoice {
     return this.#standsIn ? null : this.name
   }
 
+  /** Whether each row's head is that of its adapter, as it came about when these were activated. */
+  follows(setup: Composition): boolean {
+    const last = lastAdapter(setup)
+    return !this.#byHand && last !== null && this.#name === last
+  }
+
   /** @returns what goes back to the choice of now, for a head that came and went */
   keep(): () => void {
     const [name, byHand, standsIn] = [this.#name, this.#byHand, this.#standsIn]

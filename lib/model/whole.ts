@@ -78,7 +78,9 @@ export async function saveWhole(
   check.checkOneOf('dtype', dtype, ['float32', 'float16', 'bfloat16'])
   checkWritable(model)
   const { adapters, adapterFusions: fusions, heads, activeAdapters: active } = model
-  const activeHead = model.headChoice.kept
+  const { headChoice } = model
+  // Heads that follow rows come back by the setup.
+  const activeHead = headChoice.follows(active) ? null : headChoice.kept
   const sharings = sharedGroups(model)
   const json = wholeModelJson(model.config, { adapters, fusions, heads, active, activeHead, sharings })
   const names = [adapters, fusions, heads].map((parts) => [...parts.keys()]) as [string[], string[], string[]]

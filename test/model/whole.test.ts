@@ -1,7 +1,7 @@
 import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { AutoModel, Fuse, type Model, Stack } from '../../lib/index.js'
+import { AutoModel, Fuse, type Model, Parallel, Stack } from '../../lib/index.js'
 import { readTensors, writeTensors } from './safetensors-file.js'
 import { fill, unevenRows as inputIds, largestDifference, load, scratch, snapshot, tiny } from './support.js'
 
@@ -46,6 +46,31 @@ test('a whole model comes back with every bit, its setup and its heads', async (
 
   const base = await again(t, folder, { withHead: false })
   t.is(base.adapters.size + base.heads.size, 0)
+})
+
+test('heads that follow rows follow them again, and one that was chosen answers all', async (t) => {
+  const model = await whole(t)
+  for (const [i, name] of ['a', 'b'].entries()) model.addClassificationHead(name, { numLabels: 2 + i })
+  const rows = [{ inputIds: [5, 6, 7] }, { inputIds: [8, 9] }]
+  const sizes = async (one: Model) => (await one.predict(rows)).map(({ logits }) => logits.length)
+  for (const [name, choose, expected] of [
+    ['following', () => model.setActiveAdapters(Parallel('a', 'b')), [2, 2, 3, 3]],
+    [
+      'chosen',
+      () => {
+        model.activeHead = 'b'
+      },
+      [3, 3, 3, 3]
+    ]
+  ] as const) {
+    choose()
+    const folder = join(scratch(t), name)
+    await model.save(folder)
+    const loaded = await again(t, folder)
+    t.deepEqual(await sizes(model), [...expected], name)
+    t.deepEqual(await sizes(loaded), [...expected], name)
+    t.is(loaded.activeHead, model.activeHead)
+  }
 })
 
 test('a model whose weights lie in several files has its adapters, fusions and heads in any of them', async (t) => {
