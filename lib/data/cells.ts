@@ -6,7 +6,8 @@ import { ignoredLabel } from './labels.js'
 /**
  * What the text in the cells of a record stands for. `words`, `input_ids` and what goes with them are a JSON array, or their
  * values with spaces between. So is `labels` beside them, one label for each; `label` is one label for the row, whatever
- * spaces its name has, and a JSON array where it is a list. A list that is no JSON, as Python prints it, is an error.
+ * spaces and brackets its name has, and a JSON array where it is a list. A list that is no JSON, as Python prints it, is an
+ * error.
  * @param where the record's file and line
  */
 export function cellValues(record: Readonly<Record<string, string>>, where: string): Record<string, unknown> {
@@ -22,6 +23,8 @@ interface Cell {
   readonly cell: string
   /** The record's file and line. */
   readonly where: string
+  /** Where it is not the field's: which cells that are no JSON were meant to be a list. */
+  readonly meant?: RegExp
 }
 
 function valueIn(given: Cell, hasItems: boolean): unknown {
@@ -44,10 +47,13 @@ function valueIn(given: Cell, hasItems: boolean): unknown {
     case 'relations':
       return hasItems ? (listIn(given) ?? split(cell)) : cell
     case 'labels':
-      return listIn(given) ?? (hasItems ? split(cell).map(labelOf) : cell)
+      return hasItems
+        ? (listIn(given) ?? split(cell).map(labelOf))
+        : (listIn({ ...given, meant: listOfLabels }) ?? cell)
     case 'answers':
       return parsed(given) ?? cell
     case 'label':
+      return listIn({ ...given, meant: listOfLabels }) ?? cell
     case 'choices':
     case 'pixelValues':
     case 'inputValues':
@@ -68,11 +74,11 @@ const listIn = (given: Cell): unknown[] | undefined =>
   /^\s*\[/.test(given.cell) ? (parsed(given) as unknown[] | undefined) : undefined
 
 /** Undefined where a cell is no JSON and does not look like any. */
-function parsed({ field, cell, where }: Cell): unknown {
+function parsed({ field, cell, where, meant = meansList[field] ?? anyList }: Cell): unknown {
   try {
     return JSON.parse(cell)
   } catch (cause) {
-    if (!(meansList[field] ?? anyList).test(cell)) return undefined
+    if (!meant.test(cell)) return undefined
     throw new AdapterError('ERR_INVALID_FILE', 'read rows', `${where}.${field}: this list is no JSON`, {
       expected: 'one as JSON writes it, such as ["A", "B"] or [1, 2]',
       got: describe(cell),
@@ -83,13 +89,15 @@ function parsed({ field, cell, where }: Cell): unknown {
 }
 
 const anyList = /^\s*\[/
-/** `[spam]` and `[CLS] O [SEP]` are names. */
+/** A class may be called `[not sure]`: a list is what has quotes or brackets behind its bracket, a comma, or values alone. */
+const listOfLabels = /^\s*\[(?:\s*['"[{(]|[^\]]*,|(?:[\d\s.eE+-]|nan|inf|None|True|False)+\]?\s*$)/
+/** Of names with spaces between: `[spam]` and `[CLS] O [SEP]` are some. */
 const listOfNames = /^\s*\[(?:\s*['"[{(]|[^[\]]*$|(?=[^[\]]*[\s,])[^[\]]*\]\s*$)/
 /** Of cells that are no JSON, those that were meant to be. */
 const meansList: Readonly<Record<string, RegExp>> = {
   // Of `[ 'a' ]` each part is a word.
   words: /^\s*\[['"].*['"]\]\s*$/s,
-  ...{ label: listOfNames, labels: listOfNames, relations: listOfNames },
+  ...{ labels: listOfNames, relations: listOfNames },
   answers: /^\s*(?:\[|\{\s*['"])/
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import * as zlib from 'node:zlib'
 import test from 'ava'
+import type { Row } from '../../lib/data/dataset.js'
 import { readLabelNames } from '../../lib/data/parquet.js'
 import { readRows } from '../../lib/data/read-rows.js'
 
@@ -106,6 +107,15 @@ test('CSV and TSV: a list that is no JSON is an error, and brackets of names and
     ['text\tlabels', "a\t['A', 'B']", 'labels'],
     ['text\tlabel', 'a\t[0. 1. 1.]', 'label'],
     ['text\tlabel', 'a\t[nan, 1.0]', 'label'],
+    ['text\tlabel', 'a\t[ nan 1.e+00]', 'label'],
+    ['text\tlabel', 'a\t[0 1', 'label'],
+    ['text\tlabel', 'a\t[True False]', 'label'],
+    ['text\tlabel', "a\t['not sure']", 'label'],
+    ['text\tlabel', "a\t['A' 'B']", 'label'],
+    ['text\tlabel', 'a\t[A, B]', 'label'],
+    ['text\tlabels', 'a\t[A, B]', 'labels'],
+    ['text\tlabel', 'a\t["A", "B"', 'label'],
+    ['text\tlabel', "a\t[['A']]", 'label'],
     ['text\tchoices\tlabel', "a\t['b', 'c']\t0", 'choices'],
     ['pixel_values\tlabel', '[0.5 1. ]\tx', 'pixelValues'],
     ['input_features\tlabel', '[[0.5 1. ]]\tx', 'inputFeatures'],
@@ -118,6 +128,19 @@ test('CSV and TSV: a list that is no JSON is an error, and brackets of names and
     await t.throwsAsync(read('.tsv', `${columns}\n${record}\n`), wrong, record)
   }
   t.deepEqual(await read('.tsv', 'text\tlabel\n[a, b]\t[spam]\n'), [{ text: '[a, b]', label: '[spam]' }])
+  for (const name of [
+    '[not sure]',
+    '[not sure] really, no',
+    '[3 stars]',
+    '[',
+    '[unclear',
+    '[ not sure ]',
+    '[n/a] [x]'
+  ]) {
+    for (const column of ['label', 'labels']) {
+      t.deepEqual(await read('.tsv', `text\t${column}\na\t${name}\n`), [{ text: 'a', [column]: name }] as Row[], name)
+    }
+  }
   t.deepEqual(await read('.tsv', "words\tlabels\n[ 'a' ]\t[CLS] O [SEP]\n"), [
     { words: ['[', "'a'", ']'], labels: ['[CLS]', 'O', '[SEP]'] }
   ])
