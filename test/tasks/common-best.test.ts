@@ -116,7 +116,9 @@ test('early stopping by the mean ends the run, and saveStrategy best saves its b
     outputDir: scratch(t),
     resumeFromCheckpoint: join(outputDir, `checkpoint-${end?.step}`)
   }
-  t.is((await run(await ready(t), last)).end?.steps, 0)
+  const behind = await ready(t)
+  t.is((await run(behind, last)).end?.steps, 0)
+  for (const part of parts) t.is(distance(valuesOf(model, part), valuesOf(behind, part)), 0, part)
   const patient = await run(await ready(t), { ...last, earlyStoppingPatience: 3 })
   t.true((patient.end?.steps ?? 0) > 0)
 })
