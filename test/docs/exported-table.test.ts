@@ -25,8 +25,8 @@ const short = (note: string) => note.replace(/:.*/, '')
 
 function row({ class: name, nodes, preserved, notPreserved = {}, notes = [], refused }: Told, hasCases: boolean) {
   if (refused !== undefined) {
-    const reason = /refuses this model: (\w+)/.exec(refused)?.[1] ?? refused
-    const meaning = /what to try: ([^.(:]+)/.exec(refused)?.[1]?.trim() ?? ''
+    const reason = /torch says: (\w+)/.exec(refused)?.[1] ?? refused
+    const meaning = /refuses \w+: ([^.(:]+)/.exec(refused)?.[1]?.trim() ?? ''
     return `| \`${name}\` | no: ${meaning} (\`${reason}\`) | |`
   }
   const without = Object.keys(notPreserved).length

@@ -1,14 +1,22 @@
-"""What the exporter reads of --inputs and --range, and what it notes where rows vary in size and nothing says where one
-ends, and of what chance would leave out."""
+"""What the exporter reads of --inputs and --range, what it notes where rows vary in size and nothing says where one ends,
+and of what chance would leave out, and how short it is about what it refuses."""
 
+import os
+import socket
+import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts" / "export"))
+SCRIPTS = str(Path(__file__).resolve().parents[2] / "scripts" / "export")
+sys.path.insert(0, SCRIPTS)
+from torch_adapters_export.__main__ import quiet  # noqa: E402
 from torch_adapters_export.archive import write  # noqa: E402
+from torch_adapters_export.hub import why_unreachable  # noqa: E402
 from torch_adapters_export.inputs import check_names, parse_inputs, parse_ranges  # noqa: E402
 from torch_adapters_export.refused import Refused, Usage  # noqa: E402
 
@@ -103,4 +111,81 @@ assert notes(Deep(0.0), "values=float32[batch,4,3]") == []
 # A name that the model does not take is told with those that it takes, before torch sees it.
 assert "Linear takes no ids; it takes input" in refusal(lambda names: check_names(torch.nn.Linear(2, 2), names), ["ids"])
 check_names(torch.nn.Linear(2, 2), ["input"])
-print("The exporter takes what it is given, and says which sizes vary without a mask")
+
+
+# What is refused is said in a few lines: what, why, what to try, and where in the model's code.
+class Answers(Rows):
+    def forward(self, values):
+        start, end, _ = self.layer(values).unbind(-1)
+        return {"start_logits": start, "end_logits": end}
+
+
+class Deciding(Rows):
+    def forward(self, values):
+        for _ in range(int(values.sum())):
+            values = self.layer(values)
+        return values
+
+
+def refused(model, inputs="values=float32[batch,4,3]"):
+    try:
+        with quiet():
+            notes(model, inputs)
+    except Refused as error:
+        return str(error)
+    raise AssertionError(f"{type(model).__name__} was exported")
+
+
+assert refused(Answers()).startswith("Answers gives start_logits, end_logits: "), refused(Answers())
+said = refused(Deciding())
+assert said.startswith("torch.export refuses Deciding: the model decides by values of its tensors"), said
+assert "export_notes.py, line" in said and "for _ in range(int(values.sum()))" in said, said
+said = refused(Rows(), "values=float32[batch,5]")
+assert said.startswith("Rows does not take the example inputs: those that are made here"), said
+
+
+def run(*arguments, **environment):
+    """What the command prints, on both streams."""
+    ran = subprocess.run([sys.executable, "-m", "torch_adapters_export", *arguments], capture_output=True, text=True,
+                         env={**os.environ, "PYTHONPATH": SCRIPTS, "PYTHONDONTWRITEBYTECODE": "1", **environment})
+    assert ran.returncode == 1, ran
+    return ran.stdout + ran.stderr
+
+
+def answering(code):
+    """The address of a hub that answers this, always."""
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(code)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+    server = HTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+with TemporaryDirectory() as folder:
+    (Path(folder) / "deciding.py").write_text(
+        "import torch\nclass Deciding(torch.nn.Module):\n    def forward(self, x):\n"
+        "        return x + 1 if x.abs().sum() > 0 else x\n")
+    command = ("deciding:Deciding", str(Path(folder) / "out.pt2"), "--inputs", "x=float32[batch,3]")
+    paths = os.pathsep.join((SCRIPTS, folder))
+    lines = run(*command, PYTHONPATH=paths).splitlines()
+    assert len(lines) == 4 and lines[0].startswith("torch-adapters-export: torch.export refuses Deciding: "), lines
+    assert lines[3].strip().endswith("return x + 1 if x.abs().sum() > 0 else x"), lines
+    assert "Traceback" in run(*command, "--verbose", PYTHONPATH=paths)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    hub = {"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "", "HF_HOME": folder}
+    lines = run("nobody/nothing", str(Path(folder) / "out.pt2"), HF_ENDPOINT=nobody, **hub).splitlines()
+    assert len(lines) == 2 and f"{nobody} cannot be reached (" in lines[0], lines
+    os.environ.update(hub)
+    for address, expected in ((answering(404), None), (answering(503), "it answers 503")):
+        os.environ["HF_ENDPOINT"] = address
+        assert why_unreachable("nobody/nothing") == expected, why_unreachable("nobody/nothing")
+    assert why_unreachable(folder) is None
+assert "there is no such folder" in refusal(why_unreachable, "./nothing")
+
+print("The exporter takes what it is given, says which sizes vary without a mask, and is short about what it refuses")

@@ -1,10 +1,12 @@
 """torch-adapters-export MODEL OUT.pt2: writes a model as an archive of torch.export, which torch-adapters reads."""
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import sys
+import traceback
 from pathlib import Path
 
 USAGE = """\
@@ -44,6 +46,8 @@ def arguments(given):
                         "transformers chooses); eager is for models that sdpa does not fit")
     parser.add_argument("--tokenizer", metavar="SOURCE", help="where the tokenizer is, if not beside the model; none: "
                         "leave it out")
+    parser.add_argument("--verbose", action="store_true", help="print all that torch and the model's code say, and, of what "
+                        "is refused, the stack of calls")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
     return parser.parse_args(given)
 
@@ -62,10 +66,31 @@ def check_torch():
     return torch
 
 
+@contextlib.contextmanager
+def quiet():
+    """torch prints pages of a graph before an error that says it all; the same errors come in a few lines below."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [(number, os.dup(number)) for number in (1, 2)]
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for number, _ in kept:
+            os.dup2(nowhere, number)
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.close(nowhere)
+        for number, before in kept:
+            os.dup2(before, number)
+            os.close(before)
+
+
 def export(options, torch):
     from .archive import tokenizer_files, write
+    from .hub import without_hub
     from .inputs import check_names, huggingface_inputs, huggingface_ranges, parse_inputs, parse_ranges
-    from .models import is_factory, load_factory, load_huggingface, part_of
+    from .models import is_factory, load_factory, load_huggingface, note, part_of
     from .refused import Usage
 
     out = Path(options.out)
@@ -85,8 +110,11 @@ def export(options, torch):
         model = model.to(dtype)
         tokenizer = options.tokenizer
     else:
-        model, examples = load_huggingface(options.model, options.model_class, dtype, options.attention), {}
         tokenizer = options.tokenizer or options.model
+        unreachable = without_hub({options.model, tokenizer} - {"none"})
+        model, examples = load_huggingface(options.model, options.model_class, dtype, options.attention, unreachable), {}
+        if unreachable is not None and not Path(options.model).is_dir():
+            note(notes, f"the hub: it cannot be reached ({unreachable}); what an earlier download left was taken")
     if options.part:
         model = part_of(model, options.part)
     config = getattr(model, "config", None)
@@ -103,7 +131,8 @@ def export(options, torch):
         raise Usage(f"--range: no input has a size called {', '.join(sorted(unknown))}; there are "
                     f"{', '.join(sorted({dim for value in inputs.values() for dim in value.dims if dim}))}")
     ranges = {**huggingface_ranges(config), **ranges}
-    told = write(model, inputs, str(out), ranges, files, notes)
+    with contextlib.nullcontext() if options.verbose else quiet():
+        told = write(model, inputs, str(out), ranges, files, notes)
     told["inputs"] = {name: f"{str(value.example.dtype).removeprefix('torch.')}"
                       f"[{', '.join(dim or str(size) for dim, size in zip(value.dims, value.example.shape))}]"
                       for name, value in inputs.items()}
@@ -136,14 +165,15 @@ def main(given=None):
     options = arguments(given)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     torch = check_torch()
-    # What stands behind an error is said in one line below; torch and the hub would print pages before it.
-    torch._logging.set_logs(all=logging.CRITICAL)
-    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
+    if not options.verbose:
+        torch._logging.set_logs(all=logging.CRITICAL)
     from .refused import Refused, Usage
 
     try:
         report(options, export(options, torch))
     except Refused as error:
+        if options.verbose:
+            traceback.print_exception(error)
         print(f"torch-adapters-export: {error}", file=sys.stderr)
         return 2 if isinstance(error, Usage) else 1
     return 0

@@ -55,6 +55,21 @@ def describe(model, examples, notes):
     }
 
 
+OTHER_EXAMPLES = ("those that are made here do not fit its forward",
+                  "give others by --inputs, as in --inputs 'input_ids=int64[batch,sequence]<1000'")
+
+
+def check_outputs(told):
+    """A class with a head answers by one output; torch-adapters has heads of its own for the others."""
+    names, read = told["output_names"], {"logits", "last_hidden_state", "pooler_output"}
+    logits = [name for name in names if name.endswith("logits")]
+    if logits and not read.intersection(names):
+        head = "model.addQuestionAnsweringHead('qa')" if "start_logits" in names else "model.addClassificationHead('x')"
+        raise Refused(f"{told['class']} gives {', '.join(logits)}: fromExported takes a class with a head by one output, "
+                      "logits.\n  What to try: export the base model (--class AutoModel), and add a head where the "
+                      f"archive is opened, as {head}.")
+
+
 def tokenizer_files(source, notes):
     """Those of the tokenizer and of the processor of images, as transformers saves them."""
     from transformers import AutoTokenizer
@@ -127,7 +142,8 @@ def write(model, inputs, file, ranges=None, files=None, notes=None):
                     paths, without = modules_to_preserve(model, examples)
                     told = describe(model, examples, notes)
             except Exception as error:
-                raise explained(error, f"{type(model).__name__} does not take the example inputs") from error
+                raise explained(error, f"{type(model).__name__} does not take the example inputs", OTHER_EXAMPLES) from error
+            check_outputs(told)
 
             def save(program, refused):
                 told["not_preserved"] = {**without, **refused}

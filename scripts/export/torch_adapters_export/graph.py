@@ -81,7 +81,7 @@ def export_with_signatures(model, examples, shapes, paths, save):
     try:
         attempt([], {}, save)
     except Exception as error:
-        raise explained(error, "torch.export refuses this model") from error
+        raise explained(error, f"torch.export refuses {type(model).__name__}") from error
     kept = []
 
     def add(group):

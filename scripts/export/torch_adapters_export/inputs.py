@@ -67,6 +67,14 @@ def accepts(model, name):
     return name in inspect.signature(model.forward).parameters
 
 
+def required_inputs(model):
+    """What its forward does not do without; where all may be left out, the first."""
+    parameters = [one for one in inspect.signature(model.forward).parameters.values()
+                  if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+    needed = [one.name for one in parameters if one.default is one.empty]
+    return needed or [one.name for one in parameters[:1]] or ["x"]
+
+
 def check_names(model, names):
     """Names that the model's forward does not take."""
     parameters = inspect.signature(model.forward).parameters.values()
@@ -131,9 +139,15 @@ def huggingface_inputs(model, config):
             mask[1, -800:] = 0
             found["attention_mask"] = Input(mask, ("batch", "samples"))
         return found
+    name = type(model).__name__
     if main != "input_ids" or not accepts(model, "input_ids"):
-        raise Refused(f"{type(model).__name__} takes {main!r}, whose sizes are not known here: give them by --inputs, "
-                      "as in --inputs 'pixel_values=float32[batch,3,224,224]'")
+        takes = required_inputs(model)
+        raise Refused(f"{name} takes {', '.join(takes)}, whose sizes are not known here.\n  What to try: give them by "
+                      f"--inputs, as in --inputs '{takes[0]}=float32[batch,sequence,{getattr(config, 'hidden_size', 768)}]'.")
+    if name.endswith("ForMultipleChoice"):
+        raise Refused(f"{name} takes rows of choices, [batch, choices, sequence], which fromExported has no head for.\n  "
+                      "What to try: export the base model (--class AutoModel), and add the head where the archive is "
+                      "opened, as model.addMultipleChoiceHead('choices', { numChoices: 4 }).")
     found = text_inputs(model, config)
     if accepts(model, "decoder_input_ids"):
         found.update(text_inputs(model, config, "decoder_"))

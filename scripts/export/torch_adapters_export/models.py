@@ -2,12 +2,14 @@
 
 import contextlib
 import importlib
+import logging
 import os
 import re
 import sys
 
 import torch
 
+from .hub import endpoint
 from .inputs import Input
 from .refused import Refused, Usage, first_line
 
@@ -37,12 +39,15 @@ def load_factory(spec):
     return model, {name: Input(value, ("batch", *[None] * (value.dim() - 1))) for name, value in examples.items()}
 
 
-def load_huggingface(spec, class_name, dtype, attention):
+def load_huggingface(spec, class_name, dtype, attention, unreachable=None):
+    """`unreachable`: why there is no hub, so that an earlier download must do."""
     try:
         import transformers
     except ImportError as error:
         raise Refused(f"MODEL {spec}: Hugging Face's models need transformers ({error}): "
                       "python3 -m pip install transformers. A model of your own is given as module:factory") from error
+    # Importing it set what it says of every try to reach the hub.
+    logging.getLogger("huggingface_hub").setLevel(logging.CRITICAL)
     chosen = getattr(transformers, class_name, None)
     if chosen is None:
         raise Usage(f"--class: transformers {transformers.__version__} has no {class_name}")
@@ -50,6 +55,9 @@ def load_huggingface(spec, class_name, dtype, attention):
     try:
         return chosen.from_pretrained(spec, dtype=dtype, **extra)
     except (OSError, ValueError, ImportError, KeyError) as error:
+        if unreachable is not None:
+            raise Refused(f"MODEL {spec}: {endpoint()} cannot be reached ({unreachable}), and no earlier download holds it."
+                          "\n  What to try: a folder with config.json and weights, or the hub once it answers.") from error
         raise Refused(f"MODEL {spec}: cannot be loaded as {class_name}: {first_line(error)}\n  Expected a name on the "
                       "hub, a folder with config.json and weights, or module:factory") from error
 

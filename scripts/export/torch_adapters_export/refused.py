@@ -1,5 +1,9 @@
 """What a user reads instead of a stack of calls."""
 
+import sysconfig
+import traceback
+from pathlib import Path
+
 
 class Refused(Exception):
     """What failed, then what to try."""
@@ -14,32 +18,52 @@ def first_line(error):
     return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
 
 
-# A word of what torch says, and what it means.
+# Words of what torch says, what it means, and what to try.
 REASONS = (
     (("GuardOnDataDependent", "DataDependent", "data-dependent", "unbacked"),
-     "the model decides by values of its tensors (an `if`, a loop or a size that depends on what goes in). Write it with "
-     "torch.where or torch.cond, or export a part without it by --part"),
+     "the model decides by values of its tensors (an `if`, a loop or a size that depends on what goes in)",
+     "write it with torch.where or torch.cond, or export a part without it by --part"),
     (("DynamicCache", "EncoderDecoderCache", "past_key_values"),
-     "a cache of keys and values is among its outputs, which a graph cannot hold: set use_cache to false in its config"),
-    (("_add_batch_dim", "flat_apply", "vmap"),
-     "it uses vmap, which cannot be saved: try --attention eager"),
+     "a cache of keys and values is among its outputs, which a graph cannot hold",
+     "set use_cache to false in its config"),
+    (("_add_batch_dim", "flat_apply", "vmap"), "it uses vmap, which cannot be saved", "--attention eager"),
     (("specialized", "Constraints violated", "ConstraintViolation"),
-     "a size that was to vary is fixed or bound by the model's code: give it as a number by --inputs, or its bounds by "
-     "--range, as in --range sequence=2..512"),
-    (("Out of memory", "out of memory"), "there is not enough memory to hold the model twice"),
+     "a size that was to vary is fixed or bound by the model's code",
+     "give it as a number by --inputs, or its bounds by --range, as in --range sequence=2..512"),
+    (("Out of memory", "out of memory"), "there is not enough memory to hold the model twice",
+     "a machine with more, or --dtype bfloat16"),
 )
+OTHERWISE = ("it does what no graph can hold", "--part exports a part of it, --attention eager writes attention in plain "
+             "operators, --inputs gives other examples")
 
 
 def details(error):
     """What torch says of sizes: its first line is only where to read more."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    wanted = [line for line in lines[1:] if line.startswith(("- ", "Suggested")) or " = " in line]
-    return "".join(f"\n    {line[:200]}" for line in wanted[:6]) if "Constraints violated" in str(error) else ""
+    if "Constraints violated" not in str(error):
+        return ""
+    lines = [line.strip() for line in str(error).splitlines()[1:] if line.strip()]
+    said = [line.removeprefix("- ").split(". If ")[0] for line in lines if line.startswith("- ")]
+    fixes = [f"torch suggests {line}" for line in lines if " = " in line and not line.startswith("- ")]
+    return "".join(f"\n    {line[:300]}" for line in list(dict.fromkeys(said + fixes))[:4])
 
 
-def explained(error, doing):
+def place_of(error):
+    """The line of the model's code that was running, as torch was called last."""
+    import torch
+
+    library = sysconfig.get_paths()["stdlib"]
+    outside = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        ours = frame.filename.startswith(outside) or not Path(frame.filename).is_file()
+        if ours or (frame.filename.startswith(library) and "-packages" not in frame.filename):
+            continue
+        name = frame.filename.replace("\\", "/").rpartition("-packages/")[2]
+        return f"\n    at {name}, line {frame.lineno}: {frame.line}"
+    return ""
+
+
+def explained(error, doing, otherwise=OTHERWISE):
     text = f"{type(error).__name__} {error}"
-    hint = next((hint for words, hint in REASONS if any(word in text for word in words)),
-                "it does what no graph can hold. --part exports a part of it, --attention eager writes attention in "
-                "plain operators, --inputs gives other examples")
-    return Refused(f"{doing}: {first_line(error)}{details(error)}\n  What it means, and what to try: {hint}.")
+    meaning, hint = next((told for words, *told in REASONS if any(word in text for word in words)), otherwise)
+    said = first_line(error).split(" For more information")[0]
+    return Refused(f"{doing}: {meaning}.\n  What to try: {hint}.\n  What torch says: {said}{details(error)}{place_of(error)}")
