@@ -56,6 +56,8 @@ const ours = [
     (model) => model.addClassificationHead('x', { numLabels: 3, layers: 1, bias: false })
   ],
   ['base', 'prefix', 'FEATURE_EXTRACTION', 'prefix_tuning_flat[prefix_length=4]'],
+  ['capped', 'capped-prefix', 'FEATURE_EXTRACTION', 'prefix_tuning_flat[prefix_length=4]'],
+  ['disentangled', 'hub-prefix', null, 'prefix_tuning_flat[prefix_length=3]'],
   ['base', 'hub-up', null, targets],
   ['base', 'hub-down', null, 'lora[r=2, output_lora=True]']
 ]

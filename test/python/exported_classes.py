@@ -1,5 +1,5 @@
-"""Python's half of the check of exported classes: archives of Llama with and without a head, and folders of PEFT's and of
-adapters' for them, both ways.
+"""Python's half of the check of exported classes: archives of Llama with and without a head, and of networks that write
+attention out, and folders of PEFT's and of adapters' for them, both ways.
 
 exported_classes.py make FOLDER     exports the classes; saves adapters, with what they give
 exported_classes.py check FOLDER    loads Node's folders into the classes that they name
@@ -28,7 +28,17 @@ rows = [[7], [9, 8, 30], [20, 21, 22, 23, 24, 5, 6, 36]]
 SIZES = dict(
     vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
     max_position_embeddings=32, pad_token_id=0, bos_token_id=1, eos_token_id=2, num_labels=3)
-CLASSES = {"base": "LlamaModel", "words": "LlamaForCausalLM", "labels": "LlamaForSequenceClassification"}
+CLASSES = {"base": "LlamaModel", "words": "LlamaForCausalLM", "labels": "LlamaForSequenceClassification",
+           "capped": "Gemma2Model", "disentangled": "DebertaV2Model"}
+OTHERS = {
+    "capped": lambda: transformers.Gemma2Config(**SIZES, head_dim=6, sliding_window=32),
+    # adapters makes a prefix of as many heads as num_key_value_heads says, whatever the model makes of it.
+    "disentangled": lambda: transformers.DebertaV2Config(
+        **{**SIZES, "num_key_value_heads": 4}, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=4, position_biased_input=False,
+        type_vocab_size=0),
+}
+# Written out in two products.
+EAGER = {"capped"}
 
 
 def fill(model, wanted, size=0.3, around=0.0):
@@ -53,15 +63,18 @@ def keep(name, archive, model):
 
 
 def load(archive):
-    return getattr(transformers, CLASSES[archive]).from_pretrained(folder / archive)
+    extra = {"attn_implementation": "eager"} if archive in EAGER else {}
+    return getattr(transformers, CLASSES[archive]).from_pretrained(folder / archive, **extra).eval()
 
 
 def make():
     for archive, class_name in CLASSES.items():
-        model = getattr(transformers, class_name)(transformers.LlamaConfig(**SIZES))
+        config = OTHERS.get(archive, lambda: transformers.LlamaConfig(**SIZES))()
+        model = getattr(transformers, class_name)(config)
         fill(model, lambda name: "norm" not in name, 0.2).save_pretrained(folder / archive)
         file = folder / f"{archive}.pt2"
-        assert export([str(folder / archive), str(file), "--class", class_name, "--tokenizer", "none"]) == 0
+        eager = ["--attention", "eager"] if archive in EAGER else []
+        assert export([str(folder / archive), str(file), "--class", class_name, "--tokenizer", "none", *eager]) == 0
     lora = dict(r=2, target_modules=["q_proj", "v_proj", "down_proj"])
     theirs = {
         "lora-base": ("base", LoraConfig(task_type="FEATURE_EXTRACTION", **lora)),
@@ -69,6 +82,7 @@ def make():
         "lora-lm-head": ("words", LoraConfig(r=2, task_type="CAUSAL_LM", target_modules=["k_proj", "lm_head"])),
         "all-linear": ("words", LoraConfig(r=2, task_type="CAUSAL_LM", target_modules="all-linear")),
         "prefix-base": ("base", PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=5)),
+        "prefix-capped": ("capped", PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=4)),
         "prefix-words": ("words", PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)),
     }
     for name, (archive, config) in theirs.items():
@@ -81,15 +95,18 @@ def make():
     model = get_peft_model(bare, LoraConfig(task_type="SEQ_CLS", **lora))
     fill(model, lambda path: "lora_" in path or "modules_to_save" in path).save_pretrained(folder / "theirs" / "score")
     keep("score", "base", model)
-    for name, config in {"hub-ia3": "ia3", "hub-inner": "lora[r=2, intermediate_lora=True]",
-                         "hub-outer": "lora[r=2, output_lora=True, leave_out=[0]]"}.items():
-        model = load("base")
+    hub = {"hub-ia3": ("base", "ia3"), "hub-inner": ("base", "lora[r=2, intermediate_lora=True]"),
+           "hub-outer": ("base", "lora[r=2, output_lora=True, leave_out=[0]]"),
+           "hub-prefix": ("disentangled", "prefix_tuning[flat=True, prefix_length=3]")}
+    for name, (archive, config) in hub.items():
+        model = load(archive)
         adapters.init(model)
         model.add_adapter("x", config=config)
         model.set_active_adapters("x")
-        fill(model, lambda path: ".loras.x." in path, around=1.0 if name == "hub-ia3" else 0.0)
-        model.save_adapter(folder / "theirs" / name, "x", use_safetensors=True)
-        keep(name, "base", model)
+        own = (".loras.x.", ".prefix_tunings.x.")
+        fill(model, lambda path: any(part in path for part in own), around=1.0 if name == "hub-ia3" else 0.0)
+        model.save_adapter(folder / "theirs" / name, "x", use_safetensors=name != "hub-prefix")
+        keep(name, archive, model)
 
 
 def check():
@@ -100,6 +117,8 @@ def check():
         if "peft_type" in config:
             class_name = config["auto_mapping"]["base_model_class"] if config.get("auto_mapping") else CLASSES["words"]
             extra = {"num_labels": 3} if config["modules_to_save"] and own["archive"] == "base" else {}
+            if own["archive"] in EAGER:
+                extra["attn_implementation"] = "eager"
             model = getattr(transformers, class_name).from_pretrained(folder / own["archive"], **extra)
             assert config["task_type"] == own["task"], (file.stem, config["task_type"])
             with warnings.catch_warnings(record=True) as told:
