@@ -14,6 +14,8 @@ function otherPlace(config: AdapterConfig, { modelType, exported }: ModelConfig)
     return `puts bottleneck adapters of ${exported.className} in front of the norm behind each block, and here they stand behind it`
   if (exported.decoder !== null && has('prefix_tuning'))
     return `has prefixes of ${exported.className} apart for its encoder, its decoder and the attention across`
+  if (['t5', 'mt5'].includes(modelType) && has('prefix_tuning'))
+    return `counts a prefix of ${exported.className} among the positions of keys, and not of those that attend to them`
   return undefined
 }
 

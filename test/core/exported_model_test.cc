@@ -3,6 +3,8 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
 
 #include <filesystem>
 #include <set>
@@ -290,8 +292,24 @@ TEST(exported_outputs_that_heads_cannot_read_are_refused) {
   };
   CHECK(open("bert", "pooler_output").facts().hidden == 16);
   CHECK_THROWS(ErrorCode::invalid_argument, open("bert", "logits"));
-  // Tokens of the encoder, while those of a batch are the decoder's.
-  CHECK_THROWS(ErrorCode::unsupported, open("t5", "encoder_last_hidden_state"));
+}
+
+TEST(exported_encoder_of_an_encoder_and_a_decoder_is_read_by_its_output) {
+  const exported::Choices choices{.reading = {.output = "encoder_last_hidden_state"}};
+  ExportedModel model((kFolder / "t5.pt2").string(), at::kCPU, choices);
+  CHECK(model.facts().layers == 2 && !model.facts().is_causal && !model.facts().has_decoder);
+  CHECK_EQ(model.facts().inputs.size(), 2U);
+  BatchInput input;
+  input.ids = {5, 6, 7, 3, 4, 9, 8}, input.row_lengths = {3, 4};
+  model.prepare(input);
+  const auto batch = PackedBatch::pack(input, at::kCPU);
+  const auto states = model.encode(batch, ForwardContext{&batch.layout}, {}).last;
+  // The whole graph's second output, whatever is written.
+  const auto ids = at::tensor(std::vector<int64_t>{5, 6, 7, 0, 3, 4, 9, 8}).view({2, 4});
+  const auto mask = at::tensor(std::vector<int64_t>{1, 1, 1, 0, 1, 1, 1, 1}).view({2, 4});
+  const auto written = at::ones({2, 5}, ids.options());
+  const auto whole = check::Exported(check::exported_file("t5.pt2")).run({ids, mask, written, written});
+  check_close("the encoder alone", states, packed(whole.at(1), batch.layout));
 }
 
 TEST(exported_encoder_and_decoder_run_rows_of_lengths_of_their_own) {

@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
-import { AdapterConfig, AdapterTrainer, Fuse, type Model, Stack } from '../../lib/index.js'
-import { quiet } from '../model/support.js'
+import { AdapterConfig, AdapterTrainer, AutoModel, Fuse, type Model, Stack } from '../../lib/index.js'
+import { moved, quiet, snapshot, trainableNames } from '../model/support.js'
 import type { ExportedCase, ExportedGroup, ExportedInputs } from '../parity/support/exported.js'
 import { casesOf, distance, open } from './support.js'
 import { awayByStep, setTrained } from './training-case.js'
@@ -54,6 +54,40 @@ test("T5: prefixes stand in front of the encoder's keys and of the decoder's, at
   t.true(away > 1e-2)
   model.setActiveAdapters('x')
   t.true((await awayFrom(model, group, one)) < 1e-6)
+})
+
+test('T5: its encoder is a model of its own, by the name of its output', async (t) => {
+  const { group } = await open(t, 't5')
+  const model = await AutoModel.fromExported(group.archive, { output: 'encoder_last_hidden_state', pooling: 'mean' })
+  t.teardown(() => model.dispose())
+  t.deepEqual(model.config.exported?.inputs, ['input_ids', 'attention_mask'])
+  t.is(model.config.exported?.decoder, null)
+  t.is(model.config.numHiddenLayers, 2)
+  const rows = [
+    { inputIds: [5, 6, 7, 8], label: 0 },
+    { inputIds: [9, 8], label: 1 },
+    { inputIds: [7, 7, 7], label: 2 }
+  ]
+  for (const config of ['seq_bn', 'lora', 'prefix_tuning', 'all-linear']) {
+    const all = { architecture: 'lora', r: 2, targetModules: 'all-linear' } as const
+    model.addAdapter('x', config === 'all-linear' ? all : config, { seed: 1 })
+    model.addClassificationHead('x', { numLabels: 3, layers: 1, seed: 1 })
+    model.trainAdapter('x')
+    const trained = trainableNames(model)
+    t.true(trained.some((name) => name.includes('.x.') && !name.startsWith('heads.')))
+    t.false(trained.some((name) => name.includes('decoder.')))
+    const before = snapshot(model)
+    const args = { ...quiet, maxSteps: 2, weightDecay: 0 }
+    await new AdapterTrainer({ model, trainDataset: rows, args }).train()
+    const changed = moved(before, snapshot(model))
+    t.true(changed.some((name) => !name.startsWith('heads.')))
+    t.deepEqual(
+      changed.filter((name) => !trained.includes(name)),
+      []
+    )
+    model.deleteAdapter('x')
+    model.deleteHead('x')
+  }
 })
 
 test("T5: adapters stand in the encoder's and in the decoder's sub-layers, none across", async (t) => {

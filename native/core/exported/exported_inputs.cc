@@ -51,6 +51,21 @@ at::Tensor mask_of(const std::vector<int64_t>& lengths, int64_t longest, at::Sca
 
 }  // namespace
 
+bool ExportedModel::is_unread(const Input& input) const {
+  return encoder_alone_ && input.name.starts_with("decoder_");
+}
+
+// Zeros, as few as the graph takes: nothing that runs reads them.
+at::Tensor ExportedModel::unread(const Input& input, int64_t rows) const {
+  const auto& graph = program_->graph();
+  const auto& info = graph.slots[input.slot];
+  std::vector<int64_t> sizes;
+  for (const auto& size : info.shape)
+    sizes.push_back(size.symbol < 0 ? size.number : std::max<int64_t>(1, graph.symbols[size.symbol].least));
+  if (!sizes.empty()) sizes[0] = rows;
+  return at::zeros(sizes, at::TensorOptions(info.dtype.value_or(at::kLong)).device(program_->device()));
+}
+
 bool ExportedModel::asks_for(const char* input) const {
   return std::find(facts_.inputs.begin(), facts_.inputs.end(), input) != facts_.inputs.end();
 }
@@ -220,7 +235,8 @@ int64_t ExportedModel::tokens_of(const at::Tensor& values) const {
 std::vector<at::Tensor> ExportedModel::inputs_of(const PackedBatch& batch, const PaddedRows& rows,
                                                  const PaddedRows* source) const {
   std::vector<at::Tensor> inputs;
-  for (const auto* input : user_inputs_) inputs.push_back(input_of(*input, batch, rows, source));
+  for (const auto* input : user_inputs_)
+    inputs.push_back(is_unread(*input) ? unread(*input, rows.rows()) : input_of(*input, batch, rows, source));
   return inputs;
 }
 

@@ -143,6 +143,8 @@ class ExportedModel : public Model, public NamedNetwork {
   std::vector<at::Tensor> inputs_of(const PackedBatch& batch, const PaddedRows& rows, const PaddedRows* source) const;
   at::Tensor input_of(const Input& input, const PackedBatch& batch, const PaddedRows& rows,
                       const PaddedRows* source) const;
+  bool is_unread(const Input& input) const;
+  at::Tensor unread(const Input& input, int64_t rows) const;
   bool asks_for(const char* input) const;
   void prepare_values(BatchInput& input) const;
   void prepare_source(BatchInput& input) const;
@@ -169,6 +171,7 @@ class ExportedModel : public Model, public NamedNetwork {
   size_t output_index_ = 0;  ///< among the graph's outputs that are tensors
   size_t rows_index_ = 0;    ///< of the output that heads for rows read
   bool reads_row_output_ = false;
+  bool encoder_alone_ = false;  ///< of a network with a decoder, whose inputs are not read
   Pooling pooling_ = Pooling::automatic;
   int32_t ids_ = -1;         ///< slot of input_ids, or of decoder_input_ids
   int32_t source_ids_ = -1;  ///< slot of input_ids, where those are the encoder's

@@ -125,8 +125,13 @@ Streams ExportedModel::find_streams(const Reading& reading) {
     streams.source = shape;
     return streams;
   }
-  fail(ErrorCode::unsupported, kOperation, "an encoder and a decoder are read where the decoder's states come out",
-       {.expected = "input_ids and decoder_input_ids with columns of their own, and an output of the decoder's tokens",
+  // The encoder by itself: what is behind it does not run.
+  if (two && streams.tokens == shape) {
+    facts_.has_decoder = false, encoder_alone_ = true;
+    return streams;
+  }
+  fail(ErrorCode::unsupported, kOperation, "an encoder and a decoder are read where the states of one of them come out",
+       {.expected = "input_ids and decoder_input_ids with columns of their own, and an output of the tokens of either",
         .got = text("the output '", reading.output.empty() ? facts_.outputs[0] : reading.output, "'"),
         .hint = "Export the encoder by itself with --part encoder"});
 }

@@ -50,6 +50,7 @@ void ExportedModel::collect_facts() {
   std::vector<std::string> unknown;
   const Input* values = nullptr;
   for (const auto* input : user_inputs_) {
+    if (is_unread(*input)) continue;
     facts_.inputs.push_back(input->name);
     const auto& info = graph.slots[input->slot];
     if (std::find(std::begin(kBeside), std::end(kBeside), input->name) != std::end(kBeside)) continue;
@@ -88,7 +89,9 @@ void ExportedModel::collect_facts() {
     facts_.layers_path = path.substr(0, path.rfind('.'));
   }
   const auto layers = layers_of_nodes();
+  const auto runs = [&](int32_t node) { return !encoder_alone_ || node <= graph.slots[output_].producer; };
   for (const auto& linear : tree_->linears()) {
+    if (!runs(linear.products[0].node)) continue;
     const auto size = linear.layer->size();
     Facts::Linear fact{linear.path, layers[linear.products[0].node], size.in, size.out, linear.layer->transposed(), {},
                        linear.place};
