@@ -63,7 +63,6 @@ export function checkExported(config: AdapterConfig, { exported, embeddingSize, 
         "counts positions itself, from 0; leave shiftPositions off: PEFT's folders are read and written without it"
       refuse(exported, why, 'shiftPositions: true')
     }
-    if (part.useGating) refuse(exported, 'keeps nothing that a gate of a prefix could read', 'useGating: true')
   }
 }
 

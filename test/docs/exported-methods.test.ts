@@ -30,7 +30,7 @@ const presets = [
   'vera',
   'ia3'
 ]
-const atTokens = ['prefix_tuning', 'prefix_tuning_flat', 'prompt_tuning']
+const atTokens = ['prefix_tuning', 'prefix_tuning_flat', 'unipelt', 'prompt_tuning']
 const methods = [...presets, 'targetModules', ...atTokens, 'addAdaptersToModel']
 
 /** Of the networks whose fixtures have no sites: a Linear, and what one is put after. */

@@ -89,7 +89,10 @@ const twins = {
     pad_token_id: 0
   }
 }
-const configs = ['seq_bn', 'double_seq_bn', 'par_bn', 'compacter[reduction_factor=4]', 'lora', 'ia3', 'loreft']
+const configs = [
+  ...['seq_bn', 'double_seq_bn', 'par_bn', 'compacter[reduction_factor=4]', 'lora', 'ia3', 'loreft', 'mam', 'unipelt'],
+  'prefix_tuning_flat[use_gating=True, shared_gating=False]'
+]
 
 async function logits(model: Model, adapters: Parameters<Model['setActiveAdapters']>[0]) {
   const { logits } = await model.forward(rows, { adapters, head: 'h' })

@@ -88,7 +88,5 @@ test('what takes no prefix says why', async (t) => {
   const { model: llama } = await open(t, 'llama')
   const shifting = AdapterConfig.load('prefix_tuning_flat', { shiftPositions: true })
   t.throws(() => llama.addAdapter('x', shifting), { code: 'ERR_UNSUPPORTED', message: /counts positions itself/ })
-  const gated = AdapterConfig.load('prefix_tuning_flat', { useGating: true })
-  t.throws(() => llama.addAdapter('x', gated), { code: 'ERR_UNSUPPORTED', message: /gate/ })
   t.throws(() => llama.addAdapter('x', 'prefix_tuning'), { code: 'ERR_UNSUPPORTED', message: /heads share keys/ })
 })

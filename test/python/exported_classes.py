@@ -97,13 +97,13 @@ def make():
     keep("score", "base", model)
     hub = {"hub-ia3": ("base", "ia3"), "hub-inner": ("base", "lora[r=2, intermediate_lora=True]"),
            "hub-outer": ("base", "lora[r=2, output_lora=True, leave_out=[0]]"),
-           "hub-prefix": ("disentangled", "prefix_tuning[flat=True, prefix_length=3]")}
+           "hub-prefix": ("disentangled", "prefix_tuning[flat=True, prefix_length=3, use_gating=True]")}
     for name, (archive, config) in hub.items():
         model = load(archive)
         adapters.init(model)
         model.add_adapter("x", config=config)
         model.set_active_adapters("x")
-        own = (".loras.x.", ".prefix_tunings.x.")
+        own = (".loras.x.", ".prefix_tunings.x.", ".prefix_gates.x.")
         fill(model, lambda path: any(part in path for part in own), around=1.0 if name == "hub-ia3" else 0.0)
         model.save_adapter(folder / "theirs" / name, "x", use_safetensors=name != "hub-prefix")
         keep(name, archive, model)

@@ -221,6 +221,7 @@ void ExportedModel::add_hooks() {
   if (residuals_.begin >= 0) add_begin_hook(*program_, *tree_, residuals_.begin, invertible_place());
   add_site_hooks(*program_, *tree_, sites_);
   add_slot_hooks(*program_, *tree_, layers, sites_);
+  add_gate_hooks(*program_, *tree_, prefixes_);
 }
 
 void ExportedModel::find_pooler() {

@@ -5,6 +5,8 @@
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
+#include <algorithm>
+
 #include "core/exported/attend.h"
 #include "core/exported/hooks.h"
 #include "core/exported/prefix_front.h"
@@ -48,10 +50,7 @@ bool attend_behind_prefixes(const PrefixPlace& place, const PrefixPlace::Attenti
   const LayerContext here(pass.context, place.layer->layer);
   if (!place.layer->acts(here)) return false;
   auto inputs = attention_inputs(execution, at.node);
-  // What the keys were made of; where nobody reads it behind them it is gone.
-  at::Tensor x;
-  if (at.input >= 0 && execution.has(at.input)) x = pass.rows.pack(execution.tensor(at.input));
-  const auto front = front_of(*place.layer, x, pass.rows.layout(), here);
+  const auto front = front_of(*place.layer, gate_input(at, pass), pass.rows.layout(), here);
   const int64_t length = front.k.size(1);
   if (inputs.causal) {
     const int64_t tokens = inputs.k.size(-2);
@@ -65,7 +64,44 @@ bool attend_behind_prefixes(const PrefixPlace& place, const PrefixPlace::Attenti
   return true;
 }
 
+// Whether some prefix of the pass has a gate in this layer.
+bool has_gate(const PrefixLayer& layer, const ForwardContext& here) {
+  if (!layer.acts(here)) return false;
+  bool any = false;
+  for (const auto& segment : *here.segments) {
+    if (!segment.setup) continue;
+    segment.setup->visit([&](const Composition& one) {
+      any = any || (one.kind == Composition::Kind::adapter && layer.gates().module(one.index) != nullptr);
+    });
+  }
+  return any;
+}
+
+// What keys are made of is gone where they are read: it is kept by the first node that reads it.
+void add_gate_hook(Program& program, const PrefixPlace& place, const PrefixPlace::Attention& at, bool source) {
+  const auto& graph = program.graph();
+  if (at.input < 0) return;
+  const auto& users = graph.slots[at.input].users;
+  const auto first =
+      std::find_if(users.begin(), users.end(), [&](int32_t user) { return !graph.nodes[user].outputs.empty(); });
+  if (first == users.end()) return;
+  program.hook({*first, *first}, [&place, &at, source](Execution& execution, const void* p) {
+    const auto& pass = static_cast<const Pass*>(p)->side(source);
+    const LayerContext here(pass.context, place.layer->layer);
+    if (has_gate(*place.layer, here)) pass.left[reader_of_keys(at)] = {pass.rows.pack(execution.tensor(at.input))};
+    return false;
+  });
+}
+
 }  // namespace
+
+at::Tensor gate_input(const PrefixPlace::Attention& at, const Pass& pass) {
+  const auto found = pass.left.find(reader_of_keys(at));
+  if (found == pass.left.end()) return {};
+  const auto x = found->second.front();
+  pass.left.erase(found);
+  return x;
+}
 
 std::optional<KeyForm> key_form(const Graph& graph, const SubLayer& sub) {
   if (!sub.core) return std::nullopt;
@@ -89,6 +125,11 @@ at::Tensor keys_of(const PrefixPlace::Attention& at, const Execution& execution)
   if (!at.written) return attention_inputs(execution, at.node).k;
   const auto k = execution.tensor(at.written->key).transpose(-2, -1);
   return k.reshape({-1, at.written->heads, k.size(-2), k.size(-1)});
+}
+
+void add_gate_hooks(Program& program, const Tree& tree, const std::vector<PrefixPlace>& places) {
+  for (const auto& place : places)
+    for (const auto& at : place.attentions) add_gate_hook(program, place, at, of_source(program, tree, at.input));
 }
 
 void add_prefix_hooks(Program& program, const Tree& tree, const std::vector<PrefixPlace>& places) {

@@ -37,8 +37,13 @@ std::optional<KeyForm> key_form(const Graph& graph, const SubLayer& sub);
 
 /// The places must outlive the program. To be called behind add_dropout_hooks: of two hooks the later is asked first.
 void add_prefix_hooks(Program& program, const Tree& tree, const std::vector<PrefixPlace>& places);
+/// For those of their prefixes that have gates. To be called behind all others, which may answer for a node.
+void add_gate_hooks(Program& program, const Tree& tree, const std::vector<PrefixPlace>& places);
 /// written_prefix.cc: those at attention that is written out.
 void add_written_prefix(Program& program, const PrefixPlace& place, const PrefixPlace::Attention& at, bool source);
+
+/// What a gate reads, [tokens, hidden], once; undefined where no prefix of the pass has one.
+at::Tensor gate_input(const PrefixPlace::Attention& at, const Pass& pass);
 
 /// The first node that reads what keys are made of, and these, [rows, heads, tokens, d], in a run that is about to.
 int32_t reader_of_keys(const PrefixPlace::Attention& at);

@@ -30,9 +30,7 @@ PrefixScores score(const PrefixPlace& place, const PrefixPlace::Attention& at, c
                    const Pass& pass, const LayerContext& here) {
   const auto& own = *at.written;
   const auto given = execution.tensor(own.query);
-  at::Tensor x;
-  if (at.input >= 0 && execution.has(at.input)) x = pass.rows.pack(execution.tensor(at.input));
-  const auto front = front_of(*place.layer, x, pass.rows.layout(), here);
+  const auto front = front_of(*place.layer, gate_input(at, pass), pass.rows.layout(), here);
   const auto q = given.dim() == 4 ? given : given.reshape({-1, own.heads, given.size(-2), given.size(-1)});
   const auto in_type = [&](const at::Tensor& side) {
     return in_heads(side, own.key_heads, own.heads).to(q.scalar_type());
