@@ -82,11 +82,27 @@ for (const name of ['bert', 'llama', 'deberta-v2', 'gemma2'] as const) {
   })
 }
 
+test('llama: the network of a prefix makes as many heads as the keys have, and is the flat one that it makes', async (t) => {
+  const { model } = await open(t, 'llama')
+  const { keyFeatures = 0 } = model.config.exported ?? {}
+  const { hiddenSize, numHiddenLayers } = model.config
+  t.true(keyFeatures < hiddenSize)
+  model.addAdapter('x', AdapterConfig.load('prefix_tuning', { prefixLength: 3, bottleneckSize: 5 }), { seed: 1 })
+  const shapes = new Map(model.namedParameters().map(({ name, shape }) => [name, [...shape]]))
+  const own = 'prefix_tuning.prefix_tunings.x.self_prefix'
+  t.deepEqual(shapes.get(`${own}.wte.weight`), [3, hiddenSize])
+  t.deepEqual(shapes.get(`${own}.control_trans.2.weight`), [2 * numHiddenLayers * keyFeatures, 5])
+  const made = await states(model, 'x')
+  model.ejectPrefixTuning('x')
+  t.deepEqual(model.parameter(`${own}.control_trans`).shape, [3 * 2 * numHiddenLayers * keyFeatures])
+  t.true(distance(made, { data: Float32Array.from(await states(model, 'x')) }) < 1e-6)
+  t.true(distance(made, { data: Float32Array.from(await states(model, null)) }) > 1e-3)
+})
+
 test('what takes no prefix says why', async (t) => {
   const { model } = await open(t, 'convolutional')
   t.throws(() => model.addAdapter('x', 'prefix_tuning'), { code: 'ERR_UNSUPPORTED', message: /takes no prefix/ })
   const { model: llama } = await open(t, 'llama')
   const shifting = AdapterConfig.load('prefix_tuning_flat', { shiftPositions: true })
   t.throws(() => llama.addAdapter('x', shifting), { code: 'ERR_UNSUPPORTED', message: /counts positions itself/ })
-  t.throws(() => llama.addAdapter('x', 'prefix_tuning'), { code: 'ERR_UNSUPPORTED', message: /heads share keys/ })
 })

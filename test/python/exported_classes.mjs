@@ -57,6 +57,7 @@ const ours = [
   ],
   ['base', 'prefix', 'FEATURE_EXTRACTION', 'prefix_tuning_flat[prefix_length=4]'],
   ['capped', 'capped-prefix', 'FEATURE_EXTRACTION', 'prefix_tuning_flat[prefix_length=4]'],
+  ['base', 'hub-network', null, 'prefix_tuning[prefix_length=3, bottleneck_size=5]'],
   ['disentangled', 'hub-prefix', null, 'prefix_tuning_flat[prefix_length=3, use_gating=True]'],
   ['base', 'hub-up', null, targets],
   ['base', 'hub-down', null, 'lora[r=2, output_lora=True]']

@@ -67,6 +67,15 @@ def load(archive):
     return getattr(transformers, CLASSES[archive]).from_pretrained(folder / archive, **extra).eval()
 
 
+def load_for_adapters(archive):
+    """Llama's mask of booleans would hide a prefix there: eager attention has one of numbers."""
+    model = load(archive)
+    if archive == "base":
+        model.set_attn_implementation("eager")
+    adapters.init(model)
+    return model
+
+
 def make():
     for archive, class_name in CLASSES.items():
         config = OTHERS.get(archive, lambda: transformers.LlamaConfig(**SIZES))()
@@ -97,15 +106,15 @@ def make():
     keep("score", "base", model)
     hub = {"hub-ia3": ("base", "ia3"), "hub-inner": ("base", "lora[r=2, intermediate_lora=True]"),
            "hub-outer": ("base", "lora[r=2, output_lora=True, leave_out=[0]]"),
+           "hub-network": ("base", "prefix_tuning[prefix_length=3, bottleneck_size=5]"),
            "hub-prefix": ("disentangled", "prefix_tuning[flat=True, prefix_length=3, use_gating=True]")}
     for name, (archive, config) in hub.items():
-        model = load(archive)
-        adapters.init(model)
+        model = load_for_adapters(archive)
         model.add_adapter("x", config=config)
         model.set_active_adapters("x")
         own = (".loras.x.", ".prefix_tunings.x.", ".prefix_gates.x.")
         fill(model, lambda path: any(part in path for part in own), around=1.0 if name == "hub-ia3" else 0.0)
-        model.save_adapter(folder / "theirs" / name, "x", use_safetensors=name != "hub-prefix")
+        model.save_adapter(folder / "theirs" / name, "x", use_safetensors=not config.startswith("prefix"))
         keep(name, archive, model)
 
 
@@ -127,8 +136,7 @@ def check():
             missing = [str(one.message) for one in told if "missing" in str(one.message).lower()]
             assert not missing, (file.stem, missing)
         else:
-            model = load(own["archive"])
-            adapters.init(model)
+            model = load_for_adapters(own["archive"])
             model.load_adapter(str(place), set_active=True, use_safetensors=True)
             model.eval()
         got = answers(model)

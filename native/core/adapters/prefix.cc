@@ -69,13 +69,13 @@ class ReparametrisedPrefix : public PrefixTable {
 
 }  // namespace
 
-PrefixGroup::PrefixGroup(const PrefixConfig& config, int64_t hidden, const std::string& location)
-    : config_(config), hidden_(hidden), location_(location) {
+PrefixGroup::PrefixGroup(const PrefixConfig& config, int64_t features, int64_t hidden, const std::string& location)
+    : config_(config), features_(features), hidden_(hidden), location_(location) {
   for (int64_t length : config.lengths) {
     slots_ += length > 0;
     length_ = std::max(length_, length);
   }
-  const int64_t size = 2 * slots_ * hidden;
+  const int64_t size = 2 * slots_ * features;
   if (config.flat) {
     table_ = std::make_shared<FlatPrefix>(length_, size);
   } else {
@@ -85,7 +85,7 @@ PrefixGroup::PrefixGroup(const PrefixConfig& config, int64_t hidden, const std::
 }
 
 std::vector<at::Tensor> PrefixGroup::keys_and_values() const {
-  return table_->values().view({length_, 2 * slots_, hidden_}).unbind(1);
+  return table_->values().view({length_, 2 * slots_, features_}).unbind(1);
 }
 
 int64_t PrefixGroup::slot(int64_t layer) const {
@@ -97,7 +97,7 @@ std::shared_ptr<PrefixGroup> PrefixGroup::ejected() const {
   const c10::NoGradGuard guard;
   auto config = config_;
   config.flat = true;
-  auto group = std::make_shared<PrefixGroup>(config, hidden_, location_);
+  auto group = std::make_shared<PrefixGroup>(config, features_, hidden_, location_);
   static_cast<FlatPrefix&>(*group->table_).start_with(table_->values());
   return group;
 }

@@ -2,10 +2,11 @@
 // Prefix tuning (Li and Liang 2021, arXiv 2101.00190): in each layer p keys and values stand in front of every row's
 // own, and every token of the row sees them.
 //
-//   K_i, V_i = T[:, 2i], T[:, 2i + 1]     of the i-th layer that is not left out       T [p, 2·layers, hidden]
-//   T = P                                 flat: P trains itself                        P [p · 2·layers · hidden]
+//   K_i, V_i = T[:, 2i], T[:, 2i + 1]     of the i-th layer that is not left out       T [p, 2·layers, n]
+//   T = P                                 flat: P trains itself                        P [p · 2·layers · n]
 //   T = W2 act(W1 E + b1) + b2            otherwise, once for a pass    E [p, hidden], W1 [b, hidden], W2
-//   [2·layers·hidden, b]
+//   [2·layers·n, b]
+// n: the features of a layer's keys, fewer than hidden where heads share them.
 // With use_gating a row has gk K_i and gv V_i: g = mean over its tokens of sigmoid(Wg x + bg), x [tokens, hidden] what
 // the layer's attention reads; Wg [1, hidden] with shared_gating, and then gk = gv, otherwise [2, hidden].
 //
@@ -39,13 +40,14 @@ class PrefixTable : public Module {
 /// An adapter's prefixes for all layers.
 class PrefixGroup : public AdapterModule {
  public:
-  PrefixGroup(const PrefixConfig& config, int64_t hidden, const std::string& location);
+  /// features: of a layer's keys; hidden: of the model.
+  PrefixGroup(const PrefixConfig& config, int64_t features, int64_t hidden, const std::string& location);
   const char* type() const override { return "PrefixTuningGroup"; }
   const char* why_not_fused() const override { return "adds keys and values to attention"; }
   void initialise(Random& random) override { table_->initialise(random); }
 
   const PrefixConfig& config() const { return config_; }
-  /// K_0, V_0, K_1, V_1, … of the layers that are not left out, each [p, hidden].
+  /// K_0, V_0, K_1, V_1, … of the layers that are not left out, each [p, features].
   std::vector<at::Tensor> keys_and_values() const;
   /// The layer's number among those that are not left out; -1 where it is.
   int64_t slot(int64_t layer) const;
@@ -54,7 +56,7 @@ class PrefixGroup : public AdapterModule {
 
  private:
   PrefixConfig config_;
-  int64_t hidden_, slots_ = 0, length_ = 0;
+  int64_t features_, hidden_, slots_ = 0, length_ = 0;
   std::string location_;
   std::shared_ptr<PrefixTable> table_;
 };

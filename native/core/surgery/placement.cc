@@ -253,11 +253,7 @@ class Maker {
     const int64_t hidden = model_.config().hidden_size;
     const auto* network = as_network(model_);
     const int64_t features = network == nullptr ? hidden : network->key_features();
-    if (features != hidden && !config.flat) {
-      fail(ErrorCode::unsupported, operation_, "heads share keys in this model, and a prefix there is flat",
-           {.expected = "flat: true", .got = text("keys of ", features, " features beside a hidden size of ", hidden)});
-    }
-    auto group = std::make_shared<PrefixGroup>(config, features, model_.prefix_location());
+    auto group = std::make_shared<PrefixGroup>(config, features, hidden, model_.prefix_location());
     made_.push_back({&model_.prefix_place(), std::move(group), config.init_weights_seed});
   }
 
