@@ -54,7 +54,8 @@ export function checkExported(config: AdapterConfig, { exported, embeddingSize, 
     if (exported.keyFeatures === 0) {
       refuse(
         exported,
-        'takes no prefix: not every layer has attention of a form that takes one (scaled_dot_product_attention, or a softmax between two products)',
+        'takes no prefix: not every layer has attention of a form that takes one (scaled_dot_product_attention, or a softmax ' +
+          'between two products); explainPlacement() tells which has not',
         part.method
       )
     }

@@ -356,6 +356,7 @@ TEST(exported_encoder_and_decoder_have_prefixes_in_the_layers_of_both) {
 // Gemma 2's scores: scaled, divided, through tanh, multiplied, and a mask.
 TEST(prefixes_stand_where_all_that_is_done_to_the_scores_is_understood) {
   const auto source = check::exported_file("gemma2.pt2");
+  std::string why;
   const auto features = [&](const std::string& from, const std::string& to) {
     auto model = check::archive_entry(source, "models/model.json");
     CHECK(model.find(from) != std::string::npos);
@@ -364,10 +365,14 @@ TEST(prefixes_stand_where_all_that_is_done_to_the_scores_is_understood) {
     const check::TemporaryFolder folder;
     const auto path = folder.file("gemma2.pt2");
     check::write_archive(path, source, {{"models/model.json", model}});
-    return ExportedModel(path, at::kCPU).facts().key_features;
+    const ExportedModel opened(path, at::kCPU);
+    why = opened.facts().explanation.back();
+    return opened.facts().key_features;
   };
   CHECK_EQ(features("aten.tanh.default", "aten.tanh_.default"), 6);
+  CHECK(!check::contains(why, "takes no prefix"));
   CHECK_EQ(features("aten.tanh.default", "aten.sigmoid.default"), 0);
+  CHECK(check::contains(why, "layer 1 takes no prefix: its attention has aten.sigmoid.default (node "));
   CHECK_EQ(features("aten.div.Tensor", "aten.fmod.Tensor"), 0);
   CHECK_EQ(features("aten.dropout.default", "aten.alpha_dropout.default"), 0);
 }

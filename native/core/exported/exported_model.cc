@@ -147,7 +147,12 @@ void ExportedModel::add_sites() {
 void ExportedModel::add_prefixes() {
   const auto& graph = program_->graph();
   for (const auto& sub : residuals_.sub_layers) {
-    const auto form = key_form(graph, sub);
+    int32_t stopped = -1;
+    const auto form = key_form(graph, sub, stopped);
+    if (!form && stopped >= 0) {
+      facts_.no_prefix.push_back(text("layer ", sub.layer, " takes no prefix: its attention has ",
+                                      graph.describe(stopped), ", which is not understood there"));
+    }
     if (!form || graph.nodes[sub.core->node].module < 0) continue;
     auto found = std::find_if(prefixes_.begin(), prefixes_.end(),
                               [&](const PrefixPlace& place) { return place.layer->layer == sub.layer; });

@@ -61,6 +61,7 @@ struct Facts {
   std::vector<Linear> linears;
   std::map<std::string, std::string> unclear_linears;  ///< path → why nothing can stand there
   std::vector<std::string> explanation, sites;
+  std::vector<std::string> no_prefix;  ///< why prefixes have no place, a sentence for each layer
   std::string prefix;                  ///< in front of all names; most often empty
   std::vector<std::string> top_level;  ///< names of the model's own children
 };

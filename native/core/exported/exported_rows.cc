@@ -104,6 +104,7 @@ void ExportedModel::collect_facts() {
   }
   facts_.unclear_linears = tree_->unclear_linears();
   facts_.explanation = explain(graph, residuals_);
+  facts_.explanation.insert(facts_.explanation.end(), facts_.no_prefix.begin(), facts_.no_prefix.end());
   facts_.sites = describe_sites(graph, residuals_);
   if (!prefix_.empty()) {
     facts_.explanation.push_back(text("names begin with '", prefix_,

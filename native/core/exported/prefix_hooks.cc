@@ -83,7 +83,7 @@ void add_gate_hook(Program& program, const PrefixPlace& place, const PrefixPlace
   if (at.input < 0) return;
   const auto& users = graph.slots[at.input].users;
   const auto first =
-      std::find_if(users.begin(), users.end(), [&](int32_t user) { return !graph.nodes[user].outputs.empty(); });
+      std::find_if(users.begin(), users.end(), [&](int32_t user) { return makes_tensor(graph, graph.nodes[user]); });
   if (first == users.end()) return;
   program.hook({*first, *first}, [&place, &at, source](Execution& execution, const void* p) {
     const auto& pass = static_cast<const Pass*>(p)->side(source);
@@ -103,12 +103,13 @@ at::Tensor gate_input(const PrefixPlace::Attention& at, const Pass& pass) {
   return x;
 }
 
-std::optional<KeyForm> key_form(const Graph& graph, const SubLayer& sub) {
+std::optional<KeyForm> key_form(const Graph& graph, const SubLayer& sub, int32_t& stopped) {
   if (!sub.core) return std::nullopt;
   const auto& core = *sub.core;
+  stopped = core.node;
   if (!is_attention(graph.nodes[core.node])) {
     const auto& stream = graph.slots[sub.out].shape;
-    const auto written = stream.empty() ? std::nullopt : read_attention(graph, core, stream[0]);
+    const auto written = stream.empty() ? std::nullopt : read_attention(graph, core, stream[0], stopped);
     return written ? std::optional(KeyForm{written->key_heads, written->size, written}) : std::nullopt;
   }
   const auto& shape = graph.slots[core.key].shape;

@@ -28,12 +28,13 @@ struct PrefixPlace {
   std::vector<Attention> attentions;
 };
 
-/// The attention of a sub-layer, with heads and size of its keys; nothing where it has another form.
+/// The attention of a sub-layer, with heads and size of its keys; nothing where it has another form, seen at the node
+/// `stopped`, or none.
 struct KeyForm {
   int64_t heads, size;
   std::optional<WrittenAttention> written = std::nullopt;
 };
-std::optional<KeyForm> key_form(const Graph& graph, const SubLayer& sub);
+std::optional<KeyForm> key_form(const Graph& graph, const SubLayer& sub, int32_t& stopped);
 
 /// The places must outlive the program. To be called behind add_dropout_hooks: of two hooks the later is asked first.
 void add_prefix_hooks(Program& program, const Tree& tree, const std::vector<PrefixPlace>& places);

@@ -20,11 +20,6 @@ bool drops_nothing(const Node& node) {
   return rate.kind == Argument::Kind::constant && rate.value.isScalar() && rate.value.toScalar().toDouble() == 0;
 }
 
-bool makes_tensor(const Graph& graph, const Node& node) {
-  return std::any_of(node.outputs.begin(), node.outputs.end(),
-                     [&](int32_t slot) { return slot >= 0 && graph.slots[slot].is_tensor; });
-}
-
 // A node that hands its value on, but for dropout where `dropped` says so.
 bool hands_on(const Graph& graph, const Node& node, bool dropped) {
   if (is_drop(node)) return dropped || drops_nothing(node);
@@ -36,6 +31,11 @@ bool hands_on(const Graph& graph, const Node& node, bool dropped) {
 }
 
 }  // namespace
+
+bool makes_tensor(const Graph& graph, const Node& node) {
+  return std::any_of(node.outputs.begin(), node.outputs.end(),
+                     [&](int32_t slot) { return slot >= 0 && graph.slots[slot].is_tensor; });
+}
 
 std::optional<Addition> addition(const Graph& graph, int32_t index) {
   const auto& node = graph.nodes[index];

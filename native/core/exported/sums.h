@@ -30,6 +30,8 @@ struct Sum {
 
 /// Nothing where `slot` is not added to anything.
 std::optional<Sum> sum_of(const Graph& graph, int32_t slot);
+/// Whether a node gives one: assertions and sizes do not.
+bool makes_tensor(const Graph& graph, const Node& node);
 /// The node that alone reads a value; -1: there is none, or it leaves the graph.
 int32_t only_reader(const Graph& graph, int32_t slot);
 /// Whether nothing that is of use outside is made between two nodes.

@@ -36,7 +36,15 @@ class Reader {
  public:
   Reader(const Graph& graph, const AttentionCore& core, const Size& rows) : graph_(graph), core_(core), rows_(rows) {}
 
-  std::optional<WrittenAttention> read() {
+  std::optional<WrittenAttention> read(int32_t& stopped) {
+    const auto read = read_all();
+    stopped = at_;
+    return read;
+  }
+
+ private:
+  std::optional<WrittenAttention> read_all() {
+    at_ = core_.node;
     if (core_.scores < 0) return std::nullopt;
     own_.scores = core_.scores, own_.softmax = core_.softmax, own_.product = core_.node;
     own_.query = core_.query, own_.key = core_.key;
@@ -45,14 +53,15 @@ class Reader {
     return own_;
   }
 
- private:
   const Node& node(int32_t index) const { return graph_.nodes[index]; }
   const std::vector<Size>& shape(int32_t slot) const {
     static const std::vector<Size> none;
     return slot < 0 ? none : graph_.slots[slot].shape;
   }
-  const Node* maker(int32_t slot) const {
+  // The node that makes a value, which is the one that is read now.
+  const Node* maker(int32_t slot) {
     const int32_t producer = slot < 0 ? -1 : graph_.slots[slot].producer;
+    if (producer >= 0) at_ = producer;
     return producer < 0 ? nullptr : &node(producer);
   }
   int32_t index_of(const Node& one) const { return static_cast<int32_t>(&one - graph_.nodes.data()); }
@@ -67,6 +76,7 @@ class Reader {
   }
 
   bool read_scores_product() {
+    at_ = own_.scores;
     const auto& product = node(own_.scores);
     const bool adds = is(product, {"aten.baddbmm.default"});
     if (!adds && !is(product, {"aten.matmul.default", "aten.bmm.default"})) return false;
@@ -109,6 +119,7 @@ class Reader {
   }
 
   bool read_values() {
+    at_ = own_.product;
     const auto& product = node(own_.product);
     if (!is(product, {"aten.matmul.default", "aten.bmm.default"}) || product.slot(1) != core_.value) return false;
     const auto& value = shape(core_.value);
@@ -243,6 +254,7 @@ class Reader {
 
   // From the softmax back to the first product.
   bool read_scores() {
+    at_ = own_.softmax;
     const auto& softmax = node(own_.softmax);
     const auto dim = number_of(softmax.arguments[1]);
     int32_t slot = softmax.slot(0);
@@ -289,12 +301,14 @@ class Reader {
   const AttentionCore& core_;
   const Size& rows_;
   WrittenAttention own_;
+  int32_t at_ = -1;
 };
 
 }  // namespace
 
-std::optional<WrittenAttention> read_attention(const Graph& graph, const AttentionCore& core, const Size& rows) {
-  return Reader(graph, core, rows).read();
+std::optional<WrittenAttention> read_attention(const Graph& graph, const AttentionCore& core, const Size& rows,
+                                               int32_t& stopped) {
+  return Reader(graph, core, rows).read(stopped);
 }
 
 int64_t heads_before_repeat(const Graph& graph, int32_t slot, int64_t heads) {

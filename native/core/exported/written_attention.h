@@ -30,8 +30,10 @@ struct WrittenAttention {
   double dropout = 0;
 };
 
-/// Nothing where something stands in it that is not understood. `rows`: the size that the stream's rows have.
-std::optional<WrittenAttention> read_attention(const Graph& graph, const AttentionCore& core, const Size& rows);
+/// Nothing where something stands in it that is not understood: `stopped` is the node at which. `rows`: the size that
+/// the stream's rows have.
+std::optional<WrittenAttention> read_attention(const Graph& graph, const AttentionCore& core, const Size& rows,
+                                               int32_t& stopped);
 
 /// How many heads the keys have before each is repeated for several of the queries' `heads`.
 int64_t heads_before_repeat(const Graph& graph, int32_t slot, int64_t heads);
