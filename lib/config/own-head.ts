@@ -1,5 +1,6 @@
 import type { NativeExportedFacts } from '../native/exported-types.js'
 import * as check from './check.js'
+import { questionAnsweringHead } from './choice-heads.js'
 import type { ExportNote } from './exported-config.js'
 import {
   causalLmHead,
@@ -13,8 +14,8 @@ import {
 import type { ModelConfig } from './model-config.js'
 
 /**
- * The head that an exported network brings along, told by what its logits are: words where it has as many as the vocabulary,
- * else labels of tokens or rows, whose names and kind the config has. It has no layers here: the graph has them. Undefined:
+ * The head that an exported network brings along, told by what its logits are: an answer's begin and end, words where it has
+ * as many as the vocabulary, else labels of tokens or rows, whose names and kind the config has. It has no layers here: the graph has them. Undefined:
  * there is none.
  */
 export function ownHead(
@@ -22,8 +23,9 @@ export function ownHead(
   { config }: ExportNote,
   model: ModelConfig
 ): HeadConfig | undefined {
-  const { ownLabels: numLabels, ownHeadReadsRows } = facts
+  const { ownLabels: numLabels, ownHeadReadsRows, ownHeadGivesSpans } = facts
   if (numLabels === 0) return undefined
+  if (ownHeadGivesSpans) return withoutLayers(questionAnsweringHead({ activationFunction: null }))
   const tied = model.tieWordEmbeddings
   if (!ownHeadReadsRows && numLabels === facts.vocabulary)
     return withoutLayers(

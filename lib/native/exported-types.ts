@@ -14,6 +14,7 @@ export interface NativeExportedFacts {
   /** Of the head that the network brings along; 0: it has none. */
   readonly ownLabels: number
   readonly ownHeadReadsRows: boolean
+  readonly ownHeadGivesSpans: boolean
   /** Otherwise: how many tokens come of a row whose one open size is `lengthText`, as PyTorch writes both. */
   readonly lengthText: string
   readonly tokensText: string

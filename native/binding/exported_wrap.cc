@@ -36,6 +36,7 @@ Napi::Object facts_to_js(Napi::Env env, const ExportedModel& model) {
   object.Set("isCausal", facts.is_causal);
   object.Set("ownLabels", static_cast<double>(facts.own_labels));
   object.Set("ownHeadReadsRows", facts.own_head_reads_rows);
+  object.Set("ownHeadGivesSpans", facts.own_head_gives_spans);
   object.Set("layersPath", facts.layers_path);
   object.Set("lengthText", facts.length_text);
   object.Set("tokensText", facts.tokens_text);

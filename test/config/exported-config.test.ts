@@ -13,7 +13,7 @@ const facts = {
     prefix: ''
   },
   ...{ topLevel: ['encoder'], inputs: ['pixel_values'], image: [3, 8, 8], linears: [], unclearLinears: {} },
-  ...{ explanation: [], sites: [], extra: {}, ownLabels: 0, ownHeadReadsRows: false }
+  ...{ explanation: [], sites: [], extra: {}, ownLabels: 0, ownHeadReadsRows: false, ownHeadGivesSpans: false }
 }
 
 test('what a config has as a list, a value for each stage, is none of the whole network', (t) => {

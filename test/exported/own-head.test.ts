@@ -38,7 +38,8 @@ const headTypes: Readonly<Record<string, string>> = {
   'gpt2-lm': 'causal_lm',
   'llama-classifier': 'classification',
   'bert-classifier': 'classification',
-  'bert-mlm': 'masked_lm'
+  'bert-mlm': 'masked_lm',
+  'bert-answers': 'question_answering'
 }
 
 for (const [name, one] of Object.entries(cases)) {

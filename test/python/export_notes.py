@@ -116,8 +116,8 @@ check_names(torch.nn.Linear(2, 2), ["input"])
 # What is refused is said in a few lines: what, why, what to try, and where in the model's code.
 class Answers(Rows):
     def forward(self, values):
-        start, end, _ = self.layer(values).unbind(-1)
-        return {"start_logits": start, "end_logits": end}
+        words, order, _ = self.layer(values).unbind(-1)
+        return {"prediction_logits": words, "order_logits": order}
 
 
 class Deciding(Rows):
@@ -136,7 +136,7 @@ def refused(model, inputs="values=float32[batch,4,3]"):
     raise AssertionError(f"{type(model).__name__} was exported")
 
 
-assert refused(Answers()).startswith("Answers gives start_logits, end_logits: "), refused(Answers())
+assert refused(Answers()).startswith("Answers gives prediction_logits, order_logits: "), refused(Answers())
 said = refused(Deciding())
 assert said.startswith("torch.export refuses Deciding: the model decides by values of its tensors"), said
 assert "export_notes.py, line" in said and "for _ in range(int(values.sum()))" in said, said

@@ -45,8 +45,9 @@ struct Facts {
   /// Of the head that the network brings along: 0: it has none.
   int64_t own_labels = 0;
   bool own_head_reads_rows = false;
-  int64_t key_features = 0;  ///< of a prefix in one layer; 0: prefixes have no place
-  int64_t key_heads = 0;     ///< which these features are of
+  bool own_head_gives_spans = false;  ///< where a question's answer begins and ends
+  int64_t key_features = 0;           ///< of a prefix in one layer; 0: prefixes have no place
+  int64_t key_heads = 0;              ///< which these features are of
   std::string layers_path;
   std::vector<std::string> inputs, outputs;
   std::vector<int64_t> image;  ///< sizes of one row's floating-point input, -1 where any will do; empty: rows are ids
@@ -126,6 +127,8 @@ class ExportedModel : public Model, public NamedNetwork {
 
   Streams find_streams(const Reading& reading);
   std::vector<Size> find_output(const std::string& name);
+  int32_t find_spans() const;
+  void take_own_head(int32_t logits);
   void read_output_names();
   void note_row_tokens(const Input& values);
   void find_sub_layers(const Streams& streams, const Placement& placement);

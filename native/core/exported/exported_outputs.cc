@@ -31,6 +31,26 @@ std::vector<std::string> noted_outputs(std::string_view note) {
   return result;
 }
 
+// The scores [rows, tokens, 2] of which two values are the first and the second column; -1: they are not that.
+int32_t joined_columns(const Graph& graph, int32_t first, int32_t second) {
+  const auto part = [&](int32_t slot) {
+    for (int steps = 0; steps < 8 && slot >= 0 && graph.slots[slot].producer >= 0; ++steps) {
+      const auto& node = graph.nodes[graph.slots[slot].producer];
+      if (node.outputs.size() == 2) return slot;
+      const auto& name = node.operator_name();
+      if (name != "aten.squeeze.dim" && name != "aten.contiguous.default") break;
+      slot = node.slot(0);
+    }
+    return -1;
+  };
+  const int32_t start = part(first), end = part(second);
+  if (start < 0 || end < 0 || graph.slots[start].producer != graph.slots[end].producer) return -1;
+  const auto& node = graph.nodes[graph.slots[start].producer];
+  if (node.outputs[0] != start || node.outputs[1] != end || node.slot(0) < 0) return -1;
+  const auto& shape = graph.slots[node.slot(0)].shape;
+  return shape.size() == 3 && shape.back().number == 2 ? node.slot(0) : -1;
+}
+
 }  // namespace
 
 // Names of the graph's outputs: those that the archive notes, else the graph's own.
@@ -42,6 +62,30 @@ void ExportedModel::read_output_names() {
     const auto& output = graph.outputs[i];
     const bool noted = names.size() == graph.outputs.size();
     facts_.outputs.push_back(noted ? names[i] : is_slot(output, graph) ? graph.slots[output.slot].name : "");
+  }
+}
+
+// Of a class that answers questions: where its two outputs are parted from each other; -1: it is none.
+int32_t ExportedModel::find_spans() const {
+  const auto& graph = program_->graph();
+  const auto slot_of = [&](const char* name) {
+    for (size_t i = 0; i < graph.outputs.size(); ++i)
+      if (facts_.outputs[i] == name && is_slot(graph.outputs[i], graph)) return graph.outputs[i].slot;
+    return -1;
+  };
+  return joined_columns(graph, slot_of("start_logits"), slot_of("end_logits"));
+}
+
+void ExportedModel::take_own_head(int32_t logits) {
+  const auto& graph = program_->graph();
+  own_head_ = find_own_head(graph, *weights_, logits);
+  output_ = own_head_->states;
+  facts_.own_labels = graph.slots[own_head_->logits].shape.back().number;
+  facts_.own_head_reads_rows = own_head_->reads != OwnHead::Reads::tokens;
+  if (facts_.own_head_reads_rows && pooling_ != Pooling::automatic) {
+    fail(ErrorCode::invalid_argument, kOperation, "the network's own head reads one token of each row",
+         {.expected = "no pooling, which is for the heads that are added to a base model",
+          .hint = "Export the base model (--class AutoModel)"});
   }
 }
 
@@ -71,6 +115,13 @@ std::vector<Size> ExportedModel::find_output(const std::string& name) {
   for (size_t rank : {3, 2})
     for (size_t i = 0; i < graph.outputs.size() && !states; ++i)
       if (fits(graph.outputs[i], rank)) states = i;
+  if (const int32_t spans = states ? -1 : find_spans(); spans >= 0) {
+    take_own_head(spans);
+    facts_.own_head_gives_spans = true;
+    const auto& shape = graph.slots[output_].shape;
+    facts_.hidden = shape.back().number;
+    return {shape.begin(), shape.end() - 1};
+  }
   if (!states) {
     fail(ErrorCode::unsupported, kOperation, "the graph gives no hidden states",
          {.expected = "an output [rows, tokens, features] or [rows, features] in float32",
@@ -80,15 +131,7 @@ std::vector<Size> ExportedModel::find_output(const std::string& name) {
   if (named && fits(graph.outputs[*named], 2) && !fits(graph.outputs[*states], 3)) states = named;
   output_ = graph.outputs[*states].slot, output_index_ = index_of(*states);
   if (facts_.outputs[*states] == kLogits) {
-    own_head_ = find_own_head(graph, *weights_, output_);
-    output_ = own_head_->states;
-    facts_.own_labels = graph.slots[own_head_->logits].shape.back().number;
-    facts_.own_head_reads_rows = own_head_->reads != OwnHead::Reads::tokens;
-    if (facts_.own_head_reads_rows && pooling_ != Pooling::automatic) {
-      fail(ErrorCode::invalid_argument, kOperation, "the network's own head reads one token of each row",
-           {.expected = "no pooling, which is for the heads that are added to a base model",
-            .hint = "Export the base model (--class AutoModel)"});
-    }
+    take_own_head(output_);
     if (named && *named == *states) named.reset();
   }
   const auto& shape = graph.slots[output_].shape;

@@ -63,11 +63,11 @@ def check_outputs(told):
     """A class with a head answers by one output; torch-adapters has heads of its own for the others."""
     names, read = told["output_names"], {"logits", "last_hidden_state", "pooler_output"}
     logits = [name for name in names if name.endswith("logits")]
-    if logits and not read.intersection(names):
-        head = "model.addQuestionAnsweringHead('qa')" if "start_logits" in names else "model.addClassificationHead('x')"
+    answers = {"start_logits", "end_logits"} == set(logits)
+    if logits and not answers and not read.intersection(names):
         raise Refused(f"{told['class']} gives {', '.join(logits)}: fromExported takes a class with a head by one output, "
-                      "logits.\n  What to try: export the base model (--class AutoModel), and add a head where the "
-                      f"archive is opened, as {head}.")
+                      "logits, or by start_logits and end_logits.\n  What to try: export the base model (--class AutoModel), "
+                      "and add a head where the archive is opened, as model.addClassificationHead('x').")
 
 
 def tokenizer_files(source, notes):
