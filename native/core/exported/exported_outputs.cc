@@ -115,7 +115,7 @@ std::vector<Size> ExportedModel::find_output(const std::string& name) {
   for (size_t rank : {3, 2})
     for (size_t i = 0; i < graph.outputs.size() && !states; ++i)
       if (fits(graph.outputs[i], rank)) states = i;
-  if (const int32_t spans = states ? -1 : find_spans(); spans >= 0) {
+  if (const int32_t spans = name.empty() ? find_spans() : -1; spans >= 0) {
     take_own_head(spans);
     facts_.own_head_gives_spans = true;
     const auto& shape = graph.slots[output_].shape;
@@ -169,7 +169,7 @@ Streams ExportedModel::find_streams(const Reading& reading) {
     return streams;
   }
   // The encoder by itself: what is behind it does not run.
-  if (two && streams.tokens == shape) {
+  if (two && streams.tokens == shape && !reading.output.empty()) {
     facts_.has_decoder = false, encoder_alone_ = true;
     return streams;
   }
