@@ -56,6 +56,7 @@ const ours = [
     (model) => model.addClassificationHead('x', { numLabels: 3, layers: 1, bias: false })
   ],
   ['base', 'prefix', 'FEATURE_EXTRACTION', 'prefix_tuning_flat[prefix_length=4]'],
+  ['spans', 'spans', 'QUESTION_ANS', { ...targets, targetModules: ['query', 'value', 'attention.output.dense'] }],
   ['capped', 'capped-prefix', 'FEATURE_EXTRACTION', 'prefix_tuning_flat[prefix_length=4]'],
   ['base', 'hub-network', null, 'prefix_tuning[prefix_length=3, bottleneck_size=5]'],
   ['disentangled', 'hub-prefix', null, 'prefix_tuning_flat[prefix_length=3, use_gating=True]'],

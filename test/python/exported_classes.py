@@ -29,13 +29,14 @@ SIZES = dict(
     vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
     max_position_embeddings=32, pad_token_id=0, bos_token_id=1, eos_token_id=2, num_labels=3)
 CLASSES = {"base": "LlamaModel", "words": "LlamaForCausalLM", "labels": "LlamaForSequenceClassification",
-           "capped": "Gemma2Model", "disentangled": "DebertaV2Model"}
+           "capped": "Gemma2Model", "disentangled": "DebertaV2Model", "spans": "BertForQuestionAnswering"}
 OTHERS = {
     "capped": lambda: transformers.Gemma2Config(**SIZES, head_dim=6, sliding_window=32),
     # adapters makes a prefix of as many heads as num_key_value_heads says, whatever the model makes of it.
     "disentangled": lambda: transformers.DebertaV2Config(
-        **{**SIZES, "num_key_value_heads": 4}, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=4, position_biased_input=False,
-        type_vocab_size=0),
+        **{**SIZES, "num_key_value_heads": 4}, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=4,
+        position_biased_input=False, type_vocab_size=0),
+    "spans": lambda: transformers.BertConfig(**{**SIZES, "num_labels": 2}),
 }
 # Written out in two products.
 EAGER = {"capped"}
@@ -54,7 +55,11 @@ def answers(model):
     for row in rows:
         with torch.no_grad():
             out = model(input_ids=torch.tensor([row]), attention_mask=torch.ones(1, len(row), dtype=torch.long))
-        given.append((out.logits if "logits" in out else out.last_hidden_state).flatten().tolist())
+        if "start_logits" in out:
+            states = torch.stack([out.start_logits, out.end_logits], -1)
+        else:
+            states = out.logits if "logits" in out else out.last_hidden_state
+        given.append(states.flatten().tolist())
     return given
 
 
