@@ -34,7 +34,7 @@ const resultFiles: readonly string[] = [
  */
 export function removeEarlier(folder: string, record: Record): void {
   for (const held of [folder, checkpointFolder(folder)]) refuseRunning(held)
-  rmSync(checkpointFolder(folder), { recursive: true, force: true })
+  removeCheckpoints(checkpointFolder(folder))
   const kept = new Set(placesOf(record))
   // The new run may stand on what the earlier one made.
   const used = JSON.stringify({ ...record, output: undefined })
@@ -67,6 +67,16 @@ export function refuseEarlier(folder: string): void {
     `--output: expected a new folder, got ${folder}, which holds ${quoted(new Set(there))} of an earlier run of ${what}; ` +
       '--overwrite replaces what is there'
   )
+}
+
+/** What runs write there; whatever else lies in the folder stays, and the folder with it. */
+const written = /^\.?checkpoint-\d+(-|$)|^frozen-layers$|^\.run\.lock/
+
+function removeCheckpoints(folder: string): void {
+  for (const name of existsSync(folder) ? readdirSync(folder) : []) {
+    if (written.test(name)) rmSync(join(folder, name), { recursive: true, force: true })
+  }
+  removeIfEmpty(folder)
 }
 
 /** The folders in a run's folder that hold what it trained; '': that one itself. */

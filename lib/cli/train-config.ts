@@ -4,7 +4,7 @@ import * as check from '../config/check.js'
 import { checkPlacement, type Placement } from '../config/exported-placement.js'
 import { explainArgument } from '../config/foreign-arguments.js'
 import { plain } from '../config/nearest.js'
-import { inFile, readText } from '../config/read-json.js'
+import { inFile, readJsonObject, readText } from '../config/read-json.js'
 import { isTaskArgument, type TaskArguments } from '../config/task-arguments.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingRules } from '../config/training-arguments.js'
 import { folderFormats } from '../exchange/folder-files.js'
@@ -314,6 +314,17 @@ function option(name: string, value: unknown): string[] {
 
 /** The config of a run in its folder, from which `resume` goes on. */
 export const runConfigFile = 'train.json'
+
+/** Whether it is there and no run wrote it: each of theirs has these fields, and none says where it lies. */
+export function isForeignConfig(file: string): boolean {
+  if (!existsSync(file)) return false
+  try {
+    const { trunk, reportTo, output } = readJsonObject(file, operation)
+    return trunk === undefined || reportTo === undefined || output !== undefined
+  } catch {
+    return true
+  }
+}
 
 type Values = Readonly<Record<string, unknown>>
 

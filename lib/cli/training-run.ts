@@ -1,14 +1,15 @@
 import { join } from 'node:path'
-import type { TrainingArgumentsInput } from '../config/training-arguments.js'
+import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { listCheckpoints } from '../training/checkpoint-folder.js'
+import { foreignFile } from '../training/record/own-files.js'
 import { exitStatus, usageError } from './arguments.js'
 import { loadModel, type ModelValues, untilInterrupted } from './model-options.js'
 import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
 import { removeEarlier } from './overwrite.js'
 import { closeRows, type TrainingRows } from './rows.js'
 import { type FinishedRun, finishedRun } from './run-folder.js'
-import { runConfigFile, writeTrainConfig } from './train-config.js'
+import { isForeignConfig, runConfigFile, writeTrainConfig } from './train-config.js'
 import { checkpointFolder } from './train-what.js'
 
 /** What happened last in a run, as far as its end is told by it. */
@@ -48,6 +49,7 @@ export interface TrainingRun<Event extends Told, Trained> {
 export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRun<Event, Trained>): Promise<number> {
   const { values, folder, args } = run
   const { resume } = values
+  if (run.plan === undefined) refuseForeign(folder, args)
   // Where nothing is left to learn, a checkpoint before the end would be trained to the same result again.
   const finished = resume && run.plan === undefined ? finishedRun(folder, args) : undefined
   if (finished !== undefined) {
@@ -86,6 +88,15 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
     removeIfEmpty(folder)
     model?.dispose()
   }
+}
+
+/** Before anything is loaded. */
+function refuseForeign(folder: string, args: TrainingArgumentsInput): void {
+  const { loggingDir, reportTo } = trainingArguments(args)
+  const config = join(folder, runConfigFile)
+  const file = isForeignConfig(config) ? config : foreignFile(loggingDir ?? folder, { reportTo })
+  if (file === undefined) return
+  throw usageError(`--output: ${file} is there and no run wrote it; this one would write over it: give another folder`)
 }
 
 type Frame = Pick<TrainingRun<Told, unknown>, 'folder' | 'record'>

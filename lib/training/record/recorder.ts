@@ -8,6 +8,7 @@ import type { EvaluateEvent, LogEvent, SaveEvent, StepEvent } from '../events.js
 import { EventsFile } from './events-file.js'
 import { RunHistory } from './history.js'
 import type { EndLine, RunLine, StartLine, TaskEndLine } from './lines.js'
+import { refuseForeign } from './own-files.js'
 import { parameterTable } from './parameter-table.js'
 import { writeRunPage } from './run-page.js'
 import { TensorBoardFile } from './tensorboard.js'
@@ -69,11 +70,13 @@ export async function* recorded<E>(
 ): AsyncGenerator<E, void, undefined> {
   const { args } = run
   if (args.reportTo.length === 0) return yield* events
+  const folder = args.loggingDir ?? args.outputDir
+  refuseForeign(folder, args)
   let recorder: Recorder | undefined
   try {
     for await (const event of events) {
       const parts = asRecorded(event)
-      recorder ??= new Recorder(args.loggingDir ?? args.outputDir, run, parts[0])
+      recorder ??= new Recorder(folder, run, parts[0])
       for (const part of parts) recorder.record(part)
       yield event
     }

@@ -11,6 +11,11 @@ import { runCharts } from './run-charts.js'
 /** The page of a run in its folder. */
 export const pageFile = 'report.html'
 
+const titleStart = 'Training of '
+
+/** How each begins, up to the run's name. */
+export const pageStart = pageHtml(titleStart, []).split('</title>')[0] ?? ''
+
 /** Replaced as a whole: whoever opens it sees one state. */
 export function writeRunPage(folder: string, history: RunHistory): void {
   const file = join(folder, pageFile)
@@ -32,7 +37,7 @@ export function writeRunPage(folder: string, history: RunHistory): void {
 
 export function runPage(history: RunHistory): string {
   const name = history.start?.name ?? 'run'
-  const title = `Training of '${name}'`
+  const title = `${titleStart}'${name}'`
   return pageHtml(title, [`<h1>${escapeXml(title)}</h1>`, ...runSections({ name, history })])
 }
 
