@@ -61,15 +61,16 @@ constexpr std::pair<std::string_view, Act> kNames[] = {
 };
 
 // xIELU (arXiv 2411.13010). Its start is softplus⁻¹(0.8) and softplus⁻¹(0.8 - beta), as transformers computes them: in
-// bfloat16, and so is eps.
+// bfloat16, and so is eps. There the two stay of that type, whatever the model's is: what is stored here in fp32 counts
+// as it is read there, and so do its gradients.
 constexpr double kXieluBeta = 0.5;
 constexpr double kXieluEps = -9.98377799987793e-07;
 constexpr double kXieluAlphaP = 0.2041015625;
 constexpr double kXieluAlphaN = -1.046875;
 
 at::Tensor xielu(const at::Tensor& x, const at::Tensor& alpha_p, const at::Tensor& alpha_n) {
-  auto positive = at::softplus(alpha_p);
-  auto negative = at::softplus(alpha_n) + kXieluBeta;
+  auto positive = at::softplus(alpha_p.to(at::kBFloat16));
+  auto negative = at::softplus(alpha_n.to(at::kBFloat16)) + kXieluBeta;
   auto linear = x * kXieluBeta;
   return at::where(x > 0, positive * x * x + linear, (at::expm1(at::clamp_max(x, kXieluEps)) - x) * negative + linear);
 }
