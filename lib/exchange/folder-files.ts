@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { AdapterError } from '../native/errors.js'
+import type { WeightsSource } from '../native/types.js'
 
 /** safetensors; a PyTorch checkpoint under the adapter library's name; or the same under a name of one's own. */
 export const folderFormats = ['safetensors', 'bin', 'pt'] as const
@@ -39,6 +40,14 @@ export const fusionWeightFiles: Readonly<Record<FolderFormat, string>> = {
   safetensors: 'model_adapter_fusion.safetensors',
   bin: 'pytorch_model_adapter_fusion.bin',
   pt: 'model_adapter_fusion.pt'
+}
+
+/** What parameters are about to be loaded from, with its size: that of a folder is all its files'. */
+export function weightsSource(path: string): WeightsSource {
+  const found = statSync(path, { throwIfNoEntry: false })
+  if (found?.isDirectory() !== true) return { path, bytes: found?.size ?? 0 }
+  const sizes = readdirSync(path).map((name) => statSync(join(path, name), { throwIfNoEntry: false })?.size ?? 0)
+  return { path, bytes: sizes.reduce((sum, size) => sum + size, 0) }
 }
 
 /** The names that a kind of weights has, by format. */

@@ -4,6 +4,7 @@ import { type ModelConfig, modelConfigFromJson, nativeModelConfig } from '../con
 import { readJsonObject } from '../config/read-json.js'
 import { TextTokenizer } from '../data/tokenizer.js'
 import { hasTokenizer } from '../data/tokenizer-files.js'
+import { weightsSource } from '../exchange/folder-files.js'
 import { resolveFolder } from '../exchange/hub.js'
 import { loadAddon } from '../native/addon.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -33,7 +34,7 @@ export const AutoModel = Object.freeze({
     const model = await make(config, { device, trunk, seed }, tokenizer, folder)
     try {
       // A folder of a model after surgery: its weights have the names that the same surgery gives here.
-      for (const replaced of readSurgery(folder)) model.repeatSurgery(replaced)
+      for (const replaced of readSurgery(folder)) model.repeatSurgery(replaced, weightsSource(folder))
       const report = await readWeights(model, folder)
       if (report.missing.length > 0)
         await nativeCall(() => model.native.initWeights(check.checkInteger('seed', seed ?? 42, 0)))

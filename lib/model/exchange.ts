@@ -16,6 +16,7 @@ import {
   folderFormats,
   modelWeightFiles,
   noHeadHere,
+  weightsSource,
   withoutHead
 } from '../exchange/folder-files.js'
 import { fromLibraryPlaces } from '../exchange/gated-places.js'
@@ -224,7 +225,7 @@ export async function loadAdapter(model: Model, source: string, options: LoadAda
 function withoutLayers(model: Model, found: FoundAdapter, layers: readonly number[]): FoundAdapter {
   const load = async (name: string) => {
     const whole = `${name} (whole)`
-    model.addAdapter(whole, found.config)
+    model.addAdapterOfFolder(whole, found.config, weightsSource(found.weightsFile))
     try {
       await found.load(whole)
       nativeCall(() => model.native.averageAdapters(name, 1, [{ name: whole, weight: 1, scale: 1 }], 'linear'))
@@ -253,6 +254,7 @@ function readAdapterHub(
     config,
     head: headOfModel(head, model.config),
     sharing,
+    weightsFile,
     load: (name) => nativeCall(() => model.native.loadAdapter(weightsFile, name, from))
   }
 }
@@ -281,6 +283,7 @@ export interface FoundAdapter {
   readonly sharing?: SharedGroup | null
   /** The class that the folder is for, where it holds nothing of that class's head. */
   readonly forClass?: PeftHeadPlan | null
+  readonly weightsFile: string
   /** Reads its weights into the adapter of this name, which is there already. */
   readonly load: (name: string) => Promise<void>
 }
@@ -323,11 +326,11 @@ async function place(model: Model, name: string, { adapter, head }: Parts): Prom
   const chosen = model.headChoice.keep()
   try {
     if (adapter !== null) {
-      model.addAdapterOfFolder(name, adapter.config)
+      model.addAdapterOfFolder(name, adapter.config, weightsSource(adapter.weightsFile))
       await adapter.load(name)
     }
     if (head === null) return
-    model.addHead(name, head.config, { overwriteOk: true })
+    model.addHeadOfFolder(name, head.config, weightsSource(head.weightsFile))
     await nativeCall(() => native.loadHead(head.weightsFile, name, head.name ?? '', head.layers, head.folded))
   } catch (error) {
     remove(model, name, { adapter, head })

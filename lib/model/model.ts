@@ -9,7 +9,7 @@ import type { ModelConfig } from '../config/model-config.js'
 import { nativeAdapterConfigs } from '../config/size.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
 import { nativeCall } from '../native/errors.js'
-import type { NativeModel, NativeTrainable, TrunkTimes, TrunkType } from '../native/types.js'
+import type { NativeModel, NativeTrainable, TrunkTimes, TrunkType, WeightsSource } from '../native/types.js'
 import { outsideScope, scopedSetup } from './adapter-setup.js'
 import { type AdapterFusion, checkUnread, fusionOf } from './fusions.js'
 import { HeadChoice } from './head-choice.js'
@@ -23,6 +23,14 @@ import { type AdapterSetup, checkKnown, type Known, setupNames } from './setup.j
 import { checkLayerList, type SkipLayers } from './skip-layers.js'
 import { type ModelSummary, summarize } from './summary.js'
 import { checkUnmerged, renamedTrainable, trainableUnless } from './trainable.js'
+
+/** How what is new comes to be. */
+interface Start {
+  readonly replaces: boolean
+  readonly seed: number
+  /** Where its weights will come from; undefined for new ones. */
+  readonly source?: WeightsSource
+}
 
 const nothing: NativeTrainable = { adapters: [], heads: [], base: [], frozen: [], fusions: [], inserted: false }
 
@@ -87,23 +95,23 @@ export class Model extends ModelLife {
   }
 
   /** @internal Its weights come from a folder: what a prompt would start with does not matter. */
-  addAdapterOfFolder(name: string, config: AdapterConfig): void {
+  addAdapterOfFolder(name: string, config: AdapterConfig, source: WeightsSource): void {
     this.configurable('loadAdapter')
     const replaces = isTaken('adapter', name, this.#adapters, { overwriteOk: true })
-    this.#addAdapter(name, config, { replaces, seed: 0 }, () => [])
+    this.#addAdapter(name, config, { replaces, seed: 0, source }, () => [])
   }
 
   #addAdapter(
     name: string,
     given: AdapterConfig,
-    { replaces, seed }: { readonly replaces: boolean; readonly seed: number },
+    { replaces, seed, source }: Start,
     words: (text: string) => number[]
   ): void {
     checkExported(given, this.config)
     const config = resolveTargets(given, this.config)
     checkLeaveOut(config, this.config.numHiddenLayers)
     const native = nativeAdapterConfigs(config, this.config, words)
-    nativeCall(() => this.#native.addAdapter(name, native, seed, replaces))
+    nativeCall(() => this.#native.addAdapter(name, native, seed, replaces, source))
     this.#adapters.set(name, config)
     if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)
   }
@@ -175,10 +183,20 @@ export class Model extends ModelLife {
   addHead(name: string, config: HeadConfig, options: AddOptions = {}): void {
     this.configurable('addHead')
     const replaces = isTaken('head', name, this.#heads, options)
+    this.#addHead(name, config, { replaces, seed: startSeed(this.#seed, `head ${name}`, options.seed) })
+  }
+
+  /** @internal As with addAdapterOfFolder. */
+  addHeadOfFolder(name: string, config: HeadConfig, source: WeightsSource): void {
+    this.configurable('loadHead')
+    const replaces = isTaken('head', name, this.#heads, { overwriteOk: true })
+    this.#addHead(name, config, { replaces, seed: 0, source })
+  }
+
+  #addHead(name: string, config: HeadConfig, { replaces, seed, source }: Start): void {
     checkHeadFits(config, this.config)
     const native = nativeHeadConfig(config, this.config.classifierDropout)
-    const seed = startSeed(this.#seed, `head ${name}`, options.seed)
-    nativeCall(() => this.#native.addHead(name, native, seed, replaces))
+    nativeCall(() => this.#native.addHead(name, native, seed, replaces, source))
     this.#heads.set(name, config)
     if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)
     if (replaces || !this.headChoice.added(name)) return

@@ -59,6 +59,7 @@ export async function readPeftAdapter(
     config,
     head,
     forClass: classOfFolder(found, model),
+    weightsFile: found.weightsFile,
     load: (name) => nativeCall(() => model.native.loadPeftAdapter(found.weightsFile, name, aside, ofNetwork))
   }
 }

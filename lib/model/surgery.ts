@@ -14,9 +14,10 @@ import {
 } from '../config/module-description.js'
 import { didYouMean } from '../config/nearest.js'
 import { pathPattern } from '../config/path-pattern.js'
+import { weightsSource } from '../exchange/folder-files.js'
 import { makeOutput } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
-import type { ModuleInfo } from '../native/types.js'
+import type { ModuleInfo, WeightsSource } from '../native/types.js'
 import type { Model } from './model.js'
 import { moduleType } from './module-type.js'
 import { ModelNames } from './names.js'
@@ -121,9 +122,13 @@ export abstract class ModelSurgery extends ModelNames {
   async loadSurgery(folder: string): Promise<void> {
     this.configurable('loadSurgery')
     const operations = readSurgery(check.checkNonEmptyString('folder', folder))
-    const done = this.#operations.length === 0 ? operations.map((replaced) => this.repeatSurgery(replaced)) : []
+    const file = join(folder, weightsFile)
+    const done: Replacement[] = []
     try {
-      await nativeCall(() => this.#surgeon.native.loadInserted(join(folder, weightsFile)))
+      if (this.#operations.length === 0) {
+        for (const replaced of operations) done.push(this.repeatSurgery(replaced, weightsSource(file)))
+      }
+      await nativeCall(() => this.#surgeon.native.loadInserted(file))
     } catch (error) {
       for (const operation of done.reverse()) operation.undo()
       throw error
@@ -178,16 +183,16 @@ export abstract class ModelSurgery extends ModelNames {
     return this.#operate(replaced)
   }
 
-  /** @internal The same surgery again. */
-  repeatSurgery(replaced: readonly Replaced[]): Replacement {
+  /** @internal The same surgery again, whose weights then come from a folder. */
+  repeatSurgery(replaced: readonly Replaced[], source: WeightsSource): Replacement {
     this.configurable('replaceModule')
-    return this.#operate(replaced)
+    return this.#operate(replaced, source)
   }
 
-  #operate(replaced: readonly Replaced[]): Replacement {
+  #operate(replaced: readonly Replaced[], source?: WeightsSource): Replacement {
     const native = replaced.map(({ path, module }) => ({ path, with: nativeModule(module) }))
     const seed = this.seedFor(`module ${replaced[0]?.path}`)
-    const number = nativeCall(() => this.#surgeon.native.replaceModules(native, seed))
+    const number = nativeCall(() => this.#surgeon.native.replaceModules(native, seed, source))
     let undone = false
     const operation: Replacement = Object.freeze({
       paths: Object.freeze(replaced.map(({ path }) => path)),

@@ -6,6 +6,7 @@ import { predictsWords } from '../config/head-config.js'
 import { inFile } from '../config/read-json.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { adaptersProblem } from '../exchange/adapters-form.js'
+import { weightsSource } from '../exchange/folder-files.js'
 import { type ConvertedHead, defaultHead, modelClassHead } from '../exchange/static-heads.js'
 import { type BuiltIn, builtIn, fusionPreset, wholeModelJson } from '../exchange/whole-model.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
@@ -25,7 +26,7 @@ export async function loadBuiltIn(
   const parts = inFile(configFile, 'load the model', () => builtIn(json))
   const ofClass = parts === null ? modelClassHead(json) : undefined
   if (ofClass !== undefined && isThere(ofClass, unexpected)) {
-    model.addHead(defaultHead, ofClass.config)
+    model.addHeadOfFolder(defaultHead, ofClass.config, weightsSource(folder))
     model.headChoice.standIn()
     return await nativeCall(() => model.native.loadHead(folder, defaultHead, '', ofClass.layers))
   }
@@ -48,8 +49,9 @@ function isThere({ config, layers }: ConvertedHead, names: readonly string[]): b
 
 async function loadParts(model: Model, folder: string, parts: BuiltIn): Promise<void> {
   const { native } = model
+  const source = weightsSource(folder)
   for (const [name, config] of parts.adapters) {
-    model.addAdapterOfFolder(checkAdapterName(name), config)
+    model.addAdapterOfFolder(checkAdapterName(name), config, source)
     await nativeCall(() => native.loadAdapter(folder, name, name))
   }
   for (const group of parts.sharings) shareAgain(model, group)
@@ -60,7 +62,7 @@ async function loadParts(model: Model, folder: string, parts: BuiltIn): Promise<
     nativeCall(() => native.setFusionTemperature(name, 1))
   }
   for (const [name, config] of parts.heads) {
-    model.addHead(checkAdapterName(name), config)
+    model.addHeadOfFolder(checkAdapterName(name), config, source)
     await nativeCall(() => native.loadHead(folder, name, name, null))
   }
   if (parts.active !== null) model.setActiveAdapters(parts.active)

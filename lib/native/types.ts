@@ -113,9 +113,16 @@ export interface NativeModel {
   initWeights(seed: number): Promise<void>
   /**
    * One config, or several that name different places (a union). `replace`: takes the place of one of this name, which
-   * stays as it was where the new one cannot be made.
+   * stays as it was where the new one cannot be made. `source`: what its weights will be loaded from, which must be able to hold
+   * them.
    */
-  addAdapter(name: string, configs: readonly NativeAdapterConfig[], seed: number, replace?: boolean): void
+  addAdapter(
+    name: string,
+    configs: readonly NativeAdapterConfig[],
+    seed: number,
+    replace?: boolean,
+    source?: WeightsSource
+  ): void
   deleteAdapter(name: string): void
   /** Puts an adapter's change of weights into the base model, and takes it out again bit for bit. */
   mergeAdapter(name: string): void
@@ -145,12 +152,12 @@ export interface NativeModel {
   /** What scores are divided by. */
   fusionTemperature(name: string): number
   setFusionTemperature(name: string, value: number): void
-  addHead(name: string, config: NativeHeadConfig, seed: number, replace?: boolean): void
+  addHead(name: string, config: NativeHeadConfig, seed: number, replace?: boolean, source?: WeightsSource): void
   deleteHead(name: string): void
   /** What trains is what gradients reach; everything else is frozen. */
   setTrainable(what: NativeTrainable): void
   /** All or nothing; gives the operation's number. What is new starts from the seed, frozen or training as inserted modules are. */
-  replaceModules(replacements: readonly NativeReplacement[], seed: number): number
+  replaceModules(replacements: readonly NativeReplacement[], seed: number, source?: WeightsSource): number
   /** What stood there before is back, bit for bit. */
   undoReplacement(operation: number): void
   namedParameters(): ParameterInfo[]
@@ -247,6 +254,12 @@ export interface NativeModel {
     heads: readonly string[]
   ): Promise<void>
   dispose(): void
+}
+
+/** A file of weights, or a model's folder with several. */
+export interface WeightsSource {
+  readonly path: string
+  readonly bytes: number
 }
 
 export interface NativeFrozenStatesOptions {

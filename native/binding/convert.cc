@@ -36,6 +36,13 @@ std::vector<std::string> to_strings(const Napi::Value& value) {
   return result;
 }
 
+std::optional<WeightsSource> to_weights_source(const Napi::Value& value) {
+  if (!present(value)) return std::nullopt;
+  auto object = value.As<Napi::Object>();
+  return WeightsSource{object.Get("path").As<Napi::String>().Utf8Value(),
+                       object.Get("bytes").As<Napi::Number>().DoubleValue()};
+}
+
 std::vector<float> to_floats(const Napi::Value& value) {
   if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_float32_array) {
     wrong_type("data", "Float32Array");

@@ -36,5 +36,7 @@ std::vector<float> to_floats(const Napi::Value& value);
 /// all are of one length.
 at::Tensor to_float_rows(const Napi::Value& value, const char* name, std::vector<int32_t>& lengths);
 std::vector<int64_t> to_shape(const Napi::Value& value);
+/// Null or left out: nothing is loaded.
+std::optional<WeightsSource> to_weights_source(const Napi::Value& value);
 
 }  // namespace ta::binding

@@ -35,8 +35,8 @@ Napi::Value ModelWrap::add_adapter(const Napi::CallbackInfo& info) {
     return result;
   });
   return sync(info, [name = text_of(info, 0), configs, seed = info[2].As<Napi::Number>().Int64Value(),
-                     replace = info[3].ToBoolean().Value()](ModelState& s) {
-    s.model.add_adapter(name, configs, static_cast<uint64_t>(seed), replace);
+                     replace = info[3].ToBoolean().Value(), source = to_weights_source(info[4])](ModelState& s) {
+    s.model.add_adapter(name, configs, static_cast<uint64_t>(seed), replace, source);
     return Done{};
   });
 }
@@ -120,8 +120,8 @@ Napi::Value ModelWrap::set_fusion_temperature(const Napi::CallbackInfo& info) {
 Napi::Value ModelWrap::add_head(const Napi::CallbackInfo& info) {
   auto config = guarded(info.Env(), [&] { return to_head_config(info[1].As<Napi::Object>()); });
   return sync(info, [name = text_of(info, 0), config, seed = info[2].As<Napi::Number>().Int64Value(),
-                     replace = info[3].ToBoolean().Value()](ModelState& s) {
-    s.model.add_head(name, config, static_cast<uint64_t>(seed), replace);
+                     replace = info[3].ToBoolean().Value(), source = to_weights_source(info[4])](ModelState& s) {
+    s.model.add_head(name, config, static_cast<uint64_t>(seed), replace, source);
     return Done{};
   });
 }

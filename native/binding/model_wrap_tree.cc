@@ -184,8 +184,9 @@ Napi::Value ModelWrap::replace_modules(const Napi::CallbackInfo& info) {
     }
     return result;
   });
-  return sync(info, [replacements, seed = info[1].As<Napi::Number>().Int64Value()](ModelState& s) {
-    return OperationNumber{s.model.replace_modules(replacements, static_cast<uint64_t>(seed))};
+  return sync(info, [replacements, seed = info[1].As<Napi::Number>().Int64Value(),
+                     source = to_weights_source(info[2])](ModelState& s) {
+    return OperationNumber{s.model.replace_modules(replacements, static_cast<uint64_t>(seed), source)};
   });
 }
 

@@ -81,13 +81,13 @@ void AdapterModel::find_places() {
 }
 
 void AdapterModel::put(Entries& entries, const std::string& operation, const std::string& name,
-                       const std::vector<PlacedModule>& modules, uint64_t seed, bool replace) {
+                       const std::vector<PlacedModule>& modules, const Start& start) {
   check_name(operation, name);
   // What stood under this name steps aside, and comes back where the new one cannot be made.
   std::optional<Entry> before;
   std::vector<std::shared_ptr<AdapterModule>> modules_before;
   if (auto found = entries.find(name); found != entries.end()) {
-    if (!replace) fail(ErrorCode::invalid_argument, operation, "'" + name + "' exists already");
+    if (!start.replace) fail(ErrorCode::invalid_argument, operation, "'" + name + "' exists already");
     if (&entries == &adapters_) check_not_merged(operation, name), check_not_shared(operation, name);
     for (const auto& [place, path] : places_) modules_before.push_back(place->module(found->second.index));
     before.emplace(std::move(found->second));
@@ -95,7 +95,7 @@ void AdapterModel::put(Entries& entries, const std::string& operation, const std
   }
   const int64_t index = next_index_++;
   try {
-    place(entries, name, index, modules, seed);
+    place(entries, name, index, modules, start);
   } catch (...) {
     remove(entries, name, index);
     if (before) {
@@ -108,13 +108,15 @@ void AdapterModel::put(Entries& entries, const std::string& operation, const std
 }
 
 void AdapterModel::place(Entries& entries, const std::string& name, int64_t index,
-                         const std::vector<PlacedModule>& modules, uint64_t seed) {
+                         const std::vector<PlacedModule>& modules, const Start& start) {
   for (const auto& made : modules) made.place->add(index, name, made.module);
+  auto state = state_of(index, name);
+  check_held("load the adapter", state, start.source);
   auto& entry = entries[name];
   entry.index = index;
-  entry.flat = std::make_unique<FlatParameters>(state_of(index, name), device_);
+  entry.flat = std::make_unique<FlatParameters>(std::move(state), device_);
   // A seed in the configuration starts every module of one shape alike, as the peer does; otherwise one stream for all.
-  Random random(seed);
+  Random random(start.seed);
   for (const auto& made : modules) {
     if (made.seed) random = Random(*made.seed);
     made.module->initialise(random);
@@ -127,9 +129,10 @@ void AdapterModel::remove(Entries& entries, const std::string& name, int64_t ind
 }
 
 void AdapterModel::add_adapter(const std::string& name, const std::vector<AdapterConfig>& configs, uint64_t seed,
-                               bool replace) {
+                               bool replace, const std::optional<WeightsSource>& source) {
   const std::string operation = "addAdapter '" + name + "'";
-  put(adapters_, operation, name, make_modules(operation, configs, *backbone_, *output_place_), seed, replace);
+  const auto modules = make_modules(operation, configs, *backbone_, *output_place_);
+  put(adapters_, operation, name, modules, {seed, replace, source});
 }
 
 void AdapterModel::delete_adapter(const std::string& name) {
@@ -176,7 +179,7 @@ void AdapterModel::add_fusion(const std::string& name, const std::vector<std::st
     fail(ErrorCode::invalid_argument, operation, "none of these adapters is a bottleneck in any layer",
          {.expected = "bottleneck adapters", .got = name_list(adapters)});
   }
-  put(fusions_, operation, name, modules, seed, replace);
+  put(fusions_, operation, name, modules, {seed, replace, std::nullopt});
 }
 
 void AdapterModel::delete_fusion(const std::string& name) {
@@ -205,13 +208,16 @@ std::vector<std::shared_ptr<Fusion>> AdapterModel::training_fusions() const {
   return modules;
 }
 
-void AdapterModel::add_head(const std::string& name, const HeadConfig& config, uint64_t seed, bool replace) {
+void AdapterModel::add_head(const std::string& name, const HeadConfig& config, uint64_t seed, bool replace,
+                            const std::optional<WeightsSource>& source) {
   const std::string operation = "addHead '" + name + "'";
   check_name(operation, name);
   if (heads_.count(name) && !replace)
     fail(ErrorCode::invalid_argument, operation, "a head of this name exists already");
   auto head = std::make_shared<Head>(config, *backbone_);
-  auto flat = std::make_unique<FlatParameters>(parameters_below(*head, "heads." + name), device_);
+  auto parameters = parameters_below(*head, "heads." + name);
+  check_held("load the head", parameters, source);
+  auto flat = std::make_unique<FlatParameters>(std::move(parameters), device_);
   Random random(seed);
   for (const auto& named : flat->parameters()) {
     initialise(named.parameter, backbone_->config().initializer_range, random);

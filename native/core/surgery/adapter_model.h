@@ -11,6 +11,7 @@
 #include "core/adapters/fusion.h"
 #include "core/adapters/output_adapter.h"
 #include "core/models/head.h"
+#include "core/surgery/held.h"
 #include "core/surgery/placement.h"
 #include "core/surgery/replace.h"
 
@@ -46,8 +47,9 @@ class AdapterModel {
   /// Several configs name different places of one adapter. Throws ERR_INVALID_ARGUMENT: a name that is taken or has a
   /// dot, and what make_modules throws.
   /// `replace`: takes the place of one of this name, which stays as it was where the new one cannot be made.
+  /// `source`: what its weights will be loaded from.
   void add_adapter(const std::string& name, const std::vector<AdapterConfig>& configs, uint64_t seed,
-                   bool replace = false);
+                   bool replace = false, const std::optional<WeightsSource>& source = std::nullopt);
   void delete_adapter(const std::string& name);
   /// The index that places know it by. Throws ERR_INVALID_ARGUMENT with the names there are.
   int64_t adapter_index(const std::string& name) const;
@@ -83,13 +85,15 @@ class AdapterModel {
   /// All fusions that train.
   std::vector<std::shared_ptr<Fusion>> training_fusions() const;
 
-  void add_head(const std::string& name, const HeadConfig& config, uint64_t seed, bool replace = false);
+  void add_head(const std::string& name, const HeadConfig& config, uint64_t seed, bool replace = false,
+                const std::optional<WeightsSource>& source = std::nullopt);
   void delete_head(const std::string& name);
   Head& head(const std::string& name);
 
   /// Surgery (replace.h), named as in PyTorch; what is new starts and waits for set_trainable. Gives the operation's
   /// number. Throws what Surgery's calls throw.
-  int64_t replace_modules(const std::vector<Replacement>& replacements, uint64_t seed);
+  int64_t replace_modules(const std::vector<Replacement>& replacements, uint64_t seed,
+                          const std::optional<WeightsSource>& source = std::nullopt);
   void undo_replacement(int64_t operation);
   Part part_of(const NamedParameter& named) const;
 
@@ -120,16 +124,22 @@ class AdapterModel {
     std::string path;
   };
   using Entries = std::map<std::string, Entry>;
+  /// How what is new comes to be.
+  struct Start {
+    uint64_t seed;
+    bool replace;
+    std::optional<WeightsSource> source;
+  };
   void find_places();
   void put(Entries& entries, const std::string& operation, const std::string& name,
-           const std::vector<PlacedModule>& modules, uint64_t seed, bool replace);
+           const std::vector<PlacedModule>& modules, const Start& start);
   void place(Entries& entries, const std::string& name, int64_t index, const std::vector<PlacedModule>& modules,
-             uint64_t seed);
+             const Start& start);
   void remove(Entries& entries, const std::string& name, int64_t index);
   std::vector<NamedParameter> state_of(int64_t index, const std::string& name) const;
   void set_base_trainable(const std::vector<std::string>& names);
   void check_trunk_trains(const std::vector<NamedParameter>& chosen) const;
-  void lay_out_inserted();
+  void lay_out_inserted(const std::optional<WeightsSource>& source = std::nullopt);
   void rename_all();
   void check_not_merged(const std::string& operation, const std::string& name) const;
   void check_not_shared(const std::string& operation, const std::string& name) const;

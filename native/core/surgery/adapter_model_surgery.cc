@@ -26,12 +26,13 @@ void check_clear(const Model& backbone, const std::vector<Replacement>& replacem
 
 }  // namespace
 
-int64_t AdapterModel::replace_modules(const std::vector<Replacement>& replacements, uint64_t seed) {
+int64_t AdapterModel::replace_modules(const std::vector<Replacement>& replacements, uint64_t seed,
+                                      const std::optional<WeightsSource>& source) {
   check_not_merged("replace modules", merged_);  // resetAdapter() must find every Linear again
   check_clear(*backbone_, replacements);
   auto done = surgery_.replace(replacements);
   try {
-    lay_out_inserted();
+    lay_out_inserted(source);
   } catch (...) {
     surgery_.undo(done.operation);
     throw;
@@ -50,7 +51,7 @@ void AdapterModel::undo_replacement(int64_t operation) {
 }
 
 // One buffer for all of it, as it is now; values that exist are kept, and so is what trains and what stands still.
-void AdapterModel::lay_out_inserted() {
+void AdapterModel::lay_out_inserted(const std::optional<WeightsSource>& source) {
   std::unordered_set<const at::Tensor*> still;
   if (inserted_) {
     for (const auto& named : inserted_->parameters())
@@ -63,6 +64,7 @@ void AdapterModel::lay_out_inserted() {
     parameters.push_back({name, parameter});
     if (still.contains(parameter.value)) frozen.insert(name);
   });
+  check_held("load the surgery", parameters, source);
   const bool trains = inserted_ && inserted_->trainable();
   inserted_ = parameters.empty() ? nullptr : std::make_unique<FlatParameters>(std::move(parameters), device_);
   if (inserted_ && trains) inserted_->set_trainable(true, frozen);
