@@ -22,7 +22,7 @@ import { seedFor, startSeed } from './seed.js'
 import { type AdapterSetup, checkKnown, type Known, setupNames } from './setup.js'
 import { checkLayerList, type SkipLayers } from './skip-layers.js'
 import { type ModelSummary, summarize } from './summary.js'
-import { checkUnmerged, renamedTrainable, trainableUnless } from './trainable.js'
+import { checkUnmerged, frozenDecoderBiases, renamedTrainable, trainableUnless } from './trainable.js'
 
 /** How what is new comes to be. */
 interface Start {
@@ -361,7 +361,8 @@ export class Model extends ModelLife {
     return { adapters: this.#adapters, fusions: this.#fusions }
   }
 
-  #setTrainable(what: NativeTrainable, bySetup = false): void {
+  #setTrainable(chosen: NativeTrainable, bySetup = false): void {
+    const what = bySetup ? { ...chosen, frozen: frozenDecoderBiases(chosen.heads, this.#heads) } : chosen
     nativeCall(() => this.#native.setTrainable(what))
     this.#trains = what
     this.#trainsBySetup = bySetup

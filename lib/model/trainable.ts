@@ -1,4 +1,5 @@
 import * as check from '../config/check.js'
+import { type HeadConfig, predictsWords } from '../config/head-config.js'
 import type { NativeTrainable, ParameterInfo } from '../native/types.js'
 import { isAdapterParameter, isBaseParameter, isFusionParameter, isHeadParameter } from './summary.js'
 
@@ -7,6 +8,21 @@ export interface Parts {
   readonly adapters: readonly string[]
   readonly fusions: readonly string[]
   readonly heads: readonly string[]
+}
+
+/**
+ * The bias of a decoder that is the word embedding: it stands still with it where an adapter or a fusion trains, as in
+ * Python's `adapters`, whose train_adapter freezes the whole layer.
+ * @param heads those that train
+ */
+export function frozenDecoderBiases(heads: readonly string[], known: ReadonlyMap<string, HeadConfig>): string[] {
+  return heads.flatMap((name) => {
+    const config = known.get(name)
+    if (config === undefined || !predictsWords(config) || !config.tied) return []
+    const hasNorm = config.headType === 'masked_lm' || config.layerNorm
+    const before = (config.layers - 1) * (1 + Number(config.activationFunction !== null) + Number(hasNorm))
+    return config.headType === 'masked_lm' || config.bias ? [`heads.${name}.${before}.bias`] : []
+  })
 }
 
 /** What trains when `isFrozen` names what does not, parameter by parameter. */

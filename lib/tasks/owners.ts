@@ -2,6 +2,7 @@ import { fuseBlocks, fusionName } from '../config/composition.js'
 import type { Model } from '../model/model.js'
 import { type AdapterSetup, setupNames } from '../model/setup.js'
 import { isAdapterParameter, isFusionParameter, isHeadParameter } from '../model/summary.js'
+import { frozenDecoderBiases } from '../model/trainable.js'
 import type { ParameterInfo } from '../native/types.js'
 
 /** What of a model trains for one task. */
@@ -54,8 +55,11 @@ function groupOf(model: Model, { name }: ParameterInfo, adapter: string): readon
   return [...model.sharedParameters.values()].find((names) => names.includes(adapter)) ?? [adapter]
 }
 
-/** From now on these train and nothing else. */
+/** From now on these train and nothing else, as trainAdapter, trainAdapterFusion and trainHead have it. */
 export function trainOnly(model: Model, tasks: readonly TaskParts[]): void {
   const names = new Set(sharesOf(model, tasks).flatMap((share) => share.names))
-  model.freeze((name) => !names.has(name))
+  const still = tasks.flatMap(({ adapters, fusions, heads }) =>
+    adapters.length + fusions.length === 0 ? [] : frozenDecoderBiases(heads, model.heads)
+  )
+  model.freeze((name) => !names.has(name) || still.includes(name))
 }

@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
-import { AdapterError, AdapterTrainer, type Model, Stack } from '../../lib/index.js'
+import { AdapterError, AdapterTrainer, type Model, MultiTaskTrainer, Stack } from '../../lib/index.js'
 import { isBaseParameter } from '../../lib/model/summary.js'
 import { load, moved, quiet, snapshot, tinyRows, trainableNames } from './support.js'
 
@@ -175,4 +175,35 @@ test('a head that comes after trainAdapter trains with the adapter', async (t) =
   t.true(trainableNames(model).some((name) => name.includes('.adapters.a.')))
   model.addClassificationHead('other')
   t.false(trainableNames(model).some((name) => name.startsWith('heads.other.')))
+})
+
+test("a tied decoder's bias stands still with the word embedding where an adapter trains, as in Python's adapters", async (t) => {
+  const model = await load(t)
+  model.addAdapter('a')
+  model.addMaskedLmHead('a')
+  const isOfHead = (name: string) => name.startsWith('heads.')
+  const ofHead = (name: string) => named(model, new RegExp(`^heads\\.${name}\\.`))
+  const trains = (name: string) => trainableNames(model).filter((one) => one.startsWith(`heads.${name}.`))
+  t.true(ofHead('a').includes('heads.a.3.bias'))
+  model.trainAdapter('a')
+  const rest = ofHead('a').filter((name) => name !== 'heads.a.3.bias')
+  t.deepEqual(trains('a').sort(), rest)
+  const trainDataset = rows.map(({ inputIds }) => ({ inputIds, labels: inputIds }))
+  const args = { ...quiet, maxSteps: 3, weightDecay: 0.1 }
+  let before = snapshot(model)
+  await new AdapterTrainer({ model, trainDataset, args }).train()
+  t.deepEqual(moved(before, snapshot(model)).filter(isOfHead).sort(), rest)
+  before = snapshot(model)
+  const tasks = { a: { adapter: 'a', head: 'a', dataset: trainDataset } }
+  await new MultiTaskTrainer({ model, args, tasks }).train()
+  t.deepEqual(moved(before, snapshot(model)).filter(isOfHead).sort(), rest)
+  model.trainAdapter('a')
+  model.deleteHead('a')
+  model.addMaskedLmHead('a', { layers: 3, activationFunction: null })
+  t.true(trains('a').includes('heads.a.2.bias'))
+  t.false(trains('a').includes('heads.a.4.bias'))
+  model.trainHead('a')
+  t.deepEqual(trains('a').sort(), ofHead('a'))
+  model.trainAll()
+  t.deepEqual(trains('a').sort(), ofHead('a'))
 })

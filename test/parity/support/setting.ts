@@ -1,7 +1,7 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { headConfigFromJson } from '../../../lib/config/head-config.js'
+import { headConfigFromJson, isTied } from '../../../lib/config/head-config.js'
 import { AutoModel, type Model } from '../../../lib/index.js'
 import { fixtures, type Group, type Setting } from './fixtures.js'
 
@@ -10,9 +10,12 @@ export async function open(setting: Setting, group: Group<unknown>): Promise<Mod
   const model = await load(setting)
   const { adapter, head, train } = setting
   if (adapter) model.addAdapter(adapter.name, adapter.config)
-  if (head) model.addHead(head.name, headConfigFromJson(head.config))
+  const headConfig = head && headConfigFromJson(head.config)
+  if (head && headConfig) model.addHead(head.name, headConfig)
   if (setting.weights) model.loadStateDict(group.tensors(setting.weights))
   if (adapter) model.trainAdapter(adapter.name)
+  // The cases have the gradient of a tied decoder's bias, too, which trainAdapter freezes.
+  if (adapter && headConfig && isTied(headConfig)) model.freezeBaseModel()
   if (head && train === 'head') model.trainHead(head.name)
   if (train === 'full') model.trainAll()
   return model
