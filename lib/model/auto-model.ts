@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import { type ModelConfig, modelConfigFromJson, nativeModelConfig } from '../config/model-config.js'
-import { readJsonObject } from '../config/read-json.js'
+import { inFile, readJsonObject } from '../config/read-json.js'
 import { TextTokenizer } from '../data/tokenizer.js'
 import { hasTokenizer } from '../data/tokenizer-files.js'
 import { weightsSource } from '../exchange/folder-files.js'
@@ -28,9 +28,10 @@ export const AutoModel = Object.freeze({
     checkOptions(options, loadKeys)
     const { device, trunk, seed, withHead = true, ...hub } = options
     const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'model', hub)
-    const json = readJsonObject(join(folder, 'config.json'), 'load the model')
+    const file = join(folder, 'config.json')
+    const json = readJsonObject(file, 'load the model')
     const tokenizer = hasTokenizer(folder) ? TextTokenizer.fromFolder(folder) : undefined
-    const config = modelConfigFromJson({ _name_or_path: source, ...json }, source)
+    const config = inFile(file, 'load the model', () => modelConfigFromJson({ _name_or_path: source, ...json }, source))
     const model = await make(config, { device, trunk, seed }, tokenizer, folder)
     try {
       // A folder of a model after surgery: its weights have the names that the same surgery gives here.

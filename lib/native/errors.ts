@@ -27,11 +27,11 @@ export class AdapterError extends Error {
   declare readonly problem: string
 
   constructor(code: ErrorCode, operation: string, problem: string, parts: ErrorParts = {}) {
-    super(compose(operation, problem, parts), 'cause' in parts ? { cause: parts.cause } : undefined)
+    super(shortened(compose(operation, problem, parts)), 'cause' in parts ? { cause: parts.cause } : undefined)
     this.code = code
     const { hint, cause: _, ...sides } = parts
     const { expected, got } = sides
-    define(this, { operation, expected, got, hint, problem: compose(operation, problem, sides) })
+    define(this, { operation, expected, got, hint, problem: shortened(compose(operation, problem, sides)) })
   }
 }
 
@@ -39,6 +39,16 @@ const define = (error: Error, fields: Readonly<Record<string, unknown>>): void =
   for (const [name, value] of Object.entries(fields)) {
     Object.defineProperty(error, name, { value, configurable: true, writable: true })
   }
+}
+
+/** What a file repeats in a message is not as long as the file: names of this length are nobody's. */
+const longest = 2000
+
+/** Words and quoted values that are longer keep their beginning and their end. */
+function shortened(text: string): string {
+  if (text.length <= longest) return text
+  const parts = new RegExp(`'[^']{${longest},}'|\\S{${longest},}`, 'g')
+  return text.replace(parts, (part) => `${part.slice(0, 200)}…${part.slice(-50)}`)
 }
 
 function compose(operation: string, problem: string, { expected, got, hint }: ErrorParts): string {
@@ -71,7 +81,7 @@ export function toAdapterError(error: unknown): unknown {
   const part = (text: string | undefined) => (text === '' ? undefined : text)
   const translated = new AdapterError(error.code, error.operation ?? '', '', { cause: error })
   const hint = part(error.hint)
-  const { message } = error
+  const message = shortened(error.message)
   const ends = hint !== undefined && message.endsWith(hint)
   const problem = ends ? message.slice(0, -hint.length).replace(/\.? $/, '') : message
   define(translated, { message, expected: part(error.expected), got: part(error.got), hint, problem })

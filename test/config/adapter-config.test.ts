@@ -10,7 +10,7 @@ import {
 } from '../../lib/config/adapter-config.js'
 import type { BottleneckConfig } from '../../lib/config/bottleneck-config.js'
 import { adapterConfigHash } from '../../lib/config/config-hash.js'
-import { adapterPresets } from '../../lib/config/presets.js'
+import { adapterPresets, presetNames } from '../../lib/config/presets.js'
 import { pythonJson } from '../../lib/config/python-json.js'
 import { countAdapterParameters } from '../../lib/config/size.js'
 
@@ -227,4 +227,12 @@ test('a method that is a kind of LoRA, and modules of a bottleneck, are told wha
     refused({ architecture: name }, new RegExp(`architecture: 'lora', .*, or the preset '${name}'`))
   refused({ reductionFactor: 4, targetModules: ['q_proj'] }, /bottleneck takes no targetModules.*addAdaptersToModel\(/)
   refused("seq_bn[target_modules=['q_proj']]", /bottleneck takes no targetModules.*addAdaptersToModel\(/)
+})
+
+test('the page on methods has every preset in its table', (t) => {
+  const table = readFileSync('docs/methods.md', 'utf8').split('## What works where')[0] ?? ''
+  t.deepEqual(
+    presetNames.filter((name) => !table.includes(`\`${name}\``)),
+    []
+  )
 })

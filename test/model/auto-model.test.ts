@@ -251,3 +251,16 @@ test("an untied GPT2LMHeadModel answers and writes with its own output layer, an
   const { task_type } = JSON.parse(readFileSync(join(folder, 'l/adapter_config.json'), 'utf8'))
   t.is(task_type, 'CAUSAL_LM')
 })
+
+test('a wrong field of config.json is told with the file', async (t) => {
+  const folder = join(scratch(t), 'model')
+  cpSync(tiny, folder, { recursive: true })
+  for (const [fields, message] of [
+    [{ vocab_size: '99' }, /config\.json: vocab_size: expected a positive integer up to \d+, got '99'$/],
+    [{ num_attention_heads: 5 }, /config\.json: hidden_size: 32 cannot be divided by num_attention_heads 5$/],
+    [{ model_type: undefined }, /config\.json: model_type: the file does not say what the model is/]
+  ] as const) {
+    writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...tinyConfig, ...fields }))
+    await t.throwsAsync(AutoModel.fromPretrained(folder), { code: 'ERR_INVALID_FILE', message })
+  }
+})

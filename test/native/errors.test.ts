@@ -22,6 +22,24 @@ test('the message names operation, problem, expected, got and what to do', (t) =
   t.true(error instanceof Error)
 })
 
+test('what a file repeats in a message is cut, and lists of many names are not', (t) => {
+  const word = 'y'.repeat(1e6)
+  const spaced = 'y '.repeat(5e5)
+  const cut = (problem: string, parts: object = {}) => new AdapterError('ERR_FILE', 'read', problem, parts)
+  for (const error of [
+    cut(`the head '${word}' is not one`),
+    cut(`the head '${spaced}' is not one`),
+    cut('another model', { got: `model type ${word}` }),
+    toAdapterError(Object.assign(native(), { message: `load the head '${word}': shape` })) as AdapterError
+  ]) {
+    t.true(error.message.length < 400, `${error.message.length}`)
+    t.true(error.problem.length < 400)
+    t.regex(error.message, /y…/)
+  }
+  const names = Array.from({ length: 5000 }, (_, i) => `'bert.encoder.layer.${i}.output.weight'`).join(', ')
+  t.is(cut(`missing ${names}`).message, `read: missing ${names}`)
+})
+
 test('a quoted message that ends in a full stop gets no second one', (t) => {
   const message = (problem: string, parts: object) => new AdapterError('ERR_FILE', 'read', problem, parts).message
   t.is(message('x: no such label.', { hint: 'Check it.' }), 'read: x: no such label. Check it.')
