@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { isPlainObject, quoted } from '../config/check.js'
 import {
@@ -16,7 +16,7 @@ import { pageFile } from '../training/record/run-page.js'
 import { refuseRunning } from '../training/run-lock.js'
 import { usageError } from './arguments.js'
 import { removeIfEmpty } from './output.js'
-import { runConfigFile } from './train-config.js'
+import { readRecord } from './run-folder.js'
 import { checkpointFolder } from './train-what.js'
 
 type Record = Readonly<{ [name: string]: unknown }>
@@ -39,7 +39,7 @@ export function removeEarlier(folder: string, record: Record): void {
   // The new run may stand on what the earlier one made.
   const used = JSON.stringify({ ...record, output: undefined })
   const isUsed = (path: string) => used.includes(JSON.stringify(resolve(path)).slice(1))
-  for (const place of placesOf(earlierRecord(folder))) {
+  for (const place of placesOf(readRecord(folder))) {
     const path = join(folder, place)
     if (kept.has(place) || isUsed(path)) continue
     for (const file of resultFiles) rmSync(join(path, file), { force: true })
@@ -96,13 +96,3 @@ function placesOf(record: Record): readonly string[] {
 /** Names of adapters have no points, and those of files here no parts. */
 const inside = (names: readonly unknown[]): string[] =>
   names.filter((name): name is string => typeof name === 'string' && /^[^./\\]+$/.test(name))
-
-/** Empty where no run of the command line was here. */
-function earlierRecord(folder: string): Record {
-  try {
-    const record = JSON.parse(readFileSync(join(folder, runConfigFile), 'utf8'))
-    return isPlainObject(record) ? record : {}
-  } catch {
-    return {}
-  }
-}

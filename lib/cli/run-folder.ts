@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
+import { isPlainObject } from '../config/check.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { adapterConfigFile, headConfigFile, setupConfigFile } from '../exchange/folder-files.js'
 import { listCheckpoints } from '../training/checkpoint-folder.js'
@@ -40,8 +41,14 @@ export const isFinished = (folder: string, events: string): boolean => finishedH
 /**
  * A run of the command line that came to its end and saved what it had trained, with nothing left to do by `args`: those may
  * give it another length, and more patience to one that evaluations ended.
+ * @param record what train.json keeps beside the arguments
+ * @throws {AdapterError} for a wrong use: what decides the numbers is not as it was
  */
-export function finishedRun(folder: string, args: TrainingArgumentsInput): FinishedRun | undefined {
+export async function finishedRun(
+  folder: string,
+  args: TrainingArgumentsInput,
+  record: Settings
+): Promise<FinishedRun | undefined> {
   const history = finishedHistory(folder, args.loggingDir ?? folder)
   if (history === undefined) return undefined
   const now = trainingArguments(args)
@@ -50,7 +57,53 @@ export function finishedRun(folder: string, args: TrainingArgumentsInput): Finis
   if (isEarly && isOther('earlyStoppingPatience')) return undefined
   refuseShorter(history, now)
   const isLonger = now.maxSteps > 0 ? isOther('maxSteps') : isOther('maxSteps') || isOther('numTrainEpochs')
-  return isLonger ? undefined : { step: history.step, isEarly }
+  if (isLonger) return undefined
+  await refuseOther(folder, history, now, record)
+  return { step: history.step, isEarly }
+}
+
+type Settings = Readonly<Record<string, unknown>>
+
+/** An unfinished one is told by its checkpoint. */
+async function refuseOther(
+  folder: string,
+  { start }: RunHistory,
+  now: TrainingArguments,
+  record: Settings
+): Promise<void> {
+  const { deciding } = await import('../training/fingerprint.js')
+  const { differencesOf } = await import('../training/differences.js')
+  const before = { ...trainingArguments(), ...start?.args } as TrainingArguments
+  const known = readRecord(folder)
+  const differences = differencesOf(
+    { ...deciding(before), ...(await decidingSettings(known)) },
+    { ...deciding(now), ...(await decidingSettings('model' in known ? record : known)) }
+  )
+  if (differences === undefined) return
+  const { expected, got } = differences
+  throw usageError(
+    `--resume: the run in ${folder} is finished, with other settings (expected ${expected}, got ${got}): ` +
+      'give it those, another --output, or --overwrite to train anew'
+  )
+}
+
+/** Of files and folders the name alone: they may have been moved. */
+async function decidingSettings({ model, train, tune = 'adapter', config = 'seq_bn' }: Settings): Promise<Settings> {
+  const { AdapterConfig } = await import('../config/adapter-config.js')
+  const nameOf = (path: unknown) => (typeof path === 'string' ? basename(path) : undefined)
+  const source = typeof config === 'string' && config.startsWith('{') ? JSON.parse(config) : config
+  const adapter = tune === 'adapter' ? { config: AdapterConfig.load(source).toJSON() } : {}
+  return { model: nameOf(model), train: nameOf(train), tune, ...adapter }
+}
+
+/** Empty where no run of the command line was here. */
+export function readRecord(folder: string): Settings {
+  try {
+    const record: unknown = JSON.parse(readFileSync(join(folder, runConfigFile), 'utf8'))
+    return isPlainObject(record) ? record : {}
+  } catch {
+    return {}
+  }
 }
 
 /** Its checkpoints may be from before its end, so that a shorter run would go on from there and lose what came after. */

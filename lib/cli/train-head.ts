@@ -16,7 +16,7 @@ export async function headFor(
 ): Promise<HeadConfig> {
   const heads = await import('../config/head-config.js')
   const choice = await import('../config/choice-heads.js')
-  const { summarizeLabels, wholeNumberNames } = await import('../data/labels.js')
+  const { mostClasses, refuseHugeIds, summarizeLabels, wholeNumberNames } = await import('../data/labels.js')
   const asked = kind === undefined ? kindOf(rows.at(0)) : choiceOption('head', kind, headKinds)
   if (
     labels !== undefined &&
@@ -46,6 +46,8 @@ export async function headFor(
       ? wholeNumberNames(eachRow(rows), 'training rows')
       : undefined
   const given = labelOption(labels, wanted) ?? found.labels ?? named ?? numbers()
+  if (given === undefined && wanted !== 'regression' && found.numLabels > mostClasses)
+    refuseHugeIds(eachRow(rows), 'training rows')
   const options = given === undefined ? { numLabels: found.numLabels } : { labels: given }
   return fromOptions(() => {
     if (areImages && wanted !== 'tagging') {

@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
-import { listCheckpoints } from '../training/checkpoint-folder.js'
+import { AdapterError } from '../native/errors.js'
+import { goesOn, listCheckpoints } from '../training/checkpoint-folder.js'
 import { foreignFile } from '../training/record/own-files.js'
 import { exitStatus, usageError } from './arguments.js'
 import { loadModel, type ModelValues, untilInterrupted } from './model-options.js'
@@ -51,7 +52,7 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
   const { resume } = values
   if (run.plan === undefined) refuseForeign(folder, args)
   // Where nothing is left to learn, a checkpoint before the end would be trained to the same result again.
-  const finished = resume && run.plan === undefined ? finishedRun(folder, args) : undefined
+  const finished = resume && run.plan === undefined ? await finishedRun(folder, args, run.record) : undefined
   if (finished !== undefined) {
     closeRows(...run.rows)
     if (values.json) process.stdout.write(jsonLine({ type: 'finished', folder, step: finished.step }))
@@ -83,11 +84,20 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
       return exitStatus.interrupted
     }
     return exitStatus.done
+  } catch (error) {
+    throw inWordsOfCommands(error, folder)
   } finally {
     closeRows(...run.rows)
     removeIfEmpty(folder)
     model?.dispose()
   }
+}
+
+/** Where an error says how the library goes on, the command that does. */
+function inWordsOfCommands(error: unknown, folder: string): unknown {
+  if (!(error instanceof AdapterError) || error.hint?.includes(goesOn) !== true) return error
+  const hint = error.hint.replace(goesOn, `torch-adapters resume ${folder}`)
+  return new AdapterError(error.code, '', error.problem, { hint, cause: error })
 }
 
 /** Before anything is loaded. */

@@ -96,7 +96,7 @@ function cellsIn({ bytes, line }: Pick<FileRecord, 'bytes' | 'line'>, form: CsvF
     if (!(error instanceof CsvError)) throw error
     throw invalid(`${where}: quotes do not pair up`, 'Programs that write CSV do so (pandas: to_csv).', {
       expected: 'a cell with quotes to stand in quotes, its own twice: "so ""he"" said"',
-      got: `'${text.slice(0, 60)}'`
+      got: `'${text.slice(0, 60).replaceAll('\n', '\\n').replaceAll('\r', '\\r')}'`
     })
   }
 }

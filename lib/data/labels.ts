@@ -64,6 +64,10 @@ function tokenId(label: unknown, name: string): number {
 /** pandas writes a column of whole numbers with gaps as 1.0. */
 const withoutZeros = (text: string): string => text.replace(/^(-?\d{1,9})\.0+$/, '$1')
 
+/** A whole number as digits, however it is written: spreadsheets have 1E+03, too. */
+const asDigits = (text: string): string =>
+  isNumber(text) && Number.isSafeInteger(Number(text)) ? String(Number(text)) : text
+
 /**
  * A label's name first, then an id: a number, its text in a CSV file, or LABEL_3, which a head without names answers. Where
  * a name is a number itself (`--labels 1,2,3`), numbers are names and never ids: read as ids they would all be off by one.
@@ -71,7 +75,7 @@ const withoutZeros = (text: string): string => text.replace(/^(-?\d{1,9})\.0+$/,
 export function classId({ label2id, numLabels }: NamedHead, label: unknown, name: string): number {
   const given = String(label)
   const isName = (text: string) => label2id !== null && Object.hasOwn(label2id, text)
-  const text = isName(given) ? given : withoutZeros(given)
+  const text = isName(given) ? given : asDigits(given)
   if (label2id !== null && Object.hasOwn(label2id, text)) return label2id[text] ?? 0
   const isId = typeof label === 'number' || (label2id === null ? /^(LABEL_)?\d{1,9}$/ : /^\d{1,9}$/).test(text)
   if (label2id === null) {
@@ -145,6 +149,8 @@ export function summarizeLabels(rows: Iterable<Row>, name = 'dataset'): LabelSum
   let width = 0
   let perToken = false
   let i = 0
+  /** Where they stand. */
+  const first: { name?: string; number?: string } = {}
   for (const row of rows) {
     perToken ||= 'words' in row || 'inputIds' in row
     const label = labelOf(row)
@@ -158,14 +164,18 @@ export function summarizeLabels(rows: Iterable<Row>, name = 'dataset'): LabelSum
         const place = placeOf(row, `${name}[${i}]`)
         throw check.typeError(`${place}.label`, "a name, a number or a list of them ('true' for true)", item)
       }
+      if (item === ignoredLabel) continue
       if (typeof item === 'string') names.add(item)
-      else if (item !== ignoredLabel) numbers.add(item)
+      else numbers.add(item)
+      const type = typeof item === 'string' ? 'name' : 'number'
+      first[type] ??= `${placeOf(row, `${name}[${i}]`)}.label is ${check.describe(item)}`
     }
     i++
   }
   if (lists > 0 && lists < i) throw check.valueError(name, 'some rows have one label and some a list')
   if (names.size > 0 && numbers.count > 0) {
-    throw check.valueError(name, `some labels are names and some numbers; '${[...names][0]}' is a name`)
+    const hint = 'Write all as names ("3" is one) or all as numbers.'
+    throw check.valueError(name, `some labels are names and some numbers: ${first.name}, ${first.number}. ${hint}`)
   }
   return summaryOf(names, numbers, lists > 0, perToken, width)
 }
@@ -192,6 +202,28 @@ export function wholeNumberNames(rows: Iterable<Row>, name: string): string[] {
   }
   if (found.size === 1) throw oneClass([...found][0])
   return [...found].sort((a, b) => Number(a) - Number(b))
+}
+
+/** Far above any task's, far below what no memory would do for. */
+export const mostClasses = 1_000_000
+
+/** For a head whose labels are known by their ids alone: the largest says how many there are. */
+export function refuseHugeIds(rows: Iterable<Row>, name: string): void {
+  let i = 0
+  for (const row of rows) {
+    const label = labelOf(row)
+    const items = typeof label === 'object' && label !== null ? Array.from(label as ArrayLike<unknown>) : [label]
+    const huge = items.find((item) => Number(item) >= mostClasses)
+    if (huge !== undefined) {
+      const hint =
+        'Numbers that name classes are given by --labels, or written with a letter; values are for --head regression.'
+      throw check.valueError(
+        `${placeOf(row, `${name}[${i}]`)}.label`,
+        `expected the id of a class, from 0 to ${mostClasses - 1}, got ${huge}. ${hint}`
+      )
+    }
+    i++
+  }
 }
 
 /** What there is to know of labels that are numbers, however many there are. */

@@ -13,6 +13,9 @@ export const trainingFile = 'training.safetensors'
 const pattern = /^checkpoint-(\d+)$/
 const temporary = '.checkpoint-'
 
+/** What goes on from the newest. */
+export const goesOn = 'resumeFromCheckpoint: true'
+
 /** Finished checkpoints of a run's folder, oldest first. What an interruption left half-written has another name. */
 export function listCheckpoints(outputDir: string): { readonly step: number; readonly folder: string }[] {
   if (!existsSync(outputDir)) return []
@@ -81,7 +84,7 @@ function removeQuietly(path: string): void {
 function newestOf(outputDir: string): string {
   try {
     const newest = listCheckpoints(outputDir).at(-1)
-    if (newest !== undefined) return `${newest.folder} is whole: resumeFromCheckpoint: true goes on from there`
+    if (newest !== undefined) return `${newest.folder} is whole: ${goesOn} goes on from there`
   } catch {
     // Nobody may read it.
   }

@@ -69,6 +69,22 @@ test('a run that is finished is not trained again; one that stopped early goes o
     )
     t.notRegex(errors, /saved/)
   }
+  // Who resumes it with other settings does not get them, and is told.
+  for (const [more, message] of [
+    [
+      ['--learning-rate', '0.5'],
+      /finished, with other settings \(expected learningRate 0\.02, got learningRate 0\.5\)/
+    ],
+    [
+      ['--config', 'lora'],
+      /expected config\.architecture bottleneck, got config\.architecture lora|expected config.*lora/
+    ],
+    [['--seed', '4'], /expected seed 3, got seed 4/]
+  ] as const) {
+    const other = await command(['train', ...shared, '-o', folder, '--max-steps', '5', ...save, '--resume', ...more])
+    t.is(other.status, 2, other.output)
+    t.regex(other.errors, message)
+  }
   t.deepEqual(JSON.parse((await command(['resume', folder, '--json'])).output), { type: 'finished', folder, step: 5 })
   const bare = join(place, 'bare')
   t.is((await command(['train', ...shared, '-o', bare, '--max-steps', '1'])).status, 0)

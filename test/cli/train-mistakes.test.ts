@@ -149,3 +149,33 @@ test.serial('a row without a label: the error knows the heads that need none', a
   t.is(status, 1)
   t.regex(errors, /unlabelled\.jsonl:2.*: this row has no label\. Heads for words need none: .*--head masked-lm/)
 })
+
+test('labels and cells that cannot be meant are told with their line, on one line', async (t) => {
+  const train = async (name: string, text: string, ...more: string[]) => {
+    const file = join(place, name)
+    writeFileSync(file, text)
+    return await command([
+      'train',
+      ...shared,
+      '--train',
+      file,
+      '-o',
+      join(place, `of-${name}`),
+      '--max-steps',
+      '1',
+      ...more
+    ])
+  }
+  const ids = '{"input_ids": [5, 91], "label": 0}\n{"input_ids": [6, 92], "label": 3000000000}\n'
+  const huge = await train('huge.jsonl', ids)
+  t.is(huge.status, 1, huge.errors)
+  t.regex(
+    huge.errors,
+    /huge\.jsonl:2\.label: expected the id of a class, from 0 to 999999, got 3000000000\. Numbers that/
+  )
+  t.is((await train('values.jsonl', ids, '--head', 'regression')).status, 0)
+  t.is((await train('names.jsonl', ids, '--labels', '0,3000000000')).status, 0)
+  const cell = await train('cell.csv', 'input_ids,label\n"5 91,a\n6 92,b\n')
+  t.is(cell.status, 1)
+  t.regex(cell.errors, /^[^\n]*cell\.csv:2: quotes do not pair up .*got '"5 91,a\\n6 92,b\\n'\)[^\n]*\n$/)
+})

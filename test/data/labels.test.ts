@@ -62,6 +62,8 @@ test('wrong labels', (t) => {
   })
   const unnamed = { message: /has no label names: expected an id from 0 to 1, got '1\.5'/ }
   t.throws(() => encodeLabel(classificationHead(), '1.5', 'label'), unnamed)
+  // A number is one however it is written: the head has been made for it.
+  t.deepEqual(encodeLabel(classificationHead({ numLabels: 1001 }), '1e3', 'label'), Int32Array.of(1000))
   const versions = classificationHead({ labels: ['2.0', '2'] })
   t.deepEqual(encodeLabel(versions, '2.0', 'label'), Int32Array.of(0))
   t.throws(() => encodeLabel(taggingHead(), 1, 'label'), { message: /one label a token/ })
@@ -82,7 +84,9 @@ test('a dataset tells which head it needs', (t) => {
   t.deepEqual(kinds([[0, -100]], { inputIds: [5, 6] }), { kind: 'tagging', numLabels: 2, labels: null })
   t.throws(() => kinds(['a', 'a']), { message: /every row has the label 'a'; a classifier needs two/ })
   t.throws(() => kinds([true, false]), { message: /dataset\[0\]\.label: expected a name, a number.*got true/ })
-  t.throws(() => kinds(['a', 1]), { message: /some labels are names and some numbers/ })
+  const mixed =
+    /some labels are names and some numbers: dataset\[1\]\.label is 'a', dataset\[0\]\.label is 1 .*Write all/
+  t.throws(() => kinds([1, 'a']), { message: mixed })
   t.throws(() => kinds(['a', ['b']]), { message: /some a list/ })
   t.throws(() => kinds(['a', null]), { message: /dataset\[1\]: this row has no label/ })
 })

@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
-import { scratch } from '../model/support.js'
+import { scratch, tiny } from '../model/support.js'
 import { startProcess } from '../support/process.js'
 
 const script = fileURLToPath(new URL('disk-child.js', import.meta.url))
@@ -72,4 +74,27 @@ onLinux('a read-only folder is refused before the first step; one that becomes s
     ['checkpoint-1', 'checkpoint-2', 'checkpoint-3']
   )
   t.is(digest, await wholeDigest(t, 'train'))
+})
+
+onLinux('on the command line a full disk is told with the command that goes on', async (t) => {
+  const rows = join(scratch(t), 'rows.jsonl')
+  writeFileSync(rows, '{"input_ids": [5, 91], "label": 0}\n{"input_ids": [6, 92], "label": 1}\n')
+  const place = scratch(t)
+  const args = ['train', '-m', tiny, '--train', rows, '-o', `${place}/run`, '--max-steps', '100', '--save', 'steps']
+  const cli = [
+    process.execPath,
+    'dist/lib/cli/main.js',
+    ...args,
+    '--save-steps',
+    '1',
+    '--report-to',
+    'none',
+    '--threads',
+    '1'
+  ]
+  const mount = 'mount -t tmpfs -o size=400k none "$1" && shift && exec "$@"'
+  const { code, stderr } = await startProcess('unshare', ['-rm', 'sh', '-c', mount, 'sh', place, ...cli]).ended
+  t.is(code, 1, stderr)
+  const hint = `checkpoint-\\d+ is whole: torch-adapters resume ${place}/run goes on from there`
+  t.regex(stderr, new RegExp(`no space left for .*${hint}\\.\n$`))
 })
