@@ -1,7 +1,7 @@
 import { existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { AdapterError } from './errors.js'
-import { libraryPlatform } from './library-platform.js'
+import { isCutOff, libraryPlatform } from './library-platform.js'
 import {
   cacheFolder,
   hasNvidiaDriver,
@@ -74,6 +74,8 @@ function inspect(path: string, source: LibTorchSource): LibTorch | LibTorchRejec
   if (foreign !== undefined) return reject(foreign)
   const torch = libraryFile('torch_cpu')
   if (!existsSync(join(path, 'lib', torch))) return reject(`it has no lib/${torch}`)
+  const cut = ['c10', 'torch_cpu'].map((name) => libraryFile(name)).find((name) => isCutOff(join(path, 'lib', name)))
+  if (cut !== undefined) return reject(`the end of lib/${cut} is missing`)
   const version = readLibTorchVersion(path)
   if (version === undefined) return reject('it names no version (no version.py, build-version or version.h)')
   if (minorOf(version) !== neededMinor) return reject(`it is libtorch ${version}`)

@@ -1,9 +1,9 @@
-import { mkdirSync, symlinkSync } from 'node:fs'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import type { AdapterError } from '../../lib/native/errors.js'
 import { explainSearch, findLibTorch, readLibTorchVersion, requireLibTorch } from '../../lib/native/libtorch.js'
-import { minorOf, packageJson } from '../../lib/native/platform.js'
+import { libraryFile, minorOf, packageJson } from '../../lib/native/platform.js'
 import { pythonTorchFolders } from '../../lib/native/python-torch.js'
 import { bareEnvironment, temporaryFolder, writeFakeLibTorch, writeTree } from './support.js'
 
@@ -40,6 +40,25 @@ test('a folder without libraries or without a version says so', (t) => {
   writeFakeLibTorch(join(home, 'nameless'), 'x')
   writeTree(join(home, 'nameless'), { 'version.py': 'nothing here' })
   t.regex(reason('nameless') ?? '', /it names no version/)
+})
+
+test('a library whose end is missing is refused before it is opened, which would kill the process', (t) => {
+  const home = temporaryFolder(t)
+  const reason = (bytes: Buffer) => {
+    writeFakeLibTorch(join(home, 'cut'), `${minor}.0`)
+    writeFileSync(join(home, 'cut', 'lib', libraryFile('torch_cpu')), bytes)
+    const { found, rejected } = findLibTorch({ ...bareEnvironment(home), LIBTORCH: join(home, 'cut') })
+    return found?.version ?? rejected[0]?.reason
+  }
+  // An ELF header of 64 bits whose 2 sections of 64 bytes are told at byte 900.
+  const library = Buffer.alloc(900 + 2 * 64)
+  library.writeUInt32BE(0x7f454c46, 0)
+  library.writeUInt8(2, 4)
+  library.writeBigUInt64LE(900n, 40)
+  library.writeUInt16LE(64, 58)
+  library.writeUInt16LE(2, 60)
+  t.is(reason(library), `${minor}.0`)
+  t.regex(reason(library.subarray(0, -1)) ?? '', /^the end of lib\/.*torch_cpu.* is missing$/)
 })
 
 test('the version is read from a wheel, an archive and the headers', (t) => {
