@@ -5,6 +5,7 @@ import { isBaseParameter } from '../../../lib/model/summary.js'
 import { type Setup, setupFrom, setupNames } from './compositions.js'
 import { fixtures, Group, type JsonObject, type Tensor } from './fixtures.js'
 import { hashedValue, uniform } from './hashed.js'
+import { trainWhole } from './setting.js'
 import { largestOf, scalar, type Worst } from './worst.js'
 
 /** All adapters and heads of a family's model, which the cases after it put together. */
@@ -68,7 +69,7 @@ export class Cells {
     const adapters = one.setups.map(setupFrom) as AdapterSetup[]
     const rows = inputIds === undefined ? { pixelValues: images(one.setups.length) } : { inputIds }
     model.activeHead = head
-    model.trainAdapter(Stack(...setupNames(one.setups)))
+    trainWhole(model, Stack(...setupNames(one.setups)))
     const answer = await model.forward({ ...rows, labels }, { adapters, head })
     const logits = narrow(real(answer.logits as Tensor, inputIds))
     worst.forward(`${one.name} logits`, logits, this.#group.tensor(expected.logits))

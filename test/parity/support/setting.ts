@@ -1,8 +1,9 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { headConfigFromJson, isTied } from '../../../lib/config/head-config.js'
-import { AutoModel, type Model } from '../../../lib/index.js'
+import { headConfigFromJson } from '../../../lib/config/head-config.js'
+import { type AdapterSetup, AutoModel, type Model } from '../../../lib/index.js'
+import { frozenDecoderBiases } from '../../../lib/model/trainable.js'
 import { fixtures, type Group, type Setting } from './fixtures.js'
 
 /** The model of a setting with its adapter, head and weights; what the setting trains is trainable. */
@@ -10,15 +11,21 @@ export async function open(setting: Setting, group: Group<unknown>): Promise<Mod
   const model = await load(setting)
   const { adapter, head, train } = setting
   if (adapter) model.addAdapter(adapter.name, adapter.config)
-  const headConfig = head && headConfigFromJson(head.config)
-  if (head && headConfig) model.addHead(head.name, headConfig)
+  if (head) model.addHead(head.name, headConfigFromJson(head.config))
   if (setting.weights) model.loadStateDict(group.tensors(setting.weights))
-  if (adapter) model.trainAdapter(adapter.name)
-  // The cases have the gradient of a tied decoder's bias, too, which trainAdapter freezes.
-  if (adapter && headConfig && isTied(headConfig)) model.freezeBaseModel()
+  if (adapter) trainWhole(model, adapter.name)
   if (head && train === 'head') model.trainHead(head.name)
   if (train === 'full') model.trainAll()
   return model
+}
+
+/** As trainAdapter, and the bias of a tied decoder, whose gradient the fixtures have, too. */
+export function trainWhole(model: Model, setup: Exclude<AdapterSetup, null>): void {
+  model.trainAdapter(setup)
+  const trains = model.namedParameters().flatMap(({ name, trainable }) => (trainable ? [name] : []))
+  const { activeHead, heads } = model
+  const all = [...trains, ...(activeHead === null ? [] : frozenDecoderBiases([activeHead], heads))]
+  model.freeze((name) => !all.includes(name))
 }
 
 async function load({ model, configOverrides }: Setting): Promise<Model> {

@@ -6,6 +6,7 @@ import { isBaseParameter } from '../../../lib/model/summary.js'
 import { checkForward, checkGradients } from './check-case.js'
 import { type Setup, setupFrom, setupNames } from './compositions.js'
 import { type Case, fixtures, Group, type Input, type JsonObject, type Tensor } from './fixtures.js'
+import { trainWhole } from './setting.js'
 import { scalar, Worst } from './worst.js'
 
 /** All adapters of a model, which the cases after it put together. */
@@ -94,7 +95,7 @@ async function checkCase(
 ): Promise<void> {
   const rows = Array.isArray(one.setup)
   const setup = (rows ? (one.setup as Setup[]).map(setupFrom) : setupFrom(one.setup as Setup)) as AdapterSetup
-  model.trainAdapter(Stack(...setupNames(one.setup)))
+  trainWhole(model, Stack(...setupNames(one.setup)))
   const input = { ...group.input(one), labels: one.labels }
   const answer = await model.forward(input, { adapters: setup, outputHiddenStates: true })
   checkForward(group as Group<Case>, { ...one, head } as unknown as Case, answer, worst)
