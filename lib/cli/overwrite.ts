@@ -58,7 +58,7 @@ export function removeEarlier(folder: string, record: Record): void {
  * beside which those of another run would lie as if they belonged together.
  */
 export function refuseEarlier(folder: string): void {
-  const record = earlierRecord(folder)
+  const record = readRecord(folder)
   const holds = (place: string) => resultFiles.some((file) => existsSync(join(folder, place, file)))
   const there = placesOf(record).filter((place) => place !== '' && holds(place))
   if (there.length === 0) return

@@ -29,6 +29,8 @@ export interface SpannedTokens {
 
 interface Processed {
   readonly tokens: readonly string[]
+  /** Of a second text, where the processor leaves the two apart. */
+  readonly tokens_pair?: readonly string[] | null
   readonly token_type_ids?: readonly number[] | undefined
 }
 
@@ -210,8 +212,8 @@ function postProcessor(tokenizer: Tokenizer, config: unknown): PostProcess {
   const types = check.isPlainObject(config) ? [config, ...((config['processors'] as unknown[]) ?? [])] : []
   const isRoberta = types.some((part) => check.isPlainObject(part) && part['type'] === 'RobertaProcessing')
   return (first, second, special) => {
-    const { tokens, token_type_ids: typeIds } = run(first, second, special)
-    return { tokens, token_type_ids: isRoberta ? undefined : typeIds }
+    const { tokens, tokens_pair: others, token_type_ids: typeIds } = run(first, second, special)
+    return { tokens: [...tokens, ...(others ?? [])], token_type_ids: isRoberta ? undefined : typeIds }
   }
 }
 

@@ -117,3 +117,13 @@ test('tokenizer_config.json overrules the case of a BERT tokenizer', (t) => {
   // The vocabulary has no capital letters.
   t.deepEqual([...tokenizer.encode('A').inputIds], [2, 1, 3])
 })
+
+test('a byte-level post-processor alone, as in GPT-2, keeps both texts of a pair', (t) => {
+  const file = (name: string) =>
+    JSON.parse(readFileSync(join(folder, 'roberta', name), 'utf8')) as Record<string, unknown>
+  const model = { ...file('tokenizer.json'), post_processor: { type: 'ByteLevel', trim_offsets: true } }
+  const tokenizer = new TextTokenizer({ model, config: file('tokenizer_config.json') })
+  const [first, second] = ['a small cat', 'on the mat'].map((text) => [...tokenizer.encode(text).inputIds])
+  t.true((second ?? []).length > 0)
+  t.deepEqual([...tokenizer.encode('a small cat', 'on the mat').inputIds], [...(first ?? []), ...(second ?? [])])
+})
