@@ -32,7 +32,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
                           questions question, context and answers; for choices text, choices and label; to parse words,
                           heads (0: the root) and relations. A file of more than 64 MiB stays on disk
   --eval [NAME=]FILE      rows to measure on after each epoch. With NAME= it may be repeated: each set's measures are
-                          then NAME_loss, NAME_accuracy, ..., and the loss is the mean of theirs; in CONFIG { NAME: FILE }
+                          then NAME_loss, NAME_accuracy, ..., the loss their mean; in CONFIG { NAME: FILE }
   --output FOLDER         where the result goes, with the run's events.jsonl and report.html; checkpoints lie in
                           FOLDER/checkpoints
   --tasks FILE            instead of --train and --eval: several tasks side by side in one pass through the frozen
