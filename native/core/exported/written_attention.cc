@@ -21,11 +21,11 @@ bool keeps_values(const Node& node) {
                    "aten.type_as.default", "aten.contiguous.default", "aten.clone.default", "aten.alias.default"});
 }
 
-bool is_view(const Node& node) {
+bool reshapes(const Node& node) {
   return is(node, {"aten.view.default", "aten.reshape.default", "aten._unsafe_view.default"});
 }
 
-std::optional<double> number_of(const Argument& argument) {
+std::optional<double> scalar_number(const Argument& argument) {
   if (argument.kind != Argument::Kind::constant) return std::nullopt;
   if (argument.value.isScalar()) return argument.value.toScalar().toDouble();
   if (!argument.value.isTensor() || argument.value.toTensor().numel() != 1) return std::nullopt;
@@ -86,7 +86,7 @@ class Reader {
     own_.size = query.back().number;
     if (shape(own_.key)[query.size() - 2].number != own_.size) return false;
     if (!adds) return true;
-    const auto alpha = number_of(product.arguments[4]);
+    const auto alpha = scalar_number(product.arguments[4]);
     if (alpha) own_.steps.push_back({ScoreStep::Kind::multiply, own_.scores, -1, *alpha});
     return alpha.has_value();
   }
@@ -138,7 +138,7 @@ class Reader {
       }
       if (own[0] == rows_) return take_heads(1, 1);
       const auto* one = maker(slot);
-      if (one == nullptr || (!keeps_values(*one) && !is_view(*one)) || one->slot(0) < 0) return false;
+      if (one == nullptr || (!keeps_values(*one) && !reshapes(*one)) || one->slot(0) < 0) return false;
       const auto& before = shape(one->slot(0));
       if (before.size() < 3 || before.size() > 4 || before.back() != own.back() ||
           before[before.size() - 2] != own[own.size() - 2])
@@ -162,7 +162,7 @@ class Reader {
       if (one.arguments[operand].wrapped || !same_for_all(result.slot)) return std::nullopt;
       return result;
     }
-    const auto number = number_of(one.arguments[operand]);
+    const auto number = scalar_number(one.arguments[operand]);
     if (!number) return std::nullopt;
     result.number = *number;
     return result;
@@ -211,7 +211,7 @@ class Reader {
   // is a step of none.
   bool take_step(const Node& one, size_t index, std::vector<ScoreStep>& steps) const {
     if (keeps_values(one)) return index == 0;
-    if (is_view(one)) return keeps_pairs(one.slot(0), one.outputs[0]);
+    if (reshapes(one)) return keeps_pairs(one.slot(0), one.outputs[0]);
     if (is(one, {"aten.tanh.default", "aten.tanh_.default"})) {
       steps.push_back({ScoreStep::Kind::tanh, index_of(one)});
       return true;
@@ -235,7 +235,7 @@ class Reader {
     const bool adds = is(one, {"aten.add.Tensor", "aten.add_.Tensor", "aten.add.Scalar"});
     const bool subtracts = index == 0 && is(one, {"aten.sub.Tensor", "aten.sub_.Tensor", "aten.sub.Scalar"});
     if (!adds && !subtracts) return false;
-    const auto factor = number_of(one.arguments[2]);
+    const auto factor = scalar_number(one.arguments[2]);
     if (!factor || *factor != 1) return false;
     const int32_t other = one.slot(1 - index);
     if (other >= 0 && !same_for_all(other)) return !shape(other).empty() && shape(other).size() <= 4;
@@ -256,7 +256,7 @@ class Reader {
   bool read_scores() {
     at_ = own_.softmax;
     const auto& softmax = node(own_.softmax);
-    const auto dim = number_of(softmax.arguments[1]);
+    const auto dim = scalar_number(softmax.arguments[1]);
     int32_t slot = softmax.slot(0);
     const auto rank = static_cast<double>(shape(slot).size());
     if (!dim || (*dim != -1 && *dim != rank - 1) || softmax.outputs[0] < 0) return false;
@@ -284,10 +284,10 @@ class Reader {
       if (one == nullptr || keys_of(slot) != keys_of(own_.key)) return false;
       if (index_of(*one) == own_.softmax) return true;
       if (is(*one, {"aten.dropout.default"})) {
-        const auto rate = number_of(one->arguments[1]);
+        const auto rate = scalar_number(one->arguments[1]);
         if (!rate || own_.dropout > 0) return false;
         own_.dropout = *rate;
-      } else if (is_view(*one)) {
+      } else if (reshapes(*one)) {
         if (!keeps_pairs(one->slot(0), slot)) return false;
       } else if (!keeps_values(*one) && !is(*one, {"aten.masked_fill.Scalar", "aten.masked_fill.Tensor"})) {
         return false;
@@ -318,7 +318,7 @@ int64_t heads_before_repeat(const Graph& graph, int32_t slot, int64_t heads) {
   };
   // reshape(expand(unsqueeze(k))): each head of the keys for several of the queries.
   const auto* joined = made(slot);
-  if (joined == nullptr || !is_view(*joined)) return heads;
+  if (joined == nullptr || !reshapes(*joined)) return heads;
   const int32_t repeated = joined->slot(0);
   const auto& five = graph.slots[repeated].shape;
   const auto* expanded = made(repeated);
