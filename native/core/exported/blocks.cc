@@ -176,14 +176,6 @@ std::optional<FeedForwardBlock> feed_forward_at(const Graph& graph, const Weight
   return FeedForwardBlock{*range, first->input, second->output, first->node, index, *activation_of(*act)};
 }
 
-// The number that stands for a tensor, too.
-std::optional<double> number_of(const Argument& argument) {
-  if (argument.kind != Argument::Kind::constant) return std::nullopt;
-  if (argument.value.isScalar()) return argument.value.toScalar().toDouble();
-  if (!argument.value.isTensor() || argument.value.toTensor().numel() != 1) return std::nullopt;
-  return argument.value.toTensor().item<double>();
-}
-
 // mul(w, [to](mul(x, rsqrt(add(mean(pow(x, 2), -1), ε))))), from the last product on.
 std::optional<RmsNormBlock> rms_norm_at(const Graph& graph, const Weights& weights, int32_t index) {
   const auto& node = graph.nodes[index];
@@ -205,7 +197,7 @@ std::optional<RmsNormBlock> rms_norm_at(const Graph& graph, const Weights& weigh
   const auto* mean = sum == nullptr ? nullptr : chain.made_by(sum->slot(0), {"aten.mean.dim"});
   const auto* square = mean == nullptr ? nullptr : chain.made_by(mean->slot(0), {"aten.pow.Tensor_Scalar"});
   if (square == nullptr || x < 0 || square->slot(0) != x || !equals(square->arguments[1], 2)) return std::nullopt;
-  const auto eps = number_of(sum->arguments[1]);
+  const auto eps = sum->arguments[1].number();
   const auto& dims = mean->arguments[1];
   const auto& shape = graph.slots[x].shape;
   if (!eps || !equals(sum->arguments[2], 1) || dims.kind != Argument::Kind::constant || !dims.value.isIntList())

@@ -15,8 +15,19 @@ bool Symbol::is_name() const {
                      [](char c) { return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_'; });
 }
 
+std::optional<double> Argument::number() const {
+  if (kind != Kind::constant) return std::nullopt;
+  if (value.isScalar()) return value.toScalar().toDouble();
+  if (!value.isTensor() || value.toTensor().numel() != 1) return std::nullopt;
+  return value.toTensor().item<double>();
+}
+
 const std::string& Node::operator_name() const {
   return op->name;
+}
+
+bool Node::is_one_of(std::initializer_list<std::string_view> names) const {
+  return std::find(names.begin(), names.end(), operator_name()) != names.end();
 }
 
 int32_t Node::slot(std::size_t i) const {

@@ -8,6 +8,7 @@
 #include <ATen/core/ivalue.h>
 
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <optional>
 #include <string>
@@ -64,6 +65,9 @@ struct Argument {
   int32_t slot = -1;
   c10::IValue value;
   std::vector<Item> items;
+
+  /// Of a constant that is a number, or a tensor of one value that stands for it.
+  std::optional<double> number() const;
 };
 
 struct Node {
@@ -78,6 +82,7 @@ struct Node {
 
   /// "aten.linear.default", "_operator.add", "higher_order.cond".
   const std::string& operator_name() const;
+  bool is_one_of(std::initializer_list<std::string_view> names) const;
   /// The slot of argument i; -1 where it is no single slot (or there are fewer).
   int32_t slot(std::size_t i) const;
 };

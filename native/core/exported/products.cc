@@ -1,28 +1,23 @@
 #include "core/exported/products.h"
 
 #include <algorithm>
-#include <array>
 
 namespace ta::exported {
 
 namespace {
 
-bool is_one_of(const Node& node, std::initializer_list<std::string_view> names) {
-  return std::find(names.begin(), names.end(), node.operator_name()) != names.end();
-}
-
 // Another view of the same numbers.
 bool is_view(const Node& node) {
-  return is_one_of(node, {"aten.t.default", "aten.numpy_T.default", "aten.transpose.int", "aten.permute.default",
-                          "aten.view.default", "aten.reshape.default", "aten.unsqueeze.default", "aten.squeeze.dim",
-                          "aten.select.int", "aten.expand.default", "aten.contiguous.default"});
+  return node.is_one_of({"aten.t.default", "aten.numpy_T.default", "aten.transpose.int", "aten.permute.default",
+                         "aten.view.default", "aten.reshape.default", "aten.unsqueeze.default", "aten.squeeze.dim",
+                         "aten.select.int", "aten.expand.default", "aten.contiguous.default"});
 }
 
 bool is_product(const Node& node) {
-  return is_one_of(
-      node, {"aten.linear.default", "aten.addmm.default", "aten.mm.default", "aten.matmul.default", "aten.bmm.default",
-             "aten.baddbmm.default", "aten.einsum.default", "aten.conv1d.default", "aten.conv1d.padding",
-             "aten.conv2d.default", "aten.conv2d.padding", "aten.conv3d.default", "aten.convolution.default"});
+  return node.is_one_of({"aten.linear.default", "aten.addmm.default", "aten.mm.default", "aten.matmul.default",
+                         "aten.bmm.default", "aten.baddbmm.default", "aten.einsum.default", "aten.conv1d.default",
+                         "aten.conv1d.padding", "aten.conv2d.default", "aten.conv2d.padding", "aten.conv3d.default",
+                         "aten.convolution.default"});
 }
 
 }  // namespace
@@ -59,7 +54,7 @@ bool Weights::multiplies(const Node& node) const {
 // The matrix that a value is the transpose of.
 const Input* Weights::turned(int32_t slot) const {
   const int32_t producer = slot < 0 ? -1 : graph_.slots[slot].producer;
-  if (producer < 0 || !is_one_of(graph_.nodes[producer], {"aten.t.default", "aten.numpy_T.default"})) return nullptr;
+  if (producer < 0 || !graph_.nodes[producer].is_one_of({"aten.t.default", "aten.numpy_T.default"})) return nullptr;
   const auto* weight = exactly(graph_.nodes[producer].slot(0));
   return weight != nullptr && graph_.slots[weight->slot].shape.size() == 2 ? weight : nullptr;
 }
@@ -116,8 +111,8 @@ int32_t Weights::root(int32_t slot) const {
     const auto& info = graph_.slots[slot];
     if (info.producer < 0) break;
     const auto& node = graph_.nodes[info.producer];
-    if (!is_one_of(node, {"aten.to.dtype", "aten.to.dtype_layout", "aten.to.device", "aten.contiguous.default",
-                          "aten.alias.default"}))
+    if (!node.is_one_of({"aten.to.dtype", "aten.to.dtype_layout", "aten.to.device", "aten.contiguous.default",
+                         "aten.alias.default"}))
       break;
     const int32_t before = node.slot(0);
     if (before < 0 || graph_.slots[before].dtype != info.dtype || graph_.slots[before].shape != info.shape) break;
@@ -127,7 +122,7 @@ int32_t Weights::root(int32_t slot) const {
 }
 
 bool multiplies_values(const Weights& weights, const Node& node) {
-  if (!is_one_of(node, {"aten.matmul.default", "aten.bmm.default", "aten.baddbmm.default", "aten.einsum.default"}))
+  if (!node.is_one_of({"aten.matmul.default", "aten.bmm.default", "aten.baddbmm.default", "aten.einsum.default"}))
     return false;
   return !weights.multiplies(node);
 }

@@ -1,8 +1,6 @@
 #include "core/exported/written_attention.h"
 
 #include <algorithm>
-#include <initializer_list>
-#include <string_view>
 
 namespace ta::exported {
 
@@ -10,26 +8,14 @@ namespace {
 
 constexpr int kMostSteps = 64;
 
-using Names = std::initializer_list<std::string_view>;
-
-bool is(const Node& node, Names names) {
-  return std::find(names.begin(), names.end(), node.operator_name()) != names.end();
-}
-
 bool keeps_values(const Node& node) {
-  return is(node, {"aten.to.dtype", "aten.to.dtype_layout", "aten.to.device", "aten._to_copy.default",
-                   "aten.type_as.default", "aten.contiguous.default", "aten.clone.default", "aten.alias.default"});
+  return node.is_one_of({"aten.to.dtype", "aten.to.dtype_layout", "aten.to.device", "aten._to_copy.default",
+                         "aten.type_as.default", "aten.contiguous.default", "aten.clone.default",
+                         "aten.alias.default"});
 }
 
 bool reshapes(const Node& node) {
-  return is(node, {"aten.view.default", "aten.reshape.default", "aten._unsafe_view.default"});
-}
-
-std::optional<double> scalar_number(const Argument& argument) {
-  if (argument.kind != Argument::Kind::constant) return std::nullopt;
-  if (argument.value.isScalar()) return argument.value.toScalar().toDouble();
-  if (!argument.value.isTensor() || argument.value.toTensor().numel() != 1) return std::nullopt;
-  return argument.value.toTensor().item<double>();
+  return node.is_one_of({"aten.view.default", "aten.reshape.default", "aten._unsafe_view.default"});
 }
 
 class Reader {
@@ -78,15 +64,15 @@ class Reader {
   bool read_scores_product() {
     at_ = own_.scores;
     const auto& product = node(own_.scores);
-    const bool adds = is(product, {"aten.baddbmm.default"});
-    if (!adds && !is(product, {"aten.matmul.default", "aten.bmm.default"})) return false;
+    const bool adds = product.operator_name() == "aten.baddbmm.default";
+    if (!adds && !product.is_one_of({"aten.matmul.default", "aten.bmm.default"})) return false;
     if (product.slot(adds ? 1 : 0) != own_.query || product.slot(adds ? 2 : 1) != own_.key) return false;
     const auto& query = shape(own_.query);
     if (!is_of_heads(own_.query) || query.back().number < 1 || shape(own_.key).size() != query.size()) return false;
     own_.size = query.back().number;
     if (shape(own_.key)[query.size() - 2].number != own_.size) return false;
     if (!adds) return true;
-    const auto alpha = scalar_number(product.arguments[4]);
+    const auto alpha = product.arguments[4].number();
     if (alpha) own_.steps.push_back({ScoreStep::Kind::multiply, own_.scores, -1, *alpha});
     return alpha.has_value();
   }
@@ -101,7 +87,7 @@ class Reader {
       if (one == nullptr) return false;
       if (const auto by = scale(*one); by && (by->slot < 0 || is_single(by->slot))) {
         scales.push_back(*by);
-      } else if (is(*one, {"aten.transpose.int", "aten.permute.default"})) {
+      } else if (one->is_one_of({"aten.transpose.int", "aten.permute.default"})) {
         turned = true;
       } else if (!keeps_values(*one)) {
         return false;
@@ -121,7 +107,7 @@ class Reader {
   bool read_values() {
     at_ = own_.product;
     const auto& product = node(own_.product);
-    if (!is(product, {"aten.matmul.default", "aten.bmm.default"}) || product.slot(1) != core_.value) return false;
+    if (!product.is_one_of({"aten.matmul.default", "aten.bmm.default"}) || product.slot(1) != core_.value) return false;
     const auto& value = shape(core_.value);
     if (!is_of_heads(core_.value) || value.back().number != own_.size) return false;
     if (value[value.size() - 2] != keys_of(own_.key)) return false;
@@ -162,7 +148,7 @@ class Reader {
       if (one.arguments[operand].wrapped || !same_for_all(result.slot)) return std::nullopt;
       return result;
     }
-    const auto number = scalar_number(one.arguments[operand]);
+    const auto number = one.arguments[operand].number();
     if (!number) return std::nullopt;
     result.number = *number;
     return result;
@@ -178,9 +164,9 @@ class Reader {
   }
 
   std::optional<ScoreStep> scale(const Node& one, size_t operand = 1) const {
-    if (is(one, {"aten.mul.Tensor", "aten.mul_.Tensor", "aten.mul.Scalar"}))
+    if (one.is_one_of({"aten.mul.Tensor", "aten.mul_.Tensor", "aten.mul.Scalar"}))
       return step(one, ScoreStep::Kind::multiply, operand);
-    if (operand == 1 && is(one, {"aten.div.Tensor", "aten.div_.Tensor", "aten.div.Scalar"}))
+    if (operand == 1 && one.is_one_of({"aten.div.Tensor", "aten.div_.Tensor", "aten.div.Scalar"}))
       return step(one, ScoreStep::Kind::divide, operand);
     return std::nullopt;
   }
@@ -212,14 +198,14 @@ class Reader {
   bool take_step(const Node& one, size_t index, std::vector<ScoreStep>& steps) const {
     if (keeps_values(one)) return index == 0;
     if (reshapes(one)) return keeps_pairs(one.slot(0), one.outputs[0]);
-    if (is(one, {"aten.tanh.default", "aten.tanh_.default"})) {
+    if (one.is_one_of({"aten.tanh.default", "aten.tanh_.default"})) {
       steps.push_back({ScoreStep::Kind::tanh, index_of(one)});
       return true;
     }
-    if (is(one, {"aten.masked_fill.Scalar", "aten.masked_fill.Tensor", "aten.masked_fill_.Scalar",
-                 "aten.masked_fill_.Tensor"}))
+    if (one.is_one_of({"aten.masked_fill.Scalar", "aten.masked_fill.Tensor", "aten.masked_fill_.Scalar",
+                       "aten.masked_fill_.Tensor"}))
       return index == 0;
-    if (is(one, {"aten.where.self", "aten.where.ScalarOther", "aten.where.ScalarSelf"})) return index > 0;
+    if (one.is_one_of({"aten.where.self", "aten.where.ScalarOther", "aten.where.ScalarSelf"})) return index > 0;
     const auto by = scale(one, 1 - index);
     if (!by) return take_sum(one, index, steps);
     steps.push_back(*by);
@@ -232,10 +218,10 @@ class Reader {
   }
 
   bool take_sum(const Node& one, size_t index, std::vector<ScoreStep>& steps) const {
-    const bool adds = is(one, {"aten.add.Tensor", "aten.add_.Tensor", "aten.add.Scalar"});
-    const bool subtracts = index == 0 && is(one, {"aten.sub.Tensor", "aten.sub_.Tensor", "aten.sub.Scalar"});
+    const bool adds = one.is_one_of({"aten.add.Tensor", "aten.add_.Tensor", "aten.add.Scalar"});
+    const bool subtracts = index == 0 && one.is_one_of({"aten.sub.Tensor", "aten.sub_.Tensor", "aten.sub.Scalar"});
     if (!adds && !subtracts) return false;
-    const auto factor = scalar_number(one.arguments[2]);
+    const auto factor = one.arguments[2].number();
     if (!factor || *factor != 1) return false;
     const int32_t other = one.slot(1 - index);
     if (other >= 0 && !same_for_all(other)) return !shape(other).empty() && shape(other).size() <= 4;
@@ -256,7 +242,7 @@ class Reader {
   bool read_scores() {
     at_ = own_.softmax;
     const auto& softmax = node(own_.softmax);
-    const auto dim = scalar_number(softmax.arguments[1]);
+    const auto dim = softmax.arguments[1].number();
     int32_t slot = softmax.slot(0);
     const auto rank = static_cast<double>(shape(slot).size());
     if (!dim || (*dim != -1 && *dim != rank - 1) || softmax.outputs[0] < 0) return false;
@@ -283,13 +269,13 @@ class Reader {
       const auto* one = maker(slot);
       if (one == nullptr || keys_of(slot) != keys_of(own_.key)) return false;
       if (index_of(*one) == own_.softmax) return true;
-      if (is(*one, {"aten.dropout.default"})) {
-        const auto rate = scalar_number(one->arguments[1]);
+      if (one->operator_name() == "aten.dropout.default") {
+        const auto rate = one->arguments[1].number();
         if (!rate || own_.dropout > 0) return false;
         own_.dropout = *rate;
       } else if (reshapes(*one)) {
         if (!keeps_pairs(one->slot(0), slot)) return false;
-      } else if (!keeps_values(*one) && !is(*one, {"aten.masked_fill.Scalar", "aten.masked_fill.Tensor"})) {
+      } else if (!keeps_values(*one) && !one->is_one_of({"aten.masked_fill.Scalar", "aten.masked_fill.Tensor"})) {
         return false;
       }
       slot = one->slot(0);

@@ -38,33 +38,29 @@ PrefixScores score(const PrefixPlace& place, const PrefixPlace::Attention& at, c
   return {at::matmul(q, in_type(front.k).transpose(-2, -1)), in_type(front.v), front.seen};
 }
 
-at::Tensor take_step(const ScoreStep& step, const at::Tensor& x, const Pass& pass) {
+// By a number or a tensor.
+at::Tensor combine(ScoreStep::Kind kind, const at::Tensor& x, const auto& by) {
   using Kind = ScoreStep::Kind;
-  if (step.kind == Kind::tanh) return at::tanh(x);
-  if (step.slot < 0) {
-    switch (step.kind) {
-      case Kind::multiply:
-        return x * step.number;
-      case Kind::divide:
-        return x / step.number;
-      case Kind::add:
-        return x + step.number;
-      default:
-        return x - step.number;
-    }
-  }
-  const auto by = pass.left.at(step.node).front();
-  pass.left.erase(step.node);
-  switch (step.kind) {
+  switch (kind) {
     case Kind::multiply:
       return x * by;
     case Kind::divide:
       return x / by;
     case Kind::add:
       return x + by;
-    default:
+    case Kind::subtract:
       return x - by;
+    case Kind::tanh:
+      break;
   }
+  return at::tanh(x);
+}
+
+at::Tensor take_step(const ScoreStep& step, const at::Tensor& x, const Pass& pass) {
+  if (step.slot < 0) return combine(step.kind, x, step.number);
+  const auto by = pass.left.at(step.node).front();
+  pass.left.erase(step.node);
+  return combine(step.kind, x, by);
 }
 
 // The dtype that a softmax converts to first; nothing: none.
