@@ -2,6 +2,7 @@ import * as check from '../config/check.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { AdapterError } from '../native/errors.js'
 import { checkMetric } from '../training/best.js'
+import { isPlateau } from '../training/plateau.js'
 import { checkLength } from '../training/run-length.js'
 import type { LearnerOptions } from './learner.js'
 import type { SavedTasks, TasksRun } from './run-state.js'
@@ -13,7 +14,7 @@ export function checkLearners({ learners, feeds, args, averagedMetric }: TasksRu
       const own = learners[index]?.options
       if (own === undefined) continue
       if (options.evaluation === undefined) {
-        if (own.args.lrSchedulerType !== 'reduce_lr_on_plateau') continue
+        if (!isPlateau(own.args) || own.followsMean) continue
         throw check.valueError(`${own.name}: lrSchedulerType`, `'${own.args.lrSchedulerType}' needs an evalDataset`)
       }
       const config = options.data.requireHeads('train').get(own.head)
@@ -42,11 +43,11 @@ function inMean(task: string, checkOne: () => void): void {
 }
 
 /**
- * What several tasks share has the schedule of all; one that evaluations move would follow no one's. Nor has it a moment
- * that is the best: each task's own would come back from another step than what is below it.
+ * What several tasks share has the schedule of all; one that evaluations move would follow no one's, unless it is their
+ * mean. Nor has it a moment that is the best: each task's own would come back from another step than what is below it.
  */
 export function checkShared(
-  { lrSchedulerType }: TrainingArguments,
+  { args, averagedMetric }: Pick<TasksRun, 'args' | 'averagedMetric'>,
   names: string,
   sharing: readonly Pick<LearnerOptions, 'name' | 'args'>[]
 ): void {
@@ -58,10 +59,11 @@ export function checkShared(
         "metricForBestModel: 'mean_loss', or another measure's mean, for the best step of all, or each an adapter of its own"
     )
   }
-  if (lrSchedulerType !== 'reduce_lr_on_plateau') return
+  if (!isPlateau(args) || averagedMetric !== undefined) return
   throw check.valueError(
     'args.lrSchedulerType',
-    `'${lrSchedulerType}' follows one task's evaluations, and what ${names} share is of several: give it in the args of each`
+    `'${args.lrSchedulerType}' follows one task's evaluations, and what ${names} share is of several: in the arguments of all ` +
+      "give metricForBestModel: 'mean_loss', or another measure's mean, or the schedule in the args of each"
   )
 }
 

@@ -1,7 +1,9 @@
 import { bestModelDefaults } from '../config/best-model.js'
+import type { TaskArguments } from '../config/task-arguments.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { type BestEvaluation, BestModel, type SavedBest, valueNamed } from '../training/best.js'
 import type { Evaluation } from '../training/evaluate.js'
+import { isPlateau, Plateau, type SavedPlateau } from '../training/plateau.js'
 
 /** Before the name of a metric: its mean over the tasks. */
 const mean = /^(?:eval_)?mean_(?=.)/
@@ -16,6 +18,10 @@ export function averagedMetric({ metricForBestModel }: TrainingArgumentsInput): 
 export const argumentsOfEach = (args: TrainingArgumentsInput): TrainingArgumentsInput =>
   averagedMetric(args) === undefined ? args : { ...args, ...bestModelDefaults }
 
+/** Whether a task's learning rate goes down as the mean over the tasks has it, rather than by evaluations of its own. */
+export const followsMean = (all: TrainingArgumentsInput, own: TaskArguments | undefined): boolean =>
+  averagedMetric(all) !== undefined && isPlateau(all) && own?.lrSchedulerType === undefined
+
 /** The arguments of the run: it has a best step where that is of all tasks. */
 export const argumentsOfAll = (args: TrainingArgumentsInput): TrainingArguments =>
   trainingArguments(averagedMetric(args) === undefined ? { ...args, ...bestModelDefaults } : args)
@@ -23,15 +29,19 @@ export const argumentsOfAll = (args: TrainingArgumentsInput): TrainingArguments 
 /** What a checkpoint keeps of it. */
 export interface SavedCommonBest extends SavedBest {
   readonly values: Readonly<Record<string, number>>
+  /** With reduce_lr_on_plateau. */
+  readonly plateau?: SavedPlateau | undefined
 }
 
 /**
  * The best step of several tasks together, by the mean of a metric that each of them has, and when to stop looking for a
- * better one. A task that has ended counts with its last value.
+ * better one; with reduce_lr_on_plateau also what it makes of the learning rates. A task that has ended counts with its
+ * last value.
  */
 export class CommonBest {
   readonly #values: Map<string, number>
   readonly #best: BestModel
+  readonly #plateau: Plateau | undefined
 
   /** @param metric what the mean is of */
   constructor(
@@ -40,6 +50,7 @@ export class CommonBest {
     saved?: SavedCommonBest
   ) {
     this.#best = new BestModel(args, saved)
+    this.#plateau = isPlateau(args) ? new Plateau(args, saved?.plateau) : undefined
     this.#values = new Map(Object.entries(saved?.values ?? {}))
   }
 
@@ -52,7 +63,13 @@ export class CommonBest {
   }
 
   get saved(): SavedCommonBest | undefined {
-    return this.#best.saved && { ...this.#best.saved, values: Object.fromEntries(this.#values) }
+    const values = Object.fromEntries(this.#values)
+    return this.#best.saved && { ...this.#best.saved, values, plateau: this.#plateau?.saved }
+  }
+
+  /** What it multiplies the learning rates by of all that follows it; undefined where nothing does. */
+  get scale(): number | undefined {
+    return this.#plateau?.saved.scale
   }
 
   evaluated(task: string, evaluation: Evaluation): void {
@@ -63,7 +80,8 @@ export class CommonBest {
   take(step: number): boolean {
     const { metricForBestModel: name } = this.args
     if (name === null || this.#values.size === 0) return false
-    const sum = [...this.#values.values()].reduce((total, value) => total + value, 0)
-    return this.#best.take(step, { loss: Number.NaN, metrics: { [name]: sum / this.#values.size } })
+    const value = [...this.#values.values()].reduce((total, one) => total + one, 0) / this.#values.size
+    this.#plateau?.take(value)
+    return this.#best.take(step, { loss: Number.NaN, metrics: { [name]: value } })
   }
 }

@@ -3,7 +3,7 @@ import type { AdapterSetup } from '../model/setup.js'
 import type { NativeMemberResult } from '../native/trainer-types.js'
 import { BestModel, type SavedBest, valueNamed } from '../training/best.js'
 import type { Evaluation } from '../training/evaluate.js'
-import { Plateau, type SavedPlateau } from '../training/plateau.js'
+import { isPlateau, Plateau, type SavedPlateau } from '../training/plateau.js'
 import type { TaskEnd, TaskResult } from './events.js'
 import type { TaskParts } from './owners.js'
 
@@ -16,6 +16,8 @@ export interface LearnerOptions {
   readonly parts: TaskParts
   /** Of its loss in the gradients of what it shares with others. */
   readonly weight: number
+  /** Whether its learning rate follows the mean over all, rather than evaluations of its own. */
+  readonly followsMean?: boolean
 }
 
 /** What a checkpoint keeps of it. */
@@ -48,7 +50,7 @@ export class Learner {
 
   constructor(readonly options: LearnerOptions) {
     this.#best = new BestModel(options.args, undefined)
-    this.#plateau = plateauOf(options.args, undefined)
+    this.#plateau = plateauOf(options, undefined)
   }
 
   get name(): string {
@@ -125,10 +127,10 @@ export class Learner {
     this.#lossTotal = lossTotal
     this.#best = new BestModel(this.options.args, best)
     this.#bestStep = this.#best.best === null ? undefined : bestStep
-    this.#plateau = plateauOf(this.options.args, plateau)
+    this.#plateau = plateauOf(this.options, plateau)
     this.ended ??= ended
   }
 }
 
-const plateauOf = (args: TrainingArguments, saved: SavedPlateau | undefined): Plateau | undefined =>
-  args.lrSchedulerType === 'reduce_lr_on_plateau' ? new Plateau(args, saved) : undefined
+const plateauOf = ({ args, followsMean }: LearnerOptions, saved: SavedPlateau | undefined): Plateau | undefined =>
+  isPlateau(args) && followsMean !== true ? new Plateau(args, saved) : undefined

@@ -20,7 +20,7 @@ import type { RunOptions } from '../training/trainer.js'
 import { checkRunOptions, checkTrainerOptions, requireEvaluationRows } from '../training/trainer-options.js'
 import { TrainerParts } from '../training/trainer-parts.js'
 import { taskClassWeights } from './class-weights.js'
-import { argumentsOfAll, argumentsOfEach, averagedMetric } from './common-best.js'
+import { argumentsOfAll, averagedMetric } from './common-best.js'
 import type { TasksEndEvent, TasksEvent } from './events.js'
 import { Feed } from './feed.js'
 import { tasksFingerprint } from './fingerprint.js'
@@ -93,7 +93,7 @@ export type MultiTaskResult = Omit<TasksEndEvent, 'type'>
  *
  * With `loadBestModelAtEnd` each task comes back from its own best step, where it shares nothing with others. All come back
  * from one where `metricForBestModel` in the arguments of all is a mean over the tasks that are measured: `mean_loss`,
- * `mean_accuracy`, … Early stopping then ends the run.
+ * `mean_accuracy`, … Early stopping then ends the run, and `reduce_lr_on_plateau` has all learning rates follow the mean.
  */
 export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
   readonly model: Model
@@ -121,7 +121,7 @@ export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
     this.#sampling = checkSampling('sampler', options.sampler ?? 'exhaustive')
     checkTogether(this.#sampling, this.#mode)
     this.#goOn = checkOnNotFinite('onNotFinite', options.onNotFinite ?? 'throw') === 'stopTask'
-    this.#tasks = tasks.map(([name, task]) => checkTask(this.model, name, task, argumentsOfEach(this.#input)))
+    this.#tasks = tasks.map(([name, task]) => checkTask(this.model, name, task, this.#input))
     if (averagedMetric(this.#input) !== undefined) refuseOwnBest(this.#tasks)
     const has = this.#tasks.some(({ evalDataset }) => evalDataset !== undefined)
     requireEvaluationRows(this.args, has, 'a task with an evalDataset')

@@ -102,7 +102,7 @@ export class RunState {
       const name = share.tasks.map((task) => learners[task]?.name).join(' and ')
       const isOwn = share.tasks.length === 1
       const sharing = share.tasks.flatMap((task) => learners[task]?.options ?? [])
-      if (!isOwn) checkShared(args, name, sharing)
+      if (!isOwn) checkShared(run, name, sharing)
       const own = isOwn ? (learners[first] as Learner).options.args : { ...args, parameterGroups: [] }
       return nativeMember(model, own, this.plan.stepsOf(i, own), { name, names: share.names })
     })
@@ -138,6 +138,7 @@ export class RunState {
     this.#common = this.#commonBest(best)
     this.prepareFrom()
     for (const learner of this.run.learners) await this.#rescale(learner)
+    await this.#rescaleTogether()
   }
 
   saved(run: Fingerprint): SavedTasks {
@@ -262,7 +263,9 @@ export class RunState {
 
   /** Behind the evaluations of a step: whether it is the best of all tasks together, which is then kept where it is wanted. */
   async allEvaluated(): Promise<boolean> {
-    if (this.#common?.take(this.step) !== true) return false
+    const isBest = this.#common?.take(this.step) === true
+    await this.#rescaleTogether()
+    if (!isBest) return false
     if (this.run.args.loadBestModelAtEnd) {
       for (const member of this.#shares.keys()) await nativeCall(() => this.native.keep(member))
     }
@@ -272,6 +275,16 @@ export class RunState {
   async #rescale(learner: Learner): Promise<void> {
     const { scale } = learner
     if (scale !== undefined) await nativeCall(() => this.native.setScale(this.#memberFor(learner), scale))
+  }
+
+  /** What tasks share, and what is a task's own where it follows their mean. */
+  async #rescaleTogether(): Promise<void> {
+    const scale = this.#common?.scale
+    if (scale === undefined) return
+    for (const [member, { tasks }] of this.#shares.entries()) {
+      const follows = tasks.length > 1 || this.run.learners[tasks[0] as number]?.options.followsMean === true
+      if (follows) await nativeCall(() => this.native.setScale(member, scale))
+    }
   }
 
   #memberFor(learner: Learner): number {

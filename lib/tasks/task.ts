@@ -9,6 +9,7 @@ import { type AdapterSetup, checkKnown, isUniform, setupNames } from '../model/s
 import { checkComputeMetrics } from '../training/evaluate.js'
 import { checkEvalDataset, type EvalDataset } from '../training/evaluation-sets.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
+import { argumentsOfEach, followsMean } from './common-best.js'
 import type { LearnerOptions } from './learner.js'
 import type { TaskOptions } from './multi-task-trainer.js'
 import { partsOfSetup } from './owners.js'
@@ -42,7 +43,8 @@ export function checkTask(model: Model, name: string, given: unknown, all: Train
   const adapters = task.train === undefined ? parts.adapters : trained(model, place, setup, task.train)
   return {
     ...{ name, setup, head, dataset: task.dataset, evalDataset: task.evalDataset, computeMetrics: task.computeMetrics },
-    args: taskArguments(`${place}.args`, all, task.args),
+    args: taskArguments(`${place}.args`, argumentsOfEach(all), task.args),
+    followsMean: followsMean(all, task.args),
     parts: { ...parts, adapters, heads: [head] },
     weight: check.checkNumber(`${place}.weight`, task.weight ?? 1, { from: 0 })
   }

@@ -19,11 +19,20 @@ function setsIn(given: unknown): Readonly<Record<string, Dataset>> | undefined {
   return given as Readonly<Record<string, Dataset>>
 }
 
+/** No names, or what means something else before a measure's name: `eval_loss`, `mean_loss`. */
+const unfit = ['', 'eval', 'mean']
+
 /** @param place of the option, for messages */
 export function checkEvalDataset(place: string, given: unknown): void {
-  const names = Object.keys(setsIn(given) ?? { '': given })
+  const sets = setsIn(given)
+  if (sets === undefined) return
+  const names = Object.keys(sets)
   if (names.length === 0)
     throw check.valueError(place, 'it has no sets; expected rows, or several sets: { name: rows }')
+  const wrong = names.find((name) => unfit.includes(name))
+  if (wrong === undefined) return
+  const why = wrong === '' ? 'its measures need a name' : `${wrong}_loss is the mean of several losses`
+  throw check.valueError(`${place}['${wrong}']`, `a set cannot be called so: ${why}; give it another name`)
 }
 
 /** Names of the sets; none where it is one dataset. */
@@ -65,10 +74,24 @@ export function joinSets(each: readonly (readonly [string | undefined, Evaluatio
   const sum = (of: (own: Evaluation) => number) => each.reduce((total, [, own]) => total + of(own), 0)
   return {
     loss: sum(({ loss }) => loss) / each.length,
-    metrics: Object.fromEntries(
-      each.flatMap(([set, own]) => measuredValues(own).map(([name, value]) => [`${set}_${name}`, value]))
-    ),
+    metrics: measuresOfSets(each),
     rows: sum(({ rows }) => rows),
     seconds: sum(({ seconds }) => seconds)
   }
+}
+
+function measuresOfSets(each: readonly (readonly [string | undefined, Evaluation])[]): Record<string, number> {
+  const found = new Map<string, { set: string | undefined; value: number }>()
+  for (const [set, own] of each) {
+    for (const [measure, value] of measuredValues(own)) {
+      const name = `${set}_${measure}`
+      const other = found.get(name)
+      if (other !== undefined) {
+        const message = `the sets '${other.set}' and '${set}' both have a measure called '${name}'; give one another name`
+        throw check.valueError('evalDataset', message)
+      }
+      found.set(name, { set, value })
+    }
+  }
+  return Object.fromEntries(Array.from(found, ([name, { value }]) => [name, value]))
 }

@@ -14,6 +14,7 @@ import { surgeryToJson } from '../model/surgery-record.js'
 import type { ParameterInfo } from '../native/types.js'
 import { EncodedDataset, requireHeads } from './encoded.js'
 import { cacheRecord } from './frozen-layers.js'
+import { isPlateau } from './plateau.js'
 import type { EncodedStream } from './stream.js'
 
 /**
@@ -73,7 +74,7 @@ export function deciding(args: TrainingArguments): Record<string, unknown> {
   const groups = args.parameterGroups.map((group) => ({ ...group, match: String(group.match) }))
   const entries = Object.entries({ ...args, parameterGroups: groups })
   // There evaluations move the learning rate.
-  const more = args.lrSchedulerType === 'reduce_lr_on_plateau' ? ofEvaluations : []
+  const more = isPlateau(args) ? ofEvaluations : []
   return Object.fromEntries(
     entries.filter(([name]) => more.includes(name) || !(free.includes(name) || /^(logging|save|eval)/.test(name)))
   )

@@ -11,6 +11,7 @@ import type {
   NativeTrainer
 } from '../native/trainer-types.js'
 import { nativeGroups } from './parameter-groups.js'
+import { isPlateau } from './plateau.js'
 
 /** How many steps one that trains will do, and over how many of them its learning rate climbs. */
 export interface StepCounts {
@@ -62,7 +63,7 @@ function nativeOptimizer({ optim, optimArgs, adamBeta1, adamBeta2, adamEpsilon }
 function nativeSchedule(args: TrainingArguments, { warmupSteps, totalSteps }: StepCounts): NativeSchedule {
   const { lrSchedulerType, lrSchedulerKwargs: kwargs } = args
   // Evaluations alone move it: setScale.
-  const kind = lrSchedulerType === 'reduce_lr_on_plateau' ? 'constant' : lrSchedulerType
+  const kind = isPlateau(args) ? 'constant' : lrSchedulerType
   const decaySteps = kwargs.numDecaySteps ?? 0
   return {
     ...{ kind, warmupSteps, totalSteps, decaySteps },

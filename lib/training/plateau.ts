@@ -1,4 +1,7 @@
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { TrainingArguments, TrainingArgumentsInput } from '../config/training-arguments.js'
+
+export const isPlateau = ({ lrSchedulerType }: TrainingArgumentsInput): boolean =>
+  lrSchedulerType === 'reduce_lr_on_plateau'
 
 /** What a checkpoint keeps of it. */
 export interface SavedPlateau {

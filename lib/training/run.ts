@@ -15,7 +15,7 @@ import { openFrozenLayers } from './frozen-layers.js'
 import { nativeMember, nativeTrainer } from './native-trainer.js'
 import type { ComputeMetrics } from './own-metrics.js'
 import { StepPlan, stepBatches } from './plan.js'
-import { Plateau } from './plateau.js'
+import { isPlateau, Plateau } from './plateau.js'
 import { prepared } from './prepared.js'
 import { loadBest, resume, saveCheckpoint } from './resume.js'
 import { rowLengths, rowsWithin } from './row-lengths.js'
@@ -63,7 +63,7 @@ export async function* trainingRun(
     closeCache = openFrozenLayers(model, args)
     const firstStep = progress.step
     const best = new BestModel(args, progress.best)
-    const plateau = args.lrSchedulerType === 'reduce_lr_on_plateau' ? new Plateau(args, progress.plateau) : undefined
+    const plateau = isPlateau(args) ? new Plateau(args, progress.plateau) : undefined
     if (plateau !== undefined) await native.setScale(0, plateau.saved.scale)
     const callbacks = new Callbacks(data.callbacks, { model, args }, data.evaluation !== undefined)
     callbacks.restore(progress.callbacks)

@@ -123,6 +123,47 @@ test('early stopping by the mean ends the run, and saveStrategy best saves its b
   t.true((patient.end?.steps ?? 0) > 0)
 })
 
+test('reduce_lr_on_plateau by the mean: what tasks share and their heads follow it, a schedule of a task’s own does not', async (t) => {
+  const own: TrainingArgumentsInput = {
+    ...evaluated,
+    metricForBestModel: 'eval_mean_loss',
+    lrSchedulerType: 'reduce_lr_on_plateau',
+    lrSchedulerKwargs: { factor: 1e-7, patience: 0 },
+    outputDir: scratch(t),
+    saveStrategy: 'steps',
+    saveSteps: 3
+  }
+  const { lrSchedulerType: _, lrSchedulerKwargs: __, ...unmoved } = own
+  const constant = { lrSchedulerType: 'constant', lrSchedulerKwargs: {} } as const
+  const tasks = { ...sharing, bad: { ...sharing.bad, args: constant } }
+  const model = await ready(t)
+  const { events, end } = await run(model, own, tasks)
+  const found = [...means(events, 'loss')]
+  const worse = found.findIndex(([, mean], i) => i > 0 && mean > (1 - 1e-4) * (found[i - 1]?.[1] ?? 0))
+  const step = found[worse]?.[0] ?? 0
+  t.true(step > 3 && step < 21, `${step}`)
+  const rates = (task: string) =>
+    events.flatMap((event) => (event.type === 'step' ? (event.tasks[task]?.learningRate ?? []) : []))
+  const expected = Array.from({ length: 24 }, (_, i) => (i < step ? 2e-2 : 2e-9))
+  for (const [i, rate] of rates('good').entries()) t.true(Math.abs((rate ?? 0) - (expected[i] ?? 0)) < 1e-12, `${i}`)
+  t.deepEqual(new Set(rates('bad')), new Set([2e-2]))
+  // From there on the adapter that they share and the head that follows stand still; the other goes on.
+  const until = await ready(t)
+  const lasting = { good: { ...sharing.good, args: constant }, bad: tasks.bad }
+  await run(until, { ...unmoved, ...constant, outputDir: scratch(t), maxSteps: step }, lasting)
+  for (const part of ['both', 'good']) t.true(distance(valuesOf(model, part), valuesOf(until, part)) < 1e-6, part)
+  t.true(distance(valuesOf(model, 'bad'), valuesOf(until, 'bad')) > 1e-2)
+  t.true(distance(valuesOf(model, 'both'), valuesOf(await ready(t), 'both')) > 1e-2)
+  // Resumed on either side of it, the bits are the same.
+  for (const from of [step - 3, step]) {
+    const resumed = await ready(t)
+    const folder = join(own.outputDir ?? '', `checkpoint-${from}`)
+    await run(resumed, { ...own, outputDir: scratch(t), resumeFromCheckpoint: folder }, tasks)
+    for (const part of parts) t.is(distance(valuesOf(model, part), valuesOf(resumed, part)), 0, `${part} from ${from}`)
+  }
+  t.is(end?.step, 24)
+})
+
 test('a task that is not measured does not count, one that has ended counts with its last value', async (t) => {
   const own = { ...evaluated, loadBestModelAtEnd: true, metricForBestModel: 'mean_loss' }
   const { evalDataset: _, ...unmeasured } = sharing.bad

@@ -100,6 +100,11 @@ test('what is no set, and measures that none of them has, are refused before the
   const make = (evalDataset: unknown, args: TrainingArgumentsInput = steps) =>
     new AdapterTrainer({ model, trainDataset, evalDataset: evalDataset as typeof sets, args })
   t.throws(() => make({}), { message: /^evalDataset: it has no sets; expected rows, or several sets/ })
+  for (const name of ['', 'eval', 'mean']) {
+    t.throws(() => make({ [name]: trainDataset }), {
+      message: /^evalDataset\['(|eval|mean)'\]: a set cannot be called so: /
+    })
+  }
   await t.throwsAsync(make({ same: 'rows.jsonl' }).train(), { message: /^evalDataset\.same: expected an array/ })
   await t.throwsAsync(make({ same: [] }).train(), { message: /^evalDataset\.same: it has no rows/ })
   await t.throwsAsync(make({ same: [{ inputIds: [1, 2] }] }).train(), {
@@ -112,6 +117,17 @@ test('what is no set, and measures that none of them has, are refused before the
   await t.throwsAsync(make(sets, { ...steps, metricForBestModel: 'eval_turnd_loss' }).train(), {
     message: /Did you mean 'turned_loss'/
   })
+})
+
+test('two sets whose measures would have one name are refused', async (t) => {
+  const model = await makeReady(t, {})
+  const evalDataset = { dev: trainDataset, dev_hard: trainDataset }
+  const make = (computeMetrics: () => Record<string, number>) =>
+    new AdapterTrainer({ model, trainDataset, evalDataset, computeMetrics, args: steps })
+  await t.throwsAsync(make(() => ({ hard_loss: 1 })).evaluate(), {
+    message: /the sets 'dev' and 'dev_hard' both have a measure called 'dev_hard_loss'; give one another name/
+  })
+  t.is((await make(() => ({ hard: 1 })).evaluate()).metrics['dev_hard_hard'], 1)
 })
 
 test('rows on disk and those of a generator are sets as well as arrays', async (t) => {
