@@ -281,7 +281,10 @@ async function contentOf(file: string): Promise<Record<string, unknown>> {
 
 /** What --sampler takes. */
 export function samplingOf(text: string): TaskSampling {
-  const temperature = /^temperature=(.+)$/.exec(text)?.[1]
+  const temperature = /^temperature(?:=(.*))?$/.exec(text)?.[1]
+  if (temperature === '' || text === 'temperature') {
+    throw check.valueError('--sampler', "'temperature' needs its number, such as temperature=2")
+  }
   return checkSampling('--sampler', temperature === undefined ? text : { temperature: Number(temperature) })
 }
 

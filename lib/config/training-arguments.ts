@@ -148,7 +148,10 @@ export interface TrainingArguments extends BestModelArguments {
 export interface FrozenLayerCache {
   /** Several runs may share it. Default: 'frozen-layers' in outputDir. */
   readonly folder?: string | undefined
-  /** Of all files in the folder; where they are full, rows are computed anew. Default 4 GiB. */
+  /**
+   * Of all files in the folder, which take no more than half of what the disk has free; where they are full, rows are
+   * computed anew. Default 4 GiB.
+   */
   readonly maxBytes?: number | undefined
   /** On disk; bfloat16 takes half the room and rounds to 8 bits. Default 'float32'. */
   readonly dtype?: 'float32' | 'bfloat16' | undefined

@@ -55,7 +55,7 @@ export interface TaskResult {
   readonly loss: number
   /** With metricForBestModel: the best evaluation. */
   readonly best?: BestEvaluation
-  /** The last evaluation of this run. */
+  /** The last evaluation; also that of a run which this one resumed. */
   readonly evaluation?: Omit<EvaluateEvent, 'type'>
   readonly ended?: TaskEnd
 }

@@ -32,6 +32,9 @@ export interface SavedLearner {
   readonly plateau?: SavedPlateau | undefined
   readonly ended?: TaskEnd | undefined
   readonly bestStep?: number | undefined
+  /** Its last step that was done, and its last evaluation. */
+  readonly last?: NativeMemberResult | undefined
+  readonly evaluation?: Evaluation | undefined
 }
 
 /** A learner and where its run stands. */
@@ -116,11 +119,24 @@ export class Learner {
       best: this.#best.saved,
       plateau: this.#plateau?.saved,
       ended: this.ended,
-      bestStep: this.#bestStep
+      bestStep: this.#bestStep,
+      last: this.last,
+      evaluation: this.#evaluation
     }
   }
 
-  restore({ steps, lossSum, lossCount, lossTotal, best, plateau, ended, bestStep }: SavedLearner): void {
+  restore({
+    steps,
+    lossSum,
+    lossCount,
+    lossTotal,
+    best,
+    plateau,
+    ended,
+    bestStep,
+    last,
+    evaluation
+  }: SavedLearner): void {
     this.steps = steps
     this.#lossSum = lossSum
     this.#lossCount = lossCount
@@ -129,6 +145,8 @@ export class Learner {
     this.#bestStep = this.#best.best === null ? undefined : bestStep
     this.#plateau = plateauOf(this.options, plateau)
     this.ended ??= ended
+    this.last = last
+    this.#evaluation = evaluation
   }
 }
 

@@ -6,6 +6,7 @@ import { makeFolder } from '../native/make-folder.js'
 import { ownerTag, removeLeftovers } from '../native/owner.js'
 import { findDamage, writeList } from './checkpoint-list.js'
 import { diskError } from './disk-error.js'
+import { savedFromJson } from './saved-json.js'
 
 /** Everything that a resumed run needs, one file inside a checkpoint's folder. */
 export const trainingFile = 'training.safetensors'
@@ -169,7 +170,7 @@ export function peekUser(file: string): unknown {
     if (readSync(handle, size, 0, 8, 0) < 8 || size.readBigUInt64LE() > longestHeader) return undefined
     const header = Buffer.alloc(Number(size.readBigUInt64LE()))
     readSync(handle, header, 0, header.length, 8)
-    return JSON.parse(JSON.parse(header.toString()).__metadata__.user)
+    return savedFromJson(JSON.parse(header.toString()).__metadata__.user)
   } catch {
     return undefined
   } finally {

@@ -74,6 +74,8 @@ export interface EndEvent {
   readonly loss: number
   readonly tokens: number
   readonly seconds: number
+  /** The last evaluation, where there was one; also that of a run which this one resumed. */
+  readonly evaluation?: Omit<EvaluateEvent, 'type'>
   /** The best evaluation, where there were some to compare; with loadBestModelAtEnd the model is as it was then. */
   readonly best?: BestEvaluation
   /** It ended before its last step, since evaluations got no better or a callback said so. */

@@ -5,6 +5,7 @@ import type { Model } from '../model/model.js'
 import { surgeryToJson } from '../model/surgery-record.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { FrozenLayerReport } from '../native/types.js'
+import { cacheRoom } from './cache-room.js'
 
 const defaultBytes = 4 * 2 ** 30
 
@@ -23,16 +24,17 @@ export function openFrozenLayers(model: Model, args: TrainingArguments): () => F
       }
     )
   }
-  const { folder, maxBytes, dtype } = frozenLayerCache === true ? {} : frozenLayerCache
+  const { maxBytes = defaultBytes, dtype, ...given } = frozenLayerCache === true ? {} : frozenLayerCache
+  const folder = resolve(given.folder ?? join(outputDir, 'frozen-layers'))
   nativeCall(() =>
     model.native.openFrozenStates({
-      folder: resolve(folder ?? join(outputDir, 'frozen-layers')),
+      folder,
       model: JSON.stringify({
         ...modelConfigToJson(model.config),
         _name_or_path: '',
         surgery: surgeryToJson(model.replacements)
       }),
-      maxBytes: maxBytes ?? defaultBytes,
+      maxBytes: cacheRoom(folder, maxBytes),
       dtype: dtype ?? 'float32'
     })
   )

@@ -18,9 +18,11 @@ import {
 } from './checkpoint-folder.js'
 import { findDamage } from './checkpoint-list.js'
 import { differencesOf } from './differences.js'
+import type { EvaluateEvent } from './events.js'
 import { deciding, type Fingerprint } from './fingerprint.js'
 import type { SavedPlateau } from './plateau.js'
 import { saveParts } from './save-model.js'
+import { savedFromJson, savedToJson } from './saved-json.js'
 
 /** Where a run stands, beside the tensors. */
 export interface Progress {
@@ -38,6 +40,8 @@ export interface Progress {
   stream?: string | undefined
   /** With reduce_lr_on_plateau. */
   plateau?: SavedPlateau | undefined
+  /** The last one. */
+  evaluation?: Omit<EvaluateEvent, 'type'> | undefined
   /** Where evaluations are compared. */
   best?: SavedBest | undefined
 }
@@ -63,7 +67,7 @@ export async function saveCheckpoint<Saved extends Pick<SavedRun, 'step' | 'run'
 ): Promise<string> {
   const folder = await writeCheckpoint(args.outputDir, saved.step, async (stage) => {
     await saveParts(model, stage)
-    await nativeCall(() => native.saveCheckpoint(join(stage, trainingFile), JSON.stringify(saved)))
+    await nativeCall(() => native.saveCheckpoint(join(stage, trainingFile), savedToJson(saved)))
   })
   const kept = args.loadBestModelAtEnd ? saved.best?.best?.step : undefined
   removeOldest(args.outputDir, args.saveTotalLimit, kept)
@@ -106,7 +110,7 @@ export async function loadCheckpoint<Saved extends { readonly run: Fingerprint }
     checkSameRun(folder, known.run ?? {}, run)
     await before?.(known, folder)
   }
-  return JSON.parse(await load(native, folder)) as Saved
+  return savedFromJson(await load(native, folder)) as Saved
 }
 
 /** The best checkpoint so far must be there at the end, in the run's own folder. */

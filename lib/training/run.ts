@@ -85,7 +85,8 @@ export async function* trainingRun(
       const { computeMetrics } = data
       const how = { ...evaluating, signal: stop, computeMetrics }
       const evaluation = await evaluateSets(sets, (rows) => evaluateEncoded(model, rows, how))
-      return { type: 'evaluate', step: progress.step, epoch: plan.epochAfter(progress.step), ...evaluation }
+      progress.evaluation = { step: progress.step, epoch: plan.epochAfter(progress.step), ...evaluation }
+      return { type: 'evaluate', ...progress.evaluation }
     }
     const totals = { tokens: 0 }
     const start = performance.now()
@@ -182,6 +183,7 @@ export async function* trainingRun(
     const frozenLayers = closeCache()
     yield await callbacks.tell<EndEvent>({
       ...{ type: 'end', step, steps, epoch: plan.epochAfter(step), loss, tokens: totals.tokens, seconds },
+      ...(progress.evaluation && { evaluation: progress.evaluation }),
       ...(best.best && { best: best.best }),
       ...(isOver() && step < plan.totalSteps && { stoppedEarly: true }),
       ...(frozenLayers && { frozenLayers })

@@ -30,7 +30,7 @@ import {
   evaluationNames,
   evaluationSets
 } from './evaluation-sets.js'
-import type { EndEvent, EvaluateEvent, TrainingEvent } from './events.js'
+import type { EndEvent, TrainingEvent } from './events.js'
 import { evaluationMasks, trainingMasks } from './masks.js'
 import { type MemoryPlan, planMemory, processBytes } from './memory-plan.js'
 import type { ComputeMetrics } from './own-metrics.js'
@@ -74,10 +74,8 @@ export interface PredictionOutput extends Partial<Evaluation> {
   readonly predictions: readonly Prediction[]
 }
 
-/** The end event's numbers, with the last evaluation where there was one. */
-export interface TrainResult extends Omit<EndEvent, 'type'> {
-  readonly evaluation?: Omit<EvaluateEvent, 'type'>
-}
+/** The end event's numbers. */
+export type TrainResult = Omit<EndEvent, 'type'>
 
 /**
  * Trains what the model says trains (trainAdapter, trainHead, trainAll) on its active head. The same seed and thread count
@@ -108,11 +106,10 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
 
   /** Runs to the end. */
   async train(options: RunOptions = {}): Promise<TrainResult> {
-    let evaluation: Omit<EvaluateEvent, 'type'> | undefined
     for await (const event of this.run(options)) {
-      const { type, ...rest } = event
-      if (type === 'evaluate') evaluation = rest as Omit<EvaluateEvent, 'type'>
-      if (type === 'end') return { ...(rest as Omit<EndEvent, 'type'>), ...(evaluation && { evaluation }) }
+      if (event.type !== 'end') continue
+      const { type, ...result } = event
+      return result
     }
     throw new AdapterError('ERR_ABORTED', 'train', 'the run ended early')
   }

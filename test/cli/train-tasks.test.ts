@@ -191,6 +191,7 @@ test('--mode and --sampler, or a config, say how tasks meet; a run goes on as it
   const cases: [string[], RegExp][] = [
     [['--mode', 'fuzed'], /--mode: expected one of 'fused', 'alternate', got 'fuzed'/],
     [['--sampler', 'squareroot'], /--sampler: expected one of 'exhaustive'/],
+    [['--sampler', 'temperature'], /--sampler: 'temperature' needs its number/],
     [['--sampler', 'temperature=0'], /--sampler\.temperature: expected a number above 0/],
     [['--mode', 'fused', '--sampler', 'sequential'], /needs mode 'alternate'/]
   ]

@@ -5,6 +5,7 @@ import {
   AdapterError,
   MultiTaskTrainer,
   type SweepResult,
+  type TasksEvent,
   type TrainingArgumentsInput,
   trainSweep
 } from '../../lib/index.js'
@@ -13,11 +14,22 @@ import { load, quiet, scratch, tinyRows } from '../model/support.js'
 import { damagedBytes, filesIn } from '../training/checkpoint-files.js'
 import { args, distance, names, tasks, valuesOf, withTasks } from './support.js'
 
+/** What a step and a line of the log tell. */
+function losses(event: TasksEvent): unknown[] {
+  if (event.type === 'step') return [[event.step, event.loss]]
+  if (event.type === 'log') return [[event.task, event.step, event.loss, event.learningRate, event.gradNorm]]
+  return []
+}
+
 for (const sampler of ['exhaustive', 'round_robin', { temperature: 2 }] as const satisfies TaskSampling[]) {
   for (const mode of ['fused', 'alternate'] as const) {
     test(`${mode}, ${JSON.stringify(sampler)}: resuming at any checkpoint ends with the same bits`, async (t) => {
       const outputDir = scratch(t)
-      const own = { ...args, outputDir, saveStrategy: 'steps', saveSteps: 2, gradientAccumulationSteps: 2 } as const
+      const own: TrainingArgumentsInput = {
+        ...{ ...args, outputDir, saveStrategy: 'steps', saveSteps: 2, gradientAccumulationSteps: 2 },
+        loggingStrategy: 'steps',
+        loggingSteps: 3
+      }
       const straight = await withTasks(t)
       const events = []
       for await (const event of new MultiTaskTrainer({ model: straight, tasks, args: own, mode, sampler }).run()) {
@@ -28,14 +40,12 @@ for (const sampler of ['exhaustive', 'round_robin', { temperature: 2 }] as const
       for (const { step, folder } of saved) {
         const model = await withTasks(t)
         const resumed = { ...own, saveStrategy: 'no', resumeFromCheckpoint: folder } as const
-        const losses = []
+        const told = []
         for await (const event of new MultiTaskTrainer({ model, tasks, args: resumed, mode, sampler }).run()) {
-          if (event.type === 'step') losses.push([event.step, event.loss])
+          told.push(...losses(event))
         }
-        const rest = events.flatMap((event) =>
-          event.type === 'step' && event.step > step ? [[event.step, event.loss]] : []
-        )
-        t.deepEqual(losses, rest)
+        const rest = events.flatMap((event) => (event.step > step ? losses(event) : []))
+        t.deepEqual(told, rest)
         for (const name of names)
           t.is(distance(valuesOf(straight, name), valuesOf(model, name)), 0, `${name} at ${step}`)
       }
@@ -66,6 +76,20 @@ test('a resumed run keeps who has ended and whose parameters were best', async (
     t.deepEqual(result.tasks[name]?.best, expected.tasks[name]?.best)
     t.is(distance(valuesOf(straight, name), valuesOf(model, name)), 0)
   }
+})
+
+test('resumed behind its last evaluation, a run still tells it, numbers that are not finite among it', async (t) => {
+  const outputDir = scratch(t)
+  const evalDataset = tinyRows(12, { seed: 9 })
+  const watched = { topic: { ...tasks.topic, evalDataset, computeMetrics: () => ({ own: Number.NaN }) } }
+  const own = { ...args, outputDir, maxSteps: 6, evalStrategy: 'steps', evalSteps: 4, saveStrategy: 'steps' } as const
+  const saving = { ...own, saveSteps: 5 }
+  const expected = await new MultiTaskTrainer({ model: await withTasks(t), tasks: watched, args: saving }).train()
+  const from = { ...own, saveStrategy: 'no', resumeFromCheckpoint: join(outputDir, 'checkpoint-5') } as const
+  const result = await new MultiTaskTrainer({ model: await withTasks(t), tasks: watched, args: from }).train()
+  t.is(result.steps, 1)
+  t.is(expected.tasks['topic']?.evaluation?.metrics['own'], Number.NaN)
+  t.deepEqual(result.tasks, expected.tasks)
 })
 
 test('a run of other tasks, another mode or other rows is refused by name', async (t) => {

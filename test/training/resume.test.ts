@@ -115,6 +115,27 @@ test('a run that is complete resumes to its end without a step', async (t) => {
   t.true(loss > 0.1 && loss < 5, `the mean of the steps before: ${loss}`)
 })
 
+test('resumed behind its last evaluation, a run still tells it, numbers that are not finite among it', async (t) => {
+  const outputDir = scratch(t)
+  const own = { ...recipe(outputDir), maxSteps: 6, evalStrategy: 'steps', evalSteps: 4, saveSteps: 5 } as const
+  const train = async (args: TrainingArgumentsInput) => {
+    const computeMetrics = () => ({ own: Number.NEGATIVE_INFINITY })
+    const trainer = new AdapterTrainer({
+      model: await ready(t),
+      ...{ trainDataset: rows, evalDataset: rows },
+      computeMetrics,
+      args
+    })
+    return await trainer.train()
+  }
+  const expected = await train(own)
+  t.is(expected.evaluation?.step, 4)
+  t.is(expected.evaluation?.metrics['own'], Number.NEGATIVE_INFINITY)
+  const result = await train({ ...own, outputDir: scratch(t), resumeFromCheckpoint: join(outputDir, 'checkpoint-5') })
+  t.is(result.steps, 1)
+  t.deepEqual(result.evaluation, expected.evaluation)
+})
+
 test('the mean loss of a resumed run is that of all steps', async (t) => {
   const outputDir = scratch(t)
   const whole = await ready(t)
