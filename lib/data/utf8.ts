@@ -8,6 +8,14 @@ import { AdapterError } from '../native/errors.js'
 export function utf8Text(bytes: Buffer, where: string, operation: string): string {
   const text = bytes.toString('utf8')
   if (isUtf8(bytes)) return text
+  const [first, second] = bytes
+  const utf16 =
+    first === 0xff && second === 0xfe ? 'UTF-16LE' : first === 0xfe && second === 0xff ? 'UTF-16BE' : undefined
+  if (utf16 !== undefined) {
+    const hint = `Write the file as UTF-8: iconv -f UTF-16 -t UTF-8 (in Excel, save as "CSV UTF-8").`
+    const given = { expected: 'text in UTF-8', got: utf16, hint }
+    throw new AdapterError('ERR_INVALID_FILE', operation, `${where}: this is no UTF-8`, given)
+  }
   // What is no UTF-8 became a mark of its own, which has other bytes.
   const whole = Buffer.from(text)
   const wrong = bytes.findIndex((byte, i) => byte !== whole[i])

@@ -52,7 +52,7 @@ export interface TaskOptions {
   readonly train?: readonly string[] | undefined
   /** The head that reads its rows. Default: that of the task's name, or else of its last adapter. */
   readonly head?: string | undefined
-  /** What its loss counts in what it shares with other tasks. Default 1. */
+  /** What its loss is multiplied by in every gradient, of what it shares with other tasks and of its own. Default 1. */
   readonly weight?: number | undefined
   /** Training arguments of its own, such as learningRate or earlyStoppingPatience. */
   readonly args?: TaskArguments | undefined
@@ -88,7 +88,7 @@ export type MultiTaskResult = Omit<TasksEndEvent, 'type'>
 /**
  * Trains adapters and heads of several tasks over one model that stays as it is. Each task learns what it would learn
  * alone: its gradients are those of its own rows, and its learning rate, schedule, clipping and optimizer its own. What
- * several tasks train, such as an adapter that they share, gets the weighted sum of their gradients. With dropout the
+ * several tasks train, such as an adapter that they share, gets the sum of their gradients, each times its task's weight. With dropout the
  * numbers drawn are others than alone.
  *
  * With `loadBestModelAtEnd` each task comes back from its own best step, where it shares nothing with others. All come back

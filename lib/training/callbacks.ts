@@ -4,6 +4,7 @@ import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import type { TrainingEvent } from './events.js'
+import { checkSavable } from './saved-json.js'
 
 /** Where a run stands when it calls, and what a callback may ask of it. */
 export interface CallbackRun {
@@ -43,7 +44,7 @@ export interface TrainerCallback<E extends { readonly type: string } = TrainingE
   /** Of several tasks: one ended before the others. */
   onTaskEnd?(event: Told<E, 'taskEnd'>, run: CallbackRun): Waits
   onTrainEnd?(event: Told<E, 'end'>, run: CallbackRun): Waits
-  /** What a checkpoint keeps of it, as JSON. */
+  /** What a checkpoint keeps of it: text, numbers, true, false, null, and arrays and plain objects of them. */
   saveState?(): unknown
   /** Gets it back where a run is resumed, before onTrainBegin. */
   loadState?(saved: unknown): void
@@ -154,7 +155,11 @@ export class Callbacks {
   /** For a checkpoint; undefined where there is nothing to keep. */
   get saved(): readonly unknown[] | undefined {
     if (!this.all.some((one) => one.saveState !== undefined)) return undefined
-    return this.all.map((one) => one.saveState?.() ?? null)
+    return this.all.map((one, i) => {
+      const state = one.saveState?.() ?? null
+      checkSavable(`callbacks[${i}].saveState()`, state)
+      return state
+    })
   }
 
   /** @param saved what a checkpoint kept of each */

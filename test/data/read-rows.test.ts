@@ -172,6 +172,7 @@ test('errors name the file and the line', async (t) => {
     ['.tsv', 'text\tlabel\na\tb\tc\n', /\.tsv:2: .*got 3\)\. A text cannot have a tab/],
     ['.csv', Buffer.from('text,label\nso,1\ncaf\xe9,1\n', 'latin1'), /\.csv:3: .*UTF-8.*got the byte 0xe9 after 'caf'/],
     ['.jsonl', Buffer.from('{"text":"\xe9"}', 'latin1'), /\.jsonl:1: .*UTF-8.*iconv/],
+    ['.csv', Buffer.from('\ufefftext,label\na,b\n', 'utf16le'), /got UTF-16LE.*iconv -f UTF-16 -t UTF-8/],
     ['.csv', 'text,label\na,b,c\n', /\.csv:2: .*expected 2 cells \(text,label\), got 3\)\. .* stands in quotes/],
     ['.csv', 'text,label,text\na,b,c\n', /\.csv: its first line has more than one column 'text'/],
     ['.csv', 'text;label\na;b\n', /\.csv: its first line has one column, 'text;label': cells stand between commas/],

@@ -157,6 +157,24 @@ test('a run with callbacks has the bits of one without, resumed from what they s
   }
 })
 
+test('what a checkpoint could not give back to a callback is refused by its place', async (t) => {
+  const circle: unknown[] = []
+  circle.push({ circle })
+  const cases: [unknown, RegExp][] = [
+    [{ seen: [1, new Map()] }, /^callbacks\[1\]\.saveState\(\)\.seen\[1\]: expected what a checkpoint can hold/],
+    [Promise.resolve(1), /^callbacks\[1\]\.saveState\(\): expected what a checkpoint can hold/],
+    [{ n: 1n }, /saveState\(\)\.n: /],
+    [circle, /saveState\(\)\[0\]\.circle: .*not what it stands in itself/]
+  ]
+  for (const [state, message] of cases) {
+    const callbacks: TrainerCallback[] = [{ onLog: () => undefined }, { saveState: () => state }]
+    const args: TrainingArgumentsInput = { ...recipe, outputDir: scratch(t), saveStrategy: 'steps', saveSteps: 2 }
+    await t.throwsAsync(new AdapterTrainer({ model: await ready(t), trainDataset, args, callbacks }).train(), {
+      message
+    })
+  }
+})
+
 test('what cannot be done is said, and an error of a callback ends the run and frees the model', async (t) => {
   const model = await ready(t)
   const trainer = (callback: TrainerCallback, rows?: typeof evalDataset) =>
