@@ -28,12 +28,6 @@ function(ta_compile_options target)
     if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64" AND NOT CMAKE_OSX_ARCHITECTURES MATCHES "arm64")
       target_compile_options(${target} PRIVATE -march=x86-64-v2)
     endif()
-    if(NOT APPLE)
-      # Without it at::parallel_for is serial in this translation unit. Compiled so, but never linked so: the GOMP
-      # symbols come from the run-time that libtorch_cpu itself brings (its bundled file name differs from build to
-      # build), and a process with two OpenMP run-times has twice the threads.
-      target_compile_options(${target} PRIVATE -fopenmp)
-    endif()
     if(TA_SANITIZE)
       # Of undefined behaviour what arithmetic on numbers from files can do: all of it would double the compile time.
       set(_sanitizers -fsanitize=address,bool,bounds,enum,float-cast-overflow,integer-divide-by-zero,shift,signed-integer-overflow)

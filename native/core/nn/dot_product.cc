@@ -1,11 +1,11 @@
 #include "core/nn/dot_product.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
 
 #include "core/nn/lanes.h"
+#include "core/nn/parallel.h"
 
 namespace ta {
 
@@ -109,7 +109,7 @@ void compute(const at::Tensor& x, const at::Tensor& w, const Number* numbers, co
                           x.size(1)};
   const int64_t grain = std::max<int64_t>(1, kWorthMoreThreads / std::max<int64_t>(1, p.rows * p.inner * kColumns));
   // In whole tiles.
-  at::parallel_for(0, (p.columns + kColumns - 1) / kColumns, grain, [&](int64_t begin, int64_t end) {
+  parallel_for(0, (p.columns + kColumns - 1) / kColumns, grain, [&](int64_t begin, int64_t end) {
     dot_products(p, begin * kColumns, std::min(p.columns, end * kColumns));
   });
 }

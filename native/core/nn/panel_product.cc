@@ -1,12 +1,12 @@
 #include "core/nn/panel_product.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <memory>
 
 #include "core/nn/lanes.h"
+#include "core/nn/parallel.h"
 
 namespace ta {
 
@@ -205,7 +205,7 @@ void compute_panels(const PanelProduct<Number>& p) {
       const PanelBlock b{row, std::min(kPanelRows, p.rows - row), first, std::min(length, p.inner - first), x};
       pack_block(p, b, x);
       const int64_t grain = std::max<int64_t>(1, kWorthAThread / (b.rows * b.length * kTileColumns));
-      at::parallel_for(0, across, grain, [&](int64_t begin, int64_t end) {
+      parallel_for(0, across, grain, [&](int64_t begin, int64_t end) {
         tiles_of_block(p, b, begin * kTileColumns, std::min(p.columns, end * kTileColumns));
       });
     }

@@ -1,6 +1,5 @@
 #include "core/nn/rms_norm.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 
@@ -8,6 +7,7 @@
 #include <cmath>
 
 #include "core/nn/node.h"
+#include "core/nn/parallel.h"
 
 namespace ta {
 
@@ -29,7 +29,7 @@ float sum_of(int64_t n, const F& f) {
 
 template <class F>
 void each_row(int64_t rows, int64_t n, const F& f) {
-  at::parallel_for(0, rows, std::max<int64_t>(1, kNumbersForThreads / n), [&](int64_t first, int64_t last) {
+  parallel_for(0, rows, std::max<int64_t>(1, kNumbersForThreads / n), [&](int64_t first, int64_t last) {
     for (int64_t row = first; row < last; ++row) f(row);
   });
 }

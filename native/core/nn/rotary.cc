@@ -1,11 +1,11 @@
 #include "core/nn/rotary.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty_like.h>
 
 #include <algorithm>
 
 #include "core/nn/node.h"
+#include "core/nn/parallel.h"
 
 namespace ta {
 
@@ -24,7 +24,7 @@ void turn(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, con
   auto* data = out.mutable_data_ptr<float>();
   const auto strides = out.strides();
   const int64_t grain = std::max<int64_t>(1, kNumbersForTurns / std::max<int64_t>(1, tokens * d));
-  at::parallel_for(0, rows * heads, grain, [&](int64_t first, int64_t last) {
+  parallel_for(0, rows * heads, grain, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       const int64_t row = i / heads, head = i % heads;
       for (int64_t token = 0; token < tokens; ++token) {

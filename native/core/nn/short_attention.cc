@@ -9,6 +9,7 @@
 
 #include "core/nn/head_product.h"
 #include "core/nn/lanes.h"
+#include "core/nn/parallel.h"
 
 namespace ta {
 
@@ -161,7 +162,7 @@ void for_each_piece(const RowLayout& queries, const RowLayout& keys, RowRange ro
   }
   const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(size)));
   const int64_t threads = work < kWorthThreads ? 1 : std::min<int64_t>(at::get_num_threads(), pieces);
-  at::parallel_for(0, threads, 1, [&](int64_t from, int64_t to) {
+  parallel_for(0, threads, 1, [&](int64_t from, int64_t to) {
     Scratch scratch(asked, seen, size);
     for (int64_t thread = from; thread < to; ++thread) {
       for (int64_t i = thread; i < pieces; i += threads) {

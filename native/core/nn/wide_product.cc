@@ -1,11 +1,11 @@
 #include "core/nn/wide_product.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include <algorithm>
 #include <cstring>
 
+#include "core/nn/parallel.h"
 #include "core/nn/wide_tile.h"
 
 namespace ta {
@@ -139,8 +139,8 @@ void product_of_rows(const WideProduct& p) {
       const RowBlock b{row, std::min(height, p.rows - row), first, std::min(length, p.inner - first), panels};
       pack_rows(p, b, panels);
       const int64_t grain = std::max<int64_t>(1, kWorthAPart / (b.rows * b.length * kPair));
-      at::parallel_for(0, p.columns / kPair, grain,
-                       [&](int64_t begin, int64_t end) { block_columns(p, b, begin * kPair, end * kPair); });
+      parallel_for(0, p.columns / kPair, grain,
+                   [&](int64_t begin, int64_t end) { block_columns(p, b, begin * kPair, end * kPair); });
     }
   }
 }
@@ -235,7 +235,7 @@ void product_of_columns(const WideProduct& p) {
   constexpr int64_t kPart = 2 * wide::kWidth;
   const int64_t parts = p.columns / kPart;
   const int64_t grain = std::max<int64_t>(1, kWorthAPart / std::max<int64_t>(1, p.rows * p.inner * kPart));
-  at::parallel_for(0, parts, grain, [&](int64_t begin, int64_t end) {
+  parallel_for(0, parts, grain, [&](int64_t begin, int64_t end) {
     columns_of_product(p, begin * kPart, end == parts ? p.columns : end * kPart);
   });
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "core/nn/parallel.h"
 #include "core/training/answers.h"
 
 namespace ta {
@@ -131,7 +132,7 @@ std::vector<Shard> split(AdapterModel& model, const PackedBatch& batch, const Fo
 }
 
 void run_shards(size_t count, const std::function<void(size_t)>& work) {
-  at::parallel_for(0, static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end) {
+  parallel_for(0, static_cast<int64_t>(count), 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) work(static_cast<size_t>(i));
   });
 }
