@@ -100,9 +100,20 @@ for (const signal of interruptions()) {
 const gone: readonly (string | undefined)[] = ['EPIPE', 'EIO', 'ERR_STREAM_DESTROYED']
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (!gone.includes(error.code)) throw error
+    if (!gone.includes(error.code)) return lost(stream, error)
     if (stream === process.stdout && onlyTells(process.argv.slice(2))) process.exit(0)
   })
+}
+
+let isLost = false
+
+/** What is to be told cannot be, as on a full disk: said once, and the end of what was there to tell it. */
+function lost(stream: typeof process.stdout | typeof process.stderr, { message }: Error): void {
+  if (stream === process.stderr || isLost) return
+  isLost = true
+  const [, , name = '', ...argv] = process.argv
+  process.stderr.write(`torch-adapters ${name}: standard output cannot be written: ${message}\n`)
+  if (onlyTells([name, ...argv])) process.exit(1)
 }
 
 /** Whether what a command is for goes to standard output. */

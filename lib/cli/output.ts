@@ -52,7 +52,8 @@ export function checkOutputFile(
     throw usageError(`--${option}: ${file} is what --${name} reads; give another place`)
   }
   if (isFolder(file)) throw usageError(`--${option}: expected a file, got ${file}, which is a folder`)
-  new FileOutput(file).discard()
+  // Whoever reads a pipe would take it for the end.
+  if (!isChannel(file)) new FileOutput(file).discard()
 }
 
 /** The same for a folder; it is made. */
@@ -76,16 +77,28 @@ export function removeIfEmpty(folder: string): void {
   }
 }
 
-/** Writes piece by piece under a temporary name; the file has its own only when it is whole. */
+/** A pipe, a device: what is written goes through it, and nothing else may take its name. */
+function isChannel(file: string): boolean {
+  const found = statSync(file, { throwIfNoEntry: false })
+  return found !== undefined && !found.isFile() && !found.isDirectory()
+}
+
+/**
+ * Writes piece by piece under a temporary name; the file has its own only when it is whole. A link keeps its place, the file
+ * behind it is another; into a pipe or a device each piece goes at once.
+ */
 export class FileOutput {
-  readonly #stage: string
+  readonly #target: string
+  readonly #stage: string | undefined
   readonly #handle: number
 
   constructor(private readonly file: string) {
-    this.#stage = `${file}.${process.pid}.part`
     try {
       makeFolder(dirname(file))
-      this.#handle = openSync(this.#stage, 'w')
+      const channel = isChannel(file)
+      this.#target = channel || !existsSync(file) ? file : realpathSync(file)
+      this.#stage = channel ? undefined : `${this.#target}.${process.pid}.part`
+      this.#handle = openSync(this.#stage ?? file, 'w')
     } catch (error) {
       throw fileError(file, 'write', error)
     }
@@ -96,14 +109,15 @@ export class FileOutput {
   }
 
   finish(): void {
-    this.#try(() => fsyncSync(this.#handle))
+    const stage = this.#stage
+    if (stage !== undefined) this.#try(() => fsyncSync(this.#handle))
     closeSync(this.#handle)
-    this.#try(() => renameSync(this.#stage, this.file))
+    if (stage !== undefined) this.#try(() => renameSync(stage, this.#target))
   }
 
   discard(): void {
     closeSync(this.#handle)
-    rmSync(this.#stage, { force: true })
+    if (this.#stage !== undefined) rmSync(this.#stage, { force: true })
   }
 
   #try(change: () => void): void {

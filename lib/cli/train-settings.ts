@@ -12,6 +12,7 @@ import { type TrainingArgumentsInput, trainingArguments } from '../config/traini
 import { listCheckpoints, trainingFile } from '../training/checkpoint-folder.js'
 import { choiceOption, countOption, fromOptions, numberOption, usageError } from './arguments.js'
 import { isFinished } from './run-folder.js'
+import { runConfigFile } from './train-config.js'
 import { onlyAsOption, optionOf, plainOptions, type TrainValues } from './train-options.js'
 
 const known = Object.keys(trainingArguments())
@@ -120,8 +121,9 @@ function resumeFrom(
   // Of a run that is finished nothing is left to go on with: see runTrainingIn.
   if (resume && listCheckpoints(outputDir).length === 0 && !isFinished(dirname(outputDir), loggingDir)) {
     throw usageError(
-      `--resume: there are no checkpoints in ${outputDir}. A run writes one every 500 steps and where it is interrupted; ` +
-        'with --save epoch it does after each epoch. Without --resume it begins anew'
+      `there are no checkpoints in ${outputDir} to resume from. A run writes one every 500 steps and where it is ` +
+        'interrupted; with --save epoch it does after each epoch. To begin anew, use the command that began it without ' +
+        `--resume, or: torch-adapters train ${join(dirname(outputDir), runConfigFile)}`
     )
   }
   return resume || null

@@ -8,7 +8,7 @@ import type { NativeBatch } from '../native/pass-types.js'
 import { answeredRow, decoderIds } from './answered-rows.js'
 import { choiceLabel, encodeChoices } from './choices.js'
 import { concatenate } from './concatenate.js'
-import { labelOf, type Row, type TextRow } from './dataset.js'
+import { labelField, labelOf, type Row, type TextRow } from './dataset.js'
 import { checkImageSize, encodeImage } from './images.js'
 import { alignedLabels, encodeLabel, ignoredLabel, labelsTokens, spreadWordLabels } from './labels.js'
 import { type EncodedWordsOf, encodeParse, parseLabel } from './parses.js'
@@ -97,13 +97,14 @@ export function rowLabel(
   if (isChoiceHead(head)) return choiceHeadLabel(row, head, name)
   const given = labelOf(row)
   if (given === null) return undefined
-  const label = encodeLabel(head, given, `${name}.label`)
+  const place = `${name}.${labelField(row)}`
+  const label = encodeLabel(head, given, place)
   if (!labelsTokens(head)) return label
   const written = decoderIds(row)
-  if (written !== null) checkCount(label, written.length, 'tokens of the decoder', name)
+  if (written !== null) checkCount(label, written.length, 'tokens of the decoder', place)
   else if (givenValues(row) !== undefined || (decoder !== null && head.headType === 'causal_lm')) return label
-  else if ('words' in row && row.words != null) checkCount(label, row.words.length, 'words', name)
-  else if ('inputIds' in row && row.inputIds != null) checkCount(label, row.inputIds.length, 'tokens', name)
+  else if ('words' in row && row.words != null) checkCount(label, row.words.length, 'words', place)
+  else if ('inputIds' in row && row.inputIds != null) checkCount(label, row.inputIds.length, 'tokens', place)
   else throw check.valueError(name, 'labels for tokens need words or inputIds, not text')
   return label
 }
@@ -113,8 +114,8 @@ function choiceHeadLabel(row: Row, head: ChoiceHeadConfig, name: string): Int32A
   return head.headType === 'multiple_choice' ? choiceLabel(row, head, name) : parseLabel(row, head, name)
 }
 
-function checkCount(label: ArrayLike<number>, count: number, what: string, name: string): void {
-  if (label.length !== count) throw check.valueError(`${name}.label`, `${label.length} labels for ${count} ${what}`)
+function checkCount(label: ArrayLike<number>, count: number, what: string, place: string): void {
+  if (label.length !== count) throw check.valueError(place, `${label.length} labels for ${count} ${what}`)
 }
 
 /** A row of text for a causal head needs no label: each token is that of the one before it. */

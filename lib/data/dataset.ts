@@ -244,6 +244,10 @@ export function labelOf(row: Row): Label | null {
   return row.label ?? row.labels ?? null
 }
 
+/** Which of the two it is, for messages. */
+export const labelField = (row: Row): 'label' | 'labels' =>
+  (row.label ?? null) === null && row.labels != null ? 'labels' : 'label'
+
 const places = new WeakMap<object, string>()
 
 /** Remembers the file and line of a row, for messages about it. */

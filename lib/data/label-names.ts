@@ -4,6 +4,7 @@ import {
   type IndexedRows,
   isIndexed,
   type Label,
+  labelField,
   labelOf,
   placeOf,
   type Row,
@@ -48,10 +49,9 @@ function withNames(row: Row, names: LabelNames, place: string): Row {
     const name = Object.hasOwn(names, String(item)) ? names[String(item)] : undefined
     if (name !== undefined) return name
     throw check.valueError(
-      `${place}.label`,
+      `${place}.${labelField(row)}`,
       `no name for ${check.describe(item)}; there are names for ${check.quoted(Object.keys(names))}`
     )
   })
-  const { labels: _, ...rest } = row
-  return withPlace({ ...rest, label: (isList ? found : found[0]) as Label } as Row, place)
+  return withPlace({ ...row, [labelField(row)]: (isList ? found : found[0]) as Label } as Row, place)
 }

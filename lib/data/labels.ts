@@ -8,7 +8,7 @@ import {
   readsRows
 } from '../config/head-config.js'
 import { didYouMean } from '../config/nearest.js'
-import { type Label, labelOf, placeOf, type Row } from './dataset.js'
+import { type Label, labelField, labelOf, placeOf, type Row } from './dataset.js'
 
 /** Where no label stands, the loss looks away. */
 export const ignoredLabel = -100
@@ -162,17 +162,22 @@ export function summarizeLabels(rows: Iterable<Row>, name = 'dataset'): LabelSum
     for (const item of items) {
       if (typeof item !== 'string' && typeof item !== 'number') {
         const place = placeOf(row, `${name}[${i}]`)
-        throw check.typeError(`${place}.label`, "a name, a number or a list of them ('true' for true)", item)
+        throw check.typeError(
+          `${place}.${labelField(row)}`,
+          "a name, a number or a list of them ('true' for true)",
+          item
+        )
       }
       if (item === ignoredLabel) continue
       if (typeof item === 'string') names.add(item)
       else numbers.add(item)
       const type = typeof item === 'string' ? 'name' : 'number'
-      first[type] ??= `${placeOf(row, `${name}[${i}]`)}.label is ${check.describe(item)}`
+      first[type] ??= `${placeOf(row, `${name}[${i}]`)}.${labelField(row)} is ${check.describe(item)}`
     }
     i++
   }
   if (lists > 0 && lists < i) throw check.valueError(name, 'some rows have one label and some a list')
+  if (lists > 0 && width === 0) throw check.valueError(name, 'no row has a label: all their lists are empty')
   if (names.size > 0 && numbers.count > 0) {
     const hint = 'Write all as names ("3" is one) or all as numbers.'
     throw check.valueError(name, `some labels are names and some numbers: ${first.name}, ${first.number}. ${hint}`)
@@ -193,7 +198,7 @@ export function wholeNumberNames(rows: Iterable<Row>, name: string): string[] {
       const place = placeOf(row, `${name}[${i}]`)
       const hint = 'Values are for --head regression; --labels makes such numbers names.'
       throw check.valueError(
-        `${place}.label`,
+        `${place}.${labelField(row)}`,
         `expected a name or a whole number for a class, got ${check.describe(label)}. ${hint}`
       )
     }
@@ -218,7 +223,7 @@ export function refuseHugeIds(rows: Iterable<Row>, name: string): void {
       const hint =
         'Numbers that name classes are given by --labels, or written with a letter; values are for --head regression.'
       throw check.valueError(
-        `${placeOf(row, `${name}[${i}]`)}.label`,
+        `${placeOf(row, `${name}[${i}]`)}.${labelField(row)}`,
         `expected the id of a class, from 0 to ${mostClasses - 1}, got ${huge}. ${hint}`
       )
     }

@@ -1,6 +1,16 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync
+} from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { interruptions } from '../../lib/cli/interruptions.js'
@@ -59,6 +69,51 @@ test('predict refuses a folder as its output and leaves nothing beside it', asyn
   t.is(status, 2, errors)
   t.regex(errors, /--output: expected a file, got .*, which is a folder/)
   t.deepEqual(readdirSync(parent), ['folder'])
+})
+
+test('answers go through a pipe or a device, which stays what it is, and through a link to the file behind it', async (t) => {
+  const folder = scratch()
+  const predict = async (output: string) =>
+    await command(['predict', ...shared, '-a', trained, '-i', rows, '-o', output])
+  if (process.platform !== 'win32') {
+    const pipe = join(folder, 'pipe')
+    execFileSync('mkfifo', [pipe])
+    const reader = spawn('cat', [pipe])
+    let read = ''
+    reader.stdout.on('data', (piece) => {
+      read += piece
+    })
+    const ended = once(reader, 'close')
+    const { status, errors } = await predict(pipe)
+    t.is(status, 0, errors)
+    await ended
+    t.is(read.trim().split('\n').length, 8)
+    t.true(statSync(pipe).isFIFO())
+  }
+  const [target, link] = [join(folder, 'target.jsonl'), join(folder, 'link.jsonl')]
+  writeFileSync(target, 'before')
+  symlinkSync(target, link)
+  t.is((await predict(link)).status, 0)
+  t.true(lstatSync(link).isSymbolicLink())
+  t.is(readFileSync(target, 'utf8').trim().split('\n').length, 8)
+  t.is(readdirSync(folder).filter((name) => name.endsWith('.part')).length, 0)
+})
+
+test('standard output on a full disk is said in one line', async (t) => {
+  if (!existsSync('/dev/full')) {
+    t.pass()
+    return
+  }
+  const child = spawn(process.execPath, ['dist/lib/cli/main.js', 'inspect', trained], {
+    stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe']
+  })
+  let errors = ''
+  child.stderr?.on('data', (piece) => {
+    errors += piece
+  })
+  const [status] = await once(child, 'close')
+  t.is(status, 1)
+  t.regex(errors, /^torch-adapters inspect: standard output cannot be written: ENOSPC[^\n]*\n$/)
 })
 
 test('a reader that has enough ends a command quietly', async (t) => {

@@ -24,7 +24,7 @@ test('names in place of numbers, whatever kind of dataset', async (t) => {
 test('lists are named one by one, and what has no label stays', (t) => {
   const rows: Row[] = [{ words: ['a', 'b', 'c'], labels: [1, -100, 2] }]
   t.deepEqual<Dataset, Dataset>(nameLabels(rows, names), [
-    { words: ['a', 'b', 'c'], label: ['World', -100, 'Sports'] as never }
+    { words: ['a', 'b', 'c'], labels: ['World', -100, 'Sports'] as never }
   ])
 })
 

@@ -1,6 +1,7 @@
 import test from 'ava'
 import { classificationHead, multiLabelHead, regressionHead, taggingHead } from '../../lib/config/head-config.js'
 import { rowLabel } from '../../lib/data/collate.js'
+import type { Row } from '../../lib/data/dataset.js'
 import { encodeLabel, spreadWordLabels, summarizeLabels } from '../../lib/data/labels.js'
 
 const sentiment = classificationHead({ labels: ['negative', 'positive'] })
@@ -50,7 +51,7 @@ test('labels of words go to their first token', (t) => {
   const wordIds = Int32Array.of(-1, 0, 0, 1, 2, 2, -1)
   t.deepEqual([...spreadWordLabels(labels, wordIds)], [-100, 1, -100, 0, 1, -100, -100])
   t.throws(() => rowLabel({ words: ['a', 'b'], labels: ['B'] }, head, 'rows[4]'), {
-    message: /rows\[4\]\.label: 1 labels for 2 words/
+    message: /rows\[4\]\.labels: 1 labels for 2 words/
   })
   t.deepEqual(encodeLabel(head, [-100, 1], 'label'), Int32Array.of(-100, 1))
 })
@@ -88,5 +89,9 @@ test('a dataset tells which head it needs', (t) => {
     /some labels are names and some numbers: dataset\[1\]\.label is 'a', dataset\[0\]\.label is 1 .*Write all/
   t.throws(() => kinds([1, 'a']), { message: mixed })
   t.throws(() => kinds(['a', ['b']]), { message: /some a list/ })
+  t.throws(() => kinds([[], []]), { message: /no row has a label: all their lists are empty/ })
+  t.throws(() => summarizeLabels([{ text: 'a', labels: [true] } as unknown as Row]), {
+    message: /dataset\[0\]\.labels: expected a name, a number.*got true/
+  })
   t.throws(() => kinds(['a', null]), { message: /dataset\[1\]: this row has no label/ })
 })
