@@ -1,4 +1,4 @@
-import { join, resolve } from 'node:path'
+import { resolve } from 'node:path'
 import { Fuse } from '../config/composition.js'
 import type { TrainingEvent } from '../training/events.js'
 import { findAdapters, refuseLoaded } from './adapters.js'
@@ -88,8 +88,7 @@ export async function run(argv: string[]): Promise<number> {
       return await runTraining({ model, name, train, evaluation, args, json }, following)
     },
     finish: async (model, { events }) => {
-      await model.saveHead(join(folder, name), name, { format })
-      await model.saveAdapterSetup(folder, setup, { format, withHead: false })
+      await model.saveAdapterSetup(folder, setup, { format, withHead: false, head: name })
       if (json) process.stdout.write(jsonLine({ type: 'result', folder, name, adapters: names, events }))
       else process.stdout.write(`fusion '${name}' over ${names.join(', ')} with its head is in ${folder}\n`)
     }

@@ -13,7 +13,7 @@ import { inFile, readJsonObject } from '../config/read-json.js'
 import { ReftConfig } from '../config/reft-config.js'
 import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
 import type { BaseModelNote } from '../exchange/base-model.js'
-import { adapterConfigFile, headConfigFile, noAdapterHere } from '../exchange/folder-files.js'
+import { adapterConfigFile, headConfigFile, noAdapterHere, setupConfigFile } from '../exchange/folder-files.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
 import { trainingFile } from '../training/checkpoint-folder.js'
 import { exitStatus, parseCommand, usageError } from './arguments.js'
@@ -27,6 +27,7 @@ import {
   describeCheckpoints
 } from './inspect-checkpoint.js'
 import { describePeft, type PeftSummary, summarizePeft } from './inspect-peft.js'
+import { describeSetup, type SetupSummary, setupPart } from './inspect-setup.js'
 import { printJson } from './output.js'
 import { describeWeights, summarizeWeights, type WeightsSummary } from './weights-summary.js'
 
@@ -35,8 +36,8 @@ export const summary = 'print what an adapter, a head, a checkpoint or a file of
 const usage = `Usage: torch-adapters inspect FOLDER_OR_FILE [--tensors] [--json]
 
 Reads the configs and the index of the weights; loads no model, but for an archive. FOLDER is an adapter's (AdapterHub's
-or PEFT's), a head's, a model's, a checkpoint's, or one of checkpoints; FILE is one of safetensors or PyTorch's (.bin,
-.pt), or an archive of torch.export (.pt2), whose graph is read, too.
+or PEFT's), a head's, a whole setup's, a model's, a checkpoint's, or one of checkpoints; FILE is one of safetensors or
+PyTorch's (.bin, .pt), or an archive of torch.export (.pt2), whose graph is read, too.
 Exit status: 0 done, 1 the folder or file is not what it should be, 2 called in a wrong way.
 
   --tensors  also the name, shape and type of every tensor
@@ -51,13 +52,14 @@ interface Inspection {
     readonly weights: WeightsSummary
   }
   readonly peft?: PeftSummary
+  readonly setup?: SetupSummary
   readonly head?: Omit<HeadFolder, 'folder' | 'weightsFile'> & { readonly weights: WeightsSummary }
   readonly model?: Record<string, unknown>
   readonly archive?: ArchiveSummary
   readonly weights?: readonly WeightsSummary[]
   readonly checkpoint?: CheckpointSummary
   readonly checkpoints?: readonly CheckpointEntry[]
-  /** Folders of adapters and heads inside, as a checkpoint has them. */
+  /** Folders of adapters and heads inside, as a checkpoint and a whole setup have them. */
   readonly inside?: readonly Inspection[]
 }
 
@@ -70,6 +72,7 @@ export async function inspect(path: string): Promise<Inspection> {
     return archive === undefined ? { path, weights: [await summarizeWeights(path)] } : { path, archive }
   }
   const parts = {
+    ...setupPart(path),
     ...(await adapterPart(path)),
     ...(await headPart(path)),
     ...(await modelPart(path)),
@@ -113,7 +116,7 @@ async function modelPart(path: string): Promise<Pick<Inspection, 'model' | 'weig
 }
 
 async function insidePart(path: string): Promise<Pick<Inspection, 'inside'>> {
-  if (!existsSync(join(path, trainingFile))) return {}
+  if (![trainingFile, setupConfigFile].some((file) => existsSync(join(path, file)))) return {}
   const folders = readdirSync(path).map((name) => join(path, name))
   const parts = folders.filter((folder) =>
     [adapterConfigFile, headConfigFile].some((file) => existsSync(join(folder, file)))
@@ -127,8 +130,9 @@ function sharedWith({ name, sharing }: Pick<AdapterFolder, 'name' | 'sharing'>):
 }
 
 function text(inspection: Inspection, withTensors: boolean): string {
-  const { path, adapter, peft, head, model, archive, checkpoint, checkpoints, weights, inside } = inspection
+  const { path, setup, adapter, peft, head, model, archive, checkpoint, checkpoints, weights, inside } = inspection
   const lines = [path]
+  if (setup !== undefined) lines.push('', ...describeSetup(setup))
   if (adapter !== undefined) {
     lines.push('', `adapter '${adapter.name}'`, ...describeAdapter(adapter.config, adapter.hash))
     lines.push(

@@ -1,11 +1,9 @@
-import { existsSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { statSync } from 'node:fs'
 import { quoted } from '../config/check.js'
-import { adapterNames, type Composition, formatComposition, fuseBlocks, fusionName } from '../config/composition.js'
+import { adapterNames, type Composition, formatComposition } from '../config/composition.js'
 import { compositionFromText } from '../config/composition-text.js'
 import { didYouMean } from '../config/nearest.js'
 import type { ProblemType } from '../config/peft-config.js'
-import { headConfigFile } from '../exchange/folder-files.js'
 import type { Model } from '../model/model.js'
 import type { AdapterSource } from './adapters.js'
 import { usageError } from './arguments.js'
@@ -30,17 +28,10 @@ export async function setupSource(text: string): Promise<SetupSource> {
   }
 }
 
-/**
- * Loads what a folder's setup names, with the heads that lie there; that of a fusion, which has its name, answers. Gives the
- * composition, and the head that it has beside its adapters' own.
- */
-export async function loadSetupFolder(model: Model, folder: string): Promise<LoadedSetup> {
+/** Loads what a folder's setup names, with its heads. Gives the composition, and the head that it has beside its adapters' own. */
+async function loadSetupFolder(model: Model, folder: string): Promise<LoadedSetup> {
   const composition = await model.loadAdapterSetup(folder, { setActive: true })
-  for (const fusion of fuseBlocks(composition).map(fusionName)) {
-    const own = join(folder, fusion)
-    if (existsSync(join(own, headConfigFile))) return { composition, head: await model.loadHead(own) }
-  }
-  return { composition, head: undefined }
+  return { composition, head: model.headChoice.rule.chosen ?? undefined }
 }
 
 /** A folder has its adapters and its head with it; a composition needs adapters, and may be told whose head answers. */

@@ -116,7 +116,7 @@ export abstract class ModelFiles extends Averages {
   }
 
   /**
-   * Writes a whole setup: a folder for each of its adapters and fusions, and how they stand together. Python's
+   * Writes a whole setup: a folder for each of its adapters, fusions and heads, and how they stand together. Python's
    * `load_adapter_setup` reads it.
    */
   async saveAdapterSetup(
@@ -128,7 +128,10 @@ export abstract class ModelFiles extends Averages {
     await saveAdapterSetup(this.#model, folder, setup, options)
   }
 
-  /** Loads the folder of a whole setup; gives the setup, for setActiveAdapters or a call. */
+  /**
+   * Loads the folder of a whole setup with its heads; gives the setup, for setActiveAdapters or a call. With `setActive` it runs
+   * where a call names nothing, and the head that the folder names answers.
+   */
   async loadAdapterSetup(folder: string, options: LoadSetupOptions = {}): Promise<CompositionBlock> {
     this.configurable('loadAdapterSetup')
     return await loadAdapterSetup(this.#model, folder, options)

@@ -1,4 +1,4 @@
-import type { LoadAdapterOptions } from './exchange.js'
+import type { LoadAdapterOptions, LoadHeadOptions } from './exchange.js'
 import type { LoadFusionOptions } from './fusion-files.js'
 import type { Model } from './model.js'
 
@@ -35,6 +35,16 @@ export class LoadedTogether {
     await model.loadAdapterFusion(source, options)
     this.#undo.push(() => {
       if (!had && model.adapterFusions.has(name)) model.deleteAdapterFusion(name)
+    })
+  }
+
+  async head(source: string, options: LoadHeadOptions & { readonly as: string }): Promise<void> {
+    const model = this.#model
+    const { as: name } = options
+    const had = model.heads.has(name)
+    await model.loadHead(source, options)
+    this.#undo.push(() => {
+      if (!had && model.heads.has(name)) model.deleteHead(name)
     })
   }
 

@@ -8,8 +8,10 @@ import {
   compositionToJson,
   fuseBlocks,
   fusionName,
+  lastAdapters,
   parseComposition
 } from '../config/composition.js'
+import { type HeadSetup, headSetupToJson } from '../config/head-setup.js'
 import { pythonJson } from '../config/python-json.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { fusionConfigFile, setupConfigFile } from '../exchange/folder-files.js'
@@ -21,15 +23,25 @@ import type { LoadAdapterOptions, SaveAdapterOptions } from './exchange.js'
 import { LoadedTogether } from './load-together.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
-import { type AdapterSetup, setupNames } from './setup.js'
+import { type AdapterSetup, checkKnown, setupNames } from './setup.js'
+import { answeringHeads, headToSet, noHeads, type SetupHeads, setupHeads } from './setup-heads.js'
 
-export type SaveSetupOptions = Pick<SaveAdapterOptions, 'format' | 'withHead'>
+export interface SaveSetupOptions extends Pick<SaveAdapterOptions, 'format'> {
+  /** Also the heads of the adapters' names, each in its adapter's folder. Default true. */
+  readonly withHead?: boolean | undefined
+  /**
+   * The head that answers under the setup, Python's `head_setup`: a name, or a block of names such as `Parallel('a', 'b')`,
+   * each for the rows of one child. Default: where the setup is the active one, what answers its rows now; else the heads of
+   * its last adapters' names. null, and the default with `withHead: false`: none.
+   */
+  readonly head?: HeadSetup | undefined
+}
 export interface LoadSetupOptions extends Pick<LoadAdapterOptions, 'overwriteOk' | 'setActive'> {
-  /** Also the heads of the folders that have one. Default true. */
+  /** Also the folder's heads; with setActive the one that it names answers. Default true. */
   readonly withHead?: boolean | undefined
 }
 
-/** A folder for each adapter and fusion that the setup names, and adapter_setup.json, last: it says that all are there. */
+/** A folder for each adapter, fusion and head of the setup, and adapter_setup.json, last: it says that all are there. */
 export async function saveAdapterSetup(
   model: Model,
   folder: string,
@@ -37,16 +49,33 @@ export async function saveAdapterSetup(
   options: SaveSetupOptions
 ): Promise<void> {
   check.checkNonEmptyString('folder', folder)
-  checkOptions(options, ['format', 'withHead'])
+  checkOptions(options, ['format', 'withHead', 'head'])
+  const { format, withHead = true } = options
   const block = parseComposition(setup)
   const names = setupNames(block, model.known, 'setup')
+  const asked = checkHeads(model, options.head)
+  const heads = asked === undefined && withHead ? answeringHeads(model, block) : (asked ?? null)
   makeOutput(folder, 'save the setup')
-  for (const name of names) await model.saveAdapter(join(folder, name), name, options)
-  for (const name of fusionsIn(block)) {
-    await model.saveAdapterFusion(join(folder, name), name, { format: options.format })
+  for (const name of names) await model.saveAdapter(join(folder, name), name, { format, withHead })
+  for (const name of fusionsIn(block)) await model.saveAdapterFusion(join(folder, name), name, { format })
+  for (const name of adapterNames(heads)) {
+    if (!withHead || !names.includes(name)) await model.saveHead(join(folder, name), name, { format })
   }
-  const json = { adapter_setup: compositionToJson(block), head_setup: null, version: folderVersion }
+  const json = {
+    adapter_setup: compositionToJson(block),
+    head_setup: headSetupToJson(heads),
+    version: folderVersion
+  }
   writeSynced(join(folder, setupConfigFile), pythonJson(json, { indent: 2 }))
+}
+
+function checkHeads(model: Model, heads: HeadSetup | undefined): HeadSetup | undefined {
+  if (heads === undefined || heads === null) return heads
+  if (typeof heads === 'string') return checkKnown('head', heads, model.heads)
+  const block = parseComposition(heads)
+  for (const name of adapterNames(block)) checkKnown('head', name, model.heads)
+  if (lastAdapters(block).includes(null)) throw check.valueError('head', 'a block of heads names one for every child')
+  return block
 }
 
 /** Loads what the folder's adapter_setup.json names, all of it or nothing; gives the setup. */
@@ -68,12 +97,16 @@ export async function loadAdapterSetup(
   const json = readJsonObject(file, operation)
   const setup = inFile(file, operation, () => compositionFromJson(json['adapter_setup']))
   if (setActive) outsideScope('loadAdapterSetup')
-  const parts = { folder, setup, ...(withHead === false && { withHead }) }
+  const fusions = new Map(fusionsIn(setup).map((name) => [name, fusionFolder(folder, name)]))
+  const heads = withHead === false ? noHeads : setupHeads(json['head_setup'], { folder, file, setup, fusions })
+  const head = setActive ? headToSet(heads, setup, file) : null
+  const parts = { folder, setup, fusions, heads, ...(withHead === false && { withHead }) }
   await tryReplacing(model, parts, overwriteOk)
   const loaded = new LoadedTogether(model)
   try {
     await loadParts(loaded, parts, { overwriteOk })
     if (setActive) model.setActiveAdapters(setup)
+    if (head !== null) model.activeHead = head
   } catch (error) {
     loaded.undo()
     throw error
@@ -84,14 +117,17 @@ export async function loadAdapterSetup(
 interface SetupParts {
   readonly folder: string
   readonly setup: CompositionBlock
+  /** Name → folder. */
+  readonly fusions: ReadonlyMap<string, string>
+  readonly heads: SetupHeads
   /** Not true, which would ask for a head in every folder. */
   readonly withHead?: false
 }
 
-/** @param under what each adapter and fusion is to be called. Default: its own name */
+/** @param under what each adapter, fusion and head is to be called. Default: its own name */
 async function loadParts(
   loaded: LoadedTogether,
-  { folder, setup, withHead }: SetupParts,
+  { folder, setup, fusions, heads, withHead }: SetupParts,
   { overwriteOk, under = (name) => name }: { overwriteOk?: boolean | undefined; under?: (name: string) => string }
 ): Promise<void> {
   const names = adapterNames(setup)
@@ -99,9 +135,8 @@ async function loadParts(
     await loaded.adapter(join(folder, name), { as: under(name), withHead, overwriteOk })
   }
   const adapters = Object.fromEntries(names.map((name) => [name, under(name)]))
-  for (const name of fusionsIn(setup)) {
-    await loaded.fusion(fusionFolder(folder, name), { as: under(name), adapters, overwriteOk })
-  }
+  for (const [name, place] of fusions) await loaded.fusion(place, { as: under(name), adapters, overwriteOk })
+  for (const [name, place] of heads.folders) await loaded.head(place, { as: under(name), overwriteOk })
 }
 
 /** What is there already goes only when every part has proved to fit, beside it and under another name. */
@@ -109,8 +144,8 @@ async function tryReplacing(model: Model, parts: SetupParts, overwriteOk: boolea
   const names = adapterNames(parts.setup)
   const replaced = names.filter((name) => model.adapters.has(name))
   const others = [
-    ...names.filter((name) => model.heads.has(name)),
-    ...fusionsIn(parts.setup).filter((name) => model.adapterFusions.has(name))
+    ...[...names, ...parts.heads.folders.keys()].filter((name) => model.heads.has(name)),
+    ...[...parts.fusions.keys()].filter((name) => model.adapterFusions.has(name))
   ]
   if (overwriteOk !== true || replaced.length + others.length === 0) return
   const held = [model.mergedAdapter, ...[...model.sharedParameters.values()].flat()]

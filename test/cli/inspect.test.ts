@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import test from 'ava'
-import { AutoModel } from '../../lib/index.js'
+import { AutoModel, Stack } from '../../lib/index.js'
 import { command, fixtures, scratch } from './command.js'
 
 const folders = join(fixtures, 'folders')
@@ -45,6 +45,20 @@ test.serial('an adapter that has parameters in common with others names them', a
   t.regex((await command(['inspect', folder])).output, /shares {8}A and the up-projections with 'one'\n/)
   const { adapter } = JSON.parse((await command(['inspect', '--json', folder])).output)
   t.deepEqual(adapter.sharing, { name: 'tasks', adapters: ['one', 'two'] })
+})
+
+test.serial('a whole setup: how it stands, which head answers, and what lies in it', async (t) => {
+  using model = await AutoModel.fromPretrained(join(fixtures, 'models/bert-tiny'))
+  for (const name of ['one', 'two']) model.addAdapter(name)
+  model.addClassificationHead('both')
+  const folder = scratch()
+  await model.saveAdapterSetup(folder, Stack('one', 'two'), { head: 'both' })
+  const { output, errors } = await command(['inspect', folder])
+  t.is(errors, '')
+  t.regex(output, /setup Stack\[one, two\]\n {2}head {10}both\n/)
+  for (const part of ["adapter 'one'", "adapter 'two'", "head 'both'"]) t.true(output.includes(part), output)
+  const { setup, inside } = JSON.parse((await command(['inspect', folder, '--json'])).output)
+  t.deepEqual([setup.adapters.children, setup.head, inside.length], [['one', 'two'], 'both', 3])
 })
 
 test.serial('a model and a single file', async (t) => {

@@ -97,6 +97,24 @@ test('a folder of saveAdapterSetup brings its adapters and heads', async (t) => 
   )
 })
 
+test('the head that such a folder names answers, whatever heads its adapters have', async (t) => {
+  const saved = join(place, 'with-head')
+  model.addClassificationHead('both', { numLabels: 3, seed: 3 })
+  await model.saveAdapterSetup(saved, Stack('a', 'b'), { head: 'both' })
+  const { status, output, errors } = await command([...shared, '--setup', saved, '-i', input])
+  t.is(status, 0, errors)
+  const ids = rows.map(({ input_ids }) => ({ inputIds: input_ids }))
+  const answers = await model.predict(ids, { adapters: Stack('a', 'b'), head: 'both' })
+  t.deepEqual(
+    answersOf(output).map(({ logits }) => logits),
+    answers.map(({ logits }) => Array.from(logits))
+  )
+  const labelled = join(place, 'labelled.jsonl')
+  writeFileSync(labelled, rows.map((row) => JSON.stringify({ ...row, label: 2 })).join('\n'))
+  const measured = await command(['evaluate', '--model', folder, '--setup', saved, '-d', labelled, '--json'])
+  t.is(JSON.parse(measured.output).head, 'both', measured.errors)
+})
+
 test('mistakes are said before anything is loaded, or by the row', async (t) => {
   const named = join(place, 'named.jsonl')
   writeFileSync(named, '{"input_ids": [5], "adapter": "a"}')

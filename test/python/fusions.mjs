@@ -1,4 +1,4 @@
-// Node's half of the check of whole setups: adapters, a fusion where there is one, and how they stand together.
+// Node's half of the check of whole setups: adapters, a fusion where there is one, heads, and how they stand together.
 //   node fusions.mjs write FOLDER MODELS     saves a setup and the logits it gives
 //   node fusions.mjs read FOLDER             loads what Python saved and compares
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -8,14 +8,14 @@ import { AutoModel, Average, BatchSplit, Fuse, Parallel, Split, Stack } from '..
 const tolerance = 1e-5
 const uneven = [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]]
 const even = [7, 20, 60].map((first) => Array.from({ length: 8 }, (_, i) => first + 3 * i))
-// [setup, rows, whether they are one batch]
+// setup, the head that is chosen (undefined: each row's own), rows, whether they are one batch
 const setups = {
-  fuse: [Fuse('a', 'b', { name: 'f' }), uneven],
-  stack: [Stack('c', Fuse('a', 'b')), uneven],
-  split: [Split('a', 'b', { splits: [3, 5] }), even],
-  'batch-split': [BatchSplit('a', 'b', { batchSizes: [1, 2] }), even, true],
-  average: [Average('a', 'b', { weights: [1, 3] }), uneven],
-  parallel: [Parallel('a', 'b'), uneven]
+  fuse: { setup: Fuse('a', 'b', { name: 'f' }), head: 'both', rows: uneven },
+  stack: { setup: Stack('c', Fuse('a', 'b')), head: 'both', rows: uneven },
+  split: { setup: Split('a', 'b', { splits: [3, 5] }), rows: even },
+  'batch-split': { setup: BatchSplit('a', 'b', { batchSizes: [1, 2] }), rows: even, isBatch: true },
+  average: { setup: Average('a', 'b', { weights: [1, 3] }), head: 'both', rows: uneven },
+  parallel: { setup: Parallel('a', 'b'), rows: uneven }
 }
 
 /** Values that no initialisation would give, the same in every run. */
@@ -31,7 +31,8 @@ function fill(model) {
 async function logitsOf(model, rows, isBatch) {
   const answers = []
   for (const inputIds of isBatch ? [rows] : rows.map((row) => [row])) {
-    answers.push([...(await model.forward({ inputIds }, { head: 'b' })).logits.data])
+    const { logits, headOutputs } = await model.forward({ inputIds })
+    answers.push((headOutputs ?? [{ logits }]).flatMap((one) => [...one.logits.data]))
   }
   return answers
 }
@@ -39,15 +40,16 @@ async function logitsOf(model, rows, isBatch) {
 async function write(out, models) {
   mkdirSync(out, { recursive: true })
   const cases = []
-  for (const [name, [setup, rows, isBatch = false]] of Object.entries(setups)) {
+  for (const [name, { setup, head, rows, isBatch = false }] of Object.entries(setups)) {
     for (const format of ['safetensors', 'bin']) {
       const source = join(models, 'bert-tiny')
       const model = await AutoModel.fromPretrained(source)
       for (const adapter of ['a', 'b', 'c']) model.addAdapter(adapter, 'seq_bn[reduction_factor=8]')
       model.addAdapterFusion(['a', 'b'], 'dynamic', name === 'fuse' ? { name: 'f' } : {})
-      model.addClassificationHead('b', { numLabels: 3 })
+      for (const one of ['a', 'b', 'both']) model.addClassificationHead(one, { numLabels: 3 })
       fill(model)
       model.setActiveAdapters(setup)
+      if (head !== undefined) model.activeHead = head
       const folder = `${name}-${format}`
       await model.saveAdapterSetup(join(out, folder), setup, { format })
       const logits = await logitsOf(model, rows, isBatch)

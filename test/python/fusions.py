@@ -12,28 +12,30 @@ from common import TOLERANCE, as_lists, difference, finish, load_base, read_case
 
 UNEVEN = [[7], [9, 8, 50], [60, 61, 62, 63, 64, 5, 6, 98]]
 EVEN = [[first + 3 * i for i in range(8)] for first in (7, 20, 60)]
-# setup, rows, whether they are one batch
+# setup, head_setup, rows, whether they are one batch
 SETUPS = {
-    "fuse": (Fuse("a", "b"), UNEVEN, False),
-    "named": (Stack("c", Fuse("a", "b", name="f")), UNEVEN, False),
-    "split": (Split("a", "b", splits=[3, 5]), EVEN, False),
-    "batch-split": (BatchSplit("a", "b", batch_sizes=[1, 2]), EVEN, True),
-    "average": (Average("a", "b", weights=[0.25, 0.75]), UNEVEN, False),
-    "parallel": (Parallel("a", "b"), UNEVEN, False)
+    "fuse": (Fuse("a", "b"), "both", UNEVEN, False),
+    "named": (Stack("c", Fuse("a", "b", name="f")), "both", UNEVEN, False),
+    "list-of-one": (Stack("c", Fuse("a", "b", name="f")), ["both"], UNEVEN, False),
+    "split": (Split("a", "b", splits=[3, 5]), "b", EVEN, False),
+    "batch-split": (BatchSplit("a", "b", batch_sizes=[1, 2]), BatchSplit("a", "b", batch_sizes=[1, 2]), EVEN, True),
+    "average": (Average("a", "b", weights=[0.25, 0.75]), "both", UNEVEN, False),
+    "parallel": (Parallel("a", "b"), ["a", "b"], UNEVEN, False),
+    "parallel-block": (Parallel("a", "b"), Parallel("a", "b"), UNEVEN, False)
 }
 
 
-def logits_of(model, setup, rows, is_batch):
+def logits_of(model, setup, head, rows, is_batch):
     """What weights its children and then takes their mean gives what the weights say where each is as many times itself."""
     if isinstance(setup, Average):
         setup = Average(*setup.children, weights=[len(setup) * weight for weight in setup.weights],
                         normalize_weights=False)
     model.set_active_adapters(setup)
-    # A parallel setup wants a head for each child.
-    model.active_head = ["b"] * len(setup) if isinstance(setup, Parallel) else "b"
+    model.active_head = head
     with torch.no_grad():
         outputs = [model(torch.tensor(batch)) for batch in ([rows] if is_batch else [[row] for row in rows])]
-    return [torch.cat([one.logits.flatten() for one in (out if isinstance(setup, Parallel) else [out])]) for out in outputs]
+    # Of several heads one after the other.
+    return [torch.cat([one.logits.flatten() for one in (out if "head_outputs" in out else [out])]) for out in outputs]
 
 
 def read(folder):
@@ -42,7 +44,7 @@ def read(folder):
         model = load_base(case["model"])
         safe = case["format"] == "safetensors"
         model.load_adapter_setup(str(folder / case["folder"]), set_active=True, use_safetensors=safe)
-        got = logits_of(model.eval(), model.active_adapters, case["rows"], case["isBatch"])
+        got = logits_of(model.eval(), model.active_adapters, model.active_head, case["rows"], case["isBatch"])
         worst = difference([torch.tensor(row) for row in case["logits"]], got)
         if not worst <= TOLERANCE:
             failures.append(f"{case['folder']}: logits differ by {worst:.1e}")
@@ -53,24 +55,23 @@ def read(folder):
 def write(out, models):
     out.mkdir(parents=True, exist_ok=True)
     cases = []
-    for name, (setup, rows, is_batch) in SETUPS.items():
+    for name, (setup, head, rows, is_batch) in SETUPS.items():
         for safe in (False, True):
             base = models / "bert-tiny"
             model = load_base(base)
             for adapter in ("a", "b", "c"):
                 model.add_adapter(adapter, config=SeqBnConfig(reduction_factor=8))
-            model.add_adapter_fusion(["a", "b"], "dynamic", name="f" if name == "named" else None)
-            model.add_classification_head("b", num_labels=3)
+            model.add_adapter_fusion(["a", "b"], "dynamic", name="f" if name in ("named", "list-of-one") else None)
+            for one in ("a", "b", "both"):
+                model.add_classification_head(one, num_labels=3)
             generator = torch.Generator().manual_seed(5)
             with torch.no_grad():
                 for key, value in model.named_parameters():
-                    if any(part in key for part in (".adapters.", "adapter_fusion_layer", "heads.b.")):
+                    if any(part in key for part in (".adapters.", "adapter_fusion_layer", "heads.")):
                         value.copy_(torch.randn(value.shape, generator=generator) * 0.2)
-            model.set_active_adapters(setup)
-            model.active_head = "b"
             folder = f"{name}-{'safetensors' if safe else 'bin'}"
-            model.save_adapter_setup(str(out / folder), setup, use_safetensors=safe)
-            logits = as_lists(logits_of(model.eval(), setup, rows, is_batch))
+            model.save_adapter_setup(str(out / folder), setup, head_setup=head, use_safetensors=safe)
+            logits = as_lists(logits_of(model.eval(), setup, head, rows, is_batch))
             cases.append({"folder": folder, "model": str(base), "rows": rows, "isBatch": is_batch, "logits": logits})
             print(f"✓ Python wrote the setup {folder}")
     (out / "cases.json").write_text(json.dumps(cases), encoding="utf-8")

@@ -1,0 +1,224 @@
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import test, { type ExecutionContext } from 'ava'
+import {
+  type AdapterSetup,
+  BatchSplit,
+  Fuse,
+  type Model,
+  MultiTask,
+  Parallel,
+  type SaveSetupOptions,
+  Stack
+} from '../../lib/index.js'
+import { inputIds, withFour } from './four-adapters.js'
+import { load, moved, scratch, snapshot } from './support.js'
+
+const fused = Fuse('a', 'd', { name: 'f' })
+
+/** Beside the adapters' own two heads of other names. */
+async function withHeads(t: ExecutionContext): Promise<Model> {
+  const model = await withFour(t)
+  model.addClassificationHead('both', { numLabels: 2, seed: 7 })
+  model.addClassificationHead('other', { numLabels: 3, seed: 8 })
+  return model
+}
+
+interface SetupJson {
+  adapter_setup: unknown
+  head_setup: unknown
+}
+const jsonOf = (folder: string) => JSON.parse(readFileSync(join(folder, 'adapter_setup.json'), 'utf8')) as SetupJson
+const setHead = (folder: string, head_setup: unknown) =>
+  writeFileSync(join(folder, 'adapter_setup.json'), JSON.stringify({ ...jsonOf(folder), head_setup }))
+
+const answers = async (model: Model, taskIds?: readonly string[]) => {
+  const { logits, headOutputs } = await model.forward({ inputIds }, taskIds === undefined ? {} : { taskIds })
+  return headOutputs?.map((one) => one.logits?.data) ?? [logits?.data]
+}
+
+const saved = async (
+  t: ExecutionContext,
+  model: Model,
+  setup: Exclude<AdapterSetup, null>,
+  options?: SaveSetupOptions
+) => {
+  const folder = scratch(t)
+  await model.saveAdapterSetup(folder, setup, options)
+  return folder
+}
+
+test('the head over a fusion goes with its setup and answers again', async (t) => {
+  const model = await withHeads(t)
+  model.activeHead = 'both'
+  for (const name of 'abcd') model.deleteHead(name)
+  model.trainAdapterFusion(fused)
+  for (const format of ['safetensors', 'bin'] as const) {
+    const folder = await saved(t, model, fused, { format })
+    t.deepEqual(readdirSync(folder).sort(), ['a', 'adapter_setup.json', 'both', 'd', 'f'])
+    t.is(jsonOf(folder).head_setup, 'both')
+    const other = await load(t)
+    t.deepEqual(await other.loadAdapterSetup(folder, { setActive: true }), fused)
+    t.is(other.activeHead, 'both')
+    t.deepEqual(await answers(other), await answers(model))
+    // Loaded alone it changes nothing that runs.
+    const beside = await load(t)
+    beside.addClassificationHead('x')
+    await beside.loadAdapterSetup(folder)
+    t.deepEqual([[...beside.heads.keys()], beside.activeHead, beside.activeAdapters], [['x', 'both'], 'x', null])
+    const without = await load(t)
+    await without.loadAdapterSetup(folder, { withHead: false, setActive: true })
+    t.deepEqual([[...without.heads.keys()], without.activeHead], [[], null])
+  }
+})
+
+test('which head a setup is saved with', async (t) => {
+  const model = await withHeads(t)
+  const headOf = async (setup: Exclude<AdapterSetup, null>, options?: SaveSetupOptions) => {
+    const folder = await saved(t, model, setup, options)
+    const { head_setup } = jsonOf(folder)
+    return [head_setup, ...['both', 'other'].filter((name) => existsSync(join(folder, name)))]
+  }
+  model.activeHead = 'both'
+  // Not active: the head that was chosen for another setup is not its.
+  t.deepEqual(await headOf(fused), ['d'])
+  model.setActiveAdapters(fused)
+  t.deepEqual(await headOf(fused), ['d'])
+  model.activeHead = 'both'
+  t.deepEqual(await headOf(fused), ['both', 'both'])
+  t.deepEqual(await headOf(Stack('b', fused)), ['d'])
+  t.deepEqual(await headOf(fused, { head: 'other' }), ['other', 'other'])
+  t.deepEqual(await headOf(fused, { head: null }), [null])
+  t.deepEqual(await headOf(fused, { withHead: false }), [null])
+  t.deepEqual(await headOf(fused, { withHead: false, head: 'both' }), ['both', 'both'])
+  model.activeHead = null
+  t.deepEqual(await headOf(fused), [null])
+  model.deleteHead('a')
+  t.deepEqual(await headOf(Parallel('a', 'b')), [null])
+  await t.throwsAsync(headOf(fused, { head: 'bot' }), { message: /head: no 'bot' here.*'both'/ })
+  await t.throwsAsync(headOf(fused, { head: Parallel('both', null) }), { message: /one for every child/ })
+})
+
+for (const [name, setup, taskIds] of [
+  ['Parallel', Parallel('a', 'b')],
+  ['BatchSplit', Stack('c', BatchSplit('a', 'b', { batchSizes: [2, 3] }))],
+  ['MultiTask', MultiTask('a', Stack('b', 'c')), ['a', 'a', 'Stack[b, c]', 'a', 'Stack[b, c]']]
+] as const) {
+  test(`heads that follow their rows do so again: ${name}`, async (t) => {
+    const model = await withHeads(t)
+    model.setActiveAdapters(setup)
+    const before = await answers(model, taskIds)
+    t.is(before.length, 2)
+    const folder = await saved(t, model, setup)
+    const { head_setup } = jsonOf(folder)
+    t.like(head_setup, { type: name })
+    const last = taskIds === undefined ? 'b' : 'c'
+    // Python writes a list for Parallel.
+    for (const given of name === 'Parallel' ? [head_setup, ['a', last]] : [head_setup]) {
+      setHead(folder, given)
+      const other = await load(t)
+      other.addClassificationHead('x')
+      other.activeHead = 'x'
+      await other.loadAdapterSetup(folder, { setActive: true })
+      t.deepEqual(await answers(other, taskIds), before)
+    }
+  })
+}
+
+test('every form of head_setup that Python writes', async (t) => {
+  const model = await withHeads(t)
+  const folder = await saved(t, model, fused, { withHead: false, head: 'both' })
+  const stack = { type: 'Stack', children: [{ type: 'single', children: ['both'] }] }
+  for (const form of ['both', ['both'], ['both', 'both'], stack]) {
+    setHead(folder, form)
+    const other = await load(t)
+    await other.loadAdapterSetup(folder, { setActive: true })
+    t.is(other.activeHead, 'both', JSON.stringify(form))
+  }
+  for (const form of [null, undefined, false, '', []]) {
+    setHead(folder, form)
+    const other = await load(t)
+    await other.loadAdapterSetup(folder, { setActive: true })
+    t.deepEqual([...other.heads.keys()], [], JSON.stringify(form))
+  }
+  // A class with one head of its own has it in the folder itself.
+  for (const file of readdirSync(join(folder, 'both'))) renameSync(join(folder, 'both', file), join(folder, file))
+  const file = join(folder, 'head_config.json')
+  const { name: _, config: __, ...json } = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
+  t.truthy(json['model_class'])
+  setHead(folder, true)
+  const other = await load(t)
+  await other.loadAdapterSetup(folder, { setActive: true })
+  t.is(other.activeHead, 'both')
+})
+
+test('heads that answer each row several times are loaded, and not made active', async (t) => {
+  const model = await withHeads(t)
+  const folder = await saved(t, model, fused, { head: Parallel('both', 'other') })
+  const other = await load(t)
+  await t.throwsAsync(other.loadAdapterSetup(folder, { setActive: true }), {
+    code: 'ERR_UNSUPPORTED',
+    message: /adapter_setup\.json has heads Parallel\[both, other\] over Fuse\[a, d\].*without setActive/s
+  })
+  t.deepEqual([...other.adapters.keys()], [])
+  await other.loadAdapterSetup(folder)
+  t.deepEqual([...other.heads.keys()].sort(), ['a', 'both', 'd', 'other'])
+})
+
+test("a head in a fusion's folder comes with the fusion, and answers where none is named", async (t) => {
+  const model = await withHeads(t)
+  const folder = await saved(t, model, Stack('b', fused), { head: null })
+  await model.saveHead(join(folder, 'f'), 'both')
+  const other = await load(t)
+  await other.loadAdapterSetup(folder, { setActive: true })
+  t.is(other.activeHead, 'both')
+  setHead(folder, 'd')
+  const second = await load(t)
+  await second.loadAdapterSetup(folder, { setActive: true })
+  t.deepEqual([second.activeHead, second.heads.has('both')], ['d', true])
+})
+
+test('heads that are missing, damaged or there already', async (t) => {
+  const model = await withHeads(t)
+  const whole = await saved(t, model, fused, { head: 'both' })
+  const broken = (change: (folder: string) => void) => {
+    const folder = join(scratch(t), 'broken')
+    cpSync(whole, folder, { recursive: true })
+    change(folder)
+    return folder
+  }
+  const other = await load(t)
+  other.addClassificationHead('both', { numLabels: 4 })
+  for (const [change, code, message] of [
+    [
+      (f: string) => rmSync(join(f, 'both'), { recursive: true }),
+      'ERR_FILE_NOT_FOUND',
+      /setup\.json names the head 'both'/
+    ],
+    [(f: string) => rmSync(join(f, 'both/head_config.json')), 'ERR_FILE_NOT_FOUND', /half of the head in .*both/],
+    [(f: string) => truncateSync(join(f, 'both/model_head.safetensors'), 300), 'ERR_FILE_FORMAT', /both.*safetensors/],
+    [(f: string) => setHead(f, 'a'.repeat(3)), 'ERR_FILE_NOT_FOUND', /names the head 'aaa'.*\n?.*aaa/],
+    [(f: string) => setHead(f, '../x'), 'ERR_INVALID_FILE', /setup\.json.*head_setup/],
+    [(f: string) => setHead(f, 7), 'ERR_INVALID_FILE', /setup\.json/],
+    [(f: string) => setHead(f, [null]), 'ERR_INVALID_FILE', /setup\.json.*head_setup\[0\]/],
+    [(f: string) => rmSync(join(f, 'd/head_config.json')), 'ERR_FILE_NOT_FOUND', /half of the head/]
+  ] as const) {
+    const values = snapshot(other)
+    const options = { overwriteOk: true, setActive: true }
+    const error = await t.throwsAsync(other.loadAdapterSetup(broken(change), options), { message })
+    t.is((error as { code?: string }).code, code, error?.message)
+    t.deepEqual([[...other.adapters.keys()], [...other.heads.keys()], other.activeAdapters], [[], ['both'], null])
+    t.deepEqual(moved(values, snapshot(other)), [])
+  }
+  // An adapter's folder that has lost its head, which answers.
+  const lost = broken((folder) => {
+    setHead(folder, 'd')
+    for (const file of ['head_config.json', 'model_head.safetensors']) rmSync(join(folder, 'd', file))
+  })
+  await t.throwsAsync(other.loadAdapterSetup(lost), { message: /names the head 'd', which is not there/ })
+  await t.throwsAsync(other.loadAdapterSetup(whole), { message: /the head 'both' exists already; pass overwriteOk/ })
+  t.deepEqual([[...other.adapters.keys()], [...other.heads.keys()]], [[], ['both']])
+  await other.loadAdapterSetup(whole, { overwriteOk: true, setActive: true })
+  t.is(other.activeHead, 'both')
+  t.deepEqual(moved(snapshot(model, /^heads\.both/), snapshot(other, /^heads\.both/)), [])
+})
