@@ -185,7 +185,11 @@ export function compositionToJson(block: CompositionBlock): Record<string, unkno
 function kwargsOf(block: CompositionBlock): Record<string, unknown> | undefined {
   if (block.type === 'Split') return { splits: block.splits }
   if (block.type === 'BatchSplit') return { batch_sizes: block.batchSizes }
-  if (block.type === 'Average') return { weights: block.weights }
+  if (block.type === 'Average') {
+    const sum = block.weights.reduce((total, weight) => total + weight, 0)
+    // Python would normalize them on the way back.
+    return { weights: block.weights, ...(Math.abs(sum - 1) > 1e-9 && { normalize_weights: false }) }
+  }
   return block.type === 'Fuse' && block.name !== null ? { name: block.name } : undefined
 }
 

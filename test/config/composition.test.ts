@@ -95,6 +95,14 @@ test('every block survives its dict and a structured clone', (t) => {
   }
 })
 
+test('weights that were not normalized say so, since Python normalizes what it reads', (t) => {
+  const kwargs = (weights: number[]) =>
+    compositionToJson(Average('a', 'b', { weights, normalizeWeights: false }))['kwargs']
+  t.deepEqual(kwargs([2, -0.5]), { weights: [2, -0.5], normalize_weights: false })
+  t.deepEqual(kwargs([0.3, 0.7]), { weights: [0.3, 0.7] })
+  t.deepEqual(compositionToJson(Average('a', 'b', { weights: [1, 2] }))['kwargs'], { weights: [1 / 3, 2 / 3] })
+})
+
 test('any block may hold any other, and null', (t) => {
   const setup = Stack(
     'en',

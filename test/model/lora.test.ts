@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { AdapterTrainer, Average, BatchSplit, Fuse, type Model, Parallel, Split, Stack } from '../../lib/index.js'
+import { AdapterTrainer, BatchSplit, Fuse, type Model, Parallel, Split, Stack } from '../../lib/index.js'
 import { editTensors, readTensors, type StoredTensor } from './safetensors-file.js'
 import {
   lastHiddenState as answer,
@@ -10,7 +10,6 @@ import {
   unevenRows as inputIds,
   largestDifference,
   load,
-  make,
   moved,
   quiet,
   scratch,
@@ -201,15 +200,6 @@ test('a split that does not fit the rows is an error at a Linear, too', async (t
     code: 'ERR_OUT_OF_RANGE',
     message: /rows of 5 tokens/
   })
-})
-
-test('weights of an average that do not add up to 1 count for the base value, too', async (t) => {
-  const model = await make(t, { num_hidden_layers: 1 })
-  model.addAdapter('a', 'lora[selfattn_lora=False, output_lora=True]')
-  fill(model, 'a')
-  const half = await answer(model, { adapters: Average('a', null, { weights: [1, 1], normalizeWeights: false }) })
-  const whole = await answer(model, { adapters: Average('a', null) })
-  t.true(largestDifference(half, whole) > 1e-3)
 })
 
 test('every kind goes through a folder and back', async (t) => {

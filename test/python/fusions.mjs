@@ -14,13 +14,20 @@ const setups = {
   stack: { setup: Stack('c', Fuse('a', 'b')), head: 'both', rows: uneven },
   split: { setup: Split('a', 'b', { splits: [3, 5] }), rows: even },
   'batch-split': { setup: BatchSplit('a', 'b', { batchSizes: [1, 2] }), rows: even, isBatch: true },
+  'average-lora': {
+    setup: Average('a', 'b', { weights: [2, -0.5], normalizeWeights: false }),
+    rows: uneven,
+    config: 'lora[r=2]'
+  },
   average: { setup: Average('a', 'b', { weights: [1, 3] }), head: 'both', rows: uneven },
   parallel: { setup: Parallel('a', 'b'), rows: uneven }
 }
 
 /** Values that no initialisation would give, the same in every run. */
 function fill(model) {
-  const added = model.namedParameters().filter(({ name }) => /\.adapters\.|adapter_fusion_layer|^heads\./.test(name))
+  const added = model
+    .namedParameters()
+    .filter(({ name }) => /\.(adapters|loras)\.|adapter_fusion_layer|^heads\./.test(name))
   const values = added.map(({ name, shape }, n) => {
     const count = shape.reduce((product, size) => product * size, 1)
     return [name, { data: Float32Array.from({ length: count }, (_, i) => Math.sin(n * 31 + i * 7) / 3), shape }]
@@ -40,12 +47,14 @@ async function logitsOf(model, rows, isBatch) {
 async function write(out, models) {
   mkdirSync(out, { recursive: true })
   const cases = []
-  for (const [name, { setup, head, rows, isBatch = false }] of Object.entries(setups)) {
+  for (const [name, { setup, head, rows, isBatch = false, config = 'seq_bn[reduction_factor=8]' }] of Object.entries(
+    setups
+  )) {
     for (const format of ['safetensors', 'bin']) {
       const source = join(models, 'bert-tiny')
       const model = await AutoModel.fromPretrained(source)
-      for (const adapter of ['a', 'b', 'c']) model.addAdapter(adapter, 'seq_bn[reduction_factor=8]')
-      model.addAdapterFusion(['a', 'b'], 'dynamic', name === 'fuse' ? { name: 'f' } : {})
+      for (const adapter of ['a', 'b', 'c']) model.addAdapter(adapter, config)
+      if (config.startsWith('seq')) model.addAdapterFusion(['a', 'b'], 'dynamic', name === 'fuse' ? { name: 'f' } : {})
       for (const one of ['a', 'b', 'both']) model.addClassificationHead(one, { numLabels: 3 })
       fill(model)
       model.setActiveAdapters(setup)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import torch
-from adapters import SeqBnConfig
+from adapters import LoRAConfig, SeqBnConfig
 from adapters.composition import Average, BatchSplit, Fuse, Parallel, Split, Stack
 
 from common import TOLERANCE, as_lists, difference, finish, load_base, read_cases
@@ -19,6 +19,7 @@ SETUPS = {
     "list-of-one": (Stack("c", Fuse("a", "b", name="f")), ["both"], UNEVEN, False),
     "split": (Split("a", "b", splits=[3, 5]), "b", EVEN, False),
     "batch-split": (BatchSplit("a", "b", batch_sizes=[1, 2]), BatchSplit("a", "b", batch_sizes=[1, 2]), EVEN, True),
+    "average-lora": (Average("a", "b", weights=[2, -0.5], normalize_weights=False), "b", UNEVEN, False),
     "average": (Average("a", "b", weights=[0.25, 0.75]), "both", UNEVEN, False),
     "parallel": (Parallel("a", "b"), ["a", "b"], UNEVEN, False),
     "parallel-block": (Parallel("a", "b"), Parallel("a", "b"), UNEVEN, False)
@@ -60,14 +61,15 @@ def write(out, models):
             base = models / "bert-tiny"
             model = load_base(base)
             for adapter in ("a", "b", "c"):
-                model.add_adapter(adapter, config=SeqBnConfig(reduction_factor=8))
-            model.add_adapter_fusion(["a", "b"], "dynamic", name="f" if name in ("named", "list-of-one") else None)
+                model.add_adapter(adapter, config=LoRAConfig(r=2) if "lora" in name else SeqBnConfig(reduction_factor=8))
+            if "lora" not in name:
+                model.add_adapter_fusion(["a", "b"], "dynamic", name="f" if name in ("named", "list-of-one") else None)
             for one in ("a", "b", "both"):
                 model.add_classification_head(one, num_labels=3)
             generator = torch.Generator().manual_seed(5)
             with torch.no_grad():
                 for key, value in model.named_parameters():
-                    if any(part in key for part in (".adapters.", "adapter_fusion_layer", "heads.")):
+                    if any(part in key for part in (".adapters.", ".loras.", "adapter_fusion_layer", "heads.")):
                         value.copy_(torch.randn(value.shape, generator=generator) * 0.2)
             folder = f"{name}-{'safetensors' if safe else 'bin'}"
             model.save_adapter_setup(str(out / folder), setup, head_setup=head, use_safetensors=safe)

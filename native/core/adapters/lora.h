@@ -56,6 +56,8 @@ class LoraModule : public AdapterModule {
   /// F(y). `rows` lays out exactly the tokens given.
   virtual at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
                            Random* random) const = 0;
+  /// Whether F is a product with y, of which there is nothing else: IA³.
+  virtual bool scales() const { return false; }
   /// Where F adds a product to y and then does no more than finish(): that product.
   virtual std::optional<LowRank> added(Random*) const { return std::nullopt; }
   /// Whether finish() changes anything.
@@ -128,6 +130,7 @@ class Ia3 : public LoraModule {
  public:
   Ia3(const LoraConfig& config, const LoraTarget& target);
   const char* type() const override { return "IA3"; }
+  bool scales() const override { return true; }
   at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
                    Random* random) const override;
   LinearTensors merged(const LinearTensors& linear) const override;
@@ -143,6 +146,7 @@ class InputIa3 : public LoraModule {
  public:
   InputIa3(const LoraConfig& config, const at::Tensor& weight);
   const char* type() const override { return "IA3"; }
+  bool scales() const override { return true; }
   at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
                    Random* random) const override;
   LinearTensors merged(const LinearTensors& linear) const override;

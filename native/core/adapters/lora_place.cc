@@ -55,9 +55,6 @@ bool LoraPlace::add_terms(const Composition& setup, double factor, const LoraTer
       return std::all_of(setup.children.begin(), setup.children.end(),
                          [&](const Composition& child) { return add_terms(child, factor, tokens, random, terms); });
     case Kind::average: {
-      // y itself comes once, so the weights must leave it so.
-      const double sum = std::accumulate(setup.weights.begin(), setup.weights.end(), 0.0);
-      if (std::abs(sum - 1) > 1e-12) return false;
       for (size_t i = 0; i < setup.children.size(); ++i)
         if (!add_terms(setup.children[i], factor * setup.weights[i], tokens, random, terms)) return false;
       return true;
@@ -115,19 +112,32 @@ at::Tensor LoraPlace::apply(const Composition& setup, const at::Tensor& y, const
       for (const auto& child : setup.children) value = apply(child, value, tokens);
       return value;
     }
-    case Kind::average: {
-      at::Tensor sum;
-      for (size_t i = 0; i < setup.children.size(); ++i) {
-        auto part = apply(setup.children[i], y, tokens) * setup.weights[i];
-        sum = sum.defined() ? sum + part : part;
-      }
-      return sum;
-    }
+    case Kind::average:
+      return average(setup, y, tokens);
     case Kind::split:
       return split(setup, y, tokens);
     default:
       return y;
   }
+}
+
+// Whether all that stands here scales y.
+bool LoraPlace::only_scales(const Composition& setup) const {
+  bool scales = true;
+  setup.visit([&](const Composition& part) {
+    if (part.kind == Kind::adapter && at(part.index) != nullptr) scales = scales && at(part.index)->scales();
+  });
+  return scales;
+}
+
+at::Tensor LoraPlace::average(const Composition& setup, const at::Tensor& y, const Tokens& tokens) const {
+  at::Tensor sum;
+  for (size_t i = 0; i < setup.children.size(); ++i) {
+    auto part = apply(setup.children[i], y, tokens) * setup.weights[i];
+    sum = sum.defined() ? sum + part : part;
+  }
+  const double rest = 1 - std::accumulate(setup.weights.begin(), setup.weights.end(), 0.0);
+  return std::abs(rest) < 1e-12 || only_scales(setup) ? sum : sum + y * rest;
 }
 
 at::Tensor LoraPlace::split(const Composition& setup, const at::Tensor& y, const Tokens& tokens) const {

@@ -5,7 +5,8 @@
 //   none       y = x Wᵀ + b
 //   adapter    F(y)
 //   stack      Fn(… F1(y)); a child that does not stand here is passed by
-//   average    Σ wi Fi(y)
+//   average    y + Σ wi (Fi(y) - y): y itself counts once, whatever the weights add up to. Of IA³ alone, which has no
+//              other value than its product with y, Σ wi Fi(y)
 //   split      each child on its part of every row's tokens
 //   fuse       an error: AdapterFusion attends over bottlenecks
 // Where only products are added, whatever the rows and the blocks, all of it is one node (lora_function.h).
@@ -39,6 +40,8 @@ class LoraPlace : public AdapterPlace, public LinearExtension {
   };
   at::Tensor run(const Composition* setup, const Tokens& tokens) const;
   at::Tensor apply(const Composition& setup, const at::Tensor& y, const Tokens& tokens) const;
+  bool only_scales(const Composition& setup) const;
+  at::Tensor average(const Composition& setup, const at::Tensor& y, const Tokens& tokens) const;
   at::Tensor split(const Composition& setup, const at::Tensor& y, const Tokens& tokens) const;
   bool add_terms(const Composition& setup, double factor, const LoraTerm& tokens, Random* random,
                  std::vector<LoraTerm>& terms) const;
