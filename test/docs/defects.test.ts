@@ -44,7 +44,10 @@ const proofs: readonly (readonly [file: string, title: string])[] = [
   ['model/prompt', 'padding changes nothing under a prompt'],
   ['exported/library-differs', 'a bottleneck for Python is written with a warning, and one of Python is refused'],
   ['exported/forward', "hidden states are PyTorch's, whatever the rows' lengths"],
-  ['model/reft', 'a row shorter than suffixPositions is all of the last tokens']
+  ['model/reft', 'a row shorter than suffixPositions is all of the last tokens'],
+  ['model/lora-average', 'whatever the weights, the frozen value counts once'],
+  ['model/lora-average', 'whatever the weights, the frozen value counts once'],
+  ['config/composition', 'weights that were not normalized say so']
 ]
 
 test('docs/python-defects.md names a test for each defect of Python’s adapters, and the test is there', (t) => {
