@@ -1,5 +1,7 @@
 import * as check from './check.js'
 import {
+  adapterNames,
+  BatchSplit,
   type Composition,
   type CompositionBlock,
   compositionFromJson,
@@ -40,14 +42,50 @@ export function headsUnder(setup: Composition, headOf: (last: string | null) => 
   if (names.size === 1) return only
   const block = rowsApart(setup)
   if (block === null) return null
-  const children = block.children.map((child) => headsUnder(child, headOf))
-  return children.includes(null) ? null : { ...block, children }
+  const heads = { ...block, children: block.children.map((child) => headsUnder(child, headOf)) }
+  return heads.children.includes(null) ? null : simplest(heads)
+}
+
+/** For each of several answers to a row, as Python wants it where there is a Parallel block: one head for every child. */
+export function headsForEach(heads: HeadSetup, answers: number): HeadSetup {
+  if (answers < 2 || typeof heads !== 'string') return heads
+  return Parallel(...Array.from({ length: answers }, () => heads))
 }
 
 /** Whether these heads are those of each row's own last adapter, which answer unasked. */
 export function followAdapters(heads: HeadSetup, setup: Composition): boolean {
   const own = headsUnder(setup, (last) => last)
-  return sameComposition(own, heads)
+  return sameComposition(own, simplest(heads))
+}
+
+/** One name for all is that name, and a BatchSplit in another, for which Python has no form, is more parts of that. */
+function simplest(heads: HeadSetup): HeadSetup {
+  if (heads === null || typeof heads === 'string') return heads
+  const names = adapterNames(heads)
+  const [only = null] = names
+  if (names.length === 1) return only
+  const children = heads.children.map(simplest)
+  if (heads.type !== 'BatchSplit') return { ...heads, children }
+  const parts = children.flatMap((child, i): Part[] => {
+    if (child !== null && typeof child !== 'string' && child.type === 'BatchSplit') {
+      return child.children.map((head, j) => ({ head, rows: child.batchSizes[j] ?? 0 }))
+    }
+    return [{ head: child, rows: heads.batchSizes[i] ?? 0 }]
+  })
+  const joined: Part[] = []
+  // Python fails on a head without rows.
+  for (const { head, rows } of parts.filter((part) => part.rows > 0)) {
+    const last = joined.at(-1)
+    if (last === undefined || !sameComposition(last.head, head)) joined.push({ head, rows })
+    else last.rows += rows
+  }
+  if (joined.length < 2) return joined[0]?.head ?? null
+  return BatchSplit(...joined.map(({ head }) => head), { batchSizes: joined.map(({ rows }) => rows) })
+}
+
+interface Part {
+  readonly head: HeadSetup
+  rows: number
 }
 
 /** The block that tells rows apart, which may stand last in Stacks. */

@@ -11,7 +11,7 @@ import {
   lastAdapters,
   parseComposition
 } from '../config/composition.js'
-import { type HeadSetup, headSetupToJson } from '../config/head-setup.js'
+import { type HeadSetup, headSetupToJson, headsForEach } from '../config/head-setup.js'
 import { pythonJson } from '../config/python-json.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { fusionConfigFile, setupConfigFile } from '../exchange/folder-files.js'
@@ -23,7 +23,7 @@ import type { LoadAdapterOptions, SaveAdapterOptions } from './exchange.js'
 import { LoadedTogether } from './load-together.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
-import { type AdapterSetup, checkKnown, setupNames } from './setup.js'
+import { type AdapterSetup, channelCount, checkKnown, setupNames } from './setup.js'
 import { answeringHeads, headToSet, noHeads, type SetupHeads, setupHeads } from './setup-heads.js'
 
 export interface SaveSetupOptions extends Pick<SaveAdapterOptions, 'format'> {
@@ -63,7 +63,7 @@ export async function saveAdapterSetup(
   }
   const json = {
     adapter_setup: compositionToJson(block),
-    head_setup: headSetupToJson(heads),
+    head_setup: headSetupToJson(headsForEach(heads, channelCount(block))),
     version: folderVersion
   }
   writeSynced(join(folder, setupConfigFile), pythonJson(json, { indent: 2 }))

@@ -76,7 +76,7 @@ function checkThere(name: string, place: string, file: string): void {
 /** The one head that is to answer all rows; null where each row's own does, or none is named. */
 export function headToSet({ answering }: SetupHeads, setup: CompositionBlock, file: string): string | null {
   const [name = null, ...others] = adapterNames(answering)
-  if (name === null || followAdapters(others.length === 0 ? name : answering, setup)) return null
+  if (name === null || followAdapters(answering, setup)) return null
   if (others.length === 0) return name
   throw new AdapterError(
     'ERR_UNSUPPORTED',

@@ -125,6 +125,40 @@ for (const [name, setup, taskIds] of [
   })
 }
 
+test('heads of a BatchSplit in another, and one head for all children of Parallel, are written as Python has them', async (t) => {
+  const model = await withHeads(t)
+  const nested = BatchSplit(BatchSplit('a', 'b', { batchSizes: [1, 2] }), 'b', Stack('a', 'c'), {
+    batchSizes: [3, 1, 1]
+  })
+  model.setActiveAdapters(nested)
+  const before = await answers(model)
+  const folder = await saved(t, model, nested)
+  const single = (name: string) => ({ type: 'single', children: [name] })
+  t.deepEqual(jsonOf(folder).head_setup, {
+    type: 'BatchSplit',
+    children: ['a', 'b', 'c'].map(single),
+    kwargs: { batch_sizes: [1, 3, 1] }
+  })
+  const heads = ['a', 'b', 'b', 'b', 'c'].map(single)
+  for (const form of [
+    jsonOf(folder).head_setup,
+    { type: 'BatchSplit', children: heads, kwargs: { batch_sizes: [1, 1, 1, 1, 1] } }
+  ]) {
+    setHead(folder, form)
+    const other = await load(t)
+    await other.loadAdapterSetup(folder, { setActive: true })
+    t.deepEqual(await answers(other), before)
+  }
+  setHead(folder, { type: 'BatchSplit', children: ['a', 'b', 'c'].map(single), kwargs: { batch_sizes: [2, 2, 1] } })
+  await t.throwsAsync((await load(t)).loadAdapterSetup(folder, { setActive: true }), { code: 'ERR_UNSUPPORTED' })
+
+  const both = await saved(t, model, Stack('c', Parallel('a', 'b')), { head: 'both' })
+  t.deepEqual(jsonOf(both).head_setup, { type: 'Parallel', children: ['both', 'both'].map(single) })
+  const other = await load(t)
+  await other.loadAdapterSetup(both, { setActive: true })
+  t.is(other.activeHead, 'both')
+})
+
 test('every form of head_setup that Python writes', async (t) => {
   const model = await withHeads(t)
   const folder = await saved(t, model, fused, { withHead: false, head: 'both' })

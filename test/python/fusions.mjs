@@ -20,7 +20,14 @@ const setups = {
     config: 'lora[r=2]'
   },
   average: { setup: Average('a', 'b', { weights: [1, 3] }), head: 'both', rows: uneven },
-  parallel: { setup: Parallel('a', 'b'), rows: uneven }
+  parallel: { setup: Parallel('a', 'b'), rows: uneven },
+  'parallel-one-head': { setup: Parallel('a', 'b'), head: 'both', rows: uneven },
+  nested: {
+    setup: BatchSplit(BatchSplit('a', 'c', { batchSizes: [1, 1] }), 'b', { batchSizes: [2, 1] }),
+    rows: even,
+    isBatch: true,
+    config: 'lora[r=2]'
+  }
 }
 
 /** Values that no initialisation would give, the same in every run. */
@@ -55,7 +62,7 @@ async function write(out, models) {
       const model = await AutoModel.fromPretrained(source)
       for (const adapter of ['a', 'b', 'c']) model.addAdapter(adapter, config)
       if (config.startsWith('seq')) model.addAdapterFusion(['a', 'b'], 'dynamic', name === 'fuse' ? { name: 'f' } : {})
-      for (const one of ['a', 'b', 'both']) model.addClassificationHead(one, { numLabels: 3 })
+      for (const one of ['a', 'b', 'c', 'both']) model.addClassificationHead(one, { numLabels: 3 })
       fill(model)
       model.setActiveAdapters(setup)
       if (head !== undefined) model.activeHead = head
