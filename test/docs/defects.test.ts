@@ -47,7 +47,9 @@ const proofs: readonly (readonly [file: string, title: string])[] = [
   ['model/reft', 'a row shorter than suffixPositions is all of the last tokens'],
   ['model/lora-average', 'whatever the weights, the frozen value counts once'],
   ['model/lora-average', 'whatever the weights, the frozen value counts once'],
-  ['config/composition', 'weights that were not normalized say so']
+  ['config/composition', 'weights that were not normalized say so'],
+  ['model/compositions', 'below Parallel in a Stack each row of every copy keeps its part of the batch'],
+  ['model/setup-heads', 'heads of a BatchSplit in another']
 ]
 
 test('docs/python-defects.md names a test for each defect of Python’s adapters, and the test is there', (t) => {

@@ -65,6 +65,14 @@ test('MultiTask: each row goes to the child that its task id names', async (t) =
   await t.throwsAsync(wrong(['a', 'a', 'a', 'a', 'dd']), { message: /taskIds\[4\].*Did you mean 'd'/ })
 })
 
+test('below Parallel in a Stack each row of every copy keeps its part of the batch, and its task', async (t) => {
+  const model = await withFour(t)
+  const own = ['a', 'a', 'b', 'b', 'b']
+  const each = ['c', 'd'].flatMap((top) => own.map((below) => Stack(below, top)))
+  await checkRows(t, model, Stack(BatchSplit('a', 'b', { batchSizes: [2, 3] }), Parallel('c', 'd')), each)
+  await checkRows(t, model, Stack(MultiTask('a', 'b'), Parallel('c', 'd')), each, own)
+})
+
 test('MultiTask: predict takes a row’s own task, as training does', async (t) => {
   const model = await withFour(t)
   const setup = MultiTask('a', Stack('b', 'c'), 'd')

@@ -132,6 +132,15 @@ test('heads of a BatchSplit in another, and one head for all children of Paralle
   })
   model.setActiveAdapters(nested)
   const before = await answers(model)
+  const { headOutputs = [] } = await model.forward({ inputIds })
+  t.deepEqual(
+    headOutputs.map(({ head, rows }) => [head, [...rows]]),
+    [
+      ['a', [0]],
+      ['b', [1, 2, 3]],
+      ['c', [4]]
+    ]
+  )
   const folder = await saved(t, model, nested)
   const single = (name: string) => ({ type: 'single', children: [name] })
   t.deepEqual(jsonOf(folder).head_setup, {
