@@ -29,7 +29,7 @@ const usage = `Usage: torch-adapters predict --model MODEL [--adapter ADAPTER...
 Answers every row with a JSON object on a line, in the order of the rows: "logits", and by the kind of the head
 "label", "label_id" and "score", or "labels" and "scores", or "answer", "start", "end" and "score", or "tokens". Those
 of a row of words are its words, each with its label, or null where the row was too long for it; of other rows all
-tokens, special ones included. An "id" comes back.
+tokens, special ones included. A language head's labels are tokens, as the vocabulary has them. An "id" comes back.
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
   --model MODEL           folder or hub id of the base model, or an archive of torch.export (.pt2)

@@ -36,8 +36,8 @@ export interface Prediction {
   readonly labels?: readonly string[]
   readonly scores?: Float32Array
   /**
-   * Tagging: a label for each word of a row of words; for each token of other rows, special tokens included. Masked
-   * language modelling: a token's id for each token.
+   * Tagging: a label for each word of a row of words; for each token of other rows, special tokens included. Language
+   * modelling: for each token the one that stands there (masked) or comes next (causal), as its vocabulary has it.
    */
   readonly tokens?: readonly TokenPrediction[]
   /**
@@ -299,7 +299,7 @@ function interpret(
 ): Prediction {
   const names = labelNames(config)
   if (config.headType === 'tagging' || predictsWords(config)) {
-    const bestOf = (values: Float32Array) => best(values, names)
+    const bestOf = (values: Float32Array) => best(values, (id) => names[id] ?? tokenizer?.idToToken(id))
     const words = config.headType === 'tagging' ? wordsOf(row) : null
     if (words === null || encoded.wordIds === undefined) return answersByToken(encoded, logits, bestOf, tokenizer)
     return answersByWord(words, encoded.wordIds, logits, bestOf)
@@ -309,16 +309,16 @@ function interpret(
     return { labels: names.filter((_, id) => (scores[id] ?? 0) >= 0.5), scores, logits }
   }
   if (config.numLabels === 1) return { score: logits[0] ?? Number.NaN, logits }
-  return { ...best(logits, names), logits }
+  return { ...best(logits, (id) => names[id]), logits }
 }
 
 /** The highest logit with its softmax probability. */
-function best(logits: Float32Array, names: readonly string[]): Best {
+function best(logits: Float32Array, nameOf: (id: number) => string | undefined): Best {
   let labelId = 0
   logits.forEach((value, id) => {
     if (value > (logits[labelId] ?? Number.NEGATIVE_INFINITY)) labelId = id
   })
   const top = logits[labelId] ?? 0
   const sum = logits.reduce((total, value) => total + Math.exp(value - top), 0)
-  return { label: names[labelId] ?? `${labelId}`, labelId, score: 1 / sum }
+  return { label: nameOf(labelId) ?? `${labelId}`, labelId, score: 1 / sum }
 }

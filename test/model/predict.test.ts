@@ -4,16 +4,18 @@ import test, { type ExecutionContext } from 'ava'
 import { AutoModel, type Model, TextTokenizer } from '../../lib/index.js'
 import { largestDifference, scratch, tinyConfig } from './support.js'
 
+const pieces = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'new', '##ly', 'york', 'is']
+
 /** The tiny model with a tokenizer that cuts `newly` in two, a tagging head `tags` and a head for masked words `mlm`. */
 async function tagger(t: ExecutionContext): Promise<Model> {
   const folder = scratch(t)
-  const pieces = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'new', '##ly', 'york', 'is']
   writeFileSync(join(folder, 'vocab.txt'), pieces.join('\n'))
   writeFileSync(
     join(folder, 'tokenizer_config.json'),
     JSON.stringify({ tokenizer_class: 'BertTokenizer', do_lower_case: true, model_max_length: 6 })
   )
-  const model = await AutoModel.fromConfig(tinyConfig, { tokenizer: TextTokenizer.fromFolder(folder), seed: 1 })
+  const tokenizer = TextTokenizer.fromFolder(folder)
+  const model = await AutoModel.fromConfig({ ...tinyConfig, vocab_size: pieces.length }, { tokenizer, seed: 1 })
   t.teardown(() => model.dispose())
   model.addTaggingHead('tags', { labels: ['O', 'B', 'I'] })
   model.addMaskedLmHead('mlm')
@@ -67,4 +69,28 @@ test('tagging texts, and masked words: one answer a token, with the token', asyn
     masked?.tokens?.map(({ token }) => token),
     text
   )
+})
+
+test('language heads: the label is the piece that its number stands for; without a tokenizer the number', async (t) => {
+  const model = await tagger(t)
+  const row = { inputIds: [2, 5, 6, 4, 3] }
+  const [masked] = await model.predict([row], { head: 'mlm' })
+  const labels = masked?.tokens?.map(({ label }) => label)
+  t.deepEqual(
+    labels,
+    masked?.tokens?.map(({ labelId }) => pieces[labelId as number])
+  )
+  t.is(labels?.length, 5)
+  const { tokenizer } = model
+  const gpt2 = { model_type: 'gpt2', vocab_size: pieces.length, n_embd: 8, n_layer: 1, n_head: 2, n_positions: 16 }
+  for (const given of [tokenizer, undefined]) {
+    const writer = await AutoModel.fromConfig(gpt2, { tokenizer: given, seed: 1 })
+    t.teardown(() => writer.dispose())
+    writer.addCausalLmHead('next')
+    const [answer] = await writer.predict([row])
+    for (const { label, labelId } of answer?.tokens ?? []) {
+      t.is(label, given === undefined ? `${labelId}` : (pieces[labelId as number] as string))
+    }
+    t.is(answer?.tokens?.length, 5)
+  }
 })
