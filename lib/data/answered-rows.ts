@@ -4,6 +4,7 @@ import type { HeadConfig } from '../config/head-config.js'
 import type { EncodedRow, EncodeRowOptions } from './collate.js'
 import type { IdsRow, Row, TextRow } from './dataset.js'
 import { ignoredLabel } from './labels.js'
+import { neededTokenizer } from './needed-tokenizer.js'
 
 // A row of a network with an encoder and a decoder: the encoder reads the row, and what the decoder reads is given, or made
 // of something by a start token in front and the last one left out, as transformers and adapters do:
@@ -24,7 +25,7 @@ export function answeredRow(
   options: EncodeRowOptions & { readonly decoder: DecoderFacts },
   name: string
 ): EncodedRow {
-  const { head, decoder, tokenizer, limits } = options
+  const { head, decoder, limits } = options
   const writes = head?.headType === 'causal_lm'
   const answered = (ids: Int32Array, label = encoded.label) => ({
     ...{ inputIds: ids, tokenTypeIds: new Int32Array(ids.length), sourceIds: encoded.inputIds, label }
@@ -36,7 +37,7 @@ export function answeredRow(
   }
   const { targetText } = row as Partial<TextRow>
   if (targetText != null) {
-    if (tokenizer === undefined) throw check.valueError(name, 'the model has no tokenizer, so rows must be inputIds')
+    const tokenizer = neededTokenizer(options, name)
     const maxLength = Math.min(limits.maxLength, tokenizer.modelMaxLength)
     const target = tokenizer.encode(targetText, null, { maxLength }).inputIds
     return answered(shiftedRight(target, decoder, name), writes ? target : encoded.label)

@@ -11,9 +11,9 @@ import { concatenate } from './concatenate.js'
 import { labelField, labelOf, type Row, type TextRow } from './dataset.js'
 import { checkImageSize, encodeImage } from './images.js'
 import { alignedLabels, encodeLabel, ignoredLabel, labelsTokens, spreadWordLabels } from './labels.js'
+import { neededTokenizer, type Tokenized } from './needed-tokenizer.js'
 import { type EncodedWordsOf, encodeParse, parseLabel } from './parses.js'
 import { type EncodedQuestion, encodeQuestion, questionLabel } from './questions.js'
-import type { TextTokenizer } from './tokenizer.js'
 import { givenValues, imageOf, rowOf } from './value-rows.js'
 
 /** A row as numbers. */
@@ -79,9 +79,8 @@ function checkBelow(name: string, values: ArrayLike<number>, limit: number, what
 
 const noIds = new Int32Array(0)
 
-export interface EncodeRowOptions {
-  /** Needed for rows of text or words. */
-  readonly tokenizer?: TextTokenizer | undefined
+/** A tokenizer is needed for rows of text or words. */
+export interface EncodeRowOptions extends Tokenized {
   /** Says what the labels mean; without it they are left out. */
   readonly head?: HeadConfig | undefined
   readonly limits: RowLimits
@@ -135,12 +134,12 @@ export function encodeRow(row: Row, options: EncodeRowOptions, name: string): En
 }
 
 function encodeForChoice(row: Row, head: ChoiceHeadConfig, options: EncodeRowOptions, name: string): EncodedRow {
-  const { tokenizer, limits } = options
-  const maxLength = Math.min(limits.maxLength, tokenizer?.modelMaxLength ?? Infinity)
+  const { limits, head: _, ...tokenized } = options
+  const maxLength = Math.min(limits.maxLength, tokenized.tokenizer?.modelMaxLength ?? Infinity)
   checkRowFits(row, limits, name)
-  if (head.headType === 'question_answering') return encodeQuestion(row, tokenizer, maxLength, name)
-  if (head.headType === 'dependency_parsing') return encodeParse(row, head, tokenizer, maxLength, name)
-  return encodeChoices(row, head, (choice, place) => encode(choice, { tokenizer, limits }, place), name)
+  if (head.headType === 'question_answering') return encodeQuestion(row, tokenized, maxLength, name)
+  if (head.headType === 'dependency_parsing') return encodeParse(row, head, tokenized, maxLength, name)
+  return encodeChoices(row, head, (choice, place) => encode(choice, { ...tokenized, limits }, place), name)
 }
 
 function encode(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
@@ -168,8 +167,7 @@ function encode(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
     const tokenTypeIds = row.tokenTypeIds == null ? new Int32Array(inputIds.length) : Int32Array.from(row.tokenTypeIds)
     return { inputIds, tokenTypeIds, label }
   }
-  const { tokenizer } = options
-  if (tokenizer === undefined) throw check.valueError(name, 'the model has no tokenizer, so rows must be inputIds')
+  const tokenizer = neededTokenizer(options, name)
   const length = { maxLength: Math.min(limits.maxLength, tokenizer.modelMaxLength) }
   if ('words' in row && row.words != null) {
     const ids = tokenizer.encodeWords(row.words, length)

@@ -3,7 +3,7 @@ import type { DependencyParsingHeadConfig } from '../config/choice-heads.js'
 import type { EncodedRow } from './collate.js'
 import type { Row } from './dataset.js'
 import { classId, ignoredLabel } from './labels.js'
-import type { TextTokenizer } from './tokenizer.js'
+import { neededTokenizer, type Tokenized } from './needed-tokenizer.js'
 
 /** The words of a row that have tokens, and which of them each token is a part of. */
 export interface EncodedWordsOf {
@@ -49,12 +49,12 @@ function checkTree(label: Int32Array, count: number, name: string): void {
 export function encodeParse(
   row: Row,
   head: DependencyParsingHeadConfig,
-  tokenizer: TextTokenizer | undefined,
+  tokenized: Tokenized,
   maxLength: number,
   name: string
 ): EncodedRow {
   const label = parseLabel(row, head, name)
-  if (tokenizer === undefined) throw check.valueError(name, 'the model has no tokenizer, which rows of words need')
+  const tokenizer = neededTokenizer(tokenized, name, 'which rows of words need')
   const { inputIds, tokenTypeIds, wordIds } = tokenizer.encodeWords((row as { words: readonly string[] }).words, {
     maxLength
   })

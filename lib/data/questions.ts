@@ -3,6 +3,7 @@ import type { EncodedRow } from './collate.js'
 import { concatenate } from './concatenate.js'
 import type { Row } from './dataset.js'
 import { ignoredLabel } from './labels.js'
+import { neededTokenizer, type Tokenized } from './needed-tokenizer.js'
 import type { TextTokenizer } from './tokenizer.js'
 import { type WindowedContext, windowsOf } from './windows.js'
 
@@ -101,14 +102,13 @@ function positions(row: Row, name: string): Int32Array | undefined {
 /** Windows one after the other, and for each the first and the last token of the row's first right answer. */
 export function encodeQuestion(
   row: Row,
-  tokenizer: TextTokenizer | undefined,
+  tokenized: Tokenized,
   maxLength: number,
   name: string
 ): Pick<EncodedRow, 'inputIds' | 'tokenTypeIds' | 'parts' | 'label' | 'question'> {
   const texts = textsOf(row, name)
-  if (texts === null) return encodeIds(row, tokenizer, name)
-  if (tokenizer === undefined) throw check.valueError(name, 'the model has no tokenizer, so rows must be inputIds')
-  const windowed = windowsOf(tokenizer, texts.question, texts.context, maxLength)
+  if (texts === null) return encodeIds(row, tokenized.tokenizer, name)
+  const windowed = windowsOf(neededTokenizer(tokenized, name), texts.question, texts.context, maxLength)
   const answers = rightAnswers(row, name)
   const { windows, spans } = windowed
   return {

@@ -58,7 +58,7 @@ function tokenText(value: unknown): unknown {
 
 function missing(folder: string): AdapterError {
   return new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} holds no tokenizer`, {
-    expected: 'tokenizer.json, or vocab.txt of a BERT model, or vocab.json and merges.txt of a RoBERTa model',
+    expected: 'tokenizer.json, or vocab.txt of a BERT model, or vocab.json and merges.txt of a RoBERTa or GPT-2 model',
     hint: 'Save the tokenizer with use_fast=True, or give ids instead of text.'
   })
 }

@@ -82,7 +82,7 @@ export class TextTokenizer {
     )
   }
 
-  /** From a folder with tokenizer.json, with vocab.txt of a BERT model, or with vocab.json and merges.txt of a RoBERTa model. */
+  /** From a folder with tokenizer.json, with vocab.txt of a BERT model, or with vocab.json and merges.txt of a RoBERTa or GPT-2 model. */
   static fromFolder(folder: string): TextTokenizer {
     return new TextTokenizer(readTokenizerFiles(check.checkNonEmptyString('folder', folder)))
   }

@@ -17,6 +17,8 @@ type Json = Readonly<Record<string, unknown>>
 interface Kind {
   readonly files: readonly string[]
   readonly classes: readonly string[]
+  /** Models whose folders mean this kind where no class is named; of the usual kind of these files: all others. */
+  readonly models?: readonly string[]
   readonly tokens: Readonly<Record<string, string>>
   readonly build: (folder: string, config: Json) => Json
 }
@@ -37,22 +39,39 @@ const kinds: readonly Kind[] = [
       ...{ bos_token: '<s>', eos_token: '</s>', unk_token: '<unk>', sep_token: '</s>', pad_token: '<pad>' },
       ...{ cls_token: '<s>', mask_token: '<mask>' }
     },
-    build: bytePairs
+    build: robertaPairs
+  },
+  {
+    files: ['vocab.json', 'merges.txt'],
+    classes: ['GPT2Tokenizer'],
+    models: ['gpt2', 'gpt_neo', 'gptj', 'opt'],
+    tokens: { bos_token: '<|endoftext|>', eos_token: '<|endoftext|>', unk_token: '<|endoftext|>' },
+    build: gpt2Pairs
   }
 ]
 
-export const vocabularyFiles = kinds.flatMap(({ files }) => files)
+export const vocabularyFiles = [...new Set(kinds.flatMap(({ files }) => files))]
 
-const kindOf = (folder: string): Kind | undefined =>
-  kinds.find(({ files }) => files.every((file) => existsSync(join(folder, file))))
+/** Kinds whose files are there. */
+const kindsIn = (folder: string): Kind[] =>
+  kinds.filter(({ files }) => files.every((file) => existsSync(join(folder, file))))
 
-/** Other classes read files of the same names in other ways; a folder that names none has the usual one. */
-const reads = ({ classes }: Kind, config: Json): boolean =>
-  config['tokenizer_class'] == null || classes.includes(String(config['tokenizer_class']).replace(/Fast$/, ''))
+/** The class that reads the folder: the tokenizer's config, and then the model's, may name it, as AutoTokenizer asks them. */
+function chosen(folder: string, config: Json): { readonly kind?: Kind | undefined; readonly named: unknown } {
+  const found = kindsIn(folder)
+  const modelFile = join(folder, 'config.json')
+  const model = existsSync(modelFile) ? readJsonObject(modelFile, operation) : {}
+  const named = config['tokenizer_class'] ?? model['tokenizer_class']
+  if (named != null) {
+    const name = String(named).replace(/Fast$/, '')
+    return { kind: found.find(({ classes }) => classes.includes(name)), named }
+  }
+  const ofModel = found.find(({ models }) => models?.includes(String(model['model_type'])))
+  return { kind: ofModel ?? found[0], named }
+}
 
 export function hasVocabulary(folder: string, config: () => Json): boolean {
-  const kind = kindOf(folder)
-  return kind !== undefined && reads(kind, config())
+  return kindsIn(folder).length > 0 && chosen(folder, config()).kind !== undefined
 }
 
 /**
@@ -63,11 +82,13 @@ export function readVocabulary(
   folder: string,
   config: Json
 ): { readonly model: Json; readonly config: Json } | undefined {
-  const kind = kindOf(folder)
-  if (kind === undefined) return undefined
-  if (!reads(kind, config)) {
-    throw new AdapterError('ERR_UNSUPPORTED', operation, `${folder} belongs to a ${config['tokenizer_class']}`, {
-      expected: `tokenizer.json, or ${kind.files.join(' and ')} of a ${kind.classes.join(', ')}`,
+  const found = kindsIn(folder)
+  if (found.length === 0) return undefined
+  const { kind, named } = chosen(folder, config)
+  if (kind === undefined) {
+    const classes = found.flatMap((one) => one.classes)
+    throw new AdapterError('ERR_UNSUPPORTED', operation, `${folder} belongs to a ${named}`, {
+      expected: `tokenizer.json, or ${found[0]?.files.join(' and ')} of a ${classes.join(', ')}`,
       hint: 'Save it in Python as a fast tokenizer, or give ids instead of text.'
     })
   }
@@ -86,7 +107,9 @@ function wordPieces(folder: string, config: Json): Json {
     .replace(/\r?\n$/, '')
     .split(/\r?\n/)
   const vocab = Object.fromEntries(lines.map((token, id) => [token, id]))
-  const { id, addedTokens } = tokens(folder, vocab, config, { lacks: `${file} has no line`, maskTakesSpace: false })
+  const { id, addedTokens } = tokens(folder, vocab, config, {
+    ...{ lacks: `${file} has no line`, needed: ['unk_token', 'cls_token', 'sep_token'], maskTakesSpace: false }
+  })
   const basic = config['do_basic_tokenize'] !== false
   const [cls, sep] = [text(config['cls_token']), text(config['sep_token'])]
   return {
@@ -116,23 +139,51 @@ function normalizer(config: Json): Json {
   }
 }
 
-/** RobertaTokenizer: byte-level byte pair encoding; vocab.json has the ids, merges.txt one merge a line. */
-function bytePairs(folder: string, config: Json): Json {
+function robertaPairs(folder: string, config: Json): Json {
+  // RoBERTa's mask takes the space before it, as a word does.
+  const rule = { needed: ['unk_token', 'cls_token', 'sep_token'], maskTakesSpace: true }
+  return bytePairs(folder, config, rule, (id) => {
+    const [cls, sep] = [text(config['cls_token']), text(config['sep_token'])]
+    return {
+      ...{ type: 'RobertaProcessing', sep: [sep, id(sep)], cls: [cls, id(cls)] },
+      ...{ trim_offsets: true, add_prefix_space: config['add_prefix_space'] === true }
+    }
+  })
+}
+
+/** Nothing stands around GPT-2's texts, unless its config asks for one token before all. */
+function gpt2Pairs(folder: string, config: Json): Json {
+  return bytePairs(folder, config, { needed: [], maskTakesSpace: false }, (id) => {
+    if (config['add_bos_token'] !== true) {
+      return { type: 'ByteLevel', add_prefix_space: true, trim_offsets: false, use_regex: true }
+    }
+    const bos = text(config['bos_token'])
+    const parts = ['A', 'B'].map((part) => ({ Sequence: { id: part, type_id: 0 } }))
+    const first = { SpecialToken: { id: bos, type_id: 0 } }
+    return {
+      ...{ type: 'TemplateProcessing', single: [first, parts[0]], pair: [first, ...parts] },
+      special_tokens: { [bos]: { id: bos, ids: [id(bos)], tokens: [bos] } }
+    }
+  })
+}
+
+/** Byte-level byte pair encoding; vocab.json has the ids, merges.txt one merge a line. */
+function bytePairs(
+  folder: string,
+  config: Json,
+  rule: Omit<TokenRule, 'lacks'>,
+  processor: (id: (token: string) => number) => Json
+): Json {
   const file = join(folder, 'vocab.json')
   const vocab = readJsonObject(file, operation, largestTokenizer) as Record<string, number>
   const merges = readMerges(join(folder, 'merges.txt'))
-  // RoBERTa's mask takes the space before it, as a word does.
-  const { id, addedTokens } = tokens(folder, vocab, config, { lacks: `${file} has no token`, maskTakesSpace: true })
-  const [cls, sep] = [text(config['cls_token']), text(config['sep_token'])]
+  const { id, addedTokens } = tokens(folder, vocab, config, { lacks: `${file} has no token`, ...rule })
   const space = config['add_prefix_space'] === true
   return {
     added_tokens: addedTokens,
     normalizer: null,
     pre_tokenizer: { type: 'ByteLevel', add_prefix_space: space, trim_offsets: true, use_regex: true },
-    post_processor: {
-      ...{ type: 'RobertaProcessing', sep: [sep, id(sep)], cls: [cls, id(cls)] },
-      ...{ trim_offsets: true, add_prefix_space: space }
-    },
+    post_processor: processor(id),
     decoder: { type: 'ByteLevel', add_prefix_space: true, trim_offsets: true, use_regex: true },
     model: {
       ...{ type: 'BPE', dropout: null, unk_token: text(config['unk_token']) },
@@ -188,12 +239,20 @@ function addedToken(token: unknown, id: number, special: boolean): AddedToken {
 // The order in which transformers gives ids to special tokens that the vocabulary lacks.
 const specialKeys = ['bos_token', 'eos_token', 'unk_token', 'sep_token', 'pad_token', 'cls_token', 'mask_token']
 
+interface TokenRule {
+  /** Begins the error about a token that has no id. */
+  readonly lacks: string
+  /** Special tokens that must have an id already; others get the next ones. */
+  readonly needed: readonly string[]
+  readonly maskTakesSpace: boolean
+}
+
 /** Tokens that are found before the text is split: those that the folder lists, and the special ones. */
 function tokens(
   folder: string,
   vocab: Readonly<Record<string, number>>,
   config: Json,
-  { lacks, maskTakesSpace }: { readonly lacks: string; readonly maskTakesSpace: boolean }
+  { lacks, needed, maskTakesSpace }: TokenRule
 ) {
   const added = new Map<string, AddedToken>()
   const add = (token: AddedToken) => added.set(token.content, token)
@@ -211,11 +270,11 @@ function tokens(
     for (const [token, id] of Object.entries(old)) add(addedToken(token, Number(id), names.has(token)))
   }
   const idOf = (token: string) => added.get(token)?.id ?? (Object.hasOwn(vocab, token) ? vocab[token] : undefined)
-  for (const key of ['unk_token', 'cls_token', 'sep_token']) {
+  for (const key of needed) {
     if (idOf(text(config[key])) !== undefined) continue
     throw bad(
       `${lacks} '${text(config[key])}'`,
-      'Name the special tokens in tokenizer_config.json (cls_token, sep_token, …).'
+      'Name the special tokens in tokenizer_config.json (cls_token, sep_token, …), and its tokenizer_class.'
     )
   }
   let next = new Set([...Object.keys(vocab), ...added.keys()]).size

@@ -123,7 +123,7 @@ export function planGeneration(
   const setups = rowSetups(adapters, { rows: checked.length, taskIds }, model.known)
   const head = headOf(model, options, setups)
   const skipLayers = skippedLayers(model, options)
-  const encoding = { tokenizer: model.tokenizer, limits: rowLimits(model.config) }
+  const encoding = { tokenizer: model.tokenizer, source: model.source, limits: rowLimits(model.config) }
   const encoded = setups.map((_, i) => {
     const row = checked[i % checked.length] as Row
     return encodeRow(row, encoding, placeOf(row, `rows[${i}]`))

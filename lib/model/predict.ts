@@ -278,7 +278,7 @@ export const isLabelled = (row: Row): boolean =>
 
 /** As the heads of its copies read it. */
 function encodeJob(model: Model, { row, index, copies }: Job, limits: RowLimits): EncodedRow {
-  const options = { tokenizer: model.tokenizer, limits }
+  const options = { tokenizer: model.tokenizer, source: model.source, limits }
   const place = placeOf(row, `rows[${index}]`)
   const config = model.heads.get(copies[0]?.head ?? '')
   if (config === undefined || !isChoiceHead(config)) return encodeRow(row, options, place)

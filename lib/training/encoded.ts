@@ -112,7 +112,7 @@ export class EncodedDataset {
         if (rowLabel(row, config, place, limits) !== undefined) continue
         if (limits.decoder != null && !isAnswered(row, config)) throw needsTarget(place)
         if (config.headType === 'masked_lm') {
-          checkMaskable(model.tokenizer, place)
+          checkMaskable(model, place)
           requireMaskedAlone(configs, place)
           encoded.#hidesWords = true
         } else if (config.headType !== 'causal_lm') {
@@ -182,11 +182,11 @@ export class EncodedDataset {
 
   /** A row with the label that a head reads. Heads of one config read the same. */
   at(index: number, head: string): EncodedRow {
-    const { tokenizer, config, heads } = this.model
+    const { tokenizer, source, config, heads } = this.model
     const reader = this.#readers.get(head) ?? JSON.stringify(heads.get(head))
     this.#readers.set(head, reader)
     const encode = () => {
-      const options = { tokenizer, head: heads.get(head), limits: rowLimits(config) }
+      const options = { tokenizer, source, head: heads.get(head), limits: rowLimits(config) }
       return encodeRow(this.row(index), options, this.#placeOf(index))
     }
     if (!Array.isArray(this.rows)) return this.#recentlyEncoded.take(`${index} ${reader}`, encode)
@@ -256,7 +256,7 @@ export class EncodedDataset {
     const places = [...rows.keys()].filter(isMasked)
     if (places.length === 0) return new Map()
     const numbers = places.map((i) => [epochs[i] ?? 0, indices[i] ?? 0] as const)
-    const words = { tokenizer: model.tokenizer, vocabSize: rowLimits(model.config).vocabSize }
+    const words = { tokenizer: model.tokenizer, source: model.source, vocabSize: rowLimits(model.config).vocabSize }
     const found = maskRows(
       places.map((i) => rows[i] as EncodedRow),
       numbers,

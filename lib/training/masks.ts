@@ -2,7 +2,7 @@ import type { TrainingArguments } from '../config/training-arguments.js'
 import type { EncodedRow } from '../data/collate.js'
 import { ignoredLabel } from '../data/labels.js'
 import { maskTokens } from '../data/masking.js'
-import type { TextTokenizer } from '../data/tokenizer.js'
+import { filesNotRead, type Tokenized } from '../data/needed-tokenizer.js'
 import { AdapterError } from '../native/errors.js'
 
 /**
@@ -26,16 +26,20 @@ export const trainingMasks = (
 export const evaluationMasks = (probability = 0.15): Masking => ({ probability, seeds: [0], needsOne: false })
 
 /** What has to be known of the words, or an error that names the row. */
-export function checkMaskable(tokenizer: TextTokenizer | undefined, place: string): number {
+export function checkMaskable({ tokenizer, source }: Tokenized, place: string): number {
   if (tokenizer?.maskId !== undefined) return tokenizer.maskId
   const why = tokenizer === undefined ? 'the model has no tokenizer' : 'the tokenizer has no mask token'
-  throw new AdapterError('ERR_NO_LABELS', 'read the dataset', `${place} has no label, and ${why}`, {
-    hint: 'Give the hidden tokens as labels (-100 elsewhere), or a model whose tokenizer has a mask token.'
-  })
+  throw new AdapterError(
+    'ERR_NO_LABELS',
+    'read the dataset',
+    `${place} has no label, and ${why}${tokenizer === undefined ? filesNotRead(source) : ''}`,
+    {
+      hint: 'Give the hidden tokens as labels (-100 elsewhere), or a model whose tokenizer has a mask token.'
+    }
+  )
 }
 
-export interface Words {
-  readonly tokenizer: TextTokenizer | undefined
+export interface Words extends Tokenized {
   /** Of the model; its tokenizer may know fewer. */
   readonly vocabSize: number
 }
@@ -44,12 +48,13 @@ export interface Words {
 export function maskRows(
   rows: readonly EncodedRow[],
   numbers: readonly (readonly [epoch: number, row: number])[],
-  { tokenizer, vocabSize }: Words,
+  words: Words,
   { probability, seeds, needsOne }: Masking
 ): EncodedRow[] {
+  const { tokenizer, vocabSize } = words
   const options = {
     probability,
-    maskId: checkMaskable(tokenizer, 'a row'),
+    maskId: checkMaskable(words, 'a row'),
     vocabSize: Math.min(vocabSize, tokenizer?.vocabSize ?? vocabSize),
     specialIds: tokenizer?.specialIds ?? new Set<number>()
   }

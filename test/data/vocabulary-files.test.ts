@@ -4,13 +4,15 @@ import { join } from 'node:path'
 import test from 'ava'
 import { TextTokenizer } from '../../lib/data/tokenizer.js'
 import { hasTokenizer } from '../../lib/data/tokenizer-files.js'
+import { AutoModel, evaluate } from '../../lib/index.js'
+import { scratch, tinyConfig } from '../model/support.js'
 
 const fixtures = 'test/data/fixtures/vocabularies'
 
 interface Encodings {
   readonly vocabSize: number
   readonly special: number[]
-  readonly rows: readonly { text: string; pair: string | null; ids: number[]; converted?: number[]; types: number[] }[]
+  readonly rows: readonly { text: string; pair: string | null; ids: number[]; converted?: number[]; types?: number[] }[]
 }
 
 // From fixtures/make_vocabularies.py: transformers' slow tokenizers, and what it converts them to where that differs.
@@ -20,7 +22,7 @@ for (const name of readdirSync(fixtures)) {
     const { vocabSize, special, rows } = JSON.parse(readFileSync(join(folder, 'encodings.json'), 'utf8')) as Encodings
     t.true(hasTokenizer(folder))
     const tokenizer = TextTokenizer.fromFolder(folder)
-    for (const { text, pair, ids, converted = ids, types } of rows) {
+    for (const { text, pair, ids, converted = ids, types = converted.map(() => 0) } of rows) {
       const encoded = tokenizer.encode(text, pair, { maxLength: 1000 })
       const what = JSON.stringify({ text, pair })
       t.deepEqual([...encoded.inputIds], converted, what)
@@ -30,6 +32,62 @@ for (const name of readdirSync(fixtures)) {
     t.deepEqual([...tokenizer.specialIds].sort(), special.sort())
   })
 }
+
+interface Gpt2Case {
+  readonly files: Readonly<Record<string, object>>
+  readonly vocabSize: number
+  readonly special: number[]
+  readonly rows: readonly (readonly number[])[]
+}
+
+// Of the same script: RoBERTa's files as GPT-2's tokenizer reads them, and the ids of RoBERTa's rows.
+const gpt2 = JSON.parse(readFileSync('test/data/fixtures/gpt2.json', 'utf8')) as Readonly<Record<string, Gpt2Case>>
+for (const [name, { files, vocabSize, special, rows }] of Object.entries(gpt2)) {
+  test(`GPT-2, ${name}: ids as those of transformers`, (t) => {
+    const folder = scratch(t)
+    for (const file of ['vocab.json', 'merges.txt']) cpSync(join(fixtures, 'roberta', file), join(folder, file))
+    for (const [file, json] of Object.entries(files)) writeFileSync(join(folder, file), JSON.stringify(json))
+    t.true(hasTokenizer(folder))
+    const tokenizer = TextTokenizer.fromFolder(folder)
+    const texts = JSON.parse(readFileSync(join(fixtures, 'roberta/encodings.json'), 'utf8')) as Encodings
+    t.is(texts.rows.length, rows.length)
+    texts.rows.forEach(({ text, pair }, i) => {
+      const { inputIds, tokenTypeIds } = tokenizer.encode(text, pair)
+      t.deepEqual([...inputIds], rows[i], JSON.stringify({ text, pair }))
+      t.true(tokenTypeIds.every((type) => type === 0))
+    })
+    t.is(tokenizer.vocabSize, vocabSize)
+    t.deepEqual([...tokenizer.specialIds].sort(), special.sort())
+  })
+}
+
+test('text for a model whose tokenizer is in files that are not read: the error names them', async (t) => {
+  const folder = scratch(t)
+  const model = await AutoModel.fromConfig(tinyConfig, { seed: 1 })
+  t.teardown(() => model.dispose())
+  await model.save(folder)
+  const open = async () => {
+    const opened = await AutoModel.fromPretrained(folder)
+    t.teardown(() => opened.dispose())
+    t.is(opened.tokenizer, undefined)
+    opened.addClassificationHead('c', { numLabels: 2 })
+    opened.addDependencyParsingHead('tree', { labels: ['a'] })
+    opened.addMaskedLmHead('words')
+    return opened
+  }
+  const plain = await open()
+  await t.throwsAsync(plain.predict(['text'], { head: 'c' }), {
+    message: 'rows[0]: the model has no tokenizer, so rows must be inputIds'
+  })
+  writeFileSync(join(folder, 'sentencepiece.bpe.model'), '')
+  writeFileSync(join(folder, 'vocab.json'), '{}')
+  const message =
+    /no tokenizer.* holds sentencepiece\.bpe\.model and vocab\.json, and read are tokenizer\.json, .*GPT-2/
+  const model2 = await open()
+  await t.throwsAsync(model2.predict(['text'], { head: 'c' }), { message })
+  await t.throwsAsync(model2.predict([{ words: ['a'] }], { head: 'tree' }), { message })
+  await t.throwsAsync(evaluate(model2, [{ inputIds: [1, 2] }], { head: 'words' }), { message })
+})
 
 test('the special tokens of a folder that names none are those of its class', (t) => {
   const roberta = TextTokenizer.fromFolder(join(fixtures, 'roberta'))
@@ -72,10 +130,13 @@ test('damaged and unknown folders', (t) => {
   writeFileSync(join(folder, 'added_tokens.json'), `{"huge": ${2 ** 40}}`)
   wrong(/an added token is not/)
   rmSync(join(folder, 'added_tokens.json'))
-  writeFileSync(join(folder, 'tokenizer_config.json'), '{"tokenizer_class": "GPT2Tokenizer"}')
+  writeFileSync(join(folder, 'tokenizer_config.json'), '{"tokenizer_class": "CLIPTokenizer"}')
   t.false(hasTokenizer(folder))
-  wrong(/belongs to a GPT2Tokenizer.*vocab\.json and merges\.txt of a RobertaTokenizer/, 'ERR_UNSUPPORTED')
+  wrong(
+    /belongs to a CLIPTokenizer.*vocab\.json and merges\.txt of a RobertaTokenizer.*GPT2Tokenizer/,
+    'ERR_UNSUPPORTED'
+  )
   rmSync(join(folder, 'merges.txt'))
   t.false(hasTokenizer(folder))
-  wrong(/holds no tokenizer.*vocab\.json and merges\.txt of a RoBERTa model/, 'ERR_FILE_NOT_FOUND')
+  wrong(/holds no tokenizer.*vocab\.json and merges\.txt of a RoBERTa or GPT-2 model/, 'ERR_FILE_NOT_FOUND')
 })

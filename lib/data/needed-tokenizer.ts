@@ -1,0 +1,41 @@
+import { existsSync, readdirSync } from 'node:fs'
+import { valueError } from '../config/check.js'
+import type { TextTokenizer } from './tokenizer.js'
+
+/** What rows of text need. */
+export interface Tokenized {
+  readonly tokenizer?: TextTokenizer | undefined
+  /** The model's folder, which says why there is none. */
+  readonly source?: string | undefined
+}
+
+/** The tokenizer, or an error about the row at `name`. */
+export function neededTokenizer(
+  { tokenizer, source }: Tokenized,
+  name: string,
+  so = 'so rows must be inputIds'
+): TextTokenizer {
+  if (tokenizer !== undefined) return tokenizer
+  throw valueError(name, `the model has no tokenizer, ${so}${filesNotRead(source)}`)
+}
+
+/** What to do about a folder whose tokenizer is in other files than those that are read; '' where it has none at all. */
+export function filesNotRead(source: string | undefined): string {
+  const files = unreadFiles(source)
+  if (files.length === 0) return ''
+  return (
+    `. ${source} holds ${files.join(' and ')}, and read are tokenizer.json, vocab.txt of BERT, and vocab.json with ` +
+    'merges.txt of RoBERTa or GPT-2. In Python AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes ' +
+    'tokenizer.json'
+  )
+}
+
+/** Files that hold vocabularies and merges of tokenizers, SentencePiece's among them. */
+const vocabulary = /^(vocab\..+|merges\.txt|.+\.(model|spm|bpe|codes|tiktoken))$/
+
+const unreadFiles = (source: string | undefined): string[] =>
+  source !== undefined && existsSync(source)
+    ? readdirSync(source)
+        .filter((file) => vocabulary.test(file))
+        .sort()
+    : []
