@@ -15,9 +15,9 @@ using ta::PickleValue;
 namespace {
 
 PickleValue read(const std::string& pickle) {
-  const ta::StorageLoader load = [](const std::string& key, at::ScalarType dtype, int64_t elements) {
-    if (key != "0" || elements > 6) throw ta::Error(ErrorCode::file_format, "load", "no such storage");
-    return check::counting({6}, dtype).storage();
+  const ta::StorageLoader load = [](const ta::StorageId& id) {
+    if (id.key != "0" || id.elements > 6) throw ta::Error(ErrorCode::file_format, "load", "no such storage");
+    return check::counting({6}, id.dtype).storage();
   };
   const std::span<const uint8_t> bytes(reinterpret_cast<const uint8_t*>(pickle.data()), pickle.size());
   return ta::read_pickle(bytes, load, "test pickle");

@@ -11,6 +11,7 @@
 #include "core/state/zip_reader.h"
 #include "core/state/zip_writer.h"
 #include "fuzz.h"
+#include "legacy_bytes.h"
 
 namespace {
 
@@ -64,15 +65,26 @@ TEST(fuzz_checkpoint_files) {
   });
 }
 
+// No checksum stands between these and the reader.
+TEST(fuzz_legacy_checkpoints) {
+  const check::TemporaryFolder folder;
+  const std::string path = folder.file("w.bin");
+  fuzz("legacy checkpoint", {check::read_file(check::fixture("legacy.pt")), check::legacy_with_views()},
+       [&](const std::string& bytes) {
+         check::write_file(path, bytes);
+         touch(ta::read_weights(path));
+       });
+}
+
 // The same pickles without the checksum that would catch most mutations before the stack machine sees them.
 TEST(fuzz_pickles) {
   std::vector<std::string> originals;
   for (const char* name : {"every_dtype.pt", "views.pt", "training.pt", "protocol4.pt", "module.bin"}) {
     originals.push_back(record(check::fixture(name), "/data.pkl"));
   }
-  const ta::StorageLoader load = [](const std::string&, at::ScalarType dtype, int64_t elements) {
-    if (elements > 1000) ta::fail(ta::ErrorCode::file_format, "load", "too long for this test");
-    return check::counting({elements}, dtype).storage();
+  const ta::StorageLoader load = [](const ta::StorageId& id) {
+    if (id.elements > 1000) ta::fail(ta::ErrorCode::file_format, "load", "too long for this test");
+    return check::counting({id.elements}, id.dtype).storage();
   };
   fuzz("pickle", originals, [&](const std::string& bytes) {
     const std::string source = "fuzz";

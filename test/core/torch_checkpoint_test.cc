@@ -7,6 +7,7 @@
 #include "core/state/safetensors.h"
 #include "core/state/zip_reader.h"
 #include "core/state/zip_writer.h"
+#include "legacy_bytes.h"
 #include "tensors.h"
 
 using check::contains;
@@ -60,7 +61,7 @@ PickleValue everything() {
 
 TEST(checkpoint_reads_what_python_wrote) {
   for (const char* name :
-       {"every_dtype.pt", "protocol4.pt", "module.bin", "parameters.pt", "views.pt", "training.pt"}) {
+       {"every_dtype.pt", "protocol4.pt", "module.bin", "parameters.pt", "views.pt", "training.pt", "legacy.pt"}) {
     check::expect_tensors(ta::read_state_dict(check::fixture(name)), *check::expected_json().find(name), name);
   }
 }
@@ -72,6 +73,70 @@ TEST(checkpoint_keeps_shared_memory_and_the_map) {
   CHECK(tensors.at("row").const_data_ptr() == tensors.at("base").const_data_ptr<float>() + 6);
   const auto* data = static_cast<const uint8_t*>(tensors.at("base").const_data_ptr());
   CHECK(data > file->data() && data < file->data() + file->size());
+}
+
+TEST(checkpoint_reads_legacy_views) {
+  const TemporaryFolder folder;
+  const auto read = [&](const std::string& bytes) {
+    check::write_file(folder.file("old.bin"), bytes);
+    return ta::read_state_dict(folder.file("old.bin"));
+  };
+  const StateDict tensors = read(check::legacy_with_views());
+  CHECK_EQ(check::values(tensors.at("whole")), (std::vector<double>{0, 1, 2, 3, 4, 5}));
+  CHECK_EQ(check::values(tensors.at("part")), (std::vector<double>{2, 3, 4}));
+  CHECK_EQ(check::values(tensors.at("odd")), (std::vector<double>{1, 3, 5}));
+  CHECK_EQ(check::values(tensors.at("flags")), (std::vector<double>{1, 0}));
+  // One memory, and it outlives whoever goes first.
+  CHECK(tensors.at("part").const_data_ptr<float>() == tensors.at("whole").const_data_ptr<float>() + 2);
+  const at::Tensor part = read(check::legacy_with_views()).at("part");
+  CHECK_EQ(check::values(part), (std::vector<double>{2, 3, 4}));
+}
+
+TEST(checkpoint_reads_legacy_pickles_of_protocol_4) {
+  const TemporaryFolder folder;
+  std::string bytes = check::legacy_with_views();
+  bytes.replace(0, 2, std::string("\x80\x04\x95\x0d\0\0\0\0\0\0\0", 11));
+  check::write_file(folder.file("old.bin"), bytes);
+  CHECK_EQ(ta::read_state_dict(folder.file("old.bin")).size(), 4u);
+}
+
+TEST(checkpoint_refuses_legacy_files_that_do_not_fit) {
+  const TemporaryFolder folder;
+  const auto refuse = [&](const std::string& bytes, ErrorCode code = ErrorCode::file_format) {
+    check::write_file(folder.file("old.bin"), bytes);
+    return CHECK_THROWS(code, ta::read_torch_checkpoint(folder.file("old.bin")));
+  };
+  const auto storage = [](char elements, const std::string& view = "N") {
+    return check::pickled_storage("ByteStorage", "1", elements, view);
+  };
+  const auto dict = [](const std::string& storage) {
+    return "}" + check::pickled_text("w") + check::pickled_vector(storage, 0, 2, 1) + "s";
+  };
+  const std::string two = dict(storage(2));
+  const std::string both = "\1\2";
+  CHECK(contains(refuse(check::legacy_file(two, {})), "missing"));
+  CHECK(contains(refuse(check::legacy_file(two, {{"1", 2, both}, {"1", 2, both}})), "twice"));
+  CHECK(contains(refuse(check::legacy_file(two, {{"1", 2, both}, {"2", 2, both}})), "no tensor"));
+  CHECK(contains(refuse(check::legacy_file(two, {{"1", 3, both + "x"}})), "of 2 elements, but there are 3"));
+  CHECK(contains(refuse(check::legacy_file(two, {{"1", -2, both}})), "there are -2"));
+  CHECK(contains(refuse(check::legacy_file(two, {{"1", 2, "\1"}})), "ends too early"));
+  const std::string huge = "(" + check::pickled_text("storage") + "ctorch\nDoubleStorage\n" + check::pickled_text("1") +
+                           check::pickled_text("cpu") + "\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7fNtQ";
+  CHECK(contains(refuse(check::legacy_file(huge, {})), "larger than the file"));
+  CHECK(contains(refuse(check::legacy_file("](" + storage(2) + storage(3) + "e", {})), "two types or sizes"));
+  const auto view = [](const std::string& numbers) { return check::pickled_text("v") + numbers + "\x87"; };
+  CHECK(contains(refuse(check::legacy_file(dict(storage(2, view("K\1K\2"))), {})), "outside"));
+  CHECK(contains(refuse(check::legacy_file(dict(storage(2, view("J\xff\xff\xff\xffK\2"))), {})), "outside"));
+  const std::string unlike = storage(2, view("K\1K\1")) + storage(2, view(std::string("K\1K\0", 4)));
+  CHECK(contains(refuse(check::legacy_file("](" + unlike + "e", {})), "two views of one name"));
+  CHECK(contains(refuse(check::legacy_file(two, {{"1", 2, both}}, storage(2))), "not where tensors stand"));
+  CHECK(contains(refuse(check::legacy_file(two, {{"1", 2, both}}, "M\xea\x03"), ErrorCode::unsupported), "got 1002"));
+  const std::string flags = dict(check::pickled_storage("BoolStorage", "1", 2));
+  CHECK(contains(refuse(check::legacy_file(flags, {{"1", 2, both}})), "boolean"));
+  CHECK(contains(refuse(check::legacy_file("cos\nsystem\n", {}), ErrorCode::unsupported), "Nothing was executed"));
+  // Cut off anywhere, it is refused and not half read.
+  const std::string whole = check::legacy_with_views();
+  for (std::size_t size = 15; size < whole.size(); ++size) refuse(whole.substr(0, size));
 }
 
 TEST(checkpoint_reads_training_state) {
@@ -92,7 +157,6 @@ TEST(checkpoint_reads_training_state) {
 }
 
 TEST(checkpoint_refuses_what_is_not_plain_data) {
-  CHECK(contains(refuse(ErrorCode::unsupported, "legacy.pt"), "before 1.6"));
   CHECK(contains(refuse(ErrorCode::unsupported, "whole_module.pt"), "torch.nn.modules"));
   CHECK(contains(refuse(ErrorCode::unsupported, "complex.pt"), "ComplexFloatStorage"));
   CHECK(contains(refuse(ErrorCode::unsupported, "torchscript.pt"), "TorchScript"));
@@ -102,7 +166,7 @@ TEST(checkpoint_refuses_what_is_not_plain_data) {
   std::string tar(600, '\0');
   tar.replace(257, 5, "ustar");
   check::write_file(folder.file("old.pt"), tar);
-  CHECK(contains(CHECK_THROWS(ErrorCode::unsupported, ta::read_state_dict(folder.file("old.pt"))), "before 1.6"));
+  CHECK(contains(CHECK_THROWS(ErrorCode::unsupported, ta::read_state_dict(folder.file("old.pt"))), "PyTorch 0.1"));
 }
 
 TEST(checkpoint_refuses_archives_of_another_kind) {

@@ -21,17 +21,21 @@ c10::DataPtr map_pointer(std::shared_ptr<const MappedFile> file, uint64_t offset
 
 }  // namespace
 
+c10::DataPtr mapped_pointer(std::shared_ptr<const MappedFile> file, uint64_t offset, uint64_t size,
+                            at::ScalarType dtype) {
+  const std::span<const uint8_t> bytes = file->range(offset, size, "a tensor");
+  if (bytes.empty() || reinterpret_cast<uintptr_t>(bytes.data()) % c10::elementSize(dtype) == 0) {
+    return map_pointer(std::move(file), offset);
+  }
+  c10::DataPtr pointer = c10::GetCPUAllocator()->allocate(bytes.size());
+  std::memcpy(pointer.mutable_get(), bytes.data(), bytes.size());
+  return pointer;
+}
+
 at::Storage mapped_storage(std::shared_ptr<const MappedFile> file, uint64_t offset, uint64_t size,
                            at::ScalarType dtype) {
-  const std::span<const uint8_t> bytes = file->range(offset, size, "a tensor");
-  c10::DataPtr pointer;
-  if (bytes.empty() || reinterpret_cast<uintptr_t>(bytes.data()) % c10::elementSize(dtype) == 0) {
-    pointer = map_pointer(std::move(file), offset);
-  } else {
-    pointer = c10::GetCPUAllocator()->allocate(bytes.size());
-    std::memcpy(pointer.mutable_get(), bytes.data(), bytes.size());
-  }
-  return {at::Storage::use_byte_size_t{}, bytes.size(), std::move(pointer), nullptr, false};
+  c10::DataPtr pointer = mapped_pointer(std::move(file), offset, size, dtype);
+  return {at::Storage::use_byte_size_t{}, static_cast<std::size_t>(size), std::move(pointer), nullptr, false};
 }
 
 at::Tensor tensor_in_storage(const at::Storage& storage, at::ScalarType dtype, int64_t offset,

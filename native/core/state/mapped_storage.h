@@ -17,6 +17,8 @@ namespace ta {
 // multiple of the element's size: the processor's wide loads need aligned elements.
 at::Storage mapped_storage(std::shared_ptr<const MappedFile> file, uint64_t offset, uint64_t size,
                            at::ScalarType dtype);
+c10::DataPtr mapped_pointer(std::shared_ptr<const MappedFile> file, uint64_t offset, uint64_t size,
+                            at::ScalarType dtype);
 
 // A view of `storage`; offset and strides count elements. Fails with ERR_FILE_FORMAT, naming `what`, when an element
 // would lie outside, or when there are more elements than the storage has (an expanded tensor of 2^40 elements over

@@ -1,5 +1,6 @@
 #include "core/state/pickle_reader.h"
 
+#include <algorithm>
 #include <bit>
 #include <optional>
 #include <unordered_map>
@@ -38,7 +39,6 @@ class PickleReader {
       : bytes_(pickle, source), load_storage_(load_storage), source_(source) {}
 
   PickleValue read() {
-    if (bytes_.left() > max_bytes) bad(text("larger than ", max_bytes, " bytes"));
     if (bytes_.read<uint8_t>() != PROTO) bad("not a pickle of protocol 2 or later");
     const int protocol = bytes_.read<uint8_t>();
     if (protocol < 2 || protocol > 5) bad(text("protocol ", protocol, " is not known"));
@@ -49,6 +49,8 @@ class PickleReader {
     }
     bad(text("more than ", max_instructions, " instructions"));
   }
+
+  std::size_t position() const { return bytes_.position(); }
 
  private:
   [[noreturn]] void bad(const std::string& problem) const {
@@ -168,18 +170,29 @@ class PickleReader {
     if (!top().is_ordered_dict()) bad("state for something that has none");
   }
 
-  // ('storage', torch.FloatStorage, key, device, number of elements)
+  // ('storage', torch.FloatStorage, key, device, number of elements), and before PyTorch 1.6 a view or None
   void load_storage() {
     const PickleValue id = pop();
-    if (!id.is_tuple() || id.as_items(source_).size() != 5) bad("not a storage");
+    if (!id.is_tuple()) bad("not a storage");
     const PickleValue::Items& parts = id.as_items(source_);
+    if (parts.size() != 5 && parts.size() != 6) bad("not a storage");
     const PickleValue::Global* type = parts[1].global();
     if (!type || parts[0].as_string(source_) != "storage") bad("not a storage");
     const std::optional<at::ScalarType> dtype = storage_dtype(type->name);
     if (!dtype) bad(type->name + " is not a storage");
     const int64_t elements = parts[4].as_integer(source_);
     if (elements < 0) bad("a storage of negative size");
-    push(PickleValue(PickleValue::RawStorage{load_storage_(parts[2].as_string(source_), *dtype, elements), *dtype}));
+    const auto view = parts.size() == 6 ? storage_view(parts[5]) : std::nullopt;
+    const StorageId named{parts[2].as_string(source_), *dtype, elements, view};
+    push(PickleValue(PickleValue::RawStorage{load_storage_(named), *dtype}));
+  }
+
+  // (key, offset, number of elements)
+  std::optional<StorageId::View> storage_view(const PickleValue& value) const {
+    if (value.is_none()) return std::nullopt;
+    if (!value.is_tuple() || value.as_items(source_).size() != 3) bad("not a view of a storage");
+    const PickleValue::Items& parts = value.as_items(source_);
+    return StorageId::View{parts[0].as_string(source_), parts[1].as_integer(source_), parts[2].as_integer(source_)};
   }
 
   // clang-format off
@@ -242,8 +255,18 @@ class PickleReader {
 }  // namespace
 
 PickleValue read_pickle(std::span<const uint8_t> pickle, const StorageLoader& load_storage, const std::string& source) {
+  if (pickle.size() > max_bytes) {
+    fail(ErrorCode::file_format, "read " + source, text("invalid pickle: larger than ", max_bytes, " bytes"));
+  }
+  return take_pickle(pickle, load_storage, source);
+}
+
+PickleValue take_pickle(std::span<const uint8_t>& bytes, const StorageLoader& load_storage, const std::string& source) {
   try {
-    return PickleReader(pickle, load_storage, source).read();
+    PickleReader reader(bytes.first(std::min(bytes.size(), max_bytes)), load_storage, source);
+    PickleValue value = reader.read();
+    bytes = bytes.subspan(reader.position());
+    return value;
   } catch (const Error& error) {
     // A container's own rules (pickle_value.h) speak of arguments; here it is the file that broke them.
     if (error.code != ErrorCode::invalid_argument) throw;

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -12,12 +13,26 @@
 
 namespace ta {
 
-// Gives the storage that a tensor's "persistent id" names: its key in the archive, its element type and the number of
-// elements that the pickle claims.
-using StorageLoader = std::function<at::Storage(const std::string& key, at::ScalarType dtype, int64_t elements)>;
+// A tensor's "persistent id".
+struct StorageId {
+  std::string key;  // in the file
+  at::ScalarType dtype;
+  int64_t elements;  // as the pickle claims
+  // Of PyTorch's oldest files: a storage of its own name that is a part of the one above, counted in elements.
+  struct View {
+    std::string key;
+    int64_t offset;
+    int64_t elements;
+  };
+  std::optional<View> view;
+};
+using StorageLoader = std::function<at::Storage(const StorageId&)>;
 
 // Fails with ERR_FILE_FORMAT on anything malformed and past the limits (64 MB, 4 million instructions, a nesting of
 // 64), with ERR_UNSUPPORTED on objects that are not plain data. `source` names the pickle in messages.
 PickleValue read_pickle(std::span<const uint8_t> pickle, const StorageLoader& load_storage, const std::string& source);
+
+// The same for a pickle with other bytes behind it: `bytes` then begins after it.
+PickleValue take_pickle(std::span<const uint8_t>& bytes, const StorageLoader& load_storage, const std::string& source);
 
 }  // namespace ta

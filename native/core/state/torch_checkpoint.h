@@ -1,7 +1,8 @@
-// PyTorch's checkpoints since 1.6: a zip archive with one pickle and one record for each storage,
+// PyTorch's checkpoints. Since 1.6 a zip archive with one pickle and one record for each storage,
 //   NAME/data.pkl  NAME/byteorder  NAME/data/0 …  NAME/version
 // libtorch's own reader stumbles over OrderedDict and its writers produce what torch.load refuses, hence this one.
-// Written files load with torch.load(weights_only=True), mapped or not.
+// Written files load with torch.load(weights_only=True), mapped or not. Files of 0.2 to 1.5, a row of pickles and the
+// data behind them, are read too.
 #pragma once
 
 #include <memory>
@@ -30,8 +31,9 @@ StateDict to_state_dict(const PickleValue& value, const std::string& source);
 
 void write_state_dict(const std::string& path, const StateDict& tensors);
 
-// True for the formats that torch.save wrote before 1.6, a bare pickle or a tar archive. They are refused.
+// The format that torch.save wrote before 1.6 (legacy_checkpoint.cc). Fails with ERR_UNSUPPORTED on the tar archives of
+// PyTorch 0.1, which are refused.
 bool looks_like_legacy_checkpoint(const MappedFile& file);
-[[noreturn]] void fail_legacy_checkpoint(const std::string& path);
+PickleValue read_legacy_checkpoint(const std::shared_ptr<const MappedFile>& file);
 
 }  // namespace ta

@@ -23,9 +23,7 @@ class CheckpointReader {
     const ZipEntry& pickle = find_pickle();
     require_readable();
     zip_.verify(pickle);
-    const StorageLoader load = [this](const std::string& key, at::ScalarType dtype, int64_t elements) {
-      return storage(key, dtype, elements);
-    };
+    const StorageLoader load = [this](const StorageId& id) { return storage(id); };
     return read_pickle(zip_.data(pickle), load, file_->path());
   }
 
@@ -55,7 +53,10 @@ class CheckpointReader {
     }
   }
 
-  at::Storage storage(const std::string& key, at::ScalarType dtype, int64_t elements) {
+  at::Storage storage(const StorageId& id) {
+    const auto& [key, dtype, elements, view] = id;
+    if (view)
+      fail(ErrorCode::file_format, "read " + file_->path(), "a view of a storage, which is no part of this format");
     const std::string what = file_->path() + ", record data/" + key;
     const auto known = storages_.find(key);
     at::Storage storage = known == storages_.end() ? load(key, dtype, what) : known->second;
@@ -95,27 +96,12 @@ class CheckpointReader {
 
 }  // namespace
 
-bool looks_like_legacy_checkpoint(const MappedFile& file) {
-  const std::span<const uint8_t> bytes = file.bytes();
-  // 0x80 0x02, then LONG1 with PyTorch's magic number 0x1950a86a20f9469cfc6c
-  static constexpr uint8_t magic[] = {0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
-  if (bytes.size() >= sizeof magic && std::equal(std::begin(magic), std::end(magic), bytes.begin())) return true;
-  constexpr std::string_view tar = "ustar";
-  return bytes.size() >= 512 && std::equal(tar.begin(), tar.end(), bytes.begin() + 257);
-}
-
-void fail_legacy_checkpoint(const std::string& path) {
-  fail(ErrorCode::unsupported, "read " + path, "a checkpoint in the format of PyTorch before 1.6",
-       {.expected = "a zip archive, as torch.save writes since 1.6, or safetensors",
-        .hint = "In Python, once: torch.save(torch.load(path, weights_only=True), path)."});
-}
-
 PickleValue read_torch_checkpoint(const std::string& path) {
   return read_torch_checkpoint(MappedFile::open(path));
 }
 
 PickleValue read_torch_checkpoint(const std::shared_ptr<const MappedFile>& file) {
-  if (looks_like_legacy_checkpoint(*file)) fail_legacy_checkpoint(file->path());
+  if (looks_like_legacy_checkpoint(*file)) return read_legacy_checkpoint(file);
   return CheckpointReader(file).read();
 }
 

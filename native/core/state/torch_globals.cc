@@ -36,9 +36,10 @@ PickleValue ordered_dict(const Items& arguments, const std::string& source) {
   return dict;
 }
 
-// (storage, offset, size, stride, requires_grad, hooks[, metadata]); the last three do not change the values.
+// (storage, offset, size, stride, requires_grad, hooks[, metadata]); the last three do not change the values, and
+// _rebuild_tensor of PyTorch before 0.4 has none of them.
 PickleValue rebuild_tensor(const Items& arguments, const std::string& source) {
-  if (arguments.size() < 4 || !arguments[0].raw_storage()) bad_arguments("_rebuild_tensor_v2", source);
+  if (arguments.size() < 4 || !arguments[0].raw_storage()) bad_arguments("_rebuild_tensor", source);
   const PickleValue::RawStorage& raw = *arguments[0].raw_storage();
   return tensor_in_storage(raw.storage, raw.dtype, arguments[1].as_integer(source), integers(arguments[2], source),
                            integers(arguments[3], source), source);
@@ -65,6 +66,7 @@ struct Callable {
 constexpr Callable callables[] = {
     {"collections.OrderedDict", ordered_dict},
     {"torch._utils._rebuild_tensor_v2", rebuild_tensor},
+    {"torch._utils._rebuild_tensor", rebuild_tensor},
     {"torch._utils._rebuild_parameter", rebuild_parameter},
     {"torch.Size", size},
 };

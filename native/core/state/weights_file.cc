@@ -51,7 +51,7 @@ bool looks_like_safetensors(const MappedFile& file) {
 
 WeightsFormat detect(const MappedFile& file) {
   if (ZipReader::looks_like_zip(file.bytes())) return WeightsFormat::torch;
-  if (looks_like_legacy_checkpoint(file)) fail_legacy_checkpoint(file.path());
+  if (looks_like_legacy_checkpoint(file)) return WeightsFormat::torch;
   if (looks_like_safetensors(file)) return WeightsFormat::safetensors;
   not_weights(file);
 }

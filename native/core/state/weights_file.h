@@ -10,7 +10,7 @@ namespace ta {
 enum class WeightsFormat { safetensors, torch };
 
 // Looks at the first bytes. Fails with ERR_FILE_FORMAT (saying what the file seems to be: a Git LFS pointer, a web
-// page, an empty file) or, for PyTorch's format before 1.6, with ERR_UNSUPPORTED.
+// page, an empty file) or, for the tar archives of PyTorch 0.1, with ERR_UNSUPPORTED.
 WeightsFormat detect_weights_format(const std::string& path);
 
 // One file: safetensors or a PyTorch checkpoint.
