@@ -35,6 +35,23 @@ export function warnOfDifference(name: string, config: AdapterConfig, model: Mod
   )
 }
 
+const toldWhole = new WeakSet<ModelConfig>()
+
+/** The same for all adapters of a model in one file, which Python reads while transformers lets nothing be initialised. */
+export function warnOfWhole(adapters: ReadonlyMap<string, AdapterConfig>, model: ModelConfig): void {
+  for (const [name, config] of adapters) warnOfDifference(name, config, model)
+  const hasPhm = (config: AdapterConfig) =>
+    partsOf(config).some((part) => part.method === 'bottleneck' && part.phmLayer)
+  const [name] = [...adapters].find(([, config]) => hasPhm(config)) ?? []
+  if (name === undefined || toldWhole.has(model)) return
+  toldWhole.add(model)
+  process.emitWarning(
+    `save the model: from_pretrained of the adapter library fails on Compacter ('${name}'), in its own folders, too. The ` +
+      'folder gives its answers here alone; for Python write the adapter with saveAdapter.',
+    { code: 'TORCH_ADAPTERS_FAILS_IN_PYTHON' }
+  )
+}
+
 /** Refuses what Python trained at another place than ours. Folders of this library note where theirs stand. */
 export function checkLibraryPlace(
   { folder, model: { placed } }: AdapterFolder,

@@ -7,6 +7,7 @@ import { inFile } from '../config/read-json.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { adaptersProblem } from '../exchange/adapters-form.js'
 import { weightsSource } from '../exchange/folder-files.js'
+import { warnOfWhole } from '../exchange/library-differs.js'
 import { type ConvertedHead, defaultHead, modelClassHead } from '../exchange/static-heads.js'
 import { type BuiltIn, builtIn, fusionPreset, wholeModelJson } from '../exchange/whole-model.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
@@ -80,6 +81,7 @@ export async function saveWhole(
   check.checkOneOf('dtype', dtype, ['float32', 'float16', 'bfloat16'])
   checkWritable(model)
   const { adapters, adapterFusions: fusions, heads, activeAdapters: active } = model
+  warnOfWhole(adapters, model.config)
   const { headChoice } = model
   // Heads that follow rows come back by the setup.
   const activeHead = headChoice.follows(active) ? null : headChoice.kept

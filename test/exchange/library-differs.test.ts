@@ -56,6 +56,31 @@ for (const [family, config, expected] of fails) {
   })
 }
 
+test.serial('a whole model with a Compacter is written with one warning, its adapter alone with none', async (t) => {
+  using model = await open('bert-tiny')
+  const warnings = warningsOf(t, 'TORCH_ADAPTERS_FAILS_IN_PYTHON')
+  model.addAdapter('plain', 'seq_bn')
+  await model.save(scratch(t))
+  model.addAdapter('phm', 'lora|compacter[reduction_factor=4]')
+  await model.saveAdapter(scratch(t), 'phm')
+  await soon()
+  t.deepEqual(warnings, [])
+  for (const folder of [scratch(t), scratch(t)]) await model.save(folder)
+  await soon()
+  t.is(warnings.length, 1)
+  t.regex(warnings[0] ?? '', /from_pretrained of the adapter library fails on Compacter \('phm'\).*saveAdapter/)
+})
+
+test.serial('of a whole model, an adapter that Python fails on is told, too', async (t) => {
+  using model = await open('bert-tiny')
+  const warnings = warningsOf(t, 'TORCH_ADAPTERS_FAILS_IN_PYTHON')
+  model.addAdapter('x', "seq_bn_inv[inv_adapter='glow']")
+  await model.save(scratch(t))
+  await soon()
+  t.is(warnings.length, 1)
+  t.regex(warnings[0] ?? '', /'x': the adapter library fails on GLOW/)
+})
+
 test.serial('what Python computes is written without one', async (t) => {
   for (const [family, config] of works) t.deepEqual(await told(t, family, config), [], `${family} ${config}`)
 })
