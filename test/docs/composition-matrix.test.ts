@@ -1,12 +1,13 @@
 import test from 'ava'
 import { type AdapterSetup, Average, BatchSplit, Fuse, MultiTask, Parallel, Split, Stack } from '../../lib/index.js'
 import { BlockCells } from '../parity/support/blocks.js'
+import { Cells } from '../parity/support/cells.js'
 import { checkTable, configOf, distance, families, isUnsupported, presets, TinyFamily } from './tiny-families.js'
 
 /**
  * docs/composition.md's table of which block takes which method is what this test saw. A cell is `yes` where a block of two adapters of the
  * preset gives what follows from each alone, and both learn, in every family that has the preset; `no` where the library
- * refuses it by name in all of them. Everything else fails. Marks: whose values test/parity/blocks.test.ts holds it to. After a
+ * refuses it by name in all of them. Everything else fails. Marks: whose values test/parity/blocks.test.ts, for a Stack cells.test.ts, holds it to. After a
  * change:
  * UPDATE_DOCS=1 npx ava dist/test/docs/composition-matrix.test.js
  */
@@ -130,10 +131,22 @@ async function seen(family: (typeof families)[keyof typeof families], preset: st
 }
 
 const blockCells = Object.values(families).map((family) => new BlockCells(family))
+const stackCells = Object.values(families).map((family) => new Cells(family))
+
+/**
+ * Why a family's values of a block are not the peer's; null: they are; undefined: there are none. Stacks of the cells are
+ * over another preset, and tell of a Stack of two only that it is never the peer's.
+ */
+function defectsOf(preset: string, block: string): (string | null | undefined)[] {
+  if (block !== 'Stack') return blockCells.map((cells) => cells.defect(preset, block))
+  const found = stackCells.map(({ cells }) => cells.find(({ name }) => name.split('/')[1] === `${preset}, Stack`))
+  const isPeers = found.some((cell) => cell?.source === 'adapters' || cell?.defect === undefined)
+  return isPeers ? [] : found.map((cell) => cell?.defect)
+}
 
 /** ●: the peer's own block in every family that has the preset, ◐: in some, ○: in none. */
 function mark(preset: string, block: string): string {
-  const defects = blockCells.map((cells) => cells.defect(preset, block)).filter((defect) => defect !== undefined)
+  const defects = defectsOf(preset, block).filter((defect) => defect !== undefined)
   if (defects.length === 0) return ''
   const theirs = defects.filter((defect) => defect === null).length
   return theirs === defects.length ? ' ●' : theirs > 0 ? ' ◐' : ' ○'

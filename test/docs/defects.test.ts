@@ -49,7 +49,13 @@ const proofs: readonly (readonly [file: string, title: string])[] = [
   ['model/lora-average', 'whatever the weights, the frozen value counts once'],
   ['config/composition', 'weights that were not normalized say so'],
   ['model/compositions', 'below Parallel in a Stack each row of every copy keeps its part of the batch'],
-  ['model/setup-heads', 'heads of a BatchSplit in another']
+  ['model/setup-heads', 'heads of a BatchSplit in another'],
+  ['parity/cells', "every method alone, in a Stack and row by row has PyTorch's values"],
+  ['model/reft', 'beside a prompt the last tokens are the row’s'],
+  ['model/average', 'the mean of the changes counts as they do'],
+  ['model/average', 'invertible parts have a mean'],
+  ['model/phm', 'learn_phm holds the rule still'],
+  ['exchange/library-differs', 'a whole model with a Compacter is written with one warning, and comes back']
 ]
 
 test('docs/python-defects.md names a test for each defect of Python’s adapters, and the test is there', (t) => {

@@ -137,6 +137,23 @@ test('the mean of the changes counts as they do, whatever the ranks', async (t) 
   t.true(error(change(model, 'e', 6)) < error(half.map(() => 0)))
 })
 
+test('invertible parts have a mean', async (t) => {
+  using model = await open({ a: 'seq_bn_inv', b: 'seq_bn_inv' })
+  model.averageAdapter('c', { a: 0.25, b: 0.75 })
+  const names = model.namedParameters().flatMap(({ name }) => (name.includes('invertible_adapters.c.') ? [name] : []))
+  t.true(names.length > 0)
+  for (const name of names) {
+    const wanted = sums(model, (of) => name.replace('.c.', `.${of}.`), { a: 0.25, b: 0.75 })
+    t.true(near(values(model, name), wanted), name)
+  }
+  // Of one alone it answers as that one.
+  model.averageAdapter('d', ['a'])
+  const answers = async (adapters: string) => [
+    ...((await model.forward(row, { adapters })).lastHiddenState?.data ?? [])
+  ]
+  t.true(near(await answers('d'), await answers('a'), 1e-5))
+})
+
 test('what has no mean is refused, and leaves what was there', async (t) => {
   using model = await open({ a: 'lora', b: 'lora[r=4]', d: 'dora', v: 'vera', w: 'vera' })
   const refuses = (work: () => void, message: RegExp) => {

@@ -3,6 +3,7 @@ import test from 'ava'
 import { AdapterTrainer, AutoModel, BatchSplit, Parallel, Split, Stack } from '../../lib/index.js'
 import {
   lastHiddenState as answer,
+  fill,
   hidden,
   unevenRows as inputIds,
   largestDifference,
@@ -110,6 +111,34 @@ test('a row shorter than suffixPositions is all of the last tokens, alone and be
     'long'
   )
   t.true(largestDifference(beside?.slice(0, 2 * hidden) ?? [], (await states([[5, 6]], 'one')) ?? [1]) < 1e-5)
+})
+
+test('beside a prompt the last tokens are the row’s, and the first one the prompt’s', async (t) => {
+  const model = await load(t)
+  const prompt = 'prompt_tuning[prompt_length=3]'
+  model.addAdapter('p', prompt)
+  model.addAdapter('u', `${prompt}|noreft[prefix_positions=1, suffix_positions=2, layers=[${layers - 1}]]`)
+  for (const name of ['p', 'u']) fill(model, name)
+  const start = (name: string) =>
+    model.namedParameters().find((one) => one.name.includes(`.prompt_tunings.${name}.`))?.name
+  model.loadStateDict(new Map([[start('u') ?? '', model.parameter(start('p') ?? '')]]))
+  const rows = [
+    [5, 6, 7, 8, 9, 10, 11],
+    [5, 6, 7, 8, 9]
+  ]
+  for (const row of rows) {
+    const states = async (adapters: string) =>
+      (await model.forward({ inputIds: [row] }, { adapters, head: null })).lastHiddenState
+    const [without, having] = [await states('p'), await states('u')]
+    const tokens = (having?.data.length ?? 0) / hidden
+    // The prompt's own are not among them.
+    t.is(tokens, row.length)
+    const changed = Array.from({ length: tokens }, (_, i) => i).filter((i) => {
+      const of = (from: typeof having) => from?.data.slice(i * hidden, (i + 1) * hidden) ?? []
+      return largestDifference(of(having), of(without)) > 1e-6
+    })
+    t.deepEqual(changed, [tokens - 2, tokens - 1])
+  }
 })
 
 test('blocks that have no meaning for it are refused by name', async (t) => {
