@@ -8,7 +8,7 @@ import { requireCuda } from '../lib/cuda.mjs'
 import { main, step } from '../lib/terminal.mjs'
 import { measure } from './measure.mjs'
 import { readOptions } from './options.mjs'
-import { rows } from './rows.mjs'
+import { rows, switchRows } from './rows.mjs'
 
 const show = (value, unit) => {
   if (unit === 'bytes') return `${Math.round(value / 1e6)} MB`
@@ -78,35 +78,40 @@ function print(results) {
   )
 }
 
+function writeNumbers(file, results) {
+  const plain = results.map(({ row, threads, result }) => ({
+    name: row.name,
+    what: row.what,
+    target: row.target,
+    threads,
+    ...result
+  }))
+  writeFileSync(file, `${JSON.stringify(plain, null, 2)}\n`)
+}
+
 await main(async () => {
   const options = readOptions(argv.slice(2))
   if (typeof options === 'string') return console.log(options)
-  const { names, threads: counts, rounds, device, json } = options
+  const { names, counts, threads: threadCounts, rounds, device, json } = options
   if (device !== 'cpu') requireCuda(device)
   const results = []
-  for (const row of names.flatMap((name) => rows[name])) {
-    for (const threads of counts) {
+  const chosen = names.flatMap((name) => (name === 'switch' && counts ? switchRows(counts) : rows[name]))
+  for (const row of chosen) {
+    for (const threads of threadCounts) {
       await step(`${row.name}, ${threads} thread${threads > 1 ? 's' : ''}`, async ({ progress }) => {
         const settings = {
           device,
-          progress: (done, total) => progress(done, total, 'rounds'),
+          progress: (done, total, unit = 'rounds') => progress(done, total, unit),
+          loading: (done, total) => progress(done, total, 'adapters'),
           ...(rounds ? { rounds } : {})
         }
         const result = await measure(row, threads, settings)
         results.push({ row, threads, result })
-        return `${result.ratio.toFixed(2)} ×`
+        if (json) writeNumbers(json, results)
+        const { ours, peer, unit, ratio } = result
+        return `ours ${show(ours.median, unit)}, adapters ${show(peer.median, unit)}, ${ratio.toFixed(2)} ×`
       })
     }
   }
   print(results)
-  if (json) {
-    const plain = results.map(({ row, threads, result }) => ({
-      name: row.name,
-      what: row.what,
-      target: row.target,
-      threads,
-      ...result
-    }))
-    writeFileSync(json, `${JSON.stringify(plain, null, 2)}\n`)
-  }
 })

@@ -42,33 +42,35 @@ const commandOf = async (row, threads, device = 'cpu') => {
   return { op: 'prepare', threads, device, kind, batches, ...extra, ...(await modelFolders(row.model, setup?.method)) }
 }
 
-function time(row, threads, { rounds = row.rounds, device, progress }) {
+function time(row, threads, { rounds = row.rounds, device, progress, loading }) {
   return withSides(threads, async (ours, peer) => {
     const command = await commandOf(row, threads, device)
     const { padTo: _, ...unpadded } = command
-    await ours.ask(unpadded)
-    await peer.ask(command)
+    await ours.ask(unpadded, loading)
+    await peer.ask(command, loading)
     checkLogits((await ours.ask({ op: 'logits' })).logits, (await peer.ask({ op: 'logits' })).logits, row.name)
     const { hidden_size: hidden, intermediate_size: inner } = models[row.model]
     const tokens = row.batches[0].inputIds.reduce((sum, ids) => sum + ids.length, 0)
     const repeat = row.passes ?? 1
     const seconds = { ours: [], peer: [], apart: [], loop: [], single: [] }
     const rates = []
+    const runs = [
+      ['ours', ours],
+      ...(row.single ? [['single', ours]] : []),
+      ['peer', peer],
+      ...(row.apart ? [['apart', ours]] : []),
+      ...(row.loop ? [['loop', peer]] : [])
+    ]
+    let done = 0
     for (let round = -1; round < rounds; round++) {
       rates.push((await peer.ask({ op: 'gemm', threads, device, tokens, hidden, inner, repeat: 4 })).gflops)
-      for (const [key, side] of [
-        ['ours', ours],
-        ...(row.single ? [['single', ours]] : []),
-        ['peer', peer],
-        ...(row.apart ? [['apart', ours]] : []),
-        ...(row.loop ? [['loop', peer]] : [])
-      ]) {
+      for (const [key, side] of runs) {
         await sleep(20)
         const answer = await side.ask({ op: 'run', repeat, [key]: true })
         // The first round warms up.
         if (round >= 0) seconds[key].push(median(answer.seconds))
+        progress(++done, (rounds + 1) * runs.length, 'runs')
       }
-      progress(round + 1, rounds)
     }
     const limit = operations(row) / (Math.max(...rates) * 1e9)
     const result = {
@@ -150,12 +152,12 @@ async function load(row, threads, { rounds = row.rounds, progress }) {
   }
 }
 
-function switching(row, threads, { rounds = row.rounds, device, progress }) {
+function switching(row, threads, { rounds = row.rounds, device, progress, loading }) {
   return withSides(threads, async (ours, peer) => {
     const command = await commandOf(row, threads, device)
     const seconds = { ours: [], peer: [] }
-    await ours.ask(command)
-    await peer.ask(command)
+    await ours.ask(command, loading)
+    await peer.ask(command, loading)
     for (let round = 0; round < rounds; round++) {
       seconds.ours.push((await ours.ask({ op: 'switch' })).seconds)
       seconds.peer.push((await peer.ask({ op: 'switch' })).seconds)

@@ -12,7 +12,8 @@ dropout 0, and beside both the machine's own limit.
   --threads LIST   thread counts with commas between (default: 1,2)
   --device DEVICE  where both sides compute: cpu, cuda or cuda:N (default: cpu)
   --rounds N       turns of both sides in each row (default: the row's own)
-  --json FILE      also write every number
+  --counts LIST    how many adapters are resident in the rows of switch (default: 10,100,1000)
+  --json FILE      also write every number, after each row
   --help
 `
 
@@ -21,7 +22,13 @@ const deviceTypes = ['time', 'switch']
 
 const isCount = (number) => Number.isInteger(number) && number > 0
 
-/** @returns {{ names: string[], threads: number[], rounds: number | undefined, device: string, json: string | undefined } | string} text to print */
+function listOf(option, text, example) {
+  const numbers = text.split(',').map(Number)
+  if (numbers.every(isCount)) return numbers
+  throw new Problem(`--${option} takes whole numbers such as ${example}, but got "${text}".`)
+}
+
+/** @returns {{ names: string[], counts: number[] | undefined, threads: number[], rounds: number | undefined, device: string, json: string | undefined } | string} text to print */
 export function readOptions(args) {
   let parsed
   try {
@@ -31,6 +38,7 @@ export function readOptions(args) {
       options: {
         threads: { type: 'string', default: '1,2' },
         rounds: { type: 'string' },
+        counts: { type: 'string' },
         device: { type: 'string', default: 'cpu' },
         json: { type: 'string' },
         help: { type: 'boolean', default: false }
@@ -45,10 +53,9 @@ export function readOptions(args) {
   const unknown = names.filter((name) => !Object.hasOwn(rows, name))
   if (unknown.length > 0)
     throw new Problem(`There is no benchmark called ${unknown.join(', ')}; there are ${Object.keys(rows).join(', ')}.`)
-  const threads = values.threads.split(',').map(Number)
-  if (!threads.every(isCount)) {
-    throw new Problem(`--threads takes whole numbers such as 1,2, but got "${values.threads}".`)
-  }
+  const threads = listOf('threads', values.threads, '1,2')
+  const counts = values.counts === undefined ? undefined : listOf('counts', values.counts, '10,100')
+  if (counts !== undefined && !names.includes('switch')) throw new Problem('--counts is for the rows of switch alone.')
   const rounds = values.rounds === undefined ? undefined : Number(values.rounds)
   if (rounds !== undefined && !isCount(rounds)) {
     throw new Problem(`--rounds takes a whole number from 1, but got "${values.rounds}".`)
@@ -58,5 +65,5 @@ export function readOptions(args) {
   const onlyHere = names.filter((name) => rows[name].some(({ type }) => !deviceTypes.includes(type)))
   if (values.device !== 'cpu' && onlyHere.length > 0)
     throw new Problem(`Only on the CPU: ${onlyHere.join(', ')}. Name the other rows with --device ${values.device}.`)
-  return { names, threads, rounds, device: values.device, json: values.json }
+  return { names, counts, threads, rounds, device: values.device, json: values.json }
 }

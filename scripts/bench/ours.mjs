@@ -27,9 +27,9 @@ export class Bench {
 
   /**
    * `kind` 'step' trains; 'forward' answers. `setup`: several adapters, for rows of their own or for a fusion.
-   * `archive`: of torch.export, in the place of the model.
+   * `archive`: of torch.export, in the place of the model. `progress(done, total)`: adapters that are there.
    */
-  static async open({ model, adapter, kind, batches, setup, trunk, archive, device }) {
+  static async open({ model, adapter, kind, batches, setup, trunk, archive, device }, progress = () => {}) {
     const bench = new Bench()
     bench.#model = archive
       ? await AutoModel.fromExported(archive)
@@ -39,8 +39,9 @@ export class Bench {
     // Where rows are answered once for each adapter, each has a head, as the other side wants it.
     const withHeads = ['parallel', 'sweep', 'tasks'].includes(setup?.kind)
     const leaveOut = setup?.leaveOut ?? []
-    for (const name of bench.#names) {
+    for (const [i, name] of bench.#names.entries()) {
       await bench.#model.loadAdapter(adapter, { as: name, withHead: withHeads || name === 'bench', leaveOut })
+      if ((i + 1) % 10 === 0) progress(i + 1, bench.#names.length)
     }
     bench.#model.setActiveAdapters('bench')
     if (setup?.kind === 'fuse') {

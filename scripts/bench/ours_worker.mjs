@@ -10,7 +10,7 @@ const importSeconds = (performance.now() - start) / 1000
 
 let bench
 const prepare = async (command) => {
-  bench = await Bench.open(command)
+  bench = await Bench.open(command, (progress, total) => console.log(JSON.stringify({ progress, total })))
   return {}
 }
 

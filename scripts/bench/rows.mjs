@@ -108,6 +108,20 @@ const tagged = (made) =>
 
 const timed = (name, what, target, fields) => ({ type: 'time', name, what, target, ...fields })
 
+/** `counts`: adapters that are resident. */
+export const switchRows = (counts) =>
+  counts.map((count) => ({
+    type: 'switch',
+    name: `switch (C9), ${count} adapters`,
+    what: 'hidden 64, 12 layers, all adapters resident: one call that makes another one active',
+    target: undefined,
+    model: 'narrow',
+    kind: 'forward',
+    batches: batches('narrow', 1, fixed(1, 8)),
+    rounds: 5,
+    setup: { kind: 'switch', count }
+  }))
+
 /** Name on the command line → measurements. `target` is the ratio to reach; for memory, not to pass. */
 export const rows = {
   step: [
@@ -293,15 +307,5 @@ export const rows = {
       setup: fused(count)
     }
   ]),
-  switch: [10, 100, 1000].map((count) => ({
-    type: 'switch',
-    name: `switch (C9), ${count} adapters`,
-    what: 'hidden 64, 12 layers, all adapters resident: one call that makes another one active',
-    target: undefined,
-    model: 'narrow',
-    kind: 'forward',
-    batches: batches('narrow', 1, fixed(1, 8)),
-    rounds: 5,
-    setup: { kind: 'switch', count }
-  }))
+  switch: switchRows([10, 100, 1000])
 }

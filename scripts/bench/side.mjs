@@ -21,7 +21,10 @@ export class Side {
       this.#errors = (this.#errors + chunk).slice(-4000)
     })
     createInterface({ input: this.#child.stdout }).on('line', (line) => {
-      if (line.startsWith('{')) this.#waiting.shift()?.resolve(JSON.parse(line))
+      if (!line.startsWith('{')) return
+      const answer = JSON.parse(line)
+      if ('progress' in answer) this.#waiting[0]?.loading?.(answer.progress, answer.total)
+      else this.#waiting.shift()?.resolve(answer)
     })
     this.#child.on('error', (error) => this.#end(error.message))
     this.#child.on('exit', (code, signal) => this.#end(`it ended with ${signal ?? `status ${code}`}`))
@@ -32,9 +35,10 @@ export class Side {
       reject(new Problem(`The benchmark's side "${this.name}" failed: ${why}.\n${this.#errors}`))
   }
 
-  async ask(command) {
+  /** `loading(done, total)`: hears how many adapters are there, while it takes. */
+  async ask(command, loading) {
     const answer = await new Promise((resolve, reject) => {
-      this.#waiting.push({ resolve, reject })
+      this.#waiting.push({ resolve, reject, loading })
       this.#child.stdin.write(`${JSON.stringify(command)}\n`)
     })
     if (answer.error) throw new Problem(`The benchmark's side "${this.name}" could not ${command.op}: ${answer.error}`)
