@@ -54,6 +54,8 @@ export class TextTokenizer {
   readonly #truncationSide: 'left' | 'right'
   readonly #wordPrefix: string
   readonly #isByteLevel: boolean
+  /** Whether decoding takes away spaces before punctuation; as in transformers only where the config says so. */
+  readonly #cleansUp: boolean
 
   constructor(files: TokenizerFiles) {
     const { model, config } = files
@@ -68,6 +70,7 @@ export class TextTokenizer {
     this.#truncationSide = config['truncation_side'] === 'left' ? 'left' : 'right'
     this.#wordPrefix = needsSpace(model['pre_tokenizer']) ? ' ' : ''
     this.#isByteLevel = splitsBytes(model['pre_tokenizer'])
+    this.#cleansUp = config['clean_up_tokenization_spaces'] === true
     const limit = config['model_max_length']
     // Hugging Face writes 1e30 for "no limit".
     this.modelMaxLength = typeof limit === 'number' && limit > 0 && limit < 1e9 ? Math.floor(limit) : Infinity
@@ -128,7 +131,10 @@ export class TextTokenizer {
 
   decode(ids: ArrayLike<number>, skipSpecialTokens = true): string {
     if (ids.length === 0) return ''
-    return this.#tokenizer.decode(Array.from(ids), { skip_special_tokens: skipSpecialTokens })
+    return this.#tokenizer.decode(Array.from(ids), {
+      skip_special_tokens: skipSpecialTokens,
+      clean_up_tokenization_spaces: this.#cleansUp
+    })
   }
 
   tokenToId(token: string): number | undefined {

@@ -89,6 +89,22 @@ test('text for a model whose tokenizer is in files that are not read: the error 
   await t.throwsAsync(evaluate(model2, [{ inputIds: [1, 2] }], { head: 'words' }), { message })
 })
 
+test('decoding keeps spaces before punctuation, unless the config has them cleaned up', (t) => {
+  const folder = scratch(t)
+  for (const file of ['vocab.json', 'merges.txt']) cpSync(join(fixtures, 'roberta', file), join(folder, file))
+  const decoded = (config: object) => {
+    writeFileSync(
+      join(folder, 'tokenizer_config.json'),
+      JSON.stringify({ tokenizer_class: 'GPT2Tokenizer', ...config })
+    )
+    const tokenizer = TextTokenizer.fromFolder(folder)
+    return tokenizer.decode(tokenizer.encode('a , b .').inputIds)
+  }
+  t.is(decoded({}), 'a , b .')
+  t.is(decoded({ clean_up_tokenization_spaces: null }), 'a , b .')
+  t.is(decoded({ clean_up_tokenization_spaces: true }), 'a, b.')
+})
+
 test('the special tokens of a folder that names none are those of its class', (t) => {
   const roberta = TextTokenizer.fromFolder(join(fixtures, 'roberta'))
   t.deepEqual([roberta.clsId, roberta.padId, roberta.sepId, roberta.unknownId, roberta.maskId], [0, 1, 2, 3, 4])
