@@ -63,6 +63,11 @@ export interface NativeForwardOptions {
   readonly outputHiddenStates?: boolean | undefined
   readonly outputLastHiddenState?: boolean | undefined
   readonly outputFusionAttentions?: boolean | undefined
+  /**
+   * Instead of logits, the number of the largest of each token that has a label [labelled tokens]: of a vocabulary's
+   * logits an evaluation reads no more. Heads that answer for tokens. Default false.
+   */
+  readonly bestLabels?: boolean | undefined
   /** What frozen layers give may come from the model's store, where one is open. Default false. */
   readonly frozenStates?: boolean | undefined
 }

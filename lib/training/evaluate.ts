@@ -14,7 +14,7 @@ import type { NativeHeadLoss } from '../native/pass-types.js'
 import type { NativeClassWeights } from '../native/trainer-types.js'
 import type { TensorData } from '../native/types.js'
 import { type BatchAnswers, EncodedDataset, type LabelledBatch, requireHeads } from './encoded.js'
-import { type MetricCounter, type Metrics, metricCounter } from './metrics.js'
+import { HitCounter, type MetricCounter, type Metrics, metricCounter } from './metrics.js'
 import { type ComputeMetrics, PredictionCollector } from './own-metrics.js'
 
 /** What one head did over the rows that it answers. */
@@ -145,6 +145,8 @@ export async function evaluateEncoded(
       })
     ])
   )
+  // Of a vocabulary's logits more is read only where somebody else asks for them.
+  const bestLabels = onAnswers === undefined && computeMetrics === undefined && [...heads.values()].every(predictsWords)
   const counts = ({ answers }: LabelledBatch) =>
     onAnswers !== undefined || answers.some(({ head, labels }) => results.get(head)?.counts(labels) === true)
   const together = batchSize * (accumulationSteps ?? 1)
@@ -156,14 +158,14 @@ export async function evaluateEncoded(
     const all = await nativeCall(() =>
       model.native.forwardEach(
         batches.map(({ batch }) => batch),
-        batches.map(({ pass }) => ({ ...pass, losses }))
+        batches.map(({ pass }) => ({ ...pass, losses, bestLabels }))
       )
     )
     for (const [at, { loss, logits, headLosses, headLogits }] of all.entries()) {
       batches[at]?.answers.forEach((answers, i) => {
         const { head, labels, rows } = answers
         const own = headLogits === undefined ? { loss, logits } : { loss: headLosses?.[i], logits: headLogits[i] }
-        results.get(head)?.add(labels, rows, own.loss, own.logits?.data)
+        results.get(head)?.add(labels, rows, own.loss, own.logits?.data, bestLabels)
         if (own.logits !== undefined) onAnswers?.(answers, own.logits)
       })
     }
@@ -222,7 +224,8 @@ class HeadResult {
     labels: Int32Array | Float32Array,
     rows: readonly EncodedRow[],
     loss: number | undefined,
-    logits: Float32Array | undefined
+    logits: Float32Array | undefined,
+    isBest: boolean
   ): void {
     if (!this.counts(labels)) return
     const weight = this.#weightOf(labels, rows.length)
@@ -230,7 +233,8 @@ class HeadResult {
     this.#weight += weight
     this.#rows += rows.length
     if (logits === undefined) return
-    this.#counter.add(logits, labels, rows)
+    if (isBest && this.#counter instanceof HitCounter) this.#counter.addBest(logits, labels)
+    else this.#counter.add(logits, labels, rows)
     this.#collector?.add(logits, labels, rows)
   }
 

@@ -62,7 +62,7 @@ function checkSizes(logits: Float32Array, labels: ArrayLike<number>, width: numb
 }
 
 /** Vocabularies are too large for counts by class. */
-class HitCounter implements MetricCounter {
+export class HitCounter implements MetricCounter {
   #hits = 0
   #total = 0
 
@@ -73,6 +73,16 @@ class HitCounter implements MetricCounter {
       this.#total++
       this.#hits += Number(argmax(logits, i * width, width) === label)
     })
+  }
+
+  /** @param best of each token that has a label the word that was thought the likeliest */
+  addBest(best: ArrayLike<number>, labels: Int32Array | Float32Array): void {
+    let at = 0
+    for (const label of labels) {
+      if (label === ignoredLabel) continue
+      this.#total++
+      this.#hits += Number(best[at++] === label)
+    }
   }
 
   result(): Metrics {

@@ -1,5 +1,6 @@
 #include "binding/model_wrap.h"
 
+#include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
 #include "core/error.h"
@@ -116,7 +117,8 @@ Outputs outputs_of(ModelState& state, const ForwardResult& result, const PassOpt
   Outputs outputs;
   if (result.logits.defined()) outputs.logits = to_host(result.logits);
   if (result.loss.defined()) outputs.loss = result.loss.item<double>();
-  for (const auto& logits : result.head_logits) outputs.head_logits.push_back(to_host(logits));
+  for (const auto& logits : result.head_logits)
+    outputs.head_logits.push_back(to_host(logits.defined() ? logits : at::empty({0})));
   for (const auto& loss : result.head_losses)
     outputs.head_losses.push_back(loss.defined() ? std::optional(loss.item<double>()) : std::nullopt);
   outputs.fusion_attentions = attentions_of(state, result.fusion_scores);

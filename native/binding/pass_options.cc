@@ -158,6 +158,7 @@ PassOptions to_pass_options(const Napi::Object& object) {
   if (auto v = object.Get("skipLayers"); present(v)) options.skip_layers = to_shape(v);
   options.hidden_states = object.Get("outputHiddenStates").ToBoolean();
   options.fusion_attentions = object.Get("outputFusionAttentions").ToBoolean();
+  if (object.Get("bestLabels").ToBoolean()) options.answers = Answers::best;
   options.frozen_states = object.Get("frozenStates").ToBoolean();
   options.last_hidden_state = object.Get("outputLastHiddenState").ToBoolean();
   return options;
@@ -170,6 +171,7 @@ ForwardRequest to_request(const PassOptions& options, const AdapterModel& model,
   request.head = options.head;
   request.hidden_states = options.hidden_states;
   request.fusion_scores = options.fusion_attentions;
+  request.answers = options.answers;
   request.last_hidden_state = options.last_hidden_state;
   if (options.row_heads) {
     const auto count = static_cast<int64_t>(options.heads.size());

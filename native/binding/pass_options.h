@@ -41,6 +41,7 @@ struct PassOptions {
     double label_smoothing = 0;
   };
   std::map<std::string, Loss> losses;
+  Answers answers = Answers::all;
   bool frozen_states = false;  ///< what frozen layers give may come from the model's store
 };
 

@@ -57,7 +57,7 @@ TEST(shards_give_the_gradients_of_the_whole_batch) {
     // Only labelled tokens reach the head where the loss alone is read.
     batch.request.logits = true;
     const auto all = gradients(*model, batch, 1);
-    batch.request.logits = false;
+    batch.request.answers = Answers::none;
     check_same(all, check_shards(*model, batch, {2, 4}));
   }
 }

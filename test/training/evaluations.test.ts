@@ -1,16 +1,19 @@
 import test, { type ExecutionContext } from 'ava'
 import {
   AdapterTrainer,
+  BatchSplit,
   type Evaluation,
   evaluate,
   type Model,
   MultiTaskTrainer,
   Parallel,
   type Row,
+  setNumThreads,
   type TasksEvent,
   trainSweep
 } from '../../lib/index.js'
-import { load, quiet, tinyRows } from '../model/support.js'
+import { loadAddon } from '../../lib/native/addon.js'
+import { load, make, quiet, tinyRows } from '../model/support.js'
 import { taggingRows } from '../tasks/support.js'
 
 /** How many batches each call of the core had. */
@@ -206,4 +209,61 @@ test('evaluate takes adapters and a head of its own, as predict does, and leaves
   await t.throwsAsync(evaluate(model, rows, { head: null as never }), { code: 'ERR_INVALID_ARG_TYPE' })
   await t.throwsAsync(evaluate(model, rows, { adapters: 'nobody' }), { message: /no 'nobody' here/ })
   await t.throwsAsync(evaluate(model, rows, { adapters: ['a', 'b'] as never }), { message: /one setup for all rows/ })
+})
+
+test('heads for words: of the logits only the best words are kept, with the same loss and accuracy', async (t) => {
+  const model = await load(t)
+  for (const name of ['a', 'b']) {
+    model.addAdapter(name, 'seq_bn')
+    model.addMaskedLmHead(name)
+  }
+  // Row 3 has no label that counts, and some batches have no row that has one.
+  const rows: Row[] = tinyRows(14, { seed: 3 }).map(({ inputIds }, row) => ({
+    inputIds,
+    labels: inputIds.map((id, i) => (row === 3 || row > 10 || (i + row) % 3 > 0 ? -100 : id))
+  }))
+  const everything = () => ({})
+  for (const setup of ['a', Parallel('a', 'b')]) {
+    model.setActiveAdapters(setup)
+    for (const batchSize of [1, 4, 32]) {
+      const kept = await evaluate(model, rows, { batchSize })
+      const all = await evaluate(model, rows, { batchSize, computeMetrics: everything })
+      const each = (one: Evaluation) => Object.values(one.heads ?? { a: one })
+      t.is(each(kept).length, setup === 'a' ? 1 : 2)
+      for (const [i, own] of each(kept).entries()) {
+        const other = each(all)[i]
+        t.is(own.metrics['accuracy'], other?.metrics['accuracy'] as number)
+        t.true(Math.abs(own.loss - (other?.loss ?? 0)) < 1e-6)
+        t.is(own.rows, other?.rows as number)
+      }
+    }
+  }
+})
+
+test('heads for words: rows that threads share have the same best words', async (t) => {
+  const before = loadAddon().systemInfo().threads
+  t.teardown(() => setNumThreads(before))
+  setNumThreads(2)
+  const hidden = { hidden_size: 128, num_attention_heads: 4, intermediate_size: 512, num_hidden_layers: 2 }
+  const model = await make(t, { ...hidden, max_position_embeddings: 128, vocab_size: 60 })
+  for (const name of ['a', 'b']) {
+    model.addAdapter(name)
+    model.addMaskedLmHead(name)
+  }
+  const rows: Row[] = Array.from({ length: 6 }, (_, row) => {
+    const inputIds = Array.from({ length: 60 + 9 * row }, (_, i) => 5 + ((7 * row + 11 * i) % 50))
+    return { inputIds, labels: inputIds.map((id, i) => (row === 2 || (i + row) % 4 > 0 ? -100 : id)) }
+  })
+  for (const setup of ['a', Parallel('a', 'b'), BatchSplit('a', 'b', { batchSizes: [2, 4] })]) {
+    model.setActiveAdapters(setup)
+    const kept = await evaluate(model, rows)
+    const all = await evaluate(model, rows, { computeMetrics: () => ({}) })
+    t.true(Math.abs(kept.loss - all.loss) < 1e-5)
+    t.deepEqual(kept.metrics, {
+      ...all.metrics,
+      ...('perplexity' in kept.metrics && { perplexity: kept.metrics['perplexity'] as number })
+    })
+    for (const [head, own] of Object.entries(kept.heads ?? {}))
+      t.is(own.metrics['accuracy'], all.heads?.[head]?.metrics['accuracy'])
+  }
 })

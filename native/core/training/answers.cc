@@ -113,12 +113,18 @@ const std::vector<int64_t>& word_ids_of(const RowFacts& facts) {
        {.hint = "Give the rows as words, or wordIds with their ids"});
 }
 
+// A vocabulary's logits are as large as all else in a pass; of those that are only counted the best is kept.
+at::Tensor best_of(const at::Tensor& logits, const at::Tensor& labels) {
+  return logits.argmax(-1).masked_select(labels.view({-1}).ne(-100));
+}
+
 // labels undefined: no loss.
 Answer read(Head& head, Model& backbone, Reading reading, at::Tensor labels, const RowFacts& facts,
             const ForwardContext& context, const ForwardRequest& request, const std::string& name, double smoothing) {
+  if (request.answers != Answers::all && !labels.defined()) return {};
   if (head.reads_rows()) {
     if (head.config().use_pooler) reading.x = backbone.pool(reading.x, context);
-  } else if (!request.logits && labels.defined() && !head.reads_words() && head.labels_of() == LabelsOf::tokens &&
+  } else if (request.answers != Answers::all && !head.reads_words() && head.labels_of() == LabelsOf::tokens &&
              !head.reads_whole_rows()) {
     auto labelled = at::nonzero(labels.ne(-100)).squeeze(1);
     reading.x = reading.x.index_select(0, labelled);
@@ -132,6 +138,7 @@ Answer read(Head& head, Model& backbone, Reading reading, at::Tensor labels, con
                 {}};
   if (labels.defined())
     answer.loss = head_loss(head.config(), answer.logits, labels, facts, smoothing, request.weights_of(name));
+  if (request.answers == Answers::best) answer.logits = best_of(answer.logits, labels);
   return answer;
 }
 

@@ -39,6 +39,14 @@ int64_t answers_of(const Head& head, const Shard& shard, size_t number, int64_t 
   return answer_count(head, shard.batch.facts().some(own));
 }
 
+// The same of a shard's first or later copies, where only tokens with a label are answered for.
+int64_t labelled_of(const Head& head, const Shard& shard, size_t number, int64_t copy) {
+  const auto& labels = shard.request.head_labels[number];
+  int64_t before = 0;
+  for (int64_t one = 0; one < copy; ++one) before += answers_of(head, shard, number, one);
+  return counted(labels.narrow(0, before, answers_of(head, shard, number, copy)));
+}
+
 // Each thread's rows have their own; where a fusion has no part in them, zeros.
 void join_scores(const std::vector<ForwardResult>& parts, const std::vector<Shard>& shards, ForwardResult& result) {
   std::map<const Fusion*, int64_t> widths;
@@ -78,7 +86,11 @@ ForwardResult joined(AdapterModel& model, const std::vector<ForwardResult>& part
   for (size_t i = 0; i < parts[0].head_logits.size(); ++i)
     result.head_logits.push_back(join(
         parts, request.copies, [i](const auto& part) { return part.head_logits[i]; },
-        [&](size_t part, int64_t copy) { return answers_of(model.head(request.heads[i]), shards[part], i, copy); }));
+        [&](size_t part, int64_t copy) {
+          const auto& head = model.head(request.heads[i]);
+          return request.answers == Answers::all ? answers_of(head, shards[part], i, copy)
+                                                 : labelled_of(head, shards[part], i, copy);
+        }));
   join_scores(parts, shards, result);
   for (size_t i = 0; i < parts[0].head_losses.size(); ++i) {
     auto& sum = result.head_losses.emplace_back();

@@ -14,6 +14,13 @@ namespace ta {
 /// By the head's name, [labels] float32: how much labels of each class count in its loss.
 using ClassWeights = std::map<std::string, at::Tensor>;
 
+/// What is read of a head's logits beside its loss.
+enum class Answers {
+  all,
+  none,  ///< so heads that answer for tokens skip those without a label
+  best   ///< in place of logits the number of the largest of each token that has a label [labelled tokens], int64
+};
+
 struct ForwardRequest {
   /// The batch's rows so many times, one copy after the other, each as the segments and heads that follow have it. What
   /// copies have in common is computed once.
@@ -30,7 +37,7 @@ struct ForwardRequest {
   bool hidden_states = false;
   bool last_hidden_state = false;
   bool fusion_scores = false;
-  bool logits = true;  ///< false: only the loss is read, so token heads skip tokens without a label
+  Answers answers = Answers::all;
   double label_smoothing = 0;
   std::shared_ptr<const ClassWeights> class_weights{};  ///< null: all count alike
 
@@ -43,7 +50,7 @@ struct ForwardRequest {
 };
 
 struct ForwardResult {
-  at::Tensor logits;  ///< [rows or tokens, labels]
+  at::Tensor logits;  ///< [rows or tokens, labels], or as the request's answers say
   std::vector<at::Tensor>
       head_logits;  ///< for each of the request's heads [its rows or their tokens, labels]; undefined without rows
   std::vector<at::Tensor> head_losses;  ///< scalars, as head_logits; empty without labels

@@ -64,7 +64,7 @@ void Gradients::zero() {
 BatchLoss Gradients::add(PackedBatch batch, ForwardRequest request, Random* random, double share, int shards) {
   if (!batch.labels && request.head_labels.empty())
     fail(ErrorCode::invalid_argument, "train", "the batch has no labels");
-  request.logits = false;
+  request.answers = Answers::none;
   spread_copies(model_, batch, request);
   if (shards == 0) {
     int64_t values = 0;
