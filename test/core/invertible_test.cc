@@ -55,7 +55,7 @@ TEST(shards_give_the_gradients_of_the_whole_batch) {
     const auto own = only(*model, name);
     batch.request.segments = {{0, 1, own}, {1, 2, nullptr}, {2, 3, only(*model, "a")}, {3, 4, own}};
     // Only labelled tokens reach the head where the loss alone is read.
-    batch.request.logits = true;
+    batch.request.answers = Answers::all;
     const auto all = gradients(*model, batch, 1);
     batch.request.answers = Answers::none;
     check_same(all, check_shards(*model, batch, {2, 4}));
