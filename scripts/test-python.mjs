@@ -69,6 +69,8 @@ await main(async () => {
     [process.execPath, join(checks, 'exported_classes.mjs'), join(out, 'classes')],
     [interpreter, join(checks, 'exported_classes.py'), 'check', join(out, 'classes')],
     [interpreter, join(checks, 'export_notes.py')],
+    [interpreter, join(checks, 'exported_attention.py'), join(out, 'attention')],
+    [process.execPath, join(checks, 'exported_attention.mjs'), join(out, 'attention')],
     [process.execPath, join(root, 'examples/llama/run.mjs'), '--out', join(out, 'llama')],
     [interpreter, join(checks, 'example_llama.py'), join(out, 'llama')],
     [process.execPath, join(checks, 'whole.mjs'), 'write', join(out, 'our-whole'), models],

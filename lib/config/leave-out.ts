@@ -12,7 +12,10 @@ export function checkLeaveOut(config: AdapterConfig, layers: number): void {
     const namesLinears = part.method === 'lora' && part.targetModules !== null
     if (new Set(given).size === layers && !isInvertible && !namesLinears) {
       if (layers === 0) {
-        throw valueError('adapter config', 'no layer was found in this network; name Linears with targetModules')
+        throw valueError(
+          'adapter config',
+          'no layer was found in this network (explainPlacement() tells why); name Linears with targetModules'
+        )
       }
       throw valueError('leaveOut', `all ${layers} layers are left out, so the adapter would stand nowhere; keep one`)
     }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/exported/head_axes.h"
+
 namespace ta::exported {
 
 namespace {
@@ -27,7 +29,8 @@ std::optional<AttentionCore> written_out(const Graph& graph, const Weights& weig
   const auto is_values = [&](int32_t node) { return multiplies_values(weights, graph.nodes[node]); };
   AttentionCore core;
   for (int32_t scores : ways.nearest(graph.nodes[softmax].slot(0), is_values)) {
-    const auto [query, key] = factors(graph.nodes[scores]);
+    auto [query, key] = factors(graph.nodes[scores]);
+    if (keys_come_first(graph, scores, softmax)) std::swap(query, key);
     if (query < 0 || key < 0 || !ways.contains(graph.slots[query].producer)) continue;
     // Where positions have products of their own, queries and keys are those that are both made of the stream.
     const bool both = ways.contains(graph.slots[key].producer);

@@ -55,7 +55,11 @@ void ExportedModel::find_sub_layers(const Streams& streams, const Placement& pla
   const auto& tokens = streams.tokens;
   // A stream of other tokens than those that come out has no rows of ours.
   if (!residuals_.shape.empty() && !std::equal(tokens.begin(), tokens.end(), residuals_.shape.begin())) {
-    residuals_.left_out.push_back("all sub-layers: their stream has other tokens than the model's output");
+    const auto& shape = residuals_.shape;
+    const bool turned = tokens.size() == 2 && shape.size() > 1 && shape[0] == tokens[1] && shape[1] == tokens[0];
+    residuals_.left_out.push_back(turned ? "all sub-layers: their stream has tokens before rows; with batch_first=True "
+                                           "PyTorch's own layers have the same weights and rows before tokens"
+                                         : "all sub-layers: their stream has other tokens than the model's output");
     residuals_.sub_layers.clear();
     residuals_.layers.clear();
     residuals_.begin = -1;

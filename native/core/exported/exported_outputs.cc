@@ -158,6 +158,16 @@ Streams ExportedModel::find_streams(const Reading& reading) {
         std::find_if(user_inputs_.begin(), user_inputs_.end(), [&](const Input* input) { return input->name == name; });
     return found == user_inputs_.end() ? nullptr : *found;
   };
+  for (const auto* input : user_inputs_) {
+    const auto &given = graph.slots[input->slot].shape, &tokens = streams.tokens;
+    if (given.size() < 2 || tokens.size() != 2 || tokens[0].symbol < 0 || tokens[0] == given[0]) continue;
+    if (tokens[0] != given[1]) continue;
+    fail(ErrorCode::unsupported, kOperation,
+         text("the output has tokens before rows, and the input '", input->name, "' rows"),
+         {.expected = "an output [rows, tokens, features]",
+          .got = shape_text(graph, output_),
+          .hint = "Let the network turn it round (output.transpose(0, 1)), or use layers with batch_first=True"});
+  }
   const auto *source = named("input_ids"), *decoder = named("decoder_input_ids");
   if (source == nullptr || decoder == nullptr) return streams;
   facts_.has_decoder = true;

@@ -124,8 +124,7 @@ int32_t reader_of_keys(const PrefixPlace::Attention& at) {
 
 at::Tensor keys_of(const PrefixPlace::Attention& at, const Execution& execution) {
   if (!at.written) return attention_inputs(execution, at.node).k;
-  const auto k = execution.tensor(at.written->key).transpose(-2, -1);
-  return k.reshape({-1, at.written->heads, k.size(-2), k.size(-1)});
+  return execution.tensor(at.written->key).permute(at.written->axes.key);
 }
 
 void add_gate_hooks(Program& program, const Tree& tree, const std::vector<PrefixPlace>& places) {

@@ -46,7 +46,7 @@ void add_written_prefix(Program& program, const PrefixPlace& place, const Prefix
 /// What a gate reads, [tokens, hidden], once; undefined where no prefix of the pass has one.
 at::Tensor gate_input(const PrefixPlace::Attention& at, const Pass& pass);
 
-/// The first node that reads what keys are made of, and these, [rows, heads, tokens, d], in a run that is about to.
+/// The first node that reads what keys are made of, and these, [.., tokens, d], in a run that is about to.
 int32_t reader_of_keys(const PrefixPlace::Attention& at);
 at::Tensor keys_of(const PrefixPlace::Attention& at, const Execution& execution);
 

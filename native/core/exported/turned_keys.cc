@@ -60,8 +60,8 @@ at::Tensor ExportedModel::turned_keys(const at::Tensor& keys, bool back) {
     const Running running(execution, pass);
     for (size_t i = 0; i < given.size(); ++i) execution.set(user_inputs_[i]->slot, given[i]);
     execution.run_nodes({0, reader_of_keys(attention) - 1});
-    const auto made = keys_of(attention, execution);  // [rows, heads, columns, d]
-    const auto at = [&](int64_t column) { return made.select(2, column).reshape({-1, place.size}); };
+    const auto made = keys_of(attention, execution);  // [.., columns, d]
+    const auto at = [&](int64_t column) { return made.select(-2, column).reshape({-1, place.size}); };
     const auto rotation = find_rotation(at(0), at(shift));
     if (!rotation) refuse("this network counts them in another way", apart);
     turns = turns || rotation->turns;

@@ -32,8 +32,12 @@ class Reader {
   std::optional<WrittenAttention> read_all() {
     at_ = core_.node;
     if (core_.scores < 0) return std::nullopt;
+    const auto axes = read_axes(graph_, core_, rows_, at_);
+    if (!axes) return std::nullopt;
     own_.scores = core_.scores, own_.softmax = core_.softmax, own_.product = core_.node;
-    own_.query = core_.query, own_.key = core_.key;
+    own_.query = core_.query, own_.key = core_.key, own_.axes = *axes;
+    in_turn_ = std::is_sorted(axes->scores.begin(), axes->scores.end());
+    key_from_end_ = axes->scores.size() - axes->scores.back();
     if (!read_scores_product() || !read_keys() || !read_values()) return std::nullopt;
     if (!read_scores() || !read_weights()) return std::nullopt;
     return own_;
@@ -53,48 +57,49 @@ class Reader {
   int32_t index_of(const Node& one) const { return static_cast<int32_t>(&one - graph_.nodes.data()); }
 
   // How many keys the scores in a slot are for.
-  Size keys_of(int32_t slot) const { return shape(slot).empty() ? Size{} : shape(slot).back(); }
-
-  // [rows, heads, …] or [rows · heads, …].
-  bool is_of_heads(int32_t slot) const {
+  Size keys_of(int32_t slot) const {
     const auto& own = shape(slot);
-    return (own.size() == 4 && own[0] == rows_ && own[1].number > 0) || own.size() == 3;
+    return own.size() < key_from_end_ ? Size{} : own[own.size() - key_from_end_];
   }
+  Size keys() const { return shape(own_.key)[own_.axes.key[own_.axes.key.size() - 2]]; }
 
   bool read_scores_product() {
     at_ = own_.scores;
     const auto& product = node(own_.scores);
-    const bool adds = product.operator_name() == "aten.baddbmm.default";
-    if (!adds && !product.is_one_of({"aten.matmul.default", "aten.bmm.default"})) return false;
-    if (product.slot(adds ? 1 : 0) != own_.query || product.slot(adds ? 2 : 1) != own_.key) return false;
     const auto& query = shape(own_.query);
-    if (!is_of_heads(own_.query) || query.back().number < 1 || shape(own_.key).size() != query.size()) return false;
-    own_.size = query.back().number;
-    if (shape(own_.key)[query.size() - 2].number != own_.size) return false;
-    if (!adds) return true;
+    if (own_.axes.matrices && query.size() == 4 && query[1].number < 1) return false;
+    own_.size = query[own_.axes.query.back()].number;
+    if (own_.size < 1 || shape(own_.key)[own_.axes.key.back()].number != own_.size) return false;
+    if (product.operator_name() != "aten.baddbmm.default") return true;
     const auto alpha = product.arguments[4].number();
     if (alpha) own_.steps.push_back({ScoreStep::Kind::multiply, own_.scores, -1, *alpha});
     return alpha.has_value();
   }
 
-  // From [.., d, tokens] back to where heads are parted. What scales the keys on the way scales the scores.
+  // Back to where heads are parted: from [.., d, tokens], or from what an einsum reads. What scales the keys on the
+  // way scales the scores.
   bool read_keys() {
     int32_t slot = own_.key;
     std::vector<ScoreStep> scales;
-    bool turned = false;
-    for (int i = 0; i < kMostSteps && !turned; ++i) {
+    bool turned = node(own_.scores).operator_name() == "aten.einsum.default";
+    const bool by_einsum = turned;
+    for (int i = 0; i < kMostSteps; ++i) {
       const auto* one = maker(slot);
-      if (one == nullptr) return false;
-      if (const auto by = scale(*one); by && (by->slot < 0 || is_single(by->slot))) {
+      const auto by = one == nullptr ? std::nullopt : scale(*one);
+      if (by && (by->slot < 0 || is_single(by->slot))) {
+        if (turned && !by_einsum) break;
         scales.push_back(*by);
-      } else if (one->is_one_of({"aten.transpose.int", "aten.permute.default"})) {
+      } else if (turned) {
+        break;
+      } else if (one != nullptr && one->is_one_of({"aten.transpose.int", "aten.permute.default"})) {
         turned = true;
-      } else if (!keeps_values(*one)) {
+      } else if (one == nullptr || !keeps_values(*one)) {
         return false;
       }
       slot = one->slot(0);
     }
     own_.steps.insert(own_.steps.begin(), scales.rbegin(), scales.rend());
+    if (by_einsum) return take_heads_of(slot, own_.axes.key);
     // The last two turned round, or all of [rows, tokens, heads, d] at once.
     const size_t rank = shape(own_.key).size();
     const auto& before = shape(slot);
@@ -104,14 +109,22 @@ class Reader {
     return parted(slot);
   }
 
+  // As the axes tell them; where these are in turn, back to where several of the queries' share one.
+  bool take_heads_of(int32_t slot, const Axes& axes) {
+    const auto& told = own_.axes;
+    const bool shared = told.heads != told.key_heads;
+    if (!shared && std::is_sorted(axes.begin(), axes.end())) return parted(slot);
+    if (shared || told.heads > 0) return take_heads(told.heads, told.key_heads);
+    const int64_t heads = axes.size() == 4 ? shape(slot)[axes[1]].number : 0;
+    return heads > 0 && take_heads(heads, heads);
+  }
+
   bool read_values() {
     at_ = own_.product;
-    const auto& product = node(own_.product);
-    if (!product.is_one_of({"aten.matmul.default", "aten.bmm.default"}) || product.slot(1) != core_.value) return false;
     const auto& value = shape(core_.value);
-    if (!is_of_heads(core_.value) || value.back().number != own_.size) return false;
-    if (value[value.size() - 2] != keys_of(own_.key)) return false;
-    return parted(core_.value);
+    const auto& axes = own_.axes.value;
+    if (value[axes.back()].number != own_.size || value[axes[axes.size() - 2]] != keys()) return false;
+    return take_heads_of(core_.value, axes);
   }
 
   // Back from [rows · heads, tokens, d] to [rows, heads, tokens, d], which says how many heads there are.
@@ -124,6 +137,7 @@ class Reader {
       }
       if (own[0] == rows_) return take_heads(1, 1);
       const auto* one = maker(slot);
+      if (one != nullptr && one->operator_name() == "aten.transpose.int") return parted_behind_tokens(one->slot(0));
       if (one == nullptr || (!keeps_values(*one) && !reshapes(*one)) || one->slot(0) < 0) return false;
       const auto& before = shape(one->slot(0));
       if (before.size() < 3 || before.size() > 4 || before.back() != own.back() ||
@@ -132,6 +146,16 @@ class Reader {
       slot = one->slot(0);
     }
     return false;
+  }
+
+  // nn.MultiheadAttention has tokens first: [tokens, rows · heads, d], made of [tokens, rows, heads · d].
+  bool parted_behind_tokens(int32_t slot) {
+    const auto* one = maker(slot);
+    if (one == nullptr || !reshapes(*one) || one->slot(0) < 0 || shape(slot).size() != 3) return false;
+    const auto &own = shape(slot), &before = shape(one->slot(0));
+    const int64_t width = before.size() == 3 ? before[2].number : 0;
+    if (width < 1 || before[0] != own[0] || before[1] != rows_ || own[2].number != own_.size) return false;
+    return width % own_.size == 0 && take_heads(width / own_.size, width / own_.size);
   }
 
   // Keys and values have the same.
@@ -160,7 +184,8 @@ class Reader {
 
   bool same_for_all(int32_t slot) const {
     const auto& own = shape(slot);
-    return graph_.slots[slot].is_tensor && own.size() <= 4 && (own.empty() || own.back().number == 1);
+    const bool one = own.size() < key_from_end_ || own[own.size() - key_from_end_].number == 1;
+    return graph_.slots[slot].is_tensor && own.size() <= 4 && one;
   }
 
   std::optional<ScoreStep> scale(const Node& one, size_t operand = 1) const {
@@ -212,9 +237,9 @@ class Reader {
     return fits_heads(one, *by);
   }
 
-  // A tensor of several values needs rows and heads apart.
+  // A tensor of several values needs rows and heads apart, and in turn.
   bool fits_heads(const Node& one, const ScoreStep& by) const {
-    return by.slot < 0 || is_single(by.slot) || shape(one.outputs[0]).size() == 4;
+    return by.slot < 0 || is_single(by.slot) || (in_turn_ && shape(one.outputs[0]).size() == 4);
   }
 
   bool take_sum(const Node& one, size_t index, std::vector<ScoreStep>& steps) const {
@@ -234,7 +259,7 @@ class Reader {
   // [.., queries, keys] in another form, the last two as they were.
   bool keeps_pairs(int32_t from, int32_t to) const {
     const auto &before = shape(from), &after = shape(to);
-    if (before.size() < 3 || before.size() > 4 || after.size() < 3 || after.size() > 4) return false;
+    if (!in_turn_ || before.size() < 3 || before.size() > 4 || after.size() < 3 || after.size() > 4) return false;
     return before.back() == after.back() && before[before.size() - 2] == after[after.size() - 2];
   }
 
@@ -244,12 +269,12 @@ class Reader {
     const auto& softmax = node(own_.softmax);
     const auto dim = softmax.arguments[1].number();
     int32_t slot = softmax.slot(0);
-    const auto rank = static_cast<double>(shape(slot).size());
-    if (!dim || (*dim != -1 && *dim != rank - 1) || softmax.outputs[0] < 0) return false;
+    const auto from_end = static_cast<double>(key_from_end_), rank = static_cast<double>(shape(slot).size());
+    if (!dim || (*dim != -from_end && *dim != rank - from_end) || softmax.outputs[0] < 0) return false;
     std::vector<ScoreStep> steps;
     for (int i = 0; i < kMostSteps; ++i) {
       const auto* one = maker(slot);
-      if (one == nullptr || keys_of(slot) != keys_of(own_.key)) return false;
+      if (one == nullptr || keys_of(slot) != keys()) return false;
       if (index_of(*one) == own_.scores) {
         own_.steps.insert(own_.steps.end(), steps.rbegin(), steps.rend());
         return true;
@@ -264,10 +289,10 @@ class Reader {
 
   // From the second product back to the softmax.
   bool read_weights() {
-    int32_t slot = node(own_.product).slot(0);
+    int32_t slot = own_.axes.weights;
     for (int i = 0; i < kMostSteps; ++i) {
       const auto* one = maker(slot);
-      if (one == nullptr || keys_of(slot) != keys_of(own_.key)) return false;
+      if (one == nullptr || keys_of(slot) != keys()) return false;
       if (index_of(*one) == own_.softmax) return true;
       if (one->operator_name() == "aten.dropout.default") {
         const auto rate = one->arguments[1].number();
@@ -288,6 +313,8 @@ class Reader {
   const Size& rows_;
   WrittenAttention own_;
   int32_t at_ = -1;
+  bool in_turn_ = true;      // the axes of the scores
+  size_t key_from_end_ = 1;  // among them
 };
 
 }  // namespace

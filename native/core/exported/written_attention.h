@@ -1,15 +1,15 @@
 #pragma once
 // Attention that a graph writes out in two products, read so far that keys and values can be put in front of its own:
 //
-//   s = f(q kᵀ) + bias      w = softmax(s)      y = dropout(w) v        q, k, v [rows, heads, tokens, d] or
-//                                                                       [rows · heads, tokens, d]
+//   s = f(q kᵀ) + bias      w = softmax(s)      y = dropout(w) v        axes as head_axes.h has them
+//
 // f: what is the same for all keys: scales, also of k alone, a soft cap (Gemma 2), casts. A bias, or a mask, has a
 // value for each key: positions (T5, Swin), products of positions (DeBERTa), what hides (all).
 
 #include <optional>
 #include <vector>
 
-#include "core/exported/attention_block.h"
+#include "core/exported/head_axes.h"
 
 namespace ta::exported {
 
@@ -25,8 +25,9 @@ struct ScoreStep {
 struct WrittenAttention {
   int32_t scores = -1, softmax = -1, product = -1;  ///< nodes
   int32_t query = -1, key = -1;                     ///< slots that the first product reads
-  int64_t heads = 0, key_heads = 0, size = 0;       ///< key_heads: before they are repeated for several queries
-  std::vector<ScoreStep> steps;                     ///< f, in order
+  HeadAxes axes;
+  int64_t heads = 0, key_heads = 0, size = 0;  ///< key_heads: before they are repeated for several queries
+  std::vector<ScoreStep> steps;                ///< f, in order
   double dropout = 0;
 };
 

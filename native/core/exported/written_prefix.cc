@@ -31,7 +31,7 @@ PrefixScores score(const PrefixPlace& place, const PrefixPlace::Attention& at, c
   const auto& own = *at.written;
   const auto given = execution.tensor(own.query);
   const auto front = front_of(*place.layer, gate_input(at, pass), pass.rows.layout(), here);
-  const auto q = given.dim() == 4 ? given : given.reshape({-1, own.heads, given.size(-2), given.size(-1)});
+  const auto q = heads_apart(given, own.axes.query, own.heads);
   const auto in_type = [&](const at::Tensor& side) {
     return in_heads(side, own.key_heads, own.heads).to(q.scalar_type());
   };
@@ -69,6 +69,11 @@ std::optional<at::ScalarType> type_of(const Node& softmax) {
   return type.isInt() ? std::optional(type.toScalarType()) : std::nullopt;
 }
 
+// Where axes are in turn, rows and heads may be apart or not on the way.
+int64_t key_axis(const Axes& scores, int64_t count) {
+  return count - static_cast<int64_t>(scores.size()) + scores.back();
+}
+
 // Sets the softmax's own part, and leaves what the prefix adds to the product, [rows, heads, tokens, d].
 void share(const WrittenAttention& own, Execution& execution, const Pass& pass) {
   const auto found = pass.left.find(own.softmax);
@@ -82,13 +87,12 @@ void share(const WrittenAttention& own, Execution& execution, const Pass& pass) 
   }
   const auto& node = execution.program().graph().nodes[own.softmax];
   const auto& tokens = execution.tensor(node.slot(0));
-  const int64_t length = scores.size(-1), keys = tokens.size(-1);
-  auto sizes = tokens.sizes().vec();
-  sizes.back() = length;
-  const auto joint =
-      at::softmax(at::cat({scores.to(tokens.scalar_type()).reshape(sizes), tokens}, -1), -1, type_of(node));
-  execution.set(node.outputs[0], joint.narrow(-1, length, keys).contiguous());
-  auto weights = joint.narrow(-1, 0, length).reshape({values.size(0), values.size(1), -1, length});
+  const int64_t axis = key_axis(own.axes.scores, tokens.dim());
+  const int64_t length = scores.size(-1), keys = tokens.size(axis);
+  const auto front = out_of_order(scores.to(tokens.scalar_type()), tokens, own.axes.scores, length);
+  const auto joint = at::softmax(at::cat({front, tokens}, axis), axis, type_of(node));
+  execution.set(node.outputs[0], joint.narrow(axis, length, keys).contiguous());
+  auto weights = heads_apart(joint.narrow(axis, 0, length), own.axes.scores, own.heads);
   weights = dropout(weights.to(values.scalar_type()), own.dropout, pass.context.random);
   pass.left[own.product] = {at::matmul(weights, values)};
 }
@@ -126,7 +130,7 @@ void add_written_prefix(Program& program, const PrefixPlace& place, const Prefix
     const auto y = execution.tensor(node.outputs[0]);
     const auto added = pass.left.at(own.product).front();
     pass.left.erase(own.product);
-    execution.set(node.outputs[0], y + added.reshape(y.sizes()));
+    execution.set(node.outputs[0], y + out_of_order(added, y, own.axes.out, added.size(-1)));
     return true;
   });
 }

@@ -152,6 +152,22 @@ def broadcast_eager_mask(*args, dtype=torch.float32, **kwargs):
 
 
 @contextlib.contextmanager
+def masks_as_given():
+    """PyTorch's nn.Transformer and its kin look whether a mask's values are causal: a graph takes them as they are."""
+    from torch.nn.modules import transformer
+
+    before = getattr(transformer, "_detect_is_causal_mask", None)
+    if before is None:
+        yield
+        return
+    transformer._detect_is_causal_mask = lambda mask, is_causal=None, size=None: is_causal is True
+    try:
+        yield
+    finally:
+        transformer._detect_is_causal_mask = before
+
+
+@contextlib.contextmanager
 def savable_masks():
     """transformers 4.5x makes its masks by vmap, which no archive can hold. Only while a graph is made."""
     try:

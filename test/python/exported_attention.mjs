@@ -1,0 +1,74 @@
+// Node's half of the check of attention that networks write out by hand.
+//   node exported_attention.mjs FOLDER      opens what exported_attention.py wrote there, and compares
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { AdapterConfig, AutoModel } from '../../dist/lib/index.js'
+
+const [folder] = process.argv.slice(2)
+const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8'))
+
+function compare(what, got, expected) {
+  const away =
+    got?.length === expected.length ? Math.max(...expected.map((value, i) => Math.abs(value - got[i]))) : Number.NaN
+  if (!(away < 1e-5)) throw new Error(`${what} is off by ${away}`)
+  return away
+}
+
+/** Sets parameters by the end of their names. */
+function set(model, wanted) {
+  const found = model.namedParameters().flatMap(({ name, shape }) => {
+    const end = Object.keys(wanted).find((one) => name.endsWith(one))
+    return end === undefined ? [] : [[name, { shape, data: Float32Array.from(wanted[end]) }]]
+  })
+  if (found.length !== Object.keys(wanted).length)
+    throw new Error(`${found.map(([name]) => name)} of ${Object.keys(wanted)}`)
+  model.loadStateDict(new Map(found))
+}
+
+async function adapted(what, model, one, config, given, expected) {
+  model.addAdapter('x', config)
+  model.addClassificationHead('x', { numLabels: 2, layers: 1, bias: false })
+  set(model, { ...given, 'heads.x.1.weight': one.weight })
+  const { lastHiddenState } = await model.forward({ inputIds: one.rows }, { adapters: 'x', head: null })
+  compare(`${what}: its answer`, lastHiddenState?.data, expected.states)
+  model.trainAdapter('x')
+  const { gradients } = await model.gradients({ inputIds: one.rows, labels: one.rows.map((_, i) => i % 2) })
+  for (const [end, gradient] of Object.entries(expected.gradients)) {
+    const [, found] = [...gradients].find(([name]) => name.endsWith(end)) ?? []
+    compare(`${what}: the gradient of ${end}`, found?.data, gradient)
+  }
+  model.deleteHead('x')
+  model.deleteAdapter('x')
+}
+
+for (const [name, one] of Object.entries(cases)) {
+  if (one.plain === undefined) {
+    const refusal = await AutoModel.fromExported(join(folder, one.archive)).catch((error) => error.message)
+    if (!/tokens before rows/.test(refusal)) throw new Error(`${name}: ${refusal}`)
+    continue
+  }
+  const model = await AutoModel.fromExported(join(folder, one.archive))
+  const { lastHiddenState } = await model.forward({ inputIds: one.rows }, { head: null })
+  const away = compare(name, lastHiddenState?.data, one.plain)
+  const { prefix, lora } = one
+  if (prefix !== undefined) {
+    const config = AdapterConfig.load('prefix_tuning_flat', { prefixLength: one.length, dropout: 0 })
+    const expected = { states: prefix.states, gradients: { control_trans: prefix.gradient } }
+    await adapted(`${name}, a prefix`, model, one, config, { control_trans: prefix.values }, expected)
+  }
+  if (lora !== undefined) {
+    const { r, alpha, states, lora_A: a, lora_B: b } = lora
+    // By its place: what makes the queries was found by the attention's structure.
+    const config = AdapterConfig.load('lora', { r, alpha, attnMatrices: ['q'], leaveOut: [1] })
+    const expected = { states, gradients: { lora_A: a[1], lora_B: b[1] } }
+    await adapted(`${name}, LoRA`, model, one, config, { lora_A: a[0], lora_B: b[0] }, expected)
+  }
+  const told = model.explainPlacement().join('\n')
+  if (name === 'encoder, tokens first' ? !/tokens before rows/.test(told) : !/layer 1 .*attention/.test(told))
+    throw new Error(`${name}: ${told}`)
+  const also = [prefix && 'a prefix', lora && 'LoRA'].filter(Boolean).join(' and ')
+  console.log(
+    `a network with attention by ${name} answers as in Python${also && `, with ${also}, too`} (${away.toExponential(1)})`
+  )
+  model.dispose()
+}
