@@ -60,11 +60,18 @@ const ours = [
   ['capped', 'capped-prefix', 'FEATURE_EXTRACTION', 'prefix_tuning_flat[prefix_length=4]'],
   ['base', 'hub-network', null, 'prefix_tuning[prefix_length=3, bottleneck_size=5]'],
   ['disentangled', 'hub-prefix', null, 'prefix_tuning_flat[prefix_length=3, use_gating=True]'],
+  ['older', 'hub-older', null, 'seq_bn'],
+  ['older', 'hub-older-prefix', null, 'prefix_tuning_flat[prefix_length=3]'],
+  ['older', 'older', 'FEATURE_EXTRACTION', { ...targets, targetModules: ['in_proj', 'intermediate.dense'] }],
   ['base', 'hub-up', null, targets],
   ['base', 'hub-down', null, 'lora[r=2, output_lora=True]']
 ]
 for (const [archive, name, task, config, addHead] of ours) {
   const model = await open(archive)
+  // Norms of DeBERTa's own code are LayerNorms in the archive: adapters stand before and behind them.
+  const sites = model.explainPlacement().filter((line) => /: the sum at/.test(line))
+  if (archive === 'older' && !(sites.length === 4 && sites.every((line) => /with its LayerNorm/.test(line))))
+    throw new Error(sites.join('\n'))
   model.addAdapter('x', config)
   addHead?.(model)
   learn(model)

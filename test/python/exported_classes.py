@@ -29,13 +29,18 @@ SIZES = dict(
     vocab_size=40, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
     max_position_embeddings=32, pad_token_id=0, bos_token_id=1, eos_token_id=2, num_labels=3)
 CLASSES = {"base": "LlamaModel", "words": "LlamaForCausalLM", "labels": "LlamaForSequenceClassification",
-           "capped": "Gemma2Model", "disentangled": "DebertaV2Model", "spans": "BertForQuestionAnswering"}
+           "capped": "Gemma2Model", "disentangled": "DebertaV2Model",
+           "older": "DebertaModel", "spans": "BertForQuestionAnswering"}
 OTHERS = {
     "capped": lambda: transformers.Gemma2Config(**SIZES, head_dim=6, sliding_window=32),
     # adapters makes a prefix of as many heads as num_key_value_heads says, whatever the model makes of it.
     "disentangled": lambda: transformers.DebertaV2Config(
         **{**SIZES, "num_key_value_heads": 4}, relative_attention=True, pos_att_type=["p2c", "c2p"], position_buckets=4,
         position_biased_input=False, type_vocab_size=0),
+    # Its code cuts a table of positions at a number that it computes as a tensor.
+    "older": lambda: transformers.DebertaConfig(
+        **{**SIZES, "num_key_value_heads": 4}, relative_attention=True, pos_att_type=["p2c", "c2p"],
+        max_relative_positions=4, position_biased_input=False, type_vocab_size=0),
     "spans": lambda: transformers.BertConfig(**{**SIZES, "num_labels": 2}),
 }
 # Written out in two products.
@@ -73,11 +78,15 @@ def load(archive):
 
 
 def load_for_adapters(archive):
-    """Llama's mask of booleans would hide a prefix there: eager attention has one of numbers."""
+    """Llama's mask of booleans would hide a prefix there: eager attention has one of numbers. DeBERTa's queries, keys and
+    values, which have no bias, get one there, of random numbers."""
     model = load(archive)
     if archive == "base":
         model.set_attn_implementation("eager")
     adapters.init(model)
+    for name, value in model.named_parameters():
+        if name.endswith("in_proj.bias"):
+            torch.nn.init.zeros_(value)
     return model
 
 
@@ -95,6 +104,7 @@ def make():
         "lora-words": ("words", LoraConfig(task_type="CAUSAL_LM", **lora)),
         "lora-lm-head": ("words", LoraConfig(r=2, task_type="CAUSAL_LM", target_modules=["k_proj", "lm_head"])),
         "all-linear": ("words", LoraConfig(r=2, task_type="CAUSAL_LM", target_modules="all-linear")),
+        "lora-older": ("older", LoraConfig(task_type="FEATURE_EXTRACTION", r=2, target_modules=["in_proj", "output.dense"])),
         "prefix-base": ("base", PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=5)),
         "prefix-capped": ("capped", PrefixTuningConfig(task_type="FEATURE_EXTRACTION", num_virtual_tokens=4)),
         "prefix-words": ("words", PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=3)),
@@ -112,12 +122,14 @@ def make():
     hub = {"hub-ia3": ("base", "ia3"), "hub-inner": ("base", "lora[r=2, intermediate_lora=True]"),
            "hub-outer": ("base", "lora[r=2, output_lora=True, leave_out=[0]]"),
            "hub-network": ("base", "prefix_tuning[prefix_length=3, bottleneck_size=5]"),
+           "hub-older": ("older", "seq_bn[reduction_factor=4]"),
+           "hub-older-prefix": ("older", "prefix_tuning[flat=True, prefix_length=3]"),
            "hub-prefix": ("disentangled", "prefix_tuning[flat=True, prefix_length=3, use_gating=True]")}
     for name, (archive, config) in hub.items():
         model = load_for_adapters(archive)
         model.add_adapter("x", config=config)
         model.set_active_adapters("x")
-        own = (".loras.x.", ".prefix_tunings.x.", ".prefix_gates.x.")
+        own = (".adapters.x.", ".loras.x.", ".prefix_tunings.x.", ".prefix_gates.x.")
         fill(model, lambda path: any(part in path for part in own), around=1.0 if name == "hub-ia3" else 0.0)
         model.save_adapter(folder / "theirs" / name, "x", use_safetensors=not config.startswith("prefix"))
         keep(name, archive, model)

@@ -151,6 +151,39 @@ def broadcast_eager_mask(*args, dtype=torch.float32, **kwargs):
     return torch.where(seen, zero, torch.finfo(dtype).min)
 
 
+def is_layer_norm(module):
+    """A LayerNorm of the model's own code, as DeBERTa's: by its name, its weights and what it gives."""
+    weight, bias = getattr(module, "weight", None), getattr(module, "bias", None)
+    named = type(module).__name__.endswith("LayerNorm") and not isinstance(module, torch.nn.LayerNorm)
+    if not named or weight is None or bias is None or weight.dim() != 1 or weight.shape != bias.shape:
+        return False
+    example = torch.randn(2, 3, len(weight), generator=torch.Generator().manual_seed(0)).to(weight)
+    try:
+        with torch.no_grad():
+            given = module(example)
+    except Exception:  # noqa: BLE001 - one that takes other sizes is another norm
+        return False
+    return torch.is_tensor(given) and torch.allclose(given, layer_norm(module)(example), atol=1e-5)
+
+
+def layer_norm(module):
+    eps = getattr(module, "eps", getattr(module, "variance_epsilon", 1e-5))
+    return lambda x: torch.nn.functional.layer_norm(x, module.weight.shape, module.weight, module.bias, eps)
+
+
+@contextlib.contextmanager
+def plain_layer_norms(model):
+    """One operator each, which adapters of a post-LN model stand before and behind."""
+    found = [module for module in model.modules() if is_layer_norm(module)]
+    for module in found:
+        module.forward = layer_norm(module)
+    try:
+        yield
+    finally:
+        for module in found:
+            del module.forward
+
+
 @contextlib.contextmanager
 def masks_as_given():
     """PyTorch's nn.Transformer and its kin look whether a mask's values are causal: a graph takes them as they are."""
