@@ -59,6 +59,19 @@ class Deep(Rows):
         return values + self.path(self.layer(values))
 
 
+class Cut(Rows):
+    """Cuts its mask out of one for all positions, as GPT-2's eager attention does: where there is nothing to cut, that is
+    another graph."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.ones(9, 9).tril(), persistent=False)
+
+    def forward(self, values):
+        tokens = values.shape[1]
+        return self.seen[:tokens, :tokens] @ self.layer(values)
+
+
 class Branches(Rows):
     """A module that runs, or does not, by the values of what goes in."""
 
@@ -72,9 +85,9 @@ class Mixed(Rows):
             return self.layer(values).float()
 
 
-def notes(model, inputs):
+def notes(model, inputs, ranges=None):
     with TemporaryDirectory() as folder:
-        return write(model, parse_inputs([inputs]), Path(folder) / "rows.pt2")["notes"]
+        return write(model, parse_inputs([inputs]), Path(folder) / "rows.pt2", ranges)["notes"]
 
 
 def refusal(parse, texts):
@@ -127,10 +140,10 @@ class Deciding(Rows):
         return values
 
 
-def refused(model, inputs="values=float32[batch,4,3]"):
+def refused(model, inputs="values=float32[batch,4,3]", ranges=None):
     try:
         with quiet():
-            notes(model, inputs)
+            notes(model, inputs, ranges)
     except Refused as error:
         return str(error)
     raise AssertionError(f"{type(model).__name__} was exported")
@@ -142,6 +155,14 @@ assert said.startswith("torch.export refuses Deciding: the model decides by valu
 assert "export_notes.py, line" in said and "for _ in range(int(values.sum()))" in said, said
 said = refused(Rows(), "values=float32[batch,5]")
 assert said.startswith("Rows does not take the example inputs: those that are made here"), said
+
+
+# A size that is a graph of its own is left out where it is the largest, and named with the option to leave it out by.
+(note, _) = sorted(notes(Cut(), "values=float32[batch,frames,3]", {"frames": (1, 9)}))
+assert note.startswith("frames is at most 8: at 9 "), note
+for ranges in (None, {"frames": (1, 10)}):
+    said = refused(Cut(), "values=float32[batch,frames,3]", ranges)
+    assert "What to try: --range frames=1..8, since the model does something else at 9" in said, said
 
 
 def run(*arguments, **environment):

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from .graph import export_with_signatures, modules_to_preserve
 from .inputs import dynamic_shapes, other_sizes, unmasked
 from .models import every_layer, masks_as_given, note, plain_layer_norms, prepare, savable_masks
-from .refused import Refused, explained, first_line
+from .refused import Refused, explained, first_line, sizes_apart
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json")
 # What transformers makes those from.
@@ -53,6 +53,15 @@ def describe(model, examples, notes):
         "model_type": (fields or {}).get("model_type"), "config": fields, "input_names": list(examples),
         "output_names": names, "notes": notes
     }
+
+
+def below(ranges, apart, error, notes):
+    """The ranges without their largest sizes, where it is for these alone that a graph would be another one."""
+    if not apart or any(ranges.get(name, (1, None))[1] != size for name, size in apart.items()):
+        raise error
+    for name, size in apart.items():
+        note(notes, f"{name} is at most {size - 1}: at {size} the model's code does something else, and a graph has one way")
+    return {**ranges, **{name: (ranges[name][0], size - 1) for name, size in apart.items()}}
 
 
 OTHER_EXAMPLES = ("those that are made here do not fit its forward",
@@ -151,7 +160,11 @@ def write(model, inputs, file, ranges=None, files=None, notes=None):
                 torch.export.save(program, unfinished, extra_files=extra)
 
             with savable_masks(), masks_as_given(), plain_layer_norms(model):
-                program, refused = export_with_signatures(model, examples, dynamic_shapes(inputs, ranges), paths, save)
+                try:
+                    program, refused = export_with_signatures(model, examples, dynamic_shapes(inputs, ranges), paths, save)
+                except Refused as error:
+                    ranges = below(ranges, sizes_apart(error.__cause__), error, notes)
+                    program, refused = export_with_signatures(model, examples, dynamic_shapes(inputs, ranges), paths, save)
             worst = difference(model, unfinished, inputs, ranges)
         if not worst <= tolerance(model):
             raise Refused(

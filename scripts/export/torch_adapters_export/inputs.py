@@ -171,7 +171,8 @@ def huggingface_ranges(config):
     """How long rows may be, where a config says it: by their positions, or by what convolutions need."""
     if hasattr(config, "conv_kernel") and hasattr(config, "conv_stride"):
         return {"samples": (fewest_samples(config), None)}
-    longest = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None)
+    names = ("max_position_embeddings", "n_positions", "max_seq_len")
+    longest = next((value for name in names if (value := getattr(config, name, None))), None)
     if not isinstance(longest, int) or longest < 2:
         return {}
     if getattr(config, "model_type", "") in OFFSET_POSITIONS:

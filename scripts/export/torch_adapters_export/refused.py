@@ -1,5 +1,6 @@
 """What a user reads instead of a stack of calls."""
 
+import re
 import sysconfig
 import traceback
 from pathlib import Path
@@ -47,6 +48,22 @@ def details(error):
     return "".join(f"\n    {line[:300]}" for line in list(dict.fromkeys(said + fixes))[:4])
 
 
+def violated(error):
+    """What torch says of each size that cannot vary as it should."""
+    return sorted({line.strip() for line in str(error).splitlines() if "Not all values of " in line})
+
+
+SIZE = r"L\[.*?\]\.size\(\)\[\d+\]"
+APART = re.compile(rf"values of (\w+) = .* generated guard (?:{SIZE} != (\d+)|(\d+) != {SIZE})\.")
+
+
+def sizes_apart(error):
+    """Sizes by name that a graph would be another one for: attention that cuts its mask of all positions has nothing to
+    cut there."""
+    found = {(match[1], int(match[2] or match[3])) for line in violated(error) if (match := APART.search(line))}
+    return dict(found) if len(dict(found)) == len(found) else {}
+
+
 def place_of(error):
     """The line of the model's code that was running, as torch was called last."""
     import torch
@@ -65,5 +82,10 @@ def place_of(error):
 def explained(error, doing, otherwise=OTHERWISE):
     text = f"{type(error).__name__} {error}"
     meaning, hint = next((told for words, *told in REASONS if any(word in text for word in words)), otherwise)
+    apart = sizes_apart(error)
+    # Not where other numbers are in the way, too.
+    if len(apart) == 1 and all(f" {size}" in line for line in violated(error) for size in apart.values()):
+        (name, size), = apart.items()
+        hint = f"--range {name}=1..{size - 1}, since the model does something else at {size}"
     said = first_line(error).split(" For more information")[0]
     return Refused(f"{doing}: {meaning}.\n  What to try: {hint}.\n  What torch says: {said}{details(error)}{place_of(error)}")
