@@ -50,11 +50,21 @@ for (const [name, one] of Object.entries(cases)) {
   const model = await AutoModel.fromExported(join(folder, one.archive))
   const { lastHiddenState } = await model.forward({ inputIds: one.rows }, { head: null })
   const away = compare(name, lastHiddenState?.data, one.plain)
-  const { prefix, lora } = one
+  const { prefix, lora, bottleneck } = one
   if (prefix !== undefined) {
     const config = AdapterConfig.load('prefix_tuning_flat', { prefixLength: one.length, dropout: 0 })
     const expected = { states: prefix.states, gradients: { control_trans: prefix.gradient } }
     await adapted(`${name}, a prefix`, model, one, config, { control_trans: prefix.values }, expected)
+  }
+  if (bottleneck !== undefined) {
+    const config = AdapterConfig.load('seq_bn', { reductionFactor: 2, leaveOut: [1] })
+    const parts = { 'adapter_down.0': 'down', adapter_up: 'up' }
+    const ends = Object.entries(parts).flatMap(([ours, theirs]) =>
+      ['weight', 'bias'].map((part) => [`${ours}.${part}`, bottleneck[`${theirs}.${part}`]])
+    )
+    const gradients = Object.fromEntries(ends.map(([end, pair]) => [end, pair[1]]))
+    const given = Object.fromEntries(ends.map(([end, pair]) => [end, pair[0]]))
+    await adapted(`${name}, a bottleneck`, model, one, config, given, { states: bottleneck.states, gradients })
   }
   if (lora !== undefined) {
     const { r, alpha, states, lora_A: a, lora_B: b } = lora
@@ -66,7 +76,7 @@ for (const [name, one] of Object.entries(cases)) {
   const told = model.explainPlacement().join('\n')
   if (name === 'encoder, tokens first' ? !/tokens before rows/.test(told) : !/layer 1 .*attention/.test(told))
     throw new Error(`${name}: ${told}`)
-  const also = [prefix && 'a prefix', lora && 'LoRA'].filter(Boolean).join(' and ')
+  const also = [bottleneck && 'a bottleneck', prefix && 'a prefix', lora && 'LoRA'].filter(Boolean).join(' and ')
   console.log(
     `a network with attention by ${name} answers as in Python${also && `, with ${also}, too`} (${away.toExponential(1)})`
   )

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 root = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(root / "scripts" / "fixtures"), str(root / "scripts" / "export")]
-from exported_sites import insert, quantise  # noqa: E402
+from exported_sites import SubLayer, insert, insert_sequential, quantise  # noqa: E402
 from torch_adapters_export.archive import write  # noqa: E402
 from torch_adapters_export.inputs import parse_inputs  # noqa: E402
 
@@ -180,6 +180,21 @@ class Net(nn.Module):
         return self.norm(x)
 
 
+class FlatLayer(Layer):
+    """Its feed-forward block has rows and tokens in one size, as OPT's."""
+
+    def forward(self, x, mask):
+        x = x + self.attention(self.norm1(x), mask)
+        flat = x.reshape(-1, HIDDEN)
+        return (flat + self.down(functional.gelu(self.up(self.norm2(flat))))).view(x.shape), None
+
+
+class Flat(Net):
+    def __init__(self):
+        super().__init__(lambda: Einsum("in turn"))
+        self.layers = nn.ModuleList(FlatLayer(layer.attention) for layer in self.layers)
+
+
 class Decoder(nn.Module):
     """PyTorch's own, whose code looks whether the mask that it is given is causal."""
 
@@ -218,6 +233,7 @@ NETS = {
     "multihead, average": lambda: Net(Multihead, True),
     "multihead, weights by head": lambda: Net(lambda: Multihead(average=False), True),
     "multihead, tokens first": lambda: Net(lambda: Multihead(rows_first=False)),
+    "einsum, rows and tokens in one behind it": Flat,
     "encoder": lambda: Encoder(batch_first=True),
     "encoder, norm first": lambda: Encoder(batch_first=True, norm_first=True, bias=False),
     "encoder, causal": lambda: Encoder(True, batch_first=True),
@@ -260,6 +276,13 @@ def case_of(name, model):
     if not isinstance(model, Net):
         return told
     attention = model.layers[0].attention
+    place = SubLayer(0, "output", residual="layers.0.norm2", output="layers.0.down")
+    adapter, restore = insert_sequential(model, place, HIDDEN)
+    states = first(model(ids, mask))
+    loss_of(states)[0].backward()
+    restore()
+    told["bottleneck"] = {"states": (states * real).flatten().tolist(), **{
+        key: [value.flatten().tolist(), value.grad.flatten().tolist()] for key, value in adapter.named_parameters()}}
     flat = values(LENGTH * 4 * attention.key_heads * (HIDDEN // attention.heads))
     states = model.behind(ids, mask, flat.view(LENGTH, 4, -1))
     loss, weight = loss_of(states)

@@ -64,7 +64,7 @@ class Finder {
     for (int32_t i = 0; i <= graph_.slots[output_].producer && work_ < kMostWork; ++i) {
       const auto one = addition(graph_, i);
       if (!one) continue;
-      const auto& shape = graph_.slots[one->out].shape;
+      const auto& shape = stream_shape(one->out);
       if (shape.size() != 3 || shape[2].number < 1) continue;
       const int32_t a = one->left, b = one->right;
       auto b_of_a = made_by_weights(a, b), a_of_b = made_by_weights(b, a);
@@ -80,7 +80,7 @@ class Finder {
 
   // The output's shape is the stream's; where no sum has it, the shape that most of them have.
   void keep_stream(std::vector<Found>& sums) {
-    const auto shape_of = [&](const Found& one) -> const std::vector<Size>& { return graph_.slots[one.sum.out].shape; };
+    const auto shape_of = [&](const Found& one) -> const std::vector<Size>& { return stream_shape(one.sum.out); };
     int64_t most = 0;
     for (const auto& one : sums) {
       if (is_source(shape_of(one))) continue;
@@ -102,6 +102,22 @@ class Finder {
       }
     }
     sums = std::move(kept);
+  }
+
+  // [rows, tokens, features], also of a sum to which rows and tokens come as one size (OPT's feed-forward block).
+  const std::vector<Size>& stream_shape(int32_t out) const {
+    const auto& own = graph_.slots[out].shape;
+    const auto one = own.size() == 2 ? addition(graph_, graph_.slots[out].producer) : std::nullopt;
+    if (!one) return own;
+    for (int32_t slot : {one->left, one->right}) {
+      const int32_t producer = graph_.slots[slot].producer;
+      if (producer < 0 || !graph_.nodes[producer].is_one_of({"aten.view.default", "aten.reshape.default"})) continue;
+      const int32_t before = graph_.nodes[producer].slot(0);
+      if (before < 0) continue;
+      const auto& parted = graph_.slots[before].shape;
+      if (parted.size() == 3 && parted.back() == own.back()) return parted;
+    }
+    return own;
   }
 
   bool is_source(const std::vector<Size>& shape) const {
