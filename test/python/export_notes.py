@@ -72,6 +72,13 @@ class Cut(Rows):
         return self.seen[:tokens, :tokens] @ self.layer(values)
 
 
+class Neighbours(Rows):
+    """Each token beside the one before it, as MobileBERT's words: with two there is one such pair alone."""
+
+    def forward(self, values):
+        return self.layer(values + torch.nn.functional.pad(values[:, 1:], [0, 0, 0, 1, 0, 0], value=0.0))
+
+
 class Branches(Rows):
     """A module that runs, or does not, by the values of what goes in."""
 
@@ -160,6 +167,8 @@ assert said.startswith("Rows does not take the example inputs: those that are ma
 # A size that is a graph of its own is left out where it is the largest, and named with the option to leave it out by.
 (note, _) = sorted(notes(Cut(), "values=float32[batch,frames,3]", {"frames": (1, 9)}))
 assert note.startswith("frames is at most 8: at 9 "), note
+told = notes(Neighbours(), "values=float32[batch,frames,3]")
+assert any(note.startswith("frames is at least 3: at 2 ") for note in told), told
 for ranges in (None, {"frames": (1, 10)}):
     said = refused(Cut(), "values=float32[batch,frames,3]", ranges)
     assert "What to try: --range frames=1..8, since the model does something else at 9" in said, said

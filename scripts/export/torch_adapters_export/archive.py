@@ -55,13 +55,19 @@ def describe(model, examples, notes):
     }
 
 
-def below(ranges, apart, error, notes):
-    """The ranges without their largest sizes, where it is for these alone that a graph would be another one."""
-    if not apart or any(ranges.get(name, (1, None))[1] != size for name, size in apart.items()):
-        raise error
+def narrower(ranges, apart, error, notes):
+    """The ranges without their largest or first sizes, where it is for these alone that a graph would be another one."""
+    found = dict(ranges)
     for name, size in apart.items():
-        note(notes, f"{name} is at most {size - 1}: at {size} the model's code does something else, and a graph has one way")
-    return {**ranges, **{name: (ranges[name][0], size - 1) for name, size in apart.items()}}
+        low, high = ranges.get(name, (1, None))
+        if size not in (high, 1, 2):
+            raise error
+        found[name] = (low, size - 1) if size == high else (size + 1, high)
+        bound = f"at most {size - 1}" if size == high else f"at least {size + 1}"
+        note(notes, f"{name} is {bound}: at {size} the model's code does something else, and a graph has one way")
+    if not apart:
+        raise error
+    return found
 
 
 OTHER_EXAMPLES = ("those that are made here do not fit its forward",
@@ -163,7 +169,7 @@ def write(model, inputs, file, ranges=None, files=None, notes=None):
                 try:
                     program, refused = export_with_signatures(model, examples, dynamic_shapes(inputs, ranges), paths, save)
                 except Refused as error:
-                    ranges = below(ranges, sizes_apart(error.__cause__), error, notes)
+                    ranges = narrower(ranges, sizes_apart(error.__cause__), error, notes)
                     program, refused = export_with_signatures(model, examples, dynamic_shapes(inputs, ranges), paths, save)
             worst = difference(model, unfinished, inputs, ranges)
         if not worst <= tolerance(model):

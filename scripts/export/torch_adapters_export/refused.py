@@ -54,13 +54,14 @@ def violated(error):
 
 
 SIZE = r"L\[.*?\]\.size\(\)\[\d+\]"
-APART = re.compile(rf"values of (\w+) = .* generated guard (?:{SIZE} != (\d+)|(\d+) != {SIZE})\.")
+APART = re.compile(rf"values of (\w+) = .* generated guard (?:{SIZE} != (\d+)|(\d+) != {SIZE}|"
+                   rf"\(\(-(\d+)\) \+ {SIZE}\) != (\d+))\.")
 
 
 def sizes_apart(error):
     """Sizes by name that a graph would be another one for: attention that cuts its mask of all positions has nothing to
     cut there."""
-    found = {(match[1], int(match[2] or match[3])) for line in violated(error) if (match := APART.search(line))}
+    found = {(match[1], sum(int(number or 0) for number in match.groups()[1:])) for line in violated(error) if (match := APART.search(line))}
     return dict(found) if len(dict(found)) == len(found) else {}
 
 
