@@ -71,6 +71,8 @@ await main(async () => {
     [interpreter, join(checks, 'export_notes.py')],
     [interpreter, join(checks, 'exported_attention.py'), join(out, 'attention')],
     [process.execPath, join(checks, 'exported_attention.mjs'), join(out, 'attention')],
+    [interpreter, join(checks, 'exported_survey.py'), join(out, 'survey')],
+    [process.execPath, join(checks, 'exported_survey.mjs'), join(out, 'survey')],
     [process.execPath, join(root, 'examples/llama/run.mjs'), '--out', join(out, 'llama')],
     [interpreter, join(checks, 'example_llama.py'), join(out, 'llama')],
     [process.execPath, join(checks, 'whole.mjs'), 'write', join(out, 'our-whole'), models],
