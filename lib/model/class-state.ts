@@ -61,6 +61,13 @@ function namesOf(model: Model, modelClass: string, head: string | undefined) {
   return { parts, names: classNames(modelClass, parts) }
 }
 
+/** What the bare class has, and where it is here; a network from an archive has its own names. */
+export function bareNames(model: Model): readonly NameInClass[] {
+  const [bare] = modelClasses(model.config)
+  if (bare !== undefined) return namesOf(model, bare, undefined).names
+  return model.namedParameters().flatMap(({ name, part }) => (part === 'base' ? [{ theirs: name, ours: name }] : []))
+}
+
 /** Copies of a model's values by name: all that namedParameters lists, or what the class has. */
 export function stateDict(model: Model, options: ClassOptions): Map<string, StateValue> {
   checkOptions(options, ['modelClass', 'head'])
@@ -72,10 +79,14 @@ export function stateDict(model: Model, options: ClassOptions): Map<string, Stat
     modelClass === undefined
       ? own().map((name) => ({ theirs: name, ours: name }))
       : namesOf(model, modelClass, head).names
-  return new Map(names.map(({ theirs, ours }) => [theirs, model.parameter(firsts.get(ours) ?? ours)]))
+  return valuesOf(model, names, firsts)
 }
 
-const flat = (names: readonly NameInClass[]) => names.flatMap(({ theirs, ours }) => [theirs, ours])
+/** Copies of these values. */
+export const valuesOf = (model: Model, names: readonly NameInClass[], firsts = firstNames(model)) =>
+  new Map<string, StateValue>(names.map(({ theirs, ours }) => [theirs, model.parameter(firsts.get(ours) ?? ours)]))
+
+export const flat = (names: readonly NameInClass[]) => names.flatMap(({ theirs, ours }) => [theirs, ours])
 
 /** What a folder of a class has: its config.json, and its names, one pair of the file's and ours after the other. */
 export function classFolder(

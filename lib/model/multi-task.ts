@@ -1,10 +1,14 @@
 import * as check from '../config/check.js'
 import { OutputAdapterConfig, type OutputAdapterOptions } from '../config/output-adapter-config.js'
+import type { NameInClass } from '../exchange/class-names.js'
+import { nativeCall } from '../native/errors.js'
 import { checkModel } from './check-model.js'
+import { bareNames, flat, valuesOf } from './class-state.js'
 import type { ForwardInputs } from './inputs.js'
 import type { Model } from './model.js'
 import { checkOptions, type ForwardOptions } from './options.js'
 import type { ForwardOutputs } from './outputs.js'
+import type { StateValue } from './state-dict.js'
 
 export interface TaskConfig extends OutputAdapterOptions {
   /** Default: the model's. */
@@ -69,6 +73,30 @@ export class MultiTaskAdapterModel {
   /** From now on training trains this task's adapter with the active head, and calls that name no task use it. */
   trainTask(task: string): void {
     this.baseModel.trainAdapter(check.checkOneOf('task', task, this.tasks))
+  }
+
+  /** Copies of all values, named as PyTorch's state_dict of such a module: `base_model.…`, `adapters.<task>.…`. */
+  stateDict(): Map<string, StateValue> {
+    return valuesOf(this.baseModel, this.#names())
+  }
+
+  /**
+   * Loads a file of that state_dict, of `torch.save` or safetensors. Missing, unexpected and misshaped names are one error, and
+   * nothing has changed then.
+   */
+  async loadWeights(path: string): Promise<void> {
+    check.checkNonEmptyString('path', path)
+    const names = this.#names()
+    const ours = names.map((name) => name.ours)
+    await nativeCall(() => this.baseModel.native.loadState(path, flat(names), ours))
+  }
+
+  #names(): NameInClass[] {
+    const own = this.baseModel.namedParameters().flatMap(({ name }) => {
+      const isOwn = this.tasks.some((task) => name.startsWith(`adapters.${task}.`))
+      return isOwn ? [{ theirs: name, ours: name }] : []
+    })
+    return [...bareNames(this.baseModel).map(({ theirs, ours }) => ({ theirs: `base_model.${theirs}`, ours })), ...own]
   }
 
   #known(task: string | null): string | null {

@@ -55,7 +55,8 @@ const proofs: readonly (readonly [file: string, title: string])[] = [
   ['model/average', 'the mean of the changes counts as they do'],
   ['model/average', 'invertible parts have a mean'],
   ['model/phm', 'learn_phm holds the rule still'],
-  ['exchange/library-differs', 'a whole model with a Compacter is written with one warning, and comes back']
+  ['exchange/library-differs', 'a whole model with a Compacter is written with one warning, and comes back'],
+  ['parity/methods', 'the values of the formulas, forward and gradients']
 ]
 
 test('docs/python-defects.md names a test for each defect of Python’s adapters, and the test is there', (t) => {

@@ -1,5 +1,8 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import test from 'ava'
 import { AdapterTrainer, AutoModel, MultiTaskAdapterModel, OutputAdapterConfig, Stack } from '../../lib/index.js'
+import { fixtures } from '../parity/support/fixtures.js'
 import {
   hidden,
   largestDifference,
@@ -163,4 +166,55 @@ test('tasks in the spelling of Python are the same; others are named with what i
   refused({ adapter_size: 8, adapterSize: 8 }, /'adapterSize' is given in two spellings/)
   refused({ rank: 8 }, /taskConfigs\.r: unknown option 'rank'\. Known: hiddenSize, adapterSize, activation/)
   t.deepEqual([...model.adapters.keys()], ['q'])
+})
+
+/** A safetensors file of these values. */
+function writeTensors(
+  file: string,
+  values: ReadonlyMap<string, { data: Float32Array; shape: readonly number[] }>
+): void {
+  let end = 0
+  const header: Record<string, object> = {}
+  for (const [name, { data, shape }] of values) {
+    header[name] = { dtype: 'F32', shape, data_offsets: [end, end + data.byteLength] }
+    end += data.byteLength
+  }
+  const json = Buffer.from(JSON.stringify(header))
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(json.length))
+  const bytes = [...values.values()].map(({ data }) => Buffer.from(data.buffer, data.byteOffset, data.byteLength))
+  writeFileSync(file, Buffer.concat([length, json, ...bytes]))
+}
+
+test('the whole module has the names of PyTorch’s state_dict, and loads from a file of them', async (t) => {
+  for (const folder of ['bert-tiny', 'gpt2-tiny']) {
+    const open = () => AutoModel.fromPretrained(join(fixtures, 'models', folder))
+    const [from, to] = [await open(), await open()]
+    t.teardown(() => [from, to].map((one) => one.dispose()))
+    const [multi, other] = [new MultiTaskAdapterModel(from, tasks), new MultiTaskAdapterModel(to, tasks)]
+    fill(from)
+    const values = multi.stateDict()
+    const bare = from.stateDict({ modelClass: folder === 'bert-tiny' ? 'BertModel' : 'GPT2Model' })
+    const parts = ['down_project.weight', 'down_project.bias', 'up_project.weight', 'up_project.bias']
+    const adapters = Object.keys(tasks).flatMap((task) => parts.map((part) => `adapters.${task}.${part}`))
+    t.deepEqual(
+      [...values.keys()].sort(),
+      [...[...bare.keys()].map((name) => `base_model.${name}`), ...adapters].sort()
+    )
+    const changed = [...values].map(
+      ([name, { data, shape }], i): [string, { data: Float32Array; shape: readonly number[] }] => [
+        name,
+        { data: name.startsWith('base_model.') ? data.map((value) => value + 0.01 * (i + 1)) : data, shape }
+      ]
+    )
+    const file = join(scratch(t), 'multi.safetensors')
+    writeTensors(file, new Map(changed))
+    await other.loadWeights(file)
+    for (const [name, { data }] of changed) t.deepEqual(other.stateDict().get(name)?.data, data, name)
+    writeTensors(file, new Map(changed.slice(1)))
+    await t.throwsAsync(other.loadWeights(file), {
+      code: 'ERR_STATE_DICT',
+      message: /missing '.*(word_embeddings|wte)/
+    })
+  }
 })
