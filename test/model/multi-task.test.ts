@@ -187,6 +187,7 @@ function writeTensors(
 }
 
 test('the whole module has the names of PyTorch’s state_dict, and loads from a file of them', async (t) => {
+  const tasks = { sst2: { adapterSize: 6 }, qqp: { adapterSize: 4 } }
   for (const folder of ['bert-tiny', 'gpt2-tiny']) {
     const open = () => AutoModel.fromPretrained(join(fixtures, 'models', folder))
     const [from, to] = [await open(), await open()]
