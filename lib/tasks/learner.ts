@@ -20,6 +20,8 @@ export interface LearnerOptions {
   readonly followsMean?: boolean
 }
 
+type PlacedEvaluation = NonNullable<TaskResult['evaluation']>
+
 /** What a checkpoint keeps of it. */
 export interface SavedLearner {
   readonly steps: number
@@ -32,9 +34,10 @@ export interface SavedLearner {
   readonly plateau?: SavedPlateau | undefined
   readonly ended?: TaskEnd | undefined
   readonly bestStep?: number | undefined
-  /** Its last step that was done, and its last evaluation. */
+  /** Its last step that was done, its last evaluation and its best. */
   readonly last?: NativeMemberResult | undefined
-  readonly evaluation?: Evaluation | undefined
+  readonly evaluation?: PlacedEvaluation | undefined
+  readonly bestEvaluation?: PlacedEvaluation | undefined
 }
 
 /** A learner and where its run stands. */
@@ -49,7 +52,8 @@ export class Learner {
   #best: BestModel
   #plateau: Plateau | undefined
   #bestStep: number | undefined
-  #evaluation: Evaluation | undefined
+  #evaluation: PlacedEvaluation | undefined
+  #bestEvaluation: PlacedEvaluation | undefined
 
   constructor(readonly options: LearnerOptions) {
     this.#best = new BestModel(options.args, undefined)
@@ -77,11 +81,14 @@ export class Learner {
     return mean
   }
 
-  /** Takes an evaluation after so many steps of the run; whether it is the best. */
-  evaluated(step: number, evaluation: Evaluation): boolean {
-    this.#evaluation = evaluation
-    const isBest = this.#best.take(step, evaluation)
-    if (isBest) this.#bestStep = this.steps
+  /** Takes an evaluation after so many steps and epochs of the run; whether it is the best. */
+  evaluated(where: { readonly step: number; readonly epoch: number }, evaluation: Evaluation): boolean {
+    this.#evaluation = { ...where, ...evaluation }
+    const isBest = this.#best.take(where.step, evaluation)
+    if (isBest) {
+      this.#bestStep = this.steps
+      this.#bestEvaluation = this.#evaluation
+    }
     this.#plateau?.take(valueNamed(evaluation, this.options.args.metricForBestModel ?? 'loss'))
     return isBest
   }
@@ -105,9 +112,15 @@ export class Learner {
       steps: this.steps,
       loss: this.steps === 0 ? Number.NaN : this.#lossTotal / this.steps,
       ...(this.#best.best && { best: this.#best.best }),
-      ...(this.#evaluation && { evaluation: this.#evaluation as Omit<TaskResult['evaluation'] & object, never> }),
+      ...(this.#evaluation && { evaluation: this.#evaluation }),
       ...(this.ended && { ended: this.ended })
     }
+  }
+
+  /** The evaluation of the parameters that it ends with: where it goes back to its best, that; otherwise the last. */
+  get keptEvaluation(): PlacedEvaluation | undefined {
+    const goesBack = this.options.args.loadBestModelAtEnd && this.#bestStep !== undefined
+    return goesBack ? this.#bestEvaluation : this.#evaluation
   }
 
   get saved(): SavedLearner {
@@ -121,7 +134,8 @@ export class Learner {
       ended: this.ended,
       bestStep: this.#bestStep,
       last: this.last,
-      evaluation: this.#evaluation
+      evaluation: this.#evaluation,
+      bestEvaluation: this.#bestEvaluation
     }
   }
 
@@ -135,7 +149,8 @@ export class Learner {
     ended,
     bestStep,
     last,
-    evaluation
+    evaluation,
+    bestEvaluation
   }: SavedLearner): void {
     this.steps = steps
     this.#lossSum = lossSum
@@ -147,6 +162,7 @@ export class Learner {
     this.ended ??= ended
     this.last = last
     this.#evaluation = evaluation
+    this.#bestEvaluation = bestEvaluation
   }
 }
 

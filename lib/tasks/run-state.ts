@@ -252,7 +252,7 @@ export class RunState {
 
   /** Takes a learner's evaluation; whether it is its best, whose parameters are then kept where they are wanted. */
   async evaluated(learner: Learner, evaluation: Evaluation): Promise<boolean> {
-    const isBest = learner.evaluated(this.step, evaluation)
+    const isBest = learner.evaluated({ step: this.step, epoch: this.epoch }, evaluation)
     this.#common?.evaluated(learner.name, evaluation)
     if (isBest && learner.options.args.loadBestModelAtEnd) {
       await nativeCall(() => this.native.keep(this.#memberFor(learner)))

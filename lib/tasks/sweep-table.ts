@@ -1,21 +1,24 @@
 import type { ReportTable } from '../training/report.js'
 import type { SweepMember, SweepResult } from './sweep.js'
 
-/** A sweep as rows of text, the best first: what differs, parameters, loss, and the last evaluation's metrics. */
-export function sweepTable({ members, best }: SweepResult): ReportTable {
+/**
+ * A sweep as rows of text in the order of its ranking: what differs, parameters, the mean loss of training, and of the
+ * evaluation that each is ranked by its step, loss and metrics.
+ */
+export function sweepTable({ members, ranking }: SweepResult): ReportTable {
   const varied = [...new Set(members.flatMap(({ values }) => Object.keys(values)))]
-  const metrics = [...new Set(members.flatMap(({ evaluation }) => Object.keys(evaluation?.metrics ?? {})))]
-  const measured = members.find((member) => member.best !== undefined)?.best?.metric
+  const metrics = [...new Set(members.flatMap(({ keptEvaluation }) => Object.keys(keptEvaluation?.metrics ?? {})))]
+  const isMeasured = members.some(({ keptEvaluation }) => keptEvaluation !== undefined)
   const head = [
     'adapter',
     ...varied,
     'parameters',
-    'loss',
-    ...(measured === undefined ? [] : [`best ${measured}`]),
+    'training loss',
+    ...(isMeasured ? ['evaluated at step', 'evaluation loss'] : []),
     ...metrics
   ]
-  const first = (member: SweepMember) => Number(member.name !== best)
-  const sorted = [...members].sort((a, b) => first(a) - first(b))
+  const place = ({ name }: SweepMember) => ranking.indexOf(name)
+  const sorted = [...members].sort((a, b) => place(a) - place(b))
   return {
     head,
     rows: sorted.map((member) => [
@@ -23,8 +26,8 @@ export function sweepTable({ members, best }: SweepResult): ReportTable {
       ...varied.map((name) => shown(member.values[name])),
       member.parameters.toLocaleString('en'),
       number(member.loss),
-      ...(measured === undefined ? [] : [number(member.best?.value)]),
-      ...metrics.map((name) => number(member.evaluation?.metrics[name]))
+      ...(isMeasured ? [String(member.keptEvaluation?.step ?? ''), number(member.keptEvaluation?.loss)] : []),
+      ...metrics.map((name) => number(member.keptEvaluation?.metrics[name]))
     ])
   }
 }

@@ -29,6 +29,7 @@ import { planTasks } from './plan-memory.js'
 import { recordedTasksRun } from './recorded.js'
 import type { TasksRun } from './run-state.js'
 import { type SweepGrid, type SweepPoint, sweepPoints } from './sweep-grid.js'
+import { rankingOf } from './sweep-ranking.js'
 import { TaskSampler } from './task-sampler.js'
 
 export interface SweepOptions {
@@ -66,12 +67,22 @@ export interface SweepMember extends TaskResult {
   readonly values: Readonly<Record<string, unknown>>
   /** Of the adapter. */
   readonly parameters: number
+  /**
+   * The evaluation that it is ranked by, that of the parameters it ends with: with loadBestModelAtEnd the best, otherwise
+   * the last.
+   */
+  readonly keptEvaluation?: NonNullable<TaskResult['evaluation']>
 }
 
 export interface SweepResult {
   /** In the order of the grid, the last name varying fastest. */
   readonly members: readonly SweepMember[]
-  /** The one with the best evaluation, or without evaluations the lowest mean loss of training. */
+  /**
+   * The adapters' names, the best first: by metricForBestModel (default: the loss) of their `keptEvaluation`, or without
+   * evaluations by the mean loss of training. Those whose loss was not finite come last.
+   */
+  readonly ranking: readonly string[]
+  /** The first of the ranking. */
   readonly best: string
   readonly seconds: number
 }
@@ -107,15 +118,16 @@ export async function trainSweep(
     } finally {
       release()
     }
-    const members = membersOf(model, sweep, results)
-    const best = bestOf(members, sweep.each[0]?.greaterIsBetter ?? false)
+    const members = membersOf(model, sweep, learners, results)
+    const ranking = rankingOf(members, sweep.each)
+    const [best = ''] = ranking
     if (options.keep !== 'all')
       removeMembers(
         model,
         learners.filter(({ name }) => name !== best)
       )
     model.setActiveAdapters(options.keep === 'all' ? before : setupOver(sweep.below, best))
-    return { members, best, seconds: (performance.now() - start) / 1000 }
+    return { members, ranking, best, seconds: (performance.now() - start) / 1000 }
   } catch (error) {
     removeMembers(model, learners)
     throw error
@@ -155,13 +167,16 @@ export async function planSweep(
 function membersOf(
   model: Model,
   { points, name }: Sweep,
+  learners: readonly Learner[],
   results: Readonly<Record<string, TaskResult>>
 ): readonly SweepMember[] {
   const parameters = model.namedParameters()
   return points.map(({ values }, i) => {
     const own = `${name}-${i + 1}`
     const counted = countParameters(parameters.filter((parameter) => isAdapterParameter(parameter, own)))
-    return { name: own, values, parameters: counted, ...(results[own] as TaskResult) }
+    const keptEvaluation = learners[i]?.keptEvaluation
+    const member = { name: own, values, parameters: counted, ...(results[own] as TaskResult) }
+    return { ...member, ...(keptEvaluation && { keptEvaluation }) }
   })
 }
 
@@ -313,14 +328,4 @@ function readingOf(below: readonly string[], names: readonly string[]): Reading 
   const [only = ''] = names
   const own = names.length === 1 ? only : Parallel(...names)
   return { setup: setupOver(below, own), head: only }
-}
-
-/** By their best evaluations; without evaluations by the loss. */
-function bestOf(members: readonly SweepMember[], greaterIsBetter: boolean): string {
-  const rankOf = ({ best, loss }: SweepMember) =>
-    best !== undefined && greaterIsBetter ? -best.value : (best?.value ?? loss)
-  const finite = members.filter((member) => member.ended !== 'notFinite' && !Number.isNaN(rankOf(member)))
-  const [first] = finite.sort((a, b) => rankOf(a) - rankOf(b))
-  if (first !== undefined) return first.name
-  throw check.valueError('trainSweep', 'the loss of every adapter was not finite; lower the learning rate')
 }

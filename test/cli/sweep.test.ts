@@ -39,7 +39,10 @@ test('a sweep keeps the best of its adapters, which answers as it was measured',
   const vary = ['--vary', 'learningRate=0.02,1e-7', '--vary', 'config=["seq_bn[reduction_factor=4]","lora[r=2]"]']
   const { status, output, errors } = await command(['sweep', ...shared, '-o', folder, '--epochs', '6', ...vary])
   t.is(status, 0, errors)
-  t.regex(output, /^adapter +learningRate +config +parameters +loss +.*accuracy/)
+  t.regex(
+    output,
+    /^adapter +learningRate +config +parameters +training loss +evaluated at step +evaluation loss +accuracy/
+  )
   const [, first = ''] = output.split('\n')
   const [best = '', rate] = first.split(/ {2,}/)
   t.is(rate, '0.02')

@@ -201,3 +201,23 @@ test('a sweep resumes with the same bits', async (t) => {
   t.is(distance(straight.values, resumed.values), 0)
   t.is(resumed.best, straight.best)
 })
+
+test('a resumed sweep knows the evaluations of best steps that lie before its checkpoint', async (t) => {
+  const outputDir = scratch(t)
+  const rows = tinyRows(18, { seed: 4 })
+  const evalDataset = rows.map((row) => ({ ...row, label: 1 - row.label }))
+  const sweep = async (given: TrainingArgumentsInput) => {
+    const model = await load(t)
+    model.addClassificationHead('h', { numLabels: 2 })
+    const own: TrainingArgumentsInput = { ...quiet, outputDir, maxSteps: 8, evalStrategy: 'steps', evalSteps: 2 }
+    const args = { ...own, loadBestModelAtEnd: true, ...given }
+    const { members, ranking } = await trainSweep(model, rows, { learningRate: [1e-2, 1e-3] }, { args, evalDataset })
+    return { ranking, kept: members.map(({ keptEvaluation }) => ({ ...keptEvaluation, seconds: 0 })) }
+  }
+  const straight = await sweep({ saveStrategy: 'steps', saveSteps: 3 })
+  t.deepEqual(
+    straight.kept.map(({ step }) => step),
+    [2, 2]
+  )
+  t.deepEqual(await sweep({ resumeFromCheckpoint: join(outputDir, 'checkpoint-3') }), straight)
+})

@@ -1,13 +1,17 @@
 import { join } from 'node:path'
 import test from 'ava'
+import { trainingArguments } from '../../lib/config/training-arguments.js'
 import {
   AdapterTrainer,
+  evaluate,
   Stack,
   type SweepGrid,
+  type SweepMember,
   sweepTable,
   type TrainingArgumentsInput,
   trainSweep
 } from '../../lib/index.js'
+import { rankingOf } from '../../lib/tasks/sweep-ranking.js'
 import { peekUser, trainingFile } from '../../lib/training/checkpoint-folder.js'
 import { load, quiet, scratch, tinyRows } from '../model/support.js'
 import { distance, valuesOf } from './support.js'
@@ -122,6 +126,7 @@ test('the best one stays, is active and answers as it was measured', async (t) =
   const best = result.members.find(({ name }) => name === result.best)
   t.is(best?.values['learningRate'], 1e-2)
   for (const { best: own } of result.members) t.true((own?.value ?? 1) <= (best?.best?.value ?? 0))
+  t.is(best?.keptEvaluation?.step, best?.best?.step)
   const answers = await model.predict(evalDataset.map(({ inputIds }) => ({ inputIds })))
   const right = answers.filter((answer, i) => 'labelId' in answer && answer.labelId === evalDataset[i]?.label).length
   t.true(Math.abs(right / evalDataset.length - (best?.best?.value ?? 0)) < 1e-9)
@@ -129,6 +134,62 @@ test('the best one stays, is active and answers as it was measured', async (t) =
   t.deepEqual(head.slice(0, 3), ['adapter', 'learningRate', 'reductionFactor'])
   t.is(lines[0]?.[0], result.best)
   t.is(lines.length, 4)
+})
+
+for (const loadBestModelAtEnd of [false, true]) {
+  const what = loadBestModelAtEnd ? 'their best steps, where they go back to them' : 'the steps that they end with'
+  test(`they are ranked, and shown, by ${what}`, async (t) => {
+    const model = await load(t)
+    model.addClassificationHead('h', { numLabels: 2 })
+    // The more they learn, the worse they get.
+    const evalDataset = rows.map((row) => ({ ...row, label: 1 - row.label }))
+    const grid = { learningRate: [2e-2, 1e-3, 5e-3] }
+    const own: TrainingArgumentsInput = { ...args, numTrainEpochs: 6, evalStrategy: 'epoch', loadBestModelAtEnd }
+    const result = await trainSweep(model, rows, grid, { args: own, evalDataset, keep: 'all' })
+    const measured = new Map<string, number>()
+    for (const { name, keptEvaluation, best } of result.members) {
+      const { loss, metrics } = await evaluate(model, evalDataset, { adapters: name, head: name })
+      t.true(Math.abs(loss - (keptEvaluation?.loss ?? 0)) < 1e-5, `${name}: ${loss}, ${keptEvaluation?.loss}`)
+      t.deepEqual(keptEvaluation?.metrics, metrics)
+      t.is(keptEvaluation?.step, loadBestModelAtEnd ? best?.step : 30)
+      measured.set(name, loss)
+    }
+    t.true(result.members.some(({ best }) => best?.step !== 30))
+    const sorted = [...measured].sort(([, a], [, b]) => a - b).map(([name]) => name)
+    t.deepEqual(result.ranking, sorted)
+    t.is(result.best, sorted[0] ?? '')
+    const { head, rows: lines } = sweepTable(result)
+    t.deepEqual(head.slice(0, 6), [
+      ...['adapter', 'learningRate', 'parameters'],
+      ...['training loss', 'evaluated at step', 'evaluation loss']
+    ])
+    t.deepEqual(
+      lines.map((line) => [line[0], line[4], line[5]]),
+      sorted.map((name) => {
+        const { keptEvaluation } = result.members.find((one) => one.name === name) as SweepMember
+        return [name, String(keptEvaluation?.step), measured.get(name)?.toFixed(4)]
+      })
+    )
+  })
+}
+
+test('one that was better before and got worse comes behind; those without a number are last', (t) => {
+  const member = (name: string, peak: number, last: number, more: Partial<SweepMember> = {}): SweepMember => {
+    const keptEvaluation = { step: 50, epoch: 2, loss: 1, metrics: { accuracy: last }, rows: 4, seconds: 0 }
+    const best = { metric: 'accuracy', value: peak, step: 25 }
+    return { name, values: {}, parameters: 1, steps: 50, loss: 0.5, best, keptEvaluation, ...more } as SweepMember
+  }
+  const members = [
+    member('failed', 1, 1, { ended: 'notFinite' }),
+    member('nothing', 0.9, Number.NaN),
+    member('peaked', 0.99, 0.6),
+    member('steady', 0.8, 0.8),
+    member('level', 0.7, 0.6, { loss: 0.4 })
+  ]
+  const each = [trainingArguments({ evalStrategy: 'epoch', metricForBestModel: 'accuracy' })]
+  t.deepEqual(rankingOf(members, each), ['steady', 'level', 'peaked', 'nothing', 'failed'])
+  const unmeasured = members.map(({ keptEvaluation: _, ...rest }, i) => ({ ...rest, loss: 5 - i }))
+  t.deepEqual(rankingOf(unmeasured, each), ['level', 'steady', 'peaked', 'nothing', 'failed'])
 })
 
 test('one that diverges ends by itself; all of them, or as the caller wants it, end the sweep', async (t) => {

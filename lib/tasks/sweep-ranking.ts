@@ -1,0 +1,34 @@
+import * as check from '../config/check.js'
+import type { TrainingArguments } from '../config/training-arguments.js'
+import { valueNamed } from '../training/best.js'
+import type { SweepMember } from './sweep.js'
+
+/** A number for each, the lower the better; NaN where there is none. */
+type Rank = (member: SweepMember) => number
+
+/**
+ * The members' names, the best first: by what was measured of the parameters that each ends with, or without evaluations by
+ * the mean loss of training; equal ones in the grid's order. Those that ended since their loss was not finite come last,
+ * before them those whose measure is NaN.
+ */
+export function rankingOf(members: readonly SweepMember[], each: readonly TrainingArguments[]): string[] {
+  const [first] = each
+  const ended: Rank = ({ ended, loss }) => Number(ended === 'notFinite' || !Number.isFinite(loss))
+  if (members.every((member) => ended(member) === 1)) {
+    throw check.valueError('trainSweep', 'the loss of every adapter was not finite; lower the learning rate')
+  }
+  const measured: Rank = ({ keptEvaluation }) => {
+    if (keptEvaluation === undefined) return Number.NaN
+    const value = valueNamed(keptEvaluation, first?.metricForBestModel ?? 'loss')
+    return first?.greaterIsBetter === true ? -value : value
+  }
+  const loss: Rank = (member) => member.loss
+  const sorted = [...members].sort(
+    (a, b) => ended(a) - ended(b) || compare(measured(a), measured(b)) || loss(a) - loss(b)
+  )
+  return sorted.map(({ name }) => name)
+}
+
+/** Equal where neither has a value. */
+const compare = (a: number, b: number): number =>
+  Number.isNaN(a) || Number.isNaN(b) ? Number(Number.isNaN(a)) - Number(Number.isNaN(b)) : Math.sign(a - b) || 0
