@@ -93,8 +93,16 @@ export async function run(argv: string[]): Promise<number> {
   if (config === null) throw usageError(`--tune: a sweep is one of adapters, got '${plan.tuning}'`)
   const { sweepMembers } = await import('../tasks/sweep.js')
   const each = inGrid(() => sweepMembers(grid, config, args).each)
+  const sets = evalNames(evalFiles(values.eval))
   for (const own of each) {
-    if (evaluation !== undefined) checkBest(own, head, evalNames(evalFiles(values.eval)))
+    if (evaluation !== undefined) checkBest(own, head, sets)
+  }
+  const { incomparable } = await import('../tasks/comparable.js')
+  const without = incomparable(each, head, { sets, evaluates: each[0]?.evalStrategy !== 'no' })
+  if (without !== undefined) {
+    const { differing, problem, measure } = without
+    const files = evaluation === undefined ? '--eval FILE and ' : ''
+    throw usageError(`--vary ${differing}: ${problem}; name a measure: ${files}--best ${measure}`)
   }
   if (values.report !== undefined) throw usageError(`--report: the curves are in ${folder}/report.html`)
   const { json } = values

@@ -26,6 +26,7 @@ export async function* recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEven
       lock: () => locks.take(args.outputDir),
       onPlan: (steps) => {
         totalSteps = steps
+        run.onPlan?.(steps)
       }
     })
     yield* recorded(events, { model, args, rows, totalSteps: () => totalSteps }, signal, byTask)

@@ -19,11 +19,11 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
   checkLearners(run)
   const weights = await learnerClassWeights(run)
   const state = new RunState(run, weights)
-  run.onPlan?.(state.plan.totalSteps)
   const canEvaluate = run.feeds.some(({ options }) => options.evaluation !== undefined)
   const callbacks = new Callbacks(run.callbacks, { model, args }, canEvaluate)
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
+    run.onPlan?.(state.plan.totalSteps)
     const keeps = run.saveOnAbort === true || args.saveStrategy !== 'no' || args.resumeFromCheckpoint !== null
     let fingerprint = keeps ? await run.fingerprint() : undefined
     const found = await loadCheckpoint<SavedTasks>(args, state.native, fingerprint ?? {}, (saved) => {

@@ -14,12 +14,13 @@ import { countParameters, isAdapterParameter } from '../model/summary.js'
 import { checkCallbacks, type TrainerCallback } from '../training/callbacks.js'
 import { EncodedDataset, type Reading } from '../training/encoded.js'
 import { checkComputeMetrics } from '../training/evaluate.js'
-import { checkEvalDataset, type EvalDataset, evaluationSets } from '../training/evaluation-sets.js'
+import { checkEvalDataset, type EvalDataset, evaluationNames, evaluationSets } from '../training/evaluation-sets.js'
 import { evaluationMasks, trainingMasks } from '../training/masks.js'
 import { type MemoryPlan, processBytes } from '../training/memory-plan.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import { samplerFor } from '../training/run.js'
 import { requireEvaluationRows } from '../training/trainer-options.js'
+import { checkComparable, checkEvaluated, isComparable } from './comparable.js'
 import type { TaskResult, TasksEvent } from './events.js'
 import { Feed } from './feed.js'
 import { tasksFingerprint } from './fingerprint.js'
@@ -234,8 +235,13 @@ function checkSweep(model: Model, grid: SweepGrid, options: SweepOptions): Sweep
   }
   const config = model.heads.get(checkKnown('head', head, model.heads)) as HeadConfig
   const below = check.checkArray('below', options.below ?? []).map((one) => checkKnown('below', one, model.adapters))
+  const evaluates = args.evalStrategy !== 'no' || (options.evalDataset !== undefined && hasCallbacks(options))
+  const sets = evaluationNames(options.evalDataset)
+  checkComparable(each, config, { sets, evaluates, hasOwnMetrics: options.computeMetrics !== undefined })
   return { name, below, head: config, points, args, each, options }
 }
+
+const hasCallbacks = ({ callbacks = [] }: SweepOptions): boolean => callbacks.length > 0
 
 const setupOver = (below: readonly string[], own: string | CompositionBlock): string | CompositionBlock =>
   below.length === 0 ? own : Stack(...below, own)
@@ -275,7 +281,7 @@ function removeMembers(model: Model, learners: readonly Learner[]): void {
 async function runOf(
   model: Model,
   dataset: Dataset,
-  { args, below, options }: Sweep,
+  { args, each, head, below, options }: Sweep,
   learners: readonly Learner[]
 ): Promise<TasksRun> {
   const feeds: Feed[] = []
@@ -300,6 +306,9 @@ async function runOf(
     ...{ model, args, learners, feeds, signal, saveOnAbort, callbacks },
     goOn: options.onNotFinite !== 'throw',
     sampler: new TaskSampler({ sizes, sampling, mode, seed: args.seed }),
+    onPlan: (totalSteps) => {
+      if (!isComparable(each, head) && !hasCallbacks(options)) checkEvaluated(args, totalSteps)
+    },
     fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode, sampling })
   }
 }

@@ -163,6 +163,21 @@ test('mistakes are found before a model is loaded', async (t) => {
     t.is(status, 2, errors)
     t.regex(errors, message)
   }
+  for (const [given, message] of [
+    [
+      ['--vary', 'labelSmoothingFactor=0,0.2'],
+      /--vary labelSmoothingFactor: .* the loss does not .*: --best accuracy\. See/
+    ],
+    [['--vary', 'classWeights=["balanced",[1,2]]', '--best', 'loss'], /--vary classWeights: .*: --best accuracy\. See/]
+  ] as const) {
+    const { status, errors } = await command(['sweep', ...shared, '-o', folder, ...given])
+    t.is(status, 2, errors)
+    t.regex(errors, message)
+  }
+  const unmeasured = ['-m', model, '--train', rows, '-o', folder, '--vary', 'labelSmoothingFactor=0,0.2']
+  const training = await command(['sweep', ...unmeasured])
+  t.is(training.status, 2)
+  t.regex(training.errors, /the loss of training does not .*: --eval FILE and --best accuracy\. See/)
   const best = await command(['sweep', ...shared, '-o', folder, '--vary', 'seed=1,2', '--best', 'acuracy'])
   t.is(best.status, 2)
   t.regex(best.errors, /--best: no evaluation has 'acuracy'\. Did you mean 'accuracy'\?/)

@@ -7,6 +7,7 @@ import {
   Stack,
   type SweepGrid,
   type SweepMember,
+  type SweepOptions,
   sweepTable,
   type TrainingArgumentsInput,
   trainSweep
@@ -14,7 +15,7 @@ import {
 import { rankingOf } from '../../lib/tasks/sweep-ranking.js'
 import { peekUser, trainingFile } from '../../lib/training/checkpoint-folder.js'
 import { load, quiet, scratch, tinyRows } from '../model/support.js'
-import { distance, valuesOf } from './support.js'
+import { distance, lengthRows, valuesOf } from './support.js'
 
 const rows = tinyRows(18, { seed: 4 })
 const args: TrainingArgumentsInput = { ...quiet, numTrainEpochs: 2, seed: 3, warmupSteps: 1 }
@@ -190,6 +191,57 @@ test('one that was better before and got worse comes behind; those without a num
   t.deepEqual(rankingOf(members, each), ['steady', 'level', 'peaked', 'nothing', 'failed'])
   const unmeasured = members.map(({ keptEvaluation: _, ...rest }, i) => ({ ...rest, loss: 5 - i }))
   t.deepEqual(rankingOf(unmeasured, each), ['level', 'steady', 'peaked', 'nothing', 'failed'])
+})
+
+test('where each weighs its loss in its own way, a sweep needs another measure to tell its best', async (t) => {
+  const model = await load(t)
+  model.addClassificationHead('h', { numLabels: 2 })
+  model.addRegressionHead('length', {})
+  const evalDataset = tinyRows(10, { seed: 6 })
+  const weights = { classWeights: ['balanced', [1, 0.01]] }
+  const smoothing = { labelSmoothingFactor: [0, 0.2] }
+  const measured = { ...args, evalStrategy: 'epoch' } as const
+  const sweep = (grid: SweepGrid, own: TrainingArgumentsInput, more: SweepOptions = {}) =>
+    trainSweep(model, rows, grid, { args: own, head: 'h', ...(own.evalStrategy && { evalDataset }), ...more })
+  for (const [grid, own, message] of [
+    [
+      weights,
+      measured,
+      /^grid\.classWeights: .* the loss does not tell .*; name a measure: metricForBestModel: 'accuracy'$/
+    ],
+    [smoothing, { ...measured, metricForBestModel: 'eval_loss' }, /^grid\.labelSmoothingFactor: .*'accuracy'$/],
+    [
+      smoothing,
+      { ...args, evalStrategy: 'no' },
+      /the loss of training does not tell .* an evalDataset, evalStrategy: 'epoch', and/
+    ],
+    [
+      smoothing,
+      { ...args, evalStrategy: 'steps', evalSteps: 500, metricForBestModel: 'accuracy' },
+      /^args\.evalSteps: the sweep ends at step 10, before an evaluation/
+    ],
+    [smoothing, { ...measured, evalDelay: 3, metricForBestModel: 'accuracy' }, /^args\.evalDelay: /]
+  ] as const) {
+    await t.throwsAsync(sweep(grid, own), { message })
+    t.deepEqual([...model.adapters.keys()], [])
+  }
+  const several = { evalDataset: { near: evalDataset, far: evalDataset } }
+  await t.throwsAsync(sweep(smoothing, { ...measured, metricForBestModel: 'far_loss' }, several), {
+    message: /'near_accuracy'$/
+  })
+  const computeMetrics = () => ({ own_loss: 1 })
+  await t.throwsAsync(sweep(smoothing, measured, { computeMetrics }), { message: /'accuracy'$/ })
+  for (const [name, run] of Object.entries({
+    measured: () => sweep({ ...weights, ...smoothing }, { ...measured, metricForBestModel: 'accuracy' }),
+    own: () => sweep(smoothing, { ...measured, metricForBestModel: 'own_loss' }, { computeMetrics }),
+    alike: () => sweep({ classWeights: ['balanced'], learningRate: [1e-2, 1e-3] }, measured),
+    value: () => trainSweep(model, lengthRows(9, 2), smoothing, { args, head: 'length' })
+  })) {
+    const { best } = await run()
+    t.true(best.startsWith('sweep-'), name)
+    model.deleteAdapter(best)
+    model.deleteHead(best)
+  }
 })
 
 test('one that diverges ends by itself; all of them, or as the caller wants it, end the sweep', async (t) => {
