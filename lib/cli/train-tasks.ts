@@ -14,6 +14,7 @@ import { argumentsOfEach, averagedMetric } from '../tasks/common-best.js'
 import type { TasksEndEvent, TasksEvent } from '../tasks/events.js'
 import type { MultiTaskResult, TaskOptions } from '../tasks/multi-task-trainer.js'
 import { checkMode, checkOnNotFinite, checkTogether } from '../tasks/task-sampling.js'
+import { describeBest } from '../training/best-words.js'
 import { fromOptions, inputFile, usageError } from './arguments.js'
 import { type Below, findBelow, withWholePath } from './below.js'
 import { type EvalRows, eachEvalRows, evalNames, readEvalRows, wholeEvalPaths } from './eval-sets.js'
@@ -274,16 +275,19 @@ const withWholePaths = (tasks: Readonly<Record<string, TaskSettings>>): object =
     ])
   )
 
-function describeTasks({ tasks, best: ofAll, step, stoppedEarly }: MultiTaskResult, folder: string): string {
-  const lines = Object.entries(tasks).map(([name, { steps, loss, best, ended }]) => {
+function describeTasks(result: MultiTaskResult, folder: string): string {
+  const { tasks, step, stoppedEarly } = result
+  const lines = Object.entries(tasks).map(([name, task]) => {
+    const { steps, loss, ended } = task
     if (steps === 0) return `task '${name}': no step, nothing was saved\n`
-    const top = best === undefined ? '' : `, best ${best.metric} ${best.value.toFixed(4)} at step ${best.step}`
+    const best = describeBest(task)
+    const top = best === undefined ? '' : `, ${best}`
     const early = ended === undefined ? '' : `, ended early (${ended})`
     return `task '${name}': ${counted(steps, 'step')}, mean loss ${loss.toFixed(4)}${top}${early}\n`
   })
   const early = stoppedEarly ? `ended early, at step ${step}\n` : ''
-  const top =
-    ofAll === undefined ? '' : `all together: best ${ofAll.metric} ${ofAll.value.toFixed(4)} at step ${ofAll.step}\n`
+  const best = describeBest(result)
+  const top = best === undefined ? '' : `all together: ${best}\n`
   return `${lines.join('')}${top}${early}the tasks are in ${folder}\n`
 }
 

@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
-import { goesOn, listCheckpoints } from '../training/checkpoint-folder.js'
+import { goesOn, goesOnWithoutBest, listCheckpoints } from '../training/checkpoint-folder.js'
 import { foreignFile } from '../training/record/own-files.js'
 import { exitStatus, usageError } from './arguments.js'
 import { loadModel, type ModelValues, untilInterrupted } from './model-options.js'
@@ -95,8 +95,11 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
 
 /** Where an error says how the library goes on, the command that does. */
 function inWordsOfCommands(error: unknown, folder: string): unknown {
-  if (!(error instanceof AdapterError) || error.hint?.includes(goesOn) !== true) return error
-  const hint = error.hint.replace(goesOn, `torch-adapters resume ${folder}`)
+  if (!(error instanceof AdapterError) || error.hint === undefined) return error
+  const command = `torch-adapters resume ${folder}`
+  const withoutBest = `Go on without it: ${command} --load-best-model-at-end false`
+  const hint = error.hint.replace(goesOn, command).replace(goesOnWithoutBest, withoutBest)
+  if (hint === error.hint) return error
   return new AdapterError(error.code, '', error.problem, { hint, cause: error })
 }
 

@@ -55,6 +55,8 @@ export interface TaskResult {
   readonly loss: number
   /** With metricForBestModel: the best evaluation. */
   readonly best?: BestEvaluation
+  /** Whether what it trained is as it was at the best evaluation: with loadBestModelAtEnd, or where the last step was the best. */
+  readonly isBest?: boolean
   /** The last evaluation; also that of a run which this one resumed. */
   readonly evaluation?: Omit<EvaluateEvent, 'type'>
   readonly ended?: TaskEnd
@@ -70,8 +72,10 @@ export interface TasksEndEvent {
   readonly tokens: number
   readonly seconds: number
   readonly tasks: Readonly<Record<string, TaskResult>>
-  /** Where metricForBestModel is a mean over the tasks: the best step of all; with loadBestModelAtEnd the model is as it was then. */
+  /** Where metricForBestModel is a mean over the tasks: the best step of all. */
   readonly best?: BestEvaluation
+  /** Whether the model is as it was then: with loadBestModelAtEnd, or where the last step was the best. */
+  readonly isBest?: boolean
   /** It ended before its last step, since a callback said so or the mean over the tasks got no better. */
   readonly stoppedEarly?: true
   readonly frozenLayers?: FrozenLayerReport

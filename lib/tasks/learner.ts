@@ -107,11 +107,15 @@ export class Learner {
     return this.options.args.loadBestModelAtEnd && this.#bestStep !== undefined && this.#bestStep !== this.steps
   }
 
+  get #isBest(): boolean {
+    return this.options.args.loadBestModelAtEnd || this.#bestStep === this.steps
+  }
+
   get result(): TaskResult {
     return {
       steps: this.steps,
       loss: this.steps === 0 ? Number.NaN : this.#lossTotal / this.steps,
-      ...(this.#best.best && { best: this.#best.best }),
+      ...(this.#best.best && { best: this.#best.best, isBest: this.#isBest }),
       ...(this.#evaluation && { evaluation: this.#evaluation }),
       ...(this.ended && { ended: this.ended })
     }

@@ -147,7 +147,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
     yield await callbacks.tell<TasksEndEvent>({
       ...{ type: 'end', step: state.step, steps: state.step - firstStep, epoch: state.epoch, tokens, seconds },
       tasks: Object.fromEntries(run.learners.map((learner) => [learner.name, learner.result])),
-      ...(state.best && { best: state.best }),
+      ...(state.best && { best: state.best, isBest: args.loadBestModelAtEnd || state.best.step === state.step }),
       ...(isOver() && state.step < state.plan.totalSteps && { stoppedEarly: true }),
       ...(frozenLayers && { frozenLayers })
     })

@@ -17,6 +17,9 @@ const temporary = '.checkpoint-'
 /** What goes on from the newest. */
 export const goesOn = 'resumeFromCheckpoint: true'
 
+/** What to do where the best checkpoint is lost and the newest is whole. */
+export const goesOnWithoutBest = 'Resume without loadBestModelAtEnd.'
+
 /** Finished checkpoints of a run's folder, oldest first. What an interruption left half-written has another name. */
 export function listCheckpoints(outputDir: string): { readonly step: number; readonly folder: string }[] {
   if (!existsSync(outputDir)) return []

@@ -76,8 +76,10 @@ export interface EndEvent {
   readonly seconds: number
   /** The last evaluation, where there was one; also that of a run which this one resumed. */
   readonly evaluation?: Omit<EvaluateEvent, 'type'>
-  /** The best evaluation, where there were some to compare; with loadBestModelAtEnd the model is as it was then. */
+  /** The best evaluation, where there were some to compare. */
   readonly best?: BestEvaluation
+  /** Whether the model is as it was at its best evaluation: with loadBestModelAtEnd, or where the last step was the best. */
+  readonly isBest?: boolean
   /** It ended before its last step, since evaluations got no better or a callback said so. */
   readonly stoppedEarly?: true
   /** With args.frozenLayerCache: what of it was read, and what computed. */

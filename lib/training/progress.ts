@@ -1,5 +1,6 @@
 import cliProgress from 'cli-progress'
 import { counted } from '../config/counted.js'
+import { describeBest } from './best-words.js'
 import type { EndEvent, EvaluateEvent, LogEvent, TrainingEvent } from './events.js'
 import type { Metrics } from './metrics.js'
 
@@ -81,11 +82,13 @@ export function describeEvent(event: TrainingEvent): string | undefined {
   }
 }
 
-function describeEnd({ step, steps, seconds, loss, best, stoppedEarly }: EndEvent): string {
+function describeEnd(event: EndEvent): string {
+  const { step, steps, seconds, loss, stoppedEarly } = event
   if (steps === 0) return `the run was complete at step ${step}: nothing was left to train`
   const resumed = steps < step ? ` (${step} with those before)` : ''
   const early = stoppedEarly ? ', ended early' : ''
-  const top = best === undefined ? '' : `, best ${best.metric} ${best.value.toFixed(4)} at step ${best.step}`
+  const best = describeBest(event)
+  const top = best === undefined ? '' : `, ${best}`
   return `${counted(steps, 'step')}${resumed} in ${seconds.toFixed(1)} s, mean loss ${loss.toFixed(4)}${top}${early}`
 }
 

@@ -9,6 +9,7 @@ import type { SavedBest } from './best.js'
 import {
   damagedCheckpoint,
   findCheckpoint,
+  goesOnWithoutBest,
   peekUser,
   removeOldest,
   removeUnfinished,
@@ -121,7 +122,7 @@ async function bringBest(from: string, outputDir: string, saved: SavedBest | und
   const other = join(dirname(from), name)
   const isOwn = existsSync(join(own, trainingFile))
   const operation = 'resume the training'
-  const hint = 'Resume without loadBestModelAtEnd.'
+  const hint = goesOnWithoutBest
   if (!isOwn && !existsSync(join(other, trainingFile))) {
     throw new AdapterError('ERR_FILE_NOT_FOUND', operation, `the best checkpoint so far is gone: ${own}`, { hint })
   }

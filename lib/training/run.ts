@@ -184,7 +184,7 @@ export async function* trainingRun(
     yield await callbacks.tell<EndEvent>({
       ...{ type: 'end', step, steps, epoch: plan.epochAfter(step), loss, tokens: totals.tokens, seconds },
       ...(progress.evaluation && { evaluation: progress.evaluation }),
-      ...(best.best && { best: best.best }),
+      ...(best.best && { best: best.best, isBest: args.loadBestModelAtEnd || best.best.step === step }),
       ...(isOver() && step < plan.totalSteps && { stoppedEarly: true }),
       ...(frozenLayers && { frozenLayers })
     })

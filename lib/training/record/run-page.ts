@@ -2,6 +2,7 @@ import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'n
 import { join } from 'node:path'
 import { isPlainObject } from '../../config/check.js'
 import { ownerTag } from '../../native/owner.js'
+import { describeBest } from '../best-words.js'
 import { escapeXml } from '../chart.js'
 import { diskError } from '../disk-error.js'
 import { chartsHtml, pageHtml, tableHtml } from '../page.js'
@@ -65,7 +66,7 @@ export function describeStatus(history: RunHistory): string {
     loss === undefined ? '' : `loss ${number(loss)}`,
     history.tokensPerSecond === undefined ? '' : `${count(history.tokensPerSecond)} tokens a second`,
     history.secondsLeft === undefined ? '' : `${duration(history.secondsLeft)} left`,
-    end?.best === undefined ? '' : `best ${end.best.metric} ${number(end.best.value)} at step ${end.best.step}`,
+    describeBest(end ?? {}, number) ?? '',
     end?.stoppedEarly === true ? 'ended early' : '',
     end === undefined ? '' : `${duration(end.seconds)}`,
     ...history.taskEnds.map(({ task, step, reason }) => `'${task}' ended at step ${step} (${reason})`),
