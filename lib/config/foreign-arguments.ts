@@ -6,6 +6,9 @@ const otherNames: Readonly<Record<string, string>> = {
   ...{ batchSize: 'perDeviceTrainBatchSize', trainBatchSize: 'perDeviceTrainBatchSize', bs: 'perDeviceTrainBatchSize' },
   ...{ perGpuTrainBatchSize: 'perDeviceTrainBatchSize', perGpuEvalBatchSize: 'perDeviceEvalBatchSize' },
   ...{ evalBatchSize: 'perDeviceEvalBatchSize', accumulationSteps: 'gradientAccumulationSteps' },
+  ...{ gradAccumSteps: 'gradientAccumulationSteps', gradAccumulationSteps: 'gradientAccumulationSteps' },
+  ...{ gradAccum: 'gradientAccumulationSteps', gradientAccumulation: 'gradientAccumulationSteps' },
+  ...{ tokenBudget: 'maxTokensPerBatch', tokensPerBatch: 'maxTokensPerBatch', batchTokens: 'maxTokensPerBatch' },
   ...{ optimizer: 'optim', beta1: 'adamBeta1', beta2: 'adamBeta2' },
   ...{ epsilon: 'adamEpsilon', eps: 'adamEpsilon', scheduler: 'lrSchedulerType', lrScheduler: 'lrSchedulerType' },
   ...{ gradClip: 'maxGradNorm', gradientClip: 'maxGradNorm', gradientClipping: 'maxGradNorm' },
@@ -17,12 +20,19 @@ const otherNames: Readonly<Record<string, string>> = {
 /** Why there is none of these of Hugging Face's TrainingArguments (4.57), and what to do: a clause for each. */
 const reasons: readonly (readonly [names: readonly string[], reason: string])[] = [
   [
-    ['bf16', 'fp16', 'fp16OptLevel', 'fp16Backend', 'halfPrecisionBackend', 'bf16FullEval', 'fp16FullEval'],
+    [
+      ...['bf16', 'fp16', 'fp16OptLevel', 'fp16Backend', 'halfPrecisionBackend', 'bf16FullEval', 'fp16FullEval'],
+      ...['trunk', 'dtype', 'torchDtype']
+    ],
     "what trains is float32; the frozen base model's matrices may be bfloat16: load it with trunk: 'bfloat16' or 'auto', on the command line --trunk bfloat16, in a config trunk"
   ],
   [['tf32'], 'float32 stays float32 on every device'],
   [['adafactor'], "write optim: 'adafactor'"],
   [['betas'], 'write adamBeta1 and adamBeta2'],
+  [
+    ['perDeviceBatchSize', 'perGpuBatchSize'],
+    'write perDeviceTrainBatchSize, and for evaluations perDeviceEvalBatchSize'
+  ],
   [['warmup'], 'write warmupRatio or warmupSteps'],
   [
     ['overwriteOutputDir'],
@@ -39,7 +49,7 @@ const reasons: readonly (readonly [names: readonly string[], reason: string])[] 
   [['restoreCallbackStatesFromCheckpoint'], 'callbacks with saveState and loadState get theirs back in a resumed run'],
   [['fullDeterminism'], 'the same seed and thread count always give the same bits'],
   [
-    ['noCuda', 'useCpu', 'useMpsDevice'],
+    ['noCuda', 'useCpu', 'useMpsDevice', 'device'],
     "the model has the device: AutoModel.fromPretrained(source, { device: 'cpu' }), on the command line --device"
   ],
   [

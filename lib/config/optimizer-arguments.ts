@@ -60,7 +60,7 @@ export function optimizerName(name: string, value: unknown): OptimizerName {
 
 /** Each field by its own rule; what fits which optimizer is for checkOptimizer. */
 export function optimizerArguments(name: string, value: unknown): OptimizerArguments {
-  return check.checkFields(name, value, rules)
+  return value === null ? Object.freeze({}) : check.checkFields(name, value, rules)
 }
 
 /** Refuses what the optimizer does not take. */

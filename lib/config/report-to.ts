@@ -5,13 +5,14 @@ export type ReportTarget = (typeof targets)[number]
 
 const targets = ['jsonl', 'html', 'tensorboard'] as const
 
-/** What `reportTo` takes: one target, several, or as Hugging Face has it 'all' and 'none'. */
-export type ReportTo = ReportTarget | 'all' | 'none' | readonly ReportTarget[]
+/** What `reportTo` takes: one target, several, or as Hugging Face has it 'all' and 'none', which null is, too. */
+export type ReportTo = ReportTarget | 'all' | 'none' | readonly ReportTarget[] | null
 
 const spellings = [...targets, 'all', 'none'] as const
 
 /** The targets, each once. */
 export function reportTo(name: string, value: unknown): readonly ReportTarget[] {
+  if (value === null) return Object.freeze([])
   if (Array.isArray(value)) {
     const list = value.map((one, i) => check.checkOneOf(`${name}[${i}]`, one, targets))
     return Object.freeze([...new Set(list)])

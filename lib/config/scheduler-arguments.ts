@@ -99,7 +99,7 @@ const rules: check.FieldRules<LrSchedulerKwargs> = {
 
 /** Each field by its own rule; what fits which schedule is for checkSchedule. */
 export function schedulerKwargs(name: string, value: unknown): LrSchedulerKwargs {
-  return check.checkFields(name, value, rules)
+  return value === null ? Object.freeze({}) : check.checkFields(name, value, rules)
 }
 
 /** Refuses what the schedule does not take, and what it cannot do without. */

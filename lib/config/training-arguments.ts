@@ -157,9 +157,11 @@ export interface FrozenLayerCache {
   readonly dtype?: 'float32' | 'bfloat16' | undefined
 }
 
+/** null, where Hugging Face's default is None, means the default. */
 export type TrainingArgumentsInput = {
   readonly [K in keyof TrainingArguments]?:
     | (K extends 'optim' ? OptimizerSpelling : K extends 'reportTo' ? ReportTo : TrainingArguments[K])
+    | (K extends 'optimArgs' | 'lrSchedulerKwargs' | 'evalSteps' ? null : never)
     | undefined
 }
 
@@ -251,7 +253,8 @@ export const trainingRules: check.FieldRules<TrainingArguments> = {
   saveSteps: stepsOrShare,
   saveTotalLimit: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
   evalStrategy: (name, value) => check.checkOneOf(name, value, strategies),
-  evalSteps: stepsOrShare,
+  // Undefined is filled in by loggingSteps, whatever that will be.
+  evalSteps: (name, value) => (value === null ? undefined : stepsOrShare(name, value)) as number,
   evalDelay: (name, value) => check.checkNumber(name, value, { from: 0 }),
   evalOnStart: check.checkBoolean,
   ...bestModelRules,

@@ -63,14 +63,18 @@ test('what people call arguments elsewhere leads to ours', (t) => {
     ['batch_size', 'perDeviceTrainBatchSize'],
     ['evaluation_strategy', 'evalStrategy'],
     ['patience', 'earlyStoppingPatience'],
-    ['grad_clip', 'maxGradNorm']
+    ['grad_clip', 'maxGradNorm'],
+    ['gradAccumSteps', 'gradientAccumulationSteps'],
+    ['tokenBudget', 'maxTokensPerBatch']
   ] as const) {
     t.is(messageOf(name), `args: '${name}' is called '${own}' here`)
     t.true(Object.hasOwn(known, own))
   }
-  for (const name of ['bf16', 'fp16'])
+  for (const name of ['bf16', 'fp16', 'trunk', 'torch_dtype'])
     t.regex(messageOf(name), /trunk: 'bfloat16' or 'auto', on the command line --trunk/)
   t.regex(messageOf('overwriteOutputDir'), /--overwrite/)
+  t.regex(messageOf('device'), /the model has the device/)
+  t.regex(messageOf('per_device_batch_size'), /perDeviceTrainBatchSize, and for evaluations perDeviceEvalBatchSize$/)
 })
 
 test('a share of the steps is warmupRatio', (t) => {

@@ -75,6 +75,13 @@ test('wrong values', (t) => {
   t.throws(() => trainingArguments(null as never), { instanceOf: TypeError })
 })
 
+test("null is the default where Hugging Face's is None", (t) => {
+  const none = { lrSchedulerKwargs: null, optimArgs: null, evalSteps: null, reportTo: null } as const
+  for (const given of [{}, { loggingSteps: 20 }, { recipe: 'careful' }] as const) {
+    t.deepEqual(trainingArguments({ ...given, ...none }), trainingArguments(given))
+  }
+})
+
 test('schedules: what each takes, and what some need', (t) => {
   const of = (lrSchedulerType: string, lrSchedulerKwargs: object = {}, learningRate = 0.01) =>
     trainingArguments({ lrSchedulerType, lrSchedulerKwargs, learningRate } as never)
