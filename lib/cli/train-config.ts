@@ -291,9 +291,6 @@ export function samplingOf(text: string): TaskSampling {
 /** Whether a config names adapters to fuse. */
 export const isFusion = ({ argv }: TrainConfig): boolean => argv.some((option) => option.startsWith('--adapter='))
 
-/** Whether a config has several tasks. */
-export const hasTasks = ({ argv }: TrainConfig): boolean => argv.some((option) => option.startsWith('--tasks='))
-
 /** Whether a config says what varies. */
 export const isSweep = ({ argv }: TrainConfig): boolean => argv.some((option) => option.startsWith('--vary='))
 

@@ -8,7 +8,7 @@ import { checkEvalFiles, type EvalRows, evalFiles, evalFilesByOption, evalNames,
 import { modelOptions } from './model-options.js'
 import { refuseEarlier } from './overwrite.js'
 import { labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
-import { hasTasks, isFusion, isSweep, readTrainConfig, type TrainConfig } from './train-config.js'
+import { readTrainConfig, type TrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
 import { plainOptionTypes, readableOptions, trainOptions } from './train-options.js'
 import { trainingSettings } from './train-settings.js'
@@ -75,9 +75,7 @@ export async function parseTraining<const O extends NonNullable<ParseArgsConfig[
   }
   const [file] = asked.operands
   const config = file === undefined ? noConfig : await readTrainConfig(configFile(file))
-  if (isSweep(config) && !('vary' in more)) throw usageError(`${file} has a sweep: give it to torch-adapters sweep`)
-  if (isFusion(config) && !('adapter' in more)) throw usageError(`${file} has adapters: give it to torch-adapters fuse`)
-  if (hasTasks(config) && !('tasks' in more)) throw usageError(`${file} has tasks: give it to torch-adapters train`)
+  refuseOthers(file, config, more)
   // The last of two counts, and a list takes the place of the config's.
   const isReplaced = (name: string) => (asked.values as Record<string, unknown>)[name] !== undefined
   const varied = (asked.values as { vary?: readonly string[] }).vary ?? []
@@ -110,6 +108,25 @@ export async function planTraining(
     learningRate: plan.tuning === 'full' ? 5e-5 : 1e-4
   })
   return { plan, folder, args }
+}
+
+/** Options that only one command has, as a config calls them. */
+const ofOneCommand = [
+  ['vary', 'a sweep', 'sweep'],
+  ['adapter', 'adapters', 'fuse'],
+  ['fusion', 'a fusion', 'fuse'],
+  ['tasks', 'tasks', 'train'],
+  ['mode', 'a mode', 'train'],
+  ['sampler', 'a sampler', 'train'],
+  ['on-not-finite', 'onNotFinite', 'train']
+] as const
+
+/** A config of another command. */
+function refuseOthers(file: string | undefined, { argv }: TrainConfig, more: object): void {
+  for (const [option, what, command] of ofOneCommand) {
+    if (option in more || !argv.some((one) => one.startsWith(`--${option}=`))) continue
+    throw usageError(`${file} has ${what}: give it to torch-adapters ${command}`)
+  }
 }
 
 /** A measure that no evaluation of this head will have is a mistake that shows before a model is loaded. */

@@ -12,6 +12,7 @@ import { closeRows, type TrainingRows } from './rows.js'
 import { type FinishedRun, finishedRun } from './run-folder.js'
 import { isForeignConfig, runConfigFile, writeTrainConfig } from './train-config.js'
 import { checkpointFolder } from './train-what.js'
+import { typedModel } from './typed-model.js'
 
 /** What happened last in a run, as far as its end is told by it. */
 interface Told {
@@ -64,7 +65,8 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
   let last: Event | undefined
   try {
     const ended = await untilInterrupted(async (signal) => {
-      const loaded = await loadModel(values, args.seed)
+      const named = resume ? typedModel(values.model, checkpointFolder(folder)) : values.model
+      const loaded = await loadModel({ ...values, model: named }, args.seed)
       model = loaded
       signal.throwIfAborted()
       await run.prepare(loaded)

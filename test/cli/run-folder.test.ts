@@ -1,5 +1,5 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import test from 'ava'
 import { thisProcess } from '../../lib/native/owner.js'
 import { repository } from '../native/support.js'
@@ -34,6 +34,20 @@ test('the folder of a run goes on under another name, and from a copy', async (t
     t.true(existsSync(join(folder, 'events.jsonl')))
   }
   t.false(existsSync(stopped))
+})
+
+test('a resumed run calls the base model as the run was told it', async (t) => {
+  const folder = join(place, 'named')
+  const typed = relative(process.cwd(), model)
+  const run = ['train', '-m', typed, '--train', rows, '--threads', '1', '-o', folder, '--max-steps', '2']
+  const first = await command([...run, '--save', 'steps', '--set', 'saveSteps=1'])
+  t.is(first.status, 0, first.errors)
+  const name = () => JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8')).model_name
+  t.is(name(), typed)
+  const { status, errors } = await command(['resume', folder, '--max-steps', '3'])
+  t.is(status, 0, errors)
+  t.is(name(), typed)
+  t.is(JSON.parse(readFileSync(join(folder, 'train.json'), 'utf8')).model, model)
 })
 
 test('--overwrite does not take the folder of a run that has not ended', async (t) => {

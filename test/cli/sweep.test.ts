@@ -128,6 +128,16 @@ test('a sweep in a config, interrupted and resumed, ends as one that was not', a
   const wrong = await command(['train', config, '-o', join(place, 'never')])
   t.is(wrong.status, 2)
   t.regex(wrong.errors, /sweep\.json has a sweep: give it to torch-adapters sweep/)
+  for (const [field, message] of [
+    [{ fusion: 'dynamic' }, /other\.json has a fusion: give it to torch-adapters fuse/],
+    [{ onNotFinite: 'stopTask' }, /other\.json has onNotFinite: give it to torch-adapters train/]
+  ] as const) {
+    const other = join(place, 'other.json')
+    writeFileSync(other, JSON.stringify({ ...content, ...field }))
+    const refused = await command(['sweep', other, '-o', join(place, 'never')])
+    t.is(refused.status, 2)
+    t.regex(refused.errors, message)
+  }
 })
 
 test('mistakes are found before a model is loaded', async (t) => {
