@@ -1,7 +1,17 @@
-import { appendFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  writeFileSync
+} from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { AdapterTrainer, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
+import { EventsFile } from '../../lib/training/record/events-file.js'
 import { RunHistory } from '../../lib/training/record/history.js'
 import { lineText, parseLine, type RunLine, type StepsLine } from '../../lib/training/record/lines.js'
 import { runPage } from '../../lib/training/record/run-page.js'
@@ -75,10 +85,9 @@ test('a run folder holds what happened, a line each, and the page of it', async 
     part('all')?.total ?? Number.NaN
   )
   const { time: _, type: __, ...end } = lines.at(-1) as Extract<RunLine, { type: 'end' }>
-  const { evaluation, ...rest } = result
-  t.deepEqual(end, rest)
+  t.deepEqual(end, result)
   const last = lines.findLast((line) => line.type === 'evaluate')
-  t.is(last?.type === 'evaluate' ? last.loss : undefined, evaluation?.loss)
+  t.is(last?.type === 'evaluate' ? last.loss : undefined, result.evaluation?.loss)
   const page = readFileSync(join(outputDir, 'report.html'), 'utf8')
   t.notRegex(page, /<script|<link|<img|@import|url\(|src=|href=/)
   for (const title of ['Loss', 'Evaluation accuracy', 'Learning rate', 'Gradient norm', 'Speed']) {
@@ -110,10 +119,40 @@ test('a resumed run goes on in the same file: what came after its checkpoint no 
     read(whole).evaluations.map(({ step, loss }) => [step, loss])
   )
   t.is(read(folder).status, 'finished')
+  // Each step stands there once, behind whole lines, and nothing else is left in the folder.
+  t.deepEqual(
+    linesIn(folder).map(({ type, step }) => `${type} ${step}`),
+    [
+      ...['start 0', 'steps 1', 'steps 2', 'steps 3', 'log 3', 'steps 4', 'evaluate 4', 'save 4', 'start 4', 'steps 5'],
+      ...['steps 6', 'log 6', 'steps 7', 'steps 8', 'evaluate 8', 'save 8', 'steps 9', 'log 9', 'end 9']
+    ]
+  )
+  t.deepEqual(readdirSync(folder).toSorted(), ['checkpoint-4', 'checkpoint-8', 'events.jsonl', 'report.html'])
   t.is(typesIn(folder).filter((type) => type === 'start').length, 2)
   // A new run begins anew.
   await trainerOf(await ready(t), recipe(folder)).train()
   t.deepEqual(typesIn(folder), typesIn(whole))
+})
+
+test('cutting its file, a resumed run leaves a link one, and a file without later steps as it is', async (t) => {
+  const [folder, other] = [scratch(t), scratch(t)]
+  await trainerOf(await ready(t), recipe(folder)).train()
+  const [link, file] = [join(folder, 'events.jsonl'), join(other, 'kept.jsonl')]
+  renameSync(link, file)
+  symlinkSync(file, link)
+  await trainerOf(await ready(t), { ...recipe(folder), resumeFromCheckpoint: true }).train()
+  t.true(lstatSync(link).isSymbolicLink())
+  t.deepEqual(readdirSync(other), ['kept.jsonl'])
+  t.is(typesIn(folder).filter((type) => type === 'end').length, 1)
+  const { ino } = lstatSync(file)
+  await trainerOf(await ready(t), { ...recipe(folder), maxSteps: 10, resumeFromCheckpoint: true }).train()
+  t.not(lstatSync(file).ino, ino)
+  const events = new EventsFile(folder, 10)
+  t.is(events.history.status, 'finished')
+  events.close()
+  const same = lstatSync(file).ino
+  new EventsFile(folder, 10).close()
+  t.is(lstatSync(file).ino, same)
 })
 
 test('loggingDir is where it lies; nothing is written unless it is asked for', async (t) => {

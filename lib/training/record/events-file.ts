@@ -1,6 +1,18 @@
-import { closeSync, fsyncSync, ftruncateSync, openSync, readFileSync, writeSync } from 'node:fs'
-import { join } from 'node:path'
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+  writeSync
+} from 'node:fs'
+import { basename, dirname, join } from 'node:path'
 import { makeFolder } from '../../native/make-folder.js'
+import { ownerTag } from '../../native/owner.js'
 import { diskError } from '../disk-error.js'
 import { RunHistory } from './history.js'
 import { eventsFile, lineText, parseLine, type RunLine } from './lines.js'
@@ -12,23 +24,17 @@ export class EventsFile {
   /** What the file says. */
   readonly history: RunHistory
 
-  constructor(folder: string, goesOn: boolean) {
+  /** @param goesOnFrom the step that a resumed run begins behind: what the file says of later ones is cut away */
+  constructor(folder: string, goesOnFrom: number | undefined) {
     this.#file = join(folder, eventsFile)
     try {
       makeFolder(folder)
-      this.#handle = openSync(this.#file, goesOn ? 'a+' : 'w')
-      this.history = RunHistory.read(goesOn ? this.#wholeLines() : '')
+      const kept = goesOnFrom === undefined || !existsSync(this.#file) ? '' : cut(realpathSync(this.#file), goesOnFrom)
+      this.#handle = openSync(this.#file, goesOnFrom === undefined ? 'w' : 'a')
+      this.history = RunHistory.read(kept)
     } catch (error) {
       throw diskError(this.#file, 'write the events', error)
     }
-  }
-
-  /** A line that was cut off would spoil the next one. */
-  #wholeLines(): string {
-    const bytes = readFileSync(this.#handle)
-    const whole = bytes.lastIndexOf('\n') + 1
-    if (whole < bytes.length) ftruncateSync(this.#handle, whole)
-    return bytes.toString('utf8', 0, whole)
   }
 
   /** On disk when this returns, where the line is one that a later part builds on. */
@@ -48,4 +54,30 @@ export class EventsFile {
   close(): void {
     closeSync(this.#handle)
   }
+}
+
+/**
+ * Leaves the lines up to a step, and gives them. Where some go, a new file takes the old one's place: whoever reads it then
+ * has the one or the other whole. What is no line, as one that was cut off, goes, too: it would spoil the next one.
+ */
+function cut(file: string, step: number): string {
+  const before = readFileSync(file, 'utf8')
+  const whole = before.split('\n').filter((line) => (parseLine(line)?.step ?? Number.POSITIVE_INFINITY) <= step)
+  const kept = whole.map((line) => `${line}\n`).join('')
+  if (kept === before) return kept
+  const stage = join(dirname(file), `.${basename(file)}-${ownerTag}`)
+  try {
+    const handle = openSync(stage, 'w')
+    try {
+      writeFileSync(handle, kept)
+      fsyncSync(handle)
+    } finally {
+      closeSync(handle)
+    }
+    renameSync(stage, file)
+  } catch (error) {
+    rmSync(stage, { force: true })
+    throw error
+  }
+  return kept
 }

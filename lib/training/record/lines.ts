@@ -11,7 +11,7 @@ interface Dated {
   readonly time: string
 }
 
-/** First of all, and again where the run is resumed: what comes after `step` of an earlier part then no longer counts. */
+/** First of all, and again where the run is resumed: the lines of later steps than `step` are then gone. */
 export interface StartLine extends Dated {
   readonly type: 'start'
   /** Steps done before. */

@@ -105,9 +105,9 @@ class Recorder {
     const goesOn = resumeFromCheckpoint !== null && resumeFromCheckpoint !== false
     // The page draws what the file holds of earlier parts.
     const keepsEvents = reportTo.includes('jsonl') || reportTo.includes('html')
-    this.#events = keepsEvents ? new EventsFile(folder, goesOn) : undefined
-    this.#history = this.#events?.history ?? new RunHistory()
     const step = first.type === 'step' ? first.step - 1 : first.step
+    this.#events = keepsEvents ? new EventsFile(folder, goesOn ? step : undefined) : undefined
+    this.#history = this.#events?.history ?? new RunHistory()
     const totalSteps = run.totalSteps()
     const start: StartLine = { type: 'start', ...now(), step, totalSteps, ...describeRun(folder, run) }
     this.#board = reportTo.includes('tensorboard') ? new TensorBoardFile(folder, start) : undefined
