@@ -92,6 +92,24 @@ class Mixed(Rows):
             return self.layer(values).float()
 
 
+class Still(Rows):
+    """A module that runs without gradients, of which torch.export leaves marks in the graph inside the graph."""
+
+    def forward(self, values):
+        with torch.no_grad():
+            values = self.layer(values)
+        return 2 * values
+
+
+class Recurrent(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.LSTM(3, 3, batch_first=True)
+
+    def forward(self, values):
+        return self.layer(values)[0]
+
+
 def notes(model, inputs, ranges=None):
     with TemporaryDirectory() as folder:
         return write(model, parse_inputs([inputs]), Path(folder) / "rows.pt2", ranges)["notes"]
@@ -127,6 +145,10 @@ try:
     raise AssertionError("a region under autocast was exported")
 except Refused as error:
     assert "torch.autocast" in str(error), error
+with TemporaryDirectory() as folder:
+    told = write(Still(), parse_inputs(["values=float32[batch,4,3]"]), Path(folder) / "still.pt2")
+assert told["not_preserved"] == {"layer": "it is called under torch.no_grad() or torch.autocast()"}, told["not_preserved"]
+assert "layer" not in told["preserved"], told["preserved"]
 assert notes(Deep(0.0), "values=float32[batch,4,3]") == []
 # A name that the model does not take is told with those that it takes, before torch sees it.
 assert "Linear takes no ids; it takes input" in refusal(lambda names: check_names(torch.nn.Linear(2, 2), names), ["ids"])
@@ -169,6 +191,8 @@ assert said.startswith("Rows does not take the example inputs: those that are ma
 assert note.startswith("frames is at most 8: at 9 "), note
 told = notes(Neighbours(), "values=float32[batch,frames,3]")
 assert any(note.startswith("frames is at least 3: at 2 ") for note in told), told
+said = refused(Recurrent())
+assert "a recurrent layer (aten.lstm.input)" in said, said
 for ranges in (None, {"frames": (1, 10)}):
     said = refused(Cut(), "values=float32[batch,frames,3]", ranges)
     assert "What to try: --range frames=1..8, since the model does something else at 9" in said, said

@@ -8,6 +8,9 @@ import torch
 from .refused import Refused, explained, first_line
 
 
+RECURRENT = ("aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
+
+
 def holds_only_tensors(value):
     if isinstance(value, (tuple, list)):
         return all(holds_only_tensors(entry) for entry in value)
@@ -56,10 +59,21 @@ def export_once(model, examples, shapes, preserved):
             if getattr(node.target, "_name", "") == "wrap_with_autocast" and node.args[2]:
                 raise Refused("a part of the model runs under torch.autocast, which fromExported does not take\n  What to "
                               "try: take autocast out of the model, and choose its type by --dtype.")
+            if str(node.target) in RECURRENT:
+                raise Refused(f"the model has a recurrent layer ({node.target}), which fromExported does not run\n  What to "
+                              "try: export a part without it by --part.")
             # Lines of the files of the machine that exports: most of the graph's bytes, and nobody else's business.
             for name in ("stack_trace", "from_node", "torch_fn"):
                 node.meta.pop(name, None)
     return program
+
+
+def called_in_regions(program):
+    """Paths whose calls torch.export left marks of in a graph inside the graph, where nothing takes them out again."""
+    marks = (node for module in program.graph_module.modules() if module is not program.graph_module
+             for node in getattr(getattr(module, "graph", None), "nodes", ())
+             if getattr(node.target, "_name", "") == "_export_tracepoint")
+    return {node.kwargs["path"].removeprefix("_export_root.") for node in marks}
 
 
 def export_with_signatures(model, examples, shapes, paths, save):
@@ -67,13 +81,18 @@ def export_with_signatures(model, examples, shapes, paths, save):
 
     `save(program, refused)` writes the archive. Gives the program and, by path, why it is without a signature.
     """
+    inside = {}
+
     def attempt(names, refused, write):
-        program = export_once(model, examples, shapes, names)
-        write(program, refused)
+        program = export_once(model, examples, shapes, [name for name in names if name not in inside])
+        if found := called_in_regions(program):
+            inside.update({path: "it is called under torch.no_grad() or torch.autocast()" for path in sorted(found)})
+            program = export_once(model, examples, shapes, [name for name in names if name not in inside])
+        write(program, {**refused, **inside})
         return program
 
     try:
-        return attempt(paths, {}, save), {}
+        return attempt(paths, {}, save), inside
     except Refused:
         raise
     except Exception as error:  # noqa: BLE001 - torch.export raises whatever it met
@@ -95,5 +114,5 @@ def export_with_signatures(model, examples, shapes, paths, save):
 
     add(paths[:len(paths) // 2])
     add(paths[len(paths) // 2:])
-    refused = {path: reason for path in paths if path not in kept}
+    refused = {**{path: reason for path in paths if path not in kept}, **inside}
     return attempt([path for path in paths if path in kept], refused, save), refused
