@@ -1,4 +1,4 @@
-import type { CompositionBlock } from '../config/composition.js'
+import type { CompositionBlock, Fuse } from '../config/composition.js'
 import { nativeCall } from '../native/errors.js'
 import { Averages } from './average.js'
 import { type ClassOptions, loadWeights, stateDict } from './class-state.js'
@@ -15,6 +15,7 @@ import {
   savePretrained
 } from './exchange.js'
 import { type LoadFusionOptions, loadAdapterFusion, type SaveFusionOptions, saveAdapterFusion } from './fusion-files.js'
+import { fusionNamed } from './fusions.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import type { AdapterSetup } from './setup.js'
@@ -103,10 +104,17 @@ export abstract class ModelFiles extends Averages {
     nativeCall(() => this.#model.native.setParameters(checked))
   }
 
-  /** Writes the folder of an AdapterFusion, as Python's `save_adapter_fusion` does; its adapters have folders of their own. */
-  async saveAdapterFusion(folder: string, name: string, options: SaveFusionOptions = {}): Promise<void> {
+  /**
+   * Writes the folder of an AdapterFusion, as Python's `save_adapter_fusion` does; its adapters have folders of their own.
+   * @param fusion its name, or the adapters or block that it was added for
+   */
+  async saveAdapterFusion(
+    folder: string,
+    fusion: string | readonly string[] | Fuse,
+    options: SaveFusionOptions = {}
+  ): Promise<void> {
     this.usable('saveAdapterFusion')
-    await saveAdapterFusion(this.#model, folder, name, options)
+    await saveAdapterFusion(this.#model, folder, fusionNamed('saveAdapterFusion', fusion), options)
   }
 
   /** Loads the AdapterFusion of a folder or hub id, whose adapters must be there already; gives its name here. */

@@ -20,7 +20,7 @@ export function fusionOf(
   name: string | undefined,
   known: ReadonlyMap<string, AdapterConfig>
 ): { readonly name: string; readonly fusion: AdapterFusion } {
-  const block = asFuse(adapters)
+  const block = asFuse('addAdapterFusion', adapters)
   const names = adapterNames(block)
   for (const adapter of names) {
     checkKnown('addAdapterFusion', adapter, known)
@@ -42,12 +42,17 @@ function checkFusible(name: string, config: AdapterConfig | undefined): void {
   })
 }
 
-function asFuse(adapters: readonly string[] | Fuse): Fuse {
+/** Names of adapters as a block over them. */
+export function asFuse(call: string, adapters: readonly string[] | Fuse): Fuse {
   const given: unknown = Array.isArray(adapters) ? { type: 'Fuse', children: adapters } : adapters
   const block = parseComposition(given as Composition)
   if (block.type === 'Fuse') return block
-  throw check.typeError('addAdapterFusion', "names of adapters, or a block such as Fuse('a', 'b')", adapters)
+  throw check.typeError(call, "names of adapters, or a block such as Fuse('a', 'b')", adapters)
 }
+
+/** Which fusion is meant: its name, or what addAdapterFusion was given. */
+export const fusionNamed = (call: string, given: string | readonly string[] | Fuse): string =>
+  typeof given === 'string' ? given : fusionName(asFuse(call, given))
 
 /** An adapter that a fusion reads cannot go before it. */
 export function checkUnread(adapter: string, fusions: ReadonlyMap<string, AdapterFusion>): void {

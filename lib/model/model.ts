@@ -11,7 +11,7 @@ import type { TextTokenizer } from '../data/tokenizer.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeModel, NativeTrainable, TrunkTimes, TrunkType, WeightsSource } from '../native/types.js'
 import { outsideScope, scopedSetup } from './adapter-setup.js'
-import { type AdapterFusion, checkUnread, fusionOf } from './fusions.js'
+import { type AdapterFusion, asFuse, checkUnread, fusionNamed, fusionOf } from './fusions.js'
 import { HeadChoice } from './head-choice.js'
 import { type AddOptions, checkHeadFits, isTaken } from './heads.js'
 import { ModelLife } from './life.js'
@@ -160,8 +160,10 @@ export class Model extends ModelLife {
     return name
   }
 
-  deleteAdapterFusion(name: string): void {
+  /** @param fusion its name, or the adapters or block that it was added for */
+  deleteAdapterFusion(fusion: string | readonly string[] | Fuse): void {
     this.configurable('deleteAdapterFusion')
+    const name = fusionNamed('deleteAdapterFusion', fusion)
     checkKnown('deleteAdapterFusion', name, this.#fusions)
     const runs = fuseBlocks(this.#active).some((fuse) => fusionName(fuse) === name)
     nativeCall(() => this.#native.deleteFusion(name))
@@ -274,14 +276,16 @@ export class Model extends ModelLife {
 
   /**
    * Activates the setup and trains its fusions with the active head; the adapters that they read are frozen.
+   * @param fusion a setup with a Fuse block, or names of adapters that one fuses
    * @param options unfreezeAdapters: train them, too. Default false.
    */
   trainAdapterFusion(
-    setup: Exclude<AdapterSetup, null>,
+    fusion: Exclude<AdapterSetup, null> | readonly string[],
     options: { readonly unfreezeAdapters?: boolean | undefined } = {}
   ): void {
     this.configurable('trainAdapterFusion')
     checkOptions(options, ['unfreezeAdapters'])
+    const setup = Array.isArray(fusion) ? asFuse('trainAdapterFusion', fusion) : (fusion as Exclude<AdapterSetup, null>)
     const names = setupNames(setup, this.known, 'trainAdapterFusion')
     checkUnmerged('trainAdapterFusion', names, this.mergedAdapter)
     const fusions = fuseBlocks(parseComposition(setup)).map(fusionName)

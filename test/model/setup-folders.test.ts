@@ -122,3 +122,23 @@ test('what is merged cannot be replaced by a setup, and is said before anything 
   await t.throwsAsync(model.loadAdapterSetup(folder, { overwriteOk: true }), { message })
   t.deepEqual(moved(before, snapshot(model)), [])
 })
+
+test('a fusion is named by its name, by its adapters or by its block', async (t) => {
+  const model = await load(t)
+  for (const name of ['a', 'b']) model.addAdapter(name)
+  for (const fusion of ['a,b', ['a', 'b'], Fuse('a', 'b')]) {
+    model.addAdapterFusion(['a', 'b'])
+    model.trainAdapterFusion(typeof fusion === 'string' ? ['a', 'b'] : fusion)
+    t.deepEqual(model.activeAdapters, Fuse('a', 'b'))
+    const folder = scratch(t)
+    await model.saveAdapterFusion(folder, fusion)
+    model.deleteAdapterFusion(fusion)
+    t.is(model.adapterFusions.size, 0)
+    t.is(await model.loadAdapterFusion(folder), 'a,b')
+    model.deleteAdapterFusion(fusion)
+  }
+  model.addAdapterFusion(['a', 'b'], 'dynamic', { name: 'f' })
+  model.deleteAdapterFusion(Fuse('a', 'b', { name: 'f' }))
+  t.throws(() => model.deleteAdapterFusion(['a', 'b']), { message: /deleteAdapterFusion/ })
+  t.throws(() => model.trainAdapterFusion(Stack('a', 'b') as never), { message: /expected a setup with a Fuse block/ })
+})

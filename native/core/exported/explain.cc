@@ -45,7 +45,7 @@ std::vector<std::string> explain(const Graph& graph, const Residuals& residuals)
     lines.push_back(text(
         "layer ", sub.layer, " (", graph.modules[residuals.layers[sub.layer]].path, "), ", name_of(sub.location), ": ",
         sub.named.empty() ? "" : sub.named + " by your placement, ", place,
-        calls > 1 ? text(", and at each of ", calls - 1, " further calls") : "",
+        calls > 1 ? text(", and at each further call, of which there are ", calls - 1) : "",
         sub.norm >= 0 ? ", with its LayerNorm" : "",
         sub.beside ? sub.location == Location::output ? ", behind attention" : ", in front of the feed-forward block"
                    : "",
