@@ -15,7 +15,7 @@ export interface AdapterFusion {
 
 /** The fusion that is asked for, and its name. */
 export function fusionOf(
-  adapters: readonly string[] | Fuse,
+  adapters: string | readonly string[] | Fuse,
   config: FusionConfigSource,
   name: string | undefined,
   known: ReadonlyMap<string, AdapterConfig>
@@ -43,8 +43,9 @@ function checkFusible(name: string, config: AdapterConfig | undefined): void {
 }
 
 /** Names of adapters as a block over them. */
-export function asFuse(call: string, adapters: readonly string[] | Fuse): Fuse {
-  const given: unknown = Array.isArray(adapters) ? { type: 'Fuse', children: adapters } : adapters
+export function asFuse(call: string, adapters: string | readonly string[] | Fuse): Fuse {
+  const names = typeof adapters === 'string' ? adapters.split(',') : adapters
+  const given: unknown = Array.isArray(names) ? { type: 'Fuse', children: names } : names
   const block = parseComposition(given as Composition)
   if (block.type === 'Fuse') return block
   throw check.typeError(call, "names of adapters, or a block such as Fuse('a', 'b')", adapters)

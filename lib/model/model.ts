@@ -139,12 +139,12 @@ export class Model extends ModelLife {
   /**
    * AdapterFusion over bottleneck adapters (Pfeiffer et al. 2021): an attention over what they give, at every place where
    * one of them stands. Gives its name.
-   * @param adapters their names, or a Fuse block, whose name it takes
+   * @param adapters their names, as a list or with commas, or a Fuse block, whose name it takes
    * @param config 'dynamic' (the default), 'static', or fields
    * @param options name: default the adapters' names with commas
    */
   addAdapterFusion(
-    adapters: readonly string[] | Fuse,
+    adapters: string | readonly string[] | Fuse,
     config: FusionConfigSource = 'dynamic',
     options: AddOptions & { readonly name?: string | undefined } = {}
   ): string {

@@ -127,7 +127,7 @@ test('a fusion is named by its name, by its adapters or by its block', async (t)
   const model = await load(t)
   for (const name of ['a', 'b']) model.addAdapter(name)
   for (const fusion of ['a,b', ['a', 'b'], Fuse('a', 'b')]) {
-    model.addAdapterFusion(['a', 'b'])
+    model.addAdapterFusion(fusion)
     model.trainAdapterFusion(typeof fusion === 'string' ? ['a', 'b'] : fusion)
     t.deepEqual(model.activeAdapters, Fuse('a', 'b'))
     const folder = scratch(t)
