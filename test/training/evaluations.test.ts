@@ -174,7 +174,12 @@ test('of several tasks, and of a sweep whose members weigh classes differently, 
     swept.push(event)
   }
   const grid = { classWeights: [null, [0.3, 4]], labelSmoothingFactor: [0, 0.2] }
-  await trainSweep(model, uneven, grid, { args, evalDataset: uneven, head: 'a', onEvent })
+  await trainSweep(model, uneven, grid, {
+    args: { ...args, metricForBestModel: 'accuracy' },
+    evalDataset: uneven,
+    head: 'a',
+    onEvent
+  })
   check(swept, ['sweep-1', 'sweep-2', 'sweep-3', 'sweep-4'])
 })
 
