@@ -22,17 +22,29 @@ function otherPlace(config: AdapterConfig, { modelType, exported }: ModelConfig)
 // A run writes a checkpoint every so often: once is enough.
 const told = new WeakSet<ModelConfig>()
 
-/** For a folder that is written for the adapter library: it is whole here, and Python answers otherwise or refuses it. Once for each model. */
-export function warnOfDifference(name: string, config: AdapterConfig, model: ModelConfig): void {
+const isDireft = (config: AdapterConfig) => config.method === 'reft' && !config.subtractProjection
+
+/** What the library makes of an adapter that it cannot give the answers of, with a warning's code. */
+function differenceOf(config: AdapterConfig, model: ModelConfig): { code: string; text: string } | undefined {
   const place = otherPlace(config, model)
   const other = place ?? libraryFails(config, model)
-  if (other === undefined || told.has(model)) return
+  if (other !== undefined) {
+    const code = place === undefined ? 'TORCH_ADAPTERS_FAILS_IN_PYTHON' : 'TORCH_ADAPTERS_OTHER_PLACE'
+    return { code, text: `${other}. The folder gives its answers here alone; for Python train LoRA or LoReFT instead.` }
+  }
+  if (!partsOf(config).some(isDireft)) return undefined
+  const text =
+    'does not read that it is a DiReFT, and takes it for a LoReFT. There set subtract_projection = False on its'
+  return { code: 'TORCH_ADAPTERS_OTHER_ANSWERS', text: `${text} ReftUnits after load_adapter.` }
+}
+
+/** For a folder that is written for the adapter library: it is whole here, and Python answers otherwise or refuses it. Once for each model. */
+export function warnOfDifference(name: string, config: AdapterConfig, model: ModelConfig): void {
+  const difference = differenceOf(config, model)
+  if (difference === undefined || told.has(model)) return
   told.add(model)
-  process.emitWarning(
-    `save the adapter '${name}': the adapter library ${other}. The folder gives its answers here alone; ` +
-      'for Python train LoRA or LoReFT instead.',
-    { code: place === undefined ? 'TORCH_ADAPTERS_FAILS_IN_PYTHON' : 'TORCH_ADAPTERS_OTHER_PLACE' }
-  )
+  const { code, text } = difference
+  process.emitWarning(`save the adapter '${name}': the adapter library ${text}`, { code })
 }
 
 const toldWhole = new WeakSet<ModelConfig>()

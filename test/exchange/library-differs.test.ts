@@ -37,9 +37,14 @@ const works = [
 ] as const
 
 /** What saving an adapter for Python twice warns of; the folder comes back here. */
-async function told(t: ExecutionContext, family: string, config: string): Promise<string[]> {
+async function told(
+  t: ExecutionContext,
+  family: string,
+  config: string,
+  code = 'TORCH_ADAPTERS_FAILS_IN_PYTHON'
+): Promise<string[]> {
   using model = await open(`${family}-tiny`)
-  const warnings = warningsOf(t, 'TORCH_ADAPTERS_FAILS_IN_PYTHON')
+  const warnings = warningsOf(t, code)
   model.addAdapter('x', config)
   const folder = scratch(t)
   await model.saveAdapter(folder, 'x')
@@ -56,6 +61,12 @@ for (const [family, config, expected] of fails) {
     t.regex(warnings[0] ?? '', expected)
   })
 }
+
+test.serial('bert: a DiReFT is written for Python with one warning', async (t) => {
+  const warnings = await told(t, 'bert', 'direft[r=2]', 'TORCH_ADAPTERS_OTHER_ANSWERS')
+  t.is(warnings.length, 1)
+  t.regex(warnings[0] ?? '', /takes it for a LoReFT.*subtract_projection = False/)
+})
 
 test.serial(
   'a whole model with a Compacter is written with one warning, and comes back; its adapter alone with none',
