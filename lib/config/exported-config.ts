@@ -58,7 +58,8 @@ export function exportedModelConfig(
   const attention = ['attention_probs_dropout_prob', 'attention_dropout', 'attn_pdrop']
   return Object.freeze({
     modelType: type,
-    vocabSize: facts.vocabulary,
+    // Where it looks up other things than ids with the words' embedding, its config must tell.
+    vocabSize: facts.vocabulary || read(['vocab_size', 'n_words'], positive, 0),
     embeddingSize: read(['embedding_size'], positive, hiddenSize),
     hiddenSize,
     numHiddenLayers: facts.layers,

@@ -24,6 +24,7 @@ function partFails(part: MethodConfig, modelType: string): string | undefined {
   if (part.method !== 'lora' && part.method !== 'mtl_lora') return undefined
   if (part.method === 'mtl_lora' && part.taskSpecificMatrixType === 'linear')
     return "fails on MTL-LoRA with taskSpecificMatrixType 'linear'"
+  if (part.method === 'mtl_lora' && part.useDora !== false) return 'fails on MTL-LoRA with DoRA'
   return modelType === 'gpt2' ? failsInGpt2(part) : undefined
 }
 

@@ -148,7 +148,10 @@ function problemOf(part: AdapterConfig): { what: string; hint?: string } | undef
   }
   if (part.veraD !== null && part.useDora !== false) return { what: 'VeRA with DoRA' }
   if (part.veraD !== null && part.alpha !== part.r)
-    return { what: `VeRA with a scale: alpha ${part.alpha}, r ${part.r}` }
+    return {
+      what: `VeRA with a scale: alpha ${part.alpha}, r ${part.r}`,
+      hint: `Give it alpha: ${part.r}, or save it for the adapter library.`
+    }
   if (part.compositionMode !== 'add' && part.alpha !== 1) return { what: `IA³ with alpha ${part.alpha}` }
   return undefined
 }
@@ -276,7 +279,7 @@ export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig)
         ...(hasManyLabels(head) && { problemType: 'multi_label_classification' as const })
       }
   }
-  throw noLike(name, head, modelClass)
+  throw noLike(name, head, modelClass, headOfClass(model, modelClass, labels, false)?.config)
 }
 
 /** Words have no labels, and what the class stores of a tied output layer is a copy of the word embedding. */
@@ -292,9 +295,17 @@ function maskedPlan(name: string, head: MaskedLmHeadConfig, model: ModelConfig):
 const headApart = 'Save the adapter alone, with withHead: false, and the head with saveHead.'
 
 function noLike(name: string, head: HeadConfig, modelClass: string, theirs?: HeadConfig): AdapterError {
+  // Heads that are told apart by more than their form have nothing to compare.
+  const kind = theirs?.headType === head.headType ? theirs : undefined
+  const entries = Object.entries(kind ?? {}).filter(([key]) => formFields.includes(key))
+  const given = head as unknown as Readonly<Record<string, unknown>>
+  const other = entries.filter(([key, value]) => given[key] !== value)
+  const written = (fields: readonly (readonly [string, unknown])[]) => JSON.stringify(Object.fromEntries(fields))
   return new AdapterError('ERR_UNSUPPORTED', operation, `${modelClass} has no head like '${name}'`, {
-    expected: `the layers and the activation of that class${theirs === undefined ? '' : `: ${JSON.stringify(theirs)}`}`,
-    got: JSON.stringify(head),
+    expected: other.length === 0 ? 'the layers and the activation of that class' : written(other),
+    got: other.length === 0 ? JSON.stringify(head) : written(other.map(([key]) => [key, given[key]])),
     hint: headApart
   })
 }
+
+const formFields = ['layers', 'activationFunction', 'bias', 'usePooler', 'layerNorm', 'embeddingSize', 'tied']

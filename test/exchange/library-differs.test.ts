@@ -15,6 +15,7 @@ const fails = [
   ['vit', "seq_bn[residual_before_ln='post_add', reduction_factor=2]", /'post_add' where no LayerNorm/],
   ['bert', "seq_bn[residual_before_ln='post_add', original_ln_before=False]", /'post_add' where no LayerNorm/],
   ['bert', "mtl_lora[task_specific_matrix_type='linear']", /MTL-LoRA with taskSpecificMatrixType 'linear'/],
+  ['bert', 'mtl_lora[use_dora=True]', /fails on MTL-LoRA with DoRA/],
   ['bert', "seq_bn_inv[inv_adapter='glow']", /GLOW/],
   ['bert', 'compacter[reduction_factor=4, shared_W_phm=True, factorized_phm_W=False]', /one whole W/],
   ['bert', 'loreft[layers=[0]]|noreft[layers=[1]]', /refuses two ReFTs/]

@@ -37,15 +37,25 @@ test('what one library has and the other has not is refused with the way out', a
   await peft('dvora', /DoRA as the adapter library does/)
   await peft('mtl_lora', /the method 'mtl_lora'/)
   await peft('lora[use_gating=True]', /a gate/)
-  await peft('vera[alpha=16]', /VeRA with a scale/)
+  await peft('vera[alpha=16]', /VeRA with a scale.*Give it alpha: 8/s)
   model.addAdapter('a', 'lora', { overwriteOk: true })
   await t.throwsAsync(model.saveAdapter(folder, 'a', { library: 'peft', format: 'pt' }), { message: /not 'pt'/ })
   await t.throwsAsync(model.saveAdapter(folder, 'a', { library: 'peft', dialect: 'plain' }), { message: /dialect/ })
   await t.throwsAsync(model.saveAdapter(folder, 'a', { library: 'pefd' as 'peft' }), { message: /library/ })
   model.addClassificationHead('a', { layers: 3 })
   await t.throwsAsync(model.saveAdapter(folder, 'a', { library: 'peft' }), {
-    message: /BertForSequenceClassification has no head like 'a'.*withHead: false/s
+    message:
+      /BertForSequenceClassification has no head like 'a' \(expected \{"layers":1,.*got \{"layers":3,.*withHead: false/s
   })
+  using gpt2 = await open('gpt2-tiny')
+  gpt2.addAdapter('a', 'lora')
+  gpt2.addClassificationHead('a')
+  const [expected, got] = [
+    '{"layers":1,"activationFunction":null,"bias":false}',
+    '{"layers":2,"activationFunction":"tanh","bias":true}'
+  ]
+  const error = await t.throwsAsync(gpt2.saveAdapter(folder, 'a', { library: 'peft' }))
+  t.true(error?.message.includes(`(expected ${expected}, got ${got})`), error?.message)
 })
 
 test('LoRA at the pooler is part of the head: the first layer of one, or left out with it', async (t) => {

@@ -230,6 +230,13 @@ with TemporaryDirectory() as folder:
     assert len(lines) == 4 and lines[0].startswith("torch-adapters-export: torch.export refuses Deciding: "), lines
     assert lines[3].strip().endswith("return x + 1 if x.abs().sum() > 0 else x"), lines
     assert "Traceback" in run(*command, "--verbose", PYTHONPATH=paths)
+    (Path(folder) / "failing.py").write_text(
+        "import torch\nmade = torch.nn.Linear(2, 2)\ndef none(size):\n    return made\n")
+    lines = run("failing:none", *command[1:], PYTHONPATH=paths).splitlines()
+    assert len(lines) == 2 and "none() fails: TypeError" in lines[0] and "without arguments" in lines[1], lines
+    made = subprocess.run([sys.executable, "-m", "torch_adapters_export", "failing:made", *command[1:]], text=True,
+                          capture_output=True, env={**os.environ, "PYTHONPATH": paths})
+    assert made.returncode == 2 and "made is Linear; expected a function without arguments" in made.stderr, made
     with socket.create_server(("127.0.0.1", 0)) as taken:
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
     hub = {"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "", "HF_HOME": folder}

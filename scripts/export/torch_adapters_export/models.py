@@ -28,9 +28,13 @@ def load_factory(spec):
     except (ImportError, AttributeError) as error:
         raise Usage(f"MODEL {spec}: {error}. Expected module:factory, where Python finds the module (in the current "
                     "folder or on PYTHONPATH)") from error
-    if not callable(factory):
+    if not callable(factory) or isinstance(factory, torch.nn.Module):
         raise Usage(f"MODEL {spec}: {attribute} is {type(factory).__name__}; expected a function without arguments")
-    made = factory()
+    try:
+        made = factory()
+    except Exception as error:  # noqa: BLE001 - it is the user's own
+        raise Refused(f"MODEL {spec}: {attribute}() fails: {first_line(error)}\n  Expected a function without arguments that "
+                      "gives a torch.nn.Module; --verbose tells where it stopped") from error
     model, examples = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
     if not isinstance(model, torch.nn.Module) or not isinstance(examples, dict):
         raise Usage(f"MODEL {spec}: the function gave {type(model).__name__}; expected a torch.nn.Module, or a pair of "
