@@ -75,6 +75,7 @@ export async function savePeftAdapter(
   const config = model.adapters.get(name)
   if (config === undefined) return
   const plan = withHead ? planOf(model, name, config) : null
+  warnOfWeights(model, name, config)
   const { native } = model
   const ownModules = withHead
     ? ownHeadModules(
@@ -93,6 +94,25 @@ export async function savePeftAdapter(
         nativeCall(() => native.savePeftAdapter(file, name, format, plan?.layers ?? null, ownModules))
     }
   ])
+}
+
+// A run writes a checkpoint every so often: once is enough.
+const told = new WeakSet<AdapterConfig>()
+
+/** A weight that is no module's own, as `in_proj_weight` of nn.MultiheadAttention, has no name among PEFT's targets. */
+function warnOfWeights(model: Model, name: string, config: AdapterConfig): void {
+  if (model.config.exported === null || told.has(config)) return
+  const names = model.namedParameters().map((each) => each.name)
+  const all = new Set(names)
+  const paths = names.map((each) => each.split('.loras.')).filter(([, rest]) => rest?.startsWith(`${name}.`))
+  const [path] = paths.find(([path]) => all.has(`${path}_weight`)) ?? []
+  if (path === undefined) return
+  told.add(config)
+  process.emitWarning(
+    `save the PEFT adapter '${name}': '${path}' is a weight of a larger module in PyTorch, where PEFT finds no module of that ` +
+      'name. The folder gives its answers here alone; for Python name other modules: { targetModules: [...] }.',
+    { code: 'TORCH_ADAPTERS_FAILS_IN_PYTHON' }
+  )
 }
 
 /** The class that the folder is for: that of the adapter's own head, or the one whose words answer where it has none. */

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import type { Model, Tensor } from '../../lib/index.js'
+import { soon, warningsOf } from '../exchange/warnings.js'
 import { scratch } from '../model/support.js'
 import { distance, open } from './support.js'
 
@@ -187,4 +188,23 @@ test("a head that is no class's, and adapters at a head that the network has not
     code: 'ERR_UNSUPPORTED',
     message: /adapter at lm_head.*export the class that has the head/s
   })
+})
+
+test.serial('a weight that is no module in PyTorch is written for PEFT with one warning, and comes back', async (t) => {
+  const { model } = await open(t, 'transformer-encoder')
+  const warnings = warningsOf(t, 'TORCH_ADAPTERS_FAILS_IN_PYTHON')
+  const folder = scratch(t)
+  for (const [name, target] of [
+    ['out', 'self_attn.out_proj'],
+    ['in', 'self_attn.in_proj']
+  ] as const) {
+    model.addAdapter(name, { architecture: 'lora', targetModules: [target], r: 2 })
+    const save = () => model.saveAdapter(join(folder, name), name, { library: 'peft', withHead: false })
+    await save()
+    await save()
+    await soon()
+    t.is(warnings.length, name === 'in' ? 1 : 0)
+    t.is(await model.loadAdapter(join(folder, name), { as: `${name} again`, withHead: false }), `${name} again`)
+  }
+  t.regex(warnings[0] ?? '', /'encoder\.layers\.0\.self_attn\.in_proj' is a weight of a larger module in PyTorch/)
 })
