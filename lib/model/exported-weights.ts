@@ -2,6 +2,7 @@ import * as check from '../config/check.js'
 import type { ExportNote } from '../config/exported-config.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { Model } from './model.js'
+import { checkSameConfig } from './same-config.js'
 
 const operation = 'load the exported model'
 /** A message names so many weights and counts the others. */
@@ -14,6 +15,7 @@ const namesTold = 5
  */
 export async function loadExportedWeights(model: Model, weights: string, note: ExportNote): Promise<void> {
   const source = check.checkNonEmptyString('weights', weights)
+  checkSameConfig(operation, source, note)
   const { missing, unplaced, hasPrefix } = await nativeCall(() => model.native.loadWeights(source))
   if (missing.length > 0) {
     throw new AdapterError('ERR_STATE_DICT', operation, `${source} lacks weights of the graph: ${some(missing)}`, {

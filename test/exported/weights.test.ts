@@ -1,5 +1,5 @@
 import { writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { AutoModel, type Model } from '../../lib/index.js'
 import { scratch } from '../model/support.js'
@@ -36,6 +36,26 @@ test("weights of another checkpoint are the network's", async (t) => {
   const other = await AutoModel.fromExported(group.archive, { weights: written(t, given) })
   t.teardown(() => other.dispose())
   t.deepEqual(weightsOf(other), given)
+})
+
+test('a folder of another kind of network, or of other numbers in its graph, is refused by what differs', async (t) => {
+  const { group, model } = await open(t, 'bert')
+  const { modelType } = model.config
+  const folder = dirname(written(t, weightsOf(model)))
+  const opened = async (config: object) => {
+    writeFileSync(join(folder, 'config.json'), JSON.stringify(config))
+    const other = await AutoModel.fromExported(group.archive, { weights: folder })
+    other.dispose()
+  }
+  await t.notThrowsAsync(opened({ model_type: modelType, hidden_act: 'gelu', vocab_size: 3, id2label: {} }))
+  await t.notThrowsAsync(opened({}))
+  await t.throwsAsync(opened({ model_type: 'mistral', hidden_act: 'relu' }), {
+    code: 'ERR_INVALID_FILE',
+    message: new RegExp(`computes otherwise.*expected model_type "${modelType}", got model_type "mistral"`)
+  })
+  await t.throwsAsync(opened({ model_type: modelType, hidden_act: 'relu', layer_norm_eps: 0.1 }), {
+    message: /expected hidden_act "gelu", layer_norm_eps \S+, got hidden_act "relu", layer_norm_eps 0\.1\)/
+  })
 })
 
 test('weights that lack some name them, and count those behind the fifth', async (t) => {
