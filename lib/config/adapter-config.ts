@@ -54,13 +54,24 @@ export type MethodConfig =
   | PromptTuningConfig
   | ReftConfig
 
+function checkPart(place: string, config: unknown): void {
+  const method = (config as { readonly method?: unknown } | null | undefined)?.method
+  if (typeof method === 'string' && method !== 'union' && method !== 'output') return
+  const expected = "the config of a method, such as new LoraConfig({ r: 4 }) or AdapterConfig.load('lora[r=4]')"
+  throw check.typeError(place, expected, config)
+}
+
 /** Several methods under one name at different places of a layer: `lora[r=4]|seq_bn`. Frozen. */
 export class ConfigUnion {
   readonly method = 'union' as const
   readonly configs: readonly MethodConfig[]
 
-  constructor(configs: readonly MethodConfig[]) {
+  /** The configs one by one, or a list of them. */
+  constructor(...given: readonly MethodConfig[] | readonly [configs: readonly MethodConfig[]]) {
+    const [first] = given
+    const configs = (Array.isArray(first) ? first : given) as readonly MethodConfig[]
     if (configs.length === 0) throw check.rangeError('union', 'at least one config', configs)
+    for (const [i, config] of configs.entries()) checkPart(`union[${i}]`, config)
     this.configs = Object.freeze([...configs])
     checkUnion(this.configs)
     Object.freeze(this)

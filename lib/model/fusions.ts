@@ -55,6 +55,21 @@ export function asFuse(call: string, adapters: string | readonly string[] | Fuse
 export const fusionNamed = (call: string, given: string | readonly string[] | Fuse): string =>
   typeof given === 'string' ? given : fusionName(asFuse(call, given))
 
+/** What takes the place of an adapter that a fusion reads must be such a one, too. */
+export function checkStillFusible(
+  adapter: string,
+  config: AdapterConfig,
+  fusions: ReadonlyMap<string, AdapterFusion>
+): void {
+  const other = whyNotFused(adapter, config)
+  const reader = [...fusions].find(([, { adapters }]) => adapters.includes(adapter))?.[0]
+  if (other === null || reader === undefined) return
+  const problem = `the fusion '${reader}' reads '${adapter}', and has no meaning for one which ${other.why}`
+  throw new AdapterError('ERR_UNSUPPORTED', 'addAdapter', problem, {
+    hint: `Delete the fusion first, or take another name`
+  })
+}
+
 /** An adapter that a fusion reads cannot go before it. */
 export function checkUnread(adapter: string, fusions: ReadonlyMap<string, AdapterFusion>): void {
   const readers = [...fusions].flatMap(([name, { adapters }]) => (adapters.includes(adapter) ? [`'${name}'`] : []))

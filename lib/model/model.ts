@@ -11,7 +11,7 @@ import type { TextTokenizer } from '../data/tokenizer.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeModel, NativeTrainable, TrunkTimes, TrunkType, WeightsSource } from '../native/types.js'
 import { outsideScope, scopedSetup } from './adapter-setup.js'
-import { type AdapterFusion, asFuse, checkUnread, fusionNamed, fusionOf } from './fusions.js'
+import { type AdapterFusion, asFuse, checkStillFusible, checkUnread, fusionNamed, fusionOf } from './fusions.js'
 import { HeadChoice } from './head-choice.js'
 import { type AddOptions, checkHeadFits, isTaken } from './heads.js'
 import { ModelLife } from './life.js'
@@ -110,6 +110,7 @@ export class Model extends ModelLife {
     checkExported(given, this.config)
     const config = resolveTargets(given, this.config)
     checkLeaveOut(config, this.config.numHiddenLayers)
+    if (replaces) checkStillFusible(name, config, this.#fusions)
     const native = nativeAdapterConfigs(config, this.config, words)
     nativeCall(() => this.#native.addAdapter(name, native, seed, replaces, source))
     this.#adapters.set(name, config)

@@ -140,5 +140,10 @@ test('a fusion is named by its name, by its adapters or by its block', async (t)
   model.addAdapterFusion(['a', 'b'], 'dynamic', { name: 'f' })
   model.deleteAdapterFusion(Fuse('a', 'b', { name: 'f' }))
   t.throws(() => model.deleteAdapterFusion(['a', 'b']), { message: /deleteAdapterFusion/ })
+  model.addAdapterFusion('a,b')
+  t.throws(() => model.addAdapter('a', 'lora', { overwriteOk: true }), {
+    message: /the fusion 'a,b' reads 'a', and has no/
+  })
+  model.addAdapter('a', 'double_seq_bn', { overwriteOk: true })
   t.throws(() => model.trainAdapterFusion(Stack('a', 'b') as never), { message: /expected a setup with a Fuse block/ })
 })
