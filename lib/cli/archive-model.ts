@@ -25,6 +25,7 @@ export async function loadArchive(
   values: ArchiveValues,
   options: { readonly device: Device; readonly seed: number | undefined }
 ): Promise<Model | undefined> {
+  if (source.endsWith('.pt2') && !existsSync(source)) throw usageError(`--model: there is no file ${source}`)
   if (!isArchive(source)) {
     for (const name of ['tokenizer', 'placement'] as const)
       if (values[name] !== undefined)

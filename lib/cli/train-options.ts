@@ -165,7 +165,7 @@ ${describeSettings}`
 export const trainUsage = usageFor('; with --tune full 5e-5')
 
 /** Training arguments and what a run does with its folder, of the commands that train adapters alone. */
-export const sharedUsage = `  --model MODEL           folder or hub id of the base model
+export const sharedUsage = `  --model MODEL           folder or hub id of the base model, or an archive of torch.export (.pt2)
   --train FILE            rows to learn from
   --eval [NAME=]FILE      rows to measure on after each epoch; with NAME= it may be repeated
   --output FOLDER         where the result goes, with the run's events.jsonl and report.html; checkpoints lie in

@@ -250,7 +250,7 @@ export function nativeModelConfig(config: ModelConfig): NativeModelConfig {
   return { ...native, image: imageShape(config) }
 }
 
-function refuseExported({ className }: ExportedNetwork): never {
+export function refuseExported({ className }: ExportedNetwork): never {
   throw new AdapterError('ERR_UNSUPPORTED', 'save the model', `the base model is ${className}, read from an archive`, {
     expected: 'saveAdapter and saveHead; the archive itself is the base model',
     got: 'the whole model'

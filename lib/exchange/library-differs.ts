@@ -12,6 +12,8 @@ function otherPlace(config: AdapterConfig, { modelType, exported }: ModelConfig)
   const has = (method: string) => partsOf(config).some((part) => part.method === method)
   if (['gemma2', 'gemma3_text'].includes(modelType) && has('bottleneck'))
     return `puts bottleneck adapters of ${exported.className} in front of the norm behind each block, and here they stand behind it`
+  if (modelType === 'albert' && (has('bottleneck') || has('reft')))
+    return `has bottleneck adapters and ReFT of ${exported.className} under other names, some of them in other layers`
   if (exported.decoder !== null && has('prefix_tuning'))
     return `has prefixes of ${exported.className} apart for its encoder, its decoder and the attention across`
   if (['t5', 'mt5'].includes(modelType) && has('prefix_tuning'))
@@ -30,7 +32,7 @@ function differenceOf(config: AdapterConfig, model: ModelConfig): { code: string
   const other = place ?? libraryFails(config, model)
   if (other !== undefined) {
     const code = place === undefined ? 'TORCH_ADAPTERS_FAILS_IN_PYTHON' : 'TORCH_ADAPTERS_OTHER_PLACE'
-    return { code, text: `${other}. The folder gives its answers here alone; for Python train LoRA or LoReFT instead.` }
+    return { code, text: `${other}. The folder gives its answers here alone; for Python train LoRA instead.` }
   }
   if (!partsOf(config).some(isDireft)) return undefined
   const text =
@@ -77,9 +79,9 @@ export function checkLibraryPlace(
     'load the weights',
     `${folder} would give other answers here than in Python`,
     {
-      expected: 'an adapter that was trained here, or one of LoRA or LoReFT',
+      expected: 'an adapter that was trained here, or one of LoRA',
       got: `one of Python's, which ${other}`,
-      hint: 'Train it here, or use LoRA or LoReFT in Python.'
+      hint: 'Train it here, or use LoRA in Python.'
     }
   )
 }

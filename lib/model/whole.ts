@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import * as check from '../config/check.js'
 import { Fuse } from '../config/composition.js'
 import { predictsWords } from '../config/head-config.js'
+import { refuseExported } from '../config/model-config.js'
 import { inFile } from '../config/read-json.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { adaptersProblem } from '../exchange/adapters-form.js'
@@ -103,6 +104,7 @@ function checkWritable(model: Model): void {
   const refuse = (problem: string, hint: string): never => {
     throw new AdapterError('ERR_UNSUPPORTED', 'save the model', problem, { hint })
   }
+  if (model.config.exported !== null) refuseExported(model.config.exported)
   if (model.replacements.length > 0) {
     refuse('surgery has replaced modules, which the file has no names for', 'savePretrained writes them.')
   }

@@ -9,7 +9,11 @@ const fails = [
   ['gpt2', 'mtl_lora[r=2]', /fails on MTL-LoRA at GPT-2's query/],
   ['gpt2', 'dora[r=2]', /fails on DoRA in GPT-2/],
   ['gpt2', 'dora[r=2, selfattn_lora=False, output_lora=True]', /fails on DoRA/],
-  ['gpt2', "lora[r=1, alpha=3, composition_mode='scale', attn_matrices=['k']]", /by alpha \(3\), too.*LoReFT/],
+  [
+    'gpt2',
+    "lora[r=1, alpha=3, composition_mode='scale', attn_matrices=['k']]",
+    /by alpha \(3\), too.*train LoRA instead/
+  ],
   ['gpt2', 'prompt_tuning[prompt_length=2]|lora[r=2]', /has no prompts for GPT-2/],
   ['gpt2', "seq_bn[residual_before_ln='post_add', reduction_factor=2]", /'post_add' where no LayerNorm/],
   ['vit', "seq_bn[residual_before_ln='post_add', reduction_factor=2]", /'post_add' where no LayerNorm/],

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { AdapterConfig } from '../../lib/config/adapter-config.js'
 import { checkExported } from '../../lib/config/lora-targets.js'
+import { warnOfDifference } from '../../lib/exchange/library-differs.js'
 import { peftPromptJson } from '../../lib/exchange/peft-prompt.js'
 import { PrefixTuningConfig } from '../../lib/index.js'
 import { soon, warningsOf } from '../exchange/warnings.js'
@@ -107,4 +108,20 @@ test('a prefix of an encoder and a decoder is not written for PEFT', async (t) =
     code: 'ERR_UNSUPPORTED',
     message: /a prefix of an encoder and a decoder/
   })
+})
+
+test.serial('ALBERT: bottlenecks and ReFT for Python are written with a warning, LoRA without one', async (t) => {
+  const { model } = await open(t, 'bert')
+  const warnings = warningsOf(t, 'TORCH_ADAPTERS_OTHER_PLACE')
+  for (const [config, count] of [
+    ['lora', 0],
+    ['prefix_tuning', 0],
+    ['double_seq_bn', 1],
+    ['lora|loreft', 2]
+  ] as const) {
+    warnOfDifference('x', AdapterConfig.load(config), { ...model.config, modelType: 'albert' })
+    await soon()
+    t.is(warnings.length, count, config)
+  }
+  t.regex(warnings[0] ?? '', /has bottleneck adapters and ReFT of \w+ under other names/)
 })
