@@ -12,9 +12,9 @@
 
 namespace {
 
-struct Threads {
-  explicit Threads(int count) : before(at::get_num_threads()) { at::set_num_threads(count); }
-  ~Threads() { at::set_num_threads(before); }
+struct ThreadCount {
+  explicit ThreadCount(int count) : before(at::get_num_threads()) { at::set_num_threads(count); }
+  ~ThreadCount() { at::set_num_threads(before); }
   int before;
 };
 
@@ -22,7 +22,7 @@ struct Threads {
 
 TEST(every_number_of_a_range_is_given_once_in_parts_no_shorter_than_asked) {
   for (const int threads : {1, 2, 4}) {
-    const Threads scope(threads);
+    const ThreadCount scope(threads);
     for (const int64_t grain : {0, 1, 3, 100}) {
       for (const int64_t length : {0, 1, 2, 7, 64}) {
         std::vector<std::atomic<int>> seen(static_cast<size_t>(length));
@@ -40,7 +40,7 @@ TEST(every_number_of_a_range_is_given_once_in_parts_no_shorter_than_asked) {
 }
 
 TEST(parts_run_on_as_many_of_libtorchs_threads_as_are_set) {
-  const Threads scope(3);
+  const ThreadCount scope(3);
   std::vector<std::atomic<int>> seen(3);
   std::atomic<int> inside{0};
   ta::parallel_for(0, 3, 1, [&](int64_t first, int64_t) {
@@ -56,7 +56,7 @@ TEST(parts_run_on_as_many_of_libtorchs_threads_as_are_set) {
 }
 
 TEST(an_error_of_a_part_is_thrown_when_all_are_done) {
-  const Threads scope(2);
+  const ThreadCount scope(2);
   std::atomic<int> done{0};
   bool thrown = false;
   try {
