@@ -9,20 +9,13 @@
 #include <vector>
 
 #include "check.h"
+#include "shard_results.h"
 
-namespace {
-
-struct ThreadCount {
-  explicit ThreadCount(int count) : before(at::get_num_threads()) { at::set_num_threads(count); }
-  ~ThreadCount() { at::set_num_threads(before); }
-  int before;
-};
-
-}  // namespace
+using shard_results::Threads;
 
 TEST(every_number_of_a_range_is_given_once_in_parts_no_shorter_than_asked) {
   for (const int threads : {1, 2, 4}) {
-    const ThreadCount scope(threads);
+    const Threads scope(threads);
     for (const int64_t grain : {0, 1, 3, 100}) {
       for (const int64_t length : {0, 1, 2, 7, 64}) {
         std::vector<std::atomic<int>> seen(static_cast<size_t>(length));
@@ -40,7 +33,7 @@ TEST(every_number_of_a_range_is_given_once_in_parts_no_shorter_than_asked) {
 }
 
 TEST(parts_run_on_as_many_of_libtorchs_threads_as_are_set) {
-  const ThreadCount scope(3);
+  const Threads scope(3);
   std::vector<std::atomic<int>> seen(3);
   std::atomic<int> inside{0};
   ta::parallel_for(0, 3, 1, [&](int64_t first, int64_t) {
@@ -56,7 +49,7 @@ TEST(parts_run_on_as_many_of_libtorchs_threads_as_are_set) {
 }
 
 TEST(an_error_of_a_part_is_thrown_when_all_are_done) {
-  const ThreadCount scope(2);
+  const Threads scope(2);
   std::atomic<int> done{0};
   bool thrown = false;
   try {

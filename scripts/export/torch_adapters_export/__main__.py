@@ -37,7 +37,8 @@ def arguments(given):
                         help="transformers' class that loads MODEL (default: AutoModel, which is without a head)")
     parser.add_argument("--part", metavar="PATH", help="export this module of the model, as 'encoder'")
     parser.add_argument("--inputs", action="append", default=[], metavar="SPEC", help="examples, as "
-                        "'ids=int64[batch,sequence]<100,x=float32[batch,3,8]': sizes that are names vary, whole numbers are "
+                        "'input_ids=int64[batch,sequence]<100,attention_mask=int64[batch,sequence]': sizes that are names vary, "
+                        "whole numbers are "
                         "below the limit (default 2); may be given again, for further inputs")
     parser.add_argument("--range", dest="ranges", action="append", default=[], metavar="NAME=FROM..TO",
                         help="between which bounds a size varies, as sequence=1..512; may be given again")

@@ -20,7 +20,8 @@ class Input:
 # NAME=DTYPE[SIZES] or NAME=DTYPE[SIZES]<LIMIT
 PART = r"\s*(\w+)=(\w+)\[([^\]]*)\](?:<(\d+))?\s*"
 EXPECTED = "expected NAME=DTYPE[SIZES], whole numbers below a limit as NAME=DTYPE[SIZES]<LIMIT, separated by commas, as " \
-           "in 'ids=int64[batch,sequence]<100,image=float32[batch,3,32,32]'; sizes that are names vary"
+           "in 'input_ids=int64[batch,sequence]<100,attention_mask=int64[batch,sequence]' or 'image=float32[batch,3,32,32]'; " \
+           "sizes that are names vary"
 
 
 def parse_inputs(texts):
