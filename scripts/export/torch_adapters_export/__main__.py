@@ -38,8 +38,7 @@ def arguments(given):
     parser.add_argument("--part", metavar="PATH", help="export this module of the model, as 'encoder'")
     parser.add_argument("--inputs", action="append", default=[], metavar="SPEC", help="examples, as "
                         "'input_ids=int64[batch,sequence]<100,attention_mask=int64[batch,sequence]': sizes that are names vary, "
-                        "whole numbers are "
-                        "below the limit (default 2); may be given again, for further inputs")
+                        "whole numbers are below the limit (default 2); may be given again, for further inputs")
     parser.add_argument("--range", dest="ranges", action="append", default=[], metavar="NAME=FROM..TO",
                         help="between which bounds a size varies, as sequence=1..512; may be given again")
     parser.add_argument("--dtype", default="float32", metavar="NAME", help="float32 (default), bfloat16 or float16")
