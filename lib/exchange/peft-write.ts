@@ -31,12 +31,14 @@ export interface PeftHeadPlan {
 /**
  * The content of PEFT's adapter_config.json.
  * @param ownModules what the file holds of an exported class's own head
+ * @param modules paths of all modules of an exported network: a target names none of them but its Linears
  * Throws ERR_UNSUPPORTED for what PEFT does not compute. */
 export function peftJson(
   config: AdapterConfig,
   model: ModelConfig,
   head: PeftHeadPlan | null,
-  ownModules: readonly string[] = []
+  ownModules: readonly string[] = [],
+  modules: readonly string[] = []
 ): string {
   const common = commonJson(model, head, ownModules)
   if (config.method === 'prefix_tuning' || config.method === 'prompt_tuning') {
@@ -53,7 +55,7 @@ export function peftJson(
     ...methodJson(parts, names)
   }
   // PEFT wants feedforward_modules to be among target_modules, letter by letter.
-  const targets = 'feedforward_modules' in json ? all : shortNames(parts, all, model)
+  const targets = 'feedforward_modules' in json ? all : shortNames(parts, all, model, modules)
   return `${pythonJson({ ...json, target_modules: targets }, { indent: 2, floatKeys })}\n`
 }
 
@@ -204,11 +206,19 @@ function methodJson(parts: readonly LoraConfig[], names: readonly (readonly stri
 }
 
 /** Ends of names where they name the same Linears: `query` instead of one name for each layer. */
-function shortNames(parts: readonly LoraConfig[], wanted: readonly string[], model: ModelConfig): readonly string[] {
-  const all = modelLinears(model).map(({ path }) => path)
+function shortNames(
+  parts: readonly LoraConfig[],
+  wanted: readonly string[],
+  model: ModelConfig,
+  modules: readonly string[]
+): readonly string[] {
+  const all = [...modelLinears(model).map(({ path }) => path), ...modules]
   // Heads and poolers have a `dense`, too.
-  const named = (end: string) => [...all, 'pooler.dense', 'classifier.dense'].filter((name) => name.endsWith(`.${end}`))
-  const isWanted = (name: string) => wanted.some((one) => one === name || one.endsWith(`.${name}`))
+  const named = (end: string) =>
+    [...all, 'pooler.dense', 'classifier.dense'].filter((name) => name === end || name.endsWith(`.${end}`))
+  // Names of a class with a head have its prefix before those here.
+  const here = new Set(all)
+  const isWanted = (name: string) => wanted.some((one) => one === name || (!here.has(one) && one.endsWith(`.${name}`)))
   const tails = new Set(
     parts.flatMap((part) => linearsOf(part, loraPlaces(part), model)).map(({ path }) => path.replace(/^.*\.\d+\./, ''))
   )

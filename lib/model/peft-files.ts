@@ -83,7 +83,8 @@ export async function savePeftAdapter(
         model.namedParameters().map((each) => each.name)
       )
     : []
-  const json = peftJson(config, model.config, plan, ownModules)
+  const modules = model.config.exported === null ? [] : model.namedModules()
+  const json = peftJson(config, model.config, plan, ownModules, modules)
   if (config.method === 'prefix_tuning') warnOfWindow('save the PEFT adapter', config.prefixLength, model.config)
   await saveParts(folder, 'save the PEFT adapter', [
     {

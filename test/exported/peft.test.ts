@@ -1,6 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { AdapterConfig } from '../../lib/config/adapter-config.js'
+import { peftJson } from '../../lib/exchange/peft-write.js'
 import type { Model, Tensor } from '../../lib/index.js'
 import { soon, warningsOf } from '../exchange/warnings.js'
 import { scratch } from '../model/support.js'
@@ -207,4 +209,34 @@ test.serial('a weight that is no module in PyTorch is written for PEFT with one 
     t.is(await model.loadAdapter(join(folder, name), { as: `${name} again`, withHead: false }), `${name} again`)
   }
   t.regex(warnings[0] ?? '', /'encoder\.layers\.0\.self_attn\.in_proj' is a weight of a larger module in PyTorch/)
+})
+
+test('target_modules name the Linears that have LoRA, and nothing else of the network', async (t) => {
+  for (const network of ['llama', 'mixture-of-experts', 'transformer-encoder', 't5']) {
+    const { model } = await open(t, network)
+    model.addAdapter('x', { architecture: 'lora', targetModules: 'all-linear', r: 1 })
+    const folder = scratch(t)
+    await model.saveAdapter(folder, 'x', { library: 'peft', withHead: false })
+    const { target_modules: targets } = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))
+    const places = model
+      .namedParameters()
+      .flatMap(({ name }) => (name.endsWith('.loras.x.lora_A') ? [name.slice(0, -'.loras.x.lora_A'.length)] : []))
+    const own = model.namedModules().filter((name) => !/\.loras(\.|$)/.test(name))
+    const named = (names: readonly string[]) =>
+      own.filter((name) => names.some((end) => name === end || name.endsWith(`.${end}`)))
+    // A weight that is no module is in no list of modules.
+    t.deepEqual(
+      named(targets),
+      own.filter((name) => places.includes(name)),
+      network
+    )
+    t.true(named(targets).length > 0, network)
+  }
+  // Other modules of the same end, a Dropout or a whole block, are told apart by longer names.
+  const { model } = await open(t, 'llama')
+  const config = AdapterConfig.load({ architecture: 'lora', targetModules: ['q_proj', 'up_proj'], r: 1 })
+  model.addAdapter('x', config)
+  const others = [...model.namedModules(), 'drop.q_proj', 'up_proj']
+  const json = JSON.parse(peftJson(model.adapters.get('x') ?? config, model.config, null, [], others))
+  t.deepEqual([...json.target_modules].sort(), ['mlp.up_proj', 'self_attn.q_proj'])
 })
