@@ -32,8 +32,7 @@ export async function loadArchive(
         throw usageError(`--${name}: is for a --model that is an archive of torch.export, which ${source} is not`)
     return undefined
   }
-  if (values.trunk === 'bfloat16')
-    throw usageError('--trunk: an archive of torch.export keeps the type that it was exported with')
+  if (values.trunk === 'bfloat16') throw usageError('--trunk: an archive of torch.export computes in float32')
   const placement = values.placement === undefined ? 'auto' : placementOf(values.placement)
   const tokenizer = values.tokenizer === undefined ? undefined : tokenizerIn(values.tokenizer)
   return await AutoModel.fromExported(source, { ...options, placement, tokenizer })

@@ -116,7 +116,7 @@ test.serial('what an archive cannot have beside it is said', async (t) => {
   const archive = join(await exportedFolder(), 'bert.pt2')
   const predict = ['predict', '--adapter', join(fixtures, 'folders/bert-seq_bn-bin'), '--input', rows, '--model']
   for (const [args, message] of [
-    [[archive, '--trunk', 'bfloat16'], /--trunk: an archive of torch\.export keeps the type/],
+    [[archive, '--trunk', 'bfloat16'], /--trunk: an archive of torch\.export computes in float32/],
     [[archive, '--tokenizer', place], /--tokenizer: expected a folder with tokenizer\.json.*which has none/],
     [[archive, '--placement', 'mlp'], /--placement: expected auto, or JSON such as .*got 'mlp'/],
     [[archive, '--placement', '{"mlp": "x"}'], /--placement: unknown option 'mlp'/],

@@ -12,7 +12,6 @@ from pathlib import Path
 USAGE = """\
 examples:
   torch-adapters-export bert-base-uncased bert.pt2
-  torch-adapters-export ./my-llama llama.pt2 --dtype bfloat16
   torch-adapters-export openai/clip-vit-base-patch32 clip.pt2 --class CLIPVisionModel
   torch-adapters-export openai/whisper-tiny whisper.pt2 --class WhisperModel --part encoder
   torch-adapters-export my_nets:make net.pt2 --inputs 'x=float32[batch,3,32,32]'
@@ -41,7 +40,6 @@ def arguments(given):
                         "whole numbers are below the limit (default 2); may be given again, for further inputs")
     parser.add_argument("--range", dest="ranges", action="append", default=[], metavar="NAME=FROM..TO",
                         help="between which bounds a size varies, as sequence=1..512; may be given again")
-    parser.add_argument("--dtype", default="float32", metavar="NAME", help="float32 (default), bfloat16 or float16")
     parser.add_argument("--attention", choices=["sdpa", "eager"], help="how attention is written (default: as "
                         "transformers chooses); eager is for models that sdpa does not fit")
     parser.add_argument("--tokenizer", metavar="SOURCE", help="where the tokenizer is, if not beside the model; none: "
@@ -98,21 +96,18 @@ def export(options, torch):
         raise Usage(f"OUT: {options.out}; expected a file that ends with .pt2")
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
         raise Usage(f"OUT: no file can be written in {out.parent}")
-    dtype = {name: getattr(torch, name) for name in ("float32", "bfloat16", "float16")}.get(options.dtype)
-    if dtype is None:
-        raise Usage(f"--dtype: {options.dtype}; expected float32, bfloat16 or float16")
     given = parse_inputs(options.inputs)
     ranges = parse_ranges(options.ranges)
     notes, files = [], {}
 
     if is_factory(options.model):
         model, examples = load_factory(options.model)
-        model = model.to(dtype)
+        model = model.to(torch.float32)
         tokenizer = options.tokenizer
     else:
         tokenizer = options.tokenizer or options.model
         unreachable = without_hub({options.model, tokenizer} - {"none"})
-        model, examples = load_huggingface(options.model, options.model_class, dtype, options.attention, unreachable), {}
+        model, examples = load_huggingface(options.model, options.model_class, options.attention, unreachable), {}
         if unreachable is not None and not Path(options.model).is_dir():
             note(notes, f"the hub: it cannot be reached ({unreachable}); what an earlier download left was taken")
     if options.part:

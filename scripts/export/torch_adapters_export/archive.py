@@ -106,9 +106,7 @@ def tokenizer_files(source, notes):
     return files
 
 
-def tolerance(model):
-    halves = any(parameter.dtype in (torch.float16, torch.bfloat16) for parameter in model.parameters())
-    return 2e-2 if halves else 1e-5
+TOLERANCE = 1e-5
 
 
 def difference(model, file, inputs, ranges):
@@ -172,10 +170,10 @@ def write(model, inputs, file, ranges=None, files=None, notes=None):
                     ranges = narrower(ranges, sizes_apart(error.__cause__), error, notes)
                     program, refused = export_with_signatures(model, examples, dynamic_shapes(inputs, ranges), paths, save)
             worst = difference(model, unfinished, inputs, ranges)
-        if not worst <= tolerance(model):
+        if not worst <= TOLERANCE:
             raise Refused(
                 f"the archive does not give what the model gives: relative difference {worst:.1e}, expected at most "
-                f"{tolerance(model):.0e}. The model does something by chance or by size that its graph does not hold; "
+                f"{TOLERANCE:.0e}. The model does something by chance or by size that its graph does not hold; "
                 "nothing was written.")
         os.replace(unfinished, file)
     finally:

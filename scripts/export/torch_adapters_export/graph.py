@@ -58,7 +58,7 @@ def export_once(model, examples, shapes, preserved):
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
             if getattr(node.target, "_name", "") == "wrap_with_autocast" and node.args[2]:
                 raise Refused("a part of the model runs under torch.autocast, which fromExported does not take\n  What to "
-                              "try: take autocast out of the model, and choose its type by --dtype.")
+                              "try: take autocast out of the model.")
             if str(node.target) in RECURRENT:
                 raise Refused(f"the model has a recurrent layer ({node.target}), which fromExported does not run\n  What to "
                               "try: export a part without it by --part.")

@@ -43,7 +43,7 @@ def load_factory(spec):
     return model, {name: Input(value, ("batch", *[None] * (value.dim() - 1))) for name, value in examples.items()}
 
 
-def load_huggingface(spec, class_name, dtype, attention, unreachable=None):
+def load_huggingface(spec, class_name, attention, unreachable=None):
     """`unreachable`: why there is no hub, so that an earlier download must do."""
     try:
         import transformers
@@ -57,7 +57,7 @@ def load_huggingface(spec, class_name, dtype, attention, unreachable=None):
         raise Usage(f"--class: transformers {transformers.__version__} has no {class_name}")
     extra = {} if attention is None else {"attn_implementation": attention}
     try:
-        return chosen.from_pretrained(spec, dtype=dtype, **extra)
+        return chosen.from_pretrained(spec, dtype=torch.float32, **extra)
     except (OSError, ValueError, ImportError, KeyError) as error:
         if unreachable is not None:
             raise Refused(f"MODEL {spec}: {endpoint()} cannot be reached ({unreachable}), and no earlier download holds it."

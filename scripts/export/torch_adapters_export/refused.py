@@ -32,7 +32,7 @@ REASONS = (
      "a size that was to vary is fixed or bound by the model's code",
      "give it as a number by --inputs, or its bounds by --range, as in --range sequence=2..512"),
     (("Out of memory", "out of memory"), "there is not enough memory to hold the model twice",
-     "a machine with more, or --dtype bfloat16"),
+     "a machine with more, or a part of the model by --part"),
 )
 OTHERWISE = ("it does what no graph can hold", "--part exports a part of it, --attention eager writes attention in plain "
              "operators, --inputs gives other examples")
