@@ -14,7 +14,11 @@ namespace ta {
 
 #ifdef _WIN32
 
-void parallel_for(int64_t begin, int64_t end, int64_t grain, c10::function_ref<void(int64_t, int64_t)> work) {
+bool runs_alone(int64_t, int64_t) {
+  return false;
+}
+
+void run_apart(int64_t begin, int64_t end, int64_t grain, c10::function_ref<void(int64_t, int64_t)> work) {
   at::parallel_for(begin, end, grain, [&](int64_t first, int64_t last) { work(first, last); });
 }
 
@@ -49,6 +53,11 @@ OpenMP find_openmp() {
   return found;
 }
 
+const OpenMP& openmp() {
+  static const OpenMP found = find_openmp();
+  return found;
+}
+
 struct Region {
   const OpenMP& openmp;
   int64_t begin, end, grain;
@@ -56,19 +65,15 @@ struct Region {
   std::mutex mutex;
   std::exception_ptr error;
 
-  void part(int64_t thread, int64_t first, int64_t last) {
-    const at::internal::ThreadIdGuard id(static_cast<int>(thread));
-    const c10::ParallelGuard inside(true);
-    work(first, last);
-  }
-
   void run() {
     const int64_t most = (end - begin + grain - 1) / grain;
     const int64_t threads = std::min<int64_t>(openmp.threads(), most), thread = openmp.thread();
     const int64_t length = (end - begin + threads - 1) / threads, first = begin + thread * length;
     if (first >= end) return;
     try {
-      part(thread, first, std::min(end, first + length));
+      const at::internal::ThreadIdGuard id(static_cast<int>(thread));
+      const c10::ParallelGuard inside(true);
+      work(first, std::min(end, first + length));
     } catch (...) {
       const std::lock_guard lock(mutex);
       if (error == nullptr) error = std::current_exception();
@@ -78,15 +83,15 @@ struct Region {
 
 }  // namespace
 
-void parallel_for(int64_t begin, int64_t end, int64_t grain, c10::function_ref<void(int64_t, int64_t)> work) {
-  if (begin >= end) return;
-  static const OpenMP openmp = find_openmp();
-  Region region{openmp, begin, end, std::max<int64_t>(1, grain), work, {}, {}};
+bool runs_alone(int64_t count, int64_t grain) {
   at::internal::lazy_init_num_threads();
-  const bool several =
-      openmp.found && end - begin > region.grain && !at::in_parallel_region() && at::get_num_threads() > 1;
-  if (!several) return region.part(0, begin, end);
-  openmp.parallel([](void* data) { static_cast<Region*>(data)->run(); }, &region, 0, 0);
+  return count <= std::max<int64_t>(1, grain) || at::in_parallel_region() || at::get_num_threads() <= 1 ||
+         !openmp().found;
+}
+
+void run_apart(int64_t begin, int64_t end, int64_t grain, c10::function_ref<void(int64_t, int64_t)> work) {
+  Region region{openmp(), begin, end, std::max<int64_t>(1, grain), work, {}, {}};
+  openmp().parallel([](void* data) { static_cast<Region*>(data)->run(); }, &region, 0, 0);
   if (region.error != nullptr) std::rethrow_exception(region.error);
 }
 
