@@ -111,9 +111,8 @@ let isLost = false
 function lost(stream: typeof process.stdout | typeof process.stderr, { message }: Error): void {
   if (stream === process.stderr || isLost) return
   isLost = true
-  const [, , name = '', ...argv] = process.argv
-  process.stderr.write(`torch-adapters ${name}: standard output cannot be written: ${message}\n`)
-  if (onlyTells([name, ...argv])) process.exit(1)
+  process.stderr.write(`torch-adapters ${process.argv[2]}: standard output cannot be written: ${message}\n`)
+  if (onlyTells(process.argv.slice(2))) process.exit(1)
 }
 
 /** Whether what a command is for goes to standard output. */

@@ -1,4 +1,5 @@
 import * as check from './check.js'
+import { isPlateau } from './scheduler-arguments.js'
 
 /** Arguments about which model of a run is the best, and when to stop looking for a better one. */
 export interface BestModelArguments {
@@ -55,7 +56,7 @@ export function bestModel(
     ...(loadBestModelAtEnd ? ['loadBestModelAtEnd'] : []),
     ...(earlyStoppingPatience === null ? [] : ['earlyStoppingPatience']),
     ...(saveStrategy === 'best' ? ['saveStrategy'] : []),
-    ...(lrSchedulerType === 'reduce_lr_on_plateau' ? ['lrSchedulerType'] : [])
+    ...(isPlateau({ lrSchedulerType }) ? ['lrSchedulerType'] : [])
   ]
   const looks = needing.length > 0
   if (looks && evalStrategy === 'no') {

@@ -53,6 +53,10 @@ export interface LrSchedulerKwargs {
 
 type Name = keyof LrSchedulerKwargs
 
+/** Whether evaluations move the learning rate, and nothing else does. */
+export const isPlateau = ({ lrSchedulerType }: { readonly lrSchedulerType?: string | undefined }): boolean =>
+  lrSchedulerType === 'reduce_lr_on_plateau'
+
 /** What each takes. */
 const options = {
   linear: [],
@@ -115,7 +119,7 @@ export function checkSchedule(type: SchedulerType, kwargs: LrSchedulerKwargs, le
     throw check.valueError(name, `'${type}' needs numDecaySteps`)
   }
   if (type === 'polynomial') checkBelow(`${name}.lrEnd`, kwargs.lrEnd ?? defaultLrEnd, learningRate)
-  if (type === 'reduce_lr_on_plateau') checkBelow(`${name}.minLr`, kwargs.minLr ?? 0, learningRate)
+  if (isPlateau({ lrSchedulerType: type })) checkBelow(`${name}.minLr`, kwargs.minLr ?? 0, learningRate)
   if (type !== 'cosine_with_min_lr' && type !== 'cosine_warmup_with_min_lr') return
   if ((kwargs.minLr === undefined) === (kwargs.minLrRate === undefined)) {
     throw check.valueError(name, `'${type}' needs either minLr or minLrRate`)

@@ -16,6 +16,7 @@ import { adapterTrainingStrategy, type TrainingStrategy, trainingStrategies } fr
 import { type ReportTarget, type ReportTo, reportTo } from './report-to.js'
 import {
   checkSchedule,
+  isPlateau,
   type LrSchedulerKwargs,
   type SchedulerType,
   schedulerKwargs,
@@ -326,7 +327,7 @@ export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingA
 }
 
 function checkPlateau({ lrSchedulerType, lrSchedulerKwargs, parameterGroups, ...args }: TrainingArguments): void {
-  if (lrSchedulerType !== 'reduce_lr_on_plateau') return
+  if (!isPlateau({ lrSchedulerType })) return
   if (args.warmupSteps > 0 || args.warmupRatio > 0) {
     throw check.valueError('args.lrSchedulerType', `'${lrSchedulerType}' has no warm-up, in transformers neither`)
   }

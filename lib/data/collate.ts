@@ -8,7 +8,7 @@ import type { NativeBatch } from '../native/pass-types.js'
 import { answeredRow, decoderIds } from './answered-rows.js'
 import { choiceLabel, encodeChoices } from './choices.js'
 import { concatenate } from './concatenate.js'
-import { labelField, labelOf, type Row, type TextRow } from './dataset.js'
+import { labelOf, labelPlace, type Row, type TextRow } from './dataset.js'
 import { checkImageSize, encodeImage } from './images.js'
 import { alignedLabels, encodeLabel, ignoredLabel, labelsTokens, spreadWordLabels } from './labels.js'
 import { neededTokenizer, type Tokenized } from './needed-tokenizer.js'
@@ -96,7 +96,7 @@ export function rowLabel(
   if (isChoiceHead(head)) return choiceHeadLabel(row, head, name)
   const given = labelOf(row)
   if (given === null) return undefined
-  const place = `${name}.${labelField(row)}`
+  const place = labelPlace(row, name)
   const label = encodeLabel(head, given, place)
   if (!labelsTokens(head)) return label
   const written = decoderIds(row)

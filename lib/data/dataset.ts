@@ -248,6 +248,13 @@ export function labelOf(row: Row): Label | null {
 export const labelField = (row: Row): 'label' | 'labels' =>
   (row.label ?? null) === null && row.labels != null ? 'labels' : 'label'
 
+/** The same behind the row's place. */
+export const labelPlace = (row: Row, place: string): string => `${place}.${labelField(row)}`
+
+/** A label's parts: those of a list, or the one. */
+export const labelItems = (label: Label): readonly unknown[] =>
+  typeof label === 'object' && label !== null ? Array.from(label as ArrayLike<unknown>) : [label]
+
 const places = new WeakMap<object, string>()
 
 /** Remembers the file and line of a row, for messages about it. */

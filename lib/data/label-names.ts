@@ -5,7 +5,9 @@ import {
   isIndexed,
   type Label,
   labelField,
+  labelItems,
   labelOf,
+  labelPlace,
   placeOf,
   type Row,
   withPlace
@@ -43,13 +45,12 @@ function withNames(row: Row, names: LabelNames, place: string): Row {
   const label = labelOf(row)
   if (label === null) return row
   const isList = typeof label === 'object'
-  const items: readonly unknown[] = isList ? Array.from(label as ArrayLike<unknown>) : [label]
-  const found = items.map((item) => {
+  const found = labelItems(label).map((item) => {
     if (isList && item === ignoredLabel) return item
     const name = Object.hasOwn(names, String(item)) ? names[String(item)] : undefined
     if (name !== undefined) return name
     throw check.valueError(
-      `${place}.${labelField(row)}`,
+      labelPlace(row, place),
       `no name for ${check.describe(item)}; there are names for ${check.quoted(Object.keys(names))}`
     )
   })

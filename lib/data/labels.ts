@@ -8,7 +8,7 @@ import {
   readsRows
 } from '../config/head-config.js'
 import { didYouMean } from '../config/nearest.js'
-import { type Label, labelField, labelOf, placeOf, type Row } from './dataset.js'
+import { type Label, labelItems, labelOf, labelPlace, placeOf, type Row } from './dataset.js'
 
 /** Where no label stands, the loss looks away. */
 export const ignoredLabel = -100
@@ -156,23 +156,19 @@ export function summarizeLabels(rows: Iterable<Row>, name = 'dataset'): LabelSum
     const label = labelOf(row)
     if (label === null) throw check.valueError(placeOf(row, `${name}[${i}]`), `this row has no label. ${withoutLabels}`)
     const isList = typeof label === 'object'
-    const items = isList ? Array.from(label as ArrayLike<string | number>) : [label]
+    const items = labelItems(label)
     lists += Number(isList)
     width = Math.max(width, items.length)
     for (const item of items) {
       if (typeof item !== 'string' && typeof item !== 'number') {
-        const place = placeOf(row, `${name}[${i}]`)
-        throw check.typeError(
-          `${place}.${labelField(row)}`,
-          "a name, a number or a list of them ('true' for true)",
-          item
-        )
+        const place = labelPlace(row, placeOf(row, `${name}[${i}]`))
+        throw check.typeError(place, "a name, a number or a list of them ('true' for true)", item)
       }
       if (item === ignoredLabel) continue
       if (typeof item === 'string') names.add(item)
       else numbers.add(item)
       const type = typeof item === 'string' ? 'name' : 'number'
-      first[type] ??= `${placeOf(row, `${name}[${i}]`)}.${labelField(row)} is ${check.describe(item)}`
+      first[type] ??= `${labelPlace(row, placeOf(row, `${name}[${i}]`))} is ${check.describe(item)}`
     }
     i++
   }
@@ -198,7 +194,7 @@ export function wholeNumberNames(rows: Iterable<Row>, name: string): string[] {
       const place = placeOf(row, `${name}[${i}]`)
       const hint = 'Values are for --head regression; --labels makes such numbers names.'
       throw check.valueError(
-        `${place}.${labelField(row)}`,
+        labelPlace(row, place),
         `expected a name or a whole number for a class, got ${check.describe(label)}. ${hint}`
       )
     }
@@ -217,13 +213,12 @@ export function refuseHugeIds(rows: Iterable<Row>, name: string): void {
   let i = 0
   for (const row of rows) {
     const label = labelOf(row)
-    const items = typeof label === 'object' && label !== null ? Array.from(label as ArrayLike<unknown>) : [label]
-    const huge = items.find((item) => Number(item) >= mostClasses)
+    const huge = label === null ? undefined : labelItems(label).find((item) => Number(item) >= mostClasses)
     if (huge !== undefined) {
       const hint =
         'Numbers that name classes are given by --labels, or written with a letter; values are for --head regression.'
       throw check.valueError(
-        `${placeOf(row, `${name}[${i}]`)}.${labelField(row)}`,
+        labelPlace(row, placeOf(row, `${name}[${i}]`)),
         `expected the id of a class, from 0 to ${mostClasses - 1}, got ${huge}. ${hint}`
       )
     }

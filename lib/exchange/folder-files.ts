@@ -45,9 +45,13 @@ export const fusionWeightFiles: Readonly<Record<FolderFormat, string>> = {
 /** What parameters are about to be loaded from, with its size: that of a folder is all its files'. */
 export function weightsSource(path: string): WeightsSource {
   const found = statSync(path, { throwIfNoEntry: false })
-  if (found?.isDirectory() !== true) return { path, bytes: found?.size ?? 0 }
-  const sizes = readdirSync(path).map((name) => statSync(join(path, name), { throwIfNoEntry: false })?.size ?? 0)
-  return { path, bytes: sizes.reduce((sum, size) => sum + size, 0) }
+  return { path, bytes: found?.isDirectory() === true ? folderBytes(path) : (found?.size ?? 0) }
+}
+
+/** Of a folder's own files together; 0 where it is not there. */
+export function folderBytes(folder: string): number {
+  const names = existsSync(folder) ? readdirSync(folder) : []
+  return names.reduce((sum, name) => sum + (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0), 0)
 }
 
 /** The names that a kind of weights has, by format. */

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, fsyncSync, mkdtempSync, openSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { closeSync, existsSync, fsyncSync, mkdtempSync, openSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { type AdapterConfig, adapterFloatKeys } from '../config/adapter-config.js'
 import { checkNonEmptyString, valueError } from '../config/check.js'
@@ -25,6 +25,7 @@ import {
 import { fusionFloatKeys, fusionJson, type SavedFusion } from './fusion-folder.js'
 import { fromLibraryPlaces } from './gated-places.js'
 import { knownConfig, ownFields } from './own-fields.js'
+import { writeSynced } from './replace-file.js'
 import { type SharedGroup, sharedGroupToJson } from './shared-group.js'
 
 /** The release of the adapter library whose files these are: Python compares the part after the first point. */
@@ -181,16 +182,6 @@ function modelFields(model: ModelConfig): Record<string, unknown> {
     model_name: model.nameOrPath,
     model_type: model.modelType,
     version: folderVersion
-  }
-}
-
-export function writeSynced(file: string, text: string): void {
-  const handle = openSync(file, 'w')
-  try {
-    writeFileSync(handle, text)
-    fsyncSync(handle)
-  } finally {
-    closeSync(handle)
   }
 }
 

@@ -30,21 +30,27 @@ export class LoadedTogether {
 
   async fusion(source: string, options: LoadFusionOptions & { readonly as: string }): Promise<void> {
     const model = this.#model
-    const { as: name } = options
-    const had = model.adapterFusions.has(name)
-    await model.loadAdapterFusion(source, options)
-    this.#undo.push(() => {
-      if (!had && model.adapterFusions.has(name)) model.deleteAdapterFusion(name)
-    })
+    const load = () => model.loadAdapterFusion(source, options)
+    await this.#load(load, model.adapterFusions, options.as, (name) => model.deleteAdapterFusion(name))
   }
 
   async head(source: string, options: LoadHeadOptions & { readonly as: string }): Promise<void> {
     const model = this.#model
-    const { as: name } = options
-    const had = model.heads.has(name)
-    await model.loadHead(source, options)
+    const load = () => model.loadHead(source, options)
+    await this.#load(load, model.heads, options.as, (name) => model.deleteHead(name))
+  }
+
+  /** @param there parts of its kind that the model has, now and later */
+  async #load(
+    load: () => Promise<unknown>,
+    there: ReadonlyMap<string, unknown>,
+    name: string,
+    remove: (name: string) => void
+  ): Promise<void> {
+    const had = there.has(name)
+    await load()
     this.#undo.push(() => {
-      if (!had && model.heads.has(name)) model.deleteHead(name)
+      if (!had && there.has(name)) remove(name)
     })
   }
 

@@ -1,9 +1,10 @@
 import { bestModelDefaults } from '../config/best-model.js'
+import { isPlateau } from '../config/scheduler-arguments.js'
 import type { TaskArguments } from '../config/task-arguments.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { type BestEvaluation, BestModel, type SavedBest, valueNamed } from '../training/best.js'
 import type { Evaluation } from '../training/evaluate.js'
-import { isPlateau, Plateau, type SavedPlateau } from '../training/plateau.js'
+import { Plateau, type SavedPlateau } from '../training/plateau.js'
 
 /** Before the name of a metric: its mean over the tasks. */
 const mean = /^(?:eval_)?mean_(?=.)/

@@ -3,6 +3,7 @@ import { type HeadConfig, hasManyLabels } from '../config/head-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { hasClasses } from '../training/class-weights.js'
 import { measuresOf } from '../training/metrics.js'
+import { stepsBetween } from '../training/run.js'
 
 /** Measures that follow a loss, those of an evaluation set among them. */
 const ofLoss = /^(.*_)?(loss|perplexity)$/
@@ -70,7 +71,7 @@ export function checkEvaluated(
   { evalStrategy, evalSteps, evalDelay, numTrainEpochs }: TrainingArguments,
   totalSteps: number
 ): void {
-  const every = evalSteps < 1 ? Math.ceil(totalSteps * evalSteps) : evalSteps
+  const every = stepsBetween(evalSteps, totalSteps)
   const last = Math.floor(totalSteps / every) * every
   const isEvaluated = evalStrategy === 'steps' ? last > 0 && last >= evalDelay : evalDelay <= numTrainEpochs
   if (isEvaluated) return

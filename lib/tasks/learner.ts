@@ -1,9 +1,10 @@
+import { isPlateau } from '../config/scheduler-arguments.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { AdapterSetup } from '../model/setup.js'
 import type { NativeMemberResult } from '../native/trainer-types.js'
 import { BestModel, type SavedBest, valueNamed } from '../training/best.js'
 import type { Evaluation } from '../training/evaluate.js'
-import { isPlateau, Plateau, type SavedPlateau } from '../training/plateau.js'
+import { Plateau, type SavedPlateau } from '../training/plateau.js'
 import type { TaskEnd, TaskResult } from './events.js'
 import type { TaskParts } from './owners.js'
 

@@ -88,8 +88,8 @@ export type MultiTaskResult = Omit<TasksEndEvent, 'type'>
 /**
  * Trains adapters and heads of several tasks over one model that stays as it is. Each task learns what it would learn
  * alone: its gradients are those of its own rows, and its learning rate, schedule, clipping and optimizer its own. What
- * several tasks train, such as an adapter that they share, gets the sum of their gradients, each times its task's weight. With dropout the
- * numbers drawn are others than alone.
+ * several tasks train, such as an adapter that they share, gets the sum of their gradients, each times its task's weight.
+ * With dropout the numbers drawn are others than alone.
  *
  * With `loadBestModelAtEnd` each task comes back from its own best step, where it shares nothing with others. All come back
  * from one where `metricForBestModel` in the arguments of all is a mean over the tasks that are measured: `mean_loss`,

@@ -3,7 +3,7 @@ import { createReadStream, existsSync, readdirSync, readFileSync, statSync } fro
 import { join, sep } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { fileError } from '../config/read-json.js'
-import { writeSynced } from '../exchange/write-folder.js'
+import { writeSynced } from '../exchange/replace-file.js'
 import { AdapterError } from '../native/errors.js'
 
 /**

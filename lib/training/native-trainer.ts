@@ -1,4 +1,4 @@
-import { defaultLrEnd } from '../config/scheduler-arguments.js'
+import { defaultLrEnd, isPlateau } from '../config/scheduler-arguments.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { loadAddon } from '../native/addon.js'
@@ -11,7 +11,6 @@ import type {
   NativeTrainer
 } from '../native/trainer-types.js'
 import { nativeGroups } from './parameter-groups.js'
-import { isPlateau } from './plateau.js'
 
 /** How many steps one that trains will do, and over how many of them its learning rate climbs. */
 export interface StepCounts {

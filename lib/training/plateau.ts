@@ -1,7 +1,4 @@
-import type { TrainingArguments, TrainingArgumentsInput } from '../config/training-arguments.js'
-
-export const isPlateau = ({ lrSchedulerType }: TrainingArgumentsInput): boolean =>
-  lrSchedulerType === 'reduce_lr_on_plateau'
+import type { TrainingArguments } from '../config/training-arguments.js'
 
 /** What a checkpoint keeps of it. */
 export interface SavedPlateau {

@@ -1,4 +1,5 @@
 import { valueError } from '../config/check.js'
+import { isPlateau } from '../config/scheduler-arguments.js'
 import type { SaveStrategy, TrainingArguments } from '../config/training-arguments.js'
 import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
@@ -15,7 +16,7 @@ import { openFrozenLayers } from './frozen-layers.js'
 import { nativeMember, nativeTrainer } from './native-trainer.js'
 import type { ComputeMetrics } from './own-metrics.js'
 import { StepPlan, stepBatches } from './plan.js'
-import { isPlateau, Plateau } from './plateau.js'
+import { Plateau } from './plateau.js'
 import { prepared } from './prepared.js'
 import { loadBest, resume, saveCheckpoint } from './resume.js'
 import { rowLengths, rowsWithin } from './row-lengths.js'
@@ -293,9 +294,13 @@ export function isEvaluated(
   return due(evalStrategy, evalSteps, step, plan) && evalDelay <= done
 }
 
+/** Of what comes every so many steps, or below 1 after such a share of all. */
+export const stepsBetween = (every: number, totalSteps: number): number =>
+  every < 1 ? Math.ceil(totalSteps * every) : every
+
 /** Whether something that is told or kept so often comes after this step. `every`: steps, or below 1 a share of all. */
 export function due(strategy: SaveStrategy, every: number, step: number, plan: Due): boolean {
   if (strategy === 'no' || strategy === 'best') return false
-  if (strategy === 'steps') return step % (every < 1 ? Math.ceil(plan.totalSteps * every) : every) === 0
+  if (strategy === 'steps') return step % stepsBetween(every, plan.totalSteps) === 0
   return plan.endsEpoch(step)
 }

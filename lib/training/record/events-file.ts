@@ -1,18 +1,7 @@
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-  writeSync
-} from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { closeSync, existsSync, fsyncSync, openSync, readFileSync, realpathSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { replaceFile } from '../../exchange/replace-file.js'
 import { makeFolder } from '../../native/make-folder.js'
-import { ownerTag } from '../../native/owner.js'
 import { diskError } from '../disk-error.js'
 import { RunHistory } from './history.js'
 import { eventsFile, lineText, parseLine, type RunLine } from './lines.js'
@@ -65,19 +54,6 @@ function cut(file: string, step: number): string {
   const whole = before.split('\n').filter((line) => (parseLine(line)?.step ?? Number.POSITIVE_INFINITY) <= step)
   const kept = whole.map((line) => `${line}\n`).join('')
   if (kept === before) return kept
-  const stage = join(dirname(file), `.${basename(file)}-${ownerTag}`)
-  try {
-    const handle = openSync(stage, 'w')
-    try {
-      writeFileSync(handle, kept)
-      fsyncSync(handle)
-    } finally {
-      closeSync(handle)
-    }
-    renameSync(stage, file)
-  } catch (error) {
-    rmSync(stage, { force: true })
-    throw error
-  }
+  replaceFile(file, kept)
   return kept
 }

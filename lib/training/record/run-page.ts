@@ -1,7 +1,6 @@
-import { closeSync, fsyncSync, openSync, renameSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { isPlainObject } from '../../config/check.js'
-import { ownerTag } from '../../native/owner.js'
+import { replaceFile } from '../../exchange/replace-file.js'
 import { describeBest } from '../best-words.js'
 import { escapeXml } from '../chart.js'
 import { diskError } from '../disk-error.js'
@@ -20,18 +19,9 @@ export const pageStart = pageHtml(titleStart, []).split('</title>')[0] ?? ''
 /** Replaced as a whole: whoever opens it sees one state. */
 export function writeRunPage(folder: string, history: RunHistory): void {
   const file = join(folder, pageFile)
-  const stage = join(folder, `.${pageFile}-${ownerTag}`)
   try {
-    const handle = openSync(stage, 'w')
-    try {
-      writeSync(handle, runPage(history))
-      fsyncSync(handle)
-    } finally {
-      closeSync(handle)
-    }
-    renameSync(stage, file)
+    replaceFile(file, runPage(history))
   } catch (error) {
-    rmSync(stage, { force: true })
     throw diskError(file, 'write the report', error)
   }
 }

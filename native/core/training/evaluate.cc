@@ -39,12 +39,13 @@ int64_t answers_of(const Head& head, const Shard& shard, size_t number, int64_t 
   return answer_count(head, shard.batch.facts().some(own));
 }
 
-// The same of a shard's first or later copies, where only tokens with a label are answered for.
+// The same where tokens with a label alone are answered for. The labels are those of one copy after the other.
 int64_t labelled_of(const Head& head, const Shard& shard, size_t number, int64_t copy) {
-  const auto& labels = shard.request.head_labels[number];
+  const int64_t own = answers_of(head, shard, number, copy);
+  if (own == 0) return 0;
   int64_t before = 0;
   for (int64_t one = 0; one < copy; ++one) before += answers_of(head, shard, number, one);
-  return counted(labels.narrow(0, before, answers_of(head, shard, number, copy)));
+  return counted(shard.request.head_labels[number].narrow(0, before, own));
 }
 
 // Each thread's rows have their own; where a fusion has no part in them, zeros.
