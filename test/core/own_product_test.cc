@@ -7,7 +7,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/isfinite.h>
-#include <ATen/ops/matmul.h>
 
 #include <limits>
 
@@ -15,30 +14,15 @@
 #include "core/nn/panel_product.h"
 #include "core/nn/random.h"
 #include "core/nn/wide_product.h"
+#include "products.h"
 
 namespace {
 
 using namespace ta;
 
-at::Tensor product_numbers(Random& random, at::IntArrayRef shape) {
-  auto tensor = at::empty(shape, at::TensorOptions(at::kFloat));
-  return random.normal_(tensor, 0, 1);
-}
-
-struct ProductSize {
-  int64_t rows, inner, columns;
-};
-
 const std::vector<ProductSize> kProductSizes = {{1, 8, 1},    {1, 8, 3},    {2, 16, 2},   {3, 24, 4},  {4, 16, 3},
                                                 {5, 64, 48},  {31, 24, 7},  {32, 200, 9}, {33, 8, 11}, {33, 768, 1},
                                                 {40, 776, 5}, {64, 8, 100}, {7, 3072, 50}};
-
-double worst_difference(const at::Tensor& got, const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
-  auto want = at::matmul(x.to(at::kDouble), w.to(at::kDouble).t());
-  if (bias.defined()) want = want + bias.to(at::kDouble);
-  // Errors grow as the square root of the terms.
-  return ((got.to(at::kDouble) - want).abs().max() / std::sqrt(static_cast<double>(x.size(1)))).item<double>();
-}
 
 TEST(dot_products_are_matmul) {
   Random random(11);
@@ -172,10 +156,6 @@ TEST(panel_products_of_no_rows) {
 const std::vector<ProductSize> kWideSizes = {{1, 16, 32},    {8, 48, 48},   {15, 48, 64},   {17, 768, 80},
                                              {33, 784, 96},  {48, 32, 144}, {49, 1600, 32}, {96, 3072, 400},
                                              {289, 64, 784}, {600, 800, 48}};
-
-at::Tensor with_dense_columns(const at::Tensor& w) {
-  return w.t().contiguous().t();
-}
 
 // A sum has up to 768 terms before it meets another.
 TEST(wide_products_are_matmul) {

@@ -8,6 +8,7 @@
 
 #include <optional>
 
+#include "core/nn/amx_product.h"
 #include "core/nn/bf16_gemm.h"
 #include "core/nn/dot_product.h"
 #include "core/nn/panel_product.h"
@@ -70,9 +71,17 @@ bool is_wide_faster(const at::Tensor& x, const at::Tensor& w) {
   return wide_product_runs(x, w) && x.size(0) <= (w.stride(1) == 1 ? kMost : kMostCopied);
 }
 
+// With AMX, where there are rows enough to make a weight's parts for, and columns to make those of the rows for.
+bool is_amx_faster(const at::Tensor& x, const at::Tensor& w) {
+  constexpr int64_t kLeast = 64, kLeastColumns = 128, kWorthwhileWeight = 1 << 15;
+  if (x.dim() != 2 || x.size(0) < kLeast || w.size(0) < kLeastColumns || w.numel() < kWorthwhileWeight) return false;
+  return amx_product_runs(x, w);
+}
+
 }  // namespace
 
 at::Tensor own_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
+  if (is_amx_faster(x, w)) return amx_product(x, w, bias);
   if (is_wide_faster(x, w)) return wide_product(x, w, bias);
   // Rows that do not pay for panels; sums whose ends cost more than MKL's calls.
   constexpr int64_t kFewRows = 24, kShortSum = 48, kLongSum = 192;

@@ -3,7 +3,8 @@
 // which is slow on AMD's processors. With AVX-512 there, oneDNN, which libtorch brings too, takes the same plain
 // weights (nothing is packed or copied) and reaches 10–25 % more; without it our own loops do, for few rows
 // (dot_product.h) and for many (panel_product.h). On Intel's with AVX-512 our own are ahead for a batch of texts
-// (wide_product.h), forward and backward; the rest is MKL's, small products everywhere.
+// (wide_product.h), forward and backward, and where there is AMX far ahead, at the same exactness (amx_product.h); the
+// rest is MKL's, small products everywhere.
 // A weight may be bfloat16 where it is the frozen trunk's (bf16_gemm.h).
 
 #include <ATen/core/Tensor.h>

@@ -22,12 +22,6 @@ struct WideProduct {
   int64_t ldx, ldw, rows, columns, inner;
 };
 
-// n in parts of about one size, a multiple of `of` and at most `most`.
-int64_t even_part(int64_t n, int64_t most, int64_t of) {
-  const int64_t parts = std::max<int64_t>(1, (n + most - 1) / most);
-  return ((n + parts - 1) / parts + of - 1) / of * of;
-}
-
 int64_t panels_of(int64_t n) {
   return (n + wide::kTileColumns - 1) / wide::kTileColumns;
 }
@@ -132,8 +126,8 @@ TA_WIDE void block_columns(const WideProduct& p, const RowBlock& b, int64_t from
 
 void product_of_rows(const WideProduct& p) {
   float* panels = wide::scratch();
-  const int64_t height = even_part(p.rows, kBlockRows, wide::kTileColumns);
-  const int64_t length = even_part(p.inner, kPartLength, wide::kLine);
+  const int64_t height = wide::even_part(p.rows, kBlockRows, wide::kTileColumns);
+  const int64_t length = wide::even_part(p.inner, kPartLength, wide::kLine);
   for (int64_t row = 0; row < p.rows; row += height) {
     for (int64_t first = 0; first < p.inner; first += length) {
       const RowBlock b{row, std::min(height, p.rows - row), first, std::min(length, p.inner - first), panels};
@@ -213,7 +207,7 @@ void columns_of_product(const WideProduct& p, int64_t from, int64_t to) {
     for (int64_t i = 0; i < p.rows; ++i)
       std::memcpy(p.y + i * p.columns + from, p.bias + from, (to - from) * sizeof(float));
   }
-  const int64_t length = even_part(p.inner, kChunkLength, wide::kLine);
+  const int64_t length = wide::even_part(p.inner, kChunkLength, wide::kLine);
   for (int64_t column = from, width = 0; column < to; column += width) {
     width = chunk_width(to - column);
     const int64_t beside = chunk_width(to - column - width);
@@ -240,9 +234,6 @@ void product_of_columns(const WideProduct& p) {
   });
 }
 
-bool is_float_on_cpu(const at::Tensor& x) {
-  return x.dim() == 2 && x.device().is_cpu() && x.scalar_type() == at::kFloat;
-}
 bool are_columns_dense(const at::Tensor& w) {
   return w.stride(0) == 1 && w.stride(1) >= w.size(0);
 }
@@ -250,7 +241,7 @@ bool are_columns_dense(const at::Tensor& w) {
 }  // namespace
 
 bool wide_product_runs(const at::Tensor& x, const at::Tensor& w) {
-  if (!wide::fast() || !is_float_on_cpu(x) || !is_float_on_cpu(w) || x.stride(1) != 1) return false;
+  if (!wide::fast() || !wide::is_float_matrix(x) || !wide::is_float_matrix(w) || x.stride(1) != 1) return false;
   if (x.size(1) == 0 || x.size(1) % wide::kLine != 0 || w.size(0) % kPair != 0) return false;
   return w.stride(1) == 1 || (are_columns_dense(w) && w.size(0) >= 2 * wide::kWidth);
 }

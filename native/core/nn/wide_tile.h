@@ -4,6 +4,7 @@
 // registers decides whether 24 sums stay in them; 94 % of what the processor can multiply and add.
 // What the caller reads next is fetched from memory meanwhile.
 
+#include <algorithm>
 #include <cstdint>
 
 #include "core/nn/lanes.h"
@@ -56,6 +57,15 @@ void multiply(int64_t vectors, const Tile& tile, Fetch& fetch);
 /// n vectors in panels of three and two: how many the next one has. A single one counts as two.
 inline int64_t next_panel(int64_t vectors) {
   return vectors <= 2 || vectors == 4 ? 2 : 3;
+}
+
+/// n in parts of about one size, a multiple of `of` and at most `most`.
+inline int64_t even_part(int64_t n, int64_t most, int64_t of) {
+  const int64_t parts = std::max<int64_t>(1, (n + most - 1) / most);
+  return ((n + parts - 1) / parts + of - 1) / of * of;
+}
+inline bool is_float_matrix(const at::Tensor& x) {
+  return x.dim() == 2 && x.device().is_cpu() && x.scalar_type() == at::kFloat;
 }
 
 /// Memory that a thread which computes products keeps, at a line's start. What is not written takes no place.

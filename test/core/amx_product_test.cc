@@ -1,0 +1,121 @@
+// Products by AMX against matmul in double precision: sizes around a panel's and a part's, operands that are parts of
+// wider ones, a bias; as exact as float32; a row's bits are the same in every batch and with any number of threads.
+// Where the processor has no AMX there is nothing to test.
+#include "core/nn/amx_product.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/equal.h>
+#include <ATen/ops/eye.h>
+#include <ATen/ops/isfinite.h>
+
+#include <limits>
+
+#include "check.h"
+#include "products.h"
+
+namespace {
+
+using namespace ta;
+
+const std::vector<ProductSize> kAmxSizes = {{1, 32, 32},    {15, 64, 64},    {16, 96, 96},    {17, 192, 128},
+                                            {31, 224, 160}, {32, 384, 32},   {33, 416, 288},  {48, 800, 64},
+                                            {49, 64, 320},  {256, 1600, 96}, {257, 768, 128}, {530, 3072, 32}};
+
+TEST(amx_products_are_matmul) {
+  Random random(31);
+  for (const auto& [rows, inner, columns] : kAmxSizes) {
+    const auto x = product_numbers(random, {rows, inner}), w = product_numbers(random, {columns, inner});
+    if (!amx_product_runs(x, w)) return;
+    const auto bias = product_numbers(random, {columns});
+    const auto wide_x = product_numbers(random, {rows, 2 * inner + 3});
+    const auto wide_w = product_numbers(random, {columns + 9, inner + 5});
+    const auto tall_w = product_numbers(random, {inner + 2, columns + 3});
+    const auto part_x = wide_x.narrow(1, 3, inner), part_w = wide_w.narrow(0, 4, columns).narrow(1, 5, inner);
+    const auto part_turned = tall_w.narrow(0, 1, inner).narrow(1, 2, columns).t();
+    for (const auto& [a, b] : {std::pair{x, w}, {x, with_dense_columns(w)}, {part_x, part_w}, {part_x, part_turned}}) {
+      CHECK(amx_product_runs(a, b));
+      CHECK_NEAR(worst_difference(amx_product(a, b, {}), a, b, {}), 0, 5e-6);
+      CHECK_NEAR(worst_difference(amx_product(a, b, bias), a, b, bias), 0, 5e-6);
+    }
+  }
+}
+
+double root_mean_square(const at::Tensor& x) {
+  return x.square().mean().sqrt().item<double>();
+}
+
+TEST(amx_products_are_as_exact_as_sums_of_float32) {
+  Random random(32);
+  for (const double scale : {1.0, 1e-12, 1e15}) {
+    const auto x = product_numbers(random, {128, 1024}) * scale, rows = product_numbers(random, {256, 1024});
+    if (!amx_product_runs(x, rows)) return;
+    const auto want = at::matmul(x.to(at::kDouble), rows.to(at::kDouble).t());
+    // A sum of float32's 1024 products, each rounded, one after the other.
+    auto sums = at::zeros({128, 256}, x.options());
+    for (int64_t k = 0; k < 1024; ++k) sums += x.select(1, k).unsqueeze(1) * rows.select(1, k);
+    const double float32 = root_mean_square(sums.to(at::kDouble) - want);
+    for (const auto& w : {rows, with_dense_columns(rows)})
+      CHECK(root_mean_square(amx_product(x, w, {}).to(at::kDouble) - want) < float32);
+  }
+}
+
+// One of three parts that is lost or read at another place shows.
+TEST(amx_products_with_the_identity_are_bit_for_bit_what_was_given) {
+  Random random(33);
+  const auto numbers = product_numbers(random, {96, 96}), one = at::eye(96, numbers.options());
+  if (!amx_product_runs(numbers, one)) return;
+  CHECK(at::equal(amx_product(numbers, one, {}), numbers));
+  CHECK(at::equal(amx_product(one, numbers, {}), numbers.t()));
+  CHECK(at::equal(amx_product(one, with_dense_columns(numbers), {}), numbers.t()));
+}
+
+TEST(a_row_of_an_amx_product_has_the_same_bits_in_every_batch_and_with_any_number_of_threads) {
+  Random random(34);
+  const auto x = product_numbers(random, {300, 1600}), rows = product_numbers(random, {864, 1600});
+  if (!amx_product_runs(x, rows)) return;
+  const int before = at::get_num_threads();
+  for (const auto& w : {rows, with_dense_columns(rows)}) {
+    at::set_num_threads(1);
+    const auto all = amx_product(x, w, {});
+    for (const int64_t count : {1, 16, 17, 31, 32, 33, 48, 256, 289})
+      CHECK(at::equal(amx_product(x.narrow(0, 300 - count, count), w, {}), all.narrow(0, 300 - count, count)));
+    for (const int threads : {2, 3, 7}) {
+      at::set_num_threads(threads);
+      CHECK(at::equal(amx_product(x, w, {}), all));
+    }
+  }
+  at::set_num_threads(before);
+}
+
+TEST(amx_products_keep_what_is_no_number_in_its_row) {
+  Random random(35);
+  const auto rows = product_numbers(random, {32, 64});
+  for (const float value : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN(),
+                            std::bit_cast<float>(0x7FFFFFFFU), std::bit_cast<float>(0xFFFFFFFFU)}) {
+    auto x = product_numbers(random, {20, 64});
+    if (!amx_product_runs(x, rows)) return;
+    x[18].mutable_data_ptr<float>()[63] = value;
+    for (const auto& w : {rows, with_dense_columns(rows)}) {
+      const auto y = amx_product(x, w, {});
+      for (int64_t row = 0; row < 20; ++row) CHECK_EQ(at::isfinite(y[row]).all().item<bool>(), row != 18);
+      CHECK(!at::isfinite(y[18]).any().item<bool>());
+    }
+  }
+}
+
+TEST(amx_products_want_dense_rows_or_columns_and_whole_steps) {
+  const auto options = at::TensorOptions(at::kFloat);
+  const auto x = at::empty({0, 32}, options), w = at::empty({64, 32}, options);
+  if (!amx_product_runs(x, w)) return;
+  CHECK_EQ(amx_product(x, w, {}).sizes().vec(), (std::vector<int64_t>{0, 64}));
+  CHECK_EQ(amx_product(x, with_dense_columns(w), {}).sizes().vec(), (std::vector<int64_t>{0, 64}));
+  CHECK(!amx_product_runs(x, at::empty({64, 64}, options).slice(1, 0, 64, 2)));
+  CHECK(!amx_product_runs(x, at::empty({1, 64}, options).expand({32, 64}).t()));
+  CHECK(!amx_product_runs(x, at::empty({48, 32}, options)));
+  CHECK(!amx_product_runs(at::empty({32, 4}, options).t(), w));
+  CHECK(!amx_product_runs(at::empty({4, 48}, options), at::empty({32, 48}, options)));
+  CHECK(!amx_product_runs(at::empty({4, 0}, options), at::empty({32, 0}, options)));
+  CHECK(!amx_product_runs(x, w.to(at::kBFloat16)));
+}
+
+}  // namespace
