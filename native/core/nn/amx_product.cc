@@ -1,6 +1,7 @@
 #include "core/nn/amx_product.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <cstring>
@@ -23,7 +24,8 @@ constexpr int64_t kWorthAPart = 4'000'000;
 struct AmxProduct {
   const float *x, *w, *bias;  // bias null: none
   float* y;
-  int64_t ldx, ldw, rows, columns, inner;
+  int64_t ldx, ldw, ldy, rows, columns, inner;  // columns, inner: multiples of 32
+  bool adds;                                    // to what y holds
 };
 
 // Rows of x over a part of the inner dimension.
@@ -50,13 +52,16 @@ TA_AMX_INLINE void fetch(const float* from) {
 
 // Panels first .. last - 1 of a block's rows; zeros in rows that are not there.
 TA_AMX void pack_rows(const AmxProduct& p, const Block& b, int64_t first, int64_t last) {
-  for (int64_t i = first * kSide; i < last * kSide; ++i) {
-    const bool there = i < b.rows;
-    const float* x = p.x + (b.first_row + (there ? i : 0)) * p.ldx + b.first;
-    uint16_t* to = b.panel(i / kSide) + i % kSide * kStep;
-    for (int64_t k = 0; k < b.length; k += kStep, to += kStepNumbers) {
+  for (int64_t i = first * kSide; i < last * kSide; i += kTileRows) {
+    const int64_t there = std::clamp<int64_t>(b.rows - i, 0, kTileRows);
+    uint16_t* tile = b.panel(i / kSide) + i % kSide * kStep;
+    for (int64_t k = 0; k < b.length; k += kStep, tile += kStepNumbers) {
+      const float* x = p.x + (b.first_row + i) * p.ldx + b.first + k;
       const Words zeros = _mm512_setzero_si512();
-      put_pairs(there ? words(x + k) : zeros, there ? words(x + k + kStep / 2) : zeros, to, kPartNumbers);
+      for (int64_t r = 0; r < kTileRows; ++r, x += p.ldx) {
+        const bool has = r < there;
+        put_pairs(has ? words(x) : zeros, has ? words(x + kStep / 2) : zeros, tile + r * kStep, kPartNumbers);
+      }
     }
   }
 }
@@ -154,14 +159,14 @@ TA_AMX void one_panel(const AmxProduct& p, const Block& b, int64_t i, int64_t j,
                       int64_t lines) {
   auto next = maker;  // in registers: what is stored might be part of the other one
   const int64_t rows = std::min(kSide, b.rows - i * kSide);
-  float* y = p.y + (b.first_row + i * kSide) * p.columns + j;
-  const bool adds = b.first > 0, biased = !adds && p.bias != nullptr;
+  float* y = p.y + (b.first_row + i * kSide) * p.ldy + j;
+  const bool adds = b.first > 0 || p.adds, biased = !adds && p.bias != nullptr;
   // A panel that is not full has zeros behind its rows.
   const bool full = rows == kSide;
   alignas(64) float whole[kSide * kSide];
-  if (!full && adds) copy_lines(y, p.columns, rows, whole, kSide);
+  if (!full && adds) copy_lines(y, p.ldy, rows, whole, kSide);
   float* to = full ? y : whole;
-  const int64_t ld = full ? p.columns : kSide;
+  const int64_t ld = full ? p.ldy : kSide;
   const PanelSums sums{to, adds ? to : biased ? p.bias + j : nullptr, ld, adds ? ld : 0};
   const auto work = [&]() TA_AMX_HERE { make(next, lines); };
   if (rows > kTileRows) {
@@ -169,7 +174,7 @@ TA_AMX void one_panel(const AmxProduct& p, const Block& b, int64_t i, int64_t j,
   } else {
     multiply<1>(b.panel(i), w, b.steps(), sums, work);
   }
-  if (!full) copy_lines(whole, kSide, rows, y, p.columns);
+  if (!full) copy_lines(whole, kSide, rows, y, p.ldy);
   maker = next;
 }
 
@@ -219,29 +224,56 @@ void compute(const AmxProduct& p) {
   }
 }
 
+// y = x wᵀ + bias, or y + that; whole steps, whole panels.
+void add_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias, const at::Tensor& y, bool adds) {
+  const bool by_rows = w.stride(1) == 1;
+  const AmxProduct p{x.const_data_ptr<float>(),
+                     w.const_data_ptr<float>(),
+                     bias.defined() ? bias.const_data_ptr<float>() : nullptr,
+                     y.mutable_data_ptr<float>(),
+                     x.stride(0),
+                     w.stride(by_rows ? 0 : 1),
+                     y.stride(0),
+                     x.size(0),
+                     w.size(0),
+                     x.size(1),
+                     adds};
+  by_rows ? compute<PanelsByRows>(p) : compute<PanelsByColumns>(p);
+}
+
+// The last numbers along a dimension, fewer than 32, beside zeros.
+at::Tensor last_of(const at::Tensor& x, int64_t dimension, int64_t first) {
+  auto sizes = x.sizes().vec();
+  sizes[dimension] = kSide;
+  auto whole = at::zeros(sizes, x.options());
+  const int64_t count = x.size(dimension) - first;
+  whole.narrow(dimension, 0, count).copy_(x.narrow(dimension, first, count));
+  return whole;
+}
+
 }  // namespace
 }  // namespace amx
 
 bool amx_product_runs(const at::Tensor& x, const at::Tensor& w) {
-  if (!amx::fast() || !wide::is_float_matrix(x) || !wide::is_float_matrix(w) || x.stride(1) != 1) return false;
-  if (x.size(1) == 0 || x.size(1) % amx::kStep != 0 || w.size(0) == 0 || w.size(0) % amx::kSide != 0) return false;
+  if (!amx::fast() || !wide::is_float_matrix(x) || !wide::is_float_matrix(w)) return false;
+  if (x.size(1) < amx::kStep || w.size(0) < amx::kSide || x.stride(1) != 1) return false;
   return w.stride(1) == 1 || (w.stride(0) == 1 && w.stride(1) >= w.size(0));
 }
 
 at::Tensor amx_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
-  auto y = at::empty({x.size(0), w.size(0)}, x.options());
+  const int64_t columns = w.size(0), inner = x.size(1);
+  const int64_t whole_columns = columns - columns % amx::kSide, whole_inner = inner - inner % amx::kStep;
+  auto y = at::empty({x.size(0), columns}, x.options());
   const auto b = bias.defined() ? bias.contiguous() : bias;
-  const bool by_rows = w.stride(1) == 1;
-  const amx::AmxProduct p{x.const_data_ptr<float>(),
-                          w.const_data_ptr<float>(),
-                          b.defined() ? b.const_data_ptr<float>() : nullptr,
-                          y.mutable_data_ptr<float>(),
-                          x.stride(0),
-                          w.stride(by_rows ? 0 : 1),
-                          x.size(0),
-                          w.size(0),
-                          x.size(1)};
-  by_rows ? amx::compute<amx::PanelsByRows>(p) : amx::compute<amx::PanelsByColumns>(p);
+  const auto panels = w.narrow(0, 0, whole_columns);
+  amx::add_product(x.narrow(1, 0, whole_inner), panels.narrow(1, 0, whole_inner), b, y, false);
+  if (whole_inner < inner)
+    amx::add_product(amx::last_of(x, 1, whole_inner), amx::last_of(panels, 1, whole_inner), {}, y, true);
+  if (whole_columns < columns) {
+    const auto last =
+        amx_product(x, amx::last_of(w, 0, whole_columns), b.defined() ? amx::last_of(b, 0, whole_columns) : b);
+    y.narrow(1, whole_columns, columns - whole_columns).copy_(last.narrow(1, 0, columns - whole_columns));
+  }
   return y;
 }
 

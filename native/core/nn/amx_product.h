@@ -9,8 +9,8 @@
 
 namespace ta {
 
-/// Whether it can be had: CPU with AMX for bfloat16, float32, dense rows of x, dense rows or columns of w, m and k
-/// multiples of 32, k > 0.  x [n, k], w [m, k].
+/// Whether it can be had: CPU with AMX for bfloat16, float32, dense rows of x, dense rows or columns of w, m and k from
+/// 32 on. What is left of them above a multiple of 32 is copied.  x [n, k], w [m, k].
 bool amx_product_runs(const at::Tensor& x, const at::Tensor& w);
 /// bias [m] or undefined → [n, m], without autograd. Only where amx_product_runs.
 at::Tensor amx_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias);

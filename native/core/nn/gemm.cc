@@ -73,8 +73,10 @@ bool is_wide_faster(const at::Tensor& x, const at::Tensor& w) {
 
 // With AMX, where there are rows enough to make a weight's parts for, and columns to make those of the rows for.
 bool is_amx_faster(const at::Tensor& x, const at::Tensor& w) {
-  constexpr int64_t kLeast = 64, kLeastColumns = 128, kWorthwhileWeight = 1 << 15;
+  constexpr int64_t kLeast = 64, kLeastColumns = 128, kWorthwhileWeight = 1 << 15, kWorthwhileEnds = 1 << 18;
   if (x.dim() != 2 || x.size(0) < kLeast || w.size(0) < kLeastColumns || w.numel() < kWorthwhileWeight) return false;
+  const bool whole = w.size(0) % 32 == 0 && w.size(1) % 32 == 0;
+  if (!whole && w.numel() < kWorthwhileEnds) return false;
   return amx_product_runs(x, w);
 }
 
