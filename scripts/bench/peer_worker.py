@@ -206,7 +206,7 @@ class Worker:
                     x, weight = torch.randn(tokens, columns, device=device), torch.randn(rows, columns, device=device)
                     if way == "tiles":
                         x, weight = x.bfloat16(), weight.bfloat16()
-                    if way == "packed":
+                    if way != "plain":
                         weight = torch.ops.mkldnn._reorder_linear_weight(weight, tokens)
                         product = lambda: torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
                     else:
