@@ -41,6 +41,24 @@ TEST(amx_products_are_matmul) {
   }
 }
 
+// The gradient of a weight: gᵀ x, added.
+TEST(amx_products_are_added_to_what_is_there) {
+  Random random(36);
+  for (const auto& [rows, inner, columns] : kAmxSizes) {
+    const auto g = product_numbers(random, {inner, rows}), x = product_numbers(random, {inner, columns});
+    const auto turned = g.t().contiguous();
+    if (!amx_product_runs(turned, x.t())) return;
+    const auto before = product_numbers(random, {rows, columns});
+    auto wide = product_numbers(random, {rows, columns + 5});
+    auto y = wide.narrow(1, 2, columns);
+    y.copy_(before);
+    const auto around = wide.narrow(1, columns + 2, 3).clone();
+    amx_add_product(y, turned, x.t());
+    CHECK_NEAR(worst_difference(y - before, turned, x.t(), {}), 0, 5e-6);
+    CHECK(at::equal(wide.narrow(1, columns + 2, 3), around));
+  }
+}
+
 double root_mean_square(const at::Tensor& x) {
   return x.square().mean().sqrt().item<double>();
 }

@@ -225,7 +225,8 @@ void compute(const AmxProduct& p) {
 }
 
 // y = x wᵀ + bias, or y + that; whole steps, whole panels.
-void add_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias, const at::Tensor& y, bool adds) {
+void put_whole_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias, const at::Tensor& y,
+                       bool adds) {
   const bool by_rows = w.stride(1) == 1;
   const AmxProduct p{x.const_data_ptr<float>(),
                      w.const_data_ptr<float>(),
@@ -251,6 +252,21 @@ at::Tensor last_of(const at::Tensor& x, int64_t dimension, int64_t first) {
   return whole;
 }
 
+// y = x wᵀ + bias, or y + that.
+void put_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias, const at::Tensor& y, bool adds) {
+  const int64_t columns = w.size(0), inner = x.size(1);
+  const int64_t whole_columns = columns - columns % kSide, whole_inner = inner - inner % kStep;
+  const auto panels = w.narrow(0, 0, whole_columns);
+  put_whole_product(x.narrow(1, 0, whole_inner), panels.narrow(1, 0, whole_inner), bias, y, adds);
+  if (whole_inner < inner) put_whole_product(last_of(x, 1, whole_inner), last_of(panels, 1, whole_inner), {}, y, true);
+  if (whole_columns == columns) return;
+  auto rest = y.narrow(1, whole_columns, columns - whole_columns);
+  const auto last = at::empty({x.size(0), kSide}, x.options());
+  put_product(x, last_of(w, 0, whole_columns), bias.defined() ? last_of(bias, 0, whole_columns) : bias, last, false);
+  const auto numbers = last.narrow(1, 0, columns - whole_columns);
+  adds ? rest.add_(numbers) : rest.copy_(numbers);
+}
+
 }  // namespace
 }  // namespace amx
 
@@ -261,20 +277,13 @@ bool amx_product_runs(const at::Tensor& x, const at::Tensor& w) {
 }
 
 at::Tensor amx_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {
-  const int64_t columns = w.size(0), inner = x.size(1);
-  const int64_t whole_columns = columns - columns % amx::kSide, whole_inner = inner - inner % amx::kStep;
-  auto y = at::empty({x.size(0), columns}, x.options());
-  const auto b = bias.defined() ? bias.contiguous() : bias;
-  const auto panels = w.narrow(0, 0, whole_columns);
-  amx::add_product(x.narrow(1, 0, whole_inner), panels.narrow(1, 0, whole_inner), b, y, false);
-  if (whole_inner < inner)
-    amx::add_product(amx::last_of(x, 1, whole_inner), amx::last_of(panels, 1, whole_inner), {}, y, true);
-  if (whole_columns < columns) {
-    const auto last =
-        amx_product(x, amx::last_of(w, 0, whole_columns), b.defined() ? amx::last_of(b, 0, whole_columns) : b);
-    y.narrow(1, whole_columns, columns - whole_columns).copy_(last.narrow(1, 0, columns - whole_columns));
-  }
+  auto y = at::empty({x.size(0), w.size(0)}, x.options());
+  amx::put_product(x, w, bias.defined() ? bias.contiguous() : bias, y, false);
   return y;
+}
+
+void amx_add_product(at::Tensor& y, const at::Tensor& x, const at::Tensor& w) {
+  amx::put_product(x, w, {}, y, true);
 }
 
 #else
@@ -285,6 +294,7 @@ bool amx_product_runs(const at::Tensor&, const at::Tensor&) {
 at::Tensor amx_product(const at::Tensor&, const at::Tensor&, const at::Tensor&) {
   return {};
 }
+void amx_add_product(at::Tensor&, const at::Tensor&, const at::Tensor&) {}
 
 #endif
 

@@ -14,5 +14,7 @@ namespace ta {
 bool amx_product_runs(const at::Tensor& x, const at::Tensor& w);
 /// bias [m] or undefined → [n, m], without autograd. Only where amx_product_runs.
 at::Tensor amx_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias);
+/// y += x wᵀ.  y [n, m], its rows dense. Only where amx_product_runs.
+void amx_add_product(at::Tensor& y, const at::Tensor& x, const at::Tensor& w);
 
 }  // namespace ta

@@ -57,6 +57,12 @@ at::Tensor onednn(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
   return linear_pointwise()->call(x, weight, b, "none", c10::List<std::optional<at::Scalar>>(), "");
 }
 
+// Depends on the processor, sizes, type and device alone, never on a measurement, so bits repeat.
+bool uses_onednn(const at::Tensor& x, const at::Tensor& weight) {
+  return x.dim() == 2 && x.size(0) * weight.numel() >= kWorthwhile && x.scalar_type() == at::kFloat &&
+         x.device().is_cpu() && linear_pointwise().has_value();
+}
+
 // AMD's processors without AVX-512. MKL has kernels of its own for them.
 bool is_mkl_slow() {
   static const bool answer = is_amd() && at::get_cpu_capability() == "AVX2";
@@ -72,12 +78,21 @@ bool is_wide_faster(const at::Tensor& x, const at::Tensor& w) {
 }
 
 // With AMX, where there are rows enough to make a weight's parts for, and columns to make those of the rows for.
+bool is_amx_worthwhile(int64_t rows, int64_t columns, int64_t inner) {
+  constexpr int64_t kLeast = 64, kLeastColumns = 128, kLeastWeight = 1 << 15, kLeastWithEnds = 1 << 18;
+  const bool ends = columns % 32 != 0 || inner % 32 != 0;
+  return rows >= kLeast && columns >= kLeastColumns && columns * inner >= (ends ? kLeastWithEnds : kLeastWeight);
+}
+
 bool is_amx_faster(const at::Tensor& x, const at::Tensor& w) {
-  constexpr int64_t kLeast = 64, kLeastColumns = 128, kWorthwhileWeight = 1 << 15, kWorthwhileEnds = 1 << 18;
-  if (x.dim() != 2 || x.size(0) < kLeast || w.size(0) < kLeastColumns || w.numel() < kWorthwhileWeight) return false;
-  const bool whole = w.size(0) % 32 == 0 && w.size(1) % 32 == 0;
-  if (!whole && w.numel() < kWorthwhileEnds) return false;
-  return amx_product_runs(x, w);
+  return x.dim() == 2 && is_amx_worthwhile(x.size(0), w.size(0), w.size(1)) && amx_product_runs(x, w);
+}
+
+// Of g a turned copy is multiplied; what is asked of that is asked of g.
+bool is_amx_faster_added(const at::Tensor& y, const at::Tensor& g, const at::Tensor& x) {
+  constexpr int64_t kLeastTokens = 64;
+  return g.dim() == 2 && g.size(0) >= kLeastTokens && is_amx_worthwhile(g.size(1), x.size(1), g.size(0)) &&
+         y.stride(1) == 1 && amx_product_runs(g, x.t());
 }
 
 }  // namespace
@@ -97,11 +112,6 @@ at::Tensor own_product(const at::Tensor& x, const at::Tensor& w, const at::Tenso
   return !small && panel_product_runs(x, w) ? panel_product(x, w, bias) : at::Tensor();
 }
 
-bool uses_onednn(const at::Tensor& x, const at::Tensor& weight) {
-  return x.dim() == 2 && x.size(0) * weight.numel() >= kWorthwhile && x.scalar_type() == at::kFloat &&
-         x.device().is_cpu() && linear_pointwise().has_value();
-}
-
 at::Tensor affine(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   if (is_bf16(weight)) {
     if (x.dim() == 2) return bf16_product(x, weight.t(), bias);
@@ -119,6 +129,16 @@ at::Tensor times(const at::Tensor& g, const at::Tensor& weight) {
   if (uses_onednn(g, weight)) return onednn(g, weight.t(), {});
   auto y = own_product(g, weight.t(), {});
   return y.defined() ? y : at::mm(g, weight);
+}
+
+void add_times(at::Tensor& y, const at::Tensor& g, const at::Tensor& x) {
+  if (uses_onednn(g.t(), x)) {
+    y.add_(times(g.t(), x));
+  } else if (is_amx_faster_added(y, g, x)) {
+    amx_add_product(y, g.t().contiguous(), x.t());
+  } else {
+    y.addmm_(g.t(), x);
+  }
 }
 
 }  // namespace ta

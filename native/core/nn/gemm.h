@@ -1,5 +1,5 @@
 #pragma once
-// The two products that a linear layer spends its time in, without autograd. libtorch sends float32 products to MKL,
+// The products that a linear layer spends its time in, without autograd. libtorch sends float32 products to MKL,
 // which is slow on AMD's processors. With AVX-512 there, oneDNN, which libtorch brings too, takes the same plain
 // weights (nothing is packed or copied) and reaches 10–25 % more; without it our own loops do, for few rows
 // (dot_product.h) and for many (panel_product.h). On Intel's with AVX-512 our own are ahead for a batch of texts
@@ -17,11 +17,10 @@ at::Tensor affine(const at::Tensor& x, const at::Tensor& weight, const at::Tenso
 /// g W, the gradient of affine's input.  g [n, out], weight [out, in] → [n, in].
 at::Tensor times(const at::Tensor& g, const at::Tensor& weight);
 
+/// y += gᵀ x, the gradient of affine's weight.  g [n, out], x [n, in], y [out, in].
+void add_times(at::Tensor& y, const at::Tensor& g, const at::Tensor& x);
+
 /// x wᵀ + b by our own loops; undefined where MKL is as fast. w [m, k] float32 or bfloat16.
 at::Tensor own_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias);
-
-/// Whether a product of this size goes to oneDNN. Depends on the processor, sizes, type and device alone, never on a
-/// measurement, so bits repeat.
-bool uses_onednn(const at::Tensor& x, const at::Tensor& weight);
 
 }  // namespace ta

@@ -55,12 +55,7 @@ at::Tensor tracked(const at::Tensor& parameter) {
 }
 
 void add_product(at::Tensor& grad, const at::Tensor& g, const at::Tensor& x) {
-  if (!grad.defined()) return;
-  if (uses_onednn(g.t(), x)) {
-    grad.add_(times(g.t(), x));
-  } else {
-    grad.addmm_(g.t(), x);
-  }
+  if (grad.defined()) add_times(grad, g, x);
 }
 
 void add_sum(at::Tensor& grad, const at::Tensor& g) {
