@@ -50,8 +50,8 @@ class Tiles {
   TA_AMX ~Tiles() { _tile_release(); }
 };
 
-/// y [16 Tiles, 32] = sums that begin as `start` (null: as zeros; ld_start 0: as one line) + a panel of x times one of
-/// w.
+/// y [16 RowTiles, 32] = sums that begin as `start` (null: as zeros; ld_start 0: as one line) + a panel of x times one
+/// of w.
 struct PanelSums {
   float* y;
   const float* start;
@@ -60,15 +60,15 @@ struct PanelSums {
 
 /// x, w: panels of `steps` steps. Between two products of tiles a piece of other work is called: what is asked of the
 /// processor behind tiles that wait for their registers waits with them.
-template <int Tiles, class Work>
+template <int RowTiles, class Work>
 TA_AMX_INLINE void multiply(const uint16_t* x, const uint16_t* w, int64_t steps, const PanelSums& sums,
                             const Work& work) {
   const int64_t ld_y = sums.ld_y * 4, ld_start = sums.ld_start * 4;
   if (sums.start != nullptr) {
     _tile_loadd(0, sums.start, ld_start);
     _tile_loadd(1, sums.start + 16, ld_start);
-    if constexpr (Tiles == 2) _tile_loadd(2, sums.start + 16 * sums.ld_start, ld_start);
-    if constexpr (Tiles == 2) _tile_loadd(3, sums.start + 16 * sums.ld_start + 16, ld_start);
+    if constexpr (RowTiles == 2) _tile_loadd(2, sums.start + 16 * sums.ld_start, ld_start);
+    if constexpr (RowTiles == 2) _tile_loadd(3, sums.start + 16 * sums.ld_start + 16, ld_start);
   } else {
     _tile_zero(0);
     _tile_zero(1);
@@ -77,7 +77,7 @@ TA_AMX_INLINE void multiply(const uint16_t* x, const uint16_t* w, int64_t steps,
   }
   const auto take_x = [&](int64_t part) TA_AMX_HERE {
     _tile_loadd(4, x + part * kPartNumbers, 64);
-    if constexpr (Tiles == 2) _tile_loadd(5, x + part * kPartNumbers + kTileNumbers, 64);
+    if constexpr (RowTiles == 2) _tile_loadd(5, x + part * kPartNumbers + kTileNumbers, 64);
   };
   const auto take_w = [&](int64_t part) TA_AMX_HERE {
     _tile_loadd(6, w + part * kPartNumbers, 64);
@@ -86,8 +86,8 @@ TA_AMX_INLINE void multiply(const uint16_t* x, const uint16_t* w, int64_t steps,
   const auto add = [&]() TA_AMX_HERE {
     _tile_dpbf16ps(0, 4, 6);
     _tile_dpbf16ps(1, 4, 7);
-    if constexpr (Tiles == 2) _tile_dpbf16ps(2, 5, 6);
-    if constexpr (Tiles == 2) _tile_dpbf16ps(3, 5, 7);
+    if constexpr (RowTiles == 2) _tile_dpbf16ps(2, 5, 6);
+    if constexpr (RowTiles == 2) _tile_dpbf16ps(3, 5, 7);
     work();
   };
   for (int64_t s = 0; s < steps; ++s, x += kStepNumbers, w += kStepNumbers) {
@@ -101,8 +101,8 @@ TA_AMX_INLINE void multiply(const uint16_t* x, const uint16_t* w, int64_t steps,
   }
   _tile_stored(0, sums.y, ld_y);
   _tile_stored(1, sums.y + 16, ld_y);
-  if constexpr (Tiles == 2) _tile_stored(2, sums.y + 16 * sums.ld_y, ld_y);
-  if constexpr (Tiles == 2) _tile_stored(3, sums.y + 16 * sums.ld_y + 16, ld_y);
+  if constexpr (RowTiles == 2) _tile_stored(2, sums.y + 16 * sums.ld_y, ld_y);
+  if constexpr (RowTiles == 2) _tile_stored(3, sums.y + 16 * sums.ld_y + 16, ld_y);
 }
 /// How often `work` is called in a step.
 constexpr int64_t kPauses = 6;
