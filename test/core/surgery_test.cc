@@ -345,6 +345,9 @@ TEST(what_surgery_refuses_leaves_the_model_as_it_was) {
   auto deep = adapter();
   for (int i = 0; i < 40; ++i) deep = sequence({deep});
   refuses({behind(path, deep)}, "levels", ErrorCode::out_of_range);
+  refuses({behind(path, adapter()), behind(path, adapter())}, "named twice");
+  // The layer goes, and with it the place of what is new.
+  refuses({{"bert.encoder.layer.1", there("bert.encoder.layer.0")}, behind(path, adapter())}, "would be lost");
   CHECK_EQ(names_of(*model), before);
   CHECK(answer(*model).logits.equal(logits));
 

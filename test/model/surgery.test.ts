@@ -298,6 +298,9 @@ test('what is refused says what would do', async (t) => {
       message: /32 features/
     }
   )
+  t.throws(() => model.replaceModules([dense, dense], (module) => sequential(module, adapterLayer(layer))), {
+    message: /'bert\.encoder\.layer\.0\.output\.dense' is named twice/
+  })
   t.deepEqual(names(model), before)
   t.deepEqual(model.replacements, [])
 })

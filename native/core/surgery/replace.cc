@@ -1,6 +1,8 @@
 #include "core/surgery/replace.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "core/error.h"
 #include "core/surgery/module_path.h"
@@ -27,6 +29,25 @@ bool has_cycle(const Module& module, Modules& inside, Modules& done) {
   return false;
 }
 
+// What is wrong with the tree after the swaps; empty where nothing is. What was made and is no part of it would get no
+// memory: its place was in something that went.
+std::string why_no_tree(const Module& root, const BuiltModules& built) {
+  Modules inside, done;
+  if (has_cycle(root, inside, done)) return "a module would stand inside itself";
+  const auto is_part = [&](const auto& layer) { return done.contains(layer.get()); };
+  return std::all_of(built.made.begin(), built.made.end(), is_part)
+             ? ""
+             : "what is to stand in a place would be lost: the place is inside of a module that goes";
+}
+
+// Two replacements of one place: the second would throw away what the first made.
+void check_twice(const std::string& operation, const Module* owner, const std::string& name, const std::string& path,
+                 std::set<std::pair<const Module*, std::string>>& taken) {
+  if (taken.emplace(owner, name).second) return;
+  fail(ErrorCode::invalid_argument, operation, "the place '" + path + "' is named twice",
+       {.hint = "Name each place once; a module that stands in several places has one path in each"});
+}
+
 void check_replaced_size(const std::string& operation, const std::string& path, LayerSize before, LayerSize after) {
   const auto differs = [](int64_t a, int64_t b) { return a != 0 && b != 0 && a != b; };
   if (!differs(before.in, after.in) && !differs(before.out, after.out)) return;
@@ -50,15 +71,19 @@ Surgery::Done Surgery::replace(const std::vector<Replacement>& replacements) {
   const std::string name = replacements.size() == 1 ? "replaceModule '" + replacements[0].path + "'" : "replaceModule";
   BuiltModules built;
   Operation operation{next_, {}, {}};
-  for (const auto& replacement : replacements) operation.swaps.push_back(prepare(name, replacement, built));
+  std::set<std::pair<const Module*, std::string>> taken;
+  for (const auto& replacement : replacements) {
+    operation.swaps.push_back(prepare(name, replacement, built));
+    const auto& swap = operation.swaps.back();
+    check_twice(name, swap.owner.get(), swap.name, swap.path, taken);
+  }
   operation.used = std::move(built.used);
 
   for (const auto& swap : operation.swaps) swap.owner->occupy(swap.name, swap.after);
-  Modules inside, done;
-  if (has_cycle(root_, inside, done)) {
+  if (const auto wrong = why_no_tree(root_, built); !wrong.empty()) {
     for (auto swap = operation.swaps.rbegin(); swap != operation.swaps.rend(); ++swap)
       swap->owner->occupy(swap->name, swap->before);
-    fail(ErrorCode::invalid_argument, name, "a module would stand inside itself");
+    fail(ErrorCode::invalid_argument, name, wrong);
   }
   for (auto& [id, layer] : built.by_id) known_[id] = layer;
   operations_.push_back(std::move(operation));
