@@ -26,11 +26,12 @@ export async function loadBuiltIn(
 ): Promise<void> {
   const configFile = join(folder, 'config.json')
   const parts = inFile(configFile, 'load the model', () => builtIn(json))
-  const ofClass = parts === null ? modelClassHead(json) : undefined
+  // A class with a head keeps it whatever adapters it was given.
+  const ofClass = parts?.heads.has(defaultHead) ? undefined : modelClassHead(json)
   if (ofClass !== undefined && isThere(ofClass, unexpected)) {
     model.addHeadOfFolder(defaultHead, ofClass.config, weightsSource(folder))
     model.headChoice.standIn()
-    return await nativeCall(() => model.native.loadHead(folder, defaultHead, '', ofClass.layers))
+    await nativeCall(() => model.native.loadHead(folder, defaultHead, '', ofClass.layers))
   }
   if (parts !== null) await loadParts(model, folder, parts)
 }

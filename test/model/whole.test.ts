@@ -168,6 +168,36 @@ test('the head of a model’s class comes with it, and makes room for the first 
   t.is((await again(t, folder, { withHead: false })).heads.size, 0)
 })
 
+test('adapters in a model of a class with a head, as adapters.init has them, leave the head where it is', async (t) => {
+  const model = await load(t)
+  model.addClassificationHead('default', { numLabels: 3, layers: 1, activationFunction: null, usePooler: true })
+  const [folder, whole] = [scratch(t), scratch(t)]
+  await model.savePretrained(folder, { modelClass: 'BertForSequenceClassification' })
+  model.addAdapter('a')
+  fill(model, 'a')
+  model.deleteHead('default')
+  await model.save(whole)
+  model.dispose()
+  const [file, other] = [folder, whole].map((each) => join(each, 'model.safetensors')) as [string, string]
+  const ofAdapters = [...readTensors(other)].filter(([name]) => name.includes('.adapters.a.'))
+  writeTensors(file, new Map([...readTensors(file), ...ofAdapters]))
+  const config = (each: string) => JSON.parse(readFileSync(join(each, 'config.json'), 'utf8'))
+  const { adapters } = config(whole)
+  const json = { ...config(folder), adapters }
+  t.deepEqual(json.architectures, ['BertForSequenceClassification'])
+  writeFileSync(join(folder, 'config.json'), JSON.stringify(json))
+  const loaded = await again(t, folder)
+  t.deepEqual([...loaded.adapters.keys(), ...loaded.heads.keys()], ['a', 'default'])
+  t.deepEqual(
+    Buffer.from(loaded.parameter('heads.default.1.weight').data.buffer),
+    readTensors(file).get('classifier.weight')?.bytes
+  )
+  const [plain] = await loaded.predict([{ inputIds: [5, 6] }])
+  const [adapted] = await loaded.predict([{ inputIds: [5, 6] }], { adapters: 'a' })
+  t.is(plain?.logits.length, 3)
+  t.notDeepEqual(plain?.logits, adapted?.logits)
+})
+
 test('what Python could not read is refused before anything is written', async (t) => {
   const folder = join(scratch(t), 'whole')
   const refused = async (change: (model: Model) => void, message: RegExp) => {
