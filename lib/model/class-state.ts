@@ -98,7 +98,7 @@ export function classFolder(
   if (inHead !== undefined && names.some(({ ours }) => ours === inHead.name)) {
     const problem = `surgery has put '${inHead.name}' into the head, which no folder's record has`
     throw new AdapterError('ERR_UNSUPPORTED', 'savePretrained', problem, {
-      hint: 'stateDict has the names; undo it, or save the model without modelClass and the head with saveHead.'
+      hint: 'stateDict has the names; undo it, or save the model without modelClass.'
     })
   }
   return { json: classConfigJson(modelClass, parts), names: flat(names) }

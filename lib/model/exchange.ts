@@ -33,6 +33,7 @@ import { type ClassOptions, classFolder } from './class-state.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { notesClass, readPeftAdapter, savePeftAdapter } from './peft-files.js'
+import { warnOfHeadSurgery, warnOfSurgery } from './saved-surgery.js'
 import { checkKnown } from './setup.js'
 import { shareAgain, sharedGroups } from './sharing.js'
 import { checkLayerList } from './skip-layers.js'
@@ -106,6 +107,7 @@ export async function saveAdapter(
   if (config === undefined) return
   checkLibraryHas(model, name, config)
   warnOfDifference(name, config, model.config)
+  warnOfSurgery(model, name, 'adapters')
   const { native } = model
   await saveFolder(folder, {
     model: model.config,
@@ -198,6 +200,7 @@ function headPart(model: Model, name: string, format: FolderFormat): SavedPart<H
   const config = model.heads.get(name)
   const { native } = model
   if (config === undefined || isOwnHead(config)) return undefined
+  warnOfHeadSurgery(model, name)
   return { name, config, writeWeights: (file) => nativeCall(() => native.saveHead(file, name, nativeFormat(format))) }
 }
 

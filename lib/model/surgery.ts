@@ -17,7 +17,7 @@ import { pathPattern } from '../config/path-pattern.js'
 import { weightsSource } from '../exchange/folder-files.js'
 import { makeOutput } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
-import type { ModuleInfo, WeightsSource } from '../native/types.js'
+import type { ModuleInfo, ParameterInfo, WeightsSource } from '../native/types.js'
 import type { Model } from './model.js'
 import { moduleType } from './module-type.js'
 import { ModelNames } from './names.js'
@@ -143,6 +143,19 @@ export abstract class ModelSurgery extends ModelNames {
   /** @internal Whether surgery put something new into the base model. */
   get hasInsertedModules(): boolean {
     return this.#surgeon.namedParameters().some(({ name, part }) => part === 'inserted' && !name.startsWith('heads.'))
+  }
+
+  /**
+   * @internal A replaced place inside of which one of these parameters stands: it has another name than in a model without
+   * that surgery. Undefined where there is none.
+   */
+  renamedBySurgery(isAsked: (parameter: ParameterInfo) => boolean): string | undefined {
+    const around = this.#operations.flatMap(({ replaced }) =>
+      replaced.flatMap(({ path, module }) => (module.kind === 'module' ? [] : [path]))
+    )
+    if (around.length === 0) return undefined
+    const names = this.#surgeon.namedParameters().flatMap((one) => (isAsked(one) ? [one.name] : []))
+    return around.find((path) => names.some((name) => name.startsWith(`${path}.`)))
   }
 
   #modules(): ModuleInfo[] {

@@ -56,6 +56,16 @@ function fill(model: Model): void {
   model.loadStateDict(new Map(values))
 }
 
+/** The same for all parameters that can be. */
+function fillAll(model: Model): void {
+  const values = model.namedParameters().flatMap(({ name, shape, part }, at) => {
+    if (part !== 'adapter') return []
+    const count = shape.reduce((product, size) => product * size, 1)
+    return [[name, { data: Float32Array.from({ length: count }, (_, i) => 0.3 * Math.sin(at + i)), shape }] as const]
+  })
+  model.loadStateDict(new Map(values))
+}
+
 const adapter = () => adapterLayer({ hiddenSize: hidden, adapterSize: 6 })
 
 test('a loop over named modules puts an adapter behind each, under the names of PyTorch’s Sequential', async (t) => {
@@ -245,6 +255,49 @@ test('surgery and adapters of a model work together', async (t) => {
   t.true((await model.forward({ inputIds }, { adapters: 'r' })).logits !== undefined)
   model.undo()
   t.true(names(model).includes('bert.encoder.layer.1.output.adapters.r.adapter_up.weight'))
+})
+
+test('LoRA stands at its Linear, before surgery there or after, and its folder is for the same surgery', async (t) => {
+  const pattern = 'bert.encoder.layer.*.attention.self.query'
+  const lora = 'lora[attn_matrices=["q"]]'
+  const first = await withHead(t)
+  const before = scratch(t)
+  first.addAdapter('l', lora)
+  await first.saveAdapter(before, 'l', { withHead: false })
+  addAdaptersToModel(first, { pattern, adapterSize: 6 })
+  const then = await withHead(t)
+  addAdaptersToModel(then, { pattern, adapterSize: 6 })
+  then.addAdapter('l', lora)
+  t.deepEqual(names(then), names(first))
+  t.true(names(then).includes('bert.encoder.layer.0.attention.self.query.0.loras.l.lora_A'))
+
+  fillAll(first)
+  const folder = scratch(t)
+  const told: string[] = []
+  const listen = ({ message }: Error) => told.push(message)
+  process.on('warning', listen)
+  await first.saveAdapter(folder, 'l')
+  first.replaceModule('heads.a.1', (module) => sequential(module, adapter()))
+  await first.saveHead(scratch(t), 'a')
+  await new Promise((resolve) => setImmediate(resolve))
+  process.off('warning', listen)
+  t.regex(told.join(), /adapter 'l'.*'bert\.encoder\.layer\.0\.attention\.self\.query'.* the same surgery/)
+  t.regex(told.join(), /head 'a'.*'heads\.a\.1'.* undo the surgery/)
+  await then.loadAdapter(folder, { overwriteOk: true, withHead: false })
+  const values = then.stateDict()
+  for (const [name, { data }] of first.stateDict()) {
+    if (name.includes('.loras.')) t.deepEqual(values.get(name)?.data, data)
+  }
+  await t.throwsAsync(then.loadAdapter(before, { as: 'b' }), {
+    code: 'ERR_STATE_DICT',
+    message: /base model and surgery/
+  })
+  // One Linear in the places of two has one LoRA.
+  then.replaceModule('bert.encoder.layer.0.attention.self.key', () =>
+    then.getSubmodule(`${pattern.replace('*', '1')}.0`)
+  )
+  then.addAdapter('k', 'lora[attn_matrices=["q","k"]]')
+  t.truthy((await then.forward({ inputIds }, { adapters: 'k' })).logits)
 })
 
 test('what is refused says what would do', async (t) => {

@@ -175,10 +175,21 @@ std::shared_ptr<Linear> lora_ready_linear(int64_t in, int64_t out, bool with_bia
   return lora_ready(std::make_shared<Linear>(in, out, with_bias));
 }
 
-LoraPlace* lora_place(const Slot& slot) {
-  for (const auto& child : slot.layer->children())
+namespace {
+
+// Surgery may have put the Linear inside of something, such as a Sequential: its place stands with it.
+LoraPlace* place_below(const Module& module) {
+  for (const auto& child : module.children()) {
     if (auto* place = dynamic_cast<LoraPlace*>(child.module.get())) return place;
+    if (auto* place = place_below(*child.module)) return place;
+  }
   return nullptr;
+}
+
+}  // namespace
+
+LoraPlace* lora_place(const Slot& slot) {
+  return place_below(*slot.layer);
 }
 
 }  // namespace ta

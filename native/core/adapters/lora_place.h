@@ -63,7 +63,7 @@ std::shared_ptr<L> lora_ready(std::shared_ptr<L> layer) {
 }
 /// A Linear with such a place.
 std::shared_ptr<Linear> lora_ready_linear(int64_t in, int64_t out, bool with_bias = true);
-/// The place at what stands in a slot; null where there is none.
+/// The place at the Linear that stands in a slot, alone or inside of what surgery put there; null where there is none.
 LoraPlace* lora_place(const Slot& slot);
 
 }  // namespace ta

@@ -355,6 +355,9 @@ std::vector<PlacedModule> make_modules(const std::string& operation, const std::
   std::vector<PlacedModule> made;
   Maker maker(operation, model, made);
   for (const auto& at : places) {
+    // Surgery may have put one Linear into the places of several: it has one module.
+    const auto before = std::find_if(made.begin(), made.end(), [&](const auto& one) { return one.place == at.place; });
+    if (before != made.end()) continue;
     bool taken = false;
     for (const auto& config : configs) {
       auto module = std::visit([&](const auto& method) { return maker.make(at, method); }, config);

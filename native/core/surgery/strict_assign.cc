@@ -44,7 +44,7 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
   }
   for (const auto& [name, tensor] : file.tensors)
     if (!known.count(name) && told.insert(file.spelled(name)).second) misfit.unexpected.push_back(file.spelled(name));
-  misfit.refuse_any(operation, "Compare its configuration and base model with those it was trained with");
+  misfit.refuse_any(operation, "Compare its configuration, base model and surgery with those it was trained with");
   c10::NoGradGuard guard;
   for (const auto& named : wanted) named.parameter.value->copy_(*file.tensors.find(named.name));
 }
