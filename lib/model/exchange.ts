@@ -316,7 +316,7 @@ async function placeOver(
   }
   if (taken.length > 0) {
     const trial = `${name} (loading)`
-    const chosen = model.headChoice.keep()
+    const chosen = model.keepHeadChoice()
     await place(model, trial, parts)
     remove(model, trial, parts)
     chosen()
@@ -326,7 +326,7 @@ async function placeOver(
 
 async function place(model: Model, name: string, { adapter, head }: Parts): Promise<void> {
   const { native } = model
-  const chosen = model.headChoice.keep()
+  const chosen = model.keepHeadChoice()
   try {
     if (adapter !== null) {
       model.addAdapterOfFolder(name, adapter.config, weightsSource(adapter.weightsFile))

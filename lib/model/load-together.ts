@@ -9,7 +9,7 @@ export class LoadedTogether {
 
   constructor(model: Model) {
     this.#model = model
-    this.#undo = [model.headChoice.keep()]
+    this.#undo = [model.keepHeadChoice()]
   }
 
   /** Under a name that the model does not have: what was replaced could not come back. */

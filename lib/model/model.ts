@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { AdapterConfig, type AdapterConfigSource, withFlatPrefix } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import { type Fuse, fuseBlocks, fusionName, parseComposition } from '../config/composition.js'
@@ -60,7 +61,7 @@ export class Model extends ModelLife {
   #active: AdapterSetup = null
   #skipped: readonly number[] = []
   #trains: NativeTrainable = nothing
-  #trainsBySetup = false
+  #chosenBy: 'setup' | 'all' | 'name' = 'name'
 
   /** @internal AutoModel makes models. */
   constructor(parts: {
@@ -114,7 +115,7 @@ export class Model extends ModelLife {
     const native = nativeAdapterConfigs(config, this.config, words)
     nativeCall(() => this.#native.addAdapter(name, native, seed, replaces, source))
     this.#adapters.set(name, config)
-    if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)
+    if (replaces) this.#setTrainable(this.#trains, this.#chosenBy)
   }
 
   /**
@@ -130,6 +131,7 @@ export class Model extends ModelLife {
     this.#adapters.delete(name)
     if (runs) this.#active = withoutAdapter(this.#active, name)
     this.#trains = { ...this.#trains, adapters: this.#trains.adapters.filter((other) => other !== name) }
+    this.#answeringHeadsTrain()
   }
 
   /** The names and configs of all adapters. */
@@ -157,7 +159,7 @@ export class Model extends ModelLife {
     const seed = startSeed(this.#seed, `fusion ${name}`, rest.seed)
     nativeCall(() => this.#native.addFusion(name, fusion.adapters, native, seed, replaces))
     this.#fusions.set(name, fusion)
-    if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)
+    if (replaces) this.#setTrainable(this.#trains, this.#chosenBy)
     return name
   }
 
@@ -171,6 +173,7 @@ export class Model extends ModelLife {
     this.#fusions.delete(name)
     if (runs) this.#active = null
     this.#trains = { ...this.#trains, fusions: this.#trains.fusions.filter((other) => other !== name) }
+    this.#answeringHeadsTrain()
   }
 
   /** The names of all fusions, with their configs and adapters. */
@@ -201,12 +204,9 @@ export class Model extends ModelLife {
     const native = nativeHeadConfig(config, this.config.classifierDropout)
     nativeCall(() => this.#native.addHead(name, native, seed, replaces, source))
     this.#heads.set(name, config)
-    if (replaces) this.#setTrainable(this.#trains, this.#trainsBySetup)
-    if (replaces || !this.headChoice.added(name)) return
-    // A head that comes after trainAdapter is what the adapter learns through: it must not stay as it started.
-    const { adapters, fusions, heads } = this.#trains
-    if (adapters.length + fusions.length === 0) return
-    this.#setTrainable({ ...this.#trains, heads: [...heads, name] }, this.#trainsBySetup)
+    if (replaces) this.#setTrainable(this.#trains, this.#chosenBy)
+    else this.headChoice.added(name)
+    this.#answeringHeadsTrain()
   }
 
   deleteHead(name: string): void {
@@ -216,6 +216,7 @@ export class Model extends ModelLife {
     this.#heads.delete(name)
     this.headChoice.deleted(name)
     this.#trains = { ...this.#trains, heads: this.#trains.heads.filter((other) => other !== name) }
+    this.#answeringHeadsTrain()
   }
 
   // ---- what runs ----
@@ -233,6 +234,7 @@ export class Model extends ModelLife {
     this.#active = setup
     this.#skipped = skipped
     this.headChoice.follow(setup)
+    this.#answeringHeadsTrain()
   }
 
   /** Inside adapterSetup those of the scope. */
@@ -259,6 +261,7 @@ export class Model extends ModelLife {
     this.configurable('activeHead')
     outsideScope('activeHead')
     this.headChoice.set(name)
+    this.#answeringHeadsTrain()
   }
 
   // ---- what trains ----
@@ -272,7 +275,7 @@ export class Model extends ModelLife {
     }
     checkUnmerged('trainAdapter', adapters, this.mergedAdapter)
     this.setActiveAdapters(setup)
-    this.#setTrainable({ ...nothing, adapters, heads: this.headChoice.possible(this.#active) }, true)
+    this.#setTrainable({ ...nothing, adapters, heads: this.headChoice.possible(this.#active) }, 'setup')
   }
 
   /**
@@ -295,7 +298,7 @@ export class Model extends ModelLife {
     }
     this.setActiveAdapters(setup)
     const adapters = options.unfreezeAdapters === true ? names : []
-    this.#setTrainable({ ...nothing, adapters, fusions, heads: this.headChoice.possible(this.#active) }, true)
+    this.#setTrainable({ ...nothing, adapters, fusions, heads: this.headChoice.possible(this.#active) }, 'setup')
   }
 
   /** Trains a head alone, on the features of the base model and the active adapters. */
@@ -308,14 +311,10 @@ export class Model extends ModelLife {
   /** Full fine-tuning: the base model, the active adapters and the active head. */
   trainAll(): void {
     this.configurable('trainAll')
-    this.#setTrainable({
-      ...nothing,
-      adapters: setupNames(this.#active, this.known),
-      fusions: fuseBlocks(this.#active).map(fusionName),
-      heads: this.headChoice.possible(this.#active),
-      inserted: true,
-      base: this.baseNames()
-    })
+    const adapters = setupNames(this.#active, this.known)
+    const fusions = fuseBlocks(this.#active).map(fusionName)
+    const heads = this.headChoice.possible(this.#active)
+    this.#setTrainable({ ...nothing, adapters, fusions, heads, inserted: true, base: this.baseNames() }, 'all')
   }
 
   /**
@@ -358,7 +357,16 @@ export class Model extends ModelLife {
 
   /** @internal What trainAdapter or trainAdapterFusion chose and still trains. */
   get chosenToTrain(): Pick<NativeTrainable, 'adapters' | 'fusions'> {
-    return this.#trainsBySetup ? this.#trains : nothing
+    return this.#chosenBy === 'setup' ? this.#trains : nothing
+  }
+
+  /** @internal Goes back to the heads that answer now, for one that came and went. */
+  keepHeadChoice(): () => void {
+    const back = this.headChoice.keep()
+    return () => {
+      back()
+      this.#answeringHeadsTrain()
+    }
   }
 
   /** @internal What setups may name. */
@@ -366,11 +374,22 @@ export class Model extends ModelLife {
     return { adapters: this.#adapters, fusions: this.#fusions }
   }
 
-  #setTrainable(chosen: NativeTrainable, bySetup = false): void {
-    const what = bySetup ? { ...chosen, frozen: frozenDecoderBiases(chosen.heads, this.#heads) } : chosen
+  #setTrainable(chosen: NativeTrainable, by: 'setup' | 'all' | 'name' = 'name'): void {
+    const what = by === 'setup' ? { ...chosen, frozen: frozenDecoderBiases(chosen.heads, this.#heads) } : chosen
     nativeCall(() => this.#native.setTrainable(what))
     this.#trains = what
-    this.#trainsBySetup = bySetup
+    this.#chosenBy = by
+  }
+
+  /**
+   * What was chosen learns through the heads that answer, also where these change afterwards: they must not stay as they
+   * started. Heads that were chosen by name are the caller's affair.
+   */
+  #answeringHeadsTrain(): void {
+    if (this.#chosenBy === 'name') return
+    const heads = this.headChoice.possible(this.#active)
+    if (isDeepStrictEqual(heads, this.#trains.heads)) return
+    this.#setTrainable({ ...this.#trains, heads }, this.#chosenBy)
   }
 
   protected override seedFor(name: string): number {
@@ -384,7 +403,7 @@ export class Model extends ModelLife {
   protected override flattened(adapter: string): void {
     const config = this.#adapters.get(adapter)
     if (config !== undefined) this.#adapters.set(adapter, withFlatPrefix(config))
-    this.#setTrainable(this.#trains, this.#trainsBySetup)
+    this.#setTrainable(this.#trains, this.#chosenBy)
   }
 
   protected override renamed(): void {

@@ -5,10 +5,12 @@ import {
   adapterSetup,
   BatchSplit,
   evaluate,
+  Fuse,
   type Model,
-  Parallel
+  Parallel,
+  Stack
 } from '../../lib/index.js'
-import { fill, largestDifference, load, moved, quiet, snapshot, tinyRows } from './support.js'
+import { fill, largestDifference, load, moved, quiet, snapshot, tinyRows, trainableNames } from './support.js'
 
 // One rule in every call: model.activeHead says it.
 
@@ -81,6 +83,41 @@ test('evaluation and training take the same head as forward and predict', async 
   t.deepEqual(await used(), ['own'])
   model.trainHead('a')
   t.deepEqual(await used(), ['a'])
+})
+
+test('the head that answers trains, also where it was chosen or added after what trains', async (t) => {
+  const model = await open(t)
+  const trained = () => [
+    ...new Set(trainableNames(model).flatMap((name) => (name.startsWith('heads.') ? [name.split('.')[1]] : [])))
+  ]
+  model.trainAdapter('b')
+  model.activeHead = 'own'
+  t.deepEqual(trained(), ['own'])
+  model.trainAdapter('bare')
+  t.deepEqual(trained(), ['own'])
+  model.addClassificationHead('bare', { numLabels: 2 })
+  model.setActiveAdapters('bare')
+  t.deepEqual(trained(), ['bare'])
+  model.setActiveAdapters(Stack('bare', 'a'))
+  t.deepEqual(trained(), ['a'])
+  model.deleteHead('a')
+  t.deepEqual([model.activeHead, trained()], [null, []])
+  model.addAdapterFusion(['a', 'b'])
+  model.trainAdapterFusion(Fuse('a', 'b'))
+  t.deepEqual(trained(), ['b'])
+  model.activeHead = 'own'
+  t.deepEqual(trained(), ['own'])
+  t.true(
+    trainableNames(model).some((name) => name.includes('.adapter_fusion_layer.')),
+    'and all else as before'
+  )
+  model.trainAll()
+  model.activeHead = 'bare'
+  t.deepEqual(trained(), ['bare'])
+  // By name it is the caller's affair.
+  model.trainHead('own')
+  model.activeHead = 'bare'
+  t.deepEqual(trained(), ['own'])
 })
 
 test('no head by hand: hidden states from forward, and predict says what to do', async (t) => {
