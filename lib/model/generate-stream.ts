@@ -1,6 +1,5 @@
-import type { Row } from '../data/dataset.js'
 import { TextStream } from '../data/text-stream.js'
-import { type GenerateOptions, planGeneration, stoppable } from './generation-plan.js'
+import { type GenerationPlan, stoppable } from './generation-plan.js'
 import type { Model } from './model.js'
 
 /** A token that a model has just written. */
@@ -51,15 +50,10 @@ class Arrivals {
 }
 
 export async function* streamTokens(
-  model: Model,
-  rows: readonly (Row | string)[],
-  options: GenerateOptions
+  { native, tokenizer }: Model,
+  { batch, pass, how }: GenerationPlan,
+  signal: AbortSignal | undefined
 ): AsyncGenerator<GeneratedToken, void, undefined> {
-  const plan = planGeneration(model, rows, options)
-  if (plan === undefined) return
-  const { batch, pass, how } = plan
-  const { native, tokenizer } = model
-  const { signal } = options
   const left = new AbortController()
   const ends = signal === undefined ? left.signal : AbortSignal.any([signal, left.signal])
   const arrivals = new Arrivals()

@@ -31,6 +31,8 @@ async function generate(
   return answers
 }
 
+async function* nothing(): AsyncGenerator<never, void, undefined> {}
+
 /** What a causal model can do besides. */
 export abstract class TextWriter extends ModelSurgery {
   /** Goes on writing after rows of text or ids: the likeliest token each time, or a draw. For causal models (GPT-2). */
@@ -41,13 +43,16 @@ export abstract class TextWriter extends ModelSurgery {
 
   /**
    * The same, token by token as they are made: of each step one of every row that still runs. Whoever leaves the loop, or
-   * aborts the signal, ends the work before its next token.
+   * aborts the signal, ends the work before its next token. The work begins with the first token that is asked for.
    */
-  async *generateStream(
+  generateStream(
     rows: readonly (Row | string)[],
     options: GenerateOptions = {}
   ): AsyncGenerator<GeneratedToken, void, undefined> {
     this.usable('generateStream')
-    yield* streamTokens(this as unknown as Model, rows, options)
+    const model = this as unknown as Model
+    // What is active counts where the call stands, not where its first token is asked for.
+    const plan = planGeneration(model, rows, options)
+    return plan === undefined ? nothing() : streamTokens(model, plan, options.signal)
   }
 }

@@ -1,7 +1,15 @@
 import { cpSync } from 'node:fs'
 import test, { type ExecutionContext } from 'ava'
 import { TextStream } from '../../lib/data/text-stream.js'
-import { AutoModel, type GeneratedToken, type Model, Parallel, Stack, TextTokenizer } from '../../lib/index.js'
+import {
+  AutoModel,
+  adapterSetup,
+  type GeneratedToken,
+  type Model,
+  Parallel,
+  Stack,
+  TextTokenizer
+} from '../../lib/index.js'
 import { scratch } from './support.js'
 
 const bytes = 'test/data/fixtures/tokenizers/roberta'
@@ -122,14 +130,26 @@ test.serial('a signal or a break ends the work, and leaves the model free', asyn
   )
 })
 
-test('mistakes are told when the first token is asked for', async (t) => {
+test('mistakes are told by the call, and what the rows need when the first token is asked for', async (t) => {
   const model = await writer(t)
-  await t.throwsAsync(model.generateStream(rows, { topP: 2 }).next(), { message: /topP/ })
+  t.throws(() => model.generateStream(rows, { topP: 2 }), { message: /topP/ })
   await t.throwsAsync(model.generateStream(rows, { ...how, maxNewTokens: 39 }).next(), { code: 'ERR_OUT_OF_RANGE' })
   await t.throwsAsync(model.generateStream(rows, { signal: 'stop' as never }).next(), { instanceOf: TypeError })
-  await t.throwsAsync(model.generateStream(rows, { tokens: 3 } as never).next(), { message: /unknown option 'tokens'/ })
+  t.throws(() => model.generateStream(rows, { tokens: 3 } as never), { message: /unknown option 'tokens'/ })
   model.dispose()
-  await t.throwsAsync(model.generateStream(rows).next(), { code: 'ERR_DISPOSED' })
+  t.throws(() => model.generateStream(rows), { code: 'ERR_DISPOSED' })
+})
+
+test('what is active counts where the call stands, in a scope and outside', async (t) => {
+  const model = await writer(t)
+  const tokens = async (stream: AsyncIterable<GeneratedToken>) => (await all(stream)).map(({ token }) => token)
+  const adapted = await tokens(model.generateStream(rows, { ...drawn, adapters: 'a' }))
+  const bare = await tokens(model.generateStream(rows, drawn))
+  t.notDeepEqual(adapted, bare)
+  t.deepEqual(await tokens(adapterSetup('a', () => model.generateStream(rows, drawn))), adapted)
+  const before = model.generateStream(rows, drawn)
+  model.setActiveAdapters('a')
+  t.deepEqual(await tokens(before), bare)
 })
 
 test('text comes in whole characters, and spaces only when they stay', (t) => {

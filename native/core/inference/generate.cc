@@ -64,9 +64,9 @@ void check_room(const ModelConfig& config, const BatchInput& prompts, const std:
     // The last new token is not read any more.
     const int64_t needed = prompts.row_lengths[row] + added[row].positions + fresh - 1;
     if (needed <= config.max_position_embeddings) continue;
-    fail(ErrorCode::out_of_range, "generate", text("row ", row, " would be longer than the model has positions"),
-         {.expected = text("prompt and new tokens of at most ", config.max_position_embeddings + 1),
-          .got = text(prompts.row_lengths[row] + added[row].positions, " + ", fresh),
+    fail(ErrorCode::out_of_range, "generate", "a row would be longer than the model has positions",
+         {.expected = text("tokens and new ones of at most ", config.max_position_embeddings + 1),
+          .got = text("a row of ", prompts.row_lengths[row] + added[row].positions, " and ", fresh, " new ones"),
           .hint = "Ask for fewer new tokens, or shorten the prompt"});
   }
 }
