@@ -19,10 +19,13 @@ import {
   type FolderFormat,
   findWeights,
   folderFormats,
+  fusionConfigFile,
+  fusionWeightFiles,
   headConfigFile,
   headWeightFiles,
   peftWeightFiles
 } from '../exchange/folder-files.js'
+import { readFusionFolder } from '../exchange/fusion-folder.js'
 import { isPeftFolder, readPeftFolder } from '../exchange/peft-folder.js'
 import { checkAdapterName, headFloatKeys } from '../exchange/write-folder.js'
 import { loadAddon } from '../native/addon.js'
@@ -38,7 +41,7 @@ export const summary = 'rewrite an adapter, a head or a file of weights: format,
 const usage = `Usage: torch-adapters convert SOURCE TARGET [--format FORMAT] [--dialect DIALECT] [--name NAME]
        torch-adapters convert SOURCE TARGET --library LIBRARY --model MODEL [OPTIONS]
 
-SOURCE is the folder of an adapter (its head comes along; a folder of PEFT's stays one), the folder of a head, or a
+SOURCE is the folder of an adapter (its head comes along; a folder of PEFT's stays one), of a fusion or of a head, or a
 file of weights; TARGET a new folder or file. With --library an adapter's folder becomes one of the other Python
 library, where that one computes the same.
 Exit status: 0 done, 1 failed, 2 called in a wrong way.
@@ -65,8 +68,8 @@ const dialects = ['adapterhub', 'plain'] as const
 const libraries = ['adapters', 'peft'] as const
 
 const folderFiles = [
-  ...[adapterConfigFile, headConfigFile],
-  ...[...Object.values(adapterWeightFiles), ...Object.values(headWeightFiles)],
+  ...[adapterConfigFile, headConfigFile, fusionConfigFile],
+  ...[adapterWeightFiles, headWeightFiles, fusionWeightFiles].flatMap((files) => Object.values(files)),
   ...Object.values(peftWeightFiles)
 ]
 
@@ -90,7 +93,8 @@ async function rewrite(source: string, target: string, { format, dialect, name }
 async function convertFolder(job: Job): Promise<string[]> {
   const { source, target } = job
   const holdsHead = existsSync(join(source, headConfigFile)) && findWeights(source, headWeightFiles) !== undefined
-  const holdsAdapter = !holdsHead || existsSync(join(source, adapterConfigFile))
+  const holdsFusion = existsSync(join(source, fusionConfigFile))
+  const holdsAdapter = !(holdsHead || holdsFusion) || existsSync(join(source, adapterConfigFile))
   const isPeft = holdsAdapter && isPeftFolder(source)
   const adapter = holdsAdapter && !isPeft ? readAdapterFolder(source, false) : null
   const stage = stageBeside(target)
@@ -98,6 +102,7 @@ async function convertFolder(job: Job): Promise<string[]> {
     const files = [
       ...(adapter === null ? [] : await convertAdapter(job, adapter, stage)),
       ...(isPeft ? await convertPeft(job, stage) : []),
+      ...(holdsFusion ? await convertFusion(job, stage) : []),
       ...(holdsHead ? await convertHead(job, stage) : [])
     ]
     makeFolder(target)
@@ -141,6 +146,15 @@ async function convertPeft(job: Job, stage: string): Promise<string[]> {
   return [weights, adapterConfigFile]
 }
 
+/** Its setup names it, and the adapters that it reads have folders of their own. */
+async function convertFusion(job: Job, stage: string): Promise<string[]> {
+  if (job.name !== null) throw usageError('--name: a setup names its fusion; leave it out')
+  const weights = fusionWeightFiles[job.format]
+  await rewrite(readFusionFolder(job.source).weightsFile, join(stage, weights), job)
+  copyFileSync(join(job.source, fusionConfigFile), join(stage, fusionConfigFile))
+  return [weights, fusionConfigFile]
+}
+
 /** The head of a model class such as BertForSequenceClassification has no name that could change. */
 async function convertHead(job: Job, stage: string): Promise<string[]> {
   const config = join(job.source, headConfigFile)
@@ -174,7 +188,7 @@ function formatOf(target: string, isFolder: boolean): FolderFormat {
 
 function checkTarget(target: string, isFolder: boolean, force: boolean): void {
   if (!existsSync(target)) return
-  const configs = [adapterConfigFile, headConfigFile]
+  const configs = [adapterConfigFile, headConfigFile, fusionConfigFile]
   const isThere = !statSync(target).isDirectory() || configs.some((file) => existsSync(join(target, file)))
   if (statSync(target).isDirectory() !== isFolder) {
     throw usageError(`SOURCE is a ${isFolder ? 'folder' : 'file'} and TARGET is not`)

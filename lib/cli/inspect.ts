@@ -4,6 +4,7 @@ import type { AdapterConfig, MethodConfig } from '../config/adapter-config.js'
 import { BottleneckConfig } from '../config/bottleneck-config.js'
 import { quoted } from '../config/check.js'
 import { adapterConfigHash } from '../config/config-hash.js'
+import { fusionConfigToJson } from '../config/fusion-config.js'
 import { headConfigToJson, labelNames } from '../config/head-config.js'
 import { LoraConfig, loraPlaces, MtlLoraConfig } from '../config/lora-config.js'
 import { modelConfigFromJson, modelConfigToJson } from '../config/model-config.js'
@@ -13,7 +14,14 @@ import { inFile, readJsonObject } from '../config/read-json.js'
 import { ReftConfig } from '../config/reft-config.js'
 import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
 import type { BaseModelNote } from '../exchange/base-model.js'
-import { adapterConfigFile, headConfigFile, noAdapterHere, setupConfigFile } from '../exchange/folder-files.js'
+import {
+  adapterConfigFile,
+  fusionConfigFile,
+  headConfigFile,
+  noAdapterHere,
+  setupConfigFile
+} from '../exchange/folder-files.js'
+import { type FusionFolder, readFusionFolder } from '../exchange/fusion-folder.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
 import { trainingFile } from '../training/checkpoint-folder.js'
 import { exitStatus, parseCommand, usageError } from './arguments.js'
@@ -36,8 +44,8 @@ export const summary = 'print what an adapter, a head, a checkpoint or a file of
 const usage = `Usage: torch-adapters inspect FOLDER_OR_FILE [--tensors] [--json]
 
 Reads the configs and the index of the weights; loads no model, but for an archive. FOLDER is an adapter's (AdapterHub's
-or PEFT's), a head's, a whole setup's, a model's, a checkpoint's, or one of checkpoints; FILE is one of safetensors or
-PyTorch's (.bin, .pt), or an archive of torch.export (.pt2), whose graph is read, too.
+or PEFT's), a fusion's, a head's, a whole setup's, a model's, a checkpoint's, or one of checkpoints; FILE is one of
+safetensors or PyTorch's (.bin, .pt), or an archive of torch.export (.pt2), whose graph is read, too.
 Exit status: 0 done, 1 the folder or file is not what it should be, 2 called in a wrong way.
 
   --tensors  also the name, shape and type of every tensor
@@ -53,6 +61,10 @@ interface Inspection {
   }
   readonly peft?: PeftSummary
   readonly setup?: SetupSummary
+  readonly fusion?: Omit<FusionFolder, 'folder' | 'weightsFile' | 'config'> & {
+    readonly config: object
+    readonly weights: WeightsSummary
+  }
   readonly head?: Omit<HeadFolder, 'folder' | 'weightsFile'> & { readonly weights: WeightsSummary }
   readonly model?: Record<string, unknown>
   readonly archive?: ArchiveSummary
@@ -74,6 +86,7 @@ export async function inspect(path: string): Promise<Inspection> {
   const parts = {
     ...setupPart(path),
     ...(await adapterPart(path)),
+    ...(await fusionPart(path)),
     ...(await headPart(path)),
     ...(await modelPart(path)),
     ...checkpointPart(path),
@@ -93,6 +106,12 @@ async function adapterPart(path: string): Promise<Pick<Inspection, 'adapter' | '
   }
 }
 
+async function fusionPart(path: string): Promise<Pick<Inspection, 'fusion'>> {
+  if (!existsSync(join(path, fusionConfigFile))) return {}
+  const { folder: _, weightsFile, config, ...fusion } = readFusionFolder(path)
+  return { fusion: { ...fusion, config: fusionConfigToJson(config), weights: await summarizeWeights(weightsFile) } }
+}
+
 async function headPart(path: string): Promise<Pick<Inspection, 'head'>> {
   const folder = existsSync(join(path, headConfigFile)) ? readHeadFolder(path) : null
   if (folder === null) return {}
@@ -103,7 +122,7 @@ async function headPart(path: string): Promise<Pick<Inspection, 'head'>> {
 /** Models and checkpoints: files whose names are known. */
 async function modelPart(path: string): Promise<Pick<Inspection, 'model' | 'weights'>> {
   const file = join(path, 'config.json')
-  const names = ['model.safetensors', 'pytorch_model.bin', trainingFile]
+  const names = ['model.safetensors', 'pytorch_model.bin', 'inserted_modules.safetensors', trainingFile]
   const weights = await Promise.all(
     names
       .map((name) => join(path, name))
@@ -119,7 +138,7 @@ async function insidePart(path: string): Promise<Pick<Inspection, 'inside'>> {
   if (![trainingFile, setupConfigFile].some((file) => existsSync(join(path, file)))) return {}
   const folders = readdirSync(path).map((name) => join(path, name))
   const parts = folders.filter((folder) =>
-    [adapterConfigFile, headConfigFile].some((file) => existsSync(join(folder, file)))
+    [adapterConfigFile, headConfigFile, fusionConfigFile].some((file) => existsSync(join(folder, file)))
   )
   return parts.length === 0 ? {} : { inside: await Promise.all(parts.map(inspect)) }
 }
@@ -130,7 +149,8 @@ function sharedWith({ name, sharing }: Pick<AdapterFolder, 'name' | 'sharing'>):
 }
 
 function text(inspection: Inspection, withTensors: boolean): string {
-  const { path, setup, adapter, peft, head, model, archive, checkpoint, checkpoints, weights, inside } = inspection
+  const { path, setup, adapter, peft, fusion, head, model, archive, checkpoint, checkpoints, weights, inside } =
+    inspection
   const lines = [path]
   if (setup !== undefined) lines.push('', ...describeSetup(setup))
   if (adapter !== undefined) {
@@ -143,6 +163,11 @@ function text(inspection: Inspection, withTensors: boolean): string {
     )
   }
   if (peft !== undefined) lines.push('', ...describePeft(peft), ...describeWeights(peft.weights, withTensors))
+  if (fusion !== undefined) {
+    const fields = Object.entries(fusion.config).map(([key, value]) => `${key}=${JSON.stringify(value)}`)
+    lines.push('', `fusion '${fusion.name}' over ${quoted(fusion.adapters)}`, `  config        ${fields.join(', ')}`)
+    lines.push(trainedOn(fusion.model), ...describeWeights(fusion.weights, withTensors))
+  }
   if (head !== undefined) {
     const names = labelNames(head.config)
     const shown = names.length > 12 ? `${names.slice(0, 12).join(', ')}, …` : names.join(', ')
@@ -151,7 +176,7 @@ function text(inspection: Inspection, withTensors: boolean): string {
       `  type          ${head.config.headType}${'layers' in head.config ? `, ${head.config.layers} layer${head.config.layers > 1 ? 's' : ''}` : ''}`
     )
     if (names.length > 0) lines.push(`  labels        ${names.length}: ${shown}`)
-    if (adapter === undefined && peft === undefined) lines.push(trainedOn(head.model))
+    if ((adapter ?? peft ?? fusion) === undefined) lines.push(trainedOn(head.model))
     lines.push(...describeWeights(head.weights, withTensors))
   }
   if (model !== undefined) {

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type ProblemType, problemTypes } from '../config/peft-config.js'
-import { adapterConfigFile, headConfigFile } from '../exchange/folder-files.js'
+import { adapterConfigFile, fusionConfigFile, headConfigFile } from '../exchange/folder-files.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import type { AdapterSource } from './adapters.js'
@@ -121,8 +121,12 @@ export async function loadHeadAlone(model: Model, source: string, offline: boole
   const { refuseUnfinished } = await import('./run-folder.js')
   refuseUnfinished('--head', folder)
   // In place of one of its name that came with the model or with an adapter: it was asked for.
-  if (!existsSync(join(folder, adapterConfigFile))) return await model.loadHead(folder, { overwriteOk: true })
-  throw usageError(`--head: expected a head alone, got ${source}, which holds an adapter: give it as --adapter`)
+  const holds = (file: string) => existsSync(join(folder, file))
+  if (holds(adapterConfigFile))
+    throw usageError(`--head: expected a head alone, got ${source}, which holds an adapter: give it as --adapter`)
+  if (holds(fusionConfigFile))
+    throw usageError(`--head: expected a head alone, got ${source}, which holds a fusion: give its setup as --setup`)
+  return await model.loadHead(folder, { overwriteOk: true })
 }
 
 /** Where the head that answers comes from: a folder of it alone, the adapters' own folders, or what the model comes with. */

@@ -1,6 +1,7 @@
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { AutoModel, Stack } from '../../lib/index.js'
+import { AutoModel, addAdaptersToModel, Fuse, Stack } from '../../lib/index.js'
 import { command, fixtures, scratch } from './command.js'
 
 const folders = join(fixtures, 'folders')
@@ -59,6 +60,46 @@ test.serial('a whole setup: how it stands, which head answers, and what lies in 
   for (const part of ["adapter 'one'", "adapter 'two'", "head 'both'"]) t.true(output.includes(part), output)
   const { setup, inside } = JSON.parse((await command(['inspect', folder, '--json'])).output)
   t.deepEqual([setup.adapters.children, setup.head, inside.length], [['one', 'two'], 'both', 3])
+})
+
+test.serial('a fusion’s folder is one, converts whole, and is no head alone', async (t) => {
+  using model = await AutoModel.fromPretrained(join(fixtures, 'models/bert-tiny'))
+  for (const name of ['one', 'two']) model.addAdapter(name)
+  model.addAdapterFusion(['one', 'two'], 'static', { name: 'both' })
+  model.addClassificationHead('both', { numLabels: 2 })
+  const [folder, setup, target] = [scratch(), scratch(), join(scratch(), 'target')]
+  await model.saveAdapterSetup(setup, Fuse('one', 'two', { name: 'both' }), { head: 'both' })
+  await model.saveAdapterFusion(folder, 'both')
+  await model.saveHead(folder, 'both')
+  const { output, errors } = await command(['inspect', folder])
+  t.is(errors, '')
+  t.regex(output, /fusion 'both' over 'one', 'two'\n {2}config {8}key=true, .*\n {2}trained on/)
+  t.true(output.includes("head 'both'"), output)
+  t.is(JSON.parse((await command(['inspect', setup, '--json'])).output).inside.length, 3)
+  t.is((await command(['convert', folder, target, '--format', 'bin'])).status, 0)
+  using other = await AutoModel.fromPretrained(join(fixtures, 'models/bert-tiny'))
+  for (const name of ['one', 'two']) other.addAdapter(name)
+  await other.loadAdapterFusion(target)
+  t.is(await other.loadHead(target), 'both')
+  const values = other.stateDict()
+  for (const [name, { data }] of model.stateDict()) {
+    if (name.includes('adapter_fusion_layer')) t.deepEqual(values.get(name)?.data, data)
+  }
+  const renamed = await command(['convert', folder, `${target}-b`, '--name', 'b'])
+  t.regex(renamed.errors, /--name: a setup names its fusion/)
+  t.is(renamed.status, 2)
+  const rows = join(scratch(), 'rows.jsonl')
+  writeFileSync(rows, '{"input_ids":[5,6],"label":0}\n')
+  const head = ['--model', join(fixtures, 'models/bert-tiny'), '--head', folder, '--data', rows]
+  t.regex((await command(['evaluate', ...head])).errors, /--head: expected a head alone, .* holds a fusion: .* --setup/)
+})
+
+test.serial('what surgery inserted', async (t) => {
+  using model = await AutoModel.fromPretrained(join(fixtures, 'models/bert-tiny'))
+  addAdaptersToModel(model, { pattern: 'bert.encoder.layer.0', adapterSize: 2 })
+  const folder = scratch()
+  await model.saveSurgery(folder)
+  t.regex((await command(['inspect', folder, '--tensors'])).output, /layer\.0\.1\.down_project\.weight/)
 })
 
 test.serial('a model and a single file', async (t) => {

@@ -127,7 +127,10 @@ test('what cannot be written is refused', async (t) => {
   const rows = [{ inputIds: [1, 2, 3] }]
   // Twelve positions: three of the prompt and nine new tokens, of which the last is never read.
   t.is((await model.generate(rows, { maxNewTokens: 10, eosTokenId: null }))[0]?.ids.length, 10)
-  await t.throwsAsync(model.generate(rows, { maxNewTokens: 11 }), { code: 'ERR_OUT_OF_RANGE', message: /a row of 3 and 11 new ones/ })
+  await t.throwsAsync(model.generate(rows, { maxNewTokens: 11 }), {
+    code: 'ERR_OUT_OF_RANGE',
+    message: /a row of 3 and 11 new ones/
+  })
   await t.throwsAsync(model.generate(['text']), { message: /no tokenizer/ })
   await t.throwsAsync(model.generate(rows, { temperature: 0 }), { message: /temperature/ })
   await t.throwsAsync(model.generate(rows, { adapters: ['a', 'b'] }), { message: /adapters/ })
