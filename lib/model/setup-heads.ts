@@ -42,12 +42,14 @@ const operation = 'read the setup folder'
 /** What `head_setup` says, and where its heads lie. A fusion's folder may have a head, too: Python loads it with the fusion. */
 export function setupHeads(json: unknown, { folder, file, setup, fusions }: SetupFolder): SetupHeads {
   const given = inFile(file, operation, () => headSetupFromJson(json))
+  const adapters = adapterNames(setup)
   const folders = new Map<string, string>()
   const ofFusions = new Map<string, string>()
   for (const [fusion, place] of fusions) {
     if (!existsSync(join(place, headConfigFile)) && findWeights(place, headWeightFiles) === undefined) continue
     const name = readHeadFolder(place)?.name ?? fusion
-    folders.set(name, place)
+    // A fusion may have an adapter's name: what lies in the folder of both comes with the adapter.
+    if (!(adapters.includes(name) && place === join(folder, name))) folders.set(name, place)
     ofFusions.set(fusion, name)
   }
   if (given === true) {
@@ -55,7 +57,6 @@ export function setupHeads(json: unknown, { folder, file, setup, fusions }: Setu
     checkThere(name, folder, file)
     return { answering: name, folders: folders.set(name, folder) }
   }
-  const adapters = adapterNames(setup)
   for (const name of adapterNames(given)) {
     inFile(file, operation, () => checkAdapterName(name, 'head_setup'))
     checkThere(name, join(folder, name), file)

@@ -61,6 +61,22 @@ test('folders of whole setups: each part in its own folder, loaded and run as be
   })
 })
 
+test('a fusion and one of its adapters may have one name, and one folder', async (t) => {
+  const model = await withFour(t)
+  const setup = Fuse('a', 'd', { name: 'a' })
+  model.addAdapterFusion(setup)
+  const folder = scratch(t)
+  for (const head of ['a', 'd']) {
+    await model.saveAdapterSetup(folder, setup, { head })
+    const one = { inputIds: [inputIds[0] ?? []] }
+    const before = (await model.forward(one, { adapters: setup, head })).logits?.data
+    const other = await load(t)
+    await other.loadAdapterSetup(folder, { setActive: true })
+    t.is(other.activeHead, head)
+    t.deepEqual((await other.forward(one)).logits?.data, before)
+  }
+})
+
 test('a setup of which a part is missing or damaged leaves the model as it was, new or replaced', async (t) => {
   const model = await withFour(t)
   const whole = join(scratch(t), 'whole')
