@@ -8,7 +8,7 @@ import type { ModelConfig } from '../config/model-config.js'
  * otherwise (version 1.3); undefined: nothing.
  */
 export function libraryFails(config: AdapterConfig, { modelType }: ModelConfig): string | undefined {
-  if (config.method === 'output') return undefined
+  if (config.method === 'output') return 'has no adapters on the last hidden state'
   const parts = config.method === 'union' ? config.configs : [config]
   if (parts.filter(({ method }) => method === 'reft').length > 1) return 'refuses two ReFTs in one adapter'
   for (const part of parts) {

@@ -1,5 +1,5 @@
 import test, { type ExecutionContext } from 'ava'
-import { AutoModel } from '../../lib/index.js'
+import { type AdapterConfigSource, AutoModel } from '../../lib/index.js'
 import { open, scratch } from './peft-folders.js'
 import { soon, warningsOf } from './warnings.js'
 
@@ -22,7 +22,8 @@ const fails = [
   ['bert', 'mtl_lora[use_dora=True]', /fails on MTL-LoRA with DoRA/],
   ['bert', "seq_bn_inv[inv_adapter='glow']", /GLOW/],
   ['bert', 'compacter[reduction_factor=4, shared_W_phm=True, factorized_phm_W=False]', /one whole W/],
-  ['bert', 'loreft[layers=[0]]|noreft[layers=[1]]', /refuses two ReFTs/]
+  ['bert', 'loreft[layers=[0]]|noreft[layers=[1]]', /refuses two ReFTs/],
+  ['bert', { architecture: 'output_adapter', adapter_size: 4 }, /has no adapters on the last hidden state/]
 ] as const
 
 const works = [
@@ -45,7 +46,7 @@ const works = [
 async function told(
   t: ExecutionContext,
   family: string,
-  config: string,
+  config: AdapterConfigSource,
   code = 'TORCH_ADAPTERS_FAILS_IN_PYTHON'
 ): Promise<string[]> {
   using model = await open(`${family}-tiny`)
@@ -60,7 +61,8 @@ async function told(
 }
 
 for (const [family, config, expected] of fails) {
-  test.serial(`${family}: ${config} is written for Python with one warning`, async (t) => {
+  const name = typeof config === 'string' ? config : config.architecture
+  test.serial(`${family}: ${name} is written for Python with one warning`, async (t) => {
     const warnings = await told(t, family, config)
     t.is(warnings.length, 1)
     t.regex(warnings[0] ?? '', expected)
