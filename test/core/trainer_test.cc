@@ -1,5 +1,7 @@
 // A whole training step without Node: every head and way to train, a checkpoint that continues bit for bit, damaged
 // checkpoints refused.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
 
 #include "check.h"
@@ -46,6 +48,58 @@ TEST(every_head_learns_in_every_way) {
       for (int i = 0; i < 20; ++i) (i == 0 ? first : last) = step(trainer, batches).members[0].loss;
       CHECK(last < first);
     }
+  }
+}
+
+TEST(what_the_loss_does_not_read_neither_decays_nor_moves) {
+  for (const auto& optimizer : std::vector<OptimizerOptions>{AdamWOptions{}, SgdOptions{.momentum = 0.9},
+                                                             AdafactorOptions{.beta1 = 0.9}, LionOptions{}}) {
+    auto model = tiny_model(HeadType::classification);  // reads the first token, not the pooler
+    train(*model, Way::full);
+    auto own = options();
+    own.members[0].optimizer = optimizer;
+    own.members[0].weight_decay = 0.5;
+    Trainer trainer(*model, own);
+    std::vector<std::pair<std::string, at::Tensor>> before;
+    for (const auto& named : model->named_parameters())
+      if (named.parameter.value->requires_grad()) before.emplace_back(named.name, named.parameter.value->clone());
+    auto batches = batch_for(*model, HeadType::classification);
+    for (int i = 0; i < 3; ++i) step(trainer, batches);
+    int still = 0;
+    for (const auto& named : model->named_parameters())
+      for (const auto& [name, value] : before) {
+        if (name != named.name) continue;
+        const bool same = at::equal(value, *named.parameter.value);
+        CHECK_EQ(same, name.find(".pooler.") != std::string::npos);
+        still += same ? 1 : 0;
+      }
+    CHECK_EQ(still, 2);
+  }
+}
+
+TEST(what_the_loss_reads_decays_though_its_gradient_is_zero) {
+  BottleneckConfig form;
+  form.init_weights = AdapterInit::zeros;  // of the up-projection: nothing comes back to the one before it
+  auto model = model_of(tiny(0), HeadType::classification, form);
+  train(*model, Way::adapter);
+  auto own = options();
+  own.members[0].schedule = {.kind = ScheduleKind::constant};
+  Trainer trainer(*model, own);
+  std::vector<at::Tensor> before;
+  const auto down = [&] {
+    std::vector<at::Tensor> found;
+    for (const auto& named : model->named_parameters())
+      if (named.name.ends_with(".adapter_down.0.weight")) found.push_back(*named.parameter.value);
+    return found;
+  };
+  for (const auto& value : down()) before.push_back(value.detach().clone());
+  auto batches = batch_for(*model, HeadType::classification);
+  step(trainer, batches);
+  CHECK_EQ(before.size(), size_t{4});
+  for (size_t i = 0; i < before.size(); ++i) {
+    const auto expected = before[i] * (1 - 1e-2 * 0.01);
+    CHECK(at::allclose(down()[i], expected, 1e-6, 0));
+    CHECK(!at::equal(down()[i], before[i]));
   }
 }
 

@@ -78,7 +78,14 @@ void FlatParameters::changed() {
 }
 
 void FlatParameters::zero_grads() {
-  if (grads_.defined()) grads_.zero_();
+  if (!grads_.defined()) return;
+  grads_.zero_();
+  // What a pass adds to has another version afterwards, by which the optimizer knows it.
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (!trains(i)) continue;
+    auto version = parameters_[i].parameter.value->grad().unsafeGetTensorImpl()->version_counter();
+    version.set_version(0);
+  }
 }
 
 FlatParameters::Span FlatParameters::span(size_t i) const {

@@ -18,6 +18,7 @@ struct AddToBuffer : BackwardNode {
   at::Tensor buffer;
   variable_list backward(const at::Tensor& grad) override {
     buffer.add_(grad);
+    buffer.unsafeGetTensorImpl()->bump_version();  // operators below autograd do not
     return {};
   }
   void release_variables() override { buffer.reset(); }
@@ -43,7 +44,9 @@ GradientScope::~GradientScope() {
 
 at::Tensor gradient_of(const at::Tensor& parameter) {
   if (!parameter.defined() || !parameter.requires_grad()) return {};
-  return buffers_here != nullptr ? buffers_here->of(parameter) : parameter.grad();
+  auto buffer = buffers_here != nullptr ? buffers_here->of(parameter) : parameter.grad();
+  buffer.unsafeGetTensorImpl()->bump_version();  // nodes add to it below autograd, which would do that
+  return buffer;
 }
 
 at::Tensor tracked(const at::Tensor& parameter) {

@@ -53,6 +53,17 @@ void check_reached(bool reached) {
        {.hint = "Make the adapter that trains the active one"});
 }
 
+// What another thread's share reached has been reached (see FlatParameters::zero_grads).
+void take_versions(const FlatParameters& flat, const GradientBuffers& views) {
+  for (size_t i = 0; i < flat.parameters().size(); ++i) {
+    if (!flat.trains(i)) continue;
+    const auto& parameter = *flat.parameters()[i].parameter.value;
+    auto version = views.of(parameter).unsafeGetTensorImpl()->version_counter();
+    if (version.current_version() > 0) parameter.grad().unsafeGetTensorImpl()->bump_version();
+    version.set_version(0);
+  }
+}
+
 }  // namespace
 
 Gradients::Gradients(AdapterModel& model) : model_(model), parameters_(checked_trainable(model)) {}
@@ -104,7 +115,10 @@ BatchLoss Gradients::add_shards(std::vector<Shard>& shards, Random* random, doub
     if (part == 0) continue;
     loss.total += passed[i].loss.total * part;
     for (size_t h = 0; h < loss.heads.size(); ++h) loss.heads[h] += passed[i].loss.heads[h] * request.head_shares[h];
-    for (size_t p = 0; i > 0 && p < parameters_.size(); ++p) parameters_[p]->grads().add_(extra_[i - 1].flat[p]);
+    for (size_t p = 0; i > 0 && p < parameters_.size(); ++p) {
+      parameters_[p]->grads().add_(extra_[i - 1].flat[p]);
+      take_versions(*parameters_[p], extra_[i - 1].views);
+    }
   }
   return loss;
 }

@@ -4,9 +4,33 @@
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <cmath>
 
 namespace ta {
+
+namespace {
+
+// The group without what the loss did not reach: as in PyTorch, where such a parameter's gradient is None, it neither
+// decays nor moves. Gradients that were added to since they were zeroed have another version than 0.
+UpdateGroup reached(UpdateGroup group, const std::vector<FlatParameters*>& parameters) {
+  const auto was_missed = [&](const UpdateGroup::Element& element) {
+    return parameters[element.buffer]->parameters()[element.parameter].parameter.value->grad()._version() == 0;
+  };
+  if (std::erase_if(group.elements, was_missed) == 0) return group;
+  group.parts.clear();
+  for (const auto& [buffer, parameter] : group.elements) {
+    const auto [begin, end] = parameters[buffer]->span(parameter);
+    if (!group.parts.empty() && group.parts.back().buffer == buffer && group.parts.back().end == begin) {
+      group.parts.back().end = end;
+    } else {
+      group.parts.push_back({buffer, begin, end});
+    }
+  }
+  return group;
+}
+
+}  // namespace
 
 Optimizer::Optimizer(std::vector<FlatParameters*> parameters, std::vector<UpdateGroup> groups)
     : parameters_(std::move(parameters)), groups_(std::move(groups)) {}
@@ -30,7 +54,10 @@ void Optimizer::scale_grads(double factor) {
 void Optimizer::step(double factor) {
   c10::NoGradGuard guard;
   ++steps_;
-  for (const auto& group : groups_) update(group, group.learning_rate * factor);
+  for (const auto& group : groups_) {
+    if (const auto moving = reached(group, parameters_); !moving.elements.empty())
+      update(moving, group.learning_rate * factor);
+  }
   for (auto* flat : parameters_) flat->changed();
 }
 
