@@ -3,7 +3,7 @@
 import { AdapterTrainer } from '../../dist/lib/index.js'
 import { trainingProgress } from '../../dist/lib/training/progress.js'
 import { CurveRecorder } from '../../dist/lib/training/report.js'
-import { encodeRow, encodeTagged } from './encode.mjs'
+import { encodeRow, encodeTagged, readerOf } from './encode.mjs'
 import { measure, measureTags } from './measures.mjs'
 
 /** @typedef {import('../../dist/lib/index.js').Model} Model */
@@ -48,10 +48,11 @@ export const wayTitles = {
 
 /**
  * @param {RowTask | TagTask} task
- * @param {import('./encode.mjs').Tokenizer} tokenizer
+ * @param {Model} model with a tokenizer
  * @param {number} rows at most so many of train
  */
-export function encodeTask(task, tokenizer, rows) {
+export function encodeTask(task, model, rows) {
+  const reader = readerOf(model)
   /** @template T @template R @param {{ train: T[], dev: T[], test: T[] }} parts @param {(row: T) => R} encode */
   const all = (parts, encode) => ({
     train: parts.train.slice(0, rows).map(encode),
@@ -59,8 +60,8 @@ export function encodeTask(task, tokenizer, rows) {
     test: parts.test.map(encode)
   })
   return task.kind === 'tagging'
-    ? all(task, (row) => encodeTagged(tokenizer, row))
-    : all(task, (row) => encodeRow(tokenizer, row))
+    ? all(task, (row) => encodeTagged(reader, row))
+    : all(task, (row) => encodeRow(reader, row, task.labels))
 }
 
 /** @param {Model} model @param {Way} way @param {RowTask | TagTask} task */
@@ -135,7 +136,7 @@ export async function test(model, task, data) {
   const answers = await model.predict(rows, { batchSize: evaluationBatch })
   return measure(
     answers.map(({ labelId = 0 }) => labelId),
-    rows.map((row) => row.label),
+    rows.map(({ label }) => task.labels.indexOf(label)),
     task.labels.length
   )
 }
@@ -162,6 +163,7 @@ export async function tagWords(model, rows) {
   const value = (/** @type {number} */ at) => logits.data[at] ?? 0
   return rows.map(({ wordAt }, row) =>
     Array.from(wordAt, (token) => {
+      if (token < 0) return 0
       const at = 2 * (row * columns + token)
       return value(at + 1) > value(at) ? 1 : 0
     })

@@ -1,40 +1,59 @@
-// Rows of a task as the ids of one tokenizer: made once, shared by everything that is trained on them.
+// Rows of a task as a model's ids: made once, shared by everything that is trained on them.
+import { rowLimits } from '../../dist/lib/config/model-config.js'
+import { longestFirst } from '../../dist/lib/data/truncate.js'
 
+/** @typedef {import('../../dist/lib/index.js').Model} Model */
 /** @typedef {import('./tasks.mjs').Row} Row */
 /** @typedef {import('./tasks.mjs').TaggedRow} TaggedRow */
 /** @typedef {{ inputIds: Int32Array, tokenTypeIds: Int32Array }} Encoded */
-/** @typedef {{ encode(text: string, textPair?: string): Encoded, encodeWords(words: string[]): Encoded & { wordIds: Int32Array } }} Tokenizer */
-/** @typedef {Encoded & { label: number }} LabelledRow */
-/** @typedef {Encoded & { label: Int32Array, wordAt: Int32Array, tags: number[] }} LabelledTokens wordAt: each word's first token */
+/** @typedef {{ tokenizer: NonNullable<Model['tokenizer']>, maxLength: number }} Reader maxLength: longer rows are cut */
+/** @typedef {Encoded & { label: string }} LabelledRow */
+/** @typedef {Encoded & { label: Int32Array, wordAt: Int32Array, tags: number[] }} LabelledTokens wordAt: each word's first token, -1: cut off */
 
 /** What the loss and the answers look away from. */
 const ignored = -100
 
-/** @param {Tokenizer} tokenizer @param {Row} row @returns {LabelledRow} */
-export function encodeRow(tokenizer, { text, textPair, label }) {
-  return { ...tokenizer.encode(text, textPair), label }
+/** @param {Model} model @returns {Reader} */
+export function readerOf({ tokenizer, config }) {
+  if (tokenizer === undefined) throw new Error('the encoder has no tokenizer')
+  return { tokenizer, maxLength: Math.min(rowLimits(config).maxLength, tokenizer.modelMaxLength) }
+}
+
+/**
+ * The label goes by its name: a number would be read as one where names are numbers themselves.
+ * @param {Reader} reader
+ * @param {Row} row
+ * @param {string[]} labels
+ * @returns {LabelledRow}
+ */
+export function encodeRow({ tokenizer, maxLength }, { text, textPair, label }, labels) {
+  return { ...tokenizer.encode(text, textPair, { maxLength }), label: /** @type {string} */ (labels[label]) }
 }
 
 /**
  * Definition and example as a pair; the tag of a word stands on its first token.
- * @param {Tokenizer} tokenizer
+ * @param {Reader} reader
  * @param {TaggedRow} row
  * @returns {LabelledTokens}
  */
-export function encodeTagged(tokenizer, { text, words, tags }) {
-  const first = tokenizer.encode(text)
-  const second = tokenizer.encodeWords(words)
-  const start = first.inputIds.length
-  // Of the second text's own special tokens only the last one belongs into a pair.
-  const inputIds = Int32Array.from([...first.inputIds, ...second.inputIds.subarray(1)])
-  const tokenTypeIds = new Int32Array(inputIds.length).fill(1, start)
+export function encodeTagged({ tokenizer, maxLength }, { text, words, tags }) {
+  const { tokens } = tokenizer.tokens(text)
+  const whole = tokenizer.encodeWords(words, { maxLength: Number.POSITIVE_INFINITY })
+  const places = [...whole.wordIds.keys()].filter((i) => Number(whole.wordIds[i]) >= 0)
+  const room = maxLength - tokenizer.specialTokenCount(true)
+  const [first, second] = longestFirst(tokens.length, places.length, room)
+  const kept = places.slice(0, second)
+  const { inputIds, tokenTypeIds, secondAt } = tokenizer.encodePair(
+    tokens.slice(0, first),
+    kept.map((i) => tokenizer.idToToken(Number(whole.inputIds[i])) ?? '')
+  )
   const label = new Int32Array(inputIds.length).fill(ignored)
-  const wordAt = new Int32Array(words.length)
-  second.wordIds.forEach((word, i) => {
-    if (word < 0 || second.wordIds[i - 1] === word) return
-    const at = start + i - 1
-    wordAt[word] = at
-    label[at] = tags[word] ?? 0
+  const wordAt = new Int32Array(words.length).fill(-1)
+  kept.forEach((place, i) => {
+    const word = Number(whole.wordIds[place])
+    if (wordAt[word] !== -1) return
+    wordAt[word] = secondAt + i
+    label[secondAt + i] = tags[word] ?? 0
   })
   return { inputIds, tokenTypeIds, label, wordAt, tags }
 }

@@ -1,6 +1,6 @@
 // Five rows answered at the end, so that one sees what was learned.
 import { tagWords } from './contenders.mjs'
-import { encodeRow, encodeTagged } from './encode.mjs'
+import { encodeRow, encodeTagged, readerOf } from './encode.mjs'
 
 /** @typedef {import('../../dist/lib/index.js').Model} Model */
 /** @typedef {import('./tasks.mjs').RowTask} RowTask */
@@ -21,13 +21,12 @@ const ownDefinitions = [
  * @returns {Promise<string[]>} a line or two for each
  */
 export async function answersOf(model, task) {
-  const { tokenizer } = model
-  if (tokenizer === undefined) throw new Error('the encoder has no tokenizer')
+  const reader = readerOf(model)
   if (task.kind === 'tagging') {
     const rows = task.test.slice(0, 5)
     const tags = await tagWords(
       model,
-      rows.map((row) => encodeTagged(tokenizer, row))
+      rows.map((row) => encodeTagged(reader, row))
     )
     return rows.flatMap(({ text, words }, row) => [
       `  ${text}`,
@@ -37,7 +36,7 @@ export async function answersOf(model, task) {
   const own = ownDefinitions.map((text) => ({ text, label: 0 }))
   /** @type {import('./tasks.mjs').Row[]} */
   const rows = task.name === 'lexname' ? own : task.test.slice(0, 5)
-  const answers = await model.predict(rows.map((row) => encodeRow(tokenizer, row)))
+  const answers = await model.predict(rows.map((row) => encodeRow(reader, row, task.labels)))
   return rows.map(({ text, textPair }, i) => {
     const { label, score = 0 } = answers[i] ?? {}
     return `  ${text}${textPair === undefined ? '' : ` ~ ${textPair}`}\n    → ${label} (${score.toFixed(2)})`

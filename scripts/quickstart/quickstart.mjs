@@ -1,8 +1,9 @@
 // The main job, end to end, on real text: read, train an adapter, compare, save, load back, answer, draw.
-import { mkdirSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { cwd } from 'node:process'
 import { AutoModel } from '../../dist/lib/index.js'
+import { makeFolder } from '../../dist/lib/native/make-folder.js'
 import { reportHtml } from '../../dist/lib/training/report.js'
 import { Problem, step } from '../lib/terminal.mjs'
 import { BagOfWords } from './bag-of-words.mjs'
@@ -134,13 +135,16 @@ async function saveAndLoad({ model }, options, rows) {
 
 /** @param {Options} options */
 export async function quickstart(options) {
-  mkdirSync(options.out, { recursive: true })
+  try {
+    makeFolder(options.out)
+  } catch (error) {
+    throw new Problem(`--out: ${/** @type {Error} */ (error).message}. Name a folder that can be written.`)
+  }
   const task = await readTask(options)
   // Before anything trains: what is wrong with --model shows at once.
   const first = await encoder(options, 'adapter')
   const encoderSize = first.namedParameters().reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
-  const { tokenizer } = first
-  if (tokenizer === undefined) {
+  if (first.tokenizer === undefined) {
     first.dispose()
     throw new Problem(
       `--model: ${options.model} has no tokenizer, and the rows here are text. ` +
@@ -151,7 +155,7 @@ export async function quickstart(options) {
   /** @type {ReturnType<typeof encodeTask>} */
   let data = { train: [], dev: [], test: [] }
   await step('tokenizing', async () => {
-    data = encodeTask(task, tokenizer, options.rows)
+    data = encodeTask(task, first, options.rows)
     const tokens = data.train.reduce((sum, { inputIds }) => sum + inputIds.length, 0)
     return `${tokens.toLocaleString('en')} tokens to train on`
   })

@@ -69,6 +69,7 @@ export function userTask(path) {
   const lines = content.split('\n').map((line, i) => ({ line: line.trim(), number: i + 1 }))
   const parsed = lines.filter(({ line }) => line !== '').map(({ line, number }) => parseLine(path, line, number))
   const labels = [...new Set(parsed.map(({ label }) => label))].sort()
+  if (labels.every((label) => Number.isFinite(Number(label)))) labels.sort((a, b) => Number(a) - Number(b))
   if (labels.length < 2)
     refuse(path, `${parsed.length} rows with ${labels.length} different labels; at least 2 are needed`)
   const ids = new Map(labels.map((label, id) => [label, id]))

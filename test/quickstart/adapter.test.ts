@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
-import { AutoModel, type Model, type TextTokenizer } from '../../lib/index.js'
+import { AutoModel, type Model } from '../../lib/index.js'
 import { script } from '../setup/script.js'
 import type { Tasks, Wordnet } from './types.js'
 
@@ -13,7 +13,7 @@ interface Data {
 }
 
 interface Contenders {
-  encodeTask(task: object, tokenizer: TextTokenizer, rows: number): Data
+  encodeTask(task: object, model: Model, rows: number): Data
   train(model: Model, way: string, task: object, data: Data, options: { seed: number; out: string }): Promise<object>
   test(model: Model, task: object, data: Data): Promise<{ accuracy: number; macroF1: number }>
 }
@@ -29,7 +29,7 @@ async function accuracy(way: string, out: string): Promise<number> {
   const model = await AutoModel.fromPretrained(encoder, { seed: 1 })
   try {
     const task = taskBuilders.lexname(readWordnet())
-    const data = contenders.encodeTask(task, model.tokenizer as TextTokenizer, 20_000)
+    const data = contenders.encodeTask(task, model, 20_000)
     await contenders.train(model, way, task, data, { seed: 1, out })
     return (await contenders.test(model, task, { ...data, test: data.test.slice(0, 4000) })).accuracy
   } finally {
