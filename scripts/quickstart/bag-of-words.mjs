@@ -7,8 +7,17 @@ import { randomSource, shuffle } from './random.mjs'
 
 /** @typedef {{ text: string, textPair?: string | undefined, label: number }} Row */
 
-/** @param {string} text @returns {Set<string>} */
-const wordSet = (text) => new Set(text.toLowerCase().match(/[a-z0-9]+/g) ?? [])
+/** Scripts that are written without spaces between words. */
+const unspaced =
+  /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}]/u
+const segmenter = new Intl.Segmenter(undefined, { granularity: 'word' })
+
+/** Runs of letters and digits of any script. @param {string} text @returns {Set<string>} */
+function wordSet(text) {
+  const runs = text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+/gu) ?? []
+  const words = (/** @type {string} */ run) => Array.from(segmenter.segment(run), ({ segment }) => segment)
+  return new Set(runs.flatMap((run) => (unspaced.test(run) ? words(run) : run)))
+}
 
 /** @param {Row} row @returns {string[]} */
 function featuresOf({ text, textPair }) {

@@ -29,6 +29,29 @@ test('it tells the two texts of a pair apart', (t) => {
   t.true(right.length >= 33, `${right.length} of 36`)
 })
 
+test('a bag of words knows the words of every script', (t) => {
+  const texts = [
+    ['кошка ловит мышей', 'поезд едет быстро'],
+    ['η γάτα κοιμάται', 'το τρένο φεύγει'],
+    ['我喜欢猫', '火车很快'],
+    ['Übermut tut selten gut', 'Ärger bleibt']
+  ]
+  for (const pair of texts) {
+    const rows = pair.map((text, label) => ({ text, label }))
+    const bag = new BagOfWords(2)
+    bag.train(Array.from({ length: 20 }, () => rows).flat())
+    t.deepEqual(bag.predict(rows), [0, 1])
+  }
+  // One weight for each word and label: no word is torn apart, and text without spaces is more than one.
+  const counted = (text: string) => {
+    const bag = new BagOfWords(2)
+    bag.train([0, 1].map((label) => ({ text, label })))
+    return bag.parameters / 2 - 1
+  }
+  t.is(counted('Übermut tut gut'), 3)
+  t.is(counted('我喜欢猫'), 3)
+})
+
 // Label 0: 2 of 3 right and 2 answered; label 1: 1 of 1 right, 2 answered; label 2 never occurs.
 test('accuracy and macro-F1', (t) => {
   const { accuracy, macroF1 } = measure([0, 0, 1, 1], [0, 0, 0, 1], 3)
