@@ -67,12 +67,15 @@ export function isMain(url) {
   return process.argv[1] !== undefined && realpathSync(process.argv[1]) === fileURLToPath(url)
 }
 
+/** Errors of the library carry a code; they are for people, as problems are. */
+const isTold = (error) => error instanceof Problem || String(error?.code).startsWith('ERR_')
+
 /** Runs a script's main function: problems of the user become a paragraph and exit status 1. */
 export async function main(work) {
   try {
     process.exitCode = (await work()) ?? 0
   } catch (error) {
-    if (error instanceof Problem || error?.name === 'AdapterError') console.error(`\n${wrap(error.message)}\n`)
+    if (isTold(error)) console.error(`\n${wrap(error.message)}\n`)
     else console.error(error)
     process.exitCode = 1
   }
