@@ -1,4 +1,6 @@
 // The quickstart's command line.
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Problem } from '../lib/terminal.mjs'
@@ -33,6 +35,12 @@ Trains a bottleneck adapter on real English and compares it with what is simpler
 
 /** @param {string} path */
 const inRepository = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+
+/** npm runs scripts in the clone's folder; paths are meant from where it was called. @param {string} path */
+const fromCaller = (path) => resolve(process.env.INIT_CWD ?? '.', path)
+
+/** A folder, or what is no path, such as a hub id. @param {string} source */
+const folderOrId = (source) => (existsSync(fromCaller(source)) ? fromCaller(source) : source)
 
 /** @param {string} name @param {string} value */
 function count(name, value) {
@@ -73,11 +81,11 @@ export function readOptions(args) {
   }
   return {
     task: /** @type {Options['task']} */ (task),
-    data: values.data,
-    model: values.model,
+    data: values.data === undefined ? undefined : fromCaller(values.data),
+    model: folderOrId(values.model),
     compare: values.compare,
     rows: values.rows === undefined ? Number.POSITIVE_INFINITY : count('rows', values.rows),
-    out: values.out,
+    out: fromCaller(values.out),
     seed: count('seed', values.seed)
   }
 }

@@ -1,10 +1,11 @@
-import { writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { temporaryFolder } from '../native/support.js'
 import { script } from '../setup/script.js'
 
 const { quickstart } = await script<{ quickstart(options: object): Promise<void> }>('quickstart/quickstart.mjs')
+const { readOptions } = await script<{ readOptions(args: string[]): object }>('quickstart/options.mjs')
 const { Problem } = await script<{ Problem: typeof Error }>('lib/terminal.mjs')
 
 test('an encoder without a tokenizer is told before anything trains', async (t) => {
@@ -17,4 +18,20 @@ test('an encoder without a tokenizer is told before anything trains', async (t) 
     instanceOf: Problem,
     message: /^--model: .*bert-tiny has no tokenizer, .*tokenizer\.json or vocab\.txt beside its config\.json/
   })
+})
+
+test.serial('paths are read from where npm was called', (t) => {
+  const before = process.env['INIT_CWD']
+  t.teardown(() => {
+    if (before === undefined) delete process.env['INIT_CWD']
+    else process.env['INIT_CWD'] = before
+  })
+  const folder = temporaryFolder(t)
+  mkdirSync(join(folder, 'encoder'))
+  process.env['INIT_CWD'] = folder
+  const read = (model: string) => readOptions(['--data', 'rows.jsonl', '--out', 'results', '--model', model])
+  t.like(read('encoder'), {
+    ...{ data: join(folder, 'rows.jsonl'), out: join(folder, 'results'), model: join(folder, 'encoder') }
+  })
+  t.like(read('owner/encoder'), { model: 'owner/encoder' })
 })
