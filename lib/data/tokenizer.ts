@@ -1,6 +1,7 @@
 import { Tokenizer } from '@huggingface/tokenizers'
 import * as check from '../config/check.js'
 import { AdapterError } from '../native/errors.js'
+import { readsInSlices, slices } from './text-slices.js'
 import { type TokenSpans, tokenSpans } from './token-spans.js'
 import { readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.js'
 import { keep, longestFirst } from './truncate.js'
@@ -52,6 +53,7 @@ export class TextTokenizer {
   readonly #tokenizer: Tokenizer
   readonly #postProcess: PostProcess
   readonly #truncationSide: 'left' | 'right'
+  readonly #readsInSlices: boolean
   readonly #wordPrefix: string
   readonly #isByteLevel: boolean
   /** Whether decoding takes away spaces before punctuation; as in transformers only where the config says so. */
@@ -68,6 +70,7 @@ export class TextTokenizer {
     const postProcess = postProcessor(this.#tokenizer, model['post_processor'])
     this.#postProcess = (...parts) => whole(() => postProcess(...parts))
     this.#truncationSide = config['truncation_side'] === 'left' ? 'left' : 'right'
+    this.#readsInSlices = readsInSlices(model, config)
     this.#wordPrefix = needsSpace(model['pre_tokenizer']) ? ' ' : ''
     this.#isByteLevel = splitsBytes(model['pre_tokenizer'])
     this.#cleansUp = config['clean_up_tokenization_spaces'] === true
@@ -91,19 +94,29 @@ export class TextTokenizer {
   }
 
   encode(text: string, textPair?: string | null, options: EncodeOptions = {}): EncodedText {
-    const first = this.#pieces(check.checkString('text', text))
     // An empty second text is none, as in Python.
-    const second = textPair ? this.#pieces(check.checkString('textPair', textPair)) : null
-    const [tokens, pair] = this.#truncate(first, second, options)
-    return this.#toIds(tokens, pair)
+    const texts = textPair
+      ? [check.checkString('text', text), check.checkString('textPair', textPair)]
+      : [check.checkString('text', text)]
+    const room = this.#room(texts.length > 1, options)
+    const most = this.#truncationSide === 'right' ? room + 1 : Infinity
+    let pieces = texts.map((one) => this.#pieces(one, most))
+    // Of two that both are too long the longer one keeps an odd token.
+    const isOpen = room % 2 === 1 && pieces.length > 1 && pieces.every(({ length }) => length >= most)
+    if (isOpen) pieces = texts.map((one) => this.#pieces(one))
+    return this.#toIds(...this.#truncate(pieces[0] ?? [], pieces[1] ?? null, room))
   }
 
   /** A text that comes word by word, for labels that belong to words. */
   encodeWords(words: readonly string[], options: EncodeOptions = {}): EncodedWords {
-    const pieces = words.flatMap((word, index) =>
-      this.#word(check.checkString(`words[${index}]`, word)).map((piece) => ({ piece, index }))
-    )
-    const [kept] = this.#truncate(pieces, null, options)
+    const room = this.#room(false, options)
+    const most = this.#truncationSide === 'right' ? room : Infinity
+    const pieces: { piece: string; index: number }[] = []
+    words.forEach((word, index) => {
+      check.checkString(`words[${index}]`, word)
+      if (pieces.length < most) for (const piece of this.#word(word)) pieces.push({ piece, index })
+    })
+    const [kept] = this.#truncate(pieces, null, room)
     const encoded = this.#toIds(
       kept.map(({ piece }) => piece),
       null
@@ -154,24 +167,31 @@ export class TextTokenizer {
     return typeof token === 'string' ? this.#tokenizer.token_to_id(token) : undefined
   }
 
-  #pieces(text: string): string[] {
-    return whole(() => this.#tokenizer.tokenize(text))
+  /** All of a text's tokens, or of a long one at least its first `most`. */
+  #pieces(text: string, most = Infinity): string[] {
+    if (!this.#readsInSlices) return whole(() => this.#tokenizer.tokenize(text))
+    const pieces: string[] = []
+    for (const slice of slices(text)) {
+      for (const piece of whole(() => this.#tokenizer.tokenize(slice))) pieces.push(piece)
+      if (pieces.length >= most) break
+    }
+    return pieces
   }
 
   #word(word: string): string[] {
     return word === '' ? [] : this.#pieces(this.#wordPrefix + word)
   }
 
-  #truncate<T>(
-    first: readonly T[],
-    second: readonly T[] | null,
-    options: EncodeOptions
-  ): [readonly T[], readonly T[] | null] {
+  /** Most tokens that a row may have of its own. */
+  #room(isPair: boolean, options: EncodeOptions): number {
     const maxLength = options.maxLength ?? this.modelMaxLength
-    if (maxLength === Infinity) return [first, second]
-    const special = this.specialTokenCount(second !== null)
-    check.checkInteger('maxLength', maxLength, special + 1)
-    const [one, two] = longestFirst(first.length, second?.length ?? 0, maxLength - special)
+    if (maxLength === Infinity) return Infinity
+    const special = this.specialTokenCount(isPair)
+    return check.checkInteger('maxLength', maxLength, special + 1) - special
+  }
+
+  #truncate<T>(first: readonly T[], second: readonly T[] | null, room: number): [readonly T[], readonly T[] | null] {
+    const [one, two] = longestFirst(first.length, second?.length ?? 0, room)
     const side = this.#truncationSide
     return [keep(first, one, side), second === null ? null : keep(second, two, side)]
   }

@@ -1,0 +1,124 @@
+import { Tokenizer } from '@huggingface/tokenizers'
+import test from 'ava'
+import { Random } from '../../lib/data/random.js'
+import { readsInSlices, slices } from '../../lib/data/text-slices.js'
+import { TextTokenizer } from '../../lib/data/tokenizer.js'
+import { readTokenizerFiles } from '../../lib/data/tokenizer-files.js'
+
+const folders = [
+  ...['bert', 'roberta', 'xlm-roberta'].map((name) => `test/data/fixtures/tokenizers/${name}`),
+  ...['roberta-prefix-space'].map((name) => `test/data/fixtures/vocabularies/${name}`),
+  'models/wordnet-bert-mini'
+]
+
+const parts = [
+  ...[
+    'a small furry animal',
+    'It',
+    "isn't",
+    '3.14',
+    '(x)',
+    '…',
+    '<mask>',
+    '[MASK]',
+    '</s>',
+    'ΟΔΟΣ',
+    'Straße',
+    'naïve',
+    'e\u0301'
+  ],
+  ...[
+    '我喜欢猫',
+    'ﷺ',
+    '¨',
+    'ͺ',
+    '\u200b',
+    '\u00a0',
+    '\n',
+    '\t',
+    '  ',
+    '😀',
+    'اللغة العربية',
+    '▁',
+    '～',
+    '``',
+    'x'.repeat(120)
+  ]
+]
+
+/** Words of all kinds, most of them with a space between. */
+function textOf(seed: number, length: number): string {
+  const random = Random.fromSeed(seed)
+  let text = ''
+  while (text.length < length) {
+    text += `${parts[random.nextBelow(parts.length)]}${random.nextFloat() < 0.85 ? ' ' : ''}`
+  }
+  return text
+}
+
+for (const folder of folders) {
+  test(`${folder}: the tokens of a text are those of its slices`, (t) => {
+    const { model, config } = readTokenizerFiles(folder)
+    t.true(readsInSlices(model, config))
+    const whole = new Tokenizer(model, config)
+    const tokenizer = TextTokenizer.fromFolder(folder)
+    for (let seed = 0; seed < 4; seed++) {
+      const text = textOf(seed, 20_000)
+      t.true([...slices(text)].length > 5)
+      t.deepEqual(tokenizer.tokens(text).tokens, whole.tokenize(text))
+    }
+  })
+
+  test(`${folder}: long texts are cut as whole ones are`, (t) => {
+    const tokenizer = TextTokenizer.fromFolder(folder)
+    const lengths = [10, 5000, 5040]
+    for (const maxLength of [9, 50, 1201]) {
+      for (const a of lengths) {
+        const text = textOf(a, a)
+        const { tokens } = tokenizer.tokens(text)
+        const room = maxLength - tokenizer.specialTokenCount(false)
+        const expected = tokenizer.encodePair(tokens.slice(0, room), []).inputIds
+        const { inputIds } = tokenizer.encode(text, null, { maxLength })
+        t.deepEqual([...inputIds].slice(0, inputIds.length - 1), [...expected].slice(0, inputIds.length - 1))
+        for (const b of lengths) {
+          const other = textOf(b + 1, b)
+          const all = tokenizer.tokens(other).tokens
+          const pair = tokenizer.encode(text, other, { maxLength })
+          const both = maxLength - tokenizer.specialTokenCount(true)
+          const [first, second] = kept(tokens.length, all.length, both)
+          const { inputIds: ids } = tokenizer.encodePair(tokens.slice(0, first), all.slice(0, second))
+          t.deepEqual(pair.inputIds, ids, `${maxLength}, ${a}, ${b}`)
+        }
+      }
+    }
+  })
+}
+
+/** The longer one gives up tokens until both fit; of two that are cut the longer one keeps the odd token. */
+function kept(first: number, second: number, room: number): [number, number] {
+  const half = Math.floor(room / 2)
+  if (first + second <= room) return [first, second]
+  if (Math.min(first, second) <= half) {
+    return first > second ? [room - second, second] : [first, room - first]
+  }
+  return first > second ? [room - half, half] : [half, room - half]
+}
+
+test('a tokenizer that may see over a space reads texts whole', (t) => {
+  const { model, config } = readTokenizerFiles('test/data/fixtures/tokenizers/roberta')
+  const other = (fields: object) => readsInSlices({ ...model, ...fields }, config)
+  t.true(other({}))
+  t.false(other({ pre_tokenizer: null }))
+  t.false(other({ pre_tokenizer: { type: 'Split', pattern: { Regex: '.+' }, behavior: 'Isolated', invert: false } }))
+  t.false(other({ pre_tokenizer: { type: 'ByteLevel', use_regex: false } }))
+  t.false(other({ pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Digits' }] } }))
+  t.false(other({ normalizer: { type: 'Strip', strip_left: true, strip_right: true } }))
+  t.false(other({ normalizer: { type: 'Prepend', prepend: '▁' } }))
+  t.false(other({ normalizer: { type: 'Replace', pattern: { String: 'a b' }, content: 'c' } }))
+  t.false(other({ normalizer: { type: 'Replace' } }))
+  t.false(other({ added_tokens: [{ id: 4, content: '<mask>', rstrip: true }] }))
+  t.false(other({ added_tokens: [{ id: 4, content: 'of the' }] }))
+  t.true(other({ pre_tokenizer: { type: 'Metaspace' } }))
+  t.false(other({ pre_tokenizer: { type: 'Metaspace' }, model: { type: 'Unigram', vocab: [['▁of▁the', -1]] } }))
+  t.false(readsInSlices(model, { ...config, remove_space: true }))
+})
