@@ -122,3 +122,10 @@ test('a tokenizer that may see over a space reads texts whole', (t) => {
   t.false(other({ pre_tokenizer: { type: 'Metaspace' }, model: { type: 'Unigram', vocab: [['▁of▁the', -1]] } }))
   t.false(readsInSlices(model, { ...config, remove_space: true }))
 })
+
+test('text is cut at spaces that a normalizer leaves alone', (t) => {
+  t.is([...slices('word '.repeat(2000))].length, 5)
+  for (const words of ['word  ', 'word\n', 'word \u00a8', 'word\u00a0 ', 'word \u200b', '\u{1f600} ', 'word']) {
+    t.is([...slices(words.repeat(2000))].length, 1, JSON.stringify(words))
+  }
+})
