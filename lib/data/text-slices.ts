@@ -1,21 +1,25 @@
 import { isPlainObject } from '../config/check.js'
+import { type Json, partsOf, spaces } from './tokenizer-parts.js'
 
 // Tokenizing takes the thread for as long as a text is. Most tokenizers read what stands on one side of a space as if there
 // were nothing on the other: their tokens of a text are those of its slices, one after the other, and of a long text that is
-// cut afterwards the first slices are enough.
+// cut afterwards the first slices are enough. So it is with line breaks for those that split at all white space, and with
+// Chinese characters for BERT's, which takes each for a word.
 
-type Json = Readonly<Record<string, unknown>>
-
-/** Characters of a slice: a fraction of a millisecond's work. */
+/** Characters of a slice: about a millisecond's work. */
 const sliceLength = 2048
 
-/** A text in slices, each but the first beginning with a space that stands alone between two plain characters. */
-export function* slices(text: string): Generator<string> {
+/** A text in slices, each but the first beginning with a separator that stands between two plain characters. */
+export function* slices(text: string, separator: RegExp): Generator<string> {
+  const search = new RegExp(separator, 'g')
   let start = 0
-  for (let at = text.indexOf(' ', sliceLength); at >= 0; at = text.indexOf(' ', at + 1)) {
-    if (at - start < sliceLength || !isPlain(text[at - 1]) || !isPlain(text[at + 1])) continue
+  search.lastIndex = sliceLength
+  for (let found = search.exec(text); found !== null; found = search.exec(text)) {
+    const at = found.index
+    if (!isPlain(text[at - 1]) || !isPlain(text[at + 1])) continue
     yield text.slice(start, at)
     start = at
+    search.lastIndex = start + sliceLength
   }
   yield text.slice(start)
 }
@@ -23,34 +27,38 @@ export function* slices(text: string): Generator<string> {
 /** No space, nothing that a normalizer makes one of, and no half of a character. */
 const isPlain = (char = ' ') => /[\p{L}\p{N}\p{P}]/u.test(char) && !/\s/.test(char.normalize('NFKC'))
 
-/** Whether a tokenizer's tokens of a text are those of its slices. Of parts that are not known the answer is no. */
-export function readsInSlices(tokenizer: Json, config: Json): boolean {
+/** Before what a text may be cut so that its tokens are those of the slices; undefined: there may be no such place. */
+export function separatorOf(tokenizer: Json, config: Json): RegExp | undefined {
   const { normalizer, pre_tokenizer: preTokenizer, added_tokens: added, model } = tokenizer
+  const normalizers = partsOf(normalizer, 'normalizers')
   const splits = partsOf(preTokenizer, 'pretokenizers')
-  return (
+  const [first] = splits.filter(isSplitter)
+  const isKnown =
     config['remove_space'] !== true &&
-    partsOf(normalizer, 'normalizers').every(keepsApart) &&
+    normalizers.every(isLocal) &&
     splits.every((part) => isSplitter(part) || ['Punctuation', 'Digits'].includes(String(part['type']))) &&
-    splits.some(isSplitter) &&
-    (added as readonly Json[]).every(({ content, rstrip }) => rstrip !== true && !/\s/.test(String(content))) &&
-    (!splits.some(({ type }) => type === 'Metaspace') || !spansWords(model as Json))
+    (added as readonly Json[]).every(({ rstrip }) => rstrip !== true) &&
+    !(splits.some(({ type }) => type === 'Metaspace') && spansWords(model as Json))
+  if (first === undefined || !isKnown) return undefined
+  const spaced = normalizers.some(
+    ({ type, handle_chinese_chars: apart }) => type === 'BertNormalizer' && apart !== false
   )
-}
-
-function partsOf(part: unknown, list: string): Json[] {
-  if (!isPlainObject(part)) return []
-  const parts = part[list]
-  return part['type'] === 'Sequence' && Array.isArray(parts) ? parts.flatMap((one) => partsOf(one, list)) : [part]
+  const breaks = first['type'] === 'ByteLevel' ? first['add_prefix_space'] !== true : first['type'] !== 'Metaspace'
+  const separators = [...(spaced ? [/[ \n\u4e00-\u9fff]/] : []), ...(breaks ? [/[ \n]/] : []), / /]
+  // What is looked for as a whole must not be cut through.
+  const patterns = normalizers.flatMap(({ pattern }) => (isPlainObject(pattern) ? [String(pattern['String'])] : []))
+  const wholes = [...(added as readonly Json[]).map(({ content }) => String(content)), ...patterns]
+  return separators.find((one) => wholes.every((text) => !one.test(text.slice(1))))
 }
 
 const byCharacter = ['BertNormalizer', 'Lowercase', 'NFC', 'NFD', 'NFKC', 'NFKD', 'StripAccents', 'Precompiled']
 
-function keepsApart({ type, pattern, strip_left: left }: Json): boolean {
+/** Whether a normalizer does to a place what it would do without the rest of the text. */
+function isLocal({ type, pattern, strip_left: left }: Json): boolean {
   if (type === 'Strip') return left !== true
   if (type !== 'Replace') return byCharacter.includes(String(type))
   const { String: text, Regex: expression } = isPlainObject(pattern) ? pattern : {}
-  // A slice begins with its space.
-  return typeof text === 'string' ? !text.includes(' ', 1) : expression === ' {2,}'
+  return typeof text === 'string' || expression === spaces
 }
 
 function isSplitter({ type, use_regex: usesExpression }: Json): boolean {

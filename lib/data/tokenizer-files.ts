@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { isPlainObject } from '../config/check.js'
 import { readJsonObject } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
+import { partsOf } from './tokenizer-parts.js'
 import { hasVocabulary, largestTokenizer, readVocabulary, vocabularyFiles } from './vocabulary-files.js'
 
 export interface TokenizerFiles {
@@ -75,10 +76,15 @@ function checkModel(tokenizer: Readonly<Record<string, unknown>>, file: string):
   const { model, added_tokens: added } = tokenizer
   if (!isPlainObject(model)) fail('it has no "model"')
   if (!Array.isArray(added)) fail('it has no list "added_tokens"')
+  const isPositive = (length: unknown) => Number.isInteger(length) && (length as number) > 0
   const isId = (id: unknown) => Number.isInteger(id) && (id as number) >= 0 && (id as number) < largestId
   for (const token of added) {
     const isToken = isPlainObject(token) && typeof token['content'] === 'string' && isId(token['id'])
     if (!isToken) fail(`an added token is not { id, content }: ${JSON.stringify(token)?.slice(0, 80)}`)
+  }
+  for (const { type, length } of partsOf(tokenizer['pre_tokenizer'], 'pretokenizers')) {
+    // Parts of no length are without end.
+    if (type === 'FixedLength' && !isPositive(length)) fail(`a part of fixed length has the length ${String(length)}`)
   }
   const { vocab } = model
   if (isPlainObject(vocab)) {

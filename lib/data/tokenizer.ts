@@ -1,9 +1,11 @@
 import { Tokenizer } from '@huggingface/tokenizers'
 import * as check from '../config/check.js'
 import { AdapterError } from '../native/errors.js'
-import { readsInSlices, slices } from './text-slices.js'
+import { separatorOf, slices } from './text-slices.js'
+import { withinTime } from './time-limit.js'
 import { type TokenSpans, tokenSpans } from './token-spans.js'
 import { readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.js'
+import { mayTakeForever } from './tokenizer-parts.js'
 import { keep, longestFirst } from './truncate.js'
 
 /** One row as ids, special tokens included, without padding. */
@@ -53,7 +55,8 @@ export class TextTokenizer {
   readonly #tokenizer: Tokenizer
   readonly #postProcess: PostProcess
   readonly #truncationSide: 'left' | 'right'
-  readonly #readsInSlices: boolean
+  readonly #separator: RegExp | undefined
+  readonly #isLimited: boolean
   readonly #wordPrefix: string
   readonly #isByteLevel: boolean
   /** Whether decoding takes away spaces before punctuation; as in transformers only where the config says so. */
@@ -61,8 +64,11 @@ export class TextTokenizer {
 
   constructor(files: TokenizerFiles) {
     const { model, config } = files
+    this.#isLimited = mayTakeForever(model)
     try {
-      this.#tokenizer = new Tokenizer(model, config)
+      this.#tokenizer = this.#isLimited
+        ? withinTime(longestLoad, () => new Tokenizer(model, config))
+        : new Tokenizer(model, config)
     } catch (cause) {
       const problem = `tokenizer.json cannot be used: ${(cause as Error).message}`
       throw new AdapterError('ERR_INVALID_FILE', 'read the tokenizer', problem, { cause })
@@ -70,7 +76,7 @@ export class TextTokenizer {
     const postProcess = postProcessor(this.#tokenizer, model['post_processor'])
     this.#postProcess = (...parts) => whole(() => postProcess(...parts))
     this.#truncationSide = config['truncation_side'] === 'left' ? 'left' : 'right'
-    this.#readsInSlices = readsInSlices(model, config)
+    this.#separator = separatorOf(model, config)
     this.#wordPrefix = needsSpace(model['pre_tokenizer']) ? ' ' : ''
     this.#isByteLevel = splitsBytes(model['pre_tokenizer'])
     this.#cleansUp = config['clean_up_tokenization_spaces'] === true
@@ -144,10 +150,9 @@ export class TextTokenizer {
 
   decode(ids: ArrayLike<number>, skipSpecialTokens = true): string {
     if (ids.length === 0) return ''
-    return this.#tokenizer.decode(Array.from(ids), {
-      skip_special_tokens: skipSpecialTokens,
-      clean_up_tokenization_spaces: this.#cleansUp
-    })
+    const options = { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: this.#cleansUp }
+    const decode = () => this.#tokenizer.decode(Array.from(ids), options)
+    return this.#isLimited ? whole(() => this.#inTime(ids.length, decode)) : decode()
   }
 
   tokenToId(token: string): number | undefined {
@@ -169,13 +174,21 @@ export class TextTokenizer {
 
   /** All of a text's tokens, or of a long one at least its first `most`. */
   #pieces(text: string, most = Infinity): string[] {
-    if (!this.#readsInSlices) return whole(() => this.#tokenizer.tokenize(text))
+    if (this.#separator === undefined) {
+      return whole(() => this.#inTime(text.length, () => this.#tokenizer.tokenize(text)))
+    }
     const pieces: string[] = []
-    for (const slice of slices(text)) {
-      for (const piece of whole(() => this.#tokenizer.tokenize(slice))) pieces.push(piece)
+    for (const slice of slices(text, this.#separator)) {
+      const own = whole(() => this.#inTime(slice.length, () => this.#tokenizer.tokenize(slice)))
+      for (const piece of own) pieces.push(piece)
       if (pieces.length >= most) break
     }
     return pieces
+  }
+
+  /** What a file brings of its own must not hold the thread for ever. `length`: of the text or the ids. */
+  #inTime<T>(length: number, work: () => T): T {
+    return this.#isLimited ? withinTime(patience + length / 100, work) : work()
   }
 
   #word(word: string): string[] {
@@ -218,12 +231,21 @@ export class TextTokenizer {
   }
 }
 
+/** Milliseconds for a vocabulary, which takes a second where it is large. */
+const longestLoad = 60_000
+/** Milliseconds for a short text; a hundred more for each 10,000 characters, ten times what such a tokenizer takes. */
+const patience = 2000
+
 /** A tokenizer.json may load and still make no sense; what the library stumbles over then is no error of the caller. */
 function whole<T>(run: () => T): T {
   try {
     return run()
   } catch (cause) {
-    const problem = `tokenizer.json does not work: ${(cause as Error).message}`
+    const { code, message } = cause as NodeJS.ErrnoException
+    const isSlow = code === 'ERR_SCRIPT_EXECUTION_TIMEOUT'
+    const problem = isSlow
+      ? `an expression in tokenizer.json, or another of its parts, takes too long on this text: ${message}`
+      : `tokenizer.json does not work: ${message}`
     throw new AdapterError('ERR_TOKENIZER', 'encode text', problem, { cause })
   }
 }

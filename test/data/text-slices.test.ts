@@ -1,7 +1,7 @@
 import { Tokenizer } from '@huggingface/tokenizers'
 import test from 'ava'
 import { Random } from '../../lib/data/random.js'
-import { readsInSlices, slices } from '../../lib/data/text-slices.js'
+import { separatorOf, slices } from '../../lib/data/text-slices.js'
 import { TextTokenizer } from '../../lib/data/tokenizer.js'
 import { readTokenizerFiles } from '../../lib/data/tokenizer-files.js'
 
@@ -59,12 +59,12 @@ function textOf(seed: number, length: number): string {
 for (const folder of folders) {
   test(`${folder}: the tokens of a text are those of its slices`, (t) => {
     const { model, config } = readTokenizerFiles(folder)
-    t.true(readsInSlices(model, config))
+    const separator = separatorOf(model, config) ?? / /
     const whole = new Tokenizer(model, config)
     const tokenizer = TextTokenizer.fromFolder(folder)
     for (let seed = 0; seed < 4; seed++) {
       const text = textOf(seed, 20_000)
-      t.true([...slices(text)].length > 5)
+      t.true([...slices(text, separator)].length > 5)
       t.deepEqual(tokenizer.tokens(text).tokens, whole.tokenize(text))
     }
   })
@@ -104,28 +104,56 @@ function kept(first: number, second: number, room: number): [number, number] {
   return first > second ? [room - half, half] : [half, room - half]
 }
 
+test('where the text of a tokenizer may be cut', (t) => {
+  const { model, config } = readTokenizerFiles('test/data/fixtures/tokenizers/roberta')
+  const of = (fields: object) => separatorOf({ ...model, ...fields }, config)?.source
+  const space = ' '
+  const whiteSpace = '[ \\n]'
+  const chinese = '[ \\n\\u4e00-\\u9fff]'
+  t.is(of({}), whiteSpace)
+  t.is(of({ pre_tokenizer: { type: 'ByteLevel', add_prefix_space: true } }), space)
+  t.is(of({ pre_tokenizer: { type: 'Metaspace' } }), space)
+  t.is(of({ pre_tokenizer: { type: 'BertPreTokenizer' }, normalizer: { type: 'BertNormalizer' } }), chinese)
+  t.is(of({ normalizer: { type: 'BertNormalizer', handle_chinese_chars: false } }), whiteSpace)
+  t.is(of({ added_tokens: [{ id: 4, content: 'a\nb' }] }), space)
+  t.is(of({ normalizer: { type: 'Replace', pattern: { String: ' {2,}' }, content: ' ' } }), whiteSpace)
+  t.is(of({ normalizer: { type: 'Replace', pattern: { Regex: ' {2,}' }, content: ' ' } }), whiteSpace)
+})
+
 test('a tokenizer that may see over a space reads texts whole', (t) => {
   const { model, config } = readTokenizerFiles('test/data/fixtures/tokenizers/roberta')
-  const other = (fields: object) => readsInSlices({ ...model, ...fields }, config)
-  t.true(other({}))
-  t.false(other({ pre_tokenizer: null }))
-  t.false(other({ pre_tokenizer: { type: 'Split', pattern: { Regex: '.+' }, behavior: 'Isolated', invert: false } }))
-  t.false(other({ pre_tokenizer: { type: 'ByteLevel', use_regex: false } }))
-  t.false(other({ pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Digits' }] } }))
-  t.false(other({ normalizer: { type: 'Strip', strip_left: true, strip_right: true } }))
-  t.false(other({ normalizer: { type: 'Prepend', prepend: '▁' } }))
-  t.false(other({ normalizer: { type: 'Replace', pattern: { String: 'a b' }, content: 'c' } }))
-  t.false(other({ normalizer: { type: 'Replace' } }))
-  t.false(other({ added_tokens: [{ id: 4, content: '<mask>', rstrip: true }] }))
-  t.false(other({ added_tokens: [{ id: 4, content: 'of the' }] }))
-  t.true(other({ pre_tokenizer: { type: 'Metaspace' } }))
-  t.false(other({ pre_tokenizer: { type: 'Metaspace' }, model: { type: 'Unigram', vocab: [['▁of▁the', -1]] } }))
-  t.false(readsInSlices(model, { ...config, remove_space: true }))
+  const of = (fields: object) => separatorOf({ ...model, ...fields }, config)
+  t.is(of({ pre_tokenizer: null }), undefined)
+  t.is(of({ pre_tokenizer: { type: 'Split', pattern: { Regex: '.+' }, behavior: 'Isolated' } }), undefined)
+  t.is(of({ pre_tokenizer: { type: 'ByteLevel', use_regex: false } }), undefined)
+  t.is(of({ pre_tokenizer: { type: 'Sequence', pretokenizers: [{ type: 'Digits' }] } }), undefined)
+  t.is(of({ normalizer: { type: 'Strip', strip_left: true, strip_right: true } }), undefined)
+  t.is(of({ normalizer: { type: 'Prepend', prepend: '▁' } }), undefined)
+  t.is(of({ normalizer: { type: 'Replace', pattern: { String: 'a b' }, content: 'c' } }), undefined)
+  t.is(of({ normalizer: { type: 'Replace', pattern: { Regex: '.+' }, content: 'c' } }), undefined)
+  t.is(of({ normalizer: { type: 'Replace' } }), undefined)
+  t.is(of({ added_tokens: [{ id: 4, content: '<mask>', rstrip: true }] }), undefined)
+  t.is(of({ added_tokens: [{ id: 4, content: 'of the' }] }), undefined)
+  const vocabulary = { type: 'Unigram', vocab: [['▁of▁the', -1]] }
+  t.is(of({ pre_tokenizer: { type: 'Metaspace' }, model: vocabulary }), undefined)
+  t.is(separatorOf(model, { ...config, remove_space: true }), undefined)
 })
 
 test('text is cut at spaces that a normalizer leaves alone', (t) => {
-  t.is([...slices('word '.repeat(2000))].length, 5)
-  for (const words of ['word  ', 'word\n', 'word \u00a8', 'word\u00a0 ', 'word \u200b', '\u{1f600} ', 'word']) {
-    t.is([...slices(words.repeat(2000))].length, 1, JSON.stringify(words))
+  const count = (text: string, separator = / /) => [...slices(text, separator)].length
+  t.is(count('word '.repeat(2000)), 5)
+  for (const words of [
+    'word  ',
+    'word\n',
+    'word \u00a8',
+    'word\u00a0 ',
+    'word \u200b',
+    '\u{1f600} ',
+    'word',
+    '我喜欢猫'
+  ]) {
+    t.is(count(words.repeat(2000)), 1, JSON.stringify(words))
   }
+  t.is(count('word\n'.repeat(2000), /[ \n]/), 5)
+  t.is(count('我喜欢猫'.repeat(2000), /[\u4e00-\u9fff]/), 4)
 })
