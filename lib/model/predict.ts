@@ -12,6 +12,7 @@ import { withImageSize } from '../config/image-shape.js'
 import { type RowLimits, rowLimits } from '../config/model-config.js'
 import { type EncodedRow, encodeRow, partsOf } from '../data/collate.js'
 import { checkRow, placeOf, type Row } from '../data/dataset.js'
+import { Pauses } from '../data/pauses.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
 import type { NativeSetup } from '../native/pass-types.js'
 import type { Answer, AnswerOptions } from './best-spans.js'
@@ -197,7 +198,14 @@ interface Asked {
 
 /** All rows pass through the encoder together; each is then read by its own head. */
 async function answer(model: Model, jobs: readonly Job[], { pass, asked, answers }: Asked): Promise<void> {
-  const encoded = jobs.map((job) => encodeJob(model, job, pass.limits))
+  const pauses = new Pauses()
+  const encoded: EncodedRow[] = []
+  for (const job of jobs) {
+    encoded.push(encodeJob(model, job, pass.limits))
+    const pause = pauses.take()
+    // Short rows go to the core in the call itself, before what its caller does next.
+    if (pause !== undefined) await pause
+  }
   // A question with a long context is many rows: they go in passes of their own.
   const parts = jobs.flatMap(({ copies }, job) =>
     partsOf(encoded[job] as EncodedRow).map((part): JobPart => ({ job, copies, encoded: part }))

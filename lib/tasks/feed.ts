@@ -66,12 +66,12 @@ export class Feed {
   }
 
   /** `memberOf`: of a learner; `weightOf`: of its loss. */
-  batch(
+  async batch(
     { rows, epochs }: DrawnRows,
     learnerOf: (head: string) => number,
     weightOf: (learner: number) => number
-  ): OwnedBatch | undefined {
-    const batch = this.options.data.batch(rows, epochs)
+  ): Promise<OwnedBatch | undefined> {
+    const batch = await this.options.data.batch(rows, epochs)
     if (!batch.answers.some(hasLabels)) return undefined
     const members = batch.answers.map(({ head }) => learnerOf(head))
     return { ...batch, members, weights: members.map(weightOf) }

@@ -13,8 +13,8 @@ export async function planTasks(run: TasksRun, before: ProcessBytes | undefined)
   checkLearners(run)
   const state = new RunState(run, await learnerClassWeights(run))
   try {
-    const samples = new Samples<NonNullable<ReturnType<ReturnType<RunState['prepare']>>>['batches'][number]>()
-    for (let step = state.prepare()(); step !== undefined; step = state.prepare()()) {
+    const samples = new Samples<NonNullable<Awaited<ReturnType<ReturnType<RunState['prepare']>>>>['batches'][number]>()
+    for (let step = await state.prepare()(); step !== undefined; step = await state.prepare()()) {
       for (const one of step.batches) {
         samples.add(
           one.batch.rowLengths.reduce((sum, length) => sum + length, 0),

@@ -155,13 +155,16 @@ export class RunState {
     }
   }
 
-  /** Makes the next step's batches now and gives them, or throws what went wrong, when they are asked for. */
-  prepare(): () => ReadyStep | undefined {
+  /**
+   * Begins with the next step's batches now and gives them, or throws what went wrong, when they are asked for. One at a time:
+   * the feeds go on where the one before has left them.
+   */
+  prepare(): () => Promise<ReadyStep | undefined> {
     return prepared(() => this.#next())
   }
 
   /** The same behind the last step that was done, without those that have ended since. */
-  prepareAgain(): () => ReadyStep | undefined {
+  prepareAgain(): () => Promise<ReadyStep | undefined> {
     this.prepareFrom()
     return this.prepare()
   }
@@ -173,7 +176,7 @@ export class RunState {
     })
   }
 
-  #next(): ReadyStep | undefined {
+  async #next(): Promise<ReadyStep | undefined> {
     const { learners, feeds } = this.run
     for (let at = this.#rounds.next(); at.done !== true; at = this.#rounds.next()) {
       const micro: OwnedBatch[][] = []
@@ -182,17 +185,17 @@ export class RunState {
         const count = at.value.counts[i] ?? 0
         const own = feed.options.learners.filter((index) => learners[index]?.ended === undefined)
         if (count === 0 || own.length === 0) continue
-        feed.take(count).forEach((drawn, j) => {
-          const batch = feed.batch(
+        for (const [j, drawn] of feed.take(count).entries()) {
+          const batch = await feed.batch(
             drawn,
             (head) => this.#learnerOf(feed, head),
             (index) => this.#weight(index)
           )
-          if (batch === undefined) return
+          if (batch === undefined) continue
           const list = micro[j] ?? []
           micro[j] = [...list, { ...batch, members: batch.members.map((index) => this.#memberOf[index] ?? 0) }]
           for (const index of own) taking.add(index)
-        })
+        }
       }
       const batches = micro.filter((list) => list !== undefined && list.length > 0)
       if (batches.length === 0) continue

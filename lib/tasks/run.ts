@@ -105,7 +105,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       return stopped.length > 0
     }
     const isOver = () => callbacks.stopped || state.isOver
-    let next = isOver() || wasOver ? undefined : state.prepare()()
+    let next = isOver() || wasOver ? undefined : await state.prepare()()
     while (next !== undefined) {
       if (run.signal?.aborted && run.saveOnAbort && state.step > savedStep) yield await save(state.epoch)
       run.signal?.throwIfAborted()
@@ -127,9 +127,12 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       if (tellsEnd) await callbacks.endEpoch()
       const someEnded = yield* behind(next, failed, true)
       // What was made ready holds rows of those that have ended since.
-      if (someEnded) following = state.prepareAgain()
+      if (someEnded) {
+        await following().catch(() => undefined)
+        following = state.prepareAgain()
+      }
       const done = next
-      next = isOver() ? undefined : following()
+      next = isOver() ? undefined : await following()
       if (next === undefined && !tellsEnd) {
         await callbacks.endEpoch()
         yield* behind(done, [], false)

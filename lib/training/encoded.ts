@@ -17,6 +17,7 @@ import {
   type Row
 } from '../data/dataset.js'
 import { withoutLabels } from '../data/labels.js'
+import { Pauses } from '../data/pauses.js'
 import { questionLabel } from '../data/questions.js'
 import { Recent } from '../data/recent.js'
 import { type HeadRule, headOfRow } from '../model/head-rule.js'
@@ -198,17 +199,29 @@ export class EncodedDataset {
   }
 
   /**
-   * These rows as one batch, each under its own part of the active setup and read by its own head.
+   * These rows as one batch, each under its own part of the active setup and read by its own head. They are tokenized one by
+   * one; the thread is not held for longer than a row takes.
    * @param epochs of each, for what is drawn anew in every epoch
    */
-  batch(indices: readonly number[], epochs: readonly number[] = []): LabelledBatch {
+  async batch(indices: readonly number[], epochs: readonly number[] = []): Promise<LabelledBatch> {
+    const pauses = new Pauses()
+    this.#recentRows.makeRoomFor(indices.length)
+    const plain: EncodedRow[] = []
+    for (const index of indices) {
+      const heads = this.headsOf(index)
+      this.#recentlyEncoded.makeRoomFor(indices.length * Math.max(heads.length, this.#readers.size))
+      const read = heads.map((head) => this.at(index, head))
+      plain.push(read[0] as EncodedRow)
+      await pauses.take()
+    }
+    return this.#packed(plain, indices, epochs)
+  }
+
+  #packed(plain: readonly EncodedRow[], indices: readonly number[], epochs: readonly number[]): LabelledBatch {
     const { model } = this
     const setup = this.#setup
     const count = indices.length
-    this.#recentRows.makeRoomFor(count)
-    this.#recentlyEncoded.makeRoomFor(count * Math.max(1, this.#readers.size))
     const taskIds = indices.map((index) => this.row(index).taskId ?? '')
-    const plain = indices.map((index) => this.at(index, this.headsOf(index)[0] as string))
     const masked = this.#masked(plain, indices, epochs)
     const first = plain.map((row, i) => masked.get(i) ?? row)
     const channels = channelCount(setup)

@@ -153,7 +153,12 @@ export async function evaluateEncoded(
   for (let from = 0; from < dataset.length; from += together) {
     signal?.throwIfAborted()
     const to = Math.min(from + together, dataset.length)
-    const batches = [...batchesOf(dataset, batchSize, from, to)].filter(counts)
+    const batches: LabelledBatch[] = []
+    for (let first = from; first < to; first += batchSize) {
+      const size = Math.min(batchSize, to - first)
+      const batch = await dataset.batch(Array.from({ length: size }, (_, i) => first + i))
+      if (counts(batch)) batches.push(batch)
+    }
     if (batches.length === 0) continue
     const all = await nativeCall(() =>
       model.native.forwardEach(
@@ -179,13 +184,6 @@ export async function evaluateEncoded(
     ...(each.length > 1 && { heads: Object.fromEntries(each) }),
     rows: dataset.length,
     seconds: (performance.now() - start) / 1000
-  }
-}
-
-function* batchesOf(dataset: EncodedDataset, batchSize: number, from: number, to: number): Generator<LabelledBatch> {
-  for (let first = from; first < to; first += batchSize) {
-    const count = Math.min(batchSize, to - first)
-    yield dataset.batch(Array.from({ length: count }, (_, i) => first + i))
   }
 }
 

@@ -123,7 +123,8 @@ export async function planMemory(
     if (++seen % 1024 === 0) await setImmediate()
   }
   const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, await headClassWeights(args, train))
-  const batches = samples.all.map((rows) => train.batch(Array.from(rows)))
+  const batches: StepInputs['batches'][number][] = []
+  for (const rows of samples.all) batches.push(await train.batch(Array.from(rows)))
   const { tokens = 0, batch = [] } = samples.largest ?? {}
   const allTokens = lengths.reduce((sum, length) => sum + length, 0)
   try {

@@ -265,15 +265,19 @@ class BatchFeed {
     this.#steps.return(undefined)
   }
 
-  next(): LabelledBatch[] | undefined {
+  async next(): Promise<LabelledBatch[] | undefined> {
     const { done, value } = this.#steps.next()
     if (done === true) return undefined
     const epoch = this.#epochOf(this.#step++)
-    return value.map((rows) => this.#data.batch(Array.from(rows), new Array<number>(rows.length).fill(epoch)))
+    const batches: LabelledBatch[] = []
+    for (const rows of value.map((some) => Array.from(some))) {
+      batches.push(await this.#data.batch(rows, new Array<number>(rows.length).fill(epoch)))
+    }
+    return batches
   }
 
-  /** Makes the next batch now and gives it, or throws what went wrong, when it is asked for. */
-  prepare(): () => LabelledBatch[] | undefined {
+  /** Begins with the next batch now and gives it, or throws what went wrong, when it is asked for. */
+  prepare(): () => Promise<LabelledBatch[] | undefined> {
     return prepared(() => this.next())
   }
 }

@@ -8,6 +8,7 @@ import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import { EncodedDataset, type LabelledBatch, requireHeads } from './encoded.js'
 import { trainingMasks } from './masks.js'
+import { prepared } from './prepared.js'
 
 /** Rows to train on that are read, checked and tokenized as the run goes on; a few batches of them are in memory. */
 export class EncodedStream {
@@ -84,10 +85,7 @@ export class StreamFeed {
 
   /** Begins to read the next step's rows now, and gives them when they are asked for. */
   prepare(): () => Promise<readonly LabelledBatch[] | undefined> {
-    const following = this.next()
-    // Whoever asks hears of it.
-    following.catch(() => undefined)
-    return () => following
+    return prepared(() => this.next())
   }
 
   /** Lets go of the stream; one that waits for its source is not waited for. */
@@ -101,7 +99,7 @@ export class StreamFeed {
     for (const rows of await this.#take()) {
       const masking = trainingMasks(this.#args, this.#taken, batches.length)
       const encoded = await EncodedDataset.of(rows, model, name, undefined, masking)
-      batches.push(encoded.batch(Array.from(rows.keys())))
+      batches.push(await encoded.batch(Array.from(rows.keys())))
     }
     return batches
   }
