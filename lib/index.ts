@@ -42,6 +42,7 @@ export type {
   RegressionHeadOptions,
   TaggingHeadOptions
 } from './config/head-config.js'
+export type { HeadSetup } from './config/head-setup.js'
 export {
   type AttnMatrix,
   LoraConfig,
@@ -137,7 +138,7 @@ export type { Ids, Shaped } from './model/input-rows.js'
 export type { ForwardInputs, ImageInputs, TokenInputs } from './model/inputs.js'
 export { Model } from './model/model.js'
 export { MultiTaskAdapterModel, type TaskConfig, type TaskConfigJson } from './model/multi-task.js'
-export type { ForwardOptions, LoadOptions, PredictOptions } from './model/options.js'
+export type { ActiveOptions, ForwardOptions, LoadOptions, PredictOptions } from './model/options.js'
 export type { ForwardOutputs, HeadOutput, Tensor } from './model/outputs.js'
 export type { Prediction } from './model/predict.js'
 export type { AdapterSetup, RowAdapters, TaskIds } from './model/setup.js'

@@ -1,4 +1,5 @@
-import { lastAdapter } from '../config/composition.js'
+import { lastAdapters } from '../config/composition.js'
+import { headOfRow } from '../model/head-rule.js'
 import type { Model } from '../model/model.js'
 import { channelCount } from '../model/setup.js'
 import { findAdapters } from './adapters.js'
@@ -45,14 +46,14 @@ ${modelUsage}
 ${rowsUsage}
 `
 
-/** The head that answers under a setup. */
-function headUnder({ composition, head }: LoadedSetup, model: Model, given: string): string {
+/** Under a setup each row's head answers; gives the one that is active. */
+function headUnder({ composition }: LoadedSetup, model: Model, given: string): string | null {
   if (channelCount(composition) > 1)
     throw usageError(
       `--setup: expected one answer for each row, got ${given}: evaluate the children of Parallel one by one`
     )
-  const name = head ?? lastAdapter(composition)
-  if (name !== null && model.heads.has(name)) return name
+  const rule = { ...model.headChoice.rule, otherwise: null }
+  if (lastAdapters(composition).every((last) => headOfRow(rule, model.heads, last) !== null)) return model.activeHead
   const expected = 'a folder with the head that answers, as fuse writes it, or a composition whose last adapter has one'
   throw usageError(`--setup: expected ${expected}, got ${given}`)
 }
@@ -88,17 +89,17 @@ export async function run(argv: string[]): Promise<number> {
   const problem = await problemOption(values['problem-type'], sources)
   using rows = await openRows(data)
   const model = await loadModel(values)
-  /** Loads what was asked for, makes it active, and gives the head that answers. */
-  const answering = async (to: Model, from: Exclude<HeadSource, 'model'>): Promise<string> => {
+  /** Loads what was asked for and makes it active with its head, whose name it gives. */
+  const answering = async (to: Model, from: Exclude<HeadSource, 'model'>): Promise<string | null> => {
     if (setup !== undefined) return headUnder(await loadSetup(to, setup, sources, problem), to, values.setup ?? '')
     if (found !== null) await (from === 'adapters' ? loadWithHead : loadNamed)(to, found, problem)
-    to.setActiveAdapters(found?.name ?? null)
-    return from === 'adapters' ? (found?.name ?? '') : await loadHeadAlone(to, from.folder, offline)
+    const head = from === 'adapters' ? (found?.name ?? '') : await loadHeadAlone(to, from.folder, offline)
+    to.setActiveAdapters(found?.name ?? null, { head })
+    return head
   }
   try {
     if (source === 'model') requireOwnHead(model)
-    else model.activeHead = await answering(model, source)
-    const name = model.activeHead
+    const name = source === 'model' ? model.activeHead : await answering(model, source)
     const { evaluate } = await import('../training/evaluate.js')
     const result = await untilInterrupted((signal) => evaluate(model, rows, { batchSize, signal }))
     if (result === 'interrupted') return exitStatus.interrupted

@@ -122,10 +122,9 @@ export async function run(argv: string[]): Promise<number> {
       return answers.map((answer, i) => withBranches(answer, own[i] ?? null, rows[i]))
     }
     if (setup !== undefined || headFrom === 'model') {
-      // What the model came with is active as it is, and so are its heads.
+      // What the model came with is active as it is, and so are its heads; what is loaded becomes so.
       const own = { composition: model.activeAdapters, head: model.activeHead ?? undefined }
       const { composition, head } = setup === undefined ? own : await loadSetup(model, setup, adapters, problem)
-      const how = setup === undefined ? {} : { adapters: composition, head }
       const facts = {
         adapters: adapterNames(composition),
         ...(composition !== null && { setup: formatComposition(composition) }),
@@ -138,7 +137,7 @@ export async function run(argv: string[]): Promise<number> {
         const heads = { has: (name: string) => isOfAll || model.heads.has(name) }
         const [named, others] = [rows.filter(namesAdapter), rows.filter((row) => !namesAdapter(row))]
         const ofNamed = named.length === 0 ? [] : await answerEach(named, heads, undefined, signal)
-        const answers = await model.predict(others, { ...how, batchSize, signal })
+        const answers = await model.predict(others, { batchSize, signal })
         const ofOthers = byRow(answers, others, composition)
         // Of a row that names none there may be an answer for each child of Parallel.
         const each = ofOthers.length / others.length

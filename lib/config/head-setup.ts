@@ -52,6 +52,45 @@ export function headsForEach(heads: HeadSetup, answers: number): HeadSetup {
   return Parallel(...Array.from({ length: answers }, () => heads))
 }
 
+/**
+ * The head of each last adapter under a setup. Null where they do not fit: another block, or an adapter whose rows have
+ * different heads.
+ */
+export function headOfEach(heads: HeadSetup, setup: Composition): ReadonlyMap<string, string> | null {
+  const found = new Map<string, string>()
+  return match(simplest(heads), setup, found) ? found : null
+}
+
+function match(heads: HeadSetup, setup: Composition, found: Map<string, string>): boolean {
+  if (heads === null) return false
+  if (typeof heads === 'string') {
+    return lastAdapters(setup).every((last) => {
+      if (last === null || (found.get(last) ?? heads) !== heads) return false
+      found.set(last, heads)
+      return true
+    })
+  }
+  const block = rowsApart(setup)
+  if (block === null || block.type !== heads.type) return false
+  if (block.type === 'BatchSplit') return matchRows(partsOf(heads), partsOf(block), found)
+  const { children } = block
+  return (
+    children.length === heads.children.length &&
+    children.every((child, i) => match(heads.children[i] ?? null, child, found))
+  )
+}
+
+/** Both in the order of a batch's rows; their parts need not end at the same. */
+function matchRows(heads: readonly Part[], setup: readonly Part[], found: Map<string, string>): boolean {
+  const [[head, ...laterHeads], [child, ...later]] = [heads, setup]
+  if (head === undefined || child === undefined) return head === child
+  if (!match(head.of, child.of, found)) return false
+  const rows = Math.min(head.rows, child.rows)
+  const rest = (part: Part, others: readonly Part[]) =>
+    part.rows === rows ? others : [{ of: part.of, rows: part.rows - rows }, ...others]
+  return matchRows(rest(head, laterHeads), rest(child, later), found)
+}
+
 /** Whether these heads are those of each row's own last adapter, which answer unasked. */
 export function followAdapters(heads: HeadSetup, setup: Composition): boolean {
   const own = headsUnder(setup, (last) => last)
@@ -66,26 +105,27 @@ function simplest(heads: HeadSetup): HeadSetup {
   if (names.length === 1) return only
   const children = heads.children.map(simplest)
   if (heads.type !== 'BatchSplit') return { ...heads, children }
-  const parts = children.flatMap((child, i): Part[] => {
-    if (child !== null && typeof child !== 'string' && child.type === 'BatchSplit') {
-      return child.children.map((head, j) => ({ head, rows: child.batchSizes[j] ?? 0 }))
-    }
-    return [{ head: child, rows: heads.batchSizes[i] ?? 0 }]
-  })
-  const joined: Part[] = []
-  // Python fails on a head without rows.
-  for (const { head, rows } of parts.filter((part) => part.rows > 0)) {
+  const joined: { of: HeadSetup; rows: number }[] = []
+  for (const { of, rows } of partsOf({ ...heads, children })) {
     const last = joined.at(-1)
-    if (last === undefined || !sameComposition(last.head, head)) joined.push({ head, rows })
+    if (last === undefined || !sameComposition(last.of, of)) joined.push({ of, rows })
     else last.rows += rows
   }
-  if (joined.length < 2) return joined[0]?.head ?? null
-  return BatchSplit(...joined.map(({ head }) => head), { batchSizes: joined.map(({ rows }) => rows) })
+  if (joined.length < 2) return joined[0]?.of ?? null
+  return BatchSplit(...joined.map(({ of }) => of), { batchSizes: joined.map(({ rows }) => rows) })
 }
 
+/** One child of a BatchSplit. */
 interface Part {
-  readonly head: HeadSetup
-  rows: number
+  readonly of: Composition
+  readonly rows: number
+}
+
+/** Also those of a BatchSplit in another. Without rows, on which Python fails, there is none. */
+function partsOf(block: Composition, all = 0): readonly Part[] {
+  const split = rowsApart(block)
+  if (split?.type !== 'BatchSplit') return all > 0 ? [{ of: block, rows: all }] : []
+  return split.children.flatMap((child, i) => partsOf(child, split.batchSizes[i] ?? 0))
 }
 
 /** The block that tells rows apart, which may stand last in Stacks. */

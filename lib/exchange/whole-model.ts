@@ -11,6 +11,7 @@ import {
 import { adapterConfigHash } from '../config/config-hash.js'
 import { type FusionConfig, type FusionPreset, fusionConfig, fusionPresets } from '../config/fusion-config.js'
 import { type HeadConfig, headConfigFromJson, headConfigToJson, headInModel } from '../config/head-config.js'
+import { type HeadSetup, headOfEach, headSetupFromJson, headSetupToJson } from '../config/head-setup.js'
 import { type ModelConfig, modelConfigToJson } from '../config/model-config.js'
 import { familyOf } from '../config/model-families.js'
 import { pythonJson } from '../config/python-json.js'
@@ -26,7 +27,7 @@ export interface BuiltIn {
   readonly heads: ReadonlyMap<string, HeadConfig>
   /** Python's library does not keep it; ours does. */
   readonly active: Composition
-  readonly activeHead: string | null
+  readonly activeHead: HeadSetup
   /** Adapters that have parameters in common. */
   readonly sharings: readonly SharedGroup[]
 }
@@ -44,6 +45,7 @@ export function builtIn(json: Json): BuiltIn | null {
   const own = check.isPlainObject(json['torch_adapters']) ? json['torch_adapters'] : {}
   const names = new Set(Object.keys(objectAt(adapters, 'adapters')))
   const headNames = Object.keys(objectAt(json, 'prediction_heads'))
+  const active = activeSetup(own['adapter_setup'], names)
   return {
     adapters: new Map(
       Object.entries(objectAt(adapters, 'adapters')).map(([name, key]) => [
@@ -66,8 +68,8 @@ export function builtIn(json: Json): BuiltIn | null {
         headInModel(headAt(name, head), { tieWordEmbeddings: json['tie_word_embeddings'] !== false })
       ])
     ),
-    active: activeSetup(own['adapter_setup'], names),
-    activeHead: headNames.includes(String(own['active_head'])) ? String(own['active_head']) : null,
+    active,
+    activeHead: activeHead(own['active_head'], headNames, active),
     sharings: own['shared_parameters'] == null ? [] : sharingsAt(own['shared_parameters'])
   }
 }
@@ -90,6 +92,12 @@ function fusedBy(adapters: Json, fusion: string): readonly string[] {
 
 function headAt(name: string, head: unknown): HeadConfig {
   return headConfigFromJson(check.checkObject(`prediction_heads['${name}']`, head))
+}
+
+function activeHead(json: unknown, names: readonly string[], active: Composition): HeadSetup {
+  const heads = headSetupFromJson(json)
+  if (heads === true || !adapterNames(heads).every((name) => names.includes(name))) return null
+  return typeof heads === 'string' || headOfEach(heads, active) !== null ? heads : null
 }
 
 /** Python may since have taken an adapter away, and kept a field that it does not know. */
@@ -126,7 +134,7 @@ export function wholeModelJson(model: ModelConfig, parts: BuiltIn): string {
     ),
     torch_adapters: {
       adapter_setup: parts.active === null ? null : compositionToJson(parseComposition(parts.active)),
-      active_head: parts.activeHead,
+      active_head: headSetupToJson(parts.activeHead),
       adapters: Object.fromEntries(own.filter(([, fields]) => Object.keys(fields).length > 0)),
       ...(parts.sharings.length > 0 && { shared_parameters: parts.sharings.map(sharedGroupToJson) }),
       version: folderVersion

@@ -39,7 +39,8 @@ const firstNames = (model: Model): ReadonlyMap<string, string> => {
 function partsOf(model: Model, modelClass: string, head: string | undefined): ModelParts {
   const { config, heads, headChoice } = model
   if (head !== undefined) checkKnown('head', head, heads)
-  const active = headChoice.kept
+  const kept = headChoice.kept
+  const active = typeof kept === 'string' ? kept : null
   const answers = active !== null && predictsWords(heads.get(active) as HeadConfig)
   // GPT2LMHeadModel's words answer alone where no head for words is here.
   const wanted = needsHead(modelClass, config) || (answers && !isBareClass(modelClass, config))

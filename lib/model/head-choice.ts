@@ -1,4 +1,13 @@
-import { type Composition, lastAdapter, lastAdapters } from '../config/composition.js'
+import * as check from '../config/check.js'
+import {
+  adapterNames,
+  type Composition,
+  formatComposition,
+  lastAdapter,
+  lastAdapters,
+  parseComposition
+} from '../config/composition.js'
+import { type HeadSetup, headOfEach } from '../config/head-setup.js'
 import { scopedHead, scopedSetup } from './adapter-setup.js'
 import { type HeadRule, headOfRow } from './head-rule.js'
 import { checkKnown, type Names } from './setup.js'
@@ -8,6 +17,8 @@ export class HeadChoice {
   readonly #heads: Names
   #name: string | null = null
   #byHand = false
+  /** Chosen child by child: the block, and what it gives each last adapter. */
+  #given: GivenHeads | null = null
   #standsIn = false
 
   constructor(heads: Names) {
@@ -26,7 +37,9 @@ export class HeadChoice {
   get rule(): HeadRule {
     const scoped = scopedHead(this.#heads)
     if (scoped !== undefined) return { chosen: scoped, otherwise: null }
-    return { chosen: this.#byHand && scopedSetup() === undefined ? this.#name : undefined, otherwise: this.#name }
+    if (!this.#byHand || scopedSetup() !== undefined) return { chosen: undefined, otherwise: this.#name }
+    if (this.#given !== null) return { chosen: undefined, given: this.#given.ofEach, otherwise: this.#name }
+    return { chosen: this.#name, otherwise: this.#name }
   }
 
   /** The same for calls that name adapters: these bring their heads. */
@@ -43,15 +56,26 @@ export class HeadChoice {
 
   set(name: string | null): void {
     this.#name = name === null ? null : checkKnown('activeHead', name, this.#heads)
+    this.#given = null
     this.#byHand = true
     this.#standsIn = false
   }
 
+  /** The head of a setup, or those of the children of its block. */
+  choose(head: string | null | GivenHeads, setup: Composition): void {
+    const isOne = head === null || typeof head === 'string'
+    this.set(isOne ? head : (head.ofEach.get(lastAdapter(setup) ?? '') ?? null))
+    if (!isOne) this.#given = head
+  }
+
   /** Adapters were activated: if one of them has a head, heads follow rows again. */
   follow(setup: Composition): void {
-    if (lastAdapters(setup).some((name) => name !== null && this.#heads.has(name))) this.#byHand = false
-    const last = lastAdapter(setup)
-    if (last !== null && this.#heads.has(last)) this.#name = last
+    if (lastAdapters(setup).some((name) => name !== null && this.#heads.has(name))) {
+      this.#byHand = false
+      this.#given = null
+    }
+    const last = lastAdapter(setup) ?? ''
+    this.#name = this.#given?.ofEach.get(last) ?? (this.#heads.has(last) ? last : this.#name)
   }
 
   /** @returns whether it is the first head, which is now active */
@@ -68,8 +92,8 @@ export class HeadChoice {
   }
 
   /** What a file keeps as active: nothing where nobody chose it. */
-  get kept(): string | null {
-    return this.#standsIn ? null : this.name
+  get kept(): HeadSetup {
+    return this.#standsIn ? null : (this.#given?.heads ?? this.name)
   }
 
   /** Whether each row's head is that of its adapter, as it came about when these were activated. */
@@ -80,18 +104,48 @@ export class HeadChoice {
 
   /** @returns what goes back to the choice of now, for a head that came and went */
   keep(): () => void {
-    const [name, byHand, standsIn] = [this.#name, this.#byHand, this.#standsIn]
+    const [name, byHand, given, standsIn] = [this.#name, this.#byHand, this.#given, this.#standsIn]
     return () => {
       if (name !== null && !this.#heads.has(name)) return
       this.#name = name
+      this.#given = given
       this.#byHand = byHand
       this.#standsIn = standsIn
     }
   }
 
   deleted(name: string): void {
-    if (this.#name !== name) return
+    const wasGiven = this.#given !== null && adapterNames(this.#given.heads).includes(name)
+    if (this.#name !== name && !wasGiven) return
     this.#name = null
+    this.#given = null
     this.#byHand = false
   }
+}
+
+/** Heads of a setup child by child, and which of them each last adapter has. */
+export interface GivenHeads {
+  readonly heads: HeadSetup
+  readonly ofEach: ReadonlyMap<string, string>
+}
+
+/** A name, or a block of names, one for every child; all of them must be there. */
+export function checkHeads(given: HeadSetup, known: Names): HeadSetup {
+  if (given === null) return null
+  if (typeof given === 'string') return checkKnown('head', given, known)
+  const block = parseComposition(given)
+  for (const name of adapterNames(block)) checkKnown('head', name, known)
+  if (lastAdapters(block).includes(null)) throw check.valueError('head', 'a block of heads names one for every child')
+  return block
+}
+
+/** What a block of heads gives the adapters of a setup; an error where it is not for such a setup. */
+export function givenHeads(heads: HeadSetup, setup: Composition): GivenHeads {
+  const ofEach = headOfEach(heads, setup)
+  if (ofEach !== null) return { heads, ofEach }
+  const message = `${formatComposition(heads)} does not fit ${formatComposition(setup)}`
+  throw check.valueError(
+    'head',
+    `${message}: expected one name, or the setup's own block with a head for each last adapter`
+  )
 }

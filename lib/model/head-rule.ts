@@ -6,14 +6,17 @@ import { checkKnown, lastName, type Names, type RowAdapters } from './setup.js'
 /**
  * Which head answers a row, in every call:
  * 1. the head that the call names, or the adapterSetup around it; null is none;
- * 2. where the call names no adapters, `model.activeHead` if it was set by hand (or by trainHead), until setActiveAdapters
- *    or trainAdapter activates an adapter that has a head of its own;
+ * 2. where the call names no adapters, `model.activeHead` if it was set by hand (or by trainHead), or the head that
+ *    setActiveAdapters was given for the last adapter that the row passes through; until setActiveAdapters or trainAdapter
+ *    activates an adapter that has a head of its own;
  * 3. the head named like the last adapter that the row passes through;
  * 4. `model.activeHead`, for rows whose adapter has no head.
  */
 export interface HeadRule {
   /** One for all rows; undefined: heads follow rows. */
   readonly chosen: string | null | undefined
+  /** The heads that were given to the active adapters, by the name of the last adapter; those of their own names step back. */
+  readonly given?: ReadonlyMap<string, string> | undefined
   /** For rows without a head of their own. */
   readonly otherwise: string | null
 }
@@ -31,7 +34,8 @@ export function headRule(
 export function headOfRow(rule: HeadRule, heads: Names, setup: NativeSetup): string | null {
   if (rule.chosen !== undefined) return rule.chosen
   const last = lastName(setup)
-  return last !== null && heads.has(last) ? last : rule.otherwise
+  if (last === null) return rule.otherwise
+  return rule.given?.get(last) ?? (heads.has(last) ? last : rule.otherwise)
 }
 
 /** The heads of a batch, each once, and for each row which of them answers; one head, or none, needs no list. */

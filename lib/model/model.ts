@@ -13,15 +13,15 @@ import { nativeCall } from '../native/errors.js'
 import type { NativeModel, NativeTrainable, TrunkTimes, TrunkType, WeightsSource } from '../native/types.js'
 import { outsideScope, scopedSetup } from './adapter-setup.js'
 import { type AdapterFusion, asFuse, checkStillFusible, checkUnread, fusionNamed, fusionOf } from './fusions.js'
-import { HeadChoice } from './head-choice.js'
+import { checkHeads, givenHeads, HeadChoice } from './head-choice.js'
 import { type AddOptions, checkHeadFits, isTaken } from './heads.js'
 import { ModelLife } from './life.js'
-import { checkOptions } from './options.js'
+import { type ActiveOptions, checkOptions } from './options.js'
 import { promptWords } from './prompt-words.js'
 import { withoutAdapter } from './reduced-setup.js'
 import { seedFor, startSeed } from './seed.js'
 import { type AdapterSetup, checkKnown, type Known, setupNames } from './setup.js'
-import { checkLayerList, type SkipLayers } from './skip-layers.js'
+import { checkLayerList } from './skip-layers.js'
 import { type ModelSummary, summarize } from './summary.js'
 import { checkUnmerged, frozenDecoderBiases, renamedTrainable, trainableUnless } from './trainable.js'
 
@@ -225,15 +225,18 @@ export class Model extends ModelLife {
    * Which adapters run where a call names none, and in which layers they do not. Also makes the head of the last one the
    * active head, if it has one.
    */
-  setActiveAdapters(setup: AdapterSetup, options: SkipLayers = {}): void {
+  setActiveAdapters(setup: AdapterSetup, options: ActiveOptions = {}): void {
     this.configurable('setActiveAdapters')
     outsideScope('setActiveAdapters')
-    checkOptions(options, ['skipLayers'])
+    checkOptions(options, ['skipLayers', 'head'])
     const skipped = checkLayerList('skipLayers', options.skipLayers ?? [], this)
     setupNames(setup, this.known, 'setActiveAdapters')
+    const head = options.head === undefined ? undefined : checkHeads(options.head, this.#heads)
+    const given = head === undefined || head === null || typeof head === 'string' ? head : givenHeads(head, setup)
     this.#active = setup
     this.#skipped = skipped
     this.headChoice.follow(setup)
+    if (given !== undefined) this.headChoice.choose(given, setup)
     this.#answeringHeadsTrain()
   }
 

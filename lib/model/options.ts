@@ -1,4 +1,5 @@
 import * as check from '../config/check.js'
+import type { HeadSetup } from '../config/head-setup.js'
 import type { ImageSize } from '../config/image-shape.js'
 import type { RowAdapters, TaskIds } from './setup.js'
 import type { SkipLayers } from './skip-layers.js'
@@ -43,6 +44,14 @@ export interface LoadOptions {
   readonly cacheDir?: string | undefined
   /** Never ask the network. Default: what HF_HUB_OFFLINE says. */
   readonly offline?: boolean | undefined
+}
+
+export interface ActiveOptions extends SkipLayers {
+  /**
+   * The head that answers, as if set as `activeHead` afterwards; or the heads of the setup's children, in a block of its form:
+   * `Parallel('x', 'y')` over `Parallel('a', 'b')`. Default: as `activeHead` describes.
+   */
+  readonly head?: HeadSetup | undefined
 }
 
 export interface ForwardOptions extends SkipLayers {

@@ -8,7 +8,6 @@ import {
   compositionToJson,
   fuseBlocks,
   fusionName,
-  lastAdapters,
   parseComposition
 } from '../config/composition.js'
 import { type HeadSetup, headSetupToJson, headsForEach } from '../config/head-setup.js'
@@ -21,11 +20,12 @@ import { folderVersion, makeOutput } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
 import { outsideScope } from './adapter-setup.js'
 import type { LoadAdapterOptions, SaveAdapterOptions } from './exchange.js'
+import { checkHeads } from './head-choice.js'
 import { LoadedTogether } from './load-together.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
-import { type AdapterSetup, channelCount, checkKnown, setupNames } from './setup.js'
-import { answeringHeads, headToSet, noHeads, type SetupHeads, setupHeads } from './setup-heads.js'
+import { type AdapterSetup, channelCount, setupNames } from './setup.js'
+import { answeringHeads, headsToSet, noHeads, type SetupHeads, setupHeads } from './setup-heads.js'
 
 export interface SaveSetupOptions extends Pick<SaveAdapterOptions, 'format'> {
   /** Also the heads of the adapters' names, each in its adapter's folder. Default true. */
@@ -54,7 +54,7 @@ export async function saveAdapterSetup(
   const { format, withHead = true } = options
   const block = parseComposition(setup)
   const names = setupNames(block, model.known, 'setup')
-  const asked = checkHeads(model, options.head)
+  const asked = options.head === undefined ? undefined : checkHeads(options.head, model.heads)
   const heads = asked === undefined && withHead ? answeringHeads(model, block) : (asked ?? null)
   makeOutput(folder, 'save the setup')
   for (const name of names) await model.saveAdapter(join(folder, name), name, { format, withHead })
@@ -68,15 +68,6 @@ export async function saveAdapterSetup(
     version: folderVersion
   }
   writeSynced(join(folder, setupConfigFile), pythonJson(json, { indent: 2 }))
-}
-
-function checkHeads(model: Model, heads: HeadSetup | undefined): HeadSetup | undefined {
-  if (heads === undefined || heads === null) return heads
-  if (typeof heads === 'string') return checkKnown('head', heads, model.heads)
-  const block = parseComposition(heads)
-  for (const name of adapterNames(block)) checkKnown('head', name, model.heads)
-  if (lastAdapters(block).includes(null)) throw check.valueError('head', 'a block of heads names one for every child')
-  return block
 }
 
 /** Loads what the folder's adapter_setup.json names, all of it or nothing; gives the setup. */
@@ -100,14 +91,13 @@ export async function loadAdapterSetup(
   if (setActive) outsideScope('loadAdapterSetup')
   const fusions = new Map(fusionsIn(setup).map((name) => [name, fusionFolder(folder, name)]))
   const heads = withHead === false ? noHeads : setupHeads(json['head_setup'], { folder, file, setup, fusions })
-  const head = setActive ? headToSet(heads, setup, file) : null
+  const head = setActive ? headsToSet(heads, setup, file) : undefined
   const parts = { folder, setup, fusions, heads, ...(withHead === false && { withHead }) }
   await tryReplacing(model, parts, overwriteOk)
   const loaded = new LoadedTogether(model)
   try {
     await loadParts(loaded, parts, { overwriteOk })
-    if (setActive) model.setActiveAdapters(setup)
-    if (head !== null) model.activeHead = head
+    if (setActive) model.setActiveAdapters(setup, { head })
   } catch (error) {
     loaded.undo()
     throw error

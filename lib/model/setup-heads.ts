@@ -7,7 +7,14 @@ import {
   parseComposition,
   sameComposition
 } from '../config/composition.js'
-import { finalFusion, followAdapters, type HeadSetup, headSetupFromJson, headsUnder } from '../config/head-setup.js'
+import {
+  finalFusion,
+  followAdapters,
+  type HeadSetup,
+  headOfEach,
+  headSetupFromJson,
+  headsUnder
+} from '../config/head-setup.js'
 import { isOwnHead } from '../config/own-head.js'
 import { inFile } from '../config/read-json.js'
 import { readHeadFolder } from '../exchange/adapter-folder.js'
@@ -74,20 +81,19 @@ function checkThere(name: string, place: string, file: string): void {
   })
 }
 
-/** The one head that is to answer all rows; null where each row's own does, or none is named. */
-export function headToSet({ answering }: SetupHeads, setup: CompositionBlock, file: string): string | null {
-  const [name = null, ...others] = adapterNames(answering)
-  if (name === null || followAdapters(answering, setup)) return null
+/** The heads that are to answer; undefined where each row's own does, or none is named. */
+export function headsToSet({ answering }: SetupHeads, setup: CompositionBlock, file: string): HeadSetup | undefined {
+  const [name, ...others] = adapterNames(answering)
+  if (name === undefined || followAdapters(answering, setup)) return undefined
   if (others.length === 0) return name
+  if (headOfEach(answering, setup) !== null) return answering
   throw new AdapterError(
     'ERR_UNSUPPORTED',
     operation,
     `${file} has heads ${formatComposition(answering)} over ${formatComposition(setup)}`,
     {
-      expected: "one head for all rows, or heads with the names of each row's last adapter",
-      hint:
-        'Load it without setActive and set activeHead to the one that is to answer, or load heads under the names of ' +
-        'their adapters (loadHead with as).'
+      expected: "one head for all rows, or the setup's own block with a head for each last adapter",
+      hint: 'Load it without setActive, and give setActiveAdapters the head that is to answer (head).'
     }
   )
 }

@@ -69,7 +69,7 @@ async function loadParts(model: Model, folder: string, parts: BuiltIn): Promise<
     await nativeCall(() => native.loadHead(folder, name, name, null))
   }
   if (parts.active !== null) model.setActiveAdapters(parts.active)
-  if (parts.activeHead !== null) model.activeHead = parts.activeHead
+  if (parts.activeHead !== null) model.setActiveAdapters(parts.active, { head: parts.activeHead })
   else if (model.activeHead === defaultHead) model.headChoice.standIn()
 }
 

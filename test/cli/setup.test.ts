@@ -1,7 +1,17 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { type AdapterSetup, AutoModel, Average, type Model, Parallel, Split, Stack } from '../../lib/index.js'
+import {
+  type AdapterSetup,
+  AutoModel,
+  Average,
+  evaluate,
+  type Model,
+  MultiTask,
+  Parallel,
+  Split,
+  Stack
+} from '../../lib/index.js'
 import { command, fixtures, scratch } from './command.js'
 
 const place = scratch()
@@ -113,6 +123,34 @@ test('the head that such a folder names answers, whatever heads its adapters hav
   writeFileSync(labelled, rows.map((row) => JSON.stringify({ ...row, label: 2 })).join('\n'))
   const measured = await command(['evaluate', '--model', folder, '--setup', saved, '-d', labelled, '--json'])
   t.is(JSON.parse(measured.output).head, 'both', measured.errors)
+})
+
+test('heads that a folder names child by child answer their rows', async (t) => {
+  const saved = join(place, 'child-by-child')
+  const setup = MultiTask('a', 'b')
+  for (const [i, name] of ['of a', 'of b'].entries())
+    model.addClassificationHead(name, { numLabels: 3 + i, seed: 5 + i })
+  const head = MultiTask('of a', 'of b')
+  await model.saveAdapterSetup(saved, setup, { head, withHead: false })
+  const tasks = rows.map((row, i) => ({ ...row, task_id: i === 0 ? 'b' : 'a', label: 2 }))
+  const file = join(place, 'tasks.jsonl')
+  writeFileSync(file, tasks.map((row) => JSON.stringify(row)).join('\n'))
+  const { status, output, errors } = await command([...shared, '--setup', saved, '-i', file])
+  t.is(status, 0, errors)
+  const ofTasks = rows.map(({ input_ids }, i) => ({ inputIds: input_ids, taskId: i === 0 ? 'b' : 'a', label: 2 }))
+  model.setActiveAdapters(setup, { head })
+  const answers = await model.predict(ofTasks)
+  t.deepEqual(
+    answers.map(({ logits }) => logits.length),
+    [4, 3]
+  )
+  t.deepEqual(
+    answersOf(output).map(({ logits }) => logits),
+    answers.map(({ logits }) => Array.from(logits))
+  )
+  const measured = await command(['evaluate', '--model', folder, '--setup', saved, '-d', file, '--json'])
+  const { loss } = await evaluate(model, ofTasks)
+  t.is(JSON.parse(measured.output).loss, loss, measured.errors)
 })
 
 test('mistakes are said before anything is loaded, or by the row', async (t) => {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import {
   type AdapterSetup,
+  AutoModel,
   BatchSplit,
   Fuse,
   type Model,
@@ -193,6 +194,83 @@ test('every form of head_setup that Python writes', async (t) => {
   const other = await load(t)
   await other.loadAdapterSetup(folder, { setActive: true })
   t.is(other.activeHead, 'both')
+})
+
+for (const [name, setup, heads, taskIds] of [
+  ['Parallel', Parallel('a', Stack('c', 'b')), Parallel('both', 'other')],
+  [
+    'BatchSplit',
+    Stack('c', BatchSplit('a', BatchSplit('b', 'a', { batchSizes: [1, 1] }), { batchSizes: [3, 2] })),
+    BatchSplit('both', 'both', 'other', 'both', { batchSizes: [1, 2, 1, 1] })
+  ],
+  ['MultiTask', MultiTask('a', 'b'), MultiTask('both', 'other'), ['a', 'a', 'b', 'a', 'b']]
+] as const) {
+  test(`heads of other names answer child by child: ${name}`, async (t) => {
+    const model = await withHeads(t)
+    const own = async () => {
+      const answered = await model.forward({ inputIds }, taskIds === undefined ? {} : { taskIds })
+      return answered.headOutputs?.map(({ head, rows }) => [head, [...rows]])
+    }
+    model.setActiveAdapters(setup)
+    const rowsOfOwn = await own()
+    model.setActiveAdapters(setup, { head: heads })
+    // The same rows, each with the head that its adapter was given.
+    const given = new Map([
+      ['a', 'both'],
+      ['b', 'other']
+    ])
+    t.deepEqual(
+      await own(),
+      rowsOfOwn?.map(([head, rows]) => [given.get(head as string), rows])
+    )
+    t.is(model.activeHead, name === 'BatchSplit' ? 'both' : 'other')
+    const before = await answers(model, taskIds)
+    for (const head of 'ab') model.deleteHead(head)
+    t.deepEqual(await answers(model, taskIds), before)
+    const folder = await saved(t, model, setup)
+    t.like(jsonOf(folder).head_setup, { type: name })
+
+    const other = await load(t)
+    await other.loadAdapterSetup(folder, { setActive: true })
+    t.deepEqual(await answers(other, taskIds), before)
+    // Loaded alone they wait until they are asked for.
+    const beside = await load(t)
+    await beside.loadAdapterSetup(folder)
+    beside.setActiveAdapters(setup, { head: heads })
+    t.deepEqual(await answers(beside, taskIds), before)
+    // A whole model keeps them, too.
+    const whole = join(scratch(t), 'whole')
+    await beside.save(whole)
+    using again = await AutoModel.fromPretrained(whole)
+    t.deepEqual(await answers(again, taskIds), before)
+    // They learn with their adapters, until one of them goes, or an adapter brings its own.
+    again.trainAdapter(setup)
+    const trained = again.namedParameters().filter(({ name, trainable }) => trainable && name.startsWith('heads.'))
+    t.deepEqual([...new Set(trained.map((one) => one.name.split('.')[1]))].sort(), ['both', 'other'])
+    again.addClassificationHead('a', { numLabels: 4 })
+    again.setActiveAdapters(setup)
+    t.is(again.activeHead, name === 'BatchSplit' ? 'a' : 'other')
+    beside.deleteHead('other')
+    t.is(beside.activeHead, null)
+  })
+}
+
+test('heads that do not fit their setup are refused, and nothing changes', async (t) => {
+  const model = await withHeads(t)
+  for (const [setup, head] of [
+    ['a', Parallel('both', 'other')],
+    [Parallel('a', 'b'), MultiTask('both', 'other')],
+    [Parallel('a', 'b'), Parallel('both', 'other', 'a')],
+    [Parallel('a', 'a'), Parallel('both', 'other')],
+    [BatchSplit('a', 'b', { batchSizes: [2, 3] }), BatchSplit('both', 'other', { batchSizes: [3, 2] })]
+  ] as const) {
+    t.throws(() => model.setActiveAdapters(setup, { head }), { message: /head: \S.* does not fit / })
+  }
+  t.throws(() => model.setActiveAdapters('a', { head: 'bot' }), { message: /head: no 'bot' here/ })
+  t.is(model.activeAdapters, null)
+  model.setActiveAdapters('a', { head: 'other' })
+  model.setActiveAdapters('b', { head: null })
+  t.is(model.activeHead, null)
 })
 
 test('heads that answer each row several times are loaded, and not made active', async (t) => {
