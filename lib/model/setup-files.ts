@@ -15,6 +15,7 @@ import { pythonJson } from '../config/python-json.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { fusionConfigFile, setupConfigFile } from '../exchange/folder-files.js'
 import { readFusionFolder } from '../exchange/fusion-folder.js'
+import { warnOfSetup } from '../exchange/library-setup.js'
 import { writeSynced } from '../exchange/replace-file.js'
 import { folderVersion, makeOutput } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
@@ -57,6 +58,7 @@ export async function saveAdapterSetup(
   const asked = options.head === undefined ? undefined : checkHeads(options.head, model.heads)
   const heads = asked === undefined && withHead ? answeringHeads(model, block) : (asked ?? null)
   makeOutput(folder, 'save the setup')
+  warnOfSetup(block, model.adapters, model.config)
   for (const name of names) await model.saveAdapter(join(folder, name), name, { format, withHead })
   for (const name of fusionsIn(block)) await model.saveAdapterFusion(join(folder, name), name, { format })
   for (const name of adapterNames(heads)) {

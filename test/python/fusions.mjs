@@ -30,6 +30,13 @@ const setups = {
   }
 }
 
+// What Python loads and then refuses to run so, or cannot load: saved with a warning.
+const refused = {
+  null: Stack('a', null),
+  nested: Stack('a', Stack('b', 'c')),
+  deep: Stack('c', BatchSplit('a', BatchSplit('b', 'c', { batchSizes: 1 }), { batchSizes: 2 }))
+}
+
 /** Values that no initialisation would give, the same in every run. */
 function fill(model) {
   const added = model
@@ -74,6 +81,15 @@ async function write(out, models) {
       console.log(`✓ Node wrote the setup ${folder}`)
     }
   }
+  const source = join(models, 'bert-tiny')
+  const model = await AutoModel.fromPretrained(source)
+  for (const adapter of ['a', 'b', 'c']) model.addAdapter(adapter)
+  for (const [name, setup] of Object.entries(refused)) {
+    const folder = `refused-${name}`
+    await model.saveAdapterSetup(join(out, folder), setup)
+    cases.push({ folder, model: source, format: 'safetensors', isRefused: true })
+  }
+  model.dispose()
   writeFileSync(join(out, 'cases.json'), JSON.stringify(cases))
 }
 
