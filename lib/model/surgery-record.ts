@@ -13,8 +13,10 @@ export interface Replaced {
   readonly module: ModuleDescription
 }
 
+type Operations = readonly { readonly replaced: readonly Replaced[] }[]
+
 /** Operations in their order, so that the same surgery can be done again: what a saved model's `surgery.json` holds. */
-export function surgeryToJson(operations: readonly { readonly replaced: readonly Replaced[] }[]): object[] {
+export function surgeryToJson(operations: Operations): object[] {
   const writer = new ModuleWriter()
   return operations.map(({ replaced }) => ({
     replace: replaced.map(({ path, module }) => ({ path, with: writer.write(module) }))
@@ -33,19 +35,22 @@ export function surgeryFromJson(json: unknown): (readonly Replaced[])[] {
 
 const format = 'torch-adapters surgery 1'
 
-/** Writes the record of what was replaced in the base model; no file where nothing was. */
-export function writeSurgery(folder: string, operations: readonly { readonly replaced: readonly Replaced[] }[]): void {
-  // A head has a folder of its own.
-  const inBase = operations
+/** What was replaced in the base model; a head has a folder of its own. */
+export const inBase = (operations: Operations): Operations =>
+  operations
     .map(({ replaced }) => ({ replaced: replaced.filter(({ path }) => !path.startsWith('heads.')) }))
     .filter(({ replaced }) => replaced.length > 0)
+
+/** Writes the record of what was replaced in the base model; no file where nothing was. */
+export function writeSurgery(folder: string, operations: Operations): void {
   const file = join(folder, surgeryFile)
-  if (inBase.length === 0) {
+  const ofBase = inBase(operations)
+  if (ofBase.length === 0) {
     rmSync(file, { force: true })
     return
   }
   makeFolder(folder)
-  const json = { format, operations: surgeryToJson(inBase) }
+  const json = { format, operations: surgeryToJson(ofBase) }
   writeFileSync(file, `${JSON.stringify(json, null, 2)}\n`)
 }
 

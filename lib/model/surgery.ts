@@ -1,4 +1,6 @@
+import { existsSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import * as check from '../config/check.js'
 import {
   type AdapterLayerModule,
@@ -22,7 +24,7 @@ import type { Model } from './model.js'
 import { moduleType } from './module-type.js'
 import { ModelNames } from './names.js'
 import { checkOptions } from './options.js'
-import { type Replaced, readSurgery, writeSurgery } from './surgery-record.js'
+import { inBase, type Replaced, readSurgery, surgeryToJson, writeSurgery } from './surgery-record.js'
 
 const weightsFile = 'inserted_modules.safetensors'
 
@@ -107,14 +109,18 @@ export abstract class ModelSurgery extends ModelNames {
   }
 
   /**
-   * Writes what surgery inserted, and the record of what was replaced: `inserted_modules.safetensors` under the names of
-   * the state dict, and `surgery.json`. A folder of a few megabytes beside any copy of the base model.
+   * Writes the record of what was replaced, `surgery.json`, and what surgery inserted: `inserted_modules.safetensors` under
+   * the names of the state dict. A folder of a few megabytes beside any copy of the base model; without the second file
+   * where modules of the model itself only took other places.
    */
   async saveSurgery(folder: string): Promise<void> {
     this.usable('saveSurgery')
     check.checkNonEmptyString('folder', folder)
+    if (inBase(this.#operations).length === 0) throw nothingReplaced(this.#operations.length > 0)
     makeOutput(folder, 'save the surgery')
-    await nativeCall(() => this.#surgeon.native.saveInserted(join(folder, weightsFile)))
+    const file = join(folder, weightsFile)
+    if (this.hasInsertedModules) await nativeCall(() => this.#surgeon.native.saveInserted(file))
+    else rmSync(file, { force: true })
     writeSurgery(folder, this.#operations)
   }
 
@@ -128,7 +134,9 @@ export abstract class ModelSurgery extends ModelNames {
       if (this.#operations.length === 0) {
         for (const replaced of operations) done.push(this.repeatSurgery(replaced, weightsSource(file)))
       }
-      await nativeCall(() => this.#surgeon.native.loadInserted(file))
+      const hasWeights = operations.length === 0 || this.hasInsertedModules || existsSync(file)
+      if (hasWeights) await nativeCall(() => this.#surgeon.native.loadInserted(file))
+      else checkSameSurgery(folder, this.#operations, operations)
     } catch (error) {
       for (const operation of done.reverse()) operation.undo()
       throw error
@@ -226,6 +234,32 @@ export abstract class ModelSurgery extends ModelNames {
     this.renamed()
     return operation
   }
+}
+
+function nothingReplaced(inHead: boolean): AdapterError {
+  const hint = inHead
+    ? 'For what stands in a head take stateDict(), and loadStateDict after the same surgery'
+    : 'Call replaceModule or addAdaptersToModel before'
+  return new AdapterError('ERR_INVALID_ARGUMENT', 'saveSurgery', 'surgery has replaced nothing in the base model', {
+    hint
+  })
+}
+
+/** Where there are no weights whose names would tell. */
+function checkSameSurgery(
+  folder: string,
+  done: readonly Replacement[],
+  wanted: readonly (readonly Replaced[])[]
+): void {
+  const records = [inBase(done), wanted.map((replaced) => ({ replaced }))].map(surgeryToJson)
+  if (isDeepStrictEqual(records[0], records[1])) return
+  const paths = (of: readonly { readonly replaced: readonly Replaced[] }[]) =>
+    check.quoted(of.flatMap(({ replaced }) => replaced.map(({ path }) => path)))
+  throw new AdapterError('ERR_STATE_DICT', 'loadSurgery', `the model had another surgery than that of ${folder}`, {
+    expected: `the one of ${folder}, at ${paths(wanted.map((replaced) => ({ replaced })))}`,
+    got: paths(done),
+    hint: 'Undo it first (model.undo()), or load into a model without one.'
+  })
 }
 
 function parents(path: string): string[] {

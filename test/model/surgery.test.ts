@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import {
@@ -239,7 +239,40 @@ test('what was inserted travels alone; another surgery is told what does not fit
   })
   t.deepEqual(moved(before, snapshot(third)), [])
   const bare = await load(t)
-  await t.throwsAsync(bare.saveSurgery(folder), { instanceOf: AdapterError, message: /inserted nothing/ })
+  await t.throwsAsync(bare.saveSurgery(folder), {
+    instanceOf: AdapterError,
+    message: /replaced nothing.*replaceModule/
+  })
+})
+
+test('modules that only took other places travel as the record alone', async (t) => {
+  const [first, second] = ['0', '1'].map((layer) => `bert.encoder.layer.${layer}.output.dense`) as [string, string]
+  const folder = scratch(t)
+  const model = await load(t)
+  // What an earlier surgery left there is no part of this one.
+  addAdaptersToModel(model, { pattern: first, adapterSize: 5 })
+  await model.saveSurgery(folder)
+  model.undo()
+  const before = (await model.forward({ inputIds })).lastHiddenState
+  const swap = (one: Model) =>
+    one.replaceModules([first, second], (_, path) => one.getSubmodule(path === first ? second : first))
+  swap(model)
+  const after = (await model.forward({ inputIds })).lastHiddenState
+  t.notDeepEqual(after, before)
+  await model.saveSurgery(folder)
+  t.deepEqual(readdirSync(folder), ['surgery.json'])
+  const other = await load(t)
+  await other.loadSurgery(folder)
+  t.deepEqual((await other.forward({ inputIds })).lastHiddenState, after)
+  // Into the same surgery nothing is to be loaded, and another one is told.
+  await other.loadSurgery(folder)
+  t.is(other.replacements.length, 1)
+  const third = await load(t)
+  third.replaceModule(first, () => third.getSubmodule(second))
+  await t.throwsAsync(third.loadSurgery(folder), { code: 'ERR_STATE_DICT', message: /another surgery.*layer\.0/s })
+  const inHead = await withHead(t)
+  inHead.replaceModule('heads.a.1', (dense) => sequential(dense, adapter()))
+  await t.throwsAsync(inHead.saveSurgery(folder), { message: /replaced nothing in the base model.*stateDict/ })
 })
 
 test('surgery and adapters of a model work together', async (t) => {
