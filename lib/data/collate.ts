@@ -14,6 +14,7 @@ import { alignedLabels, encodeLabel, ignoredLabel, labelsTokens, spreadWordLabel
 import { neededTokenizer, type Tokenized } from './needed-tokenizer.js'
 import { type EncodedWordsOf, encodeParse, parseLabel } from './parses.js'
 import { type EncodedQuestion, encodeQuestion, questionLabel } from './questions.js'
+import { checkSuits } from './row-suits.js'
 import { givenValues, imageOf, rowOf } from './value-rows.js'
 
 /** A row as numbers. */
@@ -53,9 +54,11 @@ export function checkRowFits(row: Row, limits: RowLimits, name: string): void {
     checkImageSize(imageOf(field, row.pixelValues, image), image, field)
   }
   const written = decoderIds(row)
-  if (written !== null) {
+  if (decoder === null) {
+    const field = (['decoderInputIds', 'targetText'] as const).find((one) => (row as Partial<TextRow>)[one] != null)
+    if (field !== undefined) throw check.valueError(`${name}.${field}`, 'the model has no decoder; leave it out')
+  } else if (written !== null) {
     const field = `${name}.decoderInputIds`
-    if (decoder === null) throw check.valueError(field, 'the model has no decoder; leave it out')
     if (written.length > maxLength) throw check.rangeError(field, `at most ${maxLength} ids`, written)
     checkBelow(field, written, vocabSize, 'the vocabulary')
   }
@@ -93,6 +96,7 @@ export function rowLabel(
   name: string,
   { decoder = null }: Pick<RowLimits, 'decoder'> = {}
 ): Float32Array | Int32Array | undefined {
+  checkSuits(row, head, name)
   if (isChoiceHead(head)) return choiceHeadLabel(row, head, name)
   const given = labelOf(row)
   if (given === null) return undefined
@@ -104,7 +108,12 @@ export function rowLabel(
   else if (givenValues(row) !== undefined || (decoder !== null && head.headType === 'causal_lm')) return label
   else if ('words' in row && row.words != null) checkCount(label, row.words.length, 'words', place)
   else if ('inputIds' in row && row.inputIds != null) checkCount(label, row.inputIds.length, 'tokens', place)
-  else throw check.valueError(name, 'labels for tokens need words or inputIds, not text')
+  else {
+    const tokens = Array.isArray((row as { tokens?: unknown }).tokens)
+      ? " Did you mean 'words' instead of 'tokens'?"
+      : ''
+    throw check.valueError(name, `labels for tokens need words or inputIds, not text.${tokens}`)
+  }
   return label
 }
 

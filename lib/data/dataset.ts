@@ -190,6 +190,7 @@ export function checkRow(row: unknown, name: string, spelling: Spelling = (field
     check.checkString(`${name}.text`, given['text'])
     if (given['textPair'] != null) check.checkString(`${name}.textPair`, given['textPair'])
   }
+  checkBeside(given, contents[0] as string, name, spelling)
   if (contents[0] === 'question') {
     check.checkString(`${name}.question`, given['question'])
     check.checkString(`${name}.context`, given['context'])
@@ -219,6 +220,25 @@ export function checkRow(row: unknown, name: string, spelling: Spelling = (field
   if (values !== undefined) checkValues(`${name}.${values.name}`, values.values)
   if (given['label'] != null && given['labels'] != null) throw check.valueError(name, 'give label or labels, not both')
   return row as Row
+}
+
+/** Fields that go with one kind of content: beside another they would be passed over. */
+function checkBeside(
+  given: Readonly<Record<string, unknown>>,
+  content: string,
+  name: string,
+  spelling: Spelling
+): void {
+  const refuse = (field: string, owner: string) => {
+    throw check.valueError(
+      `${name}.${spelling(field)}`,
+      `it goes with ${spelling(owner)} alone, and this row has ${spelling(content)}: leave it out`
+    )
+  }
+  const isPaired = given['textPair'] != null && given['textPair'] !== ''
+  if (isPaired && content !== 'text' && content !== 'choices') refuse('textPair', 'text')
+  if (!['text', 'words', 'question', 'choices'].includes(content)) return
+  for (const field of ['tokenTypeIds', 'attentionMask']) if (given[field] != null) refuse(field, 'inputIds')
 }
 
 function checkMask(name: string, value: unknown, count: number): void {

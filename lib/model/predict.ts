@@ -13,6 +13,7 @@ import { type RowLimits, rowLimits } from '../config/model-config.js'
 import { type EncodedRow, encodeRow, partsOf } from '../data/collate.js'
 import { checkRow, placeOf, type Row } from '../data/dataset.js'
 import { Pauses } from '../data/pauses.js'
+import { checkSuits } from '../data/row-suits.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
 import type { NativeSetup } from '../native/pass-types.js'
 import type { Answer, AnswerOptions } from './best-spans.js'
@@ -289,8 +290,9 @@ function encodeJob(model: Model, { row, index, copies }: Job, limits: RowLimits)
   const options = { tokenizer: model.tokenizer, source: model.source, limits }
   const place = placeOf(row, `rows[${index}]`)
   const config = model.heads.get(copies[0]?.head ?? '')
-  if (config === undefined || !isChoiceHead(config)) return encodeRow(row, options, place)
   const unlabelled = Object.fromEntries(Object.entries(row).filter(([field]) => !labelFields.includes(field)))
+  for (const { head } of copies) checkSuits(unlabelled, model.heads.get(head) as HeadConfig, place)
+  if (config === undefined || !isChoiceHead(config)) return encodeRow(row, options, place)
   return encodeRow(unlabelled as unknown as Row, { ...options, head: config }, place)
 }
 

@@ -71,6 +71,17 @@ test.serial('choices: each row has its own number of them', async (t) => {
   )
 })
 
+test.serial('choices for a head that reads none are refused with file, line and what to do', async (t) => {
+  const rows = [{ text: 'it is old', label: 0 }, ...[0, 1].map((label) => ({ text: 'it', choices: cities, label }))]
+  const file = join(place, 'for-choices.jsonl')
+  writeFileSync(file, lines(rows))
+  const folder = join(place, 'for-choices')
+  const args = ['train', ...shared, '--train', file, '-o', folder, '--head', 'classification']
+  const { status, errors } = await command(args)
+  t.is(status, 1)
+  t.regex(errors, /for-choices\.jsonl:2: a head of kind classification does not read choices.*--head multiple-choice/)
+})
+
 test.serial('words with heads and relations: parsed to a tree', async (t) => {
   const rows = Array.from({ length: 24 }, (_, i) => ({
     ...{ words: [city(i), 'is', 'old'], heads: [3, 3, 0], relations: ['nsubj', 'cop', 'root'] }

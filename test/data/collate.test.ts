@@ -71,7 +71,14 @@ test('wrong batches and rows', (t) => {
       message: /no tokenizer, so rows must be inputIds/
     }
   )
-  t.throws(() => encode({ text: 'a', label: [1] }, { head: taggingHead() }), { message: /need words or inputIds/ })
+  const textual = { text: 'a', label: [1] }
+  t.throws(() => encode(textual, { head: taggingHead() }), { message: /need words or inputIds, not text\.$/ })
+  t.throws(() => encode({ ...textual, tokens: ['a'] } as Row, { head: taggingHead() }), {
+    message: /Did you mean 'words' instead of 'tokens'\?/
+  })
+  t.throws(() => encode({ text: 'a', targetText: 'b' }), {
+    message: /targetText: the model has no decoder; leave it out/
+  })
   t.throws(() => encode({ inputIds: [1, 2], label: [1] }, { head: taggingHead() }), {
     message: /1 labels for 2 tokens/
   })

@@ -109,7 +109,38 @@ test('rows that a head cannot read are refused with what it needs', async (t) =>
   await fails({ text: 'a' }, 'mc', /expected choices/)
   await fails({ text: 'a', textPair: 'x', choices: ['b', 'c'] } as unknown as Row, 'mc', /got textPair/)
   await fails({ text: 'a' }, 'parse', /expected words, got text or ids/)
-  await fails({ question: 'a', context: 'b' }, 'mood', /expected text, words or inputIds/)
+  // What another kind of head is asked by is not passed over, in whatever call.
+  const asked = [
+    [
+      'mood',
+      { question: 'a', context: 'b' },
+      /head of kind classification does not read question and context.*textPair/
+    ],
+    [
+      'mood',
+      { text: 'a', choices: ['b', 'c'] },
+      /kind classification does not read choices.*\(addMultipleChoiceHead,.*out$/
+    ],
+    ['qa', { text: 'a', textPair: 'b', choices: ['c'] }, /kind question_answering does not read choices/],
+    ['mc', { inputIds: [5, 6], choices: ['b', 'c'] }, /kind multiple_choice reads choices .* leave inputIds out/],
+    ['mc', { question: 'a', context: 'b' }, /expected choices/]
+  ] as const
+  for (const [head, row, message] of asked) {
+    await fails(row as unknown as Row, head, message)
+    const labelled = [{ ...row, label: head === 'mc' ? 0 : 'good' }] as unknown as Row[]
+    await t.throwsAsync(evaluate(model, labelled, { adapters: head }), { message })
+    model.trainAdapter(head)
+    const trainer = new AdapterTrainer({ model, trainDataset: labelled, args: quiet })
+    await t.throwsAsync(trainer.train(), { message })
+  }
+  // A list alone is asked; a word under such a name is the caller's own.
+  await t.notThrowsAsync(model.predict([{ text: 'a', choices: 'many', context: 'b' } as Row], { adapters: 'mood' }))
+  model.trainAdapter('qa')
+  const places = { question: 'a', context: 'b', startPosition: 1, endPosition: 2 } as unknown as Row
+  await t.throwsAsync(evaluate(model, [places]), {
+    message: /startPosition and endPosition count the tokens of inputIds/
+  })
+  await t.notThrowsAsync(model.predict([places]))
   model.trainAdapter('mc')
   const train = (rows: Row[]) => new AdapterTrainer({ model, trainDataset: rows, args: quiet }).train()
   await t.throwsAsync(train([{ text: 'a', choices: ['b', 'c'], label: 2 }]), {
