@@ -215,7 +215,12 @@ test('the whole module has the names of PyTorch’s state_dict, and loads from a
     writeTensors(file, new Map(changed.slice(1)))
     await t.throwsAsync(other.loadWeights(file), {
       code: 'ERR_STATE_DICT',
-      message: /missing '.*(word_embeddings|wte)/
+      message: /missing 'base_model\.(embeddings\.word_embeddings|wte)\.weight'\. /
+    })
+    // Names are the file's, not those that the model has them by.
+    writeTensors(file, new Map([...changed].map(([name, value]) => [name.replace('base_model.', ''), value])))
+    await t.throwsAsync(other.loadWeights(file), {
+      message: /missing 'base_model\.[^;]*; unexpected '(?!base_model)[^;]*$/
     })
   }
 })

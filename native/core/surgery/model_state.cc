@@ -56,8 +56,11 @@ void load_state(AdapterModel& model, const std::string& file, const std::vector<
                 const std::vector<std::string>& required) {
   const std::string operation = "load the weights of " + file;
   const auto parameters = by_name(model);
-  std::unordered_map<std::string, std::string> ours_of;
-  for (const auto& [theirs, ours] : names) ours_of.emplace(theirs, ours);
+  std::unordered_map<std::string, std::string> ours_of, theirs_of;
+  for (const auto& [theirs, ours] : names) {
+    ours_of.emplace(theirs, ours);
+    theirs_of.emplace(ours, theirs);
+  }
 
   StateDict found;
   std::unordered_set<const at::Tensor*> covered;
@@ -83,7 +86,7 @@ void load_state(AdapterModel& model, const std::string& file, const std::vector<
     }
   }
   for (const auto& name : required)
-    if (!covered.contains(parameters.at(name).value)) misfit.missing.push_back(name);
+    if (!covered.contains(parameters.at(name).value)) misfit.missing.push_back(theirs_of.at(name));
   misfit.refuse_any(operation,
                     "Do the same surgery on the same base model, and add the same adapters and heads, before");
   set_parameters(model, found);
