@@ -19,7 +19,8 @@ interface Kind {
   readonly classes: readonly string[]
   /** Models whose folders mean this kind where no class is named; of the usual kind of these files: all others. */
   readonly models?: readonly string[]
-  readonly tokens: Readonly<Record<string, string>>
+  /** What the class has where the config says nothing. */
+  readonly defaults: Json
   readonly build: (folder: string, config: Json) => Json
 }
 
@@ -27,15 +28,16 @@ const kinds: readonly Kind[] = [
   {
     files: ['vocab.txt'],
     classes: ['BertTokenizer', 'DistilBertTokenizer', 'ElectraTokenizer'],
-    tokens: {
-      ...{ unk_token: '[UNK]', sep_token: '[SEP]', pad_token: '[PAD]', cls_token: '[CLS]', mask_token: '[MASK]' }
+    defaults: {
+      ...{ unk_token: '[UNK]', sep_token: '[SEP]', pad_token: '[PAD]', cls_token: '[CLS]', mask_token: '[MASK]' },
+      clean_up_tokenization_spaces: true
     },
     build: wordPieces
   },
   {
     files: ['vocab.json', 'merges.txt'],
     classes: ['RobertaTokenizer', 'LongformerTokenizer', 'BartTokenizer'],
-    tokens: {
+    defaults: {
       ...{ bos_token: '<s>', eos_token: '</s>', unk_token: '<unk>', sep_token: '</s>', pad_token: '<pad>' },
       ...{ cls_token: '<s>', mask_token: '<mask>' }
     },
@@ -45,7 +47,7 @@ const kinds: readonly Kind[] = [
     files: ['vocab.json', 'merges.txt'],
     classes: ['GPT2Tokenizer'],
     models: ['gpt2', 'gpt_neo', 'gptj', 'opt'],
-    tokens: { bos_token: '<|endoftext|>', eos_token: '<|endoftext|>', unk_token: '<|endoftext|>' },
+    defaults: { bos_token: '<|endoftext|>', eos_token: '<|endoftext|>', unk_token: '<|endoftext|>' },
     build: gpt2Pairs
   }
 ]
@@ -93,7 +95,7 @@ export function readVocabulary(
     })
   }
   const given = Object.entries(config).filter(([, value]) => value !== null)
-  const full = { ...kind.tokens, ...Object.fromEntries(given) }
+  const full = { ...kind.defaults, ...Object.fromEntries(given) }
   return { model: kind.build(folder, full), config: full }
 }
 

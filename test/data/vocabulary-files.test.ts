@@ -105,6 +105,20 @@ test('decoding keeps spaces before punctuation, unless the config has them clean
   t.is(decoded({ clean_up_tokenization_spaces: true }), 'a, b.')
 })
 
+test('BERT’s vocab.txt alone has spaces cleaned up, as its class in transformers has', (t) => {
+  const folder = scratch(t)
+  cpSync('test/data/fixtures/tokenizers/bert-vocab/vocab.txt', join(folder, 'vocab.txt'))
+  const decoded = (config: object) => {
+    writeFileSync(join(folder, 'tokenizer_config.json'), JSON.stringify(config))
+    const tokenizer = TextTokenizer.fromFolder(folder)
+    return tokenizer.decode(tokenizer.encode("Don't stop, it's a we're.").inputIds)
+  }
+  // Those of AutoTokenizer in transformers 4.57.
+  t.is(decoded({}), "don't stop, it's a we're.")
+  t.is(decoded({ clean_up_tokenization_spaces: true }), "don't stop, it's a we're.")
+  t.is(decoded({ clean_up_tokenization_spaces: false }), "don ' t stop, it ' s a we ' re.")
+})
+
 test('the special tokens of a folder that names none are those of its class', (t) => {
   const roberta = TextTokenizer.fromFolder(join(fixtures, 'roberta'))
   t.deepEqual([roberta.clsId, roberta.padId, roberta.sepId, roberta.unknownId, roberta.maskId], [0, 1, 2, 3, 4])
