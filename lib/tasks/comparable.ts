@@ -2,8 +2,8 @@ import * as check from '../config/check.js'
 import { type HeadConfig, hasManyLabels } from '../config/head-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { hasClasses } from '../training/class-weights.js'
+import { type DuePlan, isEverEvaluated } from '../training/due.js'
 import { measuresOf } from '../training/metrics.js'
-import { stepsBetween } from '../training/run.js'
 
 /** Measures that follow a loss, those of an evaluation set among them. */
 const ofLoss = /^(.*_)?(loss|perplexity)$/
@@ -67,17 +67,11 @@ export function checkComparable(each: readonly TrainingArguments[], head: HeadCo
 }
 
 /** Refuses a sweep that needs evaluations to tell its best, and is over before the first of them. */
-export function checkEvaluated(
-  { evalStrategy, evalSteps, evalDelay, numTrainEpochs }: TrainingArguments,
-  totalSteps: number
-): void {
-  const every = stepsBetween(evalSteps, totalSteps)
-  const last = Math.floor(totalSteps / every) * every
-  const isEvaluated = evalStrategy === 'steps' ? last > 0 && last >= evalDelay : evalDelay <= numTrainEpochs
-  if (isEvaluated) return
-  const name = evalStrategy === 'steps' && last === 0 ? 'evalSteps' : 'evalDelay'
+export function checkEvaluated(args: TrainingArguments, plan: DuePlan): void {
+  if (isEverEvaluated(args, plan)) return
+  const name = isEverEvaluated({ ...args, evalDelay: 0 }, plan) ? 'evalDelay' : 'evalSteps'
   throw check.valueError(
     `args.${name}`,
-    `the sweep ends at step ${totalSteps}, before an evaluation that tells the best`
+    `the sweep ends at step ${plan.totalSteps}, before an evaluation that tells the best`
   )
 }

@@ -24,9 +24,9 @@ export async function* recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEven
     const events = tasksRun({
       ...run,
       lock: () => locks.take(args.outputDir),
-      onPlan: (steps) => {
-        totalSteps = steps
-        run.onPlan?.(steps)
+      onPlan: (plan) => {
+        totalSteps = plan.totalSteps
+        run.onPlan?.(plan)
       }
     })
     yield* recorded(events, { model, args, rows, totalSteps: () => totalSteps }, signal, byTask)

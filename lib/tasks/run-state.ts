@@ -38,8 +38,8 @@ export interface TasksRun {
   readonly averagedMetric?: string | undefined
   /** Takes the folder of checkpoints, for one that only a callback asks for. */
   readonly lock?: () => void
-  /** Told how many steps there will be, before the first event. */
-  readonly onPlan?: (totalSteps: number) => void
+  /** Told which steps there will be, before the first event. */
+  readonly onPlan?: (plan: TaskPlan) => void
 }
 
 /** What a checkpoint keeps beside the tensors. */

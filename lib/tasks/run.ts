@@ -1,11 +1,11 @@
 import type { NativeClassWeights } from '../native/trainer-types.js'
 import { Callbacks } from '../training/callbacks.js'
+import { due, isEvaluated } from '../training/due.js'
 import { type Evaluation, evaluateEncoded, evaluationOptions } from '../training/evaluate.js'
 import { joinSets } from '../training/evaluation-sets.js'
 import type { SaveEvent } from '../training/events.js'
 import { openFrozenLayers } from '../training/frozen-layers.js'
 import { loadCheckpoint, saveCheckpoint } from '../training/resume.js'
-import { due, isEvaluated } from '../training/run.js'
 import { stoppableStep } from '../training/stoppable-step.js'
 import { checkLearners, checkSavedLength } from './check-run.js'
 import { learnerClassWeights } from './class-weights.js'
@@ -23,7 +23,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
   const callbacks = new Callbacks(run.callbacks, { model, args }, canEvaluate)
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
-    run.onPlan?.(state.plan.totalSteps)
+    run.onPlan?.(state.plan)
     const keeps = run.saveOnAbort === true || args.saveStrategy !== 'no' || args.resumeFromCheckpoint !== null
     let fingerprint = keeps ? await run.fingerprint() : undefined
     const found = await loadCheckpoint<SavedTasks>(args, state.native, fingerprint ?? {}, (saved) => {

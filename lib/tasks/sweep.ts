@@ -306,8 +306,8 @@ async function runOf(
     ...{ model, args, learners, feeds, signal, saveOnAbort, callbacks },
     goOn: options.onNotFinite !== 'throw',
     sampler: new TaskSampler({ sizes, sampling, mode, seed: args.seed }),
-    onPlan: (totalSteps) => {
-      if (!isComparable(each, head) && !hasCallbacks(options)) checkEvaluated(args, totalSteps)
+    onPlan: (plan) => {
+      if (!isComparable(each, head) && !hasCallbacks(options)) checkEvaluated(args, plan)
     },
     fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode, sampling })
   }

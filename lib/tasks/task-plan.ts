@@ -48,20 +48,25 @@ export class TaskPlan {
     return this.#epochs[round] ?? 0
   }
 
+  endsEpoch(round: number): boolean {
+    return round === this.totalSteps || Number.isInteger(this.epochAfter(round))
+  }
+
   /** The rounds behind so many. */
   *from(start: number): Generator<PlannedRound> {
     for (const planned of this.#all()) {
-      if (planned.round > start) yield { ...planned, epoch: this.epochAfter(planned.round) }
+      const { round } = planned
+      if (round <= start) continue
+      const isLast = round === this.totalSteps
+      yield { ...planned, epoch: this.epochAfter(round), isLast, endsEpoch: this.endsEpoch(round) }
     }
   }
 
-  *#all(): Generator<PlannedRound> {
+  *#all(): Generator<Round & { readonly round: number }> {
     let round = 0
     for (const one of this.sampler.rounds()) {
       if (round === this.totalSteps) return
-      round++
-      const isLast = round === this.totalSteps
-      yield { ...one, round, isLast, endsEpoch: isLast || one.index + 1 === one.count }
+      yield { ...one, round: ++round }
     }
   }
 }

@@ -1,12 +1,13 @@
 import { valueError } from '../config/check.js'
 import { isPlateau } from '../config/scheduler-arguments.js'
-import type { SaveStrategy, TrainingArguments } from '../config/training-arguments.js'
+import type { TrainingArguments } from '../config/training-arguments.js'
 import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
 import type { NativeMemberResult } from '../native/trainer-types.js'
 import { BestModel, valueNamed } from './best.js'
 import { Callbacks, type TrainerCallback } from './callbacks.js'
 import { headClassWeights, headsBy } from './class-weights.js'
+import { due, isEvaluated } from './due.js'
 import type { EncodedDataset, LabelledBatch } from './encoded.js'
 import { evaluateEncoded, evaluationOptions } from './evaluate.js'
 import { type EvaluationSet, evaluateSets } from './evaluation-sets.js'
@@ -280,31 +281,4 @@ class BatchFeed {
   prepare(): () => Promise<LabelledBatch[] | undefined> {
     return prepared(() => this.next())
   }
-}
-
-/** Where a step lies in its run. */
-interface Due {
-  readonly totalSteps: number
-  readonly endsEpoch: (step: number) => boolean
-}
-
-/** Whether the evaluation data is run after this step. */
-export function isEvaluated(
-  { evalStrategy, evalSteps, evalDelay }: TrainingArguments,
-  step: number,
-  plan: Due & { readonly epochAfter: (step: number) => number }
-): boolean {
-  const done = evalStrategy === 'epoch' ? plan.epochAfter(step) : step
-  return due(evalStrategy, evalSteps, step, plan) && evalDelay <= done
-}
-
-/** Of what comes every so many steps, or below 1 after such a share of all. */
-export const stepsBetween = (every: number, totalSteps: number): number =>
-  every < 1 ? Math.ceil(totalSteps * every) : every
-
-/** Whether something that is told or kept so often comes after this step. `every`: steps, or below 1 a share of all. */
-export function due(strategy: SaveStrategy, every: number, step: number, plan: Due): boolean {
-  if (strategy === 'no' || strategy === 'best') return false
-  if (strategy === 'steps') return step % stepsBetween(every, plan.totalSteps) === 0
-  return plan.endsEpoch(step)
 }

@@ -220,7 +220,13 @@ test('where each weighs its loss in its own way, a sweep needs another measure t
       { ...args, evalStrategy: 'steps', evalSteps: 500, metricForBestModel: 'accuracy' },
       /^args\.evalSteps: the sweep ends at step 10, before an evaluation/
     ],
-    [smoothing, { ...measured, evalDelay: 3, metricForBestModel: 'accuracy' }, /^args\.evalDelay: /]
+    [smoothing, { ...measured, evalDelay: 3, metricForBestModel: 'accuracy' }, /^args\.evalDelay: /],
+    // Epochs count as far as the run goes, whatever numTrainEpochs says.
+    [
+      smoothing,
+      { ...measured, maxSteps: 3, numTrainEpochs: 5, evalDelay: 1, metricForBestModel: 'accuracy' },
+      /^args\.evalDelay: the sweep ends at step 3/
+    ]
   ] as const) {
     await t.throwsAsync(sweep(grid, own), { message })
     t.deepEqual([...model.adapters.keys()], [])
