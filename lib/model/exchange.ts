@@ -33,11 +33,11 @@ import { type ClassOptions, classFolder } from './class-state.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { notesClass, readPeftAdapter, savePeftAdapter } from './peft-files.js'
-import { warnOfHeadSurgery, warnOfSurgery } from './saved-surgery.js'
+import { refuseHeadSurgery, warnOfSurgery } from './saved-surgery.js'
 import { checkKnown } from './setup.js'
 import { shareAgain, sharedGroups } from './sharing.js'
 import { checkLayerList } from './skip-layers.js'
-import { writeSurgery } from './surgery-record.js'
+import { hasSurgeryInHead, writeSurgery } from './surgery-record.js'
 
 export interface SaveAdapterOptions {
   /**
@@ -131,12 +131,13 @@ export async function saveAnyAdapter(
 ): Promise<void> {
   const config = model.adapters.get(name)
   const isWhole = config !== undefined && adaptersProblem(config, model.config) === undefined && !isSplit(config)
+  const isPlain = !hasSurgeryInHead(model, name)
   if (config === undefined || isWhole) {
-    return await model.saveAdapter(folder, name, { format })
+    return await model.saveAdapter(folder, name, { format, withHead: isPlain })
   }
   const hasHead = model.heads.has(name) && !isOwnHead(model.heads.get(name))
   await model.saveAdapter(folder, name, { library: 'peft', format, withHead: !hasHead })
-  if (hasHead) await model.saveHead(folder, name, { format })
+  if (hasHead && isPlain) await model.saveHead(folder, name, { format })
 }
 
 /** For what saves adapters later on, when they have learned: one that no folder holds is an error now. */
@@ -200,7 +201,7 @@ function headPart(model: Model, name: string, format: FolderFormat): SavedPart<H
   const config = model.heads.get(name)
   const { native } = model
   if (config === undefined || isOwnHead(config)) return undefined
-  warnOfHeadSurgery(model, name)
+  refuseHeadSurgery(model, name)
   return { name, config, writeWeights: (file) => nativeCall(() => native.saveHead(file, name, nativeFormat(format))) }
 }
 

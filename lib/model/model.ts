@@ -204,6 +204,7 @@ export class Model extends ModelLife {
     const native = nativeHeadConfig(config, this.config.classifierDropout)
     nativeCall(() => this.#native.addHead(name, native, seed, replaces, source))
     this.#heads.set(name, config)
+    if (replaces) this.forgetSurgery(`heads.${name}.`)
     if (replaces) this.#setTrainable(this.#trains, this.#chosenBy)
     else this.headChoice.added(name)
     this.#answeringHeadsTrain()
@@ -214,6 +215,7 @@ export class Model extends ModelLife {
     checkKnown('deleteHead', name, this.#heads)
     nativeCall(() => this.#native.deleteHead(name))
     this.#heads.delete(name)
+    this.forgetSurgery(`heads.${name}.`)
     this.headChoice.deleted(name)
     this.#trains = { ...this.#trains, heads: this.#trains.heads.filter((other) => other !== name) }
     this.#answeringHeadsTrain()

@@ -18,7 +18,7 @@ import { AdapterError, nativeCall } from '../native/errors.js'
 import type { FoundAdapter } from './exchange.js'
 import { headOfRow } from './head-rule.js'
 import type { Model } from './model.js'
-import { warnOfHeadSurgery, warnOfSurgery } from './saved-surgery.js'
+import { refuseHeadSurgery, warnOfSurgery } from './saved-surgery.js'
 
 /** Adapters of folders of a class whose head the folder does not hold, such as the base model's own words: written back as such. */
 const ofClass = new WeakMap<AdapterConfig, PeftHeadPlan>()
@@ -76,7 +76,7 @@ export async function savePeftAdapter(
   const config = model.adapters.get(name)
   if (config === undefined) return
   warnOfSurgery(model, name, 'peft')
-  if (withHead) warnOfHeadSurgery(model, name)
+  if (withHead) refuseHeadSurgery(model, name)
   const plan = withHead ? planOf(model, name, config) : null
   warnOfWeights(model, name, config)
   const { native } = model

@@ -1,5 +1,7 @@
+import { AdapterError } from '../native/errors.js'
 import type { Model } from './model.js'
 import { isAdapterParameter } from './summary.js'
+import { hasSurgeryInHead } from './surgery-record.js'
 
 // Folders of adapters and heads after surgery: what stands inside of a replaced module has another name.
 
@@ -28,14 +30,11 @@ export function warnOfSurgery(model: Model, name: string, library: 'adapters' | 
   )
 }
 
-/** For a head's: loading it makes a new head, without any surgery. */
-export function warnOfHeadSurgery(model: Model, name: string): void {
-  const place = model.renamedBySurgery((one) => one.name.startsWith(`heads.${name}.`))
-  const config = model.heads.get(name)
-  if (place === undefined || config === undefined) return
-  warn(
-    config,
-    `save the head '${name}': surgery has put something at '${place}', and the folder has names that no other head has. ` +
-      'Nothing loads it: undo the surgery first, or keep stateDict(), which a head after the same surgery loads.'
-  )
+/** For a head's: loading it makes a new head, without any surgery, so no folder could hold it. */
+export function refuseHeadSurgery(model: Model, name: string): void {
+  if (!hasSurgeryInHead(model, name)) return
+  const problem = `surgery has replaced modules in the head '${name}', which no folder's record has`
+  throw new AdapterError('ERR_UNSUPPORTED', 'save the head', problem, {
+    hint: 'Undo it, leave the head out (withHead: false), or take stateDict(), and loadStateDict after the same surgery.'
+  })
 }

@@ -41,6 +41,10 @@ export const inBase = (operations: Operations): Operations =>
     .map(({ replaced }) => ({ replaced: replaced.filter(({ path }) => !path.startsWith('heads.')) }))
     .filter(({ replaced }) => replaced.length > 0)
 
+/** Whether modules of a head were replaced: its folder has no names for them. */
+export const hasSurgeryInHead = ({ replacements }: { readonly replacements: Operations }, head: string): boolean =>
+  replacements.some(({ replaced }) => replaced.some(({ path }) => path.startsWith(`heads.${head}.`)))
+
 /** Writes the record of what was replaced in the base model; no file where nothing was. */
 export function writeSurgery(folder: string, operations: Operations): void {
   const file = join(folder, surgeryFile)

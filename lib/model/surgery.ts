@@ -148,6 +148,11 @@ export abstract class ModelSurgery extends ModelNames {
     return [...this.#operations]
   }
 
+  /** What was done inside a part that is gone: there is nothing to undo. */
+  protected forgetSurgery(inside: string): void {
+    this.#operations = this.#operations.filter(({ paths }) => !paths.every((path) => path.startsWith(inside)))
+  }
+
   /** @internal Whether surgery put something new into the base model. */
   get hasInsertedModules(): boolean {
     return this.#surgeon.namedParameters().some(({ name, part }) => part === 'inserted' && !name.startsWith('heads.'))

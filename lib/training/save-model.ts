@@ -4,12 +4,14 @@ import { isOwnHead } from '../config/own-head.js'
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { isBaseParameter } from '../model/summary.js'
+import { hasSurgeryInHead } from '../model/surgery-record.js'
 
 /** Each adapter, each head without one and each fusion as a folder that Python and this library load. */
 export async function saveParts(model: Model, folder: string): Promise<void> {
   for (const name of model.adapters.keys()) await saveAnyAdapter(model, join(folder, folderOf(name)), name)
   for (const [name, config] of model.heads) {
-    if (!model.adapters.has(name) && !isOwnHead(config)) await model.saveHead(join(folder, folderOf(name)), name)
+    if (model.adapters.has(name) || isOwnHead(config) || hasSurgeryInHead(model, name)) continue
+    await model.saveHead(join(folder, folderOf(name)), name)
   }
   for (const name of model.adapterFusions.keys()) {
     // A fusion may be called like an adapter.
