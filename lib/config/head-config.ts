@@ -113,6 +113,11 @@ const fieldsOf: Readonly<Record<HeadType, readonly string[]>> = {
 }
 
 export function classificationHead(options: ClassificationHeadOptions = {}): ClassificationHeadConfig {
+  const { labels } = options
+  if (Array.isArray(labels) && labels.length === 1) {
+    const message = `one label is no choice: expected two or more, got ${check.quoted(labels)}`
+    throw check.valueError('labels', `${message}. A regression head predicts a value`)
+  }
   return rowHead('classification', options)
 }
 

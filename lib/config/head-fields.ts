@@ -72,6 +72,8 @@ export function layerFields(
 function labelIds(options: HeadOptions<LabelledHead>): LabelIds | null {
   if (options.labels !== undefined) {
     const labels = check.checkArray('labels', options.labels)
+    if (labels.length === 0)
+      throw check.valueError('labels', 'expected the names of the labels, in the order of their ids')
     if (options.numLabels !== undefined && options.numLabels !== labels.length) {
       throw check.rangeError('numLabels', `${labels.length}, as there are labels, or none`, options.numLabels)
     }

@@ -24,6 +24,7 @@ export function choiceRows(row: Row, name: string): (TextRow | IdsRow)[] {
   return list.map((choice, i) => {
     if (typeof choice === 'string') return text === null ? { text: choice } : { text, textPair: choice }
     const place = `${name}.choices[${i}]`
+    if (typeof choice !== 'object') throw check.typeError(place, 'a text, or a row of text or inputIds', choice)
     const own = check.checkObject(place, choice)
     if (text !== null) throw check.typeError(place, "a text, to go with the row's own", choice)
     if (own['text'] == null && own['inputIds'] == null) throw check.valueError(place, 'expected text or inputIds')

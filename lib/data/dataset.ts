@@ -171,8 +171,11 @@ export function nonEmpty<Rows extends { readonly length: number }>(rows: Rows, n
   return rows
 }
 
+const rowForm = "a row such as { text: '…', textPair: '…' }"
+
 /** A row, or an error that names the field. Fields of no row (`id`, `source`) are left alone. */
 export function checkRow(row: unknown, name: string, spelling: Spelling = (field) => field): Row {
+  if (typeof row !== 'object' || Array.isArray(row)) throw check.typeError(name, rowForm, row)
   const given = check.checkObject(name, row)
   const names = Object.keys(given)
   checkFieldNames(name, names, spelling)
@@ -180,9 +183,10 @@ export function checkRow(row: unknown, name: string, spelling: Spelling = (field
   const contents = plain.length > 0 ? plain : ['question', 'choices'].filter((field) => given[field] != null)
   if (contents.length !== 1) {
     const wanted = contentFields.map(spelling)
+    const help = given['context'] != null ? ' A context goes with its question.' : didYouMeanField(names, spelling)
     const got =
       contents.length === 0
-        ? `got ${names.join(', ') || 'none'}.${didYouMeanField(names, spelling)}`
+        ? `got ${names.join(', ') || 'none'}.${help}`
         : `got ${contents.map(spelling).join(' and ')}`
     throw check.valueError(name, `expected one of ${wanted.slice(0, -1).join(', ')} or ${wanted.at(-1)}, ${got}`)
   }

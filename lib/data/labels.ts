@@ -9,6 +9,7 @@ import {
 } from '../config/head-config.js'
 import { didYouMean } from '../config/nearest.js'
 import { type Label, labelItems, labelOf, labelPlace, placeOf, type Row } from './dataset.js'
+import { didYouMeanLabel } from './row-fields.js'
 
 /** Where no label stands, the loss looks away. */
 export const ignoredLabel = -100
@@ -46,6 +47,12 @@ export function encodeLabel(
       return tokenIds(label, name, (item, itemName) => classId(head, item, itemName))
     case 'masked_lm':
     case 'causal_lm':
+      if (typeof label !== 'object')
+        throw check.typeError(
+          name,
+          `no label for a head of kind ${head.headType}, or the id of a word at each token`,
+          label
+        )
       return tokenIds(label, name, (item, itemName) => tokenId(item, itemName))
   }
 }
@@ -154,7 +161,10 @@ export function summarizeLabels(rows: Iterable<Row>, name = 'dataset'): LabelSum
   for (const row of rows) {
     perToken ||= 'words' in row || 'inputIds' in row
     const label = labelOf(row)
-    if (label === null) throw check.valueError(placeOf(row, `${name}[${i}]`), `this row has no label. ${withoutLabels}`)
+    if (label === null) {
+      const help = didYouMeanLabel(Object.keys(row), 'label') || ` ${withoutLabels}`
+      throw check.valueError(placeOf(row, `${name}[${i}]`), `this row has no label.${help}`)
+    }
     const isList = typeof label === 'object'
     const items = labelItems(label)
     lists += Number(isList)

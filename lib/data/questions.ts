@@ -61,18 +61,22 @@ export function rightAnswers(row: Row, name: string): readonly RightAnswer[] | u
   return given.map((answer, i) => located(answer, texts.context, `${name}.answers[${i}]`))
 }
 
+const answersForm = '{ text: [...], answer_start: [...] }'
+
 function listed(answers: unknown, name: string): readonly unknown[] {
   if (Array.isArray(answers)) return answers
+  if (typeof answers !== 'object') throw check.typeError(name, answersForm, answers)
   const { text, answerStart, answer_start: starts = answerStart } = check.checkObject(name, answers)
   const texts = check.checkArray(`${name}.text`, text)
   if ((starts as ArrayLike<number> | undefined)?.length !== texts.length) {
-    throw check.valueError(name, 'expected a start for each text: { text: [...], answer_start: [...] }')
+    throw check.valueError(name, `expected a start for each text: ${answersForm}`)
   }
   return texts.map((one, i) => ({ text: one, answerStart: (starts as ArrayLike<number>)[i] }))
 }
 
 /** Python counts characters where JavaScript counts halves of some. */
 function located(answer: unknown, context: string, name: string): RightAnswer {
+  if (typeof answer !== 'object') throw check.typeError(name, "{ text: '…', answer_start: 0 }", answer)
   const { text: given, answerStart, answer_start: begin = answerStart } = check.checkObject(name, answer)
   const text = check.checkNonEmptyString(`${name}.text`, given)
   const start = check.checkInteger(`${name}.answerStart`, begin, 0)

@@ -72,3 +72,21 @@ export function didYouMeanField(names: readonly string[], spelling: Spelling): s
   }
   return ''
 }
+
+/** The same for what a head learns from. */
+const labelsElsewhere: Readonly<Record<string, readonly string[]>> = {
+  label: [
+    ...['labelid', 'labeltext', 'class', 'category', 'target', 'sentiment', 'stars', 'rating', 'score', 'gold', 'tag'],
+    ...['answer', 'answerkey', 'correct', 'labelids', 'tags', 'nertags', 'postags', 'chunktags', 'upos', 'xpos']
+  ],
+  answers: ['answer', 'answertext'],
+  heads: ['head'],
+  relations: ['relation', 'deprel', 'deprels', 'rel']
+}
+
+/** `'labels' instead of 'ner_tags'`, by a row's names; '' where none of them may have been meant. */
+export function didYouMeanLabel(names: readonly string[], field: string): string {
+  const known = labelsElsewhere[field === 'labels' ? 'label' : field] ?? []
+  const found = names.find((name) => known.includes(plain(name)))
+  return found === undefined ? '' : ` Did you mean '${field}' instead of '${found}'?`
+}

@@ -16,7 +16,7 @@ import {
   placeOf,
   type Row
 } from '../data/dataset.js'
-import { withoutLabels } from '../data/labels.js'
+import { missingLabel } from '../data/missing-label.js'
 import { Pauses } from '../data/pauses.js'
 import { questionLabel } from '../data/questions.js'
 import { Recent } from '../data/recent.js'
@@ -117,9 +117,7 @@ export class EncodedDataset {
           requireMaskedAlone(configs, place)
           encoded.#hidesWords = true
         } else if (config.headType !== 'causal_lm') {
-          throw new AdapterError('ERR_NO_LABELS', 'read the dataset', `${place} has no label`, {
-            hint: `Rows to train or evaluate on need one; predict() answers rows without. ${withoutLabels}`
-          })
+          throw missingLabel(row, config, place)
         }
       }
       if (i % 512 === 511) await encoded.pause()
