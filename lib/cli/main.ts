@@ -66,11 +66,13 @@ async function main([name, ...argv]: string[]): Promise<number> {
 
 // Errors that carry a code are meant for people: one line, no stack. Anything else is a defect, shown in full.
 function explain(command: string, error: unknown): number {
-  const { code, message } = error as Error & { code?: unknown }
+  const { code, message: given } = error as Error & { code?: unknown }
   if (typeof code !== 'string') {
     console.error(error)
     return 1
   }
+  // A call of the library has the same name.
+  const message = given.startsWith(`${command}: `) ? given.slice(command.length + 2) : given
   // The library does not know options of the command line.
   const isArchive = process.argv.some((argument) => argument.endsWith('.pt2'))
   const option =

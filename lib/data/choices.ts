@@ -18,7 +18,6 @@ export function choiceRows(row: Row, name: string): (TextRow | IdsRow)[] {
       name,
       "with choices the row's own text is the first of each pair: expected text alone, got textPair"
     )
-  if (choices == null) throw check.valueError(name, 'the head chooses among several texts: expected choices')
   const list = check.checkArray(`${name}.choices`, choices)
   if (list.length === 0) throw check.valueError(`${name}.choices`, 'expected at least one choice')
   return list.map((choice, i) => {

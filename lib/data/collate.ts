@@ -145,6 +145,7 @@ export function encodeRow(row: Row, options: EncodeRowOptions, name: string): En
 function encodeForChoice(row: Row, head: ChoiceHeadConfig, options: EncodeRowOptions, name: string): EncodedRow {
   const { limits, head: _, ...tokenized } = options
   const maxLength = Math.min(limits.maxLength, tokenized.tokenizer?.modelMaxLength ?? Infinity)
+  checkSuits(row, head, name)
   checkRowFits(row, limits, name)
   if (head.headType === 'question_answering') return encodeQuestion(row, tokenized, maxLength, name)
   if (head.headType === 'dependency_parsing') return encodeParse(row, head, tokenized, maxLength, name)

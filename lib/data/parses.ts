@@ -1,7 +1,7 @@
 import * as check from '../config/check.js'
 import type { DependencyParsingHeadConfig } from '../config/choice-heads.js'
 import type { EncodedRow } from './collate.js'
-import type { Row } from './dataset.js'
+import type { Row, WordsRow } from './dataset.js'
 import { classId, ignoredLabel } from './labels.js'
 import { neededTokenizer, type Tokenized } from './needed-tokenizer.js'
 
@@ -15,9 +15,8 @@ export interface EncodedWordsOf {
 
 /** Heads (0: the root, 1: the first word) and relations, as CoNLL-U has them; undefined where the row has none. */
 export function parseLabel(row: Row, head: DependencyParsingHeadConfig, name: string): Int32Array | undefined {
-  const { words, heads, relations } = row as unknown as Readonly<Record<string, unknown>>
-  if (words == null) throw check.valueError(name, 'words have heads: expected words, got text or ids')
-  const count = (words as readonly string[]).length
+  const { heads, relations } = row as WordsRow
+  const count = (row as WordsRow).words.length
   if (heads == null && relations == null) return undefined
   const list = (field: string, value: unknown): ArrayLike<unknown> => {
     const items = ArrayBuffer.isView(value) ? (value as Int32Array) : check.checkArray(`${name}.${field}`, value)
@@ -55,7 +54,7 @@ export function encodeParse(
 ): EncodedRow {
   const label = parseLabel(row, head, name)
   const tokenizer = neededTokenizer(tokenized, name, 'which rows of words need')
-  const { inputIds, tokenTypeIds, wordIds } = tokenizer.encodeWords((row as { words: readonly string[] }).words, {
+  const { inputIds, tokenTypeIds, wordIds } = tokenizer.encodeWords((row as WordsRow).words, {
     maxLength
   })
   const words = Int32Array.from(new Set(wordIds.filter((word) => word >= 0)))

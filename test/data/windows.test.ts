@@ -100,7 +100,7 @@ test('Python counts an emoji as one character: both ways to count find the answe
 
 test('what is wrong with a question is said', (t) => {
   t.throws(() => encode({ words: ['a'] }), { message: /expected question and context, got words/ })
-  t.throws(() => encode({ text: 'a' }), { message: /row\.context/ })
+  t.throws(() => encode({ text: 'a' }), { message: /expected context, got text$/ })
   const row = { question: 'a', context: 'b', answers: { text: ['b'], answer_start: [] } }
   t.throws(() => encode(row), { message: /expected a start for each text/ })
   t.throws(() => encode({ inputIds: [2, 9, 3], startPosition: 2, endPosition: 1 }), { message: /row\.endPosition/ })

@@ -106,9 +106,14 @@ test('rows that a head cannot read are refused with what it needs', async (t) =>
   const model = await withAll(t)
   const fails = (row: Row, head: string, message: RegExp) =>
     t.throwsAsync(model.predict([row], { adapters: head }), { message })
-  await fails({ text: 'a' }, 'mc', /expected choices/)
+  await fails({ text: 'a' }, 'mc', /kind multiple_choice chooses among several texts: expected choices, got text$/)
+  await fails(
+    { text: 'a', textPair: null },
+    'qa',
+    /kind question_answering reads .*: expected context, got text, textPair$/
+  )
   await fails({ text: 'a', textPair: 'x', choices: ['b', 'c'] } as unknown as Row, 'mc', /got textPair/)
-  await fails({ text: 'a' }, 'parse', /expected words, got text or ids/)
+  await fails({ text: 'a' }, 'parse', /kind dependency_parsing finds heads of words: expected words, got text$/)
   // What another kind of head is asked by is not passed over, in whatever call.
   const asked = [
     [
