@@ -118,11 +118,14 @@ export function MultiTask(...children: Composition[]): MultiTask {
   return make({ type: 'MultiTask', children: checkChildren('MultiTask', children) })
 }
 
-/** A composition as the model takes it: a name becomes a Stack of one, and every nesting is checked. */
-export function parseComposition(value: unknown): CompositionBlock {
+/**
+ * A composition as the model takes it: a name becomes a Stack of one, and every nesting is checked.
+ * @param name what errors call it
+ */
+export function parseComposition(value: unknown, name = 'composition'): CompositionBlock {
   if (typeof value === 'string') return Stack(value)
-  if (value === null) throw typeError('composition', "an adapter's name or a block", value)
-  const composition = asComposition('composition', value, 0)
+  if (value === null) throw typeError(name, "an adapter's name or a block", value)
+  const composition = asComposition(name, value, 0)
   if (typeof composition === 'string' || composition === null) return Stack(composition)
   checkDepth(composition, 0)
   return composition
@@ -257,6 +260,10 @@ function checkChildren(type: BlockType, children: readonly unknown[]): readonly 
 function asComposition(name: string, value: unknown, depth: number): Composition {
   if (value === null) return null
   if (typeof value === 'string') return check.checkNonEmptyString(name, value)
+  if (Array.isArray(value)) {
+    const names = value.every((one) => typeof one === 'string') ? value.map((one) => `'${one}'`).join(', ') : '…'
+    throw typeError(name, `a block, which says how they stand together: Stack(${names}), Parallel(${names}), …`, value)
+  }
   if (!check.isPlainObject(value)) throw typeError(name, `an adapter's name or ${blockTypes.join('(…), ')}(…)`, value)
   if (made.has(value)) return value as unknown as CompositionBlock
   if (depth > deepest) throw valueError(name, `blocks are nested more than ${deepest} deep`)

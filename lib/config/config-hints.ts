@@ -22,6 +22,7 @@ export function checkSpelling(given: object, architecture: unknown, methods: Rea
   const keys = Object.keys(given)
   const known = methods[typeof architecture === 'string' ? architecture : 'bottleneck']
   const unknown = keys.filter((key) => known?.has(key) === false)
+  if (unknown.includes('rank')) throw valueError('adapter config', "'rank' is called 'r' here")
   const peft = unknown.filter((key) => Object.hasOwn(ofPeft, snake(key)))
   if (peft.length > 0) {
     const isBottleneck = architecture === null || architecture === 'bottleneck'

@@ -74,5 +74,9 @@ export function checkStillFusible(
 export function checkUnread(adapter: string, fusions: ReadonlyMap<string, AdapterFusion>): void {
   const readers = [...fusions].flatMap(([name, { adapters }]) => (adapters.includes(adapter) ? [`'${name}'`] : []))
   if (readers.length === 0) return
-  throw check.valueError('deleteAdapter', `the fusion ${readers.join(', ')} reads '${adapter}'; delete it first`)
+  const read =
+    readers.length > 1
+      ? `the fusions ${readers.join(', ')} read '${adapter}'; delete them`
+      : `the fusion ${readers[0]} reads '${adapter}'; delete it`
+  throw check.valueError('deleteAdapter', `${read} first`)
 }

@@ -1,13 +1,23 @@
 import * as check from '../config/check.js'
 import type { HeadSetup } from '../config/head-setup.js'
 import type { ImageSize } from '../config/image-shape.js'
+import { plain } from '../config/nearest.js'
 import type { RowAdapters, TaskIds } from './setup.js'
 import type { SkipLayers } from './skip-layers.js'
 import type { TrunkOption } from './trunk.js'
 
+/** What Python's libraries call an option that is here. */
+const inPython: Readonly<Record<string, string>> = {
+  ...{ loadas: 'as', name: 'as', version: 'revision', usesafetensors: 'format', headname: 'head' },
+  ...{ adapternames: 'adapters', adaptersetup: 'adapters' }
+}
+
 /** Refuses what is no option, and suggests the one that was meant. */
 export function checkOptions(options: unknown, allowed: readonly string[]): void {
-  check.checkKeys('options', check.checkObject('options', options), allowed)
+  check.checkKeys('options', check.checkObject('options', options), allowed, (key) => {
+    const here = Object.hasOwn(inPython, plain(key)) ? (inPython[plain(key)] as string) : ''
+    return allowed.includes(here) ? `is called '${here}' here` : undefined
+  })
 }
 
 /** 'cuda' is the first of them, 'auto' is that where it works and otherwise the CPU. */

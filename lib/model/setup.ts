@@ -47,8 +47,14 @@ export interface Known {
 /** The adapters of a setup, each once, in the order they run; an error for a name that is none. */
 export function setupNames(setup: AdapterSetup, known: Known, argument = 'adapters'): readonly string[] {
   if (setup === null) return []
-  if (typeof setup === 'string') return [checkKnown(argument, setup, known.adapters)]
-  const block = parseComposition(setup)
+  if (typeof setup === 'string') {
+    if (!known.adapters.has(setup) && isBlockAsText(setup)) {
+      const message = `'${setup}' is a text: a block is made by its function, such as Stack('a', 'b')`
+      throw check.valueError(argument, message)
+    }
+    return [checkKnown(argument, setup, known.adapters)]
+  }
+  const block = parseComposition(setup, argument)
   const names = adapterNames(block)
   for (const name of names) checkKnown(argument, name, known.adapters)
   for (const fuse of fuseBlocks(block)) {
@@ -59,6 +65,9 @@ export function setupNames(setup: AdapterSetup, known: Known, argument = 'adapte
   }
   return names
 }
+
+const isBlockAsText = (text: string): boolean =>
+  /^\s*(Stack|Fuse|Split|BatchSplit|Parallel|Average|MultiTask)\s*[([]/.test(text)
 
 /** The call that adds it, where there can be one. */
 function fusionHint(fuse: Fuse, { adapters }: Known): string {

@@ -30,7 +30,8 @@ export abstract class ParameterSharing extends TextWriter {
     this.configurable('shareParameters')
     const model = this as unknown as Model
     checkOptions(options, ['name', 'reference'])
-    const names: readonly unknown[] = 'type' in adapters ? adapters.children : check.checkArray('adapters', adapters)
+    const isBlock = check.isPlainObject(adapters) && 'children' in adapters
+    const names = isBlock ? (adapters as MultiTask).children : check.checkArray('adapters', adapters)
     const known = names.map((name, i) => checkKnown(`adapters[${i}]`, name, model.adapters))
     if (known.length < 2 || new Set(known).size < known.length) {
       throw check.rangeError('adapters', 'two or more names, each once', adapters)

@@ -79,5 +79,9 @@ test.serial('mistakes are told before any work', async (t) => {
   await refuses(['--model', base, '--top-p', '2'], /topP/)
   await refuses(['--model', base, '--max-new-tokens', '0'], /positive integer/)
   await refuses(['--model', base, '--eos-token-id', 'end'], /a token's id or 'none'/)
-  await refuses(['--model', join(fixtures, 'models/bert-tiny')], /^torch-adapters generate: this model does not write/, 1)
+  await refuses(
+    ['--model', join(fixtures, 'models/bert-tiny')],
+    /^torch-adapters generate: this model does not write/,
+    1
+  )
 })

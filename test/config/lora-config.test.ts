@@ -82,7 +82,7 @@ test('what does not go together is refused, with the field', (t) => {
     [() => AdapterConfig.load('lora[attn_matrices=[]]'), /or there is no adapter/],
     [() => AdapterConfig.load("lora[attn_matrices=['x']]"), /attn_matrices\[0\]: expected one of 'q', 'k', 'v', 'o'/],
     [() => AdapterConfig.load('lora[r=0]'), /r: expected a positive integer/],
-    [() => AdapterConfig.load('lora[rank=4]'), /unknown field 'rank'/],
+    [() => AdapterConfig.load('lora[rank=4]'), /'rank' is called 'r' here/],
     [() => AdapterConfig.load('lora', { reductionFactor: 4 }), /unknown field 'reductionFactor'/],
     [() => AdapterConfig.load('mtl_lora[weights_sharpness=0]'), /above 0/]
   ]

@@ -170,6 +170,18 @@ test('setActiveAdapters: a name, a Stack, null; the last one brings its head', a
     message: /no fusion 'a,b'.*addAdapterFusion\(\['a', 'b'\]\)/
   })
   t.is(model.activeAdapters, null)
+  for (const [setup, message] of [
+    [['a', 'b'], /^setActiveAdapters: expected a block, .*: Stack\('a', 'b'\), Parallel\('a', 'b'\)/],
+    ["Stack('a', 'b')", /^setActiveAdapters: 'Stack.*' is a text: a block is made by its function/]
+  ] as const) {
+    t.throws(() => model.setActiveAdapters(setup as string), { message })
+  }
+  t.throws(() => model.shareParameters('a' as never), { message: /adapters: expected an array, got 'a'/ })
+  for (const name of ['a,b', 'b,a']) model.addAdapterFusion(name)
+  t.throws(() => model.deleteAdapter('a'), { message: /the fusions 'a,b', 'b,a' read 'a'; delete them first/ })
+  await t.throwsAsync(model.loadAdapter('nowhere', { loadAs: 'x' } as object), {
+    message: /'loadAs' is called 'as' here/
+  })
 })
 
 const size = hidden / 8
