@@ -71,16 +71,24 @@ export function findWeights(
   return undefined
 }
 
-/** What this is instead, for folders that people mistake for an adapter's. */
-const strangers: Readonly<Record<string, string>> = {
-  'adapter_model.safetensors': 'a PEFT adapter without its config',
-  'adapter_model.bin': 'a PEFT adapter without its config',
-  [fusionConfigFile]: 'an AdapterFusion',
-  [setupConfigFile]: 'a whole setup, which loadAdapterSetup loads; its adapters have folders in it',
-  [headConfigFile]: 'a head alone, or a model with one',
-  'model.safetensors': 'a model',
-  'pytorch_model.bin': 'a model'
+const ofPeft = ['adapter_model.safetensors', 'adapter_model.bin']
+
+/** What a folder is where its files show it, and which call loads it. */
+function whatItIs(names: readonly string[]): string | undefined {
+  const has = (...files: string[]) => files.some((file) => names.includes(file))
+  if (has(setupConfigFile)) return 'a whole setup, which loadAdapterSetup loads; its adapters have folders in it'
+  if (has(fusionConfigFile)) return 'an AdapterFusion, which loadAdapterFusion loads'
+  if (has(adapterConfigFile)) {
+    if (has(...ofPeft)) return "an adapter of PEFT's, which loadAdapter loads with its head"
+    return has(...Object.values(adapterWeightFiles)) ? 'an adapter, which loadAdapter loads' : undefined
+  }
+  if (has(...ofPeft)) return 'a PEFT adapter without its config'
+  if (has('config.json', 'model.safetensors', 'pytorch_model.bin'))
+    return 'a model, which AutoModel.fromPretrained loads'
+  return has(headConfigFile) ? 'a head alone, which loadHead loads' : undefined
 }
+
+const itLooksLike = (stranger: string | undefined): string | undefined => stranger && `It looks like ${stranger}.`
 
 export const noAdapterHere = (folder: string, files: WeightFiles = adapterWeightFiles): AdapterError =>
   nothingHere(folder, 'adapter', adapterConfigFile, files)
@@ -124,18 +132,20 @@ function nothingHere(folder: string, kind: string, config: string, weights: Weig
     return new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} ${what}`, { hint: 'Check the path.' })
   }
   const names = readdirSync(folder)
-  const stranger = Object.keys(strangers).find((name) => name !== config && names.includes(name))
+  const stranger = itLooksLike(whatItIs(names.filter((name) => name !== config)))
   const inside = names.filter((name) => existsSync(join(folder, name, config)))
   const held = names.length === 0 ? 'nothing' : names.slice(0, 12).join(', ')
   return new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} holds no ${kind}`, {
     expected: `${config} and one of ${Object.values(weights).join(', ')}`,
     got: held,
-    hint:
-      stranger !== undefined
-        ? `It looks like ${strangers[stranger]}.`
-        : inside.length > 0
-          ? insideHint(folder, kind, inside)
-          : 'Check the path.'
+    hint: stranger ?? (inside.length > 0 ? insideHint(folder, kind, inside) : 'Check the path.')
+  })
+}
+
+/** For a folder that is there without a config.json. */
+export function noModelHere(folder: string): AdapterError {
+  return new AdapterError('ERR_FILE_NOT_FOUND', 'load the model', `${join(folder, 'config.json')} does not exist`, {
+    hint: itLooksLike(whatItIs(readdirSync(folder))) ?? 'Check the path.'
   })
 }
 

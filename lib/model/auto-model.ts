@@ -1,10 +1,11 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import { type ModelConfig, modelConfigFromJson, nativeModelConfig } from '../config/model-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { TextTokenizer } from '../data/tokenizer.js'
 import { hasTokenizer } from '../data/tokenizer-files.js'
-import { weightsSource } from '../exchange/folder-files.js'
+import { noModelHere, weightsSource } from '../exchange/folder-files.js'
 import { resolveFolder } from '../exchange/hub.js'
 import { loadAddon } from '../native/addon.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -29,6 +30,7 @@ export const AutoModel = Object.freeze({
     const { device, trunk, seed, withHead = true, ...hub } = options
     const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'model', hub)
     const file = join(folder, 'config.json')
+    if (!existsSync(file)) throw noModelHere(folder)
     const json = readJsonObject(file, 'load the model')
     const tokenizer = hasTokenizer(folder) ? TextTokenizer.fromFolder(folder) : undefined
     const config = inFile(file, 'load the model', () => modelConfigFromJson({ _name_or_path: source, ...json }, source))

@@ -50,7 +50,12 @@ export async function loadAdapterFusion(model: Model, source: string, options: L
   checkBaseModel(found, model.config)
   checkSamePlacement(found, model.config.exported?.placed ?? null)
   const adapters = found.adapters.map((adapter) => renamed[adapter] ?? adapter)
-  for (const adapter of adapters) checkKnown(`the adapters of ${folder}`, adapter, model.adapters)
+  const missing = adapters.filter((adapter) => !model.adapters.has(adapter))
+  if (missing.length > 0) {
+    const message = `no ${check.quoted(missing)} here, which the fusion of ${folder} reads`
+    const hint = 'Load or add them before, or name others (adapters: { … }); loadAdapterSetup loads a whole setup'
+    throw check.valueError('loadAdapterFusion', `${message}. ${hint}`)
+  }
   const name = as ?? found.name
   const { native } = model
   const place = async (under: string) => {

@@ -9,7 +9,7 @@ import type { TrunkOption } from './trunk.js'
 /** What Python's libraries call an option that is here. */
 const inPython: Readonly<Record<string, string>> = {
   ...{ loadas: 'as', name: 'as', version: 'revision', usesafetensors: 'format', headname: 'head' },
-  ...{ adapternames: 'adapters', adaptersetup: 'adapters' }
+  ...{ adapternames: 'adapters', adaptersetup: 'adapters', dtype: 'trunk', torchdtype: 'trunk' }
 }
 
 /** Refuses what is no option, and suggests the one that was meant. */

@@ -16,7 +16,7 @@ import {
 } from '../config/module-description.js'
 import { didYouMean } from '../config/nearest.js'
 import { pathPattern } from '../config/path-pattern.js'
-import { weightsSource } from '../exchange/folder-files.js'
+import { surgeryFile, weightsSource } from '../exchange/folder-files.js'
 import { makeOutput } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { ModuleInfo, ParameterInfo, WeightsSource } from '../native/types.js'
@@ -129,6 +129,7 @@ export abstract class ModelSurgery extends ModelNames {
     this.configurable('loadSurgery')
     const operations = readSurgery(check.checkNonEmptyString('folder', folder))
     const file = join(folder, weightsFile)
+    if (operations.length === 0 && !existsSync(file)) throw noSurgeryHere(folder)
     const done: Replacement[] = []
     try {
       if (this.#operations.length === 0) {
@@ -240,6 +241,12 @@ export abstract class ModelSurgery extends ModelNames {
     return operation
   }
 }
+
+const noSurgeryHere = (folder: string): AdapterError =>
+  new AdapterError('ERR_FILE_NOT_FOUND', 'loadSurgery', `${folder} holds no surgery`, {
+    expected: `${surgeryFile} and ${weightsFile}, as saveSurgery writes them`,
+    hint: 'Check the path.'
+  })
 
 function nothingReplaced(inHead: boolean): AdapterError {
   const hint = inHead

@@ -178,7 +178,7 @@ StateDict to_state_dict(const Napi::Value& value) {
     auto shape = to_shape(tensor.Get("shape"));
     const auto name = entry.Get(0u).As<Napi::String>().Utf8Value();
     if (c10::multiply_integers(shape) != static_cast<int64_t>(data.size())) {
-      fail(ErrorCode::invalid_argument, "setParameters", name + ": data and shape do not fit",
+      fail(ErrorCode::invalid_argument, "loadStateDict", name + ": data and shape do not fit",
            {.expected = text(c10::multiply_integers(shape), " values"), .got = text(data.size())});
     }
     result.add(name, at::from_blob(data.data(), shape, at::kFloat).clone());

@@ -27,7 +27,7 @@ test('folders of fusions: every format, the adapters under other names, strict',
   await model.loadAdapterFusion(saved, { overwriteOk: true, setActive: true })
   t.deepEqual(model.activeAdapters, setup)
   const other = await load(t)
-  await t.throwsAsync(other.loadAdapterFusion(saved), { message: /no 'a' here/ })
+  await t.throwsAsync(other.loadAdapterFusion(saved), { message: /no 'a', 'd' here, which the fusion of/ })
   other.addAdapter('x')
   other.addAdapter('y', 'seq_bn[leave_out=[0]]')
   await other.loadAdapterFusion(saved, { adapters: { a: 'x', d: 'y' } })

@@ -243,8 +243,8 @@ void set_parameters(AdapterModel& model, const StateDict& values) {
           text(name, ": expected ", at::IntArrayRef(found->second.parameter.shape), ", got ", tensor.sizes()));
     }
   }
-  if (!wrong.empty()) fail(ErrorCode::state_dict, "setParameters", name_list(wrong));
-  for (const auto& [name, tensor] : values) model.check_writable("setParameters", named.at(name));
+  if (!wrong.empty()) fail(ErrorCode::state_dict, "loadStateDict", "the values do not fit: " + name_list(wrong));
+  for (const auto& [name, tensor] : values) model.check_writable("loadStateDict", named.at(name));
   c10::NoGradGuard guard;
   for (const auto& [name, tensor] : values) {
     auto& value = *named.at(name).parameter.value;

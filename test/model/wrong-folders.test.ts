@@ -1,0 +1,48 @@
+import { join } from 'node:path'
+import test from 'ava'
+import { AutoModel, Stack } from '../../lib/index.js'
+import { load, scratch } from './support.js'
+
+test('a folder that is something else is told what it looks like, and which call loads it', async (t) => {
+  const place = scratch(t)
+  const at = (name: string) => join(place, name)
+  const model = await load(t)
+  for (const name of ['a', 'b']) model.addAdapter(name)
+  model.addAdapter('l', 'lora[r=2]')
+  model.addClassificationHead('a')
+  model.addAdapterFusion(['a', 'b'])
+  await model.saveAdapter(at('adapter'), 'a')
+  await model.saveAdapter(at('peft'), 'l', { library: 'peft' })
+  await model.saveHead(at('head'), 'a')
+  await model.saveAdapterFusion(at('fusion'), 'a,b')
+  await model.saveAdapterSetup(at('setup'), Stack('a', 'b'))
+  await model.savePretrained(at('model'))
+  const other = await load(t)
+  const looks = {
+    adapter: /an adapter, which loadAdapter loads/,
+    peft: /an adapter of PEFT's, which loadAdapter loads with its head/,
+    head: /a head alone, which loadHead loads/,
+    fusion: /an AdapterFusion, which loadAdapterFusion loads/,
+    setup: /a whole setup, which loadAdapterSetup loads/,
+    model: /a model, which AutoModel\.fromPretrained loads/
+  }
+  for (const [call, names] of [
+    [(folder: string) => other.loadAdapter(folder), ['head', 'fusion', 'setup', 'model']],
+    [(folder: string) => other.loadHead(folder), ['peft', 'fusion', 'setup', 'model']],
+    [(folder: string) => other.loadAdapterFusion(folder), ['adapter', 'peft', 'head', 'setup', 'model']],
+    [(folder: string) => AutoModel.fromPretrained(folder), ['adapter', 'peft', 'head', 'fusion', 'setup']]
+  ] as const) {
+    for (const name of names) {
+      await t.throwsAsync(call(at(name)), { code: 'ERR_FILE_NOT_FOUND', message: looks[name] }, `${call} ${name}`)
+    }
+  }
+  await t.throwsAsync(other.loadSurgery(at('adapter')), { code: 'ERR_FILE_NOT_FOUND', message: /holds no surgery/ })
+  await t.throwsAsync(other.loadAdapterFusion(at('fusion')), { message: /no 'a', 'b' here.*Load or add them before/ })
+  await t.throwsAsync(AutoModel.fromPretrained(at('model'), { dtype: 'bf16' } as object), {
+    message: /called 'trunk' here/
+  })
+  t.throws(() => other.loadStateDict({ x: { data: Float32Array.of(1), shape: [1] } }), {
+    message: /^loadStateDict: the values do not fit: 'x: no such parameter'/
+  })
+  t.deepEqual([other.adapters.size, other.heads.size, other.adapterFusions.size], [0, 0, 0])
+})
