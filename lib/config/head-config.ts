@@ -16,6 +16,7 @@ import {
   defaultIds,
   type HeadOptions,
   type LabelledHead,
+  type LabelOptions,
   labelled,
   labelledFields,
   layerFields
@@ -113,12 +114,14 @@ const fieldsOf: Readonly<Record<HeadType, readonly string[]>> = {
 }
 
 export function classificationHead(options: ClassificationHeadOptions = {}): ClassificationHeadConfig {
-  const { labels } = options
-  if (Array.isArray(labels) && labels.length === 1) {
-    const message = `one label is no choice: expected two or more, got ${check.quoted(labels)}`
-    throw check.valueError('labels', `${message}. A regression head predicts a value`)
-  }
+  refuseOneLabel(options)
   return rowHead('classification', options)
+}
+
+function refuseOneLabel({ labels }: LabelOptions): void {
+  if (!Array.isArray(labels) || labels.length !== 1) return
+  const message = `one label is no choice: expected two or more, got ${check.quoted(labels)}`
+  throw check.valueError('labels', `${message}. A regression head (numLabels: 1) predicts a value`)
 }
 
 export function multiLabelHead(options: MultiLabelHeadOptions = {}): MultiLabelHeadConfig {
@@ -130,6 +133,7 @@ export function imageClassificationHead(options: ImageClassificationHeadOptions 
     'image_classification head',
     options
   ) as ImageClassificationHeadOptions
+  if (multilabel !== true) refuseOneLabel(fields)
   return Object.freeze({
     ...rowHead('image_classification', { layers: 1, ...fields }),
     multilabel: check.checkBoolean('multilabel', multilabel ?? false)

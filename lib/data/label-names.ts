@@ -14,8 +14,8 @@ import {
 } from './dataset.js'
 import { ignoredLabel } from './labels.js'
 
-/** Names under what stands in the rows: `{ 1: 'World', 2: 'Sports' }`. */
-export type LabelNames = { readonly [label: string]: string }
+/** Names under what stands in the rows: `{ 1: 'World', 2: 'Sports' }`; or a list, for numbers from 0. */
+export type LabelNames = { readonly [label: string]: string } | readonly string[]
 
 /**
  * A dataset with names in place of its labels, such as numbers that do not begin at 0 (a head reads numbers as ids). Each
@@ -24,10 +24,9 @@ export type LabelNames = { readonly [label: string]: string }
 export function nameLabels(dataset: IndexedRows, names: LabelNames): IndexedRows
 export function nameLabels(dataset: readonly Row[] | Iterable<Row>, names: LabelNames): Row[]
 export function nameLabels(dataset: AsyncIterable<Row>, names: LabelNames): AsyncIterable<Row>
-export function nameLabels(dataset: Dataset, names: LabelNames): Dataset {
-  for (const [label, name] of Object.entries(check.checkObject('names', names))) {
-    check.checkNonEmptyString(`names['${label}']`, name)
-  }
+export function nameLabels(dataset: Dataset, given: LabelNames): Dataset {
+  const names = Array.isArray(given) ? { ...given } : check.checkObject('names', given)
+  for (const [label, name] of Object.entries(names)) check.checkNonEmptyString(`names['${label}']`, name)
   const named = (row: Row, index: number) => withNames(row, names, placeOf(row, `dataset[${index}]`))
   if (isIndexed(dataset)) return { length: dataset.length, at: (index) => named(dataset.at(index), index) }
   if (typeof dataset !== 'object' || dataset === null || !(Symbol.asyncIterator in dataset)) {
@@ -41,7 +40,7 @@ async function* later(rows: AsyncIterable<Row>, named: (row: Row, index: number)
   for await (const row of rows) yield named(row, index++)
 }
 
-function withNames(row: Row, names: LabelNames, place: string): Row {
+function withNames(row: Row, names: Readonly<Record<string, unknown>>, place: string): Row {
   const label = labelOf(row)
   if (label === null) return row
   const isList = typeof label === 'object'

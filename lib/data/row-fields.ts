@@ -61,7 +61,7 @@ export function checkFieldNames(row: string, names: readonly string[], spelling:
 /** What the columns of well-known datasets are called. */
 const elsewhere: Readonly<Record<string, string>> = {
   ...{ sentence: 'text', sentence1: 'text', premise: 'text', review: 'text', content: 'text', document: 'text' },
-  ...{ tokens: 'words', sentence2: 'textPair', hypothesis: 'textPair' }
+  ...{ image: 'pixelValues', tokens: 'words', sentence2: 'textPair', hypothesis: 'textPair' }
 }
 
 /** For a row without content: which of its names may have been meant for one. */

@@ -8,7 +8,6 @@ import type { NativeForwardOptions, NativeGenerateOptions, NativeSetup } from '.
 import type { NativeModel } from '../native/types.js'
 import { headOfRow, headRule } from './head-rule.js'
 import type { Model } from './model.js'
-import { checkOptions } from './options.js'
 import {
   type AdapterSetup,
   indexSetups,
@@ -93,13 +92,23 @@ export interface GenerationPlan {
   readonly how: Omit<NativeGenerateOptions, 'stopId'>
 }
 
+/** Options of Hugging Face's `generate` that are others here, or none. */
+const elsewhere: Readonly<Record<string, string>> = {
+  maxLength: 'is maxNewTokens here, without the prompt',
+  numBeams: 'is not here: there are no beams',
+  repetitionPenalty: 'is not here: there are no penalties',
+  stop: 'is not here: eosTokenId ends a row',
+  stopStrings: 'is not here: eosTokenId ends a row'
+}
+
 /** Undefined where there are no rows. */
 export function planGeneration(
   model: Model,
   rows: readonly (Row | string)[],
   options: GenerateOptions
 ): GenerationPlan | undefined {
-  checkOptions(options, keys)
+  const given = check.checkObject('options', options)
+  check.checkKeys('options', given, keys, (key) => (Object.hasOwn(elsewhere, key) ? elsewhere[key] : undefined))
   if (model.config.exported !== null) {
     throw new AdapterError('ERR_UNSUPPORTED', 'generate', 'an exported network does not write', {
       expected: 'a model of our own family, such as gpt2 from its folder',
@@ -152,14 +161,20 @@ function howOf(model: Model, options: GenerateOptions) {
 
 /** @internal What can be checked of the options without a model. */
 export function checkGenerate(options: GenerateOptions) {
-  return {
+  const { doSample = false, temperature = 1, topK = 50, topP = 1 } = options
+  const ofDraws = [temperature !== 1 && 'temperature', topK !== 50 && 'topK', topP !== 1 && 'topP']
+  const first = ofDraws.find((name) => name !== false)
+  const checked = {
     maxNewTokens: check.checkInteger('maxNewTokens', options.maxNewTokens ?? 20, 1, 1 << 20),
-    doSample: check.checkBoolean('doSample', options.doSample ?? false),
-    temperature: check.checkNumber('temperature', options.temperature ?? 1, { above: 0 }),
-    topK: check.checkInteger('topK', options.topK ?? 50, 0),
-    topP: check.checkNumber('topP', options.topP ?? 1, { above: 0, to: 1 }),
+    doSample: check.checkBoolean('doSample', doSample),
+    temperature: check.checkNumber('temperature', temperature, { above: 0 }),
+    topK: check.checkInteger('topK', topK, 0),
+    topP: check.checkNumber('topP', topP, { above: 0, to: 1 }),
     seed: check.checkInteger('seed', options.seed ?? 42, 0)
   }
+  if (first === undefined || checked.doSample) return checked
+  const how = 'add doSample: true, on the command line --do-sample'
+  throw check.valueError(first, `it says how tokens are drawn, and without doSample the likeliest is taken: ${how}`)
 }
 
 /** The one head that writes: that of the rule where it is a causal_lm head, else none. */

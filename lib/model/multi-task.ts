@@ -41,8 +41,13 @@ export class MultiTaskAdapterModel {
     const loaded = configs.map(([task, given]) => {
       const { hiddenSize, ...config } = taskConfig(task, given)
       if (hiddenSize !== undefined && hiddenSize !== baseModel.config.hiddenSize) {
-        throw check.rangeError(`${task}.hiddenSize`, `the model's, ${baseModel.config.hiddenSize}`, hiddenSize)
+        throw check.rangeError(
+          `taskConfigs.${task}.hiddenSize`,
+          `the model's, ${baseModel.config.hiddenSize}`,
+          hiddenSize
+        )
       }
+      check.checkPositiveInteger(`taskConfigs.${task}.adapterSize`, config.adapterSize)
       return [task, new OutputAdapterConfig(config as OutputAdapterOptions)] as const
     })
     this.baseModel = baseModel

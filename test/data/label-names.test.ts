@@ -11,6 +11,7 @@ test('names in place of numbers, whatever kind of dataset', async (t) => {
   t.deepEqual<Dataset, Dataset>(named, expected)
   t.is(placeOf(named[0] as Row, ''), 'rows.csv:2')
   t.deepEqual<Dataset, Dataset>(nameLabels(new Set(rows), names), expected)
+  t.deepEqual<Dataset, Dataset>(nameLabels(rows, ['none', 'World', 'Sports']), expected)
   const onDisk = nameLabels({ length: 3, at: (index) => rows[index] as Row }, names)
   t.deepEqual<unknown, unknown>([0, 1, 2].map(onDisk.at), expected)
   async function* later() {

@@ -1,6 +1,12 @@
 import test from 'ava'
 import { dependencyParsingHead, multipleChoiceHead, questionAnsweringHead } from '../../lib/config/choice-heads.js'
-import { classificationHead, maskedLmHead, multiLabelHead, taggingHead } from '../../lib/config/head-config.js'
+import {
+  classificationHead,
+  imageClassificationHead,
+  maskedLmHead,
+  multiLabelHead,
+  taggingHead
+} from '../../lib/config/head-config.js'
 import { rowLabel } from '../../lib/data/collate.js'
 import { checkRow, type Row } from '../../lib/data/dataset.js'
 import { summarizeLabels } from '../../lib/data/labels.js'
@@ -54,5 +60,8 @@ test('labels, answers and choices of another form name the right one', (t) => {
   t.throws(() => checkRow(['a', 'b'], 'row'), { message: /expected a row such as \{ text: '…', textPair: '…' \}/ })
   t.throws(() => checkRow({ context: 'a' }, 'row'), { message: /A context goes with its question\.$/ })
   t.throws(() => classificationHead({ labels: ['good'] }), { message: /one label is no choice.*regression head/ })
+  t.throws(() => imageClassificationHead({ labels: ['cat'] }), { message: /one label is no choice/ })
+  t.notThrows(() => imageClassificationHead({ labels: ['cat'], multilabel: true }))
+  t.throws(() => checkRow({ image: 'cat.png' }, 'row'), { message: /Did you mean 'pixelValues' instead of 'image'/ })
   t.throws(() => classificationHead({ labels: [] }), { message: /names of the labels/ })
 })

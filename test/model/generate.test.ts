@@ -133,6 +133,19 @@ test('what cannot be written is refused', async (t) => {
   })
   await t.throwsAsync(model.generate(['text']), { message: /no tokenizer/ })
   await t.throwsAsync(model.generate(rows, { temperature: 0 }), { message: /temperature/ })
+  // What says how tokens are drawn is not passed over where none is.
+  for (const one of [{ temperature: 0.5 }, { topK: 5 }, { topP: 0.9 }]) {
+    const [name = ''] = Object.keys(one)
+    await t.throwsAsync(model.generate(rows, one), {
+      message: new RegExp(`^${name}: .* without doSample .*--do-sample$`)
+    })
+  }
+  for (const [option, message] of [
+    [{ maxLength: 9 }, /'maxLength' is maxNewTokens here, without the prompt/],
+    [{ numBeams: 2 }, /'numBeams' is not here: there are no beams/]
+  ] as const) {
+    await t.throwsAsync(model.generate(rows, option as object), { message })
+  }
   await t.throwsAsync(model.generate(rows, { adapters: ['a', 'b'] }), { message: /adapters/ })
   model.addClassificationHead('c')
   await t.throwsAsync(model.generate(rows, { head: 'c' }), { message: /causal_lm head/ })
