@@ -1,4 +1,5 @@
 import { addAbortSignal } from 'node:stream'
+import { counted } from '../config/counted.js'
 import type { Row } from '../data/dataset.js'
 import { exitStatus, standardInput } from './arguments.js'
 import { untilInterrupted } from './model-options.js'
@@ -45,7 +46,7 @@ export async function answerRows(
     finished = true
     const seconds = (performance.now() - start) / 1000
     if (json && output !== undefined) printJson({ rows, seconds, output: target, ...facts })
-    else process.stderr.write(`${rows} rows in ${seconds.toFixed(1)} s\n`)
+    else process.stderr.write(`${counted(rows, 'row')} in ${seconds.toFixed(1)} s\n`)
     return exitStatus.done
   } finally {
     if (!finished) output?.discard()

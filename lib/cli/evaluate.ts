@@ -1,4 +1,5 @@
 import { lastAdapters } from '../config/composition.js'
+import { counted } from '../config/counted.js'
 import { headOfRow } from '../model/head-rule.js'
 import type { Model } from '../model/model.js'
 import { channelCount } from '../model/setup.js'
@@ -110,7 +111,7 @@ export async function run(argv: string[]): Promise<number> {
       const entries = Object.entries({ loss, ...metrics })
       const width = Math.max(10, ...entries.map(([name]) => name.length))
       const lines = entries.map(([name, value]) => `${name.padEnd(width)} ${value.toFixed(4)}`)
-      process.stdout.write(`${lines.join('\n')}\n${result.rows} rows in ${seconds.toFixed(1)} s\n`)
+      process.stdout.write(`${lines.join('\n')}\n${counted(result.rows, 'row')} in ${seconds.toFixed(1)} s\n`)
     }
     return exitStatus.done
   } finally {

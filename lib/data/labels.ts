@@ -42,7 +42,9 @@ export function encodeLabel(
     case 'classification':
     case 'multilabel_classification':
     case 'image_classification':
-      return head.numLabels === 1 ? Float32Array.of(checkValue(name, label)) : Int32Array.of(classId(head, label, name))
+      return head.numLabels === 1
+        ? Float32Array.of(checkValue(name, label))
+        : Int32Array.of(singleClass(head, label, name))
     case 'tagging':
       return tokenIds(label, name, (item, itemName) => classId(head, item, itemName))
     case 'masked_lm':
@@ -55,6 +57,12 @@ export function encodeLabel(
         )
       return tokenIds(label, name, (item, itemName) => tokenId(item, itemName))
   }
+}
+
+function singleClass(head: NamedHead & Pick<HeadConfig, 'headType'>, label: Label, name: string): number {
+  if (typeof label !== 'object' || label.length === 1) return classId(head, label, name)
+  const several = 'one for several labels (multilabel), or for a label a word (tagging), reads lists'
+  throw check.typeError(name, `one label for a head of kind ${head.headType}; ${several}`, label)
 }
 
 function checkValue(name: string, label: Label): number {

@@ -43,6 +43,11 @@ test('labels, answers and choices of another form name the right one', (t) => {
   const asked = questionAnsweringHead()
   for (const [head, row, message] of [
     [
+      classificationHead(),
+      { text: 'a', labels: ['x', 'y'] },
+      /row\.labels: expected one label for a head of kind classification; .*\(tagging\), reads lists, got an array of 2/
+    ],
+    [
       maskedLmHead(),
       { text: 'a', label: 'good' },
       /expected no label for a head of kind masked_lm, or the id of a word/
