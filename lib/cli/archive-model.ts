@@ -16,8 +16,12 @@ export interface ArchiveValues {
   readonly trunk?: string
 }
 
-const isArchive = (source: string): boolean =>
-  existsSync(source) && statSync(source).isFile() && isExportArchive(source)
+/** Whether a --model is an archive. One that is called so and is not there is a mistake, and no hub id. */
+export function isArchive(source: string): boolean {
+  if (existsSync(source)) return statSync(source).isFile() && isExportArchive(source)
+  if (source.endsWith('.pt2')) throw usageError(`--model: there is no file ${source}`)
+  return false
+}
 
 /** Where --model is no archive: undefined. Mistakes in the options show before anything is loaded. */
 export async function loadArchive(
@@ -25,7 +29,6 @@ export async function loadArchive(
   values: ArchiveValues,
   options: { readonly device: Device; readonly seed: number | undefined }
 ): Promise<Model | undefined> {
-  if (source.endsWith('.pt2') && !existsSync(source)) throw usageError(`--model: there is no file ${source}`)
   if (!isArchive(source)) {
     for (const name of ['tokenizer', 'placement'] as const)
       if (values[name] !== undefined)

@@ -1,5 +1,6 @@
 import { lastAdapters } from '../config/composition.js'
 import { counted } from '../config/counted.js'
+import { defaultHead } from '../exchange/static-heads.js'
 import { headOfRow } from '../model/head-rule.js'
 import type { Model } from '../model/model.js'
 import { channelCount } from '../model/setup.js'
@@ -21,6 +22,7 @@ import {
   untilInterrupted
 } from './model-options.js'
 import { printJson } from './output.js'
+import { answersItself } from './own-head.js'
 import { openRows, rowsUsage } from './rows.js'
 import { checkBeside, type LoadedSetup, loadSetup, setupSource } from './setup.js'
 
@@ -55,6 +57,7 @@ function headUnder({ composition }: LoadedSetup, model: Model, given: string): s
     )
   const rule = { ...model.headChoice.rule, otherwise: null }
   if (lastAdapters(composition).every((last) => headOfRow(rule, model.heads, last) !== null)) return model.activeHead
+  if (answersItself(model)) return defaultHead
   const expected = 'a folder with the head that answers, as fuse writes it, or a composition whose last adapter has one'
   throw usageError(`--setup: expected ${expected}, got ${given}`)
 }
@@ -93,8 +96,9 @@ export async function run(argv: string[]): Promise<number> {
   /** Loads what was asked for and makes it active with its head, whose name it gives. */
   const answering = async (to: Model, from: Exclude<HeadSource, 'model'>): Promise<string | null> => {
     if (setup !== undefined) return headUnder(await loadSetup(to, setup, sources, problem), to, values.setup ?? '')
-    if (found !== null) await (from === 'adapters' ? loadWithHead : loadNamed)(to, found, problem)
-    const head = from === 'adapters' ? (found?.name ?? '') : await loadHeadAlone(to, from.folder, offline)
+    const own = from === 'adapters' && found !== null ? await loadWithHead(to, found, problem) : undefined
+    if (own === undefined && found !== null) await loadNamed(to, found, problem)
+    const head = from === 'adapters' ? (own ?? '') : await loadHeadAlone(to, from.folder, offline)
     to.setActiveAdapters(found?.name ?? null, { head })
     return head
   }

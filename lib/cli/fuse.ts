@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { Fuse } from '../config/composition.js'
+import { isOwnHead } from '../config/own-head.js'
 import type { TrainingEvent } from '../training/events.js'
 import { findAdapters, refuseLoaded } from './adapters.js'
 import { exitStatus, fromOptions, usageError } from './arguments.js'
@@ -88,9 +89,12 @@ export async function run(argv: string[]): Promise<number> {
       return await runTraining({ model, name, train, evaluation, args, json }, following)
     },
     finish: async (model, { events }) => {
-      await model.saveAdapterSetup(folder, setup, { format, withHead: false, head: name })
+      await model.saveAdapterSetup(folder, setup, { format, withHead: false, head: isOwnHead(head) ? null : name })
       if (json) process.stdout.write(jsonLine({ type: 'result', folder, name, adapters: names, events }))
-      else process.stdout.write(`fusion '${name}' over ${names.join(', ')} with its head is in ${folder}\n`)
+      else {
+        const beside = isOwnHead(head) ? '' : ' with its head'
+        process.stdout.write(`fusion '${name}' over ${names.join(', ')}${beside} is in ${folder}\n`)
+      }
     }
   })
 }

@@ -1,5 +1,5 @@
 /** What `train --head` offers. */
 export const headKinds = [
   ...(['classification', 'regression', 'multilabel', 'tagging'] as const),
-  ...(['question-answering', 'multiple-choice', 'dependency-parsing', 'causal-lm', 'masked-lm'] as const)
+  ...(['question-answering', 'multiple-choice', 'dependency-parsing', 'causal-lm', 'masked-lm', 'default'] as const)
 ] as const

@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type ProblemType, problemTypes } from '../config/peft-config.js'
 import { adapterConfigFile, fusionConfigFile, headConfigFile } from '../exchange/folder-files.js'
+import { defaultHead } from '../exchange/static-heads.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import type { AdapterSource } from './adapters.js'
@@ -95,15 +96,17 @@ export async function loadNamed(
   await model.loadAdapter(folder, { as: name, problemType: isPeftFolder(folder) ? problemType : undefined })
 }
 
-/** Loads an adapter with its head; a head is what answers. */
+/** Loads an adapter with its head, or below that of the network's class. Gives the head that answers. */
 export async function loadWithHead(
   model: Model,
   source: AdapterSource,
   problemType: ProblemType | undefined
-): Promise<void> {
+): Promise<string> {
   await loadNamed(model, source, problemType)
   const { folder, name } = source
-  if (model.heads.has(name)) return
+  if (model.heads.has(name)) return name
+  const { answersItself } = await import('./own-head.js')
+  if (answersItself(model)) return defaultHead
   throw new AdapterError('ERR_NO_HEAD', 'load the adapter', `${folder} has no head, so it cannot answer`, {
     hint: 'Save it together with its head.'
   })

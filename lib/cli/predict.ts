@@ -1,5 +1,7 @@
 import { adapterNames, type Composition, formatComposition } from '../config/composition.js'
 import { placeOf, type Row } from '../data/dataset.js'
+import { defaultHead } from '../exchange/static-heads.js'
+import type { Model } from '../model/model.js'
 import type { Prediction } from '../model/predict.js'
 import { adapterUsage, findAdapters } from './adapters.js'
 import { answerRows } from './answer-rows.js'
@@ -18,6 +20,7 @@ import {
   requireOwnHead
 } from './model-options.js'
 import { checkOutputFile } from './output.js'
+import { answersItself } from './own-head.js'
 import { type Heads, idOf, namesAdapter, refuseAdapter, setupOf } from './row-adapter.js'
 import { rowsUsage } from './rows.js'
 import { answererOf, checkBeside, loadSetup, setupSource } from './setup.js'
@@ -83,6 +86,11 @@ function byRow(answers: readonly Prediction[], rows: readonly Row[], composition
   )
 }
 
+/** The head of the network's class answers rows whose adapter has none, whatever heads came with other adapters. */
+function standBehind(model: Model): void {
+  if (answersItself(model)) model.activeHead = defaultHead
+}
+
 export async function run(argv: string[]): Promise<number> {
   const { values } = parseCommand(argv, {
     ...modelOptions,
@@ -125,6 +133,7 @@ export async function run(argv: string[]): Promise<number> {
       // What the model came with is active as it is, and so are its heads; what is loaded becomes so.
       const own = { composition: model.activeAdapters, head: model.activeHead ?? undefined }
       const { composition, head } = setup === undefined ? own : await loadSetup(model, setup, adapters, problem)
+      if (setup !== undefined) standBehind(model)
       const facts = {
         adapters: adapterNames(composition),
         ...(composition !== null && { setup: formatComposition(composition) }),
@@ -133,7 +142,7 @@ export async function run(argv: string[]): Promise<number> {
       return await answerRows({ ...file, facts }, async (rows, signal) => {
         if (setup !== undefined) for (const row of rows) refuseAdapter(row, placeOf(row, input))
         // Above an adapter that has none the head that is active answers, unless it is another adapter's own.
-        const isOfAll = head !== undefined && !model.adapters.has(head)
+        const isOfAll = answersItself(model) || (head !== undefined && !model.adapters.has(head))
         const heads = { has: (name: string) => isOfAll || model.heads.has(name) }
         const [named, others] = [rows.filter(namesAdapter), rows.filter((row) => !namesAdapter(row))]
         const ofNamed = named.length === 0 ? [] : await answerEach(named, heads, undefined, signal)
@@ -149,9 +158,10 @@ export async function run(argv: string[]): Promise<number> {
     // One that stands below another in a row's block, or below a --head, needs none.
     else for (const adapter of adapters) await loadNamed(model, adapter, problem)
     const head = headFrom === 'adapters' ? undefined : await loadHeadAlone(model, headFrom.folder, offline)
+    if (head === undefined) standBehind(model)
     const facts = { adapters: names, head: head ?? null }
     // A head for all answers whichever adapter a row names.
-    const heads = head === undefined ? model.heads : model.adapters
+    const heads = head === undefined && !answersItself(model) ? model.heads : model.adapters
     return await answerRows({ ...file, facts }, (rows, signal) => answerEach(rows, heads, head, signal))
   } finally {
     model.dispose()

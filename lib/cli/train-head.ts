@@ -2,28 +2,31 @@ import type { HeadConfig } from '../config/head-config.js'
 import type { Row } from '../data/dataset.js'
 import { choiceOption, fromOptions, usageError } from './arguments.js'
 import { headKinds } from './head-kinds.js'
+import { headOfArchive } from './own-head.js'
 import { eachRow, type TrainingRows } from './rows.js'
 
 /**
  * The head that the labels of the training rows ask for, or the one that was asked for.
  * @param known names that the rows' file has for its labels
+ * @param model --model, whose class may have a head
  */
 export async function headFor(
   rows: TrainingRows,
   kind: string | undefined,
   labels: string | undefined,
-  known: readonly string[] | null = null
+  known: readonly string[] | null = null,
+  model?: string
 ): Promise<HeadConfig> {
   const heads = await import('../config/head-config.js')
   const choice = await import('../config/choice-heads.js')
   const { mostClasses, refuseHugeIds, summarizeLabels, wholeNumberNames } = await import('../data/labels.js')
-  const asked = kind === undefined ? kindOf(rows.at(0)) : choiceOption('head', kind, headKinds)
-  if (
-    labels !== undefined &&
-    ['question-answering', 'multiple-choice', 'causal-lm', 'masked-lm'].includes(asked ?? '')
-  ) {
+  const first = rows.at(0)
+  const asked = kind === undefined ? kindOf(first) : choiceOption('head', kind, headKinds)
+  if (labels !== undefined && withoutNames.includes(asked)) {
     throw usageError(`--labels: a head for ${asked} has none; leave them out`)
   }
+  const own = await headOfArchive(model, asked, labels !== undefined || hasAny(first, 'label', 'labels'))
+  if (own !== undefined) return own
   if (asked === 'question-answering') return fromOptions(() => choice.questionAnsweringHead())
   if (asked === 'causal-lm') return fromOptions(() => heads.causalLmHead())
   if (asked === 'masked-lm') return fromOptions(() => heads.maskedLmHead())
@@ -62,6 +65,12 @@ export async function headFor(
   })
 }
 
+/** Heads whose labels have no names, or the model's. */
+const withoutNames: readonly unknown[] = ['question-answering', 'multiple-choice', 'causal-lm', 'masked-lm', 'default']
+
+const hasAny = (row: Row | undefined, ...names: string[]): boolean =>
+  names.some((name) => (row as Readonly<Record<string, unknown>> | undefined)?.[name] != null)
+
 /** The names that --labels gives. */
 function labelOption(text: string | undefined, kind: string): string[] | undefined {
   if (text === undefined) return undefined
@@ -74,12 +83,10 @@ function labelOption(text: string | undefined, kind: string): string[] | undefin
 
 /** Kinds that a row's own fields tell, where it has no label. */
 function kindOf(row: Row | undefined): (typeof headKinds)[number] | undefined {
-  const fields = (row ?? {}) as Readonly<Record<string, unknown>>
-  const has = (...names: string[]) => names.some((name) => fields[name] != null)
-  if (has('choices')) return 'multiple-choice'
-  if (has('label', 'labels')) return undefined
-  if (has('answers', 'answerText', 'startPosition')) return 'question-answering'
-  return has('heads') ? 'dependency-parsing' : undefined
+  if (hasAny(row, 'choices')) return 'multiple-choice'
+  if (hasAny(row, 'label', 'labels')) return undefined
+  if (hasAny(row, 'answers', 'answerText', 'startPosition')) return 'question-answering'
+  return hasAny(row, 'heads') ? 'dependency-parsing' : undefined
 }
 
 /** The most of a row: Python's head has one number for all. */

@@ -147,7 +147,7 @@ export async function readTraining<V extends TrainValues>(parsed: ParsedTraining
   const planned = await planTraining(parsed, measured !== undefined)
   const train = await trainingRows(trainFile)
   const evaluation = measured === undefined ? undefined : await readEvalRows(measured)
-  const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile))
+  const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile), values.model)
   if (evaluation !== undefined)
     checkBest(
       fromOptions(() => trainingArguments(planned.args)),

@@ -66,7 +66,12 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
   const empty: string[] = []
   for (const [name, task] of Object.entries(settings)) {
     const below = task.below === undefined ? common : await belowOf(`tasks.${name}.below`, task.below)
-    const read = await readTask(name, task, { config, below, mayBeEmpty: how.onNotFinite === 'stopTask' })
+    const read = await readTask(name, task, {
+      config,
+      model: values.model,
+      below,
+      mayBeEmpty: how.onNotFinite === 'stopTask'
+    })
     if (read === undefined) empty.push(name)
     else tasks.push(read)
   }
@@ -129,6 +134,8 @@ function howTasksMeet(values: Values) {
 /** What tasks have that does not say otherwise. */
 interface Common {
   readonly config: AdapterConfig
+  /** --model. */
+  readonly model: string | undefined
   readonly below: Below
   readonly mayBeEmpty: boolean
 }
@@ -137,7 +144,7 @@ interface Common {
 async function readTask(
   name: string,
   settings: TaskSettings,
-  { config: common, below, mayBeEmpty }: Common
+  { config: common, model, below, mayBeEmpty }: Common
 ): Promise<ReadTask | undefined> {
   const { train: file, eval: measured, config, head, labels, adapter = name, weight, below: _, ...args } = settings
   const place = `tasks.${name}`
@@ -155,7 +162,9 @@ async function readTask(
     evaluation:
       measured === undefined ? undefined : await readEvalRows(measured, (one) => rowsOf(`${place}.eval`, one)),
     config: config === undefined ? common : fromOptions(() => AdapterConfig.load(config as AdapterConfigSource)),
-    head: await headOf(place, train, async () => headFor(train, head, labels?.join(','), await labelNamesOf(file))),
+    head: await headOf(place, train, async () =>
+      headFor(train, head, labels?.join(','), await labelNamesOf(file), model)
+    ),
     options: { args, weight }
   }
 }

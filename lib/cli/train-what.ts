@@ -5,6 +5,7 @@ import { quoted } from '../config/check.js'
 import { adapterNames, type Composition } from '../config/composition.js'
 import { counted } from '../config/counted.js'
 import { type HeadConfig, hasManyLabels, readsRows } from '../config/head-config.js'
+import { isOwnHead } from '../config/own-head.js'
 import { adapterConfigFile, type FolderFormat, folderFormats, headConfigFile } from '../exchange/folder-files.js'
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
@@ -101,6 +102,7 @@ export const checkpointFolder = (folder: string): string => join(folder, 'checkp
 
 /** Before training, for people: the head that the labels of the rows, or the options, led to. */
 export function describeHead(head: HeadConfig): string {
+  if (isOwnHead(head)) return `head: the model's own, ${head.headType}, which stays as it is\n`
   if (!('numLabels' in head)) return `head: ${head.headType}\n`
   if (readsRows(head) && head.numLabels === 1 && !hasManyLabels(head)) return 'head: regression, labels are numbers\n'
   // Names that are whole numbers come first in an object, whatever their ids.
@@ -116,6 +118,8 @@ export function describeHead(head: HeadConfig): string {
 export function prepareTuning(model: Model, { tuning, name, config }: TuningPlan, head: HeadConfig): void {
   if (tuning === 'full' && model.config.exported !== null)
     throw usageError('--tune full: an archive of torch.export is not written anew; train an adapter or a head')
+  if (tuning === 'head' && isOwnHead(head))
+    throw usageError("--tune head: the model's own head stays as it is; train an adapter, or name a new --head")
   if (model.activeAdapters !== null) process.stderr.write(describeIdle(model.activeAdapters, tuning))
   model.setActiveAdapters(null)
   refuseKnown(model, name)

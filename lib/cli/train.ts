@@ -57,8 +57,9 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
   --config CONFIG         the adapter's preset or shorthand, such as 'seq_bn[reduction_factor=8]', or JSON.
                           Default seq_bn
   --head KIND             classification, regression, multilabel, tagging, question-answering, multiple-choice,
-                          dependency-parsing or, for rows without labels, masked-lm and, with GPT-2, causal-lm.
-                          Default: what the labels look like
+                          dependency-parsing or, for rows without labels, masked-lm and, with GPT-2, causal-lm; or
+                          default, that of MODEL itself, an archive of a class with a head (AutoModelForCausalLM), which
+                          stays as it is. Default: what the labels look like; without labels such an archive's own
   --labels A,B,...        label names in the order of their ids. Default: those of the rows, sorted, or those that
                           a Parquet file has from Hugging Face's datasets
   --format FORMAT         safetensors, bin or pt. Default safetensors; a model is always safetensors
