@@ -66,6 +66,22 @@ for (const name of ['bert', 'gpt2'] as const) {
   })
 }
 
+test('heads read the first token of rows where no token sees another', async (t) => {
+  const { model } = await open(t, 'shared')
+  t.false(model.config.exported?.isCausal)
+  model.addClassificationHead('x')
+  const logits = async (inputIds: number[][]) => [...((await model.forward({ inputIds })).logits?.data ?? [])]
+  const [[a, b], other] = [
+    await logits([[5, 6, 7]]),
+    await logits([
+      [5, 8],
+      [9, 6, 7]
+    ])
+  ]
+  t.true(Math.abs((a ?? 0) - (other[0] ?? 1)) < 1e-6 && Math.abs((b ?? 0) - (other[1] ?? 1)) < 1e-6)
+  t.true(Math.abs((a ?? 0) - (other[2] ?? 0)) > 1e-5)
+})
+
 test('what an exported network does not do is said by name', async (t) => {
   const { model } = await open(t, 'gpt2')
   await t.throwsAsync(model.generate([{ inputIds: [3, 4] }]), { code: 'ERR_UNSUPPORTED', message: /generate/ })

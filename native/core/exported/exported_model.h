@@ -141,7 +141,8 @@ class ExportedModel : public Model, public NamedNetwork {
   void add_hooks();
   void find_pooler();
   void collect_facts();
-  bool see_causality();
+  bool attends() const;
+  void see_causality();
   std::vector<int64_t> layers_of_nodes() const;
   /// What the graph asks for; `source`: of the encoder's rows.
   std::vector<at::Tensor> inputs_of(const PackedBatch& batch, const PaddedRows& rows, const PaddedRows* source) const;
@@ -175,6 +176,7 @@ class ExportedModel : public Model, public NamedNetwork {
   size_t output_index_ = 0;  ///< among the graph's outputs that are tensors
   size_t rows_index_ = 0;    ///< of the output that heads for rows read
   bool reads_row_output_ = false;
+  bool hides_later_ = false;    ///< tokens see none behind them
   bool encoder_alone_ = false;  ///< of a network with a decoder, whose inputs are not read
   Pooling pooling_ = Pooling::automatic;
   int32_t ids_ = -1;         ///< slot of input_ids, or of decoder_input_ids

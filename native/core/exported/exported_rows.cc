@@ -110,7 +110,7 @@ void ExportedModel::collect_facts() {
     facts_.explanation.push_back(text("names begin with '", prefix_,
                                       ".': the network has a module that is called as what stands beside it here"));
   }
-  facts_.is_causal = see_causality();
+  see_causality();
   if (!facts_.own_head_reads_rows || (own_head_->reads == OwnHead::Reads::last) == facts_.is_causal) return;
   fail(ErrorCode::unsupported, "load the exported model",
        "the network's own head reads another token of each row than heads do",
@@ -118,15 +118,26 @@ void ExportedModel::collect_facts() {
         .hint = "Export the base model (--class AutoModel), and add a head here"});
 }
 
-// Two rows that differ in their last token alone: where tokens see only those before them, the others' values agree.
-bool ExportedModel::see_causality() {
-  if (ids_ < 0 || program_->graph().slots[output_].shape.size() != 3) return false;
+bool ExportedModel::attends() const {
+  const auto& nodes = program_->graph().nodes;
+  return std::any_of(residuals_.sub_layers.begin(), residuals_.sub_layers.end(),
+                     [](const SubLayer& sub) { return sub.core.has_value(); }) ||
+         std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
+           return node.operator_name() == "aten.scaled_dot_product_attention.default";
+         });
+}
+
+// Rows that differ in some tokens alone. Where tokens see only those before them, the others' values agree when the
+// last one differs. Tokens that see none at all are not causal, unless the network's own head goes on from each row's
+// last.
+void ExportedModel::see_causality() {
+  if (ids_ < 0 || program_->graph().slots[output_].shape.size() != 3) return;
   const int64_t length = std::max<int64_t>(3, columns_.least);
-  if (columns_.most != 0 && length > columns_.most) return false;
+  if (columns_.most != 0 && length > columns_.most) return;
   const c10::NoGradGuard guard;
-  const auto states = [&](int32_t last) {
+  const auto states = [&](int32_t before, int32_t last) {
     BatchInput input;
-    input.ids.assign(length, 1);
+    input.ids.assign(length, before);
     input.ids.back() = last;
     input.row_lengths = {static_cast<int32_t>(length)};
     if (source_ids_ >= 0) {
@@ -137,9 +148,11 @@ bool ExportedModel::see_causality() {
     const auto batch = PackedBatch::pack(input, program_->device());
     return encode(batch, ForwardContext{&batch.layout}, {}).last;
   };
-  const auto one = states(1), other = states(0);
-  const bool rest = at::equal(one.narrow(0, 0, length - 1), other.narrow(0, 0, length - 1));
-  return rest && !at::equal(one, other);
+  const auto one = states(1, 1), other = states(1, 0);
+  hides_later_ = at::equal(one.narrow(0, 0, length - 1), other.narrow(0, 0, length - 1)) && !at::equal(one, other);
+  const auto sees_earlier = [&] { return attends() || !at::equal(one[length - 1], states(0, 1)[length - 1]); };
+  const bool goes_on = own_head_ && own_head_->reads != OwnHead::Reads::first;
+  facts_.is_causal = hides_later_ && (goes_on || sees_earlier());
 }
 
 // Blocks that part a row, gates that mean over it, positions counted from its end.
@@ -180,7 +193,7 @@ Encoded ExportedModel::encode(const PackedBatch& batch, const ForwardContext& co
   // Values that rows of numbers were padded with are tokens of the rectangle, too.
   const int64_t least = ids_ >= 0 ? columns_.least : batch.value_lengths.empty() ? 1 : tokens_of(batch.pixels);
   const PaddedRows rows(batch.layout, program_->device(), least);
-  if (!facts_.is_causal) check_mask(rows, source_ids_ >= 0 ? "decoder_attention_mask" : "attention_mask");
+  if (!hides_later_) check_mask(rows, source_ids_ >= 0 ? "decoder_attention_mask" : "attention_mask");
   std::optional<bool> asks;  // of rows of several lengths alone
   const auto rectangle = [&](const PaddedRows& one) {
     if (one.even()) return false;
