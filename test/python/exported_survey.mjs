@@ -16,6 +16,7 @@ const lacks = {
     ia3: /no layer was found/,
     prefix_tuning_flat: /takes no prefix/
   },
+  lfm2: { prefix_tuning_flat: /takes no prefix/ },
   xglm: { prefix_tuning_flat: /takes no prefix/ },
   convnext: { opening: /no value for each token or row/ },
   resnet: { opening: /no value for each token or row/ }

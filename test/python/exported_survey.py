@@ -33,7 +33,7 @@ def batch(inputs, pad):
     """What goes in, which of the output's tokens count, and the rows as Node has them."""
     main = next(iter(inputs))
     if main != "input_ids":
-        shape = [60 if main == "input_values" else size for size in inputs[main].example.shape[1:]]
+        shape = [60] if inputs[main].dims[1:] == ("samples",) else inputs[main].example.shape[1:]
         values = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
         return {main: values}, None, {main: [row.flatten().tolist() for row in values]}
     longest = max(map(len, ROWS))

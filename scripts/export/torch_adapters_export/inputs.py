@@ -129,11 +129,19 @@ def huggingface_inputs(model, config):
         size = config.image_size
         height, width = size if isinstance(size, (list, tuple)) else (size, size)
         return {main: noise_input((2, getattr(config, "num_channels", 3), height, width), ("batch", None, None, None))}
-    if main == "input_features" and hasattr(config, "max_source_positions"):
+    if main == "input_features" and hasattr(config, "max_source_positions") and hasattr(config, "num_mel_bins"):
         # Whisper's encoder takes thirty seconds, always: two frames a position.
         shape = (2, config.num_mel_bins, 2 * config.max_source_positions)
         return {main: noise_input(shape, ("batch", None, None))}
-    if main == "input_values":
+    if main == "input_features" and hasattr(config, "feature_projection_input_dim"):
+        mask = torch.ones(2, 50, dtype=torch.long)
+        mask[1, -10:] = 0
+        frames = noise_input((2, 50, config.feature_projection_input_dim), ("batch", "frames", None))
+        return {main: frames, "attention_mask": Input(mask, ("batch", "frames"))}
+    if main == "input_values" and hasattr(config, "num_mel_bins") and hasattr(config, "max_length"):
+        # A spectrogram, as the audio spectrogram transformer takes it, always of one length.
+        return {main: noise_input((2, config.max_length, config.num_mel_bins), ("batch", None, None))}
+    if main == "input_values" and hasattr(config, "conv_kernel"):
         found = {main: noise_input((2, 4000), ("batch", "samples"))}
         if takes_sound_masks(config) and accepts(model, "attention_mask"):
             mask = torch.ones(2, 4000, dtype=torch.long)
