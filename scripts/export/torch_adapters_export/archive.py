@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from .graph import export_with_signatures, modules_to_preserve
 from .inputs import dynamic_shapes, other_sizes, unmasked
-from .models import every_layer, masks_as_given, note, plain_layer_norms, prepare, savable_masks
+from .models import every_layer, masks_as_given, note, plain_layer_norms, prepare, savable_masks, uncached_positions
 from .refused import Refused, explained, first_line, sizes_apart
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json")
@@ -163,7 +163,7 @@ def write(model, inputs, file, ranges=None, files=None, notes=None):
                 extra = {"torch_adapters.json": json.dumps(told), **(files or {})}
                 torch.export.save(program, unfinished, extra_files=extra)
 
-            with savable_masks(), masks_as_given(), plain_layer_norms(model):
+            with savable_masks(), masks_as_given(), plain_layer_norms(model), uncached_positions(model):
                 try:
                     program, refused = export_with_signatures(model, examples, dynamic_shapes(inputs, ranges), paths, save)
                 except Refused as error:

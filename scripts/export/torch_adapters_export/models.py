@@ -189,6 +189,32 @@ def plain_layer_norms(model):
 
 
 @contextlib.contextmanager
+def uncached_positions(model):
+    """ESM's rotary positions keep their tables until a row has another length, which a graph of all lengths cannot ask."""
+    found = [module for module in model.modules()
+             if hasattr(module, "_seq_len_cached") and hasattr(module, "_update_cos_sin_tables")]
+
+    def forget(module):
+        module._seq_len_cached = module._cos_cached = module._sin_cached = None
+
+    def made_anew(module):
+        update = module._update_cos_sin_tables
+
+        def tables(*args, **kwargs):
+            forget(module)
+            return update(*args, **kwargs)
+        return tables
+    for module in found:
+        module._update_cos_sin_tables = made_anew(module)
+    try:
+        yield
+    finally:
+        for module in found:
+            del module._update_cos_sin_tables
+            forget(module)
+
+
+@contextlib.contextmanager
 def masks_as_given():
     """PyTorch's nn.Transformer and its kin look whether a mask's values are causal: a graph takes them as they are."""
     from torch.nn.modules import transformer
