@@ -32,7 +32,7 @@ export function targetedLinears(
   if (cannotTell !== undefined) {
     const why = model.exported?.unclearLinears[cannotTell]
     const others = targets === allLinear ? '; name the others' : ''
-    throw valueError('targetModules', `what stands at '${cannotTell}' cannot be told: ${why}${others}`)
+    throw valueError('targetModules', `nothing can stand at '${cannotTell}': ${why}${others}`)
   }
   const wanted = find(names)
   const unknown = typeof targets !== 'string' && targets.find((one) => named([one], names).size === 0)

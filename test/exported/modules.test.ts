@@ -51,7 +51,8 @@ test('where it cannot be told what is meant, the error names what it could be', 
     message: /several values, linear_\d+ \[batch, sequence, 8\] and linear_\d+ \[batch, sequence, 8\]/
   })
   t.throws(() => model.addAdapter('x', { architecture: 'lora', targetModules: ['first'] }), {
-    message: /'first' cannot be told: its weight is read by aten\.linear\.default \(.*\) and aten\.linear\.default \(/
+    message:
+      /nothing can stand at 'first': its weight is read by aten\.linear\.default \(.*\) and aten\.linear\.default \(/
   })
   t.throws(put('model.pair**'), {
     message: /matches 'model\.pair' and 'model\.pair\.left' inside of it/

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "core/error.h"
-#include "core/exported/tied_words.h"
+#include "core/exported/tied_weights.h"
 #include "core/models/encoder.h"
 
 namespace ta::exported {
@@ -27,7 +27,7 @@ ExportedModel::ExportedModel(const std::string& path, at::Device device, const C
     : archive_(Archive::open(path)), pooling_(choices.reading.pooling) {
   auto parsed = Graph::parse(archive_.model(), path);
   const auto tied = tied_names(parsed, archive_.weights());
-  name_tied_words(parsed, tied);
+  name_tied_weights(parsed, tied);
   program_ = std::make_unique<Program>(std::move(parsed), archive_, device);
   const auto& graph = program_->graph();
   weights_ = std::make_unique<Weights>(graph);

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "core/exported/paths.h"
 #include "core/nn/conv1d.h"
+#include "core/state/dtype.h"
 
 namespace ta::exported {
 
@@ -134,6 +135,7 @@ bool Tree::bare_linear(const Input& weight) {
   const auto first = weights_.product(users[0]);
   auto products = first ? products_of(weight, first->bias) : std::nullopt;
   if (!products || first->transposed || tied_.contains(weight.name)) return false;
+  if (graph_.slots[weight.slot].dtype != at::kFloat) return false;
   const auto owner = parent_path(weight.name);
   const auto* bias = first->bias.empty() ? nullptr : inputs_.at(first->bias);
   if (!weight.name.ends_with(kEnd) || (bias != nullptr && parent_path(bias->name) != owner)) return false;
@@ -232,6 +234,17 @@ std::shared_ptr<Layer> Tree::own_layer(const ModuleInfo& module) {
   return embedding(module);
 }
 
+// nn.MultiheadAttention reads the weight of its out_proj itself, once at every call.
+bool Tree::is_read_by_parent(const ModuleInfo& module, const std::vector<int32_t>& users) const {
+  if (module.parent < 0) return false;
+  const auto& calls = graph_.modules[module.parent].calls;
+  return users.size() == calls.size() && std::all_of(calls.begin(), calls.end(), [&](const ModuleCall& call) {
+           return std::count_if(users.begin(), users.end(), [&](int32_t user) {
+                    return graph_.nodes[user].module == module.parent && call.nodes.contains(user);
+                  }) == 1;
+         });
+}
+
 // A weight that others read besides its module is none that an adapter at the module could stand for.
 bool Tree::is_clear(const ModuleInfo& module, const Input& weight) {
   const auto users = weights_.users(weight);
@@ -239,7 +252,7 @@ bool Tree::is_clear(const ModuleInfo& module, const Input& weight) {
   const bool inside = std::all_of(users.begin(), users.end(), [&](int32_t user) {
     return graph_.nodes[user].module >= 0 && graph_.inside(graph_.nodes[user].module, index);
   });
-  if (users.size() < 2 || inside) return true;
+  if (users.size() < 2 || inside || is_read_by_parent(module, users)) return true;
   if (graph_.slots[weight.slot].shape.size() != 2 || !weights_.product(users[0])) return true;
   std::string uses;
   for (int32_t user : users) uses += (uses.empty() ? "" : " and ") + graph_.describe(user);
@@ -262,6 +275,11 @@ std::shared_ptr<Layer> Tree::linear(const ModuleInfo& module) {
   const auto *weight = value_of(module, "weight"), *bias = value_of(module, "bias");
   auto products = products_of(*weight, bias == nullptr ? "" : bias->name);
   if (!is_clear(module, *weight) || !products) return nullptr;
+  if (const auto type = graph_.slots[weight->slot].dtype; type != at::kFloat) {
+    unclear_linears_[module.path] =
+        text("it computes in ", type ? dtype_name(*type) : "another type", ", and adapters in float32");
+    return nullptr;
+  }
   LinearPlace result{module.path, nullptr, nullptr, std::move(*products)};
   const bool transposed = result.products[0].transposed;
   const auto shape = numbers(graph_.slots[weight->slot].shape);

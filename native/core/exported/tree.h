@@ -96,6 +96,7 @@ class Tree {
   std::optional<std::vector<Product>> products_of(const Input& weight, const std::string& bias) const;
   bool bare_linear(const Input& weight);
   bool is_clear(const ModuleInfo& module, const Input& weight);
+  bool is_read_by_parent(const ModuleInfo& module, const std::vector<int32_t>& users) const;
   std::shared_ptr<Layer> norm(const ModuleInfo& module);
   std::shared_ptr<Layer> embedding(const ModuleInfo& module);
   SlotPlace* slot_place(const ModuleInfo& module);

@@ -1,6 +1,7 @@
 #pragma once
 // torch.export reads tied weights by one of their names (`lm_head.weight`, also where words are looked up). Here each
-// module reads the weight by its own name again, so that it is the module that it is without the other.
+// module reads the weight by its own name again, so that it is the module that it is without the other, and adapters
+// stand at each for itself.
 
 #include <map>
 
@@ -12,7 +13,7 @@ namespace ta::exported {
 /// Of parameters that lie in the same memory: each one's name → the first one's.
 std::map<std::string, std::string> tied_names(const Graph& graph, const StateDict& weights);
 
-/// Lets embeddings read the parameter of their own module, where another one's name stands for it.
-void name_tied_words(Graph& graph, const std::map<std::string, std::string>& tied);
+/// Lets embeddings and Linears read the parameters of their own module, where other names stand for them.
+void name_tied_weights(Graph& graph, const std::map<std::string, std::string>& tied);
 
 }  // namespace ta::exported

@@ -1,4 +1,4 @@
-#include "core/exported/tied_words.h"
+#include "core/exported/tied_weights.h"
 
 #include <algorithm>
 
@@ -16,7 +16,7 @@ std::map<std::string, std::string> tied_names(const Graph& graph, const StateDic
   return tied;
 }
 
-void name_tied_words(Graph& graph, const std::map<std::string, std::string>& tied) {
+void name_tied_weights(Graph& graph, const std::map<std::string, std::string>& tied) {
   if (tied.empty()) return;
   const auto first_of = [&](const std::string& name) {
     const auto found = tied.find(name);
@@ -26,17 +26,22 @@ void name_tied_words(Graph& graph, const std::map<std::string, std::string>& tie
   std::map<int32_t, std::string> names;
   for (const auto& input : graph.inputs)
     if (input.kind == Input::Kind::parameter) slots[input.name] = input.slot, names[input.slot] = input.name;
-  for (int32_t index = 0; index < static_cast<int32_t>(graph.nodes.size()); ++index) {
+  const auto give_own = [&](int32_t index, size_t argument, const char* name) {
     auto& node = graph.nodes[index];
-    if (node.operator_name() != "aten.embedding.default" || node.module < 0) continue;
-    const auto read = names.find(node.slot(0));
-    const auto own = slots.find(graph.modules[node.module].path + ".weight");
-    if (read == names.end() || own == slots.end() || own->second == read->first) continue;
-    if (first_of(read->second) != first_of(own->first)) continue;
+    const auto read = names.find(node.slot(argument));
+    const auto own = slots.find(graph.modules[node.module].path + "." + name);
+    if (read == names.end() || own == slots.end() || own->second == read->first) return;
+    if (first_of(read->second) != first_of(own->first)) return;
     std::erase(graph.slots[read->first].users, index);
     auto& users = graph.slots[own->second].users;
     users.insert(std::lower_bound(users.begin(), users.end(), index), index);
-    node.arguments[0].slot = own->second;
+    node.arguments[argument].slot = own->second;
+  };
+  for (int32_t index = 0; index < static_cast<int32_t>(graph.nodes.size()); ++index) {
+    if (graph.nodes[index].module < 0) continue;
+    const auto& name = graph.nodes[index].operator_name();
+    if (name == "aten.embedding.default") give_own(index, 0, "weight");
+    if (name == "aten.linear.default") give_own(index, 1, "weight"), give_own(index, 2, "bias");
   }
 }
 
