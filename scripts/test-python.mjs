@@ -71,6 +71,8 @@ await main(async () => {
     [interpreter, join(checks, 'export_notes.py')],
     [interpreter, join(checks, 'exported_attention.py'), join(out, 'attention')],
     [process.execPath, join(checks, 'exported_attention.mjs'), join(out, 'attention')],
+    [interpreter, join(checks, 'exported_structures.py'), join(out, 'structures')],
+    [process.execPath, join(checks, 'exported_structures.mjs'), join(out, 'structures')],
     [interpreter, join(checks, 'exported_survey.py'), join(out, 'survey')],
     [process.execPath, join(checks, 'exported_survey.mjs'), join(out, 'survey')],
     [process.execPath, join(root, 'examples/llama/run.mjs'), '--out', join(out, 'llama')],

@@ -141,9 +141,15 @@ void ExportedModel::add_sites() {
     } else {
       tree_->add_child(module, attention ? "attention_adapters" : "output_adapters", bottleneck_layer(place.site));
     }
-    if (attention) continue;
-    place.reft = std::make_shared<ReftPlace>();
-    tree_->add_child(graph.modules[residuals_.layers[place.layer]].path, "reft_layer", reft_layer(place.reft));
+  }
+  // Where the layer ends: most often behind its feed-forward block.
+  for (const auto& place : sites_) {
+    if (place.location == Location::attention) continue;
+    auto last = at(place.layer, Location::attention);
+    const auto end = [](const SitePlace& one) { return one.sub_layers.front().nodes.last; };
+    if (last == sites_.end() || end(*last) <= end(place)) last = at(place.layer, Location::output);
+    last->reft = std::make_shared<ReftPlace>();
+    tree_->add_child(graph.modules[residuals_.layers[place.layer]].path, "reft_layer", reft_layer(last->reft));
   }
 }
 

@@ -140,7 +140,7 @@ bool finish_one(const End& end, bool is_own, const Pass& pass, Execution& execut
       norm_slot != nullptr ? finish_at(*place->site, *norm_slot, h, r, here) : place->site->forward(h, r, norm, here);
   if (changes) y = place->reft->forward(y, here);
   pass.give(execution, sub->out, y, sub->h);
-  if (place->location == Location::output && pass.hidden != nullptr) pass.hidden->push_back(execution.tensor(sub->out));
+  if (place->reft != nullptr && pass.hidden != nullptr) pass.hidden->push_back(execution.tensor(sub->out));
   return true;
 }
 
@@ -168,7 +168,7 @@ bool finish_all(const std::vector<End>& ends, const Pass& pass, Execution& execu
   }
   if (changes) y = last.place->reft->forward(y, here);
   const auto value = pass.unpack(y, like);
-  if (last.place->location == Location::output && pass.hidden != nullptr) pass.hidden->push_back(value);
+  if (last.place->reft != nullptr && pass.hidden != nullptr) pass.hidden->push_back(value);
   execution.set(last.sub->out, value);
   return true;
 }

@@ -18,6 +18,7 @@ constexpr int64_t kMostWork = 200'000'000;
 struct Found {
   Sum sum;
   Ways ways;
+  int32_t stream = -1;  // what h is made of; r, or what r is made of by sums of one stream
   std::optional<AttentionCore> core = std::nullopt;
 };
 
@@ -31,15 +32,19 @@ class Finder {
     if (sums.empty()) return std::move(result_);
     keep_stream(sums);
     std::map<int32_t, std::vector<Found>> by_layer;
-    std::vector<int32_t> order;
-    for (auto& one : sums) {
-      const int32_t layer = layer_of(one);
-      if (layer < 0) {
-        leave_out(one, "it stands in no numbered module");
+    std::vector<int32_t> order, layers;
+    for (const auto& one : sums) layers.push_back(layer_of(one));
+    // Blocks that stand in no list, where nothing has a number.
+    if (std::all_of(layers.begin(), layers.end(), [](int32_t layer) { return layer < 0; }))
+      for (size_t i = 0; i < sums.size(); ++i) layers[i] = graph_.nodes[sums[i].sum.nodes.first].module;
+    for (size_t i = 0; i < sums.size(); ++i) {
+      const int32_t layer = layers[i];
+      if (layer < 1) {
+        leave_out(sums[i], "it stands in no numbered module");
         continue;
       }
       if (by_layer[layer].empty()) order.push_back(layer);
-      by_layer[layer].push_back(std::move(one));
+      by_layer[layer].push_back(std::move(sums[i]));
     }
     for (int32_t layer : order) add_layer(layer, std::move(by_layer[layer]));
     std::stable_sort(result_.sub_layers.begin(), result_.sub_layers.end(),
@@ -68,14 +73,33 @@ class Finder {
       if (shape.size() != 3 || shape[2].number < 1) continue;
       const int32_t a = one->left, b = one->right;
       auto b_of_a = made_by_weights(a, b), a_of_b = made_by_weights(b, a);
+      if (b_of_a.empty() && a_of_b.empty()) {
+        if (auto further = further_branch(*one, sums)) sums.push_back(std::move(*further));
+      }
       if (b_of_a.empty() == a_of_b.empty()) continue;
       const bool stream_first = a_of_b.empty();
-      sums.push_back(
-          {{.nodes = {i, i}, .h = stream_first ? b : a, .r = stream_first ? a : b, .more = {}, .out = one->out},
-           std::move(stream_first ? b_of_a : a_of_b)});
+      const int32_t h = stream_first ? b : a, r = stream_first ? a : b;
+      sums.push_back({{.nodes = {i, i}, .h = h, .r = r, .more = {}, .out = one->out},
+                      std::move(stream_first ? b_of_a : a_of_b),
+                      r});
     }
     if (work_ >= kMostWork) result_.left_out.push_back("everything: the graph has too many nodes to be searched");
     return sums;
+  }
+
+  // A branch that is added behind another one of the same stream: (x + h₁) + h₂, where h₂ is made of x, and not of h₁.
+  std::optional<Found> further_branch(const Addition& one, const std::vector<Found>& sums) {
+    for (const auto& [r, h] : {std::pair(one.left, one.right), std::pair(one.right, one.left)}) {
+      const int32_t before = same_value(graph_, weights_, r);
+      const auto first =
+          std::find_if(sums.begin(), sums.end(), [&](const Found& sum) { return sum.sum.out == before; });
+      if (first == sums.end() || !Ways(graph_, first->sum.h, h, work_).empty()) continue;
+      auto ways = made_by_weights(first->stream, h);
+      if (ways.empty()) continue;
+      const Sum sum{.nodes = {one.node, one.node}, .h = h, .r = r, .more = {}, .out = one.out};
+      return Found{sum, std::move(ways), first->stream};
+    }
+    return std::nullopt;
   }
 
   // The output's shape is the stream's; where no sum has it, the shape that most of them have.
@@ -126,9 +150,16 @@ class Finder {
 
   int32_t layer_of(const Found& one) const {
     if (const int32_t own = numbered_module(graph_, graph_.nodes[one.sum.nodes.first].module); own >= 0) return own;
-    for (int32_t node : one.ways.nodes())
-      if (is_product(node)) return numbered_module(graph_, graph_.nodes[node].module);
-    return -1;
+    int32_t layer = -1;
+    for (int32_t node : one.ways.nodes()) {
+      if (!is_product(node)) continue;
+      const int32_t own = numbered_module(graph_, graph_.nodes[node].module);
+      if (layer < 0) layer = own;
+      // The steps of an nn.Sequential that h passes through are no layers.
+      if (layer < 0 || (own >= 0 && own != layer && graph_.modules[own].parent == graph_.modules[layer].parent))
+        return -1;
+    }
+    return layer;
   }
 
   void leave_out(const Found& one, const std::string& why) {
@@ -148,8 +179,8 @@ class Finder {
         if (weights_.root(r) != weights_.root(whole.sum.r)) continue;
         auto first = made_by_weights(r, attention), second = made_by_weights(r, other);
         if (!first.contains(whole.core->node) || second.empty() || find_attention(graph_, weights_, second)) continue;
-        return {{{sum->nodes, attention, r, {}, sum->out}, std::move(first), whole.core},
-                {{sum->nodes, other, r, {}, sum->out}, std::move(second)}};
+        return {{{sum->nodes, attention, r, {}, sum->out}, std::move(first), r, whole.core},
+                {{sum->nodes, other, r, {}, sum->out}, std::move(second), r}};
       }
     }
     return {};
@@ -185,36 +216,75 @@ class Finder {
     }
     if (found.empty()) return;
     bool beside = false;
-    if (found.size() == 1 && found[0].core) {
+    // Of several sums the others are of the same stream.
+    if (found[0].core &&
+        std::all_of(found.begin() + 1, found.end(), [](const Found& one) { return one.stream != one.sum.r; })) {
       if (auto parts = side_by_side(found[0]); !parts.empty()) found = std::move(parts), beside = true;
     }
-    const bool alone = std::all_of(found.begin(), found.end(), [&](const Found& one) {
-      return one.core.has_value() == found.front().core.has_value();
-    });
     if (add_inner_layers(module, found)) return;
     result_.layers.push_back(module);
-    SubLayer last[2];
+    const auto [mixer, block] = roles_of(found);
     for (const auto& one : found) {
       auto sub = make_sub_layer(graph_, weights_, one.sum, one.ways, module);
       sub.layer = layer, sub.beside = beside;
-      sub.location = one.core && !alone ? Location::attention : Location::output;
-      auto& before = last[sub.location == Location::attention];
       // A module that is called again runs the same weights; another sub-layer of the kind has no place of its own.
-      if (before.out >= 0 && !same_weights(before, sub)) {
-        leave_out(one, text(graph_.modules[module].path, " has another such sub-layer before it"));
+      if (mixer != nullptr && same_weights(*mixer, one)) {
+        sub.location = Location::attention;
+        // The Linears of what attends have places of their own; those of a convolution have none.
+        if (!one.core) sub.products.clear();
+      } else if (!same_weights(*block, one)) {
+        leave_out(one, text(graph_.modules[module].path, " has another such sub-layer"));
         continue;
       }
-      before = sub;
       result_.sub_layers.push_back(std::move(sub));
     }
   }
 
-  static bool same_weights(const SubLayer& a, const SubLayer& b) {
-    const auto same = [](const PlacedProduct& x, const PlacedProduct& y) {
-      return x.product.weight == y.product.weight;
-    };
-    return !a.products.empty() &&
-           std::equal(a.products.begin(), a.products.end(), b.products.begin(), b.products.end(), same);
+  // Which of a layer's sub-layers mixes tokens, and which is its feed-forward block: the first that attends, or has a
+  // convolution over tokens, and the last of the others that has none. One alone, of whatever kind, is the latter.
+  std::pair<const Found*, const Found*> roles_of(const std::vector<Found>& found) const {
+    const auto attends = [](const Found& one) { return one.core.has_value(); };
+    const auto mixes = [&](const Found& one) { return mixes_tokens(one); };
+    auto mixer = std::find_if(found.begin(), found.end(), attends);
+    if (mixer == found.end()) mixer = std::find_if(found.begin(), found.end(), mixes);
+    const Found* block = nullptr;
+    for (const auto& one : found) {
+      const bool is_other = mixer == found.end() || (!attends(one) && !same_weights(*mixer, one));
+      if (is_other && (block == nullptr || !mixes(one) || mixes(*block))) block = &one;
+    }
+    if (block == nullptr) return {nullptr, &*mixer};
+    return {mixer == found.end() ? nullptr : &*mixer, block};
+  }
+
+  bool mixes_tokens(const Found& one) const {
+    const auto& stream = stream_shape(one.sum.out);
+    return std::any_of(one.ways.nodes().begin(), one.ways.nodes().end(), [&](int32_t index) {
+      const auto& node = graph_.nodes[index];
+      if (multiplies_values(weights_, node)) return true;
+      if (!weights_.multiplies(node) || node.outputs[0] < 0) return false;
+      const auto& name = node.operator_name();
+      if (name.starts_with("aten.conv")) {
+        const auto* weight = weights_.parameter(node.slot(1));
+        return weight == nullptr || graph_.slots[weight->slot].shape.back().number != 1;
+      }
+      // A Linear over tokens, which were turned to the end.
+      const auto& shape = graph_.slots[node.outputs[0]].shape;
+      return name == "aten.linear.default" && shape.size() == 3 && shape[1] != stream[1];
+    });
+  }
+
+  bool same_weights(const Found& a, const Found& b) const { return &a == &b || weights_of(a) == weights_of(b); }
+
+  std::vector<const Input*> weights_of(const Found& one) const {
+    std::vector<const Input*> result;
+    for (int32_t node : one.ways.nodes()) {
+      if (!is_product(node)) continue;
+      for (const auto& argument : graph_.nodes[node].arguments)
+        Graph::each_slot(argument, [&](int32_t slot) {
+          if (const auto* weight = weights_.parameter(slot)) result.push_back(weight);
+        });
+    }
+    return result;
   }
 
   const Graph& graph_;

@@ -4,13 +4,15 @@
 //
 //   out = r + h        r: the stream [rows, tokens, hidden];  h: made of r, by at least one product with a weight
 //   out = LN(r + h)    where a LayerNorm of the same layer reads the sum and nobody else does (post-LN)
-// Such a sum inside a numbered module (`layers.3`) ends a sub-layer. One in which tokens attend to each other
-// (scaled_dot_product_attention, or a softmax between two products of values) is the layer's attention, the other its
-// feed-forward block. Where both are made of one r and added together (GPT-J, GPT-NeoX, Falcon), the feed-forward
-// block's stream is what attention leaves, as in the adapters library. A layer that has one sub-layer alone has one
-// site, its output. What an attention reads from elsewhere than r (a decoder's cross-attention) is left out, and said
-// so. Where tokens are merged on the way (Swin), the layers are those whose stream has the output's tokens. A network
-// with an encoder and a decoder has two streams of one width; the encoder's layers are the first ones.
+// Such a sum inside a numbered module (`layers.3`), or where no module has a number, in one of its own, ends a
+// sub-layer. One in which tokens attend to each other (scaled_dot_product_attention, or a softmax between two products
+// of values) is the layer's attention; in a layer that has none one with a convolution over tokens stands for it. The
+// last of the others is its feed-forward block. Where both are made of one r and added together (GPT-J, GPT-NeoX,
+// Falcon) or one after the other, (r + h₁) + h₂, the second one's stream is what the first leaves, as in the adapters
+// library. A layer that has one sub-layer alone has one site, its output. What an attention reads from elsewhere than r
+// (a decoder's cross-attention) is left out, and said so. Where tokens are merged on the way (Swin), the layers are
+// those whose stream has the output's tokens. A network with an encoder and a decoder has two streams of one width; the
+// encoder's layers are the first ones.
 
 #include <string>
 #include <vector>

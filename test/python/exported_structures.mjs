@@ -1,0 +1,93 @@
+// Node's half of the check of networks of other structures than transformers have.
+//   node exported_structures.mjs FOLDER      opens what exported_structures.py wrote there, and compares
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { AdapterConfig, AutoModel } from '../../dist/lib/index.js'
+
+const [folder] = process.argv.slice(2)
+const { cases, linears } = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8'))
+
+function compare(what, got, expected) {
+  const away =
+    got?.length === expected.length ? Math.max(...expected.map((value, i) => Math.abs(value - got[i]))) : Number.NaN
+  if (!(away < 1e-5)) throw new Error(`${what} is off by ${away}`)
+}
+
+/** `layers.0.attention.down.weight` of a bottleneck, `first.lora_A` of LoRA, as they are called here. */
+function nameOf(theirs) {
+  const [, place, kind, step, part] = /^(.*)\.(attention|output)\.(down|up)\.(\w+)$/.exec(theirs) ?? []
+  if (place === undefined) return theirs.replace(/\.(lora_[AB])$/, '.loras.x.$1')
+  const projection = step === 'down' ? 'adapter_down.0' : 'adapter_up'
+  return `${place}.${kind}_adapters.adapters.x.${projection}.${part}`
+}
+
+/** The adapter 'x' answers and learns as by hand. */
+async function adapted(name, model, { rows, weight, states, parameters }) {
+  model.addClassificationHead('x', { numLabels: 2, layers: 1, bias: false })
+  const shapes = new Map(model.namedParameters().map((one) => [one.name, one.shape]))
+  const given = [...Object.entries(parameters).map(([theirs, [values]]) => [nameOf(theirs), values])]
+  const own = [...shapes.keys()].filter((one) => one.includes('.x.') && !one.startsWith('heads.'))
+  const missing = own.filter((one) => !given.some(([there]) => there === one))
+  if (own.length !== given.length || missing.length > 0)
+    throw new Error(`${name}: ${missing} among ${given.map(([there]) => there)}`)
+  given.push(['heads.x.1.weight', weight])
+  model.loadStateDict(
+    new Map(given.map(([there, values]) => [there, { shape: shapes.get(there), data: Float32Array.from(values) }]))
+  )
+  const { lastHiddenState } = await model.forward({ inputIds: rows }, { adapters: 'x', head: null })
+  compare(`${name}: the adapters' answer`, lastHiddenState?.data, states)
+  model.trainAdapter('x')
+  const { gradients } = await model.gradients({ inputIds: rows, labels: rows.map((_, i) => i % 2) })
+  for (const [theirs, [, expected]] of Object.entries(parameters))
+    compare(`${name}: the gradient of ${theirs}`, gradients.get(nameOf(theirs))?.data, expected)
+}
+
+for (const [name, one] of Object.entries(cases)) {
+  const model = await AutoModel.fromExported(join(folder, one.archive))
+  const ofLayers = one.targets === undefined
+  const { lastHiddenState, hiddenStates } = await model.forward(
+    { inputIds: one.rows },
+    { head: null, outputHiddenStates: ofLayers }
+  )
+  compare(name, lastHiddenState?.data, one.plain.at(-1))
+  for (const [i, states] of one.plain.entries())
+    if (ofLayers) compare(`${name}: layer ${i}`, hiddenStates?.[i]?.data, states)
+  if (ofLayers) {
+    model.addAdapter('x', AdapterConfig.load('seq_bn', { mhAdapter: true, reductionFactor: 2, nonLinearity: 'relu' }))
+    // Behind all that a layer adds.
+    model.addAdapter('reft', 'loreft')
+    await model.forward({ inputIds: one.rows }, { adapters: 'reft', head: null })
+    model.deleteAdapter('reft')
+  } else {
+    model.addAdapter('x', { architecture: 'lora', r: 2, alpha: 8, targetModules: one.targets })
+  }
+  await adapted(name, model, one)
+  if (name === 'tied Linears') {
+    const refused = (targetModules) => {
+      try {
+        model.addAdapter('y', { architecture: 'lora', targetModules })
+      } catch (error) {
+        return error.message
+      }
+    }
+    for (const targets of [['wide'], 'all-linear'])
+      if (!/nothing can stand at 'wide': it computes in float64/.test(refused(targets)))
+        throw new Error(refused(targets))
+  }
+  if (name === 'a convolution and attention') {
+    const [convolution, , attention] = model.explainPlacement()
+    if (/query|intermediate/.test(convolution) || !/query layers\.1\.mixer\.q/.test(attention))
+      throw new Error(`${name}: ${model.explainPlacement()}`)
+  }
+  console.log(`${name}: answers, and learns with adapters, as by hand`)
+  model.dispose()
+}
+
+const model = await AutoModel.fromExported(join(folder, 'linears.pt2'))
+model.addClassificationHead('x', { numLabels: 8, layers: 1, bias: false })
+const data = Float32Array.from({ length: 64 }, (_, i) => (i % 9 === 0 ? 1 : 0))
+model.loadStateDict(new Map([['heads.x.1.weight', { shape: [8, 8], data }]]))
+const { logits } = await model.forward({ inputIds: linears.rows })
+compare('the head of a network without attention', logits?.data, linears.first.flat())
+console.log('a head reads the first token of a network without attention')
+model.dispose()
