@@ -86,7 +86,10 @@ export async function savePeftAdapter(
         model.namedParameters().map((each) => each.name)
       )
     : []
-  const modules = model.config.exported === null ? [] : model.namedModules()
+  const { exported } = model.config
+  // In Python names have nothing in front.
+  const start = exported === null || exported.prefix === '' ? 0 : exported.prefix.length + 1
+  const modules = exported === null ? [] : model.namedModules().map((path) => path.slice(start))
   const json = peftJson(config, model.config, plan, ownModules, modules)
   if (config.method === 'prefix_tuning') warnOfWindow('save the PEFT adapter', config.prefixLength, model.config)
   await saveParts(folder, 'save the PEFT adapter', [
@@ -108,8 +111,8 @@ function warnOfWeights(model: Model, name: string, config: AdapterConfig): void 
   if (model.config.exported === null || told.has(config)) return
   const names = model.namedParameters().map((each) => each.name)
   const all = new Set(names)
-  const paths = names.map((each) => each.split('.loras.')).filter(([, rest]) => rest?.startsWith(`${name}.`))
-  const [path] = paths.find(([path]) => all.has(`${path}_weight`)) ?? []
+  const places = names.map((each) => /^(.*)\.loras\.([^.]+)\./.exec(each))
+  const path = places.find((place) => place?.[2] === name && all.has(`${place[1]}_weight`))?.[1]
   if (path === undefined) return
   told.add(config)
   process.emitWarning(

@@ -19,7 +19,7 @@ import { pathPattern } from '../config/path-pattern.js'
 import { surgeryFile, weightsSource } from '../exchange/folder-files.js'
 import { makeOutput } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
-import type { ModuleInfo, ParameterInfo, WeightsSource } from '../native/types.js'
+import type { NativeModuleInfo, ParameterInfo, WeightsSource } from '../native/types.js'
 import type { Model } from './model.js'
 import { moduleType } from './module-type.js'
 import { ModelNames } from './names.js'
@@ -172,7 +172,7 @@ export abstract class ModelSurgery extends ModelNames {
     return around.find((path) => names.some((name) => name.startsWith(`${path}.`)))
   }
 
-  #modules(): ModuleInfo[] {
+  #modules(): NativeModuleInfo[] {
     const { native, config } = this.#surgeon
     return nativeCall(() => native.namedModules()).map((one) => ({ ...one, type: moduleType(config, one) }))
   }
@@ -181,7 +181,9 @@ export abstract class ModelSurgery extends ModelNames {
   #matches(pattern: string): ExistingModule[] {
     const isMatch = pathPattern(check.checkNonEmptyString('pattern', pattern))
     const modules = this.#modules()
-    const found = modules.filter(({ path }) => isMatch(path) && !holdsAdapters.test(path))
+    const isOurs = ({ path, beside }: NativeModuleInfo) =>
+      this.#surgeon.config.exported === null ? holdsAdapters.test(path) : beside
+    const found = modules.filter((module) => isMatch(module.path) && !isOurs(module))
     if (found.length === 0) {
       const some = modules.flatMap(({ path, replaceable }) => (replaceable ? [path] : [])).slice(0, 4)
       throw check.valueError('pattern', `no module matches '${pattern}'; there are ${some.join(', ')}, …`)

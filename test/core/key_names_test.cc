@@ -29,6 +29,21 @@ std::string adapter_renamed(const std::string& key, const std::string& from, con
 
 }  // namespace
 
+TEST(modules_of_a_network_may_be_called_as_what_holds_adapters) {
+  const std::set<std::string> own = {"loras", "model.adapters"};
+  const auto name = [&](const char* key) {
+    const auto owner = ta::key_owner(key, own);
+    return owner ? owner->name : "none";
+  };
+  CHECK_EQ(name("loras.0.q.weight"), std::string("none"));
+  CHECK_EQ(name("loras.0.q.loras.x.lora_A"), std::string("x"));
+  CHECK_EQ(name("model.adapters.0.output_adapters.adapters.x.adapter_up.bias"), std::string("x"));
+  // Beside the network.
+  CHECK_EQ(name("adapters.x.adapter_up.bias"), std::string("x"));
+  CHECK_EQ(ta::rename_owner("loras.0.q.loras.0.lora_A", {KeyOwner::Kind::adapter, "0"}, "y", own),
+           std::string("loras.0.q.loras.y.lora_A"));
+}
+
 TEST(dialects_convert_both_ways) {
   const std::string module = "bert.encoder.layer.0.output.adapters.sst2.";
   const std::vector<std::string> hub = {

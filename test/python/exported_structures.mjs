@@ -1,6 +1,6 @@
 // Node's half of the check of networks of other structures than transformers have.
 //   node exported_structures.mjs FOLDER      opens what exported_structures.py wrote there, and compares
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { AdapterConfig, AutoModel } from '../../dist/lib/index.js'
 
@@ -13,7 +13,7 @@ function compare(what, got, expected) {
   if (!(away < 1e-5)) throw new Error(`${what} is off by ${away}`)
 }
 
-/** `layers.0.attention.down.weight` of a bottleneck, `first.lora_A` of LoRA, as they are called here. */
+/** `layers.0.attention.down.weight` of a bottleneck, `first.lora_A` of LoRA, as they are called below the model. */
 function nameOf(theirs) {
   const [, place, kind, step, part] = /^(.*)\.(attention|output)\.(down|up)\.(\w+)$/.exec(theirs) ?? []
   if (place === undefined) return theirs.replace(/\.(lora_[AB])$/, '.loras.x.$1')
@@ -25,7 +25,9 @@ function nameOf(theirs) {
 async function adapted(name, model, { rows, weight, states, parameters }) {
   model.addClassificationHead('x', { numLabels: 2, layers: 1, bias: false })
   const shapes = new Map(model.namedParameters().map((one) => [one.name, one.shape]))
-  const given = [...Object.entries(parameters).map(([theirs, [values]]) => [nameOf(theirs), values])]
+  const { prefix } = model.config.exported
+  const here = (theirs) => (prefix === '' ? nameOf(theirs) : `${prefix}.${nameOf(theirs)}`)
+  const given = [...Object.entries(parameters).map(([theirs, [values]]) => [here(theirs), values])]
   const own = [...shapes.keys()].filter((one) => one.includes('.x.') && !one.startsWith('heads.'))
   const missing = own.filter((one) => !given.some(([there]) => there === one))
   if (own.length !== given.length || missing.length > 0)
@@ -39,7 +41,41 @@ async function adapted(name, model, { rows, weight, states, parameters }) {
   model.trainAdapter('x')
   const { gradients } = await model.gradients({ inputIds: rows, labels: rows.map((_, i) => i % 2) })
   for (const [theirs, [, expected]] of Object.entries(parameters))
-    compare(`${name}: the gradient of ${theirs}`, gradients.get(nameOf(theirs))?.data, expected)
+    compare(`${name}: the gradient of ${theirs}`, gradients.get(here(theirs))?.data, expected)
+}
+
+/** Folders come back as they were written, whatever the network's modules are called. */
+async function comesBack(name, model, { rows, states }) {
+  const saved = mkdtempSync(join(folder, 'saved-'))
+  await model.saveAdapter(saved, 'x', { withHead: false })
+  await model.loadAdapter(saved, { as: 'y' })
+  const { lastHiddenState } = await model.forward({ inputIds: rows }, { adapters: 'y', head: null })
+  compare(`${name}: the folder that came back`, lastHiddenState?.data, states)
+  if (model.adapterSummary().adapters.some(({ parameters }) => parameters === 0))
+    throw new Error(`${name}: no parameters`)
+}
+
+/** The names and shapes of a file. */
+function namesIn(file) {
+  const bytes = readFileSync(file)
+  const { __metadata__: _, ...tensors } = JSON.parse(bytes.subarray(8, 8 + Number(bytes.readBigUInt64LE())))
+  return Object.entries(tensors)
+    .map(([name, { shape }]) => `${name} ${shape}`)
+    .sort()
+}
+
+/** PEFT's folder gives what it gives in Python, and one of ours has its names. */
+async function ofPeft(name, model, { rows, peft }) {
+  await model.loadAdapter(join(folder, peft.folder), { as: 'peft' })
+  const { lastHiddenState } = await model.forward({ inputIds: rows }, { adapters: 'peft', head: null })
+  compare(`${name}: PEFT's folder`, lastHiddenState?.data, peft.states)
+  const saved = mkdtempSync(join(folder, 'saved-'))
+  await model.saveAdapter(saved, 'peft', { library: 'peft', withHead: false })
+  const [ours, theirs] = [saved, join(folder, peft.folder)].map((one) =>
+    namesIn(join(one, 'adapter_model.safetensors'))
+  )
+  const isOwnForm = theirs.some((one) => one.includes('.base_layer.'))
+  if (!isOwnForm && ours.join() !== theirs.join()) throw new Error(`${name}: ${ours} and ${theirs}`)
 }
 
 for (const [name, one] of Object.entries(cases)) {
@@ -62,6 +98,8 @@ for (const [name, one] of Object.entries(cases)) {
     model.addAdapter('x', { architecture: 'lora', r: 2, alpha: 8, targetModules: one.targets })
   }
   await adapted(name, model, one)
+  if (ofLayers) await comesBack(name, model, one)
+  if (one.peft !== undefined) await ofPeft(name, model, one)
   if (name === 'tied Linears') {
     const refused = (targetModules) => {
       try {

@@ -1,6 +1,6 @@
 """Python's half of the check of networks of other structures than transformers have: blocks in no list, attention and
 feed-forward added one after the other to one stream, convolutions beside attention, modules that run twice, tied
-Linears. Adapters in them are computed by hand.
+Linears, modules that are called as what holds adapters. Adapters in them are computed by hand, or by PEFT.
 
 exported_structures.py FOLDER     exports the networks, with what they give
 """
@@ -12,12 +12,13 @@ import warnings
 from pathlib import Path
 
 import torch
+from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.nn import functional
 
 root = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(root / "scripts" / "fixtures"), str(root / "scripts" / "export")]
-from exported_sites import Bottleneck, insert, insert_at_weight, quantise  # noqa: E402
+from exported_sites import Bottleneck, insert, insert_at_weight, quantise, quantised  # noqa: E402
 from torch_adapters_export.archive import write  # noqa: E402
 from torch_adapters_export.inputs import parse_inputs  # noqa: E402
 
@@ -25,6 +26,7 @@ warnings.simplefilter("ignore")
 torch.set_num_threads(1)
 folder = Path(sys.argv[1])
 VOCABULARY, HIDDEN = 29, 8
+OUR_NAMES = ("adapters", "loras", "heads", "refts")
 ROWS = [[7, 8, 9, 10, 11], [3, 4, 5]]
 
 
@@ -152,7 +154,10 @@ STRUCTURES = {
     "feed-forward, then attention of one stream": lambda: Net(layers=[FeedForwardFirst(norms=1), FeedForwardFirst(norms=1)]),
     "both of one stream, made before": lambda: Net(layers=[BothMadeBefore(norms=1), BothMadeBefore(norms=1)]),
     "a convolution and attention": lambda: Net(layers=[InTurn(Convolution), InTurn()]),
+    **{f"a list called {name}": (lambda name=name: Net(**{name: [InTurn(), InTurn()]})) for name in OUR_NAMES},
 }
+# By target_modules of PEFT's LoRA.
+PEFT = {f"a list called {name}": ["q", "o", "ff.2"] for name in OUR_NAMES}
 LINEARS = {
     "a module called twice": (Twice, {"att.out_proj": insert_at_weight}),
     "tied Linears": (Tied, {"first": insert, "second": insert}),
@@ -215,6 +220,18 @@ def linears_case(net, places):
     return case
 
 
+def peft_case(net, targets, name):
+    """A folder of PEFT's, and what the network gives with it. PEFT changes the network."""
+    ids, mask = batch()
+    wrapped = get_peft_model(net, LoraConfig(r=2, lora_alpha=6, target_modules=targets, init_lora_weights=False))
+    with torch.no_grad():
+        for key, value in wrapped.named_parameters():
+            if "lora_" in key:
+                value.copy_(quantised(key, value.shape, 0.25))
+        wrapped.save_pretrained(folder / name)
+        return {"folder": name, "states": real(wrapped(ids, mask), mask)}
+
+
 def main():
     folder.mkdir(parents=True, exist_ok=True)
     ids, mask = f"input_ids=int64[batch,sequence]<{VOCABULARY}", "attention_mask=int64[batch,sequence]"
@@ -236,6 +253,9 @@ def main():
     for name, (kind, places) in LINEARS.items():
         net = make(kind)
         export(name, net, linears_case(net, places))
+    kinds = {**STRUCTURES, **{name: kind for name, (kind, _) in LINEARS.items()}}
+    for name, targets in PEFT.items():
+        cases[name]["peft"] = peft_case(make(kinds[name]), targets, name.replace(" ", "-"))
     net = make(Linears)
     write(net, parse_inputs([ids]), folder / "linears.pt2")
     first = [net(torch.tensor([row]))[0, 0].tolist() for row in ROWS]

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/exported/tied_weights.h"
 #include "core/models/encoder.h"
+#include "core/state/key_names.h"
 
 namespace ta::exported {
 
@@ -81,6 +82,9 @@ void ExportedModel::choose_prefix() {
   for (const char* ours : {"heads", "adapters"})
     if (tree_->find(ours) != nullptr) prefix_ = kOtherPrefix;
   facts_.prefix = prefix_;
+  for (const auto& module : program_->graph().modules)
+    if (holds_by_name(module.path.substr(module.path.rfind('.') + 1)))
+      own_containers_.insert(prefix_.empty() ? module.path : prefix_ + "." + module.path);
   for (const auto& one : tree_->root().children()) facts_.top_level.push_back(one.name);
 }
 

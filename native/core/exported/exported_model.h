@@ -18,6 +18,7 @@
 
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "core/exported/archive.h"
 #include "core/exported/hooks.h"
@@ -109,6 +110,7 @@ class ExportedModel : public Model, public NamedNetwork {
   std::vector<Place> places() override;
   Embedding* word_embeddings() override;
   std::vector<NamedLinear> named_linears() const override;
+  const std::set<std::string>& own_containers() const override { return own_containers_; }
   std::map<std::string, std::string> tied_weights() const override;
   const ModuleShapes* shapes_at(const std::string& path) const override;
   std::string why_unclear(const std::string& path) const override;
@@ -169,6 +171,7 @@ class ExportedModel : public Model, public NamedNetwork {
   std::optional<OwnHead> own_head_;
   Facts facts_;
   std::map<std::string, ModuleShapes> shapes_;
+  std::set<std::string> own_containers_;
   ModelConfig config_;
   std::string type_, prefix_, file_prefix_;
   std::vector<const Input*> user_inputs_;

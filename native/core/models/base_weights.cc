@@ -75,9 +75,10 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
   std::vector<Found> found;
   std::vector<std::pair<const at::Tensor*, std::string>> missing;
   std::unordered_set<const at::Tensor*> there;
+  const auto& containers = own_containers(model);
   model.visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
     const bool keeps = keeps_memory && keeps_memory(parameter);
-    if (!keeps && key_owner(name)) return;
+    if (!keeps && key_owner(ta::named(model, name), containers)) return;
     known.insert(name);
     const auto* tensor = tied.find(name);
     if (tensor == nullptr) {

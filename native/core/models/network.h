@@ -3,6 +3,7 @@
 // Linears, shapes, and why a module is no place for surgery. Families need none of it.
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,8 @@ class NamedNetwork {
   /// In front of names in files of classes with a head: PyTorch's base_model_prefix. Names may lack it there.
   virtual std::string file_prefix() const = 0;
   virtual std::vector<NamedLinear> named_linears() const = 0;
+  /// Paths of its modules that are called as what holds adapters here (`loras`), as names of parameters have them.
+  virtual const std::set<std::string>& own_containers() const = 0;
   /// Weights that are another one's tensor, by that one's name.
   virtual std::map<std::string, std::string> tied_weights() const = 0;
   /// Of the module at a path below the model; null where there is none of it in the network.
@@ -49,6 +52,13 @@ class NamedNetwork {
 /// Null: the model is a family of ours.
 inline const NamedNetwork* as_network(const Model& model) {
   return dynamic_cast<const NamedNetwork*>(&model);
+}
+
+/// For key_owner (key_names.h): what looks like adapters and is the network's own.
+inline const std::set<std::string>& own_containers(const Model& model) {
+  static const std::set<std::string> none;
+  const auto* network = as_network(model);
+  return network == nullptr ? none : network->own_containers();
 }
 
 /// The name of what stands at `path` below the model.

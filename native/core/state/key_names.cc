@@ -42,12 +42,16 @@ struct FoundOwner {
   std::size_t part;  // the component that is the name
 };
 
-std::optional<FoundOwner> find_owner(const Parts& parts) {
+constexpr std::string_view fusion_container = "adapter_fusion_layer";
+
+std::optional<FoundOwner> find_owner(const Parts& parts, const std::set<std::string>& own) {
   // A head stands beside the base model, never inside it.
   if (parts.size() > 2 && parts[0] == "heads") return FoundOwner{KeyOwner::Kind::head, 1};
   for (std::size_t i = 0; i + 1 < parts.size(); ++i) {
-    if (parts[i] == "adapter_fusion_layer") return FoundOwner{KeyOwner::Kind::fusion, i + 1};
-    if (one_of(parts[i], adapter_containers)) return FoundOwner{KeyOwner::Kind::adapter, i + 1};
+    if (!holds_by_name(parts[i])) continue;
+    if (!own.empty() && own.contains(join({parts.begin(), parts.begin() + static_cast<int64_t>(i) + 1}))) continue;
+    const auto kind = parts[i] == fusion_container ? KeyOwner::Kind::fusion : KeyOwner::Kind::adapter;
+    return FoundOwner{kind, i + 1};
   }
   return std::nullopt;
 }
@@ -60,16 +64,21 @@ std::string lower(std::string_view text) {
 
 }  // namespace
 
-std::optional<KeyOwner> key_owner(std::string_view key) {
+bool holds_by_name(std::string_view module) {
+  return module == fusion_container || one_of(module, adapter_containers);
+}
+
+std::optional<KeyOwner> key_owner(std::string_view key, const std::set<std::string>& own) {
   const Parts parts = split(key);
-  const auto found = find_owner(parts);
+  const auto found = find_owner(parts, own);
   if (!found) return std::nullopt;
   return KeyOwner{found->kind, parts[found->part]};
 }
 
-std::string rename_owner(std::string_view key, const KeyOwner& owner, std::string_view new_name) {
+std::string rename_owner(std::string_view key, const KeyOwner& owner, std::string_view new_name,
+                         const std::set<std::string>& own) {
   Parts parts = split(key);
-  const auto found = find_owner(parts);
+  const auto found = find_owner(parts, own);
   if (found && found->kind == owner.kind && parts[found->part] == owner.name) parts[found->part] = new_name;
   return join(parts);
 }

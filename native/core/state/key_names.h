@@ -11,6 +11,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -42,10 +43,14 @@ struct KeyOwner {
   Kind kind;
   std::string name;
 };
-std::optional<KeyOwner> key_owner(std::string_view key);
+// `own`: paths of a network's own modules that are called as what holds adapters (`decoder.adapters`).
+std::optional<KeyOwner> key_owner(std::string_view key, const std::set<std::string>& own = {});
+// Whether a module of this name holds adapters, or fusions, by their names.
+bool holds_by_name(std::string_view module);
 
 // The key with its owner's name replaced when it belongs to exactly `owner`, else unchanged.
-std::string rename_owner(std::string_view key, const KeyOwner& owner, std::string_view new_name);
+std::string rename_owner(std::string_view key, const KeyOwner& owner, std::string_view new_name,
+                         const std::set<std::string>& own = {});
 
 // "bert" + "encoder.x" and back. Adding leaves keys that have the prefix, and those of heads and adapters that stand
 // beside the base model, as they are.

@@ -88,7 +88,7 @@ void AdapterModel::rename_all() {
 
 Part AdapterModel::part_of(const NamedParameter& named) const {
   if (surgery_.made(named.parameter.value)) return Part::inserted;
-  const auto owner = key_owner(named.name);
+  const auto owner = key_owner(named.name, own_containers(*backbone_));
   if (!owner) return Part::base;
   if (owner->kind == KeyOwner::Kind::head) return Part::head;
   return owner->kind == KeyOwner::Kind::fusion ? Part::fusion : Part::adapter;

@@ -2,6 +2,7 @@
 // are: they may lie in a mapped file, which nothing may write to, and come back bit for bit.
 
 #include "core/error.h"
+#include "core/models/network.h"
 #include "core/state/key_names.h"
 #include "core/surgery/adapter_model.h"
 
@@ -51,7 +52,8 @@ void AdapterModel::check_not_merged(const std::string& operation, const std::str
 
 void AdapterModel::check_writable(const std::string& operation, const NamedParameter& parameter) const {
   if (merged_.empty()) return;
-  if (const auto owner = key_owner(parameter.name); owner && owner->kind == KeyOwner::Kind::adapter) {
+  if (const auto owner = key_owner(parameter.name, own_containers(*backbone_));
+      owner && owner->kind == KeyOwner::Kind::adapter) {
     check_not_merged(operation, owner->name);
   }
   for (const auto& [place, path] : places_) {

@@ -36,6 +36,7 @@ class PeftNames {
             const std::vector<NamedParameter>& state)
       : operation_(operation),
         prefix_(file_prefix(backbone)),
+        ours_alone_(as_network(backbone) == nullptr ? "" : backbone.prefix()),
         bare_(bare),
         inside_(".loras." + name + "."),
         shared_(".shared_parameters." + name + "."),
@@ -53,7 +54,8 @@ class PeftNames {
     const auto at = ours.find(inside_);
     if (at == ours.npos) refuse(ours);
     const auto path = ours.substr(0, at), part = ours.substr(at + inside_.size());
-    const auto there = bare_ ? strip_base_prefix(path, prefix_) : add_base_prefix(path, prefix_);
+    const auto own = strip_base_prefix(path, ours_alone_);
+    const auto there = bare_ ? strip_base_prefix(own, prefix_) : add_base_prefix(own, prefix_);
     return kRoot + there + "." + spelled(ours, path, part);
   }
 
@@ -76,6 +78,7 @@ class PeftNames {
 
   const std::string& operation_;
   std::string prefix_;
+  std::string ours_alone_;  // in front of a network's names, which it has not in Python
   bool bare_;
   std::string inside_, shared_, prefix_tuning_, prompt_tuning_;
   std::unordered_set<std::string> known_;
@@ -96,7 +99,7 @@ bool of_head(const std::string& key, const std::string& root, const std::vector<
 StateDict own_weights(const Model& backbone) {
   StateDict weights;
   backbone.visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
-    if (!key_owner(name)) weights.add(name, *parameter.value);
+    if (!key_owner(named(backbone, name), own_containers(backbone))) weights.add(name, *parameter.value);
   });
   return weights;
 }

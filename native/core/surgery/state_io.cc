@@ -56,12 +56,13 @@ FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::strin
   StateDict own;
   std::unordered_map<std::string, std::string> keys;
   bool prefixed = false;
+  const auto& containers = own_containers(backbone);
   for (const auto& [key, tensor] : file) {
     const auto modern = modern_key(key);
-    const auto found = key_owner(modern);
+    const auto found = key_owner(modern, containers);
     if (!found || found->kind != owner.kind || found->name != owner.name || is_constant_buffer(key)) continue;
     prefixed = prefixed || has_base_prefix(modern, backbone.prefix());
-    const auto here = without_pool(with_our_prefix(rename_owner(modern, owner, name), backbone), backbone);
+    const auto here = without_pool(with_our_prefix(rename_owner(modern, owner, name, containers), backbone), backbone);
     if (const auto* before = own.find(here); before != nullptr && here.find(".prefix_tunings.") != here.npos) {
       if (before->is_same(tensor) || at::equal(*before, tensor)) continue;
       fail(ErrorCode::state_dict, "read the prefix", key + " is not what another layer has of it",
@@ -86,7 +87,7 @@ FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::strin
     for (const auto& ours : names) renames.push_back({ours, ours});
   }
   for (const auto& [ours, spelled] : renames) {
-    const auto renamed = rename_owner(spelled, {owner.kind, name}, owner.name);
+    const auto renamed = rename_owner(spelled, {owner.kind, name}, owner.name, containers);
     result.expected.emplace(ours, bare ? strip_base_prefix(renamed, backbone.prefix()) : renamed);
   }
   return result;

@@ -11,8 +11,9 @@ namespace ta {
 namespace {
 
 bool is_vera(const std::string& key) {
-  const auto owner = key_owner(key);
-  return owner && owner->kind == KeyOwner::Kind::adapter && key.find(".loras." + owner->name + ".vera_") != key.npos;
+  // <path>.loras.<name>.vera_D
+  const auto place = key.rfind(".loras."), part = key.rfind('.');
+  return place != key.npos && key.find('.', place + 7) == part && key.compare(part, 6, ".vera_") == 0;
 }
 
 at::Tensor diagonal_of(const std::string& operation, const std::string& key, const at::Tensor& matrix) {
