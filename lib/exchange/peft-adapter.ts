@@ -115,7 +115,13 @@ function commonFields(method: LinearMethod): LoraOverrides {
 
 function fieldsOf(method: LinearMethod, targets: readonly PeftTarget[]): (target: PeftTarget) => PartFields {
   const names = targets.map(({ module }) => module)
-  if (method.type === 'LORA') return loraFields(method, names)
+  if (method.type === 'LORA') {
+    const fields = loraFields(method, names)
+    return (target) => {
+      const { alpha, ...rest } = fields(target)
+      return { ...rest, alpha: target.twice ? 2 * alpha : alpha }
+    }
+  }
   // VeRA has no scale: alpha / r is 1.
   if (method.type === 'VERA') return () => ({ r: method.r, alpha: method.r })
   const onInput = matching(method.feedforwardModules, names, '')

@@ -16,6 +16,8 @@ export interface PeftTarget {
   readonly layer: number
   /** Null: one of an exported network that is no place of a layer. */
   readonly place: LoraPlace | null
+  /** What PEFT adds there it adds twice: into out_proj's weight of nn.MultiheadAttention (0.21). */
+  readonly twice?: true
 }
 
 interface PeftTensors {
@@ -34,6 +36,13 @@ export function peftRoot({ method }: PeftConfig): string {
   const learnsPrompt = method.type === 'PREFIX_TUNING' || method.type === 'PROMPT_TUNING'
   return learnsPrompt ? 'base_model.' : 'base_model.model.'
 }
+
+/**
+ * PEFT's one adapter at an nn.MultiheadAttention: two, at the weights of its in_proj, under the attention's own name, and of
+ * its out_proj.
+ */
+const multihead = ['in_proj', 'out_proj'] as const
+const ofOutput = 'base_layer.out_proj'
 
 /** What the file holds, by its names alone. */
 export function peftTensors({ tensors, config }: PeftFolder): PeftTensors {
@@ -83,6 +92,15 @@ export function peftTargets(folder: PeftFolder, model: ModelConfig, withHead: bo
   for (const module of modules.keys()) {
     const path = module.startsWith(`${prefix}.`) ? module.slice(prefix.length + 1) : module
     const at = placeOf(path)
+    const both =
+      at === undefined && modules.has(`${module}.${ofOutput}`) ? multihead.map((one) => `${path}.${one}`) : []
+    const parts = linears.filter((linear) => both.includes(linear.path))
+    if (parts.length === 2) {
+      for (const { path, layer, place } of parts)
+        targets.push({ module, path, layer, place, ...(path.endsWith('.out_proj') && { twice: true }) })
+      continue
+    }
+    if (module.endsWith(`.${ofOutput}`) && modules.has(module.slice(0, -ofOutput.length - 1))) continue
     // A class's pooler is part of its head; that of the bare model is read by nothing that answers here.
     const ofHead = model.exported === null && path === 'pooler.dense' && (path !== module || !withHead)
     if (ofHead) continue
@@ -172,6 +190,7 @@ export function checkTargets(found: PeftFolder, model: ModelConfig, targets: rea
   const start = `${prefixOf(model)}.`
   const prefix = targets.some(({ module, path }) => module !== path && module.startsWith(start)) ? start : ''
   const all = modelLinears(model).map(({ path }) => prefix + path)
+  all.push(...targets.flatMap(({ module, path }) => (prefix + path === `${module}.in_proj` ? [module] : [])))
   const pooler = peftPooler(found, model)
   const wanted = targetedNames(config, pooler === undefined ? all : [...all, pooler])
   const held = new Set([...targets.map(({ module }) => module), ...(pooler === undefined ? [] : [pooler])])

@@ -3,8 +3,9 @@ import { join } from 'node:path'
 import test from 'ava'
 import { AdapterConfig } from '../../lib/config/adapter-config.js'
 import { peftJson } from '../../lib/exchange/peft-write.js'
-import type { Model, Tensor } from '../../lib/index.js'
+import { type Model, Stack, type Tensor } from '../../lib/index.js'
 import { soon, warningsOf } from '../exchange/warnings.js'
+import { writeTensors } from '../model/safetensors-file.js'
 import { scratch } from '../model/support.js'
 import { distance, open } from './support.js'
 
@@ -209,6 +210,48 @@ test.serial('a weight that is no module in PyTorch is written for PEFT with one 
     t.is(await model.loadAdapter(join(folder, name), { as: `${name} again`, withHead: false }), `${name} again`)
   }
   t.regex(warnings[0] ?? '', /'encoder\.layers\.0\.self_attn\.in_proj' is a weight of a larger module in PyTorch/)
+})
+
+test('PEFT has one adapter at an nn.MultiheadAttention, which is one at in_proj and one at out_proj, added twice', async (t) => {
+  const { model } = await open(t, 'transformer-encoder')
+  const folder = scratch(t)
+  const attention = 'encoder.layers.0.self_attn'
+  const values = (rows: number, columns: number, seed: number) => ({
+    shape: [rows, columns],
+    data: Float32Array.from({ length: rows * columns }, (_, i) => Math.sin(seed + i) / 4)
+  })
+  const h = model.config.hiddenSize
+  const factors = {
+    [`${attention}.lora_A`]: values(2, h, 1),
+    [`${attention}.lora_B`]: values(3 * h, 2, 2),
+    [`${attention}.base_layer.out_proj.lora_A`]: values(2, h, 3),
+    [`${attention}.base_layer.out_proj.lora_B`]: values(h, 2, 4)
+  }
+  const tensors = Object.entries(factors).map(([name, { shape, data }]) => {
+    const bytes = Buffer.from(data.buffer)
+    return [`base_model.model.${name}.weight`, { dtype: 'F32', shape, bytes }] as const
+  })
+  writeTensors(join(folder, 'adapter_model.safetensors'), new Map(tensors))
+  const json = { peft_type: 'LORA', r: 2, lora_alpha: 6, target_modules: [attention], lora_dropout: 0, bias: 'none' }
+  writeFileSync(join(folder, 'adapter_config.json'), JSON.stringify(json))
+  await model.loadAdapter(folder, { as: 'theirs' })
+
+  const at = (name: string, alpha: number) => {
+    model.addAdapter(name, { architecture: 'lora', targetModules: [`${attention}.${name}`], r: 2, alpha })
+    const [a, b] = name === 'in_proj' ? [1, 2] : [3, 4]
+    const own = [
+      [`${attention}.${name}.loras.${name}.lora_A`, values(2, h, a)],
+      [`${attention}.${name}.loras.${name}.lora_B`, values(name === 'in_proj' ? 3 * h : h, 2, b)]
+    ] as const
+    model.native.setParameters(new Map(own))
+  }
+  at('in_proj', 6)
+  at('out_proj', 12)
+  const states = async (adapters: Parameters<Model['setActiveAdapters']>[0]) =>
+    (await model.forward({ inputIds: [[5, 6, 7]] }, { adapters, head: null })).lastHiddenState?.data ?? []
+  const theirs = await states('theirs')
+  t.true(distance(theirs, { data: Float32Array.from(await states(Stack('in_proj', 'out_proj'))) }) < 1e-6)
+  t.true(distance(theirs, { data: Float32Array.from(await states('in_proj')) }) > 1e-3)
 })
 
 test('target_modules name the Linears that have LoRA, and nothing else of the network', async (t) => {

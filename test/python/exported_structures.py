@@ -156,8 +156,8 @@ STRUCTURES = {
     "a convolution and attention": lambda: Net(layers=[InTurn(Convolution), InTurn()]),
     **{f"a list called {name}": (lambda name=name: Net(**{name: [InTurn(), InTurn()]})) for name in OUR_NAMES},
 }
-# By target_modules of PEFT's LoRA.
-PEFT = {f"a list called {name}": ["q", "o", "ff.2"] for name in OUR_NAMES}
+# By target_modules of PEFT's LoRA; that at PyTorch's attention has a form of its own.
+PEFT = {**{f"a list called {name}": ["q", "o", "ff.2"] for name in OUR_NAMES}, "a module called twice": ["att"]}
 LINEARS = {
     "a module called twice": (Twice, {"att.out_proj": insert_at_weight}),
     "tied Linears": (Tied, {"first": insert, "second": insert}),

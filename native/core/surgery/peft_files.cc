@@ -84,6 +84,15 @@ class PeftNames {
   std::unordered_set<std::string> known_;
 };
 
+// PEFT's one adapter at an nn.MultiheadAttention stands at the weight of its in_proj under the attention's own name,
+// and at its out_proj inside of the module that it wraps.
+std::string in_multihead(std::string key) {
+  if (const auto at = key.find(".in_proj.lora_"); at != key.npos)
+    return key.erase(at, std::string_view(".in_proj").size());
+  if (const auto at = key.find(".out_proj.lora_"); at != key.npos) return key.insert(at, ".base_layer");
+  return key;
+}
+
 // Whether PEFT wrapped a class with a head, whose names begin with the prefix.
 bool is_bare(const StateDict& file, const std::string& prefix) {
   return std::none_of(file.begin(), file.end(),
@@ -197,7 +206,9 @@ void load_peft_adapter(AdapterModel& model, const std::string& name, const std::
   FromFile found;
   std::unordered_set<std::string> taken;
   for (const auto& named : wanted) {
-    const auto key = names.of(named.name);
+    auto key = names.of(named.name);
+    if (auto other = in_multihead(key); tensors.find(key) == nullptr && tensors.find(other) != nullptr)
+      key = std::move(other);
     found.expected.emplace(named.name, key);
     found.spelling.emplace(named.name, key);
     const auto* tensor = tensors.find(key);

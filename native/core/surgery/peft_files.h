@@ -7,11 +7,13 @@
 //   base_model.model.<path>.ia3_l [out, 1]                   lora_B, without lora_A
 //   base_model.model.<path>.ia3_l [1, in]                    lora_A, without lora_B: it scales the input
 //   base_model.model.<path>.vera_lambda_d, .vera_lambda_b    vera_D, vera_B
-//   base_model.vera_A, base_model.vera_B                     shared_parameters.<name>.lora_A, .lora_B
-//   base_model.model.<module of the head>.*                  heads.<name>.<layer>.*
-//   prompt_embeddings [p, 2·layers·hidden]                   prefix_tunings.<name>.<location>.control_trans, flat
-//   prompt_embeddings [p, size]                              prompt_tunings.<name>.prompt_embedding.weight
-//   base_model.<module of the head>.*                        heads.<name>.<layer>.*, beside a prefix or a prompt
+//   base_model.model.<attention>.lora_A.weight,              at in_proj and out_proj of nn.MultiheadAttention: read,
+//   never base_model.model.<attention>.base_layer.out_proj.lora_A.weight    written base_model.vera_A,
+//   base_model.vera_B                     shared_parameters.<name>.lora_A, .lora_B base_model.model.<module of the
+//   head>.*                  heads.<name>.<layer>.* prompt_embeddings [p, 2·layers·hidden]
+//   prefix_tunings.<name>.<location>.control_trans, flat prompt_embeddings [p, size]
+//   prompt_tunings.<name>.prompt_embedding.weight base_model.<module of the head>.* heads.<name>.<layer>.*, beside a
+//   prefix or a prompt
 // <path> begins with the base model's prefix (`bert.`) where PEFT wrapped a class with a head, and has none where it
 // wrapped the bare model. PEFT leaves the adapter's name out. At GPT-2's c_attn it has one LoRA or IA³ for query, key
 // and value; factors for some of them are written as such a one, of as many times the rank.
