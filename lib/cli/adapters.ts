@@ -6,9 +6,10 @@ import { fromOptions, usageError } from './arguments.js'
 
 /** For --help. */
 export const adapterUsage = `  --adapter [NAME=]ADAPTER
-                          folder or hub id of an adapter with its head; with NAME= it gets that name here. More than
-                          one: a row's "adapter", or its "task_id", names the one that answers it; rows without one get
-                          the first, null is none. "adapter" may be one of MODEL's folder, too, as Model.save writes it`
+                          folder or hub id of an adapter with its head, or of one for the head of MODEL's class, where
+                          that is an archive; with NAME= it gets that name here. More than one: a row's "adapter", or
+                          its "task_id", names the one that answers it; rows without one get the first, null is none.
+                          "adapter" may be one of MODEL's folder, too, as Model.save writes it`
 
 /** An adapter of the command line, found but not loaded. */
 export interface AdapterSource {

@@ -35,7 +35,8 @@ error, exact match and F1 of answers, or attachment scores.
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 
   --model MODEL           folder or hub id of the base model, or an archive of torch.export (.pt2)
-  --adapter ADAPTER       folder or hub id of an adapter with its head
+  --adapter ADAPTER       folder or hub id of an adapter with its head, or of one for the head of MODEL's class, where
+                          that is an archive
 ${problemUsage}
 ${headUsage}
   --setup SETUP           for all rows: instead of --adapter the folder that fuse wrote, a fusion with its head over its

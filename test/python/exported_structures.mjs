@@ -113,7 +113,8 @@ for (const [name, one] of Object.entries(cases)) {
         throw new Error(refused(targets))
   }
   if (name === 'a convolution and attention') {
-    const [convolution, , attention] = model.explainPlacement()
+    const [convolution, , attention, , left] = model.explainPlacement()
+    if (left !== 'layer 0 takes no prefix: it has no attention') throw new Error(`${name}: ${left}`)
     if (/query|intermediate/.test(convolution) || !/query layers\.1\.mixer\.q/.test(attention))
       throw new Error(`${name}: ${model.explainPlacement()}`)
   }

@@ -176,6 +176,12 @@ void ExportedModel::add_prefixes() {
     }
     found->attentions.push_back({sub.core->node, sub.core_input, form->written});
   }
+  for (size_t layer = 0; layer < residuals_.layers.size() && !prefixes_.empty(); ++layer) {
+    const bool attends =
+        std::any_of(residuals_.sub_layers.begin(), residuals_.sub_layers.end(),
+                    [&](const SubLayer& sub) { return sub.layer == static_cast<int64_t>(layer) && sub.core; });
+    if (!attends) facts_.no_prefix.push_back(text("layer ", layer, " takes no prefix: it has no attention"));
+  }
   const auto features = [](const PrefixPlace& place) { return place.heads * place.size; };
   const bool alike = std::all_of(prefixes_.begin(), prefixes_.end(), [&](const PrefixPlace& place) {
     return features(place) == features(prefixes_.front());
