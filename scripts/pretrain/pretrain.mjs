@@ -10,42 +10,17 @@
 // learning rate sooner; 99 minutes of one core beside other work (pretraining-curve.csv).
 import { appendFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import { main, Problem } from '../lib/terminal.mjs'
+import { main } from '../lib/terminal.mjs'
 import { readWordnet } from '../quickstart/wordnet.mjs'
 import { devBatches, maskedBatches } from './masked-batches.mjs'
+import { readOptions } from './options.mjs'
 import { openTokenStore } from './token-store.mjs'
-
-const repository = fileURLToPath(new URL('../../', import.meta.url))
-
-const { values } = parseArgs({
-  options: {
-    model: { type: 'string', default: join(repository, 'models', 'wordnet-bert-mini') },
-    out: { type: 'string', default: join(repository, 'out', 'pretrain') },
-    tokens: { type: 'string', default: '150e6' },
-    'batch-tokens': { type: 'string', default: '2048' },
-    'learning-rate': { type: 'string', default: '2e-3' },
-    'mask-share': { type: 'string', default: '0.2' },
-    'checkpoint-minutes': { type: 'string', default: '10' },
-    'dev-steps': { type: 'string', default: '1000' },
-    threads: { type: 'string' },
-    seed: { type: 'string', default: '1' }
-  }
-})
-
-/** @param {keyof typeof values} name */
-function number(name) {
-  const value = Number(values[name])
-  if (!(value > 0)) throw new Problem(`--${name}: expected a number above 0, got ${values[name]}.`)
-  return value
-}
 
 /** @typedef {import('../../dist/lib/native/types.js').NativeModel} NativeModel */
 /** @typedef {import('./masked-batches.mjs').MaskedBatch} MaskedBatch */
 
 const head = 'mlm'
-const forwardOptions = { adapters: [], head }
+const pass = { setups: [], head }
 
 /** @param {MaskedBatch} batch */
 const nativeBatch = ({ ids, tokenTypes, rowLengths, labels }) => ({
@@ -55,10 +30,10 @@ const nativeBatch = ({ ids, tokenTypes, rowLengths, labels }) => ({
   labels
 })
 
-/** The encoder with random weights and a masked-language-modelling head, all of it trainable. @param {number} seed */
-async function createModel(seed) {
+/** The encoder with random weights and a masked-language-modelling head, all of it trainable. @param {string} folder @param {number} seed */
+async function createModel(folder, seed) {
   const { AutoModel } = await import('../../dist/lib/index.js')
-  const config = JSON.parse(readFileSync(join(values.model, 'config.json'), 'utf8'))
+  const config = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8'))
   const model = await AutoModel.fromConfig(config, { seed })
   model.addMaskedLmHead(head)
   model.trainAll()
@@ -71,7 +46,7 @@ async function devLoss(model, batches) {
   let count = 0
   for (const batch of batches) {
     const hidden = batch.labels.reduce((total, label) => total + (label === -100 ? 0 : 1), 0)
-    const { loss = 0 } = await model.forward(nativeBatch(batch), forwardOptions)
+    const { loss = 0 } = await model.forward(nativeBatch(batch), pass)
     sum += loss * hidden
     count += hidden
   }
@@ -79,43 +54,45 @@ async function devLoss(model, batches) {
 }
 
 async function pretrain() {
+  const options = readOptions(process.argv.slice(2))
+  if (typeof options === 'string') return console.log(options)
+  const { model: folder, out, seed } = options
   let stopped = false
   process.once('SIGINT', () => {
     stopped = true
   })
   const { loadAddon } = await import('../../dist/lib/native/addon.js')
   const addon = loadAddon()
-  if (values.threads) addon.setNumThreads(number('threads'))
-  const model = await createModel(number('seed'))
+  if (options.threads) addon.setNumThreads(options.threads)
+  const model = await createModel(folder, seed)
   const masking = {
-    batchTokens: number('batch-tokens'),
-    maskShare: number('mask-share'),
-    seed: number('seed'),
+    batchTokens: options['batch-tokens'],
+    maskShare: options['mask-share'],
+    seed,
     vocabularySize: model.config.vocabSize,
     nameAtCls: true
   }
-  const totalSteps = Math.ceil(number('tokens') / masking.batchTokens)
-  const trainer = addon.createTrainer(model.native, {
-    learningRate: number('learning-rate'),
-    betas: [0.9, 0.98],
-    epsilon: 1e-8,
+  const totalSteps = Math.ceil(options.tokens / masking.batchTokens)
+  const { trainingArguments } = await import('../../dist/lib/config/training-arguments.js')
+  const { nativeMember, nativeTrainer } = await import('../../dist/lib/training/native-trainer.js')
+  const args = trainingArguments({
+    outputDir: out,
+    learningRate: options['learning-rate'],
+    adamBeta2: 0.98,
     weightDecay: 0.01,
-    maxGradNorm: 1,
-    schedule: 'linear',
-    warmupSteps: Math.ceil(0.04 * totalSteps),
-    totalSteps,
-    labelSmoothing: 0,
-    seed: number('seed')
+    lrSchedulerType: 'linear'
   })
+  const plan = { totalSteps, warmupSteps: Math.ceil(0.04 * totalSteps) }
+  const trainer = nativeTrainer(model, [nativeMember(model, args, plan)], seed)
 
-  mkdirSync(values.out, { recursive: true })
-  const checkpoint = join(values.out, 'checkpoint.safetensors')
-  const curve = join(values.out, 'curve.csv')
-  let state = { epoch: 0, index: 0, tokens: 0, seconds: 0 }
+  mkdirSync(out, { recursive: true })
+  const checkpoint = join(out, 'checkpoint.safetensors')
+  const curve = join(out, 'curve.csv')
+  let state = { step: 0, epoch: 0, index: 0, tokens: 0, seconds: 0 }
   if (existsSync(checkpoint)) state = JSON.parse(await trainer.loadCheckpoint(checkpoint))
   else writeFileSync(curve, 'step,epoch,tokens,seconds,learning_rate,train_loss,dev_loss\n')
 
-  const store = openTokenStore({ modelFolder: values.model, cacheFolder: values.out, synsets: () => readWordnet() })
+  const store = openTokenStore({ modelFolder: folder, cacheFolder: out, synsets: () => readWordnet() })
   const dev = devBatches(store, masking)
   const batches = maskedBatches(store, masking, state)
   const save = () => trainer.saveCheckpoint(checkpoint, JSON.stringify(state))
@@ -123,12 +100,13 @@ async function pretrain() {
   let savedAt = performance.now()
   let losses = { sum: 0, steps: 0 }
   let batch = batches.next().value
-  while (trainer.stepCount < totalSteps && !stopped) {
-    const step = trainer.step([nativeBatch(batch)], [forwardOptions])
+  while (state.step < totalSteps && !stopped) {
+    const step = trainer.step([nativeBatch(batch)], [pass], [0], false)
     // The next batch is made while this one is worked on.
     const next = batches.next().value
-    const { loss, learningRate } = await step
+    const { loss, learningRate } = (await step).members[0]
     state = {
+      step: state.step + 1,
       epoch: next.epoch,
       index: next.index,
       tokens: state.tokens + batch.ids.length,
@@ -136,23 +114,23 @@ async function pretrain() {
     }
     batch = next
     losses = { sum: losses.sum + loss, steps: losses.steps + 1 }
-    if (trainer.stepCount % number('dev-steps') === 0 || trainer.stepCount === totalSteps) {
+    if (state.step % options['dev-steps'] === 0 || state.step === totalSteps) {
       const measured = [learningRate.toExponential(3), (losses.sum / losses.steps).toFixed(4)]
-      const line = [trainer.stepCount, state.epoch, state.tokens, state.seconds.toFixed(0), ...measured]
+      const line = [state.step, state.epoch, state.tokens, state.seconds.toFixed(0), ...measured]
       const text = [...line, (await devLoss(model.native, dev)).toFixed(4)].join(',')
       appendFileSync(curve, `${text}\n`)
       console.log(`step ${text} of ${totalSteps}, ${Math.round(state.tokens / state.seconds)} tokens/s`)
       losses = { sum: 0, steps: 0 }
     }
-    if (performance.now() - savedAt > 60_000 * number('checkpoint-minutes')) {
+    if (performance.now() - savedAt > 60_000 * options['checkpoint-minutes']) {
       await save()
       savedAt = performance.now()
     }
   }
   await save()
-  if (stopped) return console.log(`Stopped at step ${trainer.stepCount}; the same command goes on from here.`)
-  const target = join(values.model, 'model.safetensors')
-  await model.native.saveBase(target, 'float16')
+  if (stopped) return console.log(`Stopped at step ${state.step}; the same command goes on from here.`)
+  const target = join(folder, 'model.safetensors')
+  await model.native.saveBase(target, 'float16', 'safetensors')
   console.log(`Wrote ${target}`)
 }
 

@@ -6,3 +6,6 @@ import { repository } from '../native/support.js'
 export async function script<T>(path: string): Promise<T> {
   return (await import(pathToFileURL(join(repository, 'scripts', path)).href)) as T
 }
+
+/** The file of a script. */
+export const scriptFile = (path: string): string => join(repository, 'scripts', path)
