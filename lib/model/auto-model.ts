@@ -13,6 +13,7 @@ import type { LoadReport } from '../native/types.js'
 import { type ExportedOptions, loadExported } from './exported.js'
 import { Model } from './model.js'
 import { checkDevice, checkOptions, type Device, defaultDevice, type LoadOptions } from './options.js'
+import { isOfPooler, notePooler } from './random-pooler.js'
 import { readSurgery } from './surgery-record.js'
 import { chooseTrunk } from './trunk.js'
 import { loadBuiltIn } from './whole.js'
@@ -110,13 +111,17 @@ export function chooseDevice(wish: Device | undefined, seen: () => readonly stri
 /** The weights of a folder of Hugging Face's, into a model of its config. */
 export async function readWeights(model: Model, folder: string): Promise<LoadReport> {
   const report = await nativeCall(() => model.native.loadWeights(folder))
-  checkComplete(folder, report)
+  checkComplete(model, folder, report)
+  notePooler(model, report.missing)
   return report
 }
 
-/** The pooler may be missing (checkpoints of masked language models have none), and an activation's own parameter. */
-function checkComplete(folder: string, { missing, unexpected }: LoadReport): void {
-  const needed = missing.filter((name) => !/\.(pooler|intermediate_act_fn|activation|act)\./.test(name))
+/** A whole pooler may be missing (checkpoints of masked language models have none), and an activation's own parameter. */
+function checkComplete(model: Model, folder: string, { missing, unexpected }: LoadReport): void {
+  const pooler = model.namedParameters().filter(({ name }) => isOfPooler(name))
+  const hasNone = pooler.length === missing.filter(isOfPooler).length
+  const mayMiss = (name: string) => (isOfPooler(name) ? hasNone : /\.(intermediate_act_fn|activation|act)\./.test(name))
+  const needed = missing.filter((name) => !mayMiss(name))
   if (needed.length === 0) return
   const list = (names: readonly string[]) => names.join(', ')
   throw new AdapterError(

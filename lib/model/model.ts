@@ -18,6 +18,7 @@ import { type AddOptions, checkHeadFits, isTaken } from './heads.js'
 import { ModelLife } from './life.js'
 import { type ActiveOptions, checkOptions } from './options.js'
 import { promptWords } from './prompt-words.js'
+import { warnOfRandomPooler } from './random-pooler.js'
 import { withoutAdapter } from './reduced-setup.js'
 import { seedFor, startSeed } from './seed.js'
 import { type AdapterSetup, checkKnown, type Known, setupNames } from './setup.js'
@@ -201,6 +202,7 @@ export class Model extends ModelLife {
 
   #addHead(name: string, config: HeadConfig, { replaces, seed, source }: Start): void {
     checkHeadFits(config, this.config)
+    warnOfRandomPooler(this, name, config)
     const native = nativeHeadConfig(config, this.config.classifierDropout)
     nativeCall(() => this.#native.addHead(name, native, seed, replaces, source))
     this.#heads.set(name, config)

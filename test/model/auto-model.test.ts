@@ -80,8 +80,26 @@ test('weights that config.json asks for and the file lacks are listed; a pooler 
   const again = await AutoModel.fromPretrained(folder, { seed: 3 })
   t.true(model.parameter('bert.pooler.dense.weight').data.some((value) => value !== 0))
   t.deepEqual(moved(snapshot(model), snapshot(again)), [])
+  const told: string[] = []
+  const listen = ({ message }: Error) => told.push(message)
+  process.on('warning', listen)
+  model.addClassificationHead('first', { numLabels: 2 })
+  model.addClassificationHead('pooled', { numLabels: 2, usePooler: true })
+  await new Promise((resolve) => setImmediate(resolve))
+  process.off('warning', listen)
+  t.deepEqual(
+    told.filter((text) => text.includes('pooler')).map((text) => /head '(\w+)'/.exec(text)?.[1]),
+    ['pooled']
+  )
   model.dispose()
   again.dispose()
+
+  const half = join(scratch(t), 'half')
+  cpSync(tiny, half, { recursive: true })
+  editTensors(join(half, 'model.safetensors'), (tensors) => {
+    for (const name of tensors.keys()) if (name.endsWith('pooler.dense.bias')) tensors.delete(name)
+  })
+  await t.throwsAsync(AutoModel.fromPretrained(half), { code: 'ERR_STATE_DICT', message: /pooler\.dense\.bias/ })
 
   editTensors(file, (tensors) => {
     for (const name of tensors.keys()) if (name.includes('layer.1.attention.self.query')) tensors.delete(name)
