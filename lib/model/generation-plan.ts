@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import { type HeadConfig, predictsWords } from '../config/head-config.js'
-import { isCausal, rowLimits } from '../config/model-config.js'
+import { isCausal } from '../config/model-config.js'
 import { type CollatedBatch, collate, encodeRow } from '../data/collate.js'
 import { checkRow, placeOf, type Row } from '../data/dataset.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -8,6 +8,7 @@ import type { NativeForwardOptions, NativeGenerateOptions, NativeSetup } from '.
 import type { NativeModel } from '../native/types.js'
 import { headOfRow, headRule } from './head-rule.js'
 import type { Model } from './model.js'
+import { limitsUnder } from './row-room.js'
 import {
   type AdapterSetup,
   indexSetups,
@@ -132,10 +133,10 @@ export function planGeneration(
   const setups = rowSetups(adapters, { rows: checked.length, taskIds }, model.known)
   const head = headOf(model, options, setups)
   const skipLayers = skippedLayers(model, options)
-  const encoding = { tokenizer: model.tokenizer, source: model.source, limits: rowLimits(model.config) }
-  const encoded = setups.map((_, i) => {
+  const { tokenizer, source } = model
+  const encoded = setups.map((setup, i) => {
     const row = checked[i % checked.length] as Row
-    return encodeRow(row, encoding, placeOf(row, `rows[${i}]`))
+    return encodeRow(row, { tokenizer, source, limits: limitsUnder(model, [setup]) }, placeOf(row, `rows[${i}]`))
   })
   // Rows of one setup stay side by side, and among them those of one length.
   const known = new Map<string, number>()

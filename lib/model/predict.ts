@@ -9,7 +9,6 @@ import {
   predictsWords
 } from '../config/head-config.js'
 import { withImageSize } from '../config/image-shape.js'
-import { type RowLimits, rowLimits } from '../config/model-config.js'
 import { type EncodedRow, encodeRow, partsOf } from '../data/collate.js'
 import { checkRow, placeOf, type Row } from '../data/dataset.js'
 import { Pauses } from '../data/pauses.js'
@@ -23,6 +22,7 @@ import { type HeadRule, headOfRow, headRule } from './head-rule.js'
 import type { Model } from './model.js'
 import { checkOptions, type PredictOptions } from './options.js'
 import { type Copy, type Part, type PartAnswer, type PartPass, passParts } from './part-answers.js'
+import { limitsUnder } from './row-room.js'
 import { type AdapterSetup, rowBranches, rowSetups, setupNames, taskIdsOf } from './setup.js'
 import { skippedLayers } from './skip-layers.js'
 import { answersByToken, answersByWord, type Best, type TokenPrediction, wordsOf } from './token-answers.js'
@@ -96,7 +96,6 @@ export async function predict(
   const pass: Pass = {
     skipLayers: skippedLayers(model, options),
     outputFusionAttentions: options.outputAdapterFusionAttentions ?? false,
-    limits: rowLimits(withImageSize(model.config, options.imageSize)),
     imageSize: options.imageSize,
     rows: Math.max(1, Math.floor(batchSize / copies)),
     signal: options.signal
@@ -186,7 +185,6 @@ function noHead(rule: HeadRule, { heads }: Model, isNamed: boolean): string {
 interface Pass extends PartPass {
   /** That go together, each with all its copies. */
   readonly rows: number
-  readonly limits: RowLimits
   readonly signal: AbortSignal | undefined
 }
 
@@ -202,7 +200,7 @@ async function answer(model: Model, jobs: readonly Job[], { pass, asked, answers
   const pauses = new Pauses()
   const encoded: EncodedRow[] = []
   for (const job of jobs) {
-    encoded.push(encodeJob(model, job, pass.limits))
+    encoded.push(encodeJob(model, job, pass))
     const pause = pauses.take()
     // Short rows go to the core in the call itself, before what its caller does next.
     if (pause !== undefined) await pause
@@ -286,7 +284,9 @@ export const isLabelled = (row: Row): boolean =>
   labelFields.some((field) => (row as unknown as Readonly<Record<string, unknown>>)[field] != null)
 
 /** As the heads of its copies read it. */
-function encodeJob(model: Model, { row, index, copies }: Job, limits: RowLimits): EncodedRow {
+function encodeJob(model: Model, { row, index, copies }: Job, { imageSize }: Pass): EncodedRow {
+  const setups = copies.map(({ setup }) => setup)
+  const limits = limitsUnder(model, setups, withImageSize(model.config, imageSize))
   const options = { tokenizer: model.tokenizer, source: model.source, limits }
   const place = placeOf(row, `rows[${index}]`)
   const config = model.heads.get(copies[0]?.head ?? '')

@@ -3,7 +3,7 @@ import * as check from '../config/check.js'
 import { isChoiceHead } from '../config/choice-heads.js'
 import { lastAdapters } from '../config/composition.js'
 import type { HeadConfig } from '../config/head-config.js'
-import { rowLimits } from '../config/model-config.js'
+import { type RowLimits, rowLimits } from '../config/model-config.js'
 import { isAnswered, needsTarget } from '../data/answered-rows.js'
 import { checkRowFits, collate, collateLabels, type EncodedRow, encodeRow, rowLabel } from '../data/collate.js'
 import {
@@ -24,6 +24,7 @@ import { type HeadRule, headOfRow } from '../model/head-rule.js'
 import type { Model } from '../model/model.js'
 import type { ForwardOptions } from '../model/options.js'
 import { passOptions } from '../model/passes.js'
+import { limitsUnder } from '../model/row-room.js'
 import { type AdapterSetup, channelCount, forTask, isUniform, rowSetups } from '../model/setup.js'
 import { AdapterError } from '../native/errors.js'
 import type { NativeBatch, NativeForwardOptions } from '../native/pass-types.js'
@@ -102,11 +103,11 @@ export class EncodedDataset {
     const rows = staysOnDisk ? dataset : await collectAny(dataset, name, signal)
     if (reading?.mayBeEmpty !== true) nonEmpty(rows, name)
     const encoded = new EncodedDataset(rows, dataset, model, name, reading, masking, signal)
-    const limits = rowLimits(model.config)
     for (let i = 0; i < rows.length; i++) {
       const row = encoded.row(i)
       const place = placeOf(row, `${name}[${i}]`)
       if (staysOnDisk) checkRow(row, place)
+      const limits = encoded.#limitsOf(i)
       checkRowFits(row, limits, place)
       const configs = encoded.headsOf(i).map((head) => model.heads.get(head) as HeadConfig)
       for (const config of configs) {
@@ -162,10 +163,18 @@ export class EncodedDataset {
     return this.reading === undefined ? this.model.activeAdapters : this.reading.setup
   }
 
+  #setupOf(index: number): AdapterSetup {
+    return forTask(this.#setup, this.row(index).taskId, this.#placeOf(index))
+  }
+
+  #limitsOf(index: number): RowLimits {
+    return limitsUnder(this.model, [this.#setupOf(index)])
+  }
+
   /** The heads that may answer a row: with MultiTask that of its task, with Parallel one for each child. */
   headsOf(index: number): readonly string[] {
     const { heads } = this.model
-    const setup = forTask(this.#setup, this.row(index).taskId, this.#placeOf(index))
+    const setup = this.#setupOf(index)
     const rule = ruleOf(this.model, this.reading)
     const names = lastAdapters(setup).map((last) => headOfRow(rule, heads, last))
     const found = [...new Set(names)].map((name) => name ?? noHead(this.model, 'train', lastAdapters(setup).join(', ')))
@@ -175,17 +184,17 @@ export class EncodedDataset {
 
   /** A row's label as a head reads it, before tokens are known; undefined where it has none. */
   labelOf(index: number, head: string): Float32Array | Int32Array | undefined {
-    const limits = rowLimits(this.model.config)
-    return rowLabel(this.row(index), this.model.heads.get(head) as HeadConfig, this.#placeOf(index), limits)
+    const config = this.model.heads.get(head) as HeadConfig
+    return rowLabel(this.row(index), config, this.#placeOf(index), this.#limitsOf(index))
   }
 
   /** A row with the label that a head reads. Heads of one config read the same. */
   at(index: number, head: string): EncodedRow {
-    const { tokenizer, source, config, heads } = this.model
+    const { tokenizer, source, heads } = this.model
     const reader = this.#readers.get(head) ?? JSON.stringify(heads.get(head))
     this.#readers.set(head, reader)
     const encode = () => {
-      const options = { tokenizer, source, head: heads.get(head), limits: rowLimits(config) }
+      const options = { tokenizer, source, head: heads.get(head), limits: this.#limitsOf(index) }
       return encodeRow(this.row(index), options, this.#placeOf(index))
     }
     if (!Array.isArray(this.rows)) return this.#recentlyEncoded.take(`${index} ${reader}`, encode)

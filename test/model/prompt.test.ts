@@ -1,7 +1,7 @@
 import { cpSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { AdapterTrainer, AutoModel, Average, BatchSplit, Parallel, Stack } from '../../lib/index.js'
+import { AdapterTrainer, AutoModel, Average, BatchSplit, Parallel, Stack, TextTokenizer } from '../../lib/index.js'
 import {
   lastHiddenState as answer,
   hidden,
@@ -171,5 +171,41 @@ test('blocks that have no meaning for a prompt are refused by name; folders in e
     const name = await model.loadAdapter(join(folder, format), { as: 'b', overwriteOk: true })
     t.deepEqual(model.adapters.get(name), model.adapters.get('a'))
     t.true(sameBits(await answer(model, { adapters: Stack(name, 's') }), expected), format)
+  }
+})
+
+test('texts are cut to the positions that prompts and prefixes of PEFT’s form leave', async (t) => {
+  const tokenizer = TextTokenizer.fromFolder('test/data/fixtures/tokenizers/bert')
+  const fields = {
+    model_type: 'bert',
+    hidden_size: 16,
+    num_attention_heads: 2,
+    num_hidden_layers: 1,
+    intermediate_size: 16
+  }
+  const sizes = { vocab_size: 400, max_position_embeddings: 24 }
+  using model = await AutoModel.fromConfig({ ...fields, ...sizes }, { tokenizer })
+  model.addAdapter('words', { architecture: 'prompt_tuning', prompt_length: 3, combine: 'prefix_words' })
+  model.addAdapter('keys', { architecture: 'prefix_tuning', flat: true, prefix_length: 5, shift_positions: true })
+  model.addClassificationHead('c', { numLabels: 2 })
+  model.addQuestionAnsweringHead('q')
+  const text = 'the cat sat on the mat '.repeat(20)
+  const cut = (maxLength: number) => [...tokenizer.encode(text, null, { maxLength }).inputIds]
+  const setups = ['words', 'keys', Stack('words', 'keys'), null]
+  const answers = await model.predict(Array(4).fill(text), { adapters: setups, head: 'c' })
+  for (const [i, length] of [21, 19, 16, 24].entries()) {
+    const adapters = setups[i] ?? null
+    const [own] = await model.predict([{ inputIds: cut(length) }], { adapters, head: 'c' })
+    t.true(largestDifference(answers[i]?.logits ?? [], own?.logits ?? [1]) < 1e-6, `${i}`)
+    const message = new RegExp(`at most ${length} ids`)
+    const long = [...cut(length), 5]
+    await t.throwsAsync(model.predict([{ inputIds: long }], { adapters, head: 'c' }), { message })
+  }
+  t.is((await model.predict([{ question: 'who', context: text }], { adapters: 'keys', head: 'q' })).length, 1)
+  for (const name of ['words', 'keys']) {
+    model.trainAdapter(name)
+    model.activeHead = 'c'
+    const trainDataset = [{ text, label: 1 }]
+    t.is((await new AdapterTrainer({ model, trainDataset, args: { ...quiet, maxSteps: 1 } }).train()).step, 1)
   }
 })

@@ -139,7 +139,7 @@ void Encoder::number(PackedBatch& read, const PackedBatch& batch, const ForwardC
          text("row ", row, " and its prompt are longer than the model has positions"),
          {.expected = text("positions up to ", config_.max_position_embeddings - 1),
           .got = text(positions.back()),
-          .hint = "Shorten the row, or take a prompt without positions (combine 'prefix')"});
+          .hint = "Shorten the row, or take a prompt without positions (combine 'prefix'; of a prefix: shiftPositions false)"});
   }
   const auto tensor = [&](const std::vector<int64_t>& values) {
     return at::tensor(values, at::TensorOptions(at::kLong)).to(batch.positions->device());
