@@ -17,6 +17,7 @@ import { checkHeads, givenHeads, HeadChoice } from './head-choice.js'
 import { type AddOptions, checkHeadFits, isTaken } from './heads.js'
 import { ModelLife } from './life.js'
 import { type ActiveOptions, checkOptions } from './options.js'
+import { PartMap } from './part-map.js'
 import { promptWords } from './prompt-words.js'
 import { warnOfRandomPooler } from './random-pooler.js'
 import { withoutAdapter } from './reduced-setup.js'
@@ -54,9 +55,9 @@ export class Model extends ModelLife {
 
   readonly #native: NativeModel
   readonly #seed: number
-  readonly #adapters = new Map<string, AdapterConfig>()
-  readonly #fusions = new Map<string, AdapterFusion>()
-  readonly #heads = new Map<string, HeadConfig>()
+  readonly #adapters = new PartMap<AdapterConfig>('addAdapter and deleteAdapter')
+  readonly #fusions = new PartMap<AdapterFusion>('addAdapterFusion and deleteAdapterFusion')
+  readonly #heads = new PartMap<HeadConfig>('addHead, its kin and deleteHead')
   /** @internal Which heads answer where a call names none. */
   readonly headChoice = new HeadChoice(this.#heads)
   #active: AdapterSetup = null
@@ -115,7 +116,7 @@ export class Model extends ModelLife {
     if (replaces) checkStillFusible(name, config, this.#fusions)
     const native = nativeAdapterConfigs(config, this.config, words)
     nativeCall(() => this.#native.addAdapter(name, native, seed, replaces, source))
-    this.#adapters.set(name, config)
+    this.#adapters.put(name, config)
     if (replaces) this.#setTrainable(this.#trains, this.#chosenBy)
   }
 
@@ -129,7 +130,7 @@ export class Model extends ModelLife {
     checkUnread(name, this.#fusions)
     const runs = setupNames(this.#active, this.known).includes(name)
     nativeCall(() => this.#native.deleteAdapter(name))
-    this.#adapters.delete(name)
+    this.#adapters.drop(name)
     if (runs) this.#active = withoutAdapter(this.#active, name)
     this.#trains = { ...this.#trains, adapters: this.#trains.adapters.filter((other) => other !== name) }
     this.#answeringHeadsTrain()
@@ -159,7 +160,7 @@ export class Model extends ModelLife {
     const native = nativeFusionConfig(fusion.config, this.config.attentionProbsDropoutProb)
     const seed = startSeed(this.#seed, `fusion ${name}`, rest.seed)
     nativeCall(() => this.#native.addFusion(name, fusion.adapters, native, seed, replaces))
-    this.#fusions.set(name, fusion)
+    this.#fusions.put(name, fusion)
     if (replaces) this.#setTrainable(this.#trains, this.#chosenBy)
     return name
   }
@@ -171,7 +172,7 @@ export class Model extends ModelLife {
     checkKnown('deleteAdapterFusion', name, this.#fusions)
     const runs = fuseBlocks(this.#active).some((fuse) => fusionName(fuse) === name)
     nativeCall(() => this.#native.deleteFusion(name))
-    this.#fusions.delete(name)
+    this.#fusions.drop(name)
     if (runs) this.#active = null
     this.#trains = { ...this.#trains, fusions: this.#trains.fusions.filter((other) => other !== name) }
     this.#answeringHeadsTrain()
@@ -205,7 +206,7 @@ export class Model extends ModelLife {
     warnOfRandomPooler(this, name, config)
     const native = nativeHeadConfig(config, this.config.classifierDropout)
     nativeCall(() => this.#native.addHead(name, native, seed, replaces, source))
-    this.#heads.set(name, config)
+    this.#heads.put(name, config)
     if (replaces) this.forgetSurgery(`heads.${name}.`)
     if (replaces) this.#setTrainable(this.#trains, this.#chosenBy)
     else this.headChoice.added(name)
@@ -216,7 +217,7 @@ export class Model extends ModelLife {
     this.configurable('deleteHead')
     checkKnown('deleteHead', name, this.#heads)
     nativeCall(() => this.#native.deleteHead(name))
-    this.#heads.delete(name)
+    this.#heads.drop(name)
     this.forgetSurgery(`heads.${name}.`)
     this.headChoice.deleted(name)
     this.#trains = { ...this.#trains, heads: this.#trains.heads.filter((other) => other !== name) }
@@ -237,7 +238,8 @@ export class Model extends ModelLife {
     setupNames(setup, this.known, 'setActiveAdapters')
     const head = options.head === undefined ? undefined : checkHeads(options.head, this.#heads)
     const given = head === undefined || head === null || typeof head === 'string' ? head : givenHeads(head, setup)
-    this.#active = setup
+    // A plain object may change afterwards; a block does not.
+    this.#active = setup === null || typeof setup === 'string' ? setup : parseComposition(setup)
     this.#skipped = skipped
     this.headChoice.follow(setup)
     if (given !== undefined) this.headChoice.choose(given, setup)
@@ -409,7 +411,7 @@ export class Model extends ModelLife {
 
   protected override flattened(adapter: string): void {
     const config = this.#adapters.get(adapter)
-    if (config !== undefined) this.#adapters.set(adapter, withFlatPrefix(config))
+    if (config !== undefined) this.#adapters.put(adapter, withFlatPrefix(config))
     this.#setTrainable(this.#trains, this.#chosenBy)
   }
 

@@ -220,3 +220,18 @@ test('configs that cannot be are refused by field', async (t) => {
   t.throws(() => model.addClassificationHead('h', { numlabels: 2 } as never), { message: /Did you mean 'numLabels'/ })
   t.is(model.adapters.size + model.heads.size, 0)
 })
+
+test('maps of parts are there to be read, and a setup of plain data is taken as it was', async (t) => {
+  const model = await load(t)
+  model.addAdapter('a')
+  model.addClassificationHead('a')
+  for (const map of [model.adapters, model.heads, model.adapterFusions] as unknown as Map<string, never>[]) {
+    for (const change of [() => map.delete('a'), () => map.clear(), () => map.set('b', {} as never)])
+      t.throws(change, { instanceOf: TypeError, message: /there to be read; add.* and delete/ })
+  }
+  t.deepEqual([[...model.adapters.keys()], [...model.heads.keys()]], [['a'], ['a']])
+  const setup = { type: 'Stack' as const, children: ['a'] }
+  model.setActiveAdapters(setup)
+  setup.children.push('b')
+  t.deepEqual(model.activeAdapters, Stack('a'))
+})
