@@ -27,6 +27,8 @@ import { saveWhole } from './whole.js'
 export abstract class ModelFiles extends Averages {
   /** Throws where the model was disposed of. */
   protected abstract usable(operation: string): void
+  /** For what changes weights that are there: not while rows are answered by them. */
+  protected abstract rewritable(operation: string): void
 
   get #model(): Model {
     return this as unknown as Model
@@ -80,7 +82,7 @@ export abstract class ModelFiles extends Averages {
    * it), or those of namedParameters. Missing, unexpected and misshaped names are one error, and nothing has changed then.
    */
   async loadWeights(path: string, options: ClassOptions = {}): Promise<void> {
-    this.configurable('loadWeights')
+    this.rewritable('loadWeights')
     await loadWeights(this.#model, path, options)
   }
 
@@ -99,7 +101,7 @@ export abstract class ModelFiles extends Averages {
    * one error.
    */
   loadStateDict(values: StateDict): void {
-    this.configurable('loadStateDict')
+    this.rewritable('loadStateDict')
     const checked = checkStateDict(values)
     nativeCall(() => this.#model.native.setParameters(checked))
   }

@@ -4,6 +4,7 @@ import { AdapterMerging } from './merging.js'
 /** How long a model can be used, and while a run holds it, that nothing about it changes. */
 export abstract class ModelLife extends AdapterMerging {
   #holder: string | null = null
+  #answering = 0
   #disposed = false
 
   get disposed(): boolean {
@@ -30,6 +31,14 @@ export abstract class ModelLife extends AdapterMerging {
     }
   }
 
+  /** @internal Rows are answered in several passes, which all must find one model, until the returned function is called. */
+  answering(): () => void {
+    this.#answering++
+    return () => {
+      this.#answering--
+    }
+  }
+
   /** The core's part goes. */
   protected abstract release(): void
 
@@ -43,6 +52,14 @@ export abstract class ModelLife extends AdapterMerging {
     if (this.#holder === null) return
     throw new AdapterError('ERR_BUSY', operation, `${this.#holder} holds the model`, {
       hint: 'Wait until the run ends, or abort it'
+    })
+  }
+
+  protected override rewritable(operation: string): void {
+    this.configurable(operation)
+    if (this.#answering === 0) return
+    throw new AdapterError('ERR_BUSY', operation, 'rows are being answered, and all of them by the same weights', {
+      hint: 'Wait until predict or evaluate ends, or abort it'
     })
   }
 }

@@ -13,7 +13,7 @@ export abstract class AdapterMerging extends ModelPasses {
    * writes it with the adapter inside.
    */
   mergeAdapter(name: string): void {
-    this.configurable('mergeAdapter')
+    this.rewritable('mergeAdapter')
     const { adapters, native } = this as unknown as Model
     checkKnown('mergeAdapter', name, adapters)
     nativeCall(() => native.mergeAdapter(name))
@@ -23,7 +23,7 @@ export abstract class AdapterMerging extends ModelPasses {
 
   /** Takes the merged adapter out again: every bit of the base model is as before. Nothing where none is merged. */
   resetAdapter(): void {
-    this.configurable('resetAdapter')
+    this.rewritable('resetAdapter')
     nativeCall(() => (this as unknown as Model).native.resetAdapter())
     this.#merged = null
   }

@@ -77,7 +77,12 @@ export abstract class ModelPasses extends ParameterSharing {
   /** Answers rows of text or ids, in their order. */
   async predict(rows: readonly (Row | string)[], options: PredictOptions = {}): Promise<Prediction[]> {
     this.usable('predict')
-    return predict(this.#model, rows, options)
+    const end = this.#model.answering()
+    try {
+      return await predict(this.#model, rows, options)
+    } finally {
+      end()
+    }
   }
 
   /** One backward pass over a batch, dropout off, nothing updated: the loss and the gradient of every trainable parameter. */

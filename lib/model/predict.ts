@@ -14,6 +14,7 @@ import { checkRow, placeOf, type Row } from '../data/dataset.js'
 import { Pauses } from '../data/pauses.js'
 import { checkSuits } from '../data/row-suits.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
+import { AdapterError } from '../native/errors.js'
 import type { NativeSetup } from '../native/pass-types.js'
 import type { Answer, AnswerOptions } from './best-spans.js'
 import { answerOfChoice } from './choice-answers.js'
@@ -226,7 +227,7 @@ async function answer(model: Model, jobs: readonly Job[], { pass, asked, answers
       const own = found[job]?.[copy] ?? []
       answers[place] = {
         ...answerOf(
-          model.heads.get(head) as HeadConfig,
+          headNow(model, head),
           own.map(({ logits }) => logits),
           question,
           asked
@@ -283,16 +284,30 @@ const labelFields = [
 export const isLabelled = (row: Row): boolean =>
   labelFields.some((field) => (row as unknown as Readonly<Record<string, unknown>>)[field] != null)
 
+/** While rows pass through, the head that is to read them may be deleted. */
+function headNow({ heads }: Model, name: string): HeadConfig {
+  const config = heads.get(name)
+  if (config !== undefined) return config
+  throw new AdapterError(
+    'ERR_INVALID_ARGUMENT',
+    'predict',
+    `the head '${name}' was deleted before its rows were answered`,
+    {
+      hint: 'Wait until predict ends, or abort it'
+    }
+  )
+}
+
 /** As the heads of its copies read it. */
 function encodeJob(model: Model, { row, index, copies }: Job, { imageSize }: Pass): EncodedRow {
   const setups = copies.map(({ setup }) => setup)
   const limits = limitsUnder(model, setups, withImageSize(model.config, imageSize))
   const options = { tokenizer: model.tokenizer, source: model.source, limits }
   const place = placeOf(row, `rows[${index}]`)
-  const config = model.heads.get(copies[0]?.head ?? '')
+  const config = headNow(model, copies[0]?.head ?? '')
   const unlabelled = Object.fromEntries(Object.entries(row).filter(([field]) => !labelFields.includes(field)))
-  for (const { head } of copies) checkSuits(unlabelled, model.heads.get(head) as HeadConfig, place)
-  if (config === undefined || !isChoiceHead(config)) return encodeRow(row, options, place)
+  for (const { head } of copies) checkSuits(unlabelled, headNow(model, head), place)
+  if (!isChoiceHead(config)) return encodeRow(row, options, place)
   return encodeRow(unlabelled as unknown as Row, { ...options, head: config }, place)
 }
 

@@ -81,7 +81,7 @@ export abstract class ModelSurgery extends ModelNames {
    * after freezeBaseModel(), freeze(…) or trainAll().
    */
   replaceModule(path: string, make: MakeModule): Replacement {
-    this.configurable('replaceModule')
+    this.rewritable('replaceModule')
     return this.#replace([this.getSubmodule(path)], make)
   }
 
@@ -91,7 +91,7 @@ export abstract class ModelSurgery extends ModelNames {
    * inside of it is an error.
    */
   replaceModules(places: string | readonly string[], make: MakeModule): Replacement {
-    this.configurable('replaceModules')
+    this.rewritable('replaceModules')
     if (typeof places === 'string') return this.#replace(this.#matches(places), make)
     if (!Array.isArray(places)) throw check.typeError('places', `${patternForm}, or an array of paths`, places)
     return this.#replace(
@@ -102,7 +102,7 @@ export abstract class ModelSurgery extends ModelNames {
 
   /** Takes the last replacement back; false where there is none. */
   undo(): boolean {
-    this.configurable('undo')
+    this.rewritable('undo')
     const last = this.#operations.at(-1)
     last?.undo()
     return last !== undefined
@@ -126,7 +126,7 @@ export abstract class ModelSurgery extends ModelNames {
 
   /** Does the surgery of such a folder and loads what it inserted; a model that had the same surgery already is loaded into. */
   async loadSurgery(folder: string): Promise<void> {
-    this.configurable('loadSurgery')
+    this.rewritable('loadSurgery')
     const operations = readSurgery(check.checkNonEmptyString('folder', folder))
     const file = join(folder, weightsFile)
     if (operations.length === 0 && !existsSync(file)) throw noSurgeryHere(folder)
@@ -214,7 +214,7 @@ export abstract class ModelSurgery extends ModelNames {
 
   /** @internal The same surgery again, whose weights then come from a folder. */
   repeatSurgery(replaced: readonly Replaced[], source: WeightsSource): Replacement {
-    this.configurable('replaceModule')
+    this.rewritable('replaceModule')
     return this.#operate(replaced, source)
   }
 
@@ -230,7 +230,7 @@ export abstract class ModelSurgery extends ModelNames {
         return undone
       },
       undo: () => {
-        this.configurable('undo')
+        this.rewritable('undo')
         if (undone) throw new AdapterError('ERR_INVALID_ARGUMENT', 'undo', 'this replacement was undone before')
         nativeCall(() => this.#surgeon.native.undoReplacement(number))
         undone = true

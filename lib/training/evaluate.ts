@@ -120,11 +120,13 @@ function checkSetup(adapters: unknown, model: Model): AdapterSetup {
 
 async function evaluateActive(model: Model, dataset: Dataset, options: MeasureOptions): Promise<Evaluation> {
   requireHeads(model, 'evaluate')
-  return await evaluateEncoded(
-    model,
-    await EncodedDataset.of(dataset, model, 'dataset', undefined, undefined, options.signal),
-    options
-  )
+  const end = model.answering()
+  try {
+    const rows = await EncodedDataset.of(dataset, model, 'dataset', undefined, undefined, options.signal)
+    return await evaluateEncoded(model, rows, options)
+  } finally {
+    end()
+  }
 }
 
 export async function evaluateEncoded(

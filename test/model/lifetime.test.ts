@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { AdapterError, AdapterTrainer, type Model } from '../../lib/index.js'
-import { moved, quiet, ready, scratch, snapshot, tinyRows } from './support.js'
+import { AdapterError, AdapterTrainer, evaluate, type Model } from '../../lib/index.js'
+import { load, moved, quiet, ready, scratch, snapshot, tinyRows } from './support.js'
 
 const rows = tinyRows(32)
 const inputIds = rows.map((row) => row.inputIds)
@@ -138,4 +138,28 @@ test('an adapter added while others run is there at the next call', async (t) =>
   model.addAdapter('b')
   t.truthy((await model.forward({ inputIds }, { adapters: 'b' })).logits)
   t.is((await before).length, rows.length)
+})
+
+test('rows of one call are answered by one model: what changes weights waits, and a deleted head is told of', async (t) => {
+  const model = await load(t)
+  model.addAdapter('a', 'lora')
+  for (const name of ['a', 'b']) model.addClassificationHead(name)
+  const rows = Array.from({ length: 40 }, (_, i) => ({ inputIds: [5, 6 + i], label: i % 2 }))
+  const changes = [
+    () => model.mergeAdapter('a'),
+    () => model.resetAdapter(),
+    () => model.loadStateDict(new Map()),
+    () => model.replaceModule('bert.encoder.layer.0', (module) => module)
+  ]
+  const answers = () => model.predict(rows, { batchSize: 1, head: 'a' })
+  for (const begin of [answers, () => evaluate(model, rows, { head: 'a' })]) {
+    const work: Promise<unknown> = begin()
+    for (const change of changes) t.throws(change, { code: 'ERR_BUSY', message: /Wait until predict or evaluate ends/ })
+    model.setActiveAdapters('a')
+    await work
+  }
+  const gone = model.predict(rows, { batchSize: 1, head: 'b' })
+  model.deleteHead('b')
+  await t.throwsAsync(gone, { code: 'ERR_INVALID_ARGUMENT', message: /'b' was deleted before its rows were answered/ })
+  for (const change of changes) t.notThrows(change)
 })
