@@ -56,7 +56,9 @@ const proofs: readonly (readonly [file: string, title: string])[] = [
   ['model/average', 'invertible parts have a mean'],
   ['model/phm', 'learn_phm holds the rule still'],
   ['exchange/library-differs', 'a whole model with a Compacter is written with one warning, and comes back'],
-  ['parity/methods', 'the values of the formulas, forward and gradients']
+  ['parity/methods', 'the values of the formulas, forward and gradients'],
+  ['model/adapter-drop', 'a skipped layer is one that was left out'],
+  ['parity/invertible', 'NICE and GLOW give the values of the formulas']
 ]
 
 test('docs/python-defects.md names a test for each defect of Python’s adapters, and the test is there', (t) => {

@@ -71,6 +71,29 @@ for (const [base, config] of cases) {
   }
 }
 
+test('ReFT is left out of layers, too, alone and in a union (the peer’s defect D52)', async (t) => {
+  using model = await AutoModel.fromPretrained(join(models, 'bert-tiny'))
+  for (const [i, config] of ['loreft[r=2]', 'noreft[r=2]|lora'].entries()) {
+    const name = `r${i}`
+    model.addAdapter(name, config)
+    const own = model
+      .namedParameters()
+      .filter((one) => one.name.includes(`.${name}.`) && !one.name.includes('projection'))
+    const values = own.map(({ name: each, shape }) => {
+      const size = shape.reduce((product, count) => product * count, 1)
+      return [each, { data: Float32Array.from({ length: size }, (_, at) => Math.sin(at) / 2), shape }] as const
+    })
+    model.loadStateDict(new Map(values))
+    const folder = mkdtempSync(join(tmpdir(), 'drop-'))
+    t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+    await model.saveAdapter(folder, name)
+    await model.loadAdapter(folder, { as: `${name}-part`, leaveOut: [0] })
+    const expected = await hidden(model, { adapters: name, skipLayers: [0] })
+    t.notDeepEqual(await hidden(model, { adapters: name }), expected)
+    t.deepEqual(await hidden(model, { adapters: `${name}-part` }), expected)
+  }
+})
+
 test('logits, gradients, predict and blocks skip, too', async (t) => {
   using model = await pair('bert-tiny', 'seq_bn', 1)
   model.addClassificationHead('whole', { numLabels: 2 })

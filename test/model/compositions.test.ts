@@ -31,6 +31,21 @@ async function checkRows(
   }
 }
 
+test('a Stack in a Fuse: a first adapter that adds nothing changes nothing (D34)', async (t) => {
+  const model = await load(t)
+  for (const name of ['a', 'nothing', 'bb']) model.addAdapter(name, 'seq_bn[reduction_factor=4]')
+  for (const name of ['a', 'bb']) fill(model, name)
+  const isUp = ({ name }: { name: string }) => /adapter_up/.test(name)
+  fill(model, 'nothing', { scale: 0, which: isUp })
+  const [plain, stacked] = [Fuse('a', 'bb', { name: 'f' }), Fuse(Stack('nothing', 'a'), 'bb', { name: 'g' })]
+  for (const fusion of [plain, stacked]) model.addAdapterFusion(fusion, 'dynamic', { seed: 3 })
+  const states = async (adapters: AdapterSetup) =>
+    (await model.forward({ inputIds }, { adapters })).lastHiddenState?.data ?? []
+  const [one, other] = [await states(plain), await states(stacked)]
+  t.true(largestDifference(one, await states('bb')) > 0.01)
+  t.true(largestDifference(one, other) < 1e-5)
+})
+
 test('BatchSplit: each child its rows, in their order; empty parts, nested, null', async (t) => {
   const model = await withFour(t)
   await checkRows(t, model, BatchSplit('a', 'b', { batchSizes: [2, 3] }), ['a', 'a', 'b', 'b', 'b'])
