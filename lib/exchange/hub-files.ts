@@ -9,6 +9,7 @@ import {
   fusionWeightFiles,
   headConfigFile,
   headWeightFiles,
+  peftWeightFiles,
   surgeryFile
 } from './folder-files.js'
 import type { HubFile } from './hub-download.js'
@@ -40,7 +41,10 @@ const weights: Readonly<Record<FolderKind, readonly (readonly RegExp[])[]>> = {
       /^pytorch_model\.bin\.index\.json$|^pytorch_model-\d{5}-of-\d{5}\.bin$/
     ]
   ],
-  adapter: [Object.values(adapterWeightFiles).map(exactly), Object.values(headWeightFiles).map(exactly)],
+  adapter: [
+    [...Object.values(adapterWeightFiles), ...Object.values(peftWeightFiles)].map(exactly),
+    Object.values(headWeightFiles).map(exactly)
+  ],
   head: [Object.values(headWeightFiles).map(exactly)],
   fusion: [Object.values(fusionWeightFiles).map(exactly)]
 }

@@ -257,3 +257,16 @@ test.serial('the environment of Hugging Face counts', (t) => {
   t.true(isOffline())
   process.env = before
 })
+
+test('an adapter of PEFT comes with its weights, and is whole without the hub', async (t) => {
+  for (const name of ['adapter_model.safetensors', 'adapter_model.bin']) {
+    const { hub, options } = await place({
+      'adapter_config.json': Buffer.from('{"peft_type": "LORA"}'),
+      [name]: weights
+    })
+    const folder = await resolveFolder(repository, 'adapter', options)
+    t.deepEqual(readdirSync(folder).sort(), ['adapter_config.json', name])
+    t.is(await resolveFolder(repository, 'adapter', { ...options, offline: true }), folder)
+    await hub.close()
+  }
+})
