@@ -30,10 +30,16 @@ export function parseJsonObject(text: string, file: string, operation: string): 
   return value as Record<string, unknown>
 }
 
-/** A text file as a string, without a byte order mark. */
+/** A text file as a string, without a byte order mark. What tells no size, such as a pipe, is refused: it may have no end. */
 export function readText(file: string, operation: string, limit = largestFile): string {
   try {
-    const { size } = statSync(file)
+    const found = statSync(file)
+    if (!found.isFile() && !found.isDirectory()) {
+      throw new AdapterError('ERR_FILE', operation, `${file} is not a regular file`, {
+        hint: 'Give a file that lies on a disk.'
+      })
+    }
+    const { size } = found
     if (size > limit) {
       throw new AdapterError('ERR_INVALID_FILE', operation, `${file} is too large for this kind of file`, {
         expected: `at most ${limit} bytes`,
