@@ -73,19 +73,18 @@ export function findWeights(
 
 const ofPeft = ['adapter_model.safetensors', 'adapter_model.bin']
 
-/** What a folder is where its files show it, and which call loads it. */
+/** What a folder is where its files show it, and which call and option of the command line take it. */
 function whatItIs(names: readonly string[]): string | undefined {
   const has = (...files: string[]) => files.some((file) => names.includes(file))
-  if (has(setupConfigFile)) return 'a whole setup, which loadAdapterSetup loads; its adapters have folders in it'
-  if (has(fusionConfigFile)) return 'an AdapterFusion, which loadAdapterFusion loads'
+  if (has(setupConfigFile)) return 'a whole setup (loadAdapterSetup, --setup); its adapters have folders in it'
+  if (has(fusionConfigFile)) return 'an AdapterFusion (loadAdapterFusion)'
   if (has(adapterConfigFile)) {
-    if (has(...ofPeft)) return "an adapter of PEFT's, which loadAdapter loads with its head"
-    return has(...Object.values(adapterWeightFiles)) ? 'an adapter, which loadAdapter loads' : undefined
+    if (has(...ofPeft)) return "an adapter of PEFT's, with its head (loadAdapter, --adapter)"
+    return has(...Object.values(adapterWeightFiles)) ? 'an adapter (loadAdapter, --adapter)' : undefined
   }
   if (has(...ofPeft)) return 'a PEFT adapter without its config'
-  if (has('config.json', 'model.safetensors', 'pytorch_model.bin'))
-    return 'a model, which AutoModel.fromPretrained loads'
-  return has(headConfigFile) ? 'a head alone, which loadHead loads' : undefined
+  if (has('config.json', 'model.safetensors', 'pytorch_model.bin')) return 'a model (AutoModel.fromPretrained, --model)'
+  return has(headConfigFile) ? 'a head alone (loadHead, --head)' : undefined
 }
 
 const itLooksLike = (stranger: string | undefined): string | undefined => stranger && `It looks like ${stranger}.`

@@ -168,7 +168,7 @@ function taskIndex(setup: CompositionBlock, { row, rows, taskIds }: SetupRow): n
   if (taskIds === undefined) {
     throw check.valueError(
       'taskIds',
-      `MultiTask needs one for each row: one of ${check.quoted(options)}, or its number`
+      `MultiTask needs one for each row, here or as its taskId (task_id in a file): one of ${check.quoted(options)}, or its number`
     )
   }
   if (taskIds.length !== rows) throw check.valueError('taskIds', `${taskIds.length} task ids for ${rows} rows`)

@@ -19,12 +19,12 @@ test('a folder that is something else is told what it looks like, and which call
   await model.savePretrained(at('model'))
   const other = await load(t)
   const looks = {
-    adapter: /an adapter, which loadAdapter loads/,
-    peft: /an adapter of PEFT's, which loadAdapter loads with its head/,
-    head: /a head alone, which loadHead loads/,
-    fusion: /an AdapterFusion, which loadAdapterFusion loads/,
-    setup: /a whole setup, which loadAdapterSetup loads/,
-    model: /a model, which AutoModel\.fromPretrained loads/
+    adapter: /an adapter \(loadAdapter, --adapter\)/,
+    peft: /an adapter of PEFT's, with its head \(loadAdapter/,
+    head: /a head alone \(loadHead, --head\)/,
+    fusion: /an AdapterFusion \(loadAdapterFusion\)/,
+    setup: /a whole setup \(loadAdapterSetup, --setup\)/,
+    model: /a model \(AutoModel\.fromPretrained, --model\)/
   }
   for (const [call, names] of [
     [(folder: string) => other.loadAdapter(folder), ['head', 'fusion', 'setup', 'model']],
