@@ -1,12 +1,16 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import * as check from '../config/check.js'
 import { parseComposition } from '../config/composition.js'
+import type { HeadSetup } from '../config/head-setup.js'
 import { checkOptions } from './options.js'
-import { type AdapterSetup, checkKnown, type Names } from './setup.js'
+import type { AdapterSetup } from './setup.js'
 
 export interface AdapterSetupOptions {
-  /** The head that answers; null: none. Default: each row's own, that of its last adapter, else the model's. */
-  readonly head?: string | null | undefined
+  /**
+   * The head that answers, or those of the setup's children in a block of its form; null: none. Default: each row's own, that
+   * of its last adapter, else the model's.
+   */
+  readonly head?: HeadSetup | undefined
   /** Layers, from 0, in which the setup does not run. Default: none. */
   readonly skipLayers?: readonly number[] | undefined
 }
@@ -36,14 +40,14 @@ export function outsideScope(operation: string): void {
   throw check.valueError(operation, 'inside adapterSetup the scope says what runs; call it outside')
 }
 
-/** The setup of the scope that runs, with its layers; undefined outside of one. */
-export function scopedSetup(): { readonly setup: AdapterSetup; readonly skipLayers: readonly number[] } | undefined {
+/** The setup of the scope that runs, with its layers and the heads that it names; undefined outside of one. */
+export function scopedSetup():
+  | {
+      readonly setup: AdapterSetup
+      readonly skipLayers: readonly number[]
+      readonly head: HeadSetup | undefined
+    }
+  | undefined {
   const scope = scopes.getStore()
-  return scope && { setup: scope.setup, skipLayers: scope.skipLayers ?? [] }
-}
-
-/** The head that the scope names, among those that a model has; undefined where it names none. */
-export function scopedHead(heads: Names): string | null | undefined {
-  const head = scopes.getStore()?.head
-  return head === undefined || head === null ? head : checkKnown('adapterSetup: head', head, heads)
+  return scope && { setup: scope.setup, skipLayers: scope.skipLayers ?? [], head: scope.head }
 }

@@ -8,7 +8,7 @@ import {
   parseComposition
 } from '../config/composition.js'
 import { type HeadSetup, headOfEach } from '../config/head-setup.js'
-import { scopedHead, scopedSetup } from './adapter-setup.js'
+import { scopedSetup } from './adapter-setup.js'
 import { type HeadRule, headOfRow } from './head-rule.js'
 import { checkKnown, type Names } from './setup.js'
 
@@ -27,16 +27,16 @@ export class HeadChoice {
 
   /** Inside adapterSetup the head of its last adapter. */
   get name(): string | null {
-    const { chosen, otherwise } = this.rule
+    const { chosen, given, otherwise } = this.rule
     if (chosen !== undefined) return chosen
-    const last = lastAdapter(scopedSetup()?.setup ?? null)
-    return last !== null && this.#heads.has(last) ? last : otherwise
+    const last = lastAdapter(scopedSetup()?.setup ?? null) ?? ''
+    return given?.get(last) ?? (this.#heads.has(last) ? last : otherwise)
   }
 
   /** What calls take that name no head. */
   get rule(): HeadRule {
-    const scoped = scopedHead(this.#heads)
-    if (scoped !== undefined) return { chosen: scoped, otherwise: null }
+    const scoped = this.#scoped()
+    if (scoped !== undefined) return scoped
     if (!this.#byHand || scopedSetup() !== undefined) return { chosen: undefined, otherwise: this.#name }
     if (this.#given !== null) return { chosen: undefined, given: this.#given.ofEach, otherwise: this.#name }
     return { chosen: this.#name, otherwise: this.#name }
@@ -44,8 +44,17 @@ export class HeadChoice {
 
   /** The same for calls that name adapters: these bring their heads. */
   get rowRule(): HeadRule {
-    const scoped = scopedHead(this.#heads)
-    return { chosen: scoped, otherwise: scoped === undefined ? this.#name : null }
+    const scoped = this.#scoped()
+    return { chosen: scoped?.chosen, otherwise: scoped === undefined ? this.#name : null }
+  }
+
+  /** What adapterSetup around a call says; undefined where it names no head. */
+  #scoped(): HeadRule | undefined {
+    const { setup = null, head } = scopedSetup() ?? {}
+    if (head === undefined) return undefined
+    const heads = checkHeads(head, this.#heads, 'adapterSetup: head')
+    if (heads === null || typeof heads === 'string') return { chosen: heads, otherwise: null }
+    return { chosen: undefined, given: givenHeads(heads, setup).ofEach, otherwise: null }
   }
 
   /** Every head that may answer a row under a setup. */
@@ -130,12 +139,12 @@ export interface GivenHeads {
 }
 
 /** A name, or a block of names, one for every child; all of them must be there. */
-export function checkHeads(given: HeadSetup, known: Names): HeadSetup {
+export function checkHeads(given: HeadSetup, known: Names, argument = 'head'): HeadSetup {
   if (given === null) return null
-  if (typeof given === 'string') return checkKnown('head', given, known)
-  const block = parseComposition(given)
-  for (const name of adapterNames(block)) checkKnown('head', name, known)
-  if (lastAdapters(block).includes(null)) throw check.valueError('head', 'a block of heads names one for every child')
+  if (typeof given === 'string') return checkKnown(argument, given, known)
+  const block = parseComposition(given, argument)
+  for (const name of adapterNames(block)) checkKnown(argument, name, known)
+  if (lastAdapters(block).includes(null)) throw check.valueError(argument, 'a block of heads names one for every child')
   return block
 }
 

@@ -4,7 +4,7 @@ import type { TrainingArguments } from '../config/training-arguments.js'
 import { type EncodedRow, labelledTokens } from '../data/collate.js'
 import type { Dataset } from '../data/dataset.js'
 import { ignoredLabel, labelsTokens } from '../data/labels.js'
-import { adapterSetup, scopedHead } from '../model/adapter-setup.js'
+import { adapterSetup, scopedSetup } from '../model/adapter-setup.js'
 import { checkModel } from '../model/check-model.js'
 import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
@@ -105,7 +105,10 @@ export async function evaluate(model: Model, dataset: Dataset, options: Evaluate
   // A scope makes each row's head the one that predict takes for it.
   const setup = adapters === undefined ? model.activeAdapters : checkSetup(adapters, model)
   const skipLayers = adapters === undefined ? model.skippedLayers : []
-  const own = head === undefined ? scopedHead(model.heads) : checkKnown('head', head, model.heads)
+  const scoped = scopedSetup()?.head
+  // Heads child by child are for the scope's own setup.
+  const around = adapters === undefined || scoped === null || typeof scoped === 'string' ? scoped : undefined
+  const own = head === undefined ? around : checkKnown('head', head, model.heads)
   return await adapterSetup(setup, () => evaluateActive(model, dataset, rest), { head: own, skipLayers })
 }
 

@@ -4,6 +4,7 @@ import test, { type ExecutionContext } from 'ava'
 import {
   type AdapterSetup,
   AutoModel,
+  adapterSetup,
   BatchSplit,
   Fuse,
   type Model,
@@ -243,6 +244,10 @@ for (const [name, setup, heads, taskIds] of [
     await beside.save(whole)
     using again = await AutoModel.fromPretrained(whole)
     t.deepEqual(await answers(again, taskIds), before)
+    // So they do in a scope.
+    const scoped = await load(t)
+    await scoped.loadAdapterSetup(folder)
+    await adapterSetup(setup, async () => t.deepEqual(await answers(scoped, taskIds), before), { head: heads })
     // They learn with their adapters, until one of them goes, or an adapter brings its own.
     again.trainAdapter(setup)
     const trained = again.namedParameters().filter(({ name, trainable }) => trainable && name.startsWith('heads.'))
