@@ -21,6 +21,7 @@ const setups = {
   },
   average: { setup: Average('a', 'b', { weights: [1, 3] }), head: 'both', rows: uneven },
   parallel: { setup: Parallel('a', 'b'), rows: uneven },
+  'parallel-other-heads': { setup: Parallel('a', 'b'), head: Parallel('both', 'c'), rows: uneven },
   'parallel-one-head': { setup: Parallel('a', 'b'), head: 'both', rows: uneven },
   nested: {
     setup: BatchSplit(BatchSplit('a', 'c', { batchSizes: [1, 1] }), 'b', { batchSizes: [2, 1] }),
@@ -71,8 +72,7 @@ async function write(out, models) {
       if (config.startsWith('seq')) model.addAdapterFusion(['a', 'b'], 'dynamic', name === 'fuse' ? { name: 'f' } : {})
       for (const one of ['a', 'b', 'c', 'both']) model.addClassificationHead(one, { numLabels: 3 })
       fill(model)
-      model.setActiveAdapters(setup)
-      if (head !== undefined) model.activeHead = head
+      model.setActiveAdapters(setup, { head })
       const folder = `${name}-${format}`
       await model.saveAdapterSetup(join(out, folder), setup, { format })
       const logits = await logitsOf(model, rows, isBatch)

@@ -22,7 +22,11 @@ SETUPS = {
     "average-lora": (Average("a", "b", weights=[2, -0.5], normalize_weights=False), "b", UNEVEN, False),
     "average": (Average("a", "b", weights=[0.25, 0.75]), "both", UNEVEN, False),
     "parallel": (Parallel("a", "b"), ["a", "b"], UNEVEN, False),
-    "parallel-block": (Parallel("a", "b"), Parallel("a", "b"), UNEVEN, False)
+    "parallel-block": (Parallel("a", "b"), Parallel("a", "b"), UNEVEN, False),
+    "parallel-other-heads": (Parallel("a", "b"), ["both", "b"], UNEVEN, False),
+    "batch-split-other-heads": (
+        BatchSplit("a", "b", batch_sizes=[1, 2]), BatchSplit("b", "both", batch_sizes=[1, 2]), EVEN, True
+    )
 }
 
 
