@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import { type ModelConfig, modelConfigFromJson, nativeModelConfig } from '../config/model-config.js'
@@ -69,6 +69,12 @@ export const AutoModel = Object.freeze({
    */
   async fromExported(path: string, options: ExportedOptions = {}): Promise<Model> {
     const file = check.checkNonEmptyString('path', path)
+    if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) {
+      throw new AdapterError('ERR_FILE_IO', 'load the exported model', `${file} is a folder`, {
+        expected: 'an archive that torch-adapters-export wrote, such as model.pt2',
+        hint: 'AutoModel.fromPretrained loads the folder of a model.'
+      })
+    }
     const seed = check.checkInteger('seed', options.seed ?? 42, 0)
     const addon = loadAddon()
     const device = chooseDevice(options.device, () => nativeCall(() => addon.systemInfo()).devices)
