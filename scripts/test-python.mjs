@@ -73,6 +73,7 @@ await main(async () => {
     [process.execPath, join(checks, 'exported_attention.mjs'), join(out, 'attention')],
     [interpreter, join(checks, 'exported_structures.py'), join(out, 'structures')],
     [process.execPath, join(checks, 'exported_structures.mjs'), join(out, 'structures')],
+    [interpreter, join(checks, 'exported_structures.py'), join(out, 'structures'), 'check'],
     [interpreter, join(checks, 'exported_survey.py'), join(out, 'survey')],
     [process.execPath, join(checks, 'exported_survey.mjs'), join(out, 'survey')],
     [process.execPath, join(root, 'examples/llama/run.mjs'), '--out', join(out, 'llama')],

@@ -6,6 +6,7 @@ import type { PeftConfig } from '../config/peft-config.js'
 import { targetedNames } from '../config/peft-modules.js'
 import { AdapterError } from '../native/errors.js'
 import type { PeftFolder } from './peft-folder.js'
+import { multiheadParts } from './peft-multihead.js'
 
 /** A Linear at which a PEFT folder has an adapter. */
 export interface PeftTarget {
@@ -37,11 +38,7 @@ export function peftRoot({ method }: PeftConfig): string {
   return learnsPrompt ? 'base_model.' : 'base_model.model.'
 }
 
-/**
- * PEFT's one adapter at an nn.MultiheadAttention: two, at the weights of its in_proj, under the attention's own name, and of
- * its out_proj.
- */
-const multihead = ['in_proj', 'out_proj'] as const
+/** PEFT's one adapter at an nn.MultiheadAttention: that of in_proj has the attention's own name. */
 const ofOutput = 'base_layer.out_proj'
 
 /** What the file holds, by its names alone. */
@@ -93,7 +90,7 @@ export function peftTargets(folder: PeftFolder, model: ModelConfig, withHead: bo
     const path = module.startsWith(`${prefix}.`) ? module.slice(prefix.length + 1) : module
     const at = placeOf(path)
     const both =
-      at === undefined && modules.has(`${module}.${ofOutput}`) ? multihead.map((one) => `${path}.${one}`) : []
+      at === undefined && modules.has(`${module}.${ofOutput}`) ? multiheadParts.map((one) => `${path}.${one}`) : []
     const parts = linears.filter((linear) => both.includes(linear.path))
     if (parts.length === 2) {
       for (const { path, layer, place } of parts)

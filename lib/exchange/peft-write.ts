@@ -9,6 +9,7 @@ import { pythonJson } from '../config/python-json.js'
 import { AdapterError } from '../native/errors.js'
 import { autoMapping, baseClassOf } from './peft-class.js'
 import { choiceClass, hasPlainWords, headOfClass, maskedClass, peftClass } from './peft-head.js'
+import { type MultiheadForms, multiheadForms, multiheadNames } from './peft-multihead.js'
 import { peftPromptJson } from './peft-prompt.js'
 import { isSameHead } from './same-head.js'
 
@@ -32,20 +33,23 @@ export interface PeftHeadPlan {
  * The content of PEFT's adapter_config.json.
  * @param ownModules what the file holds of an exported class's own head
  * @param modules paths of all modules of an exported network: a target names none of them but its Linears
+ * @param attentions those of its nn.MultiheadAttention
  * Throws ERR_UNSUPPORTED for what PEFT does not compute. */
 export function peftJson(
   config: AdapterConfig,
   model: ModelConfig,
   head: PeftHeadPlan | null,
   ownModules: readonly string[] = [],
-  modules: readonly string[] = []
+  modules: readonly string[] = [],
+  attentions: readonly string[] = []
 ): string {
   const common = commonJson(model, head, ownModules)
   if (config.method === 'prefix_tuning' || config.method === 'prompt_tuning') {
     return `${pythonJson(peftPromptJson(config, model, common), { indent: 2, floatKeys })}\n`
   }
   const parts = ofOneScale(peftParts(config)).flatMap((part) => ofWhole(part, model))
-  const names = parts.map((part) => namesOf(part, model, head !== null))
+  const multihead = multiheadForms(parts, model, attentions)
+  const names = parts.map((part) => namesOf(part, model, head !== null, multihead))
   const all = names.flat()
   const json = {
     ...common,
@@ -55,7 +59,7 @@ export function peftJson(
     ...methodJson(parts, names)
   }
   // PEFT wants feedforward_modules to be among target_modules, letter by letter.
-  const targets = 'feedforward_modules' in json ? all : shortNames(parts, all, model, modules)
+  const targets = 'feedforward_modules' in json ? all : shortNames(parts, all, model, modules, multihead)
   return `${pythonJson({ ...json, target_modules: targets }, { indent: 2, floatKeys })}\n`
 }
 
@@ -169,9 +173,9 @@ function mixture(parts: readonly LoraConfig[]): { what: string; hint?: string } 
   return parts.length > 1 && parts[0]?.veraD !== null ? { what: 'VeRA in several parts' } : undefined
 }
 
-function namesOf(part: LoraConfig, model: ModelConfig, withPrefix: boolean): string[] {
-  const linears = linearsOf(part, loraPlaces(part), model)
-  return linears.map(({ path }) => (withPrefix ? prefixed(path, model) : path))
+function namesOf(part: LoraConfig, model: ModelConfig, withPrefix: boolean, multihead: MultiheadForms): string[] {
+  const paths = linearsOf(part, loraPlaces(part), model).flatMap(({ path }) => multiheadNames(path, multihead))
+  return paths.map((path) => (withPrefix ? prefixed(path, model) : path))
 }
 
 function isTransposed(model: ModelConfig, names: readonly string[]): boolean {
@@ -210,7 +214,8 @@ function shortNames(
   parts: readonly LoraConfig[],
   wanted: readonly string[],
   model: ModelConfig,
-  modules: readonly string[]
+  modules: readonly string[],
+  multihead: MultiheadForms
 ): readonly string[] {
   const all = [...modelLinears(model).map(({ path }) => path), ...modules]
   // Heads and poolers have a `dense`, too.
@@ -220,7 +225,7 @@ function shortNames(
   const here = new Set(all)
   const isWanted = (name: string) => wanted.some((one) => one === name || (!here.has(one) && one.endsWith(`.${name}`)))
   const tails = new Set(
-    parts.flatMap((part) => linearsOf(part, loraPlaces(part), model)).map(({ path }) => path.replace(/^.*\.\d+\./, ''))
+    parts.flatMap((part) => namesOf(part, model, false, multihead)).map((path) => path.replace(/^.*\.\d+\./, ''))
   )
   const ends = [...tails].map((tail) => {
     const steps = tail.split('.')

@@ -9,8 +9,9 @@ import { checkPeftBase } from '../exchange/peft-base.js'
 import { ownHeadModules } from '../exchange/peft-class.js'
 import { type PeftFolder, readPeftFolder } from '../exchange/peft-folder.js'
 import { checkStoredModules, classWithoutHead, headModules, peftHead } from '../exchange/peft-head.js'
+import { type MultiheadForms, multiheadForms } from '../exchange/peft-multihead.js'
 import { baseLayers, peftPooler } from '../exchange/peft-targets.js'
-import { isOwnWords, type PeftHeadPlan, peftHeadPlan, peftJson, wordsPlan } from '../exchange/peft-write.js'
+import { isOwnWords, type PeftHeadPlan, peftHeadPlan, peftJson, peftParts, wordsPlan } from '../exchange/peft-write.js'
 import { defaultHead } from '../exchange/static-heads.js'
 import { warnOfWindow } from '../exchange/windowed-prefix.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
@@ -78,7 +79,6 @@ export async function savePeftAdapter(
   warnOfSurgery(model, name, 'peft')
   if (withHead) refuseHeadSurgery(model, name)
   const plan = withHead ? planOf(model, name, config) : null
-  warnOfWeights(model, name, config)
   const { native } = model
   const ownModules = withHead
     ? ownHeadModules(
@@ -89,8 +89,14 @@ export async function savePeftAdapter(
   const { exported } = model.config
   // In Python names have nothing in front.
   const start = exported === null || exported.prefix === '' ? 0 : exported.prefix.length + 1
-  const modules = exported === null ? [] : model.namedModules().map((path) => path.slice(start))
-  const json = peftJson(config, model.config, plan, ownModules, modules)
+  const modules = exported === null ? [] : model.namedModules(undefined, { shapes: true })
+  const paths = modules.map(({ path }) => path.slice(start))
+  const attentions = paths.filter((_, i) => modules[i]?.type === 'MultiheadAttention')
+  const json = peftJson(config, model.config, plan, ownModules, paths, attentions)
+  const multihead: MultiheadForms =
+    attentions.length === 0 ? new Map() : multiheadForms(peftParts(config), model.config, attentions)
+  warnOfWeights(model, name, config, multihead)
+  const ofOutputs = Object.fromEntries([...multihead].map(([path, { ofOutput }]) => [path, ofOutput]))
   if (config.method === 'prefix_tuning') warnOfWindow('save the PEFT adapter', config.prefixLength, model.config)
   await saveParts(folder, 'save the PEFT adapter', [
     {
@@ -98,7 +104,7 @@ export async function savePeftAdapter(
       config: adapterConfigFile,
       json,
       writeWeights: (file) =>
-        nativeCall(() => native.savePeftAdapter(file, name, format, plan?.layers ?? null, ownModules))
+        nativeCall(() => native.savePeftAdapter(file, name, format, plan?.layers ?? null, ownModules, ofOutputs))
     }
   ])
 }
@@ -107,13 +113,13 @@ export async function savePeftAdapter(
 const told = new WeakSet<AdapterConfig>()
 
 /** A weight that is no module's own, as `in_proj_weight` of nn.MultiheadAttention, has no name among PEFT's targets. */
-function warnOfWeights(model: Model, name: string, config: AdapterConfig): void {
+function warnOfWeights(model: Model, name: string, config: AdapterConfig, multihead: MultiheadForms): void {
   if (model.config.exported === null || told.has(config)) return
   const names = model.namedParameters().map((each) => each.name)
   const all = new Set(names)
   const places = names.map((each) => /^(.*)\.loras\.([^.]+)\./.exec(each))
   const path = places.find((place) => place?.[2] === name && all.has(`${place[1]}_weight`))?.[1]
-  if (path === undefined) return
+  if (path === undefined || [...multihead.keys()].some((attention) => path.endsWith(`${attention}.in_proj`))) return
   told.add(config)
   process.emitWarning(
     `save the PEFT adapter '${name}': '${path}' is a weight of a larger module in PyTorch, where PEFT finds no module of that ` +

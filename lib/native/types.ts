@@ -193,14 +193,16 @@ export interface NativeModel {
   saveHead(file: string, name: string, format: WeightsFormat): Promise<void>
   /**
    * As PEFT names it; `head`: also the head of its name, by the modules of its class and the index each has in ours.
-   * `ownModules`: also these of the network itself.
+   * `ownModules`: also these of the network itself. `multihead`: paths of nn.MultiheadAttention with one LoRA in PEFT's
+   * form, and what its second factor at out_proj is multiplied with.
    */
   savePeftAdapter(
     file: string,
     name: string,
     format: WeightsFormat,
     head: Readonly<Record<string, number>> | null,
-    ownModules: readonly string[]
+    ownModules: readonly string[],
+    multihead: Readonly<Record<string, number>>
   ): Promise<void>
   saveFusion(file: string, name: string, format: WeightsFormat): Promise<void>
   /** Strict: missing, unexpected and mis-shaped keys are one error. `from` is the name inside the file, which may be a folder. */

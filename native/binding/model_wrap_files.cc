@@ -22,6 +22,15 @@ HeadLayers head_layers(const Napi::Value& value) {
   return layers;
 }
 
+Multihead multihead_of(const Napi::Value& value) {
+  Multihead result;
+  auto object = value.As<Napi::Object>();
+  auto names = object.GetPropertyNames();
+  for (uint32_t i = 0; i < names.Length(); ++i)
+    result[names.Get(i).As<Napi::String>().Utf8Value()] = object.Get(names.Get(i)).As<Napi::Number>().DoubleValue();
+  return result;
+}
+
 std::vector<FoldedLinear> folded_linears(const Napi::Value& value) {
   std::vector<FoldedLinear> folded;
   if (!value.IsArray()) return folded;
@@ -98,11 +107,12 @@ Napi::Value ModelWrap::load_adapter(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value ModelWrap::save_peft_adapter(const Napi::CallbackInfo& info) {
-  return async(info, [file = text_of(info, 0), name = text_of(info, 1), format = text_of(info, 2),
-                      head = head_layers(info[3]), bare = info[3].IsNull(), own = to_strings(info[4])](ModelState& s) {
-    ta::save_peft_adapter(s.model, name, file, parse_weights_format(format), head, bare, own);
-    return Done{};
-  });
+  return async(
+      info, [file = text_of(info, 0), name = text_of(info, 1), format = text_of(info, 2), head = head_layers(info[3]),
+             bare = info[3].IsNull(), own = to_strings(info[4]), multihead = multihead_of(info[5])](ModelState& s) {
+        ta::save_peft_adapter(s.model, name, file, parse_weights_format(format), head, bare, own, multihead);
+        return Done{};
+      });
 }
 
 Napi::Value ModelWrap::load_peft_adapter(const Napi::CallbackInfo& info) {

@@ -5,7 +5,7 @@ import { AdapterConfig } from '../../lib/config/adapter-config.js'
 import { peftJson } from '../../lib/exchange/peft-write.js'
 import { type Model, Stack, type Tensor } from '../../lib/index.js'
 import { soon, warningsOf } from '../exchange/warnings.js'
-import { writeTensors } from '../model/safetensors-file.js'
+import { readTensors, writeTensors } from '../model/safetensors-file.js'
 import { scratch } from '../model/support.js'
 import { distance, open } from './support.js'
 
@@ -197,16 +197,17 @@ test.serial('a weight that is no module in PyTorch is written for PEFT with one 
   const { model } = await open(t, 'transformer-encoder')
   const warnings = warningsOf(t, 'TORCH_ADAPTERS_FAILS_IN_PYTHON')
   const folder = scratch(t)
-  for (const [name, target] of [
-    ['out', 'self_attn.out_proj'],
-    ['in', 'self_attn.in_proj']
+  for (const [name, useDora] of [
+    ['lora', false],
+    ['dora', 'peft']
   ] as const) {
-    model.addAdapter(name, { architecture: 'lora', targetModules: [target], r: 2 })
+    model.addAdapter(name, { architecture: 'lora', targetModules: ['self_attn.in_proj'], r: 2, useDora })
     const save = () => model.saveAdapter(join(folder, name), name, { library: 'peft', withHead: false })
     await save()
     await save()
     await soon()
-    t.is(warnings.length, name === 'in' ? 1 : 0)
+    // PEFT has LoRA at the whole attention, and no DoRA there.
+    t.is(warnings.length, name === 'dora' ? 1 : 0)
     t.is(await model.loadAdapter(join(folder, name), { as: `${name} again`, withHead: false }), `${name} again`)
   }
   t.regex(warnings[0] ?? '', /'encoder\.layers\.0\.self_attn\.in_proj' is a weight of a larger module in PyTorch/)
@@ -254,6 +255,47 @@ test('PEFT has one adapter at an nn.MultiheadAttention, which is one at in_proj 
   t.true(distance(theirs, { data: Float32Array.from(await states('in_proj')) }) > 1e-3)
 })
 
+test('LoRA at one or both Linears of an nn.MultiheadAttention is written as the one that PEFT has there', async (t) => {
+  const { model } = await open(t, 'transformer-encoder')
+  const start = 'base_model.model.encoder.layers.0.self_attn'
+  const states = async (adapters: string) =>
+    (await model.forward({ inputIds: [[5, 6, 7]] }, { adapters, head: null })).lastHiddenState?.data ?? []
+  for (const [name, targetModules] of [
+    ['in', ['layers.*.self_attn.in_proj']],
+    ['out', ['layers.*.self_attn.out_proj', 'linear1']],
+    ['both', ['layers.*.self_attn.in_proj', 'layers.*.self_attn.out_proj']]
+  ] as const) {
+    const paths = targetModules.map((one) => `encoder.${one}`.replace('encoder.linear1', 'linear1'))
+    model.addAdapter(name, { architecture: 'lora', targetModules: paths, r: 2, alpha: 6 })
+    const own = model.namedParameters().filter((one) => one.name.includes(`.loras.${name}.`))
+    const sine = (i: number, size: number) => Float32Array.from({ length: size }, (_, j) => Math.sin(i + j) / 4)
+    model.native.setParameters(
+      new Map(
+        own.map(({ name, shape }, i) => [
+          name,
+          {
+            shape,
+            data: sine(
+              i,
+              shape.reduce((a, b) => a * b)
+            )
+          }
+        ])
+      )
+    )
+    const folder = scratch(t)
+    await model.saveAdapter(folder, name, { library: 'peft', withHead: false })
+    const { target_modules: targets } = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))
+    t.deepEqual([...targets].sort(), name === 'out' ? ['linear1', 'self_attn'] : ['self_attn'])
+    const tensors = readTensors(join(folder, 'adapter_model.safetensors'))
+    t.deepEqual(tensors.get(`${start}.lora_B.weight`)?.shape, [3 * model.config.hiddenSize, 2])
+    t.true(tensors.has(`${start}.base_layer.out_proj.lora_A.weight`))
+    const before = await states(name)
+    await model.loadAdapter(folder, { as: `${name} again` })
+    t.true(distance(before, { data: Float32Array.from(await states(`${name} again`)) }) < 1e-6)
+  }
+})
+
 test('target_modules name the Linears that have LoRA, and nothing else of the network', async (t) => {
   for (const network of ['llama', 'mixture-of-experts', 'transformer-encoder', 't5']) {
     const { model } = await open(t, network)
@@ -264,6 +306,8 @@ test('target_modules name the Linears that have LoRA, and nothing else of the ne
     const places = model
       .namedParameters()
       .flatMap(({ name }) => (name.endsWith('.loras.x.lora_A') ? [name.slice(0, -'.loras.x.lora_A'.length)] : []))
+      // One of PEFT's at the whole attention.
+      .map((path) => (network === 'transformer-encoder' ? path.replace(/\.(in|out)_proj$/, '') : path))
     const own = model.namedModules().filter((name) => !/\.loras(\.|$)/.test(name))
     const named = (names: readonly string[]) =>
       own.filter((name) => names.some((end) => name === end || name.endsWith(`.${end}`)))

@@ -2,7 +2,8 @@
 feed-forward added one after the other to one stream, convolutions beside attention, modules that run twice, tied
 Linears, modules that are called as what holds adapters. Adapters in them are computed by hand, or by PEFT.
 
-exported_structures.py FOLDER     exports the networks, with what they give
+exported_structures.py FOLDER          exports the networks, with what they give
+exported_structures.py FOLDER check    loads what exported_structures.mjs wrote there into PEFT
 """
 
 import json
@@ -12,7 +13,7 @@ import warnings
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from torch.nn import functional
 
@@ -24,6 +25,7 @@ from torch_adapters_export.inputs import parse_inputs  # noqa: E402
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
+torch.backends.mha.set_fastpath_enabled(False)
 folder = Path(sys.argv[1])
 VOCABULARY, HIDDEN = 29, 8
 OUR_NAMES = ("adapters", "loras", "heads", "refts")
@@ -232,6 +234,14 @@ def peft_case(net, targets, name):
         return {"folder": name, "states": real(wrapped(ids, mask), mask)}
 
 
+def make(kind):
+    torch.manual_seed(0)
+    net = kind().eval()
+    for parameter in quantise(net).parameters():
+        parameter.requires_grad_(False)
+    return net
+
+
 def main():
     folder.mkdir(parents=True, exist_ok=True)
     ids, mask = f"input_ids=int64[batch,sequence]<{VOCABULARY}", "attention_mask=int64[batch,sequence]"
@@ -241,12 +251,6 @@ def main():
         cases[name] = {**case, "archive": f"{len(cases)}.pt2"}
         write(net, inputs, folder / cases[name]["archive"])
 
-    def make(kind):
-        torch.manual_seed(0)
-        net = kind().eval()
-        for parameter in quantise(net).parameters():
-            parameter.requires_grad_(False)
-        return net
     for name, kind in STRUCTURES.items():
         net = make(kind)
         export(name, net, structure_case(net))
@@ -262,4 +266,15 @@ def main():
     (folder / "cases.json").write_text(json.dumps({"cases": cases, "linears": {"rows": ROWS, "first": first}}))
 
 
-main()
+def check():
+    told = json.loads((folder / "ours" / "answers.json").read_text())
+    ids, mask = batch()
+    for name, answers in told["answers"].items():
+        model = PeftModel.from_pretrained(make(LINEARS[told["name"]][0]), folder / "ours" / name)
+        with torch.no_grad():
+            away = (torch.tensor(real(model(ids, mask), mask)) - torch.tensor(answers)).abs().max().item()
+        assert away < 1e-5, f"{name} is off by {away}"
+        print(f"PEFT answers with LoRA of Node's at {name} of an nn.MultiheadAttention as Node does ({away:.1e})")
+
+
+check() if sys.argv[2:] == ["check"] else main()

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/equal.h>
 #include <ATen/ops/stack.h>
+#include <ATen/ops/zeros.h>
 
 #include <algorithm>
 #include <unordered_map>
@@ -54,9 +55,13 @@ class PeftNames {
     const auto at = ours.find(inside_);
     if (at == ours.npos) refuse(ours);
     const auto path = ours.substr(0, at), part = ours.substr(at + inside_.size());
+    return below(path) + "." + spelled(ours, path, part);
+  }
+
+  // A module's.
+  std::string below(const std::string& path) const {
     const auto own = strip_base_prefix(path, ours_alone_);
-    const auto there = bare_ ? strip_base_prefix(own, prefix_) : add_base_prefix(own, prefix_);
-    return kRoot + there + "." + spelled(ours, path, part);
+    return kRoot + (bare_ ? strip_base_prefix(own, prefix_) : add_base_prefix(own, prefix_));
   }
 
  private:
@@ -91,6 +96,23 @@ std::string in_multihead(std::string key) {
     return key.erase(at, std::string_view(".in_proj").size());
   if (const auto at = key.find(".out_proj.lora_"); at != key.npos) return key.insert(at, ".base_layer");
   return key;
+}
+
+// The attention at one of whose Linears a key has LoRA.
+Multihead::const_iterator attention_of(const std::string& key, const Multihead& attentions) {
+  return std::find_if(attentions.begin(), attentions.end(), [&](const auto& one) {
+    return key.starts_with(one.first + ".in_proj.lora_") || key.starts_with(one.first + ".out_proj.lora_");
+  });
+}
+
+// The half that is missing, as an adapter that has learned nothing.
+void complete_multihead(StateDict& tensors, const std::string& attention) {
+  const auto in = attention + ".lora_", out = attention + ".base_layer.out_proj.lora_";
+  const bool has_in = tensors.find(in + "A.weight") != nullptr, has_out = tensors.find(out + "A.weight") != nullptr;
+  if (has_in == has_out) return;
+  const auto a = tensors.at((has_in ? in : out) + "A.weight");
+  tensors.add((has_in ? out : in) + "A.weight", a.clone());
+  tensors.add((has_in ? out : in) + "B.weight", at::zeros({(has_in ? 1 : 3) * a.size(1), a.size(0)}, a.options()));
 }
 
 // Whether PEFT wrapped a class with a head, whose names begin with the prefix.
@@ -230,23 +252,31 @@ void load_peft_adapter(AdapterModel& model, const std::string& name, const std::
 }
 
 void save_peft_adapter(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format,
-                       const HeadLayers& head, bool bare, const std::vector<std::string>& own_modules) {
+                       const HeadLayers& head, bool bare, const std::vector<std::string>& own_modules,
+                       const Multihead& multihead) {
   const auto operation = "save the PEFT adapter '" + name + "'";
   const int64_t index = model.adapter_index(name);
   const auto merged = merged_modules(model, index);
   const auto state = model.adapter_state(name);
   const PeftNames names(operation, name, model.backbone(), bare, state);
   const auto copied = [](const NamedParameter& named) { return named.parameter.value->detach().to(at::kCPU); };
+  Multihead attentions;
+  for (const auto& [path, of_output] : multihead) attentions[names.below(path)] = of_output;
   StateDict tensors;
   for (const auto& named : state) {
-    const auto key = names.of(named.name);
+    auto key = names.of(named.name);
     auto value = copied(named);
+    if (const auto attention = attention_of(key, attentions); attention != attentions.end()) {
+      key = in_multihead(key);
+      if (key.ends_with(".out_proj.lora_B.weight")) value = value.mul(attention->second);
+    }
     if (const auto part = merged.find(named.parameter.value); part != merged.end())
       value = of_whole(operation, named, *part->second, value);
     if (key.ends_with("lora_magnitude_vector")) value = value.squeeze(1);
     const bool flat = key == kPrompt && value.dim() == 1;
     tensors.add(key, flat ? turned_prefix(model, value.reshape({prefix_length(model, index), -1}), false) : value);
   }
+  for (const auto& [attention, of_output] : attentions) complete_multihead(tensors, attention);
   const std::string root = learns_prompt(state) ? kPromptRoot : kRoot;
   if (!own_modules.empty())
     for (const auto& [path, value] : own_weights(model.backbone()))

@@ -1,0 +1,52 @@
+import { type LoraConfig, loraPlaces } from '../config/lora-config.js'
+import { linearsOf, modelLinears } from '../config/lora-targets.js'
+import type { ModelConfig } from '../config/model-config.js'
+
+/** The Linears of an nn.MultiheadAttention, at whose weights PEFT has one LoRA together, under the attention's own name. */
+export const multiheadParts = ['in_proj', 'out_proj'] as const
+
+/** How LoRA of ours at such an attention is that one of PEFT's. */
+export interface MultiheadForm {
+  /** Whose rank and alpha it has; the other has none, or the same rank. */
+  readonly from: (typeof multiheadParts)[number]
+  /** What the second factor at out_proj is multiplied with: PEFT adds it twice, with the scale of the whole. */
+  readonly ofOutput: number
+}
+
+/** By the path of the attention, below the model. */
+export type MultiheadForms = ReadonlyMap<string, MultiheadForm>
+
+/**
+ * Those of a network's nn.MultiheadAttention (`attentions`, paths below the model) at which a folder of PEFT's has LoRA in its
+ * form: where LoRA stands at one of the two Linears, or of one rank at both. Elsewhere at out_proj it does nothing in PEFT.
+ */
+export function multiheadForms(
+  parts: readonly LoraConfig[],
+  model: ModelConfig,
+  attentions: readonly string[]
+): MultiheadForms {
+  const at = new Map(parts.flatMap((part) => linearsOf(part, loraPlaces(part), model).map(({ path }) => [path, part])))
+  const known = new Set(modelLinears(model).map(({ path }) => path))
+  const isLora = (part: LoraConfig | undefined) =>
+    part === undefined || (part.compositionMode === 'add' && part.useDora === false && part.veraD === null)
+  return new Map(
+    attentions.flatMap((attention) => {
+      const paths = multiheadParts.map((part) => `${attention}.${part}`)
+      const [input, output] = paths.map((path) => at.get(path))
+      const first = input ?? output
+      if (first === undefined || !paths.every((path) => known.has(path)) || !isLora(input) || !isLora(output)) return []
+      if (output !== undefined && output.r !== first.r) return []
+      const from = input === undefined ? 'out_proj' : 'in_proj'
+      return [[attention, { from, ofOutput: (output ?? first).alpha / (2 * first.alpha) }]]
+    })
+  )
+}
+
+/** A Linear as PEFT's folder names it; none where the attention's own name stands for it already. */
+export function multiheadNames(path: string, forms: MultiheadForms): readonly string[] {
+  const dot = path.lastIndexOf('.')
+  const [owner, name] = [path.slice(0, Math.max(0, dot)), path.slice(dot + 1)]
+  const form = forms.get(owner)
+  if (form === undefined || !multiheadParts.some((part) => part === name)) return [path]
+  return name === form.from ? [owner] : []
+}
