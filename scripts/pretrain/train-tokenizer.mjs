@@ -5,7 +5,7 @@
 //   node scripts/pretrain/train-tokenizer.mjs [FOLDER]
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { argv, stdout } from 'node:process'
+import { argv, exit, stdout } from 'node:process'
 import { fileURLToPath } from 'node:url'
 import { readWordnet, wordnetLicense } from '../quickstart/wordnet.mjs'
 import { vocabularyLines } from './corpus.mjs'
@@ -98,6 +98,10 @@ words of WordNet 3.1. The licence of WordNet:
 `
 
 const folder = argv[2] ?? fileURLToPath(new URL('../../models/wordnet-bert-mini', import.meta.url))
+if (folder.startsWith('-')) {
+  stdout.write('node scripts/pretrain/train-tokenizer.mjs [FOLDER]  (default: models/wordnet-bert-mini)\n')
+  exit(folder === '--help' ? 0 : 1)
+}
 const words = countWords(vocabularyLines(readWordnet()))
 const pieces = learnPieces(words, [...specialTokens, ...alphabet()], vocabularySize)
 const json = (/** @type {unknown} */ value) => `${JSON.stringify(value, null, 2)}\n`
