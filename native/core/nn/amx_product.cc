@@ -66,7 +66,8 @@ TA_AMX void pack_rows(const AmxProduct& p, const Block& b, int64_t first, int64_
   }
 }
 
-// Makes panels of w, a line of a tile at a time. What lies `beyond`, which is read next, is fetched.
+// What panels of w are made of, a line of a tile at a time: `panels` beside each other, of `steps` each. What lies
+// `beyond`, which is read next, is fetched.
 struct PanelSource {
   const float* w;
   int64_t ldw, steps, panels, beyond;
