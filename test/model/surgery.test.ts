@@ -13,6 +13,7 @@ import {
   fusedAdapters,
   hierarchical,
   type Model,
+  parallel,
   sequential
 } from '../../lib/index.js'
 import { fixtures } from '../parity/support/fixtures.js'
@@ -453,15 +454,47 @@ test('the MLPs of GPT-2, as the document replaces them; what reads whole rows do
     ) > 1e-3
   )
   const prompt = [{ inputIds: [7, 8, 9] }]
+  model.addCausalLmHead('words', { layers: 1, bias: false })
+  model.addAdapter('l', 'lora[init_weights="bert", alpha=64]')
   t.is((await model.generate(prompt, { maxNewTokens: 3 })).length, 1)
-  const wrapped = model.replaceModule('transformer.h.0.attn', (attn) =>
-    sequential(attn, adapterLayer({ hiddenSize: model.config.hiddenSize, adapterSize: 4 }))
-  )
-  await t.throwsAsync(model.generate(prompt, { maxNewTokens: 3 }), {
-    instanceOf: AdapterError,
-    code: 'ERR_UNSUPPORTED'
-  })
-  wrapped.undo()
+  const { hiddenSize } = model.config
+  const [one, two] = ['transformer.h.0', 'transformer.h.1']
+  const own = () => adapterLayer({ hiddenSize, adapterSize: 4 })
+  // Around an attention or a layer, behind, before or beside it: what is written is what forward finds likeliest.
+  for (const replaced of [
+    () => model.replaceModule(`${one}.attn`, (attn) => sequential(attn, own())),
+    () => model.replaceModule(`${two}.attn`, (attn) => parallel(attn, own(), { scale: 0.5 })),
+    () => model.replaceModule(one, (layer) => sequential(own(), layer, own())),
+    () => model.replaceModule(two, (layer) => sequential(parallel(layer, own()), own()))
+  ]) {
+    replaced()
+    fill(model)
+    for (const adapters of [null, 'l']) {
+      const [written] = await model.generate(prompt, { maxNewTokens: 6, eosTokenId: null, adapters })
+      const ids = [7, 8, 9]
+      for (const next of written?.ids ?? []) {
+        const { logits } = await model.forward({ inputIds: [ids] }, { adapters, head: 'words' })
+        const last = logits?.data.slice(-37) ?? new Float32Array()
+        t.is(last.indexOf(Math.max(...last)), next)
+        ids.push(next)
+      }
+    }
+  }
+  const refused = async (message: RegExp) =>
+    await t.throwsAsync(model.generate(prompt, { maxNewTokens: 3 }), { code: 'ERR_UNSUPPORTED', message })
+  for (const path of [`${one}.1.mlp.0`, `${two}.0.module.mlp.0.c_proj`, 'transformer.ln_f']) {
+    const dynamic = model.replaceModule(path, (module) =>
+      sequential(module, dynamicAdapter({ hiddenSize, maxAdapterSize: 4 }))
+    )
+    await refused(/reads whole rows/)
+    dynamic.undo()
+  }
+  while (model.undo());
+  const twice = model.replaceModule(two, () => model.getSubmodule(one))
+  await refused(/one attention into two places/)
+  twice.undo()
+  model.deleteHead('words')
+  model.deleteAdapter('l')
   while (model.undo());
   t.deepEqual(names(model), before)
 })

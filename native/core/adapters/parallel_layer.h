@@ -18,7 +18,11 @@ class ParallelLayer : public Layer {
   }
   const char* type() const override { return "Parallel"; }
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override {
-    return module_(x, context).add(added(x, context), scale_);
+    return join(module_(x, context), x, context);
+  }
+  /// The same where the module's own value is there already.
+  at::Tensor join(const at::Tensor& value, const at::Tensor& x, const ForwardContext& context) const {
+    return value.add(added(x, context), scale_);
   }
   LayerSize size() const override {
     auto size = module_.layer->size();

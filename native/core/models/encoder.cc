@@ -7,11 +7,13 @@
 #include <algorithm>
 
 #include "core/adapters/fusion_scores.h"
+#include "core/adapters/parallel_layer.h"
 #include "core/error.h"
 #include "core/models/copied_rows.h"
 #include "core/nn/attention.h"
 #include "core/nn/frozen.h"
 #include "core/nn/layer_context.h"
+#include "core/nn/sequential.h"
 
 namespace ta {
 
@@ -139,7 +141,8 @@ void Encoder::number(PackedBatch& read, const PackedBatch& batch, const ForwardC
          text("row ", row, " and its prompt are longer than the model has positions"),
          {.expected = text("positions up to ", config_.max_position_embeddings - 1),
           .got = text(positions.back()),
-          .hint = "Shorten the row, or take a prompt without positions (combine 'prefix'; of a prefix: shiftPositions false)"});
+          .hint = "Shorten the row, or take a prompt without positions (combine 'prefix'; of a prefix: shiftPositions "
+                  "false)"});
   }
   const auto tensor = [&](const std::vector<int64_t>& values) {
     return at::tensor(values, at::TensorOptions(at::kLong)).to(batch.positions->device());
@@ -283,8 +286,18 @@ void Encoder::add_layer(Container& list, std::shared_ptr<EncoderLayer> layer) {
 
 at::Tensor attend(const Slot& slot, const at::Tensor& xq, const at::Tensor& x, const TokenView& view,
                   const ForwardContext& context) {
-  auto* layer = dynamic_cast<AttendingLayer*>(slot.layer.get());
-  return layer != nullptr ? layer->forward(xq, x, view, context) : slot(x, context);
+  if (auto* layer = dynamic_cast<AttendingLayer*>(slot.layer.get())) return layer->forward(xq, x, view, context);
+  if (view.cache == nullptr) return slot(x, context);
+  // What surgery put around an attention: inside, it still has to know of the tokens before these.
+  const auto& parts = slot.layer->children();
+  if (dynamic_cast<Sequential*>(slot.layer.get()) != nullptr) {
+    auto y = x;
+    for (const auto& part : parts) y = attend(*part.slot, y, y, view, context);
+    return y;
+  }
+  if (auto* beside = dynamic_cast<ParallelLayer*>(slot.layer.get()))
+    return beside->join(attend(*parts[0].slot, x, x, view, context), x, context);
+  return slot(x, context);
 }
 
 bool answers_for_some(const Module& module) {

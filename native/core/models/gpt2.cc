@@ -3,13 +3,16 @@
 #include <ATen/TensorOperators.h>
 
 #include <cmath>
+#include <unordered_set>
 
+#include "core/adapters/parallel_layer.h"
 #include "core/error.h"
 #include "core/nn/conv1d.h"
 #include "core/nn/frozen.h"
 #include "core/nn/key_value_cache.h"
 #include "core/nn/layer_context.h"
 #include "core/nn/named_dropout.h"
+#include "core/nn/sequential.h"
 
 namespace ta {
 
@@ -173,6 +176,27 @@ at::Tensor Gpt2Model::embed(const PackedBatch& batch, const ForwardContext& cont
   return invertible_place().forward(dropout(sum, config_.embedding_dropout_prob, context.random), context);
 }
 
+namespace {
+
+// Why a layer, in which surgery may have replaced others, cannot go on from keys and values that are kept; null: it
+// can. `seen`: the attentions that stood before it.
+const char* why_not_token_by_token(const Module& module, std::unordered_set<const Module*>& seen) {
+  const bool holds =
+      dynamic_cast<const Sequential*>(&module) != nullptr || dynamic_cast<const ParallelLayer*>(&module) != nullptr;
+  const auto* layer = dynamic_cast<const Layer*>(&module);
+  if (dynamic_cast<const AttendingLayer*>(&module) != nullptr) {
+    // Keys and values are kept for each layer of the network.
+    if (!seen.insert(&module).second) return "put one attention into two places";
+  } else if (layer != nullptr && layer->reads_whole_rows() && !holds) {
+    return "put something that reads whole rows into the model";
+  }
+  for (const auto& child : module.children())
+    if (const auto* why = why_not_token_by_token(*child.module, seen)) return why;
+  return nullptr;
+}
+
+}  // namespace
+
 at::Tensor Gpt2Model::decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) {
   // Prompts are read with the first tokens; later ones have positions that count them.
   const auto start =
@@ -180,14 +204,13 @@ at::Tensor Gpt2Model::decode(const PackedBatch& batch, const ForwardContext& con
   const auto inner = context.with(start.rows);
   auto x = start.x;
   const TokenView all{start.rows, start.rows, &cache};
+  std::unordered_set<const Module*> seen;
+  if (const auto* why = why_not_token_by_token(*this, seen)) {
+    fail(ErrorCode::unsupported, "generate", text("surgery has ", why),
+         {.hint = "Generation keeps what earlier tokens gave; undo that replacement"});
+  }
   for (size_t i = 0; i < layers_.size(); ++i) {
     const auto& layer = layers_[i];
-    const auto* own = dynamic_cast<const EncoderLayer*>(layer.layer.get());
-    if (own == nullptr || !answers_for_some(*own)) {
-      fail(ErrorCode::unsupported, "generate",
-           "surgery has put something that reads whole rows around a layer or into it",
-           {.hint = "Generation keeps what earlier tokens gave; undo that replacement"});
-    }
     x = attend(layer, x, x, all, LayerContext(inner, static_cast<int64_t>(i)));
   }
   cache.advance(start.rows);
