@@ -203,10 +203,10 @@ export class Model extends ModelLife {
 
   #addHead(name: string, config: HeadConfig, { replaces, seed, source }: Start): void {
     checkHeadFits(config, this.config)
-    warnOfRandomPooler(this, name, config)
     const native = nativeHeadConfig(config, this.config.classifierDropout)
     nativeCall(() => this.#native.addHead(name, native, seed, replaces, source))
     this.#heads.put(name, config)
+    warnOfRandomPooler(this, name, config)
     if (replaces) this.forgetSurgery(`heads.${name}.`)
     if (replaces) this.#setTrainable(this.#trains, this.#chosenBy)
     else this.headChoice.added(name)
