@@ -58,7 +58,8 @@ const proofs: readonly (readonly [file: string, title: string])[] = [
   ['exchange/library-differs', 'a whole model with a Compacter is written with one warning, and comes back'],
   ['parity/methods', 'the values of the formulas, forward and gradients'],
   ['model/adapter-drop', 'a skipped layer is one that was left out'],
-  ['parity/invertible', 'NICE and GLOW give the values of the formulas']
+  ['parity/invertible', 'NICE and GLOW give the values of the formulas'],
+  ['training/trainer', 'four batches accumulated are one batch of four times the rows']
 ]
 
 test('docs/python-defects.md names a test for each defect of Python’s adapters, and the test is there', (t) => {
