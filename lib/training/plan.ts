@@ -15,13 +15,17 @@ export interface StepPlace {
 export class StepPlan {
   readonly totalSteps: number
   readonly warmupSteps: number
+  readonly #group: number
+  readonly #batchesOf: (epoch: number) => number
   readonly #stepsOf: (epoch: number) => number
   /** The first step of each epoch that has been asked for, and of the one after. */
   readonly #starts = [0]
 
   constructor(args: TrainingArguments, sampler: Pick<Sampler, 'batchCount' | 'hasBudget'>) {
     const { gradientAccumulationSteps: group, numTrainEpochs, maxSteps } = args
-    this.#stepsOf = (epoch) => Math.max(1, Math.ceil(sampler.batchCount(epoch) / group))
+    this.#group = group
+    this.#batchesOf = (epoch) => Math.max(1, sampler.batchCount(epoch))
+    this.#stepsOf = (epoch) => Math.ceil(this.#batchesOf(epoch) / group)
     this.totalSteps = maxSteps > 0 ? maxSteps : this.#stepsFor(numTrainEpochs, sampler)
     this.warmupSteps = warmupStepsOf(args, this.totalSteps)
   }
@@ -48,10 +52,11 @@ export class StepPlan {
     return { epoch, index: step - start, count: this.#start(epoch + 1) - start }
   }
 
-  /** Passes over the data after so many steps, with the fraction of the one that is running. */
+  /** Passes over the data after so many steps, with the fraction of the one that is running: of its batches. */
   epochAfter(steps: number): number {
-    const { epoch, index, count } = this.place(steps)
-    return (epoch * count + index) / count
+    const { epoch, index } = this.place(steps)
+    const batches = this.#batchesOf(epoch)
+    return (epoch * batches + index * this.#group) / batches
   }
 
   endsEpoch(steps: number): boolean {

@@ -140,3 +140,10 @@ test('what does not go together is refused by name', async (t) => {
     message: /maxTokensPerBatch: .* is for batches of a fixed number of rows/
   })
 })
+
+test('the epoch counts batches: of six, in steps of four, the first step is two thirds', (t) => {
+  const args = trainingArguments({ gradientAccumulationSteps: 4, numTrainEpochs: 2 })
+  const plan = new StepPlan(args, new Sampler({ length: 23, batchSize: 4, seed: 1 }))
+  const epochs = [0, 1, 2, 3, 4].map((step) => plan.epochAfter(step))
+  t.deepEqual(epochs, [0, 4 / 6, 1, 10 / 6, 2])
+})
