@@ -26,6 +26,12 @@ export function choiceBatch(
 ): ChoiceBatch {
   if (head.headType === 'question_answering') return { labels: labels && positions(labels, kept, name) }
   if (head.headType === 'multiple_choice') {
+    if (choices !== undefined && typeof choices.length !== 'number')
+      throw check.typeError(
+        'choices',
+        'for each question how many of the rows are its choices, such as [2, 3]',
+        choices
+      )
     const counts = choices === undefined ? equalCounts(kept.length, head.numChoices) : Int32Array.from(choices)
     const rows = counts.reduce((sum, count) => sum + count, 0)
     if (rows !== kept.length) {

@@ -33,6 +33,8 @@ export function labelBatch(
   config: ModelConfig,
   { head, name, isAligned = false }: LabelsFor
 ): Pick<NativeBatch, 'labels' | 'choices' | 'wordIds'> {
+  if (head !== undefined && head.headType !== 'multiple_choice' && inputs.choices !== undefined)
+    throw check.valueError('inputs.choices', `a head of kind ${head.headType} reads none; leave it out`)
   if (head !== undefined && isChoiceHead(head)) return choiceBatch(choiceInputs(inputs, ids, kept), head, kept, name)
   const tokens = head && labelsTokens(head) && inputs.labels !== undefined && alike(name, inputs.labels as Ids, ids)
   return {
@@ -122,9 +124,14 @@ export function rowLabels(
 function flatNumbers(labels: Labels): number[] {
   const list = (typeof (labels as Shaped).shape === 'object' ? (labels as Shaped).data : labels) as ArrayLike<unknown>
   if (typeof list.length !== 'number') throw check.typeError('labels', 'numbers, or rows of numbers', labels)
-  return Array.from(list).flatMap((label) => {
-    return typeof label === 'object' && label !== null
-      ? Array.from(label as ArrayLike<number>, Number)
-      : [Number(label)]
+  return Array.from(list).flatMap((label, i) => {
+    if (typeof label === 'object' && label !== null)
+      return Array.from(label as ArrayLike<unknown>, (one, j) => labelNumber(one, `labels[${i}][${j}]`))
+    return [labelNumber(label, `labels[${i}]`)]
   })
+}
+
+function labelNumber(label: unknown, name: string): number {
+  if (typeof label !== 'string') return Number(label)
+  throw check.typeError(name, "a label's number; its name is read by predict, evaluate and training", label)
 }

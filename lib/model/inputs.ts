@@ -88,13 +88,21 @@ function packImages(inputs: ImageInputs, shape: ImageShape, { head, name }: Labe
   return { batch: { inputIds: new Int32Array(0), pixelValues, rowLengths, labels }, rows, columns, places }
 }
 
+const ofRows =
+  'is for predict, evaluate and training: forward reads inputIds, such as model.tokenizer.encode(text) gives'
+const ofAnswers = 'stands in labels here: [first token, last token] for each row'
+
+/** Fields of a row, and names of Hugging Face's models. */
+const elsewhere: Readonly<Record<string, string>> = {
+  ...{ text: ofRows, textPair: ofRows, words: ofRows, question: ofRows, context: ofRows },
+  ...{ startPositions: ofAnswers, endPositions: ofAnswers, startPosition: ofAnswers, endPosition: ofAnswers }
+}
+
 /** Drops masked tokens and puts the rest one after the other. */
 export function packTokens(inputs: TokenInputs, config: ModelConfig, labels: LabelsFor): PackedInputs {
   const given = check.checkObject('inputs', inputs)
-  check.checkKeys('inputs', given, [
-    ...['inputIds', 'attentionMask', 'tokenTypeIds', 'positionIds', 'labels'],
-    ...['choices', 'wordIds']
-  ])
+  const known = ['inputIds', 'attentionMask', 'tokenTypeIds', 'positionIds', 'labels', 'choices', 'wordIds']
+  check.checkKeys('inputs', given, known, (key) => (Object.hasOwn(elsewhere, key) ? elsewhere[key] : undefined))
   if (inputs.inputIds === undefined) throw check.typeError('inputs.inputIds', 'rows of token ids', undefined)
   const ids = rowsOf('inputIds', inputs.inputIds)
   if (ids.values.length === 0) throw check.valueError('inputIds', 'expected at least one row, got an empty batch')

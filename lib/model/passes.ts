@@ -25,7 +25,7 @@ export function passOptions(
   options: ForwardOptions,
   batch: BatchRows
 ): { readonly native: NativeForwardOptions; readonly heads: BatchHeads | string | null } {
-  const hidden = options.outputHiddenStates ?? false
+  const hidden = check.checkBoolean('outputHiddenStates', options.outputHiddenStates ?? false)
   const setups = batchSetups(adaptersOf(model, options), batch, model.known)
   const heads = batchHeads(headRule(model, options), model.heads, setups, 'forward')
   const several = typeof heads === 'object' && heads !== null
@@ -37,7 +37,10 @@ export function passOptions(
       skipLayers: skippedLayers(model, options),
       outputHiddenStates: hidden,
       outputLastHiddenState: hidden,
-      outputFusionAttentions: options.outputAdapterFusionAttentions ?? false
+      outputFusionAttentions: check.checkBoolean(
+        'outputAdapterFusionAttentions',
+        options.outputAdapterFusionAttentions ?? false
+      )
     },
     heads
   }

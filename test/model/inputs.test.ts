@@ -154,3 +154,24 @@ test('a row of one token and a row of the greatest length', async (t) => {
   t.deepEqual(logits?.shape, [2, 2])
   t.true(Number.isFinite(loss))
 })
+
+test('what is for other calls, other heads or another place says so', async (t) => {
+  const model = await load(t)
+  model.addClassificationHead('classes', { labels: ['x', 'y'] })
+  model.addMultipleChoiceHead('choices')
+  const inputIds = [[5, 6], [7]]
+  for (const [inputs, options, message] of [
+    [{ text: 'a' }, {}, /'text' is for predict, evaluate and training: forward reads inputIds/],
+    [{ inputIds, startPositions: [0, 0] }, {}, /'startPositions' stands in labels here: \[first token, last token\]/],
+    [
+      { inputIds, labels: ['x', 'y'] },
+      { head: 'classes' },
+      /labels\[0\]: expected a label's number; its name .*got 'x'/
+    ],
+    [{ inputIds, choices: [2] }, { head: 'classes' }, /inputs\.choices: a head of kind classification reads none/],
+    [{ inputIds, choices: 2 }, { head: 'choices' }, /choices: expected for each question how many .*\[2, 3\]/],
+    [{ inputIds }, { outputHiddenStates: 'yes' }, /outputHiddenStates: expected true or false/]
+  ] as const) {
+    await t.throwsAsync(model.forward(inputs as never, options as object), { message })
+  }
+})
