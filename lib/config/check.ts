@@ -153,6 +153,17 @@ export function checkObject(name: string, value: unknown): Record<string, unknow
   return value as Record<string, unknown>
 }
 
+/** What stops a call; its controller is often given in its place. */
+export function checkSignal({ signal }: { readonly signal?: unknown }): void {
+  const isSignal = typeof (signal as { throwIfAborted?: unknown } | undefined)?.throwIfAborted === 'function'
+  if (signal === undefined || isSignal) return
+  throw typeError(
+    'signal',
+    'an AbortSignal, such as AbortSignal.timeout(ms) or the signal of an AbortController',
+    signal
+  )
+}
+
 export function checkArray(name: string, value: unknown): readonly unknown[] {
   if (!Array.isArray(value)) throw typeError(name, 'an array', value, { type: 'array' })
   return value

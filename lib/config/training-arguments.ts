@@ -265,7 +265,10 @@ export const trainingRules: check.FieldRules<TrainingArguments> = {
   shuffleBufferSize: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
   dataloaderDropLast: check.checkBoolean,
   resumeFromCheckpoint: (name, value) => {
-    return value === null || typeof value === 'boolean' ? value : check.checkNonEmptyString(name, value)
+    if (value === null || typeof value === 'boolean') return value
+    if (typeof value !== 'string')
+      throw check.typeError(name, "true for the newest, or a checkpoint's folder", value, { type: 'string' })
+    return check.checkNonEmptyString(name, value)
   },
   frozenLayerCache
 }

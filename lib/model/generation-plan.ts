@@ -110,6 +110,7 @@ export function planGeneration(
 ): GenerationPlan | undefined {
   const given = check.checkObject('options', options)
   check.checkKeys('options', given, keys, (key) => (Object.hasOwn(elsewhere, key) ? elsewhere[key] : undefined))
+  check.checkSignal(given)
   if (model.config.exported !== null) {
     throw new AdapterError('ERR_UNSUPPORTED', 'generate', 'an exported network does not write', {
       expected: 'a model of our own family, such as gpt2 from its folder',

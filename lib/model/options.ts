@@ -14,10 +14,12 @@ const inPython: Readonly<Record<string, string>> = {
 
 /** Refuses what is no option, and suggests the one that was meant. */
 export function checkOptions(options: unknown, allowed: readonly string[]): void {
-  check.checkKeys('options', check.checkObject('options', options), allowed, (key) => {
+  const given = check.checkObject('options', options)
+  check.checkKeys('options', given, allowed, (key) => {
     const here = Object.hasOwn(inPython, plain(key)) ? (inPython[plain(key)] as string) : ''
     return allowed.includes(here) ? `is called '${here}' here` : undefined
   })
+  check.checkSignal(given)
 }
 
 /** 'cuda' is the first of them, 'auto' is that where it works and otherwise the CPU. */

@@ -1,4 +1,4 @@
-import { closeSync, existsSync, openSync, readdirSync, readSync, renameSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, readSync, renameSync, rmSync, statSync } from 'node:fs'
 import { basename, dirname, join } from 'node:path'
 import { syncFolder } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
@@ -119,6 +119,13 @@ function discard(folder: string): void {
 
 const nameless = (folder: string): string => join(dirname(folder), `.${basename(folder)}-old-${ownerTag}`)
 
+function checkpointNear(outputDir: string, from: string): string {
+  const inside = existsSync(from) && statSync(from).isDirectory() ? listCheckpoints(from).at(-1) : undefined
+  if (inside !== undefined) return `Its newest is ${inside.folder}.`
+  const below = join(outputDir, from)
+  return existsSync(join(below, trainingFile)) ? `Did you mean '${below}', or true for the newest?` : 'Check the path.'
+}
+
 /** The checkpoint to resume from: a folder, or true for the newest. */
 export function findCheckpoint(outputDir: string, from: string | boolean): string {
   const operation = 'resume the training'
@@ -126,7 +133,7 @@ export function findCheckpoint(outputDir: string, from: string | boolean): strin
     if (existsSync(join(from, trainingFile))) return from
     throw new AdapterError('ERR_FILE_NOT_FOUND', operation, `${from} holds no checkpoint`, {
       expected: trainingFile,
-      hint: 'Check the path.'
+      hint: checkpointNear(outputDir, from)
     })
   }
   const newest = listCheckpoints(outputDir).at(-1)

@@ -51,8 +51,10 @@ const runKeys = ['signal', 'saveOnAbort']
 
 /** What run() and train() are told, where Hugging Face's train() is told more. */
 export function checkRunOptions(options: unknown): void {
-  check.checkKeys('options', check.checkObject('options', options), runKeys, (key) => {
+  const given = check.checkObject('options', options)
+  check.checkKeys('options', given, runKeys, (key) => {
     const isResume = plain(key) === plain('resumeFromCheckpoint')
     return isResume ? `is a training argument: args: { resumeFromCheckpoint: true }` : undefined
   })
+  check.checkSignal(given)
 }

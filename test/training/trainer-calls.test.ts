@@ -22,6 +22,30 @@ const unlabelled = evalDataset.map(({ inputIds }) => ({ inputIds }))
 const trainerOf = (model: Model, args: TrainingArgumentsInput = {}) =>
   new AdapterTrainer({ model, trainDataset, evalDataset, args: { ...quiet, maxSteps: 3, ...args } })
 
+test('a checkpoint that is named a little beside is found for the caller, and a controller is no signal', async (t) => {
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  const saves = { outputDir, saveStrategy: 'steps', saveSteps: 2 } as const
+  await trainerOf(model, saves).train()
+  const checkpoint = join(outputDir, 'checkpoint-2')
+  const resumed = (resumeFromCheckpoint: unknown) =>
+    trainerOf(model, { ...saves, resumeFromCheckpoint } as TrainingArgumentsInput).train()
+  const hints: string[] = []
+  for (const from of ['checkpoint-2', outputDir]) {
+    const error = await t.throwsAsync(resumed(from), { code: 'ERR_FILE_NOT_FOUND' })
+    hints.push((error as Error & { hint: string }).hint)
+  }
+  t.deepEqual(hints, [`Did you mean '${checkpoint}', or true for the newest?`, `Its newest is ${checkpoint}.`])
+  t.throws(() => trainerOf(model, { resumeFromCheckpoint: 2 as never }), {
+    message: /expected true for the newest, or/
+  })
+  const signal = new AbortController() as never
+  const wrong = { message: /^signal: expected an AbortSignal, / }
+  await t.throwsAsync(trainerOf(model).train({ signal }), wrong)
+  await t.throwsAsync(model.predict(evalDataset, { signal }), wrong)
+  await t.throwsAsync(evaluate(model, evalDataset, { signal }), wrong)
+})
+
 test('predict answers rows and, where they have labels, measures as evaluate does', async (t) => {
   const model = await ready(t)
   const trainer = trainerOf(model, { classWeights: [1, 3] })
