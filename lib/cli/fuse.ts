@@ -1,5 +1,6 @@
 import { resolve } from 'node:path'
 import { Fuse } from '../config/composition.js'
+import type { FusionConfigSource } from '../config/fusion-config.js'
 import { isOwnHead } from '../config/own-head.js'
 import type { TrainingEvent } from '../training/events.js'
 import { findAdapters, refuseLoaded } from './adapters.js'
@@ -31,8 +32,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
                           list: adapters
   --below [NAME=]ADAPTER  an adapter that lies, as it is, below all of them, such as MAD-X's language adapter. May be
                           repeated, the lowest first; in CONFIG a list. FOLDER then holds it, too
-  --fusion KIND           static, dynamic or dynamic with another temperature, as AdapterHub names them. Default
-                          dynamic
+  --fusion KIND           static or dynamic, as AdapterHub names them, also with fields of AdapterFusionConfig:
+                          'dynamic[temperature=True, dropout_prob=0.1]'. Default dynamic
   --name NAME             the fusion's and the head's name. Default: FOLDER's
 
 Everything else is as with train:
@@ -75,7 +76,7 @@ export async function run(argv: string[]): Promise<number> {
         await model.loadAdapter(source.folder, { as: source.name, withHead: false })
       }
       model.addHead(name, head)
-      fromOptions(() => model.addAdapterFusion(names, fusion as 'dynamic' | undefined, { name }))
+      fromOptions(() => model.addAdapterFusion(names, fusion as FusionConfigSource | undefined, { name }))
       model.trainAdapterFusion(setup)
       model.activeHead = name
     },

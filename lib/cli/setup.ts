@@ -47,6 +47,8 @@ function checkNames(composition: Composition, adapters: readonly AdapterSource[]
   const loaded = adapters.map(({ name }) => name)
   const stranger = adapterNames(composition).find((name) => !loaded.includes(name))
   if (stranger === undefined) return
+  // No adapter has such a name.
+  if (/[\\/]/.test(stranger)) throw usageError(`--setup: there is no folder '${stranger}'`)
   const there = loaded.length === 0 ? 'there is no --adapter' : `--adapter loads ${quoted(loaded)}`
   const text = formatComposition(composition)
   throw usageError(`--setup: ${text} names '${stranger}', and ${there}.${didYouMean(stranger, loaded)}`)

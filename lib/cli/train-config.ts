@@ -76,7 +76,7 @@ export interface TrainSettings {
   readonly below: readonly string[]
   /** For `torch-adapters fuse`: the adapters' folders or hub ids, `NAME=ADAPTER` where one gets another name. */
   readonly adapters: readonly string[]
-  /** For `torch-adapters fuse`: AdapterHub's name of the fusion's config. Default 'dynamic'. */
+  /** For `torch-adapters fuse`: AdapterHub's name of the fusion's config, also with fields: 'dynamic[temperature=True]'. Default 'dynamic'. */
   readonly fusion: string
 }
 

@@ -109,7 +109,7 @@ const present = <T extends object>(fields: T): Partial<T> =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>
 
 function resumeFrom(
-  { resume, 'resume-from': folder }: TrainValues,
+  { resume, 'resume-from': folder, ...values }: TrainValues,
   outputDir: string,
   loggingDir: string
 ): string | true | null {
@@ -120,10 +120,11 @@ function resumeFrom(
   }
   // Of a run that is finished nothing is left to go on with: see runTrainingIn.
   if (resume && listCheckpoints(outputDir).length === 0 && !isFinished(dirname(outputDir), loggingDir)) {
+    const [command, run] = ['adapter' in values ? 'fuse' : 'train', dirname(outputDir)]
     throw usageError(
       `there are no checkpoints in ${outputDir} to resume from. A run writes one every 500 steps and where it is ` +
         'interrupted; with --save epoch it does after each epoch. To begin anew, use the command that began it without ' +
-        `--resume, or: torch-adapters train ${join(dirname(outputDir), runConfigFile)}`
+        `--resume, or: torch-adapters ${command} ${join(run, runConfigFile)} --output ${run} --overwrite`
     )
   }
   return resume || null

@@ -2,6 +2,7 @@ import type { NativeFusionConfig } from '../native/config-types.js'
 import { camelCase, isSnakeCase, type SnakeCase, snakeCase } from './case.js'
 import * as check from './check.js'
 import { didYouMean } from './nearest.js'
+import { parseShorthand } from './shorthand.js'
 
 /** AdapterHub's AdapterFusionConfig, field for field (Pfeiffer et al. 2021, https://arxiv.org/abs/2005.00247). Frozen. */
 export interface FusionConfig {
@@ -30,8 +31,11 @@ export interface FusionConfig {
 export type FusionPreset = 'static' | 'dynamic'
 export type FusionOverrides = { readonly [K in keyof FusionConfig]?: FusionConfig[K] | undefined }
 export type FusionJson = { readonly [K in keyof FusionConfig as SnakeCase<K>]?: FusionConfig[K] | undefined }
-/** A preset, or fields over 'dynamic' in camelCase, or in snake_case as in JSON. Default 'dynamic'. */
-export type FusionConfigSource = FusionPreset | FusionOverrides | FusionJson
+/**
+ * A preset, one with fields ('static[temperature=True]'), or fields over 'dynamic' in camelCase, or in snake_case as in JSON.
+ * Default 'dynamic'.
+ */
+export type FusionConfigSource = FusionPreset | `${FusionPreset}[${string}]` | FusionOverrides | FusionJson
 
 const fixed: FusionConfig = Object.freeze({
   key: true,
@@ -55,8 +59,13 @@ export const fusionPresets: Readonly<Record<FusionPreset, FusionConfig>> = Objec
 const fields = Object.keys(fixed) as (keyof FusionConfig)[]
 
 export function fusionConfig(source: FusionConfigSource | object = 'dynamic'): FusionConfig {
-  if (typeof source === 'string') return fusionPresets[check.checkOneOf('fusion config', source, ['static', 'dynamic'])]
-  const given = check.checkObject('fusion config', source)
+  if (typeof source !== 'string') return withFields(fusionPresets.dynamic, check.checkObject('fusion config', source))
+  const [part, ...others] = source.includes('[') ? parseShorthand(source) : [{ name: source, values: {} }]
+  const name = others.length === 0 ? part?.name : source
+  return withFields(fusionPresets[check.checkOneOf('fusion config', name, ['static', 'dynamic'])], part?.values ?? {})
+}
+
+function withFields(preset: FusionConfig, given: Readonly<Record<string, unknown>>): FusionConfig {
   const changes = Object.entries(given).flatMap(([key, value]) => {
     const field = fields.find((name) => name === camelCase(key))
     if (field === undefined) {
@@ -65,7 +74,7 @@ export function fusionConfig(source: FusionConfigSource | object = 'dynamic'): F
     }
     return value === undefined ? [] : [[field, checkField(field, key, value)]]
   })
-  return Object.freeze({ ...fusionPresets.dynamic, ...Object.fromEntries(changes) })
+  return Object.freeze({ ...preset, ...Object.fromEntries(changes) })
 }
 
 function checkField(field: keyof FusionConfig, name: string, value: unknown): boolean | number | null {

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { compositionFromJson, formatComposition } from '../../lib/config/composition.js'
@@ -69,6 +69,41 @@ test('a fusion above an adapter that lies below all of them, as MAD-X has it; --
   const both = await command(['fuse', ...shared, ...over, '-o', join(place, 'no'), '--below', `first=${language}`])
   t.is(both.status, 2)
   t.regex(both.errors, /--below: what stands above it is called 'first', too/)
+})
+
+test('fields of the fusion’s config; what began a run without checkpoints begins it anew', async (t) => {
+  const [one, two, folder] = ['field-one', 'field-two', 'fields'].map((name) => join(place, name)) as [
+    string,
+    string,
+    string
+  ]
+  for (const each of [one, two]) await command(['train', ...shared, '-o', each, '--max-steps', '1'])
+  const kind = ['--fusion', 'static[temperature=True, dropout_prob=0.1]']
+  const fused = await command([
+    'fuse',
+    ...shared,
+    '-a',
+    one,
+    '-a',
+    two,
+    '-o',
+    folder,
+    '--max-steps',
+    '1',
+    '--name',
+    'f',
+    ...kind
+  ])
+  t.is(fused.status, 0, fused.errors)
+  const { config } = JSON.parse(readFileSync(join(folder, 'f', 'adapter_fusion_config.json'), 'utf8'))
+  t.deepEqual([config.value, config.temperature, config.dropout_prob], [false, true, 0.1])
+  rmSync(join(folder, 'checkpoints'), { recursive: true, force: true })
+  rmSync(join(folder, 'events.jsonl'))
+  const { errors } = await command(['resume', folder])
+  const again = /or: torch-adapters (fuse .* --overwrite)/.exec(errors)?.[1]?.split(' ') ?? []
+  t.is((await command(again)).status, 0, errors)
+  const nowhere = await command(['evaluate', '-m', model, '--setup', join(place, 'nowhere'), '-d', rows])
+  t.regex(nowhere.errors, /--setup: there is no folder '.*nowhere'/)
 })
 
 test('mistakes are found before a model is loaded', async (t) => {
