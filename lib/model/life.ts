@@ -1,11 +1,13 @@
 import { AdapterError } from '../native/errors.js'
 import { AdapterMerging } from './merging.js'
 
-/** How long a model can be used, and while a run holds it, that nothing about it changes. */
+/** How long a model can be used, and that nothing about it changes while a run holds it, nor what a call under way reads. */
 export abstract class ModelLife extends AdapterMerging {
   #holder: string | null = null
-  #answering = 0
   #disposed = false
+  /** How many calls under way read the model, and each part of it. */
+  #reading = 0
+  readonly #read = new Map<string, number>()
 
   get disposed(): boolean {
     return this.#disposed
@@ -31,12 +33,30 @@ export abstract class ModelLife extends AdapterMerging {
     }
   }
 
-  /** @internal Rows are answered in several passes, which all must find one model, until the returned function is called. */
-  answering(): () => void {
-    this.#answering++
+  /**
+   * @internal A call reads these parts, such as `head 'a'`, in several passes: none of them goes, and no weights change, until
+   * the returned function is called.
+   */
+  reads(parts: Iterable<string>): () => void {
+    const own = new Set(parts)
+    this.#reading++
+    for (const part of own) this.#read.set(part, (this.#read.get(part) ?? 0) + 1)
     return () => {
-      this.#answering--
+      this.#reading--
+      for (const part of own) {
+        const others = (this.#read.get(part) ?? 0) - 1
+        if (others > 0) this.#read.set(part, others)
+        else this.#read.delete(part)
+      }
     }
+  }
+
+  /** For a part that is deleted or replaced. */
+  protected unread(operation: string, part: string): void {
+    if (!this.#read.has(part)) return
+    throw new AdapterError('ERR_BUSY', operation, `a call under way reads the ${part}`, {
+      hint: 'Wait for predict, evaluate or gradients to end; another one may be added under another name meanwhile'
+    })
   }
 
   /** The core's part goes. */
@@ -57,7 +77,7 @@ export abstract class ModelLife extends AdapterMerging {
 
   protected override rewritable(operation: string): void {
     this.configurable(operation)
-    if (this.#answering === 0) return
+    if (this.#reading === 0) return
     throw new AdapterError('ERR_BUSY', operation, 'rows are being answered, and all of them by the same weights', {
       hint: 'Wait until predict or evaluate ends, or abort it'
     })

@@ -113,7 +113,10 @@ export class Model extends ModelLife {
     checkExported(given, this.config)
     const config = resolveTargets(given, this.config)
     checkLeaveOut(config, this.config.numHiddenLayers)
-    if (replaces) checkStillFusible(name, config, this.#fusions)
+    if (replaces) {
+      checkStillFusible(name, config, this.#fusions)
+      this.unread('addAdapter', `adapter '${name}'`)
+    }
     const native = nativeAdapterConfigs(config, this.config, words)
     nativeCall(() => this.#native.addAdapter(name, native, seed, replaces, source))
     this.#adapters.put(name, config)
@@ -128,6 +131,7 @@ export class Model extends ModelLife {
     this.configurable('deleteAdapter')
     checkKnown('deleteAdapter', name, this.#adapters)
     checkUnread(name, this.#fusions)
+    this.unread('deleteAdapter', `adapter '${name}'`)
     const runs = setupNames(this.#active, this.known).includes(name)
     nativeCall(() => this.#native.deleteAdapter(name))
     this.#adapters.drop(name)
@@ -157,6 +161,7 @@ export class Model extends ModelLife {
     const { name: given, ...rest } = options
     const { name, fusion } = fusionOf(adapters, config, given, this.#adapters)
     const replaces = isTaken('fusion', name, this.#fusions, rest)
+    if (replaces) this.unread('addAdapterFusion', `fusion '${name}'`)
     const native = nativeFusionConfig(fusion.config, this.config.attentionProbsDropoutProb)
     const seed = startSeed(this.#seed, `fusion ${name}`, rest.seed)
     nativeCall(() => this.#native.addFusion(name, fusion.adapters, native, seed, replaces))
@@ -170,6 +175,7 @@ export class Model extends ModelLife {
     this.configurable('deleteAdapterFusion')
     const name = fusionNamed('deleteAdapterFusion', fusion)
     checkKnown('deleteAdapterFusion', name, this.#fusions)
+    this.unread('deleteAdapterFusion', `fusion '${name}'`)
     const runs = fuseBlocks(this.#active).some((fuse) => fusionName(fuse) === name)
     nativeCall(() => this.#native.deleteFusion(name))
     this.#fusions.drop(name)
@@ -203,6 +209,7 @@ export class Model extends ModelLife {
 
   #addHead(name: string, config: HeadConfig, { replaces, seed, source }: Start): void {
     checkHeadFits(config, this.config)
+    if (replaces) this.unread('addHead', `head '${name}'`)
     const native = nativeHeadConfig(config, this.config.classifierDropout)
     nativeCall(() => this.#native.addHead(name, native, seed, replaces, source))
     this.#heads.put(name, config)
@@ -216,6 +223,7 @@ export class Model extends ModelLife {
   deleteHead(name: string): void {
     this.configurable('deleteHead')
     checkKnown('deleteHead', name, this.#heads)
+    this.unread('deleteHead', `head '${name}'`)
     nativeCall(() => this.#native.deleteHead(name))
     this.#heads.drop(name)
     this.forgetSurgery(`heads.${name}.`)

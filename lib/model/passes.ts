@@ -10,6 +10,7 @@ import { type ForwardInputs, packInputs } from './inputs.js'
 import type { Model } from './model.js'
 import { checkOptions, type ForwardOptions, type PredictOptions } from './options.js'
 import { type ForwardOutputs, layOut, repeatedRows } from './outputs.js'
+import { partsRead } from './parts-read.js'
 import { type Prediction, predict } from './predict.js'
 import { type BatchRows, batchSetups, channelCount, indexSetups, type RowAdapters } from './setup.js'
 import { ParameterSharing } from './sharing.js'
@@ -80,12 +81,7 @@ export abstract class ModelPasses extends ParameterSharing {
   /** Answers rows of text or ids, in their order. */
   async predict(rows: readonly (Row | string)[], options: PredictOptions = {}): Promise<Prediction[]> {
     this.usable('predict')
-    const end = this.#model.answering()
-    try {
-      return await predict(this.#model, rows, options)
-    } finally {
-      end()
-    }
+    return predict(this.#model, rows, options)
   }
 
   /** One backward pass over a batch, dropout off, nothing updated: the loss and the gradient of every trainable parameter. */
@@ -96,6 +92,11 @@ export abstract class ModelPasses extends ParameterSharing {
     this.configurable('gradients')
     checkOptions(options, passKeys)
     const { packed, native } = passOf(this.#model, inputs, options)
-    return await nativeCall(() => this.#model.native.gradients(packed.batch, native))
+    const done = this.#model.reads(partsRead(native.setups, native.heads ?? [native.head]))
+    try {
+      return await nativeCall(() => this.#model.native.gradients(packed.batch, native))
+    } finally {
+      done()
+    }
   }
 }

@@ -14,7 +14,6 @@ import { checkRow, placeOf, type Row } from '../data/dataset.js'
 import { Pauses } from '../data/pauses.js'
 import { checkSuits } from '../data/row-suits.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
-import { AdapterError } from '../native/errors.js'
 import type { NativeSetup } from '../native/pass-types.js'
 import type { Answer, AnswerOptions } from './best-spans.js'
 import { answerOfChoice } from './choice-answers.js'
@@ -23,6 +22,7 @@ import { type HeadRule, headOfRow, headRule } from './head-rule.js'
 import type { Model } from './model.js'
 import { checkOptions, type PredictOptions } from './options.js'
 import { type Copy, type Part, type PartAnswer, type PartPass, passParts } from './part-answers.js'
+import { partsRead } from './parts-read.js'
 import { limitsUnder } from './row-room.js'
 import { type AdapterSetup, rowBranches, rowSetups, setupNames, taskIdsOf } from './setup.js'
 import { skippedLayers } from './skip-layers.js'
@@ -103,8 +103,13 @@ export async function predict(
   }
   const asked = answerOptions(options)
   const answers = new Array<Prediction>(each.length)
-  for (let from = 0; from < jobs.length; from += pass.rows) {
-    await answer(model, jobs.slice(from, from + pass.rows), { pass, asked, answers })
+  const done = model.reads(partsRead(each, heads))
+  try {
+    for (let from = 0; from < jobs.length; from += pass.rows) {
+      await answer(model, jobs.slice(from, from + pass.rows), { pass, asked, answers })
+    }
+  } finally {
+    done()
   }
   return branches === null ? answers : ofRows(answers, branches)
 }
@@ -227,7 +232,7 @@ async function answer(model: Model, jobs: readonly Job[], { pass, asked, answers
       const own = found[job]?.[copy] ?? []
       answers[place] = {
         ...answerOf(
-          headNow(model, head),
+          model.heads.get(head) as HeadConfig,
           own.map(({ logits }) => logits),
           question,
           asked
@@ -284,30 +289,16 @@ const labelFields = [
 export const isLabelled = (row: Row): boolean =>
   labelFields.some((field) => (row as unknown as Readonly<Record<string, unknown>>)[field] != null)
 
-/** While rows pass through, the head that is to read them may be deleted. */
-function headNow({ heads }: Model, name: string): HeadConfig {
-  const config = heads.get(name)
-  if (config !== undefined) return config
-  throw new AdapterError(
-    'ERR_INVALID_ARGUMENT',
-    'predict',
-    `the head '${name}' was deleted before its rows were answered`,
-    {
-      hint: 'Wait until predict ends, or abort it'
-    }
-  )
-}
-
 /** As the heads of its copies read it. */
 function encodeJob(model: Model, { row, index, copies }: Job, { imageSize }: Pass): EncodedRow {
   const setups = copies.map(({ setup }) => setup)
   const limits = limitsUnder(model, setups, withImageSize(model.config, imageSize))
   const options = { tokenizer: model.tokenizer, source: model.source, limits }
   const place = placeOf(row, `rows[${index}]`)
-  const config = headNow(model, copies[0]?.head ?? '')
+  const config = model.heads.get(copies[0]?.head ?? '')
   const unlabelled = Object.fromEntries(Object.entries(row).filter(([field]) => !labelFields.includes(field)))
-  for (const { head } of copies) checkSuits(unlabelled, headNow(model, head), place)
-  if (!isChoiceHead(config)) return encodeRow(row, options, place)
+  for (const { head } of copies) checkSuits(unlabelled, model.heads.get(head) as HeadConfig, place)
+  if (config === undefined || !isChoiceHead(config)) return encodeRow(row, options, place)
   return encodeRow(unlabelled as unknown as Row, { ...options, head: config }, place)
 }
 

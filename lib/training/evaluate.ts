@@ -8,6 +8,7 @@ import { adapterSetup, scopedSetup } from '../model/adapter-setup.js'
 import { checkModel } from '../model/check-model.js'
 import type { Model } from '../model/model.js'
 import { checkOptions } from '../model/options.js'
+import { partsOfSetup } from '../model/parts-read.js'
 import { type AdapterSetup, checkKnown, setupNames } from '../model/setup.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeHeadLoss } from '../native/pass-types.js'
@@ -122,13 +123,13 @@ function checkSetup(adapters: unknown, model: Model): AdapterSetup {
 }
 
 async function evaluateActive(model: Model, dataset: Dataset, options: MeasureOptions): Promise<Evaluation> {
-  requireHeads(model, 'evaluate')
-  const end = model.answering()
+  const heads = requireHeads(model, 'evaluate')
+  const done = model.reads(partsOfSetup(model.activeAdapters, heads.keys()))
   try {
     const rows = await EncodedDataset.of(dataset, model, 'dataset', undefined, undefined, options.signal)
     return await evaluateEncoded(model, rows, options)
   } finally {
-    end()
+    done()
   }
 }
 

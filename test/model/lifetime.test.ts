@@ -140,10 +140,10 @@ test('an adapter added while others run is there at the next call', async (t) =>
   t.is((await before).length, rows.length)
 })
 
-test('rows of one call are answered by one model: what changes weights waits, and a deleted head is told of', async (t) => {
+test('rows of one call are answered by one model: what changes weights waits', async (t) => {
   const model = await load(t)
   model.addAdapter('a', 'lora')
-  for (const name of ['a', 'b']) model.addClassificationHead(name)
+  model.addClassificationHead('a')
   const rows = Array.from({ length: 40 }, (_, i) => ({ inputIds: [5, 6 + i], label: i % 2 }))
   const changes = [
     () => model.mergeAdapter('a'),
@@ -158,8 +158,5 @@ test('rows of one call are answered by one model: what changes weights waits, an
     model.setActiveAdapters('a')
     await work
   }
-  const gone = model.predict(rows, { batchSize: 1, head: 'b' })
-  model.deleteHead('b')
-  await t.throwsAsync(gone, { code: 'ERR_INVALID_ARGUMENT', message: /'b' was deleted before its rows were answered/ })
   for (const change of changes) t.notThrows(change)
 })
