@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { exitStatus, usageError } from './arguments.js'
 import { run as fuse } from './fuse.js'
 import { run as sweep } from './sweep.js'
@@ -24,10 +24,16 @@ export async function run([folder, ...options]: string[]): Promise<number> {
   if (folder === undefined || folder.startsWith('-'))
     throw usageError(`expected a run's FOLDER first, got ${folder ?? 'nothing'}`)
   const config = join(folder, runConfigFile)
-  if (!existsSync(config))
-    throw usageError(`expected the folder of a run, got ${folder}, which has no ${runConfigFile}`)
+  if (!existsSync(config)) throw noRun(folder)
   const isElsewhere = options.some((option) => /^--resume-from(=|$)/.test(option))
   const content = await readTrainConfig(config)
   const command = isSweep(content) ? sweep : isFusion(content) ? fuse : train
   return await command([config, '--output', folder, ...(isElsewhere ? [] : ['--resume']), ...options])
+}
+
+function noRun(folder: string): Error {
+  // A checkpoint, or the folder of all of them, lies inside.
+  const run = [dirname(folder), dirname(dirname(folder))].find((above) => existsSync(join(above, runConfigFile)))
+  const hint = run === undefined ? '' : `: it lies in a run, which goes on with torch-adapters resume ${run}`
+  return usageError(`expected the folder of a run, got ${folder}, which has no ${runConfigFile}${hint}`)
 }

@@ -157,7 +157,11 @@ test('mistakes in a config name the file, and the nearest', async (t) => {
   t.regex(none.errors, /nowhere\.json does not exist/)
   t.false(existsSync(folder))
   mkdirSync(join(place, 'empty'))
+  mkdirSync(join(place, 'run/checkpoints/checkpoint-1'), { recursive: true })
+  writeFileSync(join(place, 'run/train.json'), '{}')
   for (const [args, message] of [
+    [[join(place, 'run/checkpoints')], /which goes on with torch-adapters resume .*run\./],
+    [[join(place, 'run/checkpoints/checkpoint-1')], /which goes on with torch-adapters resume .*run\./],
     [[], /expected a run's FOLDER first, got nothing/],
     [[join(place, 'empty')], /which has no train\.json/],
     [['--json'], /expected a run's FOLDER first/]
