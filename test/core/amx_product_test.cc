@@ -8,6 +8,7 @@
 #include <ATen/ops/eye.h>
 #include <ATen/ops/isfinite.h>
 
+#include <bit>
 #include <limits>
 
 #include "check.h"
@@ -24,21 +25,7 @@ const std::vector<ProductSize> kAmxSizes = {{1, 32, 32},    {15, 64, 64},    {16
 
 TEST(amx_products_are_matmul) {
   Random random(31);
-  for (const auto& [rows, inner, columns] : kAmxSizes) {
-    const auto x = product_numbers(random, {rows, inner}), w = product_numbers(random, {columns, inner});
-    if (!amx_product_runs(x, w)) return;
-    const auto bias = product_numbers(random, {columns});
-    const auto wide_x = product_numbers(random, {rows, 2 * inner + 3});
-    const auto wide_w = product_numbers(random, {columns + 9, inner + 5});
-    const auto tall_w = product_numbers(random, {inner + 2, columns + 3});
-    const auto part_x = wide_x.narrow(1, 3, inner), part_w = wide_w.narrow(0, 4, columns).narrow(1, 5, inner);
-    const auto part_turned = tall_w.narrow(0, 1, inner).narrow(1, 2, columns).t();
-    for (const auto& [a, b] : {std::pair{x, w}, {x, with_dense_columns(w)}, {part_x, part_w}, {part_x, part_turned}}) {
-      CHECK(amx_product_runs(a, b));
-      CHECK_NEAR(worst_difference(amx_product(a, b, {}), a, b, {}), 0, 5e-6);
-      CHECK_NEAR(worst_difference(amx_product(a, b, bias), a, b, bias), 0, 5e-6);
-    }
-  }
+  for (const auto& size : kAmxSizes) check_products(random, size, 5e-6, amx_product_runs, amx_product);
 }
 
 // The gradient of a weight: gᵀ x, added.
@@ -91,35 +78,16 @@ TEST(amx_products_with_the_identity_are_bit_for_bit_what_was_given) {
 TEST(a_row_of_an_amx_product_has_the_same_bits_in_every_batch_and_with_any_number_of_threads) {
   Random random(34);
   const auto x = product_numbers(random, {300, 1600}), rows = product_numbers(random, {864, 1600});
-  if (!amx_product_runs(x, rows)) return;
-  const int before = at::get_num_threads();
-  for (const auto& w : {rows, with_dense_columns(rows)}) {
-    at::set_num_threads(1);
-    const auto all = amx_product(x, w, {});
-    for (const int64_t count : {1, 16, 17, 31, 32, 33, 48, 256, 289})
-      CHECK(at::equal(amx_product(x.narrow(0, 300 - count, count), w, {}), all.narrow(0, 300 - count, count)));
-    for (const int threads : {2, 3, 7}) {
-      at::set_num_threads(threads);
-      CHECK(at::equal(amx_product(x, w, {}), all));
-    }
-  }
-  at::set_num_threads(before);
+  if (amx_product_runs(x, rows)) check_bits(x, rows, {1, 16, 17, 31, 32, 33, 48, 256, 289}, amx_product);
 }
 
 TEST(amx_products_keep_what_is_no_number_in_its_row) {
   Random random(35);
   const auto rows = product_numbers(random, {32, 64});
+  if (!amx_product_runs(rows, rows)) return;
   for (const float value : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN(),
-                            std::bit_cast<float>(0x7FFFFFFFU), std::bit_cast<float>(0xFFFFFFFFU)}) {
-    auto x = product_numbers(random, {20, 64});
-    if (!amx_product_runs(x, rows)) return;
-    x[18].mutable_data_ptr<float>()[63] = value;
-    for (const auto& w : {rows, with_dense_columns(rows)}) {
-      const auto y = amx_product(x, w, {});
-      for (int64_t row = 0; row < 20; ++row) CHECK_EQ(at::isfinite(y[row]).all().item<bool>(), row != 18);
-      CHECK(!at::isfinite(y[18]).any().item<bool>());
-    }
-  }
+                            std::bit_cast<float>(0x7FFFFFFFU), std::bit_cast<float>(0xFFFFFFFFU)})
+    check_no_number(random, rows, value, amx_product);
 }
 
 TEST(amx_products_want_dense_rows_or_columns_and_one_step) {

@@ -160,21 +160,7 @@ const std::vector<ProductSize> kWideSizes = {{1, 16, 32},    {8, 48, 48},   {15,
 // A sum has up to 768 terms before it meets another.
 TEST(wide_products_are_matmul) {
   Random random(18);
-  for (const auto& [rows, inner, columns] : kWideSizes) {
-    const auto x = product_numbers(random, {rows, inner}), w = product_numbers(random, {columns, inner});
-    if (!wide_product_runs(x, w)) return;
-    const auto bias = product_numbers(random, {columns});
-    const auto wide_x = product_numbers(random, {rows, 2 * inner + 3});
-    const auto wide_w = product_numbers(random, {columns + 9, inner + 5});
-    const auto tall_w = product_numbers(random, {inner + 2, columns + 3});
-    const auto part_x = wide_x.narrow(1, 3, inner), part_w = wide_w.narrow(0, 4, columns).narrow(1, 5, inner);
-    const auto part_turned = tall_w.narrow(0, 1, inner).narrow(1, 2, columns).t();
-    for (const auto& [a, b] : {std::pair{x, w}, {x, with_dense_columns(w)}, {part_x, part_w}, {part_x, part_turned}}) {
-      CHECK(wide_product_runs(a, b));
-      CHECK_NEAR(worst_difference(wide_product(a, b, {}), a, b, {}), 0, 1.2e-5);
-      CHECK_NEAR(worst_difference(wide_product(a, b, bias), a, b, bias), 0, 1.2e-5);
-    }
-  }
+  for (const auto& size : kWideSizes) check_products(random, size, 1.2e-5, wide_product_runs, wide_product);
 }
 
 TEST(wide_products_of_one_vector_of_columns) {
@@ -188,31 +174,14 @@ TEST(wide_products_of_one_vector_of_columns) {
 TEST(a_row_of_a_wide_product_has_the_same_bits_in_every_batch_and_with_any_number_of_threads) {
   Random random(19);
   const auto x = product_numbers(random, {300, 1600}), rows = product_numbers(random, {848, 1600});
-  if (!wide_product_runs(x, rows)) return;
-  const int before = at::get_num_threads();
-  for (const auto& w : {rows, with_dense_columns(rows)}) {
-    at::set_num_threads(1);
-    const auto all = wide_product(x, w, {});
-    for (const int64_t count : {1, 8, 16, 17, 33, 48, 289})
-      CHECK(at::equal(wide_product(x.narrow(0, 300 - count, count), w, {}), all.narrow(0, 300 - count, count)));
-    for (const int threads : {2, 3, 7}) {
-      at::set_num_threads(threads);
-      CHECK(at::equal(wide_product(x, w, {}), all));
-    }
-  }
-  at::set_num_threads(before);
+  if (wide_product_runs(x, rows)) check_bits(x, rows, {1, 8, 16, 17, 33, 48, 289}, wide_product);
 }
 
 TEST(wide_products_keep_what_is_no_number_in_its_row) {
   Random random(20);
-  auto x = product_numbers(random, {20, 32});
   const auto rows = product_numbers(random, {32, 32});
-  if (!wide_product_runs(x, rows)) return;
-  x[18][31] = std::numeric_limits<float>::infinity();
-  for (const auto& w : {rows, with_dense_columns(rows)}) {
-    const auto y = wide_product(x, w, {});
-    for (int64_t row = 0; row < 20; ++row) CHECK_EQ(at::isfinite(y[row]).all().item<bool>(), row != 18);
-  }
+  if (wide_product_runs(rows, rows))
+    check_no_number(random, rows, std::numeric_limits<float>::infinity(), wide_product);
 }
 
 TEST(wide_products_want_dense_rows_or_columns_and_whole_lines) {
