@@ -1,6 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { valueError } from '../config/check.js'
-import type { TextTokenizer } from './tokenizer.js'
+import { TextTokenizer } from './tokenizer.js'
 
 /** What rows of text need. */
 export interface Tokenized {
@@ -21,6 +22,7 @@ export function neededTokenizer(
 
 /** What to do about a folder whose tokenizer is in other files than those that are read; '' where it has none at all. */
 export function filesNotRead(source: string | undefined): string {
+  if (source !== undefined && existsSync(join(source, 'tokenizer.json'))) return `. ${whyUnused(source)}`
   const files = unreadFiles(source)
   if (files.length === 0) return ''
   return (
@@ -28,6 +30,16 @@ export function filesNotRead(source: string | undefined): string {
     'merges.txt of RoBERTa or GPT-2. In Python AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes ' +
     'tokenizer.json'
   )
+}
+
+/** The file was there when the model was opened, and is tried again for what was wrong with it. */
+function whyUnused(source: string): string {
+  try {
+    TextTokenizer.fromFolder(source)
+  } catch (error) {
+    return `In ${source}, ${(error as Error).message.replace(/^read the tokenizer: /, '')}`
+  }
+  return `${source} holds a tokenizer.json now; open the model again`
 }
 
 /** Files that hold vocabularies and merges of tokenizers, SentencePiece's among them. */

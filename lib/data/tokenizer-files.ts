@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { isPlainObject } from '../config/check.js'
 import { readJsonObject } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
-import { partsOf } from './tokenizer-parts.js'
+import { type Json, partsOf } from './tokenizer-parts.js'
 import { hasVocabulary, largestTokenizer, readVocabulary, vocabularyFiles } from './vocabulary-files.js'
 
 export interface TokenizerFiles {
@@ -33,7 +33,7 @@ export function readTokenizerFiles(folder: string): TokenizerFiles {
   if (existsSync(file)) {
     const model = readJsonObject(file, operation, largestTokenizer)
     checkModel(model, file)
-    return { model: withConfiguredNormalizer(model, config), config: tokens(config) }
+    return { model: withConfiguredNormalizer(folder, model, config), config: tokens(config) }
   }
   const built = readVocabulary(folder, config)
   if (built === undefined) throw missing(folder)
@@ -95,22 +95,27 @@ function checkModel(tokenizer: Readonly<Record<string, unknown>>, file: string):
   }
 }
 
-/** BertTokenizerFast lets tokenizer_config.json overrule the normalizer that tokenizer.json was saved with. */
-function withConfiguredNormalizer(
-  model: Readonly<Record<string, unknown>>,
-  config: Readonly<Record<string, unknown>>
-): Readonly<Record<string, unknown>> {
+/** Classes of which transformers' fast ones read their tokenizer.json as a BertTokenizerFast does its own. */
+const bertClass = /^(Bert|DistilBert|Electra)Tokenizer(Fast)?$/
+const bertModels = ['bert', 'distilbert', 'electra']
+
+/** The class that tokenizer_config.json or the model's config names, or else that of the model's type, as AutoTokenizer has it. */
+function isBerts(folder: string, config: Json): boolean {
+  const model = optional(join(folder, 'config.json'))
+  const named = config['tokenizer_class'] ?? model['tokenizer_class']
+  return named == null ? bertModels.includes(String(model['model_type'])) : bertClass.test(String(named))
+}
+
+/**
+ * BertTokenizerFast goes by tokenizer_config.json, not by the normalizer that tokenizer.json was saved with: what the config does
+ * not say is the class's own default.
+ */
+function withConfiguredNormalizer(folder: string, model: Json, config: Json): Json {
   const { normalizer } = model
-  const isBert = String(config['tokenizer_class'] ?? '').startsWith('Bert')
-  if (!isBert || !isPlainObject(normalizer) || normalizer['type'] !== 'BertNormalizer') return model
-  const { do_lower_case, strip_accents, tokenize_chinese_chars } = config
+  if (!isPlainObject(normalizer) || normalizer['type'] !== 'BertNormalizer' || !isBerts(folder, config)) return model
+  const { do_lower_case: lowercase = true, strip_accents = null, tokenize_chinese_chars = true } = config
   return {
     ...model,
-    normalizer: {
-      ...normalizer,
-      ...(do_lower_case === undefined ? {} : { lowercase: do_lower_case }),
-      ...(strip_accents === undefined ? {} : { strip_accents }),
-      ...(tokenize_chinese_chars === undefined ? {} : { handle_chinese_chars: tokenize_chinese_chars })
-    }
+    normalizer: { ...normalizer, lowercase, strip_accents, handle_chinese_chars: tokenize_chinese_chars }
   }
 }

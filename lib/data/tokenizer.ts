@@ -70,8 +70,10 @@ export class TextTokenizer {
         ? withinTime(longestLoad, () => new Tokenizer(model, config))
         : new Tokenizer(model, config)
     } catch (cause) {
-      const problem = `tokenizer.json cannot be used: ${(cause as Error).message}`
-      throw new AdapterError('ERR_INVALID_FILE', 'read the tokenizer', problem, { cause })
+      const { message } = cause as Error
+      // Such as `Unknown Normalizer type: Nmt`.
+      const code = message.startsWith('Unknown ') ? 'ERR_UNSUPPORTED' : 'ERR_INVALID_FILE'
+      throw new AdapterError(code, 'read the tokenizer', `tokenizer.json cannot be used: ${message}`, { cause })
     }
     const postProcess = postProcessor(this.#tokenizer, model['post_processor'])
     this.#postProcess = (...parts) => whole(() => postProcess(...parts))

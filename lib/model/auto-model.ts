@@ -33,7 +33,7 @@ export const AutoModel = Object.freeze({
     const file = join(folder, 'config.json')
     if (!existsSync(file)) throw noModelHere(folder)
     const json = readJsonObject(file, 'load the model')
-    const tokenizer = hasTokenizer(folder) ? TextTokenizer.fromFolder(folder) : undefined
+    const tokenizer = tokenizerIn(folder)
     const config = inFile(file, 'load the model', () => modelConfigFromJson({ _name_or_path: source, ...json }, source))
     const model = await make(config, { device, trunk, seed }, tokenizer, folder)
     try {
@@ -81,6 +81,17 @@ export const AutoModel = Object.freeze({
     return await loadExported(addon, file, options, { device, seed })
   }
 })
+
+/** None where a part of it is not known here: rows of ids go without, and rows of text are told why. */
+function tokenizerIn(folder: string): TextTokenizer | undefined {
+  if (!hasTokenizer(folder)) return undefined
+  try {
+    return TextTokenizer.fromFolder(folder)
+  } catch (error) {
+    if ((error as Partial<AdapterError>).code === 'ERR_UNSUPPORTED') return undefined
+    throw error
+  }
+}
 
 type MakeOptions = Pick<LoadOptions, 'device' | 'trunk' | 'seed'>
 

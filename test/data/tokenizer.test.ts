@@ -91,13 +91,14 @@ test('broken folders', (t) => {
   const broken: [object, RegExp][] = [
     [{ ...whole, model: undefined }, /no "model"/],
     [{ ...whole, added_tokens: [{ id: 2 ** 40, content: 'x' }] }, /an added token is not/],
-    [{ ...whole, model: { ...whole['model'], vocab: { a: -1 } } }, /the id of 'a' is -1/],
-    [{ ...whole, pre_tokenizer: { type: 'Magic' } }, /cannot be used: .*Magic/]
+    [{ ...whole, model: { ...whole['model'], vocab: { a: -1 } } }, /the id of 'a' is -1/]
   ]
   for (const [content, message] of broken) {
     writeFileSync(file, JSON.stringify(content))
     t.throws(() => TextTokenizer.fromFolder(copy), { code: 'ERR_INVALID_FILE', message })
   }
+  writeFileSync(file, JSON.stringify({ ...whole, pre_tokenizer: { type: 'Magic' } }))
+  t.throws(() => TextTokenizer.fromFolder(copy), { code: 'ERR_UNSUPPORTED', message: /cannot be used: .*Magic/ })
   writeFileSync(file, '{"model":')
   t.throws(() => TextTokenizer.fromFolder(copy), { code: 'ERR_INVALID_FILE', message: /not valid JSON/ })
 })
@@ -116,6 +117,40 @@ test('tokenizer_config.json overrules the case of a BERT tokenizer', (t) => {
   const tokenizer = TextTokenizer.fromFolder(copy)
   // The vocabulary has no capital letters.
   t.deepEqual([...tokenizer.encode('A').inputIds], [2, 1, 3])
+})
+
+// As transformers 4.57.6 reads such folders.
+test("what tokenizer_config.json does not say of a BERT tokenizer is the class's default, whatever tokenizer.json has", (t) => {
+  const copy = mkdtempSync(join(tmpdir(), 'tokenizer-'))
+  cpSync(join(folder, 'bert'), copy, { recursive: true })
+  const change = (file: string, change: (json: Record<string, unknown>) => object) => {
+    const json = JSON.parse(readFileSync(join(copy, file), 'utf8')) as Record<string, unknown>
+    writeFileSync(join(copy, file), JSON.stringify(change(json)))
+  }
+  change('tokenizer.json', (json) => ({
+    ...json,
+    normalizer: {
+      type: 'BertNormalizer',
+      clean_text: true,
+      handle_chinese_chars: true,
+      lowercase: false,
+      strip_accents: false
+    }
+  }))
+  const idsAs = (tokenizerClass: string | undefined, modelType = 'bert') => {
+    writeFileSync(join(copy, 'config.json'), JSON.stringify({ model_type: modelType }))
+    change('tokenizer_config.json', ({ do_lower_case: _, strip_accents: __, ...rest }) => ({
+      ...rest,
+      tokenizer_class: tokenizerClass
+    }))
+    return [...TextTokenizer.fromFolder(copy).encode('Á').inputIds]
+  }
+  const small = [...TextTokenizer.fromFolder(join(folder, 'bert')).encode('a').inputIds]
+  for (const name of ['BertTokenizer', 'BertTokenizerFast', 'DistilBertTokenizer', 'ElectraTokenizerFast', undefined]) {
+    t.deepEqual(idsAs(name), small, name)
+  }
+  for (const name of ['PreTrainedTokenizerFast', 'BertweetTokenizer']) t.deepEqual(idsAs(name), [2, 1, 3], name)
+  t.deepEqual(idsAs(undefined, 'roberta'), [2, 1, 3])
 })
 
 test('a byte-level post-processor alone, as in GPT-2, keeps both texts of a pair', (t) => {

@@ -170,3 +170,24 @@ test('damaged and unknown folders', (t) => {
   t.false(hasTokenizer(folder))
   wrong(/holds no tokenizer.*vocab\.json and merges\.txt of a RoBERTa or GPT-2 model/, 'ERR_FILE_NOT_FOUND')
 })
+
+test('a tokenizer.json with a part that is not known leaves the model open for ids; text is refused with the part', async (t) => {
+  const folder = scratch(t)
+  const model = await AutoModel.fromConfig(tinyConfig, { seed: 1 })
+  t.teardown(() => model.dispose())
+  await model.save(folder)
+  const file = JSON.parse(readFileSync('test/data/fixtures/tokenizers/bert/tokenizer.json', 'utf8')) as object
+  const write = (fields: object) =>
+    writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify({ ...file, ...fields }))
+  write({ normalizer: { type: 'Sequence', normalizers: [{ type: 'Nmt' }, { type: 'NFKC' }] } })
+  const opened = await AutoModel.fromPretrained(folder)
+  t.teardown(() => opened.dispose())
+  opened.addClassificationHead('c', { numLabels: 2 })
+  t.is((await opened.predict([{ inputIds: [5, 6] }])).length, 1)
+  await t.throwsAsync(opened.predict(['text']), {
+    message: `rows[0]: the model has no tokenizer, so rows must be inputIds. In ${folder}, tokenizer.json cannot be used: Unknown Normalizer type: Nmt`
+  })
+  // One that is damaged is still an error at once.
+  write({ model: { type: 'WordPiece', vocab: 5 } })
+  await t.throwsAsync(AutoModel.fromPretrained(folder), { code: 'ERR_INVALID_FILE' })
+})
