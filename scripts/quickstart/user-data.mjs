@@ -19,12 +19,14 @@ function parseLine(path, line, number) {
   try {
     row = JSON.parse(line)
   } catch {
-    return refuse(path, `line ${number} is not JSON`)
+    return refuse(path, `line ${number} is not JSON (\`npx torch-adapters train\` takes CSV and lists of labels, too)`)
   }
   const { text, textPair = row?.text_pair, label } = row ?? {}
   if (typeof text !== 'string') refuse(path, `line ${number} has no "text"`)
   if (textPair !== undefined && typeof textPair !== 'string') refuse(path, `line ${number}: "textPair" is not a text`)
-  if (typeof label !== 'string' && typeof label !== 'number') refuse(path, `line ${number} has no "label"`)
+  if (!['string', 'number', 'boolean'].includes(typeof label)) {
+    refuse(path, `line ${number} has no "label" that is one text, number, true or false`)
+  }
   return { text, ...(textPair === undefined ? {} : { textPair }), label: String(label) }
 }
 

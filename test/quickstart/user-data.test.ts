@@ -118,3 +118,15 @@ test('a definition and its example are a pair as the tokenizer writes one', (t) 
     t.is(row.label.filter((label) => label === 1).length, 1)
   }
 })
+
+test('labels may be true and false; a file that is no JSON, and a list of labels, are told', (t) => {
+  const folder = temporaryFolder(t)
+  const file = join(folder, 'rows.jsonl')
+  const read = (...rows: unknown[]) => {
+    writeFileSync(file, rows.map((row) => (typeof row === 'string' ? row : JSON.stringify(row))).join('\n'))
+    return userTask(file)
+  }
+  t.deepEqual(read(...['a', 'b', 'c', 'd'].map((text, i) => ({ text, label: i > 1 }))).labels, ['false', 'true'])
+  t.throws(() => read('text,label', 'a,b'), { message: /line 1 is not JSON .*torch-adapters train.* takes CSV/ })
+  t.throws(() => read({ text: 'a', label: ['x'] }), { message: /line 1 has no "label" that is one text/ })
+})
