@@ -130,7 +130,20 @@ export async function readWeights(model: Model, folder: string): Promise<LoadRep
   const report = await nativeCall(() => model.native.loadWeights(folder))
   checkComplete(model, folder, report)
   notePooler(model, report.missing)
+  warnOfLayers(folder, model.config, report)
   return report
+}
+
+/** A config.json with too few layers makes another model of the same weights. */
+function warnOfLayers(folder: string, { numHiddenLayers }: ModelConfig, { unexpected }: LoadReport): void {
+  const layers = unexpected.map((name) => Number(/(?:^|\.)(?:layer|h)\.(\d+)\./.exec(name)?.[1] ?? -1))
+  const last = layers.reduce((most, layer) => Math.max(most, layer), -1)
+  if (last < numHiddenLayers) return
+  process.emitWarning(
+    `load the model: the weights of ${folder} have ${last + 1} layers, and by config.json (num_hidden_layers) the model has ` +
+      `${numHiddenLayers}: the others are left out.`,
+    { code: 'TORCH_ADAPTERS_UNUSED_LAYERS' }
+  )
 }
 
 /** A whole pooler may be missing (checkpoints of masked language models have none), and an activation's own parameter. */

@@ -3,6 +3,8 @@ import { join } from 'node:path'
 import test from 'ava'
 import { AdapterError, AutoModel } from '../../lib/index.js'
 import { chooseDevice } from '../../lib/model/auto-model.js'
+import { soon, warningsOf } from '../exchange/warnings.js'
+import { temporaryFolder } from '../native/support.js'
 import { fixtures } from '../parity/support/fixtures.js'
 import { editTensors, readTensors } from './safetensors-file.js'
 import { largestDifference, load, make, moved, scratch, snapshot, tiny, tinyConfig } from './support.js'
@@ -280,5 +282,26 @@ test('a wrong field of config.json is told with the file', async (t) => {
   ] as const) {
     writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...tinyConfig, ...fields }))
     await t.throwsAsync(AutoModel.fromPretrained(folder), { code: 'ERR_INVALID_FILE', message })
+  }
+})
+
+test.serial('a config with fewer layers than the weights warns', async (t) => {
+  const seen = warningsOf(t, 'TORCH_ADAPTERS_UNUSED_LAYERS')
+  for (const [name, field] of [
+    ['bert-tiny', 'num_hidden_layers'],
+    ['gpt2-tiny', 'n_layer']
+  ] as const) {
+    const folder = join(temporaryFolder(t), name)
+    cpSync(`test/parity/fixtures/models/${name}`, folder, { recursive: true })
+    const whole = await AutoModel.fromPretrained(folder)
+    await soon()
+    t.deepEqual(seen.splice(0), [])
+    const json = JSON.parse(readFileSync(join(folder, 'config.json'), 'utf8')) as object
+    writeFileSync(join(folder, 'config.json'), JSON.stringify({ ...json, [field]: 1 }))
+    const less = await AutoModel.fromPretrained(folder)
+    await soon()
+    const layers = whole.config.numHiddenLayers
+    t.regex(seen.splice(0).join(), new RegExp(`have ${layers} layers, and by config\\.json .* the model has 1`))
+    for (const model of [whole, less]) model.dispose()
   }
 })
