@@ -9,6 +9,7 @@ import {
   addAdaptersToModel,
   bottleneck,
   dynamicAdapter,
+  Fuse,
   freezeBaseModel,
   fusedAdapters,
   hierarchical,
@@ -359,6 +360,34 @@ test('LoRA stands at its Linear, before surgery there or after, and its folder i
   )
   then.addAdapter('k', 'lora[attn_matrices=["q","k"]]')
   t.truthy((await then.forward({ inputIds }, { adapters: 'k' })).logits)
+})
+
+test('where a layer stands in the place of another one, adapters stand in what is there', async (t) => {
+  const model = await withHead(t)
+  model.replaceModule('bert.encoder.layer.0', () => model.getSubmodule('bert.encoder.layer.1'))
+  for (const config of ['double_seq_bn', 'lora[intermediate_lora=True]', 'loreft', 'vera', 'unipelt']) {
+    model.addAdapter('x', config, { overwriteOk: true })
+    model.trainAdapter('x')
+    const { gradients } = await model.gradients({ inputIds, labels })
+    t.true(
+      [...gradients.keys()].some((name) => name.includes('.x.')),
+      config
+    )
+  }
+  model.addAdapter('two', 'seq_bn')
+  model.addAdapter('three', 'seq_bn')
+  model.addAdapterFusion(['two', 'three'])
+  t.truthy((await model.forward({ inputIds }, { adapters: Fuse('two', 'three') })).logits)
+  model.undo()
+  t.truthy((await model.forward({ inputIds }, { adapters: 'x' })).logits)
+  // What is deleted while its layer is away does not come back with it.
+  model.addAdapter('y', 'double_seq_bn')
+  const away = model.replaceModule('bert.encoder.layer.0', () => model.getSubmodule('bert.encoder.layer.1'))
+  model.deleteAdapter('y')
+  away.undo()
+  t.false(names(model).some((name) => name.includes('.y.')))
+  model.addAdapter('y', 'seq_bn')
+  t.truthy((await model.forward({ inputIds }, { adapters: 'y' })).logits)
 })
 
 test('what is refused says what would do', async (t) => {

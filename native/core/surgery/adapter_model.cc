@@ -74,9 +74,12 @@ AdapterModel::AdapterModel(std::shared_ptr<Model> backbone, at::Device device, a
 
 void AdapterModel::find_places() {
   places_.clear();
+  std::unordered_set<const Module*> seen;
   root_.visit_modules("", [&](const std::string& path, const Module& module) {
     // The tree is ours; visiting it hands out what it holds as const alone.
-    if (auto* place = dynamic_cast<AdapterPlace*>(const_cast<Module*>(&module))) places_.push_back({place, path});
+    auto* place = dynamic_cast<AdapterPlace*>(const_cast<Module*>(&module));
+    // Surgery may have put one module into two places.
+    if (place != nullptr && seen.insert(place).second) places_.push_back({place, path});
   });
 }
 

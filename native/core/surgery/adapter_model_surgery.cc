@@ -72,6 +72,13 @@ void AdapterModel::lay_out_inserted(const std::optional<WeightsSource>& source) 
 
 void AdapterModel::rename_all() {
   find_places();
+  // A place that was out of the tree for a while may hold what was deleted meanwhile.
+  std::unordered_set<int64_t> live;
+  for (const auto* entries : {&adapters_, &fusions_})
+    for (const auto& [name, entry] : *entries) live.insert(entry.index);
+  for (const auto& [place, path] : places_)
+    for (int64_t index = 0; index < next_index_; ++index)
+      if (place->module(index) && !live.contains(index)) place->remove(index, place->name_of(index));
   std::unordered_map<const at::Tensor*, std::string> names;
   root_.visit_parameters(
       "", [&](const std::string& name, const Parameter& parameter) { names.emplace(parameter.value, name); });

@@ -346,6 +346,10 @@ std::vector<PlacedModule> make_modules(const std::string& operation, const std::
                                        Model& model, AdapterPlace& behind) {
   auto places = model.places();
   const int64_t layers = places.empty() ? 0 : places.back().layer + 1;
+  // A layer in whose place surgery has put another one takes its places along.
+  std::unordered_set<const Module*> there;
+  model.visit_modules("", [&](const std::string&, const Module& module) { there.insert(&module); });
+  std::erase_if(places, [&](const Place& at) { return !there.contains(at.place); });
   places.push_back({layers, Location::last_hidden_state, &behind});
   places.push_back({0, Location::embeddings, &model.invertible_place()});
   places.push_back({layers, Location::prompt, &model.prompt_place()});
