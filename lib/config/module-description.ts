@@ -102,11 +102,16 @@ export interface FusedAdaptersOptions {
   readonly numHeads?: number | undefined
 }
 
-const known = new WeakSet<object>()
+/** As the core has it. */
+const deepest = 32
+/** How many levels each has below itself. */
+const known = new WeakMap<object, number>()
 
 // Only what these functions made is a description: anything else was not checked.
-function made<T extends ModuleDescription>(description: T): T {
-  known.add(description)
+function made<T extends ModuleDescription>(description: T, parts: readonly ModuleDescription[] = []): T {
+  const level = Math.max(0, ...parts.map((part) => (known.get(part) ?? 0) + 1))
+  if (level > deepest) throw check.valueError(description.kind, `modules are nested more than ${deepest} levels deep`)
+  known.set(description, level)
   return Object.freeze(description)
 }
 
@@ -116,7 +121,7 @@ export function sequential(...modules: readonly ModuleDescription[]): Sequential
   modules.forEach((module, i) => {
     checkModule(`sequential, module ${i}`, module)
   })
-  return made({ kind: 'sequential', modules: Object.freeze([...modules]) })
+  return made({ kind: 'sequential', modules: Object.freeze([...modules]) }, modules)
 }
 
 /**
@@ -132,7 +137,8 @@ export function parallel(
   checkModule('parallel, module', module)
   checkModule('parallel, adapter', adapter)
   if (!('hiddenSize' in adapter)) throw check.valueError('parallel, adapter', 'expected a new adapter')
-  return made({ kind: 'parallel', module, adapter, scale: check.checkNumber('scale', options.scale ?? 1) })
+  const scale = check.checkNumber('scale', options.scale ?? 1)
+  return made({ kind: 'parallel', module, adapter, scale }, [module, adapter])
 }
 
 /** x + up_project(activation(down_project(x))): starts as the identity. */
@@ -195,7 +201,10 @@ export function fusedAdapters(options: FusedAdaptersOptions): FusedModule {
       throw check.rangeError(`adapters.${name}`, `a hidden size of ${hiddenSize}`, adapter.hiddenSize)
     }
   }
-  return made({ kind: 'fused', hiddenSize, numHeads, adapters: Object.freeze({ ...adapters }) })
+  return made(
+    { kind: 'fused', hiddenSize, numHeads, adapters: Object.freeze({ ...adapters }) },
+    Object.values(adapters)
+  )
 }
 
 /** @internal */

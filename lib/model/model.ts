@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from 'node:util'
 import { AdapterConfig, type AdapterConfigSource, withFlatPrefix } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
 import { type Fuse, fuseBlocks, fusionName, parseComposition } from '../config/composition.js'
@@ -405,7 +404,8 @@ export class Model extends ModelLife {
   #answeringHeadsTrain(): void {
     if (this.#chosenBy === 'name') return
     const heads = this.headChoice.possible(this.#active)
-    if (isDeepStrictEqual(heads, this.#trains.heads)) return
+    const had = this.#trains.heads
+    if (heads.length === had.length && heads.every((name, i) => name === had[i])) return
     this.#setTrainable({ ...this.#trains, heads }, this.#chosenBy)
   }
 

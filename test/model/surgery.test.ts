@@ -14,6 +14,7 @@ import {
   fusedAdapters,
   hierarchical,
   type Model,
+  type ModuleDescription,
   parallel,
   sequential
 } from '../../lib/index.js'
@@ -444,6 +445,11 @@ test('what is refused says what would do', async (t) => {
   t.throws(() => model.replaceModules([dense, dense], (module) => sequential(module, adapterLayer(layer))), {
     message: /'bert\.encoder\.layer\.0\.output\.dense' is named twice/
   })
+  let deep: ModuleDescription = adapterLayer(layer)
+  const wrap = () => {
+    for (let i = 0; i < 5000; i++) deep = sequential(deep)
+  }
+  t.throws(wrap, { instanceOf: TypeError, message: /nested more than 32 levels deep/ })
   t.deepEqual(names(model), before)
   t.deepEqual(model.replacements, [])
 })
