@@ -13,6 +13,7 @@ import {
   Stack
 } from '../../lib/index.js'
 import { fixtures } from '../parity/support/fixtures.js'
+import { readTensors, writeTensors } from './safetensors-file.js'
 import {
   lastHiddenState as answer,
   fill,
@@ -220,4 +221,22 @@ test('what cannot be is refused, and nothing is left of it', async (t) => {
     t.false(model.adapters.has('a'))
   }
   t.false(model.namedParameters().some(({ name }) => name.includes('.a.')))
+})
+
+test('a folder of Python’s without what its layers share says where it is whole', async (t) => {
+  const model = await load(t)
+  for (const [name, config] of [
+    ['phm', 'compacter[reduction_factor=4]'],
+    ['vera', 'vera[r=2]']
+  ] as const) {
+    model.addAdapter(name, config)
+    const folder = scratch(t)
+    await model.saveAdapter(folder, name)
+    const file = join(folder, 'adapter.safetensors')
+    const kept = [...readTensors(file)].filter(([key]) => !key.includes('shared_parameters'))
+    writeTensors(file, new Map(kept))
+    const message = /missing .*shared_parameters.*AutoAdapterModel/
+    await t.throwsAsync(model.loadAdapter(folder, { as: 'x' }), { code: 'ERR_STATE_DICT', message })
+    t.false(model.adapters.has('x'))
+  }
 })

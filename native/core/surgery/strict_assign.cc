@@ -24,6 +24,16 @@ int64_t layers_of(const std::string& name, const std::string& path) {
   return error == std::errc() && end != begin ? layer + 1 : 0;
 }
 
+// Python's adapters forgets what layers share where a bare class saves.
+const char* hint_for(const Misfit& misfit) {
+  const auto is_shared = [](const std::string& name) { return name.find("shared_parameters.") != std::string::npos; };
+  const bool forgotten = !misfit.missing.empty() && misfit.unexpected.empty() && misfit.misshaped.empty() &&
+                         std::all_of(misfit.missing.begin(), misfit.missing.end(), is_shared);
+  return forgotten ? "Python's adapters leaves shared parameters out of what a bare class saves: save it from its "
+                     "AutoAdapterModel, or from a class with a head"
+                   : "Compare its configuration, base model and surgery with those it was trained with";
+}
+
 }  // namespace
 
 void assign_strictly(const std::string& operation, const std::vector<NamedParameter>& wanted, const FromFile& file) {
@@ -44,7 +54,7 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
   }
   for (const auto& [name, tensor] : file.tensors)
     if (!known.count(name) && told.insert(file.spelled(name)).second) misfit.unexpected.push_back(file.spelled(name));
-  misfit.refuse_any(operation, "Compare its configuration, base model and surgery with those it was trained with");
+  misfit.refuse_any(operation, hint_for(misfit));
   c10::NoGradGuard guard;
   for (const auto& named : wanted) named.parameter.value->copy_(*file.tensors.find(named.name));
 }
