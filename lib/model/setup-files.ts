@@ -52,7 +52,8 @@ export async function saveAdapterSetup(
 ): Promise<void> {
   check.checkNonEmptyString('folder', folder)
   checkOptions(options, ['format', 'withHead', 'head'])
-  const { format, withHead = true } = options
+  const { format } = options
+  const withHead = check.checkBoolean('withHead', options.withHead ?? true)
   const block = parseComposition(setup)
   const names = setupNames(block, model.known, 'setup')
   const asked = options.head === undefined ? undefined : checkHeads(options.head, model.heads)
