@@ -18,8 +18,9 @@ export async function headFor(
   model?: string
 ): Promise<HeadConfig> {
   const heads = await import('../config/head-config.js')
+  const { mostClasses } = await import('../config/head-fields.js')
   const choice = await import('../config/choice-heads.js')
-  const { mostClasses, refuseHugeIds, summarizeLabels, wholeNumberNames } = await import('../data/labels.js')
+  const { refuseHugeIds, summarizeLabels, wholeNumberNames } = await import('../data/labels.js')
   const first = rows.at(0)
   const asked = kind === undefined ? kindOf(first) : choiceOption('head', kind, headKinds)
   if (labels !== undefined && withoutNames.includes(asked)) {

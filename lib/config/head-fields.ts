@@ -33,12 +33,13 @@ export function checkHeadKeys(head: string, options: object, allowed: readonly s
   check.checkKeys(`${head} head`, check.checkObject(`${head} head`, options), allowed)
 }
 
+/** Far above any task's, far below what no memory would do for. */
+export const mostClasses = 1_000_000
+
 export function labelledFields(options: HeadOptions<LabelledHead>, layers: number): LabelledHead {
   const label2id = labelIds(options)
-  const numLabels = check.checkPositiveInteger(
-    'numLabels',
-    options.numLabels ?? (label2id === null ? 2 : Object.keys(label2id).length)
-  )
+  const given = options.numLabels ?? (label2id === null ? 2 : Object.keys(label2id).length)
+  const numLabels = check.checkInteger('numLabels', given, 1, mostClasses)
   if (label2id !== null) checkIds(label2id, numLabels)
   return {
     numLabels,

@@ -7,6 +7,7 @@ import {
   predictsWords,
   readsRows
 } from '../config/head-config.js'
+import { mostClasses } from '../config/head-fields.js'
 import { didYouMean } from '../config/nearest.js'
 import { type Label, labelItems, labelOf, labelPlace, placeOf, type Row } from './dataset.js'
 import { didYouMeanLabel } from './row-fields.js'
@@ -222,9 +223,6 @@ export function wholeNumberNames(rows: Iterable<Row>, name: string): string[] {
   if (found.size === 1) throw oneClass([...found][0])
   return [...found].sort((a, b) => Number(a) - Number(b))
 }
-
-/** Far above any task's, far below what no memory would do for. */
-export const mostClasses = 1_000_000
 
 /** For a head whose labels are known by their ids alone: the largest says how many there are. */
 export function refuseHugeIds(rows: Iterable<Row>, name: string): void {

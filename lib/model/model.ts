@@ -320,7 +320,7 @@ export class Model extends ModelLife {
   /** Trains a head alone, on the features of the base model and the active adapters. */
   trainHead(name: string): void {
     this.configurable('trainHead')
-    this.activeHead = name
+    this.activeHead = checkKnown('trainHead', name, this.#heads)
     this.#setTrainable({ ...nothing, heads: [name] })
   }
 

@@ -103,7 +103,10 @@ test('label names', (t) => {
 })
 
 test('wrong heads are refused', (t) => {
-  t.throws(() => heads.classificationHead({ numLabels: 0 }), { message: /numLabels: expected a positive integer/ })
+  for (const numLabels of [0, 1e9]) {
+    const message = `numLabels: expected a positive integer up to 1000000, got ${numLabels} (a number)`
+    t.throws(() => heads.classificationHead({ numLabels }), { message })
+  }
   for (const numLabels of [2, 4]) {
     t.throws(() => heads.taggingHead({ numLabels, labels: ['a', 'b', 'c'] }), {
       instanceOf: RangeError,
