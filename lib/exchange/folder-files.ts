@@ -84,7 +84,8 @@ function whatItIs(names: readonly string[]): string | undefined {
   }
   if (has(...ofPeft)) return 'a PEFT adapter without its config'
   if (has('config.json', 'model.safetensors', 'pytorch_model.bin')) return 'a model (AutoModel.fromPretrained, --model)'
-  return has(headConfigFile) ? 'a head alone (loadHead, --head)' : undefined
+  if (has(headConfigFile)) return 'a head alone (loadHead, --head)'
+  return has(surgeryFile) ? 'what surgery put into a model (loadSurgery)' : undefined
 }
 
 const itLooksLike = (stranger: string | undefined): string | undefined => stranger && `It looks like ${stranger}.`

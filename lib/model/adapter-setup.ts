@@ -29,9 +29,10 @@ const scopes = new AsyncLocalStorage<Scope>()
  */
 export function adapterSetup<T>(setup: AdapterSetup, work: () => T, options: AdapterSetupOptions = {}): T {
   checkOptions(options, ['head', 'skipLayers'])
-  if (setup !== null) parseComposition(setup)
+  // A plain object may change afterwards; a block does not.
+  const kept = setup === null || typeof setup === 'string' ? setup : parseComposition(setup)
   if (typeof work !== 'function') throw check.typeError('adapterSetup', 'a function to run', work)
-  return scopes.run({ ...options, setup }, work)
+  return scopes.run({ ...options, setup: kept }, work)
 }
 
 /** For what changes a model for good: inside a scope it would do so unseen, and show only afterwards. */

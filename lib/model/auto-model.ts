@@ -136,7 +136,8 @@ export async function readWeights(model: Model, folder: string): Promise<LoadRep
 
 /** A config.json with too few layers makes another model of the same weights. */
 function warnOfLayers(folder: string, { numHiddenLayers }: ModelConfig, { unexpected }: LoadReport): void {
-  const layers = unexpected.map((name) => Number(/(?:^|\.)(?:layer|h)\.(\d+)\./.exec(name)?.[1] ?? -1))
+  // A head of a whole model's folder may be called as layers are.
+  const layers = unexpected.map((name) => Number(/^(?!heads\.)(?:.*\.)?(?:layer|h)\.(\d+)\./.exec(name)?.[1] ?? -1))
   const last = layers.reduce((most, layer) => Math.max(most, layer), -1)
   if (last < numHiddenLayers) return
   process.emitWarning(

@@ -56,6 +56,7 @@ export async function saveAdapterSetup(
   const withHead = check.checkBoolean('withHead', options.withHead ?? true)
   const block = parseComposition(setup)
   const names = setupNames(block, model.known, 'setup')
+  checkFusionsWhole(model, block, names)
   const asked = options.head === undefined ? undefined : checkHeads(options.head, model.heads)
   const heads = asked === undefined && withHead ? answeringHeads(model, block) : (asked ?? null)
   makeOutput(folder, 'save the setup')
@@ -71,6 +72,18 @@ export async function saveAdapterSetup(
     version: folderVersion
   }
   writeSynced(join(folder, setupConfigFile), pythonJson(json, { indent: 2 }))
+}
+
+/** A fusion loads beside all adapters that it was made for, which a block that names it may leave out. */
+function checkFusionsWhole(model: Model, block: CompositionBlock, names: readonly string[]): void {
+  for (const name of fusionsIn(block)) {
+    const missing = model.adapterFusions.get(name)?.adapters.filter((adapter) => !names.includes(adapter)) ?? []
+    if (missing.length === 0) continue
+    const problem = `the fusion '${name}' reads ${check.quoted(missing)}, which the setup leaves out`
+    throw new AdapterError('ERR_UNSUPPORTED', 'save the setup', problem, {
+      hint: `Save the adapters and the fusion one by one, or a setup with all that '${name}' was made for.`
+    })
+  }
 }
 
 /** Loads what the folder's adapter_setup.json names, all of it or nothing; gives the setup. */

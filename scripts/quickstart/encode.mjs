@@ -6,7 +6,7 @@ import { longestFirst } from '../../dist/lib/data/truncate.js'
 /** @typedef {import('./tasks.mjs').Row} Row */
 /** @typedef {import('./tasks.mjs').TaggedRow} TaggedRow */
 /** @typedef {{ inputIds: Int32Array, tokenTypeIds: Int32Array }} Encoded */
-/** @typedef {{ tokenizer: NonNullable<Model['tokenizer']>, maxLength: number }} Reader maxLength: longer rows are cut */
+/** @typedef {{ tokenizer: NonNullable<Model['tokenizer']>, maxLength: number, hasTypes: boolean }} Reader maxLength: longer rows are cut */
 /** @typedef {Encoded & { label: string }} LabelledRow */
 /** @typedef {Encoded & { label: Int32Array, wordAt: Int32Array, tags: number[] }} LabelledTokens wordAt: each word's first token, -1: cut off */
 
@@ -16,8 +16,12 @@ const ignored = -100
 /** @param {Model} model @returns {Reader} */
 export function readerOf({ tokenizer, config }) {
   if (tokenizer === undefined) throw new Error('the encoder has no tokenizer')
-  return { tokenizer, maxLength: Math.min(rowLimits(config).maxLength, tokenizer.modelMaxLength) }
+  const { maxLength, typeVocabSize } = rowLimits(config)
+  return { tokenizer, maxLength: Math.min(maxLength, tokenizer.modelMaxLength), hasTypes: typeVocabSize > 1 }
 }
+
+/** A tokenizer may write types for a model that has none. @param {Reader} reader @param {Int32Array} types */
+const typesFor = ({ hasTypes }, types) => (hasTypes ? types : new Int32Array(types.length))
 
 /**
  * The label goes by its name: a number would be read as one where names are numbers themselves.
@@ -26,8 +30,9 @@ export function readerOf({ tokenizer, config }) {
  * @param {string[]} labels
  * @returns {LabelledRow}
  */
-export function encodeRow({ tokenizer, maxLength }, { text, textPair, label }, labels) {
-  return { ...tokenizer.encode(text, textPair, { maxLength }), label: /** @type {string} */ (labels[label]) }
+export function encodeRow(reader, { text, textPair, label }, labels) {
+  const { inputIds, tokenTypeIds } = reader.tokenizer.encode(text, textPair, { maxLength: reader.maxLength })
+  return { inputIds, tokenTypeIds: typesFor(reader, tokenTypeIds), label: /** @type {string} */ (labels[label]) }
 }
 
 /**
@@ -36,7 +41,8 @@ export function encodeRow({ tokenizer, maxLength }, { text, textPair, label }, l
  * @param {TaggedRow} row
  * @returns {LabelledTokens}
  */
-export function encodeTagged({ tokenizer, maxLength }, { text, words, tags }) {
+export function encodeTagged(reader, { text, words, tags }) {
+  const { tokenizer, maxLength } = reader
   const { tokens } = tokenizer.tokens(text)
   const whole = tokenizer.encodeWords(words, { maxLength: Number.POSITIVE_INFINITY })
   const places = [...whole.wordIds.keys()].filter((i) => Number(whole.wordIds[i]) >= 0)
@@ -55,5 +61,5 @@ export function encodeTagged({ tokenizer, maxLength }, { text, words, tags }) {
     wordAt[word] = secondAt + i
     label[secondAt + i] = tags[word] ?? 0
   })
-  return { inputIds, tokenTypeIds, label, wordAt, tags }
+  return { inputIds, tokenTypeIds: typesFor(reader, tokenTypeIds), label, wordAt, tags }
 }

@@ -1,6 +1,6 @@
 // The quickstart's command line.
 import { existsSync } from 'node:fs'
-import { resolve } from 'node:path'
+import { relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Problem } from '../lib/terminal.mjs'
@@ -38,6 +38,9 @@ const inRepository = (path) => fileURLToPath(new URL(`../../${path}`, import.met
 
 /** npm runs scripts in the clone's folder; paths are meant from where it was called. @param {string} path */
 const fromCaller = (path) => resolve(process.env.INIT_CWD ?? '.', path)
+
+/** As it is named from there. @param {string} path */
+export const shown = (path) => relative(process.env.INIT_CWD ?? '.', path)
 
 /** A folder, or what is no path, such as a hub id. @param {string} source */
 const folderOrId = (source) => (existsSync(fromCaller(source)) ? fromCaller(source) : source)

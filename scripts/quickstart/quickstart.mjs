@@ -1,7 +1,6 @@
 // The main job, end to end, on real text: read, train an adapter, compare, save, load back, answer, draw.
 import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
-import { cwd } from 'node:process'
+import { join } from 'node:path'
 import { AutoModel } from '../../dist/lib/index.js'
 import { makeFolder } from '../../dist/lib/native/make-folder.js'
 import { reportHtml } from '../../dist/lib/training/report.js'
@@ -9,6 +8,7 @@ import { Problem, step } from '../lib/terminal.mjs'
 import { BagOfWords } from './bag-of-words.mjs'
 import { adapterName, encodeTask, test, train, wayTitles } from './contenders.mjs'
 import { majority, measure, measureTags } from './measures.mjs'
+import { shown } from './options.mjs'
 import { answersOf } from './questions.mjs'
 import { table } from './table.mjs'
 import { taskBuilders } from './tasks.mjs'
@@ -128,7 +128,7 @@ async function saveAndLoad({ model }, options, rows) {
     if (before === undefined || after === undefined) throw new Error('The model gave no logits.')
     const differing = before.filter((logit, i) => !Object.is(logit, after[i])).length
     if (differing > 0) throw new Error(`${differing} of ${before.length} logits differ after loading back.`)
-    return `${relative(cwd(), folder)}, all ${before.length} logits of ${rows.length} rows are the same`
+    return `${shown(folder)}, all ${before.length} logits of ${rows.length} rows are the same`
   })
   return { folder, fresh }
 }
@@ -185,6 +185,6 @@ export async function quickstart(options) {
   const picture = join(options.out, `${task.name}.html`)
   const text = `${data.train.length} rows for training, ${data.test.length} for the test; seed ${options.seed}.`
   writeFileSync(picture, reportHtml({ title: task.title, text, runs, table: results }))
-  console.log(`\nLearning curves: ${relative(cwd(), picture)}`)
+  console.log(`\nLearning curves: ${shown(picture)}`)
   answering.dispose()
 }

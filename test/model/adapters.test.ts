@@ -2,6 +2,7 @@ import test from 'ava'
 import {
   type AdapterSetup,
   Average,
+  adapterSetup,
   BatchSplit,
   type Model,
   MultiTask,
@@ -234,4 +235,9 @@ test('maps of parts are there to be read, and a setup of plain data is taken as 
   model.setActiveAdapters(setup)
   setup.children.push('b')
   t.deepEqual(model.activeAdapters, Stack('a'))
+  const scoped = { type: 'Stack' as const, children: ['a'] }
+  adapterSetup(scoped, () => {
+    scoped.children.push('b')
+    t.deepEqual(model.activeAdapters, Stack('a'))
+  })
 })

@@ -304,4 +304,12 @@ test.serial('a config with fewer layers than the weights warns', async (t) => {
     t.regex(seen.splice(0).join(), new RegExp(`have ${layers} layers, and by config\\.json .* the model has 1`))
     for (const model of [whole, less]) model.dispose()
   }
+  // A head may be called as layers are.
+  const named = await AutoModel.fromPretrained('test/parity/fixtures/models/gpt2-tiny')
+  named.addClassificationHead('h', { layers: 2, numLabels: 2 })
+  const folder = scratch(t)
+  await named.save(folder)
+  await AutoModel.fromPretrained(folder)
+  await soon()
+  t.deepEqual(seen, [])
 })

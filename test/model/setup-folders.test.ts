@@ -77,6 +77,16 @@ test('a fusion and one of its adapters may have one name, and one folder', async
   }
 })
 
+test('a fusion goes into a setup with all adapters that it was made for', async (t) => {
+  const model = await withFour(t)
+  model.addAdapterFusion(Fuse('a', 'b', { name: 'x' }))
+  const less = Fuse('a', 'd', { name: 'x' })
+  await t.throwsAsync(model.saveAdapterSetup(scratch(t), less), {
+    code: 'ERR_UNSUPPORTED',
+    message: /the fusion 'x' reads 'b', which the setup leaves out/
+  })
+})
+
 test('a setup of which a part is missing or damaged leaves the model as it was, new or replaced', async (t) => {
   const model = await withFour(t)
   const whole = join(scratch(t), 'whole')

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import test from 'ava'
-import { AutoModel, Stack } from '../../lib/index.js'
-import { load, scratch } from './support.js'
+import { AutoModel, adapterLayer, Stack, sequential } from '../../lib/index.js'
+import { hidden, load, scratch } from './support.js'
 
 test('a folder that is something else is told what it looks like, and which call loads it', async (t) => {
   const place = scratch(t)
@@ -17,6 +17,11 @@ test('a folder that is something else is told what it looks like, and which call
   await model.saveAdapterFusion(at('fusion'), 'a,b')
   await model.saveAdapterSetup(at('setup'), Stack('a', 'b'))
   await model.savePretrained(at('model'))
+  const put = model.replaceModule('bert.encoder.layer.0', (module) =>
+    sequential(module, adapterLayer({ hiddenSize: hidden, adapterSize: 2 }))
+  )
+  await model.saveSurgery(at('surgery'))
+  put.undo()
   const other = await load(t)
   const looks = {
     adapter: /an adapter \(loadAdapter, --adapter\)/,
@@ -24,13 +29,14 @@ test('a folder that is something else is told what it looks like, and which call
     head: /a head alone \(loadHead, --head\)/,
     fusion: /an AdapterFusion \(loadAdapterFusion\)/,
     setup: /a whole setup \(loadAdapterSetup, --setup\)/,
-    model: /a model \(AutoModel\.fromPretrained, --model\)/
+    model: /a model \(AutoModel\.fromPretrained, --model\)/,
+    surgery: /what surgery put into a model \(loadSurgery\)/
   }
   for (const [call, names] of [
     [(folder: string) => other.loadAdapter(folder), ['head', 'fusion', 'setup', 'model']],
     [(folder: string) => other.loadHead(folder), ['peft', 'fusion', 'setup', 'model']],
     [(folder: string) => other.loadAdapterFusion(folder), ['adapter', 'peft', 'head', 'setup', 'model']],
-    [(folder: string) => AutoModel.fromPretrained(folder), ['adapter', 'peft', 'head', 'fusion', 'setup']]
+    [(folder: string) => AutoModel.fromPretrained(folder), ['adapter', 'peft', 'head', 'fusion', 'setup', 'surgery']]
   ] as const) {
     for (const name of names) {
       await t.throwsAsync(call(at(name)), { code: 'ERR_FILE_NOT_FOUND', message: looks[name] }, `${call} ${name}`)

@@ -119,6 +119,13 @@ test('a definition and its example are a pair as the tokenizer writes one', (t) 
   }
 })
 
+test('a model without token types is given none, whatever its tokenizer writes', (t) => {
+  const reader = small('bert', 1)
+  const pair = encodeRow(reader, { text: 'old', textPair: 'cat', label: 0 } as Row, ['no'])
+  const tagged = encodeTagged(reader, { text: 'old', words: ['cat'], tags: [1] })
+  for (const { tokenTypeIds } of [pair, tagged]) t.true(tokenTypeIds.every((type) => type === 0))
+})
+
 test('labels may be true and false; a file that is no JSON, and a list of labels, are told', (t) => {
   const folder = temporaryFolder(t)
   const file = join(folder, 'rows.jsonl')

@@ -50,7 +50,7 @@ Passed pass(AdapterModel& model, const PackedBatch& batch, const ForwardRequest&
 void check_reached(bool reached) {
   if (reached) return;
   fail(ErrorCode::invalid_argument, "train", "no trainable parameter takes part in this batch's loss",
-       {.hint = "Make the adapter that trains the active one"});
+       {.hint = "Make the adapter or the head that trains the active one"});
 }
 
 // What another thread's share reached has been reached (see FlatParameters::zero_grads).
