@@ -82,17 +82,51 @@ function lettersOf(text: string): Letters {
 }
 
 /** `##` continues a word, `▁` and `Ġ` stand for the space before one. */
-const spelling = (token: string) => plainLetters(token.replace(/^##(?=.)/, '').replace(/[▁Ġ]/g, ''))
+const withoutSigns = (token: string) => token.replace(/^##(?=.)/, '').replace(/[▁Ġ]/g, '')
 
 /** How far an unknown word may reach. */
 const longestUnknown = 256
 
+/** Combining marks that a text begins or ends with: vowel signs, accents that are characters of their own. */
+const marksBefore = (text: string) => [...(/^\p{M}+/u.exec(text.normalize('NFD'))?.[0] ?? '')].length
+const marksBehind = (text: string) => [...(/\p{M}+$/u.exec(text.normalize('NFD'))?.[0] ?? '')].length
+
+/** Behind so many marks of the text, or as many as are there. */
+function behindMarks(text: string, from: number, most: number): number {
+  let at = from
+  for (let left = most; left > 0; left--) {
+    const character = String.fromCodePoint(text.codePointAt(at) ?? 0)
+    if (!/\p{M}/u.test(character)) break
+    at += character.length
+  }
+  return at
+}
+
 function letterSpans(text: string, tokens: readonly string[]): TokenSpans {
   const { letters, starts, ends } = lettersOf(text)
-  const spelled = tokens.map(spelling)
+  const signless = tokens.map(withoutSigns)
+  const spelled = signless.map(plainLetters)
+  // Tokenizers that strip accents have none; of the others' tokens marks are a part as letters are.
+  const keepsMarks = signless.some((token) => /\p{M}/u.test(token.normalize('NFD')))
   const spans = new Int32Array(2 * tokens.length).fill(-1)
-  const mark = (token: number, first: number, last: number) => {
-    if (last > first) spans.set([starts[first] ?? 0, ends[last - 1] ?? 0], 2 * token)
+  /** Where the last token ends. */
+  let ended = 0
+  const mark = (token: number, start: number, end: number) => {
+    if (end > start) spans.set([start, end], 2 * token)
+    ended = Math.max(ended, end)
+  }
+  /** A token of these letters, with the marks that it has around them. */
+  const markLetters = (token: number, first: number, last: number) => {
+    const own = signless[token] ?? ''
+    const leading = marksBefore(own)
+    const begin = leading > 0 && behindMarks(text, ended, 1) > ended ? ended : undefined
+    if (first === last) {
+      if (begin !== undefined) mark(token, begin, behindMarks(text, begin, leading))
+      return
+    }
+    const end = ends[last - 1] ?? 0
+    const inLast = marksBehind(text.slice(starts[last - 1], end))
+    mark(token, begin ?? starts[first] ?? 0, behindMarks(text, end, marksBehind(own) - inLast))
   }
   const beginsWord = (at: number) => {
     const start = starts[at] ?? 0
@@ -108,7 +142,7 @@ function letterSpans(text: string, tokens: readonly string[]): TokenSpans {
   for (let i = 0; i < tokens.length; i++) {
     const word = spelled[i] ?? ''
     if (letters.startsWith(word, at)) {
-      mark(i, at, at + word.length)
+      markLetters(i, at, at + word.length)
       at += word.length
       continue
     }
@@ -118,7 +152,8 @@ function letterSpans(text: string, tokens: readonly string[]): TokenSpans {
     for (; next < tokens.length && found < 0; next++) found = find(spelled[next] ?? '', at + next - i)
     const end = found < 0 ? letters.length : found
     const last = found < 0 ? tokens.length : next - 1
-    for (let unknown = i; unknown < last; unknown++) mark(unknown, at, end)
+    const behind = end > at ? behindMarks(text, ends[end - 1] ?? 0, keepsMarks ? text.length : 0) : 0
+    for (let unknown = i; unknown < last; unknown++) mark(unknown, starts[at] ?? 0, behind)
     at = end
     i = last - 1
   }

@@ -9,6 +9,13 @@ export function partsOf(part: unknown, list: 'normalizers' | 'pretokenizers' | '
   return part['type'] === 'Sequence' && Array.isArray(parts) ? parts.flatMap((one) => partsOf(one, list)) : [part]
 }
 
+/** Whether a tokenizer makes small letters of capitals. */
+export function lowersText({ normalizer }: Json): boolean {
+  return partsOf(normalizer, 'normalizers').some(
+    ({ type, lowercase }) => type === 'Lowercase' || (type === 'BertNormalizer' && lowercase !== false)
+  )
+}
+
 /** The expression that makes one space of several; SentencePiece's tokenizers bring it. */
 export const spaces = ' {2,}'
 

@@ -5,7 +5,7 @@ import { separatorOf, slices } from './text-slices.js'
 import { withinTime } from './time-limit.js'
 import { type TokenSpans, tokenSpans } from './token-spans.js'
 import { readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.js'
-import { mayTakeForever } from './tokenizer-parts.js'
+import { lowersText, mayTakeForever } from './tokenizer-parts.js'
 import { keep, longestFirst } from './truncate.js'
 
 /** One row as ids, special tokens included, without padding. */
@@ -59,6 +59,7 @@ export class TextTokenizer {
   readonly #isLimited: boolean
   readonly #wordPrefix: string
   readonly #isByteLevel: boolean
+  readonly #isLowered: boolean
   /** Whether decoding takes away spaces before punctuation; as in transformers only where the config says so. */
   readonly #cleansUp: boolean
 
@@ -81,6 +82,7 @@ export class TextTokenizer {
     this.#separator = separatorOf(model, config)
     this.#wordPrefix = needsSpace(model['pre_tokenizer']) ? ' ' : ''
     this.#isByteLevel = splitsBytes(model['pre_tokenizer'])
+    this.#isLowered = lowersText(model)
     this.#cleansUp = config['clean_up_tokenization_spaces'] === true
     const limit = config['model_max_length']
     // Hugging Face writes 1e30 for "no limit".
@@ -177,15 +179,20 @@ export class TextTokenizer {
   /** All of a text's tokens, or of a long one at least its first `most`. */
   #pieces(text: string, most = Infinity): string[] {
     if (this.#separator === undefined) {
-      return whole(() => this.#inTime(text.length, () => this.#tokenizer.tokenize(text)))
+      return this.#tokenize(text)
     }
     const pieces: string[] = []
     for (const slice of slices(text, this.#separator)) {
-      const own = whole(() => this.#inTime(slice.length, () => this.#tokenizer.tokenize(slice)))
-      for (const piece of own) pieces.push(piece)
+      for (const piece of this.#tokenize(slice)) pieces.push(piece)
       if (pieces.length >= most) break
     }
     return pieces
+  }
+
+  #tokenize(text: string): string[] {
+    // Of a word's last Σ JavaScript makes ς, and the library that vocabularies were made with σ, as of every other.
+    const given = this.#isLowered ? text.replaceAll('Σ', 'σ') : text
+    return whole(() => this.#inTime(given.length, () => this.#tokenizer.tokenize(given)))
   }
 
   /** What a file brings of its own must not hold the thread for ever. `length`: of the text or the ids. */

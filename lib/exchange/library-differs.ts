@@ -22,7 +22,7 @@ function otherPlace(config: AdapterConfig, { modelType, exported }: ModelConfig)
 }
 
 // A run writes a checkpoint every so often: once is enough.
-const told = new WeakSet<ModelConfig>()
+const told = new WeakMap<ModelConfig, Set<string>>()
 
 const isDireft = (config: AdapterConfig) => config.method === 'reft' && !config.subtractProjection
 
@@ -40,13 +40,20 @@ function differenceOf(config: AdapterConfig, model: ModelConfig): { code: string
   return { code: 'TORCH_ADAPTERS_OTHER_ANSWERS', text: `${text} ReftUnits after load_adapter.` }
 }
 
-/** For a folder that is written for the adapter library: it is whole here, and Python answers otherwise or refuses it. Once for each model. */
+/**
+ * For a folder that is written for the adapter library: it is whole here, and Python answers otherwise or refuses it. Once for
+ * each adapter and reason.
+ */
 export function warnOfDifference(name: string, config: AdapterConfig, model: ModelConfig): void {
   const difference = differenceOf(config, model)
-  if (difference === undefined || told.has(model)) return
-  told.add(model)
+  if (difference === undefined) return
   const { code, text } = difference
-  process.emitWarning(`save the adapter '${name}': the adapter library ${text}`, { code })
+  const before = told.get(model) ?? new Set()
+  told.set(model, before)
+  const warning = `save the adapter '${name}': the adapter library ${text}`
+  if (before.has(warning)) return
+  before.add(warning)
+  process.emitWarning(warning, { code })
 }
 
 const toldWhole = new WeakSet<ModelConfig>()

@@ -6,25 +6,26 @@ import { hasSurgeryInHead } from './surgery-record.js'
 // Folders of adapters and heads after surgery: what stands inside of a replaced module has another name.
 
 // A run writes a checkpoint every so often: once is enough.
-const told = new WeakSet<object>()
+const told = new WeakMap<Model, Set<string>>()
 
-function warn(config: object, text: string): void {
-  if (told.has(config)) return
-  told.add(config)
+function warnOnce(model: Model, text: string): void {
+  const before = told.get(model) ?? new Set()
+  told.set(model, before)
+  if (before.has(text)) return
+  before.add(text)
   process.emitWarning(text, { code: 'TORCH_ADAPTERS_AFTER_SURGERY' })
 }
 
 /** For an adapter's folder. */
 export function warnOfSurgery(model: Model, name: string, library: 'adapters' | 'peft'): void {
   const place = model.renamedBySurgery((one) => isAdapterParameter(one, name))
-  const config = model.adapters.get(name)
-  if (place === undefined || config === undefined) return
+  if (place === undefined) return
   const loads =
     library === 'adapters'
       ? 'Only a model after the same surgery loads it'
       : 'No model loads it: PEFT knows no such module'
-  warn(
-    config,
+  warnOnce(
+    model,
     `save the adapter '${name}': it stands inside of what surgery put at '${place}', and its folder has the names of that ` +
       `place. ${loads}. For other models undo the surgery first.`
   )
