@@ -30,9 +30,8 @@ test('a config that asks for far more than its weights hold is refused before an
   const before = snapshot(model)
   const adapter = join(folder, 'adapter_config.json')
   const head = join(folder, 'head_config.json')
-  // 200 GB of weights, which no machine here makes in time.
   edit(head, (config) => {
-    config['num_labels'] = 1e9
+    config['num_labels'] = 1e6
     delete config['label2id']
   })
   for (const as of ['a', 'b']) {
