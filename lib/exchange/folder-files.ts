@@ -71,18 +71,16 @@ export function findWeights(
   return undefined
 }
 
-const ofPeft = ['adapter_model.safetensors', 'adapter_model.bin']
-
 /** What a folder is where its files show it, and which call and option of the command line take it. */
 function whatItIs(names: readonly string[]): string | undefined {
   const has = (...files: string[]) => files.some((file) => names.includes(file))
   if (has(setupConfigFile)) return 'a whole setup (loadAdapterSetup, --setup); its adapters have folders in it'
   if (has(fusionConfigFile)) return 'an AdapterFusion (loadAdapterFusion)'
   if (has(adapterConfigFile)) {
-    if (has(...ofPeft)) return "an adapter of PEFT's, with its head (loadAdapter, --adapter)"
+    if (has(...Object.values(peftWeightFiles))) return "an adapter of PEFT's, with its head (loadAdapter, --adapter)"
     return has(...Object.values(adapterWeightFiles)) ? 'an adapter (loadAdapter, --adapter)' : undefined
   }
-  if (has(...ofPeft)) return 'a PEFT adapter without its config'
+  if (has(...Object.values(peftWeightFiles))) return 'a PEFT adapter without its config'
   if (has('config.json', 'model.safetensors', 'pytorch_model.bin')) return 'a model (AutoModel.fromPretrained, --model)'
   if (has(headConfigFile)) return 'a head alone (loadHead, --head)'
   return has(surgeryFile) ? 'what surgery put into a model (loadSurgery)' : undefined

@@ -1,5 +1,6 @@
 import type { AdapterConfig } from '../config/adapter-config.js'
 import type { ModelConfig } from '../config/model-config.js'
+import { warnOnce } from '../config/warn-once.js'
 import { AdapterError } from '../native/errors.js'
 import type { AdapterFolder } from './adapter-folder.js'
 import { libraryFails } from './library-fails.js'
@@ -20,9 +21,6 @@ function otherPlace(config: AdapterConfig, { modelType, exported }: ModelConfig)
     return `counts a prefix of ${exported.className} among the positions of keys, and not of those that attend to them`
   return undefined
 }
-
-// A run writes a checkpoint every so often: once is enough.
-const told = new WeakMap<ModelConfig, Set<string>>()
 
 const isDireft = (config: AdapterConfig) => config.method === 'reft' && !config.subtractProjection
 
@@ -48,12 +46,7 @@ export function warnOfDifference(name: string, config: AdapterConfig, model: Mod
   const difference = differenceOf(config, model)
   if (difference === undefined) return
   const { code, text } = difference
-  const before = told.get(model) ?? new Set()
-  told.set(model, before)
-  const warning = `save the adapter '${name}': the adapter library ${text}`
-  if (before.has(warning)) return
-  before.add(warning)
-  process.emitWarning(warning, { code })
+  warnOnce(model, `save the adapter '${name}': the adapter library ${text}`, code)
 }
 
 const toldWhole = new WeakSet<ModelConfig>()

@@ -1,9 +1,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import * as check from '../config/check.js'
-import { parseComposition } from '../config/composition.js'
 import type { HeadSetup } from '../config/head-setup.js'
 import { checkOptions } from './options.js'
-import type { AdapterSetup } from './setup.js'
+import { type AdapterSetup, unchanging } from './setup.js'
 
 export interface AdapterSetupOptions {
   /**
@@ -29,8 +28,7 @@ const scopes = new AsyncLocalStorage<Scope>()
  */
 export function adapterSetup<T>(setup: AdapterSetup, work: () => T, options: AdapterSetupOptions = {}): T {
   checkOptions(options, ['head', 'skipLayers'])
-  // A plain object may change afterwards; a block does not.
-  const kept = setup === null || typeof setup === 'string' ? setup : parseComposition(setup)
+  const kept = unchanging(setup)
   if (typeof work !== 'function') throw check.typeError('adapterSetup', 'a function to run', work)
   return scopes.run({ ...options, setup: kept }, work)
 }

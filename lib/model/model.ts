@@ -21,7 +21,7 @@ import { promptWords } from './prompt-words.js'
 import { warnOfRandomPooler } from './random-pooler.js'
 import { withoutAdapter } from './reduced-setup.js'
 import { seedFor, startSeed } from './seed.js'
-import { type AdapterSetup, checkKnown, type Known, setupNames } from './setup.js'
+import { type AdapterSetup, checkKnown, type Known, setupNames, unchanging } from './setup.js'
 import { checkLayerList } from './skip-layers.js'
 import { type ModelSummary, summarize } from './summary.js'
 import { checkUnmerged, frozenDecoderBiases, renamedTrainable, trainableUnless } from './trainable.js'
@@ -245,8 +245,7 @@ export class Model extends ModelLife {
     setupNames(setup, this.known, 'setActiveAdapters')
     const head = options.head === undefined ? undefined : checkHeads(options.head, this.#heads)
     const given = head === undefined || head === null || typeof head === 'string' ? head : givenHeads(head, setup)
-    // A plain object may change afterwards; a block does not.
-    this.#active = setup === null || typeof setup === 'string' ? setup : parseComposition(setup)
+    this.#active = unchanging(setup)
     this.#skipped = skipped
     this.headChoice.follow(setup)
     if (given !== undefined) this.headChoice.choose(given, setup)

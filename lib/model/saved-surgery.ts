@@ -1,20 +1,10 @@
+import { warnOnce } from '../config/warn-once.js'
 import { AdapterError } from '../native/errors.js'
 import type { Model } from './model.js'
 import { isAdapterParameter } from './summary.js'
 import { hasSurgeryInHead } from './surgery-record.js'
 
 // Folders of adapters and heads after surgery: what stands inside of a replaced module has another name.
-
-// A run writes a checkpoint every so often: once is enough.
-const told = new WeakMap<Model, Set<string>>()
-
-function warnOnce(model: Model, text: string): void {
-  const before = told.get(model) ?? new Set()
-  told.set(model, before)
-  if (before.has(text)) return
-  before.add(text)
-  process.emitWarning(text, { code: 'TORCH_ADAPTERS_AFTER_SURGERY' })
-}
 
 /** For an adapter's folder. */
 export function warnOfSurgery(model: Model, name: string, library: 'adapters' | 'peft'): void {
@@ -27,7 +17,8 @@ export function warnOfSurgery(model: Model, name: string, library: 'adapters' | 
   warnOnce(
     model,
     `save the adapter '${name}': it stands inside of what surgery put at '${place}', and its folder has the names of that ` +
-      `place. ${loads}. For other models undo the surgery first.`
+      `place. ${loads}. For other models undo the surgery first.`,
+    'TORCH_ADAPTERS_AFTER_SURGERY'
   )
 }
 

@@ -301,3 +301,7 @@ export function lastName(setup: NativeSetup): string | null {
   if (setup === null || typeof setup === 'string') return setup
   return setup.children.reduce<string | null>((last, child) => lastName(child) ?? last, null)
 }
+
+/** As it is now: a plain object may change afterwards, a block does not. */
+export const unchanging = (setup: AdapterSetup): AdapterSetup =>
+  setup === null || typeof setup === 'string' ? setup : parseComposition(setup)
