@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 
 #include "core/nn/float_parts.h"
 #include "core/nn/parallel.h"
@@ -37,14 +36,6 @@ struct Block {
   int64_t count() const { return (rows + kSide - 1) / kSide; }
   uint16_t* panel(int64_t i) const { return panels + i * steps() * kStepNumbers; }
 };
-
-// Memory that a thread which computes products keeps, at a line's start. What is not written takes no place.
-template <class Use>
-uint16_t* kept(int64_t numbers) {
-  static thread_local const auto memory = std::make_unique_for_overwrite<uint16_t[]>(numbers + kStep);
-  const auto address = reinterpret_cast<std::uintptr_t>(memory.get());
-  return memory.get() + (64 - address % 64) % 64 / sizeof(uint16_t);
-}
 
 TA_AMX_INLINE void fetch(const float* from) {
   __builtin_prefetch(from, 0, 3);
@@ -184,7 +175,7 @@ template <class Maker>
 TA_AMX void block_columns(const AmxProduct& p, const Block& b, int64_t first, int64_t last) {
   constexpr int64_t kPlace = Maker::kPanels * Maker::kPanel;
   const Tiles tiles;
-  uint16_t* memory = kept<Maker>(2 * kPlace + kParts * kTileNumbers);
+  uint16_t* memory = wide::kept<Maker, uint16_t>(2 * kPlace + kParts * kTileNumbers);
   const int64_t along = Maker::along(p.ldw), across = kSide * (along == 1 ? p.ldw : 1);
   const auto panels_at = [&](int64_t j) { return std::clamp<int64_t>(last - j, 0, Maker::kPanels); };
   const auto maker = [&](int64_t j, uint16_t* to) {
@@ -211,7 +202,7 @@ TA_AMX void block_columns(const AmxProduct& p, const Block& b, int64_t first, in
 
 template <class Maker>
 void compute(const AmxProduct& p) {
-  uint16_t* panels = kept<AmxProduct>(kBlockRows * PanelsByRows::kPartLength * kParts);
+  uint16_t* panels = wide::kept<AmxProduct, uint16_t>(kBlockRows * PanelsByRows::kPartLength * kParts);
   const int64_t height = wide::even_part(p.rows, kBlockRows, kSide);
   const int64_t length = wide::even_part(p.inner, Maker::kPartLength, kStep);
   for (int64_t row = 0; row < p.rows; row += height) {
@@ -274,7 +265,7 @@ void put_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bia
 bool amx_product_runs(const at::Tensor& x, const at::Tensor& w) {
   if (!amx::fast() || !wide::is_float_matrix(x) || !wide::is_float_matrix(w)) return false;
   if (x.size(1) < amx::kStep || w.size(0) < amx::kSide || x.stride(1) != 1) return false;
-  return w.stride(1) == 1 || (w.stride(0) == 1 && w.stride(1) >= w.size(0));
+  return w.stride(1) == 1 || wide::are_columns_dense(w);
 }
 
 at::Tensor amx_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {

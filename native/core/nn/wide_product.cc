@@ -234,16 +234,12 @@ void product_of_columns(const WideProduct& p) {
   });
 }
 
-bool are_columns_dense(const at::Tensor& w) {
-  return w.stride(0) == 1 && w.stride(1) >= w.size(0);
-}
-
 }  // namespace
 
 bool wide_product_runs(const at::Tensor& x, const at::Tensor& w) {
   if (!wide::fast() || !wide::is_float_matrix(x) || !wide::is_float_matrix(w) || x.stride(1) != 1) return false;
   if (x.size(1) == 0 || x.size(1) % wide::kLine != 0 || w.size(0) % kPair != 0) return false;
-  return w.stride(1) == 1 || (are_columns_dense(w) && w.size(0) >= 2 * wide::kWidth);
+  return w.stride(1) == 1 || (wide::are_columns_dense(w) && w.size(0) >= 2 * wide::kWidth);
 }
 
 at::Tensor wide_product(const at::Tensor& x, const at::Tensor& w, const at::Tensor& bias) {

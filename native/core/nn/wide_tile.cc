@@ -2,8 +2,6 @@
 
 #if TA_HAS_WIDE_TILE
 
-#include <memory>
-
 namespace ta::wide {
 
 namespace {
@@ -130,9 +128,7 @@ TA_WIDE void multiply(int64_t vectors, const Tile& tile, Fetch& fetch) {
 }
 
 float* scratch() {
-  static thread_local const auto memory = std::make_unique_for_overwrite<float[]>(kScratch + kLine);
-  const auto address = reinterpret_cast<std::uintptr_t>(memory.get());
-  return memory.get() + (64 - address % 64) % 64 / sizeof(float);
+  return kept<Fetch, float>(kScratch);
 }
 
 }  // namespace ta::wide

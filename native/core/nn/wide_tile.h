@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 
 #include "core/nn/lanes.h"
 
@@ -68,7 +69,19 @@ inline bool is_float_matrix(const at::Tensor& x) {
   return x.dim() == 2 && x.device().is_cpu() && x.scalar_type() == at::kFloat;
 }
 
-/// Memory that a thread which computes products keeps, at a line's start. What is not written takes no place.
+inline bool are_columns_dense(const at::Tensor& w) {
+  return w.stride(0) == 1 && w.stride(1) >= w.size(0);
+}
+
+/// Memory that a thread which computes products keeps, at a line's start; one for each Use, as large as it was first
+/// asked for. What is not written takes no place.
+template <class Use, class Number>
+Number* kept(int64_t numbers) {
+  static thread_local const auto memory = std::make_unique_for_overwrite<Number[]>(numbers + 64 / sizeof(Number));
+  const auto address = reinterpret_cast<std::uintptr_t>(memory.get());
+  return memory.get() + (64 - address % 64) % 64 / sizeof(Number);
+}
+/// The products' of vectors.
 float* scratch();
 constexpr int64_t kScratch = 288 * 768;
 
