@@ -77,12 +77,16 @@ export function textScore(given: string, right: string): [number, number] {
   return [exact, (2 * common) / (one.length + other.length)]
 }
 
+// Python's white space and ends of words, which JavaScript has for ASCII alone.
+const article = /(?<![\p{L}\p{N}_])(a|an|the)(?![\p{L}\p{N}_])/gu
+const space = /[^\S\ufeff]|[\x1c-\x1f\x85]/u
+
 /** Without case, punctuation and articles. */
 function plainWords(text: string): string[] {
   const letters = text.toLowerCase().replace(/[!-/:-@[-`{-~]/g, '')
   return letters
-    .replace(/\b(a|an|the)\b/g, ' ')
-    .split(/\s+/)
+    .replace(article, ' ')
+    .split(space)
     .filter((word) => word !== '')
 }
 

@@ -175,4 +175,11 @@ test('exact match and F1 set aside case, punctuation and articles', (t) => {
   t.deepEqual(textScore('Rome', 'Paris'), [0, 0])
   t.deepEqual(textScore('', 'Paris'), [0, 0])
   t.deepEqual(textScore('the', 'a'), [1, 1])
+  // An article is a word of its own in every script, and white space is Python's.
+  t.deepEqual(textScore('維生素a', '維生素'), [0, 0])
+  t.deepEqual(textScore('España', 'Españ'), [0, 0])
+  t.deepEqual(textScore('ağaç evi', 'evi'), [0, 2 / 3])
+  t.deepEqual(textScore('œ the é', 'œ é'), [1, 1])
+  t.deepEqual(textScore('x\x1cy\x85z', 'x y z'), [1, 1])
+  t.deepEqual(textScore('\ufeffx', 'x'), [0, 0])
 })
