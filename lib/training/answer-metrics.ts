@@ -79,6 +79,7 @@ export function textScore(given: string, right: string): [number, number] {
 
 // Python's white space and ends of words, which JavaScript has for ASCII alone.
 const article = /(?<![\p{L}\p{N}_])(a|an|the)(?![\p{L}\p{N}_])/gu
+// biome-ignore lint/suspicious/noControlCharactersInRegex: white space to Python
 const space = /[^\S\ufeff]|[\x1c-\x1f\x85]/u
 
 /** Without case, punctuation and articles. */
