@@ -30,7 +30,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       checkSavedLength(run, saved, state.plan.totalSteps)
     })
     if (found !== undefined) await state.restore(found)
-    callbacks.restore(found?.callbacks)
+    await callbacks.restore(found?.callbacks)
     closeCache = openFrozenLayers(model, args)
     const firstStep = state.step
     let savedStep = firstStep
@@ -40,7 +40,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       run.lock?.()
       fingerprint ??= await run.fingerprint()
       savedStep = step
-      const saved = { ...state.saved(fingerprint), callbacks: callbacks.saved, isOver }
+      const saved = { ...state.saved(fingerprint), callbacks: await callbacks.saved(), isOver }
       const folder = await saveCheckpoint(model, args, state.native, saved)
       return await callbacks.tell({ type: 'save', step, epoch, folder })
     }

@@ -47,7 +47,7 @@ export interface TrainerCallback<E extends { readonly type: string } = TrainingE
   /** What a checkpoint keeps of it: text, numbers, true, false, null, and arrays and plain objects of them. */
   saveState?(): unknown
   /** Gets it back where a run is resumed, before onTrainBegin. */
-  loadState?(saved: unknown): void
+  loadState?(saved: unknown): Waits
 }
 
 const calls = {
@@ -153,21 +153,23 @@ export class Callbacks {
   }
 
   /** For a checkpoint; undefined where there is nothing to keep. */
-  get saved(): readonly unknown[] | undefined {
+  async saved(): Promise<readonly unknown[] | undefined> {
     if (!this.all.some((one) => one.saveState !== undefined)) return undefined
-    return this.all.map((one, i) => {
-      const state = one.saveState?.() ?? null
+    const states: unknown[] = []
+    for (const [i, one] of this.all.entries()) {
+      const state = (await one.saveState?.()) ?? null
       checkSavable(`callbacks[${i}].saveState()`, state)
-      return state
-    })
+      states.push(state)
+    }
+    return states
   }
 
   /** @param saved what a checkpoint kept of each */
-  restore(saved: readonly unknown[] | undefined): void {
-    this.all.forEach((one, i) => {
+  async restore(saved: readonly unknown[] | undefined): Promise<void> {
+    for (const [i, one] of this.all.entries()) {
       const own = saved?.[i] ?? null
-      if (own !== null) one.loadState?.(own)
-    })
+      if (own !== null) await one.loadState?.(own)
+    }
   }
 
   async #call(call: Call, event?: unknown): Promise<void> {

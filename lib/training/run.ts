@@ -68,7 +68,7 @@ export async function* trainingRun(
     const plateau = isPlateau(args) ? new Plateau(args, progress.plateau) : undefined
     if (plateau !== undefined) await native.setScale(0, plateau.saved.scale)
     const callbacks = new Callbacks(data.callbacks, { model, args }, data.evaluation !== undefined)
-    callbacks.restore(progress.callbacks)
+    await callbacks.restore(progress.callbacks)
     let savedStep = firstStep
     const save = async (): Promise<SaveEvent> => {
       const { step } = progress
@@ -76,7 +76,7 @@ export async function* trainingRun(
       run ??= await fingerprint(model, args, data.train)
       savedStep = step
       const epoch = plan.epochAfter(step)
-      progress.callbacks = callbacks.saved
+      progress.callbacks = await callbacks.saved()
       const saved = { ...progress, epoch, totalSteps: plan.totalSteps, run }
       const folder = await saveCheckpoint(model, args, native, saved)
       return await callbacks.tell({ type: 'save', step, epoch, folder })

@@ -1,5 +1,6 @@
 import { cpSync, existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as wait } from 'node:timers/promises'
 import test, { type ExecutionContext } from 'ava'
 import {
   AdapterTrainer,
@@ -124,10 +125,13 @@ test('a run with callbacks has the bits of one without, resumed from what they s
       if (step % 2 === 0) run.save()
       run.evaluate()
     }
-    saveState() {
+    // The run waits for both.
+    async saveState() {
+      await wait(5)
       return { seen: this.seen }
     }
-    loadState(saved: unknown) {
+    async loadState(saved: unknown) {
+      await wait(5)
       this.seen = (saved as { seen: number }).seen
     }
   }
@@ -162,7 +166,7 @@ test('what a checkpoint could not give back to a callback is refused by its plac
   circle.push({ circle })
   const cases: [unknown, RegExp][] = [
     [{ seen: [1, new Map()] }, /^callbacks\[1\]\.saveState\(\)\.seen\[1\]: expected what a checkpoint can hold/],
-    [Promise.resolve(1), /^callbacks\[1\]\.saveState\(\): expected what a checkpoint can hold/],
+    [Promise.resolve(new Map()), /^callbacks\[1\]\.saveState\(\): expected what a checkpoint can hold/],
     [{ n: 1n }, /saveState\(\)\.n: /],
     [circle, /saveState\(\)\[0\]\.circle: .*not what it stands in itself/]
   ]
@@ -173,6 +177,25 @@ test('what a checkpoint could not give back to a callback is refused by its plac
       message
     })
   }
+})
+
+test('a callback that cannot save or load its state ends the run with its error', async (t) => {
+  const args: TrainingArgumentsInput = { ...recipe, outputDir: scratch(t), saveStrategy: 'steps', saveSteps: 2 }
+  const start = async (callback: TrainerCallback, more: TrainingArgumentsInput = {}) =>
+    new AdapterTrainer({
+      model: await ready(t),
+      trainDataset,
+      args: { ...args, ...more },
+      callbacks: [callback]
+    }).train()
+  const fails = async () => {
+    await wait(1)
+    throw new Error('no disk')
+  }
+  await t.throwsAsync(start({ saveState: fails }), { message: 'no disk' })
+  await start({ saveState: () => 1 })
+  const resumed = start({ loadState: fails }, { resumeFromCheckpoint: true })
+  await t.throwsAsync(resumed, { message: 'no disk' })
 })
 
 test('what cannot be done is said, and an error of a callback ends the run and frees the model', async (t) => {
