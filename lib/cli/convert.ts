@@ -223,9 +223,7 @@ export async function run(argv: string[]): Promise<number> {
     return exitStatus.done
   }
   const [source = '', target = ''] = operands
-  if (!existsSync(source)) {
-    throw new AdapterError('ERR_FILE_NOT_FOUND', '', `${source} does not exist`, { hint: 'Check the path.' })
-  }
+  if (!existsSync(source)) throw usageError(`SOURCE: ${source} does not exist`)
   const isFolder = statSync(source).isDirectory()
   const dialect = choiceOption('dialect', values.dialect, dialects)
   const format = choiceOption('format', values.format ?? formatOf(target, isFolder), folderFormats)

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { nearest } from '../config/nearest.js'
+import { findFolder } from '../exchange/near-folders.js'
 import { packageJson } from '../native/platform.js'
 import { interruptions } from './interruptions.js'
 
@@ -66,7 +67,7 @@ async function main([name, ...argv]: string[]): Promise<number> {
 
 // Errors that carry a code are meant for people: one line, no stack. Anything else is a defect, shown in full.
 function explain(command: string, error: unknown): number {
-  const { code, message: given } = error as Error & { code?: unknown }
+  const { code, operation, message: given } = error as Error & { code?: unknown; operation?: unknown }
   if (typeof code !== 'string') {
     console.error(error)
     return 1
@@ -77,7 +78,8 @@ function explain(command: string, error: unknown): number {
   const isArchive = process.argv.some((argument) => argument.endsWith('.pt2'))
   const option =
     isArchive && message.includes('the model has no tokenizer') ? '. --tokenizer FOLDER says where one lies' : ''
-  const wrongUse = code.startsWith('ERR_PARSE_ARGS')
+  // A path that is not there, of rows or of a folder, is a mistake of whoever wrote it; a hub id that is not found is not.
+  const wrongUse = code.startsWith('ERR_PARSE_ARGS') || (code === 'ERR_FILE_NOT_FOUND' && operation === findFolder)
   process.stderr.write(
     `torch-adapters ${command}: ${message}${option}${wrongUse ? `${/[.?!]$/.test(message) ? '' : '.'} See torch-adapters ${command} --help` : ''}\n`
   )

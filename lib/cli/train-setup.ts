@@ -101,7 +101,8 @@ export async function planTraining(
   // The name becomes a part of parameter names; a folder may be called anything.
   const name = fromOptions(() => checkAdapterName(values.name ?? basename(resolve(folder)).replaceAll('.', '_')))
   const plan = await tuningPlan(values, folder, name)
-  if (!values.overwrite && !values.resume && values['resume-from'] === undefined) refuseEarlier(folder)
+  const startsAnew = !values.overwrite && !values.resume && values['resume-from'] === undefined
+  if (startsAnew && !values.plan) refuseEarlier(folder)
   const args = trainingSettings(values, {
     ...{ seed, outputDir: checkpointFolder(folder), loggingDir: folder, hasEvaluation },
     given: config.args,

@@ -242,7 +242,7 @@ function checkNames(tasks: readonly ReadTask[]): void {
 
 /** What an earlier run left is replaced only where that was asked for. */
 function checkFree(folder: string, tasks: readonly ReadTask[], values: TrainValues): void {
-  if (values.overwrite || values.resume || values['resume-from'] !== undefined) return
+  if (values.plan || values.overwrite || values.resume || values['resume-from'] !== undefined) return
   const isTaken = (name: string) =>
     [adapterConfigFile, headConfigFile].some((file) => existsSync(join(folder, name, file)))
   const taken = tasks.flatMap(({ name, adapter }) => [name, adapter]).find(isTaken)

@@ -33,6 +33,7 @@ interface Values {
   readonly config?: string | undefined
   readonly format?: string | undefined
   readonly overwrite: boolean
+  readonly plan: boolean
   readonly resume: boolean
   readonly 'resume-from'?: string | undefined
 }
@@ -69,7 +70,11 @@ const describe: Readonly<Record<Tuning, string>> = { adapter: 'an adapter', head
  * A head beside an adapter or a model that it was not trained with would be loaded with it; and what another run left is
  * replaced only where that was asked for.
  */
-function checkFolder(folder: string, tuning: Tuning, { overwrite, resume, 'resume-from': from }: Values): void {
+function checkFolder(folder: string, tuning: Tuning, { overwrite, plan, resume, 'resume-from': from }: Values): void {
+  if (overwrite && (resume || from !== undefined)) {
+    throw usageError('--overwrite: expected either a new start or a resumed run, got both')
+  }
+  if (plan) return
   const has = (file: string) => existsSync(join(folder, file))
   const there: Tuning | null = has('config.json')
     ? 'full'
@@ -83,9 +88,6 @@ function checkFolder(folder: string, tuning: Tuning, { overwrite, resume, 'resum
     throw usageError(
       `--output: expected ${expected}, got ${folder}, which holds ${describe[there]}: give another folder`
     )
-  }
-  if (overwrite && (resume || from !== undefined)) {
-    throw usageError('--overwrite: expected either a new start or a resumed run, got both')
   }
   if (overwrite || resume || from !== undefined) return
   const checkpoints = listCheckpoints(checkpointFolder(folder)).length

@@ -90,7 +90,7 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
     throw inWordsOfCommands(error, folder)
   } finally {
     closeRows(...run.rows)
-    removeIfEmpty(folder)
+    if (run.plan === undefined) removeIfEmpty(folder)
     model?.dispose()
   }
 }

@@ -60,13 +60,20 @@ export const choiceHeadFields = {
   dependency_parsing: ['numLabels', 'label2id']
 } as const
 
+/** What the calls that add these heads take. */
+export const choiceHeadOptions = {
+  question_answering: choiceHeadFields.question_answering,
+  multiple_choice: [...choiceHeadFields.multiple_choice, 'labels', 'id2label'],
+  dependency_parsing: [...choiceHeadFields.dependency_parsing, 'labels', 'id2label']
+} as const
+
 /** Heads that choose among a row's tokens, choices or words. */
 export function isChoiceHead(config: { readonly headType: string }): config is ChoiceHeadConfig {
   return Object.hasOwn(choiceHeadFields, config.headType)
 }
 
 export function questionAnsweringHead(options: QuestionAnsweringHeadOptions = {}): QuestionAnsweringHeadConfig {
-  checkHeadKeys('question_answering', options, choiceHeadFields.question_answering)
+  checkHeadKeys('question_answering', options, choiceHeadOptions.question_answering)
   return Object.freeze({
     headType: 'question_answering',
     ...layerFields(options, 1, 'tanh'),
@@ -75,7 +82,7 @@ export function questionAnsweringHead(options: QuestionAnsweringHeadOptions = {}
 }
 
 export function multipleChoiceHead(options: MultipleChoiceHeadOptions = {}): MultipleChoiceHeadConfig {
-  checkHeadKeys('multiple_choice', options, [...choiceHeadFields.multiple_choice, 'labels', 'id2label'])
+  checkHeadKeys('multiple_choice', options, choiceHeadOptions.multiple_choice)
   const { numChoices, usePooler = false, ...rest } = options
   const { numLabels, ...fields } = labelledFields({ ...rest, numLabels: numChoices }, 2)
   return Object.freeze({
@@ -87,7 +94,7 @@ export function multipleChoiceHead(options: MultipleChoiceHeadOptions = {}): Mul
 }
 
 export function dependencyParsingHead(options: DependencyParsingHeadOptions = {}): DependencyParsingHeadConfig {
-  checkHeadKeys('dependency_parsing', options, [...choiceHeadFields.dependency_parsing, 'labels', 'id2label'])
+  checkHeadKeys('dependency_parsing', options, choiceHeadOptions.dependency_parsing)
   const { numLabels, label2id } = labelledFields(options, 1)
   return Object.freeze({ headType: 'dependency_parsing', numLabels, label2id })
 }

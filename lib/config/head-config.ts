@@ -8,6 +8,7 @@ import {
   choiceHeadExtras,
   choiceHeadFields,
   choiceHeadFromFields,
+  choiceHeadOptions,
   isChoiceHead,
   nativeChoiceFields
 } from './choice-heads.js'
@@ -113,6 +114,18 @@ const fieldsOf: Readonly<Record<HeadType, readonly string[]>> = {
   causal_lm: ['layers', 'activationFunction', 'layerNorm', 'bias', 'tied']
 }
 
+/** What the calls that add a head take. */
+export const headOptions = {
+  classification: [...row, 'labels', 'id2label'],
+  regression: row.filter((field) => field !== 'numLabels' && field !== 'label2id'),
+  multilabel_classification: [...row, 'labels', 'id2label'],
+  image_classification: [...row, 'multilabel', 'labels', 'id2label'],
+  tagging: [...labelled, 'labels', 'id2label'],
+  ...choiceHeadOptions,
+  masked_lm: fieldsOf.masked_lm,
+  causal_lm: fieldsOf.causal_lm
+} as const satisfies Readonly<Record<HeadType | 'regression', readonly string[]>>
+
 export function classificationHead(options: ClassificationHeadOptions = {}): ClassificationHeadConfig {
   refuseOneLabel(options)
   return rowHead('classification', options)
@@ -142,26 +155,22 @@ export function imageClassificationHead(options: ImageClassificationHeadOptions 
 
 /** A classification head with one output: the library has no other name for it. */
 export function regressionHead(options: RegressionHeadOptions = {}): ClassificationHeadConfig {
-  checkHeadKeys(
-    'regression',
-    options,
-    row.filter((field) => field !== 'numLabels' && field !== 'label2id')
-  )
+  checkHeadKeys('regression', options, headOptions.regression)
   return rowHead('classification', { ...options, numLabels: 1 })
 }
 
 export function taggingHead(options: TaggingHeadOptions = {}): TaggingHeadConfig {
-  checkHeadKeys('tagging', options, [...labelled, 'labels', 'id2label'])
+  checkHeadKeys('tagging', options, headOptions.tagging)
   return Object.freeze({ headType: 'tagging', ...labelledFields(options, 1) })
 }
 
 export function maskedLmHead(options: MaskedLmHeadOptions = {}): MaskedLmHeadConfig {
-  checkHeadKeys('masked_lm', options, fieldsOf.masked_lm)
+  checkHeadKeys('masked_lm', options, headOptions.masked_lm)
   return Object.freeze({ headType: 'masked_lm', ...layerFields(options, 2, 'gelu'), tied: tiedField(options) })
 }
 
 export function causalLmHead(options: CausalLmHeadOptions = {}): CausalLmHeadConfig {
-  checkHeadKeys('causal_lm', options, fieldsOf.causal_lm)
+  checkHeadKeys('causal_lm', options, headOptions.causal_lm)
   return Object.freeze({
     headType: 'causal_lm',
     ...layerFields(options, 2, 'gelu'),
@@ -198,7 +207,7 @@ function rowHead<T extends 'classification' | 'multilabel_classification' | 'ima
   headType: T,
   options: HeadOptions<RowHead>
 ): RowHead & { readonly headType: T } {
-  checkHeadKeys(headType, options, [...row, 'labels', 'id2label'])
+  checkHeadKeys(headType, options, headOptions[headType])
   return Object.freeze({
     headType,
     ...labelledFields(options, 2),

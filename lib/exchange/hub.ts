@@ -8,7 +8,7 @@ import { type Connection, type DownloadProgress, fetchIntoCache, type HubFile } 
 import { type HubPlace, hubError } from './hub-errors.js'
 import { type FolderKind, isComplete, selectFiles } from './hub-files.js'
 import { hubToken, isOffline } from './hub-settings.js'
-import { missingFolderHint, nearFolders } from './near-folders.js'
+import { findFolder, missingFolderHint, nearFolders } from './near-folders.js'
 
 export interface HubOptions {
   /** Branch, tag or commit. Default 'main'. */
@@ -48,38 +48,28 @@ function isHubId(source: string): boolean {
 function noFolder(source: string): AdapterError {
   if (existsSync(source) && isExportArchive(source)) return noArchive(source)
   const what = existsSync(source) ? 'is a file, not a folder' : 'does not exist'
-  return new AdapterError('ERR_FILE_NOT_FOUND', 'find the folder', `${source} ${what}`, {
+  return new AdapterError('ERR_FILE_NOT_FOUND', findFolder, `${source} ${what}`, {
     expected: "a folder's path or a hub id such as 'organisation/name'",
     hint: missingFolderHint(source)
   })
 }
 
 function noArchive(source: string): AdapterError {
-  return new AdapterError(
-    'ERR_UNSUPPORTED',
-    'find the folder',
-    `${source} is an archive of torch.export, not a folder`,
-    {
-      expected: "a folder's path or a hub id such as 'organisation/name'",
-      hint:
-        `AutoModel.fromExported('${source}') reads it, and the command line where it is the --model of train, evaluate, ` +
-        'predict, sweep and fuse'
-    }
-  )
+  return new AdapterError('ERR_UNSUPPORTED', findFolder, `${source} is an archive of torch.export, not a folder`, {
+    expected: "a folder's path or a hub id such as 'organisation/name'",
+    hint:
+      `AutoModel.fromExported('${source}') reads it, and the command line where it is the --model of train, evaluate, ` +
+      'predict, sweep and fuse'
+  })
 }
 
 function fromCache(cache: HubCache, source: string, revision: string, kind: FolderKind): string {
   const folder = cachedSnapshot(cache, revision)
   if (folder !== undefined && isComplete(folder, kind)) return folder
-  throw new AdapterError(
-    'ERR_OFFLINE',
-    'find the folder',
-    `'${source}' is neither a folder nor complete in the cache`,
-    {
-      expected: `revision '${revision}' below ${cache.root}`,
-      hint: nearFolders(source) || 'Fetch it once without HF_HUB_OFFLINE, or copy it here and give its path.'
-    }
-  )
+  throw new AdapterError('ERR_OFFLINE', findFolder, `'${source}' is neither a folder nor complete in the cache`, {
+    expected: `revision '${revision}' below ${cache.root}`,
+    hint: nearFolders(source) || 'Fetch it once without HF_HUB_OFFLINE, or copy it here and give its path.'
+  })
 }
 
 async function fetchFolder(

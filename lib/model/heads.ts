@@ -13,6 +13,7 @@ import {
   causalLmHead,
   classificationHead,
   type HeadConfig,
+  headOptions,
   type ImageClassificationHeadOptions,
   imageClassificationHead,
   isTied,
@@ -25,11 +26,10 @@ import {
   type TaggingHeadOptions,
   taggingHead
 } from '../config/head-config.js'
+import { checkHeadKeys } from '../config/head-fields.js'
 import type { ModelConfig } from '../config/model-config.js'
-import { nearest } from '../config/nearest.js'
 import { checkAdapterName } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
-import { checkOptions } from './options.js'
 
 export interface AddOptions {
   /** Replace one of this name. Default false: an error. */
@@ -40,7 +40,7 @@ export interface AddOptions {
 
 /** Whether the name is there already and may be replaced; an error where it may not. */
 export function isTaken(kind: string, name: string, known: ReadonlyMap<string, unknown>, options: AddOptions): boolean {
-  check.checkKeys('options', check.checkObject('options', options), ['overwriteOk', 'seed'], (key) =>
+  check.checkKeys('options', check.checkObject('options', options), addOptions, (key) =>
     kind === 'adapter' && key.replaceAll('_', '').toLowerCase() === 'leaveout'
       ? "belongs in the config: 'seq_bn[leave_out=[0]]', or AdapterConfig.load('seq_bn', { leaveOut: [0] })"
       : undefined
@@ -81,12 +81,16 @@ export function checkHeadFits(
   })
 }
 
+/** What every call that adds a head takes beside the head's own. */
+const addOptions = ['overwriteOk', 'seed'] as const satisfies readonly (keyof AddOptions)[]
+
 /** The options of the call apart from those of the head's config. */
-function apart<T extends AddOptions>(options: T): [AddOptions, Omit<T, keyof AddOptions>] {
-  const { overwriteOk, seed, ...rest } = check.checkObject('options', options) as unknown as T
-  for (const key of Object.keys(rest)) {
-    if (nearest(key, ['overwriteOk']) !== undefined) checkOptions({ [key]: true }, ['overwriteOk'])
-  }
+function apart<T extends AddOptions>(
+  kind: keyof typeof headOptions,
+  options: T
+): [AddOptions, Omit<T, keyof AddOptions>] {
+  checkHeadKeys(kind, options, [...headOptions[kind], ...addOptions])
+  const { overwriteOk, seed, ...rest } = options
   return [{ overwriteOk, seed }, rest]
 }
 
@@ -96,61 +100,61 @@ export abstract class HeadAdders {
 
   /** One class a row; two layers with tanh by default, as AdapterHub. */
   addClassificationHead(name: string, options: ClassificationHeadOptions & AddOptions = {}): void {
-    const [add, config] = apart(options)
+    const [add, config] = apart('classification', options)
     this.addHead(name, classificationHead(config), add)
   }
 
   /** One number a row; mean squared error. */
   addRegressionHead(name: string, options: RegressionHeadOptions & AddOptions = {}): void {
-    const [add, config] = apart(options)
+    const [add, config] = apart('regression', options)
     this.addHead(name, regressionHead(config), add)
   }
 
   /** Any number of labels a row. */
   addMultiLabelClassificationHead(name: string, options: MultiLabelHeadOptions & AddOptions = {}): void {
-    const [add, config] = apart(options)
+    const [add, config] = apart('multilabel_classification', options)
     this.addHead(name, multiLabelHead(config), add)
   }
 
   /** One class an image, or with multilabel any number of them; for models of images. One layer by default, as AdapterHub. */
   addImageClassificationHead(name: string, options: ImageClassificationHeadOptions & AddOptions = {}): void {
-    const [add, config] = apart(options)
+    const [add, config] = apart('image_classification', options)
     this.addHead(name, imageClassificationHead(config), add)
   }
 
   /** One class a token. */
   addTaggingHead(name: string, options: TaggingHeadOptions & AddOptions = {}): void {
-    const [add, config] = apart(options)
+    const [add, config] = apart('tagging', options)
     this.addHead(name, taggingHead(config), add)
   }
 
   /** The part of a context that answers a question. */
   addQuestionAnsweringHead(name: string, options: QuestionAnsweringHeadOptions & AddOptions = {}): void {
-    const [add, config] = apart(options)
+    const [add, config] = apart('question_answering', options)
     this.addHead(name, questionAnsweringHead(config), add)
   }
 
   /** The best of a row's choices, however many it has. */
   addMultipleChoiceHead(name: string, options: MultipleChoiceHeadOptions & AddOptions = {}): void {
-    const [add, config] = apart(options)
+    const [add, config] = apart('multiple_choice', options)
     this.addHead(name, multipleChoiceHead(config), add)
   }
 
   /** For each word its head among the words of the row, and the relation to it. */
   addDependencyParsingHead(name: string, options: DependencyParsingHeadOptions & AddOptions = {}): void {
-    const [add, config] = apart(options)
+    const [add, config] = apart('dependency_parsing', options)
     this.addHead(name, dependencyParsingHead(config), add)
   }
 
   /** Predicting the next token, for models that write (GPT-2); its decoder is the word embedding. */
   addCausalLmHead(name: string, options: CausalLmHeadOptions & AddOptions = {}): void {
-    const [add, config] = apart(options)
+    const [add, config] = apart('causal_lm', options)
     this.addHead(name, causalLmHead(config), add)
   }
 
   /** Masked language modelling; its decoder is the word embedding. */
   addMaskedLmHead(name: string, options: MaskedLmHeadOptions & AddOptions = {}): void {
-    const [add, config] = apart(options)
+    const [add, config] = apart('masked_lm', options)
     this.addHead(name, maskedLmHead(config), add)
   }
 }

@@ -187,6 +187,6 @@ test.serial('wrong use', async (t) => {
     /--format: expected one of 'safetensors', 'bin', 'pt', got 'safetensor' \(did you mean 'safetensors'\?\)/
   )
   t.is((await command(['convert', source])).status, 2)
-  t.is((await command(['convert', 'nowhere', 'x'])).status, 1)
+  t.is((await command(['convert', 'nowhere', 'x'])).status, 2)
   t.false(existsSync('x'))
 })

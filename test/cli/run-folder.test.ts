@@ -50,6 +50,30 @@ test('a resumed run calls the base model as the run was told it', async (t) => {
   t.is(JSON.parse(readFileSync(join(folder, 'train.json'), 'utf8')).model, model)
 })
 
+test('--plan plans over what an earlier run left, and leaves it as it is', async (t) => {
+  const folder = join(place, 'planned-over')
+  t.is((await command(['train', ...shared, '-o', folder, '--max-steps', '2', '--save', 'epoch'])).status, 0)
+  const tasks = join(place, 'planned-tasks.json')
+  writeFileSync(tasks, JSON.stringify({ mood: { train: rows }, topic: { train: rows } }))
+  const several = ['train', '--tasks', tasks, '-m', model, '--threads', '1', '--max-steps', '2']
+  const ofTasks = join(place, 'planned-over-tasks')
+  t.is((await command([...several, '-o', ofTasks])).status, 0)
+  const files = (at: string) => readdirSync(at, { recursive: true }).map(String).sort()
+  const before = [files(folder), files(ofTasks)]
+  for (const args of [
+    ['train', ...shared, '-o', folder],
+    ['train', ...shared, '-o', folder, '--tune', 'full'],
+    [...several, '-o', ofTasks],
+    ['train', ...shared, '-o', ofTasks]
+  ]) {
+    const { status, output, errors } = await command([...args, '--plan'])
+    t.is(status, 0, errors)
+    t.regex(output, /^total +\d/m)
+    t.is((await command(args)).status, 2)
+  }
+  t.deepEqual([files(folder), files(ofTasks)], before)
+})
+
 test('--overwrite does not take the folder of a run that has not ended', async (t) => {
   const folder = join(place, 'running')
   const args = ['train', ...shared, '-o', folder, '--max-steps', '2']

@@ -41,7 +41,7 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
     ],
     [['train', '--train', rows, '-m', model, '-o', folder, '--resume', '--resume-from', place], 2, /got both/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--name', 'a.b'], 2, /a name cannot hold a point/],
-    [['train', '--train', rows, '-m', join(place, 'none', 'x'), '-o', folder], 1, /does not exist/],
+    [['train', '--train', rows, '-m', join(place, 'none', 'x'), '-o', folder], 2, /does not exist/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--epochs', '-1'], 2, /^.*--epochs: expected a value.*\n$/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--epochs=-1'], 2, /numTrainEpochs: .*above 0, got -1/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--lr', '1'], 2, /did you mean '--learning-rate'/],

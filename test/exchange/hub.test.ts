@@ -175,6 +175,11 @@ test('a folder that is not there: the near names of its parent', async (t) => {
   await t.throwsAsync(near(join(parent, 'nothing-near', 'x')), {
     message: /There is no folder .*nothing-near either\.$/
   })
+  // An earlier part of the path, where the whole is there then; no folder of another name than what is missing.
+  mkdirSync(join(parent, 'other', 'deep'))
+  await t.throwsAsync(near(join(parent, 'othr', 'deep')), { message: /Did you mean '[^']*\/other\/deep'\?$/ })
+  await t.throwsAsync(near(join(parent, 'othr', 'no')), { message: /There is no folder [^ ]*\/othr either\.$/ })
+  await t.throwsAsync(near(`${parent}/nosuch/../bert-mni`), { message: /There is no folder [^ ]*\/nosuch either\.$/ })
   await t.throwsAsync(near('~/bert-mini'), { message: /'~' is not replaced here/ })
   await t.throwsAsync(near('./models\\wordnet'), { code: 'ERR_FILE_NOT_FOUND' })
   // Like a hub id, but more likely a folder of this repository.

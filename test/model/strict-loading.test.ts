@@ -198,3 +198,27 @@ test('misspelled options are errors that suggest the right one, in the spelling 
   t.throws(() => model.addAdapter('x', 'seq_bn[reductionFacotr=2]'), said(/Did you mean 'reduction_factor'/))
   t.is(model.adapters.size, 2)
 })
+
+test('an unknown option of a head is told all that the call takes', async (t) => {
+  const model = await active(t)
+  const labelled = 'numLabels, layers, activationFunction, label2id, dropoutProb'
+  const row = `${labelled}, usePooler, bias`
+  const language = 'layers, activationFunction'
+  const lists = {
+    addClassificationHead: `${row}, labels, id2label`,
+    addRegressionHead: 'layers, activationFunction, dropoutProb, usePooler, bias',
+    addMultiLabelClassificationHead: `${row}, labels, id2label`,
+    addImageClassificationHead: `${row}, multilabel, labels, id2label`,
+    addTaggingHead: `${labelled}, labels, id2label`,
+    addQuestionAnsweringHead: 'layers, activationFunction, dropoutProb',
+    addMultipleChoiceHead: 'numChoices, layers, activationFunction, label2id, usePooler, dropoutProb, labels, id2label',
+    addDependencyParsingHead: 'numLabels, label2id, labels, id2label',
+    addCausalLmHead: `${language}, layerNorm, bias, tied`,
+    addMaskedLmHead: `${language}, tied`
+  }
+  for (const [call, list] of Object.entries(lists)) {
+    const add = () => model[call as keyof typeof lists]('x', { zzzzzz: 1 } as never)
+    const { message = '' } = t.throws(add, { code: 'ERR_INVALID_ARG_VALUE' }) ?? {}
+    t.true(message.endsWith(`unknown option 'zzzzzz'. Known: ${list}, overwriteOk, seed.`), message)
+  }
+})
