@@ -28,7 +28,7 @@ export abstract class ModelNames extends ModelFiles {
     checkOptions(options, ['shapes'])
     const isWanted = pattern === undefined ? () => true : pathPattern(check.checkString('pattern', pattern))
     const { config } = this as unknown as Model
-    const modules = nativeCall(() => this.#native.namedModules()).flatMap(({ beside, ...module }) =>
+    const modules = nativeCall(() => this.#native.namedModules()).flatMap(({ beside, firstPath, ...module }) =>
       beside || !isWanted(module.path) ? [] : [{ ...module, type: moduleType(config, module) }]
     )
     return check.checkBoolean('shapes', options.shapes ?? false) ? modules : modules.map(({ path }) => path)

@@ -87,8 +87,9 @@ export abstract class ModelSurgery extends ModelNames {
 
   /**
    * The same at every place that matches, in one operation, and never inside of one: a pattern such as
-   * `bert.encoder.layer.*.attention.self.query`, or paths. In an exported network a pattern that matches a module and one
-   * inside of it is an error.
+   * `bert.encoder.layer.*.attention.self.query`, or paths. A pattern takes a place with several paths, in a module that
+   * stands in several places, once, by the first; paths name it once. In an exported network a pattern that matches a module
+   * and one inside of it is an error.
    */
   replaceModules(places: string | readonly string[], make: MakeModule): Replacement {
     this.rewritable('replaceModules')
@@ -197,9 +198,14 @@ export abstract class ModelSurgery extends ModelNames {
         `'${pattern}' matches '${outer}' and '${inner.path}' inside of it; give a narrower one, or paths`
       )
     }
-    return found.flatMap(({ path, type }) =>
-      parents(path).some((parent) => paths.has(parent)) ? [] : [existingModule(path, type)]
-    )
+    const outermost = found.filter(({ path }) => !parents(path).some((parent) => paths.has(parent)))
+    // A place with several paths counts once, as in PyTorch's named_modules.
+    const taken = new Set<string>()
+    return outermost.flatMap(({ path, type, firstPath }) => {
+      if (taken.has(firstPath)) return []
+      taken.add(firstPath)
+      return [existingModule(path, type)]
+    })
   }
 
   #replace(modules: readonly ExistingModule[], make: MakeModule): Replacement {

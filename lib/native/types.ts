@@ -72,6 +72,8 @@ export interface ModuleInfo {
 export interface NativeModuleInfo extends ModuleInfo {
   /** No module of an exported network, but a place of the library in it, such as `loras`. */
   readonly beside: boolean
+  /** The first path to its place, which has several where a module around it stands in several places; else its own. */
+  readonly firstPath: string
 }
 
 /** One of several that are averaged; `scale`: of LoRA, alpha / r. */

@@ -1,5 +1,5 @@
 // The model handle's calls that name parts of the tree and replace them.
-#include <unordered_set>
+#include <unordered_map>
 
 #include "binding/model_wrap.h"
 #include "core/exported/exported_model.h"
@@ -50,8 +50,8 @@ Napi::Value to_js(Napi::Env env, const ParameterList& list) {
 struct ModuleList {
   struct Item {
     std::string path, type;
-    bool replaceable;
-    bool beside;  ///< the library's own place in a network that somebody else wrote
+    std::optional<std::string> place;  ///< where surgery may replace it: the first of the paths that lead there
+    bool beside;                       ///< the library's own place in a network that somebody else wrote
     ModuleShapes shapes;
   };
   std::vector<Item> modules;
@@ -96,7 +96,9 @@ Napi::Value to_js(Napi::Env env, const ModuleList& list) {
     auto object = Napi::Object::New(env);
     object.Set("path", list.modules[i].path);
     object.Set("type", list.modules[i].type);
-    object.Set("replaceable", list.modules[i].replaceable);
+    const auto& place = list.modules[i].place;
+    object.Set("replaceable", place.has_value());
+    object.Set("firstPath", place.value_or(list.modules[i].path));
     object.Set("beside", list.modules[i].beside);
     object.Set("inputs", shapes_to_js(env, list.modules[i].shapes.inputs));
     object.Set("outputs", shapes_to_js(env, list.modules[i].shapes.outputs));
@@ -158,16 +160,19 @@ Napi::Value ModelWrap::named_parameters(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelWrap::named_modules(const Napi::CallbackInfo& info) {
   return sync(info, [](ModelState& s) {
-    const auto slots = slot_paths(s.model.root());
-    const std::unordered_set<std::string> replaceable(slots.begin(), slots.end());
+    std::unordered_map<const Slot*, std::string> first;
+    std::unordered_map<std::string, std::string> places;
+    for (const auto& [path, slot] : slot_paths(s.model.root()))
+      places[path] = first.try_emplace(slot, path).first->second;
     std::optional<std::set<std::string>> listed;
     if (const auto* exported = dynamic_cast<const exported::ExportedModel*>(&s.model.backbone()))
       listed = exported::listed_modules(*exported, s.model.root());
     ModuleList list;
     s.model.root().visit_modules("", [&](const std::string& path, const Module& m) {
       const bool beside = listed && !listed->contains(path);
-      list.modules.push_back(
-          {path, m.type(), replaceable.contains(path), beside, shapes_of(s.model.backbone(), path, m)});
+      const auto place = places.find(path);
+      list.modules.push_back({path, m.type(), place == places.end() ? std::nullopt : std::optional(place->second),
+                              beside, shapes_of(s.model.backbone(), path, m)});
     });
     return list;
   });

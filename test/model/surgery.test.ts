@@ -391,6 +391,35 @@ test('where a layer stands in the place of another one, adapters stand in what i
   t.truthy((await model.forward({ inputIds }, { adapters: 'y' })).logits)
 })
 
+test('a pattern takes a place in a module that stands twice once, by its first path; paths name it once', async (t) => {
+  const model = await withHead(t)
+  const [first, second] = ['bert.encoder.layer.0', 'bert.encoder.layer.1']
+  const before = names(model)
+  model.replaceModule(second, () => model.getSubmodule(first))
+  const dense = 'bert.encoder.layer.*.output.dense'
+  t.deepEqual(model.namedModules(dense), [`${first}.output.dense`, `${second}.output.dense`])
+  const made: string[] = []
+  const replaced = model.replaceModules(dense, (module, path) => {
+    made.push(path)
+    return sequential(module, adapter())
+  })
+  t.deepEqual([made, replaced.paths], [[`${first}.output.dense`], [`${first}.output.dense`]])
+  // It stands in both places all the same, and once more by a pattern that meets the second place alone.
+  t.true(model.namedModules().includes(`${second}.output.dense.1.down_project`))
+  t.deepEqual(model.replaceModules(`${second}.*.self`, (module) => module).paths, [`${second}.attention.self`])
+  t.deepEqual(
+    addAdaptersToModel(model, { pattern: 'bert.encoder.layer.*.attention.self.query', adapterSize: 4 }).paths,
+    [`${first}.attention.self.query`]
+  )
+  // Two places that one module stands in stay two.
+  t.is(model.replaceModules('bert.encoder.layer.*', (module) => sequential(module, adapter())).paths.length, 2)
+  t.throws(() => model.replaceModules([`${first}.0.output.dense`, `${second}.0.output.dense`], (module) => module), {
+    message: /named twice/
+  })
+  while (model.undo());
+  t.deepEqual(names(model), before)
+})
+
 test('what is refused says what would do', async (t) => {
   const model = await withHead(t)
   const before = names(model)

@@ -36,10 +36,10 @@ std::vector<std::string> components(const std::string& path) {
   return names;
 }
 
-void add_slots(const Module& module, const std::string& prefix, std::vector<std::string>& paths) {
+void add_slots(const Module& module, const std::string& prefix, std::vector<SlotPath>& paths) {
   for (const auto& child : module.children()) {
     const auto path = prefix.empty() || child.name.empty() ? prefix + child.name : prefix + "." + child.name;
-    if (child.slot != nullptr) paths.push_back(path);
+    if (child.slot != nullptr) paths.push_back({path, child.slot});
     add_slots(*child.module, path, paths);
   }
 }
@@ -47,7 +47,7 @@ void add_slots(const Module& module, const std::string& prefix, std::vector<std:
 // Slots at the path's parents and below it, which is where a near miss lies.
 std::vector<std::string> slots_near(const Module& root, const std::string& path) {
   std::vector<std::string> result;
-  for (const auto& slot : slot_paths(root))
+  for (const auto& [slot, place] : slot_paths(root))
     if (slot.starts_with(path + ".") || path.starts_with(slot + ".")) result.push_back(slot);
   return result;
 }
@@ -90,8 +90,8 @@ SlotPlace find_slot(const Module& root, const std::string& operation, const std:
   return {owner, name, child->slot->layer};
 }
 
-std::vector<std::string> slot_paths(const Module& root) {
-  std::vector<std::string> paths;
+std::vector<SlotPath> slot_paths(const Module& root) {
+  std::vector<SlotPath> paths;
   add_slots(root, "", paths);
   return paths;
 }

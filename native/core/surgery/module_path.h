@@ -19,7 +19,14 @@ std::shared_ptr<Module> find_module(const Module& root, const std::string& path)
 /// nearest ones that it may.
 SlotPlace find_slot(const Module& root, const std::string& operation, const std::string& path);
 
+/// A path that surgery may replace, and the place that it leads to: one place has several paths where a module around
+/// it stands in several places.
+struct SlotPath {
+  std::string path;
+  const Slot* slot;
+};
+
 /// The paths that surgery may replace.
-std::vector<std::string> slot_paths(const Module& root);
+std::vector<SlotPath> slot_paths(const Module& root);
 
 }  // namespace ta
