@@ -153,8 +153,20 @@ export function checkObject(name: string, value: unknown): Record<string, unknow
   return value as Record<string, unknown>
 }
 
-/** What stops a call; its controller is often given in its place. */
-export function checkSignal({ signal }: { readonly signal?: unknown }): void {
+/** Options that are yes or no in every call that takes them. */
+const yesOrNo = [
+  ...['allowNoAnswer', 'doSample', 'normalizeWeights', 'offline', 'outputAdapterFusionAttentions'],
+  ...['outputHiddenStates', 'overwriteOk', 'saveOnAbort', 'setActive', 'shapes', 'unfreezeAdapters', 'withHead']
+]
+
+/** Options that are of one kind in every call that takes them: yes or no, and what stops it. */
+export function checkCommonOptions(options: Readonly<Record<string, unknown>>): void {
+  for (const name of yesOrNo) if (options[name] !== undefined) checkBoolean(name, options[name])
+  checkSignal(options['signal'])
+}
+
+/** Its controller is often given in its place. */
+function checkSignal(signal: unknown): void {
   const isSignal = typeof (signal as { throwIfAborted?: unknown } | undefined)?.throwIfAborted === 'function'
   if (signal === undefined || isSignal) return
   throw typeError(

@@ -42,7 +42,7 @@ export const AutoModel = Object.freeze({
       const report = await readWeights(model, folder)
       if (report.missing.length > 0)
         await nativeCall(() => model.native.initWeights(check.checkInteger('seed', seed ?? 42, 0)))
-      if (check.checkBoolean('withHead', withHead)) await loadBuiltIn(model, folder, json, report)
+      if (withHead) await loadBuiltIn(model, folder, json, report)
     } catch (error) {
       model.dispose()
       throw error

@@ -55,12 +55,12 @@ export function averageAdapter(model: Model, name: string, of: AverageOf, option
     )
   }
   // What is there already goes only when the new one has proved to work.
-  if (model.adapters.has(name) && options.overwriteOk === true) {
+  if (model.adapters.has(name) && options.overwriteOk) {
     make(`${name} (averaging)`)
     model.deleteAdapter(`${name} (averaging)`)
   }
   make(name)
-  if (options.setActive === true) model.setActiveAdapters(name)
+  if (options.setActive) model.setActiveAdapters(name)
 }
 
 export function averageHead(model: Model, name: string, of: AverageOf, options: AverageHeadOptions): void {
@@ -102,7 +102,7 @@ function weightsOf(
   if (numbers.length !== names.length) {
     throw check.valueError('weights', `${numbers.length} weights for ${names.length} names; give one for each`)
   }
-  const sum = check.checkBoolean('normalizeWeights', normalizeWeights) ? numbers.reduce((a, b) => a + b, 0) : 1
+  const sum = normalizeWeights ? numbers.reduce((a, b) => a + b, 0) : 1
   // Weights such as 0.1, 0.2 and -0.3 miss zero by rounding alone.
   if (Math.abs(sum) < 1e-12) {
     throw check.valueError('weights', 'they add up to 0, so they cannot be normalised; pass normalizeWeights: false')

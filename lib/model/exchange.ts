@@ -97,7 +97,7 @@ export async function saveAdapter(
   checkOptions(options, ['library', 'format', 'dialect', 'withHead'])
   checkKnown('name', name, model.adapters)
   const format = check.checkOneOf('format', options.format ?? 'safetensors', folderFormats)
-  const withHead = check.checkBoolean('withHead', options.withHead ?? true)
+  const { withHead = true } = options
   if (check.checkOneOf('library', options.library ?? 'adapters', libraries) === 'peft') {
     if (options.dialect !== undefined) throw check.valueError('dialect', "PEFT's names are its own; leave it out")
     return await savePeftAdapter(model, folder, name, { format, withHead })
@@ -209,7 +209,6 @@ export async function loadAdapter(model: Model, source: string, options: LoadAda
   checkOptions(options, ['as', 'withHead', 'problemType', 'leaveOut', 'overwriteOk', 'setActive', ...hubOptions])
   const { as, withHead = true, problemType, leaveOut = [], overwriteOk = false, setActive = false, ...hub } = options
   if (problemType !== undefined) check.checkOneOf('problemType', problemType, problemTypes)
-  for (const [name, value] of Object.entries({ withHead, overwriteOk, setActive })) check.checkBoolean(name, value)
   const dropped = checkLayerList('leaveOut', leaveOut, model)
   if (as !== undefined) checkAdapterName(as, 'as')
   const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'adapter', hub)

@@ -110,7 +110,7 @@ export function planGeneration(
 ): GenerationPlan | undefined {
   const given = check.checkObject('options', options)
   check.checkKeys('options', given, keys, (key) => (Object.hasOwn(elsewhere, key) ? elsewhere[key] : undefined))
-  check.checkSignal(given)
+  check.checkCommonOptions(given)
   if (model.config.exported !== null) {
     throw new AdapterError('ERR_UNSUPPORTED', 'generate', 'an exported network does not write', {
       expected: 'a model of our own family, such as gpt2 from its folder',
@@ -168,13 +168,13 @@ export function checkGenerate(options: GenerateOptions) {
   const first = ofDraws.find((name) => name !== false)
   const checked = {
     maxNewTokens: check.checkInteger('maxNewTokens', options.maxNewTokens ?? 20, 1, 1 << 20),
-    doSample: check.checkBoolean('doSample', doSample),
+    doSample,
     temperature: check.checkNumber('temperature', temperature, { above: 0 }),
     topK: check.checkInteger('topK', topK, 0),
     topP: check.checkNumber('topP', topP, { above: 0, to: 1 }),
     seed: check.checkInteger('seed', options.seed ?? 42, 0)
   }
-  if (first === undefined || checked.doSample) return checked
+  if (first === undefined || doSample) return checked
   const how = 'add doSample: true, on the command line --do-sample'
   throw check.valueError(first, `it says how tokens are drawn, and without doSample the likeliest is taken: ${how}`)
 }

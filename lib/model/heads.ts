@@ -40,15 +40,17 @@ export interface AddOptions {
 
 /** Whether the name is there already and may be replaced; an error where it may not. */
 export function isTaken(kind: string, name: string, known: ReadonlyMap<string, unknown>, options: AddOptions): boolean {
-  check.checkKeys('options', check.checkObject('options', options), addOptions, (key) =>
+  const given = check.checkObject('options', options)
+  check.checkKeys('options', given, addOptions, (key) =>
     kind === 'adapter' && key.replaceAll('_', '').toLowerCase() === 'leaveout'
       ? "belongs in the config: 'seq_bn[leave_out=[0]]', or AdapterConfig.load('seq_bn', { leaveOut: [0] })"
       : undefined
   )
+  check.checkCommonOptions(given)
   if (options.seed !== undefined) check.checkInteger('seed', options.seed, 0)
   checkAdapterName(name)
   if (!known.has(name)) return false
-  if (options.overwriteOk === true) return true
+  if (options.overwriteOk) return true
   throw check.valueError('name', `the ${kind} '${name}' exists already; pass overwriteOk: true to replace it`)
 }
 

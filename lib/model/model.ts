@@ -312,7 +312,7 @@ export class Model extends ModelLife {
       throw check.valueError('trainAdapterFusion', "expected a setup with a Fuse block, such as Fuse('a', 'b')")
     }
     this.setActiveAdapters(setup)
-    const adapters = options.unfreezeAdapters === true ? names : []
+    const adapters = options.unfreezeAdapters ? names : []
     this.#setTrainable({ ...nothing, adapters, fusions, heads: this.headChoice.possible(this.#active) }, 'setup')
   }
 

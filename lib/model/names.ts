@@ -31,7 +31,7 @@ export abstract class ModelNames extends ModelFiles {
     const modules = nativeCall(() => this.#native.namedModules()).flatMap(({ beside, firstPath, ...module }) =>
       beside || !isWanted(module.path) ? [] : [{ ...module, type: moduleType(config, module) }]
     )
-    return check.checkBoolean('shapes', options.shapes ?? false) ? modules : modules.map(({ path }) => path)
+    return options.shapes ? modules : modules.map(({ path }) => path)
   }
 
   /** Every parameter once, in PyTorch's order, with its shape and whether it trains. */

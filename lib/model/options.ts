@@ -12,14 +12,14 @@ const inPython: Readonly<Record<string, string>> = {
   ...{ adapternames: 'adapters', adaptersetup: 'adapters', dtype: 'trunk', torchdtype: 'trunk' }
 }
 
-/** Refuses what is no option, and suggests the one that was meant. */
+/** Refuses what is no option, and suggests the one that was meant; what all calls have in common is checked. */
 export function checkOptions(options: unknown, allowed: readonly string[]): void {
   const given = check.checkObject('options', options)
   check.checkKeys('options', given, allowed, (key) => {
     const here = Object.hasOwn(inPython, plain(key)) ? (inPython[plain(key)] as string) : ''
     return allowed.includes(here) ? `is called '${here}' here` : undefined
   })
-  check.checkSignal(given)
+  check.checkCommonOptions(given)
 }
 
 /** 'cuda' is the first of them, 'auto' is that where it works and otherwise the CPU. */

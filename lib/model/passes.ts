@@ -26,7 +26,7 @@ export function passOptions(
   options: ForwardOptions,
   batch: BatchRows
 ): { readonly native: NativeForwardOptions; readonly heads: BatchHeads | string | null } {
-  const hidden = check.checkBoolean('outputHiddenStates', options.outputHiddenStates ?? false)
+  const { outputHiddenStates: hidden = false, outputAdapterFusionAttentions: attentions = false } = options
   const setups = batchSetups(adaptersOf(model, options), batch, model.known)
   const heads = batchHeads(headRule(model, options), model.heads, setups, 'forward')
   const several = typeof heads === 'object' && heads !== null
@@ -38,10 +38,7 @@ export function passOptions(
       skipLayers: skippedLayers(model, options),
       outputHiddenStates: hidden,
       outputLastHiddenState: hidden,
-      outputFusionAttentions: check.checkBoolean(
-        'outputAdapterFusionAttentions',
-        options.outputAdapterFusionAttentions ?? false
-      )
+      outputFusionAttentions: attentions
     },
     heads
   }

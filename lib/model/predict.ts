@@ -168,7 +168,7 @@ function answerOptions({
   return {
     count: check.checkPositiveInteger('answerCount', answerCount),
     maxLength: check.checkPositiveInteger('maxAnswerLength', maxAnswerLength),
-    allowNone: check.checkBoolean('allowNoAnswer', allowNoAnswer)
+    allowNone: allowNoAnswer
   }
 }
 

@@ -52,8 +52,7 @@ export async function saveAdapterSetup(
 ): Promise<void> {
   check.checkNonEmptyString('folder', folder)
   checkOptions(options, ['format', 'withHead', 'head'])
-  const { format } = options
-  const withHead = check.checkBoolean('withHead', options.withHead ?? true)
+  const { format, withHead = true } = options
   const block = parseComposition(setup)
   const names = setupNames(block, model.known, 'setup')
   checkFusionsWhole(model, block, names)

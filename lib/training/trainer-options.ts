@@ -56,5 +56,5 @@ export function checkRunOptions(options: unknown): void {
     const isResume = plain(key) === plain('resumeFromCheckpoint')
     return isResume ? `is a training argument: args: { resumeFromCheckpoint: true }` : undefined
   })
-  check.checkSignal(given)
+  check.checkCommonOptions(given)
 }

@@ -231,8 +231,7 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
    */
   async *run(options: RunOptions = {}): AsyncGenerator<TrainingEvent, void, undefined> {
     checkRunOptions(options)
-    const { signal } = options
-    if (options.saveOnAbort !== undefined) check.checkBoolean('saveOnAbort', options.saveOnAbort)
+    const { signal, saveOnAbort = false } = options
     signal?.throwIfAborted()
     outsideScope('train')
     const heads = requireHeads(this.model, 'train')
@@ -249,8 +248,8 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
       const evalDataset = this.#evalDataset
       const evaluation = evalDataset && (await this.#evaluationSets(evalDataset, signal))
       const { model, args } = this
-      if (writesCheckpoints(args, options.saveOnAbort === true)) checkSavable(model)
-      const locks = lockRunFolders(args, options.saveOnAbort === true)
+      if (writesCheckpoints(args, saveOnAbort)) checkSavable(model)
+      const locks = lockRunFolders(args, saveOnAbort)
       unlock = locks.release
       const data = { train, evaluation, computeMetrics: this.#computeMetrics, callbacks: this.callbacks }
       let totalSteps = 0

@@ -327,14 +327,3 @@ test('the head of an adapter that another one replaces goes with it; a head that
   await model.saveAdapter(beside, 'y')
   t.is(await other.loadHead(beside), 'x')
 })
-
-test('what is yes or no is a boolean', async (t) => {
-  const model = await load(t)
-  model.addAdapter('a')
-  const folder = scratch(t)
-  const wrong = (name: string) => ({ message: new RegExp(`^${name}: expected `) })
-  await t.throwsAsync(model.saveAdapter(folder, 'a', { withHead: 'yes' as never }), wrong('withHead'))
-  await t.throwsAsync(model.saveAdapterSetup(folder, 'a', { withHead: 1 as never }), wrong('withHead'))
-  for (const name of ['withHead', 'overwriteOk', 'setActive'])
-    await t.throwsAsync(model.loadAdapter(folder, { [name]: 'no' }), wrong(name))
-})
