@@ -84,7 +84,7 @@ export function questionAnsweringHead(options: QuestionAnsweringHeadOptions = {}
 export function multipleChoiceHead(options: MultipleChoiceHeadOptions = {}): MultipleChoiceHeadConfig {
   checkHeadKeys('multiple_choice', options, choiceHeadOptions.multiple_choice)
   const { numChoices, usePooler = false, ...rest } = options
-  const { numLabels, ...fields } = labelledFields({ ...rest, numLabels: numChoices }, 2)
+  const { numLabels, ...fields } = labelledFields({ ...rest, numLabels: numChoices }, 2, 'numChoices')
   return Object.freeze({
     headType: 'multiple_choice',
     numChoices: numLabels,

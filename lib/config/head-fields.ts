@@ -36,10 +36,11 @@ export function checkHeadKeys(head: string, options: object, allowed: readonly s
 /** Far above any task's, far below what no memory would do for. */
 export const mostClasses = 1_000_000
 
-export function labelledFields(options: HeadOptions<LabelledHead>, layers: number): LabelledHead {
-  const label2id = labelIds(options)
+/** @param count the option that numLabels is called by, in errors */
+export function labelledFields(options: HeadOptions<LabelledHead>, layers: number, count = 'numLabels'): LabelledHead {
+  const label2id = labelIds(options, count)
   const given = options.numLabels ?? (label2id === null ? 2 : Object.keys(label2id).length)
-  const numLabels = check.checkInteger('numLabels', given, 1, mostClasses)
+  const numLabels = check.checkInteger(count, given, 1, mostClasses)
   if (label2id !== null) checkIds(label2id, numLabels)
   return {
     numLabels,
@@ -70,13 +71,13 @@ export function layerFields(
   }
 }
 
-function labelIds(options: HeadOptions<LabelledHead>): LabelIds | null {
+function labelIds(options: HeadOptions<LabelledHead>, count: string): LabelIds | null {
   if (options.labels !== undefined) {
     const labels = check.checkArray('labels', options.labels)
     if (labels.length === 0)
       throw check.valueError('labels', 'expected the names of the labels, in the order of their ids')
     if (options.numLabels !== undefined && options.numLabels !== labels.length) {
-      throw check.rangeError('numLabels', `${labels.length}, as there are labels, or none`, options.numLabels)
+      throw check.rangeError(count, `${labels.length}, as there are labels, or none`, options.numLabels)
     }
     return idsOf(labels.map((label, id): [string, number] => [check.checkString(`labels[${id}]`, label), id]))
   }

@@ -38,7 +38,7 @@ export function choiceLabel(row: Row, head: MultipleChoiceHeadConfig, name: stri
   if (label === null) return undefined
   const { choices: given } = row as unknown as { choices: readonly unknown[] }
   const named = typeof label === 'string' ? (head.label2id?.[label] ?? given.indexOf(label)) : -1
-  const isNumber = typeof label === 'number' || (typeof label === 'string' && /^\d{1,9}$/.test(label))
+  const isNumber = typeof label === 'number' || (typeof label === 'string' && /^(0|[1-9]\d{0,8})$/.test(label))
   if (named < 0 && !isNumber) {
     throw check.valueError(
       `${name}.label`,

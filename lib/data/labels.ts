@@ -93,7 +93,8 @@ export function classId({ label2id, numLabels }: NamedHead, label: unknown, name
   const isName = (text: string) => label2id !== null && Object.hasOwn(label2id, text)
   const text = isName(given) ? given : asDigits(given)
   if (label2id !== null && Object.hasOwn(label2id, text)) return label2id[text] ?? 0
-  const isId = typeof label === 'number' || (label2id === null ? /^(LABEL_)?\d{1,9}$/ : /^\d{1,9}$/).test(text)
+  const isId =
+    typeof label === 'number' || (label2id === null ? /^(LABEL_)?(0|[1-9]\d{0,8})$/ : /^(0|[1-9]\d{0,8})$/).test(text)
   if (label2id === null) {
     if (!isId) {
       const expected = `the head has no label names: expected an id from 0 to ${numLabels - 1}`
@@ -102,7 +103,7 @@ export function classId({ label2id, numLabels }: NamedHead, label: unknown, name
     return check.checkInteger(name, idOf(label, text), 0, numLabels - 1)
   }
   const names = Object.keys(label2id)
-  if (isId && !names.some(isNumber)) return check.checkInteger(name, idOf(label, text), 0, numLabels - 1)
+  if (isId && !names.some(looksLikeNumber)) return check.checkInteger(name, idOf(label, text), 0, numLabels - 1)
   const shown = `${check.quoted(names.slice(0, 12))}${names.length > 12 ? ', …' : ''}`
   const help = didYouMean(text, names) || ` The head's labels: ${shown}.`
   throw check.valueError(name, `unknown label ${check.describe(label)}.${help}`)
@@ -110,7 +111,9 @@ export function classId({ label2id, numLabels }: NamedHead, label: unknown, name
 
 const idOf = (label: unknown, text: string): unknown =>
   typeof label === 'string' ? Number(text.replace('LABEL_', '')) : label
-const isNumber = (text: string): boolean => text.trim() !== '' && Number.isFinite(Number(text))
+const looksLikeNumber = (text: string): boolean => text.trim() !== '' && Number.isFinite(Number(text))
+/** 01 is a name, as codes and hexadecimal digits are: read as a number it would be the same label as 1. */
+const isNumber = (text: string): boolean => looksLikeNumber(text) && !/^\s*[+-]?0[\dbox]/i.test(text)
 
 /** Names that apply, or one number in [0, 1] for each label. */
 function labelVector(head: LabelledHeadConfig, label: Label, name: string): Float32Array {

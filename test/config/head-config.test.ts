@@ -107,6 +107,8 @@ test('wrong heads are refused', (t) => {
     const message = `numLabels: expected a positive integer up to 1000000, got ${numLabels} (a number)`
     t.throws(() => heads.classificationHead({ numLabels }), { message })
   }
+  t.throws(() => multipleChoiceHead({ numChoices: 1e9 }), { message: /^numChoices: .*up to 1000000, got 1000000000 / })
+  t.throws(() => multipleChoiceHead({ numChoices: 3, labels: ['a', 'b'] }), { message: /^numChoices: expected 2, as/ })
   for (const numLabels of [2, 4]) {
     t.throws(() => heads.taggingHead({ numLabels, labels: ['a', 'b', 'c'] }), {
       instanceOf: RangeError,

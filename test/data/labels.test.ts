@@ -30,6 +30,24 @@ test('where a name is a number, numbers are names and never ids', (t) => {
   t.deepEqual(encodeLabel(taggingHead({ labels: ['1', '2'] }), [2, -100, 1], 'label'), Int32Array.of(1, -100, 0))
 })
 
+test('digits with zeros before them are names, and never the number', (t) => {
+  const summary = (labels: readonly string[]) => summarizeLabels(labels.map((label) => ({ text: 'x', label })))
+  t.deepEqual(summary(['01', '1', '02']), { kind: 'classification', numLabels: 3, labels: ['01', '02', '1'] })
+  t.deepEqual(summary(['00501', '10001']), { kind: 'classification', numLabels: 2, labels: ['00501', '10001'] })
+  t.deepEqual(summary(['0x10', '16']), { kind: 'classification', numLabels: 2, labels: ['0x10', '16'] })
+  t.deepEqual(summary(['0', '1', '0.0']), { kind: 'classification', numLabels: 2, labels: null })
+  t.deepEqual(summary(['0.25', '-0.5']), { kind: 'regression', numLabels: 1, labels: null })
+  const both = classificationHead({ labels: ['01', '1'] })
+  t.deepEqual(encodeLabel(both, '01', 'label'), Int32Array.of(0))
+  for (const one of ['1', 1, '1.0']) t.deepEqual(encodeLabel(both, one, 'label'), Int32Array.of(1))
+  t.throws(() => encodeLabel(sentiment, '01', 'label'), { message: /unknown label '01'/ })
+  // A number would be another class's id.
+  const codes = classificationHead({ labels: ['01', '02'] })
+  for (const one of ['1', 1]) t.throws(() => encodeLabel(codes, one, 'label'), { message: /unknown label/ })
+  t.throws(() => encodeLabel(classificationHead(), '01', 'label'), { message: /an id from 0 to 1, got '01'/ })
+  t.throws(() => encodeLabel(classificationHead(), 'LABEL_01', 'label'), { message: /got 'LABEL_01'/ })
+})
+
 test('values', (t) => {
   t.deepEqual(encodeLabel(regressionHead(), 2.5, 'label'), Float32Array.of(2.5))
   t.deepEqual(encodeLabel(regressionHead(), '-3', 'label'), Float32Array.of(-3))
