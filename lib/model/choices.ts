@@ -1,0 +1,223 @@
+import * as check from '../config/check.js'
+import { adapterNames, fuseBlocks, fusionName, parseComposition } from '../config/composition.js'
+import { nativeCall } from '../native/errors.js'
+import type { NativeTrainable } from '../native/types.js'
+import { outsideScope, scopedSetup } from './adapter-setup.js'
+import { asFuse } from './fusions.js'
+import { checkHeads, givenHeads } from './head-choice.js'
+import { ModelLife } from './life.js'
+import type { Model } from './model.js'
+import { type ActiveOptions, checkOptions } from './options.js'
+import { withoutAdapter } from './reduced-setup.js'
+import { type AdapterSetup, checkKnown, setupNames, unchanging } from './setup.js'
+import { checkLayerList } from './skip-layers.js'
+import { type ModelSummary, summarize } from './summary.js'
+import { checkUnmerged, frozenDecoderBiases, renamedTrainable, trainableUnless } from './trainable.js'
+
+const nothing: NativeTrainable = { adapters: [], heads: [], base: [], frozen: [], fusions: [], inserted: false }
+
+/** What of a model runs where a call names nothing, and what of it trains. */
+export abstract class ModelChoices extends ModelLife {
+  #active: AdapterSetup = null
+  #skipped: readonly number[] = []
+  #trains: NativeTrainable = nothing
+  #chosenBy: 'setup' | 'all' | 'name' = 'name'
+
+  get #model(): Model {
+    return this as unknown as Model
+  }
+
+  // ---- what runs ----
+
+  /**
+   * Which adapters run where a call names none, and in which layers they do not. Also makes the head of the last one the
+   * active head, if it has one.
+   */
+  setActiveAdapters(setup: AdapterSetup, options: ActiveOptions = {}): void {
+    this.configurable('setActiveAdapters')
+    outsideScope('setActiveAdapters')
+    checkOptions(options, ['skipLayers', 'head'])
+    const skipped = checkLayerList('skipLayers', options.skipLayers ?? [], this.#model)
+    setupNames(setup, this.#model.known, 'setActiveAdapters')
+    const head = options.head === undefined ? undefined : checkHeads(options.head, this.#model.heads)
+    const given = head === undefined || head === null || typeof head === 'string' ? head : givenHeads(head, setup)
+    this.#active = unchanging(setup)
+    this.#skipped = skipped
+    this.#model.headChoice.follow(setup)
+    if (given !== undefined) this.#model.headChoice.choose(given, setup)
+    this.answeringHeadsTrain()
+  }
+
+  /** Inside adapterSetup those of the scope. */
+  get activeAdapters(): AdapterSetup {
+    const scope = scopedSetup()
+    return scope === undefined ? this.#active : scope.setup
+  }
+
+  /** The layers in which the active adapters do not run. */
+  get skippedLayers(): readonly number[] {
+    return scopedSetup()?.skipLayers ?? this.#skipped
+  }
+
+  /**
+   * The head that answers, by one rule in every call. A call's own `head` comes first (or that of the adapterSetup around
+   * it). Then, unless the call names adapters, the head that was set here, until an adapter with a head is activated. Then
+   * each row's own, which has the name of its last adapter, and for rows without one the head that stands here.
+   */
+  get activeHead(): string | null {
+    return this.#model.headChoice.name
+  }
+
+  set activeHead(name: string | null) {
+    this.configurable('activeHead')
+    outsideScope('activeHead')
+    this.#model.headChoice.set(name)
+    this.answeringHeadsTrain()
+  }
+
+  // ---- what trains ----
+
+  /** Activates the setup and trains its adapters with the active head; everything else is frozen. */
+  trainAdapter(setup: Exclude<AdapterSetup, null>): void {
+    this.configurable('trainAdapter')
+    const adapters = setupNames(setup, this.#model.known, 'trainAdapter')
+    if (adapters.length === 0) {
+      throw check.valueError('trainAdapter', 'expected a setup with an adapter; trainHead trains a head alone')
+    }
+    checkUnmerged('trainAdapter', adapters, this.mergedAdapter)
+    this.setActiveAdapters(setup)
+    this.#setTrainable({ ...nothing, adapters, heads: this.#answeringHeads() }, 'setup')
+  }
+
+  /**
+   * Activates the setup and trains its fusions with the active head; the adapters that they read are frozen.
+   * @param fusion a setup with a Fuse block, or names of adapters that one fuses
+   * @param options unfreezeAdapters: train them, too. Default false.
+   */
+  trainAdapterFusion(
+    fusion: Exclude<AdapterSetup, null> | readonly string[],
+    options: { readonly unfreezeAdapters?: boolean | undefined } = {}
+  ): void {
+    this.configurable('trainAdapterFusion')
+    checkOptions(options, ['unfreezeAdapters'])
+    const setup = Array.isArray(fusion) ? asFuse('trainAdapterFusion', fusion) : (fusion as Exclude<AdapterSetup, null>)
+    const names = setupNames(setup, this.#model.known, 'trainAdapterFusion')
+    checkUnmerged('trainAdapterFusion', names, this.mergedAdapter)
+    const fusions = fuseBlocks(parseComposition(setup)).map(fusionName)
+    if (fusions.length === 0) {
+      throw check.valueError('trainAdapterFusion', "expected a setup with a Fuse block, such as Fuse('a', 'b')")
+    }
+    this.setActiveAdapters(setup)
+    const adapters = options.unfreezeAdapters ? names : []
+    this.#setTrainable({ ...nothing, adapters, fusions, heads: this.#answeringHeads() }, 'setup')
+  }
+
+  /** Trains a head alone, on the features of the base model and the active adapters. */
+  trainHead(name: string): void {
+    this.configurable('trainHead')
+    this.activeHead = checkKnown('trainHead', name, this.#model.heads)
+    this.#setTrainable({ ...nothing, heads: [name] })
+  }
+
+  /** Full fine-tuning: the base model, the active adapters and the active head. */
+  trainAll(): void {
+    this.configurable('trainAll')
+    const adapters = setupNames(this.#active, this.#model.known)
+    const fusions = fuseBlocks(this.#active).map(fusionName)
+    const heads = this.#answeringHeads()
+    this.#setTrainable({ ...nothing, adapters, fusions, heads, inserted: true, base: this.baseNames() }, 'all')
+  }
+
+  /**
+   * Freezes the parameters that the predicate names, each by itself, and lets all others train. What is frozen has no
+   * gradient and keeps every bit, under weight decay too.
+   */
+  override freeze(isFrozen: (name: string) => boolean): void {
+    this.configurable('freeze')
+    if (typeof isFrozen !== 'function') throw check.typeError('freeze', 'a function of a parameter’s name', isFrozen)
+    const what = trainableUnless(isFrozen, this.namedParameters(), {
+      adapters: [...this.#model.adapters.keys()],
+      fusions: [...this.#model.adapterFusions.keys()],
+      heads: [...this.#model.heads.keys()]
+    })
+    this.#setTrainable(what)
+  }
+
+  adapterSummary(): ModelSummary {
+    const active = setupNames(this.#active, this.#model.known)
+    return summarize(this.namedParameters(), this.#model.adapters, new Set(active), new Set(this.#trains.adapters))
+  }
+
+  /** @internal What trainAdapter or trainAdapterFusion chose and still trains. */
+  get chosenToTrain(): Pick<NativeTrainable, 'adapters' | 'fusions'> {
+    return this.#chosenBy === 'setup' ? this.#trains : nothing
+  }
+
+  /** @internal Goes back to the heads that answer now, for one that came and went. */
+  keepHeadChoice(): () => void {
+    const back = this.#model.headChoice.keep()
+    return () => {
+      back()
+      this.answeringHeadsTrain()
+    }
+  }
+
+  // ---- when parts come and go ----
+
+  /** After it has gone. */
+  protected deletedAdapter(name: string): void {
+    if (adapterNames(this.#active).includes(name)) this.#active = withoutAdapter(this.#active, name)
+    this.#trains = { ...this.#trains, adapters: without(this.#trains.adapters, name) }
+    this.answeringHeadsTrain()
+  }
+
+  protected deletedFusion(name: string): void {
+    if (fuseBlocks(this.#active).some((fuse) => fusionName(fuse) === name)) this.#active = null
+    this.#trains = { ...this.#trains, fusions: without(this.#trains.fusions, name) }
+    this.answeringHeadsTrain()
+  }
+
+  protected deletedHead(name: string): void {
+    this.#model.headChoice.deleted(name)
+    this.#trains = { ...this.#trains, heads: without(this.#trains.heads, name) }
+    this.answeringHeadsTrain()
+  }
+
+  /** What took the place of a part, under its name, trains where that one did. */
+  protected replacedTrains(): void {
+    this.#setTrainable(this.#trains, this.#chosenBy)
+  }
+
+  #setTrainable(chosen: NativeTrainable, by: 'setup' | 'all' | 'name' = 'name'): void {
+    const what = by === 'setup' ? { ...chosen, frozen: frozenDecoderBiases(chosen.heads, this.#model.heads) } : chosen
+    nativeCall(() => this.#model.native.setTrainable(what))
+    this.#trains = what
+    this.#chosenBy = by
+  }
+
+  /**
+   * What was chosen learns through the heads that answer, also where these change afterwards: they must not stay as they
+   * started. Heads that were chosen by name are the caller's affair.
+   */
+  protected answeringHeadsTrain(): void {
+    if (this.#chosenBy === 'name') return
+    const heads = this.#answeringHeads()
+    const had = this.#trains.heads
+    if (heads.length === had.length && heads.every((name, i) => name === had[i])) return
+    this.#setTrainable({ ...this.#trains, heads }, this.#chosenBy)
+  }
+
+  #answeringHeads(): readonly string[] {
+    return this.#model.headChoice.possible(this.#active)
+  }
+
+  protected override deactivate(adapter: string): void {
+    if (setupNames(this.#active, this.#model.known).includes(adapter)) this.#active = null
+  }
+
+  protected override renamed(): void {
+    this.#trains = renamedTrainable(this.#trains, this.namedParameters())
+  }
+}
+
+const without = (names: readonly string[], name: string): readonly string[] => names.filter((other) => other !== name)
