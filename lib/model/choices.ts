@@ -16,12 +16,22 @@ import { checkUnmerged, frozenDecoderBiases, renamedTrainable, trainableUnless }
 
 const nothing: NativeTrainable = { adapters: [], heads: [], base: [], frozen: [], fusions: [], inserted: false }
 
+/** Parts that were named to train. */
+export interface ChosenToTrain extends Pick<NativeTrainable, 'adapters' | 'fusions' | 'heads'> {
+  /** Also those that were deleted since. */
+  readonly named: readonly string[]
+}
+
+type ChosenBy = 'setup' | 'head' | 'all' | 'parameters'
+
 /** What of a model runs where a call names nothing, and what of it trains. */
 export abstract class ModelChoices extends ModelLife {
   #active: AdapterSetup = null
   #skipped: readonly number[] = []
   #trains: NativeTrainable = nothing
-  #chosenBy: 'setup' | 'all' | 'name' = 'name'
+  #chosenBy: ChosenBy = 'parameters'
+  /** The adapters and fusions, or the head, that were to train. */
+  #named: readonly string[] = []
 
   get #model(): Model {
     return this as unknown as Model
@@ -86,7 +96,7 @@ export abstract class ModelChoices extends ModelLife {
     }
     checkUnmerged('trainAdapter', adapters, this.mergedAdapter)
     this.setActiveAdapters(setup)
-    this.#setTrainable({ ...nothing, adapters, heads: this.#answeringHeads() }, 'setup')
+    this.#setTrainable({ ...nothing, adapters, heads: this.#answeringHeads() }, 'setup', adapters)
   }
 
   /**
@@ -109,14 +119,15 @@ export abstract class ModelChoices extends ModelLife {
     }
     this.setActiveAdapters(setup)
     const adapters = options.unfreezeAdapters ? names : []
-    this.#setTrainable({ ...nothing, adapters, fusions, heads: this.#answeringHeads() }, 'setup')
+    const what = { ...nothing, adapters, fusions, heads: this.#answeringHeads() }
+    this.#setTrainable(what, 'setup', [...adapters, ...fusions])
   }
 
   /** Trains a head alone, on the features of the base model and the active adapters. */
   trainHead(name: string): void {
     this.configurable('trainHead')
     this.activeHead = checkKnown('trainHead', name, this.#model.heads)
-    this.#setTrainable({ ...nothing, heads: [name] })
+    this.#setTrainable({ ...nothing, heads: [name] }, 'head', [name])
   }
 
   /** Full fine-tuning: the base model, the active adapters and the active head. */
@@ -140,7 +151,7 @@ export abstract class ModelChoices extends ModelLife {
       fusions: [...this.#model.adapterFusions.keys()],
       heads: [...this.#model.heads.keys()]
     })
-    this.#setTrainable(what)
+    this.#setTrainable(what, 'parameters')
   }
 
   adapterSummary(): ModelSummary {
@@ -148,9 +159,10 @@ export abstract class ModelChoices extends ModelLife {
     return summarize(this.namedParameters(), this.#model.adapters, new Set(active), new Set(this.#trains.adapters))
   }
 
-  /** @internal What trainAdapter or trainAdapterFusion chose and still trains. */
-  get chosenToTrain(): Pick<NativeTrainable, 'adapters' | 'fusions'> {
-    return this.#chosenBy === 'setup' ? this.#trains : nothing
+  /** @internal What trainAdapter, trainAdapterFusion or trainHead chose. */
+  get chosenToTrain(): ChosenToTrain {
+    const { adapters, fusions, heads } = this.#named.length > 0 ? this.#trains : nothing
+    return { named: this.#named, adapters, fusions, heads: this.#chosenBy === 'head' ? heads : [] }
   }
 
   /** @internal Goes back to the heads that answer now, for one that came and went. */
@@ -185,14 +197,15 @@ export abstract class ModelChoices extends ModelLife {
 
   /** What took the place of a part, under its name, trains where that one did. */
   protected replacedTrains(): void {
-    this.#setTrainable(this.#trains, this.#chosenBy)
+    this.#setTrainable(this.#trains, this.#chosenBy, this.#named)
   }
 
-  #setTrainable(chosen: NativeTrainable, by: 'setup' | 'all' | 'name' = 'name'): void {
+  #setTrainable(chosen: NativeTrainable, by: ChosenBy, named: readonly string[] = []): void {
     const what = by === 'setup' ? { ...chosen, frozen: frozenDecoderBiases(chosen.heads, this.#model.heads) } : chosen
     nativeCall(() => this.#model.native.setTrainable(what))
     this.#trains = what
     this.#chosenBy = by
+    this.#named = named
   }
 
   /**
@@ -200,11 +213,11 @@ export abstract class ModelChoices extends ModelLife {
    * started. Heads that were chosen by name are the caller's affair.
    */
   protected answeringHeadsTrain(): void {
-    if (this.#chosenBy === 'name') return
+    if (this.#chosenBy === 'head' || this.#chosenBy === 'parameters') return
     const heads = this.#answeringHeads()
     const had = this.#trains.heads
     if (heads.length === had.length && heads.every((name, i) => name === had[i])) return
-    this.#setTrainable({ ...this.#trains, heads }, this.#chosenBy)
+    this.#setTrainable({ ...this.#trains, heads }, this.#chosenBy, this.#named)
   }
 
   #answeringHeads(): readonly string[] {

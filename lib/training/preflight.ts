@@ -6,9 +6,13 @@ import { setupNames } from '../model/setup.js'
 import { isAdapterParameter } from '../model/summary.js'
 import { AdapterError } from '../native/errors.js'
 
-/** What was chosen to train must take part in the pass: otherwise a run ends well and has taught it nothing. */
-export function requireTakesPart(model: Model): void {
-  const { adapters, fusions } = model.chosenToTrain
+/**
+ * What was chosen to train must take part in the pass: otherwise a run ends well and has taught it nothing.
+ * @param answering the heads that answer
+ */
+export function requireTakesPart(model: Model, answering: ReadonlyMap<string, unknown>): void {
+  const { named, adapters, fusions, heads } = model.chosenToTrain
+  if (named.length > 0 && adapters.length + fusions.length + heads.length === 0) throw deleted(named)
   const active = model.activeAdapters
   const runs = setupNames(active, model.known)
   for (const name of adapters) {
@@ -17,6 +21,22 @@ export function requireTakesPart(model: Model): void {
   }
   const fused = fuseBlocks(active).map(fusionName)
   for (const name of fusions) if (!fused.includes(name)) throw notActive(name, active)
+  for (const name of heads) if (!answering.has(name)) throw notAnswering(name, answering)
+}
+
+function deleted(names: readonly string[]): AdapterError {
+  const what = `${check.quoted(names)} ${names.length === 1 ? 'was' : 'were'} chosen to train and deleted`
+  return new AdapterError('ERR_INVALID_ARGUMENT', 'train', what, {
+    hint: 'Call trainAdapter for another, or trainHead to train a head alone'
+  })
+}
+
+function notAnswering(name: string, answering: ReadonlyMap<string, unknown>): AdapterError {
+  return new AdapterError('ERR_INVALID_ARGUMENT', 'train', `'${name}' was chosen to train and is not the active head`, {
+    expected: `activeHead '${name}'`,
+    got: check.quoted(answering.keys()),
+    hint: 'Call trainHead again, for the head that is to train'
+  })
 }
 
 function notActive(name: string, active: Composition): AdapterError {

@@ -180,8 +180,7 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
    */
   async plan(): Promise<MemoryPlan> {
     outsideScope('plan')
-    requireHeads(this.model, 'plan')
-    requireTakesPart(this.model)
+    requireTakesPart(this.model, requireHeads(this.model, 'plan'))
     const release = this.model.hold('a memory plan')
     try {
       const before = processBytes()
@@ -238,7 +237,7 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
     if (this.args.evalStrategy !== 'no') {
       checkMetric(this.args, heads, this.#computeMetrics, evaluationNames(this.#evalDataset))
     }
-    requireTakesPart(this.model)
+    requireTakesPart(this.model, heads)
     const release = this.model.hold('a training run')
     let unlock = () => {}
     try {

@@ -147,6 +147,49 @@ test('nothing that trains, or nothing that takes part, is said', async (t) => {
   })
 })
 
+test('a head that was chosen to train and does not answer, or an adapter that is gone, is said', async (t) => {
+  const model = await withTwo(t)
+  model.addClassificationHead('own', { numLabels: 2 })
+  const trainer = new AdapterTrainer({ model, trainDataset: rows, args: { ...quiet, maxSteps: 1 } })
+  const refused = async (message: RegExp) => {
+    const before = snapshot(model)
+    const error = { instanceOf: AdapterError, code: 'ERR_INVALID_ARGUMENT', message }
+    await t.throwsAsync(trainer.train(), error)
+    await t.throwsAsync(trainer.plan(), error)
+    t.deepEqual(moved(before, snapshot(model)), [])
+  }
+  model.trainHead('own')
+  model.activeHead = 'a'
+  await refused(
+    /'own' was chosen to train and is not the active head \(expected activeHead 'own', got 'a'\)\. Call trainHead/
+  )
+  model.setActiveAdapters('b')
+  await refused(/'own' was chosen to train and is not the active head.*got 'b'/)
+  model.setActiveAdapters('b', { head: 'own' })
+  t.deepEqual(await movedByTraining(model), named(model, /^heads\.own\./))
+  model.deleteHead('own')
+  model.activeHead = 'b'
+  await refused(/'own' was chosen to train and deleted/)
+
+  model.trainAdapter('a')
+  model.deleteAdapter('a')
+  await refused(/'a' was chosen to train and deleted\. Call trainAdapter for another, or trainHead/)
+  // Also where another one has its name.
+  model.addAdapter('a')
+  model.setActiveAdapters('a')
+  await refused(/'a' was chosen to train and deleted/)
+  model.addAdapterFusion(['a', 'b'])
+  model.trainAdapterFusion(['a', 'b'])
+  model.deleteAdapterFusion('a,b')
+  await refused(/'a,b' was chosen to train and deleted/)
+  // What is left of a Stack goes on.
+  model.trainAdapter(Stack('a', 'b'))
+  model.deleteAdapter('a')
+  t.true((await movedByTraining(model)).some((name) => name.includes('.adapters.b.')))
+  model.trainHead('b')
+  t.deepEqual(await movedByTraining(model), named(model, /^heads\.b\./))
+})
+
 test('adapterSummary says what is active and what trains', async (t) => {
   const model = await withTwo(t)
   model.trainAdapter('b')
