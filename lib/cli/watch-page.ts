@@ -60,13 +60,14 @@ function listHtml(runs: readonly WatchedRun[], chosen: readonly WatchedRun[]): s
       shown(has?.steps.at(-1)?.loss, 4),
       shown(has?.evaluations.at(-1)?.loss, 4),
       metricOf(run),
-      shown(history.tokensPerSecond, 0),
+      shown(history.rates?.tokensPerSecond, 0),
+      shown(history.rates?.rowsPerSecond, 1),
       history.secondsLeft === undefined ? '' : duration(history.secondsLeft)
     ]
     const box = `<input type="checkbox" name="run" value="${escapeXml(name)}"${isChosen ? ' checked' : ''}>`
     return `<tr><td><label>${box} ${escapeXml(name)}</label></td>${cells.map((cell) => `<td>${escapeXml(cell)}</td>`).join('')}</tr>`
   })
-  const head = ['run', 'status', 'step', 'epoch', 'loss', 'evaluation loss', 'metric', 'tokens/s', 'left']
+  const head = ['run', 'status', 'step', 'epoch', 'loss', 'evaluation loss', 'metric', 'tokens/s', 'rows/s', 'left']
   return [
     '<form method="get">',
     '<div class="list"><table>',

@@ -66,7 +66,7 @@ const reasons: readonly (readonly [names: readonly string[], reason: string])[] 
   ],
   [
     ['includeTokensPerSecond', 'includeNumInputTokensSeen'],
-    'log events always have tokensPerSecond, step events tokens'
+    'log events always have tokensPerSecond and rowsPerSecond, step events tokens and rows'
   ],
   [['loggingNanInfFilter'], 'a loss that is not finite ends the run by name, ERR_NAN_LOSS'],
   [

@@ -22,6 +22,7 @@ export interface TasksStepEvent {
   /** Sum over the tasks in it, each times its weight. */
   readonly loss: number
   readonly tokens: number
+  readonly rows: number
   /** By name; only those that took part. */
   readonly tasks: Readonly<Record<string, TaskStep>>
 }

@@ -35,14 +35,14 @@ export async function* recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEven
   }
 }
 
-/** A step as one of each task that is in it; its tokens belong to all of them alike. */
+/** A step as one of each task that is in it; its tokens and rows belong to all of them alike. */
 function byTask(event: TasksEvent): [RecordedEvent, ...RecordedEvent[]] {
   if (event.type !== 'step') return [event]
   const { type, step, totalSteps, epoch, tasks } = event
   const all = Object.entries(tasks)
-  const tokens = event.tokens / all.length
+  const share = { tokens: event.tokens / all.length, rows: event.rows / all.length }
   const parts = all.map(([task, { loss, learningRate, gradNorm }]): RecordedEvent => {
-    return { type, task, step, totalSteps, epoch, loss, learningRate, gradNorm, tokens }
+    return { type, task, step, totalSteps, epoch, loss, learningRate, gradNorm, ...share }
   })
   return parts as [RecordedEvent, ...RecordedEvent[]]
 }

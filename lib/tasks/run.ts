@@ -6,6 +6,7 @@ import { joinSets } from '../training/evaluation-sets.js'
 import type { SaveEvent } from '../training/events.js'
 import { openFrozenLayers } from '../training/frozen-layers.js'
 import { loadCheckpoint, saveCheckpoint } from '../training/resume.js'
+import { rowsOf, Speed } from '../training/speed.js'
 import { stoppableStep } from '../training/stoppable-step.js'
 import { checkLearners, checkSavedLength } from './check-run.js'
 import { learnerClassWeights } from './class-weights.js'
@@ -45,7 +46,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       return await callbacks.tell({ type: 'save', step, epoch, folder })
     }
     const start = performance.now()
-    let logged = { at: start, tokens: 0 }
+    const speed = new Speed()
     let tokens = 0
     await callbacks.begin({ step: firstStep, totalSteps: state.plan.totalSteps, epoch: state.epoch })
     if (firstStep === 0) {
@@ -72,13 +73,12 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       const last = isLast && args.loggingStrategy !== 'no'
       const logs = isDue && (due(args.loggingStrategy, args.loggingSteps, step, place) || first || last)
       if (callbacks.takes('log') || logs) {
-        const tokensPerSecond = ((tokens - logged.tokens) / (performance.now() - logged.at)) * 1000
-        logged = { at: performance.now(), tokens }
+        const rates = speed.take()
         for (const learner of run.learners) {
           const loss = learner.takeLoss()
           if (loss === undefined || learner.last === undefined) continue
           const { learningRate, gradNorm } = learner.last
-          const log = { task: learner.name, ...where, loss, learningRate, gradNorm, tokensPerSecond }
+          const log = { task: learner.name, ...where, loss, learningRate, gradNorm, ...rates }
           yield await callbacks.tell({ type: 'log', ...log })
         }
       }
@@ -86,12 +86,14 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       let isBest = false
       const asksForEvaluation = callbacks.takes('evaluate')
       if (asksForEvaluation || (isDue && isEvaluated(args, step, place))) {
+        const goOn = speed.pause()
         for await (const [learner, evaluation] of evaluations(run, weights)) {
           if (await state.evaluated(learner, evaluation)) isBest = true
           yield await callbacks.tell({ type: 'evaluate', task: learner.name, step, epoch, ...evaluation })
           if (learner.hasWaitedEnough) stopped.push([learner, 'earlyStopping'])
         }
         if (await state.allEvaluated()) isBest = true
+        goOn()
       }
       for (const [learner, reason] of stopped) {
         learner.ended = reason
@@ -100,7 +102,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       const asksForSave = callbacks.takes('save')
       const isSaved = isDue && due(args.saveStrategy, args.saveSteps, step, place)
       if (asksForSave || isSaved || (isBest && args.saveStrategy === 'best')) {
-        yield await save(epoch)
+        yield await speed.aside(() => save(epoch))
       }
       return stopped.length > 0
     }
@@ -115,6 +117,8 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       let following = state.prepare()
       const result = await running
       if (result === undefined) continue
+      const rows = rowsOf(batches)
+      speed.count(result.tokens, rows)
       tokens += result.tokens
       state.round = round
       state.drawn = next.drawn
@@ -122,7 +126,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       const failed = state.take(result.members)
       const where = { step, totalSteps: state.plan.totalSteps, epoch }
       const losses = state.lossesOf(result.members)
-      yield await callbacks.tell({ type: 'step', ...where, ...losses, tokens: result.tokens })
+      yield await callbacks.tell({ type: 'step', ...where, ...losses, tokens: result.tokens, rows })
       const tellsEnd = endsEpoch || callbacks.stopped
       if (tellsEnd) await callbacks.endEpoch()
       const someEnded = yield* behind(next, failed, true)

@@ -18,6 +18,8 @@ export interface StepEvent {
   /** Length of the whole gradient, before clipping. */
   readonly gradNorm: number
   readonly tokens: number
+  /** Choices of one question are one row, each window of a long text is one. */
+  readonly rows: number
 }
 
 /** Every loggingSteps. */
@@ -36,6 +38,8 @@ export interface LogEvent {
   readonly gradNorm: number
   /** Since the last log event, without the time of evaluations and checkpoints. */
   readonly tokensPerSecond: number
+  /** In the same time. */
+  readonly rowsPerSecond: number
 }
 
 /** After each run over the evaluation data. */

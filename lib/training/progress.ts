@@ -1,8 +1,9 @@
 import cliProgress from 'cli-progress'
 import { counted } from '../config/counted.js'
 import { describeBest } from './best-words.js'
-import type { EndEvent, EvaluateEvent, LogEvent, TrainingEvent } from './events.js'
+import type { EndEvent, EvaluateEvent, LogEvent, StepEvent, TrainingEvent } from './events.js'
 import type { Metrics } from './metrics.js'
+import { describeRates } from './speed.js'
 
 export interface ProgressOptions {
   /** Default: process.stderr, so that output for programs stays clean. */
@@ -23,11 +24,15 @@ export function trainingProgress(options: ProgressOptions = {}): Progress {
 }
 
 const format =
-  '{bar} {percentage}% | step {value}/{total} | epoch {epoch} | loss {loss} | lr {rate} | {eta_formatted} left'
+  '{bar} {percentage}% | step {value}/{total} | epoch {epoch} | loss {loss} | lr {rate} | {speed} | {eta_formatted} left'
+
+const newestSteps = 20
 
 class MovingLine implements Progress {
   readonly #bars: cliProgress.MultiBar
   #bar: cliProgress.SingleBar | undefined
+  /** The newest steps, since the last event that was none: an evaluation takes time, too. */
+  #newest: { readonly at: number; readonly step: StepEvent }[] = []
 
   constructor(private readonly stream: NodeJS.WritableStream) {
     this.#bars = new cliProgress.MultiBar(
@@ -38,12 +43,19 @@ class MovingLine implements Progress {
 
   show(event: TrainingEvent): void {
     if (event.type === 'step') {
-      const payload = { epoch: event.epoch.toFixed(2), loss: event.loss.toFixed(4), rate: short(event.learningRate) }
+      this.#newest = [...this.#newest, { at: performance.now(), step: event }].slice(-newestSteps - 1)
+      const payload = {
+        epoch: event.epoch.toFixed(2),
+        loss: event.loss.toFixed(4),
+        rate: short(event.learningRate),
+        speed: this.#speed()
+      }
       this.#bar ??= this.#bars.create(event.totalSteps, 0, payload)
       this.#bar.update(event.step, payload)
       return
     }
     // The moving line shows what a log event says.
+    if (event.type !== 'log') this.#newest = []
     const line = event.type === 'log' ? undefined : describeEvent(event)
     if (line === undefined) return
     if (event.type !== 'end') this.#bars.log(`${line}\n`)
@@ -52,6 +64,14 @@ class MovingLine implements Progress {
 
   stop(): void {
     this.#bars.stop()
+  }
+
+  #speed(): string {
+    const [first, ...rest] = this.#newest
+    const seconds = ((rest.at(-1)?.at ?? Number.NaN) - (first?.at ?? Number.NaN)) / 1000
+    if (!(seconds > 0)) return '- tokens/s'
+    const sum = (key: 'tokens' | 'rows') => rest.reduce((all, { step }) => all + step[key], 0)
+    return describeRates({ tokensPerSecond: sum('tokens') / seconds, rowsPerSecond: sum('rows') / seconds })
   }
 }
 
@@ -92,10 +112,10 @@ function describeEnd(event: EndEvent): string {
   return `${counted(steps, 'step')}${resumed} in ${seconds.toFixed(1)} s, mean loss ${loss.toFixed(4)}${top}${early}`
 }
 
-function describeLog({ step, totalSteps, epoch, loss, learningRate, gradNorm, tokensPerSecond }: LogEvent): string {
+function describeLog({ step, totalSteps, epoch, loss, learningRate, gradNorm, ...rates }: LogEvent): string {
   const place = `step ${step}/${totalSteps}, epoch ${epoch.toFixed(2)}`
-  const speed = `${Math.round(tokensPerSecond).toLocaleString('en')} tokens/s`
-  return `${place}: loss ${loss.toFixed(4)}, lr ${short(learningRate)}, gradient ${short(gradNorm)}, ${speed}`
+  const facts = `loss ${loss.toFixed(4)}, lr ${short(learningRate)}, gradient ${short(gradNorm)}`
+  return `${place}: ${facts}, ${describeRates(rates)}`
 }
 
 function describeEvaluation({ step, epoch, loss, metrics }: EvaluateEvent): string {

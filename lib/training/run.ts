@@ -22,6 +22,7 @@ import { prepared } from './prepared.js'
 import { loadBest, resume, saveCheckpoint } from './resume.js'
 import { rowLengths, rowsWithin } from './row-lengths.js'
 import { checkLength } from './run-length.js'
+import { type Rates, rowsOf, Speed } from './speed.js'
 import { stoppableStep } from './stoppable-step.js'
 import { EncodedStream, StreamFeed, streamLength } from './stream.js'
 import type { RunOptions } from './trainer.js'
@@ -92,21 +93,14 @@ export async function* trainingRun(
     }
     const totals = { tokens: 0 }
     const start = performance.now()
-    let logged = { at: start, tokens: 0 }
-    /** Work that is no training: its time is not counted in tokensPerSecond. */
-    const aside = async <T>(work: () => Promise<T>): Promise<T> => {
-      const at = performance.now()
-      const result = await work()
-      logged.at += performance.now() - at
-      return result
-    }
+    const speed = new Speed()
     await callbacks.begin({ step: firstStep, totalSteps: plan.totalSteps, epoch: plan.epochAfter(firstStep) })
     const asked = callbacks.takes('evaluate')
     if (data.evaluation && (asked || (args.evalOnStart && firstStep === 0))) {
       yield await callbacks.tell(await evaluate(data.evaluation))
     }
     /** What comes behind a step, in this order: what is due, and what callbacks ask for. */
-    const behind = async function* (common: Omit<LogEvent, 'type' | 'loss' | 'tokensPerSecond'>, isDue: boolean) {
+    const behind = async function* (common: Omit<LogEvent, 'type' | 'loss' | keyof Rates>, isDue: boolean) {
       const { step } = common
       const isLast = step === plan.totalSteps
       const first = args.loggingFirstStep && step === 1
@@ -114,19 +108,16 @@ export async function* trainingRun(
       const logs = isDue && (due(args.loggingStrategy, args.loggingSteps, step, plan) || first || last)
       // One that was told is not told again.
       if ((callbacks.takes('log') || logs) && progress.lossCount > 0) {
-        const seconds = (performance.now() - logged.at) / 1000
-        const tokensPerSecond = (totals.tokens - logged.tokens) / seconds
         const mean = progress.lossSum / progress.lossCount
         progress.lossSum = 0
         progress.lossCount = 0
-        logged = { at: performance.now(), tokens: totals.tokens }
-        yield await callbacks.tell({ type: 'log', ...common, loss: mean, tokensPerSecond })
+        yield await callbacks.tell({ type: 'log', ...common, loss: mean, ...speed.take() })
       }
       let isBest = false
       const asksForEvaluation = callbacks.takes('evaluate')
       if (data.evaluation && (asksForEvaluation || (isDue && isEvaluated(args, step, plan)))) {
         const sets = data.evaluation
-        const evaluation = await aside(() => evaluate(sets))
+        const evaluation = await speed.aside(() => evaluate(sets))
         isBest = best.take(step, evaluation)
         progress.best = best.saved
         if (plateau !== undefined) {
@@ -138,7 +129,7 @@ export async function* trainingRun(
       const asksForSave = callbacks.takes('save')
       const isSaved = isDue && due(args.saveStrategy, args.saveSteps, step, plan)
       if (asksForSave || isSaved || (isBest && keepsBest)) {
-        yield await aside(save)
+        yield await speed.aside(save)
       }
     }
     const isOver = () => best.isOver || callbacks.stopped
@@ -158,11 +149,13 @@ export async function* trainingRun(
       progress.lossCount++
       progress.lossTotal = (progress.lossTotal ?? 0) + loss
       progress.lossSteps = (progress.lossSteps ?? 0) + 1
+      const rows = rowsOf(batch)
+      speed.count(tokens, rows)
       totals.tokens += tokens
       const { step } = progress
       const epoch = plan.epochAfter(step)
       const common = { step, totalSteps: plan.totalSteps, epoch, learningRate, gradNorm }
-      yield await callbacks.tell({ type: 'step', ...common, loss, tokens })
+      yield await callbacks.tell({ type: 'step', ...common, loss, tokens, rows })
       const endsEpoch = plan.endsEpoch(step) || callbacks.stopped
       if (endsEpoch) await callbacks.endEpoch()
       yield* behind(common, true)

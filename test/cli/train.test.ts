@@ -129,6 +129,7 @@ test.serial('--json gives every event and the result; the same seed gives the sa
     'grad_norm',
     'learning_rate',
     'loss',
+    'rows_per_second',
     'step',
     'tokens_per_second',
     'total_steps',

@@ -38,7 +38,7 @@ function steps(from: number, to: number, second: number): RunLine[] {
   return Array.from({ length: to - from + 1 }, (_, i): RunLine => {
     const step = from + i
     const common = { step, totalSteps: 100, epoch: step / 50, learningRate: 1e-3 * (1 - step / 100), gradNorm: 1 }
-    return { type: 'steps', time: time(second + step), ...common, loss: 2 / step + second / 1000, tokens: 64 }
+    return { type: 'steps', time: time(second + step), ...common, loss: 2 / step + second / 1000, tokens: 64, rows: 4 }
   })
 }
 
@@ -126,11 +126,11 @@ test('the page lists the runs below a folder and follows them', async (t) => {
   // The one that began last is shown.
   t.regex(
     page,
-    /<h2>group\/second<\/h2>\n<p>running: step 20 of 100, epoch 0\.40, loss 0\.6, 64 tokens a second, 1 min 20 s left/
+    /<h2>group\/second<\/h2>\n<p>running: step 20 of 100, epoch 0\.40, loss 0\.6, 64 tokens\/s, 4 rows\/s, 1 min 20 s left/
   )
   t.regex(
     page,
-    /<td>▶ running<\/td><td>20 \/ 100<\/td><td>0\.40<\/td><td>0\.6000<\/td><td>0\.5000<\/td><td>accuracy 0\.7500<\/td><td>64<\/td><td>1 min 20 s<\/td>/
+    /<td>▶ running<\/td><td>20 \/ 100<\/td><td>0\.40<\/td><td>0\.6000<\/td><td>0\.5000<\/td><td>accuracy 0\.7500<\/td><td>64<\/td><td>4\.0<\/td><td>1 min 20 s<\/td>/
   )
   t.regex(page, /<td>\? lost<\/td><td>0 \/ <\/td>/)
   const first = await get('?run=first')

@@ -109,7 +109,7 @@ def expected(folder):
             own = {"train/loss": "loss", "train/learning_rate": "learningRate", "train/grad_norm": "gradNorm",
                    "train/epoch": "epoch"}
         elif line["type"] == "log":
-            own = {"train/tokens_per_second": "tokensPerSecond"}
+            own = {"train/tokens_per_second": "tokensPerSecond", "train/rows_per_second": "rowsPerSecond"}
         elif line["type"] == "evaluate":
             own = {"eval/loss": "loss"}
             for name, value in line["metrics"].items():

@@ -39,7 +39,7 @@ test('a run folder keeps the curves of each task', async (t) => {
   t.deepEqual(history.start?.rows, { train: 45, evaluation: 6 })
   t.is(Object.keys(history.start?.model['adapters'] as object).length, 3)
   const page = readFileSync(join(outputDir, 'report.html'), 'utf8')
-  t.regex(page, /<p>finished: step \d+ of \d+, epoch 2\.00, 3 tasks, [\d,]+ tokens a second/)
+  t.regex(page, /<p>finished: step \d+ of \d+, epoch 2\.00, 3 tasks, [\d,]+ tokens\/s, [\d,.]+ rows\/s/)
   const loss = /<title>Loss<\/title>[\s\S]*?<\/svg>/.exec(page)?.[0] ?? ''
   t.is(loss.match(/<polyline/g)?.length, 4)
   for (const name of [...names, 'topic, evaluation']) t.true(loss.includes(`>${name}</text>`), name)

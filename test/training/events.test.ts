@@ -67,10 +67,18 @@ test('events come in order: step, log, evaluate, save, and end once', async (t) 
     logs.map(({ loss }) => loss),
     expectedLosses
   )
-  for (const log of logs) {
+  t.deepEqual(
+    steps.map((one) => one.rows),
+    [4, 4, 4, 4, 2, 4, 4, 4, 4, 2]
+  )
+  for (const [i, log] of logs.entries()) {
     const { learningRate, gradNorm } = steps[log.step - 1] ?? {}
     t.deepEqual([log.learningRate, log.gradNorm], [learningRate, gradNorm])
+    // Both over the same time.
+    const since = steps.slice(logs[i - 1]?.step ?? 0, log.step)
+    const sum = (key: 'rows' | 'tokens') => since.reduce((all, one) => all + one[key], 0)
     t.true(log.tokensPerSecond > 0)
+    t.true(Math.abs(log.tokensPerSecond / log.rowsPerSecond - sum('tokens') / sum('rows')) < 1e-9)
   }
   const tokens = rows.reduce((sum, { inputIds }) => sum + inputIds.length, 0)
   const end = all.at(-1)

@@ -24,13 +24,14 @@ const step = (n: number): TrainingEvent => {
     loss: 1 / n,
     learningRate: 0.001,
     gradNorm: 0.5,
-    tokens: 32
+    tokens: 32,
+    rows: 4
   }
 }
 
 const events: TrainingEvent[] = [
   step(1),
-  { ...step(2), type: 'log', tokensPerSecond: 12345.6 } as TrainingEvent,
+  { ...step(2), type: 'log', tokensPerSecond: 12345.6, rowsPerSecond: 98.76 } as TrainingEvent,
   {
     type: 'evaluate',
     step: 2,
@@ -53,7 +54,7 @@ test('without a terminal: a line for each event, none for a step', (t) => {
   t.is(
     stream.text,
     [
-      'step 2/4, epoch 0.50: loss 0.5000, lr 0.001, gradient 0.5, 12,346 tokens/s',
+      'step 2/4, epoch 0.50: loss 0.5000, lr 0.001, gradient 0.5, 12,346 tokens/s, 98.8 rows/s',
       'step 2, epoch 0.50: evaluation loss 0.2500, accuracy 0.5000, macroF1 0.3333',
       'step 2: saved out/checkpoint-2',
       '4 steps in 1.2 s, mean loss 0.5210',
@@ -71,11 +72,27 @@ test('in a terminal: one line that moves, with what happens above it', async (t)
   }
   progress.stop()
   t.regex(stream.text, /25% \| step 1\/4 \| epoch 0\.25 \| loss 1\.0000 \| lr 0\.001/)
+  t.regex(stream.text, /lr 0\.001 \| - tokens\/s/)
   t.regex(stream.text, /100% \| step 4\/4/)
   t.regex(stream.text, /evaluation loss 0\.2500/)
   t.regex(stream.text, /saved out\/checkpoint-2/)
   // The cursor is hidden while the line moves, and must come back.
   t.true(stream.text.lastIndexOf('\u001b[?25h') > stream.text.lastIndexOf('\u001b[?25l'))
+})
+
+test('in a terminal: tokens and rows a second of the newest steps, without what comes between', async (t) => {
+  const stream = new Terminal(true)
+  const progress = trainingProgress({ stream })
+  for (const event of [step(1), step(2), events[2] as TrainingEvent, step(3)]) {
+    progress.show(event)
+    await new Promise((resolve) => setTimeout(resolve, 120))
+  }
+  progress.stop()
+  const rates = [...stream.text.matchAll(/ ([\d.]+) tokens\/s, ([\d.]+) rows\/s/g)]
+  t.true(rates.length > 0)
+  // Steps of 32 tokens and 4 rows.
+  for (const [, tokens, rows] of rates) t.true(Math.abs(Number(tokens) - 8 * Number(rows)) < 1, `${tokens} ${rows}`)
+  t.regex(stream.text, /step 3\/4 .*- tokens\/s/)
 })
 
 test('stopping before anything happened, and twice', (t) => {

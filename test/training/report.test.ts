@@ -59,10 +59,10 @@ test('a chart draws each series from left to right inside its frame', (t) => {
 const run = (name: string) => {
   const recorder = new CurveRecorder(name)
   const common = { totalSteps: 20, epoch: 1, learningRate: 1, gradNorm: 1 }
-  recorder.record({ type: 'step', step: 10, loss: 2, tokens: 1, ...common })
-  recorder.record({ type: 'log', step: 10, loss: 3, tokensPerSecond: 1, ...common })
+  recorder.record({ type: 'step', step: 10, loss: 2, tokens: 1, rows: 1, ...common })
+  recorder.record({ type: 'log', step: 10, loss: 3, tokensPerSecond: 1, rowsPerSecond: 1, ...common })
   recorder.record({ type: 'evaluate', step: 10, epoch: 1, loss: 1.5, metrics: { accuracy: 0.5 }, rows: 1, seconds: 1 })
-  recorder.record({ type: 'step', step: 20, loss: 1, tokens: 1, ...common })
+  recorder.record({ type: 'step', step: 20, loss: 1, tokens: 1, rows: 1, ...common })
   recorder.record({ type: 'save', step: 20, epoch: 1, folder: 'x' })
   return recorder.curves
 }
@@ -81,7 +81,7 @@ test('a run is recorded from its events', (t) => {
 test('a short run has a point for every step, a long one a hundred means', (t) => {
   const losses = (steps: number) => {
     const recorder = new CurveRecorder('x')
-    const common = { totalSteps: steps, epoch: 1, learningRate: 1, gradNorm: 1, tokens: 1 }
+    const common = { totalSteps: steps, epoch: 1, learningRate: 1, gradNorm: 1, tokens: 1, rows: 1 }
     for (let step = 1; step <= steps; step++) recorder.record({ type: 'step', step, loss: step, ...common })
     return recorder.curves.losses
   }

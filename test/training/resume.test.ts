@@ -42,8 +42,9 @@ function timeless(event: TrainingEvent): object {
   const {
     seconds: _,
     tokensPerSecond: __,
+    rowsPerSecond: ___,
     ...rest
-  } = event as TrainingEvent & { seconds?: number; tokensPerSecond?: number }
+  } = event as TrainingEvent & { seconds?: number; tokensPerSecond?: number; rowsPerSecond?: number }
   return rest
 }
 

@@ -193,7 +193,7 @@ test('a folder that cannot be written is a named error', async (t: ExecutionCont
   await t.throwsAsync(trainerOf(await ready(t), args).train(), { message: /^train: \S+file is no folder/ })
 })
 
-const common = { totalSteps: 50_000, epoch: 1, learningRate: 1, gradNorm: 1, tokens: 2 }
+const common = { totalSteps: 50_000, epoch: 1, learningRate: 1, gradNorm: 1, tokens: 2, rows: 1 }
 
 test('a long run has about a thousand points, each the mean of its steps', (t) => {
   const thinner = new Thinner()

@@ -1,4 +1,5 @@
 import { isAlive, type Owner, thisProcess } from '../../native/owner.js'
+import type { Rates } from '../speed.js'
 import {
   type EndLine,
   type EvaluateLine,
@@ -93,11 +94,13 @@ export class RunHistory {
     return [...new Set([...this.steps, ...this.evaluations].flatMap(({ task }) => task ?? []))]
   }
 
-  /** Tokens a second over the newest steps of this part of the run. */
-  get tokensPerSecond(): number | undefined {
+  /** Over the newest steps of this part of the run. */
+  get rates(): Rates | undefined {
     const [from, ...rest] = this.#newest()
     const seconds = secondsBetween(from, rest.at(-1))
-    return seconds > 0 ? rest.reduce((sum, { tokens }) => sum + tokens, 0) / seconds : undefined
+    if (!(seconds > 0)) return undefined
+    const sum = (key: 'tokens' | 'rows') => rest.reduce((all, line) => all + line[key], 0)
+    return { tokensPerSecond: sum('tokens') / seconds, rowsPerSecond: sum('rows') / seconds }
   }
 
   get secondsLeft(): number | undefined {

@@ -29,7 +29,7 @@ export interface StartLine extends Dated {
 }
 
 /**
- * Some steps in one, the last of them with the mean loss and the tokens of all: there are never more than about a thousand
+ * Some steps in one, the last of them with the mean loss and the tokens and rows of all: there are never more than about a thousand
  * of these lines for a run.
  */
 export interface StepsLine extends Omit<StepEvent, 'type'>, Dated {
@@ -74,8 +74,8 @@ export function lineText(line: RunLine): string {
 
 const numbersOf: Readonly<Record<RunLine['type'], readonly string[]>> = {
   start: ['totalSteps'],
-  steps: ['totalSteps', 'epoch', 'loss', 'learningRate', 'gradNorm', 'tokens'],
-  log: ['totalSteps', 'epoch', 'loss', 'learningRate', 'gradNorm', 'tokensPerSecond'],
+  steps: ['totalSteps', 'epoch', 'loss', 'learningRate', 'gradNorm', 'tokens', 'rows'],
+  log: ['totalSteps', 'epoch', 'loss', 'learningRate', 'gradNorm', 'tokensPerSecond', 'rowsPerSecond'],
   evaluate: ['epoch', 'loss', 'rows', 'seconds'],
   save: ['epoch'],
   taskEnd: [],

@@ -5,6 +5,7 @@ import { describeBest } from '../best-words.js'
 import { escapeXml } from '../chart.js'
 import { diskError } from '../disk-error.js'
 import { chartsHtml, pageHtml, tableHtml } from '../page.js'
+import { describeRates } from '../speed.js'
 import { metricsOf, type RunHistory } from './history.js'
 import { runCharts } from './run-charts.js'
 
@@ -54,7 +55,7 @@ export function describeStatus(history: RunHistory): string {
     epoch === undefined ? '' : `epoch ${epoch.toFixed(2)}`,
     tasks.length === 0 ? '' : `${tasks.length} tasks`,
     loss === undefined ? '' : `loss ${number(loss)}`,
-    history.tokensPerSecond === undefined ? '' : `${count(history.tokensPerSecond)} tokens a second`,
+    history.rates === undefined ? '' : describeRates(history.rates),
     history.secondsLeft === undefined ? '' : `${duration(history.secondsLeft)} left`,
     describeBest(end ?? {}, number) ?? '',
     end?.stoppedEarly === true ? 'ended early' : '',

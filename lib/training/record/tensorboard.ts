@@ -69,7 +69,9 @@ function scalarsOf(line: RunLine): Readonly<Record<string, number>> {
     const scalars = { 'train/loss': loss, 'train/learning_rate': learningRate, 'train/grad_norm': gradNorm }
     return { ...scalars, 'train/epoch': epoch }
   }
-  if (line.type === 'log') return { 'train/tokens_per_second': line.tokensPerSecond }
+  if (line.type === 'log') {
+    return { 'train/tokens_per_second': line.tokensPerSecond, 'train/rows_per_second': line.rowsPerSecond }
+  }
   if (line.type !== 'evaluate') return {}
   const metrics = Object.entries(metricsOf(line)).map(([name, value]) => [`eval/${name.replace('.', '/')}`, value])
   return { 'eval/loss': line.loss, ...Object.fromEntries(metrics) }

@@ -10,6 +10,7 @@ interface Gathered {
   readonly count: number
   readonly losses: number
   readonly tokens: number
+  readonly rows: number
 }
 
 /** Puts neighbouring steps together, each task's its own. */
@@ -20,8 +21,9 @@ export class Thinner {
   /** The line that this step completes, if it does. */
   take(event: StepEvent): Omit<StepsLine, 'time'> | undefined {
     const key = event.task ?? ''
-    const { count = 0, losses = 0, tokens = 0 } = this.#open.get(key) ?? {}
-    const gathered = { last: event, count: count + 1, losses: losses + event.loss, tokens: tokens + event.tokens }
+    const { count = 0, losses = 0, tokens = 0, rows = 0 } = this.#open.get(key) ?? {}
+    const sums = { losses: losses + event.loss, tokens: tokens + event.tokens, rows: rows + event.rows }
+    const gathered = { last: event, count: count + 1, ...sums }
     this.#open.set(key, gathered)
     this.#tasks.add(key)
     const { step, totalSteps } = event
@@ -39,8 +41,8 @@ export class Thinner {
   }
 }
 
-function lineOf({ last, count, losses, tokens }: Gathered): Omit<StepsLine, 'time'> {
+function lineOf({ last, count, losses, tokens, rows }: Gathered): Omit<StepsLine, 'time'> {
   const { task, step, totalSteps, epoch, learningRate, gradNorm } = last
-  const common = { step, totalSteps, epoch, loss: losses / count, learningRate, gradNorm, tokens }
+  const common = { step, totalSteps, epoch, loss: losses / count, learningRate, gradNorm, tokens, rows }
   return { type: 'steps', ...(task !== undefined && { task }), ...common }
 }
