@@ -28,12 +28,12 @@ export interface FinishedRun {
   readonly isEarly: boolean
 }
 
-/** What the events of a run say that came to its end and saved what it had trained. */
+/** What the events of a run say that came to its end and saved all that it had trained. */
 function finishedHistory(folder: string, events: string): RunHistory | undefined {
   const file = join(events, eventsFile)
   if (!existsSync(file) || !existsSync(folder)) return undefined
   const history = RunHistory.read(readFileSync(file, 'utf8'))
-  return history.status === 'finished' && isSaved(folder) ? history : undefined
+  return history.status === 'finished' && history.hasResults && isSaved(folder) ? history : undefined
 }
 
 export const isFinished = (folder: string, events: string): boolean => finishedHistory(folder, events) !== undefined
@@ -57,7 +57,8 @@ export async function finishedRun(
   if (isEarly && isOther('earlyStoppingPatience')) return undefined
   refuseShorter(history, now)
   const isLonger = now.maxSteps > 0 ? isOther('maxSteps') : isOther('maxSteps') || isOther('numTrainEpochs')
-  if (isLonger) return undefined
+  // Where evaluations ended it, more steps change nothing.
+  if (isLonger && !isEarly) return undefined
   await refuseOther(folder, history, now, record)
   return { step: history.step, isEarly }
 }

@@ -3,6 +3,7 @@ import { type TrainingArgumentsInput, trainingArguments } from '../config/traini
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import { goesOn, goesOnWithoutBest, listCheckpoints } from '../training/checkpoint-folder.js'
+import { markResults } from '../training/record/events-file.js'
 import { foreignFile } from '../training/record/own-files.js'
 import { exitStatus, usageError } from './arguments.js'
 import { loadModel, type ModelValues, untilInterrupted } from './model-options.js'
@@ -80,6 +81,7 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
       }
       // What is trained is written, whoever interrupts then.
       await run.finish(loaded, await run.train(loaded, { signal, onEvent }))
+      markResults(args.loggingDir ?? folder)
     })
     if (ended === 'interrupted') {
       process.stderr.write(describeStop(folder, last))
@@ -117,11 +119,12 @@ function refuseForeign(folder: string, args: TrainingArgumentsInput): void {
 type Frame = Pick<TrainingRun<Told, unknown>, 'folder' | 'record'>
 
 function describeFinished({ folder, record }: Frame, { step, isEarly }: FinishedRun): string {
-  const early = isEarly ? ' (early; with another --early-stopping it may go on)' : ''
   const canGoOn = listCheckpoints(checkpointFolder(folder)).length > 0
-  const longer = canGoOn
-    ? `With more epochs or steps it goes on: torch-adapters resume ${folder} --epochs N (or --max-steps N). `
-    : ''
+  const options = isEarly
+    ? ['more patience', '--early-stopping N']
+    : ['more epochs or steps', '--epochs N (or --max-steps N)']
+  const longer = canGoOn ? `With ${options[0]} it goes on: torch-adapters resume ${folder} ${options[1]}. ` : ''
+  const early = isEarly ? ' (early, since evaluations got no better)' : ''
   return `the run in ${folder} is finished, at step ${step}${early}: nothing is left to train. ${longer}To train it anew: ${anew({ folder, record })}\n`
 }
 

@@ -166,10 +166,34 @@ test('a run that is finished is not trained again; one that stopped early goes o
   const first = await command(['train', ...shared, '-o', early, ...patient, '--early-stopping', '1'])
   t.is(first.status, 0, first.errors)
   t.regex(first.errors, /ended early/)
-  t.regex((await command(['resume', early])).output, /is finished, at step \d+ \(early; with another --early-stopping/)
+  // More steps would change nothing: it is patience that it lacks.
+  for (const more of [[], ['--epochs', '14']]) {
+    const { output } = await command(['resume', early, ...more])
+    t.regex(output, /is finished, at step \d+ \(early, since .*With more patience it goes on: .* --early-stopping N/)
+    t.notRegex(output, /--epochs N/)
+  }
   const patienter = await command(['resume', early, '--early-stopping', '20'])
   t.is(patienter.status, 0, patienter.errors)
   t.regex(patienter.errors, /\(36 with those before\)/)
+})
+
+test('a run that was killed at its end, before all of its results were written, writes them when it is resumed', async (t) => {
+  const folder = join(place, 'killed')
+  const events = join(folder, 'events.jsonl')
+  t.is((await command(['train', ...shared, '-o', folder, '--epochs', '1', '--save', 'epoch'])).status, 0)
+  const shorter = weights(folder)
+  t.is((await command(['resume', folder, '--epochs', '2'])).status, 0)
+  const longer = weights(folder)
+  t.false(longer.equals(shorter))
+  // As it was between the last step and the first result: that of the shorter run lies there still.
+  const lines = readFileSync(events, 'utf8').trimEnd().split('\n')
+  t.is(JSON.parse(lines.at(-1) ?? '').type, 'results')
+  writeFileSync(events, `${lines.slice(0, -1).join('\n')}\n`)
+  writeFileSync(join(folder, 'adapter.safetensors'), shorter)
+  const { status, errors } = await command(['resume', folder])
+  t.is(status, 0, errors)
+  t.true(weights(folder).equals(longer))
+  t.regex((await command(['resume', folder])).output, /is finished/)
 })
 
 test('evaluate, predict and others say of an unfinished run that it is one, and what can be taken', async (t) => {

@@ -236,7 +236,7 @@ test('mistakes in tasks are named', async (t) => {
     [{ mood: { ...tasks.mood, labels: ['good'] } }, 2, /tasks\.mood\.labels: expected at least two names/],
     [{ mood: { train: unlabelled } }, 1, /tasks\.mood: .*unlabelled\.jsonl:1: this row has no label/],
     [{ mood: { train: mixed } }, 1, /tasks\.mood\.train: some labels are names and some numbers/],
-    [{ mood: { ...tasks.mood, below: [join(place, 'nowhere')] } }, 1, /nowhere/],
+    [{ mood: { ...tasks.mood, below: [join(place, 'nowhere')] } }, 2, /nowhere/],
     [{ mood: { ...tasks.mood, eval: empty } }, 1, /tasks\.mood\.eval: .*empty\.jsonl has no rows\. Check/]
   ]
   for (const [content, code, message] of cases) {

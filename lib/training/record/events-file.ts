@@ -45,6 +45,17 @@ export class EventsFile {
   }
 }
 
+/** Says in the events of a run that has ended that all that it trained is written. Nothing where it wrote none. */
+export function markResults(folder: string): void {
+  const file = join(folder, eventsFile)
+  if (!existsSync(file)) return
+  const { step, status } = RunHistory.read(readFileSync(file, 'utf8'))
+  if (status !== 'finished') return
+  const events = new EventsFile(folder, step)
+  events.write({ type: 'results', time: new Date().toISOString(), step })
+  events.close()
+}
+
 /**
  * Leaves the lines up to a step, and gives them. Where some go, a new file takes the old one's place: whoever reads it then
  * has the one or the other whole. What is no line, as one that was cut off, goes, too: it would spoil the next one.

@@ -30,6 +30,8 @@ export class RunHistory {
   time: string | undefined
   /** Whether a process of another machine lives, as its lock in the run's folder tells: it cannot be looked for. */
   livesElsewhere = false
+  /** Whether all that it trained was written, where the command line does that. */
+  hasResults = false
   #stopped = false
 
   /** The lines of a file. What is no line is left out: the last one may be cut off. */
@@ -52,6 +54,7 @@ export class RunHistory {
     else if (line.type === 'taskEnd') this.taskEnds.push(line)
     else if (line.type === 'end') this.end = line
     else if (line.type === 'failed') this.failure = line
+    else if (line.type === 'results') this.hasResults = true
     else this.#stopped = true
   }
 
@@ -65,6 +68,7 @@ export class RunHistory {
     this.start = start
     this.end = undefined
     this.failure = undefined
+    this.hasResults = false
     this.#stopped = false
   }
 

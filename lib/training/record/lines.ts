@@ -49,6 +49,12 @@ export interface FailedLine extends Dated {
   readonly message: string
 }
 
+/** Behind the end, of a run of the command line: all that it trained lies in its folder. */
+export interface ResultsLine extends Dated {
+  readonly type: 'results'
+  readonly step: number
+}
+
 /** A task ended before the others. */
 export interface TaskEndLine extends Dated {
   readonly type: 'taskEnd'
@@ -65,7 +71,7 @@ export type EndLine = Omit<EndEvent, 'loss'> & { readonly loss?: number } & Date
 /** A line of events.jsonl, told apart by `type`. */
 export type RunLine =
   | (StartLine | StepsLine | LogLine | EvaluateLine | SaveLine)
-  | (TaskEndLine | EndLine | StoppedLine | FailedLine)
+  | (TaskEndLine | EndLine | ResultsLine | StoppedLine | FailedLine)
 
 /** JSON has no pattern and no NaN: the one is its text, the other null. */
 export function lineText(line: RunLine): string {
@@ -80,6 +86,7 @@ const numbersOf: Readonly<Record<RunLine['type'], readonly string[]>> = {
   save: ['epoch'],
   taskEnd: [],
   end: ['steps', 'epoch', 'tokens', 'seconds'],
+  results: [],
   stopped: [],
   failed: []
 }
