@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/models/network.h"
 #include "core/models/unplaced_weights.h"
+#include "core/state/integer_weights.h"
 #include "core/state/key_names.h"
 
 namespace ta {
@@ -66,6 +67,7 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
   for (const auto& [name, tensor] : weights) report.has_prefix |= has_base_prefix(name, prefix);
   std::unordered_set<std::string> known;
   std::vector<std::string> misshaped;
+  IntegerWeights integers;
   struct Found {
     at::Tensor* value;
     at::Tensor tensor;
@@ -81,18 +83,23 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
     if (!keeps && key_owner(ta::named(model, name), containers)) return;
     known.insert(name);
     const auto* tensor = tied.find(name);
+    // A buffer of an exported graph may be of another type.
+    const auto type = parameter.value->defined() ? parameter.value->scalar_type() : parameter.type_in(trunk);
     if (tensor == nullptr) {
       missing.emplace_back(parameter.value, name);
+    } else if (integers.take(name, *tensor, type)) {
+      // A packed one has another shape, too.
     } else if (tensor->sizes() != at::IntArrayRef(parameter.shape)) {
       misshaped.push_back(text(name, ": expected ", at::IntArrayRef(parameter.shape), ", got ", tensor->sizes()));
     } else {
-      found.push_back({parameter.value, *tensor, keeps, parameter.type_in(trunk)});
+      found.push_back({parameter.value, *tensor, keeps, type});
       there.insert(parameter.value);
     }
   });
   // A tensor that stands in several places may be there under one of its names.
   for (const auto& [value, name] : missing)
     if (!there.contains(value)) report.missing.push_back(ta::named(model, name));
+  integers.refuse_any("load base weights");
   if (!misshaped.empty()) {
     fail(ErrorCode::state_dict, "load base weights",
          text("shapes that do not fit config.json: ", name_list(misshaped)));
@@ -105,9 +112,7 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
     if (keeps) {
       value->copy_(tensor);
     } else {
-      // A buffer of an exported graph may be of another type.
-      const auto kept = value->defined() ? value->scalar_type() : type;
-      *value = tensor.to(at::TensorOptions(kept).device(device)).contiguous();
+      *value = tensor.to(at::TensorOptions(type).device(device)).contiguous();
     }
   }
   return report;

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "core/state/integer_weights.h"
 #include "core/state/weights_file.h"
 #include "core/surgery/misfit.h"
 
@@ -36,18 +37,21 @@ void load_inserted(AdapterModel& model, const std::string& file) {
   const std::string operation = "load the inserted modules of " + file;
   const auto weights = read_weights(file);
   Misfit misfit;
+  IntegerWeights integers;
   std::map<std::string, at::Tensor*> wanted;
   for (const auto& named : inserted_in_base(model, operation)) {
     wanted.emplace(named.name, named.parameter.value);
     const auto* tensor = weights.find(named.name);
     if (tensor == nullptr) {
       misfit.missing.push_back(named.name);
+    } else if (integers.take(named.name, *tensor, named.parameter.value->scalar_type())) {
     } else if (tensor->sizes() != named.parameter.value->sizes()) {
       misfit.add_misshaped(named.name, named.parameter.value->sizes(), tensor->sizes());
     }
   }
   for (const auto& [name, tensor] : weights)
     if (!wanted.contains(name)) misfit.unexpected.push_back(name);
+  integers.refuse_any(operation);
   misfit.refuse_any(operation, "Do the same surgery on the same base model first");
   const c10::NoGradGuard guard;
   for (auto& [name, value] : wanted) value->copy_(weights.at(name));

@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/models/network.h"
+#include "core/state/integer_weights.h"
 #include "core/surgery/misfit.h"
 
 namespace ta {
@@ -38,6 +39,7 @@ const char* hint_for(const Misfit& misfit) {
 
 void assign_strictly(const std::string& operation, const std::vector<NamedParameter>& wanted, const FromFile& file) {
   Misfit misfit;
+  IntegerWeights integers;
   std::unordered_set<std::string> known, told;
   for (const auto& named : wanted) {
     known.insert(named.name);
@@ -46,6 +48,7 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
       // A norm that AdapterHub holds twice is one tensor in a plain file: its second name is expected nowhere.
       const auto name = file.expected.find(named.name);
       if (name != file.expected.end()) misfit.missing.push_back(name->second);
+    } else if (integers.take(file.spelled(named.name), *tensor, named.parameter.value->scalar_type())) {
     } else if (tensor->sizes() != at::IntArrayRef(named.parameter.shape)) {
       const auto& name = file.spelled(named.name);
       if (!told.insert(name).second) continue;
@@ -54,6 +57,7 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
   }
   for (const auto& [name, tensor] : file.tensors)
     if (!known.count(name) && told.insert(file.spelled(name)).second) misfit.unexpected.push_back(file.spelled(name));
+  integers.refuse_any(operation);
   misfit.refuse_any(operation, hint_for(misfit));
   c10::NoGradGuard guard;
   for (const auto& named : wanted) named.parameter.value->copy_(*file.tensors.find(named.name));
