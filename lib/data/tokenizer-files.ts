@@ -3,7 +3,8 @@ import { join } from 'node:path'
 import { isPlainObject } from '../config/check.js'
 import { readJsonObject } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
-import { type Json, partsOf } from './tokenizer-parts.js'
+import { withConfiguredParts } from './configured-parts.js'
+import { partsOf } from './tokenizer-parts.js'
 import { hasVocabulary, largestTokenizer, readVocabulary, vocabularyFiles } from './vocabulary-files.js'
 
 export interface TokenizerFiles {
@@ -33,7 +34,8 @@ export function readTokenizerFiles(folder: string): TokenizerFiles {
   if (existsSync(file)) {
     const model = readJsonObject(file, operation, largestTokenizer)
     checkModel(model, file)
-    return { model: withConfiguredNormalizer(folder, model, config), config: tokens(config) }
+    const configured = withConfiguredParts(model, config, optional(join(folder, 'config.json')))
+    return { model: configured, config: tokens(config) }
   }
   const built = readVocabulary(folder, config)
   if (built === undefined) throw missing(folder)
@@ -92,30 +94,5 @@ function checkModel(tokenizer: Readonly<Record<string, unknown>>, file: string):
     if (wrong !== undefined) fail(`the id of '${wrong[0].slice(0, 40)}' is ${String(wrong[1]).slice(0, 40)}`)
   } else if (!Array.isArray(vocab)) {
     fail('its model has no vocabulary')
-  }
-}
-
-/** Classes of which transformers' fast ones read their tokenizer.json as a BertTokenizerFast does its own. */
-const bertClass = /^(Bert|DistilBert|Electra)Tokenizer(Fast)?$/
-const bertModels = ['bert', 'distilbert', 'electra']
-
-/** The class that tokenizer_config.json or the model's config names, or else that of the model's type, as AutoTokenizer has it. */
-function isBerts(folder: string, config: Json): boolean {
-  const model = optional(join(folder, 'config.json'))
-  const named = config['tokenizer_class'] ?? model['tokenizer_class']
-  return named == null ? bertModels.includes(String(model['model_type'])) : bertClass.test(String(named))
-}
-
-/**
- * BertTokenizerFast goes by tokenizer_config.json, not by the normalizer that tokenizer.json was saved with: what the config does
- * not say is the class's own default.
- */
-function withConfiguredNormalizer(folder: string, model: Json, config: Json): Json {
-  const { normalizer } = model
-  if (!isPlainObject(normalizer) || normalizer['type'] !== 'BertNormalizer' || !isBerts(folder, config)) return model
-  const { do_lower_case: lowercase = true, strip_accents = null, tokenize_chinese_chars = true } = config
-  return {
-    ...model,
-    normalizer: { ...normalizer, lowercase, strip_accents, handle_chinese_chars: tokenize_chinese_chars }
   }
 }

@@ -162,3 +162,30 @@ test('a byte-level post-processor alone, as in GPT-2, keeps both texts of a pair
   t.true((second ?? []).length > 0)
   t.deepEqual([...tokenizer.encode('a small cat', 'on the mat').inputIds], [...(first ?? []), ...(second ?? [])])
 })
+
+// As transformers 4.57.6 reads such folders.
+test('whether a space comes before a text is said by tokenizer_config.json, or else no, whatever tokenizer.json has', (t) => {
+  const copy = mkdtempSync(join(tmpdir(), 'tokenizer-'))
+  const whole = JSON.parse(readFileSync(join(folder, 'roberta/tokenizer.json'), 'utf8')) as Record<string, object>
+  const write = (file: string, json: object) => writeFileSync(join(copy, file), JSON.stringify(json))
+  const comes = (config: object, saved: boolean, modelType = 'roberta', wrap = (part: object) => part) => {
+    write('tokenizer.json', { ...whole, pre_tokenizer: wrap({ ...whole['pre_tokenizer'], add_prefix_space: saved }) })
+    write('tokenizer_config.json', config)
+    write('config.json', { model_type: modelType })
+    return TextTokenizer.fromFolder(copy).tokens('animal').tokens[0]?.startsWith('Ġ')
+  }
+  for (const saved of [true, false]) {
+    for (const name of ['RobertaTokenizer', 'GPT2TokenizerFast', 'PreTrainedTokenizerFast', undefined]) {
+      const config = { tokenizer_class: name }
+      t.false(comes(config, saved), `${name}, ${saved}`)
+      for (const space of [true, false]) t.is(comes({ ...config, add_prefix_space: space }, saved), space)
+      t.is(comes({ ...config, add_prefix_space: null }, saved), saved)
+    }
+    t.is(comes({ tokenizer_class: 'LlamaTokenizer' }, saved), saved)
+    t.is(comes({}, saved, 'llama'), saved)
+    t.is(
+      comes({}, saved, 'roberta', (part) => ({ type: 'Sequence', pretokenizers: [part] })),
+      saved
+    )
+  }
+})
