@@ -200,20 +200,38 @@ export abstract class ModelChoices extends ModelLife {
     this.#setTrainable(this.#trains, this.#chosenBy, this.#named)
   }
 
+  /** @internal What trains in a call that other heads answer than those that train; undefined: what trains anyway. */
+  trainsWith(
+    heads: readonly string[]
+  ): { readonly meanwhile: NativeTrainable; readonly afterwards: NativeTrainable } | undefined {
+    if (!this.#trainsThroughAnyHead || heads.every((head) => this.#trains.heads.includes(head))) return undefined
+    return { meanwhile: this.#through({ ...this.#trains, heads }, this.#chosenBy), afterwards: this.#trains }
+  }
+
   #setTrainable(chosen: NativeTrainable, by: ChosenBy, named: readonly string[] = []): void {
-    const what = by === 'setup' ? { ...chosen, frozen: frozenDecoderBiases(chosen.heads, this.#model.heads) } : chosen
+    const what = this.#through(chosen, by)
     nativeCall(() => this.#model.native.setTrainable(what))
     this.#trains = what
     this.#chosenBy = by
     this.#named = named
   }
 
+  /** With what of its heads stands still all the same. */
+  #through(chosen: NativeTrainable, by: ChosenBy): NativeTrainable {
+    return by === 'setup' ? { ...chosen, frozen: frozenDecoderBiases(chosen.heads, this.#model.heads) } : chosen
+  }
+
+  /** Heads that were chosen by name are the caller's affair. */
+  get #trainsThroughAnyHead(): boolean {
+    return this.#chosenBy === 'setup' || this.#chosenBy === 'all'
+  }
+
   /**
    * What was chosen learns through the heads that answer, also where these change afterwards: they must not stay as they
-   * started. Heads that were chosen by name are the caller's affair.
+   * started.
    */
   protected answeringHeadsTrain(): void {
-    if (this.#chosenBy === 'head' || this.#chosenBy === 'parameters') return
+    if (!this.#trainsThroughAnyHead) return
     const heads = this.#answeringHeads()
     const had = this.#trains.heads
     if (heads.length === had.length && heads.every((name, i) => name === had[i])) return

@@ -81,7 +81,10 @@ export abstract class ModelPasses extends ParameterSharing {
     return predict(this.#model, rows, options)
   }
 
-  /** One backward pass over a batch, dropout off, nothing updated: the loss and the gradient of every trainable parameter. */
+  /**
+   * One backward pass over a batch, dropout off, nothing updated: the loss and the gradient of every trainable parameter.
+   * After trainAdapter, trainAdapterFusion and trainAll the heads that answer the call are among them.
+   */
   async gradients(
     inputs: ForwardInputs,
     options: Omit<ForwardOptions, 'outputHiddenStates' | 'outputAdapterFusionAttentions'> = {}
@@ -89,9 +92,11 @@ export abstract class ModelPasses extends ParameterSharing {
     this.configurable('gradients')
     checkOptions(options, passKeys)
     const { packed, native } = passOf(this.#model, inputs, options)
-    const done = this.#model.reads(partsRead(native.setups, native.heads ?? [native.head]))
+    const heads = native.heads ?? [native.head]
+    const trains = this.#model.trainsWith(heads.filter((head) => head !== null))
+    const done = this.#model.reads(partsRead(native.setups, heads))
     try {
-      return await nativeCall(() => this.#model.native.gradients(packed.batch, native))
+      return await nativeCall(() => this.#model.native.gradients(packed.batch, native, trains))
     } finally {
       done()
     }

@@ -182,10 +182,11 @@ export interface NativeModel {
   ): Promise<Int32Array[]>
   /** Ends that generation before its next token with ERR_ABORTED, where it still runs, and forgets it. */
   stopGenerating(id: number): void
-  /** One backward pass, nothing updated; dropout off. For tests and tools. */
+  /** One backward pass, nothing updated; dropout off. For tests and tools. `trains`: in this pass, and again behind it. */
   gradients(
     batch: NativeBatch,
-    options: NativeForwardOptions
+    options: NativeForwardOptions,
+    trains?: { readonly meanwhile: NativeTrainable; readonly afterwards: NativeTrainable }
   ): Promise<{ loss: number; gradients: Map<string, TensorData> }>
   /** From now on, for passes that allow it, until closed. Frozen parameters stay as they are meanwhile. */
   openFrozenStates(options: NativeFrozenStatesOptions): void

@@ -190,6 +190,31 @@ test('a head that was chosen to train and does not answer, or an adapter that is
   t.deepEqual(await movedByTraining(model), named(model, /^heads\.b\./))
 })
 
+test('gradients are those of the heads that answer the call, and what trains stays as it was', async (t) => {
+  const model = await withTwo(t)
+  model.addClassificationHead('own', { numLabels: 2 })
+  const batch = { inputIds: rows.slice(0, 3).map((row) => row.inputIds), labels: [0, 1, 1] }
+  for (const choose of [() => model.trainAdapter('a'), () => model.trainAll()]) {
+    model.setActiveAdapters('a')
+    choose()
+    const before = trainableNames(model)
+    const of = async (options?: Parameters<Model['gradients']>[1]) => await model.gradients(batch, options)
+    const [asked, usual] = await Promise.all([of({ head: 'own' }), of()])
+    t.deepEqual(trainableNames(model), before)
+    await t.throwsAsync(model.gradients({ inputIds: batch.inputIds }, { head: 'own' }))
+    t.deepEqual(trainableNames(model), before)
+    t.true([...usual.gradients.keys()].every((name) => !/^heads\.(?!a\.)/.test(name)))
+    model.activeHead = 'own'
+    t.deepEqual(asked, await of())
+    const head = [...asked.gradients].filter(([name]) => name.startsWith('heads.'))
+    t.deepEqual(head.map(([name]) => name).sort(), named(model, /^heads\.own\./))
+    t.true(head.some(([, { data }]) => data.some((value) => value !== 0)))
+  }
+  // A head that was chosen by name trains alone.
+  model.trainHead('own')
+  await t.throwsAsync(model.gradients(batch, { head: 'a' }), { message: /no trainable parameter takes part/ })
+})
+
 test('adapterSummary says what is active and what trains', async (t) => {
   const model = await withTwo(t)
   model.trainAdapter('b')
