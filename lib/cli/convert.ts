@@ -50,7 +50,7 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way.
   --dialect DIALECT  adapterhub (adapter_down.0.weight, what Python's adapters reads) or plain (down_project.weight).
                      Default adapterhub
   --name NAME        the new name of the adapter and its head, in the configs and in the names of tensors. Default: the
-                     old one
+                     old one. Not of a fusion, which its setup names, nor of PEFT's folders, which hold no name
   --library LIBRARY  adapters (AdapterHub) or peft: the one that is to load TARGET
   --model MODEL      with --library: the base model's folder, or its config.json, which tells where its modules are
                      (a head with tied words, or with what stood at a pooler, wants the weights, too), or an archive of

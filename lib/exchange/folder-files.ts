@@ -75,7 +75,8 @@ export function findWeights(
 function whatItIs(names: readonly string[]): string | undefined {
   const has = (...files: string[]) => files.some((file) => names.includes(file))
   if (has(setupConfigFile)) return 'a whole setup (loadAdapterSetup, --setup); its adapters have folders in it'
-  if (has(fusionConfigFile)) return 'an AdapterFusion (loadAdapterFusion)'
+  if (has(fusionConfigFile))
+    return 'an AdapterFusion (loadAdapterFusion, --setup with the folder of its setup around it)'
   if (has(adapterConfigFile)) {
     if (has(...Object.values(peftWeightFiles))) return "an adapter of PEFT's, with its head (loadAdapter, --adapter)"
     return has(...Object.values(adapterWeightFiles)) ? 'an adapter (loadAdapter, --adapter)' : undefined
@@ -123,6 +124,8 @@ function insideHint(folder: string, kind: string, inside: readonly string[]): st
     : `Each ${kind} in it has a folder: ${shown.join(', ')}${more}.`
 }
 
+export const noSetupHere = (folder: string): AdapterError => nothingHere(folder, 'setup', setupConfigFile, {})
+
 function nothingHere(folder: string, kind: string, config: string, weights: WeightFiles): AdapterError {
   const operation = `read the ${kind} folder`
   if (!existsSync(folder) || !statSync(folder).isDirectory()) {
@@ -132,9 +135,10 @@ function nothingHere(folder: string, kind: string, config: string, weights: Weig
   const names = readdirSync(folder)
   const stranger = itLooksLike(whatItIs(names.filter((name) => name !== config)))
   const inside = names.filter((name) => existsSync(join(folder, name, config)))
+  const files = Object.values(weights)
   const held = names.length === 0 ? 'nothing' : names.slice(0, 12).join(', ')
   return new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} holds no ${kind}`, {
-    expected: `${config} and one of ${Object.values(weights).join(', ')}`,
+    expected: files.length === 0 ? config : `${config} and one of ${files.join(', ')}`,
     got: held,
     hint: stranger ?? (inside.length > 0 ? insideHint(folder, kind, inside) : 'Check the path.')
   })

@@ -13,7 +13,7 @@ import {
 import { type HeadSetup, headSetupToJson, headsForEach } from '../config/head-setup.js'
 import { pythonJson } from '../config/python-json.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
-import { fusionConfigFile, setupConfigFile } from '../exchange/folder-files.js'
+import { fusionConfigFile, noSetupHere, setupConfigFile } from '../exchange/folder-files.js'
 import { readFusionFolder } from '../exchange/fusion-folder.js'
 import { warnOfSetup } from '../exchange/library-setup.js'
 import { writeSynced } from '../exchange/replace-file.js'
@@ -95,12 +95,7 @@ export async function loadAdapterSetup(
   const { withHead, overwriteOk, setActive = false } = options
   const file = join(check.checkNonEmptyString('folder', folder), setupConfigFile)
   const operation = 'read the setup folder'
-  if (!existsSync(file)) {
-    throw new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} holds no setup`, {
-      expected: setupConfigFile,
-      hint: 'An adapter is loaded with loadAdapter, a fusion with loadAdapterFusion.'
-    })
-  }
+  if (!existsSync(file)) throw noSetupHere(folder)
   const json = readJsonObject(file, operation)
   const setup = inFile(file, operation, () => compositionFromJson(json['adapter_setup']))
   if (setActive) outsideScope('loadAdapterSetup')

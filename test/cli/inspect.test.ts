@@ -92,6 +92,11 @@ test.serial('a fusion’s folder is one, converts whole, and is no head alone', 
   writeFileSync(rows, '{"input_ids":[5,6],"label":0}\n')
   const head = ['--model', join(fixtures, 'models/bert-tiny'), '--head', folder, '--data', rows]
   t.regex((await command(['evaluate', ...head])).errors, /--head: expected a head alone, .* holds a fusion: .* --setup/)
+  for (const option of ['--adapter', '--setup']) {
+    const { errors } = await command(['evaluate', '--model', head[1] as string, option, folder, '--data', rows])
+    t.regex(errors, /looks like an AdapterFusion \(loadAdapterFusion, --setup with the folder of its setup around it\)/)
+  }
+  t.regex((await command(['convert', '--help'])).output, /--name NAME.*Not of a fusion, which its setup names/s)
 })
 
 test.serial('what surgery inserted', async (t) => {

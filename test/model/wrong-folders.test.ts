@@ -27,7 +27,7 @@ test('a folder that is something else is told what it looks like, and which call
     adapter: /an adapter \(loadAdapter, --adapter\)/,
     peft: /an adapter of PEFT's, with its head \(loadAdapter/,
     head: /a head alone \(loadHead, --head\)/,
-    fusion: /an AdapterFusion \(loadAdapterFusion\)/,
+    fusion: /an AdapterFusion \(loadAdapterFusion, --setup with the folder of its setup around it\)/,
     setup: /a whole setup \(loadAdapterSetup, --setup\)/,
     model: /a model \(AutoModel\.fromPretrained, --model\)/,
     surgery: /what surgery put into a model \(loadSurgery\)/
@@ -36,6 +36,7 @@ test('a folder that is something else is told what it looks like, and which call
     [(folder: string) => other.loadAdapter(folder), ['head', 'fusion', 'setup', 'model']],
     [(folder: string) => other.loadHead(folder), ['peft', 'fusion', 'setup', 'model']],
     [(folder: string) => other.loadAdapterFusion(folder), ['adapter', 'peft', 'head', 'setup', 'model']],
+    [(folder: string) => other.loadAdapterSetup(folder), ['adapter', 'peft', 'head', 'fusion', 'model']],
     [(folder: string) => AutoModel.fromPretrained(folder), ['adapter', 'peft', 'head', 'fusion', 'setup', 'surgery']]
   ] as const) {
     for (const name of names) {
