@@ -1,7 +1,7 @@
 import * as check from '../config/check.js'
 import type { Row } from '../data/dataset.js'
 import { checkModel } from '../model/check-model.js'
-import { LoadedTogether } from '../model/load-together.js'
+import { loadTogether } from '../model/load-together.js'
 import type { Model } from '../model/model.js'
 import type { Prediction } from '../model/predict.js'
 import { checkKnown } from '../model/setup.js'
@@ -43,13 +43,13 @@ export class AdapterSwitcher {
   }
 
   async #load(entries: readonly (readonly [string, string | undefined])[]): Promise<void> {
-    const loaded = new LoadedTogether(this.model)
     try {
-      for (const [name, path] of entries) if (path !== undefined) await loaded.adapter(path, { as: name })
+      await loadTogether(this.model, async (loaded) => {
+        for (const [name, path] of entries) if (path !== undefined) await loaded.adapter(path, { as: name })
+      })
       this.#state = 'ready'
     } catch (error) {
       this.#state = { error }
-      loaded.undo()
       throw error
     }
   }

@@ -30,6 +30,7 @@ import { checkAdapterName, type SavedPart, saveFolder, saveParts } from '../exch
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { KeyDialect, WeightsFormat } from '../native/types.js'
 import { type ClassOptions, classFolder } from './class-state.js'
+import { loadTogether } from './load-together.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { notesClass, readPeftAdapter, savePeftAdapter } from './peft-files.js'
@@ -327,20 +328,17 @@ async function placeOver(
 
 async function place(model: Model, name: string, { adapter, head }: Parts): Promise<void> {
   const { native } = model
-  const chosen = model.keepHeadChoice()
-  try {
+  await loadTogether(model, async (loaded) => {
     if (adapter !== null) {
       model.addAdapterOfFolder(name, adapter.config, weightsSource(adapter.weightsFile))
+      loaded.came(`adapter '${name}'`, () => model.deleteAdapter(name))
       await adapter.load(name)
     }
     if (head === null) return
     model.addHeadOfFolder(name, head.config, weightsSource(head.weightsFile))
+    loaded.came(`head '${name}'`, () => model.deleteHead(name))
     await nativeCall(() => native.loadHead(head.weightsFile, name, head.name ?? '', head.layers, head.folded))
-  } catch (error) {
-    remove(model, name, { adapter, head })
-    chosen()
-    throw error
-  }
+  })
 }
 
 function remove(model: Model, name: string, { adapter, head }: Parts): void {

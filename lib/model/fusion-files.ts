@@ -7,6 +7,7 @@ import { resolveFolder } from '../exchange/hub.js'
 import { saveFolder } from '../exchange/write-folder.js'
 import { nativeCall } from '../native/errors.js'
 import { type LoadAdapterOptions, nativeFormat, type SaveAdapterOptions } from './exchange.js'
+import { loadTogether } from './load-together.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { checkKnown } from './setup.js'
@@ -59,14 +60,12 @@ export async function loadAdapterFusion(model: Model, source: string, options: L
   const name = as ?? found.name
   const { native } = model
   const place = async (under: string) => {
-    model.addAdapterFusion(adapters, found.config, { name: under, overwriteOk: true })
-    try {
+    await loadTogether(model, async (loaded) => {
+      model.addAdapterFusion(adapters, found.config, { name: under, overwriteOk: true })
+      loaded.came(`fusion '${under}'`, () => model.deleteAdapterFusion(under))
       await nativeCall(() => native.loadFusion(found.weightsFile, under, found.name))
       nativeCall(() => native.setFusionTemperature(under, found.config.temperature ? found.temperature : 1))
-    } catch (error) {
-      model.deleteAdapterFusion(under)
-      throw error
-    }
+    })
   }
   if (model.adapterFusions.has(name)) {
     if (!overwriteOk) {

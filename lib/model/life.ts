@@ -8,6 +8,7 @@ export abstract class ModelLife extends AdapterMerging {
   /** How many calls under way read the model, and each part of it. */
   #reading = 0
   readonly #read = new Map<string, number>()
+  readonly #loading = new Set<string>()
 
   get disposed(): boolean {
     return this.#disposed
@@ -51,11 +52,22 @@ export abstract class ModelLife extends AdapterMerging {
     }
   }
 
+  /** @internal A call that loads this part goes on: it stays until the returned function is called. */
+  loads(part: string): () => void {
+    this.#loading.add(part)
+    return () => {
+      this.#loading.delete(part)
+    }
+  }
+
   /** For a part that is deleted or replaced. */
-  protected unread(operation: string, part: string): void {
-    if (!this.#read.has(part)) return
-    throw new AdapterError('ERR_BUSY', operation, `a call under way reads the ${part}`, {
-      hint: 'Wait for predict, evaluate or gradients to end; another one may be added under another name meanwhile'
+  protected unused(operation: string, part: string): void {
+    const calls = this.#loading.has(part)
+      ? { use: 'loads', wait: 'the call that loads it' }
+      : { use: 'reads', wait: 'predict, evaluate or gradients' }
+    if (calls.use === 'reads' && !this.#read.has(part)) return
+    throw new AdapterError('ERR_BUSY', operation, `a call under way ${calls.use} the ${part}`, {
+      hint: `Wait for ${calls.wait} to end; another one may be added under another name meanwhile`
     })
   }
 

@@ -101,7 +101,7 @@ export class Model extends ModelChoices {
     checkLeaveOut(config, this.config.numHiddenLayers)
     if (replaces) {
       checkStillFusible(name, config, this.#fusions)
-      this.unread('addAdapter', `adapter '${name}'`)
+      this.unused('addAdapter', `adapter '${name}'`)
     }
     const native = nativeAdapterConfigs(config, this.config, words)
     nativeCall(() => this.#native.addAdapter(name, native, seed, replaces, source))
@@ -117,7 +117,7 @@ export class Model extends ModelChoices {
     this.configurable('deleteAdapter')
     checkKnown('deleteAdapter', name, this.#adapters)
     checkUnread(name, this.#fusions)
-    this.unread('deleteAdapter', `adapter '${name}'`)
+    this.unused('deleteAdapter', `adapter '${name}'`)
     nativeCall(() => this.#native.deleteAdapter(name))
     this.#adapters.drop(name)
     this.deletedAdapter(name)
@@ -144,7 +144,7 @@ export class Model extends ModelChoices {
     const { name: given, ...rest } = options
     const { name, fusion } = fusionOf(adapters, config, given, this.#adapters)
     const replaces = isTaken('fusion', name, this.#fusions, rest)
-    if (replaces) this.unread('addAdapterFusion', `fusion '${name}'`)
+    if (replaces) this.unused('addAdapterFusion', `fusion '${name}'`)
     const native = nativeFusionConfig(fusion.config, this.config.attentionProbsDropoutProb)
     const seed = startSeed(this.#seed, `fusion ${name}`, rest.seed)
     nativeCall(() => this.#native.addFusion(name, fusion.adapters, native, seed, replaces))
@@ -158,7 +158,7 @@ export class Model extends ModelChoices {
     this.configurable('deleteAdapterFusion')
     const name = fusionNamed('deleteAdapterFusion', fusion)
     checkKnown('deleteAdapterFusion', name, this.#fusions)
-    this.unread('deleteAdapterFusion', `fusion '${name}'`)
+    this.unused('deleteAdapterFusion', `fusion '${name}'`)
     nativeCall(() => this.#native.deleteFusion(name))
     this.#fusions.drop(name)
     this.deletedFusion(name)
@@ -189,7 +189,7 @@ export class Model extends ModelChoices {
 
   #addHead(name: string, config: HeadConfig, { replaces, seed, source }: Start): void {
     checkHeadFits(config, this.config)
-    if (replaces) this.unread('addHead', `head '${name}'`)
+    if (replaces) this.unused('addHead', `head '${name}'`)
     const native = nativeHeadConfig(config, this.config.classifierDropout)
     nativeCall(() => this.#native.addHead(name, native, seed, replaces, source))
     this.#heads.put(name, config)
@@ -203,7 +203,7 @@ export class Model extends ModelChoices {
   deleteHead(name: string): void {
     this.configurable('deleteHead')
     checkKnown('deleteHead', name, this.#heads)
-    this.unread('deleteHead', `head '${name}'`)
+    this.unused('deleteHead', `head '${name}'`)
     nativeCall(() => this.#native.deleteHead(name))
     this.#heads.drop(name)
     this.forgetSurgery(`heads.${name}.`)

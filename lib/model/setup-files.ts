@@ -22,7 +22,7 @@ import { AdapterError } from '../native/errors.js'
 import { outsideScope } from './adapter-setup.js'
 import type { LoadAdapterOptions, SaveAdapterOptions } from './exchange.js'
 import { checkHeads } from './head-choice.js'
-import { LoadedTogether } from './load-together.js'
+import { type LoadedTogether, loadTogether } from './load-together.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { type AdapterSetup, channelCount, setupNames } from './setup.js'
@@ -104,14 +104,10 @@ export async function loadAdapterSetup(
   const head = setActive ? headsToSet(heads, setup, file) : undefined
   const parts = { folder, setup, fusions, heads, ...(withHead === false && { withHead }) }
   await tryReplacing(model, parts, overwriteOk)
-  const loaded = new LoadedTogether(model)
-  try {
+  await loadTogether(model, async (loaded) => {
     await loadParts(loaded, parts, { overwriteOk })
     if (setActive) model.setActiveAdapters(setup, { head })
-  } catch (error) {
-    loaded.undo()
-    throw error
-  }
+  })
   return setup
 }
 
@@ -157,12 +153,10 @@ async function tryReplacing(model: Model, parts: SetupParts, overwriteOk: boolea
       `'${fixed}' is merged or shares parameters and cannot be replaced; call resetAdapter or unshareParameters first`
     )
   }
-  const trial = new LoadedTogether(model)
-  try {
+  await loadTogether(model, async (trial) => {
     await loadParts(trial, parts, { under: (name) => `${name} (loading)` })
-  } finally {
     trial.undo()
-  }
+  })
 }
 
 /** Python's setup forgets the name of a fusion that has one of its own: its folder is then known by its adapters. */
