@@ -8,6 +8,7 @@ import { type AddOptions, HeadAdders } from './heads.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { checkKnown } from './setup.js'
+import { withStandIns } from './stand-in.js'
 
 /**
  * How several adapters become one. 'linear': the weighted sum of every parameter. 'lora_linear_only_negate_b': of LoRA, a
@@ -56,8 +57,10 @@ export function averageAdapter(model: Model, name: string, of: AverageOf, option
   }
   // What is there already goes only when the new one has proved to work.
   if (model.adapters.has(name) && options.overwriteOk) {
-    make(`${name} (averaging)`)
-    model.deleteAdapter(`${name} (averaging)`)
+    withStandIns([name], 'averaging', (other) => {
+      make(other(name))
+      model.deleteAdapter(other(name))
+    })
   }
   make(name)
   if (options.setActive) model.setActiveAdapters(name)

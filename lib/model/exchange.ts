@@ -38,6 +38,7 @@ import { refuseHeadSurgery, warnOfSurgery } from './saved-surgery.js'
 import { checkKnown } from './setup.js'
 import { shareAgain, sharedGroups } from './sharing.js'
 import { checkLayerList } from './skip-layers.js'
+import { withStandIns } from './stand-in.js'
 import { hasSurgeryInHead, writeSurgery } from './surgery-record.js'
 
 export interface SaveAdapterOptions {
@@ -228,16 +229,17 @@ export async function loadAdapter(model: Model, source: string, options: LoadAda
 
 /** The whole adapter is read, as strictly as ever, and what stands in the other layers is taken over. */
 function withoutLayers(model: Model, found: FoundAdapter, layers: readonly number[]): FoundAdapter {
-  const load = async (name: string) => {
-    const whole = `${name} (whole)`
-    model.addAdapterOfFolder(whole, found.config, weightsSource(found.weightsFile))
-    try {
-      await found.load(whole)
-      nativeCall(() => model.native.averageAdapters(name, 1, [{ name: whole, weight: 1, scale: 1 }], 'linear'))
-    } finally {
-      model.deleteAdapter(whole)
-    }
-  }
+  const load = async (name: string) =>
+    await withStandIns([name], 'whole', async (other) => {
+      const whole = other(name)
+      model.addAdapterOfFolder(whole, found.config, weightsSource(found.weightsFile))
+      try {
+        await found.load(whole)
+        nativeCall(() => model.native.averageAdapters(name, 1, [{ name: whole, weight: 1, scale: 1 }], 'linear'))
+      } finally {
+        model.deleteAdapter(whole)
+      }
+    })
   return { ...found, config: leftOut(found.config, layers, model.config.numHiddenLayers), load }
 }
 
@@ -317,11 +319,12 @@ async function placeOver(
     )
   }
   if (taken.length > 0) {
-    const trial = `${name} (loading)`
-    const chosen = model.keepHeadChoice()
-    await place(model, trial, parts)
-    remove(model, trial, parts)
-    chosen()
+    await withStandIns([name], 'loading', async (other) => {
+      const chosen = model.keepHeadChoice()
+      await place(model, other(name), parts)
+      remove(model, other(name), parts)
+      chosen()
+    })
   }
   await place(model, name, parts)
 }

@@ -11,6 +11,7 @@ import { loadTogether } from './load-together.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { checkKnown } from './setup.js'
+import { withStandIns } from './stand-in.js'
 
 export type SaveFusionOptions = Pick<SaveAdapterOptions, 'format'>
 
@@ -73,9 +74,10 @@ export async function loadAdapterFusion(model: Model, source: string, options: L
       throw check.valueError('loadAdapterFusion', message)
     }
     // What is there goes only when the new one has proved to fit.
-    const trial = `${name} (loading)`
-    await place(trial)
-    model.deleteAdapterFusion(trial)
+    await withStandIns([name], 'loading', async (other) => {
+      await place(other(name))
+      model.deleteAdapterFusion(other(name))
+    })
   }
   await place(name)
   if (setActive) model.setActiveAdapters(Fuse(...adapters, { name }))

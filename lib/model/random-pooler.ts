@@ -1,5 +1,6 @@
 import type { HeadConfig } from '../config/head-config.js'
 import type { Model } from './model.js'
+import { isStandIn } from './stand-in.js'
 
 // Checkpoints of masked language models have no pooler: a model that is read from one has a random one, which no adapter's
 // and no head's folder holds.
@@ -15,7 +16,7 @@ export function notePooler(model: Model, missing: readonly string[]): void {
 
 /** For a head that is made or read. */
 export function warnOfRandomPooler(model: Model, name: string, config: HeadConfig): void {
-  if (!withRandomPooler.has(model) || !('usePooler' in config) || !config.usePooler) return
+  if (isStandIn(name) || !withRandomPooler.has(model) || !('usePooler' in config) || !config.usePooler) return
   process.emitWarning(
     `the head '${name}' reads the pooler, which ${model.source ?? "the model's folder"} has no weights for: it is random, ` +
       "another one under another seed, and no adapter's or head's folder holds it. Take usePooler: false, or train all " +

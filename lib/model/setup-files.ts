@@ -27,6 +27,7 @@ import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { type AdapterSetup, channelCount, setupNames } from './setup.js'
 import { answeringHeads, headsToSet, noHeads, type SetupHeads, setupHeads } from './setup-heads.js'
+import { withStandIns } from './stand-in.js'
 
 export interface SaveSetupOptions extends Pick<SaveAdapterOptions, 'format'> {
   /** Also the heads of the adapters' names, each in its adapter's folder. Default true. */
@@ -153,9 +154,12 @@ async function tryReplacing(model: Model, parts: SetupParts, overwriteOk: boolea
       `'${fixed}' is merged or shares parameters and cannot be replaced; call resetAdapter or unshareParameters first`
     )
   }
-  await loadTogether(model, async (trial) => {
-    await loadParts(trial, parts, { under: (name) => `${name} (loading)` })
-    trial.undo()
+  const all = [...names, ...parts.fusions.keys(), ...parts.heads.folders.keys()]
+  await withStandIns(all, 'loading', async (under) => {
+    await loadTogether(model, async (trial) => {
+      await loadParts(trial, parts, { under })
+      trial.undo()
+    })
   })
 }
 
