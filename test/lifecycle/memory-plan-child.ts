@@ -100,8 +100,15 @@ if (what !== '') {
   const even = Array.from({ length: 2 * rows }, (_, i) => row(i < rows ? tokens >> 1 : tokens, i))
   const uneven = Array.from({ length: 16 * rows }, (_, i) => row(1 + ((i * 7919) % tokens), i))
   const { cache, evaluates } = more
+  // Threads that share a batch need not be at their peaks together in each step.
+  const evenSteps = threads > 1 ? 8 : 2
   const args: TrainingArgumentsInput = {
-    ...{ ...quiet, maxSteps: more.uneven ? 32 : 2, perDeviceTrainBatchSize: rows, shuffle: more.uneven === true },
+    ...{
+      ...quiet,
+      maxSteps: more.uneven ? 32 : evenSteps,
+      perDeviceTrainBatchSize: rows,
+      shuffle: more.uneven === true
+    },
     ...(cache !== undefined && { frozenLayerCache: { folder: cache } }),
     ...(evaluates && ({ evalStrategy: 'steps', evalSteps: 1, perDeviceEvalBatchSize: rows } as const))
   }

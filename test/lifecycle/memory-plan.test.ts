@@ -64,6 +64,10 @@ for (const shape of shapes) {
     const numbers = `planned ${mebi(planned)}, grew by ${mebi(growth)}: ${(100 * off).toFixed(1)} %`
     t.log(numbers)
     // The same run in two processes differs by up to 2 MiB.
-    t.true(Math.abs(growth - planned) < 0.15 * planned + 2 * 2 ** 20, numbers)
+    const slack = 0.15 * planned + 2 * 2 ** 20
+    t.true(growth < planned + slack, numbers)
+    // A plan is for threads that are at their peaks together; on a busy machine one may be done before the next begins.
+    const unmet = plan.activations * (1 - 1 / shape.threads)
+    t.true(growth > planned - slack - unmet, numbers)
   })
 }

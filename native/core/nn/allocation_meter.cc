@@ -10,6 +10,7 @@
 #include <atomic>
 #include <fstream>
 #include <mutex>
+#include <thread>
 #include <unordered_map>
 
 namespace ta {
@@ -34,7 +35,10 @@ class Meter {
 
   void take(void* data, int64_t bytes) {
     const std::lock_guard lock(mutex_);
-    sizes_[data] = bytes;
+    auto& thread = threads_[std::this_thread::get_id()];
+    tensors_[data] = {bytes, &thread};
+    thread.used += bytes;
+    thread.peak = std::max(thread.peak, thread.used);
     used_ += bytes;
     peak_ = std::max(peak_, used_);
     // Blocks are not written to before this: what is seen is what was there a tensor before. Below the peak, too, since
@@ -44,45 +48,72 @@ class Meter {
       taken_ = 0;
       process_ = std::max(process_, process_bytes());
     }
-    counted_.store(sizes_.size(), std::memory_order_relaxed);
+    counted_.store(tensors_.size(), std::memory_order_relaxed);
   }
 
   // Of any tensor: those that were made while nobody measured are not known here.
   void give(void* data) {
     if (counted_.load(std::memory_order_relaxed) == 0) return;
     const std::lock_guard lock(mutex_);
-    const auto found = sizes_.find(data);
-    if (found == sizes_.end()) return;
-    used_ -= found->second;
-    sizes_.erase(found);
-    counted_.store(sizes_.size(), std::memory_order_relaxed);
+    const auto found = tensors_.find(data);
+    if (found == tensors_.end()) return;
+    const auto [bytes, thread] = found->second;
+    thread->used -= bytes;
+    used_ -= bytes;
+    tensors_.erase(found);
+    counted_.store(tensors_.size(), std::memory_order_relaxed);
   }
 
-  Peak measure(const std::function<void()>& work) {
+  Peak measure(size_t parts, const std::function<void(size_t)>& work) {
     const std::lock_guard one(one_at_a_time_);
-    int64_t before = 0;
+    int64_t before = 0, together = 0;
     {
       const std::lock_guard lock(mutex_);
-      before = peak_ = used_;
+      before = together = peak_ = used_;
       taken_ = process_ = 0;
     }
     running_ = true;
     try {
-      work();
+      for (size_t i = 0; i < parts; ++i) {
+        begin_part();
+        work(i);
+        together = std::max(together, peaks_of_part());
+      }
     } catch (...) {
       running_ = false;
       throw;
     }
     running_ = false;
     const std::lock_guard lock(mutex_);
-    return {peak_ - before, std::max(process_, process_bytes())};
+    const auto process = std::max(process_, process_bytes());
+    return {together - before, process == 0 ? 0 : process + together - peak_};
   }
 
  private:
+  struct Thread {
+    int64_t used = 0, peak = 0;  // of the tensors that it made, whoever frees them
+  };
+  struct Tensor {
+    int64_t bytes;
+    Thread* thread;
+  };
+
+  void begin_part() {
+    const std::lock_guard lock(mutex_);
+    for (auto& [id, thread] : threads_) thread.peak = thread.used;
+  }
+  int64_t peaks_of_part() {
+    const std::lock_guard lock(mutex_);
+    int64_t sum = 0;
+    for (const auto& [id, thread] : threads_) sum += thread.peak;
+    return sum;
+  }
+
   std::mutex one_at_a_time_, mutex_;
   std::atomic<bool> running_{false};
   std::atomic<size_t> counted_{0};
-  std::unordered_map<void*, int64_t> sizes_;
+  std::unordered_map<void*, Tensor> tensors_;
+  std::unordered_map<std::thread::id, Thread> threads_;
   int64_t used_ = 0, peak_ = 0, taken_ = 0, process_ = 0;
 };
 
@@ -124,8 +155,8 @@ void meter_allocations() {
   std::call_once(once, [] { at::SetCPUAllocator(new MeteredAllocator(at::GetCPUAllocator())); });
 }
 
-Peak peak_bytes(const std::function<void()>& work) {
-  return meter().measure(work);
+Peak peak_bytes(size_t parts, const std::function<void(size_t)>& work) {
+  return meter().measure(parts, work);
 }
 
 }  // namespace ta

@@ -107,11 +107,10 @@ MemoryUse Trainer::measure(std::vector<MicroBatch>& batches) {
   }
   const auto share = shares(batches);
   const auto before = random_.state();
-  const auto peak = peak_bytes([&] {
-    for (auto& micro : batches) {
-      const double whole = weigh(micro, share);
-      gradients_.add(micro.batch, micro.request, &random_, whole);
-    }
+  const auto peak = peak_bytes(batches.size(), [&](size_t i) {
+    auto& micro = batches[i];
+    const double whole = weigh(micro, share);
+    gradients_.add(micro.batch, micro.request, &random_, whole);
   });
   use.activations = peak.tensors;
   use.process = peak.process;
