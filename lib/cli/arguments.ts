@@ -10,6 +10,7 @@ import { AdapterError } from '../native/errors.js'
 export const exitStatus = { done: 0, failed: 1, wrongUse: 2, interrupted: 130 } as const
 
 type Options = NonNullable<ParseArgsConfig['options']>
+type Token = { readonly kind: string; readonly name?: string; readonly value?: unknown }
 type Parsed<O extends Options> = ReturnType<typeof parseArgs<{ options: O; allowPositionals: boolean }>>['values']
 
 /** For mistakes on the command line: the dispatcher points to --help and ends with status 2. */
@@ -31,7 +32,9 @@ export function parseCommand<const O extends Options>(
   operands: readonly string[] = []
 ): { readonly values: Parsed<O>; readonly operands: readonly string[] } {
   try {
-    const parsed = parseArgs({ args: [...argv], options, allowPositionals: operands.length > 0, allowNegative: true })
+    const allowPositionals = operands.length > 0
+    const parsed = parseArgs({ args: [...argv], options, allowPositionals, allowNegative: true, tokens: true })
+    refuseSecondRows(parsed.tokens)
     const wantsHelp = (parsed.values as Record<string, unknown>)['help'] === true
     const count = parsed.positionals.length
     const least = operands.filter((operand) => !operand.startsWith('[')).length
@@ -54,6 +57,20 @@ export function parseCommand<const O extends Options>(
     if (reason !== undefined) throw usageError(`unknown option '--${unknown}': ${reason}`)
     const guess = other !== undefined && Object.hasOwn(options, other) ? other : nearest(unknown, Object.keys(options))
     throw usageError(`unknown option '--${unknown}'${guess === undefined ? '' : ` (did you mean '--${guess}'?)`}`)
+  }
+}
+
+const rowsOptions: readonly string[] = ['train', 'data']
+
+/** Of other options the last one holds, as is usual; of rows the first ones would be lost without a word. */
+function refuseSecondRows(tokens: readonly Token[]): void {
+  for (const option of rowsOptions) {
+    const given = new Set(
+      tokens.flatMap(({ name, value }) => (name === option && typeof value === 'string' ? value : []))
+    )
+    if (given.size > 1) {
+      throw usageError(`--${option}: expected one file, got ${quoted(given)}: put the rows of all into one file`)
+    }
   }
 }
 

@@ -121,8 +121,11 @@ function resumeFrom(
   // Of a run that is finished nothing is left to go on with: see runTrainingIn.
   if (resume && listCheckpoints(outputDir).length === 0 && !isFinished(dirname(outputDir), loggingDir)) {
     const [command, run] = ['adapter' in values ? 'fuse' : 'train', dirname(outputDir)]
+    if (!existsSync(join(run, runConfigFile))) {
+      throw usageError(`--resume: no run is in ${run} to go on with. Leave --resume out to begin one`)
+    }
     throw usageError(
-      `there are no checkpoints in ${outputDir} to resume from. A run writes one every 500 steps and where it is ` +
+      `there are no checkpoints in ${outputDir} to resume from. A run writes one every --save-steps (default 500) and where it is ` +
         'interrupted; with --save epoch it does after each epoch. To begin anew, use the command that began it without ' +
         `--resume, or: torch-adapters ${command} ${join(run, runConfigFile)} --output ${run} --overwrite`
     )

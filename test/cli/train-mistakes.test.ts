@@ -20,6 +20,11 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
     [['train', '--model', 'nowhere/none'], 2, /--train is missing/],
     [['train', '--train', 'nowhere.jsonl', '-m', model, '-o', folder], 2, /--train: nowhere\.jsonl does not exist/],
     [
+      ['train', '--train', rows, '--train', 'more.jsonl', '-m', model, '-o', folder],
+      2,
+      /--train: expected one file, got '.*rows\.jsonl', 'more\.jsonl'/
+    ],
+    [
       ['train', '--train', rows, '-m', model, '-o', folder, '--epochs', 'many'],
       2,
       /--epochs: expected a number, got 'many'/
@@ -33,7 +38,11 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
       /--set: expected an argument that --help lists, got 'foo'\. See torch-adapters train --help\n$/
     ],
     [['train', '--train', rows, '-m', model, '-o', folder, '--learning-rte', '1'], 2, /did you mean '--learning-rate'/],
-    [['train', '--train', rows, '-m', model, '-o', folder, '--resume'], 2, /there are no checkpoints/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--resume'],
+      2,
+      /--resume: no run is in .*never to go on with\. Leave/
+    ],
     [
       ['train', '--train', rows, '-m', model, '-o', folder, '--resume-from', place],
       2,
