@@ -6,6 +6,7 @@ import { withinTime } from './time-limit.js'
 import { type TokenSpans, tokenSpans } from './token-spans.js'
 import { readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.js'
 import { lowersText, mayTakeForever } from './tokenizer-parts.js'
+import { splitAsInRust } from './tokenizer-splits.js'
 import { keep, longestFirst } from './truncate.js'
 
 /** One row as ids, special tokens included, without padding. */
@@ -76,6 +77,7 @@ export class TextTokenizer {
       const code = message.startsWith('Unknown ') ? 'ERR_UNSUPPORTED' : 'ERR_INVALID_FILE'
       throw new AdapterError(code, 'read the tokenizer', `tokenizer.json cannot be used: ${message}`, { cause })
     }
+    splitAsInRust(this.#tokenizer, model)
     const postProcess = postProcessor(this.#tokenizer, model['post_processor'])
     this.#postProcess = (...parts) => whole(() => postProcess(...parts))
     this.#truncationSide = config['truncation_side'] === 'left' ? 'left' : 'right'
