@@ -1,11 +1,12 @@
 import { Tokenizer } from '@huggingface/tokenizers'
 import * as check from '../config/check.js'
 import { AdapterError } from '../native/errors.js'
+import { takeLongWords } from './long-unigram.js'
 import { separatorOf, slices } from './text-slices.js'
 import { withinTime } from './time-limit.js'
 import { type TokenSpans, tokenSpans } from './token-spans.js'
 import { readTokenizerFiles, type TokenizerFiles } from './tokenizer-files.js'
-import { lowersText, mayTakeForever } from './tokenizer-parts.js'
+import { type Json, lowersText, mayTakeForever } from './tokenizer-parts.js'
 import { splitAsInRust } from './tokenizer-splits.js'
 import { keep, longestFirst } from './truncate.js'
 
@@ -78,6 +79,7 @@ export class TextTokenizer {
       throw new AdapterError(code, 'read the tokenizer', `tokenizer.json cannot be used: ${message}`, { cause })
     }
     splitAsInRust(this.#tokenizer, model)
+    if ((model['model'] as Json)['type'] === 'Unigram') takeLongWords(this.#tokenizer)
     const postProcess = postProcessor(this.#tokenizer, model['post_processor'])
     this.#postProcess = (...parts) => whole(() => postProcess(...parts))
     this.#truncationSide = config['truncation_side'] === 'left' ? 'left' : 'right'
@@ -244,7 +246,7 @@ export class TextTokenizer {
 
 /** Milliseconds for a vocabulary, which takes a second where it is large. */
 const longestLoad = 60_000
-/** Milliseconds for a short text; a hundred more for each 10,000 characters, ten times what such a tokenizer takes. */
+/** Milliseconds of processor time for a short text; a hundred more for each 10,000 characters, ten times what such a tokenizer takes. */
 const patience = 2000
 
 /** A tokenizer.json may load and still make no sense; what the library stumbles over then is no error of the caller. */

@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
+import { withinTime } from '../../lib/data/time-limit.js'
 import { TextTokenizer } from '../../lib/data/tokenizer.js'
 import { readTokenizerFiles } from '../../lib/data/tokenizer-files.js'
 import { temporaryFolder } from '../native/support.js'
@@ -42,6 +43,36 @@ test("an expression that does the library's own work gives its ids", (t) => {
   const own = { ...model, pre_tokenizer: { type: 'Split', pattern, behavior: 'Removed', invert: true } }
   const text = 'a small, furry animal!'
   t.deepEqual(new TextTokenizer({ model: own, config }).encode(text), new TextTokenizer({ model, config }).encode(text))
+})
+
+test('work that had no processor begins anew with more time; work that had its time is ended', (t) => {
+  let runs = 0
+  const work = () => {
+    runs++
+    while (runs < 3) {
+      // for ever
+    }
+    return runs
+  }
+  t.is(
+    withinTime(5, work, () => 0),
+    3
+  )
+  runs = 0
+  let had = 0
+  const ended = { code: 'ERR_SCRIPT_EXECUTION_TIMEOUT' }
+  t.throws(() => withinTime(5, work, () => (had += 5)), ended)
+  t.is(runs, 1)
+  // Whatever a clock says, there is an end.
+  runs = -100
+  t.throws(() => withinTime(1, work, () => 0), ended)
+  t.throws(
+    () =>
+      withinTime(5, () => {
+        throw new RangeError('its own')
+      }),
+    { instanceOf: RangeError }
+  )
 })
 
 test('parts of no length are refused', (t) => {

@@ -163,6 +163,13 @@ test('a byte-level post-processor alone, as in GPT-2, keeps both texts of a pair
   t.deepEqual([...tokenizer.encode('a small cat', 'on the mat').inputIds], [...(first ?? []), ...(second ?? [])])
 })
 
+test('a unigram tokenizer takes long texts without spaces', (t) => {
+  const tokenizer = TextTokenizer.fromFolder(join(folder, 'xlm-roberta'))
+  const [once, often] = [1, 130_000].map((count) => tokenizer.encode('\u5b57'.repeat(count), null, { maxLength: 12 }))
+  // Characters that the vocabulary lacks are one unknown token together.
+  t.deepEqual(often, once)
+})
+
 // As transformers 4.57.6 reads such folders.
 test('whether a space comes before a text is said by tokenizer_config.json, or else no, whatever tokenizer.json has', (t) => {
   const copy = mkdtempSync(join(tmpdir(), 'tokenizer-'))
