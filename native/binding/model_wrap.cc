@@ -353,21 +353,18 @@ std::optional<PassTrains> to_pass_trains(const Napi::Value& value) {
                     to_trainable(object.Get("afterwards").As<Napi::Object>())};
 }
 
-class TrainsForNow {
- public:
-  TrainsForNow(AdapterModel& model, const std::optional<PassTrains>& trains) : model_(model), trains_(trains) {
-    if (trains_) model_.set_trainable(trains_->meanwhile);
-  }
-  ~TrainsForNow() {
-    if (trains_) model_.set_trainable(trains_->afterwards);
-  }
-  TrainsForNow(const TrainsForNow&) = delete;
-  TrainsForNow& operator=(const TrainsForNow&) = delete;
-
- private:
-  AdapterModel& model_;
-  const std::optional<PassTrains>& trains_;
-};
+Gradients gradients_of(ModelState& s, const BatchInput& batch, const PassOptions& options) {
+  auto [packed, request] = s.prepare(batch, options);
+  ta::Gradients gradients(s.model);
+  gradients.zero();
+  Gradients result{gradients.add(packed, request, nullptr, 1).total, {}};
+  for (auto* flat : s.model.trainable())
+    for (size_t i = 0; i < flat->parameters().size(); ++i) {
+      if (flat->frozen().contains(flat->parameters()[i].name)) continue;
+      result.values.emplace_back(flat->parameters()[i].name, to_host(flat->grad(i).clone()));
+    }
+  return result;
+}
 
 }  // namespace
 
@@ -376,17 +373,16 @@ Napi::Value ModelWrap::gradients(const Napi::CallbackInfo& info) {
     return async(info,
                  [batch = to_batch(info[0].As<Napi::Object>()), options = to_pass_options(info[1].As<Napi::Object>()),
                   trains = to_pass_trains(info[2])](ModelState& s) {
-                   const TrainsForNow now(s.model, trains);
-                   auto [packed, request] = s.prepare(batch, options);
-                   ta::Gradients gradients(s.model);
-                   gradients.zero();
-                   Gradients result{gradients.add(packed, request, nullptr, 1).total, {}};
-                   for (auto* flat : s.model.trainable())
-                     for (size_t i = 0; i < flat->parameters().size(); ++i) {
-                       if (flat->frozen().contains(flat->parameters()[i].name)) continue;
-                       result.values.emplace_back(flat->parameters()[i].name, to_host(flat->grad(i).clone()));
-                     }
-                   return result;
+                   if (!trains) return gradients_of(s, batch, options);
+                   s.model.set_trainable(trains->meanwhile);
+                   try {
+                     auto result = gradients_of(s, batch, options);
+                     s.model.set_trainable(trains->afterwards);
+                     return result;
+                   } catch (...) {
+                     s.model.set_trainable(trains->afterwards);
+                     throw;
+                   }
                  });
   });
 }
