@@ -1,5 +1,7 @@
 // What takes the place of a part is tried first beside it, under a name of its own.
 
+import { withErrors } from '../native/errors.js'
+
 const uses = ['loading', 'averaging', 'whole'] as const
 const suffix = new RegExp(` \\((${uses.join('|')})\\)$`)
 
@@ -16,19 +18,13 @@ export function withStandIns<T>(
   work: (other: (name: string) => string) => T
 ): T {
   const other = (name: string) => `${name} (${use})`
-  const renamed = (error: unknown) => {
-    for (const name of names) rename(error, other(name), name)
-    return error
-  }
-  try {
-    const result = work(other)
-    if (!(result instanceof Promise)) return result
-    return result.catch((error: unknown) => {
-      throw renamed(error)
-    }) as T
-  } catch (error) {
-    throw renamed(error)
-  }
+  return withErrors(
+    () => work(other),
+    (error) => {
+      for (const name of names) rename(error, other(name), name)
+      return error
+    }
+  )
 }
 
 const texts = ['message', 'stack', 'operation', 'problem', 'expected', 'got', 'hint']

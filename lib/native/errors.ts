@@ -88,15 +88,18 @@ export function toAdapterError(error: unknown): unknown {
   return translated
 }
 
-/** Runs a call into the addon, direct or promised, so that its errors leave as AdapterErrors. */
-export function nativeCall<T>(call: () => T): T {
+/** Runs a call, direct or promised, whose errors leave as `translate` has them. */
+export function withErrors<T>(call: () => T, translate: (error: unknown) => unknown): T {
   try {
     const result = call()
     if (!(result instanceof Promise)) return result
     return result.catch((error: unknown) => {
-      throw toAdapterError(error)
+      throw translate(error)
     }) as T
   } catch (error) {
-    throw toAdapterError(error)
+    throw translate(error)
   }
 }
+
+/** Runs a call into the addon, so that its errors leave as AdapterErrors. */
+export const nativeCall = <T>(call: () => T): T => withErrors(call, toAdapterError)
