@@ -145,6 +145,9 @@ class ExportedModel : public Model, public NamedNetwork {
   void collect_facts();
   bool attends() const;
   void see_causality();
+  at::Tensor states_of(const std::vector<int32_t>& ids, const std::vector<int32_t>& lengths);
+  bool answers_as_alone();
+  const char* own_mask() const;  ///< of the tokens that come out
   std::vector<int64_t> layers_of_nodes() const;
   /// What the graph asks for; `source`: of the encoder's rows.
   std::vector<at::Tensor> inputs_of(const PackedBatch& batch, const PaddedRows& rows, const PaddedRows* source) const;
@@ -179,7 +182,7 @@ class ExportedModel : public Model, public NamedNetwork {
   size_t output_index_ = 0;  ///< among the graph's outputs that are tensors
   size_t rows_index_ = 0;    ///< of the output that heads for rows read
   bool reads_row_output_ = false;
-  bool hides_later_ = false;    ///< tokens see none behind them
+  bool pads_behind_ = false;    ///< tokens see nothing of those behind them, nor how many there are
   bool encoder_alone_ = false;  ///< of a network with a decoder, whose inputs are not read
   Pooling pooling_ = Pooling::automatic;
   int32_t ids_ = -1;         ///< slot of input_ids, or of decoder_input_ids

@@ -35,6 +35,11 @@ bool inserted_reads_rows(const Module& module) {
                      [](const Module::Child& child) { return inserted_reads_rows(*child.module); });
 }
 
+// Rows that a graph without a mask is tried with, and how far an answer in a batch may be from one alone, relative to
+// the largest value: sums of other lengths round otherwise.
+constexpr int32_t kProbedLengths[] = {1, 2, 3, 5, 8, 13, 21};
+constexpr double kRounding = 1e-5;
+
 constexpr const char* kBeside[] = {"attention_mask", "token_type_ids", "position_ids", "decoder_attention_mask"};
 
 }  // namespace
@@ -136,23 +141,59 @@ void ExportedModel::see_causality() {
   if (columns_.most != 0 && length > columns_.most) return;
   const c10::NoGradGuard guard;
   const auto states = [&](int32_t before, int32_t last) {
-    BatchInput input;
-    input.ids.assign(length, before);
-    input.ids.back() = last;
-    input.row_lengths = {static_cast<int32_t>(length)};
-    if (source_ids_ >= 0) {
-      input.source_ids.assign(source_columns_.least, 1);
-      input.source_lengths = {static_cast<int32_t>(source_columns_.least)};
-    }
-    prepare(input);
-    const auto batch = PackedBatch::pack(input, program_->device());
-    return encode(batch, ForwardContext{&batch.layout}, {}).last;
+    std::vector<int32_t> ids(length, before);
+    ids.back() = last;
+    return states_of(ids, {static_cast<int32_t>(length)});
   };
   const auto one = states(1, 1), other = states(1, 0);
-  hides_later_ = at::equal(one.narrow(0, 0, length - 1), other.narrow(0, 0, length - 1)) && !at::equal(one, other);
+  pads_behind_ = at::equal(one.narrow(0, 0, length - 1), other.narrow(0, 0, length - 1)) && !at::equal(one, other);
   const auto sees_earlier = [&] { return attends() || !at::equal(one[length - 1], states(0, 1)[length - 1]); };
   const bool goes_on = own_head_ && own_head_->reads != OwnHead::Reads::first;
-  facts_.is_causal = hides_later_ && (goes_on || sees_earlier());
+  facts_.is_causal = pads_behind_ && (goes_on || sees_earlier());
+  if (!asks_for(own_mask())) pads_behind_ = pads_behind_ && answers_as_alone();
+}
+
+at::Tensor ExportedModel::states_of(const std::vector<int32_t>& ids, const std::vector<int32_t>& lengths) {
+  BatchInput input;
+  input.ids = ids, input.row_lengths = lengths;
+  if (source_ids_ >= 0) {
+    input.source_ids.assign(source_columns_.least * lengths.size(), 1);
+    input.source_lengths.assign(lengths.size(), static_cast<int32_t>(source_columns_.least));
+  }
+  prepare(input);
+  const auto batch = PackedBatch::pack(input, program_->device());
+  return encode(batch, ForwardContext{&batch.layout}, {}).last;
+}
+
+// Tokens that see none behind them may still see how many there are: positions that are counted from the end, sums that
+// are divided by the length. Rows beside longer ones then answer otherwise than alone.
+bool ExportedModel::answers_as_alone() {
+  std::vector<int32_t> lengths, ids;
+  for (int32_t length : kProbedLengths)
+    if (length >= columns_.least && (columns_.most == 0 || length <= columns_.most)) lengths.push_back(length);
+  if (lengths.size() < 2) return true;
+  const auto row = [](int32_t length) {
+    std::vector<int32_t> values(length);
+    for (int32_t i = 0; i < length; ++i) values[i] = (i + length) % 2;
+    return values;
+  };
+  for (int32_t length : lengths) {
+    const auto own = row(length);
+    ids.insert(ids.end(), own.begin(), own.end());
+  }
+  try {
+    const auto together = states_of(ids, lengths);
+    int64_t start = 0;
+    for (int32_t length : lengths) {
+      const auto alone = states_of(row(length), {length});
+      const double away = (together.narrow(0, start, length) - alone).abs().max().item<double>();
+      if (!(away <= kRounding * alone.abs().max().item<double>())) return false;
+      start += length;
+    }
+  } catch (const std::exception&) {
+    return false;  // not every length runs in this graph
+  }
+  return true;
 }
 
 // Blocks that part a row, gates that mean over it, positions counted from its end.
@@ -170,6 +211,10 @@ bool ExportedModel::asks_where_rows_end(const ForwardContext& context) {
     });
   }
   return asks;
+}
+
+const char* ExportedModel::own_mask() const {
+  return source_ids_ >= 0 ? "decoder_attention_mask" : "attention_mask";
 }
 
 // Padding that no mask hides is read by the tokens of its row, unless it stands behind all that they see.
@@ -193,7 +238,7 @@ Encoded ExportedModel::encode(const PackedBatch& batch, const ForwardContext& co
   // Values that rows of numbers were padded with are tokens of the rectangle, too.
   const int64_t least = ids_ >= 0 ? columns_.least : batch.value_lengths.empty() ? 1 : tokens_of(batch.pixels);
   const PaddedRows rows(batch.layout, program_->device(), least);
-  if (!hides_later_) check_mask(rows, source_ids_ >= 0 ? "decoder_attention_mask" : "attention_mask");
+  if (!pads_behind_) check_mask(rows, own_mask());
   std::optional<bool> asks;  // of rows of several lengths alone
   const auto rectangle = [&](const PaddedRows& one) {
     if (one.even()) return false;
