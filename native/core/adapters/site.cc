@@ -59,9 +59,8 @@ at::Tensor AdapterSite::run(const Values& values, LayerNorm* norm, const RowLayo
 at::Tensor AdapterSite::forward(const at::Tensor& h, const at::Tensor& r, LayerNorm* norm,
                                 const ForwardContext& context, const at::Tensor& read) {
   const auto& layout = *context.layout;
-  if (context.segments == nullptr || context.segments->empty()) {
-    return run({h, r, read}, norm, layout, nullptr, context);
-  }
+  // Rows of many setups are one where all of it stands elsewhere.
+  if (!reaches(context)) return run({h, r, read}, norm, layout, nullptr, context);
   const auto& segments = *context.segments;
   if (segments.size() == 1) return run({h, r, read}, norm, layout, segments[0].setup.get(), context);
   if (norm != nullptr && norm->frozen()) {
