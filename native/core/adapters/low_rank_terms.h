@@ -1,0 +1,37 @@
+#pragma once
+// What many low-rank adapters add to one Linear's output, each for its own tokens: y += s (x Aᵀ) Bᵀ, and the gradients.
+// One call does all of them, by threads side by side, with products of few rows (thin_product.h) that read each factor
+// where it lies; [tokens, rank] is all that is made in between.
+
+#include <cstdint>
+#include <vector>
+
+#include "core/nn/thin_product.h"
+
+namespace ta {
+
+struct LowRankTerm {
+  int64_t begin, count;  ///< of the tokens
+  int64_t rank;
+  thin::Matrix a, b;  ///< [rank, in], [out, rank]
+  float scale;        ///< s
+  float* z;           ///< [count, rank]: s x Aᵀ
+  // Of the backward pass.
+  float* d_z = nullptr;       ///< [count, rank]: where the gradient of x Aᵀ goes; null where nobody asks for it
+  thin::Output d_a{}, d_b{};  ///< where gradients are added; null: frozen
+};
+
+/// Each term is for the tokens of the one before it, or for later ones. Its rank is at most kMostRank.
+struct LowRankTerms {
+  static constexpr int64_t kMostRank = 512;
+
+  int64_t in, out;
+  std::vector<LowRankTerm> each;
+
+  /// x [tokens, in], y [tokens, out].
+  void add(thin::Matrix x, thin::Output y) const;
+  /// g [tokens, out], the gradient of y. d_x [tokens, in] is added to where it is not null.
+  void add_gradients(thin::Matrix x, thin::Matrix g, thin::Output d_x) const;
+};
+
+}  // namespace ta
