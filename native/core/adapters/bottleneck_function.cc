@@ -1,12 +1,15 @@
 #include "core/adapters/bottleneck_function.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/native_layer_norm.h>
 #include <ATen/ops/native_layer_norm_backward.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <algorithm>
 #include <stdexcept>
 
+#include "core/adapters/low_rank_terms.h"
 #include "core/nn/gemm.h"
 #include "core/nn/gradient.h"
 #include "core/nn/node.h"
@@ -58,7 +61,8 @@ at::Tensor layer_norm_grad(const at::Tensor& grad, const at::Tensor& x, const at
 // One adapter's tokens and what its backward pass reads.
 struct Share {
   int64_t begin, tokens;
-  at::Tensor inner;  // before the activation
+  const Linear *down, *up;  // in the forward pass alone
+  at::Tensor inner;         // before the activation
   at::Tensor down_weight, up_weight;
   at::Tensor d_down_weight, d_down_bias, d_up_weight, d_up_bias;  // where gradients are added; undefined: frozen
 };
@@ -74,6 +78,81 @@ struct Values {
 // A piece's tokens of a tensor over all tokens.
 at::Tensor of_piece(const at::Tensor& all, const Share& piece) {
   return piece.tokens == all.size(0) ? all : all.narrow(0, piece.begin, piece.tokens);
+}
+
+std::vector<Share> pieces_of_parts(const std::vector<BottleneckPart>& parts) {
+  std::vector<Share> pieces;
+  int64_t begin = 0;
+  for (const auto& part : parts) {
+    if (part.adapter != nullptr && part.tokens > 0) {
+      const auto *down = part.adapter->down.get(), *up = part.adapter->up.get();
+      pieces.push_back({begin,
+                        part.tokens,
+                        down,
+                        up,
+                        {},
+                        down->weight,
+                        up->weight,
+                        gradient_of(down->weight),
+                        gradient_of(down->bias),
+                        gradient_of(up->weight),
+                        gradient_of(up->bias)});
+    }
+    begin += part.tokens;
+  }
+  return pieces;
+}
+
+void add_one_by_one(Values& v, const at::Tensor& base, const Form& form) {
+  for (auto& piece : v.pieces) {
+    const auto &down = *piece.down, &up = *piece.up;
+    piece.inner = affine(of_piece(v.x, piece), down.weight, down.bias);
+    const bool all = piece.tokens == v.x.size(0);
+    if (!v.last.defined()) v.last = all ? base.add(up.bias, form.scale) : base.clone();
+    auto last = of_piece(v.last, piece);
+    if (!all) last.add_(up.bias, form.scale);
+    last.addmm_(activate(form.act, piece.inner), up.weight.t(), 1, form.scale);
+  }
+}
+
+// So few each that calls of a library cost as much as its products.
+bool have_few_tokens(const std::vector<Share>& pieces, const at::Tensor& x, const at::Tensor& base) {
+  constexpr int64_t kFewTokens = 64;
+  if (!thin::runs() || !has_dense_floats(x) || !has_dense_floats(base)) return false;
+  return std::all_of(pieces.begin(), pieces.end(), [](const Share& piece) {
+    return piece.tokens <= kFewTokens && piece.down_weight.size(0) <= LowRankTerms::kMostRank &&
+           has_dense_floats(piece.down_weight) && has_dense_floats(piece.up_weight);
+  });
+}
+
+// All of them in two calls, with one activation between.
+void add_together(Values& v, const Form& form) {
+  int64_t numbers = 0;
+  for (const auto& piece : v.pieces) numbers += piece.tokens * piece.down_weight.size(0);
+  const auto inner = at::empty({numbers}, v.x.options());
+  LowRankTerms terms{v.x.size(1), v.last.size(1), {}};
+  std::vector<at::Tensor> biases;
+  int64_t offset = 0;
+  for (auto& piece : v.pieces) {
+    const int64_t size = piece.down_weight.size(0);
+    piece.inner = inner.as_strided({piece.tokens, size}, {size, 1}, offset);
+    biases.push_back(form.scale == 1 ? piece.up->bias : piece.up->bias * form.scale);
+    terms.each.push_back({.begin = piece.begin,
+                          .count = piece.tokens,
+                          .rank = size,
+                          .a = rows_of(piece.down_weight),
+                          .b = rows_of(piece.up_weight),
+                          .scale = 1,
+                          .z = inner.mutable_data_ptr<float>() + offset,
+                          .bias_a = piece.down->bias.const_data_ptr<float>(),
+                          .bias_b = biases.back().const_data_ptr<float>()});
+    offset += piece.tokens * size;
+  }
+  terms.down(rows_of(v.x));
+  auto active = activate(form.act, inner);
+  if (form.scale != 1) active = active * form.scale;
+  for (auto& term : terms.each) term.z = active.mutable_data_ptr<float>() + (term.z - inner.const_data_ptr<float>());
+  terms.up(rows_into(v.last));
 }
 
 Values compute(const at::Tensor& h, const at::Tensor& r, const Form& form, const std::vector<BottleneckPart>& parts,
@@ -93,24 +172,15 @@ Values compute(const at::Tensor& h, const at::Tensor& r, const Form& form, const
     const auto& rho = form.residual == ResidualBeforeLn::post_add ? v.sum : v.x;
     base = form.norm_after ? rho + r : rho;
   }
-  int64_t begin = 0;
-  for (const auto& part : parts) {
-    if (part.adapter != nullptr && part.tokens > 0) {
-      const auto &down = *part.adapter->down, &up = *part.adapter->up;
-      Share piece{begin, part.tokens, {}, down.weight, up.weight, {}, {}, {}, {}};
-      piece.inner = affine(of_piece(v.x, piece), down.weight, down.bias);
-      const bool all = part.tokens == h.size(0);
-      if (!v.last.defined()) v.last = all ? base.add(up.bias, form.scale) : base.clone();
-      auto last = of_piece(v.last, piece);
-      if (!all) last.add_(up.bias, form.scale);
-      last.addmm_(activate(form.act, piece.inner), up.weight.t(), 1, form.scale);
-      piece.d_down_weight = gradient_of(down.weight), piece.d_down_bias = gradient_of(down.bias);
-      piece.d_up_weight = gradient_of(up.weight), piece.d_up_bias = gradient_of(up.bias);
-      v.pieces.push_back(std::move(piece));
-    }
-    begin += part.tokens;
+  v.pieces = pieces_of_parts(parts);
+  if (v.pieces.empty()) {
+    v.last = base;
+  } else if (v.pieces.size() > 1 && have_few_tokens(v.pieces, v.x, base)) {
+    v.last = base.clone();
+    add_together(v, form);
+  } else {
+    add_one_by_one(v, base, form);
   }
-  if (!v.last.defined()) v.last = base;
   v.y = v.last;
   if (form.norm_after) {
     auto normed = layer_norm(v.last, norm.weight, norm.bias, norm.eps);

@@ -46,10 +46,6 @@ struct Term {
   at::Tensor of(const at::Tensor& tokens) const { return tokens.narrow(0, begin, count); }
 };
 
-bool has_dense_floats(const at::Tensor& matrix) {
-  return matrix.scalar_type() == at::kFloat && matrix.device().is_cpu() && matrix.stride(1) == 1;
-}
-
 // Of more rows and of a higher rank a library's products are as fast.
 bool is_thin(const Term& term, const at::Tensor& x, const at::Tensor& y) {
   constexpr int64_t kThin = 32;
@@ -57,13 +53,6 @@ bool is_thin(const Term& term, const at::Tensor& x, const at::Tensor& y) {
   for (const auto* matrix : {&x, &y, &term.a.value, &term.b.value, &term.a.buffer, &term.b.buffer})
     if (matrix->defined() && !has_dense_floats(*matrix)) return false;
   return true;
-}
-
-thin::Matrix rows_of(const at::Tensor& matrix) {
-  return {matrix.const_data_ptr<float>(), matrix.stride(0)};
-}
-thin::Output rows_into(const at::Tensor& matrix) {
-  return {matrix.mutable_data_ptr<float>(), matrix.stride(0)};
 }
 
 // The thin ones. `z`: of all of them, one after the other.

@@ -62,10 +62,10 @@ int64_t work_of(const std::vector<LowRankTerm>& terms, int64_t side) {
 }
 
 template <class Use>
-void for_pieces(const LowRankTerms& terms, const Use& use) {
+void for_pieces(const LowRankTerms& terms, int64_t sides, const Use& use) {
   const auto pieces = pieces_of(terms.each);
   const auto count = static_cast<int64_t>(pieces.size());
-  parallel_for(0, count, grain_of(work_of(terms.each, terms.in + terms.out), count), [&](int64_t from, int64_t to) {
+  parallel_for(0, count, grain_of(work_of(terms.each, sides), count), [&](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; ++i) {
       for (size_t t = pieces[i].first; t < pieces[i].last; ++t) use(terms.each[t], pieces[i]);
     }
@@ -75,6 +75,26 @@ void for_pieces(const LowRankTerms& terms, const Use& use) {
 template <class Pointer>
 auto line(const Pointer& matrix, int64_t row, int64_t column = 0) {
   return Pointer{matrix.data + row * matrix.ld + column, matrix.ld};
+}
+
+void piece_down(const LowRankTerm& t, const TermPiece& piece, int64_t in, thin::Matrix x) {
+  float* z = t.z + piece.offset * t.rank;
+  for (int64_t i = 0; t.bias_a != nullptr && i < piece.count; ++i) std::copy_n(t.bias_a, t.rank, z + i * t.rank);
+  thin::dot_rows({piece.count, t.rank, in}, line(x, t.begin + piece.offset), t.a, t.scale, {z, t.rank},
+                 t.bias_a != nullptr);
+}
+
+void piece_up(const LowRankTerm& t, const TermPiece& piece, int64_t out, thin::Output y) {
+  const int64_t token = t.begin + piece.offset;
+  const float *z = t.z + piece.offset * t.rank, one = 1;
+  float* turned = turned_numbers();
+  for_turned(out, t.rank, [&](int64_t column, int64_t columns, int64_t ld) {
+    const auto to = line(y, token, column);
+    thin::turn(columns, t.rank, line(t.b, column), {turned, ld}, false);
+    thin::combine_rows({piece.count, columns, t.rank}, {z, t.rank, 1}, {turned, ld}, to, true);
+    if (t.bias_b == nullptr) return;
+    thin::combine_rows({piece.count, columns, 1}, {&one, 0, 0}, {t.bias_b + column, 0}, to, true);
+  });
 }
 
 // The gradients of A's columns, or of B's rows, first .. last - 1, from all tokens.
@@ -100,19 +120,22 @@ void add_to_b(const std::vector<LowRankTerm>& terms, thin::Matrix g, int64_t fir
 }  // namespace
 
 void LowRankTerms::add(thin::Matrix x, thin::Output y) const {
-  for_pieces(*this, [&](const LowRankTerm& t, const TermPiece& piece) {
-    const int64_t token = t.begin + piece.offset;
-    float *z = t.z + piece.offset * t.rank, *turned = turned_numbers();
-    thin::dot_rows({piece.count, t.rank, in}, line(x, token), t.a, t.scale, {z, t.rank}, false);
-    for_turned(out, t.rank, [&](int64_t column, int64_t columns, int64_t ld) {
-      thin::turn(columns, t.rank, line(t.b, column), {turned, ld}, false);
-      thin::combine_rows({piece.count, columns, t.rank}, {z, t.rank, 1}, {turned, ld}, line(y, token, column), true);
-    });
+  for_pieces(*this, in + out, [&](const LowRankTerm& t, const TermPiece& piece) {
+    piece_down(t, piece, in, x);
+    piece_up(t, piece, out, y);
   });
 }
 
+void LowRankTerms::down(thin::Matrix x) const {
+  for_pieces(*this, in, [&](const LowRankTerm& t, const TermPiece& piece) { piece_down(t, piece, in, x); });
+}
+
+void LowRankTerms::up(thin::Output y) const {
+  for_pieces(*this, out, [&](const LowRankTerm& t, const TermPiece& piece) { piece_up(t, piece, out, y); });
+}
+
 void LowRankTerms::add_gradients(thin::Matrix x, thin::Matrix g, thin::Output d_x) const {
-  for_pieces(*this, [&](const LowRankTerm& t, const TermPiece& piece) {
+  for_pieces(*this, in + out, [&](const LowRankTerm& t, const TermPiece& piece) {
     if (t.d_z == nullptr) return;
     const int64_t token = t.begin + piece.offset;
     float *d_z = t.d_z + piece.offset * t.rank, *turned = turned_numbers();
