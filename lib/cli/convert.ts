@@ -210,7 +210,7 @@ export async function run(argv: string[]): Promise<number> {
       library: { type: 'string' },
       model: { type: 'string' },
       placement: { type: 'string' },
-      'no-head': { type: 'boolean', default: false },
+      head: { type: 'boolean', default: true },
       'problem-type': { type: 'string' },
       force: { type: 'boolean', default: false },
       json: { type: 'boolean', default: false },
@@ -232,9 +232,9 @@ export async function run(argv: string[]): Promise<number> {
     const expected = 'the folder of an adapter or a head, or one file of weights'
     throw usageError(`SOURCE: expected ${expected}, got ${source}, which holds a model; give the file in it`)
   }
-  const forLibrary = (['model', 'placement', 'no-head', 'problem-type'] as const).find(
-    (one) => values[one] !== undefined && values[one] !== false
-  )
+  const forLibrary = values.head
+    ? (['model', 'placement', 'problem-type'] as const).find((one) => values[one] !== undefined)
+    : 'no-head'
   if (values.library === undefined && forLibrary !== undefined) {
     throw usageError(`--${forLibrary} is for --library; give both, or leave it out`)
   }
@@ -246,7 +246,7 @@ export async function run(argv: string[]): Promise<number> {
     const model = required('model', values.model)
     const problemType = await problemOption(values['problem-type'], [{ folder: source }])
     const { placement } = values
-    await convertLibrary({ ...job, library, model, placement, withHead: !values['no-head'], problemType })
+    await convertLibrary({ ...job, library, model, placement, withHead: values.head, problemType })
     printFiles(
       job,
       folderFiles.map((file) => join(target, file)).filter((file) => existsSync(file)),

@@ -18,6 +18,10 @@ export const storedForTask: Readonly<Record<string, readonly string[]>> = {
   QUESTION_ANS: ['qa_outputs']
 }
 
+/** What to do about a head that no folder of PEFT's can hold. */
+export const headApart =
+  'Save the adapter alone, with withHead: false (convert: --no-head), and the head with saveHead.'
+
 /** The class that a folder is for, where no head of ours says it. */
 export interface BaseClass {
   /** PEFT's name of its task; null: PEFT has none, or its class for the task reads words alone. */

@@ -3,6 +3,7 @@ import type { ModelConfig } from '../config/model-config.js'
 import type { PrefixTuningConfig } from '../config/prefix-config.js'
 import type { PromptTuningConfig } from '../config/prompt-config.js'
 import { AdapterError } from '../native/errors.js'
+import { headApart } from './peft-class.js'
 
 /** PEFT's config of a prefix or a prompt. Throws ERR_UNSUPPORTED for what PEFT does not compute. */
 export function peftPromptJson(
@@ -46,7 +47,7 @@ function taskProblem({ exported }: ModelConfig, common: Readonly<Record<string, 
     expected: 'a head for labels of rows or tokens, ends of an answer or the next word, or none',
     hint:
       exported === null
-        ? 'Save the adapter alone, with withHead: false, and the head with saveHead.'
+        ? headApart
         : "Export the base model without its head (--class AutoModel), or save it for the adapters library: library: 'adapters'."
   }
 }

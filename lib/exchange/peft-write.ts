@@ -7,7 +7,7 @@ import type { ModelConfig } from '../config/model-config.js'
 import type { ProblemType } from '../config/peft-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { AdapterError } from '../native/errors.js'
-import { autoMapping, baseClassOf } from './peft-class.js'
+import { autoMapping, baseClassOf, headApart } from './peft-class.js'
 import { choiceClass, hasPlainWords, headOfClass, maskedClass, peftClass } from './peft-head.js'
 import { type MultiheadForms, multiheadForms, multiheadNames } from './peft-multihead.js'
 import { peftPromptJson } from './peft-prompt.js'
@@ -294,7 +294,7 @@ export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig)
         ...(hasManyLabels(head) && { problemType: 'multi_label_classification' as const })
       }
   }
-  throw noLike(name, head, modelClass, headOfClass(model, modelClass, labels, false)?.config)
+  throw noLike(name, head, modelClass, model, headOfClass(model, modelClass, labels, false)?.config)
 }
 
 /** Words have no labels, and what the class stores of a tied output layer is a copy of the word embedding. */
@@ -302,21 +302,29 @@ function maskedPlan(name: string, head: MaskedLmHeadConfig, model: ModelConfig):
   const modelClass = maskedClass(model)
   const found = headOfClass(model, modelClass, 0, false)
   if (found === undefined || !isSameHead(found.config, { ...head, tied: false })) {
-    throw noLike(name, head, modelClass, found?.config)
+    throw noLike(name, head, modelClass, model, found?.config)
   }
   return { task: null, modelClass, layers: found.layers, tied: head.tied }
 }
 
-const headApart = 'Save the adapter alone, with withHead: false, and the head with saveHead.'
-
-function noLike(name: string, head: HeadConfig, modelClass: string, theirs?: HeadConfig): AdapterError {
+function noLike(
+  name: string,
+  head: HeadConfig,
+  modelClass: string,
+  { exported }: ModelConfig,
+  theirs?: HeadConfig
+): AdapterError {
   // Heads that are told apart by more than their form have nothing to compare.
   const kind = theirs?.headType === head.headType ? theirs : undefined
   const entries = Object.entries(kind ?? {}).filter(([key]) => formFields.includes(key))
   const given = head as unknown as Readonly<Record<string, unknown>>
   const other = entries.filter(([key, value]) => given[key] !== value)
   const written = (fields: readonly (readonly [string, unknown])[]) => JSON.stringify(Object.fromEntries(fields))
-  return new AdapterError('ERR_UNSUPPORTED', operation, `${modelClass} has no head like '${name}'`, {
+  const problem =
+    exported !== null && !exported.ofHuggingFace
+      ? `PEFT's folders hold the head of a class of transformers, which ${exported.className} has none of for '${name}'`
+      : `${modelClass} has no head like '${name}'`
+  return new AdapterError('ERR_UNSUPPORTED', operation, problem, {
     expected: other.length === 0 ? 'the layers and the activation of that class' : written(other),
     got: other.length === 0 ? JSON.stringify(head) : written(other.map(([key]) => [key, given[key]])),
     hint: headApart

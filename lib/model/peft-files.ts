@@ -6,7 +6,7 @@ import { headOfModel, readHeadFolder } from '../exchange/adapter-folder.js'
 import { adapterConfigFile, type FolderFormat, peftWeightFiles } from '../exchange/folder-files.js'
 import { peftAdapterConfig } from '../exchange/peft-adapter.js'
 import { checkPeftBase } from '../exchange/peft-base.js'
-import { ownHeadModules } from '../exchange/peft-class.js'
+import { headApart, ownHeadModules } from '../exchange/peft-class.js'
 import { type PeftFolder, readPeftFolder } from '../exchange/peft-folder.js'
 import { checkStoredModules, classWithoutHead, headModules, peftHead } from '../exchange/peft-head.js'
 import { type MultiheadForms, multiheadForms } from '../exchange/peft-multihead.js'
@@ -145,7 +145,7 @@ function planOf(model: Model, name: string, config: AdapterConfig): PeftHeadPlan
 function besideOwnHead(name: string, className: string): AdapterError {
   const problem = `${className} has a head of its own, and no place for the head '${name}'`
   return new AdapterError('ERR_UNSUPPORTED', 'save the PEFT adapter', problem, {
-    hint: 'Save the adapter alone, with withHead: false, and the head with saveHead.'
+    hint: headApart
   })
 }
 

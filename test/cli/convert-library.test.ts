@@ -186,6 +186,29 @@ test.serial('a head that is made of base weights wants them, and names the way o
   t.deepEqual(await answers(model, target, 'converted'), await answers(model, linear, 'theirs'))
 })
 
+test.serial('--no-head converts the adapter of a network of one’s own, whose head no class has', async (t) => {
+  const archive = join(await exportedFolder(), 'transformer-encoder.pt2')
+  using model = await AutoModel.fromExported(archive)
+  model.addAdapter('a', { architecture: 'lora', targetModules: ['linear1'] })
+  model.addClassificationHead('a', { numLabels: 2 })
+  fill(model, 'a')
+  const [hub, there] = [join(scratch(), 'own'), join(scratch(), 'own-peft')]
+  await model.saveAdapter(hub, 'a')
+  const convert = ['convert', hub, there, '--library', 'peft', '--model', archive]
+  const refused = await command(convert)
+  t.is(refused.status, 1)
+  t.regex(refused.errors, /a class of transformers, which Encoder has none of for 'a'.*convert: --no-head/s)
+  const { status, errors } = await command([...convert, '--no-head'])
+  t.is(status, 0, errors)
+  t.deepEqual(readdirSync(there).sort(), ['adapter_config.json', 'adapter_model.safetensors'])
+  const states = async (adapter: string) =>
+    (await model.forward({ inputIds: rows }, { adapters: adapter, head: null })).lastHiddenState?.data
+  await model.loadAdapter(there, { as: 'back' })
+  t.deepEqual(await states('back'), await states('a'))
+  const misplaced = await command(['convert', hub, join(scratch(), 'y'), '--no-head'])
+  t.regex(misplaced.errors, /--no-head is for --library/)
+})
+
 test.serial('an archive is the model of a conversion, both ways, with a head', async (t) => {
   const archive = join(await exportedFolder(), 'llama.pt2')
   using model = await AutoModel.fromExported(archive)
