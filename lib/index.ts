@@ -181,6 +181,7 @@ export {
   type MultiTaskTrainerOptions,
   type TaskOptions
 } from './tasks/multi-task-trainer.js'
+export { type Progress, type ProgressOptions, trainingProgress } from './tasks/progress.js'
 export { planSweep, type SweepMember, type SweepOptions, type SweepResult, trainSweep } from './tasks/sweep.js'
 export type { SweepGrid } from './tasks/sweep-grid.js'
 export { sweepTable } from './tasks/sweep-table.js'
@@ -193,7 +194,6 @@ export type { EndEvent, EvaluateEvent, LogEvent, SaveEvent, StepEvent, TrainingE
 export type { MemoryPlan } from './training/memory-plan.js'
 export type { Metrics } from './training/metrics.js'
 export type { ComputeMetrics, Predictions } from './training/own-metrics.js'
-export { type Progress, type ProgressOptions, trainingProgress } from './training/progress.js'
 export { CurveRecorder, type ReportOptions, type ReportTable, type RunCurves, reportHtml } from './training/report.js'
 export {
   AdapterTrainer,

@@ -8,12 +8,12 @@ import { eachEvalRows, evalFiles, evalNames } from './eval-sets.js'
 import { modelUsage } from './model-options.js'
 import { jsonLine } from './output.js'
 import { rowsUsage } from './rows.js'
-import { showEvent } from './tasks-progress.js'
 import { sharedUsage } from './train-options.js'
 import { printPlan } from './train-plan.js'
 import { checkBest, parseTraining, readTraining } from './train-setup.js'
 import { describeHead, refuseKnown } from './train-what.js'
 import { runTrainingIn } from './training-run.js'
+import { withProgress } from './with-progress.js'
 
 export const summary = 'train adapters that differ in some settings side by side, and keep the best'
 
@@ -128,12 +128,14 @@ export async function run(argv: string[]): Promise<number> {
       : undefined,
     train: async (model, { signal, onEvent }) => {
       const { trainSweep } = await import('../tasks/sweep.js')
-      return await trainSweep(model, train, grid, {
-        ...{ ...settings, signal, saveOnAbort: true },
-        onEvent: (event) => {
-          onEvent(event)
-          showEvent(event, json)
-        }
+      return await withProgress(json, async (show) => {
+        return await trainSweep(model, train, grid, {
+          ...{ ...settings, signal, saveOnAbort: true },
+          onEvent: (event) => {
+            onEvent(event)
+            show(event)
+          }
+        })
       })
     },
     finish: async (model, result) => {

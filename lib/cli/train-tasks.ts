@@ -20,7 +20,6 @@ import { type Below, findBelow, withWholePath } from './below.js'
 import { type EvalRows, eachEvalRows, evalNames, readEvalRows, wholeEvalPaths } from './eval-sets.js'
 import { jsonLine } from './output.js'
 import { closeRows, labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
-import { showEvent } from './tasks-progress.js'
 import { readTasks, samplingOf, type TaskSettings } from './train-config.js'
 import { headFor } from './train-head.js'
 import type { tasksOptions } from './train-options.js'
@@ -28,6 +27,7 @@ import { printPlan } from './train-plan.js'
 import { checkBest, type ParsedTraining, planTraining, type TrainValues } from './train-setup.js'
 import { describeHead, refuseKnown } from './train-what.js'
 import { runTrainingIn } from './training-run.js'
+import { withProgress } from './with-progress.js'
 
 interface ReadTask {
   readonly name: string
@@ -103,14 +103,16 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
     plan: values.plan ? async (model) => await printPlan(await trainerOf(model), json) : undefined,
     train: async (model, { signal, onEvent }) => {
       const trainer = await trainerOf(model)
-      for (const task of empty) showEvent({ type: 'taskEnd', task, step: 0, reason: 'noRows' }, json)
-      let end: TasksEndEvent | undefined
-      for await (const event of trainer.run({ signal, saveOnAbort: true })) {
-        onEvent(event)
-        showEvent(event, json)
-        if (event.type === 'end') end = event
-      }
-      return end
+      return await withProgress(json, async (show) => {
+        for (const task of empty) show({ type: 'taskEnd', task, step: 0, reason: 'noRows' })
+        let end: TasksEndEvent | undefined
+        for await (const event of trainer.run({ signal, saveOnAbort: true })) {
+          onEvent(event)
+          show(event)
+          if (event.type === 'end') end = event
+        }
+        return end
+      })
     },
     finish: async (model, end) => {
       const trained = tasks.filter(({ name }) => (end?.tasks[name]?.steps ?? 0) > 0)

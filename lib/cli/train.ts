@@ -13,6 +13,7 @@ import { printPlan } from './train-plan.js'
 import { parseTraining, readTraining } from './train-setup.js'
 import { describeHead, describeTuned, prepareTuning, saveTuned, type TuningPlan } from './train-what.js'
 import { type Following, runTrainingIn } from './training-run.js'
+import { withProgress } from './with-progress.js'
 
 export const summary = 'train an adapter with its head, a head alone or a whole model on labelled rows'
 
@@ -99,23 +100,18 @@ export async function runTraining(
   { signal, onEvent }: Following<TrainingEvent>
 ): Promise<Trained> {
   const { AdapterTrainer } = await import('../training/trainer.js')
-  const { trainingProgress } = await import('../training/progress.js')
   const { CurveRecorder } = await import('../training/report.js')
   const trainer = new AdapterTrainer({ model, trainDataset: train, evalDataset: evaluation, args })
   const recorder = new CurveRecorder(name)
-  const progress = trainingProgress()
   const last = new Map<TrainingEvent['type'], TrainingEvent>()
-  try {
+  await withProgress(json, async (show) => {
     for await (const event of trainer.run({ signal, saveOnAbort: true })) {
       onEvent(event)
       recorder.record(event)
-      if (!json) progress.show(event)
-      else if (event.type !== 'step') process.stdout.write(jsonLine(event))
+      show(event)
       last.set(event.type, event)
     }
-  } finally {
-    progress.stop()
-  }
+  })
   const events = [...last.values()].filter(({ type }) => type === 'evaluate' || type === 'end')
   return { events, curves: recorder.curves }
 }

@@ -25,7 +25,10 @@ export interface ReportOptions {
 /** Enough for the shape of a curve; more would only draw the noise of single steps. */
 const mostPoints = 100
 
-/** Gathers a run's events into its curves. The losses are those of the steps, however often the run logs. */
+/**
+ * Gathers the events of an AdapterTrainer's run into its curves. The losses are those of the steps, however often the run
+ * logs. Of several tasks and sweeps report.html in the run's folder has each one's curves.
+ */
 export class CurveRecorder {
   readonly #losses: { step: number; loss: number }[] = []
   readonly #evaluations: { step: number; [metric: string]: number }[] = []

@@ -1,7 +1,7 @@
 // Four ways to teach an encoder a task: a head on the frozen encoder, an adapter with its head, full fine-tuning, and
 // the same adapter on an encoder that knows nothing. Same rows in the same order, as often.
 import { AdapterTrainer } from '../../dist/lib/index.js'
-import { trainingProgress } from '../../dist/lib/training/progress.js'
+import { trainingProgress } from '../../dist/lib/tasks/progress.js'
 import { CurveRecorder } from '../../dist/lib/training/report.js'
 import { encodeRow, encodeTagged, readerOf } from './encode.mjs'
 import { measure, measureTags } from './measures.mjs'

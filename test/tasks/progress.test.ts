@@ -1,7 +1,10 @@
 import { Writable } from 'node:stream'
 import test from 'ava'
+import { MultiTaskTrainer } from '../../lib/index.js'
+import { describeEvent } from '../../lib/tasks/event-lines.js'
+import { trainingProgress } from '../../lib/tasks/progress.js'
 import type { TrainingEvent } from '../../lib/training/events.js'
-import { describeEvent, trainingProgress } from '../../lib/training/progress.js'
+import { load, quiet, tinyRows } from '../model/support.js'
 
 class Terminal extends Writable {
   text = ''
@@ -119,4 +122,38 @@ test('a run that had nothing left to do says so, in a terminal too', (t) => {
 
 test('a step has no line of its own', (t) => {
   t.is(describeEvent(step(1)), undefined)
+})
+
+test('several tasks: what belongs to one stands under its name, in a terminal above the line of all', async (t) => {
+  for (const isTTY of [false, true]) {
+    const model = await load(t)
+    for (const name of ['one', 'two']) {
+      model.addAdapter(name, 'seq_bn')
+      model.addClassificationHead(name, { numLabels: 3 })
+    }
+    const dataset = tinyRows(4)
+    const trainer = new MultiTaskTrainer({
+      model,
+      tasks: { one: { dataset, evalDataset: dataset }, two: { dataset } },
+      args: { ...quiet, maxSteps: 2, loggingStrategy: 'steps', loggingSteps: 2, evalStrategy: 'steps', evalSteps: 2 }
+    })
+    const stream = new Terminal(isTTY)
+    const progress = trainingProgress({ stream })
+    for await (const event of trainer.run()) {
+      progress.show(event)
+      await new Promise((resolve) => setTimeout(resolve, 120))
+    }
+    progress.show({ type: 'taskEnd', task: 'one', step: 2, reason: 'earlyStopping' })
+    progress.stop()
+    for (const name of ['one', 'two']) {
+      t.regex(stream.text, new RegExp(`${name}: step 2/2, epoch .*: loss .*, lr .*, gradient .* tokens/s, .* rows/s`))
+    }
+    t.regex(stream.text, /one: step 2, epoch .*: evaluation loss .*, accuracy/)
+    t.regex(stream.text, /2 steps in \d+\.\d s, mean loss one \d\.\d{4}, two \d\.\d{4}/)
+    t.regex(
+      stream.text,
+      isTTY ? /step 2\/2 \| epoch .* \| loss [\d.]+ \| [\d.,]+ tokens\/s, [\d.]+ rows\/s/ : /^one: step/
+    )
+    if (!isTTY) t.regex(stream.text, /one ended at step 2: earlyStopping/)
+  }
 })
