@@ -54,7 +54,10 @@ export interface TaskOptions {
   readonly head?: string | undefined
   /** What its loss is multiplied by in every gradient, of what it shares with other tasks and of its own. Default 1. */
   readonly weight?: number | undefined
-  /** Training arguments of its own, such as learningRate or earlyStoppingPatience. */
+  /**
+   * Training arguments of its own, such as learningRate or earlyStoppingPatience. Of what it shares with other tasks they hold
+   * where all of these say the same.
+   */
   readonly args?: TaskArguments | undefined
   readonly computeMetrics?: ComputeMetrics | undefined
 }
@@ -88,8 +91,9 @@ export type MultiTaskResult = Omit<TasksEndEvent, 'type'>
 /**
  * Trains adapters and heads of several tasks over one model that stays as it is. Each task learns what it would learn
  * alone: its gradients are those of its own rows, and its learning rate, schedule, clipping and optimizer its own. What
- * several tasks train, such as an adapter that they share, gets the sum of their gradients, each times its task's weight.
- * With dropout the numbers drawn are others than alone.
+ * several tasks train, such as an adapter that they share, gets the sum of their gradients, each times its task's weight. Its
+ * learning rate with schedule and warm-up, its optimizer, weight decay and clipping are what all of these tasks say, or else
+ * those of all, with a warning (TORCH_ADAPTERS_SHARED_ARGUMENTS). With dropout the numbers drawn are others than alone.
  *
  * With `loadBestModelAtEnd` each task comes back from its own best step, where it shares nothing with others. All come back
  * from one where `metricForBestModel` in the arguments of all is a mean over the tasks that are measured: `mean_loss`,

@@ -16,6 +16,7 @@ import type { Feed } from './feed.js'
 import type { Learner, SavedLearner } from './learner.js'
 import { mergeBatches, type OwnedBatch } from './merge-batches.js'
 import { type Share, sharesOf } from './owners.js'
+import { sharedArguments } from './shared-arguments.js'
 import { type PlannedRound, TaskPlan } from './task-plan.js'
 import type { TaskSampler } from './task-sampler.js'
 
@@ -103,7 +104,7 @@ export class RunState {
       const isOwn = share.tasks.length === 1
       const sharing = share.tasks.flatMap((task) => learners[task]?.options ?? [])
       if (!isOwn) checkShared(run, name, sharing)
-      const own = isOwn ? (learners[first] as Learner).options.args : { ...args, parameterGroups: [] }
+      const own = isOwn ? (learners[first] as Learner).options.args : sharedArguments(model, args, sharing)
       return nativeMember(model, own, this.plan.stepsOf(i, own), { name, names: share.names })
     })
     this.native = nativeTrainer(model, members, args.seed, classWeights)

@@ -1,5 +1,12 @@
 import test from 'ava'
-import { fuseTasks, MultiTaskAdapterModel, MultiTaskTrainer } from '../../lib/index.js'
+import {
+  fuseTasks,
+  MultiTaskAdapterModel,
+  MultiTaskTrainer,
+  type TaskOptions,
+  type TrainingArgumentsInput
+} from '../../lib/index.js'
+import { soon, warningsOf } from '../exchange/warnings.js'
 import { load, quiet, scratch, tinyRows } from '../model/support.js'
 import { distance, valuesOf } from './support.js'
 
@@ -37,4 +44,39 @@ test('adapters of two tasks are trained, then fused for one of them', async (t) 
   t.true((result.target.evaluation?.metrics['accuracy'] ?? 0) > 0.6, JSON.stringify(result.target.evaluation))
   t.is(result.tasks.tasks['x']?.steps, 24)
   await t.throwsAsync(fuseTasks({ model, tasks: { x: { dataset: rows.x } }, target: 'z' }), { message: /target/ })
+})
+
+test('what tasks share moves as all of them say, or else as is said for all', async (t) => {
+  const warnings = warningsOf(t, 'TORCH_ADAPTERS_SHARED_ARGUMENTS')
+  const own = {
+    optim: 'sgd',
+    learningRate: 0.5,
+    maxGradNorm: 0,
+    lrSchedulerType: 'constant',
+    weightDecay: 0.1
+  } as const
+  const moved = async (all: TrainingArgumentsInput, x: TaskOptions['args'], y: TaskOptions['args']) => {
+    const model = await load(t)
+    model.addAdapter('s')
+    for (const name of ['x', 'y']) model.addClassificationHead(name, { numLabels: 2 })
+    const tasks = { x: { dataset: rows.x, adapter: 's', args: x }, y: { dataset: rows.y, adapter: 's', args: y } }
+    await new MultiTaskTrainer({ model, tasks, args: { ...quiet, maxSteps: 3, ...all } }).train()
+    return valuesOf(model, 's')
+  }
+  const expected = await moved(own, {}, {})
+  t.deepEqual(await moved({}, own, own), expected)
+  t.deepEqual(await moved({ ...own, weightDecay: 0.3 }, { weightDecay: 0.1 }, { weightDecay: 0.1 }), expected)
+  t.deepEqual(warnings, [])
+  // Later steps differ by what the heads have become.
+  const one = { ...own, maxSteps: 1 }
+  const first = await moved(one, {}, {})
+  t.deepEqual(await moved(one, { learningRate: 1 }, { learningRate: 2 }), first)
+  t.deepEqual(await moved(one, { optim: 'lion' }, {}), first)
+  await soon()
+  t.is(warnings.length, 2)
+  t.regex(
+    `${warnings[0]}`,
+    /the tasks x and y share trains with the learningRate of all, 0\.5; that in the args of the tasks \(x: 1, y: 2\)/
+  )
+  t.regex(`${warnings[1]}`, /the optim of all, "sgd"; .*\(x: "lion", y: "sgd"\)/)
 })
