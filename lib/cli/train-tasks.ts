@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { AdapterConfig, type AdapterConfigSource } from '../config/adapter-config.js'
+import type { AdapterConfig } from '../config/adapter-config.js'
 import { quoted } from '../config/check.js'
 import { counted } from '../config/counted.js'
 import type { HeadConfig } from '../config/head-config.js'
@@ -20,6 +20,7 @@ import { type Below, findBelow, withWholePath } from './below.js'
 import { type EvalRows, eachEvalRows, evalNames, readEvalRows, wholeEvalPaths } from './eval-sets.js'
 import { jsonLine } from './output.js'
 import { closeRows, labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
+import { taskConfigs } from './task-configs.js'
 import { readTasks, samplingOf, type TaskSettings } from './train-config.js'
 import { headFor } from './train-head.js'
 import type { tasksOptions } from './train-options.js'
@@ -62,12 +63,13 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
   const belowOf = async (place: string, given: readonly string[]) =>
     await findBelow(place, given, adapters, values.offline || undefined)
   const common = await belowOf('--below', values.below ?? [])
+  const configs = taskConfigs(settings, config)
   const tasks: ReadTask[] = []
   const empty: string[] = []
   for (const [name, task] of Object.entries(settings)) {
     const below = task.below === undefined ? common : await belowOf(`tasks.${name}.below`, task.below)
     const read = await readTask(name, task, {
-      config,
+      configs,
       model: values.model,
       below,
       mayBeEmpty: how.onNotFinite === 'stopTask'
@@ -135,7 +137,8 @@ function howTasksMeet(values: Values) {
 
 /** What tasks have that does not say otherwise. */
 interface Common {
-  readonly config: AdapterConfig
+  /** By the adapters' names. */
+  readonly configs: ReadonlyMap<string, AdapterConfig>
   /** --model. */
   readonly model: string | undefined
   readonly below: Below
@@ -146,9 +149,9 @@ interface Common {
 async function readTask(
   name: string,
   settings: TaskSettings,
-  { config: common, model, below, mayBeEmpty }: Common
+  { configs, model, below, mayBeEmpty }: Common
 ): Promise<ReadTask | undefined> {
-  const { train: file, eval: measured, config, head, labels, adapter = name, weight, below: _, ...args } = settings
+  const { train: file, eval: measured, head, labels, adapter = name, weight, below: _, config: __, ...args } = settings
   const place = `tasks.${name}`
   for (const one of [name, adapter]) fromOptions(() => checkAdapterName(one, 'tasks'))
   if (file === undefined) throw usageError(`${place}.train is missing`)
@@ -163,7 +166,7 @@ async function readTask(
     ...{ name, adapter, train, below },
     evaluation:
       measured === undefined ? undefined : await readEvalRows(measured, (one) => rowsOf(`${place}.eval`, one)),
-    config: config === undefined ? common : fromOptions(() => AdapterConfig.load(config as AdapterConfigSource)),
+    config: configs.get(adapter) as AdapterConfig,
     head: await headOf(place, train, async () =>
       headFor(train, head, labels?.join(','), await labelNamesOf(file), model)
     ),
@@ -198,7 +201,6 @@ async function rowsOf(place: string, file: string, mayBeEmpty = false): Promise<
   }
 }
 
-/** The first of those that share an adapter says what it is. */
 async function addTasks(model: Model, tasks: readonly ReadTask[]): Promise<void> {
   for (const { name, adapter } of tasks) for (const one of [name, adapter]) refuseKnown(model, one, `tasks.${name}`)
   const loaded = new Set<string>()

@@ -89,7 +89,7 @@ test('tasks in a config train side by side, each into a folder that evaluate tak
 test('tasks of a file of their own may share an adapter', async (t) => {
   const file = write('own.json', {
     mood: { ...tasks.mood, adapter: 'shared' },
-    tags: { train: tags, adapter: 'shared', weight: 0.5 }
+    tags: { train: tags, adapter: 'shared', config: 'seq_bn[reduction_factor=8]', weight: 0.5 }
   })
   const folder = join(place, 'shared')
   const { status, output, errors } = await command([
@@ -107,6 +107,8 @@ test('tasks of a file of their own may share an adapter', async (t) => {
   t.is(status, 0, errors)
   t.deepEqual(Object.keys(JSON.parse(output.trim().split('\n').at(-1) ?? '').tasks), ['mood', 'tags'])
   t.true(existsSync(join(folder, 'shared', 'adapter.safetensors')))
+  const { config } = JSON.parse(readFileSync(join(folder, 'shared', 'adapter_config.json'), 'utf8'))
+  t.is(config.reduction_factor, 8)
   const { tasks: trained } = JSON.parse(output.trim().split('\n').at(-1) ?? '')
   for (const [name, rows] of [
     ['mood', mood],
@@ -121,8 +123,38 @@ test('tasks of a file of their own may share an adapter', async (t) => {
     ])
     t.is(alone.status, 0, alone.errors)
     t.is(above.status, 2, above.errors)
-    if (name === 'mood') t.is(JSON.parse(alone.output).loss, trained.mood.evaluation.loss)
+    if (name === 'mood') t.true(Math.abs(JSON.parse(alone.output).loss - trained.mood.evaluation.loss) < 1e-6)
   }
+})
+
+test('tasks that give the adapter they share different configs are refused, and take the same in other words', async (t) => {
+  const shared = (config: string) => ({
+    mood: { train: mood, adapter: 'shared', config: 'seq_bn' },
+    tags: { train: tags, adapter: 'shared', config }
+  })
+  const run = (config: string) => {
+    const file = write('differing.json', shared(config))
+    return command([
+      'train',
+      '-m',
+      model,
+      '--tasks',
+      file,
+      '-o',
+      join(place, 'differing'),
+      '--max-steps',
+      '1',
+      '--plan'
+    ])
+  }
+  const { status, errors } = await run('lora')
+  t.is(status, 2)
+  t.regex(
+    errors,
+    /tasks\.tags\.config: 'shared' is one adapter, and tasks\.mood gives it another config; give both the same/
+  )
+  const same = await run('seq_bn[reduction_factor=16]')
+  t.is(same.status, 0, same.errors)
 })
 
 test('of tasks that share an adapter the best is that of all together, by a mean over them', async (t) => {
