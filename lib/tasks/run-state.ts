@@ -3,6 +3,7 @@ import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeClassWeights, NativeMemberResult, NativeTrainer } from '../native/trainer-types.js'
 import type { BestEvaluation } from '../training/best.js'
+import type { SavedCallback } from '../training/callback-states.js'
 import type { TrainerCallback } from '../training/callbacks.js'
 import type { Evaluation } from '../training/evaluate.js'
 import type { Fingerprint } from '../training/fingerprint.js'
@@ -52,7 +53,7 @@ export interface SavedTasks extends SavedLength {
   /** Of each feed the steps that were taken from it. */
   readonly drawn: readonly number[]
   /** What callbacks remember. */
-  readonly callbacks?: readonly unknown[] | undefined
+  readonly callbacks?: readonly SavedCallback[] | undefined
   /** Where it is one of all. */
   readonly best?: SavedCommonBest | undefined
   /** Of the end, where it is kept. */

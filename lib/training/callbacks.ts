@@ -3,6 +3,7 @@ import { didYouMean } from '../config/nearest.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
+import { className, ownStates, remembers, type SavedCallback } from './callback-states.js'
 import type { TrainingEvent } from './events.js'
 import { checkSavable } from './saved-json.js'
 
@@ -46,7 +47,10 @@ export interface TrainerCallback<E extends { readonly type: string } = TrainingE
   onTrainEnd?(event: Told<E, 'end'>, run: CallbackRun): Waits
   /** What a checkpoint keeps of it: text, numbers, true, false, null, and arrays and plain objects of them. */
   saveState?(): unknown
-  /** Gets it back where a run is resumed, before onTrainBegin. */
+  /**
+   * Gets it back where a run is resumed, before onTrainBegin: what one of the same class saved (of several of a class, the
+   * one in the same place among them). One of a class that saved nothing begins anew, and what nobody asks for is dropped.
+   */
   loadState?(saved: unknown): Waits
 }
 
@@ -73,7 +77,7 @@ const askedIn = {
 type Request = keyof typeof askedIn
 
 // biome-ignore lint/suspicious/noExplicitAny: whose events they take is checked where they are given.
-type AnyCallback = TrainerCallback<any>
+export type AnyCallback = TrainerCallback<any>
 
 export function checkCallbacks(value: unknown): void {
   if (value === undefined) return
@@ -153,22 +157,23 @@ export class Callbacks {
   }
 
   /** For a checkpoint; undefined where there is nothing to keep. */
-  async saved(): Promise<readonly unknown[] | undefined> {
+  async saved(): Promise<readonly SavedCallback[] | undefined> {
     if (!this.all.some((one) => one.saveState !== undefined)) return undefined
-    const states: unknown[] = []
+    const states: SavedCallback[] = []
     for (const [i, one] of this.all.entries()) {
+      if (!remembers(one)) continue
       const state = (await one.saveState?.()) ?? null
       checkSavable(`callbacks[${i}].saveState()`, state)
-      states.push(state)
+      states.push({ name: className(one), state })
     }
     return states
   }
 
   /** @param saved what a checkpoint kept of each */
-  async restore(saved: readonly unknown[] | undefined): Promise<void> {
-    for (const [i, one] of this.all.entries()) {
-      const own = saved?.[i] ?? null
-      if (own !== null) await one.loadState?.(own)
+  async restore(saved: readonly SavedCallback[] | undefined): Promise<void> {
+    if (saved === undefined) return
+    for (const [one, state] of ownStates(this.all, saved)) {
+      if (state !== null) await one.loadState?.(state)
     }
   }
 

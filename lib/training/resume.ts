@@ -6,6 +6,7 @@ import { AdapterError, nativeCall } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
 import type { NativeTrainer } from '../native/trainer-types.js'
 import type { SavedBest } from './best.js'
+import type { SavedCallback } from './callback-states.js'
 import {
   damagedCheckpoint,
   findCheckpoint,
@@ -36,7 +37,7 @@ export interface Progress {
   lossTotal?: number | undefined
   lossSteps?: number | undefined
   /** What callbacks remember. */
-  callbacks?: readonly unknown[] | undefined
+  callbacks?: readonly SavedCallback[] | undefined
   /** Of a stream, which rows it has given. */
   stream?: string | undefined
   /** With reduce_lr_on_plateau. */

@@ -377,3 +377,31 @@ test('a trainer is made of one object; what Hugging Face gives and this one does
   t.throws(make({ model, trainDataset, dataCollator: 1 }), { message: /'dataCollator' is not needed/ })
   t.throws(make({ model, trainDataset, signal: 1 }), { message: /trainer\.train\(\{ signal \}\)/ })
 })
+
+test('states of callbacks go by their class and their place among equals', async (t) => {
+  const args: TrainingArgumentsInput = { ...recipe, outputDir: scratch(t), saveStrategy: 'steps', saveSteps: 2 }
+  class Keeper {
+    loaded: unknown
+    constructor(readonly state: unknown) {}
+    saveState() {
+      return this.state
+    }
+    loadState(saved: unknown) {
+      this.loaded = saved
+    }
+  }
+  class Counter extends Keeper {}
+  class Best extends Keeper {}
+  const start = async (callbacks: Keeper[], more: TrainingArgumentsInput = {}) => {
+    const model = await ready(t)
+    await new AdapterTrainer({ model, trainDataset, args: { ...args, ...more }, callbacks }).train()
+    return callbacks.map(({ loaded }) => loaded)
+  }
+  t.deepEqual(await start([new Counter(1), new Best(2), new Counter(3)]), [undefined, undefined, undefined])
+  const again = { resumeFromCheckpoint: true }
+  const others = [new Keeper(0), new Best(0), new Counter(0), new Counter(0)]
+  t.deepEqual(await start(others, again), [undefined, 2, 1, 3])
+  t.deepEqual(await start([new Best(0)], again), [2])
+  const error = await t.throwsAsync(start([new Counter(0), new Best(0)], again), { code: 'ERR_RESUME' })
+  t.regex(error?.message ?? '', /the checkpoint has states of 2 callbacks 'Counter', and this run has 1/)
+})
