@@ -7,13 +7,14 @@ import type { SweepMember } from './sweep.js'
 type Rank = (member: SweepMember) => number
 
 /**
- * The members' names, the best first: by what was measured of the parameters that each ends with, or without evaluations by
- * the mean loss of training; equal ones in the grid's order. Those that ended since their loss was not finite come last,
- * before them those whose measure is NaN.
+ * The members' names, the best first: by what was measured of the parameters that each ends with; equal ones, and all where
+ * nothing was, by the mean loss of training, then in the grid's order. Those that ended since their loss was not finite come
+ * last, before them those whose measure is NaN. One that a callback stopped before its first step has no loss, and has not
+ * failed.
  */
 export function rankingOf(members: readonly SweepMember[], each: readonly TrainingArguments[]): string[] {
   const [first] = each
-  const ended: Rank = ({ ended, loss }) => Number(ended === 'notFinite' || !Number.isFinite(loss))
+  const ended: Rank = ({ ended, loss, steps }) => Number(ended === 'notFinite' || (steps > 0 && !Number.isFinite(loss)))
   if (members.every((member) => ended(member) === 1)) {
     throw check.valueError('trainSweep', 'the loss of every adapter was not finite; lower the learning rate')
   }
@@ -23,9 +24,8 @@ export function rankingOf(members: readonly SweepMember[], each: readonly Traini
     return first?.greaterIsBetter === true ? -value : value
   }
   const loss: Rank = (member) => member.loss
-  const sorted = [...members].sort(
-    (a, b) => ended(a) - ended(b) || compare(measured(a), measured(b)) || loss(a) - loss(b)
-  )
+  const ranks = [ended, measured, loss]
+  const sorted = [...members].sort((a, b) => ranks.reduce((order, rank) => order || compare(rank(a), rank(b)), 0))
   return sorted.map(({ name }) => name)
 }
 

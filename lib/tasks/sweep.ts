@@ -79,8 +79,8 @@ export interface SweepResult {
   /** In the order of the grid, the last name varying fastest. */
   readonly members: readonly SweepMember[]
   /**
-   * The adapters' names, the best first: by metricForBestModel (default: the loss) of their `keptEvaluation`, or without
-   * evaluations by the mean loss of training. Those whose loss was not finite come last.
+   * The adapters' names, the best first: by metricForBestModel (default: the loss) of their `keptEvaluation`; equal ones, and
+   * all without evaluations, by the mean loss of training, then in the grid's order. Those whose loss was not finite come last.
    */
   readonly ranking: readonly string[]
   /** The first of the ranking. */

@@ -3,6 +3,7 @@ import test from 'ava'
 import { trainingArguments } from '../../lib/config/training-arguments.js'
 import {
   AdapterTrainer,
+  type CallbackRun,
   evaluate,
   Stack,
   type SweepGrid,
@@ -185,12 +186,13 @@ test('one that was better before and got worse comes behind; those without a num
     member('nothing', 0.9, Number.NaN),
     member('peaked', 0.99, 0.6),
     member('steady', 0.8, 0.8),
-    member('level', 0.7, 0.6, { loss: 0.4 })
+    member('level', 0.7, 0.6, { loss: 0.4 }),
+    member('last', 0.7, 0.6)
   ]
   const each = [trainingArguments({ evalStrategy: 'epoch', metricForBestModel: 'accuracy' })]
-  t.deepEqual(rankingOf(members, each), ['steady', 'level', 'peaked', 'nothing', 'failed'])
+  t.deepEqual(rankingOf(members, each), ['steady', 'level', 'peaked', 'last', 'nothing', 'failed'])
   const unmeasured = members.map(({ keptEvaluation: _, ...rest }, i) => ({ ...rest, loss: 5 - i }))
-  t.deepEqual(rankingOf(unmeasured, each), ['level', 'steady', 'peaked', 'nothing', 'failed'])
+  t.deepEqual(rankingOf(unmeasured, each), ['last', 'level', 'steady', 'peaked', 'nothing', 'failed'])
 })
 
 test('where each weighs its loss in its own way, a sweep needs another measure to tell its best', async (t) => {
@@ -248,6 +250,23 @@ test('where each weighs its loss in its own way, a sweep needs another measure t
     model.deleteAdapter(best)
     model.deleteHead(best)
   }
+})
+
+test('a sweep that a callback stops before its first step ends in good order', async (t) => {
+  const model = await load(t)
+  model.addClassificationHead('h', { numLabels: 2 })
+  const stop = { onTrainBegin: (run: CallbackRun) => run.stop() }
+  const { members, ranking, best } = await trainSweep(model, rows, { seed: [1, 2] }, { args, callbacks: [stop] })
+  t.deepEqual(
+    members.map(({ steps, loss }) => [steps, loss]),
+    [
+      [0, Number.NaN],
+      [0, Number.NaN]
+    ]
+  )
+  t.deepEqual(ranking, ['sweep-1', 'sweep-2'])
+  t.is(best, 'sweep-1')
+  t.deepEqual([...model.adapters.keys()], ['sweep-1'])
 })
 
 test('one that diverges ends by itself; all of them, or as the caller wants it, end the sweep', async (t) => {
