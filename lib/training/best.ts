@@ -17,7 +17,8 @@ export interface BestEvaluation {
 /** What of it a checkpoint keeps. */
 export interface SavedBest {
   readonly best: BestEvaluation | null
-  /** Evaluations since the last one that was better. */
+  readonly metric: string
+  /** Evaluations since the last one that was better, or since the first; before that -1. */
   readonly waited: number
   readonly greaterIsBetter: boolean
 }
@@ -28,7 +29,8 @@ export interface SavedBest {
  */
 export class BestModel {
   #best: BestEvaluation | null = null
-  #waited = 0
+  // The first evaluation has none to be compared with, and does not count, though it is no number.
+  #waited = -1
 
   /** @param saved what a checkpoint kept; it counts where the same metric does */
   constructor(
@@ -36,7 +38,7 @@ export class BestModel {
     saved: SavedBest | undefined
   ) {
     const { metricForBestModel, greaterIsBetter } = args
-    if (saved?.best?.metric !== metricForBestModel || saved.greaterIsBetter !== greaterIsBetter) return
+    if (saved?.metric !== metricForBestModel || saved.greaterIsBetter !== greaterIsBetter) return
     this.#best = saved.best
     this.#waited = saved.waited
   }
@@ -52,8 +54,9 @@ export class BestModel {
   }
 
   get saved(): SavedBest | undefined {
-    if (this.args.metricForBestModel === null) return undefined
-    return { best: this.#best, waited: this.#waited, greaterIsBetter: this.args.greaterIsBetter === true }
+    const { metricForBestModel: metric, greaterIsBetter } = this.args
+    if (metric === null) return undefined
+    return { best: this.#best, metric, waited: this.#waited, greaterIsBetter: greaterIsBetter === true }
   }
 
   /** Takes an evaluation; whether it is the best. */
@@ -61,10 +64,12 @@ export class BestModel {
     const { metricForBestModel: metric, greaterIsBetter, earlyStoppingThreshold } = this.args
     if (metric === null) return false
     const value = valueNamed(evaluation, metric)
-    const known = this.#best?.value
-    const gain = known === undefined ? Number.POSITIVE_INFINITY : greaterIsBetter ? value - known : known - value
+    const sign = greaterIsBetter ? 1 : -1
+    const known = this.#best?.value ?? -sign * Number.POSITIVE_INFINITY
+    // Of what is no number there is none: it is no better.
+    const gain = sign * (value - known)
     this.#waited = gain > 0 && gain > earlyStoppingThreshold ? 0 : this.#waited + 1
-    if (!(gain > 0) || Number.isNaN(value)) return false
+    if (!(gain > 0)) return false
     this.#best = { metric, value, step }
     return true
   }

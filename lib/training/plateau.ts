@@ -57,9 +57,9 @@ export class Plateau {
   #isBetter(value: number, best: number | null): boolean {
     const { lrSchedulerKwargs, greaterIsBetter } = this.args
     const { threshold = 1e-4, thresholdMode = 'rel', mode = greaterIsBetter ? 'max' : 'min' } = lrSchedulerKwargs
-    if (best === null) return !Number.isNaN(value)
     const sign = mode === 'max' ? 1 : -1
-    const limit = thresholdMode === 'rel' ? best * (1 + sign * threshold) : best + sign * threshold
+    const known = best ?? -sign * Number.POSITIVE_INFINITY
+    const limit = thresholdMode === 'rel' ? known * (1 + sign * threshold) : known + sign * threshold
     return mode === 'max' ? value > limit : value < limit
   }
 

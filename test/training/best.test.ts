@@ -10,6 +10,7 @@ import {
   type TrainingEvent
 } from '../../lib/index.js'
 import { BestModel } from '../../lib/training/best.js'
+import { Plateau } from '../../lib/training/plateau.js'
 import { makeReady, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(24)
@@ -59,6 +60,35 @@ test('patience counts evaluations that are no better, and begins again with one 
   t.deepEqual(follow(losses, { earlyStoppingPatience: 2, greaterIsBetter: true }), [4, 2])
   // Equal is no better, and no number is no better either.
   t.deepEqual(follow([0.5, 0.5, Number.NaN, 0.4], { earlyStoppingPatience: 2 }), [3, 1])
+})
+
+test('evaluations that are no numbers count for the patience behind the first, also over a resume', (t) => {
+  const nan = Number.NaN
+  // transformers: the first sets best_metric to infinity, and the counter to 0.
+  t.deepEqual(follow([nan, nan, nan, nan, 0.1], { earlyStoppingPatience: 2 }), [3, undefined])
+  t.deepEqual(follow([nan, nan, 0.5, nan, nan, 0.1], { earlyStoppingPatience: 2 }), [5, 3])
+  const infinite = Number.POSITIVE_INFINITY
+  t.deepEqual(follow([infinite, infinite, 0.5, 0.6, 0.7], { earlyStoppingPatience: 2 }), [5, 3])
+  const args = trainingArguments({ evalStrategy: 'epoch', earlyStoppingPatience: 2 })
+  let best = new BestModel(args, undefined)
+  const over = [nan, nan, nan].map((loss, step) => {
+    best.take(step, { loss, metrics: {} })
+    best = new BestModel(args, best.saved)
+    return best.isOver
+  })
+  t.deepEqual(over, [false, false, true])
+})
+
+test('what the learning rate follows need not be finite at first, as in ReduceLROnPlateau', (t) => {
+  for (const first of [Number.POSITIVE_INFINITY, Number.NaN]) {
+    const lrSchedulerKwargs = { patience: 1 }
+    const args = { evalStrategy: 'epoch', learningRate: 1, lrSchedulerType: 'reduce_lr_on_plateau', lrSchedulerKwargs }
+    const plateau = new Plateau(trainingArguments(args as TrainingArgumentsInput), undefined)
+    t.deepEqual(
+      [first, first, first, 0.5, 0.6].map((loss) => plateau.take(loss)),
+      [1, 0.1, 0.1, 0.1, 0.1]
+    )
+  }
 })
 
 test('a gain below the threshold is the best, and does not count for the patience', (t) => {
