@@ -83,7 +83,10 @@ export interface TrainingArguments extends BestModelArguments {
   readonly warmupRatio: number
   /** Steps of warm-up; above 0 it overrides warmupRatio. Default 0. */
   readonly warmupSteps: number
-  /** Share of a label's weight that goes to all labels alike, in the loss of the run's evaluations, too. Default 0. */
+  /**
+   * Share of a label's weight that goes to all labels alike, in the loss of the run's evaluations, too; of heads that choose
+   * one of several, not of values or of several labels a row. Default 0.
+   */
   readonly labelSmoothingFactor: number
   /**
    * How much labels of each class count in the loss, as torch.nn.CrossEntropyLoss's weight, with label smoothing too. The

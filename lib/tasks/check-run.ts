@@ -3,12 +3,19 @@ import { isPlateau } from '../config/scheduler-arguments.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { AdapterError } from '../native/errors.js'
 import { checkMetric } from '../training/best.js'
+import { checkLossArguments } from '../training/loss-arguments.js'
 import { checkLength } from '../training/run-length.js'
 import type { LearnerOptions } from './learner.js'
 import type { SavedTasks, TasksRun } from './run-state.js'
 
-/** Refuses what nobody evaluates and names of measures that no evaluation will have, before the first step. */
-export function checkLearners({ learners, feeds, args, averagedMetric }: TasksRun): void {
+/** Refuses what nobody evaluates or has in its loss, and names of measures that no evaluation will have, before the first step. */
+export function checkLearners({ model, learners, feeds, args, averagedMetric }: TasksRun): void {
+  checkLossArguments(
+    learners.map(({ options: { name, args: own, head } }) => {
+      const config = model.heads.get(head)
+      return { place: `${name}: `, args: own, heads: config === undefined ? [] : [config] }
+    })
+  )
   for (const { options } of feeds) {
     for (const index of options.learners) {
       const own = learners[index]?.options

@@ -1,7 +1,8 @@
 import * as check from '../config/check.js'
 import type { NativeClassWeights } from '../native/trainer-types.js'
-import { hasClasses, headClassWeights } from '../training/class-weights.js'
+import { headClassWeights } from '../training/class-weights.js'
 import type { EncodedDataset } from '../training/encoded.js'
+import { hasClasses } from '../training/loss-arguments.js'
 import type { LearnerOptions } from './learner.js'
 import type { TasksRun } from './run-state.js'
 

@@ -1,8 +1,8 @@
 import * as check from '../config/check.js'
-import { type HeadConfig, hasManyLabels } from '../config/head-config.js'
+import type { HeadConfig } from '../config/head-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
-import { hasClasses } from '../training/class-weights.js'
 import { type DuePlan, isEverEvaluated } from '../training/due.js'
+import { choosesOne, hasClasses } from '../training/loss-arguments.js'
 import { measuresOf } from '../training/metrics.js'
 
 /** Measures that follow a loss, those of an evaluation set among them. */
@@ -50,8 +50,7 @@ function differingIn(each: readonly TrainingArguments[], head: HeadConfig): stri
   const varies = (name: 'classWeights' | 'labelSmoothingFactor') =>
     new Set(each.map((args) => JSON.stringify(args[name]))).size > 1
   if (hasClasses(head) && varies('classWeights')) return 'classWeights'
-  const isSmoothed = !hasManyLabels(head) && !measuresOf(head).includes('mse')
-  return isSmoothed && varies('labelSmoothingFactor') ? 'labelSmoothingFactor' : undefined
+  return choosesOne(head) && varies('labelSmoothingFactor') ? 'labelSmoothingFactor' : undefined
 }
 
 /** Refuses a sweep that could not tell its best. */

@@ -1,6 +1,8 @@
 import { dirname, join, resolve } from 'node:path'
+import type { HeadConfig } from '../config/head-config.js'
 import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { listCheckpoints } from '../training/checkpoint-folder.js'
+import { lossArgumentsFor } from '../training/loss-arguments.js'
 import { averagedMetric } from './common-best.js'
 
 /** Both stages with folders of their own: step 8 of one is another than step 8 of the other. */
@@ -13,13 +15,19 @@ export interface FuseStages {
 /**
  * @param args of both stages
  * @param own the second's, in place of those of both
+ * @param head that the second trains
  */
-export function fuseStages(args: TrainingArgumentsInput, own: TrainingArgumentsInput): FuseStages {
+export function fuseStages(
+  args: TrainingArgumentsInput,
+  own: TrainingArgumentsInput,
+  head: HeadConfig | undefined
+): FuseStages {
   const both = trainingArguments(args)
   const outputDir = below(both.outputDir, own.outputDir)
   const loggingDir = both.loggingDir === null ? (own.loggingDir ?? null) : below(both.loggingDir, own.loggingDir)
   // The second stage is of one task, the target.
   const metricForBestModel = averagedMetric(args)
+  const ofTarget = head === undefined ? args : lossArgumentsFor(args, head)
   const from = both.resumeFromCheckpoint
   const isOfSecond = typeof from === 'string' && dirname(resolve(from)) === resolve(outputDir)
   const second = (wasOver: boolean) => {
@@ -33,7 +41,7 @@ export function fuseStages(args: TrainingArgumentsInput, own: TrainingArgumentsI
     first: isOfSecond ? { ...args, resumeFromCheckpoint: true } : args,
     second: (wasOver) => {
       const where = { outputDir, loggingDir, resumeFromCheckpoint: second(wasOver) }
-      return { ...args, ...(metricForBestModel && { metricForBestModel }), ...own, ...where }
+      return { ...ofTarget, ...(metricForBestModel && { metricForBestModel }), ...own, ...where }
     }
   }
 }

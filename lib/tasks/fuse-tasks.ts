@@ -3,6 +3,7 @@ import { Fuse, fusionName } from '../config/composition.js'
 import type { FusionConfigSource } from '../config/fusion-config.js'
 import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import type { TrainerCallback } from '../training/callbacks.js'
+import { checkLossArguments } from '../training/loss-arguments.js'
 import type { RunOptions, TrainResult } from '../training/trainer.js'
 import { AdapterTrainer } from '../training/trainer.js'
 import { fuseStages } from './fuse-stages.js'
@@ -52,9 +53,12 @@ export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {})
     throw check.valueError(`tasks.${name}.adapter`, 'a fusion is over adapters: expected a name')
   })
   const { dataset: trainDataset, evalDataset, computeMetrics } = task
-  const stages = fuseStages(first.args ?? {}, { ...task.args, ...fusion.args })
+  const headName = task.head ?? target
+  const head = model.heads.get(headName) ?? model.heads.get(task.adapter as string)
+  const stages = fuseStages(first.args ?? {}, { ...task.args, ...fusion.args }, head)
   // A mistake in the second stage's shows before the first.
-  trainingArguments(stages.second(false))
+  const secondArgs = trainingArguments(stages.second(false))
+  if (head !== undefined) checkLossArguments([{ place: 'fusion.args.', args: secondArgs, heads: [head] }])
   const names = [...new Set(adapters)]
   const fuse = fusion.name === undefined ? Fuse(...names) : Fuse(...names, { name: fusion.name })
   const name = fusionName(fuse)
@@ -68,8 +72,7 @@ export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {})
   refuseUntrained(tasks, names, (name) => trained.tasks[name]?.ended === 'noRows')
   model.addAdapterFusion(fuse, fusion.config, { name, overwriteOk: isBegun })
   model.trainAdapterFusion(Fuse(...names, { name }))
-  const head = task.head ?? target
-  model.activeHead = model.heads.has(head) ? head : (task.adapter as string)
+  model.activeHead = model.heads.has(headName) ? headName : (task.adapter as string)
   const args = stages.second(trained.steps === 0)
   const trainer = new AdapterTrainer({
     ...{ model, trainDataset, evalDataset, computeMetrics, args },

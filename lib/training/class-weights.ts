@@ -1,17 +1,11 @@
 import * as check from '../config/check.js'
-import { isChoiceHead } from '../config/choice-heads.js'
 import type { ClassWeights } from '../config/class-weights.js'
-import {
-  type HeadConfig,
-  hasManyLabels,
-  type LabelledHeadConfig,
-  predictsWords,
-  readsRows
-} from '../config/head-config.js'
+import { hasManyLabels, type LabelledHeadConfig } from '../config/head-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { classId, ignoredLabel } from '../data/labels.js'
 import type { NativeClassWeights } from '../native/trainer-types.js'
 import { EncodedDataset } from './encoded.js'
+import { hasClasses } from './loss-arguments.js'
 import type { EncodedStream } from './stream.js'
 
 /** The weights of each head with classes, as `args.classWeights` and the training rows say. */
@@ -23,9 +17,6 @@ export async function headClassWeights(
   const heads = [...train.requireHeads('train')].filter((entry): entry is [string, LabelledHeadConfig] =>
     hasClasses(entry[1])
   )
-  if (heads.length === 0) {
-    throw check.valueError('args.classWeights', 'no head that trains has classes: leave it out')
-  }
   // Of a stream they are not asked for.
   if (classWeights === 'balanced') return train instanceof EncodedDataset ? await balanced(heads, train) : []
   return heads.map(([head, config]) => ({ head, weights: given(classWeights, head, config) }))
@@ -36,12 +27,6 @@ export const headsBy = (
   args: TrainingArguments,
   data: EncodedDataset | EncodedStream
 ): (readonly [string, TrainingArguments])[] => Array.from(data.requireHeads('train').keys(), (head) => [head, args])
-
-/** Whether labels of a head are classes, or several of them a row. */
-export function hasClasses(head: HeadConfig): head is LabelledHeadConfig {
-  if (isChoiceHead(head) || predictsWords(head)) return false
-  return hasManyLabels(head) || !readsRows(head) || head.numLabels > 1
-}
 
 function given(weights: Exclude<ClassWeights, string>, head: string, config: LabelledHeadConfig): Float32Array {
   if (!Array.isArray(weights)) {

@@ -31,6 +31,7 @@ import {
   evaluationSets
 } from './evaluation-sets.js'
 import type { EndEvent, TrainingEvent } from './events.js'
+import { checkLossArguments } from './loss-arguments.js'
 import { evaluationMasks, trainingMasks } from './masks.js'
 import { type MemoryPlan, planMemory, processBytes } from './memory-plan.js'
 import type { ComputeMetrics } from './own-metrics.js'
@@ -162,6 +163,7 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
     onAnswers?: RunEvaluateOptions['onAnswers']
   ): Promise<Evaluation> {
     const { args } = this
+    checkLossArguments([{ place: 'args.', args, heads: [...requireHeads(this.model, 'evaluate').values()] }])
     const train = args.classWeights === 'balanced' ? await this.#trainingRows(signal) : undefined
     return await evaluateSets(sets, async (rows) => {
       const weights = await headClassWeights(args, train ?? rows)
@@ -237,6 +239,7 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
     if (this.args.evalStrategy !== 'no') {
       checkMetric(this.args, heads, this.#computeMetrics, evaluationNames(this.#evalDataset))
     }
+    checkLossArguments([{ place: 'args.', args: this.args, heads: [...heads.values()] }])
     requireTakesPart(this.model, heads)
     const release = this.model.hold('a training run')
     let unlock = () => {}

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { type FuseTasksOptions, fuseTasks, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
 import { make, quiet, scratch, tinyRows } from '../model/support.js'
+import { lengthRows } from './support.js'
 
 const rows = { x: tinyRows(12, { seed: 1 }), y: tinyRows(8, { seed: 2 }) }
 const evalDataset = tinyRows(8, { seed: 3 })
@@ -46,6 +47,18 @@ test('each stage has a folder of its own, for checkpoints and for events', async
   const other = optionsOf(await begun(t), { outputDir: scratch(t), maxSteps: 4 })
   await fuseTasks({ ...other, fusion: { args: { outputDir: elsewhere } } })
   t.deepEqual(readdirSync(elsewhere).sort(), ['checkpoint-4', 'events.jsonl'])
+})
+
+test('class weights and smoothed labels for all are left out where the target has a value; its own are refused at once', async (t) => {
+  const model = await begun(t)
+  model.addRegressionHead('value')
+  const target = { adapter: 'x', head: 'value', dataset: lengthRows(6, 1) }
+  const args = { ...quiet, maxSteps: 1, classWeights: 'balanced', labelSmoothingFactor: 0.1 } as const
+  const options = { model, tasks: { value: target, y: { dataset: rows.y } }, target: 'value', args }
+  await t.throwsAsync(fuseTasks({ ...options, fusion: { args: { labelSmoothingFactor: 0.1 } } }), {
+    message: /^fusion\.args\.labelSmoothingFactor: no head that trains chooses/
+  })
+  t.is((await fuseTasks(options)).target.step, 1)
 })
 
 test('a task without rows is refused: the fusion would stand over an adapter that has learned nothing', async (t) => {

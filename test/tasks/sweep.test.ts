@@ -239,11 +239,15 @@ test('where each weighs its loss in its own way, a sweep needs another measure t
   })
   const computeMetrics = () => ({ own_loss: 1 })
   await t.throwsAsync(sweep(smoothing, measured, { computeMetrics }), { message: /'accuracy'$/ })
+  for (const grid of [smoothing, weights, { labelSmoothingFactor: [0.1], learningRate: [1e-2, 1e-3] }]) {
+    await t.throwsAsync(trainSweep(model, lengthRows(9, 2), grid, { args, head: 'length' }), {
+      message: /^sweep-[12]: (classWeights|labelSmoothingFactor): no head that trains .*: leave it out$/
+    })
+  }
   for (const [name, run] of Object.entries({
     measured: () => sweep({ ...weights, ...smoothing }, { ...measured, metricForBestModel: 'accuracy' }),
     own: () => sweep(smoothing, { ...measured, metricForBestModel: 'own_loss' }, { computeMetrics }),
-    alike: () => sweep({ classWeights: ['balanced'], learningRate: [1e-2, 1e-3] }, measured),
-    value: () => trainSweep(model, lengthRows(9, 2), smoothing, { args, head: 'length' })
+    alike: () => sweep({ classWeights: ['balanced'], learningRate: [1e-2, 1e-3] }, measured)
   })) {
     const { best } = await run()
     t.true(best.startsWith('sweep-'), name)

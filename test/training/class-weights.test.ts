@@ -1,6 +1,6 @@
 import test from 'ava'
 import { trainingArguments } from '../../lib/config/training-arguments.js'
-import { AdapterTrainer, type ClassWeights, type Model, type Row } from '../../lib/index.js'
+import { AdapterTrainer, type ClassWeights, type Model, MultiTaskTrainer, type Row } from '../../lib/index.js'
 import { headClassWeights } from '../../lib/training/class-weights.js'
 import { EncodedDataset } from '../../lib/training/encoded.js'
 import { load, quiet } from '../model/support.js'
@@ -58,5 +58,31 @@ test('what does not fit is refused before the first step', async (t) => {
   model.addRegressionHead('value')
   model.trainHead('value')
   model.activeHead = 'value'
-  await refuse('balanced', /no head that trains has classes/)
+  await refuse('balanced', /^args\.classWeights: no head that trains has classes: leave it out$/)
+})
+
+test('smoothed labels where no head chooses one of several are refused before the first step', async (t) => {
+  const model = await load(t)
+  model.addRegressionHead('value')
+  model.addMultiLabelClassificationHead('topics', { labels: ['a', 'b'] })
+  model.addClassificationHead('mood', { labels: ['bad', 'good'] })
+  const message = /^args\.labelSmoothingFactor: no head that trains chooses one of several classes: leave it out$/
+  for (const [head, label] of Object.entries({ value: 0.5, topics: ['a'] })) {
+    model.trainHead(head)
+    model.activeHead = head
+    const options = { model, trainDataset: [ids(label)], args: { ...quiet, labelSmoothingFactor: 0.1 } }
+    await t.throwsAsync(new AdapterTrainer(options).train(), { message })
+    await t.throwsAsync(new AdapterTrainer(options).evaluate({ evalDataset: [ids(label)] }), { message })
+  }
+  const task = (head: string, label: Row['label']) => ({ head, dataset: [ids(label)] })
+  const tasks = { value: task('value', 1), topics: task('topics', ['a']) }
+  model.addAdapter('shared', 'ia3')
+  const run = (more: object) => {
+    const all = Object.entries({ ...tasks, ...more }).map(([name, one]) => [name, { ...one, adapter: 'shared' }])
+    const args = { ...quiet, labelSmoothingFactor: 0.1, maxSteps: 1 }
+    return new MultiTaskTrainer({ model, tasks: Object.fromEntries(all), args }).train()
+  }
+  await t.throwsAsync(run({}), { message: /^value: labelSmoothingFactor: no head that trains chooses/ })
+  // What is for all means those that it can be for.
+  t.is((await run({ mood: task('mood', 'good') })).step, 1)
 })
