@@ -1,5 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import * as check from '../config/check.js'
+import { eachUnlessAborted } from './abort.js'
 import type { Choice } from './choices.js'
 import type { GivenAnswers } from './questions.js'
 import { checkFieldNames, contentFields, didYouMeanField, numberFields, type Spelling } from './row-fields.js'
@@ -140,9 +141,8 @@ async function read(dataset: Dataset, name: string, signal?: AbortSignal): Promi
     return rows
   }
   if (Symbol.asyncIterator in dataset) {
-    for await (const row of dataset) {
+    for await (const row of signal === undefined ? dataset : eachUnlessAborted(dataset, signal)) {
       rows.push(checkRow(row, `${name}[${rows.length}]`))
-      signal?.throwIfAborted()
     }
   } else if (Symbol.iterator in dataset) {
     for (const row of dataset) {

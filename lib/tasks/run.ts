@@ -21,7 +21,9 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
   const weights = await learnerClassWeights(run)
   const state = new RunState(run, weights)
   const canEvaluate = run.feeds.some(({ options }) => options.evaluation !== undefined)
-  const callbacks = new Callbacks(run.callbacks, { model, args }, canEvaluate)
+  // A step that is saved has been told of and evaluated: a resumed run does not go back to it.
+  const stop = run.saveOnAbort ? undefined : run.signal
+  const callbacks = new Callbacks(run.callbacks, { model, args }, canEvaluate, stop)
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
     run.onPlan?.(state.plan)
@@ -56,7 +58,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
     }
     const asked = callbacks.takes('evaluate')
     if (asked || (args.evalOnStart && firstStep === 0)) {
-      for await (const [{ name }, evaluation] of evaluations(run, weights)) {
+      for await (const [{ name }, evaluation] of evaluations(run, weights, stop)) {
         yield await callbacks.tell({ type: 'evaluate', task: name, step: firstStep, epoch: state.epoch, ...evaluation })
       }
     }
@@ -87,7 +89,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       const asksForEvaluation = callbacks.takes('evaluate')
       if (asksForEvaluation || (isDue && isEvaluated(args, step, place))) {
         const goOn = speed.pause()
-        for await (const [learner, evaluation] of evaluations(run, weights)) {
+        for await (const [learner, evaluation] of evaluations(run, weights, stop)) {
           if (await state.evaluated(learner, evaluation)) isBest = true
           yield await callbacks.tell({ type: 'evaluate', task: learner.name, step, epoch, ...evaluation })
           if (learner.hasWaitedEnough) stopped.push([learner, 'earlyStopping'])
@@ -167,11 +169,10 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
 /** Everyone who has not ended, over their evaluation data; those that share rows pass over them together. */
 async function* evaluations(
   run: TasksRun,
-  weights: readonly NativeClassWeights[]
+  weights: readonly NativeClassWeights[],
+  signal: AbortSignal | undefined
 ): AsyncGenerator<[Learner, Evaluation]> {
   const { model, args, feeds, learners } = run
-  // A step that is saved has been evaluated: a resumed run does not go back to it.
-  const signal = run.saveOnAbort ? undefined : run.signal
   for (const { options } of feeds) {
     const { evaluation, computeMetrics } = options
     const own = options.learners.map((index) => learners[index] as Learner)

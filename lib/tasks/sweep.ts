@@ -4,6 +4,7 @@ import { type CompositionBlock, Parallel, Stack } from '../config/composition.js
 import type { HeadConfig } from '../config/head-config.js'
 import { taskArguments } from '../config/task-arguments.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import { unlessAborted } from '../data/abort.js'
 import { collectRows, type Dataset, isIndexed } from '../data/dataset.js'
 import { outsideScope } from '../model/adapter-setup.js'
 import { checkModel } from '../model/check-model.js'
@@ -56,7 +57,10 @@ export interface SweepOptions {
   /** Called while it goes on; they may ask it to stop, evaluate, log or save. */
   readonly callbacks?: readonly TrainerCallback<TasksEvent>[] | undefined
   readonly signal?: AbortSignal | undefined
-  /** When the signal stops it, a checkpoint is written first. Default false. */
+  /**
+   * When the signal stops it, a checkpoint is written first; what goes with the step, its evaluation and callbacks, then comes
+   * to its end. Default false.
+   */
   readonly saveOnAbort?: boolean | undefined
 }
 
@@ -114,7 +118,7 @@ export async function trainSweep(
     try {
       for await (const event of recordedTasksRun(await runOf(model, dataset, sweep, learners))) {
         if (event.type === 'end') results = event.tasks
-        await options.onEvent?.(event)
+        await unlessAborted(options.onEvent?.(event), options.saveOnAbort ? undefined : options.signal)
       }
     } finally {
       release()

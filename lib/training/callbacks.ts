@@ -1,6 +1,7 @@
 import * as check from '../config/check.js'
 import { didYouMean } from '../config/nearest.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
+import { unlessAborted } from '../data/abort.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import { className, ownStates, remembers, type SavedCallback } from './callback-states.js'
@@ -126,7 +127,9 @@ export class Callbacks {
   constructor(
     private readonly all: readonly AnyCallback[] = [],
     private readonly run: { readonly model: Model; readonly args: TrainingArguments },
-    private readonly hasEvaluation: boolean
+    private readonly hasEvaluation: boolean,
+    /** Ends the wait for a callback. */
+    private readonly signal: AbortSignal | undefined
   ) {}
 
   /** Whether one of them has ended the run. */
@@ -162,7 +165,7 @@ export class Callbacks {
     const states: SavedCallback[] = []
     for (const [i, one] of this.all.entries()) {
       if (!remembers(one)) continue
-      const state = (await one.saveState?.()) ?? null
+      const state = (await unlessAborted(one.saveState?.(), this.signal)) ?? null
       checkSavable(`callbacks[${i}].saveState()`, state)
       states.push({ name: className(one), state })
     }
@@ -173,7 +176,7 @@ export class Callbacks {
   async restore(saved: readonly SavedCallback[] | undefined): Promise<void> {
     if (saved === undefined) return
     for (const [one, state] of ownStates(this.all, saved)) {
-      if (state !== null) await one.loadState?.(state)
+      if (state !== null) await unlessAborted(one.loadState?.(state), this.signal)
     }
   }
 
@@ -191,7 +194,7 @@ export class Callbacks {
     }
     for (const one of this.all) {
       const method = one[call] as ((...given: unknown[]) => Waits) | undefined
-      await (event === undefined ? method?.call(one, run) : method?.call(one, event, run))
+      await unlessAborted(event === undefined ? method?.call(one, run) : method?.call(one, event, run), this.signal)
     }
   }
 

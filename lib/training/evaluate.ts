@@ -182,7 +182,7 @@ export async function evaluateEncoded(
     }
   }
   const each: [string, HeadEvaluation][] = []
-  for (const [name, result] of results) each.push([name, await result.evaluation()])
+  for (const [name, result] of results) each.push([name, await result.evaluation(signal)])
   const [only] = each
   return {
     loss: each.reduce((sum, [, { loss }]) => sum + loss, 0),
@@ -254,9 +254,9 @@ class HeadResult {
     return labelsTokens(this.#config) ? labelledTokens(labels as Int32Array) : rows
   }
 
-  async evaluation(): Promise<HeadEvaluation> {
+  async evaluation(signal: AbortSignal | undefined): Promise<HeadEvaluation> {
     const loss = this.#weight === 0 ? Number.NaN : this.#loss / this.#weight
-    const own = this.#compute && (await this.#collector?.measure(this.#compute))
+    const own = this.#compute && (await this.#collector?.measure(this.#compute, signal))
     const perplexity = predictsWords(this.#config) ? { perplexity: Math.exp(loss) } : {}
     return { loss, metrics: { ...this.#counter.result(), ...perplexity, ...own }, rows: this.#rows }
   }

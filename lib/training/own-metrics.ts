@@ -1,5 +1,6 @@
 import { isChoiceHead } from '../config/choice-heads.js'
 import { type HeadConfig, labelNames, predictsWords } from '../config/head-config.js'
+import { unlessAborted } from '../data/abort.js'
 import { type EncodedRow, partsOf } from '../data/collate.js'
 import { AdapterError } from '../native/errors.js'
 
@@ -41,15 +42,15 @@ export class PredictionCollector {
     }
   }
 
-  async measure(compute: ComputeMetrics): Promise<Readonly<Record<string, number>>> {
+  async measure(compute: ComputeMetrics, signal: AbortSignal | undefined): Promise<Readonly<Record<string, number>>> {
     const logits = joined(this.#logits, (length) => new Float32Array(length))
     const isFloat = this.#labels[0] instanceof Float32Array
     const labels = joined(this.#labels, (length) => (isFloat ? new Float32Array(length) : new Int32Array(length)))
-    const own = await compute({
+    const own = compute({
       ...{ head: this.head, labelNames: labelNames(this.config), rowLengths: this.#rowLengths },
       ...{ logits, labels, width: this.#width(logits.length, labels.length) }
     })
-    return checked(own)
+    return checked(await unlessAborted(own, signal))
   }
 
   #width(logits: number, labels: number): number {

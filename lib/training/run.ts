@@ -68,7 +68,9 @@ export async function* trainingRun(
     const best = new BestModel(args, progress.best)
     const plateau = isPlateau(args) ? new Plateau(args, progress.plateau) : undefined
     if (plateau !== undefined) await native.setScale(0, plateau.saved.scale)
-    const callbacks = new Callbacks(data.callbacks, { model, args }, data.evaluation !== undefined)
+    // A step that is saved has been told of and evaluated: a resumed run does not go back to it.
+    const stop = saveOnAbort ? undefined : signal
+    const callbacks = new Callbacks(data.callbacks, { model, args }, data.evaluation !== undefined, stop)
     await callbacks.restore(progress.callbacks)
     let savedStep = firstStep
     const save = async (): Promise<SaveEvent> => {
@@ -83,8 +85,6 @@ export async function* trainingRun(
       return await callbacks.tell({ type: 'save', step, epoch, folder })
     }
     const evaluate = async (sets: readonly EvaluationSet[]): Promise<EvaluateEvent> => {
-      // A step that is saved has been evaluated: a resumed run does not go back to it.
-      const stop = saveOnAbort ? undefined : signal
       const { computeMetrics } = data
       const how = { ...evaluating, signal: stop, computeMetrics }
       const evaluation = await evaluateSets(sets, (rows) => evaluateEncoded(model, rows, how))

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
+import { unlessAborted } from '../data/abort.js'
 import type { Row } from '../data/dataset.js'
 import { type RowStream, rowsOfPass } from '../data/row-stream.js'
 import type { Model } from '../model/model.js'
@@ -65,7 +66,7 @@ export class StreamFeed {
    * @param digest what digestAfter gave when they were taken
    */
   async skip(steps: number, digest: string | undefined): Promise<void> {
-    while (this.#taken < steps) await this.#take()
+    while (this.#taken < steps) await unlessAborted(this.#take(), this.#signal)
     if (this.digestAfter(steps) === (digest ?? '')) return
     throw new AdapterError('ERR_RESUME', 'resume the training', 'the stream gives other rows than it did', {
       expected: `the same rows in the same order in the first ${steps} steps`,
@@ -80,7 +81,8 @@ export class StreamFeed {
 
   async next(): Promise<readonly LabelledBatch[] | undefined> {
     if (this.#taken >= this.#args.maxSteps) return undefined
-    return await unlessAborted(this.#next(), this.#signal)
+    // Nothing, and not an error: the run looks at the signal before each step.
+    return await unlessAborted<readonly LabelledBatch[]>(this.#next(), this.#signal, () => [])
   }
 
   /** Begins to read the next step's rows now, and gives them when they are asked for. */
@@ -145,19 +147,4 @@ async function* batchesOf(rows: AsyncIterable<Row>, args: TrainingArguments): As
     batch = []
   }
   if (batch.length > 0 && !args.dataloaderDropLast) yield batch
-}
-
-/** Nothing as soon as the signal says so: the run looks at it before each step. */
-async function unlessAborted<T>(work: Promise<readonly T[]>, signal: AbortSignal | undefined): Promise<readonly T[]> {
-  if (signal === undefined) return await work
-  let stop = (): void => undefined
-  const aborted = new Promise<readonly T[]>((resolve) => {
-    stop = () => resolve([])
-    signal.addEventListener('abort', stop, { once: true })
-  })
-  try {
-    return await Promise.race([work, aborted])
-  } finally {
-    signal.removeEventListener('abort', stop)
-  }
 }

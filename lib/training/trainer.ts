@@ -59,9 +59,15 @@ export interface AdapterTrainerOptions {
 const keys = ['model', 'trainDataset', 'evalDataset', 'args', 'computeMetrics', 'callbacks']
 
 export interface RunOptions {
-  /** Stops between two steps; the run then rejects with the signal's reason. */
+  /**
+   * Stops between two steps, or while the run waits for rows, computeMetrics or a callback; it then rejects with the
+   * signal's reason.
+   */
   readonly signal?: AbortSignal | undefined
-  /** When the signal stops it, a checkpoint is written first, and its event given. Default false. */
+  /**
+   * When the signal stops it, a checkpoint is written first, and its event given. What goes with the step, its evaluation
+   * and callbacks, then comes to its end. Default false.
+   */
   readonly saveOnAbort?: boolean | undefined
 }
 

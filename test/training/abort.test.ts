@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { AdapterTrainer, type Model, MultiTaskTrainer, trainSweep } from '../../lib/index.js'
+import { AdapterTrainer, evaluate, type Model, MultiTaskTrainer, type Row, trainSweep } from '../../lib/index.js'
 import { moved, quiet, ready, scratch, snapshot, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(32)
@@ -92,6 +92,81 @@ test('aborted while it runs: it stops between two steps, with the signal’s rea
   await new AdapterTrainer({ model: three, trainDataset: rows, args: { ...args, maxSteps: 3 } }).train()
   t.deepEqual(moved(snapshot(three), snapshot(model)), [])
   await usable(t, model)
+})
+
+test('aborted while it waits for rows, measures or a callback that never come: the model is free', async (t) => {
+  const model = await ready(t)
+  const never = () => new Promise<never>(() => undefined)
+  let closed = 0
+  const hanging = () => ({
+    async *[Symbol.asyncIterator]() {
+      yield* rows.slice(0, 4)
+      await never()
+    }
+  })
+  /** Says when it is let go of, which a generator that waits cannot. */
+  const source = () => {
+    const next = async () => (given++ < 4 ? { done: false, value: rows[0] } : await never())
+    let given = 0
+    return { [Symbol.asyncIterator]: () => ({ next, return: async () => ({ done: true, value: closed++ }) }) }
+  }
+  const args = { ...quiet, maxSteps: 4, evalStrategy: 'steps', evalSteps: 1 } as const
+  const plain = { ...quiet, maxSteps: 4 }
+  const { evalStrategy: _, evalSteps: __, ...unmeasured } = args
+  const of = (options: object) => (signal: AbortSignal) =>
+    new AdapterTrainer({ model, trainDataset: rows, args, evalDataset: rows, ...options }).train({ signal })
+  const tasks =
+    (task: object, options: object = {}) =>
+    (signal: AbortSignal) =>
+      new MultiTaskTrainer({ model, tasks: { a: { dataset: rows, ...task } }, args: plain, ...options }).train({
+        signal
+      })
+  const kinds: Record<string, (signal: AbortSignal) => Promise<unknown>> = {
+    rows: of({ trainDataset: source() as AsyncIterable<Row> }),
+    'rows to measure on': of({ evalDataset: { one: rows, other: hanging() } }),
+    measures: of({ computeMetrics: never }),
+    callback: of({ callbacks: [{ onStepEnd: never }] }),
+    'the state of one': of({
+      args: { ...unmeasured, outputDir: scratch(t), saveStrategy: 'steps', saveSteps: 1 },
+      evalDataset: undefined,
+      callbacks: [{ onStepEnd: () => undefined, saveState: never }]
+    }),
+    'tasks: rows': tasks({ dataset: hanging() }),
+    'tasks: measures': tasks({ evalDataset: rows, computeMetrics: never }, { args }),
+    'tasks: callback': tasks({}, { callbacks: [{ onLog: never }], args: { ...plain, loggingSteps: 1 } }),
+    'sweep: rows': (signal) => trainSweep(model, hanging(), { seed: [1] }, { head: 'a', args: plain, signal }),
+    'sweep: event': (signal) =>
+      trainSweep(model, rows, { seed: [1] }, { head: 'a', args: plain, signal, onEvent: never }),
+    'evaluate: rows': (signal) => evaluate(model, hanging(), { signal })
+  }
+  for (const [name, run] of Object.entries(kinds)) {
+    const reason = new Error(name)
+    const controller = new AbortController()
+    const timer = setTimeout(() => controller.abort(reason), 200)
+    t.is(await failure(() => run(controller.signal)), reason)
+    clearTimeout(timer)
+    t.notThrows(() => model.trainAdapter('a'), name)
+  }
+  t.is(closed, 1)
+  await usable(t, model)
+})
+
+test('an abort that saves waits for the callback of the step that it saves', async (t) => {
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  const controller = new AbortController()
+  const seen: number[] = []
+  const onStepEnd = async ({ step }: { readonly step: number }) => {
+    if (step === 2) controller.abort()
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    seen.push(step)
+  }
+  const args = { ...quiet, outputDir, maxSteps: 9 }
+  const trainer = new AdapterTrainer({ model, trainDataset: rows, args, callbacks: [{ onStepEnd }] })
+  const error = await failure(() => trainer.train({ signal: controller.signal, saveOnAbort: true }))
+  t.is(error?.name, 'AbortError')
+  t.deepEqual(seen, [1, 2])
+  t.deepEqual(readdirSync(outputDir), ['checkpoint-2'])
 })
 
 test('aborted in the middle of a step: it ends before its next micro-batch, and nothing has moved', async (t) => {
