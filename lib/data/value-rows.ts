@@ -2,6 +2,7 @@ import * as check from '../config/check.js'
 import type { ImageShape } from '../config/image-shape.js'
 import { describeSizes, type RowValues, valueFields } from '../config/row-values.js'
 import { checkPixels } from './images.js'
+import { checkNumbers } from './numbers.js'
 
 /** Numbers with their shape, row-major. */
 interface ShapedNumbers {
@@ -20,9 +21,14 @@ export function givenValues(inputs: object): { name: string; values: unknown } |
   return name === undefined ? undefined : { name, values: given[name] }
 }
 
-/** A row's numbers, checked for their kind. */
+/**
+ * A row's numbers, checked for their kind.
+ * @param name with the field in it: those of images are said to be an image's
+ */
 export function checkValues(name: string, row: unknown): ArrayLike<number> {
-  return checkPixels(name, isShaped(row) && 'data' in row ? row.data : row)
+  const values = isShaped(row) && 'data' in row ? row.data : row
+  if (name.includes('pixelValues')) return checkPixels(name, values)
+  return checkNumbers(name, values, "a row's numbers", 'the last size first, or { data, shape }')
 }
 
 /** An image's numbers, flat; of one with its shape, that is checked. Whether they are as many as the model reads is not. */

@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import { describeShape, type ImageShape, imageTokens, imageValues } from '../config/image-shape.js'
-import { checkPixels, checkScaled, encodeImage } from '../data/images.js'
+import { checkPixels, encodeImage } from '../data/images.js'
 import { imageOf, type ValuesOfRow } from '../data/value-rows.js'
 import type { Shaped } from './input-rows.js'
 
@@ -36,8 +36,9 @@ function cut(given: Shaped, image: ImageShape): ArrayLike<number>[] {
   if (rows * each !== data.length) {
     throw check.valueError('pixelValues', `expected ${rows * each} values for its shape, got ${data.length}`)
   }
-  checkScaled('pixelValues.data', data)
-  const all = data instanceof Float32Array ? data : Float32Array.from(data)
+  if (rows === 0) return []
+  const values = checkPixels('pixelValues.data', data)
+  const all = values instanceof Float32Array ? values : Float32Array.from(values)
   return Array.from({ length: rows }, (_, row) => all.subarray(row * each, (row + 1) * each))
 }
 

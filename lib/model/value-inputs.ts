@@ -1,7 +1,7 @@
 import * as check from '../config/check.js'
 import { type RowValues, tokensOfRow, valueFields } from '../config/row-values.js'
 import { labelsTokens } from '../data/labels.js'
-import { givenValues, rowOf, type ValuesOfRow } from '../data/value-rows.js'
+import { checkValues, givenValues, rowOf, type ValuesOfRow } from '../data/value-rows.js'
 import { type LabelsFor, rowLabels, tokenLabelsOf } from './input-labels.js'
 import { alike, type Ids, type Shaped } from './input-rows.js'
 import type { PackedInputs } from './inputs.js'
@@ -68,6 +68,7 @@ function cut(name: string, given: unknown): readonly unknown[] {
     throw check.typeError(name, `rows of numbers, or { data, shape: [rows, …] }`, given)
   }
   const each = table.data.length / rows
-  const all = table.data instanceof Float32Array ? table.data : Float32Array.from(table.data)
+  const data = checkValues(`${name}.data`, table.data)
+  const all = data instanceof Float32Array ? data : Float32Array.from(data)
   return Array.from({ length: rows }, (_, row) => ({ data: all.subarray(row * each, (row + 1) * each), shape: rest }))
 }

@@ -110,3 +110,25 @@ test('features of one size are typed arrays with or without their shape; what do
   const { model: bert } = await open(t, 'bert')
   await t.throwsAsync(bert.forward({ inputValues: [row] }), { message: /numbers were given to a model of text/ })
 })
+
+test('arrays whose entries are not the numbers that are meant, and empty ones, are told as what they are', async (t) => {
+  const { model } = await open(t, 'wav2vec2')
+  const expected = (got: string) => ({ message: new RegExp(`expected a row's numbers, in a Float32Array.*got ${got}`) })
+  for (const kind of [Uint8Array, Uint16Array, BigInt64Array]) {
+    const data = new kind(40) as never
+    for (const inputValues of [[data], { data, shape: [1, 40] }])
+      await t.throwsAsync(model.forward({ inputValues }), expected(`an? ${kind.name}`))
+  }
+  await t.throwsAsync(
+    model.forward({ inputValues: [new DataView(new ArrayBuffer(160)) as never] }),
+    expected('a DataView')
+  )
+  await t.throwsAsync(model.forward({ inputValues: [new Float32Array()] }), {
+    message: /expected a row's numbers, at least one, got an empty array/
+  })
+  const samples = Float64Array.from({ length: 40 }, (_, i) => Math.sin(i))
+  const [wide, plain] = await Promise.all(
+    [samples, Array.from(samples)].map((row) => model.forward({ inputValues: [row] }, { head: null }))
+  )
+  t.deepEqual(wide?.lastHiddenState, plain?.lastHiddenState)
+})
