@@ -18,11 +18,12 @@ import { didYouMean } from '../config/nearest.js'
 import { pathPattern } from '../config/path-pattern.js'
 import { surgeryFile, weightsSource } from '../exchange/folder-files.js'
 import { makeOutput } from '../exchange/write-folder.js'
-import { AdapterError, nativeCall } from '../native/errors.js'
+import { AdapterError, nativeCall, withErrors } from '../native/errors.js'
 import type { NativeModuleInfo, ParameterInfo, WeightsSource } from '../native/types.js'
 import type { Model } from './model.js'
 import { moduleType } from './module-type.js'
 import { ModelNames } from './names.js'
+import { withReason } from './no-place.js'
 import { checkOptions } from './options.js'
 import { inBase, type Replaced, readSurgery, surgeryToJson, writeSurgery } from './surgery-record.js'
 
@@ -227,7 +228,11 @@ export abstract class ModelSurgery extends ModelNames {
   #operate(replaced: readonly Replaced[], source?: WeightsSource): Replacement {
     const native = replaced.map(({ path, module }) => ({ path, with: nativeModule(module) }))
     const seed = this.seedFor(`module ${replaced[0]?.path}`)
-    const number = nativeCall(() => this.#surgeon.native.replaceModules(native, seed, source))
+    const { config, native: core } = this.#surgeon
+    const number = withErrors(
+      () => nativeCall(() => core.replaceModules(native, seed, source)),
+      (error) => (config.exported === null ? error : withReason(error, () => this.#modules()))
+    )
     let undone = false
     const operation: Replacement = Object.freeze({
       paths: Object.freeze(replaced.map(({ path }) => path)),

@@ -233,3 +233,18 @@ test('a network with a module called heads: what namedModules lists is what plac
   using placed = await AutoModel.fromExported(group.archive, { placement })
   t.regex(placed.explainPlacement().join(), /model\.heads/)
 })
+
+test('a module without a place for another says what it takes and gives; one around others names those', async (t) => {
+  const { model } = await open(t, 'llama')
+  const replace = (one: Model, path: string) => () => one.replaceModule(path, (module) => module)
+  t.throws(replace(model, 'embed_tokens'), {
+    code: 'ERR_INVALID_ARGUMENT',
+    message:
+      /^replaceModule 'embed_tokens': 'embed_tokens' \(Embedding\) has no place for another module: it takes \[batch, sequence\] and gives \[batch, sequence, 16\] \(expected a module that takes and gives a value for each token/
+  })
+  t.throws(replace(model, 'layers'), {
+    message: /'layers' \(ModuleList\) does not map tokens.*expected one of 'layers\.0'/
+  })
+  const { model: images } = await open(t, 'convolutional')
+  t.throws(replace(images, 'stem'), { message: /it takes \[batch, 3, 8, 8\] and gives \[batch, 6, 3, 3\]/ })
+})
