@@ -72,6 +72,11 @@ test('an output with one value a row, and the mean over tokens, are what heads r
     message: /'pooled' is none of the graph's.*last_hidden_state/
   })
   await t.throwsAsync(AutoModel.fromExported(group.archive, { pooling: 'max' as never }), { message: /pooling/ })
+  await t.throwsAsync(logits({ output: 'mean', pooling: 'last' }), {
+    code: 'ERR_INVALID_ARGUMENT',
+    message: /pooling: the output 'mean' has one value for each row \(expected no pooling/
+  })
+  t.true(distance(mean.data, await logits({ output: 'last_hidden_state', pooling: 'mean' })) < 1e-6)
 })
 
 test('a pooler of the network answers for rows where it is the output', async (t) => {
