@@ -1,4 +1,5 @@
 import type { NativeClassWeights } from '../native/trainer-types.js'
+import { checkMeasured } from '../training/best.js'
 import { Callbacks } from '../training/callbacks.js'
 import { due, isEvaluated } from '../training/due.js'
 import { type Evaluation, evaluateEncoded, evaluationOptions } from '../training/evaluate.js'
@@ -58,7 +59,9 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
     }
     const asked = callbacks.takes('evaluate')
     if (asked || (args.evalOnStart && firstStep === 0)) {
-      for await (const [{ name }, evaluation] of evaluations(run, weights, stop)) {
+      for await (const [{ name, options }, evaluation] of evaluations(run, weights, stop)) {
+        const metrics = [options.args.metricForBestModel, run.averagedMetric ?? null]
+        for (const metricForBestModel of metrics) checkMeasured({ ...args, metricForBestModel }, evaluation)
         yield await callbacks.tell({ type: 'evaluate', task: name, step: firstStep, epoch: state.epoch, ...evaluation })
       }
     }

@@ -30,7 +30,8 @@ export function sharedArguments(owner: object, args: TrainingArguments, sharing:
     const agree = sharing.every((task) => names.every((name) => isDeepStrictEqual(task.args[name], first.args[name])))
     // What follows evaluations of one task is none for several: such a schedule is that of all or a task's own.
     const follows = names.includes('lrSchedulerType') && [args, first.args].some(isPlateau)
-    if (!agree || follows) warnOfOwn(owner, { name: differing, value: args[differing] }, sharing)
+    const help = follows ? '' : '. Where all that share give the same, it holds for what they share, too'
+    if (!agree || follows) warnOfOwn(owner, { name: differing, value: args[differing], help }, sharing)
     else shared = { ...shared, ...Object.fromEntries(names.map((name) => [name, first.args[name]])) }
   }
   return shared
@@ -39,13 +40,13 @@ export function sharedArguments(owner: object, args: TrainingArguments, sharing:
 interface Argument {
   readonly name: Name
   readonly value: unknown
+  readonly help: string
 }
 
-function warnOfOwn(owner: object, { name, value }: Argument, sharing: Sharing): void {
+function warnOfOwn(owner: object, { name, value, help }: Argument, sharing: Sharing): void {
   const own = sharing.map((task) => `${task.name}: ${JSON.stringify(task.args[name])}`).join(', ')
   const text =
     `what the tasks ${sharing.map((task) => task.name).join(' and ')} share trains with the ${name} of all, ` +
-    `${JSON.stringify(value)}; that in the args of the tasks (${own}) is for what each has alone. ` +
-    'Where all that share give the same, it holds for what they share, too'
+    `${JSON.stringify(value)}; that in the args of the tasks (${own}) is for what each has alone${help}`
   warnOnce(owner, text, 'TORCH_ADAPTERS_SHARED_ARGUMENTS')
 }

@@ -76,7 +76,8 @@ export class BestModel {
 }
 
 /**
- * Refuses a metricForBestModel that no evaluation of these heads will have, where nobody adds measures of their own.
+ * Refuses a metricForBestModel that no evaluation of these heads will have. What computeMetrics gives shows in the first
+ * evaluation; known before is that names of several sets begin with the set's.
  * @param sets names of the evaluation data, where there are several
  */
 export function checkMetric(
@@ -85,7 +86,11 @@ export function checkMetric(
   computeMetrics: ComputeMetrics | undefined,
   sets: readonly string[] = []
 ): void {
-  if (metric === null || computeMetrics !== undefined) return
+  if (metric === null) return
+  if (computeMetrics !== undefined) {
+    checkSetOf(metric, sets)
+    return
+  }
   const each = Array.from(heads, ([head, config]) => ({ head, names: measuresOf(config) }))
   const names = each.flatMap(({ head, names }) =>
     heads.size === 1 ? names : [`${head}.loss`, ...names.map((name) => `${head}.${name}`)]
@@ -97,12 +102,32 @@ export function checkMetric(
   throw check.valueError('args.metricForBestModel', `no evaluation has '${metric}'.${help}`)
 }
 
+function checkSetOf(metric: string, sets: readonly string[]): void {
+  if (sets.length === 0 || metric === 'loss' || sets.some((set) => metric.startsWith(`${set}_`))) return
+  const begin = sets.map((set) => `${set}_`).join(', ')
+  throw check.valueError(
+    'args.metricForBestModel',
+    `no evaluation has '${metric}'. They have loss, and of each set what begins with its name: ${begin}`
+  )
+}
+
+/** Refuses it where an evaluation before the first step has shown what there is. */
+export function checkMeasured(
+  { metricForBestModel: metric, evalStrategy }: TrainingArguments,
+  evaluation: Pick<Evaluation, 'loss' | 'metrics' | 'heads'>
+): void {
+  if (metric !== null && evalStrategy !== 'no') valueNamed(evaluation, metric)
+}
+
+/** computeMetrics may itself say `eval_`, as in Hugging Face's Trainer. */
 export function valueNamed(evaluation: Pick<Evaluation, 'loss' | 'metrics' | 'heads'>, metric: string): number {
   const named = new Map(measuredValues(evaluation))
-  const value = named.get(metric)
+  const value = named.get(metric) ?? named.get(`eval_${metric}`)
   if (value !== undefined) return value
+  const hint = didYouMean(metric, named.keys()).trim()
   throw new AdapterError('ERR_INVALID_ARGUMENT', 'evaluate', `metricForBestModel: no evaluation has '${metric}'`, {
     expected: [...named.keys()].join(', '),
-    got: metric
+    got: metric,
+    ...(hint !== '' && { hint })
   })
 }

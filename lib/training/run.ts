@@ -4,7 +4,7 @@ import type { TrainingArguments } from '../config/training-arguments.js'
 import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
 import type { NativeMemberResult } from '../native/trainer-types.js'
-import { BestModel, valueNamed } from './best.js'
+import { BestModel, checkMeasured, valueNamed } from './best.js'
 import { Callbacks, type TrainerCallback } from './callbacks.js'
 import { headClassWeights, headsBy } from './class-weights.js'
 import { due, isEvaluated } from './due.js'
@@ -97,7 +97,9 @@ export async function* trainingRun(
     await callbacks.begin({ step: firstStep, totalSteps: plan.totalSteps, epoch: plan.epochAfter(firstStep) })
     const asked = callbacks.takes('evaluate')
     if (data.evaluation && (asked || (args.evalOnStart && firstStep === 0))) {
-      yield await callbacks.tell(await evaluate(data.evaluation))
+      const evaluation = await evaluate(data.evaluation)
+      checkMeasured(args, evaluation)
+      yield await callbacks.tell(evaluation)
     }
     /** What comes behind a step, in this order: what is due, and what callbacks ask for. */
     const behind = async function* (common: Omit<LogEvent, 'type' | 'loss' | keyof Rates>, isDue: boolean) {

@@ -1,5 +1,14 @@
 import test from 'ava'
-import { AdapterTrainer, evaluate, type Predictions, type TrainingEvent } from '../../lib/index.js'
+import {
+  type AdapterError,
+  AdapterTrainer,
+  type EvalDataset,
+  evaluate,
+  MultiTaskTrainer,
+  type Predictions,
+  type TrainingArgumentsInput,
+  type TrainingEvent
+} from '../../lib/index.js'
 import { load, quiet, ready, scratch, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(11)
@@ -55,6 +64,57 @@ test('a run is told the best by a measure of your own', async (t) => {
   t.like(events.at(-1), { type: 'end', best: { metric: 'mine', value: 0.7, step: 6 } })
   calls = 1
   t.is((await trainer.evaluate()).metrics['mine'], 0.7)
+})
+
+test('the best by a measure that computeMetrics gives: its own eval_, misspelled ones, those of several sets', async (t) => {
+  const model = await ready(t)
+  const run = async (
+    metricForBestModel: string,
+    evalDataset: EvalDataset = rows,
+    more: TrainingArgumentsInput = {}
+  ) => {
+    const steps = { maxSteps: 2, evalStrategy: 'steps', evalSteps: 1 } as const
+    const args = { ...quiet, ...steps, metricForBestModel, ...more }
+    let step = 0
+    const computeMetrics = () => ({ eval_mine: 0.5 })
+    try {
+      const trainer = new AdapterTrainer({ model, trainDataset: rows, evalDataset, args, computeMetrics })
+      for await (const event of trainer.run()) {
+        if (event.type === 'step') step = event.step
+        if (event.type === 'end') return event.best?.value
+      }
+    } catch (error) {
+      const { message, hint } = error as AdapterError
+      return `${step}: ${message} ${hint}`
+    }
+    return undefined
+  }
+  t.is(await run('eval_mine'), 0.5)
+  t.is(await run('mine'), 0.5)
+  const misspelled = /^1: evaluate: metricForBestModel: no evaluation has 'acuracy'.* Did you mean 'accuracy'\?/
+  t.regex(`${await run('eval_acuracy')}`, misspelled)
+  t.regex(`${await run('eval_acuracy', rows, { evalOnStart: true })}`, /^0: .*acuracy/)
+  const sets = { one: rows, two: rows }
+  t.is(await run('one_eval_mine', sets), 0.5)
+  t.regex(
+    `${await run('three_eval_mine', sets)}`,
+    /^0: args\.metricForBestModel: no evaluation has 'three_eval_mine'\. .*begins with its name: one_, two_/
+  )
+  const tasks = { a: { dataset: rows, evalDataset: rows, computeMetrics: () => ({ mine: 1 }) } }
+  const given = { ...quiet, maxSteps: 2, evalStrategy: 'epoch', evalOnStart: true } as const
+  const together = new MultiTaskTrainer({
+    model,
+    tasks: { a: { ...tasks.a, args: { metricForBestModel: 'mien' } } },
+    args: given
+  })
+  const events: string[] = []
+  await t.throwsAsync(
+    async () => {
+      for await (const { type } of together.run()) events.push(type)
+    },
+    { message: /no evaluation has 'mien'/ }
+  )
+  t.deepEqual(events, [])
 })
 
 test('what is no metrics is refused', async (t) => {
