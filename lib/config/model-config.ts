@@ -192,7 +192,9 @@ export function maxRowLength(config: ModelConfig): number {
 
 /** What rows are checked against. */
 export function rowLimits(config: ModelConfig): RowLimits {
-  const { vocabSize, typeVocabSize } = config
+  const { typeVocabSize } = config
+  // A network of somebody's own may map its ids before it looks them up: how many there are it alone knows.
+  const vocabSize = config.exported && config.vocabSize === 0 ? 2 ** 31 : config.vocabSize
   return {
     ...{ maxLength: maxRowLength(config), vocabSize, typeVocabSize },
     image: imageShape(config),

@@ -25,7 +25,7 @@ export interface NativeReplacement {
 export interface NativeModelConfig {
   /** One of the families; of an exported network any. */
   readonly modelType: string
-  /** 0: a model of images. */
+  /** 0: a model of images, or an exported network that maps its ids before it looks them up. */
   readonly vocabSize: number
   /** Of the embeddings; the hidden size in all families but ELECTRA. */
   readonly embeddingSize: number

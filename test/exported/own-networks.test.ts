@@ -63,3 +63,9 @@ for (const name of ['from-end', 'by-length'])
 test('tokens that see those before them alone take rows of any length without a mask', async (t) => {
   await answersAsAlone(t, 'behind')
 })
+
+test('ids that the network maps before it looks them up have no limit that is known', async (t) => {
+  const model = await answersAsAlone(t, 'mapped')
+  t.is(model.config.vocabSize, 0)
+  await t.throwsAsync(model.forward({ inputIds: [[200]] }, { head: null }), { message: /aten\.embedding/ })
+})
