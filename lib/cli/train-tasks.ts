@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import type { AdapterConfig } from '../config/adapter-config.js'
 import { quoted } from '../config/check.js'
 import { counted } from '../config/counted.js'
@@ -26,7 +26,7 @@ import { headFor } from './train-head.js'
 import type { tasksOptions } from './train-options.js'
 import { printPlan } from './train-plan.js'
 import { checkBest, type ParsedTraining, planTraining, type TrainValues } from './train-setup.js'
-import { describeHead, refuseKnown } from './train-what.js'
+import { checkpointFolder, describeHead, refuseKnown } from './train-what.js'
 import { runTrainingIn } from './training-run.js'
 import { withProgress } from './with-progress.js'
 
@@ -153,7 +153,7 @@ async function readTask(
 ): Promise<ReadTask | undefined> {
   const { train: file, eval: measured, head, labels, adapter = name, weight, below: _, config: __, ...args } = settings
   const place = `tasks.${name}`
-  for (const one of [name, adapter]) fromOptions(() => checkAdapterName(one, 'tasks'))
+  for (const one of [name, adapter]) checkFolderName(one)
   if (file === undefined) throw usageError(`${place}.train is missing`)
   const train = await rowsOf(`${place}.train`, file, true)
   if (train.length === 0) {
@@ -218,6 +218,15 @@ const taskOptions = ({ name, adapter, train, evaluation, below, options }: ReadT
     evalDataset: evaluation
   }
 ]
+
+/** Each name is a folder in that of the run, beside its checkpoints. */
+function checkFolderName(name: string): void {
+  fromOptions(() => checkAdapterName(name, 'tasks'))
+  if (/[/\\]/.test(name)) throw usageError(`tasks: '${name}' becomes a folder, whose name has no / or \\`)
+  const checkpoints = basename(checkpointFolder(''))
+  if (name === checkpoints)
+    throw usageError(`tasks: '${name}' is the folder of the run's checkpoints; give another name`)
+}
 
 /** A name stands for one adapter, whichever task says it. */
 function checkSame(tasks: readonly ReadTask[]): void {

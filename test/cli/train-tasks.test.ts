@@ -157,6 +157,26 @@ test('tasks that give the adapter they share different configs are refused, and 
   t.is(same.status, 0, same.errors)
 })
 
+test('a task is no folder of checkpoints, and none in another folder', async (t) => {
+  for (const [tasks, message] of [
+    [{ checkpoints: { train: mood } }, /tasks: 'checkpoints' is the folder of the run's checkpoints/],
+    [{ mood: { train: mood, adapter: 'a/b' } }, /tasks: 'a\/b' becomes a folder, whose name has no \/ or \\/]
+  ] as const) {
+    const folder = join(place, 'never')
+    const { status, errors } = await command([
+      'train',
+      '-m',
+      model,
+      '--tasks',
+      write('names.json', tasks),
+      '-o',
+      folder
+    ])
+    t.is(status, 2)
+    t.regex(errors, message)
+  }
+})
+
 test('of tasks that share an adapter the best is that of all together, by a mean over them', async (t) => {
   const task = { ...tasks.mood, adapter: 'shared' }
   const file = write('mean.json', { mood: { ...task, eval: mood }, again: { ...task, eval: mood } })
