@@ -1,7 +1,7 @@
 import { AdapterConfig, type AdapterConfigSource, type AdapterOverrides } from '../config/adapter-config.js'
 import { camelCase } from '../config/case.js'
 import * as check from '../config/check.js'
-import { explainArgument } from '../config/foreign-arguments.js'
+import { explainArgument, ownNameOf } from '../config/foreign-arguments.js'
 import { didYouMean } from '../config/nearest.js'
 import { isTaskArgument, type TaskArguments, taskArgumentNames } from '../config/task-arguments.js'
 import { trainingArguments } from '../config/training-arguments.js'
@@ -30,16 +30,12 @@ const ofBatches: readonly string[] = [
 /** The last name varies fastest. */
 export function sweepPoints(grid: SweepGrid, config: AdapterConfigSource, seed: number): SweepPoint[] {
   const names = Object.keys(check.checkObject('grid', grid))
-  const shared = Object.keys(trainingArguments())
   const configs = names.includes('config') ? check.checkArray('grid.config', grid['config']) : [config]
   const fields = configs.flatMap((one) => fieldsOf(one as AdapterConfigSource))
   for (const name of names) {
     checkName(name, fields)
     const values = check.checkArray(`grid.${name}`, grid[name])
     if (values.length === 0) throw check.valueError(`grid.${name}`, 'expected at least one value')
-    if (name !== 'seed' && shared.includes(name) && !isTaskArgument(name)) {
-      throw check.valueError(`grid.${name}`, 'all of a sweep train in the same steps: give it in args')
-    }
     if (['metricForBestModel', 'greaterIsBetter'].includes(name)) {
       throw check.valueError(`grid.${name}`, 'all of a sweep are compared by one measure: give it in args')
     }
@@ -56,8 +52,19 @@ export function sweepPoints(grid: SweepGrid, config: AdapterConfigSource, seed: 
 
 /** What may vary is an argument of each one's own, or a field of its adapter's config in either spelling. */
 function checkName(name: string, fields: readonly string[]): void {
-  if (name === 'config' || name === 'seed' || fields.includes(name) || fields.includes(camelCase(name))) return
-  if (Object.hasOwn(trainingArguments(), name)) return
+  if (
+    name === 'config' ||
+    name === 'seed' ||
+    isTaskArgument(name) ||
+    fields.includes(name) ||
+    fields.includes(camelCase(name))
+  )
+    return
+  const own = Object.hasOwn(trainingArguments(), name) ? name : ownNameOf(name)
+  if (own !== undefined && !isTaskArgument(own)) {
+    const called = own === name ? '' : ` as ${own}`
+    throw check.valueError(`grid.${name}`, `all of a sweep train in the same steps: give it in args${called}`)
+  }
   const elsewhere = explainArgument(name)
   if (elsewhere !== undefined) throw check.valueError(`grid.${name}`, `'${name}' ${elsewhere}`)
   const known = ['config', 'seed', ...taskArgumentNames.filter((one) => !ofBatches.includes(one)), ...fields]
@@ -80,10 +87,22 @@ function pointOf(values: Record<string, unknown>, config: AdapterConfigSource, s
     else fields[camelCase(name)] = value
   }
   const source = (values['config'] ?? config) as AdapterConfigSource
+  const load = () => AdapterConfig.load(source, fields as AdapterOverrides)
   return {
     values,
-    config: AdapterConfig.load(source, fields as AdapterOverrides),
+    config: values['config'] === undefined ? load() : ofConfig(source, load),
     args,
     seed: values['seed'] === undefined ? seed : check.checkInteger('grid.seed', values['seed'], 0)
+  }
+}
+
+/** What one of several configs does not take is said of it. */
+function ofConfig(source: AdapterConfigSource, load: () => AdapterConfig): AdapterConfig {
+  try {
+    return load()
+  } catch (error) {
+    if (!(error instanceof TypeError || error instanceof RangeError)) throw error
+    error.message = `grid.config: of ${JSON.stringify(source)}: ${error.message}`
+    throw error
   }
 }

@@ -301,6 +301,12 @@ test('what no sweep can vary is said', async (t) => {
   await t.throwsAsync(trainSweep(model, rows, {}), { message: /head: the model has none/ })
   model.addClassificationHead('h', { numLabels: 2 })
   await t.throwsAsync(trainSweep(model, rows, { numTrainEpochs: [1, 2] }), { message: /grid\.numTrainEpochs/ })
+  await t.throwsAsync(trainSweep(model, rows, { epochs: [1, 2] }), {
+    message: /^grid\.epochs: all of a sweep train in the same steps: give it in args as numTrainEpochs/
+  })
+  await t.throwsAsync(trainSweep(model, rows, { config: ['seq_bn', 'ia3'], reduction_factor: [4, 8] }), {
+    message: /^grid\.config: of "ia3": .*unknown field 'reductionFactor'/
+  })
   await t.throwsAsync(trainSweep(model, rows, { perDeviceTrainBatchSize: [1, 2] }), { message: /the same batches/ })
   await t.throwsAsync(trainSweep(model, rows, { metricForBestModel: ['loss'] }), { message: /one measure/ })
   await t.throwsAsync(trainSweep(model, rows, { reductionFactr: [1] }), { message: /reduction/i })
