@@ -68,7 +68,7 @@ export interface TrainSettings {
   readonly tasks: Readonly<Record<string, TaskSettings>>
   /** Of several tasks: 'fused', rows of several in each step, or 'alternate', a batch of one. Default 'fused'. */
   readonly mode: TaskMode
-  /** Of several tasks: whose batches come when, such as 'proportional' or `{ temperature: 2 }`. Default 'exhaustive'. */
+  /** Of several tasks: whose batches come when, such as 'proportional' or 'temperature=2'. Default 'exhaustive'. */
   readonly sampler: TaskSampling
   /** Of several tasks: what a loss that is not finite, or a task without rows, ends: the run or that task. Default 'throw'. */
   readonly onNotFinite: OnNotFinite
@@ -135,7 +135,7 @@ const settingRules: check.FieldRules<TrainSettings> = {
   below: (name, value) => adapterList(name, value, 1),
   fusion: check.checkNonEmptyString,
   mode: checkMode,
-  sampler: checkSampling,
+  sampler: (name, value) => samplingOf(value, name),
   onNotFinite: checkOnNotFinite,
   tasks: (name, value) => {
     if (check.isPlainObject(value)) return tasksOf(name, value)
@@ -279,13 +279,14 @@ async function contentOf(file: string): Promise<Record<string, unknown>> {
   return inFile(file, operation, () => check.checkObject('config', content))
 }
 
-/** What --sampler takes. */
-export function samplingOf(text: string): TaskSampling {
-  const temperature = /^temperature(?:=(.*))?$/.exec(text)?.[1]
-  if (temperature === '' || text === 'temperature') {
-    throw check.valueError('--sampler', "'temperature' needs its number, such as temperature=2")
+/** What --sampler takes, and a config, which may have an object, too. */
+export function samplingOf(value: unknown, name = '--sampler'): TaskSampling {
+  const [isTemperature, number = ''] = (typeof value === 'string' && /^temperature(?:=(.*))?$/.exec(value)) || []
+  if (isTemperature === undefined) {
+    return checkSampling(name, value, 'temperature=T', [{ type: 'string', pattern: '^temperature=[0-9.]+$' }])
   }
-  return checkSampling('--sampler', temperature === undefined ? text : { temperature: Number(temperature) })
+  if (number === '') throw check.valueError(name, "'temperature' needs its number, such as temperature=2")
+  return checkSampling(name, { temperature: Number(number) })
 }
 
 /** Whether a config names adapters to fuse. */
@@ -342,7 +343,7 @@ export function writeTrainConfig(folder: string, values: Values, args: TrainingA
           .map((label) => label.trim())
       ]
     if (name === 'eval') return [name, wholeEvalPaths(evalFiles(values[name] as readonly string[]) as EvalFiles)]
-    if (name === 'sampler') return [name, samplingOf(String(value))]
+    if (name === 'sampler') return [name, samplingOf(value)]
     if (name === 'threads') return [name, Number(value)]
     if (name === 'placement' && value !== 'auto') return [name, JSON.parse(String(value))]
     const isPath = paths.includes(name) || (name === 'model' && existsSync(String(value)))

@@ -1,4 +1,5 @@
 import * as check from '../config/check.js'
+import { didYouMean } from '../config/nearest.js'
 
 /**
  * Which tasks' batches come when. In one epoch:
@@ -30,17 +31,31 @@ export const checkMode = (name: string, value: unknown): TaskMode => check.check
 export const checkOnNotFinite = (name: string, value: unknown): OnNotFinite =>
   check.checkOneOf(name, value, ['throw', 'stopTask'])
 
-export function checkSampling(name: string, value: unknown): TaskSampling {
+const withNumber = { type: 'object', properties: { temperature: { type: 'number', exclusiveMinimum: 0 } } }
+const samplingSchemas = [{ enum: samplings }, { ...withNumber, required: ['temperature'], additionalProperties: false }]
+
+/**
+ * @param sixth how the form with a number is written where this one came from
+ * @param schemas what else passes there
+ */
+export function checkSampling(
+  name: string,
+  value: unknown,
+  sixth = '{ temperature: T }',
+  schemas: readonly check.JsonSchema[] = []
+): TaskSampling {
   if (check.isPlainObject(value)) {
     check.checkKeys(name, value, ['temperature'])
     return { temperature: check.checkNumber(`${name}.temperature`, value['temperature'], { above: 0 }) }
   }
-  if (typeof value === 'string') return check.checkOneOf(name, value, samplings)
-  const properties = { temperature: { type: 'number', exclusiveMinimum: 0 } }
-  const schema = {
-    anyOf: [{ enum: samplings }, { type: 'object', properties, required: ['temperature'], additionalProperties: false }]
+  const known = samplings.find((one) => one === value)
+  if (known !== undefined) return known
+  const expected = `one of ${check.quoted(samplings)}, or ${sixth}`
+  if (typeof value !== 'string') {
+    throw check.typeError(name, expected, value, { anyOf: [...samplingSchemas, ...schemas] })
   }
-  throw check.typeError(name, `one of ${check.quoted(samplings)}, or { temperature }`, value, schema)
+  const help = didYouMean(value, [...samplings, sixth])
+  throw check.valueError(name, `expected ${expected}, got ${check.describe(value)}.${help}`)
 }
 
 export function checkTogether(sampling: TaskSampling, mode: TaskMode): void {

@@ -216,7 +216,7 @@ test('of tasks that share an adapter the best is that of all together, by a mean
 })
 
 test('--mode and --sampler, or a config, say how tasks meet; a run goes on as it was begun', async (t) => {
-  const config = write('apart.json', { ...settings, tasks, mode: 'alternate', sampler: { temperature: 2 } })
+  const config = write('apart.json', { ...settings, tasks, mode: 'alternate', sampler: 'temperature=2' })
   const folder = join(place, 'apart')
   const run = (...more: string[]) => command(['train', config, '--max-steps', '6', '-o', folder, '--json', ...more])
   const { status, output, errors } = await run()
@@ -243,6 +243,10 @@ test('--mode and --sampler, or a config, say how tasks meet; a run goes on as it
   const cases: [string[], RegExp][] = [
     [['--mode', 'fuzed'], /--mode: expected one of 'fused', 'alternate', got 'fuzed'/],
     [['--sampler', 'squareroot'], /--sampler: expected one of 'exhaustive'/],
+    [
+      ['--sampler', 'temprature=2'],
+      /--sampler: expected one of .*, or temperature=T, got .* Did you mean 'temperature=T'\?/
+    ],
     [['--sampler', 'temperature'], /--sampler: 'temperature' needs its number/],
     [['--sampler', 'temperature=0'], /--sampler\.temperature: expected a number above 0/],
     [['--mode', 'fused', '--sampler', 'sequential'], /needs mode 'alternate'/]
