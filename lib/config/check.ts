@@ -16,8 +16,14 @@ export function describe(value: unknown): string {
   if (typeof value === 'function') return 'a function'
   if (typeof value === 'symbol') return 'a symbol'
   if (Array.isArray(value)) return `an array of ${value.length}`
-  const name = (value as object).constructor?.name ?? 'Object'
-  return name === 'Object' ? 'an object' : `a ${name}`
+  // What has no class of its own, such as what a generator gives, says by its tag what it is.
+  const tag = Object.prototype.toString.call(value).slice('[object '.length, -1)
+  if (tag === 'Generator') return 'a generator'
+  if (tag === 'AsyncGenerator') return 'an async generator'
+  if (/Iterator\b/.test(tag)) return 'an iterator'
+  const { constructor: of } = value as object
+  const name = typeof of === 'function' ? of.name : ''
+  return name === '' || name === 'Object' ? 'an object' : `a${/^[AEIO]/.test(name) ? 'n' : ''} ${name}`
 }
 
 /** Names as a message lists them: `'a', 'b'`. */

@@ -47,10 +47,27 @@ test('unknown keys are refused, those of elsewhere by what is known of them', (t
   t.throws(() => check.checkKeys('options', { toString: 1 }, ['width']), { message: /unknown option 'toString'/ })
 })
 
+test('describe says what gives its values one by one', (t) => {
+  const values = [1, 2]
+  const generator = (function* () {
+    yield* values
+  })()
+  t.is(check.describe(generator), 'a generator')
+  const later = (async function* () {
+    yield* values
+  })()
+  t.is(check.describe(later), 'an async generator')
+  for (const iterator of [values.values(), new Map().entries(), 'ab'[Symbol.iterator](), 'ab'.matchAll(/a/g)]) {
+    t.is(check.describe(iterator), 'an iterator')
+  }
+})
+
 test('describe stays short', (t) => {
   t.is(check.describe('x'.repeat(1000)).length, 82)
   t.is(check.describe([1, 2]), 'an array of 2')
   t.is(check.describe(new Map()), 'a Map')
+  t.is(check.describe(new Int32Array(2)), 'an Int32Array')
   t.is(check.describe(Object.create(null)), 'an object')
+  t.is(check.describe(new (class {})()), 'an object')
   t.is(check.describe(null), 'null')
 })
