@@ -27,6 +27,12 @@ function parseLine(path, line, number) {
   if (!['string', 'number', 'boolean'].includes(typeof label)) {
     refuse(path, `line ${number} has no "label" that is one text, number, true or false`)
   }
+  if (typeof label === 'number' && !Number.isInteger(label)) {
+    throw new Problem(
+      `Reading ${path}: line ${number} has ${label} as its label: a value, and the quickstart learns classes. ` +
+        `Values are learned by \`npx torch-adapters train --head regression --train ${path}\`; classes need names or whole numbers.`
+    )
+  }
   return { text, ...(textPair === undefined ? {} : { textPair }), label: String(label) }
 }
 
@@ -72,8 +78,13 @@ export function userTask(path) {
   const parsed = lines.filter(({ line }) => line !== '').map(({ line, number }) => parseLine(path, line, number))
   const labels = [...new Set(parsed.map(({ label }) => label))].sort()
   if (labels.every((label) => Number.isFinite(Number(label)))) labels.sort((a, b) => Number(a) - Number(b))
-  if (labels.length < 2)
-    refuse(path, `${parsed.length} rows with ${labels.length} different labels; at least 2 are needed`)
+  if (parsed.length === 0) refuse(path, 'it has no rows')
+  if (labels.length === 1) {
+    const rows = parsed.length === 1 ? 'its one row has' : `all ${parsed.length} rows have`
+    throw new Problem(
+      `Reading ${path}: ${rows} the label '${labels[0]}'. With one class there is nothing to learn: add rows of another.`
+    )
+  }
   const ids = new Map(labels.map((label, id) => [label, id]))
   const rows = shuffle(
     parsed.map((row) => ({ ...row, label: /** @type {number} */ (ids.get(row.label)) })),

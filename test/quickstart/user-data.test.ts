@@ -126,6 +126,24 @@ test('a model without token types is given none, whatever its tokenizer writes',
   for (const { tokenTypeIds } of [pair, tagged]) t.true(tokenTypeIds.every((type) => type === 0))
 })
 
+test('one class, none, and values in the place of classes are refused with what to do', (t) => {
+  const file = join(temporaryFolder(t), 'rows.jsonl')
+  const read = (...labels: unknown[]) => {
+    writeFileSync(file, labels.map((label, i) => `${JSON.stringify({ text: `text ${i}`, label })}\n`).join(''))
+    return userTask(file)
+  }
+  t.throws(() => read('good', 'good', 'good'), {
+    message: /: all 3 rows have the label 'good'\. With one class there is/
+  })
+  t.throws(() => read('good'), { message: /: its one row has the label 'good'\./ })
+  t.throws(() => read(), { message: /: it has no rows\./ })
+  t.throws(() => read(1, 2, 0.5), {
+    message: /line 3 has 0\.5 as its label: a value.* train --head regression --train /
+  })
+  t.deepEqual(read(10, 2, 1.0, 2).labels, ['1', '2', '10'])
+  t.deepEqual(read('0.5', '1.5', '2.5').labels, ['0.5', '1.5', '2.5'])
+})
+
 test('labels may be true and false; a file that is no JSON, and a list of labels, are told', (t) => {
   const folder = temporaryFolder(t)
   const file = join(folder, 'rows.jsonl')
