@@ -133,8 +133,8 @@ export interface TrainingArguments extends BestModelArguments {
   /** A new order of the rows in each epoch. Default true. */
   readonly shuffle: boolean
   /**
-   * Where the training data is a stream: rows that wait for their turn, any of which may be next. Default null: they keep
-   * their order.
+   * Where the training data is a stream, and nowhere else: rows that wait for their turn, any of which may be next. Default
+   * null: they keep their order.
    */
   readonly shuffleBufferSize: number | null
   /** Leave out a last batch that is not full. Default false. */

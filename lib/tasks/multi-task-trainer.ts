@@ -17,7 +17,12 @@ import { type MemoryPlan, processBytes } from '../training/memory-plan.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import { samplerFor } from '../training/run.js'
 import type { RunOptions } from '../training/trainer.js'
-import { checkRunOptions, checkTrainerOptions, requireEvaluationRows } from '../training/trainer-options.js'
+import {
+  checkDatasetArguments,
+  checkRunOptions,
+  checkTrainerOptions,
+  requireEvaluationRows
+} from '../training/trainer-options.js'
 import { TrainerParts } from '../training/trainer-parts.js'
 import { taskClassWeights } from './class-weights.js'
 import { argumentsOfAll, averagedMetric } from './common-best.js'
@@ -128,6 +133,7 @@ export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
     this.#tasks = tasks.map(([name, task]) => checkTask(this.model, name, task, this.#input))
     if (averagedMetric(this.#input) !== undefined) refuseOwnBest(this.#tasks)
     const has = this.#tasks.some(({ evalDataset }) => evalDataset !== undefined)
+    checkDatasetArguments(this.args)
     requireEvaluationRows(this.args, has, 'a task with an evalDataset')
   }
 

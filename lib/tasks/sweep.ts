@@ -20,7 +20,7 @@ import { evaluationMasks, trainingMasks } from '../training/masks.js'
 import { type MemoryPlan, processBytes } from '../training/memory-plan.js'
 import type { ComputeMetrics } from '../training/own-metrics.js'
 import { samplerFor } from '../training/run.js'
-import { requireEvaluationRows } from '../training/trainer-options.js'
+import { checkDatasetArguments, requireEvaluationRows } from '../training/trainer-options.js'
 import { checkComparable, checkEvaluated, isComparable } from './comparable.js'
 import type { TaskResult, TasksEvent } from './events.js'
 import { Feed } from './feed.js'
@@ -222,6 +222,7 @@ function checkSweep(model: Model, grid: SweepGrid, options: SweepOptions): Sweep
   check.checkOneOf('onNotFinite', options.onNotFinite ?? 'stopOne', ['throw', 'stopOne'])
   const input = options.args ?? {}
   const args = trainingArguments(input)
+  checkDatasetArguments(args)
   requireEvaluationRows(args, options.evalDataset !== undefined, 'an evalDataset')
   const { points, each } = sweepMembers(grid, options.config ?? 'seq_bn', input)
   const head = options.head ?? model.activeHead

@@ -47,6 +47,13 @@ export function requireEvaluationRows(args: TrainingArguments, has: boolean, wha
   if (args.evalOnStart) throw check.valueError('args.evalOnStart', `it needs ${what}`)
 }
 
+/** What is for streams alone is refused where all rows are at hand. */
+export function checkDatasetArguments({ shuffleBufferSize }: TrainingArguments): void {
+  if (shuffleBufferSize === null) return
+  const why = 'it is for a stream, trainDataset: () => rows; rows of a dataset are all shuffled: leave it out'
+  throw check.valueError('args.shuffleBufferSize', why)
+}
+
 const runKeys = ['signal', 'saveOnAbort']
 
 /** What run() and train() are told, where Hugging Face's train() is told more. */

@@ -40,7 +40,12 @@ import { recorded } from './record/recorder.js'
 import { trainingRun } from './run.js'
 import { lockRunFolders, writesCheckpoints } from './run-lock.js'
 import { checkStreamArguments, EncodedStream } from './stream.js'
-import { checkRunOptions, checkTrainerOptions, requireEvaluationRows } from './trainer-options.js'
+import {
+  checkDatasetArguments,
+  checkRunOptions,
+  checkTrainerOptions,
+  requireEvaluationRows
+} from './trainer-options.js'
 import { TrainerParts } from './trainer-parts.js'
 
 export interface AdapterTrainerOptions {
@@ -105,6 +110,7 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
     this.model = options.model
     this.args = trainingArguments(options.args)
     if (typeof options.trainDataset === 'function') checkStreamArguments(this.args)
+    else checkDatasetArguments(this.args)
     this.#trainDataset = options.trainDataset
     this.#evalDataset = options.evalDataset
     this.#computeMetrics = options.computeMetrics

@@ -7,9 +7,11 @@ import {
   AdapterTrainer,
   type Dataset,
   type Model,
+  MultiTaskTrainer,
   type Row,
   type RowStream,
-  type TrainingArgumentsInput
+  type TrainingArgumentsInput,
+  trainSweep
 } from '../../lib/index.js'
 import { make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 
@@ -87,10 +89,10 @@ test('a run resumes behind what it has read, to the same bits; another stream is
     ...{ saveStrategy: 'steps', saveSteps: 1 }
   }
   const whole = await run(t, later, args)
-  const resumed = async (step: number, stream: RowStream) => {
+  const resumed = async (step: number, stream: RowStream, own: TrainingArgumentsInput = {}) => {
     const folder = scratch(t)
     cpSync(join(outputDir, `checkpoint-${step}`), join(folder, `checkpoint-${step}`), { recursive: true })
-    return await run(t, stream, { ...args, outputDir: folder, resumeFromCheckpoint: true })
+    return await run(t, stream, { ...args, ...own, outputDir: folder, resumeFromCheckpoint: true })
   }
   for (const step of [1, 3, 4, 8]) {
     const rest = await resumed(step, later)
@@ -104,7 +106,7 @@ test('a run resumes behind what it has read, to the same bits; another stream is
   const refused = new AdapterTrainer({ model, trainDataset: () => other, args: from }).train()
   await t.throwsAsync(refused, { code: 'ERR_RESUME', message: /the stream gives other rows/ })
   t.deepEqual(moved(before, snapshot(model)), [])
-  await t.throwsAsync(resumed(3, rows as never), { code: 'ERR_RESUME' })
+  await t.throwsAsync(resumed(3, rows as never, { shuffleBufferSize: null }), { code: 'ERR_RESUME' })
 })
 
 test('a step ahead is read and no more, and the stream is let go of', async (t) => {
@@ -152,6 +154,15 @@ test('an abort does not wait for a stream that gives nothing', async (t) => {
     t.deepEqual(seen, saveOnAbort ? ['step', 'save'] : ['step'])
   }
   model.addAdapter('b')
+})
+
+test('a buffer for shuffling is refused where there is no stream, by each trainer', async (t) => {
+  const model = await ready(t)
+  const args = { ...quiet, maxSteps: 3, shuffleBufferSize: 8 }
+  const message = /^args\.shuffleBufferSize: it is for a stream, .*: leave it out$/
+  t.throws(() => new AdapterTrainer({ model, trainDataset: rows, args }), { message })
+  t.throws(() => new MultiTaskTrainer({ model, tasks: { a: { dataset: rows } }, args }), { message })
+  await t.throwsAsync(trainSweep(model, rows, { seed: [1] }, { head: 'a', args }), { message })
 })
 
 test('what a stream cannot do is refused by name', async (t) => {
