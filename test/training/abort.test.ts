@@ -133,7 +133,7 @@ test('aborted while it waits for rows, measures or a callback that never come: t
     }),
     'tasks: rows': tasks({ dataset: hanging() }),
     'tasks: measures': tasks({ evalDataset: rows, computeMetrics: never }, { args }),
-    'tasks: callback': tasks({}, { callbacks: [{ onLog: never }], args: { ...plain, loggingSteps: 1 } }),
+    'tasks: callback': tasks({}, { callbacks: [{ onStepEnd: never }] }),
     'sweep: rows': (signal) => trainSweep(model, hanging(), { seed: [1] }, { head: 'a', args: plain, signal }),
     'sweep: event': (signal) =>
       trainSweep(model, rows, { seed: [1] }, { head: 'a', args: plain, signal, onEvent: never }),
