@@ -17,7 +17,8 @@ sys.path.insert(0, SCRIPTS)
 from torch_adapters_export.__main__ import quiet  # noqa: E402
 from torch_adapters_export.archive import write  # noqa: E402
 from torch_adapters_export.hub import why_unreachable  # noqa: E402
-from torch_adapters_export.inputs import check_names, parse_inputs, parse_ranges  # noqa: E402
+from torch_adapters_export.inputs import check_names, in_range, parse_inputs, parse_ranges  # noqa: E402
+from torch_adapters_export.models import in_float32  # noqa: E402
 from torch_adapters_export.refused import Refused, Usage  # noqa: E402
 
 torch.set_num_threads(1)
@@ -129,6 +130,7 @@ assert list(apart) == ["ids", "mask", "image"] and apart["ids"].example.shape ==
 assert all(torch.equal(apart[name].example, together[name].example) for name in apart)
 assert "ids is given twice" in refusal(parse_inputs, ["ids=int64[batch]", "ids=int64[batch,length]"])
 assert "ids is given twice" in refusal(parse_inputs, ["ids=int64[batch],ids=int64[batch,length]"])
+assert "ids has 2 rows, always; expected a name for the first size" in refusal(parse_inputs, ["ids=int64[2,length]"])
 assert parse_ranges(["batch=2..", "length=1..9"]) == {"batch": (2, None), "length": (1, 9)}
 assert "length is given twice" in refusal(parse_ranges, ["length=1..9", "length=2..9"])
 
@@ -186,6 +188,20 @@ said = refused(Rows(), "values=float32[batch,5]")
 assert said.startswith("Rows does not take the example inputs: those that are made here"), said
 
 
+# Examples lie within the ranges that are given.
+given = in_range(parse_inputs(["values=float32[batch,frames,wide]"]), {"frames": (20, None), "wide": (1, 3)})
+assert given["values"].example.shape == (2, 21, 3), given["values"].example.shape
+assert given["values"].dims == ("batch", "frames", "wide"), given["values"].dims
+
+# A network of one type is one of float32; casts between several are the network's own.
+told = []
+in_float32(half := Rows().half(), told)
+assert half.layer.weight.dtype == torch.float32 and told == ["the weights, float16, are float32 in the archive"], told
+mixed = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2).double())
+in_float32(mixed, told)
+assert mixed[1].weight.dtype == torch.float64 and len(told) == 1, told
+
+
 # A size that is a graph of its own is left out where it is the largest, and named with the option to leave it out by.
 (note, _) = sorted(notes(Cut(), "values=float32[batch,frames,3]", {"frames": (1, 9)}))
 assert note.startswith("frames is at most 8: at 9 "), note
@@ -221,6 +237,15 @@ def answering(code):
 
 
 with TemporaryDirectory() as folder:
+    # As a command: examples in the range that is given, and types of the network's own.
+    (Path(folder) / "own.py").write_text(
+        "import torch\nclass Own(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.first, self.second = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3).double()\n"
+        "    def forward(self, x):\n        return self.second(self.first(x).double()).float()\n")
+    made = subprocess.run([sys.executable, "-m", "torch_adapters_export", "own:Own", str(Path(folder) / "own.pt2"), "--inputs",
+                           "x=float32[batch,frames,3]", "--range", "frames=16..64"], text=True, capture_output=True,
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join((SCRIPTS, folder))})
+    assert made.returncode == 0 and "x float32[batch, frames, 3]" in made.stdout, made
     (Path(folder) / "deciding.py").write_text(
         "import torch\nclass Deciding(torch.nn.Module):\n    def forward(self, x):\n"
         "        return x + 1 if x.abs().sum() > 0 else x\n")

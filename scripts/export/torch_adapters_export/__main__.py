@@ -37,7 +37,8 @@ def arguments(given):
     parser.add_argument("--part", metavar="PATH", help="export this module of the model, as 'encoder'")
     parser.add_argument("--inputs", action="append", default=[], metavar="SPEC", help="examples, as "
                         "'input_ids=int64[batch,sequence]<100,attention_mask=int64[batch,sequence]': sizes that are names vary, "
-                        "whole numbers are below the limit (default 2); may be given again, for further inputs")
+                        "whole numbers are below the limit (default 2); the first size is a name; may be given "
+                        "again, for further inputs")
     parser.add_argument("--range", dest="ranges", action="append", default=[], metavar="NAME=FROM..TO",
                         help="between which bounds a size varies, as sequence=1..512; may be given again")
     parser.add_argument("--attention", choices=["sdpa", "eager"], help="how attention is written (default: as "
@@ -87,8 +88,8 @@ def quiet():
 def export(options, torch):
     from .archive import tokenizer_files, write
     from .hub import without_hub
-    from .inputs import check_names, huggingface_inputs, huggingface_ranges, parse_inputs, parse_ranges
-    from .models import is_factory, load_factory, load_huggingface, note, part_of
+    from .inputs import check_names, huggingface_inputs, huggingface_ranges, in_range, parse_inputs, parse_ranges
+    from .models import in_float32, is_factory, load_factory, load_huggingface, note, part_of
     from .refused import Usage
 
     out = Path(options.out)
@@ -102,7 +103,7 @@ def export(options, torch):
 
     if is_factory(options.model):
         model, examples = load_factory(options.model)
-        model = model.to(torch.float32)
+        in_float32(model, notes)
         tokenizer = options.tokenizer
     else:
         tokenizer = options.tokenizer or options.model
@@ -126,6 +127,7 @@ def export(options, torch):
         raise Usage(f"--range: no input has a size called {', '.join(sorted(unknown))}; there are "
                     f"{', '.join(sorted({dim for value in inputs.values() for dim in value.dims if dim}))}")
     ranges = {**huggingface_ranges(config), **ranges}
+    inputs = in_range(inputs, ranges)
     with contextlib.nullcontext() if options.verbose else quiet():
         told = write(model, inputs, str(out), ranges, files, notes)
     told["inputs"] = {name: f"{str(value.example.dtype).removeprefix('torch.')}"

@@ -37,6 +37,9 @@ def parse_inputs(texts):
         dims = [entry.strip() for entry in shape.split(",") if entry.strip()]
         if not all(re.fullmatch(r"\d+|[A-Za-z_]\w*", dim) for dim in dims):
             raise Usage(f"--inputs: {name} has sizes [{shape}]; {EXPECTED}")
+        if dims and dims[0].isdigit() and int(dims[0]) > 1:
+            raise Usage(f"--inputs: {name} has {dims[0]} rows, always; expected a name for the first size, which rows of a "
+                        f"batch are counted by, as in {name}={dtype}[{', '.join(['batch', *dims[1:]])}]")
         lengths = [int(dim) if dim.isdigit() else sizes.setdefault(dim, 2 + 3 * len(sizes)) for dim in dims]
         if kind.is_floating_point:
             example = torch.randn(lengths, generator=generator).to(kind)
@@ -198,6 +201,22 @@ def dynamic_shapes(inputs, ranges):
             low, high = ranges.get(name, (1, None))
             dims.setdefault(name, Dim(name, min=low, max=high))
     return {name: {i: dims[dim] for i, dim in enumerate(value.dims) if dim} for name, value in inputs.items()}
+
+
+def in_range(inputs, ranges):
+    """Examples with sizes between their bounds, and no first size, which the model may treat by itself."""
+    def within(size, dim):
+        low, high = ranges.get(dim, (1, None))
+        size = size if size >= low else low + 1
+        return size if high is None else min(size, high)
+
+    def fitted(value):
+        example = value.example
+        for i, dim in enumerate(value.dims):
+            if dim is not None and (size := within(example.shape[i], dim)) != example.shape[i]:
+                example = example.index_select(i, torch.arange(size) % example.shape[i])
+        return Input(example, value.dims)
+    return {name: fitted(value) for name, value in inputs.items()}
 
 
 def other_sizes(inputs, ranges):

@@ -43,6 +43,14 @@ def load_factory(spec):
     return model, {name: Input(value, ("batch", *[None] * (value.dim() - 1))) for name, value in examples.items()}
 
 
+def in_float32(model, notes):
+    """A network that computes in one type does so in float32; one of several types has casts of its own, and stays as it is."""
+    types = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    if len(types) == 1 and types != {torch.float32}:
+        note(notes, f"the weights, {str(*types).removeprefix('torch.')}, are float32 in the archive")
+        model.to(torch.float32)
+
+
 def load_huggingface(spec, class_name, attention, unreachable=None):
     """`unreachable`: why there is no hub, so that an earlier download must do."""
     try:
