@@ -1,12 +1,16 @@
 import { setImmediate } from 'node:timers/promises'
-import { type MemoryPlan, measured, type ProcessBytes, Samples } from '../training/memory-plan.js'
+import { type MemoryPlan, measured, Samples } from '../training/memory-plan.js'
+import type { ProcessBytes } from '../training/process-bytes.js'
 import { rowLengths } from '../training/row-lengths.js'
 import { checkLearners } from './check-run.js'
 import { learnerClassWeights } from './class-weights.js'
 import { RunState, type TasksRun } from './run-state.js'
 
+/** So many steps and the epoch that they end in are looked through for the largest: each epoch has an order of its own. */
+const stepsSeen = 256
+
 /**
- * What those that train side by side take of memory: the largest micro-batch of the first epoch is measured.
+ * What those that train side by side take of memory: the largest of the first micro-batches is measured.
  * @param before processBytes() before anything of the run was made but for parameters
  */
 export async function planTasks(run: TasksRun, before: ProcessBytes | undefined): Promise<MemoryPlan> {
@@ -14,6 +18,7 @@ export async function planTasks(run: TasksRun, before: ProcessBytes | undefined)
   const state = new RunState(run, await learnerClassWeights(run))
   try {
     const samples = new Samples<NonNullable<Awaited<ReturnType<ReturnType<RunState['prepare']>>>>['batches'][number]>()
+    let seen = 0
     for (let step = await state.prepare()(); step !== undefined; step = await state.prepare()()) {
       for (const one of step.batches) {
         samples.add(
@@ -21,7 +26,7 @@ export async function planTasks(run: TasksRun, before: ProcessBytes | undefined)
           one
         )
       }
-      if (step.endsEpoch) break
+      if (++seen >= stepsSeen && step.endsEpoch) break
       await setImmediate()
     }
     let allTokens = 0
@@ -30,7 +35,10 @@ export async function planTasks(run: TasksRun, before: ProcessBytes | undefined)
     }
     const rows = samples.largest?.batch.batch.rowLengths.length ?? 0
     const tokens = samples.largest?.tokens ?? 0
-    return await measured(run.model, run.args, state.native, { before, batches: samples.all, rows, tokens, allTokens })
+    // Each of those that train has losses and events of its own.
+    const steps = state.plan.totalSteps * run.learners.length
+    const batches = samples.of(run.model)
+    return await measured(run.model, run.args, state.native, { before, batches, rows, tokens, steps, allTokens })
   } finally {
     state.native.dispose()
   }

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
@@ -13,6 +13,7 @@ import type { EncodedDataset } from './encoded.js'
 import { openFrozenLayers } from './frozen-layers.js'
 import { nativeMember, nativeTrainer } from './native-trainer.js'
 import { StepPlan, stepBatches } from './plan.js'
+import { type ProcessBytes, processBytes, youngBytes, youngGrowth } from './process-bytes.js'
 import { rowLengths } from './row-lengths.js'
 import { samplerFor } from './run.js'
 import type { StepInputs } from './stoppable-step.js'
@@ -51,9 +52,12 @@ export interface MemoryPlan {
  * tokens, holes between small tensors in the C library's heap, blocks that are larger than what lies in them (nn/large_blocks.h).
  * That is some 10 MiB for the smallest model, and no formula has it either. So micro-batches of other sizes go through, too,
  * and what the process itself grew by is read. With 8 of them, rows of all lengths took up to 19 % more than was planned at
- * hidden 256; with 24, up to 2 %.
+ * hidden 256; with 24, up to 2 %. A small model passes more of them: each takes some 40 KiB, and it is done soon. What JavaScript's garbage takes is counted for the run's steps, not for the plan's own
+ * (process-bytes.ts).
  */
-const sizes = 24
+const [fewestSizes, mostSizes] = [24, 64]
+/** Multiply-adds of the sizes beyond the fewest, forward: some seconds. What a size takes is much for a small model alone. */
+const sizesWork = 5e10
 
 /** The largest of a run's micro-batches, and some of other sizes. */
 export class Samples<T> {
@@ -61,41 +65,19 @@ export class Samples<T> {
   readonly #others = new Map<number, T>()
 
   add(tokens: number, batch: T): void {
-    if (this.#others.size < sizes && !this.#others.has(tokens)) this.#others.set(tokens, batch)
+    if (this.#others.size < mostSizes && !this.#others.has(tokens)) this.#others.set(tokens, batch)
     if (this.largest === undefined || tokens > this.largest.tokens) this.largest = { tokens, batch }
   }
 
   /** The largest comes last: it meets the holes that the others have left. */
-  get all(): T[] {
+  of({ config }: Model): T[] {
     const { largest } = this
     if (largest === undefined) return []
-    return [...[...this.#others].flatMap(([tokens, one]) => (tokens === largest.tokens ? [] : [one])), largest.batch]
+    const work = 12 * config.hiddenSize ** 2 * config.numHiddenLayers * largest.tokens
+    const count = Math.max(fewestSizes, Math.floor(sizesWork / work))
+    const others = [...this.#others].slice(0, count)
+    return [...others.flatMap(([tokens, one]) => (tokens === largest.tokens ? [] : [one])), largest.batch]
   }
-}
-
-export interface ProcessBytes {
-  /** Not mapped from a file. */
-  readonly anonymous: number
-  /** Of programs and libraries; the system brings in the pages that are used, and a first training uses others. */
-  readonly code: number
-}
-
-/** What the process has in memory, but for weights that are mapped from files; undefined where the system does not tell. */
-export function processBytes(): ProcessBytes | undefined {
-  if (process.platform !== 'linux') return undefined
-  let [anonymous, code, isCode] = [0, 0, false]
-  for (const line of readFileSync('/proc/self/smaps', 'utf8').split('\n')) {
-    const [, name, kibibytes] = /^(Rss|Anonymous): +(\d+) kB$/.exec(line) ?? []
-    if (name === undefined) {
-      if (/^[0-9a-f]+-/.test(line)) isCode = /\.so(\.[\d.]+)?$|\.node$/.test(line) || line.endsWith(process.execPath)
-    } else if (name === 'Anonymous') {
-      anonymous += Number(kibibytes) * 1024
-      if (isCode) code -= Number(kibibytes) * 1024
-    } else if (isCode) {
-      code += Number(kibibytes) * 1024
-    }
-  }
-  return { anonymous, code }
 }
 
 /**
@@ -124,11 +106,12 @@ export async function planMemory(
   }
   const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, await headClassWeights(args, train))
   const batches: StepInputs['batches'][number][] = []
-  for (const rows of samples.all) batches.push(await train.batch(Array.from(rows)))
+  for (const rows of samples.of(model)) batches.push(await train.batch(Array.from(rows)))
   const { tokens = 0, batch = [] } = samples.largest ?? {}
   const allTokens = lengths.reduce((sum, length) => sum + length, 0)
   try {
-    return await measured(model, args, native, { before, batches, rows: batch.length, tokens, allTokens })
+    const { totalSteps: steps } = plan
+    return await measured(model, args, native, { before, batches, rows: batch.length, tokens, steps, allTokens })
   } finally {
     native.dispose()
   }
@@ -141,6 +124,8 @@ export interface MeasuredBatches {
   /** Of the largest. */
   readonly rows: number
   readonly tokens: number
+  /** Of the run, of each that trains; how much garbage JavaScript makes. */
+  readonly steps: number
   /** Of the whole dataset. */
   readonly allTokens: number
 }
@@ -149,9 +134,10 @@ export async function measured(
   model: Model,
   args: TrainingArguments,
   native: NativeTrainer,
-  { before, batches, rows, tokens, allTokens }: MeasuredBatches
+  { before, batches, rows, tokens, steps, allTokens }: MeasuredBatches
 ): Promise<MemoryPlan> {
   const { gradients, optimizer, activations, process } = await measuredUse(model, args, native, batches)
+  const young = youngBytes()
   const all = model.namedParameters()
   const widthOf = ({ dtype }: ParameterInfo) => (dtype === 'bfloat16' ? 2 : Float32Array.BYTES_PER_ELEMENT)
   const bytesOf = (list: typeof all) => list.reduce((sum, one) => sum + countParameters([one]) * widthOf(one), 0)
@@ -161,7 +147,8 @@ export async function measured(
   const overhead =
     before === undefined || now === undefined
       ? 0
-      : Math.max(0, process - before.anonymous + now.code - before.code - tensors)
+      : Math.max(0, process - before.anonymous + now.code - before.code - tensors - (young - before.young)) +
+        youngGrowth(before, steps * args.gradientAccumulationSteps)
   return {
     parameters: { total, trained: bytesOf(all.filter(({ trainable }) => trainable)) },
     ...{ gradients, optimizer, activations, overhead },

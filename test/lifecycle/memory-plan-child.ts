@@ -24,6 +24,8 @@ export interface Shape {
   readonly dropout?: number
   /** Rows of every length up to `tokens`, as text has them. */
   readonly uneven?: boolean
+  readonly steps?: number
+  readonly accumulation?: number
   /** With frozenLayerCache, in the folder that the child is told. */
   readonly isCached?: boolean
   readonly cache?: string | undefined
@@ -105,10 +107,11 @@ if (what !== '') {
   const args: TrainingArgumentsInput = {
     ...{
       ...quiet,
-      maxSteps: more.uneven ? 32 : evenSteps,
+      maxSteps: more.steps ?? (more.uneven ? 32 : evenSteps),
       perDeviceTrainBatchSize: rows,
       shuffle: more.uneven === true
     },
+    gradientAccumulationSteps: more.accumulation ?? 1,
     ...(cache !== undefined && { frozenLayerCache: { folder: cache } }),
     ...(evaluates && ({ evalStrategy: 'steps', evalSteps: 1, perDeviceEvalBatchSize: rows } as const))
   }
