@@ -3,6 +3,8 @@ import type { ParseArgsConfig } from 'node:util'
 import type { HeadConfig } from '../config/head-config.js'
 import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { checkMetric } from '../training/best.js'
+import { checkLossArguments } from '../training/loss-arguments.js'
+import { checkDatasetArguments } from '../training/trainer-options.js'
 import { configFile, fromOptions, inputFile, numberOption, parseCommand, required, usageError } from './arguments.js'
 import { checkEvalFiles, type EvalRows, evalFiles, evalFilesByOption, evalNames, readEvalRows } from './eval-sets.js'
 import { modelOptions } from './model-options.js'
@@ -149,11 +151,11 @@ export async function readTraining<V extends TrainValues>(parsed: ParsedTraining
   const train = await trainingRows(trainFile)
   const evaluation = measured === undefined ? undefined : await readEvalRows(measured)
   const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile), values.model)
-  if (evaluation !== undefined)
-    checkBest(
-      fromOptions(() => trainingArguments(planned.args)),
-      head,
-      evalNames(measured)
-    )
+  const args = fromOptions(() => trainingArguments(planned.args))
+  fromOptions(() => {
+    checkDatasetArguments(args)
+    checkLossArguments([{ place: 'args.', args, heads: [head] }])
+  })
+  if (evaluation !== undefined) checkBest(args, head, evalNames(measured))
   return { values, ...planned, train, evaluation, head, files: { train: trainFile, ...evalFilesByOption(measured) } }
 }

@@ -169,6 +169,22 @@ test.serial('interrupted, then resumed: the same adapter as without the interrup
   t.deepEqual(file('stopped'), file('whole'))
 })
 
+test.serial('arguments that neither the head nor the rows know are mistakes of the call', async (t) => {
+  const values = join(place, 'values.jsonl')
+  writeFileSync(values, [0.5, 0.25].map((label) => `${JSON.stringify({ text: 'good', label })}\n`).join(''))
+  const args = ['train', ...shared, '--train', values, '-o', join(place, 'never')]
+  const cases: [string[], RegExp][] = [
+    [['--label-smoothing-factor', '0.1'], /args\.labelSmoothingFactor: no head that trains chooses/],
+    [['--class-weights', 'balanced'], /args\.classWeights: no head that trains has classes/],
+    [['--shuffle-buffer-size', '8'], /args\.shuffleBufferSize: it is for a stream/]
+  ]
+  for (const [options, message] of cases) {
+    const { status, errors } = await command([...args, ...options])
+    t.is(status, 2)
+    t.regex(errors, message)
+  }
+})
+
 test.serial('what an earlier run left is replaced only on demand', async (t) => {
   const folder = join(place, 'earlier')
   const args = ['train', ...shared, '--train', rows, '-o', folder, '--max-steps', '2']
