@@ -152,7 +152,8 @@ function usageFor(forFull: string): string {
                           --load-best-model-at-end false
   --early-stopping N      end after N evaluations in a row that are no better by METRIC, or by the loss
   --seed N                default 42
-  --save STRATEGY         checkpoints: no, epoch, steps or best. Default: every 500 steps, the newest kept
+  --save STRATEGY         checkpoints: no, epoch, steps or best. Default: every 500 steps and at the end, the
+                          newest kept
   --tensorboard           write TensorBoard's event files, too
   --report-to LIST        which files about the run: jsonl, html, tensorboard with commas, all or none. Default
                           jsonl,html

@@ -125,8 +125,8 @@ function resumeFrom(
       throw usageError(`--resume: no run is in ${run} to go on with. Leave --resume out to begin one`)
     }
     throw usageError(
-      `there are no checkpoints in ${outputDir} to resume from. A run writes one every --save-steps (default 500) and where it is ` +
-        'interrupted; with --save epoch it does after each epoch. To begin anew, use the command that began it without ' +
+      `there are no checkpoints in ${outputDir} to resume from. A run writes one every --save-steps (default 500), at its end and ` +
+        'where it is interrupted; with --save epoch it does after each epoch. To begin anew, use the command that began it without ' +
         `--resume, or: torch-adapters ${command} ${join(run, runConfigFile)} --output ${run} --overwrite`
     )
   }

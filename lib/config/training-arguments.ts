@@ -112,9 +112,9 @@ export interface TrainingArguments extends BestModelArguments {
    * the parameter table), 'tensorboard' (event files), 'all' of them or 'none'. Default 'none'; Hugging Face's is 'all'.
    */
   readonly reportTo: readonly ReportTarget[]
-  /** When checkpoints are written. Default 'steps'. */
+  /** When checkpoints are written; with 'steps' and 'epoch' behind the last step, too. Default 'steps'. */
   readonly saveStrategy: SaveStrategy
-  /** Steps between checkpoints, below 1 a share of all; behind the last step there is one only where it is due. Default 500. */
+  /** Steps between checkpoints, below 1 a share of all. Default 500. */
   readonly saveSteps: number
   /** Checkpoints kept, the oldest go first; null: all. Default null. */
   readonly saveTotalLimit: number | null

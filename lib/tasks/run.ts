@@ -1,7 +1,7 @@
 import type { NativeClassWeights } from '../native/trainer-types.js'
 import { checkMeasured } from '../training/best.js'
 import { Callbacks } from '../training/callbacks.js'
-import { due, isEvaluated } from '../training/due.js'
+import { due, isEvaluated, isSavedBehind } from '../training/due.js'
 import { type Evaluation, evaluateEncoded, evaluationOptions } from '../training/evaluate.js'
 import { joinSets } from '../training/evaluation-sets.js'
 import type { SaveEvent } from '../training/events.js'
@@ -105,7 +105,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
         yield await callbacks.tell({ type: 'taskEnd', task: learner.name, step, reason })
       }
       const asksForSave = callbacks.takes('save')
-      const isSaved = isDue && due(args.saveStrategy, args.saveSteps, step, place)
+      const isSaved = isDue && isSavedBehind(args, step, place)
       if (asksForSave || isSaved || (isBest && args.saveStrategy === 'best')) {
         yield await speed.aside(() => save(epoch))
       }

@@ -18,6 +18,15 @@ export function due(strategy: SaveStrategy, every: number, step: number, plan: D
   return step % (every < 1 ? Math.ceil(plan.totalSteps * every) : every) === 0
 }
 
+/** Whether a checkpoint is written after this step; with 'steps' after the last one, too, as transformers' Trainer does. */
+export function isSavedBehind(
+  { saveStrategy, saveSteps }: Pick<TrainingArguments, 'saveStrategy' | 'saveSteps'>,
+  step: number,
+  plan: Due
+): boolean {
+  return due(saveStrategy, saveSteps, step, plan) || (saveStrategy === 'steps' && step === plan.totalSteps)
+}
+
 type Evaluating = Pick<TrainingArguments, 'evalStrategy' | 'evalSteps' | 'evalDelay'>
 
 /** Whether the evaluation data is run after this step. */

@@ -7,7 +7,7 @@ import type { NativeMemberResult } from '../native/trainer-types.js'
 import { BestModel, checkMeasured, valueNamed } from './best.js'
 import { Callbacks, type TrainerCallback } from './callbacks.js'
 import { headClassWeights, headsBy } from './class-weights.js'
-import { due, isEvaluated } from './due.js'
+import { due, isEvaluated, isSavedBehind } from './due.js'
 import type { EncodedDataset, LabelledBatch } from './encoded.js'
 import { evaluateEncoded, evaluationOptions } from './evaluate.js'
 import { type EvaluationSet, evaluateSets } from './evaluation-sets.js'
@@ -129,7 +129,7 @@ export async function* trainingRun(
         yield await callbacks.tell(evaluation)
       }
       const asksForSave = callbacks.takes('save')
-      const isSaved = isDue && due(args.saveStrategy, args.saveSteps, step, plan)
+      const isSaved = isDue && isSavedBehind(args, step, plan)
       if (asksForSave || isSaved || (isBest && keepsBest)) {
         yield await speed.aside(save)
       }

@@ -58,7 +58,8 @@ test('--overwrite removes what runs wrote among the checkpoints, and nothing els
   const checkpoints = join(folder, 'checkpoints')
   t.deepEqual(readdirSync(checkpoints), ['checkpoint-1'])
   writeFileSync(join(checkpoints, 'rows.jsonl'), 'mine')
-  const { status, errors } = await command(['train', ...shared, '--train', rows, '-o', folder, '--overwrite'])
+  const again = ['train', ...shared, '--train', rows, '-o', folder, '--overwrite', '--save', 'no']
+  const { status, errors } = await command(again)
   t.is(status, 0, errors)
   t.deepEqual(readdirSync(checkpoints), ['rows.jsonl'])
 })

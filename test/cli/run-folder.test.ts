@@ -92,7 +92,7 @@ test('--overwrite does not take the folder of a run that has not ended', async (
 
 test('a run that is finished is not trained again; one that stopped early goes on with more patience', async (t) => {
   const folder = join(place, 'finished')
-  const save = ['--set', 'saveStrategy=steps', '--set', 'saveSteps=2', '--set', 'saveTotalLimit=1']
+  const save = ['--set', 'saveStrategy=steps', '--set', 'saveSteps=2', '--set', 'saveTotalLimit=2']
   t.is((await command(['train', ...shared, '-o', folder, '--max-steps', '5', ...save])).status, 0)
   const before = weights(folder)
   for (const args of [
@@ -125,14 +125,17 @@ test('a run that is finished is not trained again; one that stopped early goes o
   }
   t.deepEqual(JSON.parse((await command(['resume', folder, '--json'])).output), { type: 'finished', folder, step: 5 })
   const bare = join(place, 'bare')
-  t.is((await command(['train', ...shared, '-o', bare, '--max-steps', '1'])).status, 0)
+  t.is((await command(['train', ...shared, '-o', bare, '--max-steps', '1', '--save', 'no'])).status, 0)
   const none = await command(['resume', bare])
   t.is(none.status, 0, none.errors)
   t.regex(none.output, /^the run in .*bare is finished, at step 1: nothing is left to train\. To train it anew:/)
   const stuck = await command(['resume', bare, '--max-steps', '3'])
   t.is(stuck.status, 2)
-  t.regex(stuck.errors, /bare is finished, and no checkpoint is there to go on from: --save epoch .*To train it anew: /)
-  // The checkpoint of step 4 is there for who wants it.
+  t.regex(
+    stuck.errors,
+    /bare is finished, and no checkpoint is there to go on from: --save steps or epoch .*To train it anew: /
+  )
+  // The checkpoint of step 4 is there, beside that of the end, for who wants it.
   const again = await command(['resume', folder, '--resume-from', join(folder, 'checkpoints/checkpoint-4')])
   t.is(again.status, 0, again.errors)
   t.regex(again.errors, /^1 step \(5 with those before\)/m)
@@ -142,9 +145,9 @@ test('a run that is finished is not trained again; one that stopped early goes o
   t.is(longer.status, 0, longer.errors)
   t.regex(
     longer.errors,
-    /the run was to have 5 steps and now has 7; from step 5 on the learning rate is that of a run of 7/
+    /the run was to have 5 steps and now has 7; from step 6 on the learning rate is that of a run of 7/
   )
-  t.regex(longer.errors, /^3 steps \(7 with those before\)/m)
+  t.regex(longer.errors, /^2 steps \(7 with those before\)/m)
   t.false(weights(folder).equals(before))
   t.regex((await command(['resume', folder])).output, /is finished, at step 7: nothing is left/)
   const shorter = await command(['resume', folder, '--max-steps', '3'])
@@ -153,7 +156,6 @@ test('a run that is finished is not trained again; one that stopped early goes o
     shorter.errors,
     /--max-steps 3: the run is finished, at step 7, and cannot become shorter than what it has done/
   )
-  // Its newest checkpoint is of step 6: nothing that came after is lost.
   t.is((await command(['resume', folder, '--max-steps', '6'])).status, 2)
   // Without its result a run is not finished, whatever its events say.
   for (const file of ['adapter_config.json', 'head_config.json']) rmSync(join(folder, file))
@@ -320,12 +322,12 @@ test('--overwrite leaves nothing of another kind of run, and what the new one st
     return readdirSync(folder).sort()
   }
   const tasksFile = join(place, 'kinds.json')
-  const own = ['events.jsonl', 'report.html', 'train.json']
+  const own = ['checkpoints', 'events.jsonl', 'report.html', 'train.json']
   const plain = ['adapter.safetensors', 'adapter_config.json', 'head_config.json', 'model_head.safetensors']
   const first = await run('train', ...shared, '--tensorboard')
   t.is(first.filter((name) => name.startsWith('events.out.tfevents')).length, 1)
   t.deepEqual(await run('train', ...shared), [...own, ...plain].sort())
-  t.deepEqual(await run('train', ...shared, '--report-to', 'none'), [...plain, 'train.json'].sort())
+  t.deepEqual(await run('train', ...shared, '--report-to', 'none'), [...plain, 'checkpoints', 'train.json'].sort())
   const tasks = (...names: string[]) => {
     writeFileSync(tasksFile, JSON.stringify(Object.fromEntries(names.map((name) => [name, { train: rows }]))))
     return run('train', '-m', model, '--tasks', tasksFile, '--sampler', 'round_robin')

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { Random } from '../../lib/data/random.js'
@@ -78,6 +78,7 @@ test('tasks in a config train side by side, each into a folder that evaluate tak
   const resumed = await command(['resume', stopped])
   t.is(resumed.status, 0, resumed.errors)
   for (const name of ['mood', 'tags']) t.true(adapter(stopped, name).equals(adapter(whole, name)), name)
+  rmSync(join(whole, 'checkpoints'), { recursive: true })
   const again = await command(['train', config, '-o', whole])
   t.is(again.status, 2)
   t.regex(

@@ -53,7 +53,7 @@ test('the first line says how many steps there will be, also where an evaluation
   await trainerOf(await ready(t), again).train()
   t.like(
     linesIn(outputDir).findLast(({ type }) => type === 'start'),
-    { step: 8, totalSteps: 9 }
+    { step: 9, totalSteps: 9 }
   )
 })
 
@@ -64,7 +64,8 @@ test('a run folder holds what happened, a line each, and the page of it', async 
   const steps = (count: number) => Array<string>(count).fill('steps')
   const expected = [
     ...['start', ...steps(3), 'log', 'steps', 'evaluate', 'save', ...steps(2), 'log', ...steps(2), 'evaluate', 'save'],
-    ...['steps', 'log', 'end']
+    // Behind the last step there is a checkpoint, too.
+    ...['steps', 'log', 'save', 'end']
   ]
   t.deepEqual(typesIn(outputDir), expected as RunLine['type'][])
   const lines = linesIn(outputDir)
@@ -124,10 +125,17 @@ test('a resumed run goes on in the same file: what came after its checkpoint no 
     linesIn(folder).map(({ type, step }) => `${type} ${step}`),
     [
       ...['start 0', 'steps 1', 'steps 2', 'steps 3', 'log 3', 'steps 4', 'evaluate 4', 'save 4', 'start 4', 'steps 5'],
-      ...['steps 6', 'log 6', 'steps 7', 'steps 8', 'evaluate 8', 'save 8', 'steps 9', 'log 9', 'end 9']
+      ...['steps 6', 'log 6', 'steps 7', 'steps 8', 'evaluate 8', 'save 8', 'steps 9', 'log 9', 'save 9'],
+      'end 9'
     ]
   )
-  t.deepEqual(readdirSync(folder).toSorted(), ['checkpoint-4', 'checkpoint-8', 'events.jsonl', 'report.html'])
+  t.deepEqual(readdirSync(folder).toSorted(), [
+    'checkpoint-4',
+    'checkpoint-8',
+    'checkpoint-9',
+    'events.jsonl',
+    'report.html'
+  ])
   t.is(typesIn(folder).filter((type) => type === 'start').length, 2)
   // A new run begins anew.
   await trainerOf(await ready(t), recipe(folder)).train()
@@ -140,12 +148,13 @@ test('cutting its file, a resumed run leaves a link one, and a file without late
   const [link, file] = [join(folder, 'events.jsonl'), join(other, 'kept.jsonl')]
   renameSync(link, file)
   symlinkSync(file, link)
-  await trainerOf(await ready(t), { ...recipe(folder), resumeFromCheckpoint: true }).train()
+  const from = { ...recipe(folder), resumeFromCheckpoint: join(folder, 'checkpoint-8') }
+  await trainerOf(await ready(t), from).train()
   t.true(lstatSync(link).isSymbolicLink())
   t.deepEqual(readdirSync(other), ['kept.jsonl'])
   t.is(typesIn(folder).filter((type) => type === 'end').length, 1)
   const { ino } = lstatSync(file)
-  await trainerOf(await ready(t), { ...recipe(folder), maxSteps: 10, resumeFromCheckpoint: true }).train()
+  await trainerOf(await ready(t), { ...from, maxSteps: 10 }).train()
   t.not(lstatSync(file).ino, ino)
   const events = new EventsFile(folder, 10)
   t.is(events.history.status, 'finished')
