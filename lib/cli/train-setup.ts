@@ -78,11 +78,11 @@ export async function parseTraining<const O extends NonNullable<ParseArgsConfig[
   const [file] = asked.operands
   const config = file === undefined ? noConfig : await readTrainConfig(configFile(file))
   refuseOthers(file, config, more)
-  // The last of two counts, and a list takes the place of the config's.
+  // The last of two counts; rows and lists take the place of the config's.
   const isReplaced = (name: string) => (asked.values as Record<string, unknown>)[name] !== undefined
   const varied = (asked.values as { vary?: readonly string[] }).vary ?? []
   const lists = [
-    ...['adapter', 'below', 'eval'].filter(isReplaced).map((name) => `--${name}=`),
+    ...['adapter', 'below', 'eval', 'train'].filter(isReplaced).map((name) => `--${name}=`),
     ...varied.map((text) => `--vary=${text.split('=')[0]}=`)
   ]
   const kept = config.argv.filter((one) => !lists.some((option) => one.startsWith(option)))
