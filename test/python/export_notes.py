@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
+from torch.nn import functional
 
 SCRIPTS = str(Path(__file__).resolve().parents[2] / "scripts" / "export")
 sys.path.insert(0, SCRIPTS)
@@ -80,6 +81,38 @@ class Neighbours(Rows):
         return self.layer(values + torch.nn.functional.pad(values[:, 1:], [0, 0, 0, 1, 0, 0], value=0.0))
 
 
+class Otherwise(Rows):
+    """Gives something else in training, in its own code."""
+
+    def forward(self, values):
+        y = functional.dropout(self.layer(values), 0.5, self.training)
+        return 1.1 * y if self.training else y
+
+
+class Around(torch.nn.Module):
+    """A module of that kind among others, which drop values in training and have norms that count then."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.drop, self.norm = Otherwise(), torch.nn.Dropout(0.5), torch.nn.BatchNorm1d(3)
+        self.norm.running_mean.fill_(0.3)
+
+    def forward(self, values):
+        x = functional.dropout(self.drop(self.inner(values)), 0.1, self.training)
+        return self.norm(x.transpose(1, 2)).transpose(1, 2)
+
+
+class Slopes(Rows):
+    """A layer of PyTorch's whose slopes are drawn in training."""
+
+    def __init__(self):
+        super().__init__()
+        self.slopes = torch.nn.RReLU()
+
+    def forward(self, values):
+        return self.slopes(self.layer(values))
+
+
 class Branches(Rows):
     """A module that runs, or does not, by the values of what goes in."""
 
@@ -141,6 +174,14 @@ assert notes(MaskedRows(), "values=float32[batch,frames,3],attention_mask=int64[
 # Its random numbers would be the graph's: the exporter's own check of the archive would see them.
 (note,) = notes(Deep(0.5), "values=float32[batch,4,3]")
 assert note.startswith("stochastic depth (drop path): every block is in the graph"), note
+# What the code of a module does in training alone is not in the graph, which answers as eval() does; dropout of others is.
+assert notes(Deep(0.0), "values=float32[batch,4,3]") == []
+(note,) = notes(Around(), "values=float32[batch,4,3]")
+assert note.startswith("Otherwise: its code does something else in training than in eval()"), note
+with TemporaryDirectory() as folder:
+    write(Around(), parse_inputs(["values=float32[batch,4,3]"]), Path(folder) / "around.pt2")
+    nodes = torch.export.load(Path(folder) / "around.pt2").graph.nodes
+    assert sum("dropout" in str(node.target) for node in nodes) == 3, nodes
 assert notes(Branches(), "values=float32[batch,4,3]") == []
 try:
     notes(Mixed(), "values=float32[batch,4,3]")
@@ -186,6 +227,10 @@ assert said.startswith("torch.export refuses Deciding: the model decides by valu
 assert "export_notes.py, line" in said and "for _ in range(int(values.sum()))" in said, said
 said = refused(Rows(), "values=float32[batch,5]")
 assert said.startswith("Rows does not take the example inputs: those that are made here"), said
+
+
+said = refused(Slopes())
+assert "does not answer as the model does in eval()" in said, said
 
 
 # Examples lie within the ranges that are given.

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_leaves
 from .graph import export_with_signatures, modules_to_preserve
 from .inputs import dynamic_shapes, other_sizes, unmasked
 from .models import every_layer, masks_as_given, note, plain_layer_norms, prepare, savable_masks, uncached_positions
+from .modes import check_eval, evaluated, furthest, leave_training
 from .refused import Refused, explained, first_line, sizes_apart
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json")
@@ -42,6 +43,13 @@ def kept_buffers(model):
             buffer.copy_(value)
 
 
+def same_modules(model):
+    """Names of modules that named_modules() leaves out, each with the one that it has: torch.export goes by any of them."""
+    first = {}
+    names = [(name, first.setdefault(id(module), name)) for name, module in model.named_modules(remove_duplicate=False)]
+    return {name: own for name, own in names if name != own}
+
+
 def describe(model, examples, notes):
     """What stands in torch_adapters.json."""
     config = getattr(model, "config", None)
@@ -51,6 +59,7 @@ def describe(model, examples, notes):
     return {
         "format": 1, "class": type(model).__name__, "module": type(model).__module__, "base_model_prefix": getattr(model, "base_model_prefix", ""),
         "model_type": (fields or {}).get("model_type"), "config": fields, "input_names": list(examples),
+        "same_modules": same_modules(model),
         "output_names": names, "notes": notes
     }
 
@@ -113,22 +122,13 @@ def difference(model, file, inputs, ranges):
     """The archive, read again, against the model: the same seed gives both the same dropout. Relative, the largest."""
     given = other_sizes(inputs, ranges)
     results = []
-    loaded = torch.export.load(file).module()
-    for run in (model, loaded):
+    loaded = torch.export.load(file)
+    for run in (model, loaded.module()):
         torch.manual_seed(0)
-        with torch.no_grad(), kept_buffers(model):
+        with torch.no_grad(), kept_buffers(run):
             results.append(tree_leaves(run(**given)))
-    if [type(value) for value in results[0]] != [type(value) for value in results[1]]:
-        return float("inf")
-    worst = 0.0
-    for ours, theirs in zip(*results):
-        if isinstance(ours, torch.Tensor) and ours.numel():
-            if ours.shape != theirs.shape:
-                return float("inf")
-            ours, theirs = ours.double(), theirs.double()
-            scale = ours.abs().max().clamp_min(1e-6)
-            worst = max(worst, torch.nan_to_num((ours - theirs).abs().max() / scale, nan=float("inf")).item())
-    return worst
+    check_eval(model, evaluated(loaded), given, kept_buffers)
+    return furthest(*results)
 
 
 def steps(graph):
@@ -151,6 +151,7 @@ def write(model, inputs, file, ranges=None, files=None, notes=None):
         with warnings.catch_warnings(), every_layer(model, notes):
             warnings.simplefilter("ignore")
             try:
+                leave_training(model, examples, kept_buffers, lambda text: note(notes, text))
                 with kept_buffers(model):
                     paths, without = modules_to_preserve(model, examples)
                     told = describe(model, examples, notes)
