@@ -4,7 +4,7 @@ import { gunzipSync } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
 import { AutoModel, type Model } from '../../lib/index.js'
 import { scratch } from '../model/support.js'
-import { distance } from './support.js'
+import { distance, open as openExported } from './support.js'
 
 /** Of scripts/fixtures/exported_own.py: each row by itself, in PyTorch. */
 interface Case {
@@ -64,8 +64,90 @@ test('tokens that see those before them alone take rows of any length without a 
   await answersAsAlone(t, 'behind')
 })
 
+test('an output with tokens of its own is refused where the archive is opened, with what would do', async (t) => {
+  await t.throwsAsync(open(t, 'front'), {
+    code: 'ERR_UNSUPPORTED',
+    message:
+      /gives 4 tokens for a row of 3 \(expected as many tokens as a row has, or one value a row\).*output\[:, 1:\]/
+  })
+})
+
+test('where one value a row comes out, a stream of other tokens than the rows have has no places, and it says so', async (t) => {
+  const model = await answersAsAlone(t, 'front-state')
+  t.regex(model.explainPlacement().join(), /stream has other tokens than the rows, and one value a row comes out/)
+  for (const config of ['seq_bn', 'loreft', 'prefix_tuning'])
+    t.throws(() => model.addAdapter('x', config), { message: /no layer was found|takes no prefix/ })
+  model.addAdapter('x', { architecture: 'lora', targetModules: ['q'] })
+  await model.forward({ inputIds: cases['front-state']?.rows ?? [] }, { adapters: 'x', head: null })
+})
+
+test('a gate at tokens that the rows have not takes rows of one length', async (t) => {
+  const { model, rows } = await open(t, 'front-dropped')
+  model.addAdapter('plain', { architecture: 'lora', targetModules: ['q'] })
+  model.addAdapter('gated', { architecture: 'lora', targetModules: ['q'], useGating: true })
+  model.setActiveAdapters('plain')
+  t.is((await statesOf(model, rows)).length, 2)
+  model.setActiveAdapters('gated')
+  t.is((await statesOf(model, rows.slice(0, 1))).length, 1)
+  await t.throwsAsync(statesOf(model, rows), {
+    code: 'ERR_UNSUPPORTED',
+    message: /'block\.attention\.q' reads other tokens than its rows have/
+  })
+})
+
 test('ids that the network maps before it looks them up have no limit that is known', async (t) => {
   const model = await answersAsAlone(t, 'mapped')
   t.is(model.config.vocabSize, 0)
   await t.throwsAsync(model.forward({ inputIds: [[200]] }, { head: null }), { message: /aten\.embedding/ })
+})
+
+test('one module under two names is one, by the name that named_modules() has', async (t) => {
+  const model = await answersAsAlone(t, 'shared-names')
+  const { modules = [], rows = [] } = cases['shared-names'] ?? {}
+  t.deepEqual([...model.namedModules()].filter((path) => path !== '').sort(), [...modules].sort())
+  t.false(model.namedParameters().some(({ name }) => name.startsWith('blocks.2.')))
+  const [attention] = model.namedModules('blocks.0.attention', { shapes: true })
+  t.is(attention?.calls, 2)
+  model.addAdapter('x', { architecture: 'lora', targetModules: ['q'] })
+  model.addAdapter('y', 'seq_bn')
+  const own = (adapter: string) =>
+    model.namedParameters().flatMap(({ name }) => (name.includes(`.${adapter}.`) ? [name.split('.', 2).join('.')] : []))
+  t.deepEqual([...new Set([...own('x'), ...own('y')])].sort(), ['blocks.0', 'blocks.1'])
+  await model.forward({ inputIds: rows }, { adapters: 'y', head: null })
+})
+
+test('an attention in no numbered layer takes no prefix, beside layers that do', async (t) => {
+  const { model, rows } = await open(t, 'between')
+  model.addAdapter('x', 'prefix_tuning')
+  model.setActiveAdapters('x')
+  const together = await statesOf(model, rows)
+  for (const [i, row] of rows.entries()) {
+    const [alone] = await statesOf(model, [row])
+    t.true(distance(together[i] ?? [], { data: alone as never }) < 1e-6)
+  }
+})
+
+test('the gate of a prefix reads its own row where attention has tokens before rows', async (t) => {
+  const { model } = await openExported(t, 'transformer-encoder')
+  model.addAdapter('x', 'prefix_tuning[use_gating=true]')
+  model.setActiveAdapters('x')
+  const values = model
+    .namedParameters()
+    .filter(({ name }) => /prefix_gates/.test(name))
+    .map(({ name, shape }) => {
+      const data = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(i))
+      return [name, { shape, data }] as const
+    })
+  t.true(values.length > 0)
+  model.loadStateDict(new Map(values))
+  const rows = [
+    [5, 9, 3, 11, 7],
+    [2, 8, 4],
+    [2, 8, 4]
+  ]
+  const together = await statesOf(model, rows)
+  for (const [i, row] of rows.entries()) {
+    const [alone] = await statesOf(model, [row])
+    t.true(distance(together[i] ?? [], { data: alone as never }) < 1e-5)
+  }
 })

@@ -134,6 +134,22 @@ class Twice(nn.Module):
         return x
 
 
+class Repeated(Net):
+    """The first of its blocks once more, by another name."""
+
+    def __init__(self, *blocks):
+        super().__init__(layers=[*blocks, blocks[0]])
+
+    def places(self):
+        return {f"layers.{i}": layer for i, layer in enumerate(self.layers[:-1])}
+
+    def states(self, ids, mask):
+        every = [self.embed(ids)]
+        for layer in self.layers:
+            every.append(layer(every[-1], mask))
+        return every
+
+
 class Tied(nn.Module):
     """Two Linears with one weight, and one Linear of another type."""
 
@@ -148,8 +164,10 @@ class Tied(nn.Module):
         return x + self.wide(x.double()).float()
 
 
+SHARED = "one block under two names"
 # With adapters at sub-layers; and at Linears.
 STRUCTURES = {
+    SHARED: lambda: Repeated(InTurn(), InTurn()),
     "a block in no list": lambda: Net(block=InTurn()),
     "two blocks by names": lambda: Net(one=InTurn(), other=InTurn()),
     "attention, then feed-forward of one stream": lambda: Net(layers=[AttentionFirst(norms=1), AttentionFirst(norms=1)]),
@@ -159,7 +177,8 @@ STRUCTURES = {
     **{f"a list called {name}": (lambda name=name: Net(**{name: [InTurn(), InTurn()]})) for name in OUR_NAMES},
 }
 # By target_modules of PEFT's LoRA; that at PyTorch's attention has a form of its own.
-PEFT = {**{f"a list called {name}": ["q", "o", "ff.2"] for name in OUR_NAMES}, "a module called twice": ["att"]}
+PEFT = {**{f"a list called {name}": ["q", "o", "ff.2"] for name in OUR_NAMES}, "a module called twice": ["att"],
+        SHARED: ["q", "o", "ff.2"]}
 LINEARS = {
     "a module called twice": (Twice, {"att.out_proj": insert_at_weight}),
     "tied Linears": (Tied, {"first": insert, "second": insert}),
@@ -200,7 +219,9 @@ def told(states, mask, adapters):
 def structure_case(net):
     ids, mask = batch()
     with torch.no_grad():
-        case = {"rows": ROWS, "plain": [real(one, mask) for one in net.states(ids, mask)]}
+        every = net.states(ids, mask)
+        # A layer that runs again has no number of its own.
+        case = {"rows": ROWS, "plain": [real(one, mask) for one in (every[-1:] if isinstance(net, Repeated) else every)]}
     adapters = {}
     for path, layer in net.places().items():
         for kind in ("attention", "output"):

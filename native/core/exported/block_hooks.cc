@@ -92,7 +92,7 @@ void add_attention(Program& program, const Tree& tree, const Layers& layers, con
     const auto& pass = static_cast<const Pass*>(p)->side(source);
     if (!intact(modules)) return false;
     const LayerContext here(pass.context, layer);
-    if (prefix->acts(here)) return false;
+    if (layer >= 0 && prefix->acts(here)) return false;
     const auto form = form_in(block, execution, pass);
     if (!form) return false;
     const auto x = pass.packed(execution, block.x);

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/exported/same_modules.h"
 #include "core/exported/tied_weights.h"
 #include "core/models/encoder.h"
 #include "core/state/key_names.h"
@@ -26,7 +27,9 @@ bool is_numbered(const std::string& module, const std::string& layer) {
 
 ExportedModel::ExportedModel(const std::string& path, at::Device device, const Choices& choices)
     : archive_(Archive::open(path)), pooling_(choices.reading.pooling) {
-  auto parsed = Graph::parse(archive_.model(), path);
+  const auto same = same_modules(archive_);
+  auto parsed = Graph::parse(archive_.model(), path, same);
+  other_names_ = merge_same_modules(parsed, same, archive_.weights());
   const auto tied = tied_names(parsed, archive_.weights());
   name_tied_weights(parsed, tied);
   program_ = std::make_unique<Program>(std::move(parsed), archive_, device);
@@ -53,14 +56,20 @@ ExportedModel::ExportedModel(const std::string& path, at::Device device, const C
 void ExportedModel::find_sub_layers(const Streams& streams, const Placement& placement) {
   const auto& graph = program_->graph();
   residuals_ = find_residuals(graph, output_, streams.source);
-  const auto& tokens = streams.tokens;
+  auto tokens = streams.tokens;
+  // Where one value a row comes out: those of its ids; a row of numbers is one token then.
+  const auto* ids = ids_input();
+  if (tokens.size() == 1) tokens = ids == nullptr ? std::vector<Size>{tokens[0], {1}} : graph.slots[ids->slot].shape;
   // A stream of other tokens than those that come out has no rows of ours.
   if (!residuals_.shape.empty() && !std::equal(tokens.begin(), tokens.end(), residuals_.shape.begin())) {
     const auto& shape = residuals_.shape;
     const bool turned = tokens.size() == 2 && shape.size() > 1 && shape[0] == tokens[1] && shape[1] == tokens[0];
     residuals_.left_out.push_back(turned ? "all sub-layers: their stream has tokens before rows; with batch_first=True "
                                            "PyTorch's own layers have the same weights and rows before tokens"
-                                         : "all sub-layers: their stream has other tokens than the model's output");
+                                  : streams.tokens.size() == 1
+                                      ? "all sub-layers: their stream has other tokens than the rows, and one value a "
+                                        "row comes out: a network that gives all tokens has places for adapters"
+                                      : "all sub-layers: their stream has other tokens than the model's output");
     residuals_.sub_layers.clear();
     residuals_.layers.clear();
     residuals_.begin = -1;
@@ -325,7 +334,12 @@ std::vector<NamedLinear> ExportedModel::named_linears() const {
 }
 
 std::map<std::string, std::string> ExportedModel::tied_weights() const {
-  return tied_names(program_->graph(), archive_.weights());
+  auto tied = tied_names(program_->graph(), archive_.weights());
+  for (const auto& [name, first] : other_names_) {
+    const auto found = tied.find(first);
+    tied[name] = found == tied.end() ? first : found->second;
+  }
+  return tied;
 }
 
 std::string ExportedModel::prefix_location() const {

@@ -128,6 +128,7 @@ class ExportedModel : public Model, public NamedNetwork {
   };
 
   Streams find_streams(const Reading& reading);
+  const Input* ids_input() const;
   std::vector<Size> find_output(const std::string& name);
   int32_t find_spans() const;
   void take_own_head(int32_t logits);
@@ -175,6 +176,7 @@ class ExportedModel : public Model, public NamedNetwork {
   Facts facts_;
   std::map<std::string, ModuleShapes> shapes_;
   std::set<std::string> own_containers_;
+  std::map<std::string, std::string> other_names_;  ///< of parameters in modules with several names → the first
   ModelConfig config_;
   std::string type_, prefix_, file_prefix_;
   std::vector<const Input*> user_inputs_;

@@ -44,6 +44,17 @@ constexpr const char* kBeside[] = {"attention_mask", "token_type_ids", "position
 
 }  // namespace
 
+// Of the tokens that come out, where rows are text; null: they are numbers.
+const Input* ExportedModel::ids_input() const {
+  const char* name = facts_.has_decoder ? "decoder_input_ids" : "input_ids";
+  for (const auto* input : user_inputs_) {
+    const auto& info = program_->graph().slots[input->slot];
+    if (is_unread(*input) || !is_integral(info) || info.shape.size() != 2) continue;
+    if (input->name == name || user_inputs_.size() == 1) return input;
+  }
+  return nullptr;
+}
+
 void ExportedModel::collect_facts() {
   const auto& graph = program_->graph();
   const auto columns_of = [&](int32_t slot) -> Columns {
@@ -53,19 +64,25 @@ void ExportedModel::collect_facts() {
     return {std::max<int64_t>(1, symbol.least), symbol.most >= (int64_t{1} << 31) ? 0 : symbol.most};
   };
   std::vector<std::string> unknown;
+  const auto* ids = ids_input();
   const Input* values = nullptr;
   for (const auto* input : user_inputs_) {
     if (is_unread(*input)) continue;
     facts_.inputs.push_back(input->name);
     const auto& info = graph.slots[input->slot];
+    if (!info.shape.empty() && info.shape[0].number > 1) {
+      fail(ErrorCode::unsupported, "load the exported model",
+           text("the graph takes ", info.shape[0].number, " rows at once, no more and no fewer"),
+           {.expected = text("a number of rows that varies, as ", input->name, " [batch, …]"),
+            .got = text(input->name, " ", shape_text(graph, input->slot)),
+            .hint = "Export it with a name for the first size of every input"});
+    }
     if (std::find(std::begin(kBeside), std::end(kBeside), input->name) != std::end(kBeside)) continue;
     if (facts_.has_decoder && input->name == "input_ids") {
       source_ids_ = input->slot;
       continue;
     }
-    const char* name = facts_.has_decoder ? "decoder_input_ids" : "input_ids";
-    const bool ids = is_integral(info) && (input->name == name || user_inputs_.size() == 1);
-    if (ids && ids_ < 0 && info.shape.size() == 2) {
+    if (input == ids) {
       ids_ = input->slot;
     } else if (info.dtype == at::kFloat && values == nullptr) {
       values = input;
@@ -275,6 +292,13 @@ Encoded ExportedModel::encode(const PackedBatch& batch, const ForwardContext& co
     states = outputs[output_index_], result.row_states = outputs[rows_index_];
   } else {
     states = execution.run_to(output_, given);
+  }
+  if (ids_ >= 0 && states.dim() == 3 && states.size(1) != rows.columns()) {
+    fail(ErrorCode::unsupported, "forward",
+         text("the network gives ", states.size(1), " tokens for a row of ", rows.columns()),
+         {.expected = "as many tokens as a row has, or one value a row",
+          .hint = "Let it give the rows' own tokens alone (output[:, 1:] behind one of its own), or one of them "
+                  "(output[:, 0])"});
   }
   result.rows_only = ids_ >= 0 && states.dim() == 2;
   result.last = result.rows_only ? states : rectangle(rows) ? rows.pack(states) : pass.packed(execution, output_);

@@ -34,9 +34,9 @@ int32_t Node::slot(std::size_t i) const {
   return i < arguments.size() && arguments[i].kind == Argument::Kind::slot ? arguments[i].slot : -1;
 }
 
-Graph Graph::parse(std::string_view json, const std::string& source) {
+Graph Graph::parse(std::string_view json, const std::string& source, const SameModules& same) {
   const Json model = parse_json(json, source);
-  return GraphReader(model, source).read();
+  return GraphReader(model, source, same).read();
 }
 
 int32_t Graph::find_module(const std::string& path) const {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,9 @@
 namespace ta::exported {
 
 struct Operator;
+
+/// Where one module stands under several names: each but the first → the first.
+using SameModules = std::map<std::string, std::string>;
 
 /// One size of a shape: a number, or one of the graph's symbols.
 struct Size {
@@ -132,7 +136,8 @@ class Graph {
  public:
   /// From model.json's text; `source` names it in messages. ERR_FILE_FORMAT on what no archive may hold,
   /// ERR_UNSUPPORTED, naming operator and module, on what does not run here.
-  static Graph parse(std::string_view json, const std::string& source);
+  /// `same`: names of modules that are another name's module.
+  static Graph parse(std::string_view json, const std::string& source, const SameModules& same = {});
 
   std::string source;
   std::string torch_version;

@@ -26,12 +26,12 @@ const Json& graph_module(const Json& model, const std::string& source) {
 
 }  // namespace
 
-GraphReader::GraphReader(const Json& model, const std::string& source)
+GraphReader::GraphReader(const Json& model, const std::string& source, const SameModules& same)
     : model_(model),
       module_(graph_module(model, source)),
       source_(source),
       main_(kinds_),
-      modules_(optional_field(module_, "module_call_graph"), source) {}
+      modules_(optional_field(module_, "module_call_graph"), source, same) {}
 
 Graph GraphReader::read() {
   graph_.source = source_;

@@ -15,7 +15,7 @@ namespace ta::exported {
 
 class GraphReader {
  public:
-  GraphReader(const Json& model, const std::string& source);
+  GraphReader(const Json& model, const std::string& source, const SameModules& same);
   Graph read();
 
  private:

@@ -29,6 +29,12 @@ const Slot* slot_of(const Tree& tree, const LayerNorm* norm) {
 // A value that has other tokens than the model's, but as many for each row.
 at::Tensor rows_of_their_own(LinearPlace const& linear, const at::Tensor& x, const Pass& pass,
                              const ForwardContext& context) {
+  if (!pass.folds()) {
+    fail(ErrorCode::unsupported, "forward",
+         text("'", linear.path,
+              "' reads other tokens than its rows have, and where a shorter row ends among them is not known"),
+         {.expected = "rows of one length, or an adapter without a gate and without Split"});
+  }
   const auto flat = x.reshape({-1, x.size(-1)});
   const RowLayout layout(std::vector<int64_t>(pass.rows.rows(), flat.size(0) / pass.rows.rows()));
   auto sizes = x.sizes().vec();

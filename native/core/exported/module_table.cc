@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 #include <string_view>
 
 #include "core/error.h"
@@ -36,15 +37,24 @@ std::string_view short_name(std::string_view type) {
 
 }  // namespace
 
-ModuleTable::ModuleTable(const Json* call_graph, std::string source)
+ModuleTable::ModuleTable(const Json* call_graph, std::string source, const SameModules& same)
     : call_graph_(call_graph), source_(std::move(source)) {
   add("");
+  std::map<std::string, int32_t> others;
+  for (const auto& [name, first] : same) names_[name] = {first, ++others[first]};
   if (!call_graph_) return;
   for (const Json& entry : call_graph_->as_array(source_)) {
     const std::string& path = field(entry, "fqn", source_).as_string(source_);
     const auto [name, number] = split_call(path);
-    call(add(std::string(name)), number);
+    const Key key = key_of(name, number);
+    if (key.name == 0) call(key);
   }
+}
+
+ModuleTable::Key ModuleTable::key_of(std::string_view path, int64_t number) {
+  const auto found = names_.find(path);
+  if (found == names_.end()) return {add(std::string(path)), 0, number};
+  return {add(found->second.first), found->second.second, number};
 }
 
 int32_t ModuleTable::add(const std::string& path) {
@@ -65,8 +75,8 @@ int32_t ModuleTable::add(const std::string& path) {
   return index;
 }
 
-ModuleTable::Call& ModuleTable::call(int32_t module, int64_t number) {
-  return calls_.try_emplace({module, number}, Call{module}).first->second;
+ModuleTable::Call& ModuleTable::call(const Key& key) {
+  return calls_.try_emplace(key, Call{key.module}).first->second;
 }
 
 std::vector<ModuleTable::Call*> ModuleTable::parse(const std::string& stack) {
@@ -82,10 +92,10 @@ std::vector<ModuleTable::Call*> ModuleTable::parse(const std::string& stack) {
     }
     const std::string_view path = entry.substr(first + 1, second - first - 1);
     if (path == no_module) continue;
-    const int32_t module = add(std::string(split_call(path).first));
-    ModuleInfo& info = modules_[static_cast<std::size_t>(module)];
+    const Key key = key_of(split_call(path).first, split_call(entry.substr(0, first)).second);
+    ModuleInfo& info = modules_[static_cast<std::size_t>(key.module)];
     if (info.type.empty()) info.type = short_name(entry.substr(second + 1));
-    calls.push_back(&call(module, split_call(entry.substr(0, first)).second));
+    calls.push_back(&call(key));
   }
   return calls;
 }
@@ -110,17 +120,29 @@ std::vector<ModuleInfo> ModuleTable::finish(int32_t nodes,
   const auto outside_before = [&](int32_t node) {
     return std::lower_bound(outside_.begin(), outside_.end(), node) - outside_.begin();
   };
-  // In the order of calls: the map's.
+  std::map<int32_t, std::vector<Call*>> by_module;
+  std::set<int32_t> several;  // names
   for (auto& [key, call] : calls_) {
-    ModuleCall made;
-    if (call.count > 0) {
-      made.nodes = {call.first, call.last};
-      const auto between = outside_before(call.last) - outside_before(call.first);
-      made.contiguous = call.count + between == made.nodes.size();
+    by_module[key.module].push_back(&call);
+    if (key.name > 0) several.insert(key.module);
+  }
+  for (auto& [module, own] : by_module) {
+    // By one name they are in order: the map's. A name that nobody called is no call.
+    if (several.contains(module)) {
+      std::erase_if(own, [](const Call* call) { return call->count == 0; });
+      std::stable_sort(own.begin(), own.end(), [](const Call* a, const Call* b) { return a->first < b->first; });
     }
-    std::vector<ModuleCall>& calls = modules_[static_cast<std::size_t>(call.module)].calls;
-    call.position = calls.size();
-    calls.push_back(std::move(made));
+    for (Call* call : own) {
+      ModuleCall made;
+      if (call->count > 0) {
+        made.nodes = {call->first, call->last};
+        const auto between = outside_before(call->last) - outside_before(call->first);
+        made.contiguous = call->count + between == made.nodes.size();
+      }
+      std::vector<ModuleCall>& calls = modules_[static_cast<std::size_t>(module)].calls;
+      call->position = calls.size();
+      calls.push_back(std::move(made));
+    }
   }
   // The model itself is called once, by its user, and all nodes are its own.
   ModuleCall whole;
@@ -154,11 +176,12 @@ void ModuleTable::read_signature(const Json& entry, const std::function<int32_t(
   };
   std::vector<int32_t> inputs = slots("inputs");
   std::vector<int32_t> outputs = slots("outputs");
-  if (!known) return;
   const auto [name, number] = split_call(path);
-  const int32_t module = index_.at(std::string(name));
-  const Call& found = calls_.at({module, number});
-  ModuleCall& call = modules_[static_cast<std::size_t>(module)].calls[found.position];
+  const Key key = key_of(name, number);
+  const auto found = calls_.find(key);
+  auto& calls = modules_[static_cast<std::size_t>(key.module)].calls;
+  if (!known || found == calls_.end() || found->second.position >= calls.size()) return;
+  ModuleCall& call = calls[found->second.position];
   call.has_signature = true;
   call.inputs = std::move(inputs);
   call.outputs = std::move(outputs);

@@ -10,6 +10,7 @@
 #include "core/exported/attend.h"
 #include "core/exported/hooks.h"
 #include "core/exported/prefix_front.h"
+#include "core/exported/row_order.h"
 #include "core/nn/layer_context.h"
 
 namespace ta::exported {
@@ -78,17 +79,23 @@ bool has_gate(const PrefixLayer& layer, const ForwardContext& here) {
 }
 
 // What keys are made of is gone where they are read: it is kept by the first node that reads it.
-void add_gate_hook(Program& program, const PrefixPlace& place, const PrefixPlace::Attention& at, bool source) {
+void add_gate_hook(Program& program, const Tree& tree, const PrefixPlace& place, const PrefixPlace::Attention& at,
+                   bool source) {
   const auto& graph = program.graph();
   if (at.input < 0) return;
   const auto& users = graph.slots[at.input].users;
   const auto first =
       std::find_if(users.begin(), users.end(), [&](int32_t user) { return makes_tensor(graph, graph.nodes[user]); });
   if (first == users.end()) return;
-  program.hook({*first, *first}, [&place, &at, source](Execution& execution, const void* p) {
+  const auto& streams = tree.streams();
+  const auto order = row_order(graph, source ? streams.source : streams.tokens, at.input);
+  program.hook({*first, *first}, [&place, &at, source, order](Execution& execution, const void* p) {
     const auto& pass = static_cast<const Pass*>(p)->side(source);
     const LayerContext here(pass.context, place.layer->layer);
-    if (has_gate(*place.layer, here)) pass.left[reader_of_keys(at)] = {pass.rows.pack(execution.tensor(at.input))};
+    if (!has_gate(*place.layer, here)) return false;
+    auto x = execution.tensor(at.input);
+    if (order == RowOrder::tokens) x = x.reshape({pass.rows.columns(), pass.rows.rows(), x.size(-1)}).transpose(0, 1);
+    pass.left[reader_of_keys(at)] = {pass.rows.pack(x)};
     return false;
   });
 }
@@ -129,7 +136,7 @@ at::Tensor keys_of(const PrefixPlace::Attention& at, const Execution& execution)
 
 void add_gate_hooks(Program& program, const Tree& tree, const std::vector<PrefixPlace>& places) {
   for (const auto& place : places)
-    for (const auto& at : place.attentions) add_gate_hook(program, place, at, of_source(program, tree, at.input));
+    for (const auto& at : place.attentions) add_gate_hook(program, tree, place, at, of_source(program, tree, at.input));
 }
 
 void add_prefix_hooks(Program& program, const Tree& tree, const std::vector<PrefixPlace>& places) {

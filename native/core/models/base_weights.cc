@@ -104,6 +104,9 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
     fail(ErrorCode::state_dict, "load base weights",
          text("shapes that do not fit config.json: ", name_list(misshaped)));
   }
+  if (const auto* network = as_network(model))
+    for (const auto& [name, first] : network->tied_weights())
+      if (known.contains(first)) known.insert(name);
   for (const auto& [name, tensor] : named)
     if (!known.count(name)) report.unexpected.push_back(name);
   if (as_network(model) != nullptr) report.unplaced = unplaced_weights(weights, prefix, known);
