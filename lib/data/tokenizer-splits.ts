@@ -18,6 +18,9 @@ const byteWords = new RegExp(
   `'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^${space}\\p{L}\\p{N}]+|${space}+(?![^${space}])|${space}+`,
   'gu'
 )
+/** What BERT's takes for a word each, as the library in Rust has it. */
+const han =
+  /[\u4e00-\u9fff\u3400-\u4dbf\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\uf900-\ufaff\u{2f800}-\u{2fa1f}]/gu
 const marks = new RegExp(`[${mark}]`, 'gu')
 
 const isSpace = (char: string): boolean => /\p{White_Space}/u.test(char)
@@ -27,6 +30,8 @@ interface Part {
   readonly normalizers?: readonly Part[]
   readonly tokenizers?: readonly Part[]
   normalize: (text: string) => string
+  /** BertNormalizer's. */
+  tokenize_chinese_chars?: (text: string) => string
   pre_tokenize_text: (text: string) => string[]
   pattern?: RegExp | null
 }
@@ -46,6 +51,7 @@ function mendNormalizer(part: Part, config: unknown): void {
     part.normalizers?.forEach((one, i) => {
       mendNormalizer(one, (config['normalizers'] as unknown[])[i])
     })
+  if (config['type'] === 'BertNormalizer') part.tokenize_chinese_chars = (text) => text.replace(han, ' $& ')
   if (config['type'] !== 'Strip') return
   const { strip_left: left, strip_right: right } = config
   part.normalize = (text) => {

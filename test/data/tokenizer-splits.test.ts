@@ -79,6 +79,24 @@ test('Strip takes the same white space', (t) => {
   t.is(tokenizerOf({ normalizer: sequence }).normalizer('\u0085 a \u0085'), '\u0085 a')
 })
 
+test('BertNormalizer sets Han apart beyond the first 65,536 characters, too', (t) => {
+  const { normalizer } = tokenizerOf({
+    normalizer: {
+      ...{ type: 'BertNormalizer', clean_text: true, handle_chinese_chars: true },
+      ...{ strip_accents: null, lowercase: true }
+    }
+  })
+  // The first and last of each range of Python's tokenizers, which leaves U+2B820 to U+2B91F out; and their neighbours.
+  const inside = [
+    ...[0x4e00, 0x9fff, 0x3400, 0x4dbf, 0x20000, 0x2a6df, 0x2a700, 0x2b73f],
+    ...[0x2b740, 0x2b81f, 0x2b920, 0x2ceaf, 0xf900, 0x2f800, 0x2fa1f]
+  ]
+  const outside = [0xa000, 0x33ff, 0x4dc0, 0x1ffff, 0x2a6e0, 0x2a6ff, 0x2b820, 0x2b91f, 0x2ceb0, 0x2fa20, 0x30000]
+  const apart = (code: number) => normalizer(`a${String.fromCodePoint(code)}b`).split(' ').length
+  for (const code of inside) t.is(apart(code), 3, code.toString(16))
+  for (const code of outside) t.is(apart(code), 1, code.toString(16))
+})
+
 test('a TextTokenizer splits so', (t) => {
   const vocab = { '<unk>': 0, naïve: 1, n: 2, ï: 3 }
   const tokenizer = new TextTokenizer({
