@@ -1,5 +1,6 @@
 import type { Tokenizer } from '@huggingface/tokenizers'
 import { isPlainObject } from '../config/check.js'
+import { charsmapOf } from './charsmap.js'
 import type { Json } from './tokenizer-parts.js'
 
 // Where the library in JavaScript splits a text otherwise than the one in Rust, with which vocabularies are made: white space,
@@ -52,6 +53,9 @@ function mendNormalizer(part: Part, config: unknown): void {
       mendNormalizer(one, (config['normalizers'] as unknown[])[i])
     })
   if (config['type'] === 'BertNormalizer') part.tokenize_chinese_chars = (text) => text.replace(han, ' $& ')
+  if (config['type'] === 'Precompiled' && typeof config['precompiled_charsmap'] === 'string') {
+    part.normalize = charsmapOf(config['precompiled_charsmap'])
+  }
   if (config['type'] !== 'Strip') return
   const { strip_left: left, strip_right: right } = config
   part.normalize = (text) => {

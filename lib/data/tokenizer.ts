@@ -72,13 +72,13 @@ export class TextTokenizer {
       this.#tokenizer = this.#isLimited
         ? withinTime(longestLoad, () => new Tokenizer(model, config))
         : new Tokenizer(model, config)
+      splitAsInRust(this.#tokenizer, model)
     } catch (cause) {
       const { message } = cause as Error
       // Such as `Unknown Normalizer type: Nmt`.
       const code = message.startsWith('Unknown ') ? 'ERR_UNSUPPORTED' : 'ERR_INVALID_FILE'
       throw new AdapterError(code, 'read the tokenizer', `tokenizer.json cannot be used: ${message}`, { cause })
     }
-    splitAsInRust(this.#tokenizer, model)
     if ((model['model'] as Json)['type'] === 'Unigram') takeLongWords(this.#tokenizer)
     const postProcess = postProcessor(this.#tokenizer, model['post_processor'])
     this.#postProcess = (...parts) => whole(() => postProcess(...parts))
