@@ -117,9 +117,8 @@ const isNumber = (text: string): boolean => looksLikeNumber(text) && !/^\s*[+-]?
 
 /** Names that apply, or one number in [0, 1] for each label. */
 function labelVector(head: LabelledHeadConfig, label: Label, name: string): Float32Array {
-  if (typeof label === 'string' || typeof label === 'number') {
-    throw check.typeError(name, `the names that apply, or ${head.numLabels} numbers`, label)
-  }
+  const expected = `a list of the names that apply (ids as texts: ["0", "2"]), or of ${head.numLabels} numbers from 0 to 1, one for each label`
+  if (typeof label === 'string' || typeof label === 'number') throw check.typeError(name, expected, label)
   const items = Array.from(label as ArrayLike<string | number>)
   const vector = new Float32Array(head.numLabels)
   if (items.length > 0 && items.every((item) => typeof item === 'string')) {
@@ -127,14 +126,14 @@ function labelVector(head: LabelledHeadConfig, label: Label, name: string): Floa
     return vector
   }
   if (items.length === 0) return vector
-  if (items.length !== head.numLabels) {
-    throw check.valueError(name, `expected ${head.numLabels} numbers, one for each label, got ${items.length}`)
+  if (items.length !== head.numLabels || !items.every(isShare)) {
+    throw check.valueError(name, `expected ${expected}, got ${JSON.stringify(items)}`)
   }
-  items.forEach((item, i) => {
-    vector[i] = check.checkNumber(`${name}[${i}]`, item, { from: 0, to: 1 })
-  })
+  vector.set(items as number[])
   return vector
 }
+
+const isShare = (item: unknown): boolean => typeof item === 'number' && item >= 0 && item <= 1
 
 function tokenIds(label: Label, name: string, one: (item: unknown, name: string) => number): Int32Array {
   if (typeof label === 'string' || typeof label === 'number') throw check.typeError(name, 'one label a token', label)
@@ -278,7 +277,7 @@ function summaryOf(
     if (kind === 'classification' && names.size === 1) throw oneClass([...names][0])
     return { kind, numLabels: names.size, labels: [...names].sort() }
   }
-  if (kind === 'multilabel_classification') return { kind, numLabels: width, labels: null }
+  if (kind === 'multilabel_classification') return { kind, numLabels: asNumbers ? largest + 1 : width, labels: null }
   if (!areClasses && kind === 'classification') return { kind: 'regression', numLabels: 1, labels: null }
   return { kind, numLabels: Math.max(2, largest + 1), labels: null }
 }

@@ -59,8 +59,12 @@ test('several labels: numbers or names', (t) => {
   t.deepEqual(encodeLabel(head, [0, 1, 0.5], 'label'), Float32Array.of(0, 1, 0.5))
   t.deepEqual(encodeLabel(head, ['c', 'a'], 'label'), Float32Array.of(1, 0, 1))
   t.deepEqual(encodeLabel(head, [], 'label'), Float32Array.of(0, 0, 0))
-  t.throws(() => encodeLabel(head, [1], 'label'), { message: /expected 3 numbers/ })
   t.throws(() => encodeLabel(head, 'a', 'label'), { message: /the names that apply/ })
+  for (const wrong of [[0, 2], [1], [1, 0, 0, 0, 1], [0, 'a', 1]]) {
+    const message =
+      /^labels: expected a list of the names that apply \(ids as texts: \["0", "2"\]\), or of \d numbers from/
+    t.throws(() => encodeLabel(head, wrong as number[], 'labels'), { message })
+  }
 })
 
 test('labels of words go to their first token', (t) => {
@@ -99,6 +103,8 @@ test('a dataset tells which head it needs', (t) => {
   t.deepEqual(kinds([-1, 1]), { kind: 'regression', numLabels: 1, labels: null })
   t.deepEqual(kinds([['a'], ['b', 'c']]), { kind: 'multilabel_classification', numLabels: 3, labels: ['a', 'b', 'c'] })
   t.deepEqual(kinds([[0, 1, 1]]), { kind: 'multilabel_classification', numLabels: 3, labels: null })
+  // Texts that spell numbers are ids.
+  t.deepEqual(kinds([['1', '0'], ['2']]), { kind: 'multilabel_classification', numLabels: 3, labels: null })
   t.deepEqual(kinds([['O', 'B']], { words: ['x', 'y'] }), { kind: 'tagging', numLabels: 2, labels: ['B', 'O'] })
   t.deepEqual(kinds([[0, -100]], { inputIds: [5, 6] }), { kind: 'tagging', numLabels: 2, labels: null })
   t.throws(() => kinds(['a', 'a']), { message: /every row has the label 'a'; a classifier needs two/ })
