@@ -15,7 +15,7 @@ const results: readonly string[] = [adapterConfigFile, headConfigFile, setupConf
 const holdsResult = (folder: string): boolean => results.some((file) => existsSync(join(folder, file)))
 
 /** Whether a run's folder, or that of one of its tasks, holds what was trained. */
-function isSaved(folder: string): boolean {
+export function isSaved(folder: string): boolean {
   if (holdsResult(folder)) return true
   const inside = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory())
   return inside.some(({ name }) => name !== 'checkpoints' && holdsResult(join(folder, name)))

@@ -11,7 +11,7 @@ import type { SchedulerType } from '../config/scheduler-arguments.js'
 import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { listCheckpoints, trainingFile } from '../training/checkpoint-folder.js'
 import { choiceOption, countOption, fromOptions, numberOption, usageError } from './arguments.js'
-import { isFinished } from './run-folder.js'
+import { isFinished, isSaved } from './run-folder.js'
 import { runConfigFile } from './train-config.js'
 import { onlyAsOption, optionOf, plainOptions, type TrainValues } from './train-options.js'
 
@@ -123,6 +123,12 @@ function resumeFrom(
     const [command, run] = ['adapter' in values ? 'fuse' : 'train', dirname(outputDir)]
     if (!existsSync(join(run, runConfigFile))) {
       throw usageError(`--resume: no run is in ${run} to go on with. Leave --resume out to begin one`)
+    }
+    if (existsSync(run) && isSaved(run)) {
+      throw usageError(
+        `--resume: what was trained lies in ${run}, but no events that say how far it came, as with --report-to none, and ` +
+          `no checkpoint. To train it anew: torch-adapters ${command} ${join(run, runConfigFile)} --output ${run} --overwrite`
+      )
     }
     throw usageError(
       `there are no checkpoints in ${outputDir} to resume from. A run writes one every --save-steps (default 500), at its end and ` +

@@ -85,6 +85,7 @@ export function exportedModelConfig(
     imageSize: sides,
     patchSize: sides,
     numChannels: channels,
+    bosTokenId: null,
     eosTokenId: null,
     tieWordEmbeddings: read(['tie_word_embeddings'], check.checkBoolean, true),
     classifierDropout: read(['classifier_dropout'], probability, family?.defaults.classifierDropout ?? null),

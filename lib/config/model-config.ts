@@ -20,6 +20,8 @@ export interface ModelConfig extends Omit<NativeModelConfig, 'image'> {
   readonly classifierDropout: number | null
   /** `eos_token_id`: where generation ends a row; null: nowhere. */
   readonly eosTokenId: number | readonly number[] | null
+  /** `bos_token_id`: what Python's generation begins with; kept for it. null: that of the class. */
+  readonly bosTokenId: number | null
   /** `tie_word_embeddings`: where it is false, a head for words has an output layer of its own. */
   readonly tieWordEmbeddings: boolean
   /** `image_size`: height and width of the images that the model reads; null: it reads text. */
@@ -58,6 +60,7 @@ const rules: { readonly [K in Field]: (name: string, value: unknown) => ModelCon
   imageSize: checkPair,
   patchSize: checkPair,
   numChannels: (name, value) => check.checkInteger(name, value, 1, 1024),
+  bosTokenId: (name, value) => check.checkInteger(name, value, 0, largestSize),
   eosTokenId: checkEnds,
   tieWordEmbeddings: check.checkBoolean,
   classifierDropout: (name, value) => (value === null ? null : probability(name, value)),
@@ -224,10 +227,11 @@ export function modelConfigToJson(config: ModelConfig, architecture?: string): R
   const { nameOrPath: _, modelType, exported, ...fields } = config
   if (exported !== null) refuseExported(exported)
   const family = modelFamilies[modelType as ModelType]
-  // What a file leaves out is none for both ids, and tied words.
+  // What a file leaves out is none for ids, tied words, and the dropout of heads that the family has.
   const isNone = (field: Field, value: unknown) =>
     (field === 'padTokenId' && value === -1) ||
-    (field === 'eosTokenId' && value === null) ||
+    ((field === 'eosTokenId' || field === 'bosTokenId') && value === null) ||
+    (field === 'classifierDropout' && value === family.defaults.classifierDropout) ||
     (field === 'tieWordEmbeddings' && value === true)
   const written = (Object.entries(fields) as [Field, unknown][]).filter(
     ([field, value]) => !family.absent.includes(field) && !isNone(field, value)
@@ -247,8 +251,9 @@ function square(value: unknown): unknown {
 
 /** What the core takes. */
 export function nativeModelConfig(config: ModelConfig): NativeModelConfig {
-  const { classifierDropout: _, nameOrPath: __, eosTokenId: ___, tieWordEmbeddings: ____, ...rest } = config
-  const { imageSize: _____, patchSize: ______, numChannels: _______, exported: ________, ...native } = rest
+  const { classifierDropout: _, nameOrPath: __, eosTokenId: ___, bosTokenId: ____, ...others } = config
+  const { tieWordEmbeddings: _____, exported: ______, ...rest } = others
+  const { imageSize: _______, patchSize: ________, numChannels: _________, ...native } = rest
   return { ...native, image: imageShape(config) }
 }
 

@@ -51,6 +51,7 @@ const bertDefaults = {
   imageSize: null,
   patchSize: null,
   numChannels: 0,
+  bosTokenId: null,
   eosTokenId: null,
   tieWordEmbeddings: true,
   classifierDropout: null,
@@ -172,6 +173,7 @@ export const modelFamilies: Readonly<Record<ModelType, ModelFamily>> = {
       'sinusoidalPosEmbds',
       'typeVocabSize',
       'padTokenId',
+      'bosTokenId',
       'eosTokenId',
       'tieWordEmbeddings',
       'classifierDropout'

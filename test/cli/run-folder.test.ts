@@ -179,6 +179,19 @@ test('a run that is finished is not trained again; one that stopped early goes o
   t.regex(patienter.errors, /\(36 with those before\)/)
 })
 
+test('a run without events cannot be told from one that has not ended, and resume says what lies there', async (t) => {
+  const folder = join(place, 'quiet')
+  const args = ['train', ...shared, '-o', folder, '--max-steps', '2', '--save', 'no', '--report-to', 'none']
+  const first = await command(args)
+  t.is(first.status, 0, first.errors)
+  const { status, errors } = await command(['resume', folder])
+  t.is(status, 2)
+  t.regex(
+    errors,
+    /what was trained lies in .*quiet, but no events .* --report-to none.*To train it anew: torch-adapters train/
+  )
+})
+
 test('a run that was killed at its end, before all of its results were written, writes them when it is resumed', async (t) => {
   const folder = join(place, 'killed')
   const events = join(folder, 'events.jsonl')

@@ -106,6 +106,11 @@ test('families have names of their own for the same fields', (t) => {
   }
   t.is(modelConfigToJson(modelConfigFromJson(gpt2))['n_embd'], 768)
   t.false('pad_token_id' in modelConfigToJson(modelConfigFromJson(gpt2)))
+  // Of what only Python reads nothing is lost, and nothing is made up.
+  t.is(modelConfigToJson(modelConfigFromJson({ ...gpt2, bos_token_id: 2 }))['bos_token_id'], 2)
+  const written = modelConfigToJson(modelConfigFromJson({ ...gpt2, classifier_dropout: null }))
+  t.false('classifier_dropout' in written || 'bos_token_id' in written)
+  t.is(modelConfigToJson(modelConfigFromJson({ ...gpt2, classifier_dropout: 0.2 }))['classifier_dropout'], 0.2)
 })
 
 test('camelCase reads the same, and what is written reads back', (t) => {
