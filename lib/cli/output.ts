@@ -51,6 +51,7 @@ export function checkOutputFile(
     if (input === undefined || !existsSync(file) || realpathSync(file) !== realpathSync(input)) continue
     throw usageError(`--${option}: ${file} is what --${name} reads; give another place`)
   }
+  if (file === '-') throw usageError(`--${option}: answers go to standard output where --${option} is left out`)
   if (isFolder(file)) throw usageError(`--${option}: expected a file, got ${file}, which is a folder`)
   // Whoever reads a pipe would take it for the end.
   if (!isChannel(file)) new FileOutput(file).discard()

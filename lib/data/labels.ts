@@ -199,7 +199,19 @@ export function summarizeLabels(rows: Iterable<Row>, name = 'dataset'): LabelSum
     const hint = 'Write all as names ("3" is one) or all as numbers.'
     throw check.valueError(name, `some labels are names and some numbers: ${first.name}, ${first.number}. ${hint}`)
   }
+  refuseGaps(names, name)
   return summaryOf(names, numbers, lists > 0, perToken, width)
+}
+
+/** What programs write where there is no number. */
+const gap = /^\s*([+-]?(nan|inf|infinity)|n\/?a|null|none)\s*$/i
+
+/** Among values a gap is no class, nor are then the values. */
+function refuseGaps(names: ReadonlySet<string>, name: string): void {
+  const [gaps, values] = [[...names].filter((text) => gap.test(text)), [...names].filter((text) => !gap.test(text))]
+  if (gaps.length === 0 || !values.every(isNumber) || values.every((text) => Number.isInteger(Number(text)))) return
+  const problem = `some labels are values, such as '${values[0]}', and some are ${check.quoted(gaps)}`
+  throw check.valueError(name, `${problem}. Leave rows without a value out`)
 }
 
 /**

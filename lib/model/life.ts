@@ -14,7 +14,10 @@ export abstract class ModelLife extends AdapterMerging {
     return this.#disposed
   }
 
-  /** Gives the model's memory back. Work under way still ends well; later calls throw ERR_DISPOSED. */
+  /**
+   * Gives the model's memory back. Calls under way still end well, and later ones throw ERR_DISPOSED; so does a run, before its
+   * next step.
+   */
   dispose(): void {
     if (this.#disposed) return
     this.#disposed = true
@@ -74,7 +77,8 @@ export abstract class ModelLife extends AdapterMerging {
   /** The core's part goes. */
   protected abstract release(): void
 
-  protected override usable(operation: string): void {
+  /** @internal Throws where the model was disposed of. */
+  override usable(operation: string): void {
     if (!this.#disposed) return
     throw new AdapterError('ERR_DISPOSED', operation, 'the model was disposed of', { hint: 'Load it again to go on' })
   }

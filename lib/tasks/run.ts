@@ -116,6 +116,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
     while (next !== undefined) {
       if (run.signal?.aborted && run.saveOnAbort && state.step > savedStep) yield await save(state.epoch)
       run.signal?.throwIfAborted()
+      model.usable('train')
       const { batches, members, epoch, endsEpoch, round } = next
       const running = stoppableStep(state.native, { batches, members, goOn: run.goOn }, run.signal)
       // The engine thread computes; meanwhile this thread tokenizes and packs what comes next.

@@ -138,6 +138,7 @@ export async function* trainingRun(
     for (let batch = isOver() ? undefined : await batches.next(); batch !== undefined; ) {
       if (signal?.aborted && saveOnAbort && progress.step > savedStep) yield await save()
       signal?.throwIfAborted()
+      model.usable('train')
       const running = stoppableStep(native, { batches: batch, members: [0], goOn: false }, signal)
       // The engine thread computes; meanwhile this thread tokenizes and packs what comes next.
       const following = batches.prepare()

@@ -70,8 +70,9 @@ function split(rows) {
 export function userTask(path) {
   let content = ''
   try {
-    content = readFileSync(path, 'utf8')
+    content = new TextDecoder('utf-8', { fatal: true }).decode(readFileSync(path))
   } catch (error) {
+    if (error instanceof TypeError) refuse(path, 'it is no UTF-8 (iconv -f LATIN1 -t UTF-8 makes it such)')
     refuse(path, /** @type {Error} */ (error).message)
   }
   const lines = content.split('\n').map((line, i) => ({ line: line.trim(), number: i + 1 }))

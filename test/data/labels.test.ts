@@ -103,6 +103,13 @@ test('a dataset tells which head it needs', (t) => {
   t.deepEqual(kinds([-1, 1]), { kind: 'regression', numLabels: 1, labels: null })
   t.deepEqual(kinds([['a'], ['b', 'c']]), { kind: 'multilabel_classification', numLabels: 3, labels: ['a', 'b', 'c'] })
   t.deepEqual(kinds([[0, 1, 1]]), { kind: 'multilabel_classification', numLabels: 3, labels: null })
+  // A gap among values makes no classes of them; beside names, or whole numbers, it is a name.
+  for (const one of ['nan', 'NaN', 'inf', '-Infinity', 'N/A', 'null']) {
+    const message = new RegExp(`some labels are values, such as '0.5', and some are '${one}'\\. Leave`)
+    t.throws(() => kinds(['0.5', '1', one]), { message })
+  }
+  t.deepEqual(kinds(['1', '2', 'none']), { kind: 'classification', numLabels: 3, labels: ['1', '2', 'none'] })
+  t.deepEqual(kinds(['0.5', '1', 'unknown']).kind, 'classification')
   // Texts that spell numbers are ids.
   t.deepEqual(kinds([['1', '0'], ['2']]), { kind: 'multilabel_classification', numLabels: 3, labels: null })
   t.deepEqual(kinds([['O', 'B']], { words: ['x', 'y'] }), { kind: 'tagging', numLabels: 2, labels: ['B', 'O'] })

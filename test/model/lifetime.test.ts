@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { AdapterError, AdapterTrainer, evaluate, type Model } from '../../lib/index.js'
+import { AdapterError, AdapterTrainer, evaluate, type Model, MultiTaskTrainer } from '../../lib/index.js'
 import { load, moved, quiet, ready, scratch, snapshot, tinyRows } from './support.js'
 
 const rows = tinyRows(32)
@@ -79,16 +79,20 @@ test('work under way when the model is disposed of still ends well', async (t) =
 test('disposing of a model while it trains ends the run with ERR_DISPOSED, and no other model notices', async (t) => {
   const [model, other] = [await ready(t), await ready(t)]
   const expected = await other.forward({ inputIds })
-  const trainer = new AdapterTrainer({
-    model,
-    trainDataset: rows,
-    evalDataset: rows,
-    args: { ...quiet, maxSteps: 50, evalStrategy: 'steps', evalSteps: 5 }
-  })
-  const error = await t.throwsAsync(async () => {
-    for await (const event of trainer.run()) if (event.type === 'step' && event.step === 3) model.dispose()
-  })
-  t.is((error as AdapterError).code, 'ERR_DISPOSED')
+  const args = { ...quiet, maxSteps: 50 }
+  const third = await ready(t)
+  const trainers = [
+    [model, new AdapterTrainer({ model, trainDataset: rows, args })],
+    [third, new MultiTaskTrainer({ model: third, tasks: { a: { dataset: rows } }, args })]
+  ] as const
+  for (const [own, trainer] of trainers) {
+    let steps = 0
+    const error = await t.throwsAsync(async () => {
+      for await (const event of trainer.run()) if (event.type === 'step' && ++steps === 3) own.dispose()
+    })
+    t.is((error as AdapterError).code, 'ERR_DISPOSED')
+    t.is(steps, 3)
+  }
   t.deepEqual(await other.forward({ inputIds }), expected)
 })
 

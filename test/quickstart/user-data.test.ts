@@ -126,6 +126,12 @@ test('a model without token types is given none, whatever its tokenizer writes',
   for (const { tokenTypeIds } of [pair, tagged]) t.true(tokenTypeIds.every((type) => type === 0))
 })
 
+test('a file in another encoding is refused', (t) => {
+  const file = join(temporaryFolder(t), 'latin.jsonl')
+  writeFileSync(file, Buffer.from('{"text": "caf\xe9", "label": "a"}\n', 'latin1'))
+  t.throws(() => userTask(file), { message: /latin\.jsonl: it is no UTF-8/ })
+})
+
 test('one class, none, and values in the place of classes are refused with what to do', (t) => {
   const file = join(temporaryFolder(t), 'rows.jsonl')
   const read = (...labels: unknown[]) => {
