@@ -4,6 +4,9 @@
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 
+#include <algorithm>
+#include <cmath>
+
 #include "check.h"
 #include "core/training/shards.h"
 #include "tiny.h"
@@ -28,7 +31,7 @@ struct Result {
 };
 
 inline void check_same(const Result& got, const Result& expected) {
-  CHECK_NEAR(got.loss, expected.loss, 1e-6);
+  CHECK_NEAR(got.loss, expected.loss, 1e-6 * std::max(1.0, std::abs(expected.loss)));
   CHECK_EQ(got.grads.size(), expected.grads.size());
   for (size_t i = 0; i < expected.grads.size(); ++i) CHECK_NEAR(difference(got.grads[i], expected.grads[i]), 0, 1e-5);
 }

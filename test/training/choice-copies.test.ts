@@ -84,7 +84,8 @@ test('Parallel: outputs and losses of heads that choose are laid out for all cop
   const wordIds = inputIds.map((row) => row.map((_, i) => (i === 0 ? -1 : Math.floor((i - 1) / 2))))
   const finite = (values: Float32Array | undefined) => Array.from(values ?? []).filter(Number.isFinite)
   const same = (got: Float32Array | undefined, expected: number[]) =>
-    finite(got).length === expected.length && largestDifference(finite(got), expected) < 1e-5
+    finite(got).length === expected.length &&
+    largestDifference(finite(got), expected) < 1e-6 * Math.max(1, ...expected.map(Math.abs))
   for (const [children, inputs, rows] of [
     [
       ['qa', 'qa2'],

@@ -46,7 +46,8 @@ Head::Head(const HeadConfig& config, Model& model)
   }
   if (predicts_words() && model.is_causal() != (config_.type == HeadType::causal_lm)) {
     fail(ErrorCode::unsupported, "addHead", "this kind of language modelling is not that of the model",
-         {.expected = text(model.is_causal() ? "causal_lm" : "masked_lm", " for a model of type ", model.config().model_type),
+         {.expected =
+              text(model.is_causal() ? "causal_lm" : "masked_lm", " for a model of type ", model.config().model_type),
           .got = type()});
   }
   if (model.is_causal() &&
