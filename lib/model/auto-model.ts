@@ -147,6 +147,8 @@ function warnOfLayers(folder: string, { numHiddenLayers }: ModelConfig, { unexpe
   )
 }
 
+const namesTold = 8
+
 /** A whole pooler may be missing (checkpoints of masked language models have none), and an activation's own parameter. */
 function checkComplete(model: Model, folder: string, { missing, unexpected }: LoadReport): void {
   const pooler = model.namedParameters().filter(({ name }) => isOfPooler(name))
@@ -154,7 +156,9 @@ function checkComplete(model: Model, folder: string, { missing, unexpected }: Lo
   const mayMiss = (name: string) => (isOfPooler(name) ? hasNone : /\.(intermediate_act_fn|activation|act)\./.test(name))
   const needed = missing.filter((name) => !mayMiss(name))
   if (needed.length === 0) return
-  const list = (names: readonly string[]) => names.join(', ')
+  // A config may ask for thousands.
+  const list = (names: readonly string[]) =>
+    names.slice(0, namesTold).join(', ') + (names.length > namesTold ? ` and ${names.length - namesTold} more` : '')
   throw new AdapterError(
     'ERR_STATE_DICT',
     'load the model',

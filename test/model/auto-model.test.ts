@@ -115,6 +115,14 @@ test('weights that config.json asks for and the file lacks are listed; a pooler 
     instanceOf: AdapterError
   })
   t.regex(error?.message ?? '', /layer\.1\.attention\.self\.query\.weight, .*layer\.1\.attention\.self\.query\.bias/)
+  // A damaged config may ask for thousands.
+  const many = scratch(t)
+  cpSync(tiny, many, { recursive: true })
+  const config = JSON.parse(readFileSync(join(many, 'config.json'), 'utf8')) as object
+  writeFileSync(join(many, 'config.json'), JSON.stringify({ ...config, num_hidden_layers: 1000 }))
+  const { message } = (await t.throwsAsync(AutoModel.fromPretrained(many))) as AdapterError
+  t.regex(message, /lacks weights .*query\.weight, .* and \d{5} more/)
+  t.true(message.length < 2000, `${message.length}`)
 })
 
 test('a tensor of the wrong shape names itself, expected and got', async (t) => {
