@@ -100,13 +100,21 @@ export function removeUnfinished(outputDir: string): void {
   if (existsSync(outputDir)) removeLeftovers(outputDir, temporary)
 }
 
-/** Keeps the newest, and before all others the one of this step. */
-export function removeOldest(outputDir: string, limit: number | null, best: number | undefined): void {
+/**
+ * Keeps the one of `step`, which was just written, that of the best step, and the newest before them. Those of later steps
+ * are an earlier run's, and the first to go.
+ */
+export function removeOldest(outputDir: string, limit: number | null, step: number, best: number | undefined): void {
   if (limit === null) return
   const all = listCheckpoints(outputDir).toReversed()
-  const kept = new Set(all.filter(({ step }, i) => i === 0 || step === best))
-  for (const one of all) if (kept.size < limit) kept.add(one)
+  const kept = new Set(all.filter((one) => one.step === step || one.step === best))
+  for (const one of all) if (one.step < step && kept.size < limit) kept.add(one)
   for (const one of all) if (!kept.has(one)) discard(one.folder)
+}
+
+/** Those of later steps than the one that was just written: an earlier run's, which `resumeFromCheckpoint: true` would take. */
+export function laterCheckpoints(outputDir: string, step: number): string[] {
+  return listCheckpoints(outputDir).flatMap((one) => (one.step > step ? [one.folder] : []))
 }
 
 /** It loses its name first: one that is half removed must not pass for a checkpoint. */

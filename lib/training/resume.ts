@@ -1,6 +1,7 @@
 import { cpSync, existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { type TrainingArguments, trainingArguments } from '../config/training-arguments.js'
+import { warnOnce } from '../config/warn-once.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
@@ -11,6 +12,7 @@ import {
   damagedCheckpoint,
   findCheckpoint,
   goesOnWithoutBest,
+  laterCheckpoints,
   peekUser,
   removeOldest,
   removeUnfinished,
@@ -72,7 +74,12 @@ export async function saveCheckpoint<Saved extends Pick<SavedRun, 'step' | 'run'
     await nativeCall(() => native.saveCheckpoint(join(stage, trainingFile), savedToJson(saved)))
   })
   const kept = args.loadBestModelAtEnd ? saved.best?.best?.step : undefined
-  removeOldest(args.outputDir, args.saveTotalLimit, kept)
+  removeOldest(args.outputDir, args.saveTotalLimit, saved.step, kept)
+  const [later] = laterCheckpoints(args.outputDir, saved.step)
+  if (later !== undefined) {
+    const text = `train: ${later} is of an earlier run, and resumeFromCheckpoint: true would go on from it until this run is further: move it away, or give another outputDir`
+    warnOnce(model, text, 'TORCH_ADAPTERS_EARLIER_CHECKPOINTS')
+  }
   return folder
 }
 

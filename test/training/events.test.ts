@@ -195,6 +195,30 @@ test('evaluation without a head, without labels, without data', async (t) => {
   await t.throwsAsync(new AdapterTrainer({ model, trainDataset: rows }).evaluate(), { message: /evalDataset/ })
 })
 
+test('of a folder that an earlier run has used, its checkpoints go first, and what a run has just written stays', async (t) => {
+  const outputDir = scratch(t)
+  const args = { ...quiet, outputDir, saveStrategy: 'steps', saveSteps: 2 } as const
+  const start = async (more: object) =>
+    new AdapterTrainer({ model: await ready(t), trainDataset: rows, args: { ...args, ...more } }).train()
+  await start({ maxSteps: 6 })
+  t.deepEqual(readdirSync(outputDir).sort(), ['checkpoint-2', 'checkpoint-4', 'checkpoint-6'])
+  await start({ maxSteps: 2, saveTotalLimit: 2 })
+  t.deepEqual(readdirSync(outputDir), ['checkpoint-2'])
+  // Without a limit nothing goes, and a warning tells what would be resumed.
+  await start({ maxSteps: 4, seed: 5 })
+  const seen: string[] = []
+  const listen = ({ message }: Error) => seen.push(message)
+  process.on('warning', listen)
+  await start({ maxSteps: 2, seed: 6 })
+  await new Promise((resolve) => setImmediate(resolve))
+  process.off('warning', listen)
+  t.deepEqual(readdirSync(outputDir).sort(), ['checkpoint-2', 'checkpoint-4'])
+  t.regex(
+    seen.join('\n'),
+    /^train: \S+checkpoint-4 is of an earlier run, and resumeFromCheckpoint: true would go on from it/
+  )
+})
+
 test('saveTotalLimit keeps the newest; each holds an adapter that loads', async (t) => {
   const model = await ready(t)
   const outputDir = scratch(t)
