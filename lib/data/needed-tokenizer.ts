@@ -20,15 +20,24 @@ export function neededTokenizer(
   throw valueError(name, `the model has no tokenizer, ${so}${filesNotRead(source)}`)
 }
 
-/** What to do about a folder whose tokenizer is in other files than those that are read; '' where it has none at all. */
+/** What to do about a folder whose tokenizer is in other files than those that are read, or in none; '' of no folder. */
 export function filesNotRead(source: string | undefined): string {
   if (source !== undefined && existsSync(join(source, 'tokenizer.json'))) return `. ${whyUnused(source)}`
   const files = unreadFiles(source)
-  if (files.length === 0) return ''
+  if (files.length === 0) return missingFrom(source)
   return (
     `. ${source} holds ${files.join(' and ')}, and read are tokenizer.json, vocab.txt of BERT, and vocab.json with ` +
     'merges.txt of RoBERTa or GPT-2. In Python AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER) writes ' +
     'tokenizer.json'
+  )
+}
+
+/** Where `save_pretrained` of the model alone wrote it. */
+function missingFrom(source: string | undefined): string {
+  if (source === undefined || !existsSync(join(source, 'config.json'))) return ''
+  return (
+    `. ${source} holds none: its tokenizer.json belongs beside config.json. In Python ` +
+    `AutoTokenizer.from_pretrained(NAME).save_pretrained('${source}') writes it`
   )
 }
 

@@ -82,6 +82,9 @@ export async function predict(
 ): Promise<Prediction[]> {
   checkOptions(options, keys)
   const batchSize = check.checkPositiveInteger('batchSize', options.batchSize ?? 32)
+  if (typeof rows === 'object' && rows !== null && Symbol.asyncIterator in rows) {
+    throw check.typeError('rows', 'an array: for await (const row of readRows(file)) rows.push(row)', rows)
+  }
   const checked = check
     .checkArray('rows', rows)
     .map((row, i) => checkRow(typeof row === 'string' ? { text: row } : row, `rows[${i}]`))

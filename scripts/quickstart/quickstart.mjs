@@ -1,5 +1,5 @@
 // The main job, end to end, on real text: read, train an adapter, compare, save, load back, answer, draw.
-import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { AutoModel } from '../../dist/lib/index.js'
 import { makeFolder } from '../../dist/lib/native/make-folder.js'
@@ -133,8 +133,22 @@ async function saveAndLoad({ model }, options, rows) {
   return { folder, fresh }
 }
 
+const adapterFiles = ['adapter.safetensors', 'adapter_config.json', 'head_config.json', 'model_head.safetensors']
+
+/**
+ * What a quickstart wrote there is written anew, and nothing else.
+ * @param {string} out
+ */
+export function refuseForeign(out) {
+  const folder = join(out, 'adapter')
+  const found = existsSync(folder) ? readdirSync(folder).filter((file) => !adapterFiles.includes(file)) : []
+  if (found.length === 0) return
+  throw new Problem(`--out: ${folder} holds ${found[0]}, which no quickstart wrote. Name another folder.`)
+}
+
 /** @param {Options} options */
 export async function quickstart(options) {
+  refuseForeign(options.out)
   try {
     makeFolder(options.out)
   } catch (error) {

@@ -77,7 +77,9 @@ test('text for a model whose tokenizer is in files that are not read: the error 
   }
   const plain = await open()
   await t.throwsAsync(plain.predict(['text'], { head: 'c' }), {
-    message: 'rows[0]: the model has no tokenizer, so rows must be inputIds'
+    message:
+      `rows[0]: the model has no tokenizer, so rows must be inputIds. ${folder} holds none: its tokenizer.json belongs ` +
+      `beside config.json. In Python AutoTokenizer.from_pretrained(NAME).save_pretrained('${folder}') writes it`
   })
   writeFileSync(join(folder, 'sentencepiece.bpe.model'), '')
   writeFileSync(join(folder, 'vocab.json'), '{}')

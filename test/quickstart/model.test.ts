@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { temporaryFolder } from '../native/support.js'
@@ -18,6 +18,19 @@ test('an encoder without a tokenizer is told before anything trains', async (t) 
     instanceOf: Problem,
     message: /^--model: .*bert-tiny has no tokenizer, .*tokenizer\.json or vocab\.txt beside its config\.json/
   })
+})
+
+test('what no quickstart wrote is not deleted, and told of before anything trains', async (t) => {
+  const out = temporaryFolder(t)
+  const file = join(out, 'adapter', 'notes.txt')
+  mkdirSync(join(out, 'adapter'))
+  writeFileSync(file, 'mine')
+  const options = { data: join(out, 'rows.jsonl'), model: 'nowhere', out, rows: 10, seed: 1, compare: false }
+  await t.throwsAsync(quickstart(options), {
+    instanceOf: Problem,
+    message: /adapter holds notes\.txt, which no quickstart wrote/
+  })
+  t.true(existsSync(file))
 })
 
 test.serial('paths are read from where npm was called', (t) => {
