@@ -100,7 +100,7 @@ test('fields of the fusion’s config; what began a run without checkpoints begi
   rmSync(join(folder, 'checkpoints'), { recursive: true, force: true })
   rmSync(join(folder, 'events.jsonl'))
   const { errors } = await command(['resume', folder])
-  const again = /or: torch-adapters (fuse .* --overwrite)/.exec(errors)?.[1]?.split(' ') ?? []
+  const again = /anew: torch-adapters (fuse .* --overwrite)/.exec(errors)?.[1]?.split(' ') ?? []
   t.is((await command(again)).status, 0, errors)
   const nowhere = await command(['evaluate', '-m', model, '--setup', join(place, 'nowhere'), '-d', rows])
   t.regex(nowhere.errors, /--setup: there is no folder '.*nowhere'/)
