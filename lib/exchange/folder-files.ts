@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { basename, join } from 'node:path'
+import { some } from '../config/counted.js'
 import { AdapterError } from '../native/errors.js'
 import type { WeightsSource } from '../native/types.js'
 
@@ -117,11 +118,8 @@ export const noFusionHere = (folder: string): AdapterError =>
 
 /** Of a checkpoint, or a folder of several. */
 function insideHint(folder: string, kind: string, inside: readonly string[]): string {
-  const shown = inside.slice(0, 5).map((name) => join(folder, name))
-  const more = inside.length > 5 ? ` and ${inside.length - 5} more` : ''
-  return inside.length === 1
-    ? `Its ${kind} is in ${shown[0]}.`
-    : `Each ${kind} in it has a folder: ${shown.join(', ')}${more}.`
+  const paths = inside.map((name) => join(folder, name))
+  return inside.length === 1 ? `Its ${kind} is in ${paths[0]}.` : `Each ${kind} in it has a folder: ${some(paths)}.`
 }
 
 export const noSetupHere = (folder: string): AdapterError => nothingHere(folder, 'setup', setupConfigFile, {})

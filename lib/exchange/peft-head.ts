@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { activationParameters } from '../config/activations.js'
 import { valueError } from '../config/check.js'
+import { some } from '../config/counted.js'
 import type { ExportedNetwork } from '../config/exported-network.js'
 import {
   type HeadConfig,
@@ -21,7 +22,7 @@ import type { HeadFolder } from './adapter-folder.js'
 import { loraFields } from './peft-adapter.js'
 import { storedForTask } from './peft-class.js'
 import type { PeftFolder } from './peft-folder.js'
-import { peftPooler, peftRoot, peftTensors, some } from './peft-targets.js'
+import { peftPooler, peftRoot, peftTensors } from './peft-targets.js'
 import {
   type ConvertedHead,
   convertDecoderHead,

@@ -1,3 +1,4 @@
+import { some } from '../config/counted.js'
 import { linearPathsOf, placeOfPath, prefixed, prefixOf } from '../config/linear-paths.js'
 import type { LoraPlace } from '../config/lora-config.js'
 import { modelLinears } from '../config/lora-targets.js'
@@ -207,10 +208,4 @@ export function checkTargets(found: PeftFolder, model: ModelConfig, targets: rea
       hint: 'Save or download the folder again.'
     }
   )
-}
-
-/** The first names of a list, and how many more there are. */
-export function some(names: readonly string[]): string {
-  const shown = names.slice(0, 5).join(', ')
-  return names.length > 5 ? `${shown} and ${names.length - 5} more` : shown
 }

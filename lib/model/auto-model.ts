@@ -1,6 +1,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
+import { some } from '../config/counted.js'
 import { type ModelConfig, modelConfigFromJson, nativeModelConfig } from '../config/model-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
 import { TextTokenizer } from '../data/tokenizer.js'
@@ -147,6 +148,7 @@ function warnOfLayers(folder: string, { numHiddenLayers }: ModelConfig, { unexpe
   )
 }
 
+/** A damaged config may ask for thousands. */
 const namesTold = 8
 
 /** A whole pooler may be missing (checkpoints of masked language models have none), and an activation's own parameter. */
@@ -156,15 +158,12 @@ function checkComplete(model: Model, folder: string, { missing, unexpected }: Lo
   const mayMiss = (name: string) => (isOfPooler(name) ? hasNone : /\.(intermediate_act_fn|activation|act)\./.test(name))
   const needed = missing.filter((name) => !mayMiss(name))
   if (needed.length === 0) return
-  // A config may ask for thousands.
-  const list = (names: readonly string[]) =>
-    names.slice(0, namesTold).join(', ') + (names.length > namesTold ? ` and ${names.length - namesTold} more` : '')
   throw new AdapterError(
     'ERR_STATE_DICT',
     'load the model',
-    `${folder} lacks weights that its config.json asks for: ${list(needed)}`,
+    `${folder} lacks weights that its config.json asks for: ${some(needed, namesTold)}`,
     {
-      ...(unexpected.length > 0 && { got: `names that it does not ask for: ${list(unexpected)}` }),
+      ...(unexpected.length > 0 && { got: `names that it does not ask for: ${some(unexpected, namesTold)}` }),
       hint: 'Weights and config.json must be of the same model'
     }
   )

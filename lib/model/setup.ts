@@ -10,6 +10,7 @@ import {
   fusionName,
   parseComposition
 } from '../config/composition.js'
+import { some } from '../config/counted.js'
 import { whyNotFused } from '../config/fusible.js'
 import { didYouMean } from '../config/nearest.js'
 import type { NativeForwardOptions, NativeSetup } from '../native/pass-types.js'
@@ -85,8 +86,8 @@ export function checkKnown(argument: string, name: unknown, known: Names): strin
   check.checkString(argument, name)
   if (known.has(name as string)) return name as string
   const names = [...known.keys()]
-  const shown = `${check.quoted(names.slice(0, 20))}${names.length > 20 ? ` and ${names.length - 20} more` : ''}`
-  const there = names.length === 0 ? 'there is none yet' : `there are ${shown}`
+  const shown = names.map((one) => `'${one}'`)
+  const there = names.length === 0 ? 'there is none yet' : `there are ${some(shown, 20)}`
   throw check.valueError(argument, `no '${name}' here; ${there}.${didYouMean(name as string, names)}`)
 }
 

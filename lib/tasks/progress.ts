@@ -1,6 +1,6 @@
 import cliProgress from 'cli-progress'
 import type { StepEvent } from '../training/events.js'
-import { describeRates } from '../training/speed.js'
+import { describeRates, ratesOf } from '../training/speed.js'
 import { type AnyEvent, describeEvent, short } from './event-lines.js'
 import type { TasksStepEvent } from './events.js'
 
@@ -64,9 +64,8 @@ class MovingLine implements Progress {
   #speed(): string {
     const [first, ...rest] = this.#newest
     const seconds = ((rest.at(-1)?.at ?? Number.NaN) - (first?.at ?? Number.NaN)) / 1000
-    if (!(seconds > 0)) return '- tokens/s'
-    const sum = (key: 'tokens' | 'rows') => rest.reduce((all, { step }) => all + step[key], 0)
-    return describeRates({ tokensPerSecond: sum('tokens') / seconds, rowsPerSecond: sum('rows') / seconds })
+    const steps = rest.map(({ step }) => step)
+    return seconds > 0 ? describeRates(ratesOf(steps, seconds)) : '- tokens/s'
   }
 }
 

@@ -6,6 +6,12 @@ export interface Rates {
   readonly rowsPerSecond: number
 }
 
+/** Of steps that took so long. */
+export function ratesOf(steps: readonly { readonly tokens: number; readonly rows: number }[], seconds: number): Rates {
+  const sum = (key: 'tokens' | 'rows') => steps.reduce((all, step) => all + step[key], 0)
+  return { tokensPerSecond: sum('tokens') / seconds, rowsPerSecond: sum('rows') / seconds }
+}
+
 /** Choices of one question are one row, each window of a long text is one. */
 export function rowsOf(batches: readonly { readonly batch: NativeBatch }[]): number {
   return batches.reduce((sum, { batch: { choices, rowLengths } }) => sum + (choices ?? rowLengths).length, 0)

@@ -1,5 +1,5 @@
 import { isAlive, type Owner, thisProcess } from '../../native/owner.js'
-import type { Rates } from '../speed.js'
+import { type Rates, ratesOf } from '../speed.js'
 import {
   type EndLine,
   type EvaluateLine,
@@ -102,9 +102,7 @@ export class RunHistory {
   get rates(): Rates | undefined {
     const [from, ...rest] = this.#newest()
     const seconds = secondsBetween(from, rest.at(-1))
-    if (!(seconds > 0)) return undefined
-    const sum = (key: 'tokens' | 'rows') => rest.reduce((all, line) => all + line[key], 0)
-    return { tokensPerSecond: sum('tokens') / seconds, rowsPerSecond: sum('rows') / seconds }
+    return seconds > 0 ? ratesOf(rest, seconds) : undefined
   }
 
   get secondsLeft(): number | undefined {
