@@ -77,7 +77,9 @@ export async function saveCheckpoint<Saved extends Pick<SavedRun, 'step' | 'run'
   removeOldest(args.outputDir, args.saveTotalLimit, saved.step, kept)
   const [later] = laterCheckpoints(args.outputDir, saved.step)
   if (later !== undefined) {
-    const text = `train: ${later} is of an earlier run, and resumeFromCheckpoint: true would go on from it until this run is further: move it away, or give another outputDir`
+    const text =
+      `train: ${later} is of an earlier run, and resumeFromCheckpoint: true would go on from it until this run is further: ` +
+      'move it away, or give another outputDir'
     warnOnce(model, text, 'TORCH_ADAPTERS_EARLIER_CHECKPOINTS')
   }
   return folder

@@ -38,6 +38,9 @@ function write(name: string, content: object): string {
 
 const adapter = (folder: string, name: string) => readFileSync(join(folder, name, 'adapter.safetensors'))
 
+/** Trains a model on the tasks of a file. */
+const onTasks = (file: string): string[] => ['train', '-m', model, '--tasks', file]
+
 test('--plan prints what memory the tasks take, and writes nothing', async (t) => {
   const best = { metricForBestModel: 'loss', loadBestModelAtEnd: true }
   const config = write('planned.json', { ...settings, tasks, numTrainEpochs: 1, ...best })
@@ -93,18 +96,7 @@ test('tasks of a file of their own may share an adapter', async (t) => {
     tags: { train: tags, adapter: 'shared', config: 'seq_bn[reduction_factor=8]', weight: 0.5 }
   })
   const folder = join(place, 'shared')
-  const { status, output, errors } = await command([
-    'train',
-    '-m',
-    model,
-    '--tasks',
-    file,
-    '-o',
-    folder,
-    '--max-steps',
-    '3',
-    '--json'
-  ])
+  const { status, output, errors } = await command([...onTasks(file), '-o', folder, '--max-steps', '3', '--json'])
   t.is(status, 0, errors)
   t.deepEqual(Object.keys(JSON.parse(output.trim().split('\n').at(-1) ?? '').tasks), ['mood', 'tags'])
   t.true(existsSync(join(folder, 'shared', 'adapter.safetensors')))
@@ -135,18 +127,7 @@ test('tasks that give the adapter they share different configs are refused, and 
   })
   const run = (config: string) => {
     const file = write('differing.json', shared(config))
-    return command([
-      'train',
-      '-m',
-      model,
-      '--tasks',
-      file,
-      '-o',
-      join(place, 'differing'),
-      '--max-steps',
-      '1',
-      '--plan'
-    ])
+    return command([...onTasks(file), '-o', join(place, 'differing'), '--max-steps', '1', '--plan'])
   }
   const { status, errors } = await run('lora')
   t.is(status, 2)
@@ -164,15 +145,7 @@ test('a task is no folder of checkpoints, and none in another folder', async (t)
     [{ mood: { train: mood, adapter: 'a/b' } }, /tasks: 'a\/b' becomes a folder, whose name has no \/ or \\/]
   ] as const) {
     const folder = join(place, 'never')
-    const { status, errors } = await command([
-      'train',
-      '-m',
-      model,
-      '--tasks',
-      write('names.json', tasks),
-      '-o',
-      folder
-    ])
+    const { status, errors } = await command([...onTasks(write('names.json', tasks)), '-o', folder])
     t.is(status, 2)
     t.regex(errors, message)
   }
@@ -182,19 +155,7 @@ test('of tasks that share an adapter the best is that of all together, by a mean
   const task = { ...tasks.mood, adapter: 'shared' }
   const file = write('mean.json', { mood: { ...task, eval: mood }, again: { ...task, eval: mood } })
   const folder = join(place, 'mean')
-  const shared = [
-    'train',
-    '-m',
-    model,
-    '--tasks',
-    file,
-    '--max-steps',
-    '6',
-    '--eval-strategy',
-    'steps',
-    '--eval-steps',
-    '2'
-  ]
+  const shared = [...onTasks(file), '--max-steps', '6', '--eval-strategy', 'steps', '--eval-steps', '2']
   const trained = await command([...shared, '--best', 'eval_mean_macro_f1', '-o', folder, '--json'])
   t.is(trained.status, 0, trained.errors)
   const events = trained.output
@@ -297,29 +258,11 @@ test('mistakes in tasks are named', async (t) => {
     [{ mood: { ...tasks.mood, eval: empty } }, 1, /tasks\.mood\.eval: .*empty\.jsonl has no rows\. Check/]
   ]
   for (const [content, code, message] of cases) {
-    const { status, errors } = await command([
-      'train',
-      '-m',
-      model,
-      '--tasks',
-      write('mistakes.json', content),
-      '-o',
-      folder
-    ])
+    const { status, errors } = await command([...onTasks(write('mistakes.json', content)), '-o', folder])
     t.is(status, code, errors)
     t.regex(errors, message)
   }
-  const both = await command([
-    'train',
-    '-m',
-    model,
-    '--tasks',
-    write('right.json', tasks),
-    '--train',
-    mood,
-    '-o',
-    folder
-  ])
+  const both = await command([...onTasks(write('right.json', tasks)), '--train', mood, '-o', folder])
   t.regex(both.errors, /--train: each of the tasks has its own; leave it out/)
   t.false(existsSync(folder))
 })
