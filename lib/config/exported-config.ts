@@ -106,6 +106,7 @@ function network(
     pythonModule: module !== '' ? module : modelType === '' ? '' : moduleOf(modelType),
     ofHuggingFace: modelType !== '',
     hasOwnHead: prefix !== '' && facts.topLevel.includes(prefix),
+    outputSize: facts.outputSize,
     prefix: facts.prefix,
     // A class with a head has the base model as a module of this name: its names have the prefix already.
     filePrefix: facts.topLevel.includes(prefix) ? '' : prefix,

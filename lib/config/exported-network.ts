@@ -40,6 +40,8 @@ export interface ExportedNetwork {
   readonly ofHuggingFace: boolean
   /** It is a class with a head: the base model is a module of it. */
   readonly hasOwnHead: boolean
+  /** Features that heads read, which are others than the layers' (`hiddenSize`) where the network maps their last states. */
+  readonly outputSize: number
   /**
    * In front of the names of all modules and parameters: empty, as names are those of the exported module; 'model' where it
    * has a module that is called as what stands beside it here (`heads`, `adapters`).

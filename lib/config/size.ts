@@ -23,12 +23,17 @@ export interface ModelShape {
   readonly embeddingSize?: number | undefined
   /** Read for MTL-LoRA: GPT-2 makes query, key and value in one product. */
   readonly modelType?: string | undefined
-  /** Read for LoRA: the Linears of an exported network have sizes of their own. */
+  /** The Linears of an exported network have sizes of their own, and what comes out may have one. */
   readonly exported?: ExportedNetwork | null | undefined
 }
 
 function embeddingSize(shape: ModelShape): number {
   return shape.embeddingSize ?? shape.hiddenSize
+}
+
+/** Features of what heads and adapters behind the last layer read. */
+export function outputSize({ exported, hiddenSize }: Pick<ModelShape, 'exported' | 'hiddenSize'>): number {
+  return exported?.outputSize ?? hiddenSize
 }
 
 /** Width of an adapter's inside in one layer: hidden size ÷ reduction factor, rounded down as Python's `//`, at least 1. */
@@ -55,7 +60,7 @@ export function bottleneckSizes(config: BottleneckConfig, { hiddenSize, numHidde
 
 /** Numbers that an adapter adds to a model. All of them train, but for VeRA's frozen A and B. */
 export function countAdapterParameters(config: AdapterConfig, shape: ModelShape): number {
-  if (config.method === 'output') return countOutputAdapter(config, shape.hiddenSize)
+  if (config.method === 'output') return countOutputAdapter(config, outputSize(shape))
   const configs = config.method === 'union' ? config.configs : [config]
   return configs.reduce((total, part) => {
     return total + countPart(part, shape)

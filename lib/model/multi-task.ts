@@ -1,5 +1,6 @@
 import * as check from '../config/check.js'
 import { OutputAdapterConfig, type OutputAdapterOptions } from '../config/output-adapter-config.js'
+import { outputSize } from '../config/size.js'
 import type { NameInClass } from '../exchange/class-names.js'
 import { nativeCall } from '../native/errors.js'
 import { checkModel } from './check-model.js'
@@ -40,12 +41,9 @@ export class MultiTaskAdapterModel {
     if (configs.length === 0) throw check.valueError('taskConfigs', 'expected at least one task')
     const loaded = configs.map(([task, given]) => {
       const { hiddenSize, ...config } = taskConfig(task, given)
-      if (hiddenSize !== undefined && hiddenSize !== baseModel.config.hiddenSize) {
-        throw check.rangeError(
-          `taskConfigs.${task}.hiddenSize`,
-          `the model's, ${baseModel.config.hiddenSize}`,
-          hiddenSize
-        )
+      const size = outputSize(baseModel.config)
+      if (hiddenSize !== undefined && hiddenSize !== size) {
+        throw check.rangeError(`taskConfigs.${task}.hiddenSize`, `the model's, ${size}`, hiddenSize)
       }
       check.checkPositiveInteger(`taskConfigs.${task}.adapterSize`, config.adapterSize)
       return [task, new OutputAdapterConfig(config as OutputAdapterOptions)] as const

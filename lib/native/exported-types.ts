@@ -3,6 +3,8 @@ export interface NativeExportedFacts {
   /** PyTorch's class. */
   readonly type: string
   readonly hidden: number
+  /** Features of what comes out. */
+  readonly outputSize: number
   readonly layers: number
   /** Ids lie below it; 0: rows are no ids. */
   readonly vocabulary: number

@@ -29,6 +29,7 @@ Napi::Object facts_to_js(Napi::Env env, const ExportedModel& model) {
   auto object = Napi::Object::New(env);
   object.Set("type", model.type());
   object.Set("hidden", static_cast<double>(facts.hidden));
+  object.Set("outputSize", static_cast<double>(facts.output_width));
   object.Set("layers", static_cast<double>(facts.layers));
   object.Set("vocabulary", static_cast<double>(facts.vocabulary));
   object.Set("longestRow", static_cast<double>(facts.longest_row));

@@ -2,7 +2,16 @@ import test from 'ava'
 import { exportedModelConfig, readExportNote } from '../../lib/config/exported-config.js'
 
 const facts = {
-  ...{ type: 'SwinModel', hidden: 16, layers: 1, vocabulary: 0, longestRow: 0, rowTokens: 4, isCausal: false },
+  ...{
+    type: 'SwinModel',
+    hidden: 16,
+    outputSize: 16,
+    layers: 1,
+    vocabulary: 0,
+    longestRow: 0,
+    rowTokens: 4,
+    isCausal: false
+  },
   ...{
     lengthText: '',
     tokensText: '',

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "core/exported/plan.h"
+#include "core/exported/exported_model.h"
 #include "exported_archives.h"
 #include "fuzz.h"
 
@@ -12,7 +12,9 @@ namespace {
 
 using ta::Json;
 
+// Opens it as a model, with its places for adapters, and runs the graph by itself.
 void read_and_run(const std::string& path) {
+  CHECK(ta::exported::ExportedModel(path, at::kCPU).config().hidden_size > 0);
   const check::Exported model(path);
 #if !defined(__SANITIZE_ADDRESS__)
   // (Under sanitizers a size that does not fit memory ends the program instead of throwing.)

@@ -11,6 +11,8 @@ interface Case {
   readonly rows: number[][]
   readonly modules: string[]
   readonly answers: number[][]
+  /** With a bottleneck behind each block, whose values are sines. */
+  readonly adapted?: number[][]
 }
 
 const fixtures = 'test/parity/fixtures/exported-own'
@@ -29,10 +31,10 @@ async function open(t: ExecutionContext, name: string): Promise<{ model: Model }
   return { model, ...(cases[name] as Case) }
 }
 
-/** The states of each row, without its padding. */
-async function statesOf(model: Model, rows: number[][]): Promise<number[][]> {
-  const { lastHiddenState } = await model.forward({ inputIds: rows }, { head: null })
-  const { shape = [], data = [] } = lastHiddenState ?? {}
+/** What comes out for each row, without its padding: the states, or the logits of the network's own head. */
+async function statesOf(model: Model, rows: number[][], head: string | null = null): Promise<number[][]> {
+  const { lastHiddenState, logits } = await model.forward({ inputIds: rows }, { head })
+  const { shape = [], data = [] } = logits ?? lastHiddenState ?? {}
   const [count = 0, columns = 1] = shape.length === 3 ? shape : [shape[0], 1]
   const features = data.length / count / columns
   return rows.map(({ length }, i) =>
@@ -149,5 +151,61 @@ test('the gate of a prefix reads its own row where attention has tokens before r
   for (const [i, row] of rows.entries()) {
     const [alone] = await statesOf(model, [row])
     t.true(distance(together[i] ?? [], { data: alone as never }) < 1e-5)
+  }
+})
+
+for (const [name, width, places] of [
+  ['writer', 20, 'blocks'],
+  ['named', 8, 'blocks'],
+  ['joined', 5, 'blocks'],
+  ['outside', 8, 'blocks'],
+  ['grouped', 8, 'groups.0']
+] as const)
+  test(`${name}: a bottleneck has the width of the layers and their names, and goes through a folder`, async (t) => {
+    const { model, rows, answers, adapted = [] } = await open(t, name)
+    const head = name === 'named' ? 'default' : null
+    const hasAnswers = async (expected: number[][]) => {
+      const states = await statesOf(model, rows, head)
+      for (const [i, data] of expected.entries()) t.true(distance(states[i] ?? [], { data: data as never }) < 2e-6)
+    }
+    await hasAnswers(answers)
+    t.deepEqual([model.config.hiddenSize, model.config.exported?.outputSize], [8, width])
+    model.addAdapter('x', 'seq_bn[reduction_factor=4]')
+    const own = model.namedParameters().filter(({ name }) => name.includes('.adapters.x.'))
+    t.deepEqual(
+      [...new Set(own.map(({ name }) => name.slice(0, name.indexOf('.output_adapters.'))))],
+      [`${places}.0`, `${places}.1`]
+    )
+    const sines = ({ shape }: { shape: readonly number[] }) =>
+      Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(i))
+    model.loadStateDict(new Map(own.map((one) => [one.name, { shape: one.shape, data: sines(one) }])))
+    model.setActiveAdapters('x')
+    await hasAnswers(adapted)
+    const folder = join(scratch(t), 'x')
+    await model.saveAdapter(folder, 'x')
+    model.deleteAdapter('x')
+    await hasAnswers(answers)
+    await model.loadAdapter(folder, { setActive: true })
+    await hasAnswers(adapted)
+    model.addClassificationHead('y', { numLabels: 2 })
+    const { logits } = await model.forward({ inputIds: rows }, { head: 'y' })
+    t.deepEqual(logits?.shape, [2, 2])
+  })
+
+test('attention that stands in another list than what names its layer has prefixes and Linears', async (t) => {
+  const placement = { attention: 'attentions.*', feedForward: 'feeds.*' }
+  const model = await AutoModel.fromExported(archiveOf(t, 'two-lists'), { placement })
+  t.teardown(() => model.dispose())
+  const [row = []] = cases['two-lists']?.rows ?? []
+  const rows = [row, row, row.slice(1)]
+  const [base = []] = await statesOf(model, [row])
+  for (const config of ['prefix_tuning_flat[prefix_length=3]', "lora[init_weights='bert']"]) {
+    model.addAdapter('x', config)
+    model.setActiveAdapters('x')
+    const [alone = []] = await statesOf(model, [row])
+    t.true(distance(alone, { data: base as never }) > 1e-3, config)
+    for (const batch of [rows.slice(0, 2), rows])
+      t.true(distance((await statesOf(model, batch))[1] ?? [], { data: alone as never }) < 1e-6, config)
+    model.deleteAdapter('x')
   }
 })

@@ -74,7 +74,8 @@ void ExportedModel::find_sub_layers(const Streams& streams, const Placement& pla
     residuals_.layers.clear();
     residuals_.begin = -1;
   }
-  place_named(graph, *weights_, *tree_, placement, prefix_, facts_.hidden, residuals_);
+  place_named(graph, *weights_, *tree_, placement, prefix_, residuals_);
+  facts_.hidden = residuals_.sub_layers.empty() ? facts_.output_width : residuals_.shape.back().number;
   std::set<int64_t> main;
   for (const auto& sub : residuals_.sub_layers)
     if (!streams.of_source(graph, graph.slots[sub.out])) main.insert(sub.layer);
@@ -227,9 +228,13 @@ void ExportedModel::move_common_places() {
 std::vector<int64_t> ExportedModel::layers_of_nodes() const {
   const auto& graph = program_->graph();
   std::vector<int64_t> of_module(graph.modules.size(), -1), result;
-  for (size_t i = 0; i < graph.modules.size(); ++i)
+  for (int32_t i = 0; i < static_cast<int32_t>(graph.modules.size()); ++i) {
     for (size_t layer = 0; layer < residuals_.layers.size(); ++layer)
-      if (graph.inside(static_cast<int32_t>(i), residuals_.layers[layer])) of_module[i] = static_cast<int64_t>(layer);
+      if (graph.inside(i, residuals_.layers[layer])) of_module[i] = static_cast<int64_t>(layer);
+    // A placement may name modules that stand outside of what gives the layer its name.
+    for (const auto& sub : residuals_.sub_layers)
+      if (of_module[i] < 0 && !sub.named.empty() && graph.inside(i, sub.module)) of_module[i] = sub.layer;
+  }
   for (const auto& node : graph.nodes) result.push_back(node.module < 0 ? -1 : of_module[node.module]);
   return result;
 }
@@ -260,13 +265,14 @@ void ExportedModel::add_hooks() {
 
 void ExportedModel::find_pooler() {
   const auto& graph = program_->graph();
-  const int32_t index = graph.find_module(own_head_ ? own_head_->base + ".pooler" : "pooler");
+  const int32_t index =
+      graph.find_module(own_head_ && !own_head_->base.empty() ? own_head_->base + ".pooler" : "pooler");
   if (index < 0 || graph.modules[index].calls.size() != 1) return;
   const auto& call = graph.modules[index].calls[0];
   if (call.nodes.empty() || !call.contiguous || graph.entering(call.nodes) != std::vector<int32_t>{output_}) return;
   const auto leaving = graph.leaving(call.nodes);
   if (leaving.size() != 1 || graph.slots[leaving[0]].shape.size() != 2) return;
-  if (graph.slots[leaving[0]].shape.back().number != facts_.hidden) return;
+  if (graph.slots[leaving[0]].shape.back().number != facts_.output_width) return;
   pooler_ = Pooler{call.nodes, output_, leaving[0]};
 }
 

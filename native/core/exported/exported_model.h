@@ -32,7 +32,8 @@ namespace ta::exported {
 
 /// What a graph says of itself, for the configuration of the model.
 struct Facts {
-  int64_t hidden = 0;
+  int64_t hidden = 0;        ///< features of the layers' stream, which adapters have
+  int64_t output_width = 0;  ///< those of what comes out, which heads read
   int64_t layers = 0;
   int64_t vocabulary = 0;   ///< rows of the embedding that ids are looked up in; 0: there is none
   int64_t longest_row = 0;  ///< tokens; 0: any number
@@ -96,6 +97,7 @@ class ExportedModel : public Model, public NamedNetwork {
   std::string file_prefix() const override { return file_prefix_; }
   std::string layers_path() const override { return facts_.layers_path; }
   const ModelConfig& config() const override { return config_; }
+  int64_t output_size() const override { return facts_.output_width; }
   void prepare(BatchInput& input) const override;
   Encoded encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) override;
   /// None: what the graph's first part gives is not kept.

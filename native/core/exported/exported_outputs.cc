@@ -119,7 +119,7 @@ std::vector<Size> ExportedModel::find_output(const std::string& name) {
     take_own_head(spans);
     facts_.own_head_gives_spans = true;
     const auto& shape = graph.slots[output_].shape;
-    facts_.hidden = shape.back().number;
+    facts_.output_width = shape.back().number;
     return {shape.begin(), shape.end() - 1};
   }
   if (!states) {
@@ -135,13 +135,13 @@ std::vector<Size> ExportedModel::find_output(const std::string& name) {
     if (named && *named == *states) named.reset();
   }
   const auto& shape = graph.slots[output_].shape;
-  facts_.hidden = shape.back().number;
+  facts_.output_width = shape.back().number;
   if (named && *named != *states) {
     reads_row_output_ = true, rows_index_ = index_of(*named);
     const auto& info = graph.slots[graph.outputs[*named].slot];
-    if (info.shape.back().number != facts_.hidden) {
+    if (info.shape.back().number != facts_.output_width) {
       fail(ErrorCode::unsupported, kOperation, text("the output '", name, "' has another width than the hidden states"),
-           {.expected = text(facts_.hidden, " features"),
+           {.expected = text(facts_.output_width, " features"),
             .got = text(info.shape.back().number),
             .hint = "Export a module that gives this output alone"});
     }

@@ -311,7 +311,7 @@ Encoded ExportedModel::encode(const PackedBatch& batch, const ForwardContext& co
   }
   for (const auto& one : hidden) result.hidden_states.push_back(rows.pack(one));
   // As in transformers: a decoder's last one has been through the last LayerNorm.
-  if (facts_.is_causal) result.hidden_states.back() = result.last;
+  if (facts_.is_causal && facts_.output_width == facts_.hidden) result.hidden_states.back() = result.last;
   return result;
 }
 

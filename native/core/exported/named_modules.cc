@@ -36,7 +36,7 @@ bool matches(std::string_view pattern, std::string_view path) {
 std::string NamedModules::candidates() const {
   std::vector<std::string> found;
   for (const auto& place : tree_.slots()) {
-    if (graph_.slots[place.output].shape.back().number != hidden_) continue;
+    if (hidden_ > 0 && graph_.slots[place.output].shape.back().number != hidden_) continue;
     std::string general;
     for (const auto& part : name(place.path)) {
       const bool digit = part >= '0' && part <= '9';
@@ -74,7 +74,7 @@ std::string NamedModules::values_of(const ModuleInfo& module) const {
               shapes(call.has_signature ? call.outputs : graph_.leaving(call.nodes)));
 }
 
-std::vector<const SlotPlace*> NamedModules::places(const char* option, const std::string& pattern) const {
+std::vector<const SlotPlace*> NamedModules::places(const char* option, const std::string& pattern) {
   std::vector<const ModuleInfo*> found;
   for (const auto& module : graph_.modules)
     if (!module.path.empty() && matches(pattern, name(module.path))) found.push_back(&module);
@@ -99,7 +99,7 @@ std::vector<const SlotPlace*> NamedModules::places(const char* option, const std
   return result;
 }
 
-const SlotPlace* NamedModules::checked(const char* option, const ModuleInfo& module) const {
+const SlotPlace* NamedModules::checked(const char* option, const ModuleInfo& module) {
   const auto* place = place_at(module.path);
   if (place == nullptr && module.calls.size() > 1) {
     fail(ErrorCode::invalid_argument, kPlaceAdapters,
@@ -117,10 +117,11 @@ const SlotPlace* NamedModules::checked(const char* option, const ModuleInfo& mod
          {.expected = text("a module that does, such as ", candidates())});
   }
   const int64_t features = graph_.slots[place->output].shape.back().number;
+  if (hidden_ == 0) hidden_ = features;
   if (features == hidden_) return place;
   fail(ErrorCode::invalid_argument, kPlaceAdapters,
        text(option, ": '", name(module.path), "' gives ", features, " features a token"),
-       {.expected = text(hidden_, ", which the network gives, such as ", candidates()), .got = text(features)});
+       {.expected = text(hidden_, ", the width of the layers, such as ", candidates()), .got = text(features)});
 }
 
 }  // namespace ta::exported

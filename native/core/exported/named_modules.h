@@ -1,6 +1,7 @@
 #pragma once
 // Modules of a network that somebody names by a pattern of paths: `*` is any text of one name, `**` any number of
-// names. Each must map tokens to tokens of the width that adapters have; errors name what could be meant.
+// names. Each must map tokens to tokens of the width that adapters have, which where the graph shows none is that of
+// the first; errors name what could be meant.
 
 #include <string>
 #include <string_view>
@@ -17,11 +18,12 @@ bool matches(std::string_view pattern, std::string_view path);
 
 class NamedModules {
  public:
+  /// `hidden`: the width; 0: what the first named module gives.
   NamedModules(const Graph& graph, const Tree& tree, const std::string& prefix, int64_t hidden)
       : graph_(graph), tree_(tree), prefix_(prefix), hidden_(hidden) {}
 
   /// In the order in which they run. `option`: by which the pattern was given.
-  std::vector<const SlotPlace*> places(const char* option, const std::string& pattern) const;
+  std::vector<const SlotPlace*> places(const char* option, const std::string& pattern);
   /// A path as the model has it.
   std::string name(const std::string& path) const { return prefix_.empty() ? path : prefix_ + "." + path; }
 
@@ -29,7 +31,7 @@ class NamedModules {
   std::string candidates() const;
   std::string values_of(const ModuleInfo& module) const;
   const SlotPlace* place_at(const std::string& path) const;
-  const SlotPlace* checked(const char* option, const ModuleInfo& module) const;
+  const SlotPlace* checked(const char* option, const ModuleInfo& module);
 
   const Graph& graph_;
   const Tree& tree_;

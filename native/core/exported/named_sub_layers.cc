@@ -178,8 +178,9 @@ std::vector<int32_t> layer_modules(const Graph& graph, const std::vector<std::ve
 }  // namespace
 
 void place_named(const Graph& graph, const Weights& weights, const Tree& tree, const Placement& placement,
-                 const std::string& prefix, int64_t hidden, Residuals& residuals) {
+                 const std::string& prefix, Residuals& residuals) {
   if (!placement.attention && !placement.feed_forward) return;
+  const int64_t hidden = residuals.sub_layers.empty() ? 0 : residuals.shape.back().number;
   Namer namer(graph, weights, tree, prefix, hidden);
   std::vector<std::vector<int32_t>> modules;
   std::vector<SubLayer> all;

@@ -22,10 +22,10 @@ struct Placement {
   std::optional<std::string> attention, feed_forward;
 };
 
-/// `prefix`: in front of the network's own names; `hidden`: the features that adapters have. ERR_INVALID_ARGUMENT,
-/// naming what it could be: a pattern without a match, with a match inside of another, with a module that does not map
-/// tokens to tokens, with as many matches as there are no layers; two names for one sum.
+/// `prefix`: in front of the network's own names. ERR_INVALID_ARGUMENT, naming what it could be: a pattern without a
+/// match, with a match inside of another, with a module that does not map tokens to tokens or of another width, with as
+/// many matches as there are no layers; two names for one sum.
 void place_named(const Graph& graph, const Weights& weights, const Tree& tree, const Placement& placement,
-                 const std::string& prefix, int64_t hidden, Residuals& residuals);
+                 const std::string& prefix, Residuals& residuals);
 
 }  // namespace ta::exported

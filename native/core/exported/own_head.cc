@@ -23,53 +23,85 @@ bool is_number(const Argument& argument, int64_t number) {
   return argument.kind == Argument::Kind::constant && argument.value.isInt() && argument.value.toInt() == number;
 }
 
+bool is_by_token(std::string_view name) {
+  return std::find(std::begin(kByToken), std::end(kByToken), name) != std::end(kByToken);
+}
+
+// x[:, 0]
+bool takes_one(const Graph& graph, const Node& node) {
+  return node.operator_name() == "aten.select.int" && graph.slots[node.slot(0)].shape.size() == 3 &&
+         is_number(node.arguments[1], 1) && (is_number(node.arguments[2], 0) || is_number(node.arguments[2], -1));
+}
+
+// Where the base model ends: the slot that heads read.
+struct States {
+  int32_t slot = -1;
+  std::string base;
+  int32_t nodes = 0;  // of the base model; 0: it is no module of its own
+};
+
+bool are_states(const SlotInfo& info, const std::vector<Size>& form) {
+  return info.is_tensor && info.dtype == at::kFloat && info.shape.size() == 3 && info.shape[2].number > 0 &&
+         !form.empty() && info.shape[0] == form[0] && (form.size() == 2 || info.shape[1] == form[1]);
+}
+
+// Of the network's own modules the largest that gives states of the logits' tokens is the base model.
+std::optional<States> states_of_base(const Graph& graph, int32_t logits) {
+  std::optional<States> result;
+  for (const auto& module : graph.modules) {
+    if (module.path.empty() || module.path.find('.') != std::string::npos || module.calls.size() != 1) continue;
+    const auto& call = module.calls[0];
+    const int32_t size = call.nodes.size();
+    if (size <= (result ? result->nodes : 0)) continue;
+    for (int32_t slot : call.has_signature ? call.outputs : graph.leaving(call.nodes)) {
+      if (slot < 0 || slot == logits || !are_states(graph.slots[slot], graph.slots[logits].shape)) continue;
+      result = States{slot, module.path, size};
+      break;
+    }
+  }
+  return result;
+}
+
+// Where no module is the base model: what the last Linear of each token reads, or what one token of each row is of.
+std::optional<States> states_of_last_linear(const Graph& graph, const Weights& weights, int32_t logits) {
+  const auto& form = graph.slots[logits].shape;
+  bool passed = false;
+  for (int32_t slot = logits; slot >= 0;) {
+    if (passed && are_states(graph.slots[slot], form)) return States{slot, "", 0};
+    const int32_t producer = graph.slots[slot].producer;
+    if (producer < 0) break;
+    const auto& node = graph.nodes[producer];
+    if (!is_by_token(node.operator_name()) && !takes_one(graph, node)) break;
+    passed = passed || weights.multiplies(node);
+    slot = node.slot(0);
+  }
+  return std::nullopt;
+}
+
+// The head behind states.
 class Finder {
  public:
   Finder(const Graph& graph, const Weights& weights, int32_t logits)
       : graph_(graph), weights_(weights), logits_(logits) {}
 
-  OwnHead find() {
-    find_states();
-    if (head_.states < 0) refuse("its base model gives no states of tokens");
-    made_.insert(head_.states);
-    for (int32_t i = graph_.slots[head_.states].producer + 1; i < static_cast<int32_t>(graph_.nodes.size()); ++i)
-      take(i);
-    if (!made_.contains(logits_)) refuse(why_.empty() ? "they are made of more than the states" : why_);
-    head_.logits = logits_;
+  std::optional<OwnHead> behind(const States& from) {
+    head_.states = from.slot, head_.base = from.base;
+    made_.insert(from.slot);
+    for (int32_t i = graph_.slots[from.slot].producer + 1; i < static_cast<int32_t>(graph_.nodes.size()); ++i) take(i);
+    if (!made_.contains(logits_)) {
+      if (why_.empty()) why_ = "they are made of more than the states";
+      return std::nullopt;
+    }
     choose_token();
     keep_needed();
+    // What is more than the rest of the network is no head.
+    if (from.nodes > 0 && static_cast<int32_t>(head_.nodes.size()) > from.nodes) return std::nullopt;
     return std::move(head_);
   }
 
+  const std::string& why() const { return why_; }
+
  private:
-  [[noreturn]] void refuse(const std::string& why) const {
-    fail(ErrorCode::unsupported, "load the exported model",
-         "the logits are made by a head that cannot run by itself: " + why,
-         {.expected = "a head that maps each token's state, or that of each row's first or last token",
-          .hint = "Export the base model (--class AutoModel), and add a head here"});
-  }
-
-  static bool are_states(const SlotInfo& info, const std::vector<Size>& form) {
-    return info.is_tensor && info.dtype == at::kFloat && info.shape.size() == 3 && info.shape[2].number > 0 &&
-           !form.empty() && info.shape[0] == form[0] && (form.size() == 2 || info.shape[1] == form[1]);
-  }
-
-  // Of the network's own modules the largest that gives states of the logits' tokens is the base model.
-  void find_states() {
-    const auto& form = graph_.slots[logits_].shape;
-    int32_t most = 0;
-    for (const auto& module : graph_.modules) {
-      if (module.path.empty() || module.path.find('.') != std::string::npos || module.calls.size() != 1) continue;
-      const auto& call = module.calls[0];
-      if (call.nodes.size() <= most) continue;
-      for (int32_t slot : call.has_signature ? call.outputs : graph_.leaving(call.nodes)) {
-        if (slot < 0 || !are_states(graph_.slots[slot], form)) continue;
-        head_.states = slot, head_.base = module.path, most = call.nodes.size();
-        break;
-      }
-    }
-  }
-
   bool is_made(int32_t slot) const { return made_.contains(slot); }
 
   // A node that reads what is made of the states, and beside it weights and numbers alone.
@@ -90,8 +122,7 @@ class Finder {
       logits_ = node.slot(0), head_.reads = OwnHead::Reads::last;
       return;
     }
-    const bool by_token = std::find(std::begin(kByToken), std::end(kByToken), name) != std::end(kByToken);
-    if (!alone || !(by_token || takes_all(node) || takes_one(node))) {
+    if (!alone || !(is_by_token(name) || takes_all(node) || takes_one(graph_, node))) {
       if (why_.empty()) why_ = "it has " + graph_.describe(index);
       return;
     }
@@ -105,12 +136,6 @@ class Finder {
     return node.operator_name() == "aten.slice.Tensor" &&
            (is_number(node.arguments[2], 0) || node.arguments[2].value.isNone()) &&
            (is_number(node.arguments[3], kEnd) || node.arguments[3].value.isNone()) && is_number(node.arguments[4], 1);
-  }
-
-  // x[:, 0]
-  bool takes_one(const Node& node) const {
-    return node.operator_name() == "aten.select.int" && graph_.slots[node.slot(0)].shape.size() == 3 &&
-           is_number(node.arguments[1], 1) && (is_number(node.arguments[2], 0) || is_number(node.arguments[2], -1));
   }
 
   void choose_token() {
@@ -148,7 +173,17 @@ class Finder {
 }  // namespace
 
 OwnHead find_own_head(const Graph& graph, const Weights& weights, int32_t logits) {
-  return Finder(graph, weights, logits).find();
+  std::string why = "its base model gives no states of tokens";
+  for (const auto& states : {states_of_base(graph, logits), states_of_last_linear(graph, weights, logits)}) {
+    if (!states) continue;
+    Finder finder(graph, weights, logits);
+    if (auto head = finder.behind(*states)) return std::move(*head);
+    if (!finder.why().empty()) why = finder.why();
+  }
+  fail(ErrorCode::unsupported, "load the exported model",
+       "the logits are made by a head that cannot run by itself: " + why,
+       {.expected = "a head that maps each token's state, or that of each row's first or last token",
+        .hint = "Export a model that gives its states (of Hugging Face: --class AutoModel), and add a head here"});
 }
 
 }  // namespace ta::exported

@@ -3,6 +3,9 @@
 // and its logits. It answers for single tokens, so it runs by itself, as this library's own heads do:
 //
 //   logits [n, labels] = head(states [n, hidden])     n: tokens, or the one token of each row that it reads
+//
+// The base model is the largest of the network's own modules that gives states of tokens. Networks that are written in
+// one piece have none: there the states are what the last Linear reads.
 
 #include <optional>
 #include <string>
@@ -17,7 +20,7 @@ struct OwnHead {
   int32_t states = -1, logits = -1;  ///< slots
   std::vector<int32_t> nodes;        ///< that lie between, in their order
   Reads reads = Reads::tokens;
-  std::string base;  ///< the path of the base model
+  std::string base;  ///< the path of the base model; empty: no module is that alone
 };
 
 /// `logits`: a slot [rows, tokens, labels] or [rows, labels]. Throws ERR_UNSUPPORTED where what stands before them is

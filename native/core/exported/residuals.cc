@@ -102,17 +102,19 @@ class Finder {
     return std::nullopt;
   }
 
-  // The output's shape is the stream's; where no sum has it, the shape that most of them have.
+  // The output's shape is the stream's; where no layer's sum has it, the shape that most of them have.
   void keep_stream(std::vector<Found>& sums) {
     const auto shape_of = [&](const Found& one) -> const std::vector<Size>& { return stream_shape(one.sum.out); };
+    const bool any = std::any_of(sums.begin(), sums.end(), [&](const Found& one) { return layer_of(one) >= 0; });
     int64_t most = 0;
+    int32_t like = output_;
     for (const auto& one : sums) {
       if (is_source(shape_of(one))) continue;
       const auto count =
           std::count_if(sums.begin(), sums.end(), [&](const Found& other) { return shape_of(other) == shape_of(one); });
-      if (shape_of(one) == graph_.slots[output_].shape)
-        result_.shape = shape_of(one), most = static_cast<int64_t>(sums.size());
-      if (count > most) most = count, result_.shape = shape_of(one);
+      if (shape_of(one) == graph_.slots[output_].shape && !(any && layer_of(one) < 0))
+        result_.shape = shape_of(one), like = output_, most = static_cast<int64_t>(sums.size());
+      if (count > most) most = count, result_.shape = shape_of(one), like = one.sum.out;
     }
     std::vector<Found> kept;
     for (auto& one : sums) {
@@ -120,9 +122,9 @@ class Finder {
       if (shape == result_.shape || (is_source(shape) && !result_.shape.empty() && shape[2] == result_.shape[2])) {
         kept.push_back(std::move(one));
       } else {
-        leave_out(
-            one, text("it is ", shape_text(graph_, one.sum.out), ", and the last hidden state, whose tokens and width ",
-                      "adapters have, ", shape_text(graph_, output_)));
+        leave_out(one,
+                  text("it is ", shape_text(graph_, one.sum.out), ", and the layers' stream, whose tokens and width ",
+                       "adapters have, ", shape_text(graph_, like)));
       }
     }
     sums = std::move(kept);
@@ -195,8 +197,9 @@ class Finder {
       const int32_t own = numbered_module(graph_, graph_.nodes[one.sum.nodes.first].module, module);
       if (own < 0) return false;
       if (one.core) attending.insert(own);
-      if (inner.empty() || inner.back().first != own) inner.push_back({own, {}});
-      inner.back().second.push_back(one);
+      auto place = std::find_if(inner.begin(), inner.end(), [&](const auto& layer) { return layer.first == own; });
+      if (place == inner.end()) place = inner.insert(inner.end(), {own, {}});
+      place->second.push_back(one);
     }
     if ((attending.empty() ? inner.size() : attending.size()) < 2) return false;
     for (auto& [own, sums] : inner) add_layer(own, std::move(sums));

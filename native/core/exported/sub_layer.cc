@@ -131,7 +131,9 @@ void add_products(const Graph& graph, const Weights& weights, const Ways& ways, 
 SubLayer make_sub_layer(const Graph& graph, const Weights& weights, const Sum& sum, const Ways& ways, int32_t within) {
   SubLayer result;
   result.nodes = sum.nodes;
-  result.module = graph.nodes[sum.nodes.last].module;
+  // A sum that the network writes outside its layers (`x = x + layer.mlp(x)`) is its layer's all the same.
+  const int32_t module = graph.nodes[sum.nodes.last].module;
+  result.module = within >= 0 && (module < 0 || !graph.inside(module, within)) ? within : module;
   result.h = sum.h, result.r = sum.r, result.out = sum.out, result.more = sum.more;
   if (const int32_t norm = norm_of(graph, weights, sum, within); norm >= 0) {
     result.norm = norm;

@@ -77,7 +77,7 @@ void Head::activation_step(const std::string& name) {
 }
 
 void Head::build_layers(Model& model) {
-  const int64_t hidden = model.config().hidden_size;
+  const int64_t hidden = model.output_size();
   for (int64_t i = 0; i < config_.layers; ++i) {
     steps_.emplace_back();
     child(std::to_string(next_++), named_dropout());
@@ -91,14 +91,14 @@ void Head::build_layers(Model& model) {
 }
 
 void Head::build_parser(Model& model) {
-  const int64_t hidden = model.config().hidden_size;
+  const int64_t hidden = model.output_size();
   child("biaffine_arcs", arcs_ = std::make_shared<Biaffine>(hidden, 1, false));
   child("biaffine_rels", relations_ = std::make_shared<Biaffine>(hidden, config_.num_labels, true));
 }
 
 void Head::build_language_model(Model& model) {
-  const auto& model_config = model.config();
-  const int64_t hidden = model_config.hidden_size, embedding = model_config.embedding_size;
+  const auto words = model.word_embeddings()->own_parameters()[0].shape;
+  const int64_t hidden = model.output_size(), embedding = words[1];
   if (config_.layers == 1 && hidden != embedding) {
     fail(ErrorCode::invalid_argument, "addHead", "the word embedding is narrower than the hidden state",
          {.expected = "at least 2 layers", .got = text("1 layer, hidden ", hidden, ", embedding ", embedding)});
@@ -110,7 +110,7 @@ void Head::build_language_model(Model& model) {
   }
   invertible_ = &model.invertible_place();
   if (!config_.tied) {
-    step(std::make_shared<Linear>(embedding, model.word_embeddings()->own_parameters()[0].shape[0], config_.bias));
+    step(std::make_shared<Linear>(embedding, words[0], config_.bias));
     return;
   }
   // No slot: the name of its weight belongs to the word embedding.

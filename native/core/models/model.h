@@ -70,6 +70,8 @@ class Model : public Module {
   /// Where the layers stand below the prefix: `encoder.layer` in `bert.encoder.layer.3.output…`.
   virtual std::string layers_path() const = 0;
   virtual const ModelConfig& config() const = 0;
+  /// Features of what heads read; a network of another's making may give others than its layers have.
+  virtual int64_t output_size() const { return config().hidden_size; }
 
   /// Checks ids, token types and lengths against the model and fills in positions and token types by its rule.
   /// Throws ERR_OUT_OF_RANGE.

@@ -98,7 +98,7 @@ class Maker {
       fail(ErrorCode::out_of_range, operation_, "a size that no adapter can have",
            {.expected = text("1 .. ", kLargest), .got = text(config.size)});
     }
-    return std::make_shared<OutputAdapter>(model_.config().hidden_size, config.size, config.activation);
+    return std::make_shared<OutputAdapter>(model_.output_size(), config.size, config.activation);
   }
 
   std::shared_ptr<AdapterModule> make(const Place& at, const PrefixConfig& config) {
