@@ -71,7 +71,7 @@ const isBlockAsText = (text: string): boolean =>
   /^\s*(Stack|Fuse|Split|BatchSplit|Parallel|Average|MultiTask)\s*[([]/.test(text)
 
 /** The call that adds it, where there can be one. */
-function fusionHint(fuse: Fuse, { adapters }: Known): string {
+function fusionHint(fuse: Fuse, { adapters, fusions }: Known): string {
   for (const name of adapterNames(fuse)) {
     const config = adapters.get?.(name)
     const other = config === undefined ? null : whyNotFused(name, config)
@@ -79,7 +79,10 @@ function fusionHint(fuse: Fuse, { adapters }: Known): string {
     return `There can be none: '${name}' ${other.why}, and fusions read bottlenecks alone. ${other.hint}`
   }
   const children = fuse.children.map((child) => (child === null ? 'null' : `'${formatComposition(child)}'`))
-  return `Add it first: model.addAdapterFusion([${children.join(', ')}]).`
+  const names = children.join(', ')
+  if (fuse.name === null) return `Add it first: model.addAdapterFusion([${names}]).`
+  const unnamed = fusions.has(fusionName({ ...fuse, name: null })) ? `, or leave the name out: Fuse(${names})` : ''
+  return `Add it first: model.addAdapterFusion([${names}], 'dynamic', { name: '${fuse.name}' })${unnamed}.`
 }
 
 export function checkKnown(argument: string, name: unknown, known: Names): string {

@@ -4,6 +4,7 @@ import {
   Average,
   adapterSetup,
   BatchSplit,
+  Fuse,
   type Model,
   MultiTask,
   Parallel,
@@ -170,6 +171,12 @@ test('setActiveAdapters: a name, a Stack, null; the last one brings its head', a
     instanceOf: TypeError,
     message: /no fusion 'a,b'.*addAdapterFusion\(\['a', 'b'\]\)/
   })
+  const named = Fuse('a', 'b', { name: 'f' })
+  const toAdd = /no fusion 'f'.*addAdapterFusion\(\['a', 'b'\], 'dynamic', \{ name: 'f' \}\)/
+  t.throws(() => model.setActiveAdapters(named), { message: new RegExp(`${toAdd.source}\\.$`) })
+  model.addAdapterFusion(['a', 'b'])
+  t.throws(() => model.setActiveAdapters(named), { message: new RegExp(`${toAdd.source}, or .*: Fuse\\('a', 'b'\\)`) })
+  model.deleteAdapterFusion(['a', 'b'])
   t.is(model.activeAdapters, null)
   for (const [setup, message] of [
     [['a', 'b'], /^setActiveAdapters: expected a block, .*: Stack\('a', 'b'\), Parallel\('a', 'b'\)/],
