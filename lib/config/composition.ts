@@ -69,7 +69,12 @@ function make<T extends CompositionBlock>(fields: T): T {
   return Object.freeze(fields)
 }
 
-const deepest = 8
+/** Blocks in one another. */
+const deepest = 9
+
+function checkLevel(name: string, level: number): void {
+  if (level >= deepest) throw valueError(name, `blocks are nested more than ${deepest} deep`)
+}
 
 export function Stack(...children: Composition[]): Stack {
   return make({ type: 'Stack', children: checkChildren('Stack', children) })
@@ -203,7 +208,7 @@ export function compositionFromJson(json: unknown): CompositionBlock {
 }
 
 function blockFromJson(json: unknown, depth: number): CompositionBlock {
-  if (depth > deepest) throw valueError('composition', `blocks are nested more than ${deepest} deep`)
+  checkLevel('composition', depth)
   const object = check.checkObject('composition', json)
   const type = check.checkOneOf('composition.type', object['type'], blockTypes)
   const children = check.checkArray('composition.children', object['children']).map((child) => {
@@ -266,7 +271,7 @@ function asComposition(name: string, value: unknown, depth: number): Composition
   }
   if (!check.isPlainObject(value)) throw typeError(name, `an adapter's name or ${blockTypes.join('(…), ')}(…)`, value)
   if (made.has(value)) return value as unknown as CompositionBlock
-  if (depth > deepest) throw valueError(name, `blocks are nested more than ${deepest} deep`)
+  checkLevel(name, depth)
   const { type, children, ...options } = value
   if (typeof type === 'string' && !(blockTypes as readonly string[]).includes(type)) {
     throw valueError(name, `unknown block '${type}'.${didYouMean(type, blockTypes)}`)
@@ -280,7 +285,7 @@ function asComposition(name: string, value: unknown, depth: number): Composition
 
 function checkDepth(composition: Composition, level: number): void {
   if (composition === null || typeof composition === 'string') return
-  if (level > deepest) throw valueError('composition', `blocks are nested more than ${deepest} deep`)
+  checkLevel('composition', level)
   for (const child of composition.children) checkDepth(child, level + 1)
 }
 
