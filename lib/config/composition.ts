@@ -165,6 +165,16 @@ export function fuseBlocks(composition: Composition): readonly Fuse[] {
   return composition.type === 'Fuse' ? [composition, ...inside] : inside
 }
 
+/** The same block, in which fusions have the names that this gives; null: that of their adapters. */
+export function withFusionNames(block: CompositionBlock, nameOf: (fuse: Fuse) => string | null): CompositionBlock {
+  const children = Object.freeze(
+    block.children.map((child) =>
+      child === null || typeof child === 'string' ? child : withFusionNames(child, nameOf)
+    )
+  )
+  return make(block.type === 'Fuse' ? { ...block, children, name: nameOf(block) } : { ...block, children })
+}
+
 /** The library's name for a fusion that was given none: its adapters with commas. */
 export function fusionName(fuse: Fuse): string {
   return fuse.name ?? fuse.children.flatMap((child) => lastAdapter(child) ?? []).join(',')

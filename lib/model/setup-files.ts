@@ -6,9 +6,11 @@ import {
   type CompositionBlock,
   compositionFromJson,
   compositionToJson,
+  type Fuse,
   fuseBlocks,
   fusionName,
-  parseComposition
+  parseComposition,
+  withFusionNames
 } from '../config/composition.js'
 import { type HeadSetup, headSetupToJson, headsForEach } from '../config/head-setup.js'
 import { pythonJson } from '../config/python-json.js'
@@ -98,9 +100,10 @@ export async function loadAdapterSetup(
   const operation = 'read the setup folder'
   if (!existsSync(file)) throw noSetupHere(folder)
   const json = readJsonObject(file, operation)
-  const setup = inFile(file, operation, () => compositionFromJson(json['adapter_setup']))
+  const written = inFile(file, operation, () => compositionFromJson(json['adapter_setup']))
   if (setActive) outsideScope('loadAdapterSetup')
-  const fusions = new Map(fusionsIn(setup).map((name) => [name, fusionFolder(folder, name)]))
+  const setup = withFusionNames(written, (fuse) => nameInFolder(folder, fuse))
+  const fusions = new Map(fusionsIn(setup).map((name) => [name, join(folder, name)]))
   const heads = withHead === false ? noHeads : setupHeads(json['head_setup'], { folder, file, setup, fusions })
   const head = setActive ? headsToSet(heads, setup, file) : undefined
   const parts = { folder, setup, fusions, heads, ...(withHead === false && { withHead }) }
@@ -164,11 +167,11 @@ async function tryReplacing(model: Model, parts: SetupParts, overwriteOk: boolea
 }
 
 /** Python's setup forgets the name of a fusion that has one of its own: its folder is then known by its adapters. */
-function fusionFolder(folder: string, name: string): string {
-  if (existsSync(join(folder, name))) return join(folder, name)
+function nameInFolder(folder: string, fuse: Fuse): string | null {
+  const name = fusionName(fuse)
+  if (fuse.name !== null || existsSync(join(folder, name))) return fuse.name
   const fusions = readdirSync(folder).filter((part) => existsSync(join(folder, part, fusionConfigFile)))
-  const same = fusions.find((part) => readFusionFolder(join(folder, part)).adapters.join(',') === name)
-  return join(folder, same ?? name)
+  return fusions.find((part) => readFusionFolder(join(folder, part)).adapters.join(',') === name) ?? null
 }
 
 const fusionsIn = (setup: CompositionBlock): string[] => [...new Set(fuseBlocks(setup).map(fusionName))]

@@ -1,4 +1,4 @@
-import { cpSync, readdirSync, rmSync, truncateSync } from 'node:fs'
+import { cpSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { Fuse, type Model, Stack } from '../../lib/index.js'
@@ -75,6 +75,21 @@ test('a fusion and one of its adapters may have one name, and one folder', async
     t.is(other.activeHead, head)
     t.deepEqual((await other.forward(one)).logits?.data, before)
   }
+})
+
+test("a fusion keeps the name of its folder, which Python's setup does not tell", async (t) => {
+  const model = await withFour(t)
+  const folder = scratch(t)
+  const setup = Stack('b', Fuse('a', 'd', { name: 'f' }))
+  await model.saveAdapterSetup(folder, setup)
+  const file = join(folder, 'adapter_setup.json')
+  const told = JSON.parse(readFileSync(file, 'utf8'))
+  delete told.adapter_setup.children[1].kwargs
+  writeFileSync(file, JSON.stringify(told))
+  const other = await load(t)
+  t.deepEqual(await other.loadAdapterSetup(folder, { setActive: true }), setup)
+  t.deepEqual([...other.adapterFusions.keys()], ['f'])
+  t.deepEqual(await alone(other, 0, other.activeAdapters), await alone(model, 0, setup))
 })
 
 test('a fusion goes into a setup with all adapters that it was made for', async (t) => {
