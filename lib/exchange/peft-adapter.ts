@@ -8,7 +8,7 @@ import { PrefixTuningConfig } from '../config/prefix-config.js'
 import { PromptTuningConfig } from '../config/prompt-config.js'
 import { AdapterError } from '../native/errors.js'
 import type { PeftFolder } from './peft-folder.js'
-import { checkTargets, type PeftTarget, peftTargets, promptShape } from './peft-targets.js'
+import { checkTargets, type OwnModules, type PeftTarget, peftTargets, promptShape } from './peft-targets.js'
 import { warnOfWindow } from './windowed-prefix.js'
 
 /** Fields that are the same at all places of one part. */
@@ -18,7 +18,12 @@ type PartFields = Pick<LoraOverrides, 'r' | 'alpha' | 'compositionMode'>
  * A PEFT folder's config as one of ours in this model: a part for each choice of rank, alpha and side that the folder makes,
  * and for each choice of layers.
  */
-export function peftAdapterConfig(folder: PeftFolder, model: ModelConfig, withHead: boolean): AdapterConfig {
+export function peftAdapterConfig(
+  folder: PeftFolder,
+  model: ModelConfig,
+  withHead: boolean,
+  own: OwnModules
+): AdapterConfig {
   const { method } = folder.config
   if (method.type === 'PREFIX_TUNING') {
     checkTakesPrefix(model)
@@ -33,7 +38,7 @@ export function peftAdapterConfig(folder: PeftFolder, model: ModelConfig, withHe
     promptShape(folder, method.tokens, model.embeddingSize, model)
     return new PromptTuningConfig({ promptLength: method.tokens, combine: 'prefix_words' })
   }
-  return linearConfig(folder, model, method, withHead)
+  return linearConfig(folder, model, method, peftTargets(folder, model, withHead, own))
 }
 
 function checkTakesPrompt({ exported }: ModelConfig): void {
@@ -65,8 +70,12 @@ function checkTakesPrefix({ exported }: ModelConfig): void {
 type LinearMethod = PeftLora | PeftIa3 | PeftVera
 
 /** Of a method that stands at Linears. */
-function linearConfig(folder: PeftFolder, model: ModelConfig, method: LinearMethod, withHead: boolean): AdapterConfig {
-  const targets = peftTargets(folder, model, withHead)
+function linearConfig(
+  folder: PeftFolder,
+  model: ModelConfig,
+  method: LinearMethod,
+  targets: readonly PeftTarget[]
+): AdapterConfig {
   checkTargets(folder, model, targets)
   const common = commonFields(method)
   if (model.exported !== null) return namedConfig(targets, fieldsOf(method, targets), common, model)

@@ -22,6 +22,12 @@ export interface PeftTarget {
   readonly twice?: true
 }
 
+/** What a model has beside the Linears at which adapters stand. */
+export interface OwnModules {
+  /** Paths below the model of what has a weight: embeddings and norms, too. */
+  readonly weighted: ReadonlySet<string>
+}
+
 interface PeftTensors {
   /** Names of modules, without `base_model.model.`, and the shapes of their adapters' tensors by the last part of the name. */
   readonly modules: ReadonlyMap<string, ReadonlyMap<string, readonly number[]>>
@@ -78,7 +84,12 @@ export function peftPooler(folder: PeftFolder, model: ModelConfig): string | und
  * Every module with its place in this model. Throws what tells that the folder is another model's.
  * @param withHead false: what stands at the pooler is left out, as only a head reads it
  */
-export function peftTargets(folder: PeftFolder, model: ModelConfig, withHead: boolean): readonly PeftTarget[] {
+export function peftTargets(
+  folder: PeftFolder,
+  model: ModelConfig,
+  withHead: boolean,
+  own: OwnModules
+): readonly PeftTarget[] {
   const { modules } = peftTensors(folder)
   const prefix = prefixOf(model)
   const linears = modelLinears(model)
@@ -87,8 +98,9 @@ export function peftTargets(folder: PeftFolder, model: ModelConfig, withHead: bo
     model.exported === null ? placeOfPath(linearPathsOf(model), path) : linears.find((linear) => linear.path === path)
   const targets: PeftTarget[] = []
   const homeless: string[] = []
+  const below = (module: string) => (module.startsWith(`${prefix}.`) ? module.slice(prefix.length + 1) : module)
   for (const module of modules.keys()) {
-    const path = module.startsWith(`${prefix}.`) ? module.slice(prefix.length + 1) : module
+    const path = below(module)
     const at = placeOf(path)
     const both =
       at === undefined && modules.has(`${module}.${ofOutput}`) ? multiheadParts.map((one) => `${path}.${one}`) : []
@@ -105,7 +117,9 @@ export function peftTargets(folder: PeftFolder, model: ModelConfig, withHead: bo
     if (at === undefined) homeless.push(module)
     else targets.push({ module, path, layer: at.layer, place: at.place })
   }
-  checkBelongs(folder, model, targets, homeless)
+  const isKnown = (module: string) => own.weighted.has(below(module)) || headLinear.test(module)
+  const isOther = targets.length === 0 && !homeless.some(isKnown)
+  checkBelongs(folder, model, { targets, homeless, isOther })
   // In the order of the model, whatever the file's.
   return targets.sort((a, b) => (order.get(a.path) ?? 0) - (order.get(b.path) ?? 0))
 }
@@ -129,15 +143,18 @@ function trainedOnText({ config }: PeftFolder): string {
 const headLinear =
   /^(pre_classifier|classifier|score|qa_outputs|sequence_summary|(generator_)?lm_head|embed_out|cls|vocab_\w+|generator_predictions)(\.|$)/
 
-function checkBelongs(
-  found: PeftFolder,
-  model: ModelConfig,
-  targets: readonly PeftTarget[],
-  homeless: readonly string[]
-): void {
+interface FoundModules {
+  readonly targets: readonly PeftTarget[]
+  /** Where nothing can stand. */
+  readonly homeless: readonly string[]
+  /** Of all modules the model has none. */
+  readonly isOther: boolean
+}
+
+function checkBelongs(found: PeftFolder, model: ModelConfig, { targets, homeless, isOther }: FoundModules): void {
   const { folder, config } = found
   const trainedOn = trainedOnText(found)
-  if (targets.length === 0) {
+  if (isOther) {
     throw new AdapterError('ERR_WRONG_MODEL', operation, `${folder} belongs to another model`, {
       expected: `an adapter at Linears of ${model.modelType}`,
       got: homeless.length === 0 ? 'a file without one' : `one at ${some(homeless)}`,
@@ -169,8 +186,8 @@ function checkBelongs(
           : 'only Linears of the network',
       hint:
         model.exported === null
-          ? "Train it with target_modules that leave the others out ('dense' alone names a pooler, too), or merge it in Python (merge_and_unload). withHead: false leaves out what stands at a pooler: hidden states do not depend on it."
-          : 'Train it with target_modules that leave the others out, or merge it in Python (merge_and_unload) and export the merged model.'
+          ? "Train it with target_modules that name those alone ('dense' alone names a pooler, too), or merge it in Python (merge_and_unload). withHead: false leaves out what stands at a pooler: hidden states do not depend on it."
+          : 'Train it with target_modules that name those alone, or merge it in Python (merge_and_unload) and export the merged model.'
     })
   }
   const deepest = Math.max(...targets.map(({ layer }) => layer))

@@ -1,5 +1,6 @@
 import type { AdapterConfig } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
+import { prefixOf } from '../config/linear-paths.js'
 import { isOwnHead } from '../config/own-head.js'
 import type { ProblemType } from '../config/peft-config.js'
 import { headOfModel, readHeadFolder } from '../exchange/adapter-folder.js'
@@ -10,7 +11,7 @@ import { headApart, ownHeadModules } from '../exchange/peft-class.js'
 import { type PeftFolder, readPeftFolder } from '../exchange/peft-folder.js'
 import { checkStoredModules, classWithoutHead, headModules, peftHead } from '../exchange/peft-head.js'
 import { type MultiheadForms, multiheadForms } from '../exchange/peft-multihead.js'
-import { baseLayers, peftPooler } from '../exchange/peft-targets.js'
+import { baseLayers, type OwnModules, peftPooler } from '../exchange/peft-targets.js'
 import { isOwnWords, type PeftHeadPlan, peftHeadPlan, peftJson, peftParts, wordsPlan } from '../exchange/peft-write.js'
 import { defaultHead } from '../exchange/static-heads.js'
 import { warnOfWindow } from '../exchange/windowed-prefix.js'
@@ -35,6 +36,14 @@ function classOfFolder(folder: PeftFolder, model: Model): PeftHeadPlan | null {
   return modelClass === undefined ? null : { task: null, modelClass, layers: {} }
 }
 
+function ownModules(model: Model): OwnModules {
+  const start = model.config.exported === null ? prefixOf(model.config) : model.config.exported.prefix
+  const weights = model.namedParameters().flatMap(({ name }) => /^(.*)\.weight$/.exec(name)?.[1] ?? [])
+  return {
+    weighted: new Set(weights.map((path) => (path.startsWith(`${start}.`) ? path.slice(start.length + 1) : path)))
+  }
+}
+
 /** What a folder of PEFT's holds, as parts of this model. @param source what the user called the folder */
 export async function readPeftAdapter(
   model: Model,
@@ -44,7 +53,7 @@ export async function readPeftAdapter(
 ): Promise<FoundAdapter> {
   const found = await readPeftFolder(folder, source)
   checkPeftBase(found, model.config)
-  const config = peftAdapterConfig(found, model.config, withHead)
+  const config = peftAdapterConfig(found, model.config, withHead, ownModules(model))
   // A head that PEFT cannot hold stands beside it, in files of its own.
   const hasOwnHead = model.config.exported?.hasOwnHead === true
   if (!hasOwnHead) checkStoredModules(found, model.config)

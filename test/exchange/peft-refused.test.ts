@@ -1,7 +1,7 @@
 import { cpSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { editTensors, floats } from '../model/safetensors-file.js'
+import { editTensors, floats, writeTensors } from '../model/safetensors-file.js'
 import { changed, folderOf, open, scratch } from './peft-folders.js'
 
 test('what one library has and the other has not is refused with the way out', async (t) => {
@@ -92,6 +92,25 @@ test('an adapter at a Linear of a head is refused: no folder of PEFT has its wei
     message: /an adapter at pre_classifier, and not its weights.*at random.*\['pre_classifier', 'classifier'\]/s
   })
   t.deepEqual([...model.adapters.keys(), ...model.heads.keys()], [])
+})
+
+test('a folder with an adapter where none has a place is of this model all the same, and told what to do', async (t) => {
+  using model = await open('bert-tiny')
+  for (const [module, problem] of [
+    [
+      'bert.embeddings.word_embeddings',
+      /no place for an adapter at bert\.embeddings\.word_embeddings.*merge it in Python/s
+    ],
+    ['qa_outputs', /an adapter at qa_outputs, and not its weights/]
+  ] as const) {
+    const folder = changed(t, 'bert-regex-rslora', { target_modules: [module], task_type: null })
+    const tensors = [['lora_A', floats([0, 0], [2, 1])] as const, ['lora_B', floats([0, 0], [1, 2])] as const]
+    writeTensors(
+      join(folder, 'adapter_model.safetensors'),
+      new Map(tensors.map(([part, tensor]) => [`base_model.model.${module}.${part}.weight`, tensor]))
+    )
+    await t.throwsAsync(model.loadAdapter(folder), { code: 'ERR_UNSUPPORTED', message: problem })
+  }
 })
 
 test('a folder of another model, or with a module that has no place, is refused by name', async (t) => {
