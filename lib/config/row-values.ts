@@ -8,17 +8,25 @@ export interface RowValues {
   readonly sizes: readonly number[]
   /** How many tokens come of a row whose own size is this. */
   readonly tokensOf: SizeExpression
+  /** What PyTorch calls the network's inputs. */
+  readonly inputs: readonly string[]
 }
 
 /** The names that rows' numbers may have, as Hugging Face's models call them. */
 export const valueFields = ['inputValues', 'inputFeatures', 'pixelValues'] as const
 
+/** For checkKeys: what a field that is called as PyTorch calls the network's input is here. */
+export function ownName(inputs: readonly string[], field: string): (key: string) => string | undefined {
+  const isNumbers = (key: string) => key !== 'attention_mask' && inputs.includes(key)
+  return (key) => (isNumbers(key) ? `is what the network calls its numbers; here they are ${field}` : undefined)
+}
+
 /** Null for models that read ids, or images of one size. */
 export function rowValues({ exported }: Pick<ModelConfig, 'exported'>): RowValues | null {
-  const { values = [], rowTokens = 0, lengthName = '', tokensText = '' } = exported ?? {}
+  const { values = [], rowTokens = 0, lengthName = '', tokensText = '', inputs = [] } = exported ?? {}
   if (values.length === 0) return null
   const known = rowTokens > 0 ? () => rowTokens : sizeExpression(tokensText, lengthName)
-  if (known !== null) return { sizes: values, tokensOf: known }
+  if (known !== null) return { sizes: values, tokensOf: known, inputs }
   throw check.valueError('graph', `how many tokens come of a row is not read: '${tokensText}'`)
 }
 

@@ -3,7 +3,7 @@ import * as check from '../config/check.js'
 import { eachUnlessAborted } from './abort.js'
 import type { Choice } from './choices.js'
 import type { GivenAnswers } from './questions.js'
-import { checkFieldNames, contentFields, didYouMeanField, numberFields, type Spelling } from './row-fields.js'
+import { checkFieldNames, contentFields, meantContent, numberFields, type Spelling } from './row-fields.js'
 import { checkValues, givenValues, type ValuesOfRow } from './value-rows.js'
 
 /** A class's name or number, a value, or several of them: for multi-label rows and for tokens or words. */
@@ -183,7 +183,7 @@ export function checkRow(row: unknown, name: string, spelling: Spelling = (field
   const contents = plain.length > 0 ? plain : ['question', 'choices'].filter((field) => given[field] != null)
   if (contents.length !== 1) {
     const wanted = contentFields.map(spelling)
-    const help = given['context'] != null ? ' A context goes with its question.' : didYouMeanField(names, spelling)
+    const help = given['context'] != null ? ' A context goes with its question.' : meantContent(given, spelling)
     const got =
       contents.length === 0
         ? `got ${names.join(', ') || 'none'}.${help}`

@@ -64,13 +64,19 @@ const elsewhere: Readonly<Record<string, string>> = {
   ...{ image: 'pixelValues', tokens: 'words', sentence2: 'textPair', hypothesis: 'textPair' }
 }
 
-/** For a row without content: which of its names may have been meant for one. */
-export function didYouMeanField(names: readonly string[], spelling: Spelling): string {
+/** For a row without content: which of its fields may have been meant for one. */
+export function meantContent(row: Readonly<Record<string, unknown>>, spelling: Spelling): string {
+  const names = Object.keys(row)
   for (const name of names) {
     const meant = rowFields.includes(name) ? undefined : (elsewhere[plain(name)] ?? nearest(name, rowFields))
     if (meant !== undefined) return ` Did you mean '${spelling(meant)}' instead of '${name}'?`
   }
-  return ''
+  const isNumbers = (value: unknown) =>
+    ArrayBuffer.isView(value) || (Array.isArray(value) && typeof value[0] === 'number')
+  const numbers = names.find((name) => !rowFields.includes(name) && isNumbers(row[name]))
+  if (numbers === undefined) return ''
+  const [values, pixels] = ['inputValues', 'pixelValues'].map(spelling)
+  return ` Numbers are ${values}, those of images ${pixels}, whatever the network calls them, such as '${numbers}'.`
 }
 
 /** The same for what a head learns from. */

@@ -2,7 +2,7 @@ import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { type ImageShape, imageShape } from '../config/image-shape.js'
 import { type ModelConfig, positionsAfterPadding, rowLimits } from '../config/model-config.js'
-import { rowValues } from '../config/row-values.js'
+import { ownName, rowValues } from '../config/row-values.js'
 import { givenValues } from '../data/value-rows.js'
 import type { NativeBatch } from '../native/pass-types.js'
 import { imagePlaces, imagesOf, type PixelValues } from './image-inputs.js'
@@ -71,14 +71,19 @@ export function packInputs(given: ForwardInputs, config: ModelConfig, head: Head
   if (config.exported?.decoder != null) return packPairs(given as TokenInputs, config, config.exported.decoder, labels)
   return image === null
     ? packTokens(given as TokenInputs, config, labels)
-    : packImages(given as ImageInputs, image, labels)
+    : packImages(given as ImageInputs, image, labels, config.exported?.inputs)
 }
 
-function packImages(inputs: ImageInputs, shape: ImageShape, { head, name }: LabelsFor): PackedInputs {
+function packImages(
+  inputs: ImageInputs,
+  shape: ImageShape,
+  { head, name }: LabelsFor,
+  names: readonly string[] = []
+): PackedInputs {
   const given = check.checkObject('inputs', inputs)
   if (given['inputIds'] !== undefined)
     throw check.valueError('inputs', 'expected pixelValues: ids were given to a model of images')
-  check.checkKeys('inputs', given, ['pixelValues', 'labels'])
+  check.checkKeys('inputs', given, ['pixelValues', 'labels'], ownName(names, 'pixelValues'))
   if (inputs.pixelValues === undefined) throw check.typeError('inputs.pixelValues', 'images', undefined)
   const pixelValues = imagesOf(inputs.pixelValues, shape)
   const rows = pixelValues.length

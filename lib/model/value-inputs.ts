@@ -1,5 +1,5 @@
 import * as check from '../config/check.js'
-import { type RowValues, tokensOfRow, valueFields } from '../config/row-values.js'
+import { ownName, type RowValues, tokensOfRow, valueFields } from '../config/row-values.js'
 import { labelsTokens } from '../data/labels.js'
 import { checkValues, givenValues, rowOf, type ValuesOfRow } from '../data/value-rows.js'
 import { type LabelsFor, rowLabels, tokenLabelsOf } from './input-labels.js'
@@ -20,7 +20,8 @@ export interface ValueInputs {
 type LabelledValues = ArrayLike<number> | readonly ArrayLike<number>[] | Shaped
 
 export function packValues(inputs: ValueInputs, shape: RowValues, { head, name: labelName }: LabelsFor): PackedInputs {
-  check.checkKeys('inputs', check.checkObject('inputs', inputs), [...valueFields, 'labels'])
+  const named = ownName(shape.inputs, 'inputValues')
+  check.checkKeys('inputs', check.checkObject('inputs', inputs), [...valueFields, 'labels'], named)
   const given = givenValues(inputs)
   if (given === undefined) throw check.typeError('inputs.inputValues', "rows' numbers", undefined)
   const values = cut(given.name, given.values).map((row, i) => rowOf(`${given.name}[${i}]`, row, shape))

@@ -33,6 +33,8 @@ test('wrong rows name the field', (t) => {
     [{ input_ids: [1] }, /unknown field 'input_ids'\. Did you mean 'inputIds'\?/],
     [{ texts: 'a' }, /got texts\. Did you mean 'text' instead of 'texts'\?/],
     [{ sentence: 'a', label: 1 }, /got sentence, label\. Did you mean 'text' instead of 'sentence'\?/],
+    [{ id: 7, x: new Float32Array(7), label: 1 }, /got id, x, label\. Numbers are inputValues, .*, such as 'x'\./],
+    [{ x: [0.5, 1] }, /those of images pixelValues, whatever the network calls them, such as 'x'/],
     [{ text: 'a', inputIds: [1] }, /got text and inputIds/],
     [{ text: 'a', textPair: 1 }, /row\.textPair: expected a string/],
     [{ words: ['a'], textPair: 'b' }, /row\.textPair: it goes with text alone, and this row has words: leave it out/],

@@ -53,6 +53,20 @@ for (const name of ['wav2vec2-masked', 'frames']) {
   })
 }
 
+test('numbers under the name that the network has for them are told where they go', async (t) => {
+  for (const [network, field] of [
+    ['wav2vec2', 'inputValues'],
+    ['frames', 'inputValues'],
+    ['vit', 'pixelValues']
+  ] as const) {
+    const { model } = await open(t, network)
+    const [name = ''] = model.config.exported?.inputs.filter((one) => one !== 'attention_mask') ?? []
+    await t.throwsAsync(model.forward({ [name]: [new Float32Array(8)] } as never), {
+      message: `inputs: '${name}' is what the network calls its numbers; here they are ${field}`
+    })
+  }
+})
+
 test('an output with one value a row, and the mean over tokens, are what heads read when asked to', async (t) => {
   const { group } = await open(t, 'frames')
   const rows = valueRows(group, casesOf(group, 'forward').at(-1)?.inputs)
