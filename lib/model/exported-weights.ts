@@ -5,6 +5,7 @@ import type { Model } from './model.js'
 import { checkSameConfig } from './same-config.js'
 
 const operation = 'load the exported model'
+const sameNetwork = 'The weights and the archive must be of one class and one config'
 /** A message names so many weights and counts the others. */
 const namesTold = 5
 
@@ -16,10 +17,12 @@ const namesTold = 5
 export async function loadExportedWeights(model: Model, weights: string, note: ExportNote): Promise<void> {
   const source = check.checkNonEmptyString('weights', weights)
   checkSameConfig(operation, source, note)
-  const { missing, unplaced, hasPrefix } = await nativeCall(() => model.native.loadWeights(source))
+  const { missing, unplaced, hasPrefix } = await nativeCall(() => model.native.loadWeights(source)).catch((error) => {
+    throw otherShapes(source, error)
+  })
   if (missing.length > 0) {
     throw new AdapterError('ERR_STATE_DICT', operation, `${source} lacks weights of the graph: ${some(missing)}`, {
-      hint: 'The weights and the archive must be of one class and one config'
+      hint: sameNetwork
     })
   }
   const isExtra = extraPart(model, note.prefix, hasPrefix)
@@ -37,6 +40,16 @@ export async function loadExportedWeights(model: Model, weights: string, note: E
           : "Export that checkpoint, or save it in Python as the archive's class (from_pretrained and save_pretrained)"
     }
   )
+}
+
+/** The core speaks of config.json, which an archive may have none of. */
+function otherShapes(source: string, error: unknown): unknown {
+  const shapes = error instanceof AdapterError && /shapes that do not fit config\.json: (.*)/s.exec(error.problem)?.[1]
+  if (!shapes) return error
+  return new AdapterError('ERR_STATE_DICT', operation, `${source} has weights of other shapes: ${shapes}`, {
+    hint: sameNetwork,
+    cause: error
+  })
 }
 
 function some(names: readonly string[]): string {

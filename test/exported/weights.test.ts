@@ -86,8 +86,11 @@ test('weights of another size are refused by name, and leave no model', async (t
   if (first === undefined) return void t.fail()
   const [name, { data }] = first
   const wrong = new Map([[name, { data, shape: [data.length] }], ...rest])
-  const error = await t.throwsAsync(AutoModel.fromExported(group.archive, { weights: written(t, wrong) }))
-  t.true(error?.message.includes(name), error?.message)
+  const weights = written(t, wrong)
+  const error = await t.throwsAsync(AutoModel.fromExported(group.archive, { weights }), { code: 'ERR_STATE_DICT' })
+  const shapes = `[${model.parameter(name).shape.join(', ')}], got [${data.length}]`
+  const problem = `load the exported model: ${weights} has weights of other shapes: '${name}: expected ${shapes}'.`
+  t.is(error?.message, `${problem} The weights and the archive must be of one class and one config`)
 })
 
 test('weights that the graph has no place for are refused by name, whoever they were saved with', async (t) => {
