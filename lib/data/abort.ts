@@ -1,4 +1,7 @@
-/** Gives what the work gives, or as soon as the signal is aborted what stands for that; the work is then not waited for. */
+/**
+ * Gives what the work gives, or as soon as the signal is aborted what stands for that; the work is then not waited for, and
+ * what it throws, such as the signal's reason, is nobody's.
+ */
 export async function unlessAborted<T>(
   work: T | PromiseLike<T>,
   signal: AbortSignal | undefined,
@@ -14,7 +17,14 @@ export async function unlessAborted<T>(
     else signal.addEventListener('abort', stop, { once: true })
   })
   try {
-    const done = await Promise.race([work.then((value: T) => ({ value })), aborted])
+    const given = work.then(
+      (value: T) => ({ value }),
+      (error: unknown) => {
+        if (signal.aborted) return true as const
+        throw error
+      }
+    )
+    const done = await Promise.race([given, aborted])
     return done === true ? instead(signal) : done.value
   } finally {
     signal.removeEventListener('abort', stop)

@@ -65,13 +65,14 @@ export class Feed {
     return micro
   }
 
-  /** `memberOf`: of a learner; `weightOf`: of its loss. */
+  /** `memberOf`: of a learner; `weightOf`: of its loss; `signal`: ends it between two rows. */
   async batch(
     { rows, epochs }: DrawnRows,
     learnerOf: (head: string) => number,
-    weightOf: (learner: number) => number
+    weightOf: (learner: number) => number,
+    signal: AbortSignal | undefined
   ): Promise<OwnedBatch | undefined> {
-    const batch = await this.options.data.batch(rows, epochs)
+    const batch = await this.options.data.batch(rows, { epochs, signal })
     if (!batch.answers.some(hasLabels)) return undefined
     const members = batch.answers.map(({ head }) => learnerOf(head))
     return { ...batch, members, weights: members.map(weightOf) }

@@ -1,4 +1,5 @@
 import type { TrainingArguments } from '../config/training-arguments.js'
+import { unlessAborted } from '../data/abort.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeClassWeights, NativeMemberResult, NativeTrainer } from '../native/trainer-types.js'
@@ -179,35 +180,41 @@ export class RunState {
   }
 
   async #next(): Promise<ReadyStep | undefined> {
-    const { learners, feeds } = this.run
+    const { feeds, signal } = this.run
     for (let at = this.#rounds.next(); at.done !== true; at = this.#rounds.next()) {
-      const micro: OwnedBatch[][] = []
-      const taking = new Set<number>()
-      for (const [i, feed] of feeds.entries()) {
-        const count = at.value.counts[i] ?? 0
-        const own = feed.options.learners.filter((index) => learners[index]?.ended === undefined)
-        if (count === 0 || own.length === 0) continue
-        for (const [j, drawn] of feed.take(count).entries()) {
-          const batch = await feed.batch(
-            drawn,
-            (head) => this.#learnerOf(feed, head),
-            (index) => this.#weight(index)
-          )
-          if (batch === undefined) continue
-          const list = micro[j] ?? []
-          micro[j] = [...list, { ...batch, members: batch.members.map((index) => this.#memberOf[index] ?? 0) }]
-          for (const index of own) taking.add(index)
-        }
-      }
-      const batches = micro.filter((list) => list !== undefined && list.length > 0)
-      if (batches.length === 0) continue
-      const { round, epoch, endsEpoch, isLast } = at.value
-      return {
-        ...{ batches: batches.map(mergeBatches), members: this.#members(taking), epoch, endsEpoch, isLast, round },
-        drawn: feeds.map(({ drawn }) => drawn)
-      }
+      const { counts, round, epoch, endsEpoch, isLast } = at.value
+      // Nothing, and not an error: the run looks at the signal before each step.
+      const packed = await unlessAborted(this.#packed(counts), signal, () => ({ batches: [], members: [] }))
+      if (packed.batches.length === 0 && signal?.aborted !== true) continue
+      return { ...packed, epoch, endsEpoch, isLast, round, drawn: feeds.map(({ drawn }) => drawn) }
     }
     return undefined
+  }
+
+  /** `counts`: of each feed the steps to take from it. */
+  async #packed(counts: ArrayLike<number>): Promise<Pick<ReadyStep, 'batches' | 'members'>> {
+    const { learners, feeds, signal } = this.run
+    const micro: OwnedBatch[][] = []
+    const taking = new Set<number>()
+    for (const [i, feed] of feeds.entries()) {
+      const count = counts[i] ?? 0
+      const own = feed.options.learners.filter((index) => learners[index]?.ended === undefined)
+      if (count === 0 || own.length === 0) continue
+      for (const [j, drawn] of feed.take(count).entries()) {
+        const batch = await feed.batch(
+          drawn,
+          (head) => this.#learnerOf(feed, head),
+          (index) => this.#weight(index),
+          signal
+        )
+        if (batch === undefined) continue
+        const list = micro[j] ?? []
+        micro[j] = [...list, { ...batch, members: batch.members.map((index) => this.#memberOf[index] ?? 0) }]
+        for (const index of own) taking.add(index)
+      }
+    }
+    const batches = micro.filter((list) => list !== undefined && list.length > 0)
+    return { batches: batches.map(mergeBatches), members: this.#members(taking) }
   }
 
   #learnerOf({ options }: Feed, head: string): number {

@@ -55,6 +55,13 @@ export interface Reading {
   readonly mayBeEmpty?: boolean
 }
 
+export interface PackOptions {
+  /** Of each row, for what is drawn anew in every epoch. */
+  readonly epochs?: readonly number[]
+  /** Ends the packing between two rows; it then rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined
+}
+
 /** Of rows that stay on disk, how many are kept beside a batch's own. */
 const recentRows = 64
 
@@ -208,13 +215,13 @@ export class EncodedDataset {
   /**
    * These rows as one batch, each under its own part of the active setup and read by its own head. They are tokenized one by
    * one; the thread is not held for longer than a row takes.
-   * @param epochs of each, for what is drawn anew in every epoch
    */
-  async batch(indices: readonly number[], epochs: readonly number[] = []): Promise<LabelledBatch> {
+  async batch(indices: readonly number[], { epochs = [], signal }: PackOptions = {}): Promise<LabelledBatch> {
     const pauses = new Pauses()
     this.#recentRows.makeRoomFor(indices.length)
     const plain: EncodedRow[] = []
     for (const index of indices) {
+      signal?.throwIfAborted()
       const heads = this.headsOf(index)
       this.#recentlyEncoded.makeRoomFor(indices.length * Math.max(heads.length, this.#readers.size))
       const read = heads.map((head) => this.at(index, head))

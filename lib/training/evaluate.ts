@@ -162,7 +162,10 @@ export async function evaluateEncoded(
     const batches: LabelledBatch[] = []
     for (let first = from; first < to; first += batchSize) {
       const size = Math.min(batchSize, to - first)
-      const batch = await dataset.batch(Array.from({ length: size }, (_, i) => first + i))
+      const batch = await dataset.batch(
+        Array.from({ length: size }, (_, i) => first + i),
+        { signal }
+      )
       if (counts(batch)) batches.push(batch)
     }
     if (batches.length === 0) continue

@@ -1,6 +1,7 @@
 import { valueError } from '../config/check.js'
 import { isPlateau } from '../config/scheduler-arguments.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
+import { unlessAborted } from '../data/abort.js'
 import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
 import type { NativeMemberResult } from '../native/trainer-types.js'
@@ -225,32 +226,32 @@ async function feedFor(
   const sampler = await samplerFor(args, train)
   const plan = new StepPlan(args, sampler)
   const from = (start: number) => stepBatches(sampler, plan, args.gradientAccumulationSteps, start)
-  return { plan, batches: new BatchFeed(from, train, (step) => plan.place(step).epoch) }
+  const epochOf = (step: number) => plan.place(step).epoch
+  return { plan, batches: new BatchFeed(from, { data: train, epochOf, signal }) }
+}
+
+interface BatchFeedOptions {
+  readonly data: EncodedDataset
+  readonly epochOf: (step: number) => number
+  readonly signal: AbortSignal | undefined
 }
 
 /** Each step's micro-batches, packed. */
 class BatchFeed {
-  readonly #from: (start: number) => Generator<Uint32Array[]>
-  readonly #data: EncodedDataset
-  readonly #epochOf: (step: number) => number
   #steps: Generator<Uint32Array[]>
   #step = 0
 
   constructor(
-    from: (start: number) => Generator<Uint32Array[]>,
-    data: EncodedDataset,
-    epochOf: (step: number) => number
+    private readonly from: (start: number) => Generator<Uint32Array[]>,
+    private readonly options: BatchFeedOptions
   ) {
-    this.#epochOf = epochOf
-    this.#from = from
-    this.#data = data
     this.#steps = from(0)
   }
 
   /** Goes on behind so many steps. */
   skip(steps: number, _stream: string | undefined): void {
     this.#step = steps
-    this.#steps = this.#from(steps)
+    this.#steps = this.from(steps)
   }
 
   /** The rows of a dataset are in the run's fingerprint. */
@@ -265,10 +266,16 @@ class BatchFeed {
   async next(): Promise<LabelledBatch[] | undefined> {
     const { done, value } = this.#steps.next()
     if (done === true) return undefined
-    const epoch = this.#epochOf(this.#step++)
+    const epoch = this.options.epochOf(this.#step++)
+    // Nothing, and not an error: the run looks at the signal before each step.
+    return await unlessAborted(this.#packed(value, epoch), this.options.signal, () => [])
+  }
+
+  async #packed(step: readonly Uint32Array[], epoch: number): Promise<LabelledBatch[]> {
+    const { data, signal } = this.options
     const batches: LabelledBatch[] = []
-    for (const rows of value.map((some) => Array.from(some))) {
-      batches.push(await this.#data.batch(rows, new Array<number>(rows.length).fill(epoch)))
+    for (const rows of step) {
+      batches.push(await data.batch(Array.from(rows), { epochs: new Array<number>(rows.length).fill(epoch), signal }))
     }
     return batches
   }

@@ -4,6 +4,7 @@ import type { HeadConfig } from '../config/head-config.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
 import { unlessAborted } from '../data/abort.js'
 import type { Row } from '../data/dataset.js'
+import { Pauses } from '../data/pauses.js'
 import { type RowStream, rowsOfPass } from '../data/row-stream.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
@@ -58,7 +59,7 @@ export class StreamFeed {
     this.#data = data
     this.#args = args
     this.#signal = signal
-    this.#groups = groupsOf(data, args)
+    this.#groups = groupsOf(data, args, signal)
   }
 
   /**
@@ -97,11 +98,12 @@ export class StreamFeed {
 
   async #next(): Promise<LabelledBatch[]> {
     const { model, name } = this.#data
+    const signal = this.#signal
     const batches: LabelledBatch[] = []
     for (const rows of await this.#take()) {
       const masking = trainingMasks(this.#args, this.#taken, batches.length)
-      const encoded = await EncodedDataset.of(rows, model, name, undefined, masking)
-      batches.push(await encoded.batch(Array.from(rows.keys())))
+      const encoded = await EncodedDataset.of(rows, model, name, undefined, masking, signal)
+      batches.push(await encoded.batch(Array.from(rows.keys()), { signal }))
     }
     return batches
   }
@@ -117,14 +119,18 @@ export class StreamFeed {
 }
 
 /** For each step its micro-batches, pass after pass; the last ones of a pass may be smaller, as an epoch's are. */
-async function* groupsOf(data: EncodedStream, args: TrainingArguments): AsyncGenerator<Row[][], void, undefined> {
+async function* groupsOf(
+  data: EncodedStream,
+  args: TrainingArguments,
+  signal: AbortSignal | undefined
+): AsyncGenerator<Row[][], void, undefined> {
   const { gradientAccumulationSteps, shuffleBufferSize } = args
   const seed = args.dataSeed ?? args.seed
   for (let pass = 0; ; pass++) {
     let group: Row[][] = []
     let isEmpty = true
     const rows = rowsOfPass(data.rows, { name: data.name, pass, shuffleBufferSize, seed })
-    for await (const batch of batchesOf(rows, args)) {
+    for await (const batch of batchesOf(rows, args, signal)) {
       isEmpty = false
       group.push(batch)
       if (group.length < gradientAccumulationSteps) continue
@@ -138,10 +144,18 @@ async function* groupsOf(data: EncodedStream, args: TrainingArguments): AsyncGen
   }
 }
 
-async function* batchesOf(rows: AsyncIterable<Row>, args: TrainingArguments): AsyncGenerator<Row[], void, undefined> {
+async function* batchesOf(
+  rows: AsyncIterable<Row>,
+  args: TrainingArguments,
+  signal: AbortSignal | undefined
+): AsyncGenerator<Row[], void, undefined> {
+  const pauses = new Pauses()
   let batch: Row[] = []
   for await (const row of rows) {
+    signal?.throwIfAborted()
     batch.push(row)
+    // Rows that are there at once would hold the thread for all of a step's.
+    await pauses.take()
     if (batch.length < args.perDeviceTrainBatchSize) continue
     yield batch
     batch = []

@@ -41,7 +41,7 @@ const numbers = [...rows.keys()]
 
 async function drawn(model: Model, masking: Masking, epoch: number) {
   const data = await EncodedDataset.of(rows, model, 'rows', undefined, masking)
-  const { batch } = await data.batch(numbers, epochs(epoch, rows))
+  const { batch } = await data.batch(numbers, { epochs: epochs(epoch, rows) })
   return { ids: batch.inputIds, labels: batch.labels as Int32Array }
 }
 
@@ -58,7 +58,7 @@ test('15 % of the words are to be guessed: 80 % masked, 10 % another word, 10 % 
   const count = { words: 0, asked: 0, masked: 0, kept: 0 }
   const seen = new Set<string>()
   for (let epoch = 0; epoch < 100; epoch++) {
-    const { batch } = await data.batch(numbers, epochs(epoch, rows))
+    const { batch } = await data.batch(numbers, { epochs: epochs(epoch, rows) })
     const labels = batch.labels as Int32Array
     seen.add(labels.join())
     labels.forEach((label, i) => {
@@ -119,7 +119,7 @@ test('a batch of short rows always has a word to guess; labels that rows bring s
     undefined,
     trainingMasks({ mlmProbability: 0.15, dataSeed: null, seed: 1 })
   )
-  for (let i = 0; i < 40; i++) t.is((await data.batch([i], [0])).batch.labels?.[1], 6)
+  for (let i = 0; i < 40; i++) t.is((await data.batch([i], { epochs: [0] })).batch.labels?.[1], 6)
   const own = { inputIds: [2, mask, 7, 3], labels: [-100, 6, -100, -100] }
   const labelled = await EncodedDataset.of([own], model, 'rows')
   t.deepEqual([...((await labelled.batch([0])).batch.labels ?? [])], own.labels)
