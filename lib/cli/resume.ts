@@ -12,7 +12,8 @@ const usage = `Usage: torch-adapters resume FOLDER [OPTIONS]
 
 Goes on from the newest checkpoint of a run of train, sweep or fuse, whose FOLDER holds its train.json, as if it had
 never stopped. Options are those of train; what decides the numbers must stay as it was (see torch-adapters
-train --help), but --epochs and --max-steps may change: the learning rate then follows the new length.
+train --help), but --epochs and --max-steps may change, and --epochs takes the place of --max-steps that the run was
+given before: the learning rate then follows the new length.
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
 `
 

@@ -109,8 +109,8 @@ export function readRecord(folder: string): Settings {
 
 /** Its checkpoints may be from before its end, so that a shorter run would go on from there and lose what came after. */
 function refuseShorter({ start, end, step }: RunHistory, { maxSteps, numTrainEpochs }: TrainingArguments): void {
-  const epochs =
-    Number(start?.args['maxSteps']) > 0 || end?.stoppedEarly ? Number.NaN : Number(start?.args['numTrainEpochs'])
+  const planned = Number(start?.args['maxSteps']) > 0 ? end?.epoch : start?.args['numTrainEpochs']
+  const epochs = end?.stoppedEarly ? Number.NaN : Number(planned)
   const isShorter = maxSteps > 0 ? maxSteps < step : numTrainEpochs < epochs
   if (!isShorter) return
   const wish = maxSteps > 0 ? `--max-steps ${maxSteps}` : `--epochs ${numTrainEpochs}`

@@ -37,7 +37,11 @@ export function trainingSettings(
   const batchSize = numberOption('batch-size', values['batch-size'])
   const chosen = { ...plainSettings(values), ...Object.fromEntries(values.set.map((text) => setting(text, values))) }
   const maxTokens = countOption('max-tokens', values['max-tokens'])
-  const file = withoutOther(given, batchSize !== undefined, maxTokens !== undefined)
+  const file = withoutOther(given, {
+    rows: batchSize !== undefined,
+    tokens: maxTokens !== undefined,
+    epochs: values.epochs !== undefined || 'numTrainEpochs' in chosen
+  })
   const isBudget = [maxTokens, chosen['maxTokensPerBatch'], file.maxTokensPerBatch].some(
     (one) => typeof one === 'number'
   )
@@ -95,13 +99,23 @@ function recipeNamed(name: unknown) {
   return isKnown ? adapterTrainingStrategy(name as TrainingStrategy) : undefined
 }
 
-/** A batch has so many rows or so many tokens: the one that an option says takes the place of the other. */
-function withoutOther(given: TrainingArgumentsInput, rows: boolean, tokens: boolean): TrainingArgumentsInput {
-  const { perDeviceTrainBatchSize, maxTokensPerBatch, ...rest } = given
+interface Said {
+  readonly rows: boolean
+  readonly tokens: boolean
+  readonly epochs: boolean
+}
+
+/**
+ * A batch has so many rows or so many tokens, a run so many epochs or steps: the one that an option says takes the place of
+ * the other.
+ */
+function withoutOther(given: TrainingArgumentsInput, { rows, tokens, epochs }: Said): TrainingArgumentsInput {
+  const { perDeviceTrainBatchSize, maxTokensPerBatch, maxSteps, ...rest } = given
   return {
     ...rest,
     ...(perDeviceTrainBatchSize !== undefined && !tokens && { perDeviceTrainBatchSize }),
-    ...(maxTokensPerBatch !== undefined && !rows && { maxTokensPerBatch })
+    ...(maxTokensPerBatch !== undefined && !rows && { maxTokensPerBatch }),
+    ...(maxSteps !== undefined && !epochs && { maxSteps })
   }
 }
 

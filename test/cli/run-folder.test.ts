@@ -179,6 +179,24 @@ test('a run that is finished is not trained again; one that stopped early goes o
   t.regex(patienter.errors, /\(36 with those before\)/)
 })
 
+test('--epochs take the place of the steps that a run was given before, or that a config has', async (t) => {
+  const folder = join(place, 'epochs')
+  const save = ['--save', 'steps', '--save-steps', '2']
+  // Three steps are an epoch.
+  t.is((await command(['train', ...shared, '-o', folder, '--max-steps', '4', ...save])).status, 0)
+  t.regex((await command(['resume', folder])).output, /is finished, at step 4/)
+  const shorter = await command(['resume', folder, '--epochs', '1'])
+  t.is(shorter.status, 2, shorter.output)
+  t.regex(shorter.errors, /--epochs 1: the run is finished, at step 4, and cannot become shorter than what it has done/)
+  const longer = await command(['resume', folder, '--epochs', '2'])
+  t.is(longer.status, 0, longer.errors)
+  t.regex(longer.errors, /^2 steps \(6 with those before\)/m)
+  // Behind an --epochs, --max-steps is the newer wish, and so on.
+  t.is((await command(['resume', folder, '--max-steps', '7'])).status, 0)
+  t.regex((await command(['resume', folder, '--set', 'numTrainEpochs=3'])).errors, /\(9 with those before\)/)
+  t.regex((await command(['resume', folder])).output, /is finished, at step 9/)
+})
+
 test('a run without events cannot be told from one that has not ended, and resume says what lies there', async (t) => {
   const folder = join(place, 'quiet')
   const args = ['train', ...shared, '-o', folder, '--max-steps', '2', '--save', 'no', '--report-to', 'none']
