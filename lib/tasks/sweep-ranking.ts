@@ -1,5 +1,5 @@
-import * as check from '../config/check.js'
 import type { TrainingArguments } from '../config/training-arguments.js'
+import { AdapterError } from '../native/errors.js'
 import { valueNamed } from '../training/best.js'
 import type { SweepMember } from './sweep.js'
 
@@ -16,7 +16,9 @@ export function rankingOf(members: readonly SweepMember[], each: readonly Traini
   const [first] = each
   const ended: Rank = ({ ended, loss, steps }) => Number(ended === 'notFinite' || (steps > 0 && !Number.isFinite(loss)))
   if (members.every((member) => ended(member) === 1)) {
-    throw check.valueError('trainSweep', 'the loss of every adapter was not finite; lower the learning rate')
+    throw new AdapterError('ERR_NAN_LOSS', 'train the sweep', 'the loss of every adapter was not finite', {
+      hint: 'Lower the learning rate, or look at the rows.'
+    })
   }
   const measured: Rank = ({ keptEvaluation }) => {
     if (keptEvaluation === undefined) return Number.NaN

@@ -283,7 +283,8 @@ test('one that diverges ends by itself; all of them, or as the caller wants it, 
   model.deleteAdapter('sweep-2')
   model.deleteHead('sweep-2')
   await t.throwsAsync(trainSweep(model, rows, { learningRate: [1e30] }, { args: sgd, head: 'h' }), {
-    message: /not finite/
+    code: 'ERR_NAN_LOSS',
+    message: /the loss of every adapter was not finite/
   })
   t.deepEqual([...model.heads.keys()], ['h'])
   await t.throwsAsync(
