@@ -6,8 +6,14 @@ import type { TrainerCallback } from '../training/callbacks.js'
 import { checkLossArguments } from '../training/loss-arguments.js'
 import type { RunOptions, TrainResult } from '../training/trainer.js'
 import { AdapterTrainer } from '../training/trainer.js'
+import { explainOption, runKeys } from '../training/trainer-options.js'
 import { fuseStages } from './fuse-stages.js'
-import { type MultiTaskResult, MultiTaskTrainer, type MultiTaskTrainerOptions } from './multi-task-trainer.js'
+import {
+  type MultiTaskResult,
+  MultiTaskTrainer,
+  type MultiTaskTrainerOptions,
+  multiTaskKeys
+} from './multi-task-trainer.js'
 
 export interface FuseTasksOptions extends MultiTaskTrainerOptions {
   /** The task that the fusion is for; its head goes on learning. */
@@ -40,8 +46,10 @@ export interface FuseTasksResult {
  * these adapters, which stand still, for one of the tasks. The fusion is then active. `resumeFromCheckpoint: true`, with a
  * model as it was at the start or with the one that was interrupted, goes on in the stage that was interrupted: where
  * checkpoints are written, one is of the first stage's end.
+ * @param run for both stages
  */
 export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {}): Promise<FuseTasksResult> {
+  check.checkKeys('options', check.checkObject('options', options), [...multiTaskKeys, 'target', 'fusion'], explain)
   const { target, fusion = {}, ...first } = options
   const given = check.checkObject('tasks', first.tasks)
   check.checkOneOf('target', target, Object.keys(given))
@@ -80,6 +88,11 @@ export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {})
   })
   return { fusion: name, tasks: trained, target: await trainer.train(run) }
 }
+
+const explain = (key: string) =>
+  runKeys.includes(key)
+    ? `is for a run and stands beside its options: fuseTasks({ … }, { ${key} })`
+    : explainOption(key)
 
 /** One whose tasks have all no rows is as it was made: a fusion over it would weigh noise. */
 function refuseUntrained(

@@ -89,7 +89,7 @@ export interface MultiTaskTrainerOptions {
   readonly callbacks?: readonly TrainerCallback<TasksEvent>[] | undefined
 }
 
-const keys = ['model', 'tasks', 'args', 'mode', 'sampler', 'onNotFinite', 'callbacks']
+export const multiTaskKeys = ['model', 'tasks', 'args', 'mode', 'sampler', 'onNotFinite', 'callbacks']
 
 /** The end event's numbers. */
 export type MultiTaskResult = Omit<TasksEndEvent, 'type'>
@@ -119,7 +119,7 @@ export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
     options: MultiTaskTrainerOptions,
     private readonly keepsEnd = false
   ) {
-    checkTrainerOptions('MultiTaskTrainer', options, keys)
+    checkTrainerOptions('MultiTaskTrainer', options, multiTaskKeys)
     super(options.callbacks)
     checkModel(options.model)
     this.model = options.model

@@ -37,8 +37,11 @@ export function checkTrainerOptions(trainer: string, options: unknown, keys: rea
     throw check.typeError(trainer, `one object: new ${trainer}({ model, ${rows}, args })`, options)
   }
   const given = check.checkObject('options', options)
-  check.checkKeys('options', given, keys, (key) => elsewhere.get(plain(key)))
+  check.checkKeys('options', given, keys, explainOption)
 }
+
+/** Of an option that no trainer is made of, what to do instead. */
+export const explainOption = (key: string): string | undefined => elsewhere.get(plain(key))
 
 /** What evaluates needs rows to do it on. */
 export function requireEvaluationRows(args: TrainingArguments, has: boolean, what: string): void {
@@ -54,7 +57,7 @@ export function checkDatasetArguments({ shuffleBufferSize }: TrainingArguments):
   throw check.valueError('args.shuffleBufferSize', why)
 }
 
-const runKeys = ['signal', 'saveOnAbort']
+export const runKeys = ['signal', 'saveOnAbort']
 
 /** What run() and train() are told, where Hugging Face's train() is told more. */
 export function checkRunOptions(options: unknown): void {

@@ -61,6 +61,20 @@ test('class weights and smoothed labels for all are left out where the target ha
   t.is((await fuseTasks(options)).target.step, 1)
 })
 
+test('what no fusion is made of is said, and where the options of a run stand', async (t) => {
+  const options = optionsOf(await begun(t), { maxSteps: 2, saveStrategy: 'no', reportTo: 'none' })
+  for (const [more, message] of [
+    [{ signal: AbortSignal.abort() }, /'signal' is for a run .*: fuseTasks\(\{ … \}, \{ signal \}\)/],
+    [{ saveOnAbort: true }, /fuseTasks\(\{ … \}, \{ saveOnAbort \}\)/],
+    [{ targets: 'x' }, /unknown option 'targets'\. Did you mean 'target'/],
+    [{ tokenizer: null }, /'tokenizer' is not taken: the model has its own/]
+  ] as const) {
+    await t.throwsAsync(fuseTasks({ ...options, ...more } as FuseTasksOptions), { message })
+  }
+  const signal = AbortSignal.abort(new Error('enough'))
+  await t.throwsAsync(fuseTasks(options, { signal }), { message: 'enough' })
+})
+
 test('a task without rows is refused: the fusion would stand over an adapter that has learned nothing', async (t) => {
   async function* none() {}
   for (const dataset of [[], none]) {
