@@ -1,7 +1,12 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { isPlainObject } from '../config/check.js'
-import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import {
+  commonArguments,
+  type TrainingArguments,
+  type TrainingArgumentsInput,
+  trainingArguments
+} from '../config/training-arguments.js'
 import { adapterConfigFile, headConfigFile, setupConfigFile } from '../exchange/folder-files.js'
 import { listCheckpoints } from '../training/checkpoint-folder.js'
 import { RunHistory } from '../training/record/history.js'
@@ -51,7 +56,7 @@ export async function finishedRun(
 ): Promise<FinishedRun | undefined> {
   const history = finishedHistory(folder, args.loggingDir ?? folder)
   if (history === undefined) return undefined
-  const now = trainingArguments(args)
+  const now = commonArguments(args)
   const isOther = (name: keyof typeof now) => history.start?.args[name] !== now[name]
   const isEarly = history.end?.stoppedEarly === true
   if (isEarly && isOther('earlyStoppingPatience')) return undefined

@@ -1,3 +1,4 @@
+import { commonArguments } from '../config/training-arguments.js'
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { TasksEvent } from '../tasks/events.js'
 import type { SweepResult } from '../tasks/sweep.js'
@@ -87,7 +88,7 @@ export async function run(argv: string[]): Promise<number> {
     vary: { type: 'string', multiple: true }
   } as const)
   if (parsed === undefined) return exitStatus.done
-  const { values, plan, folder, args, train, evaluation, head } = await readTraining(parsed)
+  const { values, plan, folder, args, train, evaluation, head } = await readTraining(parsed, commonArguments)
   const { config, name, format } = plan
   const grid = gridOf(values.vary ?? [])
   if (config === null) throw usageError(`--tune: a sweep is one of adapters, got '${plan.tuning}'`)

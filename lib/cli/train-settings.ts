@@ -8,7 +8,7 @@ import { parameterGroups } from '../config/parameter-groups.js'
 import { adapterTrainingStrategy, type TrainingStrategy, trainingStrategies } from '../config/recipes.js'
 import { type ReportTo, reportTo } from '../config/report-to.js'
 import type { SchedulerType } from '../config/scheduler-arguments.js'
-import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
 import { listCheckpoints, trainingFile } from '../training/checkpoint-folder.js'
 import { choiceOption, countOption, fromOptions, numberOption, usageError } from './arguments.js'
 import { isFinished, isSaved } from './run-folder.js'
@@ -16,6 +16,9 @@ import { runConfigFile } from './train-config.js'
 import { onlyAsOption, optionOf, plainOptions, type TrainValues } from './train-options.js'
 
 const known = Object.keys(trainingArguments())
+
+/** Refuses arguments that are wrong, and fills in the rest. */
+export type ArgumentsCheck = (args: TrainingArgumentsInput) => TrainingArguments
 
 interface Circumstances {
   readonly seed: number
@@ -27,12 +30,13 @@ interface Circumstances {
   readonly given: TrainingArgumentsInput
   /** Where neither --learning-rate nor a recipe names one. */
   readonly learningRate: number
+  readonly check: ArgumentsCheck
 }
 
 /** Options as training arguments, checked before anything is loaded. */
 export function trainingSettings(
   values: TrainValues,
-  { seed, outputDir, loggingDir, hasEvaluation, learningRate, given }: Circumstances
+  { seed, outputDir, loggingDir, hasEvaluation, learningRate, given, check }: Circumstances
 ): TrainingArgumentsInput {
   const batchSize = numberOption('batch-size', values['batch-size'])
   const chosen = { ...plainSettings(values), ...Object.fromEntries(values.set.map((text) => setting(text, values))) }
@@ -87,7 +91,7 @@ export function trainingSettings(
     if (values[option] === undefined || hasEvaluation) continue
     throw usageError(`--${option}: expected rows to measure on, --eval FILE, got none`)
   }
-  const { evalStrategy, evalOnStart } = fromOptions(() => trainingArguments(settings))
+  const { evalStrategy, evalOnStart } = fromOptions(() => check(settings))
   if (hasEvaluation || (evalStrategy === 'no' && !evalOnStart)) return settings
   const option = evalStrategy === 'no' ? 'evalOnStart=true' : `evalStrategy=${evalStrategy}`
   throw usageError(`--set ${option}: expected rows to measure on, --eval FILE, got none`)

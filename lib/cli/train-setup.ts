@@ -13,7 +13,7 @@ import { labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { readTrainConfig, type TrainConfig } from './train-config.js'
 import { headFor } from './train-head.js'
 import { plainOptionTypes, readableOptions, trainOptions } from './train-options.js'
-import { trainingSettings } from './train-settings.js'
+import { type ArgumentsCheck, trainingSettings } from './train-settings.js'
 import { checkpointFolder, type TuningPlan, tuningPlan } from './train-what.js'
 
 const options = {
@@ -92,10 +92,15 @@ export async function parseTraining<const O extends NonNullable<ParseArgsConfig[
 
 export type TrainValues = Values<Record<never, never>>
 
+interface Asked {
+  readonly hasEvaluation: boolean
+  readonly check: ArgumentsCheck
+}
+
 /** What is asked for, without its rows. */
 export async function planTraining(
   { values, config }: ParsedTraining<TrainValues>,
-  hasEvaluation: boolean
+  { hasEvaluation, check }: Asked
 ): Promise<Pick<TrainingSetup<unknown>, 'plan' | 'folder' | 'args'>> {
   const folder = required('output', values.output)
   const seed = numberOption('seed', values.seed) ?? config.args.seed ?? 42
@@ -106,7 +111,7 @@ export async function planTraining(
   const startsAnew = !values.overwrite && !values.resume && values['resume-from'] === undefined
   if (startsAnew && !values.plan) refuseEarlier(folder)
   const args = trainingSettings(values, {
-    ...{ seed, outputDir: checkpointFolder(folder), loggingDir: folder, hasEvaluation },
+    ...{ seed, outputDir: checkpointFolder(folder), loggingDir: folder, hasEvaluation, check },
     given: config.args,
     learningRate: plan.tuning === 'full' ? 5e-5 : 1e-4
   })
@@ -141,17 +146,23 @@ export function checkBest(args: TrainingArguments, head: HeadConfig, sets: reado
   }
 }
 
-/** All that a training of one task needs. */
-export async function readTraining<V extends TrainValues>(parsed: ParsedTraining<V>): Promise<TrainingSetup<V>> {
+/**
+ * All that a training of one task needs.
+ * @param check of the arguments, which may be for several that train
+ */
+export async function readTraining<V extends TrainValues>(
+  parsed: ParsedTraining<V>,
+  check: ArgumentsCheck = trainingArguments
+): Promise<TrainingSetup<V>> {
   const { values } = parsed
   const trainFile = inputFile('train', required('train', values.train))
   const measured = evalFiles(values.eval)
   if (measured !== undefined) checkEvalFiles('eval', measured)
-  const planned = await planTraining(parsed, measured !== undefined)
+  const planned = await planTraining(parsed, { hasEvaluation: measured !== undefined, check })
   const train = await trainingRows(trainFile)
   const evaluation = measured === undefined ? undefined : await readEvalRows(measured)
   const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile), values.model)
-  const args = fromOptions(() => trainingArguments(planned.args))
+  const args = fromOptions(() => check(planned.args))
   fromOptions(() => {
     checkDatasetArguments(args)
     checkLossArguments([{ place: 'args.', args, heads: [head] }])

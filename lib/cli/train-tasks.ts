@@ -10,7 +10,7 @@ import { checkAdapterName } from '../exchange/write-folder.js'
 import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
-import { argumentsOfEach, averagedMetric } from '../tasks/common-best.js'
+import { argumentsOfAll, argumentsOfEach, averagedMetric } from '../tasks/common-best.js'
 import type { TasksEndEvent, TasksEvent } from '../tasks/events.js'
 import type { MultiTaskResult, TaskOptions } from '../tasks/multi-task-trainer.js'
 import { checkMode, checkOnNotFinite, checkTogether } from '../tasks/task-sampling.js'
@@ -56,7 +56,7 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
   const how = fromOptions(() => howTasksMeet(values))
   const settings = await readTasks(values.tasks ?? '')
   const hasEvaluation = Object.values(settings).some((task) => task.eval !== undefined)
-  const { plan, folder, args } = await planTraining(parsed, hasEvaluation)
+  const { plan, folder, args } = await planTraining(parsed, { hasEvaluation, check: argumentsOfAll })
   const { config } = plan
   if (config === null) throw usageError(`--tune: tasks train adapters, got '${plan.tuning}'`)
   const adapters = Object.entries(settings).flatMap(([name, task]) => [task.adapter ?? name, name])

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import { commonArguments, type TrainingArgumentsInput } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import { goesOn, goesOnWithoutBest, listCheckpoints } from '../training/checkpoint-folder.js'
@@ -109,7 +109,7 @@ function inWordsOfCommands(error: unknown, folder: string): unknown {
 
 /** Before anything is loaded. */
 function refuseForeign(folder: string, args: TrainingArgumentsInput): void {
-  const { loggingDir, reportTo } = trainingArguments(args)
+  const { loggingDir, reportTo } = commonArguments(args)
   const config = join(folder, runConfigFile)
   const file = isForeignConfig(config) ? config : foreignFile(loggingDir ?? folder, { reportTo })
   if (file === undefined) return

@@ -46,28 +46,36 @@ type Needing = 'evalStrategy' | 'saveStrategy' | 'lrSchedulerType'
 
 const lowerIsBetter = /loss$|^(.*[._])?(mse|perplexity)$/
 
-/** Fills in what follows from the others, and refuses what could not work. */
-export function bestModel(
-  args: BestModelArguments,
-  { evalStrategy, saveStrategy, lrSchedulerType }: Readonly<Record<Needing, string>>
-): Pick<BestModelArguments, 'metricForBestModel' | 'greaterIsBetter'> {
-  const { loadBestModelAtEnd, earlyStoppingPatience } = args
-  const needing = [
-    ...(loadBestModelAtEnd ? ['loadBestModelAtEnd'] : []),
-    ...(earlyStoppingPatience === null ? [] : ['earlyStoppingPatience']),
+type Needs = Readonly<Record<Needing, string>>
+
+/** The arguments that are of no use without evaluations. */
+function needing(args: BestModelArguments, { saveStrategy, lrSchedulerType }: Needs): string[] {
+  return [
+    ...(args.loadBestModelAtEnd ? ['loadBestModelAtEnd'] : []),
+    ...(args.earlyStoppingPatience === null ? [] : ['earlyStoppingPatience']),
     ...(saveStrategy === 'best' ? ['saveStrategy'] : []),
     ...(isPlateau({ lrSchedulerType }) ? ['lrSchedulerType'] : [])
   ]
-  const looks = needing.length > 0
-  if (looks && evalStrategy === 'no') {
-    const [name] = needing
+}
+
+/** Refuses what could not work. */
+export function checkBestModel(args: BestModelArguments, others: Needs): void {
+  const [name] = needing(args, others)
+  if (name !== undefined && others.evalStrategy === 'no') {
     throw check.valueError(`args.${name}`, "it needs evaluations: set evalStrategy to 'epoch' or 'steps'")
   }
-  if (earlyStoppingPatience === null && args.earlyStoppingThreshold > 0) {
+  if (args.earlyStoppingPatience === null && args.earlyStoppingThreshold > 0) {
     throw check.valueError('args.earlyStoppingThreshold', 'it needs earlyStoppingPatience')
   }
+}
+
+/** Fills in what follows from the others. */
+export function bestModel(
+  args: BestModelArguments,
+  others: Needs
+): Pick<BestModelArguments, 'metricForBestModel' | 'greaterIsBetter'> {
   const given = args.metricForBestModel?.replace(/^eval_/, '') ?? null
-  const metricForBestModel = given ?? (looks ? 'loss' : null)
+  const metricForBestModel = given ?? (needing(args, others).length > 0 ? 'loss' : null)
   if (metricForBestModel === null) return { metricForBestModel, greaterIsBetter: args.greaterIsBetter }
   const greaterIsBetter = args.greaterIsBetter ?? !lowerIsBetter.test(metricForBestModel)
   return { metricForBestModel, greaterIsBetter }

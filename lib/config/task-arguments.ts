@@ -65,10 +65,21 @@ export function taskArguments(
   try {
     return trainingArguments({ ...withoutOther(args, fields), ...fields })
   } catch (error) {
-    if (error instanceof TypeError || error instanceof RangeError) {
+    const isOwn = error instanceof TypeError || error instanceof RangeError
+    if (isOwn && !isOfAll(args, error)) {
       error.message = error.message.replace(/^args(?=[.:])/, name)
     }
     throw error
+  }
+}
+
+/** Whether those of all are wrong by themselves. */
+function isOfAll(args: TrainingArgumentsInput, { message }: Error): boolean {
+  try {
+    trainingArguments(args)
+    return false
+  } catch (error) {
+    return error instanceof Error && error.message === message
   }
 }
 

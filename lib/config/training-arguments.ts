@@ -1,5 +1,5 @@
 import { AdapterError } from '../native/errors.js'
-import { type BestModelArguments, bestModel, bestModelDefaults, bestModelRules } from './best-model.js'
+import { type BestModelArguments, bestModel, bestModelDefaults, bestModelRules, checkBestModel } from './best-model.js'
 import * as check from './check.js'
 import { type ClassWeights, classWeights } from './class-weights.js'
 import { explainArgument, reasonAgainst } from './foreign-arguments.js'
@@ -312,6 +312,18 @@ function frozenLayerCache(name: string, value: unknown): boolean | FrozenLayerCa
 
 /** Checks what is given and fills in the rest. */
 export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingArguments {
+  const args = commonArguments(input)
+  checkMoving(args)
+  checkBatches(args, input)
+  checkBestModel(args, args)
+  return args
+}
+
+/**
+ * The same of arguments that are for several: whether they fit together shows where each of those has put its own in their
+ * place.
+ */
+export function commonArguments(input: TrainingArgumentsInput = {}): TrainingArguments {
   const given = check.checkObject('args', input)
   for (const name of Object.keys(given)) {
     const reason = reasonAgainst(name)
@@ -320,16 +332,19 @@ export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingA
   const own = check.checkFields('args', given, trainingRules, explainArgument)
   const start = own.recipe ? adapterTrainingStrategy(own.recipe) : {}
   const fields: TrainingArguments = { ...defaults, ...start, ...own }
-  checkSchedule(fields.lrSchedulerType, fields.lrSchedulerKwargs, fields.learningRate)
-  checkOptimizer(fields.optim, fields.optimArgs)
-  checkBatches(fields, input)
-  checkPlateau(fields)
   return Object.freeze({
     ...fields,
     ...bestModel(fields, fields),
     evalSteps: input.evalSteps ?? fields.loggingSteps,
     adamBeta2: input.adamBeta2 ?? (fields.optim === 'lion' ? 0.99 : fields.adamBeta2)
   })
+}
+
+/** Whether schedule and optimizer take what they are told. */
+export function checkMoving(args: TrainingArguments): void {
+  checkSchedule(args.lrSchedulerType, args.lrSchedulerKwargs, args.learningRate)
+  checkOptimizer(args.optim, args.optimArgs)
+  checkPlateau(args)
 }
 
 function checkPlateau({ lrSchedulerType, lrSchedulerKwargs, parameterGroups, ...args }: TrainingArguments): void {

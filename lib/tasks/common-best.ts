@@ -1,7 +1,7 @@
-import { bestModelDefaults } from '../config/best-model.js'
+import { bestModelDefaults, checkBestModel } from '../config/best-model.js'
 import { isPlateau } from '../config/scheduler-arguments.js'
 import type { TaskArguments } from '../config/task-arguments.js'
-import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import { commonArguments, type TrainingArguments, type TrainingArgumentsInput } from '../config/training-arguments.js'
 import { type BestEvaluation, BestModel, type SavedBest, valueNamed } from '../training/best.js'
 import type { Evaluation } from '../training/evaluate.js'
 import { Plateau, type SavedPlateau } from '../training/plateau.js'
@@ -24,8 +24,12 @@ export const followsMean = (all: TrainingArgumentsInput, own: TaskArguments | un
   averagedMetric(all) !== undefined && isPlateau(all) && own?.lrSchedulerType === undefined
 
 /** The arguments of the run: it has a best step where that is of all tasks. */
-export const argumentsOfAll = (args: TrainingArgumentsInput): TrainingArguments =>
-  trainingArguments(averagedMetric(args) === undefined ? { ...args, ...bestModelDefaults } : args)
+export function argumentsOfAll(args: TrainingArgumentsInput): TrainingArguments {
+  if (averagedMetric(args) === undefined) return commonArguments({ ...args, ...bestModelDefaults })
+  const all = commonArguments(args)
+  checkBestModel(all, all)
+  return all
+}
 
 /** What a checkpoint keeps of it. */
 export interface SavedCommonBest extends SavedBest {

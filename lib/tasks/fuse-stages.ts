@@ -1,6 +1,6 @@
 import { dirname, join, resolve } from 'node:path'
 import type { HeadConfig } from '../config/head-config.js'
-import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import { commonArguments, type TrainingArgumentsInput } from '../config/training-arguments.js'
 import { listCheckpoints } from '../training/checkpoint-folder.js'
 import { lossArgumentsFor } from '../training/loss-arguments.js'
 import { averagedMetric } from './common-best.js'
@@ -22,7 +22,7 @@ export function fuseStages(
   own: TrainingArgumentsInput,
   head: HeadConfig | undefined
 ): FuseStages {
-  const both = trainingArguments(args)
+  const both = commonArguments(args)
   const outputDir = below(both.outputDir, own.outputDir)
   const loggingDir = both.loggingDir === null ? (own.loggingDir ?? null) : below(both.loggingDir, own.loggingDir)
   // The second stage is of one task, the target.

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isPlateau } from '../config/scheduler-arguments.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import { checkMoving, type TrainingArguments } from '../config/training-arguments.js'
 import { warnOnce } from '../config/warn-once.js'
 import type { LearnerOptions } from './learner.js'
 
@@ -34,6 +34,7 @@ export function sharedArguments(owner: object, args: TrainingArguments, sharing:
     if (!agree || follows) warnOfOwn(owner, { name: differing, value: args[differing], help }, sharing)
     else shared = { ...shared, ...Object.fromEntries(names.map((name) => [name, first.args[name]])) }
   }
+  checkMoving(shared)
   return shared
 }
 

@@ -3,7 +3,7 @@ import * as check from '../config/check.js'
 import { type CompositionBlock, Parallel, Stack } from '../config/composition.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { taskArguments } from '../config/task-arguments.js'
-import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import { commonArguments, type TrainingArguments, type TrainingArgumentsInput } from '../config/training-arguments.js'
 import { unlessAborted } from '../data/abort.js'
 import { collectRows, type Dataset, isIndexed } from '../data/dataset.js'
 import { outsideScope } from '../model/adapter-setup.js'
@@ -202,7 +202,7 @@ export function sweepMembers(
   config: AdapterConfigSource,
   input: TrainingArgumentsInput
 ): Pick<Sweep, 'points' | 'each'> {
-  const args = trainingArguments(input)
+  const args = commonArguments(input)
   const points = sweepPoints(grid, config, args.seed)
   const each = points.map((point) => {
     const own = taskArguments('grid', input, point.args)
@@ -222,7 +222,7 @@ function checkSweep(model: Model, grid: SweepGrid, options: SweepOptions): Sweep
   check.checkOneOf('keep', options.keep ?? 'best', ['best', 'all'])
   check.checkOneOf('onNotFinite', options.onNotFinite ?? 'stopOne', ['throw', 'stopOne'])
   const input = options.args ?? {}
-  const args = trainingArguments(input)
+  const args = commonArguments(input)
   checkDatasetArguments(args)
   requireEvaluationRows(args, options.evalDataset !== undefined, 'an evalDataset')
   const { points, each } = sweepMembers(grid, options.config ?? 'seq_bn', input)

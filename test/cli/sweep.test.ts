@@ -89,6 +89,9 @@ test('--plan prints what memory a sweep takes, and writes nothing', async (t) =>
   const plan = JSON.parse(output)
   t.is(plan.type, 'plan')
   t.is(plan.gradients, plan.parameters.trained)
+  // Arguments for all are those of what varies.
+  const momentum = ['--vary', 'optim=sgd', '--optim-args', 'momentum=0.9', '--plan']
+  t.is((await command(['sweep', ...shared, '-o', folder, ...momentum])).status, 0)
   t.false(existsSync(folder))
 })
 

@@ -21,7 +21,7 @@ async function argumentsOf(argv: readonly string[], config?: object, evaluates =
   const all = ['--model', 'm', '--output', join(folder, 'out'), ...argv]
   const parsed = await parseTraining(config === undefined ? all : [file, ...all], '', more)
   if (parsed === undefined) throw new Error('help was asked for')
-  return trainingArguments((await planTraining(parsed, evaluates)).args)
+  return trainingArguments((await planTraining(parsed, { hasEvaluation: evaluates, check: trainingArguments })).args)
 }
 
 test('every training argument is an option under its own name, also where there is a shorter one', async (t) => {

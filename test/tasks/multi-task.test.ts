@@ -211,6 +211,24 @@ test('a task’s own size of batches takes the place of that of all, whichever w
   })
 })
 
+test('arguments of all are read beside a task’s own, not beside the defaults', async (t) => {
+  const own = { topic: { optim: 'sgd' }, tags: { optim: 'sgd', lrSchedulerType: 'cosine' } } as const
+  const all = { ...args, optimArgs: { momentum: 0.9 } }
+  const given = { topic: { ...tasks.topic, args: own.topic }, tags: { ...tasks.tags, args: own.tags } }
+  const model = await withTasks(t)
+  await new MultiTaskTrainer({ model, tasks: given, args: all }).train()
+  for (const name of ['topic', 'tags'] as const) {
+    const alone = await trainedAlone(t, name, all, given[name])
+    const apart = distance(valuesOf(alone.model, name), valuesOf(model, name))
+    t.true(apart < 1e-4, `${name}: ${apart}`)
+  }
+  // What is wrong by itself is said of all, and what a task makes wrong of the task.
+  const made = (optim: 'sgd' | 'lion' | undefined) =>
+    new MultiTaskTrainer({ model, tasks: { topic: { ...tasks.topic, args: { optim } } }, args: all })
+  t.throws(() => made(undefined), { message: /^args\.optimArgs: 'adamw' does not take 'momentum'/ })
+  t.throws(() => made('lion'), { message: /^tasks\.topic\.args\.optimArgs: 'lion' does not take 'momentum'/ })
+})
+
 test('what several tasks share has no best step', async (t) => {
   const model = await withTasks(t)
   const own = { evalDataset: tinyRows(12, { seed: 9 }), args: { metricForBestModel: 'loss', loadBestModelAtEnd: true } }

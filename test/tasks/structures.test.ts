@@ -66,7 +66,15 @@ test('what tasks share moves as all of them say, or else as is said for all', as
   const expected = await moved(own, {}, {})
   t.deepEqual(await moved({}, own, own), expected)
   t.deepEqual(await moved({ ...own, weightDecay: 0.3 }, { weightDecay: 0.1 }, { weightDecay: 0.1 }), expected)
+  // What all of them take is none of the default's.
+  const momentum = { optimArgs: { momentum: 0.9 } }
+  t.deepEqual(await moved(momentum, own, own), await moved({ ...own, ...momentum }, {}, {}))
   t.deepEqual(warnings, [])
+  await t.throwsAsync(moved(momentum, own, { ...own, adamBeta1: 0.5 }), {
+    message: /^args\.optimArgs: 'adamw' does not take 'momentum'/
+  })
+  await soon()
+  warnings.length = 0
   // Later steps differ by what the heads have become.
   const one = { ...own, maxSteps: 1 }
   const first = await moved(one, {}, {})

@@ -297,6 +297,41 @@ test('one that diverges ends by itself; all of them, or as the caller wants it, 
   model.addAdapter('a')
 })
 
+test('arguments for all are read beside what each has of the grid, not beside the defaults', async (t) => {
+  const kinds: readonly (readonly [SweepGrid, TrainingArgumentsInput])[] = [
+    [{ optim: ['sgd'], learningRate: [0.1, 0.01] }, { optimArgs: { momentum: 0.9 } }],
+    [{ lrSchedulerType: ['cosine', 'cosine_with_restarts'] }, { lrSchedulerKwargs: { numCycles: 2 } }],
+    [{ lrSchedulerType: ['warmup_stable_decay'] }, { lrSchedulerKwargs: { numDecaySteps: 3 }, warmupSteps: 0 }],
+    [
+      { learningRate: [0.1, 0.2] },
+      { learningRate: 1e-3, lrSchedulerType: 'polynomial', lrSchedulerKwargs: { lrEnd: 0.05 } }
+    ]
+  ]
+  for (const [grid, own] of kinds) {
+    const model = await load(t)
+    model.addClassificationHead('h', { numLabels: 2 })
+    for (const { name, values, loss } of (await trainSweep(model, rows, grid, { args: { ...args, ...own } })).members) {
+      const alone = await load(t)
+      alone.addAdapter(name, 'seq_bn', { seed: 3 })
+      alone.addClassificationHead(name, { numLabels: 2, seed: 3 })
+      alone.trainAdapter(name)
+      const run = { ...args, dataSeed: 3, ...own, ...values }
+      const result = await new AdapterTrainer({ model: alone, trainDataset: rows, args: run }).train()
+      t.true(Math.abs(result.loss - loss) < 1e-5, `${JSON.stringify(values)}: ${result.loss}, ${loss}`)
+    }
+  }
+  const model = await load(t)
+  model.addClassificationHead('h', { numLabels: 2 })
+  const momentum = { ...args, optimArgs: { momentum: 0.9 } }
+  for (const [grid, own, message] of [
+    [{ seed: [1] }, momentum, /^args\.optimArgs: 'adamw' does not take 'momentum'/],
+    [{ optim: ['sgd', 'lion'] }, momentum, /^grid\.optimArgs: 'lion' does not take 'momentum'/],
+    [{ optimArgs: [{ momentum: 0.9 }] }, args, /^grid\.optimArgs: 'adamw' does not take 'momentum'/]
+  ] as const) {
+    await t.throwsAsync(trainSweep(model, rows, grid, { args: own }), { message })
+  }
+})
+
 test('what no sweep can vary is said', async (t) => {
   const model = await load(t)
   await t.throwsAsync(trainSweep(model, rows, {}), { message: /head: the model has none/ })
