@@ -85,7 +85,8 @@ function removeQuietly(path: string): void {
   }
 }
 
-function newestOf(outputDir: string): string {
+/** Of a run that cannot write, what can be gone on from, as a clause; empty where there is nothing. */
+export function newestOf(outputDir: string): string {
   try {
     const newest = listCheckpoints(outputDir).at(-1)
     if (newest !== undefined) return `${newest.folder} is whole: ${goesOn} goes on from there`

@@ -15,6 +15,16 @@ export function diskError(folder: string, operation: string, cause: unknown, hin
   return new AdapterError(error, operation, problem, { hint: `${advice}${hint === '' ? '' : `; ${hint}`}.`, cause })
 }
 
+/** The same error with what else is good to know, as a clause; any other comes back as it is. */
+export function withHint(error: unknown, hint: string): unknown {
+  const isDisk = error instanceof AdapterError && (error.code === 'ERR_DISK' || error.code === 'ERR_FILE')
+  if (!isDisk || hint === '') return error
+  const { code, operation, problem, hint: advice = '', cause } = error
+  const start = operation === '' ? '' : `${operation}: `
+  const told = problem.startsWith(start) ? problem.slice(start.length) : problem
+  return new AdapterError(code, operation, told, { hint: `${advice.replace(/\.$/, '')}; ${hint}.`, cause })
+}
+
 function explain(folder: string, code: string): readonly ['ERR_DISK' | 'ERR_FILE', string, string] {
   if (full.has(code)) return ['ERR_DISK', `no space left for ${folder}`, 'Free some space, or take another disk']
   if (taken.has(code)) return ['ERR_FILE', `${folder} is no folder`, 'Check the path']

@@ -2,9 +2,11 @@ import {
   appendFileSync,
   existsSync,
   lstatSync,
+  mkdirSync,
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   symlinkSync,
   writeFileSync
 } from 'node:fs'
@@ -200,6 +202,31 @@ test('a folder that cannot be written is a named error', async (t: ExecutionCont
   writeFileSync(file, '')
   const args: TrainingArgumentsInput = { ...quiet, maxSteps: 2, loggingDir: file, reportTo: 'jsonl' }
   await t.throwsAsync(trainerOf(await ready(t), args).train(), { message: /^train: \S+file is no folder/ })
+})
+
+test('where a file of the run cannot be written, the error says which checkpoint is whole', async (t) => {
+  const outputDir = scratch(t)
+  const loggingDir = scratch(t)
+  const args: TrainingArgumentsInput = {
+    ...{ ...quiet, outputDir, loggingDir, maxSteps: 5, reportTo: ['html'] },
+    ...{ saveStrategy: 'steps', saveSteps: 1 }
+  }
+  const page = join(loggingDir, 'report.html')
+  const onSave = ({ step }: { readonly step: number }) => {
+    if (step !== 2) return
+    // No file takes the place of a folder.
+    rmSync(page)
+    mkdirSync(page)
+  }
+  const model = await ready(t)
+  const trainer = new AdapterTrainer({ model, trainDataset: rows, args, callbacks: [{ onSave }] })
+  const error = await t.throwsAsync(trainer.train(), { code: 'ERR_FILE' })
+  const whole = `${join(outputDir, 'checkpoint-2')} is whole: resumeFromCheckpoint: true goes on from there.`
+  t.regex(error?.message ?? '', /^write the report: \S+report\.html cannot be written to: \w+\. Check the path; /)
+  t.true(error?.message.endsWith(whole), error?.message)
+  rmSync(page, { recursive: true })
+  const resumed = new AdapterTrainer({ model, trainDataset: rows, args: { ...args, resumeFromCheckpoint: true } })
+  t.is((await resumed.train()).steps, 3)
 })
 
 const common = { totalSteps: 50_000, epoch: 1, learningRate: 1, gradNorm: 1, tokens: 2, rows: 1 }

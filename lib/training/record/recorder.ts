@@ -4,6 +4,8 @@ import type { Model } from '../../model/model.js'
 import { loadAddon } from '../../native/addon.js'
 import { thisProcess } from '../../native/owner.js'
 import { packageJson } from '../../native/platform.js'
+import { newestOf } from '../checkpoint-folder.js'
+import { withHint } from '../disk-error.js'
 import type { EvaluateEvent, LogEvent, SaveEvent, StepEvent } from '../events.js'
 import { EventsFile } from './events-file.js'
 import { RunHistory } from './history.js'
@@ -76,15 +78,24 @@ export async function* recorded<E>(
   try {
     for await (const event of events) {
       const parts = asRecorded(event)
-      recorder ??= new Recorder(folder, run, parts[0])
-      for (const part of parts) recorder.record(part)
+      recorder ??= written(args, () => new Recorder(folder, run, parts[0]))
+      for (const part of parts) written(args, () => recorder?.record(part))
       yield event
     }
   } catch (error) {
     if (signal?.aborted !== true) recorder?.fail(error)
     throw error
   } finally {
-    recorder?.close()
+    written(args, () => recorder?.close())
+  }
+}
+
+/** Where a file of the run's cannot be written, its checkpoints are as they were, and the error says so. */
+function written<T>({ outputDir }: TrainingArguments, write: () => T): T {
+  try {
+    return write()
+  } catch (error) {
+    throw withHint(error, newestOf(outputDir))
   }
 }
 
