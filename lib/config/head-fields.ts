@@ -87,8 +87,11 @@ function labelIds(options: HeadOptions<LabelledHead>, count: string): LabelIds |
   }
   if (options.label2id === undefined || options.label2id === null) return null
   const entries = Object.entries(check.checkObject('label2id', options.label2id))
-  return idsOf(entries.map(([label, id]) => [label, check.checkInteger(`label2id['${label}']`, id, 0)]))
+  return idsOf(entries.map(([label, id]) => [label, check.checkInteger(`label2id['${label}']`, asNumber(id), 0)]))
 }
+
+/** Python turns an id2label from JSON, whose keys are texts, into such ids. */
+const asNumber = (id: unknown): unknown => (typeof id === 'string' && /^\d+$/.test(id) ? Number(id) : id)
 
 function idsOf(entries: readonly (readonly [string, number])[]): LabelIds {
   const ids = Object.fromEntries(entries)

@@ -17,6 +17,8 @@ import type { LoadReport } from '../native/types.js'
 import type { Model } from './model.js'
 import { shareAgain, sharedGroups } from './sharing.js'
 
+const operation = 'load the model'
+
 /** What a folder's config.json and weights hold beside the base model, which is loaded. */
 export async function loadBuiltIn(
   model: Model,
@@ -25,9 +27,9 @@ export async function loadBuiltIn(
   { unexpected }: LoadReport
 ): Promise<void> {
   const configFile = join(folder, 'config.json')
-  const parts = inFile(configFile, 'load the model', () => builtIn(json))
+  const parts = inFile(configFile, operation, () => builtIn(json))
   // A class with a head keeps it whatever adapters it was given.
-  const ofClass = parts?.heads.has(defaultHead) ? undefined : modelClassHead(json)
+  const ofClass = parts?.heads.has(defaultHead) ? undefined : inFile(configFile, operation, () => modelClassHead(json))
   if (ofClass !== undefined && isThere(ofClass, unexpected)) {
     model.addHeadOfFolder(defaultHead, ofClass.config, weightsSource(folder))
     model.headChoice.standIn()

@@ -102,6 +102,23 @@ test('label names', (t) => {
   t.deepEqual(heads.labelNames(heads.maskedLmHead()), [])
 })
 
+test('ids that a file has as texts are ids, for every head with labels', (t) => {
+  // What Python makes of an id2label from JSON: add_classification_head('x', id2label={'0': 'x', '1': 'y'}).
+  const label2id = { x: '0', y: '1' }
+  const ids = { x: 0, y: 1 }
+  for (const type of ['classification', 'multilabel_classification', 'tagging', 'dependency_parsing']) {
+    t.like(heads.headConfigFromJson({ head_type: type, num_labels: 2, label2id }), { label2id: ids }, type)
+  }
+  t.like(heads.headConfigFromJson({ head_type: 'multiple_choice', num_choices: 2, label2id }), { label2id: ids })
+  for (const id of ['', ' 1', '1.0', '-1', 'one', true])
+    t.throws(() => heads.headConfigFromJson({ head_type: 'tagging', label2id: { x: 0, y: id } }), {
+      message: `label2id['y']: expected an integer from 0, got ${typeof id === 'string' ? `'${id}'` : 'true (a boolean)'}`
+    })
+  t.throws(() => heads.headConfigFromJson({ head_type: 'tagging', num_labels: 2, label2id: { x: '0', y: '2' } }), {
+    message: /the id of label 'y': expected an integer from 0 up to 1, got 2/
+  })
+})
+
 test('wrong heads are refused', (t) => {
   for (const numLabels of [0, 1e9]) {
     const message = `numLabels: expected a positive integer up to 1000000, got ${numLabels} (a number)`
