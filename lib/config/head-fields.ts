@@ -94,9 +94,12 @@ function labelIds(options: HeadOptions<LabelledHead>, count: string): LabelIds |
 const asNumber = (id: unknown): unknown => (typeof id === 'string' && /^\d+$/.test(id) ? Number(id) : id)
 
 function idsOf(entries: readonly (readonly [string, number])[]): LabelIds {
-  const ids = Object.fromEntries(entries)
-  if (Object.keys(ids).length < entries.length) throw check.valueError('labels', 'the same label is there twice')
-  return Object.freeze(ids)
+  const seen = new Set<string>()
+  for (const [label] of entries) {
+    if (seen.has(label)) throw check.valueError('labels', `the same label is there twice: '${label}'`)
+    seen.add(label)
+  }
+  return Object.freeze(Object.fromEntries(entries))
 }
 
 /** LABEL_0, LABEL_1, …: what a head without names answers. */

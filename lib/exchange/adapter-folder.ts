@@ -118,8 +118,8 @@ export function headOfModel<T extends HeadFolder | null>(head: T, model: ModelCo
 
 function staticHead(json: Readonly<Record<string, unknown>>) {
   const modelClass = check.checkString('model_class', json['model_class'])
-  const label2id = json['label2id'] == null ? null : check.checkObject('label2id', json['label2id'])
-  const converted = convertStaticHead(modelClass, label2id, json['num_labels'])
+  const { label2id, num_labels } = json
+  const converted = convertStaticHead(modelClass, { label2id, num_labels })
   if (converted !== undefined) return converted
   throw new AdapterError('ERR_UNSUPPORTED', operation, `the head of ${modelClass} is not supported`, {
     hint: 'Load the adapter without its head (withHead: false) and add one of the heads that work.'

@@ -78,13 +78,12 @@ export function headOfClass(
   labels: number,
   withPooler: boolean
 ): PeftHead | undefined {
-  const label2id = Object.fromEntries(Array.from({ length: labels }, (_, i) => [`LABEL_${i}`, i]))
-  const found = convertStaticHead(modelClass, label2id, labels) ?? decoderHead(model, modelClass, label2id)
+  const found = convertStaticHead(modelClass, { num_labels: labels }) ?? decoderHead(model, modelClass, labels)
   if (found !== undefined && predictsWords(found.config)) return wordsOfClass(found, found.config, model)
   if (!withPooler || found === undefined) return found
   const { headType } = found.config
   if ((headType !== 'classification' && headType !== 'multiple_choice') || !found.config.usePooler) return undefined
-  const labelled = headType === 'classification' && { num_labels: labels, label2id }
+  const labelled = headType === 'classification' && { num_labels: labels }
   const config = headConfigFromJson({ head_type: headType, layers: 2, activation_function: 'tanh', ...labelled })
   return { config, layers: { [prefixed('pooler.dense', model)]: 1, classifier: 4 } }
 }
@@ -105,7 +104,7 @@ const readsLastToken = ({ isCausal, decoder, reading }: ExportedNetwork): boolea
   isCausal && decoder === null && reading.output === null && ['automatic', 'last'].includes(reading.pooling)
 
 /** The head of a decoder that we know from an archive alone. */
-function decoderHead(model: ModelConfig, modelClass: string, labels: Readonly<Record<string, number>>) {
+function decoderHead(model: ModelConfig, modelClass: string, labels: number) {
   const { exported } = model
   if (exported === null || !readsLastToken(exported)) return undefined
   const ending = /For(SequenceClassification|TokenClassification|CausalLM)$/.exec(modelClass)?.[1]

@@ -153,9 +153,9 @@ const decoderHeads = {
 
 export type DecoderTask = keyof typeof decoderHeads
 
-export function convertDecoderHead(task: DecoderTask, labels: Readonly<Record<string, number>>): ConvertedHead {
+export function convertDecoderHead(task: DecoderTask, labels: number): ConvertedHead {
   const { config, layers } = decoderHeads[task]
-  const labelled = task === 'CausalLM' ? {} : { num_labels: Object.keys(labels).length, label2id: labels }
+  const labelled = task === 'CausalLM' ? {} : { num_labels: labels }
   return { config: headConfigFromJson({ ...config, ...labelled }), layers, takesHiddenAct: false }
 }
 
@@ -168,17 +168,28 @@ export function isInStaticHead(modelClass: string, name: string): boolean {
 
 /** The head that a model of this class answers with, whose tensors lie beside the base model's. */
 export function modelClassHead(json: Readonly<Record<string, unknown>>): ConvertedHead | undefined {
-  const { architectures, label2id, id2label, num_labels: count, problem_type: problem } = json
-  const modelClass = Array.isArray(architectures) ? String(architectures[0]) : ''
-  const names = Object.entries((id2label ?? {}) as Record<string, string>).map(([id, label]) => [label, Number(id)])
-  const labels = (label2id ?? (names.length > 0 ? Object.fromEntries(names) : null)) as Record<string, unknown> | null
-  const found = convertStaticHead(modelClass, labels, count)
+  const { problem_type: problem } = json
+  const modelClass = modelClassOf(json)
+  const found = convertStaticHead(modelClass, labelFields(json))
   const fixed = Object.entries(staticHeads[modelClass]?.fixed ?? {})
   // Of another form than ours: the base model alone is loaded.
   if (fixed.some(([field, value]) => json[field] !== undefined && json[field] !== value)) return undefined
   if (found !== undefined && predictsWords(found.config)) return wordHead(found, modelClass, json)
   if (found === undefined || !readsRows(found.config) || problem !== 'multi_label_classification') return found
   return { ...found, config: headOfProblem(found.config, problem) }
+}
+
+const modelClassOf = ({ architectures }: Readonly<Record<string, unknown>>): string =>
+  Array.isArray(architectures) ? String(architectures[0]) : ''
+
+/** As in transformers, whose label2id says nothing beside an id2label: it keeps its old names where people set the other alone. */
+function labelFields({ id2label, label2id, num_labels }: Readonly<Record<string, unknown>>): LabelFields {
+  const names = Object.entries((id2label ?? {}) as object).map(([id, name]) => [
+    id,
+    typeof name === 'number' ? String(name) : name
+  ])
+  if (names.length === 0) return { label2id, num_labels }
+  return { id2label: Object.fromEntries(names), num_labels: names.length }
 }
 
 /** The same layers for one label a row, or for any number of them. */
@@ -209,20 +220,20 @@ export interface ConvertedHead {
   readonly takesHiddenAct: boolean
 }
 
+/** The labels of a class, as its file has them: the names under their ids, or the ids under their names. */
+interface LabelFields {
+  readonly id2label?: unknown
+  readonly label2id?: unknown
+  readonly num_labels?: unknown
+}
+
 /** The head of a class such as BertForSequenceClassification, as the adapter library converts it. */
-export function convertStaticHead(
-  modelClass: string,
-  label2id: Readonly<Record<string, unknown>> | null,
-  numLabels: unknown
-): ConvertedHead | undefined {
+export function convertStaticHead(modelClass: string, labels: LabelFields): ConvertedHead | undefined {
   if (!Object.hasOwn(staticHeads, modelClass)) return undefined
   const { config, layers, activation } = staticHeads[modelClass] as StaticHead
   const takesHiddenAct = activation !== undefined
   const { head_type: type } = config
   // Words, the two ends of an answer, and choices have no labels, whatever the file says.
-  if (type === 'masked_lm' || type === 'causal_lm' || type === 'question_answering' || type === 'multiple_choice')
-    return { config: headConfigFromJson(config), layers, takesHiddenAct }
-  const labels = label2id ?? { LABEL_0: 0, LABEL_1: 1 }
-  const count = numLabels ?? Object.keys(labels).length
-  return { config: headConfigFromJson({ ...config, num_labels: count, label2id: labels }), layers, takesHiddenAct }
+  const hasLabels = !['masked_lm', 'causal_lm', 'question_answering', 'multiple_choice'].includes(type as string)
+  return { config: headConfigFromJson(hasLabels ? { ...config, ...labels } : config), layers, takesHiddenAct }
 }

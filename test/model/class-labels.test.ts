@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { AutoModel, type Model } from '../../lib/index.js'
+import { AutoModel, evaluate, type Model } from '../../lib/index.js'
 import { load, scratch } from './support.js'
 
 /** A folder of BertForSequenceClassification with two outputs, whose config.json has these fields of its labels. */
@@ -31,4 +31,57 @@ test('ids that are texts are ids; what is none names the file', async (t) => {
     code: 'ERR_INVALID_FILE',
     message: /config\.json.*label2id\['neg'\]: expected an integer from 0, got 'a'/
   })
+})
+
+test('labels are those of id2label, as transformers answers, whatever label2id says', async (t) => {
+  const names = ['neg', 'pos']
+  const id2label = { 0: 'neg', 1: 'pos' }
+  // transformers 4.57.6 writes the first where `model.config.id2label` was set, and answers config.id2label[argmax].
+  for (const label2id of [
+    { LABEL_0: 0, LABEL_1: 1 },
+    { pos: 0, neg: 1 },
+    { neg: 0 },
+    { neg: 0, pos: 1, other: 2 },
+    null
+  ]) {
+    const model = await modelOf(t, { id2label, label2id, num_labels: 3 })
+    const [answer] = await model.predict([{ inputIds: [5, 9, 7] }])
+    const [low = 0, high = 0] = answer?.logits ?? []
+    t.is(answer?.label, names[Number(high > low)])
+    t.deepEqual(namesOf(model), { neg: 0, pos: 1 })
+    // Rows are labelled by the same names.
+    const accuracies = await Promise.all(
+      names.map(async (label) => (await evaluate(model, [{ inputIds: [5, 9, 7], label }])).metrics.accuracy)
+    )
+    t.deepEqual(
+      accuracies,
+      names.map((name) => Number(name === answer?.label))
+    )
+  }
+})
+
+test('without id2label the ids of label2id, or as many labels as num_labels says', async (t) => {
+  t.deepEqual(namesOf(await modelOf(t, { label2id: { pos: 0, neg: 1 } })), { pos: 0, neg: 1 })
+  t.deepEqual(namesOf(await modelOf(t, { id2label: {}, label2id: { pos: 0, neg: 1 } })), { pos: 0, neg: 1 })
+  for (const fields of [{}, { num_labels: 2 }, { id2label: null, label2id: null }]) {
+    t.is(namesOf(await modelOf(t, fields)), null)
+  }
+  // Numbers as names, as data sets have them.
+  t.deepEqual(namesOf(await modelOf(t, { id2label: { 0: 4, 1: 2 } })), { 4: 0, 2: 1 })
+})
+
+test('an id2label that cannot be a head’s names the file', async (t) => {
+  const cases: [object, RegExp][] = [
+    [{ 0: 'neg', 1: 'neg' }, /the same label is there twice: 'neg'/],
+    [{ 1: 'neg', 2: 'pos' }, /the id of label 'pos': expected an integer from 0 up to 1, got 2/],
+    [{ neg: 0, pos: 1 }, /the id of label '0': expected an integer/],
+    [{ 0: null, 1: 'pos' }, /id2label\[0\]: expected a string, got null/]
+  ]
+  for (const [id2label, message] of cases) {
+    const error = await t.throwsAsync(AutoModel.fromPretrained(await folderOf(t, { id2label })), {
+      code: 'ERR_INVALID_FILE'
+    })
+    t.regex(error?.message ?? '', message)
+    t.regex(error?.message ?? '', /config\.json/)
+  }
 })
