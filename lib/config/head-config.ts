@@ -198,6 +198,9 @@ export function hasManyLabels(config: HeadConfig): boolean {
   return config.headType === 'multilabel_classification'
 }
 
+/** Whether transformers' class for such a problem gives several values a row, as no head here does. */
+export const isManyValues = (problem: unknown, numLabels: number): boolean => problem === 'regression' && numLabels > 1
+
 /** Whether the head answers each row with one label or value, or with any number of labels. */
 export function readsRows(config: HeadConfig): config is RowHeadConfig {
   return config.headType !== 'tagging' && !isChoiceHead(config) && !predictsWords(config)

@@ -1,3 +1,4 @@
+import { AdapterError } from '../native/errors.js'
 import type { NativeExportedFacts } from '../native/exported-types.js'
 import * as check from './check.js'
 import { questionAnsweringHead } from './choice-heads.js'
@@ -7,6 +8,7 @@ import {
   classificationHead,
   type HeadConfig,
   imageClassificationHead,
+  isManyValues,
   maskedLmHead,
   multiLabelHead,
   taggingHead
@@ -41,9 +43,17 @@ export function ownHead(
     ...(names !== undefined && Object.keys(names).length === numLabels && { id2label: names as Record<number, string> })
   }
   if (!ownHeadReadsRows) return withoutLayers(taggingHead(labels))
+  if (isManyValues(config['problem_type'], numLabels)) refuseValues(numLabels)
   const several = config['problem_type'] === 'multi_label_classification'
   if (model.imageSize !== null) return withoutLayers(imageClassificationHead({ ...labels, multilabel: several }))
   return withoutLayers(several ? multiLabelHead(labels) : classificationHead(labels))
+}
+
+function refuseValues(count: number): never {
+  const problem = `no head here gives ${count} values a row, as the network's own does (problem_type "regression")`
+  throw new AdapterError('ERR_UNSUPPORTED', 'load the exported model', problem, {
+    hint: 'Export the model without its head (AutoModel), and add a head here.'
+  })
 }
 
 /** Whether a head is the network's own, whose weights are the archive's. */

@@ -3,6 +3,7 @@ import {
   type HeadConfig,
   headConfigFromJson,
   headInModel,
+  isManyValues,
   predictsWords,
   type RowHeadConfig,
   readsRows
@@ -168,15 +169,33 @@ export function isInStaticHead(modelClass: string, name: string): boolean {
 
 /** The head that a model of this class answers with, whose tensors lie beside the base model's. */
 export function modelClassHead(json: Readonly<Record<string, unknown>>): ConvertedHead | undefined {
-  const { problem_type: problem } = json
   const modelClass = modelClassOf(json)
   const found = convertStaticHead(modelClass, labelFields(json))
-  const fixed = Object.entries(staticHeads[modelClass]?.fixed ?? {})
-  // Of another form than ours: the base model alone is loaded.
-  if (fixed.some(([field, value]) => json[field] !== undefined && json[field] !== value)) return undefined
-  if (found !== undefined && predictsWords(found.config)) return wordHead(found, modelClass, json)
-  if (found === undefined || !readsRows(found.config) || problem !== 'multi_label_classification') return found
+  if (found === undefined || whyUnlike(found, json) !== undefined) return undefined
+  const { problem_type: problem } = json
+  if (predictsWords(found.config)) return wordHead(found, modelClass, json)
+  if (!readsRows(found.config) || problem !== 'multi_label_classification') return found
   return { ...found, config: headOfProblem(found.config, problem) }
+}
+
+/** Why none of ours is like the class's head, of which `names` are in the file; undefined: one is, or there is no head. */
+export function unlikeHead(json: Readonly<Record<string, unknown>>, names: readonly string[]): string | undefined {
+  const modelClass = modelClassOf(json)
+  const found = convertStaticHead(modelClass, labelFields(json))
+  if (found === undefined || !names.some((name) => isInStaticHead(modelClass, name))) return undefined
+  const why = whyUnlike(found, json)
+  return why && `${modelClass}'s, ${why}`
+}
+
+function whyUnlike({ config }: ConvertedHead, json: Readonly<Record<string, unknown>>): string | undefined {
+  const { activation = '', fixed = {} } = staticHeads[modelClassOf(json)] as StaticHead
+  const other = Object.entries(fixed).find(([field, value]) => json[field] !== undefined && json[field] !== value)
+  if (other !== undefined) return `whose ${other[0]} is not ${JSON.stringify(other[1])}`
+  const name = json[activation]
+  if (activationParameters(name as Activation) > 0) return `whose activation '${name}' has parameters of its own`
+  return readsRows(config) && isManyValues(json['problem_type'], config.numLabels)
+    ? `which gives ${config.numLabels} values a row (problem_type "regression")`
+    : undefined
 }
 
 const modelClassOf = ({ architectures }: Readonly<Record<string, unknown>>): string =>
@@ -199,15 +218,10 @@ export function headOfProblem(config: RowHeadConfig, problem: ProblemType): RowH
   return Object.freeze({ ...config, headType: several ? 'multilabel_classification' : 'classification' })
 }
 
-/** None where ours could not be the same: its activation learns. Words that are not tied are an output layer of their own. */
-function wordHead(
-  found: ConvertedHead,
-  modelClass: string,
-  json: Readonly<Record<string, unknown>>
-): ConvertedHead | undefined {
+/** Words that are not tied are an output layer of their own. */
+function wordHead(found: ConvertedHead, modelClass: string, json: Readonly<Record<string, unknown>>): ConvertedHead {
   const { config, activation } = staticHeads[modelClass] as StaticHead
   const name = activation === undefined ? undefined : json[activation]
-  if (activationParameters(name as Activation) > 0) return undefined
   const own = typeof name === 'string' ? headConfigFromJson({ ...config, activation_function: name }) : found.config
   return { ...found, config: headInModel(own, { tieWordEmbeddings: json['tie_word_embeddings'] !== false }) }
 }

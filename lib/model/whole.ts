@@ -9,7 +9,7 @@ import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { adaptersProblem } from '../exchange/adapters-form.js'
 import { weightsSource } from '../exchange/folder-files.js'
 import { warnOfWhole } from '../exchange/library-differs.js'
-import { type ConvertedHead, defaultHead, modelClassHead } from '../exchange/static-heads.js'
+import { type ConvertedHead, defaultHead, modelClassHead, unlikeHead } from '../exchange/static-heads.js'
 import { type BuiltIn, builtIn, fusionPreset, wholeModelJson } from '../exchange/whole-model.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -35,7 +35,17 @@ export async function loadBuiltIn(
     model.headChoice.standIn()
     await nativeCall(() => model.native.loadHead(folder, defaultHead, '', ofClass.layers))
   }
+  const unlike = unlikeHead(json, unexpected)
+  if (unlike !== undefined && !parts?.heads.has(defaultHead)) warnOfHead(folder, unlike)
   if (parts !== null) await loadParts(model, folder, parts)
+}
+
+function warnOfHead(folder: string, head: string): void {
+  process.emitWarning(
+    `${operation}: the head of ${folder} is left out, and the base model alone is loaded (as with withHead: false): none ` +
+      `here is like ${head}.`,
+    { code: 'TORCH_ADAPTERS_HEAD_LEFT_OUT' }
+  )
 }
 
 /** Whether the weights have something of each of the head's layers, and its own matrix of words where it has one. */

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { AutoModel, evaluate, type Model } from '../../lib/index.js'
+import { soon, warningsOf } from '../exchange/warnings.js'
 import { load, scratch } from './support.js'
 
 /** A folder of BertForSequenceClassification with two outputs, whose config.json has these fields of its labels. */
@@ -84,4 +85,27 @@ test('an id2label that cannot be a head’s names the file', async (t) => {
     t.regex(error?.message ?? '', message)
     t.regex(error?.message ?? '', /config\.json/)
   }
+})
+
+test('a class that gives several values a row has no head with its like: the base model alone is loaded, and says so', async (t) => {
+  const warnings = warningsOf(t, 'TORCH_ADAPTERS_HEAD_LEFT_OUT')
+  const folder = await folderOf(t, { problem_type: 'regression' })
+  const open = async (options: object = {}) => {
+    const model = await AutoModel.fromPretrained(folder, options)
+    t.teardown(() => model.dispose())
+    await soon()
+    return model
+  }
+  const model = await open()
+  t.is(model.heads.size, 0)
+  t.is(warnings.length, 1)
+  t.regex(
+    warnings[0] ?? '',
+    /BertForSequenceClassification's, which gives 2 values a row \(problem_type "regression"\)/
+  )
+  await t.throwsAsync(model.predict([{ inputIds: [5, 9, 7] }]), { message: /head/ })
+  model.addRegressionHead('own')
+  t.is((await model.predict([{ inputIds: [5, 9, 7] }]))[0]?.logits.length, 1)
+  await open({ withHead: false })
+  t.is(warnings.length, 1)
 })
