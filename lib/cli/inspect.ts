@@ -1,17 +1,10 @@
 import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { AdapterConfig, MethodConfig } from '../config/adapter-config.js'
-import { BottleneckConfig } from '../config/bottleneck-config.js'
 import { quoted } from '../config/check.js'
 import { adapterConfigHash } from '../config/config-hash.js'
 import { fusionConfigToJson } from '../config/fusion-config.js'
-import { headConfigToJson, labelNames } from '../config/head-config.js'
-import { LoraConfig, loraPlaces, MtlLoraConfig } from '../config/lora-config.js'
 import { modelConfigFromJson, modelConfigToJson } from '../config/model-config.js'
-import { PrefixTuningConfig } from '../config/prefix-config.js'
-import { PromptTuningConfig } from '../config/prompt-config.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
-import { ReftConfig } from '../config/reft-config.js'
 import { type AdapterFolder, type HeadFolder, readAdapterFolder, readHeadFolder } from '../exchange/adapter-folder.js'
 import type { BaseModelNote } from '../exchange/base-model.js'
 import {
@@ -34,8 +27,10 @@ import {
   describeCheckpoint,
   describeCheckpoints
 } from './inspect-checkpoint.js'
+import { describeAdapter, describeFusion, describeHead, headFields } from './inspect-config.js'
 import { describePeft, type PeftSummary, summarizePeft } from './inspect-peft.js'
 import { describeSetup, type SetupSummary, setupPart } from './inspect-setup.js'
+import { describeWholeModel, type WholeModelSummary, wholeModelForPrograms, wholeModelPart } from './inspect-whole.js'
 import { printJson } from './output.js'
 import { describeWeights, summarizeWeights, type WeightsSummary } from './weights-summary.js'
 
@@ -67,6 +62,8 @@ interface Inspection {
   }
   readonly head?: Omit<HeadFolder, 'folder' | 'weightsFile'> & { readonly weights: WeightsSummary }
   readonly model?: Record<string, unknown>
+  /** What the model's folder holds beside it. */
+  readonly wholeModel?: WholeModelSummary
   readonly archive?: ArchiveSummary
   readonly weights?: readonly WeightsSummary[]
   readonly checkpoint?: CheckpointSummary
@@ -120,7 +117,7 @@ async function headPart(path: string): Promise<Pick<Inspection, 'head'>> {
 }
 
 /** Models and checkpoints: files whose names are known. */
-async function modelPart(path: string): Promise<Pick<Inspection, 'model' | 'weights'>> {
+async function modelPart(path: string): Promise<Pick<Inspection, 'model' | 'wholeModel' | 'weights'>> {
   const file = join(path, 'config.json')
   const names = ['model.safetensors', 'pytorch_model.bin', 'inserted_modules.safetensors', trainingFile]
   const weights = await Promise.all(
@@ -129,9 +126,15 @@ async function modelPart(path: string): Promise<Pick<Inspection, 'model' | 'weig
       .filter(existsSync)
       .map(summarizeWeights)
   )
-  const config = existsSync(file) ? readJsonObject(file, 'read the model') : undefined
-  const model = config && inFile(file, 'read the model', () => modelConfigToJson(modelConfigFromJson(config)))
-  return { ...(model === undefined ? {} : { model }), ...(weights.length === 0 ? {} : { weights }) }
+  const read = weights.length === 0 ? {} : { weights }
+  if (!existsSync(file)) return read
+  const json = readJsonObject(file, 'read the model')
+  const tensors = weights.flatMap((one) => one.tensors.map(({ name }) => name))
+  return inFile(file, 'read the model', () => ({
+    model: modelConfigToJson(modelConfigFromJson(json)),
+    ...wholeModelPart(json, tensors),
+    ...read
+  }))
 }
 
 async function insidePart(path: string): Promise<Pick<Inspection, 'inside'>> {
@@ -149,8 +152,8 @@ function sharedWith({ name, sharing }: Pick<AdapterFolder, 'name' | 'sharing'>):
 }
 
 function text(inspection: Inspection, withTensors: boolean): string {
-  const { path, setup, adapter, peft, fusion, head, model, archive, checkpoint, checkpoints, weights, inside } =
-    inspection
+  const { path, setup, adapter, peft, fusion, head, model, wholeModel, archive } = inspection
+  const { checkpoint, checkpoints, weights, inside } = inspection
   const lines = [path]
   if (setup !== undefined) lines.push('', ...describeSetup(setup))
   if (adapter !== undefined) {
@@ -164,24 +167,18 @@ function text(inspection: Inspection, withTensors: boolean): string {
   }
   if (peft !== undefined) lines.push('', ...describePeft(peft), ...describeWeights(peft.weights, withTensors))
   if (fusion !== undefined) {
-    const fields = Object.entries(fusion.config).map(([key, value]) => `${key}=${JSON.stringify(value)}`)
-    lines.push('', `fusion '${fusion.name}' over ${quoted(fusion.adapters)}`, `  config        ${fields.join(', ')}`)
+    lines.push('', `fusion '${fusion.name}' over ${quoted(fusion.adapters)}`, describeFusion(fusion.config))
     lines.push(trainedOn(fusion.model), ...describeWeights(fusion.weights, withTensors))
   }
   if (head !== undefined) {
-    const names = labelNames(head.config)
-    const shown = names.length > 12 ? `${names.slice(0, 12).join(', ')}, …` : names.join(', ')
-    lines.push('', head.name === null ? 'head of a model class' : `head '${head.name}'`)
-    lines.push(
-      `  type          ${head.config.headType}${'layers' in head.config ? `, ${head.config.layers} layer${head.config.layers > 1 ? 's' : ''}` : ''}`
-    )
-    if (names.length > 0) lines.push(`  labels        ${names.length}: ${shown}`)
+    lines.push('', head.name === null ? 'head of a model class' : `head '${head.name}'`, ...describeHead(head.config))
     if ((adapter ?? peft ?? fusion) === undefined) lines.push(trainedOn(head.model))
     lines.push(...describeWeights(head.weights, withTensors))
   }
   if (model !== undefined) {
     lines.push('', 'model', ...Object.entries(model).map(([key, value]) => `  ${key.padEnd(29)} ${value}`))
   }
+  if (wholeModel !== undefined) lines.push(...describeWholeModel(wholeModel))
   if (archive !== undefined) lines.push('', ...describeArchive(archive))
   if (checkpoint !== undefined) lines.push('', ...describeCheckpoint(checkpoint))
   if (checkpoints !== undefined) lines.push('', ...describeCheckpoints(checkpoints))
@@ -193,57 +190,6 @@ function text(inspection: Inspection, withTensors: boolean): string {
 function trainedOn({ type, name, hiddenSize }: BaseModelNote): string {
   const parts = [name || 'a model', type, hiddenSize && `hidden size ${hiddenSize}`]
   return `  trained on    ${parts.filter(Boolean).join(', ')}`
-}
-
-/** The fields that differ from the library's defaults say all about a config. */
-function describeAdapter(config: AdapterConfig, hash: string): string[] {
-  if (config.method === 'output') {
-    const { adapterSize, activation } = config
-    const line = `  config        ${activation} adapter of size ${adapterSize} on the last hidden state`
-    return [line, `  config hash   ${hash}`]
-  }
-  const parts = config.method === 'union' ? config.configs : [config]
-  return [...parts.map((part) => `  config        ${describePart(part)}`), `  config hash   ${hash}`]
-}
-
-function describePart(part: MethodConfig): string {
-  if (part.method === 'bottleneck') {
-    const places = [part.mhAdapter && 'attention', part.outputAdapter && 'feed-forward'].filter(Boolean).join(' and ')
-    const bare = { mhAdapter: true, outputAdapter: true, reductionFactor: 1, nonLinearity: 'linear' } as const
-    const fields = otherFields(part, new BottleneckConfig(bare), ['mh_adapter', 'output_adapter'])
-    return `bottleneck after ${places}: ${fields}`
-  }
-  if (part.method === 'prefix_tuning') {
-    const fields = [
-      `prefix_length=${part.prefixLength}`,
-      otherFields(part, new PrefixTuningConfig(), ['prefix_length'])
-    ]
-    return `prefix_tuning at attention: ${fields.filter(Boolean).join(', ')}`
-  }
-  if (part.method === 'prompt_tuning') {
-    const fields = [
-      `prompt_length=${part.promptLength}`,
-      otherFields(part, new PromptTuningConfig(), ['prompt_length'])
-    ]
-    return `prompt_tuning at the embeddings: ${fields.filter(Boolean).join(', ')}`
-  }
-  if (part.method === 'reft') {
-    const layers = part.layers === 'all' ? 'all layers' : `layers ${part.layers.join(', ')}`
-    const fields = [`r=${part.r}`, otherFields(part, new ReftConfig(), ['layers', 'r'])]
-    return `reft after ${layers}: ${fields.filter(Boolean).join(', ')}`
-  }
-  const told = ['selfattn_lora', 'attn_matrices', 'intermediate_lora', 'output_lora', 'r', 'alpha']
-  const bare = part.method === 'lora' ? new LoraConfig() : new MtlLoraConfig()
-  const fields = [`r=${part.r}`, `alpha=${part.alpha}`, otherFields(part, bare, told)].filter(Boolean).join(', ')
-  return `${part.method} at ${loraPlaces(part).join(', ')}: ${fields}`
-}
-
-function otherFields(part: MethodConfig, bare: MethodConfig, told: readonly string[]): string {
-  const plain = bare.toJSON()
-  const fields = Object.entries(part.toJSON()).filter(
-    ([key, value]) => !told.includes(key) && JSON.stringify(value) !== JSON.stringify(plain[key])
-  )
-  return fields.map(([key, value]) => `${key}=${JSON.stringify(value)}`).join(', ')
 }
 
 export async function run(argv: string[]): Promise<number> {
@@ -266,15 +212,13 @@ export async function run(argv: string[]): Promise<number> {
   return exitStatus.done
 }
 
-/** The head's config in the words of its file, as the adapter's config gives them by itself. */
+/** Heads' configs in the words of their file, as adapters' configs give them by themselves. */
 function forPrograms({ inside, ...inspection }: Inspection): object {
   if (inside !== undefined) return { ...forPrograms(inspection), inside: inside.map(forPrograms) }
-  const { head } = inspection
-  if (head === undefined) return inspection
-  const {
-    vocab_size: _,
-    embedding_size: __,
-    ...config
-  } = headConfigToJson(head.config, { vocabSize: 0, embeddingSize: 0 })
-  return { ...inspection, head: { ...head, config } }
+  const { head, wholeModel, ...rest } = inspection
+  return {
+    ...rest,
+    ...(head !== undefined && { head: { ...head, config: headFields(head.config) } }),
+    ...(wholeModel !== undefined && { wholeModel: wholeModelForPrograms(wholeModel) })
+  }
 }

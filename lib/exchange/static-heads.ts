@@ -251,3 +251,17 @@ export function convertStaticHead(modelClass: string, labels: LabelFields): Conv
   const hasLabels = !['masked_lm', 'causal_lm', 'question_answering', 'multiple_choice'].includes(type as string)
   return { config: headConfigFromJson(hasLabels ? { ...config, ...labels } : config), layers, takesHiddenAct }
 }
+
+/** Whether the weights have something of each of the head's layers, and its own matrix of words where it has one. */
+export function isThere({ config, layers }: ConvertedHead, names: readonly string[]): boolean {
+  const layerOf = (name: string) => layers[name.slice(0, name.lastIndexOf('.'))]
+  const found = new Set(names.map(layerOf))
+  const wanted = new Set(Object.values(layers))
+  if (predictsWords(config)) {
+    const last = Math.max(...wanted)
+    // A tied decoder without bias is the word embedding alone.
+    if (config.tied && config.headType === 'causal_lm' && !config.bias) wanted.delete(last)
+    if (!config.tied && !names.some((name) => name.endsWith('.weight') && layerOf(name) === last)) return false
+  }
+  return [...wanted].every((layer) => found.has(layer))
+}

@@ -2,14 +2,13 @@ import { copyFileSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
 import { Fuse } from '../config/composition.js'
-import { predictsWords } from '../config/head-config.js'
 import { refuseExported } from '../config/model-config.js'
 import { inFile } from '../config/read-json.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { adaptersProblem } from '../exchange/adapters-form.js'
 import { weightsSource } from '../exchange/folder-files.js'
 import { warnOfWhole } from '../exchange/library-differs.js'
-import { type ConvertedHead, defaultHead, modelClassHead, unlikeHead } from '../exchange/static-heads.js'
+import { defaultHead, isThere, modelClassHead, unlikeHead } from '../exchange/static-heads.js'
 import { type BuiltIn, builtIn, fusionPreset, wholeModelJson } from '../exchange/whole-model.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -46,20 +45,6 @@ function warnOfHead(folder: string, head: string): void {
       `here is like ${head}.`,
     { code: 'TORCH_ADAPTERS_HEAD_LEFT_OUT' }
   )
-}
-
-/** Whether the weights have something of each of the head's layers, and its own matrix of words where it has one. */
-function isThere({ config, layers }: ConvertedHead, names: readonly string[]): boolean {
-  const layerOf = (name: string) => layers[name.slice(0, name.lastIndexOf('.'))]
-  const found = new Set(names.map(layerOf))
-  const wanted = new Set(Object.values(layers))
-  if (predictsWords(config)) {
-    const last = Math.max(...wanted)
-    // A tied decoder without bias is the word embedding alone.
-    if (config.tied && config.headType === 'causal_lm' && !config.bias) wanted.delete(last)
-    if (!config.tied && !names.some((name) => name.endsWith('.weight') && layerOf(name) === last)) return false
-  }
-  return [...wanted].every((layer) => found.has(layer))
 }
 
 async function loadParts(model: Model, folder: string, parts: BuiltIn): Promise<void> {

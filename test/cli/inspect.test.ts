@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { AutoModel, addAdaptersToModel, Fuse, Stack } from '../../lib/index.js'
@@ -60,6 +60,60 @@ test.serial('a whole setup: how it stands, which head answers, and what lies in 
   for (const part of ["adapter 'one'", "adapter 'two'", "head 'both'"]) t.true(output.includes(part), output)
   const { setup, inside } = JSON.parse((await command(['inspect', folder, '--json'])).output)
   t.deepEqual([setup.adapters.children, setup.head, inside.length], [['one', 'two'], 'both', 3])
+})
+
+test.serial('a whole model: its adapters, fusions and heads by their names, and what is active', async (t) => {
+  using model = await AutoModel.fromPretrained(join(fixtures, 'models/bert-tiny'))
+  model.addAdapter('oneMore', 'seq_bn[reduction_factor=8]')
+  model.addAdapter('low', 'lora')
+  model.addAdapter('two')
+  model.addAdapterFusion(['oneMore', 'two'], 'static', { name: 'both' })
+  model.addClassificationHead('oneMore', { labels: ['no', 'yes'] })
+  model.addTaggingHead('tags', { numLabels: 3 })
+  model.setActiveAdapters(Stack('low', 'oneMore'), { head: 'tags' })
+  const folder = scratch()
+  await model.save(folder)
+  const { output, errors } = await command(['inspect', folder])
+  t.is(errors, '')
+  t.regex(output, /adapter 'oneMore'\n {2}config {8}bottleneck after feed-forward: reduction_factor=8/)
+  t.regex(output, /adapter 'low'\n {2}config {8}lora at query, value: r=8/)
+  t.regex(output, /fusion 'both' over 'oneMore', 'two'\n {2}config {8}key=true/)
+  t.regex(output, /head 'oneMore'\n {2}type {10}classification, 2 layers\n {2}labels {8}2: no, yes\n/)
+  t.regex(output, /head 'tags'\n {2}type {10}tagging, 1 layer\n/)
+  t.regex(output, /\nactive Stack\[low, oneMore\]\n {2}head {10}tags\n/)
+  const { whole_model: whole } = JSON.parse((await command(['inspect', folder, '--json'])).output)
+  const namesOf = (parts: { name: string }[]) => parts.map(({ name }) => name)
+  t.deepEqual([whole.adapters, whole.fusions, whole.heads].map(namesOf), [
+    ['low', 'oneMore', 'two'],
+    ['both'],
+    ['oneMore', 'tags']
+  ])
+  t.is(whole.adapters[1].config.reduction_factor, 8)
+  t.is(whole.adapters[0].config.architecture, 'lora')
+  t.deepEqual(whole.fusions[0].adapters, ['oneMore', 'two'])
+  t.like(whole.heads[0].config, { head_type: 'classification', label2id: { no: 0, yes: 1 } })
+  t.deepEqual(whole.active, { adapters: { type: 'Stack', children: ['low', 'oneMore'] }, head: 'tags' })
+})
+
+test.serial('the head of a class is in its model, by the name that it is loaded under', async (t) => {
+  using model = await AutoModel.fromPretrained(join(fixtures, 'models/bert-tiny'))
+  model.addTaggingHead('x', { labels: ['O', 'B'], activationFunction: null })
+  const folder = scratch()
+  await model.savePretrained(folder, { modelClass: 'BertForTokenClassification' })
+  t.regex(
+    (await command(['inspect', folder])).output,
+    /head 'default'\n {2}type {10}tagging, 1 layer\n {2}labels {8}2: O, B\n/
+  )
+  const { whole_model: whole } = JSON.parse((await command(['inspect', folder, '--json'])).output)
+  t.deepEqual([whole.adapters, whole.heads[0].name], [[], 'default'])
+  // A base model alone holds nothing more, whatever its class.
+  const base = scratch()
+  await model.savePretrained(base, { modelClass: 'BertModel' })
+  const file = join(base, 'config.json')
+  const config = { ...JSON.parse(readFileSync(file, 'utf8')), architectures: ['BertForTokenClassification'] }
+  writeFileSync(file, JSON.stringify(config))
+  t.notRegex((await command(['inspect', base])).output, /\nhead |\nactive /)
+  t.false('whole_model' in JSON.parse((await command(['inspect', base, '--json'])).output))
 })
 
 test.serial('a fusion’s folder is one, converts whole, and is no head alone', async (t) => {
