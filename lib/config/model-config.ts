@@ -143,8 +143,9 @@ function refuseOtherMaths(
   refuse: (...what: Refused) => never
 ): void {
   for (const [key, { value, why }] of Object.entries(fixed)) {
-    const got = given.get(camelCase(key)) ?? value
-    if (got !== value) refuse(key, got, String(value), why)
+    const got = given.get(camelCase(key))
+    // Python's None is no default: it counts as false.
+    if (got !== undefined && (got ?? false) !== value) refuse(key, got, String(value), why)
   }
   const [pooled, hidden] = [given.get('poolerOutputSize'), given.get('hiddenSize') ?? defaults.hiddenSize]
   if (pooled != null && pooled !== hidden) refuse('pooler_output_size', pooled, `${hidden}, the hidden size`)

@@ -59,7 +59,7 @@ const bertDefaults = {
 } as const
 
 const fixed: Readonly<Record<string, FixedField>> = {
-  position_embedding_type: { value: 'absolute', why: 'relative positions' },
+  position_embedding_type: { value: 'absolute', why: 'relative positions, or none,' },
   is_decoder: { value: false, why: 'causal attention' },
   add_cross_attention: { value: false, why: 'cross attention' },
   is_encoder_decoder: { value: false, why: 'encoder-decoder models' }

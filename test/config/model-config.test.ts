@@ -135,6 +135,8 @@ test('words that are not tied are written as such, and tied ones as nothing', (t
 test('a field that changes the numbers in a way that is not built is refused by name', (t) => {
   const cases: [Record<string, unknown>, RegExp][] = [
     [{ position_embedding_type: 'relative_key' }, /position_embedding_type .*relative positions.*expected absolute/],
+    // Without a type transformers adds no positions.
+    [{ position_embedding_type: null }, /position_embedding_type .*relative positions, or none.*got null/],
     [{ is_decoder: true }, /is_decoder .*causal attention/],
     [{ add_cross_attention: true }, /add_cross_attention/],
     [{ pruned_heads: { '0': [1] } }, /pruned_heads/],
@@ -142,11 +144,14 @@ test('a field that changes the numbers in a way that is not built is refused by 
     [{ model_type: 'albert' }, /model_type .*bert, roberta, xlm-roberta, electra, distilbert, gpt2/],
     [{ model_type: 'electra', position_embedding_type: 'relative_key' }, /relative positions/],
     [{ model_type: 'gpt2', scale_attn_by_inverse_layer_idx: true }, /scale_attn_by_inverse_layer_idx/],
-    [{ model_type: 'gpt2', scale_attn_weights: false }, /scale_attn_weights/]
+    [{ model_type: 'gpt2', scale_attn_weights: false }, /scale_attn_weights/],
+    [{ model_type: 'gpt2', scale_attn_weights: null }, /scale_attn_weights/]
   ]
   for (const [field, message] of cases) {
     t.throws(() => modelConfigFromJson({ ...robertaBase, ...field }), { code: 'ERR_UNSUPPORTED', message })
   }
+  const none = { is_decoder: null, add_cross_attention: null, is_encoder_decoder: null, pruned_heads: null }
+  t.notThrows(() => modelConfigFromJson({ ...robertaBase, ...none }))
 })
 
 test('impossible values are refused', (t) => {
