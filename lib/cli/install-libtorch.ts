@@ -1,5 +1,5 @@
 import { SingleBar } from 'cli-progress'
-import { type FetchReport, fetchLibTorch } from '../native/fetch-libtorch.js'
+import { type FetchReport, fetchedLibTorch, fetchLibTorch } from '../native/fetch-libtorch.js'
 import { findLibTorch, readLibTorchVersion } from '../native/libtorch.js'
 import { cacheFolder, packageJson } from '../native/platform.js'
 import { exitStatus, inputFile, parseCommand, usageError } from './arguments.js'
@@ -15,7 +15,7 @@ reached the wheel that "python3 -m pip" finds. Does nothing if a libtorch that f
   --cuda          the build for NVIDIA devices, with the libraries it needs (some GB)
   --file ARCHIVE  take libtorch from this zip or wheel; nothing is downloaded
   --sha256 HEX    the checksum that the file must have
-  --force         fetch although one is found elsewhere
+  --force         fetch although one is found elsewhere than in the cache
   --json          one JSON object: path, version, fetched
   --help          this text
 `
@@ -65,10 +65,11 @@ export async function run(argv: string[]): Promise<number> {
   }
   const { found } = findLibTorch()
   const enough = found && (found.cuda || !values.cuda) && !values.force && values.file === undefined
-  const path = enough ? found.path : await fetch(values)
+  const here = enough ? found.path : values.file === undefined ? fetchedLibTorch({ cuda: values.cuda }) : undefined
+  const path = here ?? (await fetch(values))
   const version = readLibTorchVersion(path)
-  if (values.json) process.stdout.write(`${JSON.stringify({ path, version, fetched: !enough }, null, 2)}\n`)
-  else process.stdout.write(`libtorch ${version} ${enough ? 'is here already' : 'installed'}: ${path}\n`)
+  if (values.json) process.stdout.write(`${JSON.stringify({ path, version, fetched: here === undefined }, null, 2)}\n`)
+  else process.stdout.write(`libtorch ${version} ${here !== undefined ? 'is here already' : 'installed'}: ${path}\n`)
   return exitStatus.done
 }
 

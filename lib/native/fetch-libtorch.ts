@@ -39,6 +39,15 @@ const version = packageJson.libtorch.version
 const operation = `fetch libtorch ${version}`
 const silent: FetchReport = { step: () => {}, progress: () => {} }
 
+const folderInCache = (env: NodeJS.ProcessEnv, cuda: boolean): string =>
+  join(cacheFolder(env), `libtorch-${version}${cuda ? '-cuda' : ''}`)
+
+/** The folder of what was fetched before, if it is whole. */
+export function fetchedLibTorch({ env = process.env, cuda = false }: FetchOptions = {}): string | undefined {
+  const folder = join(folderInCache(env, cuda), 'torch')
+  return readLibTorchVersion(folder) ? folder : undefined
+}
+
 /**
  * Fetches libtorch into the user's cache and gives its folder: the official archive where its checksum is known and the
  * site answers, else the wheel that pip finds. Everything is unpacked under a temporary name and renamed when complete.
@@ -58,12 +67,13 @@ export async function fetchLibTorch(options: FetchOptions = {}): Promise<string>
       cause
     })
   }
-  const final = join(cache, `libtorch-${version}${cuda ? '-cuda' : ''}`)
+  const final = folderInCache(env, cuda)
   const waiting = (pid: number) => report.step(`waiting for process ${pid}, which is fetching already`)
   return withLock(
     join(cache, '.fetch.lock'),
     async () => {
-      if (!options.file && readLibTorchVersion(join(final, 'torch'))) return join(final, 'torch')
+      const fetched = options.file ? undefined : fetchedLibTorch({ env, cuda })
+      if (fetched) return fetched
       await removeLeftovers(cache)
       await checkDisk(cache, cuda ? 8e9 : 1.2e9)
       const target = await mkdtemp(join(cache, '.unpack-'))

@@ -69,6 +69,19 @@ test('install-libtorch leaves a libtorch that fits alone', async (t) => {
   t.deepEqual(JSON.parse(stdout), { path: join(home, 'here'), version: `${minor}.5`, fetched: false })
 })
 
+test('install-libtorch --force looks past it, but not past the cache, and says what it did', async (t) => {
+  const home = temporaryFolder(t)
+  writeFakeLibTorch(join(home, 'here'), `${minor}.5`)
+  const cached = join(home, 'cache', `libtorch-${packageJson.libtorch.version}`, 'torch')
+  writeFakeLibTorch(cached, packageJson.libtorch.version)
+  const env = { ...bareEnvironment(home), LIBTORCH: join(home, 'here') }
+  const json = await cli(['install-libtorch', '--force', '--json'], env)
+  t.is(json.code, 0, json.stderr)
+  t.deepEqual(JSON.parse(json.stdout), { path: cached, version: packageJson.libtorch.version, fetched: false })
+  const { stdout } = await cli(['install-libtorch', '--force'], env)
+  t.is(stdout, `libtorch ${packageJson.libtorch.version} is here already: ${cached}\n`)
+})
+
 test('wrong use is status 2 with a hint, failures are status 1 without a stack', async (t) => {
   const flag = await cli(['doctor', '--jsn'])
   t.is(flag.code, 2)
