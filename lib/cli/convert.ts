@@ -8,7 +8,7 @@ import {
   statSync,
   writeFileSync
 } from 'node:fs'
-import { basename, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { adapterFloatKeys } from '../config/adapter-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { fileError, readJsonObject } from '../config/read-json.js'
@@ -194,7 +194,7 @@ function checkTarget(target: string, isFolder: boolean, force: boolean): void {
     throw usageError(`SOURCE is a ${isFolder ? 'folder' : 'file'} and TARGET is not`)
   }
   if (isThere && !force) {
-    throw new AdapterError('ERR_FILE_EXISTS', '', `${basename(target)} exists already`, {
+    throw new AdapterError('ERR_FILE_EXISTS', '', `${target} exists already`, {
       hint: 'Give another TARGET, or --force to replace it.'
     })
   }

@@ -163,7 +163,7 @@ test.serial('nothing is replaced unasked, and a failure leaves nothing', async (
   await command(['convert', source, target])
   const again = await command(['convert', source, target])
   t.is(again.status, 1)
-  t.regex(again.errors, /target exists already\. Give another TARGET, or --force/)
+  t.true(again.errors.includes(`: ${target} exists already. Give another TARGET, or --force`), again.errors)
   t.is((await command(['convert', source, target, '--force', '--format', 'bin'])).status, 0)
   const broken = folderCopy('bert-seq_bn-bin')
   writeFileSync(join(broken, 'pytorch_adapter.bin'), 'PK no archive')
