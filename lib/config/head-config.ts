@@ -187,6 +187,15 @@ export function isTied(config: HeadConfig): boolean {
   return predictsWords(config) && config.tied
 }
 
+/** What PyTorch's state dict calls the word embedding in a head that is tied to it, after the head's own name; null: it is not. */
+export function tiedWeight(config: HeadConfig): string | null {
+  // A network's own head has no layers here.
+  if (!predictsWords(config) || !config.tied || config.layers === 0) return null
+  const hasNorm = config.headType === 'masked_lm' || config.layerNorm
+  const modulesOfLayer = 1 + Number(config.activationFunction !== null) + Number(hasNorm)
+  return `${(config.layers - 1) * modulesOfLayer}.weight`
+}
+
 /** Heads that answer with words of the vocabulary: they have no labels of their own. */
 export function predictsWords(config: HeadConfig): config is LanguageHeadConfig {
   return config.headType === 'masked_lm' || config.headType === 'causal_lm'

@@ -10,6 +10,8 @@ import { type ConvertedHead, modelClassHead, staticHeadClasses } from './static-
 // What transformers' classes call the parameters of a model: GPT2Model has `h.0.mlp.c_fc.weight`, GPT2LMHeadModel
 // `transformer.h.0.mlp.c_fc.weight` and `lm_head.weight`. Surgery renames both alike.
 
+export const wordEmbedding = /(^|\.)(word_embeddings|wte)\.weight$/
+
 /** A parameter's name there, and here. */
 export interface NameInClass {
   readonly theirs: string
@@ -128,7 +130,7 @@ function headNames({ layers, config: form }: ConvertedHead, { names, head }: Mod
     )
   })
   const isWord = head === null || (predictsWords(form) && isTied(head.config))
-  const words = names.find((name) => /(^|\.)(word_embeddings|wte)\.weight$/.test(name))
+  const words = names.find((name) => wordEmbedding.test(name))
   if (!isWord || words === undefined) return own
   const last = Math.max(...Object.values(layers))
   const decoder = modules.find((module) => module[1] === last && !isAround(module))

@@ -1,7 +1,8 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import * as check from '../config/check.js'
-import { type HeadConfig, predictsWords } from '../config/head-config.js'
+import { type HeadConfig, predictsWords, tiedWeight } from '../config/head-config.js'
+import { prefixed } from '../config/linear-paths.js'
 import { readJsonObject } from '../config/read-json.js'
 import {
   classConfigJson,
@@ -10,14 +11,15 @@ import {
   type ModelParts,
   modelClasses,
   type NameInClass,
-  needsHead
+  needsHead,
+  wordEmbedding
 } from '../exchange/class-names.js'
 import { defaultHead, isInStaticHead } from '../exchange/static-heads.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import { checkKnown } from './setup.js'
-import type { StateValue } from './state-dict.js'
+import { checkStateDict, type StateDict, type StateValue } from './state-dict.js'
 
 /** Under whose names a state is. */
 export interface ClassOptions {
@@ -34,6 +36,25 @@ export interface ClassOptions {
 const firstNames = (model: Model): ReadonlyMap<string, string> => {
   const flat = nativeCall(() => model.native.sharedNames())
   return new Map(Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i + 1] as string, flat[2 * i] as string]))
+}
+
+const wordsOf = (model: Model): string | undefined =>
+  model.namedParameters().find(({ name, part }) => part === 'base' && wordEmbedding.test(name))?.name
+
+/** The names of the word embedding in heads that are tied to it: PyTorch's state dict has them, namedParameters has not. */
+function tiedNames(model: Model): NameInClass[] {
+  const ours = wordsOf(model)
+  const weights = Array.from(model.heads, ([name, config]) => ({ name, weight: tiedWeight(config) }))
+  return weights.flatMap(({ name, weight }) =>
+    ours === undefined || weight === null ? [] : [{ theirs: `heads.${name}.${weight}`, ours }]
+  )
+}
+
+/** All that a state dict of Python's adapters has: it holds the word embedding for prompts, too, of which none need be there. */
+function namesOfWords(model: Model): NameInClass[] {
+  const ours = wordsOf(model)
+  const theirs = prefixed('prompt_tuning.base_model_embeddings.weight', model.config)
+  return [...tiedNames(model), ...(ours === undefined ? [] : [{ theirs, ours }])]
 }
 
 function partsOf(model: Model, modelClass: string, head: string | undefined): ModelParts {
@@ -69,18 +90,24 @@ export function bareNames(model: Model): readonly NameInClass[] {
   return model.namedParameters().flatMap(({ name, part }) => (part === 'base' ? [{ theirs: name, ours: name }] : []))
 }
 
-/** Copies of a model's values by name: all that namedParameters lists, or what the class has. */
+/** Copies of a model's values by name: those of PyTorch's state dict, or what the class has. */
 export function stateDict(model: Model, options: ClassOptions): Map<string, StateValue> {
   checkOptions(options, ['modelClass', 'head'])
   const { modelClass, head } = options
   const firsts = firstNames(model)
   if (modelClass === undefined && head !== undefined) throw check.valueError('head', 'is for a modelClass; name one')
-  const own = () => [...model.namedParameters().map(({ name }) => name), ...firsts.keys()]
-  const names =
-    modelClass === undefined
-      ? own().map((name) => ({ theirs: name, ours: name }))
-      : namesOf(model, modelClass, head).names
+  const own = () => asTheyAre([...model.namedParameters().map(({ name }) => name), ...firsts.keys()])
+  const names = modelClass === undefined ? [...own(), ...tiedNames(model)] : namesOf(model, modelClass, head).names
   return valuesOf(model, names, firsts)
+}
+
+const asTheyAre = (names: readonly string[]): NameInClass[] => names.map((name) => ({ theirs: name, ours: name }))
+
+/** Copies values into parameters by the names of stateDict; of a tensor under several the last counts, as in PyTorch. */
+export function loadStateDict(model: Model, values: StateDict): void {
+  const words = new Map(namesOfWords(model).map(({ theirs, ours }) => [theirs, ours]))
+  const all = Array.from(checkStateDict(values), ([name, value]) => [words.get(name) ?? name, value] as const)
+  nativeCall(() => model.native.setParameters(new Map(all)))
 }
 
 /** Copies of these values. */
@@ -121,7 +148,8 @@ export async function loadWeights(model: Model, path: string, options: ClassOpti
   const ofClass = modelClass === undefined ? [] : namesOf(model, modelClass, head).names
   // The bare class's names, and those of a class with a head, lie in files of either.
   const accepted = [
-    ...own.map((name) => ({ theirs: name, ours: name })),
+    ...asTheyAre(own),
+    ...namesOfWords(model),
     ...(bare === undefined ? [] : namesOf(model, bare, undefined).names),
     ...ofClass
   ]

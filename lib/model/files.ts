@@ -1,7 +1,6 @@
 import type { CompositionBlock, Fuse } from '../config/composition.js'
-import { nativeCall } from '../native/errors.js'
 import { Averages } from './average.js'
-import { type ClassOptions, loadWeights, stateDict } from './class-state.js'
+import { type ClassOptions, loadStateDict, loadWeights, stateDict } from './class-state.js'
 import {
   type LoadAdapterOptions,
   type LoadHeadOptions,
@@ -20,7 +19,7 @@ import type { Model } from './model.js'
 import { checkOptions } from './options.js'
 import type { AdapterSetup } from './setup.js'
 import { type LoadSetupOptions, loadAdapterSetup, type SaveSetupOptions, saveAdapterSetup } from './setup-files.js'
-import { checkStateDict, type StateDict, type StateValue } from './state-dict.js'
+import type { StateDict, StateValue } from './state-dict.js'
 import { saveWhole } from './whole.js'
 
 /** A model's calls that write and read folders, and values by name. */
@@ -102,8 +101,7 @@ export abstract class ModelFiles extends Averages {
    */
   loadStateDict(values: StateDict): void {
     this.rewritable('loadStateDict')
-    const checked = checkStateDict(values)
-    nativeCall(() => this.#model.native.setParameters(checked))
+    loadStateDict(this.#model, values)
   }
 
   /**

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { AutoModel, adapterLayer, addAdaptersToModel, type Model, sequential } from '../../lib/index.js'
 import { fixtures } from '../parity/support/fixtures.js'
-import { readTensors } from './safetensors-file.js'
+import { readTensors, writeTensors } from './safetensors-file.js'
 import { load, moved, scratch, snapshot } from './support.js'
 
 const gpt2 = () => AutoModel.fromPretrained(join(fixtures, 'models/gpt2-tiny'))
@@ -31,6 +31,56 @@ test('stateDict: every name of every tensor, with values that loadStateDict take
   const before = snapshot(model)
   model.loadStateDict(state)
   t.deepEqual(moved(before, snapshot(model)), [])
+})
+
+test('of heads that are tied to the word embedding a state has its name there, too, as PyTorch’s', async (t) => {
+  const model = await load(t)
+  model.addMaskedLmHead('h')
+  model.addMaskedLmHead('plain', { activationFunction: null })
+  using gpt = await gpt2()
+  gpt.addCausalLmHead('c')
+  gpt.addCausalLmHead('deep', { layers: 3, layerNorm: false, bias: false })
+  gpt.addCausalLmHead('one', { layers: 1, layerNorm: false, bias: false })
+  gpt.addClassificationHead('class')
+  // As torch 2.13 and adapters 1.3 name them: a module for each layer, its activation and its norm.
+  for (const [each, words, names] of [
+    [model, 'bert.embeddings.word_embeddings.weight', ['heads.h.3.weight', 'heads.plain.2.weight']],
+    [
+      gpt,
+      'transformer.wte.weight',
+      ['heads.default.0.weight', 'heads.c.3.weight', 'heads.deep.4.weight', 'heads.one.0.weight']
+    ]
+  ] as const) {
+    const listed = new Set(each.namedParameters().map(({ name }) => name))
+    const state = each.stateDict()
+    t.deepEqual(
+      [...state.keys()].filter((name) => !listed.has(name)),
+      [...names]
+    )
+    for (const name of names) t.deepEqual(state.get(name), state.get(words))
+    const { data, shape } = state.get(words) as { data: Float32Array; shape: readonly number[] }
+    const other = { data: data.map((value) => value / 2), shape }
+    // Of two names of one tensor the last counts, as in PyTorch.
+    each.loadStateDict(
+      new Map([
+        [words, { data, shape }],
+        [names[0], other]
+      ])
+    )
+    t.deepEqual(each.parameter(words).data, other.data)
+    t.throws(() => each.loadStateDict({ [`${names[0]}x`]: other }), { code: 'ERR_STATE_DICT' })
+    // Python's adapters have it for prompts, too, whether there are any or not.
+    const prompts = `${words.split('.')[0]}.prompt_tuning.base_model_embeddings.weight`
+    const file = join(scratch(t), 'state.safetensors')
+    const inPython = new Map([...state, [prompts, { data, shape }] as const])
+    const bytesOf = (values: Float32Array) => Buffer.from(values.buffer, values.byteOffset, values.byteLength)
+    writeTensors(
+      file,
+      new Map([...inPython].map(([name, one]) => [name, { dtype: 'F32', shape: one.shape, bytes: bytesOf(one.data) }]))
+    )
+    await each.loadWeights(file)
+    t.deepEqual(each.parameter(words).data, data)
+  }
 })
 
 test('after surgery a state has the names of the class, as the same surgery gives them in PyTorch', async (t) => {
