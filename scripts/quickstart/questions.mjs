@@ -16,6 +16,16 @@ const ownDefinitions = [
 ]
 
 /**
+ * The first five that differ in what is read.
+ * @template {{ text: string, textPair?: string, words?: string[] }} T
+ * @param {T[]} rows
+ */
+export function different(rows) {
+  const byText = new Map(rows.map((row) => [JSON.stringify([row.text, row.textPair, row.words]), row]))
+  return [...byText.values()].slice(0, 5)
+}
+
+/**
  * @param {Model} model with the adapter
  * @param {RowTask | TagTask} task
  * @returns {Promise<string[]>} a line or two for each
@@ -23,7 +33,7 @@ const ownDefinitions = [
 export async function answersOf(model, task) {
   const reader = readerOf(model)
   if (task.kind === 'tagging') {
-    const rows = task.test.slice(0, 5)
+    const rows = different(task.test)
     const tags = await tagWords(
       model,
       rows.map((row) => encodeTagged(reader, row))
@@ -35,7 +45,7 @@ export async function answersOf(model, task) {
   }
   const own = ownDefinitions.map((text) => ({ text, label: 0 }))
   /** @type {import('./tasks.mjs').Row[]} */
-  const rows = task.name === 'lexname' ? own : task.test.slice(0, 5)
+  const rows = task.name === 'lexname' ? own : different(task.test)
   const answers = await model.predict(rows.map((row) => encodeRow(reader, row, task.labels)))
   return rows.map(({ text, textPair }, i) => {
     const { label, score = 0 } = answers[i] ?? {}

@@ -11,7 +11,7 @@ import { majority, measure, measureTags } from './measures.mjs'
 import { shown } from './options.mjs'
 import { answersOf } from './questions.mjs'
 import { table } from './table.mjs'
-import { taskBuilders } from './tasks.mjs'
+import { partsOf, taskBuilders } from './tasks.mjs'
 import { userTask } from './user-data.mjs'
 import { readWordnet } from './wordnet.mjs'
 
@@ -29,7 +29,7 @@ async function readTask({ task, data }) {
   let read
   await step(data === undefined ? 'reading WordNet 3.1' : `reading ${data}`, async () => {
     read = data === undefined ? taskBuilders[task](readWordnet()) : userTask(data)
-    return `${read.title}: ${[read.train, read.dev, read.test].map(({ length }) => length).join(' + ')} rows`
+    return data === undefined ? `${read.title}: ${partsOf(read)}` : partsOf(read)
   })
   return /** @type {RowTask | TagTask} */ (read)
 }

@@ -105,4 +105,12 @@ export function lemmaTask(synsets) {
   return { kind: 'tagging', name: 'lemma', title, labels: ['other', 'lemma'], ...divide(entries) }
 }
 
+/** What each part is for, and whether the test has rows of all classes. @param {RowTask | TagTask} task */
+export function partsOf(task) {
+  const { train, dev, test, labels } = task
+  const tested = task.kind === 'tagging' ? labels.length : new Set(task.test.map(({ label }) => label)).size
+  const lacks = tested < labels.length ? ` (of ${tested} of the ${labels.length} classes)` : ''
+  return `${train.length} rows to train on, ${dev.length} for the curves, ${test.length} for the test${lacks}`
+}
+
 export const taskBuilders = { lexname: lexnameTask, hypernym: hypernymTask, lemma: lemmaTask }

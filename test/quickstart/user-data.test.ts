@@ -37,6 +37,8 @@ interface Contenders {
 }
 
 const { userTask } = await script<{ userTask(path: string): Task }>('quickstart/user-data.mjs')
+const { partsOf } = await script<{ partsOf(task: Task): string }>('quickstart/tasks.mjs')
+const { different } = await script<{ different<T>(rows: T[]): T[] }>('quickstart/questions.mjs')
 const { readerOf, encodeRow, encodeTagged } = await script<Encode>('quickstart/encode.mjs')
 const contenders = await script<Contenders>('quickstart/contenders.mjs')
 
@@ -160,4 +162,31 @@ test('labels may be true and false; a file that is no JSON, and a list of labels
   t.deepEqual(read(...['a', 'b', 'c', 'd'].map((text, i) => ({ text, label: i > 1 }))).labels, ['false', 'true'])
   t.throws(() => read('text,label', 'a,b'), { message: /line 1 is not JSON .*torch-adapters train.* takes CSV/ })
   t.throws(() => read({ text: 'a', label: ['x'] }), { message: /line 1 has no "label" that is one text/ })
+})
+
+test('the parts say what they are for, and which classes the test lacks; questions are different rows', (t) => {
+  const row = (text: string, label: number): Row => ({ text, label })
+  const task = { labels: ['a', 'b', 'c'], train: [row('x', 0)], dev: [], test: [row('y', 1), row('y', 1), row('z', 2)] }
+  t.is(partsOf(task), '1 rows to train on, 0 for the curves, 3 for the test (of 2 of the 3 classes)')
+  t.is(partsOf({ ...task, labels: ['b', 'c'] }), '1 rows to train on, 0 for the curves, 3 for the test')
+  t.deepEqual(different(task.test), [row('y', 1), row('z', 2)])
+  const many = ['a', 'a', 'b', 'c', 'b', 'd', 'e', 'f'].map((text) => ({ text }))
+  t.is(
+    different(many)
+      .map(({ text }) => text)
+      .join(''),
+    'abcde'
+  )
+  // The same text beside another, or beside other words, is another row.
+  const pairs = [
+    ...[
+      { text: 'a', textPair: 'b' },
+      { text: 'a', textPair: 'c' }
+    ],
+    ...[
+      { text: 'a', words: ['b'] },
+      { text: 'a', words: ['c'] }
+    ]
+  ]
+  t.is(different<object>(pairs).length, 4)
 })
