@@ -1,4 +1,5 @@
 import type { NativeClassWeights } from '../native/trainer-types.js'
+import { asOfRun } from '../training/as-of-run.js'
 import { checkMeasured } from '../training/best.js'
 import { Callbacks } from '../training/callbacks.js'
 import { due, isEvaluated, isSavedBehind } from '../training/due.js'
@@ -164,6 +165,8 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       ...(isOver() && state.step < state.plan.totalSteps && { stoppedEarly: true }),
       ...(frozenLayers && { frozenLayers })
     })
+  } catch (error) {
+    throw asOfRun(model, error)
   } finally {
     closeCache()
     state.native.dispose()

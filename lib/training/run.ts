@@ -5,6 +5,7 @@ import { unlessAborted } from '../data/abort.js'
 import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
 import type { NativeMemberResult } from '../native/trainer-types.js'
+import { asOfRun } from './as-of-run.js'
 import { BestModel, checkMeasured, valueNamed } from './best.js'
 import { Callbacks, type TrainerCallback } from './callbacks.js'
 import { headClassWeights, headsBy } from './class-weights.js'
@@ -187,6 +188,8 @@ export async function* trainingRun(
       ...(isOver() && step < plan.totalSteps && { stoppedEarly: true }),
       ...(frozenLayers && { frozenLayers })
     })
+  } catch (error) {
+    throw asOfRun(model, error)
   } finally {
     batches.close()
     closeCache()

@@ -93,6 +93,27 @@ test('disposing of a model while it trains ends the run with ERR_DISPOSED, and n
     t.is((error as AdapterError).code, 'ERR_DISPOSED')
     t.is(steps, 3)
   }
+  // The same where the run comes upon it as it saves.
+  const saving = { ...args, saveStrategy: 'steps', saveSteps: 1 } as const
+  const [fourth, fifth] = [await ready(t), await ready(t)]
+  const savers = [
+    [fourth, new AdapterTrainer({ model: fourth, trainDataset: rows, args: { ...saving, outputDir: scratch(t) } })],
+    [
+      fifth,
+      new MultiTaskTrainer({
+        model: fifth,
+        tasks: { a: { dataset: rows } },
+        args: { ...saving, outputDir: scratch(t) }
+      })
+    ]
+  ] as const
+  for (const [own, trainer] of savers) {
+    const error = await t.throwsAsync(async () => {
+      for await (const event of trainer.run()) if (event.type === 'step') own.dispose()
+    })
+    t.is((error as AdapterError).code, 'ERR_DISPOSED')
+    t.regex(error?.message ?? '', /^train: the model was disposed of/)
+  }
   t.deepEqual(await other.forward({ inputIds }), expected)
 })
 
