@@ -85,7 +85,12 @@ export { ReftConfig, type ReftOverrides } from './config/reft-config.js'
 export type { ReportTarget, ReportTo } from './config/report-to.js'
 export type { LrSchedulerKwargs, SchedulerType, ScheduleShape } from './config/scheduler-arguments.js'
 export { chooseAdapterSize, type TaskComplexity } from './config/size.js'
-export type { SaveStrategy, Strategy, TrainingArguments, TrainingArgumentsInput } from './config/training-arguments.js'
+export type {
+  ResolvedTrainingArguments,
+  SaveStrategy,
+  Strategy,
+  TrainingArguments
+} from './config/training-arguments.js'
 export type { Choice } from './data/choices.js'
 export type {
   ChoicesRow,

@@ -3,8 +3,8 @@ import { basename, join } from 'node:path'
 import { isPlainObject } from '../config/check.js'
 import {
   commonArguments,
+  type ResolvedTrainingArguments,
   type TrainingArguments,
-  type TrainingArgumentsInput,
   trainingArguments
 } from '../config/training-arguments.js'
 import { adapterConfigFile, headConfigFile, setupConfigFile } from '../exchange/folder-files.js'
@@ -51,7 +51,7 @@ export const isFinished = (folder: string, events: string): boolean => finishedH
  */
 export async function finishedRun(
   folder: string,
-  args: TrainingArgumentsInput,
+  args: TrainingArguments,
   record: Settings
 ): Promise<FinishedRun | undefined> {
   const history = finishedHistory(folder, args.loggingDir ?? folder)
@@ -74,12 +74,12 @@ type Settings = Readonly<Record<string, unknown>>
 async function refuseOther(
   folder: string,
   { start }: RunHistory,
-  now: TrainingArguments,
+  now: ResolvedTrainingArguments,
   record: Settings
 ): Promise<void> {
   const { deciding } = await import('../training/fingerprint.js')
   const { differencesOf } = await import('../training/differences.js')
-  const before = { ...trainingArguments(), ...start?.args } as TrainingArguments
+  const before = { ...trainingArguments(), ...start?.args } as ResolvedTrainingArguments
   const known = readRecord(folder)
   const differences = differencesOf(
     { ...deciding(before), ...(await decidingSettings(known)) },
@@ -113,7 +113,10 @@ export function readRecord(folder: string): Settings {
 }
 
 /** Its checkpoints may be from before its end, so that a shorter run would go on from there and lose what came after. */
-function refuseShorter({ start, end, step }: RunHistory, { maxSteps, numTrainEpochs }: TrainingArguments): void {
+function refuseShorter(
+  { start, end, step }: RunHistory,
+  { maxSteps, numTrainEpochs }: ResolvedTrainingArguments
+): void {
   const planned = Number(start?.args['maxSteps']) > 0 ? end?.epoch : start?.args['numTrainEpochs']
   const epochs = end?.stoppedEarly ? Number.NaN : Number(planned)
   const isShorter = maxSteps > 0 ? maxSteps < step : numTrainEpochs < epochs

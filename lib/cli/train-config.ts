@@ -6,7 +6,7 @@ import { explainArgument } from '../config/foreign-arguments.js'
 import { plain } from '../config/nearest.js'
 import { inFile, readJsonObject, readText } from '../config/read-json.js'
 import { isTaskArgument, type TaskArguments } from '../config/task-arguments.js'
-import { type TrainingArguments, type TrainingArgumentsInput, trainingRules } from '../config/training-arguments.js'
+import { type ResolvedTrainingArguments, type TrainingArguments, trainingRules } from '../config/training-arguments.js'
 import { folderFormats } from '../exchange/folder-files.js'
 import { type TrunkOption, trunkOptions } from '../model/trunk.js'
 import { AdapterError } from '../native/errors.js'
@@ -93,7 +93,7 @@ export interface TaskSettings
 /** Where the result and its checkpoints lie is said once, as `output`; resuming is for the command line. */
 const elsewhere = ['outputDir', 'resumeFromCheckpoint'] as const
 
-type Arguments = Omit<TrainingArguments, (typeof elsewhere)[number]>
+type Arguments = Omit<ResolvedTrainingArguments, (typeof elsewhere)[number]>
 type TrainFile = TrainSettings & Arguments
 
 const settingRules: check.FieldRules<TrainSettings> = {
@@ -209,7 +209,7 @@ export function trainSchema(): check.JsonSchema {
 /** A config as the command line takes it: what is an option there, and the training arguments. */
 export interface TrainConfig {
   readonly argv: readonly string[]
-  readonly args: TrainingArgumentsInput
+  readonly args: TrainingArguments
 }
 
 const explainInTask = (name: string): string | undefined =>
@@ -330,7 +330,7 @@ export function isForeignConfig(file: string): boolean {
 type Values = Readonly<Record<string, unknown>>
 
 /** Keeps what a run was started with: a config for `train`, whole, with paths that hold from everywhere. */
-export function writeTrainConfig(folder: string, values: Values, args: TrainingArgumentsInput): void {
+export function writeTrainConfig(folder: string, values: Values, args: TrainingArguments): void {
   const paths = ['train', 'report', 'tokenizer']
   const given = settings.filter((name) => name !== 'output' && values[name] !== undefined && values[name] !== false)
   const own = given.map((name) => {

@@ -8,7 +8,11 @@ import { parameterGroups } from '../config/parameter-groups.js'
 import { adapterTrainingStrategy, type TrainingStrategy, trainingStrategies } from '../config/recipes.js'
 import { type ReportTo, reportTo } from '../config/report-to.js'
 import type { SchedulerType } from '../config/scheduler-arguments.js'
-import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import {
+  type ResolvedTrainingArguments,
+  type TrainingArguments,
+  trainingArguments
+} from '../config/training-arguments.js'
 import { listCheckpoints, trainingFile } from '../training/checkpoint-folder.js'
 import { choiceOption, countOption, fromOptions, numberOption, usageError } from './arguments.js'
 import { isFinished, isSaved } from './run-folder.js'
@@ -18,7 +22,7 @@ import { onlyAsOption, optionOf, plainOptions, type TrainValues } from './train-
 const known = Object.keys(trainingArguments())
 
 /** Refuses arguments that are wrong, and fills in the rest. */
-export type ArgumentsCheck = (args: TrainingArgumentsInput) => TrainingArguments
+export type ArgumentsCheck = (args: TrainingArguments) => ResolvedTrainingArguments
 
 interface Circumstances {
   readonly seed: number
@@ -27,7 +31,7 @@ interface Circumstances {
   readonly loggingDir: string
   readonly hasEvaluation: boolean
   /** Those of a config; options go before. */
-  readonly given: TrainingArgumentsInput
+  readonly given: TrainingArguments
   /** Where neither --learning-rate nor a recipe names one. */
   readonly learningRate: number
   readonly check: ArgumentsCheck
@@ -37,7 +41,7 @@ interface Circumstances {
 export function trainingSettings(
   values: TrainValues,
   { seed, outputDir, loggingDir, hasEvaluation, learningRate, given, check }: Circumstances
-): TrainingArgumentsInput {
+): TrainingArguments {
   const batchSize = numberOption('batch-size', values['batch-size'])
   const chosen = { ...plainSettings(values), ...Object.fromEntries(values.set.map((text) => setting(text, values))) }
   const maxTokens = countOption('max-tokens', values['max-tokens'])
@@ -52,7 +56,7 @@ export function trainingSettings(
   const events = values['logging-dir'] ?? given.loggingDir ?? loggingDir
   const recipe = recipeNamed('recipe' in chosen ? chosen['recipe'] : file.recipe)
   const savesByDefault = values.save === undefined && !('saveStrategy' in chosen) && file.saveStrategy === undefined
-  const settings: TrainingArgumentsInput = {
+  const settings: TrainingArguments = {
     // With a recipe its own: what is given here would go before it.
     ...(recipe === undefined && { learningRate, perDeviceTrainBatchSize: isBudget ? undefined : 16 }),
     perDeviceEvalBatchSize: batchSize ?? file.perDeviceTrainBatchSize ?? recipe?.perDeviceTrainBatchSize ?? 16,
@@ -113,7 +117,7 @@ interface Said {
  * A batch has so many rows or so many tokens, a run so many epochs or steps: the one that an option says takes the place of
  * the other.
  */
-function withoutOther(given: TrainingArgumentsInput, { rows, tokens, epochs }: Said): TrainingArgumentsInput {
+function withoutOther(given: TrainingArguments, { rows, tokens, epochs }: Said): TrainingArguments {
   const { perDeviceTrainBatchSize, maxTokensPerBatch, maxSteps, ...rest } = given
   return {
     ...rest,

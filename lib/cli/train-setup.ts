@@ -1,7 +1,11 @@
 import { basename, resolve } from 'node:path'
 import type { ParseArgsConfig } from 'node:util'
 import type { HeadConfig } from '../config/head-config.js'
-import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import {
+  type ResolvedTrainingArguments,
+  type TrainingArguments,
+  trainingArguments
+} from '../config/training-arguments.js'
 import { checkMetric } from '../training/best.js'
 import { checkLossArguments } from '../training/loss-arguments.js'
 import { checkDatasetArguments } from '../training/trainer-options.js'
@@ -43,7 +47,7 @@ export interface TrainingSetup<V> {
   readonly values: V
   readonly plan: TuningPlan
   readonly folder: string
-  readonly args: TrainingArgumentsInput
+  readonly args: TrainingArguments
   readonly train: TrainingRows
   readonly evaluation: EvalRows | undefined
   readonly head: HeadConfig
@@ -138,7 +142,12 @@ function refuseOthers(file: string | undefined, { argv }: TrainConfig, more: obj
 }
 
 /** A measure that no evaluation of this head will have is a mistake that shows before a model is loaded. */
-export function checkBest(args: TrainingArguments, head: HeadConfig, sets: readonly string[], option = '--best'): void {
+export function checkBest(
+  args: ResolvedTrainingArguments,
+  head: HeadConfig,
+  sets: readonly string[],
+  option = '--best'
+): void {
   try {
     checkMetric(args, new Map([['', head]]), undefined, sets)
   } catch (error) {

@@ -1,4 +1,8 @@
-import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import {
+  type ResolvedTrainingArguments,
+  type TrainingArguments,
+  trainingArguments
+} from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import type { TrainingEvent } from '../training/events.js'
 import type { RunCurves } from '../training/report.js'
@@ -84,7 +88,7 @@ interface Job {
   readonly name: string
   readonly train: TrainingRows
   readonly evaluation: EvalRows | undefined
-  readonly args: TrainingArgumentsInput
+  readonly args: TrainingArguments
   readonly json: boolean
 }
 
@@ -122,7 +126,7 @@ const curveMetrics = ['pearson', 'entityF1', 'las', 'accuracy', 'f1'] as const
 async function writeReport(
   file: string,
   curves: RunCurves,
-  { metricForBestModel: best }: TrainingArguments,
+  { metricForBestModel: best }: ResolvedTrainingArguments,
   sets: readonly string[]
 ): Promise<void> {
   const { reportHtml } = await import('../training/report.js')

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { commonArguments, type TrainingArgumentsInput } from '../config/training-arguments.js'
+import { commonArguments, type TrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
 import { goesOn, goesOnWithoutBest, listCheckpoints } from '../training/checkpoint-folder.js'
@@ -32,7 +32,7 @@ export interface Following<Event extends Told> {
 export interface TrainingRun<Event extends Told, Trained> {
   readonly values: ModelValues & { readonly json: boolean; readonly overwrite: boolean; readonly resume: boolean }
   readonly folder: string
-  readonly args: TrainingArgumentsInput
+  readonly args: TrainingArguments
   /** To be closed at the end. */
   readonly rows: readonly (TrainingRows | undefined)[]
   /** What train.json keeps beside the arguments, so that resume can go on. */
@@ -108,7 +108,7 @@ function inWordsOfCommands(error: unknown, folder: string): unknown {
 }
 
 /** Before anything is loaded. */
-function refuseForeign(folder: string, args: TrainingArgumentsInput): void {
+function refuseForeign(folder: string, args: TrainingArguments): void {
   const { loggingDir, reportTo } = commonArguments(args)
   const config = join(folder, runConfigFile)
   const file = isForeignConfig(config) ? config : foreignFile(loggingDir ?? folder, { reportTo })

@@ -1,7 +1,7 @@
 import { bestModelDefaults } from './best-model.js'
 import * as check from './check.js'
 import { explainArgument } from './foreign-arguments.js'
-import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from './training-arguments.js'
+import { type ResolvedTrainingArguments, type TrainingArguments, trainingArguments } from './training-arguments.js'
 
 export const taskArgumentNames: readonly string[] = [
   ...['learningRate', 'parameterGroups', 'weightDecay', 'labelSmoothingFactor', 'classWeights', 'maxGradNorm'],
@@ -13,7 +13,7 @@ export const taskArgumentNames: readonly string[] = [
 
 /** Training arguments that one of several that train side by side may have for itself. */
 export type TaskArguments = Pick<
-  TrainingArgumentsInput,
+  TrainingArguments,
   | 'learningRate'
   | 'parameterGroups'
   | 'weightDecay'
@@ -48,9 +48,9 @@ export const isTaskArgument = (name: string): boolean => taskArgumentNames.inclu
 /** All arguments of one of several: its own in place of those of all. `name`: for messages, such as `tasks.sst.args`. */
 export function taskArguments(
   name: string,
-  args: TrainingArgumentsInput,
+  args: TrainingArguments,
   given: TaskArguments | undefined
-): TrainingArguments {
+): ResolvedTrainingArguments {
   const fields = check.checkObject(name, given ?? {})
   const known = Object.keys(trainingArguments())
   for (const key of Object.keys(fields)) {
@@ -74,7 +74,7 @@ export function taskArguments(
 }
 
 /** Whether those of all are wrong by themselves. */
-function isOfAll(args: TrainingArgumentsInput, { message }: Error): boolean {
+function isOfAll(args: TrainingArguments, { message }: Error): boolean {
   try {
     trainingArguments(args)
     return false
@@ -84,7 +84,7 @@ function isOfAll(args: TrainingArgumentsInput, { message }: Error): boolean {
 }
 
 /** A batch has so many rows or so many tokens: one's own say takes the place of what is said for all. */
-function withoutOther(args: TrainingArgumentsInput, own: TaskArguments): TrainingArgumentsInput {
+function withoutOther(args: TrainingArguments, own: TaskArguments): TrainingArguments {
   const { perDeviceTrainBatchSize, maxTokensPerBatch, ...rest } = args
   return {
     ...rest,

@@ -28,8 +28,8 @@ export type Strategy = 'no' | 'steps' | 'epoch'
 /** best: after each evaluation that is better than all before, by metricForBestModel; of several that train, of any. */
 export type SaveStrategy = Strategy | 'best'
 
-/** Hugging Face's TrainingArguments in camelCase, with its defaults. Frozen. */
-export interface TrainingArguments extends BestModelArguments {
+/** What a trainer's `args` are: TrainingArguments with every field that was left out filled in. Frozen. */
+export interface ResolvedTrainingArguments extends BestModelArguments {
   /** Where to begin, as adapterTrainingStrategy has it: its arguments in place of the defaults below. Default null. */
   readonly recipe: TrainingStrategy | null
   /** Folder for checkpoints. Default 'trainer_output'. */
@@ -161,15 +161,18 @@ export interface FrozenLayerCache {
   readonly dtype?: 'float32' | 'bfloat16' | undefined
 }
 
-/** null, where Hugging Face's default is None, means the default. */
-export type TrainingArgumentsInput = {
-  readonly [K in keyof TrainingArguments]?:
-    | (K extends 'optim' ? OptimizerSpelling : K extends 'reportTo' ? ReportTo : TrainingArguments[K])
+/**
+ * Hugging Face's TrainingArguments in camelCase, with its defaults; all may be left out. null, where Hugging Face's default is
+ * None, means the default.
+ */
+export type TrainingArguments = {
+  readonly [K in keyof ResolvedTrainingArguments]?:
+    | (K extends 'optim' ? OptimizerSpelling : K extends 'reportTo' ? ReportTo : ResolvedTrainingArguments[K])
     | (K extends 'optimArgs' | 'lrSchedulerKwargs' | 'evalSteps' ? null : never)
     | undefined
 }
 
-const defaults: TrainingArguments = Object.freeze({
+const defaults: ResolvedTrainingArguments = Object.freeze({
   ...bestModelDefaults,
   recipe: null,
   outputDir: 'trainer_output',
@@ -221,7 +224,7 @@ const defaults: TrainingArguments = Object.freeze({
 const strategies = ['no', 'steps', 'epoch'] as const
 
 /** For each argument what checks it. */
-export const trainingRules: check.FieldRules<TrainingArguments> = {
+export const trainingRules: check.FieldRules<ResolvedTrainingArguments> = {
   recipe: (name, value) => (value === null ? null : check.checkOneOf(name, value, trainingStrategies)),
   outputDir: check.checkNonEmptyString,
   numTrainEpochs: (name, value) => check.checkNumber(name, value, { above: 0 }),
@@ -311,7 +314,7 @@ function frozenLayerCache(name: string, value: unknown): boolean | FrozenLayerCa
 }
 
 /** Checks what is given and fills in the rest. */
-export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingArguments {
+export function trainingArguments(input: TrainingArguments = {}): ResolvedTrainingArguments {
   const args = commonArguments(input)
   checkMoving(args)
   checkBatches(args, input)
@@ -323,7 +326,7 @@ export function trainingArguments(input: TrainingArgumentsInput = {}): TrainingA
  * The same of arguments that are for several: whether they fit together shows where each of those has put its own in their
  * place.
  */
-export function commonArguments(input: TrainingArgumentsInput = {}): TrainingArguments {
+export function commonArguments(input: TrainingArguments = {}): ResolvedTrainingArguments {
   const given = check.checkObject('args', input)
   for (const name of Object.keys(given)) {
     const reason = reasonAgainst(name)
@@ -331,7 +334,7 @@ export function commonArguments(input: TrainingArgumentsInput = {}): TrainingArg
   }
   const own = check.checkFields('args', given, trainingRules, explainArgument)
   const start = own.recipe ? adapterTrainingStrategy(own.recipe) : {}
-  const fields: TrainingArguments = { ...defaults, ...start, ...own }
+  const fields: ResolvedTrainingArguments = { ...defaults, ...start, ...own }
   return Object.freeze({
     ...fields,
     ...bestModel(fields, fields),
@@ -341,13 +344,18 @@ export function commonArguments(input: TrainingArgumentsInput = {}): TrainingArg
 }
 
 /** Whether schedule and optimizer take what they are told. */
-export function checkMoving(args: TrainingArguments): void {
+export function checkMoving(args: ResolvedTrainingArguments): void {
   checkSchedule(args.lrSchedulerType, args.lrSchedulerKwargs, args.learningRate)
   checkOptimizer(args.optim, args.optimArgs)
   checkPlateau(args)
 }
 
-function checkPlateau({ lrSchedulerType, lrSchedulerKwargs, parameterGroups, ...args }: TrainingArguments): void {
+function checkPlateau({
+  lrSchedulerType,
+  lrSchedulerKwargs,
+  parameterGroups,
+  ...args
+}: ResolvedTrainingArguments): void {
   if (!isPlateau({ lrSchedulerType })) return
   if (args.warmupSteps > 0 || args.warmupRatio > 0) {
     throw check.valueError('args.lrSchedulerType', `'${lrSchedulerType}' has no warm-up, in transformers neither`)
@@ -356,7 +364,7 @@ function checkPlateau({ lrSchedulerType, lrSchedulerKwargs, parameterGroups, ...
   throw check.valueError('args.lrSchedulerKwargs', 'minLr is for one learning rate, and parameterGroups has others')
 }
 
-function checkBatches(args: TrainingArguments, input: TrainingArgumentsInput): void {
+function checkBatches(args: ResolvedTrainingArguments, input: TrainingArguments): void {
   if (args.groupByLength && !args.shuffle) {
     throw check.valueError('args.groupByLength', 'it sorts stretches of a random order: it needs shuffle')
   }

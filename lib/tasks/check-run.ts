@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import { isPlateau } from '../config/scheduler-arguments.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { AdapterError } from '../native/errors.js'
 import { checkMetric } from '../training/best.js'
 import { checkLossArguments } from '../training/loss-arguments.js'
@@ -27,7 +27,7 @@ export function checkLearners({ model, learners, feeds, args, averagedMetric }: 
       const config = options.data.requireHeads('train').get(own.head)
       const sets = options.evaluation.flatMap(({ name }) => name ?? [])
       if (config === undefined) continue
-      const checkOne = (one: TrainingArguments) =>
+      const checkOne = (one: ResolvedTrainingArguments) =>
         checkMetric(one, new Map([[own.head, config]]), options.computeMetrics, sets)
       checkOne(own.args)
       if (averagedMetric !== undefined)

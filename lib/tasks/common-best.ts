@@ -1,7 +1,11 @@
 import { bestModelDefaults, checkBestModel } from '../config/best-model.js'
 import { isPlateau } from '../config/scheduler-arguments.js'
 import type { TaskArguments } from '../config/task-arguments.js'
-import { commonArguments, type TrainingArguments, type TrainingArgumentsInput } from '../config/training-arguments.js'
+import {
+  commonArguments,
+  type ResolvedTrainingArguments,
+  type TrainingArguments
+} from '../config/training-arguments.js'
 import { type BestEvaluation, BestModel, type SavedBest, valueNamed } from '../training/best.js'
 import type { Evaluation } from '../training/evaluate.js'
 import { Plateau, type SavedPlateau } from '../training/plateau.js'
@@ -10,21 +14,21 @@ import { Plateau, type SavedPlateau } from '../training/plateau.js'
 const mean = /^(?:eval_)?mean_(?=.)/
 
 /** What the metric of all is the mean of; undefined where it is each task's own. */
-export function averagedMetric({ metricForBestModel }: TrainingArgumentsInput): string | undefined {
+export function averagedMetric({ metricForBestModel }: TrainingArguments): string | undefined {
   const name = metricForBestModel ?? ''
   return mean.test(name) ? name.replace(mean, '') : undefined
 }
 
 /** The arguments that a task begins with: the best step is its own, unless it is that of all. */
-export const argumentsOfEach = (args: TrainingArgumentsInput): TrainingArgumentsInput =>
+export const argumentsOfEach = (args: TrainingArguments): TrainingArguments =>
   averagedMetric(args) === undefined ? args : { ...args, ...bestModelDefaults }
 
 /** Whether a task's learning rate goes down as the mean over the tasks has it, rather than by evaluations of its own. */
-export const followsMean = (all: TrainingArgumentsInput, own: TaskArguments | undefined): boolean =>
+export const followsMean = (all: TrainingArguments, own: TaskArguments | undefined): boolean =>
   averagedMetric(all) !== undefined && isPlateau(all) && own?.lrSchedulerType === undefined
 
 /** The arguments of the run: it has a best step where that is of all tasks. */
-export function argumentsOfAll(args: TrainingArgumentsInput): TrainingArguments {
+export function argumentsOfAll(args: TrainingArguments): ResolvedTrainingArguments {
   if (averagedMetric(args) === undefined) return commonArguments({ ...args, ...bestModelDefaults })
   const all = commonArguments(args)
   checkBestModel(all, all)
@@ -50,7 +54,7 @@ export class CommonBest {
 
   /** @param metric what the mean is of */
   constructor(
-    private readonly args: TrainingArguments,
+    private readonly args: ResolvedTrainingArguments,
     private readonly metric: string,
     saved?: SavedCommonBest
   ) {

@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { type DuePlan, isEverEvaluated } from '../training/due.js'
 import { choosesOne, hasClasses } from '../training/loss-arguments.js'
 import { measuresOf } from '../training/metrics.js'
@@ -25,7 +25,7 @@ interface Measuring {
  * @param head that each has one like
  */
 export function incomparable(
-  each: readonly TrainingArguments[],
+  each: readonly ResolvedTrainingArguments[],
   head: HeadConfig,
   { sets, evaluates, hasOwnMetrics = false }: Measuring
 ): { readonly differing: string; readonly problem: string; readonly measure: string } | undefined {
@@ -42,11 +42,11 @@ export function incomparable(
 }
 
 /** Whether the losses of all mean the same. */
-export const isComparable = (each: readonly TrainingArguments[], head: HeadConfig): boolean =>
+export const isComparable = (each: readonly ResolvedTrainingArguments[], head: HeadConfig): boolean =>
   differingIn(each, head) === undefined
 
 /** The first argument by which the losses of this head differ. */
-function differingIn(each: readonly TrainingArguments[], head: HeadConfig): string | undefined {
+function differingIn(each: readonly ResolvedTrainingArguments[], head: HeadConfig): string | undefined {
   const varies = (name: 'classWeights' | 'labelSmoothingFactor') =>
     new Set(each.map((args) => JSON.stringify(args[name]))).size > 1
   if (hasClasses(head) && varies('classWeights')) return 'classWeights'
@@ -54,7 +54,11 @@ function differingIn(each: readonly TrainingArguments[], head: HeadConfig): stri
 }
 
 /** Refuses a sweep that could not tell its best. */
-export function checkComparable(each: readonly TrainingArguments[], head: HeadConfig, measuring: Measuring): void {
+export function checkComparable(
+  each: readonly ResolvedTrainingArguments[],
+  head: HeadConfig,
+  measuring: Measuring
+): void {
   const found = incomparable(each, head, measuring)
   if (found === undefined) return
   const { differing, problem, measure } = found
@@ -66,7 +70,7 @@ export function checkComparable(each: readonly TrainingArguments[], head: HeadCo
 }
 
 /** Refuses a sweep that needs evaluations to tell its best, and is over before the first of them. */
-export function checkEvaluated(args: TrainingArguments, plan: DuePlan): void {
+export function checkEvaluated(args: ResolvedTrainingArguments, plan: DuePlan): void {
   if (isEverEvaluated(args, plan)) return
   const name = isEverEvaluated({ ...args, evalDelay: 0 }, plan) ? 'evalDelay' : 'evalSteps'
   throw check.valueError(

@@ -1,4 +1,4 @@
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import type { Sampler } from '../data/sampler.js'
 import type { EncodedDataset } from '../training/encoded.js'
 import type { EvaluationSet } from '../training/evaluation-sets.js'
@@ -9,7 +9,7 @@ import { hasLabels, type OwnedBatch } from './merge-batches.js'
 export interface FeedOptions {
   readonly data: EncodedDataset
   readonly sampler: Sampler
-  readonly args: TrainingArguments
+  readonly args: ResolvedTrainingArguments
   /** Numbers of those that learn from its rows; of several each reads every row. */
   readonly learners: readonly number[]
   readonly evaluation: readonly EvaluationSet[] | undefined

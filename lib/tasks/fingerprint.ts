@@ -1,5 +1,5 @@
 import { fuseBlocks, fusionName } from '../config/composition.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { setupNames } from '../model/setup.js'
 import type { EncodedDataset } from '../training/encoded.js'
@@ -24,7 +24,7 @@ interface Tasks {
 /** What decides the numbers of a run of several tasks, by name. */
 export async function tasksFingerprint(
   model: Model,
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   { learners, feeds, mode, sampling }: Tasks
 ): Promise<Fingerprint> {
   const active = [...new Set(learners.flatMap(({ options }) => setupNames(options.setup, model.known)))]

@@ -1,15 +1,15 @@
 import { dirname, join, resolve } from 'node:path'
 import type { HeadConfig } from '../config/head-config.js'
-import { commonArguments, type TrainingArgumentsInput } from '../config/training-arguments.js'
+import { commonArguments, type TrainingArguments } from '../config/training-arguments.js'
 import { listCheckpoints } from '../training/checkpoint-folder.js'
 import { lossArgumentsFor } from '../training/loss-arguments.js'
 import { averagedMetric } from './common-best.js'
 
 /** Both stages with folders of their own: step 8 of one is another than step 8 of the other. */
 export interface FuseStages {
-  readonly first: TrainingArgumentsInput
+  readonly first: TrainingArguments
   /** @param wasOver whether the first stage had come to its end before */
-  second(wasOver: boolean): TrainingArgumentsInput
+  second(wasOver: boolean): TrainingArguments
 }
 
 /**
@@ -17,11 +17,7 @@ export interface FuseStages {
  * @param own the second's, in place of those of both
  * @param head that the second trains
  */
-export function fuseStages(
-  args: TrainingArgumentsInput,
-  own: TrainingArgumentsInput,
-  head: HeadConfig | undefined
-): FuseStages {
+export function fuseStages(args: TrainingArguments, own: TrainingArguments, head: HeadConfig | undefined): FuseStages {
   const both = commonArguments(args)
   const outputDir = below(both.outputDir, own.outputDir)
   const loggingDir = both.loggingDir === null ? (own.loggingDir ?? null) : below(both.loggingDir, own.loggingDir)

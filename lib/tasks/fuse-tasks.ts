@@ -1,7 +1,7 @@
 import * as check from '../config/check.js'
 import { Fuse, fusionName } from '../config/composition.js'
 import type { FusionConfigSource } from '../config/fusion-config.js'
-import { type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import { type TrainingArguments, trainingArguments } from '../config/training-arguments.js'
 import type { TrainerCallback } from '../training/callbacks.js'
 import { checkLossArguments } from '../training/loss-arguments.js'
 import type { RunOptions, TrainResult } from '../training/trainer.js'
@@ -25,7 +25,7 @@ export interface FuseTasksOptions extends MultiTaskTrainerOptions {
         /** Default: the adapters' names with commas. */
         readonly name?: string | undefined
         /** In place of those of the first stage. Default outputDir and loggingDir: `fusion` in the first's. */
-        readonly args?: TrainingArgumentsInput | undefined
+        readonly args?: TrainingArguments | undefined
         /** Of the second stage; those beside the tasks are of the first. */
         readonly callbacks?: readonly TrainerCallback[] | undefined
       }
@@ -110,7 +110,7 @@ function refuseUntrained(
 }
 
 /** A fusion of that name is there: a call that was interrupted left it, and its checkpoints hold what it had learned. */
-function checkBegun(name: string, { resumeFromCheckpoint }: TrainingArgumentsInput): void {
+function checkBegun(name: string, { resumeFromCheckpoint }: TrainingArguments): void {
   if (resumeFromCheckpoint) return
   throw check.valueError(
     'fusion.name',

@@ -1,5 +1,5 @@
 import { isPlateau } from '../config/scheduler-arguments.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import type { AdapterSetup } from '../model/setup.js'
 import type { NativeMemberResult } from '../native/trainer-types.js'
 import { BestModel, type SavedBest, valueNamed } from '../training/best.js'
@@ -11,7 +11,7 @@ import type { TaskParts } from './owners.js'
 /** One of those that train side by side: a task, or a member of a sweep. */
 export interface LearnerOptions {
   readonly name: string
-  readonly args: TrainingArguments
+  readonly args: ResolvedTrainingArguments
   readonly setup: AdapterSetup
   readonly head: string
   readonly parts: TaskParts

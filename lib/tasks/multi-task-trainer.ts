@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import type { TaskArguments } from '../config/task-arguments.js'
-import type { TrainingArguments, TrainingArgumentsInput } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments, TrainingArguments } from '../config/training-arguments.js'
 import type { Dataset } from '../data/dataset.js'
 import { outsideScope } from '../model/adapter-setup.js'
 import { checkModel } from '../model/check-model.js'
@@ -72,7 +72,7 @@ export interface MultiTaskTrainerOptions {
   readonly model: Model
   readonly tasks: Readonly<Record<string, TaskOptions>>
   /** For all tasks; a step has a batch of perDeviceTrainBatchSize rows of each task in it. */
-  readonly args?: TrainingArgumentsInput | undefined
+  readonly args?: TrainingArguments | undefined
   /**
    * 'fused': each step is one pass through the model with rows of several tasks, each with its own adapter and head;
    * 'alternate': a batch of one task. Default 'fused'.
@@ -107,8 +107,8 @@ export type MultiTaskResult = Omit<TasksEndEvent, 'type'>
  */
 export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
   readonly model: Model
-  readonly args: TrainingArguments
-  readonly #input: TrainingArgumentsInput
+  readonly args: ResolvedTrainingArguments
+  readonly #input: TrainingArguments
   readonly #tasks: readonly CheckedTask[]
   readonly #mode: TaskMode
   readonly #sampling: TaskSampling

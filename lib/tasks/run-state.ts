@@ -1,4 +1,4 @@
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { unlessAborted } from '../data/abort.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -24,7 +24,7 @@ import type { TaskSampler } from './task-sampler.js'
 
 export interface TasksRun {
   readonly model: Model
-  readonly args: TrainingArguments
+  readonly args: ResolvedTrainingArguments
   readonly learners: readonly Learner[]
   readonly feeds: readonly Feed[]
   readonly sampler: TaskSampler

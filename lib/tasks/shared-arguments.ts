@@ -1,10 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
 import { isPlateau } from '../config/scheduler-arguments.js'
-import { checkMoving, type TrainingArguments } from '../config/training-arguments.js'
+import { checkMoving, type ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { warnOnce } from '../config/warn-once.js'
 import type { LearnerOptions } from './learner.js'
 
-type Name = keyof TrainingArguments
+type Name = keyof ResolvedTrainingArguments
 
 /** Arguments that say how what trains moves; those in one line mean something only together. */
 const moving: readonly (readonly Name[])[] = [
@@ -21,9 +21,13 @@ type Sharing = readonly Pick<LearnerOptions, 'name' | 'args'>[]
  * groups are for what is a task's own.
  * @param owner warned once about
  */
-export function sharedArguments(owner: object, args: TrainingArguments, sharing: Sharing): TrainingArguments {
+export function sharedArguments(
+  owner: object,
+  args: ResolvedTrainingArguments,
+  sharing: Sharing
+): ResolvedTrainingArguments {
   const [first] = sharing
-  let shared: TrainingArguments = { ...args, parameterGroups: [] }
+  let shared: ResolvedTrainingArguments = { ...args, parameterGroups: [] }
   for (const names of moving) {
     const differing = names.find((name) => sharing.some((task) => !isDeepStrictEqual(task.args[name], args[name])))
     if (first === undefined || differing === undefined) continue

@@ -1,4 +1,4 @@
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { AdapterError } from '../native/errors.js'
 import { valueNamed } from '../training/best.js'
 import type { SweepMember } from './sweep.js'
@@ -12,7 +12,7 @@ type Rank = (member: SweepMember) => number
  * last, before them those whose measure is NaN. One that a callback stopped before its first step has no loss, and has not
  * failed.
  */
-export function rankingOf(members: readonly SweepMember[], each: readonly TrainingArguments[]): string[] {
+export function rankingOf(members: readonly SweepMember[], each: readonly ResolvedTrainingArguments[]): string[] {
   const [first] = each
   const ended: Rank = ({ ended, loss, steps }) => Number(ended === 'notFinite' || (steps > 0 && !Number.isFinite(loss)))
   if (members.every((member) => ended(member) === 1)) {

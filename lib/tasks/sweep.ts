@@ -3,7 +3,11 @@ import * as check from '../config/check.js'
 import { type CompositionBlock, Parallel, Stack } from '../config/composition.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { taskArguments } from '../config/task-arguments.js'
-import { commonArguments, type TrainingArguments, type TrainingArgumentsInput } from '../config/training-arguments.js'
+import {
+  commonArguments,
+  type ResolvedTrainingArguments,
+  type TrainingArguments
+} from '../config/training-arguments.js'
 import { unlessAborted } from '../data/abort.js'
 import { collectRows, type Dataset, isIndexed } from '../data/dataset.js'
 import { outsideScope } from '../model/adapter-setup.js'
@@ -45,7 +49,7 @@ export interface SweepOptions {
   /** Adapters of the model that stand still below each, the lowest first, such as MAD-X's language adapter. Default none. */
   readonly below?: readonly string[] | undefined
   /** For all; what the grid has goes before. */
-  readonly args?: TrainingArgumentsInput | undefined
+  readonly args?: TrainingArguments | undefined
   /** Rows to measure on, or several sets by their names, as AdapterTrainer takes them. */
   readonly evalDataset?: EvalDataset | undefined
   readonly computeMetrics?: ComputeMetrics | undefined
@@ -191,8 +195,8 @@ interface Sweep {
   readonly below: readonly string[]
   readonly head: HeadConfig
   readonly points: readonly SweepPoint[]
-  readonly args: TrainingArguments
-  readonly each: readonly TrainingArguments[]
+  readonly args: ResolvedTrainingArguments
+  readonly each: readonly ResolvedTrainingArguments[]
   readonly options: SweepOptions
 }
 
@@ -200,7 +204,7 @@ interface Sweep {
 export function sweepMembers(
   grid: SweepGrid,
   config: AdapterConfigSource,
-  input: TrainingArgumentsInput
+  input: TrainingArguments
 ): Pick<Sweep, 'points' | 'each'> {
   const args = commonArguments(input)
   const points = sweepPoints(grid, config, args.seed)
@@ -259,7 +263,13 @@ function addMembers(model: Model, { name, below, head, points, each }: Sweep): L
       const own = `${name}-${i + 1}`
       model.addAdapter(own, config, { seed })
       const options: LearnerOptions = {
-        ...{ name: own, args: each[i] as TrainingArguments, setup: setupOver(below, own), head: own, weight: 1 },
+        ...{
+          name: own,
+          args: each[i] as ResolvedTrainingArguments,
+          setup: setupOver(below, own),
+          head: own,
+          weight: 1
+        },
         parts: { adapters: [own], fusions: [], heads: [own] }
       }
       learners.push(new Learner(options))

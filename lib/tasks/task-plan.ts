@@ -1,4 +1,4 @@
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import type { StepCounts } from '../training/native-trainer.js'
 import { warmupStepsOf } from '../training/plan.js'
 import type { Feed } from './feed.js'
@@ -20,7 +20,7 @@ export class TaskPlan {
   readonly #steps: readonly number[]
 
   constructor(
-    args: TrainingArguments,
+    args: ResolvedTrainingArguments,
     private readonly sampler: TaskSampler,
     feeds: readonly Feed[],
     shares: readonly Share[]
@@ -39,7 +39,7 @@ export class TaskPlan {
   }
 
   /** Steps and warm-up of the one with this number among those that train. */
-  stepsOf(share: number, args: TrainingArguments): StepCounts {
+  stepsOf(share: number, args: ResolvedTrainingArguments): StepCounts {
     const totalSteps = Math.max(1, this.#steps[share] ?? 0)
     return { totalSteps, warmupSteps: warmupStepsOf(args, totalSteps) }
   }

@@ -2,7 +2,7 @@ import * as check from '../config/check.js'
 import { formatComposition, lastAdapter, parseComposition } from '../config/composition.js'
 import { plain } from '../config/nearest.js'
 import { taskArguments } from '../config/task-arguments.js'
-import type { TrainingArguments, TrainingArgumentsInput } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments, TrainingArguments } from '../config/training-arguments.js'
 import type { Dataset } from '../data/dataset.js'
 import type { Model } from '../model/model.js'
 import { type AdapterSetup, checkKnown, isUniform, setupNames } from '../model/setup.js'
@@ -18,7 +18,7 @@ import { partsOfSetup } from './owners.js'
 export interface CheckedTask extends LearnerOptions {
   readonly dataset: Dataset
   readonly evalDataset: EvalDataset | undefined
-  readonly args: TrainingArguments
+  readonly args: ResolvedTrainingArguments
   readonly computeMetrics: ComputeMetrics | undefined
 }
 
@@ -29,7 +29,7 @@ const otherNames = ['traindataset', 'trainrows', 'rows']
 
 const explain = (key: string) => (otherNames.includes(plain(key)) ? "is called 'dataset' here" : undefined)
 
-export function checkTask(model: Model, name: string, given: unknown, all: TrainingArgumentsInput): CheckedTask {
+export function checkTask(model: Model, name: string, given: unknown, all: TrainingArguments): CheckedTask {
   const place = `tasks.${name}`
   if (Array.isArray(given)) throw check.typeError(place, 'an object with rows in it: { dataset: rows }', given)
   check.checkKeys(place, check.checkObject(place, given), keys, explain)

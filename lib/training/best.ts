@@ -1,7 +1,7 @@
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
 import { didYouMean } from '../config/nearest.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { AdapterError } from '../native/errors.js'
 import { type Evaluation, measuredValues } from './evaluate.js'
 import { measuresOf } from './metrics.js'
@@ -34,7 +34,7 @@ export class BestModel {
 
   /** @param saved what a checkpoint kept; it counts where the same metric does */
   constructor(
-    private readonly args: TrainingArguments,
+    private readonly args: ResolvedTrainingArguments,
     saved: SavedBest | undefined
   ) {
     const { metricForBestModel, greaterIsBetter } = args
@@ -81,7 +81,7 @@ export class BestModel {
  * @param sets names of the evaluation data, where there are several
  */
 export function checkMetric(
-  { metricForBestModel: metric }: TrainingArguments,
+  { metricForBestModel: metric }: ResolvedTrainingArguments,
   heads: ReadonlyMap<string, HeadConfig>,
   computeMetrics: ComputeMetrics | undefined,
   sets: readonly string[] = []
@@ -113,7 +113,7 @@ function checkSetOf(metric: string, sets: readonly string[]): void {
 
 /** Refuses it where an evaluation before the first step has shown what there is. */
 export function checkMeasured(
-  { metricForBestModel: metric, evalStrategy }: TrainingArguments,
+  { metricForBestModel: metric, evalStrategy }: ResolvedTrainingArguments,
   evaluation: Pick<Evaluation, 'loss' | 'metrics' | 'heads'>
 ): void {
   if (metric !== null && evalStrategy !== 'no') valueNamed(evaluation, metric)

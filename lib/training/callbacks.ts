@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import { didYouMean } from '../config/nearest.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { unlessAborted } from '../data/abort.js'
 import type { Model } from '../model/model.js'
 import { AdapterError } from '../native/errors.js'
@@ -11,7 +11,7 @@ import { checkSavable } from './saved-json.js'
 /** Where a run stands when it calls, and what a callback may ask of it. */
 export interface CallbackRun {
   readonly model: Model
-  readonly args: TrainingArguments
+  readonly args: ResolvedTrainingArguments
   /** Optimizer steps done, those before a resumed run included. */
   readonly step: number
   readonly totalSteps: number
@@ -126,7 +126,7 @@ export class Callbacks {
 
   constructor(
     private readonly all: readonly AnyCallback[] = [],
-    private readonly run: { readonly model: Model; readonly args: TrainingArguments },
+    private readonly run: { readonly model: Model; readonly args: ResolvedTrainingArguments },
     private readonly hasEvaluation: boolean,
     /** Ends the wait for a callback. */
     private readonly signal: AbortSignal | undefined

@@ -1,7 +1,7 @@
 import * as check from '../config/check.js'
 import type { ClassWeights } from '../config/class-weights.js'
 import { hasManyLabels, type LabelledHeadConfig } from '../config/head-config.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { classId, ignoredLabel } from '../data/labels.js'
 import type { NativeClassWeights } from '../native/trainer-types.js'
 import { EncodedDataset } from './encoded.js'
@@ -10,7 +10,7 @@ import type { EncodedStream } from './stream.js'
 
 /** The weights of each head with classes, as `args.classWeights` and the training rows say. */
 export async function headClassWeights(
-  { classWeights }: TrainingArguments,
+  { classWeights }: ResolvedTrainingArguments,
   train: EncodedDataset | EncodedStream
 ): Promise<NativeClassWeights[]> {
   if (classWeights === null) return []
@@ -24,9 +24,10 @@ export async function headClassWeights(
 
 /** The heads that answer, each with the same arguments. */
 export const headsBy = (
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   data: EncodedDataset | EncodedStream
-): (readonly [string, TrainingArguments])[] => Array.from(data.requireHeads('train').keys(), (head) => [head, args])
+): (readonly [string, ResolvedTrainingArguments])[] =>
+  Array.from(data.requireHeads('train').keys(), (head) => [head, args])
 
 function given(weights: Exclude<ClassWeights, string>, head: string, config: LabelledHeadConfig): Float32Array {
   if (!Array.isArray(weights)) {

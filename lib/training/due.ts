@@ -1,4 +1,4 @@
-import type { SaveStrategy, TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments, SaveStrategy } from '../config/training-arguments.js'
 
 /** Where a step lies in its run. */
 export interface Due {
@@ -20,14 +20,14 @@ export function due(strategy: SaveStrategy, every: number, step: number, plan: D
 
 /** Whether a checkpoint is written after this step; with 'steps' after the last one, too, as transformers' Trainer does. */
 export function isSavedBehind(
-  { saveStrategy, saveSteps }: Pick<TrainingArguments, 'saveStrategy' | 'saveSteps'>,
+  { saveStrategy, saveSteps }: Pick<ResolvedTrainingArguments, 'saveStrategy' | 'saveSteps'>,
   step: number,
   plan: Due
 ): boolean {
   return due(saveStrategy, saveSteps, step, plan) || (saveStrategy === 'steps' && step === plan.totalSteps)
 }
 
-type Evaluating = Pick<TrainingArguments, 'evalStrategy' | 'evalSteps' | 'evalDelay'>
+type Evaluating = Pick<ResolvedTrainingArguments, 'evalStrategy' | 'evalSteps' | 'evalDelay'>
 
 /** Whether the evaluation data is run after this step. */
 export function isEvaluated({ evalStrategy, evalSteps, evalDelay }: Evaluating, step: number, plan: DuePlan): boolean {

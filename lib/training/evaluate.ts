@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import { type HeadConfig, predictsWords } from '../config/head-config.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { type EncodedRow, labelledTokens } from '../data/collate.js'
 import type { Dataset } from '../data/dataset.js'
 import { ignoredLabel, labelsTokens } from '../data/labels.js'
@@ -85,8 +85,8 @@ export interface RunEvaluateOptions extends MeasureOptions {
  * @param heads each with the arguments of what trains it
  */
 export function evaluationOptions(
-  args: TrainingArguments,
-  heads: Iterable<readonly [string, TrainingArguments]>,
+  args: ResolvedTrainingArguments,
+  heads: Iterable<readonly [string, ResolvedTrainingArguments]>,
   classWeights: readonly NativeClassWeights[]
 ): RunEvaluateOptions {
   const losses = Array.from(heads, ([head, { labelSmoothingFactor: labelSmoothing }]) => {

@@ -4,7 +4,7 @@ import { fuseBlocks, fusionName } from '../config/composition.js'
 import { type HeadConfig, labelNames, predictsWords } from '../config/head-config.js'
 import { type ModelConfig, modelConfigToJson } from '../config/model-config.js'
 import { isPlateau } from '../config/scheduler-arguments.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { labelOf, type Row } from '../data/dataset.js'
 import { headFields } from '../data/row-fields.js'
 import { givenValues } from '../data/value-rows.js'
@@ -33,7 +33,7 @@ const free = [
 
 export async function fingerprint(
   model: Model,
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   data: EncodedDataset | EncodedStream
 ): Promise<Fingerprint> {
   const heads = [...requireHeads(model, 'train')].map(([name, config]) => headRecord(name, config))
@@ -55,7 +55,7 @@ export async function fingerprint(
 }
 
 /** What the model is beside heads, fusions and rows. `active`: the adapters that run. */
-export function modelRecord(model: Model, args: TrainingArguments, active: readonly string[]): Fingerprint {
+export function modelRecord(model: Model, args: ResolvedTrainingArguments, active: readonly string[]): Fingerprint {
   return {
     ...(args.frozenLayerCache !== false && { frozenLayerCache: cacheRecord(args) }),
     adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
@@ -70,7 +70,7 @@ export function modelRecord(model: Model, args: TrainingArguments, active: reado
 const ofEvaluations = ['metricForBestModel', 'greaterIsBetter', 'evalStrategy', 'evalSteps', 'evalDelay']
 
 /** The arguments that decide; patterns as JSON can hold them. */
-export function deciding(args: TrainingArguments): Record<string, unknown> {
+export function deciding(args: ResolvedTrainingArguments): Record<string, unknown> {
   const groups = args.parameterGroups.map((group) => ({ ...group, match: String(group.match) }))
   const entries = Object.entries({ ...args, parameterGroups: groups })
   // There evaluations move the learning rate.
@@ -82,7 +82,7 @@ export function deciding(args: TrainingArguments): Record<string, unknown> {
 
 /** What hides words, where a head guesses them. */
 export const maskingRecord = (
-  { mlmProbability }: TrainingArguments,
+  { mlmProbability }: ResolvedTrainingArguments,
   heads: Iterable<HeadConfig | undefined>
 ): object => ([...heads].some((head) => head?.headType === 'masked_lm') ? { mlmProbability } : {})
 

@@ -1,6 +1,6 @@
 import { join, resolve } from 'node:path'
 import { modelConfigToJson } from '../config/model-config.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { surgeryToJson } from '../model/surgery-record.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -10,7 +10,7 @@ import { cacheRoom } from './cache-room.js'
 const defaultBytes = 4 * 2 ** 30
 
 /** Opens the cache that the arguments ask for; gives what closes it again and tells what it was good for. */
-export function openFrozenLayers(model: Model, args: TrainingArguments): () => FrozenLayerReport | undefined {
+export function openFrozenLayers(model: Model, args: ResolvedTrainingArguments): () => FrozenLayerReport | undefined {
   const { frozenLayerCache, outputDir } = args
   if (frozenLayerCache === false) return () => undefined
   if (model.config.exported !== null) {
@@ -47,7 +47,7 @@ export function openFrozenLayers(model: Model, args: TrainingArguments): () => F
 }
 
 /** What of the cache decides a run's numbers: that dropout is off below, and how values are rounded. */
-export function cacheRecord({ frozenLayerCache }: TrainingArguments): string | undefined {
+export function cacheRecord({ frozenLayerCache }: ResolvedTrainingArguments): string | undefined {
   if (frozenLayerCache === false) return undefined
   return frozenLayerCache === true ? 'float32' : (frozenLayerCache.dtype ?? 'float32')
 }

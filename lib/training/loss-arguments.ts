@@ -7,7 +7,7 @@ import {
   predictsWords,
   readsRows
 } from '../config/head-config.js'
-import type { TrainingArguments, TrainingArgumentsInput } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments, TrainingArguments } from '../config/training-arguments.js'
 
 /** Whether labels of a head are classes, or several of them a row. */
 export function hasClasses(head: HeadConfig): head is LabelledHeadConfig {
@@ -22,7 +22,7 @@ export const choosesOne = (head: HeadConfig): boolean => !readsRows(head) || (ha
 export interface LossArguments {
   /** What stands before an argument's name in messages, such as `args.`. */
   readonly place: string
-  readonly args: Pick<TrainingArguments, 'classWeights' | 'labelSmoothingFactor'>
+  readonly args: Pick<ResolvedTrainingArguments, 'classWeights' | 'labelSmoothingFactor'>
   readonly heads: readonly HeadConfig[]
 }
 
@@ -32,7 +32,7 @@ const uses = [
 ] as const
 
 /** Of arguments that are for several heads, those that are for this one. */
-export function lossArgumentsFor(args: TrainingArgumentsInput, head: HeadConfig): TrainingArgumentsInput {
+export function lossArgumentsFor(args: TrainingArguments, head: HeadConfig): TrainingArguments {
   const others = new Set<string>(uses.filter(({ knows }) => !knows(head)).map(({ name }) => name))
   return Object.fromEntries(Object.entries(args).filter(([name]) => !others.has(name)))
 }

@@ -1,4 +1,4 @@
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import type { EncodedRow } from '../data/collate.js'
 import { ignoredLabel } from '../data/labels.js'
 import { maskTokens } from '../data/masking.js'
@@ -18,7 +18,7 @@ export interface Masking {
 
 /** Other masks in each epoch. `place`: of a batch whose rows have no numbers of their own. */
 export const trainingMasks = (
-  { mlmProbability, dataSeed, seed }: Pick<TrainingArguments, 'mlmProbability' | 'dataSeed' | 'seed'>,
+  { mlmProbability, dataSeed, seed }: Pick<ResolvedTrainingArguments, 'mlmProbability' | 'dataSeed' | 'seed'>,
   ...place: readonly number[]
 ): Masking => ({ probability: mlmProbability, seeds: [dataSeed ?? seed, ...place], needsOne: true })
 

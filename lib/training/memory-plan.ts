@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setImmediate } from 'node:timers/promises'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { countParameters } from '../model/summary.js'
 import { nativeCall } from '../native/errors.js'
@@ -86,7 +86,7 @@ export class Samples<T> {
  */
 export async function planMemory(
   model: Model,
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   train: EncodedDataset,
   before: ProcessBytes | undefined
 ): Promise<MemoryPlan> {
@@ -132,7 +132,7 @@ export interface MeasuredBatches {
 
 export async function measured(
   model: Model,
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   native: NativeTrainer,
   { before, batches, rows, tokens, steps, allTokens }: MeasuredBatches
 ): Promise<MemoryPlan> {
@@ -161,7 +161,7 @@ export async function measured(
 /** With a cache, also of a pass that reads what the first has kept, in a folder that is gone afterwards. */
 async function measuredUse(
   model: Model,
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   native: NativeTrainer,
   batches: StepInputs['batches']
 ): Promise<NativeMemoryUse> {
@@ -192,7 +192,7 @@ async function measuredUse(
   }
 }
 
-function cacheBytes({ config }: Model, { frozenLayerCache }: TrainingArguments, tokens: number): number {
+function cacheBytes({ config }: Model, { frozenLayerCache }: ResolvedTrainingArguments, tokens: number): number {
   if (frozenLayerCache === false) return 0
   const { maxBytes = 4 * 2 ** 30, dtype = 'float32' } = frozenLayerCache === true ? {} : frozenLayerCache
   // What a layer's last site reads is a sub-layer's output and its residual.

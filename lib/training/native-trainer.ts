@@ -1,5 +1,5 @@
 import { defaultLrEnd, isPlateau } from '../config/scheduler-arguments.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { loadAddon } from '../native/addon.js'
 import { nativeCall } from '../native/errors.js'
@@ -31,7 +31,7 @@ export function nativeTrainer(
 /** @param own its name and its parameters, where it is one of several */
 export function nativeMember(
   model: Model,
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   plan: StepCounts,
   own: { readonly name: string; readonly names: readonly string[] } = { name: '', names: [] }
 ): NativeMember {
@@ -47,7 +47,13 @@ export function nativeMember(
   }
 }
 
-function nativeOptimizer({ optim, optimArgs, adamBeta1, adamBeta2, adamEpsilon }: TrainingArguments): NativeOptimizer {
+function nativeOptimizer({
+  optim,
+  optimArgs,
+  adamBeta1,
+  adamBeta2,
+  adamEpsilon
+}: ResolvedTrainingArguments): NativeOptimizer {
   const betas = { beta1: adamBeta1, beta2: adamBeta2 }
   if (optim === 'adamw') return { name: optim, ...betas, epsilon: adamEpsilon }
   if (optim === 'lion') return { name: optim, ...betas }
@@ -59,7 +65,7 @@ function nativeOptimizer({ optim, optimArgs, adamBeta1, adamBeta2, adamEpsilon }
   return { name: optim, epsilon, clipThreshold, decayRate, beta1 }
 }
 
-function nativeSchedule(args: TrainingArguments, { warmupSteps, totalSteps }: StepCounts): NativeSchedule {
+function nativeSchedule(args: ResolvedTrainingArguments, { warmupSteps, totalSteps }: StepCounts): NativeSchedule {
   const { lrSchedulerType, lrSchedulerKwargs: kwargs } = args
   // Evaluations alone move it: setScale.
   const kind = isPlateau(args) ? 'constant' : lrSchedulerType
@@ -77,7 +83,7 @@ function nativeSchedule(args: TrainingArguments, { warmupSteps, totalSteps }: St
   }
 }
 
-function lowestFactor({ lrSchedulerType, lrSchedulerKwargs: kwargs, learningRate }: TrainingArguments): number {
+function lowestFactor({ lrSchedulerType, lrSchedulerKwargs: kwargs, learningRate }: ResolvedTrainingArguments): number {
   if (lrSchedulerType === 'polynomial') return (kwargs.lrEnd ?? defaultLrEnd) / learningRate
   return kwargs.minLr === undefined ? (kwargs.minLrRate ?? kwargs.minLrRatio ?? 0) : kwargs.minLr / learningRate
 }

@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import type { ParameterGroup, ParameterMatch } from '../config/parameter-groups.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { nativeCall } from '../native/errors.js'
 import type { NativeParameterGroup } from '../native/trainer-types.js'
@@ -10,7 +10,11 @@ import type { ParameterInfo } from '../native/types.js'
  * The groups by the names of what trains. One that nothing that trains belongs to is a mistake: it would do nothing.
  * @param among names of one of those that train side by side; empty: all
  */
-export function nativeGroups(model: Model, args: TrainingArguments, among: readonly string[]): NativeParameterGroup[] {
+export function nativeGroups(
+  model: Model,
+  args: ResolvedTrainingArguments,
+  among: readonly string[]
+): NativeParameterGroup[] {
   if (args.parameterGroups.length === 0) return []
   const own = new Set(among)
   let left = model.namedParameters().filter(({ trainable, name }) => trainable && (own.size === 0 || own.has(name)))

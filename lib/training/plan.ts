@@ -1,4 +1,4 @@
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import type { Sampler } from '../data/sampler.js'
 
 /** Where a step lies: in which epoch (from 0), as which of its steps, and how many the epoch has. */
@@ -21,7 +21,7 @@ export class StepPlan {
   /** The first step of each epoch that has been asked for, and of the one after. */
   readonly #starts = [0]
 
-  constructor(args: TrainingArguments, sampler: Pick<Sampler, 'batchCount' | 'hasBudget'>) {
+  constructor(args: ResolvedTrainingArguments, sampler: Pick<Sampler, 'batchCount' | 'hasBudget'>) {
     const { gradientAccumulationSteps: group, numTrainEpochs, maxSteps } = args
     this.#group = group
     this.#batchesOf = (epoch) => Math.max(1, sampler.batchCount(epoch))
@@ -65,7 +65,7 @@ export class StepPlan {
 }
 
 /** Steps in which the learning rate climbs, of so many. */
-export function warmupStepsOf({ warmupSteps, warmupRatio }: TrainingArguments, totalSteps: number): number {
+export function warmupStepsOf({ warmupSteps, warmupRatio }: ResolvedTrainingArguments, totalSteps: number): number {
   return warmupSteps > 0 ? warmupSteps : Math.ceil(totalSteps * warmupRatio)
 }
 

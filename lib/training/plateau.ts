@@ -1,4 +1,4 @@
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 
 /** What a checkpoint keeps of it. */
 export interface SavedPlateau {
@@ -21,7 +21,7 @@ export class Plateau {
 
   /** @param saved what a checkpoint kept */
   constructor(
-    private readonly args: TrainingArguments,
+    private readonly args: ResolvedTrainingArguments,
     saved: SavedPlateau | undefined
   ) {
     this.#state = saved ?? { best: null, bad: 0, cooling: 0, scale: 1 }

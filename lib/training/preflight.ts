@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import { type Composition, formatComposition, fuseBlocks, fusionName } from '../config/composition.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { setupNames } from '../model/setup.js'
 import { isAdapterParameter } from '../model/summary.js'
@@ -71,7 +71,7 @@ function runsSomewhere(model: Model, adapter: string): boolean {
 }
 
 /** BatchSplit is for a fixed number of rows, which every batch of the run must have. `rows`: null where nobody knows. */
-export function requireBatches(setup: Composition, args: TrainingArguments, rows: number | null): void {
+export function requireBatches(setup: Composition, args: ResolvedTrainingArguments, rows: number | null): void {
   if (setup === null || typeof setup === 'string') return
   if (setup.type !== 'BatchSplit') {
     for (const child of setup.children) requireBatches(child, args, rows)

@@ -1,6 +1,6 @@
 import { cpSync, existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { type TrainingArguments, trainingArguments } from '../config/training-arguments.js'
+import { type ResolvedTrainingArguments, trainingArguments } from '../config/training-arguments.js'
 import { warnOnce } from '../config/warn-once.js'
 import type { Model } from '../model/model.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
@@ -65,7 +65,7 @@ export interface SavedRun extends Progress {
  */
 export async function saveCheckpoint<Saved extends Pick<SavedRun, 'step' | 'run' | 'best'>>(
   model: Model,
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   native: NativeTrainer,
   saved: Saved
 ): Promise<string> {
@@ -90,7 +90,7 @@ export async function saveCheckpoint<Saved extends Pick<SavedRun, 'step' | 'run'
  * @param before called with what the checkpoint says, while the model is still as it was
  */
 export async function resume(
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   native: NativeTrainer,
   run: Fingerprint,
   before: (saved: SavedRun) => Promise<void> | void
@@ -106,7 +106,7 @@ export async function resume(
 
 /** Loads the checkpoint that the arguments name, of this very run, and gives what was saved with it. */
 export async function loadCheckpoint<Saved extends { readonly run: Fingerprint }>(
-  { resumeFromCheckpoint, outputDir }: TrainingArguments,
+  { resumeFromCheckpoint, outputDir }: ResolvedTrainingArguments,
   native: NativeTrainer,
   run: Fingerprint,
   before?: (saved: Saved, folder: string) => Promise<void> | void
@@ -147,7 +147,7 @@ async function bringBest(from: string, outputDir: string, saved: SavedBest | und
 }
 
 /** Puts the trained parameters back to those of the best checkpoint. */
-export async function loadBest(args: TrainingArguments, native: NativeTrainer, step: number): Promise<void> {
+export async function loadBest(args: ResolvedTrainingArguments, native: NativeTrainer, step: number): Promise<void> {
   await load(native, join(args.outputDir, `checkpoint-${step}`))
 }
 

@@ -11,7 +11,7 @@ import {
   writeFileSync
 } from 'node:fs'
 import { join, resolve } from 'node:path'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { AdapterError } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
 import { isRunning, type Owner, ownerTag, removeLeftovers, thisProcess } from '../native/owner.js'
@@ -38,7 +38,7 @@ export interface RunLocks {
  * Takes the folders that a run writes into, before its first step: two runs in one would overwrite each other's checkpoints
  * and mix their events. What a dead process left is taken over.
  */
-export function lockRunFolders(args: TrainingArguments, saveOnAbort: boolean): RunLocks {
+export function lockRunFolders(args: ResolvedTrainingArguments, saveOnAbort: boolean): RunLocks {
   const held = new Map<string, () => void>()
   const beating = setInterval(() => {
     for (const folder of held.keys()) touch(join(folder, lockFile))
@@ -77,7 +77,7 @@ export function isHeldBy(folder: string, { pid, host }: Owner): boolean {
   return owner?.pid === pid && owner.host === host
 }
 
-export function writesCheckpoints(args: TrainingArguments, saveOnAbort: boolean): boolean {
+export function writesCheckpoints(args: ResolvedTrainingArguments, saveOnAbort: boolean): boolean {
   return saveOnAbort || args.saveStrategy !== 'no' || args.loadBestModelAtEnd
 }
 

@@ -1,6 +1,6 @@
 import { valueError } from '../config/check.js'
 import { isPlateau } from '../config/scheduler-arguments.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { unlessAborted } from '../data/abort.js'
 import { Sampler } from '../data/sampler.js'
 import type { Model } from '../model/model.js'
@@ -46,7 +46,7 @@ interface LockedRun extends RunOptions {
 /** The steps of a run as events. The model is held by the caller; the native trainer lives as long as the loop. */
 export async function* trainingRun(
   model: Model,
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   data: RunData,
   { signal, saveOnAbort = false, lock, onPlan }: LockedRun
 ): AsyncGenerator<TrainingEvent, void, undefined> {
@@ -198,7 +198,7 @@ export async function* trainingRun(
 }
 
 export async function samplerFor(
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   train: EncodedDataset,
   name = 'trainDataset'
 ): Promise<Sampler> {
@@ -219,7 +219,7 @@ export async function samplerFor(
 }
 
 async function feedFor(
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   train: EncodedDataset | EncodedStream,
   signal: AbortSignal | undefined
 ): Promise<{ readonly plan: StepPlan; readonly batches: BatchFeed | StreamFeed }> {

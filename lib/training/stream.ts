@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import * as check from '../config/check.js'
 import type { HeadConfig } from '../config/head-config.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { unlessAborted } from '../data/abort.js'
 import type { Row } from '../data/dataset.js'
 import { Pauses } from '../data/pauses.js'
@@ -26,7 +26,7 @@ export class EncodedStream {
 }
 
 /** What needs to know all rows before the first step is refused, and what to do instead said. */
-export function checkStreamArguments(args: TrainingArguments): void {
+export function checkStreamArguments(args: ResolvedTrainingArguments): void {
   const refuse = (name: string, why: string): never => {
     throw check.valueError(`args.${name}`, `trainDataset is a stream, ${why}`)
   }
@@ -40,7 +40,7 @@ export function checkStreamArguments(args: TrainingArguments): void {
 }
 
 /** What the plan of steps has to know: all of them are one epoch, as Hugging Face's Trainer counts without a length. */
-export const streamLength = (args: TrainingArguments) => ({
+export const streamLength = (args: ResolvedTrainingArguments) => ({
   hasBudget: false,
   batchCount: () => args.maxSteps * args.gradientAccumulationSteps
 })
@@ -48,14 +48,14 @@ export const streamLength = (args: TrainingArguments) => ({
 /** Each step's micro-batches out of a stream. */
 export class StreamFeed {
   readonly #data: EncodedStream
-  readonly #args: TrainingArguments
+  readonly #args: ResolvedTrainingArguments
   readonly #signal: AbortSignal | undefined
   readonly #groups: AsyncGenerator<Row[][], void, undefined>
   /** Of the rows of all steps up to one, for the last few. */
   readonly #digests = new Map<number, string>([[0, '']])
   #taken = 0
 
-  constructor(data: EncodedStream, args: TrainingArguments, signal: AbortSignal | undefined) {
+  constructor(data: EncodedStream, args: ResolvedTrainingArguments, signal: AbortSignal | undefined) {
     this.#data = data
     this.#args = args
     this.#signal = signal
@@ -121,7 +121,7 @@ export class StreamFeed {
 /** For each step its micro-batches, pass after pass; the last ones of a pass may be smaller, as an epoch's are. */
 async function* groupsOf(
   data: EncodedStream,
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   signal: AbortSignal | undefined
 ): AsyncGenerator<Row[][], void, undefined> {
   const { gradientAccumulationSteps, shuffleBufferSize } = args
@@ -146,7 +146,7 @@ async function* groupsOf(
 
 async function* batchesOf(
   rows: AsyncIterable<Row>,
-  args: TrainingArguments,
+  args: ResolvedTrainingArguments,
   signal: AbortSignal | undefined
 ): AsyncGenerator<Row[], void, undefined> {
   const pauses = new Pauses()

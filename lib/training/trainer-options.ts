@@ -1,6 +1,6 @@
 import * as check from '../config/check.js'
 import { plain } from '../config/nearest.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { Model } from '../model/model.js'
 
 /** What Hugging Face's Trainer is given and these trainers are not, and what to do instead. */
@@ -44,14 +44,14 @@ export function checkTrainerOptions(trainer: string, options: unknown, keys: rea
 export const explainOption = (key: string): string | undefined => elsewhere.get(plain(key))
 
 /** What evaluates needs rows to do it on. */
-export function requireEvaluationRows(args: TrainingArguments, has: boolean, what: string): void {
+export function requireEvaluationRows(args: ResolvedTrainingArguments, has: boolean, what: string): void {
   if (has) return
   if (args.evalStrategy !== 'no') throw check.valueError('args.evalStrategy', `'${args.evalStrategy}' needs ${what}`)
   if (args.evalOnStart) throw check.valueError('args.evalOnStart', `it needs ${what}`)
 }
 
 /** What is for streams alone is refused where all rows are at hand. */
-export function checkDatasetArguments({ shuffleBufferSize }: TrainingArguments): void {
+export function checkDatasetArguments({ shuffleBufferSize }: ResolvedTrainingArguments): void {
   if (shuffleBufferSize === null) return
   const why = 'it is for a stream, trainDataset: () => rows; rows of a dataset are all shuffled: leave it out'
   throw check.valueError('args.shuffleBufferSize', why)

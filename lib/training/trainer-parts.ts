@@ -1,5 +1,5 @@
 import * as check from '../config/check.js'
-import type { TrainingArguments } from '../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { checkCallback, checkCallbacks, type TrainerCallback } from './callbacks.js'
 import { saveModel } from './save-model.js'
@@ -9,7 +9,7 @@ type ClassOf<T> = abstract new (...given: never[]) => T
 /** What a trainer of one task and one of several have in common. */
 export abstract class TrainerParts<E extends { readonly type: string }> {
   abstract readonly model: Model
-  abstract readonly args: TrainingArguments
+  abstract readonly args: ResolvedTrainingArguments
   /** Those of the next run. */
   protected readonly callbacks: TrainerCallback<E>[]
 

@@ -1,5 +1,9 @@
 import * as check from '../config/check.js'
-import { type TrainingArguments, type TrainingArgumentsInput, trainingArguments } from '../config/training-arguments.js'
+import {
+  type ResolvedTrainingArguments,
+  type TrainingArguments,
+  trainingArguments
+} from '../config/training-arguments.js'
 import { collectRows, type Dataset, isIndexed, type Row } from '../data/dataset.js'
 import type { RowStream } from '../data/row-stream.js'
 import { outsideScope } from '../model/adapter-setup.js'
@@ -55,7 +59,7 @@ export interface AdapterTrainerOptions {
   readonly trainDataset: Dataset | RowStream
   /** Rows to measure on, or several sets by their names: metrics are then `NAME_accuracy`, …, and the loss is their mean. */
   readonly evalDataset?: EvalDataset | undefined
-  readonly args?: TrainingArgumentsInput | undefined
+  readonly args?: TrainingArguments | undefined
   /** Measures of your own over all answers of an evaluation, which metricForBestModel may name, too. */
   readonly computeMetrics?: ComputeMetrics | undefined
   /** Called while a run goes on; they may ask it to stop, evaluate, log or save. */
@@ -96,7 +100,7 @@ export type TrainResult = Omit<EndEvent, 'type'>
  */
 export class AdapterTrainer extends TrainerParts<TrainingEvent> {
   readonly model: Model
-  readonly args: TrainingArguments
+  readonly args: ResolvedTrainingArguments
   readonly #trainDataset: Dataset | RowStream
   readonly #evalDataset: EvalDataset | undefined
   readonly #computeMetrics: ComputeMetrics | undefined

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { tasksOptions } from '../../lib/cli/train-options.js'
 import { parseTraining, planTraining } from '../../lib/cli/train-setup.js'
-import { type TrainingArguments, trainingArguments } from '../../lib/config/training-arguments.js'
+import { type ResolvedTrainingArguments, trainingArguments } from '../../lib/config/training-arguments.js'
 import { repository } from '../native/support.js'
 import { scratch } from './command.js'
 
@@ -14,7 +14,11 @@ const more = {
 } as const
 
 /** What a command that trains makes of its options, and of a config where there is one. */
-async function argumentsOf(argv: readonly string[], config?: object, evaluates = true): Promise<TrainingArguments> {
+async function argumentsOf(
+  argv: readonly string[],
+  config?: object,
+  evaluates = true
+): Promise<ResolvedTrainingArguments> {
   const folder = scratch()
   const file = join(folder, 'config.json')
   if (config !== undefined) writeFileSync(file, JSON.stringify(config))
@@ -112,7 +116,7 @@ test('a switch takes a value, too', async (t) => {
   await t.throwsAsync(argumentsOf(['--frozen-layer-cache', '{dtype']), { message: /--frozen-layer-cache: .*JSON/ })
 })
 
-const numbers = ({ learningRate, perDeviceTrainBatchSize, numTrainEpochs, warmupRatio }: TrainingArguments) => [
+const numbers = ({ learningRate, perDeviceTrainBatchSize, numTrainEpochs, warmupRatio }: ResolvedTrainingArguments) => [
   learningRate,
   perDeviceTrainBatchSize,
   numTrainEpochs,
@@ -144,12 +148,15 @@ test('the defaults that docs/command-line.md shows are those of the command line
   const [, page = ''] = readFileSync(join(repository, 'docs/command-line.md'), 'utf8').split('\n## Defaults\n')
   const [table = ''] = page.split('\n## ')
   const rows = [...table.matchAll(/^\| `(\w+)` \| `--([\w-]+)` \| (.+) \| (.+) \|$/gm)]
-  const [ours, trainers] = [await argumentsOf([]), trainingArguments()] as [TrainingArguments, TrainingArguments]
+  const [ours, trainers] = [await argumentsOf([]), trainingArguments()] as [
+    ResolvedTrainingArguments,
+    ResolvedTrainingArguments
+  ]
   const shown = (value: unknown): string =>
     Array.isArray(value) ? value.join(', ') || 'none' : value === null ? 'all' : String(value)
   const plain = (cell = '') => (Number.isNaN(Number(cell)) ? cell : String(Number(cell)))
   for (const [, argument = '', option, here = '', there] of rows) {
-    const name = argument as keyof TrainingArguments
+    const name = argument as keyof ResolvedTrainingArguments
     t.is(plain(here.split('; ')[0]), shown(ours[name]), name)
     t.is(plain(there), shown(trainers[name]), name)
     // The option is this argument's.

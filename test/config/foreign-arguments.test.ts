@@ -3,7 +3,7 @@ import { camelCase } from '../../lib/config/case.js'
 import { explainArgument } from '../../lib/config/foreign-arguments.js'
 import { trainingArguments } from '../../lib/config/training-arguments.js'
 
-/** The fields of transformers 4.57.6's TrainingArguments: dataclasses.fields, in their order. */
+/** The fields of transformers 4.57.6's ResolvedTrainingArguments: dataclasses.fields, in their order. */
 const huggingFace = `output_dir overwrite_output_dir do_train do_eval do_predict eval_strategy prediction_loss_only
   per_device_train_batch_size per_device_eval_batch_size per_gpu_train_batch_size per_gpu_eval_batch_size
   gradient_accumulation_steps eval_accumulation_steps eval_delay torch_empty_cache_steps learning_rate weight_decay

@@ -8,7 +8,7 @@ import {
   AdapterTrainer,
   AutoModel,
   MultiTaskTrainer,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   trainSweep
 } from '../../lib/index.js'
 import { writeCheckpoint } from '../../lib/training/checkpoint-folder.js'
@@ -44,7 +44,7 @@ async function trainingWorker(what: 'train' | 'write' = 'train'): Promise<Worker
 }
 
 /** Checkpoints often, and on from the last where there is one. */
-function kept(outputDir: string): TrainingArgumentsInput {
+function kept(outputDir: string): TrainingArguments {
   const started = existsSync(outputDir) && readdirSync(outputDir).some((name) => name.startsWith('checkpoint-'))
   return {
     ...{ outputDir, perDeviceTrainBatchSize: 8, gradientAccumulationSteps: 2 },

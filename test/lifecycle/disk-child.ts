@@ -7,7 +7,7 @@ import {
   AdapterTrainer,
   type Model,
   MultiTaskTrainer,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   trainSweep
 } from '../../lib/index.js'
 import { quiet } from '../model/support.js'
@@ -16,9 +16,7 @@ import { digest, readyModel, rows } from './support.js'
 type OnSave = (step: number) => void
 
 /** Each trainer with its model; the digest is that of a run that nothing stopped. */
-const trainers: Readonly<
-  Record<string, (model: Model, args: TrainingArgumentsInput, onSave: OnSave) => Promise<void>>
-> = {
+const trainers: Readonly<Record<string, (model: Model, args: TrainingArguments, onSave: OnSave) => Promise<void>>> = {
   train: async (model, args, onSave) => {
     const run = new AdapterTrainer({ model, trainDataset: rows, args }).run()
     for await (const event of run) if (event.type === 'save') onSave(event.step)
@@ -45,7 +43,7 @@ async function modelFor(trainer: string): Promise<Model> {
   return model
 }
 
-const base: TrainingArgumentsInput = { ...quiet, maxSteps: 12, saveStrategy: 'steps', saveSteps: 1 }
+const base: TrainingArguments = { ...quiet, maxSteps: 12, saveStrategy: 'steps', saveSteps: 1 }
 
 const [, , kind = '', trainer = '', folder = ''] = process.argv
 const outputDir = join(folder, 'run')
@@ -67,7 +65,7 @@ async function failure(work: Promise<unknown>): Promise<void> {
 const left = () => readdirSync(outputDir).sort()
 
 /** Another model goes on from the newest checkpoint. */
-async function resumed(args: TrainingArgumentsInput): Promise<void> {
+async function resumed(args: TrainingArguments): Promise<void> {
   const again = await modelFor(trainer)
   await train(again, { ...args, saveStrategy: 'no', resumeFromCheckpoint: true }, () => {})
   console.log(`digest ${digest(again)}`)

@@ -7,7 +7,7 @@ import {
   MultiTaskTrainer,
   planSweep,
   setNumThreads,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   trainSweep
 } from '../../lib/index.js'
 import { quiet, tinyConfig } from '../model/support.js'
@@ -50,7 +50,7 @@ interface Trainer {
 interface Training {
   readonly trainDataset: readonly { readonly inputIds: number[]; readonly label: number }[]
   readonly evalDataset: Training['trainDataset'] | undefined
-  readonly args: TrainingArgumentsInput
+  readonly args: TrainingArguments
 }
 
 function trainerOf(model: Model, { tasks, sweep }: Pick<Shape, 'tasks' | 'sweep'>, training: Training): Trainer {
@@ -104,7 +104,7 @@ if (what !== '') {
   const { cache, evaluates } = more
   // Threads that share a batch need not be at their peaks together in each step.
   const evenSteps = threads > 1 ? 8 : 2
-  const args: TrainingArgumentsInput = {
+  const args: TrainingArguments = {
     ...{
       ...quiet,
       maxSteps: more.steps ?? (more.uneven ? 32 : evenSteps),

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
-import { AdapterTrainer, AutoModel, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
+import { AdapterTrainer, AutoModel, type Model, type TrainingArguments } from '../../lib/index.js'
 import { quiet, snapshot, tiny, tinyConfig, tinyRows } from '../model/support.js'
 import { type Ended, type Process, startProcess } from '../support/process.js'
 
@@ -36,7 +36,7 @@ export async function write(onToken: () => void): Promise<never> {
   for (;;) for await (const _ of model.generateStream(many, { maxNewTokens: 70, eosTokenId: null })) onToken()
 }
 
-export function trainerOf(model: Model, args: TrainingArgumentsInput, trainDataset = rows): AdapterTrainer {
+export function trainerOf(model: Model, args: TrainingArguments, trainDataset = rows): AdapterTrainer {
   return new AdapterTrainer({ model, trainDataset, args: { ...quiet, ...args } })
 }
 

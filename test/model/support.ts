@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { ExecutionContext } from 'ava'
 import { Random } from '../../lib/data/random.js'
-import { AutoModel, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
+import { AutoModel, type Model, type TrainingArguments } from '../../lib/index.js'
 import type { LoadOptions } from '../../lib/model/options.js'
 import type { ParameterInfo } from '../../lib/native/types.js'
 
@@ -65,7 +65,7 @@ export function tinyRows(count: number, { seed = 1, labels = 2, from = 1, to = 8
 }
 
 /** What short runs share: nothing on the disk, rows in small batches. */
-export const quiet: TrainingArgumentsInput = {
+export const quiet: TrainingArguments = {
   saveStrategy: 'no',
   loggingStrategy: 'no',
   perDeviceTrainBatchSize: 4,

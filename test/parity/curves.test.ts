@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
-import { AdapterTrainer, type TrainingArgumentsInput } from '../../lib/index.js'
+import { AdapterTrainer, type TrainingArguments } from '../../lib/index.js'
 import { type Curve, Group } from './support/fixtures.js'
 import { open } from './support/setting.js'
 import { largestOf, Worst } from './support/worst.js'
@@ -22,7 +22,7 @@ for (const curve of group.cases) {
       outputDir,
       shuffle: false,
       saveStrategy: 'no'
-    } as TrainingArgumentsInput
+    } as TrainingArguments
     const losses: number[] = []
     const rates: number[] = []
     const norms: number[] = []

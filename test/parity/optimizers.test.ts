@@ -1,12 +1,12 @@
 import test from 'ava'
-import { AdapterTrainer, type TrainingArgumentsInput } from '../../lib/index.js'
+import { AdapterTrainer, type TrainingArguments } from '../../lib/index.js'
 import { type Curve, Group, type Setting } from './support/fixtures.js'
 import { open } from './support/setting.js'
 import { Worst } from './support/worst.js'
 
 interface OptimizerCurve {
   readonly name: string
-  readonly args: TrainingArgumentsInput
+  readonly args: TrainingArguments
   /** A loss is kept of each so many steps. */
   readonly every: number
   readonly loss: string
@@ -15,13 +15,13 @@ interface OptimizerCurve {
 /** Made by scripts/fixtures/optimizers.py; the first case holds model, weights and dataset of all. */
 const group = new Group<OptimizerCurve>('optimizers')
 const { dataset, defaults, ...setting } = group.cases[0] as unknown as Setting &
-  Pick<Curve, 'dataset'> & { readonly defaults: TrainingArgumentsInput }
+  Pick<Curve, 'dataset'> & { readonly defaults: TrainingArguments }
 
 for (const { name, args, every, loss } of group.cases) {
   test(`two hundred steps as PyTorch: ${name}`, async (t) => {
     using model = await open(setting, group)
     const losses: number[] = []
-    const own: TrainingArgumentsInput = {
+    const own: TrainingArguments = {
       ...defaults,
       ...args,
       shuffle: false,

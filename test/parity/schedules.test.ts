@@ -1,11 +1,11 @@
 import test from 'ava'
-import { AdapterTrainer, type TrainingArgumentsInput } from '../../lib/index.js'
+import { AdapterTrainer, type TrainingArguments } from '../../lib/index.js'
 import { quiet, ready, tinyRows } from '../model/support.js'
 import { readIndex } from './support/fixtures.js'
 
 interface Schedule {
   readonly name: string
-  readonly args: TrainingArgumentsInput
+  readonly args: TrainingArguments
   /** Of each step, with seven digits. */
   readonly rates: readonly number[]
 }
@@ -13,7 +13,7 @@ interface Schedule {
 /** Made by scripts/fixtures/schedules.py. */
 const { cases } = readIndex<{ cases: readonly Schedule[] }>('schedules')
 
-const common: TrainingArgumentsInput = { learningRate: 0.01, maxSteps: 16 }
+const common: TrainingArguments = { learningRate: 0.01, maxSteps: 16 }
 
 for (const { name, args, rates } of cases) {
   test(`the learning rate of every step as transformers: ${name}, ${JSON.stringify(args)}`, async (t) => {

@@ -10,7 +10,7 @@ import {
   type Model,
   MultiTaskTrainer,
   type Row,
-  type TrainingArgumentsInput
+  type TrainingArguments
 } from '../../lib/index.js'
 import type { ParameterInfo } from '../../lib/native/types.js'
 import { fixtures, Group } from './support/fixtures.js'
@@ -28,7 +28,7 @@ interface TaskCurve {
 const group = new Group<TaskCurve>('task-curves')
 const [roundRobin, fusion] = group.cases as [TaskCurve, TaskCurve]
 
-const args: TrainingArgumentsInput = {
+const args: TrainingArguments = {
   ...{ perDeviceTrainBatchSize: 4, maxSteps: 200, learningRate: 2e-3, weightDecay: 0.01, lrSchedulerType: 'constant' },
   ...{ shuffle: false, saveStrategy: 'no', loggingStrategy: 'no' }
 }

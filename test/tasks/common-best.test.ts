@@ -8,7 +8,7 @@ import {
   MultiTaskTrainer,
   type TaskOptions,
   type TasksEvent,
-  type TrainingArgumentsInput
+  type TrainingArguments
 } from '../../lib/index.js'
 import { load, quiet, scratch, tinyRows } from '../model/support.js'
 import { distance, valuesOf } from './support.js'
@@ -30,7 +30,7 @@ async function ready(t: ExecutionContext): Promise<Model> {
   return model
 }
 
-const evaluated: TrainingArgumentsInput = {
+const evaluated: TrainingArguments = {
   ...quiet,
   maxSteps: 24,
   learningRate: 2e-2,
@@ -38,7 +38,7 @@ const evaluated: TrainingArgumentsInput = {
   evalSteps: 3
 }
 
-async function run(model: Model, args: TrainingArgumentsInput, tasks: Record<string, TaskOptions> = sharing) {
+async function run(model: Model, args: TrainingArguments, tasks: Record<string, TaskOptions> = sharing) {
   const events: TasksEvent[] = []
   for await (const event of new MultiTaskTrainer({ model, tasks, args }).run()) events.push(event)
   return { events, end: events.find((event) => event.type === 'end') }
@@ -124,7 +124,7 @@ test('early stopping by the mean ends the run, and saveStrategy best saves its b
 })
 
 test('reduce_lr_on_plateau by the mean: what tasks share and their heads follow it, a schedule of a task’s own does not', async (t) => {
-  const own: TrainingArgumentsInput = {
+  const own: TrainingArguments = {
     ...evaluated,
     metricForBestModel: 'eval_mean_loss',
     lrSchedulerType: 'reduce_lr_on_plateau',

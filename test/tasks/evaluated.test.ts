@@ -8,7 +8,7 @@ import {
   MultiTaskTrainer,
   type SweepOptions,
   type TasksEvent,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   trainSweep
 } from '../../lib/index.js'
 import { BestModel } from '../../lib/training/best.js'
@@ -35,7 +35,7 @@ const watched = {
 } as const
 const evaluated = { ...args, numTrainEpochs: 8, evalStrategy: 'epoch' } as const
 
-async function run(model: Model, given: TrainingArgumentsInput): Promise<TasksEvent[]> {
+async function run(model: Model, given: TrainingArguments): Promise<TasksEvent[]> {
   const events: TasksEvent[] = []
   for await (const event of new MultiTaskTrainer({ model, tasks: watched, args: given }).run()) events.push(event)
   return events
@@ -122,7 +122,7 @@ test("saveStrategy 'best' writes a checkpoint where some task has its best, from
 const rows = tinyRows(18, { seed: 4 })
 const wrong = tinyRows(12, { seed: 6 }).map((row) => ({ ...row, label: 1 - row.label }))
 
-async function sweep(t: ExecutionContext, given: TrainingArgumentsInput, options: SweepOptions = {}) {
+async function sweep(t: ExecutionContext, given: TrainingArguments, options: SweepOptions = {}) {
   const model = await load(t)
   model.addClassificationHead('h', { numLabels: 2 })
   const events: TasksEvent[] = []
@@ -140,7 +140,7 @@ test('a sweep: schedules and best checkpoints are those of each member alone', a
   const given = {
     ...{ ...quiet, numTrainEpochs: 6, seed: 3, evalStrategy: 'epoch', saveStrategy: 'best' },
     ...{ lrSchedulerType: 'reduce_lr_on_plateau', lrSchedulerKwargs: { factor: 0.3, patience: 0 } }
-  } as const satisfies TrainingArgumentsInput
+  } as const satisfies TrainingArguments
   const { model, events, result } = await sweep(t, { ...given, outputDir })
   const best = new Set<number>()
   for (const { name, values, best: own } of result.members) {

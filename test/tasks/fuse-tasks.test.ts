@@ -1,7 +1,7 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { type FuseTasksOptions, fuseTasks, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
+import { type FuseTasksOptions, fuseTasks, type Model, type TrainingArguments } from '../../lib/index.js'
 import { make, quiet, scratch, tinyRows } from '../model/support.js'
 import { lengthRows } from './support.js'
 
@@ -18,7 +18,7 @@ async function begun(t: ExecutionContext): Promise<Model> {
   return model
 }
 
-const optionsOf = (model: Model, args: TrainingArgumentsInput): FuseTasksOptions => ({
+const optionsOf = (model: Model, args: TrainingArguments): FuseTasksOptions => ({
   model,
   tasks: { x: { dataset: rows.x, evalDataset }, y: { dataset: rows.y } },
   target: 'x',
@@ -147,7 +147,7 @@ for (const [stage, at] of [
 test('a first stage that a callback ended is over; checkpoints of an older fusion are not taken for its own', async (t) => {
   const outputDir = scratch(t)
   const steps: string[] = []
-  const fused = async (stopAt: number, args: TrainingArgumentsInput, stopFusionAt = 99) => {
+  const fused = async (stopAt: number, args: TrainingArguments, stopFusionAt = 99) => {
     const model = await begun(t)
     const options = optionsOf(model, { outputDir, saveSteps: 2, ...args })
     const stop = (stage: string, last: number) => ({
@@ -207,7 +207,7 @@ for (const at of [2, 5]) {
 
 test('a first stage that is over keeps its length; the fusion may go on for longer', async (t) => {
   const outputDir = scratch(t)
-  const fused = async (args: TrainingArgumentsInput, own: TrainingArgumentsInput = {}) => {
+  const fused = async (args: TrainingArguments, own: TrainingArguments = {}) => {
     const options = optionsOf(await begun(t), { outputDir, maxSteps: 4, ...args })
     return await fuseTasks({ ...options, fusion: { args: { ...options.fusion?.args, ...own } } })
   }

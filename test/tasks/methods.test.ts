@@ -5,7 +5,7 @@ import {
   type Model,
   MultiTaskTrainer,
   type TaskOptions,
-  type TrainingArgumentsInput
+  type TrainingArguments
 } from '../../lib/index.js'
 import { load, quiet, tinyRows } from '../model/support.js'
 import * as chosen from '../training/choice-rows.js'
@@ -27,7 +27,7 @@ const methods = {
 }
 
 test('tasks of every method share a pass, and each learns what it would learn alone', async (t) => {
-  const args: TrainingArgumentsInput = { ...quiet, maxSteps: 4, learningRate: 5e-3, perDeviceTrainBatchSize: 3 }
+  const args: TrainingArguments = { ...quiet, maxSteps: 4, learningRate: 5e-3, perDeviceTrainBatchSize: 3 }
   const rows = Object.fromEntries(Object.keys(methods).map((name, i) => [name, tinyRows(12, { seed: i })]))
   const add = (model: Model, name: string, preset: string) => {
     model.addAdapter(name, preset)
@@ -48,7 +48,7 @@ test('tasks of every method share a pass, and each learns what it would learn al
 })
 
 test('heads that choose, tag and fuse are tasks of one pass', async (t) => {
-  const args: TrainingArgumentsInput = { ...quiet, maxSteps: 3, learningRate: 5e-3, perDeviceTrainBatchSize: 4 }
+  const args: TrainingArguments = { ...quiet, maxSteps: 3, learningRate: 5e-3, perDeviceTrainBatchSize: 4 }
   const withAll = async () => {
     const model = await chosen.load(t)
     for (const name of ['qa', 'mc', 'parse', 'x', 'y', 'f']) model.addAdapter(name)

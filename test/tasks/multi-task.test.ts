@@ -1,12 +1,6 @@
 import { join } from 'node:path'
 import test from 'ava'
-import {
-  MultiTaskTrainer,
-  Stack,
-  type TaskOptions,
-  type TasksEvent,
-  type TrainingArgumentsInput
-} from '../../lib/index.js'
+import { MultiTaskTrainer, Stack, type TaskOptions, type TasksEvent, type TrainingArguments } from '../../lib/index.js'
 import { load, quiet, scratch, tinyRows } from '../model/support.js'
 import { args, distance, names, tasks, trainedAlone, valuesOf, withTasks } from './support.js'
 
@@ -276,7 +270,7 @@ test('what cannot be trained is said by name before the first step', async (t) =
 test('measures that no evaluation will have are refused before the first step', async (t) => {
   const model = await withTasks(t)
   const { topic } = tasks
-  const refuse = async (own: TaskOptions['args'], all: TrainingArgumentsInput, message: RegExp) => {
+  const refuse = async (own: TaskOptions['args'], all: TrainingArguments, message: RegExp) => {
     const withEvaluation = { ...topic, evalDataset: topic.dataset, args: { ...topic.args, ...own } }
     const given = { model, tasks: { topic: withEvaluation }, args: { ...args, evalStrategy: 'epoch', ...all } as const }
     await t.throwsAsync(async () => await new MultiTaskTrainer(given).train(), { message })

@@ -6,7 +6,7 @@ import {
   MultiTaskTrainer,
   type SweepResult,
   type TasksEvent,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   trainSweep
 } from '../../lib/index.js'
 import type { TaskSampling } from '../../lib/tasks/task-sampling.js'
@@ -25,7 +25,7 @@ for (const sampler of ['exhaustive', 'round_robin', { temperature: 2 }] as const
   for (const mode of ['fused', 'alternate'] as const) {
     test(`${mode}, ${JSON.stringify(sampler)}: resuming at any checkpoint ends with the same bits`, async (t) => {
       const outputDir = scratch(t)
-      const own: TrainingArgumentsInput = {
+      const own: TrainingArguments = {
         ...{ ...args, outputDir, saveStrategy: 'steps', saveSteps: 2, gradientAccumulationSteps: 2 },
         loggingStrategy: 'steps',
         loggingSteps: 3
@@ -135,7 +135,7 @@ test('a run of other tasks, another mode or other rows is refused by name', asyn
 test('a checkpoint of tasks or of a sweep of which any file is damaged: a named error, and the one before goes on', async (t) => {
   const rows = tinyRows(18, { seed: 4 })
   const runs = {
-    tasks: async (args: TrainingArgumentsInput) => {
+    tasks: async (args: TrainingArguments) => {
       const model = await withTasks(t)
       const before = new Map([...valuesOf(model, 'topic'), ...valuesOf(model, 'length')])
       try {
@@ -146,7 +146,7 @@ test('a checkpoint of tasks or of a sweep of which any file is damaged: a named 
         throw error
       }
     },
-    sweep: async (args: TrainingArgumentsInput) => {
+    sweep: async (args: TrainingArguments) => {
       const model = await load(t)
       model.addClassificationHead('h', { numLabels: 2 })
       await trainSweep(model, rows, { learningRate: [1e-2, 1e-3] }, { args })
@@ -206,10 +206,10 @@ test('a resumed sweep knows the evaluations of best steps that lie before its ch
   const outputDir = scratch(t)
   const rows = tinyRows(18, { seed: 4 })
   const evalDataset = rows.map((row) => ({ ...row, label: 1 - row.label }))
-  const sweep = async (given: TrainingArgumentsInput) => {
+  const sweep = async (given: TrainingArguments) => {
     const model = await load(t)
     model.addClassificationHead('h', { numLabels: 2 })
-    const own: TrainingArgumentsInput = { ...quiet, outputDir, maxSteps: 8, evalStrategy: 'steps', evalSteps: 2 }
+    const own: TrainingArguments = { ...quiet, outputDir, maxSteps: 8, evalStrategy: 'steps', evalSteps: 2 }
     const args = { ...own, loadBestModelAtEnd: true, ...given }
     const { members, ranking } = await trainSweep(model, rows, { learningRate: [1e-2, 1e-3] }, { args, evalDataset })
     return { ranking, kept: members.map(({ keptEvaluation }) => ({ ...keptEvaluation, seconds: 0 })) }

@@ -4,7 +4,7 @@ import {
   MultiTaskAdapterModel,
   MultiTaskTrainer,
   type TaskOptions,
-  type TrainingArgumentsInput
+  type TrainingArguments
 } from '../../lib/index.js'
 import { soon, warningsOf } from '../exchange/warnings.js'
 import { load, quiet, scratch, tinyRows } from '../model/support.js'
@@ -55,7 +55,7 @@ test('what tasks share moves as all of them say, or else as is said for all', as
     lrSchedulerType: 'constant',
     weightDecay: 0.1
   } as const
-  const moved = async (all: TrainingArgumentsInput, x: TaskOptions['args'], y: TaskOptions['args']) => {
+  const moved = async (all: TrainingArguments, x: TaskOptions['args'], y: TaskOptions['args']) => {
     const model = await load(t)
     model.addAdapter('s')
     for (const name of ['x', 'y']) model.addClassificationHead(name, { numLabels: 2 })

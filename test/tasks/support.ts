@@ -1,5 +1,5 @@
 import type { ExecutionContext } from 'ava'
-import { AdapterTrainer, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
+import { AdapterTrainer, type Model, type TrainingArguments } from '../../lib/index.js'
 import type { TaskOptions } from '../../lib/tasks/multi-task-trainer.js'
 import { load, quiet, tinyRows } from '../model/support.js'
 
@@ -32,7 +32,7 @@ export const tasks = {
 export type TaskName = keyof typeof tasks
 export const names = Object.keys(tasks) as TaskName[]
 
-export const args: TrainingArgumentsInput = { ...quiet, numTrainEpochs: 2, seed: 5, weightDecay: 0.01 }
+export const args: TrainingArguments = { ...quiet, numTrainEpochs: 2, seed: 5, weightDecay: 0.01 }
 
 /** The tiny model with an adapter and a head for each of the tasks. */
 export async function withTasks(t: ExecutionContext): Promise<Model> {
@@ -50,7 +50,7 @@ export async function withTasks(t: ExecutionContext): Promise<Model> {
 export async function trainedAlone(
   t: ExecutionContext,
   name: TaskName,
-  given: TrainingArgumentsInput = args,
+  given: TrainingArguments = args,
   task: Pick<TaskOptions, 'dataset' | 'evalDataset' | 'args'> = tasks[name]
 ): Promise<{ readonly model: Model; readonly losses: number[]; readonly rates: number[] }> {
   const model = await withTasks(t)

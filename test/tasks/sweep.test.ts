@@ -10,7 +10,7 @@ import {
   type SweepMember,
   type SweepOptions,
   sweepTable,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   trainSweep
 } from '../../lib/index.js'
 import { rankingOf } from '../../lib/tasks/sweep-ranking.js'
@@ -19,7 +19,7 @@ import { load, quiet, scratch, tinyRows } from '../model/support.js'
 import { distance, lengthRows, valuesOf } from './support.js'
 
 const rows = tinyRows(18, { seed: 4 })
-const args: TrainingArgumentsInput = { ...quiet, numTrainEpochs: 2, seed: 3, warmupSteps: 1 }
+const args: TrainingArguments = { ...quiet, numTrainEpochs: 2, seed: 3, warmupSteps: 1 }
 
 for (const [name, grid] of Object.entries<SweepGrid>({
   'on the same rows': { reductionFactor: [4, 16], learningRate: [1e-2, 3e-3], seed: [1, 2] },
@@ -146,7 +146,7 @@ for (const loadBestModelAtEnd of [false, true]) {
     // The more they learn, the worse they get.
     const evalDataset = rows.map((row) => ({ ...row, label: 1 - row.label }))
     const grid = { learningRate: [2e-2, 1e-3, 5e-3] }
-    const own: TrainingArgumentsInput = { ...args, numTrainEpochs: 6, evalStrategy: 'epoch', loadBestModelAtEnd }
+    const own: TrainingArguments = { ...args, numTrainEpochs: 6, evalStrategy: 'epoch', loadBestModelAtEnd }
     const result = await trainSweep(model, rows, grid, { args: own, evalDataset, keep: 'all' })
     const measured = new Map<string, number>()
     for (const { name, keptEvaluation, best } of result.members) {
@@ -203,7 +203,7 @@ test('where each weighs its loss in its own way, a sweep needs another measure t
   const weights = { classWeights: ['balanced', [1, 0.01]] }
   const smoothing = { labelSmoothingFactor: [0, 0.2] }
   const measured = { ...args, evalStrategy: 'epoch' } as const
-  const sweep = (grid: SweepGrid, own: TrainingArgumentsInput, more: SweepOptions = {}) =>
+  const sweep = (grid: SweepGrid, own: TrainingArguments, more: SweepOptions = {}) =>
     trainSweep(model, rows, grid, { args: own, head: 'h', ...(own.evalStrategy && { evalDataset }), ...more })
   for (const [grid, own, message] of [
     [
@@ -298,7 +298,7 @@ test('one that diverges ends by itself; all of them, or as the caller wants it, 
 })
 
 test('arguments for all are read beside what each has of the grid, not beside the defaults', async (t) => {
-  const kinds: readonly (readonly [SweepGrid, TrainingArgumentsInput])[] = [
+  const kinds: readonly (readonly [SweepGrid, TrainingArguments])[] = [
     [{ optim: ['sgd'], learningRate: [0.1, 0.01] }, { optimArgs: { momentum: 0.9 } }],
     [{ lrSchedulerType: ['cosine', 'cosine_with_restarts'] }, { lrSchedulerKwargs: { numCycles: 2 } }],
     [{ lrSchedulerType: ['warmup_stable_decay'] }, { lrSchedulerKwargs: { numDecaySteps: 3 }, warmupSteps: 0 }],

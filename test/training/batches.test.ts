@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { trainingArguments } from '../../lib/config/training-arguments.js'
 import { Sampler } from '../../lib/data/sampler.js'
-import { AdapterTrainer, BatchSplit, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
+import { AdapterTrainer, BatchSplit, type Model, type TrainingArguments } from '../../lib/index.js'
 import { StepPlan, stepBatches } from '../../lib/training/plan.js'
 import { makeReady, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 
@@ -14,7 +14,7 @@ const ready = (t: ExecutionContext): Promise<Model> => makeReady(t, { hidden_dro
 
 const { perDeviceTrainBatchSize: _, ...noSize } = quiet
 
-async function steps(model: Model, args: TrainingArgumentsInput): Promise<{ tokens: number; epoch: number }[]> {
+async function steps(model: Model, args: TrainingArguments): Promise<{ tokens: number; epoch: number }[]> {
   const all: { tokens: number; epoch: number }[] = []
   for await (const event of new AdapterTrainer({ model, trainDataset: rows, args }).run()) {
     if (event.type === 'step') all.push({ tokens: event.tokens, epoch: event.epoch })
@@ -22,7 +22,7 @@ async function steps(model: Model, args: TrainingArgumentsInput): Promise<{ toke
   return all
 }
 
-const kinds: readonly TrainingArgumentsInput[] = [
+const kinds: readonly TrainingArguments[] = [
   { perDeviceTrainBatchSize: 4, groupByLength: true },
   { maxTokensPerBatch: 24 },
   { maxTokensPerBatch: 24, groupByLength: true },
@@ -117,7 +117,7 @@ test('epochs of different numbers of batches: every step has its place', (t) => 
 })
 
 test('dataSeed alone decides the order', async (t) => {
-  const order = async (args: TrainingArgumentsInput) =>
+  const order = async (args: TrainingArguments) =>
     (await steps(await ready(t), { ...quiet, maxSteps: 9, ...args })).map(({ tokens }) => tokens)
   const own = await order({ dataSeed: 5 })
   t.deepEqual(await order({ dataSeed: 5, seed: 1 }), own)
@@ -126,7 +126,7 @@ test('dataSeed alone decides the order', async (t) => {
 })
 
 test('what does not go together is refused by name', async (t) => {
-  const cases: [TrainingArgumentsInput, RegExp][] = [
+  const cases: [TrainingArguments, RegExp][] = [
     [{ groupByLength: true, shuffle: false }, /args\.groupByLength: .*it needs shuffle/],
     [{ maxTokensPerBatch: 9, perDeviceTrainBatchSize: 8 }, /no number of rows: leave out perDeviceTrainBatchSize/],
     [{ maxTokensPerBatch: 9, dataloaderDropLast: true }, /no full size: leave out dataloaderDropLast/],

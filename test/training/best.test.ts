@@ -2,13 +2,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { trainingArguments } from '../../lib/config/training-arguments.js'
-import {
-  AdapterTrainer,
-  evaluate,
-  type Model,
-  type TrainingArgumentsInput,
-  type TrainingEvent
-} from '../../lib/index.js'
+import { AdapterTrainer, evaluate, type Model, type TrainingArguments, type TrainingEvent } from '../../lib/index.js'
 import { BestModel } from '../../lib/training/best.js'
 import { Plateau } from '../../lib/training/plateau.js'
 import { makeReady, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
@@ -19,7 +13,7 @@ const wrong = tinyRows(12, { seed: 3 }).map((row) => ({ ...row, label: 1 - row.l
 
 const ready = (t: ExecutionContext): Promise<Model> => makeReady(t, { hidden_dropout_prob: 0.1 })
 
-const recipe = (outputDir: string, args: TrainingArgumentsInput = {}): TrainingArgumentsInput => ({
+const recipe = (outputDir: string, args: TrainingArguments = {}): TrainingArguments => ({
   ...quiet,
   outputDir,
   maxSteps: 24,
@@ -28,7 +22,7 @@ const recipe = (outputDir: string, args: TrainingArgumentsInput = {}): TrainingA
   ...args
 })
 
-async function run(model: Model, args: TrainingArgumentsInput, evalDataset = wrong): Promise<TrainingEvent[]> {
+async function run(model: Model, args: TrainingArguments, evalDataset = wrong): Promise<TrainingEvent[]> {
   const all: TrainingEvent[] = []
   for await (const event of new AdapterTrainer({ model, trainDataset: rows, evalDataset, args }).run()) all.push(event)
   return all
@@ -39,7 +33,7 @@ const lossesOf = (events: readonly TrainingEvent[]) =>
   events.flatMap((event) => (event.type === 'evaluate' ? [event.loss] : []))
 
 /** How many evaluations of these losses a run does, and which of them is its best. */
-function follow(losses: readonly number[], args: TrainingArgumentsInput): [number, number | undefined] {
+function follow(losses: readonly number[], args: TrainingArguments): [number, number | undefined] {
   const best = new BestModel(trainingArguments({ evalStrategy: 'epoch', ...args }), undefined)
   let count = 0
   for (const loss of losses) {
@@ -83,7 +77,7 @@ test('what the learning rate follows need not be finite at first, as in ReduceLR
   for (const first of [Number.POSITIVE_INFINITY, Number.NaN]) {
     const lrSchedulerKwargs = { patience: 1 }
     const args = { evalStrategy: 'epoch', learningRate: 1, lrSchedulerType: 'reduce_lr_on_plateau', lrSchedulerKwargs }
-    const plateau = new Plateau(trainingArguments(args as TrainingArgumentsInput), undefined)
+    const plateau = new Plateau(trainingArguments(args as TrainingArguments), undefined)
     t.deepEqual(
       [first, first, first, 0.5, 0.6].map((loss) => plateau.take(loss)),
       [1, 0.1, 0.1, 0.1, 0.1]
@@ -181,7 +175,7 @@ test('a metric that no evaluation has, and arguments that could not work', async
   await t.throwsAsync(run(model, recipe(scratch(t), { metricForBestModel: 'f2', earlyStoppingPatience: 1 })), {
     message: "args.metricForBestModel: no evaluation has 'f2'. Did you mean 'f1'?"
   })
-  const cases: [TrainingArgumentsInput, RegExp][] = [
+  const cases: [TrainingArguments, RegExp][] = [
     [{ loadBestModelAtEnd: true }, /args\.loadBestModelAtEnd: it needs evaluations/],
     [{ earlyStoppingPatience: 2 }, /args\.earlyStoppingPatience: it needs evaluations/],
     [{ earlyStoppingPatience: 0, evalStrategy: 'epoch' }, /expected a positive integer/],
@@ -215,7 +209,7 @@ test("saveStrategy 'best' writes a checkpoint after each evaluation that is the 
 
 test('with reduce_lr_on_plateau a resumed run goes on with the same bits', async (t) => {
   const outputDir = scratch(t)
-  const args: TrainingArgumentsInput = {
+  const args: TrainingArguments = {
     lrSchedulerType: 'reduce_lr_on_plateau',
     lrSchedulerKwargs: { factor: 0.5, patience: 0, cooldown: 1 },
     maxSteps: 16,

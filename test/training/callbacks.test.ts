@@ -8,7 +8,7 @@ import {
   type Model,
   MultiTaskTrainer,
   type TrainerCallback,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   type TrainingEvent,
   trainSweep
 } from '../../lib/index.js'
@@ -27,7 +27,7 @@ async function ready(t: ExecutionContext): Promise<Model> {
 }
 
 /** Three steps an epoch, and nothing told or kept by itself. */
-const recipe: TrainingArgumentsInput = { ...quiet, numTrainEpochs: 2, perDeviceTrainBatchSize: 4, learningRate: 0.01 }
+const recipe: TrainingArguments = { ...quiet, numTrainEpochs: 2, perDeviceTrainBatchSize: 4, learningRate: 0.01 }
 
 const kinds = async (trainer: { run(): AsyncIterable<{ type: string; step: number }> }): Promise<string[]> => {
   const all: string[] = []
@@ -137,7 +137,7 @@ test('a run with callbacks has the bits of one without, resumed from what they s
   }
   const outputDir = scratch(t)
   const through = await ready(t)
-  const make = (model: Model, callback: TrainerCallback, args: TrainingArgumentsInput) =>
+  const make = (model: Model, callback: TrainerCallback, args: TrainingArguments) =>
     new AdapterTrainer({
       model,
       trainDataset,
@@ -172,7 +172,7 @@ test('what a checkpoint could not give back to a callback is refused by its plac
   ]
   for (const [state, message] of cases) {
     const callbacks: TrainerCallback[] = [{ onLog: () => undefined }, { saveState: () => state }]
-    const args: TrainingArgumentsInput = { ...recipe, outputDir: scratch(t), saveStrategy: 'steps', saveSteps: 2 }
+    const args: TrainingArguments = { ...recipe, outputDir: scratch(t), saveStrategy: 'steps', saveSteps: 2 }
     await t.throwsAsync(new AdapterTrainer({ model: await ready(t), trainDataset, args, callbacks }).train(), {
       message
     })
@@ -180,8 +180,8 @@ test('what a checkpoint could not give back to a callback is refused by its plac
 })
 
 test('a callback that cannot save or load its state ends the run with its error', async (t) => {
-  const args: TrainingArgumentsInput = { ...recipe, outputDir: scratch(t), saveStrategy: 'steps', saveSteps: 2 }
-  const start = async (callback: TrainerCallback, more: TrainingArgumentsInput = {}) =>
+  const args: TrainingArguments = { ...recipe, outputDir: scratch(t), saveStrategy: 'steps', saveSteps: 2 }
+  const start = async (callback: TrainerCallback, more: TrainingArguments = {}) =>
     new AdapterTrainer({
       model: await ready(t),
       trainDataset,
@@ -295,7 +295,7 @@ test('an epoch in whose middle the run ends is told, too, once, and what is then
       if (run.step === 4) run.save()
     }
   })
-  const one = async (callback: TrainerCallback, args: TrainingArgumentsInput = {}) => {
+  const one = async (callback: TrainerCallback, args: TrainingArguments = {}) => {
     place.length = 0
     const model = await ready(t)
     const own = { ...recipe, outputDir: scratch(t), ...args }
@@ -327,7 +327,7 @@ test('an epoch in whose middle the run ends is told, too, once, and what is then
 })
 
 test('evalDelay and evalOnStart', async (t) => {
-  const evaluated = async (args: TrainingArgumentsInput) => {
+  const evaluated = async (args: TrainingArguments) => {
     const model = await ready(t)
     const trainer = new AdapterTrainer({ model, trainDataset, evalDataset, args: { ...recipe, ...args } })
     return (await kinds(trainer)).filter((one) => one.startsWith('evaluate'))
@@ -379,7 +379,7 @@ test('a trainer is made of one object; what Hugging Face gives and this one does
 })
 
 test('states of callbacks go by their class and their place among equals', async (t) => {
-  const args: TrainingArgumentsInput = { ...recipe, outputDir: scratch(t), saveStrategy: 'steps', saveSteps: 2 }
+  const args: TrainingArguments = { ...recipe, outputDir: scratch(t), saveStrategy: 'steps', saveSteps: 2 }
   class Keeper {
     loaded: unknown
     constructor(readonly state: unknown) {}
@@ -392,7 +392,7 @@ test('states of callbacks go by their class and their place among equals', async
   }
   class Counter extends Keeper {}
   class Best extends Keeper {}
-  const start = async (callbacks: Keeper[], more: TrainingArgumentsInput = {}) => {
+  const start = async (callbacks: Keeper[], more: TrainingArguments = {}) => {
     const model = await ready(t)
     await new AdapterTrainer({ model, trainDataset, args: { ...args, ...more }, callbacks }).train()
     return callbacks.map(({ loaded }) => loaded)

@@ -9,7 +9,7 @@ import {
   MultiTask,
   Parallel,
   Stack,
-  type TrainingArgumentsInput
+  type TrainingArguments
 } from '../../lib/index.js'
 import { fill, largestDifference, load, make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 
@@ -185,7 +185,7 @@ test('forward tells answers and losses head by head, in the caller’s rows', as
   })
 })
 
-const unclipped: TrainingArgumentsInput = { ...quiet, maxGradNorm: 0, maxSteps: 6, weightDecay: 0.01 }
+const unclipped: TrainingArguments = { ...quiet, maxGradNorm: 0, maxSteps: 6, weightDecay: 0.01 }
 
 test('a run under Parallel ends where two runs of its children alone end', async (t) => {
   const data = tinyRows(12, { labels: 3 })
@@ -234,7 +234,7 @@ for (const setup of [MultiTask('a', 'b'), Parallel('a', 'b'), BatchSplit('a', 'b
   test(`a run under ${setup.type} resumes bit for bit`, async (t) => {
     const data = tinyRows(12, { labels: 3 }).map((row, i) => ({ ...row, taskId: i % 2 }))
     const folder = scratch(t)
-    const run = async (args: TrainingArgumentsInput) => {
+    const run = async (args: TrainingArguments) => {
       const model = await make(t, { hidden_dropout_prob: 0.2, attention_probs_dropout_prob: 0.1 })
       for (const name of ['a', 'b']) {
         model.addAdapter(name, 'seq_bn[reduction_factor=4, dropout=0.1]')
@@ -257,7 +257,7 @@ for (const setup of [MultiTask('a', 'b'), Parallel('a', 'b'), BatchSplit('a', 'b
 
 test('what cannot be trained is told before the first step', async (t) => {
   const model = await withTwo(t)
-  const train = (args: TrainingArgumentsInput = {}, trainDataset: object[] = rows) =>
+  const train = (args: TrainingArguments = {}, trainDataset: object[] = rows) =>
     new AdapterTrainer({ model, trainDataset: trainDataset as never, args: { ...quiet, maxSteps: 1, ...args } }).train()
   model.trainAdapter(MultiTask('a', 'b'))
   await t.throwsAsync(train(), {

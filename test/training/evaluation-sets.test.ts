@@ -10,22 +10,22 @@ import {
   Parallel,
   rowsFile,
   type TasksEvent,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   type TrainingEvent,
   trainSweep
 } from '../../lib/index.js'
 import { load, makeReady, quiet as quick, scratch, tinyRows } from '../model/support.js'
 
 /** Evaluations in batches as those of evaluate(). */
-const quiet: TrainingArgumentsInput = { ...quick, perDeviceEvalBatchSize: 32 }
+const quiet: TrainingArguments = { ...quick, perDeviceEvalBatchSize: 32 }
 const trainDataset = tinyRows(24)
 const other = (rows: readonly ReturnType<typeof tinyRows>[0][]) => rows.map((row) => ({ ...row, label: 1 - row.label }))
 /** What is learned makes one of them better and the other one worse, sooner or later. */
 const sets = { same: tinyRows(7, { seed: 3 }), turned: other(tinyRows(12, { seed: 4 })) }
 
-const steps: TrainingArgumentsInput = { ...quiet, maxSteps: 16, evalStrategy: 'steps', evalSteps: 4 }
+const steps: TrainingArguments = { ...quiet, maxSteps: 16, evalStrategy: 'steps', evalSteps: 4 }
 
-async function eventsOf(model: Model, args: TrainingArgumentsInput): Promise<TrainingEvent[]> {
+async function eventsOf(model: Model, args: TrainingArguments): Promise<TrainingEvent[]> {
   const all: TrainingEvent[] = []
   const trainer = new AdapterTrainer({ model, trainDataset, evalDataset: sets, args })
   for await (const event of trainer.run()) all.push(event)
@@ -97,7 +97,7 @@ test('metricForBestModel names one of a set, which brings its best model back', 
 
 test('what is no set, and measures that none of them has, are refused before the first step', async (t) => {
   const model = await makeReady(t, {})
-  const make = (evalDataset: unknown, args: TrainingArgumentsInput = steps) =>
+  const make = (evalDataset: unknown, args: TrainingArguments = steps) =>
     new AdapterTrainer({ model, trainDataset, evalDataset: evalDataset as typeof sets, args })
   t.throws(() => make({}), { message: /^evalDataset: it has no sets; expected rows, or several sets/ })
   for (const name of ['', 'eval', 'mean']) {

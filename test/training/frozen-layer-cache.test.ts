@@ -6,7 +6,7 @@ import {
   AutoModel,
   type Model,
   Parallel,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   type TrainingEvent,
   type TrainResult
 } from '../../lib/index.js'
@@ -27,7 +27,7 @@ async function ready(t: ExecutionContext, { dropout = 0, leaveOut = [0, 1] } = {
   return model
 }
 
-const recipe = (outputDir: string, more: TrainingArgumentsInput = {}): TrainingArgumentsInput => ({
+const recipe = (outputDir: string, more: TrainingArguments = {}): TrainingArguments => ({
   ...quiet,
   outputDir,
   numTrainEpochs: 3,
@@ -36,7 +36,7 @@ const recipe = (outputDir: string, more: TrainingArgumentsInput = {}): TrainingA
   ...more
 })
 
-async function train(model: Model, args: TrainingArgumentsInput): Promise<TrainResult> {
+async function train(model: Model, args: TrainingArguments): Promise<TrainResult> {
   return await new AdapterTrainer({ model, trainDataset: rows, evalDataset: evaluation, args }).train()
 }
 
@@ -236,7 +236,7 @@ for (const family of ['electra', 'distilbert', 'gpt2', 'vit']) {
     }
     const run = async (adapter: string) => {
       const [plain, cached] = [await build(adapter), await build(adapter)]
-      const of = async (model: Model, more: TrainingArgumentsInput) => {
+      const of = async (model: Model, more: TrainingArguments) => {
         const trainDataset = family === 'vit' ? images : rows
         return await new AdapterTrainer({ model, trainDataset, args: recipe(scratch(t), more) }).train()
       }

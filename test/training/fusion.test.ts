@@ -1,7 +1,7 @@
 import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { AdapterTrainer, Fuse, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
+import { AdapterTrainer, Fuse, type Model, type TrainingArguments } from '../../lib/index.js'
 import { layers, make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(12)
@@ -17,7 +17,7 @@ async function ready(t: ExecutionContext, config: object = {}): Promise<Model> {
   return model
 }
 
-const train = (model: Model, args: TrainingArgumentsInput) =>
+const train = (model: Model, args: TrainingArguments) =>
   new AdapterTrainer({ model, trainDataset: rows, args: { ...quiet, ...args } }).train()
 
 test('training moves the fusion and the head alone, and lowers the loss', async (t) => {

@@ -8,7 +8,7 @@ import {
   type Model,
   MultiTaskTrainer,
   type Row,
-  type TrainingArgumentsInput
+  type TrainingArguments
 } from '../../lib/index.js'
 import { EncodedDataset } from '../../lib/training/encoded.js'
 import { evaluationMasks, type Masking, trainingMasks } from '../../lib/training/masks.js'
@@ -126,7 +126,7 @@ test('a batch of short rows always has a word to guess; labels that rows bring s
   t.deepEqual([...(await labelled.batch([0])).batch.inputIds], own.inputIds)
 })
 
-const recipe: TrainingArgumentsInput = {
+const recipe: TrainingArguments = {
   ...quiet,
   learningRate: 5e-3,
   numTrainEpochs: 3,
@@ -151,9 +151,9 @@ test('training on texts resumes in the middle of an epoch with the same bits', a
 test('so it does on a stream, and as one of several tasks', async (t) => {
   const args = { ...recipe, maxSteps: 8, saveStrategy: 'steps', saveSteps: 3 } as const
   const ways = {
-    stream: (model: Model, own: TrainingArgumentsInput) =>
+    stream: (model: Model, own: TrainingArguments) =>
       new AdapterTrainer({ model, trainDataset: () => rows, args: own }).train(),
-    tasks: (model: Model, own: TrainingArgumentsInput) =>
+    tasks: (model: Model, own: TrainingArguments) =>
       new MultiTaskTrainer({ model, args: own, tasks: { a: { dataset: rows } } }).train()
   }
   for (const [name, train] of Object.entries(ways)) {
@@ -195,7 +195,7 @@ test('what cannot be masked is refused by name', async (t) => {
   model.addAdapter('a')
   model.addMaskedLmHead('a')
   model.trainAdapter('a')
-  const train = (trainDataset: Row[], args: TrainingArgumentsInput = {}) =>
+  const train = (trainDataset: Row[], args: TrainingArguments = {}) =>
     new AdapterTrainer({ model, trainDataset, args: { ...quiet, ...args } }).train()
   await t.throwsAsync(train([{ inputIds: [2, 7, 3] }]), {
     code: 'ERR_NO_LABELS',

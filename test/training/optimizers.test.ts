@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { AdapterError, AdapterTrainer, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
+import { AdapterError, AdapterTrainer, type Model, type TrainingArguments } from '../../lib/index.js'
 import { writeList } from '../../lib/training/checkpoint-list.js'
 import { make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 
@@ -15,7 +15,7 @@ async function ready(t: ExecutionContext): Promise<Model> {
   return model
 }
 
-const recipe = (outputDir: string, args: TrainingArgumentsInput): TrainingArgumentsInput => ({
+const recipe = (outputDir: string, args: TrainingArguments): TrainingArguments => ({
   ...quiet,
   outputDir,
   maxSteps: 8,
@@ -27,10 +27,9 @@ const recipe = (outputDir: string, args: TrainingArgumentsInput): TrainingArgume
   ...args
 })
 
-const run = (model: Model, args: TrainingArgumentsInput) =>
-  new AdapterTrainer({ model, trainDataset: rows, args }).train()
+const run = (model: Model, args: TrainingArguments) => new AdapterTrainer({ model, trainDataset: rows, args }).train()
 
-const kinds: readonly TrainingArgumentsInput[] = [
+const kinds: readonly TrainingArguments[] = [
   { optim: 'adamw_torch', parameterGroups: [{ match: /adapter_down/, learningRate: 1e-3, weightDecay: 0.1 }] },
   { optim: 'sgd' },
   {
@@ -69,7 +68,7 @@ test("a checkpoint of another optimizer, of other groups and of another schedule
   const groups = { parameterGroups: [{ match: /head/, learningRate: 1e-3 }] }
   await run(model, recipe(outputDir, groups))
   const before = snapshot(model)
-  const resume = (args: TrainingArgumentsInput) =>
+  const resume = (args: TrainingArguments) =>
     run(model, { ...recipe(outputDir, { ...groups, ...args }), resumeFromCheckpoint: join(outputDir, 'checkpoint-3') })
   const refused = (message: RegExp) => ({ instanceOf: AdapterError, code: 'ERR_RESUME', message })
   await t.throwsAsync(resume({ optim: 'lion', adamBeta2: 0.999 }), refused(/expected optim "adamw", got optim "lion"/))
@@ -165,7 +164,7 @@ test('weight decay of a group: weights alone by kind, everything by name', async
 
 test('a group that nothing belongs to is a mistake', async (t) => {
   const model = await ready(t)
-  const go = (parameterGroups: TrainingArgumentsInput['parameterGroups']) =>
+  const go = (parameterGroups: TrainingArguments['parameterGroups']) =>
     run(model, { ...quiet, maxSteps: 1, parameterGroups })
   await t.throwsAsync(go([{ match: 'fusion', learningRate: 1 }]), {
     message: /args\.parameterGroups\[0\]: 'fusion' matches no parameter that trains/

@@ -6,7 +6,7 @@ import {
   evaluate,
   MultiTaskTrainer,
   type Predictions,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   type TrainingEvent
 } from '../../lib/index.js'
 import { load, quiet, ready, scratch, tinyRows } from '../model/support.js'
@@ -68,11 +68,7 @@ test('a run is told the best by a measure of your own', async (t) => {
 
 test('the best by a measure that computeMetrics gives: its own eval_, misspelled ones, those of several sets', async (t) => {
   const model = await ready(t)
-  const run = async (
-    metricForBestModel: string,
-    evalDataset: EvalDataset = rows,
-    more: TrainingArgumentsInput = {}
-  ) => {
+  const run = async (metricForBestModel: string, evalDataset: EvalDataset = rows, more: TrainingArguments = {}) => {
     const steps = { maxSteps: 2, evalStrategy: 'steps', evalSteps: 1 } as const
     const args = { ...quiet, ...steps, metricForBestModel, ...more }
     let step = 0

@@ -6,7 +6,7 @@ import {
   AdapterTrainer,
   type Model,
   MultiTask,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   type TrainingEvent
 } from '../../lib/index.js'
 import { make, moved, quiet, sameBits, scratch, snapshot, tinyRows } from '../model/support.js'
@@ -23,7 +23,7 @@ async function ready(t: ExecutionContext): Promise<Model> {
 }
 
 /** Ten batches of 2 an epoch, the last with one row, in steps of 3: checkpoints in the middle of epochs, too. */
-const recipe = (outputDir: string): TrainingArgumentsInput => ({
+const recipe = (outputDir: string): TrainingArguments => ({
   ...quiet,
   outputDir,
   numTrainEpochs: 2.5,
@@ -48,7 +48,7 @@ function timeless(event: TrainingEvent): object {
   return rest
 }
 
-async function run(model: Model, args: TrainingArgumentsInput, trainDataset = rows): Promise<object[]> {
+async function run(model: Model, args: TrainingArguments, trainDataset = rows): Promise<object[]> {
   const all: object[] = []
   for await (const event of new AdapterTrainer({ model, trainDataset, args }).run()) {
     if (event.type === 'step' || event.type === 'log') all.push(timeless(event))
@@ -119,7 +119,7 @@ test('a run that is complete resumes to its end without a step', async (t) => {
 test('resumed behind its last evaluation, a run still tells it, numbers that are not finite among it', async (t) => {
   const outputDir = scratch(t)
   const own = { ...recipe(outputDir), maxSteps: 6, evalStrategy: 'steps', evalSteps: 4, saveSteps: 5 } as const
-  const train = async (args: TrainingArgumentsInput) => {
+  const train = async (args: TrainingArguments) => {
     const computeMetrics = () => ({ own: Number.NEGATIVE_INFINITY })
     const trainer = new AdapterTrainer({
       model: await ready(t),
@@ -154,7 +154,7 @@ test('other arguments or other data are refused by name, and the model stays as 
   await run(model, recipe(outputDir))
   const other = await ready(t)
   const before = snapshot(other)
-  const resume = (changed: TrainingArgumentsInput, data = rows) =>
+  const resume = (changed: TrainingArguments, data = rows) =>
     run(other, { ...recipe(outputDir), ...changed, resumeFromCheckpoint: join(outputDir, 'checkpoint-3') }, data)
   const refused = (message: RegExp) => ({ instanceOf: AdapterError, code: 'ERR_RESUME', message })
   await t.throwsAsync(resume({ learningRate: 0.02 }), refused(/expected learningRate 0\.01, got learningRate 0\.02/))

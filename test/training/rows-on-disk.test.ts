@@ -7,7 +7,7 @@ import {
   evaluate,
   type Model,
   rowsFile,
-  type TrainingArgumentsInput
+  type TrainingArguments
 } from '../../lib/index.js'
 import { make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 
@@ -28,7 +28,7 @@ function onDisk(t: ExecutionContext): string {
 }
 
 /** Losses of all steps, and the parameters after them. */
-async function run(t: ExecutionContext, trainDataset: Dataset, args: TrainingArgumentsInput) {
+async function run(t: ExecutionContext, trainDataset: Dataset, args: TrainingArguments) {
   const model = await ready(t)
   const losses: number[] = []
   for await (const event of new AdapterTrainer({ model, trainDataset, args }).run()) {
@@ -37,7 +37,7 @@ async function run(t: ExecutionContext, trainDataset: Dataset, args: TrainingArg
   return { losses, values: snapshot(model), model }
 }
 
-const ways: readonly [string, TrainingArgumentsInput][] = [
+const ways: readonly [string, TrainingArguments][] = [
   ['shuffled', {}],
   ['in their order, accumulated', { shuffle: false, gradientAccumulationSteps: 2 }],
   ['grouped by length', { groupByLength: true }],
@@ -61,7 +61,7 @@ for (const [name, own] of ways) {
 
 test('a run resumes in the middle of an epoch with the same bits, from disk or from memory', async (t) => {
   const outputDir = scratch(t)
-  const args: TrainingArgumentsInput = {
+  const args: TrainingArguments = {
     ...{ ...quiet, outputDir, numTrainEpochs: 2, gradientAccumulationSteps: 3 },
     ...{ saveStrategy: 'steps', saveSteps: 5 }
   }

@@ -12,7 +12,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { AdapterTrainer, type Model, type TrainingArgumentsInput } from '../../lib/index.js'
+import { AdapterTrainer, type Model, type TrainingArguments } from '../../lib/index.js'
 import { EventsFile } from '../../lib/training/record/events-file.js'
 import { RunHistory } from '../../lib/training/record/history.js'
 import { lineText, parseLine, type RunLine, type StepsLine } from '../../lib/training/record/lines.js'
@@ -22,7 +22,7 @@ import { quiet, ready, scratch, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(20)
 
-const recipe = (outputDir: string): TrainingArgumentsInput => ({
+const recipe = (outputDir: string): TrainingArguments => ({
   ...{ ...quiet, outputDir, maxSteps: 9, perDeviceTrainBatchSize: 4, reportTo: 'html' },
   ...{
     loggingStrategy: 'steps',
@@ -35,7 +35,7 @@ const recipe = (outputDir: string): TrainingArgumentsInput => ({
   parameterGroups: [{ match: /heads/, learningRate: 1e-3 }]
 })
 
-const trainerOf = (model: Model, args: TrainingArgumentsInput) =>
+const trainerOf = (model: Model, args: TrainingArguments) =>
   new AdapterTrainer({ model, trainDataset: rows, evalDataset: rows.slice(0, 6), args })
 
 const linesIn = (folder: string): RunLine[] =>
@@ -179,7 +179,7 @@ test('loggingDir is where it lies; nothing is written unless it is asked for', a
 
 test('a run that an error ends says so; one that never began leaves the file as it is', async (t) => {
   const folder = scratch(t)
-  const args: TrainingArgumentsInput = {
+  const args: TrainingArguments = {
     ...quiet,
     outputDir: folder,
     maxSteps: 5,
@@ -200,14 +200,14 @@ test('a run that an error ends says so; one that never began leaves the file as 
 test('a folder that cannot be written is a named error', async (t: ExecutionContext) => {
   const file = join(scratch(t), 'file')
   writeFileSync(file, '')
-  const args: TrainingArgumentsInput = { ...quiet, maxSteps: 2, loggingDir: file, reportTo: 'jsonl' }
+  const args: TrainingArguments = { ...quiet, maxSteps: 2, loggingDir: file, reportTo: 'jsonl' }
   await t.throwsAsync(trainerOf(await ready(t), args).train(), { message: /^train: \S+file is no folder/ })
 })
 
 test('where a file of the run cannot be written, the error says which checkpoint is whole', async (t) => {
   const outputDir = scratch(t)
   const loggingDir = scratch(t)
-  const args: TrainingArgumentsInput = {
+  const args: TrainingArguments = {
     ...{ ...quiet, outputDir, loggingDir, maxSteps: 5, reportTo: ['html'] },
     ...{ saveStrategy: 'steps', saveSteps: 1 }
   }

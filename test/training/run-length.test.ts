@@ -6,7 +6,7 @@ import {
   MultiTaskTrainer,
   type Row,
   type SweepResult,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   trainSweep
 } from '../../lib/index.js'
 import { makeReady, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
@@ -16,7 +16,7 @@ const rows = tinyRows(19)
 const ready = (t: ExecutionContext): Promise<Model> => makeReady(t, { hidden_dropout_prob: 0.1 })
 
 /** Checkpoints behind every step. */
-const recipe = (outputDir: string, args: TrainingArgumentsInput): TrainingArgumentsInput => ({
+const recipe = (outputDir: string, args: TrainingArguments): TrainingArguments => ({
   ...{ ...quiet, outputDir, saveStrategy: 'steps', saveSteps: 1, perDeviceTrainBatchSize: 4 },
   ...args
 })
@@ -24,7 +24,7 @@ const recipe = (outputDir: string, args: TrainingArgumentsInput): TrainingArgume
 /** The learning rate of each step. */
 async function train(
   model: Model,
-  args: TrainingArgumentsInput,
+  args: TrainingArguments,
   trainDataset: readonly Row[] | (() => Iterable<Row>) = rows
 ): Promise<[number, number][]> {
   const rates: [number, number][] = []
@@ -126,7 +126,7 @@ test.serial('tasks and sweeps go on beyond their length', async (t) => {
   const own = Object.fromEntries(
     Object.entries(tasks).map(([name, task]) => [name, { ...task, args: { ...task.args, ...steady } }])
   )
-  const trained = async (args: TrainingArgumentsInput) => {
+  const trained = async (args: TrainingArguments) => {
     const model = await withTasks(t)
     await new MultiTaskTrainer({ model, tasks: own, args: recipe(scratch(t), args) }).train()
     return model
@@ -137,7 +137,7 @@ test.serial('tasks and sweeps go on beyond their length', async (t) => {
   const longer = await trained({ numTrainEpochs: 3, outputDir, resumeFromCheckpoint: true })
   for (const name of Object.keys(tasks)) t.is(distance(valuesOf(whole, name), valuesOf(longer, name)), 0, name)
 
-  const swept = async (args: TrainingArgumentsInput): Promise<SweepResult> => {
+  const swept = async (args: TrainingArguments): Promise<SweepResult> => {
     const model = await ready(t)
     return await trainSweep(model, rows, { learningRate: [1e-2, 1e-3] }, { args: recipe(scratch(t), args) })
   }

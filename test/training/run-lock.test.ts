@@ -10,7 +10,7 @@ import {
   AdapterTrainer,
   type Model,
   MultiTaskTrainer,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   trainSweep
 } from '../../lib/index.js'
 import { lockFile } from '../../lib/training/run-lock.js'
@@ -26,12 +26,11 @@ async function ready(t: ExecutionContext): Promise<Model> {
   return model
 }
 
-const saving = (outputDir: string): TrainingArgumentsInput => ({
+const saving = (outputDir: string): TrainingArguments => ({
   ...{ ...quiet, outputDir, maxSteps: 3, saveStrategy: 'steps', saveSteps: 1 }
 })
 
-const trainerOf = (model: Model, args: TrainingArgumentsInput) =>
-  new AdapterTrainer({ model, trainDataset: rows, args })
+const trainerOf = (model: Model, args: TrainingArguments) => new AdapterTrainer({ model, trainDataset: rows, args })
 
 const busy = (message: RegExp) => ({ instanceOf: AdapterError, code: 'ERR_BUSY', message })
 

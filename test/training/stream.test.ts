@@ -10,7 +10,7 @@ import {
   MultiTaskTrainer,
   type Row,
   type RowStream,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   trainSweep
 } from '../../lib/index.js'
 import { make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
@@ -29,7 +29,7 @@ async function ready(t: ExecutionContext): Promise<Model> {
   return model
 }
 
-async function run(t: ExecutionContext, trainDataset: Dataset | RowStream, args: TrainingArgumentsInput) {
+async function run(t: ExecutionContext, trainDataset: Dataset | RowStream, args: TrainingArguments) {
   const model = await ready(t)
   const losses: number[] = []
   const epochs: number[] = []
@@ -84,12 +84,12 @@ test('a buffer shuffles: each row once, another order in each pass, none far bef
 
 test('a run resumes behind what it has read, to the same bits; another stream is refused', async (t) => {
   const outputDir = scratch(t)
-  const args: TrainingArgumentsInput = {
+  const args: TrainingArguments = {
     ...{ ...quiet, outputDir, maxSteps: 9, gradientAccumulationSteps: 2, shuffleBufferSize: 6 },
     ...{ saveStrategy: 'steps', saveSteps: 1 }
   }
   const whole = await run(t, later, args)
-  const resumed = async (step: number, stream: RowStream, own: TrainingArgumentsInput = {}) => {
+  const resumed = async (step: number, stream: RowStream, own: TrainingArguments = {}) => {
     const folder = scratch(t)
     cpSync(join(outputDir, `checkpoint-${step}`), join(folder, `checkpoint-${step}`), { recursive: true })
     return await run(t, stream, { ...args, ...own, outputDir: folder, resumeFromCheckpoint: true })
@@ -167,7 +167,7 @@ test('a buffer for shuffling is refused where there is no stream, by each traine
 
 test('what a stream cannot do is refused by name', async (t) => {
   const model = await ready(t)
-  const refuse = (args: TrainingArgumentsInput, message: RegExp) =>
+  const refuse = (args: TrainingArguments, message: RegExp) =>
     t.throws(() => new AdapterTrainer({ model, trainDataset: later, args: { ...quiet, ...args } }), { message })
   refuse({}, /args\.maxSteps: trainDataset is a stream, whose length nobody knows/)
   refuse({ maxSteps: 3, saveStrategy: 'epoch' }, /args\.saveStrategy: .*use 'steps'/)

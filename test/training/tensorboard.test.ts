@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { AdapterTrainer, type TrainingArgumentsInput } from '../../lib/index.js'
+import { AdapterTrainer, type TrainingArguments } from '../../lib/index.js'
 import { crc32c } from '../../lib/training/record/crc32c.js'
 import { quiet, ready, scratch, tinyRows } from '../model/support.js'
 
@@ -80,7 +80,7 @@ const rows = tinyRows(20)
 
 test('TensorBoard event files hold the scalars of a run, each once also after it was resumed', async (t) => {
   const outputDir = scratch(t)
-  const args: TrainingArgumentsInput = {
+  const args: TrainingArguments = {
     ...{ ...quiet, outputDir, maxSteps: 300, perDeviceTrainBatchSize: 4, reportTo: 'tensorboard' },
     ...{ evalStrategy: 'steps', evalSteps: 150, saveStrategy: 'steps', saveSteps: 150 }
   }

@@ -10,7 +10,7 @@ import {
   MultiTaskTrainer,
   type StepEvent,
   type TrainerCallback,
-  type TrainingArgumentsInput
+  type TrainingArguments
 } from '../../lib/index.js'
 import { load, make, moved, quiet, ready, scratch, snapshot, tiny, tinyRows } from '../model/support.js'
 import { tasks, withTasks } from '../tasks/support.js'
@@ -19,7 +19,7 @@ const trainDataset = tinyRows(12)
 const evalDataset = tinyRows(6, { seed: 9 })
 const unlabelled = evalDataset.map(({ inputIds }) => ({ inputIds }))
 
-const trainerOf = (model: Model, args: TrainingArgumentsInput = {}) =>
+const trainerOf = (model: Model, args: TrainingArguments = {}) =>
   new AdapterTrainer({ model, trainDataset, evalDataset, args: { ...quiet, maxSteps: 3, ...args } })
 
 test('a checkpoint that is named a little beside is found for the caller, and a controller is no signal', async (t) => {
@@ -29,7 +29,7 @@ test('a checkpoint that is named a little beside is found for the caller, and a 
   await trainerOf(model, saves).train()
   const checkpoint = join(outputDir, 'checkpoint-2')
   const resumed = (resumeFromCheckpoint: unknown) =>
-    trainerOf(model, { ...saves, resumeFromCheckpoint } as TrainingArgumentsInput).train()
+    trainerOf(model, { ...saves, resumeFromCheckpoint } as TrainingArguments).train()
   const hints: string[] = []
   for (const from of ['checkpoint-2', outputDir]) {
     const error = await t.throwsAsync(resumed(from), { code: 'ERR_FILE_NOT_FOUND' })
@@ -197,7 +197,7 @@ test('what stands in the place of rows is told what does', async (t) => {
 test('steps below 1 are a share of all, rounded up, as with Hugging Face, of one task and of several', async (t) => {
   const steps = { loggingStrategy: 'steps', evalStrategy: 'steps', saveStrategy: 'steps' } as const
   const shares = { loggingSteps: 0.25, evalSteps: 0.4, saveSteps: 0.5 }
-  const often: TrainingArgumentsInput = { ...quiet, ...steps, ...shares, numTrainEpochs: 4 }
+  const often: TrainingArguments = { ...quiet, ...steps, ...shares, numTrainEpochs: 4 }
   const of = async (trainer: { run(): AsyncIterable<{ type: string; step: number }> }) => {
     const all: string[] = []
     for await (const { type, step } of trainer.run()) if (type !== 'step') all.push(`${type} ${step}`)

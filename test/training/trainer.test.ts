@@ -3,7 +3,7 @@ import {
   AdapterError,
   AdapterTrainer,
   type Model,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   type TrainingEvent
 } from '../../lib/index.js'
 import { largestDifference, load, make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
@@ -20,7 +20,7 @@ async function ready(t: ExecutionContext, fields: object = dropout): Promise<Mod
   return model
 }
 
-async function events(model: Model, args: TrainingArgumentsInput, rows = tinyRows(19)): Promise<TrainingEvent[]> {
+async function events(model: Model, args: TrainingArguments, rows = tinyRows(19)): Promise<TrainingEvent[]> {
   const all: TrainingEvent[] = []
   for await (const event of new AdapterTrainer({ model, trainDataset: rows, args: { ...quiet, ...args } }).run())
     all.push(event)

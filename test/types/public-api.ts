@@ -18,6 +18,7 @@ import {
   type Model,
   type Prediction,
   type Replacement,
+  type ResolvedTrainingArguments,
   type Row,
   readRows,
   Split,
@@ -25,7 +26,7 @@ import {
   sequential,
   setNumThreads,
   type Tensor,
-  type TrainingArgumentsInput,
+  type TrainingArguments,
   type TrainingEvent,
   type TrainResult
 } from '../../lib/index.js'
@@ -186,8 +187,17 @@ export async function work(model: Model): Promise<void> {
 }
 
 export async function training(model: Model, rows: readonly Row[]): Promise<void> {
-  const args: TrainingArgumentsInput = { lrSchedulerType: 'cosine', saveStrategy: 'epoch', resumeFromCheckpoint: true }
+  const args: TrainingArguments = { lrSchedulerType: 'cosine', saveStrategy: 'epoch', resumeFromCheckpoint: true }
   const trainer = new AdapterTrainer({ model, trainDataset: rows, evalDataset: readRows('dev.jsonl'), args })
+  // What one writes may leave anything out; what a trainer has is whole, and arguments again.
+  same<Same<typeof trainer.args, ResolvedTrainingArguments>>()
+  same<Same<typeof trainer.args.seed, number>>()
+  const more: TrainingArguments = { ...trainer.args, outputDir: 'out', numTrainEpochs: 5 }
+  // @ts-expect-error misspelled
+  const misspelled: TrainingArguments = { ...more, outputdir: 'out' }
+  // @ts-expect-error what is left out is not filled in by itself
+  const whole: ResolvedTrainingArguments = args
+  void [misspelled, whole]
   const sets: EvalDataset = { dev: rows, other: readRows('other.jsonl') }
   await trainer.evaluate({ evalDataset: sets })
   same<Same<Awaited<ReturnType<typeof trainer.train>>, TrainResult>>()

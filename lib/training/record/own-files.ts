@@ -1,6 +1,6 @@
 import { closeSync, existsSync, openSync, readSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import type { TrainingArguments } from '../../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../../config/training-arguments.js'
 import { AdapterError } from '../../native/errors.js'
 import { eventsFile } from './lines.js'
 import { pageFile, pageStart } from './run-page.js'
@@ -8,7 +8,7 @@ import { pageFile, pageStart } from './run-page.js'
 /** How files of a run's names begin where a run wrote them. */
 const starts: Readonly<Record<string, string>> = { [eventsFile]: '{"type":"start","time":"', [pageFile]: pageStart }
 
-type Reports = Pick<TrainingArguments, 'reportTo'>
+type Reports = Pick<ResolvedTrainingArguments, 'reportTo'>
 
 /**
  * A file that a run would write over in its folder and that no run wrote: rows may be called events.jsonl, too. One that a

@@ -1,5 +1,5 @@
 import { basename, resolve } from 'node:path'
-import type { TrainingArguments } from '../../config/training-arguments.js'
+import type { ResolvedTrainingArguments } from '../../config/training-arguments.js'
 import type { Model } from '../../model/model.js'
 import { loadAddon } from '../../native/addon.js'
 import { thisProcess } from '../../native/owner.js'
@@ -26,7 +26,7 @@ export type RunDescription = Omit<StartLine, 'type' | 'time' | 'step' | 'totalSt
 
 export interface DescribedRun {
   readonly model: Model
-  readonly args: TrainingArguments
+  readonly args: ResolvedTrainingArguments
   readonly rows: StartLine['rows']
   /** Known once the run is planned, before its first event. */
   readonly totalSteps: () => number
@@ -91,7 +91,7 @@ export async function* recorded<E>(
 }
 
 /** Where a file of the run's cannot be written, its checkpoints are as they were, and the error says so. */
-function written<T>({ outputDir }: TrainingArguments, write: () => T): T {
+function written<T>({ outputDir }: ResolvedTrainingArguments, write: () => T): T {
   try {
     return write()
   } catch (error) {
