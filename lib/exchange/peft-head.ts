@@ -19,6 +19,7 @@ import { matching } from '../config/peft-modules.js'
 import { AdapterError } from '../native/errors.js'
 import type { FoldedLinear } from '../native/types.js'
 import type { HeadFolder } from './adapter-folder.js'
+import { isDecoderClass } from './decoder-classes.js'
 import { loraFields } from './peft-adapter.js'
 import { storedForTask } from './peft-class.js'
 import type { PeftFolder } from './peft-folder.js'
@@ -111,6 +112,13 @@ function decoderHead(model: ModelConfig, modelClass: string, labels: number) {
   // All decoders have the first; the others differ from family to family (biases, names, caps on logits).
   const isKnown = ending === 'SequenceClassification' || hasPlainWords(model)
   return ending === undefined || !isKnown ? undefined : convertDecoderHead(ending as DecoderTask, labels)
+}
+
+/** Whether Python has the class of an archive's family that would hold a head. */
+export function isClassOfPython(modelClass: string, { exported }: ModelConfig): boolean {
+  if (exported === null) return true
+  if (!exported.ofHuggingFace || !exported.isCausal) return exported.ofHuggingFace
+  return convertStaticHead(modelClass, { LABEL_0: 0 }, 1) !== undefined || isDecoderClass(modelClass)
 }
 
 /** Whether the class that writes makes its logits by one product and nothing behind it. */

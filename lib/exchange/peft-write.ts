@@ -8,7 +8,7 @@ import type { ProblemType } from '../config/peft-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { AdapterError } from '../native/errors.js'
 import { autoMapping, baseClassOf, headApart } from './peft-class.js'
-import { choiceClass, hasPlainWords, headOfClass, maskedClass, peftClass } from './peft-head.js'
+import { choiceClass, hasPlainWords, headOfClass, isClassOfPython, maskedClass, peftClass } from './peft-head.js'
 import { type MultiheadForms, multiheadForms, multiheadNames } from './peft-multihead.js'
 import { peftPromptJson } from './peft-prompt.js'
 import { isSameHead } from './same-head.js'
@@ -287,7 +287,7 @@ export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig)
   const labels = 'numLabels' in head ? head.numLabels : 0
   for (const withPooler of [false, true]) {
     const found = headOfClass(model, modelClass, labels, withPooler)
-    if (found !== undefined && isSameHead(found.config, head))
+    if (found !== undefined && isSameHead(found.config, head) && isClassOfPython(modelClass, model))
       return {
         ...{ task, layers: found.layers },
         ...((task === null || model.exported !== null) && { modelClass }),
@@ -311,22 +311,31 @@ function noLike(
   name: string,
   head: HeadConfig,
   modelClass: string,
-  { exported }: ModelConfig,
+  model: ModelConfig,
   theirs?: HeadConfig
 ): AdapterError {
+  if (!isClassOfPython(modelClass, model)) return noClass(name, head, modelClass, model)
   // Heads that are told apart by more than their form have nothing to compare.
   const kind = theirs?.headType === head.headType ? theirs : undefined
   const entries = Object.entries(kind ?? {}).filter(([key]) => formFields.includes(key))
   const given = head as unknown as Readonly<Record<string, unknown>>
   const other = entries.filter(([key, value]) => given[key] !== value)
   const written = (fields: readonly (readonly [string, unknown])[]) => JSON.stringify(Object.fromEntries(fields))
-  const problem =
-    exported !== null && !exported.ofHuggingFace
-      ? `PEFT's folders hold the head of a class of transformers, which ${exported.className} has none of for '${name}'`
-      : `${modelClass} has no head like '${name}'`
-  return new AdapterError('ERR_UNSUPPORTED', operation, problem, {
+  return new AdapterError('ERR_UNSUPPORTED', operation, `${modelClass} has no head like '${name}'`, {
     expected: other.length === 0 ? 'the layers and the activation of that class' : written(other),
     got: other.length === 0 ? JSON.stringify(head) : written(other.map(([key]) => [key, given[key]])),
+    hint: headApart
+  })
+}
+
+/** PEFT finds a head in a class, and there is none for it. */
+function noClass(name: string, head: HeadConfig, modelClass: string, { exported }: ModelConfig): AdapterError {
+  const problem = exported?.ofHuggingFace
+    ? `PEFT's folders hold the head of a class of transformers, which has no ${modelClass} for '${name}'`
+    : `PEFT's folders hold the head of a class of transformers, which ${exported?.className} has none of for '${name}'`
+  return new AdapterError('ERR_UNSUPPORTED', operation, problem, {
+    expected: 'a network of transformers that has such a class, or an adapter alone',
+    got: head.headType,
     hint: headApart
   })
 }

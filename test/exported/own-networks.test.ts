@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
@@ -31,15 +31,30 @@ async function open(t: ExecutionContext, name: string): Promise<{ model: Model }
   return { model, ...(cases[name] as Case) }
 }
 
+type Adapters = Exclude<Parameters<Model['forward']>[1], undefined>['adapters']
+
 /** What comes out for each row, without its padding: the states, or the logits of the network's own head. */
-async function statesOf(model: Model, rows: number[][], head: string | null = null): Promise<number[][]> {
-  const { lastHiddenState, logits } = await model.forward({ inputIds: rows }, { head })
+async function statesOf(
+  model: Model,
+  rows: number[][],
+  adapters?: Adapters,
+  head: string | null = null
+): Promise<number[][]> {
+  const options = { head, ...(adapters !== undefined && { adapters }) }
+  const { lastHiddenState, logits } = await model.forward({ inputIds: rows }, options)
   const { shape = [], data = [] } = logits ?? lastHiddenState ?? {}
   const [count = 0, columns = 1] = shape.length === 3 ? shape : [shape[0], 1]
   const features = data.length / count / columns
   return rows.map(({ length }, i) =>
     Array.from(data.slice(i * columns * features, (i * columns + Math.min(length, columns)) * features))
   )
+}
+
+function fillLoras(model: Model) {
+  const own = model.namedParameters().filter(({ name }) => name.includes('.loras.'))
+  const sine = (size: number) => Float32Array.from({ length: size }, (_, i) => Math.sin(i) / 4)
+  const values = own.map(({ name, shape }) => [name, { shape, data: sine(shape.reduce((a, b) => a * b)) }] as const)
+  model.native.setParameters(new Map(values))
 }
 
 async function answersAsAlone(t: ExecutionContext, name: string) {
@@ -64,6 +79,23 @@ for (const name of ['from-end', 'by-length'])
 
 test('tokens that see those before them alone take rows of any length without a mask', async (t) => {
   await answersAsAlone(t, 'behind')
+})
+
+test('a head for rows of an own causal network stays out of PEFT, whose folder of the adapter alone names no class of transformers', async (t) => {
+  const { model, rows } = await open(t, 'behind')
+  model.addAdapter('x', { architecture: 'lora', targetModules: ['q'], r: 2 })
+  fillLoras(model)
+  model.addClassificationHead('x', { numLabels: 2, layers: 1, bias: false })
+  const folder = join(scratch(t), 'peft')
+  await t.throwsAsync(model.saveAdapter(folder, 'x', { library: 'peft' }), {
+    code: 'ERR_UNSUPPORTED',
+    message: /the head of a class of transformers, which Behind has none of for 'x'.*withHead: false/s
+  })
+  t.false(existsSync(folder))
+  await model.saveAdapter(folder, 'x', { library: 'peft', withHead: false })
+  t.notRegex(readFileSync(join(folder, 'adapter_config.json'), 'utf8'), /For(Sequence|Token)Classification|SEQ_CLS/)
+  await model.loadAdapter(folder, { as: 'again' })
+  t.deepEqual(await statesOf(model, rows, 'again'), await statesOf(model, rows, 'x'))
 })
 
 test('an output with tokens of its own is refused where the archive is opened, with what would do', async (t) => {
@@ -165,7 +197,7 @@ for (const [name, width, places] of [
     const { model, rows, answers, adapted = [] } = await open(t, name)
     const head = name === 'named' ? 'default' : null
     const hasAnswers = async (expected: number[][]) => {
-      const states = await statesOf(model, rows, head)
+      const states = await statesOf(model, rows, undefined, head)
       for (const [i, data] of expected.entries()) t.true(distance(states[i] ?? [], { data: data as never }) < 2e-6)
     }
     await hasAnswers(answers)

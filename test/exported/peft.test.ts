@@ -2,7 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { AdapterConfig } from '../../lib/config/adapter-config.js'
-import { peftJson } from '../../lib/exchange/peft-write.js'
+import { peftHeadPlan, peftJson } from '../../lib/exchange/peft-write.js'
 import { type Model, Stack, type Tensor } from '../../lib/index.js'
 import { soon, warningsOf } from '../exchange/warnings.js'
 import { readTensors, writeTensors } from '../model/safetensors-file.js'
@@ -294,6 +294,24 @@ test('LoRA at one or both Linears of an nn.MultiheadAttention is written as the 
     await model.loadAdapter(folder, { as: `${name} again` })
     t.true(distance(before, { data: Float32Array.from(await states(`${name} again`)) }) < 1e-6)
   }
+})
+
+test("a head for rows goes to PEFT as that of a decoder's class which transformers has, and as no other", async (t) => {
+  const { model } = await open(t, 'llama')
+  model.addClassificationHead('x', { numLabels: 2, layers: 1, bias: false })
+  const head = model.heads.get('x')
+  const { exported } = model.config
+  if (head === undefined || exported === null) return void t.fail()
+  const planOf = (own: object) => peftHeadPlan('x', head, { ...model.config, exported: { ...exported, ...own } })
+  t.is(planOf({}).modelClass, 'LlamaForSequenceClassification')
+  t.throws(() => planOf({ className: 'XGLMModel' }), {
+    code: 'ERR_UNSUPPORTED',
+    message: /a class of transformers, which has no XGLMForSequenceClassification for 'x'.*withHead: false/s
+  })
+  t.throws(() => planOf({ ofHuggingFace: false, className: 'LlamaModel' }), {
+    code: 'ERR_UNSUPPORTED',
+    message: /a class of transformers, which LlamaModel has none of for 'x'/
+  })
 })
 
 test('target_modules name the Linears that have LoRA, and nothing else of the network', async (t) => {
