@@ -1,5 +1,5 @@
-"""Python's half of the check of attention that networks write out by hand: with einsum in several orders of axes, and
-PyTorch's own nn.MultiheadAttention and its layers. A prefix's answers and gradients are computed by hand from the same
+"""Python's half of the check of attention that networks write out by hand: with einsum in several orders of axes, on
+tensors of three axes, and PyTorch's own nn.MultiheadAttention and its layers. A prefix's answers and gradients are computed by hand from the same
 weights, LoRA's at the queries by a hook.
 
 exported_attention.py FOLDER     exports the networks, with what they give
@@ -17,6 +17,7 @@ from torch.nn import functional
 
 root = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(root / "scripts" / "fixtures"), str(root / "scripts" / "export")]
+import three_axes  # noqa: E402
 from exported_sites import SubLayer, insert, insert_sequential, quantise  # noqa: E402
 from torch_adapters_export.archive import write  # noqa: E402
 from torch_adapters_export.inputs import parse_inputs  # noqa: E402
@@ -172,7 +173,10 @@ class Net(nn.Module):
                 torch.cat([part.view(LENGTH, own.key_heads, -1).transpose(0, 1).expand(len(ids), -1, -1, -1), one], 2)
                 .repeat_interleave(own.heads // own.key_heads, 1)
                 for part, one in ((prefix[:, 2 * i], key), (prefix[:, 2 * i + 1], value)))
-            hidden = functional.pad((mask == 0)[:, None, None, :], (LENGTH, 0), value=False)
+            hidden = (mask == 0)[:, None, None, :]
+            if getattr(own, "causal", False):
+                hidden = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+            hidden = functional.pad(hidden, (LENGTH, 0), value=False)
             scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5
             y = scores.masked_fill(hidden, -1e9).softmax(-1) @ value
             x = x + own.out(y.transpose(1, 2).reshape(x.shape))
@@ -229,6 +233,11 @@ class Encoder(nn.Module):
 NETS = {
     **{f"einsum, {name}": (lambda name=name: Net(lambda: Einsum(name))) for name in ORDERS},
     "einsum, weights of three axes": lambda: Net(EinsumWeights),
+    **{f"three axes, {name}": (lambda form=form: Net(lambda: three_axes.ThreeAxes(*form, HIDDEN)))
+       for name, form in three_axes.FORMS.items()},
+    "three axes, heads one by one": lambda: Net(lambda: three_axes.OneByOne("operator", HIDDEN)),
+    "three axes, heads one by one, written out": lambda: Net(lambda: three_axes.OneByOne("matmul", HIDDEN)),
+    "three axes, heads in a sum": lambda: Net(lambda: three_axes.Summed("operator", HIDDEN)),
     "multihead": lambda: Net(lambda: Multihead(False)),
     "multihead, average": lambda: Net(Multihead, True),
     "multihead, weights by head": lambda: Net(lambda: Multihead(average=False), True),
@@ -279,15 +288,18 @@ def case_of(name, model):
     place = SubLayer(0, "output", residual="layers.0.norm2", output="layers.0.down")
     adapter, restore = insert_sequential(model, place, HIDDEN)
     states = first(model(ids, mask))
-    loss_of(states)[0].backward()
-    restore()
-    told["bottleneck"] = {"states": (states * real).flatten().tolist(), **{
-        key: [value.flatten().tolist(), value.grad.flatten().tolist()] for key, value in adapter.named_parameters()}}
-    flat = values(LENGTH * 4 * attention.key_heads * (HIDDEN // attention.heads))
-    states = model.behind(ids, mask, flat.view(LENGTH, 4, -1))
     loss, weight = loss_of(states)
     loss.backward()
-    told.update(length=LENGTH, weight=weight.flatten().tolist(), prefix={
+    restore()
+    told["weight"] = weight.flatten().tolist()
+    told["bottleneck"] = {"states": (states * real).flatten().tolist(), **{
+        key: [value.flatten().tolist(), value.grad.flatten().tolist()] for key, value in adapter.named_parameters()}}
+    if isinstance(attention, three_axes.Summed):
+        return told
+    flat = values(LENGTH * 4 * attention.key_heads * (HIDDEN // attention.heads))
+    states = model.behind(ids, mask, flat.view(LENGTH, 4, -1))
+    loss_of(states)[0].backward()
+    told.update(length=LENGTH, prefix={
         "values": flat.tolist(), "states": (states * real).flatten().tolist(), "gradient": flat.grad.tolist()})
     if not isinstance(attention, Einsum):
         return told

@@ -72,6 +72,13 @@ std::pair<int32_t, int32_t> part_of(const Graph& graph, int32_t slot, int32_t un
   return {-1, -1};
 }
 
+std::optional<AttentionCore> attention_at(const Graph& graph, const Weights& weights, const Ways& ways, int32_t node) {
+  const auto& one = graph.nodes[node];
+  if (one.operator_name() == "aten.scaled_dot_product_attention.default")
+    return AttentionCore{node, one.slot(0), one.slot(1), one.slot(2)};
+  return is_softmax(one) ? written_out(graph, weights, ways, node) : std::nullopt;
+}
+
 // [rows, tokens, 3, heads, size]: the three lie one behind the other.
 bool is_outer_three(const std::vector<Size>& shape) {
   return shape.size() == 5 && shape[2].number == 3;
@@ -80,14 +87,23 @@ bool is_outer_three(const std::vector<Size>& shape) {
 }  // namespace
 
 std::optional<AttentionCore> find_attention(const Graph& graph, const Weights& weights, const Ways& ways) {
-  for (auto node = ways.nodes().rbegin(); node != ways.nodes().rend(); ++node) {
-    const auto& one = graph.nodes[*node];
-    if (one.operator_name() == "aten.scaled_dot_product_attention.default")
-      return AttentionCore{*node, one.slot(0), one.slot(1), one.slot(2)};
-    if (!is_softmax(one)) continue;
-    if (auto core = written_out(graph, weights, ways, *node)) return core;
-  }
+  for (auto node = ways.nodes().rbegin(); node != ways.nodes().rend(); ++node)
+    if (auto core = attention_at(graph, weights, ways, *node)) return core;
   return std::nullopt;
+}
+
+std::vector<AttentionCore> find_heads(const Graph& graph, const Weights& weights, const Ways& ways) {
+  std::vector<AttentionCore> found;
+  for (auto node = ways.nodes().rbegin(); node != ways.nodes().rend(); ++node) {
+    const auto core = attention_at(graph, weights, ways, *node);
+    const auto is_apart = [&](const AttentionCore& other) {
+      return other.node != core->node && !ways.made_of(other.query, core->node) &&
+             !ways.made_of(other.key, core->node) && !ways.made_of(other.value, core->node);
+    };
+    if (core && std::all_of(found.begin(), found.end(), is_apart)) found.push_back(*core);
+  }
+  std::reverse(found.begin(), found.end());
+  return found;
 }
 
 bool attends_elsewhere(const Weights& weights, const Graph& graph, const Ways& ways, const AttentionCore& core) {

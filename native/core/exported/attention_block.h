@@ -15,6 +15,8 @@ struct AttentionCore {
 
 /// The last one among these nodes; nothing where there is none.
 std::optional<AttentionCore> find_attention(const Graph& graph, const Weights& weights, const Ways& ways);
+/// The last one, and those beside it, which it is not made of, ascending: heads that a network calls one by one.
+std::vector<AttentionCore> find_heads(const Graph& graph, const Weights& weights, const Ways& ways);
 
 /// Whether its keys are made of something else than its queries are.
 bool attends_elsewhere(const Weights& weights, const Graph& graph, const Ways& ways, const AttentionCore& core);

@@ -177,14 +177,15 @@ void ExportedModel::add_prefixes() {
       facts_.no_prefix.push_back(text("layer ", sub.layer, " takes no prefix: its attention has ",
                                       graph.describe(stopped), ", which is not understood there"));
     }
-    if (!form || graph.nodes[sub.core->node].module < 0) continue;
+    if (!form || form->module < 0) continue;
     auto found = std::find_if(prefixes_.begin(), prefixes_.end(),
                               [&](const PrefixPlace& place) { return place.layer->layer == sub.layer; });
     if (found == prefixes_.end()) {
       found = prefixes_.emplace(prefixes_.end());
       found->layer->layer = sub.layer, found->heads = form->heads, found->size = form->size;
+      found->module = form->module;
     }
-    found->attentions.push_back({sub.core->node, sub.core_input, form->written});
+    found->attentions.insert(found->attentions.end(), form->attentions.begin(), form->attentions.end());
   }
   for (size_t layer = 0; layer < residuals_.layers.size() && !prefixes_.empty(); ++layer) {
     const bool attends =
@@ -199,7 +200,7 @@ void ExportedModel::add_prefixes() {
   if (!alike || prefixes_.size() != residuals_.layers.size()) prefixes_.clear();
   for (const auto& place : prefixes_) {
     facts_.key_features = features(place), facts_.key_heads = place.heads;
-    tree_->add_child(graph.modules[graph.nodes[place.attentions[0].node].module].path, "prefix_tuning", place.layer);
+    tree_->add_child(graph.modules[place.module].path, "prefix_tuning", place.layer);
   }
 }
 

@@ -176,18 +176,20 @@ bool keys_come_first(const Graph& graph, int32_t scores, int32_t softmax) {
   return node.operator_name() != "aten.einsum.default" && axis == count - 2;
 }
 
-at::Tensor heads_apart(const at::Tensor& given, const Axes& axes, int64_t heads) {
+at::Tensor heads_apart(const at::Tensor& given, const Axes& axes, const PartedHeads& parted) {
   const bool in_turn = std::is_sorted(axes.begin(), axes.end());
-  if (in_turn && given.dim() == 4) return given;
+  if (in_turn && given.dim() == 4) return rows_first(given, parted);
+  if (in_turn && given.dim() == 3) return heads_apart(given, parted);
   const auto ordered = in_turn ? given : given.permute(axes);
-  return ordered.reshape({-1, heads, ordered.size(-2), ordered.size(-1)});
+  return ordered.reshape({-1, parted.heads, ordered.size(-2), ordered.size(-1)});
 }
 
-at::Tensor out_of_order(const at::Tensor& ordered, const at::Tensor& like, const Axes& axes, int64_t last) {
+at::Tensor out_of_order(const at::Tensor& ordered, const at::Tensor& like, const Axes& axes,
+                        const PartedHeads& parted) {
   const bool in_turn = std::is_sorted(axes.begin(), axes.end());
   auto sizes = (in_turn ? like : like.permute(axes)).sizes().vec();
-  sizes.back() = last;
-  if (in_turn) return ordered.reshape(sizes);
+  sizes.back() = ordered.size(-1);
+  if (in_turn) return rows_first(ordered, parted).reshape(sizes);
   Axes back(axes.size());
   for (size_t i = 0; i < axes.size(); ++i) back[axes[i]] = static_cast<int64_t>(i);
   return ordered.reshape(sizes).permute(back);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "core/exported/attention_block.h"
+#include "core/exported/parted_heads.h"
 
 namespace ta::exported {
 
@@ -33,9 +34,9 @@ std::optional<HeadAxes> read_axes(const Graph& graph, const AttentionCore& core,
 bool keys_come_first(const Graph& graph, int32_t scores, int32_t softmax);
 
 /// [rows, heads, tokens, features]. Where axes are in turn, rows and heads may be apart here or not.
-at::Tensor heads_apart(const at::Tensor& given, const Axes& axes, int64_t heads);
-/// The other way round: a tensor of those numbers with its axes where `like` has them, which has `last` as the size of
-/// the last in order.
-at::Tensor out_of_order(const at::Tensor& ordered, const at::Tensor& like, const Axes& axes, int64_t last);
+at::Tensor heads_apart(const at::Tensor& given, const Axes& axes, const PartedHeads& parted);
+/// The other way round: a tensor of those numbers with its axes where `like` has them, whose last in order may have
+/// another size.
+at::Tensor out_of_order(const at::Tensor& ordered, const at::Tensor& like, const Axes& axes, const PartedHeads& parted);
 
 }  // namespace ta::exported

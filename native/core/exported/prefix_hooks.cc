@@ -17,10 +17,6 @@ namespace ta::exported {
 
 namespace {
 
-bool is_attention(const Node& node) {
-  return node.operator_name() == "aten.scaled_dot_product_attention.default";
-}
-
 // What a mask has in front: nothing that hides, but what shorter prefixes do not have.
 at::Tensor front_mask(const at::Tensor& mask, const at::Tensor& seen, int64_t rows, int64_t length) {
   auto sizes = mask.sizes().vec();
@@ -46,12 +42,22 @@ at::Tensor with_front(at::Tensor mask, const at::Tensor& seen, const AttentionIn
   return at::cat({front_mask(mask, seen, rows, length), mask.expand(sizes)}, -1);
 }
 
+// As four axes, which a mask of three has, too, or can be spread to.
+void part(AttentionInputs& inputs, const PartedHeads& joined) {
+  const int64_t count = inputs.q.size(0);
+  for (auto* one : {&inputs.q, &inputs.k, &inputs.v}) *one = heads_apart(*one, joined);
+  auto& mask = inputs.mask;
+  if (!mask.defined() || mask.dim() != 3) return;
+  mask = mask.size(0) == count ? heads_apart(mask, joined) : mask.unsqueeze(0);
+}
+
 bool attend_behind_prefixes(const PrefixPlace& place, const PrefixPlace::Attention& at, Execution& execution,
                             const Pass& pass) {
   const LayerContext here(pass.context, place.layer->layer);
   if (!place.layer->acts(here)) return false;
   auto inputs = attention_inputs(execution, at.node);
-  const auto front = front_of(*place.layer, gate_input(at, pass), pass.rows.layout(), here);
+  if (at.joined) part(inputs, *at.joined);
+  const auto front = front_at(place, at, pass, here);
   const int64_t length = front.k.size(1);
   if (inputs.causal) {
     const int64_t tokens = inputs.k.size(-2);
@@ -59,9 +65,11 @@ bool attend_behind_prefixes(const PrefixPlace& place, const PrefixPlace::Attenti
     inputs.causal = false;
   }
   inputs.mask = with_front(inputs.mask, front.seen, inputs, length);
-  inputs.k = at::cat({in_heads(front.k, place.heads, inputs.k.size(1)), inputs.k}, 2);
-  inputs.v = at::cat({in_heads(front.v, place.heads, inputs.v.size(1)), inputs.v}, 2);
-  execution.set(execution.program().graph().nodes[at.node].outputs[0], attend(inputs, pass.context.random));
+  inputs.k = at::cat({in_heads(front.k, at.heads, inputs.k.size(1)), inputs.k}, 2);
+  inputs.v = at::cat({in_heads(front.v, at.heads, inputs.v.size(1)), inputs.v}, 2);
+  auto y = attend(inputs, pass.context.random);
+  if (at.joined) y = rows_first(y, *at.joined).flatten(0, 1);
+  execution.set(execution.program().graph().nodes[at.node].outputs[0], y);
   return true;
 }
 
@@ -102,27 +110,16 @@ void add_gate_hook(Program& program, const Tree& tree, const PrefixPlace& place,
 
 }  // namespace
 
-at::Tensor gate_input(const PrefixPlace::Attention& at, const Pass& pass) {
-  const auto found = pass.left.find(reader_of_keys(at));
-  if (found == pass.left.end()) return {};
-  const auto x = found->second.front();
-  pass.left.erase(found);
-  return x;
-}
-
-std::optional<KeyForm> key_form(const Graph& graph, const SubLayer& sub, int32_t& stopped) {
-  if (!sub.core) return std::nullopt;
-  const auto& core = *sub.core;
-  stopped = core.node;
-  if (!is_attention(graph.nodes[core.node])) {
-    const auto& stream = graph.slots[sub.out].shape;
-    const auto written = stream.empty() ? std::nullopt : read_attention(graph, core, stream[0], stopped);
-    return written ? std::optional(KeyForm{written->key_heads, written->size, written}) : std::nullopt;
+Front front_at(const PrefixPlace& place, const PrefixPlace::Attention& at, const Pass& pass, const LayerContext& here) {
+  at::Tensor x;
+  if (const auto found = pass.left.find(reader_of_keys(at)); found != pass.left.end()) {
+    x = found->second.front();
+    pass.left.erase(found);
   }
-  const auto& shape = graph.slots[core.key].shape;
-  if (shape.size() != 4 || shape[1].number < 1 || shape[3].number < 1) return std::nullopt;
-  if (graph.slots[core.value].shape.size() != 4 || graph.slots[core.value].shape[3] != shape[3]) return std::nullopt;
-  return KeyForm{heads_before_repeat(graph, core.key, shape[1].number), shape[3].number};
+  auto front = front_of(*place.layer, x, pass.rows.layout(), here);
+  if (at.heads == place.heads) return front;
+  for (auto* side : {&front.k, &front.v}) *side = side->narrow(2, at.first * place.size, at.heads * place.size);
+  return front;
 }
 
 int32_t reader_of_keys(const PrefixPlace::Attention& at) {

@@ -119,7 +119,8 @@ int32_t numbered_module(const Graph& graph, int32_t module, int32_t within) {
 }
 
 void add_products(const Graph& graph, const Weights& weights, const Ways& ways, SubLayer& into) {
-  into.core = find_attention(graph, weights, ways);
+  into.heads = find_heads(graph, weights, ways);
+  into.core = into.heads.empty() ? std::nullopt : std::optional(into.heads.back());
   Products(graph, weights, ways, into).add_all();
   if (!into.core) return;
   const auto made_by =

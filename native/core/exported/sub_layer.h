@@ -35,6 +35,7 @@ struct SubLayer {
   std::vector<PlacedProduct> products;
   std::string merged;  ///< the weight of one product that makes query, key and value in an order of its own
   std::optional<AttentionCore> core;  ///< where its tokens attend to each other
+  std::vector<AttentionCore> heads;   ///< that and those beside it, where heads are called one by one
   int32_t core_input = -1;            ///< the slot that its keys are made of
   std::string named;                  ///< by whom; empty: by the graph
 };

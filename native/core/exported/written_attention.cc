@@ -8,16 +8,6 @@ namespace {
 
 constexpr int kMostSteps = 64;
 
-bool keeps_values(const Node& node) {
-  return node.is_one_of({"aten.to.dtype", "aten.to.dtype_layout", "aten.to.device", "aten._to_copy.default",
-                         "aten.type_as.default", "aten.contiguous.default", "aten.clone.default",
-                         "aten.alias.default"});
-}
-
-bool reshapes(const Node& node) {
-  return node.is_one_of({"aten.view.default", "aten.reshape.default", "aten._unsafe_view.default"});
-}
-
 class Reader {
  public:
   Reader(const Graph& graph, const AttentionCore& core, const Size& rows) : graph_(graph), core_(core), rows_(rows) {}
@@ -127,43 +117,17 @@ class Reader {
     return take_heads_of(core_.value, axes);
   }
 
-  // Back from [rows · heads, tokens, d] to [rows, heads, tokens, d], which says how many heads there are.
   bool parted(int32_t slot) {
-    for (int i = 0; i < kMostSteps; ++i) {
-      const auto& own = shape(slot);
-      if (own.size() == 4) {
-        if (own[0] != rows_ || own[1].number < 1 || own[3].number != own_.size) return false;
-        return take_heads(own[1].number, heads_before_repeat(graph_, slot, own[1].number));
-      }
-      if (own[0] == rows_) return take_heads(1, 1);
-      const auto* one = maker(slot);
-      if (one != nullptr && one->operator_name() == "aten.transpose.int") return parted_behind_tokens(one->slot(0));
-      if (one == nullptr || (!keeps_values(*one) && !reshapes(*one)) || one->slot(0) < 0) return false;
-      const auto& before = shape(one->slot(0));
-      if (before.size() < 3 || before.size() > 4 || before.back() != own.back() ||
-          before[before.size() - 2] != own[own.size() - 2])
-        return false;
-      slot = one->slot(0);
-    }
-    return false;
-  }
-
-  // nn.MultiheadAttention has tokens first: [tokens, rows · heads, d], made of [tokens, rows, heads · d].
-  bool parted_behind_tokens(int32_t slot) {
-    const auto* one = maker(slot);
-    if (one == nullptr || !reshapes(*one) || one->slot(0) < 0 || shape(slot).size() != 3) return false;
-    const auto &own = shape(slot), &before = shape(one->slot(0));
-    const int64_t width = before.size() == 3 ? before[2].number : 0;
-    if (width < 1 || before[0] != own[0] || before[1] != rows_ || own[2].number != own_.size) return false;
-    return width % own_.size == 0 && take_heads(width / own_.size, width / own_.size);
+    const auto heads = read_heads(graph_, slot, rows_, own_.size, at_);
+    return heads && take(*heads);
   }
 
   // Keys and values have the same.
-  bool take_heads(int64_t heads, int64_t key_heads) {
-    const bool first = own_.heads == 0;
-    if (first) own_.heads = heads, own_.key_heads = key_heads;
-    return own_.heads == heads && own_.key_heads == key_heads;
+  bool take(const PartedHeads& heads) {
+    if (own_.parted.heads == 0) own_.parted = heads;
+    return own_.parted == heads;
   }
+  bool take_heads(int64_t heads, int64_t key_heads) { return take({heads, key_heads}); }
 
   // A step by a number or by a tensor that is the same for all keys.
   std::optional<ScoreStep> step(const Node& one, ScoreStep::Kind kind, size_t operand) const {
@@ -239,7 +203,8 @@ class Reader {
 
   // A tensor of several values needs rows and heads apart, and in turn.
   bool fits_heads(const Node& one, const ScoreStep& by) const {
-    return by.slot < 0 || is_single(by.slot) || (in_turn_ && shape(one.outputs[0]).size() == 4);
+    if (by.slot < 0 || is_single(by.slot)) return true;
+    return in_turn_ && !own_.parted.heads_first && shape(one.outputs[0]).size() == 4;
   }
 
   bool take_sum(const Node& one, size_t index, std::vector<ScoreStep>& steps) const {
@@ -322,21 +287,6 @@ class Reader {
 std::optional<WrittenAttention> read_attention(const Graph& graph, const AttentionCore& core, const Size& rows,
                                                int32_t& stopped) {
   return Reader(graph, core, rows).read(stopped);
-}
-
-int64_t heads_before_repeat(const Graph& graph, int32_t slot, int64_t heads) {
-  const auto made = [&](int32_t value) {
-    const int32_t producer = graph.slots[value].producer;
-    return producer < 0 ? nullptr : &graph.nodes[producer];
-  };
-  // reshape(expand(unsqueeze(k))): each head of the keys for several of the queries.
-  const auto* joined = made(slot);
-  if (joined == nullptr || !reshapes(*joined)) return heads;
-  const int32_t repeated = joined->slot(0);
-  const auto& five = graph.slots[repeated].shape;
-  const auto* expanded = made(repeated);
-  if (five.size() != 5 || expanded == nullptr || expanded->operator_name() != "aten.expand.default") return heads;
-  return five[1].number > 0 && five[1].number * five[2].number == heads ? five[1].number : heads;
 }
 
 }  // namespace ta::exported

@@ -26,8 +26,9 @@ struct WrittenAttention {
   int32_t scores = -1, softmax = -1, product = -1;  ///< nodes
   int32_t query = -1, key = -1;                     ///< slots that the first product reads
   HeadAxes axes;
-  int64_t heads = 0, key_heads = 0, size = 0;  ///< key_heads: before they are repeated for several queries
-  std::vector<ScoreStep> steps;                ///< f, in order
+  PartedHeads parted;
+  int64_t size = 0;
+  std::vector<ScoreStep> steps;  ///< f, in order
   double dropout = 0;
 };
 
@@ -35,8 +36,5 @@ struct WrittenAttention {
 /// the stream's rows have.
 std::optional<WrittenAttention> read_attention(const Graph& graph, const AttentionCore& core, const Size& rows,
                                                int32_t& stopped);
-
-/// How many heads the keys have before each is repeated for several of the queries' `heads`.
-int64_t heads_before_repeat(const Graph& graph, int32_t slot, int64_t heads);
 
 }  // namespace ta::exported

@@ -30,10 +30,10 @@ PrefixScores score(const PrefixPlace& place, const PrefixPlace::Attention& at, c
                    const Pass& pass, const LayerContext& here) {
   const auto& own = *at.written;
   const auto given = execution.tensor(own.query);
-  const auto front = front_of(*place.layer, gate_input(at, pass), pass.rows.layout(), here);
-  const auto q = heads_apart(given, own.axes.query, own.heads);
+  const auto front = front_at(place, at, pass, here);
+  const auto q = heads_apart(given, own.axes.query, own.parted);
   const auto in_type = [&](const at::Tensor& side) {
-    return in_heads(side, own.key_heads, own.heads).to(q.scalar_type());
+    return in_heads(side, own.parted.key_heads, own.parted.heads).to(q.scalar_type());
   };
   return {at::matmul(q, in_type(front.k).transpose(-2, -1)), in_type(front.v), front.seen};
 }
@@ -89,10 +89,10 @@ void share(const WrittenAttention& own, Execution& execution, const Pass& pass) 
   const auto& tokens = execution.tensor(node.slot(0));
   const int64_t axis = key_axis(own.axes.scores, tokens.dim());
   const int64_t length = scores.size(-1), keys = tokens.size(axis);
-  const auto front = out_of_order(scores.to(tokens.scalar_type()), tokens, own.axes.scores, length);
+  const auto front = out_of_order(scores.to(tokens.scalar_type()), tokens, own.axes.scores, own.parted);
   const auto joint = at::softmax(at::cat({front, tokens}, axis), axis, type_of(node));
   execution.set(node.outputs[0], joint.narrow(axis, length, keys).contiguous());
-  auto weights = heads_apart(joint.narrow(axis, 0, length), own.axes.scores, own.heads);
+  auto weights = heads_apart(joint.narrow(axis, 0, length), own.axes.scores, own.parted);
   weights = dropout(weights.to(values.scalar_type()), own.dropout, pass.context.random);
   pass.left[own.product] = {at::matmul(weights, values)};
 }
@@ -130,7 +130,7 @@ void add_written_prefix(Program& program, const PrefixPlace& place, const Prefix
     const auto y = execution.tensor(node.outputs[0]);
     const auto added = pass.left.at(own.product).front();
     pass.left.erase(own.product);
-    execution.set(node.outputs[0], y + out_of_order(added, y, own.axes.out, added.size(-1)));
+    execution.set(node.outputs[0], y + out_of_order(added, y, own.axes.out, own.parted));
     return true;
   });
 }
