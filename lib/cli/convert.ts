@@ -82,10 +82,12 @@ interface Job {
   readonly name: string | null
 }
 
-async function rewrite(source: string, target: string, { format, dialect, name }: Job): Promise<void> {
+/** `from`: the name that the config beside the file says. */
+async function rewrite(source: string, target: string, job: Job, from: string | null = null): Promise<void> {
+  const { format, dialect, name } = job
   const addon = loadAddon()
   await nativeCall(() =>
-    addon.convertWeights(source, target, format === 'safetensors' ? 'safetensors' : 'bin', dialect, name)
+    addon.convertWeights(source, target, format === 'safetensors' ? 'safetensors' : 'bin', dialect, name, from)
   )
 }
 
@@ -129,7 +131,7 @@ function stageBeside(target: string): string {
 
 async function convertAdapter(job: Job, adapter: AdapterFolder, stage: string): Promise<string[]> {
   const weights = adapterWeightFiles[job.format]
-  await rewrite(adapter.weightsFile, join(stage, weights), job)
+  await rewrite(adapter.weightsFile, join(stage, weights), job, adapter.name)
   writeFileSync(join(stage, adapterConfigFile), modernConfig(adapter, job.name))
   return [weights, adapterConfigFile]
 }
@@ -159,9 +161,10 @@ async function convertFusion(job: Job, stage: string): Promise<string[]> {
 async function convertHead(job: Job, stage: string): Promise<string[]> {
   const config = join(job.source, headConfigFile)
   const json = readJsonObject(config, 'read the head folder')
-  const name = typeof json['name'] === 'string' ? job.name : null
+  const from = typeof json['name'] === 'string' ? json['name'] : null
+  const name = from === null ? null : job.name
   const weights = headWeightFiles[job.format]
-  await rewrite(findWeights(job.source, headWeightFiles)?.file ?? '', join(stage, weights), { ...job, name })
+  await rewrite(findWeights(job.source, headWeightFiles)?.file ?? '', join(stage, weights), { ...job, name }, from)
   const renamed = () => pythonJson({ ...json, name }, { indent: 2, floatKeys: headFloatKeys })
   writeFileSync(join(stage, headConfigFile), name === null ? readFileSync(config) : renamed())
   return [weights, headConfigFile]

@@ -327,13 +327,17 @@ export interface Addon {
   createTrainer(model: NativeModel, options: NativeTrainerOptions): NativeTrainer
   /** Names, shapes and dtypes in a weights file; nothing is loaded. */
   readWeights(file: string): Promise<TensorInfo[]>
-  /** Rewrites an adapter or head file into another format and dialect; `name` is the new name of what it holds, null: the old. */
+  /**
+   * Rewrites an adapter or head file into another format and dialect; `name` is the new name of what it holds, null: the old,
+   * which is `from`, where it is known.
+   */
   convertWeights(
     source: string,
     target: string,
     format: WeightsFormat,
     dialect: KeyDialect,
-    name: string | null
+    name: string | null,
+    from?: string | null
   ): Promise<void>
   /** Stops the engine of this thread's environment for good. */
   shutdown(): void

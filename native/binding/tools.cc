@@ -96,8 +96,8 @@ Napi::Value convert_weights(const Napi::CallbackInfo& info) {
         .submit(
             info.Env(),
             [source = text_of(0), target = text_of(1), format = text_of(2), dialect = text_of(3),
-             name = info[4].IsString() ? text_of(4) : ""] {
-              rewrite_weights(source, target, parse_weights_format(format), parse_key_dialect(dialect), name);
+             name = info[4].IsString() ? text_of(4) : "", from = info[5].IsString() ? text_of(5) : ""] {
+              rewrite_weights(source, target, parse_weights_format(format), parse_key_dialect(dialect), from, name);
               return true;
             },
             [](Napi::Env env, bool&) { return env.Undefined(); });

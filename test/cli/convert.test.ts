@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { readAdapterFolder, readHeadFolder } from '../../lib/exchange/adapter-folder.js'
 import { AutoModel } from '../../lib/index.js'
+import { readTensors, writeTensors } from '../model/safetensors-file.js'
 import { command, fixtures, folderCopy, scratch } from './command.js'
 
 const source = join(fixtures, 'folders/bert-seq_bn-bin')
@@ -106,6 +107,44 @@ async function headNames(path: string): Promise<string[]> {
   const { head } = JSON.parse((await command(['inspect', '--json', path])).output)
   return head.weights.tensors.map(({ name }: { name: string }) => name)
 }
+
+test.serial(
+  "--name renames the adapter alone where the network's own modules are called as what holds adapters",
+  async (t) => {
+    const folder = join(scratch(), 'own')
+    t.is((await command(['convert', source, folder])).status, 0)
+    const file = join(folder, 'adapter.safetensors')
+    // An own list `adapters`, whose first module is called as the adapter is, too.
+    const lists = [
+      ['a', 'of an adapter of its own name'],
+      ['0', 'of a number']
+    ] as const
+    for (const [own, what] of lists) {
+      const start = `net.adapters.${own}.output_adapters.adapters.`
+      const tensors = [...readTensors(file)].map(
+        ([name, tensor], i) => [`${start}a.${i}.${name.split('.').at(-1)}`, tensor] as const
+      )
+      writeTensors(file, new Map(tensors))
+      const target = join(scratch(), `renamed-${own}`)
+      const { status, errors } = await command(['convert', folder, target, '--name', 'b'])
+      t.is(status, 0, errors)
+      const renamed = await names(target)
+      t.is(renamed.length, tensors.length)
+      t.true(
+        renamed.every((name) => name.startsWith(`${start}b.`)),
+        what
+      )
+      t.is(readAdapterFolder(target).name, 'b')
+    }
+    // A file alone has no name beside it.
+    const alone = await command(['convert', file, join(scratch(), 'b.safetensors'), '--name', 'b'])
+    t.is(alone.status, 1)
+    t.regex(
+      alone.errors,
+      /expected tensors of one name, got '0', 'a'\).*Convert the folder, whose config has the name/s
+    )
+  }
+)
 
 test.serial('a renamed folder loads with the same logits', async (t) => {
   const target = join(scratch(), 'renamed')

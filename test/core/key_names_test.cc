@@ -44,6 +44,21 @@ TEST(modules_of_a_network_may_be_called_as_what_holds_adapters) {
            std::string("loras.0.q.loras.y.lora_A"));
 }
 
+TEST(an_owner_is_one_of_the_names_behind_what_may_hold_adapters) {
+  const std::string key = "model.adapters.0.output_adapters.adapters.x.adapter_up.bias";
+  CHECK_EQ(ta::possible_owners(key), (std::set<std::string>{"0", "x"}));
+  CHECK_EQ(ta::possible_owners("heads.a.1.weight"), std::set<std::string>{"a"});
+  CHECK(ta::possible_owners("bert.encoder.layer.0.output.dense.weight").empty());
+  CHECK_EQ(ta::rename_possible_owner(key, "x", "y"),
+           std::string("model.adapters.0.output_adapters.adapters.y.adapter_up.bias"));
+  // The adapter is the inner one; a part of an adapter is none, though it stands behind one of that name.
+  CHECK_EQ(ta::rename_possible_owner("adapters.x.loras.x.lora_A", "x", "y"), std::string("adapters.x.loras.y.lora_A"));
+  CHECK_EQ(ta::rename_possible_owner("adapters.adapters.adapter_up", "adapters", "y"),
+           std::string("adapters.y.adapter_up"));
+  CHECK_EQ(ta::rename_possible_owner("heads.a.1.weight", "a", "b"), std::string("heads.b.1.weight"));
+  CHECK_EQ(ta::rename_possible_owner(key, "z", "y"), key);
+}
+
 TEST(dialects_convert_both_ways) {
   const std::string module = "bert.encoder.layer.0.output.adapters.sst2.";
   const std::vector<std::string> hub = {

@@ -56,6 +56,15 @@ std::optional<FoundOwner> find_owner(const Parts& parts, const std::set<std::str
   return std::nullopt;
 }
 
+// The components that may be an owner's name.
+std::vector<std::size_t> possible_parts(const Parts& parts) {
+  if (parts.size() > 2 && parts[0] == "heads") return {1};
+  std::vector<std::size_t> found;
+  for (std::size_t i = 0; i + 1 < parts.size(); ++i)
+    if (holds_by_name(parts[i])) found.push_back(i + 1);
+  return found;
+}
+
 std::string lower(std::string_view text) {
   std::string result(text);
   std::transform(result.begin(), result.end(), result.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -80,6 +89,22 @@ std::string rename_owner(std::string_view key, const KeyOwner& owner, std::strin
   Parts parts = split(key);
   const auto found = find_owner(parts, own);
   if (found && found->kind == owner.kind && parts[found->part] == owner.name) parts[found->part] = new_name;
+  return join(parts);
+}
+
+std::set<std::string> possible_owners(std::string_view key) {
+  const Parts parts = split(key);
+  std::set<std::string> names;
+  for (const std::size_t part : possible_parts(parts)) names.insert(parts[part]);
+  return names;
+}
+
+std::string rename_possible_owner(std::string_view key, std::string_view name, std::string_view new_name) {
+  Parts parts = split(key);
+  const auto possible = possible_parts(parts);
+  const auto found =
+      std::find_if(possible.rbegin(), possible.rend(), [&](std::size_t part) { return parts[part] == name; });
+  if (found != possible.rend()) parts[*found] = new_name;
   return join(parts);
 }
 

@@ -52,6 +52,13 @@ bool holds_by_name(std::string_view module);
 std::string rename_owner(std::string_view key, const KeyOwner& owner, std::string_view new_name,
                          const std::set<std::string>& own = {});
 
+// The names that a key's owner may have where nobody says which modules are a network's own: one behind each module
+// that is called as what holds adapters. Empty: the key is nobody's.
+std::set<std::string> possible_owners(std::string_view key);
+
+// The key with the last of these that is `name` replaced.
+std::string rename_possible_owner(std::string_view key, std::string_view name, std::string_view new_name);
+
 // "bert" + "encoder.x" and back. Adding leaves keys that have the prefix, and those of heads and adapters that stand
 // beside the base model, as they are.
 bool has_base_prefix(std::string_view key, std::string_view prefix);

@@ -123,19 +123,25 @@ FromFile from_layers(const StateDict& file, const HeadLayers& layers, const std:
   return result;
 }
 
-// The one adapter or head that these keys belong to gets another name.
-StateDict renamed_to(const StateDict& tensors, const std::string& name, const std::string& source) {
-  std::set<std::string> names;
-  for (const auto& key : tensors.names())
-    if (const auto owner = key_owner(key)) names.insert(owner->name);
-  if (names.size() != 1) {
-    fail(ErrorCode::state_dict, "rename '" + source + "'", "the file holds not just one adapter or head",
-         {.expected = "tensors of one name", .got = names.empty() ? "none" : name_list(names)});
+// The one adapter or head that these keys belong to gets another name. A network's own modules may be called as what
+// holds adapters: an owner is then named in every key, and where several names are, `from` tells which it is.
+StateDict renamed_to(const StateDict& tensors, const std::string& from, const std::string& name,
+                     const std::string& source) {
+  std::set<std::string> all, names;
+  for (const auto& key : tensors.names()) {
+    const auto here = possible_owners(key);
+    if (here.empty()) continue;
+    if (all.empty()) names = here;
+    std::erase_if(names, [&](const std::string& one) { return !here.contains(one); });
+    all.insert(here.begin(), here.end());
   }
-  return tensors.renamed([&](const std::string& key) {
-    const auto owner = key_owner(key);
-    return owner ? rename_owner(key, *owner, name) : key;
-  });
+  const auto old = names.size() == 1 ? *names.begin() : from;
+  if (!names.contains(old)) {
+    const char* hint = names.size() > 1 ? "Convert the folder, whose config has the name" : "";
+    fail(ErrorCode::state_dict, "rename '" + source + "'", "the file holds not just one adapter or head",
+         {.expected = "tensors of one name", .got = all.empty() ? "none" : name_list(all), .hint = hint});
+  }
+  return tensors.renamed([&](const std::string& key) { return rename_possible_owner(key, old, name); });
 }
 
 }  // namespace
@@ -223,9 +229,9 @@ void save_whole(AdapterModel& model, const std::string& file, at::ScalarType dty
 }
 
 void rewrite_weights(const std::string& source, const std::string& target, WeightsFormat format, KeyDialect dialect,
-                     const std::string& name) {
+                     const std::string& from, const std::string& name) {
   auto modern = without_copies(read_weights(source).renamed([](const std::string& key) { return modern_key(key); }));
-  if (!name.empty()) modern = renamed_to(modern, name, source);
+  if (!name.empty()) modern = renamed_to(modern, from, name, source);
   write_weights(target, in_dialect("rewrite " + source, modern, dialect), format);
 }
 

@@ -35,9 +35,10 @@ struct WholeParts {
 void save_whole(AdapterModel& model, const std::string& file, at::ScalarType dtype, const WholeParts& parts);
 
 /// The same tensors in another format and dialect. `name`: the new name of the adapter or head that the file holds;
-/// empty: the old one stays. Throws ERR_STATE_DICT where there is none to rename, or more than one.
+/// empty: the old one stays. `from`: the old one as a config has it; empty: it is not known. Throws ERR_STATE_DICT
+/// where there is none to rename, or more than one.
 void rewrite_weights(const std::string& source, const std::string& target, WeightsFormat format, KeyDialect dialect,
-                     const std::string& name = "");
+                     const std::string& from = "", const std::string& name = "");
 
 /// Copies values into parameters by their names in named_parameters(). Throws ERR_STATE_DICT.
 void set_parameters(AdapterModel& model, const StateDict& values);
