@@ -1,4 +1,4 @@
-import { type LoraConfig, loraPlaces } from '../config/lora-config.js'
+import { type LoraConfig, loraPlaces, loraScale } from '../config/lora-config.js'
 import { linearsOf, modelLinears } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
 
@@ -7,10 +7,13 @@ export const multiheadParts = ['in_proj', 'out_proj'] as const
 
 /** How LoRA of ours at such an attention is that one of PEFT's. */
 export interface MultiheadForm {
-  /** Whose rank and alpha it has; the other has none, or the same rank. */
+  /** Whose rank and alpha it has; the other has none, or no greater rank, and gets zeros up to this one. */
   readonly from: (typeof multiheadParts)[number]
-  /** What the second factor at out_proj is multiplied with: PEFT adds it twice, with the scale of the whole. */
-  readonly ofOutput: number
+  /**
+   * What the second factors at in_proj and at out_proj are multiplied with: PEFT has one scale for both, and adds the latter
+   * twice.
+   */
+  readonly factors: readonly [number, number]
 }
 
 /** By the path of the attention, below the model. */
@@ -18,7 +21,7 @@ export type MultiheadForms = ReadonlyMap<string, MultiheadForm>
 
 /**
  * Those of a network's nn.MultiheadAttention (`attentions`, paths below the model) at which a folder of PEFT's has LoRA in its
- * form: where LoRA stands at one of the two Linears, or of one rank at both. Elsewhere at out_proj it does nothing in PEFT.
+ * form: where LoRA stands at one of the two Linears, or at both. Elsewhere at out_proj it does nothing in PEFT.
  */
 export function multiheadForms(
   parts: readonly LoraConfig[],
@@ -33,11 +36,16 @@ export function multiheadForms(
     attentions.flatMap((attention) => {
       const paths = multiheadParts.map((part) => `${attention}.${part}`)
       const [input, output] = paths.map((path) => at.get(path))
-      const first = input ?? output
-      if (first === undefined || !paths.every((path) => known.has(path)) || !isLora(input) || !isLora(output)) return []
-      if (output !== undefined && output.r !== first.r) return []
-      const from = input === undefined ? 'out_proj' : 'in_proj'
-      return [[attention, { from, ofOutput: (output ?? first).alpha / (2 * first.alpha) }]]
+      const isOfOutput = output !== undefined && (input === undefined || output.r > input.r)
+      const whole = isOfOutput ? output : input
+      if (whole === undefined || !paths.every((path) => known.has(path)) || !isLora(input) || !isLora(output)) return []
+      const scale = loraScale(whole)
+      if (scale === 0) return []
+      const [ofInput, ofOutput] = [input ?? whole, output ?? whole].map((part) => loraScale(part) / scale) as [
+        number,
+        number
+      ]
+      return [[attention, { from: isOfOutput ? 'out_proj' : 'in_proj', factors: [ofInput, ofOutput / 2] }]]
     })
   )
 }

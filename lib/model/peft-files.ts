@@ -105,7 +105,7 @@ export async function savePeftAdapter(
   const multihead: MultiheadForms =
     attentions.length === 0 ? new Map() : multiheadForms(peftParts(config), model.config, attentions)
   warnOfWeights(model, name, config, multihead)
-  const ofOutputs = Object.fromEntries([...multihead].map(([path, { ofOutput }]) => [path, ofOutput]))
+  const factors = Object.fromEntries([...multihead].map(([path, form]) => [path, form.factors]))
   if (config.method === 'prefix_tuning') warnOfWindow('save the PEFT adapter', config.prefixLength, model.config)
   await saveParts(folder, 'save the PEFT adapter', [
     {
@@ -113,7 +113,7 @@ export async function savePeftAdapter(
       config: adapterConfigFile,
       json,
       writeWeights: (file) =>
-        nativeCall(() => native.savePeftAdapter(file, name, format, plan?.layers ?? null, ownModules, ofOutputs))
+        nativeCall(() => native.savePeftAdapter(file, name, format, plan?.layers ?? null, ownModules, factors))
     }
   ])
 }

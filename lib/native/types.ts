@@ -197,7 +197,7 @@ export interface NativeModel {
   /**
    * As PEFT names it; `head`: also the head of its name, by the modules of its class and the index each has in ours.
    * `ownModules`: also these of the network itself. `multihead`: paths of nn.MultiheadAttention with one LoRA in PEFT's
-   * form, and what its second factor at out_proj is multiplied with.
+   * form, and what its second factors at in_proj and at out_proj are multiplied with.
    */
   savePeftAdapter(
     file: string,
@@ -205,7 +205,7 @@ export interface NativeModel {
     format: WeightsFormat,
     head: Readonly<Record<string, number>> | null,
     ownModules: readonly string[],
-    multihead: Readonly<Record<string, number>>
+    multihead: Readonly<Record<string, readonly [number, number]>>
   ): Promise<void>
   saveFusion(file: string, name: string, format: WeightsFormat): Promise<void>
   /** Strict: missing, unexpected and mis-shaped keys are one error. `from` is the name inside the file, which may be a folder. */

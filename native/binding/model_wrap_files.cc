@@ -26,8 +26,11 @@ Multihead multihead_of(const Napi::Value& value) {
   Multihead result;
   auto object = value.As<Napi::Object>();
   auto names = object.GetPropertyNames();
-  for (uint32_t i = 0; i < names.Length(); ++i)
-    result[names.Get(i).As<Napi::String>().Utf8Value()] = object.Get(names.Get(i)).As<Napi::Number>().DoubleValue();
+  for (uint32_t i = 0; i < names.Length(); ++i) {
+    auto factors = object.Get(names.Get(i)).As<Napi::Array>();
+    const auto factor = [&](uint32_t part) { return factors.Get(part).As<Napi::Number>().DoubleValue(); };
+    result[names.Get(i).As<Napi::String>().Utf8Value()] = {factor(0), factor(1)};
+  }
   return result;
 }
 

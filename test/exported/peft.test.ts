@@ -255,6 +255,16 @@ test('PEFT has one adapter at an nn.MultiheadAttention, which is one at in_proj 
   t.true(distance(theirs, { data: Float32Array.from(await states('in_proj')) }) > 1e-3)
 })
 
+/** Some to every factor of a LoRA. */
+function giveValues(model: Model, name: string) {
+  const own = model.namedParameters().filter((one) => one.name.includes(`.loras.${name}.`))
+  const values = own.map(({ name, shape }, i) => {
+    const data = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, j) => Math.sin(i + j) / 4)
+    return [name, { shape, data }] as const
+  })
+  model.native.setParameters(new Map(values))
+}
+
 test('LoRA at one or both Linears of an nn.MultiheadAttention is written as the one that PEFT has there', async (t) => {
   const { model } = await open(t, 'transformer-encoder')
   const start = 'base_model.model.encoder.layers.0.self_attn'
@@ -267,22 +277,7 @@ test('LoRA at one or both Linears of an nn.MultiheadAttention is written as the 
   ] as const) {
     const paths = targetModules.map((one) => `encoder.${one}`.replace('encoder.linear1', 'linear1'))
     model.addAdapter(name, { architecture: 'lora', targetModules: paths, r: 2, alpha: 6 })
-    const own = model.namedParameters().filter((one) => one.name.includes(`.loras.${name}.`))
-    const sine = (i: number, size: number) => Float32Array.from({ length: size }, (_, j) => Math.sin(i + j) / 4)
-    model.native.setParameters(
-      new Map(
-        own.map(({ name, shape }, i) => [
-          name,
-          {
-            shape,
-            data: sine(
-              i,
-              shape.reduce((a, b) => a * b)
-            )
-          }
-        ])
-      )
-    )
+    giveValues(model, name)
     const folder = scratch(t)
     await model.saveAdapter(folder, name, { library: 'peft', withHead: false })
     const { target_modules: targets } = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))
@@ -293,6 +288,47 @@ test('LoRA at one or both Linears of an nn.MultiheadAttention is written as the 
     const before = await states(name)
     await model.loadAdapter(folder, { as: `${name} again` })
     t.true(distance(before, { data: Float32Array.from(await states(`${name} again`)) }) < 1e-6)
+  }
+})
+
+test('LoRA of other ranks and scales at the two Linears of an nn.MultiheadAttention is one of the greater rank', async (t) => {
+  const { model } = await open(t, 'transformer-encoder')
+  const start = 'base_model.model.encoder.layers.0.self_attn'
+  const h = model.config.hiddenSize
+  const cases = [
+    ['less-out', { r: 3, alpha: 6 }, { r: 2, alpha: 5 }],
+    ['less-in', { r: 1, alpha: 6 }, { r: 4, alpha: 5 }],
+    ['stabilised', { r: 2, alpha: 6, useRslora: true }, { r: 3, alpha: 5 }]
+  ] as const
+  for (const [name, ofInput, ofOutput] of cases) {
+    const lora = { architecture: 'lora' } as const
+    const configs = [
+      { ...lora, ...ofInput, targetModules: ['encoder.layers.*.self_attn.in_proj'] },
+      { ...lora, ...ofOutput, targetModules: ['encoder.layers.*.self_attn.out_proj'] }
+    ]
+    model.addAdapter(name, { architecture: 'union', configs })
+    giveValues(model, name)
+    const folder = scratch(t)
+    await model.saveAdapter(folder, name, { library: 'peft', withHead: false })
+    const {
+      r,
+      rank_pattern: ranks,
+      target_modules
+    } = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))
+    const rank = Math.max(ofInput.r, ofOutput.r)
+    t.deepEqual(target_modules, ['self_attn'])
+    // PEFT takes a pattern's rank where there is one.
+    for (const layer of [0, 1]) t.is(ranks[`encoder.layers.${layer}.self_attn`] ?? r, rank)
+    const tensors = readTensors(join(folder, 'adapter_model.safetensors'))
+    t.deepEqual(tensors.get(`${start}.lora_A.weight`)?.shape, [rank, h])
+    t.deepEqual(tensors.get(`${start}.lora_B.weight`)?.shape, [3 * h, rank])
+    t.deepEqual(tensors.get(`${start}.base_layer.out_proj.lora_A.weight`)?.shape, [rank, h])
+    t.deepEqual(tensors.get(`${start}.base_layer.out_proj.lora_B.weight`)?.shape, [h, rank])
+    const states = async (adapters: string) =>
+      (await model.forward({ inputIds: [[5, 6, 7]] }, { adapters, head: null })).lastHiddenState?.data ?? []
+    const before = await states(name)
+    await model.loadAdapter(folder, { as: `${name} again` })
+    t.true(distance(before, { data: Float32Array.from(await states(`${name} again`)) }) < 1e-6, name)
   }
 })
 

@@ -77,12 +77,19 @@ async function ofPeft(name, model, { rows, peft }) {
   if (ours.join() !== theirs.join()) throw new Error(`${name}: ${ours} and ${theirs}`)
 }
 
-/** Folders for PEFT, which exported_structures.py loads: LoRA at one Linear of an nn.MultiheadAttention, and at both. */
+/** Folders for PEFT, which exported_structures.py loads: LoRA at one Linear of an nn.MultiheadAttention, at both, and there of two ranks. */
 async function forPeft(name, model, { rows }) {
   const answers = {}
-  for (const parts of [['in_proj'], ['out_proj'], ['in_proj', 'out_proj']]) {
-    const adapter = parts.join('-')
-    model.addAdapter(adapter, { architecture: 'lora', r: 2, alpha: 6, targetModules: parts.map((one) => `att.${one}`) })
+  const lora = (part, r = 2, alpha = 6) => ({ architecture: 'lora', r, alpha, targetModules: [`att.${part}`] })
+  const configs = {
+    in_proj: [lora('in_proj')],
+    out_proj: [lora('out_proj')],
+    'in_proj-out_proj': [lora('in_proj'), lora('out_proj')],
+    'less-out': [lora('in_proj', 3), lora('out_proj', 1, 5)],
+    'less-in': [lora('in_proj', 1, 5), lora('out_proj', 3)]
+  }
+  for (const [adapter, parts] of Object.entries(configs)) {
+    model.addAdapter(adapter, { architecture: 'union', configs: parts })
     const own = model.namedParameters().filter((one) => one.name.includes(`.loras.${adapter}.`))
     const values = own.map(({ name, shape }, i) => {
       const data = Float32Array.from({ length: shape[0] * shape[1] }, (_, j) => Math.sin(i + j) / 4)

@@ -1,5 +1,6 @@
 #include "core/surgery/peft_files.h"
 
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
@@ -113,6 +114,27 @@ void complete_multihead(StateDict& tensors, const std::string& attention) {
   const auto a = tensors.at((has_in ? in : out) + "A.weight");
   tensors.add((has_in ? out : in) + "A.weight", a.clone());
   tensors.add((has_in ? out : in) + "B.weight", at::zeros({(has_in ? 1 : 3) * a.size(1), a.size(0)}, a.options()));
+}
+
+// The ranks of LoRA at these, of which each has one in PEFT: the greater one.
+std::map<std::string, int64_t> ranks_of(const std::vector<NamedParameter>& state, const PeftNames& names,
+                                        const Multihead& attentions) {
+  std::map<std::string, int64_t> ranks;
+  for (const auto& named : state) {
+    const auto key = names.of(named.name);
+    const auto attention = attention_of(key, attentions);
+    if (attention == attentions.end() || !key.ends_with(".lora_A.weight")) continue;
+    auto& rank = ranks[attention->first];
+    rank = std::max(rank, named.parameter.shape[0]);
+  }
+  return ranks;
+}
+
+// A factor [r, in] or [out, r] with zeros up to that rank.
+at::Tensor of_rank(const at::Tensor& factor, bool is_first, int64_t rank) {
+  const int64_t more = rank - factor.size(is_first ? 0 : 1);
+  if (more == 0) return factor;
+  return at::constant_pad_nd(factor, is_first ? std::vector<int64_t>{0, 0, 0, more} : std::vector<int64_t>{0, more});
 }
 
 // Whether PEFT wrapped a class with a head, whose names begin with the prefix.
@@ -261,14 +283,17 @@ void save_peft_adapter(AdapterModel& model, const std::string& name, const std::
   const PeftNames names(operation, name, model.backbone(), bare, state);
   const auto copied = [](const NamedParameter& named) { return named.parameter.value->detach().to(at::kCPU); };
   Multihead attentions;
-  for (const auto& [path, of_output] : multihead) attentions[names.below(path)] = of_output;
+  for (const auto& [path, factors] : multihead) attentions[names.below(path)] = factors;
+  const auto ranks = ranks_of(state, names, attentions);
   StateDict tensors;
   for (const auto& named : state) {
     auto key = names.of(named.name);
     auto value = copied(named);
     if (const auto attention = attention_of(key, attentions); attention != attentions.end()) {
+      const bool of_input = key.starts_with(attention->first + ".in_proj."), is_first = key.ends_with(".lora_A.weight");
       key = in_multihead(key);
-      if (key.ends_with(".out_proj.lora_B.weight")) value = value.mul(attention->second);
+      if (!is_first) value = value.mul(of_input ? attention->second.of_input : attention->second.of_output);
+      value = of_rank(value, is_first, ranks.at(attention->first));
     }
     if (const auto part = merged.find(named.parameter.value); part != merged.end())
       value = of_whole(operation, named, *part->second, value);
@@ -276,7 +301,7 @@ void save_peft_adapter(AdapterModel& model, const std::string& name, const std::
     const bool flat = key == kPrompt && value.dim() == 1;
     tensors.add(key, flat ? turned_prefix(model, value.reshape({prefix_length(model, index), -1}), false) : value);
   }
-  for (const auto& [attention, of_output] : attentions) complete_multihead(tensors, attention);
+  for (const auto& [attention, factors] : attentions) complete_multihead(tensors, attention);
   const std::string root = learns_prompt(state) ? kPromptRoot : kRoot;
   if (!own_modules.empty())
     for (const auto& [path, value] : own_weights(model.backbone()))

@@ -31,12 +31,16 @@ namespace ta {
 void load_peft_adapter(AdapterModel& model, const std::string& name, const std::string& file,
                        const std::vector<std::string>& head_modules, const std::vector<std::string>& own_modules);
 
-using Multihead = std::map<std::string, double>;
+/// What lora_B of an attention's in_proj and of its out_proj are multiplied with, by the attention's path.
+struct MultiheadFactors {
+  double of_input = 1, of_output = 1;
+};
+using Multihead = std::map<std::string, MultiheadFactors>;
 
 /// `head`: where its class keeps the head of the adapter's name; empty: the class has none that is stored. `bare`: no
 /// class, with the names of the bare model. `own_modules`: of the network itself, written as they are. `multihead`:
-/// paths of nn.MultiheadAttention that PEFT's one LoRA stands at, with what lora_B of its out_proj is multiplied with;
-/// where we have half of it the other half changes nothing. Throws ERR_UNSUPPORTED for what PEFT has no name for.
+/// where PEFT's one LoRA stands at an nn.MultiheadAttention: the half that we do not have changes nothing, and one of
+/// less rank gets zeros. Throws ERR_UNSUPPORTED for what PEFT has no name for.
 void save_peft_adapter(AdapterModel& model, const std::string& name, const std::string& file, WeightsFormat format,
                        const HeadLayers& head, bool bare, const std::vector<std::string>& own_modules,
                        const Multihead& multihead);
