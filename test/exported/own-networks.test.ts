@@ -129,6 +129,26 @@ test('a gate at tokens that the rows have not takes rows of one length', async (
   })
 })
 
+test('at tokens that the rows have not, only a gate or a Split of a shorter row is refused', async (t) => {
+  const { model, rows } = await open(t, 'front-dropped')
+  const q = { architecture: 'lora', targetModules: ['q'] } as const
+  model.addAdapter('plain', q)
+  model.addAdapter('gated', { ...q, useGating: true })
+  fillLoras(model)
+  const of = (adapters: Adapters, some: number[][]) => statesOf(model, some, adapters)
+  const [long = [], short = []] = rows
+  t.true(long.length > short.length)
+  const together = await of(['gated', 'plain'], [long, short])
+  const alone = [...(await of('gated', [long])), ...(await of('plain', [short]))]
+  for (const [i, states] of together.entries())
+    t.true(distance(states, { data: Float32Array.from(alone[i] ?? []) }) < 1e-6, `row ${i}`)
+  await t.throwsAsync(of(['plain', 'gated'], [long, short]), {
+    code: 'ERR_UNSUPPORTED',
+    message:
+      /'block\.attention\.q' reads other tokens than its rows have.*no gate and no Split there for the shorter ones/
+  })
+})
+
 test('ids that the network maps before it looks them up have no limit that is known', async (t) => {
   const model = await answersAsAlone(t, 'mapped')
   t.is(model.config.vocabSize, 0)

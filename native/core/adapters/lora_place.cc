@@ -23,6 +23,15 @@ bool LoraPlace::acts(const ForwardContext& context) const {
   return reaches(context);
 }
 
+bool LoraPlace::reads_whole_rows(const Composition& setup) const {
+  bool reads = false;
+  setup.visit([&](const Composition& part) {
+    const auto* module = part.kind == Kind::adapter ? at(part.index) : nullptr;
+    reads = reads || (module != nullptr && module->needs_all_tokens()) || (part.kind == Kind::split && has_any(part));
+  });
+  return reads;
+}
+
 // What cannot run here, before anything does.
 void LoraPlace::check(const Composition& setup) const {
   setup.visit([&](const Composition& part) {

@@ -22,6 +22,9 @@ class LoraPlace : public AdapterPlace, public LinearExtension {
   bool acts(const ForwardContext& context) const override;
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override;
 
+  /// Whether what the setup has here must know which tokens are a row's: gates, and Split.
+  bool reads_whole_rows(const Composition& setup) const;
+
   LoraModule* at(int64_t index) const { return static_cast<LoraModule*>(module(index).get()); }
   /// W [out, in], also while an adapter is merged into it.
   at::Tensor weight() const { return base().matrix(); }

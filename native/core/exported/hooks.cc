@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/adapters/lora_place.h"
 #include "core/error.h"
 #include "core/exported/row_order.h"
 #include "core/models/encoder.h"
@@ -26,14 +27,25 @@ const Slot* slot_of(const Tree& tree, const LayerNorm* norm) {
   return nullptr;
 }
 
+// Whether what stands at a Linear for some shorter row must know where that row ends.
+bool asks_where_rows_end(const LinearPlace& linear, const Pass& pass, const ForwardContext& context) {
+  const auto lengths = pass.rows.layout().lengths();
+  const auto is_shorter = [&](int64_t length) { return length < pass.rows.columns(); };
+  for (const auto& [first, last, setup] : *context.segments)
+    if (setup && linear.place != nullptr && linear.place->reads_whole_rows(*setup) &&
+        std::any_of(lengths.begin() + first, lengths.begin() + last, is_shorter))
+      return true;
+  return false;
+}
+
 // A value that has other tokens than the model's, but as many for each row.
 at::Tensor rows_of_their_own(LinearPlace const& linear, const at::Tensor& x, const Pass& pass,
                              const ForwardContext& context) {
-  if (!pass.folds()) {
+  if (!pass.folds() && asks_where_rows_end(linear, pass, context)) {
     fail(ErrorCode::unsupported, "forward",
          text("'", linear.path,
               "' reads other tokens than its rows have, and where a shorter row ends among them is not known"),
-         {.expected = "rows of one length, or an adapter without a gate and without Split"});
+         {.expected = "rows of one length, or no gate and no Split there for the shorter ones"});
   }
   const auto flat = x.reshape({-1, x.size(-1)});
   const RowLayout layout(std::vector<int64_t>(pass.rows.rows(), flat.size(0) / pass.rows.rows()));
