@@ -118,7 +118,7 @@ function decoderHead(model: ModelConfig, modelClass: string, labels: number) {
 export function isClassOfPython(modelClass: string, { exported }: ModelConfig): boolean {
   if (exported === null) return true
   if (!exported.ofHuggingFace || !exported.isCausal) return exported.ofHuggingFace
-  return convertStaticHead(modelClass, { LABEL_0: 0 }, 1) !== undefined || isDecoderClass(modelClass)
+  return convertStaticHead(modelClass, { num_labels: 1 }) !== undefined || isDecoderClass(modelClass)
 }
 
 /** Whether the class that writes makes its logits by one product and nothing behind it. */
