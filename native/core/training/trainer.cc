@@ -36,12 +36,17 @@ void check_weights(AdapterModel& model, const std::string& head, const at::Tenso
        {.expected = text(labels, " weights"), .got = text(weights.numel())});
 }
 
+// C writes some of them as "-nan".
+std::string number(double value) {
+  return std::isnan(value) ? "NaN" : text(value);
+}
+
 [[noreturn]] void fail_not_finite(const Member& member, const MemberResult& result) {
   const auto whose = member.options().name.empty() ? "" : text(" of '", member.options().name, "'");
   fail(ErrorCode::nan_loss, "train",
        text("step ", member.steps() + 1, whose, " has no finite ", std::isfinite(result.loss) ? "gradient" : "loss"),
        {.expected = "finite numbers",
-        .got = text("loss ", result.loss, ", gradient norm ", result.grad_norm),
+        .got = text("loss ", number(result.loss), ", gradient norm ", number(result.grad_norm)),
         .hint = "The parameters are as they were before this step; lower the learning rate or look at the batch"});
 }
 
