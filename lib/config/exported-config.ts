@@ -14,19 +14,26 @@ export interface ExportNote {
   readonly module: string
   readonly prefix: string
   readonly modelType: string
+  /** Its forward takes `inputs_embeds`. */
+  readonly takesEmbeds: boolean
   /** The fields of Hugging Face's config.json. */
   readonly config: Readonly<Record<string, unknown>>
 }
+
+/** Of transformers (4.57), those whose forward takes ids alone, for archives that do not say it. */
+const takesIdsAlone = /^(Aimv2|CLIP|CLIPSeg|Flava|GroupViT|MetaClip2|Owlv2|OwlViT|Siglip|Siglip2|XCLIP)TextModel$/
 
 /** Reads the note as it stands in the archive; undefined: the archive has none. */
 export function readExportNote(json: Readonly<Record<string, unknown>> | undefined): ExportNote {
   const text = (key: string) => (typeof json?.[key] === 'string' ? json[key] : '')
   const config = json?.['config']
+  const embeds = json?.['takes_inputs_embeds']
   return {
     className: text('class'),
     module: text('module'),
     prefix: text('base_model_prefix'),
     modelType: text('model_type'),
+    takesEmbeds: typeof embeds === 'boolean' ? embeds : !takesIdsAlone.test(text('class')),
     config: config === null || config === undefined ? {} : check.checkObject('config', config)
   }
 }
@@ -96,7 +103,7 @@ export function exportedModelConfig(
 
 function network(
   facts: NativeExportedFacts,
-  { className, module, modelType, prefix, config }: ExportNote,
+  { className, module, modelType, prefix, takesEmbeds, config }: ExportNote,
   reading: ExportReading,
   placement: Placement
 ): ExportedNetwork {
@@ -105,6 +112,7 @@ function network(
     className: className === '' ? facts.type : className,
     pythonModule: module !== '' ? module : modelType === '' ? '' : moduleOf(modelType),
     ofHuggingFace: modelType !== '',
+    takesEmbeds,
     hasOwnHead: prefix !== '' && facts.topLevel.includes(prefix),
     outputSize: facts.outputSize,
     prefix: facts.prefix,

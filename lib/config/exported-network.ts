@@ -38,6 +38,8 @@ export interface ExportedNetwork {
   readonly pythonModule: string
   /** The class is one of transformers'. */
   readonly ofHuggingFace: boolean
+  /** Its forward takes `inputs_embeds` for ids, which PEFT's classes for tasks give it. */
+  readonly takesEmbeds: boolean
   /** It is a class with a head: the base model is a module of it. */
   readonly hasOwnHead: boolean
   /** Features that heads read, which are others than the layers' (`hiddenSize`) where the network maps their last states. */

@@ -24,7 +24,7 @@ export const headApart =
 
 /** The class that a folder is for, where no head of ours says it. */
 export interface BaseClass {
-  /** PEFT's name of its task; null: PEFT has none, or its class for the task reads words alone. */
+  /** PEFT's name of its task; null: PEFT has none, or its class for the task gives the network what it does not take. */
   readonly task: string | null
   /** Written as `auto_mapping`; null: unknown, or what the task says is enough. */
   readonly modelClass: string | null
@@ -40,8 +40,8 @@ export function baseClassOf(model: ModelConfig, withHead: boolean): BaseClass {
     const bare = familyOf(model).adapterClass.replace(/AdapterModel$/, 'Model')
     return imageSize === null ? { task: 'FEATURE_EXTRACTION', modelClass: null } : { task: null, modelClass: bare }
   }
-  const { className, ofHuggingFace, pythonModule, inputs } = exported
-  const readsWords = ofHuggingFace && inputs.includes('input_ids')
+  const { className, ofHuggingFace, pythonModule, takesEmbeds, inputs } = exported
+  const readsWords = ofHuggingFace && takesEmbeds && inputs.includes('input_ids')
   const task = taskOfClass.find(([ending]) => ending.test(className))?.[1] ?? null
   const isComplete = withHead || task === null || !Object.hasOwn(storedForTask, task)
   return { task: readsWords && isComplete ? task : null, modelClass: pythonModule === '' ? null : className }

@@ -43,3 +43,11 @@ test("a family's activation is that of its config, under the name that it has th
   // No activation of ours: nothing that a pass depends on.
   t.is(read('swin', { hidden_act: 'my_own' }), 'gelu')
 })
+
+test("whether a class takes inputs_embeds is told by the archive, or by the class's name", (t) => {
+  const read = (note: object) => exportedModelConfig(facts, readExportNote({ ...note }), 'x.pt2').exported?.takesEmbeds
+  t.false(read({ class: 'SiglipTextModel' }))
+  t.true(read({ class: 'Gemma3TextModel' }))
+  t.true(read({ class: 'CLIPTextModel', takes_inputs_embeds: true }))
+  t.false(read({ class: 'BertModel', takes_inputs_embeds: false }))
+})

@@ -170,6 +170,16 @@ test('a folder of an adapter alone names the class that was exported, and a clas
   await t.throwsAsync(mistral.loadAdapter(folder), { code: 'ERR_WRONG_MODEL', message: /base_model_class LlamaModel/ })
 })
 
+test('no task is named where its class in PEFT gives the network what it does not take', async (t) => {
+  const { model } = await open(t, 'clip-text')
+  model.addAdapter('x', 'lora')
+  const folder = scratch(t)
+  await model.saveAdapter(folder, 'x', { library: 'peft' })
+  const { task_type, auto_mapping } = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))
+  t.deepEqual([task_type, auto_mapping.base_model_class], [null, 'CLIPTextModel'])
+  t.is(await model.loadAdapter(folder, { as: 'again' }), 'again')
+})
+
 test("a head that is no class's, and adapters at a head that the network has not, are refused by name", async (t) => {
   const { model } = await open(t, 'llama')
   model.addAdapter('x', 'lora')

@@ -57,6 +57,8 @@ const ours = [
   ],
   ['base', 'prefix', 'FEATURE_EXTRACTION', 'prefix_tuning_flat[prefix_length=4]'],
   ['spans', 'spans', 'QUESTION_ANS', { ...targets, targetModules: ['query', 'value', 'attention.output.dense'] }],
+  // PEFT's class for the task would give it inputs_embeds.
+  ['tower', 'tower', null, { ...targets, targetModules: ['q_proj', 'fc1'] }],
   ['capped', 'capped-prefix', 'FEATURE_EXTRACTION', 'prefix_tuning_flat[prefix_length=4]'],
   ['base', 'hub-network', null, 'prefix_tuning[prefix_length=3, bottleneck_size=5]'],
   ['disentangled', 'hub-prefix', null, 'prefix_tuning_flat[prefix_length=3, use_gating=True]'],

@@ -30,7 +30,7 @@ SIZES = dict(
     max_position_embeddings=32, pad_token_id=0, bos_token_id=1, eos_token_id=2, num_labels=3)
 CLASSES = {"base": "LlamaModel", "words": "LlamaForCausalLM", "labels": "LlamaForSequenceClassification",
            "capped": "Gemma2Model", "disentangled": "DebertaV2Model",
-           "older": "DebertaModel", "spans": "BertForQuestionAnswering"}
+           "older": "DebertaModel", "spans": "BertForQuestionAnswering", "tower": "CLIPTextModel"}
 OTHERS = {
     "capped": lambda: transformers.Gemma2Config(**SIZES, head_dim=6, sliding_window=32),
     # adapters makes a prefix of as many heads as num_key_value_heads says, whatever the model makes of it.
@@ -42,6 +42,7 @@ OTHERS = {
         **{**SIZES, "num_key_value_heads": 4}, relative_attention=True, pos_att_type=["p2c", "c2p"],
         max_relative_positions=4, position_biased_input=False, type_vocab_size=0),
     "spans": lambda: transformers.BertConfig(**{**SIZES, "num_labels": 2}),
+    "tower": lambda: transformers.CLIPTextConfig(**SIZES),
 }
 # Written out in two products.
 EAGER = {"capped"}

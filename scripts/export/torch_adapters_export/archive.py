@@ -1,6 +1,7 @@
 """The archive: torch.export's own, with the config, the tokenizer and names of inputs and outputs beside the graph."""
 
 import contextlib
+import inspect
 import json
 import operator
 import os
@@ -59,6 +60,7 @@ def describe(model, examples, notes):
     return {
         "format": 1, "class": type(model).__name__, "module": type(model).__module__, "base_model_prefix": getattr(model, "base_model_prefix", ""),
         "model_type": (fields or {}).get("model_type"), "config": fields, "input_names": list(examples),
+        "takes_inputs_embeds": "inputs_embeds" in inspect.signature(model.forward).parameters,
         "same_modules": same_modules(model),
         "output_names": names, "notes": notes
     }
