@@ -25,6 +25,11 @@ export interface PeftConfig {
   readonly problemType: ProblemType | null
   /** `torch_adapters.tied`, a field of ours: the output layer that is stored whole is the word embedding as it was. */
   readonly tied: boolean
+  /**
+   * `torch_adapters.out_proj`, a field of ours: attentions (nn.MultiheadAttention, paths below the model) at whose out_proj alone
+   * the adapter stands, and counts.
+   */
+  readonly outputsAlone: readonly string[]
   readonly version: string | null
 }
 
@@ -225,11 +230,13 @@ function veraFields(json: Readonly<Record<string, unknown>>): PeftVera {
   }
 }
 
-function ownFields(own: unknown): Pick<PeftConfig, 'problemType' | 'tied'> {
-  const { problem_type: type = null, tied = false } = own == null ? {} : check.checkObject('torch_adapters', own)
+function ownFields(own: unknown): Pick<PeftConfig, 'problemType' | 'tied' | 'outputsAlone'> {
+  const given = own == null ? {} : check.checkObject('torch_adapters', own)
+  const { problem_type: type = null, tied = false, out_proj: outputs } = given
   return {
     problemType: type === null ? null : check.checkOneOf('torch_adapters.problem_type', type, problemTypes),
-    tied: check.checkBoolean('torch_adapters.tied', tied)
+    tied: check.checkBoolean('torch_adapters.tied', tied),
+    outputsAlone: strings('torch_adapters.out_proj', outputs)
   }
 }
 

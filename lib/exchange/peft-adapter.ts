@@ -8,7 +8,14 @@ import { PrefixTuningConfig } from '../config/prefix-config.js'
 import { PromptTuningConfig } from '../config/prompt-config.js'
 import { AdapterError } from '../native/errors.js'
 import type { PeftFolder } from './peft-folder.js'
-import { checkTargets, type OwnModules, type PeftTarget, peftTargets, promptShape } from './peft-targets.js'
+import {
+  checkTargets,
+  type OwnModules,
+  type PeftTarget,
+  passedModules,
+  peftTargets,
+  promptShape
+} from './peft-targets.js'
 import { warnOfWindow } from './windowed-prefix.js'
 
 /** Fields that are the same at all places of one part. */
@@ -38,7 +45,9 @@ export function peftAdapterConfig(
     promptShape(folder, method.tokens, model.embeddingSize, model)
     return new PromptTuningConfig({ promptLength: method.tokens, combine: 'prefix_words' })
   }
-  return linearConfig(folder, model, method, peftTargets(folder, model, withHead, own))
+  const targets = peftTargets(folder, model, withHead, own)
+  checkTargets(folder, model, targets, passedModules(folder, model, own))
+  return linearConfig(targets, model, method)
 }
 
 function checkTakesPrompt({ exported }: ModelConfig): void {
@@ -70,13 +79,7 @@ function checkTakesPrefix({ exported }: ModelConfig): void {
 type LinearMethod = PeftLora | PeftIa3 | PeftVera
 
 /** Of a method that stands at Linears. */
-function linearConfig(
-  folder: PeftFolder,
-  model: ModelConfig,
-  method: LinearMethod,
-  targets: readonly PeftTarget[]
-): AdapterConfig {
-  checkTargets(folder, model, targets)
+function linearConfig(targets: readonly PeftTarget[], model: ModelConfig, method: LinearMethod): AdapterConfig {
   const common = commonFields(method)
   if (model.exported !== null) return namedConfig(targets, fieldsOf(method, targets), common, model)
   const parts = partsOf(targets, fieldsOf(method, targets)).map(

@@ -7,7 +7,7 @@ import type { PeftConfig } from '../config/peft-config.js'
 import { targetedNames } from '../config/peft-modules.js'
 import { AdapterError } from '../native/errors.js'
 import type { PeftFolder } from './peft-folder.js'
-import { multiheadParts } from './peft-multihead.js'
+import { type MultiheadAttention, multiheadParts } from './peft-multihead.js'
 
 /** A Linear at which a PEFT folder has an adapter. */
 export interface PeftTarget {
@@ -26,6 +26,8 @@ export interface PeftTarget {
 export interface OwnModules {
   /** Paths below the model of what has a weight: embeddings and norms, too. */
   readonly weighted: ReadonlySet<string>
+  /** Those of PyTorch's class, in an exported network. */
+  readonly attentions: readonly MultiheadAttention[]
 }
 
 interface PeftTensors {
@@ -73,6 +75,29 @@ export function baseLayers(folder: PeftFolder): readonly string[] {
   return [...new Set(layers)].filter((path) => modules.has(path)).map((path) => `${path}.base_layer`)
 }
 
+/** What PEFT passes by: an adapter at out_proj of nn.MultiheadAttention. Folders of ours say where theirs counts. */
+export function passedModules(folder: PeftFolder, model: ModelConfig, own: OwnModules): readonly string[] {
+  const attentions = new Set(own.attentions.map(({ path }) => path))
+  for (const path of folder.config.outputsAlone) attentions.delete(path)
+  return [...peftTensors(folder).modules.keys()].filter((module) => {
+    const path = below(module, model)
+    return path.endsWith('.out_proj') && attentions.has(path.slice(0, -'.out_proj'.length))
+  })
+}
+
+/** Attentions of which a folder of ours has nothing at in_proj but zeros, in PEFT's form. */
+export function zeroModules(folder: PeftFolder, model: ModelConfig): readonly string[] {
+  const { modules } = peftTensors(folder)
+  const isAlone = (module: string) => folder.config.outputsAlone.includes(below(module, model))
+  return [...modules.keys()].filter((module) => modules.has(`${module}.${ofOutput}`) && isAlone(module))
+}
+
+/** A module's path below the model, whether a class with a head was wrapped or the model alone. */
+function below(module: string, model: ModelConfig): string {
+  const prefix = prefixOf(model)
+  return module.startsWith(`${prefix}.`) ? module.slice(prefix.length + 1) : module
+}
+
 /** The pooler's Linear, where the folder has an adapter there, as PEFT calls it. */
 export function peftPooler(folder: PeftFolder, model: ModelConfig): string | undefined {
   if (model.exported !== null) return undefined // one Linear among others
@@ -91,21 +116,22 @@ export function peftTargets(
   own: OwnModules
 ): readonly PeftTarget[] {
   const { modules } = peftTensors(folder)
-  const prefix = prefixOf(model)
   const linears = modelLinears(model)
   const order = new Map(linears.map(({ path }, i) => [path, i]))
   const placeOf = (path: string) =>
     model.exported === null ? placeOfPath(linearPathsOf(model), path) : linears.find((linear) => linear.path === path)
   const targets: PeftTarget[] = []
   const homeless: string[] = []
-  const below = (module: string) => (module.startsWith(`${prefix}.`) ? module.slice(prefix.length + 1) : module)
+  const passed = passedModules(folder, model, own)
+  const halves = zeroModules(folder, model)
   for (const module of modules.keys()) {
-    const path = below(module)
+    if (passed.includes(module)) continue
+    const path = below(module, model)
     const at = placeOf(path)
-    const both =
-      at === undefined && modules.has(`${module}.${ofOutput}`) ? multiheadParts.map((one) => `${path}.${one}`) : []
+    const wanted = halves.includes(module) ? ['out_proj'] : multiheadParts
+    const both = at === undefined && modules.has(`${module}.${ofOutput}`) ? wanted.map((one) => `${path}.${one}`) : []
     const parts = linears.filter((linear) => both.includes(linear.path))
-    if (parts.length === 2) {
+    if (parts.length > 0 && parts.length === both.length) {
       for (const { path, layer, place } of parts)
         targets.push({ module, path, layer, place, ...(path.endsWith('.out_proj') && { twice: true }) })
       continue
@@ -117,11 +143,21 @@ export function peftTargets(
     if (at === undefined) homeless.push(module)
     else targets.push({ module, path, layer: at.layer, place: at.place })
   }
-  const isKnown = (module: string) => own.weighted.has(below(module)) || headLinear.test(module)
+  if (passed.length > 0 && targets.length + homeless.length === 0) throw allPassed(folder, passed)
+  const known = new Set([...own.weighted, ...own.attentions.map(({ path }) => path)])
+  const isKnown = (module: string) => known.has(below(module, model)) || headLinear.test(module)
   const isOther = targets.length === 0 && !homeless.some(isKnown)
   checkBelongs(folder, model, { targets, homeless, isOther })
   // In the order of the model, whatever the file's.
   return targets.sort((a, b) => (order.get(a.path) ?? 0) - (order.get(b.path) ?? 0))
+}
+
+function allPassed({ folder }: PeftFolder, passed: readonly string[]): AdapterError {
+  const problem = `${folder} holds nothing that runs in PEFT: nn.MultiheadAttention never calls ${some(passed)}`
+  return new AdapterError('ERR_UNSUPPORTED', operation, problem, {
+    expected: 'an adapter at other Linears, too, or at the attention itself',
+    hint: "Train it with target_modules that name the attention ('self_attn'), or other Linears."
+  })
 }
 
 /** The shape of a prefix or a prompt; it tells whether the folder is for this model. */
@@ -200,15 +236,20 @@ function checkBelongs(found: PeftFolder, model: ModelConfig, { targets, homeless
 }
 
 /** The file and target_modules must speak of the same Linears: a file that lost some of them would answer otherwise. */
-export function checkTargets(found: PeftFolder, model: ModelConfig, targets: readonly PeftTarget[]): void {
+export function checkTargets(
+  found: PeftFolder,
+  model: ModelConfig,
+  targets: readonly PeftTarget[],
+  passed: readonly string[]
+): void {
   const { folder, config } = found
   const start = `${prefixOf(model)}.`
   const prefix = targets.some(({ module, path }) => module !== path && module.startsWith(start)) ? start : ''
   const all = modelLinears(model).map(({ path }) => prefix + path)
-  all.push(...targets.flatMap(({ module, path }) => (prefix + path === `${module}.in_proj` ? [module] : [])))
+  all.push(...targets.flatMap(({ module, twice }) => (twice ? [module] : [])))
   const pooler = peftPooler(found, model)
   const wanted = targetedNames(config, pooler === undefined ? all : [...all, pooler])
-  const held = new Set([...targets.map(({ module }) => module), ...(pooler === undefined ? [] : [pooler])])
+  const held = new Set([...targets.map(({ module }) => module), ...passed, ...(pooler === undefined ? [] : [pooler])])
   const missing = [...wanted].filter((module) => !held.has(module))
   const unexpected = [...held].filter((module) => !wanted.has(module))
   if (missing.length === 0 && unexpected.length === 0) return

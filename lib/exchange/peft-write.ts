@@ -9,7 +9,14 @@ import { pythonJson } from '../config/python-json.js'
 import { AdapterError } from '../native/errors.js'
 import { autoMapping, baseClassOf, headApart } from './peft-class.js'
 import { choiceClass, hasPlainWords, headOfClass, isClassOfPython, maskedClass, peftClass } from './peft-head.js'
-import { type MultiheadForms, multiheadForms, multiheadNames } from './peft-multihead.js'
+import {
+  type MultiheadAttention,
+  type MultiheadForms,
+  multiheadForms,
+  multiheadNames,
+  outputsAlone,
+  passedBy
+} from './peft-multihead.js'
 import { peftPromptJson } from './peft-prompt.js'
 import { isSameHead } from './same-head.js'
 
@@ -33,7 +40,7 @@ export interface PeftHeadPlan {
  * The content of PEFT's adapter_config.json.
  * @param ownModules what the file holds of an exported class's own head
  * @param modules paths of all modules of an exported network: a target names none of them but its Linears
- * @param attentions those of its nn.MultiheadAttention
+ * @param attentions its nn.MultiheadAttention
  * Throws ERR_UNSUPPORTED for what PEFT does not compute. */
 export function peftJson(
   config: AdapterConfig,
@@ -41,18 +48,19 @@ export function peftJson(
   head: PeftHeadPlan | null,
   ownModules: readonly string[] = [],
   modules: readonly string[] = [],
-  attentions: readonly string[] = []
+  attentions: readonly MultiheadAttention[] = []
 ): string {
-  const common = commonJson(model, head, ownModules)
   if (config.method === 'prefix_tuning' || config.method === 'prompt_tuning') {
+    const common = commonJson(model, head, ownModules)
     return `${pythonJson(peftPromptJson(config, model, common), { indent: 2, floatKeys })}\n`
   }
   const parts = ofOneScale(peftParts(config)).flatMap((part) => ofWhole(part, model))
   const multihead = multiheadForms(parts, model, attentions)
   const names = parts.map((part) => namesOf(part, model, head !== null, multihead))
   const all = names.flat()
+  const outputs = [...passedBy(parts, model, attentions, multihead), ...outputsAlone(multihead, model)]
   const json = {
-    ...common,
+    ...commonJson(model, head, ownModules, outputs),
     // Conv1D keeps a weight the other way round.
     fan_in_fan_out: isTransposed(model, all),
     target_modules: all,
@@ -66,10 +74,16 @@ export function peftJson(
 function commonJson(
   model: ModelConfig,
   head: PeftHeadPlan | null,
-  ownModules: readonly string[]
+  ownModules: readonly string[],
+  outputs: readonly string[] = []
 ): Record<string, unknown> {
   const modules = head === null ? ownModules : savedModules(head)
   const { task, modelClass = null } = head ?? baseClassOf(model, ownModules.length > 0)
+  const noted = {
+    ...(head?.problemType !== undefined && { problem_type: head.problemType }),
+    ...(head?.tied === true && { tied: true }),
+    ...(outputs.length > 0 && { out_proj: outputs })
+  }
   return {
     base_model_name_or_path: model.nameOrPath === '' ? null : model.nameOrPath,
     task_type: task,
@@ -77,8 +91,7 @@ function commonJson(
     inference_mode: true,
     modules_to_save: modules.length === 0 ? null : modules,
     // PEFT tells of a field that it does not know, and goes on.
-    ...(head?.problemType !== undefined && { torch_adapters: { problem_type: head.problemType } }),
-    ...(head?.tied === true && { torch_adapters: { tied: true } })
+    ...(Object.keys(noted).length > 0 && { torch_adapters: noted })
   }
 }
 

@@ -1,5 +1,6 @@
 import type { AdapterConfig } from '../config/adapter-config.js'
 import * as check from '../config/check.js'
+import { some } from '../config/counted.js'
 import { prefixOf } from '../config/linear-paths.js'
 import { isOwnHead } from '../config/own-head.js'
 import type { ProblemType } from '../config/peft-config.js'
@@ -10,8 +11,8 @@ import { checkPeftBase } from '../exchange/peft-base.js'
 import { headApart, ownHeadModules } from '../exchange/peft-class.js'
 import { type PeftFolder, readPeftFolder } from '../exchange/peft-folder.js'
 import { checkStoredModules, classWithoutHead, headModules, peftHead } from '../exchange/peft-head.js'
-import { type MultiheadForms, multiheadForms } from '../exchange/peft-multihead.js'
-import { baseLayers, type OwnModules, peftPooler } from '../exchange/peft-targets.js'
+import { type MultiheadForms, multiheadForms, passedBy } from '../exchange/peft-multihead.js'
+import { baseLayers, type OwnModules, passedModules, peftPooler, zeroModules } from '../exchange/peft-targets.js'
 import { isOwnWords, type PeftHeadPlan, peftHeadPlan, peftJson, peftParts, wordsPlan } from '../exchange/peft-write.js'
 import { defaultHead } from '../exchange/static-heads.js'
 import { warnOfWindow } from '../exchange/windowed-prefix.js'
@@ -36,11 +37,22 @@ function classOfFolder(folder: PeftFolder, model: Model): PeftHeadPlan | null {
   return modelClass === undefined ? null : { task: null, modelClass, layers: {} }
 }
 
-function ownModules(model: Model): OwnModules {
-  const start = model.config.exported === null ? prefixOf(model.config) : model.config.exported.prefix
-  const weights = model.namedParameters().flatMap(({ name }) => /^(.*)\.weight$/.exec(name)?.[1] ?? [])
+/** Modules of a model by their paths below it. */
+function modulesOf(model: Model): OwnModules & { readonly paths: readonly string[] } {
+  const { exported } = model.config
+  // In Python names of an exported network have nothing in front.
+  const start = exported === null ? prefixOf(model.config) : exported.prefix
+  const below = (name: string) => (name.startsWith(`${start}.`) ? name.slice(start.length + 1) : name)
+  const weights = new Set(model.namedParameters().map(({ name }) => below(name)))
+  const modules = exported === null ? [] : model.namedModules(undefined, { shapes: true })
+  const attentions = modules.filter(({ type }) => type === 'MultiheadAttention').map(({ path }) => below(path))
   return {
-    weighted: new Set(weights.map((path) => (path.startsWith(`${start}.`) ? path.slice(start.length + 1) : path)))
+    paths: modules.map(({ path }) => below(path)),
+    weighted: new Set([...weights].flatMap((name) => /^(.*)\.weight$/.exec(name)?.[1] ?? [])),
+    attentions: attentions
+      .map((path) => ({ path, isOneWeight: weights.has(`${path}.in_proj_weight`) }))
+      // A class of the same name may be anyone's.
+      .filter(({ path, isOneWeight }) => isOneWeight || weights.has(`${path}.q_proj_weight`))
   }
 }
 
@@ -53,7 +65,10 @@ export async function readPeftAdapter(
 ): Promise<FoundAdapter> {
   const found = await readPeftFolder(folder, source)
   checkPeftBase(found, model.config)
-  const config = peftAdapterConfig(found, model.config, withHead, ownModules(model))
+  const modules = modulesOf(model)
+  const config = peftAdapterConfig(found, model.config, withHead, modules)
+  const passed = passedModules(found, model.config, modules)
+  if (passed.length > 0) warnOfPassed(source, passed)
   // A head that PEFT cannot hold stands beside it, in files of its own.
   const hasOwnHead = model.config.exported?.hasOwnHead === true
   if (!hasOwnHead) checkStoredModules(found, model.config)
@@ -63,7 +78,8 @@ export async function readPeftAdapter(
   }
   const head = own ?? (withHead ? headOfModel(readHeadFolder(folder), model.config) : null)
   const ofHead = [...headModules(found), ...[peftPooler(found, model.config) ?? []].flat()]
-  const [aside, same] = hasOwnHead && withHead ? [[], ofHead] : [ofHead, []]
+  const [withoutHead, same] = hasOwnHead && withHead ? [[], ofHead] : [ofHead, []]
+  const aside = [...withoutHead, ...passed, ...zeroModules(found, model.config)]
   const ofNetwork = [...same, ...baseLayers(found)]
   return {
     name: found.name,
@@ -95,15 +111,11 @@ export async function savePeftAdapter(
         model.namedParameters().map((each) => each.name)
       )
     : []
-  const { exported } = model.config
-  // In Python names have nothing in front.
-  const start = exported === null || exported.prefix === '' ? 0 : exported.prefix.length + 1
-  const modules = exported === null ? [] : model.namedModules(undefined, { shapes: true })
-  const paths = modules.map(({ path }) => path.slice(start))
-  const attentions = paths.filter((_, i) => modules[i]?.type === 'MultiheadAttention')
+  const { paths, attentions } = modulesOf(model)
   const json = peftJson(config, model.config, plan, ownModules, paths, attentions)
-  const multihead: MultiheadForms =
-    attentions.length === 0 ? new Map() : multiheadForms(peftParts(config), model.config, attentions)
+  const parts = attentions.length === 0 ? [] : peftParts(config)
+  const multihead = multiheadForms(parts, model.config, attentions)
+  warnOfOutputs(name, config, passedBy(parts, model.config, attentions, multihead))
   warnOfWeights(model, name, config, multihead)
   const factors = Object.fromEntries([...multihead].map(([path, form]) => [path, form.factors]))
   if (config.method === 'prefix_tuning') warnOfWindow('save the PEFT adapter', config.prefixLength, model.config)
@@ -134,6 +146,28 @@ function warnOfWeights(model: Model, name: string, config: AdapterConfig, multih
     `save the PEFT adapter '${name}': '${path}' is a weight of a larger module in PyTorch, where PEFT finds no module of that ` +
       'name. The folder gives its answers here alone; for Python name other modules: { targetModules: [...] }.',
     { code: 'TORCH_ADAPTERS_FAILS_IN_PYTHON' }
+  )
+}
+
+const toldOutputs = new WeakSet<AdapterConfig>()
+
+/** @param attentions at whose out_proj it stands in a form that PEFT passes by */
+function warnOfOutputs(name: string, config: AdapterConfig, attentions: readonly string[]): void {
+  if (attentions.length === 0 || toldOutputs.has(config)) return
+  toldOutputs.add(config)
+  process.emitWarning(
+    `save the PEFT adapter '${name}': nn.MultiheadAttention never calls ${some(attentions.map((one) => `${one}.out_proj`))}, and ` +
+      'PEFT, which has LoRA alone for such an attention, passes by what stands there. The folder gives its answers here alone; ' +
+      'for Python train LoRA, or leave out_proj out of targetModules.',
+    { code: 'TORCH_ADAPTERS_OTHER_ANSWERS' }
+  )
+}
+
+function warnOfPassed(source: string, passed: readonly string[]): void {
+  process.emitWarning(
+    `load the PEFT adapter: nn.MultiheadAttention never calls ${some(passed)}, so that what ${source} holds there does nothing in ` +
+      'PEFT: it is left out.',
+    { code: 'TORCH_ADAPTERS_LEFT_OUT' }
   )
 }
 

@@ -77,18 +77,23 @@ async function ofPeft(name, model, { rows, peft }) {
   if (ours.join() !== theirs.join()) throw new Error(`${name}: ${ours} and ${theirs}`)
 }
 
-/** Folders for PEFT, which exported_structures.py loads: LoRA at one Linear of an nn.MultiheadAttention, at both, and there of two ranks. */
-async function forPeft(name, model, { rows }) {
-  const answers = {}
-  const lora = (part, r = 2, alpha = 6) => ({ architecture: 'lora', r, alpha, targetModules: [`att.${part}`] })
-  const configs = {
+const lora = (part, r = 2, alpha = 6) => ({ architecture: 'lora', r, alpha, targetModules: [`att.${part}`] })
+const forPeft = {
+  'a module called twice': {
     in_proj: [lora('in_proj')],
     out_proj: [lora('out_proj')],
     'in_proj-out_proj': [lora('in_proj'), lora('out_proj')],
     'less-out': [lora('in_proj', 3), lora('out_proj', 1, 5)],
     'less-in': [lora('in_proj', 1, 5), lora('out_proj', 3)]
-  }
-  for (const [adapter, parts] of Object.entries(configs)) {
+  },
+  // There in_proj is no Linear.
+  'attention to a memory': { memory: [lora('out_proj')] }
+}
+const answers = {}
+
+/** Folders for PEFT, which exported_structures.py loads: LoRA at one Linear of an nn.MultiheadAttention, at both, and there of two ranks. */
+async function savePeft(network, model, { rows }) {
+  for (const [adapter, parts] of Object.entries(forPeft[network] ?? {})) {
     model.addAdapter(adapter, { architecture: 'union', configs: parts })
     const own = model.namedParameters().filter((one) => one.name.includes(`.loras.${adapter}.`))
     const values = own.map(({ name, shape }, i) => {
@@ -98,9 +103,12 @@ async function forPeft(name, model, { rows }) {
     model.loadStateDict(new Map(values))
     await model.saveAdapter(join(folder, 'ours', adapter), adapter, { library: 'peft', withHead: false })
     const { lastHiddenState } = await model.forward({ inputIds: rows }, { adapters: adapter, head: null })
-    answers[adapter] = Array.from(lastHiddenState.data)
+    answers[adapter] = { network, answers: Array.from(lastHiddenState.data) }
+    await model.loadAdapter(join(folder, 'ours', adapter), { as: 'again' })
+    const again = await model.forward({ inputIds: rows }, { adapters: 'again', head: null })
+    compare(`${network}: the folder that PEFT gets`, again.lastHiddenState?.data, lastHiddenState.data)
+    model.deleteAdapter('again')
   }
-  writeFileSync(join(folder, 'ours', 'answers.json'), JSON.stringify({ name, answers }))
 }
 
 for (const [name, one] of Object.entries(cases)) {
@@ -126,7 +134,7 @@ for (const [name, one] of Object.entries(cases)) {
   await adapted(name, model, one)
   if (ofLayers) await comesBack(name, model, one)
   if (one.peft !== undefined) await ofPeft(name, model, one)
-  if (name === 'a module called twice') await forPeft(name, model, one)
+  await savePeft(name, model, one)
   if (name === 'tied Linears') {
     const refused = (targetModules) => {
       try {
@@ -148,6 +156,8 @@ for (const [name, one] of Object.entries(cases)) {
   console.log(`${name}: answers, and learns with adapters, as by hand`)
   model.dispose()
 }
+
+writeFileSync(join(folder, 'ours', 'answers.json'), JSON.stringify(answers))
 
 const model = await AutoModel.fromExported(join(folder, 'linears.pt2'))
 model.addClassificationHead('x', { numLabels: 8, layers: 1, bias: false })
