@@ -66,20 +66,23 @@ function callsOf(model: Model, rows: readonly Row[], names: readonly string[], i
   })
 }
 
-async function writeOn(model: Model, calls: readonly Call[], how: GenerateOptions): Promise<object[]> {
+/** `first`: the number of the first row in its file, as below. */
+async function writeOn(model: Model, calls: readonly Call[], first: number, how: GenerateOptions): Promise<object[]> {
   const answers: object[] = []
   for (const { rows, places, options } of calls) {
-    const written = await model.generate(rows, { ...how, ...options })
+    const rowNumbers = places.map((place) => first + place)
+    const written = await model.generate(rows, { ...how, ...options, rowNumbers })
     for (const [at, place] of places.entries()) answers[place] = { ...idOf(rows[at]), ...written[at] }
   }
   return answers
 }
 
-/** A line for each token as it comes; `first`: the number of the first row in its file. */
+/** A line for each token as it comes. */
 async function* writeTokens(calls: readonly Call[], model: Model, first: number, how: GenerateOptions) {
   for (const { rows, places, options } of calls) {
-    for await (const { row, ...token } of model.generateStream(rows, { ...how, ...options })) {
-      yield { ...idOf(rows[row]), row: first + (places[row] ?? 0), ...token }
+    const rowNumbers = places.map((place) => first + place)
+    for await (const { row, ...token } of model.generateStream(rows, { ...how, ...options, rowNumbers })) {
+      yield { ...idOf(rows[row]), row: rowNumbers[row] ?? 0, ...token }
     }
   }
 }
@@ -136,7 +139,7 @@ export async function run(argv: string[]): Promise<number> {
     return await answerRows(file, (rows, signal, first) => {
       const calls = callsOf(model, rows, names, input)
       const until = { ...how, signal }
-      return values.stream ? writeTokens(calls, model, first, until) : writeOn(model, calls, until)
+      return values.stream ? writeTokens(calls, model, first, until) : writeOn(model, calls, first, until)
     })
   } finally {
     model.dispose()

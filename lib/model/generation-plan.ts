@@ -34,8 +34,10 @@ export interface GenerateOptions extends SkipLayers {
   readonly topP?: number | undefined
   /** Tokens that end a row; null: none. Default: what the model's config says. */
   readonly eosTokenId?: number | readonly number[] | null | undefined
-  /** Of the draws; a row's draws do not depend on the rows beside it. Default 42. */
+  /** Of the draws: each row has its own, by its number, whatever rows stand beside it. Default 42: the same text each time. */
   readonly seed?: number | undefined
+  /** A number for each row, for its draws. Give them where rows of one seed come in several calls. Default: 0, 1, 2, … */
+  readonly rowNumbers?: readonly number[] | undefined
   /** Which adapters run; with an array each row has its own. Default: the active ones. */
   readonly adapters?: RowAdapters | undefined
   /** A causal_lm head for all rows; null: the word embedding itself. Default: the one that `activeHead` describes where it is one, else null. */
@@ -54,6 +56,7 @@ const keys = [
   'topP',
   'eosTokenId',
   'seed',
+  'rowNumbers',
   'adapters',
   'skipLayers',
   'head',
@@ -147,7 +150,20 @@ export function planGeneration(
   })
   const batch = collate(encoded, groups)
   const pass = { ...indexSetups(Array.from(batch.order, (row) => setups[row] ?? null)), head, skipLayers }
-  return { batch, pass, how }
+  const numbers = rowNumbersOf(options, checked.length)
+  // Of a row that goes several ways (Parallel) each has draws of its own.
+  const rowNumbers = Array.from(
+    batch.order,
+    (place) => (numbers[place % checked.length] ?? 0) + Math.floor(place / checked.length) * 2 ** 32
+  )
+  return { batch, pass, how: { ...how, rowNumbers } }
+}
+
+function rowNumbersOf({ rowNumbers }: GenerateOptions, rows: number): readonly number[] {
+  if (rowNumbers === undefined) return Array.from({ length: rows }, (_, i) => i)
+  if (check.checkArray('rowNumbers', rowNumbers).length !== rows)
+    throw check.rangeError('rowNumbers', `one for each of ${rows} rows`, rowNumbers.length)
+  return rowNumbers.map((one, i) => check.checkInteger(`rowNumbers[${i}]`, one, 0, 2 ** 32 - 1))
 }
 
 function howOf(model: Model, options: GenerateOptions) {

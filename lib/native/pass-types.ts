@@ -112,6 +112,8 @@ export interface NativeGenerateOptions {
   readonly topP: number
   readonly endTokens: readonly number[]
   readonly seed: number
+  /** Of each row of the batch, for its draws. */
+  readonly rowNumbers: readonly number[]
   /** What stopGenerating knows it by; 0: nothing. */
   readonly stopId: number
 }

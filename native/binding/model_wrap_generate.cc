@@ -46,6 +46,9 @@ GenerateOptions to_generate_options(const Napi::Object& object) {
   for (uint32_t i = 0; i < ends.Length(); ++i)
     options.end_tokens.push_back(ends.Get(i).As<Napi::Number>().Int32Value());
   options.seed = static_cast<uint64_t>(number("seed").Int64Value());
+  auto rows = object.Get("rowNumbers").As<Napi::Array>();
+  for (uint32_t i = 0; i < rows.Length(); ++i)
+    options.row_numbers.push_back(static_cast<uint64_t>(rows.Get(i).As<Napi::Number>().Int64Value()));
   return options;
 }
 

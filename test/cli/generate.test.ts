@@ -64,7 +64,13 @@ test.serial('rows go on as in the API, each with its own adapter and that one’
     ...['generate', '--model', base, '--input', input, '--output', target, '--json', ...adapters, ...draws, ...how]
   ])
   t.like(JSON.parse(told.output), { rows: 4, output: target, adapters: ['a', 'b'] })
-  t.is(readFileSync(target, 'utf8').trim().split('\n').length, 4)
+  const drawn = readFileSync(target, 'utf8')
+  t.is(drawn.trim().split('\n').length, 4)
+  // However many rows are written at a time.
+  const apart = await command([
+    ...['generate', '--model', base, '--input', input, ...adapters, ...draws, ...how, '--batch-size', '1']
+  ])
+  t.is(apart.output, drawn)
 })
 
 test.serial('mistakes are told before any work', async (t) => {

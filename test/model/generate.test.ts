@@ -114,6 +114,21 @@ test('draws follow the seed, and not the rows beside them', async (t) => {
   t.deepEqual(listed(await model.generate(rows, { ...sampled, seed: 1 })), first)
   t.notDeepEqual(listed(await model.generate(rows, { ...sampled, seed: 2 })), first)
   t.deepEqual(listed(await model.generate(rows.slice(0, 1), { ...sampled, seed: 1 })), first.slice(0, 1))
+  // A shorter row beside it, or one of other adapters, is computed before it.
+  const [alone = []] = listed(await model.generate(rows.slice(1, 2), { ...sampled, seed: 1 }))
+  for (const adapters of [null, [null, 'a', null] as const]) {
+    const beside = [...rows.slice(1, 2), ...rowsOf([[5], [6, 7]])]
+    t.deepEqual(listed(await model.generate(beside, { ...sampled, seed: 1, adapters }))[0], alone)
+  }
+  const parted = { ...sampled, seed: 1, rowNumbers: [1, 2] }
+  t.deepEqual(listed(await model.generate(rows.slice(1), parted)), first.slice(1))
+  await t.throwsAsync(model.generate(rows, parted), { message: /^rowNumbers: expected one for each of 3 rows, got 2/ })
+  // Ten equal rows under ten seeds are a hundred draws of their own.
+  const texts = new Set<string>()
+  for (let seed = 1; seed <= 10; seed++)
+    for (const ids of listed(await model.generate(rowsOf(Array(10).fill([6, 7])), { ...sampled, seed })))
+      texts.add(ids.join())
+  t.true(texts.size > 95, `${texts.size}`)
 
   const likeliest = listed(await model.generate(rows, greedy))
   t.notDeepEqual(first, likeliest)

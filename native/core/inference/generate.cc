@@ -59,6 +59,17 @@ Added added_to(Model& backbone, const PassPrefixes& prefixes, const Composition*
   return {words + backbone.prompt_place().length(setup, false), words + prefixes.shift(setup)};
 }
 
+// Of one row, unlike those of neighbouring rows and seeds (SplitMix64: Steele, Lea and Flood 2014).
+uint64_t seed_of(uint64_t seed, uint64_t row) {
+  const auto mixed = [](uint64_t value) {
+    value += 0x9E3779B97F4A7C15;
+    value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9;
+    value = (value ^ (value >> 27)) * 0x94D049BB133111EB;
+    return value ^ (value >> 31);
+  };
+  return mixed(mixed(seed) + row);
+}
+
 void check_room(const ModelConfig& config, const BatchInput& prompts, const std::vector<Added>& added, int64_t fresh) {
   for (size_t row = 0; row < prompts.row_lengths.size(); ++row) {
     // The last new token is not read any more.
@@ -102,7 +113,8 @@ std::vector<std::vector<int32_t>> generate(AdapterModel& model, BatchInput promp
                       at::TensorOptions(at::kFloat).device(words.device()));
   std::vector<std::vector<int32_t>> result(rows);
   std::vector<Random> random;
-  for (int64_t i = 0; options.sample && i < rows; ++i) random.emplace_back(options.seed + static_cast<uint64_t>(i));
+  for (int64_t i = 0; options.sample && i < rows; ++i)
+    random.emplace_back(seed_of(options.seed, options.row_numbers.empty() ? i : options.row_numbers[i]));
   auto uniform = at::empty({1}, at::TensorOptions(at::kDouble));
 
   auto input = std::move(prompts);

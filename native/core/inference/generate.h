@@ -18,7 +18,9 @@ struct GenerateOptions {
   int64_t top_k = 0;  ///< 0: all
   double top_p = 1;
   std::vector<int32_t> end_tokens;
-  uint64_t seed = 0;              ///< each row draws from a source of its own
+  uint64_t seed = 0;
+  /// A number of each row, by which and the seed it draws, whatever stands beside it; empty: their places.
+  std::vector<uint64_t> row_numbers;
   std::function<bool()> stopped;  ///< asked before each token; may be empty
   /// Told after each step: the rows that still ran, by their place among the prompts, and each one's new token. May be
   /// empty.
