@@ -209,13 +209,16 @@ test('the gate of a prefix reads its own row where attention has tokens before r
 for (const [name, width, places] of [
   ['writer', 20, 'blocks'],
   ['named', 8, 'blocks'],
+  ['both', 8, 'blocks'],
+  ['two-layers', 12, 'blocks'],
   ['joined', 5, 'blocks'],
   ['outside', 8, 'blocks'],
   ['grouped', 8, 'groups.0']
 ] as const)
   test(`${name}: a bottleneck has the width of the layers and their names, and goes through a folder`, async (t) => {
     const { model, rows, answers, adapted = [] } = await open(t, name)
-    const head = name === 'named' ? 'default' : null
+    const head = model.heads.has('default') ? 'default' : null
+    t.is(head !== null, ['named', 'both', 'two-layers'].includes(name))
     const hasAnswers = async (expected: number[][]) => {
       const states = await statesOf(model, rows, undefined, head)
       for (const [i, data] of expected.entries()) t.true(distance(states[i] ?? [], { data: data as never }) < 2e-6)
@@ -243,6 +246,19 @@ for (const [name, width, places] of [
     const { logits } = await model.forward({ inputIds: rows }, { head: 'y' })
     t.deepEqual(logits?.shape, [2, 2])
   })
+
+test('heads that are modules of their own have LoRA and (IA)³ each', async (t) => {
+  const model = await answersAsAlone(t, 'one-by-one')
+  const at = (adapter: string, config: string) => {
+    model.addAdapter(adapter, config)
+    const own = model.namedParameters().filter(({ name }) => name.includes(`.${adapter}.`))
+    return [...new Set(own.map(({ name }) => name.slice(0, name.indexOf('.loras.'))))].sort()
+  }
+  const everywhere = (...names: string[]) =>
+    [0, 1].flatMap((layer) => [0, 1].flatMap((head) => names.map((name) => `layers.${layer}.heads.${head}.${name}`)))
+  t.deepEqual(at('a', 'lora'), everywhere('query', 'value').sort())
+  t.deepEqual(at('b', 'ia3'), [...everywhere('key', 'value'), 'layers.0.up', 'layers.1.up'].sort())
+})
 
 test('attention that stands in another list than what names its layer has prefixes and Linears', async (t) => {
   const placement = { attention: 'attentions.*', feedForward: 'feeds.*' }

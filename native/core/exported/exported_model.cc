@@ -254,6 +254,10 @@ void ExportedModel::add_hooks() {
   if (residuals_.begin >= 0)
     if (const int32_t node = program_->graph().slots[residuals_.begin].producer; node >= 0)
       kept.push_back({node, node});
+  // Its two sides run apart.
+  if (own_head_)
+    if (const int32_t node = program_->graph().slots[own_head_->states].producer; node >= 0)
+      kept.push_back({node, node});
   add_block_hooks(*program_, *tree_, layers, kept);
   add_dropout_hooks(*program_);
   add_prefix_hooks(*program_, *tree_, prefixes_);

@@ -51,6 +51,16 @@ int32_t joined_columns(const Graph& graph, int32_t first, int32_t second) {
   return shape.size() == 3 && shape.back().number == 2 ? node.slot(0) : -1;
 }
 
+bool has_head(const Graph& graph, const Weights& weights, int32_t logits) {
+  try {
+    find_own_head(graph, weights, logits);
+    return true;
+  } catch (const Error& error) {
+    if (error.code != ErrorCode::unsupported) throw;
+    return false;
+  }
+}
+
 }  // namespace
 
 // Names of the graph's outputs: those that the archive notes, else the graph's own.
@@ -121,6 +131,12 @@ std::vector<Size> ExportedModel::find_output(const std::string& name) {
     const auto& shape = graph.slots[output_].shape;
     facts_.output_width = shape.back().number;
     return {shape.begin(), shape.end() - 1};
+  }
+  // Of logits beside states: where no head by itself makes them, heads read the states.
+  for (size_t i = 0; i < graph.outputs.size() && (name.empty() || name == kLogits); ++i) {
+    if (facts_.outputs[i] != kLogits || !(fits(graph.outputs[i], 3) || fits(graph.outputs[i], 2))) continue;
+    if (!name.empty() || has_head(graph, *weights_, graph.outputs[i].slot)) states = i;
+    break;
   }
   if (!states) {
     fail(ErrorCode::unsupported, kOperation, "the graph gives no hidden states",

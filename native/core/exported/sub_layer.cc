@@ -31,7 +31,7 @@ class Products {
       : graph_(graph), weights_(weights), ways_(ways), into_(into) {}
 
   void add_all() {
-    if (into_.core) add_queries(*into_.core);
+    for (const auto& head : into_.heads) add_queries(head);
     const auto ends = near(into_.h);
     if (ends.size() > 2) return;  // a mixture of experts: which of them a token passes through is its own
     for (int32_t end : ends) {
