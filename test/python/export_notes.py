@@ -6,9 +6,11 @@ import socket
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
@@ -16,7 +18,7 @@ from torch.nn import functional
 SCRIPTS = str(Path(__file__).resolve().parents[2] / "scripts" / "export")
 sys.path.insert(0, SCRIPTS)
 from torch_adapters_export.__main__ import quiet  # noqa: E402
-from torch_adapters_export.archive import write  # noqa: E402
+from torch_adapters_export.archive import output_names, write  # noqa: E402
 from torch_adapters_export.hub import why_unreachable  # noqa: E402
 from torch_adapters_export.inputs import check_names, in_range, parse_inputs, parse_ranges  # noqa: E402
 from torch_adapters_export.models import in_float32  # noqa: E402
@@ -212,6 +214,41 @@ class Deciding(Rows):
         return values
 
 
+@dataclass
+class Fields:
+    logits: torch.Tensor
+    hidden: torch.Tensor
+
+
+@dataclass
+class Unnamed(Fields):
+    pass
+
+
+class Tupled(NamedTuple):
+    hidden: torch.Tensor
+    logits: torch.Tensor
+
+
+class Gives(Rows):
+    def __init__(self, made):
+        super().__init__()
+        self.made = made
+
+    def forward(self, values):
+        hidden = self.layer(values)
+        return self.made(hidden=hidden, logits=hidden * 2)
+
+
+torch.export.register_dataclass(Fields, serialized_type_name="Fields")
+torch.export.register_dataclass(Unnamed)
+for made, names in ((Fields, ["logits", "hidden"]), (Tupled, ["hidden", "logits"]), (dict, ["hidden", "logits"])):
+    assert output_names(Gives(made)(torch.ones(1, 2, 3))) == names, made
+with TemporaryDirectory() as folder:
+    told = write(Gives(Fields), parse_inputs(["values=float32[batch,4,3]"]), Path(folder) / "fields.pt2")
+assert told["output_names"] == ["logits", "hidden"], told
+
+
 def refused(model, inputs="values=float32[batch,4,3]", ranges=None):
     try:
         with quiet():
@@ -222,6 +259,8 @@ def refused(model, inputs="values=float32[batch,4,3]", ranges=None):
 
 
 assert refused(Answers()).startswith("Answers gives prediction_logits, order_logits: "), refused(Answers())
+said = refused(Gives(Unnamed))
+assert "what its forward gives cannot be written" in said and "serialized_type_name" in said, said
 said = refused(Deciding())
 assert said.startswith("torch.export refuses Deciding: the model decides by values of its tensors"), said
 assert "export_notes.py, line" in said and "for _ in range(int(values.sum()))" in said, said

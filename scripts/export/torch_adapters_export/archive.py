@@ -1,6 +1,7 @@
 """The archive: torch.export's own, with the config, the tokenizer and names of inputs and outputs beside the graph."""
 
 import contextlib
+import dataclasses
 import inspect
 import json
 import operator
@@ -25,11 +26,17 @@ TOKENIZER_SOURCES = ("vocab.txt", "vocab.json", "spiece.model", "tokenizer.model
 
 
 def output_names(output):
-    """Names of the flat outputs in their order; those of transformers have names of their own."""
+    """Names of the flat outputs in their order: keys, or fields of a dataclass (those that are not None) or named tuple."""
     if isinstance(output, dict):
-        named = [(name, len(tree_leaves(value))) for name, value in output.items()]
+        items = output.items()
+    elif dataclasses.is_dataclass(output):
+        values = [(field.name, getattr(output, field.name)) for field in dataclasses.fields(output)]
+        items = [(name, value) for name, value in values if value is not None]
+    elif isinstance(output, tuple) and hasattr(output, "_fields"):
+        items = zip(output._fields, output)
     else:
-        named = [("output", len(tree_leaves(output)))]
+        items = [("output", output)]
+    named = [(name, len(tree_leaves(value))) for name, value in items]
     return [name if count == 1 else f"{name}.{i}" for name, count in named for i in range(count)]
 
 

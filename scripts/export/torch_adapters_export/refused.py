@@ -31,6 +31,10 @@ REASONS = (
     (("specialized", "Constraints violated", "ConstraintViolation"),
      "a size that was to vary is fixed or bound by the model's code",
      "give it as a number by --inputs, or its bounds by --range, as in --range sequence=2..512"),
+    (("No registered serialization name", "unsupported type of output", "to be one of the following types"),
+     "what its forward gives cannot be written",
+     "return a tensor, a tuple or a dict; a dataclass also needs torch.export.register_dataclass(Class, "
+     "serialized_type_name='Class')"),
     (("Out of memory", "out of memory"), "there is not enough memory to hold the model twice",
      "a machine with more, or a part of the model by --part"),
 )
