@@ -181,6 +181,7 @@ export function checkRow(row: unknown, name: string, spelling: Spelling = (field
   checkFieldNames(name, names, spelling)
   const plain = [...contentFields, ...numberFields].filter((field) => given[field] != null)
   const contents = plain.length > 0 ? plain : ['question', 'choices'].filter((field) => given[field] != null)
+  if (contents.length === 0) checkNotNull(given, name, spelling)
   if (contents.length !== 1) {
     const wanted = contentFields.map(spelling)
     const help = given['context'] != null ? ' A context goes with its question.' : meantContent(given, spelling)
@@ -224,6 +225,16 @@ export function checkRow(row: unknown, name: string, spelling: Spelling = (field
   if (values !== undefined) checkValues(`${name}.${values.name}`, values.values)
   if (given['label'] != null && given['labels'] != null) throw check.valueError(name, 'give label or labels, not both')
   return row as Row
+}
+
+/** Of a row whose content is there as a name alone, as in a file's column with gaps, what stands under the name is said. */
+function checkNotNull(given: Readonly<Record<string, unknown>>, name: string, spelling: Spelling): void {
+  const texts = ['text', 'question']
+  const lists = ['words', 'choices']
+  const empty = [...texts, ...lists, ...contentFields, ...numberFields].find((field) => Object.hasOwn(given, field))
+  if (empty === undefined) return
+  const expected = texts.includes(empty) ? 'a string' : lists.includes(empty) ? 'an array' : 'an array of numbers'
+  throw check.typeError(`${name}.${spelling(empty)}`, expected, given[empty])
 }
 
 /** Fields that go with one kind of content: beside another they would be passed over. */

@@ -29,6 +29,10 @@ test('what is no dataset', async (t) => {
 
 test('wrong rows name the field', (t) => {
   const cases: [unknown, RegExp][] = [
+    [{ text: null, label: 1 }, /row\.text: expected a string, got null/],
+    [{ question: null, context: 'a' }, /\.question: expected a string, got null/],
+    [{ inputIds: null, words: null }, /\.words: expected an array, got null/],
+    [{ inputIds: undefined }, /\.inputIds: expected an array of numbers, got undefined/],
     [{ label: 1 }, /expected one of text, words, inputIds or pixelValues, got label/],
     [{ input_ids: [1] }, /unknown field 'input_ids'\. Did you mean 'inputIds'\?/],
     [{ texts: 'a' }, /got texts\. Did you mean 'text' instead of 'texts'\?/],

@@ -180,6 +180,8 @@ test('errors name the file and the line', async (t) => {
     ['.csv', 'texts,label\nx,1\n', /Did you mean 'text' instead of 'texts'\?/],
     ['.csv', 'text, label\nx,1\n', /:2: unknown field ' label'\. Did you mean 'label'\?/],
     ['.csv', 'input_ids\n1 2 x\n', /:2\.inputIds\[2\]: expected an integer from 0 .*got 'x'/],
+    ['.jsonl', '{"text":null,"label":1}\n', /:1\.text: expected a string, got null/],
+    ['.jsonl', '{"input_ids":null}\n', /:1\.input_ids: expected an array of numbers, got null/],
     ['.jsonl', '{"text":"a","text_pairs":"b"}\n', /:1: unknown field 'text_pairs'\. Did you mean 'text_pair'\?/],
     [
       '.jsonl',
