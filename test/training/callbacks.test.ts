@@ -12,6 +12,7 @@ import {
   type TrainingEvent,
   trainSweep
 } from '../../lib/index.js'
+import { soon, warningsOf } from '../exchange/warnings.js'
 import { make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 import { tasks as others, withTasks } from '../tasks/support.js'
 
@@ -397,11 +398,17 @@ test('states of callbacks go by their class and their place among equals', async
     await new AdapterTrainer({ model, trainDataset, args: { ...args, ...more }, callbacks }).train()
     return callbacks.map(({ loaded }) => loaded)
   }
+  const warnings = warningsOf(t, 'TORCH_ADAPTERS_CALLBACK_LEFT_OUT')
   t.deepEqual(await start([new Counter(1), new Best(2), new Counter(3)]), [undefined, undefined, undefined])
   const again = { resumeFromCheckpoint: true }
   const others = [new Keeper(0), new Best(0), new Counter(0), new Counter(0)]
   t.deepEqual(await start(others, again), [undefined, 2, 1, 3])
+  await soon()
+  t.deepEqual(warnings, [])
   t.deepEqual(await start([new Best(0)], again), [2])
+  await soon()
+  t.is(warnings.length, 1)
+  t.regex(warnings[0] ?? '', /states of 2 callbacks 'Counter', and this run has none of this class: they are left out/)
   const error = await t.throwsAsync(start([new Counter(0), new Best(0)], again), { code: 'ERR_RESUME' })
   t.regex(error?.message ?? '', /the checkpoint has states of 2 callbacks 'Counter', and this run has 1/)
 })
