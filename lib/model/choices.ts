@@ -174,6 +174,12 @@ export abstract class ModelChoices extends ModelLife {
     }
   }
 
+  /** @internal Goes back to what trains now, for parts that came and went. */
+  keepTrainable(): () => void {
+    const [trains, by, named] = [this.#trains, this.#chosenBy, this.#named]
+    return () => this.#setTrainable(trains, by, named)
+  }
+
   // ---- when parts come and go ----
 
   /** After it has gone. */

@@ -115,6 +115,7 @@ export async function trainSweep(
 ): Promise<SweepResult> {
   const sweep = checkSweep(model, grid, options)
   const before = model.activeAdapters
+  const trainedBefore = model.keepTrainable()
   const learners = addMembers(model, sweep)
   const start = performance.now()
   try {
@@ -140,13 +141,14 @@ export async function trainSweep(
     return { members, ranking, best, seconds: (performance.now() - start) / 1000 }
   } catch (error) {
     removeMembers(model, learners)
+    trainedBefore()
     throw error
   }
 }
 
 /**
  * What trainSweep with the same arguments will take of memory, its adapters among the parameters: the largest micro-batch of
- * the first epoch goes through all of them once. They are gone again afterwards; as behind a sweep, nothing trains.
+ * the first epoch goes through all of them once. They are gone again afterwards, and what trained before trains again.
  */
 export async function planSweep(
   model: Model,
@@ -156,6 +158,7 @@ export async function planSweep(
 ): Promise<MemoryPlan> {
   const sweep = checkSweep(model, grid, options)
   const before = processBytes()
+  const trainedBefore = model.keepTrainable()
   const learners = addMembers(model, sweep)
   try {
     const release = model.hold('a memory plan')
@@ -171,6 +174,7 @@ export async function planSweep(
     }
   } finally {
     removeMembers(model, learners)
+    trainedBefore()
   }
 }
 

@@ -5,6 +5,7 @@ import {
   AdapterTrainer,
   type CallbackRun,
   evaluate,
+  planSweep,
   Stack,
   type SweepGrid,
   type SweepMember,
@@ -295,6 +296,23 @@ test('one that diverges ends by itself; all of them, or as the caller wants it, 
   )
   t.deepEqual([...model.adapters.keys()], [])
   model.addAdapter('a')
+})
+
+test('what trained before a sweep that is stopped, or a plan of one, trains behind it', async (t) => {
+  const model = await load(t)
+  model.addAdapter('t', 'seq_bn')
+  model.addClassificationHead('t', { numLabels: 2 })
+  model.trainAdapter('t')
+  const trained = () => model.namedParameters().flatMap(({ name, trainable }) => (trainable ? [name] : []))
+  const before = trained()
+  const grid = { learningRate: [1e-2, 1e-3] }
+  await planSweep(model, rows, grid, { args })
+  t.deepEqual(trained(), before)
+  const stopped = trainSweep(model, rows, grid, { args, signal: AbortSignal.abort() })
+  await t.throwsAsync(stopped, { name: 'AbortError', any: true })
+  t.deepEqual(trained(), before)
+  t.deepEqual([model.activeAdapters, model.activeHead], ['t', 't'])
+  await new AdapterTrainer({ model, trainDataset: rows, args: { ...args, maxSteps: 1 } }).train()
 })
 
 test('arguments for all are read beside what each has of the grid, not beside the defaults', async (t) => {
