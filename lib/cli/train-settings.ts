@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { camelCase } from '../config/case.js'
+import { quoted } from '../config/check.js'
 import { explainArgument } from '../config/foreign-arguments.js'
 import { nearest } from '../config/nearest.js'
 import type { OptimizerSpelling } from '../config/optimizer-arguments.js'
@@ -13,6 +14,7 @@ import {
   type TrainingArguments,
   trainingArguments
 } from '../config/training-arguments.js'
+import { packageRoot } from '../native/platform.js'
 import { listCheckpoints, trainingFile } from '../training/checkpoint-folder.js'
 import { choiceOption, countOption, fromOptions, numberOption, usageError } from './arguments.js'
 import { isFinished, isSaved } from './run-folder.js'
@@ -104,6 +106,12 @@ export function trainingSettings(
 /** Undefined where there is none, or none of that name, of which trainingArguments then says more. */
 function recipeNamed(name: unknown) {
   const isKnown = (trainingStrategies as readonly unknown[]).includes(name)
+  // The files of recipes/ are called so, too.
+  const file = join(packageRoot, 'recipes', `${name}.yaml`)
+  if (!isKnown && existsSync(file)) {
+    const expected = `recipe: expected one of ${quoted(trainingStrategies)}, got '${name}', which is a config of its own`
+    throw usageError(`${expected}: give ${file} as CONFIG`)
+  }
   return isKnown ? adapterTrainingStrategy(name as TrainingStrategy) : undefined
 }
 

@@ -131,6 +131,11 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
     [['train', rows], 2, /CONFIG: expected a file of options, JSON or YAML, got .*: rows are given as --train/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--report-to', 'htm'], 2, /Did you mean 'html'/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--eval-on-start'], 2, /evalOnStart=true: expected rows/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--recipe', 'tagging'],
+      2,
+      /expected one of 'adapter', .* got 'tagging', which is a config of its own: give .*recipes.tagging\.yaml as CONFIG/
+    ],
     [['predict', '--model', model, '--input', rows], 2, /--adapter is missing/],
     [['evaluate', '--model', model, '--adapter', folder], 2, /--data is missing/]
   ]
