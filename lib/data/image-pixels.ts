@@ -30,7 +30,10 @@ export function imagePixels(
   image: DecodedImage,
   scaling: PixelScaling | Readonly<Record<string, unknown>> = {}
 ): Float32Array {
-  const { data } = check.checkObject('image', image) as unknown as DecodedImage
+  const { data, ...others } = check.checkObject('image', image) as unknown as DecodedImage
+  if (image.width === undefined && 'info' in others) {
+    throw check.valueError('image', 'its size stands in its info: give imagePixels({ data, ...info })')
+  }
   if (!(data instanceof Uint8Array || data instanceof Uint8ClampedArray)) {
     throw check.typeError('image.data', 'bytes, in a Uint8Array', data)
   }

@@ -19,6 +19,10 @@ test('channel by channel, line by line, scaled as ViTImageProcessor does', (t) =
 test('what does not fit says so', (t) => {
   t.throws(() => imagePixels({ ...image, width: 4 }), { message: /2 × 4 × 2 = 16 bytes, got 18/ })
   t.throws(() => imagePixels({ ...image, data: [1, 2] as unknown as Uint8Array }), { message: /Uint8Array/ })
+  // As sharp's toBuffer({ resolveWithObject: true }).
+  t.throws(() => imagePixels({ data, info: { width: 3, height: 2, channels: 3 } } as unknown as DecodedImage), {
+    message: 'image: its size stands in its info: give imagePixels({ data, ...info })'
+  })
   const rgba = { data: new Uint8Array(24), width: 3, height: 2 }
   t.throws(() => imagePixels(rgba, { imageMean: [0.5, 0.5, 0.5] }), { message: /alpha/ })
   t.throws(() => imagePixels(rgba), { message: /1 or 3 channels, got 4.*alpha.*removeAlpha/ })
