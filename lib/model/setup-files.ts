@@ -15,7 +15,7 @@ import {
 import { type HeadSetup, headSetupToJson, headsForEach } from '../config/head-setup.js'
 import { pythonJson } from '../config/python-json.js'
 import { inFile, readJsonObject } from '../config/read-json.js'
-import { fusionConfigFile, noSetupHere, setupConfigFile } from '../exchange/folder-files.js'
+import { fusionConfigFile, headConfigFile, noSetupHere, setupConfigFile } from '../exchange/folder-files.js'
 import { readFusionFolder } from '../exchange/fusion-folder.js'
 import { warnOfSetup } from '../exchange/library-setup.js'
 import { writeSynced } from '../exchange/replace-file.js'
@@ -107,7 +107,8 @@ export async function loadAdapterSetup(
   const heads = withHead === false ? noHeads : setupHeads(json['head_setup'], { folder, file, setup, fusions })
   const head = setActive ? headsToSet(heads, setup, file) : undefined
   const parts = { folder, setup, fusions, heads, ...(withHead === false && { withHead }) }
-  await tryReplacing(model, parts, overwriteOk)
+  if (overwriteOk === true) await tryReplacing(model, parts)
+  else checkFree(model, parts)
   await loadTogether(model, async (loaded) => {
     await loadParts(loaded, parts, { overwriteOk })
     if (setActive) model.setActiveAdapters(setup, { head })
@@ -140,15 +141,29 @@ async function loadParts(
   for (const [name, place] of heads.folders) await loaded.head(place, { as: under(name), overwriteOk })
 }
 
+/** No part has another name to be loaded by, as it has when it is loaded alone. */
+function checkFree(model: Model, { folder, setup, fusions, heads, withHead }: SetupParts): void {
+  const names = adapterNames(setup)
+  const ownHeads = withHead === false ? [] : names.filter((name) => existsSync(join(folder, name, headConfigFile)))
+  const taken = [
+    ...names.filter((name) => model.adapters.has(name)).map((name) => `adapter '${name}'`),
+    ...[...fusions.keys()].filter((name) => model.adapterFusions.has(name)).map((name) => `fusion '${name}'`),
+    ...[...ownHeads, ...heads.folders.keys()].filter((name) => model.heads.has(name)).map((name) => `head '${name}'`)
+  ]
+  if (taken.length === 0) return
+  const how = 'pass overwriteOk: true to replace it, or load the parts one by one, each under a name of its own (as)'
+  throw check.valueError('loadAdapterSetup', `the ${taken[0]} exists already; ${how}`)
+}
+
 /** What is there already goes only when every part has proved to fit, beside it and under another name. */
-async function tryReplacing(model: Model, parts: SetupParts, overwriteOk: boolean | undefined): Promise<void> {
+async function tryReplacing(model: Model, parts: SetupParts): Promise<void> {
   const names = adapterNames(parts.setup)
   const replaced = names.filter((name) => model.adapters.has(name))
   const others = [
     ...[...names, ...parts.heads.folders.keys()].filter((name) => model.heads.has(name)),
     ...[...parts.fusions.keys()].filter((name) => model.adapterFusions.has(name))
   ]
-  if (overwriteOk !== true || replaced.length + others.length === 0) return
+  if (replaced.length + others.length === 0) return
   const held = [model.mergedAdapter, ...[...model.sharedParameters.values()].flat()]
   const fixed = replaced.find((name) => held.includes(name))
   if (fixed !== undefined) {

@@ -342,7 +342,9 @@ test('heads that are missing, damaged or there already', async (t) => {
     for (const file of ['head_config.json', 'model_head.safetensors']) rmSync(join(folder, 'd', file))
   })
   await t.throwsAsync(other.loadAdapterSetup(lost), { message: /names the head 'd', which is not there/ })
-  await t.throwsAsync(other.loadAdapterSetup(whole), { message: /the head 'both' exists already; pass overwriteOk/ })
+  await t.throwsAsync(other.loadAdapterSetup(whole), {
+    message: /^loadAdapterSetup: the head 'both' exists already; pass overwriteOk: true to replace it, or load/
+  })
   t.deepEqual([[...other.adapters.keys()], [...other.heads.keys()]], [[], ['both']])
   await other.loadAdapterSetup(whole, { overwriteOk: true, setActive: true })
   t.is(other.activeHead, 'both')
