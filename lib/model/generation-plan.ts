@@ -135,6 +135,7 @@ export function planGeneration(
   if (!Array.isArray(adapters)) setupNames(adapters as AdapterSetup, model.known)
   if (checked.length === 0) return undefined
   const setups = rowSetups(adapters, { rows: checked.length, taskIds }, model.known)
+  if (setups.some(hasSplit)) throw withoutTokens()
   const head = headOf(model, options, setups)
   const skipLayers = skippedLayers(model, options)
   const { tokenizer, source } = model
@@ -193,6 +194,16 @@ export function checkGenerate(options: GenerateOptions) {
   if (first === undefined || doSample) return checked
   const how = 'add doSample: true, on the command line --do-sample'
   throw check.valueError(first, `it says how tokens are drawn, and without doSample the likeliest is taken: ${how}`)
+}
+
+const hasSplit = (setup: NativeSetup): boolean =>
+  typeof setup === 'object' && setup !== null && (setup.type === 'split' || setup.children.some(hasSplit))
+
+function withoutTokens(): AdapterError {
+  const problem = 'Split shares out all tokens of a row, and a row that is being written has more with each step'
+  return new AdapterError('ERR_UNSUPPORTED', 'generate', problem, {
+    expected: 'adapters without a Split block, such as a Stack or an Average of them'
+  })
 }
 
 /** The one head that writes: that of the rule where it is a causal_lm head, else none. */

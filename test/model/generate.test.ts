@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import test from 'ava'
-import { type AdapterConfigSource, AutoModel, type Model, MultiTask, Stack } from '../../lib/index.js'
+import { type AdapterConfigSource, AutoModel, type Model, MultiTask, Split, Stack } from '../../lib/index.js'
 import { fixtures, Group } from '../parity/support/fixtures.js'
 
 interface Case {
@@ -162,6 +162,12 @@ test('what cannot be written is refused', async (t) => {
     await t.throwsAsync(model.generate(rows, option as object), { message })
   }
   await t.throwsAsync(model.generate(rows, { adapters: ['a', 'b'] }), { message: /adapters/ })
+  // Not with the second token: the first would have been handed out.
+  const split = Stack('a', Split('a', 'b', { splits: [1, 2] }))
+  t.throws(() => model.generateStream(rows, { adapters: split }), {
+    code: 'ERR_UNSUPPORTED',
+    message: /Split shares out/
+  })
   model.addClassificationHead('c')
   await t.throwsAsync(model.generate(rows, { head: 'c' }), { message: /causal_lm head/ })
   t.is(
