@@ -128,6 +128,13 @@ function checkCount(label: ArrayLike<number>, count: number, what: string, place
 
 /** A row of text for a causal head needs no label: each token is that of the one before it. */
 export function encodeRow(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
+  const encoded = encodeAny(row, options, name)
+  // Of an empty text, where the tokenizer adds nothing.
+  if (lengthOf(encoded) === 0) throw check.valueError(name, 'this row has no tokens')
+  return encoded
+}
+
+function encodeAny(row: Row, options: EncodeRowOptions, name: string): EncodedRow {
   const { head } = options
   if (head !== undefined && isChoiceHead(head)) {
     if (options.limits.decoder == null && options.limits.values == null)
@@ -206,9 +213,6 @@ export function collate(rows: readonly EncodedRow[], groups?: readonly number[])
   order.sort((a, b) => group(a) - group(b) || lengthOf(rows[a]) - lengthOf(rows[b]) || a - b)
   const sorted = Array.from(order, (row) => rows[row] as EncodedRow)
   const images = sorted.flatMap((row) => (row.image === undefined ? [] : [row.image.pixelValues]))
-  sorted.forEach((row, i) => {
-    if (lengthOf(row) === 0) throw check.valueError(`batch[${order[i]}]`, 'this row has no tokens')
-  })
   return {
     inputIds: concatenate(sorted.map((row) => row.inputIds)),
     ...(sorted.some((row) => row.sourceIds !== undefined) && sourcesOf(sorted)),

@@ -28,6 +28,13 @@ test('rows lie one after the other, sorted by length; order leads back', (t) => 
   t.deepEqual([...batch.order], [1, 3, 2, 0])
 })
 
+test('a row without tokens is named', (t) => {
+  // As GPT-2's, which adds none of its own.
+  const ids = { inputIds: new Int32Array(), tokenTypeIds: new Int32Array() }
+  const bare = Object.create(tokenizer, { encode: { value: () => ids } })
+  t.throws(() => encode({ text: '' }, { tokenizer: bare }), { message: 'row: this row has no tokens' })
+})
+
 test('label vectors and token labels lie in the same order as the rows', (t) => {
   const head = multiLabelHead({ numLabels: 2 })
   const vectors = collate([
