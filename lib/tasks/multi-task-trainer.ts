@@ -219,6 +219,13 @@ export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
     return {
       ...{ model, args, learners, feeds, goOn: this.#goOn, signal, saveOnAbort, callbacks: this.callbacks },
       keepsEnd: this.keepsEnd,
+      beside: {
+        tasks: {
+          mode: this.#mode,
+          sampler: this.#sampling,
+          own: Object.fromEntries(this.#tasks.map(({ name, own }) => [name, own]))
+        }
+      },
       averagedMetric: averagedMetric(this.#input),
       sampler: new TaskSampler({ sizes, sampling: this.#sampling, mode: this.#mode, seed }),
       fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode: this.#mode, sampling: this.#sampling })

@@ -9,7 +9,7 @@ import type { TasksRun } from './run-state.js'
 
 /** A run of several tasks with its folder its own and kept, as args.reportTo says: each task has curves of its own. */
 export async function* recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void, undefined> {
-  const { model, args, feeds, signal } = run
+  const { model, args, feeds, signal, beside } = run
   const sum = (of: (feed: Feed) => number) => feeds.reduce((total, feed) => total + of(feed), 0)
   const rows = {
     train: sum(({ options }) => options.data.length),
@@ -29,7 +29,7 @@ export async function* recordedTasksRun(run: TasksRun): AsyncGenerator<TasksEven
         run.onPlan?.(plan)
       }
     })
-    yield* recorded(events, { model, args, rows, totalSteps: () => totalSteps }, signal, byTask)
+    yield* recorded(events, { model, args, rows, beside, totalSteps: () => totalSteps }, signal, byTask)
   } finally {
     locks.release()
   }

@@ -10,6 +10,7 @@ import type { Evaluation } from '../training/evaluate.js'
 import type { Fingerprint } from '../training/fingerprint.js'
 import { nativeMember, nativeTrainer } from '../training/native-trainer.js'
 import { prepared } from '../training/prepared.js'
+import type { StartLine } from '../training/record/lines.js'
 import type { SavedLength } from '../training/run-length.js'
 import { checkShared } from './check-run.js'
 import { CommonBest, type SavedCommonBest } from './common-best.js'
@@ -37,6 +38,8 @@ export interface TasksRun {
   /** Where checkpoints are written, one of the end, too, from which nothing goes on. */
   readonly keepsEnd?: boolean
   readonly callbacks: readonly TrainerCallback<TasksEvent>[] | undefined
+  /** What the run's records say of those that train. */
+  readonly beside: Pick<StartLine, 'tasks' | 'members'>
   /** Where the best step is one of all tasks: of which metric the mean over them says so. */
   readonly averagedMetric?: string | undefined
   /** Takes the folder of checkpoints, for one that only a callback asks for. */

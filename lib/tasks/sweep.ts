@@ -301,7 +301,7 @@ function removeMembers(model: Model, learners: readonly Learner[]): void {
 async function runOf(
   model: Model,
   dataset: Dataset,
-  { args, each, head, below, options }: Sweep,
+  { points, args, each, head, below, options }: Sweep,
   learners: readonly Learner[]
 ): Promise<TasksRun> {
   const feeds: Feed[] = []
@@ -324,6 +324,7 @@ async function runOf(
   const sampling = 'round_robin'
   return {
     ...{ model, args, learners, feeds, signal, saveOnAbort, callbacks },
+    beside: { members: Object.fromEntries(learners.map(({ name }, i) => [name, points[i]?.values ?? {}])) },
     goOn: options.onNotFinite !== 'throw',
     sampler: new TaskSampler({ sizes, sampling, mode, seed: args.seed }),
     onPlan: (plan) => {

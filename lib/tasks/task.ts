@@ -19,6 +19,8 @@ export interface CheckedTask extends LearnerOptions {
   readonly dataset: Dataset
   readonly evalDataset: EvalDataset | undefined
   readonly args: ResolvedTrainingArguments
+  /** As given for it alone: its arguments and its weight. */
+  readonly own: Readonly<Record<string, unknown>>
   readonly computeMetrics: ComputeMetrics | undefined
 }
 
@@ -44,6 +46,7 @@ export function checkTask(model: Model, name: string, given: unknown, all: Train
   return {
     ...{ name, setup, head, dataset: task.dataset, evalDataset: task.evalDataset, computeMetrics: task.computeMetrics },
     args: taskArguments(`${place}.args`, argumentsOfEach(all), task.args),
+    own: { ...task.args, ...(task.weight !== undefined && { weight: task.weight }) },
     followsMean: followsMean(all, task.args),
     parts: { ...parts, adapters, heads: [head] },
     weight: check.checkNumber(`${place}.weight`, task.weight ?? 1, { from: 0 })

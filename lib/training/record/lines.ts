@@ -11,6 +11,16 @@ interface Dated {
   readonly time: string
 }
 
+/** By names of those that train side by side, what each has that is its own. */
+export type OwnSettings = Readonly<Record<string, Readonly<Record<string, unknown>>>>
+
+/** How tasks meet, and each one's own arguments and weight. */
+export interface TasksRecord {
+  readonly mode: string
+  readonly sampler: unknown
+  readonly own: OwnSettings
+}
+
 /** First of all, and again where the run is resumed: the lines of later steps than `step` are then gone. */
 export interface StartLine extends Dated {
   readonly type: 'start'
@@ -25,6 +35,10 @@ export interface StartLine extends Dated {
   readonly parameters: readonly ParameterLine[]
   readonly versions: Readonly<Record<string, string>>
   readonly rows: { readonly train: number | null; readonly evaluation: number | null }
+  /** Where tasks train side by side. */
+  readonly tasks?: TasksRecord
+  /** Of a sweep: what each member has of the grid, by its name. */
+  readonly members?: OwnSettings
   readonly process: Owner
 }
 
@@ -124,16 +138,20 @@ function hasRest(type: string, line: Record<string, unknown>): boolean {
   if (type === 'failed') return isText('message')
   if (type === 'end') return line['best'] === undefined || isBest(line['best'])
   if (type !== 'start') return true
-  const { parameters, process, rows } = line
+  const { parameters, process, rows, tasks, members } = line
   return (
     isText('name') &&
     [line['args'], line['model'], line['versions'], rows].every(isPlainObject) &&
+    (tasks === undefined || (isPlainObject(tasks) && isOwnSettings(tasks['own']))) &&
+    (members === undefined || isOwnSettings(members)) &&
     isPlainObject(process) &&
     Number.isSafeInteger(process['pid']) &&
     Array.isArray(parameters) &&
     parameters.every((one) => isPlainObject(one) && typeof one['part'] === 'string' && isNumbers({ ...one, part: 0 }))
   )
 }
+
+const isOwnSettings = (value: unknown): boolean => isPlainObject(value) && Object.values(value).every(isPlainObject)
 
 const isNumbers = (value: unknown): boolean =>
   isPlainObject(value) && Object.values(value).every((one) => one === null || typeof one === 'number')

@@ -28,11 +28,16 @@ export interface DescribedRun {
   readonly model: Model
   readonly args: ResolvedTrainingArguments
   readonly rows: StartLine['rows']
+  /** Of several that train side by side. */
+  readonly beside?: Pick<StartLine, 'tasks' | 'members'>
   /** Known once the run is planned, before its first event. */
   readonly totalSteps: () => number
 }
 
-export function describeRun(folder: string, { model, args, rows }: Omit<DescribedRun, 'totalSteps'>): RunDescription {
+export function describeRun(
+  folder: string,
+  { model, args, rows, beside }: Omit<DescribedRun, 'totalSteps'>
+): RunDescription {
   const configs = <C extends object>(all: ReadonlyMap<string, C>) =>
     Object.fromEntries([...all].map(([name, config]) => [name, { ...config }]))
   return {
@@ -55,6 +60,7 @@ export function describeRun(folder: string, { model, args, rows }: Omit<Describe
       node: process.version
     },
     rows,
+    ...beside,
     process: thisProcess
   }
 }

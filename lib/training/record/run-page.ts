@@ -7,6 +7,7 @@ import { diskError } from '../disk-error.js'
 import { chartsHtml, pageHtml, tableHtml } from '../page.js'
 import { describeRates } from '../speed.js'
 import { metricsOf, type RunHistory } from './history.js'
+import type { OwnSettings } from './lines.js'
 import { runCharts } from './run-charts.js'
 
 /** The page of a run in its folder. */
@@ -82,10 +83,15 @@ function evaluationTable({ evaluations, metricNames }: RunHistory): string[] {
 
 function descriptions({ start, saves }: RunHistory): string[] {
   if (start === undefined) return []
-  const { parameters, args, model, versions, rows } = start
-  const values = (object: Readonly<Record<string, unknown>>) =>
-    Object.entries(object).map(([key, one]) => [key, text(one)])
+  const { parameters, args, model, versions, rows, tasks, members } = start
+  // What each member of a sweep has for itself, none has of all.
+  const given = Object.values(members ?? {}).flatMap((own) => Object.keys(own))
+  const ofAll = Object.entries(args).filter(([key]) => !given.includes(key))
+  const values = (entries: readonly (readonly [string, unknown])[]) => entries.map(([key, one]) => [key, text(one)])
+  const meeting = tasks === undefined ? [] : Object.entries({ mode: tasks.mode, sampler: tasks.sampler })
   return [
+    ...(members === undefined ? [] : ['<h2>Members</h2>', ownTable('member', members)]),
+    ...(tasks === undefined ? [] : ['<h2>Tasks</h2>', ownTable('task', tasks.own)]),
     '<h2>Parameters</h2>',
     tableHtml({
       head: ['part', 'total', 'trained'],
@@ -98,12 +104,22 @@ function descriptions({ start, saves }: RunHistory): string[] {
           tableHtml({ head: ['step', 'folder'], rows: saves.map(({ step, folder }) => [String(step), folder]) })
         ]),
     '<h2>Arguments</h2>',
-    tableHtml({ head: ['argument', 'value'], rows: [...values(args), ['rows', text(rows)]] }),
+    tableHtml({ head: ['argument', 'value'], rows: values([...meeting, ...ofAll, ['rows', rows]]) }),
     '<h2>Model</h2>',
     `<pre>${escapeXml(JSON.stringify(model, null, 2))}</pre>`,
     '<h2>Versions</h2>',
-    tableHtml({ head: ['package', 'version'], rows: values(versions) })
+    tableHtml({ head: ['package', 'version'], rows: values(Object.entries(versions)) })
   ]
+}
+
+/** A row for each, a column for whatever one of them has. */
+function ownTable(called: string, own: OwnSettings): string {
+  const columns = [...new Set(Object.values(own).flatMap((one) => Object.keys(one)))]
+  const rows = Object.entries(own).map(([name, one]) => [
+    name,
+    ...columns.map((column) => (one[column] === undefined ? '' : text(one[column])))
+  ])
+  return tableHtml({ head: [called, ...columns], rows })
 }
 
 function text(value: unknown): string {
