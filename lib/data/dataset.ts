@@ -94,8 +94,8 @@ export interface IndexedRows {
   at(index: number): Row
 }
 
-/** Rows of a dataset. Those that come one after the other are kept in memory: each epoch takes them in another order. */
-export type Dataset = readonly Row[] | IndexedRows | Iterable<Row> | AsyncIterable<Row>
+/** Rows of a dataset, or texts for heads that need no labels. Those that come one after the other are kept in memory: each epoch takes them in another order. */
+export type Dataset = readonly (Row | string)[] | IndexedRows | Iterable<Row | string> | AsyncIterable<Row | string>
 
 /** Whether rows stay where they are. */
 export function isIndexed(dataset: unknown): dataset is IndexedRows {
@@ -142,11 +142,11 @@ async function read(dataset: Dataset, name: string, signal?: AbortSignal): Promi
   }
   if (Symbol.asyncIterator in dataset) {
     for await (const row of signal === undefined ? dataset : eachUnlessAborted(dataset, signal)) {
-      rows.push(checkRow(row, `${name}[${rows.length}]`))
+      rows.push(takeRow(row, `${name}[${rows.length}]`))
     }
   } else if (Symbol.iterator in dataset) {
     for (const row of dataset) {
-      rows.push(checkRow(row, `${name}[${rows.length}]`))
+      rows.push(takeRow(row, `${name}[${rows.length}]`))
       await pauseAfter(rows.length, signal)
     }
   } else {
@@ -172,6 +172,10 @@ export function nonEmpty<Rows extends { readonly length: number }>(rows: Rows, n
 }
 
 const rowForm = "a row such as { text: '…', textPair: '…' }"
+
+/** The same where a text alone is a row, too. */
+export const takeRow = (row: unknown, name: string): Row =>
+  checkRow(typeof row === 'string' ? { text: row } : row, name)
 
 /** A row, or an error that names the field. Fields of no row (`id`, `source`) are left alone. */
 export function checkRow(row: unknown, name: string, spelling: Spelling = (field) => field): Row {

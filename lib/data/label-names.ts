@@ -1,6 +1,5 @@
 import * as check from '../config/check.js'
 import {
-  type Dataset,
   type IndexedRows,
   isIndexed,
   type Label,
@@ -17,6 +16,8 @@ import { ignoredLabel } from './labels.js'
 /** Names under what stands in the rows: `{ 1: 'World', 2: 'Sports' }`; or a list, for numbers from 0. */
 export type LabelNames = { readonly [label: string]: string } | readonly string[]
 
+type Rows = IndexedRows | Iterable<Row> | AsyncIterable<Row>
+
 /**
  * A dataset with names in place of its labels, such as numbers that do not begin at 0 (a head reads numbers as ids). Each
  * label needs a name; several a row are named one by one, and -100 stays.
@@ -24,7 +25,7 @@ export type LabelNames = { readonly [label: string]: string } | readonly string[
 export function nameLabels(dataset: IndexedRows, names: LabelNames): IndexedRows
 export function nameLabels(dataset: readonly Row[] | Iterable<Row>, names: LabelNames): Row[]
 export function nameLabels(dataset: AsyncIterable<Row>, names: LabelNames): AsyncIterable<Row>
-export function nameLabels(dataset: Dataset, given: LabelNames): Dataset {
+export function nameLabels(dataset: Rows, given: LabelNames): Rows {
   const names = Array.isArray(given) ? { ...given } : check.checkObject('names', given)
   for (const [label, name] of Object.entries(names)) check.checkNonEmptyString(`names['${label}']`, name)
   const named = (row: Row, index: number) => withNames(row, names, placeOf(row, `dataset[${index}]`))

@@ -1,9 +1,9 @@
 import * as check from '../config/check.js'
-import { checkRow, placeOf, type Row, withPlace } from './dataset.js'
+import { placeOf, type Row, takeRow, withPlace } from './dataset.js'
 import { Random } from './random.js'
 
 /** Rows that come one after the other, nobody knows how many: called for each pass over them. */
-export type RowStream = () => AsyncIterable<Row> | Iterable<Row>
+export type RowStream = () => AsyncIterable<Row | string> | Iterable<Row | string>
 
 export interface PassOptions {
   /** For messages about rows that come from no file. */
@@ -40,10 +40,10 @@ async function* checkedRows(stream: RowStream, { name, pass }: PassOptions): Asy
     typeof rows === 'object' && rows !== null && (Symbol.asyncIterator in rows || Symbol.iterator in rows)
   if (!isIterable) throw check.typeError(`${name}()`, 'an iterable or an async iterable of rows', rows)
   let count = 0
-  for await (const row of rows as AsyncIterable<Row>) {
+  for await (const given of rows as AsyncIterable<unknown>) {
     const place = `${name}[${count}]`
     count++
-    checkRow(row, place)
+    const row = takeRow(given, place)
     yield withPlace(row, placeOf(row, place))
   }
   if (count > 0) return

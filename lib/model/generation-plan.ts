@@ -2,7 +2,7 @@ import * as check from '../config/check.js'
 import { type HeadConfig, predictsWords } from '../config/head-config.js'
 import { isCausal } from '../config/model-config.js'
 import { type CollatedBatch, collate, encodeRow } from '../data/collate.js'
-import { checkRow, placeOf, type Row } from '../data/dataset.js'
+import { placeOf, type Row, takeRow } from '../data/dataset.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { NativeForwardOptions, NativeGenerateOptions, NativeSetup } from '../native/pass-types.js'
 import type { NativeModel } from '../native/types.js'
@@ -128,9 +128,7 @@ export function planGeneration(
     })
   }
   const how = howOf(model, options)
-  const checked = check
-    .checkArray('rows', rows)
-    .map((row, i) => checkRow(typeof row === 'string' ? { text: row } : row, `rows[${i}]`))
+  const checked = check.checkArray('rows', rows).map((row, i) => takeRow(row, `rows[${i}]`))
   const { adapters = model.activeAdapters, taskIds = taskIdsOf(checked) } = options
   if (!Array.isArray(adapters)) setupNames(adapters as AdapterSetup, model.known)
   if (checked.length === 0) return undefined

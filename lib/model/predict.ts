@@ -10,7 +10,7 @@ import {
 } from '../config/head-config.js'
 import { withImageSize } from '../config/image-shape.js'
 import { type EncodedRow, encodeRow, partsOf } from '../data/collate.js'
-import { checkRow, placeOf, type Row } from '../data/dataset.js'
+import { placeOf, type Row, takeRow } from '../data/dataset.js'
 import { Pauses } from '../data/pauses.js'
 import { checkSuits } from '../data/row-suits.js'
 import type { TextTokenizer } from '../data/tokenizer.js'
@@ -85,9 +85,7 @@ export async function predict(
   if (typeof rows === 'object' && rows !== null && Symbol.asyncIterator in rows) {
     throw check.typeError('rows', 'an array: for await (const row of readRows(file)) rows.push(row)', rows)
   }
-  const checked = check
-    .checkArray('rows', rows)
-    .map((row, i) => checkRow(typeof row === 'string' ? { text: row } : row, `rows[${i}]`))
+  const checked = check.checkArray('rows', rows).map((row, i) => takeRow(row, `rows[${i}]`))
   const { adapters = model.activeAdapters, taskIds = taskIdsOf(checked) } = options
   if (!Array.isArray(adapters)) setupNames(adapters as AdapterSetup, model.known)
   const rule = headRule(model, options)

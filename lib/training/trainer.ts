@@ -153,15 +153,11 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
    * hides words for a masked_lm head, or a decoder reads the labels, in one more. Hugging Face's `predict`, whose predictions
    * are the logits of each.
    */
-  async predict(
-    testDataset: Dataset | readonly string[],
-    options: Pick<RunOptions, 'signal'> = {}
-  ): Promise<PredictionOutput> {
+  async predict(testDataset: Dataset, options: Pick<RunOptions, 'signal'> = {}): Promise<PredictionOutput> {
     checkOptions(options, ['signal'])
     requireHeads(this.model, 'predict')
     const { signal } = options
-    const given = Array.isArray(testDataset) ? testDataset.map(rowOf) : (testDataset as Dataset)
-    const rows = await collectRows(given, 'testDataset', signal)
+    const rows = await collectRows(testDataset, 'testDataset', signal)
     const labelled = await this.#labelledRows(rows, signal)
     const measure = async (data: EncodedDataset, onAnswers?: RunEvaluateOptions['onAnswers']) =>
       await this.#measure([{ name: undefined, rows: data }], signal, onAnswers)
@@ -287,5 +283,3 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
     }
   }
 }
-
-const rowOf = (row: Row | string): Row => (typeof row === 'string' ? { text: row } : row)

@@ -17,6 +17,16 @@ test('two parts of all rows, by seed', async (t) => {
   t.notDeepEqual(texts(other.test), texts(tested))
 })
 
+test('texts alone are rows, too', async (t) => {
+  const given = Array.from({ length: 20 }, (_, i) => `t${i}`)
+  const { train, test: tested } = await trainTestSplit(given, { testSize: 0.3, seed: 7 })
+  const same = await trainTestSplit(
+    given.map((text) => ({ text })),
+    { testSize: 0.3, seed: 7 }
+  )
+  t.deepEqual({ train, test: tested }, same)
+})
+
 test("sizes are scikit-learn's: the test's share is rounded up, that of the training rows down", async (t) => {
   const sizes = async (options: SplitOptions) => {
     const { train, test: tested } = await trainTestSplit(rows.slice(0, 11), options)

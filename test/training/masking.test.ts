@@ -4,10 +4,12 @@ import test, { type ExecutionContext } from 'ava'
 import {
   AdapterTrainer,
   AutoModel,
+  type Dataset,
   evaluate,
   type Model,
   MultiTaskTrainer,
   type Row,
+  type RowStream,
   type TrainingArguments
 } from '../../lib/index.js'
 import { EncodedDataset } from '../../lib/training/encoded.js'
@@ -204,4 +206,23 @@ test('what cannot be masked is refused by name', async (t) => {
   t.throws(() => new AdapterTrainer({ model, trainDataset: [], args: { mlmProbability: 0 } }), {
     message: /mlmProbability: expected a number above 0 and at most 1/
   })
+})
+
+test('texts alone are rows, in memory and as a stream: a run over them is the one over { text }, bit for bit', async (t) => {
+  const texts = rows.map((row) => (row as { text: string }).text)
+  const run = async (trainDataset: Dataset | RowStream) => {
+    const model = await ready(t)
+    const args = { ...quiet, maxSteps: 3, outputDir: scratch(t) }
+    await new AdapterTrainer({ model, trainDataset, args }).train()
+    return snapshot(model)
+  }
+  const expected = await run(rows)
+  t.deepEqual(await run(texts), expected)
+  t.deepEqual(await run(() => texts), await run(() => rows))
+  const model = await ready(t)
+  const losses = [await evaluate(model, texts), await evaluate(model, texts.values()), await evaluate(model, rows)]
+  t.is(new Set(losses.map(({ loss }) => loss)).size, 1)
+  model.addClassificationHead('b', { numLabels: 2 })
+  model.activeHead = 'b'
+  await t.throwsAsync(evaluate(model, texts), { code: 'ERR_NO_LABELS', message: /dataset\[0\] has no label/ })
 })

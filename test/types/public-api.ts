@@ -218,9 +218,10 @@ export async function training(model: Model, rows: readonly Row[]): Promise<void
     { text: 'a', label: 'b' },
     { words: ['a'], labels: [0] }
   ])
+  const texts: Dataset = ['a', 'b']
   // @ts-expect-error a row has a text, words or ids
   const wrong: Row = { label: 'b' }
-  void [dataset, wrong]
+  void [dataset, texts, wrong]
 }
 
 export async function files(model: Model): Promise<void> {
