@@ -159,13 +159,18 @@ export async function requireWhole(folder: string): Promise<void> {
   if (damage !== undefined) throw await damagedCheckpoint(folder, damage)
 }
 
+/** The newest checkpoint of which every file is as it was written, of steps before this one. */
+export async function newestWhole(outputDir: string, before = Infinity): Promise<string | undefined> {
+  for (const { step, folder } of listCheckpoints(outputDir).toReversed()) {
+    if (step < before && (await findDamage(folder)) === undefined) return folder
+  }
+  return undefined
+}
+
 /** A checkpoint that cannot be read, with the newest before it that can. */
 export async function damagedCheckpoint(folder: string, cause: AdapterError): Promise<AdapterError> {
   const step = Number(pattern.exec(basename(folder))?.[1] ?? Infinity)
-  let older: string | undefined
-  for (const one of listCheckpoints(dirname(folder)).toReversed()) {
-    if (older === undefined && one.step < step && (await findDamage(one.folder)) === undefined) older = one.folder
-  }
+  const older = await newestWhole(dirname(folder), step)
   const reason = cause.problem.replace(/\.$/, '')
   return new AdapterError(cause.code, 'resume the training', `${folder} cannot be read: ${reason}`, {
     hint:

@@ -13,6 +13,7 @@ import {
   findCheckpoint,
   goesOnWithoutBest,
   laterCheckpoints,
+  newestWhole,
   peekUser,
   removeOldest,
   removeUnfinished,
@@ -146,18 +147,29 @@ async function bringBest(from: string, outputDir: string, saved: SavedBest | und
   cpSync(other, own, { recursive: true })
 }
 
-/** Puts the trained parameters back to those of the best checkpoint. */
+/** Behind the last step: puts the trained parameters back to those of the best checkpoint. */
 export async function loadBest(args: ResolvedTrainingArguments, native: NativeTrainer, step: number): Promise<void> {
-  await load(native, join(args.outputDir, `checkpoint-${step}`))
+  await load(native, join(args.outputDir, `checkpoint-${step}`), lostBest)
 }
 
-async function load(native: NativeTrainer, folder: string): Promise<string> {
+/** The run itself is done: somebody took its best checkpoint away meanwhile. */
+async function lostBest(folder: string, cause: AdapterError): Promise<AdapterError> {
+  const newest = await newestWhole(dirname(folder))
+  const hint =
+    newest === undefined
+      ? 'No checkpoint is whole: train again.'
+      : `The run came to its end, and ${newest} is whole. ${goesOnWithoutBest}`
+  const problem = `the best checkpoint, ${folder}, cannot be brought back: ${cause.problem}`
+  return new AdapterError(cause.code, 'train', problem, { hint, cause })
+}
+
+async function load(native: NativeTrainer, folder: string, damaged = damagedCheckpoint): Promise<string> {
   try {
     return await nativeCall(() => native.loadCheckpoint(join(folder, trainingFile)))
   } catch (error) {
     // Any other code says that the file is whole and does not fit.
     const isDamaged = error instanceof AdapterError && /^ERR_FILE/.test(error.code)
-    throw isDamaged ? await damagedCheckpoint(folder, error) : error
+    throw isDamaged ? await damaged(folder, error) : error
   }
 }
 

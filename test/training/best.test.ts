@@ -2,7 +2,14 @@ import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { trainingArguments } from '../../lib/config/training-arguments.js'
-import { AdapterTrainer, evaluate, type Model, type TrainingArguments, type TrainingEvent } from '../../lib/index.js'
+import {
+  type AdapterError,
+  AdapterTrainer,
+  evaluate,
+  type Model,
+  type TrainingArguments,
+  type TrainingEvent
+} from '../../lib/index.js'
 import { BestModel } from '../../lib/training/best.js'
 import { Plateau } from '../../lib/training/plateau.js'
 import { makeReady, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
@@ -104,6 +111,29 @@ test('a run ends early and gives back the best model; its checkpoint outlives sa
   t.deepEqual(end?.best, { metric: 'loss', value: Math.min(...losses), step: 2 * (best + 1) })
   t.deepEqual(readdirSync(outputDir).sort(), [`checkpoint-${2 * (best + 1)}`, `checkpoint-${2 * losses.length}`].sort())
   t.is((await evaluate(model, wrong, { batchSize: 8 })).loss, Math.min(...losses))
+})
+
+test('a best checkpoint that is gone at the end: the run is whole in its last one, and goes on from there', async (t) => {
+  const model = await ready(t)
+  const outputDir = scratch(t)
+  const args = recipe(outputDir, { loadBestModelAtEnd: true, saveStrategy: 'steps', saveSteps: 2 })
+  const trainer = new AdapterTrainer({ model, trainDataset: rows, evalDataset: wrong, args })
+  const tidied = async () => {
+    for await (const event of trainer.run()) {
+      if (event.type !== 'step' || event.step !== 23) continue
+      for (const name of readdirSync(outputDir)) rmSync(join(outputDir, name), { recursive: true })
+    }
+  }
+  const error = await t.throwsAsync<AdapterError>(tidied, { code: 'ERR_FILE_IO' })
+  t.regex(error?.message ?? '', /^train: the best checkpoint, .*checkpoint-\d+, cannot be brought back: open /)
+  t.is(
+    error?.hint,
+    `The run came to its end, and ${join(outputDir, 'checkpoint-24')} is whole. Resume without loadBestModelAtEnd.`
+  )
+  const last = snapshot(model)
+  const again = await ready(t)
+  await run(again, { ...args, loadBestModelAtEnd: false, resumeFromCheckpoint: true })
+  t.deepEqual(snapshot(again), last)
 })
 
 test('without loadBestModelAtEnd the model is the last', async (t) => {
