@@ -1,4 +1,5 @@
 import * as check from './check.js'
+import { didYouMean } from './nearest.js'
 
 /** What a group's parameters are: those of heads, adapters or fusions, of LayerNorms wherever they stand, or by name. */
 export type ParameterMatch = (typeof kinds)[number] | RegExp
@@ -46,7 +47,7 @@ function parameterGroup(name: string, value: unknown): ParameterGroup {
     throw check.valueError(name, 'expected learningRate, weightDecay or both')
   }
   return Object.freeze({
-    match: match instanceof RegExp ? match : check.checkOneOf(`${name}.match`, match, kinds),
+    match: matchOf(`${name}.match`, match),
     ...(learningRate !== undefined && {
       learningRate: check.checkNumber(`${name}.learningRate`, learningRate, { from: 0 })
     }),
@@ -54,4 +55,14 @@ function parameterGroup(name: string, value: unknown): ParameterGroup {
       weightDecay: check.checkNumber(`${name}.weightDecay`, weightDecay, { from: 0 })
     })
   })
+}
+
+/** A config and the command line have no patterns: text that looks like one is none. */
+function matchOf(name: string, value: unknown): ParameterMatch {
+  if (value instanceof RegExp) return value
+  const known = kinds.find((kind) => kind === value)
+  if (known !== undefined) return known
+  const expected = `one of ${check.quoted(kinds)}, or in JavaScript a RegExp, such as /adapter_down/`
+  if (typeof value !== 'string') throw check.typeError(name, expected, value)
+  throw check.valueError(name, `expected ${expected}, got ${check.describe(value)}.${didYouMean(value, kinds)}`)
 }

@@ -143,6 +143,10 @@ test('groups of parameters', (t) => {
   t.true(Object.isFrozen(groups))
   const cases: [object, RegExp][] = [
     [{ match: 'heads', learningRate: 1 }, /parameterGroups\[0\]\.match: .*Did you mean 'head'/],
+    [
+      { match: '/down/', learningRate: 1 },
+      /\.match: .* or in JavaScript a RegExp, such as \/adapter_down\/, got '\/down\/'/
+    ],
     [{ match: 'head' }, /parameterGroups\[0\]: expected learningRate, weightDecay or both/],
     [{ match: 'head', lr: 1 }, /unknown option 'lr'/],
     [{ match: 'head', learningRate: -1 }, /learningRate: expected a number at least 0/]
