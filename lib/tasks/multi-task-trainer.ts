@@ -190,10 +190,11 @@ export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
    */
   async plan(): Promise<MemoryPlan> {
     outsideScope('plan')
+    // What is to train has its gradients from then on.
+    const before = processBytes()
     this.#trainOwn()
     const release = this.model.hold('a memory plan')
     try {
-      const before = processBytes()
       return await planTasks(await this.#tasksRun({}), before)
     } finally {
       release()
