@@ -1,6 +1,7 @@
 import { Tokenizer } from '@huggingface/tokenizers'
 import * as check from '../config/check.js'
 import { AdapterError } from '../native/errors.js'
+import { takeAddedTokens } from './added-tokens.js'
 import { takeLongWords } from './long-unigram.js'
 import { separatorOf, slices } from './text-slices.js'
 import { withinTime } from './time-limit.js'
@@ -62,6 +63,8 @@ export class TextTokenizer {
   readonly #wordPrefix: string
   readonly #isByteLevel: boolean
   readonly #isLowered: boolean
+  /** Of added tokens that are found in normalized text as something else than they are called. */
+  readonly #addedIds: ReadonlyMap<string, number>
   /** Whether decoding takes away spaces before punctuation; as in transformers only where the config says so. */
   readonly #cleansUp: boolean
 
@@ -73,6 +76,7 @@ export class TextTokenizer {
         ? withinTime(longestLoad, () => new Tokenizer(model, config))
         : new Tokenizer(model, config)
       splitAsInRust(this.#tokenizer, model)
+      this.#addedIds = takeAddedTokens(this.#tokenizer, model)
     } catch (cause) {
       const { message } = cause as Error
       // Such as `Unknown Normalizer type: Nmt`.
@@ -156,6 +160,7 @@ export class TextTokenizer {
     return { ...this.#toIds(first, second), secondAt }
   }
 
+  /** @param skipSpecialTokens leaves out such as [CLS]. Default true; Python's is false */
   decode(ids: ArrayLike<number>, skipSpecialTokens = true): string {
     if (ids.length === 0) return ''
     const options = { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: this.#cleansUp }
@@ -229,7 +234,11 @@ export class TextTokenizer {
   }
 
   #id(token: string): number {
-    const id = this.#tokenizer.token_to_id(token) ?? this.#tokenizer.model?.unk_token_id ?? this.unknownId
+    const id =
+      this.#addedIds.get(token) ??
+      this.#tokenizer.token_to_id(token) ??
+      this.#tokenizer.model?.unk_token_id ??
+      this.unknownId
     if (id !== undefined) return id
     throw new AdapterError(
       'ERR_TOKENIZER',

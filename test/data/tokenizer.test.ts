@@ -153,6 +153,41 @@ test("what tokenizer_config.json does not say of a BERT tokenizer is the class's
   t.deepEqual(idsAs(undefined, 'roberta'), [2, 1, 3])
 })
 
+// As transformers 4.57.6 does with what `add_tokens(['COVID', 'Größe', AddedToken('single', single_word=True)])` saved.
+test('added tokens are found in normalized text, and those of one word not inside of words', (t) => {
+  const copy = mkdtempSync(join(tmpdir(), 'tokenizer-'))
+  cpSync(join(folder, 'bert'), copy, { recursive: true })
+  const file = join(copy, 'tokenizer.json')
+  const json = JSON.parse(readFileSync(file, 'utf8'))
+  const plain = TextTokenizer.fromFolder(join(folder, 'bert'))
+  const first = plain.vocabSize
+  const flags = { single_word: false, lstrip: false, rstrip: false, normalized: true, special: false }
+  const added = ['COVID', 'Größe', 'single'].map((content, i) => ({ id: first + i, content, ...flags }))
+  const single = { ...added[2], single_word: true }
+  writeFileSync(file, JSON.stringify({ ...json, added_tokens: [...json.added_tokens, added[0], added[1], single] }))
+  const tokenizer = TextTokenizer.fromFolder(copy)
+  const idsOf = (one: TextTokenizer, text: string) => [...one.encode(text).inputIds].slice(1, -1)
+  for (const [texts, id] of [
+    [['COVID', 'covid', 'Covid'], first],
+    [['Größe', 'größe'], first + 1],
+    [['single', 'Single'], first + 2]
+  ] as const)
+    for (const text of texts)
+      for (const [before, behind] of [
+        ['', ''],
+        ['a ', ' b'],
+        ['a, ', '.']
+      ] as const)
+        t.deepEqual(
+          idsOf(tokenizer, before + text + behind),
+          [...idsOf(plain, before), id, ...idsOf(plain, behind)],
+          before + text + behind
+        )
+  for (const text of ['singles', 'asingle', 'single_', 'singleé x'])
+    t.deepEqual(idsOf(tokenizer, text), idsOf(plain, text), text)
+  t.deepEqual(idsOf(tokenizer, 'acovidb'), [...idsOf(plain, 'a'), first, ...idsOf(plain, 'b')])
+})
+
 test('a byte-level post-processor alone, as in GPT-2, keeps both texts of a pair', (t) => {
   const file = (name: string) =>
     JSON.parse(readFileSync(join(folder, 'roberta', name), 'utf8')) as Record<string, unknown>
