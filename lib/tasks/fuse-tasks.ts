@@ -52,7 +52,10 @@ export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {})
   check.checkKeys('options', check.checkObject('options', options), [...multiTaskKeys, 'target', 'fusion'], explain)
   const { target, fusion = {}, ...first } = options
   const given = check.checkObject('tasks', first.tasks)
-  check.checkOneOf('target', target, Object.keys(given))
+  const known = Object.keys(given)
+  if (typeof target !== 'string')
+    throw check.typeError('target', `a task's name, one of ${check.quoted(known)}`, target)
+  check.checkOneOf('target', target, known)
   check.checkKeys('fusion', check.checkObject('fusion', fusion), ['config', 'name', 'args', 'callbacks'])
   const { model, tasks } = first
   const task = tasks[target] as (typeof tasks)[string]

@@ -58,6 +58,7 @@ const printed: readonly (readonly [string, RegExp])[] = [
   ["trainAdapter('mood')\n\nconst trainDataset", /^loss \d\.\d{3}; (bad|good) [01]\.\d\d\n$/],
   ["saveAdapter('out/topic'", /^topic LABEL_[0-2]\n$/],
   ['trainAll()', /^full fine-tuning: \d+\nthe head alone: \d+\nadapter and head[^:]*: \d+\n(accuracy [\d.]+\n){3}$/],
+  ['fuseTasks(', /^mood,length: loss \d\.\d{3}\n$/],
   ['trainSweep(', /adapter[ │]+reductionFactor[ │]+learningRate[ │]+parameters[\s\S]*sweep-[1-4]/],
   ['trainAdapterFusion(', /^fused: (bad|good)\n$/],
   ['generateStream(', /^([01] \d+ false\n){38}([01] \d+ true\n){2}$/],

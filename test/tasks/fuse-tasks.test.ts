@@ -66,6 +66,7 @@ test('what no fusion is made of is said, and where the options of a run stand', 
   for (const [more, message] of [
     [{ signal: AbortSignal.abort() }, /'signal' is for a run .*: fuseTasks\(\{ … \}, \{ signal \}\)/],
     [{ saveOnAbort: true }, /fuseTasks\(\{ … \}, \{ saveOnAbort \}\)/],
+    [{ target: { dataset: rows.x } as never }, /^target: expected a task's name, one of 'x', 'y', got an object/],
     [{ targets: 'x' }, /unknown option 'targets'\. Did you mean 'target'/],
     [{ tokenizer: null }, /'tokenizer' is not taken: the model has its own/]
   ] as const) {
