@@ -81,7 +81,7 @@ function listHtml(runs: readonly WatchedRun[], chosen: readonly WatchedRun[]): s
 
 /** What the best is chosen by, or else the first of the newest evaluation. */
 function metricOf({ history }: WatchedRun): string {
-  if (history.tasks.length > 0) return `${history.tasks.length} tasks`
+  if (history.learners !== '') return history.learners
   const best = history.end?.best
   if (best !== undefined) return `best ${best.metric} ${shown(best.value, 4)}`
   const [name, value] = Object.entries(history.evaluations.at(-1)?.metrics ?? {})[0] ?? []

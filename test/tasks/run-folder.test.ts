@@ -64,6 +64,7 @@ test('so does that of a sweep, of each of its adapters', async (t) => {
   t.deepEqual([...new Set(steps.map(({ task }) => task))], ['sweep-1', 'sweep-2', 'sweep-3', 'sweep-4'])
   t.deepEqual(start?.members?.['sweep-2'], { learningRate: 1e-2, config: 'lora[r=4]' })
   const page = readFileSync(join(outputDir, 'report.html'), 'utf8')
+  t.regex(page, /<p>finished: .*, 4 members, /)
   t.regex(page, /<tr><th>member<\/th><th>learningRate<\/th><th>config<\/th><\/tr>/)
   t.true(page.includes('<tr><td>sweep-3</td><td>0.001</td><td>seq_bn</td></tr>'))
   // No member has the rate of all.

@@ -1,3 +1,4 @@
+import { counted } from '../../config/counted.js'
 import { isAlive, type Owner, thisProcess } from '../../native/owner.js'
 import { type Rates, ratesOf } from '../speed.js'
 import {
@@ -96,6 +97,12 @@ export class RunHistory {
   /** Names of the tasks that train in it; none where it has but one. */
   get tasks(): string[] {
     return [...new Set([...this.steps, ...this.evaluations].flatMap(({ task }) => task ?? []))]
+  }
+
+  /** `3 tasks`, of a sweep `3 members`; empty where one trains alone. */
+  get learners(): string {
+    const { length } = this.tasks
+    return length === 0 ? '' : counted(length, this.start?.members === undefined ? 'task' : 'member')
   }
 
   /** Over the newest steps of this part of the run. */

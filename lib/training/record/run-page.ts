@@ -54,7 +54,7 @@ export function describeStatus(history: RunHistory): string {
   const facts = [
     `${status}: step ${step}${total === undefined ? '' : ` of ${total}`}`,
     epoch === undefined ? '' : `epoch ${epoch.toFixed(2)}`,
-    tasks.length === 0 ? '' : `${tasks.length} tasks`,
+    history.learners,
     loss === undefined ? '' : `loss ${number(loss)}`,
     history.rates === undefined ? '' : describeRates(history.rates),
     history.secondsLeft === undefined ? '' : `${duration(history.secondsLeft)} left`,
