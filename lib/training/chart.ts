@@ -5,6 +5,8 @@ export interface Series {
   readonly points: readonly (readonly [x: number, y: number])[]
   /** Any CSS colour. */
   readonly colour: string
+  /** How many others had its colour before: its line is broken in another way than theirs. Default 0. */
+  readonly round?: number
   /** 'dots' mark each point, for what is measured now and then; 'dashes' do so on a broken line. Default 'line'. */
   readonly mark?: 'line' | 'dots' | 'dashes'
 }
@@ -12,7 +14,20 @@ export interface Series {
 /** Told apart with every common kind of colour blindness (Okabe and Ito), the light ones last. */
 const colours = ['#0072b2', '#d55e00', '#009e73', '#cc79a7', '#6f4e9b', '#e69f00', '#56b4e9']
 
-export const seriesColour = (index: number): string => colours[index % colours.length] ?? '#0072b2'
+/** A look for each of many series: where the colours are used up they come again on lines broken in another way. */
+export const seriesStyle = (index: number): Pick<Series, 'colour' | 'round'> => ({
+  colour: colours[index % colours.length] ?? '#0072b2',
+  round: Math.floor(index / colours.length)
+})
+
+/** By the round of colours: of whole lines, which then are so no longer, and of broken ones. */
+const dashes = { whole: ['', '1.5 3', '9 3 1.5 3'], broken: ['5 4', '14 4', '5 3 1.5 3'] }
+
+function dashesOf({ mark, round = 0 }: Series): string {
+  const known = dashes[mark === 'dashes' ? 'broken' : 'whole']
+  const dash = known[round % known.length] ?? ''
+  return dash === '' ? '' : ` stroke-dasharray="${dash}"`
+}
 
 export interface ChartOptions {
   readonly title: string
@@ -87,13 +102,13 @@ function axes(frame: Frame, x: Scale, y: Scale, { xLabel, yLabel }: ChartOptions
   ]
 }
 
-function line({ points, colour, mark = 'line' }: Series, frame: Frame, x: Scale, y: Scale): string {
+function line(series: Series, frame: Frame, x: Scale, y: Scale): string {
+  const { points, colour, mark = 'line' } = series
   const places = points
     .filter(([px, py]) => Number.isFinite(px) && Number.isFinite(py))
     .map(([px, py]) => [round(place(px, x, frame.left, frame.right)), round(place(py, y, frame.bottom, frame.top))])
   const path = places.map(([px, py]) => `${px},${py}`).join(' ')
-  const dashes = mark === 'dashes' ? ' stroke-dasharray="5 4"' : ''
-  const drawn = `<polyline points="${path}" fill="none" stroke="${escapeXml(colour)}" stroke-width="1.8" class="series"${dashes}/>`
+  const drawn = `<polyline points="${path}" fill="none" stroke="${escapeXml(colour)}" stroke-width="1.8" class="series"${dashesOf(series)}/>`
   const hasDots = mark !== 'line' || places.length === 1
   const dots = hasDots
     ? places.map(([px, py]) => `<circle class="series" cx="${px}" cy="${py}" r="3" fill="${escapeXml(colour)}"/>`)
@@ -101,9 +116,9 @@ function line({ points, colour, mark = 'line' }: Series, frame: Frame, x: Scale,
   return drawn + dots.join('')
 }
 
-function legend({ name, colour, mark = 'line' }: Series, x: number, y: number): string {
-  const dashes = mark === 'dashes' ? ' stroke-dasharray="5 4"' : ''
-  const sample = `<line class="series" x1="${x}" x2="${x + 22}" y1="${y - 4}" y2="${y - 4}" stroke="${escapeXml(colour)}" stroke-width="2.4"${dashes}/>`
+function legend(series: Series, x: number, y: number): string {
+  const { name, colour } = series
+  const sample = `<line class="series" x1="${x}" x2="${x + 22}" y1="${y - 4}" y2="${y - 4}" stroke="${escapeXml(colour)}" stroke-width="2.4"${dashesOf(series)}/>`
   return `${sample}<text class="ink" x="${x + 28}" y="${y}" fill="#1f2328">${escapeXml(name)}</text>`
 }
 

@@ -1,4 +1,4 @@
-import { type ChartOptions, escapeXml, lineChart, type Series, seriesColour } from './chart.js'
+import { type ChartOptions, escapeXml, lineChart, type Series, seriesStyle } from './chart.js'
 import type { TrainingEvent } from './events.js'
 import { chartsHtml, pageHtml, type ReportTable, tableHtml } from './page.js'
 
@@ -58,15 +58,15 @@ export class CurveRecorder {
 /** The chart of losses and, where it was measured, that of a metric. */
 export function learningCurves(runs: readonly RunCurves[], metric = 'accuracy'): string[] {
   const losses = runs.flatMap((run, i): Series[] => {
-    const colour = seriesColour(i)
+    const style = seriesStyle(i)
     const training: Series = {
       name: run.name,
-      colour,
+      ...style,
       points: run.losses.map(({ step, loss }) => [step, loss] as const)
     }
     const evaluation: Series = {
       name: `${run.name}, evaluation`,
-      colour,
+      ...style,
       mark: 'dashes',
       points: measured(run, 'loss')
     }
@@ -74,7 +74,7 @@ export function learningCurves(runs: readonly RunCurves[], metric = 'accuracy'):
   })
   const metrics = runs.map((run, i) => ({
     name: run.name,
-    colour: seriesColour(i),
+    ...seriesStyle(i),
     mark: 'dots' as const,
     points: measured(run, metric)
   }))

@@ -104,6 +104,17 @@ test('one chart of losses, one of the metric where there is one', (t) => {
   t.is(learningCurves([run('x')], 'macroF1').length, 1)
 })
 
+test('of many runs no two curves look alike', (t) => {
+  for (const chart of learningCurves(Array.from({ length: 20 }, (_, i) => run(`sw-${i + 1}`)))) {
+    const looks = [...chart.matchAll(/<polyline [^>]*? (stroke="[^"]*")[^>]*?( stroke-dasharray="[^"]*")?\/>/g)]
+    const legends = [
+      ...chart.matchAll(/<line class="series" [^>]*? (stroke="[^"]*")[^>]*?( stroke-dasharray="[^"]*")?\/>/g)
+    ]
+    t.true(looks.length >= 20)
+    for (const all of [looks, legends]) t.is(new Set(all.map(([, ...own]) => own.join(''))).size, all.length)
+  }
+})
+
 test('the page needs nothing but itself and runs nothing', (t) => {
   const table = { head: ['', 'accuracy'], rows: [['<b>adapter</b>', '0.78']] }
   const html = reportHtml({

@@ -1,4 +1,4 @@
-import { type ChartOptions, lineChart, type Series, seriesColour } from '../chart.js'
+import { type ChartOptions, lineChart, type Series, seriesStyle } from '../chart.js'
 import { metricsOf, type RunHistory } from './history.js'
 import type { StepsLine } from './lines.js'
 
@@ -70,7 +70,7 @@ function series(
   return curves.map((curve, i) => {
     const { run, task } = curve
     const name = task === undefined ? run : runs === 1 ? task : `${run}: ${task}`
-    return { name: short(name), colour: seriesColour(i), mark, points: pointsOf(curve) }
+    return { name: short(name), ...seriesStyle(i), mark, points: pointsOf(curve) }
   })
 }
 
