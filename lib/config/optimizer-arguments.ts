@@ -60,6 +60,10 @@ export function optimizerName(name: string, value: unknown): OptimizerName {
 
 /** Each field by its own rule; what fits which optimizer is for checkOptimizer. */
 export function optimizerArguments(name: string, value: unknown): OptimizerArguments {
+  // As Hugging Face's Trainer and the command line write them.
+  if (typeof value === 'string' && value.includes('=')) {
+    throw check.typeError(name, 'an object, such as { momentum: 0.9 }', value)
+  }
   return value === null ? Object.freeze({}) : check.checkFields(name, value, rules)
 }
 

@@ -122,6 +122,10 @@ export async function collectAny(dataset: Dataset, name: string, signal?: AbortS
     const such = `, such as readRows('${dataset}') or await rowsFile('${dataset}')`
     throw check.typeError(name, expectedDataset + such, dataset)
   }
+  if (typeof dataset === 'function') {
+    const stream = ' (a function that gives rows, a stream, is for trainDataset of AdapterTrainer)'
+    throw check.typeError(name, expectedDataset + stream, dataset)
+  }
   if (typeof dataset !== 'object' || dataset === null) throw check.typeError(name, expectedDataset, dataset)
   if (dataset instanceof Promise) throw check.typeError(name, `${expectedDataset} (await what makes them)`, dataset)
   const known = given.get(dataset)

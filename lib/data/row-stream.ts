@@ -38,7 +38,10 @@ async function* checkedRows(stream: RowStream, { name, pass }: PassOptions): Asy
   const rows: unknown = stream()
   const isIterable =
     typeof rows === 'object' && rows !== null && (Symbol.asyncIterator in rows || Symbol.iterator in rows)
-  if (!isIterable) throw check.typeError(`${name}()`, 'an iterable or an async iterable of rows', rows)
+  if (!isIterable) {
+    const later = rows instanceof Promise ? ' (to wait for rows, an async function* that yields them)' : ''
+    throw check.typeError(`${name}()`, `an iterable or an async iterable of rows${later}`, rows)
+  }
   let count = 0
   for await (const given of rows as AsyncIterable<unknown>) {
     const place = `${name}[${count}]`

@@ -117,17 +117,18 @@ test('reduce_lr_on_plateau: what it needs, and what it cannot have', (t) => {
 })
 
 test("optimizers by their own names and by transformers'", (t) => {
-  const of = (optim: string, optimArgs: object = {}) => trainingArguments({ optim, optimArgs } as never)
+  const of = (optim: string, optimArgs: object | string = {}) => trainingArguments({ optim, optimArgs } as never)
   t.is(trainingArguments().optim, 'adamw')
   t.is(of('adamw_torch_fused').optim, 'adamw')
   t.is(of('lion_32bit').adamBeta2, 0.99)
   t.is(trainingArguments({ optim: 'lion', adamBeta2: 0.98 }).adamBeta2, 0.98)
-  const cases: [string, object, RegExp][] = [
+  const cases: [string, object | string, RegExp][] = [
     ['adamw_bnb_8bit', {}, /args\.optim: expected one of 'adamw', .*got 'adamw_bnb_8bit'/],
     ['adamw', { momentum: 0.9 }, /'adamw' does not take 'momentum'.*adamBeta1 and adamBeta2/],
     ['sgd', { beta1: 0.9 }, /'sgd' does not take 'beta1'\. It takes momentum, dampening, nesterov/],
     ['sgd', { nesterov: true }, /nesterov needs momentum above 0/],
     ['sgd', { momentun: 0.9 }, /Did you mean 'momentum'/],
+    ['sgd', 'momentum=0.9', /optimArgs: expected an object, such as \{ momentum: 0\.9 \}, got 'momentum=0\.9'/],
     ['adafactor', { decayRate: 0.8 }, /optimArgs\.decayRate: expected a number below 0/]
   ]
   for (const [optim, args, message] of cases) t.throws(() => of(optim, args), { message }, optim)

@@ -22,6 +22,8 @@ test('what is no dataset', async (t) => {
   await t.throwsAsync(collectRows([]), { message: 'dataset: it has no rows' })
   await t.throwsAsync(collectRows('text' as never), { instanceOf: TypeError, message: /an array, an iterable/ })
   await t.throwsAsync(collectRows({} as never), { instanceOf: TypeError })
+  const stream = /\(a function that gives rows, a stream, is for trainDataset of AdapterTrainer\), got a function/
+  await t.throwsAsync(collectRows((() => []) as never), { instanceOf: TypeError, message: stream })
   await t.throwsAsync(collectRows([{ text: 'a' }, { text: 1 }] as never, 'trainDataset'), {
     message: 'trainDataset[1].text: expected a string, got 1 (a number)'
   })

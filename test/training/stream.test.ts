@@ -177,6 +177,7 @@ test('what a stream cannot do is refused by name', async (t) => {
   const fails = async (stream: unknown, message: RegExp) =>
     await t.throwsAsync(run(t, stream as RowStream, { ...quiet, maxSteps: 9 }), { message })
   await fails(() => 3, /trainDataset\(\): expected an iterable/)
+  await fails(async () => rows, /\(to wait for rows, an async function\* that yields them\), got a Promise/)
   await fails(() => [], /the stream gave no rows in pass 1/)
   const once = rows.values()
   await fails(() => once, /the stream gave no rows in pass 2/)
