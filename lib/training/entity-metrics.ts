@@ -8,11 +8,16 @@ interface Tag {
 
 const outside: Tag = { place: 'O', kind: '' }
 
-/** Label names such as O, B-PER, I-PER (BIO, IOB1, IOB2), with E- and S- as well (IOBES): undefined where they are others. */
+/**
+ * Label names such as O, B-PER, I-PER (BIO, IOB1, IOB2), with E- and S- as well (IOBES): undefined where they are others. O, B
+ * and I alone are those of chunks of one kind.
+ */
 export function chunkTags(labels: readonly string[]): readonly Tag[] | undefined {
+  // Other names of one letter are no tags.
+  const isOneKind = ['O', 'B', 'I'].every((label) => labels.includes(label))
   const tags = labels.map((label): Tag | undefined => {
     if (label === 'O') return outside
-    const [, place, kind] = /^([BIES])-(.+)$/.exec(label) ?? []
+    const [, place, kind = isOneKind ? '' : undefined] = /^([BIES])(?:-(.+))?$/.exec(label) ?? []
     return place === undefined || kind === undefined ? undefined : { place: place as Tag['place'], kind }
   })
   const all = tags.filter((tag) => tag !== undefined)

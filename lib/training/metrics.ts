@@ -10,7 +10,8 @@ import { RegressionCounter } from './regression-metrics.js'
 /**
  * By the kind of head:
  * classification and tagging: accuracy (which is micro F1 there), macroF1, matthews, and of two classes f1 of the second;
- * tagging with label names such as O, B-PER and I-PER: entityPrecision, entityRecall, entityF1, as seqeval has them;
+ * tagging with label names such as O, B-PER and I-PER, or O, B and I: entityPrecision, entityRecall, entityF1, as seqeval
+ * has them;
  * multi-label: accuracy (all labels of a row right), macroF1, microF1; regression: mse, pearson, spearman;
  * language modelling: accuracy, perplexity (e to the mean loss); multiple choice: accuracy;
  * question answering: exactMatch, f1; dependency parsing: uas, las. Beside them those that computeMetrics gives.

@@ -113,6 +113,9 @@ test('chunks as conlleval cuts them', (t) => {
   t.deepEqual(chunks('B-LONG-NAME', 'I-LONG-NAME'), ['LONG-NAME:0:1'])
   t.deepEqual(chunks('O', 'O'), [])
   t.is(chunkTags(['O', 'PER']), undefined)
+  // Names of one letter that are no tags.
+  t.is(chunkTags(['O', 'I']), undefined)
+  t.is(chunkTags(['O', 'B', 'I', 'X']), undefined)
   t.is(chunkTags(['LABEL_0', 'LABEL_1']), undefined)
   t.is(chunkTags(['O']), undefined)
 })
@@ -139,6 +142,18 @@ test('whole entities, row by row and without unlabelled tokens', (t) => {
   const one = metricCounter(head)
   one.add(answers([b, i, b, 0, i], 5), Int32Array.of(b, i, i, -100, i), [row(5)])
   t.like(one.result(), { entityPrecision: 0, entityRecall: 0, entityF1: 0 })
+})
+
+test('chunks of one kind, whose tags have no name of it', (t) => {
+  const labels = ['O', 'B', 'I', 'E', 'S']
+  const [right, given] = ['OBIOIIBBESOBIE', 'OBIOOIBIESOBIO']
+  const ids = (text: string) => Array.from(text, (name) => labels.indexOf(name))
+  const counter = metricCounter(taggingHead({ labels }))
+  const row = { inputIds: new Int32Array(14), tokenTypeIds: new Int32Array(14), label: undefined }
+  counter.add(answers(ids(given), 5), Int32Array.from(ids(right)), [row])
+  const { entityPrecision, entityRecall, entityF1 } = counter.result()
+  // seqeval's precision_score, recall_score and f1_score of the two.
+  t.deepEqual([entityPrecision, entityRecall, entityF1], [2 / 5, 1 / 3, 4 / 11])
 })
 
 test('masked language modelling', (t) => {
