@@ -13,6 +13,8 @@ interface Case {
   readonly answers: number[][]
   /** With a bottleneck behind each block, whose values are sines. */
   readonly adapted?: number[][]
+  /** With PEFT's adapter of a kind at every Linear that it takes, whose values are sines, too. */
+  readonly peft?: Readonly<Record<string, number[][]>>
 }
 
 const fixtures = 'test/parity/fixtures/exported-own'
@@ -275,5 +277,47 @@ test('attention that stands in another list than what names its layer has prefix
     for (const batch of [rows.slice(0, 2), rows])
       t.true(distance((await statesOf(model, batch))[1] ?? [], { data: alone as never }) < 1e-6, config)
     model.deleteAdapter('x')
+  }
+})
+
+for (const [kind, config] of [
+  ['lora', { architecture: 'lora', r: 2, alpha: 2, targetModules: 'all-linear' }],
+  ['dora', { architecture: 'lora', r: 2, alpha: 2, useDora: 'peft', targetModules: 'all-linear' }],
+  ['ia3', 'ia3']
+] as const)
+  test(`a Linear that adds its bias itself has it within: ${kind} there gives what PEFT does, and goes through its folders`, async (t) => {
+    const { model, rows, answers, peft } = await open(t, 'biases')
+    const expected = peft?.[kind] as number[][]
+    const has = async (expected: number[][], adapters?: Adapters) => {
+      const states = await statesOf(model, rows, adapters)
+      for (const [i, data] of expected.entries()) t.true(distance(states[i] ?? [], { data: data as never }) < 2e-6)
+    }
+    await has(answers)
+    model.addAdapter('x', config)
+    fillLoras(model)
+    await has(expected, 'x')
+    const folder = join(scratch(t), 'peft')
+    await model.saveAdapter(folder, 'x', { library: 'peft' })
+    await model.loadAdapter(folder, { as: 'again' })
+    await has(expected, 'again')
+    model.mergeAdapter('x')
+    await has(expected)
+  })
+
+test('the gate of a prefix reads its row in front of a Linear that adds its bias itself, and that LoRA stands at', async (t) => {
+  const { model, rows } = await open(t, 'biases')
+  model.addAdapter('x', 'unipelt')
+  const values = model.namedParameters().flatMap(({ name, shape }) => {
+    const data = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(i) / 4)
+    return /\.x\b|prefix/.test(name) ? [[name, { shape, data }] as const] : []
+  })
+  t.true(values.some(([name]) => name.includes('prefix_gates')) && values.some(([name]) => name.includes('.q.loras.')))
+  model.loadStateDict(new Map(values))
+  const together = await statesOf(model, rows, 'x')
+  const base = await statesOf(model, rows)
+  for (const [i, row] of rows.entries()) {
+    const [alone] = await statesOf(model, [row], 'x')
+    t.true(distance(together[i] ?? [], { data: alone as never }) < 1e-6)
+    t.true(distance(together[i] ?? [], { data: base[i] as never }) > 1e-3)
   }
 })

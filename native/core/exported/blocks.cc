@@ -140,7 +140,8 @@ std::optional<AttentionBlock> attention_at(const Graph& graph, const Weights& we
   if (x.size() != 3 || graph.slots[block.out].shape != whole) return std::nullopt;
   if (const auto* end = chain.read_by(block.out, {"aten.linear.default"}); end != nullptr) {
     const int32_t last = graph.slots[end->outputs[0]].producer;
-    if (weights.product(last)) block.output = last, block.out = end->outputs[0];
+    const auto product = weights.product(last);
+    if (product && product->end == last) block.output = last, block.out = product->output;
   }
   const auto range = chain.range(block.out);
   if (!range || !chain.is_before(block.x, *range)) return std::nullopt;

@@ -217,7 +217,7 @@ void add_linear_hooks(Program& program, const Tree& tree, const std::vector<int6
       const bool source = of_source(program, tree, product.input);
       const auto& streams = tree.streams();
       const auto order = row_order(program.graph(), source ? streams.source : streams.tokens, product.input);
-      program.hook({product.node, product.node},
+      program.hook({product.node, product.end},
                    [&linear, &product, layer, order, source](Execution& execution, const void* p) {
                      const auto& pass = pass_of(p, source);
                      if (pass.context.segments == nullptr) return false;
@@ -266,14 +266,15 @@ void add_begin_hook(Program& program, const Tree& tree, int32_t slot, Invertible
   const int32_t node = program.graph().slots[slot].producer;
   if (node < 0) return;
   const bool source = of_source(program, tree, slot);
-  program.hook({node, node}, [slot, node, source, &place](Execution& execution, const void* p) {
-    const auto& pass = pass_of(p, source);
-    if (!place.reaches(pass.context)) return false;
-    execution.run_nodes({node, node});
-    const auto x = execution.tensor(slot);
-    execution.set(slot, pass.unpack(place.forward(pass.pack(x), pass.context), x));
-    return true;
-  });
+  program.hook(tree.product_at(node),
+               [slot, nodes = tree.product_at(node), source, &place](Execution& execution, const void* p) {
+                 const auto& pass = pass_of(p, source);
+                 if (!place.reaches(pass.context)) return false;
+                 execution.run_nodes(nodes);
+                 const auto x = execution.tensor(slot);
+                 execution.set(slot, pass.unpack(place.forward(pass.pack(x), pass.context), x));
+                 return true;
+               });
 }
 
 }  // namespace ta::exported

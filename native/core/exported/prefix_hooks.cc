@@ -97,7 +97,7 @@ void add_gate_hook(Program& program, const Tree& tree, const PrefixPlace& place,
   if (first == users.end()) return;
   const auto& streams = tree.streams();
   const auto order = row_order(graph, source ? streams.source : streams.tokens, at.input);
-  program.hook({*first, *first}, [&place, &at, source, order](Execution& execution, const void* p) {
+  program.hook(tree.product_at(*first), [&place, &at, source, order](Execution& execution, const void* p) {
     const auto& pass = static_cast<const Pass*>(p)->side(source);
     const LayerContext here(pass.context, place.layer->layer);
     if (!has_gate(*place.layer, here)) return false;

@@ -13,6 +13,19 @@ bool is_view(const Node& node) {
                          "aten.select.int", "aten.expand.default", "aten.contiguous.default"});
 }
 
+// Of a matrix.
+bool swaps_axes(const Node& node) {
+  if (node.is_one_of({"aten.t.default", "aten.numpy_T.default"})) return true;
+  if (node.operator_name() != "aten.transpose.int") return false;
+  const auto one = node.arguments[1].number(), other = node.arguments[2].number();
+  return one && other && (static_cast<int64_t>(*one) - static_cast<int64_t>(*other)) % 2 != 0;
+}
+
+// Adds two values as they are, or writes the sum over the first.
+bool adds(const Node& node) {
+  return node.is_one_of({"aten.add.Tensor", "aten.add_.Tensor"}) && node.arguments[2].number() == 1.0;
+}
+
 bool is_product(const Node& node) {
   return node.is_one_of({"aten.linear.default", "aten.addmm.default", "aten.mm.default", "aten.matmul.default",
                          "aten.bmm.default", "aten.baddbmm.default", "aten.einsum.default", "aten.conv1d.default",
@@ -54,7 +67,7 @@ bool Weights::multiplies(const Node& node) const {
 // The matrix that a value is the transpose of.
 const Input* Weights::turned(int32_t slot) const {
   const int32_t producer = slot < 0 ? -1 : graph_.slots[slot].producer;
-  if (producer < 0 || !graph_.nodes[producer].is_one_of({"aten.t.default", "aten.numpy_T.default"})) return nullptr;
+  if (producer < 0 || !swaps_axes(graph_.nodes[producer])) return nullptr;
   const auto* weight = exactly(graph_.nodes[producer].slot(0));
   return weight != nullptr && graph_.slots[weight->slot].shape.size() == 2 ? weight : nullptr;
 }
@@ -64,7 +77,29 @@ std::optional<Product> Weights::matmul(int32_t index) const {
   const auto* weight = turned(node.slot(1));
   if (weight == nullptr || node.slot(0) < 0 || node.outputs[0] < 0) return std::nullopt;
   if (graph_.slots[node.slot(0)].shape.size() < 2) return std::nullopt;
-  return Product{index, node.slot(0), node.outputs[0], weight->name, "", false};
+  return with_bias({index, index, node.slot(0), node.outputs[0], weight->name, "", false});
+}
+
+// A subclass of nn.Linear may write its sum itself. `proj(x) + self.offset` is no bias of `proj`: the names tell.
+Product Weights::with_bias(Product product) const {
+  constexpr std::string_view kEnd = "weight";
+  const auto& made = graph_.slots[product.output];
+  if (made.is_output || made.users.size() != 1 || !product.weight.ends_with(kEnd)) return product;
+  const int32_t end = made.users[0];
+  const auto& node = graph_.nodes[end];
+  if (!adds(node) || node.outputs[0] < 0) return product;
+  const bool second = node.slot(0) == product.output;
+  if (!second && node.operator_name() != "aten.add.Tensor") return product;
+  const auto* bias = exactly(node.slot(second ? 1 : 0));
+  const auto& sum = graph_.slots[node.outputs[0]];
+  if (bias == nullptr || sum.shape != made.shape || sum.dtype != made.dtype) return product;
+  const auto& shape = graph_.slots[bias->slot].shape;
+  const auto stem = product.weight.substr(0, product.weight.size() - kEnd.size());
+  if (bias->name != stem + "bias" || shape.size() != 1 || shape[0] != made.shape.back()) return product;
+  for (int32_t between = product.node + 1; between < end; ++between)
+    if (!graph_.nodes[between].outputs.empty()) return product;
+  product.end = end, product.output = node.outputs[0], product.bias = bias->name;
+  return product;
 }
 
 std::vector<int32_t> Weights::users(const Input& weight) const {
@@ -103,7 +138,8 @@ std::optional<Product> Weights::product(int32_t index) const {
         return std::nullopt;
     }
   }
-  return Product{index, input, node.outputs[0], weight->name, bias == nullptr ? "" : bias->name, !linear};
+  Product product{index, index, input, node.outputs[0], weight->name, bias == nullptr ? "" : bias->name, !linear};
+  return linear && no_bias ? with_bias(std::move(product)) : product;
 }
 
 int32_t Weights::root(int32_t slot) const {

@@ -9,9 +9,10 @@
 
 namespace ta::exported {
 
-/// y = x Wᵀ + b in one node: aten.linear, aten.addmm with W the other way round (Conv1D), or aten.matmul by `W.T`.
+/// y = x Wᵀ + b: aten.linear, aten.addmm with W the other way round (Conv1D), or aten.matmul by `W.T`; b may be added
+/// by the next node.
 struct Product {
-  int32_t node = -1;
+  int32_t node = -1, end = -1;      ///< what multiplies, and what gives y
   int32_t input = -1, output = -1;  ///< slots of x and y
   std::string weight, bias;         ///< names in the state dict; `bias` may be empty
   bool transposed = false;          ///< W is [in, out]
@@ -28,6 +29,7 @@ class Weights {
   const Input* exactly(int32_t slot) const;
   /// Whether a node multiplies by a parameter.
   bool multiplies(const Node& node) const;
+  /// `node`: one that multiplies.
   std::optional<Product> product(int32_t node) const;
   /// The nodes that read a parameter; those that read `W.T` in the place of the node that turns it round.
   std::vector<int32_t> users(const Input& weight) const;
@@ -37,6 +39,7 @@ class Weights {
  private:
   const Input* turned(int32_t slot) const;
   std::optional<Product> matmul(int32_t node) const;
+  Product with_bias(Product product) const;
 
   const Graph& graph_;
   std::vector<const Input*> inputs_;  ///< by slot

@@ -95,6 +95,13 @@ Embedding* Tree::embedding_of(int32_t ids) const {
   return found == embeddings_.end() ? nullptr : found->second;
 }
 
+Range Tree::product_at(int32_t node) const {
+  for (const auto& linear : linears_)
+    for (const auto& product : linear.products)
+      if (product.node <= node && node <= product.end) return {product.node, product.end};
+  return {node, node};
+}
+
 GraphModule& Tree::parent_of(const std::string& path) {
   const auto parent = parent_path(path);
   if (!by_path_.contains(parent)) add_module(parent, nullptr);

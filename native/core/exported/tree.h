@@ -85,6 +85,8 @@ class Tree {
   /// The layer of a LayerNorm's node; null where it is none of the library's.
   LayerNorm* norm_at(int32_t node) const;
   Embedding* embedding_of(int32_t ids) const;
+  /// All nodes of the product that a node is of; of another node itself.
+  Range product_at(int32_t node) const;
   /// Whether a slot has one value for each token, row by row.
   bool is_token(int32_t slot) const;
 
