@@ -24,7 +24,7 @@ const operation = 'read the PEFT folder'
 /** Whether the folder's adapter_config.json is PEFT's; false where there is none. */
 export function isPeftFolder(folder: string): boolean {
   const file = join(folder, adapterConfigFile)
-  return existsSync(file) && isPeftConfig(readJsonObject(file, operation))
+  return existsSync(file) && isPeftConfig(readJsonObject(file, 'read the adapter folder'))
 }
 
 /** @param source what the user called it, which it is named after where it has no name of its own. */

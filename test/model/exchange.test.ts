@@ -133,6 +133,15 @@ test('saving in another format leaves one adapter in the folder', async (t) => {
   ])
 })
 
+test('an adapter_config.json that cannot be read is not taken for one of PEFT', async (t) => {
+  const model = await withAdapter(t)
+  const folder = join(scratch(t), 'a')
+  await model.saveAdapter(folder, 'a')
+  writeFileSync(join(folder, 'adapter_config.json'), '{"r": ')
+  const error = await t.throwsAsync(model.loadAdapter(folder, { as: 'b' }), { code: 'ERR_INVALID_FILE' })
+  t.regex(error?.message ?? '', /^read the adapter folder: .*adapter_config\.json is not valid JSON/)
+})
+
 test('a name that is taken: an error, or replaced with overwriteOk', async (t) => {
   const model = await withAdapter(t)
   const folder = join(scratch(t), 'a')
