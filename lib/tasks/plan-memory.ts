@@ -1,4 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
+import { encodingBytes } from '../training/encoding-bytes.js'
 import { type MemoryPlan, measured, Samples } from '../training/memory-plan.js'
 import type { ProcessBytes } from '../training/process-bytes.js'
 import { rowLengths } from '../training/row-lengths.js'
@@ -29,16 +30,26 @@ export async function planTasks(run: TasksRun, before: ProcessBytes | undefined)
       if (++seen >= stepsSeen && step.endsEpoch) break
       await setImmediate()
     }
-    let allTokens = 0
-    for (const { options } of run.feeds) {
-      for (const length of await rowLengths(options.data)) allTokens += length
+    let [encoding, allTokens] = [0, 0]
+    for (const feed of run.feeds) {
+      const { data } = feed.options
+      encoding += encodingBytes(data, (data.length * feed.drawn) / feed.stepsIn(0))
+      for (const length of await rowLengths(data)) allTokens += length
     }
     const rows = samples.largest?.batch.batch.rowLengths.length ?? 0
     const tokens = samples.largest?.tokens ?? 0
     // Each of those that train has losses and events of its own.
     const steps = state.plan.totalSteps * run.learners.length
     const batches = samples.of(run.model)
-    return await measured(run.model, run.args, state.native, { before, batches, rows, tokens, steps, allTokens })
+    return await measured(run.model, run.args, state.native, {
+      before,
+      batches,
+      rows,
+      tokens,
+      steps,
+      encoding,
+      allTokens
+    })
   } finally {
     state.native.dispose()
   }

@@ -197,19 +197,22 @@ export class EncodedDataset {
 
   /** A row with the label that a head reads. Heads of one config read the same. */
   at(index: number, head: string): EncodedRow {
-    const { tokenizer, source, heads } = this.model
-    const reader = this.#readers.get(head) ?? JSON.stringify(heads.get(head))
+    const reader = this.#readers.get(head) ?? JSON.stringify(this.model.heads.get(head))
     this.#readers.set(head, reader)
-    const encode = () => {
-      const options = { tokenizer, source, head: heads.get(head), limits: this.#limitsOf(index) }
-      return encodeRow(this.row(index), options, this.#placeOf(index))
-    }
+    const encode = () => this.encode(index, head)
     if (!Array.isArray(this.rows)) return this.#recentlyEncoded.take(`${index} ${reader}`, encode)
     const known = this.#encoded.get(reader) ?? new Array<EncodedRow | undefined>(this.length)
     this.#encoded.set(reader, known)
     const encoded = known[index] ?? encode()
     known[index] = encoded
     return encoded
+  }
+
+  /** As `at` makes it, whether it is known or not. */
+  encode(index: number, head: string): EncodedRow {
+    const { tokenizer, source, heads } = this.model
+    const options = { tokenizer, source, head: heads.get(head), limits: this.#limitsOf(index) }
+    return encodeRow(this.row(index), options, this.#placeOf(index))
   }
 
   /**

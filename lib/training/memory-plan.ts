@@ -10,6 +10,7 @@ import type { NativeMemoryUse, NativeTrainer } from '../native/trainer-types.js'
 import type { ParameterInfo } from '../native/types.js'
 import { headClassWeights } from './class-weights.js'
 import type { EncodedDataset } from './encoded.js'
+import { encodingBytes } from './encoding-bytes.js'
 import { openFrozenLayers } from './frozen-layers.js'
 import { nativeMember, nativeTrainer } from './native-trainer.js'
 import { StepPlan, stepBatches } from './plan.js'
@@ -94,9 +95,10 @@ export async function planMemory(
   const plan = new StepPlan(args, sampler)
   const lengths = await rowLengths(train)
   const samples = new Samples<Uint32Array>()
-  let seen = 0
+  let [seen, read] = [0, 0]
   for (const step of stepBatches(sampler, plan, args.gradientAccumulationSteps, 0)) {
     for (const rows of step) {
+      read += rows.length
       samples.add(
         rows.reduce((sum, row) => sum + (lengths[row] ?? 0), 0),
         rows.slice()
@@ -111,7 +113,16 @@ export async function planMemory(
   const allTokens = lengths.reduce((sum, length) => sum + length, 0)
   try {
     const { totalSteps: steps } = plan
-    return await measured(model, args, native, { before, batches, rows: batch.length, tokens, steps, allTokens })
+    const encoding = encodingBytes(train, read)
+    return await measured(model, args, native, {
+      before,
+      batches,
+      rows: batch.length,
+      tokens,
+      steps,
+      encoding,
+      allTokens
+    })
   } finally {
     native.dispose()
   }
@@ -126,6 +137,8 @@ export interface MeasuredBatches {
   readonly tokens: number
   /** Of the run, of each that trains; how much garbage JavaScript makes. */
   readonly steps: number
+  /** What JavaScript takes while the run's rows are made into numbers. */
+  readonly encoding: number
   /** Of the whole dataset. */
   readonly allTokens: number
 }
@@ -134,7 +147,7 @@ export async function measured(
   model: Model,
   args: ResolvedTrainingArguments,
   native: NativeTrainer,
-  { before, batches, rows, tokens, steps, allTokens }: MeasuredBatches
+  { before, batches, rows, tokens, steps, encoding, allTokens }: MeasuredBatches
 ): Promise<MemoryPlan> {
   const { gradients, optimizer, activations, process } = await measuredUse(model, args, native, batches)
   const young = youngBytes()
@@ -148,7 +161,7 @@ export async function measured(
     before === undefined || now === undefined
       ? 0
       : Math.max(0, process - before.anonymous + now.code - before.code - tensors - (young - before.young)) +
-        youngGrowth(before, steps * args.gradientAccumulationSteps)
+        youngGrowth(before, steps * args.gradientAccumulationSteps, encoding)
   return {
     parameters: { total, trained: bytesOf(all.filter(({ trainable }) => trainable)) },
     ...{ gradients, optimizer, activations, overhead },

@@ -1,5 +1,6 @@
 // `node memory-plan-child.js plan|train SHAPE`: a model of middling size, planned or trained in a process of its own.
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import {
   AdapterTrainer,
   AutoModel,
@@ -7,6 +8,7 @@ import {
   MultiTaskTrainer,
   planSweep,
   setNumThreads,
+  TextTokenizer,
   type TrainingArguments,
   trainSweep
 } from '../../lib/index.js'
@@ -22,8 +24,11 @@ export interface Shape {
   /** An adapter's config. */
   readonly config?: string
   readonly dropout?: number
+  readonly optim?: TrainingArguments['optim']
   /** Rows of every length up to `tokens`, as text has them. */
   readonly uneven?: boolean
+  /** Rows of text, of as many words. */
+  readonly isText?: boolean
   readonly steps?: number
   readonly accumulation?: number
   /** With frozenLayerCache, in the folder that the child is told. */
@@ -31,9 +36,18 @@ export interface Shape {
   readonly cache?: string | undefined
   /** The training evaluates, too, in batches of the same size. */
   readonly evaluates?: boolean
-  /** Several that train side by side: two tasks with an adapter each, or a sweep over so many learning rates. */
-  readonly tasks?: boolean
+  /** Several that train side by side: beside the first task one with an adapter of each of these configs, or a sweep over so many learning rates. */
+  readonly tasks?: readonly string[]
   readonly sweep?: number
+}
+
+const wordnet = fileURLToPath(new URL('../../../models/wordnet-bert-mini', import.meta.url))
+
+/** Each is one token. */
+function wordsOf(folder: string): string[] {
+  return readFileSync(`${folder}/vocab.txt`, 'utf8')
+    .split('\n')
+    .filter((word) => /^[a-z]{3,}$/.test(word))
 }
 
 /** In bytes: `VmRSS` is resident now, `VmHWM` was at most. */
@@ -47,8 +61,10 @@ interface Trainer {
   train(): Promise<object>
 }
 
+type Row = ({ readonly inputIds: number[] } | { readonly text: string }) & { readonly label: number }
+
 interface Training {
-  readonly trainDataset: readonly { readonly inputIds: number[]; readonly label: number }[]
+  readonly trainDataset: readonly Row[]
   readonly evalDataset: Training['trainDataset'] | undefined
   readonly args: TrainingArguments
 }
@@ -56,10 +72,14 @@ interface Training {
 function trainerOf(model: Model, { tasks, sweep }: Pick<Shape, 'tasks' | 'sweep'>, training: Training): Trainer {
   const { trainDataset: dataset, evalDataset, args } = training
   if (tasks) {
-    model.addAdapter('b', 'double_seq_bn')
-    model.addClassificationHead('b')
     const half = dataset.filter((_, i) => i % 2 === 0)
-    return new MultiTaskTrainer({ model, tasks: { a: { dataset, evalDataset }, b: { dataset: half } }, args })
+    const others = tasks.map((config, i) => {
+      const name = `b${i}`
+      model.addAdapter(name, config)
+      model.addClassificationHead(name)
+      return [name, { dataset: half }] as const
+    })
+    return new MultiTaskTrainer({ model, tasks: { a: { dataset, evalDataset }, ...Object.fromEntries(others) }, args })
   }
   if (sweep !== undefined) {
     const grid = { learningRate: Array.from({ length: sweep }, (_, i) => 1e-3 / (i + 1)) }
@@ -83,19 +103,27 @@ if (what !== '') {
     ...more
   } = JSON.parse(text) as Shape
   setNumThreads(threads)
-  const model = await AutoModel.fromConfig({
+  const tokenizer = more.isText ? TextTokenizer.fromFolder(wordnet) : undefined
+  const fields = {
     ...tinyConfig,
+    ...(tokenizer && { vocab_size: tokenizer.vocabSize }),
     ...{ hidden_size: hidden, num_attention_heads: hidden / 64, intermediate_size: 4 * hidden },
     ...{ num_hidden_layers: layers, max_position_embeddings: tokens },
     ...{ hidden_dropout_prob: dropout, attention_probs_dropout_prob: dropout }
-  })
+  }
+  const model = await AutoModel.fromConfig(fields, { tokenizer })
   if (tune === 'adapter') model.addAdapter('a', config)
   model.addClassificationHead('a')
   if (tune === 'adapter') model.trainAdapter('a')
   else if (tune === 'head') model.trainHead('a')
   else model.trainAll()
-  const row = (length: number, i: number) => ({
-    inputIds: Array.from({ length }, (_, k) => 5 + ((7 * i + k) % 80)),
+  const words = more.isText ? wordsOf(wordnet) : []
+  const row = (length: number, i: number): Row => ({
+    ...(more.isText
+      ? {
+          text: Array.from({ length: Math.max(1, length - 2) }, (_, k) => words[(71 * i + k) % words.length]).join(' ')
+        }
+      : { inputIds: Array.from({ length }, (_, k) => 5 + ((7 * i + k) % 80)) }),
     label: i % 2
   })
   // Half of them shorter: the largest batch is not the first.
@@ -111,6 +139,7 @@ if (what !== '') {
       perDeviceTrainBatchSize: rows,
       shuffle: more.uneven === true
     },
+    ...(more.optim && { optim: more.optim }),
     gradientAccumulationSteps: more.accumulation ?? 1,
     ...(cache !== undefined && { frozenLayerCache: { folder: cache } }),
     ...(evaluates && ({ evalStrategy: 'steps', evalSteps: 1, perDeviceEvalBatchSize: rows } as const))

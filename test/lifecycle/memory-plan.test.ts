@@ -28,9 +28,14 @@ const shapes: readonly Shape[] = [
   { ...base, hidden: 256, tokens: 128, uneven: true },
   { ...base, hidden: 128, tokens: 128, uneven: true, config: 'lora', accumulation: 4, steps: 16 },
   { ...base, layers: 6, config: 'seq_bn[leave_out=[0,1]]', isCached: true },
-  { ...base, rows: 4, tasks: true },
-  { ...base, rows: 4, tokens: 256, tasks: true, uneven: true },
-  { ...base, hidden: 256, rows: 4, tokens: 128, tasks: true, uneven: true },
+  { ...base, rows: 4, tasks: ['double_seq_bn'] },
+  { ...base, rows: 4, tokens: 256, tasks: ['double_seq_bn'], uneven: true },
+  { ...base, hidden: 256, rows: 4, tokens: 128, tasks: ['double_seq_bn'], uneven: true },
+  // Adapters that are large beside what a pass takes.
+  { ...base, hidden: 256, rows: 2, tokens: 64, tasks: ['mam', 'mam'], config: 'mam', optim: 'adafactor', uneven: true },
+  // Garbage of text.
+  { ...base, hidden: 128, rows: 16, tokens: 256, uneven: true, isText: true },
+  { ...base, hidden: 128, tokens: 128, tasks: ['seq_bn'], uneven: true, isText: true },
   { ...base, rows: 4, sweep: 4 },
   { ...base, hidden: 128, rows: 4, tokens: 128, sweep: 8, uneven: true },
   ...(stress
