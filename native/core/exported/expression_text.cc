@@ -30,9 +30,9 @@ std::string held(const Term& part, Strength least) {
   return part.strength < least ? "(" + part.text + ")" : part.text;
 }
 
-class Reader {
+class ExpressionReader {
  public:
-  Reader(std::string_view text, const Names& names) : text_(text), names_(names) {}
+  ExpressionReader(std::string_view text, const Names& names) : text_(text), names_(names) {}
 
   std::optional<std::string> all() {
     const auto part = read(0);
@@ -126,7 +126,7 @@ std::string renamed(const std::string& text, const Names& names) {
 }  // namespace
 
 std::string expression_text(const std::string& expression, const std::map<std::string, std::string>& names) {
-  const auto text = Reader(expression, names).all();
+  const auto text = ExpressionReader(expression, names).all();
   return text ? *text : renamed(expression, names);
 }
 

@@ -79,9 +79,9 @@ std::optional<States> states_of_last_linear(const Graph& graph, const Weights& w
 }
 
 // The head behind states.
-class Finder {
+class HeadFinder {
  public:
-  Finder(const Graph& graph, const Weights& weights, int32_t logits)
+  HeadFinder(const Graph& graph, const Weights& weights, int32_t logits)
       : graph_(graph), weights_(weights), logits_(logits) {}
 
   std::optional<OwnHead> behind(const States& from) {
@@ -176,7 +176,7 @@ OwnHead find_own_head(const Graph& graph, const Weights& weights, int32_t logits
   std::string why = "its base model gives no states of tokens";
   for (const auto& states : {states_of_base(graph, logits), states_of_last_linear(graph, weights, logits)}) {
     if (!states) continue;
-    Finder finder(graph, weights, logits);
+    HeadFinder finder(graph, weights, logits);
     if (auto head = finder.behind(*states)) return std::move(*head);
     if (!finder.why().empty()) why = finder.why();
   }

@@ -4,15 +4,15 @@ namespace ta::exported {
 
 namespace {
 
-constexpr int kMostSteps = 64;
+constexpr int kMostPartedSteps = 64;
 
-class Reader {
+class PartedReader {
  public:
-  Reader(const Graph& graph, const Size& rows, int64_t size, int32_t& at)
+  PartedReader(const Graph& graph, const Size& rows, int64_t size, int32_t& at)
       : graph_(graph), rows_(rows), size_(size), at_(at) {}
 
   std::optional<PartedHeads> read(int32_t slot) {
-    for (int i = 0; i < kMostSteps; ++i) {
+    for (int i = 0; i < kMostPartedSteps; ++i) {
       const auto& own = shape(slot);
       if (own.size() == 4) return of_four(slot, i > 0);
       if (own.size() == 3 && own[0] == rows_) return PartedHeads{1, 1};
@@ -71,7 +71,7 @@ class Reader {
 
 std::optional<PartedHeads> read_heads(const Graph& graph, int32_t slot, const Size& rows, int64_t size,
                                       int32_t& stopped) {
-  return Reader(graph, rows, size, stopped).read(slot);
+  return PartedReader(graph, rows, size, stopped).read(slot);
 }
 
 at::Tensor heads_apart(const at::Tensor& joined, const PartedHeads& parted) {

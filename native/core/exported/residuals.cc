@@ -22,9 +22,9 @@ struct Found {
   std::optional<AttentionCore> core = std::nullopt;
 };
 
-class Finder {
+class ResidualFinder {
  public:
-  Finder(const Graph& graph, int32_t output, const std::vector<Size>& source)
+  ResidualFinder(const Graph& graph, int32_t output, const std::vector<Size>& source)
       : graph_(graph), output_(output), source_(source), weights_(graph) {}
 
   Residuals find() {
@@ -301,7 +301,7 @@ class Finder {
 }  // namespace
 
 Residuals find_residuals(const Graph& graph, int32_t output, const std::vector<Size>& source) {
-  return Finder(graph, output, source).find();
+  return ResidualFinder(graph, output, source).find();
 }
 
 }  // namespace ta::exported

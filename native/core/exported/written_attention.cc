@@ -8,9 +8,10 @@ namespace {
 
 constexpr int kMostSteps = 64;
 
-class Reader {
+class AttentionReader {
  public:
-  Reader(const Graph& graph, const AttentionCore& core, const Size& rows) : graph_(graph), core_(core), rows_(rows) {}
+  AttentionReader(const Graph& graph, const AttentionCore& core, const Size& rows)
+      : graph_(graph), core_(core), rows_(rows) {}
 
   std::optional<WrittenAttention> read(int32_t& stopped) {
     const auto read = read_all();
@@ -286,7 +287,7 @@ class Reader {
 
 std::optional<WrittenAttention> read_attention(const Graph& graph, const AttentionCore& core, const Size& rows,
                                                int32_t& stopped) {
-  return Reader(graph, core, rows).read(stopped);
+  return AttentionReader(graph, core, rows).read(stopped);
 }
 
 }  // namespace ta::exported
