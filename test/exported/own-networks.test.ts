@@ -215,6 +215,7 @@ for (const [name, width, places] of [
   ['two-layers', 12, 'blocks'],
   ['joined', 5, 'blocks'],
   ['outside', 8, 'blocks'],
+  ['parted', 8, 'blocks'],
   ['grouped', 8, 'groups.0']
 ] as const)
   test(`${name}: a bottleneck has the width of the layers and their names, and goes through a folder`, async (t) => {

@@ -141,6 +141,16 @@ at::Tensor stream_of(const Execution& execution, const SubLayer& sub) {
   return r;
 }
 
+// Whether the LayerNorm behind a sum of rows and tokens as one size reads it as [rows, columns, n].
+bool is_parted(const Execution& execution, const SubLayer& sub) {
+  const auto& slots = execution.program().graph().slots;
+  return slots[sub.out].shape.size() != slots[sub.h].shape.size();
+}
+
+at::Tensor parted(const Pass& pass, const at::Tensor& value) {
+  return value.view({pass.rows.rows(), pass.rows.columns(), value.size(-1)});
+}
+
 // One sub-layer that ends in a sum of two. `is_own`: the library's own code gives the same where nothing stands.
 bool finish_one(const End& end, bool is_own, const Pass& pass, Execution& execution) {
   const auto& [place, sub, norm, norm_slot] = end;
@@ -157,7 +167,11 @@ bool finish_one(const End& end, bool is_own, const Pass& pass, Execution& execut
   auto y =
       norm_slot != nullptr ? finish_at(*place->site, *norm_slot, h, r, here) : place->site->forward(h, r, norm, here);
   if (changes) y = place->reft->forward(y, here);
-  pass.give(execution, sub->out, y, sub->h);
+  if (is_parted(execution, *sub)) {
+    execution.set(sub->out, parted(pass, pass.unpack(y, execution.tensor(sub->h))));
+  } else {
+    pass.give(execution, sub->out, y, sub->h);
+  }
   if (place->reft != nullptr && pass.hidden != nullptr) pass.hidden->push_back(execution.tensor(sub->out));
   return true;
 }
@@ -185,7 +199,8 @@ bool finish_all(const std::vector<End>& ends, const Pass& pass, Execution& execu
                                                   : end.place->site->forward(h, y, norm, here, read);
   }
   if (changes) y = last.place->reft->forward(y, here);
-  const auto value = pass.unpack(y, like);
+  auto value = pass.unpack(y, like);
+  if (is_parted(execution, *last.sub)) value = parted(pass, value);
   if (last.place->reft != nullptr && pass.hidden != nullptr) pass.hidden->push_back(value);
   execution.set(last.sub->out, value);
   return true;

@@ -11,18 +11,38 @@ bool ends_in_number(const std::string& path) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
+bool gives_form(const Node& node) {
+  return node.is_one_of({"aten.view.default", "aten.reshape.default"});
+}
+
+// The node that reads `out`, a sum of rows and tokens as one size, as the stream that it is added to was before (OPT's
+// feed-forward block): -1 where there is none.
+int32_t parted_by(const Graph& graph, const Sum& sum) {
+  const int32_t index = only_reader(graph, sum.out);
+  if (index < 0 || graph.slots[sum.out].shape.size() != 2) return -1;
+  const auto& node = graph.nodes[index];
+  const int32_t producer = graph.slots[sum.r].producer;
+  if (!gives_form(node) || node.slot(0) != sum.out || producer < 0 || !gives_form(graph.nodes[producer])) return -1;
+  const int32_t before = graph.nodes[producer].slot(0);
+  const auto& shape = graph.slots[node.outputs[0]].shape;
+  const bool same = before >= 0 && shape.size() == 3 && graph.slots[before].shape == shape;
+  return same && nothing_between(graph, sum.nodes.last, index) ? index : -1;
+}
+
 // The LayerNorm of the same layer that alone reads the sum, with nothing of use between the two. One behind the last
 // layer is a pre-LN model's own.
 int32_t norm_of(const Graph& graph, const Weights& weights, const Sum& sum, int32_t within) {
-  const auto& info = graph.slots[sum.out];
+  const int32_t parted = parted_by(graph, sum);
+  const int32_t read = parted < 0 ? sum.out : graph.nodes[parted].outputs[0];
+  const auto& info = graph.slots[read];
   if (info.users.size() != 1 || info.is_output) return -1;
   const int32_t index = info.users.front();
   const auto& node = graph.nodes[index];
-  if (node.operator_name() != "aten.layer_norm.default" || node.slot(0) != sum.out || node.outputs[0] < 0) return -1;
+  if (node.operator_name() != "aten.layer_norm.default" || node.slot(0) != read || node.outputs[0] < 0) return -1;
   if (weights.exactly(node.slot(2)) == nullptr || weights.exactly(node.slot(3)) == nullptr) return -1;
   if (graph.slots[node.slot(2)].shape.size() != 1) return -1;
   if (node.module < 0 || within < 0 || !graph.inside(node.module, within)) return -1;
-  return nothing_between(graph, sum.nodes.last, index) ? index : -1;
+  return nothing_between(graph, parted < 0 ? sum.nodes.last : parted, index) ? index : -1;
 }
 
 class Products {
