@@ -34,6 +34,7 @@ test("sizes are scikit-learn's: the test's share is rounded up, that of the trai
   }
   t.deepEqual(await sizes({}), [8, 3])
   t.deepEqual(await sizes({ testSize: 0.5 }), [5, 6])
+  t.deepEqual(await sizes({ testSize: 0.2 }), [8, 3])
   t.deepEqual(await sizes({ trainSize: 0.5 }), [5, 6])
   t.deepEqual(await sizes({ trainSize: 2, testSize: 3 }), [2, 3])
 })
