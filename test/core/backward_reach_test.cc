@@ -14,7 +14,7 @@ namespace {
 using namespace ta;
 using namespace tiny_models;
 
-std::unique_ptr<AdapterModel> model_of(const std::string& family, int64_t layers, const AdapterConfig& adapter) {
+std::unique_ptr<AdapterModel> frozen_model(const std::string& family, int64_t layers, const AdapterConfig& adapter) {
   auto config = tiny(0);
   config.model_type = family;
   config.num_hidden_layers = layers;
@@ -73,7 +73,7 @@ TEST(states_below_the_lowest_adapter_need_no_gradient) {
   for (const auto* family : {"bert", "roberta", "distilbert", "gpt2"}) {
     for (int64_t first = 0; first < 4; ++first) {
       for (const auto& adapter : {bottlenecks(4, first), loras(first)}) {
-        const auto model = model_of(family, 4, adapter);
+        const auto model = frozen_model(family, 4, adapter);
         const auto states = learn(*model, true).encoded.hidden_states;
         CHECK_EQ(states.size(), std::size_t{5});
         // In front of the first layer, and behind each: layer `first` is the lowest that an adapter stands in.
@@ -88,7 +88,7 @@ TEST(the_graph_of_the_loss_ends_at_the_lowest_adapter) {
   for (const auto* family : {"bert", "roberta", "distilbert", "gpt2"}) {
     // Layers without adapters on top are gone through; those below are not.
     const auto nodes = [&](int64_t layers, const AdapterConfig& adapter) {
-      return recorded(learn(*model_of(family, layers, adapter), false).loss);
+      return recorded(learn(*frozen_model(family, layers, adapter), false).loss);
     };
     const auto last = nodes(2, bottlenecks(2, 1));
     CHECK_EQ(nodes(6, bottlenecks(6, 5)), last);
