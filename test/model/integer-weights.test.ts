@@ -46,7 +46,7 @@ test('integers in a base model’s weights are refused by name and type, in both
     tensors.set(name, { dtype: 'U8', shape: [512, 1], bytes: Buffer.alloc(512, 1) })
   })
   await t.throwsAsync(AutoModel.fromPretrained(folder), refused('load base weights', 'uint8'))
-  loadAddon().convertWeights(file, join(folder, 'pytorch_model.bin'), 'bin', 'plain', null)
+  await loadAddon().convertWeights(file, join(folder, 'pytorch_model.bin'), 'bin', 'plain', null)
   rmSync(file)
   await t.throwsAsync(AutoModel.fromPretrained(folder), refused('load base weights', 'uint8'))
 })
