@@ -1,6 +1,7 @@
 import type { Tokenizer } from '@huggingface/tokenizers'
 import { isPlainObject } from '../config/check.js'
 import type { Json } from './tokenizer-parts.js'
+import { letter } from './tokenizer-splits.js'
 
 // Where the library in JavaScript takes words that were added to a vocabulary otherwise than the one in Rust.
 
@@ -25,8 +26,8 @@ interface Parts {
   readonly model: { readonly tokens_to_ids: Map<string, number> }
 }
 
-const wordBefore = /[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]$/u
-const wordBehind = /^[\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\p{Join_Control}]/u
+const wordBefore = new RegExp(`[${letter}]$`, 'u')
+const wordBehind = new RegExp(`^[${letter}]`, 'u')
 
 /**
  * Ids of added tokens by the text that they are found as: an uncased vocabulary finds COVID as covid. Those of one word

@@ -8,7 +8,8 @@ import type { Json } from './tokenizer-parts.js'
 // what is split at may stand alone, go with what is before or behind it, or be left out.
 
 const space = '\\p{White_Space}'
-const letter = '\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}'
+/** What a word is made of, as \w in Rust. */
+export const letter = '\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\p{Join_Control}'
 /** BERT's: also what is in ASCII and neither a letter, a digit nor white space. */
 const mark = '\\p{P}!-\\/:-@\\[-`{-~'
 

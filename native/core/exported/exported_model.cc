@@ -251,12 +251,9 @@ void ExportedModel::add_hooks() {
   std::vector<Range> kept;
   for (const auto& place : sites_)
     for (const auto& sub : place.sub_layers) kept.push_back(sub.nodes);
-  if (residuals_.begin >= 0)
-    if (const int32_t node = program_->graph().slots[residuals_.begin].producer; node >= 0)
-      kept.push_back({node, node});
-  // Its two sides run apart.
-  if (own_head_)
-    if (const int32_t node = program_->graph().slots[own_head_->states].producer; node >= 0)
+  // Where the stream begins, and where an own head does, whose two sides run apart.
+  for (const int32_t slot : {residuals_.begin, own_head_ ? own_head_->states : -1})
+    if (const int32_t node = slot < 0 ? -1 : program_->graph().slots[slot].producer; node >= 0)
       kept.push_back({node, node});
   add_block_hooks(*program_, *tree_, layers, kept);
   add_dropout_hooks(*program_);
