@@ -86,16 +86,14 @@ const long = { maxNewTokens: 150, eosTokenId: null }
 
 test.serial('tokens come while others are still made, and the event loop is free', async (t) => {
   const model = await writer(t, slow)
-  const start = performance.now()
-  const times: number[] = []
+  const turnsAtToken: number[] = []
   let turns = 0
   const timer = setInterval(() => turns++, 1)
-  for await (const _ of model.generateStream(['a'], long)) times.push(performance.now() - start)
+  for await (const _ of model.generateStream(['a'], long)) turnsAtToken.push(turns)
   clearInterval(timer)
-  const [first = 0, last = 0] = [times[0], times.at(-1)]
-  t.is(times.length, 150)
-  t.true(first < last / 2, `the first after ${first} ms, the last after ${last} ms`)
-  t.true(turns > 20, `${turns} turns of the event loop`)
+  t.is(turnsAtToken.length, 150)
+  const between = turns - (turnsAtToken[0] as number)
+  t.true(between > 20, `${between} turns of the event loop from the first token to the last`)
 })
 
 test.serial('a signal or a break ends the work, and leaves the model free', async (t) => {
@@ -111,12 +109,17 @@ test.serial('a signal or a break ends the work, and leaves the model free', asyn
   t.is(seen, 2)
   await t.throwsAsync(all(model.generateStream(['a'], { ...long, signal: controller.signal })), { message: 'enough' })
 
-  const whole = performance.now()
-  await model.generate(['a'], long)
-  const start = performance.now()
-  for await (const { token } of model.generateStream(['a'], long)) if (token >= 0) break
-  await model.forward({ inputIds: [[5]] }, { head: null })
-  t.true(performance.now() - start < (start - whole) / 2, 'the rest must not have been written')
+  // A machine that has much to do may make any one of them late, but not each.
+  let early = false
+  for (let attempt = 0; attempt < 10 && !early; attempt++) {
+    const whole = performance.now()
+    await model.generate(['a'], long)
+    const start = performance.now()
+    for await (const { token } of model.generateStream(['a'], long)) if (token >= 0) break
+    await model.forward({ inputIds: [[5]] }, { head: null })
+    early = performance.now() - start < (start - whole) / 2
+  }
+  t.true(early, 'the rest must not have been written')
 
   // Two at once, and one that nobody asks for its first token.
   model.generateStream(['a'], long)

@@ -173,8 +173,8 @@ test('aborted in the middle of a step: it ends before its next micro-batch, and 
   const model = await ready(t)
   const before = snapshot(model)
   const controller = new AbortController()
-  const args = { ...quiet, maxSteps: 2, gradientAccumulationSteps: 1000 }
-  const many = Array.from({ length: 1000 }, () => rows).flat()
+  const args = { ...quiet, maxSteps: 2, gradientAccumulationSteps: 4000 }
+  const many = Array.from({ length: 4000 }, () => rows).flat()
   const trainer = new AdapterTrainer({ model, trainDataset: many, args })
   const run = trainer.run({ signal: controller.signal })
   const first = run.next()

@@ -1,37 +1,44 @@
+import { readFileSync } from 'node:fs'
 import { setImmediate } from 'node:timers/promises'
-import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import { AdapterTrainer, AutoModel } from '../../lib/index.js'
 import { quiet, tinyConfig, tinyRows } from '../model/support.js'
 
 const period = 20
 
-/** The longest that a timer of 20 ms came late, while the work lasts. */
-async function longestSlip(work: () => Promise<unknown>): Promise<number> {
-  await setImmediate()
-  let longest = 0
-  let last = performance.now()
-  const timer = setInterval(() => {
-    const now = performance.now()
-    longest = Math.max(longest, now - last - period)
-    last = now
-  }, period)
-  await work()
-  clearInterval(timer)
-  return Math.max(longest, performance.now() - last - period)
+/** Milliseconds that this thread has stood ready and not been given a processor; 0 where the system does not tell. */
+function waitedForProcessor(): number {
+  try {
+    return Number(readFileSync('/proc/thread-self/schedstat', 'utf8').split(' ')[1]) / 1e6
+  } catch {
+    return 0
+  }
 }
 
-/** What the machine itself makes of the timer while another thread computes. */
-async function baseline(milliseconds: number): Promise<number> {
-  const busy = new Worker('for (let x = 1; ; x = (x * 1.0000001) % 7);', { eval: true })
-  await new Promise((resolve) => busy.once('online', resolve))
-  const slip = await longestSlip(() => new Promise((resolve) => setTimeout(resolve, milliseconds)))
-  await busy.terminate()
-  return slip
+/**
+ * How late a timer of 20 ms came in each step of a run, in milliseconds: by `place`, which counts steps. A tick counts in
+ * the steps at both of its ends. What the system kept the thread waiting is not the run's fault.
+ */
+async function slips(steps: number, run: (place: () => void) => Promise<unknown>): Promise<number[]> {
+  const slipped = Array.from({ length: steps + 1 }, () => 0)
+  let step = 0
+  await setImmediate()
+  let last = { step, time: performance.now(), waited: waitedForProcessor() }
+  const tick = () => {
+    const now = { step, time: performance.now(), waited: waitedForProcessor() }
+    const slip = now.time - last.time - period - (now.waited - last.waited)
+    for (let at = last.step; at <= step; at++) slipped[at] = Math.max(slipped[at] as number, slip)
+    last = now
+  }
+  const timer = setInterval(tick, period)
+  await run(() => step++)
+  clearInterval(timer)
+  tick()
+  return slipped
 }
 
 test.serial('a timer of 20 ms never slips by more than 20 ms while a model trains', async (t) => {
-  t.timeout(120_000)
+  t.timeout(300_000)
   // Large enough that a step on JavaScript's thread could not pass unseen.
   const large = {
     hidden_size: 256,
@@ -45,27 +52,21 @@ test.serial('a timer of 20 ms never slips by more than 20 ms while a model train
   model.addClassificationHead('a')
   model.trainAdapter('a')
   const rows = tinyRows(128, { from: 12, to: 24 })
-  const args = { ...quiet, perDeviceTrainBatchSize: 32, gradientAccumulationSteps: 2 }
-  const trainer = (maxSteps: number) => new AdapterTrainer({ model, trainDataset: rows, args: { ...args, maxSteps } })
-  const { seconds } = await trainer(2).train()
-  const steps = Math.max(4, Math.min(20, Math.round(4 / seconds)))
+  const steps = 8
+  const args = { ...quiet, perDeviceTrainBatchSize: 32, gradientAccumulationSteps: 2, maxSteps: steps }
+  const train = (onStepEnd: () => void) =>
+    new AdapterTrainer({ model, trainDataset: rows, args, callbacks: [{ onStepEnd }] }).train()
 
-  // A busy machine stops any thread for a while: what it does to a timer without training is not the training's fault. A
-  // step that blocks would be late every time.
-  const attempts: string[] = []
-  let passed = false
-  for (let attempt = 0; attempt < 4 && !passed; attempt++) {
-    const before = await baseline(700)
-    let duration = 0
-    const slip = await longestSlip(async () => {
-      duration = (await trainer(steps).train()).seconds
-    })
-    const after = await baseline(700)
-    const allowed = period + Math.max(before, after)
-    const stepTime = (1000 * duration) / steps
-    attempts.push(`slip ${slip.toFixed(1)} ms, allowed ${allowed.toFixed(1)} ms, a step ${stepTime.toFixed(0)} ms`)
-    passed = slip <= allowed
-  }
-  t.log(attempts.join('; '))
-  t.true(passed)
+  // A machine that has much to do stops any thread at any moment; work on this thread stops it in the same step of every
+  // run. So each step must be on time in one run of several.
+  const best = Array.from({ length: steps + 1 }, () => Number.POSITIVE_INFINITY)
+  const late = () => best.filter((slip) => slip > period).length
+  let runs = 0
+  do {
+    const slipped = await slips(steps, train)
+    for (const [i, slip] of slipped.entries()) best[i] = Math.min(best[i] as number, slip)
+    runs++
+  } while (late() > 0 && runs < 20)
+  t.log(`runs: ${runs}; latest timer by step, in ms: ${best.map((slip) => slip.toFixed(1)).join(', ')}`)
+  t.is(late(), 0)
 })
