@@ -54,9 +54,9 @@ export type MethodConfig =
   | PromptTuningConfig
   | ReftConfig
 
-function checkPart(place: string, config: unknown): void {
-  const method = (config as { readonly method?: unknown } | null | undefined)?.method
-  if (typeof method === 'string' && method !== 'union' && method !== 'output') return
+function checkedPart(place: string, config: AdapterConfig): MethodConfig {
+  const method = (config as AdapterConfig | null | undefined)?.method
+  if (typeof method === 'string' && method !== 'union' && method !== 'output') return config as MethodConfig
   const expected = "the config of a method, such as new LoraConfig({ r: 4 }) or AdapterConfig.load('lora[r=4]')"
   throw check.typeError(place, expected, config)
 }
@@ -67,12 +67,11 @@ export class ConfigUnion {
   readonly configs: readonly MethodConfig[]
 
   /** The configs one by one, or a list of them. */
-  constructor(...given: readonly MethodConfig[] | readonly [configs: readonly MethodConfig[]]) {
+  constructor(...given: readonly AdapterConfig[] | readonly [configs: readonly AdapterConfig[]]) {
     const [first] = given
-    const configs = (Array.isArray(first) ? first : given) as readonly MethodConfig[]
+    const configs = (Array.isArray(first) ? first : given) as readonly AdapterConfig[]
     if (configs.length === 0) throw check.rangeError('union', 'at least one config', configs)
-    for (const [i, config] of configs.entries()) checkPart(`union[${i}]`, config)
-    this.configs = Object.freeze([...configs])
+    this.configs = Object.freeze(configs.map((config, i) => checkedPart(`union[${i}]`, config)))
     checkUnion(this.configs)
     Object.freeze(this)
   }
@@ -349,6 +348,10 @@ function leavesOut(config: MethodConfig): boolean {
 const namesModules = (config: MethodConfig): boolean => isLora(config) && config.targetModules !== null
 
 function checkApart(config: BottleneckConfig, other: BottleneckConfig, at: PartPair): void {
+  if (config.invAdapter !== null && other.invAdapter !== null) {
+    const message = `${partsAt(at)} both put an invertible adapter behind the embeddings; give one of them invAdapter: null`
+    throw check.valueError('union', message)
+  }
   if (config.mhAdapter !== other.mhAdapter && config.outputAdapter !== other.outputAdapter) return
   const message = `${partsAt(at)} put an adapter at the same place of a layer; their mhAdapter and outputAdapter must differ`
   throw check.valueError('union', message)

@@ -86,7 +86,7 @@ export class BottleneckConfig {
   /** `stochastic_depth`: probability that a row skips the adapter while training. Default 0. */
   declare readonly stochasticDepth: number
 
-  /** @param fields camelCase or snake_case; undefined, and null where null means nothing, leave the default. */
+  /** @param fields camelCase or snake_case; undefined leaves the default; null, as in Python, is false of yes or no, else the default. */
   constructor(fields: BottleneckOptions) {
     Object.assign(this, checkFields(check.checkObject('adapter config', fields)))
     checkTogether(this)

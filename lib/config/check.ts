@@ -153,9 +153,9 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
 }
 
 export function checkObject(name: string, value: unknown): Record<string, unknown> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw typeError(name, 'an object', value, { type: 'object' })
-  }
+  // An AbortSignal or a Map has fields of its own kind: what it was to say would be passed over. Of another realm, too.
+  const isOne = typeof value === 'object' && Object.prototype.toString.call(value) === '[object Object]'
+  if (!isOne) throw typeError(name, 'an object', value, { type: 'object' })
   return value as Record<string, unknown>
 }
 

@@ -47,9 +47,12 @@ export class FieldTable<F extends object> {
     for (const [key, value] of Object.entries(given)) {
       const field = this.#fieldByName.get(key)
       if (field === undefined) throw this.#unknown(key, isSnakeCase(Object.keys(given)))
-      if (value === undefined || (value === null && this.defaults[field] !== null)) continue
+      if (value === undefined) continue
+      // Python's None counts as false where a field says yes or no.
+      const read = value === null && typeof this.defaults[field] === 'boolean' ? false : value
+      if (read === null && this.defaults[field] !== null) continue
       if (fields.has(field)) throw check.valueError('adapter config', `'${field}' is given in two spellings`)
-      fields.set(field, this.rules[field](key, value))
+      fields.set(field, this.rules[field](key, read))
     }
     return Object.fromEntries(fields) as Partial<F>
   }

@@ -18,10 +18,7 @@ export function adaptersProblem(config: AdapterConfig, model: ModelConfig): stri
   if (placeless !== undefined) return placeless as string
   const parts = theirs as readonly (LoraConfig | MtlLoraConfig)[]
   if (ours.some((part) => isOfManySizes(part, model))) return 'VeRA at Linears of different sizes'
-  const problem = parts.map(loraProblem).find((one) => one !== undefined)
-  if (problem !== undefined) return problem
-  // Python first looks for the one of an adapter whatever the layer: two that leave out each other's layers conflict, too.
-  return parts.length > 1 ? 'two of the LoRA family in one adapter' : undefined
+  return parts.map(loraProblem).find((one) => one !== undefined)
 }
 
 const isLora = (part: AdapterConfig): part is LoraConfig | MtlLoraConfig =>

@@ -30,7 +30,9 @@ function differenceOf(config: AdapterConfig, model: ModelConfig): { code: string
   const other = place ?? libraryFails(config, model)
   if (other !== undefined) {
     const code = place === undefined ? 'TORCH_ADAPTERS_FAILS_IN_PYTHON' : 'TORCH_ADAPTERS_OTHER_PLACE'
-    return { code, text: `${other}. The folder gives its answers here alone; for Python train LoRA instead.` }
+    const isUnion = place === undefined && partsOf(config).length > 1
+    const instead = isUnion ? 'make its parts adapters of their own and stack them' : 'train LoRA instead'
+    return { code, text: `${other}. The folder gives its answers here alone; for Python ${instead}.` }
   }
   if (!partsOf(config).some(isDireft)) return undefined
   const text =

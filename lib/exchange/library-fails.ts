@@ -11,6 +11,9 @@ export function libraryFails(config: AdapterConfig, { modelType }: ModelConfig):
   if (config.method === 'output') return 'has no adapters on the last hidden state'
   const parts = config.method === 'union' ? config.configs : [config]
   if (parts.filter(({ method }) => method === 'reft').length > 1) return 'refuses two ReFTs in one adapter'
+  // It looks for the first one of an adapter, whatever the layer: two that leave out each other's layers conflict, too.
+  if (parts.filter(({ method }) => method === 'lora' || method === 'mtl_lora').length > 1)
+    return 'refuses two of the LoRA family in one adapter'
   for (const part of parts) {
     const problem = partFails(part, modelType)
     if (problem !== undefined) return problem

@@ -102,6 +102,13 @@ test('a file holds the config alone or under "config"', (t) => {
   t.throws(() => AdapterConfig.load(join(folder, 'none.json')), { code: 'ERR_FILE_NOT_FOUND', message: /none\.json/ })
 })
 
+test("null is Python's None: false where a field says yes or no", (t) => {
+  const config = AdapterConfig.load('seq_bn', { original_ln_after: null, residual_before_ln: null } as object)
+  t.like(config, { originalLnAfter: false, residualBeforeLn: false, reductionFactor: 16 })
+  t.like(AdapterConfig.load('seq_bn[original_ln_after=None]'), { originalLnAfter: false })
+  t.like(AdapterConfig.load('lora', { selfattn_lora: null, output_lora: true } as object), { selfattnLora: false })
+})
+
 test('configs are frozen', (t) => {
   const config = bottleneck('seq_bn[leave_out=[1]]')
   t.throws(() => Object.assign(config, { dropout: 1 }), { instanceOf: TypeError })
@@ -212,6 +219,9 @@ test('a union puts two adapters at different places', (t) => {
     message: /part 1 \('seq_bn'\) and part 2 \('double_seq_bn'\) put an adapter at the same place of a layer/
   })
   t.notThrows(() => AdapterConfig.load('seq_bn[leave_out=[0]]|double_seq_bn'))
+  t.throws(() => AdapterConfig.load('seq_bn_inv|attn_bn[inv_adapter="nice",inv_adapter_reduction_factor=2]'), {
+    message: /part 1 \('seq_bn_inv'\) and part 2 .* both put an invertible adapter .*invAdapter: null/
+  })
   t.throws(() => AdapterConfig.load('attn_bn|seq_bn', { dropout: 0.1 }), { message: /a union has several configs/ })
   // get_adapter_config_hash(ConfigUnion(attn_bn, SeqBnConfig())) in adapters 1.3.0.
   t.is(adapterConfigHash(AdapterConfig.load('attn_bn|seq_bn')), '79e4fa217138cb6b')

@@ -22,7 +22,11 @@ const fails = [
   ['bert', 'mtl_lora[use_dora=True]', /fails on MTL-LoRA with DoRA/],
   ['bert', "seq_bn_inv[inv_adapter='glow']", /GLOW/],
   ['bert', 'compacter[reduction_factor=4, shared_W_phm=True, factorized_phm_W=False]', /one whole W/],
-  ['bert', 'loreft[layers=[0]]|noreft[layers=[1]]', /refuses two ReFTs/],
+  ['bert', 'loreft[layers=[0]]|noreft[layers=[1]]', /refuses two ReFTs.*make its parts adapters of their own/],
+  // load_adapter: "Multiple adapter definitions conflict … in layer None".
+  ['bert', 'lora|lora[selfattn_lora=False, output_lora=True]', /refuses two of the LoRA family/],
+  ['bert', "lora[attn_matrices=['q']]|vera[attn_matrices=['k']]", /refuses two of the LoRA family/],
+  ['bert', 'lora[leave_out=[0]]|ia3[leave_out=[1]]', /refuses two of the LoRA family/],
   ['bert', { architecture: 'output_adapter', adapter_size: 4 }, /has no adapters on the last hidden state/]
 ] as const
 

@@ -14,10 +14,6 @@ test('what one library has and the other has not is refused with the way out', a
   await hub("lora[use_dora='peft']", /the adapter library has no useDora: 'peft'.*library: 'peft'/s)
   await hub("lora[attn_matrices=['q', 'o']]", /no attnMatrices with 'o'/)
   await hub("lora[r=1, composition_mode='scale_input']", /no compositionMode: 'scale_input'/)
-  await hub('lora|lora[selfattn_lora=False, output_lora=True]', /no two of the LoRA family in one adapter/)
-  // Python's load_adapter: "Multiple adapter definitions conflict … in layer None".
-  await hub('lora[leave_out=[0],r=4]|lora[leave_out=[1],r=2]', /no two of the LoRA family in one adapter/)
-  await hub('lora[leave_out=[0]]|ia3[leave_out=[1]]', /no two of the LoRA family in one adapter/)
   // Python's forward: "mat1 and mat2 shapes cannot be multiplied", as one pair of matrices serves all Linears.
   for (const more of ['intermediate_lora=True', 'output_lora=True', 'leave_out=[0], intermediate_lora=True']) {
     await hub(`vera[${more}]`, /no VeRA at Linears of different sizes.*library: 'peft'/s)

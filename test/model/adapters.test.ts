@@ -224,6 +224,10 @@ test('configs that cannot be are refused by field', async (t) => {
     message: /mhAdaptor.*Did you mean 'mh_?[aA]dapter'/
   })
   t.throws(() => model.addAdapter('a', 'seq_bn|seq_bn'), { message: /seq_bn|place|layer/ })
+  // Only the model knows that two layers left out leave a third to both.
+  t.throws(() => model.addAdapter('a', 'seq_bn[leave_out=[0]]|par_bn'), {
+    message: /two parts .* want the same place .*behind the feed-forward network, layer 1.*stack them/s
+  })
   t.throws(() => model.addClassificationHead('h', { numLabels: 0 }), { message: /numLabels/ })
   t.throws(() => model.addClassificationHead('h', { numlabels: 2 } as never), { message: /Did you mean 'numLabels'/ })
   t.is(model.adapters.size + model.heads.size, 0)

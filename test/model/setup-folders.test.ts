@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { Fuse, type Model, Stack } from '../../lib/index.js'
 import { alone, inputIds, withFour } from './four-adapters.js'
+import { editTensors } from './safetensors-file.js'
 import { fill, load, moved, scratch, snapshot, trainableNames } from './support.js'
 
 test('folders of fusions: every format, the adapters under other names, strict', async (t) => {
@@ -32,11 +33,32 @@ test('folders of fusions: every format, the adapters under other names, strict',
   other.addAdapter('y', 'seq_bn[leave_out=[0]]')
   await other.loadAdapterFusion(saved, { adapters: { a: 'x', d: 'y' } })
   t.deepEqual(other.adapterFusions.get('f')?.adapters, ['x', 'y'])
-  // Of two adapters that stand in the last layer alone the fusion has no part in the first.
-  other.addAdapter('z', 'seq_bn[leave_out=[0]]')
-  await t.throwsAsync(other.loadAdapterFusion(saved, { as: 'h', adapters: { a: 'y', d: 'z' } }), {
+  // Of two adapters that stand in one layer alone the fusion has no part in the other. Python makes and saves it there, too.
+  for (const [layer, as] of [
+    [0, 'h'],
+    [1, 'i']
+  ] as const) {
+    const config = `seq_bn[leave_out=[${layer}]]`
+    for (const name of ['y', 'z']) other.addAdapter(name, config, { overwriteOk: true })
+    await other.loadAdapterFusion(saved, { as, adapters: { a: 'y', d: 'z' } })
+    const here = snapshot(other, new RegExp(`adapter_fusion_layer\\.${as}\\.`))
+    t.true(here.size > 0)
+    for (const [name, data] of here) {
+      t.true(name.includes(`layer.${1 - layer}.`), name)
+      t.deepEqual(data, values.get(name.replace(`layer.${as}.`, 'layer.f.')))
+    }
+    other.deleteAdapterFusion(as)
+  }
+  // What no layer of the model holds is unexpected as ever.
+  const odd = join(folder, 'odd')
+  cpSync(join(folder, 'safetensors'), odd, { recursive: true })
+  const [file = ''] = readdirSync(odd).filter((name) => name.endsWith('.safetensors'))
+  editTensors(join(odd, file), (tensors) => {
+    for (const [name, tensor] of [...tensors]) tensors.set(name.replace('layer.0.', 'layer.7.'), tensor)
+  })
+  await t.throwsAsync(other.loadAdapterFusion(odd, { as: 'h', adapters: { a: 'y', d: 'z' } }), {
     code: 'ERR_STATE_DICT',
-    message: /unexpected .*layer\.0/
+    message: /got one whose last layer is 7/
   })
   t.false(other.adapterFusions.has('h'))
   await t.throwsAsync(model.loadAdapterFusion(join(folder, 'nothing-here')), { code: 'ERR_FILE_NOT_FOUND' })

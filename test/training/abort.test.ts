@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
+import { runInNewContext } from 'node:vm'
 import test, { type ExecutionContext } from 'ava'
 import { AdapterTrainer, evaluate, type Model, MultiTaskTrainer, type Row, trainSweep } from '../../lib/index.js'
 import { moved, quiet, ready, scratch, snapshot, tinyRows } from '../model/support.js'
@@ -203,6 +204,20 @@ test('several tasks aborted in the middle of a step: what was done before it is 
   t.is(error?.name, 'AbortError')
   t.deepEqual(folders, [join(outputDir, `checkpoint-${done}`)])
   await usable(t, model)
+})
+
+test('a signal in the place of the options is refused, and so is what has no fields', async (t) => {
+  const model = await ready(t)
+  const trainer = new AdapterTrainer({ model, trainDataset: rows, args: { ...quiet, maxSteps: 1 } })
+  const { signal } = new AbortController()
+  for (const wrong of [signal, new AbortController(), new Map([['signal', signal]])] as never[]) {
+    const error = { instanceOf: TypeError, message: /^options: expected an object, got / }
+    await t.throwsAsync(async () => trainer.train(wrong), error)
+    await t.throwsAsync(async () => trainer.run(wrong).next(), error)
+    await t.throwsAsync(async () => model.predict(rows, wrong), error)
+  }
+  // Of another realm, as test runners make them.
+  t.is((await trainer.train(runInNewContext('({ saveOnAbort: false })'))).step, 1)
 })
 
 test('leaving the loop early frees the model and keeps the checkpoints', async (t) => {

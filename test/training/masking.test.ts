@@ -226,3 +226,32 @@ test('texts alone are rows, in memory and as a stream: a run over them is the on
   model.activeHead = 'b'
   await t.throwsAsync(evaluate(model, texts), { code: 'ERR_NO_LABELS', message: /dataset\[0\] has no label/ })
 })
+
+test('a batch in which nothing has a label costs nothing and moves nothing', async (t) => {
+  const model = await ready(t)
+  const args: TrainingArguments = { ...quiet, maxSteps: 2, perDeviceTrainBatchSize: 1, weightDecay: 0 }
+  const losses: number[] = []
+  const train = async (trainDataset: Dataset) => {
+    const before = snapshot(model)
+    for await (const event of new AdapterTrainer({ model, trainDataset, args }).run()) {
+      if (event.type === 'step') losses.push(event.loss)
+    }
+    return moved(before, snapshot(model)).length > 0
+  }
+  t.false(await train(['', '']))
+  t.true(await train(['w1 w2 w3 w4', 'w1 w2 w3 w4']))
+  model.addAdapter('b')
+  model.addTaggingHead('b', { labels: ['O', 'B'] })
+  model.trainAdapter('b')
+  t.false(
+    await train([
+      { words: [], labels: [] },
+      { inputIds: [2, 5], labels: [-100, -100] }
+    ])
+  )
+  t.deepEqual(
+    losses.map((loss) => loss > 0),
+    [false, false, true, true, false, false]
+  )
+  t.deepEqual([losses[0], losses[1], losses[4], losses[5]], [0, 0, 0, 0])
+})

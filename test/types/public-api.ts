@@ -9,12 +9,14 @@ import {
   Average,
   adapterLayer,
   addAdaptersToModel,
+  ConfigUnion,
   type Dataset,
   type EvalDataset,
   type ForwardOutputs,
   Fuse,
   type GeneratedToken,
   type HeadConfig,
+  LoraConfig,
   type Model,
   type Prediction,
   type Replacement,
@@ -54,6 +56,10 @@ export async function models(): Promise<void> {
 }
 
 export function configs(model: Model): void {
+  new ConfigUnion(new LoraConfig({ r: 4 }), AdapterConfig.load('seq_bn'))
+  new ConfigUnion([AdapterConfig.load('lora'), AdapterConfig.load('seq_bn')])
+  // @ts-expect-error a preset is loaded first
+  new ConfigUnion('lora', 'seq_bn')
   const config = AdapterConfig.load('pfeiffer', { reductionFactor: { '0': 8, default: 16 }, nonLinearity: 'gelu' })
   // Told apart by `method`; only one of them has the fields.
   if (config.method === 'bottleneck') same<Same<typeof config.mhAdapter, boolean>>()

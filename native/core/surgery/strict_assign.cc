@@ -63,6 +63,28 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
   for (const auto& named : wanted) named.parameter.value->copy_(*file.tensors.find(named.name));
 }
 
+void leave_out_childless_layers(Model& backbone, const std::vector<NamedParameter>& wanted, FromFile& file) {
+  const auto path = named(backbone, backbone.layers_path()) + ".";
+  const auto places = backbone.places();
+  const int64_t layers = places.empty() ? 0 : places.back().layer + 1;
+  // Behind the layer's number: what a fusion of this model holds in any layer.
+  const auto behind = [&](const std::string& name) { return name.substr(name.find('.', path.size())); };
+  std::unordered_set<std::string> names;
+  std::unordered_map<std::string, at::IntArrayRef> held;
+  for (const auto& one : wanted) {
+    names.insert(one.name);
+    if (layers_of(one.name, path) > 0) held.emplace(behind(one.name), one.parameter.shape);
+  }
+  StateDict rest;
+  for (const auto& [name, tensor] : file.tensors) {
+    const auto count = layers_of(name, path);
+    const bool here = count > 0 && count <= layers && !names.contains(name);
+    const auto same = here ? held.find(behind(name)) : held.end();
+    if (same == held.end() || same->second != tensor.sizes()) rest.add(name, tensor);
+  }
+  file.tensors = std::move(rest);
+}
+
 void check_layers(const std::string& operation, const Model& backbone, const std::vector<NamedParameter>& wanted,
                   const FromFile& file) {
   const auto path = named(backbone, backbone.layers_path()) + ".";

@@ -29,8 +29,9 @@ at::Tensor group_cross_entropy(const at::Tensor& scores, const RowLayout& groups
   return sum;
 }
 
+// At least 1: where nothing has a label, the loss is 0.
 at::Tensor labelled_count(const at::Tensor& targets) {
-  return targets.ne(kNoLabel).sum();
+  return targets.ne(kNoLabel).sum().clamp_min(1);
 }
 
 at::Tensor span_loss(const at::Tensor& logits, const at::Tensor& labels, const RowLayout& rows, double smoothing) {
@@ -61,6 +62,7 @@ at::Tensor parse_loss(const at::Tensor& pairs, const at::Tensor& labels, const R
   const auto candidates = head_candidates(words);
   const auto arcs = group_cross_entropy(pairs.select(1, 0), candidates, heads, smoothing) / labelled_count(heads);
   const auto labelled = at::nonzero(heads.ne(kNoLabel)).squeeze(1);
+  if (labelled.size(0) == 0) return arcs;
   const std::vector<int64_t> starts(candidates.starts().begin(), candidates.starts().end() - 1);
   const auto chosen = (index(starts) + heads).index_select(0, labelled);
   const auto scores = pairs.index_select(0, chosen).narrow(1, 1, pairs.size(1) - 1);
