@@ -83,7 +83,7 @@ class ParquetFile implements AsyncDisposable {
       const end = start + Number(group.num_rows)
       for (; start < end; start += pieceRows) {
         const rowEnd = Math.min(end, start + pieceRows)
-        const options = { file: this.bytes, metadata: this.metadata, compressors, rowStart: start, rowEnd }
+        const options = { file: this.bytes, metadata: this.metadata, compressors, parsers, rowStart: start, rowEnd }
         const rows = await parquetReadObjects(options).catch((cause: unknown) => {
           throw damaged(this.file, this.operation, cause)
         })
@@ -122,6 +122,10 @@ const compressors: Compressors = {
     ZSTD: (input: Uint8Array, maxOutputLength: number) => zstdDecompressSync(input, { maxOutputLength })
   })
 }
+
+/** A mark of byte order is a character of the text: places of answers count it. */
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true })
+const parsers = { stringFromBytes: (bytes: Uint8Array | undefined) => bytes && decoder.decode(bytes) }
 
 /** Whole numbers of 64 bits come as bigints, moments as dates; a row has neither. */
 function plain(value: unknown): unknown {

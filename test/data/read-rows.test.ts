@@ -245,7 +245,7 @@ test("Parquet: pyarrow's files, row groups, lists, structs, whole numbers of 64 
     { words: ['c'], labels: [1] }
   ])
   const answers = { text: ['two'], answer_start: [4] }
-  t.deepEqual(await readFileRows(parquet('questions')), [{ question: 'which?', context: 'one two', answers }])
+  t.deepEqual(await readFileRows(parquet('questions')), [{ question: 'which?', context: '\ufeffne two', answers }])
 })
 
 test("Parquet: the label names of Hugging Face's datasets", async (t) => {
