@@ -41,7 +41,8 @@ export interface KnownAdapters {
 /** The adapter that a row of a file names, or the first. */
 export function adapterOf(row: Row, { names, loaded }: KnownAdapters, where: string): string | null {
   const given = field(row, 'adapter')
-  const misspelled = given === undefined && Object.keys(row).find((name) => editDistance(plain(name), 'adapter') <= 1)
+  const isMisspelled = (name: string) => name !== 'adapter' && editDistance(plain(name), 'adapter') <= 1
+  const misspelled = given === undefined && Object.keys(row).find(isMisspelled)
   if (misspelled) {
     throw new AdapterError('ERR_INVALID_FILE', '', `${where}: unknown field '${misspelled}'`, {
       hint: "Did you mean 'adapter'?"

@@ -130,11 +130,20 @@ test('a reader that has enough ends a command quietly', async (t) => {
 
 test("null as a row's adapter is none; a row without the field gets the first", async (t) => {
   const input = join(place, 'adapters.jsonl')
-  writeFileSync(input, '{"input_ids": [5, 6]}\n{"input_ids": [5, 6], "adapter": null}\n')
+  writeFileSync(
+    input,
+    '{"input_ids": [5, 6]}\n{"input_ids": [5, 6], "adapter": null}\n{"input_ids": [5, 6], "adapter": ""}\n'
+  )
   const { status, errors, output } = await command(['predict', ...shared, '-a', trained, '-i', input])
   t.is(status, 0, errors)
-  const [first, none] = output.trim().split('\n')
-  t.not(first, none)
+  const [first, none, empty] = output
+    .trim()
+    .split('\n')
+    .map((line) => Number(JSON.parse(line).score))
+  const apart = (score: number | undefined) => Math.abs((first as number) - (score as number))
+  t.true(apart(none) > 1e-5, output)
+  // A CSV file has no other way to leave a cell out.
+  t.true(apart(empty) < 1e-6, output)
 })
 
 test('evaluate takes one adapter; a row whose adapter is misspelled is refused', async (t) => {
