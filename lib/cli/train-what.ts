@@ -5,6 +5,7 @@ import { quoted } from '../config/check.js'
 import { adapterNames, type Composition } from '../config/composition.js'
 import { counted } from '../config/counted.js'
 import { type HeadConfig, hasManyLabels, readsRows } from '../config/head-config.js'
+import { labelEntries } from '../config/head-fields.js'
 import { isOwnHead } from '../config/own-head.js'
 import { adapterConfigFile, type FolderFormat, folderFormats, headConfigFile } from '../exchange/folder-files.js'
 import { saveAnyAdapter } from '../model/exchange.js'
@@ -107,9 +108,7 @@ export function describeHead(head: HeadConfig): string {
   if (isOwnHead(head)) return `head: the model's own, ${head.headType}, which stays as it is\n`
   if (!('numLabels' in head)) return `head: ${head.headType}\n`
   if (readsRows(head) && head.numLabels === 1 && !hasManyLabels(head)) return 'head: regression, labels are numbers\n'
-  // Names that are whole numbers come first in an object, whatever their ids.
-  const named = Object.entries(head.label2id ?? {}).sort(([, a], [, b]) => a - b)
-  const names = named.map(([name]) => name)
+  const names = labelEntries(head).map(([name]) => name)
   const shown = names.slice(0, 5).join(', ') + (names.length > 5 ? ', …' : '')
   const forWords = head.headType === 'dependency_parsing' ? 'dependency parsing' : 'tagging'
   const kind = hasManyLabels(head) ? 'multilabel' : readsRows(head) ? 'classification' : forWords

@@ -7,7 +7,8 @@ import {
   type HeadOptions,
   type LabelIds,
   labelledFields,
-  layerFields
+  layerFields,
+  type NamedLabels
 } from './head-fields.js'
 
 /** Which part of a text answers a question: scores of each token as the answer's first and as its last. */
@@ -22,7 +23,7 @@ export interface QuestionAnsweringHeadConfig {
 }
 
 /** Which of several texts fits: one score for each. */
-export interface MultipleChoiceHeadConfig {
+export interface MultipleChoiceHeadConfig extends NamedLabels {
   readonly headType: 'multiple_choice'
   /** `num_choices`: choices of a row in Python, where all rows have as many. Here a row has as many as it has. Default 2. */
   readonly numChoices: number
@@ -39,7 +40,7 @@ export interface MultipleChoiceHeadConfig {
 }
 
 /** For each word its head among the words, and the relation to it. */
-export interface DependencyParsingHeadConfig {
+export interface DependencyParsingHeadConfig extends NamedLabels {
   readonly headType: 'dependency_parsing'
   /** `num_labels`: relations. */
   readonly numLabels: number
@@ -95,8 +96,8 @@ export function multipleChoiceHead(options: MultipleChoiceHeadOptions = {}): Mul
 
 export function dependencyParsingHead(options: DependencyParsingHeadOptions = {}): DependencyParsingHeadConfig {
   checkHeadKeys('dependency_parsing', options, choiceHeadOptions.dependency_parsing)
-  const { numLabels, label2id } = labelledFields(options, 1)
-  return Object.freeze({ headType: 'dependency_parsing', numLabels, label2id })
+  const { layers: _, activationFunction: __, dropoutProb: ___, ...fields } = labelledFields(options, 1)
+  return Object.freeze({ headType: 'dependency_parsing', ...fields })
 }
 
 /** From the library's dict, its keys in camelCase. */

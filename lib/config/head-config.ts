@@ -18,6 +18,7 @@ import {
   type HeadOptions,
   type LabelledHead,
   type LabelOptions,
+  labelEntries,
   labelled,
   labelledFields,
   layerFields
@@ -232,9 +233,9 @@ function rowHead<T extends 'classification' | 'multilabel_classification' | 'ima
 export function labelNames(config: HeadConfig): readonly string[] {
   if (predictsWords(config) || config.headType === 'question_answering') return []
   // Choices without names are called by their numbers.
-  if (config.headType === 'multiple_choice') return Object.keys(config.label2id ?? {})
-  const names = Array.from({ length: config.numLabels }, (_, id) => `LABEL_${id}`)
-  for (const [label, id] of Object.entries(config.label2id ?? {})) names[id] = label
+  const unnamed = config.headType === 'multiple_choice' ? 0 : config.numLabels
+  const names = Array.from({ length: unnamed }, (_, id) => `LABEL_${id}`)
+  for (const [label, id] of labelEntries(config)) names[id] = label
   return names
 }
 
@@ -248,7 +249,7 @@ export function headConfigToJson(
   config: HeadConfig,
   model: { readonly vocabSize: number; readonly embeddingSize: number; readonly tieWordEmbeddings?: boolean }
 ): Record<string, unknown> {
-  const fields = Object.entries(config).map(([key, value]) => [key === 'label2id' ? key : snakeCase(key), value])
+  const fields = Object.entries(config).map(([key, value]) => [snakeCase(key), value])
   if (isChoiceHead(config)) return { ...Object.fromEntries(fields), ...choiceHeadExtras(config) }
   if (!predictsWords(config)) {
     // The library gives every head names when it is added, and they go into the file.
@@ -273,9 +274,10 @@ export function headConfigFromJson(json: Readonly<Record<string, unknown>>): Hea
   const { head_type: headType, id2label, ...rest } = json
   const name = check.checkString('head_type', headType)
   if (!Object.hasOwn(fieldsOf, name)) refuseHead(name)
-  const options = Object.fromEntries(
-    Object.entries(rest).map(([key, value]) => [key === 'label2id' ? key : camelCase(key), value])
-  ) as Record<string, unknown>
+  const options = Object.fromEntries(Object.entries(rest).map(([key, value]) => [camelCase(key), value])) as Record<
+    string,
+    unknown
+  >
   if (id2label !== undefined && id2label !== null) options['id2label'] = id2label
   const type = name as HeadType
   switch (type) {

@@ -3,25 +3,36 @@ import * as check from './check.js'
 
 /** Ids from 0 under their labels, as `label2id` in the head's file. */
 export type LabelIds = { readonly [label: string]: number }
+export type LabelsById = { readonly [id: number]: string }
 
-export interface LabelledHead {
+/** What ids are called. */
+export interface NamedLabels {
+  /**
+   * `label2id`. Default null: labels are LABEL_0, LABEL_1, … A name that several ids have stands here under the last of them,
+   * as in Python.
+   */
+  readonly label2id: LabelIds | null
+  /** `id2label`: the names by id. It is there only where several ids have one name, which `label2id` cannot say. */
+  readonly id2label?: LabelsById | undefined
+}
+
+export interface LabelledHead extends NamedLabels {
   /** `num_labels`: outputs a row or token. */
   readonly numLabels: number
   /** `layers`: linear layers; between two of them stands the activation. */
   readonly layers: number
   /** `activation_function`. Default 'tanh'; null: none. */
   readonly activationFunction: NonLinearity | null
-  /** `label2id`. Default null: labels are LABEL_0, LABEL_1, … */
-  readonly label2id: LabelIds | null
   /** `dropout_prob`: before each linear layer. Default null: the model's own. */
   readonly dropoutProb: number | null
 }
 
 /** Labels three ways; the first that is given counts, and numLabels must agree with it. */
 export interface LabelOptions {
-  /** Labels in the order of their ids. */
+  /** Labels in the order of their ids; each has a name of its own. */
   readonly labels?: readonly string[] | undefined
-  readonly id2label?: { readonly [id: number]: string } | undefined
+  /** Names by id. Several ids may have one name: rows are then labelled with the id, and a label of that name is an error. */
+  readonly id2label?: LabelsById | undefined
 }
 
 /** What a call that adds a head takes. */
@@ -38,14 +49,13 @@ export const mostClasses = 1_000_000
 
 /** @param count the option that numLabels is called by, in errors */
 export function labelledFields(options: HeadOptions<LabelledHead>, layers: number, count = 'numLabels'): LabelledHead {
-  const label2id = labelIds(options, count)
-  const given = options.numLabels ?? (label2id === null ? 2 : Object.keys(label2id).length)
-  const numLabels = check.checkInteger(count, given, 1, mostClasses)
-  if (label2id !== null) checkIds(label2id, numLabels)
+  const names = namesOf(options, count)
+  const numLabels = check.checkInteger(count, options.numLabels ?? names?.length ?? 2, 1, mostClasses)
+  if (names !== null) checkIds(names, numLabels)
   return {
     numLabels,
     ...layerFields(options, layers, 'tanh'),
-    label2id: withoutDefaultNames(label2id),
+    ...namedLabels(names),
     dropoutProb: dropoutField(options)
   }
 }
@@ -71,7 +81,9 @@ export function layerFields(
   }
 }
 
-function labelIds(options: HeadOptions<LabelledHead>, count: string): LabelIds | null {
+type Name = readonly [label: string, id: number]
+
+function namesOf(options: HeadOptions<LabelledHead>, count: string): readonly Name[] | null {
   if (options.labels !== undefined) {
     const labels = check.checkArray('labels', options.labels)
     if (labels.length === 0)
@@ -79,27 +91,34 @@ function labelIds(options: HeadOptions<LabelledHead>, count: string): LabelIds |
     if (options.numLabels !== undefined && options.numLabels !== labels.length) {
       throw check.rangeError(count, `${labels.length}, as there are labels, or none`, options.numLabels)
     }
-    return idsOf(labels.map((label, id): [string, number] => [check.checkString(`labels[${id}]`, label), id]))
+    const twice = labels.find((label, id) => labels.indexOf(label) !== id)
+    if (twice !== undefined) throw check.valueError('labels', `the same label is there twice: ${check.describe(twice)}`)
+    return labels.map((label, id) => [check.checkString(`labels[${id}]`, label), id])
   }
   if (options.id2label !== undefined && options.id2label !== null) {
     const entries = Object.entries(check.checkObject('id2label', options.id2label))
-    return idsOf(entries.map(([id, label]) => [check.checkString(`id2label[${id}]`, label), Number(id)]))
+    return entries.map(([id, label]) => [check.checkString(`id2label[${id}]`, label), Number(id)])
   }
   if (options.label2id === undefined || options.label2id === null) return null
   const entries = Object.entries(check.checkObject('label2id', options.label2id))
-  return idsOf(entries.map(([label, id]) => [label, check.checkInteger(`label2id['${label}']`, asNumber(id), 0)]))
+  return entries.map(([label, id]) => [label, check.checkInteger(`label2id['${label}']`, asNumber(id), 0)])
 }
 
 /** Python turns an id2label from JSON, whose keys are texts, into such ids. */
 const asNumber = (id: unknown): unknown => (typeof id === 'string' && /^\d+$/.test(id) ? Number(id) : id)
 
-function idsOf(entries: readonly (readonly [string, number])[]): LabelIds {
-  const seen = new Set<string>()
-  for (const [label] of entries) {
-    if (seen.has(label)) throw check.valueError('labels', `the same label is there twice: '${label}'`)
-    seen.add(label)
-  }
-  return Object.freeze(Object.fromEntries(entries))
+/** Names that say nothing are no names. */
+function namedLabels(names: readonly Name[] | null): NamedLabels {
+  if (names === null || names.every(([label, id]) => label === `LABEL_${id}`)) return { label2id: null }
+  const label2id = Object.freeze(Object.fromEntries(names))
+  if (Object.keys(label2id).length === names.length) return { label2id }
+  return { label2id, id2label: Object.freeze(Object.fromEntries(names.map(([label, id]) => [id, label]))) }
+}
+
+/** Each name with its id, several of a name that several ids have, in the order of the ids. */
+export function labelEntries({ label2id, id2label }: NamedLabels): [label: string, id: number][] {
+  if (id2label !== undefined) return Object.entries(id2label).map(([id, label]) => [label, Number(id)])
+  return Object.entries(label2id ?? {}).sort(([, a], [, b]) => a - b)
 }
 
 /** LABEL_0, LABEL_1, …: what a head without names answers. */
@@ -107,15 +126,9 @@ export function defaultIds(numLabels: number): LabelIds {
   return Object.fromEntries(Array.from({ length: numLabels }, (_, id) => [`LABEL_${id}`, id]))
 }
 
-/** Names that say nothing are no names. */
-function withoutDefaultNames(label2id: LabelIds | null): LabelIds | null {
-  const entries = Object.entries(label2id ?? {})
-  return entries.every(([label, id]) => label === `LABEL_${id}`) ? null : label2id
-}
-
-function checkIds(label2id: LabelIds, numLabels: number): void {
+function checkIds(names: readonly Name[], numLabels: number): void {
   const used = new Set<number>()
-  for (const [label, id] of Object.entries(label2id)) {
+  for (const [label, id] of names) {
     check.checkInteger(`the id of label '${label}'`, id, 0, numLabels - 1)
     if (used.has(id)) throw check.valueError('labels', `two labels have the id ${id}`)
     used.add(id)

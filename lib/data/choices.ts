@@ -2,6 +2,7 @@ import * as check from '../config/check.js'
 import type { MultipleChoiceHeadConfig } from '../config/choice-heads.js'
 import type { EncodedRow } from './collate.js'
 import { type IdsRow, labelOf, type Row, type TextRow } from './dataset.js'
+import { idOfName } from './labels.js'
 
 /** A choice: the text that goes with the row's own, or a row of its own. */
 export type Choice = string | TextRow | IdsRow
@@ -37,7 +38,7 @@ export function choiceLabel(row: Row, head: MultipleChoiceHeadConfig, name: stri
   const label = labelOf(row)
   if (label === null) return undefined
   const { choices: given } = row as unknown as { choices: readonly unknown[] }
-  const named = typeof label === 'string' ? (head.label2id?.[label] ?? given.indexOf(label)) : -1
+  const named = typeof label === 'string' ? (idOfName(head, label, `${name}.label`) ?? given.indexOf(label)) : -1
   const isNumber = typeof label === 'number' || (typeof label === 'string' && /^(0|[1-9]\d{0,8})$/.test(label))
   if (named < 0 && !isNumber) {
     throw check.valueError(

@@ -7,7 +7,7 @@ import {
   predictsWords,
   readsRows
 } from '../config/head-config.js'
-import { mostClasses } from '../config/head-fields.js'
+import { labelEntries, mostClasses, type NamedLabels } from '../config/head-fields.js'
 import { didYouMean } from '../config/nearest.js'
 import { type Label, labelItems, labelOf, labelPlace, placeOf, type Row } from './dataset.js'
 import { didYouMeanLabel } from './row-fields.js'
@@ -16,7 +16,7 @@ import { didYouMeanLabel } from './row-fields.js'
 export const ignoredLabel = -100
 
 /** Heads with label names. */
-type NamedHead = Pick<LabelledHeadConfig, 'label2id' | 'numLabels'>
+type NamedHead = NamedLabels & Pick<LabelledHeadConfig, 'numLabels'>
 
 /** Whether a head wants one label for each token. */
 export function labelsTokens(head: HeadConfig): boolean {
@@ -88,11 +88,13 @@ const asDigits = (text: string): string =>
  * A label's name first, then an id: a number, its text in a CSV file, or LABEL_3, which a head without names answers. Where
  * a name is a number itself (`--labels 1,2,3`), numbers are names and never ids: read as ids they would all be off by one.
  */
-export function classId({ label2id, numLabels }: NamedHead, label: unknown, name: string): number {
+export function classId(head: NamedHead, label: unknown, name: string): number {
+  const { label2id, numLabels } = head
   const given = String(label)
   const isName = (text: string) => label2id !== null && Object.hasOwn(label2id, text)
   const text = isName(given) ? given : asDigits(given)
-  if (label2id !== null && Object.hasOwn(label2id, text)) return label2id[text] ?? 0
+  const named = idOfName(head, text, name)
+  if (named !== undefined) return named
   const isId =
     typeof label === 'number' || (label2id === null ? /^(LABEL_)?(0|[1-9]\d{0,8})$/ : /^(0|[1-9]\d{0,8})$/).test(text)
   if (label2id === null) {
@@ -107,6 +109,20 @@ export function classId({ label2id, numLabels }: NamedHead, label: unknown, name
   const shown = `${check.quoted(names.slice(0, 12))}${names.length > 12 ? ', …' : ''}`
   const help = didYouMean(text, names) || ` The head's labels: ${shown}.`
   throw check.valueError(name, `unknown label ${check.describe(label)}.${help}`)
+}
+
+/**
+ * The id that a head calls so; undefined: none. A name that several ids have tells none of them apart.
+ * @param name of the label's place, in errors
+ */
+export function idOfName(head: NamedLabels, text: string, name: string): number | undefined {
+  if (head.label2id === null || !Object.hasOwn(head.label2id, text)) return undefined
+  if (head.id2label === undefined) return head.label2id[text]
+  const ids = labelEntries(head).flatMap(([label, id]) => (label === text ? [id] : []))
+  if (ids.length === 1) return ids[0]
+  const ways = looksLikeNumber(text) ? '' : `the id in its place (${ids.join(' or ')}, a number), or `
+  const hint = `Give ${ways}a head whose labels differ (config.json's id2label)`
+  throw check.valueError(name, `the head calls ${ids.length} ids ${check.describe(text)}: ${ids.join(', ')}. ${hint}`)
 }
 
 const idOf = (label: unknown, text: string): unknown =>

@@ -1,7 +1,7 @@
 import type { HeadConfig } from '../config/head-config.js'
 
 /** Fields of a head that no tensor and no step of its computation depends on. */
-const aside = ['label2id', 'dropoutProb', 'headType', 'multilabel', 'numChoices']
+const aside = ['label2id', 'id2label', 'dropoutProb', 'headType', 'multilabel', 'numChoices']
 
 /** Whether two heads compute the same of their tensors. */
 export function isSameHead(one: HeadConfig, other: HeadConfig): boolean {

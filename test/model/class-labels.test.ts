@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { AutoModel, evaluate, type Model } from '../../lib/index.js'
+import { AutoModel, evaluate, type HeadConfig, type Model } from '../../lib/index.js'
 import { soon, warningsOf } from '../exchange/warnings.js'
 import { load, scratch } from './support.js'
 
@@ -71,9 +71,39 @@ test('without id2label the ids of label2id, or as many labels as num_labels says
   t.deepEqual(namesOf(await modelOf(t, { id2label: { 0: 4, 1: 2 } })), { 4: 0, 2: 1 })
 })
 
+test('two ids of one name stay two: answers have both, files keep both, and rows are labelled with ids', async (t) => {
+  const model = await modelOf(t, { id2label: { 0: 'neg', 1: 'neg' } })
+  const row = { inputIds: [5, 9, 7] }
+  const [answer] = await model.predict([row])
+  t.is(answer?.label, 'neg')
+  t.is(answer?.logits.length, 2)
+  const byId = [0, 1].map(async (label) => (await evaluate(model, [{ ...row, label }])).metrics.accuracy)
+  t.deepEqual(
+    await Promise.all(byId),
+    [0, 1].map((id) => Number(id === answer?.labelId))
+  )
+  await t.throwsAsync(evaluate(model, [{ ...row, label: 'neg' }]), {
+    name: 'TypeError',
+    message: /label: the head calls 2 ids 'neg': 0, 1\. Give the id in its place \(0 or 1, a number\), or a head whose/
+  })
+  // Python's libraries read both forms: of label2id its last id, and id2label beside it.
+  const [whole, alone] = [scratch(t), scratch(t)]
+  await model.savePretrained(whole, { modelClass: 'BertForSequenceClassification' })
+  t.like(JSON.parse(readFileSync(join(whole, 'config.json'), 'utf8')), {
+    id2label: { 0: 'neg', 1: 'neg' },
+    label2id: { neg: 1 }
+  })
+  model.addAdapter('x', 'lora')
+  model.addHead('x', model.heads.get('default') as HeadConfig)
+  await model.saveAdapter(alone, 'x')
+  const { config } = JSON.parse(readFileSync(join(alone, 'head_config.json'), 'utf8'))
+  t.like(config, { id2label: { 0: 'neg', 1: 'neg' }, label2id: { neg: 1 } })
+  await model.loadAdapter(alone, { as: 'y' })
+  t.deepEqual(model.heads.get('y'), model.heads.get('x'))
+})
+
 test('an id2label that cannot be a head’s names the file', async (t) => {
   const cases: [object, RegExp][] = [
-    [{ 0: 'neg', 1: 'neg' }, /the same label is there twice: 'neg'/],
     [{ 1: 'neg', 2: 'pos' }, /the id of label 'pos': expected an integer from 0 up to 1, got 2/],
     [{ neg: 0, pos: 1 }, /the id of label '0': expected an integer/],
     [{ 0: null, 1: 'pos' }, /id2label\[0\]: expected a string, got null/]
