@@ -131,6 +131,7 @@ export async function readWeights(model: Model, folder: string): Promise<LoadRep
   const report = await nativeCall(() => model.native.loadWeights(folder))
   checkComplete(model, folder, report)
   notePooler(model, report.missing)
+  warnOfActivations(folder, model.config, report)
   warnOfLayers(folder, model.config, report)
   return report
 }
@@ -148,6 +149,19 @@ function warnOfLayers(folder: string, { numHiddenLayers }: ModelConfig, { unexpe
   )
 }
 
+/** As in transformers, an activation that a checkpoint has no numbers for begins to learn, and only a warning tells. */
+function warnOfActivations(folder: string, { hiddenAct }: ModelConfig, { missing }: LoadReport): void {
+  const names = missing.filter(isOfActivation)
+  if (names.length === 0) return
+  process.emitWarning(
+    `load the model: ${folder} lacks what its activation '${hiddenAct}' (hidden_act) has learned: ${some(names, namesTold)}. ` +
+      'They have the values that training begins with.',
+    { code: 'TORCH_ADAPTERS_NEW_ACTIVATIONS' }
+  )
+}
+
+const isOfActivation = (name: string): boolean => /\.(intermediate_act_fn|activation|act)\./.test(name)
+
 /** A damaged config may ask for thousands. */
 const namesTold = 8
 
@@ -155,7 +169,7 @@ const namesTold = 8
 function checkComplete(model: Model, folder: string, { missing, unexpected }: LoadReport): void {
   const pooler = model.namedParameters().filter(({ name }) => isOfPooler(name))
   const hasNone = pooler.length === missing.filter(isOfPooler).length
-  const mayMiss = (name: string) => (isOfPooler(name) ? hasNone : /\.(intermediate_act_fn|activation|act)\./.test(name))
+  const mayMiss = (name: string) => (isOfPooler(name) ? hasNone : isOfActivation(name))
   const needed = missing.filter((name) => !mayMiss(name))
   if (needed.length === 0) return
   throw new AdapterError(

@@ -125,6 +125,41 @@ test('weights that config.json asks for and the file lacks are listed; a pooler 
   t.true(message.length < 2000, `${message.length}`)
 })
 
+test('activations that the weights have no numbers for begin to learn, and a warning names them', async (t) => {
+  const warnings = warningsOf(t, 'TORCH_ADAPTERS_NEW_ACTIVATIONS')
+  const begun = {
+    prelu: { weight: 0.25 },
+    xielu: { alpha_p: Math.log(Math.expm1(0.8)), alpha_n: Math.log(Math.expm1(0.3)) }
+  }
+  for (const [act, values] of Object.entries(begun)) {
+    const [whole, half] = [scratch(t), scratch(t)]
+    const source = await make(t, { hidden_act: act })
+    await source.savePretrained(whole, { modelClass: 'BertModel' })
+    const again = await AutoModel.fromPretrained(whole)
+    again.dispose()
+    await soon()
+    t.is(warnings.length, 0, 'nothing is missing')
+
+    cpSync(whole, half, { recursive: true })
+    editTensors(join(half, 'model.safetensors'), (tensors) => {
+      for (const name of tensors.keys()) if (/layer\.1\..*act_fn/.test(name)) tensors.delete(name)
+    })
+    const model = await AutoModel.fromPretrained(half)
+    await soon()
+    const names = Object.keys(values).map((name) => `encoder.layer.1.intermediate.intermediate_act_fn.${name}`)
+    const [warning = ''] = warnings.splice(0)
+    t.regex(
+      warning,
+      new RegExp(`lacks what its activation '${act}' .*: ${names.map((name) => `bert.${name}`).join(', ')}\\. They`)
+    )
+    for (const [i, value] of Object.values(values).entries()) {
+      const [found = Number.NaN] = model.parameter(`bert.${names[i]}`).data
+      t.true(Math.abs(found - value) < 0.005, `${act}: ${found}`)
+    }
+    model.dispose()
+  }
+})
+
 test('a tensor of the wrong shape names itself, expected and got', async (t) => {
   const folder = join(scratch(t), 'model')
   cpSync(tiny, folder, { recursive: true })
