@@ -11,38 +11,44 @@ import {
   type NamedLabels
 } from './head-fields.js'
 
-/** Which part of a text answers a question: scores of each token as the answer's first and as its last. */
+/** Which part of a text answers a question. Logits [rows, columns, 2]: each token as the answer's first and as its last. */
 export interface QuestionAnsweringHeadConfig {
   readonly headType: 'question_answering'
-  /** `layers`. Default 1. */
+  /** `layers`: linear layers, from 1 to 16. Default 1. */
   readonly layers: number
-  /** `activation_function`: between two layers. Default 'tanh'. */
+  /** `activation_function`: between two layers. Default 'tanh'; null: none. */
   readonly activationFunction: NonLinearity | null
-  /** `dropout_prob`: before each layer. Default null: the model's own. */
+  /** `dropout_prob`: before each layer, from 0 to 1. Default null: the model's own. */
   readonly dropoutProb: number | null
 }
 
-/** Which of several texts fits: one score for each. */
+/** Which of several texts fits: one score for each. Logits [questions, choices]. */
 export interface MultipleChoiceHeadConfig extends NamedLabels {
   readonly headType: 'multiple_choice'
-  /** `num_choices`: choices of a row in Python, where all rows have as many. Here a row has as many as it has. Default 2. */
+  /**
+   * `num_choices`: choices of a row in Python, where all rows have as many. Here a row has as many as it has. Default 2, or as
+   * many as are named.
+   */
   readonly numChoices: number
-  /** `layers`. Default 2. */
+  /** `layers`: linear layers, from 1 to 16. Default 2. */
   readonly layers: number
-  /** `activation_function`: between two layers. Default 'tanh'. */
+  /** `activation_function`: between two layers. Default 'tanh'; null: none. */
   readonly activationFunction: NonLinearity | null
   /** `label2id`: what the choices are called. Default null: their numbers. */
   readonly label2id: LabelIds | null
-  /** `use_pooler`: read the model's pooler instead of the first token. Default false. */
+  /** `use_pooler`: read the model's pooler instead of the first token. Default false. A model without one refuses it. */
   readonly usePooler: boolean
-  /** `dropout_prob`: before each layer. Default null: the model's own. */
+  /** `dropout_prob`: before each layer, from 0 to 1. Default null: the model's own. */
   readonly dropoutProb: number | null
 }
 
-/** For each word its head among the words, and the relation to it. */
+/**
+ * For each word its head among the words, and the relation to it. Logits [rows, words, 1 + words] and relationLogits
+ * [rows, words, 1 + words, numLabels].
+ */
 export interface DependencyParsingHeadConfig extends NamedLabels {
   readonly headType: 'dependency_parsing'
-  /** `num_labels`: relations. */
+  /** `num_labels`: relations, from 1 to 1,000,000. Default 2, or as many as are named. */
   readonly numLabels: number
   /** `label2id` of the relations. Default null: LABEL_0, LABEL_1, … */
   readonly label2id: LabelIds | null
@@ -50,8 +56,11 @@ export interface DependencyParsingHeadConfig extends NamedLabels {
 
 export type ChoiceHeadConfig = QuestionAnsweringHeadConfig | MultipleChoiceHeadConfig | DependencyParsingHeadConfig
 
+/** What `addQuestionAnsweringHead` takes. */
 export type QuestionAnsweringHeadOptions = Omit<HeadOptions<QuestionAnsweringHeadConfig>, 'labels' | 'id2label'>
+/** What `addMultipleChoiceHead` takes. */
 export type MultipleChoiceHeadOptions = HeadOptions<MultipleChoiceHeadConfig>
+/** What `addDependencyParsingHead` takes. */
 export type DependencyParsingHeadOptions = HeadOptions<DependencyParsingHeadConfig>
 
 /** The fields of each of these heads' configs. */

@@ -25,32 +25,39 @@ import {
 } from './head-fields.js'
 
 interface RowHead extends LabelledHead {
-  /** `use_pooler`: read the model's pooler instead of the first token. Default false. */
+  /**
+   * `use_pooler`: read the model's pooler instead of the row's first token (GPT-2: its last). Default false. A model without
+   * a pooler refuses it.
+   */
   readonly usePooler: boolean
   /** `bias`: of the last layer. Default true. */
   readonly bias: boolean
 }
 
-/** One label a row; with one output it is regression (mean squared error). */
+/** One label a row; with one output it is regression (mean squared error). Logits [rows, numLabels]. */
 export interface ClassificationHeadConfig extends RowHead {
   readonly headType: 'classification'
 }
 
-/** Any number of labels a row. */
+/** Any number of labels a row. Logits [rows, numLabels], each a label's own. */
 export interface MultiLabelHeadConfig extends RowHead {
   readonly headType: 'multilabel_classification'
 }
 
-/** One label an image, or any number of them; with one output it is regression. */
+/** One label an image, or any number of them; with one output it is regression. Logits [images, numLabels]. */
 export interface ImageClassificationHeadConfig extends RowHead {
   readonly headType: 'image_classification'
-  /** `multilabel`. Default false. */
+  /** `layers`: linear layers, from 1 to 16. Default 1. */
+  readonly layers: number
+  /** `multilabel`: any number of labels an image. Default false. */
   readonly multilabel: boolean
 }
 
-/** One label a token. */
+/** One label a token. Logits [rows, columns, numLabels]. */
 export interface TaggingHeadConfig extends LabelledHead {
   readonly headType: 'tagging'
+  /** `layers`: linear layers, from 1 to 16. Default 1. */
+  readonly layers: number
 }
 
 /** Heads that answer with words of the vocabulary. */
@@ -63,23 +70,23 @@ interface WordHead {
   readonly tied: boolean
 }
 
-/** Masked language modelling. */
+/** Masked language modelling. Logits [rows, columns, vocabulary]. */
 export interface MaskedLmHeadConfig extends WordHead {
   readonly headType: 'masked_lm'
-  /** `layers`. Default 2. */
+  /** `layers`: linear layers, from 1 to 16, with a LayerNorm behind each but the last. Default 2. */
   readonly layers: number
-  /** `activation_function`. Default 'gelu'. */
+  /** `activation_function`: between two layers. Default 'gelu'; null: none. */
   readonly activationFunction: NonLinearity | null
 }
 
-/** Predicting the next token. For models whose tokens see only those before them. */
+/** Predicting the next token. For models whose tokens see only those before them. Logits [rows, columns, vocabulary]. */
 export interface CausalLmHeadConfig extends WordHead {
   readonly headType: 'causal_lm'
-  /** `layers`. Default 2; 1: the word embedding alone, as in pretrained models. */
+  /** `layers`: linear layers, from 1 to 16. Default 2; 1: the word embedding alone, as in pretrained models. */
   readonly layers: number
-  /** `activation_function`. Default 'gelu'. */
+  /** `activation_function`: between two layers. Default 'gelu'; null: none. */
   readonly activationFunction: NonLinearity | null
-  /** `layer_norm`: after each layer but the last. Default true. */
+  /** `layer_norm`: a LayerNorm behind each layer but the last. Default true. */
   readonly layerNorm: boolean
   /** `bias`: of the last layer. Default true. */
   readonly bias: boolean
@@ -95,12 +102,19 @@ export type LanguageHeadConfig = MaskedLmHeadConfig | CausalLmHeadConfig
 export type HeadConfig = LabelledHeadConfig | ChoiceHeadConfig | LanguageHeadConfig
 export type HeadType = HeadConfig['headType']
 
+/** What `addClassificationHead` takes. */
 export type ClassificationHeadOptions = HeadOptions<ClassificationHeadConfig>
+/** What `addRegressionHead` takes. */
 export type RegressionHeadOptions = Omit<ClassificationHeadOptions, 'numLabels' | 'labels' | 'id2label' | 'label2id'>
+/** What `addMultiLabelClassificationHead` takes. */
 export type MultiLabelHeadOptions = HeadOptions<MultiLabelHeadConfig>
+/** What `addImageClassificationHead` takes. */
 export type ImageClassificationHeadOptions = HeadOptions<ImageClassificationHeadConfig>
+/** What `addTaggingHead` takes. */
 export type TaggingHeadOptions = HeadOptions<TaggingHeadConfig>
+/** What `addMaskedLmHead` takes. */
 export type MaskedLmHeadOptions = Omit<HeadOptions<MaskedLmHeadConfig>, 'labels' | 'id2label'>
+/** What `addCausalLmHead` takes. */
 export type CausalLmHeadOptions = Omit<HeadOptions<CausalLmHeadConfig>, 'labels' | 'id2label'>
 
 const row = [...labelled, 'usePooler', 'bias'] as const

@@ -17,17 +17,17 @@ export interface NamedLabels {
 }
 
 export interface LabelledHead extends NamedLabels {
-  /** `num_labels`: outputs a row or token. */
+  /** `num_labels`: labels, from 1 to 1,000,000. Default 2, or as many as are named. */
   readonly numLabels: number
-  /** `layers`: linear layers; between two of them stands the activation. */
+  /** `layers`: linear layers, from 1 to 16; all but the last are as wide as the model's states. Default 2. */
   readonly layers: number
-  /** `activation_function`. Default 'tanh'; null: none. */
+  /** `activation_function`: between two layers. Default 'tanh'; null: none. */
   readonly activationFunction: NonLinearity | null
-  /** `dropout_prob`: before each linear layer. Default null: the model's own. */
+  /** `dropout_prob`: before each layer, from 0 to 1. Default null: the model's own (`classifier_dropout`, `hidden_dropout_prob`). */
   readonly dropoutProb: number | null
 }
 
-/** Labels three ways; the first that is given counts, and numLabels must agree with it. */
+/** Labels three ways (`labels`, `id2label`, `label2id`); the first that is given counts, and numLabels must agree with it. */
 export interface LabelOptions {
   /** Labels in the order of their ids; each has a name of its own. */
   readonly labels?: readonly string[] | undefined
@@ -35,8 +35,10 @@ export interface LabelOptions {
   readonly id2label?: LabelsById | undefined
 }
 
-/** What a call that adds a head takes. */
-export type HeadOptions<T> = { readonly [K in Exclude<keyof T, 'headType'>]?: T[K] | undefined } & LabelOptions
+type Fields<T> = Omit<T, 'headType'>
+
+/** What a call that adds a head takes: the fields of its config, all of them optional. (`keyof` keeps what editors show of each.) */
+export type HeadOptions<T> = { readonly [K in keyof Fields<T>]?: Fields<T>[K] | undefined } & LabelOptions
 
 export const labelled = ['numLabels', 'layers', 'activationFunction', 'label2id', 'dropoutProb'] as const
 

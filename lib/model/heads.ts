@@ -96,65 +96,99 @@ function apart<T extends AddOptions>(
   return [{ overwriteOk, seed }, rest]
 }
 
-/** A model's calls that add a head of one kind. */
+/**
+ * A model's calls that add a head of one kind, under a name: that of an adapter answers its rows. The first head becomes the
+ * active one. What a row's `label` must be for each is told in docs/heads.md.
+ *
+ * Each throws a TypeError or RangeError for a wrong name or option, and where the name is taken (unless `overwriteOk`); an
+ * `AdapterError` ERR_UNSUPPORTED where the model can have no such head, ERR_BUSY while a run holds the model.
+ */
 export abstract class HeadAdders {
   abstract addHead(name: string, config: HeadConfig, options?: AddOptions): void
 
-  /** One class a row; two layers with tanh by default, as AdapterHub. */
+  /**
+   * One class a row: logits [rows, numLabels]; the loss is cross-entropy. Default: two labels, two layers with tanh between
+   * them over the row's first token (GPT-2: its last). With `numLabels: 1` it is a regression head.
+   */
   addClassificationHead(name: string, options: ClassificationHeadOptions & AddOptions = {}): void {
     const [add, config] = apart('classification', options)
     this.addHead(name, classificationHead(config), add)
   }
 
-  /** One number a row; mean squared error. */
+  /** One number a row, in the labels' own unit: logits [rows, 1]; the loss is the mean squared error. Default: two layers with tanh. */
   addRegressionHead(name: string, options: RegressionHeadOptions & AddOptions = {}): void {
     const [add, config] = apart('regression', options)
     this.addHead(name, regressionHead(config), add)
   }
 
-  /** Any number of labels a row. */
+  /**
+   * Any number of labels a row: logits [rows, numLabels]; the loss is binary cross-entropy, and a label applies from a
+   * probability of one half on. Default: two labels, two layers with tanh.
+   */
   addMultiLabelClassificationHead(name: string, options: MultiLabelHeadOptions & AddOptions = {}): void {
     const [add, config] = apart('multilabel_classification', options)
     this.addHead(name, multiLabelHead(config), add)
   }
 
-  /** One class an image, or with multilabel any number of them; for models of images. One layer by default, as AdapterHub. */
+  /**
+   * One class an image, or with `multilabel` any number of them: logits [images, numLabels]. For models of images, which take
+   * no other head. Default: two labels, one layer.
+   */
   addImageClassificationHead(name: string, options: ImageClassificationHeadOptions & AddOptions = {}): void {
     const [add, config] = apart('image_classification', options)
     this.addHead(name, imageClassificationHead(config), add)
   }
 
-  /** One class a token. */
+  /**
+   * One class a token: logits [rows, columns, numLabels]; the loss is cross-entropy over labelled tokens. Default: two labels,
+   * one layer.
+   */
   addTaggingHead(name: string, options: TaggingHeadOptions & AddOptions = {}): void {
     const [add, config] = apart('tagging', options)
     this.addHead(name, taggingHead(config), add)
   }
 
-  /** The part of a context that answers a question. */
+  /**
+   * The part of a context that answers a question: logits [rows, columns, 2], each token as the answer's first and last.
+   * Default: one layer.
+   */
   addQuestionAnsweringHead(name: string, options: QuestionAnsweringHeadOptions & AddOptions = {}): void {
     const [add, config] = apart('question_answering', options)
     this.addHead(name, questionAnsweringHead(config), add)
   }
 
-  /** The best of a row's choices, however many it has. */
+  /**
+   * The best of a row's choices, however many it has: logits [questions, choices], -Infinity where a question has fewer; the
+   * loss is cross-entropy over the choices. Default: two layers with tanh. GPT-2 and its like have none.
+   */
   addMultipleChoiceHead(name: string, options: MultipleChoiceHeadOptions & AddOptions = {}): void {
     const [add, config] = apart('multiple_choice', options)
     this.addHead(name, multipleChoiceHead(config), add)
   }
 
-  /** For each word its head among the words of the row, and the relation to it. */
+  /**
+   * For each word its head among the words of the row, and the relation to it: logits [rows, words, 1 + words], the root
+   * first, and relationLogits [rows, words, 1 + words, numLabels]. Default: two relations. GPT-2 and its like have none.
+   */
   addDependencyParsingHead(name: string, options: DependencyParsingHeadOptions & AddOptions = {}): void {
     const [add, config] = apart('dependency_parsing', options)
     this.addHead(name, dependencyParsingHead(config), add)
   }
 
-  /** Predicting the next token, for models that write (GPT-2); its decoder is the word embedding. */
+  /**
+   * Predicting the next token, for models that write (GPT-2): logits [rows, columns, vocabulary]. Default: two layers with
+   * gelu, LayerNorm and a bias, of which the last is the word embedding (`tied`). A model whose words are not tied
+   * (`tie_word_embeddings: false`) takes `tied: false` alone.
+   */
   addCausalLmHead(name: string, options: CausalLmHeadOptions & AddOptions = {}): void {
     const [add, config] = apart('causal_lm', options)
     this.addHead(name, causalLmHead(config), add)
   }
 
-  /** Masked language modelling; its decoder is the word embedding. */
+  /**
+   * Masked language modelling: logits [rows, columns, vocabulary]. Default: two layers with gelu and LayerNorm, of which the
+   * last is the word embedding (`tied`), as in addCausalLmHead.
+   */
   addMaskedLmHead(name: string, options: MaskedLmHeadOptions & AddOptions = {}): void {
     const [add, config] = apart('masked_lm', options)
     this.addHead(name, maskedLmHead(config), add)

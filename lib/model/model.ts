@@ -169,11 +169,15 @@ export class Model extends ModelChoices {
     return this.#fusions
   }
 
+  /** The names of all heads, with their configs, in the order in which they were added. */
   get heads(): ReadonlyMap<string, HeadConfig> {
     return this.#heads
   }
 
-  /** A head from its config. The first head becomes the active one. */
+  /**
+   * A head from its config, such as `model.heads.get('a')` gives. The first head becomes the active one. Errors are those of
+   * the calls for each kind, such as `addClassificationHead`.
+   */
   addHead(name: string, config: HeadConfig, options: AddOptions = {}): void {
     this.configurable('addHead')
     const replaces = isTaken('head', name, this.#heads, options)
@@ -200,6 +204,7 @@ export class Model extends ModelChoices {
     this.answeringHeadsTrain()
   }
 
+  /** A model whose active head goes has none (`activeHead` null). An unknown name is a TypeError; ERR_BUSY while calls read it. */
   deleteHead(name: string): void {
     this.configurable('deleteHead')
     checkKnown('deleteHead', name, this.#heads)
