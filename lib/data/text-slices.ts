@@ -1,5 +1,6 @@
 import { isPlainObject } from '../config/check.js'
 import { type Json, partsOf, spaces } from './tokenizer-parts.js'
+import { han } from './tokenizer-splits.js'
 
 // Tokenizing takes the thread for as long as a text is. Most tokenizers read what stands on one side of a space as if there
 // were nothing on the other: their tokens of a text are those of its slices, one after the other, and of a long text that is
@@ -27,8 +28,11 @@ export function* slices(text: string, separator: RegExp): Generator<string> {
 /** No space, nothing that a normalizer makes one of, and no half of a character. */
 const isPlain = (char = ' ') => /[\p{L}\p{N}\p{P}]/u.test(char) && !/\s/.test(char.normalize('NFKC'))
 
-/** Before what a text may be cut so that its tokens are those of the slices; undefined: there may be no such place. */
-export function separatorOf(tokenizer: Json, config: Json): RegExp | undefined {
+/**
+ * Before what a text may be cut so that its tokens are those of the slices; undefined: there may be no such place.
+ * @param found what added tokens are looked for as in normalized text, where it is not what they are called
+ */
+export function separatorOf(tokenizer: Json, config: Json, found: Iterable<string> = []): RegExp | undefined {
   const { normalizer, pre_tokenizer: preTokenizer, added_tokens: added, model } = tokenizer
   const normalizers = partsOf(normalizer, 'normalizers')
   const splits = partsOf(preTokenizer, 'pretokenizers')
@@ -45,11 +49,18 @@ export function separatorOf(tokenizer: Json, config: Json): RegExp | undefined {
   )
   const breaks = first['type'] === 'ByteLevel' ? first['add_prefix_space'] !== true : first['type'] !== 'Metaspace'
   const separators = [...(spaced ? [/[ \n\u4e00-\u9fff]/] : []), ...(breaks ? [/[ \n]/] : []), / /]
-  // What is looked for as a whole must not be cut through.
+  // What is looked for as a whole must not be cut through. The spaces that BERT's normalizer puts around Chinese characters
+  // are never a text's own.
+  const contents = (added as readonly Json[]).map(({ content }) => String(content))
+  const wholes = [...contents, ...Array.from(found, (text) => (spaced ? text.replace(spacedHan, '$1') : text))]
+  // A normalizer that changes a separator may join what stands on its two sides.
   const patterns = normalizers.flatMap(({ pattern }) => (isPlainObject(pattern) ? [String(pattern['String'])] : []))
-  const wholes = [...(added as readonly Json[]).map(({ content }) => String(content)), ...patterns]
-  return separators.find((one) => wholes.every((text) => !one.test(text.slice(1))))
+  return separators.find(
+    (one) => wholes.every((text) => !one.test(text.slice(1))) && patterns.every((text) => !one.test(text))
+  )
 }
+
+const spacedHan = new RegExp(` (${han.source}) `, 'gu')
 
 const byCharacter = ['BertNormalizer', 'Lowercase', 'NFC', 'NFD', 'NFKC', 'NFKD', 'StripAccents', 'Precompiled']
 

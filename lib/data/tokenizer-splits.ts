@@ -21,7 +21,7 @@ const byteWords = new RegExp(
   'gu'
 )
 /** What BERT's takes for a word each, as the library in Rust has it. */
-const han =
+export const han =
   /[\u4e00-\u9fff\u3400-\u4dbf\u{20000}-\u{2a6df}\u{2a700}-\u{2b73f}\u{2b740}-\u{2b81f}\u{2b920}-\u{2ceaf}\uf900-\ufaff\u{2f800}-\u{2fa1f}]/gu
 const marks = new RegExp(`[${mark}]`, 'gu')
 

@@ -87,7 +87,7 @@ export class TextTokenizer {
     const postProcess = postProcessor(this.#tokenizer, model['post_processor'])
     this.#postProcess = (...parts) => whole(() => postProcess(...parts))
     this.#truncationSide = config['truncation_side'] === 'left' ? 'left' : 'right'
-    this.#separator = separatorOf(model, config)
+    this.#separator = separatorOf(model, config, this.#addedIds.keys())
     this.#wordPrefix = needsSpace(model['pre_tokenizer']) ? ' ' : ''
     this.#isByteLevel = splitsBytes(model['pre_tokenizer'])
     this.#isLowered = lowersText(model)

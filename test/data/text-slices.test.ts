@@ -104,6 +104,46 @@ function kept(first: number, second: number, room: number): [number, number] {
   return first > second ? [room - half, half] : [half, room - half]
 }
 
+test('no added token is cut through that is found with a space in normalized text', (t) => {
+  const { model, config } = readTokenizerFiles('models/wordnet-bert-mini')
+  const vocabulary = model['model'] as { vocab: Record<string, number> }
+  const size = Object.keys(vocabulary.vocab).length
+  const added = (content: string, fields: object = {}) => {
+    const token = {
+      id: size,
+      content,
+      special: false,
+      normalized: true,
+      single_word: false,
+      lstrip: false,
+      rstrip: false
+    }
+    return { ...model, ...fields, added_tokens: [...(model['added_tokens'] as object[]), token] }
+  }
+  const underscore = { type: 'Replace', pattern: { String: '_' }, content: ' ' }
+  const normalizer = { type: 'Sequence', normalizers: [{ type: 'Lowercase' }, underscore] }
+  const compatible = { type: 'Sequence', normalizers: [{ type: 'NFKC' }, { type: 'Lowercase' }] }
+  // What the token is called, what a text has for it, what both are in normalized text, and whether texts are cut nowhere.
+  const cases: [string, string, string, boolean, object?][] = [
+    ['new\u3000york', 'New York', 'new york', true, { normalizer: compatible }],
+    ['new\tyork', 'new york', 'new york', true],
+    ['new_york', 'New York', 'new york', true, { normalizer }],
+    ['New York', 'new york', 'new york', true],
+    ['魔法', '魔法', ' 魔  法 ', false],
+    ['Newyork', 'newyork', 'newyork', false]
+  ]
+  for (const [content, written, found, isWhole, fields] of cases) {
+    const changed = added(content, fields)
+    const tokenizer = new TextTokenizer({ model: changed, config })
+    const text = `a small furry animal of ${written} is `.repeat(400)
+    const whole = new Tokenizer(changed, config).tokenize(text)
+    t.is(whole.filter((token: string) => !(token in vocabulary.vocab)).length, 400, content)
+    t.deepEqual(tokenizer.tokens(text).tokens, whole, content)
+    t.is(tokenizer.tokens(`${text} `.repeat(3)).tokens.length, whole.length * 3, content)
+    t.is(separatorOf(changed, config, [found]) === undefined, isWhole, content)
+  }
+})
+
 test('where the text of a tokenizer may be cut', (t) => {
   const { model, config } = readTokenizerFiles('test/data/fixtures/tokenizers/roberta')
   const of = (fields: object) => separatorOf({ ...model, ...fields }, config)?.source
@@ -116,7 +156,8 @@ test('where the text of a tokenizer may be cut', (t) => {
   t.is(of({ pre_tokenizer: { type: 'BertPreTokenizer' }, normalizer: { type: 'BertNormalizer' } }), chinese)
   t.is(of({ normalizer: { type: 'BertNormalizer', handle_chinese_chars: false } }), whiteSpace)
   t.is(of({ added_tokens: [{ id: 4, content: 'a\nb' }] }), space)
-  t.is(of({ normalizer: { type: 'Replace', pattern: { String: ' {2,}' }, content: ' ' } }), whiteSpace)
+  t.is(of({ normalizer: { type: 'Replace', pattern: { String: '\n' }, content: ' ' } }), space)
+  t.is(of({ normalizer: { type: 'Replace', pattern: { String: '``' }, content: '"' } }), whiteSpace)
   t.is(of({ normalizer: { type: 'Replace', pattern: { Regex: ' {2,}' }, content: ' ' } }), whiteSpace)
 })
 
@@ -130,6 +171,7 @@ test('a tokenizer that may see over a space reads texts whole', (t) => {
   t.is(of({ normalizer: { type: 'Strip', strip_left: true, strip_right: true } }), undefined)
   t.is(of({ normalizer: { type: 'Prepend', prepend: '▁' } }), undefined)
   t.is(of({ normalizer: { type: 'Replace', pattern: { String: 'a b' }, content: 'c' } }), undefined)
+  t.is(of({ normalizer: { type: 'Replace', pattern: { String: ' ' }, content: '▁' } }), undefined)
   t.is(of({ normalizer: { type: 'Replace', pattern: { Regex: '.+' }, content: 'c' } }), undefined)
   t.is(of({ normalizer: { type: 'Replace' } }), undefined)
   t.is(of({ added_tokens: [{ id: 4, content: '<mask>', rstrip: true }] }), undefined)
