@@ -8,7 +8,7 @@ import {
   statSync,
   writeFileSync
 } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { dirname, extname, join } from 'node:path'
 import { adapterFloatKeys } from '../config/adapter-config.js'
 import { pythonJson } from '../config/python-json.js'
 import { fileError, readJsonObject } from '../config/read-json.js'
@@ -46,7 +46,7 @@ file of weights; TARGET a new folder or file. With --library an adapter's folder
 library, where that one computes the same.
 Exit status: 0 done, 1 failed, 2 called in a wrong way.
 
-  --format FORMAT    safetensors, bin or pt (both PyTorch's). Default: by TARGET's name, for folders safetensors
+  --format FORMAT    safetensors, bin or pt (both PyTorch's). Default: by a file's name, for folders safetensors
   --dialect DIALECT  adapterhub (adapter_down.0.weight, what Python's adapters reads) or plain (down_project.weight).
                      Default adapterhub
   --name NAME        the new name of the adapter and its head, in the configs and in the names of tensors. Default: the
@@ -184,9 +184,18 @@ async function convertFile(job: Job): Promise<string[]> {
   return [job.target]
 }
 
-function formatOf(target: string, isFolder: boolean): FolderFormat {
-  if (isFolder || target.endsWith('.safetensors')) return 'safetensors'
-  return target.endsWith('.pt') ? 'pt' : 'bin'
+const endings: Readonly<Record<string, FolderFormat>> = { '.safetensors': 'safetensors', '.bin': 'bin', '.pt': 'pt' }
+
+/** `given`: that of --format. Whoever reads a file of weights goes by its name. */
+function formatOf(target: string, isFolder: boolean, given: FolderFormat | undefined): FolderFormat {
+  if (isFolder) return given ?? 'safetensors'
+  const named = endings[extname(target)]
+  const pickled = given === 'bin' || given === 'pt'
+  if (given !== undefined && (named === undefined || pickled === (named !== 'safetensors'))) return given
+  if (given === undefined && named !== undefined) return named
+  const expected =
+    given === undefined ? 'a name that ends in .safetensors, .bin or .pt, or --format' : `one for ${given}`
+  throw usageError(`TARGET: expected ${expected}, got ${target}`)
 }
 
 function checkTarget(target: string, isFolder: boolean, force: boolean): void {
@@ -229,7 +238,8 @@ export async function run(argv: string[]): Promise<number> {
   if (!existsSync(source)) throw usageError(`SOURCE: ${source} does not exist`)
   const isFolder = statSync(source).isDirectory()
   const dialect = choiceOption('dialect', values.dialect, dialects)
-  const format = choiceOption('format', values.format ?? formatOf(target, isFolder), folderFormats)
+  const asked = values.format === undefined ? undefined : choiceOption('format', values.format, folderFormats)
+  const format = formatOf(target, isFolder, asked)
   const name = values.name === undefined ? null : fromOptions(() => checkAdapterName(values.name))
   if (isFolder && existsSync(join(source, 'config.json'))) {
     const expected = 'the folder of an adapter or a head, or one file of weights'

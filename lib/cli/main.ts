@@ -43,6 +43,8 @@ async function help(): Promise<string> {
 }
 
 async function main([name, ...argv]: string[]): Promise<number> {
+  const [about = ''] = argv
+  if (name === 'help' && (commands as readonly string[]).includes(about)) return await main([about, '--help'])
   if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
     process.stdout.write(await help())
     return name === undefined ? 2 : 0
@@ -93,10 +95,16 @@ for (const signal of interruptions()) {
   process.on(signal, () => {
     const isFirst = signals++ === 0
     if (process.listenerCount(signal) > 1) return
-    const trains = isFirst && train.includes(process.argv[2])
-    process.stderr.write(trains ? 'interrupted before the first step; nothing was saved\n' : 'interrupted\n')
+    process.stderr.write(`${isFirst ? interrupted(process.argv.slice(2)) : 'interrupted'}\n`)
     process.exit(130)
   })
+}
+
+function interrupted([command, ...argv]: string[]): string {
+  if (!train.includes(command)) return 'interrupted'
+  const goesOn = command === 'resume' || argv.some((one) => one === '--resume' || one.startsWith('--resume-from'))
+  if (!goesOn) return 'interrupted before the first step; nothing was saved'
+  return 'interrupted before another step; what the run has saved is as it was, and the same command goes on with it'
 }
 
 // A reader that has enough, such as head, closes the pipe; a terminal may be closed, too. What is still to be told has no

@@ -21,6 +21,7 @@ import {
 import { configFile, fromFile, fromOptions, usageError } from './arguments.js'
 import { type EvalFiles, evalFiles, evalOptions, wholeEvalPaths } from './eval-sets.js'
 import { headKinds } from './head-kinds.js'
+import { labelsOfText, labelsToText } from './label-list.js'
 import { FileOutput } from './output.js'
 import { tunings } from './train-what.js'
 
@@ -113,9 +114,9 @@ const settingRules: check.FieldRules<TrainSettings> = {
   },
   head: (name, value) => check.checkOneOf(name, value, headKinds),
   labels: (name, value) => {
-    const schema = { type: 'array', items: { type: 'string', pattern: '^[^,]+$' }, minItems: 1 }
+    const schema = { type: 'array', items: { type: 'string', minLength: 1 }, minItems: 1 }
     if (!Array.isArray(value) || value.length === 0) throw check.typeError(name, 'a list of names', value, schema)
-    return value.map((one, i) => labelName(`${name}[${i}]`, one))
+    return value.map((one, i) => check.checkNonEmptyString(`${name}[${i}]`, one))
   },
   format: (name, value) => check.checkOneOf(name, value, folderFormats),
   report: check.checkNonEmptyString,
@@ -177,12 +178,6 @@ export function tasksOf(name: string, value: unknown): Readonly<Record<string, T
   return Object.fromEntries(
     tasks.map(([task, fields]) => [task, check.checkFields(`${name}.${task}`, fields, rules, explainInTask)])
   )
-}
-
-function labelName(name: string, value: unknown): string {
-  const text = check.checkNonEmptyString(name, value)
-  if (text.includes(',')) throw check.valueError(name, `a name cannot hold a comma, got '${text}'`)
-  return text
 }
 
 const settings = Object.keys(settingRules) as (keyof TrainSettings)[]
@@ -299,6 +294,7 @@ function option(name: string, value: unknown): string[] {
   if (name === 'eval') return evalOptions(value as EvalFiles)
   if (name === 'adapters') return (value as string[]).map((one) => `--adapter=${one}`)
   if (name === 'below') return (value as string[]).map((one) => `--below=${one}`)
+  if (name === 'labels') return [`--labels=${labelsToText(value as string[])}`]
   if (name === 'onNotFinite') return [`--on-not-finite=${value}`]
   if (name === 'sweep')
     return Object.entries(value as object).map(([key, one]) => `--vary=${key}=${JSON.stringify(one)}`)
@@ -335,13 +331,7 @@ export function writeTrainConfig(folder: string, values: Values, args: TrainingA
   const given = settings.filter((name) => name !== 'output' && values[name] !== undefined && values[name] !== false)
   const own = given.map((name) => {
     const value = values[name] as string | true
-    if (name === 'labels')
-      return [
-        name,
-        String(value)
-          .split(',')
-          .map((label) => label.trim())
-      ]
+    if (name === 'labels') return [name, labelsOfText(String(value))]
     if (name === 'eval') return [name, wholeEvalPaths(evalFiles(values[name] as readonly string[]) as EvalFiles)]
     if (name === 'sampler') return [name, samplingOf(value)]
     if (name === 'threads') return [name, Number(value)]

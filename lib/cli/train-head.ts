@@ -2,6 +2,7 @@ import type { HeadConfig } from '../config/head-config.js'
 import type { Row } from '../data/dataset.js'
 import { choiceOption, fromOptions, usageError } from './arguments.js'
 import { headKinds } from './head-kinds.js'
+import { labelsOfText } from './label-list.js'
 import { headOfArchive } from './own-head.js'
 import { eachRow, type TrainingRows } from './rows.js'
 
@@ -76,8 +77,7 @@ const hasAny = (row: Row | undefined, ...names: string[]): boolean =>
 function labelOption(text: string | undefined, kind: string): string[] | undefined {
   if (text === undefined) return undefined
   if (kind === 'regression') throw usageError('--labels: a regression head has none; give another --head or no names')
-  const names = text.split(',').map((name) => name.trim())
-  if (names.includes('')) throw usageError(`--labels: expected names with commas between, got '${text}'`)
+  const names = labelsOfText(text)
   if (kind !== 'classification' || names.length > 1) return names
   throw usageError(`--labels: expected at least two names with a comma between, got '${text}'`)
 }

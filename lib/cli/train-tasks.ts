@@ -18,6 +18,7 @@ import { describeBest } from '../training/best-words.js'
 import { fromOptions, inputFile, usageError } from './arguments.js'
 import { type Below, findBelow, withWholePath } from './below.js'
 import { type EvalRows, eachEvalRows, evalNames, readEvalRows, wholeEvalPaths } from './eval-sets.js'
+import { labelsToText } from './label-list.js'
 import { jsonLine } from './output.js'
 import { closeRows, labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { taskConfigs } from './task-configs.js'
@@ -168,7 +169,7 @@ async function readTask(
       measured === undefined ? undefined : await readEvalRows(measured, (one) => rowsOf(`${place}.eval`, one)),
     config: configs.get(adapter) as AdapterConfig,
     head: await headOf(place, train, async () =>
-      headFor(train, head, labels?.join(','), await labelNamesOf(file), model)
+      headFor(train, head, labels && labelsToText(labels), await labelNamesOf(file), model)
     ),
     options: { args, weight }
   }

@@ -4,6 +4,7 @@ import { warnOnce } from '../config/warn-once.js'
 import { AdapterError } from '../native/errors.js'
 import type { AdapterFolder } from './adapter-folder.js'
 import { libraryFails } from './library-fails.js'
+import { fusionFails } from './library-fusions.js'
 
 const partsOf = (config: AdapterConfig) => (config.method === 'union' ? config.configs : [config])
 
@@ -49,6 +50,19 @@ export function warnOfDifference(name: string, config: AdapterConfig, model: Mod
   if (difference === undefined) return
   const { code, text } = difference
   warnOnce(model, `save the adapter '${name}': the adapter library ${text}`, code)
+}
+
+/** The same of a fusion over such adapters. */
+export function warnOfFusion(
+  name: string,
+  adapters: readonly string[],
+  configs: ReadonlyMap<string, AdapterConfig>,
+  model: ModelConfig
+): void {
+  const problem = fusionFails(adapters, configs)
+  if (problem === undefined) return
+  const text = `save the fusion '${name}': the adapter library cannot read or run it: ${problem}. It gives its answers here alone.`
+  warnOnce(model, text, 'TORCH_ADAPTERS_FAILS_IN_PYTHON')
 }
 
 const toldWhole = new WeakSet<ModelConfig>()

@@ -1,6 +1,13 @@
 import type { AdapterConfig } from '../config/adapter-config.js'
-import { adapterNames, type BlockType, type Composition, formatComposition } from '../config/composition.js'
+import {
+  adapterNames,
+  type BlockType,
+  type Composition,
+  formatComposition,
+  lastAdapters
+} from '../config/composition.js'
 import type { ModelConfig } from '../config/model-config.js'
+import { fusionFails } from './library-fusions.js'
 
 /** What may stand in what in the adapter library (version 1.3). */
 const nestings: Readonly<Record<BlockType, readonly BlockType[]>> = {
@@ -34,6 +41,10 @@ function refusal(setup: Composition, adapters: Adapters, model: ModelConfig, lev
   const changesWeights = adapterNames(setup).find((name) => isWeights(adapters.get(name)))
   if (setup.type === 'Split' && changesWeights !== undefined)
     return `fails on ${text}: it has no Split of what changes weights ('${changesWeights}')`
+  const fusion = setup.type === 'Fuse' ? fusionFails(setup.children.flatMap(lastAdapters), adapters) : undefined
+  if (fusion !== undefined) return `fails on ${text}: ${fusion}`
+  if (setup.type === 'Average' && new Set(modesOf(setup, adapters)).size > 1)
+    return `fails on ${text}: it has no mean of what adds to weights and what multiplies them`
   for (const child of setup.children) {
     if (child !== null && typeof child !== 'string' && !nestings[setup.type].includes(child.type))
       return `refuses ${text}: it has no ${child.type} in a ${setup.type}`
@@ -41,6 +52,17 @@ function refusal(setup: Composition, adapters: Adapters, model: ModelConfig, lev
     if (inside !== undefined) return inside
   }
   return undefined
+}
+
+/** How each LoRA, or one of its kin, changes weights. */
+function modesOf(setup: Composition, adapters: Adapters): string[] {
+  return adapterNames(setup).flatMap((name) => {
+    const config = adapters.get(name)
+    const parts = config?.method === 'union' ? config.configs : [config]
+    return parts.flatMap((part) =>
+      part?.method === 'lora' || part?.method === 'mtl_lora' ? [part.compositionMode] : []
+    )
+  })
 }
 
 function isWeights(config: AdapterConfig | undefined): boolean {

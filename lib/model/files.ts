@@ -1,4 +1,5 @@
 import type { CompositionBlock, Fuse } from '../config/composition.js'
+import { warnOfFusion } from '../exchange/library-differs.js'
 import { Averages } from './average.js'
 import { type ClassOptions, loadStateDict, loadWeights, stateDict } from './class-state.js'
 import {
@@ -114,7 +115,10 @@ export abstract class ModelFiles extends Averages {
     options: SaveFusionOptions = {}
   ): Promise<void> {
     this.usable('saveAdapterFusion')
-    await saveAdapterFusion(this.#model, folder, fusionNamed('saveAdapterFusion', fusion), options)
+    const name = fusionNamed('saveAdapterFusion', fusion)
+    await saveAdapterFusion(this.#model, folder, name, options)
+    const { adapterFusions, adapters, config } = this.#model
+    warnOfFusion(name, adapterFusions.get(name)?.adapters ?? [], adapters, config)
   }
 
   /** Loads the AdapterFusion of a folder or hub id, whose adapters must be there already; gives its name here. */

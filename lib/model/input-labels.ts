@@ -75,7 +75,11 @@ function choiceInputs(inputs: LabelledRows, ids: Rows, kept: readonly number[][]
     wordIds:
       wordIds &&
       kept.map((columns, i) => Int32Array.from(columns, (c) => integer('wordIds', i, c, wordIds.values[i]?.[c]))),
-    labels: rows?.map((row) => (typeof row === 'object' ? Array.from(row as ArrayLike<number>) : [Number(row)]))
+    labels: rows?.map((row, i) =>
+      typeof row === 'object' && row !== null
+        ? Array.from(row as ArrayLike<unknown>, (one, j) => labelNumber(one, `labels[${i}][${j}]`))
+        : [labelNumber(row, `labels[${i}]`)]
+    )
   }
 }
 
@@ -132,6 +136,8 @@ function flatNumbers(labels: Labels): number[] {
 }
 
 function labelNumber(label: unknown, name: string): number {
-  if (typeof label !== 'string') return Number(label)
-  throw check.typeError(name, "a label's number; its name is read by predict, evaluate and training", label)
+  if (typeof label === 'number' || typeof label === 'bigint') return Number(label)
+  const isName = typeof label === 'string'
+  const expected = isName ? "a label's number; its name is read by predict, evaluate and training" : 'a number'
+  throw check.typeError(name, expected, label)
 }

@@ -73,9 +73,10 @@ export function keptColumns(ids: Rows, mask: Rows | undefined): readonly number[
 }
 
 /** A mask of weights, or an additive one of 0 and -10000, means something else. */
-function isReal(row: number, column: number, value: number | bigint | undefined): boolean {
-  const number = Number(value)
+function isReal(row: number, column: number, value: unknown): boolean {
+  const number = typeof value === 'number' || typeof value === 'bigint' ? Number(value) : Number.NaN
   if (number === 0 || number === 1) return number === 1
+  if (typeof value === 'boolean') return value
   throw check.rangeError(`attentionMask[${row}][${column}]`, '1 for a token or 0 for padding', value)
 }
 
@@ -89,7 +90,8 @@ export function flatten(kept: readonly number[][], value: (row: number, column: 
 }
 
 export function integer(name: string, row: number, column: number, value: number | bigint | undefined): number {
-  const number = Number(value)
+  // A caller without types may have null there, which is 0 as a number.
+  const number = typeof value === 'number' || typeof value === 'bigint' ? Number(value) : Number.NaN
   if (!Number.isInteger(number) || Math.abs(number) > 0x7fffffff) {
     throw check.typeError(`${name}[${row}][${column}]`, 'a whole number', value)
   }

@@ -23,6 +23,7 @@ import { folderVersion, makeOutput } from '../exchange/write-folder.js'
 import { AdapterError } from '../native/errors.js'
 import { outsideScope } from './adapter-setup.js'
 import type { LoadAdapterOptions, SaveAdapterOptions } from './exchange.js'
+import { saveAdapterFusion } from './fusion-files.js'
 import { checkHeads } from './head-choice.js'
 import { type LoadedTogether, loadTogether } from './load-together.js'
 import type { Model } from './model.js'
@@ -64,7 +65,7 @@ export async function saveAdapterSetup(
   makeOutput(folder, 'save the setup')
   warnOfSetup(block, model.adapters, model.config)
   for (const name of names) await model.saveAdapter(join(folder, name), name, { format, withHead })
-  for (const name of fusionsIn(block)) await model.saveAdapterFusion(join(folder, name), name, { format })
+  for (const name of fusionsIn(block)) await saveAdapterFusion(model, join(folder, name), name, { format })
   for (const name of adapterNames(heads)) {
     if (!withHead || !names.includes(name)) await model.saveHead(join(folder, name), name, { format })
   }

@@ -7,7 +7,7 @@ import { inFile } from '../config/read-json.js'
 import { tokenizerFiles } from '../data/tokenizer-files.js'
 import { adaptersProblem } from '../exchange/adapters-form.js'
 import { weightsSource } from '../exchange/folder-files.js'
-import { warnOfWhole } from '../exchange/library-differs.js'
+import { warnOfFusion, warnOfWhole } from '../exchange/library-differs.js'
 import { defaultHead, isThere, modelClassHead, unlikeHead } from '../exchange/static-heads.js'
 import { type BuiltIn, builtIn, fusionPreset, wholeModelJson } from '../exchange/whole-model.js'
 import { checkAdapterName, saveParts } from '../exchange/write-folder.js'
@@ -81,6 +81,7 @@ export async function saveWhole(
   checkWritable(model)
   const { adapters, adapterFusions: fusions, heads, activeAdapters: active } = model
   warnOfWhole(adapters, model.config)
+  for (const [name, fusion] of fusions) warnOfFusion(name, fusion.adapters, adapters, model.config)
   const { headChoice } = model
   // Heads that follow rows come back by the setup.
   const activeHead = headChoice.follows(active) ? null : headChoice.kept

@@ -218,6 +218,39 @@ test.serial('nothing is replaced unasked, and a failure leaves nothing', async (
   t.regex(below.errors, /file is a file, where a folder is needed/)
 })
 
+test.serial('a file of weights is named as what it is', async (t) => {
+  const folder = scratch()
+  const weights = join(source, 'pytorch_adapter.bin')
+  const to = async (name: string, ...options: string[]) =>
+    await command(['convert', weights, join(folder, name), '--force', ...options])
+  for (const name of ['a.onnx', 'a']) {
+    const { status, errors } = await to(name)
+    t.is(status, 2)
+    t.regex(errors, /TARGET: expected a name that ends in \.safetensors, \.bin or \.pt, or --format, got /)
+  }
+  for (const [name, format] of [
+    ['a.safetensors', 'bin'],
+    ['a.pt', 'safetensors']
+  ] as const) {
+    const { status, errors } = await to(name, '--format', format)
+    t.is(status, 2)
+    t.regex(errors, new RegExp(`TARGET: expected one for ${format}, got `))
+  }
+  t.deepEqual(readdirSync(folder), [])
+  const magic = { safetensors: /^\{"/, bin: /^PK/ }
+  for (const [name, options, format] of [
+    ['a.safetensors', [], 'safetensors'],
+    ['a.bin', [], 'bin'],
+    ['a.pt', ['--format', 'bin'], 'bin'],
+    ['a.ckpt', ['--format', 'pt'], 'bin'],
+    ['weights', ['--format', 'safetensors'], 'safetensors']
+  ] as const) {
+    t.is((await to(name, ...options)).status, 0)
+    const bytes = readFileSync(join(folder, name))
+    t.regex(bytes.subarray(format === 'bin' ? 0 : 8).toString('latin1', 0, 2), magic[format], name)
+  }
+})
+
 test.serial('wrong use', async (t) => {
   const wrong = await command(['convert', source, join(scratch(), 'x'), '--format', 'safetensor'])
   t.is(wrong.status, 2)

@@ -274,6 +274,25 @@ test('interrupted before the first step: it says that nothing was saved', async 
   t.false(existsSync(folder))
 })
 
+test('interrupted while a run that goes on is opened: what it has saved is there', async (t) => {
+  const folder = join(place, 'goes-on')
+  const first = ['-o', folder, '--max-steps', '2', '--save', 'steps', '--save-steps', '1', '--threads', '1']
+  t.is((await command(['train', ...shared, ...first])).status, 0)
+  const resume = ['dist/lib/cli/main.js', 'resume', folder, '--max-steps', '100000']
+  let code: number | null = null
+  let stderr = ''
+  // A process that has not even started is ended by the signal itself.
+  for (let ms = 100; code === null && ms < 7000; ms *= 1.3) {
+    const started = startProcess(process.execPath, resume)
+    await new Promise((resolve) => setTimeout(resolve, ms))
+    started.kill('SIGINT')
+    ;({ code, stderr } = await started.ended)
+  }
+  t.is(code, 130)
+  t.notRegex(stderr, /nothing was saved/)
+  t.regex(stderr, /go on with: torch-adapters resume|the same command goes on with it/)
+})
+
 test('what a setup names and no --adapter loads is said of the option, with the nearest', async (t) => {
   const folder = join(place, 'ner')
   t.is((await command(['train', ...shared, '-o', folder, '--max-steps', '1'])).status, 0)

@@ -17,7 +17,10 @@ const refused: readonly (readonly [Exclude<AdapterSetup, null>, RegExp])[] = [
   [Stack('c', batches('a', batches('b', 'c'))), /refuses BatchSplit\[b, c\]: so deep inside others/],
   [Parallel('a', Stack('b', split('a', 'c'))), /refuses Split\[a, c\]: so deep/],
   [split('a', 'l'), /fails on Split\[a, l\]: .*\('l'\)/],
-  [Stack('a', split('b', 'u')), /fails on Split\[b, u\]: .*\('u'\)/]
+  [Stack('a', split('b', 'u')), /fails on Split\[b, u\]: .*\('u'\)/],
+  [Fuse('a', 'd'), /fails on Fuse\[a, d\]: .*'a' and 'd' differ in mh_adapter/],
+  [Stack('c', Fuse('a', 'q')), /fails on Fuse\[a, q\]: .*of 'a' and 'q' one leaves out 0/],
+  [Average('l', 'i'), /fails on Average\[l, i\]: it has no mean of what adds to weights/]
 ]
 const taken: readonly Exclude<AdapterSetup, null>[] = [
   'a',
@@ -30,12 +33,15 @@ const taken: readonly Exclude<AdapterSetup, null>[] = [
   MultiTask('a', Fuse('b', 'c'))
 ]
 
-test('a setup that Python refuses is saved with a warning that names the block', async (t) => {
+test.serial('a setup that Python refuses is saved with a warning that names the block', async (t) => {
   using model = await open('bert-tiny')
   for (const name of 'abc') model.addAdapter(name)
   model.addAdapter('l', 'lora[r=2]')
+  model.addAdapter('i', 'ia3')
   model.addAdapter('u', 'seq_bn|ia3')
-  model.addAdapterFusion(['b', 'c'])
+  model.addAdapter('d', 'double_seq_bn')
+  model.addAdapter('q', 'seq_bn[leave_out=[0]]')
+  for (const pair of ['bc', 'ad', 'aq']) model.addAdapterFusion([...pair])
   const warnings = warningsOf(t, 'TORCH_ADAPTERS_FAILS_IN_PYTHON')
   const told = async (setup: Exclude<AdapterSetup, null>) => {
     const folder = scratch(t)
@@ -51,4 +57,20 @@ test('a setup that Python refuses is saved with a warning that names the block',
     t.is(others.length, 0)
   }
   for (const setup of taken) t.deepEqual(await told(setup), [], JSON.stringify(setup))
+})
+
+test.serial('a fusion that Python cannot read is saved with a warning, alone and in a whole model', async (t) => {
+  const warnings = warningsOf(t, 'TORCH_ADAPTERS_FAILS_IN_PYTHON')
+  for (const save of ['saveAdapterFusion', 'save'] as const) {
+    using model = await open('bert-tiny')
+    for (const name of 'ab') model.addAdapter(name)
+    model.addAdapter('d', 'double_seq_bn')
+    for (const pair of ['ab', 'ad']) model.addAdapterFusion([...pair])
+    if (save === 'save') await model.save(scratch(t))
+    else for (const name of model.adapterFusions.keys()) await model.saveAdapterFusion(scratch(t), name)
+    await soon()
+    const [only, ...others] = warnings.splice(0)
+    t.regex(only ?? '', /^save the fusion 'a,d': .*'a' and 'd' differ in mh_adapter/)
+    t.is(others.length, 0)
+  }
 })

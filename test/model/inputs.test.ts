@@ -60,6 +60,22 @@ const wrong: Readonly<Record<string, Wrong>> = {
     inputs: { inputIds: [[5]], labels: [2] },
     message: /labels\[0\].* from 0 to 1.*got 2/
   },
+  'null as id': { inputs: { inputIds: [[5, null]] }, message: /inputIds\[0\]\[1\]: expected a whole number, got null/ },
+  'a text as id': { inputs: { inputIds: [['5']] }, message: /inputIds\[0\]\[0\]: expected a whole number, got '5'/ },
+  'null in a mask': { inputs: { inputIds: [[5, 6]], attentionMask: [[1, null]] }, message: /got null/ },
+  'null as token type': {
+    inputs: { inputIds: [[5]], tokenTypeIds: [[null]] },
+    message: /tokenTypeIds\[0\]\[0\]: expected a whole number, got null/
+  },
+  'null as label': {
+    inputs: { inputIds: [[5], [6]], labels: [0, null] },
+    message: /labels\[1\]: expected a number, got null/
+  },
+  'true as label': { inputs: { inputIds: [[5]], labels: [true] }, message: /labels\[0\]: expected a number, got true/ },
+  'nothing as label': {
+    inputs: { inputIds: [[5], [6]], labels: [0, undefined] },
+    message: /labels\[1\]: expected a number, got undefined/
+  },
   'NaN as label': { inputs: { inputIds: [[5]], labels: [Number.NaN] }, message: /label/ },
   'more labels than rows': { inputs: { inputIds: [[5]], labels: [0, 1] }, message: /1 labels.*got 2/ }
 }
