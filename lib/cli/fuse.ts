@@ -15,6 +15,7 @@ import { sharedUsage } from './train-options.js'
 import { printPlan } from './train-plan.js'
 import { parseTraining, readTraining } from './train-setup.js'
 import { describeHead, refuseKnown } from './train-what.js'
+import { TrainingModel } from './training-model.js'
 import { runTrainingIn } from './training-run.js'
 
 export const summary = 'train a fusion over adapters that have learned before, with a head (AdapterFusion)'
@@ -55,7 +56,8 @@ export async function run(argv: string[]): Promise<number> {
     if (parsed.values[option] !== undefined) throw usageError(`--${option}: a fusion has none; leave it out`)
   }
   if (given.length < 2) throw usageError(`--adapter: expected at least two adapters to fuse, got ${given.length}`)
-  const { values, plan, folder, args, train, evaluation, head } = await readTraining(parsed)
+  using model = new TrainingModel(parsed.values)
+  const { values, plan, folder, args, train, evaluation, head } = await readTraining(parsed, model)
   const { name, format } = plan
   if (plan.tuning !== 'adapter') throw usageError(`--tune: a fusion stands over adapters, got '${plan.tuning}'`)
   const sources = await findAdapters(given, offline || undefined)
@@ -66,7 +68,7 @@ export async function run(argv: string[]): Promise<number> {
   const setup = below.under(Fuse(...names, { name }))
   const adapters = sources.map((one) => `${one.name}=${resolve(one.folder)}`)
   return await runTrainingIn<TrainingEvent, Trained>({
-    ...{ values, folder, args, rows: [train, ...eachEvalRows(evaluation)], heads: describeHead(head) },
+    ...{ values, model, folder, args, rows: [train, ...eachEvalRows(evaluation)], heads: describeHead(head) },
     record: { ...values, name, adapters, below: values.below && below.record },
     prepare: async (model) => {
       refuseKnown(model, name)

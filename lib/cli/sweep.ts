@@ -13,6 +13,7 @@ import { sharedUsage } from './train-options.js'
 import { printPlan } from './train-plan.js'
 import { checkBest, parseTraining, readTraining } from './train-setup.js'
 import { describeHead, refuseKnown } from './train-what.js'
+import { TrainingModel } from './training-model.js'
 import { runTrainingIn } from './training-run.js'
 import { withProgress } from './with-progress.js'
 
@@ -88,7 +89,8 @@ export async function run(argv: string[]): Promise<number> {
     vary: { type: 'string', multiple: true }
   } as const)
   if (parsed === undefined) return exitStatus.done
-  const { values, plan, folder, args, train, evaluation, head } = await readTraining(parsed, commonArguments)
+  using model = new TrainingModel(parsed.values)
+  const { values, plan, folder, args, train, evaluation, head } = await readTraining(parsed, model, commonArguments)
   const { config, name, format } = plan
   const grid = gridOf(values.vary ?? [])
   if (config === null) throw usageError(`--tune: a sweep is one of adapters, got '${plan.tuning}'`)
@@ -114,7 +116,7 @@ export async function run(argv: string[]): Promise<number> {
     below: below.sources.map((one) => one.name)
   }
   return await runTrainingIn<TasksEvent, SweepResult>({
-    ...{ values, folder, args, rows: [train, ...eachEvalRows(evaluation)], heads: describeHead(head) },
+    ...{ values, model, folder, args, rows: [train, ...eachEvalRows(evaluation)], heads: describeHead(head) },
     record: { ...values, name, sweep: grid, below: values.below && below.record },
     prepare: async (model) => {
       for (const one of [name, ...members]) refuseKnown(model, one)

@@ -3,20 +3,20 @@ import type { Row } from '../data/dataset.js'
 import { choiceOption, fromOptions, usageError } from './arguments.js'
 import { headKinds } from './head-kinds.js'
 import { labelsOfText } from './label-list.js'
-import { headOfArchive } from './own-head.js'
+import { type HeadOfModel, headOfArchive } from './own-head.js'
 import { eachRow, type TrainingRows } from './rows.js'
 
 /**
  * The head that the labels of the training rows ask for, or the one that was asked for.
  * @param known names that the rows' file has for its labels
- * @param model --model, whose class may have a head
+ * @param model whose class may have a head
  */
 export async function headFor(
   rows: TrainingRows,
   kind: string | undefined,
   labels: string | undefined,
   known: readonly string[] | null = null,
-  model?: string
+  model?: HeadOfModel
 ): Promise<HeadConfig> {
   const heads = await import('../config/head-config.js')
   const { mostClasses } = await import('../config/head-fields.js')

@@ -19,6 +19,7 @@ import { headFor } from './train-head.js'
 import { plainOptionTypes, readableOptions, trainOptions } from './train-options.js'
 import { type ArgumentsCheck, trainingSettings } from './train-settings.js'
 import { checkpointFolder, type TuningPlan, tuningPlan } from './train-what.js'
+import type { TrainingModel } from './training-model.js'
 
 const options = {
   ...modelOptions,
@@ -157,10 +158,12 @@ export function checkBest(
 
 /**
  * All that a training of one task needs.
+ * @param model that will be trained, whose class may have a head
  * @param check of the arguments, which may be for several that train
  */
 export async function readTraining<V extends TrainValues>(
   parsed: ParsedTraining<V>,
+  model: TrainingModel,
   check: ArgumentsCheck = trainingArguments
 ): Promise<TrainingSetup<V>> {
   const { values } = parsed
@@ -170,7 +173,8 @@ export async function readTraining<V extends TrainValues>(
   const planned = await planTraining(parsed, { hasEvaluation: measured !== undefined, check })
   const train = await trainingRows(trainFile)
   const evaluation = measured === undefined ? undefined : await readEvalRows(measured)
-  const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile), values.model)
+  const own = { source: model.source, read: () => model.ownHead(planned.args.seed) }
+  const head = await headFor(train, values.head, values.labels, await labelNamesOf(trainFile), own)
   const args = fromOptions(() => check(planned.args))
   fromOptions(() => {
     checkDatasetArguments(args)

@@ -20,6 +20,7 @@ import { type Below, findBelow, withWholePath } from './below.js'
 import { type EvalRows, eachEvalRows, evalNames, readEvalRows, wholeEvalPaths } from './eval-sets.js'
 import { labelsToText } from './label-list.js'
 import { jsonLine } from './output.js'
+import type { HeadOfModel } from './own-head.js'
 import { closeRows, labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
 import { taskConfigs } from './task-configs.js'
 import { readTasks, samplingOf, type TaskSettings } from './train-config.js'
@@ -28,6 +29,7 @@ import type { tasksOptions } from './train-options.js'
 import { printPlan } from './train-plan.js'
 import { checkBest, type ParsedTraining, planTraining, type TrainValues } from './train-setup.js'
 import { checkpointFolder, describeHead, refuseKnown } from './train-what.js'
+import { TrainingModel } from './training-model.js'
 import { runTrainingIn } from './training-run.js'
 import { withProgress } from './with-progress.js'
 
@@ -65,13 +67,15 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
     await findBelow(place, given, adapters, values.offline || undefined)
   const common = await belowOf('--below', values.below ?? [])
   const configs = taskConfigs(settings, config)
+  using model = new TrainingModel(values)
+  const own = { source: model.source, read: () => model.ownHead(args.seed) }
   const tasks: ReadTask[] = []
   const empty: string[] = []
   for (const [name, task] of Object.entries(settings)) {
     const below = task.below === undefined ? common : await belowOf(`tasks.${name}.below`, task.below)
     const read = await readTask(name, task, {
       configs,
-      model: values.model,
+      model: own,
       below,
       mayBeEmpty: how.onNotFinite === 'stopTask'
     })
@@ -95,7 +99,7 @@ export async function trainTasks(parsed: ParsedTraining<Values>): Promise<number
     return new MultiTaskTrainer({ model, args, ...how, tasks: Object.fromEntries(tasks.map(taskOptions)) })
   }
   return await runTrainingIn<TasksEvent, TasksEndEvent | undefined>({
-    ...{ values, folder, args },
+    ...{ values, model, folder, args },
     rows: tasks.flatMap(({ train, evaluation }) => [train, ...eachEvalRows(evaluation)]),
     record: {
       ...{ ...values, onNotFinite: values['on-not-finite'], tasks: withWholePaths(settings) },
@@ -140,8 +144,7 @@ function howTasksMeet(values: Values) {
 interface Common {
   /** By the adapters' names. */
   readonly configs: ReadonlyMap<string, AdapterConfig>
-  /** --model. */
-  readonly model: string | undefined
+  readonly model: HeadOfModel
   readonly below: Below
   readonly mayBeEmpty: boolean
 }

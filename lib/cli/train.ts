@@ -16,6 +16,7 @@ import { tasksOptions, trainUsage } from './train-options.js'
 import { printPlan } from './train-plan.js'
 import { parseTraining, readTraining } from './train-setup.js'
 import { describeHead, describeTuned, prepareTuning, saveTuned, type TuningPlan } from './train-what.js'
+import { TrainingModel } from './training-model.js'
 import { type Following, runTrainingIn } from './training-run.js'
 import { withProgress } from './with-progress.js'
 
@@ -157,13 +158,14 @@ export async function run(argv: string[]): Promise<number> {
     if (parsed.values[option] !== undefined)
       throw usageError(`--${option}: expected several tasks, --tasks FILE, got none`)
   }
-  const { values, plan, folder, args, train, evaluation, head, files } = await readTraining(parsed)
+  using model = new TrainingModel(parsed.values)
+  const { values, plan, folder, args, train, evaluation, head, files } = await readTraining(parsed, model)
   const { report, json } = values
   if (values.below !== undefined && plan.tuning !== 'adapter')
     throw usageError(`--below: what trains above it is an adapter, got --tune ${plan.tuning}`)
   const below = await findBelow('--below', values.below ?? [], [plan.name], values.offline || undefined)
   return await runTrainingIn<TrainingEvent, Trained>({
-    ...{ values, folder, args, rows: [train, ...eachEvalRows(evaluation)], heads: describeHead(head) },
+    ...{ values, model, folder, args, rows: [train, ...eachEvalRows(evaluation)], heads: describeHead(head) },
     record: { ...values, name: plan.name, below: values.below && below.record },
     prepare: async (model) => {
       await below.load(model)

@@ -6,14 +6,14 @@ import { goesOn, goesOnWithoutBest, listCheckpoints } from '../training/checkpoi
 import { markResults } from '../training/record/events-file.js'
 import { foreignFile } from '../training/record/own-files.js'
 import { exitStatus, usageError } from './arguments.js'
-import { loadModel, type ModelValues, untilInterrupted } from './model-options.js'
+import { untilInterrupted } from './model-options.js'
 import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
 import { removeEarlier } from './overwrite.js'
 import { closeRows, type TrainingRows } from './rows.js'
 import { type FinishedRun, finishedRun } from './run-folder.js'
 import { isForeignConfig, runConfigFile, writeTrainConfig } from './train-config.js'
 import { checkpointFolder } from './train-what.js'
-import { typedModel } from './typed-model.js'
+import type { TrainingModel } from './training-model.js'
 
 /** What happened last in a run, as far as its end is told by it. */
 interface Told {
@@ -30,7 +30,9 @@ export interface Following<Event extends Told> {
 
 /** What the commands that train do in the same frame: train, its tasks, sweep and fuse. */
 export interface TrainingRun<Event extends Told, Trained> {
-  readonly values: ModelValues & { readonly json: boolean; readonly overwrite: boolean; readonly resume: boolean }
+  readonly values: { readonly json: boolean; readonly overwrite: boolean; readonly resume: boolean }
+  /** Whoever made it disposes of it. */
+  readonly model: TrainingModel
   readonly folder: string
   readonly args: TrainingArguments
   /** To be closed at the end. */
@@ -62,13 +64,10 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
     return exitStatus.done
   }
   if (resume && listCheckpoints(checkpointFolder(folder)).length === 0) throw usageError(describeEnded(run))
-  let model: Model | undefined
   let last: Event | undefined
   try {
     const ended = await untilInterrupted(async (signal) => {
-      const named = resume ? typedModel(values.model, checkpointFolder(folder)) : values.model
-      const loaded = await loadModel({ ...values, model: named }, args.seed)
-      model = loaded
+      const loaded = await run.model.load(args.seed)
       signal.throwIfAborted()
       await run.prepare(loaded)
       if (run.plan !== undefined) return await run.plan(loaded)
@@ -93,7 +92,6 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
   } finally {
     closeRows(...run.rows)
     if (run.plan === undefined) removeIfEmpty(folder)
-    model?.dispose()
   }
 }
 

@@ -133,6 +133,40 @@ test.serial('tasks and fusions stand under the own head, beside heads of their o
   t.is(JSON.parse(measured.output).head, 'default')
 })
 
+test.serial('an archive is opened once, whatever asks for its head', async (t) => {
+  const place = scratch()
+  const model = archive(place, 'gpt2-lm')
+  const rows = rowsFile(place, 'rows.jsonl', unlabelled)
+  // Tells of each call that opens an archive.
+  const watch = join(place, 'watch.mjs')
+  writeFileSync(
+    watch,
+    `const { dlopen } = process
+    process.dlopen = (module, ...rest) => {
+      dlopen.call(process, module, ...rest)
+      const { openExported } = module.exports
+      if (openExported === undefined) return
+      module.exports.openExported = (...args) => {
+        process.stderr.write('an archive is opened\\n')
+        return openExported(...args)
+      }
+    }`
+  )
+  const tasks = join(place, 'tasks.json')
+  writeFileSync(tasks, JSON.stringify({ a: { train: rows }, b: { train: rows } }))
+  const steps = ['--max-steps', '1', '--learning-rate', '0.01']
+  for (const [name, ...args] of [
+    ['one', 'train', '--train', rows],
+    ['several', 'train', '--tasks', tasks],
+    ['swept', 'sweep', '--train', rows, '--vary', 'seed=1,2']
+  ] as const) {
+    const all = [...args, '--model', model, '--output', join(place, name), ...steps]
+    const { status, errors } = await command(all, { env: { NODE_OPTIONS: `--import ${watch}` } })
+    t.is(status, 0, errors)
+    t.is(errors.split('an archive is opened').length - 1, 1, `${name}: ${errors}`)
+  }
+})
+
 test.serial('--head default is the own head of any class; labels alone still ask for a new one', async (t) => {
   const place = scratch()
   const model = archive(place, 'bert-classifier')
