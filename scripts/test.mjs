@@ -2,6 +2,7 @@
 //   node scripts/test.mjs [AVA ARGUMENTS…]
 import { join } from 'node:path'
 import { checkLayers } from './check-layers.mjs'
+import { checkUnits } from './check-units.mjs'
 import { buildCoreTests, buildSanitizedTests, canSanitize, coreTestNames, runCoreTest } from './lib/core-tests.mjs'
 import { withLock } from './lib/lock.mjs'
 import { root, run } from './lib/run.mjs'
@@ -33,8 +34,7 @@ async function check(name, work) {
 
 const bin = (path) => join(root, 'node_modules', path)
 
-async function layers() {
-  const problems = checkLayers(root)
+const without = (problems) => async () => {
   if (problems.length > 0) throw new Problem(problems.join('\n'))
 }
 
@@ -71,7 +71,8 @@ await main(async () => {
   }
   await check('biome: TypeScript and scripts', () => biome(false))
   await check('clang-format: C++', () => clangFormat(false))
-  await check('layers: no import points back', layers)
+  await check('layers: no import points back', without(checkLayers(root)))
+  await check('units: no name twice in C++ files that may be compiled as one', without(checkUnits(root)))
   await check('publint: package.json', () =>
     run(process.execPath, [bin('publint/src/cli.js'), '--strict'], { log: 'publint' })
   )

@@ -15,9 +15,9 @@ using namespace ta;
 using namespace tiny_models;
 using namespace shard_results;
 
-const HeadType kHeads[] = {HeadType::classification,    HeadType::multilabel_classification, HeadType::tagging,
-                           HeadType::masked_lm,         HeadType::question_answering,        HeadType::multiple_choice,
-                           HeadType::dependency_parsing};
+const HeadType kHeadsOfCopies[] = {
+    HeadType::classification,     HeadType::multilabel_classification, HeadType::tagging,           HeadType::masked_lm,
+    HeadType::question_answering, HeadType::multiple_choice,           HeadType::dependency_parsing};
 
 template <class T>
 void repeat(std::vector<T>& values, int copies) {
@@ -75,7 +75,7 @@ BatchInput long_rows() {
 }  // namespace
 
 TEST(a_repeated_batch_is_the_batch_of_repeated_rows) {
-  for (auto type : kHeads) {
+  for (auto type : kHeadsOfCopies) {
     auto model = tiny_model(type);
     const auto repeated = packed(*model, input_for(type)).repeated(3);
     const auto expected = packed(*model, by_hand(input_for(type), 3));
@@ -100,7 +100,7 @@ TEST(a_repeated_batch_is_the_batch_of_repeated_rows) {
 }
 
 TEST(gradients_of_copies_are_those_of_rows_repeated_by_hand) {
-  for (auto type : kHeads) {
+  for (auto type : kHeadsOfCopies) {
     auto model = with_two(tiny(0), type);
     auto once = packed(*model, input_for(type)), all = packed(*model, by_hand(input_for(type), 2));
     ForwardRequest one_head;
@@ -131,7 +131,7 @@ TEST(answers_of_copies_on_several_threads_come_copy_by_copy) {
   config.hidden_size = 64;
   config.intermediate_size = 128;
   config.max_position_embeddings = 128;
-  for (auto type : kHeads) {
+  for (auto type : kHeadsOfCopies) {
     auto model = with_two(config, type);
     const auto once = packed(*model, long_rows()), all = packed(*model, by_hand(long_rows(), 2));
     ForwardRequest request;

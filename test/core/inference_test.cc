@@ -14,7 +14,7 @@ using namespace ta;
 
 namespace {
 
-at::Tensor normal_tensor(Random& random, at::IntArrayRef shape) {
+at::Tensor normal_rows(Random& random, at::IntArrayRef shape) {
   auto tensor = at::empty(shape, at::TensorOptions(at::kFloat));
   return random.normal_(tensor, 0, 1);
 }
@@ -32,7 +32,7 @@ TEST(a_cache_gives_what_whole_rows_give) {
   // Whole rows with the tokens that come later.
   std::vector<at::Tensor> q, k, v, whole;
   for (int64_t length : prompts) {
-    for (auto* list : {&q, &k, &v}) list->push_back(normal_tensor(random, {length + steps, hidden}));
+    for (auto* list : {&q, &k, &v}) list->push_back(normal_rows(random, {length + steps, hidden}));
     const RowLayout one({length + steps});
     whole.push_back(packed_attention(q.back(), k.back(), v.back(), one, one, {heads, true}, 0, nullptr));
   }

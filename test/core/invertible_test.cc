@@ -42,7 +42,7 @@ TEST(the_way_back_undoes_the_way_in) {
   }
 }
 
-TEST(shards_give_the_gradients_of_the_whole_batch) {
+TEST(shards_of_invertible_adapters_give_the_gradients_of_the_whole_batch) {
   const Threads threads(3);
   auto model = tiny_model(HeadType::masked_lm, 0);
   for (bool glow : {false, true}) {

@@ -13,7 +13,6 @@ namespace {
 using namespace ta;
 using namespace tiny_models;
 using namespace shard_results;
-using Kind = Composition::Kind;
 
 LoraConfig everywhere() {
   LoraConfig config;
@@ -60,7 +59,7 @@ std::unique_ptr<AdapterModel> lora_model(double dropout = 0) {
 }
 
 std::shared_ptr<const Composition> stack_of(const AdapterModel& model, const std::vector<std::string>& names) {
-  auto stack = std::make_shared<Composition>(Composition{.kind = Kind::stack});
+  auto stack = std::make_shared<Composition>(Composition{.kind = Composition::Kind::stack});
   for (const auto& name : names) stack->children.push_back(*only(model, name));
   return stack;
 }

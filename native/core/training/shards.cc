@@ -28,7 +28,7 @@ int64_t next_question(const PackedBatch& batch, int64_t row) {
 }
 
 // Rows first .. last-1 of each of the copies that a batch of `rows` rows has.
-struct RowRange {
+struct ShardRange {
   int64_t rows, first, last, copies;
 
   int64_t begin(int64_t copy) const { return copy * rows + first; }
@@ -36,7 +36,7 @@ struct RowRange {
   int64_t number(int64_t copy, int64_t row) const { return copy * (last - first) + row - begin(copy); }
 };
 
-std::vector<RowSegment> segments_of(const std::vector<RowSegment>& segments, const RowRange& range) {
+std::vector<RowSegment> segments_of(const std::vector<RowSegment>& segments, const ShardRange& range) {
   std::vector<RowSegment> own;
   for (int64_t copy = 0; copy < range.copies; ++copy) {
     for (const auto& segment : segments) {
@@ -48,7 +48,7 @@ std::vector<RowSegment> segments_of(const std::vector<RowSegment>& segments, con
 }
 
 std::vector<std::vector<int64_t>> row_heads_of(const std::vector<std::vector<int64_t>>& row_heads,
-                                               const RowRange& range) {
+                                               const ShardRange& range) {
   std::vector<std::vector<int64_t>> own(row_heads.size());
   for (size_t i = 0; i < row_heads.size(); ++i)
     for (int64_t copy = 0; copy < range.copies; ++copy)
@@ -67,7 +67,7 @@ std::vector<double> weights_by_head(const ForwardRequest& request) {
 }
 
 // Labels of the shard's rows for each head, and what share of the head's labels they are. `all`: of every copy.
-void give_labels(AdapterModel& model, const RowFacts& all, const ForwardRequest& request, const RowRange& range,
+void give_labels(AdapterModel& model, const RowFacts& all, const ForwardRequest& request, const ShardRange& range,
                  const std::vector<double>& weights, Shard& shard) {
   shard.request.head_labels.assign(weights.size(), at::Tensor());
   shard.request.head_shares.assign(weights.size(), 0);
@@ -120,7 +120,7 @@ std::vector<Shard> split(AdapterModel& model, const PackedBatch& batch, const Fo
   for (int64_t i = 1, first = 0; i <= count && first < rows; ++i) {
     const int64_t last = next_question(batch, batch.layout.share_end(i, count, first));
     Shard shard{batch.rows(first, last, labels_of(model, request)), request};
-    const RowRange range{rows, first, last, request.copies};
+    const ShardRange range{rows, first, last, request.copies};
     shard.request.segments = segments_of(request.segments, range);
     shard.request.row_heads = row_heads_of(request.row_heads, range);
     give_labels(model, facts, request, range, head_labels, shard);
