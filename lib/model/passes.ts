@@ -8,6 +8,7 @@ import { headLabels, rowCount } from './head-labels.js'
 import { type BatchHeads, batchHeads, headRule } from './head-rule.js'
 import { type ForwardInputs, packInputs } from './inputs.js'
 import type { Model } from './model.js'
+import { noHead } from './no-head.js'
 import { checkOptions, type ForwardOptions, type PredictOptions } from './options.js'
 import { type ForwardOutputs, layOut, repeatedRows } from './outputs.js'
 import { partsRead } from './parts-read.js'
@@ -44,10 +45,14 @@ export function passOptions(
   }
 }
 
-/** What one pass over a batch needs, and the heads that answer. */
-function passOf(model: Model, inputs: ForwardInputs, options: ForwardOptions) {
+/**
+ * What one pass over a batch needs, and the heads that answer.
+ * @param ofLoss the operation, where it is one that needs a head
+ */
+function passOf(model: Model, inputs: ForwardInputs, options: ForwardOptions, ofLoss?: string) {
   const rows = rowCount(check.checkObject('inputs', inputs) as unknown as ForwardInputs)
   const { native, heads } = passOptions(model, options, { rows, taskIds: options.taskIds })
+  if (heads === null && ofLoss !== undefined) noHead(model, ofLoss, '', options.head === null)
   const single = typeof heads === 'string' ? model.heads.get(heads) : undefined
   const { imageSize } = options
   const config = withImageSize(model.config, imageSize)
@@ -83,7 +88,8 @@ export abstract class ModelPasses extends ParameterSharing {
 
   /**
    * One backward pass over a batch, dropout off, nothing updated: the loss and the gradient of every trainable parameter.
-   * After trainAdapter, trainAdapterFusion and trainAll the heads that answer the call are among them.
+   * After trainAdapter, trainAdapterFusion and trainAll the heads that answer the call are among them. An `AdapterError`
+   * ERR_NO_HEAD where none answers.
    */
   async gradients(
     inputs: ForwardInputs,
@@ -91,7 +97,7 @@ export abstract class ModelPasses extends ParameterSharing {
   ): Promise<{ loss: number; gradients: Map<string, TensorData> }> {
     this.configurable('gradients')
     checkOptions(options, passKeys)
-    const { packed, native } = passOf(this.#model, inputs, options)
+    const { packed, native } = passOf(this.#model, inputs, options, 'gradients')
     const heads = native.heads ?? [native.head]
     const trains = this.#model.trainsWith(heads.filter((head) => head !== null))
     const done = this.#model.reads(partsRead(native.setups, heads))

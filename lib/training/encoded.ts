@@ -1,5 +1,4 @@
 import { setImmediate } from 'node:timers/promises'
-import * as check from '../config/check.js'
 import { isChoiceHead } from '../config/choice-heads.js'
 import { lastAdapters } from '../config/composition.js'
 import type { HeadConfig } from '../config/head-config.js'
@@ -22,6 +21,7 @@ import { questionLabel } from '../data/questions.js'
 import { Recent } from '../data/recent.js'
 import { type HeadRule, headOfRow } from '../model/head-rule.js'
 import type { Model } from '../model/model.js'
+import { noHead } from '../model/no-head.js'
 import type { ForwardOptions } from '../model/options.js'
 import { passOptions } from '../model/passes.js'
 import { limitsUnder } from '../model/row-room.js'
@@ -350,15 +350,6 @@ function requireOneReading(names: readonly string[], heads: ReadonlyMap<string, 
     expected: 'children of Parallel whose heads are of one kind',
     got: [...kinds].join(', ')
   })
-}
-
-function noHead({ heads }: Model, operation: string, adapters: string): never {
-  const message = adapters === '' ? 'the model has no active head' : `no head answers rows of ${adapters}`
-  const hint =
-    heads.size === 0
-      ? 'Add one, such as model.addClassificationHead(name, { numLabels: 2 }), before training'
-      : `Set model.activeHead to one of ${check.quoted(heads.keys())}, or add one with the adapter's name`
-  throw new AdapterError('ERR_NO_HEAD', operation, message, { hint })
 }
 
 /** The heads that answer under the active adapters; an error where some row would have none. */

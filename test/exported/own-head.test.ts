@@ -42,6 +42,25 @@ const headTypes: Readonly<Record<string, string>> = {
   'bert-answers': 'question_answering'
 }
 
+test('without an active head gradients say so, and which there are', async (t) => {
+  const model = await open(t, 'bert-classifier')
+  model.addAdapter('x', 'lora')
+  model.trainAdapter('x')
+  const batch = { inputIds: [[3, 4, 5]], labels: [1] }
+  t.true((await model.gradients(batch)).gradients.size > 0)
+  const without = (options: object, message: RegExp) =>
+    t.throwsAsync(model.gradients(batch, options), { code: 'ERR_NO_HEAD', message })
+  await without({ head: null }, /^gradients: head is null, and a loss is a head's\. Name one of 'default'/)
+  model.addClassificationHead('own')
+  model.activeHead = 'own'
+  model.deleteHead('own')
+  t.is<string | null, null>(model.activeHead, null)
+  await without({}, /^gradients: the model has no active head\. Set model\.activeHead to one of 'default', or add one/)
+  t.true((await model.gradients(batch, { head: 'default' })).loss > 0)
+  model.deleteHead('default')
+  await without({}, /^gradients: the model has no active head\. Add one, such as model\.addClassificationHead\(name/)
+})
+
 for (const [name, one] of Object.entries(cases)) {
   test(`${name}: the network's own head answers, and its loss teaches LoRA, as in PyTorch`, async (t) => {
     const model = await open(t, name)
