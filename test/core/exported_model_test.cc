@@ -377,6 +377,31 @@ TEST(prefixes_stand_where_all_that_is_done_to_the_scores_is_understood) {
   CHECK_EQ(features("aten.dropout.default", "aten.alpha_dropout.default"), 0);
 }
 
+// As of ConvNext or Segformer, whose states have no tokens.
+TEST(a_network_without_tokens_or_rows_is_told_what_it_gives_and_what_would_do) {
+  const auto source = check::exported_file("vit.pt2");
+  auto model = check::archive_entry(source, "models/model.json");
+  const auto give = [&](const std::string& name, const std::string& other) {
+    const std::string output = "{\"as_tensor\": {\"name\": \"" + name + "\"}}",
+                      instead = "{\"as_tensor\": {\"name\": \"" + other + "\"}}";
+    for (const std::string before : {"\"outputs\": [", "}}, ", "\"user_output\": {\"arg\": "}) {
+      for (const std::string behind : {", {\"as_tensor\": {\"name\": \"tanh\"}}], \"nodes\"", "], \"nodes\"", "}}"}) {
+        const auto at = model.find(before + output + behind);
+        if (at != std::string::npos) model.replace(at + before.size(), output.size(), instead);
+      }
+    }
+  };
+  give("layer_norm_4", "conv2d");
+  give("tanh", "conv2d");
+  const check::TemporaryFolder folder;
+  const auto path = folder.file("maps.pt2");
+  check::write_archive(path, source, {{"models/model.json", model}});
+  const auto message = CHECK_THROWS(ErrorCode::unsupported, ExportedModel(path, at::kCPU));
+  CHECK(check::contains(message, "the graph gives no hidden states"));
+  CHECK(check::contains(message, "[batch, 8, 2, 2]"));
+  CHECK(check::contains(message, "states.flatten(2).transpose(1, 2)"));
+}
+
 TEST(residual_sub_layers_are_those_of_the_models_code) {
   for (const auto& name : exported_names()) {
     Opened opened(name);

@@ -6,6 +6,8 @@
 #include "core/error.h"
 #include "core/exported/exported_model.h"
 #include "core/exported/json_fields.h"
+#include "core/exported/module_shapes.h"
+#include "core/state/dtype.h"
 
 namespace ta::exported {
 
@@ -49,6 +51,25 @@ int32_t joined_columns(const Graph& graph, int32_t first, int32_t second) {
   if (node.outputs[0] != start || node.outputs[1] != end || node.slot(0) < 0) return -1;
   const auto& shape = graph.slots[node.slot(0)].shape;
   return shape.size() == 3 && shape.back().number == 2 ? node.slot(0) : -1;
+}
+
+std::string described(const Graph& graph, const std::vector<std::string>& names) {
+  std::string result;
+  for (size_t i = 0; i < names.size(); ++i) {
+    result += (i == 0 ? "" : ", ") + names[i];
+    if (!is_slot(graph.outputs[i], graph)) continue;
+    const auto& slot = graph.slots[graph.outputs[i].slot];
+    result += text(" ", shape_text(graph, graph.outputs[i].slot));
+    if (slot.dtype && slot.dtype != at::kFloat) result += text(" in ", dtype_name(*slot.dtype));
+  }
+  return result;
+}
+
+// What an image's network without tokens gives.
+bool gives_maps(const Graph& graph) {
+  return std::any_of(graph.outputs.begin(), graph.outputs.end(), [&](const Argument& output) {
+    return is_slot(output, graph) && graph.slots[output.slot].shape.size() == 4;
+  });
 }
 
 bool has_head(const Graph& graph, const Weights& weights, int32_t logits) {
@@ -119,7 +140,7 @@ std::vector<Size> ExportedModel::find_output(const std::string& name) {
     fail(ErrorCode::invalid_argument, kOperation,
          text("the output '", name, named ? "' has no value for each token or row" : "' is none of the graph's"),
          {.expected = "an output [rows, tokens, features] or [rows, features] in float32",
-          .got = name_list(facts_.outputs)});
+          .got = described(graph, facts_.outputs)});
   }
   if (named && fits(graph.outputs[*named], 3)) states = named;
   for (size_t rank : {3, 2})
@@ -141,7 +162,11 @@ std::vector<Size> ExportedModel::find_output(const std::string& name) {
   if (!states) {
     fail(ErrorCode::unsupported, kOperation, "the graph gives no hidden states",
          {.expected = "an output [rows, tokens, features] or [rows, features] in float32",
-          .hint = "Export the base model in float32, without a head of its own"});
+          .got = described(graph, facts_.outputs),
+          .hint = gives_maps(graph)
+                      ? "Export a module whose forward makes tokens of the places of [rows, channels, height, "
+                        "width] (states.flatten(2).transpose(1, 2)), or one vector of each row"
+                      : "Export the base model in float32, without a head of its own"});
   }
   // Of several outputs with one value a row the named one is read.
   if (named && fits(graph.outputs[*named], 2) && !fits(graph.outputs[*states], 3)) states = named;
