@@ -34,7 +34,8 @@ async function check(name, work) {
 
 const bin = (path) => join(root, 'node_modules', path)
 
-const without = (problems) => async () => {
+const without = (find) => async () => {
+  const problems = find(root)
   if (problems.length > 0) throw new Problem(problems.join('\n'))
 }
 
@@ -71,8 +72,8 @@ await main(async () => {
   }
   await check('biome: TypeScript and scripts', () => biome(false))
   await check('clang-format: C++', () => clangFormat(false))
-  await check('layers: no import points back', without(checkLayers(root)))
-  await check('units: no name twice in C++ files that may be compiled as one', without(checkUnits(root)))
+  await check('layers: no import points back', without(checkLayers))
+  await check('units: no name twice in C++ files that may be compiled as one', without(checkUnits))
   await check('publint: package.json', () =>
     run(process.execPath, [bin('publint/src/cli.js'), '--strict'], { log: 'publint' })
   )

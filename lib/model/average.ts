@@ -20,7 +20,7 @@ export type CombineStrategy = 'linear' | 'lora_linear_only_negate_b' | 'lora_del
 /** Names, or weights by name. */
 export type AverageOf = readonly string[] | { readonly [name: string]: number }
 
-export interface AverageHeadOptions extends AddOptions {
+export interface AverageHeadOptions extends Pick<AddOptions, 'overwriteOk'> {
   /** One for each name, in their order. Default: the same for all. */
   readonly weights?: readonly number[] | undefined
   /** Divide the weights by their sum. Default true. */
@@ -222,7 +222,12 @@ export abstract class Averages extends HeadAdders {
     averageAdapter(this as unknown as Model, name, adapters, options)
   }
 
-  /** A new head whose weights are the weighted sum of those of others. */
+  /**
+   * A new head whose weights are the weighted sum of those of others, which must have one configuration, label names and all.
+   * Configurations that differ are an `AdapterError` ERR_INVALID_ARGUMENT that names the fields; weights that add up to 0, and a
+   * name that is taken (unless `overwriteOk`), a TypeError.
+   * @param heads names, or weights by name: `{ a: 0.2, b: 0.8 }`
+   */
   averageHead(name: string, heads: AverageOf, options: AverageHeadOptions = {}): void {
     this.configurable('averageHead')
     averageHead(this as unknown as Model, name, heads, options)

@@ -72,7 +72,8 @@ export abstract class ModelChoices extends ModelLife {
   /**
    * The head that answers, by one rule in every call. A call's own `head` comes first (or that of the adapterSetup around
    * it). Then, unless the call names adapters, the head that was set here, until an adapter with a head is activated. Then
-   * each row's own, which has the name of its last adapter, and for rows without one the head that stands here.
+   * each row's own, which has the name of its last adapter, and for rows without one the head that stands here. Null: none.
+   * Set to a head that is not there it throws a TypeError.
    */
   get activeHead(): string | null {
     return this.#model.headChoice.name
@@ -123,7 +124,10 @@ export abstract class ModelChoices extends ModelLife {
     this.#setTrainable(what, 'setup', [...adapters, ...fusions])
   }
 
-  /** Trains a head alone, on the features of the base model and the active adapters. */
+  /**
+   * Trains a head alone, on the features of the base model and the active adapters; it becomes the active head. Everything else
+   * is frozen. A head that is not there is a TypeError.
+   */
   trainHead(name: string): void {
     this.configurable('trainHead')
     this.activeHead = checkKnown('trainHead', name, this.#model.heads)

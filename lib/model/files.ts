@@ -46,13 +46,19 @@ export abstract class ModelFiles extends Averages {
     return await loadAdapter(this.#model, source, options)
   }
 
-  /** Writes the folder of a head alone, as Python's `save_head` does. */
+  /**
+   * Writes the folder of a head alone, as Python's `save_head` does: head_config.json and the weights, in safetensors unless
+   * `format` says otherwise. The head of an archive's class is refused (ERR_UNSUPPORTED): the archive holds it.
+   */
   async saveHead(folder: string, name: string, options: SaveHeadOptions = {}): Promise<void> {
     this.usable('saveHead')
     await saveHead(this.#model, folder, name, options)
   }
 
-  /** Loads the head of a folder or hub id; gives its name here. */
+  /**
+   * Loads the head of a folder or hub id; gives its name here: `as`, or the folder's own. An `AdapterError` tells a folder
+   * without a head, or one for a model of other sizes; a TypeError a name that is taken (unless `overwriteOk`).
+   */
   async loadHead(source: string, options: LoadHeadOptions = {}): Promise<string> {
     this.configurable('loadHead')
     return await loadHead(this.#model, source, options)

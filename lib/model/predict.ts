@@ -32,6 +32,7 @@ import { answersByToken, answersByWord, type Best, type TokenPrediction, wordsOf
 export interface Prediction {
   /** Classification: the label with the highest score. */
   readonly label?: string
+  /** The label's id, from 0; labels of one name have different ones. */
   readonly labelId?: number
   /** Classification: the label's probability. Regression: the value. */
   readonly score?: number

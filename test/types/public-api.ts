@@ -104,6 +104,9 @@ export function heads(model: Model): void {
   model.addMaskedLmHead('d')
   // @ts-expect-error numLabels is written in camelCase
   model.addClassificationHead('a', { num_labels: 2 })
+  model.averageHead('b', { a: 1 }, { normalizeWeights: false, overwriteOk: true })
+  // @ts-expect-error what is averaged has no random start
+  model.averageHead('b', ['a'], { seed: 1 })
   // @ts-expect-error regression has one output
   model.addRegressionHead('b', { numLabels: 2 })
   // @ts-expect-error tagging reads every token, not the pooler
