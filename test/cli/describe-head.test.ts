@@ -66,4 +66,6 @@ test("label names of a Parquet file are the head's, in their order, unless --lab
   t.is(describeHead(await headFor(rows, undefined, 'a,b,c', names)), 'head: classification, 3 labels (a, b, c)\n')
   t.is(describeHead(await headFor(rows, 'regression', undefined, names)), 'head: regression, labels are numbers\n')
   t.is(await labelNamesOf('rows.jsonl'), null)
+  const twice = classificationHead({ id2label: { 0: 'low', 1: 'high', 2: 'low' } })
+  t.is(describeHead(twice), 'head: classification, 3 labels (low, high, low)\n')
 })

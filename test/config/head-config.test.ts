@@ -100,6 +100,27 @@ test('label names', (t) => {
     'LABEL_2'
   ])
   t.deepEqual(heads.labelNames(heads.maskedLmHead()), [])
+  // By their ids, wherever they stand.
+  t.deepEqual(heads.labelNames(multipleChoiceHead({ label2id: { b: 1, a: 0 } })), ['a', 'b'])
+})
+
+test('several ids may have one name, in every head with labels', (t) => {
+  const id2label = { 1: 'x', 0: 'x', 2: 'y' }
+  for (const head of [
+    heads.classificationHead({ id2label }),
+    heads.multiLabelHead({ id2label }),
+    heads.imageClassificationHead({ id2label }),
+    heads.taggingHead({ id2label }),
+    dependencyParsingHead({ id2label }),
+    multipleChoiceHead({ id2label })
+  ]) {
+    t.deepEqual(heads.labelNames(head), ['x', 'x', 'y'], head.headType)
+    t.like(head, { label2id: { x: 1, y: 2 }, id2label }, head.headType)
+    const json = JSON.parse(JSON.stringify(heads.headConfigToJson(head, { vocabSize: 9, embeddingSize: 4 })))
+    t.deepEqual(heads.headConfigFromJson(json), head)
+  }
+  t.false('id2label' in heads.taggingHead({ id2label: { 0: 'x', 1: 'y' } }))
+  t.throws(() => heads.taggingHead({ id2label: { 0: 'x', 5: 'x', 2: 'y' } }), { message: /the id of label 'x': / })
 })
 
 test('ids that a file has as texts are ids, for every head with labels', (t) => {
