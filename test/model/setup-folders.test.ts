@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import test from 'ava'
 import { Fuse, type Model, Stack } from '../../lib/index.js'
 import { alone, inputIds, withFour } from './four-adapters.js'
-import { editTensors } from './safetensors-file.js'
+import { editTensors, floats } from './safetensors-file.js'
 import { fill, load, moved, scratch, snapshot, trainableNames } from './support.js'
 
 test('folders of fusions: every format, the adapters under other names, strict', async (t) => {
@@ -62,6 +62,24 @@ test('folders of fusions: every format, the adapters under other names, strict',
   })
   t.false(other.adapterFusions.has('h'))
   await t.throwsAsync(model.loadAdapterFusion(join(folder, 'nothing-here')), { code: 'ERR_FILE_NOT_FOUND' })
+})
+
+test('a fusion without query, key and value: the Linear that Python makes for none of them is passed over', async (t) => {
+  const model = await withFour(t)
+  const folder = join(scratch(t), 'f')
+  model.addAdapterFusion(['a', 'd'], { query: false, key: false, value: false })
+  await model.saveAdapterFusion(folder, 'a,d')
+  const file = join(folder, readdirSync(folder).find((name) => name.endsWith('.safetensors')) ?? '')
+  editTensors(file, (tensors) => {
+    const idle = 'bert.encoder.layer.0.output.adapter_fusion_layer.a,d.dense'
+    tensors.set(`${idle}.weight`, floats([1, 2, 3, 4], [2, 2]))
+    tensors.set(`${idle}.bias`, floats([1, 2]))
+  })
+  t.is(await model.loadAdapterFusion(folder, { overwriteOk: true }), 'a,d')
+  editTensors(file, (tensors) => {
+    tensors.set('bert.encoder.layer.0.output.adapter_fusion_layer.a,d.density.bias', floats([1]))
+  })
+  await t.throwsAsync(model.loadAdapterFusion(folder, { as: 'g' }), { code: 'ERR_STATE_DICT' })
 })
 
 test('folders of whole setups: each part in its own folder, loaded and run as before', async (t) => {

@@ -181,7 +181,7 @@ void load_fusion(AdapterModel& model, const std::string& name, const std::string
   const auto wanted = model.fusion_state(name);
   const auto operation = "load the fusion '" + from + "' of " + file;
   auto found = owned_by(read_weights_at(file), {KeyOwner::Kind::fusion, from}, name, model.backbone(), wanted);
-  leave_out_childless_layers(model.backbone(), wanted, found);
+  leave_out_idle(model.backbone(), wanted, found);
   check_layers(operation, model.backbone(), wanted, found);
   assign_strictly(operation, wanted, found);
 }

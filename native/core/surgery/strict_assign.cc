@@ -63,7 +63,7 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
   for (const auto& named : wanted) named.parameter.value->copy_(*file.tensors.find(named.name));
 }
 
-void leave_out_childless_layers(Model& backbone, const std::vector<NamedParameter>& wanted, FromFile& file) {
+void leave_out_idle(Model& backbone, const std::vector<NamedParameter>& wanted, FromFile& file) {
   const auto path = named(backbone, backbone.layers_path()) + ".";
   const auto places = backbone.places();
   const int64_t layers = places.empty() ? 0 : places.back().layer + 1;
@@ -80,7 +80,10 @@ void leave_out_childless_layers(Model& backbone, const std::vector<NamedParamete
     const auto count = layers_of(name, path);
     const bool here = count > 0 && count <= layers && !names.contains(name);
     const auto same = here ? held.find(behind(name)) : held.end();
-    if (same == held.end() || same->second != tensor.sizes()) rest.add(name, tensor);
+    const bool idle = name.ends_with(".dense.weight") || name.ends_with(".dense.bias");
+    if (same != held.end() && same->second == tensor.sizes()) continue;
+    if (idle && !names.contains(name) && name.find(".adapter_fusion_layer.") != std::string::npos) continue;
+    rest.add(name, tensor);
   }
   file.tensors = std::move(rest);
 }

@@ -27,9 +27,9 @@ struct FromFile {
 /// Throws ERR_STATE_DICT; nothing has changed then.
 void assign_strictly(const std::string& operation, const std::vector<NamedParameter>& wanted, const FromFile& file);
 
-/// Takes from a fusion's tensors those of layers in which none of its adapters stands: Python's library makes the
-/// fusion in every layer, and what stands there does nothing.
-void leave_out_childless_layers(Model& backbone, const std::vector<NamedParameter>& wanted, FromFile& file);
+/// Takes from a fusion's tensors those that do nothing: of layers in which none of its adapters stands, since Python's
+/// library makes the fusion in every layer, and the `dense` of one that has no query, key and value there.
+void leave_out_idle(Model& backbone, const std::vector<NamedParameter>& wanted, FromFile& file);
 
 /// Throws ERR_STATE_DICT where the file's adapter reaches a deeper or a lower layer than this model's.
 void check_layers(const std::string& operation, const Model& backbone, const std::vector<NamedParameter>& wanted,
