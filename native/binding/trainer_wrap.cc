@@ -59,9 +59,11 @@ std::vector<MicroInput> to_micro_inputs(const Napi::Value& batch_list, const Nap
 std::vector<MicroBatch> to_micro_batches(ModelState& model, std::vector<MicroInput>& inputs) {
   std::vector<MicroBatch> batches;
   for (auto& input : inputs) {
+    auto* frozen = input.options.frozen_states ? model.frozen_states.get() : nullptr;
+    input.options.frozen_states = false;
     auto [batch, request] = model.prepare(std::move(input.batch), input.options);
     batches.push_back(
-        {std::move(batch), std::move(request), std::move(input.head_members), std::move(input.head_weights)});
+        {std::move(batch), std::move(request), std::move(input.head_members), std::move(input.head_weights), frozen});
   }
   return batches;
 }

@@ -84,7 +84,8 @@ std::vector<double> Trainer::shares(const std::vector<MicroBatch>& batches) cons
 }
 
 double Trainer::weigh(MicroBatch& micro, const std::vector<double>& share) const {
-  auto& [batch, request, own, weights] = micro;
+  auto& request = micro.request;
+  const auto& weights = micro.head_weights;
   const auto owners = members_of(micro);
   double whole = 1;
   if (request.heads.empty()) {
@@ -101,6 +102,14 @@ double Trainer::weigh(MicroBatch& micro, const std::vector<double>& share) const
   return whole;
 }
 
+BatchLoss Trainer::add(const MicroBatch& micro, double share) {
+  if (micro.frozen == nullptr) return gradients_.add(micro.batch, micro.request, &random_, share);
+  // What the frozen layers give is there while its micro-batch runs, not all of a step's at once.
+  auto batch = micro.batch;
+  micro.frozen->fill(batch, micro.request);
+  return gradients_.add(std::move(batch), micro.request, &random_, share);
+}
+
 MemoryUse Trainer::measure(std::vector<MicroBatch>& batches) {
   MemoryUse use;
   for (const auto& member : members_) {
@@ -114,8 +123,7 @@ MemoryUse Trainer::measure(std::vector<MicroBatch>& batches) {
   const auto before = random_.state();
   const auto peak = peak_bytes(batches.size(), [&](size_t i) {
     auto& micro = batches[i];
-    const double whole = weigh(micro, share);
-    gradients_.add(micro.batch, micro.request, &random_, whole);
+    add(micro, weigh(micro, share));
   });
   use.activations = peak.tensors;
   use.process = peak.process;
@@ -134,17 +142,16 @@ StepResult Trainer::step(std::vector<MicroBatch>& batches, const std::vector<int
   const auto before = random_.state();
   std::vector<double> losses(members_.size(), 0);
   for (auto& micro : batches) {
-    const auto& [batch, request, own, weights] = micro;
     if (stopped && stopped()) {
       random_.set_state(before);
       fail(ErrorCode::aborted, "train", "stopped between micro-batches");
     }
     const auto owners = members_of(micro);
-    const double whole = weigh(micro, share);
-    const auto loss = gradients_.add(batch, request, &random_, whole);
-    if (request.heads.empty()) losses[owners[0]] += share[owners[0]] * loss.total;
-    for (size_t i = 0; i < request.heads.size(); ++i) losses[owners[i]] += share[owners[i]] * loss.heads[i];
-    result.tokens += batch.layout.tokens();
+    const auto loss = add(micro, weigh(micro, share));
+    const auto heads = micro.request.heads.size();
+    if (heads == 0) losses[owners[0]] += share[owners[0]] * loss.total;
+    for (size_t i = 0; i < heads; ++i) losses[owners[i]] += share[owners[i]] * loss.heads[i];
+    result.tokens += micro.batch.layout.tokens();
   }
   for (const int64_t index : members) {
     auto& member = at(index);

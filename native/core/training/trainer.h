@@ -3,6 +3,7 @@
 // own parameters. Everything that a resumed run needs to go on bit for bit is here: trained values, the optimizers'
 // states, step numbers, random state.
 
+#include "core/training/frozen_states.h"
 #include "core/training/gradients.h"
 #include "core/training/member.h"
 
@@ -23,6 +24,7 @@ struct MicroBatch {
   /// of what several share. Empty: the first member's, 1.
   std::vector<int64_t> head_members{};
   std::vector<double> head_weights{};
+  FrozenStates* frozen = nullptr;  ///< where what the frozen layers give is kept; null: nowhere
 };
 
 struct MemberResult {
@@ -76,6 +78,7 @@ class Trainer {
   std::vector<double> shares(const std::vector<MicroBatch>& batches) const;
   /// Tells a micro-batch's request what its losses weigh; gives the weight of the whole.
   double weigh(MicroBatch& micro, const std::vector<double>& share) const;
+  BatchLoss add(const MicroBatch& micro, double share);
   std::vector<std::pair<std::string, at::Tensor>> tensors();
 
   AdapterModel& model_;
