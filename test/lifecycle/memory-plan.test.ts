@@ -28,6 +28,16 @@ const shapes: readonly Shape[] = [
   { ...base, hidden: 256, tokens: 128, uneven: true },
   { ...base, hidden: 128, tokens: 128, uneven: true, config: 'lora', accumulation: 4, steps: 16 },
   { ...base, layers: 6, config: 'seq_bn[leave_out=[0,1]]', isCached: true },
+  {
+    ...base,
+    hidden: 256,
+    layers: 6,
+    rows: 16,
+    tokens: 128,
+    config: 'seq_bn[leave_out=[0,1,2]]',
+    isCached: true,
+    uneven: true
+  },
   { ...base, rows: 4, tasks: ['double_seq_bn'] },
   { ...base, rows: 4, tokens: 256, tasks: ['double_seq_bn'], uneven: true },
   { ...base, hidden: 256, rows: 4, tokens: 128, tasks: ['double_seq_bn'], uneven: true },
