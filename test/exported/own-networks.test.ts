@@ -1,63 +1,10 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { gunzipSync } from 'node:zlib'
 import test, { type ExecutionContext } from 'ava'
-import { AutoModel, type Model } from '../../lib/index.js'
+import { AutoModel } from '../../lib/index.js'
 import { scratch } from '../model/support.js'
+import { type Adapters, archiveOf, cases, fillLoras, openOwn as open, statesOf } from './own-networks.js'
 import { distance, open as openExported } from './support.js'
-
-/** Of scripts/fixtures/exported_own.py: each row by itself, in PyTorch. */
-interface Case {
-  readonly rows: number[][]
-  readonly modules: string[]
-  readonly answers: number[][]
-  /** With a bottleneck behind each block, whose values are sines. */
-  readonly adapted?: number[][]
-  /** With PEFT's adapter of a kind at every Linear that it takes, whose values are sines, too. */
-  readonly peft?: Readonly<Record<string, number[][]>>
-}
-
-const fixtures = 'test/parity/fixtures/exported-own'
-const unpacked = (file: string) => gunzipSync(readFileSync(join(fixtures, `${file}.gz`)))
-const cases: Readonly<Record<string, Case>> = JSON.parse(unpacked('cases.json').toString('utf8'))
-
-function archiveOf(t: ExecutionContext, name: string): string {
-  const archive = join(scratch(t), `${name}.pt2`)
-  writeFileSync(archive, unpacked(`${name}.pt2`))
-  return archive
-}
-
-async function open(t: ExecutionContext, name: string): Promise<{ model: Model } & Case> {
-  const model = await AutoModel.fromExported(archiveOf(t, name))
-  t.teardown(() => model.dispose())
-  return { model, ...(cases[name] as Case) }
-}
-
-type Adapters = Exclude<Parameters<Model['forward']>[1], undefined>['adapters']
-
-/** What comes out for each row, without its padding: the states, or the logits of the network's own head. */
-async function statesOf(
-  model: Model,
-  rows: number[][],
-  adapters?: Adapters,
-  head: string | null = null
-): Promise<number[][]> {
-  const options = { head, ...(adapters !== undefined && { adapters }) }
-  const { lastHiddenState, logits } = await model.forward({ inputIds: rows }, options)
-  const { shape = [], data = [] } = logits ?? lastHiddenState ?? {}
-  const [count = 0, columns = 1] = shape.length === 3 ? shape : [shape[0], 1]
-  const features = data.length / count / columns
-  return rows.map(({ length }, i) =>
-    Array.from(data.slice(i * columns * features, (i * columns + Math.min(length, columns)) * features))
-  )
-}
-
-function fillLoras(model: Model) {
-  const own = model.namedParameters().filter(({ name }) => name.includes('.loras.'))
-  const sine = (size: number) => Float32Array.from({ length: size }, (_, i) => Math.sin(i) / 4)
-  const values = own.map(({ name, shape }) => [name, { shape, data: sine(shape.reduce((a, b) => a * b)) }] as const)
-  model.native.setParameters(new Map(values))
-}
 
 async function answersAsAlone(t: ExecutionContext, name: string) {
   const { model, rows, answers } = await open(t, name)
@@ -308,12 +255,9 @@ for (const [kind, config] of [
 test('the gate of a prefix reads its row in front of a Linear that adds its bias itself, and that LoRA stands at', async (t) => {
   const { model, rows } = await open(t, 'biases')
   model.addAdapter('x', 'unipelt')
-  const values = model.namedParameters().flatMap(({ name, shape }) => {
-    const data = Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(i) / 4)
-    return /\.x\b|prefix/.test(name) ? [[name, { shape, data }] as const] : []
-  })
-  t.true(values.some(([name]) => name.includes('prefix_gates')) && values.some(([name]) => name.includes('.q.loras.')))
-  model.loadStateDict(new Map(values))
+  const names = model.namedParameters().map(({ name }) => name)
+  t.true(names.some((name) => name.includes('prefix_gates')) && names.some((name) => name.includes('.q.loras.')))
+  fillLoras(model, /\.x\b|prefix/)
   const together = await statesOf(model, rows, 'x')
   const base = await statesOf(model, rows)
   for (const [i, row] of rows.entries()) {

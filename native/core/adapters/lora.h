@@ -40,6 +40,7 @@ namespace ta {
 struct LoraTarget {
   at::Tensor weight;  ///< W [out, in]
   MergedParts parts;
+  std::string whole;  ///< LoraPlace::whole()
 
   int64_t in() const { return weight.size(1); }
   /// Of each matrix.

@@ -95,6 +95,19 @@ at::Tensor LoraPlace::forward(const at::Tensor& x, const ForwardContext& context
   return at::cat(parts);
 }
 
+at::Tensor LoraPlace::on_whole(const at::Tensor& y, const at::Tensor& x, const ForwardContext& context) const {
+  const auto& layout = *context.layout;
+  std::vector<at::Tensor> parts;
+  for (const auto& [first, last, setup] : *context.segments) {
+    const int64_t begin = layout.starts()[first], count = layout.starts()[last] - begin;
+    const auto rows = layout.rows(first, last);
+    const auto own = y.narrow(0, begin, count);
+    if (setup) check(*setup);
+    parts.push_back(setup ? apply(*setup, own, {x.narrow(0, begin, count), rows, context.random}) : own);
+  }
+  return at::cat(parts);
+}
+
 at::Tensor LoraPlace::run(const Composition* setup, const Tokens& tokens) const {
   if (setup == nullptr || !has_any(*setup)) return linear_.forward(tokens.x);
   const LoraTerm all{{}, 0, tokens.x.size(0)};

@@ -22,6 +22,14 @@ class LoraPlace : public AdapterPlace, public LinearExtension {
   bool acts(const ForwardContext& context) const override;
   at::Tensor forward(const at::Tensor& x, const ForwardContext& context) override;
 
+  /// The Linear is a part of the module at this path, which does more: what stands here acts on the value y of all of
+  /// it.
+  void act_on_whole(std::string path) { whole_ = std::move(path); }
+  /// Empty: it is all that its module does.
+  const std::string& whole() const { return whole_; }
+  /// y [tokens, out] for x [tokens, in]
+  at::Tensor on_whole(const at::Tensor& y, const at::Tensor& x, const ForwardContext& context) const;
+
   /// Whether what the setup has here must know which tokens are a row's: gates, and Split.
   bool reads_whole_rows(const Composition& setup) const;
 
@@ -55,6 +63,7 @@ class LoraPlace : public AdapterPlace, public LinearExtension {
   LinearLayer& linear_;
   LinearTensors original_;
   int64_t merged_ = -1;
+  std::string whole_;
 };
 
 /// Gives a layer such a place, as its child `loras`.

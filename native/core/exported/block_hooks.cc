@@ -152,7 +152,8 @@ void add_block_hooks(Program& program, const Tree& tree, const std::vector<int64
   };
   Layers layers;
   for (const auto& linear : tree.linears())
-    for (const auto& product : linear.products) layers[product.node] = linear.layer.get();
+    for (const auto& product : linear.products)
+      if (!linear.whole) layers[product.node] = linear.layer.get();
   for (const auto& block : find_attention_blocks(program.graph(), weights))
     if (!is_kept(block.nodes)) add_attention(program, tree, layers, block, layer_of[block.nodes.first]);
   for (const auto& block : find_feed_forward_blocks(program.graph(), weights))

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "core/exported/export_note.h"
 #include "core/exported/same_modules.h"
 #include "core/exported/tied_weights.h"
 #include "core/models/encoder.h"
@@ -38,7 +39,8 @@ ExportedModel::ExportedModel(const std::string& path, at::Device device, const C
   for (const auto& input : graph.inputs)
     if (input.kind == Input::Kind::user) user_inputs_.push_back(&input);
   const auto streams = find_streams(choices.reading);
-  tree_ = std::make_unique<Tree>(graph, *weights_, streams, tied);
+  const auto own = noted_texts(archive_, "linear_subclasses");
+  tree_ = std::make_unique<Tree>(graph, *weights_, streams, tied, std::set<std::string>(own.begin(), own.end()));
   choose_prefix();
   find_sub_layers(streams, choices.placement);
   type_ = graph.modules.empty() || graph.modules[0].type.empty() ? "ExportedModel" : graph.modules[0].type;

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "core/error.h"
+#include "core/exported/export_note.h"
 #include "core/exported/exported_model.h"
 #include "core/exported/json_fields.h"
 #include "core/exported/module_shapes.h"
@@ -19,18 +20,6 @@ const char* kLogits = "logits";
 
 bool is_slot(const Argument& argument, const Graph& graph) {
   return argument.kind == Argument::Kind::slot && graph.slots[argument.slot].is_tensor;
-}
-
-std::vector<std::string> noted_outputs(std::string_view note) {
-  std::vector<std::string> result;
-  try {
-    const auto json = parse_json(note, "torch_adapters.json");
-    if (const auto* names = optional_field(json, "output_names"))
-      for (const auto& name : names->as_array("output_names")) result.push_back(name.as_string("output_names"));
-  } catch (const Error&) {
-    result.clear();  // a note that is no JSON names nothing; who reads all of it says so
-  }
-  return result;
 }
 
 // The scores [rows, tokens, 2] of which two values are the first and the second column; -1: they are not that.
@@ -87,8 +76,7 @@ bool has_head(const Graph& graph, const Weights& weights, int32_t logits) {
 // Names of the graph's outputs: those that the archive notes, else the graph's own.
 void ExportedModel::read_output_names() {
   const auto& graph = program_->graph();
-  const auto note = archive_.extra().find("torch_adapters.json");
-  const auto names = note == archive_.extra().end() ? std::vector<std::string>() : noted_outputs(note->second);
+  const auto names = noted_texts(archive_, "output_names");
   for (size_t i = 0; i < graph.outputs.size(); ++i) {
     const auto& output = graph.outputs[i];
     const bool noted = names.size() == graph.outputs.size();

@@ -5,9 +5,6 @@
 
 #include <algorithm>
 
-#include "core/adapters/lora_place.h"
-#include "core/error.h"
-#include "core/exported/row_order.h"
 #include "core/models/encoder.h"
 #include "core/nn/layer_context.h"
 
@@ -25,62 +22,6 @@ const Slot* slot_of(const Tree& tree, const LayerNorm* norm) {
   for (const auto& place : tree.slots())
     if (norm != nullptr && place.own.get() == norm) return place.slot;
   return nullptr;
-}
-
-// Whether what stands at a Linear for some shorter row must know where that row ends.
-bool asks_where_rows_end(const LinearPlace& linear, const Pass& pass, const ForwardContext& context) {
-  const auto lengths = pass.rows.layout().lengths();
-  const auto is_shorter = [&](int64_t length) { return length < pass.rows.columns(); };
-  for (const auto& [first, last, setup] : *context.segments)
-    if (setup && linear.place != nullptr && linear.place->reads_whole_rows(*setup) &&
-        std::any_of(lengths.begin() + first, lengths.begin() + last, is_shorter))
-      return true;
-  return false;
-}
-
-// A value that has other tokens than the model's, but as many for each row.
-at::Tensor rows_of_their_own(LinearPlace const& linear, const at::Tensor& x, const Pass& pass,
-                             const ForwardContext& context) {
-  if (!pass.folds() && asks_where_rows_end(linear, pass, context)) {
-    fail(ErrorCode::unsupported, "forward",
-         text("'", linear.path,
-              "' reads other tokens than its rows have, and where a shorter row ends among them is not known"),
-         {.expected = "rows of one length, or no gate and no Split there for the shorter ones"});
-  }
-  const auto flat = x.reshape({-1, x.size(-1)});
-  const RowLayout layout(std::vector<int64_t>(pass.rows.rows(), flat.size(0) / pass.rows.rows()));
-  auto sizes = x.sizes().vec();
-  const auto y = linear.layer->forward(flat, context.with(layout));
-  sizes.back() = y.size(-1);
-  return y.view(sizes);
-}
-
-// Tokens first: the other way round, and back.
-at::Tensor turned(LinearPlace const& linear, const at::Tensor& x, const Pass& pass, const ForwardContext& context) {
-  const auto own = x.reshape({pass.rows.columns(), pass.rows.rows(), x.size(-1)}).transpose(0, 1);
-  const auto y = pass.unpack(linear.layer->forward(pass.pack(own), context), own);
-  auto sizes = x.sizes().vec();
-  sizes.back() = y.size(-1);
-  return y.transpose(0, 1).reshape(sizes);
-}
-
-// Rows of a product that are none of the batch's (positions that all rows share): one setup for all is theirs, too.
-at::Tensor shared_rows(LinearPlace const& linear, const at::Tensor& x, const ForwardContext& context) {
-  const auto flat = x.reshape({-1, x.size(-1)});
-  if (context.segments == nullptr || context.segments->size() != 1) {
-    fail(ErrorCode::unsupported, "forward",
-         text("'", linear.path,
-              "' reads what all rows share, or a part of them: rows of different setups do not meet there"),
-         {.expected = "one setup for all rows"});
-  }
-  const RowLayout one({flat.size(0)});
-  const std::vector<RowSegment> segments{{0, 1, context.segments->front().setup}};
-  auto own = context.with(one);
-  own.segments = &segments;
-  auto sizes = x.sizes().vec();
-  const auto y = linear.layer->forward(flat, own);
-  sizes.back() = y.size(-1);
-  return y.view(sizes);
 }
 
 // Whether a sub-layer's end is what a site gives that nothing stands at: the sum, and a LayerNorm that is the
@@ -221,38 +162,6 @@ void add_site_hooks(Program& program, const Tree& tree, const std::vector<SitePl
       program.hook(sub.nodes, [ends, source](Execution& execution, const void* p) {
         return finish_all(ends, pass_of(p, source), execution);
       });
-    }
-  }
-}
-
-void add_linear_hooks(Program& program, const Tree& tree, const std::vector<int64_t>& layer_of) {
-  for (const auto& linear : tree.linears()) {
-    for (const auto& product : linear.products) {
-      const int64_t layer = layer_of[product.node];
-      const bool source = of_source(program, tree, product.input);
-      const auto& streams = tree.streams();
-      const auto order = row_order(program.graph(), source ? streams.source : streams.tokens, product.input);
-      program.hook({product.node, product.end},
-                   [&linear, &product, layer, order, source](Execution& execution, const void* p) {
-                     const auto& pass = pass_of(p, source);
-                     if (pass.context.segments == nullptr) return false;
-                     const LayerContext here(pass.context, layer);
-                     if (!linear.layer->extended(here)) return false;
-                     if (order == RowOrder::rows && pass.fits(execution, product.input)) {
-                       const auto y = linear.layer->forward(pass.packed(execution, product.input), here);
-                       pass.give(execution, product.output, y, product.input);
-                       return true;
-                     }
-                     const auto x = execution.tensor(product.input);
-                     if (order == RowOrder::own && x.size(0) == pass.rows.rows()) {
-                       execution.set(product.output, rows_of_their_own(linear, x, pass, here));
-                     } else if (order == RowOrder::tokens && pass.fits(x)) {
-                       execution.set(product.output, turned(linear, x, pass, here));
-                     } else {
-                       execution.set(product.output, shared_rows(linear, x, here));
-                     }
-                     return true;
-                   });
     }
   }
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/exported/einsum.h"
+
 namespace ta::exported {
 
 namespace {
@@ -80,6 +82,22 @@ std::optional<Product> Weights::matmul(int32_t index) const {
   return with_bias({index, index, node.slot(0), node.outputs[0], weight->name, "", false});
 }
 
+// "…i,oi->…o", or the weight in front.
+std::optional<Product> Weights::einsum(int32_t index) const {
+  const auto one = read_einsum(graph_, graph_.nodes[index]);
+  if (!one) return std::nullopt;
+  const bool weight_first = exactly(one->left) != nullptr;
+  const auto* weight = exactly(weight_first ? one->left : one->right);
+  const auto& matrix = weight_first ? one->left_axes : one->right_axes;
+  auto axes = weight_first ? one->right_axes : one->left_axes;
+  if (weight == nullptr || matrix.size() != 2 || axes.size() < 2 || axes.back() != matrix[1]) return std::nullopt;
+  if (axes.find(matrix[0]) != std::string::npos) return std::nullopt;
+  axes.back() = matrix[0];
+  if (axes != one->out_axes) return std::nullopt;
+  const int32_t out = graph_.nodes[index].outputs[0];
+  return with_bias({index, index, weight_first ? one->right : one->left, out, weight->name, "", false});
+}
+
 // A subclass of nn.Linear may write its sum itself. `proj(x) + self.offset` is no bias of `proj`: the names tell.
 Product Weights::with_bias(Product product) const {
   constexpr std::string_view kEnd = "weight";
@@ -119,6 +137,7 @@ std::vector<int32_t> Weights::users(const Input& weight) const {
 std::optional<Product> Weights::product(int32_t index) const {
   const auto& node = graph_.nodes[index];
   if (node.operator_name() == "aten.matmul.default") return matmul(index);
+  if (node.operator_name() == "aten.einsum.default") return einsum(index);
   const bool linear = node.operator_name() == "aten.linear.default";
   if (!linear && node.operator_name() != "aten.addmm.default") return std::nullopt;
   if (node.outputs.size() != 1 || node.outputs[0] < 0) return std::nullopt;

@@ -9,8 +9,8 @@
 
 namespace ta::exported {
 
-/// y = x Wᵀ + b: aten.linear, aten.addmm with W the other way round (Conv1D), or aten.matmul by `W.T`; b may be added
-/// by the next node.
+/// y = x Wᵀ + b: aten.linear, aten.addmm with W the other way round (Conv1D), aten.matmul by `W.T`, or an einsum; b may
+/// be added by the next node.
 struct Product {
   int32_t node = -1, end = -1;      ///< what multiplies, and what gives y
   int32_t input = -1, output = -1;  ///< slots of x and y
@@ -39,6 +39,7 @@ class Weights {
  private:
   const Input* turned(int32_t slot) const;
   std::optional<Product> matmul(int32_t node) const;
+  std::optional<Product> einsum(int32_t node) const;
   Product with_bias(Product product) const;
 
   const Graph& graph_;

@@ -1,25 +1,13 @@
 #include "core/exported/tree.h"
 
 #include <algorithm>
-#include <set>
 
 #include "core/error.h"
-#include "core/exported/paths.h"
-#include "core/nn/conv1d.h"
-#include "core/state/dtype.h"
+#include "core/exported/tree_names.h"
 
 namespace ta::exported {
 
 namespace {
-
-std::string parent_path(const std::string& path) {
-  const auto dot = path.rfind('.');
-  return dot == std::string::npos ? "" : path.substr(0, dot);
-}
-
-std::string last_name(const std::string& path) {
-  return path.substr(path.rfind('.') + 1);
-}
 
 bool is_read_behind(const SlotInfo& slot, const Range& nodes) {
   return slot.is_output || (!slot.users.empty() && slot.users.back() > nodes.last);
@@ -41,19 +29,15 @@ std::string values_text(const Graph& graph, const std::vector<int32_t>& slots) {
   return result;
 }
 
-std::vector<int64_t> numbers(const std::vector<Size>& shape) {
-  std::vector<int64_t> result;
-  for (const auto& size : shape) result.push_back(size.number);
-  return result;
-}
-
 }  // namespace
 
-Tree::Tree(const Graph& graph, const Weights& weights, Streams streams, std::map<std::string, std::string> tied)
+Tree::Tree(const Graph& graph, const Weights& weights, Streams streams, std::map<std::string, std::string> tied,
+           std::set<std::string> own_forwards)
     : graph_(graph),
       weights_(weights),
       streams_(std::move(streams)),
       tied_(std::move(tied)),
+      own_forwards_(std::move(own_forwards)),
       root_(std::make_shared<GraphModule>("", nullptr, LayerSize{})) {
   by_path_[""] = root_;
   for (const auto& input : graph.inputs) {
@@ -133,35 +117,6 @@ void Tree::add_module(const std::string& path, const ModuleInfo* module) {
   parent.add(last_name(path), *place->slot, layer);
 }
 
-// A Linear whose weight is a parameter of a larger module: that keeps the names, and only what stands at it is new.
-bool Tree::bare_linear(const Input& weight) {
-  constexpr std::string_view kEnd = "_weight";
-  const auto users = weights_.users(weight);
-  if (weight.kind != Input::Kind::parameter || graph_.slots[weight.slot].shape.size() != 2 || users.empty())
-    return false;
-  const auto first = weights_.product(users[0]);
-  auto products = first ? products_of(weight, first->bias) : std::nullopt;
-  if (!products || first->transposed || tied_.contains(weight.name)) return false;
-  if (graph_.slots[weight.slot].dtype != at::kFloat) return false;
-  const auto owner = parent_path(weight.name);
-  const auto* bias = first->bias.empty() ? nullptr : inputs_.at(first->bias);
-  if (!weight.name.ends_with(kEnd) || (bias != nullptr && parent_path(bias->name) != owner)) return false;
-  const auto path = weight.name.substr(0, weight.name.size() - kEnd.size());
-  if (by_path_.contains(path)) return false;
-  const auto shape = numbers(graph_.slots[weight.slot].shape);
-  auto layer = lora_ready_linear(shape[1], shape[0], bias != nullptr);
-  auto& module = dynamic_cast<GraphModule&>(*by_path_.at(owner));
-  module.add({.name = last_name(weight.name), .shape = shape, .init = Init::zeros, .decay = true}, layer->weight);
-  if (bias != nullptr)
-    module.add({.name = last_name(bias->name), .shape = {shape[0]}, .init = Init::zeros}, layer->bias);
-  auto holder = std::make_shared<GraphModule>("Linear", nullptr, LayerSize{shape[1], shape[0]});
-  for (const auto& child : layer->children()) holder->add(child.name, child.module);
-  module.add(last_name(path), holder);
-  by_path_[path] = holder;
-  linears_.push_back({path, layer, lora_place(Slot{layer}), std::move(*products)});
-  return true;
-}
-
 // What no layer of the library has registered already.
 void Tree::add_value(const Input& input) {
   const auto path = parent_path(input.name);
@@ -170,7 +125,7 @@ void Tree::add_value(const Input& input) {
   const auto name = last_name(input.name);
   for (const auto& parameter : owner.own_parameters())
     if (parameter.name == name) return;
-  if (bare_linear(input)) return;
+  if (bare_linear(input) || whole_linear(input)) return;
   const bool is_bias = name == "bias";
   dynamic_cast<GraphModule&>(owner).add({.name = name,
                                          .shape = numbers(graph_.slots[input.slot].shape),
@@ -239,69 +194,6 @@ std::shared_ptr<Layer> Tree::own_layer(const ModuleInfo& module) {
   if (auto layer = linear(module)) return layer;
   if (auto layer = norm(module)) return layer;
   return embedding(module);
-}
-
-// nn.MultiheadAttention reads the weight of its out_proj itself, once at every call.
-bool Tree::is_read_by_parent(const ModuleInfo& module, const std::vector<int32_t>& users) const {
-  if (module.parent < 0) return false;
-  const auto& calls = graph_.modules[module.parent].calls;
-  return users.size() == calls.size() && std::all_of(calls.begin(), calls.end(), [&](const ModuleCall& call) {
-           return std::count_if(users.begin(), users.end(), [&](int32_t user) {
-                    return graph_.nodes[user].module == module.parent && call.nodes.contains(user);
-                  }) == 1;
-         });
-}
-
-// A weight that others read besides its module is none that an adapter at the module could stand for.
-bool Tree::is_clear(const ModuleInfo& module, const Input& weight) {
-  const auto users = weights_.users(weight);
-  const auto index = graph_.find_module(module.path);
-  const bool inside = std::all_of(users.begin(), users.end(), [&](int32_t user) {
-    return graph_.nodes[user].module >= 0 && graph_.inside(graph_.nodes[user].module, index);
-  });
-  if (users.size() < 2 || inside || is_read_by_parent(module, users)) return true;
-  if (graph_.slots[weight.slot].shape.size() != 2 || !weights_.product(users[0])) return true;
-  std::string uses;
-  for (int32_t user : users) uses += (uses.empty() ? "" : " and ") + graph_.describe(user);
-  unclear_linears_[module.path] = "its weight is read by " + uses;
-  return false;
-}
-
-// Where the weight is read by products alone, all with this bias.
-std::optional<std::vector<Product>> Tree::products_of(const Input& weight, const std::string& bias) const {
-  std::vector<Product> result;
-  for (int32_t user : weights_.users(weight)) {
-    auto product = weights_.product(user);
-    if (!product || product->weight != weight.name || product->bias != bias) return std::nullopt;
-    result.push_back(std::move(*product));
-  }
-  return result.empty() ? std::nullopt : std::optional(std::move(result));
-}
-
-std::shared_ptr<Layer> Tree::linear(const ModuleInfo& module) {
-  const auto *weight = value_of(module, "weight"), *bias = value_of(module, "bias");
-  auto products = products_of(*weight, bias == nullptr ? "" : bias->name);
-  if (!is_clear(module, *weight) || !products) return nullptr;
-  if (const auto type = graph_.slots[weight->slot].dtype; type != at::kFloat) {
-    unclear_linears_[module.path] =
-        text("it computes in ", type ? dtype_name(*type) : "another type", ", and adapters in float32");
-    return nullptr;
-  }
-  LinearPlace result{module.path, nullptr, nullptr, std::move(*products)};
-  const bool transposed = result.products[0].transposed;
-  const auto shape = numbers(graph_.slots[weight->slot].shape);
-  if (transposed && bias == nullptr) return nullptr;
-  std::shared_ptr<Layer> layer;
-  if (transposed) {
-    auto conv = lora_ready(std::make_shared<Conv1D>(shape[0], shape[1]));
-    result.layer = conv, layer = conv;
-  } else {
-    auto linear = lora_ready_linear(shape[1], shape[0], bias != nullptr);
-    result.layer = linear, layer = linear;
-  }
-  result.place = lora_place(Slot{layer});
-  linears_.push_back(std::move(result));
-  return layer;
 }
 
 std::shared_ptr<Layer> Tree::norm(const ModuleInfo& module) {

@@ -7,6 +7,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,9 @@ struct LinearPlace {
   std::shared_ptr<LinearLayer> layer;
   LoraPlace* place = nullptr;
   std::vector<Product> products;
+  /// A subclass of nn.Linear that does more than the product: each of `products` is a call of its module, from what it
+  /// takes to what it gives, and what stands here acts on that, as PEFT's layers do.
+  bool whole = false;
 };
 
 /// A name for its children and parameters; its own values run in the graph.
@@ -64,8 +68,10 @@ class GraphModule : public Layer {
 
 class Tree {
  public:
-  /// `tied`: names in the state dict that are another name's tensor.
-  Tree(const Graph& graph, const Weights& weights, Streams streams, std::map<std::string, std::string> tied);
+  /// `tied`: names in the state dict that are another name's tensor. `own_forwards`: paths of Linears whose class has a
+  /// forward of its own.
+  Tree(const Graph& graph, const Weights& weights, Streams streams, std::map<std::string, std::string> tied,
+       std::set<std::string> own_forwards);
 
   /// The children and parameters of the model itself.
   GraphModule& root() { return *root_; }
@@ -97,6 +103,9 @@ class Tree {
   std::shared_ptr<Layer> linear(const ModuleInfo& module);
   std::optional<std::vector<Product>> products_of(const Input& weight, const std::string& bias) const;
   bool bare_linear(const Input& weight);
+  bool whole_linear(const Input& weight);
+  std::optional<Product> whole_call(const ModuleInfo& module, const ModuleCall& call) const;
+  bool is_product_alone(const ModuleInfo& module, const std::vector<Product>& products) const;
   bool is_clear(const ModuleInfo& module, const Input& weight);
   bool is_read_by_parent(const ModuleInfo& module, const std::vector<int32_t>& users) const;
   std::shared_ptr<Layer> norm(const ModuleInfo& module);
@@ -109,6 +118,7 @@ class Tree {
   const Weights& weights_;
   Streams streams_;
   std::map<std::string, std::string> tied_;
+  std::set<std::string> own_forwards_;
   std::shared_ptr<GraphModule> root_;
   std::map<std::string, std::shared_ptr<Module>> by_path_;
   std::map<std::string, const Input*> inputs_;  ///< by name in the state dict

@@ -32,6 +32,12 @@ void AdapterModel::merge_adapter(const std::string& name) {
            lora == nullptr ? "not all of it is a change of a weight" : "its gate depends on the row",
            {.expected = "LoRA, IA³ or their kin alone, without a gate", .got = path});
     }
+    if (!lora->whole().empty()) {
+      fail(ErrorCode::unsupported, operation,
+           text("the class of '", lora->whole(), "' does more than the product with its weight"),
+           {.expected = "Linears that are no more than that",
+            .hint = "Leave it apart, or train it without this one (targetModules)"});
+    }
     here.push_back(lora);
   }
   for (auto* place : here) place->merge(index);

@@ -138,10 +138,11 @@ class Maker {
   std::shared_ptr<AdapterModule> make(const Place& at, const LoraConfig& config) {
     const auto parts = parts_at(config, at.location);
     if (!parts || !config.linears.empty() || !stands_in(config, at.layer)) return nullptr;
-    return make_lora({static_cast<LoraPlace*>(at.place)->weight(), *parts}, config);
+    return make_lora(*static_cast<LoraPlace*>(at.place), *parts, config);
   }
 
-  std::shared_ptr<AdapterModule> make_lora(const LoraTarget& target, const LoraConfig& config) {
+  std::shared_ptr<AdapterModule> make_lora(const LoraPlace& place, const MergedParts& parts, const LoraConfig& config) {
+    const LoraTarget target{place.weight(), parts, place.whole()};
     if (config.scales == Scales::output) return std::make_shared<Ia3>(config, target);
     if (config.scales == Scales::input) return input_ia3(config, target);
     if (config.mtl) return std::make_shared<MtlLora>(config, target);
@@ -151,6 +152,13 @@ class Maker {
 
  private:
   std::shared_ptr<AdapterModule> input_ia3(const LoraConfig& config, const LoraTarget& target) const {
+    if (!target.whole.empty()) {
+      fail(ErrorCode::unsupported, operation_,
+           text("the class of '", target.whole, "' does more than the product with its weight"),
+           {.expected = "(IA)³ on what it gives",
+            .got = "(IA)³ on what it reads",
+            .hint = "Give compositionMode 'scale', or name other Linears"});
+    }
     if (target.parts.whole()) return std::make_shared<InputIa3>(config, target.weight);
     fail(ErrorCode::unsupported, operation_, "query, key and value of this model read one input in one product",
          {.expected = "compositionMode 'scale_input' for the whole of it",
@@ -383,7 +391,7 @@ void add_named(const std::string& operation, const std::vector<AdapterConfig>& c
              {.expected = "one part at each Linear",
               .hint = "Name other Linears in one of the parts, or make them adapters of their own and stack them"});
       }
-      auto module = maker.make_lora({target.place->weight(), target.parts}, *lora);
+      auto module = maker.make_lora(*target.place, target.parts, *lora);
       made.push_back({target.place, std::move(module), lora->init_weights_seed});
     }
   }

@@ -58,6 +58,15 @@ def same_modules(model):
     return {name: own for name, own in names if name != own}
 
 
+def linear_subclasses(model):
+    """Paths of the Linears that have a forward, or hooks, of their own: PEFT's adapters stand around all that they do."""
+    def has_own(module):
+        own = getattr(module.forward, "__func__", None) is not torch.nn.Linear.forward
+        return own or module._forward_hooks or module._forward_pre_hooks
+
+    return [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and has_own(module)]
+
+
 def describe(model, examples, notes):
     """What stands in torch_adapters.json."""
     config = getattr(model, "config", None)
@@ -68,7 +77,7 @@ def describe(model, examples, notes):
         "format": 1, "class": type(model).__name__, "module": type(model).__module__, "base_model_prefix": getattr(model, "base_model_prefix", ""),
         "model_type": (fields or {}).get("model_type"), "config": fields, "input_names": list(examples),
         "takes_inputs_embeds": "inputs_embeds" in inspect.signature(model.forward).parameters,
-        "same_modules": same_modules(model),
+        "same_modules": same_modules(model), "linear_subclasses": linear_subclasses(model),
         "output_names": names, "notes": notes
     }
 
