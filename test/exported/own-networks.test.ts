@@ -98,6 +98,19 @@ test('at tokens that the rows have not, only a gate or a Split of a shorter row 
   })
 })
 
+test('tokens that attend to what the network keeps, and to no other, are not causal: heads read the first', async (t) => {
+  const model = await answersAsAlone(t, 'remembers')
+  t.false(model.config.exported?.isCausal)
+  model.addClassificationHead('x', { numLabels: 2 })
+  const inputIds = [
+    [5, 9, 3],
+    [5, 8, 4]
+  ]
+  const { logits } = await model.forward({ inputIds }, { head: 'x' })
+  const [one, other] = [logits?.data.slice(0, 2) ?? [], logits?.data.slice(2) ?? []]
+  t.true(distance(one, { data: other as never }) < 1e-6)
+})
+
 test('ids that the network maps before it looks them up have no limit that is known', async (t) => {
   const model = await answersAsAlone(t, 'mapped')
   t.is(model.config.vocabSize, 0)

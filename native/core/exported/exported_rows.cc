@@ -40,6 +40,19 @@ bool inserted_reads_rows(const Module& module) {
 constexpr int32_t kProbedLengths[] = {1, 2, 3, 5, 8, 13, 21};
 constexpr double kRounding = 1e-5;
 
+// By slot: the tensors that are made of one. What has its sizes alone is not made of it.
+std::vector<bool> made_of(const Graph& graph, int32_t slot) {
+  std::vector<bool> made(graph.slots.size(), false);
+  made[slot] = true;
+  for (const auto& node : graph.nodes) {
+    bool reads = false;
+    each_read(node, [&](int32_t read) { reads = reads || made[read]; });
+    for (int32_t out : node.outputs)
+      if (out >= 0 && graph.slots[out].is_tensor) made[out] = reads;
+  }
+  return made;
+}
+
 constexpr const char* kBeside[] = {"attention_mask", "token_type_ids", "position_ids", "decoder_attention_mask"};
 
 }  // namespace
@@ -140,12 +153,15 @@ void ExportedModel::collect_facts() {
         .hint = "Export the base model (--class AutoModel), and add a head here"});
 }
 
+// Whether tokens attend to each other: to keys that are made of their ids, and not to what the network keeps.
 bool ExportedModel::attends() const {
-  const auto& nodes = program_->graph().nodes;
+  const auto& graph = program_->graph();
+  const auto made = made_of(graph, ids_);
   return std::any_of(residuals_.sub_layers.begin(), residuals_.sub_layers.end(),
-                     [](const SubLayer& sub) { return sub.core.has_value(); }) ||
-         std::any_of(nodes.begin(), nodes.end(), [](const Node& node) {
-           return node.operator_name() == "aten.scaled_dot_product_attention.default";
+                     [&](const SubLayer& sub) { return sub.core && made[sub.core->key]; }) ||
+         std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
+           return node.operator_name() == "aten.scaled_dot_product_attention.default" && node.slot(1) >= 0 &&
+                  made[node.slot(1)];
          });
 }
 
