@@ -279,3 +279,14 @@ test('the gate of a prefix reads its row in front of a Linear that adds its bias
     t.true(distance(together[i] ?? [], { data: base[i] as never }) > 1e-3)
   }
 })
+
+test('a LayerNorm behind a sum of rows and tokens as one size is named as one of its own form', async (t) => {
+  const { rows, adapted = [] } = cases['parted'] ?? {}
+  const placement = { attention: null, feedForward: 'blocks.*.norm2' }
+  const model = await AutoModel.fromExported(archiveOf(t, 'parted'), { placement })
+  t.teardown(() => model.dispose())
+  model.addAdapter('x', 'seq_bn[reduction_factor=4]')
+  fillLoras(model, /\.x\./, 1)
+  const states = await statesOf(model, rows ?? [], 'x')
+  for (const [i, data] of adapted.entries()) t.true(distance(states[i] ?? [], { data: data as never }) < 2e-6)
+})

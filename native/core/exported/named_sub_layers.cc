@@ -117,6 +117,14 @@ class Namer {
     // A LayerNorm by itself stands for the sum that it alone reads.
     const bool inside = !(is_norm && place.nodes.size() == 1);
     if (is_norm) node = graph_.slots[graph_.nodes[node].slot(0)].producer;
+    // Where rows and tokens are one size in the sum, it gets its form back behind it.
+    int32_t out = slot;
+    if (node >= 0 && graph_.nodes[node].is_one_of({"aten.view.default", "aten.reshape.default"})) {
+      const int32_t before = graph_.nodes[node].slot(0);
+      if (before < 0 || only_reader(graph_, before) != node) return std::nullopt;
+      node = graph_.slots[before].producer;
+      if (!is_norm) out = before;
+    }
     const auto one = node < 0 || (inside && !place.nodes.contains(node)) ? std::nullopt : addition(graph_, node);
     if (!one) return std::nullopt;
     const auto right = made_by_weights(one->left, one->right), left = made_by_weights(one->right, one->left);
@@ -124,7 +132,7 @@ class Namer {
     Sum sum{.nodes = {node, node}, .h = one->right, .r = one->left, .more = {}, .out = one->out};
     if (right.empty()) std::swap(sum.h, sum.r);
     auto sub = make_sub_layer(graph_, weights_, sum, right.empty() ? left : right, within);
-    return sub.out == slot ? std::optional(std::move(sub)) : std::nullopt;
+    return sub.out == out ? std::optional(std::move(sub)) : std::nullopt;
   }
 
   SubLayer sub_layer(const SlotPlace& place) {
