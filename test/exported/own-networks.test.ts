@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { AutoModel } from '../../lib/index.js'
+import { AutoModel, addAdaptersToModel, BatchSplit } from '../../lib/index.js'
 import { scratch } from '../model/support.js'
 import { type Adapters, archiveOf, cases, fillLoras, openOwn as open, statesOf } from './own-networks.js'
 import { distance, open as openExported } from './support.js'
@@ -289,4 +289,42 @@ test('a LayerNorm behind a sum of rows and tokens as one size is named as one of
   fillLoras(model, /\.x\./, 1)
   const states = await statesOf(model, rows ?? [], 'x')
   for (const [i, data] of adapted.entries()) t.true(distance(states[i] ?? [], { data: data as never }) < 2e-6)
+})
+
+for (const config of ['unipelt', { architecture: 'lora', r: 2, targetModules: ['out', 'up', 'q'] }] as const)
+  test(`where a mean of the tokens comes out, rows of any length are mixed: ${typeof config === 'string' ? config : 'LoRA behind it'}`, async (t) => {
+    const { model, rows } = await open(t, 'joined')
+    for (const name of ['x', 'y']) model.addAdapter(name, config)
+    fillLoras(model, /\.x\b|prefix/)
+    fillLoras(model, /\.y\b/, 1 / 3)
+    const [long = [], short = []] = rows
+    t.true(long.length > short.length)
+    const given = [long, short, short, long]
+    const setups = ['x', 'x', null, 'y'] as const
+    const mixed = await statesOf(model, given, setups)
+    const base = await statesOf(model, given)
+    for (const [i, row] of given.entries()) {
+      const [alone = []] = await statesOf(model, [row], setups[i] as string | null)
+      t.true(distance(mixed[i] ?? [], { data: alone as never }) < 1e-6, `row ${i}`)
+      t.is(distance(alone, { data: base[i] as never }) > 1e-3, setups[i] !== null, `row ${i}`)
+    }
+    const blocks = await statesOf(model, rows, BatchSplit('x', 'y', { batchSizes: [1, 1] }))
+    for (const [i, name] of ['x', 'y'].entries()) {
+      const [alone = []] = await statesOf(model, rows.slice(i, i + 1), name)
+      t.true(distance(blocks[i] ?? [], { data: alone as never }) < 1e-6, name)
+    }
+  })
+
+test('where a mean of the tokens comes out, surgery stands at modules of tokens', async (t) => {
+  const { model, rows, answers } = await open(t, 'joined')
+  addAdaptersToModel(model, { pattern: 'blocks.0', adapterSize: 2 })
+  const same = await statesOf(model, rows)
+  for (const [i, data] of answers.entries()) t.true(distance(same[i] ?? [], { data: data as never }) < 1e-6)
+  fillLoras(model, /^blocks\.0\.1\./)
+  const together = await statesOf(model, rows)
+  for (const [i, row] of rows.entries()) {
+    const [alone = []] = await statesOf(model, [row])
+    t.true(distance(together[i] ?? [], { data: alone as never }) < 1e-6)
+    t.true(distance(alone, { data: answers[i] as never }) > 1e-3)
+  }
 })

@@ -59,16 +59,15 @@ void ExportedModel::find_sub_layers(const Streams& streams, const Placement& pla
   const auto& graph = program_->graph();
   residuals_ = find_residuals(graph, output_, streams.source);
   auto tokens = streams.tokens;
-  // Where one value a row comes out: those of its ids; a row of numbers is one token then.
-  const auto* ids = ids_input();
-  if (tokens.size() == 1) tokens = ids == nullptr ? std::vector<Size>{tokens[0], {1}} : graph.slots[ids->slot].shape;
+  // A row of numbers of which one value comes out is one token.
+  if (tokens.size() == 1) tokens.push_back({1});
   // A stream of other tokens than those that come out has no rows of ours.
   if (!residuals_.shape.empty() && !std::equal(tokens.begin(), tokens.end(), residuals_.shape.begin())) {
     const auto& shape = residuals_.shape;
     const bool turned = tokens.size() == 2 && shape.size() > 1 && shape[0] == tokens[1] && shape[1] == tokens[0];
     residuals_.left_out.push_back(turned ? "all sub-layers: their stream has tokens before rows; with batch_first=True "
                                            "PyTorch's own layers have the same weights and rows before tokens"
-                                  : streams.tokens.size() == 1
+                                  : graph.slots[output_].shape.size() == 2
                                       ? "all sub-layers: their stream has other tokens than the rows, and one value a "
                                         "row comes out: a network that gives all tokens has places for adapters"
                                       : "all sub-layers: their stream has other tokens than the model's output");

@@ -198,7 +198,12 @@ Streams ExportedModel::find_streams(const Reading& reading) {
           .hint = "Let the network turn it round (output.transpose(0, 1)), or use layers with batch_first=True"});
   }
   const auto *source = named("input_ids"), *decoder = named("decoder_input_ids");
-  if (source == nullptr || decoder == nullptr) return streams;
+  if (source == nullptr || decoder == nullptr) {
+    // Where one value a row comes out, the tokens are those of its ids.
+    const auto* ids = streams.tokens.size() == 1 ? ids_input() : nullptr;
+    if (ids != nullptr) streams.tokens = graph.slots[ids->slot].shape;
+    return streams;
+  }
   facts_.has_decoder = true;
   const auto& shape = graph.slots[source->slot].shape;
   const auto& written = graph.slots[decoder->slot].shape;

@@ -52,14 +52,15 @@ bool asks_where_rows_end(const LinearPlace& linear, const Pass& pass, const Forw
 // A value that has other tokens than the model's, but as many for each row.
 at::Tensor rows_of_their_own(const LinearPlace& linear, const LinearValues& values, const Pass& pass,
                              const ForwardContext& context) {
-  if (!pass.folds() && asks_where_rows_end(linear, pass, context)) {
+  const auto tokens = values.each(flat);
+  const int64_t per_row = tokens.x.size(0) / pass.rows.rows();
+  if (per_row > 1 && !pass.folds() && asks_where_rows_end(linear, pass, context)) {
     fail(ErrorCode::unsupported, "forward",
          text("'", linear.path,
               "' reads other tokens than its rows have, and where a shorter row ends among them is not known"),
          {.expected = "rows of one length, or no gate and no Split there for the shorter ones"});
   }
-  const auto tokens = values.each(flat);
-  const RowLayout layout(std::vector<int64_t>(pass.rows.rows(), tokens.x.size(0) / pass.rows.rows()));
+  const RowLayout layout(std::vector<int64_t>(pass.rows.rows(), per_row));
   return formed(adapted(linear, tokens, context.with(layout)), values.x);
 }
 

@@ -12,7 +12,8 @@
 namespace ta::exported {
 
 struct Streams {
-  std::vector<Size> tokens;  ///< [rows, columns] of what comes out, or [rows]
+  std::vector<Size>
+      tokens;  ///< [rows, columns] of what comes out, or of the ids that one value a row is made of; [rows]: of numbers
   std::vector<Size> source;  ///< [rows, columns] of what the encoder reads; empty: there is no such
 
   /// A float32 value with one entry for each token of either.
