@@ -1,7 +1,16 @@
 import { cpSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { AdapterTrainer, AutoModel, Average, BatchSplit, Parallel, Stack, TextTokenizer } from '../../lib/index.js'
+import {
+  AdapterTrainer,
+  AutoModel,
+  Average,
+  BatchSplit,
+  Parallel,
+  Split,
+  Stack,
+  TextTokenizer
+} from '../../lib/index.js'
 import {
   lastHiddenState as answer,
   hidden,
@@ -172,6 +181,20 @@ test('blocks that have no meaning for a prompt are refused by name; folders in e
     t.deepEqual(model.adapters.get(name), model.adapters.get('a'))
     t.true(sameBits(await answer(model, { adapters: Stack(name, 's') }), expected), format)
   }
+})
+
+test('a Split above a prompt counts its tokens, and says so where they do not add up', async (t) => {
+  const model = await load(t)
+  model.addAdapter('p', 'prompt_tuning[prompt_length=3]')
+  for (const name of ['a', 'b']) model.addAdapter(name, 'seq_bn')
+  const answered = (splits: number[]) =>
+    model.forward({ inputIds: [[5, 6, 7, 8]] }, { adapters: Stack('p', Split('a', 'b', { splits })), head: null })
+  t.is((await answered([5, 2])).lastHiddenState?.data.length, 4 * hidden)
+  await t.throwsAsync(answered([2, 2]), {
+    code: 'ERR_OUT_OF_RANGE',
+    message:
+      /tokens and those of its prompt \(expected rows of 4 tokens, special tokens and the prompt included, got a row of 4, and 3 of its prompt\)/
+  })
 })
 
 test('texts are cut to the positions that prompts and prefixes of PEFT’s form leave', async (t) => {

@@ -8,8 +8,16 @@
 
 namespace ta {
 
+namespace {
+
+int64_t shared_out(const Composition& split) {
+  return std::accumulate(split.sizes.begin(), split.sizes.end(), int64_t{0});
+}
+
+}  // namespace
+
 std::vector<SplitPart> split_tokens(const Composition& setup, const RowLayout& rows, at::Device device) {
-  const int64_t wanted = std::accumulate(setup.sizes.begin(), setup.sizes.end(), int64_t{0});
+  const int64_t wanted = shared_out(setup);
   for (int64_t row = 0; row < rows.rows(); ++row) {
     if (rows.length(row) == wanted) continue;
     fail(ErrorCode::out_of_range, "Split", "the splits do not add up to a row's tokens",
@@ -28,6 +36,20 @@ std::vector<SplitPart> split_tokens(const Composition& setup, const RowLayout& r
                      RowLayout(std::vector<int64_t>(rows.rows(), size))});
   }
   return parts;
+}
+
+void check_splits(const Composition& setup, int64_t tokens, int64_t prompted) {
+  // What a Split gives its children is theirs to share out.
+  if (setup.kind != Composition::Kind::split) {
+    for (const auto& child : setup.children) check_splits(child, tokens, prompted);
+    return;
+  }
+  const int64_t wanted = shared_out(setup);
+  if (tokens == prompted || wanted == prompted) return;
+  fail(ErrorCode::out_of_range, "Split", "the splits do not add up to a row's tokens and those of its prompt",
+       {.expected = text("rows of ", wanted, " tokens, special tokens and the prompt included"),
+        .got = text("a row of ", tokens, ", and ", prompted - tokens, " of its prompt"),
+        .hint = "Count the tokens of the prompt, too: a Split has them among the row's"});
 }
 
 }  // namespace ta

@@ -8,6 +8,7 @@
 
 #include "core/adapters/fusion_scores.h"
 #include "core/adapters/parallel_layer.h"
+#include "core/adapters/split.h"
 #include "core/error.h"
 #include "core/models/copied_rows.h"
 #include "core/nn/attention.h"
@@ -166,10 +167,16 @@ Encoder::Beginning Encoder::begin(const PackedBatch& batch, const ForwardContext
   if (has_words || shifts) number(read, batch, inner);
   result.x = embed(read, context.with(result.rows));
   const auto behind = context.with(result.rows);
-  if (!prompt_place().acts(behind, false)) return result;
-  auto prompted = prompt_place().extend(result.x, behind, false);
-  result.own = result.own.defined() ? prompted.own.index_select(0, result.own) : prompted.own;
-  return {std::move(prompted.x), std::move(prompted.rows), std::move(result.own), std::move(prompted.first)};
+  if (prompt_place().acts(behind, false)) {
+    auto prompted = prompt_place().extend(result.x, behind, false);
+    result.own = result.own.defined() ? prompted.own.index_select(0, result.own) : prompted.own;
+    result = {std::move(prompted.x), std::move(prompted.rows), std::move(result.own), std::move(prompted.first)};
+  }
+  if (!result.own.defined()) return result;
+  const auto setups = setups_of_rows(context, batch.layout.rows());
+  for (int64_t row = 0; row < batch.layout.rows(); ++row)
+    if (setups[row] != nullptr) check_splits(*setups[row], batch.layout.length(row), result.rows.length(row));
+  return result;
 }
 
 // Whether something that a row passes through stands before the first layer.
