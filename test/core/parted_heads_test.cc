@@ -23,11 +23,12 @@ struct Chain {
   Graph graph;
 
   explicit Chain(const std::vector<Size>& shape) { add(shape); }
-  Chain& then(const std::string& name, const std::vector<Size>& shape) {
+  Chain& then(const std::string& name, const std::vector<Size>& shape, const std::vector<int64_t>& numbers = {}) {
     Node node;
     node.op = &find_operator("torch.ops.aten." + name, "a test");
     node.arguments.resize(1);
     node.arguments[0].kind = Argument::Kind::slot, node.arguments[0].slot = last();
+    for (int64_t one : numbers) node.arguments.emplace_back().value = one;
     node.outputs = {last() + 1};
     graph.nodes.push_back(node);
     add(shape);
@@ -73,6 +74,31 @@ TEST(tokens_first_are_told_by_what_is_turned_round) {
                    .then("view.default", {kTokens, kJoint, number(4)})
                    .then("transpose.int", kJoined);
   CHECK(chain.heads() == (PartedHeads{2, 2, false}));
+}
+
+TEST(keys_that_are_repeated_for_several_queries_are_as_many_as_before) {
+  const PartedHeads shared{4, 2, false};
+  const std::vector<Size> two{kRows, number(2), kTokens, number(4)}, four{kRows, number(4), kTokens, number(4)};
+  const std::vector<Size> twice{{-1, 3}, kTokens, number(4)};
+  const auto* repeat = "repeat_interleave.self_int";
+  CHECK(Chain(two).then(repeat, four, {2, 1}).then("reshape.default", kJoined).heads() == shared);
+  CHECK(Chain(two).then("reshape.default", kJoined).then(repeat, twice, {2, 0}).heads() == shared);
+  CHECK(Chain({kRows, kTokens, number(2), number(4)})
+            .then(repeat, {kRows, kTokens, number(4), number(4)}, {2, -2})
+            .then("transpose.int", four, {1, 2})
+            .then("reshape.default", kJoined)
+            .heads() == shared);
+  const std::vector<Size> five{kRows, number(2), number(2), kTokens, number(4)};
+  CHECK(Chain({kRows, number(2), number(1), kTokens, number(4)})
+            .then("expand.default", five)
+            .then("reshape.default", kJoined)
+            .heads() == shared);
+  // Of tokens, it is no repeat of heads; rows behind heads are none that it could be told of.
+  CHECK(Chain(four).then(repeat, four, {2, 2}).heads() == (PartedHeads{4, 4, false}));
+  CHECK(!Chain({number(2), kRows, kTokens, number(4)})
+             .then("reshape.default", kJoined)
+             .then(repeat, twice, {2, 0})
+             .heads());
 }
 
 TEST(what_is_not_told_is_no_heads) {

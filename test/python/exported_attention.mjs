@@ -25,6 +25,19 @@ function set(model, wanted) {
   model.loadStateDict(new Map(found))
 }
 
+/** The bottleneck behind the first layer's output, with its gradients. */
+async function hasBottleneck(what, model, one) {
+  const { bottleneck } = one
+  const config = AdapterConfig.load('seq_bn', { reductionFactor: 2, leaveOut: [1] })
+  const parts = { 'adapter_down.0': 'down', adapter_up: 'up' }
+  const ends = Object.entries(parts).flatMap(([ours, theirs]) =>
+    ['weight', 'bias'].map((part) => [`${ours}.${part}`, bottleneck[`${theirs}.${part}`]])
+  )
+  const gradients = Object.fromEntries(ends.map(([end, pair]) => [end, pair[1]]))
+  const given = Object.fromEntries(ends.map(([end, pair]) => [end, pair[0]]))
+  await adapted(`${what}, a bottleneck`, model, one, config, given, { states: bottleneck.states, gradients })
+}
+
 async function adapted(what, model, one, config, given, expected) {
   model.addAdapter('x', config)
   model.addClassificationHead('x', { numLabels: 2, layers: 1, bias: false })
@@ -72,15 +85,14 @@ for (const [name, one] of Object.entries(cases)) {
     const expected = { states: prefix.states, gradients: { control_trans: prefix.gradient } }
     await adapted(`${name}, a prefix`, model, one, config, { control_trans: prefix.values }, expected)
   }
-  if (bottleneck !== undefined) {
-    const config = AdapterConfig.load('seq_bn', { reductionFactor: 2, leaveOut: [1] })
-    const parts = { 'adapter_down.0': 'down', adapter_up: 'up' }
-    const ends = Object.entries(parts).flatMap(([ours, theirs]) =>
-      ['weight', 'bias'].map((part) => [`${ours}.${part}`, bottleneck[`${theirs}.${part}`]])
-    )
-    const gradients = Object.fromEntries(ends.map(([end, pair]) => [end, pair[1]]))
-    const given = Object.fromEntries(ends.map(([end, pair]) => [end, pair[0]]))
-    await adapted(`${name}, a bottleneck`, model, one, config, given, { states: bottleneck.states, gradients })
+  if (bottleneck !== undefined) await hasBottleneck(name, model, one)
+  if (name === 'einsum, rows and tokens in one behind it') {
+    // By name, the layer's own sum is found behind the form that it gets back.
+    const placement = { attention: null, feedForward: 'layers.*' }
+    const placed = await AutoModel.fromExported(join(folder, one.archive), { pooling: 'first', placement })
+    if (!/output: layers\.0 .*sum at/.test(placed.explainPlacement().join())) throw new Error(placed.explainPlacement())
+    await hasBottleneck(`${name}, placed by name`, placed, one)
+    placed.dispose()
   }
   if (lora !== undefined) {
     const { r, alpha, states, lora_A: a, lora_B: b } = lora

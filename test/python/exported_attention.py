@@ -235,6 +235,8 @@ NETS = {
     "einsum, weights of three axes": lambda: Net(EinsumWeights),
     **{f"three axes, {name}": (lambda form=form: Net(lambda: three_axes.ThreeAxes(*form, HIDDEN)))
        for name, form in three_axes.FORMS.items()},
+    **{f"keys shared, repeated {name}": (lambda form=form: Net(lambda: three_axes.SharedKeys(*form, HIDDEN)))
+       for name, form in three_axes.SHARED_KEYS.items()},
     "three axes, heads one by one": lambda: Net(lambda: three_axes.OneByOne("operator", HIDDEN)),
     "three axes, heads one by one, written out": lambda: Net(lambda: three_axes.OneByOne("matmul", HIDDEN)),
     "three axes, heads in a sum": lambda: Net(lambda: three_axes.Summed("operator", HIDDEN)),

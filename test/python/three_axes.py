@@ -71,6 +71,49 @@ class ThreeAxes(nn.Module):
         return self.out(self.apart(attend(self.kind, q, k, v, mask, self.training), x.shape[0]))
 
 
+class SharedKeys(nn.Module):
+    """Each head of the keys is for two of the queries'."""
+
+    def __init__(self, kind, form, size):
+        super().__init__()
+        self.kind, self.form, self.heads, self.key_heads, self.causal = kind, form, 4, 2, False
+        self.size, self.query, self.out = size // 4, nn.Linear(size, size), nn.Linear(size, size)
+        self.key, self.value = (nn.Linear(size, size // 2) for _ in range(2))
+
+    def parts(self, x):
+        return [one(x).view(*x.shape[:2], -1, self.size) for one in (self.query, self.key, self.value)]
+
+    def repeated(self, x):
+        """[rows, tokens, key heads, d] → [rows · heads, tokens, d], or with the four apart."""
+        rows, tokens = x.shape[:2]
+        if self.form == "before they turn":
+            return x.repeat_interleave(2, 2).transpose(1, 2)
+        x = x.transpose(1, 2)
+        if self.form == "in the operator":
+            return x.reshape(-1, tokens, self.size)
+        if self.form == "when they are joined":
+            return x.reshape(-1, tokens, self.size).repeat_interleave(2, 0)
+        if self.form == "as they are joined":
+            return x[:, :, None].expand(-1, -1, 2, -1, -1).reshape(-1, tokens, self.size)
+        return x.repeat_interleave(2, 1).reshape(rows * self.heads, tokens, self.size)
+
+    def forward(self, x, mask):
+        rows, tokens = x.shape[:2]
+        query, key, value = self.parts(x)
+        key, value, query = self.repeated(key), self.repeated(value), query.transpose(1, 2)
+        if self.form == "before they turn":
+            y = functional.scaled_dot_product_attention(query, key, value, mask[:, None, None] == 1)
+        else:
+            query = query.reshape(-1, tokens, self.size)
+            if self.form == "in the operator":
+                seen = (mask == 1)[:, None].repeat_interleave(self.heads, 0)
+                y = functional.scaled_dot_product_attention(query, key, value, seen, enable_gqa=True)
+            else:
+                y = attend(self.kind, query, key, value, mask, self.training)
+            y = y.view(rows, self.heads, tokens, -1)
+        return self.out(y.transpose(1, 2).reshape(rows, tokens, -1))
+
+
 class Head(nn.Module):
     def __init__(self, kind, width, size):
         super().__init__()
@@ -118,4 +161,13 @@ FORMS = {
     "heads and rows": ("operator", "heads first"),
     "heads and rows, written out": ("matmul", "heads first"),
     "tokens, rows and heads": ("operator", "tokens first"),
+}
+SHARED_KEYS = {
+    "before they are joined": ("operator", "before they are joined"),
+    "before they are joined, written out": ("matmul", "before they are joined"),
+    "when they are joined": ("operator", "when they are joined"),
+    "when they are joined, written out": ("matmul", "when they are joined"),
+    "as they are joined": ("operator", "as they are joined"),
+    "in the operator": ("operator", "in the operator"),
+    "before they turn": ("operator", "before they turn"),
 }

@@ -19,15 +19,19 @@ struct CoreForm {
 std::optional<CoreForm> form_of_three(const Graph& graph, const AttentionCore& core, const Size& rows,
                                       int32_t& stopped) {
   const int64_t size = graph.slots[core.key].shape[2].number;
-  std::optional<PartedHeads> told;
-  for (int32_t slot : {core.key, core.query, core.value}) {
+  const auto heads_of = [&](int32_t slot) -> std::optional<PartedHeads> {
     const auto& shape = graph.slots[slot].shape;
     if (size < 1 || shape.size() != 3 || shape[2].number != size) return std::nullopt;
-    const auto own = read_heads(graph, slot, rows, size, stopped);
-    if (!own || own->key_heads != own->heads || (told && *told != *own)) return std::nullopt;
-    told = own;
-  }
-  return CoreForm{size, {.node = core.node, .joined = told, .heads = told->heads}};
+    return read_heads(graph, slot, rows, size, stopped);
+  };
+  const auto key = heads_of(core.key);
+  const auto query = key ? heads_of(core.query) : std::nullopt, value = query ? heads_of(core.value) : std::nullopt;
+  if (!value || *key != *value || query->heads_first != key->heads_first) return std::nullopt;
+  // With enable_gqa the operator itself has each for several of the queries'.
+  const bool shared = query->heads != key->heads && !key->heads_first && query->heads % key->heads == 0;
+  if (query->heads != key->heads && !shared) return std::nullopt;
+  const PartedHeads joined{query->heads, key->key_heads, key->heads_first};
+  return CoreForm{size, {.node = core.node, .joined = joined, .heads = key->key_heads}};
 }
 
 std::optional<CoreForm> form_of(const Graph& graph, const AttentionCore& core, const std::vector<Size>& stream,

@@ -28,8 +28,9 @@ at::Tensor heads_apart(const at::Tensor& joined, const PartedHeads& parted);
 /// [rows, heads, ..] ↔ as they are in the graph.
 at::Tensor rows_first(const at::Tensor& apart, const PartedHeads& parted);
 
-/// How many heads the keys have before each is repeated for several of the queries' `heads`.
-int64_t heads_before_repeat(const Graph& graph, int32_t slot, int64_t heads);
+/// How many heads the keys have before each is repeated for several of the queries' `heads`, which are on that axis of
+/// a value with four.
+int64_t heads_before_repeat(const Graph& graph, int32_t slot, int64_t heads, size_t axis = 1);
 
 /// Another form of the same numbers, in the same order.
 bool reshapes(const Node& node);

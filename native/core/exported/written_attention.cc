@@ -95,8 +95,10 @@ class AttentionReader {
     const size_t rank = shape(own_.key).size();
     const auto& before = shape(slot);
     if (before.size() != rank || before.back().number != own_.size) return false;
-    if (rank == 4 && before[1] != shape(own_.key)[1])
-      return before[2] == shape(own_.key)[1] && take_heads(before[2].number, before[2].number);
+    if (rank == 4 && before[1] != shape(own_.key)[1]) {
+      const int64_t heads = before[2].number;
+      return before[2] == shape(own_.key)[1] && take_heads(heads, heads_before_repeat(graph_, slot, heads, 2));
+    }
     return parted(slot);
   }
 
@@ -105,9 +107,10 @@ class AttentionReader {
     const auto& told = own_.axes;
     const bool shared = told.heads != told.key_heads;
     if (!shared && std::is_sorted(axes.begin(), axes.end())) return parted(slot);
-    if (shared || told.heads > 0) return take_heads(told.heads, told.key_heads);
-    const int64_t heads = axes.size() == 4 ? shape(slot)[axes[1]].number : 0;
-    return heads > 0 && take_heads(heads, heads);
+    if (shared) return take_heads(told.heads, told.key_heads);
+    const bool apart = axes.size() == 4;
+    const int64_t heads = told.heads > 0 ? told.heads : apart ? shape(slot)[axes[1]].number : 0;
+    return heads > 0 && take_heads(heads, apart ? heads_before_repeat(graph_, slot, heads, axes[1]) : heads);
   }
 
   bool read_values() {
