@@ -55,7 +55,10 @@ export interface ResolvedTrainingArguments extends BestModelArguments {
    * not answers (Hugging Face keeps all of them until the end).
    */
   readonly evalAccumulationSteps: number | null
-  /** Batches whose gradients are averaged into one optimizer step. Default 1. */
+  /**
+   * Batches whose gradients are averaged into one optimizer step, each counting as much as the others, however many rows or
+   * labels it has. Default 1.
+   */
   readonly gradientAccumulationSteps: number
   /** Highest learning rate of the schedule. Default 5e-5; adapters like 1e-4 to 1e-2. */
   readonly learningRate: number
