@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
-import { addAdaptersToModel } from '../../lib/index.js'
+import { AutoModel, addAdaptersToModel } from '../../lib/index.js'
 import { scratch } from '../model/support.js'
-import { fillLoras, openOwn, statesOf } from './own-networks.js'
+import { changeArchive } from './changed-archive.js'
+import { archiveOf, fillLoras, openOwn, statesOf } from './own-networks.js'
 import { distance } from './support.js'
 
 // `own` does what nn.Linear does, the others more or less; `pair` gives two values.
@@ -57,6 +58,17 @@ test('a subclass of nn.Linear that gives two values is refused by name', async (
     t.throws(() => model.addAdapter('x', { architecture: 'lora', targetModules }), {
       message: /nothing can stand at 'pair': its class Pair gives no single float32 value/
     })
+})
+
+test('an archive that does not note subclasses of nn.Linear has those that are the product; a bias that is in nothing is refused', async (t) => {
+  const archive = archiveOf(t, 'subclasses')
+  changeArchive(archive, archive, (text) => text.replace('"linear_subclasses"', '"other__subclasses"'))
+  const model = await AutoModel.fromExported(archive)
+  t.teardown(() => model.dispose())
+  t.throws(() => model.addAdapter('x', { architecture: 'lora', targetModules: ['unused'] }), {
+    message: /nothing can stand at 'unused': its bias is not added right behind the product/
+  })
+  model.addAdapter('x', { architecture: 'lora', targetModules: ['own', 'equation'] })
 })
 
 test('LoRA at a subclass of nn.Linear learns: its gradients are those of differences', async (t) => {

@@ -55,7 +55,8 @@ std::shared_ptr<Layer> Tree::linear(const ModuleInfo& module) {
   if (!is_clear(module, *weight)) return nullptr;
   if (!products && bias != nullptr && products_of(*weight, ""))
     unclear_linears_[module.path] =
-        "its bias is no part of the product with its weight; of subclasses of nn.Linear today's export script notes it";
+        "its bias is not added right behind the product with its weight. Export it again if its class is a subclass of "
+        "nn.Linear: archives of today's script take that whole";
   if (!products) return nullptr;
   if (const auto type = graph_.slots[weight->slot].dtype; type != at::kFloat) {
     unclear_linears_[module.path] =
