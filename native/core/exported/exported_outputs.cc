@@ -6,7 +6,6 @@
 #include "core/error.h"
 #include "core/exported/export_note.h"
 #include "core/exported/exported_model.h"
-#include "core/exported/json_fields.h"
 #include "core/exported/module_shapes.h"
 #include "core/state/dtype.h"
 
