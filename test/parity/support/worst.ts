@@ -68,8 +68,8 @@ export class Worst {
 
   report(t: ExecutionContext): void {
     for (const [kind, { error, where }] of this.#worst) t.log(`${kind}: worst ${error.toExponential(1)} at ${where}`)
-    t.true(this.#count > 0, 'nothing was compared')
     t.deepEqual(this.#failures, [])
+    t.true(this.#count > 0, 'nothing was compared')
   }
 }
 
