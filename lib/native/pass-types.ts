@@ -87,6 +87,12 @@ export interface NativeFusionAttention {
   readonly scores: TensorData
 }
 
+/** Passes one after the other, whose answers stay where they were computed until the last is done. */
+export interface NativePassGroup {
+  readonly batches: readonly NativeBatch[]
+  readonly passes: readonly NativeForwardOptions[]
+}
+
 /** Hidden states are [tokens, hidden], rows one after the other as in the batch. */
 export interface NativeForwardResult {
   readonly logits?: TensorData

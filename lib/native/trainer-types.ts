@@ -94,13 +94,16 @@ export interface NativeStepResult {
 }
 
 /** In bytes. */
-export interface NativeMemoryUse {
-  readonly gradients: number
-  readonly optimizer: number
-  /** What a pass and its way back take at once at most. */
+export interface NativePassMemory {
+  /** What a pass, with its way back where it trains, takes at once at most. */
   readonly activations: number
   /** What the process had in memory by then, without what it maps from files; 0 where the system does not tell. */
   readonly process: number
+}
+
+export interface NativeMemoryUse extends NativePassMemory {
+  readonly gradients: number
+  readonly optimizer: number
 }
 
 export interface NativeTrainer {

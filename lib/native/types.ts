@@ -6,8 +6,14 @@ import type {
   NativeReplacement
 } from './config-types.js'
 import type { NativeExportedHandle } from './exported-types.js'
-import type { NativeBatch, NativeForwardOptions, NativeForwardResult, NativeGenerateOptions } from './pass-types.js'
-import type { NativeTrainer, NativeTrainerOptions } from './trainer-types.js'
+import type {
+  NativeBatch,
+  NativeForwardOptions,
+  NativeForwardResult,
+  NativeGenerateOptions,
+  NativePassGroup
+} from './pass-types.js'
+import type { NativePassMemory, NativeTrainer, NativeTrainerOptions } from './trainer-types.js'
 
 /** The addon's face, and the only place that types it. Everything here is plain data; the public API stands on lib/model and lib/training. */
 
@@ -170,6 +176,8 @@ export interface NativeModel {
   forward(batch: NativeBatch, options: NativeForwardOptions): Promise<NativeForwardResult>
   /** One pass after the other; what they give stays where it was computed until the last is done. */
   forwardEach(batches: readonly NativeBatch[], options: readonly NativeForwardOptions[]): Promise<NativeForwardResult[]>
+  /** What forwardEach takes of memory, found by running it for one group after the other; no answers come of it. */
+  measureEach(groups: readonly NativePassGroup[]): Promise<NativePassMemory>
   /**
    * New tokens of each row, an end token included. A model whose tokens see only those before them. With a stopId `written`
    * is called after each step with the batch's rows that still ran and the new token of each.

@@ -1,10 +1,14 @@
 import { setImmediate } from 'node:timers/promises'
+import { countEvaluations } from '../training/due.js'
 import { encodingBytes } from '../training/encoding-bytes.js'
-import { type MemoryPlan, measured, Samples } from '../training/memory-plan.js'
+import { type MemoryPlan, measured } from '../training/memory-plan.js'
+import { Samples } from '../training/memory-samples.js'
+import { plannedEvaluations } from '../training/planned-evaluations.js'
 import type { ProcessBytes } from '../training/process-bytes.js'
 import { rowLengths } from '../training/row-lengths.js'
 import { checkLearners } from './check-run.js'
 import { learnerClassWeights } from './class-weights.js'
+import { evaluatedRows } from './evaluated-rows.js'
 import { RunState, type TasksRun } from './run-state.js'
 
 /** So many steps and the epoch that they end in are looked through for the largest: each epoch has an order of its own. */
@@ -16,7 +20,8 @@ const stepsSeen = 256
  */
 export async function planTasks(run: TasksRun, before: ProcessBytes | undefined): Promise<MemoryPlan> {
   checkLearners(run)
-  const state = new RunState(run, await learnerClassWeights(run))
+  const weights = await learnerClassWeights(run)
+  const state = new RunState(run, weights)
   try {
     const samples = new Samples<NonNullable<Awaited<ReturnType<ReturnType<RunState['prepare']>>>>['batches'][number]>()
     let seen = 0
@@ -41,6 +46,9 @@ export async function planTasks(run: TasksRun, before: ProcessBytes | undefined)
     // Each of those that train has losses and events of its own.
     const steps = state.plan.totalSteps * run.learners.length
     const batches = samples.of(run.model)
+    const times = countEvaluations(run.args, state.plan)
+    const sets = times > 0 ? run.feeds.flatMap((feed) => evaluatedRows(run, feed, weights)) : []
+    const evaluations = await plannedEvaluations(run.model, sets, times)
     return await measured(run.model, run.args, state.native, {
       before,
       batches,
@@ -48,7 +56,8 @@ export async function planTasks(run: TasksRun, before: ProcessBytes | undefined)
       tokens,
       steps,
       encoding,
-      allTokens
+      allTokens,
+      evaluations
     })
   } finally {
     state.native.dispose()

@@ -3,7 +3,7 @@ import { asOfRun } from '../training/as-of-run.js'
 import { checkMeasured } from '../training/best.js'
 import { Callbacks } from '../training/callbacks.js'
 import { due, isEvaluated, isSavedBehind } from '../training/due.js'
-import { type Evaluation, evaluateEncoded, evaluationOptions } from '../training/evaluate.js'
+import { type Evaluation, evaluateEncoded } from '../training/evaluate.js'
 import { joinSets } from '../training/evaluation-sets.js'
 import type { SaveEvent } from '../training/events.js'
 import { openFrozenLayers } from '../training/frozen-layers.js'
@@ -12,6 +12,7 @@ import { rowsOf, Speed } from '../training/speed.js'
 import { stoppableStep } from '../training/stoppable-step.js'
 import { checkLearners, checkSavedLength } from './check-run.js'
 import { learnerClassWeights } from './class-weights.js'
+import { evaluatedRows } from './evaluated-rows.js'
 import type { TaskEnd, TasksEndEvent, TasksEvent } from './events.js'
 import type { Learner } from './learner.js'
 import { type ReadyStep, RunState, type SavedTasks, type TasksRun } from './run-state.js'
@@ -179,16 +180,14 @@ async function* evaluations(
   weights: readonly NativeClassWeights[],
   signal: AbortSignal | undefined
 ): AsyncGenerator<[Learner, Evaluation]> {
-  const { model, args, feeds, learners } = run
-  for (const { options } of feeds) {
-    const { evaluation, computeMetrics } = options
+  const { model, feeds, learners } = run
+  for (const feed of feeds) {
+    const { options } = feed
     const own = options.learners.map((index) => learners[index] as Learner)
-    if (evaluation === undefined || own.every(({ ended }) => ended !== undefined)) continue
-    const heads = own.map((learner) => [learner.options.head, learner.options.args] as const)
-    const how = evaluationOptions(args, heads, weights)
+    if (options.evaluation === undefined || own.every(({ ended }) => ended !== undefined)) continue
     const sets: [string | undefined, Evaluation][] = []
-    for (const { name, rows } of evaluation) {
-      sets.push([name, await evaluateEncoded(model, rows, { ...how, signal, computeMetrics })])
+    for (const { name, rows, how } of evaluatedRows(run, feed, weights)) {
+      sets.push([name, await evaluateEncoded(model, rows, { ...how, signal })])
     }
     for (const learner of own) {
       const { head } = learner.options

@@ -35,6 +35,17 @@ export function isEvaluated({ evalStrategy, evalSteps, evalDelay }: Evaluating, 
   return due(evalStrategy, evalSteps, step, plan) && evalDelay <= done
 }
 
+/** How often a run from its first step on runs it, by its arguments alone. */
+export function countEvaluations(
+  args: Evaluating & Pick<ResolvedTrainingArguments, 'evalOnStart'>,
+  plan: DuePlan
+): number {
+  let count = Number(args.evalOnStart)
+  if (args.evalStrategy === 'no') return count
+  for (let step = 1; step <= plan.totalSteps; step++) if (isEvaluated(args, step, plan)) count++
+  return count
+}
+
 /** Whether it is after any of a run's steps. */
 export function isEverEvaluated(args: Evaluating, plan: DuePlan): boolean {
   for (let step = plan.totalSteps; step > 0; step--) if (isEvaluated(args, step, plan)) return true

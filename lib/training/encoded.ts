@@ -106,10 +106,10 @@ export class EncodedDataset {
     masking: Masking = evaluationMasks(),
     signal?: AbortSignal
   ): Promise<EncodedDataset> {
-    const staysOnDisk = isIndexed(dataset)
-    const rows = staysOnDisk ? dataset : await collectAny(dataset, name, signal)
+    const rows = isIndexed(dataset) ? dataset : await collectAny(dataset, name, signal)
     if (reading?.mayBeEmpty !== true) nonEmpty(rows, name)
     const encoded = new EncodedDataset(rows, dataset, model, name, reading, masking, signal)
+    const { staysOnDisk } = encoded
     for (let i = 0; i < rows.length; i++) {
       const row = encoded.row(i)
       const place = placeOf(row, `${name}[${i}]`)
@@ -131,6 +131,16 @@ export class EncodedDataset {
       if (i % 512 === 511) await encoded.pause()
     }
     return encoded
+  }
+
+  /** Rows that stay on disk, none of them read or checked yet. */
+  static unread(rows: IndexedRows, model: Model, name: string, masking: Masking): EncodedDataset {
+    nonEmpty(rows, name)
+    return new EncodedDataset(rows, rows, model, name, undefined, masking, undefined)
+  }
+
+  get staysOnDisk(): boolean {
+    return !Array.isArray(this.rows)
   }
 
   /** Whether the model reads rows as it would without labels: no word hidden, and no decoder that reads what it should write. */
@@ -200,7 +210,7 @@ export class EncodedDataset {
     const reader = this.#readers.get(head) ?? JSON.stringify(this.model.heads.get(head))
     this.#readers.set(head, reader)
     const encode = () => this.encode(index, head)
-    if (!Array.isArray(this.rows)) return this.#recentlyEncoded.take(`${index} ${reader}`, encode)
+    if (this.staysOnDisk) return this.#recentlyEncoded.take(`${index} ${reader}`, encode)
     const known = this.#encoded.get(reader) ?? new Array<EncodedRow | undefined>(this.length)
     this.#encoded.set(reader, known)
     const encoded = known[index] ?? encode()

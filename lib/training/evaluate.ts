@@ -15,6 +15,7 @@ import type { NativeHeadLoss } from '../native/pass-types.js'
 import type { NativeClassWeights } from '../native/trainer-types.js'
 import type { TensorData } from '../native/types.js'
 import { type BatchAnswers, EncodedDataset, type LabelledBatch, requireHeads } from './encoded.js'
+import { evaluationGroups, evaluationPasses, readsBest } from './evaluation-batches.js'
 import { HitCounter, type MetricCounter, type Metrics, metricCounter } from './metrics.js'
 import { type ComputeMetrics, PredictionCollector } from './own-metrics.js'
 
@@ -139,7 +140,7 @@ export async function evaluateEncoded(
   options: RunEvaluateOptions
 ): Promise<Evaluation> {
   const heads = dataset.requireHeads('evaluate')
-  const { batchSize = 32, signal, computeMetrics, accumulationSteps, losses = [], onAnswers } = options
+  const { signal, computeMetrics, losses = [], onAnswers } = options
   const start = performance.now()
   const results = new Map(
     [...heads].map(([name, config]) => [
@@ -151,28 +152,22 @@ export async function evaluateEncoded(
       })
     ])
   )
-  // Of a vocabulary's logits more is read only where somebody else asks for them.
-  const bestLabels = onAnswers === undefined && computeMetrics === undefined && [...heads.values()].every(predictsWords)
+  const bestLabels = readsBest(heads, options)
   const counts = ({ answers }: LabelledBatch) =>
     onAnswers !== undefined || answers.some(({ head, labels }) => results.get(head)?.counts(labels) === true)
-  const together = batchSize * (accumulationSteps ?? 1)
-  for (let from = 0; from < dataset.length; from += together) {
+  const groups = evaluationGroups(dataset.length, options)
+  for (let group = 0; group < groups.count; group++) {
     signal?.throwIfAborted()
-    const to = Math.min(from + together, dataset.length)
     const batches: LabelledBatch[] = []
-    for (let first = from; first < to; first += batchSize) {
-      const size = Math.min(batchSize, to - first)
-      const batch = await dataset.batch(
-        Array.from({ length: size }, (_, i) => first + i),
-        { signal }
-      )
+    for (const rows of groups.batchesOf(group)) {
+      const batch = await dataset.batch(rows, { signal })
       if (counts(batch)) batches.push(batch)
     }
     if (batches.length === 0) continue
     const all = await nativeCall(() =>
       model.native.forwardEach(
         batches.map(({ batch }) => batch),
-        batches.map(({ pass }) => ({ ...pass, losses, bestLabels }))
+        batches.map(evaluationPasses(heads, options))
       )
     )
     for (const [at, { loss, logits, headLosses, headLogits }] of all.entries()) {

@@ -6,14 +6,20 @@ import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import type { Model } from '../model/model.js'
 import { countParameters } from '../model/summary.js'
 import { nativeCall } from '../native/errors.js'
-import type { NativeMemoryUse, NativeTrainer } from '../native/trainer-types.js'
+import type { NativeMemoryUse, NativePassMemory, NativeTrainer } from '../native/trainer-types.js'
 import type { ParameterInfo } from '../native/types.js'
-import { headClassWeights } from './class-weights.js'
+import { headClassWeights, headsBy } from './class-weights.js'
+import { countEvaluations } from './due.js'
 import type { EncodedDataset } from './encoded.js'
 import { encodingBytes } from './encoding-bytes.js'
+import { evaluationOptions } from './evaluate.js'
+import type { EvaluationSet } from './evaluation-sets.js'
 import { openFrozenLayers } from './frozen-layers.js'
+import { Samples } from './memory-samples.js'
 import { nativeMember, nativeTrainer } from './native-trainer.js'
+import type { ComputeMetrics } from './own-metrics.js'
 import { StepPlan, stepBatches } from './plan.js'
+import { type PlannedEvaluations, plannedEvaluations } from './planned-evaluations.js'
 import { type ProcessBytes, processBytes, youngBytes, youngGrowth } from './process-bytes.js'
 import { rowLengths } from './row-lengths.js'
 import { samplerFor } from './run.js'
@@ -26,7 +32,10 @@ export interface MemoryPlan {
   readonly gradients: number
   /** State of the optimizer, of all members where several train. */
   readonly optimizer: number
-  /** What a pass over the largest micro-batch and its way back take at once; measured, not reckoned. */
+  /**
+   * What a pass over the largest micro-batch and its way back take at once or, where that is more, a pass over the largest
+   * batch of an evaluation; measured, not reckoned.
+   */
   readonly activations: number
   /**
    * What the process took beside its tensors while they were measured: buffers of the mathematics library, code compiled for
@@ -35,10 +44,19 @@ export interface MemoryPlan {
   readonly overhead: number
   /** All of it. */
   readonly total: number
-  /** The micro-batch that was measured. */
-  readonly largest: { readonly rows: number; readonly tokens: number }
+  /** What `activations` are of: the largest micro-batch of training, or the largest batch of an evaluation. */
+  readonly largest: { readonly pass: 'training' | 'evaluation'; readonly rows: number; readonly tokens: number }
   /** On disk, where args.frozenLayerCache is on: the most that the run's rows can take there, two states a token. */
   readonly frozenLayerCache: number
+}
+
+export interface PlannedRun {
+  readonly train: EncodedDataset
+  /** Undefined: there is none. Asked for where the run evaluates. */
+  readonly evaluation: (() => Promise<readonly EvaluationSet[]>) | undefined
+  readonly computeMetrics: ComputeMetrics | undefined
+  /** processBytes() before its rows were read. */
+  readonly before: ProcessBytes | undefined
 }
 
 /*
@@ -46,50 +64,20 @@ export interface MemoryPlan {
  * nothing is kept below it; what trains, for a weight's gradient wants its input; dropout, which wants its masks; and how
  * rows are shared among threads, each of which has gradients of its own. A formula would be a second account of every
  * layer, true until one of them changes. Instead the largest micro-batch of the run goes through the network once, forward
- * and backward, while the core counts what its tensors take (nn/allocation_meter.h). Nothing moves: gradients are zero
+ * and backward, while the core counts what its tensors take (nn/allocation_meter.h). So does the largest batch of its
+ * evaluations, forward alone: it keeps nothing for a way back, and has often more rows. Nothing moves: gradients are zero
  * again afterwards, random numbers are drawn from the plan's own trainer, and its blocks go back to the system.
  *
- * A process takes more than its tensors: buffers of the mathematics library, code that oneDNN compiles for each number of
- * tokens, holes between small tensors in the C library's heap, blocks that are larger than what lies in them (nn/large_blocks.h).
- * That is some 10 MiB for the smallest model, and no formula has it either. So micro-batches of other sizes go through, too,
- * and what the process itself grew by is read. With 8 of them, rows of all lengths took up to 19 % more than was planned at
- * hidden 256; with 24, up to 2 %. A small model passes more of them: each takes some 40 KiB, and it is done soon. What JavaScript's garbage takes is counted for the run's steps, not for the plan's own
+ * A process takes more than its tensors (memory-samples.ts). So micro-batches of other sizes go through, too, and what the
+ * process itself grew by is read. What JavaScript's garbage takes is counted for the run's steps, not for the plan's own
  * (process-bytes.ts).
  */
-const [fewestSizes, mostSizes] = [24, 64]
-/** Multiply-adds of the sizes beyond the fewest, forward: some seconds. What a size takes is much for a small model alone. */
-const sizesWork = 5e10
 
-/** The largest of a run's micro-batches, and some of other sizes. */
-export class Samples<T> {
-  largest: { readonly tokens: number; readonly batch: T } | undefined
-  readonly #others = new Map<number, T>()
-
-  add(tokens: number, batch: T): void {
-    if (this.#others.size < mostSizes && !this.#others.has(tokens)) this.#others.set(tokens, batch)
-    if (this.largest === undefined || tokens > this.largest.tokens) this.largest = { tokens, batch }
-  }
-
-  /** The largest comes last: it meets the holes that the others have left. */
-  of({ config }: Model): T[] {
-    const { largest } = this
-    if (largest === undefined) return []
-    const work = 12 * config.hiddenSize ** 2 * config.numHiddenLayers * largest.tokens
-    const count = Math.max(fewestSizes, Math.floor(sizesWork / work))
-    const others = [...this.#others].slice(0, count)
-    return [...others.flatMap(([tokens, one]) => (tokens === largest.tokens ? [] : [one])), largest.batch]
-  }
-}
-
-/**
- * Of a run of AdapterTrainer.
- * @param before processBytes() before its rows were read
- */
+/** Of a run of AdapterTrainer. */
 export async function planMemory(
   model: Model,
   args: ResolvedTrainingArguments,
-  train: EncodedDataset,
-  before: ProcessBytes | undefined
+  { train, evaluation, computeMetrics, before }: PlannedRun
 ): Promise<MemoryPlan> {
   const sampler = await samplerFor(args, train)
   const plan = new StepPlan(args, sampler)
@@ -106,7 +94,8 @@ export async function planMemory(
     }
     if (++seen % 1024 === 0) await setImmediate()
   }
-  const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, await headClassWeights(args, train))
+  const weights = await headClassWeights(args, train)
+  const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, weights)
   const batches: StepInputs['batches'][number][] = []
   for (const rows of samples.of(model)) batches.push(await train.batch(Array.from(rows)))
   const { tokens = 0, batch = [] } = samples.largest ?? {}
@@ -114,6 +103,14 @@ export async function planMemory(
   try {
     const { totalSteps: steps } = plan
     const encoding = encodingBytes(train, read)
+    const how = { ...evaluationOptions(args, headsBy(args, train), weights), computeMetrics }
+    const times = countEvaluations(args, plan)
+    const sets = times > 0 && evaluation !== undefined ? await evaluation() : []
+    const evaluations = await plannedEvaluations(
+      model,
+      sets.map(({ rows }) => ({ rows, how })),
+      times
+    )
     return await measured(model, args, native, {
       before,
       batches,
@@ -121,7 +118,8 @@ export async function planMemory(
       tokens,
       steps,
       encoding,
-      allTokens
+      allTokens,
+      evaluations
     })
   } finally {
     native.dispose()
@@ -141,15 +139,17 @@ export interface MeasuredBatches {
   readonly encoding: number
   /** Of the whole dataset. */
   readonly allTokens: number
+  readonly evaluations: PlannedEvaluations
 }
 
 export async function measured(
   model: Model,
   args: ResolvedTrainingArguments,
   native: NativeTrainer,
-  { before, batches, rows, tokens, steps, encoding, allTokens }: MeasuredBatches
+  { before, batches, rows, tokens, steps, encoding, allTokens, evaluations }: MeasuredBatches
 ): Promise<MemoryPlan> {
-  const { gradients, optimizer, activations, process } = await measuredUse(model, args, native, batches)
+  const use = await measuredUse(model, args, native, { batches, evaluations })
+  const { gradients, optimizer, activations, process, pass } = use
   const young = youngBytes()
   const all = model.namedParameters()
   const widthOf = ({ dtype }: ParameterInfo) => (dtype === 'bfloat16' ? 2 : Float32Array.BYTES_PER_ELEMENT)
@@ -161,30 +161,45 @@ export async function measured(
     before === undefined || now === undefined
       ? 0
       : Math.max(0, process - before.anonymous + now.code - before.code - tensors - (young - before.young)) +
-        youngGrowth(before, steps * args.gradientAccumulationSteps, encoding)
+        youngGrowth(
+          before,
+          steps * args.gradientAccumulationSteps + evaluations.batches,
+          encoding + evaluations.encoding
+        )
   return {
     parameters: { total, trained: bytesOf(all.filter(({ trainable }) => trainable)) },
     ...{ gradients, optimizer, activations, overhead },
     total: total + tensors + overhead,
-    largest: { rows, tokens },
-    frozenLayerCache: cacheBytes(model, args, allTokens)
+    largest: { pass, ...(pass === 'evaluation' ? evaluations.largest : { rows, tokens }) },
+    frozenLayerCache: cacheBytes(model, args, allTokens + evaluations.allTokens)
   }
 }
 
-/** With a cache, also of a pass that reads what the first has kept, in a folder that is gone afterwards. */
+type MeasuredUse = NativeMemoryUse & { readonly pass: MemoryPlan['largest']['pass'] }
+
+/** With a cache, also of passes that read what the first have kept, in a folder that is gone afterwards. */
 async function measuredUse(
   model: Model,
   args: ResolvedTrainingArguments,
   native: NativeTrainer,
-  batches: StepInputs['batches']
-): Promise<NativeMemoryUse> {
-  const pass = () =>
-    nativeCall(() =>
+  { batches, evaluations: { groups } }: Pick<MeasuredBatches, 'batches' | 'evaluations'>
+): Promise<MeasuredUse> {
+  const pass = async (): Promise<MeasuredUse> => {
+    const training = await nativeCall(() =>
       native.measure(
         batches.map(({ batch }) => batch),
         batches.map(({ pass }) => pass)
       )
     )
+    if (groups.length === 0) return { ...training, pass: 'training' }
+    return more(
+      { ...training, pass: 'training' },
+      {
+        ...(await nativeCall(() => model.native.measureEach(groups))),
+        pass: 'evaluation'
+      }
+    )
+  }
   const { frozenLayerCache: cache } = args
   if (cache === false) return await pass()
   const folder = mkdtempSync(join(tmpdir(), 'torch-adapters-'))
@@ -193,16 +208,17 @@ async function measuredUse(
     frozenLayerCache: { ...(cache !== true && cache), folder }
   })
   try {
-    const [first, second] = [await pass(), await pass()]
-    return {
-      ...first,
-      activations: Math.max(first.activations, second.activations),
-      process: Math.max(first.process, second.process)
-    }
+    return more(await pass(), await pass())
   } finally {
     close()
     rmSync(folder, { recursive: true, force: true })
   }
+}
+
+/** The most that either took. */
+function more(one: MeasuredUse, other: NativePassMemory & Pick<MeasuredUse, 'pass'>): MeasuredUse {
+  const { activations, pass } = other.activations > one.activations ? other : one
+  return { ...one, activations, pass, process: Math.max(one.process, other.process) }
 }
 
 function cacheBytes({ config }: Model, { frozenLayerCache }: ResolvedTrainingArguments, tokens: number): number {
@@ -223,12 +239,16 @@ export function describePlan(plan: MemoryPlan): string {
     ['overhead', plan.overhead],
     ['total', plan.total]
   ]
+  const of = {
+    training: 'the largest micro-batch',
+    evaluation: 'the largest batch of an evaluation, which takes more than training does'
+  }
   const size = (bytes: number) => `${(bytes / 2 ** 20).toFixed(1)} MiB`.padStart(14)
   return [
     ...lines.map(([name, bytes]) => `${name.padEnd(12)}${size(bytes)}`),
     '',
     `Trained: ${size(parameters.trained).trim()} of the parameters.`,
-    `Activations were measured on the largest micro-batch: ${largest.rows} rows, ${largest.tokens} tokens.`,
+    `Activations were measured on ${of[largest.pass]}: ${largest.rows} rows, ${largest.tokens} tokens.`,
     ...(plan.frozenLayerCache > 0 ? [`On disk: up to ${size(plan.frozenLayerCache).trim()} of frozen layers.`] : [])
   ].join('\n')
 }

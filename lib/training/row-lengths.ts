@@ -5,12 +5,16 @@ import type { EncodedDataset } from './encoded.js'
 export async function rowLengths(data: EncodedDataset): Promise<Uint32Array> {
   const lengths = new Uint32Array(data.length)
   for (let i = 0; i < data.length; i++) {
-    const parts = partsOf(data.at(i, data.headsOf(i)[0] as string))
-    lengths[i] = parts.reduce((sum, part) => sum + tokensOf(part), 0)
+    lengths[i] = rowTokens(data, i)
     // Tokenizing all rows at once must not hold up what else the thread has to do.
     if (i % 256 === 255) await data.pause()
   }
   return lengths
+}
+
+export function rowTokens(data: EncodedDataset, row: number): number {
+  const parts = partsOf(data.at(row, data.headsOf(row)[0] as string))
+  return parts.reduce((sum, part) => sum + tokensOf(part), 0)
 }
 
 /** All that a network computes for a row: of one with an encoder and a decoder the tokens of both. */

@@ -190,8 +190,8 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
   }
 
   /**
-   * What train() will take of memory: the largest micro-batch and some of other sizes go through the network once, and
-   * nothing is changed. An evaluation keeps nothing for a way back and takes less, unless its batches are much larger.
+   * What train() will take of memory: the largest micro-batch and some of other sizes go through the network once, the
+   * largest batch of an evaluation, too, where args.evalStrategy or args.evalOnStart ask for evaluations. Nothing is changed.
    */
   async plan(): Promise<MemoryPlan> {
     outsideScope('plan')
@@ -202,7 +202,13 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
       const train = await this.#trainingRows()
       if (train instanceof EncodedDataset) {
         requireBatches(this.model.activeAdapters, this.args, train.length)
-        return await planMemory(this.model, this.args, train, before)
+        const computeMetrics = this.#computeMetrics
+        return await planMemory(this.model, this.args, {
+          train,
+          evaluation: this.#unreadSets(),
+          computeMetrics,
+          before
+        })
       }
       throw new AdapterError('ERR_UNSUPPORTED', 'plan', 'nobody knows the longest rows of a stream', {
         expected: 'a dataset with a length',
@@ -227,6 +233,17 @@ export class AdapterTrainer extends TrainerParts<TrainingEvent> {
 
   async #evaluationSets(rows: EvalDataset, signal?: AbortSignal): Promise<readonly EvaluationSet[]> {
     return await evaluationSets(rows, 'evalDataset', (dataset, name) => this.#evaluationRows(dataset, name, signal))
+  }
+
+  /** What a plan looks at: of rows that stay on disk only some are read. */
+  #unreadSets(): (() => Promise<readonly EvaluationSet[]>) | undefined {
+    const { model, args } = this
+    const given = this.#evalDataset
+    const rowsOf = async (dataset: Dataset, name: string) =>
+      isIndexed(dataset)
+        ? EncodedDataset.unread(dataset, model, name, evaluationMasks(args.mlmProbability))
+        : await this.#evaluationRows(dataset, name)
+    return given && (() => evaluationSets(given, 'evalDataset', rowsOf))
   }
 
   /** Undefined where none of them has a label. Where some have, the others are an error. */

@@ -7,6 +7,7 @@
 #include "core/models/base_weights.h"
 #include "core/models/initialise.h"
 #include "core/models/registry.h"
+#include "core/nn/allocation_meter.h"
 #include "core/state/weights_file.h"
 #include "core/surgery/state_io.h"
 #include "core/training/evaluate.h"
@@ -103,6 +104,14 @@ Pass to_pass(const Napi::Value& batch, const Napi::Value& options) {
   return {to_batch(batch.As<Napi::Object>()), to_pass_options(options.As<Napi::Object>())};
 }
 
+std::vector<Pass> to_passes(const Napi::Value& batch_list, const Napi::Value& pass_list) {
+  const auto batches = batch_list.As<Napi::Array>(), options = pass_list.As<Napi::Array>();
+  if (batches.Length() != options.Length()) wrong_type("options", "as many as there are batches");
+  std::vector<Pass> passes;
+  for (uint32_t i = 0; i < batches.Length(); ++i) passes.push_back(to_pass(batches.Get(i), options.Get(i)));
+  return passes;
+}
+
 ForwardResult run_pass(ModelState& state, const Pass& pass) {
   auto [batch, request] = state.prepare(pass.first, pass.second);
   return evaluate(state.model, batch, request);
@@ -147,6 +156,17 @@ Napi::Value to_js(Napi::Env env, const std::vector<Outputs>& all) {
   auto array = Napi::Array::New(env, all.size());
   for (uint32_t i = 0; i < all.size(); ++i) array.Set(i, to_js(env, all[i]));
   return array;
+}
+
+struct PassMemory {
+  Peak peak;
+};
+
+Napi::Value to_js(Napi::Env env, const PassMemory& memory) {
+  auto object = Napi::Object::New(env);
+  object.Set("activations", static_cast<double>(memory.peak.tensors));
+  object.Set("process", static_cast<double>(memory.peak.process));
+  return object;
 }
 
 struct Gradients {
@@ -229,6 +249,7 @@ Napi::Function ModelWrap::define(Napi::Env env) {
                       InstanceMethod<&W::set_parameters>("setParameters"),
                       InstanceMethod<&W::forward>("forward"),
                       InstanceMethod<&W::forward_each>("forwardEach"),
+                      InstanceMethod<&W::measure_each>("measureEach"),
                       InstanceMethod<&W::generate>("generate"),
                       InstanceMethod<&W::stop_generating>("stopGenerating"),
                       InstanceMethod<&W::gradients>("gradients"),
@@ -330,12 +351,24 @@ Napi::Value ModelWrap::forward(const Napi::CallbackInfo& info) {
 // forwardEach(batches, passes)
 Napi::Value ModelWrap::forward_each(const Napi::CallbackInfo& info) {
   return guarded(info.Env(), [&]() -> Napi::Value {
-    const auto batches = info[0].As<Napi::Array>(), options = info[1].As<Napi::Array>();
-    if (batches.Length() != options.Length()) wrong_type("options", "as many as there are batches");
-    std::vector<Pass> passes;
-    for (uint32_t i = 0; i < batches.Length(); ++i) passes.push_back(to_pass(batches.Get(i), options.Get(i)));
-    return async(
-        info, [passes = std::move(passes), engine = engine_](ModelState& s) { return run_each(s, passes, *engine); });
+    return async(info, [passes = to_passes(info[0], info[1]), engine = engine_](ModelState& s) {
+      return run_each(s, passes, *engine);
+    });
+  });
+}
+
+// measureEach(groups), each with its batches and passes
+Napi::Value ModelWrap::measure_each(const Napi::CallbackInfo& info) {
+  return guarded(info.Env(), [&]() -> Napi::Value {
+    const auto list = info[0].As<Napi::Array>();
+    std::vector<std::vector<Pass>> groups;
+    for (uint32_t i = 0; i < list.Length(); ++i) {
+      const auto group = list.Get(i).As<Napi::Object>();
+      groups.push_back(to_passes(group.Get("batches"), group.Get("passes")));
+    }
+    return async(info, [groups = std::move(groups), engine = engine_](ModelState& s) {
+      return PassMemory{peak_bytes(groups.size(), [&](size_t i) { run_each(s, groups[i], *engine); })};
+    });
   });
 }
 

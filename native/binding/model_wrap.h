@@ -66,6 +66,7 @@ class ModelWrap : public Napi::ObjectWrap<ModelWrap> {
   Napi::Value set_parameters(const Napi::CallbackInfo& info);
   Napi::Value forward(const Napi::CallbackInfo& info);
   Napi::Value forward_each(const Napi::CallbackInfo& info);
+  Napi::Value measure_each(const Napi::CallbackInfo& info);
   Napi::Value generate(const Napi::CallbackInfo& info);
   Napi::Value stop_generating(const Napi::CallbackInfo& info);
   Napi::Value gradients(const Napi::CallbackInfo& info);

@@ -34,8 +34,9 @@ export interface Shape {
   /** With frozenLayerCache, in the folder that the child is told. */
   readonly isCached?: boolean
   readonly cache?: string | undefined
-  /** The training evaluates, too, in batches of the same size. */
-  readonly evaluates?: boolean
+  /** The training evaluates, too, in batches of so many rows, the answers of so many of which leave the core together. */
+  readonly evaluates?: number
+  readonly evalAccumulation?: number
   /** Several that train side by side: beside the first task one with an adapter of each of these configs, or a sweep over so many learning rates. */
   readonly tasks?: readonly string[]
   readonly sweep?: number
@@ -127,9 +128,11 @@ if (what !== '') {
     label: i % 2
   })
   // Half of them shorter: the largest batch is not the first.
-  const even = Array.from({ length: 2 * rows }, (_, i) => row(i < rows ? tokens >> 1 : tokens, i))
-  const uneven = Array.from({ length: 16 * rows }, (_, i) => row(1 + ((i * 7919) % tokens), i))
-  const { cache, evaluates } = more
+  const evenRows = (count: number) =>
+    Array.from({ length: 2 * count }, (_, i) => row(i < count ? tokens >> 1 : tokens, i))
+  const unevenRows = (count: number) => Array.from({ length: 16 * count }, (_, i) => row(1 + ((i * 7919) % tokens), i))
+  const datasetOf = more.uneven ? unevenRows : evenRows
+  const { cache, evaluates = 0 } = more
   // Threads that share a batch need not be at their peaks together in each step.
   const evenSteps = threads > 1 ? 8 : 2
   const args: TrainingArguments = {
@@ -142,10 +145,15 @@ if (what !== '') {
     ...(more.optim && { optim: more.optim }),
     gradientAccumulationSteps: more.accumulation ?? 1,
     ...(cache !== undefined && { frozenLayerCache: { folder: cache } }),
-    ...(evaluates && ({ evalStrategy: 'steps', evalSteps: 1, perDeviceEvalBatchSize: rows } as const))
+    ...(evaluates > 0 &&
+      ({
+        ...{ evalStrategy: 'steps', evalSteps: 1, perDeviceEvalBatchSize: evaluates },
+        evalAccumulationSteps: more.evalAccumulation ?? null
+      } as const))
   }
-  const trainDataset = more.uneven ? uneven : even
-  const trainer = trainerOf(model, more, { trainDataset, evalDataset: evaluates ? even : undefined, args })
+  const trainDataset = datasetOf(rows)
+  const evalDataset = evaluates > 0 ? datasetOf(evaluates) : undefined
+  const trainer = trainerOf(model, more, { trainDataset, evalDataset, args })
   // A model that has answered before. What the libraries themselves take when they are first used is not the run's.
   await model.predict([row(8, 0)])
   if (what === 'plan') {

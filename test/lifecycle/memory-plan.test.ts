@@ -22,7 +22,12 @@ const shapes: readonly Shape[] = [
   { ...base, layers: 6, rows: 6, config: 'seq_bn[leave_out=[0,1]]' },
   { ...base, hidden: 256, rows: 6, tokens: 384, tune: 'full' },
   { ...base, rows: 20, tune: 'head' },
-  { ...base, evaluates: true },
+  { ...base, evaluates: 8 },
+  // An evaluation that takes more than training, alone, of rows of all lengths, and of tasks and sweeps.
+  { ...base, rows: 2, evaluates: 24 },
+  { ...base, hidden: 128, rows: 4, tokens: 128, uneven: true, steps: 4, evaluates: 64, evalAccumulation: 4 },
+  { ...base, rows: 1, tokens: 256, tasks: ['double_seq_bn'], evaluates: 32 },
+  { ...base, rows: 1, tokens: 128, sweep: 4, evaluates: 48 },
   // Small tensors, of which a process takes as much again.
   { ...base, hidden: 64, tokens: 128 },
   { ...base, hidden: 256, tokens: 128, uneven: true },
@@ -75,7 +80,10 @@ for (const shape of shapes) {
     const { growth } = await child<{ growth: number }>(t, 'train', { ...shape, cache })
     // Of two tasks one has short rows where the other has long ones.
     const isOne = !shape.uneven && !shape.tasks
-    if (isOne) t.like(plan.largest, { rows: shape.rows, tokens: shape.rows * shape.tokens })
+    const pass = (shape.evaluates ?? 0) > shape.rows ? 'evaluation' : 'training'
+    const rows = pass === 'evaluation' ? shape.evaluates : shape.rows
+    t.is(plan.largest.pass, pass)
+    if (isOne) t.like(plan.largest, { rows, tokens: (rows ?? 0) * shape.tokens })
     const more = plan.total - plan.parameters.total
     t.is(more, plan.gradients + plan.optimizer + plan.activations + plan.overhead)
     // A sweep makes its adapters and heads itself.

@@ -34,6 +34,16 @@ class Meter {
  public:
   bool running() const { return running_.load(std::memory_order_relaxed); }
 
+  // Before a tensor is made: to make room for it, blocks that the last ones have left may go back to the system.
+  void look(int64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    taken_ += bytes;
+    if (taken_ < kSampleEvery) return;
+    taken_ = 0;
+    // Below the peak, too, since holes between tensors come later.
+    process_ = std::max(process_, process_bytes());
+  }
+
   void take(void* data, int64_t bytes) {
     const std::lock_guard lock(mutex_);
     auto& thread = threads_[std::this_thread::get_id()];
@@ -42,13 +52,6 @@ class Meter {
     thread.peak = std::max(thread.peak, thread.used);
     used_ += bytes;
     peak_ = std::max(peak_, used_);
-    // Blocks are not written to before this: what is seen is what was there a tensor before. Below the peak, too, since
-    // holes between tensors come later.
-    taken_ += bytes;
-    if (taken_ >= kSampleEvery) {
-      taken_ = 0;
-      process_ = std::max(process_, process_bytes());
-    }
     counted_.store(tensors_.size(), std::memory_order_relaxed);
   }
 
@@ -132,6 +135,7 @@ class MeteredAllocator : public at::Allocator {
 
   at::DataPtr allocate(size_t n) override {
     if (n == 0 || !meter().running()) return below_->allocate(n);
+    meter().look(static_cast<int64_t>(n));
     void* data = below_->raw_allocate(n);
     meter().take(data, static_cast<int64_t>(n));
     return {data, data, &free, at::kCPU};
