@@ -190,6 +190,22 @@ export function formatComposition(composition: Composition): string {
   return `${composition.type}[${composition.children.map(formatComposition).join(', ')}]`
 }
 
+/** As a program writes it: `Fuse('a', Stack('b', 'c'))`. */
+export function compositionToCode(composition: Composition): string {
+  if (composition === null) return 'null'
+  if (typeof composition === 'string') return `'${composition}'`
+  const { type, children } = composition
+  const options = codeOptions(composition)
+  return `${type}(${[...children.map(compositionToCode), ...(options === undefined ? [] : [options])].join(', ')})`
+}
+
+function codeOptions(block: CompositionBlock): string | undefined {
+  if (block.type === 'Fuse') return block.name === null ? undefined : `{ name: '${block.name}' }`
+  if (block.type === 'Split') return `{ splits: ${JSON.stringify(block.splits)} }`
+  if (block.type === 'BatchSplit') return `{ batchSizes: ${JSON.stringify(block.batchSizes)} }`
+  return block.type === 'Average' ? `{ weights: ${JSON.stringify(block.weights)}, normalizeWeights: false }` : undefined
+}
+
 /** The dict of `adapter_setup.json`. */
 export function compositionToJson(block: CompositionBlock): Record<string, unknown> {
   const children = block.children.map((child) => {

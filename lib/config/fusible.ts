@@ -23,7 +23,7 @@ const averaged: readonly string[] = ['lora', 'mtl_lora', 'reft']
 export function whyNotFused(name: string, config: AdapterConfig): NotFusible | null {
   const parts: readonly (MethodConfig | AdapterConfig)[] = config.method === 'union' ? config.configs : [config]
   const other = parts.find(({ method }) => method !== 'bottleneck')
-  const inFront = `Put it in front of the block: Stack('${name}', Fuse('a', 'b'))`
+  const inFront = `Put it in front of the block: Stack('${name}', Fuse(…))`
   if (parts.some((part) => part.method === 'bottleneck' && part.invAdapter !== null)) {
     return { why: 'has an invertible part at the embeddings, where no fusion is', hint: `${inFront}.` }
   }

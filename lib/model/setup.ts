@@ -4,6 +4,7 @@ import {
   adapterNames,
   type Composition,
   type CompositionBlock,
+  compositionToCode,
   type Fuse,
   formatComposition,
   fuseBlocks,
@@ -78,7 +79,9 @@ function fusionHint(fuse: Fuse, { adapters, fusions }: Known): string {
     if (other === null) continue
     return `There can be none: '${name}' ${other.why}, and fusions read bottlenecks alone. ${other.hint}`
   }
-  const children = fuse.children.map((child) => (child === null ? 'null' : `'${formatComposition(child)}'`))
+  if (fuse.children.some((child) => child !== null && typeof child === 'object'))
+    return `Add it first: model.addAdapterFusion(${compositionToCode(fuse)}).`
+  const children = fuse.children.map(compositionToCode)
   const names = children.join(', ')
   if (fuse.name === null) return `Add it first: model.addAdapterFusion([${names}]).`
   const unnamed = fusions.has(fusionName({ ...fuse, name: null })) ? `, or leave the name out: Fuse(${names})` : ''

@@ -6,6 +6,7 @@ import {
   type Composition,
   type CompositionBlock,
   compositionFromJson,
+  compositionToCode,
   compositionToJson,
   Fuse,
   formatComposition,
@@ -156,4 +157,17 @@ test('blocks of sizes without any show how they are written', (t) => {
   const batchSplit = BatchSplit as (...names: string[]) => unknown
   t.throws(() => split('a', 'b'), { message: /Split\('a', 'b', \{ splits: \[4, 8\] \}\)/ })
   t.throws(() => batchSplit('a', 'b'), { message: /rows.*BatchSplit\('a', 'b', \{ batchSizes: \[4, 8\] \}\)/ })
+})
+
+test('a block as code is that block again', (t) => {
+  const blocks = { Average, BatchSplit, Fuse, MultiTask, Parallel, Split, Stack }
+  const again = new Function(...Object.keys(blocks), 'code', 'return eval(code)')
+  for (const block of [
+    Fuse('a', Stack('b', null)),
+    Fuse('a', Average('b', 'c', { weights: [2, 3] }), { name: 'f' }),
+    Stack(Split('a', 'b', { splits: [2, 5] }), BatchSplit('c', Parallel('d', 'e'), { batchSizes: 3 })),
+    MultiTask('a', Average('b', 'c', { weights: [2, 3], normalizeWeights: false }))
+  ]) {
+    t.deepEqual(again(...Object.values(blocks), compositionToCode(block)), block, compositionToCode(block))
+  }
 })

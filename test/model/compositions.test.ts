@@ -309,14 +309,14 @@ test('what a missing fusion advises can be done, or says that nothing can', asyn
   const others: [config: string, why: RegExp, instead: RegExp][] = [
     ['ia3', /changes weights/, /, or weigh several of them: Average\.$/],
     ['loreft', /changes hidden states of some tokens/, /, or weigh several of them: Average\.$/],
-    ['prefix_tuning_flat', /adds keys and values to attention/, /Fuse\('a', 'b'\)\)\.$/],
-    ['prompt_tuning', /adds tokens to a row/, /Fuse\('a', 'b'\)\)\.$/],
+    ['prefix_tuning_flat', /adds keys and values to attention/, /Fuse\(…\)\)\.$/],
+    ['prompt_tuning', /adds tokens to a row/, /Fuse\(…\)\)\.$/],
     [
       'lora|seq_bn',
       /is a union of lora and bottleneck, of which lora changes weights/,
       /train its bottleneck as an adapter of its own\.$/
     ],
-    ['seq_bn_inv', /has an invertible part/, /Fuse\('a', 'b'\)\)\.$/]
+    ['seq_bn_inv', /has an invertible part/, /Fuse\(…\)\)\.$/]
   ]
   for (const [i, [config, why, instead]] of others.entries()) {
     model.addAdapter(`o${i}`, config)
@@ -324,7 +324,7 @@ test('what a missing fusion advises can be done, or says that nothing can', asyn
     for (const refusal of refusals) {
       const { message = '' } = t.throws(refusal) ?? {}
       t.regex(message, why)
-      t.true(message.includes(`Put it in front of the block: Stack('o${i}', Fuse('a', 'b'))`), message)
+      t.true(message.includes(`Put it in front of the block: Stack('o${i}', Fuse(…))`), message)
       t.regex(message, instead)
     }
     // And so it can be: a fusion behind each of them.
@@ -334,6 +334,13 @@ test('what a missing fusion advises can be done, or says that nothing can', asyn
     })
     t.is(inFront?.logits.length, 2)
   }
+  // A child may be a block; the hint is a call that works.
+  for (const name of ['x', 'y']) model.addAdapter(name)
+  const nested = Fuse('a', Stack('x', 'y'))
+  t.throws(() => model.setActiveAdapters(nested), {
+    message: /there is no fusion .*Add it first: model\.addAdapterFusion\(Fuse\('a', Stack\('x', 'y'\)\)\)\./
+  })
+  t.notThrows(() => model.addAdapterFusion(nested))
   t.throws(() => model.addAdapter('z', 'seq_bn', { leaveOut: [0] } as never), {
     message: /'leaveOut' belongs in the config: 'seq_bn\[leave_out=\[0\]\]'/
   })
