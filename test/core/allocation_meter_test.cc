@@ -3,10 +3,12 @@
 
 #include <ATen/ops/empty.h>
 
+#include <cstring>
 #include <latch>
 #include <thread>
 
 #include "check.h"
+#include "core/nn/large_blocks.h"
 
 namespace {
 
@@ -16,10 +18,15 @@ at::Tensor mebibytes(int64_t count) {
   return at::empty({count * kMebi}, at::TensorOptions(at::kByte));
 }
 
+void begin() {
+  ta::use_large_blocks();
+  ta::meter_allocations();
+}
+
 }  // namespace
 
 TEST(threads_that_do_not_meet_count_as_if_they_had) {
-  ta::meter_allocations();
+  begin();
   const auto kept = mebibytes(100);  // from before: not of the work
   const auto peak = ta::peak_bytes(1, [](size_t) {
     const auto shared = mebibytes(1);
@@ -42,7 +49,7 @@ TEST(threads_that_do_not_meet_count_as_if_they_had) {
 }
 
 TEST(parts_do_not_meet_but_what_one_leaves_stays) {
-  ta::meter_allocations();
+  begin();
   at::Tensor left;
   const auto peak = ta::peak_bytes(3, [&](size_t part) {
     std::thread([&] {
@@ -53,4 +60,19 @@ TEST(parts_do_not_meet_but_what_one_leaves_stays) {
   });
   CHECK_EQ(peak.tensors, (1 + 4) * kMebi);
   CHECK_EQ(ta::peak_bytes(1, [&](size_t) { left.reset(); }).tensors, 0);
+}
+
+// The room of one tensor goes back to the system when the next is made: the process had it until then.
+TEST(what_the_process_has_is_seen_before_room_is_made) {
+  begin();
+  ta::release_large_blocks();
+  const auto before = ta::peak_bytes(0, [](size_t) {}).process;
+  const auto peak = ta::peak_bytes(1, [](size_t) {
+    {
+      const auto large = mebibytes(40);
+      std::memset(large.mutable_data_ptr(), 1, large.nbytes());
+    }
+    mebibytes(20);
+  });
+  if (before > 0) CHECK(peak.process > before + 35 * kMebi);
 }
