@@ -26,8 +26,8 @@ export interface PlannedEvaluations {
   readonly allTokens: number
 }
 
-/** Of rows that stay on disk so many groups of batches are looked at, spread over all: the file is not read for the plan. */
-const groupsRead = 64
+/** Of rows that stay on disk so many batches are looked at, spread over all: the file is not read for the plan. */
+const batchesRead = 64
 
 interface Group {
   readonly from: EvaluatedRows
@@ -47,7 +47,8 @@ export async function plannedEvaluations(
   for (const from of sets) {
     const { rows: data, how } = from
     const groups = evaluationGroups(data.length, how)
-    const read = data.staysOnDisk ? Math.min(groupsRead, groups.count) : groups.count
+    const some = Math.max(1, Math.floor((batchesRead / groups.batches) * groups.count))
+    const read = data.staysOnDisk ? Math.min(some, groups.count) : groups.count
     let [tokensRead, rowsRead] = [0, 0]
     for (let i = 0; i < read; i++) {
       const group = { from, batches: groups.batchesOf(Math.floor((i * groups.count) / read)) }

@@ -110,10 +110,14 @@ test('rows that stay on disk: some batches of them are read; those that come onc
       return measured[index % 24] as TinyRow
     }
   }
-  const plan = await planOf(model, { evalDataset: onDisk, args })
-  t.is(plan.largest.pass, 'evaluation')
-  t.true(read.size > 64 && read.size <= 64 * 8 + 64, `${read.size}`)
-  t.true(Math.max(...read) > 90_000)
+  for (const evalAccumulationSteps of [null, 4]) {
+    read.clear()
+    const plan = await planOf(model, { evalDataset: onDisk, args: { ...args, evalAccumulationSteps } })
+    t.is(plan.largest.pass, 'evaluation')
+    // And some for what tokenizing takes.
+    t.true(read.size > 64 * 8 - 64 && read.size <= 64 * 8 + 64, `${read.size}`)
+    t.true(Math.max(...read) > 90_000)
+  }
   const trainer = new AdapterTrainer({ model, trainDataset: rows, evalDataset: measured.values(), args })
   t.deepEqual((await trainer.plan()).largest, { pass: 'evaluation', rows: 8, tokens: 160 })
   t.is((await trainer.evaluate()).rows, 24)
