@@ -15,6 +15,7 @@ import {
 import type { ModelConfig } from './model-config.js'
 import { checkPlaced, type PlacementRecord, placementRecord } from './placement-record.js'
 import { type ModelLinear, targetedLinears } from './target-modules.js'
+import { warnOnce } from './warn-once.js'
 
 /** All of them, layer by layer. */
 export function modelLinears(model: ModelConfig): readonly ModelLinear[] {
@@ -76,8 +77,14 @@ function checkPlaces(part: LoraConfig | MtlLoraConfig, network: ExportedNetwork)
   const wanted = places.some((place) => inMerged.includes(place)) ? [...places, 'query_key_value'] : places
   const inLayers = linears.filter(({ layer }) => layer >= 0)
   if (part.targetModules !== null || inLayers.length === 0) return
-  if (part.method === 'lora' && atMerged(part, network) !== part) return
-  if (inLayers.some(({ place }) => place !== null && wanted.includes(place))) return
+  const isMerged = part.method === 'lora' && atMerged(part, network) !== part
+  if (isMerged || inLayers.some(({ place }) => place !== null && wanted.includes(place))) {
+    const has = (place: LoraPlace) => inLayers.some((linear) => linear.place === place)
+    const isThere = (place: LoraPlace) =>
+      has(place) || (inMerged.includes(place) && (isMerged || has('query_key_value')))
+    warnOfMissing(places, isThere, network)
+    return
+  }
   const byName = inLayers.toSorted((a, b) => Number(a.place !== null) - Number(b.place !== null))
   const ends = [...new Set(byName.map(({ path }) => path.split('.').at(-1)))].slice(0, 8)
   throw new AdapterError(
@@ -90,6 +97,20 @@ function checkPlaces(part: LoraConfig | MtlLoraConfig, network: ExportedNetwork)
       hint: `Name some of them${part.method === 'lora' ? '' : ', for LoRA'}: { architecture: 'lora', targetModules: [${ends.map((end) => `'${end}'`).join(', ')}] }`
     }
   )
+}
+
+/** What a config asks for beside places that are there: without a word it would stand at these alone. */
+function warnOfMissing(
+  places: readonly LoraPlace[],
+  isThere: (place: LoraPlace) => boolean,
+  network: ExportedNetwork
+): void {
+  const missing = places.filter((place) => !isThere(place))
+  if (missing.length === 0) return
+  const text =
+    `addAdapter: ${network.className} of an archive shows no Linear at ${missing.join(', ')}; the adapter stands at ` +
+    `${places.filter(isThere).join(', ')} alone. Name the Linears to have others: targetModules.`
+  warnOnce(network, text, 'TORCH_ADAPTERS_MISSING_PLACES')
 }
 
 function refuse({ className }: ExportedNetwork, why: string, got: string): never {

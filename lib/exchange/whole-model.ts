@@ -28,6 +28,8 @@ export interface BuiltIn {
   /** Python's library does not keep it; ours does. */
   readonly active: Composition
   readonly activeHead: HeadSetup
+  /** Layers in which the active adapters do not run. */
+  readonly skipLayers: readonly number[]
   /** Adapters that have parameters in common. */
   readonly sharings: readonly SharedGroup[]
 }
@@ -70,9 +72,13 @@ export function builtIn(json: Json): BuiltIn | null {
     ),
     active,
     activeHead: activeHead(own['active_head'], headNames, active),
+    skipLayers: own['skip_layers'] == null ? [] : layersAt(own['skip_layers']),
     sharings: own['shared_parameters'] == null ? [] : sharingsAt(own['shared_parameters'])
   }
 }
+
+const layersAt = (json: unknown) =>
+  check.checkArray('skip_layers', json).map((layer, i) => check.checkInteger(`skip_layers[${i}]`, layer, 0))
 
 const sharingsAt = (json: unknown) => check.checkArray('shared_parameters', json).map(sharedGroupFromJson)
 
@@ -135,6 +141,7 @@ export function wholeModelJson(model: ModelConfig, parts: BuiltIn): string {
     torch_adapters: {
       adapter_setup: parts.active === null ? null : compositionToJson(parseComposition(parts.active)),
       active_head: headSetupToJson(parts.activeHead),
+      ...(parts.skipLayers.length > 0 && { skip_layers: parts.skipLayers }),
       adapters: Object.fromEntries(own.filter(([, fields]) => Object.keys(fields).length > 0)),
       ...(parts.sharings.length > 0 && { shared_parameters: parts.sharings.map(sharedGroupToJson) }),
       version: folderVersion

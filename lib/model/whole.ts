@@ -65,8 +65,9 @@ async function loadParts(model: Model, folder: string, parts: BuiltIn): Promise<
     model.addHeadOfFolder(checkAdapterName(name), config, source)
     await nativeCall(() => native.loadHead(folder, name, name, null))
   }
-  if (parts.active !== null) model.setActiveAdapters(parts.active)
-  if (parts.activeHead !== null) model.setActiveAdapters(parts.active, { head: parts.activeHead })
+  const { active, activeHead, skipLayers } = parts
+  if (active !== null) model.setActiveAdapters(active, { skipLayers })
+  if (activeHead !== null) model.setActiveAdapters(active, { skipLayers, head: activeHead })
   else if (model.activeHead === defaultHead) model.headChoice.standIn()
 }
 
@@ -86,7 +87,8 @@ export async function saveWhole(
   // Heads that follow rows come back by the setup.
   const activeHead = headChoice.follows(active) ? null : headChoice.kept
   const sharings = sharedGroups(model)
-  const json = wholeModelJson(model.config, { adapters, fusions, heads, active, activeHead, sharings })
+  const { skippedLayers: skipLayers } = model
+  const json = wholeModelJson(model.config, { adapters, fusions, heads, active, activeHead, skipLayers, sharings })
   const names = [adapters, fusions, heads].map((parts) => [...parts.keys()]) as [string[], string[], string[]]
   const writeWeights = (file: string) => nativeCall(() => model.native.saveWhole(file, dtype, ...names))
   await saveParts(folder, 'save the model', [

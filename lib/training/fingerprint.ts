@@ -59,6 +59,7 @@ export function modelRecord(model: Model, args: ResolvedTrainingArguments, activ
   return {
     ...(args.frozenLayerCache !== false && { frozenLayerCache: cacheRecord(args) }),
     adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
+    ...(model.skippedLayers.length > 0 && { skipLayers: model.skippedLayers }),
     trunk: model.trunk,
     model: modelDigest(model),
     ...(model.config.exported !== null && { placement: model.config.exported.placed.placement }),

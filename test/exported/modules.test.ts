@@ -1,5 +1,6 @@
 import test from 'ava'
 import { AutoModel, addAdaptersToModel, type Model } from '../../lib/index.js'
+import { soon, warningsOf } from '../exchange/warnings.js'
 import { scratch } from '../model/support.js'
 import { distance, open } from './support.js'
 
@@ -171,6 +172,22 @@ test('LoRA without names, where no layer has its Linears, is told some that ther
   // One product of query, key and value has what a config asks of each.
   const { model: merged } = await open(t, 'modernbert')
   t.notThrows(() => merged.addAdapter('l', 'lora'))
+})
+
+test.serial('what a config asks for beside what there is is told once', async (t) => {
+  const warnings = warningsOf(t, 'TORCH_ADAPTERS_MISSING_PLACES')
+  const { model } = await open(t, 'mixture-of-experts')
+  for (const name of ['i', 'j']) model.addAdapter(name, 'lora[intermediate_lora=True]')
+  for (const family of ['modernbert', 'llama']) {
+    const { model: other } = await open(t, family)
+    other.addAdapter('l', 'lora[intermediate_lora=True,output_lora=True]')
+  }
+  await soon()
+  t.is(warnings.length, 1, String(warnings))
+  t.regex(
+    warnings[0] ?? '',
+    /shows no Linear at intermediate; the adapter stands at .*query, value alone.*targetModules/
+  )
 })
 
 test('MTL-LoRA by names is at places of every layer, or refused with what takes the names', async (t) => {

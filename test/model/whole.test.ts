@@ -73,6 +73,20 @@ test('heads that follow rows follow them again, and one that was chosen answers 
   }
 })
 
+test('the layers that the active adapters skip come back, with the head and without', async (t) => {
+  for (const head of [undefined, 'qa']) {
+    const model = await whole(t)
+    model.setActiveAdapters('a', { skipLayers: [1], ...(head !== undefined && { head }) })
+    const folder = join(scratch(t), 'whole')
+    await model.save(folder)
+    const loaded = await again(t, folder)
+    t.deepEqual(loaded.skippedLayers, [1])
+    t.is(loaded.activeHead, model.activeHead)
+    const input = { inputIds: [[5, 6, 7]] }
+    t.deepEqual((await loaded.forward(input)).lastHiddenState, (await model.forward(input)).lastHiddenState)
+  }
+})
+
 test('a model whose weights lie in several files has its adapters, fusions and heads in any of them', async (t) => {
   const model = await whole(t)
   model.setActiveAdapters(Stack('l', 'm', Fuse('a', 'b')))

@@ -200,6 +200,9 @@ test('another adapter config, another order of labels and another base model of 
     await t.throwsAsync(go(changed, checkpoint), { instanceOf: AdapterError, code: 'ERR_RESUME', message })
     t.deepEqual(moved(before, snapshot(changed)), [])
   }
+  const skipping = await start()
+  skipping.setActiveAdapters('a', { skipLayers: [1] })
+  await t.throwsAsync(go(skipping, checkpoint), { code: 'ERR_RESUME', message: /skipLayers/ })
   const result = await go(await start(), checkpoint)
   t.is(result.steps, 2)
   t.is(result.step, 4)
