@@ -1,5 +1,5 @@
 // The quickstart's command line.
-import { existsSync } from 'node:fs'
+import { existsSync, statSync } from 'node:fs'
 import { relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -75,6 +75,10 @@ export function readOptions(args) {
     throw new Problem(`${message.replace(/\.?$/, '.')} See npm run quickstart -- --help.`)
   }
   if (values.help) return usage
+  const rows = values.data === undefined ? undefined : fromCaller(values.data)
+  if (rows !== undefined && statSync(rows, { throwIfNoEntry: false })?.isFile() !== true) {
+    throw new Problem(`--data: expected a file of rows, got ${rows}, which is no file. Check the path.`)
+  }
   if (values.data !== undefined && values.task !== undefined) {
     throw new Problem('--data: your own rows are a task of their own; leave --task out.')
   }
@@ -84,7 +88,7 @@ export function readOptions(args) {
   }
   return {
     task: /** @type {Options['task']} */ (task),
-    data: values.data === undefined ? undefined : fromCaller(values.data),
+    data: rows,
     model: folderOrId(values.model),
     compare: values.compare,
     rows: values.rows === undefined ? Number.POSITIVE_INFINITY : count('rows', values.rows),

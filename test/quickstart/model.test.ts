@@ -41,10 +41,15 @@ test.serial('paths are read from where npm was called', (t) => {
   })
   const folder = temporaryFolder(t)
   mkdirSync(join(folder, 'encoder'))
+  writeFileSync(join(folder, 'rows.jsonl'), '')
   process.env['INIT_CWD'] = folder
   const read = (model: string) => readOptions(['--data', 'rows.jsonl', '--out', 'results', '--model', model])
   t.like(read('encoder'), {
     ...{ data: join(folder, 'rows.jsonl'), out: join(folder, 'results'), model: join(folder, 'encoder') }
   })
   t.like(read('owner/encoder'), { model: 'owner/encoder' })
+  for (const data of ['nothing.jsonl', 'encoder']) {
+    const message = new RegExp(`^--data: expected a file of rows, got .*${data}, which is no file`)
+    t.throws(() => readOptions(['--data', data]), { instanceOf: Problem, message })
+  }
 })
