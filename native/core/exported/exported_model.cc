@@ -175,8 +175,9 @@ void ExportedModel::add_prefixes() {
     int32_t stopped = -1;
     const auto form = key_form(graph, sub, stopped);
     if (!form && stopped >= 0) {
-      facts_.no_prefix.push_back(text("layer ", sub.layer, " takes no prefix: its attention has ",
-                                      graph.describe(stopped), ", whose keys and values are of no form that takes one (of one width, head by head)"));
+      facts_.no_prefix.push_back(
+          text("layer ", sub.layer, " takes no prefix: its attention has ", graph.describe(stopped),
+               ", whose keys and values are of no form that takes one (of one width, head by head)"));
     }
     if (!form || form->module < 0) continue;
     auto found = std::find_if(prefixes_.begin(), prefixes_.end(),

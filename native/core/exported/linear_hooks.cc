@@ -81,7 +81,8 @@ at::Tensor shared_rows(const LinearPlace& linear, const LinearValues& values, co
     fail(ErrorCode::unsupported, "forward",
          text("'", linear.path,
               "' reads what all rows share, or a part of them: rows of different setups do not meet there"),
-         {.expected = "one setup for all rows"});
+         {.expected = "one setup for all rows",
+          .hint = "Call it for the rows of each setup, or let the adapter stand at other Linears: targetModules"});
   }
   const auto tokens = values.each(flat);
   const RowLayout one({tokens.x.size(0)});

@@ -82,7 +82,11 @@ std::optional<States> states_of_last_linear(const Graph& graph, const Weights& w
 class HeadFinder {
  public:
   HeadFinder(const Graph& graph, const Weights& weights, int32_t logits)
-      : graph_(graph), weights_(weights), logits_(logits) {}
+      : graph_(graph), weights_(weights), logits_(logits) {
+    for (const auto& input : graph.inputs)
+      if ((input.kind == Input::Kind::buffer || input.kind == Input::Kind::constant) && is_row(input.slot))
+        rows_.insert(input.slot);
+  }
 
   std::optional<OwnHead> behind(const States& from) {
     head_.states = from.slot, head_.base = from.base;
@@ -104,6 +108,13 @@ class HeadFinder {
  private:
   bool is_made(int32_t slot) const { return made_.contains(slot); }
 
+  // One value a feature, the same for every token, as BART's final_logits_bias [1, words].
+  bool is_row(int32_t slot) const {
+    if (slot < 0) return false;
+    const auto& shape = graph_.slots[slot].shape;
+    return shape.size() == 1 || (shape.size() == 2 && shape[0].number == 1);
+  }
+
   // A node that reads what is made of the states, and beside it weights and numbers alone.
   void take(int32_t index) {
     const auto& node = graph_.nodes[index];
@@ -111,11 +122,17 @@ class HeadFinder {
     for (const auto& argument : node.arguments) {
       Graph::each_slot(argument, [&](int32_t slot) {
         reads = reads || is_made(slot);
-        alone = alone && (is_made(slot) || weights_.parameter(slot) != nullptr);
+        alone = alone && (is_made(slot) || rows_.contains(slot) || weights_.parameter(slot) != nullptr);
       });
     }
-    if (!reads || node.outputs.size() != 1 || node.outputs[0] < 0) return;
+    if (node.outputs.size() != 1 || node.outputs[0] < 0) return;
     const int32_t out = node.outputs[0];
+    if (rows_.contains(weights_.root(out))) {
+      // `.to(device)` of one.
+      rows_.insert(out);
+      head_.nodes.push_back(index);
+    }
+    if (!reads) return;
     const auto& name = node.operator_name();
     if (name == "aten.index.Tensor" && is_made(node.slot(0)) && out == logits_) {
       // Llama's classifier: of each row the logits of the token in front of its padding.
@@ -167,6 +184,7 @@ class HeadFinder {
   int32_t logits_;
   OwnHead head_;
   std::set<int32_t> made_;  // of the states alone
+  std::set<int32_t> rows_;  // buffers of one value a feature
   std::string why_;
 };
 
