@@ -24,6 +24,8 @@ export interface LabelsFor {
   readonly name: string
   /** Labels of a language-modelling head are what each token is to give, as of a decoder, not what each token is. */
   readonly isAligned?: boolean
+  /** What the caller calls the tokens and their mask. Default inputIds and attentionMask. */
+  readonly tokens?: readonly [ids: string, mask: string]
 }
 
 /** Labels as the head reads them, and what heads that choose get beside ids. @param kept of `ids`, the real tokens */

@@ -10,6 +10,8 @@ export interface Shaped<T extends ArrayLike<number | bigint> = ArrayLike<number 
 export type Ids = readonly ArrayLike<number>[] | Shaped
 
 export interface Rows {
+  /** What the caller calls them. */
+  readonly name: string
   readonly values: readonly ArrayLike<number | bigint>[]
   readonly columns: number
 }
@@ -21,7 +23,7 @@ export function rowsOf(name: string, ids: Ids): Rows {
         throw check.typeError(`${name}[${i}]`, 'an array of numbers', row)
       }
     })
-    return { values: ids, columns: Math.max(0, ...ids.map((row) => row.length)) }
+    return { name, values: ids, columns: Math.max(0, ...ids.map((row) => row.length)) }
   }
   const { data, shape } = check.checkObject(name, ids) as unknown as Shaped
   if (typeof data?.length !== 'number' || !Array.isArray(shape) || shape.length !== 2) {
@@ -39,7 +41,7 @@ export function rowsOf(name: string, ids: Ids): Rows {
     slice: (a: number, b: number) => ArrayLike<number>
   }
   const cut = (a: number, b: number) => (array.subarray ? array.subarray(a, b) : array.slice(a, b))
-  return { values: Array.from({ length: rows }, (_, i) => cut(i * columns, (i + 1) * columns)), columns }
+  return { name, values: Array.from({ length: rows }, (_, i) => cut(i * columns, (i + 1) * columns)), columns }
 }
 
 /** Another input over the same tokens: as many rows, each as long. */
@@ -47,12 +49,12 @@ export function alike(name: string, ids: Ids | undefined, like: Rows): Rows | un
   if (ids === undefined) return undefined
   const rows = rowsOf(name, ids)
   if (rows.values.length !== like.values.length) {
-    throw check.valueError(name, `expected ${like.values.length} rows as in inputIds, got ${rows.values.length}`)
+    throw check.valueError(name, `expected ${like.values.length} rows as in ${like.name}, got ${rows.values.length}`)
   }
   rows.values.forEach((row, i) => {
     const length = like.values[i]?.length ?? 0
     if (row.length !== length)
-      throw check.valueError(`${name}[${i}]`, `expected ${length} values as in inputIds, got ${row.length}`)
+      throw check.valueError(`${name}[${i}]`, `expected ${length} values as in ${like.name}, got ${row.length}`)
   })
   return rows
 }
@@ -61,10 +63,10 @@ export function alike(name: string, ids: Ids | undefined, like: Rows): Rows | un
 export function keptColumns(ids: Rows, mask: Rows | undefined): readonly number[][] {
   return ids.values.map((row, i) => {
     const columns: number[] = []
-    for (let c = 0; c < row.length; c++) if (!mask || isReal(i, c, mask.values[i]?.[c])) columns.push(c)
+    for (let c = 0; c < row.length; c++) if (!mask || isReal(mask.name, i, c, mask.values[i]?.[c])) columns.push(c)
     if (columns.length === 0) {
       throw check.valueError(
-        `inputIds[${i}]`,
+        `${ids.name}[${i}]`,
         mask ? 'the mask leaves this row without a token' : 'this row has no tokens'
       )
     }
@@ -73,11 +75,11 @@ export function keptColumns(ids: Rows, mask: Rows | undefined): readonly number[
 }
 
 /** A mask of weights, or an additive one of 0 and -10000, means something else. */
-function isReal(row: number, column: number, value: unknown): boolean {
+function isReal(name: string, row: number, column: number, value: unknown): boolean {
   const number = typeof value === 'number' || typeof value === 'bigint' ? Number(value) : Number.NaN
   if (number === 0 || number === 1) return number === 1
   if (typeof value === 'boolean') return value
-  throw check.rangeError(`attentionMask[${row}][${column}]`, '1 for a token or 0 for padding', value)
+  throw check.rangeError(`${name}[${row}][${column}]`, '1 for a token or 0 for padding', value)
 }
 
 export function flatten(kept: readonly number[][], value: (row: number, column: number) => number): Int32Array {

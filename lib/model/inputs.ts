@@ -109,9 +109,10 @@ export function packTokens(inputs: TokenInputs, config: ModelConfig, labels: Lab
   const known = ['inputIds', 'attentionMask', 'tokenTypeIds', 'positionIds', 'labels', 'choices', 'wordIds']
   check.checkKeys('inputs', given, known, (key) => (Object.hasOwn(elsewhere, key) ? elsewhere[key] : undefined))
   if (inputs.inputIds === undefined) throw check.typeError('inputs.inputIds', 'rows of token ids', undefined)
-  const ids = rowsOf('inputIds', inputs.inputIds)
-  if (ids.values.length === 0) throw check.valueError('inputIds', 'expected at least one row, got an empty batch')
-  const mask = alike('attentionMask', inputs.attentionMask, ids)
+  const [idsName, maskName] = labels.tokens ?? ['inputIds', 'attentionMask']
+  const ids = rowsOf(idsName, inputs.inputIds)
+  if (ids.values.length === 0) throw check.valueError(idsName, 'expected at least one row, got an empty batch')
+  const mask = alike(maskName, inputs.attentionMask, ids)
   const types = alike('tokenTypeIds', inputs.tokenTypeIds, ids)
   if (config.typeVocabSize === 0) checkNoTypes(types, config)
   const positions =
@@ -120,14 +121,14 @@ export function packTokens(inputs: TokenInputs, config: ModelConfig, labels: Lab
   const kept = keptColumns(ids, mask)
   const rowLengths = Int32Array.from(kept, (columns) => columns.length)
   const { maxLength, vocabSize, typeVocabSize } = rowLimits(config)
-  if (positions === undefined) checkLengths(rowLengths, maxLength)
+  if (positions === undefined) checkLengths(idsName, rowLengths, maxLength)
   const places = flatten(kept, (i, c) => i * ids.columns + c)
   const gather = (name: string, { values }: Pick<Rows, 'values'>, limit: number, what: string) =>
     flatten(kept, (i, c) => below(name, i, c, values[i]?.[c], limit, what))
-  const placed = inputs.positionIds === undefined ? 'inputIds' : 'positionIds'
+  const placed = inputs.positionIds === undefined ? idsName : 'positionIds'
   return {
     batch: {
-      inputIds: gather('inputIds', ids, vocabSize, 'an id of the vocabulary'),
+      inputIds: gather(idsName, ids, vocabSize, 'an id of the vocabulary'),
       rowLengths,
       tokenTypeIds: types && gather('tokenTypeIds', types, Math.max(1, typeVocabSize), 'a token type of the model'),
       positionIds: positions && gather(placed, positions, config.maxPositionEmbeddings, 'a position of the model'),
@@ -139,9 +140,9 @@ export function packTokens(inputs: TokenInputs, config: ModelConfig, labels: Lab
   }
 }
 
-function checkLengths(rowLengths: Int32Array, maxLength: number): void {
+function checkLengths(name: string, rowLengths: Int32Array, maxLength: number): void {
   rowLengths.forEach((length, i) => {
-    if (length > maxLength) throw check.rangeError(`inputIds[${i}]`, `at most ${maxLength} tokens`, length)
+    if (length > maxLength) throw check.rangeError(`${name}[${i}]`, `at most ${maxLength} tokens`, length)
   })
 }
 

@@ -24,7 +24,12 @@ export function packPairs(
   if (inputIds === undefined) throw check.typeError('inputs.inputIds', 'rows of token ids', undefined)
   const ids = rowsOf('inputIds', inputIds)
   const kept = keptColumns(ids, alike('attentionMask', attentionMask, ids))
-  const packed = packTokens({ ...rest, ...written }, config, { ...labels, isAligned: true })
+  const isGiven = inputs.decoderInputIds !== undefined
+  const packed = packTokens({ ...rest, ...written }, config, {
+    ...labels,
+    isAligned: true,
+    ...(isGiven && { tokens: ['decoderInputIds', 'decoderAttentionMask'] as const })
+  })
   if (packed.rows !== kept.length) {
     throw check.valueError('decoderInputIds', `expected ${kept.length} rows as in inputIds, got ${packed.rows}`)
   }

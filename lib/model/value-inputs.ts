@@ -52,7 +52,7 @@ export function valueLabels(
   if (labels === undefined || head === undefined || !labelsTokens(head))
     return rowLabels(labels, head, lengths.length, name)
   const kept = lengths.map((length) => Array.from({ length }, (_, column) => column))
-  const like = { values: kept, columns: Math.max(...lengths) }
+  const like = { name: 'inputValues', values: kept, columns: Math.max(...lengths) }
   const rows = alike(name, labels as Ids, like)
   return rows && tokenLabelsOf(rows, kept, head, { vocabSize: 0 }, name)
 }

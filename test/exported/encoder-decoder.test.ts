@@ -230,6 +230,14 @@ test('T5: what does not fit is said by name', async (t) => {
     message: /decoderInputIds: expected 1 rows as in inputIds, got 2/
   })
   await t.throwsAsync(model.forward({ inputIds: [[3, 40]], decoderInputIds: [[0]] }), { message: /vocabulary/ })
+  for (const [decoderInputIds, decoderAttentionMask, message] of [
+    [[[0, 99]], undefined, /^decoderInputIds\[0\]\[1\]: expected an id of the vocabulary/],
+    [[[0, 4]], [[1, 2]], /^decoderAttentionMask\[0\]\[1\]: expected 1 for a token or 0/],
+    [[[0, 4]], [[1]], /^decoderAttentionMask\[0\]: expected 2 values as in decoderInputIds, got 1/]
+  ] as const) {
+    const inputs = { inputIds: [[3]], decoderInputIds, ...(decoderAttentionMask && { decoderAttentionMask }) }
+    await t.throwsAsync(model.forward(inputs), { message })
+  }
   await t.throwsAsync(model.forward({ inputIds: [[3]], decoderAttentionMask: [[1]] }), { message: /decoderInputIds/ })
   const { model: bert } = await open(t, 'bert')
   await t.throwsAsync(bert.forward({ inputIds: [[3]], decoderInputIds: [[3]] }), { message: /decoder/ })
