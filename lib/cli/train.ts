@@ -66,8 +66,8 @@ Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted: what wa
                           dependency-parsing or, for rows without labels, masked-lm and, with GPT-2, causal-lm; or
                           default, that of MODEL itself, an archive of a class with a head (AutoModelForCausalLM), which
                           stays as it is. Default: what the labels look like; without labels such an archive's own
-  --labels A,B,...        label names in the order of their ids, or a JSON list where a name holds a comma. Default: those
-                          of the rows, sorted, or those that a Parquet file has from Hugging Face's datasets
+  --labels A,B,...        label names in the order of their ids, or a JSON list where a name holds a comma. Default:
+                          those of the rows, sorted, or those that a Parquet file has from Hugging Face's datasets
   --format FORMAT         safetensors, bin or pt. Default safetensors; a model is always safetensors
   --report FILE           write the curves of loss and metric alone as a page of HTML, to another place
 

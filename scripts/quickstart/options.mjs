@@ -75,10 +75,6 @@ export function readOptions(args) {
     throw new Problem(`${message.replace(/\.?$/, '.')} See npm run quickstart -- --help.`)
   }
   if (values.help) return usage
-  const rows = values.data === undefined ? undefined : fromCaller(values.data)
-  if (rows !== undefined && statSync(rows, { throwIfNoEntry: false })?.isFile() !== true) {
-    throw new Problem(`--data: expected a file of rows, got ${rows}, which is no file. Check the path.`)
-  }
   if (values.data !== undefined && values.task !== undefined) {
     throw new Problem('--data: your own rows are a task of their own; leave --task out.')
   }
@@ -88,11 +84,20 @@ export function readOptions(args) {
   }
   return {
     task: /** @type {Options['task']} */ (task),
-    data: rows,
+    data: values.data === undefined ? undefined : fromCaller(values.data),
     model: folderOrId(values.model),
     compare: values.compare,
     rows: values.rows === undefined ? Number.POSITIVE_INFINITY : count('rows', values.rows),
     out: fromCaller(values.out),
     seed: count('seed', values.seed)
   }
+}
+
+/**
+ * Before the set-up, which takes minutes on a fresh clone.
+ * @param {Options} options
+ */
+export function checkPaths({ data }) {
+  if (data === undefined || statSync(data, { throwIfNoEntry: false })?.isFile() === true) return
+  throw new Problem(`--data: expected a file of rows, got ${data}, which is no file. Check the path.`)
 }

@@ -5,7 +5,11 @@ import { temporaryFolder } from '../native/support.js'
 import { script } from '../setup/script.js'
 
 const { quickstart } = await script<{ quickstart(options: object): Promise<void> }>('quickstart/quickstart.mjs')
-const { readOptions } = await script<{ readOptions(args: string[]): object }>('quickstart/options.mjs')
+interface OptionsModule {
+  readOptions(args: string[]): object
+  checkPaths(options: object): void
+}
+const { readOptions, checkPaths } = await script<OptionsModule>('quickstart/options.mjs')
 const { Problem } = await script<{ Problem: typeof Error }>('lib/terminal.mjs')
 
 test('an encoder without a tokenizer is told before anything trains', async (t) => {
@@ -48,8 +52,9 @@ test.serial('paths are read from where npm was called', (t) => {
     ...{ data: join(folder, 'rows.jsonl'), out: join(folder, 'results'), model: join(folder, 'encoder') }
   })
   t.like(read('owner/encoder'), { model: 'owner/encoder' })
+  t.notThrows(() => checkPaths(read('encoder')))
   for (const data of ['nothing.jsonl', 'encoder']) {
     const message = new RegExp(`^--data: expected a file of rows, got .*${data}, which is no file`)
-    t.throws(() => readOptions(['--data', data]), { instanceOf: Problem, message })
+    t.throws(() => checkPaths(readOptions(['--data', data])), { instanceOf: Problem, message })
   }
 })
