@@ -129,7 +129,7 @@ function describeFinished({ folder, record }: Frame, { step, isEarly }: Finished
 /** One that is to become longer, and has nothing to go on from. */
 const describeEnded = ({ folder, record }: Frame): string =>
   `--resume: the run in ${folder} is finished, and no checkpoint is there to go on from: --save steps or epoch writes one at ` +
-  `the end. To train it anew: ${anew({ folder, record })}`
+  `the end, --best one where a run stops early, too. To train it anew: ${anew({ folder, record })}`
 
 function anew({ folder, record }: Frame): string {
   const command = 'sweep' in record ? 'sweep' : 'adapters' in record ? 'fuse' : 'train'

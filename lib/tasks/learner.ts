@@ -39,7 +39,12 @@ export interface SavedLearner {
   readonly last?: NativeMemberResult | undefined
   readonly evaluation?: PlacedEvaluation | undefined
   readonly bestEvaluation?: PlacedEvaluation | undefined
+  /** How many steps of its own it had at the last one. */
+  readonly evaluatedAt?: number | undefined
 }
+
+/** How far the loss of one and the same adapter is from itself among other tasks' rows, relative. */
+const rounding = 1e-6
 
 /** A learner and where its run stands. */
 export class Learner {
@@ -54,6 +59,7 @@ export class Learner {
   #plateau: Plateau | undefined
   #bestStep: number | undefined
   #evaluation: PlacedEvaluation | undefined
+  #evaluatedAt: number | undefined
   #bestEvaluation: PlacedEvaluation | undefined
 
   constructor(readonly options: LearnerOptions) {
@@ -84,7 +90,12 @@ export class Learner {
 
   /** Takes an evaluation after so many steps and epochs of the run; whether it is the best. */
   evaluated(where: { readonly step: number; readonly epoch: number }, evaluation: Evaluation): boolean {
+    const before = this.#evaluation?.loss ?? Number.NaN
+    // A task that has not had its turn is as it was: that says nothing of what it learns. What it shares may have moved.
+    const stands = this.#evaluatedAt === this.steps && Math.abs(evaluation.loss - before) <= rounding * Math.abs(before)
+    this.#evaluatedAt = this.steps
     this.#evaluation = { ...where, ...evaluation }
+    if (stands) return false
     const isBest = this.#best.take(where.step, evaluation)
     if (isBest) {
       this.#bestStep = this.steps
@@ -140,7 +151,8 @@ export class Learner {
       bestStep: this.#bestStep,
       last: this.last,
       evaluation: this.#evaluation,
-      bestEvaluation: this.#bestEvaluation
+      bestEvaluation: this.#bestEvaluation,
+      evaluatedAt: this.#evaluatedAt
     }
   }
 
@@ -155,7 +167,8 @@ export class Learner {
     bestStep,
     last,
     evaluation,
-    bestEvaluation
+    bestEvaluation,
+    evaluatedAt
   }: SavedLearner): void {
     this.steps = steps
     this.#lossSum = lossSum
@@ -168,6 +181,7 @@ export class Learner {
     this.last = last
     this.#evaluation = evaluation
     this.#bestEvaluation = bestEvaluation
+    this.#evaluatedAt = evaluatedAt
   }
 }
 

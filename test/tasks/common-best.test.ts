@@ -220,3 +220,40 @@ test('of two stages the first has the mean of all tasks, the second the targetâ€
   t.is(result.tasks.best?.metric, 'mean_accuracy')
   t.is(result.target.best?.metric, 'accuracy')
 })
+
+test('a task that waits for its turn is not ended by evaluations of what it was, and its learning rate stays', async (t) => {
+  const own = async (more: TrainingArguments) => {
+    const model = await load(t)
+    for (const name of ['first', 'second']) {
+      model.addAdapter(name)
+      model.addClassificationHead(name, { numLabels: 2 })
+    }
+    const tasks = {
+      first: { dataset: tinyRows(40, { seed: 1 }), evalDataset: tinyRows(8, { seed: 3 }) },
+      second: { dataset: tinyRows(12, { seed: 2 }), evalDataset: tinyRows(8, { seed: 4 }) }
+    }
+    const args = {
+      ...quiet,
+      numTrainEpochs: 1,
+      evalStrategy: 'steps',
+      evalSteps: 1,
+      learningRate: 1e-3,
+      ...more
+    } as const
+    const trainer = new MultiTaskTrainer({ model, tasks, mode: 'alternate', sampler: 'sequential', args })
+    const events: TasksEvent[] = []
+    for await (const event of trainer.run()) events.push(event)
+    return events
+  }
+  const patient = await own({ earlyStoppingPatience: 2, metricForBestModel: 'loss' })
+  const end = patient.find((event) => event.type === 'end')
+  t.true((end?.tasks['second']?.steps ?? 0) > 0)
+  const turns = patient.filter((event) => event.type === 'evaluate' && event.task === 'second')
+  t.true(turns.length > 5)
+  const logged = { loggingStrategy: 'steps', loggingSteps: 1 } as const
+  const plateau = await own({ lrSchedulerType: 'reduce_lr_on_plateau', lrSchedulerKwargs: { patience: 0 }, ...logged })
+  const rates = plateau.flatMap((event) =>
+    event.type === 'log' && event.task === 'second' ? [event.learningRate] : []
+  )
+  t.is(rates[0], 1e-3)
+})
