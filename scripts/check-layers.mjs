@@ -1,9 +1,10 @@
 // A file imports only from its own folder or from folders to the left of it. Fails on an import or include that points
 // back, and names each.
 //   node scripts/check-layers.mjs [ROOT]
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { filesBelow } from './lib/stamp.mjs'
 import { isMain } from './lib/terminal.mjs'
 
 const layers = {
@@ -32,7 +33,8 @@ const importPattern = /(?:\bfrom\s+|\bimport\s+|\bimport\(\s*)['"](\.[^'"]+)['"]
 export function checkLayers(root) {
   const problems = []
   for (const [base, order] of Object.entries(layers)) {
-    for (const file of filesBelow(join(root, base))) {
+    for (const path of filesBelow([base], undefined, root)) {
+      const file = join(root, path)
       const isCpp = /\.(h|cc|cpp)$/.test(file)
       if (!isCpp && !file.endsWith('.ts')) continue
       if (isCpp && napiPattern.test(readFileSync(file, 'utf8')))
@@ -44,18 +46,6 @@ export function checkLayers(root) {
     }
   }
   return problems
-}
-
-function filesBelow(folder) {
-  let entries
-  try {
-    entries = readdirSync(folder, { withFileTypes: true })
-  } catch {
-    return []
-  }
-  return entries.flatMap((entry) =>
-    entry.isDirectory() ? filesBelow(join(folder, entry.name)) : [join(folder, entry.name)]
-  )
 }
 
 // Includes are written from native/, as "core/nn/linear.h"; imports are relative to their file.

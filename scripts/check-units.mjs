@@ -3,10 +3,11 @@
 // error that shows only in a build where their files meet, and which do changes with every new file. So no file may have a
 // name for what another of its folder, or a header, has it for. Fails where one does, and names each.
 //   node scripts/check-units.mjs [ROOT]
-import { readdirSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { definitionsIn } from './lib/cpp-definitions.mjs'
+import { filesBelow } from './lib/stamp.mjs'
 import { isMain } from './lib/terminal.mjs'
 
 /** Where such folders are; each may include headers of all below the same. */
@@ -16,7 +17,7 @@ const places = ['native/core', 'test/core']
 export function checkUnits(root) {
   const problems = []
   for (const place of places) {
-    const files = filesBelow(join(root, place)).map(read)
+    const files = filesBelow([place], (file) => /\.(cc|h)$/.test(file), root).map((file) => read(join(root, file)))
     const [headers, sources] = [files.filter(isHeader), files.filter((one) => !isHeader(one))]
     for (const folder of new Set(sources.map(({ file }) => dirname(file)))) {
       const known = new Map()
@@ -54,21 +55,6 @@ function read(file) {
   } catch (cause) {
     throw new Error(`${file} is not read: ${cause.message}`, { cause })
   }
-}
-
-function filesBelow(folder) {
-  let entries
-  try {
-    entries = readdirSync(folder, { withFileTypes: true })
-  } catch {
-    return []
-  }
-  return entries
-    .sort((a, b) => (a.name < b.name ? -1 : 1))
-    .flatMap((entry) => {
-      if (entry.isDirectory()) return filesBelow(join(folder, entry.name))
-      return /\.(cc|h)$/.test(entry.name) ? [join(folder, entry.name)] : []
-    })
 }
 
 if (isMain(import.meta.url)) {

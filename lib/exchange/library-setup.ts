@@ -38,12 +38,13 @@ function refusal(setup: Composition, adapters: Adapters, model: ModelConfig, lev
   if (setup.children.includes(null)) return `fails on ${text}: it has no null in a setup, and cannot load the folder`
   if (setup.type === 'Parallel' && !parallelFamilies.has(model.modelType))
     return `refuses ${text}: it has no Parallel for models of type ${model.modelType}`
-  const changesWeights = adapterNames(setup).find((name) => isWeights(adapters.get(name)))
+  const changesWeights = adapterNames(setup).find((name) => lorasOf(adapters.get(name)).length > 0)
   if (setup.type === 'Split' && changesWeights !== undefined)
     return `fails on ${text}: it has no Split of what changes weights ('${changesWeights}')`
   const fusion = setup.type === 'Fuse' ? fusionFails(setup.children.flatMap(lastAdapters), adapters) : undefined
   if (fusion !== undefined) return `fails on ${text}: ${fusion}`
-  if (setup.type === 'Average' && new Set(modesOf(setup, adapters)).size > 1)
+  const loras = adapterNames(setup).flatMap((name) => lorasOf(adapters.get(name)))
+  if (setup.type === 'Average' && new Set(loras.map((lora) => lora.compositionMode)).size > 1)
     return `fails on ${text}: it has no mean of what adds to weights and what multiplies them`
   for (const child of setup.children) {
     if (child !== null && typeof child !== 'string' && !nestings[setup.type].includes(child.type))
@@ -54,20 +55,10 @@ function refusal(setup: Composition, adapters: Adapters, model: ModelConfig, lev
   return undefined
 }
 
-/** How each LoRA, or one of its kin, changes weights. */
-function modesOf(setup: Composition, adapters: Adapters): string[] {
-  return adapterNames(setup).flatMap((name) => {
-    const config = adapters.get(name)
-    const parts = config?.method === 'union' ? config.configs : [config]
-    return parts.flatMap((part) =>
-      part?.method === 'lora' || part?.method === 'mtl_lora' ? [part.compositionMode] : []
-    )
-  })
-}
-
-function isWeights(config: AdapterConfig | undefined): boolean {
+/** LoRA and its kin, which change weights. */
+function lorasOf(config: AdapterConfig | undefined) {
   const parts = config?.method === 'union' ? config.configs : [config]
-  return parts.some((part) => part?.method === 'lora' || part?.method === 'mtl_lora')
+  return parts.flatMap((part) => (part?.method === 'lora' || part?.method === 'mtl_lora' ? [part] : []))
 }
 
 /** For a setup's folder, which is whole here: Python loads its adapters, and refuses to run them so. */

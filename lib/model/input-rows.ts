@@ -74,9 +74,13 @@ export function keptColumns(ids: Rows, mask: Rows | undefined): readonly number[
   })
 }
 
+/** NaN where it is none: a caller without types may have null there, which Number() makes 0. */
+export const numberOf = (value: unknown): number =>
+  typeof value === 'number' || typeof value === 'bigint' ? Number(value) : Number.NaN
+
 /** A mask of weights, or an additive one of 0 and -10000, means something else. */
 function isReal(name: string, row: number, column: number, value: unknown): boolean {
-  const number = typeof value === 'number' || typeof value === 'bigint' ? Number(value) : Number.NaN
+  const number = numberOf(value)
   if (number === 0 || number === 1) return number === 1
   if (typeof value === 'boolean') return value
   throw check.rangeError(`${name}[${row}][${column}]`, '1 for a token or 0 for padding', value)
@@ -92,8 +96,7 @@ export function flatten(kept: readonly number[][], value: (row: number, column: 
 }
 
 export function integer(name: string, row: number, column: number, value: number | bigint | undefined): number {
-  // A caller without types may have null there, which is 0 as a number.
-  const number = typeof value === 'number' || typeof value === 'bigint' ? Number(value) : Number.NaN
+  const number = numberOf(value)
   if (!Number.isInteger(number) || Math.abs(number) > 0x7fffffff) {
     throw check.typeError(`${name}[${row}][${column}]`, 'a whole number', value)
   }

@@ -4,11 +4,11 @@ import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSy
 import { dirname, join } from 'node:path'
 import { root } from './run.mjs'
 
-/** Files below the given files and folders (relative to the repository) whose name fits, sorted. */
-export function filesBelow(paths, fits = () => true) {
+/** Files below the given files and folders (relative to `base`, the repository) whose name fits, sorted. */
+export function filesBelow(paths, fits = () => true, base = root) {
   const found = []
   const visit = (path) => {
-    const full = join(root, path)
+    const full = join(base, path)
     const stat = statSync(full, { throwIfNoEntry: false })
     if (!stat) return
     if (stat.isFile()) {

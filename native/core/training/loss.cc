@@ -5,7 +5,6 @@
 #include <ATen/ops/binary_cross_entropy_with_logits.h>
 #include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/mse_loss.h>
-#include <ATen/ops/where.h>
 
 #include <optional>
 
@@ -69,9 +68,9 @@ at::Tensor head_loss(const HeadConfig& config, const at::Tensor& logits, const a
   if (config.type == HeadType::classification && config.num_labels == 1) {
     return at::mse_loss(logits.view({-1}), labels);
   }
-  const auto mean = at::cross_entropy_loss(logits, labels, weights, at::Reduction::Mean, kNoLabel, label_smoothing);
-  // A mean over no labels is NaN, and its gradient 0. Nothing is asked of the device here.
-  return at::where(labels.ne(kNoLabel).any(), mean, logits.sum() * 0);
+  // A mean over no labels is NaN.
+  if (!labels.ne(kNoLabel).any().item<bool>()) return logits.sum() * 0;
+  return at::cross_entropy_loss(logits, labels, weights, at::Reduction::Mean, kNoLabel, label_smoothing);
 }
 
 }  // namespace ta
