@@ -1,8 +1,7 @@
 // Builds and runs the C++ tests.
 //   node scripts/core-tests.mjs [--asan] [--short] [FILTER…]
-// --asan: with AddressSanitizer and UndefinedBehaviorSanitizer, all tests in one program. --short: a tenth of the mutated
-// files.
-// FILTER: only programs whose name contains it; with --asan, only tests whose name contains it.
+// --asan: with AddressSanitizer and UndefinedBehaviorSanitizer. --short: a tenth of the mutated files.
+// FILTER: only test/core/*_test.cc whose names contain it; with --asan, only tests whose names contain it.
 import { parseArgs } from 'node:util'
 import { buildCoreTests, buildSanitizedTests, coreTestNames, runCoreTest } from './lib/core-tests.mjs'
 import { withLock } from './lib/lock.mjs'

@@ -63,19 +63,20 @@ async function main([name, ...argv]: string[]): Promise<number> {
   try {
     return await (await load(name)).run(argv)
   } catch (error) {
-    return explain(name, error)
+    return await explain(name, error, argv)
   }
 }
 
 // Errors that carry a code are meant for people: one line, no stack. Anything else is a defect, shown in full.
-function explain(command: string, error: unknown): number {
+async function explain(command: string, error: unknown, argv: readonly string[]): Promise<number> {
   const { code, operation, message: given } = error as Error & { code?: unknown; operation?: unknown }
   if (typeof code !== 'string') {
     console.error(error)
     return 1
   }
   // A call of the library has the same name.
-  const message = given.startsWith(`${command}: `) ? given.slice(command.length + 2) : given
+  const plain = given.startsWith(`${command}: `) ? given.slice(command.length + 2) : given
+  const message = plain.startsWith('args.') ? (await import('./option-names.js')).withOptionNames(plain, argv) : plain
   // The library does not know options of the command line.
   const isArchive = process.argv.some((argument) => argument.endsWith('.pt2'))
   const option =

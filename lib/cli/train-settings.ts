@@ -99,8 +99,9 @@ export function trainingSettings(
   }
   const { evalStrategy, evalOnStart } = fromOptions(() => check(settings))
   if (hasEvaluation || (evalStrategy === 'no' && !evalOnStart)) return settings
-  const option = evalStrategy === 'no' ? 'evalOnStart=true' : `evalStrategy=${evalStrategy}`
-  throw usageError(`--set ${option}: expected rows to measure on, --eval FILE, got none`)
+  throw usageError(
+    `args.${evalStrategy === 'no' ? 'evalOnStart' : 'evalStrategy'}: expected rows to measure on, --eval FILE, got none`
+  )
 }
 
 /** Undefined where there is none, or none of that name, of which trainingArguments then says more. */

@@ -71,6 +71,10 @@ export async function fuseTasks(options: FuseTasksOptions, run: RunOptions = {})
   const secondArgs = trainingArguments(stages.second(false))
   if (head !== undefined) checkLossArguments([{ place: 'fusion.args.', args: secondArgs, heads: [head] }])
   const names = [...new Set(adapters)]
+  if (names.length < 2) {
+    const message = `a fusion is over two adapters or more; expected tasks with others, got '${names[0]}' alone`
+    throw check.valueError('tasks', message)
+  }
   const fuse = fusion.name === undefined ? Fuse(...names) : Fuse(...names, { name: fusion.name })
   const name = fusionName(fuse)
   // Known here of arrays alone; of what is read later, once it has been.

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import { AdapterConfig, type AdapterConfigSource, type AdapterOverrides } from '../config/adapter-config.js'
 import { camelCase } from '../config/case.js'
 import * as check from '../config/check.js'
@@ -36,6 +37,14 @@ export function sweepPoints(grid: SweepGrid, config: AdapterConfigSource, seed: 
     checkName(name, fields)
     const values = check.checkArray(`grid.${name}`, grid[name])
     if (values.length === 0) throw check.valueError(`grid.${name}`, 'expected at least one value')
+    const twice = values.find((value, i) => values.slice(0, i).some((other) => isDeepStrictEqual(other, value)))
+    if (twice !== undefined) {
+      const text = typeof twice === 'string' ? `'${twice}'` : JSON.stringify(twice)
+      throw check.valueError(
+        `grid.${name}`,
+        `expected each value once, got ${text} twice: those adapters would be the same`
+      )
+    }
     if (['metricForBestModel', 'greaterIsBetter'].includes(name)) {
       throw check.valueError(`grid.${name}`, 'all of a sweep are compared by one measure: give it in args')
     }

@@ -1,5 +1,5 @@
-# Executables of test/core/*_test.cc, linked against the core's objects and libtorch: one a file, or with -DTA_SANITIZE=ON
-# all in one, core_tests_sanitized, whose sources are compiled seven at a time. Not part of the ordinary build:
+# test/core/*_test.cc as programs, linked against the core's objects and libtorch: core_tests has them all, its sources
+# compiled seven at a time; each file is one, too, for work on it. Not part of the ordinary build:
 # scripts/lib/core-tests.mjs asks for them.
 
 file(GLOB CORE_TESTS CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/test/core/*_test.cc")
@@ -28,12 +28,9 @@ function(ta_core_test name)
     RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/core-tests" INSTALL_RPATH "${LIBTORCH_ROOT}/lib")
 endfunction()
 
-if(TA_SANITIZE)
-  ta_core_test(core_tests_sanitized ${CORE_TESTS})
-  set_target_properties(core_tests_sanitized PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 7)
-else()
-  foreach(_source IN LISTS CORE_TESTS)
-    get_filename_component(_name "${_source}" NAME_WE)
-    ta_core_test(${_name} "${_source}")
-  endforeach()
-endif()
+ta_core_test(core_tests ${CORE_TESTS})
+set_target_properties(core_tests PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 7)
+foreach(_source IN LISTS CORE_TESTS)
+  get_filename_component(_name "${_source}" NAME_WE)
+  ta_core_test(${_name} "${_source}")
+endforeach()

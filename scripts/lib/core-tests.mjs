@@ -15,18 +15,22 @@ const sanitizers = {
 /** The sanitizers and their leak detector are those of GCC and Clang on Linux. */
 export const canSanitize = process.platform === 'linux'
 
-/** Names of the test programs that contain one of the filters; all without filters. */
+/** The program of all tests. */
+const allTests = 'core_tests'
+
+/** Names of the test programs: that of all tests, or those of the files whose names contain one of the filters. */
 export function coreTestNames(filters = []) {
+  if (filters.length === 0) return [allTests]
   const files = filesBelow(['test/core'], (file) => file.endsWith('_test.cc'))
   const names = files.map((file) => file.replace(/^.*\/(.*)\.cc$/, '$1'))
-  const chosen = names.filter((name) => filters.length === 0 || filters.some((filter) => name.includes(filter)))
+  const chosen = names.filter((name) => filters.some((filter) => name.includes(filter)))
   if (chosen.length > 0) return chosen
   throw new Problem(`No test/core/*_test.cc has a name with ${filters.join(' or ')}. There are: ${names.join(', ')}.`)
 }
 
 /**
- * Compiles programs. The plain ones, by name, share the addon's build folder and its compiled core; the one with
- * sanitizers, which holds all tests, has a folder of its own.
+ * Compiles programs. The plain ones, by name, share the addon's build folder and its compiled core; that of all tests with
+ * sanitizers has a folder of its own.
  */
 export async function buildCoreTests(names) {
   await step('core tests', ({ progress }) => build('build', names, 'core-tests', progress))
@@ -34,14 +38,14 @@ export async function buildCoreTests(names) {
 }
 
 export async function buildSanitizedTests(torch) {
-  const [folder, name] = ['build-asan', 'core_tests_sanitized']
+  const folder = 'build-asan'
   discardTorn(folder, torch.path)
   await step('core tests with sanitizers', async ({ progress }) => {
     const options = ['-DCMAKE_BUILD_TYPE=Release', '-DTA_SANITIZE=ON', `-DLIBTORCH_ROOT=${torch.path}`]
     await run('cmake', ['-S', '.', '-B', folder, ...options], { log: 'core-asan' })
-    return build(folder, [name], 'core-asan', progress)
+    return build(folder, [allTests], 'core-asan', progress)
   })
-  return join(root, folder, 'core-tests', name)
+  return join(root, folder, 'core-tests', allTests)
 }
 
 async function build(folder, targets, log, progress) {

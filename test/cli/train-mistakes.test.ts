@@ -52,7 +52,7 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
     [['train', '--train', rows, '-m', model, '-o', folder, '--name', 'a.b'], 2, /a name cannot hold a point/],
     [['train', '--train', rows, '-m', join(place, 'none', 'x'), '-o', folder], 2, /does not exist/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--epochs', '-1'], 2, /^.*--epochs: expected a value.*\n$/],
-    [['train', '--train', rows, '-m', model, '-o', folder, '--epochs=-1'], 2, /numTrainEpochs: .*above 0, got -1/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--epochs=-1'], 2, /train: --epochs: .*above 0, got -1/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--lr', '1'], 2, /did you mean '--learning-rate'/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--device', 'tpu'], 2, /device: expected 'cpu'.*got 'tpu'/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--config', './nothere.json'], 2, /nothere\.json/],
@@ -78,6 +78,24 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
       ['train', '--train', rows, '-m', model, '-o', folder, '--max-tokens', '99', '--batch-size', '4'],
       2,
       /leave out perDeviceTrainBatchSize/
+    ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--batch-size', '0'], 2, /train: --batch-size: .*got 0/],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--num-train-epochs=-1'], 2, /train: --epochs: .*got -1/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--max-grad-norm=-1'],
+      2,
+      /train: --max-grad-norm: .*got -1/
+    ],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--set', 'maxGradNorm=-1'],
+      2,
+      /--set maxGradNorm: .*got -1/
+    ],
+    [['train', '--train', rows, '-m', model, '-o', folder, '--set=evalSteps=0'], 2, /train: --set evalSteps: .*got 0/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--head-learning-rate=-1'],
+      2,
+      /train: --head-learning-rate: .*got -1/
     ],
     [['train', '--train', rows, '-m', model, '-o', folder, '--labels', 'yes'], 2, /at least two names/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--labels', 'yes,'], 2, /names with commas between/],
@@ -130,7 +148,11 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
     [['train', '--train', rows, '-m', model, '-o', folder, '--grad-clip', '1'], 2, /did you mean '--max-grad-norm'/],
     [['train', rows], 2, /CONFIG: expected a file of options, JSON or YAML, got .*: rows are given as --train/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--report-to', 'htm'], 2, /Did you mean 'html'/],
-    [['train', '--train', rows, '-m', model, '-o', folder, '--eval-on-start'], 2, /evalOnStart=true: expected rows/],
+    [
+      ['train', '--train', rows, '-m', model, '-o', folder, '--eval-on-start'],
+      2,
+      /train: --eval-on-start: expected rows/
+    ],
     [
       ['train', '--train', rows, '-m', model, '-o', folder, '--recipe', 'tagging'],
       2,

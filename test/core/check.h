@@ -1,4 +1,4 @@
-// A small test registry: one executable a file (with sanitizers, one of all files), no framework to fetch.
+// A small test registry: one executable of all files, and one of each; no framework to fetch.
 //   TEST(name) { CHECK(x > 0); CHECK_EQ(a, b); CHECK_NEAR(a, b, 1e-6); CHECK_THROWS(ta::ErrorCode::file_format,
 //   read()); }
 // The executable runs every test whose name contains one of its arguments, or all of them; the exit code is 1 when one

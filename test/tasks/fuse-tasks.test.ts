@@ -68,7 +68,8 @@ test('what no fusion is made of is said, and where the options of a run stand', 
     [{ saveOnAbort: true }, /fuseTasks\(\{ … \}, \{ saveOnAbort \}\)/],
     [{ target: { dataset: rows.x } as never }, /^target: expected a task's name, one of 'x', 'y', got an object/],
     [{ targets: 'x' }, /unknown option 'targets'\. Did you mean 'target'/],
-    [{ tokenizer: null }, /'tokenizer' is not taken: the model has its own/]
+    [{ tokenizer: null }, /'tokenizer' is not taken: the model has its own/],
+    [{ tasks: { x: { dataset: rows.x } } }, /^tasks: a fusion is over two adapters or more; .* got 'x' alone/]
   ] as const) {
     await t.throwsAsync(fuseTasks({ ...options, ...more } as FuseTasksOptions), { message })
   }

@@ -366,6 +366,9 @@ test('what no sweep can vary is said', async (t) => {
   await t.throwsAsync(trainSweep(model, rows, { reductionFactr: [1] }), { message: /reduction/i })
   await t.throwsAsync(trainSweep(model, rows, { learning_rate: [1] }), { message: /Did you mean 'learningRate'/ })
   await t.throwsAsync(trainSweep(model, rows, { learningRate: [] }), { message: /at least one value/ })
+  await t.throwsAsync(trainSweep(model, rows, { learningRate: [1e-3, 1e-4, 1e-3] }), {
+    message: /^grid\.learningRate: expected each value once, got 0\.001 twice/
+  })
   model.addAdapter('sweep-2')
   await t.throwsAsync(trainSweep(model, rows, { seed: [1, 2] }), { message: /name: the model has 'sweep-2' already/ })
   model.deleteAdapter('sweep-2')
