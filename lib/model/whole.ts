@@ -66,9 +66,9 @@ async function loadParts(model: Model, folder: string, parts: BuiltIn): Promise<
     await nativeCall(() => native.loadHead(folder, name, name, null))
   }
   const { active, activeHead, skipLayers } = parts
-  if (active !== null) model.setActiveAdapters(active, { skipLayers })
   if (activeHead !== null) model.setActiveAdapters(active, { skipLayers, head: activeHead })
-  else if (model.activeHead === defaultHead) model.headChoice.standIn()
+  else if (active !== null) model.setActiveAdapters(active, { skipLayers })
+  if (activeHead === null && model.activeHead === defaultHead) model.headChoice.standIn()
 }
 
 /** The base model with all adapters, fusions and heads in one file, as Python's `model.save_pretrained` writes them. */
