@@ -157,7 +157,7 @@ export async function measured(
   const total = bytesOf(all)
   const tensors = gradients + optimizer + activations
   const now = processBytes()
-  const overhead =
+  const beside =
     before === undefined || now === undefined
       ? 0
       : Math.max(0, process - before.anonymous + now.code - before.code - tensors - (young - before.young)) +
@@ -166,6 +166,7 @@ export async function measured(
           steps * args.gradientAccumulationSteps + evaluations.batches,
           encoding + evaluations.encoding
         )
+  const overhead = Math.round(beside)
   return {
     parameters: { total, trained: bytesOf(all.filter(({ trainable }) => trainable)) },
     ...{ gradients, optimizer, activations, overhead },
