@@ -17,7 +17,6 @@ await main(async () => {
   const files = folders.map((folder) => `dist/test/${folder}/*.test.js`)
   const ava = [
     join(root, 'node_modules/ava/entrypoints/cli.mjs'),
-    '--no-worker-threads', // each file in a process of its own: what crashes there is told by its name
     `--concurrency=${Math.max(1, Math.min(12, availableParallelism() - 2))}`,
     ...(args.length > 0 ? args : files)
   ]
