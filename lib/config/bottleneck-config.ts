@@ -257,7 +257,8 @@ function checkScaling(name: string, value: unknown): Scaling {
 function checkResidual(name: string, value: unknown): ResidualBeforeLn {
   if (typeof value === 'boolean') return value
   if (typeof value !== 'string') throw check.typeError(name, "true, false or 'post_add'", value)
-  return check.checkOneOf(name, value, ['post_add'])
+  if (value === 'post_add') return value
+  throw check.valueError(name, `expected true, false or 'post_add', got ${check.describe(value)}`)
 }
 
 function checkTogether(config: BottleneckConfig): void {

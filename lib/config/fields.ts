@@ -75,7 +75,8 @@ export class FieldTable<F extends object> {
 
   #unknown(key: string, snake: boolean): TypeError {
     const known = snake ? this.keys : new Set(this.#fieldByName.values())
-    return check.valueError('adapter config', `unknown field '${key}'.${didYouMean(key, known)}`)
+    const help = didYouMean(key, known) || ` It has: ${[...known].join(', ')}.`
+    return check.valueError('adapter config', `unknown field '${key}'.${help}`)
   }
 }
 

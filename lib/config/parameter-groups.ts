@@ -39,6 +39,10 @@ const schema = {
   }
 }
 
+/** A learning rate or weight decay: parameters, which it multiplies, are float32. */
+export const checkRate = (name: string, value: unknown): number =>
+  check.checkNumber(name, value, { from: 0, to: 3.4e38 })
+
 function parameterGroup(name: string, value: unknown): ParameterGroup {
   const given = check.checkObject(name, value)
   check.checkKeys(name, given, ['match', 'learningRate', 'weightDecay'])
@@ -49,10 +53,10 @@ function parameterGroup(name: string, value: unknown): ParameterGroup {
   return Object.freeze({
     match: matchOf(`${name}.match`, match),
     ...(learningRate !== undefined && {
-      learningRate: check.checkNumber(`${name}.learningRate`, learningRate, { from: 0 })
+      learningRate: checkRate(`${name}.learningRate`, learningRate)
     }),
     ...(weightDecay !== undefined && {
-      weightDecay: check.checkNumber(`${name}.weightDecay`, weightDecay, { from: 0 })
+      weightDecay: checkRate(`${name}.weightDecay`, weightDecay)
     })
   })
 }

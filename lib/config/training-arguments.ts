@@ -11,7 +11,7 @@ import {
   optimizerArguments,
   optimizerName
 } from './optimizer-arguments.js'
-import { type ParameterGroup, parameterGroups } from './parameter-groups.js'
+import { checkRate, type ParameterGroup, parameterGroups } from './parameter-groups.js'
 import { adapterTrainingStrategy, type TrainingStrategy, trainingStrategies } from './recipes.js'
 import { type ReportTarget, type ReportTo, reportTo } from './report-to.js'
 import {
@@ -238,8 +238,8 @@ export const trainingRules: check.FieldRules<ResolvedTrainingArguments> = {
   perDeviceEvalBatchSize: check.checkPositiveInteger,
   evalAccumulationSteps: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
   gradientAccumulationSteps: check.checkPositiveInteger,
-  learningRate: (name, value) => check.checkNumber(name, value, { from: 0 }),
-  weightDecay: (name, value) => check.checkNumber(name, value, { from: 0 }),
+  learningRate: checkRate,
+  weightDecay: checkRate,
   parameterGroups,
   optim: optimizerName,
   optimArgs: optimizerArguments,

@@ -115,12 +115,12 @@ function bytesOf(handle: FileHandle, byteLength: number): AsyncBuffer {
 
 /** Snappy is hyparquet's own; the others are Node's, zstd only of newer ones. */
 const { zstdDecompressSync } = zlib as { zstdDecompressSync?: typeof zlib.brotliDecompressSync }
+/** zlib takes no limit of 0, which a page has whose values are all null. */
+const limit = (bytes: number) => ({ maxOutputLength: Math.max(1, bytes) })
 const compressors: Compressors = {
-  GZIP: (input, maxOutputLength) => zlib.gunzipSync(input, { maxOutputLength }),
-  BROTLI: (input, maxOutputLength) => zlib.brotliDecompressSync(input, { maxOutputLength }),
-  ...(zstdDecompressSync && {
-    ZSTD: (input: Uint8Array, maxOutputLength: number) => zstdDecompressSync(input, { maxOutputLength })
-  })
+  GZIP: (input, bytes) => zlib.gunzipSync(input, limit(bytes)),
+  BROTLI: (input, bytes) => zlib.brotliDecompressSync(input, limit(bytes)),
+  ...(zstdDecompressSync && { ZSTD: (input: Uint8Array, bytes: number) => zstdDecompressSync(input, limit(bytes)) })
 }
 
 /** A mark of byte order is a character of the text: places of answers count it. */

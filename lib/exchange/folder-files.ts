@@ -131,9 +131,14 @@ function nothingHere(folder: string, kind: string, config: string, weights: Weig
     return new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} ${what}`, { hint: 'Check the path.' })
   }
   const names = readdirSync(folder)
-  const stranger = itLooksLike(whatItIs(names.filter((name) => name !== config)))
-  const inside = names.filter((name) => existsSync(join(folder, name, config)))
   const files = Object.values(weights)
+  const isHalf = names.includes(config) && files.length > 0
+  // A head beside a config is that of what is looked for.
+  const others = names.filter((name) => name !== config && !(isHalf && name === headConfigFile))
+  const stranger =
+    itLooksLike(whatItIs(others)) ??
+    (isHalf ? `${config} is there, the weights are not: save or download the folder again.` : undefined)
+  const inside = names.filter((name) => existsSync(join(folder, name, config)))
   const held = names.length === 0 ? 'nothing' : names.slice(0, 12).join(', ')
   return new AdapterError('ERR_FILE_NOT_FOUND', operation, `${folder} holds no ${kind}`, {
     expected: files.length === 0 ? config : `${config} and one of ${files.join(', ')}`,

@@ -122,9 +122,12 @@ export function rowLabels(
     const expected = `${rows * width} ${width === 1 ? 'labels, one for each row' : `numbers, ${width} for each row`}`
     throw check.valueError(name, `expected ${expected}, got ${flat.length}`)
   }
-  return many || numLabels === 1
-    ? Float32Array.from(flat, (label, i) => check.checkNumber(`${name}[${i}]`, label))
-    : Int32Array.from(flat, (label, i) => labelId(`${name}[${i}]`, integer(name, i, 0, label), numLabels))
+  if (many) {
+    const place = (i: number) => `${name}[${Math.floor(i / numLabels)}][${i % numLabels}]`
+    return Float32Array.from(flat, (label, i) => check.checkNumber(place(i), label, { from: 0, to: 1 }))
+  }
+  if (numLabels === 1) return Float32Array.from(flat, (label, i) => check.checkNumber(`${name}[${i}]`, label))
+  return Int32Array.from(flat, (label, i) => labelId(`${name}[${i}]`, check.checkInteger(`${name}[${i}]`, label), numLabels))
 }
 
 function flatNumbers(labels: Labels): number[] {
@@ -140,6 +143,6 @@ function flatNumbers(labels: Labels): number[] {
 function labelNumber(label: unknown, name: string): number {
   if (typeof label === 'number' || typeof label === 'bigint') return Number(label)
   const isName = typeof label === 'string'
-  const expected = isName ? "a label's number; its name is read by predict, evaluate and training" : 'a number'
+  const expected = isName ? 'a number (names of labels are read by predict, evaluate and training)' : 'a number'
   throw check.typeError(name, expected, label)
 }

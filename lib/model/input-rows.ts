@@ -25,7 +25,7 @@ export function rowsOf(name: string, ids: Ids): Rows {
     })
     return { name, values: ids, columns: Math.max(0, ...ids.map((row) => row.length)) }
   }
-  const { data, shape } = check.checkObject(name, ids) as unknown as Shaped
+  const { data, shape } = (check.isPlainObject(ids) ? ids : {}) as Shaped
   if (typeof data?.length !== 'number' || !Array.isArray(shape) || shape.length !== 2) {
     throw check.typeError(name, 'rows of numbers, or { data, shape: [rows, columns] }', ids)
   }

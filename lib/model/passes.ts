@@ -87,7 +87,8 @@ export abstract class ModelPasses extends ParameterSharing {
   }
 
   /**
-   * One backward pass over a batch, dropout off, nothing updated: the loss and the gradient of every trainable parameter.
+   * One backward pass over a batch, dropout off, nothing updated: the loss and the gradient of every trainable parameter. A
+   * fusion's regularisation, which a trainer's step adds, is in neither.
    * After trainAdapter, trainAdapterFusion and trainAll the heads that answer the call are among them. An `AdapterError`
    * ERR_NO_HEAD where none answers.
    */
@@ -98,6 +99,9 @@ export abstract class ModelPasses extends ParameterSharing {
     this.configurable('gradients')
     checkOptions(options, passKeys)
     const { packed, native } = passOf(this.#model, inputs, options, 'gradients')
+    if (packed.batch.labels === undefined && native.headLabels === undefined) {
+      throw check.valueError('inputs.labels', 'expected labels: gradients are those of a loss')
+    }
     const heads = native.heads ?? [native.head]
     const trains = this.#model.trainsWith(heads.filter((head) => head !== null))
     const done = this.#model.reads(partsRead(native.setups, heads))

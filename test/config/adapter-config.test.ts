@@ -124,7 +124,8 @@ test('scaling takes an integer', (t) => {
 
 test('wrong fields name themselves, the expected value and the nearest spelling', (t) => {
   const cases: [() => unknown, RegExp][] = [
-    [() => AdapterConfig.load('seq_bn[invalid_key=2]'), /unknown field 'invalid_key'/],
+    [() => AdapterConfig.load('seq_bn[invalid_key=2]'), /unknown field 'invalid_key'\. It has: .*reduction_factor/],
+    [() => AdapterConfig.load(5 as never), /adapter config: expected a preset's name, .* got 5/],
     [() => AdapterConfig.load('seq_bn[reduction_facto=2]'), /Did you mean 'reduction_factor'\?/],
     [() => AdapterConfig.load('seq_bm'), /unknown name 'seq_bm'. Did you mean 'seq_bn'\?/],
     [() => AdapterConfig.load('seq_bn|houlsbi[dropout=0.1]'), /unknown name 'houlsbi' at position 8 .*'houlsby'/],
@@ -133,7 +134,7 @@ test('wrong fields name themselves, the expected value and the nearest spelling'
     [() => AdapterConfig.load("seq_bn[reduction_factor={'first': 2}]"), /layer numbers and 'default' as keys/],
     [() => AdapterConfig.load("seq_bn[non_linearity='rellu']"), /got 'rellu'. Did you mean 'relu'\?/],
     [() => AdapterConfig.load("seq_bn[scaling='channels']"), /Did you mean 'channel'\?/],
-    [() => AdapterConfig.load("seq_bn[residual_before_ln='before']"), /expected one of 'post_add'/],
+    [() => AdapterConfig.load("seq_bn[residual_before_ln='before']"), /expected true, false or 'post_add', got 'before'/],
     [() => AdapterConfig.load('seq_bn[leave_out=[-1]]'), /leave_out\[0\]: expected an integer from 0/],
     [() => AdapterConfig.load('seq_bn[stochastic_depth=1]'), /below 1/],
     [() => AdapterConfig.load('seq_bn[output_adapter=False]'), /mhAdapter or outputAdapter must be true/],

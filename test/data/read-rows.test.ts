@@ -248,6 +248,16 @@ test("Parquet: pyarrow's files, row groups, lists, structs, whole numbers of 64 
   t.deepEqual(await readFileRows(parquet('questions')), [{ question: 'which?', context: '\ufeffne two', answers }])
 })
 
+test('Parquet: a page whose values are all null, which takes no bytes', async (t) => {
+  const rows = [0, 1].map((label) => ({ text: 'ab'[label], label, note: null }))
+  for (const codec of ['gzip', 'brotli']) {
+    t.deepEqual(
+      (await readFileRows(parquet(`nulls-${codec}`))).map((row) => ({ note: null, ...(row as object) })),
+      rows as never
+    )
+  }
+})
+
 test("Parquet: the label names of Hugging Face's datasets", async (t) => {
   t.deepEqual(await readLabelNames(parquet('texts')), ['low', 'high', 'mid'])
   t.deepEqual(await readLabelNames(parquet('words')), ['O', 'B-X'])

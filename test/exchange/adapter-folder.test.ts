@@ -102,6 +102,8 @@ test('what is no adapter folder', (t) => {
   writeFileSync(file, whole)
   renameSync(join(copy, 'pytorch_adapter.bin'), join(copy, 'adapter_model.bin'))
   t.throws(() => readAdapterFolder(copy), { code: 'ERR_FILE_NOT_FOUND', message: /a PEFT adapter/ })
+  rmSync(join(copy, 'adapter_model.bin'))
+  t.throws(() => readAdapterFolder(copy), { message: /adapter_config\.json is there, the weights are not/ })
   rmSync(copy, { recursive: true })
   t.throws(() => readAdapterFolder(copy), { code: 'ERR_FILE_NOT_FOUND', message: /does not exist/ })
   // A checkpoint, or any folder of folders.

@@ -76,7 +76,12 @@ const wrong: Readonly<Record<string, Wrong>> = {
     inputs: { inputIds: [[5], [6]], labels: [0, undefined] },
     message: /labels\[1\]: expected a number, got undefined/
   },
-  'NaN as label': { inputs: { inputIds: [[5]], labels: [Number.NaN] }, message: /label/ },
+  'NaN as label': { inputs: { inputIds: [[5]], labels: [Number.NaN] }, message: /^labels\[0\]: expected an integer/ },
+  'a name as label': { inputs: { inputIds: [[5]], labels: ['x'] }, message: /labels\[0\]: expected a number \(names/ },
+  'one row for rows': {
+    inputs: { inputIds: Int32Array.of(5, 6) },
+    message: /inputIds: expected rows of numbers, or \{ data, shape: \[rows, columns\] \}, got an Int32Array/
+  },
   'more labels than rows': { inputs: { inputIds: [[5]], labels: [0, 1] }, message: /1 labels.*got 2/ }
 }
 
@@ -121,7 +126,7 @@ test('regression and multi-label: labels must be finite numbers, as many as outp
         },
         { head: 'many' }
       ),
-      { message: /finite/ }
+      { message: /^labels\[1\]\[1\]: expected a number at least 0 and at most 1/ }
     )
   }
   await t.throwsAsync(
@@ -182,7 +187,7 @@ test('what is for other calls, other heads or another place says so', async (t) 
     [
       { inputIds, labels: ['x', 'y'] },
       { head: 'classes' },
-      /labels\[0\]: expected a label's number; its name .*got 'x'/
+      /labels\[0\]: expected a number \(names of labels are read .*got 'x'/
     ],
     [{ inputIds, choices: [2] }, { head: 'classes' }, /inputs\.choices: a head of kind classification reads none/],
     [{ inputIds, choices: 2 }, { head: 'choices' }, /choices: expected for each question how many .*\[2, 3\]/],

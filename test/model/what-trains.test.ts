@@ -213,6 +213,9 @@ test('gradients are those of the heads that answer the call, and what trains sta
   // A head that was chosen by name trains alone.
   model.trainHead('own')
   await t.throwsAsync(model.gradients(batch, { head: 'a' }), { message: /no trainable parameter takes part/ })
+  await t.throwsAsync(model.gradients({ inputIds: batch.inputIds }, { head: 'a' }), {
+    message: /^inputs\.labels: expected labels: gradients are those of a loss/
+  })
 })
 
 test('adapterSummary says what is active and what trains', async (t) => {

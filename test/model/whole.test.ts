@@ -249,3 +249,15 @@ test('a damaged folder is told of, and no model is left behind', async (t) => {
   })
   t.true(existsSync(tiny))
 })
+
+test('heads that the config names and the weights do not have are left out by withHead', async (t) => {
+  const model = await load(t)
+  model.addClassificationHead('class', { numLabels: 2 })
+  const folder = join(scratch(t), 'whole')
+  await model.save(folder)
+  // As Python's `model.bert.save_pretrained` leaves them.
+  const file = join(folder, 'model.safetensors')
+  writeTensors(file, new Map([...readTensors(file)].filter(([name]) => !name.startsWith('heads.'))))
+  await t.throwsAsync(again(t, folder), { message: /missing 'heads\.class\..*withHead: false leaves it out/s })
+  t.is((await again(t, folder, { withHead: false })).heads.size, 0)
+})

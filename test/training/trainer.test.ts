@@ -116,6 +116,17 @@ test('a loss that is not finite stops the run, names the step, and the parameter
   t.notThrows(() => model.addAdapter('b'))
 })
 
+test('without an epsilon, what has no gradient stands still', async (t) => {
+  const model = await ready(t, {})
+  model.addAdapter('lora', 'lora')
+  model.trainAdapter('lora')
+  const before = snapshot(model)
+  // B is zero, so that no gradient reaches A in the first step.
+  await events(model, { maxSteps: 1, adamEpsilon: 0, weightDecay: 0 })
+  const after = moved(before, snapshot(model))
+  t.true(after.some((name) => name.endsWith('lora_B')) && !after.some((name) => name.endsWith('lora_A')), `${after}`)
+})
+
 test('data that cannot be trained on is said before the first step, by row', async (t) => {
   const model = await ready(t, {})
   const before = snapshot(model)

@@ -34,7 +34,8 @@ constexpr std::string_view weight_files[] = {"model.safetensors", "model.safeten
     detail.hint = "Fetch the file itself: git lfs pull.";
   } else if (start.starts_with("<") || start.starts_with("{")) {
     detail.got = start.front() == '<' ? "a web page" : "JSON text";
-    detail.hint = "The download may have saved an error message.";
+    detail.hint = file.path().ends_with(".json") ? "It is a config: name its folder, or the file of weights beside it."
+                                                 : "The download may have saved an error message.";
   } else {
     detail.got = "neither";
     detail.hint = "If the file comes from a download, fetch it again.";

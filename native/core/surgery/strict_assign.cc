@@ -28,6 +28,10 @@ int64_t layers_of(const std::string& name, const std::string& path) {
 // Python's adapters forgets what layers share where a bare class saves.
 const char* hint_for(const Misfit& misfit) {
   const auto is_shared = [](const std::string& name) { return name.find("shared_parameters.") != std::string::npos; };
+  const auto is_head = [](const std::string& name) { return name.starts_with("heads."); };
+  if (!misfit.missing.empty() && misfit.unexpected.empty() && misfit.misshaped.empty() &&
+      std::all_of(misfit.missing.begin(), misfit.missing.end(), is_head))
+    return "The file holds nothing of the head: withHead: false leaves it out";
   const bool forgotten = !misfit.missing.empty() && misfit.unexpected.empty() && misfit.misshaped.empty() &&
                          std::all_of(misfit.missing.begin(), misfit.missing.end(), is_shared);
   return forgotten ? "Python's adapters leaves shared parameters out of what a bare class saves: save it from its "
