@@ -137,7 +137,11 @@ const operation = 'read the adapter config'
 function loadAdapterConfig(source: AdapterConfigSource, overrides: AdapterOverrides = {}): AdapterConfig {
   check.checkObject('overrides', overrides)
   if (typeof source !== 'string' && (typeof source !== 'object' || source === null)) {
-    throw check.typeError('adapter config', "a preset's name, such as 'seq_bn', a JSON file, or an object of fields", source)
+    throw check.typeError(
+      'adapter config',
+      "a preset's name, such as 'seq_bn', a JSON file, or an object of fields",
+      source
+    )
   }
   const config = typeof source === 'string' ? fromString(source) : adapterConfigFromObject(source)
   if (Object.values(overrides).every((value) => value === undefined)) return config

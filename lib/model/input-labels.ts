@@ -127,7 +127,9 @@ export function rowLabels(
     return Float32Array.from(flat, (label, i) => check.checkNumber(place(i), label, { from: 0, to: 1 }))
   }
   if (numLabels === 1) return Float32Array.from(flat, (label, i) => check.checkNumber(`${name}[${i}]`, label))
-  return Int32Array.from(flat, (label, i) => labelId(`${name}[${i}]`, check.checkInteger(`${name}[${i}]`, label), numLabels))
+  return Int32Array.from(flat, (label, i) =>
+    labelId(`${name}[${i}]`, check.checkInteger(`${name}[${i}]`, label), numLabels)
+  )
 }
 
 function flatNumbers(labels: Labels): number[] {

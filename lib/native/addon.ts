@@ -3,7 +3,7 @@ import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { isMainThread } from 'node:worker_threads'
 import { AdapterError } from './errors.js'
-import { type LibTorch, requireLibTorch } from './libtorch.js'
+import { type LibTorch, neededMinor, requireLibTorch } from './libtorch.js'
 import { hasNvidiaDriver, libraryFile, packageRoot, platformKey, unsupportedReason } from './platform.js'
 import type { Addon } from './types.js'
 
@@ -92,23 +92,31 @@ function openLibTorch(loader: Loader, libtorch: LibTorch): void {
     const { code, message } = cause as Error & { code?: string }
     if (code === 'ERR_LIBTORCH_VERSION') {
       throw new AdapterError(code, 'load libtorch', message, {
-        hint: 'Run "npx torch-adapters install-libtorch", or set LIBTORCH to a libtorch of that version',
+        hint: `libtorch stands at ${libtorch.path}. ${anotherOne(libtorch)}`,
         cause
       })
     }
     throw new AdapterError('ERR_LIBTORCH_LOAD', 'load libtorch', `the system could not open it: ${message}`, {
-      hint: `libtorch ${libtorch.version} stands at ${libtorch.path}. ${loadHint(message)}`,
+      hint: `libtorch ${libtorch.version} stands at ${libtorch.path}. ${loadHint(message, libtorch)}`,
       cause
     })
   }
 }
 
-function loadHint(message: string): string {
-  if (/libcudart|libcupti/.test(message)) {
-    return 'It is a CUDA build whose NVIDIA libraries are not beside it: install them with pip into the same Python, or run "npx torch-adapters install-libtorch"'
-  }
+function loadHint(message: string, libtorch: LibTorch): string {
   if (/GLIBC/.test(message)) return 'This system is older than libtorch allows (glibc 2.28)'
-  return 'Run "npx torch-adapters install-libtorch" to fetch a complete one'
+  const isCuda = /libcudart|libcupti/.test(message)
+  const why = isCuda ? 'It is a CUDA build whose NVIDIA libraries are not beside it. ' : ''
+  return `${why}${anotherOne(libtorch)}`
+}
+
+/** How to come to another libtorch: what stands where one is found goes on being found. */
+function anotherOne({ source, path }: LibTorch): string {
+  const install = '"npx torch-adapters install-libtorch'
+  if (source === 'LIBTORCH') return `Set LIBTORCH to a whole one, or unset it and run ${install}"`
+  if (source === 'cache') return `Delete ${dirname(path)}, and run ${install}"`
+  if (source === 'package') return 'Install the package again'
+  return `Install torch ${neededMinor} again in that Python, or set LIBTORCH to the folder that ${install} --force" names`
 }
 
 // libtorch registers its CUDA backend when the library is opened. Without a driver that would only cost time and memory.

@@ -75,7 +75,10 @@ export function run(
       if (problem) reject(problem)
       else resolve(tail)
     }
-    child.on('error', (error) => end(new Problem(`${command} could not be started: ${error.message}. ${help}`)))
+    child.on('error', ({ code, message }) => {
+      const missing = code === 'ENOENT' ? 'Is it on PATH?' : help
+      end(new Problem(`${command} could not be started: ${message}. ${missing}`))
+    })
     child.on('close', (code, signal) => {
       if (code === 0 || stopping) return end()
       if (inherit)

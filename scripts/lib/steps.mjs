@@ -104,9 +104,12 @@ const addonStamp = 'build/.stamp'
 const addonFiles = ['build/Release/torch_adapters.node', 'build/artifacts/loader/torch_adapters_loader.node']
 const addonSources = () => filesBelow(['CMakeLists.txt', 'native'], (file) => /\.(cc|h|cmake|txt)$/.test(file))
 
+/** Whether there is an addon, be it of these sources or of older ones. */
+export const isCompiled = () => addonFiles.every((file) => existsSync(at(file)))
+
 export async function addon({ path, version }, { verbose = false } = {}) {
   const key = hashOf(['package-lock.json', ...addonSources()], version, process.platform, process.arch)
-  if (readStamp(addonStamp) === key && addonFiles.every((file) => existsSync(at(file)))) return false
+  if (readStamp(addonStamp) === key && isCompiled()) return false
   checkBuildTools()
   await step('addon', async ({ note, progress }) => {
     checkDisk(1, 'Compiling the addon')

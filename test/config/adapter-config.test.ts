@@ -134,7 +134,10 @@ test('wrong fields name themselves, the expected value and the nearest spelling'
     [() => AdapterConfig.load("seq_bn[reduction_factor={'first': 2}]"), /layer numbers and 'default' as keys/],
     [() => AdapterConfig.load("seq_bn[non_linearity='rellu']"), /got 'rellu'. Did you mean 'relu'\?/],
     [() => AdapterConfig.load("seq_bn[scaling='channels']"), /Did you mean 'channel'\?/],
-    [() => AdapterConfig.load("seq_bn[residual_before_ln='before']"), /expected true, false or 'post_add', got 'before'/],
+    [
+      () => AdapterConfig.load("seq_bn[residual_before_ln='before']"),
+      /expected true, false or 'post_add', got 'before'/
+    ],
     [() => AdapterConfig.load('seq_bn[leave_out=[-1]]'), /leave_out\[0\]: expected an integer from 0/],
     [() => AdapterConfig.load('seq_bn[stochastic_depth=1]'), /below 1/],
     [() => AdapterConfig.load('seq_bn[output_adapter=False]'), /mhAdapter or outputAdapter must be true/],

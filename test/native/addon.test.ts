@@ -87,7 +87,16 @@ test('a damaged libtorch is an error that says what the system said', async (t) 
     "import('./dist/lib/native/addon.js').then((m) => m.loadAddon()).catch((e) => console.log(e.code, e.message))"
   const { stdout, code } = await runNode(['-e', program], { ...process.env, LIBTORCH: folder })
   t.is(code, 0)
-  t.regex(stdout, /^ERR_LIBTORCH_LOAD load libtorch: the system could not open it: .*install-libtorch/)
+  t.regex(
+    stdout,
+    /^ERR_LIBTORCH_LOAD load libtorch: the system could not open it: .*Set LIBTORCH to a whole one, or unset it and run .*install-libtorch/
+  )
+  // What is in the cache is found again until it goes.
+  const cached = join(folder, 'cache', `libtorch-${minor}.0`)
+  writeFakeLibTorch(join(cached, 'torch'), `${minor}.0`)
+  const bare = { PATH: '', HOME: folder, TORCH_ADAPTERS_CACHE: join(folder, 'cache') }
+  const again = await runNode(['-e', program], bare)
+  t.true(again.stdout.includes(`Delete ${cached}, and run "npx torch-adapters install-libtorch"`), again.stdout)
 })
 
 test('a libtorch behind a link is opened at its real place', async (t) => {
