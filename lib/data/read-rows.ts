@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { extname } from 'node:path'
 import { camelCase, isSnakeCase, snakeCase } from '../config/case.js'
-import { describe, isPlainObject } from '../config/check.js'
+import { checkNonEmptyString, describe, isPlainObject } from '../config/check.js'
 import { fileError } from '../config/read-json.js'
 import { AdapterError } from '../native/errors.js'
 import { cellValues } from './cells.js'
@@ -33,6 +33,7 @@ function otherFormat(file: string): string {
 }
 
 export function rowFormat(file: string): RowFormat {
+  checkNonEmptyString('file', file)
   const format = formats[extname(file).toLowerCase()]
   if (format !== undefined) return format
   throw new AdapterError('ERR_INVALID_FILE', operation, `the format of ${file} is not known`, {

@@ -215,3 +215,20 @@ test('fused adapters come by name, or as a list whose names are numbers', async 
   t.deepEqual([...new Set(names)], ['adapters.0', 'adapters.1'])
   t.throws(() => fusedAdapters({ hiddenSize: hidden, numHeads: 2, adapters: [] }), { message: /at least one adapter/ })
 })
+
+test('behind the pooler’s activation is behind the pooler', async (t) => {
+  const model = await withHead(t)
+  const first = await logits(model)
+  const [whole, activation] = ['bert.pooler', 'bert.pooler.activation']
+  const answers: ArrayLike<number>[] = []
+  for (const path of [whole, activation]) {
+    t.deepEqual(model.namedModules(path), [path])
+    model.replaceModule(path, (module) => sequential(module, bottleneck({ hiddenSize: hidden, adapterSize: 6 })))
+    t.true(names(model).includes(`${path}.1.up_project.weight`))
+    fill(model)
+    answers.push(await logits(model))
+    model.undo()
+  }
+  t.deepEqual(answers[1], answers[0])
+  t.true(largestDifference(answers[0] ?? [], first) > 1e-3)
+})

@@ -1,7 +1,5 @@
 #include "core/models/transformer_parts.h"
 
-#include <ATen/ops/tanh.h>
-
 #include <string_view>
 
 #include "core/nn/named_dropout.h"
@@ -32,10 +30,11 @@ Intermediate::Intermediate(const ModelConfig& config, const char* type) : type_(
 
 Pooler::Pooler(const ModelConfig& config, const char* type) : type_(type) {
   child("dense", dense_, std::make_shared<Linear>(config.hidden_size, config.hidden_size));
+  child("activation", activation_, std::make_shared<Activation>("tanh"));
 }
 
 at::Tensor Pooler::forward(const at::Tensor& x, const ForwardContext& context) {
-  return at::tanh(dense_(x, context));
+  return activation_(dense_(x, context), context);
 }
 
 }  // namespace ta

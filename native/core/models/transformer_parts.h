@@ -52,6 +52,7 @@ class Pooler : public Layer {
 
  private:
   Slot dense_;
+  SlotOf<Activation> activation_;
   const char* type_;
 };
 
