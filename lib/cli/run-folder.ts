@@ -102,6 +102,12 @@ async function decidingSettings({ model, train, tune = 'adapter', config = 'seq_
   return { model: nameOf(model), train: nameOf(train), tune, ...adapter }
 }
 
+/** The command that trains from the beginning what a folder's record says. */
+export function trainAnew(folder: string, record: Settings): string {
+  const command = 'sweep' in record ? 'sweep' : 'adapters' in record ? 'fuse' : 'train'
+  return `torch-adapters ${command} ${join(folder, runConfigFile)} --output ${folder} --overwrite`
+}
+
 /** Empty where no run of the command line was here. */
 export function readRecord(folder: string): Settings {
   try {

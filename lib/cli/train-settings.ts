@@ -17,7 +17,7 @@ import {
 import { packageRoot } from '../native/platform.js'
 import { listCheckpoints, trainingFile } from '../training/checkpoint-folder.js'
 import { choiceOption, countOption, fromOptions, numberOption, usageError } from './arguments.js'
-import { isFinished, isSaved } from './run-folder.js'
+import { isFinished, isSaved, readRecord, trainAnew } from './run-folder.js'
 import { runConfigFile } from './train-config.js'
 import { onlyAsOption, optionOf, plainOptions, type TrainValues } from './train-options.js'
 
@@ -140,7 +140,7 @@ const present = <T extends object>(fields: T): Partial<T> =>
   Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>
 
 function resumeFrom(
-  { resume, 'resume-from': folder, ...values }: TrainValues,
+  { resume, 'resume-from': folder }: TrainValues,
   outputDir: string,
   loggingDir: string
 ): string | true | null {
@@ -151,20 +151,20 @@ function resumeFrom(
   }
   // Of a run that is finished nothing is left to go on with: see runTrainingIn.
   if (resume && listCheckpoints(outputDir).length === 0 && !isFinished(dirname(outputDir), loggingDir)) {
-    const [command, run] = ['adapter' in values ? 'fuse' : 'train', dirname(outputDir)]
+    const run = dirname(outputDir)
     if (!existsSync(join(run, runConfigFile))) {
       throw usageError(`--resume: no run is in ${run} to go on with. Leave --resume out to begin one`)
     }
     if (existsSync(run) && isSaved(run)) {
       throw usageError(
         `--resume: what was trained lies in ${run}, but no events that say how far it came, as with --report-to none, and ` +
-          `no checkpoint. To train it anew: torch-adapters ${command} ${join(run, runConfigFile)} --output ${run} --overwrite`
+          `no checkpoint. To train it anew: ${trainAnew(run, readRecord(run))}`
       )
     }
     throw usageError(
       `there are no checkpoints in ${outputDir} to resume from. A run writes one every --save-steps (default 500), at its end and ` +
         'where it is interrupted; with --save epoch it does after each epoch. To begin anew, use the command that began it without ' +
-        `--resume, or: torch-adapters ${command} ${join(run, runConfigFile)} --output ${run} --overwrite`
+        `--resume, or: ${trainAnew(run, readRecord(run))}`
     )
   }
   return resume || null

@@ -307,7 +307,7 @@ function describeTasks(result: MultiTaskResult, folder: string): string {
     const { steps, loss, ended } = task
     if (steps === 0) return `task '${name}': no step, nothing was saved\n`
     const best = describeBest(task)
-    const top = best === undefined ? '' : `, ${best}`
+    const top = best === undefined ? '' : `, ${best} of all tasks together`
     const early = ended === undefined ? '' : `, ended early (${ended})`
     return `task '${name}': ${counted(steps, 'step')}, mean loss ${loss.toFixed(4)}${top}${early}\n`
   })

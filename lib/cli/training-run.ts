@@ -10,7 +10,7 @@ import { untilInterrupted } from './model-options.js'
 import { checkOutputFolder, jsonLine, removeIfEmpty } from './output.js'
 import { removeEarlier } from './overwrite.js'
 import { closeRows, type TrainingRows } from './rows.js'
-import { type FinishedRun, finishedRun } from './run-folder.js'
+import { type FinishedRun, finishedRun, trainAnew } from './run-folder.js'
 import { isForeignConfig, runConfigFile, writeTrainConfig } from './train-config.js'
 import { checkpointFolder } from './train-what.js'
 import type { TrainingModel } from './training-model.js'
@@ -123,18 +123,13 @@ function describeFinished({ folder, record }: Frame, { step, isEarly }: Finished
     : ['more epochs or steps', '--epochs N (or --max-steps N)']
   const longer = canGoOn ? `With ${options[0]} it goes on: torch-adapters resume ${folder} ${options[1]}. ` : ''
   const early = isEarly ? ' (early, since evaluations got no better)' : ''
-  return `the run in ${folder} is finished, at step ${step}${early}: nothing is left to train. ${longer}To train it anew: ${anew({ folder, record })}\n`
+  return `the run in ${folder} is finished, at step ${step}${early}: nothing is left to train. ${longer}To train it anew: ${trainAnew(folder, record)}\n`
 }
 
 /** One that is to become longer, and has nothing to go on from. */
 const describeEnded = ({ folder, record }: Frame): string =>
   `--resume: the run in ${folder} is finished, and no checkpoint is there to go on from: --save steps or epoch writes one at ` +
-  `the end, --best one where a run stops early, too. To train it anew: ${anew({ folder, record })}`
-
-function anew({ folder, record }: Frame): string {
-  const command = 'sweep' in record ? 'sweep' : 'adapters' in record ? 'fuse' : 'train'
-  return `torch-adapters ${command} ${join(folder, runConfigFile)} --output ${folder} --overwrite`
-}
+  `the end, --best one where a run stops early, too. To train it anew: ${trainAnew(folder, record)}`
 
 /** An interrupted run has saved what it did, unless it had done nothing. */
 function describeStop(folder: string, last: Told | undefined): string {

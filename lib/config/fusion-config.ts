@@ -70,7 +70,10 @@ function withFields(preset: FusionConfig, given: Readonly<Record<string, unknown
     const field = fields.find((name) => name === camelCase(key))
     if (field === undefined) {
       const known = isSnakeCase(Object.keys(given)) ? fields.map(snakeCase) : fields
-      throw check.valueError('fusion config', `unknown field '${key}'.${didYouMean(key, known)}`)
+      throw check.valueError(
+        'fusion config',
+        `unknown field '${key}'.${didYouMean(key, known) || ` It has: ${known.join(', ')}.`}`
+      )
     }
     return value === undefined ? [] : [[field, checkField(field, key, value)]]
   })

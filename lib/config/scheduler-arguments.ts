@@ -23,7 +23,10 @@ export interface LrSchedulerKwargs {
   readonly minLrRate?: number | undefined
   /** cosine_warmup_with_min_lr: the first learning rate as a share of learningRate. Default: 1 / warm-up steps. */
   readonly warmupLrRate?: number | undefined
-  /** inverse_sqrt: steps after which it has fallen to 1/√2. Default: the warm-up's steps, 10000 without any. */
+  /**
+   * inverse_sqrt: steps after which it has fallen to 1/√2. Default: the warm-up's steps, 10000 without any. transformers' own
+   * get_scheduler passes it by.
+   */
   readonly timescale?: number | undefined
   /** warmup_stable_decay: steps of the decay. It must be given. */
   readonly numDecaySteps?: number | undefined

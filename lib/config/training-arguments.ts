@@ -140,7 +140,10 @@ export interface ResolvedTrainingArguments extends BestModelArguments {
    * null: they keep their order.
    */
   readonly shuffleBufferSize: number | null
-  /** Leave out a last batch that is not full. Default false. */
+  /**
+   * Leave out a last batch that is not full, while training; an evaluation reads every row, where transformers leaves its
+   * last one out, too. Default false.
+   */
   readonly dataloaderDropLast: boolean
   /** A checkpoint's folder, or true: the newest in outputDir. Default null. */
   readonly resumeFromCheckpoint: string | boolean | null

@@ -22,7 +22,7 @@ export interface StepEvent {
   readonly rows: number
 }
 
-/** Every loggingSteps. */
+/** Every loggingSteps, and at the last step. */
 export interface LogEvent {
   readonly type: 'log'
   /** Whose it is, where a run has several tasks. */

@@ -76,7 +76,7 @@ export async function saveCheckpoint<Saved extends Pick<SavedRun, 'step' | 'run'
   })
   const kept = args.loadBestModelAtEnd ? saved.best?.best?.step : undefined
   removeOldest(args.outputDir, args.saveTotalLimit, saved.step, kept)
-  const [later] = laterCheckpoints(args.outputDir, saved.step)
+  const later = laterCheckpoints(args.outputDir, saved.step).at(-1)
   if (later !== undefined) {
     const text =
       `train: ${later} is of an earlier run, and resumeFromCheckpoint: true would go on from it until this run is further: ` +

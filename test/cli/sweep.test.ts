@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { gridOf } from '../../lib/cli/sweep.js'
@@ -121,6 +121,15 @@ test('a sweep in a config, interrupted and resumed, ends as one that was not', a
   const { errors: stopErrors } = await interrupted(['sweep', config, '-o', stopped], 'step 9,')
   t.regex(stopErrors, /interrupted after step \d+, saved .*; go on with: torch-adapters resume .*stopped\n$/)
   t.is(readdirSync(join(stopped, 'checkpoints')).length, 1)
+  // As it was when nothing had been saved.
+  const begun = join(place, 'begun')
+  cpSync(stopped, begun, { recursive: true, filter: (source) => !/checkpoints$/.test(source) })
+  const nothing = await command(['resume', begun])
+  t.is(nothing.status, 2, nothing.errors)
+  t.regex(
+    nothing.errors,
+    /there are no checkpoints in .*: torch-adapters sweep \S+train\.json --output \S+begun --overwrite/
+  )
   const resumed = await command(['resume', stopped])
   t.is(resumed.status, 0, resumed.errors)
   const file = (folder: string) => readFileSync(join(folder, 'adapter.safetensors'))

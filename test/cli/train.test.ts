@@ -174,9 +174,9 @@ test.serial('arguments that neither the head nor the rows know are mistakes of t
   writeFileSync(values, [0.5, 0.25].map((label) => `${JSON.stringify({ text: 'good', label })}\n`).join(''))
   const args = ['train', ...shared, '--train', values, '-o', join(place, 'never')]
   const cases: [string[], RegExp][] = [
-    [['--label-smoothing-factor', '0.1'], /args\.labelSmoothingFactor: no head that trains chooses/],
-    [['--class-weights', 'balanced'], /args\.classWeights: no head that trains has classes/],
-    [['--shuffle-buffer-size', '8'], /args\.shuffleBufferSize: it is for a stream/]
+    [['--label-smoothing-factor', '0.1'], /train: --label-smoothing-factor: no head that trains chooses/],
+    [['--class-weights', 'balanced'], /train: --class-weights: no head that trains has classes/],
+    [['--shuffle-buffer-size', '8'], /train: --shuffle-buffer-size: it is for a stream/]
   ]
   for (const [options, message] of cases) {
     const { status, errors } = await command([...args, ...options])
