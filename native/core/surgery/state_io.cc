@@ -55,12 +55,17 @@ FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::strin
                   const std::vector<NamedParameter>& wanted) {
   StateDict own;
   std::unordered_map<std::string, std::string> keys;
+  std::set<std::string> others;
   bool prefixed = false;
   const auto& containers = own_containers(backbone);
   for (const auto& [key, tensor] : file) {
     const auto modern = modern_key(key);
     const auto found = key_owner(modern, containers);
-    if (!found || found->kind != owner.kind || found->name != owner.name || is_constant_buffer(key)) continue;
+    if (!found || found->kind != owner.kind || is_constant_buffer(key)) continue;
+    if (found->name != owner.name) {
+      others.insert(found->name);
+      continue;
+    }
     prefixed = prefixed || has_base_prefix(modern, backbone.prefix());
     const auto here = without_pool(with_our_prefix(rename_owner(modern, owner, name, containers), backbone), backbone);
     if (const auto* before = own.find(here); before != nullptr && here.find(".prefix_tunings.") != here.npos) {
@@ -70,6 +75,12 @@ FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::strin
     }
     own.add(here, tensor);
     keys.emplace(here, key);
+  }
+  if (own.empty() && !others.empty() && !wanted.empty()) {
+    fail(ErrorCode::state_dict, "load '" + owner.name + "'", "the file holds nothing of that name",
+         {.expected = "tensors of '" + owner.name + "'",
+          .got = "those of " + name_list(others),
+          .hint = "A config names its tensors: write their name into the one beside the file"});
   }
   FromFile result;
   const bool bare = !prefixed && !own.empty();
