@@ -100,7 +100,10 @@ async function downloadRest(incomplete: string, file: HubFile, connection: Conne
   }
   const input = Readable.fromWeb(rest.stream() as ReadableStream)
   await pipeline(input, counted, output, signal === undefined ? {} : { signal })
-  if (received < file.size) throw new Error(`the connection ended after ${received} of ${file.size} bytes`)
+  if (received < file.size) {
+    const ended = new Error(`the connection ended after ${received} of ${file.size} bytes`)
+    throw Object.assign(ended, { code: 'ERR_CONNECTION_ENDED' })
+  }
 }
 
 function changed(file: HubFile, size: number | undefined): AdapterError {

@@ -5,7 +5,7 @@ import { AdapterError } from '../native/errors.js'
 import { isExportArchive } from './export-archive.js'
 import { cachedSnapshot, type HubCache, hubCache, hubCacheFolder, rememberCommit, snapshotFolder } from './hub-cache.js'
 import { type Connection, type DownloadProgress, fetchIntoCache, type HubFile } from './hub-download.js'
-import { type HubPlace, hubError } from './hub-errors.js'
+import { type HubPlace, hubError, isPassing, shortReason, strangeAnswer } from './hub-errors.js'
 import { type FolderKind, isComplete, selectFiles } from './hub-files.js'
 import { hubToken, isOffline } from './hub-settings.js'
 import { findFolder, missingFolderHint, nearFolders } from './near-folders.js'
@@ -17,7 +17,7 @@ export interface HubOptions {
   readonly cacheDir?: string | undefined
   /** Use the cache alone. Default: HF_HUB_OFFLINE. */
   readonly offline?: boolean | undefined
-  /** For what is private. Default: HF_TOKEN, or the file that `hf auth login` wrote. */
+  /** For what is private. Default: HF_TOKEN, or the file that `hf auth login` wrote; an empty one is none. */
   readonly token?: string | undefined
   /** Default: HF_ENDPOINT, else https://huggingface.co. */
   readonly endpoint?: string | undefined
@@ -80,8 +80,8 @@ async function fetchFolder(
   options: HubOptions
 ): Promise<string> {
   const endpoint = (options.endpoint ?? process.env['HF_ENDPOINT'] ?? 'https://huggingface.co').replace(/\/+$/, '')
-  const token = options.token ?? hubToken()
-  const place: HubPlace = { repository, revision, endpoint, hasToken: token !== undefined }
+  const token = (options.token ?? hubToken()) || undefined
+  const place: HubPlace = { repository, revision, endpoint, hasToken: token !== undefined, isListed: false }
   const { signal, onProgress } = options
   const fetchWithSignal: typeof fetch = (input, init) => fetch(input, signal === undefined ? init : { ...init, signal })
   try {
@@ -96,6 +96,7 @@ async function fetchFolder(
       const hash = entry.lfs?.oid ?? entry.oid ?? ''
       if (entry.type === 'file') listed.push({ path: entry.path, size: entry.size, hash })
     }
+    place.isListed = true
     const files = selectFiles(listed, kind)
     const connection: Connection = { repository, commit, endpoint, token, fetch: fetchWithSignal, signal, onProgress }
     for (const file of files) {
@@ -106,20 +107,20 @@ async function fetchFolder(
     return snapshotFolder(cache, commit)
   } catch (error) {
     if (signal?.aborted) throw signal.reason
-    return fallBack(hubError(error, place), cache, revision, kind)
+    return fallBack(error, place, { cache, kind })
   }
 }
 
-/** Without a network, what was fetched before is better than nothing, as in Python. */
-function fallBack(error: AdapterError, cache: HubCache, revision: string, kind: FolderKind): string {
-  const folder = error.code === 'ERR_NETWORK' ? cachedSnapshot(cache, revision) : undefined
-  if (folder === undefined || !isComplete(folder, kind)) throw error
-  process.emitWarning(`${error.message} Using the copy in ${folder}.`, { code: 'TORCH_ADAPTERS_CACHED' })
-  return folder
+interface Cached {
+  readonly cache: HubCache
+  readonly kind: FolderKind
 }
 
-function strangeAnswer(endpoint: string, what: string): AdapterError {
-  return new AdapterError('ERR_HUB', 'fetch from the hub', `${endpoint} does not answer as a hub does: ${what}`, {
-    hint: 'Check HF_ENDPOINT.'
-  })
+/** Where the network or the hub fails, what was fetched before is better than nothing, as in Python. */
+function fallBack(error: unknown, place: HubPlace, { cache, kind }: Cached): string {
+  const folder = isPassing(error) ? cachedSnapshot(cache, place.revision) : undefined
+  if (folder === undefined || !isComplete(folder, kind)) throw hubError(error, place)
+  const text = `fetch from the hub: ${shortReason(error, place)}. Using the copy in ${folder}.`
+  process.emitWarning(text, { code: 'TORCH_ADAPTERS_CACHED' })
+  return folder
 }

@@ -13,6 +13,12 @@ export interface HubServer {
   readonly faults: Fault[]
   /** A token that every request must bring. */
   requiredToken: string | undefined
+  /** Only what it answers with files then: the list is everybody's. */
+  isGated: boolean
+  /** What it says to those who bring no token. */
+  withoutToken: number
+  /** It answers everything with a page. */
+  isPage: boolean
   files: Record<string, Buffer>
   readonly commit: string
   close(): Promise<void>
@@ -33,6 +39,7 @@ export async function startHub(repository: string, files: Record<string, Buffer>
     requests: [],
     faults: [],
     requiredToken: undefined,
+    ...{ isGated: false, withoutToken: 401, isPage: false },
     files,
     commit: sha('sha1', repository),
     close: () =>
@@ -48,8 +55,12 @@ export async function startHub(repository: string, files: Record<string, Buffer>
     const { authorization } = request.headers
     const start = `/${repository}/resolve/${hub.commit}/`
     const file = path.startsWith(start) ? hub.files[path.slice(start.length)] : undefined
-    if (hub.requiredToken !== undefined && authorization !== `Bearer ${hub.requiredToken}`) {
-      refuse(response, authorization === undefined ? 401 : 403, 'Access to this repository is restricted')
+    const isClosed = hub.requiredToken !== undefined && (!hub.isGated || path.startsWith(start))
+    if (hub.isPage) {
+      response.setHeader('Content-Type', 'text/html')
+      response.end('<html>log in</html>')
+    } else if (isClosed && authorization !== `Bearer ${hub.requiredToken}`) {
+      refuse(response, authorization === undefined ? hub.withoutToken : 403, 'Access to this repository is restricted')
     } else if (path === `/api/models/${repository}/revision/main`) {
       json(response, { _id: '1', id: repository, sha: hub.commit })
     } else if (path === `/api/models/${repository}/tree/${hub.commit}`) {

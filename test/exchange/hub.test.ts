@@ -151,6 +151,18 @@ test('answers of the hub become sentences', async (t) => {
     code: 'ERR_HUB_ACCESS',
     message: /may not read 'someone\/an-adapter' .*status 403.*HF_TOKEN/
   })
+  // Gated: everybody may see the list, and nobody the files without a token.
+  hub.isGated = true
+  for (const [status, problem] of [
+    [401, "'someone/an-adapter' is not for everybody, and no token is set"],
+    [403, "'someone/an-adapter' is not for everybody, and no token is set"]
+  ] as const) {
+    hub.withoutToken = status
+    const open = { ...options, token: '' }
+    const error = await t.throwsAsync(resolveFolder(repository, 'adapter', open), { code: 'ERR_HUB_ACCESS' })
+    t.true(error?.message.includes(`${problem} (got status ${status}`), error?.message)
+    t.regex(error?.message ?? '', /Ask for access on its page, and set HF_TOKEN/)
+  }
   t.truthy(await resolveFolder(repository, 'adapter', { ...options, token: 'hf_right' }))
   await hub.close()
 })
@@ -209,18 +221,36 @@ test('an abort ends the download', async (t) => {
   await hub.close()
 })
 
-test('without a network the cache serves, and says so', async (t) => {
+test('without a network, or with a hub that fails, the cache serves, and says so', async (t) => {
   const { hub, options } = await place()
   const folder = await resolveFolder(repository, 'adapter', options)
   t.is(await resolveFolder(repository, 'adapter', { ...options, offline: true }), folder)
-  await hub.close()
-  const warned = new Promise<Error>((resolve) => {
-    process.on('warning', (warning) => {
-      if ('code' in warning && warning.code === 'TORCH_ADAPTERS_CACHED') resolve(warning)
-    })
+  const warnings: string[] = []
+  process.on('warning', (warning) => {
+    if ('code' in warning && warning.code === 'TORCH_ADAPTERS_CACHED') warnings.push(warning.message)
   })
-  t.is(await resolveFolder(repository, 'adapter', options), folder)
-  t.regex((await warned).message, /cannot be reached: [A-Z_]+ .*Using the copy/)
+  const serves = async (reason: RegExp) => {
+    t.is(await resolveFolder(repository, 'adapter', options), folder)
+    await new Promise((resolve) => setImmediate(resolve))
+    t.regex(warnings.at(-1) ?? '', reason)
+  }
+  const elsewhere = { ...options, cacheDir: mkdtempSync(join(tmpdir(), 'hub-')) }
+  // What is no hub: the page of a network that wants a login.
+  hub.isPage = true
+  await serves(/^fetch from the hub: http:\S+ does not answer as a hub does\. Using the copy in/)
+  await t.throwsAsync(resolveFolder(repository, 'adapter', elsewhere), {
+    code: 'ERR_HUB',
+    message: /does not answer as a hub does: .*Check HF_ENDPOINT, and whether a proxy or a login page/
+  })
+  hub.isPage = false
+  Object.assign(hub, { requiredToken: 'none', isGated: false, withoutToken: 503 })
+  t.is(await resolveFolder(repository, 'adapter', { ...options, token: '' }), folder)
+  await t.throwsAsync(resolveFolder(repository, 'adapter', { ...elsewhere, token: '' }), {
+    code: 'ERR_HUB',
+    message: /could not serve .*status 503/
+  })
+  await hub.close()
+  await serves(/^fetch from the hub: http:\S+ cannot be reached \([A-Z_]+ .*\)\. Using the copy/)
   rmSync(join(folder, 'pytorch_adapter.bin'))
   await t.throwsAsync(resolveFolder(repository, 'adapter', { ...options, offline: true }), { code: 'ERR_OFFLINE' })
   await t.throwsAsync(resolveFolder(repository, 'adapter', options), {
