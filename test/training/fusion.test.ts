@@ -91,3 +91,14 @@ test('regularisation is a part of the step that it belongs to', async (t) => {
     t.is(right, data.length)
   }
 })
+
+test('a fusion has a learning rate of its own', async (t) => {
+  const model = await ready(t)
+  const before = snapshot(model)
+  await train(model, { maxSteps: 2, parameterGroups: [{ match: 'fusion', learningRate: 0 }] })
+  t.true(moved(before, snapshot(model)).every((name) => name.startsWith('heads.b.')))
+  const other = await ready(t)
+  await train(other, { maxSteps: 2, learningRate: 0, parameterGroups: [{ match: 'fusion', learningRate: 1e-2 }] })
+  const changed = moved(before, snapshot(other))
+  t.true(changed.length > 0 && changed.every((name) => name.includes('adapter_fusion_layer.f.')))
+})
