@@ -10,6 +10,7 @@ import { withLock } from '../native/lock.js'
 import { makeFolder } from '../native/make-folder.js'
 import { blobFile, type HubCache, linkBlob, matchesHash, snapshotFolder } from './hub-cache.js'
 import { isPassing } from './hub-errors.js'
+import { Patience, restSeconds } from './hub-patience.js'
 
 /** A file of a repository at one commit. */
 export interface HubFile {
@@ -91,15 +92,17 @@ async function downloadRest(incomplete: string, file: HubFile, connection: Conne
   if (whole === null || whole.size !== file.size) throw changed(file, whole?.size)
   const rest = received > 0 ? whole.slice(received) : whole
   const output = createWriteStream(incomplete, { flags: 'a' })
+  const input = Readable.fromWeb(rest.stream() as ReadableStream)
+  const patience = new Patience(restSeconds(), (error) => input.destroy(error))
   const counted = async function* (chunks: AsyncIterable<Buffer>) {
     for await (const chunk of chunks) {
+      patience.progress()
       received += chunk.length
       onProgress?.({ file: file.path, received, total: file.size })
       yield chunk
     }
   }
-  const input = Readable.fromWeb(rest.stream() as ReadableStream)
-  await pipeline(input, counted, output, signal === undefined ? {} : { signal })
+  await pipeline(input, counted, output, signal === undefined ? {} : { signal }).finally(() => patience.end())
   if (received < file.size) {
     const ended = new Error(`the connection ended after ${received} of ${file.size} bytes`)
     throw Object.assign(ended, { code: 'ERR_CONNECTION_ENDED' })

@@ -7,6 +7,7 @@ import { cachedSnapshot, type HubCache, hubCache, hubCacheFolder, rememberCommit
 import { type Connection, type DownloadProgress, fetchIntoCache, type HubFile } from './hub-download.js'
 import { type HubPlace, hubError, isPassing, shortReason, strangeAnswer } from './hub-errors.js'
 import { type FolderKind, isComplete, selectFiles } from './hub-files.js'
+import { patientFetch } from './hub-patience.js'
 import { hubToken, isOffline } from './hub-settings.js'
 import { findFolder, missingFolderHint, nearFolders } from './near-folders.js'
 
@@ -83,10 +84,10 @@ async function fetchFolder(
   const token = (options.token ?? hubToken()) || undefined
   const place: HubPlace = { repository, revision, endpoint, hasToken: token !== undefined, isListed: false }
   const { signal, onProgress } = options
-  const fetchWithSignal: typeof fetch = (input, init) => fetch(input, signal === undefined ? init : { ...init, signal })
+  const patient = patientFetch(signal)
   try {
     const access = {
-      ...{ hubUrl: endpoint, fetch: fetchWithSignal },
+      ...{ hubUrl: endpoint, fetch: patient },
       ...(token === undefined ? {} : { accessToken: token })
     }
     const { sha: commit } = await modelInfo({ ...access, name: repository, revision, additionalFields: ['sha'] })
@@ -98,7 +99,7 @@ async function fetchFolder(
     }
     place.isListed = true
     const files = selectFiles(listed, kind)
-    const connection: Connection = { repository, commit, endpoint, token, fetch: fetchWithSignal, signal, onProgress }
+    const connection: Connection = { repository, commit, endpoint, token, fetch: patient, signal, onProgress }
     for (const file of files) {
       if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(file.hash)) throw strangeAnswer(endpoint, `no hash of ${file.path}`)
       await fetchIntoCache(cache, file, connection)

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 
 /** What the server does wrong, one after the other; then it does as it should. */
-export type Fault = 'cut' | 'busy' | 'damage' | 'ignore range'
+export type Fault = 'cut' | 'busy' | 'damage' | 'ignore range' | 'stall'
 
 export interface HubServer {
   readonly endpoint: string
@@ -19,6 +19,8 @@ export interface HubServer {
   withoutToken: number
   /** It answers everything with a page. */
   isPage: boolean
+  /** It takes requests and answers none. */
+  isSilent: boolean
   files: Record<string, Buffer>
   readonly commit: string
   close(): Promise<void>
@@ -39,7 +41,7 @@ export async function startHub(repository: string, files: Record<string, Buffer>
     requests: [],
     faults: [],
     requiredToken: undefined,
-    ...{ isGated: false, withoutToken: 401, isPage: false },
+    ...{ isGated: false, withoutToken: 401, isPage: false, isSilent: false },
     files,
     commit: sha('sha1', repository),
     close: () =>
@@ -56,6 +58,7 @@ export async function startHub(repository: string, files: Record<string, Buffer>
     const start = `/${repository}/resolve/${hub.commit}/`
     const file = path.startsWith(start) ? hub.files[path.slice(start.length)] : undefined
     const isClosed = hub.requiredToken !== undefined && (!hub.isGated || path.startsWith(start))
+    if (hub.isSilent) return
     if (hub.isPage) {
       response.setHeader('Content-Type', 'text/html')
       response.end('<html>log in</html>')
@@ -89,7 +92,9 @@ export async function startHub(repository: string, files: Record<string, Buffer>
     if (ranged) response.setHeader('Content-Range', `bytes ${first}-${last}/${file.length}`)
     response.statusCode = ranged ? 206 : 200
     if (fault === 'damage') body.fill(0x58)
-    if (fault === 'cut') {
+    if (fault === 'stall') {
+      response.write(body.subarray(0, Math.floor(body.length / 2)))
+    } else if (fault === 'cut') {
       response.write(body.subarray(0, Math.floor(body.length / 2)), () => setTimeout(() => response.destroy(), 50))
     } else {
       response.end(body)

@@ -268,6 +268,26 @@ test('hashes: SHA-256 of large files, git blobs of small ones', async (t) => {
   t.false(await matchesHash(file, 'ce013625030ba8dba906f756967f9e9ca394464b'))
 })
 
+test.serial('a server that says nothing, or stops in the middle, is not waited for without end', async (t) => {
+  const { hub, options } = await place()
+  process.env['HF_HUB_ETAG_TIMEOUT'] = '2'
+  process.env['HF_HUB_DOWNLOAD_TIMEOUT'] = '2'
+  t.teardown(() => {
+    delete process.env['HF_HUB_ETAG_TIMEOUT']
+    delete process.env['HF_HUB_DOWNLOAD_TIMEOUT']
+  })
+  hub.isSilent = true
+  await t.throwsAsync(resolveFolder(repository, 'adapter', options), {
+    code: 'ERR_NETWORK',
+    message: /cannot be reached: ETIMEDOUT nothing came for 2 seconds/
+  })
+  hub.isSilent = false
+  hub.faults.push('stall')
+  const folder = await resolveFolder(repository, 'adapter', options)
+  t.deepEqual(readFileSync(join(folder, 'pytorch_adapter.bin')), weights)
+  await hub.close()
+})
+
 test.serial('the environment of Hugging Face counts', (t) => {
   const before = { ...process.env }
   const home = mkdtempSync(join(tmpdir(), 'hub-'))
