@@ -188,6 +188,7 @@ export {
 } from './tasks/multi-task-trainer.js'
 export { type Progress, type ProgressOptions, trainingProgress } from './tasks/progress.js'
 export { planSweep, type SweepMember, type SweepOptions, type SweepResult, trainSweep } from './tasks/sweep.js'
+export type { SweepDataset } from './tasks/sweep-data.js'
 export type { SweepGrid } from './tasks/sweep-grid.js'
 export { sweepTable } from './tasks/sweep-table.js'
 export type { TaskMode, TaskSampling } from './tasks/task-sampling.js'

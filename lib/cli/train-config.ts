@@ -120,7 +120,11 @@ const settingRules: check.FieldRules<TrainSettings> = {
   },
   format: (name, value) => check.checkOneOf(name, value, folderFormats),
   report: check.checkNonEmptyString,
-  device: check.checkNonEmptyString,
+  device: (name, value) => {
+    const schema = { type: 'string', pattern: '^(cpu|cuda(:[0-9]+)?)$' }
+    if (typeof value !== 'string') throw check.typeError(name, "'cpu' or 'cuda'", value, schema)
+    return check.checkNonEmptyString(name, value)
+  },
   trunk: (name, value) => check.checkOneOf(name, value, trunkOptions),
   threads: check.checkPositiveInteger,
   offline: check.checkBoolean,
@@ -140,8 +144,9 @@ const settingRules: check.FieldRules<TrainSettings> = {
   onNotFinite: checkOnNotFinite,
   tasks: (name, value) => {
     if (check.isPlainObject(value)) return tasksOf(name, value)
-    const task = check.fieldsSchema(taskRules())
-    throw check.typeError(name, 'tasks by their names', value, { type: 'object', additionalProperties: task })
+    const task = { ...check.fieldsSchema(taskRules()), required: ['train'] }
+    const schema = { type: 'object', additionalProperties: task, minProperties: 1 }
+    throw check.typeError(name, 'tasks by their names', value, schema)
   }
 }
 

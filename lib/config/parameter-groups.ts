@@ -39,9 +39,14 @@ const schema = {
   }
 }
 
-/** A learning rate or weight decay: parameters, which it multiplies, are float32. */
+/** Beyond these an update of float32 parameters may itself be no finite number. */
+const [largestRate, largestDecay] = [1e30, 1e6]
+
 export const checkRate = (name: string, value: unknown): number =>
-  check.checkNumber(name, value, { from: 0, to: 3.4e38 })
+  check.checkNumber(name, value, { from: 0, to: largestRate })
+
+export const checkDecay = (name: string, value: unknown): number =>
+  check.checkNumber(name, value, { from: 0, to: largestDecay })
 
 function parameterGroup(name: string, value: unknown): ParameterGroup {
   const given = check.checkObject(name, value)
@@ -56,7 +61,7 @@ function parameterGroup(name: string, value: unknown): ParameterGroup {
       learningRate: checkRate(`${name}.learningRate`, learningRate)
     }),
     ...(weightDecay !== undefined && {
-      weightDecay: checkRate(`${name}.weightDecay`, weightDecay)
+      weightDecay: checkDecay(`${name}.weightDecay`, weightDecay)
     })
   })
 }

@@ -11,7 +11,7 @@ import {
   optimizerArguments,
   optimizerName
 } from './optimizer-arguments.js'
-import { checkRate, type ParameterGroup, parameterGroups } from './parameter-groups.js'
+import { checkDecay, checkRate, type ParameterGroup, parameterGroups } from './parameter-groups.js'
 import { adapterTrainingStrategy, type TrainingStrategy, trainingStrategies } from './recipes.js'
 import { type ReportTarget, type ReportTo, reportTo } from './report-to.js'
 import {
@@ -242,7 +242,7 @@ export const trainingRules: check.FieldRules<ResolvedTrainingArguments> = {
   evalAccumulationSteps: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
   gradientAccumulationSteps: check.checkPositiveInteger,
   learningRate: checkRate,
-  weightDecay: checkRate,
+  weightDecay: checkDecay,
   parameterGroups,
   optim: optimizerName,
   optimArgs: optimizerArguments,

@@ -9,8 +9,9 @@ import { trainingArguments } from '../config/training-arguments.js'
 
 /**
  * Values to try, each with each: fields of the adapter's config (`reductionFactor: [4, 16]`), whole configs
- * (`config: ['seq_bn', 'lora']`), training arguments that each may have for itself (`learningRate: [1e-3, 3e-4]`), and
- * `seed`, which says where adapter and head start.
+ * (`config: ['seq_bn', 'lora']`), training arguments that each may have for itself (`learningRate: [1e-3, 3e-4]`),
+ * `seed`, which says where adapter and head start, and `dataset`, the names of the rows that each reads, where several are
+ * given.
  */
 export type SweepGrid = Readonly<Record<string, readonly unknown[]>>
 
@@ -21,6 +22,8 @@ export interface SweepPoint {
   readonly config: AdapterConfig
   readonly args: TaskArguments
   readonly seed: number
+  /** Whose rows it reads; null: there is one dataset for all. */
+  readonly dataset: string | null
 }
 
 const ofBatches: readonly string[] = [
@@ -28,13 +31,22 @@ const ofBatches: readonly string[] = [
   'mlmProbability'
 ]
 
-/** The last name varies fastest. */
-export function sweepPoints(grid: SweepGrid, config: AdapterConfigSource, seed: number): SweepPoint[] {
+/**
+ * The last name varies fastest.
+ * @param datasets names of several; none: there is one for all
+ */
+export function sweepPoints(
+  grid: SweepGrid,
+  config: AdapterConfigSource,
+  seed: number,
+  datasets: readonly string[] = []
+): SweepPoint[] {
   const names = Object.keys(check.checkObject('grid', grid))
   const configs = names.includes('config') ? check.checkArray('grid.config', grid['config']) : [config]
   const fields = configs.flatMap((one) => fieldsOf(one as AdapterConfigSource))
+  checkDatasets(grid, datasets)
   for (const name of names) {
-    checkName(name, fields)
+    if (name !== 'dataset') checkName(name, fields)
     const values = check.checkArray(`grid.${name}`, grid[name])
     if (values.length === 0) throw check.valueError(`grid.${name}`, 'expected at least one value')
     const twice = values.find((value, i) => values.slice(0, i).some((other) => isDeepStrictEqual(other, value)))
@@ -57,6 +69,20 @@ export function sweepPoints(grid: SweepGrid, config: AdapterConfigSource, seed: 
     points = points.flatMap((point) => (grid[name] ?? []).map((value) => ({ ...point, [name]: value })))
   }
   return points.map((values) => pointOf(values, config, seed))
+}
+
+/** Several datasets are read by those that the grid names, and by nobody else. */
+function checkDatasets(grid: SweepGrid, datasets: readonly string[]): void {
+  const given = grid['dataset']
+  if (given === undefined && datasets.length === 0) return
+  if (datasets.length === 0) {
+    throw check.valueError('grid.dataset', 'it names datasets, given as { name: rows, … }; got one dataset for all')
+  }
+  if (given === undefined) {
+    const example = `dataset: [${check.quoted(datasets)}]`
+    throw check.valueError('grid.dataset', `expected the names of the datasets that are read, such as ${example}`)
+  }
+  for (const one of check.checkArray('grid.dataset', given)) check.checkOneOf('grid.dataset', one, datasets)
 }
 
 /** What may vary is an argument of each one's own, or a field of its adapter's config in either spelling. */
@@ -91,7 +117,7 @@ function pointOf(values: Record<string, unknown>, config: AdapterConfigSource, s
   const args: Record<string, unknown> = {}
   const fields: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(values)) {
-    if (name === 'config' || name === 'seed') continue
+    if (['config', 'seed', 'dataset'].includes(name)) continue
     if (isTaskArgument(name)) args[name] = value
     else fields[camelCase(name)] = value
   }
@@ -101,6 +127,7 @@ function pointOf(values: Record<string, unknown>, config: AdapterConfigSource, s
     values,
     config: values['config'] === undefined ? load() : ofConfig(source, load),
     args,
+    dataset: (values['dataset'] as string | undefined) ?? null,
     seed: values['seed'] === undefined ? seed : check.checkInteger('grid.seed', values['seed'], 0)
   }
 }

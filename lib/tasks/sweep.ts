@@ -35,6 +35,7 @@ import { trainOnly } from './owners.js'
 import { planTasks } from './plan-memory.js'
 import { recordedTasksRun } from './recorded.js'
 import type { TasksRun } from './run-state.js'
+import { datasetNames, datasetOf, inOneOrder, placeOf, type SweepDataset } from './sweep-data.js'
 import { type SweepGrid, type SweepPoint, sweepPoints } from './sweep-grid.js'
 import { rankingOf } from './sweep-ranking.js'
 import { TaskSampler } from './task-sampler.js'
@@ -106,14 +107,15 @@ const keys = [
  * Trains adapters that differ in what the grid says, all in one pass through the model per step: what lies below the
  * lowest adapter is computed once for all of them. Each has its own head, optimizer and schedule, and learns what it
  * would learn alone on the same batches (AdapterTrainer with the same dataSeed; with dropout the numbers drawn are others).
+ * Of several datasets the one with most batches says how many steps an epoch has; the others begin anew within it.
  */
 export async function trainSweep(
   model: Model,
-  dataset: Dataset,
+  dataset: SweepDataset,
   grid: SweepGrid,
   options: SweepOptions = {}
 ): Promise<SweepResult> {
-  const sweep = checkSweep(model, grid, options)
+  const sweep = checkSweep(model, dataset, grid, options)
   const before = model.activeAdapters
   const trainedBefore = model.keepTrainable()
   const learners = addMembers(model, sweep)
@@ -152,11 +154,11 @@ export async function trainSweep(
  */
 export async function planSweep(
   model: Model,
-  dataset: Dataset,
+  dataset: SweepDataset,
   grid: SweepGrid,
   options: SweepOptions = {}
 ): Promise<MemoryPlan> {
-  const sweep = checkSweep(model, grid, options)
+  const sweep = checkSweep(model, dataset, grid, options)
   const before = processBytes()
   const trainedBefore = model.keepTrainable()
   const learners = addMembers(model, sweep)
@@ -208,10 +210,11 @@ interface Sweep {
 export function sweepMembers(
   grid: SweepGrid,
   config: AdapterConfigSource,
-  input: TrainingArguments
+  input: TrainingArguments,
+  datasets: readonly string[] = []
 ): Pick<Sweep, 'points' | 'each'> {
   const args = commonArguments(input)
-  const points = sweepPoints(grid, config, args.seed)
+  const points = sweepPoints(grid, config, args.seed, datasets)
   const each = points.map((point) => {
     const own = taskArguments('grid', input, point.args)
     const looks = args.evalStrategy !== 'no' && own.metricForBestModel === null
@@ -220,7 +223,7 @@ export function sweepMembers(
   return { points, each }
 }
 
-function checkSweep(model: Model, grid: SweepGrid, options: SweepOptions): Sweep {
+function checkSweep(model: Model, dataset: SweepDataset, grid: SweepGrid, options: SweepOptions): Sweep {
   checkModel(model)
   checkOptions(options, keys)
   checkEvalDataset('evalDataset', options.evalDataset)
@@ -233,7 +236,7 @@ function checkSweep(model: Model, grid: SweepGrid, options: SweepOptions): Sweep
   const args = commonArguments(input)
   checkDatasetArguments(args)
   requireEvaluationRows(args, options.evalDataset !== undefined, 'an evalDataset')
-  const { points, each } = sweepMembers(grid, options.config ?? 'seq_bn', input)
+  const { points, each } = sweepMembers(grid, options.config ?? 'seq_bn', input, datasetNames(dataset))
   const head = options.head ?? model.activeHead
   if (head === null) {
     throw check.valueError(
@@ -300,20 +303,24 @@ function removeMembers(model: Model, learners: readonly Learner[]): void {
 /** The sweep as a run of tasks. Each order reads the same rows: what gives them may do so once. */
 async function runOf(
   model: Model,
-  dataset: Dataset,
+  dataset: SweepDataset,
   { points, args, each, head, below, options }: Sweep,
   learners: readonly Learner[]
 ): Promise<TasksRun> {
   const feeds: Feed[] = []
   const { evalDataset, computeMetrics, signal, saveOnAbort, callbacks } = options
   const fixed = evaluationMasks(args.mlmProbability)
-  const rows = await readOnce(dataset, 'dataset', signal)
+  const rowsOf = new Map<string | null, Dataset>()
+  for (const name of new Set(points.map((point) => point.dataset))) {
+    rowsOf.set(name, await readOnce(datasetOf(dataset, name), placeOf(name), signal))
+  }
   const measured = evalDataset && (await readSets(evalDataset, signal))
-  for (const [dataSeed, own] of byDataSeed(learners)) {
+  for (const { dataSeed, dataset: of, own } of inOneOrder(learners, points)) {
+    const rows = rowsOf.get(of) as Dataset
     const names = own.map((index) => (learners[index] as Learner).name)
     const reading = readingOf(below, names)
     const masks = trainingMasks({ ...args, dataSeed })
-    const data = await EncodedDataset.of(rows, model, 'dataset', reading, masks, signal)
+    const data = await EncodedDataset.of(rows, model, placeOf(of), reading, masks, signal)
     const sampler = await samplerFor({ ...args, dataSeed }, data)
     const encode = (own: Dataset, name: string) => EncodedDataset.of(own, model, name, reading, fixed, signal)
     const evaluation = measured && (await evaluationSets(measured, 'evalDataset', encode))
@@ -342,16 +349,6 @@ async function readSets(evalDataset: EvalDataset, signal: AbortSignal | undefine
   const [only] = sets
   if (only !== undefined && only.name === undefined) return only.rows
   return Object.fromEntries(sets.map(({ name = '', rows }) => [name, rows]))
-}
-
-/** Those that see the rows in the same order share every pass. */
-function byDataSeed(learners: readonly Learner[]): Map<number, number[]> {
-  const groups = new Map<number, number[]>()
-  for (const [index, { options }] of learners.entries()) {
-    const seed = options.args.dataSeed ?? options.args.seed
-    groups.set(seed, [...(groups.get(seed) ?? []), index])
-  }
-  return groups
 }
 
 function readingOf(below: readonly string[], names: readonly string[]): Reading {

@@ -20,26 +20,35 @@ import { load, quiet, scratch, tinyRows } from '../model/support.js'
 import { distance, lengthRows, valuesOf } from './support.js'
 
 const rows = tinyRows(18, { seed: 4 })
+const parts: Readonly<Record<string, ReturnType<typeof tinyRows>>> = { some: rows, others: tinyRows(18, { seed: 9 }) }
 const args: TrainingArguments = { ...quiet, numTrainEpochs: 2, seed: 3, warmupSteps: 1 }
 
 for (const [name, grid] of Object.entries<SweepGrid>({
   'on the same rows': { reductionFactor: [4, 16], learningRate: [1e-2, 3e-3], seed: [1, 2] },
+  'each on rows of its own': {
+    dataset: ['some', 'others'],
+    learningRate: [1e-2, 3e-3],
+    seed: [1, 2],
+    adamEpsilon: [1e-5]
+  },
   'each in its own order': { config: ['seq_bn', 'lora[r=4]'], dataSeed: [7, 8], optim: ['adamw', 'sgd'] }
 })) {
   test(`a sweep ${name} trains each adapter as a run of its own does`, async (t) => {
     const model = await load(t)
     model.addClassificationHead('h', { numLabels: 2 })
-    const { members } = await trainSweep(model, rows, grid, { args, keep: 'all' })
+    const given = 'dataset' in grid ? parts : rows
+    const { members } = await trainSweep(model, given, grid, { args, keep: 'all' })
     t.is(members.length, 8)
     for (const member of members) {
-      const { config = 'seq_bn', seed = 3, reductionFactor, ...own } = member.values as Record<string, never>
+      const { config = 'seq_bn', seed = 3, reductionFactor, dataset, ...own } = member.values as Record<string, never>
+      const trainDataset = parts[dataset ?? ''] ?? rows
       const alone = await load(t)
       const fields = reductionFactor === undefined ? config : `seq_bn[reduction_factor=${reductionFactor}]`
       alone.addAdapter(member.name, fields, { seed })
       alone.addClassificationHead(member.name, { numLabels: 2, seed })
       alone.trainAdapter(member.name)
       const run = { ...args, dataSeed: 3, ...own }
-      const { loss } = await new AdapterTrainer({ model: alone, trainDataset: rows, args: run }).train()
+      const { loss } = await new AdapterTrainer({ model: alone, trainDataset, args: run }).train()
       t.true(Math.abs(loss - member.loss) < 1e-5, `${member.name}: ${loss}, ${member.loss}`)
       const apart = distance(valuesOf(alone, member.name), valuesOf(model, member.name))
       t.true(apart < 1e-4, `${member.name}: ${apart}`)
@@ -347,6 +356,33 @@ test('arguments for all are read beside what each has of the grid, not beside th
     [{ optimArgs: [{ momentum: 0.9 }] }, args, /^grid\.optimArgs: 'adamw' does not take 'momentum'/]
   ] as const) {
     await t.throwsAsync(trainSweep(model, rows, grid, { args: own }), { message })
+  }
+})
+
+test('of several datasets each is read by those that the grid names it for; the longest says how many steps there are', async (t) => {
+  const model = await load(t)
+  model.addClassificationHead('h', { numLabels: 2 })
+  const uneven = { long: rows, short: tinyRows(5, { seed: 2 }) }
+  const run = { ...args, numTrainEpochs: 1, perDeviceTrainBatchSize: 6 }
+  const { members } = await trainSweep(model, uneven, { dataset: ['long', 'short'] }, { args: run })
+  t.deepEqual(
+    members.map(({ values, steps }) => [values['dataset'], steps]),
+    [
+      ['long', 3],
+      ['short', 3]
+    ]
+  )
+  for (const [dataset, grid, message] of [
+    [uneven, { seed: [1] }, /^grid\.dataset: expected the names .* such as dataset: \['long', 'short'\]/],
+    [uneven, { dataset: ['long', 'shrt'] }, /^grid\.dataset: .*Did you mean 'short'/],
+    [
+      rows,
+      { dataset: ['long'] },
+      /^grid\.dataset: it names datasets, given as \{ name: rows, … \}; got one for all|one dataset/
+    ],
+    [{ long: rows, short: [] }, { dataset: ['short'] }, /dataset\.short/]
+  ] as const) {
+    await t.throwsAsync(trainSweep(model, dataset, grid as SweepGrid, { args: run, name: 'next' }), { message })
   }
 })
 
