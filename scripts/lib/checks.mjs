@@ -1,10 +1,9 @@
 // What must be on the machine. Each check throws one paragraph: what was looked for, where, and the command that helps.
-import { readFileSync, statfsSync } from 'node:fs'
-import { join } from 'node:path'
+import fs from 'node:fs'
+import nodeVersion from './node-version.cjs'
 import { capture, root } from './run.mjs'
 import { Problem } from './terminal.mjs'
 
-const packageJson = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 const platforms = ['linux-x64', 'linux-arm64', 'darwin-arm64', 'win32-x64']
 
 /** "cmake version 3.25.1" → [3, 25, 1] */
@@ -23,12 +22,8 @@ function install(debian, redhat, mac, windows) {
 }
 
 export function checkNode(version = process.versions.node) {
-  const wanted = numbers(packageJson.engines.node)
-  if (atLeast(numbers(version), wanted)) return
-  throw new Problem(
-    `Node.js ${wanted.slice(0, 2).join('.')} or newer is needed (package.json, engines), but this is ${version} at ${process.execPath}. ` +
-      'Install a current one: https://nodejs.org/en/download, or "nvm install 22".'
-  )
+  const problem = nodeVersion.problem(version)
+  if (problem !== undefined) throw new Problem(problem)
 }
 
 export function checkPlatform(platform = `${process.platform}-${process.arch}`, glibc = glibcVersion()) {
@@ -54,7 +49,7 @@ function glibcVersion() {
   return process.platform === 'linux' ? process.report.getReport().header.glibcVersionRuntime : 'none'
 }
 
-export function checkDisk(gigabytes, what, stat = statfsSync) {
+export function checkDisk(gigabytes, what, stat = fs.statfsSync) {
   const { bavail, bsize } = stat(root)
   const free = (bavail * bsize) / 1e9
   if (free >= gigabytes) return
