@@ -8,6 +8,8 @@ import { scratch } from '../model/support.js'
 /** Of scripts/fixtures/exported_own.py: each row by itself, in PyTorch. */
 export interface OwnCase {
   readonly rows: number[][]
+  /** What the encoder reads for each of them. */
+  readonly sources?: number[][]
   readonly modules: string[]
   readonly answers: number[][]
   /** With a bottleneck behind each block, whose values are sines. */

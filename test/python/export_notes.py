@@ -170,7 +170,7 @@ assert parse_ranges(["batch=2..", "length=1..9"]) == {"batch": (2, None), "lengt
 assert "length is given twice" in refusal(parse_ranges, ["length=1..9", "length=2..9"])
 
 (note,) = notes(Rows(), "values=float32[batch,frames,3]")
-assert note.startswith("rows of one length: frames varies from batch to batch"), note
+assert note.startswith("one length at a time: frames varies from batch to batch"), note
 assert notes(Rows(), "values=float32[batch,4,3]") == []
 assert notes(MaskedRows(), "values=float32[batch,frames,3],attention_mask=int64[batch,frames]<2") == []
 # Its random numbers would be the graph's: the exporter's own check of the archive would see them.

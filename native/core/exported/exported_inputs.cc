@@ -70,17 +70,21 @@ bool ExportedModel::asks_for(const char* input) const {
   return std::find(facts_.inputs.begin(), facts_.inputs.end(), input) != facts_.inputs.end();
 }
 
+int64_t ExportedModel::open_size() const {
+  const auto found = std::find(facts_.image.begin(), facts_.image.end(), -1);
+  return found == facts_.image.end() ? -1 : found - facts_.image.begin();
+}
+
 // How many tokens come of a row: a number, or what the shapes of the graph say.
 void ExportedModel::note_row_tokens(const Input& values) {
   const auto& graph = program_->graph();
   const auto& shape = graph.slots[values.slot].shape;
-  int32_t symbol = -1;
   for (size_t i = 1; i < shape.size(); ++i) {
     facts_.image.push_back(shape[i].number);
-    if (shape[i].number < 0) symbol = shape[i].symbol;
+    if (shape[i].number < 0) open_symbol_ = shape[i].symbol;
   }
   const auto& out = graph.slots[output_].shape;
-  if (symbol < 0) {
+  if (open_symbol_ < 0) {
     auto sizes = facts_.image;
     sizes.insert(sizes.begin(), 1);
     facts_.row_tokens = tokens_of(at::zeros(sizes, at::kFloat));
@@ -89,7 +93,7 @@ void ExportedModel::note_row_tokens(const Input& values) {
   } else if (out[1].symbol < 0) {
     facts_.row_tokens = out[1].number;
   } else {
-    facts_.length_text = graph.symbols[symbol].text;
+    facts_.length_text = graph.symbols[open_symbol_].text;
     facts_.tokens_text = graph.symbols[out[1].symbol].text;
   }
 }
@@ -163,10 +167,6 @@ void ExportedModel::prepare_values(BatchInput& input) const {
   }
   if (open >= 0) sizes[open] = *std::max_element(counts.begin(), counts.end()) / known;
   const bool even = input.value_lengths.empty();
-  if (!even && !asks_for("attention_mask")) {
-    fail(ErrorCode::unsupported, "batch", "the graph was exported without attention_mask",
-         {.expected = "rows of one length", .hint = "Export it with attention_mask among its inputs"});
-  }
   auto all = sizes;
   all.insert(all.begin(), rows);
   if (even || open == 0) {
@@ -254,9 +254,7 @@ at::Tensor ExportedModel::input_of(const Input& input, const PackedBatch& batch,
          {.expected = text(input.name, " [rows, columns]"), .hint = "Export it with such a mask"});
   }
   if (ours && ids_ < 0) {
-    const auto open = std::find(facts_.image.begin(), facts_.image.end(), -1) - facts_.image.begin();
-    const bool any = open < static_cast<int64_t>(facts_.image.size());
-    const int64_t longest = batch.pixels.size(any ? open + 1 : -1);
+    const int64_t open = open_size(), longest = batch.pixels.size(open < 0 ? -1 : open + 1);
     auto lengths = batch.value_lengths;
     if (lengths.empty()) lengths.assign(batch.pixels.size(0), longest);
     return mask_of(lengths, longest, type, device);

@@ -28,6 +28,7 @@ bool is_numbered(const std::string& module, const std::string& layer) {
 
 ExportedModel::ExportedModel(const std::string& path, at::Device device, const Choices& choices)
     : archive_(Archive::open(path)), pooling_(choices.reading.pooling) {
+  config_.pad_token_id = noted_number(archive_, "pad_token_id", -1);  // until configure() says the rest
   const auto same = same_modules(archive_);
   auto parsed = Graph::parse(archive_.model(), path, same);
   other_names_ = merge_same_modules(parsed, same, archive_.weights());

@@ -148,8 +148,14 @@ class ExportedModel : public Model, public NamedNetwork {
   void collect_facts();
   bool attends() const;
   void see_causality();
-  at::Tensor states_of(const std::vector<int32_t>& ids, const std::vector<int32_t>& lengths);
-  bool answers_as_alone();
+  void see_padding();
+  Encoded encode_together(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request);
+  Encoded probe(BatchInput input);
+  BatchInput probe_rows(const std::vector<int32_t>& lengths, const std::vector<int32_t>& source) const;
+  BatchInput probe_values(const std::vector<int32_t>& lengths) const;
+  bool texts_answer_as_alone(bool masked);
+  bool values_answer_as_alone();
+  bool answer_as_alone(const BatchInput& rows, const std::vector<BatchInput>& alone);
   const char* own_mask() const;  ///< of the tokens that come out
   std::vector<int64_t> layers_of_nodes() const;
   /// What the graph asks for; `source`: of the encoder's rows.
@@ -162,7 +168,8 @@ class ExportedModel : public Model, public NamedNetwork {
   void prepare_values(BatchInput& input) const;
   void prepare_source(BatchInput& input) const;
   bool asks_where_rows_end(const ForwardContext& context);
-  void check_mask(const PaddedRows& rows, const char* mask) const;
+  void check_padding(const PaddedRows& rows, const char* what) const;
+  int64_t open_size() const;  ///< which of facts().image differs from row to row; -1: none
   int64_t tokens_of(const at::Tensor& row_values) const;
   at::Tensor pooled(const at::Tensor& states, const PackedBatch& batch) const;
 
@@ -186,7 +193,8 @@ class ExportedModel : public Model, public NamedNetwork {
   size_t output_index_ = 0;  ///< among the graph's outputs that are tensors
   size_t rows_index_ = 0;    ///< of the output that heads for rows read
   bool reads_row_output_ = false;
-  bool pads_behind_ = false;    ///< tokens see nothing of those behind them, nor how many there are
+  bool pads_behind_ = false;    ///< tokens see nothing of those behind them
+  bool rows_mix_ = true;        ///< rows of several lengths answer together as each alone
   bool encoder_alone_ = false;  ///< of a network with a decoder, whose inputs are not read
   Pooling pooling_ = Pooling::automatic;
   int32_t ids_ = -1;         ///< slot of input_ids, or of decoder_input_ids
@@ -196,7 +204,8 @@ class ExportedModel : public Model, public NamedNetwork {
     int64_t least = 1, most = 0;  ///< 0: any number
   };
   Columns columns_, source_columns_;
-  int64_t main_layers_ = 0;  ///< of the stream that comes out
+  int32_t open_symbol_ = -1;  ///< of the size in which rows of numbers differ
+  int64_t main_layers_ = 0;   ///< of the stream that comes out
   mutable std::mutex tokens_mutex_;
   mutable std::map<std::vector<int64_t>, int64_t> tokens_;  ///< of a row, by the sizes of its input
 };

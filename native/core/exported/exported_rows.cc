@@ -3,8 +3,6 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/equal.h>
-#include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <optional>
@@ -13,6 +11,7 @@
 #include "core/adapters/parallel_layer.h"
 #include "core/error.h"
 #include "core/exported/exported_model.h"
+#include "core/exported/rows_by_length.h"
 #include "core/models/encoder.h"
 #include "core/nn/sequential.h"
 
@@ -33,24 +32,6 @@ bool inserted_reads_rows(const Module& module) {
   if (layer != nullptr && !of_parts && layer->reads_whole_rows()) return true;
   return std::any_of(module.children().begin(), module.children().end(),
                      [](const Module::Child& child) { return inserted_reads_rows(*child.module); });
-}
-
-// Rows that a graph without a mask is tried with, and how far an answer in a batch may be from one alone, relative to
-// the largest value: sums of other lengths round otherwise.
-constexpr int32_t kProbedLengths[] = {1, 2, 3, 5, 8, 13, 21};
-constexpr double kRounding = 1e-5;
-
-// By slot: the tensors that are made of one. What has its sizes alone is not made of it.
-std::vector<bool> made_of(const Graph& graph, int32_t slot) {
-  std::vector<bool> made(graph.slots.size(), false);
-  made[slot] = true;
-  for (const auto& node : graph.nodes) {
-    bool reads = false;
-    each_read(node, [&](int32_t read) { reads = reads || made[read]; });
-    for (int32_t out : node.outputs)
-      if (out >= 0 && graph.slots[out].is_tensor) made[out] = reads;
-  }
-  return made;
 }
 
 constexpr const char* kBeside[] = {"attention_mask", "token_type_ids", "position_ids", "decoder_attention_mask"};
@@ -146,87 +127,12 @@ void ExportedModel::collect_facts() {
                                       ".': the network has a module that is called as what stands beside it here"));
   }
   see_causality();
+  see_padding();
   if (!facts_.own_head_reads_rows || (own_head_->reads == OwnHead::Reads::last) == facts_.is_causal) return;
   fail(ErrorCode::unsupported, "load the exported model",
        "the network's own head reads another token of each row than heads do",
        {.expected = "the first, or the last where tokens see only those before them",
         .hint = "Export the base model (--class AutoModel), and add a head here"});
-}
-
-// Whether tokens attend to each other: to keys that are made of their ids, and not to what the network keeps.
-bool ExportedModel::attends() const {
-  const auto& graph = program_->graph();
-  const auto made = made_of(graph, ids_);
-  return std::any_of(residuals_.sub_layers.begin(), residuals_.sub_layers.end(),
-                     [&](const SubLayer& sub) { return sub.core && made[sub.core->key]; }) ||
-         std::any_of(graph.nodes.begin(), graph.nodes.end(), [&](const Node& node) {
-           return node.operator_name() == "aten.scaled_dot_product_attention.default" && node.slot(1) >= 0 &&
-                  made[node.slot(1)];
-         });
-}
-
-// Rows that differ in some tokens alone. Where tokens see only those before them, the others' values agree when the
-// last one differs. Tokens that see none at all are not causal, unless the network's own head goes on from each row's
-// last.
-void ExportedModel::see_causality() {
-  if (ids_ < 0 || program_->graph().slots[output_].shape.size() != 3) return;
-  const int64_t length = std::max<int64_t>(3, columns_.least);
-  if (columns_.most != 0 && length > columns_.most) return;
-  const c10::NoGradGuard guard;
-  const auto states = [&](int32_t before, int32_t last) {
-    std::vector<int32_t> ids(length, before);
-    ids.back() = last;
-    return states_of(ids, {static_cast<int32_t>(length)});
-  };
-  const auto one = states(1, 1), other = states(1, 0);
-  pads_behind_ = at::equal(one.narrow(0, 0, length - 1), other.narrow(0, 0, length - 1)) && !at::equal(one, other);
-  const auto sees_earlier = [&] { return attends() || !at::equal(one[length - 1], states(0, 1)[length - 1]); };
-  const bool goes_on = own_head_ && own_head_->reads != OwnHead::Reads::first;
-  facts_.is_causal = pads_behind_ && (goes_on || sees_earlier());
-  if (!asks_for(own_mask())) pads_behind_ = pads_behind_ && answers_as_alone();
-}
-
-at::Tensor ExportedModel::states_of(const std::vector<int32_t>& ids, const std::vector<int32_t>& lengths) {
-  BatchInput input;
-  input.ids = ids, input.row_lengths = lengths;
-  if (source_ids_ >= 0) {
-    input.source_ids.assign(source_columns_.least * lengths.size(), 1);
-    input.source_lengths.assign(lengths.size(), static_cast<int32_t>(source_columns_.least));
-  }
-  prepare(input);
-  const auto batch = PackedBatch::pack(input, program_->device());
-  return encode(batch, ForwardContext{&batch.layout}, {}).last;
-}
-
-// Tokens that see none behind them may still see how many there are: positions that are counted from the end, sums that
-// are divided by the length. Rows beside longer ones then answer otherwise than alone.
-bool ExportedModel::answers_as_alone() {
-  std::vector<int32_t> lengths, ids;
-  for (int32_t length : kProbedLengths)
-    if (length >= columns_.least && (columns_.most == 0 || length <= columns_.most)) lengths.push_back(length);
-  if (lengths.size() < 2) return true;
-  const auto row = [](int32_t length) {
-    std::vector<int32_t> values(length);
-    for (int32_t i = 0; i < length; ++i) values[i] = (i + length) % 2;
-    return values;
-  };
-  for (int32_t length : lengths) {
-    const auto own = row(length);
-    ids.insert(ids.end(), own.begin(), own.end());
-  }
-  try {
-    const auto together = states_of(ids, lengths);
-    int64_t start = 0;
-    for (int32_t length : lengths) {
-      const auto alone = states_of(row(length), {length});
-      const double away = (together.narrow(0, start, length) - alone).abs().max().item<double>();
-      if (!(away <= kRounding * alone.abs().max().item<double>())) return false;
-      start += length;
-    }
-  } catch (const std::exception&) {
-    return false;  // not every length runs in this graph
-  }
-  return true;
 }
 
 // Blocks that part a row, gates that mean over it, positions counted from its end.
@@ -250,11 +156,14 @@ const char* ExportedModel::own_mask() const {
   return source_ids_ >= 0 ? "decoder_attention_mask" : "attention_mask";
 }
 
-// Padding that no mask hides is read by the tokens of its row, unless it stands behind all that they see.
-void ExportedModel::check_mask(const PaddedRows& rows, const char* mask) const {
-  if (rows.even() || asks_for(mask)) return;
-  fail(ErrorCode::unsupported, "forward", text("the graph was exported without ", mask),
-       {.expected = "rows of one length", .hint = text("Export it with ", mask, " among its inputs")});
+// What stands behind a row that is shorter than the graph takes is in its answers, unless they are the same beside
+// longer ones.
+void ExportedModel::check_padding(const PaddedRows& rows, const char* what) const {
+  if (rows.even() || rows_mix_) return;
+  fail(ErrorCode::unsupported, "forward",
+       text("a row of ", what, " is shorter than the graph takes, and what it makes of padding is in its answers"),
+       {.expected = text("rows of at least ", rows.columns(), " tokens"),
+        .hint = "Export it with attention_mask among its inputs, and let it leave padding out"});
 }
 
 // What heads for rows read: [tokens, n] → [rows, n].
@@ -268,10 +177,18 @@ at::Tensor ExportedModel::pooled(const at::Tensor& states, const PackedBatch& ba
 }
 
 Encoded ExportedModel::encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) {
+  if (rows_mix_ || is_of_one_length(batch)) return encode_together(batch, context, request);
+  return encode_by_length(batch, context, open_size(), [&](const PackedBatch& part, const ForwardContext& own) {
+    return encode_together(part, own, request);
+  });
+}
+
+Encoded ExportedModel::encode_together(const PackedBatch& batch, const ForwardContext& context,
+                                       const EncodeRequest& request) {
   // Values that rows of numbers were padded with are tokens of the rectangle, too.
   const int64_t least = ids_ >= 0 ? columns_.least : batch.value_lengths.empty() ? 1 : tokens_of(batch.pixels);
   const PaddedRows rows(batch.layout, program_->device(), least);
-  if (!pads_behind_) check_mask(rows, own_mask());
+  check_padding(rows, "tokens");
   std::optional<bool> asks;  // of rows of several lengths alone
   const auto rectangle = [&](const PaddedRows& one) {
     if (one.even()) return false;
@@ -290,7 +207,7 @@ Encoded ExportedModel::encode(const PackedBatch& batch, const ForwardContext& co
   std::optional<Pass> encoder;
   if (source_ids_ >= 0) {
     source.emplace(batch.source_layout, program_->device(), source_columns_.least);
-    check_mask(*source, "attention_mask");
+    check_padding(*source, "the encoder's tokens");
     source_context = layout(*source, batch.source_layout);
     // Whose scores they are a place says by its layer, and tokens of two kinds have no one form: the decoder's are
     // kept.

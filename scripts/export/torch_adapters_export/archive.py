@@ -159,8 +159,8 @@ def write(model, inputs, file, ranges=None, files=None, notes=None):
     ranges, notes = ranges or {}, [] if notes is None else notes
     prepare(model, notes)
     if open_sizes := unmasked(inputs):
-        note(notes, f"rows of one length: {', '.join(open_sizes)} varies from batch to batch, but no attention_mask is among "
-             "the inputs to say where a shorter row of a batch ends")
+        note(notes, f"one length at a time: {', '.join(open_sizes)} varies from batch to batch, but no attention_mask is among "
+             "the inputs to hide padding with; rows of each length take a pass, unless tokens see only those before them")
     examples = {name: value.example for name, value in inputs.items()}
     # In a folder of its own: the archive's entries begin with the file's name.
     workplace = tempfile.mkdtemp(prefix=".torch-adapters-export-", dir=Path(file).parent)

@@ -1,0 +1,142 @@
+#include "core/exported/rows_by_length.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/argsort.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/tensor.h>
+
+#include <array>
+#include <map>
+#include <numeric>
+
+#include "core/adapters/fusion_scores.h"
+
+namespace ta::exported {
+
+namespace {
+
+using Rows = std::vector<int64_t>;
+
+// Which rows have which length, in rising order: [rows of one length …].
+std::vector<Rows> rows_by_length(const PackedBatch& batch) {
+  std::map<std::array<int64_t, 3>, Rows> found;
+  for (int64_t row = 0; row < batch.layout.rows(); ++row) {
+    const int64_t source = batch.source_ids.defined() ? batch.source_layout.length(row) : 0;
+    const int64_t values = batch.value_lengths.empty() ? 0 : batch.value_lengths[row];
+    found[{batch.layout.length(row), source, values}].push_back(row);
+  }
+  std::vector<Rows> result;
+  for (auto& [length, rows] : found) result.push_back(std::move(rows));
+  return result;
+}
+
+// Where the tokens of these rows are.
+at::Tensor tokens_of(const RowLayout& layout, const Rows& rows, at::Device device) {
+  Rows places;
+  for (int64_t row : rows)
+    for (int64_t token = layout.starts()[row]; token < layout.starts()[row + 1]; ++token) places.push_back(token);
+  return at::tensor(places, at::kLong).to(device);
+}
+
+RowLayout layout_of(const RowLayout& layout, const Rows& rows) {
+  Rows lengths;
+  for (int64_t row : rows) lengths.push_back(layout.length(row));
+  return RowLayout(lengths);
+}
+
+std::vector<RowSegment> segments_of(const std::vector<RowSegment>& all, const Rows& rows) {
+  std::vector<RowSegment> result;
+  auto at = all.begin();
+  for (int64_t i = 0; i < static_cast<int64_t>(rows.size()); ++i) {
+    while (at != all.end() && at->last <= rows[i]) ++at;
+    const auto setup = at == all.end() || rows[i] < at->first ? nullptr : at->setup;
+    if (!result.empty() && result.back().setup == setup) {
+      result.back().last = i + 1;
+    } else {
+      result.push_back({i, i + 1, setup});
+    }
+  }
+  return result;
+}
+
+// What a network reads of these rows, which have one length; labels, words and questions are left out.
+PackedBatch batch_of(const PackedBatch& all, const Rows& rows, const at::Tensor& tokens, int64_t open) {
+  const auto device = tokens.device();
+  const auto numbers = at::tensor(rows, at::kLong).to(device);
+  PackedBatch part;
+  part.layout = layout_of(all.layout, rows);
+  if (all.ids.defined()) part.ids = all.ids.index_select(0, tokens);
+  if (all.pixels.defined()) {
+    part.pixels = all.pixels.index_select(0, numbers);
+    if (!all.value_lengths.empty())
+      part.pixels = part.pixels.narrow(open + 1, 0, all.value_lengths[rows[0]]).contiguous();
+  }
+  if (all.source_ids.defined()) {
+    part.source_ids = all.source_ids.index_select(0, tokens_of(all.source_layout, rows, device));
+    part.source_layout = layout_of(all.source_layout, rows);
+  }
+  if (all.token_types) part.token_types = all.token_types->index_select(0, tokens);
+  if (all.positions) part.positions = all.positions->index_select(0, tokens);
+  const auto& starts = part.layout.starts();
+  part.first_tokens = at::tensor(Rows(starts.begin(), starts.end() - 1), at::kLong).to(device);
+  part.last_tokens = at::tensor(Rows(starts.begin() + 1, starts.end()), at::kLong).to(device) - 1;
+  return part;
+}
+
+// What the passes gave, in the batch's order.
+class Joined {
+ public:
+  void add(const at::Tensor& part) { parts_.push_back(part); }
+  at::Tensor all() const { return at::cat(parts_); }
+  at::Tensor in_order(const at::Tensor& order) const { return all().index_select(0, order); }
+
+ private:
+  std::vector<at::Tensor> parts_;
+};
+
+void add_scores(FusionScores& all, const FusionScores& part, const at::Tensor& tokens, int64_t total) {
+  for (const auto& [fusion, scores] : part.all()) {
+    std::vector<int64_t> children(scores.size(1));
+    std::iota(children.begin(), children.end(), 0);
+    all.add(*fusion, scores, tokens, total, children, scores.size(1));
+  }
+}
+
+}  // namespace
+
+bool is_of_one_length(const PackedBatch& batch) {
+  if (!batch.value_lengths.empty()) return false;
+  return batch.layout.groups().size() == 1 && (!batch.source_ids.defined() || batch.source_layout.groups().size() == 1);
+}
+
+Encoded encode_by_length(const PackedBatch& batch, const ForwardContext& context, int64_t open, const Encode& encode) {
+  const auto device = batch.first_tokens.device();
+  Joined tokens, rows, last, row_states;
+  std::vector<Joined> hidden;
+  Encoded result;
+  for (const auto& own : rows_by_length(batch)) {
+    const auto places = tokens_of(batch.layout, own, device);
+    const auto part = batch_of(batch, own, places, open);
+    std::vector<RowSegment> segments;
+    if (context.segments != nullptr && !context.segments->empty()) segments = segments_of(*context.segments, own);
+    FusionScores scores;
+    auto inner = context.with(part.layout);
+    if (context.segments != nullptr) inner.segments = &segments;
+    if (context.fusion_scores != nullptr) inner.fusion_scores = &scores;
+    const auto encoded = encode(part, inner);
+    if (context.fusion_scores != nullptr) add_scores(*context.fusion_scores, scores, places, batch.layout.tokens());
+    tokens.add(places), rows.add(at::tensor(own, at::kLong).to(device));
+    last.add(encoded.last);
+    if (encoded.row_states.defined()) row_states.add(encoded.row_states);
+    hidden.resize(encoded.hidden_states.size());
+    for (size_t i = 0; i < hidden.size(); ++i) hidden[i].add(encoded.hidden_states[i]);
+    result.rows_only = encoded.rows_only, result.row_states = encoded.row_states;
+  }
+  const auto row_order = rows.all().argsort(), token_order = tokens.all().argsort();
+  result.last = last.in_order(result.rows_only ? row_order : token_order);
+  if (result.row_states.defined()) result.row_states = row_states.in_order(row_order);
+  for (const auto& one : hidden) result.hidden_states.push_back(one.in_order(token_order));
+  return result;
+}
+
+}  // namespace ta::exported
