@@ -44,9 +44,14 @@ def batch(inputs, pad):
 
 
 def states(model, given, mask):
+    """Of each row by itself, where rows differ in length: some networks read what stands behind a shorter one."""
     with torch.no_grad():
-        output = model(**given)[0]
-    return (output if mask is None else output * mask[..., None]).flatten().tolist()
+        if mask is None:
+            return model(**given)[0].flatten().tolist()
+        lengths = mask.sum(1).tolist()
+        rows = [model(**{name: value[i:i + 1, :length] for name, value in given.items()})[0][0]
+                for i, length in enumerate(lengths)]
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).flatten().tolist()
 
 
 def linear_of(model):

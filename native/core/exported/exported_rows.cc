@@ -156,14 +156,13 @@ const char* ExportedModel::own_mask() const {
   return source_ids_ >= 0 ? "decoder_attention_mask" : "attention_mask";
 }
 
-// What stands behind a row that is shorter than the graph takes is in its answers, unless they are the same beside
-// longer ones.
-void ExportedModel::check_padding(const PaddedRows& rows, const char* what) const {
-  if (rows.even() || rows_mix_) return;
+// A row that is shorter than the graph takes has padding, which the mask hides as it does in PyTorch.
+void ExportedModel::check_padding(const PaddedRows& rows, const char* mask) const {
+  if (rows.even() || rows_mix_ || asks_for(mask)) return;
   fail(ErrorCode::unsupported, "forward",
-       text("a row of ", what, " is shorter than the graph takes, and what it makes of padding is in its answers"),
+       text("a row is shorter than the graph takes, and has no ", mask, " to hide padding with"),
        {.expected = text("rows of at least ", rows.columns(), " tokens"),
-        .hint = "Export it with attention_mask among its inputs, and let it leave padding out"});
+        .hint = text("Export it with ", mask, " among its inputs")});
 }
 
 // What heads for rows read: [tokens, n] → [rows, n].
@@ -188,7 +187,7 @@ Encoded ExportedModel::encode_together(const PackedBatch& batch, const ForwardCo
   // Values that rows of numbers were padded with are tokens of the rectangle, too.
   const int64_t least = ids_ >= 0 ? columns_.least : batch.value_lengths.empty() ? 1 : tokens_of(batch.pixels);
   const PaddedRows rows(batch.layout, program_->device(), least);
-  check_padding(rows, "tokens");
+  check_padding(rows, own_mask());
   std::optional<bool> asks;  // of rows of several lengths alone
   const auto rectangle = [&](const PaddedRows& one) {
     if (one.even()) return false;
@@ -207,7 +206,7 @@ Encoded ExportedModel::encode_together(const PackedBatch& batch, const ForwardCo
   std::optional<Pass> encoder;
   if (source_ids_ >= 0) {
     source.emplace(batch.source_layout, program_->device(), source_columns_.least);
-    check_padding(*source, "the encoder's tokens");
+    check_padding(*source, "attention_mask");
     source_context = layout(*source, batch.source_layout);
     // Whose scores they are a place says by its layer, and tokens of two kinds have no one form: the decoder's are
     // kept.
