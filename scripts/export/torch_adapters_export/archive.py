@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch.utils._pytree import tree_leaves
 
+from .gradients import check_gradients
 from .graph import export_with_signatures, modules_to_preserve
 from .inputs import dynamic_shapes, other_sizes, unmasked
 from .models import every_layer, masks_as_given, note, plain_layer_norms, prepare, savable_masks, uncached_positions
@@ -145,7 +146,9 @@ def difference(model, file, inputs, ranges):
         torch.manual_seed(0)
         with torch.no_grad(), kept_buffers(run):
             results.append(tree_leaves(run(**given)))
-    check_eval(model, evaluated(loaded), given, kept_buffers)
+    graph = evaluated(loaded)
+    check_eval(model, graph, given, kept_buffers)
+    check_gradients(model, graph, given, kept_buffers)
     return furthest(*results)
 
 
