@@ -22,6 +22,16 @@ for (const name of ['from-end', 'by-length'])
     )
   })
 
+test('what keeps a head of the network from running by itself is named: what mixes its tokens, and no view or other output', async (t) => {
+  const archive = archiveOf(t, 'flat-mean')
+  await t.throwsAsync(AutoModel.fromExported(archive, { output: 'logits' }), {
+    code: 'ERR_UNSUPPORTED',
+    message: /a head that cannot run by itself: it has aten\.mean\.dim \(node \d+/
+  })
+  const { model, rows } = await open(t, 'flat-mean')
+  t.is((await statesOf(model, rows)).length, 2)
+})
+
 test('tokens that see those before them alone take rows of any length without a mask', async (t) => {
   await answersAsAlone(t, 'behind')
 })

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "core/exported/paths.h"
 
 namespace ta::exported {
 
@@ -19,12 +20,21 @@ constexpr std::string_view kByToken[] = {
     "aten.add.Tensor",     "aten.sub.Tensor",      "aten.to.dtype",           "aten.contiguous.default",
     "aten.clone.default",  "aten.alias.default",   "aten.detach_.default"};
 
+// What gives the same values in another form: never what mixes tokens, though what does may read them so.
+constexpr std::string_view kViews[] = {"aten.view.default",      "aten.reshape.default", "aten.flatten.using_ints",
+                                       "aten.unflatten.int",     "aten.transpose.int",   "aten.permute.default",
+                                       "aten.unsqueeze.default", "aten.squeeze.dim",     "aten.expand.default"};
+
 bool is_number(const Argument& argument, int64_t number) {
   return argument.kind == Argument::Kind::constant && argument.value.isInt() && argument.value.toInt() == number;
 }
 
 bool is_by_token(std::string_view name) {
   return std::find(std::begin(kByToken), std::end(kByToken), name) != std::end(kByToken);
+}
+
+bool is_view(std::string_view name) {
+  return std::find(std::begin(kViews), std::end(kViews), name) != std::end(kViews);
 }
 
 // x[:, 0]
@@ -93,7 +103,7 @@ class HeadFinder {
     made_.insert(from.slot);
     for (int32_t i = graph_.slots[from.slot].producer + 1; i < static_cast<int32_t>(graph_.nodes.size()); ++i) take(i);
     if (!made_.contains(logits_)) {
-      if (why_.empty()) why_ = "they are made of more than the states";
+      why_ = why_not(from);
       return std::nullopt;
     }
     choose_token();
@@ -139,12 +149,49 @@ class HeadFinder {
       logits_ = node.slot(0), head_.reads = OwnHead::Reads::last;
       return;
     }
-    if (!alone || !(is_by_token(name) || takes_all(node) || takes_one(graph_, node))) {
-      if (why_.empty()) why_ = "it has " + graph_.describe(index);
-      return;
-    }
+    if (!alone || !maps_tokens(node)) return;
     made_.insert(out);
     head_.nodes.push_back(index);
+  }
+
+  bool maps_tokens(const Node& node) const {
+    return is_by_token(node.operator_name()) || takes_all(node) || takes_one(graph_, node);
+  }
+
+  // Nodes that the logits are made by, sizes left out.
+  std::vector<bool> makers() const {
+    std::vector<bool> wanted(graph_.slots.size(), false), result(graph_.nodes.size(), false);
+    wanted[logits_] = true;
+    for (auto i = static_cast<int32_t>(graph_.nodes.size()) - 1; i >= 0; --i) {
+      const auto& node = graph_.nodes[i];
+      result[i] = std::any_of(node.outputs.begin(), node.outputs.end(),
+                              [&](int32_t out) { return out >= 0 && graph_.slots[out].is_tensor && wanted[out]; });
+      if (result[i]) each_read(node, [&](int32_t slot) { wanted[slot] = true; });
+    }
+    return result;
+  }
+
+  // Of what makes logits of the states the first node that maps no token by itself; a view only where there is no
+  // other.
+  std::string why_not(const States& from) const {
+    const auto makes = makers();
+    std::set<int32_t> reached{from.slot};
+    int32_t view = -1;
+    for (int32_t i = graph_.slots[from.slot].producer + 1; i < static_cast<int32_t>(graph_.nodes.size()); ++i) {
+      const auto& node = graph_.nodes[i];
+      bool reads = false, alone = true;
+      each_read(node, [&](int32_t slot) {
+        reads = reads || reached.contains(slot);
+        alone = alone && (reached.contains(slot) || rows_.contains(slot) || weights_.parameter(slot) != nullptr ||
+                          !graph_.slots[slot].is_tensor);
+      });
+      if (!makes[i] || !reads) continue;
+      const bool turns = is_view(node.operator_name());
+      if (node.outputs.size() != 1 || !alone || !(turns || maps_tokens(node))) return "it has " + graph_.describe(i);
+      if (turns && view < 0) view = i;
+      reached.insert(node.outputs[0]);
+    }
+    return view < 0 ? "they are made of more than the states" : "it has " + graph_.describe(view);
   }
 
   // x[:]
