@@ -43,17 +43,11 @@ export function tokensOfRow(name: string, count: number, values: RowValues): num
   throw check.valueError(name, `${count} numbers are too few: no token comes of them`)
 }
 
-/** The size that differs from row to row; 0 where none does. */
+/** The size that differs from row to row, of which there is one at most; 0 where none does. */
 function ownSize(name: string, count: number, values: RowValues): number {
   const known = values.sizes.reduce((product, size) => (size < 0 ? product : product * size), 1)
-  const open = values.sizes.filter((size) => size < 0).length
-  if (open === 0 ? count === known : open === 1 && count > 0 && count % known === 0)
-    return open === 0 ? 0 : count / known
-  const expected = open === 0 ? `${known} numbers` : `a multiple of ${known} numbers`
-  throw check.valueError(
-    name,
-    open > 1
-      ? `two sizes of ${describeSizes(values)} are open: rows are not read; export the network with one of them fixed`
-      : `expected ${expected}, ${describeSizes(values)}, got ${count}`
-  )
+  const open = values.sizes.some((size) => size < 0)
+  if (open ? count > 0 && count % known === 0 : count === known) return open ? count / known : 0
+  const expected = open ? `a multiple of ${known} numbers` : `${known} numbers`
+  throw check.valueError(name, `expected ${expected}, ${describeSizes(values)}, got ${count}`)
 }

@@ -176,3 +176,11 @@ test('a row that is shorter than the graph takes is padded under its mask, and r
     message: /a row is shorter than the graph takes, and has no attention_mask.*expected rows of at least 4 tokens/
   })
 })
+
+test('images of any height and any width are refused where the archive is opened, with what would do', async (t) => {
+  await t.throwsAsync(AutoModel.fromExported(archiveOf(t, 'plane')), {
+    code: 'ERR_UNSUPPORTED',
+    message:
+      /rows of 'pixel_values' differ in more than one size.*got \[batch, 2, .*\].*numbers for the others, as --inputs 'x=float32\[batch,3,32,width\]'/
+  })
+})

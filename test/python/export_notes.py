@@ -20,7 +20,7 @@ sys.path.insert(0, SCRIPTS)
 from torch_adapters_export.__main__ import quiet  # noqa: E402
 from torch_adapters_export.archive import output_names, write  # noqa: E402
 from torch_adapters_export.hub import why_unreachable  # noqa: E402
-from torch_adapters_export.inputs import check_names, in_range, parse_inputs, parse_ranges  # noqa: E402
+from torch_adapters_export.inputs import check_names, check_open_sizes, in_range, parse_inputs, parse_ranges  # noqa: E402
 from torch_adapters_export.models import in_float32  # noqa: E402
 from torch_adapters_export.refused import Refused, Usage  # noqa: E402
 
@@ -168,6 +168,11 @@ assert "ids is given twice" in refusal(parse_inputs, ["ids=int64[batch],ids=int6
 assert "ids has 2 rows, always; expected a name for the first size" in refusal(parse_inputs, ["ids=int64[2,length]"])
 assert parse_ranges(["batch=2..", "length=1..9"]) == {"batch": (2, None), "length": (1, 9)}
 assert "length is given twice" in refusal(parse_ranges, ["length=1..9", "length=2..9"])
+
+two = parse_inputs(["x=float32[batch,3,height,width]"])
+assert "x varies in height and width;" in refusal(check_open_sizes, two), refusal(check_open_sizes, two)
+assert "as in x=float32[batch,3,32,width]" in refusal(check_open_sizes, two), refusal(check_open_sizes, two)
+check_open_sizes(parse_inputs(["x=float32[batch,3,8,width],ids=int64[batch,some,more]"]))
 
 (note,) = notes(Rows(), "values=float32[batch,frames,3]")
 assert note.startswith("one length at a time: frames varies from batch to batch"), note

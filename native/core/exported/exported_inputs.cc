@@ -81,7 +81,15 @@ void ExportedModel::note_row_tokens(const Input& values) {
   const auto& shape = graph.slots[values.slot].shape;
   for (size_t i = 1; i < shape.size(); ++i) {
     facts_.image.push_back(shape[i].number);
-    if (shape[i].number < 0) open_symbol_ = shape[i].symbol;
+    if (shape[i].number >= 0) continue;
+    if (open_symbol_ >= 0) {
+      fail(ErrorCode::unsupported, "load the exported model",
+           text("rows of '", values.name, "' differ in more than one size, which a row of numbers does not tell"),
+           {.expected = text("one size of ", values.name, " beside the number of rows that varies, or none"),
+            .got = shape_text(graph, values.slot),
+            .hint = "Export it with numbers for the others, as --inputs 'x=float32[batch,3,32,width]'"});
+    }
+    open_symbol_ = shape[i].symbol;
   }
   const auto& out = graph.slots[output_].shape;
   if (open_symbol_ < 0) {
@@ -146,18 +154,17 @@ void ExportedModel::prepare_values(BatchInput& input) const {
     if (sizes[i] >= 0) {
       known *= sizes[i];
     } else {
-      open = open < 0 ? static_cast<int64_t>(i) : static_cast<int64_t>(sizes.size());
+      open = static_cast<int64_t>(i);
     }
   }
   auto counts = input.value_lengths;
   if (counts.empty()) counts.assign(rows, static_cast<int32_t>(input.pixels.size(1)));
   for (int64_t row = 0; row < rows; ++row) {
     const bool fits = open < 0 ? counts[row] == known : counts[row] >= known && counts[row] % known == 0;
-    if (fits && open < static_cast<int64_t>(sizes.size())) continue;
+    if (fits) continue;
     fail(ErrorCode::invalid_argument, "batch", text("row ", row, " does not fit the model"),
          {.expected = open < 0 ? text(known, " values") : text("a multiple of ", known, " values"),
-          .got = text(counts[row]),
-          .hint = open == static_cast<int64_t>(sizes.size()) ? "Name the sizes of images by imageSize" : ""});
+          .got = text(counts[row])});
   }
   const auto finite = at::isfinite(input.pixels).all(1).contiguous();
   for (int64_t row = 0; row < rows; ++row) {

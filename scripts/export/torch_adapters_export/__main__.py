@@ -88,7 +88,7 @@ def quiet():
 def export(options, torch):
     from .archive import tokenizer_files, write
     from .hub import without_hub
-    from .inputs import check_names, huggingface_inputs, huggingface_ranges, in_range, parse_inputs, parse_ranges
+    from .inputs import check_names, check_open_sizes, huggingface_inputs, huggingface_ranges, in_range, parse_inputs, parse_ranges
     from .models import in_float32, is_factory, load_factory, load_huggingface, note, part_of
     from .refused import Usage
 
@@ -120,6 +120,7 @@ def export(options, torch):
                     "function give (module, {'x': tensor})")
     inputs = inputs or huggingface_inputs(model, config)
     check_names(model, inputs)
+    check_open_sizes(inputs)
     if tokenizer and tokenizer != "none":
         files = tokenizer_files(tokenizer, notes)
     unknown = set(ranges) - {dim for value in inputs.values() for dim in value.dims}

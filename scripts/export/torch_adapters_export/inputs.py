@@ -125,6 +125,18 @@ def unmasked(inputs):
     return sorted({dim for value in inputs.values() for dim in value.dims[1:] if dim} - masked)
 
 
+def check_open_sizes(inputs):
+    """Of numbers one size may differ from row to row, and a row's numbers tell which."""
+    for name, value in inputs.items():
+        dims = [dim or str(size) for dim, size in zip(value.dims, value.example.shape)]
+        open_dims = [dim for dim in value.dims[1:] if dim]
+        if value.example.is_floating_point() and len(open_dims) > 1:
+            fixed = [dim if dim not in open_dims[:-1] else "32" for dim in dims]
+            kind = str(value.example.dtype).removeprefix("torch.")
+            raise Usage(f"--inputs: {name} varies in {' and '.join(open_dims)}; fromExported takes rows that differ in one size: "
+                        f"give numbers for the others, as in {name}={kind}[{','.join(fixed)}]")
+
+
 def huggingface_inputs(model, config):
     """By what the model calls its main input."""
     main = getattr(model, "main_input_name", "input_ids")
