@@ -261,7 +261,7 @@ void ExportedModel::add_hooks() {
   add_block_hooks(*program_, *tree_, layers, kept);
   add_dropout_hooks(*program_);
   add_prefix_hooks(*program_, *tree_, prefixes_);
-  add_linear_hooks(*program_, *tree_, layers);
+  shared_ = add_linear_hooks(*program_, *tree_, layers);
   if (residuals_.begin >= 0) add_begin_hook(*program_, *tree_, residuals_.begin, invertible_place());
   add_site_hooks(*program_, *tree_, sites_);
   add_slot_hooks(*program_, *tree_, layers, sites_);

@@ -167,6 +167,7 @@ class ExportedModel : public Model, public NamedNetwork {
   bool asks_for(const char* input) const;
   void prepare_values(BatchInput& input) const;
   void prepare_source(BatchInput& input) const;
+  bool meets_shared(const ForwardContext& context) const;
   bool asks_where_rows_end(const ForwardContext& context);
   void check_padding(const PaddedRows& rows, const char* mask) const;
   int64_t open_size() const;  ///< which of facts().image differs from row to row; -1: none
@@ -180,6 +181,7 @@ class ExportedModel : public Model, public NamedNetwork {
   std::unique_ptr<Tree> tree_;
   std::vector<SitePlace> sites_;
   std::vector<PrefixPlace> prefixes_;
+  std::vector<SharedLinear> shared_;
   std::optional<Pooler> pooler_;
   std::optional<OwnHead> own_head_;
   Facts facts_;

@@ -10,9 +10,10 @@
 #include "core/adapters/fusion_scores.h"
 #include "core/adapters/parallel_layer.h"
 #include "core/error.h"
+#include "core/exported/batch_parts.h"
 #include "core/exported/exported_model.h"
-#include "core/exported/rows_by_length.h"
 #include "core/models/encoder.h"
+#include "core/nn/layer_context.h"
 #include "core/nn/sequential.h"
 
 namespace ta::exported {
@@ -176,9 +177,24 @@ at::Tensor ExportedModel::pooled(const at::Tensor& states, const PackedBatch& ba
 }
 
 Encoded ExportedModel::encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) {
+  const auto in_parts = [&](const std::vector<Rows>& parts) {
+    return encode_parts(batch, context, parts, open_size(),
+                        [&](const PackedBatch& part, const ForwardContext& own) { return encode(part, own, request); });
+  };
+  if (meets_shared(context)) {
+    if (const auto parts = rows_by_setup(*context.segments, batch.layout.rows()); parts.size() > 1)
+      return in_parts(parts);
+  }
   if (rows_mix_ || is_of_one_length(batch)) return encode_together(batch, context, request);
-  return encode_by_length(batch, context, open_size(), [&](const PackedBatch& part, const ForwardContext& own) {
-    return encode_together(part, own, request);
+  return in_parts(rows_by_length(batch));
+}
+
+// Whether adapters stand at a Linear that all rows share, such as DeBERTa's of positions, for which one setup is to be
+// chosen.
+bool ExportedModel::meets_shared(const ForwardContext& context) const {
+  if (context.segments == nullptr || context.segments->size() < 2) return false;
+  return std::any_of(shared_.begin(), shared_.end(), [&](const SharedLinear& one) {
+    return one.linear->layer->extended(LayerContext(context, one.layer));
   });
 }
 

@@ -24,8 +24,13 @@ bool of_source(const Program& program, const Tree& tree, int32_t slot);
 
 /// The tree and the sites must outlive the program.
 void add_site_hooks(Program& program, const Tree& tree, const std::vector<SitePlace>& sites);
-/// `layer_of`: the layer that a node stands in; -1: none.
-void add_linear_hooks(Program& program, const Tree& tree, const std::vector<int64_t>& layer_of);
+/// A Linear that reads what all rows share, in a layer.
+struct SharedLinear {
+  const LinearPlace* linear = nullptr;
+  int64_t layer = -1;
+};
+/// `layer_of`: the layer that a node stands in; -1: none. Gives the Linears for which a pass has one setup.
+std::vector<SharedLinear> add_linear_hooks(Program& program, const Tree& tree, const std::vector<int64_t>& layer_of);
 void add_slot_hooks(Program& program, const Tree& tree, const std::vector<int64_t>& layer_of,
                     const std::vector<SitePlace>& sites);
 void add_dropout_hooks(Program& program);

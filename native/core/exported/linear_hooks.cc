@@ -94,13 +94,15 @@ at::Tensor shared_rows(const LinearPlace& linear, const LinearValues& values, co
 
 }  // namespace
 
-void add_linear_hooks(Program& program, const Tree& tree, const std::vector<int64_t>& layer_of) {
+std::vector<SharedLinear> add_linear_hooks(Program& program, const Tree& tree, const std::vector<int64_t>& layer_of) {
+  std::vector<SharedLinear> shared;
   for (const auto& linear : tree.linears()) {
     for (const auto& product : linear.products) {
       const int64_t layer = layer_of[product.node];
       const bool source = of_source(program, tree, product.input);
       const auto& streams = tree.streams();
       const auto order = row_order(program.graph(), source ? streams.source : streams.tokens, product.input);
+      if (order == RowOrder::shared) shared.push_back({&linear, layer});
       const Range nodes{product.node, product.end};
       program.hook(nodes, [&linear, &product, nodes, layer, order, source](Execution& execution, const void* p) {
         const auto& pass = static_cast<const Pass*>(p)->side(source);
@@ -132,6 +134,7 @@ void add_linear_hooks(Program& program, const Tree& tree, const std::vector<int6
       });
     }
   }
+  return shared;
 }
 
 }  // namespace ta::exported

@@ -1,10 +1,11 @@
-#include "core/exported/rows_by_length.h"
+#include "core/exported/batch_parts.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/argsort.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <numeric>
@@ -14,21 +15,6 @@
 namespace ta::exported {
 
 namespace {
-
-using Rows = std::vector<int64_t>;
-
-// Which rows have which length, in rising order: [rows of one length …].
-std::vector<Rows> rows_by_length(const PackedBatch& batch) {
-  std::map<std::array<int64_t, 3>, Rows> found;
-  for (int64_t row = 0; row < batch.layout.rows(); ++row) {
-    const int64_t source = batch.source_ids.defined() ? batch.source_layout.length(row) : 0;
-    const int64_t values = batch.value_lengths.empty() ? 0 : batch.value_lengths[row];
-    found[{batch.layout.length(row), source, values}].push_back(row);
-  }
-  std::vector<Rows> result;
-  for (auto& [length, rows] : found) result.push_back(std::move(rows));
-  return result;
-}
 
 // Where the tokens of these rows are.
 at::Tensor tokens_of(const RowLayout& layout, const Rows& rows, at::Device device) {
@@ -59,7 +45,7 @@ std::vector<RowSegment> segments_of(const std::vector<RowSegment>& all, const Ro
   return result;
 }
 
-// What a network reads of these rows, which have one length; labels, words and questions are left out.
+// What a network reads of these rows; labels, words and questions are left out.
 PackedBatch batch_of(const PackedBatch& all, const Rows& rows, const at::Tensor& tokens, int64_t open) {
   const auto device = tokens.device();
   const auto numbers = at::tensor(rows, at::kLong).to(device);
@@ -68,8 +54,12 @@ PackedBatch batch_of(const PackedBatch& all, const Rows& rows, const at::Tensor&
   if (all.ids.defined()) part.ids = all.ids.index_select(0, tokens);
   if (all.pixels.defined()) {
     part.pixels = all.pixels.index_select(0, numbers);
-    if (!all.value_lengths.empty())
-      part.pixels = part.pixels.narrow(open + 1, 0, all.value_lengths[rows[0]]).contiguous();
+    if (!all.value_lengths.empty()) {
+      for (int64_t row : rows) part.value_lengths.push_back(all.value_lengths[row]);
+      const auto [least, most] = std::minmax_element(part.value_lengths.begin(), part.value_lengths.end());
+      part.pixels = part.pixels.narrow(open + 1, 0, *most).contiguous();
+      if (*least == *most) part.value_lengths.clear();
+    }
   }
   if (all.source_ids.defined()) {
     part.source_ids = all.source_ids.index_select(0, tokens_of(all.source_layout, rows, device));
@@ -109,12 +99,39 @@ bool is_of_one_length(const PackedBatch& batch) {
   return batch.layout.groups().size() == 1 && (!batch.source_ids.defined() || batch.source_layout.groups().size() == 1);
 }
 
-Encoded encode_by_length(const PackedBatch& batch, const ForwardContext& context, int64_t open, const Encode& encode) {
+std::vector<Rows> rows_by_length(const PackedBatch& batch) {
+  std::map<std::array<int64_t, 3>, Rows> found;
+  for (int64_t row = 0; row < batch.layout.rows(); ++row) {
+    const int64_t source = batch.source_ids.defined() ? batch.source_layout.length(row) : 0;
+    const int64_t values = batch.value_lengths.empty() ? 0 : batch.value_lengths[row];
+    found[{batch.layout.length(row), source, values}].push_back(row);
+  }
+  std::vector<Rows> result;
+  for (auto& [length, rows] : found) result.push_back(std::move(rows));
+  return result;
+}
+
+std::vector<Rows> rows_by_setup(const std::vector<RowSegment>& segments, int64_t rows) {
+  std::vector<const Composition*> setups;
+  std::vector<Rows> result;
+  auto at = segments.begin();
+  for (int64_t row = 0; row < rows; ++row) {
+    while (at != segments.end() && at->last <= row) ++at;
+    const auto* setup = at == segments.end() || row < at->first ? nullptr : at->setup.get();
+    const auto found = std::find(setups.begin(), setups.end(), setup) - setups.begin();
+    if (found == static_cast<std::ptrdiff_t>(setups.size())) setups.push_back(setup), result.emplace_back();
+    result[found].push_back(row);
+  }
+  return result;
+}
+
+Encoded encode_parts(const PackedBatch& batch, const ForwardContext& context, const std::vector<Rows>& parts,
+                     int64_t open, const Encode& encode) {
   const auto device = batch.first_tokens.device();
   Joined tokens, rows, last, row_states;
   std::vector<Joined> hidden;
   Encoded result;
-  for (const auto& own : rows_by_length(batch)) {
+  for (const auto& own : parts) {
     const auto places = tokens_of(batch.layout, own, device);
     const auto part = batch_of(batch, own, places, open);
     std::vector<RowSegment> segments;
