@@ -15,6 +15,11 @@ never stopped. Options are those of train; what decides the numbers must stay as
 train --help), but --epochs and --max-steps may change, and --epochs takes the place of --max-steps that the run was
 given before: the learning rate then follows the new length.
 Exit status: 0 done, 1 failed, 2 called in a wrong way, 130 interrupted.
+
+  --epochs N, --max-steps N  a new length
+  --resume-from FOLDER       go on from this checkpoint instead
+  --json                     one JSON object a line: every event but single steps, and last the result
+  --help                     this text
 `
 
 export async function run([folder, ...options]: string[]): Promise<number> {
