@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import { createReadStream, existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join, sep } from 'node:path'
-import { pipeline } from 'node:stream/promises'
 import { fileError } from '../config/read-json.js'
 import { writeSynced } from '../exchange/replace-file.js'
 import { AdapterError } from '../native/errors.js'
@@ -55,10 +55,20 @@ function filesIn(folder: string): string[] {
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex')
 
+/** Through one piece of memory: a stream's pieces would lie about until they are collected, as much as the file has. */
 async function digestOf(file: string): Promise<string> {
   const hash = createHash('sha256')
-  await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), hash)
-  return hash.digest('hex')
+  const piece = Buffer.allocUnsafe(1 << 16)
+  const handle = await open(file)
+  try {
+    for (;;) {
+      const { bytesRead } = await handle.read(piece, 0, piece.length)
+      if (bytesRead === 0) return hash.digest('hex')
+      hash.update(piece.subarray(0, bytesRead))
+    }
+  } finally {
+    await handle.close()
+  }
 }
 
 const incomplete = (file: string): AdapterError => new AdapterError('ERR_FILE_NOT_FOUND', '', `${file} is missing`)

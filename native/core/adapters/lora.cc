@@ -17,12 +17,12 @@ namespace ta {
 namespace {
 
 // ‖W + B A‖ of each row, [out], without a matrix of W's size: ‖w‖² + 2 (W Aᵀ) · B + B (A Aᵀ) · B.
-at::Tensor row_norms(const at::Tensor& matrix, const LowRank& low) {
+at::Tensor row_norms(const at::Tensor& matrix, const at::Tensor& squares, const LowRank& low) {
   const auto weight = matrix.to(at::kFloat);  // a bfloat16 trunk's
   const auto& b = low.b;
   const auto at = low.a.t();
   auto cross = at::matmul(weight, at) * 2 + at::matmul(b, at::matmul(low.a, at));
-  return ((weight * weight).sum(1) + (cross * b).sum(1)).sqrt();
+  return (squares + (cross * b).sum(1)).sqrt();
 }
 
 at::Tensor doubled(const at::Tensor& tensor) {
@@ -93,7 +93,7 @@ LowRank LowRankModule::tracked_factors() const {
 }
 
 std::optional<LowRank> LowRankModule::added(Random* random) const {
-  if (gated() || (config_.dropout > 0 && random != nullptr)) return std::nullopt;
+  if (!adds(random)) return std::nullopt;
   auto low = factors();
   low.scale = scale();
   return low;
@@ -103,22 +103,23 @@ at::Tensor LowRankModule::share(const at::Tensor& m, const at::Tensor& norms) co
   return parts_.put(m.squeeze(1) / parts_.take(norms), 0, 1);
 }
 
-at::Tensor LowRankModule::finish(const at::Tensor& sum, const LinearTensors& linear) const {
-  if (!magnitude_) return sum;
+OutputScaling LowRankModule::scaling(const LinearTensors& linear) const {
   const auto m = tracked(magnitude_->weight);
-  if (config_.dora == Dora::adapters) return sum * share(m, row_norms(linear.tracked_matrix(), tracked_factors()));
+  const auto squares = linear.row_squares();
+  if (config_.dora == Dora::adapters)
+    return {share(m, row_norms(linear.tracked_matrix(), squares, tracked_factors())), {}};
   const auto low = factors();
-  const auto ratio = share(m, row_norms(linear.matrix(), {low.a.detach(), low.b.detach() * scale()}));
-  if (!linear.bias.defined()) return sum * ratio;
-  const auto bias = tracked(linear.bias);
-  return (sum - bias) * ratio + bias;
+  const LowRank scaled{low.a.detach(), low.b.detach() * scale()};
+  const auto ratio = share(m, row_norms(linear.matrix(), squares.detach(), scaled));
+  return {ratio, linear.bias.defined() ? tracked(linear.bias) * (1 - ratio) : at::Tensor()};
 }
 
 at::Tensor LowRankModule::apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear,
                                 const RowLayout& rows, Random* random) const {
   const auto low = tracked_factors();
   auto product = at::matmul(at::matmul(dropout(x, config_.dropout, random), low.a.t()), low.b.t());
-  return finish(y + (gated() ? product * gate(x, rows, y.size(1)) : product * scale()), linear);
+  const auto sum = y + (gated() ? product * gate(x, rows, y.size(1)) : product * scale());
+  return is_dora() ? scaling(linear).of(sum) : sum;
 }
 
 LinearTensors LowRankModule::merged(const LinearTensors& linear) const {
@@ -157,11 +158,15 @@ Ia3::Ia3(const LoraConfig& config, const LoraTarget& target) : LoraModule(target
   if (config.use_gating) add_gate(target.in());
 }
 
-at::Tensor Ia3::apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors&, const RowLayout& rows,
-                      Random*) const {
+OutputScaling Ia3::scaling(const LinearTensors&) const {
   const auto l = tracked(l_).squeeze(1);
-  if (gated()) return y * parts_.put(l, 0, 1) * gate(x, rows, y.size(1));
-  return y * parts_.put(config_.alpha == 1 ? l : l * config_.alpha, 0, 1);
+  return {parts_.put(config_.alpha == 1 ? l : l * config_.alpha, 0, 1), {}};
+}
+
+at::Tensor Ia3::apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
+                      Random*) const {
+  if (!gated()) return scaling(linear).of(y);
+  return y * parts_.put(tracked(l_).squeeze(1), 0, 1) * gate(x, rows, y.size(1));
 }
 
 LinearTensors Ia3::merged(const LinearTensors& linear) const {

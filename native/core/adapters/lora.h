@@ -26,6 +26,8 @@
 // holds several matrices, merged_parts.h says how those of each stand side by side; then MTL-LoRA's weights and task
 // matrix are one for all of them.
 
+#include <ATen/TensorOperators.h>
+
 #include <optional>
 
 #include "core/adapters/lora_function.h"
@@ -50,6 +52,13 @@ struct LoraTarget {
   int64_t rows() const { return parts.count() * out(); }
 };
 
+/// F(y) = y ∘ factor + shift, of each output.
+struct OutputScaling {
+  at::Tensor factor;  ///< [out]
+  at::Tensor shift;   ///< [out], or undefined: none
+  at::Tensor of(const at::Tensor& y) const { return shift.defined() ? y * factor + shift : y * factor; }
+};
+
 class LoraModule : public AdapterModule {
  public:
   explicit LoraModule(MergedParts parts) : parts_(std::move(parts)) {}
@@ -59,11 +68,11 @@ class LoraModule : public AdapterModule {
                            Random* random) const = 0;
   /// Whether F is a product with y, of which there is nothing else: IA³.
   virtual bool scales() const { return false; }
-  /// Where F adds a product to y and then does no more than finish(): that product.
+  /// The product that F adds to y, where it does no more than this and scaling().
   virtual std::optional<LowRank> added(Random*) const { return std::nullopt; }
-  /// Whether finish() changes anything.
-  virtual bool finishes() const { return false; }
-  virtual at::Tensor finish(const at::Tensor& sum, const LinearTensors&) const { return sum; }
+  /// Whether all that F does behind added() is that each output is scaled, the same way for every token.
+  virtual bool only_scales(Random*) const { return false; }
+  virtual OutputScaling scaling(const LinearTensors&) const { return {}; }
 
   /// W as [out, in]. Only without a gate, whose value depends on the row.
   virtual LinearTensors merged(const LinearTensors& linear) const = 0;
@@ -90,8 +99,9 @@ class LowRankModule : public LoraModule {
   at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
                    Random* random) const override;
   std::optional<LowRank> added(Random* random) const override;
-  bool finishes() const override { return magnitude_ != nullptr; }
-  at::Tensor finish(const at::Tensor& sum, const LinearTensors& linear) const override;
+  bool is_dora() const { return magnitude_ != nullptr; }
+  bool only_scales(Random* random) const override { return is_dora() && adds(random); }
+  OutputScaling scaling(const LinearTensors& linear) const override;
   LinearTensors merged(const LinearTensors& linear) const override;
 
  protected:
@@ -105,6 +115,8 @@ class LowRankModule : public LoraModule {
   LoraConfig config_;
 
  private:
+  /// Whether its product is the same for every token.
+  bool adds(Random* random) const { return !gated() && (config_.dropout == 0 || random == nullptr); }
   /// The same for autograd's own operators.
   LowRank tracked_factors() const;
   /// m / ‖…‖ for each output, 1 where the adapter does not stand.
@@ -132,6 +144,8 @@ class Ia3 : public LoraModule {
   Ia3(const LoraConfig& config, const LoraTarget& target);
   const char* type() const override { return "IA3"; }
   bool scales() const override { return true; }
+  bool only_scales(Random*) const override { return !gated(); }
+  OutputScaling scaling(const LinearTensors& linear) const override;
   at::Tensor apply(const at::Tensor& y, const at::Tensor& x, const LinearTensors& linear, const RowLayout& rows,
                    Random* random) const override;
   LinearTensors merged(const LinearTensors& linear) const override;

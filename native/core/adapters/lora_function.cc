@@ -140,9 +140,17 @@ at::Tensor LinearTensors::tracked_matrix() const {
   return transposed ? own.t() : own;
 }
 
+at::Tensor LinearTensors::row_squares() const {
+  if (squares.defined()) return squares;
+  const auto own = tracked_matrix().to(at::kFloat);  // a bfloat16 trunk's, too
+  const auto found = (own * own).sum(1);
+  if (!needs_grad(weight)) squares = found;
+  return found;
+}
+
 at::Tensor lora_linear(const at::Tensor& x, const LinearTensors& linear, const std::vector<LoraTerm>& terms) {
   const WithoutAutograd guard;
-  const auto& [weight, bias, transposed] = linear;
+  const auto &weight = linear.weight, &bias = linear.bias;
   const auto matrix = linear.matrix();
   auto y = affine(x, matrix, bias);
   std::vector<Term> own;
@@ -173,7 +181,7 @@ at::Tensor lora_linear(const at::Tensor& x, const LinearTensors& linear, const s
   }
   node->weight = matrix;
   node->weight_grad = gradient_of(weight);
-  if (transposed && node->weight_grad.defined()) node->weight_grad = node->weight_grad.t();
+  if (linear.transposed && node->weight_grad.defined()) node->weight_grad = node->weight_grad.t();
   node->bias_grad = gradient_of(bias);
   node->terms = std::move(own);
   node->z = z;

@@ -17,6 +17,10 @@ struct LinearTensors {
   at::Tensor matrix() const { return transposed ? weight.detach().t() : weight.detach(); }
   /// W for autograd's own operators.
   at::Tensor tracked_matrix() const;
+  /// ‖w‖² of each row of W, [out]: computed once for all who ask, unless W trains.
+  at::Tensor row_squares() const;
+
+  mutable at::Tensor squares;  ///< what row_squares() has found
 };
 
 /// A product B A that is added to a weight.

@@ -2,11 +2,16 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <unordered_map>
 
 #include "core/adapters/split.h"
 #include "core/error.h"
@@ -54,7 +59,7 @@ bool LoraPlace::add_terms(const Composition& setup, double factor, const LoraTer
   switch (setup.kind) {
     case Kind::adapter: {
       const auto* module = at(setup.index);
-      auto low = module->finishes() ? std::nullopt : module->added(random);
+      auto low = module->only_scales(random) ? std::nullopt : module->added(random);
       if (!low) return false;
       low->scale *= factor;
       terms.push_back({std::move(*low), tokens.begin, tokens.count});
@@ -77,22 +82,77 @@ at::Tensor LoraPlace::forward(const at::Tensor& x, const ForwardContext& context
   const auto& layout = *context.layout;
   const auto& segments = *context.segments;
   std::vector<LoraTerm> terms;
-  bool only_terms = true;
-  for (const auto& [first, last, setup] : segments) {
-    if (!setup) continue;
+  std::vector<const LoraModule*> scaling(segments.size());
+  std::vector<bool> acts(segments.size());  // on the Linear's value, in a way of its own
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const auto& [first, last, setup] = segments[i];
+    if (!setup || !has_any(*setup)) continue;
     check(*setup);
-    const int64_t begin = layout.starts()[first];
-    only_terms = only_terms && add_terms(*setup, 1, {{}, begin, layout.starts()[last] - begin}, context.random, terms);
+    const int64_t begin = layout.starts()[first], count = layout.starts()[last] - begin;
+    const size_t before = terms.size();
+    if (add_terms(*setup, 1, {{}, begin, count}, context.random, terms)) continue;
+    terms.resize(before);
+    const auto* module = setup->kind == Kind::adapter ? at(setup->index) : nullptr;
+    acts[i] = module == nullptr || !module->only_scales(context.random);
+    if (acts[i]) continue;
+    scaling[i] = module;
+    if (auto low = module->added(context.random)) terms.push_back({std::move(*low), begin, count});
   }
-  if (only_terms) return lora_linear(x, now(), terms);
-  if (segments.size() == 1) return run(segments[0].setup.get(), {x, layout, context.random});
+  const auto y = scaled(terms.empty() ? linear_.forward(x) : lora_linear(x, now(), terms), scaling, context);
+  if (std::none_of(acts.begin(), acts.end(), [](bool acts) { return acts; })) return y;
   std::vector<at::Tensor> parts;
-  for (const auto& [first, last, setup] : segments) {
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const auto& [first, last, setup] = segments[i];
     const int64_t begin = layout.starts()[first], count = layout.starts()[last] - begin;
     const auto rows = layout.rows(first, last);
-    parts.push_back(run(setup.get(), {x.narrow(0, begin, count), rows, context.random}));
+    const auto own = y.narrow(0, begin, count);
+    parts.push_back(acts[i] ? apply(*setup, own, {x.narrow(0, begin, count), rows, context.random}) : own);
   }
-  return at::cat(parts);
+  return parts.size() == 1 ? parts[0] : at::cat(parts);
+}
+
+// Each segment's outputs by its module's factors; none: as they are.
+at::Tensor LoraPlace::scaled(const at::Tensor& y, const std::vector<const LoraModule*>& modules,
+                             const ForwardContext& context) const {
+  const auto is_there = [](const LoraModule* module) { return module != nullptr; };
+  if (std::none_of(modules.begin(), modules.end(), is_there)) return y;
+  const auto linear = base();
+  if (modules.size() == 1 && at::GradMode::is_enabled()) return modules[0]->scaling(linear).of(y);
+  std::unordered_map<const LoraModule*, OutputScaling> scalings;
+  for (const auto* module : modules)
+    if (module != nullptr && !scalings.contains(module)) scalings.emplace(module, module->scaling(linear));
+  const auto& starts = context.layout->starts();
+  if (!at::GradMode::is_enabled()) {
+    // The Linear's value is nobody else's.
+    for (size_t i = 0; i < modules.size(); ++i) {
+      if (modules[i] == nullptr) continue;
+      const auto& [first, last, setup] = (*context.segments)[i];
+      const auto& [factor, shift] = scalings.at(modules[i]);
+      auto own = y.narrow(0, starts[first], starts[last] - starts[first]).mul_(factor);
+      if (shift.defined()) own.add_(shift);
+    }
+    return y;
+  }
+  // A row of factors and shifts for each module, the first one for none.
+  const auto ones = at::ones({y.size(1)}, y.options()), zeros = at::zeros_like(ones);
+  std::vector<at::Tensor> factors{ones}, shifts{zeros};
+  std::unordered_map<const LoraModule*, int64_t> place{{nullptr, 0}};
+  for (const auto& [module, scaling] : scalings) {
+    place.emplace(module, static_cast<int64_t>(factors.size()));
+    factors.push_back(scaling.factor);
+    shifts.push_back(scaling.shift.defined() ? scaling.shift : zeros);
+  }
+  std::vector<int64_t> rows;
+  rows.reserve(y.size(0));
+  for (size_t i = 0; i < modules.size(); ++i) {
+    const auto& [first, last, setup] = (*context.segments)[i];
+    rows.insert(rows.end(), starts[last] - starts[first], place.at(modules[i]));
+  }
+  const auto index = at::tensor(rows, at::kLong).to(y.device());
+  const auto value = y * at::stack(factors).index_select(0, index);
+  const bool shifted =
+      std::any_of(scalings.begin(), scalings.end(), [](const auto& one) { return one.second.shift.defined(); });
+  return shifted ? value + at::stack(shifts).index_select(0, index) : value;
 }
 
 at::Tensor LoraPlace::on_whole(const at::Tensor& y, const at::Tensor& x, const ForwardContext& context) const {
@@ -106,22 +166,6 @@ at::Tensor LoraPlace::on_whole(const at::Tensor& y, const at::Tensor& x, const F
     parts.push_back(setup ? apply(*setup, own, {x.narrow(0, begin, count), rows, context.random}) : own);
   }
   return at::cat(parts);
-}
-
-at::Tensor LoraPlace::run(const Composition* setup, const Tokens& tokens) const {
-  if (setup == nullptr || !has_any(*setup)) return linear_.forward(tokens.x);
-  const LoraTerm all{{}, 0, tokens.x.size(0)};
-  std::vector<LoraTerm> terms;
-  if (add_terms(*setup, 1, all, tokens.random, terms)) {
-    return lora_linear(tokens.x, now(), terms);
-  }
-  if (setup->kind == Kind::adapter) {
-    const auto* module = at(setup->index);
-    if (auto low = module->added(tokens.random)) {
-      return module->finish(lora_linear(tokens.x, now(), {{*low, 0, all.count}}), base());
-    }
-  }
-  return apply(*setup, linear_.forward(tokens.x), tokens);
 }
 
 at::Tensor LoraPlace::apply(const Composition& setup, const at::Tensor& y, const Tokens& tokens) const {

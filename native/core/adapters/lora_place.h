@@ -9,7 +9,8 @@
 //              other value than its product with y, Σ wi Fi(y)
 //   split      each child on its part of every row's tokens
 //   fuse       an error: AdapterFusion attends over bottlenecks
-// Where only products are added, whatever the rows and the blocks, all of it is one node (lora_function.h).
+// All rows' products are one, with what is added to them in the same node (lora_function.h), whatever the rows and the
+// blocks; outputs that are then scaled, by IA³ or DoRA, are scaled in one product, too.
 
 #include "core/adapters/lora.h"
 
@@ -49,7 +50,8 @@ class LoraPlace : public AdapterPlace, public LinearExtension {
     const RowLayout& rows;
     Random* random;
   };
-  at::Tensor run(const Composition* setup, const Tokens& tokens) const;
+  at::Tensor scaled(const at::Tensor& y, const std::vector<const LoraModule*>& modules,
+                    const ForwardContext& context) const;
   at::Tensor apply(const Composition& setup, const at::Tensor& y, const Tokens& tokens) const;
   bool only_scales(const Composition& setup) const;
   at::Tensor average(const Composition& setup, const at::Tensor& y, const Tokens& tokens) const;

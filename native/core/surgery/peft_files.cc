@@ -229,7 +229,8 @@ void add_head(StateDict& tensors, const StateDict& ours, const std::string& from
 // Factors of parts as those of the whole: A as it is, for all parts side by side, B with zeros, IA³'s vector with ones.
 at::Tensor of_whole(const std::string& operation, const NamedParameter& named, const LoraModule& module,
                     const at::Tensor& value) {
-  const std::string type = module.finishes() ? "DoRA" : module.type();
+  const auto* low_rank = dynamic_cast<const LowRankModule*>(&module);
+  const std::string type = low_rank != nullptr && low_rank->is_dora() ? "DoRA" : module.type();
   if (type == "IA3") return module.parts().put(value, 0, 1);
   if (type == "LoRA" && named.name.ends_with(".lora_A")) return value;
   if (type == "LoRA" && named.name.ends_with(".lora_B")) return module.parts().spread(value);
