@@ -29,11 +29,12 @@ export async function findAdapters(
   const { isPeftFolder, peftName } = await import('../exchange/peft-folder.js')
   const { checkAdapterName } = await import('../exchange/write-folder.js')
   const { refuseUnfinished } = await import('./run-folder.js')
+  const { withDownloads } = await import('./download-progress.js')
   const found: (AdapterSource & { readonly source: string })[] = []
   for (const text of given) {
     const { as, source } = splitName(text)
     if (as !== undefined) fromOptions(() => checkAdapterName(as))
-    const folder = await resolveFolder(source, 'adapter', { offline })
+    const folder = await withDownloads((onProgress) => resolveFolder(source, 'adapter', { offline, onProgress }))
     refuseUnfinished(option, folder)
     refuseSetup(option, folder)
     const name = as ?? (isPeftFolder(folder) ? peftName(source) : readAdapterFolder(folder, false).name)

@@ -42,7 +42,7 @@ export interface ModelValues {
 }
 
 /** Commands load the library only when they have work: --help answers at once. */
-export async function loadModel(values: ModelValues, seed?: number): Promise<Model> {
+export async function loadModel(values: ModelValues, seed?: number, signal?: AbortSignal): Promise<Model> {
   const source = required('model', values.model)
   const threads = countOption('threads', values.threads)
   const { checkDevice, defaultDevice } = await import('../model/options.js')
@@ -59,12 +59,9 @@ export async function loadModel(values: ModelValues, seed?: number): Promise<Mod
   const { loadArchive } = await import('./archive-model.js')
   const exported = await loadArchive(source, values, { device, seed })
   if (exported !== undefined) return exported
-  const model = await AutoModel.fromPretrained(source, {
-    device,
-    trunk,
-    seed,
-    offline: values.offline || undefined
-  })
+  const { withDownloads } = await import('./download-progress.js')
+  const options = { device, trunk, seed, offline: values.offline || undefined, signal }
+  const model = await withDownloads((onProgress) => AutoModel.fromPretrained(source, { ...options, onProgress }))
   if (trunk === 'auto') process.stderr.write(`${describeTrunk(model)}\n`)
   return model
 }
@@ -120,7 +117,8 @@ export const headUsage = `  --head HEAD             instead of --adapter, or to 
 /** A head alone. One that was trained with an adapter would answer what it never saw. */
 export async function loadHeadAlone(model: Model, source: string, offline: boolean | undefined): Promise<string> {
   const { resolveFolder } = await import('../exchange/hub.js')
-  const folder = await resolveFolder(source, 'head', { offline })
+  const { withDownloads } = await import('./download-progress.js')
+  const folder = await withDownloads((onProgress) => resolveFolder(source, 'head', { offline, onProgress }))
   const { refuseUnfinished } = await import('./run-folder.js')
   refuseUnfinished('--head', folder)
   // In place of one of its name that came with the model or with an adapter: it was asked for.

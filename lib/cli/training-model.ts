@@ -21,10 +21,10 @@ export class TrainingModel implements Disposable {
   }
 
   /** @param seed the training's; that of the first call counts */
-  async load(seed: number | undefined): Promise<Model> {
+  async load(seed: number | undefined, signal?: AbortSignal): Promise<Model> {
     const { model, output, resume } = this.#values
     const named = resume && output !== undefined ? typedModel(model, checkpointFolder(output)) : model
-    this.#model ??= await loadModel({ ...this.#values, model: named }, seed)
+    this.#model ??= await loadModel({ ...this.#values, model: named }, seed, signal)
     return this.#model
   }
 

@@ -67,7 +67,7 @@ export async function runTrainingIn<Event extends Told, Trained>(run: TrainingRu
   let last: Event | undefined
   try {
     const ended = await untilInterrupted(async (signal) => {
-      const loaded = await run.model.load(args.seed)
+      const loaded = await run.model.load(args.seed, signal)
       signal.throwIfAborted()
       await run.prepare(loaded)
       if (run.plan !== undefined) return await run.plan(loaded)

@@ -19,7 +19,7 @@ import { readSurgery } from './surgery-record.js'
 import { chooseTrunk } from './trunk.js'
 import { loadBuiltIn } from './whole.js'
 
-const loadKeys = ['device', 'trunk', 'seed', 'withHead', 'revision', 'cacheDir', 'offline']
+const loadKeys = ['device', 'trunk', 'seed', 'withHead', 'revision', 'cacheDir', 'offline', 'signal', 'onProgress']
 
 export const AutoModel = Object.freeze({
   /**

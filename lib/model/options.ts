@@ -2,6 +2,7 @@ import * as check from '../config/check.js'
 import type { HeadSetup } from '../config/head-setup.js'
 import type { ImageSize } from '../config/image-shape.js'
 import { plain } from '../config/nearest.js'
+import type { DownloadProgress } from '../exchange/hub-download.js'
 import type { RowAdapters, TaskIds } from './setup.js'
 import type { SkipLayers } from './skip-layers.js'
 import type { TrunkOption } from './trunk.js'
@@ -56,6 +57,10 @@ export interface LoadOptions {
   readonly cacheDir?: string | undefined
   /** Never ask the network. Default: what HF_HUB_OFFLINE says. */
   readonly offline?: boolean | undefined
+  /** Ends a download. */
+  readonly signal?: AbortSignal | undefined
+  /** Told of every piece of a download. */
+  readonly onProgress?: ((progress: DownloadProgress) => void) | undefined
 }
 
 export interface ActiveOptions extends SkipLayers {

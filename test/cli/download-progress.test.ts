@@ -1,0 +1,66 @@
+// What comes from the hub is shown, and ends with a signal: the library tells, the command line draws.
+import { mkdtempSync, readFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import test from 'ava'
+import { withDownloads } from '../../lib/cli/download-progress.js'
+import { AutoModel } from '../../lib/index.js'
+import { startHub } from '../exchange/hub-server.js'
+import { fixtures } from '../parity/support/fixtures.js'
+
+const repository = 'someone/a-model'
+
+async function hubOf(t: { teardown(work: () => Promise<void>): void }) {
+  const file = (name: string) => readFileSync(join(fixtures, 'models/bert-tiny', name))
+  const files = Object.fromEntries(['config.json', 'model.safetensors'].map((name) => [name, file(name)]))
+  const hub = await startHub(repository, files)
+  process.env['HF_ENDPOINT'] = hub.endpoint
+  t.teardown(async () => {
+    delete process.env['HF_ENDPOINT']
+    await hub.close()
+  })
+  return { hub, cacheDir: mkdtempSync(join(tmpdir(), 'hub-')) }
+}
+
+test.serial('fromPretrained tells of every file, to its last byte', async (t) => {
+  const { hub, cacheDir } = await hubOf(t)
+  const seen = new Map<string, [received: number, total: number]>()
+  const onProgress = (one: { file: string; received: number; total: number }) => {
+    seen.set(one.file, [one.received, one.total])
+  }
+  const model = await AutoModel.fromPretrained(repository, { cacheDir, onProgress })
+  model.dispose()
+  const size = (hub.files['model.safetensors'] as Buffer).length
+  t.deepEqual(seen.get('model.safetensors'), [size, size])
+  t.true(seen.has('config.json'))
+})
+
+test.serial('a signal ends a download in which nothing comes', async (t) => {
+  const { hub, cacheDir } = await hubOf(t)
+  hub.isSilent = true
+  const controller = new AbortController()
+  const loading = AutoModel.fromPretrained(repository, { cacheDir, signal: controller.signal })
+  controller.abort(new Error('enough'))
+  await t.throwsAsync(loading, { message: 'enough' })
+})
+
+test.serial('where nobody looks, each large file is a line', async (t) => {
+  const lines: string[] = []
+  const { write } = process.stderr
+  process.stderr.write = ((text: string) => lines.push(text) > 0) as typeof write
+  try {
+    await withDownloads(async (onProgress) => {
+      onProgress({ file: 'config.json', received: 600, total: 600 })
+      for (const received of [1e6, 2e6, 4e8]) onProgress({ file: 'model.safetensors', received, total: 4e8 })
+      onProgress({ file: 'more.bin', received: 2e6, total: 2e6 })
+    })
+  } finally {
+    process.stderr.write = write
+  }
+  // A terminal has a bar.
+  const shown = process.stderr.isTTY ? [] : ['fetching model.safetensors (400 MB)\n', 'fetching more.bin (2 MB)\n']
+  t.deepEqual(
+    lines.filter((line) => line.startsWith('fetching')),
+    shown
+  )
+})
