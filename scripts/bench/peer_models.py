@@ -1,4 +1,4 @@
-"""Writes the benchmark's models: BERT of a given size with weights N(0, 0.02), and two adapters, each with its head.
+"""Writes the benchmark's models: BERT of a given size with weights N(0, 0.02), and four adapters, each with its head.
 
     python peer_models.py FOLDER JSON      JSON: the config's fields and the adapter's reduction_factor
 """
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
-from adapters import BertAdapterModel, LoRAConfig, SeqBnConfig
+from adapters import AdapterConfig, BertAdapterModel, LoRAConfig, SeqBnConfig
 from transformers import BertConfig
 
 
@@ -19,14 +19,17 @@ def main(folder, spec):
     model = BertAdapterModel(config)
     model.add_adapter("bench", config=SeqBnConfig(reduction_factor=reduction_factor))
     model.add_adapter("lora", config=LoRAConfig(r=8, alpha=16))
-    for name in ("bench", "lora"):
+    for name in ("ia3", "dora"):
+        model.add_adapter(name, config=AdapterConfig.load(name))
+    folders = {"bench": "adapter", "lora": "lora", "ia3": "ia3", "dora": "dora"}
+    for name in folders:
         model.add_classification_head(name, num_labels=2)
     with torch.no_grad():
         for name, value in model.named_parameters():
             if "LayerNorm" not in name:
                 value.normal_(0.0, 0.02)
     model.config.name_or_path = model.base_model.config.name_or_path = folder.name
-    for name, target in (("bench", "adapter"), ("lora", "lora")):
+    for name, target in folders.items():
         model.save_adapter(str(folder / target), name, use_safetensors=True)
         model.base_model.delete_adapter(name)
     model.base_model.config.architectures = ["BertModel"]

@@ -81,11 +81,18 @@ export function operations({ model, kind, batches, setup }) {
     reduction_factor: factor
   } = models[model]
   const r = Math.floor(d / factor)
-  const isLora = setup?.method === 'lora'
+  const isLora = ['lora', 'dora'].includes(setup?.method)
+  const isIa3 = setup?.method === 'ia3'
   const fusedCount = setup?.kind === 'fuse' ? setup.count : 0
   // AdapterFusion: three products of d², and for each adapter its projections and as much again for scores and sum.
-  // LoRA: two factors of rank 8 at query and value.
-  const ofSite = isLora ? 2 * 4 * d * 8 : fusedCount > 0 ? 6 * d * d + fusedCount * 8 * d * r : 4 * d * r
+  // LoRA and DoRA: two factors of rank 8 at query and value. (IA)³: a factor for each value of two Linears and of feed-forward.
+  const ofSite = isIa3
+    ? 2 * d + inner
+    : isLora
+      ? 2 * 4 * d * 8
+      : fusedCount > 0
+        ? 6 * d * d + fusedCount * 8 * d * r
+        : 4 * d * r
   const perToken = 8 * d * d + 4 * d * inner
   // Copies of a row are one until the first layer with an adapter; what is kept is not computed at all.
   const free = setup?.leaveOut?.length ?? 0
@@ -203,10 +210,10 @@ export const rows = {
       rounds: 5
     }
   ],
-  mixed: ['adapter', 'lora'].flatMap((method) =>
-    [1, 8, 32].map((count) =>
+  mixed: Object.entries({ adapter: 'adapter', lora: 'LoRA', ia3: '(IA)³', dora: 'DoRA' }).flatMap(([method, called]) =>
+    (['adapter', 'lora'].includes(method) ? [1, 8, 32] : [8, 32]).map((count) =>
       timed(
-        `mixed (C7), ${count} ${method === 'lora' ? 'LoRA' : 'adapter'}${count > 1 ? 's' : ''}`,
+        `mixed (C7), ${count} ${called}${count > 1 ? 's' : ''}`,
         '32 rows of 16 tokens, forward; the other side BatchSplit',
         undefined,
         {
