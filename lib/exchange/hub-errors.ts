@@ -25,8 +25,15 @@ export function hubError(cause: unknown, place: HubPlace): AdapterError {
     })
   }
   if (!isOfNetwork(cause)) return strangeAnswer(endpoint, (cause as Error).message, cause)
+  const reason = networkReason(cause)
+  if (place.isListed) {
+    return new AdapterError('ERR_NETWORK', operation, `${endpoint} stopped serving '${repository}': ${reason}`, {
+      hint: 'What has come is kept: the same command goes on from there. HF_HUB_OFFLINE=1 uses the cache alone.',
+      cause
+    })
+  }
   // Some of those who see this meant a folder.
-  const problem = `there is no folder '${repository}' here, and ${endpoint} cannot be reached: ${networkReason(cause)}`
+  const problem = `there is no folder '${repository}' here, and ${endpoint} cannot be reached: ${reason}`
   return new AdapterError('ERR_NETWORK', operation, problem, {
     hint: `${nearFolders(repository) || 'Check the spelling.'} For a hub id, check the network; HF_HUB_OFFLINE=1 uses the cache alone.`,
     cause

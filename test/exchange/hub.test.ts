@@ -282,6 +282,14 @@ test.serial('a server that says nothing, or stops in the middle, is not waited f
     message: /cannot be reached: ETIMEDOUT nothing came for 2 seconds/
   })
   hub.isSilent = false
+  hub.faults.push('stall', 'stall', 'stall', 'stall')
+  await t.throwsAsync(
+    resolveFolder(repository, 'adapter', { ...options, cacheDir: mkdtempSync(join(tmpdir(), 'hub-')) }),
+    {
+      code: 'ERR_NETWORK',
+      message: /^fetch from the hub: http:\S+ stopped serving 'someone\/an-adapter': ETIMEDOUT .*goes on from there/
+    }
+  )
   hub.faults.push('stall')
   const folder = await resolveFolder(repository, 'adapter', options)
   t.deepEqual(readFileSync(join(folder, 'pytorch_adapter.bin')), weights)
