@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { inspect } from 'node:util'
 import test from 'ava'
 import { type Model, Stack } from '../../lib/index.js'
+import { readTensors, writeTensors } from './safetensors-file.js'
 import { load, scratch } from './support.js'
 
 /** All that such an error shows, with its fields and its cause. */
@@ -29,8 +30,12 @@ test('what is tried under another name is told of under its own', async (t) => {
   await model.saveAdapterFusion(join(folder, 'fusion'), 'a,b')
   await model.saveAdapterSetup(join(folder, 'setup'), Stack('a', 'b'))
   // Weights of another size, and none that are any.
-  cpSync(join(folder, 'small/adapter.safetensors'), join(folder, 'adapter/adapter.safetensors'))
-  cpSync(join(folder, 'small/adapter.safetensors'), join(folder, 'setup/b/adapter.safetensors'))
+  cpSync(join(folder, 'adapter'), join(folder, 'other'), { recursive: true })
+  cpSync(join(folder, 'small/adapter.safetensors'), join(folder, 'other/adapter.safetensors'))
+  const small = readTensors(join(folder, 'small/adapter.safetensors'))
+  const called = (name: string) => new Map([...small].map(([key, one]) => [key.replace('.small.', `.${name}.`), one]))
+  writeTensors(join(folder, 'adapter/adapter.safetensors'), called('a'))
+  writeTensors(join(folder, 'setup/b/adapter.safetensors'), called('b'))
   writeFileSync(join(folder, 'fusion/model_adapter_fusion.safetensors'), 'none')
   for (const name of ['v', 'w', 'c']) model.addAdapter(name, 'vera')
   const before = [...model.adapters.keys(), ...model.heads.keys()]
@@ -45,6 +50,7 @@ test('what is tried under another name is told of under its own', async (t) => {
       (m) => m.loadAdapter(join(folder, 'adapter'), { leaveOut: [1], overwriteOk: true }),
       /load the adapter 'a' .*adapters\.a\./
     ],
+    [(m) => m.loadAdapter(join(folder, 'other'), { as: 'n' }), /load 'a': the file holds nothing of that name/],
     [(m) => m.loadAdapterFusion(join(folder, 'fusion'), { overwriteOk: true }), /fusion/],
     [(m) => m.loadAdapterSetup(join(folder, 'setup'), { overwriteOk: true }), /load the adapter 'b' .*adapters\.b\./]
   ]
