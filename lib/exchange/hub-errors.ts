@@ -13,6 +13,13 @@ export interface HubPlace {
 
 const operation = 'fetch from the hub'
 
+/** What a caller's own function threw: neither the hub's fault nor worth another attempt. */
+export class OfCaller extends Error {
+  constructor(override readonly cause: unknown) {
+    super('of the caller')
+  }
+}
+
 /** What the hub or the network said, with what to do about it. */
 export function hubError(cause: unknown, place: HubPlace): AdapterError {
   if (cause instanceof AdapterError) return cause
@@ -121,7 +128,7 @@ function networkReason(error: unknown): string {
 
 /** Worth another attempt: the network, and the server's own faults. */
 export function isPassing(error: unknown): boolean {
-  if (error instanceof AdapterError || isOfDisk(error)) return false
+  if (error instanceof AdapterError || error instanceof OfCaller || isOfDisk(error)) return false
   if (error instanceof HubApiError) return error.statusCode >= 500
   return !(error instanceof Error && error.name === 'AbortError')
 }

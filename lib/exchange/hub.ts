@@ -5,7 +5,7 @@ import { AdapterError } from '../native/errors.js'
 import { isExportArchive } from './export-archive.js'
 import { cachedSnapshot, type HubCache, hubCache, hubCacheFolder, rememberCommit, snapshotFolder } from './hub-cache.js'
 import { type Connection, type DownloadProgress, fetchIntoCache, type HubFile } from './hub-download.js'
-import { type HubPlace, hubError, isPassing, shortReason, strangeAnswer } from './hub-errors.js'
+import { type HubPlace, hubError, isPassing, OfCaller, shortReason, strangeAnswer } from './hub-errors.js'
 import { type FolderKind, isComplete, selectFiles } from './hub-files.js'
 import { patientFetch } from './hub-patience.js'
 import { hubToken, isOffline } from './hub-settings.js'
@@ -83,7 +83,16 @@ async function fetchFolder(
   const endpoint = (options.endpoint ?? process.env['HF_ENDPOINT'] ?? 'https://huggingface.co').replace(/\/+$/, '')
   const token = (options.token ?? hubToken()) || undefined
   const place: HubPlace = { repository, revision, endpoint, hasToken: token !== undefined, isListed: false }
-  const { signal, onProgress } = options
+  const { signal } = options
+  if (options.onProgress !== undefined && typeof options.onProgress !== 'function')
+    throw check.typeError('onProgress', 'a function', options.onProgress)
+  const onProgress = (progress: DownloadProgress) => {
+    try {
+      options.onProgress?.(progress)
+    } catch (error) {
+      throw new OfCaller(error)
+    }
+  }
   const patient = patientFetch(signal)
   try {
     const access = {
@@ -108,6 +117,7 @@ async function fetchFolder(
     return snapshotFolder(cache, commit)
   } catch (error) {
     if (signal?.aborted) throw signal.reason
+    if (error instanceof OfCaller) throw error.cause
     return fallBack(error, place, { cache, kind })
   }
 }

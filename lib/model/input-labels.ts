@@ -35,6 +35,7 @@ export function labelBatch(
   config: ModelConfig,
   { head, name, isAligned = false }: LabelsFor
 ): Pick<NativeBatch, 'labels' | 'choices' | 'wordIds'> {
+  if (inputs.labels === null) throw check.typeError(name, 'numbers, or rows of numbers', null)
   if (head !== undefined && head.headType !== 'multiple_choice' && inputs.choices !== undefined)
     throw check.valueError('inputs.choices', `a head of kind ${head.headType} reads none; leave it out`)
   if (head !== undefined && isChoiceHead(head)) return choiceBatch(choiceInputs(inputs, ids, kept), head, kept, name)

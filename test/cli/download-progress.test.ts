@@ -35,6 +35,18 @@ test.serial('fromPretrained tells of every file, to its last byte', async (t) =>
   t.true(seen.has('config.json'))
 })
 
+test.serial('what onProgress throws is the caller’s, and what is no function is refused', async (t) => {
+  const { cacheDir } = await hubOf(t)
+  const boom = new Error('boom')
+  const onProgress = () => {
+    throw boom
+  }
+  t.is(await t.throwsAsync(AutoModel.fromPretrained(repository, { cacheDir, onProgress })), boom)
+  await t.throwsAsync(AutoModel.fromPretrained(repository, { cacheDir, onProgress: 5 as never }), {
+    message: /onProgress: expected a function, got 5/
+  })
+})
+
 test.serial('a signal ends a download in which nothing comes', async (t) => {
   const { hub, cacheDir } = await hubOf(t)
   hub.isSilent = true

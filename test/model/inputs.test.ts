@@ -76,6 +76,7 @@ const wrong: Readonly<Record<string, Wrong>> = {
     inputs: { inputIds: [[5], [6]], labels: [0, undefined] },
     message: /labels\[1\]: expected a number, got undefined/
   },
+  'null as labels': { inputs: { inputIds: [[5]], labels: null }, message: /^labels: expected numbers, .* got null/ },
   'NaN as label': { inputs: { inputIds: [[5]], labels: [Number.NaN] }, message: /^labels\[0\]: expected an integer/ },
   'a name as label': { inputs: { inputIds: [[5]], labels: ['x'] }, message: /labels\[0\]: expected a number \(names/ },
   'one row for rows': {
