@@ -24,17 +24,16 @@ export async function findAdapters(
   offline: boolean | undefined,
   option = '--adapter'
 ): Promise<AdapterSource[]> {
-  const { resolveFolder } = await import('../exchange/hub.js')
   const { readAdapterFolder } = await import('../exchange/adapter-folder.js')
   const { isPeftFolder, peftName } = await import('../exchange/peft-folder.js')
   const { checkAdapterName } = await import('../exchange/write-folder.js')
   const { refuseUnfinished } = await import('./run-folder.js')
-  const { withDownloads } = await import('./download-progress.js')
+  const { folderOf } = await import('./download-progress.js')
   const found: (AdapterSource & { readonly source: string })[] = []
   for (const text of given) {
     const { as, source } = splitName(text)
     if (as !== undefined) fromOptions(() => checkAdapterName(as))
-    const folder = await withDownloads((onProgress) => resolveFolder(source, 'adapter', { offline, onProgress }))
+    const folder = await folderOf(source, 'adapter', offline)
     refuseUnfinished(option, folder)
     refuseSetup(option, folder)
     const name = as ?? (isPeftFolder(folder) ? peftName(source) : readAdapterFolder(folder, false).name)

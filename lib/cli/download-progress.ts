@@ -1,4 +1,5 @@
 import type { DownloadProgress } from '../exchange/hub-download.js'
+import type { FolderKind } from '../exchange/hub-files.js'
 
 /** Below this a file is here before anybody would look. */
 const shownFrom = 1e6
@@ -9,10 +10,9 @@ const megabytes = (bytes: number): number => Math.round(bytes / 1e6)
 export async function withDownloads<T>(
   work: (onProgress: (progress: DownloadProgress) => void) => Promise<T>
 ): Promise<T> {
-  const { SingleBar } = await import('cli-progress')
   const format = '  {file} [{bar}] {percentage} % | {done} of {all} MB'
   const bar = process.stderr.isTTY
-    ? new SingleBar({ format, stream: process.stderr, hideCursor: true, barsize: 30 })
+    ? new (await import('cli-progress')).SingleBar({ format, stream: process.stderr, hideCursor: true, barsize: 30 })
     : undefined
   let current: string | undefined
   const end = () => {
@@ -32,4 +32,10 @@ export async function withDownloads<T>(
   } finally {
     end()
   }
+}
+
+/** A folder, or what stands behind a hub id, whose download is shown. */
+export async function folderOf(source: string, kind: FolderKind, offline: boolean | undefined): Promise<string> {
+  const { resolveFolder } = await import('../exchange/hub.js')
+  return await withDownloads((onProgress) => resolveFolder(source, kind, { offline, onProgress }))
 }

@@ -116,9 +116,8 @@ export const headUsage = `  --head HEAD             instead of --adapter, or to 
 
 /** A head alone. One that was trained with an adapter would answer what it never saw. */
 export async function loadHeadAlone(model: Model, source: string, offline: boolean | undefined): Promise<string> {
-  const { resolveFolder } = await import('../exchange/hub.js')
-  const { withDownloads } = await import('./download-progress.js')
-  const folder = await withDownloads((onProgress) => resolveFolder(source, 'head', { offline, onProgress }))
+  const { folderOf } = await import('./download-progress.js')
+  const folder = await folderOf(source, 'head', offline)
   const { refuseUnfinished } = await import('./run-folder.js')
   refuseUnfinished('--head', folder)
   // In place of one of its name that came with the model or with an adapter: it was asked for.

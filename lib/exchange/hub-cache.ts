@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto'
 import {
   copyFileSync,
-  createReadStream,
   existsSync,
   readFileSync,
   renameSync,
@@ -12,6 +11,7 @@ import {
 } from 'node:fs'
 import { homedir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
+import { hashFile } from '../native/hash-file.js'
 import { makeFolder } from '../native/make-folder.js'
 
 /**
@@ -79,6 +79,5 @@ export async function matchesHash(file: string, hash: string): Promise<boolean> 
   const isSha256 = hash.length === 64
   const digest = createHash(isSha256 ? 'sha256' : 'sha1')
   if (!isSha256) digest.update(`blob ${statSync(file).size}\0`)
-  for await (const chunk of createReadStream(file)) digest.update(chunk as Buffer)
-  return digest.digest('hex') === hash
+  return (await hashFile(file, digest)) === hash
 }

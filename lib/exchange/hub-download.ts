@@ -8,9 +8,10 @@ import { downloadFile } from '@huggingface/hub'
 import { AdapterError } from '../native/errors.js'
 import { withLock } from '../native/lock.js'
 import { makeFolder } from '../native/make-folder.js'
+import { Patience } from '../native/patience.js'
 import { blobFile, type HubCache, linkBlob, matchesHash, snapshotFolder } from './hub-cache.js'
 import { isPassing } from './hub-errors.js'
-import { Patience, restSeconds } from './hub-patience.js'
+import { restSeconds } from './hub-patience.js'
 
 /** A file of a repository at one commit. */
 export interface HubFile {

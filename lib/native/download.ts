@@ -1,12 +1,13 @@
-import { createHash } from 'node:crypto'
-import { createReadStream, createWriteStream } from 'node:fs'
+import { createWriteStream } from 'node:fs'
 import { rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname } from 'node:path'
 import { Readable, Transform } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import type { ReadableStream } from 'node:stream/web'
 import { AdapterError } from './errors.js'
+import { sha256Of } from './hash-file.js'
 import { makeFolder } from './make-folder.js'
+import { Patience } from './patience.js'
 
 export interface DownloadRequest {
   readonly url: string
@@ -23,12 +24,6 @@ async function sizeOf(file: string): Promise<number> {
   } catch {
     return 0
   }
-}
-
-export async function sha256Of(file: string): Promise<string> {
-  const hash = createHash('sha256')
-  await pipeline(createReadStream(file, { highWaterMark: 1 << 20 }), hash)
-  return hash.digest('hex')
 }
 
 /**
@@ -66,11 +61,7 @@ async function receive(
   const operation = `download ${url}`
   const stall = new AbortController()
   const seconds = Number(process.env['TORCH_ADAPTERS_TIMEOUT'] ?? stallSeconds)
-  let timer = setTimeout(() => stall.abort(), seconds * 1000)
-  const alive = () => {
-    clearTimeout(timer)
-    timer = setTimeout(() => stall.abort(), seconds * 1000)
-  }
+  const patience = new Patience(seconds, () => stall.abort())
   try {
     const have = await sizeOf(part)
     const response = await fetch(url, { signal: stall.signal, headers: have > 0 ? { range: `bytes=${have}-` } : {} })
@@ -81,7 +72,7 @@ async function receive(
     let done = response.status === 206 ? have : 0
     const count = new Transform({
       transform(chunk: Buffer, _encoding, next) {
-        alive()
+        patience.progress()
         done += chunk.length
         progress(done, bytes)
         next(done > bytes ? new AdapterError('ERR_DOWNLOAD', operation, `more than ${bytes} bytes came`) : null, chunk)
@@ -97,6 +88,6 @@ async function receive(
     const problem = stall.signal.aborted ? `nothing came for ${seconds} s` : message
     throw new AdapterError('ERR_DOWNLOAD', operation, problem, { cause })
   } finally {
-    clearTimeout(timer)
+    patience.end()
   }
 }

@@ -31,6 +31,9 @@ const ofBatches: readonly string[] = [
   'mlmProbability'
 ]
 
+/** What is neither an argument nor a field of the adapter's config. */
+const ofMembers: readonly string[] = ['config', 'seed', 'dataset']
+
 /**
  * The last name varies fastest.
  * @param datasets names of several; none: there is one for all
@@ -46,7 +49,7 @@ export function sweepPoints(
   const fields = configs.flatMap((one) => fieldsOf(one as AdapterConfigSource))
   checkDatasets(grid, datasets)
   for (const name of names) {
-    if (name !== 'dataset') checkName(name, fields)
+    checkName(name, fields)
     const values = check.checkArray(`grid.${name}`, grid[name])
     if (values.length === 0) throw check.valueError(`grid.${name}`, 'expected at least one value')
     const twice = values.find((value, i) => values.slice(0, i).some((other) => isDeepStrictEqual(other, value)))
@@ -87,13 +90,7 @@ function checkDatasets(grid: SweepGrid, datasets: readonly string[]): void {
 
 /** What may vary is an argument of each one's own, or a field of its adapter's config in either spelling. */
 function checkName(name: string, fields: readonly string[]): void {
-  if (
-    name === 'config' ||
-    name === 'seed' ||
-    isTaskArgument(name) ||
-    fields.includes(name) ||
-    fields.includes(camelCase(name))
-  )
+  if (ofMembers.includes(name) || isTaskArgument(name) || fields.includes(name) || fields.includes(camelCase(name)))
     return
   const own = Object.hasOwn(trainingArguments(), name) ? name : ownNameOf(name)
   if (own !== undefined && !isTaskArgument(own)) {
@@ -117,7 +114,7 @@ function pointOf(values: Record<string, unknown>, config: AdapterConfigSource, s
   const args: Record<string, unknown> = {}
   const fields: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(values)) {
-    if (['config', 'seed', 'dataset'].includes(name)) continue
+    if (ofMembers.includes(name)) continue
     if (isTaskArgument(name)) args[name] = value
     else fields[camelCase(name)] = value
   }

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { join, sep } from 'node:path'
 import { fileError } from '../config/read-json.js'
 import { writeSynced } from '../exchange/replace-file.js'
 import { AdapterError } from '../native/errors.js'
+import { sha256Of } from '../native/hash-file.js'
 
 /**
  * Every other file of a checkpoint with its SHA-256, in the lines that `sha256sum --check` reads. A first line, to it a
@@ -18,7 +18,7 @@ const line = /^([0-9a-f]{64}) {2}(.+)$/gm
 /** Written last: what it lists is whole. */
 export async function writeList(folder: string): Promise<void> {
   let lines = ''
-  for (const file of filesIn(folder)) lines += `${await digestOf(join(folder, file))}  ${file}\n`
+  for (const file of filesIn(folder)) lines += `${await sha256Of(join(folder, file))}  ${file}\n`
   writeSynced(join(folder, listFile), titled(lines))
 }
 
@@ -32,7 +32,7 @@ export async function findDamage(folder: string): Promise<AdapterError | undefin
     for (const [file, known] of listed) {
       const path = join(folder, file)
       if (!existsSync(path)) return incomplete(file)
-      if ((await digestOf(path)) !== known) return damaged(file, `its SHA-256 is not the one in ${listFile}`)
+      if ((await sha256Of(path)) !== known) return damaged(file, `its SHA-256 is not the one in ${listFile}`)
     }
     return undefined
   } catch (error) {
@@ -54,22 +54,6 @@ function filesIn(folder: string): string[] {
 }
 
 const digest = (text: string): string => createHash('sha256').update(text).digest('hex')
-
-/** Through one piece of memory: a stream's pieces would lie about until they are collected, as much as the file has. */
-async function digestOf(file: string): Promise<string> {
-  const hash = createHash('sha256')
-  const piece = Buffer.allocUnsafe(1 << 16)
-  const handle = await open(file)
-  try {
-    for (;;) {
-      const { bytesRead } = await handle.read(piece, 0, piece.length)
-      if (bytesRead === 0) return hash.digest('hex')
-      hash.update(piece.subarray(0, bytesRead))
-    }
-  } finally {
-    await handle.close()
-  }
-}
 
 const incomplete = (file: string): AdapterError => new AdapterError('ERR_FILE_NOT_FOUND', '', `${file} is missing`)
 
