@@ -117,6 +117,7 @@ export { type DatasetSplit, type SplitOptions, trainTestSplit } from './data/spl
 export { TextTokenizer } from './data/tokenizer.js'
 export type { ValuesOfRow } from './data/value-rows.js'
 export type { FolderFormat } from './exchange/folder-files.js'
+export type { DownloadOptions } from './exchange/hub.js'
 export type { DownloadProgress } from './exchange/hub-download.js'
 export { batchInferenceWithAdapters } from './inference/batch.js'
 export { AdapterSwitcher, type SwitcherSource } from './inference/switcher.js'

@@ -29,7 +29,7 @@ import { readFusionFolder } from '../exchange/fusion-folder.js'
 import { isPeftFolder, readPeftFolder } from '../exchange/peft-folder.js'
 import { checkAdapterName, headFloatKeys } from '../exchange/write-folder.js'
 import { loadAddon } from '../native/addon.js'
-import { AdapterError, nativeCall } from '../native/errors.js'
+import { nativeCall } from '../native/errors.js'
 import { makeFolder } from '../native/make-folder.js'
 import type { KeyDialect } from '../native/types.js'
 import { choiceOption, exitStatus, fromOptions, parseCommand, required, usageError } from './arguments.js'
@@ -205,11 +205,8 @@ function checkTarget(target: string, isFolder: boolean, force: boolean): void {
   if (statSync(target).isDirectory() !== isFolder) {
     throw usageError(`SOURCE is a ${isFolder ? 'folder' : 'file'} and TARGET is not`)
   }
-  if (isThere && !force) {
-    throw new AdapterError('ERR_FILE_EXISTS', '', `${target} exists already`, {
-      hint: 'Give another TARGET, or --force to replace it.'
-    })
-  }
+  if (isThere && !force)
+    throw usageError(`TARGET: ${target} exists already: give another one, or --force to replace it`)
 }
 
 export async function run(argv: string[]): Promise<number> {

@@ -6,6 +6,7 @@ import type { Model } from '../model/model.js'
 import { channelCount } from '../model/setup.js'
 import { findAdapters } from './adapters.js'
 import { countOption, exitStatus, inputFile, parseCommand, required, usageError } from './arguments.js'
+import { expectOwnHead, requireOwnHead } from './head-of-model.js'
 import {
   type HeadSource,
   headSource,
@@ -18,7 +19,6 @@ import {
   modelUsage,
   problemOption,
   problemUsage,
-  requireOwnHead,
   untilInterrupted
 } from './model-options.js'
 import { printJson } from './output.js'
@@ -93,6 +93,7 @@ export async function run(argv: string[]): Promise<number> {
   const found = setup === undefined ? (sources[0] ?? null) : null
   const problem = await problemOption(values['problem-type'], sources)
   using rows = await openRows(data)
+  if (source === 'model') await expectOwnHead(values.model ?? '', offline)
   const model = await loadModel(values)
   /** Loads what was asked for and makes it active with its head, whose name it gives. */
   const answering = async (to: Model, from: Exclude<HeadSource, 'model'>): Promise<string | null> => {

@@ -143,12 +143,6 @@ export function headSource(adapters: readonly string[], head: string | undefined
   return existsSync(join(model, headConfigFile)) ? { folder: model } : 'model'
 }
 
-/** Where nothing else is to answer. @throws {AdapterError} ERR_PARSE_ARGS_VALUE where the model came without a head */
-export function requireOwnHead(model: Model): void {
-  if (model.heads.size > 0) return
-  throw usageError('--adapter is missing: expected an adapter, a --head, or a --model whose folder holds a head')
-}
-
 /**
  * Ctrl-C ends the work in good order; the second one ends the process. What comes before such work, such as reading rows, it
  * ends at once: see main.ts.

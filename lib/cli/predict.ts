@@ -6,6 +6,7 @@ import type { Prediction } from '../model/predict.js'
 import { adapterUsage, findAdapters } from './adapters.js'
 import { answerRows } from './answer-rows.js'
 import { countOption, exitStatus, inputRows, parseCommand, required, standardInput } from './arguments.js'
+import { expectOwnHead, requireOwnHead } from './head-of-model.js'
 import {
   headSource,
   headUsage,
@@ -16,8 +17,7 @@ import {
   modelOptions,
   modelUsage,
   problemOption,
-  problemUsage,
-  requireOwnHead
+  problemUsage
 } from './model-options.js'
 import { checkOutputFile } from './output.js'
 import { answersItself } from './own-head.js'
@@ -118,6 +118,7 @@ export async function run(argv: string[]): Promise<number> {
   const adapters = await findAdapters(sources, offline)
   const problem = await problemOption(values['problem-type'], adapters)
   const names = adapters.map(({ name }) => name)
+  if (headFrom === 'model') await expectOwnHead(given, offline)
   const model = await loadModel(values)
   try {
     const { output, json } = values

@@ -165,10 +165,13 @@ const yesOrNo = [
   ...['outputHiddenStates', 'overwriteOk', 'saveOnAbort', 'setActive', 'shapes', 'unfreezeAdapters', 'withHead']
 ]
 
-/** Options that are of one kind in every call that takes them: yes or no, and what stops it. */
+/** Options that are of one kind in every call that takes them: yes or no, what stops it, and what hears of it. */
 export function checkCommonOptions(options: Readonly<Record<string, unknown>>): void {
   for (const name of yesOrNo) if (options[name] !== undefined) checkBoolean(name, options[name])
   checkSignal(options['signal'])
+  const { onProgress } = options
+  if (onProgress !== undefined && typeof onProgress !== 'function')
+    throw typeError('onProgress', 'a function', onProgress)
 }
 
 /** Its controller is often given in its place. */
@@ -184,7 +187,14 @@ function checkSignal(signal: unknown): void {
 
 export function checkArray(name: string, value: unknown): readonly unknown[] {
   if (!Array.isArray(value)) throw typeError(name, 'an array', value, { type: 'array' })
+  checkWhole(name, value)
   return value
+}
+
+/** Holes, as in `[ , 'x']`, are passed over by all that goes through an array. */
+export function checkWhole(name: string, array: readonly unknown[]): void {
+  for (let i = 0; i < array.length; i++)
+    if (array[i] === undefined && !(i in array)) throw valueError(`${name}[${i}]`, 'nothing is there (a hole)')
 }
 
 /** What is known of a key that nobody reads, as the rest of a sentence that begins with it. */

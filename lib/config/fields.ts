@@ -50,7 +50,9 @@ export class FieldTable<F extends object> {
       if (value === undefined) continue
       // Python's None counts as false where a field says yes or no.
       const read = value === null && typeof this.defaults[field] === 'boolean' ? false : value
-      if (read === null && this.defaults[field] !== null) continue
+      // Null, Python's None, is no number, and nothing that has no default: the rule says what it is to be.
+      const isRead = ['number', 'undefined'].includes(typeof this.defaults[field]) || this.defaults[field] === null
+      if (read === null && !isRead) continue
       if (fields.has(field)) throw check.valueError('adapter config', `'${field}' is given in two spellings`)
       fields.set(field, this.rules[field](key, read))
     }

@@ -162,6 +162,8 @@ export class TextTokenizer {
 
   /** @param skipSpecialTokens leaves out such as [CLS]. Default true; Python's is false */
   decode(ids: ArrayLike<number>, skipSpecialTokens = true): string {
+    if (typeof ids !== 'object' || typeof ids?.length !== 'number')
+      throw check.typeError('ids', 'an array of token ids', ids)
     if (ids.length === 0) return ''
     const options = { skip_special_tokens: skipSpecialTokens, clean_up_tokenization_spaces: this.#cleansUp }
     const decode = () => this.#tokenizer.decode(Array.from(ids), options)

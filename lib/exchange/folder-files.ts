@@ -83,6 +83,8 @@ function whatItIs(names: readonly string[]): string | undefined {
     return has(...Object.values(adapterWeightFiles)) ? 'an adapter (loadAdapter, --adapter)' : undefined
   }
   if (has(...Object.values(peftWeightFiles))) return 'a PEFT adapter without its config'
+  if (has(...Object.values(adapterWeightFiles)))
+    return `an adapter without its ${adapterConfigFile}: save or download the folder again`
   if (has('config.json', 'model.safetensors', 'pytorch_model.bin')) return 'a model (AutoModel.fromPretrained, --model)'
   if (has(headConfigFile)) return 'a head alone (loadHead, --head)'
   return has(surgeryFile) ? 'what surgery put into a model (loadSurgery)' : undefined

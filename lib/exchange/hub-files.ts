@@ -14,11 +14,13 @@ import {
 } from './folder-files.js'
 import type { HubFile } from './hub-download.js'
 
-export type FolderKind = 'model' | 'adapter' | 'head' | 'fusion'
+/** 'config': a model's, to learn of its class what is worth fetching. */
+export type FolderKind = 'model' | 'config' | 'adapter' | 'head' | 'fusion'
 
 /** A repository holds the same weights for many frameworks; only these files are ever read. */
 const always: Readonly<Record<FolderKind, readonly string[]>> = {
   model: ['config.json', surgeryFile, ...tokenizerFiles],
+  config: ['config.json'],
   adapter: [adapterConfigFile, headConfigFile],
   head: [headConfigFile],
   fusion: [fusionConfigFile]
@@ -26,6 +28,7 @@ const always: Readonly<Record<FolderKind, readonly string[]>> = {
 
 const required: Readonly<Record<FolderKind, string>> = {
   model: 'config.json',
+  config: 'config.json',
   adapter: adapterConfigFile,
   head: headConfigFile,
   fusion: fusionConfigFile
@@ -41,6 +44,7 @@ const weights: Readonly<Record<FolderKind, readonly (readonly RegExp[])[]>> = {
       /^pytorch_model\.bin\.index\.json$|^pytorch_model-\d{5}-of-\d{5}\.bin$/
     ]
   ],
+  config: [],
   adapter: [
     [...Object.values(adapterWeightFiles), ...Object.values(peftWeightFiles)].map(exactly),
     Object.values(headWeightFiles).map(exactly)
@@ -69,12 +73,19 @@ function chosenWeights(names: readonly string[], kind: FolderKind): string[] {
 }
 
 function notThisKind(names: readonly string[], kind: FolderKind): AdapterError {
-  return new AdapterError('ERR_HUB_NOT_FOUND', 'fetch from the hub', `the repository holds no ${kind}`, {
-    expected: required[kind],
-    got: names.length === 0 ? 'no files' : names.slice(0, 12).join(', '),
-    hint:
-      kind === 'model' ? 'An adapter is loaded with loadAdapter.' : 'A model is loaded with AutoModel.fromPretrained.'
-  })
+  return new AdapterError(
+    'ERR_HUB_NOT_FOUND',
+    'fetch from the hub',
+    `the repository holds no ${kind === 'config' ? 'model' : kind}`,
+    {
+      expected: required[kind],
+      got: names.length === 0 ? 'no files' : names.slice(0, 12).join(', '),
+      hint:
+        required[kind] === 'config.json'
+          ? 'An adapter is loaded with loadAdapter.'
+          : 'A model is loaded with AutoModel.fromPretrained.'
+    }
+  )
 }
 
 /** Whether a snapshot has its config and weights: another program may have fetched only a part of it. */
@@ -82,7 +93,8 @@ export function isComplete(folder: string, kind: FolderKind): boolean {
   if (!existsSync(join(folder, required[kind]))) return false
   // A link whose file is gone is still listed.
   const names = readdirSync(folder).filter((name) => existsSync(join(folder, name)))
-  const [main = []] = weights[kind]
+  const [main] = weights[kind]
+  if (main === undefined) return true
   const found = main.map((pattern) => names.filter((name) => pattern.test(name))).find((set) => set.length > 0) ?? []
   const shards = found.filter((name) => /-\d{5}-of-\d{5}\./.test(name))
   const expected = Number(/-of-(\d{5})\./.exec(shards[0] ?? '')?.[1] ?? 0)

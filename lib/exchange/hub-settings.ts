@@ -4,12 +4,14 @@ import { join } from 'node:path'
 
 /** The environment of Hugging Face's own tools, so that a machine set up for them is set up for this one. */
 
-export function isOffline(): boolean {
-  const values = [process.env['HF_HUB_OFFLINE'], process.env['TRANSFORMERS_OFFLINE']]
-  return values.some((value) => ['1', 'true', 'yes', 'on'].includes(value?.toLowerCase() ?? ''))
-}
+const isSet = (value: string | undefined): boolean => ['1', 'true', 'yes', 'on'].includes(value?.toLowerCase() ?? '')
 
+export const isOffline = (): boolean =>
+  isSet(process.env['HF_HUB_OFFLINE']) || isSet(process.env['TRANSFORMERS_OFFLINE'])
+
+/** The token that is sent where a call names none. */
 export function hubToken(): string | undefined {
+  if (isSet(process.env['HF_HUB_DISABLE_IMPLICIT_TOKEN'])) return undefined
   const { HF_TOKEN, HUGGING_FACE_HUB_TOKEN, HF_HOME, HF_TOKEN_PATH, XDG_CACHE_HOME } = process.env
   const given = (HF_TOKEN ?? HUGGING_FACE_HUB_TOKEN)?.trim()
   if (given) return given

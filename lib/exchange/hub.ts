@@ -11,19 +11,30 @@ import { patientFetch } from './hub-patience.js'
 import { hubToken, isOffline } from './hub-settings.js'
 import { findFolder, missingFolderHint, nearFolders } from './near-folders.js'
 
-export interface HubOptions {
-  /** Branch, tag or commit. Default 'main'. */
+/** Of every call that takes a hub id. */
+export interface DownloadOptions {
+  /** Branch, tag or commit on the hub. Default 'main'. */
   readonly revision?: string | undefined
-  /** Where downloads are kept. Default: the cache that Hugging Face's own tools use. */
+  /** Folder for downloads. Default: Hugging Face's own cache. */
   readonly cacheDir?: string | undefined
-  /** Use the cache alone. Default: HF_HUB_OFFLINE. */
+  /** Never ask the network. Default: what HF_HUB_OFFLINE says. */
   readonly offline?: boolean | undefined
-  /** For what is private. Default: HF_TOKEN, or the file that `hf auth login` wrote; an empty one is none. */
+  /** Ends a download. */
+  readonly signal?: AbortSignal | undefined
+  /** Told of every piece of a download. */
+  readonly onProgress?: ((progress: DownloadProgress) => void) | undefined
+}
+
+export const downloadKeys = ['revision', 'cacheDir', 'offline', 'signal', 'onProgress'] as const
+
+export interface HubOptions extends DownloadOptions {
+  /**
+   * For what is private. Default: HF_TOKEN, or the file that `hf auth login` wrote, unless HF_HUB_DISABLE_IMPLICIT_TOKEN is
+   * set. An empty one is none.
+   */
   readonly token?: string | undefined
   /** Default: HF_ENDPOINT, else https://huggingface.co. */
   readonly endpoint?: string | undefined
-  readonly signal?: AbortSignal | undefined
-  readonly onProgress?: ((progress: DownloadProgress) => void) | undefined
 }
 
 /** A local folder for a folder's path or a hub id; what is not here yet is fetched, but only the files of this kind. */
@@ -84,8 +95,6 @@ async function fetchFolder(
   const token = (options.token ?? hubToken()) || undefined
   const place: HubPlace = { repository, revision, endpoint, hasToken: token !== undefined, isListed: false }
   const { signal } = options
-  if (options.onProgress !== undefined && typeof options.onProgress !== 'function')
-    throw check.typeError('onProgress', 'a function', options.onProgress)
   const onProgress = (progress: DownloadProgress) => {
     try {
       options.onProgress?.(progress)
@@ -113,7 +122,8 @@ async function fetchFolder(
       if (!/^([0-9a-f]{40}|[0-9a-f]{64})$/.test(file.hash)) throw strangeAnswer(endpoint, `no hash of ${file.path}`)
       await fetchIntoCache(cache, file, connection)
     }
-    rememberCommit(cache, revision, commit)
+    // A config alone is no copy to fall back on.
+    if (kind !== 'config') rememberCommit(cache, revision, commit)
     return snapshotFolder(cache, commit)
   } catch (error) {
     if (signal?.aborted) throw signal.reason

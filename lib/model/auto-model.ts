@@ -7,7 +7,7 @@ import { inFile, readJsonObject } from '../config/read-json.js'
 import { TextTokenizer } from '../data/tokenizer.js'
 import { hasTokenizer } from '../data/tokenizer-files.js'
 import { noModelHere, weightsSource } from '../exchange/folder-files.js'
-import { resolveFolder } from '../exchange/hub.js'
+import { downloadKeys, resolveFolder } from '../exchange/hub.js'
 import { loadAddon } from '../native/addon.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { LoadReport } from '../native/types.js'
@@ -19,7 +19,7 @@ import { readSurgery } from './surgery-record.js'
 import { chooseTrunk } from './trunk.js'
 import { loadBuiltIn } from './whole.js'
 
-const loadKeys = ['device', 'trunk', 'seed', 'withHead', 'revision', 'cacheDir', 'offline', 'signal', 'onProgress']
+const loadKeys = ['device', 'trunk', 'seed', 'withHead', ...downloadKeys]
 
 export const AutoModel = Object.freeze({
   /**
@@ -30,6 +30,8 @@ export const AutoModel = Object.freeze({
   async fromPretrained(source: string, options: LoadOptions = {}): Promise<Model> {
     checkOptions(options, loadKeys)
     const { device, trunk, seed, withHead = true, ...hub } = options
+    // Without a libtorch nothing is fetched.
+    loadAddon()
     const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'model', hub)
     const file = join(folder, 'config.json')
     if (!existsSync(file)) throw noModelHere(folder)

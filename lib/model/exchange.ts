@@ -20,7 +20,7 @@ import {
   withoutHead
 } from '../exchange/folder-files.js'
 import { fromLibraryPlaces } from '../exchange/gated-places.js'
-import { resolveFolder } from '../exchange/hub.js'
+import { type DownloadOptions, downloadKeys, resolveFolder } from '../exchange/hub.js'
 import { checkLibraryPlace, warnOfDifference } from '../exchange/library-differs.js'
 import { isPeftFolder } from '../exchange/peft-folder.js'
 import { type PeftHeadPlan, peftJson } from '../exchange/peft-write.js'
@@ -57,7 +57,7 @@ export interface SaveAdapterOptions {
   readonly withHead?: boolean | undefined
 }
 
-export interface LoadAdapterOptions {
+export interface LoadAdapterOptions extends DownloadOptions {
   /** Name here. Default: the folder's. */
   readonly as?: string | undefined
   /** true: also the folder's head, which must be there; false: not. Default: where there is one. */
@@ -73,16 +73,10 @@ export interface LoadAdapterOptions {
   readonly overwriteOk?: boolean | undefined
   /** Make it the active adapter. Default false. */
   readonly setActive?: boolean | undefined
-  readonly revision?: string | undefined
-  readonly cacheDir?: string | undefined
-  readonly offline?: boolean | undefined
-  readonly signal?: AbortSignal | undefined
 }
 
 export type SaveHeadOptions = Pick<SaveAdapterOptions, 'format'>
 export type LoadHeadOptions = Omit<LoadAdapterOptions, 'withHead' | 'setActive' | 'leaveOut' | 'problemType'>
-
-const hubOptions = ['revision', 'cacheDir', 'offline', 'signal']
 
 const dialects = ['adapterhub', 'plain'] as const
 const libraries = ['adapters', 'peft'] as const
@@ -208,7 +202,7 @@ function headPart(model: Model, name: string, format: FolderFormat): SavedPart<H
 }
 
 export async function loadAdapter(model: Model, source: string, options: LoadAdapterOptions): Promise<string> {
-  checkOptions(options, ['as', 'withHead', 'problemType', 'leaveOut', 'overwriteOk', 'setActive', ...hubOptions])
+  checkOptions(options, ['as', 'withHead', 'problemType', 'leaveOut', 'overwriteOk', 'setActive', ...downloadKeys])
   const { as, withHead = true, problemType, leaveOut = [], overwriteOk = false, setActive = false, ...hub } = options
   if (problemType !== undefined) check.checkOneOf('problemType', problemType, problemTypes)
   const dropped = checkLayerList('leaveOut', leaveOut, model)
@@ -267,7 +261,7 @@ function readAdapterHub(
 }
 
 export async function loadHead(model: Model, source: string, options: LoadHeadOptions): Promise<string> {
-  checkOptions(options, ['as', 'overwriteOk', ...hubOptions])
+  checkOptions(options, ['as', 'overwriteOk', ...downloadKeys])
   const { as, overwriteOk = false, ...hub } = options
   if (as !== undefined) checkAdapterName(as, 'as')
   const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'head', hub)

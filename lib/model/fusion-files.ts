@@ -3,7 +3,7 @@ import { Fuse } from '../config/composition.js'
 import { checkBaseModel, checkSamePlacement } from '../exchange/base-model.js'
 import { folderFormats } from '../exchange/folder-files.js'
 import { readFusionFolder } from '../exchange/fusion-folder.js'
-import { resolveFolder } from '../exchange/hub.js'
+import { downloadKeys, resolveFolder } from '../exchange/hub.js'
 import { saveFolder } from '../exchange/write-folder.js'
 import { nativeCall } from '../native/errors.js'
 import { type LoadAdapterOptions, nativeFormat, type SaveAdapterOptions } from './exchange.js'
@@ -45,7 +45,7 @@ export async function saveAdapterFusion(
 }
 
 export async function loadAdapterFusion(model: Model, source: string, options: LoadFusionOptions): Promise<string> {
-  checkOptions(options, ['as', 'adapters', 'overwriteOk', 'setActive', 'revision', 'cacheDir', 'offline', 'signal'])
+  checkOptions(options, ['as', 'adapters', 'overwriteOk', 'setActive', ...downloadKeys])
   const { as, adapters: renamed = {}, overwriteOk = false, setActive = false, ...hub } = options
   const folder = await resolveFolder(check.checkNonEmptyString('source', source), 'fusion', hub)
   const found = readFusionFolder(folder)

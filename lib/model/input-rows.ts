@@ -18,6 +18,7 @@ export interface Rows {
 
 export function rowsOf(name: string, ids: Ids): Rows {
   if (Array.isArray(ids)) {
+    check.checkWhole(name, ids)
     ids.forEach((row, i) => {
       if (typeof row !== 'object' || row === null || typeof row.length !== 'number') {
         throw check.typeError(`${name}[${i}]`, 'an array of numbers', row)
@@ -29,7 +30,7 @@ export function rowsOf(name: string, ids: Ids): Rows {
   if (typeof data?.length !== 'number' || !Array.isArray(shape) || shape.length !== 2) {
     throw check.typeError(name, 'rows of numbers, or { data, shape: [rows, columns] }', ids)
   }
-  const [rows = 0, columns = 0] = shape as number[]
+  const [rows = 0, columns = 0] = shape.map((size, i) => check.checkInteger(`${name}.shape[${i}]`, size, 0))
   if (rows * columns !== data.length) {
     throw check.valueError(
       name,

@@ -2,7 +2,7 @@ import * as check from '../config/check.js'
 import type { HeadSetup } from '../config/head-setup.js'
 import type { ImageSize } from '../config/image-shape.js'
 import { plain } from '../config/nearest.js'
-import type { DownloadProgress } from '../exchange/hub-download.js'
+import type { DownloadOptions } from '../exchange/hub.js'
 import type { RowAdapters, TaskIds } from './setup.js'
 import type { SkipLayers } from './skip-layers.js'
 import type { TrunkOption } from './trunk.js'
@@ -37,7 +37,7 @@ export function defaultDevice(): Device {
   return named ? checkDevice(named, 'TORCH_ADAPTERS_DEVICE') : 'cpu'
 }
 
-export interface LoadOptions {
+export interface LoadOptions extends DownloadOptions {
   /** Default: what the environment's TORCH_ADAPTERS_DEVICE says, otherwise 'cpu'. */
   readonly device?: Device | undefined
   /**
@@ -51,16 +51,6 @@ export interface LoadOptions {
   readonly seed?: number | undefined
   /** Also what stands in the folder beside the base model: adapters, fusions, heads. Default true. */
   readonly withHead?: boolean | undefined
-  /** Branch, tag or commit on the hub. Default 'main'. */
-  readonly revision?: string | undefined
-  /** Folder for downloads. Default: Hugging Face's own cache. */
-  readonly cacheDir?: string | undefined
-  /** Never ask the network. Default: what HF_HUB_OFFLINE says. */
-  readonly offline?: boolean | undefined
-  /** Ends a download. */
-  readonly signal?: AbortSignal | undefined
-  /** Told of every piece of a download. */
-  readonly onProgress?: ((progress: DownloadProgress) => void) | undefined
 }
 
 export interface ActiveOptions extends SkipLayers {

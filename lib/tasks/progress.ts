@@ -1,4 +1,5 @@
 import cliProgress from 'cli-progress'
+import * as check from '../config/check.js'
 import type { StepEvent } from '../training/events.js'
 import { describeRates, ratesOf } from '../training/speed.js'
 import { type AnyEvent, describeEvent, short } from './event-lines.js'
@@ -21,7 +22,11 @@ export interface Progress {
  * and rows a second; of several tasks what belongs to one stands under its name.
  */
 export function trainingProgress(options: ProgressOptions = {}): Progress {
-  const stream = options.stream ?? process.stderr
+  const given = check.checkObject('options', options)
+  check.checkKeys('options', given, ['stream'])
+  const { stream = process.stderr } = options
+  if (typeof (stream as { write?: unknown } | null)?.write !== 'function')
+    throw check.typeError('stream', 'a stream to write to, such as process.stderr', stream)
   return stream.isTTY === true ? new MovingLine(stream) : new PlainLines(stream)
 }
 

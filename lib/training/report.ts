@@ -1,3 +1,4 @@
+import * as check from '../config/check.js'
 import { type ChartOptions, escapeXml, lineChart, type Series, seriesStyle } from './chart.js'
 import type { TrainingEvent } from './events.js'
 import { chartsHtml, pageHtml, type ReportTable, tableHtml } from './page.js'
@@ -33,7 +34,9 @@ export class CurveRecorder {
   readonly #losses: { step: number; loss: number }[] = []
   readonly #evaluations: { step: number; [metric: string]: number }[] = []
 
-  constructor(readonly name: string) {}
+  constructor(readonly name: string) {
+    check.checkString('name', name)
+  }
 
   record(event: TrainingEvent): void {
     if (event.type === 'step') this.#losses.push({ step: event.step, loss: event.loss })
@@ -93,11 +96,28 @@ function measured(run: RunCurves, name: string): (readonly [number, number])[] {
 }
 
 /** A page that needs nothing but itself. */
-export function reportHtml({ title, text, runs, metric, table }: ReportOptions): string {
+export function reportHtml(options: ReportOptions): string {
+  const { title, text, runs, metric, table } = checkReport(options)
   return pageHtml(title, [
     `<h1>${escapeXml(title)}</h1>`,
     ...(text === undefined ? [] : [`<p>${escapeXml(text)}</p>`]),
     ...(table === undefined ? [] : [tableHtml(table)]),
     ...chartsHtml(learningCurves(runs, metric))
   ])
+}
+
+function checkReport(options: ReportOptions): ReportOptions {
+  const given = check.checkObject('options', options)
+  check.checkKeys('options', given, ['title', 'text', 'runs', 'metric', 'table'])
+  const { title, text, runs, metric, table } = given
+  check.checkString('title', title)
+  if (text !== undefined) check.checkString('text', text)
+  if (metric !== undefined) check.checkNonEmptyString('metric', metric)
+  if (table !== undefined) check.checkObject('table', table)
+  for (const [i, one] of check.checkArray('runs', runs).entries()) {
+    const run = check.checkObject(`runs[${i}]`, one)
+    check.checkString(`runs[${i}].name`, run['name'])
+    for (const curve of ['losses', 'evaluations']) check.checkArray(`runs[${i}].${curve}`, run[curve])
+  }
+  return options
 }

@@ -49,7 +49,7 @@ const folderOrId = (source) => (existsSync(fromCaller(source)) ? fromCaller(sour
 function count(name, value) {
   const number = Number(value)
   if (!Number.isInteger(number) || number < 1)
-    throw new Problem(`--${name}: expected a whole number from 1, got ${value}.`)
+    throw new Problem(`--${name}: expected a whole number from 1, got '${value}'.`)
   return number
 }
 
@@ -71,8 +71,11 @@ export function readOptions(args) {
       }
     }).values
   } catch (error) {
-    const { message } = /** @type {Error} */ (error)
-    throw new Problem(`${message.replace(/\.?$/, '.')} See npm run quickstart -- --help.`)
+    // Of a value that begins with a dash Node tells how it is written, on lines of its own.
+    const [first = ''] = /** @type {Error} */ (error).message.split('\n')
+    const [, name] = /^Option '(--\w+).*ambiguous/.exec(first) ?? []
+    const problem = name === undefined ? first.replace(/\.?$/, '.') : `${name}: expected a value, got an option.`
+    throw new Problem(`${problem} See npm run quickstart -- --help.`)
   }
   if (values.help) return usage
   if (values.data !== undefined && values.task !== undefined) {
@@ -80,7 +83,7 @@ export function readOptions(args) {
   }
   const { task = 'lexname' } = values
   if (!Object.hasOwn(taskBuilders, task)) {
-    throw new Problem(`--task: expected one of ${Object.keys(taskBuilders).join(', ')}, got ${task}.`)
+    throw new Problem(`--task: expected one of ${Object.keys(taskBuilders).join(', ')}, got '${task}'.`)
   }
   return {
     task: /** @type {Options['task']} */ (task),

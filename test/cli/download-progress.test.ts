@@ -1,5 +1,5 @@
 // What comes from the hub is shown, and ends with a signal: the library tells, the command line draws.
-import { mkdtempSync, readFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
@@ -7,6 +7,7 @@ import { withDownloads } from '../../lib/cli/download-progress.js'
 import { AutoModel } from '../../lib/index.js'
 import { startHub } from '../exchange/hub-server.js'
 import { fixtures } from '../parity/support/fixtures.js'
+import { command } from './command.js'
 
 const repository = 'someone/a-model'
 
@@ -45,6 +46,47 @@ test.serial('what onProgress throws is the caller’s, and what is no function i
   await t.throwsAsync(AutoModel.fromPretrained(repository, { cacheDir, onProgress: 5 as never }), {
     message: /onProgress: expected a function, got 5/
   })
+})
+
+test.serial('an adapter, a head and a fusion tell of theirs, too', async (t) => {
+  const folder = join(fixtures, 'folders/bert-seq_bn-safetensors')
+  const files = Object.fromEntries(readdirSync(folder).map((name) => [name, readFileSync(join(folder, name))]))
+  const hub = await startHub(repository, files)
+  process.env['HF_ENDPOINT'] = hub.endpoint
+  t.teardown(async () => {
+    delete process.env['HF_ENDPOINT']
+    await hub.close()
+  })
+  const model = await AutoModel.fromPretrained(join(fixtures, 'models/bert-tiny'))
+  t.teardown(() => model.dispose())
+  const seen = new Set<string>()
+  const onProgress = ({ file }: { file: string }) => seen.add(file)
+  await model.loadAdapter(repository, { cacheDir: mkdtempSync(join(tmpdir(), 'hub-')), onProgress })
+  t.true(seen.has('adapter.safetensors'))
+  for (const load of [
+    () => model.loadAdapter(repository, { onProgress: 5 as never }),
+    () => model.loadHead(repository, { onProgress: 5 as never }),
+    () => model.loadAdapterFusion(repository, { onProgress: 5 as never })
+  ]) {
+    await t.throwsAsync(load(), { message: /onProgress: expected a function, got 5/ })
+  }
+})
+
+test.serial('a model that cannot answer alone is refused by its config: no weights are fetched', async (t) => {
+  const { hub, cacheDir } = await hubOf(t)
+  const rows = join(cacheDir, 'rows.jsonl')
+  writeFileSync(rows, '{"input_ids": [5, 6], "label": 0}\n')
+  const env = { HF_ENDPOINT: hub.endpoint, HF_HUB_CACHE: join(cacheDir, 'hub') }
+  for (const [name, data] of [
+    ['predict', '--input'],
+    ['evaluate', '--data']
+  ] as const) {
+    const { status, errors } = await command([name, '--model', repository, data, rows], { env })
+    t.is(status, 2, errors)
+    t.regex(errors, /--adapter is missing: expected an adapter, a --head, or a --model whose folder holds a head/)
+  }
+  t.true(hub.requests.some((request) => request.endsWith('/config.json')))
+  t.false(hub.requests.some((request) => request.includes('model.safetensors')))
 })
 
 test.serial('a signal ends a download in which nothing comes', async (t) => {

@@ -250,3 +250,11 @@ test('the page on methods has every preset in its table', (t) => {
     []
   )
 })
+
+test('a number that is null is refused, as Python refuses None', (t) => {
+  const message = /^reduction_factor: expected .*, got null/
+  t.throws(() => AdapterConfig.load('seq_bn[reduction_factor=None]'), { message })
+  t.throws(() => AdapterConfig.load({ ...AdapterConfig.load('seq_bn').toJSON(), reduction_factor: null } as never), {
+    message
+  })
+})

@@ -66,6 +66,8 @@ test('decode', (t) => {
   t.is(tokenizer.decode(inputIds), 'a small furry animal')
   t.is(tokenizer.decode(inputIds, false), '[CLS] a small furry animal [SEP]')
   t.is(tokenizer.decode([]), '')
+  for (const ids of [null, 5, 'cat'])
+    t.throws(() => tokenizer.decode(ids as never), { message: /^ids: expected an array/ })
 })
 
 test('a row must have room for its special tokens and one more', (t) => {

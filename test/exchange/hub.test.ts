@@ -304,6 +304,7 @@ test.serial('the environment of Hugging Face counts', (t) => {
     'HUGGING_FACE_HUB_TOKEN',
     'HF_TOKEN_PATH',
     'HF_HUB_OFFLINE',
+    'HF_HUB_DISABLE_IMPLICIT_TOKEN',
     'TRANSFORMERS_OFFLINE'
   ]) {
     delete process.env[name]
@@ -316,6 +317,8 @@ test.serial('the environment of Hugging Face counts', (t) => {
   t.is(hubToken(), 'hf_file')
   process.env['HF_TOKEN'] = 'hf_given'
   t.is(hubToken(), 'hf_given')
+  process.env['HF_HUB_DISABLE_IMPLICIT_TOKEN'] = '1'
+  t.is(hubToken(), undefined)
   process.env['HF_HUB_OFFLINE'] = '1'
   t.true(isOffline())
   process.env = before

@@ -32,6 +32,14 @@ const wrong: Readonly<Record<string, Wrong>> = {
   'NaN as id': { inputs: { inputIds: [[Number.NaN]] }, message: /inputIds\[0\]\[0\].*whole number/ },
   'a string as ids': { inputs: { inputIds: ['hello'] }, message: /inputIds\[0\]/ },
   'one row without its brackets': { inputs: { inputIds: [5, 6, 7] }, message: /inputIds\[0\]/ },
+  'a row that is not there': {
+    inputs: { inputIds: Object.assign(new Array(2), { 1: [5] }) },
+    message: /inputIds\[0\]: nothing is there \(a hole\)/
+  },
+  'a shape of strings': {
+    inputs: { inputIds: { data: new Int32Array(2), shape: ['1', '2'] } },
+    message: /inputIds\.shape\[0\]: expected an integer from 0, got '1'/
+  },
   'a shape that does not fit': {
     inputs: { inputIds: { data: new Int32Array(5), shape: [2, 3] } },
     message: /2 × 3 = 6 values/

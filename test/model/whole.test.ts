@@ -1,4 +1,4 @@
-import { cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { AutoModel, Fuse, type Model, Parallel, Stack } from '../../lib/index.js'
@@ -105,6 +105,15 @@ test('a model whose weights lie in several files has its adapters, fusions and h
   t.deepEqual(snapshot(loaded), snapshot(model))
   t.deepEqual([...loaded.heads], [...model.heads])
   t.deepEqual(loaded.activeAdapters, model.activeAdapters)
+
+  const last = join(folder, 'model-00003-of-00003.safetensors')
+  renameSync(last, `${last}.away`)
+  await t.throwsAsync(again(t, folder), {
+    code: 'ERR_FILE_IO',
+    message:
+      /index\.json: a shard that the index names is not there .*model-00003-of-00003\.safetensors.*Download or copy/
+  })
+  renameSync(`${last}.away`, last)
 
   const lost = tensors.find(([name]) => name.includes('.loras.l.'))?.[0] ?? ''
   const { [lost]: _, ...others } = weightMap

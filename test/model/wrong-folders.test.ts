@@ -1,3 +1,4 @@
+import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import { AutoModel, adapterLayer, Stack, sequential } from '../../lib/index.js'
@@ -51,5 +52,7 @@ test('a folder that is something else is told what it looks like, and which call
   t.throws(() => other.loadStateDict({ x: { data: Float32Array.of(1), shape: [1] } }), {
     message: /^loadStateDict: the values do not fit: 'x: no such parameter'/
   })
+  rmSync(join(at('adapter'), 'adapter_config.json'))
+  await t.throwsAsync(other.loadAdapter(at('adapter')), { message: /an adapter without its adapter_config\.json/ })
   t.deepEqual([other.adapters.size, other.heads.size, other.adapterFusions.size], [0, 0, 0])
 })

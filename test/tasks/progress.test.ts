@@ -157,3 +157,10 @@ test('several tasks: what belongs to one stands under its name, in a terminal ab
     if (!isTTY) t.regex(stream.text, /one ended at step 2: earlyStopping/)
   }
 })
+
+test('what is no stream is refused', (t) => {
+  for (const options of [null, 5]) t.throws(() => trainingProgress(options as never), { message: /^options: expected/ })
+  for (const stream of [null, 5, {}]) {
+    t.throws(() => trainingProgress({ stream } as never), { message: /^stream: expected a stream to write to/ })
+  }
+})

@@ -129,3 +129,18 @@ test('the page needs nothing but itself and runs nothing', (t) => {
   t.is(html.match(/<svg/g)?.length, 2)
   t.is(html.match(/<\/svg>/g)?.length, 2)
 })
+
+test('what is no report is refused by name', (t) => {
+  const run = { name: 'a', losses: [], evaluations: [] }
+  const wrong: [unknown, RegExp][] = [
+    [null, /^options: expected an object, got null/],
+    ['x', /^options: expected an object, got 'x'/],
+    [{}, /^title: expected a string/],
+    [{ title: 'x' }, /^runs: expected an array/],
+    [{ title: 'x', runs: [5] }, /^runs\[0\]: expected an object/],
+    [{ title: 'x', runs: [{ ...run, losses: 5 }] }, /^runs\[0\]\.losses: expected an array/],
+    [{ title: 'x', runs: [run], metrics: 'f1' }, /metrics.*metric/]
+  ]
+  for (const [options, message] of wrong) t.throws(() => reportHtml(options as never), { message })
+  t.throws(() => new CurveRecorder(5 as never), { message: /^name: expected a string, got 5/ })
+})

@@ -82,7 +82,13 @@ StateDict read_sharded(const fs::path& folder, const std::string& index_path) {
     auto shard = shards.find(file_name);
     if (shard == shards.end()) {
       require_plain_name(index_path, file_name);
-      shard = shards.emplace(file_name, read_weights(utf8_text(folder / utf8_path(file_name)))).first;
+      const fs::path path = folder / utf8_path(file_name);
+      std::error_code ignored;
+      if (!fs::exists(path, ignored)) {
+        fail(ErrorCode::file_io, "read " + index_path, "a shard that the index names is not there",
+             {.expected = utf8_text(path), .hint = "Download or copy the folder again, with all files that it names."});
+      }
+      shard = shards.emplace(file_name, read_weights(utf8_text(path))).first;
     }
     if (const at::Tensor* tensor = shard->second.find(name))
       weights.add(name, *tensor);
