@@ -73,6 +73,24 @@ test.serial('an error in a source is shown with its place, and the next start tr
   t.is((await setup(folder)).code, 0)
 })
 
+test.serial(
+  'without a network npm’s own words are shown, and what to look at; nothing is half installed',
+  async (t) => {
+    const folder = clone(t)
+    rmSync(join(folder, 'node_modules'))
+    const { code, stdout, stderr } = await setup(folder, {
+      npm_config_registry: 'http://127.0.0.1:9',
+      npm_config_cache: join(folder, 'npm-cache'),
+      npm_config_fetch_retries: '0'
+    })
+    t.is(code, 1)
+    const shown = (stdout + stderr).replaceAll('\n', ' ')
+    t.regex(shown, /npm error code ECONNREFUSED/)
+    t.regex(shown, /npm needs a registry: is there a network, and do "npm config get registry" and "npm ping" answer\?/)
+    t.false(existsSync(join(folder, 'node_modules', '.torch-adapters-stamp')))
+  }
+)
+
 test.serial('a wrong LIBTORCH is one paragraph, not a stack', async (t) => {
   const { code, stderr } = await setup(clone(t), { LIBTORCH: '/nowhere/libtorch' })
   t.is(code, 1)

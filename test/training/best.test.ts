@@ -96,6 +96,8 @@ test('a gain below the threshold is the best, and does not count for the patienc
   const args = { earlyStoppingPatience: 2, earlyStoppingThreshold: 0.1 }
   t.deepEqual(follow([0.5, 0.45, 0.41, 0.1], args), [3, 3])
   t.deepEqual(follow([0.5, 0.45, 0.3, 0.29, 0.28, 0.1], args), [5, 5])
+  // A gain of the threshold itself is none either, as in transformers.
+  t.deepEqual(follow([0.5, 0.375, 0.25, 0.1], { ...args, earlyStoppingThreshold: 0.125 }), [3, 3])
 })
 
 test('a run ends early and gives back the best model; its checkpoint outlives saveTotalLimit', async (t) => {
