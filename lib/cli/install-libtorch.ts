@@ -1,8 +1,8 @@
-import { SingleBar } from 'cli-progress'
 import { type FetchReport, fetchedLibTorch, fetchLibTorch } from '../native/fetch-libtorch.js'
 import { findLibTorch, readLibTorchVersion } from '../native/libtorch.js'
 import { cacheFolder, packageJson } from '../native/platform.js'
 import { exitStatus, inputFile, parseCommand, usageError } from './arguments.js'
+import { megabyteBar } from './megabyte-bar.js'
 
 export const summary = 'fetch libtorch into the cache of this user'
 
@@ -20,28 +20,16 @@ reached the wheel that "python3 -m pip" finds. Does nothing if a libtorch that f
   --help          this text
 `
 
-function terminalReport(): FetchReport & { end(): void } {
-  const format = '  [{bar}] {percentage} % | {megabytes} of {all} MB'
-  const bar = process.stderr.isTTY
-    ? new SingleBar({ format, stream: process.stderr, hideCursor: true, barsize: 30 })
-    : undefined
-  let active = false
-  const end = () => {
-    if (active) bar?.stop()
-    active = false
-  }
+async function terminalReport(): Promise<FetchReport & { end(): void }> {
+  const bar = await megabyteBar()
   return {
-    end,
+    end: bar.end,
     step(text) {
-      end()
+      bar.end()
       process.stderr.write(`${text}\n`)
     },
     progress(done, total) {
-      if (!bar || total < 1e6) return
-      const megabytes = { megabytes: Math.round(done / 1e6), all: Math.round(total / 1e6) }
-      if (active) bar.update(done, megabytes)
-      else bar.start(total, done, megabytes)
-      active = true
+      bar.show('', done, total)
     }
   }
 }
@@ -78,7 +66,7 @@ async function fetch(values: {
   file?: string | undefined
   sha256?: string | undefined
 }): Promise<string> {
-  const report = terminalReport()
+  const report = await terminalReport()
   try {
     return await fetchLibTorch({
       cuda: values.cuda,
