@@ -174,7 +174,7 @@ export interface FrozenLayerCache {
 export type TrainingArguments = {
   readonly [K in keyof ResolvedTrainingArguments]?:
     | (K extends 'optim' ? OptimizerSpelling : K extends 'reportTo' ? ReportTo : ResolvedTrainingArguments[K])
-    | (K extends 'optimArgs' | 'lrSchedulerKwargs' | 'evalSteps' ? null : never)
+    | (K extends 'outputDir' | 'optimArgs' | 'lrSchedulerKwargs' | 'evalSteps' ? null : never)
     | undefined
 }
 
@@ -232,7 +232,7 @@ const strategies = ['no', 'steps', 'epoch'] as const
 /** For each argument what checks it. */
 export const trainingRules: check.FieldRules<ResolvedTrainingArguments> = {
   recipe: (name, value) => (value === null ? null : check.checkOneOf(name, value, trainingStrategies)),
-  outputDir: check.checkNonEmptyString,
+  outputDir: (name, value) => (value === null ? defaults.outputDir : check.checkNonEmptyString(name, value)),
   numTrainEpochs: (name, value) => check.checkNumber(name, value, { above: 0 }),
   maxSteps: (name, value) => (value === -1 ? -1 : check.checkPositiveInteger(name, value)),
   perDeviceTrainBatchSize: check.checkPositiveInteger,

@@ -19,7 +19,7 @@ export interface FuseStages {
  */
 export function fuseStages(args: TrainingArguments, own: TrainingArguments, head: HeadConfig | undefined): FuseStages {
   const both = commonArguments(args)
-  const outputDir = below(both.outputDir, own.outputDir)
+  const outputDir = below(both.outputDir, own.outputDir ?? undefined)
   const loggingDir = both.loggingDir === null ? (own.loggingDir ?? null) : below(both.loggingDir, own.loggingDir)
   // The second stage is of one task, the target.
   const metricForBestModel = averagedMetric(args)

@@ -78,7 +78,7 @@ test('wrong values', (t) => {
 })
 
 test("null is the default where Hugging Face's is None", (t) => {
-  const none = { lrSchedulerKwargs: null, optimArgs: null, evalSteps: null, reportTo: null } as const
+  const none = { outputDir: null, lrSchedulerKwargs: null, optimArgs: null, evalSteps: null, reportTo: null } as const
   for (const given of [{}, { loggingSteps: 20 }, { recipe: 'careful' }] as const) {
     t.deepEqual(trainingArguments({ ...given, ...none }), trainingArguments(given))
   }
