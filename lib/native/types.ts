@@ -332,7 +332,7 @@ export interface Addon {
   ): Promise<NativeExportedHandle>
   /** The model of such a handle, which gives one. `filePrefix`: in front of names in files of classes with a head. */
   createExported(handle: unknown, config: NativeModelConfig, filePrefix: string, device: string): NativeModel
-  createTrainer(model: NativeModel, options: NativeTrainerOptions): NativeTrainer
+  createTrainer(model: NativeModel, options: NativeTrainerOptions): Promise<NativeTrainer>
   /** Names, shapes and dtypes in a weights file; nothing is loaded. */
   readWeights(file: string): Promise<TensorInfo[]>
   /**

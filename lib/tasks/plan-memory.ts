@@ -21,7 +21,7 @@ const stepsSeen = 256
 export async function planTasks(run: TasksRun, before: ProcessBytes | undefined): Promise<MemoryPlan> {
   checkLearners(run)
   const weights = await learnerClassWeights(run)
-  const state = new RunState(run, weights)
+  const state = await RunState.make(run, weights)
   try {
     const samples = new Samples<NonNullable<Awaited<ReturnType<ReturnType<RunState['prepare']>>>>['batches'][number]>()
     let seen = 0

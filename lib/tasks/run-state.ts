@@ -89,30 +89,37 @@ export class RunState {
   #rounds: Generator<PlannedRound>
   #common: CommonBest | undefined
 
-  constructor(
+  private constructor(
     private readonly run: TasksRun,
-    classWeights: readonly NativeClassWeights[]
+    { plan, native, shares }: { plan: TaskPlan; native: NativeTrainer; shares: readonly Share[] }
   ) {
+    this.plan = plan
+    this.native = native
+    this.#shares = shares
+    this.#memberOf = run.learners.map((learner, i) => ownMember(shares, learner, i))
+    this.drawn = run.feeds.map(() => 0)
+    this.#rounds = plan.from(0)
+    this.#common = this.#commonBest(undefined)
+  }
+
+  static async make(run: TasksRun, classWeights: readonly NativeClassWeights[]): Promise<RunState> {
     const { model, args, learners, feeds, sampler } = run
-    this.#shares = sharesOf(
+    const shares = sharesOf(
       model,
       learners.map(({ options }) => options.parts)
     )
-    this.#memberOf = learners.map((learner, i) => ownMember(this.#shares, learner, i))
-    this.plan = new TaskPlan(args, sampler, feeds, this.#shares)
-    this.drawn = feeds.map(() => 0)
-    this.#rounds = this.plan.from(0)
-    this.#common = this.#commonBest(undefined)
-    const members = this.#shares.map((share, i) => {
+    const plan = new TaskPlan(args, sampler, feeds, shares)
+    const members = shares.map((share, i) => {
       const [first = 0] = share.tasks
       const name = share.tasks.map((task) => learners[task]?.name).join(' and ')
       const isOwn = share.tasks.length === 1
       const sharing = share.tasks.flatMap((task) => learners[task]?.options ?? [])
       if (!isOwn) checkShared(run, name, sharing)
       const own = isOwn ? (learners[first] as Learner).options.args : sharedArguments(model, args, sharing)
-      return nativeMember(model, own, this.plan.stepsOf(i, own), { name, names: share.names })
+      return nativeMember(model, own, plan.stepsOf(i, own), { name, names: share.names })
     })
-    this.native = nativeTrainer(model, members, args.seed, classWeights)
+    const native = await nativeTrainer(model, members, args.seed, classWeights)
+    return new RunState(run, { plan, native, shares })
   }
 
   #commonBest(saved: SavedCommonBest | undefined): CommonBest | undefined {

@@ -22,7 +22,7 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
   const { model, args } = run
   checkLearners(run)
   const weights = await learnerClassWeights(run)
-  const state = new RunState(run, weights)
+  const state = await RunState.make(run, weights)
   const canEvaluate = run.feeds.some(({ options }) => options.evaluation !== undefined)
   // A step that is saved has been told of and evaluated: a resumed run does not go back to it.
   const stop = run.saveOnAbort ? undefined : run.signal

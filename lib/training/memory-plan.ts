@@ -95,7 +95,7 @@ export async function planMemory(
     if (++seen % 1024 === 0) await setImmediate()
   }
   const weights = await headClassWeights(args, train)
-  const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, weights)
+  const native = await nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, weights)
   const batches: StepInputs['batches'][number][] = []
   for (const rows of samples.of(model)) batches.push(await train.batch(Array.from(rows)))
   const { tokens = 0, batch = [] } = samples.largest ?? {}

@@ -19,13 +19,13 @@ export interface StepCounts {
 }
 
 /** The core's trainer for members that nativeMember made. */
-export function nativeTrainer(
+export async function nativeTrainer(
   model: Model,
   members: readonly NativeMember[],
   seed: number,
   classWeights: readonly NativeClassWeights[] = []
-): NativeTrainer {
-  return nativeCall(() => loadAddon().createTrainer(model.native, { members, seed, classWeights }))
+): Promise<NativeTrainer> {
+  return await nativeCall(() => loadAddon().createTrainer(model.native, { members, seed, classWeights }))
 }
 
 /** @param own its name and its parameters, where it is one of several */

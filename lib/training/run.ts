@@ -54,7 +54,7 @@ export async function* trainingRun(
   onPlan(plan.totalSteps)
   const weights = await headClassWeights(args, data.train)
   const evaluating = evaluationOptions(args, headsBy(args, data.train), weights)
-  const native = nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, weights)
+  const native = await nativeTrainer(model, [nativeMember(model, args, plan)], args.seed, weights)
   let closeCache: ReturnType<typeof openFrozenLayers> = () => undefined
   try {
     const keepsBest = args.loadBestModelAtEnd || args.saveStrategy === 'best'

@@ -86,9 +86,12 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info) {
     auto model = ModelWrap::state_of(info[0]);
     auto options = to_trainer_options(info[1].As<Napi::Object>());
     using State = TrainerWrap::State;
-    auto state = Engine::of(env).run(
-        [model, options] { return std::make_shared<State>(model, std::make_unique<Trainer>(model->model, options)); });
-    return Engine::trainer_class(env).New({Napi::External<std::shared_ptr<State>>::New(env, &state)});
+    return Engine::of(env).submit(
+        env,
+        [model, options] { return std::make_shared<State>(model, std::make_unique<Trainer>(model->model, options)); },
+        [](Napi::Env env, std::shared_ptr<State>& state) {
+          return Engine::trainer_class(env).New({Napi::External<std::shared_ptr<State>>::New(env, &state)});
+        });
   });
 }
 

@@ -42,7 +42,7 @@ class TrainerWrap : public Napi::ObjectWrap<TrainerWrap> {
   Handles::Entry entry_;
 };
 
-/// createTrainer(model, options)
+/// createTrainer(model, options): a promise, for the optimizer's state of a whole model is much memory.
 Napi::Value create_trainer(const Napi::CallbackInfo& info);
 
 }  // namespace ta::binding

@@ -1,7 +1,11 @@
 import { readFileSync } from 'node:fs'
 import { setImmediate } from 'node:timers/promises'
+import { types } from 'node:util'
 import test from 'ava'
+import { trainingArguments } from '../../lib/config/training-arguments.js'
 import { AdapterTrainer, AutoModel } from '../../lib/index.js'
+import { loadAddon } from '../../lib/native/addon.js'
+import { nativeMember } from '../../lib/training/native-trainer.js'
 import { quiet, tinyConfig, tinyRows } from '../model/support.js'
 
 const period = 20
@@ -69,4 +73,16 @@ test.serial('a timer of 20 ms never slips by more than 20 ms while a model train
   } while (late() > 0 && runs < 20)
   t.log(`runs: ${runs}; latest timer by step, in ms: ${best.map((slip) => slip.toFixed(1)).join(', ')}`)
   t.is(late(), 0)
+})
+
+test('a trainer, whose state of a whole model is much memory, is made on the thread that trains', async (t) => {
+  using model = await AutoModel.fromConfig(tinyConfig, { seed: 1 })
+  model.addClassificationHead('a')
+  model.trainAll()
+  const args = trainingArguments(quiet)
+  const member = nativeMember(model, args, { totalSteps: 1, warmupSteps: 0 })
+  const made = loadAddon().createTrainer(model.native, { members: [member], seed: 1, classWeights: [] })
+  t.true(types.isPromise(made))
+  const trainer = await made
+  trainer.dispose()
 })
