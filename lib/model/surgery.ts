@@ -19,7 +19,7 @@ import { pathPattern } from '../config/path-pattern.js'
 import { surgeryFile, weightsSource } from '../exchange/folder-files.js'
 import { makeOutput } from '../exchange/write-folder.js'
 import { AdapterError, nativeCall, withErrors } from '../native/errors.js'
-import type { NativeModuleInfo, ParameterInfo, WeightsSource } from '../native/types.js'
+import type { ModuleInfo, NativeModuleInfo, ParameterInfo, WeightsSource } from '../native/types.js'
 import type { Model } from './model.js'
 import { moduleType } from './module-type.js'
 import { ModelNames } from './names.js'
@@ -314,13 +314,13 @@ export type AdapterPosition = 'after' | 'before' | 'parallel'
  * in PyTorch: `….mlp.0.…` and `….mlp.1.down_project.weight`; beside it `….mlp.module.…` and `….mlp.adapter.down_project.weight`.
  */
 export function addAdaptersToModel(model: Model, options: AddAdaptersOptions): Replacement {
-  const { pattern, layer, place } = adaptersOf(model, options)
+  const { pattern, layer, place } = adaptersOf('addAdaptersToModel', model, options)
   return model.replaceModules(pattern, (module) => place(module, adapterLayer(layer)))
 }
 
 /** One adapter at every module that matches: one set of tensors, whose gradients are summed. */
 export function addSharedAdapter(model: Model, options: AddAdaptersOptions): Replacement {
-  const { pattern, layer, place } = adaptersOf(model, options)
+  const { pattern, layer, place } = adaptersOf('addSharedAdapter', model, options)
   const shared = adapterLayer(layer)
   return model.replaceModules(pattern, (module) => place(module, shared))
 }
@@ -331,7 +331,7 @@ interface WantedAdapters {
   readonly place: (module: ExistingModule, adapter: AdapterLayerModule) => ModuleDescription
 }
 
-function adaptersOf(model: Model, options: AddAdaptersOptions): WantedAdapters {
+function adaptersOf(operation: string, model: Model, options: AddAdaptersOptions): WantedAdapters {
   checkOptions(options, ['pattern', 'hiddenSize', 'adapterSize', 'activation', 'compat', 'position', 'scale'])
   const { pattern = 'transformer.h.*.mlp', hiddenSize = model.config.hiddenSize, position, scale, ...layer } = options
   if (typeof pattern !== 'string') throw check.typeError('pattern', patternForm, pattern)
@@ -344,7 +344,38 @@ function adaptersOf(model: Model, options: AddAdaptersOptions): WantedAdapters {
     before: (module: ExistingModule, adapter: AdapterLayerModule) => sequential(adapter, module),
     parallel: (module: ExistingModule, adapter: AdapterLayerModule) => parallel(module, adapter, { scale })
   }
-  return { pattern, layer: { hiddenSize, ...layer }, place: places[where] }
+  const fits = sizeCheck(operation, model, where, hiddenSize)
+  const place: WantedAdapters['place'] = (module, adapter) => {
+    fits(module.path)
+    return places[where](module, adapter)
+  }
+  return { pattern, layer: { hiddenSize, ...layer }, place }
+}
+
+const sidesRead = { after: ['gives'], before: ['takes'], parallel: ['takes', 'gives'] } as const
+
+/** Checks that an adapter of this size can stand at the module of a path, as far as the module's sizes are known. */
+function sizeCheck(operation: string, model: Model, where: AdapterPosition, hiddenSize: number) {
+  let modules: Map<string, ModuleInfo> | undefined
+  return (path: string): void => {
+    modules ??= new Map(model.namedModules(undefined, { shapes: true }).map((one) => [one.path, one]))
+    const info = modules.get(path)
+    const sides = { takes: info?.inputs, gives: info?.outputs }
+    for (const side of sidesRead[where]) {
+      const size = sides[side]?.[0]?.at(-1)
+      if (typeof size !== 'number' || size === hiddenSize || !Number.isInteger(hiddenSize)) continue
+      throw new AdapterError(
+        'ERR_INVALID_ARGUMENT',
+        operation,
+        `an adapter of this hiddenSize does not fit '${path}'`,
+        {
+          expected: `hiddenSize ${size}, as many features as the module ${side}`,
+          got: String(hiddenSize),
+          hint: `Give hiddenSize: ${size}, or another pattern.`
+        }
+      )
+    }
+  }
 }
 
 /** Freezes the base model; what was added to it trains: adapters, heads, and all that surgery inserted. */

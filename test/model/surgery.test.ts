@@ -4,6 +4,7 @@ import {
   AdapterTrainer,
   adapterLayer,
   addAdaptersToModel,
+  addSharedAdapter,
   bottleneck,
   dynamicAdapter,
   freezeBaseModel,
@@ -179,6 +180,18 @@ test('what is refused says what would do', async (t) => {
       message: /32 features/
     }
   )
+  for (const [name, add] of Object.entries({ addAdaptersToModel, addSharedAdapter })) {
+    t.throws(() => add(model, { pattern: 'bert.encoder.layer.*.output.dense', hiddenSize: 31, adapterSize: 4 }), {
+      instanceOf: AdapterError,
+      message: new RegExp(
+        `^${name}: .*'bert\\.encoder\\.layer\\.0\\.output\\.dense' \\(expected hiddenSize 32, .*got 31\\)`
+      )
+    })
+  }
+  const wide = { pattern: 'bert.encoder.layer.*.intermediate.dense', adapterSize: 4 } as const
+  t.throws(() => addAdaptersToModel(model, wide), { message: /features as the module gives.*Give hiddenSize: \d+/ })
+  t.throws(() => addAdaptersToModel(model, { ...wide, position: 'before', hiddenSize: 64 }), { message: /takes/ })
+  t.throws(() => addAdaptersToModel(model, { ...wide, position: 'parallel' }), { message: /gives/ })
   t.throws(() => model.replaceModules([dense, dense], (module) => sequential(module, adapterLayer(layer))), {
     message: /'bert\.encoder\.layer\.0\.output\.dense' is named twice/
   })
