@@ -114,7 +114,9 @@ export function channelCount(adapters: RowAdapters): number {
   if (setup.type === 'Parallel') return counts.reduce((sum, count) => sum + count, 0)
   const several = [...new Set(counts.filter((count) => count > 1))]
   if (several.length > 1) {
-    const message = `its Parallel blocks have ${several.join(' and ')} children; they must have as many`
+    const message =
+      `its Parallel blocks have ${several.join(' and ')} children; they must have as many. ` +
+      "Give the shorter ones null, which adds nothing, as in Parallel('a', null)"
     throw check.valueError(formatComposition(setup), message)
   }
   return several[0] ?? 1

@@ -117,7 +117,11 @@ test('Parallel: every row once for each child, one child after the other', async
   const both = Stack(Parallel('a', 'b'), Parallel('c', 'd'))
   await checkRows(t, model, both, [...five(Stack('a', 'c')), ...five(Stack('b', 'd'))])
   const uneven = Stack(Parallel('a', 'b'), Parallel('a', 'b', 'c'))
-  await t.throwsAsync(model.forward({ inputIds }, { adapters: uneven }), { message: /have 2 and 3 children/ })
+  await t.throwsAsync(model.forward({ inputIds }, { adapters: uneven }), {
+    message: /have 2 and 3 children.*Give the shorter ones null.*Parallel\('a', null\)/
+  })
+  const filled = Stack(Parallel('a', 'b', null), Parallel('a', 'b', 'c'))
+  await checkRows(t, model, filled, [...five(Stack('a', 'a')), ...five(Stack('b', 'b')), ...five('c')])
 
   const hiddenStates = await model.forward({ inputIds }, { adapters: Parallel('a', 'b'), head: null })
   t.deepEqual(hiddenStates.lastHiddenState?.shape, [10, 6, hidden])
