@@ -54,6 +54,7 @@ const printed: readonly (readonly [string, RegExp])[] = [
   ],
   ['fromExported(', /^layer 0 \(layers\.0\), attention: .*\nloss \d\.\d{3}\n$/],
   ['fusedAdapters(', /output\.dense\.1\.adapters\.en'[\s\S]*output\.dense\.1\.adapters\.de'/],
+  ['MultiTaskAdapterModel(', /^mood \[ 1, 2 \]\n$/],
   ['addAdaptersToModel(', /^16 2\nthe model as it was\nthe model as it was\n$/],
   ["trainAdapter('mood')\n\nconst trainDataset", /^loss \d\.\d{3}; (bad|good) [01]\.\d\d\n$/],
   ["saveAdapter('out/topic'", /^topic LABEL_[0-2]\n$/],

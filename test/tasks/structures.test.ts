@@ -19,6 +19,9 @@ test('an adapter for each task on the last hidden state', async (t) => {
   for (const name of shared.tasks) model.addClassificationHead(name, { numLabels: 2 })
   const before = { x: valuesOf(model, 'x'), y: valuesOf(model, 'y') }
   const tasks = { x: { dataset: rows.x }, y: { dataset: rows.y } }
+  t.throws(() => new MultiTaskTrainer({ model: shared as never, tasks, args }), {
+    message: /expected the model that it was made of \(its baseModel\), got a MultiTaskAdapterModel/
+  })
   for await (const event of new MultiTaskTrainer({ model, tasks, args: { ...args, maxSteps: 6 } }).run()) {
     if (event.type === 'end') t.deepEqual(Object.keys(event.tasks), ['x', 'y'])
   }
