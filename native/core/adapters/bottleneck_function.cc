@@ -115,12 +115,13 @@ void add_one_by_one(Values& v, const at::Tensor& base, const Form& form) {
   }
 }
 
-// So few each that calls of a library cost as much as its products.
+// So few each, or of so low a rank, that calls of a library cost as much as its products.
 bool have_few_tokens(const std::vector<Share>& pieces, const at::Tensor& x, const at::Tensor& base) {
-  constexpr int64_t kFewTokens = 64;
+  constexpr int64_t kFewTokens = 64, kThin = 32;
   if (!thin::runs() || !has_dense_floats(x) || !has_dense_floats(base)) return false;
   return std::all_of(pieces.begin(), pieces.end(), [](const Share& piece) {
-    return piece.tokens <= kFewTokens && piece.down_weight.size(0) <= LowRankTerms::kMostRank &&
+    const int64_t rank = piece.down_weight.size(0);
+    return piece.tokens <= kFewTokens && std::min(piece.tokens, rank) <= kThin && rank <= LowRankTerms::kMostRank &&
            has_dense_floats(piece.down_weight) && has_dense_floats(piece.up_weight);
   });
 }

@@ -60,6 +60,14 @@ RowLayout RowLayout::repeated(int64_t copies) const {
   return RowLayout(all);
 }
 
+std::vector<int64_t> RowLayout::tokens_of(const std::vector<int64_t>& rows) const {
+  std::vector<int64_t> tokens;
+  tokens.reserve(starts_.back());
+  for (int64_t row : rows)
+    for (int64_t token = starts_[row]; token < starts_[row + 1]; ++token) tokens.push_back(token);
+  return tokens;
+}
+
 int64_t RowLayout::share_end(int64_t i, int64_t count, int64_t first) const {
   if (i == count) return rows();
   const int64_t target = tokens() * i / count;
@@ -240,6 +248,40 @@ PackedBatch PackedBatch::repeated(int64_t copies) const {
   all.word_ids = std::move(all_facts.word_ids);
   if (labels) all.labels = repeat(*labels);
   return all;
+}
+
+PackedBatch PackedBatch::in_order(const std::vector<int64_t>& rows) const {
+  const auto device = first_tokens.device();
+  const auto chosen_rows = to_tensor<int64_t, int64_t>(rows, at::kLong, device);
+  const auto chosen_tokens = to_tensor<int64_t, int64_t>(layout.tokens_of(rows), at::kLong, device);
+  const auto lengths_in = [&](const RowLayout& all) {
+    std::vector<int64_t> lengths;
+    for (int64_t row : rows) lengths.push_back(all.length(row));
+    return RowLayout(lengths);
+  };
+  const auto of_tokens = [&](const at::Tensor& values) {
+    return values.defined() ? values.index_select(0, chosen_tokens) : values;
+  };
+  PackedBatch some;
+  some.layout = lengths_in(layout);
+  some.ids = of_tokens(ids);
+  some.words = of_tokens(words);
+  some.states = of_tokens(states);
+  some.first_layer = first_layer;
+  if (token_types) some.token_types = of_tokens(*token_types);
+  if (positions) some.positions = of_tokens(*positions);
+  if (pixels.defined()) some.pixels = pixels.index_select(0, chosen_rows);
+  for (int64_t row : rows)
+    if (!value_lengths.empty()) some.value_lengths.push_back(value_lengths[row]);
+  if (source_ids.defined()) {
+    const auto tokens = to_tensor<int64_t, int64_t>(source_layout.tokens_of(rows), at::kLong, device);
+    some.source_ids = source_ids.index_select(0, tokens);
+    some.source_layout = lengths_in(source_layout);
+  }
+  const auto& starts = some.layout.starts();
+  some.first_tokens = to_tensor<int64_t, int64_t>({starts.begin(), starts.end() - 1}, at::kLong, device);
+  some.last_tokens = to_tensor<int64_t, int64_t>({starts.begin() + 1, starts.end()}, at::kLong, device) - 1;
+  return some;
 }
 
 RowFacts RowFacts::some(const std::vector<int64_t>& rows) const {

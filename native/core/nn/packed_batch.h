@@ -35,6 +35,8 @@ class RowLayout {
   RowLayout rows(int64_t first, int64_t last) const;
   /// All rows several times, one copy after the other.
   RowLayout repeated(int64_t copies) const;
+  /// The tokens of these rows, one row after the other.
+  std::vector<int64_t> tokens_of(const std::vector<int64_t>& rows) const;
   /// Where share `i` (from 1) of `count` ends that begins at row `first`: at the row boundary nearest to an equal share
   /// of tokens, one row at least.
   int64_t share_end(int64_t i, int64_t count, int64_t first) const;
@@ -112,6 +114,8 @@ struct PackedBatch {
   PackedBatch rows(int64_t first, int64_t last, LabelsOf labels_of) const;
   /// All rows several times, one copy after the other.
   PackedBatch repeated(int64_t copies) const;
+  /// These rows as a network reads them: without labels, questions and word ids.
+  PackedBatch in_order(const std::vector<int64_t>& rows) const;
   RowFacts facts() const { return {layout, questions, word_ids}; }
 };
 

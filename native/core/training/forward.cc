@@ -2,6 +2,7 @@
 
 #include "core/adapters/prefix_layer.h"
 #include "core/training/answers.h"
+#include "core/training/grouped_rows.h"
 
 namespace ta {
 
@@ -38,9 +39,20 @@ ForwardResult forward(AdapterModel& model, const PackedBatch& once, const Forwar
   const bool states_alone = request.head.empty() && request.heads.empty();
   const bool all_tokens = states_alone || request.last_hidden_state || request.fusion_scores;
   const bool first = !all_tokens && reads_rows(model, request);
+  const EncodeRequest encoding{first, request.hidden_states, request.copies};
   ForwardResult result;
-  result.encoded = encode(model, batch, context, {first, request.hidden_states, request.copies});
+  // What copies have in common is computed for their rows in the batch's order.
+  const auto grouped = request.copies > 1 ? std::nullopt : GroupedRows::of(batch, request.segments);
+  if (grouped) {
+    auto own = context.with(grouped->batch.layout);
+    own.segments = &grouped->segments;
+    result.encoded = encode(model, grouped->batch, own, encoding);
+    grouped->restore(result.encoded);
+  } else {
+    result.encoded = encode(model, batch, context, encoding);
+  }
   result.fusion_scores = scores.all();
+  if (grouped) grouped->restore(result.fusion_scores);
   if (!states_alone) answer(model, batch, request, context, result);
   return result;
 }
