@@ -1,6 +1,6 @@
 import test, { type ExecutionContext } from 'ava'
-import { type AdapterSetup, type Model, Stack } from '../../lib/index.js'
-import { fill, hidden, largestDifference, load, tinyRows } from './support.js'
+import { type AdapterSetup, AdapterTrainer, type Model, Stack } from '../../lib/index.js'
+import { fill, hidden, largestDifference, load, quiet, tinyRows } from './support.js'
 
 const tolerance = 2e-5
 /** Each with values that are made of parameters before rows meet them, or with a product for each adapter. */
@@ -78,5 +78,30 @@ for (const [called, method] of Object.entries(methods)) {
     )
     for (const [name, { data }] of turns.gradients)
       t.true(largestDifference(data, sorted.gradients.get(name)?.data ?? []) < tolerance, name)
+  })
+
+  test(`${called}: what is kept between passes follows the parameters`, async (t) => {
+    const model = await withTwo(t, method)
+    const first = await together(model, inTurns)
+    t.deepEqual(await together(model, inTurns), first)
+    // Loaded into.
+    vary(model, 'a', 0.2)
+    const loaded = await together(model, inTurns)
+    const fresh = await withTwo(t, method)
+    vary(fresh, 'a', 0.2)
+    t.deepEqual(loaded, await together(fresh, inTurns))
+    t.true(largestDifference(loaded[0] ?? [], first[0] ?? []) > 100 * tolerance)
+    // Trained.
+    model.trainAdapter('a')
+    model.activeHead = 'h'
+    await new AdapterTrainer({ model, args: { ...quiet, maxSteps: 2 }, trainDataset: rows }).train()
+    const trained = await together(model, inTurns)
+    const values = new Map(
+      model.namedParameters().map(({ name, shape }) => [name, { ...model.parameter(name), shape }])
+    )
+    const again = await withTwo(t, method)
+    again.loadStateDict(values)
+    t.deepEqual(trained, await together(again, inTurns))
+    t.true(largestDifference(trained[0] ?? [], loaded[0] ?? []) > 10 * tolerance)
   })
 }

@@ -6,32 +6,17 @@
 #include <ATen/ops/mv.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/stack.h>
-#include <c10/util/intrusive_ptr.h>
 
 #include <algorithm>
 
+#include "core/adapters/kept_values.h"
 #include "core/nn/gemm.h"
 
 namespace ta {
 
-namespace folded {
-
-// A parameter as it was: the same tensor, not written to since. It does not keep the values alive, and while it is
-// there no other tensor takes the address.
-struct Stamp {
-  c10::weak_intrusive_ptr<c10::TensorImpl> tensor;
-  int64_t version;
-
-  explicit Stamp(const at::Tensor& parameter)
-      : tensor(parameter.getIntrusivePtr()), version(static_cast<int64_t>(parameter._version())) {}
-  bool operator==(const Stamp& other) const { return tensor == other.tensor && version == other.version; }
-};
-
-}  // namespace folded
-
 namespace {
 
-using folded::Stamp;
+using Stamp = ParameterStamp;
 
 constexpr size_t kMostForms = 4;
 

@@ -104,6 +104,17 @@ at::Tensor LowRankModule::share(const at::Tensor& m, const at::Tensor& norms) co
 }
 
 OutputScaling LowRankModule::scaling(const LinearTensors& linear) const {
+  auto parameters = shared_parameters();
+  visit_parameters("", [&](const std::string&, const Parameter& own) { parameters.push_back(*own.value); });
+  parameters.insert(parameters.end(), {linear.weight, linear.bias});
+  const auto kept = kept_scaling_.of(parameters, [&]() -> KeptValues::Value {
+    const auto made = made_scaling(linear);
+    return {made.factor, made.shift};
+  });
+  return {kept[0], kept[1]};
+}
+
+OutputScaling LowRankModule::made_scaling(const LinearTensors& linear) const {
   const auto m = tracked(magnitude_->weight);
   const auto squares = linear.row_squares();
   if (config_.dora == Dora::adapters)

@@ -30,6 +30,7 @@
 
 #include <optional>
 
+#include "core/adapters/kept_values.h"
 #include "core/adapters/lora_function.h"
 #include "core/adapters/merged_parts.h"
 #include "core/adapters/place.h"
@@ -108,6 +109,8 @@ class LowRankModule : public LoraModule {
   LowRankModule(const LoraConfig& config, const LoraTarget& target);
   /// A and B: parameters, or made of some.
   virtual LowRank factors() const = 0;
+  /// Of what the factors are made, those that stand elsewhere.
+  virtual std::vector<at::Tensor> shared_parameters() const { return {}; }
   /// After the factors' own parameters, as in the peer.
   void add_magnitude_and_gate(const LoraTarget& target);
   double scale() const { return config_.alpha / static_cast<double>(config_.rank); }
@@ -119,10 +122,12 @@ class LowRankModule : public LoraModule {
   bool adds(Random* random) const { return !gated() && (config_.dropout == 0 || random == nullptr); }
   /// The same for autograd's own operators.
   LowRank tracked_factors() const;
+  OutputScaling made_scaling(const LinearTensors& linear) const;
   /// m / ‖…‖ for each output, 1 where the adapter does not stand.
   at::Tensor share(const at::Tensor& m, const at::Tensor& norms) const;
 
   std::shared_ptr<Linear> magnitude_;  // the peer's m: a Linear of one column
+  mutable KeptValues kept_scaling_;
 };
 
 class Lora : public LowRankModule {

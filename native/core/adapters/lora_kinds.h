@@ -30,6 +30,7 @@ class Vera : public LowRankModule {
 
  protected:
   LowRank factors() const override;
+  std::vector<at::Tensor> shared_parameters() const override { return {shared_->a, shared_->b}; }
 
  private:
   std::shared_ptr<VeraShared> shared_;

@@ -50,6 +50,10 @@ OrthogonalWeight::OrthogonalWeight(int64_t rows, int64_t columns) {
 }
 
 at::Tensor OrthogonalWeight::value() const {
+  return kept_.of({original_, base_}, [this]() -> KeptValues::Value { return {made()}; })[0];
+}
+
+at::Tensor OrthogonalWeight::made() const {
   auto x = tracked(original_);
   const bool transposed = x.size(0) < x.size(1);
   const bool square = x.size(0) == x.size(1);

@@ -9,6 +9,7 @@
 // Weight decay would shrink it to less than 1 and R to zero, so X has none here. PyTorch keys:
 // parametrizations.weight.original, parametrizations.weight.0.base.
 
+#include "core/adapters/kept_values.h"
 #include "core/nn/module.h"
 #include "core/nn/random.h"
 
@@ -24,7 +25,10 @@ class OrthogonalWeight : public Module {
   void start_with(const at::Tensor& weight, Random& random);
 
  private:
+  at::Tensor made() const;
+
   at::Tensor original_, base_;
+  mutable KeptValues kept_;
 };
 
 }  // namespace ta

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/adapters/kept_values.h"
 #include "core/nn/gradient.h"
 #include "core/nn/linear_start.h"
 #include "core/nn/rows.h"
@@ -48,10 +49,15 @@ class ReparametrisedPrefix : public PrefixTable {
     sequence->add("1", non_linearity);
     sequence->add("2", out_);
     child("control_trans", sequence);
+    visit_parameters("", [&](const std::string&, const Parameter& parameter) { all_.push_back(parameter.value); });
   }
   const char* type() const override { return "PrefixTuning"; }
   at::Tensor values() const override {
-    return out_->forward(activation_->forward(in_->forward(tracked(embedding_->weight))));
+    std::vector<at::Tensor> parameters;
+    for (const auto* each : all_) parameters.push_back(*each);
+    return kept_.of(parameters, [&]() -> KeptValues::Value {
+      return {out_->forward(activation_->forward(in_->forward(tracked(embedding_->weight))))};
+    })[0];
   }
   void initialise(Random& random) override {
     const c10::NoGradGuard guard;
@@ -65,6 +71,8 @@ class ReparametrisedPrefix : public PrefixTable {
   std::shared_ptr<Embedding> embedding_;
   std::shared_ptr<Linear> in_, out_;
   std::shared_ptr<Activation> activation_;
+  std::vector<const at::Tensor*> all_;
+  mutable KeptValues kept_;
 };
 
 }  // namespace
