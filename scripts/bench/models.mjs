@@ -10,7 +10,7 @@ import { models } from './rows.mjs'
 
 const script = fileURLToPath(new URL('peer_models.py', import.meta.url))
 
-/** { model, adapter }: folders that both sides read. `method`: the adapter's, 'adapter' (a bottleneck), 'lora', 'ia3' or 'dora'. */
+/** { model, adapter }: folders that both sides read. `method`: the adapter's, 'adapter' (a bottleneck) or the name of a preset. */
 export async function modelFolders(name, method = 'adapter') {
   const spec = models[name]
   const folder = join(root, '.setup', 'bench', `${name}-${hashOf(['scripts/bench/peer_models.py'], spec).slice(0, 12)}`)

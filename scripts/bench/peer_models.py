@@ -1,4 +1,5 @@
-"""Writes the benchmark's models: BERT of a given size with weights N(0, 0.02), and four adapters, each with its head.
+"""Writes the benchmark's models: BERT of a given size with weights N(0, 0.02), and adapters of several
+methods, each with its head.
 
     python peer_models.py FOLDER JSON      JSON: the config's fields and the adapter's reduction_factor
 """
@@ -19,14 +20,16 @@ def main(folder, spec):
     model = BertAdapterModel(config)
     model.add_adapter("bench", config=SeqBnConfig(reduction_factor=reduction_factor))
     model.add_adapter("lora", config=LoRAConfig(r=8, alpha=16))
-    for name in ("ia3", "dora"):
+    presets = ("ia3", "dora", "par_bn", "mam", "unipelt", "compacter", "loreft")
+    for name in presets:
         model.add_adapter(name, config=AdapterConfig.load(name))
-    folders = {"bench": "adapter", "lora": "lora", "ia3": "ia3", "dora": "dora"}
+    folders = {"bench": "adapter", "lora": "lora"} | {name: name for name in presets}
     for name in folders:
         model.add_classification_head(name, num_labels=2)
     with torch.no_grad():
         for name, value in model.named_parameters():
-            if "LayerNorm" not in name:
+            # An orthogonal matrix keeps its signs on the diagonal of what it is made of.
+            if "LayerNorm" not in name and "parametrizations" not in name:
                 value.normal_(0.0, 0.02)
     model.config.name_or_path = model.base_model.config.name_or_path = folder.name
     for name, target in folders.items():

@@ -69,6 +69,31 @@ const swept = (count) => ({ kind: 'sweep', count })
 const tasked = (count) => ({ kind: 'tasks', count })
 
 /**
+ * Of what stands in one layer, for each token; what is made of parameters alone counts for nothing, and ReFT's few tokens
+ * do not either.
+ */
+function siteOperations(setup, { d, inner, r }) {
+  // AdapterFusion: three products of d², and for each adapter its projections and as much again for scores and sum.
+  if (setup?.kind === 'fuse') return 6 * d * d + setup.count * 8 * d * r
+  const bottleneck = (size) => 4 * d * size
+  // LoRA and DoRA: two factors of rank 8 at query and value. (IA)³: a factor for each value of two Linears and of feed-forward.
+  const lora = 2 * 4 * d * 8
+  const prefix = (length) => 4 * length * d
+  const methods = {
+    lora,
+    dora: lora,
+    ia3: 2 * d + inner,
+    par_bn: bottleneck(d / 2),
+    mam: bottleneck(d / 2) + prefix(30),
+    unipelt: bottleneck(d / 16) + lora + prefix(10),
+    // Two places, each side a factor of rank 1 for each of four parts.
+    compacter: 2 * 2 * 2 * (4 * d + d),
+    loreft: 0
+  }
+  return methods[setup?.method] ?? bottleneck(r)
+}
+
+/**
  * Operations of one pass over all batches. Forward: 24 d² + 4 S d a token and layer, 4 d r for the adapter. Backward
  * through a frozen model: the same products once (attention twice), and nothing below the lowest adapter, which stands
  * at the end of layer 0; what trains has twice its forward.
@@ -81,18 +106,7 @@ export function operations({ model, kind, batches, setup }) {
     reduction_factor: factor
   } = models[model]
   const r = Math.floor(d / factor)
-  const isLora = ['lora', 'dora'].includes(setup?.method)
-  const isIa3 = setup?.method === 'ia3'
-  const fusedCount = setup?.kind === 'fuse' ? setup.count : 0
-  // AdapterFusion: three products of d², and for each adapter its projections and as much again for scores and sum.
-  // LoRA and DoRA: two factors of rank 8 at query and value. (IA)³: a factor for each value of two Linears and of feed-forward.
-  const ofSite = isIa3
-    ? 2 * d + inner
-    : isLora
-      ? 2 * 4 * d * 8
-      : fusedCount > 0
-        ? 6 * d * d + fusedCount * 8 * d * r
-        : 4 * d * r
+  const ofSite = siteOperations(setup, { d, inner, r })
   const perToken = 8 * d * d + 4 * d * inner
   // Copies of a row are one until the first layer with an adapter; what is kept is not computed at all.
   const free = setup?.leaveOut?.length ?? 0
@@ -128,6 +142,19 @@ export const switchRows = (counts) =>
     rounds: 5,
     setup: { kind: 'switch', count }
   }))
+
+/** Of rows under adapters of their own: the method, and what its row calls it. */
+const mixedMethods = {
+  adapter: 'adapter',
+  lora: 'LoRA',
+  ia3: '(IA)³',
+  dora: 'DoRA',
+  par_bn: 'parallel adapter',
+  mam: 'MAM adapter',
+  unipelt: 'UniPELT',
+  compacter: 'Compacter',
+  loreft: 'LoReFT'
+}
 
 /** Name on the command line → measurements. `target` is the ratio to reach; for memory, not to pass. */
 export const rows = {
@@ -210,7 +237,7 @@ export const rows = {
       rounds: 5
     }
   ],
-  mixed: Object.entries({ adapter: 'adapter', lora: 'LoRA', ia3: '(IA)³', dora: 'DoRA' }).flatMap(([method, called]) =>
+  mixed: Object.entries(mixedMethods).flatMap(([method, called]) =>
     (['adapter', 'lora'].includes(method) ? [1, 8, 32] : [8, 32]).map((count) =>
       timed(
         `mixed (C7), ${count} ${called}${count > 1 ? 's' : ''}`,
