@@ -33,7 +33,8 @@ def main(folder, spec):
                 value.normal_(0.0, 0.02)
     model.config.name_or_path = model.base_model.config.name_or_path = folder.name
     for name, target in folders.items():
-        model.save_adapter(str(folder / target), name, use_safetensors=True)
+        # Prefixes stand in every layer as one tensor, which safetensors does not take.
+        model.save_adapter(str(folder / target), name, use_safetensors=name not in ("mam", "unipelt"))
         model.base_model.delete_adapter(name)
     model.base_model.config.architectures = ["BertModel"]
     model.base_model.save_pretrained(folder / "model")
