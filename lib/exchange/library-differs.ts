@@ -26,6 +26,18 @@ function otherPlace(config: AdapterConfig, { modelType, exported }: ModelConfig)
   return undefined
 }
 
+/** In these, ours as well, Python's classes keep what an invertible adapter makes of the words' states; its own heads do not. */
+const keepsInverted = ['bert', 'roberta', 'xlm-roberta', 'electra', 'distilbert', 'gpt2']
+
+function otherWords(config: AdapterConfig, { modelType, exported }: ModelConfig): string | undefined {
+  const isWords = /(LMHeadModel|ForCausalLM|ForMaskedLM)$/.test(exported?.className ?? '')
+  if (exported === null || !isWords || !keepsInverted.includes(modelType) || !isInvertible(config)) return undefined
+  return `does not undo the invertible adapter before the words of ${exported.className}, as is done here and in the heads of its AutoAdapterModel. Load it into such a one there, or expect other words.`
+}
+
+const isInvertible = (config: AdapterConfig) =>
+  partsOf(config).some((part) => part.method === 'bottleneck' && part.invAdapter !== null)
+
 const isDireft = (config: AdapterConfig) => config.method === 'reft' && !config.subtractProjection
 
 /** What the library makes of an adapter that it cannot give the answers of, with a warning's code. */
@@ -38,6 +50,8 @@ function differenceOf(config: AdapterConfig, model: ModelConfig): { code: string
     const instead = isUnion ? 'make its parts adapters of their own and stack them' : 'train LoRA instead'
     return { code, text: `${other}. The folder gives its answers here alone; for Python ${instead}.` }
   }
+  const words = otherWords(config, model)
+  if (words !== undefined) return { code: 'TORCH_ADAPTERS_OTHER_ANSWERS', text: words }
   if (!partsOf(config).some(isDireft)) return undefined
   const text =
     'does not read that it is a DiReFT, and takes it for a LoReFT. There set subtract_projection = False on its'

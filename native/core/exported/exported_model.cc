@@ -254,8 +254,8 @@ void ExportedModel::add_hooks() {
   std::vector<Range> kept;
   for (const auto& place : sites_)
     for (const auto& sub : place.sub_layers) kept.push_back(sub.nodes);
-  // Where the stream begins, and where an own head does, whose two sides run apart.
-  for (const int32_t slot : {residuals_.begin, own_head_ ? own_head_->states : -1})
+  // Where the stream begins, and where an own head does and ends, whose two sides run apart.
+  for (const int32_t slot : {residuals_.begin, own_head_ ? own_head_->states : -1, read_by_words()})
     if (const int32_t node = slot < 0 ? -1 : program_->graph().slots[slot].producer; node >= 0)
       kept.push_back({node, node});
   add_block_hooks(*program_, *tree_, layers, kept);
@@ -266,58 +266,6 @@ void ExportedModel::add_hooks() {
   add_site_hooks(*program_, *tree_, sites_);
   add_slot_hooks(*program_, *tree_, layers, sites_);
   add_gate_hooks(*program_, *tree_, prefixes_);
-}
-
-void ExportedModel::find_pooler() {
-  const auto& graph = program_->graph();
-  const int32_t index =
-      graph.find_module(own_head_ && !own_head_->base.empty() ? own_head_->base + ".pooler" : "pooler");
-  if (index < 0 || graph.modules[index].calls.size() != 1) return;
-  const auto& call = graph.modules[index].calls[0];
-  if (call.nodes.empty() || !call.contiguous || graph.entering(call.nodes) != std::vector<int32_t>{output_}) return;
-  const auto leaving = graph.leaving(call.nodes);
-  if (leaving.size() != 1 || graph.slots[leaving[0]].shape.size() != 2) return;
-  if (graph.slots[leaving[0]].shape.back().number != facts_.output_width) return;
-  pooler_ = Pooler{call.nodes, output_, leaving[0]};
-}
-
-at::Tensor ExportedModel::pool(const at::Tensor& first, const ForwardContext& context) {
-  const auto single = RowLayout::single(first.size(0));
-  const PaddedRows rows(single, first.device());
-  const auto inner = context.with(single);
-  const Pass pass{inner, rows};
-  Execution execution(*program_, &pass, context.random != nullptr);
-  const Running running(execution, pass);
-  execution.set(pooler_->input, first.unsqueeze(1));
-  execution.run_nodes(pooler_->nodes);
-  return execution.tensor(pooler_->output);
-}
-
-at::Tensor ExportedModel::own_logits(const at::Tensor& states, const ForwardContext& context) {
-  const auto single = RowLayout::single(states.size(0));
-  const PaddedRows rows(single, states.device());
-  // Each token is a row, which passes through what its own row does.
-  std::vector<RowSegment> segments;
-  auto inner = context.with(single);
-  if (context.segments != nullptr) {
-    const auto& starts = context.layout->starts();
-    for (const auto& [first, last, setup] : *context.segments)
-      if (starts[last] > starts[first]) segments.push_back({starts[first], starts[last], setup});
-    inner.segments = &segments;
-  }
-  const Pass pass{inner, rows};
-  Execution execution(*program_, &pass, context.random != nullptr);
-  const Running running(execution, pass);
-  execution.set(own_head_->states, states.unsqueeze(1));
-  const auto& nodes = own_head_->nodes;
-  for (size_t i = 0; i < nodes.size();) {
-    size_t end = i + 1;
-    while (end < nodes.size() && nodes[end] == nodes[end - 1] + 1) ++end;
-    execution.run_nodes({nodes[i], nodes[end - 1]});
-    i = end;
-  }
-  const auto logits = execution.tensor(own_head_->logits);
-  return logits.dim() == 3 ? logits.squeeze(1) : logits;
 }
 
 std::vector<Place> ExportedModel::places() {

@@ -107,7 +107,7 @@ class ExportedModel : public Model, public NamedNetwork {
   bool has_pooler() const override { return facts_.has_pooler; }
   at::Tensor pool(const at::Tensor& first, const ForwardContext& context) override;
   /// The network's own head; only where facts().own_labels is not 0.
-  at::Tensor own_logits(const at::Tensor& states, const ForwardContext& context) override;
+  at::Tensor own_logits(const at::Tensor& states, const ForwardContext& context, bool are_words) override;
   at::Tensor decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) override;
   std::vector<Place> places() override;
   Embedding* word_embeddings() override;
@@ -147,6 +147,8 @@ class ExportedModel : public Model, public NamedNetwork {
   void find_pooler();
   void collect_facts();
   bool attends() const;
+  int32_t read_by_words() const;  ///< the slot that the last product of the own head reads; -1: none
+  bool undoes_before_words() const;
   void see_causality();
   void see_padding();
   Encoded encode_together(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request);

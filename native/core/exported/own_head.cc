@@ -224,6 +224,9 @@ class HeadFinder {
         Graph::each_slot(argument, [&](int32_t slot) { needed.insert(slot); });
     }
     head_.nodes.assign(nodes.rbegin(), nodes.rend());
+    const auto product = std::find_if(nodes.begin(), nodes.end(),
+                                      [&](int32_t index) { return weights_.multiplies(graph_.nodes[index]); });
+    if (product != nodes.end()) head_.last_product = *product;
   }
 
   const Graph& graph_;

@@ -20,7 +20,8 @@ struct OwnHead {
   int32_t states = -1, logits = -1;  ///< slots
   std::vector<int32_t> nodes;        ///< that lie between, in their order
   Reads reads = Reads::tokens;
-  std::string base;  ///< the path of the base model; empty: no module is that alone
+  int32_t last_product = -1;  ///< of `nodes`: that with a weight which makes the logits; -1: none
+  std::string base;           ///< the path of the base model; empty: no module is that alone
 };
 
 /// `logits`: a slot [rows, tokens, labels] or [rows, labels]. Throws ERR_UNSUPPORTED where what stands before them is

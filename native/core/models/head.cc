@@ -151,7 +151,7 @@ LabelsOf Head::labels_of() const {
 }
 
 at::Tensor Head::forward(const at::Tensor& x, const ForwardContext& context) {
-  if (own_ != nullptr) return own_->own_logits(x, context);
+  if (own_ != nullptr) return own_->own_logits(x, context, predicts_words());
   auto y = x;
   for (const auto& step : steps_) {
     if (invertible_ != nullptr && &step == &steps_.back()) y = invertible_->inverse(y, context);

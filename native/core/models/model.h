@@ -91,8 +91,9 @@ class Model : public Module {
   /// The pooler on each row's head token: [rows, hidden] → [rows, hidden]. Only where has_pooler().
   virtual at::Tensor pool(const at::Tensor& first, const ForwardContext&) { return first; }
   virtual bool has_pooler() const { return false; }
-  /// The head that a network of another's making brings along: [tokens, hidden] → [tokens, labels].
-  virtual at::Tensor own_logits(const at::Tensor& states, const ForwardContext&) { return states; }
+  /// The head that a network of another's making brings along: [tokens, hidden] → [tokens, labels]. `are_words`: of the
+  /// vocabulary, before which invertible adapters are undone.
+  virtual at::Tensor own_logits(const at::Tensor& states, const ForwardContext&, bool /*are_words*/) { return states; }
   /// Generation: the tokens of each row that the cache has not seen → hidden states of each row's last, [rows, hidden].
   /// Only where is_causal().
   virtual at::Tensor decode(const PackedBatch& batch, const ForwardContext& context, KeyValueCache& cache) = 0;
