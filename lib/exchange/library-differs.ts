@@ -16,9 +16,6 @@ function otherPlace(config: AdapterConfig, { modelType, exported }: ModelConfig)
     return `puts bottleneck adapters of ${exported.className} in front of the norm behind each block, and here they stand behind it`
   if (modelType === 'albert' && (has('bottleneck') || has('reft')))
     return `has bottleneck adapters and ReFT of ${exported.className} under other names, some of them in other layers`
-  const isInvertible = partsOf(config).some((part) => part.method === 'bottleneck' && part.invAdapter !== null)
-  if (exported.decoder !== null && isInvertible)
-    return `has the invertible adapter of ${exported.className} behind its encoder's embeddings, and here it stands behind its decoder's`
   if (exported.decoder !== null && has('prefix_tuning'))
     return `has prefixes of ${exported.className} apart for its encoder, its decoder and the attention across`
   if (['t5', 'mt5'].includes(modelType) && has('prefix_tuning'))

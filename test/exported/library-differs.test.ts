@@ -125,19 +125,3 @@ test.serial('ALBERT: bottlenecks and ReFT for Python are written with a warning,
   }
   t.regex(warnings[0] ?? '', /has bottleneck adapters and ReFT of \w+ under other names/)
 })
-
-test.serial('an encoder with a decoder: an invertible adapter for Python is written with a warning', async (t) => {
-  const { model } = await open(t, 'bert')
-  const warnings = warningsOf(t, 'TORCH_ADAPTERS_OTHER_PLACE')
-  const { exported } = model.config
-  const both = { ...model.config, exported: exported && { ...exported, decoder: {} as never } }
-  for (const [config, count] of [
-    ['seq_bn', 0],
-    ['seq_bn_inv', 1]
-  ] as const) {
-    warnOfDifference('x', AdapterConfig.load(config), both)
-    await soon()
-    t.is(warnings.length, count, config)
-  }
-  t.regex(warnings[0] ?? '', /invertible adapter of \w+ behind its encoder's embeddings/)
-})

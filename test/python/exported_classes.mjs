@@ -66,6 +66,10 @@ const ours = [
   ['older', 'hub-older-prefix', null, 'prefix_tuning_flat[prefix_length=3]'],
   ['older', 'older', 'FEATURE_EXTRACTION', { ...targets, targetModules: ['in_proj', 'intermediate.dense'] }],
   ['base', 'hub-up', null, targets],
+  ['undone', 'hub-undone', null, 'seq_bn_inv[reduction_factor=4]'],
+  ['words', 'hub-kept', null, 'seq_bn_inv[reduction_factor=4]'],
+  ['both', 'hub-both', null, 'seq_bn_inv[reduction_factor=4]'],
+  ['layered', 'hub-layered', null, 'seq_bn_inv[reduction_factor=4]'],
   ['base', 'hub-down', null, 'lora[r=2, output_lora=True]']
 ]
 for (const [archive, name, task, config, addHead] of ours) {

@@ -30,7 +30,8 @@ SIZES = dict(
     max_position_embeddings=32, pad_token_id=0, bos_token_id=1, eos_token_id=2, num_labels=3)
 CLASSES = {"base": "LlamaModel", "words": "LlamaForCausalLM", "labels": "LlamaForSequenceClassification",
            "capped": "Gemma2Model", "disentangled": "DebertaV2Model",
-           "older": "DebertaModel", "spans": "BertForQuestionAnswering", "tower": "CLIPTextModel"}
+           "older": "DebertaModel", "spans": "BertForQuestionAnswering", "tower": "CLIPTextModel",
+           "undone": "Qwen3ForCausalLM", "both": "T5ForConditionalGeneration", "layered": "BartForConditionalGeneration"}
 OTHERS = {
     "capped": lambda: transformers.Gemma2Config(**SIZES, head_dim=6, sliding_window=32),
     # adapters makes a prefix of as many heads as num_key_value_heads says, whatever the model makes of it.
@@ -43,6 +44,13 @@ OTHERS = {
         max_relative_positions=4, position_biased_input=False, type_vocab_size=0),
     "spans": lambda: transformers.BertConfig(**{**SIZES, "num_labels": 2}),
     "tower": lambda: transformers.CLIPTextConfig(**SIZES),
+    "undone": lambda: transformers.Qwen3Config(**SIZES, head_dim=4),
+    "both": lambda: transformers.T5Config(
+        vocab_size=40, d_model=16, d_kv=4, d_ff=24, num_layers=2, num_heads=4, decoder_start_token_id=0),
+    "layered": lambda: transformers.BartConfig(
+        vocab_size=40, d_model=16, encoder_ffn_dim=24, decoder_ffn_dim=24, encoder_layers=1, decoder_layers=1,
+        encoder_attention_heads=4, decoder_attention_heads=4, max_position_embeddings=32, decoder_start_token_id=0,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2),
 }
 # Written out in two products.
 EAGER = {"capped"}
@@ -60,7 +68,10 @@ def answers(model):
     given = []
     for row in rows:
         with torch.no_grad():
-            out = model(input_ids=torch.tensor([row]), attention_mask=torch.ones(1, len(row), dtype=torch.long))
+            mask = torch.ones(1, len(row), dtype=torch.long)
+            # As Node has it where nobody says what the decoder reads.
+            written = {"decoder_input_ids": torch.tensor([[0, *row[:-1]]])} if model.config.is_encoder_decoder else {}
+            out = model(input_ids=torch.tensor([row]), attention_mask=mask, **written)
         if "start_logits" in out:
             states = torch.stack([out.start_logits, out.end_logits], -1)
         else:
@@ -125,14 +136,18 @@ def make():
            "hub-network": ("base", "prefix_tuning[prefix_length=3, bottleneck_size=5]"),
            "hub-older": ("older", "seq_bn[reduction_factor=4]"),
            "hub-older-prefix": ("older", "prefix_tuning[flat=True, prefix_length=3]"),
+           "hub-undone": ("undone", "seq_bn_inv[reduction_factor=4]"),
+           "hub-kept": ("words", "seq_bn_inv[reduction_factor=4]"),
+           "hub-both": ("both", "seq_bn_inv[reduction_factor=4]"),
+           "hub-layered": ("layered", "seq_bn_inv[reduction_factor=4]"),
            "hub-prefix": ("disentangled", "prefix_tuning[flat=True, prefix_length=3, use_gating=True]")}
     for name, (archive, config) in hub.items():
         model = load_for_adapters(archive)
         model.add_adapter("x", config=config)
         model.set_active_adapters("x")
-        own = (".adapters.x.", ".loras.x.", ".prefix_tunings.x.", ".prefix_gates.x.")
+        own = (".adapters.x.", ".loras.x.", ".prefix_tunings.x.", ".prefix_gates.x.", ".invertible_adapters.x.")
         fill(model, lambda path: any(part in path for part in own), around=1.0 if name == "hub-ia3" else 0.0)
-        model.save_adapter(folder / "theirs" / name, "x", use_safetensors=not config.startswith("prefix"))
+        model.save_adapter(folder / "theirs" / name, "x", use_safetensors=not config.startswith("prefix"), with_head=False)
         keep(name, archive, model)
 
 

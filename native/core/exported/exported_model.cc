@@ -210,7 +210,9 @@ void ExportedModel::add_prefixes() {
 // Where the adapter library has what stands once for all layers: in the base model of a class with a head; of that,
 // what inverts in the encoder before a decoder, and in CLIP's tower.
 void ExportedModel::move_common_places() {
-  const std::string base = own_head_ ? own_head_->base : "";
+  std::string base = own_head_ ? own_head_->base : "";
+  // Of T5 with its head encoder and decoder stand in the class itself.
+  if (base == "decoder" && tree_->find("encoder") != nullptr) base.clear();
   const auto below = [&](const std::string& name) { return base.empty() ? name : base + "." + name; };
   const auto has = [&](const std::string& name) { return tree_->find(below(name)) != nullptr; };
   const auto move_last = [&](const std::string& owner) {
