@@ -12,13 +12,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import sympy
 import torch
+import transformers
 from torch.nn import functional
 
 SCRIPTS = str(Path(__file__).resolve().parents[2] / "scripts" / "export")
 sys.path.insert(0, SCRIPTS)
 from torch_adapters_export.__main__ import quiet  # noqa: E402
 from torch_adapters_export.archive import output_names, write  # noqa: E402
+from torch_adapters_export.bounds import is_true  # noqa: E402
 from torch_adapters_export.hub import why_unreachable  # noqa: E402
 from torch_adapters_export.inputs import check_names, check_open_sizes, in_range, parse_inputs, parse_ranges  # noqa: E402
 from torch_adapters_export.models import in_float32  # noqa: E402
@@ -81,6 +84,27 @@ class Neighbours(Rows):
 
     def forward(self, values):
         return self.layer(values + torch.nn.functional.pad(values[:, 1:], [0, 0, 0, 1, 0, 0], value=0.0))
+
+
+class Strided(Rows):
+    """Convolutions that leave a quarter of the places less one, which attend to each other under a mask of their own."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = torch.nn.Conv1d(3, 3, 4, 2), torch.nn.Conv1d(3, 3, 3, 2)
+
+    def forward(self, values):
+        x = self.second(self.first(values.transpose(1, 2))).transpose(1, 2)[:, None]
+        count = x.shape[2]
+        seen = torch.ones(1, 1, 1, count, dtype=torch.bool).expand(1, 1, count, count)
+        return functional.scaled_dot_product_attention(x, x, x, attn_mask=seen)[:, 0]
+
+
+class Halved(Rows):
+    """Takes two places at once, and so an even number of them."""
+
+    def forward(self, values):
+        return self.layer(values.reshape(values.shape[0], values.shape[1] // 2, 2, 3).sum(2))
 
 
 class Otherwise(Rows):
@@ -148,7 +172,8 @@ class Recurrent(torch.nn.Module):
 
 def notes(model, inputs, ranges=None):
     with TemporaryDirectory() as folder:
-        return write(model, parse_inputs([inputs]), Path(folder) / "rows.pt2", ranges)["notes"]
+        given = in_range(parse_inputs([inputs]), ranges or {})
+        return write(model, given, Path(folder) / "rows.pt2", ranges)["notes"]
 
 
 def refusal(parse, texts):
@@ -356,6 +381,14 @@ assert mixed[1].weight.dtype == torch.float64 and len(told) == 1, told
 assert note.startswith("frames is at most 8: at 9 "), note
 told = notes(Neighbours(), "values=float32[batch,frames,3]")
 assert any(note.startswith("frames is at least 3: at 2 ") for note in told), told
+# What torch cannot prove of a product of sizes, and what is true of all of them, is no reason to refuse.
+assert len(notes(Strided(), "values=float32[batch,frames,3]", {"frames": (12, None)})) == 1
+x = sympy.Symbol("x", integer=True)
+assert is_true(sympy.Ge(x * x - 2 * x + 1, 2), lambda _: 3) and not is_true(sympy.Ge(x * x - 2 * x + 1, 2), lambda _: 2)
+assert is_true(sympy.Ne(4, x * x), lambda _: 3) and not is_true(sympy.Ne(4, x * x), lambda _: 1)
+assert is_true(sympy.Lt(x, x * x), lambda _: 2) and not is_true(sympy.Lt(x, 5), lambda _: 2)
+said = refused(Halved(), "values=float32[batch,frames,3]", {"frames": (7, None)})
+assert "a number in the place of frames in --inputs" in said and "--range frames=FROM..TO" in said, said
 said = refused(Recurrent())
 assert "a recurrent layer (aten.lstm.input)" in said, said
 for ranges in (None, {"frames": (1, 10)}):

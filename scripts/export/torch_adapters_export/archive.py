@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch.utils._pytree import tree_leaves
 
+from .bounds import products_bounded
 from .gradients import check_gradients
 from .graph import export_with_signatures, modules_to_preserve
 from .inputs import dynamic_shapes, other_sizes, unmasked
@@ -185,7 +186,7 @@ def write(model, inputs, file, ranges=None, files=None, notes=None):
                 extra = {"torch_adapters.json": json.dumps(told), **(files or {})}
                 torch.export.save(program, unfinished, extra_files=extra)
 
-            with savable_masks(), masks_as_given(), plain_layer_norms(model), uncached_positions(model):
+            with savable_masks(), masks_as_given(), products_bounded(), plain_layer_norms(model), uncached_positions(model):
                 try:
                     program, refused = export_with_signatures(model, examples, dynamic_shapes(inputs, ranges), paths, save)
                 except Refused as error:

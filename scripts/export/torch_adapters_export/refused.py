@@ -30,7 +30,8 @@ REASONS = (
     (("_add_batch_dim", "flat_apply", "vmap"), "it uses vmap, which cannot be saved", "--attention eager"),
     (("specialized", "Constraints violated", "ConstraintViolation"),
      "a size that was to vary is fixed or bound by the model's code",
-     "give it as a number by --inputs, or its bounds by --range, as in --range sequence=2..512"),
+     "a number in the place of {size} in --inputs, for rows of one length, or bounds in which the code is the same by "
+     "--range {size}=FROM..TO"),
     (("No registered serialization name", "unsupported type of output", "to be one of the following types"),
      "what its forward gives cannot be written",
      "return a tensor, a tuple or a dict; a dataclass also needs torch.export.register_dataclass(Class, "
@@ -55,6 +56,11 @@ def details(error):
 def violated(error):
     """What torch says of each size that cannot vary as it should."""
     return sorted({line.strip() for line in str(error).splitlines() if "Not all values of " in line})
+
+
+def named_sizes(error):
+    """Those that torch says of which they cannot vary as they should, as --inputs and --range call them."""
+    return re.findall(r"(?:Not all values of|You marked|Constraints violated \() ?(\w+)\b", str(error))
 
 
 SIZE = r"L\[.*?\]\.size\(\)\[\d+\]"
@@ -92,5 +98,6 @@ def explained(error, doing, otherwise=OTHERWISE):
     if len(apart) == 1 and all(f" {size}" in line for line in violated(error) for size in apart.values()):
         (name, size), = apart.items()
         hint = f"--range {name}=1..{size - 1}, since the model does something else at {size}"
+    hint = hint.replace("{size}", next(iter(named_sizes(error)), "the size"))
     said = first_line(error).split(" For more information")[0]
     return Refused(f"{doing}: {meaning}.\n  What to try: {hint}.\n  What torch says: {said}{details(error)}{place_of(error)}")
