@@ -441,6 +441,18 @@ with TemporaryDirectory() as folder:
         "import torch\nmade = torch.nn.Linear(2, 2)\ndef none(size):\n    return made\n")
     lines = run("failing:none", *command[1:], PYTHONPATH=paths).splitlines()
     assert len(lines) == 2 and "none() fails: TypeError" in lines[0] and "without arguments" in lines[1], lines
+    # Weights of another shape than the config says, and an image network whose sizes no config has.
+    small = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=9)
+    transformers.BertModel(transformers.BertConfig(**small)).save_pretrained(Path(folder) / "bert")
+    config = Path(folder) / "bert" / "config.json"
+    config.write_text(config.read_text().replace('"intermediate_size": 8', '"intermediate_size": 12'))
+    lines = run(str(Path(folder) / "bert"), *command[1:2], "--tokenizer", "none").splitlines()
+    assert len(lines) == 2 and "its weights are not what AutoModel has with its config.json" in lines[0], lines
+    assert " where the class has [12" in lines[0], lines
+    images = transformers.SegformerConfig(hidden_sizes=[8] * 4, depths=[1] * 4, num_attention_heads=[1] * 4)
+    transformers.SegformerModel(images).save_pretrained(Path(folder) / "images")
+    lines = run(str(Path(folder) / "images"), *command[1:2], "--tokenizer", "none").splitlines()
+    assert "--inputs 'pixel_values=float32[batch,3,224,224]'" in lines[1], lines
     made = subprocess.run([sys.executable, "-m", "torch_adapters_export", "failing:made", *command[1:]], text=True,
                           capture_output=True, env={**os.environ, "PYTHONPATH": paths})
     assert made.returncode == 2 and "made is Linear; expected a function without arguments" in made.stderr, made

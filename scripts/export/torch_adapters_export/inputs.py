@@ -137,6 +137,15 @@ def check_open_sizes(inputs):
                         f"give numbers for the others, as in {name}={kind}[{','.join(fixed)}]")
 
 
+def example_form(name, config):
+    """What an input of this name may be like, as --inputs has it."""
+    if name == "pixel_values":
+        return f"float32[batch,{getattr(config, 'num_channels', 3)},224,224]"
+    if name == "input_values":
+        return "float32[batch,samples]"
+    return f"float32[batch,sequence,{getattr(config, 'hidden_size', 768)}]"
+
+
 def huggingface_inputs(model, config):
     """By what the model calls its main input."""
     main = getattr(model, "main_input_name", "input_ids")
@@ -167,7 +176,7 @@ def huggingface_inputs(model, config):
     if main != "input_ids" or not accepts(model, "input_ids"):
         takes = required_inputs(model)
         raise Refused(f"{name} takes {', '.join(takes)}, whose sizes are not known here.\n  What to try: give them by "
-                      f"--inputs, as in --inputs '{takes[0]}=float32[batch,sequence,{getattr(config, 'hidden_size', 768)}]'.")
+                      f"--inputs, as in --inputs '{takes[0]}={example_form(takes[0], config)}'.")
     if name.endswith("ForMultipleChoice"):
         raise Refused(f"{name} takes rows of choices, [batch, choices, sequence], which fromExported has no head for.\n  "
                       "What to try: export the base model (--class AutoModel), and add the head where the archive is "

@@ -66,10 +66,14 @@ def load_huggingface(spec, class_name, attention, unreachable=None):
     extra = {} if attention is None else {"attn_implementation": attention}
     try:
         return chosen.from_pretrained(spec, dtype=torch.float32, **extra)
-    except (OSError, ValueError, ImportError, KeyError) as error:
+    except Exception as error:  # noqa: BLE001 - of a file that is cut off, or another model's, whatever reads it
         if unreachable is not None:
             raise Refused(f"MODEL {spec}: {endpoint()} cannot be reached ({unreachable}), and no earlier download holds it."
                           "\n  What to try: a folder with config.json and weights, or the hub once it answers.") from error
+        if mismatch := re.search(r"size mismatch for (\S+): .*?Size\((\[.*?\])\).*?Size\((\[.*?\])\)", str(error)):
+            raise Refused(f"MODEL {spec}: its weights are not what {class_name} has with its config.json: there is a "
+                          f"{mismatch[1]} of {mismatch[2]} where the class has {mismatch[3]}.\n  What to try: the class that "
+                          "the weights were saved from, by --class, or the config.json that they were saved with.") from error
         raise Refused(f"MODEL {spec}: cannot be loaded as {class_name}: {first_line(error)}\n  Expected a name on the "
                       "hub, a folder with config.json and weights, or module:factory") from error
 
