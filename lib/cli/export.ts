@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { spawn, spawnSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -23,6 +24,19 @@ function findPython(env: NodeJS.ProcessEnv): readonly string[] | undefined {
     const check = [...args, '-c', 'import sys; sys.exit(sys.version_info < (3, 10))']
     return spawnSync(command as string, check, { env, stdio: 'ignore', windowsHide: true }).status === 0
   })
+}
+
+/** What Python cannot check: whether the archive opens here. Undefined: it does, or there is no addon to try it with. */
+async function whyRefused(archive: string): Promise<string | undefined> {
+  try {
+    const { AutoModel } = await import('../model/auto-model.js')
+    const model = await AutoModel.fromExported(archive)
+    model.dispose()
+    return undefined
+  } catch (error) {
+    const { code, message } = error as { code?: string; message: string }
+    return ['ERR_UNSUPPORTED', 'ERR_INVALID_ARGUMENT', 'ERR_STATE_DICT'].includes(code ?? '') ? message : undefined
+  }
 }
 
 const python = findPython(process.env)
@@ -52,7 +66,12 @@ if (python === undefined) {
     process.stderr.write(`torch-adapters-export: ${error.message}\n`)
     process.exitCode = 1
   })
-  child.on('close', (code) => {
+  child.on('close', async (code) => {
     process.exitCode = code ?? 1
+    const out = process.argv.slice(2).findLast((word) => word.endsWith('.pt2'))
+    const refused = code === 0 && out !== undefined && existsSync(out) ? await whyRefused(out) : undefined
+    if (refused === undefined) return
+    process.stderr.write(`torch-adapters-export: ${out} is written, and fromExported refuses it: ${refused}\n`)
+    process.exitCode = 1
   })
 }

@@ -1,5 +1,6 @@
-import { chmodSync, writeFileSync } from 'node:fs'
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
 import test from 'ava'
 import { repository, runNode, temporaryFolder } from '../native/support.js'
 
@@ -41,4 +42,23 @@ onUnix('arguments, the path of the script and the exit status go through', async
     '--inputs',
     'x=float32[batch,4]'
   ])
+})
+
+onUnix('what Python wrote is opened here, and what is refused then is told', async (t) => {
+  const folder = temporaryFolder(t)
+  const archive = (name: string) => {
+    const file = join(folder, `${name}.pt2`)
+    writeFileSync(file, gunzipSync(readFileSync(join(repository, `test/parity/fixtures/exported-own/${name}.pt2.gz`))))
+    return file
+  }
+  const python = join(folder, 'python3')
+  // Writes nothing: the archives lie there.
+  writeFileSync(python, '#!/bin/sh\nexit 0\n')
+  chmodSync(python, 0o755)
+  const env = { ...process.env, TORCH_ADAPTERS_PYTHON: python }
+  const taken = await runNode([launcher, 'm', archive('mean-head')], env)
+  t.deepEqual([taken.code, taken.stdout, taken.stderr], [0, '', ''])
+  const { code, stderr } = await runNode([launcher, 'm', archive('late-mean'), '--json'], env)
+  t.is(code, 1)
+  t.regex(stderr, /late-mean\.pt2 is written, and fromExported refuses it: load the exported model: .*aten\.mean\.dim/)
 })

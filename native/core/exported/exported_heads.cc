@@ -63,7 +63,8 @@ at::Tensor ExportedModel::own_logits(const at::Tensor& states, const ForwardCont
   const Pass pass{inner, rows};
   Execution execution(*program_, &pass, context.random != nullptr);
   const Running running(execution, pass);
-  execution.set(own_head_->states, states.unsqueeze(1));
+  const bool of_rows = program_->graph().slots[own_head_->states].shape.size() == 2;
+  execution.set(own_head_->states, of_rows ? states : states.unsqueeze(1));
   const auto& nodes = own_head_->nodes;
   const bool undoes = are_words && invertible_place().reaches(inner) && undoes_before_words();
   const int32_t last = undoes ? own_head_->last_product : -1;

@@ -62,7 +62,7 @@ bool gives_maps(const Graph& graph) {
 
 bool has_head(const Graph& graph, const Weights& weights, int32_t logits) {
   try {
-    find_own_head(graph, weights, logits);
+    find_own_head(graph, weights, logits, false);
     return true;
   } catch (const Error& error) {
     if (error.code != ErrorCode::unsupported) throw;
@@ -96,7 +96,7 @@ int32_t ExportedModel::find_spans() const {
 
 void ExportedModel::take_own_head(int32_t logits) {
   const auto& graph = program_->graph();
-  own_head_ = find_own_head(graph, *weights_, logits);
+  own_head_ = find_own_head(graph, *weights_, logits, true);
   output_ = own_head_->states;
   facts_.own_labels = graph.slots[own_head_->logits].shape.back().number;
   facts_.own_head_reads_rows = own_head_->reads != OwnHead::Reads::tokens;

@@ -72,6 +72,16 @@ std::optional<States> states_of_base(const Graph& graph, int32_t logits) {
   return result;
 }
 
+// The network's own module that most of its nodes in front of `last` stand in; empty: there is none.
+std::string most_of_all(const Graph& graph, int32_t last) {
+  for (const auto& module : graph.modules) {
+    if (module.path.empty() || module.path.find('.') != std::string::npos || module.calls.size() != 1) continue;
+    const auto& nodes = module.calls[0].nodes;
+    if (nodes.last < last && 2 * static_cast<int32_t>(nodes.size()) > last) return module.path;
+  }
+  return "";
+}
+
 // Where no module is the base model: what the last Linear of each token reads, or what one token of each row is of.
 std::optional<States> states_of_last_linear(const Graph& graph, const Weights& weights, int32_t logits) {
   const auto& form = graph.slots[logits].shape;
@@ -84,6 +94,23 @@ std::optional<States> states_of_last_linear(const Graph& graph, const Weights& w
     if (!is_by_token(node.operator_name()) && !takes_one(graph, node)) break;
     passed = passed || weights.multiplies(node);
     slot = node.slot(0);
+  }
+  return std::nullopt;
+}
+
+// What the last Linear reads of each row, where no tokens come out.
+std::optional<States> states_of_rows(const Graph& graph, const Weights& weights, int32_t logits) {
+  const auto& form = graph.slots[logits].shape;
+  for (int32_t slot = logits; form.size() == 2 && slot >= 0;) {
+    const int32_t producer = graph.slots[slot].producer;
+    if (producer < 0 || !is_by_token(graph.nodes[producer].operator_name())) break;
+    slot = graph.nodes[producer].slot(0);
+    if (slot < 0 || !weights.multiplies(graph.nodes[producer])) continue;
+    const auto& info = graph.slots[slot];
+    const bool are_rows = info.shape.size() == 2 && info.shape[0] == form[0] && info.shape[1].number > 0;
+    return are_rows && info.dtype == at::kFloat && info.producer >= 0
+               ? std::optional(States{slot, most_of_all(graph, producer), 0})
+               : std::nullopt;
   }
   return std::nullopt;
 }
@@ -204,6 +231,7 @@ class HeadFinder {
 
   void choose_token() {
     if (head_.reads == OwnHead::Reads::last || graph_.slots[logits_].shape.size() == 3) return;
+    if (graph_.slots[head_.states].shape.size() == 2) head_.reads = OwnHead::Reads::first;
     for (int32_t index : head_.nodes) {
       const auto& node = graph_.nodes[index];
       if (node.operator_name() == "aten.select.int")
@@ -240,9 +268,10 @@ class HeadFinder {
 
 }  // namespace
 
-OwnHead find_own_head(const Graph& graph, const Weights& weights, int32_t logits) {
+OwnHead find_own_head(const Graph& graph, const Weights& weights, int32_t logits, bool of_rows) {
   std::string why = "its base model gives no states of tokens";
-  for (const auto& states : {states_of_base(graph, logits), states_of_last_linear(graph, weights, logits)}) {
+  for (const auto& states : {states_of_base(graph, logits), states_of_last_linear(graph, weights, logits),
+                             of_rows ? states_of_rows(graph, weights, logits) : std::nullopt}) {
     if (!states) continue;
     HeadFinder finder(graph, weights, logits);
     if (auto head = finder.behind(*states)) return std::move(*head);

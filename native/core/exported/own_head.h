@@ -5,7 +5,8 @@
 //   logits [n, labels] = head(states [n, hidden])     n: tokens, or the one token of each row that it reads
 //
 // The base model is the largest of the network's own modules that gives states of tokens. Networks that are written in
-// one piece have none: there the states are what the last Linear reads.
+// one piece have none: there the states are what the last Linear reads. Where what stands behind tokens mixes them (a
+// mean), or there are none (a convolutional network), the states are one value a row.
 
 #include <optional>
 #include <string>
@@ -24,8 +25,8 @@ struct OwnHead {
   std::string base;           ///< the path of the base model; empty: no module is that alone
 };
 
-/// `logits`: a slot [rows, tokens, labels] or [rows, labels]. Throws ERR_UNSUPPORTED where what stands before them is
-/// no head for single tokens.
-OwnHead find_own_head(const Graph& graph, const Weights& weights, int32_t logits);
+/// `logits`: a slot [rows, tokens, labels] or [rows, labels]. `of_rows`: its states may be [rows, n], the last
+/// Linear's. Throws ERR_UNSUPPORTED where what stands before them is no such head.
+OwnHead find_own_head(const Graph& graph, const Weights& weights, int32_t logits, bool of_rows);
 
 }  // namespace ta::exported
