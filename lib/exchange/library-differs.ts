@@ -43,8 +43,9 @@ function differenceOf(config: AdapterConfig, model: ModelConfig): { code: string
   const other = place ?? libraryFails(config, model)
   if (other !== undefined) {
     const code = place === undefined ? 'TORCH_ADAPTERS_FAILS_IN_PYTHON' : 'TORCH_ADAPTERS_OTHER_PLACE'
-    const isUnion = place === undefined && partsOf(config).length > 1
-    const instead = isUnion ? 'make its parts adapters of their own and stack them' : 'train LoRA instead'
+    const works = (part: AdapterConfig) => libraryFails(part, model) === undefined
+    const asParts = place === undefined && partsOf(config).every(works)
+    const instead = asParts ? 'make its parts adapters of their own and stack them' : 'train LoRA instead'
     return { code, text: `${other}. The folder gives its answers here alone; for Python ${instead}.` }
   }
   const words = otherWords(config, model)

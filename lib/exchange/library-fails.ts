@@ -7,7 +7,7 @@ import type { ModelConfig } from '../config/model-config.js'
  * What the adapter library has a config for and then fails on, in `add_adapter`, `load_adapter` or its first pass, or computes
  * otherwise (version 1.3); undefined: nothing.
  */
-export function libraryFails(config: AdapterConfig, { modelType }: ModelConfig): string | undefined {
+export function libraryFails(config: AdapterConfig, model: ModelConfig): string | undefined {
   if (config.method === 'output') return 'has no adapters on the last hidden state'
   const parts = config.method === 'union' ? config.configs : [config]
   if (parts.filter(({ method }) => method === 'reft').length > 1) return 'refuses two ReFTs in one adapter'
@@ -15,10 +15,18 @@ export function libraryFails(config: AdapterConfig, { modelType }: ModelConfig):
   if (parts.filter(({ method }) => method === 'lora' || method === 'mtl_lora').length > 1)
     return 'refuses two of the LoRA family in one adapter'
   for (const part of parts) {
-    const problem = partFails(part, modelType)
+    const problem = part.method === 'prefix_tuning' ? prefixFails(model) : partFails(part, model.modelType)
     if (problem !== undefined) return problem
   }
   return undefined
+}
+
+/** It takes the hidden size in as many parts as there are heads for what a head's keys have; of T5 it reads d_kv. */
+function prefixFails({ exported, modelType, hiddenSize, numAttentionHeads }: ModelConfig): string | undefined {
+  if (exported === null || exported.keyHeads === 0 || ['t5', 'mt5', 'umt5'].includes(modelType)) return undefined
+  const [own, theirs] = [exported.keyFeatures / exported.keyHeads, Math.floor(hiddenSize / numAttentionHeads)]
+  if (own === theirs) return undefined
+  return `makes prefixes of ${theirs} features a head (hidden_size / num_attention_heads), and keys of ${exported.className} have ${own} (head_dim)`
 }
 
 function partFails(part: MethodConfig, modelType: string): string | undefined {

@@ -125,3 +125,24 @@ test.serial('ALBERT: bottlenecks and ReFT for Python are written with a warning,
   }
   t.regex(warnings[0] ?? '', /has bottleneck adapters and ReFT of \w+ under other names/)
 })
+
+test.serial(
+  'a prefix is written for Python with a warning where its heads are not hidden size by heads wide',
+  async (t) => {
+    const { config } = (await open(t, 'llama')).model
+    const warnings = warningsOf(t, 'TORCH_ADAPTERS_FAILS_IN_PYTHON')
+    warnOfDifference('x', AdapterConfig.load('prefix_tuning'), config)
+    await soon()
+    t.deepEqual(warnings, [])
+    const { exported } = config
+    const wide = { ...config, exported: exported && { ...exported, keyFeatures: exported.keyHeads * 12 } }
+    warnOfDifference('x', AdapterConfig.load('mam'), wide)
+    warnOfDifference('y', AdapterConfig.load('lora'), wide)
+    await soon()
+    t.is(warnings.length, 1)
+    t.regex(
+      warnings[0] ?? '',
+      /'x': the adapter library makes prefixes of \d+ features a head .*have 12 \(head_dim\).*train LoRA instead/
+    )
+  }
+)
