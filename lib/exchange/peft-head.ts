@@ -218,12 +218,23 @@ export function checkStoredModules(folder: PeftFolder, model: ModelConfig): void
   const ofBase = headModules(folder).filter(
     (module) => !module.endsWith('pooler.dense') && (module.startsWith(start) || baseModule.test(module))
   )
-  if (ofBase.length === 0) return
+  if (ofBase.length > 0) throw storedWhole(folder, ofBase)
+}
+
+/** What the folder stores of the base model inside of an archive's class with a head; it may be what the network has anyway. */
+export function storedInBase(folder: PeftFolder, { exported }: ModelConfig): string[] {
+  const root = (path: string) => path.split('.')[0]
+  const roots = new Set(exported?.linears.flatMap(({ path, layer }) => (layer < 0 ? [] : [root(path)])))
+  return headModules(folder).filter((module) => !module.endsWith('pooler.dense') && roots.has(root(module)))
+}
+
+/** That modules of the base model learned. */
+export function storedWhole(folder: PeftFolder, modules: readonly string[]): AdapterError {
   const { modulesToSave } = folder.config
-  throw new AdapterError(
+  return new AdapterError(
     'ERR_UNSUPPORTED',
     operation,
-    `${folder.folder} stores ${some(ofBase)} of the base model whole`,
+    `${folder.folder} stores ${some(modules)} of the base model whole`,
     {
       expected: 'modules_to_save that name Linears of a head',
       got: `modules_to_save ${modulesToSave.join(', ')}`,

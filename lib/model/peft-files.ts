@@ -10,7 +10,14 @@ import { peftAdapterConfig } from '../exchange/peft-adapter.js'
 import { checkPeftBase } from '../exchange/peft-base.js'
 import { headApart, ownHeadModules } from '../exchange/peft-class.js'
 import { type PeftFolder, readPeftFolder } from '../exchange/peft-folder.js'
-import { checkStoredModules, classWithoutHead, headModules, peftHead } from '../exchange/peft-head.js'
+import {
+  checkStoredModules,
+  classWithoutHead,
+  headModules,
+  peftHead,
+  storedInBase,
+  storedWhole
+} from '../exchange/peft-head.js'
 import { type MultiheadForms, multiheadForms, passedBy } from '../exchange/peft-multihead.js'
 import { baseLayers, type OwnModules, passedModules, peftPooler, zeroModules } from '../exchange/peft-targets.js'
 import { isOwnWords, type PeftHeadPlan, peftHeadPlan, peftJson, peftParts, wordsPlan } from '../exchange/peft-write.js'
@@ -78,7 +85,9 @@ export async function readPeftAdapter(
   }
   const head = own ?? (withHead ? headOfModel(readHeadFolder(folder), model.config) : null)
   const ofHead = [...headModules(found), ...[peftPooler(found, model.config) ?? []].flat()]
-  const [withoutHead, same] = hasOwnHead && withHead ? [[], ofHead] : [ofHead, []]
+  const ofBase = hasOwnHead ? storedInBase(found, model.config) : []
+  const [withoutHead, same] =
+    hasOwnHead && withHead ? [[], ofHead] : [ofHead.filter((module) => !ofBase.includes(module)), ofBase]
   const aside = [...withoutHead, ...passed, ...zeroModules(found, model.config)]
   const ofNetwork = [...same, ...baseLayers(found)]
   return {
@@ -87,7 +96,14 @@ export async function readPeftAdapter(
     head,
     forClass: classOfFolder(found, model),
     weightsFile: found.weightsFile,
-    load: (name) => nativeCall(() => model.native.loadPeftAdapter(found.weightsFile, name, aside, ofNetwork))
+    load: async (name) => {
+      try {
+        return await nativeCall(() => model.native.loadPeftAdapter(found.weightsFile, name, aside, ofNetwork))
+      } catch (error) {
+        const isOf = (module: string) => String(error).includes(`'${module}.`)
+        throw ofBase.some(isOf) ? storedWhole(found, ofBase) : error
+      }
+    }
   }
 }
 
