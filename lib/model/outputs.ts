@@ -27,7 +27,10 @@ export interface ForwardOutputs {
   readonly loss?: number
   /** Instead of logits where rows have different heads, in the order of their first rows. */
   readonly headOutputs?: readonly HeadOutput[]
-  /** [rows, columns, hidden]; of an exported network with one value a row [rows, hidden]. There without a head, and with outputHiddenStates. */
+  /**
+   * [rows, columns, hidden]; of an exported network with one value a row [rows, hidden] where it reads ids, and [rows, 1, hidden]
+   * where it reads numbers. There without a head, and with outputHiddenStates.
+   */
   readonly lastHiddenState?: Tensor
   /** The embeddings' output and each layer's, [rows, columns, hidden]. */
   readonly hiddenStates?: readonly Tensor[]

@@ -29,6 +29,8 @@ test('so does that of a network without tokens, and one that is asked for by its
   const { logits } = await model.forward({ pixelValues })
   t.deepEqual(logits?.shape, [1, 5])
   t.true(distance(logits?.data ?? [], { data: Float32Array.from(answers[0] ?? []) }) < 1e-6)
+  const { lastHiddenState } = await model.forward({ pixelValues }, { head: null })
+  t.deepEqual(lastHiddenState?.shape, [1, 1, 6])
   const beside = await AutoModel.fromExported(archiveOf(t, 'flat-mean'), { output: 'logits' })
   t.teardown(() => beside.dispose())
   t.is(beside.heads.get('default')?.headType, 'classification')

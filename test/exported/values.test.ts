@@ -148,3 +148,23 @@ test('arrays whose entries are not the numbers that are meant, and empty ones, a
   )
   t.deepEqual(wide?.lastHiddenState, plain?.lastHiddenState)
 })
+
+test('a sound that is shorter than the graph takes is padded under the mask, and answers as beside a longer one', async (t) => {
+  const { model } = await open(t, 'wav2vec2-masked')
+  const row = (count: number) => Float32Array.from({ length: count }, (_, i) => Math.sin(0.7 * i + count))
+  model.addAdapter('x', 'seq_bn[reduction_factor=4]')
+  // The exporter lets a graph take what makes two tokens or more.
+  for (const count of [10, 13])
+    for (const adapters of [null, 'x']) {
+      const alone = await model.forward({ inputValues: [row(count)] }, { adapters, head: null })
+      const beside = await model.forward({ inputValues: [row(count), row(60)] }, { adapters, head: null })
+      const { shape = [], data = [] } = alone.lastHiddenState ?? {}
+      t.deepEqual(shape.slice(0, 2), [1, 1])
+      const first = beside.lastHiddenState?.data.slice(0, data.length) ?? new Float32Array()
+      t.true(data.length > 0 && distance(data, { data: Float32Array.from(first) }) < 1e-6)
+    }
+  const both = await model.forward({ inputValues: [row(10), row(12)] }, { adapters: [null, 'x'], head: null })
+  t.deepEqual(both.lastHiddenState?.shape.slice(0, 2), [2, 1])
+  const unmasked = (await open(t, 'wav2vec2')).model
+  await t.throwsAsync(unmasked.forward({ inputValues: [row(10)] }, { head: null }))
+})

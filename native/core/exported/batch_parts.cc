@@ -57,8 +57,10 @@ PackedBatch batch_of(const PackedBatch& all, const Rows& rows, const at::Tensor&
     if (!all.value_lengths.empty()) {
       for (int64_t row : rows) part.value_lengths.push_back(all.value_lengths[row]);
       const auto [least, most] = std::minmax_element(part.value_lengths.begin(), part.value_lengths.end());
-      part.pixels = part.pixels.narrow(open + 1, 0, *most).contiguous();
-      if (*least == *most) part.value_lengths.clear();
+      if (open >= 0) {
+        part.pixels = part.pixels.narrow(open + 1, 0, *most).contiguous();
+        if (*least == *most) part.value_lengths.clear();
+      }
     }
   }
   if (all.source_ids.defined()) {

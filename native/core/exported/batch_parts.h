@@ -18,7 +18,8 @@ bool is_of_one_length(const PackedBatch& batch);
 std::vector<Rows> rows_by_length(const PackedBatch& batch);
 std::vector<Rows> rows_by_setup(const std::vector<RowSegment>& segments, int64_t rows);
 
-/// `open`: which size of one row's numbers differs from row to row; -1: rows are ids. Gradients flow through.
+/// `open`: which size of one row's numbers is cut to its longest; -1: none, since a mask hides what is behind it.
+/// Gradients flow through.
 Encoded encode_parts(const PackedBatch& batch, const ForwardContext& context, const std::vector<Rows>& parts,
                      int64_t open, const Encode& encode);
 

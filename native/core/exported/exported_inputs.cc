@@ -172,11 +172,19 @@ void ExportedModel::prepare_values(BatchInput& input) const {
     fail(ErrorCode::invalid_argument, "batch", text("row ", row, " has a value that is no finite number"),
          {.expected = "numbers, as a feature extractor or an image processor gives them"});
   }
-  if (open >= 0) sizes[open] = *std::max_element(counts.begin(), counts.end()) / known;
+  // Under a mask a row that is shorter than the graph takes has zeros behind it, as beside a longer one.
+  bool is_short = false;
+  if (open >= 0) {
+    const int64_t longest = *std::max_element(counts.begin(), counts.end()) / known;
+    const int64_t least = rows_mix_ && asks_for("attention_mask") ? program_->graph().symbols[open_symbol_].least : 1;
+    is_short = longest < least && static_cast<int64_t>(input.row_lengths.size()) == rows;
+    sizes[open] = is_short ? least : longest;
+  }
+  if (is_short) input.value_lengths = counts;
   const bool even = input.value_lengths.empty();
   auto all = sizes;
   all.insert(all.begin(), rows);
-  if (even || open == 0) {
+  if (!is_short && (even || open == 0)) {
     input.pixels = input.pixels.view(all);
   } else {
     // Zeros stand behind each line of a shorter row.
@@ -196,8 +204,10 @@ void ExportedModel::prepare_values(BatchInput& input) const {
     return;
   }
   // Of a shorter row the caller, who has the shapes, says how many tokens it makes; all are some of the rectangle's.
-  const bool fit = static_cast<int64_t>(input.row_lengths.size()) == rows &&
-                   *std::max_element(input.row_lengths.begin(), input.row_lengths.end()) == columns;
+  const auto longest =
+      input.row_lengths.empty() ? 0 : *std::max_element(input.row_lengths.begin(), input.row_lengths.end());
+  const bool fit =
+      static_cast<int64_t>(input.row_lengths.size()) == rows && (is_short ? longest <= columns : longest == columns);
   if (fit) return;
   fail(ErrorCode::invalid_argument, "batch", "rows do not have the tokens that the graph makes of them",
        {.expected = text(columns, " of the longest row"), .got = text(input.row_lengths.size(), " lengths")});

@@ -178,7 +178,7 @@ at::Tensor ExportedModel::pooled(const at::Tensor& states, const PackedBatch& ba
 
 Encoded ExportedModel::encode(const PackedBatch& batch, const ForwardContext& context, const EncodeRequest& request) {
   const auto in_parts = [&](const std::vector<Rows>& parts) {
-    return encode_parts(batch, context, parts, open_size(),
+    return encode_parts(batch, context, parts, rows_mix_ ? -1 : open_size(),
                         [&](const PackedBatch& part, const ForwardContext& own) { return encode(part, own, request); });
   };
   if (meets_shared(context)) {
