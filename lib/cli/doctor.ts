@@ -6,6 +6,7 @@ import { explainSearch, findLibTorch, type LibTorch, type LibTorchRejection } fr
 import { hasNvidiaDriver, packageJson, platformKey, unsupportedReason } from '../native/platform.js'
 import type { SystemInfo, TrunkTimes, TrunkType } from '../native/types.js'
 import { parseCommand } from './arguments.js'
+import { printJson } from './output.js'
 
 export const summary = 'tell which libtorch is used, from where, and what this machine offers'
 
@@ -188,6 +189,7 @@ export async function run(argv: string[]): Promise<number> {
     return 0
   }
   const diagnosis = values.probe ? await probed(diagnose()) : diagnose()
-  process.stdout.write(values.json ? `${JSON.stringify(diagnosis, null, 2)}\n` : text(diagnosis))
+  if (values.json) printJson(diagnosis)
+  else process.stdout.write(text(diagnosis))
   return diagnosis.problems.length === 0 ? 0 : 1
 }

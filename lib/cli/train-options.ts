@@ -151,7 +151,7 @@ function usageFor(forFull: string): string {
                           tasks together mean_loss, mean_accuracy, ... Default: the last, as with
                           --load-best-model-at-end false
   --early-stopping N      end after N evaluations in a row that are no better by METRIC, or by the loss
-  --seed N                default 42
+  --seed N                default 42. What starts at random goes by --name, too
   --save STRATEGY         checkpoints: no, epoch, steps or best. Default: every 500 steps and at the end, the
                           newest kept
   --tensorboard           write TensorBoard's event files, too

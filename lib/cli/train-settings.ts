@@ -16,6 +16,7 @@ import {
 } from '../config/training-arguments.js'
 import { packageRoot } from '../native/platform.js'
 import { listCheckpoints, trainingFile } from '../training/checkpoint-folder.js'
+import { refuseRunning } from '../training/run-lock.js'
 import { choiceOption, countOption, fromOptions, numberOption, usageError } from './arguments.js'
 import { isFinished, isSaved, readRecord, trainAnew } from './run-folder.js'
 import { runConfigFile } from './train-config.js'
@@ -155,6 +156,7 @@ function resumeFrom(
     if (!existsSync(join(run, runConfigFile))) {
       throw usageError(`--resume: no run is in ${run} to go on with. Leave --resume out to begin one`)
     }
+    for (const folder of [run, outputDir]) refuseRunning(folder)
     if (existsSync(run) && isSaved(run)) {
       throw usageError(
         `--resume: what was trained lies in ${run}, but no events that say how far it came, as with --report-to none, and ` +

@@ -36,7 +36,7 @@ export interface ResolvedTrainingArguments extends BestModelArguments {
   readonly outputDir: string
   /** Passes over the training data; a fraction ends within one. Default 3. */
   readonly numTrainEpochs: number
-  /** Optimizer steps; above 0 it overrides numTrainEpochs. Default -1. */
+  /** Optimizer steps; above 0 it overrides numTrainEpochs; 0 is -1. Default -1. */
   readonly maxSteps: number
   /** Rows in one forward pass while training. Default 8. */
   readonly perDeviceTrainBatchSize: number
@@ -234,7 +234,8 @@ export const trainingRules: check.FieldRules<ResolvedTrainingArguments> = {
   recipe: (name, value) => (value === null ? null : check.checkOneOf(name, value, trainingStrategies)),
   outputDir: (name, value) => (value === null ? defaults.outputDir : check.checkNonEmptyString(name, value)),
   numTrainEpochs: (name, value) => check.checkNumber(name, value, { above: 0 }),
-  maxSteps: (name, value) => (value === -1 ? -1 : check.checkPositiveInteger(name, value)),
+  // Hugging Face's counts from 1, too.
+  maxSteps: (name, value) => (value === -1 || value === 0 ? -1 : check.checkPositiveInteger(name, value)),
   perDeviceTrainBatchSize: check.checkPositiveInteger,
   maxTokensPerBatch: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
   groupByLength: check.checkBoolean,

@@ -13,13 +13,13 @@ test('doctor --json tells libtorch, addon, threads, instruction sets and devices
   const told = JSON.parse(stdout) as Record<string, unknown> & {
     libtorch: { path: string; version: string }
     devices: string[]
-    instructionSets: string[]
+    instruction_sets: string[]
   }
   t.is(minorOf(told.libtorch.version), minor)
   t.true(told.libtorch.path.length > 0)
   t.true(told.devices.includes('cpu'))
   t.true((told['threads'] as number) >= 1)
-  t.is(typeof told['cpuCapability'], 'string')
+  t.is(typeof told['cpu_capability'], 'string')
   t.deepEqual(told['problems'], [])
   t.is(
     told['cuda'] === null,

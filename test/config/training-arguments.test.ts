@@ -59,7 +59,7 @@ test('misspelled and old names', (t) => {
 
 test('wrong values', (t) => {
   const cases: [object, RegExp][] = [
-    [{ maxSteps: 0 }, /args\.maxSteps: expected a positive integer, got 0/],
+    [{ maxSteps: -2 }, /args\.maxSteps: expected a positive integer, got -2/],
     [{ numTrainEpochs: 0 }, /args\.numTrainEpochs: expected a number above 0/],
     [{ learningRate: Number.NaN }, /args\.learningRate/],
     [{ learningRate: 1e39 }, /args\.learningRate: expected a number at least 0 and at most 1e\+30/],
@@ -75,6 +75,10 @@ test('wrong values', (t) => {
   ]
   for (const [args, message] of cases) t.throws(() => trainingArguments(args as never), { message })
   t.throws(() => trainingArguments(null as never), { instanceOf: TypeError })
+})
+
+test("maxSteps 0 is none, as Hugging Face's", (t) => {
+  t.deepEqual(trainingArguments({ maxSteps: 0 }), trainingArguments())
 })
 
 test("null is the default where Hugging Face's is None", (t) => {

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
@@ -58,6 +58,13 @@ async function follow(run: AsyncIterable<{ readonly type: string; readonly step:
     if (first) console.log(`begins with step ${event.step}`)
     first = false
   }
+}
+
+/** Begins anew to count the most that was resident, where the system (Linux) can; elsewhere it is what is there at the end. */
+function peakFromNow(): () => number {
+  if (process.platform !== 'linux') return () => process.memoryUsage.rss()
+  writeFileSync('/proc/self/clear_refs', '5')
+  return () => 1024 * Number(/VmHWM:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1])
 }
 
 const tasks: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> = {
@@ -249,7 +256,10 @@ const tasks: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> =
     console.log(`memory ${JSON.stringify(measured)}`)
   },
 
-  /** What a model's folder adds to resident memory, loaded and read once, in bytes. The library itself is there. */
+  /**
+   * What a model's folder adds to resident memory, loaded and read once, and what it added at most meanwhile, in bytes. The
+   * library itself is there.
+   */
   load: async (folder = '') => {
     const answer = async (from: string) => {
       const model = await AutoModel.fromPretrained(from)
@@ -259,9 +269,10 @@ const tasks: Readonly<Record<string, (...args: string[]) => Promise<unknown>>> =
     ;(await answer(tiny)).dispose()
     gc()
     const before = process.memoryUsage.rss()
+    const peak = peakFromNow()
     const model = await answer(folder)
     gc()
-    console.log(`load ${process.memoryUsage.rss() - before}`)
+    console.log(`load ${JSON.stringify([process.memoryUsage.rss() - before, peak() - before])}`)
     model.dispose()
   }
 }

@@ -98,3 +98,25 @@ test('initWeightsSeed decides alone: the same under any name and model seed', as
   t.is(moved(first, await values(10, 'a', 1)).length, first.size)
   t.is(moved(await values(null, 'a', 1), await values(null, 'b', 1)).length, first.size)
 })
+
+test('a gate starts as Python’s: normal of deviation 0.02 without a bias, but with houlsby as torch makes a Linear', async (t) => {
+  for (const [initWeights, bound] of [
+    ['bert', undefined],
+    ['mam_adapter', undefined],
+    ['houlsby', 1 / Math.sqrt(32)]
+  ] as const) {
+    const model = await load(t)
+    const values = { weight: [] as number[], bias: [] as number[] }
+    for (let seed = 0; seed < 64; seed++) {
+      if (seed > 0) model.deleteAdapter('a')
+      model.addAdapter('a', `seq_bn[use_gating=True,init_weights='${initWeights}']`, { seed })
+      for (const part of ['weight', 'bias'] as const) values[part].push(...model.parameter(`${site}.gate.${part}`).data)
+    }
+    const { deviation, largest } = statistics(Float32Array.from(values.weight))
+    const expected = bound === undefined ? 0.02 : bound / Math.sqrt(3)
+    t.true(Math.abs(deviation - expected) < expected * 0.06, `${initWeights}: deviation ${deviation}`)
+    t.true(bound === undefined ? largest > 0.05 : largest <= bound * 1.000001 && largest > bound * 0.99)
+    const ofBias = statistics(Float32Array.from(values.bias))
+    t.true(bound === undefined ? ofBias.largest === 0 : Math.abs(ofBias.deviation - expected) < expected * 0.3)
+  }
+})

@@ -26,6 +26,18 @@ void initialise_bert(const std::shared_ptr<Linear>& layer, Random& random) {
   layer->bias.zero_();
 }
 
+// torch.nn.Linear: kaiming_uniform_ with a = √5, whose gain · √(3 / fan_in) is 1 / √fan_in, as the bias has it.
+void initialise_weight_as_torch(const std::shared_ptr<Linear>& layer, Random& random) {
+  const double bound = 1 / std::sqrt(static_cast<double>(layer->weight.size(1)));
+  random.uniform_(layer->weight, -bound, bound);
+}
+
+void initialise_as_torch(const std::shared_ptr<Linear>& layer, Random& random) {
+  initialise_weight_as_torch(layer, random);
+  const double bound = 1 / std::sqrt(static_cast<double>(layer->weight.size(1)));
+  random.uniform_(layer->bias, -bound, bound);
+}
+
 }  // namespace
 
 Bottleneck::Bottleneck(int64_t hidden, int64_t bottleneck, const BottleneckConfig& config,
@@ -154,22 +166,14 @@ void Bottleneck::initialise_linear(Random& random) const {
     layer->weight.zero_();
     layer->bias.zero_();
   };
-  auto kaiming = [&](const std::shared_ptr<Linear>& layer, bool with_bias) {
-    const double bound = 1 / std::sqrt(static_cast<double>(layer->weight.size(1)));  // a = √5: gain · √(3 / fan_in)
-    random.uniform_(layer->weight, -bound, bound);
-    if (with_bias) {
-      random.uniform_(layer->bias, -bound, bound);
-    } else {
-      layer->bias.zero_();
-    }
-  };
   switch (config_.init_weights) {
     case AdapterInit::bert:
       initialise_bert(down, random);
       initialise_bert(up, random);
       break;
     case AdapterInit::mam_adapter:
-      kaiming(down, false);
+      initialise_weight_as_torch(down, random);
+      down->bias.zero_();
       zero(up);
       break;
     case AdapterInit::houlsby:
@@ -179,7 +183,7 @@ void Bottleneck::initialise_linear(Random& random) const {
       }
       break;
     case AdapterInit::zeros:  // the seed's start: PyTorch's own Linear below, zeros above
-      kaiming(down, true);
+      initialise_as_torch(down, random);
       zero(up);
       break;
   }
@@ -193,7 +197,11 @@ void Bottleneck::initialise(Random& random) {
   } else {
     initialise_linear(random);
   }
-  if (gate_) initialise_bert(gate_, random);
+  if (gate_) {
+    // Python's houlsby leaves it as torch made it.
+    const bool is_torch = config_.init_weights == AdapterInit::houlsby;
+    is_torch ? initialise_as_torch(gate_, random) : initialise_bert(gate_, random);
+  }
   visit_parameters("", [](const std::string&, const Parameter& parameter) {
     if (parameter.init == Init::ones) parameter.value->fill_(1);
     if (parameter.init == Init::constant) parameter.value->fill_(parameter.constant);

@@ -13,6 +13,7 @@
 #include "core/models/unplaced_weights.h"
 #include "core/state/integer_weights.h"
 #include "core/state/key_names.h"
+#include "core/state/mapped_storage.h"
 
 namespace ta {
 
@@ -117,6 +118,7 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
     } else {
       *value = tensor.to(at::TensorOptions(type).device(device)).contiguous();
     }
+    if (!value->is_alias_of(tensor)) drop_pages(tensor);
   }
   return report;
 }

@@ -32,9 +32,7 @@ class MappedFile {
   // Fails with ERR_FILE_FORMAT when the range is not inside the file; `what` names the range in the message.
   std::span<const uint8_t> range(uint64_t offset, uint64_t size, const std::string& what) const;
 
-  // Hints to the system's pager; they change speed and resident memory, never content.
-  void will_need(uint64_t offset, uint64_t size) const;
-  void read_sequentially() const;
+  // The range is not read again soon: its pages need not stay resident. Its content does not change.
   void drop_pages(uint64_t offset, uint64_t size) const;
 
  private:

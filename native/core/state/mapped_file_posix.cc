@@ -27,14 +27,6 @@ struct Descriptor {
   }
 };
 
-void advise(const uint8_t* data, uint64_t file_size, uint64_t offset, uint64_t size, int advice) {
-  if (!in_range(offset, size, file_size) || size == 0) return;
-  const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
-  const uint64_t start = offset / page * page;
-  // A hint that the system refuses is no failure.
-  (void)::madvise(const_cast<uint8_t*>(data + start), offset + size - start, advice);
-}
-
 }  // namespace
 
 std::shared_ptr<const MappedFile> MappedFile::open(const std::string& path) {
@@ -64,16 +56,12 @@ MappedFile::~MappedFile() {
   if (data_) ::munmap(const_cast<uint8_t*>(data_), size_);
 }
 
-void MappedFile::will_need(uint64_t offset, uint64_t size) const {
-  advise(data_, size_, offset, size, MADV_WILLNEED);
-}
-
-void MappedFile::read_sequentially() const {
-  advise(data_, size_, 0, size_, MADV_SEQUENTIAL);
-}
-
 void MappedFile::drop_pages(uint64_t offset, uint64_t size) const {
-  advise(data_, size_, offset, size, MADV_DONTNEED);
+  if (!in_range(offset, size, size_) || size == 0) return;
+  const uint64_t page = static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  const uint64_t start = offset / page * page;
+  // A hint that the system refuses is no failure.
+  (void)::madvise(const_cast<uint8_t*>(data_ + start), offset + size - start, MADV_DONTNEED);
 }
 
 }  // namespace ta

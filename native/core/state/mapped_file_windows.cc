@@ -47,9 +47,7 @@ MappedFile::~MappedFile() {
   if (data_) ::UnmapViewOfFile(data_);
 }
 
-// Windows reads mapped files ahead on its own; the hints have no cheap equal.
-void MappedFile::will_need(uint64_t, uint64_t) const {}
-void MappedFile::read_sequentially() const {}
+// The hint has no cheap equal.
 void MappedFile::drop_pages(uint64_t, uint64_t) const {}
 
 }  // namespace ta

@@ -12,11 +12,15 @@
 namespace ta {
 namespace {
 
-c10::DataPtr map_pointer(std::shared_ptr<const MappedFile> file, uint64_t offset) {
+using HeldFile = std::shared_ptr<const MappedFile>;
+
+void let_go(void* held) {
+  delete static_cast<HeldFile*>(held);
+}
+
+c10::DataPtr map_pointer(HeldFile file, uint64_t offset) {
   void* data = const_cast<uint8_t*>(file->data() + offset);
-  auto holder = std::make_unique<std::shared_ptr<const MappedFile>>(std::move(file));
-  return {data, holder.release(), [](void* held) { delete static_cast<std::shared_ptr<const MappedFile>*>(held); },
-          at::Device(at::kCPU)};
+  return {data, std::make_unique<HeldFile>(std::move(file)).release(), let_go, at::Device(at::kCPU)};
 }
 
 }  // namespace
@@ -102,6 +106,14 @@ at::Tensor writable_tensor(const at::Tensor& tensor, const std::string& name) {
                                     : "another layout"});
   }
   return tensor.detach().to(at::kCPU).contiguous();
+}
+
+void drop_pages(const at::Tensor& tensor) {
+  const auto& pointer = tensor.storage().data_ptr();
+  if (pointer.get_deleter() != let_go) return;
+  const auto& file = *static_cast<HeldFile*>(pointer.get_context());
+  const auto* data = static_cast<const uint8_t*>(tensor.const_data_ptr());
+  file->drop_pages(static_cast<uint64_t>(data - file->data()), tensor.nbytes());
 }
 
 }  // namespace ta

@@ -37,4 +37,7 @@ void require_booleans(const at::Storage& storage, const std::string& what);
 // Fails with ERR_UNSUPPORTED on undefined, sparse and quantised tensors.
 at::Tensor writable_tensor(const at::Tensor& tensor, const std::string& name);
 
+// Of a dense tensor over a mapped file that has been copied: its pages need not stay resident. Others are left alone.
+void drop_pages(const at::Tensor& tensor);
+
 }  // namespace ta
