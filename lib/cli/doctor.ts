@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os'
 import { checkDevice } from '../model/options.js'
 import { type LoadedAddon, loadedAddon } from '../native/addon.js'
 import { explainSearch, findLibTorch, type LibTorch, type LibTorchRejection } from '../native/libtorch.js'
-import { hasNvidiaDriver, packageJson, platformKey, unsupportedReason } from '../native/platform.js'
+import { hasNvidiaDriver, oldNodeReason, packageJson, platformKey, unsupportedReason } from '../native/platform.js'
 import type { SystemInfo, TrunkTimes, TrunkType } from '../native/types.js'
 import { parseCommand } from './arguments.js'
 import { printJson } from './output.js'
@@ -50,6 +50,8 @@ function diagnose(): Diagnosis {
   const problems: string[] = []
   const unsupported = unsupportedReason()
   if (unsupported) problems.push(unsupported)
+  const oldNode = oldNodeReason(process.versions.node)
+  if (oldNode !== undefined) problems.push(oldNode)
   const search = findLibTorch()
   const libtorch = search.found
   if (!libtorch) problems.push(`no libtorch that fits. ${explainSearch(search)}`)

@@ -234,8 +234,8 @@ export const trainingRules: check.FieldRules<ResolvedTrainingArguments> = {
   recipe: (name, value) => (value === null ? null : check.checkOneOf(name, value, trainingStrategies)),
   outputDir: (name, value) => (value === null ? defaults.outputDir : check.checkNonEmptyString(name, value)),
   numTrainEpochs: (name, value) => check.checkNumber(name, value, { above: 0 }),
-  // Hugging Face's counts from 1, too.
-  maxSteps: (name, value) => (value === -1 || value === 0 ? -1 : check.checkPositiveInteger(name, value)),
+  // 0 is none in Hugging Face's Trainer, too.
+  maxSteps: (name, value) => (value === -1 ? -1 : check.checkInteger(name, value, 0) || -1),
   perDeviceTrainBatchSize: check.checkPositiveInteger,
   maxTokensPerBatch: (name, value) => (value === null ? null : check.checkPositiveInteger(name, value)),
   groupByLength: check.checkBoolean,

@@ -26,7 +26,10 @@ export const headApart =
 export interface BaseClass {
   /** PEFT's name of its task; null: PEFT has none, or its class for the task gives the network what it does not take. */
   readonly task: string | null
-  /** Written as `auto_mapping`; null: unknown, or what the task says is enough. */
+  /**
+   * Written as `auto_mapping`, also where there is a task, beside which PEFT passes it over: other families have the same names and
+   * shapes. Null: unknown.
+   */
   readonly modelClass: string | null
 }
 
@@ -38,7 +41,7 @@ export function baseClassOf(model: ModelConfig, withHead: boolean): BaseClass {
   const { exported, imageSize } = model
   if (exported === null) {
     const bare = familyOf(model).adapterClass.replace(/AdapterModel$/, 'Model')
-    return imageSize === null ? { task: 'FEATURE_EXTRACTION', modelClass: null } : { task: null, modelClass: bare }
+    return { task: imageSize === null ? 'FEATURE_EXTRACTION' : null, modelClass: bare }
   }
   const { className, ofHuggingFace, pythonModule, takesEmbeds, inputs } = exported
   const readsWords = ofHuggingFace && takesEmbeds && inputs.includes('input_ids')

@@ -302,8 +302,7 @@ export function peftHeadPlan(name: string, head: HeadConfig, model: ModelConfig)
     const found = headOfClass(model, modelClass, labels, withPooler)
     if (found !== undefined && isSameHead(found.config, head) && isClassOfPython(modelClass, model))
       return {
-        ...{ task, layers: found.layers },
-        ...((task === null || model.exported !== null) && { modelClass }),
+        ...{ task, modelClass, layers: found.layers },
         ...(hasManyLabels(head) && { problemType: 'multi_label_classification' as const })
       }
   }

@@ -70,6 +70,12 @@ async function receive(
     }
     // A server that does not know ranges answers 200 with the whole file.
     let done = response.status === 206 ? have : 0
+    // The page of a network that wants a login, say.
+    const coming = response.headers.has('content-encoding') ? null : response.headers.get('content-length')
+    if (coming !== null && Number(coming) !== bytes - done)
+      throw new AdapterError('ERR_DOWNLOAD', operation, `${coming} bytes are offered, not ${bytes - done}`, {
+        hint: 'Does a proxy or a login page stand in between?'
+      })
     const count = new Transform({
       transform(chunk: Buffer, _encoding, next) {
         patience.progress()

@@ -3,7 +3,7 @@ import { basename, join } from 'node:path'
 import { download } from './download.js'
 import { AdapterError } from './errors.js'
 import { sha256Of } from './hash-file.js'
-import { foreignReason, neededMinor, readLibTorchVersion } from './libtorch.js'
+import { foreignReason, neededMinor, readLibTorchVersion, unusableReason } from './libtorch.js'
 import { withLock } from './lock.js'
 import { makeFolder } from './make-folder.js'
 import { findPip, pipDownload } from './pip.js'
@@ -46,7 +46,7 @@ const folderInCache = (env: NodeJS.ProcessEnv, cuda: boolean): string =>
 /** The folder of what was fetched before, if it is whole. */
 export function fetchedLibTorch({ env = process.env, cuda = false }: FetchOptions = {}): string | undefined {
   const folder = join(folderInCache(env, cuda), 'torch')
-  return readLibTorchVersion(folder) ? folder : undefined
+  return unusableReason(folder) === undefined ? folder : undefined
 }
 
 /**

@@ -67,17 +67,24 @@ export function foreignReason(folder: string): string | undefined {
   return platform === platformKey ? undefined : `it is for ${platform}, and this machine is ${platformKey}`
 }
 
+/** Why no libtorch of a folder can be opened, or undefined: it is for this machine, and whole as far as its files tell. */
+export function unusableReason(folder: string): string | undefined {
+  if (!existsSync(folder)) return 'the folder does not exist'
+  const foreign = foreignReason(folder)
+  if (foreign !== undefined) return foreign
+  const torch = libraryFile('torch_cpu')
+  if (!existsSync(join(folder, 'lib', torch))) return `it has no lib/${torch}`
+  const cut = ['c10', 'torch_cpu'].map((name) => libraryFile(name)).find((name) => isCutOff(join(folder, 'lib', name)))
+  if (cut !== undefined) return `the end of lib/${cut} is missing`
+  const hasVersion = readLibTorchVersion(folder) !== undefined
+  return hasVersion ? undefined : 'it names no version (no version.py, build-version or version.h)'
+}
+
 function inspect(path: string, source: LibTorchSource): LibTorch | LibTorchRejection {
   const reject = (reason: string): LibTorchRejection => ({ path, source, reason })
-  if (!existsSync(path)) return reject('the folder does not exist')
-  const foreign = foreignReason(path)
-  if (foreign !== undefined) return reject(foreign)
-  const torch = libraryFile('torch_cpu')
-  if (!existsSync(join(path, 'lib', torch))) return reject(`it has no lib/${torch}`)
-  const cut = ['c10', 'torch_cpu'].map((name) => libraryFile(name)).find((name) => isCutOff(join(path, 'lib', name)))
-  if (cut !== undefined) return reject(`the end of lib/${cut} is missing`)
-  const version = readLibTorchVersion(path)
-  if (version === undefined) return reject('it names no version (no version.py, build-version or version.h)')
+  const reason = unusableReason(path)
+  if (reason !== undefined) return reject(reason)
+  const version = readLibTorchVersion(path) ?? ''
   if (minorOf(version) !== neededMinor) return reject(`it is libtorch ${version}`)
   const cuda = existsSync(join(path, 'lib', libraryFile('torch_cuda')))
   return { path: realpathSync(path), version, source, cuda }

@@ -14,6 +14,7 @@ export interface LibTorchArchive {
 
 interface PackageJson {
   readonly version: string
+  readonly engines: { readonly node: string }
   readonly libtorch: { readonly version: string; readonly archives: Readonly<Record<string, LibTorchArchive>> }
 }
 
@@ -24,6 +25,16 @@ export const packageJson = JSON.parse(readFileSync(join(packageRoot, 'package.js
 export const platformKey = `${process.platform}-${process.arch}`
 
 export const supportedPlatforms: readonly string[] = ['linux-x64', 'linux-arm64', 'darwin-arm64', 'win32-x64']
+
+/** Why this package is not for a Node, or undefined: package.json has its oldest, as `>=20.19`. */
+export function oldNodeReason(version: string): string | undefined {
+  const needed = packageJson.engines.node.replace('>=', '')
+  const [[major = 0, minor = 0], [leastMajor = 0, leastMinor = 0]] = [version, needed].map((text) =>
+    text.split('.').map(Number)
+  ) as [number[], number[]]
+  if (major > leastMajor || (major === leastMajor && minor >= leastMinor)) return undefined
+  return `this is Node ${version}, and the package needs ${needed} or later: what works with it is chance`
+}
 
 /** `2.13.0+cpu` → `2.13`: the binary interface of libtorch changes with each minor. */
 export function minorOf(version: string): string {

@@ -1,6 +1,6 @@
 // The benchmark's command line.
 import { parseArgs } from 'node:util'
-import { Problem } from '../lib/terminal.mjs'
+import { argumentProblem, Problem } from '../lib/terminal.mjs'
 import { rows } from './rows.mjs'
 
 const usage = `npm run bench -- [ROWS] [options]
@@ -45,7 +45,7 @@ export function readOptions(args) {
       }
     })
   } catch (error) {
-    throw new Problem(`${error.message} See npm run bench -- --help.`)
+    throw argumentProblem(error, 'npm run bench -- --help')
   }
   const { values, positionals } = parsed
   if (values.help) return usage

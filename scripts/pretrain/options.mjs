@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { Problem } from '../lib/terminal.mjs'
+import { argumentProblem, Problem } from '../lib/terminal.mjs'
 
 const repository = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -30,22 +30,30 @@ Pretrains the quickstart's encoder on WordNet's definitions. A run that was stop
 /** @param {string[]} args @returns {Options | string} the text to print when that is all that is asked for */
 export function readOptions(args) {
   const text = /** @type {const} */ ('string')
-  const { help, model, out, ...numbers } = parseArgs({
-    args,
-    options: {
-      model: { type: text, default: join(repository, 'models', 'wordnet-bert-mini') },
-      out: { type: text, default: join(repository, 'out', 'pretrain') },
-      tokens: { type: text, default: '150e6' },
-      'batch-tokens': { type: text, default: '2048' },
-      'learning-rate': { type: text, default: '2e-3' },
-      'mask-share': { type: text, default: '0.2' },
-      'checkpoint-minutes': { type: text, default: '10' },
-      'dev-steps': { type: text, default: '1000' },
-      threads: { type: text },
-      seed: { type: text, default: '1' },
-      help: { type: 'boolean', default: false }
-    }
-  }).values
+  const parse = () =>
+    parseArgs({
+      args,
+      options: {
+        model: { type: text, default: join(repository, 'models', 'wordnet-bert-mini') },
+        out: { type: text, default: join(repository, 'out', 'pretrain') },
+        tokens: { type: text, default: '150e6' },
+        'batch-tokens': { type: text, default: '2048' },
+        'learning-rate': { type: text, default: '2e-3' },
+        'mask-share': { type: text, default: '0.2' },
+        'checkpoint-minutes': { type: text, default: '10' },
+        'dev-steps': { type: text, default: '1000' },
+        threads: { type: text },
+        seed: { type: text, default: '1' },
+        help: { type: 'boolean', default: false }
+      }
+    }).values
+  let values
+  try {
+    values = parse()
+  } catch (error) {
+    throw argumentProblem(error, '--help')
+  }
+  const { help, model, out, ...numbers } = values
   if (help) return usage
   for (const [name, value] of Object.entries(numbers)) {
     if (!(Number(value) > 0)) throw new Problem(`--${name}: expected a number above 0, got ${value}.`)

@@ -83,7 +83,7 @@ async function pretrain() {
     lrSchedulerType: 'linear'
   })
   const plan = { totalSteps, warmupSteps: Math.ceil(0.04 * totalSteps) }
-  const trainer = nativeTrainer(model, [nativeMember(model, args, plan)], seed)
+  const trainer = await nativeTrainer(model, [nativeMember(model, args, plan)], seed)
 
   mkdirSync(out, { recursive: true })
   const checkpoint = join(out, 'checkpoint.safetensors')

@@ -3,7 +3,7 @@ import { existsSync, statSync } from 'node:fs'
 import { relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { Problem } from '../lib/terminal.mjs'
+import { argumentProblem, Problem } from '../lib/terminal.mjs'
 import { taskBuilders } from './tasks.mjs'
 
 const usage = `npm run quickstart -- [options]
@@ -71,11 +71,7 @@ export function readOptions(args) {
       }
     }).values
   } catch (error) {
-    // Of a value that begins with a dash Node tells how it is written, on lines of its own.
-    const [first = ''] = /** @type {Error} */ (error).message.split('\n')
-    const [, name] = /^Option '(--\w+).*ambiguous/.exec(first) ?? []
-    const problem = name === undefined ? first.replace(/\.?$/, '.') : `${name}: expected a value, got an option.`
-    throw new Problem(`${problem} See npm run quickstart -- --help.`)
+    throw argumentProblem(error, 'npm run quickstart -- --help')
   }
   if (values.help) return usage
   if (values.data !== undefined && values.task !== undefined) {

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { minorOf, packageJson } from '../../lib/native/platform.js'
+import { minorOf, oldNodeReason, packageJson } from '../../lib/native/platform.js'
 import { bareEnvironment, runNode, temporaryFolder, writeFakeLibTorch } from '../native/support.js'
 
 const cli = (args: readonly string[], env?: NodeJS.ProcessEnv) => runNode(['dist/lib/cli/main.js', ...args], env)
@@ -43,6 +43,13 @@ test('doctor names the device that the environment says, and one that is not the
   t.is(gone.code, 1)
   t.regex(gone.stdout, /Problem: TORCH_ADAPTERS_DEVICE says cuda:99, and there is cpu.* alone: correct it, or unset it/)
   t.regex((await of('gpu')).stdout, /Problem: TORCH_ADAPTERS_DEVICE: expected 'cpu', 'cuda'/)
+})
+
+test('a Node that is too old is a problem of its own', (t) => {
+  for (const old of ['18.20.4', '20.18.3', '20.9.0']) {
+    t.regex(oldNodeReason(old) ?? '', new RegExp(`^this is Node ${old}, and the package needs 20\\.19 or later`))
+  }
+  for (const good of ['20.19.0', '20.20.1', '22.0.0', '24.1.0']) t.is(oldNodeReason(good), undefined)
 })
 
 test('doctor without a libtorch that fits: status 1, the reason, the command', async (t) => {

@@ -59,7 +59,7 @@ test('misspelled and old names', (t) => {
 
 test('wrong values', (t) => {
   const cases: [object, RegExp][] = [
-    [{ maxSteps: -2 }, /args\.maxSteps: expected a positive integer, got -2/],
+    [{ maxSteps: -2 }, /args\.maxSteps: expected an integer from 0, got -2/],
     [{ numTrainEpochs: 0 }, /args\.numTrainEpochs: expected a number above 0/],
     [{ learningRate: Number.NaN }, /args\.learningRate/],
     [{ learningRate: 1e39 }, /args\.learningRate: expected a number at least 0 and at most 1e\+30/],

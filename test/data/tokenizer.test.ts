@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
 import { TextTokenizer } from '../../lib/data/tokenizer.js'
-import { hasTokenizer } from '../../lib/data/tokenizer-files.js'
+import { hasTokenizer, readTokenizerFiles } from '../../lib/data/tokenizer-files.js'
 
 const folder = 'test/data/fixtures/tokenizers'
 
@@ -58,6 +58,26 @@ test("without maxLength the tokenizer's own limit cuts", (t) => {
   const long = 'animal '.repeat(100)
   t.is(tokenizer.encode(long).inputIds.length, 64)
   t.is(tokenizer.encode(long, null, { maxLength: 300 }).inputIds.length > 64, true)
+})
+
+test('truncation_side left keeps the ends of texts, of pairs that of the longer one, and of words', (t) => {
+  const files = readTokenizerFiles(join(folder, 'bert'))
+  const whole = new TextTokenizer(files)
+  const left = new TextTokenizer({ ...files, config: { ...files.config, truncation_side: 'left' } })
+  const [text, other] = ['a small furry animal that hunts alone at night', 'a tool']
+  const ids = (of: { readonly inputIds: ArrayLike<number> }) => Array.from(of.inputIds)
+  const inner = ids(whole.encode(text)).slice(1, -1)
+  const [first, last] = [ids(whole.encode(text))[0] ?? 0, ids(whole.encode(text)).at(-1) ?? 0]
+  t.deepEqual(ids(left.encode(text, null, { maxLength: 7 })), [first, ...inner.slice(-5), last])
+  t.deepEqual(ids(whole.encode(text, null, { maxLength: 7 })), [first, ...inner.slice(0, 5), last])
+  const second = ids(whole.encode(other)).slice(1, -1)
+  const maxLength = 3 + 4 + second.length
+  t.deepEqual(ids(left.encode(text, other, { maxLength })), [first, ...inner.slice(-4), last, ...second, last])
+  const words = ['a', 'small', 'furry', 'animal']
+  const all = whole.encodeWords(words)
+  const cut = left.encodeWords(words, { maxLength: 5 })
+  t.deepEqual(ids(cut), [first, ...ids(all).slice(1, -1).slice(-3), last])
+  t.deepEqual(Array.from(cut.wordIds), [-1, ...Array.from(all.wordIds).slice(1, -1).slice(-3), -1])
 })
 
 test('decode', (t) => {

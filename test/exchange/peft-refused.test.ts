@@ -127,9 +127,20 @@ test('a folder that names a class of another family is refused, though names and
   await bert.saveAdapter(folder, 'l', { library: 'peft' })
   const file = join(folder, 'adapter_config.json')
   const saved = JSON.parse(readFileSync(file, 'utf8'))
-  // As PEFT, which names the class only where there is no task type.
+  // PEFT names the class only where there is no task type, and passes it over beside one.
   t.is(saved.task_type, 'FEATURE_EXTRACTION')
-  t.false('auto_mapping' in saved)
+  t.deepEqual(saved.auto_mapping, {
+    ...{ base_model_class: 'BertModel', parent_library: 'transformers.models.bert.modeling_bert' }
+  })
+  using other = await open('roberta-tiny')
+  await t.throwsAsync(other.loadAdapter(folder), { code: 'ERR_WRONG_MODEL', message: /base_model_class BertModel/ })
+  bert.addTaggingHead('l', { numLabels: 2 })
+  const tagger = scratch(t)
+  await bert.saveAdapter(tagger, 'l', { library: 'peft' })
+  t.like(JSON.parse(readFileSync(join(tagger, 'adapter_config.json'), 'utf8')), {
+    ...{ task_type: 'TOKEN_CLS', auto_mapping: { base_model_class: 'BertForTokenClassification' } }
+  })
+  await t.throwsAsync(other.loadAdapter(tagger), { code: 'ERR_WRONG_MODEL', message: /BertForTokenClassification/ })
   const of = (base_model_class: string, parent_library?: string) => {
     writeFileSync(
       file,

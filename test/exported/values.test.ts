@@ -1,5 +1,5 @@
 import test from 'ava'
-import { AutoModel, type Model } from '../../lib/index.js'
+import { AutoModel, addAdaptersToModel, type Model } from '../../lib/index.js'
 import { casesOf, distance, open } from './support.js'
 import { setTrained } from './training-case.js'
 import { valueRows } from './value-rows.js'
@@ -50,6 +50,27 @@ for (const name of ['wav2vec2', 'wav2vec2-masked', 'frames']) {
     model.addTaggingHead('tags', { numLabels: 2 })
     const [tagged] = await model.predict([rows[1] ?? { inputValues: [] }] as never, { head: 'tags' })
     t.is(tagged?.tokens?.length, tokensOf[name]?.(rows[1]?.inputValues.length ?? 0))
+  })
+}
+
+for (const [name, pattern] of [
+  ['wav2vec2', 'encoder.layers.0.attention'],
+  ['wav2vec2-masked', 'encoder.layers.0.attention'],
+  ['frames', 'layers.0.norm2']
+] as const) {
+  test(`${name}: lengths that come first after surgery, whose adapters add nothing yet`, async (t) => {
+    for (const position of ['after', 'before', 'parallel'] as const) {
+      const { group, model } = await open(t, name)
+      const { model: plain } = await open(t, name)
+      addAdaptersToModel(model, { pattern, hiddenSize: 8, adapterSize: 2, position })
+      for (const one of casesOf(group, 'forward')) {
+        const inputValues = valueRows(group, one.inputs)
+        const [put, without] = [await model.forward({ inputValues }), await plain.forward({ inputValues })]
+        t.deepEqual(put.lastHiddenState?.shape, without.lastHiddenState?.shape)
+        const data = without.lastHiddenState?.data ?? new Float32Array()
+        t.true(distance(put.lastHiddenState?.data ?? [], { data }) < 1e-6)
+      }
+    }
   })
 }
 

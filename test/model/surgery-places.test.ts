@@ -131,3 +131,19 @@ test('the document’s lines for AdapterHub, on a bare model', async (t) => {
   t.true(trains.length > 0 && trains.every(({ name }) => name.includes('.adapters.task_adapter.')))
   t.is(model.activeAdapters, 'task_adapter')
 })
+
+test('at a module that does not know its size the first pass names the size that fits', async (t) => {
+  const pattern = `${layer(0)}.intermediate.intermediate_act_fn`
+  for (const position of ['after', 'before', 'parallel'] as const) {
+    const model = await withHead(t)
+    const done = addAdaptersToModel(model, { pattern, hiddenSize: hidden / 2, adapterSize: 4, position })
+    await t.throwsAsync(logits(model), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: new RegExp(
+        `does not fit where it stands .*expected ${hidden / 2} features.*Undo it, and give hiddenSize: \\d+`
+      )
+    })
+    done.undo()
+    await t.notThrowsAsync(logits(model))
+  }
+})

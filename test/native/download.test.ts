@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
@@ -44,7 +44,13 @@ test('a broken connection leaves a part that the next call continues', async (t)
     ranges.push(request.headers.range)
     if (ranges.length > 1) return answerRange(request, response)
     response.writeHead(200, { 'content-length': content.length })
-    response.write(content.subarray(0, 100_000), () => setTimeout(() => response.destroy(), 100))
+    response.write(content.subarray(0, 100_000))
+    const part = () => statSync(`${file}.part`, { throwIfNoEntry: false })?.size ?? 0
+    const watching = setInterval(() => {
+      if (part() === 0) return
+      clearInterval(watching)
+      response.destroy()
+    }, 10)
   })
   const request = { url, sha256, bytes: content.length }
   await t.throwsAsync(download(request, file), { code: 'ERR_DOWNLOAD' })
@@ -86,7 +92,11 @@ test('an answer other than the file is named', async (t) => {
 
 test('a longer answer is cut off, not filled into the disk', async (t) => {
   const file = join(temporaryFolder(t), 'libtorch.zip')
-  const url = await serve(t, answerRange)
+  // It does not say beforehand how much comes.
+  const url = await serve(t, (_, response) => {
+    response.write(content.subarray(0, 2000))
+    response.end(content)
+  })
   await t.throwsAsync(download({ url, sha256, bytes: 1000 }, file), {
     code: 'ERR_DOWNLOAD',
     message: /more than 1000 bytes/
@@ -105,4 +115,15 @@ test('a file that is whole already is not asked for again', async (t) => {
   const file = join(temporaryFolder(t), 'libtorch.zip')
   writeFileSync(file, content)
   await t.notThrowsAsync(download({ url: 'http://127.0.0.1:1/', sha256, bytes: content.length }, file))
+})
+
+test('a page that is offered in place of the file is not taken, and what came before stays', async (t) => {
+  const file = join(temporaryFolder(t), 'libtorch.zip')
+  const url = await serve(t, (_, response) => response.end('<html>log in, please</html>'))
+  writeFileSync(`${file}.part`, content.subarray(0, 1000))
+  await t.throwsAsync(download({ url, sha256, bytes: content.length }, file), {
+    code: 'ERR_DOWNLOAD',
+    message: /27 bytes are offered, not 300000\. Does a proxy or a login page stand in between\?/
+  })
+  t.true(readFileSync(`${file}.part`).equals(content.subarray(0, 1000)))
 })

@@ -1,10 +1,21 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync
+} from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { fetchLibTorch, placeEntry } from '../../lib/native/fetch-libtorch.js'
+import { fetchedLibTorch, fetchLibTorch, placeEntry } from '../../lib/native/fetch-libtorch.js'
+import { findLibTorch } from '../../lib/native/libtorch.js'
 import { withLock } from '../../lib/native/lock.js'
 import { libraryFile, packageJson, platformKey } from '../../lib/native/platform.js'
-import { bareEnvironment, repository, runNode, temporaryFolder, zip } from './support.js'
+import { bareEnvironment, repository, runNode, temporaryFolder, writeFakeLibTorch, zip } from './support.js'
 
 const { version } = packageJson.libtorch
 
@@ -48,6 +59,23 @@ test('a file given by the user is unpacked into the cache, whole or not at all',
     version: `${version}+cpu`,
     origin: file
   })
+})
+
+test('what is in the cache and lacks a library, or the end of one, is none: it is fetched again', (t) => {
+  const home = temporaryFolder(t)
+  const env = bareEnvironment(home)
+  const folder = join(home, 'cache', `libtorch-${version}`, 'torch')
+  writeFakeLibTorch(folder, version)
+  t.is(fetchedLibTorch({ env }), folder)
+  t.is(findLibTorch(env).found?.path, folder)
+  const torch = join(folder, 'lib', libraryFile('torch_cpu'))
+  cpSync(process.execPath, torch)
+  truncateSync(torch, 700_000)
+  for (const damage of [() => {}, () => rmSync(torch)]) {
+    damage()
+    t.is(findLibTorch(env).found, undefined)
+    t.is(fetchedLibTorch({ env }), undefined)
+  }
 })
 
 test('another version, a wrong checksum and a foreign zip leave nothing behind', async (t) => {

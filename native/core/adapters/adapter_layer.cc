@@ -15,6 +15,7 @@ AdapterLayer::AdapterLayer(int64_t hidden, int64_t size, const std::string& acti
 }
 
 at::Tensor AdapterLayer::forward(const at::Tensor& x, const ForwardContext& context) {
+  require_features(x, *this);
   return x + up_project_(activation_(down_project_(x, context), context), context);
 }
 

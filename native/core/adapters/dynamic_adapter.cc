@@ -39,6 +39,7 @@ at::Tensor DynamicAdapter::mask(const at::Tensor& sizes) const {
 }
 
 at::Tensor DynamicAdapter::forward(const at::Tensor& x, const ForwardContext& context) {
+  require_features(x, *this);
   const auto units = down_project_(x, context) * for_each_token(mask(sizes(x, context)), *context.layout);
   return x + up_project_(units, context);
 }

@@ -17,6 +17,7 @@ FusedAdapters::FusedAdapters(const Named& adapters, int64_t hidden, int64_t head
 }
 
 at::Tensor FusedAdapters::forward(const at::Tensor& x, const ForwardContext& context) {
+  require_features(x, *this);
   std::vector<at::Tensor> outputs;
   for (const auto& adapter : adapters_) outputs.push_back(adapter->forward(x, context));
   return fusion_->forward(x, outputs);

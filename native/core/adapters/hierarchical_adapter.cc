@@ -14,6 +14,7 @@ HierarchicalAdapter::HierarchicalAdapter(int64_t hidden, const std::vector<int64
 }
 
 at::Tensor HierarchicalAdapter::forward(const at::Tensor& x, const ForwardContext& context) {
+  require_features(x, *this);
   auto y = x;
   for (const auto& adapter : adapters_) y = adapter->forward(y, context);
   return y;

@@ -40,6 +40,7 @@ class ParallelLayer : public Layer {
   at::Tensor added(const at::Tensor& x, const ForwardContext& context) const {
     const auto* adapter = dynamic_cast<const AdapterLayer*>(adapter_.layer.get());
     if (adapter == nullptr) return adapter_(x, context) - x;
+    require_features(x, *adapter);
     auto value = x;
     for (const auto& part : adapter->children()) value = (*part.slot)(value, context);
     return value;

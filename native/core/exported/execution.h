@@ -14,6 +14,7 @@
 #include <ATen/core/ivalue.h>
 #include <c10/util/SmallVector.h>
 
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -32,6 +33,9 @@ class Execution {
   /// Reads the weights. `pass` goes to the hooks. Not training: dropout and its like are left out, whatever the export
   /// had; statistics of BatchNorm are never taken from the batch.
   Execution(const Program& program, const void* pass, bool training);
+
+  /// The graph as it was exported: no hook is asked.
+  void leave_hooks() { least_depth_ = std::numeric_limits<int32_t>::max(); }
 
   /// The whole graph. Outputs that are no tensors are left out. ERR_INVALID_ARGUMENT, ERR_OUT_OF_RANGE on inputs that
   /// do not fit; what an operator refuses is ERR_INVALID_ARGUMENT with its name and module.
