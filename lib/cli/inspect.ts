@@ -161,7 +161,7 @@ function text(inspection: Inspection, withTensors: boolean): string {
     lines.push(
       trainedOn(adapter.model),
       ...sharedWith(adapter),
-      `  written by    ${adapter.version ?? 'adapter-transformers 1'}`,
+      `  format of     ${adapter.version ?? 'adapter-transformers 1'}`,
       ...describeWeights(adapter.weights, withTensors)
     )
   }

@@ -68,7 +68,10 @@ class ParquetFile implements AsyncDisposable {
       throw fileError(file, operation, error)
     })
     try {
-      const bytes = bytesOf(handle, (await handle.stat()).size)
+      const { size } = await handle.stat()
+      // Its mark stands at both ends, and the length of its metadata before the second.
+      if (size < 12) throw new Error(`it has ${size} bytes`)
+      const bytes = bytesOf(handle, size)
       return new ParquetFile(file, operation, handle, bytes, await parquetMetadataAsync(bytes))
     } catch (cause) {
       await handle.close()

@@ -15,10 +15,37 @@ export function libraryFails(config: AdapterConfig, model: ModelConfig): string 
   if (parts.filter(({ method }) => method === 'lora' || method === 'mtl_lora').length > 1)
     return 'refuses two of the LoRA family in one adapter'
   for (const part of parts) {
-    const problem = part.method === 'prefix_tuning' ? prefixFails(model) : partFails(part, model.modelType)
+    const problem =
+      undescribed(part, model) ??
+      (part.method === 'prefix_tuning' ? prefixFails(model) : partFails(part, model.modelType))
     if (problem !== undefined) return problem
   }
   return undefined
+}
+
+/** Families for which it has code of its own. Others it knows by a description, which has no word for prefixes and prompts. */
+const ownCode = [
+  ...['albert', 'bart', 'beit', 'bert', 'bert-generation', 'clip', 'clip_text_model', 'clip_vision_model', 'deberta'],
+  ...[
+    'deberta-v2',
+    'distilbert',
+    'electra',
+    'encoder-decoder',
+    'gpt2',
+    'gptj',
+    'llama',
+    'mbart',
+    'mistral',
+    'mt5',
+    'plbart'
+  ],
+  ...['roberta', 't5', 'vit', 'whisper', 'xlm-roberta', 'xmod']
+]
+
+function undescribed({ method }: MethodConfig, { exported, modelType }: ModelConfig): string | undefined {
+  if (exported?.ofHuggingFace !== true || ownCode.includes(modelType)) return undefined
+  if (method !== 'prefix_tuning' && method !== 'prompt_tuning') return undefined
+  return `has no ${method === 'prefix_tuning' ? 'prefixes' : 'prompts'} for ${exported.className}, or for any family of whose code it has no copy`
 }
 
 /** It takes the hidden size in as many parts as there are heads for what a head's keys have; of T5 it reads d_kv. */

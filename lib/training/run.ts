@@ -175,6 +175,7 @@ export async function* trainingRun(
       if (savedStep !== progress.step) yield await save()
       await loadBest(args, native, best.best.step)
     }
+    if (keepsBest && best.best === null && progress.evaluation !== undefined) warnOfNoBest(args)
     const { step } = progress
     const seconds = (performance.now() - start) / 1000
     const steps = step - firstStep
@@ -195,6 +196,14 @@ export async function* trainingRun(
     closeCache()
     native.dispose()
   }
+}
+
+function warnOfNoBest({ metricForBestModel, loadBestModelAtEnd }: ResolvedTrainingArguments): void {
+  process.emitWarning(
+    `train: no evaluation gave a number for '${metricForBestModel}', so that none is the best` +
+      `${loadBestModelAtEnd ? ': the model stays as its last step left it' : ''}.`,
+    { code: 'TORCH_ADAPTERS_NO_BEST' }
+  )
 }
 
 export async function samplerFor(

@@ -73,6 +73,26 @@ test('Llama: VeRA over queries and the smaller values is refused for Python, and
   await t.notThrowsAsync(model.saveAdapter(scratch(t), 'q'))
 })
 
+test('prefixes of families that Python knows by a description alone are written for it with a warning', async (t) => {
+  const warnings = warningsOf(t, 'TORCH_ADAPTERS_FAILS_IN_PYTHON')
+  for (const network of ['qwen2', 'modernbert', 'llama', 'bert'] as const) {
+    const { model } = await open(t, network)
+    for (const config of [
+      'prefix_tuning_flat[prefix_length=3]',
+      'lora[r=2]',
+      'prefix_tuning_flat[prefix_length=3]|lora[r=2]'
+    ]) {
+      model.addAdapter('x', config, { overwriteOk: true })
+      await model.saveAdapter(scratch(t), 'x')
+    }
+  }
+  await soon()
+  t.deepEqual(
+    warnings.map((warning) => /has no prefixes for (\w+), or for any family/.exec(warning)?.[1]),
+    ['Qwen2Model', 'ModernBertModel']
+  )
+})
+
 test("a prefix of PEFT's in a network of windows is read and written with a warning", async (t) => {
   const warnings = warningsOf(t, 'TORCH_ADAPTERS_PREFIX_WINDOW')
   for (const network of ['llama', 'mistral']) {

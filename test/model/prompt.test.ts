@@ -99,6 +99,33 @@ test('GPT-2 writes after a prompt what whole rows give, whatever the form', asyn
   })
 })
 
+test('GPT-2 answers a row of one token alike, whatever is asked beside it: a prompt behind the token is not seen', async (t) => {
+  const gpt2 = await AutoModel.fromPretrained(tiny.replace('bert-tiny', 'gpt2-tiny'))
+  t.teardown(() => gpt2.dispose())
+  gpt2.addAdapter('bos', "prompt_tuning[combine='prefix_after_bos', random_uniform_scale=3, prompt_length=2]")
+  gpt2.addAdapter('front', 'prompt_tuning[random_uniform_scale=3, prompt_length=2]')
+  gpt2.addAdapter('gated', 'lora[use_gating=True]')
+  gpt2.addClassificationHead('h', { numLabels: 3 })
+  const of = async (rows: number[][], adapters: (string | null)[], outputHiddenStates = false) => {
+    const { logits } = await gpt2.forward({ inputIds: rows }, { adapters, head: 'h', outputHiddenStates })
+    return (logits?.data ?? new Float32Array()).slice(0, 3)
+  }
+  for (const [name, isSeen] of [
+    ['bos', false],
+    ['front', true]
+  ] as const) {
+    const alone = await of([[8]], [name])
+    for (const other of [
+      await of([[8]], [name], true),
+      await of([[8], [5, 6]], [name, 'gated']),
+      await of([[8], [5]], [name, null])
+    ]) {
+      t.true(largestDifference(other, alone) < 1e-5, name)
+    }
+    t.is(largestDifference(await of([[8]], [null]), alone) > 1e-3, isSeen)
+  }
+})
+
 test('each row has its own: lists, BatchSplit and Parallel give what each gives alone', async (t) => {
   const model = await load(t)
   model.addAdapter('a', 'prompt_tuning[prompt_length=2]')

@@ -391,6 +391,9 @@ said = refused(Halved(), "values=float32[batch,frames,3]", {"frames": (7, None)}
 assert "a number in the place of frames in --inputs" in said and "--range frames=FROM..TO" in said, said
 said = refused(Recurrent())
 assert "a recurrent layer (aten.lstm.input)" in said, said
+# Where torch refuses its sizes first, it is still what stands in the way.
+said = refused(Recurrent(), "values=float32[batch,frames,3]")
+assert "a recurrent layer (" in said and "LSTM" in said.upper(), said
 for ranges in (None, {"frames": (1, 10)}):
     said = refused(Cut(), "values=float32[batch,frames,3]", ranges)
     assert "What to try: --range frames=1..8, since the model does something else at 9" in said, said

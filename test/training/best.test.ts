@@ -12,6 +12,7 @@ import {
 } from '../../lib/index.js'
 import { BestModel } from '../../lib/training/best.js'
 import { Plateau } from '../../lib/training/plateau.js'
+import { soon, warningsOf } from '../exchange/warnings.js'
 import { makeReady, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
 
 const rows = tinyRows(24)
@@ -113,6 +114,24 @@ test('a run ends early and gives back the best model; its checkpoint outlives sa
   t.deepEqual(end?.best, { metric: 'loss', value: Math.min(...losses), step: 2 * (best + 1) })
   t.deepEqual(readdirSync(outputDir).sort(), [`checkpoint-${2 * (best + 1)}`, `checkpoint-${2 * losses.length}`].sort())
   t.is((await evaluate(model, wrong, { batchSize: 8 })).loss, Math.min(...losses))
+})
+
+test('where no evaluation gives a number there is no best, and that is said', async (t) => {
+  const warnings = warningsOf(t, 'TORCH_ADAPTERS_NO_BEST')
+  const model = await ready(t)
+  const args = recipe(scratch(t), {
+    metricForBestModel: 'mine',
+    greaterIsBetter: true,
+    loadBestModelAtEnd: true,
+    maxSteps: 4
+  })
+  const computeMetrics = () => ({ mine: Number.NaN })
+  const trainer = new AdapterTrainer({ model, trainDataset: rows, evalDataset: wrong, args, computeMetrics })
+  const result = await trainer.train()
+  await soon()
+  t.is(result.best, undefined)
+  t.is(warnings.length, 1)
+  t.regex(warnings[0] ?? '', /no evaluation gave a number for 'mine'.*the model stays as its last step left it/)
 })
 
 test('a best checkpoint that is gone at the end: the run is whole in its last one, and goes on from there', async (t) => {

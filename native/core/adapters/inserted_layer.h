@@ -11,7 +11,8 @@ namespace ta {
 inline void require_features(const at::Tensor& x, const Layer& layer) {
   const auto wanted = layer.size().in;
   if (wanted == 0 || x.size(-1) == wanted) return;
-  fail(ErrorCode::invalid_argument, "forward", "an adapter that surgery put into the model does not fit where it stands",
+  fail(ErrorCode::invalid_argument, "forward",
+       "an adapter that surgery put into the model does not fit where it stands",
        {.expected = text(wanted, " features, its hiddenSize"),
         .got = text(x.size(-1)),
         .hint = text("Undo it, and give hiddenSize: ", x.size(-1))});

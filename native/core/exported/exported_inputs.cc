@@ -233,7 +233,8 @@ int64_t ExportedModel::tokens_of(const at::Tensor& values) const {
     const std::lock_guard lock(tokens_mutex_);
     if (const auto known = tokens_.find(sizes); known != tokens_.end()) return known->second;
   }
-  // The graph alone knows how many tokens it makes of a row, and whatever stands in it, adapters or surgery, makes no others.
+  // The graph alone knows how many tokens it makes of a row, and whatever stands in it, adapters or surgery, makes no
+  // others.
   const c10::NoGradGuard guard;
   auto all = values.sizes().vec();
   all[0] = 1;

@@ -193,6 +193,13 @@ at::Tensor EncoderLayer::end(const LayerEnding&, const ForwardContext&) {
   fail(ErrorCode::unsupported, "forward", std::string(type()) + " has no parts");
 }
 
+bool Encoder::Beginning::has_only_tokens(const RowLayout& alone) const {
+  if (!own.defined()) return false;
+  for (int64_t row = 0; row < rows.rows(); ++row)
+    if (alone.length(row) == 1 && rows.length(row) > 1) return true;
+  return false;
+}
+
 FirstLayers Encoder::free_layers(const ForwardContext& context) {
   if (reached_in_front(context)) return {};
   int64_t layer = 0;
@@ -233,8 +240,9 @@ Encoded Encoder::encode(const PackedBatch& batch, const ForwardContext& context,
 
   // The last layer answers for one token a row where nobody reads the others.
   const auto first = static_cast<size_t>(batch.first_layer);
-  const bool rows_only =
-      request.row_tokens_only && !request.hidden_states && first < layers_.size() && !needs_all_tokens(context);
+  // So it does where each stands at its row's end, as the only token of a row with a prompt behind it does not.
+  const bool rows_only = request.row_tokens_only && !request.hidden_states && first < layers_.size() &&
+                         !needs_all_tokens(context) && !(is_causal() && start.has_only_tokens(read.layout));
   if (first == layers_.size() && first > 0) x = finish(x, inner);
   const bool is_begun = read.states.defined() && x.size(1) > config_.hidden_size;
   for (size_t i = first; i < layers_.size(); ++i) {
@@ -379,8 +387,13 @@ at::Tensor finish_at(AdapterSite& site, const Slot& norm, const at::Tensor& h, c
   if (context.segments != nullptr) {
     for (const auto& segment : *context.segments) {
       if (!segment.setup || !site.has_any(*segment.setup)) continue;
-      fail(ErrorCode::unsupported, "forward", "an adapter's site needs the LayerNorm that surgery has replaced",
-           {.hint = "Run the batch without adapters, undo the replacement, or replace the module's dense"});
+      fail(ErrorCode::unsupported, "forward",
+           "a bottleneck by name stands around the LayerNorm that surgery has replaced",
+           {.expected = "the LayerNorm behind the sub-layer as it was",
+            .got = norm.layer->type(),
+            .hint = "Put the module behind the sub-layer's dense, undo the replacement, or run the batch without "
+                    "bottlenecks "
+                    "(LoRA and its kin need no LayerNorm)"});
     }
   }
   return norm(h + r, context);

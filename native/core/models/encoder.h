@@ -90,6 +90,8 @@ class Encoder : public Model {
     at::Tensor own = {};    ///< [tokens] int64: where each row's own tokens are; undefined where there are no others
     at::Tensor first = {};  ///< [rows] int64: where each row begins, its prompts included
 
+    /// Whether a row of these has one token, and others behind it.
+    bool has_only_tokens(const RowLayout& alone) const;
     /// Where these tokens of the batch are.
     at::Tensor at(const at::Tensor& tokens) const { return own.defined() ? own.index_select(0, tokens) : tokens; }
   };
