@@ -24,26 +24,14 @@ export function libraryFails(config: AdapterConfig, model: ModelConfig): string 
 }
 
 /** Families for which it has code of its own. Others it knows by a description, which has no word for prefixes and prompts. */
-const ownCode = [
+const ownCode = new Set([
   ...['albert', 'bart', 'beit', 'bert', 'bert-generation', 'clip', 'clip_text_model', 'clip_vision_model', 'deberta'],
-  ...[
-    'deberta-v2',
-    'distilbert',
-    'electra',
-    'encoder-decoder',
-    'gpt2',
-    'gptj',
-    'llama',
-    'mbart',
-    'mistral',
-    'mt5',
-    'plbart'
-  ],
-  ...['roberta', 't5', 'vit', 'whisper', 'xlm-roberta', 'xmod']
-]
+  ...['deberta-v2', 'distilbert', 'electra', 'encoder-decoder', 'gpt2', 'gptj', 'llama', 'mbart', 'mistral', 'mt5'],
+  ...['plbart', 'roberta', 't5', 'vit', 'whisper', 'xlm-roberta', 'xmod']
+])
 
 function undescribed({ method }: MethodConfig, { exported, modelType }: ModelConfig): string | undefined {
-  if (exported?.ofHuggingFace !== true || ownCode.includes(modelType)) return undefined
+  if (exported?.ofHuggingFace !== true || ownCode.has(modelType)) return undefined
   if (method !== 'prefix_tuning' && method !== 'prompt_tuning') return undefined
   return `has no ${method === 'prefix_tuning' ? 'prefixes' : 'prompts'} for ${exported.className}, or for any family of whose code it has no copy`
 }

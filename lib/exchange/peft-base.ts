@@ -8,8 +8,8 @@ import type { PeftFolder } from './peft-folder.js'
 const prefixOf = (type: ModelType): string => modelFamilies[type].adapterClass.replace(/AdapterModel$/, '')
 
 /**
- * Refuses a folder that names a class of another family (`auto_mapping`, which PEFT writes where there is no task type, and we always do): the
- * names and shapes of BERT's Linears are RoBERTa's, too. A class of one's own says nothing.
+ * Refuses a folder that names a class of another family (`auto_mapping`, which PEFT writes where there is no task type, and we
+ * always): the names and shapes of BERT's Linears are RoBERTa's, too. A class of one's own says nothing.
  */
 export function checkPeftBase({ folder, config }: PeftFolder, model: ModelConfig): void {
   const { baseClass, baseLibrary } = config

@@ -1,6 +1,6 @@
 // The benchmark's command line.
-import { parseArgs } from 'node:util'
-import { argumentProblem, Problem } from '../lib/terminal.mjs'
+import { parseOptions } from '../lib/options.mjs'
+import { Problem } from '../lib/terminal.mjs'
 import { rows } from './rows.mjs'
 
 const usage = `npm run bench -- [ROWS] [options]
@@ -30,9 +30,8 @@ function listOf(option, text, example) {
 
 /** @returns {{ names: string[], counts: number[] | undefined, threads: number[], rounds: number | undefined, device: string, json: string | undefined } | string} text to print */
 export function readOptions(args) {
-  let parsed
-  try {
-    parsed = parseArgs({
+  const { values, positionals } = parseOptions(
+    {
       args,
       allowPositionals: true,
       options: {
@@ -43,11 +42,9 @@ export function readOptions(args) {
         json: { type: 'string' },
         help: { type: 'boolean', default: false }
       }
-    })
-  } catch (error) {
-    throw argumentProblem(error, 'npm run bench -- --help')
-  }
-  const { values, positionals } = parsed
+    },
+    'npm run bench -- --help'
+  )
   if (values.help) return usage
   const names = positionals.length > 0 ? positionals : Object.keys(rows)
   const unknown = names.filter((name) => !Object.hasOwn(rows, name))

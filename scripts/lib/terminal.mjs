@@ -25,19 +25,6 @@ export function wrap(text, width = Math.min(stdout.columns ?? 100, 100)) {
   return [...lines, line].join('\n')
 }
 
-/**
- * What node:util's parseArgs throws, in one line: of a value that begins with a dash Node tells how it is written, on lines of
- * its own.
- * @param {unknown} error
- * @param {string} help the command that tells of the options
- */
-export function argumentProblem(error, help) {
-  const [first = ''] = /** @type {Error} */ (error).message.split('\n')
-  const [, name] = /^Option '(--[\w-]+).*ambiguous/.exec(first) ?? []
-  const problem = name === undefined ? first.replace(/\.?$/, '.') : `${name}: expected a value, got an option.`
-  return new Problem(`${problem} See ${help}.`)
-}
-
 function draw(name, done, total, unit) {
   const share = total > 0 ? Math.min(done / total, 1) : 0
   const counts = unit === 'bytes' ? `${bytes(done)} / ${bytes(total)}` : `${done} / ${total} ${unit}`

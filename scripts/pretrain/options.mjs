@@ -1,8 +1,8 @@
 // The pretraining's command line.
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import { argumentProblem, Problem } from '../lib/terminal.mjs'
+import { parseOptions } from '../lib/options.mjs'
+import { Problem } from '../lib/terminal.mjs'
 
 const repository = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -30,8 +30,8 @@ Pretrains the quickstart's encoder on WordNet's definitions. A run that was stop
 /** @param {string[]} args @returns {Options | string} the text to print when that is all that is asked for */
 export function readOptions(args) {
   const text = /** @type {const} */ ('string')
-  const parse = () =>
-    parseArgs({
+  const { values } = parseOptions(
+    {
       args,
       options: {
         model: { type: text, default: join(repository, 'models', 'wordnet-bert-mini') },
@@ -46,13 +46,9 @@ export function readOptions(args) {
         seed: { type: text, default: '1' },
         help: { type: 'boolean', default: false }
       }
-    }).values
-  let values
-  try {
-    values = parse()
-  } catch (error) {
-    throw argumentProblem(error, '--help')
-  }
+    },
+    '--help'
+  )
   const { help, model, out, ...numbers } = values
   if (help) return usage
   for (const [name, value] of Object.entries(numbers)) {

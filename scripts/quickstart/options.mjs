@@ -2,8 +2,8 @@
 import { existsSync, statSync } from 'node:fs'
 import { relative, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
-import { argumentProblem, Problem } from '../lib/terminal.mjs'
+import { parseOptions } from '../lib/options.mjs'
+import { Problem } from '../lib/terminal.mjs'
 import { taskBuilders } from './tasks.mjs'
 
 const usage = `npm run quickstart -- [options]
@@ -55,9 +55,8 @@ function count(name, value) {
 
 /** @param {string[]} args @returns {Options | string} the text to print when that is all that is asked for */
 export function readOptions(args) {
-  let values
-  try {
-    values = parseArgs({
+  const { values } = parseOptions(
+    {
       args,
       options: {
         task: { type: 'string' },
@@ -69,10 +68,9 @@ export function readOptions(args) {
         seed: { type: 'string', default: '1' },
         help: { type: 'boolean', default: false }
       }
-    }).values
-  } catch (error) {
-    throw argumentProblem(error, 'npm run quickstart -- --help')
-  }
+    },
+    'npm run quickstart -- --help'
+  )
   if (values.help) return usage
   if (values.data !== undefined && values.task !== undefined) {
     throw new Problem('--data: your own rows are a task of their own; leave --task out.')

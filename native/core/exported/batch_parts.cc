@@ -16,18 +16,8 @@ namespace ta::exported {
 
 namespace {
 
-// Where the tokens of these rows are.
-at::Tensor tokens_of(const RowLayout& layout, const Rows& rows, at::Device device) {
-  Rows places;
-  for (int64_t row : rows)
-    for (int64_t token = layout.starts()[row]; token < layout.starts()[row + 1]; ++token) places.push_back(token);
-  return at::tensor(places, at::kLong).to(device);
-}
-
-RowLayout layout_of(const RowLayout& layout, const Rows& rows) {
-  Rows lengths;
-  for (int64_t row : rows) lengths.push_back(layout.length(row));
-  return RowLayout(lengths);
+at::Tensor numbers(const Rows& values, at::Device device) {
+  return at::tensor(values, at::kLong).to(device);
 }
 
 std::vector<RowSegment> segments_of(const std::vector<RowSegment>& all, const Rows& rows) {
@@ -45,33 +35,12 @@ std::vector<RowSegment> segments_of(const std::vector<RowSegment>& all, const Ro
   return result;
 }
 
-// What a network reads of these rows; labels, words and questions are left out.
-PackedBatch batch_of(const PackedBatch& all, const Rows& rows, const at::Tensor& tokens, int64_t open) {
-  const auto device = tokens.device();
-  const auto numbers = at::tensor(rows, at::kLong).to(device);
-  PackedBatch part;
-  part.layout = layout_of(all.layout, rows);
-  if (all.ids.defined()) part.ids = all.ids.index_select(0, tokens);
-  if (all.pixels.defined()) {
-    part.pixels = all.pixels.index_select(0, numbers);
-    if (!all.value_lengths.empty()) {
-      for (int64_t row : rows) part.value_lengths.push_back(all.value_lengths[row]);
-      const auto [least, most] = std::minmax_element(part.value_lengths.begin(), part.value_lengths.end());
-      if (open >= 0) {
-        part.pixels = part.pixels.narrow(open + 1, 0, *most).contiguous();
-        if (*least == *most) part.value_lengths.clear();
-      }
-    }
-  }
-  if (all.source_ids.defined()) {
-    part.source_ids = all.source_ids.index_select(0, tokens_of(all.source_layout, rows, device));
-    part.source_layout = layout_of(all.source_layout, rows);
-  }
-  if (all.token_types) part.token_types = all.token_types->index_select(0, tokens);
-  if (all.positions) part.positions = all.positions->index_select(0, tokens);
-  const auto& starts = part.layout.starts();
-  part.first_tokens = at::tensor(Rows(starts.begin(), starts.end() - 1), at::kLong).to(device);
-  part.last_tokens = at::tensor(Rows(starts.begin() + 1, starts.end()), at::kLong).to(device) - 1;
+PackedBatch batch_of(const PackedBatch& all, const Rows& rows, int64_t open) {
+  auto part = all.in_order(rows);
+  if (part.value_lengths.empty() || open < 0) return part;
+  const auto [least, most] = std::minmax_element(part.value_lengths.begin(), part.value_lengths.end());
+  part.pixels = part.pixels.narrow(open + 1, 0, *most).contiguous();
+  if (*least == *most) part.value_lengths.clear();
   return part;
 }
 
@@ -134,8 +103,8 @@ Encoded encode_parts(const PackedBatch& batch, const ForwardContext& context, co
   std::vector<Joined> hidden;
   Encoded result;
   for (const auto& own : parts) {
-    const auto places = tokens_of(batch.layout, own, device);
-    const auto part = batch_of(batch, own, places, open);
+    const auto places = numbers(batch.layout.tokens_of(own), device);
+    const auto part = batch_of(batch, own, open);
     std::vector<RowSegment> segments;
     if (context.segments != nullptr && !context.segments->empty()) segments = segments_of(*context.segments, own);
     FusionScores scores;
@@ -144,7 +113,7 @@ Encoded encode_parts(const PackedBatch& batch, const ForwardContext& context, co
     if (context.fusion_scores != nullptr) inner.fusion_scores = &scores;
     const auto encoded = encode(part, inner);
     if (context.fusion_scores != nullptr) add_scores(*context.fusion_scores, scores, places, batch.layout.tokens());
-    tokens.add(places), rows.add(at::tensor(own, at::kLong).to(device));
+    tokens.add(places), rows.add(numbers(own, device));
     last.add(encoded.last);
     if (encoded.row_states.defined()) row_states.add(encoded.row_states);
     hidden.resize(encoded.hidden_states.size());

@@ -31,9 +31,7 @@ at::ScalarType wire_dtype(int64_t number, const std::string& what) {
     case 11:
       fail(ErrorCode::unsupported, "read " + what, "complex numbers are not supported",
            {.expected = "integers, float64, float32, float16, bfloat16 or bool",
-            .got = text("complex", number == 9    ? 32
-                                   : number == 10 ? 64
-                                                  : 128),
+            .got = text("complex", 32 << (number - 9)),
             .hint = "Write it with real numbers: cos and sin in place of polar"});
     default:
       fail(ErrorCode::unsupported, "read " + what, "element type not supported",

@@ -194,8 +194,7 @@ at::Tensor EncoderLayer::end(const LayerEnding&, const ForwardContext&) {
 }
 
 bool Encoder::Beginning::has_only_tokens(const RowLayout& alone) const {
-  if (!own.defined()) return false;
-  for (int64_t row = 0; row < rows.rows(); ++row)
+  for (int64_t row = 0; own.defined() && row < rows.rows(); ++row)
     if (alone.length(row) == 1 && rows.length(row) > 1) return true;
   return false;
 }
@@ -392,8 +391,7 @@ at::Tensor finish_at(AdapterSite& site, const Slot& norm, const at::Tensor& h, c
            {.expected = "the LayerNorm behind the sub-layer as it was",
             .got = norm.layer->type(),
             .hint = "Put the module behind the sub-layer's dense, undo the replacement, or run the batch without "
-                    "bottlenecks "
-                    "(LoRA and its kin need no LayerNorm)"});
+                    "bottlenecks (LoRA and its kin need no LayerNorm)"});
     }
   }
   return norm(h + r, context);
