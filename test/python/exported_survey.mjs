@@ -9,7 +9,7 @@ const cases = JSON.parse(readFileSync(join(folder, 'cases.json'), 'utf8'))
 
 /** What each lacks, and the words that say so: all others answer as in Python and train every method below. */
 const lacks = {
-  fnet: { opening: /fft_fftn/ },
+  fnet: { lora: /query/, prefix_tuning_flat: /takes no prefix/ },
   squeezebert: {
     seq_bn: /no layer was found/,
     lora: /no layer was found/,

@@ -26,6 +26,9 @@ class LoraPlace : public AdapterPlace, public LinearExtension {
   /// The Linear is a part of the module at this path, which does more: what stands here acts on the value y of all of
   /// it.
   void act_on_whole(std::string path) { whole_ = std::move(path); }
+  /// Its weight is the network's to compute, anew at every call: the tensor here has its sizes alone.
+  void has_no_weight() { weightless_ = true; }
+  bool weightless() const { return weightless_; }
   /// Empty: it is all that its module does.
   const std::string& whole() const { return whole_; }
   /// y [tokens, out] for x [tokens, in]
@@ -66,6 +69,7 @@ class LoraPlace : public AdapterPlace, public LinearExtension {
   LinearTensors original_;
   int64_t merged_ = -1;
   std::string whole_;
+  bool weightless_ = false;
 };
 
 /// Gives a layer such a place, as its child `loras`.

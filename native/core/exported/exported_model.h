@@ -171,7 +171,7 @@ class ExportedModel : public Model, public NamedNetwork {
   void prepare_source(BatchInput& input) const;
   bool meets_shared(const ForwardContext& context) const;
   bool asks_where_rows_end(const ForwardContext& context);
-  void check_padding(const PaddedRows& rows, const char* mask) const;
+  void check_padding(const PaddedRows& rows, int64_t least, const char* mask) const;
   int64_t open_size() const;  ///< which of facts().image differs from row to row; -1: none
   int64_t tokens_of(const at::Tensor& row_values) const;
   at::Tensor pooled(const at::Tensor& states, const PackedBatch& batch) const;

@@ -139,7 +139,7 @@ void ExportedModel::collect_facts() {
 // Blocks that part a row, gates that mean over it, positions counted from its end.
 bool ExportedModel::asks_where_rows_end(const ForwardContext& context) {
   for (const auto& place : tree_->slots())
-    if (place.slot->layer != place.own && inserted_reads_rows(*place.slot->layer)) return true;
+    if (!place.of_rows && place.slot->layer != place.own && inserted_reads_rows(*place.slot->layer)) return true;
   if (context.segments == nullptr) return false;
   if (context.fusion_scores != nullptr) return true;
   bool asks = false;
@@ -158,12 +158,16 @@ const char* ExportedModel::own_mask() const {
 }
 
 // A row that is shorter than the graph takes has padding, which the mask hides as it does in PyTorch.
-void ExportedModel::check_padding(const PaddedRows& rows, const char* mask) const {
-  if (rows.even() || rows_mix_ || asks_for(mask)) return;
+void ExportedModel::check_padding(const PaddedRows& rows, int64_t least, const char* mask) const {
+  const auto lengths = rows.layout().lengths();
+  const bool masked = asks_for(mask);
+  if (*std::min_element(lengths.begin(), lengths.end()) >= least || (masked && rows_mix_)) return;
   fail(ErrorCode::unsupported, "forward",
-       text("a row is shorter than the graph takes, and has no ", mask, " to hide padding with"),
-       {.expected = text("rows of at least ", rows.columns(), " tokens"),
-        .hint = text("Export it with ", mask, " among its inputs")});
+       text("a row is shorter than the graph takes, and ",
+            masked ? "padding changes its answer, under the mask, too" : text("has no ", mask, " to hide padding with")),
+       {.expected = text("rows of at least ", least, " tokens"),
+        .hint = masked ? "Export it with --range for rows as short as that"
+                       : text("Export it with ", mask, " among its inputs")});
 }
 
 // What heads for rows read: [tokens, n] → [rows, n].
@@ -203,7 +207,7 @@ Encoded ExportedModel::encode_together(const PackedBatch& batch, const ForwardCo
   // Values that rows of numbers were padded with are tokens of the rectangle, too.
   const int64_t least = ids_ >= 0 ? columns_.least : batch.value_lengths.empty() ? 1 : tokens_of(batch.pixels);
   const PaddedRows rows(batch.layout, program_->device(), least);
-  check_padding(rows, own_mask());
+  check_padding(rows, ids_ >= 0 ? least : 1, own_mask());
   std::optional<bool> asks;  // of rows of several lengths alone
   const auto rectangle = [&](const PaddedRows& one) {
     if (one.even()) return false;
@@ -222,7 +226,7 @@ Encoded ExportedModel::encode_together(const PackedBatch& batch, const ForwardCo
   std::optional<Pass> encoder;
   if (source_ids_ >= 0) {
     source.emplace(batch.source_layout, program_->device(), source_columns_.least);
-    check_padding(*source, "attention_mask");
+    check_padding(*source, source_columns_.least, "attention_mask");
     source_context = layout(*source, batch.source_layout);
     // Whose scores they are a place says by its layer, and tokens of two kinds have no one form: the decoder's are
     // kept.

@@ -36,6 +36,7 @@ bool matches(std::string_view pattern, std::string_view path) {
 std::string NamedModules::candidates() const {
   std::vector<std::string> found;
   for (const auto& place : tree_.slots()) {
+    if (place.of_rows) continue;
     if (hidden_ > 0 && graph_.slots[place.output].shape.back().number != hidden_) continue;
     std::string general;
     for (const auto& part : name(place.path)) {
@@ -56,7 +57,7 @@ std::string NamedModules::candidates() const {
 
 const SlotPlace* NamedModules::place_at(const std::string& path) const {
   const auto found = std::find_if(tree_.slots().begin(), tree_.slots().end(),
-                                  [&](const SlotPlace& place) { return place.path == path; });
+                                  [&](const SlotPlace& place) { return place.path == path && !place.of_rows; });
   return found == tree_.slots().end() ? nullptr : &*found;
 }
 

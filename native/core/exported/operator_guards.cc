@@ -47,11 +47,21 @@ void guard_upsample(const Arguments& arguments) {
   }
 }
 
+// A number that is no way of sampling leaves the result as it was allocated.
+void guard_grid_sampler(const Arguments& arguments) {
+  for (const size_t i : {2, 3}) {
+    const int64_t way = arguments[i].toInt();
+    if (way >= 0 && way <= 2) continue;
+    refuse("grid_sampler", "interpolation and padding by the numbers 0, 1 or 2", text(way));
+  }
+}
+
 }  // namespace
 
 Guard guard_of(std::string_view base_name) {
   if (base_name == "scaled_dot_product_attention") return guard_attention;
   if (base_name == "_weight_norm") return guard_weight_norm;
+  if (base_name == "grid_sampler") return guard_grid_sampler;
   if (base_name.starts_with("upsample_")) return guard_upsample;
   return nullptr;
 }

@@ -80,7 +80,8 @@ void Running::replace(const SlotPlace& place, Layer& layer, const ForwardContext
   const auto outer = std::exchange(own.at_, &place);
   const bool outer_run = std::exchange(own.has_run_, false);
   const auto& pass = own.pass_.side(place.source);
-  const auto y = layer.forward(pass.pack(input), context);
+  const auto single = RowLayout::single(place.of_rows ? input.size(0) : 0);
+  const auto y = place.of_rows ? layer.forward(input, context.with(single)) : layer.forward(pass.pack(input), context);
   own.at_ = outer;
   own.has_run_ = outer_run;
   // Others may read what the module made on the way.
@@ -91,7 +92,7 @@ void Running::replace(const SlotPlace& place, Layer& layer, const ForwardContext
          text("others read more of '", place.path, "' than its output: it cannot be left out"),
          {.hint = "Put it in a sequence with what is new"});
   }
-  own.execution_.set(place.output, pass.unpack(y, input));
+  own.execution_.set(place.output, place.of_rows ? y : pass.unpack(y, input));
 }
 
 at::Tensor Running::run(const SlotPlace& place, const at::Tensor& x) {
@@ -105,9 +106,10 @@ at::Tensor Running::run(const SlotPlace& place, const at::Tensor& x) {
   auto& execution = own->execution_;
   const auto& pass = own->pass_.side(place.source);
   const auto before = execution.tensor(place.input);
-  execution.set(place.input, pass.unpack(x, before));
+  execution.set(place.input, place.of_rows ? x : pass.unpack(x, before));
   execution.run_nodes(place.nodes);
-  auto y = pass.pack(execution.tensor(place.output));
+  auto y = execution.tensor(place.output);
+  if (!place.of_rows) y = pass.pack(y);
   // What reads the same value behind this module reads the value itself.
   const auto& info = execution.program().graph().slots[place.input];
   if (info.is_output || (!info.users.empty() && info.users.back() > place.nodes.last))

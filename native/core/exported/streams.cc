@@ -27,6 +27,11 @@ bool Streams::is_token(const SlotInfo& info) const {
          (begins_with(info.shape, tokens) || begins_with(info.shape, source));
 }
 
+bool Streams::is_row(const SlotInfo& info) const {
+  return info.is_tensor && info.dtype == at::kFloat && tokens.size() == 2 && info.shape.size() == 2 &&
+         info.shape[0] == tokens[0] && info.shape[1].number > 0;
+}
+
 bool Streams::of_source(const Graph& graph, const SlotInfo& info) const {
   if (source.size() < 2 || source[1].symbol < 0) return false;
   const auto has = [&](const Size& column) {

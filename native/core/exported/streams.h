@@ -18,6 +18,9 @@ struct Streams {
 
   /// A float32 value with one entry for each token of either.
   bool is_token(const SlotInfo& info) const;
+  /// A float32 value with one entry for each row, where the stream is one of tokens: what is pooled, and heads make of
+  /// it.
+  bool is_row(const SlotInfo& info) const;
   bool of_source(const Graph& graph, const SlotInfo& info) const;
 };
 

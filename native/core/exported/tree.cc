@@ -1,6 +1,7 @@
 #include "core/exported/tree.h"
 
 #include <algorithm>
+#include <iterator>
 
 #include "core/error.h"
 #include "core/exported/tree_names.h"
@@ -48,6 +49,8 @@ Tree::Tree(const Graph& graph, const Weights& weights, Streams streams, std::map
     if (!module.path.empty()) add_module(module.path, &module);
   for (const auto& input : graph.inputs)
     if (inputs_.contains(input.name) && inputs_[input.name] == &input) add_value(input);
+  for (const auto& path : own_forwards_)
+    if (!inputs_.contains(path + ".weight")) weightless_linear(path);
 }
 
 Module* Tree::find(const std::string& path) const {
@@ -143,7 +146,11 @@ bool Tree::is_token(int32_t slot) const {
   return slot >= 0 && streams_.is_token(graph_.slots[slot]);
 }
 
-// Where PyTorch's call takes one value a token first, and gives one and no more of them.
+bool Tree::is_row(int32_t slot) const {
+  return slot >= 0 && streams_.is_row(graph_.slots[slot]);
+}
+
+// Where PyTorch's call takes one value a token, or a row, first, and gives one and no more of them.
 SlotPlace* Tree::slot_place(const ModuleInfo& module) {
   if (module.calls.size() != 1) {
     unclear_modules_[module.path] =
@@ -160,21 +167,27 @@ SlotPlace* Tree::slot_place(const ModuleInfo& module) {
     for (int32_t slot : call.outputs)
       if (slot >= 0 && is_read_behind(graph_.slots[slot], call.nodes)) outputs.push_back(slot);
   } else {
-    for (int32_t slot : graph_.entering(call.nodes))
-      if (is_token(slot)) inputs.push_back(slot);
+    const auto entering = graph_.entering(call.nodes);
+    std::copy_if(entering.begin(), entering.end(), std::back_inserter(inputs),
+                 [&](int32_t slot) { return is_token(slot); });
+    if (inputs.empty())
+      std::copy_if(entering.begin(), entering.end(), std::back_inserter(inputs),
+                   [&](int32_t slot) { return is_row(slot); });
     outputs = graph_.leaving(call.nodes);
   }
   if (outputs.size() > 1) unclear_modules_[module.path] = "it gives several values, " + values_text(graph_, outputs);
   if (outputs.size() == 1 && inputs.size() > 1)
     unclear_modules_[module.path] = "it takes several values, " + values_text(graph_, inputs);
   if (inputs.size() != 1 || outputs.size() != 1 || inputs == outputs) return nullptr;
-  if (!is_token(inputs[0]) || !is_token(outputs[0])) return nullptr;
+  const bool of_rows = is_row(inputs[0]) && is_row(outputs[0]);
+  if (!of_rows && (!is_token(inputs[0]) || !is_token(outputs[0]))) return nullptr;
   // A value that the module only hands through is none that others could be told from.
   if (!call.nodes.contains(graph_.slots[outputs[0]].producer)) return nullptr;
   const auto of_source = [&](int32_t slot) { return streams_.of_source(graph_, graph_.slots[slot]); };
   const bool source = of_source(inputs[0]);
   if (source != of_source(outputs[0])) return nullptr;
-  return &slots_.emplace_back(SlotPlace{module.path, nullptr, nullptr, call.nodes, inputs[0], outputs[0], source});
+  return &slots_.emplace_back(
+      SlotPlace{module.path, nullptr, nullptr, call.nodes, inputs[0], outputs[0], source, of_rows});
 }
 
 std::shared_ptr<Layer> Tree::own_layer(const ModuleInfo& module) {

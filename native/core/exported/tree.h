@@ -21,7 +21,7 @@
 
 namespace ta::exported {
 
-/// A module that takes and gives one value a token: what stands there, and its part of the graph.
+/// A module that takes and gives one value a token, or one a row: what stands there, and its part of the graph.
 struct SlotPlace {
   std::string path;
   Slot* slot = nullptr;
@@ -29,6 +29,7 @@ struct SlotPlace {
   Range nodes;
   int32_t input = -1, output = -1;  ///< slots of the graph
   bool source = false;              ///< its tokens are the encoder's, of a network that has a decoder, too
+  bool of_rows = false;             ///< it takes and gives one value a row, which was pooled from the tokens
 };
 
 /// A Linear of the library at a product of the graph; a module that is called several times has several. `path`: of its
@@ -69,7 +70,7 @@ class GraphModule : public Layer {
 class Tree {
  public:
   /// `tied`: names in the state dict that are another name's tensor. `own_forwards`: paths of Linears whose class has a
-  /// forward of its own.
+  /// forward of its own, or whose weight the network computes.
   Tree(const Graph& graph, const Weights& weights, Streams streams, std::map<std::string, std::string> tied,
        std::set<std::string> own_forwards);
 
@@ -95,6 +96,7 @@ class Tree {
   Range product_at(int32_t node) const;
   /// Whether a slot has one value for each token, row by row.
   bool is_token(int32_t slot) const;
+  bool is_row(int32_t slot) const;
 
  private:
   void add_module(const std::string& path, const ModuleInfo* module);
@@ -104,7 +106,11 @@ class Tree {
   std::optional<std::vector<Product>> products_of(const Input& weight, const std::string& bias) const;
   bool bare_linear(const Input& weight);
   bool whole_linear(const Input& weight);
-  std::optional<Product> whole_call(const ModuleInfo& module, const ModuleCall& call) const;
+  void weightless_linear(const std::string& path);
+  void stand_at(GraphModule& module, LinearPlace linear);
+  bool whole_calls(const ModuleInfo& module, LayerSize size, LinearPlace& result);
+  std::optional<Product> whole_call(const ModuleInfo& module, const ModuleCall& call, LayerSize size) const;
+  LayerSize size_of(const Input& weight) const;
   bool is_product_alone(const ModuleInfo& module, const std::vector<Product>& products) const;
   bool is_clear(const ModuleInfo& module, const Input& weight);
   bool is_read_by_parent(const ModuleInfo& module, const std::vector<int32_t>& users) const;

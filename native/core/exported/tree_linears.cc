@@ -1,5 +1,7 @@
 // The tree's part that finds Linears: modules that are one, weights of larger modules, and subclasses of nn.Linear.
 
+#include <ATen/ops/zeros.h>
+
 #include <algorithm>
 
 #include "core/error.h"
@@ -109,36 +111,57 @@ bool Tree::bare_linear(const Input& weight) {
   return true;
 }
 
+LayerSize Tree::size_of(const Input& weight) const {
+  const auto& shape = graph_.slots[weight.slot].shape;
+  return {shape[1].number, shape[0].number};
+}
+
 // What one call of a Linear takes, of its features, and what it gives.
-std::optional<Product> Tree::whole_call(const ModuleInfo& module, const ModuleCall& call) const {
+std::optional<Product> Tree::whole_call(const ModuleInfo& module, const ModuleCall& call, LayerSize size) const {
   if (call.nodes.empty() || !call.contiguous) return std::nullopt;
   auto inputs = call.has_signature ? call.inputs : graph_.entering(call.nodes);
   const auto outputs = call.has_signature ? call.outputs : graph_.leaving(call.nodes);
   // PEFT's layers read the first argument.
   if (call.has_signature && inputs.size() > 1) inputs.resize(1);
   if (inputs.size() != 1 || outputs.size() != 1 || inputs[0] < 0 || outputs[0] < 0) return std::nullopt;
-  const auto &weight = *value_of(module, "weight"), *bias = value_of(module, "bias");
-  const auto& features = graph_.slots[weight.slot].shape;
-  const auto sizes = [&](int32_t slot, const Size& last) {
+  const auto sizes = [&](int32_t slot, int64_t last) {
     const auto& shape = graph_.slots[slot].shape;
-    const bool fits = shape.size() > 1 && shape.back() == last && graph_.slots[slot].dtype == at::kFloat;
+    const bool fits = shape.size() > 1 && shape.back().number == last && graph_.slots[slot].dtype == at::kFloat;
     return fits ? std::optional(std::vector<Size>(shape.begin(), shape.end() - 1)) : std::nullopt;
   };
-  const auto in = sizes(inputs[0], features[1]);
-  if (!in || in != sizes(outputs[0], features[0])) return std::nullopt;
-  return Product{call.nodes.first, call.nodes.last, inputs[0], outputs[0], weight.name, bias ? bias->name : "", false};
+  const auto in = sizes(inputs[0], size.in);
+  if (!in || in != sizes(outputs[0], size.out)) return std::nullopt;
+  const auto* bias = value_of(module, "bias");
+  return Product{call.nodes.first,        call.nodes.last,        inputs[0], outputs[0],
+                 module.path + ".weight", bias ? bias->name : "", false};
 }
 
 // Whether each call of a Linear whose class has a forward of its own is no more than the product.
 bool Tree::is_product_alone(const ModuleInfo& module, const std::vector<Product>& products) const {
   return std::all_of(module.calls.begin(), module.calls.end(), [&](const ModuleCall& call) {
     if (call.nodes.empty()) return true;  // others read the weight
-    const auto whole = whole_call(module, call);
+    const auto whole = whole_call(module, call, size_of(*value_of(module, "weight")));
     return whole && std::any_of(products.begin(), products.end(), [&](const Product& product) {
              return weights_.root(whole->input) == weights_.root(product.input) &&
                     weights_.root(whole->output) == product.output;
            });
   });
+}
+
+// All calls of a Linear whose class does more than the product, into `result`.
+bool Tree::whole_calls(const ModuleInfo& module, LayerSize size, LinearPlace& result) {
+  const auto is_called = [](const ModuleCall& call) { return !call.nodes.empty(); };
+  if (std::none_of(module.calls.begin(), module.calls.end(), is_called)) return false;
+  for (const auto& call : module.calls) {
+    auto one = whole_call(module, call, size);
+    if (!one) {
+      unclear_linears_[module.path] = text("its class ", module.type, " gives no single float32 value of ", size.out,
+                                           " features for one of ", size.in, ", which is what adapters act on");
+      return false;
+    }
+    result.products.push_back(std::move(*one));
+  }
+  return true;
 }
 
 // A Linear whose class does more than the product: the graph keeps what it does, and what stands at it is new.
@@ -147,30 +170,47 @@ bool Tree::whole_linear(const Input& weight) {
   if (last_name(weight.name) != "weight" || !own_forwards_.contains(path)) return false;
   const int32_t index = graph_.find_module(path);
   auto* module = dynamic_cast<GraphModule*>(by_path_.at(path).get());
-  const auto shape = numbers(graph_.slots[weight.slot].shape);
-  if (index < 0 || module == nullptr || shape.size() != 2) return false;
+  const auto& shape = graph_.slots[weight.slot].shape;
+  if (index < 0 || module == nullptr || shape.size() != 2 || graph_.slots[weight.slot].dtype != at::kFloat)
+    return false;
   const auto& info = graph_.modules[index];
-  const auto is_called = [](const ModuleCall& call) { return !call.nodes.empty(); };
-  if (std::none_of(info.calls.begin(), info.calls.end(), is_called)) return false;
+  const auto size = size_of(weight);
   LinearPlace result{path, nullptr, nullptr, {}, true};
-  for (const auto& call : info.calls) {
-    auto one = whole_call(info, call);
-    if (!one || graph_.slots[weight.slot].dtype != at::kFloat) {
-      unclear_linears_[path] = text("its class ", info.type, " gives no single float32 value of ", shape[0],
-                                    " features for one of ", shape[1], ", which is what adapters act on");
-      return false;
-    }
-    result.products.push_back(std::move(*one));
-  }
+  if (!whole_calls(info, size, result)) return false;
   const auto* bias = value_of(info, "bias");
-  result.layer = lora_ready_linear(shape[1], shape[0], bias != nullptr);
-  module->add({.name = "weight", .shape = shape, .init = Init::zeros, .decay = true}, result.layer->weight);
-  if (bias != nullptr) module->add({.name = "bias", .shape = {shape[0]}, .init = Init::zeros}, result.layer->bias);
-  for (const auto& child : result.layer->children()) module->add(child.name, child.module);
-  result.place = lora_place(Slot{result.layer});
-  result.place->act_on_whole(path);
-  linears_.push_back(std::move(result));
+  result.layer = lora_ready_linear(size.in, size.out, bias != nullptr);
+  module->add({.name = "weight", .shape = {size.out, size.in}, .init = Init::zeros, .decay = true},
+              result.layer->weight);
+  if (bias != nullptr) module->add({.name = "bias", .shape = {size.out}, .init = Init::zeros}, result.layer->bias);
+  stand_at(*module, std::move(result));
   return true;
+}
+
+// A Linear whose weight the network computes, as under torch.nn.utils.parametrize: what it is made of keeps its names.
+void Tree::weightless_linear(const std::string& path) {
+  const int32_t index = graph_.find_module(path);
+  auto* module = dynamic_cast<GraphModule*>(find(path));
+  if (index < 0 || module == nullptr) return;
+  const auto& info = graph_.modules[index];
+  const auto last = [&](const std::vector<int32_t>& slots) {
+    const bool one = !slots.empty() && slots[0] >= 0 && !graph_.slots[slots[0]].shape.empty();
+    return one ? graph_.slots[slots[0]].shape.back().number : -1;
+  };
+  const auto& call = info.calls.front();
+  const LayerSize size{last(call.inputs), last(call.outputs)};
+  LinearPlace result{path, nullptr, nullptr, {}, true};
+  if (size.in < 1 || size.out < 1 || !whole_calls(info, size, result)) return;
+  result.layer = lora_ready_linear(size.in, size.out, false);
+  result.layer->weight = at::zeros({1}, at::kFloat).expand({size.out, size.in});
+  stand_at(*module, std::move(result));
+  linears_.back().place->has_no_weight();
+}
+
+void Tree::stand_at(GraphModule& module, LinearPlace linear) {
+  for (const auto& child : linear.layer->children()) module.add(child.name, child.module);
+  linear.place = lora_place(Slot{linear.layer});
+  linear.place->act_on_whole(linear.path);
+  linears_.push_back(std::move(linear));
 }
 
 }  // namespace ta::exported

@@ -26,16 +26,11 @@ at::ScalarType wire_dtype(int64_t number, const std::string& what) {
       return at::kBool;
     case 13:
       return at::kBFloat16;
-    case 9:
     case 10:
-    case 11:
-      fail(ErrorCode::unsupported, "read " + what, "complex numbers are not supported",
-           {.expected = "integers, float64, float32, float16, bfloat16 or bool",
-            .got = text("complex", 32 << (number - 9)),
-            .hint = "Write it with real numbers: cos and sin in place of polar"});
+      return at::kComplexFloat;
     default:
       fail(ErrorCode::unsupported, "read " + what, "element type not supported",
-           {.expected = "integers, float64, float32, float16, bfloat16 or bool",
+           {.expected = "integers, float64, float32, float16, bfloat16, complex64 or bool",
             .got = text("torch.export's type number ", number)});
   }
 }

@@ -10,7 +10,7 @@
 
 namespace ta::exported {
 
-/// ERR_UNSUPPORTED, naming `what`, on complex, quantised and eight-bit types.
+/// ERR_UNSUPPORTED, naming `what`, on complex128, complex32, quantised and eight-bit types.
 at::ScalarType wire_dtype(int64_t number, const std::string& what);
 /// Dense is the only layout.
 void require_dense_layout(int64_t number, const std::string& what);

@@ -144,6 +144,12 @@ class Maker {
 
   std::shared_ptr<AdapterModule> make_lora(const LoraPlace& place, const MergedParts& parts, const LoraConfig& config) {
     const LoraTarget target{place.weight(), parts, place.whole()};
+    if (place.weightless() && config.dora != Dora::none) {
+      fail(ErrorCode::unsupported, operation_,
+           text("the weight of '", target.whole,
+                "' is computed at every call (a parametrization), and DoRA needs its rows"),
+           {.expected = "LoRA without useDora", .hint = "Leave useDora off, or name other Linears"});
+    }
     if (config.scales == Scales::output) return std::make_shared<Ia3>(config, target);
     if (config.scales == Scales::input) return input_ia3(config, target);
     if (config.mtl) return std::make_shared<MtlLora>(config, target);

@@ -61,10 +61,10 @@ def same_modules(model):
 
 
 def linear_subclasses(model):
-    """Paths of the Linears that have a forward, or hooks, of their own: PEFT's adapters stand around all that they do."""
+    """Paths of the Linears that have a forward, hooks, or a computed weight: PEFT's adapters stand around all that they do."""
     def has_own(module):
         own = getattr(module.forward, "__func__", None) is not torch.nn.Linear.forward
-        return own or module._forward_hooks or module._forward_pre_hooks
+        return own or module._forward_hooks or module._forward_pre_hooks or "weight" not in module._parameters
 
     return [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and has_own(module)]
 
