@@ -17,6 +17,9 @@ export interface ModelLinear {
 /** PEFT's word for all of them but the output layer. */
 const allLinear = 'all-linear'
 
+const whose = ({ exported, modelType }: ModelConfig): string =>
+  exported === null ? modelType : `${exported.className} of an archive`
+
 /** The paths of the Linears that `targetModules` means. Throws where it means none, or one at which nothing can stand. */
 export function targetedLinears(
   given: TargetModules,
@@ -40,7 +43,7 @@ export function targetedLinears(
   const ends = [...new Set(names.map((path) => path.split('.').at(-1)))].slice(0, 12)
   const others = ends.length === 0 ? 'it shows none at all' : `there are ${ends.join(', ')}`
   if (typeof targets !== 'string') {
-    throw valueError('targetModules', `no Linear of ${model.modelType} is called '${unknown}'; ${others}`)
+    throw valueError('targetModules', `no Linear of ${whose(model)} is called '${unknown}'; ${others}`)
   }
   const what =
     targets === allLinear
@@ -49,7 +52,7 @@ export function targetedLinears(
   const list = names.some((path) => path.endsWith(`.${targets}`))
     ? `; an end of paths is in a list: ['${targets}']`
     : ''
-  throw valueError('targetModules', `no Linear of ${model.modelType} ${what}; ${others}${list}`)
+  throw valueError('targetModules', `no Linear of ${whose(model)} ${what}; ${others}${list}`)
 }
 
 /** By 'all-linear', or a regular expression for names below the model or those of a class with a head. */

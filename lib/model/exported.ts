@@ -7,6 +7,7 @@ import type { ExportReading } from '../config/exported-network.js'
 import { nativePlacement, type Placement } from '../config/exported-placement.js'
 import { nativeModelConfig } from '../config/model-config.js'
 import { ownHead } from '../config/own-head.js'
+import { inFile } from '../config/read-json.js'
 import { TextTokenizer } from '../data/tokenizer.js'
 import { hasTokenizer, tokenizerFiles } from '../data/tokenizer-files.js'
 import { defaultHead } from '../exchange/static-heads.js'
@@ -57,8 +58,12 @@ export async function loadExported(
   const { handle, facts } = await nativeCall(() =>
     addon.openExported(path, device, reading.output ?? '', reading.pooling, attention, feedForward)
   )
-  const note = readExportNote(jsonOf(path, facts.extra['torch_adapters.json']))
-  const config = exportedModelConfig(facts, note, path, reading, placement)
+  const written = jsonOf(path, facts.extra['torch_adapters.json'])
+  const inNote = <T>(run: () => T): T => inFile(`${path}, extra/torch_adapters.json`, operation, run)
+  const [note, config] = inNote(() => {
+    const read = readExportNote(written)
+    return [read, exportedModelConfig(facts, read, path, reading, placement)] as const
+  })
   const prefix = config.exported?.filePrefix ?? ''
   const tokenizer = options.tokenizer ?? tokenizerOf(facts.extra)
   const native = nativeCall(() => addon.createExported(handle, nativeModelConfig(config), prefix, device))
@@ -66,7 +71,7 @@ export async function loadExported(
   const model = new Model({ native, config, tokenizer, ...about })
   try {
     checkPooling(model, reading)
-    const head = ownHead(facts, note, config)
+    const head = inNote(() => ownHead(facts, note, config))
     if (head !== undefined) {
       model.addHead(defaultHead, head)
       model.headChoice.standIn()

@@ -214,6 +214,21 @@ with TemporaryDirectory() as folder:
     write(Around(), parse_inputs(["values=float32[batch,4,3]"]), Path(folder) / "around.pt2")
     nodes = torch.export.load(Path(folder) / "around.pt2").graph.nodes
     assert sum("dropout" in str(node.target) for node in nodes) == 3, nodes
+# Positions that are kept bound the rows: the hint has torch's own bounds.
+class Positions(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("places", torch.zeros(1, 48, 8))
+
+    def forward(self, values):
+        return values + self.places[:, : values.shape[1]]
+
+
+assert "try: --range frames=1..48, in which the code is the same." in refusal(notes, Positions(), "values=float32[batch,frames,8]")
+# Spectral norm's iteration goes no further, be it a parametrization or a hook, and a Linear beside it is no reason to tell.
+for norm, name in ((torch.nn.utils.parametrizations.spectral_norm, "_SpectralNorm"), (torch.nn.utils.spectral_norm, "Linear")):
+    (note,) = notes(torch.nn.Sequential(norm(torch.nn.Linear(3, 3)), torch.nn.ReLU()), "input=float32[batch,4,3]")
+    assert note.startswith(f"{name}: its code does something else"), note
 assert notes(Branches(), "values=float32[batch,4,3]") == []
 try:
     notes(Mixed(), "values=float32[batch,4,3]")

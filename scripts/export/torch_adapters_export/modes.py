@@ -4,6 +4,7 @@ import contextlib
 
 import torch
 from torch.nn import functional
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.utils._pytree import tree_leaves
 
 from .refused import Refused
@@ -62,8 +63,13 @@ def modes(model, mode_of):
 
 
 def is_own(module):
-    """Not PyTorch's, whose modes are known: dropout, and norms that are frozen with the model."""
-    return not type(module).__module__.startswith("torch.nn.")
+    """Not PyTorch's, whose modes are known (dropout, and norms that are frozen with the model), without a hook."""
+    return not type(module).__module__.startswith("torch.nn.") or module._forward_hooks or module._forward_pre_hooks
+
+
+def goes_on(module):
+    """Spectral norm takes a step of its iteration at every call in training, which changes answers by little or by much."""
+    return isinstance(module, _SpectralNorm) and module.training
 
 
 @contextlib.contextmanager
@@ -84,19 +90,21 @@ def answers(model, given, mode_of):
 
 def leave_training(model, given, kept_buffers, note):
     """Takes those modules out of training whose code does something else there than dropout."""
-    with kept_buffers(model):
-        expected = answers(model, given, lambda _, __: False)
-        training = {type(module) for module in model.modules() if is_own(module) and module.training}
+    def answers_of(mode_of):
+        with kept_buffers(model):
+            return answers(model, given, mode_of)
+    expected = answers_of(lambda _, __: False)
+    training = {type(module) for module in model.modules() if is_own(module) and module.training}
 
-        def away(classes):
-            return furthest(expected, answers(model, given, lambda module, was: was and type(module) in classes))
-        if away(training) <= TOLERANCE:
-            return
-        found = [kind for kind in sorted(training, key=lambda kind: kind.__name__) if away({kind}) > TOLERANCE]
+    def differ(classes):
+        return furthest(expected, answers_of(lambda module, was: was and type(module) in classes)) > TOLERANCE
+    found = {type(module) for module in model.modules() if goes_on(module)}
+    if differ(training):
+        found |= {kind for kind in training if differ({kind})}
     for module in model.modules():
         if type(module) in found:
             module.training = False
-    names = ", ".join(kind.__name__ for kind in found)
+    names = ", ".join(sorted(kind.__name__ for kind in found))
     if found:
         note(f"{names}: its code does something else in training than in eval(), beside dropout; the graph has what eval() does")
 

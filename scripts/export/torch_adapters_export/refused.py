@@ -75,6 +75,14 @@ def sizes_apart(error):
     return dict(found) if len(dict(found)) == len(found) else {}
 
 
+SUGGESTED = re.compile(r"^\s*(\w+) = Dim\('\w+'(?:, min=(\d+))?(?:, max=(\d+))?\)\s*$", re.MULTILINE)
+
+
+def suggested(error):
+    """The bounds by name in which the code is the same, as torch found them."""
+    return " ".join(f"--range {name}={low or 1}..{high}" for name, low, high in SUGGESTED.findall(str(error)) if low or high)
+
+
 def place_of(error):
     """The line of the model's code that was running, as torch was called last."""
     import torch
@@ -98,6 +106,8 @@ def explained(error, doing, otherwise=OTHERWISE):
     if len(apart) == 1 and all(f" {size}" in line for line in violated(error) for size in apart.values()):
         (name, size), = apart.items()
         hint = f"--range {name}=1..{size - 1}, since the model does something else at {size}"
+    elif bounds := suggested(error):
+        hint = f"{bounds}, in which the code is the same"
     hint = hint.replace("{size}", next(iter(named_sizes(error)), "the size"))
     said = first_line(error).split(" For more information")[0]
     return Refused(f"{doing}: {meaning}.\n  What to try: {hint}.\n  What torch says: {said}{details(error)}{place_of(error)}")
