@@ -21,8 +21,10 @@ def main(folder, spec):
     model.add_adapter("bench", config=SeqBnConfig(reduction_factor=reduction_factor))
     model.add_adapter("lora", config=LoRAConfig(r=8, alpha=16))
     presets = ("ia3", "dora", "par_bn", "mam", "unipelt", "compacter", "loreft")
+    # Compacter's bottleneck has four parts at least, in a narrow model, too.
+    own = {"compacter": {"reduction_factor": min(32, config.hidden_size // 4)}}
     for name in presets:
-        model.add_adapter(name, config=AdapterConfig.load(name))
+        model.add_adapter(name, config=AdapterConfig.load(name, **own.get(name, {})))
     folders = {"bench": "adapter", "lora": "lora"} | {name: name for name in presets}
     for name in folders:
         model.add_classification_head(name, num_labels=2)

@@ -1,17 +1,21 @@
-// Archives of torch.export and their cases lie gzipped in test/parity/fixtures/exported: unpacked, they would be a
-// third of all fixtures.
-//   node scripts/lib/unpack-fixtures.mjs      unpacks them to build/fixtures/exported, for the C++ tests
+// Archives of torch.export and their cases lie gzipped in test/parity/fixtures/exported and exported-own: unpacked, they
+// would be a third of all fixtures.
+//   node scripts/lib/unpack-fixtures.mjs      unpacks them to build/fixtures, for the C++ tests
 import { mkdirSync, readdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { gunzipSync } from 'node:zlib'
 import { root } from './run.mjs'
 
-const source = join(root, 'test', 'parity', 'fixtures', 'exported')
-const target = join(root, 'build', 'fixtures', 'exported')
-
-/** Unpacks what is not there yet or is older; gives the folder. */
+/** Unpacks what is not there yet or is older; gives the folder of those of `exported`. */
 export function unpackFixtures() {
+  unpack('exported-own')
+  return unpack('exported')
+}
+
+function unpack(folder) {
+  const source = join(root, 'test', 'parity', 'fixtures', folder)
+  const target = join(root, 'build', 'fixtures', folder)
   mkdirSync(target, { recursive: true })
   for (const name of readdirSync(source).filter((file) => file.endsWith('.gz'))) {
     const packed = join(source, name)

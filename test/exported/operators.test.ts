@@ -5,7 +5,8 @@ import { distance } from './support.js'
 // Operators that transformers have not; products and rotations of complex numbers.
 for (const [name, linears] of [
   ['operators', ['inner']],
-  ['complex', ['q', 'k', 'v']]
+  ['complex', ['q', 'k', 'v']],
+  ['recurrent', ['inner']]
 ] as const)
   test(`${name}: a network answers as in PyTorch, and LoRA in front of them learns: its gradients are those of differences`, async (t) => {
     const { model, rows, answers } = await openOwn(t, name)

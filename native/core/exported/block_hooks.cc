@@ -126,7 +126,8 @@ void add_rms_norm(Program& program, const Tree& tree, const RmsNormBlock& block)
     const auto x = execution.tensor(block.x), weight = execution.tensor(block.weight);
     const bool is_plain = x.device().is_cpu() && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat &&
                           !weight.requires_grad();
-    if (!is_plain || x.numel() == 0 || !intact(modules)) return false;
+    const bool fits = x.dim() > 0 && x.numel() > 0 && weight.dim() == 1 && weight.size(0) == x.size(-1);
+    if (!is_plain || !fits || !intact(modules)) return false;
     execution.set(block.out, frozen_rms_norm(x, weight, block.eps));
     return true;
   });

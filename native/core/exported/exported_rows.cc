@@ -163,8 +163,8 @@ void ExportedModel::check_padding(const PaddedRows& rows, int64_t least, const c
   const bool masked = asks_for(mask);
   if (*std::min_element(lengths.begin(), lengths.end()) >= least || (masked && rows_mix_)) return;
   fail(ErrorCode::unsupported, "forward",
-       text("a row is shorter than the graph takes, and ",
-            masked ? "padding changes its answer, under the mask, too" : text("has no ", mask, " to hide padding with")),
+       text("a row is shorter than the graph takes, and ", masked ? "padding changes its answer, under the mask, too"
+                                                                  : text("has no ", mask, " to hide padding with")),
        {.expected = text("rows of at least ", least, " tokens"),
         .hint = masked ? "Export it with --range for rows as short as that"
                        : text("Export it with ", mask, " among its inputs")});
@@ -253,6 +253,11 @@ Encoded ExportedModel::encode_together(const PackedBatch& batch, const ForwardCo
                   "(output[:, 0])"});
   }
   result.rows_only = ids_ >= 0 && states.dim() == 2;
+  if (result.rows_only ? states.size(0) != rows.rows() : !pass.fits(states)) {
+    fail(ErrorCode::unsupported, "forward",
+         text("the network gives values of sizes ", states.sizes(), " for ", rows.rows(), " rows of ", rows.columns()),
+         {.expected = "one value for each token, or one for each row", .hint = "Export the model again"});
+  }
   result.last = result.rows_only ? states : rectangle(rows) ? rows.pack(states) : pass.packed(execution, output_);
   if (!reads_row_output_ && pooling_ != Pooling::automatic && !result.rows_only)
     result.row_states = pooled(result.last, batch);

@@ -41,6 +41,8 @@ Operator make_aten(const std::string& target, const std::string& what) {
            "Write the model without it, or ask for it in an issue if it only computes.");
   }
   std::string overload(rest.substr(dot + 1));
+  // Of recurrent layers: rows of one length, not those that are packed together with counts of their own.
+  if (overload == "data") refuse(target, what, "an overload that exported models may not use here", "");
   if (overload == "default") overload.clear();
   const auto handle = c10::Dispatcher::singleton().findSchema({"aten::" + base, overload});
   if (!handle) {

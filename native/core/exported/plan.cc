@@ -73,6 +73,11 @@ void set_mode(const Operator& op, Step& step) {
   } else if (base == "batch_norm") {
     // The base model is frozen, and its statistics with it.
     mode("training", false, false);
+  } else if (base == "lstm" || base == "gru" || base == "rnn_tanh" || base == "rnn_relu") {
+    // What they draw is no row's own.
+    mode("train", false, false);
+  } else if (base == "rrelu") {
+    mode("training", false, false);
   } else if (base == "instance_norm") {
     const Load& mean = step.loads[argument_index(op, "running_mean")];
     if (mean.kind == Load::Kind::copy) mode("use_input_stats", false, false);

@@ -45,6 +45,7 @@ Tree::Tree(const Graph& graph, const Weights& weights, Streams streams, std::map
     const bool named = input.kind == Input::Kind::parameter || (input.kind == Input::Kind::buffer && input.persistent);
     if (named) inputs_[input.name] = &input;
   }
+  for (const auto& module : graph.modules) parents_.insert(module.parent);
   for (const auto& module : graph.modules)
     if (!module.path.empty()) add_module(module.path, &module);
   for (const auto& input : graph.inputs)
@@ -194,6 +195,7 @@ std::shared_ptr<Layer> Tree::own_layer(const ModuleInfo& module) {
   const auto* weight = value_of(module, "weight");
   if (weight == nullptr || weight->kind != Input::Kind::parameter) return nullptr;
   // A module of the library has these parameters and no others, and no children.
+  if (parents_.contains(graph_.find_module(module.path))) return nullptr;
   const auto below = module.path + ".";
   for (auto one = inputs_.lower_bound(below); one != inputs_.end() && one->first.starts_with(below); ++one) {
     const auto name = one->first.substr(below.size());

@@ -125,6 +125,7 @@ class Tree {
   Streams streams_;
   std::map<std::string, std::string> tied_;
   std::set<std::string> own_forwards_;
+  std::set<int32_t> parents_;  ///< of modules
   std::shared_ptr<GraphModule> root_;
   std::map<std::string, std::shared_ptr<Module>> by_path_;
   std::map<std::string, const Input*> inputs_;  ///< by name in the state dict

@@ -8,9 +8,6 @@ import torch
 from .refused import Refused, explained, first_line
 
 
-RECURRENT = ("aten.lstm.input", "aten.gru.input", "aten.rnn_tanh.input", "aten.rnn_relu.input")
-
-
 def holds_only_tensors(value):
     if isinstance(value, (tuple, list)):
         return all(holds_only_tensors(entry) for entry in value)
@@ -49,30 +46,16 @@ def modules_to_preserve(model, examples):
     return [path for path in paths if path in calls and path not in wrong], wrong
 
 
-def recurrent(what):
-    return Refused(f"the model has a recurrent layer ({what}), which fromExported does not run\n  What to try: export a part "
-                   "without it by --part.")
-
-
 def export_once(model, examples, shapes, preserved):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            program = torch.export.export(model, (), examples, dynamic_shapes=shapes, strict=False,
-                                          preserve_module_call_signature=tuple(preserved))
-        except Exception:
-            # Of their sizes torch knows too little; what it says of that leads nowhere.
-            for path, module in model.named_modules():
-                if isinstance(module, torch.nn.RNNBase):
-                    raise recurrent(f"{path or 'the model'}, {type(module).__name__}") from None
-            raise
+        program = torch.export.export(model, (), examples, dynamic_shapes=shapes, strict=False,
+                                      preserve_module_call_signature=tuple(preserved))
     for module in program.graph_module.modules():
         for node in getattr(getattr(module, "graph", None), "nodes", ()):
             if getattr(node.target, "_name", "") == "wrap_with_autocast" and node.args[2]:
                 raise Refused("a part of the model runs under torch.autocast, which fromExported does not take\n  What to "
                               "try: take autocast out of the model.")
-            if str(node.target) in RECURRENT:
-                raise recurrent(node.target)
             # Lines of the files of the machine that exports: most of the graph's bytes, and nobody else's business.
             for name in ("stack_trace", "from_node", "torch_fn"):
                 node.meta.pop(name, None)

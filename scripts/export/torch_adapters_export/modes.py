@@ -125,6 +125,10 @@ def evaluated(program):
                 node.args, node.kwargs = off(node, 4, "dropout_p", 0.0)
             elif base == "batch_norm":
                 node.args, node.kwargs = off(node, 5, "training", False)
+            elif base in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+                node.args, node.kwargs = off(node, 6, "train", False)
+            elif base == "rrelu":
+                node.args, node.kwargs = off(node, 3, "training", False)
         if hasattr(part, "recompile"):
             part.recompile()
     return module
