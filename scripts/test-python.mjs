@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { models as benchModels } from './bench/rows.mjs'
 import { buildCoreTests, runCoreTest } from './lib/core-tests.mjs'
 import { withLock } from './lib/lock.mjs'
 import { capture, root } from './lib/run.mjs'
@@ -52,6 +53,7 @@ await main(async () => {
 
   const steps = [
     [interpreter, join(checks, 'check_state.py'), join(out, 'state')],
+    [interpreter, join(root, 'scripts/bench/peer_models.py'), join(out, 'narrow'), JSON.stringify(benchModels.narrow)],
     [process.execPath, join(checks, 'exchange.mjs'), 'write', join(out, 'ours'), models, miniLm],
     [interpreter, join(checks, 'load_ours.py'), join(out, 'ours')],
     [interpreter, join(checks, 'write_theirs.py'), join(out, 'theirs'), models, miniLm],

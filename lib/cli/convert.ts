@@ -271,6 +271,8 @@ export async function run(argv: string[]): Promise<number> {
 
 function printFiles({ format, dialect, name }: Job, files: readonly string[], asJson: boolean): void {
   process.stdout.write(
-    asJson ? `${JSON.stringify({ format, dialect, ...(name !== null && { name }), files }, null, 2)}\n` : `${files.join('\n')}\n`
+    asJson
+      ? `${JSON.stringify({ format, dialect, ...(name !== null && { name }), files }, null, 2)}\n`
+      : `${files.join('\n')}\n`
   )
 }

@@ -43,7 +43,12 @@ export type HeadOptions<T> = { readonly [K in keyof Fields<T>]?: Fields<T>[K] | 
 export const labelled = ['numLabels', 'layers', 'activationFunction', 'label2id', 'dropoutProb'] as const
 
 export function checkHeadKeys(head: string, options: object, allowed: readonly string[]): void {
-  check.checkKeys(`${head} head`, check.checkObject(`${head} head`, options), allowed)
+  const given = check.checkObject(`${head} head`, options)
+  check.checkKeys(`${head} head`, given, allowed, (key) =>
+    head === 'classification' && key === 'multilabel'
+      ? 'is a head of its own: addMultiLabelClassificationHead'
+      : undefined
+  )
 }
 
 /** Far above any task's, far below what no memory would do for. */

@@ -80,7 +80,8 @@ function fromCache(cache: HubCache, source: string, revision: string, kind: Fold
   if (folder !== undefined && isComplete(folder, kind)) return folder
   throw new AdapterError('ERR_OFFLINE', findFolder, `'${source}' is neither a folder nor complete in the cache`, {
     expected: `revision '${revision}' below ${cache.root}`,
-    hint: nearFolders(source) || 'Fetch it once without HF_HUB_OFFLINE, or copy it here and give its path.'
+    hint:
+      nearFolders(source) || 'Fetch it once without HF_HUB_OFFLINE or offline: true, or copy it here and give its path.'
   })
 }
 

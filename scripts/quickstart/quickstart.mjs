@@ -195,6 +195,9 @@ export async function quickstart(options) {
 
   const results = tableOf(lines, encoderSize, task.kind === 'tagging')
   console.log(`\n${table(results.head, results.rows)}\n`)
+  const tested = data.test.length
+  if (tested < 50)
+    console.log(`${tested === 1 ? 'One row is' : `${tested} rows are`} few for a test: give more of them.\n`)
   for (const line of await answersOf(answering, task)) console.log(line)
   const picture = join(options.out, `${task.name}.html`)
   const text = `${data.train.length} rows for training, ${data.test.length} for the test; seed ${options.seed}.`

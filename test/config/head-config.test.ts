@@ -90,6 +90,9 @@ test('names that say nothing are no names', (t) => {
 
 test('regression is one output', (t) => {
   t.is(heads.regressionHead().numLabels, 1)
+  t.throws(() => heads.classificationHead({ multilabel: true } as never), {
+    message: /addMultiLabelClassificationHead/
+  })
   t.throws(() => heads.regressionHead({ numLabels: 2 } as never), { message: /unknown option 'numLabels'/ })
 })
 

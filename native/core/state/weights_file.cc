@@ -35,7 +35,7 @@ constexpr std::string_view weight_files[] = {"model.safetensors", "model.safeten
   } else if (start.starts_with("<") || start.starts_with("{")) {
     detail.got = start.front() == '<' ? "a web page" : "JSON text";
     detail.hint = file.path().ends_with(".json") ? "It is a config: name its folder, or the file of weights beside it."
-                                                 : "The download may have saved an error message.";
+                                                 : "It may be rows, or an error message that a download saved.";
   } else {
     detail.got = "neither";
     detail.hint = "If the file comes from a download, fetch it again.";
