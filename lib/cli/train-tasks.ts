@@ -306,8 +306,9 @@ function describeTasks(result: MultiTaskResult, folder: string): string {
   const lines = Object.entries(tasks).map(([name, task]) => {
     const { steps, loss, ended } = task
     if (steps === 0) return `task '${name}': no step, nothing was saved\n`
-    const best = describeBest(task)
-    const top = best === undefined ? '' : `, ${best} of all tasks together`
+    const kept = result.best !== undefined && result.isBest !== false ? 'the best of all together' : 'the last step'
+    const best = describeBest(task, undefined, { among: ' of all tasks together', kept })
+    const top = best === undefined ? '' : `, ${best}`
     const early = ended === undefined ? '' : `, ended early (${ended})`
     return `task '${name}': ${counted(steps, 'step')}, mean loss ${loss.toFixed(4)}${top}${early}\n`
   })

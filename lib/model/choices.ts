@@ -27,6 +27,8 @@ type ChosenBy = 'setup' | 'head' | 'all' | 'parameters'
 /** What of a model runs where a call names nothing, and what of it trains. */
 export abstract class ModelChoices extends ModelLife {
   #active: AdapterSetup = null
+  /** What was active as an adapter was merged, and what is left of it. */
+  #merge: { readonly before: AdapterSetup; readonly left: AdapterSetup } | undefined
   #skipped: readonly number[] = []
   #trains: NativeTrainable = nothing
   #chosenBy: ChosenBy = 'parameters'
@@ -252,8 +254,20 @@ export abstract class ModelChoices extends ModelLife {
     return this.#model.headChoice.possible(this.#active)
   }
 
-  protected override deactivate(adapter: string): void {
-    if (setupNames(this.#active, this.#model.known).includes(adapter)) this.#active = null
+  protected override merged(adapter: string): void {
+    const before = this.#active
+    if (setupNames(before, this.#model.known).includes(adapter)) this.#active = withoutAdapter(before, adapter)
+    this.#merge = { before, left: this.#active }
+  }
+
+  protected override takenOut(): void {
+    const { before, left } = this.#merge ?? { before: null, left: null }
+    this.#merge = undefined
+    const { adapters, adapterFusions } = this.#model
+    const isThere =
+      adapterNames(before).every((name) => adapters.has(name)) &&
+      fuseBlocks(before).every((fuse) => adapterFusions.has(fusionName(fuse)))
+    if (this.#active === left && isThere) this.#active = before
   }
 
   protected override renamed(): void {

@@ -153,8 +153,15 @@ export function givenHeads(heads: HeadSetup, setup: Composition): GivenHeads {
   const ofEach = headOfEach(heads, setup)
   if (ofEach !== null) return { heads, ofEach }
   const message = `${formatComposition(heads)} does not fit ${formatComposition(setup)}`
+  const last = setup === null || typeof setup === 'string' ? [] : setup.children.flatMap(lastAdapters)
+  const twice = last.find((name, i) => last.indexOf(name) !== i)
+  const why = last.includes(null)
+    ? '; a child that is null has no adapter to have a head of its own for'
+    : twice === undefined
+      ? ''
+      : `; '${twice}' is the last adapter of two children, and has one head`
   throw check.valueError(
     'head',
-    `${message}: expected one name, or the setup's own block with a head for each last adapter`
+    `${message}: expected one name, or the setup's own block with a head for each last adapter${why}`
   )
 }

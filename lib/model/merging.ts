@@ -9,8 +9,9 @@ export abstract class AdapterMerging extends ModelPasses {
 
   /**
    * Puts LoRA, IA³ or one of their kin into the base model's weights: every row passes through it at no cost, and others run
-   * on top of it. It is then no longer active, and cannot run besides. The base model cannot train meanwhile; savePretrained
-   * writes it with the adapter inside.
+   * on top of it. It is then no longer active, and cannot run besides: of an active Stack or Parallel the others stay, of
+   * another block around it nothing does. The base model cannot train meanwhile; savePretrained writes it with the adapter
+   * inside.
    */
   mergeAdapter(name: string): void {
     this.rewritable('mergeAdapter')
@@ -18,13 +19,17 @@ export abstract class AdapterMerging extends ModelPasses {
     checkKnown('mergeAdapter', name, adapters)
     nativeCall(() => native.mergeAdapter(name))
     this.#merged = name
-    this.deactivate(name)
+    this.merged(name)
   }
 
-  /** Takes the merged adapter out again: every bit of the base model is as before. Nothing where none is merged. */
+  /**
+   * Takes the merged adapter out again: every bit of the base model is as before, and so is what is active, where nobody chose
+   * anew. Nothing where none is merged.
+   */
   resetAdapter(): void {
     this.rewritable('resetAdapter')
     nativeCall(() => (this as unknown as Model).native.resetAdapter())
+    if (this.#merged !== null) this.takenOut()
     this.#merged = null
   }
 
@@ -45,8 +50,10 @@ export abstract class AdapterMerging extends ModelPasses {
     this.flattened(name)
   }
 
-  /** Where it runs, nothing is active any more. */
-  protected abstract deactivate(adapter: string): void
+  /** It is active no more: what is left of its setup is. */
+  protected abstract merged(adapter: string): void
+  /** What was active before it was merged is so again. */
+  protected abstract takenOut(): void
   /** Its prefix is flat, and what trained of its network is gone. */
   protected abstract flattened(adapter: string): void
 }

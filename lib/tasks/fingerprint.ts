@@ -40,7 +40,7 @@ export async function tasksFingerprint(
   })
   return {
     ...deciding(args),
-    ...modelRecord(model, args, active),
+    ...(await modelRecord(model, args, active)),
     ...{ mode, sampling, tasks: Object.fromEntries(tasks) },
     fusions: Object.fromEntries(fusions.map((name) => [name, model.adapterFusions.get(name)])),
     sharedParameters: Object.fromEntries(model.sharedParameters)

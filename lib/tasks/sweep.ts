@@ -337,7 +337,10 @@ async function runOf(
     onPlan: (plan) => {
       if (!isComparable(each, head) && !hasCallbacks(options)) checkEvaluated(args, plan)
     },
-    fingerprint: () => tasksFingerprint(model, args, { learners, feeds, mode, sampling })
+    fingerprint: async () => ({
+      ...(await tasksFingerprint(model, args, { learners, feeds, mode, sampling })),
+      seeds: points.map(({ seed }) => seed)
+    })
   }
 }
 

@@ -6,11 +6,12 @@ import { type ModelConfig, modelConfigToJson } from '../config/model-config.js'
 import { isPlateau } from '../config/scheduler-arguments.js'
 import type { ResolvedTrainingArguments } from '../config/training-arguments.js'
 import { labelOf, type Row } from '../data/dataset.js'
+import { Pauses } from '../data/pauses.js'
 import { headFields } from '../data/row-fields.js'
 import { givenValues } from '../data/value-rows.js'
 import type { Model } from '../model/model.js'
 import { setupNames } from '../model/setup.js'
-import { isBaseParameter } from '../model/summary.js'
+import { isAdapterParameter, isBaseParameter } from '../model/summary.js'
 import { surgeryToJson } from '../model/surgery-record.js'
 import type { ParameterInfo } from '../native/types.js'
 import { EncodedDataset, requireHeads } from './encoded.js'
@@ -45,7 +46,7 @@ export async function fingerprint(
     fusions: Object.fromEntries(
       fuseBlocks(model.activeAdapters).map((fuse) => [fusionName(fuse), model.adapterFusions.get(fusionName(fuse))])
     ),
-    ...modelRecord(model, args, active),
+    ...(await modelRecord(model, args, active)),
     ...(sharing.length === 0 ? {} : { sharedParameters: Object.fromEntries(sharing) }),
     ...maskingRecord(args, requireHeads(model, 'train').values()),
     ...(heads.length === 1 ? { head: heads[0] } : { heads }),
@@ -55,13 +56,21 @@ export async function fingerprint(
 }
 
 /** What the model is beside heads, fusions and rows. `active`: the adapters that run. */
-export function modelRecord(model: Model, args: ResolvedTrainingArguments, active: readonly string[]): Fingerprint {
+export async function modelRecord(
+  model: Model,
+  args: ResolvedTrainingArguments,
+  active: readonly string[]
+): Promise<Fingerprint> {
+  const parameters = model.namedParameters().filter(({ trainable }) => !trainable)
+  const isActive = (parameter: ParameterInfo) => active.some((name) => isAdapterParameter(parameter, name))
   return {
     ...(args.frozenLayerCache !== false && { frozenLayerCache: cacheRecord(args) }),
     adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
     ...(model.skippedLayers.length > 0 && { skipLayers: model.skippedLayers }),
     trunk: model.trunk,
-    model: modelDigest(model),
+    model: await digestOf(model, networkRecord(model.config), sampled(parameters.filter(isBaseParameter))),
+    // Adapters that run and do not train.
+    frozenAdapters: await digestOf(model, '', parameters.filter(isActive)),
     ...(model.config.exported !== null && { placement: model.config.exported.placed.placement }),
     ...(model.replacements.length > 0 && { surgery: surgeryToJson(model.replacements) }),
     ...(model.mergedAdapter === null ? {} : { merged: model.mergedAdapter })
@@ -93,18 +102,22 @@ export function headRecord(name: string, config: HeadConfig): Record<string, unk
 }
 
 /**
- * Its config, its frozen biases and LayerNorms, which no two trainings of an encoder share, and one frozen matrix, which
- * tells random starts apart.
+ * Of a frozen base model its biases and LayerNorms, which no two trainings of an encoder share, and one matrix, which tells
+ * random starts apart.
  */
-function modelDigest(model: Model): string {
-  const hash = createHash('sha256').update(JSON.stringify(networkRecord(model.config)))
-  const frozen = model.namedParameters().filter((parameter) => isBaseParameter(parameter) && !parameter.trainable)
+function sampled(frozen: readonly ParameterInfo[]): readonly ParameterInfo[] {
   const isSmall = ({ shape }: ParameterInfo) => shape.reduce((values, size) => values * size, 1) <= 1 << 20
   const matrix = frozen.find((parameter) => parameter.shape.length > 1 && isSmall(parameter))
-  const sampled = frozen.filter(
-    (parameter) => parameter === matrix || (parameter.shape.length === 1 && isSmall(parameter))
-  )
-  for (const { name } of sampled) hash.update(name).update(model.parameter(name).data)
+  return frozen.filter((parameter) => parameter === matrix || (parameter.shape.length === 1 && isSmall(parameter)))
+}
+
+async function digestOf(model: Model, record: unknown, parameters: readonly ParameterInfo[]): Promise<string> {
+  const hash = createHash('sha256').update(JSON.stringify(record))
+  const pauses = new Pauses()
+  for (const { name } of parameters) {
+    hash.update(name).update(model.parameter(name).data)
+    await pauses.take()
+  }
   return short(hash.digest('hex'))
 }
 

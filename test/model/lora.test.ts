@@ -1,7 +1,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
-import { AdapterTrainer, BatchSplit, Fuse, type Model, Parallel, Split, Stack } from '../../lib/index.js'
+import { AdapterTrainer, Average, BatchSplit, Fuse, type Model, Parallel, Split, Stack } from '../../lib/index.js'
 import { editTensors, readTensors, type StoredTensor } from './safetensors-file.js'
 import {
   lastHiddenState as answer,
@@ -102,6 +102,39 @@ test('mergeAdapter gives the same answers, resetAdapter every bit', async (t) =>
     t.deepEqual(moved(before, snapshot(model)), [], kind)
     t.deepEqual(await answer(model, { adapters: 'a' }), alone)
   }
+})
+
+test('of what is active others stay while one is merged, and all of it comes back with it', async (t) => {
+  const model = await load(t)
+  model.addAdapter('a', 'lora')
+  model.addAdapter('b', 'lora')
+  model.addAdapter('c', 'seq_bn')
+  for (const name of ['a', 'b']) fill(model, name)
+  for (const [setup, left] of [
+    ['a', null],
+    [Stack('a', 'c'), 'c'],
+    [Average('a', 'b'), null],
+    ['c', 'c']
+  ] as const) {
+    model.setActiveAdapters(setup)
+    const before = [model.activeAdapters, await answer(model)] as const
+    model.mergeAdapter('a')
+    t.is(model.activeAdapters, left)
+    if (setup !== 'c' && left !== null) t.true(largestDifference(await answer(model), before[1]) < 2e-5)
+    model.resetAdapter()
+    t.deepEqual([model.activeAdapters, await answer(model)], before)
+  }
+  // What the caller chose meanwhile stays, and what has gone does not come back.
+  model.setActiveAdapters('a')
+  model.mergeAdapter('a')
+  model.setActiveAdapters('b')
+  model.resetAdapter()
+  t.is(model.activeAdapters, 'b')
+  model.setActiveAdapters(Average('a', 'b'))
+  model.mergeAdapter('a')
+  model.deleteAdapter('b')
+  model.resetAdapter()
+  t.is(model.activeAdapters, null)
 })
 
 test('a merged adapter is left alone until it is taken out', async (t) => {

@@ -271,6 +271,12 @@ test('heads that do not fit their setup are refused, and nothing changes', async
   ] as const) {
     t.throws(() => model.setActiveAdapters(setup, { head }), { message: /head: \S.* does not fit / })
   }
+  t.throws(() => model.setActiveAdapters(Parallel('b', Stack('a', 'b')), { head: Parallel('both', 'other') }), {
+    message: /'b' is the last adapter of two children, and has one head/
+  })
+  t.throws(() => model.setActiveAdapters(Parallel(null, 'b'), { head: Parallel('both', 'other') }), {
+    message: /a child that is null has no adapter to have a head of its own for/
+  })
   t.throws(() => model.setActiveAdapters('a', { head: 'bot' }), { message: /head: no 'bot' here/ })
   t.is(model.activeAdapters, null)
   model.setActiveAdapters('a', { head: 'other' })

@@ -202,6 +202,20 @@ test('a sweep resumes with the same bits', async (t) => {
   t.is(resumed.best, straight.best)
 })
 
+test('a sweep of other seeds is another one', async (t) => {
+  const outputDir = scratch(t)
+  const sweep = async (seed: number[], own: TrainingArguments) => {
+    const model = await load(t)
+    model.addClassificationHead('h', { numLabels: 2 })
+    const given = { ...args, outputDir, maxSteps: 4, ...own } as const
+    return await trainSweep(model, tinyRows(12, { seed: 4 }), { seed }, { args: given })
+  }
+  await sweep([1, 2], { saveStrategy: 'steps', saveSteps: 2 })
+  const from = { saveStrategy: 'no', resumeFromCheckpoint: join(outputDir, 'checkpoint-2') } as const
+  await t.throwsAsync(sweep([3, 4], from), { code: 'ERR_RESUME', message: /expected seeds/ })
+  await t.notThrowsAsync(sweep([1, 2], from))
+})
+
 test('a resumed sweep knows the evaluations of best steps that lie before its checkpoint', async (t) => {
   const outputDir = scratch(t)
   const rows = tinyRows(18, { seed: 4 })

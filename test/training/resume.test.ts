@@ -6,6 +6,7 @@ import {
   AdapterTrainer,
   type Model,
   MultiTask,
+  Stack,
   type TrainingArguments,
   type TrainingEvent
 } from '../../lib/index.js'
@@ -206,6 +207,29 @@ test('another adapter config, another order of labels and another base model of 
   const result = await go(await start(), checkpoint)
   t.is(result.steps, 2)
   t.is(result.step, 4)
+})
+
+test('adapters that run and do not train are to be the same', async (t) => {
+  const outputDir = scratch(t)
+  const start = async (seed: number) => {
+    const model = await make(t)
+    model.addAdapter('below', 'seq_bn', { seed })
+    model.addAdapter('a', 'seq_bn')
+    model.addClassificationHead('a', { numLabels: 2 })
+    model.trainAdapter('a')
+    model.setActiveAdapters(Stack('below', 'a'))
+    return model
+  }
+  const args = { ...quiet, outputDir, maxSteps: 4, saveStrategy: 'steps', saveSteps: 2 } as const
+  const go = (model: Model, from: string | null) =>
+    new AdapterTrainer({ model, trainDataset: rows, args: { ...args, resumeFromCheckpoint: from } }).train()
+  await go(await start(1), null)
+  const checkpoint = join(outputDir, 'checkpoint-2')
+  await t.throwsAsync(go(await start(2), checkpoint), {
+    code: 'ERR_RESUME',
+    message: /expected frozenAdapters "\w{16}"/
+  })
+  t.is((await go(await start(1), checkpoint)).steps, 2)
 })
 
 test('a checkpoint of another adapter, a damaged one, and none', async (t) => {

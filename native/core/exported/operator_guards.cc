@@ -56,12 +56,9 @@ void guard_grid_sampler(const Arguments& arguments) {
   }
 }
 
-[[noreturn]] void refuse_weight(int64_t layer, const char* what, at::IntArrayRef expected, const at::Tensor& got) {
-  refuse("a recurrent layer", text(what, " of layer ", layer, " as ", expected), text(got.sizes()));
-}
-
 void guard_weight(int64_t layer, const char* what, at::IntArrayRef expected, const at::Tensor& got) {
-  if (got.sizes() != expected) refuse_weight(layer, what, expected, got);
+  if (got.sizes() == expected) return;
+  refuse("a recurrent layer", text(what, " of layer ", layer, " as ", expected), text(got.sizes()));
 }
 
 // (input, states, weights, has_biases, num_layers, dropout, train, bidirectional, batch_first); `gates`: rows of a

@@ -17,7 +17,7 @@ namespace {
 // clang-format off
 constexpr std::string_view allowed[] = {
     "__and__", "__lshift__", "__or__", "__rshift__", "__xor__", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d",
-    "_assert_async", "_assert_scalar", "_assert_tensor_metadata", "_cdist_forward", "_conj", "_local_scalar_dense",
+    "_assert_async", "_assert_scalar", "_assert_tensor_metadata", "_conj", "_local_scalar_dense",
     "_log_softmax", "_softmax", "_to_copy", "_unsafe_view", "_weight_norm", "abs", "abs_", "acos", "acosh",
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
     "adaptive_max_pool2d", "adaptive_max_pool3d", "add", "add_", "addbmm", "addcdiv", "addcdiv_", "addcmul",
@@ -54,7 +54,7 @@ constexpr std::string_view allowed[] = {
     "max", "max_pool1d", "max_pool2d", "max_pool2d_with_indices", "max_pool3d", "max_pool3d_with_indices",
     "maximum", "mean", "median", "meshgrid", "min", "minimum", "mish", "mm", "mode", "moveaxis", "movedim", "mul",
     "mul_", "multiply", "mv", "nan_to_num", "nan_to_num_", "nanmean", "nanmedian", "nansum", "narrow",
-    "native_channel_shuffle", "native_dropout", "native_layer_norm", "ne", "neg", "neg_", "new_full", "new_ones",
+    "native_dropout", "native_layer_norm", "ne", "neg", "neg_", "new_full", "new_ones",
     "new_zeros", "nonzero", "norm", "numpy_T", "one_hot", "ones", "ones_like", "outer", "pad", "pairwise_distance",
     "permute", "pixel_shuffle", "pixel_unshuffle", "polar", "positive", "pow", "pow_", "prelu", "prod", "rad2deg",
     "ravel", "real", "reciprocal", "reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "relu", "relu6",

@@ -108,6 +108,7 @@ class Tree {
   bool whole_linear(const Input& weight);
   void weightless_linear(const std::string& path);
   void stand_at(GraphModule& module, LinearPlace linear);
+  bool no_single_value(const ModuleInfo& module, LayerSize size);
   bool whole_calls(const ModuleInfo& module, LayerSize size, LinearPlace& result);
   std::optional<Product> whole_call(const ModuleInfo& module, const ModuleCall& call, LayerSize size) const;
   LayerSize size_of(const Input& weight) const;

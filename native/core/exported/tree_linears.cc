@@ -148,17 +148,20 @@ bool Tree::is_product_alone(const ModuleInfo& module, const std::vector<Product>
   });
 }
 
+// false
+bool Tree::no_single_value(const ModuleInfo& module, LayerSize size) {
+  unclear_linears_[module.path] = text("its class ", module.type, " gives no single float32 value of ", size.out,
+                                       " features for one of ", size.in, ", which is what adapters act on");
+  return false;
+}
+
 // All calls of a Linear whose class does more than the product, into `result`.
 bool Tree::whole_calls(const ModuleInfo& module, LayerSize size, LinearPlace& result) {
   const auto is_called = [](const ModuleCall& call) { return !call.nodes.empty(); };
   if (std::none_of(module.calls.begin(), module.calls.end(), is_called)) return false;
   for (const auto& call : module.calls) {
     auto one = whole_call(module, call, size);
-    if (!one) {
-      unclear_linears_[module.path] = text("its class ", module.type, " gives no single float32 value of ", size.out,
-                                           " features for one of ", size.in, ", which is what adapters act on");
-      return false;
-    }
+    if (!one) return no_single_value(module, size);
     result.products.push_back(std::move(*one));
   }
   return true;
@@ -171,10 +174,10 @@ bool Tree::whole_linear(const Input& weight) {
   const int32_t index = graph_.find_module(path);
   auto* module = dynamic_cast<GraphModule*>(by_path_.at(path).get());
   const auto& shape = graph_.slots[weight.slot].shape;
-  if (index < 0 || module == nullptr || shape.size() != 2 || graph_.slots[weight.slot].dtype != at::kFloat)
-    return false;
+  if (index < 0 || module == nullptr || shape.size() != 2) return false;
   const auto& info = graph_.modules[index];
   const auto size = size_of(weight);
+  if (graph_.slots[weight.slot].dtype != at::kFloat) return no_single_value(info, size);
   LinearPlace result{path, nullptr, nullptr, {}, true};
   if (!whole_calls(info, size, result)) return false;
   const auto* bias = value_of(info, "bias");

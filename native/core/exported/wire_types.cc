@@ -28,6 +28,12 @@ at::ScalarType wire_dtype(int64_t number, const std::string& what) {
       return at::kBFloat16;
     case 10:
       return at::kComplexFloat;
+    case 9:
+    case 11:
+      fail(ErrorCode::unsupported, "read " + what, "complex numbers of this size are not supported",
+           {.expected = "complex64",
+            .got = text("complex", 32 << (number - 9)),
+            .hint = "Write it with complex64, which float32 gives"});
     default:
       fail(ErrorCode::unsupported, "read " + what, "element type not supported",
            {.expected = "integers, float64, float32, float16, bfloat16, complex64 or bool",
