@@ -215,7 +215,7 @@ TEST(exported_tables_are_refused) {
   using ta::ErrorCode;
   CHECK(check::contains(refused(ErrorCode::unsupported, R"("use_pickle":false)", R"("use_pickle":true)"), "pickle"));
   refused(ErrorCode::unsupported, R"("layout":7)", R"("layout":1)");
-  CHECK(check::contains(refused(ErrorCode::unsupported, R"("dtype":7)", R"("dtype":10)"), "complex64"));
+  CHECK(check::contains(refused(ErrorCode::unsupported, R"("dtype":7)", R"("dtype":11)"), "complex128"));
   refused(ErrorCode::unsupported, R"("dtype":7)", R"("dtype":21)");
   refused(ErrorCode::unsupported, "weight_0", "weight_7");
   refused(ErrorCode::file_format, R"("sizes":[{"as_int":2})", R"("sizes":[{"as_int":3})");
