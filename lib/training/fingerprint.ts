@@ -61,16 +61,21 @@ export async function modelRecord(
   args: ResolvedTrainingArguments,
   active: readonly string[]
 ): Promise<Fingerprint> {
-  const parameters = model.namedParameters().filter(({ trainable }) => !trainable)
-  const isActive = (parameter: ParameterInfo) => active.some((name) => isAdapterParameter(parameter, name))
+  const all = model.namedParameters()
+  const frozen = all.filter(({ trainable }) => !trainable)
+  const still = active.filter((name) => !all.some((one) => one.trainable && isAdapterParameter(one, name)))
   return {
     ...(args.frozenLayerCache !== false && { frozenLayerCache: cacheRecord(args) }),
     adapterConfigs: Object.fromEntries(active.map((adapter) => [adapter, model.adapters.get(adapter)?.toJSON()])),
     ...(model.skippedLayers.length > 0 && { skipLayers: model.skippedLayers }),
     trunk: model.trunk,
-    model: await digestOf(model, networkRecord(model.config), sampled(parameters.filter(isBaseParameter))),
-    // Adapters that run and do not train.
-    frozenAdapters: await digestOf(model, '', parameters.filter(isActive)),
+    model: await digestOf(model, networkRecord(model.config), sampled(frozen.filter(isBaseParameter))),
+    // Adapters that run, of which nothing trains.
+    frozenAdapters: await digestOf(
+      model,
+      '',
+      frozen.filter((parameter) => still.some((name) => isAdapterParameter(parameter, name)))
+    ),
     ...(model.config.exported !== null && { placement: model.config.exported.placed.placement }),
     ...(model.replacements.length > 0 && { surgery: surgeryToJson(model.replacements) }),
     ...(model.mergedAdapter === null ? {} : { merged: model.mergedAdapter })
