@@ -1,17 +1,12 @@
 import { join } from 'node:path'
-import test, { type ExecutionContext } from 'ava'
+import test from 'ava'
 import { AutoModel, addAdaptersToModel } from '../../lib/index.js'
 import { scratch } from '../model/support.js'
 import { changeArchive } from './changed-archive.js'
-import { archiveOf, fillLoras, openOwn, statesOf } from './own-networks.js'
-import { distance } from './support.js'
+import { archiveOf, fillLoras, learnsAt, near, openOwn, statesOf } from './own-networks.js'
 
 // `own` does what nn.Linear does, the others more or less; `pair` gives two values.
 const linears = ['scale', 'norm', 'unused', 'equation', 'own', 'share', 'hook']
-
-function near(t: ExecutionContext, states: number[][], expected: number[][]) {
-  for (const [i, data] of expected.entries()) t.true(distance(states[i] ?? [], { data: data as never }) < 2e-6)
-}
 
 for (const [kind, config] of [
   ['lora', { architecture: 'lora', r: 2, alpha: 2 }],
@@ -73,27 +68,7 @@ test('an archive that does not note subclasses of nn.Linear has those that are t
 
 test('LoRA at a subclass of nn.Linear learns: its gradients are those of differences', async (t) => {
   const { model, rows } = await openOwn(t, 'subclasses')
-  model.addAdapter('x', { architecture: 'lora', r: 2, alpha: 2, targetModules: linears })
-  fillLoras(model)
-  model.addClassificationHead('x', { numLabels: 2, layers: 1 })
-  model.trainAdapter('x')
-  const given = { inputIds: rows, labels: rows.map((_, i) => i % 2) }
-  const { gradients } = await model.gradients(given)
-  const lossOf = async () => (await model.forward(given, { head: 'x' })).loss as number
-  for (const linear of linears) {
-    const name = `${linear}.loras.x.lora_A`
-    const { shape, data } = await model.parameter(name)
-    const step = 1e-2
-    const at = async (by: number) => {
-      const moved = Float32Array.from(data)
-      moved[0] = (data[0] as number) + by
-      model.loadStateDict(new Map([[name, { shape, data: moved }]]))
-      return lossOf()
-    }
-    const difference = ((await at(step)) - (await at(-step))) / (2 * step)
-    await at(0)
-    t.true(Math.abs(difference - (gradients.get(name)?.data[0] as number)) < 1e-4, name)
-  }
+  await learnsAt(t, model, rows, linears, 1e-4)
 })
 
 test('surgery in the place of a subclass of nn.Linear runs what its class does', async (t) => {

@@ -4,6 +4,7 @@ import { gunzipSync } from 'node:zlib'
 import type { ExecutionContext } from 'ava'
 import { AutoModel, type Model } from '../../lib/index.js'
 import { scratch } from '../model/support.js'
+import { distance } from './support.js'
 
 /** Of scripts/fixtures/exported_own.py: each row by itself, in PyTorch. */
 export interface OwnCase {
@@ -59,4 +60,40 @@ export function fillLoras(model: Model, which = /\.loras\./, scale = 1 / 4) {
   const sine = (size: number) => Float32Array.from({ length: size }, (_, i) => Math.sin(i) * scale)
   const values = own.map(({ name, shape }) => [name, { shape, data: sine(shape.reduce((a, b) => a * b)) }] as const)
   model.native.setParameters(new Map(values))
+}
+
+/** Each row's values as PyTorch has them. */
+export function near(t: ExecutionContext, states: number[][], expected: number[][] = []) {
+  for (const [i, data] of expected.entries()) t.true(distance(states[i] ?? [], { data: data as never }) < 2e-6)
+}
+
+/** LoRA at these Linears under a new head: the gradient of a number of each is that of the loss's differences. */
+export async function learnsAt(
+  t: ExecutionContext,
+  model: Model,
+  rows: number[][],
+  linears: readonly string[],
+  away: number
+) {
+  model.addAdapter('x', { architecture: 'lora', r: 2, alpha: 2, targetModules: linears })
+  fillLoras(model)
+  model.addClassificationHead('x', { numLabels: 2, layers: 1 })
+  model.trainAdapter('x')
+  const given = { inputIds: rows, labels: rows.map((_, i) => i % 2) }
+  const { gradients } = await model.gradients(given)
+  const lossOf = async () => (await model.forward(given, { head: 'x' })).loss as number
+  for (const linear of linears) {
+    const name = `${linear}.loras.x.lora_A`
+    const { shape, data } = await model.parameter(name)
+    const step = 1e-2
+    const at = async (by: number) => {
+      const moved = Float32Array.from(data)
+      moved[0] = (data[0] as number) + by
+      model.loadStateDict(new Map([[name, { shape, data: moved }]]))
+      return lossOf()
+    }
+    const difference = ((await at(step)) - (await at(-step))) / (2 * step)
+    await at(0)
+    t.true(Math.abs(difference - (gradients.get(name)?.data[0] as number)) < away, name)
+  }
 }

@@ -1,15 +1,10 @@
 import { join } from 'node:path'
-import test, { type ExecutionContext } from 'ava'
+import test from 'ava'
 import { scratch } from '../model/support.js'
-import { fillLoras, openOwn, statesOf } from './own-networks.js'
-import { distance } from './support.js'
+import { fillLoras, near, openOwn, statesOf } from './own-networks.js'
 
 // Linears under weight_norm (today's and the old one), a parametrization of one's own, and none.
 const linears = ['normed', 'hooked', 'lower', 'plain']
-
-function near(t: ExecutionContext, states: number[][], expected: number[][] = []) {
-  for (const [i, data] of expected.entries()) t.true(distance(states[i] ?? [], { data: data as never }) < 2e-6)
-}
 
 for (const [kind, config] of [
   ['lora', { architecture: 'lora', r: 2, alpha: 2 }],
