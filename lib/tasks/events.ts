@@ -27,7 +27,7 @@ export interface TasksStepEvent {
   readonly tasks: Readonly<Record<string, TaskStep>>
 }
 
-/** Every loggingSteps and at the last step, for each task that trained since the last. */
+/** Every loggingSteps and at the last step, wherever that is, for each task that trained since the last. */
 export interface TaskLogEvent extends LogEvent {
   readonly task: string
 }

@@ -13,7 +13,7 @@ import { stoppableStep } from '../training/stoppable-step.js'
 import { checkLearners, checkSavedLength } from './check-run.js'
 import { learnerClassWeights } from './class-weights.js'
 import { evaluatedRows } from './evaluated-rows.js'
-import type { TaskEnd, TasksEndEvent, TasksEvent } from './events.js'
+import type { TaskEnd, TaskLogEvent, TasksEndEvent, TasksEvent } from './events.js'
 import type { Learner } from './learner.js'
 import { type ReadyStep, RunState, type SavedTasks, type TasksRun } from './run-state.js'
 
@@ -67,6 +67,18 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
         yield await callbacks.tell({ type: 'evaluate', task: name, step: firstStep, epoch: state.epoch, ...evaluation })
       }
     }
+    /** Everyone's mean since the log before; nothing of those who took no step since. */
+    const log = async function* (epoch: number) {
+      const { step } = state
+      const rates = speed.take()
+      for (const learner of run.learners) {
+        const loss = learner.takeLoss()
+        if (loss === undefined || learner.last === undefined) continue
+        const { learningRate, gradNorm } = learner.last
+        const where = { task: learner.name, step, totalSteps: state.plan.totalSteps, epoch }
+        yield await callbacks.tell<TaskLogEvent>({ type: 'log', ...where, loss, learningRate, gradNorm, ...rates })
+      }
+    }
     /** What comes behind a step, in this order: what is due, and what callbacks ask for. Gives whether a task ended. */
     const behind = async function* (
       { epoch, endsEpoch, isLast }: ReadyStep,
@@ -74,21 +86,11 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
       isDue: boolean
     ): AsyncGenerator<TasksEvent, boolean, undefined> {
       const { step } = state
-      const where = { step, totalSteps: state.plan.totalSteps, epoch }
-      const place = { totalSteps: where.totalSteps, endsEpoch: () => endsEpoch, epochAfter: () => epoch }
+      const place = { totalSteps: state.plan.totalSteps, endsEpoch: () => endsEpoch, epochAfter: () => epoch }
       const first = args.loggingFirstStep && step === 1
       const last = isLast && args.loggingStrategy !== 'no'
       const logs = isDue && (due(args.loggingStrategy, args.loggingSteps, step, place) || first || last)
-      if (callbacks.takes('log') || logs) {
-        const rates = speed.take()
-        for (const learner of run.learners) {
-          const loss = learner.takeLoss()
-          if (loss === undefined || learner.last === undefined) continue
-          const { learningRate, gradNorm } = learner.last
-          const log = { task: learner.name, ...where, loss, learningRate, gradNorm, ...rates }
-          yield await callbacks.tell({ type: 'log', ...log })
-        }
-      }
+      if (callbacks.takes('log') || logs) yield* log(epoch)
       const stopped: [Learner, TaskEnd][] = failed.map((learner) => [learner, 'notFinite'])
       let isBest = false
       const asksForEvaluation = callbacks.takes('evaluate')
@@ -150,6 +152,8 @@ export async function* tasksRun(run: TasksRun): AsyncGenerator<TasksEvent, void,
         yield* behind(done, [], false)
       }
     }
+    // A run that ends before its plan does tells of its last steps, too; checkpoints still hold them for one that goes on.
+    if (state.step > firstStep && args.loggingStrategy !== 'no') yield* log(state.epoch)
     if (run.keepsEnd && keeps && !wasOver) yield await save(state.epoch, true)
     // The newest checkpoint is then a best one, and a run that is made longer goes on from the end.
     const keepsBest =

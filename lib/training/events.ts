@@ -22,7 +22,7 @@ export interface StepEvent {
   readonly rows: number
 }
 
-/** Every loggingSteps, and at the last step. */
+/** Every loggingSteps, and at the last step, wherever that is. */
 export interface LogEvent {
   readonly type: 'log'
   /** Whose it is, where a run has several tasks. */

@@ -43,6 +43,9 @@ interface LockedRun extends RunOptions {
   readonly onPlan: (totalSteps: number) => void
 }
 
+/** What a log tells of the step that it stands behind. */
+type StepFacts = Omit<LogEvent, 'type' | 'loss' | keyof Rates>
+
 /** The steps of a run as events. The model is held by the caller; the native trainer lives as long as the loop. */
 export async function* trainingRun(
   model: Model,
@@ -103,20 +106,22 @@ export async function* trainingRun(
       checkMeasured(args, evaluation)
       yield await callbacks.tell(evaluation)
     }
+    /** The mean of the steps since the log before; nothing where there are none, for what was told is not told again. */
+    const log = async function* (common: StepFacts) {
+      if (progress.lossCount === 0) return
+      const loss = progress.lossSum / progress.lossCount
+      progress.lossSum = 0
+      progress.lossCount = 0
+      yield await callbacks.tell<LogEvent>({ type: 'log', ...common, loss, ...speed.take() })
+    }
     /** What comes behind a step, in this order: what is due, and what callbacks ask for. */
-    const behind = async function* (common: Omit<LogEvent, 'type' | 'loss' | keyof Rates>, isDue: boolean) {
+    const behind = async function* (common: StepFacts, isDue: boolean) {
       const { step } = common
       const isLast = step === plan.totalSteps
       const first = args.loggingFirstStep && step === 1
       const last = isLast && args.loggingStrategy !== 'no'
       const logs = isDue && (due(args.loggingStrategy, args.loggingSteps, step, plan) || first || last)
-      // One that was told is not told again.
-      if ((callbacks.takes('log') || logs) && progress.lossCount > 0) {
-        const mean = progress.lossSum / progress.lossCount
-        progress.lossSum = 0
-        progress.lossCount = 0
-        yield await callbacks.tell({ type: 'log', ...common, loss: mean, ...speed.take() })
-      }
+      if (callbacks.takes('log') || logs) yield* log(common)
       let isBest = false
       const asksForEvaluation = callbacks.takes('evaluate')
       if (data.evaluation && (asksForEvaluation || (isDue && isEvaluated(args, step, plan)))) {
@@ -137,6 +142,7 @@ export async function* trainingRun(
       }
     }
     const isOver = () => best.isOver || callbacks.stopped
+    let last: StepFacts | undefined
     for (let batch = isOver() ? undefined : await batches.next(); batch !== undefined; ) {
       if (signal?.aborted && saveOnAbort && progress.step > savedStep) yield await save()
       signal?.throwIfAborted()
@@ -160,6 +166,7 @@ export async function* trainingRun(
       const { step } = progress
       const epoch = plan.epochAfter(step)
       const common = { step, totalSteps: plan.totalSteps, epoch, learningRate, gradNorm }
+      last = common
       yield await callbacks.tell({ type: 'step', ...common, loss, tokens, rows })
       const endsEpoch = plan.endsEpoch(step) || callbacks.stopped
       if (endsEpoch) await callbacks.endEpoch()
@@ -170,6 +177,8 @@ export async function* trainingRun(
         yield* behind(common, false)
       }
     }
+    // A run that ends before its plan does tells of its last steps, too; checkpoints still hold them for one that goes on.
+    if (last !== undefined && args.loggingStrategy !== 'no') yield* log(last)
     if (args.loadBestModelAtEnd && best.best !== null && best.best.step !== progress.step) {
       // Where it ends is kept, too: made longer, the run goes on from there.
       if (savedStep !== progress.step) yield await save()

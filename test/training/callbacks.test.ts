@@ -1,7 +1,7 @@
 import { cpSync, existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as wait } from 'node:timers/promises'
-import test, { type ExecutionContext } from 'ava'
+import test from 'ava'
 import {
   AdapterTrainer,
   type CallbackRun,
@@ -13,28 +13,9 @@ import {
   trainSweep
 } from '../../lib/index.js'
 import { soon, warningsOf } from '../exchange/warnings.js'
-import { make, moved, quiet, scratch, snapshot, tinyRows } from '../model/support.js'
+import { moved, quiet, scratch, snapshot } from '../model/support.js'
 import { tasks as others, withTasks } from '../tasks/support.js'
-
-const trainDataset = tinyRows(12)
-const evalDataset = tinyRows(6, { seed: 9 })
-
-async function ready(t: ExecutionContext): Promise<Model> {
-  const model = await make(t, { hidden_dropout_prob: 0.2 })
-  model.addAdapter('a', 'seq_bn[reduction_factor=4]')
-  model.addClassificationHead('a', { numLabels: 2 })
-  model.trainAdapter('a')
-  return model
-}
-
-/** Three steps an epoch, and nothing told or kept by itself. */
-const recipe: TrainingArguments = { ...quiet, numTrainEpochs: 2, perDeviceTrainBatchSize: 4, learningRate: 0.01 }
-
-const kinds = async (trainer: { run(): AsyncIterable<{ type: string; step: number }> }): Promise<string[]> => {
-  const all: string[] = []
-  for await (const { type, step } of trainer.run()) all.push(`${type} ${step}`)
-  return all
-}
+import { evalDataset, kinds, ready, recipe, trainDataset } from './callback-runs.js'
 
 test('a callback is called for everything that happens, in order, before run() gives it', async (t) => {
   const model = await ready(t)
@@ -274,57 +255,6 @@ test('tasks and sweeps call them, too', async (t) => {
     ]
   })
   t.deepEqual(steps, [1, 2])
-})
-
-test('an epoch in whose middle the run ends is told, too, once, and what is then asked for is done', async (t) => {
-  const place: string[] = []
-  const ends = (from: 'onStepEnd' | 'onLog' | 'onEvaluate'): TrainerCallback => ({
-    onStepEnd: ({ step }, run) => {
-      if (step !== 4) return
-      if (from === 'onStepEnd') run.stop()
-      else if (from === 'onLog') run.log()
-      else run.evaluate()
-    },
-    onLog: (_, run) => {
-      if (from === 'onLog') run.stop()
-    },
-    onEvaluate: ({ step }, run) => {
-      if (from === 'onEvaluate' && step === 4) run.stop()
-    },
-    onEpochEnd: (run) => {
-      place.push(`${run.step}`)
-      if (run.step === 4) run.save()
-    }
-  })
-  const one = async (callback: TrainerCallback, args: TrainingArguments = {}) => {
-    place.length = 0
-    const model = await ready(t)
-    const own = { ...recipe, outputDir: scratch(t), ...args }
-    const all = await kinds(new AdapterTrainer({ model, trainDataset, evalDataset, args: own, callbacks: [callback] }))
-    return all.slice(all.indexOf('step 4') + 1)
-  }
-  t.deepEqual(await one(ends('onStepEnd')), ['save 4', 'end 4'])
-  t.deepEqual(place, ['3', '4'])
-  t.deepEqual(await one(ends('onLog')), ['log 4', 'save 4', 'end 4'])
-  t.deepEqual(place, ['3', '4'])
-  t.deepEqual(await one(ends('onEvaluate')), ['evaluate 4', 'save 4', 'end 4'])
-  t.deepEqual(place, ['3', '4'])
-  // Evaluations that get no better end a run where they are, too.
-  const patience = { evalStrategy: 'steps', evalSteps: 2, earlyStoppingPatience: 1, learningRate: 0 } as const
-  const epochs: TrainerCallback = { onEpochEnd: ({ step }) => void place.push(`${step}`) }
-  await one(epochs, { ...patience, metricForBestModel: 'loss' })
-  t.deepEqual(place, ['3', '4'])
-
-  const tasks = { topic: { ...others.topic, evalDataset } }
-  for (const from of ['onStepEnd', 'onLog', 'onEvaluate'] as const) {
-    place.length = 0
-    const args = { ...quiet, outputDir: scratch(t), maxSteps: 9, perDeviceTrainBatchSize: 1 }
-    const callback = ends(from) as TrainerCallback<{ type: 'step'; step: number }>
-    const model = await withTasks(t)
-    const all = await kinds(new MultiTaskTrainer({ model, tasks, args, callbacks: [callback as never] }))
-    t.deepEqual(all.slice(-2), ['save 4', 'end 4'], from)
-    t.deepEqual(place, ['4'], from)
-  }
 })
 
 test('evalDelay and evalOnStart', async (t) => {
