@@ -113,7 +113,7 @@ function network(
     pythonModule: module !== '' ? module : modelType === '' ? '' : moduleOf(modelType),
     ofHuggingFace: modelType !== '',
     takesEmbeds,
-    hasOwnHead: prefix !== '' && facts.topLevel.includes(prefix),
+    hasOwnHead: prefix !== '' && (facts.topLevel.includes(prefix) || facts.ownLabels > 0),
     outputSize: facts.outputSize,
     prefix: facts.prefix,
     // A class with a head has the base model as a module of this name: its names have the prefix already.

@@ -240,3 +240,33 @@ for (const [network, places] of Object.entries(once)) {
     }
   })
 }
+
+test("t5-lm: PEFT's folder is for the class that was exported, whose names have nothing in front", async (t) => {
+  const model = await open(t, 't5-lm')
+  model.addAdapter('x', { architecture: 'lora', targetModules: ['q', 'wo'] })
+  for (const withHead of [true, false]) {
+    const folder = scratch(t)
+    await model.saveAdapter(folder, 'x', { library: 'peft', withHead })
+    const config = JSON.parse(readFileSync(join(folder, 'adapter_config.json'), 'utf8'))
+    t.is(config.task_type, 'SEQ_2_SEQ_LM')
+    t.is(config.auto_mapping.base_model_class, 'T5ForConditionalGeneration')
+    const keys = [...readTensors(join(folder, 'adapter_model.safetensors')).keys()]
+    t.true(keys.includes('base_model.model.encoder.block.0.layer.0.SelfAttention.q.lora_A.weight'), keys.join('\n'))
+    t.true(keys.every((key) => /^base_model\.model\.(encoder|decoder)\./.test(key)))
+    await model.loadAdapter(folder, { as: 'y', overwriteOk: true })
+  }
+})
+
+test("t5-lm: LoRA that Python's adapters trained at the attention across is refused with the reason", async (t) => {
+  const model = await open(t, 't5-lm')
+  model.addAdapter('x', 'lora[r=2]')
+  const folder = scratch(t)
+  await model.saveAdapter(folder, 'x', { withHead: false })
+  const file = join(folder, 'adapter.safetensors')
+  const tensors = readTensors(file)
+  const [name = '', factor] = [...tensors].find(([key]) => key.includes('.SelfAttention.')) ?? []
+  if (factor === undefined) return t.fail([...tensors.keys()].join())
+  const across = name.replace('encoder.block.0.layer.0.SelfAttention', 'decoder.block.0.layer.1.EncDecAttention')
+  writeTensors(file, new Map([...tensors, [across, factor]]))
+  await t.throwsAsync(model.loadAdapter(folder, { as: 'y' }), { message: /attention to the encoder.*target_modules/s })
+})

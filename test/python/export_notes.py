@@ -1,20 +1,14 @@
 """What the exporter reads of --inputs and --range, what it notes where rows vary in size and nothing says where one ends,
 and of what chance would leave out, and how short it is about what it refuses."""
 
-import os
-import socket
-import subprocess
 import sys
-import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import sympy
 import torch
-import transformers
 from torch.nn import functional
 
 SCRIPTS = str(Path(__file__).resolve().parents[2] / "scripts" / "export")
@@ -22,7 +16,6 @@ sys.path.insert(0, SCRIPTS)
 from torch_adapters_export.__main__ import quiet  # noqa: E402
 from torch_adapters_export.archive import output_names, write  # noqa: E402
 from torch_adapters_export.bounds import is_true  # noqa: E402
-from torch_adapters_export.hub import why_unreachable  # noqa: E402
 from torch_adapters_export.inputs import check_names, check_open_sizes, in_range, parse_inputs, parse_ranges  # noqa: E402
 from torch_adapters_export.models import in_float32  # noqa: E402
 from torch_adapters_export.refused import Refused, Usage  # noqa: E402
@@ -324,7 +317,20 @@ said = refused(Deciding())
 assert said.startswith("torch.export refuses Deciding: the model decides by values of its tensors"), said
 assert "export_notes.py, line" in said and "for _ in range(int(values.sum()))" in said, said
 said = refused(Rows(), "values=float32[batch,5]")
-assert said.startswith("Rows does not take the example inputs: those that are made here"), said
+assert said.startswith("Rows does not take the example inputs: they do not fit its forward, which takes values."), said
+assert "--inputs 'values=float32[batch,sequence,768]'" in said, said
+
+
+class Kernels(torch.nn.Module):
+    """Rows of eight values at the least, where examples have fewer."""
+
+    def forward(self, values):
+        return functional.conv1d(values, torch.ones(3, 3, 8))
+
+
+said = refused(Kernels(), "values=float32[batch,3,frames]")
+assert "a convolution or a pooling reads more than a row" in said and "by --range frames=64..4000" in said, said
+notes(Kernels(), "values=float32[batch,3,frames]", {"frames": (64, 4000)})
 
 
 assert notes(Slopes(), "values=float32[batch,4,3]") == []
@@ -426,78 +432,5 @@ assert "try: a number in the place of frames in --inputs, for rows of one length
 for ranges in (None, {"frames": (1, 10)}):
     said = refused(Cut(), "values=float32[batch,frames,3]", ranges)
     assert "What to try: --range frames=1..8, since the model does something else at 9" in said, said
-
-
-def run(*arguments, **environment):
-    """What the command prints, on both streams."""
-    ran = subprocess.run([sys.executable, "-m", "torch_adapters_export", *arguments], capture_output=True, text=True,
-                         env={**os.environ, "PYTHONPATH": SCRIPTS, "PYTHONDONTWRITEBYTECODE": "1", **environment})
-    assert ran.returncode == 1, ran
-    return ran.stdout + ran.stderr
-
-
-def answering(code):
-    """The address of a hub that answers this, always."""
-    class Hub(BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            self.send_response(code)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-    server = HTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"http://127.0.0.1:{server.server_port}"
-
-
-with TemporaryDirectory() as folder:
-    # As a command: examples in the range that is given, and types of the network's own.
-    (Path(folder) / "own.py").write_text(
-        "import torch\nclass Own(torch.nn.Module):\n    def __init__(self):\n        super().__init__()\n"
-        "        self.first, self.second = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3).double()\n"
-        "    def forward(self, x):\n        return self.second(self.first(x).double()).float()\n")
-    made = subprocess.run([sys.executable, "-m", "torch_adapters_export", "own:Own", str(Path(folder) / "own.pt2"), "--inputs",
-                           "x=float32[batch,frames,3]", "--range", "frames=16..64"], text=True, capture_output=True,
-                          env={**os.environ, "PYTHONPATH": os.pathsep.join((SCRIPTS, folder))})
-    assert made.returncode == 0 and "x float32[batch, frames, 3]" in made.stdout, made
-    (Path(folder) / "deciding.py").write_text(
-        "import torch\nclass Deciding(torch.nn.Module):\n    def forward(self, x):\n"
-        "        return x + 1 if x.abs().sum() > 0 else x\n")
-    command = ("deciding:Deciding", str(Path(folder) / "out.pt2"), "--inputs", "x=float32[batch,3]")
-    paths = os.pathsep.join((SCRIPTS, folder))
-    lines = run(*command, PYTHONPATH=paths).splitlines()
-    assert len(lines) == 4 and lines[0].startswith("torch-adapters-export: torch.export refuses Deciding: "), lines
-    assert lines[3].strip().endswith("return x + 1 if x.abs().sum() > 0 else x"), lines
-    assert "Traceback" in run(*command, "--verbose", PYTHONPATH=paths)
-    (Path(folder) / "failing.py").write_text(
-        "import torch\nmade = torch.nn.Linear(2, 2)\ndef none(size):\n    return made\n")
-    lines = run("failing:none", *command[1:], PYTHONPATH=paths).splitlines()
-    assert len(lines) == 2 and "none() fails: TypeError" in lines[0] and "without arguments" in lines[1], lines
-    # Weights of another shape than the config says, and an image network whose sizes no config has.
-    small = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, vocab_size=9)
-    transformers.BertModel(transformers.BertConfig(**small)).save_pretrained(Path(folder) / "bert")
-    config = Path(folder) / "bert" / "config.json"
-    config.write_text(config.read_text().replace('"intermediate_size": 8', '"intermediate_size": 12'))
-    lines = run(str(Path(folder) / "bert"), *command[1:2], "--tokenizer", "none").splitlines()
-    assert len(lines) == 2 and "its weights are not what AutoModel has with its config.json" in lines[0], lines
-    assert " where the class has [12" in lines[0], lines
-    images = transformers.SegformerConfig(hidden_sizes=[8] * 4, depths=[1] * 4, num_attention_heads=[1] * 4)
-    transformers.SegformerModel(images).save_pretrained(Path(folder) / "images")
-    lines = run(str(Path(folder) / "images"), *command[1:2], "--tokenizer", "none").splitlines()
-    assert "--inputs 'pixel_values=float32[batch,3,224,224]'" in lines[1], lines
-    made = subprocess.run([sys.executable, "-m", "torch_adapters_export", "failing:made", *command[1:]], text=True,
-                          capture_output=True, env={**os.environ, "PYTHONPATH": paths})
-    assert made.returncode == 2 and "made is Linear; expected a function without arguments" in made.stderr, made
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    hub = {"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": "", "HF_HOME": folder}
-    lines = run("nobody/nothing", str(Path(folder) / "out.pt2"), HF_ENDPOINT=nobody, **hub).splitlines()
-    assert len(lines) == 2 and f"{nobody} cannot be reached (" in lines[0], lines
-    os.environ.update(hub)
-    for address, expected in ((answering(404), None), (answering(503), "it answers 503")):
-        os.environ["HF_ENDPOINT"] = address
-        assert why_unreachable("nobody/nothing") == expected, why_unreachable("nobody/nothing")
-    assert why_unreachable(folder) is None
-assert "there is no such folder" in refusal(why_unreachable, "./nothing")
 
 print("The exporter takes what it is given, says which sizes vary without a mask, and is short about what it refuses")

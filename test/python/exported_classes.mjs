@@ -69,6 +69,8 @@ const ours = [
   ['undone', 'hub-undone', null, 'seq_bn_inv[reduction_factor=4]'],
   ['words', 'hub-kept', null, 'seq_bn_inv[reduction_factor=4]'],
   ['both', 'hub-both', null, 'seq_bn_inv[reduction_factor=4]'],
+  ['both', 'both', 'SEQ_2_SEQ_LM', { ...targets, targetModules: ['q', 'v', 'wo'] }],
+  ['layered', 'layered', 'SEQ_2_SEQ_LM', { ...targets, targetModules: ['q_proj', 'fc1'] }],
   ['layered', 'hub-layered', null, 'seq_bn_inv[reduction_factor=4]'],
   ['base', 'hub-down', null, 'lora[r=2, output_lora=True]']
 ]

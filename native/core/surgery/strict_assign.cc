@@ -25,6 +25,11 @@ int64_t layers_of(const std::string& name, const std::string& path) {
   return error == std::errc() && end != begin ? layer + 1 : 0;
 }
 
+// What an encoder with a decoder calls the attention that reads the encoder, in T5 and in BART.
+bool is_across(const std::string& name) {
+  return name.find(".EncDecAttention.") != std::string::npos || name.find(".encoder_attn.") != std::string::npos;
+}
+
 // Python's adapters forgets what layers share where a bare class saves.
 const char* hint_for(const Misfit& misfit) {
   const auto is_shared = [](const std::string& name) { return name.find("shared_parameters.") != std::string::npos; };
@@ -32,6 +37,10 @@ const char* hint_for(const Misfit& misfit) {
   if (!misfit.missing.empty() && misfit.unexpected.empty() && misfit.misshaped.empty() &&
       std::all_of(misfit.missing.begin(), misfit.missing.end(), is_head))
     return "The file holds nothing of the head: withHead: false leaves it out";
+  if (!misfit.unexpected.empty() && misfit.missing.empty() && misfit.misshaped.empty() &&
+      std::all_of(misfit.unexpected.begin(), misfit.unexpected.end(), is_across))
+    return "Python's adapters puts LoRA and (IA)\xC2\xB3 at a decoder's attention to the encoder, too, where a place of attention "
+           "has none here: train it by names of Linears, as PEFT's target_modules";
   const bool forgotten = !misfit.missing.empty() && misfit.unexpected.empty() && misfit.misshaped.empty() &&
                          std::all_of(misfit.missing.begin(), misfit.missing.end(), is_shared);
   return forgotten ? "Python's adapters leaves shared parameters out of what a bare class saves: save it from its "

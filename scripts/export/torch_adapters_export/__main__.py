@@ -88,7 +88,8 @@ def quiet():
 def export(options, torch):
     from .archive import tokenizer_files, write
     from .hub import without_hub
-    from .inputs import check_names, check_open_sizes, huggingface_inputs, huggingface_ranges, in_range, parse_inputs, parse_ranges
+    from .inputs import (check_decoder, check_names, check_open_sizes, huggingface_inputs, huggingface_ranges, in_range,
+                         parse_inputs, parse_ranges)
     from .models import in_float32, is_factory, load_factory, load_huggingface, note, part_of
     from .refused import Usage
 
@@ -118,6 +119,7 @@ def export(options, torch):
     if not inputs and config is None:
         raise Usage(f"MODEL {options.model}: no example inputs; give them by --inputs 'x=float32[batch,16]', or let the "
                     "function give (module, {'x': tensor})")
+    check_decoder(model, inputs)
     inputs = inputs or huggingface_inputs(model, config)
     check_names(model, inputs)
     check_open_sizes(inputs)

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from .bounds import products_bounded
 from .gradients import check_gradients
 from .graph import export_with_signatures, modules_to_preserve
-from .inputs import dynamic_shapes, other_sizes, unmasked
+from .inputs import dynamic_shapes, other_examples, other_sizes, unmasked, varying
 from .models import every_layer, masks_as_given, note, plain_layer_norms, prepare, savable_masks, uncached_positions
 from .modes import check_eval, evaluated, furthest, leave_training
 from .refused import Refused, explained, first_line, sizes_apart
@@ -99,10 +99,6 @@ def narrower(ranges, apart, error, notes):
     return found
 
 
-OTHER_EXAMPLES = ("those that are made here do not fit its forward",
-                  "give others by --inputs, as in --inputs 'input_ids=int64[batch,sequence]<1000'")
-
-
 def check_outputs(told):
     """A class with a head answers by one output; torch-adapters has heads of its own for the others."""
     names, read = told["output_names"], {"logits", "last_hidden_state", "pooler_output"}
@@ -178,7 +174,8 @@ def write(model, inputs, file, ranges=None, files=None, notes=None):
                     paths, without = modules_to_preserve(model, examples)
                     told = describe(model, examples, notes)
             except Exception as error:
-                raise explained(error, f"{type(model).__name__} does not take the example inputs", OTHER_EXAMPLES) from error
+                doing = f"{type(model).__name__} does not take the example inputs"
+                raise explained(error, doing, other_examples(model), varying(inputs)) from error
             check_outputs(told)
 
             def save(program, refused):

@@ -119,10 +119,15 @@ def takes_sound_masks(config):
     return getattr(config, "feat_extract_norm", "layer") == "layer"
 
 
+def varying(inputs):
+    """The names of sizes that vary, beside the number of rows."""
+    return list(dict.fromkeys(dim for value in inputs.values() for dim in value.dims[1:] if dim))
+
+
 def unmasked(inputs):
     """The names of sizes, beside the number of rows, that vary with no mask to say where a row ends."""
     masked = {dim for name, value in inputs.items() if name.endswith("attention_mask") for dim in value.dims}
-    return sorted({dim for value in inputs.values() for dim in value.dims[1:] if dim} - masked)
+    return sorted(set(varying(inputs)) - masked)
 
 
 def check_open_sizes(inputs):
@@ -139,11 +144,31 @@ def check_open_sizes(inputs):
 
 def example_form(name, config):
     """What an input of this name may be like, as --inputs has it."""
+    if name.endswith("ids"):
+        return f"int64[batch,sequence]<{getattr(config, 'vocab_size', 1000)}"
     if name == "pixel_values":
         return f"float32[batch,{getattr(config, 'num_channels', 3)},224,224]"
     if name == "input_values":
         return "float32[batch,samples]"
     return f"float32[batch,sequence,{getattr(config, 'hidden_size', 768)}]"
+
+
+def other_examples(model):
+    """What the examples' refusal means, and what to try."""
+    takes = required_inputs(model)
+    form = example_form(takes[0], getattr(model, "config", None))
+    return (f"they do not fit its forward, which takes {', '.join(takes)}",
+            f"give others by --inputs, as in --inputs '{takes[0]}={form}'")
+
+
+def check_decoder(model, names):
+    """A decoder is taken behind an encoder of ids; behind one of sounds or images the encoder is taken alone."""
+    main = getattr(model, "main_input_name", "input_ids")
+    if main == "input_ids" or not accepts(model, "decoder_input_ids") or not (main in names or not names):
+        return
+    path = next((path for path, _ in model.named_modules() if path.split(".")[-1] == "encoder"), "encoder")
+    raise Refused(f"{type(model).__name__} reads {main} and answers by a decoder, which fromExported takes behind ids alone.\n"
+                  f"  What to try: export its encoder, by --part {path}.")
 
 
 def huggingface_inputs(model, config):

@@ -36,6 +36,9 @@ REASONS = (
      "what its forward gives cannot be written",
      "return a tensor, a tuple or a dict; a dataclass also needs torch.export.register_dataclass(Class, "
      "serialized_type_name='Class')"),
+    (("Kernel size can't be greater than actual input size", "Padding size should be less than", "Output size is too small"),
+     "a convolution or a pooling reads more than a row of the examples has",
+     "longer ones: a number in the place of a size in --inputs, or bounds by --range {size}=64..4000"),
     (("Out of memory", "out of memory"), "there is not enough memory to hold the model twice",
      "a machine with more, or a part of the model by --part"),
 )
@@ -98,7 +101,10 @@ def place_of(error):
     return ""
 
 
-def explained(error, doing, otherwise=OTHERWISE):
+def explained(error, doing, otherwise=OTHERWISE, open_sizes=()):
+    """Of an error what it means and what to try.
+
+    open_sizes: names of the sizes that vary, for an error that names none."""
     text = f"{type(error).__name__} {error}"
     meaning, hint = next((told for words, *told in REASONS if any(word in text for word in words)), otherwise)
     apart = sizes_apart(error)
@@ -108,6 +114,6 @@ def explained(error, doing, otherwise=OTHERWISE):
         hint = f"--range {name}=1..{size - 1}, since the model does something else at {size}"
     elif bounds := suggested(error):
         hint = f"{bounds}, in which the code is the same"
-    hint = hint.replace("{size}", next(iter(named_sizes(error)), "the size"))
+    hint = hint.replace("{size}", next(iter(named_sizes(error) or open_sizes), "the size"))
     said = first_line(error).split(" For more information")[0]
     return Refused(f"{doing}: {meaning}.\n  What to try: {hint}.\n  What torch says: {said}{details(error)}{place_of(error)}")
