@@ -81,12 +81,20 @@ const otherKind: Readonly<Record<string, string>> = {
   EISDIR: 'is a folder, where a file is needed'
 }
 
-/** Runs a validator over a file's content, so that its TypeError or RangeError names the file. */
+/**
+ * Runs a validator over a file's content, so that its TypeError or RangeError names the file. JSON has no undefined: what
+ * is undefined is not there.
+ */
 export function inFile<T>(file: string, operation: string, validate: () => T): T {
   try {
     return validate()
   } catch (cause) {
     if (!(cause instanceof TypeError || cause instanceof RangeError) || !('code' in cause)) throw cause
-    throw new AdapterError('ERR_INVALID_FILE', operation, `${file}: ${cause.message}`, { cause })
+    throw new AdapterError(
+      'ERR_INVALID_FILE',
+      operation,
+      `${file}: ${cause.message.replace(/got undefined$/, 'got nothing')}`,
+      { cause }
+    )
   }
 }

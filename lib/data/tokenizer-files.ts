@@ -91,7 +91,7 @@ function checkModel(tokenizer: Readonly<Record<string, unknown>>, file: string):
   const { vocab } = model
   if (isPlainObject(vocab)) {
     const wrong = Object.entries(vocab).find(([, id]) => !isId(id))
-    if (wrong !== undefined) fail(`the id of '${wrong[0].slice(0, 40)}' is ${String(wrong[1]).slice(0, 40)}`)
+    if (wrong !== undefined) fail(`the id of '${wrong[0].slice(0, 40)}' is ${JSON.stringify(wrong[1]).slice(0, 40)}`)
   } else if (!Array.isArray(vocab)) {
     fail('its model has no vocabulary')
   }

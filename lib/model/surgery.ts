@@ -360,9 +360,10 @@ function sizeCheck(operation: string, model: Model, where: AdapterPosition, hidd
   return (path: string): void => {
     modules ??= new Map(model.namedModules(undefined, { shapes: true }).map((one) => [one.path, one]))
     const info = modules.get(path)
-    const sides = { takes: info?.inputs, gives: info?.outputs }
+    const sizes = { takes: info?.inputs[0]?.at(-1), gives: info?.outputs[0]?.at(-1) }
+    if (where === 'parallel') checkSquare(operation, path, sizes)
     for (const side of sidesRead[where]) {
-      const size = sides[side]?.[0]?.at(-1)
+      const size = sizes[side]
       if (typeof size !== 'number' || size === hiddenSize || !Number.isInteger(hiddenSize)) continue
       throw new AdapterError(
         'ERR_INVALID_ARGUMENT',
@@ -376,6 +377,21 @@ function sizeCheck(operation: string, model: Model, where: AdapterPosition, hidd
       )
     }
   }
+}
+
+interface Sizes {
+  readonly takes: number | string | undefined
+  readonly gives: number | string | undefined
+}
+
+/** What an adapter gives is added to what the module beside it gives, and has the size of what both take. */
+function checkSquare(operation: string, path: string, { takes, gives }: Sizes): void {
+  if (typeof takes !== 'number' || typeof gives !== 'number' || takes === gives) return
+  throw new AdapterError('ERR_INVALID_ARGUMENT', operation, `no adapter can stand in parallel to '${path}'`, {
+    expected: 'a module that gives as many features as it takes',
+    got: `${takes} features in, ${gives} out`,
+    hint: "Give position 'before' or 'after', or another pattern."
+  })
 }
 
 /** Freezes the base model; what was added to it trains: adapters, heads, and all that surgery inserted. */

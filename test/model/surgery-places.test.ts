@@ -147,3 +147,14 @@ test('at a module that does not know its size the first pass names the size that
     await t.notThrowsAsync(logits(model))
   }
 })
+
+test('nothing stands in parallel to a module that gives another number of features than it takes', async (t) => {
+  const model = await withHead(t)
+  const pattern = `${layer(0)}.intermediate.dense`
+  for (const hiddenSize of [hidden, 2 * hidden]) {
+    t.throws(() => addAdaptersToModel(model, { pattern, hiddenSize, adapterSize: 4, position: 'parallel' }), {
+      code: 'ERR_INVALID_ARGUMENT',
+      message: /no adapter can stand in parallel to '.*intermediate\.dense'.*features in, \d+ out.*'before' or 'after'/s
+    })
+  }
+})

@@ -70,6 +70,9 @@ with TemporaryDirectory() as folder:
     lines = run(str(Path(folder) / "bert"), *command[1:2], "--tokenizer", "none").splitlines()
     assert len(lines) == 2 and "its weights are not what AutoModel has with its config.json" in lines[0], lines
     assert " where the class has [12" in lines[0], lines
+    made = subprocess.run([sys.executable, "-m", "torch_adapters_export", *command, "--tokenizer", str(Path(folder) / "bert")],
+                          text=True, capture_output=True, env={**os.environ, "PYTHONPATH": paths})
+    assert made.returncode == 2 and "bert has none; expected a folder or a name" in made.stderr, made
     images = transformers.SegformerConfig(hidden_sizes=[8] * 4, depths=[1] * 4, num_attention_heads=[1] * 4)
     transformers.SegformerModel(images).save_pretrained(Path(folder) / "images")
     lines = run(str(Path(folder) / "images"), *command[1:2], "--tokenizer", "none").splitlines()

@@ -21,7 +21,7 @@ std::vector<FlatParameters*> checked_trainable(AdapterModel& model) {
   auto trainable = model.trainable();
   if (trainable.empty()) {
     fail(ErrorCode::invalid_argument, "train", "nothing trains",
-         {.hint = "Call trainAdapter(name), or unfreeze parameters, before training"});
+         {.hint = nothing_trains_hint});
   }
   return trainable;
 }

@@ -6,6 +6,10 @@
 
 namespace ta {
 
+/// What to do where nothing trains.
+inline constexpr const char* nothing_trains_hint =
+    "Call trainAdapter(name), freezeBaseModel() for what surgery put in, or unfreeze parameters, before training";
+
 struct BatchLoss {
   double total = 0;
   std::vector<double> heads;  ///< of each of the request's heads, without their weights; 0 where no label counts

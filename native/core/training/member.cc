@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/training/gradients.h"
 
 namespace ta {
 
@@ -36,7 +37,7 @@ std::vector<FlatParameters*> own_buffers(AdapterModel& model, const MemberOption
   if (own.empty()) {
     fail(ErrorCode::invalid_argument, "train",
          options.name.empty() ? "nothing trains" : "nothing of '" + options.name + "' trains",
-         {.hint = "Call trainAdapter(name), or unfreeze parameters, before training"});
+         {.hint = nothing_trains_hint});
   }
   return own;
 }

@@ -124,7 +124,7 @@ def export(options, torch):
     check_names(model, inputs)
     check_open_sizes(inputs)
     if tokenizer and tokenizer != "none":
-        files = tokenizer_files(tokenizer, notes)
+        files = tokenizer_files(tokenizer, notes, is_asked=options.tokenizer is not None)
     unknown = set(ranges) - {dim for value in inputs.values() for dim in value.dims}
     if unknown:
         raise Usage(f"--range: no input has a size called {', '.join(sorted(unknown))}; there are "

@@ -20,7 +20,7 @@ from .graph import export_with_signatures, modules_to_preserve
 from .inputs import dynamic_shapes, other_examples, other_sizes, unmasked, varying
 from .models import every_layer, masks_as_given, note, plain_layer_norms, prepare, savable_masks, uncached_positions
 from .modes import check_eval, evaluated, furthest, leave_training
-from .refused import Refused, explained, first_line, sizes_apart
+from .refused import Refused, Usage, explained, first_line, sizes_apart
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "preprocessor_config.json")
 # What transformers makes those from.
@@ -110,20 +110,27 @@ def check_outputs(told):
                       "and add a head where the archive is opened, as model.addClassificationHead('x').")
 
 
-def tokenizer_files(source, notes):
-    """Those of the tokenizer and of the processor of images, as transformers saves them."""
+def without_tokenizer(source, why, is_asked, notes):
+    if is_asked:
+        raise Usage(f"--tokenizer {source}: {why}; expected a folder or a name on the hub that has one, or none, to leave it out")
+    note(notes, f"no tokenizer is in the archive: {why}")
+
+
+def tokenizer_files(source, notes, is_asked=False):
+    """Those of the tokenizer and of the processor of images, as transformers saves them.
+
+    is_asked: by --tokenizer, so that there has to be one."""
     from transformers import AutoTokenizer
 
-    folder = Path(source)
+    folder, given = Path(source), Path(source) / "preprocessor_config.json"
     if folder.is_dir() and not any((folder / name).is_file() for name in (*TOKENIZER_FILES, *TOKENIZER_SOURCES)):
-        note(notes, f"no tokenizer is in the archive: {source} has none")
+        without_tokenizer(source, f"{source} has none", is_asked, notes)
         return {}
     with tempfile.TemporaryDirectory() as folder:
         try:
             AutoTokenizer.from_pretrained(source).save_pretrained(folder)
         except Exception as error:  # noqa: BLE001 - a model of images has none; anything else is worth a line
-            note(notes, f"no tokenizer is in the archive: {first_line(error)}")
-        given = Path(source) / "preprocessor_config.json"
+            without_tokenizer(source, first_line(error), is_asked and not given.is_file(), notes)
         paths = [Path(folder) / name for name in TOKENIZER_FILES] + [given]
         files = {path.name: path.read_text(encoding="utf-8") for path in paths if path.is_file()}
     if "tokenizer_config.json" in files and "tokenizer.json" not in files:
