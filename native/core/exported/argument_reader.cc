@@ -67,6 +67,15 @@ bool read_number(const std::string& tag, const Json& value, const Scope& scope, 
   return true;
 }
 
+// A number as PyTorch takes it beside tensors, whole, real or complex.
+bool read_any_number(const std::string& tag, const Json& value, const Scope& scope, const std::string& what,
+                     Argument& into) {
+  if (tag != "as_complex") return read_number(tag, value, scope, what, into);
+  into = constant(c10::complex<double>(read_real(field(value, "real", what), what),
+                                       read_real(field(value, "imag", what), what)));
+  return true;
+}
+
 Argument read_tensor(const std::string& tag, const Json& value, const c10::Argument& schema, const Scope& scope,
                      const std::string& what) {
   if (tag == "as_tensor") return from_slot(scope.tensor(value_name(value, what), what));
@@ -75,7 +84,7 @@ Argument read_tensor(const std::string& tag, const Json& value, const c10::Argum
     return inner == "as_tensor" ? from_slot(scope.tensor(value_name(tensor, what), what)) : constant({});
   }
   Argument number;
-  if (!read_number(tag, value, scope, what, number)) misfit(tag, schema, what);
+  if (!read_any_number(tag, value, scope, what, number)) misfit(tag, schema, what);
   if (number.kind == Argument::Kind::constant) return constant(wrapped_number(number.value));
   number.wrapped = true;
   return number;
@@ -264,7 +273,7 @@ Argument read_argument(const Json& json, const c10::Argument& schema, const Scop
       return read_boolean(tag, value, schema, scope, what);
     case TypeKind::NumberType: {
       Argument number;
-      if (!read_number(tag, value, scope, what, number)) misfit(tag, schema, what);
+      if (!read_any_number(tag, value, scope, what, number)) misfit(tag, schema, what);
       return number;
     }
     case TypeKind::StringType:

@@ -73,8 +73,8 @@ class Chain {
 };
 
 bool equals(const Argument& argument, double expected) {
-  if (argument.kind != Argument::Kind::constant || !argument.value.isScalar()) return false;
-  return std::abs(argument.value.toScalar().toDouble() - expected) <= 1e-9 * std::max(1.0, std::abs(expected));
+  const auto number = argument.value.isTensor() ? std::nullopt : argument.number();
+  return number && std::abs(*number - expected) <= 1e-9 * std::max(1.0, std::abs(expected));
 }
 
 bool is_none(const Argument& argument) {

@@ -17,8 +17,9 @@ bool Symbol::is_name() const {
 
 std::optional<double> Argument::number() const {
   if (kind != Kind::constant) return std::nullopt;
+  if (value.isComplexDouble()) return std::nullopt;
   if (value.isScalar()) return value.toScalar().toDouble();
-  if (!value.isTensor() || value.toTensor().numel() != 1) return std::nullopt;
+  if (!value.isTensor() || value.toTensor().numel() != 1 || value.toTensor().is_complex()) return std::nullopt;
   return value.toTensor().item<double>();
 }
 

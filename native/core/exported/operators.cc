@@ -100,7 +100,10 @@ const Operator& find_operator(const std::string& target, const std::string& what
 }
 
 c10::IValue wrapped_number(const c10::IValue& number) {
-  const at::ScalarType dtype = number.isDouble() ? at::kDouble : number.isBool() ? at::kBool : at::kLong;
+  const at::ScalarType dtype = number.isComplexDouble() ? at::kComplexDouble
+                               : number.isDouble()      ? at::kDouble
+                               : number.isBool()        ? at::kBool
+                                                        : at::kLong;
   at::Tensor tensor = at::scalar_tensor(number.toScalar(), dtype);
   tensor.unsafeGetTensorImpl()->set_wrapped_number(true);
   return tensor;
