@@ -1,15 +1,16 @@
-// Child processes of the scripts: output goes to a log that is shown when they fail; they die with their parent.
+// Child processes of the scripts: output goes to a log that is shown when they fail; they die with their parent, or before the next set-up.
 import { spawn, spawnSync } from 'node:child_process'
 import { createWriteStream, mkdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { forgetGroup, noteGroup, stopGroup } from './groups.mjs'
 import { Problem } from './terminal.mjs'
 
 export const root = fileURLToPath(new URL('../../', import.meta.url))
 
 const children = new Set()
 const stopAll = () => {
-  for (const child of children) child.kill('SIGTERM')
+  for (const { pid, child } of children) pid === undefined ? child.kill('SIGTERM') : stopGroup(pid)
 }
 process.on('exit', stopAll)
 // npm takes back what it began when it is stopped: who leaves before it has ended lets the next set-up run beside that.
@@ -38,13 +39,18 @@ export function run(
   { log, onLine = () => {}, help = '', env = process.env, cwd = root, inherit = false } = {}
 ) {
   return new Promise((resolve, reject) => {
+    // A compiler stands behind two more processes, which a signal to the first one does not reach.
+    const hasGroup = !inherit && process.platform !== 'win32'
     const child = spawn(command, args, {
       cwd,
       env,
       windowsHide: true,
+      detached: hasGroup,
       stdio: inherit ? 'inherit' : ['ignore', 'pipe', 'pipe']
     })
-    children.add(child)
+    const one = { child, pid: hasGroup ? child.pid : undefined }
+    children.add(one)
+    if (one.pid !== undefined) noteGroup(one.pid)
     const tail = []
     let file
     if (!inherit) {
@@ -66,7 +72,8 @@ export function run(
       child.stderr.setEncoding('utf8').on('data', take)
     }
     const end = (problem) => {
-      children.delete(child)
+      children.delete(one)
+      if (one.pid !== undefined) forgetGroup(one.pid)
       file?.end()
       if (stopping) {
         if (children.size === 0) process.exit(130)
