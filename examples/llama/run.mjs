@@ -5,13 +5,21 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseArgs } from 'node:util'
 import { AutoModel } from 'torch-adapters'
+import { parseOptions } from '../../scripts/lib/options.mjs'
 import { capture, root } from '../../scripts/lib/run.mjs'
 import { main, Problem, step } from '../../scripts/lib/terminal.mjs'
 import { randomSource, shuffle } from '../../scripts/quickstart/random.mjs'
 import { readWordnet } from '../../scripts/quickstart/wordnet.mjs'
 import { finetune } from './finetune.mjs'
+
+const help = `A Llama from Python to Node and back: LoRA learns in Node to tell definitions apart, and Python's peft loads it.
+
+  node examples/llama/run.mjs [--out FOLDER] [--archive llama.pt2] [--rows N]
+
+  --out      where the archive, the adapter and the answers go (default: out/llama)
+  --archive  an archive that is there, with its tokenizer inside (default: Python makes one)
+  --rows     definitions to learn from (default: 3000)`
 
 const kinds = ['animal', 'plant', 'food', 'person', 'artifact']
 const percent = (share) => `${(100 * share).toFixed(1)} %`
@@ -76,13 +84,16 @@ async function checkGiven(archive) {
 }
 
 await main(async () => {
-  const { values } = parseArgs({
+  const config = {
     options: {
       out: { type: 'string', default: join(root, 'out/llama') },
       archive: { type: 'string' },
-      rows: { type: 'string', default: '3000' }
+      rows: { type: 'string', default: '3000' },
+      help: { type: 'boolean', default: false }
     }
-  })
+  }
+  const { values } = parseOptions(config, 'node examples/llama/run.mjs --help')
+  if (values.help) return console.log(help)
   const { out } = values
   const count = Number(values.rows)
   if (!Number.isInteger(count) || count < 1) throw new Problem(`--rows takes a whole number, but got "${values.rows}".`)

@@ -70,7 +70,11 @@ export function exportedModelConfig(
     embeddingSize: read(['embedding_size'], positive, hiddenSize),
     hiddenSize,
     numHiddenLayers: facts.layers,
-    numAttentionHeads: read(['num_attention_heads', 'n_head', 'n_heads', 'num_heads'], positive, 1),
+    numAttentionHeads: read(
+      ['num_attention_heads', 'n_head', 'n_heads', 'num_heads', 'encoder_attention_heads'],
+      positive,
+      1
+    ),
     intermediateSize: intermediate ?? 4 * hiddenSize,
     // Heads for masked words have it, too.
     hiddenAct: activations.find((one) => one === config[family?.names.hiddenAct ?? 'hidden_act']) ?? 'gelu',

@@ -25,6 +25,11 @@ export function withImageSize(config: ModelConfig, imageSize: ImageSize | undefi
   if (imageSize === undefined) return config
   const { patchSize } = config
   if (patchSize === null) throw check.valueError('imageSize', 'the model reads text; leave it out')
+  if (config.exported !== null)
+    throw check.valueError(
+      'imageSize',
+      `the archive takes images of one size, ${config.imageSize?.join(' × ')}: resize them`
+    )
   const [height, width, ...rest] = check.checkArray('imageSize', imageSize)
   if (rest.length > 0 || width === undefined) throw check.typeError('imageSize', '[height, width]', imageSize)
   return {

@@ -75,7 +75,9 @@ export const AutoModel = Object.freeze({
     if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) {
       throw new AdapterError('ERR_FILE_IO', 'load the exported model', `${file} is a folder`, {
         expected: 'an archive that torch-adapters-export wrote, such as model.pt2',
-        hint: 'AutoModel.fromPretrained loads the folder of a model.'
+        hint:
+          'AutoModel.fromPretrained loads the folder of a model that this library knows by itself; of any other ' +
+          `torch-adapters-export ${file} model.pt2 makes an archive.`
       })
     }
     const seed = check.checkInteger('seed', options.seed ?? 42, 0)

@@ -1,4 +1,5 @@
-import * as check from '../config/check.js'
+import { statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { ExportNote } from '../config/exported-config.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { Model } from './model.js'
@@ -14,8 +15,7 @@ const namesTold = 5
  * layer more, or biases that the graph's layers have not, are another network's. Left out are a head that the graph has not,
  * a pooler, and buffers.
  */
-export async function loadExportedWeights(model: Model, weights: string, note: ExportNote): Promise<void> {
-  const source = check.checkNonEmptyString('weights', weights)
+export async function loadExportedWeights(model: Model, source: string, note: ExportNote): Promise<void> {
   checkSameConfig(operation, source, note)
   const { missing, unplaced, hasPrefix } = await nativeCall(() => model.native.loadWeights(source)).catch((error) => {
     throw otherShapes(source, error)
@@ -40,6 +40,11 @@ export async function loadExportedWeights(model: Model, weights: string, note: E
           : "Export that checkpoint, or save it in Python as the archive's class (from_pretrained and save_pretrained)"
     }
   )
+}
+
+/** What folders that are saved name as their base model: the checkpoint's folder, as Python loads it. */
+export function checkpointName(weights: string): string {
+  return statSync(weights, { throwIfNoEntry: false })?.isFile() ? dirname(weights) : weights
 }
 
 /** The core speaks of config.json, which an archive may have none of. */

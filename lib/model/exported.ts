@@ -13,7 +13,7 @@ import { hasTokenizer, tokenizerFiles } from '../data/tokenizer-files.js'
 import { defaultHead } from '../exchange/static-heads.js'
 import { AdapterError, nativeCall } from '../native/errors.js'
 import type { Addon } from '../native/types.js'
-import { loadExportedWeights } from './exported-weights.js'
+import { checkpointName, loadExportedWeights } from './exported-weights.js'
 import { Model } from './model.js'
 import { checkOptions, type LoadOptions } from './options.js'
 
@@ -54,6 +54,7 @@ export async function loadExported(
   checkOptions(options, ['device', 'seed', 'weights', 'tokenizer', 'output', 'pooling', 'placement'])
   const reading = readingOf(options)
   const { placement = 'auto' } = options
+  const weights = options.weights === undefined ? undefined : check.checkNonEmptyString('weights', options.weights)
   const { attention, feedForward } = nativePlacement(placement)
   const { handle, facts } = await nativeCall(() =>
     addon.openExported(path, device, reading.output ?? '', reading.pooling, attention, feedForward)
@@ -62,7 +63,11 @@ export async function loadExported(
   const inNote = <T>(run: () => T): T => inFile(`${path}, extra/torch_adapters.json`, operation, run)
   const [note, config] = inNote(() => {
     const read = readExportNote(written)
-    return [read, exportedModelConfig(facts, read, path, reading, placement)] as const
+    const made = exportedModelConfig(facts, read, path, reading, placement)
+    return [
+      read,
+      weights === undefined ? made : Object.freeze({ ...made, nameOrPath: checkpointName(weights) })
+    ] as const
   })
   const prefix = config.exported?.filePrefix ?? ''
   const tokenizer = options.tokenizer ?? tokenizerOf(facts.extra)
@@ -76,7 +81,7 @@ export async function loadExported(
       model.addHead(defaultHead, head)
       model.headChoice.standIn()
     }
-    if (options.weights !== undefined) await loadExportedWeights(model, options.weights, note)
+    if (weights !== undefined) await loadExportedWeights(model, weights, note)
   } catch (error) {
     model.dispose()
     throw error

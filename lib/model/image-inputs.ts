@@ -25,8 +25,13 @@ function cut(given: Shaped, image: ImageShape): ArrayLike<number>[] {
   const { channels, height, width } = image
   const [rows = 0, ...rest] = shape as number[]
   if (rest.length !== 3 || rest[0] !== channels || rest[1] !== height || rest[2] !== width) {
-    const other =
-      rest[0] === channels ? `; imageSize: [${rest.slice(1).join(', ')}] says that they are of that size` : ''
+    const size = rest.slice(1)
+    const isGiven = shape.length === 4 && rest[0] === channels
+    const other = !isGiven
+      ? ''
+      : image.tokens === undefined
+        ? `; imageSize: [${size.join(', ')}] says that they are of that size`
+        : '; an archive takes images of one size: resize them'
     throw check.valueError(
       'pixelValues',
       `expected images of ${describeShape(image)}, got [${rest.join(', ')}]${other}`

@@ -107,6 +107,7 @@ const elsewhere: Readonly<Record<string, string>> = {
 export function packTokens(inputs: TokenInputs, config: ModelConfig, labels: LabelsFor): PackedInputs {
   const given = check.checkObject('inputs', inputs)
   const known = ['inputIds', 'attentionMask', 'tokenTypeIds', 'positionIds', 'labels', 'choices', 'wordIds']
+  if (config.exported?.decoder != null) known.push('decoderInputIds', 'decoderAttentionMask')
   check.checkKeys('inputs', given, known, (key) => (Object.hasOwn(elsewhere, key) ? elsewhere[key] : undefined))
   if (inputs.inputIds === undefined) throw check.typeError('inputs.inputIds', 'rows of token ids', undefined)
   const [idsName, maskName] = labels.tokens ?? ['inputIds', 'attentionMask']

@@ -27,6 +27,18 @@ for (const name of imageModels) {
   })
 }
 
+test('an archive takes images of the size that it was exported with, and says so', async (t) => {
+  const { model } = await open(t, 'vit')
+  const [height = 0, width = 0] = model.config.imageSize ?? []
+  const { numChannels } = model.config
+  const shape = [1, numChannels, 2 * height, width]
+  const pixelValues = { data: new Float32Array(shape.reduce((a, b) => a * b)), shape }
+  await t.throwsAsync(model.forward({ pixelValues }, { head: null }), { message: /images of one size: resize them/ })
+  await t.throwsAsync(model.forward({ pixelValues }, { head: null, imageSize: [2 * height, width] }), {
+    message: /imageSize: the archive takes images of one size, \d+ × \d+: resize them/
+  })
+})
+
 test('parameters and modules have the names of PyTorch', async (t) => {
   const { model } = await open(t, 'llama')
   const names = model.namedParameters().map((parameter) => parameter.name)

@@ -1,4 +1,4 @@
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { AutoModel, type Model } from '../../lib/index.js'
@@ -36,6 +36,25 @@ test("weights of another checkpoint are the network's", async (t) => {
   const other = await AutoModel.fromExported(group.archive, { weights: written(t, given) })
   t.teardown(() => other.dispose())
   t.deepEqual(weightsOf(other), given)
+})
+
+test('folders that are saved name the checkpoint whose weights they were trained on', async (t) => {
+  const { group, model } = await open(t, 'bert')
+  const file = written(t, weightsOf(model))
+  const folder = dirname(file)
+  for (const weights of [file, folder]) {
+    const other = await AutoModel.fromExported(group.archive, { weights })
+    t.teardown(() => other.dispose())
+    other.addAdapter('x', { architecture: 'lora', targetModules: ['query'] })
+    const field = async (library: 'peft' | 'adapters', name: string) => {
+      const to = scratch(t)
+      await other.saveAdapter(to, 'x', { library })
+      return JSON.parse(readFileSync(join(to, 'adapter_config.json'), 'utf8'))[name]
+    }
+    t.is(await field('peft', 'base_model_name_or_path'), folder)
+    t.is(await field('adapters', 'model_name'), folder)
+  }
+  t.not(model.config.nameOrPath, folder)
 })
 
 test('a folder of another kind of network, or of other numbers in its graph, is refused by what differs', async (t) => {

@@ -73,6 +73,21 @@ with TemporaryDirectory() as folder:
     made = subprocess.run([sys.executable, "-m", "torch_adapters_export", *command, "--tokenizer", str(Path(folder) / "bert")],
                           text=True, capture_output=True, env={**os.environ, "PYTHONPATH": paths})
     assert made.returncode == 2 and "bert has none; expected a folder or a name" in made.stderr, made
+    # A part of another model, whose type AutoModel does not know.
+    transformers.BertModel(transformers.BertConfig(**small)).save_pretrained(Path(folder) / "part")
+    config = Path(folder) / "part" / "config.json"
+    config.write_text(config.read_text().replace('"model_type": "bert"', '"model_type": "bert_part"'))
+    lines = run(str(Path(folder) / "part"), *command[1:2], "--tokenizer", "none").splitlines()
+    assert "cannot be loaded as AutoModel" in lines[0] and "--class BertModel, which its config.json names" in lines[-1], lines
+    # Images whose sizes a config inside of the config has.
+    tower = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
+    both = transformers.CLIPConfig(text_config={**tower, "vocab_size": 9},
+                                   vision_config={**tower, "image_size": 8, "patch_size": 4}, num_labels=2)
+    transformers.CLIPForImageClassification(both).save_pretrained(Path(folder) / "clip")
+    made = subprocess.run([sys.executable, "-m", "torch_adapters_export", str(Path(folder) / "clip"), *command[1:2], "--tokenizer",
+                           "none", "--class", "CLIPForImageClassification"], text=True, capture_output=True,
+                          env={**os.environ, "PYTHONPATH": paths})
+    assert made.returncode == 0 and "pixel_values float32[batch, 3, 8, 8]" in made.stdout, made
     images = transformers.SegformerConfig(hidden_sizes=[8] * 4, depths=[1] * 4, num_attention_heads=[1] * 4)
     transformers.SegformerModel(images).save_pretrained(Path(folder) / "images")
     lines = run(str(Path(folder) / "images"), *command[1:2], "--tokenizer", "none").splitlines()

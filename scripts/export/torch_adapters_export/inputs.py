@@ -174,10 +174,12 @@ def check_decoder(model, names):
 def huggingface_inputs(model, config):
     """By what the model calls its main input."""
     main = getattr(model, "main_input_name", "input_ids")
-    if main == "pixel_values" and hasattr(config, "image_size"):
-        size = config.image_size
+    # A class of a network of images and texts has those of images in a config of their own.
+    images = config if hasattr(config, "image_size") else getattr(config, "vision_config", None)
+    if main == "pixel_values" and hasattr(images, "image_size"):
+        size = images.image_size
         height, width = size if isinstance(size, (list, tuple)) else (size, size)
-        return {main: noise_input((2, getattr(config, "num_channels", 3), height, width), ("batch", None, None, None))}
+        return {main: noise_input((2, getattr(images, "num_channels", 3), height, width), ("batch", None, None, None))}
     if main == "input_features" and hasattr(config, "max_source_positions") and hasattr(config, "num_mel_bins"):
         # Whisper's encoder takes thirty seconds, always: two frames a position.
         shape = (2, config.num_mel_bins, 2 * config.max_source_positions)

@@ -2,10 +2,12 @@
 
 import contextlib
 import importlib
+import json
 import logging
 import os
 import re
 import sys
+from pathlib import Path
 
 import torch
 
@@ -51,6 +53,18 @@ def in_float32(model, notes):
         model.to(torch.float32)
 
 
+def class_hint(spec, class_name):
+    """The class that a folder's config.json names, where transformers has it and it was not the one asked for."""
+    import transformers
+
+    try:
+        named = json.loads((Path(spec) / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    known = isinstance(named, str) and named != class_name and hasattr(transformers, named)
+    return f".\n  What to try: --class {named}, which its config.json names" if known else ""
+
+
 def load_huggingface(spec, class_name, attention, unreachable=None):
     """`unreachable`: why there is no hub, so that an earlier download must do."""
     try:
@@ -75,7 +89,7 @@ def load_huggingface(spec, class_name, attention, unreachable=None):
                           f"{mismatch[1]} of {mismatch[2]} where the class has {mismatch[3]}.\n  What to try: the class that "
                           "the weights were saved from, by --class, or the config.json that they were saved with.") from error
         raise Refused(f"MODEL {spec}: cannot be loaded as {class_name}: {first_line(error)}\n  Expected a name on the "
-                      "hub, a folder with config.json and weights, or module:factory") from error
+                      f"hub, a folder with config.json and weights, or module:factory{class_hint(spec, class_name)}") from error
 
 
 def part_of(model, path):
