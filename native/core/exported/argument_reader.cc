@@ -71,8 +71,8 @@ bool read_number(const std::string& tag, const Json& value, const Scope& scope, 
 bool read_any_number(const std::string& tag, const Json& value, const Scope& scope, const std::string& what,
                      Argument& into) {
   if (tag != "as_complex") return read_number(tag, value, scope, what, into);
-  into = constant(c10::complex<double>(read_real(field(value, "real", what), what),
-                                       read_real(field(value, "imag", what), what)));
+  into = constant(
+      c10::complex<double>(read_real(field(value, "real", what), what), read_real(field(value, "imag", what), what)));
   return true;
 }
 

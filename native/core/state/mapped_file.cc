@@ -15,7 +15,8 @@ std::span<const uint8_t> MappedFile::range(uint64_t offset, uint64_t size, const
     fail(ErrorCode::file_format, "read " + path_, what + " lies outside the file",
          {.expected = text("at most ", size_, " bytes"),
           .got = text(size, " bytes from byte ", offset),
-          .hint = "The file is damaged or was not copied to its end."});
+          .hint = "The file is damaged or was not copied to its end: write or download it again; in the cache of the "
+                  "hub delete it first."});
   }
   return bytes().subspan(static_cast<std::size_t>(offset), static_cast<std::size_t>(size));
 }

@@ -81,7 +81,9 @@ void require_exact_cover(const std::string& path, const std::vector<Stored>& ten
     bad(path, "the tensors do not fill the file",
         {.expected = text(covered, " bytes of data"),
          .got = text(data_size),
-         .hint = covered > data_size ? "The file was not copied to its end." : ""});
+         .hint = covered > data_size ? "The file was not copied to its end: write or download it again; in the cache "
+                                       "of the hub delete it first."
+                                     : ""});
   }
 }
 

@@ -39,7 +39,8 @@ const char* hint_for(const Misfit& misfit) {
     return "The file holds nothing of the head: withHead: false leaves it out";
   if (!misfit.unexpected.empty() && misfit.missing.empty() && misfit.misshaped.empty() &&
       std::all_of(misfit.unexpected.begin(), misfit.unexpected.end(), is_across))
-    return "Python's adapters puts LoRA and (IA)\xC2\xB3 at a decoder's attention to the encoder, too, where a place of attention "
+    return "Python's adapters puts LoRA and (IA)\xC2\xB3 at a decoder's attention to the encoder, too, where a place "
+           "of attention "
            "has none here: train it by names of Linears, as PEFT's target_modules";
   const bool forgotten = !misfit.missing.empty() && misfit.unexpected.empty() && misfit.misshaped.empty() &&
                          std::all_of(misfit.missing.begin(), misfit.missing.end(), is_shared);

@@ -20,8 +20,7 @@ constexpr int64_t kMostPrivate = 32'000'000;
 std::vector<FlatParameters*> checked_trainable(AdapterModel& model) {
   auto trainable = model.trainable();
   if (trainable.empty()) {
-    fail(ErrorCode::invalid_argument, "train", "nothing trains",
-         {.hint = nothing_trains_hint});
+    fail(ErrorCode::invalid_argument, "train", "nothing trains", {.hint = nothing_trains_hint});
   }
   return trainable;
 }
