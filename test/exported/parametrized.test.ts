@@ -3,8 +3,8 @@ import test from 'ava'
 import { scratch } from '../model/support.js'
 import { fillLoras, near, openOwn, statesOf } from './own-networks.js'
 
-// Linears under weight_norm (today's and the old one), a parametrization of one's own, and none.
-const linears = ['normed', 'hooked', 'lower', 'plain']
+// Linears under weight_norm (today's and the old one), a parametrization of one's own, none, and orthogonal in its three forms.
+const linears = ['normed', 'hooked', 'lower', 'plain', 'turned', 'reflected', 'rational']
 
 for (const [kind, config] of [
   ['lora', { architecture: 'lora', r: 2, alpha: 2 }],
