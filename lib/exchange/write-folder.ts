@@ -1,4 +1,14 @@
-import { closeSync, existsSync, fsyncSync, mkdtempSync, openSync, renameSync, rmSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmdirSync,
+  rmSync
+} from 'node:fs'
 import { join } from 'node:path'
 import { type AdapterConfig, adapterFloatKeys } from '../config/adapter-config.js'
 import { checkNonEmptyString, valueError } from '../config/check.js'
@@ -125,6 +135,7 @@ export function makeOutput(folder: string, operation: string): void {
  */
 export async function saveParts(folder: string, operation: string, parts: readonly FolderPart[]): Promise<void> {
   let stage: string
+  const isNew = !existsSync(folder)
   makeOutput(folder, operation)
   try {
     removeLeftovers(folder, temporary)
@@ -148,6 +159,7 @@ export async function saveParts(folder: string, operation: string, parts: readon
     throw error instanceof Error && 'syscall' in error ? fileError(folder, operation, error) : error
   } finally {
     rmSync(stage, { recursive: true, force: true })
+    if (isNew && readdirSync(folder).length === 0) rmdirSync(folder)
   }
 }
 

@@ -1,6 +1,6 @@
 // PEFT's prefixes in exported networks: a row's positions begin behind them there, and from 0 here. Where keys are turned by
 // their positions that is the same prefix turned the other way; the test turns it by hand.
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import test from 'ava'
 import type { Model } from '../../lib/index.js'
@@ -69,10 +69,12 @@ test('where positions are counted in another way, or a folder is of another size
   for (const network of ['gpt2', 'bert']) {
     const { model } = await open(t, network)
     model.addAdapter('x', 'prefix_tuning_flat[prefix_length=3]')
-    await t.throwsAsync(model.saveAdapter(folder, 'x', { library: 'peft' }), {
+    const refused = join(folder, 'refused')
+    await t.throwsAsync(model.saveAdapter(refused, 'x', { library: 'peft' }), {
       code: 'ERR_UNSUPPORTED',
       message: /positions begin behind PEFT's prefixes.*rotary embeddings.*fromPretrained/s
     })
+    t.false(existsSync(refused))
     await t.throwsAsync((async () => model.addAdapter('y', 'prefix_tuning_flat[shift_positions=True]'))(), {
       code: 'ERR_UNSUPPORTED',
       message: /counts positions itself, from 0.*leave shiftPositions off/s
