@@ -40,7 +40,10 @@ class ResidualFinder {
     for (size_t i = 0; i < sums.size(); ++i) {
       const int32_t layer = layers[i];
       if (layer < 1) {
-        leave_out(sums[i], "it stands in no numbered module");
+        leave_out(sums[i],
+                  layer == 0
+                      ? "it is written in the exported module itself, which is no layer: make a module of the block"
+                      : "it stands in no numbered module");
         continue;
       }
       if (by_layer[layer].empty()) order.push_back(layer);
