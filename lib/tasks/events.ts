@@ -70,6 +70,7 @@ export interface TasksEndEvent {
   /** Of this run. */
   readonly steps: number
   readonly epoch: number
+  /** Of this run. */
   readonly tokens: number
   readonly seconds: number
   readonly tasks: Readonly<Record<string, TaskResult>>

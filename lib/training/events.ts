@@ -76,6 +76,7 @@ export interface EndEvent {
   readonly epoch: number
   /** Mean of all steps, those before a resumed run included; NaN where there was none. */
   readonly loss: number
+  /** Of this run, without those that it resumed. */
   readonly tokens: number
   readonly seconds: number
   /** The last evaluation, where there was one; also that of a run which this one resumed. */
