@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import {
   appendFileSync,
   existsSync,
@@ -11,6 +12,7 @@ import {
   writeFileSync
 } from 'node:fs'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import test, { type ExecutionContext } from 'ava'
 import { AdapterTrainer, type Model, type TrainingArguments } from '../../lib/index.js'
 import { EventsFile } from '../../lib/training/record/events-file.js'
@@ -19,6 +21,7 @@ import { lineText, parseLine, type RunLine, type StepsLine } from '../../lib/tra
 import { runPage } from '../../lib/training/record/run-page.js'
 import { Thinner } from '../../lib/training/record/thinner.js'
 import { quiet, ready, scratch, tinyRows } from '../model/support.js'
+import { repository } from '../native/support.js'
 
 const rows = tinyRows(20)
 
@@ -202,6 +205,19 @@ test('a folder that cannot be written is a named error', async (t: ExecutionCont
   writeFileSync(file, '')
   const args: TrainingArguments = { ...quiet, maxSteps: 2, loggingDir: file, reportTo: 'jsonl' }
   await t.throwsAsync(trainerOf(await ready(t), args).train(), { message: /^train: \S+file is no folder/ })
+})
+
+test('what a killed run left of a file that it was writing goes with the next one', async (t) => {
+  const loggingDir = scratch(t)
+  const owner = pathToFileURL(join(repository, 'dist/lib/native/owner.js')).href
+  const code = `import { ownerTag } from '${owner}'; process.stdout.write(ownerTag)`
+  const { stdout: tag } = spawnSync(process.execPath, ['--input-type=module', '-e', code], { encoding: 'utf8' })
+  t.regex(tag, /^\d+-\w{8}$/)
+  const left = join(loggingDir, `.report.html-${tag}`)
+  writeFileSync(left, 'half')
+  await trainerOf(await ready(t), { ...quiet, maxSteps: 1, loggingDir, reportTo: 'html' }).train()
+  t.false(existsSync(left))
+  t.true(existsSync(join(loggingDir, 'report.html')))
 })
 
 test('where a file of the run cannot be written, the error says which checkpoint is whole', async (t) => {

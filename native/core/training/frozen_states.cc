@@ -107,7 +107,8 @@ void FrozenStates::fill(PackedBatch& batch, const ForwardRequest& request) {
          {.expected = "first layers without an adapter of these rows and without parameters that train",
           .got = trains_from_ == 0 ? "a base model that trains from the first layer on"
                                    : "an adapter in the first layer or in front of it",
-          .hint = "Leave layers out, as in addAdapter(name, { ..., leaveOut: [0, 1, 2] }), or do without the cache"});
+          .hint = "Leave layers out, as in addAdapter(name, 'seq_bn[leave_out=[0, 1, 2]]') or --config, or do without "
+                  "the cache"});
   }
   if (first.layers == 0) return;
   first_ = first;
