@@ -140,7 +140,7 @@ export function unfinishedHint(folder: string): string | undefined {
   if (!isRun || isSaved(folder)) return undefined
   const newest = listCheckpoints(checkpointFolder(folder)).at(-1)?.folder
   if (newest === undefined) {
-    return `${folder} is the folder of a run that has not ended, and it has no checkpoint yet: start it again.`
+    return `${folder} is the folder of a run that has not ended, and it has no checkpoint yet: wait for it, or start it again where it was stopped.`
   }
   const inside = readdirSync(newest, { withFileTypes: true }).filter((entry) => entry.isDirectory())
   const whole = inside.map(({ name }) => join(newest, name)).filter(holdsResult)

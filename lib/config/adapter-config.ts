@@ -1,4 +1,5 @@
 import { existsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { AdapterError } from '../native/errors.js'
 import {
@@ -173,6 +174,13 @@ function fromString(text: string): AdapterConfig {
   if (isAdapterPreset(text)) return adapterPresets[text]
   if (isUnionPreset(text)) return fromString(unionPresets[text])
   if (isFile(text)) return inFile(text, operation, () => adapterConfigFromObject(readJsonObject(text, operation)))
+  const inFolder = join(text, 'adapter_config.json')
+  if (isFile(inFolder)) {
+    throw new AdapterError('ERR_FILE', operation, `${text} is a folder`, {
+      expected: 'a name, a file or a shorthand',
+      hint: `Give the config's file, ${inFolder}, or load the adapter with its weights: model.loadAdapter('${text}').`
+    })
+  }
   if (text.endsWith('.json')) {
     throw new AdapterError('ERR_FILE_NOT_FOUND', operation, `the file ${text} does not exist`, {
       hint: `Check the path, or name a preset: ${presetNames.join(', ')}.`

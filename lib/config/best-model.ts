@@ -15,7 +15,7 @@ export interface BestModelArguments {
    * or reduce_lr_on_plateau needs one.
    */
   readonly metricForBestModel: string | null
-  /** Default: false for what ends in 'loss' and for mse and perplexity, otherwise true. */
+  /** Default: false for what ends in 'loss' and for mse, rmse, mae, mape, wer, cer and perplexity, otherwise true. */
   readonly greaterIsBetter: boolean | null
   /** Evaluations in a row without a better one after which the run ends (EarlyStoppingCallback's). Default null: never. */
   readonly earlyStoppingPatience: number | null
@@ -44,7 +44,7 @@ export const bestModelRules: {
 /** Arguments that decide whether evaluations are compared. */
 type Needing = 'evalStrategy' | 'saveStrategy' | 'lrSchedulerType'
 
-const lowerIsBetter = /loss$|^(.*[._])?(mse|perplexity)$/
+const lowerIsBetter = /loss$|^(.*[._])?(r?mse|mae|mape|wer|cer|perplexity)$/
 
 type Needs = Readonly<Record<Needing, string>>
 

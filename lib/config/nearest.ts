@@ -34,8 +34,10 @@ export function nearest(word: string, choices: Iterable<string>): string | undef
   let best: string | undefined
   let bestDistance = Math.max(1, Math.floor(wanted.length / 3)) + 1
   for (const choice of all) {
-    const distance = editDistance(wanted, plain(choice))
-    if (distance < bestDistance) {
+    const other = plain(choice)
+    const distance = editDistance(wanted, other)
+    // Words of which nothing is alike are not near, however short.
+    if (distance < bestDistance && distance < Math.max(wanted.length, other.length)) {
       best = choice
       bestDistance = distance
     }

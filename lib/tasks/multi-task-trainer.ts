@@ -185,7 +185,7 @@ export class MultiTaskTrainer extends TrainerParts<TasksEvent> {
   }
 
   /**
-   * What train() will take of memory: the largest micro-batch of the first epoch goes through the network once, and so does
+   * What train() will take of memory: the largest micro-batch of the first 256 steps goes through the network once, and so does
    * the largest batch of the evaluations that the arguments ask for. As for train(), the tasks' adapters and heads are what trains from here on; no value changes.
    */
   async plan(): Promise<MemoryPlan> {

@@ -150,7 +150,7 @@ export async function trainSweep(
 
 /**
  * What trainSweep with the same arguments will take of memory, its adapters among the parameters: the largest micro-batch of
- * the first epoch goes through all of them once, and so does the largest batch of the evaluations that the arguments ask for. They are gone again afterwards, and what trained before trains again.
+ * the first 256 steps goes through all of them once, and so does the largest batch of the evaluations that the arguments ask for. They are gone again afterwards, and what trained before trains again.
  */
 export async function planSweep(
   model: Model,

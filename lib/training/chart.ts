@@ -150,8 +150,16 @@ function place(value: number, { from, to }: Scale, start: number, end: number): 
   return start + ((value - from) / (to - from)) * (end - start)
 }
 
+/** Larger numbers, as of a loss that diverges, are written with an exponent. */
+const longestWritten = 1e7
+
 function tickText(value: number, { ticks }: Scale): string {
   const step = (ticks[1] ?? 1) - (ticks[0] ?? 0)
+  const size = ticks.reduce((most, tick) => Math.max(most, Math.abs(tick)), 0)
+  if (size >= longestWritten) {
+    const more = Math.floor(Math.log10(size)) - Math.floor(Math.log10(step) + 1e-9)
+    return value === 0 ? '0' : value.toExponential(Math.max(0, Math.min(8, more))).replace('e+', 'e')
+  }
   const digits = Math.max(0, Math.min(8, -Math.floor(Math.log10(step) + 1e-9)))
   return value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
 }

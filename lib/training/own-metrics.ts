@@ -18,7 +18,7 @@ export interface Predictions {
   readonly rowLengths: readonly number[]
 }
 
-/** Measures of the user's own, by name: Hugging Face's compute_metrics. Called once for each head of an evaluation. */
+/** Measures of the user's own, by name, but for 'loss': Hugging Face's compute_metrics. Called once for each head of an evaluation. */
 export type ComputeMetrics = (
   predictions: Predictions
 ) => Readonly<Record<string, number>> | Promise<Readonly<Record<string, number>>>
@@ -72,6 +72,10 @@ function joined<T extends Float32Array | Int32Array>(parts: readonly T[], make: 
 function checked(own: unknown): Readonly<Record<string, number>> {
   const entries = typeof own === 'object' && own !== null ? Object.entries(own) : undefined
   const wrong = entries?.find(([, value]) => typeof value !== 'number')
+  if (entries?.some(([name]) => name === 'loss')) {
+    const problem = "computeMetrics gave 'loss', the name of the loss that every evaluation has"
+    throw new AdapterError('ERR_INVALID_ARGUMENT', 'evaluate', problem, { hint: 'Give it another name.' })
+  }
   if (entries !== undefined && wrong === undefined) return Object.fromEntries(entries)
   throw new AdapterError('ERR_INVALID_ARGUMENT', 'evaluate', 'computeMetrics gave no metrics', {
     expected: 'an object of numbers by name',

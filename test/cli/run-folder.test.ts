@@ -251,7 +251,10 @@ test('evaluate, predict and others say of an unfinished run that it is one, and 
   const other = join(place, 'begun')
   mkdirSync(other)
   writeFileSync(join(other, 'train.json'), '{}')
-  t.regex((await of('evaluate', '-m', model, '-a', other, '-d', rows)).errors, /no checkpoint yet: start it again/)
+  t.regex(
+    (await of('evaluate', '-m', model, '-a', other, '-d', rows)).errors,
+    /no checkpoint yet: wait for it, or start it again/
+  )
 })
 
 test('interrupted before the first step: it says that nothing was saved', async (t) => {

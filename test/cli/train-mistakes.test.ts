@@ -77,7 +77,7 @@ test.serial('mistakes are found before anything is loaded', async (t) => {
     [
       ['train', '--train', rows, '-m', model, '-o', folder, '--max-tokens', '99', '--batch-size', '4'],
       2,
-      /leave out perDeviceTrainBatchSize/
+      /--max-tokens: .*leave out --batch-size/
     ],
     [['train', '--train', rows, '-m', model, '-o', folder, '--batch-size', '0'], 2, /train: --batch-size: .*got 0/],
     [['train', '--train', rows, '-m', model, '-o', folder, '--num-train-epochs=-1'], 2, /train: --epochs: .*got -1/],

@@ -1,4 +1,4 @@
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test from 'ava'
@@ -99,6 +99,11 @@ test('a file holds the config alone or under "config"', (t) => {
     JSON.stringify({ mh_adapter: true, output_adapter: true, reduction_factor: 0, non_linearity: 'relu' })
   )
   t.throws(() => AdapterConfig.load(file), { code: 'ERR_INVALID_FILE', message: /seq_bn\.json: reduction_factor/ })
+  renameSync(file, join(folder, 'adapter_config.json'))
+  t.throws(() => AdapterConfig.load(folder), {
+    code: 'ERR_FILE',
+    message: /is a folder.*adapter_config\.json.*loadAdapter/s
+  })
   t.throws(() => AdapterConfig.load(join(folder, 'none.json')), { code: 'ERR_FILE_NOT_FOUND', message: /none\.json/ })
 })
 

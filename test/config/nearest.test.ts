@@ -22,6 +22,8 @@ test('nearest names the only choice that begins so', (t) => {
 test('nearest names nothing when nothing is near', (t) => {
   t.is(nearest('zebra', ['reductionFactor', 'dropout']), undefined)
   t.is(nearest('x'.repeat(100_000), ['x']), undefined)
+  t.is(nearest('z', ['x', 'y']), undefined)
+  t.is(nearest('ax', ['ay', 'b']), 'ay')
   t.is(didYouMean('zebra', ['dropout']), '')
   t.is(didYouMean('dropuot', ['dropout']), " Did you mean 'dropout'?")
 })

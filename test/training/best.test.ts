@@ -234,10 +234,10 @@ test('a metric that no evaluation has, and arguments that could not work', async
   ]
   for (const [args, message] of cases) t.throws(() => trainingArguments(args), { message })
   const of = (metricForBestModel: string) => trainingArguments({ metricForBestModel }).greaterIsBetter
-  t.deepEqual(['accuracy', 'eval_loss', 'loss', 'a.loss', 'mse', 'a.mse', 'perplexity'].map(of), [
-    true,
-    ...[false, false, false, false, false, false]
-  ])
+  t.deepEqual(
+    ['accuracy', 'eval_loss', 'loss', 'a.loss', 'mse', 'a.mse', 'perplexity', 'rmse', 'a.mae', 'wer'].map(of),
+    [true, ...new Array<boolean>(9).fill(false)]
+  )
 })
 
 test("saveStrategy 'best' writes a checkpoint after each evaluation that is the best, and no other", async (t) => {

@@ -160,7 +160,7 @@ test('adapters in the first layer and arguments that mean nothing are refused', 
   const error = await t.throwsAsync(train(low, recipe(scratch(t), { frozenLayerCache: true })), {
     code: 'ERR_INVALID_ARGUMENT'
   })
-  t.regex(error?.message ?? '', /an adapter in the first layer.*leaveOut/s)
+  t.regex(error?.message ?? '', /an adapter in the first layer.*leave_out/s)
   t.deepEqual(moved(before, snapshot(low)), [])
   // The model is free again.
   await train(low, recipe(scratch(t), { maxSteps: 1 }))

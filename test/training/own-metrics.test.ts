@@ -117,7 +117,8 @@ test('what is no metrics is refused', async (t) => {
   const model = await ready(t)
   for (const [computeMetrics, message] of [
     [() => undefined, /computeMetrics gave no metrics.*got undefined/],
-    [() => ({ good: 1, bad: 'x' }), /expected an object of numbers by name, got bad: string/]
+    [() => ({ good: 1, bad: 'x' }), /expected an object of numbers by name, got bad: string/],
+    [() => ({ loss: 1 }), /computeMetrics gave 'loss'.*another name/]
   ] as const) {
     await t.throwsAsync(evaluate(model, rows, { computeMetrics } as never), { message })
   }

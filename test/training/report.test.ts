@@ -56,6 +56,23 @@ test('a chart draws each series from left to right inside its frame', (t) => {
   t.notRegex(svg, /NaN|Infinity|undefined/)
 })
 
+test('numbers of a loss that diverges are short on their axis, and each its own', (t) => {
+  for (const [high, expected] of [
+    [5e7, ['0', '1e7', '2e7', '3e7', '4e7', '5e7']],
+    [3e20, ['0', '1e20', '2e20', '3e20']],
+    [4_000_000, ['0', '1,000,000', '4,000,000']]
+  ] as const) {
+    const points: [number, number][] = [
+      [0, 0],
+      [1, high]
+    ]
+    const svg = lineChart({ title: 't', xLabel: 'x', yLabel: 'y', series: [{ name: 'a', colour: '#000', points }] })
+    const labels = [...svg.matchAll(/text-anchor="end"[^>]*>([^<]*)</g)].map((match) => match[1] ?? '')
+    for (const label of expected) t.true(labels.includes(label), `${label} in ${labels}`)
+    t.is(new Set(labels).size, labels.length)
+  }
+})
+
 const run = (name: string) => {
   const recorder = new CurveRecorder(name)
   const common = { totalSteps: 20, epoch: 1, learningRate: 1, gradNorm: 1 }
