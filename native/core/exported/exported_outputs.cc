@@ -60,6 +60,14 @@ bool gives_maps(const Graph& graph) {
   });
 }
 
+// How many rows a pass has, as the first input has it.
+std::optional<Size> rows_size(const Graph& graph) {
+  for (const auto& input : graph.inputs)
+    if (input.kind == Input::Kind::user && input.slot >= 0 && !graph.slots[input.slot].shape.empty())
+      return graph.slots[input.slot].shape.front();
+  return std::nullopt;
+}
+
 bool has_head(const Graph& graph, const Weights& weights, int32_t logits) {
   try {
     find_own_head(graph, weights, logits, false);
@@ -130,9 +138,16 @@ std::vector<Size> ExportedModel::find_output(const std::string& name) {
           .got = described(graph, facts_.outputs)});
   }
   if (named && fits(graph.outputs[*named], 3)) states = named;
-  for (size_t rank : {3, 2})
-    for (size_t i = 0; i < graph.outputs.size() && !states; ++i)
-      if (fits(graph.outputs[i], rank)) states = i;
+  // States of a recurrent layer have its rows elsewhere, and one number a token is a weight or a score of it: where
+  // anything else is there, that is read.
+  const auto is_likely = [&](const Argument& output) {
+    const auto& shape = graph.slots[output.slot].shape;
+    return shape.front() == rows_size(graph) && shape.back().number > 1;
+  };
+  for (bool likely : {true, false})
+    for (size_t rank : {3, 2})
+      for (size_t i = 0; i < graph.outputs.size() && !states; ++i)
+        if (fits(graph.outputs[i], rank) && (!likely || is_likely(graph.outputs[i]))) states = i;
   if (const int32_t spans = name.empty() ? find_spans() : -1; spans >= 0) {
     take_own_head(spans);
     facts_.own_head_gives_spans = true;

@@ -39,6 +39,10 @@ class ResidualFinder {
       for (size_t i = 0; i < sums.size(); ++i) layers[i] = graph_.nodes[sums[i].sum.nodes.first].module;
     for (size_t i = 0; i < sums.size(); ++i) {
       const int32_t layer = layers[i];
+      if (graph_.nodes[sums[i].sum.nodes.first].no_grad) {
+        leave_out(sums[i], "it is computed under torch.no_grad, where nothing learns");
+        continue;
+      }
       if (layer < 1) {
         leave_out(sums[i],
                   layer == 0

@@ -36,6 +36,7 @@ REASONS = (
      "what its forward gives cannot be written",
      "return a tensor, a tuple or a dict; a dataclass also needs torch.export.register_dataclass(Class, "
      "serialized_type_name='Class')"),
+    (("_register_namedtuple",), "what its forward gives is a NamedTuple, which cannot be written", "return a tuple or a dict"),
     (("Kernel size can't be greater than actual input size", "Padding size should be less than", "Output size is too small"),
      "a convolution or a pooling reads more than a row of the examples has",
      "longer ones: a number in the place of a size in --inputs, or bounds by --range {size}=64..4000"),
