@@ -313,6 +313,8 @@ def refused(model, inputs="values=float32[batch,4,3]", ranges=None):
 assert refused(Answers()).startswith("Answers gives prediction_logits, order_logits: "), refused(Answers())
 said = refused(Gives(Unnamed))
 assert "what its forward gives cannot be written" in said and "serialized_type_name" in said, said
+said = refused(Gives(Tupled))
+assert "a NamedTuple, which cannot be written" in said and "return a tuple or a dict" in said, said
 said = refused(Deciding())
 assert said.startswith("torch.export refuses Deciding: the model decides by values of its tensors"), said
 assert "export_notes.py, line" in said and "for _ in range(int(values.sum()))" in said, said
