@@ -174,8 +174,11 @@ Napi::Value ModelWrap::init_weights(const Napi::CallbackInfo& info) {
 
 Napi::Value ModelWrap::parameter(const Napi::CallbackInfo& info) {
   return sync(info, [name = text_of(info, 0)](ModelState& s) {
-    for (const auto& named : s.model.named_parameters())
-      if (named.name == name && named.parameter.value->defined()) return to_host(*named.parameter.value);
+    at::Tensor found;
+    s.model.root().visit_parameters("", [&](const std::string& own, const Parameter& parameter) {
+      if (own == name) found = *parameter.value;
+    });
+    if (found.defined()) return to_host(found);
     fail(ErrorCode::invalid_argument, "parameter", "no parameter '" + name + "' with values",
          {.hint = "namedParameters() lists them"});
   });

@@ -112,6 +112,11 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
     if (!known.count(name)) report.unexpected.push_back(name);
   if (as_network(model) != nullptr) report.unplaced = unplaced_weights(weights, prefix, known);
   const c10::NoGradGuard guard;
+  // A tied weight is one tensor, whatever the file has of it.
+  std::unordered_map<const void*, std::vector<at::Tensor*>> tied_handles;
+  if (as_network(model) != nullptr)
+    for (const auto& one : found)
+      if (one.value->defined()) tied_handles[one.value->unsafeGetTensorImpl()].push_back(one.value);
   for (auto& [value, tensor, keeps, type] : found) {
     if (keeps) {
       value->copy_(tensor);
@@ -120,6 +125,8 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
     }
     if (!value->is_alias_of(tensor)) drop_pages(tensor);
   }
+  for (const auto& [_, handles] : tied_handles)
+    for (auto* handle : handles) *handle = *handles.front();
   return report;
 }
 

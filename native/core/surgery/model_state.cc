@@ -27,10 +27,10 @@ std::unordered_map<std::string, Parameter> by_name(AdapterModel& model) {
 
 std::vector<NameInFile> shared_names(AdapterModel& model) {
   std::vector<NameInFile> result;
-  std::unordered_map<const at::Tensor*, std::string> first;
+  std::unordered_map<const void*, std::string> first;
   model.root().visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
     if (parameter.buffer) return;
-    const auto [before, added] = first.emplace(parameter.value, name);
+    const auto [before, added] = first.emplace(identity_of(parameter.value), name);
     if (!added) result.push_back({before->second, name});
   });
   return result;
@@ -40,10 +40,10 @@ void save_state(AdapterModel& model, const std::string& file, at::ScalarType dty
                 const std::vector<NameInFile>& names) {
   const auto parameters = by_name(model);
   SharedTensors state;
-  std::unordered_map<const at::Tensor*, std::string> written;
+  std::unordered_map<const void*, std::string> written;
   for (const auto& [theirs, ours] : names) {
     const auto* value = parameters.at(ours).value;
-    const auto [before, added] = written.emplace(value, theirs);
+    const auto [before, added] = written.emplace(identity_of(value), theirs);
     if (added)
       state.tensors.add(theirs, value->detach().to(at::kCPU).to(dtype));
     else
@@ -63,7 +63,7 @@ void load_state(AdapterModel& model, const std::string& file, const std::vector<
   }
 
   StateDict found;
-  std::unordered_set<const at::Tensor*> covered;
+  std::unordered_set<const void*> covered;
   Misfit misfit;
   const auto weights = read_weights_at(file);
   for (const auto& [key, tensor] : weights) {
@@ -78,7 +78,7 @@ void load_state(AdapterModel& model, const std::string& file, const std::vector<
       misfit.add_misshaped(key, at::IntArrayRef(parameter.shape), tensor.sizes());
     } else if (const auto* before = found.find(at->second); before == nullptr) {
       found.add(at->second, tensor);
-      covered.insert(parameter.value);
+      covered.insert(identity_of(parameter.value));
     } else if (!before->is_same(tensor) && !at::equal(*before, tensor)) {
       fail(
           ErrorCode::state_dict, operation, key + " is not what another name has of the same parameter",
@@ -86,7 +86,7 @@ void load_state(AdapterModel& model, const std::string& file, const std::vector<
     }
   }
   for (const auto& name : required)
-    if (!covered.contains(parameters.at(name).value)) misfit.missing.push_back(theirs_of.at(name));
+    if (!covered.contains(identity_of(parameters.at(name).value))) misfit.missing.push_back(theirs_of.at(name));
   misfit.refuse_any(operation,
                     "Do the same surgery on the same base model, and add the same adapters and heads, before");
   set_parameters(model, found);

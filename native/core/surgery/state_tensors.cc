@@ -64,11 +64,11 @@ void SharedTensors::write(const std::string& file, WeightsFormat format) const {
 
 SharedTensors base_tensors(AdapterModel& model, at::ScalarType dtype, const std::string& prefix) {
   SharedTensors result;
-  std::unordered_map<const at::Tensor*, std::string> written;
+  std::unordered_map<const void*, std::string> written;
   model.backbone().visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
     const auto part = model.part_of({name, parameter});
     if (part != Part::base && part != Part::inserted) return;
-    const auto [first, added] = written.emplace(parameter.value, prefix + name);
+    const auto [first, added] = written.emplace(identity_of(parameter.value), prefix + name);
     if (added) {
       result.tensors.add(prefix + name, parameter.value->detach().to(at::kCPU).to(dtype));
     } else {
