@@ -32,7 +32,10 @@ export interface ClassOptions {
   readonly head?: string | undefined
 }
 
-/** Every name of a tensor in several places with the one that namedParameters lists it by. */
+/**
+ * Every name of a tensor in several places with the one that namedParameters lists it by; buffers, which it does not list, with
+ * their own.
+ */
 const firstNames = (model: Model): ReadonlyMap<string, string> => {
   const flat = nativeCall(() => model.native.sharedNames())
   return new Map(Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i + 1] as string, flat[2 * i] as string]))
@@ -105,7 +108,10 @@ const asTheyAre = (names: readonly string[]): NameInClass[] => names.map((name) 
 
 /** Copies values into parameters by the names of stateDict; of a tensor under several the last counts, as in PyTorch. */
 export function loadStateDict(model: Model, values: StateDict): void {
-  const words = new Map(namesOfWords(model).map(({ theirs, ours }) => [theirs, ours]))
+  const words = new Map([
+    ...firstNames(model),
+    ...namesOfWords(model).map(({ theirs, ours }) => [theirs, ours] as const)
+  ])
   const all = Array.from(checkStateDict(values), ([name, value]) => [words.get(name) ?? name, value] as const)
   nativeCall(() => model.native.setParameters(new Map(all)))
 }
@@ -147,8 +153,11 @@ export async function loadWeights(model: Model, path: string, options: ClassOpti
   const inBase = own.filter((name) => !name.startsWith('heads.'))
   const ofClass = modelClass === undefined ? [] : namesOf(model, modelClass, head).names
   // The bare class's names, and those of a class with a head, lie in files of either.
+  const firsts = firstNames(model)
+  const buffers = [...firsts].flatMap(([name, first]) => (name === first ? [name] : []))
   const accepted = [
-    ...asTheyAre(own),
+    ...own.map((name) => ({ theirs: name, ours: firsts.get(name) ?? name })),
+    ...asTheyAre(buffers),
     ...namesOfWords(model),
     ...(bare === undefined ? [] : namesOf(model, bare, undefined).names),
     ...ofClass
@@ -156,7 +165,8 @@ export async function loadWeights(model: Model, path: string, options: ClassOpti
   const inClass = new Set(ofClass.map(({ ours }) => ours))
   // Classes with a head of their own for words have no pooler.
   const isNeeded = (name: string) => (inClass.size > 0 ? inClass.has(name) : !/(^|\.)pooler\./.test(name))
-  const required = [...inBase.filter(isNeeded), ...[...inClass].filter((name) => name.startsWith('heads.'))]
+  const firstOnes = inBase.filter((name) => isNeeded(name) && !firsts.has(name))
+  const required = [...firstOnes, ...[...inClass].filter((name) => name.startsWith('heads.'))]
   try {
     await nativeCall(() => model.native.loadState(path, flat(accepted), required))
   } catch (error) {

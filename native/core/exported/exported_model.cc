@@ -29,9 +29,9 @@ bool is_numbered(const std::string& module, const std::string& layer) {
 ExportedModel::ExportedModel(const std::string& path, at::Device device, const Choices& choices)
     : archive_(Archive::open(path)), pooling_(choices.reading.pooling) {
   config_.pad_token_id = noted_number(archive_, "pad_token_id", -1);  // until configure() says the rest
-  const auto same = same_modules(archive_);
-  auto parsed = Graph::parse(archive_.model(), path, same);
-  other_names_ = merge_same_modules(parsed, same, archive_.weights());
+  same_ = same_modules(archive_);
+  auto parsed = Graph::parse(archive_.model(), path, same_);
+  other_names_ = merge_same_modules(parsed, same_, archive_.weights());
   const auto tied = tied_names(parsed, archive_.weights());
   name_tied_weights(parsed, tied);
   program_ = std::make_unique<Program>(std::move(parsed), archive_, device);
@@ -301,6 +301,15 @@ std::map<std::string, std::string> ExportedModel::tied_weights() const {
     tied[name] = found == tied.end() ? first : found->second;
   }
   return tied;
+}
+
+std::map<std::string, std::string> ExportedModel::other_names() const {
+  std::map<std::string, std::string> names;
+  visit_parameters("", [&](const std::string& name, const Parameter&) {
+    for (const auto& [other, first] : same_)
+      if (name.starts_with(first + ".")) names.emplace(other + name.substr(first.size()), name);
+  });
+  return names;
 }
 
 std::string ExportedModel::prefix_location() const {

@@ -114,6 +114,7 @@ class ExportedModel : public Model, public NamedNetwork {
   std::vector<NamedLinear> named_linears() const override;
   const std::set<std::string>& own_containers() const override { return own_containers_; }
   std::map<std::string, std::string> tied_weights() const override;
+  std::map<std::string, std::string> other_names() const override;
   const ModuleShapes* shapes_at(const std::string& path) const override;
   std::string why_unclear(const std::string& path) const override;
   /// Whether surgery has put something else in the place of the module at a path below the model.
@@ -189,6 +190,7 @@ class ExportedModel : public Model, public NamedNetwork {
   Facts facts_;
   std::map<std::string, ModuleShapes> shapes_;
   std::set<std::string> own_containers_;
+  SameModules same_;
   std::map<std::string, std::string> other_names_;  ///< of parameters in modules with several names → the first
   ModelConfig config_;
   std::string type_, prefix_, file_prefix_;

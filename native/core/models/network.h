@@ -38,6 +38,9 @@ class NamedNetwork {
   virtual const std::set<std::string>& own_containers() const = 0;
   /// Weights that are another one's tensor, by that one's name.
   virtual std::map<std::string, std::string> tied_weights() const = 0;
+  /// Names of parameters and buffers in modules that stand under several names, each with the first; surgery and
+  /// adapters inside of such a module count.
+  virtual std::map<std::string, std::string> other_names() const = 0;
   /// Of the module at a path below the model; null where there is none of it in the network.
   virtual const ModuleShapes* shapes_at(const std::string& path) const = 0;
   /// Why it cannot be told what would stand at a path; empty: it can, or there is nothing more to say.

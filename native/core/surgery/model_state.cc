@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "core/error.h"
+#include "core/models/network.h"
 #include "core/state/key_names.h"
 #include "core/state/weights_file.h"
 #include "core/surgery/misfit.h"
@@ -28,11 +29,19 @@ std::unordered_map<std::string, Parameter> by_name(AdapterModel& model) {
 std::vector<NameInFile> shared_names(AdapterModel& model) {
   std::vector<NameInFile> result;
   std::unordered_map<const void*, std::string> first;
+  std::unordered_set<std::string> known;
   model.root().visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
-    if (parameter.buffer) return;
+    if (!known.insert(name).second) return;
     const auto [before, added] = first.emplace(identity_of(parameter.value), name);
-    if (!added) result.push_back({before->second, name});
+    if (!added || parameter.buffer) result.push_back({before->second, name});
   });
+  if (const auto* network = as_network(model.backbone())) {
+    for (const auto& [other, own] : network->other_names()) {
+      const auto& backbone = model.backbone();
+      if (known.contains(named(backbone, own)) && known.insert(named(backbone, other)).second)
+        result.push_back({named(backbone, own), named(backbone, other)});
+    }
+  }
   return result;
 }
 

@@ -15,7 +15,8 @@ struct NameInFile {
   std::string theirs, ours;
 };
 
-/// The names that named_parameters() leaves out, because the tensor has another before: `theirs` of that one.
+/// The names that named_parameters() leaves out, because the tensor has another before: `theirs` of that one. Those of
+/// persistent buffers stand for themselves.
 std::vector<NameInFile> shared_names(AdapterModel& model);
 
 /// A parameter of several names is in safetensors once, under the first of them, with the others in the metadata: the
