@@ -261,7 +261,8 @@ export function nativeModelConfig(config: ModelConfig): NativeModelConfig {
 export function refuseExported({ className }: ExportedNetwork): never {
   throw new AdapterError('ERR_UNSUPPORTED', 'save the model', `the base model is ${className}, read from an archive`, {
     expected: 'saveAdapter and saveHead; the archive itself is the base model',
-    got: 'the whole model'
+    got: 'the whole model',
+    hint: 'Of a base model that trained (trainAll) stateDict() has the values, which loadStateDict gives an archive that is opened.'
   })
 }
 

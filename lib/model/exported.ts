@@ -75,7 +75,6 @@ export async function loadExported(
   const about = { source: undefined, device, seed, trunk: 'float32', trunkProbe: null } as const
   const model = new Model({ native, config, tokenizer, ...about })
   try {
-    checkPooling(model, reading)
     const head = inNote(() => ownHead(facts, note, config))
     if (head !== undefined) {
       model.addHead(defaultHead, head)
@@ -87,27 +86,6 @@ export async function loadExported(
     throw error
   }
   return model
-}
-
-/** Where heads read an output with one value for each row, there are no tokens to choose from. */
-function checkPooling(model: Model, { output, pooling }: ExportReading): void {
-  const { exported } = model.config
-  if (exported === null || exported.hasOwnHead || pooling === 'automatic') return
-  const shapes = nativeCall(() => model.native.namedModules()).find(({ path }) => path === '')?.outputs ?? []
-  const { outputs } = exported
-  // Of outputs without a name those with a value for each token come first.
-  const read = output ?? (shapes.some(({ length }) => length === 3) ? undefined : outputs[0])
-  if (read === undefined || shapes.length !== outputs.length || shapes[outputs.indexOf(read)]?.length !== 2) return
-  throw new AdapterError(
-    'ERR_INVALID_ARGUMENT',
-    operation,
-    `pooling: the output '${read}' has one value for each row`,
-    {
-      expected: 'no pooling, which is for an output with a value for each token',
-      got: `pooling: '${pooling}'`,
-      hint: 'Leave it out, or name another output (model.config.exported.outputs).'
-    }
-  )
 }
 
 function readingOf({ output, pooling }: ExportedOptions): ExportReading {

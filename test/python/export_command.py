@@ -58,6 +58,16 @@ with TemporaryDirectory() as folder:
     assert len(lines) == 4 and lines[0].startswith("torch-adapters-export: torch.export refuses Deciding: "), lines
     assert lines[3].strip().endswith("return x + 1 if x.abs().sum() > 0 else x"), lines
     assert "Traceback" in run(*command, "--verbose", PYTHONPATH=paths)
+    # What has no names for its arguments, gives a text beside its tensors, or numbers its outputs.
+    (Path(folder) / "odd.py").write_text(
+        "import torch\nclass Nameless(torch.nn.Module):\n    def forward(self, *args, **kwargs):\n        return args[0]\n"
+        "class Texts(torch.nn.Module):\n    def forward(self, x):\n        return {'y': x + 1, 'kind': 'text'}\n"
+        "class Numbered(torch.nn.Module):\n    def forward(self, x):\n        return {0: x + 1}\n")
+    for name, status, expected in (("Nameless", 2, "names no argument"), ("Texts", 1, "--verbose"), ("Numbered", 1, "--verbose")):
+        made = subprocess.run([sys.executable, "-m", "torch_adapters_export", f"odd:{name}", *command[1:]], text=True, capture_output=True,
+                              env={**os.environ, "PYTHONPATH": paths})
+        assert "Traceback" not in made.stderr, made.stderr
+        assert made.returncode in (status, 0) and (made.returncode == 0 or expected in made.stderr), made
     (Path(folder) / "failing.py").write_text(
         "import torch\nmade = torch.nn.Linear(2, 2)\ndef none(size):\n    return made\n")
     lines = run("failing:none", *command[1:], PYTHONPATH=paths).splitlines()

@@ -193,6 +193,7 @@ assert list(apart) == ["ids", "mask", "image"] and apart["ids"].example.shape ==
 assert all(torch.equal(apart[name].example, together[name].example) for name in apart)
 assert "ids is given twice" in refusal(parse_inputs, ["ids=int64[batch]", "ids=int64[batch,length]"])
 assert "ids is given twice" in refusal(parse_inputs, ["ids=int64[batch],ids=int64[batch,length]"])
+assert "whole numbers below 0" in refusal(parse_inputs, ["ids=int64[batch]<0"])
 assert "ids has 2 rows, always; expected a name for the first size" in refusal(parse_inputs, ["ids=int64[2,length]"])
 assert parse_ranges(["batch=2..", "length=1..9"]) == {"batch": (2, None), "length": (1, 9)}
 assert "length is given twice" in refusal(parse_ranges, ["length=1..9", "length=2..9"])

@@ -170,6 +170,13 @@ std::vector<Size> ExportedModel::find_output(const std::string& name) {
                         "width] (states.flatten(2).transpose(1, 2)), or one vector of each row"
                       : "Export the base model in float32, without a head of its own"});
   }
+  const size_t read = named ? *named : *states;
+  if (pooling_ != Pooling::automatic && facts_.outputs[read] != kLogits && !fits(graph.outputs[read], 3)) {
+    fail(ErrorCode::invalid_argument, kOperation,
+         text("pooling: the output '", facts_.outputs[read], "' has one value for each row"),
+         {.expected = "no pooling, which is for an output with a value for each token",
+          .hint = "Leave it out, or name another output (model.config.exported.outputs)"});
+  }
   // Of several outputs with one value a row the named one is read.
   if (named && fits(graph.outputs[*named], 2) && !fits(graph.outputs[*states], 3)) states = named;
   output_ = graph.outputs[*states].slot, output_index_ = index_of(*states);

@@ -42,6 +42,9 @@ at::Storage mapped_storage(std::shared_ptr<const MappedFile> file, uint64_t offs
   return {at::Storage::use_byte_size_t{}, static_cast<std::size_t>(size), std::move(pointer), nullptr, false};
 }
 
+// Values of a tensor that repeats some (a stride of 0), where it has more than its storage.
+constexpr uint64_t kMostRepeated = uint64_t{1} << 24;
+
 at::Tensor tensor_in_storage(const at::Storage& storage, at::ScalarType dtype, int64_t offset,
                              const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides,
                              const std::string& what) {
@@ -72,7 +75,7 @@ at::Tensor tensor_in_storage(const at::Storage& storage, at::ScalarType dtype, i
     std::optional<uint64_t> others = 1;
     for (const int64_t size : sizes) others = others && size > 0 ? checked_multiply(*others, uint64_t(size)) : others;
     if (!others || *others > uint64_t{1} << 40 || static_cast<uint64_t>(offset) > capacity) bad("shape out of range");
-  } else if (!count || !last || *count > capacity || *last >= capacity) {
+  } else if (!count || !last || *count > std::max(capacity, kMostRepeated) || *last >= capacity) {
     bad("the tensor lies outside its storage");
   }
   auto tensor = at::detail::make_tensor<c10::TensorImpl>(

@@ -167,7 +167,7 @@ def main(given=None):
     torch = check_torch()
     if not options.verbose:
         torch._logging.set_logs(all=logging.CRITICAL)
-    from .refused import Refused, Usage
+    from .refused import Refused, Usage, first_line, place_of
 
     try:
         report(options, export(options, torch))
@@ -176,6 +176,12 @@ def main(given=None):
             traceback.print_exception(error)
         print(f"torch-adapters-export: {error}", file=sys.stderr)
         return 2 if isinstance(error, Usage) else 1
+    except Exception as error:  # noqa: BLE001 - whatever the model's or torch's code does
+        if options.verbose:
+            traceback.print_exception(error)
+        print(f"torch-adapters-export: {options.model} cannot be exported: {first_line(error)}{place_of(error)}\n"
+              "  --verbose prints the stack of calls.", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -39,13 +39,14 @@ def output_names(output):
     else:
         items = [("output", output)]
     named = [(name, len(tree_leaves(value))) for name, value in items]
-    return [name if count == 1 else f"{name}.{i}" for name, count in named for i in range(count)]
+    return [f"{name}" if count == 1 else f"{name}.{i}" for name, count in named for i in range(count)]
 
 
 @contextlib.contextmanager
 def kept_buffers(model):
     """A pass in training mode moves what BatchNorm has counted: the archive is to have what the model came with."""
-    before = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    # One value in many places (expand) is none that a pass moves.
+    before = [(buffer, buffer.clone()) for buffer in model.buffers() if 0 not in buffer.stride()]
     try:
         yield
     finally:

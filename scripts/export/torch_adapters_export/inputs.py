@@ -40,6 +40,9 @@ def parse_inputs(texts):
         if dims and dims[0].isdigit() and int(dims[0]) > 1:
             raise Usage(f"--inputs: {name} has {dims[0]} rows, always; expected a name for the first size, which rows of a "
                         f"batch are counted by, as in {name}={dtype}[{', '.join(['batch', *dims[1:]])}]")
+        if limit == "0":
+            raise Usage(f"--inputs: {name} is to be whole numbers below 0, of which there are none here; expected a limit of 1 "
+                        "or more")
         lengths = [int(dim) if dim.isdigit() else sizes.setdefault(dim, 2 + 3 * len(sizes)) for dim in dims]
         if kind.is_floating_point:
             example = torch.randn(lengths, generator=generator).to(kind)
@@ -82,6 +85,9 @@ def required_inputs(model):
 def check_names(model, names):
     """Names that the model's forward does not take."""
     parameters = inspect.signature(model.forward).parameters.values()
+    if all(one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD) for one in parameters):
+        raise Usage(f"MODEL: forward of {type(model).__name__} names no argument, and an archive's inputs have names; expected "
+                    "def forward(self, input_ids, …). Of torch.compile give model._orig_mod, of DataParallel model.module")
     if any(one.kind is one.VAR_KEYWORD for one in parameters):
         return
     known = [one.name for one in parameters if one.kind is not one.VAR_POSITIONAL]
