@@ -19,6 +19,7 @@ import { fromOptions, inputFile, usageError } from './arguments.js'
 import { type Below, findBelow, withWholePath } from './below.js'
 import { type EvalRows, eachEvalRows, evalNames, readEvalRows, wholeEvalPaths } from './eval-sets.js'
 import { labelsToText } from './label-list.js'
+import { addNewHead } from './new-head.js'
 import { jsonLine } from './output.js'
 import type { HeadOfModel } from './own-head.js'
 import { closeRows, labelNamesOf, type TrainingRows, trainingRows } from './rows.js'
@@ -211,7 +212,7 @@ async function addTasks(model: Model, tasks: readonly ReadTask[]): Promise<void>
   for (const { name, adapter, config, head, below } of tasks) {
     await below.load(model, loaded)
     if (!model.adapters.has(adapter)) fromOptions(() => model.addAdapter(adapter, config))
-    model.addHead(name, head)
+    addNewHead(model, name, head)
   }
 }
 

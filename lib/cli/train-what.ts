@@ -12,6 +12,7 @@ import { saveAnyAdapter } from '../model/exchange.js'
 import type { Model } from '../model/model.js'
 import { listCheckpoints } from '../training/checkpoint-folder.js'
 import { choiceOption, fromOptions, usageError } from './arguments.js'
+import { addNewHead } from './new-head.js'
 
 /** What `train --tune` offers: adapter and head on the frozen base model, the head alone, or everything. */
 export const tunings = ['adapter', 'head', 'full'] as const
@@ -125,7 +126,7 @@ export function prepareTuning(model: Model, { tuning, name, config }: TuningPlan
   model.setActiveAdapters(null)
   refuseKnown(model, name)
   if (config !== null) fromOptions(() => model.addAdapter(name, config))
-  model.addHead(name, head)
+  addNewHead(model, name, head)
   // Whatever head came with the model.
   model.activeHead = name
   if (tuning === 'adapter') model.trainAdapter(name)

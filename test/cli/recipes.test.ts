@@ -1,7 +1,8 @@
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import test from 'ava'
 import { parse } from 'yaml'
+import { AutoModel } from '../../lib/index.js'
 import { pageOf } from '../docs/pages.js'
 import { repository } from '../native/support.js'
 import { command, fixtures, scratch } from './command.js'
@@ -145,6 +146,31 @@ test('sweep.yaml in a small form: as many adapters as its grid has points', asyn
   t.is(members.length, points)
   t.is(members[0].best.metric, metricForBestModel)
   t.true(existsSync(join(folder, 'adapter.safetensors')))
+})
+
+test('a head for masked words begins as that of the model, where its folder has one', async (t) => {
+  const model = await AutoModel.fromPretrained(tinyWithWords())
+  t.teardown(() => model.dispose())
+  model.addMaskedLmHead('words')
+  const { shape } = model.parameter('heads.words.3.bias')
+  const data = Float32Array.from({ length: shape[0] ?? 0 }, (_, i) => Math.sin(i))
+  model.loadStateDict(new Map([['heads.words.3.bias', { shape, data }]]))
+  const folder = join(place, 'pretrained')
+  await model.savePretrained(folder, { modelClass: 'BertForMaskedLM', head: 'words' })
+  for (const file of ['tokenizer.json', 'tokenizer_config.json'])
+    if (existsSync(join(tinyWithWords(), file))) cpSync(join(tinyWithWords(), file), join(folder, file))
+  const texts = rowsFor('pretrained-rows', 'masked-lm')
+  const output = join(place, 'begun')
+  const learned = await command([
+    ...['train', join(recipes, 'masked-language-model.yaml'), '--model', folder, '--train', texts, '--eval', texts],
+    ...['--output', output, '--epochs', '1', '--learning-rate', '1e-12', '--threads', '1', '--name', 'en']
+  ])
+  t.is(learned.status, 0, learned.errors)
+  t.regex(learned.errors, /head 'en' begins as the one for masked words/)
+  const opened = await AutoModel.fromPretrained(folder)
+  t.teardown(() => opened.dispose())
+  await opened.loadAdapter(output, { as: 'en' })
+  t.true(opened.parameter('heads.en.3.bias').data.every((value, i) => Math.abs(value - Math.sin(i)) < 1e-6))
 })
 
 test('language-and-task.yaml in a small form: the language adapter stands still', async (t) => {
