@@ -2,6 +2,7 @@ import { cpSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writ
 import { join } from 'node:path'
 import test, { type ExecutionContext } from 'ava'
 import { AutoModel, Fuse, type Model, Parallel, Stack } from '../../lib/index.js'
+import { fixtures } from '../parity/support/fixtures.js'
 import { readTensors, writeTensors } from './safetensors-file.js'
 import { fill, unevenRows as inputIds, largestDifference, load, scratch, snapshot, tiny } from './support.js'
 
@@ -269,4 +270,25 @@ test('heads that the config names and the weights do not have are left out by wi
   writeTensors(file, new Map([...readTensors(file)].filter(([name]) => !name.startsWith('heads.'))))
   await t.throwsAsync(again(t, folder), { message: /missing 'heads\.class\..*withHead: false leaves it out/s })
   t.is((await again(t, folder, { withHead: false })).heads.size, 0)
+})
+
+test('a head that is the word embedding alone may lie beside others under no name of its own, as Python writes it', async (t) => {
+  const model = await again(t, join(fixtures, 'models/gpt2-tiny'), { withHead: false })
+  model.addCausalLmHead('default', { layers: 1, bias: false, layerNorm: false, activationFunction: null })
+  model.addClassificationHead('class', { numLabels: 2 })
+  const folder = join(scratch(t), 'whole')
+  await model.save(folder)
+  const file = join(folder, 'model.safetensors')
+  const tensors = [...readTensors(file)]
+  writeTensors(file, new Map(tensors.filter(([name]) => !name.startsWith('heads.default.'))))
+  const loaded = await again(t, folder)
+  t.deepEqual([...loaded.heads.keys()].sort(), ['class', 'default'])
+  const rows = {
+    inputIds: [
+      [5, 6, 7],
+      [8, 9]
+    ]
+  }
+  const logits = async (one: Model) => (await one.forward(rows, { head: 'default' })).logits?.data
+  t.deepEqual(await logits(loaded), await logits(model))
 })

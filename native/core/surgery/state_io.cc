@@ -51,8 +51,9 @@ StateDict without_copies(const StateDict& tensors) {
 }
 
 // Only what belongs to `owner`, under `name`, with the base prefix of this model and AdapterHub's names inside.
+// `is_there`: whether a file that has others of the kind must have some of it.
 FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::string& name, const Model& backbone,
-                  const std::vector<NamedParameter>& wanted) {
+                  const std::vector<NamedParameter>& wanted, bool is_there = true) {
   StateDict own;
   std::unordered_map<std::string, std::string> keys;
   std::set<std::string> others;
@@ -76,7 +77,7 @@ FromFile owned_by(const StateDict& file, const KeyOwner& owner, const std::strin
     own.add(here, tensor);
     keys.emplace(here, key);
   }
-  if (own.empty() && !others.empty() && !wanted.empty()) {
+  if (is_there && own.empty() && !others.empty() && !wanted.empty()) {
     fail(ErrorCode::state_dict, "load '" + owner.name + "'", "the file holds nothing of that name",
          {.expected = "tensors of '" + owner.name + "'",
           .got = "those of " + name_list(others),
@@ -204,7 +205,9 @@ void load_head(AdapterModel& model, const std::string& name, const std::string& 
   for (const auto& one : folded) weights = with_folded(weights, one, model, operation);
   auto wanted = model.head_state(name);
   const KeyOwner owner{KeyOwner::Kind::head, from};
-  auto found = layers.empty() ? owned_by(weights, owner, name, model.backbone(), wanted)
+  // A head that is one tied matrix lies in a whole model's file under the word embedding's name alone.
+  const bool is_tied_alone = model.head(name).tied_key().has_value() && wanted.size() == 1;
+  auto found = layers.empty() ? owned_by(weights, owner, name, model.backbone(), wanted, !is_tied_alone)
                               : from_layers(weights, layers, name, wanted);
   if (auto tied = model.head(name).tied_key()) {
     // The decoder's weight is the word embedding's, which a head must not change: same values, or another base model.
