@@ -59,3 +59,16 @@ test('a taken name, a damaged file, another model, no head', async (t) => {
   await t.throwsAsync(model.saveHead(folder, 'c'), { message: /no 'c' here; there are 'a'/ })
   await t.throwsAsync(model.saveHead(folder, 'a', { formats: 'bin' } as never), { message: /Did you mean 'format'/ })
 })
+
+test('a head of no type that there is is refused by its name', async (t) => {
+  const model = await load(t)
+  for (const [config, message] of [
+    [
+      { headType: 'clasification' },
+      /config\.headType: expected one of .*got 'clasification'.*Did you mean 'classification'/
+    ],
+    [{}, /config\.headType: expected one of .*got undefined/],
+    ['classification', /config: expected an object, got 'classification'/]
+  ] as const)
+    t.throws(() => model.addHead('x', config as never), { message })
+})
