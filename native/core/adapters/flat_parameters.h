@@ -16,11 +16,6 @@ struct NamedParameter {
   Parameter parameter;
 };
 
-/// By which two names of one tensor are told: a tied weight of an archive has a handle for each of its modules.
-inline const void* identity_of(const at::Tensor* value) {
-  return value->defined() ? static_cast<const void*>(value->unsafeGetTensorImpl()) : value;
-}
-
 class FlatParameters {
  public:
   /// Lays the parameters out, those with weight decay first and fixed ones last, and makes each module's tensor a view.

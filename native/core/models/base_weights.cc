@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/models/network.h"
 #include "core/models/unplaced_weights.h"
+#include "core/nn/tensor_handles.h"
 #include "core/state/integer_weights.h"
 #include "core/state/key_names.h"
 #include "core/state/mapped_storage.h"
@@ -113,20 +114,16 @@ LoadReport load_base_weights(Model& model, const StateDict& weights, at::Device 
   if (as_network(model) != nullptr) report.unplaced = unplaced_weights(weights, prefix, known);
   const c10::NoGradGuard guard;
   // A tied weight is one tensor, whatever the file has of it.
-  std::unordered_map<const void*, std::vector<at::Tensor*>> tied_handles;
-  if (as_network(model) != nullptr)
-    for (const auto& one : found)
-      if (one.value->defined()) tied_handles[one.value->unsafeGetTensorImpl()].push_back(one.value);
+  TensorHandles handles;
+  for (const auto& one : found) handles.add(one.value);
   for (auto& [value, tensor, keeps, type] : found) {
     if (keeps) {
       value->copy_(tensor);
     } else {
-      *value = tensor.to(at::TensorOptions(type).device(device)).contiguous();
+      handles.assign(value, tensor.to(at::TensorOptions(type).device(device)).contiguous());
     }
     if (!value->is_alias_of(tensor)) drop_pages(tensor);
   }
-  for (const auto& [_, handles] : tied_handles)
-    for (auto* handle : handles) *handle = *handles.front();
   return report;
 }
 

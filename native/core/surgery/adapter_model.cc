@@ -9,6 +9,7 @@
 #include "core/adapters/prefix.h"
 #include "core/error.h"
 #include "core/models/initialise.h"
+#include "core/nn/tensor_handles.h"
 #include "core/state/key_names.h"
 
 namespace ta {
@@ -266,9 +267,9 @@ void AdapterModel::set_base_trainable(const std::vector<std::string>& names) {
   if (!names.empty() && !merged_.empty()) check_not_merged("train base parameters", merged_);
   std::set<std::string> wanted(names.begin(), names.end());
   std::vector<NamedParameter> chosen;
-  std::unordered_map<const void*, std::vector<at::Tensor*>> handles;
+  TensorHandles handles;
   for (auto& named : parameters_below(*backbone_, backbone_->prefix())) {
-    handles[identity_of(named.parameter.value)].push_back(named.parameter.value);
+    handles.add(named.parameter.value);
     if (part_of(named) == Part::base && wanted.erase(named.name)) chosen.push_back(std::move(named));
   }
   if (!wanted.empty()) {
@@ -276,14 +277,11 @@ void AdapterModel::set_base_trainable(const std::vector<std::string>& names) {
   }
   check_trunk_trains(chosen);
   if (base_) base_->set_trainable(false);
-  std::vector<std::pair<at::Tensor*, std::vector<at::Tensor*>>> tied;
-  for (const auto& named : chosen)
-    if (auto& all = handles.at(identity_of(named.parameter.value)); all.size() > 1)
-      tied.emplace_back(named.parameter.value, all);
   base_ = chosen.empty() ? nullptr : std::make_unique<FlatParameters>(std::move(chosen), device_);
-  for (auto& [first, all] : tied)
-    for (auto* other : all) *other = *first;
-  if (base_) base_->set_trainable(true);
+  if (base_) {
+    for (const auto& named : base_->parameters()) handles.assign(named.parameter.value, *named.parameter.value);
+    base_->set_trainable(true);
+  }
   base_names_ = names;
 }
 

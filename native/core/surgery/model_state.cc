@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/models/network.h"
+#include "core/nn/tensor_handles.h"
 #include "core/state/key_names.h"
 #include "core/state/weights_file.h"
 #include "core/surgery/misfit.h"
@@ -36,8 +37,8 @@ std::vector<NameInFile> shared_names(AdapterModel& model) {
     if (!added || parameter.buffer) result.push_back({before->second, name});
   });
   if (const auto* network = as_network(model.backbone())) {
+    const auto& backbone = model.backbone();
     for (const auto& [other, own] : network->other_names()) {
-      const auto& backbone = model.backbone();
       if (known.contains(named(backbone, own)) && known.insert(named(backbone, other)).second)
         result.push_back({named(backbone, own), named(backbone, other)});
     }

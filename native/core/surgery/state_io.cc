@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/models/network.h"
+#include "core/nn/tensor_handles.h"
 #include "core/surgery/state_tensors.h"
 #include "core/surgery/strict_assign.h"
 #include "core/surgery/vera_files.h"
@@ -252,10 +253,10 @@ void rewrite_weights(const std::string& source, const std::string& target, Weigh
 
 void set_parameters(AdapterModel& model, const StateDict& values) {
   std::unordered_map<std::string, NamedParameter> named;  // a shared one under each of its names
-  std::unordered_map<const void*, std::vector<at::Tensor*>> handles;
+  TensorHandles handles;
   model.root().visit_parameters("", [&](const std::string& name, const Parameter& parameter) {
     named.emplace(name, NamedParameter{name, parameter});
-    handles[identity_of(parameter.value)].push_back(parameter.value);
+    handles.add(parameter.value);
   });
   std::vector<std::string> wrong;
   for (const auto& [name, tensor] : values) {
@@ -274,11 +275,8 @@ void set_parameters(AdapterModel& model, const StateDict& values) {
     auto& value = *named.at(name).parameter.value;
     if (model.part_of(named.at(name)) == Part::base && !value.requires_grad()) {
       const auto type = value.defined() ? value.scalar_type() : at::kFloat;
-      const auto all = handles[identity_of(&value)];
-      const auto loaded =
-          tensor.to(at::TensorOptions(type).device(model.device())).clone();  // never into a mapped file
-      for (auto* handle : all) *handle = loaded;
-      handles[identity_of(&value)] = all;
+      // Never into a mapped file.
+      handles.assign(&value, tensor.to(at::TensorOptions(type).device(model.device())).clone());
     } else {
       value.copy_(tensor);
     }

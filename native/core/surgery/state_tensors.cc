@@ -3,6 +3,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "core/nn/tensor_handles.h"
 #include "core/state/safetensors.h"
 #include "core/surgery/vera_files.h"
 

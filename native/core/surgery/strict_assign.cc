@@ -40,8 +40,8 @@ const char* hint_for(const Misfit& misfit) {
   if (!misfit.unexpected.empty() && misfit.missing.empty() && misfit.misshaped.empty() &&
       std::all_of(misfit.unexpected.begin(), misfit.unexpected.end(), is_across))
     return "Python's adapters puts LoRA and (IA)\xC2\xB3 at a decoder's attention to the encoder, too, where a place "
-           "of attention "
-           "has none here: train it by names of Linears, as PEFT's target_modules";
+           "of "
+           "attention has none here: train it by names of Linears, as PEFT's target_modules";
   const bool forgotten = !misfit.missing.empty() && misfit.unexpected.empty() && misfit.misshaped.empty() &&
                          std::all_of(misfit.missing.begin(), misfit.missing.end(), is_shared);
   return forgotten ? "Python's adapters leaves shared parameters out of what a bare class saves: save it from its "
