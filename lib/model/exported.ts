@@ -61,14 +61,12 @@ export async function loadExported(
   )
   const written = jsonOf(path, facts.extra['torch_adapters.json'])
   const inNote = <T>(run: () => T): T => inFile(`${path}, extra/torch_adapters.json`, operation, run)
-  const [note, config] = inNote(() => {
+  const [note, ofArchive] = inNote(() => {
     const read = readExportNote(written)
-    const made = exportedModelConfig(facts, read, path, reading, placement)
-    return [
-      read,
-      weights === undefined ? made : Object.freeze({ ...made, nameOrPath: checkpointName(weights) })
-    ] as const
+    return [read, exportedModelConfig(facts, read, path, reading, placement)] as const
   })
+  const config =
+    weights === undefined ? ofArchive : Object.freeze({ ...ofArchive, nameOrPath: checkpointName(weights) })
   const prefix = config.exported?.filePrefix ?? ''
   const tokenizer = options.tokenizer ?? tokenizerOf(facts.extra)
   const native = nativeCall(() => addon.createExported(handle, nativeModelConfig(config), prefix, device))

@@ -1,38 +1,11 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { gunzipSync } from 'node:zlib'
-import test, { type ExecutionContext } from 'ava'
-import { AdapterConfig, AdapterTrainer, AutoModel, type Model } from '../../lib/index.js'
+import test from 'ava'
+import { AdapterConfig, AdapterTrainer } from '../../lib/index.js'
 import { readTensors, writeTensors } from '../model/safetensors-file.js'
 import { quiet, scratch } from '../model/support.js'
+import { cases, type HeadCase, openHead } from './head-archives.js'
 import { distance } from './support.js'
-
-interface Case {
-  readonly ids: number[][]
-  readonly labels: number[] | number[][]
-  readonly targetModules: string[]
-  readonly r: number
-  readonly loss: number
-  readonly logits: number[]
-  readonly factors: Readonly<Record<string, number[]>>
-  readonly gradients: Readonly<Record<string, number[]>>
-}
-
-const fixtures = 'test/parity/fixtures/exported-heads'
-const unpacked = (file: string) => gunzipSync(readFileSync(join(fixtures, `${file}.gz`)))
-const cases: Readonly<Record<string, Case>> = JSON.parse(unpacked('cases.json').toString('utf8'))
-
-async function open(
-  t: ExecutionContext,
-  name: string,
-  options: { pooling?: 'mean'; weights?: string } = {}
-): Promise<Model> {
-  const archive = join(scratch(t), `${name}.pt2`)
-  writeFileSync(archive, unpacked(`${name}.pt2`))
-  const model = await AutoModel.fromExported(archive, options)
-  t.teardown(() => model.dispose())
-  return model
-}
 
 const headTypes: Readonly<Record<string, string>> = {
   'gpt2-lm': 'causal_lm',
@@ -44,7 +17,7 @@ const headTypes: Readonly<Record<string, string>> = {
 }
 
 test('without an active head gradients say so, and which there are', async (t) => {
-  const model = await open(t, 'bert-classifier')
+  const model = await openHead(t, 'bert-classifier')
   model.addAdapter('x', 'lora')
   model.trainAdapter('x')
   const batch = { inputIds: [[3, 4, 5]], labels: [1] }
@@ -64,7 +37,7 @@ test('without an active head gradients say so, and which there are', async (t) =
 
 for (const [name, one] of Object.entries(cases)) {
   test(`${name}: the network's own head answers, and its loss teaches LoRA, as in PyTorch`, async (t) => {
-    const model = await open(t, name)
+    const model = await openHead(t, name)
     t.deepEqual([model.config.hiddenSize, model.config.vocabSize], [8, 20])
     t.is(model.activeHead, 'default')
     t.is<string | undefined, string | undefined>(model.heads.get('default')?.headType, headTypes[name])
@@ -100,7 +73,7 @@ for (const [name, one] of Object.entries(cases)) {
   })
 
   test(`${name}: methods that read the stream stand in it, with the width of the base model`, async (t) => {
-    const model = await open(t, name)
+    const model = await openHead(t, name)
     for (const method of ['seq_bn', 'double_seq_bn', 'par_bn', 'seq_bn_inv', 'loreft', 'lora', 'prefix_tuning_flat']) {
       model.addAdapter(method, method)
       model.trainAdapter(method)
@@ -112,8 +85,8 @@ for (const [name, one] of Object.entries(cases)) {
 }
 
 test('rows of a batch pass through adapters of their own in the head, too', async (t) => {
-  const model = await open(t, 'gpt2-lm')
-  const { ids, r, targetModules } = cases['gpt2-lm'] as Case
+  const model = await openHead(t, 'gpt2-lm')
+  const { ids, r, targetModules } = cases['gpt2-lm'] as HeadCase
   for (const [i, name] of ['x', 'y'].entries()) {
     model.addAdapter(name, AdapterConfig.load('lora', { r, targetModules }))
     const own = model.namedParameters().filter((one) => one.name.includes(`.loras.${name}.`))
@@ -132,7 +105,7 @@ test('rows of a batch pass through adapters of their own in the head, too', asyn
 })
 
 test('a trainer takes an archive with a head as it is: nothing is added but the adapter', async (t) => {
-  const model = await open(t, 'gpt2-lm')
+  const model = await openHead(t, 'gpt2-lm')
   model.addAdapter('x', 'seq_bn')
   model.trainAdapter('x')
   const rows = [5, 6, 7, 8].map((first) => ({ inputIds: [first, first + 1, first + 2, first + 3] }))
@@ -149,7 +122,7 @@ test('a trainer takes an archive with a head as it is: nothing is added but the 
 })
 
 test('heads that are added read the states of the base model, and take the place of its own', async (t) => {
-  const model = await open(t, 'bert-classifier')
+  const model = await openHead(t, 'bert-classifier')
   model.addTaggingHead('tags', { numLabels: 4 })
   t.is(model.activeHead, 'tags')
   const inputIds = [[5, 6, 7]]
@@ -161,7 +134,7 @@ test('heads that are added read the states of the base model, and take the place
 })
 
 test('the own head is in the archive: folders of adapters and of runs leave it out, saveHead refuses it', async (t) => {
-  const model = await open(t, 'bert-classifier')
+  const model = await openHead(t, 'bert-classifier')
   const folder = scratch(t)
   await t.throwsAsync(model.saveHead(join(folder, 'head'), 'default'), {
     code: 'ERR_UNSUPPORTED',
@@ -191,13 +164,13 @@ test('the own head is in the archive: folders of adapters and of runs leave it o
 })
 
 test('another pooling than that of the own head is refused', async (t) => {
-  await t.throwsAsync(open(t, 'bert-classifier', { pooling: 'mean' }), {
+  await t.throwsAsync(openHead(t, 'bert-classifier', { pooling: 'mean' }), {
     message: /the network's own head reads one token of each row.*AutoModel/s
   })
 })
 
 test('tied weights come from a file that has them once, under one of their names', async (t) => {
-  const model = await open(t, 'gpt2-lm')
+  const model = await openHead(t, 'gpt2-lm')
   const doubled = model.parameter('transformer.wte.weight').data.map((value) => 2 * value)
   const file = join(scratch(t), 'model.safetensors')
   const stored = model
@@ -208,7 +181,7 @@ test('tied weights come from a file that has them once, under one of their names
       return [name, { dtype: 'F32', shape, bytes: Buffer.from(Float32Array.from(values).buffer) }] as const
     })
   writeTensors(file, new Map(stored))
-  const other = await open(t, 'gpt2-lm', { weights: file })
+  const other = await openHead(t, 'gpt2-lm', { weights: file })
   for (const name of ['lm_head.weight', 'transformer.wte.weight']) t.deepEqual(other.parameter(name).data, doubled)
 })
 
@@ -228,7 +201,7 @@ const once = {
 
 for (const [network, places] of Object.entries(once)) {
   test(`${network}: what an adapter has once for all layers stands in the base model, as in the adapter library`, async (t) => {
-    const model = await open(t, network)
+    const model = await openHead(t, network)
     for (const [config, key] of places) {
       model.addAdapter('x', config, { overwriteOk: true })
       const folder = scratch(t)
@@ -242,7 +215,7 @@ for (const [network, places] of Object.entries(once)) {
 }
 
 test("t5-lm: PEFT's folder is for the class that was exported, whose names have nothing in front", async (t) => {
-  const model = await open(t, 't5-lm')
+  const model = await openHead(t, 't5-lm')
   model.addAdapter('x', { architecture: 'lora', targetModules: ['q', 'wo'] })
   for (const withHead of [true, false]) {
     const folder = scratch(t)
@@ -258,7 +231,7 @@ test("t5-lm: PEFT's folder is for the class that was exported, whose names have 
 })
 
 test("t5-lm: LoRA that Python's adapters trained at the attention across is refused with the reason", async (t) => {
-  const model = await open(t, 't5-lm')
+  const model = await openHead(t, 't5-lm')
   model.addAdapter('x', 'lora[r=2]')
   const folder = scratch(t)
   await model.saveAdapter(folder, 'x', { withHead: false })

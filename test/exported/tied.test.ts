@@ -1,29 +1,19 @@
-import { readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { gunzipSync } from 'node:zlib'
-import test, { type ExecutionContext } from 'ava'
-import { AdapterTrainer, AutoModel, type Model } from '../../lib/index.js'
-import { quiet, scratch } from '../model/support.js'
+import test from 'ava'
+import { AdapterTrainer, type Model } from '../../lib/index.js'
+import { quiet } from '../model/support.js'
+import { openHead } from './head-archives.js'
 
+/** GPT-2's lm_head is its word embedding. */
 const words = 'transformer.wte.weight'
 const ids = [
   [5, 6, 7, 8, 9],
   [11, 12, 13]
 ]
 
-/** A GPT-2 whose lm_head is its word embedding. */
-async function tied(t: ExecutionContext): Promise<Model> {
-  const archive = join(scratch(t), 'gpt2-lm.pt2')
-  writeFileSync(archive, gunzipSync(readFileSync('test/parity/fixtures/exported-heads/gpt2-lm.pt2.gz')))
-  const model = await AutoModel.fromExported(archive)
-  t.teardown(() => model.dispose())
-  return model
-}
-
 const ofName = (model: Model, name: string) => model.parameter(name).data
 
 test('a tied weight of an archive is one parameter under two names', async (t) => {
-  const model = await tied(t)
+  const model = await openHead(t, 'gpt2-lm')
   const names = model.namedParameters().map(({ name }) => name)
   t.true(names.includes(words))
   t.false(names.includes('lm_head.weight'))
@@ -43,7 +33,7 @@ test('a tied weight of an archive is one parameter under two names', async (t) =
 })
 
 test('its gradient is that of both places, and it stays tied while it learns', async (t) => {
-  const model = await tied(t)
+  const model = await openHead(t, 'gpt2-lm')
   model.trainAll()
   const inputs = { inputIds: ids, labels: ids }
   const { gradients } = await model.gradients(inputs)
