@@ -122,6 +122,13 @@ export type { DownloadProgress } from './exchange/hub-download.js'
 export { batchInferenceWithAdapters } from './inference/batch.js'
 export { AdapterSwitcher, type SwitcherSource } from './inference/switcher.js'
 export { type AdapterSetupOptions, adapterSetup } from './model/adapter-setup.js'
+export {
+  type AdapterPosition,
+  type AddAdaptersOptions,
+  addAdaptersToModel,
+  addSharedAdapter,
+  freezeBaseModel
+} from './model/add-adapters.js'
 export { AutoModel } from './model/auto-model.js'
 export type { AverageAdapterOptions, AverageHeadOptions, AverageOf, CombineStrategy } from './model/average.js'
 export type { Answer } from './model/best-spans.js'
@@ -153,15 +160,7 @@ export type { LoadSetupOptions, SaveSetupOptions } from './model/setup-files.js'
 export type { ShareParametersOptions } from './model/sharing.js'
 export type { StateDict, StateValue } from './model/state-dict.js'
 export type { AdapterSummary, ModelSummary } from './model/summary.js'
-export {
-  type AdapterPosition,
-  type AddAdaptersOptions,
-  addAdaptersToModel,
-  addSharedAdapter,
-  freezeBaseModel,
-  type MakeModule,
-  type Replacement
-} from './model/surgery.js'
+export type { MakeModule, Replacement } from './model/surgery.js'
 export type { Replaced } from './model/surgery-record.js'
 export { setNumThreads } from './model/threads.js'
 export type { TokenPrediction } from './model/token-answers.js'

@@ -5,7 +5,7 @@ import type { Model } from '../model/model.js'
 import type { Prediction } from '../model/predict.js'
 import { adapterUsage, findAdapters } from './adapters.js'
 import { answerRows } from './answer-rows.js'
-import { countOption, exitStatus, inputRows, parseCommand, required, standardInput } from './arguments.js'
+import { countOption, exitStatus, inputRows, parseCommand, required, standardInput, usageError } from './arguments.js'
 import { expectOwnHead, requireOwnHead } from './head-of-model.js'
 import {
   headSource,
@@ -46,7 +46,7 @@ ${headUsage}
                           composition, too, in text or JSON; of Parallel its answer then has "branches"
   --input FILE            rows as JSONL, CSV, TSV or Parquet: text, text_pair, words, input_ids, question and context,
                           or choices; -: JSONL from standard input
-  --output FILE           where the answers go. Default: standard output
+  --output FILE           where the answers go, a JSON object a line. Default: standard output
   --batch-size N          rows in one pass. Default 32
 ${modelUsage}
   --json                  with --output: one JSON object about the run on standard output
@@ -113,7 +113,11 @@ export async function run(argv: string[]): Promise<number> {
   const headFrom = setup === undefined ? headSource(sources, values.head, given) : 'adapters'
   const input = inputRows('input', required('input', values.input))
   const batchSize = countOption('batch-size', values['batch-size']) ?? 32
-  if (values.output !== undefined) checkOutputFile('output', values.output, input === standardInput ? {} : { input })
+  if (values.output !== undefined) {
+    checkOutputFile('output', values.output, input === standardInput ? {} : { input })
+    if (/\.(csv|tsv|parquet)$/i.test(values.output))
+      throw usageError(`--output: answers are a JSON object a line; call the file .jsonl, got ${values.output}`)
+  }
   const offline = values.offline || undefined
   const adapters = await findAdapters(sources, offline)
   const problem = await problemOption(values['problem-type'], adapters)

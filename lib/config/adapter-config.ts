@@ -55,11 +55,12 @@ export type MethodConfig =
   | PromptTuningConfig
   | ReftConfig
 
-function checkedPart(place: string, config: AdapterConfig): MethodConfig {
-  const method = (config as AdapterConfig | null | undefined)?.method
-  if (typeof method === 'string' && method !== 'union' && method !== 'output') return config as MethodConfig
+function checkedPart(place: string, given: unknown): MethodConfig {
   const expected = "the config of a method, such as new LoraConfig({ r: 4 }) or AdapterConfig.load('lora[r=4]')"
-  throw check.typeError(place, expected, config)
+  if (typeof given !== 'object' || given === null) throw check.typeError(place, expected, given)
+  const config = adapterConfigFromObject(given)
+  if (config.method === 'union' || config.method === 'output') throw check.typeError(place, expected, config)
+  return config
 }
 
 /** Several methods under one name at different places of a layer: `lora[r=4]|seq_bn`. Frozen. */
@@ -231,7 +232,7 @@ export function adapterConfigFromObject(source: unknown): AdapterConfig {
   if (typeof object['config'] === 'object' && object['config'] !== null)
     return adapterConfigFromObject(object['config'])
   if ('peft_type' in object) refusePeft(object['peft_type'])
-  const { architecture = null, ...fields } = object
+  const { architecture, fields } = architectureOf(object)
   checkSpelling(withoutLegacy(fields), architecture, fieldTables)
   if (architecture === null || architecture === 'bottleneck') return new BottleneckConfig(withoutLegacy(fields))
   if (architecture === 'lora') return new LoraConfig(fields as LoraOverrides)
@@ -244,19 +245,23 @@ export function adapterConfigFromObject(source: unknown): AdapterConfig {
   const known = [...Object.keys(fieldTables), 'union']
   throw check.valueError(
     'adapter config',
-    `unknown architecture ${check.describe(architecture)};${unknownArchitecture(architecture, known)}`
+    `unknown architecture ${check.describe(architecture)}.${unknownArchitecture(architecture, known)}`
   )
+}
+
+/** A config's copy with other fields, `{ ...config, reductionFactor: 8 }`, says its method as the config does. */
+function architectureOf(object: Record<string, unknown>): { architecture: unknown; fields: Record<string, unknown> } {
+  const { architecture, method, ...fields } = object
+  if (method === undefined) return { architecture: architecture ?? null, fields }
+  const ofMethod = method === 'output' ? 'output_adapter' : method
+  if ((architecture ?? ofMethod) === ofMethod) return { architecture: ofMethod, fields }
+  const both = `architecture ${check.describe(architecture)} and method ${check.describe(method)}`
+  throw check.valueError('adapter config', `expected one method, got ${both}; leave out one of the two`)
 }
 
 function unionFromObject(fields: Record<string, unknown>): ConfigUnion {
   check.checkKeys('union', fields, ['configs'])
-  const configs = check.checkArray('union.configs', fields['configs']).map((config) => {
-    const loaded = adapterConfigFromObject(config)
-    if (loaded.method === 'union') throw check.valueError('union.configs', 'a union cannot hold a union')
-    if (loaded.method === 'output') throw check.valueError('union.configs', 'an output adapter stands alone')
-    return loaded
-  })
-  return new ConfigUnion(configs)
+  return new ConfigUnion(check.checkArray('union.configs', fields['configs']) as readonly AdapterConfig[])
 }
 
 /**

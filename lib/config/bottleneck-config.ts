@@ -1,7 +1,7 @@
 import { type NonLinearity, nonLinearities } from './activations.js'
 import { camelCase, type SnakeCase } from './case.js'
 import * as check from './check.js'
-import { checkLayers, FieldTable } from './fields.js'
+import { checkLayers, FieldTable, type MaybeNull } from './fields.js'
 
 /** One factor for all layers, or one a layer: `{ '0': 8, '11': 32, default: 16 }`. Above 0; below 1 it widens. */
 export type ReductionFactor = number | { readonly [layer: string]: number }
@@ -86,7 +86,10 @@ export class BottleneckConfig {
   /** `stochastic_depth`: probability that a row skips the adapter while training. Default 0. */
   declare readonly stochasticDepth: number
 
-  /** @param fields camelCase or snake_case; undefined leaves the default; null, as in Python, is false of yes or no, else the default. */
+  /**
+   * @param fields camelCase or snake_case; undefined leaves the default; null, as in Python, is false of yes or no and
+   * an error of a number and of what has no default, else the default
+   */
   constructor(fields: BottleneckOptions) {
     Object.assign(this, checkFields(check.checkObject('adapter config', fields)))
     checkTogether(this)
@@ -118,7 +121,7 @@ export type BottleneckOptions = BottleneckOverrides & Pick<BottleneckFields, Req
 export type BottleneckJson = {
   readonly [K in keyof BottleneckOptions as JsonKey<K>]:
     | (BottleneckOptions[K] extends infer T ? Widen<T> : never)
-    | null
+    | (K extends RequiredField ? never : MaybeNull<BottleneckOptions[K]>)
 }
 type Widen<T> = T extends string ? string : T
 /** Two of the library's keys keep a capital letter. */

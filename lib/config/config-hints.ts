@@ -17,7 +17,7 @@ interface Fields {
   has(name: string): boolean
 }
 
-/** Fields of PEFT's, of another method, or a method by another name: says what to write instead of an unknown field. */
+/** Fields of PEFT's or of another method: says what to write instead of an unknown field. */
 export function checkSpelling(given: object, architecture: unknown, methods: Readonly<Record<string, Fields>>): void {
   const keys = Object.keys(given)
   const known = methods[typeof architecture === 'string' ? architecture : 'bottleneck']
@@ -31,11 +31,6 @@ export function checkSpelling(given: object, architecture: unknown, methods: Rea
     throw valueError('adapter config', `these are fields of PEFT's config: ${instead}. ${peftHere}`)
   }
   if (architecture !== null) return
-  if (unknown.includes('method')) {
-    const { method } = given as { readonly method?: unknown }
-    const said = typeof method === 'string' && Object.hasOwn(methods, method) ? `'${method}'` : "'lora'"
-    throw valueError('adapter config', `the method goes into the field architecture: write architecture: ${said}`)
-  }
   const other = Object.keys(methods).find((name) => unknown.length > 0 && keys.every((key) => methods[name]?.has(key)))
   if (other === undefined) return
   const message = `${unknown.join(', ')}: no field of a bottleneck, which a config without architecture is`
@@ -67,8 +62,8 @@ const kinds: Readonly<Record<string, string>> = {
 export function unknownArchitecture(architecture: unknown, known: readonly string[]): string {
   const own = typeof architecture === 'string' ? architecture.toLowerCase() : ''
   const kind = Object.hasOwn(kinds, own) ? kinds[own] : undefined
-  if (kind !== undefined) return ` write { architecture: 'lora', ${kind} }, or the preset '${own}'`
-  return didYouMean(own, known) || ` known: ${known.join(', ')}`
+  if (kind !== undefined) return ` Write { architecture: 'lora', ${kind} }, or the preset '${own}'.`
+  return didYouMean(own, known) || ` Known: ${known.join(', ')}.`
 }
 
 const snake = (key: string) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)

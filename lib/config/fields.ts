@@ -7,8 +7,13 @@ export type FieldsOf<C> = Omit<C, 'method' | 'replace' | 'toJSON'>
 export type OverridesOf<F> = { readonly [K in keyof F]?: F[K] | undefined }
 /** The same fields in snake_case, as `adapter_config.json` holds them. An imported JSON file has no literal types. */
 export type JsonOf<F> = {
-  readonly [K in keyof F & string as SnakeCase<K>]?: (F[K] extends infer T ? Widen<T> : never) | null | undefined
+  readonly [K in keyof F & string as SnakeCase<K>]?:
+    | (F[K] extends infer T ? Widen<T> : never)
+    | MaybeNull<F[K]>
+    | undefined
 }
+/** Python's None is no number. */
+export type MaybeNull<T> = [Extract<T, number>] extends [never] ? null : never
 type Widen<T> = T extends string ? string : T extends readonly string[] ? readonly string[] : T
 
 /** How each field of a method's config is checked: gives the value that is kept. */

@@ -9,8 +9,11 @@ import {
   choiceHeadFields,
   choiceHeadFromFields,
   choiceHeadOptions,
+  dependencyParsingHead,
   isChoiceHead,
-  nativeChoiceFields
+  multipleChoiceHead,
+  nativeChoiceFields,
+  questionAnsweringHead
 } from './choice-heads.js'
 import {
   checkHeadKeys,
@@ -299,15 +302,9 @@ export function headConfigFromJson(json: Readonly<Record<string, unknown>>): Hea
     case 'multiple_choice':
     case 'dependency_parsing':
       return choiceHeadFromFields(type, options)
-    case 'classification':
-      return classificationHead(options)
-    case 'multilabel_classification':
-      return multiLabelHead(options)
     case 'image_classification':
       // The library's own default, where it is not the one of the call that adds such a head.
       return imageClassificationHead({ layers: 2, ...options })
-    case 'tagging':
-      return taggingHead(options)
     case 'masked_lm':
       return maskedLmHead(languageFields(options, name, { layerNorm: true, bias: true, shiftLabels: false }))
     case 'causal_lm': {
@@ -315,7 +312,32 @@ export function headConfigFromJson(json: Readonly<Record<string, unknown>>): Hea
       const given = { layers: 1, activationFunction: null, layerNorm: false, bias: false, ...options }
       return causalLmHead(languageFields(given, name, { shiftLabels: true, dropoutProb: null }))
     }
+    default:
+      return makers[type](options)
   }
+}
+
+const makers: { readonly [K in HeadType]: (options: object) => HeadConfig } = {
+  classification: classificationHead,
+  multilabel_classification: multiLabelHead,
+  image_classification: imageClassificationHead,
+  tagging: taggingHead,
+  question_answering: questionAnsweringHead,
+  multiple_choice: multipleChoiceHead,
+  dependency_parsing: dependencyParsingHead,
+  masked_lm: maskedLmHead,
+  causal_lm: causalLmHead
+}
+
+/**
+ * A head's config that somebody wrote, each of its fields checked.
+ * @param mayBeOwn whether it may be that of a network's own head, which has no layers here
+ */
+export function checkedHead(config: unknown, mayBeOwn: boolean): HeadConfig {
+  const { headType, ...fields } = check.checkObject('config', config)
+  const make = makers[check.checkOneOf('config.headType', headType, Object.keys(makers) as HeadType[])]
+  if (!mayBeOwn || fields['layers'] !== 0) return make(fields)
+  return Object.freeze({ ...make({ ...fields, layers: 1 }), layers: 0 }) as HeadConfig
 }
 
 /** The sizes are the model's; the fields of `fixed` have one value that works. */

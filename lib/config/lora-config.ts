@@ -83,7 +83,10 @@ abstract class LoraFieldsOf {
 export class LoraConfig extends LoraFieldsOf {
   readonly method = 'lora' as const
 
-  /** @param fields camelCase or snake_case; undefined leaves the default; null, as in Python, is false of yes or no, else the default. */
+  /**
+   * @param fields camelCase or snake_case; undefined leaves the default; null, as in Python, is false of yes or no and
+   * an error of a number, else the default
+   */
   constructor(fields: LoraOverrides = {}) {
     super()
     Object.assign(this, loraFields.read(check.checkObject('adapter config', fields)))
@@ -113,7 +116,10 @@ export class MtlLoraConfig extends LoraFieldsOf {
   /** `weights_sharpness`: the temperature of the mean over all B. Default 0.05. */
   declare readonly weightsSharpness: number
 
-  /** @param fields camelCase or snake_case; undefined leaves the default; null, as in Python, is false of yes or no, else the default. */
+  /**
+   * @param fields camelCase or snake_case; undefined leaves the default; null, as in Python, is false of yes or no and
+   * an error of a number, else the default
+   */
   constructor(fields: MtlLoraOverrides = {}) {
     super()
     Object.assign(this, mtlLoraFields.read(check.checkObject('adapter config', fields)))

@@ -47,7 +47,10 @@ export class PrefixTuningConfig {
   /** `init_weights_seed`: where the first values come from; null: the model's random numbers. Default null. */
   declare readonly initWeightsSeed: number | null
 
-  /** @param fields camelCase or snake_case; undefined leaves the default; null, as in Python, is false of yes or no, else the default. */
+  /**
+   * @param fields camelCase or snake_case; undefined leaves the default; null, as in Python, is false of yes or no and
+   * an error of a number, else the default
+   */
   constructor(fields: PrefixTuningOverrides = {}) {
     Object.assign(this, prefixFields.read(check.checkObject('adapter config', fields)))
     if (this.shiftPositions && !(this.flat && this.leaveOut.length === 0 && !this.useGating)) {

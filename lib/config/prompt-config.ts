@@ -26,7 +26,10 @@ export class PromptTuningConfig {
   /** `init_weights_seed`: where the first values come from; null: the model's random numbers. Default null. */
   declare readonly initWeightsSeed: number | null
 
-  /** @param fields camelCase or snake_case; undefined leaves the default; null, as in Python, is false of yes or no, else the default. */
+  /**
+   * @param fields camelCase or snake_case; undefined leaves the default; null, as in Python, is false of yes or no and
+   * an error of a number, else the default
+   */
   constructor(fields: PromptTuningOverrides = {}) {
     Object.assign(this, promptFields.read(check.checkObject('adapter config', fields)))
     if (this.promptInit === 'from_string' && this.promptInitText === null) {

@@ -49,7 +49,10 @@ export class ReftConfig {
   /** `init_weights_seed`: the same start for every module of a shape; null: the model's random numbers. Default null. */
   declare readonly initWeightsSeed: number | null
 
-  /** @param fields camelCase or snake_case; undefined leaves the default; null, as in Python, is false of yes or no, else the default. */
+  /**
+   * @param fields camelCase or snake_case; undefined leaves the default; null, as in Python, is false of yes or no and
+   * an error of a number, else the default
+   */
   constructor(fields: ReftOverrides = {}) {
     Object.assign(this, reftFields.read(check.checkObject('adapter config', fields)))
     if (!this.outputReft) throw check.valueError('outputReft', 'ReFT stands nowhere else; leave the field out')

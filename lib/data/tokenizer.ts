@@ -69,7 +69,9 @@ export class TextTokenizer {
   readonly #cleansUp: boolean
 
   constructor(files: TokenizerFiles) {
-    const { model, config } = files
+    const { model, config } = check.checkObject('files', files) as unknown as TokenizerFiles
+    check.checkObject('files.model', model)
+    check.checkObject('files.config', config)
     this.#isLimited = mayTakeForever(model)
     try {
       this.#tokenizer = this.#isLimited

@@ -72,7 +72,12 @@ export const AutoModel = Object.freeze({
    */
   async fromExported(path: string, options: ExportedOptions = {}): Promise<Model> {
     const file = check.checkNonEmptyString('path', path)
-    if (statSync(file, { throwIfNoEntry: false })?.isDirectory()) {
+    const found = statSync(file, { throwIfNoEntry: false })
+    if (found === undefined)
+      throw new AdapterError('ERR_FILE_NOT_FOUND', 'load the exported model', `the file ${file} does not exist`, {
+        expected: 'an archive that torch-adapters-export wrote, such as model.pt2'
+      })
+    if (found.isDirectory()) {
       throw new AdapterError('ERR_FILE_IO', 'load the exported model', `${file} is a folder`, {
         expected: 'an archive that torch-adapters-export wrote, such as model.pt2',
         hint:

@@ -1,7 +1,7 @@
 import { AdapterConfig, type AdapterConfigSource, withFlatPrefix } from '../config/adapter-config.js'
 import type { Fuse } from '../config/composition.js'
 import { type FusionConfigSource, nativeFusionConfig } from '../config/fusion-config.js'
-import { type HeadConfig, nativeHeadConfig } from '../config/head-config.js'
+import { checkedHead, type HeadConfig, nativeHeadConfig } from '../config/head-config.js'
 import { checkLeaveOut } from '../config/leave-out.js'
 import { checkExported, resolveTargets } from '../config/lora-targets.js'
 import type { ModelConfig } from '../config/model-config.js'
@@ -175,13 +175,16 @@ export class Model extends ModelChoices {
   }
 
   /**
-   * A head from its config, such as `model.heads.get('a')` gives. The first head becomes the active one. Errors are those of
-   * the calls for each kind, such as `addClassificationHead`.
+   * A head from its config, such as `model.heads.get('a')` gives. The first head becomes the active one. Every field is
+   * checked; errors are those of the calls for each kind, such as `addClassificationHead`.
    */
   addHead(name: string, config: HeadConfig, options: AddOptions = {}): void {
     this.configurable('addHead')
     const replaces = isTaken('head', name, this.#heads, options)
-    this.#addHead(name, config, { replaces, seed: startSeed(this.#seed, `head ${name}`, options.seed) })
+    this.#addHead(name, checkedHead(config, this.config.exported !== null), {
+      replaces,
+      seed: startSeed(this.#seed, `head ${name}`, options.seed)
+    })
   }
 
   /** @internal As with addAdapterOfFolder. */

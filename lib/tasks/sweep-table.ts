@@ -1,3 +1,4 @@
+import * as check from '../config/check.js'
 import type { ReportTable } from '../training/report.js'
 import type { SweepMember, SweepResult } from './sweep.js'
 
@@ -5,7 +6,10 @@ import type { SweepMember, SweepResult } from './sweep.js'
  * A sweep as rows of text in the order of its ranking: what differs, parameters, the mean loss of training, and of the
  * evaluation that each is ranked by its step, loss and metrics.
  */
-export function sweepTable({ members, ranking }: SweepResult): ReportTable {
+export function sweepTable(result: SweepResult): ReportTable {
+  const { members, ranking } = check.checkObject('result', result) as unknown as SweepResult
+  check.checkArray('result.members', members)
+  check.checkArray('result.ranking', ranking)
   const varied = [...new Set(members.flatMap(({ values }) => Object.keys(values)))]
   const metrics = [...new Set(members.flatMap(({ keptEvaluation }) => Object.keys(keptEvaluation?.metrics ?? {})))]
   const isMeasured = members.some(({ keptEvaluation }) => keptEvaluation !== undefined)

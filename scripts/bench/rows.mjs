@@ -94,9 +94,10 @@ function siteOperations(setup, { d, inner, r }) {
 }
 
 /**
- * Operations of one pass over all batches. Forward: 24 d² + 4 S d a token and layer, 4 d r for the adapter. Backward
- * through a frozen model: the same products once (attention twice), and nothing below the lowest adapter, which stands
- * at the end of layer 0; what trains has twice its forward.
+ * Operations of one pass over all batches. Forward: 24 d² + 4 S d a token and layer, 4 d r for the adapter; of the last
+ * layer, where a head reads one token a row, keys and values alone are for all of them. Backward through a frozen model: the
+ * same products once (attention twice), and nothing below the lowest adapter, which stands at the end of layer 0; what
+ * trains has twice its forward.
  */
 export function operations({ model, kind, batches, setup }) {
   const {
@@ -107,17 +108,22 @@ export function operations({ model, kind, batches, setup }) {
   } = models[model]
   const r = Math.floor(d / factor)
   const ofSite = siteOperations(setup, { d, inner, r })
-  const perToken = 8 * d * d + 4 * d * inner
   // Copies of a row are one until the first layer with an adapter; what is kept is not computed at all.
   const free = setup?.leaveOut?.length ?? 0
   const copies = ['parallel', 'sweep'].includes(setup?.kind) ? setup.count : 1
-  const sites = copies * (layers - free)
-  const passes = (setup?.kind === 'kept' ? 0 : free) + sites
+  const plain = setup?.kind === 'kept' ? 0 : free
+  // Layers with adapters, of which the last is counted apart.
+  const inside = copies * (layers - free - 1)
+  const step = kind === 'step' ? 1 : 0
+  const layer = (length, read, perScore) =>
+    4 * d * d * length + (4 * d * d + 4 * d * inner + perScore * length * d) * read
   let total = 0
   for (const batch of batches) {
-    for (const { length } of batch.inputIds) {
-      total += length * (passes * (perToken + 4 * length * d) + sites * ofSite)
-      if (kind === 'step') total += length * ((sites - 1) * (perToken + 8 * length * d) + sites * 2 * ofSite)
+    for (const [row, { length }] of batch.inputIds.entries()) {
+      const read = Array.isArray(batch.labels[row]) ? length : 1
+      total += (plain + inside) * layer(length, length, 4) + copies * layer(length, read, 4)
+      total += step * ((inside - copies) * layer(length, length, 8) + copies * layer(length, read, 8))
+      total += (1 + 2 * step) * (inside * length + copies * read) * ofSite
     }
   }
   return total

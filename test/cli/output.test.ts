@@ -59,6 +59,14 @@ test('train refuses a place for its report before it trains', async (t) => {
   t.notRegex(below.errors, /loss/)
 })
 
+test('predict refuses a table for answers that are JSON', async (t) => {
+  const table = join(scratch(), 'answers.csv')
+  const { status, errors } = await command(['predict', ...shared, '-a', trained, '-i', rows, '-o', table])
+  t.is(status, 2, errors)
+  t.regex(errors, /--output: answers are a JSON object a line; call the file \.jsonl, got .*answers\.csv/)
+  t.false(existsSync(table))
+})
+
 test('predict refuses a folder as its output and leaves nothing beside it', async (t) => {
   const parent = join(place, 'answers')
   mkdirSync(join(parent, 'folder'), { recursive: true })

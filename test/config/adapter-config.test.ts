@@ -10,6 +10,7 @@ import {
 } from '../../lib/config/adapter-config.js'
 import type { BottleneckConfig } from '../../lib/config/bottleneck-config.js'
 import { adapterConfigHash } from '../../lib/config/config-hash.js'
+import { OutputAdapterConfig } from '../../lib/config/output-adapter-config.js'
 import { adapterPresets, presetNames } from '../../lib/config/presets.js'
 import { pythonJson } from '../../lib/config/python-json.js'
 import { countAdapterParameters } from '../../lib/config/size.js'
@@ -200,8 +201,9 @@ test('a config of another library is refused by name', (t) => {
 test('fields without their architecture say which one is missing', (t) => {
   const cases: [object, RegExp][] = [
     [{ r: 8, alpha: 16 }, /r, alpha: no field of a bottleneck.*write architecture: 'lora' beside them/],
-    [{ method: 'lora' }, /the method goes into the field architecture: write architecture: 'lora'/],
-    [{ method: 'prefix_tuning', prefixLength: 4 }, /write architecture: 'prefix_tuning'/],
+    [{ method: 'zzz' }, /unknown architecture 'zzz'\. Known: bottleneck, lora/],
+    [{ method: 'dora' }, /unknown architecture 'dora'\. Write \{ architecture: 'lora', useDora: true \}/],
+    [{ method: 'lora', architecture: 'reft' }, /expected one method, got architecture 'reft' and method 'lora'/],
     [{ prefix_length: 4 }, /write architecture: 'prefix_tuning' beside it/],
     [{ r: 8, alfa: 16 }, /unknown field 'r'/]
   ]
@@ -210,6 +212,35 @@ test('fields without their architecture say which one is missing', (t) => {
     AdapterConfig.load({ architecture: 'lora', r: 8, alpha: 16 } as never),
     AdapterConfig.load('lora[r=8, alpha=16]')
   )
+})
+
+test('a copy of a config with other fields is that config with them', (t) => {
+  for (const [name, changes] of [
+    ['pfeiffer', { reductionFactor: 8 }],
+    ['lora', { r: 4 }],
+    ['mtl_lora', { r: 4 }],
+    ['prefix_tuning', { prefixLength: 4 }],
+    ['prompt_tuning', { promptLength: 4 }],
+    ['loreft', { r: 2 }]
+  ] as const) {
+    const config = AdapterConfig.load(name)
+    t.deepEqual(AdapterConfig.load({ ...config, ...changes } as never), AdapterConfig.load(config, changes as never))
+  }
+  const output = new OutputAdapterConfig({ adapterSize: 8 })
+  t.deepEqual(AdapterConfig.load({ ...output, adapterSize: 4 } as never), output.replace({ adapterSize: 4 }))
+  const union = AdapterConfig.load('lora|seq_bn')
+  t.deepEqual(AdapterConfig.load({ ...union } as never), union)
+  t.deepEqual(new ConfigUnion({ ...AdapterConfig.load('lora') } as never, AdapterConfig.load('seq_bn')), union)
+  t.throws(() => new ConfigUnion({ method: 'lora', rank: 3 } as never), { message: /'rank' is called 'r' here/ })
+})
+
+test('null is no number, and nothing of what has no default', (t) => {
+  for (const field of ['scaling', 'dropout', 'phm_dim', 'phm_rank', 'stochastic_depth', 'reduction_factor']) {
+    const written = { ...adapterPresets.seq_bn.toJSON(), [field]: null }
+    t.throws(() => AdapterConfig.load(written as never), { instanceOf: TypeError, message: new RegExp(field) })
+  }
+  const written = { ...adapterPresets.seq_bn.toJSON(), leave_out: null, init_weights: null, ln_before: null }
+  t.deepEqual(AdapterConfig.load(written as never), adapterPresets.seq_bn)
 })
 
 test('old folders: the invertible pair and the fields that were never read', (t) => {
@@ -239,7 +270,7 @@ test('a union puts two adapters at different places', (t) => {
 test('a method that is a kind of LoRA, and modules of a bottleneck, are told what they are here', (t) => {
   const refused = (config: unknown, message: RegExp) =>
     t.throws(() => AdapterConfig.load(config as never), { code: 'ERR_INVALID_ARG_VALUE', message })
-  refused({ architecture: 'dora' }, /write \{ architecture: 'lora', useDora: true \}, or the preset 'dora'/)
+  refused({ architecture: 'dora' }, /Write \{ architecture: 'lora', useDora: true \}, or the preset 'dora'/)
   refused({ architecture: 'bottelneck' }, /Did you mean 'bottleneck'/)
   refused({ architecture: 'adalora' }, /known: bottleneck, lora, .*union|Did you mean 'lora'/)
   for (const name of ['dora', 'vera', 'dvora', 'ia3'])

@@ -253,3 +253,12 @@ test('whether a space comes before a text is said by tokenizer_config.json, or e
     )
   }
 })
+
+test('a tokenizer of no files is refused by what is missing', (t) => {
+  for (const [files, message] of [
+    [undefined, /^files: expected an object, got undefined/],
+    [{}, /^files\.model: expected an object/],
+    [{ model: {} }, /^files\.config: expected an object/]
+  ] as const)
+    t.throws(() => new TextTokenizer(files as never), { instanceOf: TypeError, message })
+})

@@ -97,7 +97,7 @@ test('heads read the first token of rows where no token sees another', async (t)
 test('what an exported network does not do is said by name', async (t) => {
   const { model } = await open(t, 'gpt2')
   await t.throwsAsync(model.generate([{ inputIds: [3, 4] }]), { code: 'ERR_UNSUPPORTED', message: /generate/ })
-  await t.throwsAsync(AutoModel.fromExported('no-such.pt2'), { code: 'ERR_FILE_IO' })
+  await t.throwsAsync(AutoModel.fromExported('no-such.pt2'), { code: 'ERR_FILE_NOT_FOUND' })
   await t.throwsAsync(AutoModel.fromExported('test'), { code: 'ERR_FILE_IO', message: /is a folder.*fromPretrained/ })
   t.throws(() => model.addAdapter('p', 'prompt_tuning'), { code: 'ERR_UNSUPPORTED', message: /takes no prompt/ })
   await t.throwsAsync(model.forward({ inputIds: [[3, 40]] }), { message: /vocabulary/ })

@@ -60,7 +60,39 @@ test('a taken name, a damaged file, another model, no head', async (t) => {
   await t.throwsAsync(model.saveHead(folder, 'a', { formats: 'bin' } as never), { message: /Did you mean 'format'/ })
 })
 
-test('a head of no type that there is is refused by its name', async (t) => {
+test('a file that lacks a tensor of the head is not taken for one without a head', async (t) => {
+  const model = await load(t)
+  model.addClassificationHead('a')
+  const folder = join(scratch(t), 'a')
+  await model.saveHead(folder, 'a')
+  const other = await load(t)
+  const file = join(folder, 'model_head.safetensors')
+  editTensors(file, (tensors) => tensors.delete('heads.a.4.bias'))
+  const lacks = await t.throwsAsync(other.loadHead(folder), { code: 'ERR_STATE_DICT', message: /4\.bias/ })
+  t.notRegex(lacks?.message ?? '', /holds nothing of the head/)
+  editTensors(file, (tensors) => {
+    for (const name of tensors.keys()) tensors.delete(name)
+  })
+  await t.throwsAsync(other.loadHead(folder), { code: 'ERR_STATE_DICT', message: /holds nothing of the head/ })
+})
+
+test('a head of every kind comes from a copy of its config', async (t) => {
+  const model = await load(t)
+  model.addClassificationHead('classes', { id2label: { 0: 'x', 1: 'x', 2: 'y' }, dropoutProb: 0.5 })
+  model.addRegressionHead('value', { layers: 1 })
+  model.addMultiLabelClassificationHead('labels', { numLabels: 3 })
+  model.addTaggingHead('tags', { labels: ['O', 'B'] })
+  model.addQuestionAnsweringHead('answer')
+  model.addMultipleChoiceHead('choice')
+  model.addDependencyParsingHead('tree', { labels: ['subj', 'obj', 'mod'] })
+  model.addMaskedLmHead('words', { layers: 1 })
+  for (const [name, config] of [...model.heads]) {
+    model.addHead(`${name}-again`, { ...config })
+    t.deepEqual(model.heads.get(`${name}-again`), config)
+  }
+})
+
+test('a head of no type that there is, and fields that say nothing, are refused by their names', async (t) => {
   const model = await load(t)
   for (const [config, message] of [
     [
@@ -68,6 +100,19 @@ test('a head of no type that there is is refused by its name', async (t) => {
       /config\.headType: expected one of .*got 'clasification'.*Did you mean 'classification'/
     ],
     [{}, /config\.headType: expected one of .*got undefined/],
+    [{ headType: 'classification', numLabels: '2' }, /numLabels: expected a positive integer.*got '2'/],
+    [{ headType: 'classification', numLabels: -1 }, /numLabels: expected a positive integer.*got -1/],
+    [{ headType: 'classification', numLabels: 5, labels: ['a', 'b'] }, /numLabels: expected 2, as there are labels/],
+    [
+      { headType: 'classification', numLabels: 1, label2id: { a: 0, b: 1 } },
+      /the id of label 'b': expected an integer/
+    ],
+    [{ headType: 'classification', layers: 17 }, /layers: expected a positive integer up to 16, got 17/],
+    [{ headType: 'classification', layers: 0 }, /layers: expected a positive integer up to 16, got 0/],
+    [{ headType: 'tagging', layers: 1.5 }, /layers: expected a positive integer up to 16, got 1.5/],
+    [{ headType: 'tagging', dropoutProb: 7 }, /dropoutProb: expected a number .*got 7/],
+    [{ headType: 'tagging', layers: 1, activationFunction: 'rellu' }, /activationFunction: .*Did you mean 'relu'/],
+    [{ headType: 'masked_lm', foo: 1 }, /masked_lm head: unknown option 'foo'/],
     ['classification', /config: expected an object, got 'classification'/]
   ] as const)
     t.throws(() => model.addHead('x', config as never), { message })

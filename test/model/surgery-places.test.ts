@@ -8,6 +8,7 @@ import {
   addAdaptersToModel,
   addSharedAdapter,
   bottleneck,
+  freezeBaseModel,
   fusedAdapters,
   type Model,
   parallel,
@@ -157,4 +158,10 @@ test('nothing stands in parallel to a module that gives another number of featur
       message: /no adapter can stand in parallel to '.*intermediate\.dense'.*features in, \d+ out.*'before' or 'after'/s
     })
   }
+})
+
+test('functions of a model say what is none', (t) => {
+  const message = /^model: expected a model made by AutoModel, got undefined/
+  for (const call of [freezeBaseModel, addAdaptersToModel, addSharedAdapter])
+    t.throws(() => (call as unknown as () => void)(), { instanceOf: TypeError, message })
 })

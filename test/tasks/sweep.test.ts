@@ -142,6 +142,8 @@ test('the best one stays, is active and answers as it was measured', async (t) =
   const answers = await model.predict(evalDataset.map(({ inputIds }) => ({ inputIds })))
   const right = answers.filter((answer, i) => 'labelId' in answer && answer.labelId === evalDataset[i]?.label).length
   t.true(Math.abs(right / evalDataset.length - (best?.best?.value ?? 0)) < 1e-9)
+  t.throws(() => sweepTable(undefined as never), { message: /^result: expected an object, got undefined/ })
+  t.throws(() => sweepTable({} as never), { message: /^result\.members: expected an array/ })
   const { head, rows: lines } = sweepTable(result)
   t.deepEqual(head.slice(0, 3), ['adapter', 'learningRate', 'reductionFactor'])
   t.is(lines[0]?.[0], result.best)

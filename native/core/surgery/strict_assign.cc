@@ -31,10 +31,12 @@ bool is_across(const std::string& name) {
 }
 
 // Python's adapters forgets what layers share where a bare class saves.
-const char* hint_for(const Misfit& misfit) {
+const char* hint_for(const Misfit& misfit, const StateDict& tensors) {
   const auto is_shared = [](const std::string& name) { return name.find("shared_parameters.") != std::string::npos; };
   const auto is_head = [](const std::string& name) { return name.starts_with("heads."); };
-  if (!misfit.missing.empty() && misfit.unexpected.empty() && misfit.misshaped.empty() &&
+  const bool has_head =
+      std::any_of(tensors.begin(), tensors.end(), [&](const auto& entry) { return is_head(entry.first); });
+  if (!misfit.missing.empty() && misfit.unexpected.empty() && misfit.misshaped.empty() && !has_head &&
       std::all_of(misfit.missing.begin(), misfit.missing.end(), is_head))
     return "The file holds nothing of the head: withHead: false leaves it out";
   if (!misfit.unexpected.empty() && misfit.missing.empty() && misfit.misshaped.empty() &&
@@ -72,7 +74,7 @@ void assign_strictly(const std::string& operation, const std::vector<NamedParame
   for (const auto& [name, tensor] : file.tensors)
     if (!known.count(name) && told.insert(file.spelled(name)).second) misfit.unexpected.push_back(file.spelled(name));
   integers.refuse_any(operation);
-  misfit.refuse_any(operation, hint_for(misfit));
+  misfit.refuse_any(operation, hint_for(misfit, file.tensors));
   c10::NoGradGuard guard;
   for (const auto& named : wanted) named.parameter.value->copy_(*file.tensors.find(named.name));
 }
