@@ -73,6 +73,7 @@ await main(async () => {
     [process.execPath, join(checks, 'exported_classes.mjs'), join(out, 'classes')],
     [interpreter, join(checks, 'exported_classes.py'), 'check', join(out, 'classes')],
     [interpreter, join(checks, 'export_notes.py')],
+    [interpreter, join(checks, 'export_backwards.py')],
     [interpreter, join(checks, 'export_command.py')],
     [interpreter, join(checks, 'exported_attention.py'), join(out, 'attention')],
     [process.execPath, join(checks, 'exported_attention.mjs'), join(out, 'attention')],

@@ -1,7 +1,6 @@
 """What the exporter reads of --inputs and --range, what it notes where rows vary in size and nothing says where one ends,
 and of what chance would leave out, and how short it is about what it refuses."""
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,27 +8,13 @@ from typing import NamedTuple
 
 import sympy
 import torch
+from export_support import Rows, notes, refused
 from torch.nn import functional
-
-SCRIPTS = str(Path(__file__).resolve().parents[2] / "scripts" / "export")
-sys.path.insert(0, SCRIPTS)
-from torch_adapters_export.__main__ import quiet  # noqa: E402
-from torch_adapters_export.archive import output_names, write  # noqa: E402
-from torch_adapters_export.bounds import is_true  # noqa: E402
-from torch_adapters_export.inputs import check_names, check_open_sizes, in_range, parse_inputs, parse_ranges  # noqa: E402
-from torch_adapters_export.models import in_float32  # noqa: E402
-from torch_adapters_export.refused import Refused, Usage  # noqa: E402
-
-torch.set_num_threads(1)
-
-
-class Rows(torch.nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = torch.nn.Linear(3, 3)
-
-    def forward(self, values):
-        return self.layer(values)
+from torch_adapters_export.archive import output_names, write
+from torch_adapters_export.bounds import is_true
+from torch_adapters_export.inputs import check_names, check_open_sizes, in_range, parse_inputs, parse_ranges
+from torch_adapters_export.models import in_float32
+from torch_adapters_export.refused import Refused, Usage
 
 
 class MaskedRows(Rows):
@@ -173,12 +158,6 @@ class Recurrent(torch.nn.Module):
         return self.layer(values)[0]
 
 
-def notes(model, inputs, ranges=None):
-    with TemporaryDirectory() as folder:
-        given = in_range(parse_inputs([inputs]), ranges or {})
-        return write(model, given, Path(folder) / "rows.pt2", ranges)["notes"]
-
-
 def refusal(parse, texts):
     try:
         return f"nothing, but {parse(texts)}"
@@ -302,15 +281,6 @@ with TemporaryDirectory() as folder:
 assert told["output_names"] == ["logits", "hidden"], told
 
 
-def refused(model, inputs="values=float32[batch,4,3]", ranges=None):
-    try:
-        with quiet():
-            notes(model, inputs, ranges)
-    except Refused as error:
-        return str(error)
-    raise AssertionError(f"{type(model).__name__} was exported")
-
-
 assert refused(Answers()).startswith("Answers gives prediction_logits, order_logits: "), refused(Answers())
 said = refused(Gives(Unnamed))
 assert "what its forward gives cannot be written" in said and "serialized_type_name" in said, said
@@ -339,66 +309,6 @@ notes(Kernels(), "values=float32[batch,3,frames]", {"frames": (64, 4000)})
 assert notes(Slopes(), "values=float32[batch,4,3]") == []
 said = refused(Twice())
 assert "does not answer as the model does in eval()" in said, said
-
-
-# A backward of the model's own is no part of a graph: one that is another than that of its operators is refused by name.
-class Turned(torch.autograd.Function):
-    """Gives what it takes, and turns its gradient round."""
-
-    @staticmethod
-    def forward(ctx, x):
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx, gradient):
-        return -gradient
-
-
-class Swish(torch.autograd.Function):
-    """Its gradient is that of its operators; less is kept for it."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x * x.sigmoid()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (x,) = ctx.saved_tensors
-        return gradient * x.sigmoid() * (1 + x * (1 - x.sigmoid()))
-
-
-turned, swish = Turned.apply, Swish.apply
-
-
-def hooked(x):
-    if x.requires_grad:
-        x.register_hook(lambda gradient: -gradient)
-    return x.clone()
-
-
-class Between(Rows):
-    def __init__(self, change):
-        super().__init__()
-        self.change, self.last, self.drop = change, torch.nn.Linear(3, 3), torch.nn.Dropout(0.5)
-
-    def forward(self, values):
-        return self.last(self.drop(self.change(self.layer(values))))
-
-
-said = refused(Between(turned))
-assert said.startswith("the gradients would be others than in Python (relative difference "), said
-assert "__main__.Turned changes them" in said and "(-x + (2 * x).detach() gives x" in said, said
-frozen = Between(turned).requires_grad_(False)
-assert "__main__.Turned changes them" in refused(frozen) and not any(one.requires_grad for one in frozen.parameters())
-said = refused(Between(hooked))
-assert "a hook of a tensor (export_notes.py, line" in said, said
-backwards = Between(torch.nn.Identity())
-backwards.last.register_full_backward_hook(lambda module, before, after: tuple(-one for one in before))
-said = refused(backwards, "values=float32[batch,4,3]")
-assert "a backward hook of last changes them" in said, said
-for change in (swish, lambda x: -x + (2 * x).detach(), lambda x: x + (x.round() - x).detach()):
-    assert notes(Between(change), "values=float32[batch,4,3]") == []
 
 
 # Examples lie within the ranges that are given.

@@ -159,12 +159,16 @@ def example_form(name, config):
     return f"float32[batch,sequence,{getattr(config, 'hidden_size', 768)}]"
 
 
+def by_inputs(takes, config):
+    """How the inputs that a network takes are given."""
+    return f"by --inputs, as in --inputs '{takes[0]}={example_form(takes[0], config)}'"
+
+
 def other_examples(model):
     """What the examples' refusal means, and what to try."""
     takes = required_inputs(model)
-    form = example_form(takes[0], getattr(model, "config", None))
     return (f"they do not fit its forward, which takes {', '.join(takes)}",
-            f"give others by --inputs, as in --inputs '{takes[0]}={form}'")
+            f"give others {by_inputs(takes, getattr(model, 'config', None))}")
 
 
 def check_decoder(model, names):
@@ -208,8 +212,8 @@ def huggingface_inputs(model, config):
     name = type(model).__name__
     if main != "input_ids" or not accepts(model, "input_ids"):
         takes = required_inputs(model)
-        raise Refused(f"{name} takes {', '.join(takes)}, whose sizes are not known here.\n  What to try: give them by "
-                      f"--inputs, as in --inputs '{takes[0]}={example_form(takes[0], config)}'.")
+        raise Refused(f"{name} takes {', '.join(takes)}, whose sizes are not known here.\n  What to try: give them "
+                      f"{by_inputs(takes, config)}.")
     if name.endswith("ForMultipleChoice"):
         raise Refused(f"{name} takes rows of choices, [batch, choices, sequence], which fromExported has no head for.\n  "
                       "What to try: export the base model (--class AutoModel), and add the head where the archive is "
